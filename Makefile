@@ -1,0 +1,50 @@
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+export PYTHON ?= python3
+
+# What the demo runs on Debian, and what only the tests need besides.
+DEMO_COMMANDS := beanstalkd redis-server nagios4 monitoring-plugins font cairo venv
+TEST_COMMANDS := $(DEMO_COMMANDS) nrpe check_nrpe nsca send_nsca icinga2 stunnel npm
+
+.PHONY: help setup setup-test lint format test demo clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+
+setup: debian .venv/.installed .graphite/.installed ## install what the demo needs (quick when nothing is to do)
+
+setup-test: DEMO_COMMANDS := $(TEST_COMMANDS)
+setup-test: setup .statsd/.installed ## the same, and what only the tests need
+
+.PHONY: debian
+debian:
+	@tests/setup.sh debian $(DEMO_COMMANDS)
+
+.venv/.installed: pyproject.toml | debian
+	@tests/setup.sh venv .venv
+
+.graphite/.installed: tests/setup.sh | debian
+	@tests/setup.sh graphite .graphite
+
+.statsd/.installed: tests/setup.sh | debian
+	@tests/setup.sh statsd .statsd
+
+lint: .venv/.installed ## ruff, mypy --strict, import-linter
+	.venv/bin/ruff check
+	.venv/bin/ruff format --check
+	.venv/bin/mypy
+	.venv/bin/lint-imports --no-cache
+
+format: .venv/.installed ## let ruff put the code in shape
+	.venv/bin/ruff check --fix
+	.venv/bin/ruff format
+
+test: setup-test lint ## set up, lint, and run every test against real servers
+	.venv/bin/pytest -n 2 $(PYTEST)
+
+demo: setup ## the whole chain on real servers, with trouble and alerts (KEEP=1 leaves it running)
+	@.venv/bin/python -m tests.demo $(if $(KEEP),--keep)
+
+clean: ## remove everything that was installed or built here
+	rm -rf .venv .graphite .statsd dist .hypothesis .mypy_cache .ruff_cache .import_linter_cache

@@ -1,0 +1,146 @@
+#!/bin/sh
+# Installs the parts that `make setup` names, each with one line of progress.
+set -eu
+
+PYTHON=${PYTHON:-python3}
+SBIN_PATH=$PATH:/usr/sbin:/sbin:/usr/lib/nagios/plugins
+
+# What to look for, and the Debian package that brings it.
+found() {
+    case $1 in
+        monitoring-plugins) test -x /usr/lib/nagios/plugins/check_dummy ;;
+        font) test -e /usr/share/fonts/truetype/dejavu/DejaVuSans.ttf ;;
+        cairo) ldconfig=$(PATH=$SBIN_PATH command -v ldconfig) && "$ldconfig" -p | grep -q 'libcairo\.so\.2' ;;
+        venv) "$PYTHON" -c 'import ensurepip, venv' 2>/dev/null ;;
+        *) PATH=$SBIN_PATH command -v "$1" >/dev/null ;;
+    esac
+}
+
+packages() {
+    case $1 in
+        nagios4) echo nagios4-core ;;
+        monitoring-plugins) echo monitoring-plugins-basic ;;
+        font) echo fonts-dejavu-core ;;
+        cairo) echo libcairo2 ;;
+        venv) echo python3-venv ;;
+        nrpe) echo nagios-nrpe-server ;;
+        check_nrpe) echo nagios-nrpe-plugin ;;
+        send_nsca) echo nsca-client ;;
+        icinga2) echo icinga2-bin icinga2-common ;;
+        stunnel) echo stunnel4 ;;
+        npm) echo nodejs npm ;;
+        *) echo "$1" ;;
+    esac
+}
+
+fail() {
+    echo "setup: $1" >&2
+    exit 1
+}
+
+# step "what it does" COMMAND...: quiet unless it fails, then the end of what it said.
+step() {
+    title=$1
+    shift
+    printf 'setup: %s ... ' "$title"
+    log=$(mktemp)
+    started=$(date +%s)
+    if "$@" >"$log" 2>&1 </dev/null; then
+        echo "done in $(($(date +%s) - started)) s"
+        rm -f "$log"
+    else
+        echo "failed:"
+        tail -n 25 "$log" >&2
+        rm -f "$log"
+        exit 1
+    fi
+}
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
+}
+
+apt_install() {
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "$@"
+}
+
+debian() {
+    missing=
+    for name in "$@"; do
+        found "$name" || missing="$missing $(packages "$name")"
+    done
+    [ -n "$missing" ] || return 0
+    command -v apt-get >/dev/null ||
+        fail "missing, and there is no apt-get to install it:$missing (names of Debian packages)"
+    [ "$(id -u)" = 0 ] || command -v sudo >/dev/null ||
+        fail "missing:$missing; as root, run: apt-get install --no-install-recommends$missing"
+    if [ "$(id -u)" != 0 ]; then sudo -v || fail "missing:$missing; sudo was refused"; fi
+
+    # Debian starts a service when it installs one; this host asked for the programs only.
+    policy=/usr/sbin/policy-rc.d
+    if [ ! -e $policy ]; then
+        trap 'as_root rm -f $policy' EXIT
+        trap 'exit 1' HUP INT TERM
+        printf '#!/bin/sh\nexit 101\n' | as_root tee $policy >/dev/null
+        as_root chmod 755 $policy
+    fi
+    step "list of Debian packages" as_root apt-get update -qq
+    # shellcheck disable=SC2086 # a list of package names
+    step "Debian packages:$missing" apt_install $missing
+}
+
+python_at_least_3_11() {
+    "$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null ||
+        fail "$PYTHON is not Python 3.11 or newer; name one: make PYTHON=/path/to/python3 ..."
+}
+
+install_venv() {
+    "$PYTHON" -m venv "$1"
+    "$1/bin/pip" install --quiet --upgrade 'pip>=25.1' # the first that knows --group
+    "$1/bin/pip" install --quiet --editable . --group dev
+}
+
+# Graphite 1.1.10 does not run on a Python newer than 3.11.
+python_3_11() {
+    for python in "$PYTHON" python3.11 /usr/bin/python3; do
+        if "$python" -c 'import ensurepip, sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null; then
+            echo "$python"
+            return
+        fi
+    done
+    fail "Graphite needs Python 3.11, which is not here (Debian 12: python3 and python3-venv)"
+}
+
+install_graphite() {
+    "$2" -m venv "$1"
+    "$1/bin/pip" install --quiet carbon==1.1.10 whisper==1.1.10 graphite-web==1.1.10 gunicorn
+}
+
+install_statsd() {
+    npm install --prefix "$1" --omit=optional --no-audit --no-fund --no-update-notifier statsd@0.9.0
+}
+
+case ${1:-} in
+    debian)
+        shift
+        debian "$@"
+        ;;
+    venv)
+        python_at_least_3_11
+        step "Python packages in $2" install_venv "$2"
+        touch "$2/.installed"
+        ;;
+    graphite)
+        python=$(python_3_11)
+        step "carbon and graphite-web in $2" install_graphite "$2" "$python"
+        touch "$2/.installed"
+        ;;
+    statsd)
+        mkdir -p "$2"
+        step "StatsD in $2" install_statsd "$2"
+        touch "$2/.installed"
+        ;;
+    *)
+        fail "usage: tests/setup.sh debian NAME...|venv DIR|graphite DIR|statsd DIR"
+        ;;
+esac
