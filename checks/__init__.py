@@ -1,0 +1,1 @@
+"""Nagios and Icinga plugins: each module is one check and one command."""

@@ -1,0 +1,1 @@
+"""Readers of beanstalkd and Redis, and the collector that sends what they read to Graphite."""

@@ -1,0 +1,138 @@
+"""The workers' heartbeats in Redis: where they are, what they say, and what that means."""
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
+
+WORKERS_KEY = "beanwatch:workers"
+VERSION_KEY = "beanwatch:version"
+
+# Pipelines commands and returns their replies: RedisLink.execute, or one made from redis-py.
+Execute = Callable[[Sequence[Sequence[bytes | str | int | float]]], list[Any]]
+
+
+def worker_key(worker: str) -> str:
+    """The key of one worker's record."""
+    return f"beanwatch:worker:{worker}"
+
+
+def outcomes_key(minute: int) -> str:
+    """The key of the outcomes counted in one minute (seconds since the epoch // 60)."""
+    return f"beanwatch:outcomes:{minute}"
+
+
+class Beat(NamedTuple):
+    """What a worker says of itself. Times are seconds since the epoch, by the worker's clock."""
+
+    instance: str = ""
+    host: str = ""
+    pid: int = 0
+    name: str = ""
+    server: str = ""
+    tubes: tuple[str, ...] = ()
+    state: str = "starting"  # starting idle busy waiting blocked stopping
+    reason: str = ""  # why it is blocked, waiting or stopping
+    job: str = ""
+    job_id: int = 0
+    job_uuid: str = ""
+    tube: str = ""
+    where: str = ""  # the top frame of the handler
+    note: str = ""
+    progress: tuple[int, ...] = ()  # (n, total)
+    app_version: str = ""
+    started_at: float = 0.0
+    job_started_at: float = 0.0
+    deadline: float = 0.0
+    hard_deadline: float = 0.0
+    loop_at: float = 0.0  # moved by the main thread only
+    beat_at: float = 0.0
+    processed: int = 0
+    failed: int = 0
+    rss: int = 0  # bytes
+    disk_free: int = 0  # bytes
+    interval: float = 1.0
+    reserve_timeout: float = 0.0
+    version: str = ""
+    restarts: int = 0
+    last_exit: str = ""  # how the instance before ended, empty if it was told to
+
+
+class Worker(NamedTuple):
+    """A worker as seen from outside: its id, its last record, and that record's age in seconds.
+
+    `age` is by Redis's clock. `beat` is None when the record is gone or unreadable.
+    """
+
+    id: str
+    age: float
+    beat: Beat | None
+
+
+DEAD_AFTER = 10.0  # seconds, or three intervals if that is more
+LOOP_MARGIN = 10.0  # seconds over the reserve timeout before an idle loop counts as hung
+RESTARTED_WITHIN = 600.0  # seconds for which an unclean restart is worth a warning
+
+
+def parse_beat(body: bytes | None) -> Beat | None:
+    """Read a record. Unknown fields (a newer worker's) are left out; nonsense gives None."""
+    try:
+        record = json.loads(body or b"")
+        known = {key: record[key] for key in Beat._fields if key in record}
+    except (ValueError, TypeError):
+        return None
+    defaults = Beat._field_defaults
+    for key, value in known.items():
+        default = defaults[key]
+        if isinstance(default, tuple) and isinstance(value, list):
+            known[key] = tuple(value)
+        elif isinstance(default, float) and isinstance(value, int):
+            known[key] = float(value)
+        elif type(value) is not type(default):
+            return None
+    return Beat(**known)
+
+
+def dump_beat(beat: Beat) -> bytes:
+    """The record as it is stored."""
+    return json.dumps(beat._asdict(), separators=(",", ":")).encode()
+
+
+def read_workers(execute: Execute, only: Iterable[str] | None = None) -> list[Worker]:
+    """All workers, or those of `only` (missing ones left out), in two round trips, by id."""
+    (seconds, micros), scored = execute([("TIME",), ("ZRANGE", WORKERS_KEY, 0, -1, "WITHSCORES")])
+    now = int(seconds) + int(micros) / 1e6
+    wanted = None if only is None else set(only)
+    seen = sorted(
+        (member.decode("utf-8", "replace"), float(score))
+        for member, score in zip(scored[::2], scored[1::2], strict=True)
+    )
+    if wanted is not None:
+        seen = [(worker, score) for worker, score in seen if worker in wanted]
+    if not seen:
+        return []
+    (records,) = execute([("MGET", *(worker_key(worker) for worker, _ in seen))])
+    return [
+        Worker(worker, max(0.0, now - score), parse_beat(record))
+        for (worker, score), record in zip(seen, records, strict=True)
+    ]
+
+
+def decide_health(worker: Worker) -> str:
+    """One word: dead, hung, or the worker's own state.
+
+    dead: no beat for 3 intervals or 10 s. hung: out of a job, the main loop has not moved
+    for the reserve timeout and 10 s; in a job, the soft deadline has passed.
+    """
+    beat = worker.beat
+    interval = beat.interval if beat else 1.0
+    if beat is None or worker.age > max(3 * interval, DEAD_AFTER):
+        return "dead"
+    if beat.job_started_at:
+        return "hung" if 0 < beat.deadline < beat.beat_at else beat.state
+    stuck = beat.beat_at - beat.loop_at > beat.reserve_timeout + LOOP_MARGIN
+    return "hung" if stuck else beat.state
+
+
+def decide_restarted(beat: Beat) -> bool:
+    """True for 10 minutes after a restart that nobody asked for."""
+    return bool(beat.last_exit) and beat.beat_at - beat.started_at < RESTARTED_WITHIN

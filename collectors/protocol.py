@@ -1,0 +1,160 @@
+"""A pipelining beanstalkd client for asking questions: bounded batches, one deadline for all.
+
+Follows the reply grammar of beanstalkd's `doc/protocol.txt`. It reserves nothing and
+holds no job; the worker's session, which does, is in `beanwatch.worker.session`.
+"""
+
+import socket
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+from beanwatch.collectors.address import Address, connect
+
+# Larger batches fill both socket buffers and deadlock; smaller ones wait for the wire.
+BATCH = 200
+# A line longer than this is no beanstalkd: a tube name has at most 200 bytes.
+MAX_LINE = 1024
+# list-tubes of 100,000 tubes with the longest names stays below.
+MAX_BODY = 32 * 1024 * 1024
+WITH_BODY = frozenset((b"OK", b"FOUND", b"RESERVED"))
+WORDS = WITH_BODY | frozenset(
+    b"INSERTED BURIED KICKED WATCHING USING PAUSED DELETED RELEASED TOUCHED NOT_FOUND NOT_IGNORED "
+    b"TIMED_OUT DEADLINE_SOON DRAINING EXPECTED_CRLF JOB_TOO_BIG OUT_OF_MEMORY INTERNAL_ERROR "
+    b"BAD_FORMAT UNKNOWN_COMMAND".split()
+)
+
+
+class ServerError(Exception):
+    """The server cannot be used: refused, silent, gone, or not speaking the protocol."""
+
+
+class ProtocolError(ServerError):
+    """Something answered, but not as a beanstalkd does."""
+
+
+class Reply(NamedTuple):
+    """One answer: its first word, the words after it, and the body of those that have one."""
+
+    word: bytes
+    args: tuple[bytes, ...] = ()
+    body: bytes = b""
+
+
+class Link:
+    """One connection to one beanstalkd; nothing done through it outlasts its deadline.
+
+    `timeout` (seconds) covers everything from the connect on; `extend` starts it anew.
+    Every error is a ServerError that names the address; after one the link is closed.
+    """
+
+    def __init__(
+        self,
+        address: Address,
+        timeout: float = 5.0,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        open_socket: Callable[[Address, float], socket.socket] = connect,
+    ) -> None:
+        self.address = address
+        self.timeout = timeout
+        self._clock = clock
+        self._end = clock() + timeout
+        self._buffer = bytearray()
+        try:
+            self._socket = open_socket(address, timeout)
+        except OSError as error:
+            raise ServerError(f"{address}: {describe(error, timeout)}") from None
+
+    def __enter__(self) -> "Link":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection; closing twice does no harm."""
+        self._socket.close()
+
+    def extend(self, timeout: float | None = None) -> None:
+        """Start the deadline anew, for a link that is kept between polls."""
+        self._end = self._clock() + (self.timeout if timeout is None else timeout)
+
+    def ask(self, commands: Sequence[bytes]) -> list[Reply]:
+        """Send commands (without their line ends) and return the replies in the same order."""
+        return list(self.stream(commands))
+
+    def ask_one(self, command: bytes) -> Reply:
+        """Send one command and return its reply."""
+        return self.ask([command])[0]
+
+    def stream(self, commands: Sequence[bytes]) -> Iterator[Reply]:
+        """As `ask`, but yields each reply when it is there, so that memory stays flat."""
+        try:
+            for start in range(0, len(commands), BATCH):
+                batch = commands[start : start + BATCH]
+                self._send(b"\r\n".join(batch) + b"\r\n")
+                for _ in batch:
+                    yield self._reply()
+        except OSError as error:
+            self.close()
+            raise ServerError(f"{self.address}: {describe(error, self.timeout)}") from None
+        except ProtocolError:
+            self.close()
+            raise
+
+    def _send(self, data: bytes) -> None:
+        self._arm()
+        self._socket.sendall(data)
+
+    def _arm(self) -> None:
+        left = self._end - self._clock()
+        if left <= 0:
+            raise TimeoutError
+        self._socket.settimeout(left)
+
+    def _more(self) -> None:
+        self._arm()
+        data = self._socket.recv(65536)
+        if not data:
+            raise ConnectionResetError("the server closed the connection in mid-reply")
+        self._buffer += data
+
+    def _reply(self) -> Reply:
+        buffer = self._buffer
+        while (end := buffer.find(b"\r\n")) < 0:
+            if len(buffer) > MAX_LINE:
+                raise self._nonsense(bytes(buffer[:40]))
+            self._more()
+        word, *args = bytes(buffer[:end]).split(b" ")
+        if word not in WORDS:
+            raise self._nonsense(bytes(buffer[: min(end, 40)]))
+        del buffer[: end + 2]
+        if word not in WITH_BODY:
+            return Reply(word, tuple(args))
+        if not args or not args[-1].isdigit() or int(args[-1]) > MAX_BODY:
+            raise self._nonsense(b" ".join((word, *args)))
+        size = int(args[-1])
+        while len(buffer) < size + 2:
+            self._more()
+        body = bytes(buffer[:size])
+        if buffer[size : size + 2] != b"\r\n":
+            raise self._nonsense(body[-40:])
+        del buffer[: size + 2]
+        return Reply(word, tuple(args), body)
+
+    def _nonsense(self, what: bytes) -> ProtocolError:
+        return ProtocolError(f"{self.address}: this is no beanstalkd, it answered {what!r}")
+
+
+def describe(error: OSError, timeout: float) -> str:
+    """The cause of a failed connection in words for the person who is paged."""
+    if isinstance(error, TimeoutError):
+        return f"no answer within {timeout:g} s"
+    if isinstance(error, ConnectionRefusedError):
+        return "connection refused: no server listens there"
+    if isinstance(error, socket.gaierror):
+        return f"the host name cannot be resolved ({error.strerror})"
+    if isinstance(error, FileNotFoundError):
+        return "no such socket"
+    return error.strerror or str(error) or type(error).__name__

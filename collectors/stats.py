@@ -1,0 +1,86 @@
+"""beanstalkd's own numbers: `stats`, `stats-tube`, `stats-job` and `list-tubes`."""
+
+from collections.abc import Iterable, Iterator
+
+from beanwatch.collectors.protocol import Link, ProtocolError, Reply
+
+# Fields that are text even when they look like a number: a tube may be called 1_000.
+TEXT = frozenset(("id", "name", "version", "hostname", "os", "platform", "tube", "state"))
+
+Value = int | float | str
+Stats = dict[str, Value]
+
+
+def parse_stats(body: bytes) -> Stats:
+    """Parse the YAML mapping of `stats`, `stats-tube` or `stats-job` ("Other Commands").
+
+    By splitting, not as YAML: values are unquoted up to 1.12 and quoted from 1.13 on, and
+    a YAML reader takes the tube `1_000` for a number. `draining` becomes 0 or 1. The id of
+    a job is a number and that of a server is text: callers that want the job's use `int`.
+    """
+    stats: Stats = {}
+    for line in body.decode("utf-8", "replace").splitlines():
+        key, colon, value = line.partition(": ")
+        if colon:
+            stats[key] = parse_value(key, value)
+    return stats
+
+
+def parse_value(key: str, text: str) -> Value:
+    """One value: text for the fields in TEXT, else a number where it is one."""
+    if text[:1] == '"':
+        text = text.strip('"')
+    if key in TEXT:
+        return text
+    if text.isdigit():
+        return int(text)
+    if text in ("true", "false"):
+        return int(text == "true")
+    try:
+        number = float(text)
+    except ValueError:
+        return text
+    return number if number - number == 0 else text  # nan and inf are no measurements
+
+
+def parse_list(body: bytes) -> list[str]:
+    """Parse the YAML list of `list-tubes`: one `- name` a line, quoted or not."""
+    names = (line[2:] for line in body.decode("ascii", "replace").splitlines() if line[:2] == "- ")
+    return [name.strip('"') for name in names]
+
+
+def numbers(stats: Stats) -> dict[str, int | float]:
+    """Only the fields that are numbers, under their metric name (`-` as `_`)."""
+    return {
+        key.replace("-", "_"): value for key, value in stats.items() if not isinstance(value, str)
+    }
+
+
+def read_server(link: Link) -> Stats:
+    """The server's `stats`. Raises ServerError."""
+    return parse_stats(_body(link, b"stats", link.ask_one(b"stats")))
+
+
+def read_tube_names(link: Link) -> list[str]:
+    """The names of all tubes, `list-tubes`. Raises ServerError."""
+    return parse_list(_body(link, b"list-tubes", link.ask_one(b"list-tubes")))
+
+
+def read_tubes(link: Link, names: Iterable[str]) -> Iterator[tuple[str, Stats]]:
+    """`stats-tube` of each name, pipelined, as (name asked for, stats). Raises ServerError.
+
+    A tube that vanished since its name was listed (NOT_FOUND) is left out: that is normal.
+    """
+    names = list(names)
+    commands = [b"stats-tube " + name.encode() for name in names]
+    for name, command, reply in zip(names, commands, link.stream(commands), strict=False):
+        if reply.word != b"NOT_FOUND":
+            yield name, parse_stats(_body(link, command, reply))
+
+
+def _body(link: Link, command: bytes, reply: Reply) -> bytes:
+    if reply.word != b"OK":
+        raise ProtocolError(
+            f"{link.address}: {command.decode()} was answered {reply.word.decode()}"
+        )
+    return reply.body

@@ -1,0 +1,1 @@
+"""Dashboards and alert rules for Grafana, and the code that generates them."""

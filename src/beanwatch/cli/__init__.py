@@ -1,0 +1,90 @@
+"""The `beanwatch` command: each subcommand is a module here, imported only when it is run."""
+
+import difflib
+import importlib
+import sys
+from typing import Any, cast
+
+import click
+
+from beanwatch import __version__
+
+COMMANDS = {
+    "worker": "run one worker",
+    "put": "put one job into a tube",
+    "collect": "send beanstalkd's numbers to Graphite",
+}
+# What people type for it, and the right words.
+NEAR_MISSES = {
+    "check": "check_beanstalkd and its siblings are commands of their own: check_<TAB>",
+    "collector": "beanwatch collect",
+    "tube": "beanwatch tubes",
+    "jobs": "beanwatch job ID",
+    "start": "beanwatch worker MODULE:APP --tube TUBE --name NAME",
+}
+
+
+class Commands(click.Group):
+    """Imports a subcommand when it is asked for, and names the right one when there is none."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The subcommands in the order of COMMANDS."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import and return `beanwatch.cli.<name>.command`."""
+        if cmd_name not in COMMANDS:
+            return None
+        module: Any = importlib.import_module(f"beanwatch.cli.{cmd_name}")
+        return cast("click.Command", module.command)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The help text of COMMANDS, so that `--help` imports nothing."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Name the nearest command for a word that is none."""
+        word = args[0]
+        if word not in COMMANDS:
+            near = difflib.get_close_matches(word, COMMANDS, 1)
+            right = NEAR_MISSES.get(word) or (f"beanwatch {near[0]}" if near else "")
+            hint = f"; did you mean: {right}" if right else "; see beanwatch --help"
+            ctx.fail(f"no such command: {word!r}{hint}")
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="beanwatch")
+def beanwatch() -> None:
+    """Monitoring and alerting for beanstalkd queues and the workers that drain them.
+
+    \b
+    Example:
+      beanwatch put email.regular email.send '{"to": "a@example.org"}'
+    """
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run the command line; every expected error is one line on stderr, and exit 1 or 2."""
+    try:
+        result: Any = beanwatch.main(argv, prog_name="beanwatch", standalone_mode=False)
+    except click.UsageError as error:
+        where = error.ctx.command_path if error.ctx else "beanwatch"
+        fail(f"{error.format_message()} (see {where} --help)", 2)
+    except click.ClickException as error:
+        fail(error.format_message(), 1)
+    except (click.Abort, KeyboardInterrupt):
+        fail("interrupted", 130)
+    except BrokenPipeError:
+        sys.stderr.close()  # else the interpreter complains of the pipe once more
+        sys.exit(141)
+    sys.exit(result if isinstance(result, int) else 0)
+
+
+def fail(message: str, code: int) -> None:
+    """Print one line to stderr and exit."""
+    click.echo(f"beanwatch: {message}", err=True)
+    sys.exit(code)

@@ -1,0 +1,425 @@
+"""The configuration file: one TOML table per part, every key checked, every error with its line.
+
+Flags win over the environment (`BEANWATCH_*`), that over the file, that over defaults
+which work for one host. Imports nothing of ours and is cheap to import: the checks,
+which run as a process each, read it too.
+"""
+
+import difflib
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping
+from fnmatch import fnmatchcase
+from typing import Any, NamedTuple
+
+DEFAULT_FILE = "/etc/beanwatch/beanwatch.toml"
+GLOB = re.compile(r"[*?\[]")
+
+
+class ConfigError(Exception):
+    """The configuration cannot be used; the text names file, line, key, and what is allowed."""
+
+
+class RedisConfig(NamedTuple):
+    """[redis]"""
+
+    url: str = ""
+    password_file: str = ""
+
+
+class GraphiteConfig(NamedTuple):
+    """[graphite]: `address` takes plaintext lines, `url` is the render API."""
+
+    address: str = ""
+    url: str = ""
+
+
+class CollectConfig(NamedTuple):
+    """[collect]; durations in seconds."""
+
+    interval: float = 10.0
+    tubes_interval: float = 10.0
+    timeout: float = 5.0
+    include: tuple[str, ...] = ("*",)
+    exclude: tuple[str, ...] = ()
+    max_tubes: int = 10_000
+    head_ages: bool = True
+    state: str = ""
+    spool: str = ""
+
+
+class WorkerConfig(NamedTuple):
+    """[worker]; durations in seconds, sizes in bytes, 0 for no limit."""
+
+    server: str = ""
+    metrics: str = ""
+    reserve_timeout: float = 10.0
+    job_timeout: float = 60.0
+    grace: float = 10.0
+    max_attempts: int = 5
+    shutdown_timeout: float = 30.0
+    heartbeat_interval: float = 1.0
+    max_jobs: int = 0
+    max_time: float = 0.0
+    max_memory: int = 0
+    tmp_root: str = ""
+    min_free_disk: int = 100 * 1024 * 1024
+    ledger: str = "failures"
+    restart_spread: float = 30.0
+
+
+class Threshold(NamedTuple):
+    """Nagios ranges as text, and for how long (seconds) a value must be out of them."""
+
+    warning: str = ""
+    critical: str = ""
+    hold: float = 0.0  # `for` in the file
+
+
+class TubeRule(NamedTuple):
+    """[tubes."GLOB"]: what holds for the tubes that the glob matches."""
+
+    glob: str
+    thresholds: Mapping[str, Threshold]
+
+    @property
+    def is_name(self) -> bool:
+        """True when the glob is a plain name: then the tube is expected to exist."""
+        return not GLOB.search(self.glob)
+
+
+class LinksConfig(NamedTuple):
+    """[links]: where alerts point to; `{name}` in a URL is filled in where a link is made."""
+
+    runbook: str = ""
+    graphs: str = ""
+
+
+class Config(NamedTuple):
+    """Everything that can be configured, with its defaults.
+
+    `servers` maps names to addresses; a server without a name is under its address.
+    """
+
+    file: str = ""
+    prefix: str = "beanwatch"
+    log_format: str = "json"
+    log_file: str = ""
+    servers: Mapping[str, str] = {}
+    redis: RedisConfig = RedisConfig()
+    graphite: GraphiteConfig = GraphiteConfig()
+    collect: CollectConfig = CollectConfig()
+    worker: WorkerConfig = WorkerConfig()
+    expected_workers: tuple[str, ...] = ()
+    tubes: tuple[TubeRule, ...] = ()
+    checks: Mapping[str, Threshold] = {}
+    links: LinksConfig = LinksConfig()
+
+    def threshold(self, measure: str, tube: str) -> Threshold | None:
+        """The first rule, in the file's order, that matches the tube and has this measure."""
+        for rule in self.tubes:
+            if measure in rule.thresholds and fnmatchcase(tube, rule.glob):
+                return rule.thresholds[measure]
+        return None
+
+
+# -- values: each parser takes what TOML or the environment gave and returns it clean,
+# or raises ValueError that says what is allowed.
+
+
+def text(value: Any) -> str:
+    """Any text."""
+    if not isinstance(value, str):
+        raise ValueError("expected text in quotes")
+    return value
+
+
+def flag(value: Any) -> bool:
+    """true or false."""
+    if isinstance(value, bool):
+        return value
+    if value in ("1", "true", "yes", "0", "false", "no"):
+        return value in ("1", "true", "yes")
+    raise ValueError("expected true or false")
+
+
+def whole(value: Any) -> int:
+    """A whole number, 0 or more."""
+    if isinstance(value, str) and value.isascii() and value.isdigit():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise ValueError("expected a whole number, 0 or more")
+    return value
+
+
+def words(value: Any) -> tuple[str, ...]:
+    """A list of texts; in the environment separated by commas."""
+    if isinstance(value, str):
+        value = [item.strip() for item in value.split(",") if item.strip()]
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise ValueError('expected a list of texts: ["a", "b"]')
+    return tuple(value)
+
+
+_UNITS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def duration(value: Any) -> float:
+    """Seconds: a number, or text such as 1.5, 30s, 5m, 2h, 1d."""
+    if isinstance(value, str):
+        match = re.fullmatch(r"(\d+(?:\.\d+)?|\.\d+)\s*([a-z]*)", value.strip(), re.ASCII)
+        if match and match[2] in _UNITS:
+            return float(match[1]) * _UNITS[match[2]]
+    elif isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e10:
+        return float(value)
+    raise ValueError('expected a duration: seconds, or "30s", "5m", "2h"')
+
+
+_SIZES = {"": 1, "b": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4}
+
+
+def size(value: Any) -> int:
+    """Bytes: a number, or text such as 512M, 2G."""
+    if isinstance(value, str):
+        match = re.fullmatch(r"(\d+)\s*([bkmgt]?)(?:i?b)?", value.strip().lower(), re.ASCII)
+        if match:
+            return int(match[1]) * _SIZES[match[2]]
+    elif isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    raise ValueError('expected a size: bytes, or "512M", "2G"')
+
+
+def threshold(value: Any) -> str:
+    """A Nagios range as text, or a plain number."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return str(value)
+    if not isinstance(value, str) or not re.fullmatch(
+        r"@?(?:(?:~|-?[\d.]+)?:)?(?:-?[\d.]+)?", value, re.ASCII
+    ):
+        raise ValueError('expected a range of the plugin guidelines: 10, "5:10", "~:10", "@1:2"')
+    return value
+
+
+def one_of(*allowed: str) -> Callable[[Any], str]:
+    """One of a few words."""
+
+    def choice(value: Any) -> str:
+        if value not in allowed:
+            raise ValueError(f"expected one of {', '.join(allowed)}")
+        return str(value)
+
+    return choice
+
+
+Spec = Mapping[str, Callable[[Any], Any]]
+
+GENERAL: Spec = {"prefix": text, "log_format": one_of("json", "console"), "log_file": text}
+REDIS: Spec = {"url": text, "password_file": text}
+GRAPHITE: Spec = {"address": text, "url": text}
+COLLECT: Spec = {
+    "interval": duration,
+    "tubes_interval": duration,
+    "timeout": duration,
+    "include": words,
+    "exclude": words,
+    "max_tubes": whole,
+    "head_ages": flag,
+    "state": text,
+    "spool": text,
+}
+WORKER: Spec = {
+    "server": text,
+    "metrics": text,
+    "reserve_timeout": duration,
+    "job_timeout": duration,
+    "grace": duration,
+    "max_attempts": whole,
+    "shutdown_timeout": duration,
+    "heartbeat_interval": duration,
+    "max_jobs": whole,
+    "max_time": duration,
+    "max_memory": size,
+    "tmp_root": text,
+    "min_free_disk": size,
+    "ledger": one_of("all", "failures", "off"),
+    "restart_spread": duration,
+}
+WORKERS: Spec = {"expected": words}
+LINKS: Spec = {"runbook": text, "graphs": text}
+THRESHOLD: Spec = {"warning": threshold, "critical": threshold, "for": duration}
+MEASURES = ("depth", "buried", "age", "consumers")
+CHECKS = ("beanstalkd", *MEASURES, "worker_heartbeat", "job_failures", "metrics_fresh")
+TABLES: Mapping[str, Spec] = {
+    "redis": REDIS,
+    "graphite": GRAPHITE,
+    "collect": COLLECT,
+    "worker": WORKER,
+    "workers": WORKERS,
+    "links": LINKS,
+}
+
+
+def load(file: str | None = None, environ: Mapping[str, str] = os.environ) -> Config:
+    """Read the configuration. Raises ConfigError.
+
+    `file`, else $BEANWATCH_CONFIG, must exist; the default file need not.
+    """
+    named = file or environ.get("BEANWATCH_CONFIG", "")
+    path = named or DEFAULT_FILE
+    try:
+        with open(path, encoding="utf-8") as stream:
+            source = stream.read()
+    except FileNotFoundError:
+        if named:
+            raise ConfigError(f"{path}: no such file") from None
+        path, source = "", ""
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        raise ConfigError(f"{path}: {reason}") from None
+    return parse(source, path, environ)
+
+
+def parse(source: str, file: str = "", environ: Mapping[str, str] = {}) -> Config:
+    """Turn TOML text and the environment into a Config. Raises ConfigError."""
+    return _Reader(source, file, environ).config()
+
+
+class _Reader:
+    def __init__(self, source: str, file: str, environ: Mapping[str, str]) -> None:
+        self.source, self.file, self.environ = source, file, environ
+
+    def config(self) -> Config:
+        tree = self._parse_toml()
+        known = (*GENERAL, *TABLES, "servers", "tubes", "checks")
+        for key in tree:
+            if key not in known:
+                raise self._unknown((key,), known)
+        general = {key: value for key, value in tree.items() if key in GENERAL}
+        tables = {name: self._table((name,), tree.get(name, {}), TABLES[name]) for name in TABLES}
+        return Config(
+            file=self.file,
+            servers=self._servers(tree.get("servers", {})),
+            redis=RedisConfig(**tables["redis"]),
+            graphite=GraphiteConfig(**tables["graphite"]),
+            collect=CollectConfig(**tables["collect"]),
+            worker=WorkerConfig(**tables["worker"]),
+            links=LinksConfig(**tables["links"]),
+            expected_workers=tables["workers"].get("expected", ()),
+            tubes=tuple(self._tubes(tree.get("tubes", {}))),
+            checks=self._thresholds(("checks",), tree.get("checks", {}), CHECKS),
+            **self._table((), general, GENERAL),
+        )
+
+    def _parse_toml(self) -> dict[str, Any]:
+        if not self.source.strip():
+            return {}
+        import tomllib  # 6 ms, not spent where there is no file
+
+        try:
+            return tomllib.loads(self.source)
+        except tomllib.TOMLDecodeError as error:
+            where = re.search(r"\(at line (\d+), column \d+\)", str(error))
+            line = f":{where[1]}" if where else ""
+            reason = str(error).partition(" (at ")[0]
+            raise ConfigError(f"{self.file}{line}: not TOML: {reason}") from None
+
+    def _table(self, path: tuple[str, ...], table: Any, spec: Spec) -> dict[str, Any]:
+        if not isinstance(table, dict):
+            raise self._wrong(path, "expected a table")
+        values: dict[str, Any] = {}
+        for key, value in table.items():
+            if key not in spec:
+                raise self._unknown((*path, key), spec)
+            values[key] = self._value((*path, key), value, spec[key])
+        for key in spec:
+            variable = "_".join(("BEANWATCH", *path, key)).upper()
+            if variable in self.environ and path[:1] not in (("tubes",), ("checks",)):
+                try:
+                    values[key] = spec[key](self.environ[variable])
+                except ValueError as error:
+                    raise ConfigError(f"${variable}: {error}") from None
+        return values
+
+    def _servers(self, table: Any) -> dict[str, str]:
+        if not isinstance(table, dict):
+            raise self._wrong(("servers",), 'expected a table of names: q1 = "host:11300"')
+        servers = {name: self._value(("servers", name), table[name], text) for name in table}
+        for entry in words(self.environ.get("BEANWATCH_SERVERS", "")):
+            name, equals, address = entry.partition("=")
+            servers[name] = address if equals else name
+        return servers
+
+    def _tubes(self, table: Any) -> Iterator[TubeRule]:
+        if not isinstance(table, dict):
+            raise self._wrong(("tubes",), 'expected tables: [tubes."email.*".depth]')
+        for glob, measures in table.items():
+            yield TubeRule(glob, self._thresholds(("tubes", glob), measures, MEASURES))
+
+    def _thresholds(
+        self, path: tuple[str, ...], table: Any, known: tuple[str, ...]
+    ) -> dict[str, Threshold]:
+        if not isinstance(table, dict):
+            raise self._wrong(path, "expected a table")
+        found = {}
+        for name, values in table.items():
+            if name not in known:
+                raise self._unknown((*path, name), known)
+            fields = self._table((*path, name), values, THRESHOLD)
+            fields["hold"] = fields.pop("for", 0.0)
+            found[name] = Threshold(**fields)
+        return found
+
+    def _value(self, path: tuple[str, ...], value: Any, parser: Callable[[Any], Any]) -> Any:
+        try:
+            return parser(value)
+        except ValueError as error:
+            raise self._wrong(path, f"{error}, not {value!r}") from None
+
+    def _unknown(self, path: tuple[str, ...], known: Any) -> ConfigError:
+        near = difflib.get_close_matches(path[-1], known, 1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
+        return self._wrong(path[:-1], f"unknown key {path[-1]!r}; {hint}", at=path)
+
+    def _wrong(
+        self, path: tuple[str, ...], reason: str, at: tuple[str, ...] | None = None
+    ) -> ConfigError:
+        line = find_line(self.source, at or path)
+        where = f"{self.file or 'configuration'}:{line}" if line else self.file or "configuration"
+        return ConfigError(f"{where}: {'.'.join(path) + ': ' if path else ''}{reason}")
+
+
+def find_line(source: str, path: tuple[str, ...]) -> int:
+    """The line (from 1) on which the key or table `path` is set, 0 if it cannot be found."""
+    import tomllib
+
+    table: tuple[str, ...] = ()
+    for number, line in enumerate(source.splitlines(), 1):
+        stripped = line.strip()
+        is_header = stripped.startswith("[")
+        try:
+            # A header is TOML by itself; of a key line the key is, whatever its value goes on to.
+            tree = tomllib.loads(stripped if is_header else stripped.partition("=")[0] + "= 0")
+        except tomllib.TOMLDecodeError:
+            continue
+        found = _leaf(tree)
+        if is_header:
+            table = found
+        elif not found:
+            continue
+        else:
+            found = table + found
+        if found[: len(path)] == path:
+            return number
+    return 0
+
+
+def _leaf(tree: Any) -> tuple[str, ...]:
+    path: tuple[str, ...] = ()
+    while isinstance(tree, dict | list) and tree:
+        if isinstance(tree, list):
+            tree = tree[0]
+            continue
+        key = next(iter(tree))
+        path += (key,)
+        tree = tree[key]
+    return path

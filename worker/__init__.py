@@ -1,0 +1,1 @@
+"""The instrumented beanstalkd worker and its handler API."""
