@@ -1,0 +1,86 @@
+"""Fixtures: one real server each, fresh for the test that asks, except Graphite."""
+
+import itertools
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from tests.real import ROOT, Beanstalkd, Graphite, Proxy, Redis
+
+_numbers = itertools.count(1)
+
+
+class Result(NamedTuple):
+    """What a command did; unpacks as (code, stdout, stderr)."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def beanstalkd(tmp_path: Path) -> Iterator[Beanstalkd]:
+    with Beanstalkd(tmp_path / "beanstalkd") as server:
+        yield server
+
+
+@pytest.fixture
+def redis_server(tmp_path: Path) -> Iterator[Redis]:
+    with Redis(tmp_path / "redis") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def graphite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Graphite]:
+    """One for all tests of a process, as it takes seconds to start: use your own `prefix`."""
+    with Graphite(tmp_path_factory.mktemp("graphite")) as server:
+        yield server
+
+
+@pytest.fixture
+def prefix() -> str:
+    """The first node of metric paths that no other test uses."""
+    return f"test{os.getpid()}x{next(_numbers)}"
+
+
+@pytest.fixture
+def proxy() -> Iterator[Callable[[str], Proxy]]:
+    """Makes proxies in front of an address: `proxy(beanstalkd.address)`."""
+    proxies: list[Proxy] = []
+
+    def make(upstream: str) -> Proxy:
+        proxies.append(Proxy(upstream).__enter__())
+        return proxies[-1]
+
+    yield make
+    for one in proxies:
+        one.close()
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Callable[..., Result]:
+    """Runs a command of `.venv/bin` in `tmp_path`: `run("check_beanstalkd", "-H", host)`.
+
+    No configuration of the host's is read: BEANWATCH_* is not passed on.
+    """
+
+    def run_command(
+        *argv: object, timeout: float = 30.0, env: dict[str, str] | None = None, stdin: str = ""
+    ) -> Result:
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith("BEANWATCH_")}
+        done = subprocess.run(
+            [ROOT / ".venv" / "bin" / str(argv[0]), *map(str, argv[1:])],
+            env={**inherited, **(env or {})},
+            cwd=tmp_path,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+        )
+        return Result(done.returncode, done.stdout, done.stderr)
+
+    return run_command

@@ -1,0 +1,38 @@
+"""The real servers that the tests and the demo run against.
+
+Each is a context manager: it starts in a directory of its own on a free loopback port, and is
+stopped at the end whatever happens.
+
+    with Beanstalkd(tmp_path / "beanstalkd") as server:
+        server.client().put("hello")
+"""
+
+from tests.real.beanstalkd import Beanstalkd
+from tests.real.graphite import Graphite
+from tests.real.nagios import Nagios
+from tests.real.process import ROOT, Server, StartupError, free_port, spawn, stop_process
+from tests.real.proxy import Proxy
+from tests.real.redis_server import Redis
+from tests.real.sinks import HttpSink, LineSink, SmtpSink
+from tests.real.statsd import StatsD
+from tests.real.waiting import WaitError, wait_until
+
+__all__ = [
+    "ROOT",
+    "Beanstalkd",
+    "Graphite",
+    "HttpSink",
+    "LineSink",
+    "Nagios",
+    "Proxy",
+    "Redis",
+    "Server",
+    "SmtpSink",
+    "StartupError",
+    "StatsD",
+    "WaitError",
+    "free_port",
+    "spawn",
+    "stop_process",
+    "wait_until",
+]

@@ -1,0 +1,187 @@
+"""A server as a child process: its own directory, a free port, no survivors."""
+
+import ctypes
+import os
+import random
+import signal
+import socket
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Self
+
+from tests.real.waiting import wait_until
+
+ROOT = Path(__file__).resolve().parents[2]
+SYSTEM_PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_PR_SET_PDEATHSIG = 1
+_LISTENING = "0A"  # TCP state in /proc/net/tcp
+
+
+class StartupError(Exception):
+    """A server did not come up; carries the end of its log."""
+
+
+def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
+    """A port that nobody has bound, below the range that outgoing connections are given."""
+    while True:
+        port = random.randrange(10_000, 32_000)
+        with socket.socket(socket.AF_INET, kind) as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+
+
+def ports_of(pid: int) -> set[int]:
+    """The ports on which a process listens (TCP) or receives (UDP)."""
+    inodes = set()
+    for entry in Path(f"/proc/{pid}/fd").iterdir():
+        try:
+            target = entry.readlink().name
+        except OSError:  # closed while we looked
+            continue
+        if target.startswith("socket:["):
+            inodes.add(target[len("socket:[") : -1])
+    ports = set()
+    for table in ("tcp", "udp"):
+        for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
+            fields = line.split()
+            if fields[9] in inodes and (table == "udp" or fields[3] == _LISTENING):
+                ports.add(int(fields[1].rpartition(":")[2], 16))
+    return ports
+
+
+def spawn(
+    argv: Sequence[str | Path],
+    *,
+    log: Path,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+) -> subprocess.Popen[bytes]:
+    """Start a process that dies with us and writes to `log`, in a session of its own.
+
+    A session of its own keeps Ctrl-C for the one who typed it: we stop the servers in order.
+    """
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            [str(arg) for arg in argv],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            cwd=cwd,
+            env={**os.environ, "PATH": SYSTEM_PATH, **(env or {})},
+            start_new_session=True,
+            preexec_fn=_die_with_parent,
+        )
+
+
+def _die_with_parent() -> None:
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def stop_process(process: subprocess.Popen[bytes], timeout: float = 10.0) -> int:
+    """TERM, then KILL; the exit code, negative for a signal."""
+    if process.poll() is None:
+        process.send_signal(signal.SIGCONT)
+        process.terminate()
+        try:
+            process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            process.kill()
+    return process.wait()
+
+
+class Server:
+    """The common life of a server process. Subclasses say how it is started."""
+
+    name = "server"
+    startup_timeout = 30.0
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = Path(directory)
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self.log = self.directory / f"{self.name}.log"
+        self.port = 0
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def argv(self) -> Sequence[str | Path]:
+        """The command line, with `self.port` known."""
+        raise NotImplementedError
+
+    def environment(self) -> dict[str, str]:
+        return {}
+
+    def choose_ports(self) -> None:
+        self.port = free_port()
+
+    def ready(self) -> bool:
+        return self.port in ports_of(self.pid)
+
+    @property
+    def pid(self) -> int:
+        if self._process is None:
+            raise StartupError(f"{self.name} is not running")
+        return self._process.pid
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def start(self) -> None:
+        """Start, and wait until it listens. Another port is tried if the first was taken."""
+        first_start = not self.port
+        for attempts_left in reversed(range(5 if first_start else 1)):
+            if first_start:
+                self.choose_ports()
+            self._process = spawn(
+                self.argv(), log=self.log, env=self.environment(), cwd=self.directory
+            )
+            try:
+                wait_until(self._ready_or_dead, self.startup_timeout, f"{self.name} starts")
+            except BaseException:
+                self.kill()
+                raise
+            if self.running:
+                return
+            if not attempts_left:
+                raise StartupError(f"{self.name} does not start:\n{self.tail()}")
+
+    def _ready_or_dead(self) -> bool:
+        return not self.running or self.ready()
+
+    def stop(self) -> None:
+        if self._process is not None:
+            stop_process(self._process)
+            self._process = None
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def restart(self) -> None:
+        """Stop and start again on the same port, with what it kept on disk."""
+        self.stop()
+        self.start()
+
+    def freeze(self) -> None:
+        """Alive to the kernel, which still accepts connections, but answering nobody."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        os.kill(self.pid, signal.SIGCONT)
+
+    def tail(self, lines: int = 15) -> str:
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.stop()

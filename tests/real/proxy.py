@@ -1,0 +1,195 @@
+"""A TCP proxy for the faults that a real server does not produce on demand."""
+
+import contextlib
+import socket
+import struct
+import threading
+import time
+from typing import Self
+
+_RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER: on, 0 s
+
+
+class Proxy:
+    """Stands in front of `upstream` ("host:port" or "unix:/path") and misbehaves when told.
+
+    A fault holds for the connections that exist as well as for new ones, until `restore`.
+    """
+
+    def __init__(self, upstream: str) -> None:
+        self._upstream = upstream
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        self._lock = threading.Lock()
+        self._pairs: set[_Pair] = set()
+        self._accepting: threading.Thread | None = None
+        self._closed = False
+        self._swallow = False
+        self._refuse = False
+        self._latency = 0.0
+        self._reply_budget: int | None = None
+        self._garbage: bytes | None = None
+        self.connections = 0
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    def blackhole(self) -> None:
+        """Accept everything and answer nothing, as a dropped route does."""
+        self._swallow = True
+
+    def refuse(self) -> None:
+        """Connection refused for newcomers, the end for those who are here."""
+        self._refuse = True
+        self._close_listener()
+        self._drop_all(reset=False)
+
+    def reset(self) -> None:
+        """RST to every connection; new ones work."""
+        self._drop_all(reset=True)
+
+    def truncate(self, count: int) -> None:
+        """Pass `count` more bytes of replies, then close that connection."""
+        self._reply_budget = count
+
+    def garble(self, answer: bytes) -> None:
+        """Answer every request with these bytes instead of the server's."""
+        self._garbage = answer
+
+    def latency(self, seconds: float) -> None:
+        """Hold every reply back by this much."""
+        self._latency = seconds
+
+    def restore(self) -> None:
+        """Behave again. Connections that lost bytes are closed: they cannot be made whole."""
+        harmed = self._swallow or self._garbage is not None
+        self._swallow = False
+        self._latency = 0.0
+        self._reply_budget = None
+        self._garbage = None
+        if harmed:
+            self._drop_all(reset=False)
+        if self._refuse:
+            self._refuse = False
+            self._listener = socket.create_server(("127.0.0.1", self.port))
+            self._listen()
+
+    def _listen(self) -> None:
+        self._accepting = threading.Thread(
+            target=self._accept, args=(self._listener,), name="proxy", daemon=True
+        )
+        self._accepting.start()
+
+    def _close_listener(self) -> None:
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)  # wakes the accept
+        self._listener.close()
+        if self._accepting is not None:
+            self._accepting.join(5)
+
+    def _accept(self, listener: socket.socket) -> None:
+        while True:
+            try:
+                near, _ = listener.accept()
+            except OSError:
+                return
+            self.connections += 1
+            threading.Thread(target=self._serve, args=(near,), daemon=True).start()
+
+    def _serve(self, near: socket.socket) -> None:
+        try:
+            far = _connect(self._upstream)
+        except OSError:
+            near.close()
+            return
+        pair = _Pair(near, far)
+        with self._lock:
+            self._pairs.add(pair)
+        if self._closed or self._refuse:
+            pair.close()
+        replies = threading.Thread(target=self._pump, args=(pair, True), daemon=True)
+        replies.start()
+        self._pump(pair, False)
+        replies.join()
+        pair.close()
+        with self._lock:
+            self._pairs.discard(pair)
+
+    def _pump(self, pair: "_Pair", is_reply: bool) -> None:
+        source, target = (pair.far, pair.near) if is_reply else (pair.near, pair.far)
+        try:
+            while data := source.recv(65536):
+                if self._swallow:
+                    continue
+                if self._garbage is not None:
+                    if not is_reply:
+                        pair.near.sendall(self._garbage)
+                    continue
+                if is_reply:
+                    if self._latency:
+                        time.sleep(self._latency)
+                    if self._reply_budget is not None:
+                        data = data[: self._reply_budget]
+                        self._reply_budget -= len(data)
+                target.sendall(data)
+                if is_reply and self._reply_budget == 0:
+                    break
+            else:
+                if self._swallow:  # the peer is not told either
+                    return
+                with contextlib.suppress(OSError):
+                    target.shutdown(socket.SHUT_WR)
+                return
+        except OSError:
+            pass  # either end is gone, which ends the pair
+        pair.close()
+
+    def _drop_all(self, *, reset: bool) -> None:
+        with self._lock:
+            pairs = list(self._pairs)
+        for pair in pairs:
+            pair.close(reset=reset)
+
+    def close(self) -> None:
+        self._closed = True
+        self._close_listener()
+        self._drop_all(reset=False)
+
+    def __enter__(self) -> Self:
+        self._listen()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+
+class _Pair:
+    """The two sockets of one proxied connection."""
+
+    def __init__(self, near: socket.socket, far: socket.socket) -> None:
+        self.near = near
+        self.far = far
+
+    def close(self, *, reset: bool = False) -> None:
+        # shutdown wakes the thread that reads; a half one leaves the goodbye to close: an RST.
+        with contextlib.suppress(OSError):
+            if reset:
+                self.near.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+            self.near.shutdown(socket.SHUT_RD if reset else socket.SHUT_RDWR)
+        self.near.close()
+        with contextlib.suppress(OSError):
+            self.far.shutdown(socket.SHUT_RDWR)
+        self.far.close()
+
+
+def _connect(upstream: str) -> socket.socket:
+    if upstream.startswith("unix:"):
+        far = socket.socket(socket.AF_UNIX)
+        far.settimeout(5)
+        far.connect(upstream.removeprefix("unix:"))
+    else:
+        host, _, port = upstream.rpartition(":")
+        far = socket.create_connection((host, int(port)), timeout=5)
+    far.settimeout(None)
+    return far

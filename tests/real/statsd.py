@@ -1,0 +1,81 @@
+"""Etsy's StatsD daemon, the reference for what metric paths it makes."""
+
+import json
+import socket
+from pathlib import Path
+from typing import Any
+
+from tests.real.process import ROOT, Server, StartupError, free_port, ports_of
+
+_PACKAGE = ROOT / ".statsd" / "node_modules" / "statsd"
+
+# The shape of paths that beanwatch documents: nothing before a name, `count` and `rate` after.
+PLAIN_PATHS: dict[str, Any] = {
+    "flushInterval": 1000,
+    "percentThreshold": [50, 95, 99],
+    "calculatedTimerMetrics": ["count", "mean", "upper", "upper_percent"],
+    "deleteIdleStats": True,
+    "graphite": {
+        "legacyNamespace": False,
+        "globalPrefix": "",
+        "prefixCounter": "",
+        "prefixTimer": "",
+        "prefixGauge": "",
+        "prefixSet": "",
+    },
+}
+
+
+class StatsD(Server):
+    """The npm package, sending to a carbon ("host:port").
+
+    `config`: a dict, or the path of a StatsD configuration file; host and ports are set here.
+    """
+
+    name = "statsd"
+
+    def __init__(
+        self, directory: Path, carbon: str, config: dict[str, Any] | Path | None = None
+    ) -> None:
+        super().__init__(directory)
+        self._carbon = carbon
+        self._config = PLAIN_PATHS if config is None else config
+        self._management_port = 0
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    @property
+    def url(self) -> str:
+        return f"statsd://{self.address}"
+
+    def choose_ports(self) -> None:
+        self.port = free_port(socket.SOCK_DGRAM)
+        self._management_port = free_port()
+        host, _, port = self._carbon.rpartition(":")
+        ours = {
+            "address": "127.0.0.1",
+            "port": self.port,
+            "mgmt_address": "127.0.0.1",
+            "mgmt_port": self._management_port,
+            "graphiteHost": host,
+            "graphitePort": int(port),
+            "backends": [str(_PACKAGE / "backends" / "graphite")],
+        }
+        # StatsD evaluates its file as one JavaScript expression, so this is an expression.
+        given = (
+            self._config.read_text().strip().rstrip(";")
+            if isinstance(self._config, Path)
+            else json.dumps(self._config)
+        )
+        text = f"Object.assign({given}\n, {json.dumps(ours)})"
+        (self.directory / "statsd.js").write_text(text)
+
+    def argv(self) -> list[str | Path]:
+        if not _PACKAGE.exists():
+            raise StartupError(f"no StatsD in {_PACKAGE}; run: make setup-test")
+        return ["node", _PACKAGE / "stats.js", self.directory / "statsd.js"]
+
+    def ready(self) -> bool:
+        return {self.port, self._management_port} <= ports_of(self.pid)
