@@ -1,0 +1,84 @@
+"""The wheel, built from the sdist, installs anywhere and brings every command."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tests.real import ROOT
+
+BIN = ROOT / ".venv" / "bin"
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+COMMANDS = sorted(PROJECT["scripts"])
+SUPPORTED = ("3.11", "3.12", "3.13")
+
+
+def call(*argv: str | Path, cwd: Path, code: int = 0) -> str:
+    done = subprocess.run(argv, cwd=cwd, capture_output=True, text=True, timeout=300)
+    assert done.returncode == code, f"{argv}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def interpreters() -> list[str]:
+    """One interpreter for each supported version that this host has, on PATH or through pyenv."""
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
+    found = []
+    for version in SUPPORTED:
+        on_path = [path] if (path := shutil.which(f"python{version}")) else []
+        managed = sorted(map(str, pyenv.glob(f"{version}.*/bin/python{version}")))
+        found += [python for python in on_path + managed if is_version(python, version)][:1]
+    return found or [sys.executable]
+
+
+def is_version(python: str, version: str) -> bool:
+    """A pyenv shim is there for every version and works for one."""
+    code = "import sys; print('%d.%d' % sys.version_info[:2])"
+    done = subprocess.run([python, "-c", code], capture_output=True, text=True, timeout=60)
+    return done.stdout.strip() == version
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The sdist of this tree, unpacked elsewhere, and the wheel that it gives."""
+    work = tmp_path_factory.mktemp("dist")
+    call(BIN / "hatch", "build", "-t", "sdist", work, cwd=ROOT)
+    (sdist,) = work.glob("*.tar.gz")
+    call("tar", "xzf", sdist, cwd=work)
+    (unpacked,) = (path for path in work.iterdir() if path.is_dir())
+    call(BIN / "hatch", "build", "-t", "wheel", work, cwd=unpacked)
+    (built,) = work.glob("*.whl")
+    return built
+
+
+@pytest.mark.parametrize("python", interpreters())
+def test_the_wheel_in_a_new_environment_has_every_command(
+    wheel: Path, python: str, tmp_path: Path
+) -> None:
+    call(BIN / "uv", "venv", "--quiet", "--python", python, "fresh", cwd=tmp_path)
+    fresh = tmp_path / "fresh" / "bin"
+    call(BIN / "uv", "pip", "install", "--quiet", "--python", fresh / "python", wheel, cwd=tmp_path)
+    for command in COMMANDS:
+        # By the plugin guidelines a plugin that only printed its help has checked nothing: UNKNOWN.
+        code = 3 if command.startswith("check_") else 0
+        assert "usage" in call(fresh / command, "--help", cwd=tmp_path, code=code).lower()
+    version = call(fresh / "beanwatch", "--version", cwd=tmp_path)
+    assert version.strip().endswith(
+        call(
+            fresh / "python",
+            "-c",
+            "from importlib.metadata import version; print(version('beanwatch'))",
+            cwd=tmp_path,
+        ).strip()
+    )
+
+
+def test_the_wheel_holds_the_package_and_nothing_beside_it(wheel: Path) -> None:
+    names = zipfile.ZipFile(wheel).namelist()
+    tops = {name.partition("/")[0] for name in names}
+    assert {top for top in tops if not top.endswith(".dist-info")} == {"beanwatch"}
+    assert "beanwatch/py.typed" in names
