@@ -319,9 +319,9 @@ class _Reader:
             return tomllib.loads(self.source)
         except tomllib.TOMLDecodeError as error:
             where = re.search(r"\(at line (\d+), column \d+\)", str(error))
-            line = f":{where[1]}" if where else ""
+            line = where[1] if where else len(self.source.splitlines())  # at the end of it
             reason = str(error).partition(" (at ")[0]
-            raise ConfigError(f"{self.file}{line}: not TOML: {reason}") from None
+            raise ConfigError(f"{self.file}:{line}: not TOML: {reason}") from None
 
     def _table(self, path: tuple[str, ...], table: Any, spec: Spec) -> dict[str, Any]:
         if not isinstance(table, dict):

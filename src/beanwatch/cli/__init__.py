@@ -13,6 +13,7 @@ COMMANDS = {
     "worker": "run one worker",
     "put": "put one job into a tube",
     "collect": "send beanstalkd's numbers to Graphite",
+    "config": "check or show the configuration",
 }
 # What people type for it, and the right words.
 NEAR_MISSES = {

@@ -1,0 +1,196 @@
+"""The configuration: what is right is read, what is wrong is named with its line."""
+
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from beanwatch import config
+from beanwatch.cli.config import plain, to_toml
+from beanwatch.config import Config, ConfigError, Threshold, find_line, parse
+
+FULL = """\
+prefix = "acme"
+log_format = "console"
+
+[servers]
+q1 = "10.0.0.1:11300"
+q2 = "unix:/run/beanstalkd.sock"
+
+[collect]
+interval = "5s"
+include = [
+    "email.*",
+    "images",
+]
+max_tubes = 500
+
+[worker]
+job_timeout = "2m"
+max_memory = "512M"
+
+[workers]
+expected = ["web1.email-1"]
+
+[tubes."email.*".depth]
+warning = 1000
+critical = "5000"
+for = "5m"
+
+[tubes.images.age]
+critical = "@1:2"
+
+[checks.job_failures]
+warning = 5
+"""
+
+
+def test_a_full_file_is_read_as_written() -> None:
+    read = parse(FULL, "f.toml")
+    assert read.prefix == "acme"
+    assert read.servers == {"q1": "10.0.0.1:11300", "q2": "unix:/run/beanstalkd.sock"}
+    assert read.collect.interval == 5.0
+    assert read.collect.include == ("email.*", "images")
+    assert read.worker.job_timeout == 120.0
+    assert read.worker.max_memory == 512 * 1024 * 1024
+    assert read.expected_workers == ("web1.email-1",)
+    assert read.threshold("depth", "email.bulk") == Threshold("1000", "5000", 300.0)
+    assert read.threshold("depth", "images") is None
+    assert [rule.is_name for rule in read.tubes] == [False, True]
+    assert read.checks["job_failures"].warning == "5"
+
+
+@pytest.mark.parametrize(
+    ("source", "error"),
+    [
+        ("[collect]\nintervall = 3\n", "f.toml:2: collect: unknown key 'intervall'; did you mean"),
+        ("\n[colect]\ninterval = 3\n", "f.toml:2: unknown key 'colect'; did you mean 'collect'?"),
+        ('[collect]\ninclude = [\n "a",\n]\nmax_tubes = "x"\n', "f.toml:5: collect.max_tubes: "),
+        ('[worker]\njob_timeout = "1 fortnight"', "f.toml:2: worker.job_timeout: expected a dur"),
+        ('[worker]\nledger = "some"', "expected one of all, failures, off, not 'some'"),
+        ('[tubes."a*".depth]\nwarning = "1:2:3"', "f.toml:2: tubes.a*.depth.warning: expected a r"),
+        ("[tubes.a]\ndepht = {warning = 3}", "f.toml:2: tubes.a: unknown key 'depht'; did you"),
+        ("servers = 3", "f.toml:1: servers: expected a table of names"),
+        ("prefix = 3", "f.toml:1: prefix: expected text in quotes, not 3"),
+        ("a = ", "f.toml:1: not TOML"),
+        ('x = "\n', "f.toml:1: not TOML"),
+    ],
+)
+def test_what_is_wrong_is_named_with_its_line(source: str, error: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse(source, "f.toml")
+    assert error in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_environment_wins_over_the_file() -> None:
+    environ = {
+        "BEANWATCH_PREFIX": "env",
+        "BEANWATCH_COLLECT_INTERVAL": "30s",
+        "BEANWATCH_COLLECT_INCLUDE": "a, b*",
+        "BEANWATCH_SERVERS": "q9=10.0.0.9, 10.0.0.8:11301",
+    }
+    read = parse(FULL, "f.toml", environ)
+    assert read.prefix == "env"
+    assert read.collect.interval == 30.0
+    assert read.collect.include == ("a", "b*")
+    assert read.servers["q9"] == "10.0.0.9"
+    assert read.servers["10.0.0.8:11301"] == "10.0.0.8:11301"
+
+
+def test_a_bad_value_in_the_environment_names_its_variable() -> None:
+    with pytest.raises(ConfigError, match=r"^\$BEANWATCH_WORKER_GRACE: expected a duration"):
+        parse("", "", {"BEANWATCH_WORKER_GRACE": "soon"})
+
+
+def test_a_file_that_was_named_must_be_there(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no such file"):
+        config.load(str(tmp_path / "no.toml"), {})
+
+
+def test_a_file_that_is_no_text_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "binary.toml"
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigError, match="it is not UTF-8 text"):
+        config.load(str(path), {})
+
+
+@given(st.text(max_size=200))
+def test_any_text_is_read_or_refused_with_one_line(source: str) -> None:
+    try:
+        parse(source, "f.toml")
+    except ConfigError as error:
+        assert str(error).startswith("f.toml")
+        assert "\n" not in str(error)
+
+
+@given(st.floats(0, 1e6, allow_nan=False), st.sampled_from(["ms", "s", "m", "h", "d"]))
+def test_durations_scale_with_their_unit(number: float, unit: str) -> None:
+    scale = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}[unit]
+    assert config.duration(f"{number:f}{unit}") == pytest.approx(float(f"{number:f}") * scale)
+
+
+@given(st.one_of(st.text(), st.floats(), st.integers(), st.booleans(), st.none()))
+def test_every_value_parser_returns_or_raises_value_error(value: object) -> None:
+    for parser in (
+        config.duration,
+        config.size,
+        config.whole,
+        config.flag,
+        config.words,
+        config.threshold,
+        config.text,
+    ):
+        try:
+            parser(value)
+        except ValueError as error:
+            assert str(error).startswith("expected")
+
+
+def test_every_section_names_the_fields_that_its_table_allows() -> None:
+    sections = Config._field_defaults
+    for name, spec in config.TABLES.items():
+        if name != "workers":
+            assert set(spec) == set(sections[name]._fields), name
+
+
+def test_the_line_of_a_key_is_found_in_dotted_and_nested_tables() -> None:
+    source = '[a."b.c"]\nd.e = 1\n[[f]]\ng = [\n1]\nh = 2\n'
+    assert find_line(source, ("a", "b.c", "d", "e")) == 2
+    assert find_line(source, ("f", "h")) == 6
+    assert find_line(source, ("f", "nothing")) == 0
+
+
+def test_what_show_prints_reads_back_as_the_same_configuration() -> None:
+    read = parse(FULL, "f.toml")
+    printed = "\n".join(to_toml(plain(read)))
+    tomllib.loads(printed)
+    assert parse(printed, "f.toml") == read
+
+
+def test_config_check_says_fine_or_what_is_wrong(
+    run: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
+    good = tmp_path / "good.toml"
+    good.write_text(FULL)
+    assert run("beanwatch", "config", "check", "--config", good)[:2] == (0, f"{good}: fine\n")
+    bad = tmp_path / "bad.toml"
+    bad.write_text('[servers]\nq1 = "host:port"\n[redis]\nurl = "http://x"\n')
+    code, out, err = run("beanwatch", "config", "check", "--config", bad)
+    assert (code, out) == (2, "")
+    assert len(err.splitlines()) == 2
+    assert "servers.q1" in err
+    assert "redis.url" in err
+
+
+def test_config_show_hides_the_password(
+    run: Callable[..., tuple[int, str, str]],
+) -> None:
+    env = {"BEANWATCH_REDIS_URL": "redis://user:hunter2@127.0.0.1/0"}
+    code, out, _ = run("beanwatch", "config", "show", "--json", env=env)
+    assert code == 0
+    assert "hunter2" not in out
+    assert "redis://127.0.0.1/0" in out
