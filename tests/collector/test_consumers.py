@@ -1,0 +1,54 @@
+"""What a tube's consumers are said to do."""
+
+import pytest
+
+from beanwatch.collectors.consumers import CODES, STATES, Consumers, decide_consumers
+
+
+def tube(**counts: int) -> Consumers:
+    return Consumers(**{"ready": 5, "reserved": 0, "waiting": 0, "watching": 1} | counts)
+
+
+@pytest.mark.parametrize(
+    ("now", "state"),
+    [
+        (tube(ready=0, watching=0), "ok"),
+        (tube(watching=0), "no_watcher"),
+        (tube(watching=0, reserved=1), "no_watcher"),
+        (tube(), "stalled"),
+        (tube(reserved=1), "saturated"),
+        (tube(waiting=1), "ok"),
+        (tube(waiting=1, pause_left=60), "paused"),
+        (tube(watching=0, pause_left=60), "paused"),
+        (tube(watching=0, draining=True), "draining"),
+        (tube(ready=0, pause_left=60), "ok"),
+    ],
+)
+def test_one_sample_decides_by_the_instant(now: Consumers, state: str):
+    assert decide_consumers(now) == state
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "state"),
+    [
+        (tube(), tube(), "stalled"),
+        (tube(), tube(ready=9), "stalled"),
+        (tube(deletes=1), tube(deletes=2), "saturated"),
+        (tube(reserved=1), tube(), "saturated"),
+        (tube(reserved=1), tube(reserved=1), "saturated"),
+        (tube(reserved=1), tube(reserved=1, ready=4), "ok"),
+        (tube(ready=0), tube(), "ok"),
+        (tube(ready=0, waiting=1), tube(reserved=1), "ok"),
+        (tube(waiting=1), tube(), "ok"),
+        (tube(), tube(watching=0), "no_watcher"),
+    ],
+)
+def test_two_samples_tell_a_stall_from_a_worker_between_two_jobs(
+    before: Consumers, now: Consumers, state: str
+):
+    assert decide_consumers(now, before) == state
+
+
+def test_the_codes_rise_with_how_bad_it_is():
+    assert [CODES[state] for state in STATES] == [0, 1, 2, 3, 4, 5]
+    assert CODES["ok"] < CODES["draining"] < CODES["saturated"] < CODES["no_watcher"]
