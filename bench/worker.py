@@ -1,0 +1,136 @@
+"""Jobs a second: the instrumented worker beside a bare greenstalk loop and beside its peers.
+
+One process each, client and server pinned to one core, several rounds in turn, the median
+of each. Prints a table of ratios in Markdown.
+"""
+
+import json
+import os
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import greenstalk
+
+from bench.stopwatch import PAYLOAD
+from tests.real import ROOT, Beanstalkd, Redis
+
+JOBS = {
+    "bare": 20_000,
+    "beanwatch": 20_000,
+    "huey": 5_000,
+    "dramatiq": 5_000,
+    "celery": 2_000,
+    "rq": 1_000,
+}
+BODY = json.dumps({"job": "bench.nothing", "data": PAYLOAD}).encode()
+CORE = "0"
+BARE = """
+import os, greenstalk
+from bench.stopwatch import Stopwatch
+jobs = int(os.environ["BENCH_JOBS"])
+tick = Stopwatch(jobs)
+host, port = os.environ["BENCH_SERVER"].split(":")
+with greenstalk.Client((host, int(port)), watch="bench", use="bench", encoding=None) as client:
+    for _ in range(jobs):
+        client.delete(client.reserve())
+        tick()
+"""
+
+
+def measure(argv: list[str], jobs: int, server: str = "") -> float:
+    """Jobs a second that a contender reports of itself."""
+    environ = {**os.environ, "BENCH_JOBS": str(jobs), "BENCH_SERVER": server}
+    done = subprocess.run(
+        ["taskset", "-c", CORE, *argv],
+        env={**environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        cwd=ROOT,
+    )
+    for line in done.stdout.splitlines():
+        if line.startswith("RATE "):
+            return float(line.split()[1])
+    raise SystemExit(f"{argv[:4]} gave no rate:\n{done.stdout}\n{done.stderr[-2000:]}")
+
+
+def fill(beanstalkd: Beanstalkd, jobs: int) -> None:
+    """Put the jobs and a few more, so that the last one timed is not the last one there."""
+    client: greenstalk.Client = beanstalkd.client(use="bench", encoding=None)
+    for _ in range(jobs + 10):
+        client.put(BODY)
+    client.close()
+
+
+def run_bare(directory: Path) -> float:
+    """reserve and delete, nothing else."""
+    with Beanstalkd(directory) as beanstalkd:
+        pin(beanstalkd.pid)
+        fill(beanstalkd, JOBS["bare"])
+        return measure([sys.executable, "-c", BARE], JOBS["bare"], beanstalkd.address)
+
+
+def run_beanwatch(directory: Path, *options: str) -> float:
+    """The worker as it is run for real: StatsD, JSON log, heartbeat, poison gate, ledger."""
+    with (
+        Beanstalkd(directory) as beanstalkd,
+        Redis(directory / "redis") as redis,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as statsd,
+    ):
+        statsd.bind(("127.0.0.1", 0))
+        pin(beanstalkd.pid)
+        fill(beanstalkd, JOBS["beanwatch"])
+        argv = [
+            str(ROOT / ".venv/bin/beanwatch"), "worker", "bench.app:app", "--tube", "bench",
+            "--name", "bench", "--server", beanstalkd.address, "--redis", redis.url,
+            "--metrics", f"statsd://127.0.0.1:{statsd.getsockname()[1]}",
+            "--log-file", str(directory / "worker.log"), *options,
+        ]  # fmt: skip
+        return measure(argv, JOBS["beanwatch"])
+
+
+def run_peer(peer: str, directory: Path) -> float:
+    """One of the Redis-based workers."""
+    with Redis(directory) as redis:
+        pin(redis.pid)
+        call = f"import bench.peers; bench.peers.main({peer!r}, {JOBS[peer]}, {redis.url!r})"
+        return measure([str(ROOT / ".bench/bin/python"), "-c", call], JOBS[peer])
+
+
+def pin(pid: int) -> None:
+    """Keep a server on the core of its client: across cores the same loop varies eightfold."""
+    os.sched_setaffinity(pid, {int(CORE)})
+
+
+def main(rounds: int = 3) -> None:
+    """Measure every contender in turn, `rounds` times."""
+    contenders = {
+        "bare greenstalk loop": run_bare,
+        "beanwatch worker, ledger of failures": run_beanwatch,
+        "beanwatch worker, ledger of all": lambda d: run_beanwatch(d, "--ledger", "all"),
+        **{
+            peer: lambda d, peer=peer: run_peer(peer, d)
+            for peer in ("huey", "dramatiq", "celery", "rq")
+        },
+    }
+    rates: dict[str, list[float]] = {name: [] for name in contenders}
+    for number in range(rounds):
+        for name, contender in contenders.items():
+            with tempfile.TemporaryDirectory() as directory:
+                rates[name].append(contender(Path(directory) / str(number)))
+    medians = {name: statistics.median(found) for name, found in rates.items()}
+    fastest = max(medians[peer] for peer in ("huey", "dramatiq", "celery", "rq"))
+    sys.stdout.write(
+        "| one process, one job at a time | times bare | times the fastest peer |\n|---|---|---|\n"
+    )
+    for name, rate in medians.items():
+        bare = rate / medians["bare greenstalk loop"]
+        sys.stdout.write(f"| {name} | {bare:.2f} | {rate / fastest:.2f} |\n")
+
+
+if __name__ == "__main__":
+    main()
