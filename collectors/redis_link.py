@@ -55,7 +55,7 @@ def parse_redis_url(url: str, password: str = "") -> RedisUrl:
     path = parts.path.strip("/")
     try:
         if parts.scheme == "unix":
-            address = Address("", 0, parts.path)
+            address = parse_address(f"unix:{parts.path}")
             return RedisUrl(address, int(query.get("db", ["0"])[0]), username, secret)
         if parts.scheme == "redis+sentinel":
             service, _, db = path.partition("/")
