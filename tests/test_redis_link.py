@@ -66,7 +66,7 @@ def test_a_password_from_the_url_or_from_a_file(tmp_path: Path) -> None:
 
 
 def test_an_acl_user(tmp_path: Path) -> None:
-    with SpecialRedis(tmp_path, "--user", *"watch on >secret ~* +@all".split()) as server:
+    with SpecialRedis(tmp_path, "--user", *["watch", "on", ">secret", "~*", "+@all"]) as server:
         assert ping(f"redis://watch:secret@127.0.0.1:{server.port}") == b"1"
 
 
