@@ -25,8 +25,9 @@ retentions = 10s:1h
 pattern = .*
 retentions = 1s:1h
 """
-# Any point fills its step, and counts add up: nothing here is consolidated for long.
-KEEP_ANY_POINT = """\
+# What beanwatch ships, and below it: any point fills its step, whatever the prefix.
+SHIPPED_AGGREGATION = ROOT / "collectors" / "graphite" / "storage-aggregation.conf"
+KEEP_ANY_POINT = """
 [all]
 pattern = .*
 xFilesFactor = 0
@@ -153,18 +154,17 @@ class Graphite:
         directory: Path,
         *,
         storage_schemas: str | Path = EVERY_SECOND,
-        storage_aggregation: str | Path = KEEP_ANY_POINT,
+        storage_aggregation: str | Path = SHIPPED_AGGREGATION,
     ) -> None:
         self.directory = Path(directory)
         for name in ("conf", "storage/whisper", "log"):
             (self.directory / name).mkdir(parents=True, exist_ok=True)
         rules = {
-            "storage-schemas.conf": storage_schemas,
-            "storage-aggregation.conf": storage_aggregation,
+            "storage-schemas.conf": _text(storage_schemas),
+            "storage-aggregation.conf": _text(storage_aggregation) + KEEP_ANY_POINT,
         }
         for name, text in rules.items():
-            content = text.read_text() if isinstance(text, Path) else text
-            (self.directory / "conf" / name).write_text(content)
+            (self.directory / "conf" / name).write_text(text)
         self._carbon = _Carbon(self.directory)
         self._web = _Web(self.directory)
 
@@ -271,3 +271,7 @@ class Graphite:
 
     def __exit__(self, *exc: object) -> None:
         self.stop()
+
+
+def _text(rules: str | Path) -> str:
+    return rules.read_text() if isinstance(rules, Path) else rules
