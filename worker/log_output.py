@@ -1,0 +1,101 @@
+"""Where log lines go: one write a line, and nothing that goes wrong reaches the worker."""
+
+import os
+import select
+import stat
+import threading
+from collections.abc import Callable
+
+STDOUT, STDERR = 1, 2
+# Seconds that the first line waits for a reader that does not read; the ones after it do not.
+PATIENCE = 1.0
+
+
+class LogOutput:
+    """A file opened for appending, or standard output; structlog's logger and its factory.
+
+    A full disk, a closed pipe or a reader that stands still costs lines, which are counted
+    in `dropped`. The first loss is told on standard error; when writing works again,
+    `explain(lost)` gives the line that says how many are missing. The file is opened
+    here: raises OSError.
+    """
+
+    def __init__(self, path: str, explain: Callable[[int], bytes]) -> None:
+        self.dropped = 0
+        self._path = path
+        self._explain = explain
+        self._lost = 0  # since the last line that was written
+        self._torn = False  # the last line was written in part only
+        self._stale = False
+        self._pid = os.getpid()
+        self._lock = threading.RLock()  # again entered when a signal handler logs
+        self._use(self._open(path) if path else STDOUT)
+
+    def __call__(self, *_: object) -> "LogOutput":
+        return self
+
+    def reopen(self) -> None:
+        """Let the next line go to a new file of the same name. Safe in a signal handler."""
+        self._stale = bool(self._path)
+
+    def write(self, line: bytes) -> None:
+        """Write one line, its newline included."""
+        if os.getpid() != self._pid:  # a fork may have copied the lock while it was held
+            self._pid, self._lock = os.getpid(), threading.RLock()
+        with self._lock:
+            if self._stale:
+                self._reopen()
+            if self._lost and self._put(self._explain(self._lost)):
+                self._lost = 0
+            if not self._lost and self._put(line):
+                return
+            self._lost += 1
+            self.dropped += 1
+
+    debug = info = warning = error = critical = write
+
+    def _put(self, line: bytes) -> bool:
+        left = memoryview(b"\n" + line if self._torn else line)
+        whole = len(left)
+        try:
+            while left:
+                if self._chunk and not self._poll.poll(0 if self._lost else PATIENCE * 1000):
+                    raise BlockingIOError("the reader of the log stands still")
+                left = left[os.write(self._fd, left[: self._chunk]) :]
+        except OSError as error:
+            self._torn = self._torn or len(left) < whole
+            if not self._lost:
+                self._complain(error)
+            return False
+        self._torn = False
+        return True
+
+    def _complain(self, error: OSError) -> None:
+        where = self._path or "standard output"
+        message = f"beanwatch: log {where}: {error.strerror or error}; counting lost lines\n"
+        try:
+            if select.select([], [STDERR], [], 0)[1]:
+                os.write(STDERR, message.encode("utf-8", "replace"))
+        except OSError:
+            return  # no standard error either: `dropped` still tells
+
+    def _open(self, path: str) -> int:
+        return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
+
+    def _use(self, fd: int) -> None:
+        self._fd = fd
+        # What is no file may block in a write; POLLOUT promises room for PIPE_BUF bytes.
+        self._chunk = None if stat.S_ISREG(os.fstat(fd).st_mode) else select.PIPE_BUF
+        self._poll = select.poll()
+        self._poll.register(fd, select.POLLOUT)
+
+    def _reopen(self) -> None:
+        self._stale = False
+        try:
+            fd = self._open(self._path)
+        except OSError as error:
+            self._complain(error)
+            return
+        os.close(self._fd)
+        self._torn = False
+        self._use(fd)
