@@ -72,6 +72,10 @@ DEAD_AFTER = 10.0  # seconds, or three intervals if that is more
 LOOP_MARGIN = 10.0  # seconds over the reserve timeout before an idle loop counts as hung
 RESTARTED_WITHIN = 600.0  # seconds for which an unclean restart is worth a warning
 
+# What decide_health says, as numbers in Graphite; worst last, so that a maximum is the worst.
+HEALTH = ("idle", "busy", "starting", "stopping", "waiting", "blocked", "hung", "dead")
+HEALTH_CODES = {health: code for code, health in enumerate(HEALTH)}
+
 
 def parse_beat(body: bytes | None) -> Beat | None:
     """Read a record. Unknown fields (a newer worker's) are left out; nonsense gives None."""
