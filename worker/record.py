@@ -36,7 +36,8 @@ class Sink(Protocol):
     to send what was gathered. `close` sends the rest, within `timeout` seconds.
     """
 
-    dropped: int
+    @property
+    def dropped(self) -> int: ...
 
     def intend(self, run: Run) -> None: ...
 

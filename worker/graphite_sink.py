@@ -1,0 +1,157 @@
+"""Metrics straight to Graphite: summed in the process, sent once an interval as StatsD would."""
+
+import math
+import random
+import socket
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+
+from structlog.typing import FilteringBoundLogger
+
+from beanwatch.collectors.address import Address, connect
+from beanwatch.worker.metrics import Series, timings
+from beanwatch.worker.outlet import Message, Outlet
+from beanwatch.worker.record import Run
+
+PERCENTILES = (50, 95, 99)
+SAMPLE = 10_000  # values kept of a timer in an interval; of more, a random choice
+RESEND = 60.0  # seconds: a peer that died swallows what was sent last
+CONNECT_TIMEOUT = 5.0
+
+
+class Timer:
+    """The values of one timer in one interval, in milliseconds."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.total = 0.0
+        self.largest = -math.inf
+        self.values: list[float] = []
+
+    def add(self, value: float) -> None:
+        """Take one value in."""
+        self.count += 1
+        self.total += value
+        self.largest = max(self.largest, value)
+        if len(self.values) < SAMPLE:
+            self.values.append(value)
+        elif (place := random.randrange(self.count)) < SAMPLE:
+            self.values[place] = value
+
+
+def summarize(timer: Timer) -> dict[str, float]:
+    """What StatsD makes of the same values, with its rounding of the percentiles' index."""
+    values = sorted(timer.values)
+    found = {
+        "count": timer.count,
+        "mean": timer.total / timer.count,
+        "upper": timer.largest,
+    }
+    for percent in PERCENTILES:
+        within = math.floor(percent / 100 * len(values) + 0.5)  # Math.round
+        found[f"upper_{percent}"] = values[max(within, 1) - 1]
+    return found
+
+
+class _GraphiteOutlet(Outlet):
+    """Carbon confirms nothing: what was sent in the last minute is sent again after a break."""
+
+    def _forget(self) -> None:
+        now = self._clock()
+        while self._sent and now - self._sent[0].sent_at > RESEND:
+            self._drop_oldest_sent()
+
+
+class GraphiteSink:
+    """One point a series and interval, at times that are multiples of the interval.
+
+    So no two points fall into one step of the storage. Nothing is sent for a counter or a
+    timer that was idle.
+    """
+
+    def __init__(
+        self,
+        address: Address,
+        series: Series,
+        log: FilteringBoundLogger,
+        *,
+        interval: float = 10.0,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._series = series
+        self._interval = interval
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._counts: Counter[str] = Counter()
+        self._timers: dict[str, Timer] = {}
+        self._gauges: dict[str, float] = {}
+        self._totals: Counter[str] = Counter()
+        self._slot = int(clock() // interval)
+
+        def dial() -> socket.socket:
+            return connect(address, CONNECT_TIMEOUT)
+
+        self._outlet = _GraphiteOutlet(f"graphite {address}", dial, log)
+
+    @property
+    def dropped(self) -> int:
+        """Points lost."""
+        return self._outlet.dropped
+
+    def gauge(self, name: str, value: float) -> None:
+        """Set one of the worker's own series."""
+        with self._lock:
+            self._gauges[name] = value
+
+    def count(self, name: str, n: int = 1) -> None:
+        """Add to one of the worker's own totals."""
+        with self._lock:
+            self._totals[name] += n
+
+    def intend(self, run: Run) -> None:
+        """Nothing yet."""
+
+    def settle(self, run: Run) -> None:
+        """Take a run in."""
+        stem = self._series.stem(run)
+        with self._lock:
+            self._counts[f"{stem}.{run.outcome}"] += 1
+            for name, milliseconds in timings(run):
+                path = f"{stem}.{name}"
+                timer = self._timers.get(path)
+                if timer is None:
+                    timer = self._timers[path] = Timer()
+                timer.add(milliseconds)
+
+    def tick(self) -> None:
+        """At the end of an interval send its points; at any time what could not be sent before."""
+        slot = int(self._clock() // self._interval)
+        if slot != self._slot:
+            self._slot = slot
+            self._summarize(slot)
+        self._outlet.flush()
+
+    def close(self, timeout: float) -> None:
+        """Send the points of the interval that has begun, under its end, and what is kept."""
+        self._summarize(self._slot + 1)
+        self._outlet.close(timeout)
+
+    def _summarize(self, slot: int) -> None:
+        with self._lock:
+            counts, self._counts = self._counts, Counter()
+            timers, self._timers = self._timers, {}
+            own = {"dropped_metrics": self.dropped, **self._totals, **self._gauges}
+        points: dict[str, float] = {}
+        for path, n in counts.items():
+            points[f"{path}.count"] = n
+            points[f"{path}.rate"] = n / self._interval
+        for path, timer in timers.items():
+            for stat, value in summarize(timer).items():
+                points[f"{path}.{stat}"] = value
+        for name, value in own.items():
+            points[self._series.own(name)] = value
+        when = int(slot * self._interval)
+        lines = "".join(f"{path} {round(value, 6)} {when}\n" for path, value in points.items())
+        self._outlet.write(Message(lines.encode("ascii", "replace"), weight=len(points)))

@@ -1,0 +1,197 @@
+"""Metrics to a StatsD daemon: the statsd package's lines, in few and full datagrams."""
+
+import socket
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+
+from statsd.client.base import StatsClientBase
+from structlog.typing import FilteringBoundLogger
+
+from beanwatch.collectors.address import Address
+from beanwatch.worker.dialer import Dialer
+from beanwatch.worker.metrics import Series, timings
+from beanwatch.worker.record import Run
+
+FULL = 1432  # bytes: what an Ethernet frame has room for, with its headers
+WAITING = 500  # datagrams kept until the name of the daemon is known
+RESOLVE_EVERY = 60.0  # seconds; the daemon's name may have moved to another address
+
+
+class _Lines(StatsClientBase):  # type: ignore[misc]  # the package has no types
+    """The package's client, giving its lines to a function instead of a socket.
+
+    Its own client looks the name up once, in the constructor, and sends a datagram a line.
+    """
+
+    def __init__(self, take: Callable[[str], None]) -> None:
+        self._prefix = None
+        self._send = take
+
+
+class StatsdSink:
+    """Sums counters and gathers timings, and sends them when a datagram is full or at a tick."""
+
+    def __init__(
+        self,
+        address: Address,
+        series: Series,
+        log: FilteringBoundLogger,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.dropped = 0
+        self._address = address
+        self._series = series
+        self._log = log
+        self._clock = clock
+        self._lines = _Lines(self._add)
+        self._lock = threading.Lock()
+        self._counts: Counter[str] = Counter()
+        self._gauges: dict[str, float] = {}
+        self._totals: Counter[str] = Counter()
+        self._batch: list[str] = []
+        self._size = 0
+        self._waiting: list[list[str]] = []
+        self._last_sent = 0  # lines in the datagram that went out last
+        self._socket: socket.socket | None = None
+        self._dialer = Dialer(self._dial, clock=clock)
+        self._dialled_at = clock()
+        self._failing = False
+        self._dialer.poll()
+
+    def gauge(self, name: str, value: float) -> None:
+        """Set one of the worker's own series."""
+        with self._lock:
+            self._gauges[name] = value
+
+    def count(self, name: str, n: int = 1) -> None:
+        """Add to one of the worker's own totals."""
+        with self._lock:
+            self._totals[name] += n
+
+    def intend(self, run: Run) -> None:
+        """Nothing yet."""
+
+    def settle(self, run: Run) -> None:
+        """Take a run in; a full datagram leaves at once."""
+        stem = self._series.stem(run)
+        with self._lock:
+            self._counts[f"{stem}.{run.outcome}"] += 1
+            for timer, milliseconds in timings(run):
+                self._lines.timing(f"{stem}.{timer}", milliseconds)
+
+    def tick(self) -> None:
+        """Send what was gathered."""
+        with self._lock:
+            self._redial()
+            own = {"dropped_metrics": self.dropped, **self._totals, **self._gauges}
+            for name, value in own.items():
+                self._lines.gauge(self._series.own(name), value)
+            for name, n in self._counts.items():
+                self._lines.incr(name, n)
+            self._counts.clear()
+            self._ship()
+            self._send_waiting()
+            news, lost = self._news()
+        if news:
+            self._log.warning(news, server=f"statsd {self._address}", lost=lost)
+
+    def close(self, timeout: float) -> None:
+        """Send the rest."""
+        end = self._clock() + timeout
+        self.tick()
+        while self._waiting and self._clock() < end:
+            time.sleep(0.005)
+            self.tick()
+        with self._lock:
+            self.dropped += sum(map(len, self._waiting))
+            self._waiting.clear()
+            if self._socket is not None:
+                self._socket.close()
+                self._socket = None
+
+    def _dial(self) -> socket.socket:
+        family, kind, proto, _, where = socket.getaddrinfo(
+            self._address.host, self._address.port, type=socket.SOCK_DGRAM
+        )[0]
+        sock = socket.socket(family, kind, proto)
+        try:
+            # Connected, so that the kernel tells when nobody listens there.
+            sock.connect(where)
+        except BaseException:
+            sock.close()
+            raise
+        return sock
+
+    def _redial(self) -> None:
+        if self._socket is not None and self._clock() - self._dialled_at < RESOLVE_EVERY:
+            return
+        fresh = self._dialer.poll()
+        if fresh is not None:
+            if self._socket is not None:
+                self._socket.close()
+            self._socket = fresh
+            self._dialled_at = self._clock()
+
+    def _add(self, line: str) -> None:
+        if self._size + len(line) + 1 > FULL:
+            self._ship()
+        self._batch.append(line)
+        self._size += len(line) + 1
+
+    def _ship(self) -> None:
+        """Close the datagram at hand, and send it where there is a socket."""
+        if not self._batch:
+            return
+        batch, self._batch, self._size = self._batch, [], 0
+        if self._socket is not None and not self._waiting:
+            self._send(batch)
+        else:
+            self._waiting.append(batch)
+            while len(self._waiting) > WAITING:
+                self.dropped += len(self._waiting.pop(0))
+
+    def _send_waiting(self) -> None:
+        if self._socket is not None:
+            waiting, self._waiting = self._waiting, []
+            for batch in waiting:
+                self._send(batch)
+
+    def _send(self, batch: list[str]) -> None:
+        data = "\n".join(batch).encode("ascii", "replace")
+        for is_retry in (False, True):
+            try:
+                if self._socket is not None:
+                    self._socket.send(data)
+                self._last_sent = len(batch)
+                return
+            except ConnectionRefusedError:
+                # This tells of the datagram before; the one at hand has not been sent.
+                self.dropped += len(batch) if is_retry else self._last_sent
+                self._last_sent = 0
+                self._failing = True
+            except OSError:
+                self.dropped += len(batch)
+                self._failing = True
+                return
+
+    _told = False
+    _dropped_before = 0
+    _failed_at = 0.0
+
+    def _news(self) -> tuple[str, int]:
+        """What to log, once when it begins to fail and once when it has worked for a while."""
+        failing, self._failing = self._failing, False
+        now = self._clock()
+        if failing or (self._socket is None and self._dialer.error):
+            self._failed_at = now
+            if not self._told:
+                self._told = True
+                return "{server} takes no metrics; counting what is lost", self.dropped
+        elif self._told and now - self._failed_at > 3.0 and self._socket is not None:
+            self._told = False
+            lost, self._dropped_before = self.dropped - self._dropped_before, self.dropped
+            return "{server} takes metrics again", lost
+        return "", 0
