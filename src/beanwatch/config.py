@@ -5,7 +5,6 @@ which work for one host. Imports nothing of ours and is cheap to import: the che
 which run as a process each, read it too.
 """
 
-import difflib
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -25,6 +24,17 @@ class RedisConfig(NamedTuple):
 
     url: str = ""
     password_file: str = ""
+
+    def read_password(self, environ: Mapping[str, str] = os.environ) -> str:
+        """$BEANWATCH_REDIS_PASSWORD, or what is in the file, or empty. Raises ConfigError."""
+        if not self.password_file:
+            return environ.get("BEANWATCH_REDIS_PASSWORD", "")
+        try:
+            with open(self.password_file, encoding="utf-8") as stream:
+                return stream.readline().rstrip("\r\n")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+            raise ConfigError(f"redis.password_file: {self.password_file}: {reason}") from None
 
 
 class GraphiteConfig(NamedTuple):
@@ -189,14 +199,20 @@ def size(value: Any) -> int:
     raise ValueError('expected a size: bytes, or "512M", "2G"')
 
 
+_BOUND = r"-?(?:\d+(?:\.\d*)?|\.\d+)"
+
+
 def threshold(value: Any) -> str:
-    """A Nagios range as text, or a plain number."""
+    """A Nagios range as text, or a plain number; empty for none."""
     if isinstance(value, int | float) and not isinstance(value, bool):
-        return str(value)
-    if not isinstance(value, str) or not re.fullmatch(
-        r"@?(?:(?:~|-?[\d.]+)?:)?(?:-?[\d.]+)?", value, re.ASCII
-    ):
-        raise ValueError('expected a range of the plugin guidelines: 10, "5:10", "~:10", "@1:2"')
+        value = str(value)
+    wanted = 'expected a range of the plugin guidelines: 10, "5:10", "~:10", "@1:2"'
+    match = re.fullmatch(rf"@?(?:(~|{_BOUND})?:)?({_BOUND})?", str(value), re.ASCII)
+    if not isinstance(value, str) or not match or value in ("@", ":", "@:"):
+        raise ValueError(wanted)
+    start, end = match.groups()
+    if end and start != "~" and float(start or 0) > float(end):
+        raise ValueError(f"{wanted}; the start of a range is not above its end")
     return value
 
 
@@ -376,6 +392,8 @@ class _Reader:
             raise self._wrong(path, f"{error}, not {value!r}") from None
 
     def _unknown(self, path: tuple[str, ...], known: Any) -> ConfigError:
+        import difflib  # a millisecond that only an error costs
+
         near = difflib.get_close_matches(path[-1], known, 1)
         hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
         return self._wrong(path[:-1], f"unknown key {path[-1]!r}; {hint}", at=path)

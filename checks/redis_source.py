@@ -1,0 +1,53 @@
+"""The checks' way to Redis: the option, the secret, one connection within `-t`."""
+
+import argparse
+from collections.abc import Callable, Sequence
+
+from beanwatch.checks.plugin import MARGIN, Failure, Parser, UsageError, Voice
+from beanwatch.collectors.heartbeats import Worker, read_workers
+from beanwatch.collectors.redis_link import (
+    DEFAULT_URL,
+    RedisError,
+    RedisLink,
+    RedisUrl,
+    parse_redis_url,
+)
+from beanwatch.config import Config
+
+ReadWorkers = Callable[[], Sequence[Worker]]
+
+
+def add_redis(parser: Parser, default: str = DEFAULT_URL) -> None:
+    """`--redis`. A password belongs into the file that `redis.password_file` names."""
+    parser.add_argument("--redis", metavar="URL", help=f"default: that of --config, or {default}")
+
+
+def pick_redis(options: argparse.Namespace, config: Config) -> RedisUrl:
+    """The Redis that the arguments or the configuration name. Raises UsageError, ConfigError."""
+    url = options.redis or config.redis.url or DEFAULT_URL
+    try:
+        return parse_redis_url(url, config.redis.read_password())
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+
+
+def open_redis(options: argparse.Namespace, config: Config, voice: Voice) -> RedisLink:
+    """One connection. Raises RedisError."""
+    url = pick_redis(options, config)
+    voice.doing = f"asking redis {url.address}"
+    return RedisLink(url, options.timeout * MARGIN)
+
+
+def live_workers(options: argparse.Namespace, config: Config, voice: Voice) -> ReadWorkers:
+    """A reader of all heartbeats, by a connection of its own. It raises RedisError."""
+
+    def read() -> list[Worker]:
+        with open_redis(options, config, voice) as link:
+            return read_workers(link.execute)
+
+    return read
+
+
+def redis_failure(error: RedisError) -> Failure:
+    """What could not be read, for the context `failure`."""
+    return Failure(str(error), isinstance(error.__context__, TimeoutError))

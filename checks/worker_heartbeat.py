@@ -1,0 +1,212 @@
+"""check_worker_heartbeat: is every worker there, alive, and making progress?"""
+
+import argparse
+from collections.abc import Iterable, Iterator
+from fnmatch import fnmatchcase
+from typing import Any
+
+from nagiosplugin import Context, Resource, Summary
+
+from beanwatch.checks.plugin import (
+    Check,
+    Critical,
+    FailureContext,
+    Finding,
+    Metric,
+    Ok,
+    Parser,
+    Perf,
+    State,
+    Unknown,
+    Voice,
+    Warn,
+    ago,
+    count,
+    judge,
+    run,
+)
+from beanwatch.checks.redis_source import ReadWorkers, add_redis, live_workers, redis_failure
+from beanwatch.collectors.heartbeats import (
+    DEAD_AFTER,
+    Beat,
+    Worker,
+    decide_health,
+    decide_restarted,
+)
+from beanwatch.collectors.redis_link import RedisError
+from beanwatch.config import GLOB, Config, Threshold
+
+
+def parser() -> Parser:
+    """The command line."""
+    parser = Parser("worker_heartbeat", __doc__, "--redis redis://queue1/0 --worker 'web1.*'")
+    add_redis(parser)
+    parser.add_argument(
+        "--worker",
+        action="append",
+        default=[],
+        metavar="GLOB",
+        help="worker id HOST.NAME, or glob; a plain id must be there; repeatable (default: all)",
+    )
+    parser.add_argument(
+        "-T", "--tube", action="append", default=[], metavar="GLOB", help="only workers of these"
+    )
+    parser.add_limits()
+    parser.epilog = f"-w and -c judge the number of live workers: -c 2:\n\n{parser.epilog}"
+    return parser
+
+
+# -- acquire
+
+
+class Workers(Resource):  # type: ignore[misc]
+    """The chosen workers, those expected but missing, and how many are alive."""
+
+    def __init__(self, options: argparse.Namespace, config: Config, read: ReadWorkers) -> None:
+        self._read = read
+        self._globs: list[str] = options.worker
+        self._tubes: list[str] = options.tube
+        expected = [*config.expected_workers, *(g for g in self._globs if not GLOB.search(g))]
+        self._expected = [worker for worker in dict.fromkeys(expected) if self._is_chosen(worker)]
+
+    def probe(self) -> Iterator[Metric]:
+        """Read Redis, or say why that is not possible."""
+        try:
+            found = {worker.id: worker for worker in self._read()}
+        except RedisError as error:
+            yield Metric("redis", redis_failure(error), context="failure")
+            return
+        chosen = [worker for worker in found.values() if self._is_chosen(worker.id, worker.beat)]
+        for worker in chosen:
+            yield Metric(worker.id, worker, context="worker")
+        if not self._tubes:
+            for name in self._expected:
+                if name not in found:
+                    yield Metric(name, name, context="missing")
+        yield Metric("live", chosen, context="live")
+
+    def _is_chosen(self, name: str, beat: Beat | None = None) -> bool:
+        if self._globs and not any(fnmatchcase(name, glob) for glob in self._globs):
+            return False
+        if not self._tubes or beat is None:
+            return True
+        return any(fnmatchcase(tube, glob) for tube in beat.tubes for glob in self._tubes)
+
+
+# -- evaluate
+
+
+def decide(worker: Worker) -> tuple[State, str]:
+    """The state of one worker, and the words for the person who is paged."""
+    health, beat = decide_health(worker), worker.beat
+    if beat is None:
+        return Critical, f"{worker.id}: dead, its record in Redis is gone or unreadable"
+    job = f"{beat.job} (job {beat.job_id}, tube {beat.tube})" if beat.job else ""
+    if health == "dead":
+        was = f" while running {job}" if job else f", was {beat.state}"
+        return Critical, f"{worker.id}: dead, no heartbeat for {ago(worker.age)}{was}"
+    if health == "hung" and job:
+        late = ago(beat.beat_at - beat.deadline)
+        where = f" at {beat.where}" if beat.where else ""
+        text = f"{worker.id}: hung in {job}{where}, {late} past its deadline"
+        return (Critical if 0 < beat.hard_deadline < beat.beat_at else Warn), text
+    if health == "hung":
+        still = ago(beat.beat_at - beat.loop_at)
+        return Critical, f"{worker.id}: hung outside a job, its main loop has not moved for {still}"
+    if health == "blocked":
+        return Warn, f"{worker.id}: blocked, takes no job: {beat.reason or 'no reason given'}"
+    if decide_restarted(beat):
+        when = ago(beat.beat_at - beat.started_at)
+        return Warn, f"{worker.id}: restarted {when} ago, the one before ended: {beat.last_exit}"
+    return Ok, f"{worker.id}: {health}{f' with {job}' if job else ''}"
+
+
+def decide_live(workers: Iterable[Worker]) -> int:
+    """How many are alive."""
+    return sum(decide_health(worker) != "dead" for worker in workers)
+
+
+class WorkerContext(Context):  # type: ignore[misc]
+    """Judges one worker."""
+
+    def evaluate(self, metric: Metric, resource: Any) -> Finding:
+        """By its last heartbeat."""
+        return Finding(*decide(metric.value), metric)
+
+    # -- present
+
+    def performance(self, metric: Metric, resource: Any) -> Perf:
+        """The age of the heartbeat, with the limit that holds for it."""
+        worker: Worker = metric.value
+        interval = worker.beat.interval if worker.beat else 1.0
+        return Perf(worker.id, worker.age, "s", "", f"{max(3 * interval, DEAD_AFTER):g}")
+
+
+class MissingContext(Context):  # type: ignore[misc]
+    """A worker that should be there and is not."""
+
+    def evaluate(self, metric: Metric, resource: Any) -> Finding:
+        """Always CRITICAL."""
+        return Finding(Critical, f"{metric.value}: not running, though it is expected", metric)
+
+
+class LiveContext(Context):  # type: ignore[misc]
+    """Judges how many workers are alive."""
+
+    def __init__(self, limits: Threshold, what: str) -> None:
+        super().__init__("live")
+        self._limits, self._what = limits, what
+
+    def evaluate(self, metric: Metric, resource: Any) -> Finding:
+        """No worker at all is CRITICAL whatever the limits are."""
+        if not metric.value:
+            return Finding(Critical, f"no {self._what} has ever sent a heartbeat", metric)
+        live = decide_live(metric.value)
+        state, limit = judge(live, self._limits)
+        text = f"{count(live, 'live worker')} ({limit})" if limit else ""
+        return Finding(state, text, metric)
+
+    def performance(self, metric: Metric, resource: Any) -> Perf:
+        """The number of live workers."""
+        limits = self._limits
+        return Perf("live", decide_live(metric.value), "", limits.warning, limits.critical)
+
+
+class WorkersSummary(Summary):  # type: ignore[misc]
+    """All is well."""
+
+    def ok(self, results: Any) -> str:
+        """`3 workers: 2 idle, 1 busy`, or the one there is."""
+        workers = [r.metric.value for r in results if isinstance(r.metric.value, Worker)]
+        if len(workers) == 1:
+            return next(str(r) for r in results if isinstance(r.metric.value, Worker))
+        states = [decide_health(worker) for worker in workers]
+        parts = ", ".join(f"{states.count(state)} {state}" for state in sorted(set(states)))
+        return f"{count(len(workers), 'worker')}: {parts}"
+
+
+def build(options: argparse.Namespace, config: Config, read: ReadWorkers) -> Check:
+    """Acquire by `read`, evaluate and present as above."""
+    limits = config.checks.get("worker_heartbeat", Threshold())
+    if options.warning is not None or options.critical is not None:
+        limits = Threshold(options.warning or "", options.critical or "")
+    what = " ".join(["worker", *options.worker, *(f"of tube {tube}" for tube in options.tube)])
+    return Check(
+        "worker_heartbeat",
+        Workers(options, config, read),
+        WorkerContext("worker"),
+        MissingContext("missing"),
+        LiveContext(limits, what),
+        FailureContext(Unknown, options.timeout_state),
+        WorkersSummary(),
+    )
+
+
+def live(options: argparse.Namespace, config: Config, voice: Voice) -> Check:
+    """The check with the real Redis."""
+    return build(options, config, live_workers(options, config, voice))
+
+
+def main() -> None:
+    """Run as a plugin."""
+    run(parser(), live)
