@@ -7,7 +7,7 @@ export PYTHON ?= python3
 DEMO_COMMANDS := beanstalkd redis-server nagios4 monitoring-plugins font cairo venv
 TEST_COMMANDS := $(DEMO_COMMANDS) nrpe check_nrpe nsca send_nsca icinga2 stunnel npm
 
-.PHONY: help setup setup-test lint format test demo clean
+.PHONY: help setup setup-test lint format dashboards test demo clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -30,15 +30,19 @@ debian:
 .statsd/.installed: tests/setup.sh | debian
 	@tests/setup.sh statsd .statsd
 
-lint: .venv/.installed ## ruff, mypy --strict, import-linter
+lint: .venv/.installed ## ruff, mypy --strict, import-linter, generated files
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
 	.venv/bin/mypy
 	.venv/bin/lint-imports --no-cache
+	.venv/bin/python -m beanwatch.grafana --check
 
 format: .venv/.installed ## let ruff put the code in shape
 	.venv/bin/ruff check --fix
 	.venv/bin/ruff format
+
+dashboards: .venv/.installed ## write Grafana's dashboards and alert rules anew
+	.venv/bin/python -m beanwatch.grafana
 
 test: setup-test lint ## set up, lint, and run every test against real servers
 	.venv/bin/pytest -n 2 $(PYTEST)

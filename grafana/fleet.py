@@ -1,0 +1,414 @@
+"""The Fleet dashboard: is everything fine, and if not, where is it not."""
+
+from grafana_foundation_sdk.models.dashboard import Dashboard
+
+from beanwatch.collectors.consumers import CODES
+from beanwatch.grafana import functions as g
+from beanwatch.grafana import limits, page, words
+from beanwatch.grafana.panels import Column, chart, grid, tile, timeline
+from beanwatch.grafana.series import JOB, JOB_OUTCOME, JOB_TUBE, SERVER, TUBE, Series
+
+ALL = Series()
+SOME = Series(tubes="$tubes")  # the tubes that the table and the charts are about
+
+
+def build() -> Dashboard:
+    sections = (_verdict(), _tubes(), _flow(), _workers(), _servers(), _collectors())
+    return page.page(
+        page.FLEET,
+        "beanwatch / Fleet",
+        "Is everything fine? Every server, tube and worker at a glance.",
+        [page.servers(), _tubes_shown()],
+        sections,
+    )
+
+
+def _tubes_shown() -> page.Variable:
+    about = "Which tubes the table and the charts show: a name or a pattern such as email_*."
+    return page.text("tubes", "Tubes", about, "*")
+
+
+def _verdict() -> page.Section:
+    down = g.count_below(ALL.server("up"), 1)
+    silent = g.total(g.silent(ALL.collector("success")))
+    unserved = g.count_at_least(ALL.tube("consumer_state"), CODES["stalled"])
+    runs = g.over(g.total(ALL.outcomes(stat="count")), limits.FAILED_SPAN)
+    good = g.over(g.total(ALL.outcomes("ok", "discarded", stat="count")), limits.FAILED_SPAN)
+    put, deleted = ALL.server("total-jobs"), ALL.server("cmd-delete")
+    return page.Section(
+        "",
+        [
+            tile(
+                1,
+                "Servers down",
+                "Servers that did not answer the collector. Nothing is put or drained there.",
+                down,
+                steps=limits.ANY_PAGES,
+                good="green",
+                to="beanstalkd",
+            ),
+            tile(
+                2,
+                "Servers unseen",
+                "Servers of which nothing arrived for 2 minutes: the collector, Graphite or the way"
+                " between is broken, and every other number here is old.",
+                silent,
+                steps=limits.ANY_PAGES,
+                good="green",
+                to="metrics-fresh",
+            ),
+            tile(
+                3,
+                "Tubes nobody drains",
+                "Tubes with ready jobs that no worker watches, or whose workers take none.",
+                unserved,
+                steps=limits.ANY_PAGES,
+                good="green",
+                to="tube-consumers",
+            ),
+            tile(
+                4,
+                "Oldest head of a queue",
+                "How long the job that is next in its tube has been waiting, in the worst tube.",
+                g.fresh(g.worst(ALL.tube("head_ready_age"))),
+                unit="s",
+                steps=limits.steps(limits.HEAD_AGE),
+                good="green",
+                decimals=0,
+                to="tube-age",
+            ),
+            tile(
+                5,
+                "Buried jobs",
+                "Jobs that were set aside after failing. They wait for somebody to look and kick.",
+                g.fresh(g.total(ALL.server("current-jobs-buried"))),
+                steps=limits.ANY_WARNS,
+                good="green",
+                to="tube-buried",
+            ),
+            tile(
+                6,
+                "Workers dead",
+                "Workers whose heartbeat stopped without a goodbye.",
+                g.fresh(ALL.fleet("dead")),
+                steps=limits.ANY_PAGES,
+                good="green",
+                to="worker-heartbeat",
+            ),
+            tile(
+                7,
+                "Workers hung",
+                "Workers that are alive but make no progress, or are past their job's deadline.",
+                g.fresh(ALL.fleet("hung")),
+                steps=limits.ANY_WARNS,
+                good="green",
+                to="worker-heartbeat",
+            ),
+            tile(
+                8,
+                "Failed runs, 10 min",
+                "The share of runs in the last 10 minutes that ended in anything but ok.",
+                g.fresh(g.percent(g.less(runs, good), runs)),
+                unit="percent",
+                steps=limits.steps(limits.FAILED),
+                good="green",
+                decimals=1,
+                to="job-failures",
+            ),
+            tile(
+                11,
+                "Ready",
+                "Jobs that could be worked on now.",
+                g.fresh(g.total(ALL.server("current-jobs-ready"))),
+                graph=True,
+                width=4,
+            ),
+            tile(
+                12,
+                "Put",
+                "Jobs that producers put, a second.",
+                g.fresh(g.total(g.per_second(put))),
+                unit="ops",
+                graph=True,
+                width=4,
+                decimals=1,
+            ),
+            tile(
+                13,
+                "Deleted",
+                "Jobs that were finished and deleted, a second.",
+                g.fresh(g.total(g.per_second(deleted))),
+                unit="ops",
+                graph=True,
+                width=4,
+                decimals=1,
+            ),
+            tile(
+                14,
+                "Being worked on",
+                "Jobs that a worker holds at this moment.",
+                g.fresh(g.total(ALL.server("current-jobs-reserved"))),
+                graph=True,
+                width=4,
+            ),
+            tile(
+                15,
+                "Workers live",
+                "Workers whose heartbeat is fresh, whatever they do.",
+                g.fresh(ALL.fleet("live")),
+                graph=True,
+                width=4,
+            ),
+            tile(
+                16,
+                "Workers busy",
+                "The share of live workers that run a job. Near 100 % for long: add workers.",
+                g.fresh(g.percent(ALL.fleet("busy"), ALL.fleet("live"))),
+                unit="percent",
+                graph=True,
+                width=4,
+                decimals=0,
+            ),
+        ],
+    )
+
+
+def _tubes() -> page.Section:
+    def each(stat: str, how: str = "sum") -> str:
+        return g.alive(g.by(SOME.tube(stat), TUBE, how=how))
+
+    columns = [
+        Column("Consumers", each("consumer_state", "max"), words=words.CONSUMERS, width=100),
+        Column("Ready", each("current-jobs-ready")),
+        Column("Reserved", each("current-jobs-reserved")),
+        Column("Delayed", each("current-jobs-delayed")),
+        Column("Buried", each("current-jobs-buried"), steps=limits.ANY_WARNS),
+        Column("Put /s", each("put_rate"), decimals=1),
+        Column("Deleted /s", each("delete_rate"), decimals=1),
+        Column("Watching", each("current-watching")),
+        Column("Waiting", each("current-waiting")),
+        Column(
+            "Head age",
+            each("head_ready_age", "max"),
+            unit="s",
+            steps=limits.steps(limits.HEAD_AGE),
+            decimals=0,
+        ),
+        Column("Drained in", each("drain_seconds", "max"), unit="s", decimals=0),
+    ]
+    return page.Section(
+        "Tubes",
+        [
+            grid(
+                21,
+                "Tubes now",
+                "Every tube, over the servers chosen above. Waiting: workers that ask for a job"
+                " right now. Drained in: at the present rates; nothing there: it does not shrink.",
+                "Tube",
+                columns,
+                link=f"/d/{page.TUBE}?{page.KEPT}&${{server:queryparam}}&var-tube=${{__value.text}}",
+                sort="Ready",
+                height=11,
+                to="tube-consumers",
+            ),
+            chart(
+                22,
+                "Ready jobs: longest queues",
+                "The ten tubes with the longest queues. A rising line: jobs come in faster than"
+                " they are worked off.",
+                [g.top(g.alive(g.by(SOME.tube("current-jobs-ready"), TUBE)))],
+                side=True,
+                width=12,
+                to="tube-depth",
+            ),
+            chart(
+                23,
+                "Head of the queue: longest waits",
+                "How long the next job has been waiting, in the ten worst tubes.",
+                [g.top(g.alive(g.by(SOME.tube("head_ready_age"), TUBE, how="max")))],
+                unit="s",
+                steps=limits.steps(limits.HEAD_AGE),
+                side=True,
+                width=12,
+                to="tube-age",
+            ),
+        ],
+    )
+
+
+def _flow() -> page.Section:
+    put, deleted = ALL.server("total-jobs"), ALL.server("cmd-delete")
+    return page.Section(
+        "Flow",
+        [
+            chart(
+                31,
+                "In and out",
+                "Jobs put and jobs deleted, a second, over all tubes. Put above deleted: a backlog"
+                " is growing.",
+                [
+                    g.alias(g.total(g.per_second(put)), "put"),
+                    g.alias(g.total(g.per_second(deleted)), "deleted"),
+                ],
+                unit="ops",
+                colors={"put": words.PUT, "deleted": words.DELETED},
+            ),
+            chart(
+                32,
+                "Runs by outcome",
+                "How the workers' runs ended, a second.",
+                [g.alive(g.by(ALL.outcomes(), JOB_OUTCOME))],
+                unit="ops",
+                colors=words.OUTCOMES,
+                stacked=True,
+                to="job-failures",
+            ),
+            chart(
+                33,
+                "Buried: most",
+                "The ten tubes with the most buried jobs.",
+                [g.top(g.alive(g.by(SOME.tube("current-jobs-buried"), TUBE)))],
+                to="tube-buried",
+            ),
+        ],
+    )
+
+
+def _workers() -> page.Section:
+    failures = SOME.outcomes(*words.FAILURES, stat="count")
+    return page.Section(
+        "Workers",
+        [
+            chart(
+                41,
+                "Workers by state",
+                "What the workers do. Dead and hung ones are missing where jobs wait.",
+                [g.alias(ALL.fleet(state), state) for state in words.FLEET],
+                colors=words.FLEET,
+                stacked=True,
+                to="worker-heartbeat",
+            ),
+            chart(
+                42,
+                "Failed runs by job",
+                "Runs that did not end well in the 10 minutes before, for the ten worst kinds of"
+                " job.",
+                [g.top(g.over(g.alive(g.by(failures, JOB_TUBE, JOB)), limits.FAILED_SPAN))],
+                to="job-failures",
+            ),
+            chart(
+                43,
+                "Slowest jobs (95 % take less)",
+                "How long a run takes, for the ten slowest kinds of job.",
+                [g.top(g.alive(g.by(SOME.timer("duration", "upper_95"), JOB, how="max")))],
+                unit="ms",
+            ),
+        ],
+    )
+
+
+def _servers() -> page.Section:
+    def each(stat: str, rate: bool = False) -> str:
+        series = ALL.server(stat)
+        return g.alive(g.named(g.per_second(series) if rate else series, SERVER))
+
+    cpu = [g.per_second(ALL.server(f"rusage-{kind}")) for kind in ("utime", "stime")]
+    columns = [
+        Column("State", each("up"), words=words.ANSWERS, width=90),
+        Column("Draining", each("draining"), words=words.DRAINING, width=90),
+        Column("Ready", each("current-jobs-ready")),
+        Column("Reserved", each("current-jobs-reserved")),
+        Column("Buried", each("current-jobs-buried"), steps=limits.ANY_WARNS),
+        Column("Tubes", each("current-tubes")),
+        Column("Connections", each("current-connections")),
+        Column("Put /s", each("total-jobs", rate=True), decimals=1),
+        Column("Deleted /s", each("cmd-delete", rate=True), decimals=1),
+        Column(
+            "CPU",
+            g.alive(g.scaled(g.by(g.group(*cpu), SERVER), 100)),
+            unit="percent",
+            decimals=1,
+        ),
+        Column("Rejected puts", each("rejected_puts")),
+        Column("Drift", each("drift")),
+        Column("Up for", each("uptime"), unit="dtdurations"),
+    ]
+    return page.Section(
+        "Servers",
+        [
+            grid(
+                51,
+                "Servers now",
+                "Every beanstalkd. Drift: jobs that are in no state any more. Rejected puts: since"
+                " the server started.",
+                "Server",
+                columns,
+                link=f"/d/{page.SERVER_PAGE}?{page.KEPT}&var-server=${{__value.text}}",
+                height=6,
+                to="beanstalkd",
+            )
+        ],
+    )
+
+
+def _collectors() -> page.Section:
+    def each(stat: str) -> str:
+        return g.alive(g.named(ALL.collector(stat), SERVER))
+
+    return page.Section(
+        "Collector",
+        [
+            timeline(
+                61,
+                "Polls",
+                "Whether the collector could read each server. Gaps: the collector did not run.",
+                each("success"),
+                words.POLLS,
+                width=8,
+                to="metrics-fresh",
+            ),
+            chart(
+                62,
+                "Time of a poll",
+                "How long reading one server takes. It has to stay well below the interval.",
+                [each("poll_seconds")],
+                unit="s",
+                to="metrics-fresh",
+            ),
+            chart(
+                63,
+                "Points kept and lost",
+                "Points that wait for Graphite to come back, and points that were given up.",
+                [
+                    g.alias(g.worst(ALL.collector("backlog")), "waiting"),
+                    g.alias(g.worst(ALL.collector("dropped")), "lost since start"),
+                ],
+                colors={"waiting": "blue", "lost since start": "red"},
+                to="metrics-fresh",
+            ),
+            chart(
+                64,
+                "Points a poll",
+                "How much is sent to Graphite each time, by server.",
+                [each("points")],
+            ),
+            chart(
+                65,
+                "Tubes",
+                "Tubes that were read, and tubes over the limit that were not.",
+                [
+                    g.alias(g.total(ALL.collector("tubes")), "read"),
+                    g.alias(g.total(ALL.collector("tubes_skipped")), "over the limit"),
+                ],
+                colors={"read": "blue", "over the limit": "orange"},
+            ),
+            chart(
+                66,
+                "Names that collide",
+                "Tubes whose names differ only in characters that Graphite cannot hold: they share"
+                " their series.",
+                [each("collisions")],
+                to="metrics-fresh",
+            ),
+        ],
+    )

@@ -1,0 +1,103 @@
+"""Graphite functions, in the few shapes that the panels and the alert rules use."""
+
+# The collector's points are 10 s apart, and a newest one older than 2 minutes is a matter for
+# check_metrics_fresh: until then the last value holds, afterwards there is none.
+FRESH_POINTS = 12
+TOP = 10
+
+
+def alive(series: str) -> str:
+    """Without the series of tubes and workers that are gone."""
+    return f"removeEmptySeries({series})"
+
+
+def fresh(series: str) -> str:
+    """The newest value up to now, unless it is too old to be true."""
+    return f"keepLastValue({series}, {FRESH_POINTS})"
+
+
+def total(series: str) -> str:
+    return f"sumSeries({series})"
+
+
+def worst(series: str) -> str:
+    return f"maxSeries({series})"
+
+
+def by(series: str, *nodes: int, how: str = "sum") -> str:
+    """One series for each value of the nodes, named by it."""
+    if len(nodes) == 1:
+        return f"groupByNode({series}, {nodes[0]}, '{how}')"
+    return f"groupByNodes({series}, '{how}', {', '.join(map(str, nodes))})"
+
+
+def named(series: str, *nodes: int) -> str:
+    return f"aliasByNode({series}, {', '.join(map(str, nodes))})"
+
+
+def alias(series: str, name: str) -> str:
+    return f"alias({series}, '{name}')"
+
+
+def top(series: str, count: int = TOP) -> str:
+    """Those with the highest peaks: a chart of a thousand tubes says nothing."""
+    return f"highestMax({series}, {count})"
+
+
+def per_second(counter: str) -> str:
+    """A counter's rate; a server that started again gives a gap, not a spike."""
+    return f"perSecond({counter})"
+
+
+def gained(counter: str) -> str:
+    """What a counter went up by at each point."""
+    return f"nonNegativeDerivative({counter})"
+
+
+def over(series: str, span: str, how: str = "Sum") -> str:
+    """At each point, the sum (Max, Min, Average) over the `span` before it."""
+    return f"moving{how}({series}, '{span}')"
+
+
+def count_at_least(series: str, value: float) -> str:
+    """How many of the series are at `value` or above, at each point."""
+    return total(f"isNonNull(removeBelowValue({fresh(alive(series))}, {value:g}))")
+
+
+def count_below(series: str, value: float) -> str:
+    return total(f"isNonNull(removeAboveValue({fresh(alive(series))}, {value - 0.5:g}))")
+
+
+def scaled(series: str, factor: float) -> str:
+    return f"scale({series}, {factor:g})"
+
+
+def less(series: str, *others: str) -> str:
+    return f"diffSeries({', '.join((series, *others))})"
+
+
+def percent(part: str, whole: str) -> str:
+    return f"asPercent({part}, {whole})"
+
+
+def group(*series: str) -> str:
+    return f"group({', '.join(series)})"
+
+
+def silent(series: str, span: str = "120s") -> str:
+    """1 where a series had no point for `span`, else 0."""
+    seen = over(f"isNonNull({alive(series)})", span, "Max")
+    return f"offset(scale({seen}, -1), 1)"
+
+
+def suffixed(series: str, suffix: str) -> str:
+    """The series' names with something after each."""
+    return f"aliasSub({series}, '$', ' {suffix}')"
+
+
+def average(series: str) -> str:
+    return f"averageSeries({series})"
+
+
+def least(series: str) -> str:
+    return f"minSeries({series})"

@@ -1,0 +1,336 @@
+"""The kinds of panel that the dashboards are made of: one look, and nothing left out."""
+
+from collections.abc import Mapping, Sequence
+from typing import TypeAlias, TypeVar
+
+from grafana_foundation_sdk.builders import stat, statetimeline, table, timeseries
+from grafana_foundation_sdk.builders.common import (
+    GraphThresholdsStyleConfig,
+    ReduceDataOptions,
+    StackingConfig,
+    TableSortByFieldState,
+    VizLegendOptions,
+    VizTooltipOptions,
+)
+from grafana_foundation_sdk.builders.dashboard import DashboardLink, FieldColor, ThresholdsConfig
+from grafana_foundation_sdk.cog.builder import Builder
+from grafana_foundation_sdk.cog.variants import Dataquery
+from grafana_foundation_sdk.models import common, dashboard
+
+from beanwatch.grafana import runbook
+
+DATASOURCE = common.DataSourceRef(type_val="graphite", uid="${datasource}")
+
+Panel: TypeAlias = stat.Panel | timeseries.Panel | table.Panel | statetimeline.Panel
+P = TypeVar("P", stat.Panel, timeseries.Panel, table.Panel, statetimeline.Panel)
+Steps: TypeAlias = Sequence[tuple[float, str]]
+# A state's number, its word and its colour.
+Words: TypeAlias = Mapping[float, tuple[str, str]]
+
+# Calm where all is well; orange is a warning and red a page, as the checks have them.
+NEUTRAL, GOOD, WARNING, CRITICAL = "text", "green", "orange", "red"
+QUIET: Steps = ()
+# Lines bridge what a slow sweep leaves out, but not a server that was gone.
+BRIDGED_MS = 120_000
+
+
+class Query(Dataquery):
+    """A Graphite query, which the SDK has no class for."""
+
+    def __init__(self, ref_id: str, target: str) -> None:
+        self.ref_id = ref_id
+        self.target = target
+
+    def to_json(self) -> dict[str, object]:
+        return {"refId": self.ref_id, "datasource": DATASOURCE, "target": self.target}
+
+
+class Target(Builder[Dataquery]):
+    """What a panel takes its queries as."""
+
+    def __init__(self, ref_id: str, target: str) -> None:
+        self._query = Query(ref_id, target)
+
+    def build(self) -> Dataquery:
+        return self._query
+
+
+def tile(
+    number: int,
+    title: str,
+    description: str,
+    query: str,
+    *,
+    unit: str = "short",
+    steps: Steps = QUIET,
+    words: Words | None = None,
+    good: str = NEUTRAL,
+    graph: bool = False,
+    width: int = 3,
+    decimals: int | None = None,
+    to: str = "",
+) -> stat.Panel:
+    """One number. It is empty, not old, when nothing new arrives."""
+    panel = (
+        _common(stat.Panel(), number, title, description, [query], width, 4, to)
+        .unit(unit)
+        .thresholds(_thresholds(steps, good))
+        .color_scheme(FieldColor().mode(dashboard.FieldColorModeId.THRESHOLDS))
+        .no_value("no data")
+        .reduce_options(ReduceDataOptions().calcs(["last"]).fields("").values(False))
+        .color_mode(common.BigValueColorMode.VALUE)
+        .graph_mode(common.BigValueGraphMode.AREA if graph else common.BigValueGraphMode.NONE)
+        .text_mode(common.BigValueTextMode.VALUE)
+        .justify_mode(common.BigValueJustifyMode.AUTO)
+        .orientation(common.VizOrientation.AUTO)
+        .wide_layout(True)
+    )
+    if words:
+        panel.mappings([_mapping(words)])
+    if decimals is not None:
+        panel.decimals(decimals)
+    return panel
+
+
+def chart(
+    number: int,
+    title: str,
+    description: str,
+    queries: Sequence[str],
+    *,
+    unit: str = "short",
+    steps: Steps = QUIET,
+    colors: Mapping[str, str] | None = None,
+    stacked: bool = False,
+    bars: bool = False,
+    side: bool = False,
+    least: float | None = 0,
+    most: float | None = None,
+    step_after: bool = False,
+    width: int = 8,
+    height: int = 8,
+    to: str = "",
+) -> timeseries.Panel:
+    """Lines over time; `side` puts the legend with newest and highest values to the right."""
+    legend = VizLegendOptions().show_legend(True)
+    if side:
+        legend.display_mode(common.LegendDisplayMode.TABLE).placement(
+            common.LegendPlacement.RIGHT
+        ).calcs(["lastNotNull", "max"])
+    else:
+        legend.display_mode(common.LegendDisplayMode.LIST).placement(
+            common.LegendPlacement.BOTTOM
+        ).calcs([])
+    panel = (
+        _common(timeseries.Panel(), number, title, description, queries, width, height, to)
+        .unit(unit)
+        .thresholds(_thresholds(steps, "transparent"))
+        .color_scheme(FieldColor().mode(dashboard.FieldColorModeId.PALETTE_CLASSIC))
+        .legend(legend)
+        .tooltip(
+            VizTooltipOptions()
+            .mode(common.TooltipDisplayMode.MULTI)
+            .sort(common.SortOrder.DESCENDING)
+        )
+        .draw_style(common.GraphDrawStyle.BARS if bars else common.GraphDrawStyle.LINE)
+        .line_width(0 if bars else 1)
+        .fill_opacity(80 if bars else 25 if stacked else 8)
+        .line_interpolation(
+            common.LineInterpolation.STEP_AFTER if step_after else common.LineInterpolation.LINEAR
+        )
+        .show_points(common.VisibilityMode.NEVER)
+        .span_nulls(BRIDGED_MS)
+        .axis_border_show(False)
+    )
+    if steps:
+        panel.thresholds_style(
+            GraphThresholdsStyleConfig().mode(common.GraphThresholdsStyleMode.DASHED)
+        )
+    if stacked:
+        panel.stacking(StackingConfig().mode(common.StackingMode.NORMAL).group("A"))
+    if least is not None:
+        panel.min(least)
+    if most is not None:
+        panel.max(most)
+    for name, color in (colors or {}).items():
+        panel.override_by_name(name, [_fixed_color(color)])
+    return panel
+
+
+def timeline(
+    number: int,
+    title: str,
+    description: str,
+    query: str,
+    words: Words,
+    *,
+    width: int = 24,
+    height: int = 8,
+    to: str = "",
+) -> statetimeline.Panel:
+    """One bar a series, coloured by its state, over time."""
+    return (
+        _common(statetimeline.Panel(), number, title, description, [query], width, height, to)
+        .unit("short")
+        .mappings([_mapping(words)])
+        .thresholds(_thresholds(QUIET, NEUTRAL))
+        .color_scheme(FieldColor().mode(dashboard.FieldColorModeId.THRESHOLDS))
+        .no_value("no data")
+        .show_value(common.VisibilityMode.AUTO)
+        .merge_values(True)
+        .row_height(0.8)
+        .line_width(0)
+        .fill_opacity(80)
+        .span_nulls(BRIDGED_MS)
+        .legend(
+            VizLegendOptions()
+            .show_legend(True)
+            .display_mode(common.LegendDisplayMode.LIST)
+            .placement(common.LegendPlacement.BOTTOM)
+        )
+        .tooltip(VizTooltipOptions().mode(common.TooltipDisplayMode.SINGLE))
+    )
+
+
+class Column:
+    """One column of a table: a query with one series a row, named by the row's key."""
+
+    def __init__(
+        self,
+        title: str,
+        query: str,
+        *,
+        unit: str = "short",
+        steps: Steps = QUIET,
+        words: Words | None = None,
+        width: int | None = None,
+        decimals: int | None = None,
+    ) -> None:
+        self.title = title
+        self.query = query
+        self.unit = unit
+        self.steps = steps
+        self.words = words
+        self.width = width
+        self.decimals = decimals
+
+
+def grid(
+    number: int,
+    title: str,
+    description: str,
+    key: str,
+    columns: Sequence[Column],
+    *,
+    link: str = "",
+    sort: str = "",
+    width: int = 24,
+    height: int = 10,
+    to: str = "",
+) -> table.Panel:
+    """A table of what is now (the last 5 minutes): a row for each name that any column has."""
+    queries = [column.query for column in columns]
+    panel = (
+        _common(table.Panel(), number, title, description, queries, width, height, to)
+        .unit("short")
+        .thresholds(_thresholds(QUIET, NEUTRAL))
+        .color_scheme(FieldColor().mode(dashboard.FieldColorModeId.THRESHOLDS))
+        .no_value("–")  # noqa: RUF001 - a dash reads as "none" where a hyphen reads as a minus
+        .time_from("5m")
+        .hide_time_override(True)
+        .align(common.FieldTextAlignment.AUTO)
+        .filterable(True)
+        .cell_height(common.TableCellHeight.SM)
+        .show_header(True)
+    )
+    if sort:
+        panel.sort_by([TableSortByFieldState().display_name(sort).desc(True)])
+    # Each query becomes a frame of (name, newest value); they are then joined by the name.
+    for index, column in enumerate(columns):
+        only = dashboard.MatcherConfig(id_val="byRefId", options=letter(index))
+        panel.with_transformation(
+            _transformation("reduce", {"mode": "seriesToRows", "reducers": ["lastNotNull"]}, only)
+        )
+        renamed = {"Field": key, "Last *": column.title}
+        panel.with_transformation(_transformation("organize", {"renameByName": renamed}, only))
+    panel.with_transformation(_transformation("joinByField", {"byField": key, "mode": "outer"}))
+    links = [{"title": "Open ${__value.text}", "url": link}] if link else []
+    panel.override_by_name(
+        key,
+        [
+            dashboard.DynamicConfigValue(id_val="links", value=links),
+            dashboard.DynamicConfigValue(id_val="custom.minWidth", value=200),
+        ],
+    )
+    for column in columns:
+        panel.override_by_name(column.title, _column_properties(column))
+    return panel
+
+
+def _column_properties(column: Column) -> list[dashboard.DynamicConfigValue]:
+    properties = [dashboard.DynamicConfigValue(id_val="unit", value=column.unit)]
+    if column.decimals is not None:
+        properties.append(dashboard.DynamicConfigValue(id_val="decimals", value=column.decimals))
+    if column.width:
+        properties.append(dashboard.DynamicConfigValue(id_val="custom.width", value=column.width))
+    if column.steps:
+        steps = _thresholds(column.steps, NEUTRAL).build()
+        properties.append(dashboard.DynamicConfigValue(id_val="thresholds", value=steps))
+    if column.words:
+        mappings = [_mapping(column.words)]
+        properties.append(dashboard.DynamicConfigValue(id_val="mappings", value=mappings))
+    if column.steps or column.words:
+        cell = {"type": "color-text"}
+        properties.append(dashboard.DynamicConfigValue(id_val="custom.cellOptions", value=cell))
+    return properties
+
+
+def letter(index: int) -> str:
+    """A, B, C ...: how Grafana names the queries of a panel."""
+    return chr(ord("A") + index)
+
+
+def _common(
+    panel: P,
+    number: int,
+    title: str,
+    description: str,
+    queries: Sequence[str],
+    width: int,
+    height: int,
+    to: str,
+) -> P:
+    panel.id(number).title(title).description(description).datasource(DATASOURCE)
+    panel.span(width).height(height)
+    if to:
+        link = DashboardLink("What to do").url(runbook.link(to)).target_blank(True)
+        panel.links([link.type(dashboard.DashboardLinkType.LINK)])
+    for index, query in enumerate(queries):
+        panel.with_target(Target(letter(index), query))
+    return panel
+
+
+def _thresholds(steps: Steps, base: str) -> ThresholdsConfig:
+    colored = [dashboard.Threshold(value=None, color=base)]
+    colored += [dashboard.Threshold(value=value, color=color) for value, color in steps]
+    return ThresholdsConfig().mode(dashboard.ThresholdsMode.ABSOLUTE).steps(colored)
+
+
+def _mapping(words: Words) -> dashboard.ValueMap:
+    options = {
+        f"{value:g}": dashboard.ValueMappingResult(text=word, color=color, index=index)
+        for index, (value, (word, color)) in enumerate(words.items())
+    }
+    return dashboard.ValueMap(options=options)
+
+
+def _fixed_color(color: str) -> dashboard.DynamicConfigValue:
+    return dashboard.DynamicConfigValue(
+        id_val="color", value={"mode": "fixed", "fixedColor": color}
+    )
+
+
+def _transformation(
+    name: str, options: dict[str, object], only: dashboard.MatcherConfig | None = None
+) -> dashboard.DataTransformerConfig:
+    return dashboard.DataTransformerConfig(id_val=name, options=options, filter_val=only)

@@ -1,0 +1,321 @@
+"""The Server dashboard: one beanstalkd or several, what they are asked and what it costs them."""
+
+from grafana_foundation_sdk.models.dashboard import Dashboard
+
+from beanwatch.grafana import functions as g
+from beanwatch.grafana import limits, page, words
+from beanwatch.grafana.panels import GOOD, WARNING, chart, tile, timeline
+from beanwatch.grafana.series import SERVER, STAT, Series
+
+ALL = Series()
+COMMANDS = (
+    "put",
+    "reserve",
+    "reserve-with-timeout",
+    "delete",
+    "release",
+    "bury",
+    "kick",
+    "touch",
+    "use",
+    "watch",
+    "ignore",
+    "peek",
+    "peek-ready",
+    "peek-buried",
+    "stats",
+    "stats-job",
+    "stats-tube",
+    "list-tubes",
+)
+
+
+def build() -> Dashboard:
+    return page.page(
+        page.SERVER_PAGE,
+        "beanwatch / Server",
+        "beanstalkd itself: commands, connections, CPU, binlog, and whether it keeps its jobs.",
+        [page.servers()],
+        [_now(), _work(), _connections(), _binlog(), _trouble()],
+    )
+
+
+def _each(stat: str) -> str:
+    return g.alive(g.named(ALL.server(stat), SERVER))
+
+
+def _now() -> page.Section:
+    return page.Section(
+        "",
+        [
+            tile(
+                1,
+                "Servers down",
+                "Servers that did not answer the collector.",
+                g.count_below(ALL.server("up"), 1),
+                steps=limits.ANY_PAGES,
+                good="green",
+                to="beanstalkd",
+            ),
+            tile(
+                2,
+                "Draining",
+                "Servers that refuse new jobs because somebody sent them SIGUSR1.",
+                g.fresh(g.total(ALL.server("draining"))),
+                steps=limits.ANY_WARNS,
+                good="green",
+                to="beanstalkd",
+            ),
+            tile(
+                3,
+                "Up for",
+                "The time since the last start, of the server that started last.",
+                g.fresh(g.least(ALL.server("uptime"))),
+                unit="dtdurations",
+                steps=((0, WARNING), (limits.RESTARTED, GOOD)),
+                decimals=0,
+                to="beanstalkd",
+            ),
+            tile(
+                4,
+                "Rejected puts, 10 min",
+                "Jobs that were refused: too big, or the server drains. They are lost unless the"
+                " producer puts them again.",
+                g.fresh(g.over(g.total(g.gained(ALL.server("rejected_puts"))), "10min")),
+                steps=limits.ANY_WARNS,
+                good="green",
+                decimals=0,
+                to="beanstalkd",
+            ),
+            tile(
+                5,
+                "Drift",
+                "Jobs that are in no state any more. Only a restart with the binlog finds them.",
+                g.fresh(g.total(f"absolute({ALL.server('drift')})")),
+                steps=limits.ANY_WARNS,
+                good="green",
+                to="beanstalkd",
+            ),
+            tile(
+                6,
+                "Commands",
+                "Commands of all kinds, a second.",
+                g.fresh(g.total(g.per_second(ALL.commands(*COMMANDS)))),
+                unit="ops",
+                graph=True,
+                decimals=0,
+            ),
+            tile(
+                7,
+                "Connections",
+                "Open connections: producers, workers, the collector.",
+                g.fresh(g.total(ALL.server("current-connections"))),
+                graph=True,
+            ),
+            tile(
+                8,
+                "Tubes",
+                "Tubes that exist. beanstalkd gets slow with many thousands of them.",
+                g.fresh(g.total(ALL.server("current-tubes"))),
+                graph=True,
+            ),
+        ],
+    )
+
+
+def _work() -> page.Section:
+    commands = g.by(g.per_second(ALL.commands(*COMMANDS)), STAT)
+    utime, stime = (g.per_second(ALL.server(f"rusage-{kind}")) for kind in ("utime", "stime"))
+    return page.Section(
+        "Work",
+        [
+            chart(
+                11,
+                "Commands",
+                "The ten commonest commands, a second, over the chosen servers.",
+                [f"aliasSub({g.top(g.alive(commands))}, '^cmd_', '')"],
+                unit="ops",
+                width=12,
+                side=True,
+            ),
+            chart(
+                12,
+                "CPU",
+                "beanstalkd has one thread: at 100 % it is full, and everybody waits.",
+                [g.alive(g.scaled(g.by(g.group(utime, stime), SERVER), 100))],
+                unit="percent",
+                width=12,
+                side=True,
+                to="beanstalkd",
+            ),
+            chart(
+                13,
+                "Jobs by state",
+                "All jobs of the chosen servers.",
+                [
+                    g.alias(g.total(ALL.server("current-jobs-ready")), "ready"),
+                    g.alias(g.total(ALL.server("current-jobs-reserved")), "reserved"),
+                    g.alias(g.total(ALL.server("current-jobs-delayed")), "delayed"),
+                    g.alias(g.total(ALL.server("current-jobs-buried")), "buried"),
+                ],
+                colors={
+                    "ready": words.READY,
+                    "reserved": words.RESERVED,
+                    "delayed": words.DELAYED,
+                    "buried": words.BURIED,
+                },
+                stacked=True,
+                to="tube-depth",
+            ),
+            chart(
+                14,
+                "Put",
+                "Jobs put, a second, by server.",
+                [g.top(g.alive(g.named(g.per_second(ALL.server("total-jobs")), SERVER)))],
+                unit="ops",
+            ),
+            chart(
+                15,
+                "Deleted",
+                "Jobs deleted, a second, by server.",
+                [g.top(g.alive(g.named(g.per_second(ALL.server("cmd-delete")), SERVER)))],
+                unit="ops",
+            ),
+        ],
+    )
+
+
+def _connections() -> page.Section:
+    return page.Section(
+        "Connections",
+        [
+            chart(
+                21,
+                "Connections by role",
+                "Producers have put a job, workers have reserved one; waiting ones ask for a job"
+                " right now. Producers and workers may be the same connection.",
+                [
+                    g.alias(g.total(ALL.server("current-connections")), "all"),
+                    g.alias(g.total(ALL.server("current-producers")), "producers"),
+                    g.alias(g.total(ALL.server("current-workers")), "workers"),
+                    g.alias(g.total(ALL.server("current-waiting")), "waiting"),
+                ],
+                colors={
+                    "all": "text",
+                    "producers": "purple",
+                    "workers": "green",
+                    "waiting": "blue",
+                },
+                step_after=True,
+            ),
+            chart(
+                22,
+                "New connections",
+                "Connections opened, a second. Many: somebody connects anew for every job.",
+                [g.top(g.alive(g.named(g.per_second(ALL.server("total-connections")), SERVER)))],
+                unit="ops",
+            ),
+            chart(
+                23,
+                "Tubes",
+                "Tubes that exist, by server.",
+                [g.top(_each("current-tubes"))],
+                step_after=True,
+            ),
+        ],
+    )
+
+
+def _binlog() -> page.Section:
+    written = g.per_second(ALL.server("binlog-records-written"))
+    migrated = g.per_second(ALL.server("binlog-records-migrated"))
+    return page.Section(
+        "Binlog",
+        [
+            chart(
+                31,
+                "Size",
+                "Bytes of binlog files, by server; 0 without -b. It grows while an old job keeps"
+                " its file alive.",
+                [g.top(_each("binlog_bytes"))],
+                unit="bytes",
+                to="beanstalkd",
+            ),
+            chart(
+                32,
+                "Records written",
+                "Records written, a second, by server.",
+                [g.top(g.alive(g.named(written, SERVER)))],
+                unit="ops",
+            ),
+            chart(
+                33,
+                "Records migrated",
+                "Records of living jobs that were moved out of old files, a second. Many: jobs live"
+                " long, and the disk is busy with them.",
+                [g.top(g.alive(g.named(migrated, SERVER)))],
+                unit="ops",
+            ),
+        ],
+    )
+
+
+def _trouble() -> page.Section:
+    return page.Section(
+        "Trouble",
+        [
+            timeline(
+                41,
+                "Answering",
+                "Whether each server answered the collector. Gaps: nobody asked.",
+                _each("up"),
+                words.ANSWERS,
+                width=8,
+                to="beanstalkd",
+            ),
+            chart(
+                42,
+                "Restarts",
+                "Times a server was seen to have started anew, by server.",
+                [g.top(g.gained(_each("restarts")))],
+                bars=True,
+                to="beanstalkd",
+            ),
+            timeline(
+                43,
+                "Draining",
+                "When a server refused new jobs (SIGUSR1).",
+                _each("draining"),
+                words.DRAINING,
+                width=8,
+                to="beanstalkd",
+            ),
+            chart(
+                44,
+                "Rejected puts",
+                "Jobs refused at each point: too big, or the server drains.",
+                [g.top(g.gained(_each("rejected_puts")))],
+                bars=True,
+                to="beanstalkd",
+            ),
+            chart(
+                45,
+                "Jobs past their TTR",
+                "Jobs that went back to ready because their worker did not come back in time: they"
+                " are run again.",
+                [g.top(g.gained(_each("job-timeouts")))],
+                bars=True,
+                to="job-failures",
+            ),
+            chart(
+                46,
+                "Drift",
+                "Jobs put, less those deleted, less those present, against the first such number."
+                " It stays at zero; above it, jobs are in no state any more.",
+                [g.top(_each("drift"))],
+                least=None,
+                step_after=True,
+                to="beanstalkd",
+            ),
+        ],
+    )

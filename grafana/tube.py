@@ -1,0 +1,317 @@
+"""The Tube dashboard: one tube, what comes in, what goes out, and who works on it."""
+
+from grafana_foundation_sdk.models.dashboard import Dashboard
+
+from beanwatch.collectors import paths
+from beanwatch.grafana import functions as g
+from beanwatch.grafana import limits, page, words
+from beanwatch.grafana.panels import Column, chart, grid, tile, timeline
+from beanwatch.grafana.series import JOB, JOB_OUTCOME, TUBE_SERVER, Series
+
+# A job's series do not say from which server it came: they are the tube's on all of them.
+ONE = Series(tubes="$tube")
+
+
+def build() -> Dashboard:
+    return page.page(
+        page.TUBE,
+        "beanwatch / Tube",
+        "One tube: its jobs, its consumers, and how the runs of its jobs end.",
+        [
+            page.servers(),
+            page.choice(
+                "tube",
+                "Tube",
+                "The tube. Dots and other special characters of its name are written as _.",
+                paths.tube("$prefix", "$server", "*", "ready").rpartition(".")[0],
+                several=False,
+            ),
+        ],
+        [_now(), _jobs(), _consumers(), _runs(), _servers()],
+    )
+
+
+def _sum(stat: str) -> str:
+    return g.total(ONE.tube(stat))
+
+
+def _worst(stat: str) -> str:
+    return g.worst(ONE.tube(stat))
+
+
+def _now() -> page.Section:
+    return page.Section(
+        "",
+        [
+            tile(
+                1,
+                "Consumers",
+                "Who works on the tube. No worker: jobs are ready and nobody watches. Stalled: it"
+                " is watched, but no job is taken. Saturated: all are busy and it does not shrink.",
+                g.fresh(_worst("consumer_state")),
+                words=words.CONSUMERS,
+                to="tube-consumers",
+            ),
+            tile(
+                2,
+                "Ready",
+                "Jobs that could be worked on now.",
+                g.fresh(_sum("current-jobs-ready")),
+                graph=True,
+                to="tube-depth",
+            ),
+            tile(
+                3,
+                "Head of the queue",
+                "How long the job that is next has been waiting.",
+                g.fresh(_worst("head_ready_age")),
+                unit="s",
+                steps=limits.steps(limits.HEAD_AGE),
+                good="green",
+                decimals=0,
+                to="tube-age",
+            ),
+            tile(
+                4,
+                "Drained in",
+                "How long the ready jobs will last at the present rates. No data: the queue is not"
+                " getting shorter.",
+                g.fresh(_worst("drain_seconds")),
+                unit="s",
+                decimals=0,
+                to="tube-depth",
+            ),
+            tile(
+                5,
+                "Buried",
+                "Jobs that were set aside after failing. Look at them, then kick or delete them.",
+                g.fresh(_sum("current-jobs-buried")),
+                steps=limits.ANY_WARNS,
+                good="green",
+                to="tube-buried",
+            ),
+            tile(
+                6,
+                "Put",
+                "Jobs that producers put, a second.",
+                g.fresh(_sum("put_rate")),
+                unit="ops",
+                graph=True,
+                decimals=1,
+            ),
+            tile(
+                7,
+                "Deleted",
+                "Jobs that were finished and deleted, a second.",
+                g.fresh(_sum("delete_rate")),
+                unit="ops",
+                graph=True,
+                decimals=1,
+            ),
+            tile(
+                8,
+                "Watching",
+                "Connections that watch the tube: its workers.",
+                g.fresh(_sum("current-watching")),
+                to="tube-consumers",
+            ),
+        ],
+    )
+
+
+def _jobs() -> page.Section:
+    put, deleted = _sum("put_rate"), _sum("delete_rate")
+    return page.Section(
+        "Jobs",
+        [
+            chart(
+                11,
+                "Jobs by state",
+                "Ready: could be worked on. Reserved: a worker holds them. Delayed: due later."
+                " Buried: set aside after failing.",
+                [
+                    g.alias(_sum("current-jobs-ready"), "ready"),
+                    g.alias(_sum("current-jobs-reserved"), "reserved"),
+                    g.alias(_sum("current-jobs-delayed"), "delayed"),
+                    g.alias(_sum("current-jobs-buried"), "buried"),
+                ],
+                colors={
+                    "ready": words.READY,
+                    "reserved": words.RESERVED,
+                    "delayed": words.DELAYED,
+                    "buried": words.BURIED,
+                },
+                stacked=True,
+                width=12,
+                to="tube-depth",
+            ),
+            chart(
+                12,
+                "In and out",
+                "Jobs put and jobs deleted, a second. Put above deleted: the backlog grows.",
+                [g.alias(put, "put"), g.alias(deleted, "deleted")],
+                unit="ops",
+                colors={"put": words.PUT, "deleted": words.DELETED},
+                width=12,
+            ),
+            chart(
+                13,
+                "Net growth",
+                "Jobs put less jobs deleted, a second. Above zero the tube fills up, below zero it"
+                " empties.",
+                [g.alias(g.less(put, deleted), "growth")],
+                unit="ops",
+                colors={"growth": words.PUT},
+                least=None,
+                to="tube-depth",
+            ),
+            chart(
+                14,
+                "Head of the queue",
+                "How long the next ready job, and the first buried one, have been there.",
+                [
+                    g.alias(_worst("head_ready_age"), "ready"),
+                    g.alias(_worst("head_buried_age"), "buried"),
+                ],
+                unit="s",
+                steps=limits.steps(limits.HEAD_AGE),
+                colors={"ready": words.READY, "buried": words.BURIED},
+                to="tube-age",
+            ),
+            chart(
+                15,
+                "Drain estimate",
+                "How long the ready jobs will last at the rates of that time. A gap: the queue was"
+                " not getting shorter.",
+                [g.alias(_worst("drain_seconds"), "drained in")],
+                unit="s",
+                colors={"drained in": words.READY},
+                to="tube-depth",
+            ),
+        ],
+    )
+
+
+def _consumers() -> page.Section:
+    server = Series()
+    return page.Section(
+        "Consumers",
+        [
+            timeline(
+                21,
+                "State of the consumers",
+                "Whether somebody drains the tube, by server. Only saturated, stalled and no worker"
+                " are a matter for anybody.",
+                g.alive(g.named(ONE.tube("consumer_state"), TUBE_SERVER)),
+                words.CONSUMERS,
+                width=8,
+                to="tube-consumers",
+            ),
+            chart(
+                22,
+                "Connections",
+                "Watching: workers of the tube. Waiting: those that ask for a job right now."
+                " Using: producers that put into it.",
+                [
+                    g.alias(_sum("current-watching"), "watching"),
+                    g.alias(_sum("current-waiting"), "waiting"),
+                    g.alias(_sum("current-using"), "using"),
+                ],
+                colors={"watching": "green", "waiting": "blue", "using": "purple"},
+                step_after=True,
+                to="tube-consumers",
+            ),
+            chart(
+                23,
+                "Kicks and timeouts of the server",
+                "Over all tubes, as beanstalkd does not count them by tube. Kicks: buried jobs that"
+                " somebody made ready again. Timeouts: jobs whose worker did not come back in"
+                " their TTR.",
+                [
+                    g.alias(g.total(g.gained(server.commands("kick", "kick-job"))), "kicks"),
+                    g.alias(g.total(g.gained(server.server("job-timeouts"))), "timeouts"),
+                ],
+                colors={"kicks": "blue", "timeouts": "dark-orange"},
+                bars=True,
+                to="tube-buried",
+            ),
+        ],
+    )
+
+
+def _runs() -> page.Section:
+    def percentiles(timer: str) -> list[str]:
+        return [
+            g.alive(g.suffixed(g.by(ONE.timer(timer, stat), JOB, how="max"), name))
+            for stat, name in (("upper_50", "50 %"), ("upper_95", "95 %"), ("upper_99", "99 %"))
+        ]
+
+    return page.Section(
+        "Runs of its jobs",
+        [
+            chart(
+                31,
+                "Runs by outcome",
+                "How the runs ended, a second. Retry and buried: the handler failed. Timeout: it"
+                " took too long. Lost: the job had gone back before it was finished. Poison: it"
+                " killed its workers.",
+                [g.alive(g.by(ONE.outcomes(), JOB_OUTCOME))],
+                unit="ops",
+                colors=words.OUTCOMES,
+                stacked=True,
+                to="job-failures",
+            ),
+            chart(
+                32,
+                "Duration by job",
+                "How long a run takes: half of them, 95 % and 99 % take less. Of several workers"
+                " the slowest counts.",
+                percentiles("duration"),
+                unit="ms",
+                to="job-failures",
+            ),
+            chart(
+                33,
+                "Wait by job",
+                "How long a job waited between put and its first run: half of them, 95 % and 99 %"
+                " waited less.",
+                percentiles("wait"),
+                unit="ms",
+                to="tube-age",
+            ),
+        ],
+    )
+
+
+def _servers() -> page.Section:
+    def each(stat: str) -> str:
+        return g.alive(g.named(ONE.tube(stat), TUBE_SERVER))
+
+    return page.Section(
+        "By server",
+        [
+            grid(
+                41,
+                "The tube on each server now",
+                "The same tube, server by server. Drift: jobs of it that are in no state any more.",
+                "Server",
+                [
+                    Column("Consumers", each("consumer_state"), words=words.CONSUMERS, width=100),
+                    Column("Ready", each("current-jobs-ready")),
+                    Column("Reserved", each("current-jobs-reserved")),
+                    Column("Delayed", each("current-jobs-delayed")),
+                    Column("Buried", each("current-jobs-buried"), steps=limits.ANY_WARNS),
+                    Column("Put /s", each("put_rate"), decimals=1),
+                    Column("Deleted /s", each("delete_rate"), decimals=1),
+                    Column("Watching", each("current-watching")),
+                    Column("Waiting", each("current-waiting")),
+                    Column("Pause left", each("pause-time-left"), unit="s"),
+                    Column("Jobs ever put", each("total-jobs")),
+                    Column("Drift", each("drift")),
+                ],
+                link=f"/d/{page.SERVER_PAGE}?{page.KEPT}&var-server=${{__value.text}}",
+                height=6,
+                to="tube-consumers",
+            )
+        ],
+    )

@@ -1,0 +1,52 @@
+"""States that are numbers in Graphite, as words and colours."""
+
+from beanwatch.collectors import consumers, heartbeats, paths
+from beanwatch.grafana.panels import CRITICAL, GOOD, WARNING, Words
+
+_CONSUMERS = {
+    "ok": ("ok", GOOD),
+    "paused": ("paused", "blue"),
+    "draining": ("draining", "blue"),
+    "saturated": ("saturated", WARNING),
+    "stalled": ("stalled", CRITICAL),
+    "no_watcher": ("no worker", CRITICAL),
+}
+_WORKERS = {
+    "idle": ("idle", "super-light-green"),
+    "busy": ("busy", GOOD),
+    "starting": ("starting", "super-light-blue"),
+    "stopping": ("stopping", "super-light-blue"),
+    "waiting": ("told to wait", "blue"),
+    "blocked": ("blocked", WARNING),
+    "hung": ("hung", "dark-orange"),
+    "dead": ("dead", CRITICAL),
+}
+CONSUMERS: Words = {consumers.CODES[state]: _CONSUMERS[state] for state in consumers.STATES}
+WORKERS: Words = {code: _WORKERS[health] for health, code in heartbeats.HEALTH_CODES.items()}
+ANSWERS: Words = {1: ("up", GOOD), 0: ("down", CRITICAL)}
+POLLS: Words = {1: ("ok", GOOD), 0: ("failed", CRITICAL)}
+DRAINING: Words = {0: ("no", GOOD), 1: ("draining", WARNING)}
+
+# The same kind of job has one colour on every chart.
+READY, RESERVED, DELAYED, BURIED = "blue", "green", "purple", WARNING
+PUT, DELETED = "blue", "green"
+OUTCOMES = {
+    "ok": GOOD,
+    "discarded": "light-green",
+    "retry": "yellow",
+    "buried": WARNING,
+    "timeout": "dark-orange",
+    "lost": "purple",
+    "poison": CRITICAL,
+    "invalid": "dark-red",
+}
+# What did not do what it was meant to.
+FAILURES = tuple(outcome for outcome in paths.OUTCOMES if outcome not in ("ok", "discarded"))
+# Live workers that are neither of these are idle, starting or stopping.
+FLEET = {
+    "busy": GOOD,
+    "waiting": "blue",
+    "blocked": WARNING,
+    "hung": "dark-orange",
+    "dead": CRITICAL,
+}

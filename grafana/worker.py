@@ -1,0 +1,276 @@
+"""The Worker dashboard: is every worker alive, what does it do, how often does it fail."""
+
+from grafana_foundation_sdk.models.dashboard import Dashboard
+
+from beanwatch.collectors import paths
+from beanwatch.grafana import functions as g
+from beanwatch.grafana import limits, page, words
+from beanwatch.grafana.panels import CRITICAL, Column, chart, grid, tile, timeline
+from beanwatch.grafana.series import (
+    JOB,
+    JOB_HOST,
+    JOB_NAME,
+    JOB_OUTCOME,
+    WORKER_HOST,
+    WORKER_NAME,
+    Series,
+)
+
+SOME = Series(hosts="$host", workers="$worker")
+
+
+def build() -> Dashboard:
+    hosts = paths.worker("$prefix", "HOST.NAME", "state").partition(".HOST")[0]
+    return page.page(
+        page.WORKER,
+        "beanwatch / Worker",
+        "The workers: alive, at work, how their runs end, what they need.",
+        [
+            page.choice("host", "Host", "The hosts that workers run on.", f"{hosts}.*"),
+            page.choice("worker", "Worker", "The workers' names.", f"{hosts}.$host.*"),
+        ],
+        [_now(), _state(), _work(), _process()],
+    )
+
+
+def _each(stat: str) -> str:
+    return g.alive(g.named(SOME.worker(stat), WORKER_HOST, WORKER_NAME))
+
+
+def _now() -> page.Section:
+    state = SOME.worker("state")
+    codes = {health: code for code, (health, _) in words.WORKERS.items()}
+    hung, dead, blocked = codes["hung"], codes["dead"], codes["blocked"]
+
+    def among(lowest: float, highest: float) -> str:
+        found = f"removeAboveValue({g.fresh(g.alive(state))}, {highest:g})"
+        return g.total(f"isNonNull(removeBelowValue({found}, {lowest:g}))")
+
+    runs = g.over(g.total(SOME.outcomes(stat="count")), limits.FAILED_SPAN)
+    good = g.over(g.total(SOME.outcomes("ok", "discarded", stat="count")), limits.FAILED_SPAN)
+    return page.Section(
+        "",
+        [
+            tile(
+                1,
+                "Live",
+                "Workers whose heartbeat is fresh, whatever they do.",
+                among(0, dead - 1),
+                graph=True,
+                to="worker-heartbeat",
+            ),
+            tile(
+                2,
+                "Dead",
+                "Workers whose heartbeat stopped without a goodbye.",
+                among(dead, dead),
+                steps=limits.ANY_PAGES,
+                good="green",
+                to="worker-heartbeat",
+            ),
+            tile(
+                3,
+                "Hung",
+                "Alive, but without progress or past the job's deadline.",
+                among(hung, hung),
+                steps=limits.ANY_WARNS,
+                good="green",
+                to="worker-heartbeat",
+            ),
+            tile(
+                4,
+                "Blocked",
+                "Takes no jobs: its disk is nearly full, or beanstalkd cannot be reached.",
+                among(blocked, blocked),
+                steps=limits.ANY_WARNS,
+                good="green",
+                to="worker-heartbeat",
+            ),
+            tile(
+                5,
+                "Oldest heartbeat",
+                "The age of the oldest heartbeat. Dead: more than 10 seconds (or 3 intervals).",
+                g.fresh(g.worst(g.alive(SOME.worker("beat_age")))),
+                unit="s",
+                steps=((10, CRITICAL),),
+                good="green",
+                decimals=0,
+                to="worker-heartbeat",
+            ),
+            tile(
+                6,
+                "Busy",
+                "The share of time in which these workers ran a job. Near 100 %: add workers.",
+                g.fresh(g.scaled(g.average(g.alive(SOME.worker("busy"))), 100)),
+                unit="percent",
+                graph=True,
+                decimals=0,
+            ),
+            tile(
+                7,
+                "Runs",
+                "Runs that ended, a second, in any way.",
+                g.fresh(g.total(SOME.outcomes())),
+                unit="ops",
+                graph=True,
+                decimals=1,
+            ),
+            tile(
+                8,
+                "Failed runs, 10 min",
+                "The share of runs in the last 10 minutes that ended in anything but ok.",
+                g.fresh(g.percent(g.less(runs, good), runs)),
+                unit="percent",
+                steps=limits.steps(limits.FAILED),
+                good="green",
+                decimals=1,
+                to="job-failures",
+            ),
+        ],
+    )
+
+
+def _state() -> page.Section:
+    return page.Section(
+        "State",
+        [
+            timeline(
+                11,
+                "State of each worker",
+                "What each worker did. Dead: no heartbeat. Hung: no progress. Blocked: it takes no"
+                " jobs. Short states between two points are not seen.",
+                _each("state"),
+                words.WORKERS,
+                height=9,
+                to="worker-heartbeat",
+            ),
+            grid(
+                12,
+                "Workers now",
+                "Every worker of the last 5 minutes.",
+                "Worker",
+                [
+                    Column("State", _each("state"), words=words.WORKERS, width=110),
+                    Column(
+                        "Heartbeat age",
+                        _each("beat_age"),
+                        unit="s",
+                        steps=((10, CRITICAL),),
+                        decimals=0,
+                    ),
+                    Column("Busy", g.scaled(_each("busy"), 100), unit="percent", decimals=0),
+                    Column(
+                        "Runs /s",
+                        g.alive(g.by(SOME.outcomes(), JOB_HOST, JOB_NAME)),
+                        decimals=2,
+                    ),
+                    Column("Memory", _each("rss"), unit="bytes"),
+                    Column("Disk free", _each("disk_free"), unit="bytes"),
+                    Column("Restarts", _each("restarts")),
+                    Column("Reconnects", _each("reconnects")),
+                    Column("Metrics lost", _each("dropped_metrics")),
+                ],
+                height=9,
+                to="worker-heartbeat",
+            ),
+        ],
+    )
+
+
+def _work() -> page.Section:
+    def percentiles(timer: str) -> list[str]:
+        return [
+            g.top(g.alive(g.suffixed(g.by(SOME.timer(timer, stat), JOB, how="max"), name)))
+            for stat, name in (("upper_50", "50 %"), ("upper_95", "95 %"), ("upper_99", "99 %"))
+        ]
+
+    return page.Section(
+        "Work",
+        [
+            chart(
+                21,
+                "Runs by outcome",
+                "How the runs ended, a second. Anything but ok and discarded is a failure.",
+                [g.alive(g.by(SOME.outcomes(), JOB_OUTCOME))],
+                unit="ops",
+                colors=words.OUTCOMES,
+                stacked=True,
+                to="job-failures",
+            ),
+            chart(
+                22,
+                "Duration by job",
+                "How long a run takes: half of them, 95 % and 99 % take less. Of several workers"
+                " the slowest counts.",
+                percentiles("duration"),
+                unit="ms",
+                to="job-failures",
+            ),
+            chart(
+                23,
+                "Wait by job",
+                "How long a job waited between put and its first run: half of them, 95 % and 99 %"
+                " waited less.",
+                percentiles("wait"),
+                unit="ms",
+                to="tube-age",
+            ),
+        ],
+    )
+
+
+def _process() -> page.Section:
+    return page.Section(
+        "Process",
+        [
+            chart(
+                31,
+                "Busy share",
+                "The share of time in which each worker ran a job, the ten busiest.",
+                [g.top(g.scaled(_each("busy"), 100))],
+                unit="percent",
+                most=100,
+            ),
+            chart(
+                32,
+                "Memory",
+                "Resident memory, the ten largest. A line that only rises: a leak; --max-memory"
+                " recycles the process.",
+                [g.top(_each("rss"))],
+                unit="bytes",
+            ),
+            chart(
+                33,
+                "Heartbeat age",
+                "The ten oldest heartbeats. A living worker stays near its interval of 1 second.",
+                [g.top(_each("beat_age"))],
+                unit="s",
+                steps=((10, CRITICAL),),
+                to="worker-heartbeat",
+            ),
+            chart(
+                34,
+                "Restarts",
+                "New instances of a worker: after a crash, a hard deadline, or a recycling.",
+                [g.top(g.gained(_each("restarts")))],
+                bars=True,
+                to="worker-heartbeat",
+            ),
+            chart(
+                35,
+                "Reconnects",
+                "Connections to beanstalkd that had to be built again.",
+                [g.top(g.gained(_each("reconnects")))],
+                bars=True,
+                to="worker-heartbeat",
+            ),
+            chart(
+                36,
+                "Touches",
+                "How often a worker asked for more time for its job, a second: the sign of runs"
+                " longer than a third of their TTR.",
+                [g.top(g.per_second(_each("touches")))],
+                unit="ops",
+            ),
+        ],
+    )
