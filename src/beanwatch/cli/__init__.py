@@ -14,6 +14,8 @@ COMMANDS = {
     "put": "put one job into a tube",
     "collect": "send beanstalkd's numbers to Graphite",
     "config": "check or show the configuration",
+    "doctor": "test the whole chain, and say what to do about each failure",
+    "completion": "print what makes a shell complete commands and flags",
 }
 # What people type for it, and the right words.
 NEAR_MISSES = {

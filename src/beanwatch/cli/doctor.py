@@ -1,0 +1,300 @@
+"""`beanwatch doctor`: one screen that tests the whole chain, and says what to do about it."""
+
+import json
+import os
+import pwd
+import queue
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+import click
+
+from beanwatch.cli.config import find_problems
+from beanwatch.cli.options import DURATION, config_option, load_config, pick_servers, server_option
+from beanwatch.cli.probes.checks import CHECKS, probe_check
+from beanwatch.cli.probes.finding import Chain, Finding
+from beanwatch.cli.probes.graphite import probe_freshness, probe_graphite
+from beanwatch.cli.probes.servers import probe_beanstalkd, probe_heartbeats, probe_redis
+from beanwatch.cli.probes.statsd import probe_statsd
+from beanwatch.collectors.redis_link import DEFAULT_URL, parse_redis_url
+from beanwatch.config import DEFAULT_FILE, Config, ConfigError, GraphiteConfig
+
+COLOURS = {"ok": "green", "warning": "yellow", "failed": "red", "unused": "bright_black"}
+DEFAULT_CARBON = "127.0.0.1:2003"
+# Who runs the checks on Debian and on Red Hat, whichever of them is there.
+MONITORS = ("nagios", "icinga", "nrpe")
+
+NEEDS = {
+    "check_beanstalkd": "",
+    "check_worker_heartbeat": "redis",
+    "check_job_failures": "redis",
+    "check_metrics_fresh": "graphite render",
+}
+SLACK = 15.0  # seconds over the wait for a point, for connecting and asking
+
+Probe = Callable[[], Iterable[Finding]]
+
+
+@click.command("doctor")
+@config_option
+@server_option
+@click.option("--redis", metavar="URL", help="Redis with the heartbeats")
+@click.option("--graphite", metavar="HOST:PORT", help="carbon's plaintext port")
+@click.option("--graphite-url", metavar="URL", help="Graphite's render API: http://host")
+@click.option("--metrics", metavar="URL", help="where workers send: statsd:// or graphite://")
+@click.option("--prefix", help="first node of all paths")
+@click.option(
+    "--user", help=f"run the checks as this user (default, as root: {' or '.join(MONITORS)})"
+)
+@click.option(
+    "--wait", type=DURATION, default=30.0, help="how long a point may take to Graphite (30s)"
+)
+@click.option("--json", "as_json", is_flag=True, help="print JSON")
+def command(
+    config_file: str | None,
+    servers: tuple[str, ...],
+    redis: str | None,
+    graphite: str | None,
+    graphite_url: str | None,
+    metrics: str | None,
+    prefix: str | None,
+    user: str | None,
+    wait: float,
+    as_json: bool,
+) -> int:
+    """Test the whole chain, and say what to do about each failure; exit 1 if there is any.
+
+    One point and one counter are sent to Graphite, under PREFIX.doctor; nothing else changes.
+
+    \b
+    Example:
+      beanwatch doctor --config /etc/beanwatch/beanwatch.toml
+    """
+    config = load_config(config_file)
+    config = config._replace(
+        prefix=prefix or config.prefix,
+        redis=config.redis._replace(url=redis or config.redis.url),
+        graphite=GraphiteConfig(
+            graphite or config.graphite.address, graphite_url or config.graphite.url
+        ),
+        worker=config.worker._replace(metrics=metrics or config.worker.metrics),
+    )
+    problems = list(probe_configuration(config))
+    if any(problem.state == "failed" for problem in problems):
+        return report(problems, as_json)
+    if user is None:
+        user = find_monitor()
+    elif user:
+        check_user(user)
+    chain = make_chain(config, servers, user, wait)
+    links = list_links(config, chain)
+    checks = {f"check_{check}": partial(probe_check, chain, check) for check in CHECKS}
+    with waiting([*links, *checks]) as finished:
+        found = problems + run_all(links, wait + SLACK, finished)
+        there = {check: probe for check, probe in checks.items() if not missing(check, found)}
+        found += run_all(there, wait + SLACK, finished)
+    found += [
+        Finding(check, "unused", f"needs {missing(check, found)}: see above")
+        for check in checks
+        if check not in there
+    ]
+    return report(found, as_json)
+
+
+def make_chain(config: Config, servers: tuple[str, ...], user: str, wait: float) -> Chain:
+    """Everything that the probes need, flags put over the configuration."""
+    chosen = pick_servers(config, servers)
+    environ = {
+        "BEANWATCH_CONFIG": config.file,
+        "BEANWATCH_PREFIX": config.prefix,
+        "BEANWATCH_REDIS_URL": config.redis.url,
+        "BEANWATCH_GRAPHITE_URL": config.graphite.url,
+        "BEANWATCH_SERVERS": ",".join(f"{s.node}={s.address}" for s in chosen if servers),
+    }
+    return Chain(
+        servers=chosen,
+        prefix=config.prefix,
+        redis=parse_redis_url(config.redis.url or DEFAULT_URL, config.redis.read_password()),
+        carbon=config.graphite.address or DEFAULT_CARBON,
+        url=config.graphite.url,
+        metrics=config.worker.metrics,
+        expected=config.expected_workers,
+        # Not sys.argv[0]: `python -m beanwatch doctor` has the checks beside the interpreter.
+        scripts=Path(sys.prefix) / "bin",
+        user=user,
+        environ={name: value for name, value in environ.items() if value},
+        wait=wait,
+    )
+
+
+def find_monitor() -> str:
+    """The user that the checks run as, if we may become it; empty for ourselves."""
+    if os.geteuid() != 0:
+        return ""
+    users = {entry.pw_name for entry in pwd.getpwall()}
+    return next((name for name in MONITORS if name in users), "")
+
+
+def check_user(user: str) -> None:
+    """Exit 2 if nobody is called so, or if we may not become that user."""
+    try:
+        uid = pwd.getpwnam(user).pw_uid
+    except KeyError:
+        raise click.UsageError(f"--user {user}: no such user") from None
+    if os.geteuid() not in (0, uid):
+        raise click.UsageError(f"--user {user}: only root can run the checks as another user")
+
+
+def probe_configuration(config: Config) -> Iterator[Finding]:
+    """What `beanwatch config check` finds."""
+    problems = list(find_problems(config))
+    try:
+        config.redis.read_password()
+    except ConfigError as error:
+        problems.append(str(error))
+    for problem in problems:
+        yield Finding("configuration", "failed", problem, f"edit {config.file or 'it'}")
+    if not problems:
+        text = config.file or f"{DEFAULT_FILE} is not there: defaults for one host"
+        yield Finding("configuration", "ok", text)
+
+
+def list_links(config: Config, chain: Chain) -> dict[str, Probe]:
+    """What is tested, by what it is called while one waits for it, in the order of the screen."""
+    redis = partial(probe_redis, chain.redis)
+    graphite = partial(probe_graphite, chain)
+    return {
+        **{f"beanstalkd {s.node}": partial(probe_beanstalkd, s) for s in chain.servers},
+        "redis": redis if config.redis.url else partial(lenient, redis, "redis"),
+        "graphite": graphite
+        if config.graphite.address
+        else partial(lenient, graphite, "graphite carbon"),
+        "statsd": partial(probe_statsd, chain),
+        "heartbeats": partial(probe_heartbeats, chain.redis, chain.expected),
+        "freshness": partial(probe_freshness, chain),
+    }
+
+
+def missing(check: str, found: Sequence[Finding]) -> str:
+    """What a check needs and has not got; a cause is told once, not once more by each check."""
+    need = NEEDS.get(check, "beanstalkd")
+    usable = any(f.part.startswith(need) and f.state in ("ok", "warning") for f in found)
+    return "" if usable or not need else need
+
+
+def lenient(probe: Probe, part: str) -> Iterator[Finding]:
+    """Nobody promised a server at a default address: its absence is no failure."""
+    for finding in probe():
+        if finding.state == "failed" and finding.part == part:
+            text = f"not configured, and not at the default address: {finding.text}"
+            yield finding._replace(state="unused", text=text)
+        else:
+            yield finding
+
+
+def run_all(
+    probes: Mapping[str, Probe], wait: float, finished: Callable[[str], object]
+) -> list[Finding]:
+    """Run all probes side by side; what has not ended after `wait` seconds is a finding too.
+
+    In threads that are left behind then: a name lookup that hangs cannot be interrupted.
+    """
+    done: queue.SimpleQueue[tuple[str, list[Finding]]] = queue.SimpleQueue()
+
+    def run(name: str, probe: Probe) -> None:
+        try:
+            done.put((name, list(probe())))
+        except Exception as error:
+            text = f"internal error, please report it: {type(error).__name__}: {error}"
+            done.put((name, [Finding(name, "failed", text)]))
+
+    for name, probe in probes.items():
+        threading.Thread(target=run, args=(name, probe), daemon=True).start()
+    end = time.monotonic() + wait
+    found: dict[str, list[Finding]] = {}
+    while len(found) < len(probes):
+        try:
+            name, findings = done.get(timeout=max(0.0, end - time.monotonic()))
+        except queue.Empty:
+            break
+        found[name] = findings
+        finished(name)
+    silent = f"no result within {wait:g} s"
+    cure = "does its host name resolve? try: getent hosts NAME"
+    unfinished = {name: [Finding(name, "failed", silent, cure)] for name in probes}
+    return [finding for name in probes for finding in found.get(name, unfinished[name])]
+
+
+class waiting:  # noqa: N801 - read as `with waiting(names) as finished`
+    """On a terminal, says what is still being tested; silent in a pipe."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._left = list(names)
+        self._shown = sys.stderr.isatty()
+
+    def __enter__(self) -> Callable[[str], object]:
+        if not self._shown:
+            return self._left.remove
+        from rich.console import Console
+
+        self._status = Console(stderr=True).status("testing")
+        self._status.start()
+        return self._finished
+
+    def _finished(self, name: str) -> None:
+        self._left.remove(name)
+        self._status.update(f"testing {', '.join(self._left)}")
+
+    def __exit__(self, *_: object) -> None:
+        if self._shown:
+            self._status.stop()
+
+
+def report(findings: Sequence[Finding], as_json: bool) -> int:
+    """Print all findings and the verdict; 1 if anything failed."""
+    counts = {state: sum(f.state == state for f in findings) for state in COLOURS}
+    if as_json:
+        tree = {
+            "ok": not counts["failed"],
+            "counts": counts,
+            "findings": [f._asdict() for f in findings],
+        }
+        click.echo(json.dumps(tree, indent=2))
+    else:
+        if sys.stdout.isatty():
+            print_table(findings)
+        else:
+            click.echo("\n".join(lines(findings)))
+        click.echo(", ".join(f"{number} {state}" for state, number in counts.items() if number))
+    return 1 if counts["failed"] else 0
+
+
+def lines(findings: Iterable[Finding]) -> Iterator[str]:
+    """Plain text, one line a finding, and one for its cure."""
+    for finding in findings:
+        yield f"{finding.state:8} {finding.part}: {finding.text}"
+        if finding.cure:
+            yield f"{'':8} -> {finding.cure}"
+
+
+def print_table(findings: Iterable[Finding]) -> None:
+    """The same for a terminal, where long lines wrap within their column."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table.grid(padding=(0, 1), expand=True)
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True)
+    table.add_column(ratio=1)
+    for finding in findings:
+        text = Text(finding.text)
+        if finding.cure:
+            text.append(f"\n-> {finding.cure}", style="italic")
+        state = Text(finding.state, style=COLOURS[finding.state])
+        table.add_row(state, Text(finding.part), text)
+    Console().print(table)

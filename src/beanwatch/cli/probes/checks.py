@@ -1,0 +1,88 @@
+"""The installed checks: does each run, as the user that will run it, and give a result?"""
+
+import os
+import pwd
+import subprocess
+from collections.abc import Iterator
+
+from beanwatch.cli.probes.finding import Chain, Finding
+
+CHECKS = (
+    "beanstalkd",
+    "tube_depth",
+    "tube_buried",
+    "tube_age",
+    "tube_consumers",
+    "worker_heartbeat",
+    "job_failures",
+    "metrics_fresh",
+)
+
+
+def probe_check(chain: Chain, check: str) -> Iterator[Finding]:
+    """Run one installed check as the monitoring host would, and look at what it gives."""
+    command = f"check_{check}"
+    path = chain.scripts / command
+    uid, gid, groups = identity(chain.user)
+    part = command + (f" as {chain.user}" if chain.user else "")
+    try:
+        done = subprocess.run(
+            [path],
+            env={**os.environ, **chain.environ},
+            capture_output=True,
+            text=True,
+            timeout=chain.wait,
+            cwd="/",
+            stdin=subprocess.DEVNULL,
+            user=uid,
+            group=gid,
+            extra_groups=groups,
+        )
+    except FileNotFoundError:
+        yield Finding(part, "failed", f"{path}: not there", "pip install beanwatch, once more")
+        return
+    except subprocess.TimeoutExpired:
+        yield Finding(part, "failed", f"no result within {chain.wait:g} s", "report this, please")
+        return
+    except OSError as error:
+        yield Finding(
+            part,
+            "failed",
+            f"{path}: {error.strerror}",
+            "install beanwatch where the monitoring user can read it, such as /opt/beanwatch",
+        )
+        return
+    yield judge_check(part, done.returncode, done.stdout, done.stderr)
+
+
+def identity(user: str) -> tuple[int | None, int | None, list[int] | None]:
+    """User, group and groups for a subprocess; None for what stays as it is."""
+    if not user:
+        return None, None, None
+    entry = pwd.getpwnam(user)
+    if entry.pw_uid == os.geteuid():
+        return None, None, None
+    return entry.pw_uid, entry.pw_gid, os.getgrouplist(user, entry.pw_gid)
+
+
+def judge_check(part: str, code: int, out: str, err: str) -> Finding:
+    """A result is fine whatever it says, as long as it is one; UNKNOWN is none."""
+    lines = out.splitlines()
+    line = lines[0].partition(" | ")[0] if lines else ""
+    if code not in (0, 1, 2, 3) or not line or "Traceback" in err:
+        last = (err or out).strip().splitlines()
+        return Finding(
+            part,
+            "failed",
+            f"exit {code}, {last[-1] if last else 'nothing on stdout'}",
+            "run it by hand; pip install beanwatch, once more",
+        )
+    if code == 3:
+        return Finding(
+            part, "failed", line, "mend what it names; then run it by hand, as this user"
+        )
+    if code:
+        return Finding(
+            part, "warning", line, "this is what you would be paged with: docs/runbook.md"
+        )
+    return Finding(part, "ok", line)

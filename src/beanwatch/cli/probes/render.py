@@ -1,0 +1,98 @@
+"""Graphite's render API: what arrived, and under which name."""
+
+import base64
+import json
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from beanwatch.cli.probes.finding import TIMEOUT
+from beanwatch.collectors.carbon import GraphiteError
+
+
+class Series(NamedTuple):
+    """One series of the render API: its name, and its points as (value, epoch seconds)."""
+
+    name: str
+    points: list[tuple[float, int]]
+
+
+def parse_render(body: bytes) -> list[Series]:
+    """Read the render API's JSON, points without a value left out. Raises ValueError."""
+    try:
+        answer = json.loads(body)
+        if not isinstance(answer, list):
+            raise TypeError
+        return [
+            Series(
+                str(series["target"]),
+                [
+                    (float(value), int(at))
+                    for value, at in series["datapoints"]
+                    if value is not None
+                ],
+            )
+            for series in answer
+        ]
+    except (KeyError, TypeError, ValueError):
+        raise ValueError(f"no answer of a render API: {body[:60]!r}") from None
+
+
+def render(url: str, targets: Sequence[str], since: str = "-10min") -> list[Series]:
+    """Ask the render API. Raises GraphiteError."""
+    query = {"target": targets, "from": since, "format": "json", "noCache": "1"}
+    shown = f"render API {without_user(url)}"
+    try:
+        request = urllib.request.Request(  # noqa: S310
+            f"{without_user(url).rstrip('/')}/render?{urllib.parse.urlencode(query, doseq=True)}",
+            headers=authorization(url),
+        )
+        with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:  # noqa: S310
+            return parse_render(answer.read())
+    except urllib.error.HTTPError as error:
+        raise GraphiteError(f"{shown}: HTTP status {error.code}") from None
+    except urllib.error.URLError as error:
+        raise GraphiteError(f"{shown}: {error.reason}") from None
+    except (OSError, ValueError) as error:
+        raise GraphiteError(f"{shown}: {error}") from None
+
+
+def authorization(url: str) -> dict[str, str]:
+    """The header that says what the URL's `user:password@` says; urllib itself does not."""
+    userinfo, at, _ = urllib.parse.urlsplit(url).netloc.rpartition("@")
+    if not at:
+        return {}
+    token = base64.b64encode(urllib.parse.unquote(userinfo).encode()).decode()
+    return {"Authorization": f"Basic {token}"}
+
+
+def without_user(url: str) -> str:
+    """The URL without user and password."""
+    parts = urllib.parse.urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+
+
+def await_value(
+    url: str,
+    targets: Sequence[str],
+    value: float,
+    wait: float,
+    *,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> str:
+    """The name of the series in which the value turns up, empty if in none within `wait` seconds.
+
+    Raises GraphiteError if the render API cannot be asked at all.
+    """
+    end = clock() + wait
+    while True:
+        for series in render(url, targets):
+            if any(found == value for found, _ in series.points):
+                return series.name
+        if clock() >= end:
+            return ""
+        sleep(0.5)

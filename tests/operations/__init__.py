@@ -1,0 +1,1 @@
+"""Operations: the doctor, the units, the documentation, the release."""

@@ -1,0 +1,289 @@
+"""`beanwatch doctor` on real servers: all is well, or what is wrong and what to do about it."""
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from beanwatch.cli.probes.checks import CHECKS, judge_check
+from beanwatch.cli.probes.render import parse_render
+from beanwatch.collectors.heartbeats import WORKERS_KEY, Beat, dump_beat, worker_key
+from tests.real import Beanstalkd, Graphite, HttpSink, Proxy, Redis, StatsD
+
+Run = Callable[..., tuple[int, str, str]]
+Findings = dict[str, dict[str, str]]
+
+
+class Doctor:
+    """Runs `beanwatch doctor --json` with a configuration that a test can change."""
+
+    def __init__(self, run: Run, path: Path) -> None:
+        self._run, self._path = run, path
+        self.tables: dict[str, dict[str, Any]] = {}
+        self.general = ""
+
+    def __call__(self, *options: object) -> tuple[int, Findings]:
+        tables = [
+            f"[{name}]\n" + "".join(f"{key} = {json.dumps(v)}\n" for key, v in table.items())
+            for name, table in self.tables.items()
+        ]
+        self._path.write_text(self.general + "".join(tables))
+        code, out, err = self._run(
+            "beanwatch", "doctor", "--json", "--user", "", "--config", self._path, *options
+        )
+        assert out, err
+        findings = json.loads(out)["findings"]
+        return code, {finding["part"]: finding for finding in findings}
+
+
+@pytest.fixture
+def doctor(run: Run, tmp_path: Path) -> Doctor:
+    return Doctor(run, tmp_path / "beanwatch.toml")
+
+
+@pytest.fixture
+def statsd(graphite: Graphite, tmp_path: Path) -> Iterator[StatsD]:
+    with StatsD(tmp_path / "statsd", graphite.carbon) as server:
+        yield server
+
+
+def beat(server: Redis, worker: str, *, age: float = 0.0, **fields: Any) -> None:
+    """What a worker writes, `age` seconds ago."""
+    client = server.client()
+    now = time.time() - age
+    record = Beat(state="idle", beat_at=now, loop_at=now, started_at=now - 5, **fields)
+    client.zadd(WORKERS_KEY, {worker: now})
+    client.set(worker_key(worker), dump_beat(record))
+
+
+def test_all_is_well(
+    doctor: Doctor,
+    beanstalkd: Beanstalkd,
+    redis_server: Redis,
+    graphite: Graphite,
+    statsd: StatsD,
+    prefix: str,
+) -> None:
+    doctor.general = f'prefix = "{prefix}"\n'
+    doctor.tables = {
+        "servers": {"q1": beanstalkd.address},
+        "redis": {"url": redis_server.url},
+        "graphite": {"address": graphite.carbon, "url": graphite.url},
+        "worker": {"metrics": statsd.url},
+        "workers": {"expected": ["web1.email"]},
+    }
+    beat(redis_server, "web1.email")
+    graphite.send(f"{prefix}.collector.q1.success", 1)
+    graphite.latest(f"{prefix}.collector.q1.success")
+    code, found = doctor()
+    found["check_beanstalkd"]["state"] = "ok"  # it warns that the server was started just now
+    assert {part: f["text"] for part, f in found.items() if f["state"] != "ok"} == {}
+    assert code == 0
+    assert "version" in found["beanstalkd q1"]["text"]
+    assert found["graphite render"]["text"].endswith("the point came back")
+    assert f"{prefix}.doctor." in found[f"statsd {statsd.address}"]["text"]
+    assert found["heartbeats"]["text"] == "1 idle"
+    assert {f"check_{check}" for check in CHECKS} <= set(found)
+
+
+def test_on_an_empty_host_only_beanstalkd_is_missed(run: Run) -> None:
+    # Port 1 of this host: nothing listens there. The defaults may be in use where tests run.
+    code, out, err = run("beanwatch", "doctor", "--server", "127.0.0.1:1", "--user", "")
+    assert (code, err) == (1, "")
+    assert "failed   beanstalkd " in out
+    assert "-> start it (systemctl start beanstalkd)" in out
+    assert "unused   check_tube_depth: needs beanstalkd: see above" in out
+
+
+def test_every_failure_comes_with_its_cure(
+    doctor: Doctor, redis_server: Redis, graphite: Graphite, prefix: str
+) -> None:
+    doctor.general = f'prefix = "{prefix}"\n'
+    with HttpSink(status=500) as web:
+        doctor.tables = {
+            "servers": {"q1": "127.0.0.1:1", "q2": "unix:/nonexistent"},
+            "redis": {"url": redis_server.url},
+            "graphite": {"address": "127.0.0.1:1", "url": web.url},
+            "worker": {"metrics": "statsd://127.0.0.1:1"},
+            "workers": {"expected": ["web1.email", "web2.email"]},
+        }
+        beat(redis_server, "web1.email", age=60)
+        code, found = doctor("--wait", "1s")
+    failed = {part: f for part, f in found.items() if f["state"] == "failed"}
+    assert code == 1
+    assert set(failed) == {
+        "beanstalkd q1",
+        "beanstalkd q2",
+        "graphite carbon",
+        "graphite render",
+        "statsd 127.0.0.1:1",
+        "heartbeats",
+    }
+    assert all(finding["cure"] for finding in failed.values())
+    assert "connection refused" in failed["beanstalkd q1"]["text"]
+    assert "no such socket" in failed["beanstalkd q2"]["text"]
+    assert "HTTP status 500" in failed["graphite render"]["text"]
+    assert failed["statsd 127.0.0.1:1"]["text"] == "nobody listens there"
+    assert "web1.email is dead, web2.email is missing" in failed["heartbeats"]["text"]
+    assert found["check_worker_heartbeat"]["state"] == "warning"
+    assert found["check_metrics_fresh"]["state"] == "unused"
+
+
+def test_a_statsd_that_renames_the_series_is_found_out(
+    doctor: Doctor, beanstalkd: Beanstalkd, graphite: Graphite, prefix: str, tmp_path: Path
+) -> None:
+    as_it_comes = {"flushInterval": 1000, "graphite": {"legacyNamespace": False}}
+    with StatsD(tmp_path / "statsd", graphite.carbon, as_it_comes) as daemon:
+        doctor.tables = {
+            "servers": {"q1": beanstalkd.address},
+            "graphite": {"address": graphite.carbon, "url": graphite.url},
+            "worker": {"metrics": daemon.url},
+        }
+        doctor.general = f'prefix = "{prefix}"\n'
+        code, found = doctor()
+    finding = found[f"statsd {daemon.address}"]
+    assert code == 1
+    assert finding["state"] == "failed"
+    assert f"arrived as stats.counters.{prefix}.doctor." in finding["text"]
+    assert "worker/statsd" in finding["cure"]
+
+
+def test_an_old_point_and_no_point_of_the_collector_are_told_apart(
+    doctor: Doctor, beanstalkd: Beanstalkd, graphite: Graphite, prefix: str
+) -> None:
+    doctor.general = f'prefix = "{prefix}"\n'
+    doctor.tables = {
+        "servers": {"old": beanstalkd.address, "never": f"localhost:{beanstalkd.port}"},
+        "graphite": {"address": graphite.carbon, "url": graphite.url},
+    }
+    graphite.send(f"{prefix}.collector.old.success", 1, time.time() - 600)
+    graphite.latest(f"{prefix}.collector.old.success", "-1h")
+    code, found = doctor()
+    assert code == 1
+    assert "the newest point is 6" in found["freshness old"]["text"]
+    assert "no point within an hour" in found["freshness never"]["text"]
+
+
+def test_a_redis_that_is_a_replica_or_that_evicts_is_no_good(
+    doctor: Doctor, beanstalkd: Beanstalkd, redis_server: Redis
+) -> None:
+    doctor.tables = {
+        "servers": {"q1": beanstalkd.address},
+        "redis": {"url": redis_server.url},
+    }
+    redis_server.client().config_set("maxmemory", "100mb")
+    redis_server.client().config_set("maxmemory-policy", "allkeys-lru")
+    code, found = doctor("--wait", "1s")
+    assert (code, found["redis"]["state"]) == (0, "warning")
+    redis_server.client().execute_command("REPLICAOF", "127.0.0.1", "1")
+    code, found = doctor("--wait", "1s")
+    assert (code, found["redis"]["state"]) == (1, "failed")
+    assert "it is a replica" in found["redis"]["text"]
+
+
+def test_silent_servers_cost_seconds_and_no_more(
+    doctor: Doctor,
+    beanstalkd: Beanstalkd,
+    redis_server: Redis,
+    graphite: Graphite,
+    proxy: Callable[[str], Proxy],
+) -> None:
+    fronts = {
+        name: proxy(address)
+        for name, address in {
+            "beanstalkd": beanstalkd.address,
+            "redis": f"127.0.0.1:{redis_server.port}",
+            "carbon": graphite.carbon,
+            "web": graphite.url.removeprefix("http://"),
+        }.items()
+    }
+    for front in fronts.values():
+        front.blackhole()
+    doctor.tables = {
+        "servers": {"q1": fronts["beanstalkd"].address},
+        "redis": {"url": f"redis://:hunter2@{fronts['redis'].address}/0"},
+        "graphite": {
+            "address": fronts["carbon"].address,
+            "url": f"http://me:hunter2@{fronts['web'].address}",
+        },
+        "worker": {"metrics": f"graphite://{fronts['carbon'].address}"},
+    }
+    code, found = doctor("--wait", "1s")
+    assert code == 1
+    for part in ("beanstalkd q1", "redis", "graphite render"):
+        assert "no answer within 5 s" in found[part]["text"] or "timed out" in found[part]["text"]
+    assert "hunter2" not in json.dumps(found)
+
+
+def test_a_broken_configuration_is_a_line_and_exit_2(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "bad.toml"
+    path.write_text('[redis]\nurrl = "x"\n')
+    code, out, err = run("beanwatch", "doctor", "--config", path)
+    assert (code, out) == (2, "")
+    assert f"{path}:2: redis: unknown key 'urrl'" in err
+    path.write_text(f'[redis]\npassword_file = "{tmp_path}/none"\n[servers]\nq = "h:p"\n')
+    code, out, err = run("beanwatch", "doctor", "--config", path)
+    assert code == 1
+    assert "failed   configuration: servers.q: " in out
+    assert "No such file" in out
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_a_check_that_the_monitoring_user_cannot_read_is_found_out(
+    run: Run, beanstalkd: Beanstalkd, tmp_path: Path
+) -> None:
+    path = tmp_path / "secret.toml"
+    path.write_text(f'[servers]\nq1 = "{beanstalkd.address}"\n')
+    path.chmod(0o600)
+    code, out, _ = run("beanwatch", "doctor", "--config", path, "--user", "nobody", "--wait", "1s")
+    line = next(line for line in out.splitlines() if "check_beanstalkd as nobody" in line)
+    assert code == 1
+    assert line.startswith("failed")
+    assert "ermission denied" in line
+
+
+def test_a_user_that_nobody_is_is_exit_2(run: Run) -> None:
+    code, _, err = run("beanwatch", "doctor", "--user", "no-such-user")
+    assert (code, err) == (
+        2,
+        "beanwatch: --user no-such-user: no such user (see beanwatch doctor --help)\n",
+    )
+
+
+@pytest.mark.parametrize(
+    ("code", "out", "err", "state"),
+    [
+        (0, "TUBE_DEPTH OK - fine | 'a'=1\n", "", "ok"),
+        (2, "TUBE_DEPTH CRITICAL - deep\n", "", "warning"),
+        (3, "TUBE_DEPTH UNKNOWN - no\n", "", "failed"),
+        (0, "", "", "failed"),
+        (1, "TUBE_DEPTH OK\n", "Traceback (most recent call last):\nKeyError: 1", "failed"),
+        (127, "", "not found", "failed"),
+    ],
+)
+def test_a_check_is_judged_by_whether_it_gives_a_result(
+    code: int, out: str, err: str, state: str
+) -> None:
+    assert judge_check("check_tube_depth", code, out, err).state == state
+
+
+def test_what_is_no_answer_of_a_render_api_is_refused() -> None:
+    assert parse_render(b'[{"target": "a", "datapoints": [[1, 5], [null, 6]]}]')[0].points == [
+        (1.0, 5)
+    ]
+    for body in (b"<html>", b"{}", b'[{"target": "a"}]', b"[1]", b"null"):
+        with pytest.raises(ValueError, match="no answer of a render API"):
+            parse_render(body)
+
+
+def test_user_and_password_of_the_url_are_sent_and_not_shown(doctor: Doctor) -> None:
+    with HttpSink(status=401) as web:
+        url = web.url.replace("//", "//me:hunter2@")
+        doctor.tables = {"graphite": {"url": url}, "servers": {"q1": "127.0.0.1:1"}}
+        _, found = doctor("--wait", "1s")
+    assert web.requests[0].headers["authorization"] == "Basic bWU6aHVudGVyMg=="
+    assert found["graphite render"]["text"] == f"render API {web.url}: HTTP status 401"
