@@ -9,7 +9,7 @@ from typing import Any
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models.dashboard import DashboardLink
 
-from beanwatch.grafana import fleet, server, tube, worker
+from beanwatch.grafana import alerts, fleet, server, tube, worker
 
 HERE = Path(__file__).resolve().parent
 
@@ -28,6 +28,7 @@ def files() -> Iterator[tuple[Path, str]]:
         dashboard = module.build()
         text = json.dumps(dashboard, cls=_Encoder, indent=2, ensure_ascii=False)
         yield HERE / "dashboards" / f"{dashboard.uid}.json", text + "\n"
+    yield HERE / "alerting" / "beanwatch-rules.yaml", alerts.to_yaml()
 
 
 def main(arguments: list[str]) -> int:
