@@ -1,7 +1,9 @@
 """Graphite's plaintext protocol over one connection that is kept, behind graphyte's Sender."""
 
+import select
 import socket
 from collections.abc import Callable
+from typing import TextIO
 
 import graphyte
 
@@ -39,12 +41,12 @@ class Carbon(graphyte.Sender):  # type: ignore[misc]  # graphyte carries no type
         """True if there is a connection, and the peer has not closed it."""
         if self._socket is None:
             return False
+        # carbon never answers: what can be read here is its goodbye. Looking first saves the
+        # write that a peer which is gone would swallow.
+        poll = select.poll()
+        poll.register(self._socket, select.POLLIN)
         try:
-            # carbon never answers: whatever can be read here is its goodbye. Asking first
-            # saves the write that a peer which is gone would swallow.
-            gone = self._socket.recv(1, socket.MSG_DONTWAIT) == b""
-        except BlockingIOError:
-            return True
+            gone = bool(poll.poll(0)) and not self._socket.recv(4096)
         except OSError:
             gone = True
         if gone:
@@ -84,3 +86,23 @@ class Carbon(graphyte.Sender):  # type: ignore[misc]  # graphyte carries no type
 def parse_graphite(text: str) -> Address:
     """Read `host`, `host:port` or `[v6]:port`; the port is 2003 unless given."""
     return parse_address(text, GRAPHITE_PORT)
+
+
+class Printer:
+    """Prints the lines instead: what would be sent."""
+
+    is_connected = True
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def connect(self) -> None:
+        """Nothing to do."""
+
+    def send_message(self, message: bytes) -> None:
+        """Write whole lines."""
+        self._stream.write(message.decode())
+        self._stream.flush()
+
+    def close(self) -> None:
+        """Nothing to do."""

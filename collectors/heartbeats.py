@@ -42,6 +42,7 @@ class Beat(NamedTuple):
     app_version: str = ""
     started_at: float = 0.0
     job_started_at: float = 0.0
+    job_cpu: float = 0.0  # seconds of processor time that the job has used: a loop, or a wait
     deadline: float = 0.0
     hard_deadline: float = 0.0
     loop_at: float = 0.0  # moved by the main thread only
@@ -55,6 +56,7 @@ class Beat(NamedTuple):
     version: str = ""
     restarts: int = 0
     last_exit: str = ""  # how the instance before ended, empty if it was told to
+    last_words: str = ""  # why this instance ended itself; empty while it lives
 
 
 class Worker(NamedTuple):

@@ -123,6 +123,10 @@ class RedisLink:
         """Close the connection; closing twice does no harm."""
         self._socket.close()
 
+    def detach(self) -> socket.socket:
+        """The connected, authenticated socket, for somebody who goes on with it in another way."""
+        return self._socket
+
     def execute(self, commands: Sequence[Command]) -> list[Any]:
         """Send all commands in one write and return their replies: bytes, int, list or None.
 

@@ -1,10 +1,13 @@
-"""Which tubes have series of their own."""
+"""Which tubes have series of their own, and which share one."""
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from fnmatch import translate
+from typing import NamedTuple
 
-# Beanwatch's own: their life is that of a command, and they would make series without end.
+from beanwatch.collectors.paths import node
+
+# Beanwatch's own: they live as long as a command, and would make series without end.
 INTERNAL = ("beanwatch.control.*", "beanwatch.reply.*")
 OTHER = "_other"
 
@@ -15,14 +18,52 @@ def compile_globs(globs: Iterable[str]) -> Callable[[str], object]:
     return re.compile("|".join(patterns) if patterns else r"(?!)").match
 
 
-class Selection:
-    """The tubes that `include` and `exclude` leave."""
+class Chosen(NamedTuple):
+    """The tubes to be read: `own` have a series each, `rest` one together, `_other`."""
 
-    def __init__(self, include: Sequence[str] = ("*",), exclude: Sequence[str] = ()) -> None:
+    own: Sequence[str]
+    rest: Sequence[str] = ()
+
+
+class Selection:
+    """The tubes that `include` and `exclude` leave, at most `max_tubes` (0: any) on their own.
+
+    Expected tubes come first; then those that had a series before, so that none loses it
+    to a newcomer; then the others as the server lists them.
+    """
+
+    def __init__(
+        self,
+        include: Sequence[str] = ("*",),
+        exclude: Sequence[str] = (),
+        max_tubes: int = 0,
+        expected: Iterable[str] = (),
+    ) -> None:
         self._include = compile_globs(include)
         self._exclude = compile_globs((*INTERNAL, *exclude))
+        self._max_tubes = max_tubes
+        self.expected = [name for name in expected if self.is_wanted(name)]
 
-    def wanted(self, names: Iterable[str]) -> list[str]:
-        """Those of the names that are to be read, in their order."""
-        include, exclude = self._include, self._exclude
-        return [name for name in names if include(name) and not exclude(name)]
+    def is_wanted(self, name: str) -> bool:
+        """True if the filters leave this tube."""
+        return bool(self._include(name)) and not self._exclude(name)
+
+    def choose(self, names: Iterable[str], before: Container[str]) -> Chosen:
+        """Share out the names of a server; `before` are those that had a series already."""
+        wanted = [name for name in names if self.is_wanted(name)]
+        if not self._max_tubes or len(wanted) <= self._max_tubes:
+            return Chosen(wanted)
+        expected = set(self.expected)
+        rank = {name: 0 if name in expected else 1 if name in before else 2 for name in wanted}
+        wanted.sort(key=rank.__getitem__)  # stable: the server's order within a rank
+        return Chosen(wanted[: self._max_tubes], wanted[self._max_tubes :])
+
+
+def group(chosen: Chosen) -> dict[str, list[str]]:
+    """The names of each node, a name that collides with another's with it."""
+    nodes: dict[str, list[str]] = {}
+    for name in chosen.own:
+        nodes.setdefault(node(name), []).append(name)
+    if chosen.rest:
+        nodes.setdefault(OTHER, []).extend(chosen.rest)
+    return nodes

@@ -49,6 +49,19 @@ def resolve_servers(
     return list(servers.values())
 
 
+def find_clash(servers: Iterable[Server]) -> str:
+    """What is wrong when two servers have one node, and so would share all series; or ""."""
+    seen: dict[str, Server] = {}
+    for server in servers:
+        other = seen.setdefault(server.node, server)
+        if other.address != server.address:
+            return (
+                f"servers {other.address} and {server.address} would both be called "
+                f"{server.node!r} in metric paths: give them names that differ in [servers]"
+            )
+    return ""
+
+
 def _name_of(configured: Mapping[str, str], address: Address) -> str | None:
     """An address given by hand is the same server as the configured one: one set of series."""
     for name, text in configured.items():

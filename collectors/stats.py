@@ -1,6 +1,6 @@
 """beanstalkd's own numbers: `stats`, `stats-tube`, `stats-job` and `list-tubes`."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from beanwatch.collectors.protocol import Link, ProtocolError, Reply
 
@@ -76,6 +76,13 @@ def read_tubes(link: Link, names: Iterable[str]) -> Iterator[tuple[str, Stats]]:
     for name, command, reply in zip(names, commands, link.stream(commands), strict=False):
         if reply.word != b"NOT_FOUND":
             yield name, parse_stats(_body(link, command, reply))
+
+
+def read_jobs(link: Link, ids: Sequence[bytes]) -> Iterator[Stats]:
+    """`stats-job` of each id, pipelined; {} for a job that is gone. Raises ServerError."""
+    commands = [b"stats-job " + job for job in ids]
+    for command, reply in zip(commands, link.stream(commands), strict=False):
+        yield {} if reply.word == b"NOT_FOUND" else parse_stats(_body(link, command, reply))
 
 
 def _body(link: Link, command: bytes, reply: Reply) -> bytes:

@@ -1,31 +1,66 @@
-"""Read one server: its stats, and those of the tubes that are wanted."""
+"""Read one server: its stats, those of its tubes, and the jobs at their heads."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from beanwatch.collectors.protocol import Link
+from beanwatch.collectors.heads import Heads, Peek, read_heads
+from beanwatch.collectors.protocol import Link, ServerError
+from beanwatch.collectors.selection import Chosen
 from beanwatch.collectors.stats import Stats, read_server, read_tube_names, read_tubes
 
 
 class Reading(NamedTuple):
-    """What one poll found. `tubes` is None when it was no turn for them."""
+    """What one poll found. `tubes` is None when it was no turn for them, or they gave trouble.
+
+    `trouble` says why something is missing; what is there is good all the same.
+    """
 
     server: Stats
     tubes: dict[str, Stats] | None = None
+    chosen: Chosen = Chosen(())
+    heads: Heads = Heads({})
+    trouble: str = ""
 
 
-def read(link: Link, choose: Callable[[Sequence[str]], list[str]] | None) -> Reading:
-    """Ask a server for everything. `choose` picks tubes of their list; None leaves them out.
+def read(
+    link: Link,
+    choose: Callable[[Sequence[str]], Chosen] | None,
+    order: Callable[[list[Peek]], list[Peek]] | None = None,
+) -> Reading:
+    """Ask a server for everything. Raises ServerError.
 
-    Raises ServerError.
+    `choose` picks the tubes of the server's list; None leaves them out this time.
+    `order` says which heads to ask for first; None leaves them out.
     """
     server = read_server(link)
     if choose is None:
         return Reading(server)
-    tubes = dict(read_tubes(link, choose(read_tube_names(link))))
-    if default := tubes.get("default"):
-        take_off_own(default)
-    return Reading(server, tubes)
+    try:
+        chosen = choose(read_tube_names(link))
+        tubes = dict(read_tubes(link, [*chosen.own, *chosen.rest]))
+    except ServerError as error:
+        return Reading(server, trouble=f"tubes: {error}")
+    if "default" in tubes:
+        take_off_own(tubes["default"])
+    if order is None:
+        return Reading(server, tubes, chosen)
+    peeks = order(wanted_heads(chosen.own, tubes))
+    try:
+        link.extend()
+        heads = read_heads(link, peeks, int(server.get("max-job-size", 0)))
+    except ServerError as error:
+        return Reading(server, tubes, chosen, Heads({}, peeks), f"head ages: {error}")
+    return Reading(server, tubes, chosen, heads)
+
+
+def wanted_heads(names: Sequence[str], tubes: dict[str, Stats]) -> list[Peek]:
+    """The heads of the queues that have jobs."""
+    return [
+        Peek(name, queue)
+        for name in names
+        for queue in ("ready", "buried")
+        if tubes.get(name, {}).get(f"current-jobs-{queue}")
+    ]
 
 
 def take_off_own(default: Stats) -> None:

@@ -1,11 +1,19 @@
 """`beanwatch collect`: send beanstalkd's numbers to Graphite."""
 
+import contextlib
+import hashlib
+import os
+import signal
 import sys
 import threading
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 
 import click
 
 from beanwatch.cli.options import (
+    COUNT,
     DURATION,
     config_option,
     load_config,
@@ -13,85 +21,216 @@ from beanwatch.cli.options import (
     pick_servers,
     server_option,
 )
-from beanwatch.collectors import paths
 from beanwatch.collectors.address import AddressError
-from beanwatch.collectors.carbon import Carbon, GraphiteError, parse_graphite
-from beanwatch.collectors.points import make_batch
-from beanwatch.collectors.protocol import Link, ServerError
-from beanwatch.collectors.schedule import Schedule
+from beanwatch.collectors.carbon import Carbon, Printer, parse_graphite
+from beanwatch.collectors.collector import Collector, Extra
+from beanwatch.collectors.delivery import Delivery, Transport
+from beanwatch.collectors.files import LockedError, locked
+from beanwatch.collectors.log import Changes, Log
+from beanwatch.collectors.notify import Notifier
+from beanwatch.collectors.outbox import Outbox
+from beanwatch.collectors.poller import Poller
+from beanwatch.collectors.redis_link import parse_redis_url
+from beanwatch.collectors.samples import ServerSamples, State, StateError, StateFile
 from beanwatch.collectors.selection import Selection
-from beanwatch.collectors.servers import Server
-from beanwatch.collectors.stats import numbers
-from beanwatch.collectors.sweep import read
-from beanwatch.config import CollectConfig, Config
+from beanwatch.collectors.servers import Server, find_clash
+from beanwatch.collectors.spool import Spool
+from beanwatch.collectors.worker_series import WorkerPoller
+from beanwatch.config import Config, ConfigError
+
+DEFAULT_GRAPHITE = "127.0.0.1:2003"
 
 
 @click.command("collect")
 @config_option
 @server_option
-@click.option("--graphite", metavar="HOST:PORT", help="carbon's plaintext port")
-@click.option("--prefix", help="first node of all paths")
-@click.option("--once", is_flag=True, help="poll every server once and exit")
-@click.option("--interval", type=DURATION, help="seconds between two polls (default 10)")
+@click.option("--graphite", metavar="HOST:PORT", help="carbon's plaintext port; - prints the lines")
+@click.option("--redis", metavar="URL", help="also send the workers' states, from their heartbeats")
+@click.option("--prefix", help="first node of all paths (beanwatch)")
+@click.option("--once", is_flag=True, help="poll every server once and exit: for cron")
+@click.option("--interval", type=DURATION, help="between two polls (10s)")
+@click.option("--tubes-interval", type=DURATION, help="between two sweeps of the tubes (10s)")
+@click.option("--timeout", type=DURATION, help="for a server's answer (5s)")
+@click.option("--include", multiple=True, metavar="GLOB", help="tubes to send (all)")
+@click.option("--exclude", multiple=True, metavar="GLOB", help="tubes to leave out")
+@click.option("--max-tubes", type=COUNT, help="tubes with series of their own, 0: any (10000)")
+@click.option("--head-ages/--no-head-ages", default=None, help="peek at the heads of the queues")
+@click.option("--state", metavar="FILE", help="remember counters there between two runs")
+@click.option("--spool", metavar="DIR", help="keep there what Graphite cannot take now")
+@click.option("--log-format", type=click.Choice(["json", "console"]), help="of stderr")
 def command(
     config_file: str | None,
     servers: tuple[str, ...],
     graphite: str | None,
+    redis: str | None,
     prefix: str | None,
     once: bool,
-    interval: float | None,
+    log_format: str | None,
+    include: tuple[str, ...],
+    exclude: tuple[str, ...],
+    **flags: float | str | bool | None,
 ) -> int:
-    """Send beanstalkd's numbers to Graphite.
+    """Send beanstalkd's numbers to Graphite, until it is told to stop.
 
     \b
-    Example:
-      beanwatch collect --server q1.example.org --graphite graphite.example.org:2003
+    Examples:
+      beanwatch collect --server q1.example.org --graphite graphite.example.org
+      beanwatch collect --once --graphite -        print what would be sent
+
+    With --once the exit code is 0 if every server answered and all was sent, 1 if some
+    of it failed, 2 if no server answered; the reason is on standard error.
     """
     config = load_config(config_file)
-    collect = override(config.collect, interval=interval)
-    try:
-        address = parse_graphite(graphite or config.graphite.address or "127.0.0.1:2003")
-    except AddressError as error:
-        raise click.UsageError(str(error)) from None
-    carbon = Carbon(address)
-    config = config._replace(collect=collect, prefix=prefix or config.prefix)
+    collect = override(config.collect, include=include or None, exclude=exclude or None, **flags)
+    config = config._replace(
+        prefix=prefix or config.prefix,
+        redis=config.redis._replace(url=redis or config.redis.url),
+        graphite=config.graphite._replace(address=graphite or config.graphite.address),
+        log_format=log_format or config.log_format,
+        collect=collect,
+    )
+    if not collect.interval >= 0.1:
+        raise click.UsageError("--interval: at least 0.1 s")
     chosen = pick_servers(config, servers)
-    if once:
-        return poll_all(config, chosen, carbon)
-    schedule = Schedule(collect.interval)
+    if clash := find_clash(chosen):
+        raise click.UsageError(clash)
+    with ExitStack() as stack:
+        return run(config, chosen, stack, once=once)
+
+
+def run(config: Config, servers: Sequence[Server], stack: ExitStack, *, once: bool) -> int:
+    """Put the parts together and run them; the exit code."""
+    collect = config.collect
+    # cron mails what is on stderr to a person; a service's goes to a log that is searched.
+    log = Log("console" if once else config.log_format, sys.stderr)
+    changes = Changes(log)
+    state = open_state(state_path(collect.state, servers, once=once), stack)
+    known = load_state(state, log)
+    outbox = Outbox(open_spool(collect.spool, changes, stack))
+    selection = Selection(
+        collect.include,
+        collect.exclude,
+        collect.max_tubes,
+        [rule.glob for rule in config.tubes if rule.is_name],
+    )
+    pollers = [
+        Poller(
+            server,
+            known.setdefault(str(server.address), ServerSamples()),
+            selection,
+            outbox,
+            changes,
+            prefix=config.prefix,
+            timeout=collect.timeout,
+            sweep_timeout=collect.tubes_interval,
+            head_ages=collect.head_ages,
+        )
+        for server in servers
+    ]
     stop = threading.Event()
-    while schedule.wait(stop.wait):
-        poll_all(config, chosen, carbon)
+    collector = Collector(
+        pollers,
+        pick_extras(config, outbox, changes),
+        outbox,
+        Delivery(outbox, pick_transport(config.graphite.address), changes),
+        log,
+        interval=collect.interval,
+        tubes_interval=collect.tubes_interval,
+        state=state,
+        notifier=Notifier(),
+        stop=stop,
+    )
+    if once:
+        limit = collect.timeout + max(collect.timeout, collect.tubes_interval)
+        answered, well = collector.once(round(time.time()), limit)
+        return 2 if not answered else 0 if well and answered == len(servers) else 1
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    collector.run()
     return 0
 
 
-def poll_all(config: Config, servers: list[Server], carbon: Carbon) -> int:
-    good = sum(poll(config.prefix, config.collect, server, carbon) for server in servers)
-    return 0 if good == len(servers) else 1 if good else 2
-
-
-def poll(prefix: str, collect: CollectConfig, server: Server, carbon: Carbon) -> bool:
-    import time
-
-    stamp = round(time.time())
-    selection = Selection(collect.include, collect.exclude)
-    series = []
+def pick_transport(address: str) -> Transport:
+    """Where points go: to carbon, or to standard output for `-`."""
+    if address == "-":
+        return Printer(sys.stdout)
     try:
-        with Link(server.address, collect.timeout) as link:
-            reading = read(link, selection.wanted)
-        series.append((f"{prefix}.server.{server.node}", numbers(reading.server) | {"up": 1}))
-        for name, stats in (reading.tubes or {}).items():
-            series.append((f"{prefix}.tube.{server.node}.{paths.node(name)}", numbers(stats)))
-        series.append((f"{prefix}.collector.{server.node}", {"success": 1}))
-        up = True
-    except ServerError as error:
-        print(f"beanwatch: {error}", file=sys.stderr)  # noqa: T201
-        series.append((f"{prefix}.server.{server.node}", {"up": 0}))
-        series.append((f"{prefix}.collector.{server.node}", {"success": 0}))
-        up = False
+        return Carbon(parse_graphite(address or DEFAULT_GRAPHITE))
+    except AddressError as error:
+        raise click.UsageError(f"--graphite: {error}") from None
+
+
+def pick_extras(config: Config, outbox: Outbox, changes: Changes) -> list[Extra]:
+    """The workers' states, if a Redis is named."""
+    if not config.redis.url:
+        return []
     try:
-        carbon.send_message(make_batch(server.node, stamp, series).lines)
-    except GraphiteError as error:
-        print(f"beanwatch: {error}", file=sys.stderr)  # noqa: T201
-        return False
-    return up
+        url = parse_redis_url(config.redis.url, config.redis.read_password())
+    except (ValueError, ConfigError) as error:
+        raise click.UsageError(str(error)) from None
+    timeout = config.collect.timeout
+    return [WorkerPoller(url, outbox, changes, prefix=config.prefix, timeout=timeout)]
+
+
+def state_path(
+    given: str, servers: Sequence[Server], *, once: bool, environ: Mapping[str, str] = os.environ
+) -> str:
+    """The state file: as told, else systemd's directory, else (--once needs one) a usual place.
+
+    Its name is made of the servers: runs for different ones do not exclude each other.
+    """
+    if given:
+        return given
+    directory = environ.get("STATE_DIRECTORY", "").partition(":")[0]
+    if not directory and once:
+        home = environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
+        directory = "/var/lib/beanwatch" if os.geteuid() == 0 else os.path.join(home, "beanwatch")
+    if not directory:
+        return ""
+    names = " ".join(sorted(str(server.address) for server in servers))
+    digest = hashlib.sha256(names.encode()).hexdigest()[:8]
+    return os.path.join(directory, f"collect-{digest}.json")
+
+
+def open_state(path: str, stack: ExitStack) -> StateFile | None:
+    """The state file, locked against a second collector for as long as `stack` is open."""
+    if not path:
+        return None
+    try:
+        if directory := os.path.dirname(path):
+            os.makedirs(directory, mode=0o700, exist_ok=True)
+        stack.enter_context(locked(f"{path}.lock"))
+    except LockedError:
+        raise click.UsageError(
+            f"another beanwatch collect is running (it holds {path}.lock)"
+        ) from None
+    except OSError as error:
+        raise click.UsageError(
+            f"state file {path}: {error.strerror}; name another with --state FILE"
+        ) from None
+    return StateFile(path)
+
+
+def load_state(state: StateFile | None, log: Log) -> State:
+    """What an earlier run remembered; nothing if that cannot be read, which is said."""
+    try:
+        return state.load() if state else {}
+    except StateError as error:
+        log.warning(f"{error}; starting anew")
+        return {}
+
+
+def open_spool(directory: str, changes: Changes, stack: ExitStack) -> Spool | None:
+    """The spool, if one is set, locked against a second collector."""
+    if not directory:
+        return None
+    try:
+        spool = Spool(directory, changes)
+        stack.enter_context(locked(os.path.join(directory, ".lock")))
+    except LockedError as error:
+        raise click.UsageError(f"another beanwatch collect uses this spool: {error}") from None
+    except OSError as error:
+        raise click.UsageError(f"spool {directory}: {error.strerror}") from None
+    with contextlib.suppress(OSError):
+        os.chmod(directory, 0o700)
+    return spool

@@ -1,0 +1,178 @@
+"""The collector as a whole: a thread a server, one to Graphite, and one that watches over them."""
+
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Protocol
+
+from beanwatch.collectors.delivery import Delivery
+from beanwatch.collectors.log import Changes, Log
+from beanwatch.collectors.notify import Notifier
+from beanwatch.collectors.outbox import Outbox
+from beanwatch.collectors.poller import Poller
+from beanwatch.collectors.samples import ServerSamples, StateError, StateFile
+from beanwatch.collectors.schedule import Schedule
+
+MINUTE = 60.0
+FAREWELL = 5.0  # seconds that are spent at the end on sending what is left
+LOOK = 1.0  # seconds between two looks of the main thread
+
+
+class Extra(Protocol):
+    """Something else that is polled, on a thread of its own; says what was wrong, if anything."""
+
+    def poll(self, stamp: int) -> str: ...
+
+
+class Collector:
+    """Runs pollers side by side: one that hangs delays none of the others."""
+
+    def __init__(
+        self,
+        pollers: Sequence[Poller],
+        extras: Sequence[Extra],
+        outbox: Outbox,
+        delivery: Delivery,
+        log: Log,
+        *,
+        interval: float,
+        tubes_interval: float,
+        state: StateFile | None = None,
+        notifier: Notifier | None = None,
+        stop: threading.Event | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._pollers = pollers
+        self._extras = extras
+        self._outbox = outbox
+        self._delivery = delivery
+        self._log = log
+        self._changes = Changes(log)
+        self._interval = interval
+        # A sweep is on a tick: its own interval is rounded to whole ones.
+        self._every = max(1, round(tubes_interval / interval))
+        self._state = state
+        self._notifier = notifier or Notifier()
+        self._clock = clock
+        self._stop = stop or threading.Event()
+        self._reported = 0
+
+    def run(self) -> None:
+        """Poll and send until told to stop; then send what is left and save the state."""
+        threads = [threading.Thread(target=self._poll, args=(one,)) for one in self._pollers]
+        threads += [threading.Thread(target=self._poll_extra, args=(one,)) for one in self._extras]
+        sender = threading.Thread(target=self._deliver)
+        threads.append(sender)
+        for thread in threads:
+            thread.daemon = True  # one that hangs in a name lookup must not keep us
+            thread.start()
+        self._notifier.send("READY=1")
+        next_minute = self._clock() + MINUTE
+        while not self._stop.wait(LOOK):
+            self._notifier.send("WATCHDOG=1")
+            self._notifier.status(
+                f"{len(self._pollers)} servers, backlog {self._outbox.total_backlog} points, "
+                f"{self._outbox.total_dropped} dropped"
+            )
+            if self._clock() >= next_minute:
+                next_minute += MINUTE
+                self._each_minute()
+        self._notifier.send("STOPPING=1")
+        for thread in threads:
+            thread.join(LOOK)
+        if not sender.is_alive():
+            self._delivery.finish(FAREWELL)
+        self._each_minute()
+
+    def once(self, stamp: int, timeout: float) -> tuple[int, bool]:
+        """Poll everything once and send it: how many servers answered, and if all went well."""
+        good: list[Poller] = []
+        well: list[Extra] = []
+
+        def poll(poller: Poller) -> None:
+            if not poller.poll(stamp):
+                good.append(poller)
+
+        def poll_extra(extra: Extra) -> None:
+            if not extra.poll(stamp):
+                well.append(extra)
+
+        threads = [threading.Thread(target=poll, args=(one,)) for one in self._pollers]
+        threads += [threading.Thread(target=poll_extra, args=(one,)) for one in self._extras]
+        end = self._clock() + timeout
+        for thread in threads:
+            thread.daemon = True
+            thread.start()
+        for thread, poller in zip(threads, [*self._pollers, *self._extras], strict=True):
+            thread.join(max(0.0, end - self._clock()))
+            if thread.is_alive():
+                self._log.error(f"{poller}: no answer within {timeout:g} s")
+        answered, extras_well = len(good), len(well) == len(self._extras)
+        sent = self._delivery.finish(FAREWELL)
+        if not sent:
+            where = "kept in the spool" if self._outbox.has_spool else "lost (no spool is set)"
+            self._log.error(f"{self._outbox.total_backlog} points were not sent; they are {where}")
+        self._save()
+        return answered, extras_well and sent
+
+    def _poll(self, poller: Poller) -> None:
+        schedule = Schedule(self._interval)
+        swept = -self._every
+        while tick := schedule.wait(self._stop.wait):
+            # Counted in ticks, not in polls: a skipped one must not put the sweep off.
+            is_turn = tick.number - swept >= self._every
+            if is_turn:
+                swept = tick.number - tick.number % self._every
+            with self._surviving(str(poller)):
+                poller.poll(tick.stamp, tubes=is_turn, missed_ticks=schedule.missed)
+        poller.close()
+
+    def _poll_extra(self, extra: Extra) -> None:
+        schedule = Schedule(self._interval)
+        while tick := schedule.wait(self._stop.wait):
+            with self._surviving(str(extra)):
+                extra.poll(tick.stamp)
+
+    def _deliver(self) -> None:
+        while not self._stop.is_set():
+            with self._surviving("delivery"):
+                self._delivery.run(self._stop)
+
+    @contextmanager
+    def _surviving(self, what: str) -> Iterator[None]:
+        # A mistake of ours with one server must not blind us for the others.
+        try:
+            yield
+        except Exception as error:
+            frame = traceback.extract_tb(error.__traceback__)[-1]
+            self._log.error(
+                f"{what}: unexpected {type(error).__name__}: {error}",
+                where=f"{frame.filename}:{frame.lineno}",
+            )
+            self._stop.wait(LOOK)
+
+    def _each_minute(self) -> None:
+        dropped = self._outbox.total_dropped
+        if dropped > self._reported:
+            self._log.error(
+                "points were given up: Graphite has been away for longer than the backlog lasts",
+                dropped=dropped - self._reported,
+                backlog=self._outbox.total_backlog,
+            )
+            self._reported = dropped
+        self._save()
+
+    def _save(self) -> None:
+        if self._state is None:
+            return
+        state: Mapping[str, ServerSamples] = {
+            str(poller.server.address): poller.samples for poller in self._pollers
+        }
+        try:
+            self._state.save(state)
+        except StateError as error:
+            self._changes.wrong("state", str(error))
+        else:
+            self._changes.right("state", "the state file is written again")

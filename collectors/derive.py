@@ -1,0 +1,189 @@
+"""What beanstalkd does not say itself: rates, ages, states and drift, from what it did say."""
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from beanwatch.collectors.consumers import CODES, Consumers, decide_consumers
+from beanwatch.collectors.paths import TUBE_DERIVED
+from beanwatch.collectors.points import Values
+from beanwatch.collectors.rates import Count, rate
+from beanwatch.collectors.samples import Head, ServerSamples, TubeSample
+from beanwatch.collectors.stats import Stats, numbers
+
+# The numeric fields of `stats-tube` in 1.12, as zeros: a configured tube that is absent.
+ABSENT: Values = dict.fromkeys(
+    (
+        *("current_jobs_urgent", "current_jobs_ready", "current_jobs_reserved"),
+        *("current_jobs_delayed", "current_jobs_buried", "total_jobs"),
+        *("current_using", "current_watching", "current_waiting"),
+        *("cmd_delete", "cmd_pause_tube", "pause", "pause_time_left"),
+        *TUBE_DERIVED,
+    ),
+    0,
+)
+# Of several tubes in one series the worst counts; everything else is summed.
+BY_MAXIMUM = frozenset(
+    (
+        "head_ready_age",
+        "head_buried_age",
+        "drain_seconds",
+        "consumer_state",
+        "pause",
+        "pause_time_left",
+    )
+)
+
+
+class Jobs(NamedTuple):
+    """The `stats-job` of a tube's heads: {} if the queue was empty, None if nobody looked."""
+
+    ready: Stats | None = None
+    buried: Stats | None = None
+
+
+def derive_server(stats: Stats, restarts: int, drift: int | None) -> dict[str, int | float]:
+    """A server's series: every number of `stats`, and those of `paths.SERVER_DERIVED`."""
+    values = numbers(stats)
+    files = _int(stats, "binlog-current-index") - _int(stats, "binlog-oldest-index") + 1
+    has_binlog = _int(stats, "binlog-current-index") > 0
+    values |= {
+        "up": 1,
+        "draining": _int(stats, "draining"),
+        "restarts": restarts,
+        # Files are made at their full size.
+        "binlog_bytes": files * _int(stats, "binlog-max-size") if has_binlog else 0,
+        # cmd-put counts what was refused too.
+        "rejected_puts": max(0, _int(stats, "cmd-put") - _int(stats, "total-jobs")),
+    }
+    if drift is not None:
+        values["drift"] = drift
+    return values
+
+
+def derive_life(stats: Stats) -> str:
+    """What tells one process of a server from the next: its id, or before 1.8 its pid."""
+    return str(stats.get("id") or stats.get("pid", ""))
+
+
+def derive_tube(
+    stats: Stats, jobs: Jobs, before: TubeSample | None, now: float, *, draining: bool
+) -> tuple[dict[str, int | float], TubeSample]:
+    """A tube's series, and the sample to compare the next reading with.
+
+    `before` is a sample of the same life of the server. `now` is in its seconds.
+    """
+    ready, reserved = _int(stats, "current-jobs-ready"), _int(stats, "current-jobs-reserved")
+    buried, waiting = _int(stats, "current-jobs-buried"), _int(stats, "current-waiting")
+    puts, deletes = _int(stats, "total-jobs"), _int(stats, "cmd-delete")
+    present = ready + reserved + buried + _int(stats, "current-jobs-delayed")
+    if before and (puts < before.puts or deletes < before.deletes):
+        before = None  # it vanished and came back: another life
+
+    drift = puts - deletes - present
+    # In one life this sum stays or, with each job in limbo, rises. It starts at 0, or below if
+    # the tube came from a binlog: back at 0 it has more likely been born anew, between two
+    # readings, than lost as many jobs as it was short of.
+    base = min(before.drift, drift) if before and drift else drift
+    ready_age, ready_head = derive_ready_age(jobs.ready, ready, before, now)
+    buried_age, buried_head = derive_buried_age(jobs.buried, buried, before, now)
+    sample = TubeSample(now, puts, deletes, ready, reserved, waiting, base, ready_head, buried_head)
+
+    values = numbers(stats)
+    put_rate = rate(before and Count(before.puts, before.at), Count(puts, now))
+    delete_rate = rate(before and Count(before.deletes, before.at), Count(deletes, now))
+    state = decide_consumers(
+        Consumers(
+            ready,
+            reserved,
+            waiting,
+            _int(stats, "current-watching"),
+            _int(stats, "pause-time-left"),
+            draining,
+            deletes,
+        ),
+        before
+        and Consumers(before.ready, before.reserved, before.waiting, 0, deletes=before.deletes),
+    )
+    derived = {
+        "put_rate": put_rate,
+        "delete_rate": delete_rate,
+        "head_ready_age": ready_age,
+        "head_buried_age": buried_age,
+        "drain_seconds": derive_drain(ready, put_rate, delete_rate),
+        "consumer_state": CODES[state],
+        "drift": drift - base,
+    }
+    values.update({key: value for key, value in derived.items() if value is not None})
+    return values, sample
+
+
+def derive_ready_age(
+    job: Stats | None, ready: int, before: TubeSample | None, now: float
+) -> tuple[float | None, Head | None]:
+    """How long the head of the ready queue has been ready, in seconds; None if unknown.
+
+    beanstalkd counts `age` from the put. That is the wait of a job which was never reserved
+    nor kicked; of any other we know only since when we have seen it as the head.
+    """
+    known = before.ready_head if before else None
+    if not ready:
+        return 0, None
+    if not job:
+        return None, known
+    if _int(job, "reserves") == 0 and _int(job, "kicks") == 0:
+        return max(0, _int(job, "age") - _int(job, "delay")), None
+    return _seen(job, known, now)
+
+
+def derive_buried_age(
+    job: Stats | None, buried: int, before: TubeSample | None, now: float
+) -> tuple[float | None, Head | None]:
+    """How long the first buried job has been seen buried, in seconds; None if unknown."""
+    known = before.buried_head if before else None
+    if not buried:
+        return 0, None
+    if not job:
+        return None, known
+    return _seen(job, known, now)
+
+
+def _seen(job: Stats, known: Head | None, now: float) -> tuple[float, Head]:
+    number = int(job["id"])
+    head = known if known and known.job == number else Head(number, now)
+    return round(now - head.since, 3), head
+
+
+def derive_drain(ready: int, put_rate: float | None, delete_rate: float | None) -> float | None:
+    """Seconds until the queue is empty at the present speed; None if it does not shrink."""
+    if not ready:
+        return 0
+    if put_rate is None or delete_rate is None or delete_rate <= put_rate:
+        return None
+    return round(ready / (delete_rate - put_rate), 3)
+
+
+def merge(tubes: Iterable[Values]) -> dict[str, int | float]:
+    """One series of several tubes: counts and gauges summed, ages and states by maximum."""
+    merged: dict[str, int | float] = {}
+    for values in tubes:
+        for key, value in values.items():
+            if key not in merged:
+                merged[key] = value
+            elif key in BY_MAXIMUM:
+                merged[key] = max(merged[key], value)
+            else:
+                merged[key] += value
+    return merged
+
+
+def enter_life(samples: ServerSamples, life: str) -> None:
+    """Note which process of the server answered: after a restart nothing can be compared."""
+    if samples.life and samples.life != life:
+        samples.restarts += 1
+        samples.tubes = {}
+    samples.life = life
+
+
+def _int(stats: Mapping[str, object], key: str) -> int:
+    value = stats.get(key, 0)
+    return int(value) if isinstance(value, int | float) else 0
