@@ -1,0 +1,52 @@
+"""Counts how jobs ended, by the minute, in Redis: what the checks judge."""
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+
+from beanwatch.collectors.heartbeats import outcomes_key
+from beanwatch.collectors.outcomes import KEPT_MINUTES, outcome_field
+from beanwatch.worker.record import Run
+from beanwatch.worker.redis_outlet import RedisOutlet
+
+
+class OutcomeCounts:
+    """Adds up in the process and sends the sums at each tick."""
+
+    def __init__(self, outlet: RedisOutlet, *, clock: Callable[[], float] = time.time) -> None:
+        self._outlet = outlet
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._counts: Counter[tuple[str, str]] = Counter()
+
+    @property
+    def dropped(self) -> int:
+        """Writes lost, of everything that goes through the same connection."""
+        return self._outlet.dropped
+
+    def intend(self, run: Run) -> None:
+        """Nothing yet."""
+
+    def settle(self, run: Run) -> None:
+        """Count a run. A name that no application registered is counted without it."""
+        job = "" if run.outcome == "invalid" else run.job
+        key = outcomes_key(int(self._clock()) // 60)
+        with self._lock:
+            self._counts[key, outcome_field(run.tube, job, run.outcome)] += 1
+
+    def tick(self) -> None:
+        """Send the sums."""
+        with self._lock:
+            counts, self._counts = self._counts, Counter()
+        if counts:
+            added = [("HINCRBY", key, field, n) for (key, field), n in counts.items()]
+            kept = [("EXPIRE", key, KEPT_MINUTES * 60) for key in {key for key, _ in counts}]
+            # Not again when it may have arrived: counted twice is worse than counted as lost.
+            self._outlet.send([*added, *kept], again=False)
+        self._outlet.flush()
+
+    def close(self, timeout: float) -> None:
+        """Send the rest."""
+        self.tick()
+        self._outlet.close(timeout)
