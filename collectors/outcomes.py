@@ -9,7 +9,7 @@ KEPT_MINUTES = 120
 
 
 class JobKind(NamedTuple):
-    """A tube and the name of a job in it. `job` is empty for what was no valid envelope."""
+    """A tube and the name of a job in it; `unknown` for what no handler is registered for."""
 
     tube: str
     job: str

@@ -39,12 +39,8 @@ class Series:
         self._owners: dict[str, tuple[str, str]] = {}
 
     def stem(self, run: Run) -> str:
-        """`<prefix>.job.<tube>.<job>.<host>.<name>`.
-
-        A name that no application registered is not let in: a producer's mistake, or malice,
-        would make a series for every word.
-        """
-        kind = (run.tube, "" if run.outcome == "invalid" else run.job)
+        """`<prefix>.job.<tube>.<job>.<host>.<name>`."""
+        kind = (run.tube, run.job)
         return self._stems.get(kind) or self._new(kind)
 
     def own(self, name: str) -> str:

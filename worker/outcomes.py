@@ -29,11 +29,10 @@ class OutcomeCounts:
         """Nothing yet."""
 
     def settle(self, run: Run) -> None:
-        """Count a run. A name that no application registered is counted without it."""
-        job = "" if run.outcome == "invalid" else run.job
+        """Count a run."""
         key = outcomes_key(int(self._clock()) // 60)
         with self._lock:
-            self._counts[key, outcome_field(run.tube, job, run.outcome)] += 1
+            self._counts[key, outcome_field(run.tube, run.job, run.outcome)] += 1
 
     def tick(self) -> None:
         """Send the sums."""

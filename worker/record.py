@@ -7,7 +7,9 @@ class Run(NamedTuple):
     """What happened in one run of one job. Times are seconds since the epoch, spans seconds.
 
     `outcome` is one of `beanwatch.collectors.paths.OUTCOMES`. `attempt` is beanstalkd's
-    `reserves`, so that 1 is the first run. `uuid` is the envelope's id, or empty.
+    `reserves`, so that 1 is the first run. `uuid` is the envelope's id, or empty. `server`
+    is the `id` of its `stats`. `job` is the name of a registered handler or `unknown`: what a
+    producer may write makes no series.
     """
 
     server: str
