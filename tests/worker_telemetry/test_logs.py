@@ -1,0 +1,329 @@
+"""Log lines: Monolog's shape, valid JSON whatever is logged, no fault that reaches the worker."""
+
+import calendar
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import structlog
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from beanwatch.collectors import paths
+from beanwatch.worker import logs
+from beanwatch.worker.log_output import LogOutput
+from beanwatch.worker.record import Run
+from tests.real import ROOT, wait_until
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Iterator[Path]:
+    yield tmp_path / "worker.log"
+    structlog.reset_defaults()
+    logging.basicConfig(handlers=[], force=True)
+
+
+def lines_of(file: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in file.read_text().splitlines()]
+
+
+def test_a_run_is_one_line_with_monologs_fields_and_the_context_of_the_contract(
+    file: Path, make_run: Callable[..., Run]
+):
+    output = logs.configure("json", str(file))
+    log = logs.get_logger(worker="web1.w1", instance="ab12")
+    logs.LogSink(log, output).settle(make_run(uuid="u-1", wait=0.25, duration=0.5))
+    (line,) = lines_of(file)
+    moment = time.strptime(line["datetime"].partition(".")[0], "%Y-%m-%dT%H:%M:%S")
+    assert abs(time.time() - calendar.timegm(moment)) < 60
+    assert line["datetime"].endswith("+00:00")
+    line["datetime"] = ""
+    assert line == {
+        "datetime": "",
+        "level": 200,
+        "level_name": "INFO",
+        "channel": "beanwatch",
+        "message": "email.send ok",
+        "context": {
+            "worker": "web1.w1",
+            "instance": "ab12",
+            "tube": "email.regular",
+            "job_id": 1,
+            "id": "u-1",
+            "job": "email.send",
+            "attempt": 1,
+            "wait_ms": 250.0,
+            "duration_ms": 500.0,
+            "outcome": "ok",
+        },
+        "extra": {"process_id": os.getpid()},
+    }
+
+
+def test_every_outcome_has_a_level_and_failures_tell_their_reason(
+    file: Path, make_run: Callable[..., Run]
+):
+    sink = logs.LogSink(logs.get_logger(), logs.configure("json", str(file)))
+    for outcome in paths.OUTCOMES:
+        sink.settle(make_run(outcome=outcome, reason="SMTP said {no}", traceback="Trace\n back"))
+    found = lines_of(file)
+    assert [line["context"]["outcome"] for line in found] == list(paths.OUTCOMES)
+    assert found[2]["level_name"] == "ERROR"
+    assert found[2]["message"] == "email.send buried: SMTP said {no}"
+    assert found[2]["context"]["traceback"] == "Trace\n back"
+
+
+def test_levels_are_those_of_psr_3(file: Path):
+    logs.configure("json", str(file), level="debug")
+    log = logs.get_logger("mail")
+    for level in logs.LEVELS:
+        getattr(log, level)("x")
+    found = [(line["level"], line["level_name"], line["channel"]) for line in lines_of(file)]
+    assert found == [
+        (100, "DEBUG", "mail"),
+        (200, "INFO", "mail"),
+        (300, "WARNING", "mail"),
+        (400, "ERROR", "mail"),
+        (500, "CRITICAL", "mail"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("message", "context", "expected"),
+    [
+        ("sent to {user}", {"user": "ann"}, "sent to ann"),
+        ("{n} of {total}", {"n": 1, "total": 2.5}, "1 of 2.5"),
+        ("{missing} stays", {}, "{missing} stays"),
+        ("{a}", {"a": "{b}", "b": "x"}, "{b}"),
+        ('{"json": 1}', {}, '{"json": 1}'),
+        ("{list}", {"list": [1]}, "[1]"),
+        (42, {}, "42"),
+    ],
+)
+def test_placeholders_are_filled_from_the_context(
+    message: Any, context: dict[str, Any], expected: str
+):
+    assert logs.fill(message, context) == expected
+
+
+def test_an_exception_is_told_as_monolog_tells_it(file: Path):
+    logs.configure("json", str(file))
+    try:
+        json.loads("{")
+    except ValueError:
+        logs.get_logger().exception("it failed")
+    (line,) = lines_of(file)
+    exception = line["context"]["exception"]
+    assert exception["class"] == "json.decoder.JSONDecodeError"
+    assert "double quotes" in exception["message"]
+    assert exception["file"] == exception["trace"][0].rpartition(" ")[0]
+    assert "test_logs.py" in exception["trace"][-1]
+
+
+class Broken:
+    def __repr__(self) -> str:
+        raise RuntimeError("no repr")
+
+
+_anything = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text()
+    | st.binary()
+    | st.just("\ud800")
+    | st.builds(Broken)
+    | st.builds(object),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text() | st.integers() | st.none(), inner),
+    max_leaves=5,
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(message=_anything, value=_anything)
+@pytest.mark.parametrize("format_", ["json", "console"])
+def test_whatever_is_logged_becomes_whole_lines(
+    format_: str, tmp_path: Path, message: Any, value: Any
+):
+    file = tmp_path / "any.log"
+    file.unlink(missing_ok=True)
+    output = logs.configure(format_, str(file))
+    logs.get_logger().error(message, value=value, cycle=(cycle := {}), more={1: cycle})
+    cycle["self"] = cycle
+    logs.get_logger().error("{value}", value=value, cycle=cycle)
+    structlog.reset_defaults()
+    logging.basicConfig(handlers=[], force=True)
+    assert output.dropped == 0
+    text = file.read_bytes()
+    assert text.endswith(b"\n")
+    if format_ == "json":
+        assert len([json.loads(line) for line in text.splitlines()]) == 2
+
+
+def test_the_logging_module_goes_the_same_way(file: Path):
+    logs.configure("json", str(file))
+    logging.getLogger("some.library").warning("%s is slow", "it")
+    logging.getLogger("some.library").log(35, "between the levels")
+    logging.getLogger("some.library").warning("%d", "no number")
+    first, second, third = lines_of(file)
+    assert (first["channel"], first["level"], first["message"]) == (
+        "some.library",
+        300,
+        "it is slow",
+    )
+    assert second["level_name"] == "WARNING"
+    assert "%d" in third["message"]
+
+
+def test_the_console_format_is_for_people(file: Path):
+    logs.configure("console", str(file))
+    logs.get_logger().info("sent to {user}", user="ann")
+    assert "sent to ann" in file.read_text()
+
+
+def test_a_renamed_file_is_left_when_told_to_reopen(file: Path):
+    logs.configure("json", str(file))
+    log = logs.get_logger()
+    log.info("one")
+    moved = file.rename(file.with_suffix(".1"))
+    log.info("two")
+    logs.reopen()
+    log.info("three")
+    assert [line["message"] for line in lines_of(moved)] == ["one", "two"]
+    assert [line["message"] for line in lines_of(file)] == ["three"]
+
+
+def test_a_file_that_cannot_be_reopened_keeps_the_old_one(
+    file: Path, capfd: pytest.CaptureFixture[str]
+):
+    logs.configure("json", str(file))
+    moved = file.rename(file.with_suffix(".1"))
+    file.mkdir()
+    logs.reopen()
+    logs.get_logger().info("still here")
+    assert [line["message"] for line in lines_of(moved)] == ["still here"]
+    assert "Is a directory" in capfd.readouterr().err
+
+
+def test_reopening_in_a_signal_handler_in_mid_write_does_not_deadlock(tmp_path: Path):
+    read_end, write_end = os.pipe()
+    os.set_blocking(write_end, True)
+    script = (
+        "import os, signal, sys, time\n"
+        "from beanwatch.worker import logs\n"
+        "logs.configure('json')\n"
+        "log = logs.get_logger()\n"
+        "signal.signal(signal.SIGHUP, lambda *_: (logs.reopen(), log.info('reopened')))\n"
+        "signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)\n"
+        "signal.signal(signal.SIGALRM, lambda *_: os.kill(os.getpid(), signal.SIGHUP))\n"
+        "end = time.monotonic() + 0.3\n"
+        "while time.monotonic() < end: log.info('x' * 6000)\n"
+        "signal.setitimer(signal.ITIMER_REAL, 0)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", script], stdout=write_end) as process:
+        os.close(write_end)
+        with os.fdopen(read_end, "rb") as reader:
+            for _ in reader:
+                pass
+        assert process.wait(30) == 0
+
+
+def test_a_full_disk_costs_lines_that_are_counted_and_nothing_else(
+    capfd: pytest.CaptureFixture[str],
+):
+    output = LogOutput("/dev/full", lambda lost: b"%d lost\n" % lost)
+    output.write(b"one\n")
+    output.write(b"two\n")
+    assert output.dropped == 2
+    errors = capfd.readouterr().err
+    assert errors.count("No space left on device") == 1
+
+
+def test_what_was_lost_is_said_when_there_is_room_again(tmp_path: Path):
+    script = (
+        "import resource, signal, sys\n"
+        "from beanwatch.worker import logs\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "logs.configure('json', sys.argv[1])\n"
+        "log = logs.get_logger()\n"
+        "log.info('one')\n"
+        "hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (300, hard))\n"
+        "for _ in range(5): log.info('no room for this one')\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))\n"
+        "log.info('last')\n"
+    )
+    file = tmp_path / "full.log"
+    done = subprocess.run(
+        [sys.executable, "-c", script, file], capture_output=True, text=True, timeout=30
+    )
+    assert done.returncode == 0, done.stderr
+    assert "File too large" in done.stderr
+    # The line that the disk had room for in part stands alone; all after it are whole.
+    whole = []
+    for line in file.read_text().splitlines():
+        try:
+            whole.append(json.loads(line)["message"])
+        except ValueError:
+            assert len(line) < 300
+    assert whole[0] == "one"
+    assert whole[-1] == "last"
+    assert whole[-2].endswith("log lines were lost")
+
+
+def test_a_reader_that_stands_still_does_not_stop_the_worker(tmp_path: Path):
+    script = (
+        "import sys, time\n"
+        "from beanwatch.worker import logs\n"
+        "output = logs.configure('json')\n"
+        "log = logs.get_logger()\n"
+        "for _ in range(200): log.info('x' * 10_000)\n"
+        "print(output.dropped, file=sys.stderr)\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.wait(30) == 0  # nobody has read its standard output
+        assert process.stderr
+        assert int(process.stderr.read().splitlines()[-1]) > 0
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_a_child_that_is_forked_while_another_thread_logs_can_log(tmp_path: Path):
+    file = tmp_path / "fork.log"
+    script = (
+        "import os, sys, threading\n"
+        "from beanwatch.worker import logs\n"
+        "logs.configure('json', sys.argv[1])\n"
+        "log = logs.get_logger()\n"
+        "run = True\n"
+        "def chatter():\n"
+        "    while run: log.info('chatter')\n"
+        "thread = threading.Thread(target=chatter); thread.start()\n"
+        "for _ in range(50):\n"
+        "    pid = os.fork()\n"
+        "    if not pid:\n"
+        "        log.info('child'); os._exit(0)\n"
+        "    assert os.waitpid(pid, 0)[1] == 0\n"
+        "run = False; thread.join()\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", script, file], cwd=ROOT)
+    try:
+        wait_until(lambda: process.poll() is not None, 30)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert process.returncode == 0
+    assert [line["message"] for line in lines_of(file)].count("child") == 50
