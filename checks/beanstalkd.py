@@ -161,7 +161,14 @@ def build(options: argparse.Namespace, config: Config, source_: Source) -> Check
         limits = Threshold(options.warning or "", options.critical or "")
     resources = (Beanstalkd(source_, server) for server in source_.servers)
     failures = FailureContext(Critical, options.timeout_state)
-    return Check("beanstalkd", *resources, ServerContext(limits), failures, ServerSummary())
+    return Check(
+        "beanstalkd",
+        *resources,
+        ServerContext(limits),
+        failures,
+        ServerSummary(),
+        source=source_,
+    )
 
 
 def main() -> None:

@@ -22,7 +22,7 @@ import nagiosplugin
 from nagiosplugin import Critical, Metric, Ok, Unknown, Warn
 
 from beanwatch import __version__
-from beanwatch.config import Config, ConfigError, Threshold, load, threshold
+from beanwatch.config import Config, ConfigError, LinksConfig, Threshold, load, threshold
 
 __all__ = ["Critical", "Metric", "Ok", "Unknown", "Warn"]
 
@@ -36,7 +36,7 @@ MARGIN = 0.9
 LINE = 1000  # characters of text on line 1; send_nsca and old NRPE cut what is longer
 OUTPUT = 4000  # bytes in all: send_nsca sends nothing at all of more than 4,095
 UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f|\s]+")  # `|` would start the performance data
-RUNBOOK = "docs/runbook.md"
+NO_LABEL = re.compile(r"[\x00-\x1f\x7f|'=]")
 
 
 # -- evaluate
@@ -127,7 +127,7 @@ class Perf(NamedTuple):
     minimum: str = "0"
 
     def __str__(self) -> str:
-        label = UNPRINTABLE.sub("_", self.label).replace("'", "_").replace("=", "_")
+        label = NO_LABEL.sub("_", self.label)
         value = f"{number(self.value)}{self.uom}"
         return f"'{label}'={value};{self.warning};{self.critical};{self.minimum}"
 
@@ -160,8 +160,9 @@ def count(number: int, noun: str) -> str:
 class Check(nagiosplugin.Check):  # type: ignore[misc]
     """A check whose results are in our order. `runbook` is its heading there."""
 
-    def __init__(self, name: str, *parts: Any) -> None:
+    def __init__(self, name: str, *parts: Any, source: Any = None) -> None:
         super().__init__(*parts, Results(), name=name)
+        self.source = source
 
     @property
     def runbook(self) -> str:
@@ -228,9 +229,7 @@ def fit(lines: Iterable[str]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def conclude(
-    check: Check, *, verbose: bool = False, runbook: str = "", graphs: str = ""
-) -> Outcome:
+def conclude(check: Check, links: LinksConfig, *, verbose: bool = False) -> Outcome:
     """Run the check and put what it found into words."""
     check()
     results: list[Finding] = list(check.results)
@@ -243,10 +242,15 @@ def conclude(
     details = [f"{result.state.text.upper()}: {result}" for result in results if str(result) in bad]
     details = details if len(bad) > 1 else []
     details += [f"OK: {line}" for line in good if verbose and line]
+    if check.source is not None:
+        check.source.memory.save()
+        if trouble := check.source.memory.trouble:
+            details.append(f"Nothing is remembered, the moment was judged: {trouble}")
+        details += check.source.notes
     if state is not Ok:
-        details.append(f"Runbook: {link(runbook or RUNBOOK, check.runbook)}")
-        if graphs:
-            details.append(f"Graphs: {link(graphs, check.runbook)}")
+        details.append(f"Runbook: {link(links.runbook, check.runbook)}")
+        if links.graphs:
+            details.append(f"Graphs: {link(links.graphs, check.runbook)}")
     perfdata = tuple(
         str(item)
         for result in results
@@ -375,12 +379,7 @@ def run(
         voice.doing = "reading the configuration"
         config = load(options.config)
         check = build(options, config, voice)
-        outcome = conclude(
-            check,
-            verbose=options.verbose > 0,
-            runbook=config.links.runbook,
-            graphs=config.links.graphs,
-        )
+        outcome = conclude(check, config.links, verbose=options.verbose > 0)
     except (UsageError, ConfigError) as error:
         voice.unknown(str(error))
     except SystemExit:  # --help and --version have printed

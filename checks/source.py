@@ -4,14 +4,17 @@ import argparse
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from nagiosplugin import Context, Resource, Summary
 
+from beanwatch.checks.memory import Memory
 from beanwatch.checks.plugin import (
     MARGIN,
+    RANK,
     STATES,
     Check,
+    Critical,
     Failure,
     FailureContext,
     Finding,
@@ -22,23 +25,48 @@ from beanwatch.checks.plugin import (
     Unknown,
     UsageError,
     Voice,
+    Warn,
+    ago,
 )
 from beanwatch.collectors.address import AddressError
 from beanwatch.collectors.protocol import Link, ServerError
+from beanwatch.collectors.selection import INTERNAL
 from beanwatch.collectors.servers import Server, resolve_servers
-from beanwatch.collectors.stats import Stats, read_server, read_tube_names, read_tubes
+from beanwatch.collectors.stats import (
+    Stats,
+    parse_stats,
+    read_server,
+    read_tube_names,
+    read_tubes,
+)
+from beanwatch.collectors.sweep import take_off_own
 from beanwatch.config import GLOB, Config, Threshold, duration
 
-OWN_TUBES = ("beanwatch.control.*", "beanwatch.reply.*")
+if TYPE_CHECKING:
+    from beanwatch.checks.redis_source import ReadWorkers
+    from beanwatch.collectors.heartbeats import Worker
 
 
 class Tube(NamedTuple):
-    """One tube of one server; `stats` is None when the tube is not there."""
+    """One tube of one server; `stats` is None when the tube is not there.
+
+    What needs more than one look at `stats-tube` is filled in by the check that wants it:
+    `waited` is for how many seconds the next ready job has, `consumers` is a word of
+    `beanwatch.collectors.consumers.STATES`, `workers` are the heartbeats for this tube.
+    """
 
     label: str  # in performance data and texts: `tube`, or `server/tube` if there are several
-    server: str
+    server: Server
     name: str
     stats: Stats | None
+    waited: float | None = None
+    consumers: str = ""
+    workers: "tuple[Worker, ...] | None" = None
+
+    @property
+    def key(self) -> str:
+        """Its name in the check's memory."""
+        return f"{self.server.node}/{self.name}"
 
     def get(self, field: str) -> int:
         """A count of `stats-tube`, 0 when the tube is not there."""
@@ -50,10 +78,18 @@ class Source(Protocol):
     """Where server and tube stats come from. Every method raises ServerError."""
 
     servers: Sequence[Server]
+    memory: Memory
+    notes: list[str]  # what went wrong beside the point, for the long output
 
     def tubes(self, server: Server, names: Iterable[str] | None) -> Mapping[str, Stats]: ...
 
     def everything(self, server: Server) -> tuple[Stats, Mapping[str, Stats]]: ...
+
+    def stats(self, server: Server) -> Stats: ...
+
+    def heads(self, server: Server, names: Sequence[str]) -> Mapping[str, Stats]: ...
+
+    def workers(self) -> "Sequence[Worker] | None": ...
 
 
 class Live:
@@ -62,32 +98,83 @@ class Live:
     def __init__(
         self,
         servers: Sequence[Server],
+        memory: Memory,
         timeout: float,
         voice: Voice,
+        read_workers: "ReadWorkers | None" = None,
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.servers = servers
+        self.memory = memory
+        self.notes: list[str] = []
+        self._read_workers = read_workers
+        self._workers: Sequence[Worker] | None = None
         self._left = len(servers)
+        self._links: dict[Server, Link] = {}
         self._clock = clock
         self._end = clock() + timeout
         self._voice = voice
 
-    def _open(self, server: Server) -> Link:
-        share = (self._end - self._clock()) / max(1, self._left)
-        self._left -= 1
-        self._voice.doing = f"asking {server.address}"
-        return Link(server.address, max(0.01, share))
+    def _link(self, server: Server) -> Link:
+        """One connection to each server, closed by the end of the process."""
+        if server not in self._links:
+            share = (self._end - self._clock()) / max(1, self._left)
+            self._left -= 1
+            self._voice.doing = f"asking {server.address}"
+            self._links[server] = Link(server.address, max(0.01, share))
+        return self._links[server]
 
     def tubes(self, server: Server, names: Iterable[str] | None) -> dict[str, Stats]:
         """`stats-tube` of the named tubes, or of all; those that are not there are left out."""
-        with self._open(server) as link:
-            return dict(read_tubes(link, read_tube_names(link) if names is None else names))
+        link = self._link(server)
+        tubes = dict(read_tubes(link, read_tube_names(link) if names is None else names))
+        if default := tubes.get("default"):
+            take_off_own(default)
+        return tubes
+
+    def stats(self, server: Server) -> Stats:
+        """`stats` of the server."""
+        return read_server(self._link(server))
 
     def everything(self, server: Server) -> tuple[Stats, dict[str, Stats]]:
         """`stats` of the server and of every tube."""
-        with self._open(server) as link:
-            return read_server(link), dict(read_tubes(link, read_tube_names(link)))
+        return self.stats(server), self.tubes(server, None)
+
+    def workers(self) -> "Sequence[Worker] | None":
+        """All heartbeats, or None without a Redis: they only add to what the server says."""
+        from beanwatch.collectors.redis_link import RedisError
+
+        if self._read_workers is not None:
+            try:
+                self._workers = self._read_workers()
+            except RedisError as error:
+                self.notes.append(f"Not compared with the heartbeats: {error}")
+            self._read_workers = None
+        return self._workers
+
+    def heads(self, server: Server, names: Sequence[str]) -> dict[str, Stats]:
+        """`stats-job` of each tube's head of the ready jobs; those without one are left out."""
+        return read_heads(self._link(server), names)
+
+
+def read_heads(link: Link, names: Sequence[str]) -> dict[str, Stats]:
+    """`stats-job` of the job that is next in each tube. Raises ServerError.
+
+    `use` would make a tube that has just gone: the last one used is left at once.
+    """
+    found: dict[str, bytes] = {}
+    commands = [c for name in names for c in (b"use " + name.encode(), b"peek-ready")]
+    for index, reply in enumerate(link.stream(commands)):
+        if reply.word == b"FOUND":
+            found[names[index // 2]] = reply.args[0]
+    asked = [b"stats-job " + job for job in found.values()]
+    replies = link.ask([*asked, b"use default"])
+    return {
+        name: parse_stats(reply.body)
+        for name, reply in zip(found, replies, strict=False)
+        if reply.word == b"OK"
+    }
 
 
 def add_servers(parser: Parser) -> None:
@@ -100,6 +187,9 @@ def add_servers(parser: Parser) -> None:
         default=[],
         metavar="NAME|ADDRESS",
         help="a server of the configuration, host:port, [::1]:port or unix:/path; repeatable",
+    )
+    parser.add_argument(
+        "--state", metavar="DIR", help="where to remember things (default: /var/tmp/beanwatch-UID)"
     )
 
 
@@ -149,7 +239,7 @@ def add_limits(parser: Parser) -> None:
         dest="hold",
         type=_seconds,
         metavar="SECONDS",
-        help="only if every value for so long was outside (needs checks at least that often)",
+        help="only when it has been so for that long, at every look",
     )
 
 
@@ -181,7 +271,7 @@ class Tubes(Resource):  # type: ignore[misc]
         server: Server,
         many: bool,
     ) -> None:
-        self._source, self._server = source, server
+        self.source, self.server = source, server
         self._prefix = f"{server.node}/" if many else ""
         self._globs: list[str] = options.tube
         self._exclude: list[str] = options.exclude
@@ -191,16 +281,16 @@ class Tubes(Resource):  # type: ignore[misc]
     @property
     def name(self) -> str:
         """The server, in nagiosplugin's own messages."""
-        return self._server.node
+        return self.server.node
 
     def probe(self) -> Iterator[Metric]:
         """Read the tubes, or say why they cannot be read."""
         globs = [glob for glob in self._globs if GLOB.search(glob)]
         named = [glob for glob in self._globs if glob not in globs]
         try:
-            found = self._source.tubes(self._server, None if globs or not named else named)
+            found = self.source.tubes(self.server, None if globs or not named else named)
         except ServerError as error:
-            yield failure(self._server.node, error)
+            yield failure(self.server.node, error)
             return
         chosen = [name for name in sorted(found) if self._is_chosen(name)]
         for name in chosen:
@@ -217,11 +307,11 @@ class Tubes(Resource):  # type: ignore[misc]
             return False
         if self._globs:
             return name in self._globs or matches(name, self._globs)
-        return not matches(name, OWN_TUBES)
+        return not matches(name, INTERNAL)
 
     def _metric(self, name: str, stats: Stats | None) -> Metric:
         label = self._prefix + name
-        return Metric(label, Tube(label, self._server.node, name, stats), context="tube")
+        return Metric(label, Tube(label, self.server, name, stats), context="tube")
 
 
 class TubeContext(Context):  # type: ignore[misc]
@@ -233,10 +323,12 @@ class TubeContext(Context):  # type: ignore[misc]
         config: Config,
         measure: str,
         default: Threshold,
+        memory: Memory,
         decide: Callable[[Tube, Threshold], tuple[Any, str]],
         perfdata: Callable[[Tube, Threshold], Perfs],
     ) -> None:
         super().__init__("tube")
+        self._memory = memory
         self._missing = STATES[options.missing]
         self._decide, self._perfdata = decide, perfdata
         self._options, self._config = options, config
@@ -250,12 +342,33 @@ class TubeContext(Context):  # type: ignore[misc]
         tube: Tube = metric.value
         if tube.stats is None and (self._missing is not Ok or GLOB.search(tube.name)):
             return Finding(self._missing, f"{tube.label}: no such tube", metric)
-        return Finding(*self._decide(tube, self._limits(tube)), metric)
+        limits = self._limits(tube)
+        return Finding(*self._hold(tube, limits.hold, *self._decide(tube, limits)), metric)
+
+    def _hold(self, tube: Tube, hold: float, state: Any, text: str) -> tuple[Any, str]:
+        """`--for`: the worst state that has lasted long enough, in words that say how long."""
+        if not hold:
+            return state, text
+        lasted = Ok
+        for step in (Warn, Critical):
+            is_so = RANK[state] >= RANK[step]
+            if is_so and self._memory.lasting(f"{step.text} {tube.key}", is_so) >= hold:
+                lasted = step
+        if self._memory.trouble or state not in (Warn, Critical):
+            return state, text
+        since = self._memory.lasting(f"{Warn.text} {tube.key}", True)
+        return lasted, f"{text}, for {ago(since)}"
 
     def performance(self, metric: Metric, resource: Any) -> Perfs | None:
         """The check's numbers; a glob that matches nothing has none."""
         tube: Tube = metric.value
         return None if GLOB.search(tube.name) else self._perfdata(tube, self._limits(tube))
+
+
+def tubes_of(results: Iterable[Finding]) -> list[Tube]:
+    """The tubes that were judged, without the globs that matched none."""
+    values = (result.metric.value for result in results if result.metric)
+    return [v for v in values if isinstance(v, Tube) and not GLOB.search(v.name)]
 
 
 class TubeSummary(Summary):  # type: ignore[misc]
@@ -266,8 +379,7 @@ class TubeSummary(Summary):  # type: ignore[misc]
 
     def ok(self, results: Any) -> str:
         """`all 3 tubes: 12 jobs ready, most in images: 9`."""
-        tubes = [r.metric.value for r in results if isinstance(r.metric.value, Tube)]
-        tubes = [tube for tube in tubes if not GLOB.search(tube.name)]
+        tubes = tubes_of(results)
         if not tubes:
             return "no tube there, no job"
         if len(tubes) == 1:
@@ -289,12 +401,14 @@ def tube_check(
     source: Source,
     context: TubeContext,
     summary: TubeSummary,
+    acquire: "type[Tubes] | None" = None,
 ) -> Check:
     """A check over the chosen tubes of all servers; one that cannot be asked is UNKNOWN."""
     many = len(source.servers) > 1
-    resources = (Tubes(options, config, source, server, many) for server in source.servers)
+    acquire = acquire or Tubes
+    resources = (acquire(options, config, source, server, many) for server in source.servers)
     failures = FailureContext(Unknown, options.timeout_state)
-    return Check(name, *resources, context, failures, summary)
+    return Check(name, *resources, context, failures, summary, source=source)
 
 
 Build = Callable[[argparse.Namespace, Config, Source], Check]
@@ -305,7 +419,15 @@ def live(build: Build) -> Callable[[argparse.Namespace, Config, Voice], Check]:
 
     def with_servers(options: argparse.Namespace, config: Config, voice: Voice) -> Check:
         servers = pick_servers(options, config)
-        return build(options, config, Live(servers, options.timeout * MARGIN, voice))
+        arguments = sorted((key, str(value)) for key, value in vars(options).items())
+        memory = Memory.of(voice.name, arguments, options.state)
+        timeout = options.timeout * MARGIN
+        read = None
+        if "redis" in options and (options.redis or config.redis.url):
+            from beanwatch.checks.redis_source import live_workers
+
+            read = live_workers(options, config, voice)
+        return build(options, config, Live(servers, memory, timeout, voice, read))
 
     return with_servers
 

@@ -39,7 +39,9 @@ def perfdata(tube: Tube, limits: Threshold) -> Perfs:
 def build(options: argparse.Namespace, config: Config, source_: Source) -> Check:
     """Acquire from the source, evaluate and present as above."""
     summary = source.TubeSummary(buried, "jobs buried")
-    context = source.TubeContext(options, config, "buried", DEFAULT, decide, perfdata)
+    context = source.TubeContext(
+        options, config, "buried", DEFAULT, source_.memory, decide, perfdata
+    )
     return source.tube_check("tube_buried", options, config, source_, context, summary)
 
 

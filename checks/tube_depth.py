@@ -52,7 +52,9 @@ def perfdata(tube: Tube, limits: Threshold) -> Perfs:
 def build(options: argparse.Namespace, config: Config, source_: Source) -> Check:
     """Acquire from the source, evaluate and present as above."""
     summary = source.TubeSummary(ready, "jobs ready")
-    context = source.TubeContext(options, config, "depth", DEFAULT, decide, perfdata)
+    context = source.TubeContext(
+        options, config, "depth", DEFAULT, source_.memory, decide, perfdata
+    )
     return source.tube_check("tube_depth", options, config, source_, context, summary)
 
 

@@ -101,7 +101,7 @@ class TubeRule(NamedTuple):
 class LinksConfig(NamedTuple):
     """[links]: where alerts point to; `{name}` in a URL is filled in where a link is made."""
 
-    runbook: str = ""
+    runbook: str = "https://beanwatch.readthedocs.io/en/latest/runbook/"
     graphs: str = ""
 
 

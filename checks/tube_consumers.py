@@ -1,0 +1,233 @@
+"""check_tube_consumers: do the workers of a tube take its jobs?"""
+
+import argparse
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from beanwatch.checks import source
+from beanwatch.checks.plugin import (
+    STATES,
+    Check,
+    Critical,
+    Metric,
+    Ok,
+    Parser,
+    Perf,
+    Perfs,
+    State,
+    Warn,
+    count,
+    judge,
+    run,
+)
+from beanwatch.checks.source import Source, Tube, Tubes
+from beanwatch.collectors.consumers import Consumers, decide_consumers
+from beanwatch.collectors.heartbeats import Worker, decide_health
+from beanwatch.collectors.protocol import ServerError
+from beanwatch.collectors.stats import Stats
+from beanwatch.config import Config, Threshold
+
+DEFAULT = Threshold()  # how many workers there should be only the operator knows
+# A worker between two jobs looks stalled for an instant: look again after so many seconds.
+SECOND_LOOK = 0.5
+
+
+def parser() -> Parser:
+    """The command line."""
+    parser = Parser("tube_consumers", __doc__, "-H queue1 -T 'email.*' -c 1:")
+    source.add_servers(parser)
+    source.add_tubes(parser)
+    source.add_limits(parser)
+    for word, what in (("paused", "a paused tube"), ("draining", "a draining server")):
+        parser.add_argument(
+            f"--{word}",
+            choices=STATES,
+            default="ok",
+            help=f"state of {what} (default: ok)",
+        )
+    parser.add_argument("--redis", metavar="URL", help="compare with the heartbeats there")
+    parser.epilog = f"-w and -c judge the number of workers that watch.\n\n{parser.epilog}"
+    return parser
+
+
+# -- acquire
+
+
+class Diagnoses(Tubes):
+    """The chosen tubes, each with what is the matter with its consumers, and their heartbeats."""
+
+    def __init__(self, *given: Any, sleep: Callable[[float], None] = time.sleep) -> None:
+        super().__init__(*given)
+        self._sleep = sleep
+
+    def probe(self) -> Iterator[Metric]:
+        """Read the tubes, and those that look stalled once more."""
+        metrics = list(super().probe())
+        tubes = [metric.value for metric in metrics if isinstance(metric.value, Tube)]
+        try:
+            draining = bool(tubes) and bool(self.source.stats(self.server).get("draining"))
+            verdicts = {tube.name: self._compare(tube, draining) for tube in tubes}
+            doubtful = [name for name, verdict in verdicts.items() if verdict == "stalled"]
+            if doubtful:
+                self._sleep(SECOND_LOOK)
+                later = self.source.tubes(self.server, doubtful)
+                for tube in tubes:
+                    if tube.name in doubtful:
+                        now = consumers(later.get(tube.name, {}), draining)
+                        before = consumers(tube.stats or {}, draining)
+                        verdicts[tube.name] = decide_consumers(now, before)
+        except ServerError as error:
+            yield source.failure(self.name, error)
+            return
+        for metric in metrics:
+            tube = metric.value
+            if isinstance(tube, Tube):
+                tube = tube._replace(consumers=verdicts[tube.name], workers=self._workers(tube))
+                metric = metric.replace(value=tube)
+            yield metric
+
+    def _compare(self, tube: Tube, draining: bool) -> str:
+        """By what the run before saw: a queue is saturated if it has not got shorter since."""
+        now = consumers(tube.stats or {}, draining)
+        verdict = decide_consumers(now)
+        memory = self.source.memory
+        if verdict == "saturated":
+            before = memory.recall(f"saturated {tube.key}")
+            memory.remember(f"saturated {tube.key}", list(now))
+            if not isinstance(before, list) or len(before) != len(now):
+                return "ok"
+            return decide_consumers(now, Consumers(*before))
+        return verdict
+
+    def _workers(self, tube: Tube) -> tuple[Worker, ...] | None:
+        workers = self.source.workers()
+        if workers is None:
+            return None
+        return tuple(w for w in workers if w.beat and tube.name in w.beat.tubes)
+
+
+def consumers(stats: Stats, draining: bool) -> Consumers:
+    """What `decide_consumers` wants to know."""
+
+    def get(field: str) -> int:
+        value = stats.get(field, 0)
+        return value if isinstance(value, int) else 0
+
+    return Consumers(
+        ready=get("current-jobs-ready"),
+        reserved=get("current-jobs-reserved"),
+        waiting=get("current-waiting"),
+        watching=get("current-watching"),
+        pause_left=get("pause-time-left"),
+        draining=draining,
+        deletes=get("cmd-delete"),
+    )
+
+
+# -- evaluate
+
+
+def diagnose(tube: Tube) -> str:
+    """What is the matter, in words."""
+    ready = count(tube.get("current-jobs-ready"), "job")
+    watching = count(tube.get("current-watching"), "worker")
+    match tube.consumers:
+        case "no_watcher" if tube.name == "default":
+            return f"{ready} ready that nobody watches: a producer does not name its tube"
+        case "no_watcher":
+            return f"{ready} ready and no worker watches it"
+        case "stalled":
+            return f"{ready} ready, and of {watching} nobody takes one"
+        case "saturated":
+            return f"{ready} ready and not getting fewer, though all of {watching} are busy"
+        case "paused":
+            return f"paused for {tube.get('pause-time-left')} s more, {ready} ready"
+        case "draining":
+            return f"the server is draining, {ready} ready"
+    waiting = tube.get("current-waiting")
+    return f"{ready} ready, {watching}, {waiting} of them waiting for one"
+
+
+def cross(workers: Sequence[Worker], watching: int) -> str:
+    """What the heartbeats add to that."""
+    dead = [worker.id for worker in workers if decide_health(worker) == "dead"]
+    alive = [worker.id for worker in workers if worker.id not in dead]
+    if len(alive) > watching:
+        missing = len(alive) - watching
+        names = ", ".join(alive) if missing == len(alive) else f"{missing} of {', '.join(alive)}"
+        return f"; {names} beats but is not connected here"
+    if dead and watching > len(alive):
+        return f"; connected but without a heartbeat: {', '.join(dead)}"
+    if dead:
+        return f"; dead: {', '.join(dead)}"
+    return "" if workers or not watching else "; none of them sends a heartbeat"
+
+
+class Judge:
+    """The verdicts' states: what nobody but a worker can mend pages, what somebody wanted not."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self._states = {
+            "no_watcher": Critical,
+            "stalled": Critical,
+            "saturated": Warn,
+            "paused": STATES[options.paused],
+            "draining": STATES[options.draining],
+        }
+
+    def __call__(self, tube: Tube, limits: Threshold) -> tuple[State, str]:
+        """The worse of the diagnosis and of the limits on the number of workers."""
+        state = self._states.get(tube.consumers, Ok)
+        watching = tube.get("current-watching")
+        by_count, limit = judge(watching, limits)
+        text = f"{tube.label}: {diagnose(tube)}"
+        if limit:
+            state = max(state, by_count, key=int)
+            text += f"; {count(watching, 'worker')} ({limit})"
+        if tube.workers is not None:
+            text += cross(tube.workers, watching)
+        return state, text
+
+
+# -- present
+
+
+def perfdata(tube: Tube, limits: Threshold) -> Perfs:
+    """The consumers by what they do."""
+    watching, waiting = tube.get("current-watching"), tube.get("current-waiting")
+    return Perfs(
+        [
+            Perf(f"{tube.label} watching", watching, "", limits.warning, limits.critical),
+            Perf(f"{tube.label} waiting", waiting),
+            Perf(f"{tube.label} reserved", tube.get("current-jobs-reserved")),
+        ]
+    )
+
+
+class ConsumersSummary(source.TubeSummary):
+    """All jobs are being taken, or are not meant to be."""
+
+    def ok(self, results: Any) -> str:
+        """`3 tubes: all drained`, and those that are paused or on a draining server."""
+        tubes = source.tubes_of(results)
+        if len(tubes) < 2:
+            return super().ok(results)
+        held = [f"{t.label}: {diagnose(t)}" for t in tubes if t.consumers in ("paused", "draining")]
+        return "; ".join([f"{len(tubes)} tubes: workers take what is ready", *held])
+
+
+def build(options: argparse.Namespace, config: Config, source_: Source) -> Check:
+    """Put the three acts together."""
+    context = source.TubeContext(
+        options, config, "consumers", DEFAULT, source_.memory, Judge(options), perfdata
+    )
+    summary = ConsumersSummary(lambda tube: tube.get("current-jobs-ready"), "")
+    return source.tube_check(
+        "tube_consumers", options, config, source_, context, summary, Diagnoses
+    )
+
+
+def main() -> None:
+    """Run as a plugin."""
+    run(parser(), source.live(build))
