@@ -3,7 +3,7 @@
 import socket
 import time
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 BEANSTALKD_PORT = 11300
 
@@ -59,11 +59,7 @@ def parse_address(text: str, default_port: int = BEANSTALKD_PORT) -> Address:
 
 
 def connect(
-    address: Address,
-    timeout: float,
-    *,
-    create: Callable[..., socket.socket] = socket.create_connection,
-    clock: Callable[[], float] = time.monotonic,
+    address: Address, timeout: float, *, clock: Callable[[], float] = time.monotonic
 ) -> socket.socket:
     """Open a socket within `timeout` seconds in all, tried addresses included. Raises OSError.
 
@@ -71,25 +67,17 @@ def connect(
     has a watchdog of its own (the checks use an alarm, the worker its pulse thread).
     """
     if address.path:
-        unix = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            unix.settimeout(timeout)
-            unix.connect(address.path)
-        except BaseException:
-            unix.close()
-            raise
-        return unix
+        return _open(socket.AF_UNIX, address.path, timeout)
     end = clock() + timeout
     last: OSError = TimeoutError(f"no answer within {timeout:g} s")
-    for family, kind, _proto, _name, where in socket.getaddrinfo(
+    for family, *_, where in socket.getaddrinfo(
         address.host, address.port, type=socket.SOCK_STREAM
     ):
-        del family, kind
         left = end - clock()
         if left <= 0:
             break
         try:
-            sock = create(where[:2], left)
+            sock = _open(family, where, left)
         except OSError as error:
             last = error
             continue
@@ -97,6 +85,17 @@ def connect(
         keep_alive(sock)
         return sock
     raise last
+
+
+def _open(family: int, where: Any, timeout: float) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.settimeout(timeout)
+        sock.connect(where)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
 
 
 def keep_alive(sock: socket.socket, *, idle: int = 10, unacknowledged_ms: int = 20_000) -> None:

@@ -127,7 +127,7 @@ class Collector:
                 swept = tick.number - tick.number % self._every
             with self._surviving(str(poller)):
                 poller.poll(tick.stamp, tubes=is_turn, missed_ticks=schedule.missed)
-        poller.close()
+        poller.observer.close()
 
     def _poll_extra(self, extra: Extra) -> None:
         schedule = Schedule(self._interval)
@@ -168,7 +168,7 @@ class Collector:
         if self._state is None:
             return
         state: Mapping[str, ServerSamples] = {
-            str(poller.server.address): poller.samples for poller in self._pollers
+            str(poller.observer.server.address): poller.observer.samples for poller in self._pollers
         }
         try:
             self._state.save(state)

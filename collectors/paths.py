@@ -30,6 +30,7 @@ COLLECTOR = (
     "tubes",
     "tubes_skipped",
     "collisions",
+    "missed_ticks",
 )
 OUTCOMES = ("ok", "retry", "buried", "discarded", "timeout", "lost", "poison", "invalid")
 TIMERS = ("duration", "wait")

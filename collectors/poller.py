@@ -1,91 +1,60 @@
-"""Poll one server: read, derive, hand the points over; whatever happens, say how it went."""
+"""Poll one server: observe it, hand the points over; whatever happens, say how it went."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 
 from beanwatch.collectors import paths
-from beanwatch.collectors.derive import (
-    ABSENT,
-    Jobs,
-    derive_life,
-    derive_server,
-    derive_tube,
-    enter_life,
-    merge,
-)
-from beanwatch.collectors.heads import Peek
+from beanwatch.collectors.derive import ABSENT, derive_server, merge
 from beanwatch.collectors.log import Changes
+from beanwatch.collectors.observer import Observation, Observer
 from beanwatch.collectors.outbox import Outbox
 from beanwatch.collectors.points import Values, make_batches
-from beanwatch.collectors.protocol import Link, ServerError
-from beanwatch.collectors.samples import ServerSamples, TubeSample
 from beanwatch.collectors.selection import OTHER, Chosen, Selection, group
-from beanwatch.collectors.servers import Server
-from beanwatch.collectors.stats import Stats
-from beanwatch.collectors.sweep import Reading, read
-
-Series = Iterator[tuple[str, Values]]
 
 
 class Poller:
-    """One server, its connection and what is remembered of it; used by one thread."""
+    """Makes points of what one observer sees."""
 
     def __init__(
         self,
-        server: Server,
-        samples: ServerSamples,
+        observer: Observer,
         selection: Selection,
         outbox: Outbox,
         changes: Changes,
         *,
         prefix: str = paths.PREFIX,
-        timeout: float = 5.0,
-        sweep_timeout: float = 10.0,
-        head_ages: bool = True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.server = server
-        self.samples = samples
+        self.observer = observer
         self._selection = selection
         self._outbox = outbox
         self._changes = changes
         self._prefix = prefix
-        self._timeout = timeout
-        self._sweep_timeout = sweep_timeout
-        self._head_ages = head_ages
         self._clock = clock
-        self._link: Link | None = None
-        self._first_peeks: set[Peek] = set()
+        self._node = observer.server.node
         self._counts: dict[str, int] = {"tubes": 0, "tubes_skipped": 0, "collisions": 0}
 
     def __str__(self) -> str:
-        return str(self.server.address)
+        return str(self.observer.server.address)
 
     def poll(self, stamp: int, *, tubes: bool = True, missed_ticks: int = 0) -> str:
-        """Read the server, and its `tubes` if it is their turn; put the points in the outbox.
+        """Observe the server, and its `tubes` if it is their turn; put points in the outbox.
 
         Returns what was wrong, or an empty text.
         """
-        node = self.server.node
+        node = self._node
         started = self._clock()
+        seen = self.observer.observe(tubes=tubes)
+        if seen.trouble:
+            self._changes.wrong(node, seen.trouble, server=node)
+        else:
+            self._changes.right(node, f"{self}: all is read again", server=node)
         points = 0
-        try:
-            reading = self._read(started, tubes=tubes)
-        except ServerError as error:
-            trouble = str(error)
-            series: Series = iter([(f"{self._prefix}.server.{node}", {"up": 0})])
-        else:
-            trouble = reading.trouble
-            series = self._series(reading, started)
-        if trouble:
-            self._changes.wrong(node, trouble, server=node)
-        else:
-            self._changes.right(node, f"{self.server.address}: all is read again", server=node)
-        for batch in make_batches(node, stamp, series):
+        for batch in make_batches(node, stamp, self._series(seen)):
             points += batch.points
             self._outbox.put(batch)
         health: Values = {
-            "success": int(not trouble),
+            "success": int(not seen.trouble),
             "poll_seconds": round(self._clock() - started, 6),
             "points": points,
             "dropped": self._outbox.dropped(node),
@@ -95,84 +64,26 @@ class Poller:
         }
         for batch in make_batches(node, stamp, [(f"{self._prefix}.collector.{node}", health)]):
             self._outbox.put(batch)
-        return trouble
+        return seen.trouble
 
-    def close(self) -> None:
-        """Close the connection, if there is one."""
-        if self._link:
-            self._link.close()
-            self._link = None
-
-    def _read(self, started: float, *, tubes: bool) -> Reading:
-        link, self._link = self._link, None  # kept again only if all went well
-        if link is None:
-            return self._read_from(Link(self.server.address, self._timeout), tubes=tubes)
-        try:
-            return self._read_from(link, tubes=tubes)
-        except ServerError:
-            # Most likely the server was restarted since the last poll, and is well.
-            left = self._timeout - (self._clock() - started)
-            if left <= 0:
-                raise
-            return self._read_from(Link(self.server.address, left), tubes=tubes)
-
-    def _read_from(self, link: Link, *, tubes: bool) -> Reading:
-        try:
-            # Many tubes may take their time, as long as they do not take the next sweep's.
-            link.extend(max(self._timeout, self._sweep_timeout) if tubes else self._timeout)
-            order = self._order if self._head_ages else None
-            reading = read(link, self._choose if tubes else None, order)
-        except BaseException:
-            link.close()
-            raise
-        if not reading.trouble:
-            self._link = link
-        return reading
-
-    def _choose(self, names: Sequence[str]) -> Chosen:
-        return self._selection.choose(names, self.samples.tubes.keys() - self.samples.rest)
-
-    def _order(self, peeks: list[Peek]) -> list[Peek]:
-        # Those for which there was no room last time come first.
-        first = self._first_peeks
-        return sorted(peeks, key=lambda peek: peek not in first) if first else peeks
-
-    def _series(self, reading: Reading, now: float) -> Series:
-        node = self.server.node
-        enter_life(self.samples, derive_life(reading.server))
-        drift: int | None = None
-        if reading.tubes is not None:
-            measured = self._measure(reading, reading.tubes, now)
-            drift = sum(int(values["drift"]) for values in measured.values())
-            nodes = group(reading.chosen)
-            self._count(reading.chosen, nodes)
-            for name, members in nodes.items():
-                found = [measured[member] for member in members if member in measured]
-                if found:
-                    values = found[0] if len(found) == 1 else merge(found)
-                    yield f"{self._prefix}.tube.{node}.{name}", values
-            for name in self._selection.expected:
-                if paths.node(name) not in nodes:
-                    yield f"{self._prefix}.tube.{node}.{paths.node(name)}", ABSENT
-        restarts = self.samples.restarts
-        yield f"{self._prefix}.server.{node}", derive_server(reading.server, restarts, drift)
-
-    def _measure(
-        self, reading: Reading, tubes: dict[str, Stats], now: float
-    ) -> dict[str, dict[str, int | float]]:
-        before, jobs = self.samples.tubes, reading.heads.jobs
-        draining = bool(reading.server.get("draining"))
-        measured: dict[str, dict[str, int | float]] = {}
-        samples: dict[str, TubeSample] = {}
-        for name, stats in tubes.items():
-            heads = Jobs(jobs.get(Peek(name, "ready")), jobs.get(Peek(name, "buried")))
-            measured[name], samples[name] = derive_tube(
-                stats, heads, before.get(name), now, draining=draining
-            )
-        self.samples.tubes = samples
-        self.samples.rest = frozenset(reading.chosen.rest)
-        self._first_peeks = set(reading.heads.left)
-        return measured
+    def _series(self, seen: Observation) -> Iterator[tuple[str, Values]]:
+        stem = f"{self._prefix}.server.{self._node}"
+        if seen.stats is None:
+            yield stem, {"up": 0}
+            return
+        yield stem, derive_server(seen.stats, self.observer.samples.restarts, seen.drift)
+        if seen.tubes is None:
+            return
+        stem = f"{self._prefix}.tube.{self._node}"
+        nodes = group(seen.chosen)
+        self._count(seen.chosen, nodes)
+        for name, members in nodes.items():
+            found = [seen.tubes[member] for member in members if member in seen.tubes]
+            if found:
+                yield f"{stem}.{name}", found[0] if len(found) == 1 else merge(found)
+        for tube in self._selection.expected:
+            if (name := paths.node(tube)) not in nodes:
+                yield f"{stem}.{name}", ABSENT
 
     def _count(self, chosen: Chosen, nodes: dict[str, list[str]]) -> None:
         collisions = 0
@@ -180,9 +91,9 @@ class Poller:
             if name != OTHER and len(members) > 1:
                 collisions += 1
                 self._changes.wrong(
-                    f"{self.server.node} {name}",
+                    f"{self._node} {name}",
                     f"tubes share the series {name!r}: {', '.join(members[:5])}",
-                    server=self.server.node,
+                    server=self._node,
                 )
         self._counts = {
             "tubes": len(chosen.own) + len(chosen.rest),

@@ -11,8 +11,10 @@ from typing import NamedTuple
 
 from beanwatch.collectors.address import Address, connect
 
-# Larger batches fill both socket buffers and deadlock; smaller ones wait for the wire.
+# Commands on their way at once. More fill both socket buffers and deadlock; fewer wait for
+# the wire. They leave by halves, so that the server works on one while we read the other.
 BATCH = 200
+HALF = BATCH // 2
 # A line longer than this is no beanstalkd: a tube name has at most 200 bytes.
 MAX_LINE = 1024
 # list-tubes of 100,000 tubes with the longest names stays below.
@@ -59,6 +61,7 @@ class Link:
         self.address = address
         self.timeout = timeout
         self._clock = clock
+        self._limit = timeout
         self._end = clock() + timeout
         self._buffer = bytearray()
         try:
@@ -78,7 +81,8 @@ class Link:
 
     def extend(self, timeout: float | None = None) -> None:
         """Start the deadline anew, for a link that is kept between polls."""
-        self._end = self._clock() + (self.timeout if timeout is None else timeout)
+        self._limit = self.timeout if timeout is None else timeout
+        self._end = self._clock() + self._limit
 
     def ask(self, commands: Sequence[bytes]) -> list[Reply]:
         """Send commands (without their line ends) and return the replies in the same order."""
@@ -89,19 +93,25 @@ class Link:
         return self.ask([command])[0]
 
     def stream(self, commands: Sequence[bytes]) -> Iterator[Reply]:
-        """As `ask`, but yields each reply when it is there, so that memory stays flat."""
+        """As `ask`, but yields each reply when it is there, so that memory stays flat.
+
+        Left before its end it closes the link, since the other replies are still to come.
+        """
+        due = 0
         try:
-            for start in range(0, len(commands), BATCH):
-                batch = commands[start : start + BATCH]
-                self._send(b"\r\n".join(batch) + b"\r\n")
-                for _ in batch:
-                    yield self._reply()
+            for start in range(0, len(commands), HALF):
+                half = commands[start : start + HALF]
+                self._send(b"\r\n".join(half) + b"\r\n")
+                due += len(half)
+                while due > HALF or (due and start + HALF >= len(commands)):
+                    reply = self._reply()
+                    due -= 1
+                    yield reply
         except OSError as error:
-            self.close()
-            raise ServerError(f"{self.address}: {describe(error, self.timeout)}") from None
-        except ProtocolError:
-            self.close()
-            raise
+            raise ServerError(f"{self.address}: {describe(error, self._limit)}") from None
+        finally:
+            if due:
+                self.close()
 
     def _send(self, data: bytes) -> None:
         self._arm()

@@ -28,10 +28,11 @@ from beanwatch.collectors.delivery import Delivery, Transport
 from beanwatch.collectors.files import LockedError, locked
 from beanwatch.collectors.log import Changes, Log
 from beanwatch.collectors.notify import Notifier
+from beanwatch.collectors.observer import Observer
 from beanwatch.collectors.outbox import Outbox
 from beanwatch.collectors.poller import Poller
 from beanwatch.collectors.redis_link import parse_redis_url
-from beanwatch.collectors.samples import ServerSamples, State, StateError, StateFile
+from beanwatch.collectors.samples import State, StateError, StateFile
 from beanwatch.collectors.selection import Selection
 from beanwatch.collectors.servers import Server, find_clash
 from beanwatch.collectors.spool import Spool
@@ -115,15 +116,18 @@ def run(config: Config, servers: Sequence[Server], stack: ExitStack, *, once: bo
     )
     pollers = [
         Poller(
-            server,
-            known.setdefault(str(server.address), ServerSamples()),
+            Observer(
+                server,
+                known.get(str(server.address)),
+                selection,
+                timeout=collect.timeout,
+                sweep_timeout=collect.tubes_interval,
+                head_ages=collect.head_ages,
+            ),
             selection,
             outbox,
             changes,
             prefix=config.prefix,
-            timeout=collect.timeout,
-            sweep_timeout=collect.tubes_interval,
-            head_ages=collect.head_ages,
         )
         for server in servers
     ]

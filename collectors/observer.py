@@ -1,0 +1,130 @@
+"""Observe one server over time: its connection, what was seen last, what follows from both."""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from beanwatch.collectors.derive import Jobs, derive_life, derive_tube, enter_life
+from beanwatch.collectors.heads import Peek
+from beanwatch.collectors.protocol import Link, ServerError
+from beanwatch.collectors.samples import ServerSamples, TubeSample
+from beanwatch.collectors.selection import Chosen, Selection
+from beanwatch.collectors.servers import Server
+from beanwatch.collectors.stats import Stats
+from beanwatch.collectors.sweep import Reading, read
+
+
+class Observation(NamedTuple):
+    """What was seen. `stats` is None when the server did not answer.
+
+    `tubes` has the series of each tube by name; None when they were not read. `trouble`
+    says what is missing and why.
+    """
+
+    stats: Stats | None = None
+    tubes: dict[str, dict[str, int | float]] | None = None
+    chosen: Chosen = Chosen(())
+    trouble: str = ""
+
+    @property
+    def drift(self) -> int | None:
+        """The jobs that the server has lost count of, over all tubes that were read."""
+        if self.tubes is None:
+            return None
+        return sum(int(values["drift"]) for values in self.tubes.values())
+
+
+class Observer:
+    """One server, used by one thread. No call lasts much longer than its timeout."""
+
+    def __init__(
+        self,
+        server: Server,
+        samples: ServerSamples | None = None,
+        selection: Selection | None = None,
+        *,
+        timeout: float = 5.0,
+        sweep_timeout: float = 10.0,
+        head_ages: bool = True,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.server = server
+        self.samples = samples or ServerSamples()
+        self._selection = selection or Selection()
+        self._timeout = timeout
+        self._sweep_timeout = max(timeout, sweep_timeout)
+        self._head_ages = head_ages
+        self._clock = clock
+        self._link: Link | None = None
+        self._first_peeks: set[Peek] = set()
+
+    def observe(self, *, tubes: bool = True) -> Observation:
+        """Read the server, and its `tubes` if they are wanted. Never raises ServerError."""
+        now = self._clock()
+        try:
+            reading = self._read(now, tubes=tubes)
+        except ServerError as error:
+            return Observation(trouble=str(error))
+        enter_life(self.samples, derive_life(reading.server))
+        if reading.tubes is None:
+            return Observation(reading.server, trouble=reading.trouble)
+        values = self._derive(reading, reading.tubes, now)
+        return Observation(reading.server, values, reading.chosen, reading.trouble)
+
+    def close(self) -> None:
+        """Close the connection, if there is one."""
+        if self._link:
+            self._link.close()
+            self._link = None
+
+    def _read(self, now: float, *, tubes: bool) -> Reading:
+        link, self._link = self._link, None  # kept again only if all went well
+        if link is None:
+            return self._read_from(Link(self.server.address, self._timeout), tubes=tubes)
+        try:
+            return self._read_from(link, tubes=tubes)
+        except ServerError:
+            # Most likely the server was restarted since the last time, and is well.
+            left = self._timeout - (self._clock() - now)
+            if left <= 0:
+                raise
+            return self._read_from(Link(self.server.address, left), tubes=tubes)
+
+    def _read_from(self, link: Link, *, tubes: bool) -> Reading:
+        try:
+            # Many tubes may take their time, as long as they do not take the next sweep's.
+            link.extend(self._sweep_timeout if tubes else self._timeout)
+            order = self._order if self._head_ages else None
+            reading = read(link, self._choose if tubes else None, order)
+        except BaseException:
+            link.close()
+            raise
+        if not reading.trouble:
+            self._link = link
+        return reading
+
+    def _choose(self, names: Sequence[str]) -> Chosen:
+        return self._selection.choose(names, self.samples.tubes.keys() - self.samples.rest)
+
+    def _order(self, peeks: list[Peek]) -> list[Peek]:
+        # Those for which there was no room last time come first.
+        first = self._first_peeks
+        return sorted(peeks, key=lambda peek: peek not in first) if first else peeks
+
+    def _derive(
+        self, reading: Reading, tubes: dict[str, Stats], now: float
+    ) -> dict[str, dict[str, int | float]]:
+        before, jobs = self.samples.tubes, reading.heads.jobs
+        draining = bool(reading.server.get("draining"))
+        derived: dict[str, dict[str, int | float]] = {}
+        samples: dict[str, TubeSample] = {}
+        for name, stats in tubes.items():
+            heads = Jobs(jobs.get(Peek(name, "ready")), jobs.get(Peek(name, "buried")))
+            derived[name], samples[name] = derive_tube(
+                stats, heads, before.get(name), now, draining=draining
+            )
+        # Replaced as a whole: another thread may be saving them.
+        self.samples.tubes = samples
+        self.samples.rest = frozenset(reading.chosen.rest)
+        self._first_peeks = set(reading.heads.left)
+        return derived
