@@ -127,6 +127,10 @@ class RedisLink:
         """The connected, authenticated socket, for somebody who goes on with it in another way."""
         return self._socket
 
+    def extend(self) -> None:
+        """Start the time anew, for a link that is kept."""
+        self._end = self._clock() + self._timeout
+
     def execute(self, commands: Sequence[Command]) -> list[Any]:
         """Send all commands in one write and return their replies: bytes, int, list or None.
 

@@ -106,9 +106,17 @@ def derive_id(parent: str, which: str) -> str:
     return str(uuid.uuid5(_FOLLOW_UPS, f"{parent}:{which}"))
 
 
-def encode_follow_up(follow_up: FollowUp, parent: str, which: str, now: float) -> tuple[str, bytes]:
-    """The id and the body of a follow-up of the job with the id `parent`."""
-    follow_id = derive_id(parent, which)
-    return follow_id, encode(
-        follow_up.job, follow_up.data, id=follow_id, parent=parent, enqueued_at=now
-    )
+def encode_follow_up(
+    follow_up: FollowUp, which: str, *, identity: str, parent: str | None, now: float
+) -> tuple[str, bytes]:
+    """The id and the body of a follow-up of the job `identity`, whose own id is `parent`."""
+    new_id = derive_id(identity, which)
+    return new_id, encode(follow_up.job, follow_up.data, id=new_id, parent=parent, enqueued_at=now)
+
+
+def check_target(tube: str, priority: int, delay: int, ttr: int) -> None:
+    """Raise EnvelopeError where beanstalkd would not take these, or take them for a command."""
+    try:
+        msgspec.convert((tube, priority, delay, ttr), tuple[Tube, Number, Number, Ttr])
+    except msgspec.ValidationError as error:
+        raise EnvelopeError(f"tube, priority, delay or ttr: {error}") from None

@@ -1,0 +1,173 @@
+"""`beanwatch worker MODULE:APP`: run one worker."""
+
+import importlib
+import os
+import sys
+from typing import Any
+
+import click
+
+from beanwatch.cli.options import (
+    COUNT,
+    DURATION,
+    SIZE,
+    config_option,
+    load_config,
+    override,
+    pick_servers,
+)
+from beanwatch.collectors.redis_link import DEFAULT_URL
+from beanwatch.collectors.servers import short_host
+from beanwatch.config import Config
+from beanwatch.worker import logs
+from beanwatch.worker.app import App
+from beanwatch.worker.envelope import EnvelopeError, check_target
+from beanwatch.worker.errors import WorkerError
+from beanwatch.worker.process import NAME, Process, Settings
+
+
+@click.command("worker")
+@click.argument("application", metavar="MODULE:APP")
+@click.option("--tube", "tubes", multiple=True, required=True, metavar="TUBE", help="repeatable")
+@click.option("--name", required=True, help="this worker's name on its host, stable over restarts")
+@click.option("--host", default="", help="instead of this host's short name")
+@click.option("--server", metavar="NAME|ADDRESS", help="the beanstalkd to take jobs from")
+@click.option("--redis", "redis_url", metavar="URL", help="where heartbeats go")
+@click.option("--metrics", metavar="URL", help="statsd://host:8125 or graphite://host:2003")
+@click.option("--prefix", help="first part of metric names")
+@click.option("--reserve-timeout", type=DURATION, help="wait so long for a job before looking up")
+@click.option("--job-timeout", type=DURATION, help="for jobs that set no timeout")
+@click.option("--grace", type=DURATION, help="from a job's timeout to its hard deadline")
+@click.option("--max-attempts", type=COUNT, help="for jobs that set none")
+@click.option("--shutdown-timeout", type=DURATION, help="for the running job to end at a stop")
+@click.option("--heartbeat-interval", type=DURATION)
+@click.option("--max-jobs", type=COUNT, help="restart after so many jobs")
+@click.option("--max-time", type=DURATION, help="restart after so long")
+@click.option("--max-memory", type=SIZE, help="restart above so much resident memory")
+@click.option("--tmp-root", metavar="DIR", help="where jobs get their temporary directories")
+@click.option("--min-free-disk", type=SIZE, help="take no jobs with less free there")
+@click.option("--restart-spread", type=DURATION, help="restart within so long after a deploy")
+@click.option("--ledger", type=click.Choice(["all", "failures", "off"]), help="runs to record")
+@click.option("--log-format", type=click.Choice(["json", "console"]))
+@click.option("--log-file", metavar="FILE", help="instead of standard output")
+@click.option("-v", "--verbose", is_flag=True, help="log debug messages too")
+@config_option
+def command(
+    application: str,
+    tubes: tuple[str, ...],
+    name: str,
+    host: str,
+    server: str | None,
+    redis_url: str | None,
+    prefix: str | None,
+    log_format: str | None,
+    log_file: str | None,
+    verbose: bool,
+    config_file: str | None,
+    **flags: Any,
+) -> int:
+    """Run the jobs of one application, one at a time, and say how it goes.
+
+    \b
+    Exit codes:
+      0   told to stop        10  recycled, or told to restart
+      1   fatal               11  a job did not end by its hard deadline
+      2   wrong usage         12  another worker with this id runs
+
+    \b
+    Example:
+      beanwatch worker beanwatch.worker.example:app --tube email.regular --name w1
+    """
+    config = load_config(config_file)
+    config = override(config, prefix=prefix, log_format=log_format, log_file=log_file)
+    config = config._replace(worker=override(config.worker, **flags))
+    settings = make_settings(config, tubes, name, host or short_host(), server, redis_url)
+    try:
+        output = logs.configure(config.log_format, config.log_file, "debug" if verbose else "info")
+    except OSError as error:
+        raise click.UsageError(f"log file {config.log_file}: {error.strerror}") from None
+    app = load_app(application)
+    try:
+        return Process(app, settings, output).run()
+    except WorkerError as error:
+        click.echo(f"beanwatch: {error}", err=True)
+        return error.code
+    except ValueError as error:  # of a URL
+        raise click.UsageError(str(error)) from None
+
+
+def make_settings(
+    config: Config,
+    tubes: tuple[str, ...],
+    name: str,
+    host: str,
+    server: str | None,
+    redis_url: str | None,
+) -> Settings:
+    """Everything a worker needs to know, checked. Raises UsageError."""
+    for what, word in (("--name", name), ("--host", host)):
+        if not NAME.fullmatch(word):
+            raise click.UsageError(f"{what} {word!r}: expected 1 to 64 of A-Z a-z 0-9 _ -")
+    for tube in tubes:
+        try:
+            check_target(tube, 0, 0, 1)
+        except EnvelopeError:
+            raise click.UsageError(
+                f"--tube {tube!r}: expected 1 to 200 of A-Z a-z 0-9 - + / ; . $ _ ( )"
+            ) from None
+    wanted = server or config.worker.server
+    servers = pick_servers(config, (wanted,) if wanted else ())
+    if len(servers) > 1:
+        raise click.UsageError(
+            f"several servers are configured: name one with --server ({', '.join(config.servers)})"
+        )
+    values = config.worker
+    for field in ("job_timeout", "heartbeat_interval", "reserve_timeout"):
+        if not getattr(values, field) > 0:
+            raise click.UsageError(f"--{field.replace('_', '-')}: more than 0 is needed")
+    shared = set(Settings._fields) & set(values._fields)
+    worker = f"{host}.{name}"
+    return Settings(
+        name=name,
+        host=host,
+        address=servers[0].address,
+        tubes=tuple(dict.fromkeys(tubes)),
+        redis_url=redis_url or config.redis.url or DEFAULT_URL,
+        redis_password=read_password(config),
+        prefix=config.prefix,
+        is_expected=worker in config.expected_workers,
+        **{field: getattr(values, field) for field in shared},
+    )
+
+
+def read_password(config: Config) -> str:
+    """Redis's password from its file, or "". Raises UsageError."""
+    if not config.redis.password_file:
+        return ""
+    try:
+        with open(config.redis.password_file, encoding="utf-8") as file:
+            return file.read().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        raise click.UsageError(f"{config.redis.password_file}: {reason}") from None
+
+
+def load_app(name: str) -> App:
+    """Import the application `module:attribute`. Raises UsageError with the cause in one line."""
+    module_name, colon, attribute = name.partition(":")
+    if not colon or not module_name or not attribute:
+        raise click.UsageError(f"{name!r}: expected MODULE:APP, as in mailer.jobs:app")
+    sys.path.insert(0, os.getcwd())  # as `python -m` does: the application is often just here
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:
+        raise click.UsageError(
+            f"{module_name} cannot be imported: {type(error).__name__}: {error}"
+        ) from error
+    app = getattr(module, attribute, None)
+    if not isinstance(app, App):
+        found = "nothing" if app is None else f"a {type(app).__name__}"
+        raise click.UsageError(
+            f"{name}: expected a beanwatch.worker.App, found {found} called {attribute!r}"
+        )
+    return app

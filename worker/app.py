@@ -1,0 +1,137 @@
+"""The application: which jobs it runs, with what, and what goes around them."""
+
+import inspect
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any, Literal, TypeVar, get_type_hints
+
+import msgspec
+
+from beanwatch.worker.context import Context
+from beanwatch.worker.decide import Backoff
+
+F = TypeVar("F", bound=Callable[..., Any])
+OnTimeout = Literal["retry", "bury"]
+Before = Callable[[Context], object]
+After = Callable[[Context, BaseException | None], object]
+
+
+class Handler:
+    """One kind of job: its function, the type of its data, and its limits."""
+
+    def __init__(
+        self,
+        name: str,
+        function: Callable[..., Any],
+        timeout: float | None,
+        max_attempts: int | None,
+        backoff: Backoff,
+        on_timeout: OnTimeout,
+    ) -> None:
+        if timeout is not None and not timeout > 0:
+            raise ValueError(f"job {name!r}: a timeout is more than 0 seconds, not {timeout!r}")
+        self.name = name
+        self.function = function
+        self.timeout = timeout
+        self.max_attempts = max_attempts
+        self.backoff = backoff
+        self.on_timeout = on_timeout
+        self.is_async = inspect.iscoroutinefunction(function)
+        try:
+            self.decode_data = msgspec.json.Decoder(data_type(function)).decode
+        except TypeError as error:
+            raise TypeError(f"job {name!r}: {error}") from None
+
+
+class Resource:
+    """How to open something that several jobs use, and how long it may lie idle (seconds)."""
+
+    def __init__(self, make: Callable[[], AbstractContextManager[Any]], max_idle: float) -> None:
+        self.make = make
+        self.max_idle = max_idle
+
+
+class App:
+    """The jobs of an application. Only what is registered here is ever run.
+
+    app = App()
+
+    @app.job("email.send", timeout=30)
+    def send(ctx: Context, data: Email) -> None: ...
+    """
+
+    def __init__(self, *, version: str = "") -> None:
+        self.version = version
+        self.handlers: dict[str, Handler] = {}
+        self.resources: dict[str, Resource] = {}
+        self.before: list[Before] = []
+        self.after: list[After] = []
+
+    def job(
+        self,
+        name: str,
+        *,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
+        backoff: Backoff = None,
+        on_timeout: OnTimeout = "retry",
+    ) -> Callable[[F], F]:
+        """Register a handler, sync or async: `handler(ctx, data)`.
+
+        `timeout` (seconds) and `max_attempts` are those of the worker where not given.
+        `backoff` is the delay before the second attempt, doubled for each one after, or a
+        function of the attempt. `data` is validated against the handler's annotation.
+        """
+
+        def register(function: F) -> F:
+            if name in self.handlers:
+                raise ValueError(f"job {name!r} has a handler already")
+            self.handlers[name] = Handler(
+                name, function, timeout, max_attempts, backoff, on_timeout
+            )
+            return function
+
+        return register
+
+    def resource(
+        self, name: str, *, max_idle: float = 60.0
+    ) -> Callable[
+        [Callable[[], AbstractContextManager[Any]]], Callable[[], AbstractContextManager[Any]]
+    ]:
+        """Register what makes a context manager; handlers get it by `ctx.resource(name)`.
+
+        It is opened at first use and kept; before a job it is closed if it was idle for more
+        than `max_idle` seconds, 0 being every time: what lies idle goes stale.
+        """
+
+        def register(
+            make: Callable[[], AbstractContextManager[Any]],
+        ) -> Callable[[], AbstractContextManager[Any]]:
+            if name in self.resources:
+                raise ValueError(f"resource {name!r} is registered already")
+            self.resources[name] = Resource(make, max_idle)
+            return make
+
+        return register
+
+    def before_job(self, hook: Before) -> Before:
+        """Call `hook(ctx)` before each job; if it raises, the job fails as if it had."""
+        self.before.append(hook)
+        return hook
+
+    def after_job(self, hook: After) -> After:
+        """Call `hook(ctx, error)` after each job; if it raises, that is logged only."""
+        self.after.append(hook)
+        return hook
+
+
+def data_type(function: Callable[..., Any]) -> Any:
+    """The annotation of a handler's second parameter; Any without one. Raises TypeError."""
+    parameters = list(inspect.signature(function).parameters.values())
+    if len(parameters) < 2:
+        raise TypeError("a handler takes (ctx, data)")
+    try:
+        hints = get_type_hints(function, include_extras=True)
+    except NameError as error:
+        raise TypeError(f"its annotations cannot be read: {error}") from None
+    return hints.get(parameters[1].name, Any)

@@ -1,0 +1,133 @@
+"""The end of a run: follow-ups, intent, acknowledgement, outcome. In this order.
+
+Follow-ups come before the acknowledgement: a crash between the two makes a duplicate that
+can be told by its id; the other way round, it would lose the follow-up.
+"""
+
+import time
+import traceback
+from collections.abc import Callable, Sequence
+
+from beanwatch.worker.decide import Verdict
+from beanwatch.worker.envelope import EnvelopeError, FollowUp, encode_follow_up
+from beanwatch.worker.job import Held
+from beanwatch.worker.life import Life
+from beanwatch.worker.record import Run, Sink
+from beanwatch.worker.session import RefusedError, Session, SessionError
+
+MAX_TRACEBACK = 8192  # characters, the end of it being what matters
+FAILURES = frozenset(("buried", "timeout", "poison", "invalid", "discarded"))
+
+
+class Finisher:
+    """Ends runs, from the main thread or, past the hard deadline, from the pulse."""
+
+    def __init__(
+        self,
+        session: Session,
+        sinks: Sequence[Sink],
+        life: Life,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._session, self._sinks, self._life = session, sinks, life
+        self._monotonic = monotonic
+
+    def end(
+        self,
+        held: Held,
+        verdict: Verdict,
+        error: BaseException | None = None,
+        *,
+        and_reserve: bool = False,
+    ) -> Run:
+        """Tell everyone how the run ended, beanstalkd in the middle."""
+        duration = self._monotonic() - held.began
+        lost = ""
+        follow_ups: tuple[str, ...] = ()
+        try:
+            verdict, follow_ups = self._put_follow_ups(held, verdict)
+        except SessionError as closed:
+            lost = str(closed)
+        run = Run(
+            server=self._session.server_id,
+            tube=held.tube,
+            job=held.name,
+            job_id=held.id,
+            uuid=held.uuid,
+            attempt=held.facts.reserves,
+            outcome=verdict.outcome,
+            reason=verdict.reason,
+            traceback=render_traceback(error),
+            started_at=held.started_at,
+            wait=held.wait,
+            duration=duration,
+            delay=verdict.delay,
+            parent=held.envelope.parent or "",
+            follow_ups=follow_ups,
+        )
+        for sink in self._sinks:
+            sink.intend(run)
+        if not lost:
+            lost = self._acknowledge(held, verdict, and_reserve=and_reserve)
+        if lost:
+            reason = f"{lost}; it was: {run.outcome} {run.reason}".rstrip()
+            run = run._replace(outcome="lost", reason=reason)
+        for sink in self._sinks:
+            sink.settle(run)
+        self._life.processed += 1
+        self._life.failed += run.outcome != "ok"
+        self._life.busy_seconds += duration
+        return run
+
+    def _acknowledge(self, held: Held, verdict: Verdict, *, and_reserve: bool) -> str:
+        """Why the acknowledgement was lost, or ""."""
+        try:
+            word = self._session.acknowledge(encode_end(held, verdict), and_reserve=and_reserve)
+        except SessionError as closed:
+            return f"no answer to {verdict.action}: {closed}"
+        if word == b"NOT_FOUND":
+            return "beanstalkd gave the job away: its TTR was over"
+        return ""
+
+    def _put_follow_ups(self, held: Held, verdict: Verdict) -> tuple[Verdict, tuple[str, ...]]:
+        which, follow_up = pick_follow_up(held, verdict)
+        if follow_up is None:
+            return verdict, ()
+        new_id, body = encode_follow_up(
+            follow_up, which, identity=held.identity, parent=held.uuid or None, now=time.time()
+        )
+        target = (follow_up.tube, body, follow_up.priority, follow_up.delay, follow_up.ttr)
+        try:
+            self._session.put(*target)
+        except (RefusedError, EnvelopeError) as refused:
+            reason = f"its {which} follow-up was refused: {refused}"
+            return Verdict("buried", "bury", f"{verdict.reason}; {reason}".lstrip("; ")), ()
+        return verdict, (new_id,)
+
+
+def pick_follow_up(held: Held, verdict: Verdict) -> tuple[str, FollowUp | None]:
+    """Which follow-up this end asks for: none where the job will run again."""
+    if verdict.action == "release":
+        return "", None
+    if verdict.outcome == "ok":
+        return "success", held.envelope.success
+    return "failure", held.envelope.failure
+
+
+def encode_end(held: Held, verdict: Verdict) -> bytes:
+    """The command that ends a run; the job keeps its priority."""
+    if verdict.action == "delete":
+        return b"delete %d\r\n" % held.id
+    if verdict.action == "bury":
+        return b"bury %d %d\r\n" % (held.id, held.facts.priority)
+    # beanstalkd counts in whole seconds; down would let jobs that failed together return so.
+    delay = min(2**32 - 1, -int(-verdict.delay // 1))
+    return b"release %d %d %d\r\n" % (held.id, held.facts.priority, delay)
+
+
+def render_traceback(error: BaseException | None) -> str:
+    """The traceback of a handler's error, its end if it is long."""
+    if error is None or error.__traceback__ is None:
+        return ""
+    return "".join(traceback.format_exception(error))[-MAX_TRACEBACK:]

@@ -1,0 +1,105 @@
+"""The main thread: connect, reserve, run, acknowledge, until told to stop."""
+
+import time
+from collections.abc import Callable
+
+from structlog.typing import FilteringBoundLogger
+
+from beanwatch.worker.decide import Verdict, decide_reconnect
+from beanwatch.worker.finish import Finisher
+from beanwatch.worker.job import Held
+from beanwatch.worker.life import RECYCLED, Life
+from beanwatch.worker.run import Runner
+from beanwatch.worker.session import Reserved, Session, SessionError
+
+
+class Loop:
+    """Takes jobs one by one. Ends when `life.run` is False and no job is held."""
+
+    def __init__(
+        self,
+        session: Session,
+        runner: Runner,
+        finisher: Finisher,
+        life: Life,
+        log: FilteringBoundLogger,
+        *,
+        max_jobs: int = 0,
+        on_job: Callable[[Held], None],
+    ) -> None:
+        self._session, self._runner, self._finisher = session, runner, finisher
+        self._life, self._log = life, log
+        self._max_jobs = max_jobs
+        self._on_job = on_job
+        self._failures = 0  # of the connection, in a row
+
+    def run(self) -> None:
+        """Work until told to stop."""
+        life, session = self._life, self._session
+        try:
+            while life.run:
+                life.loop_at = time.time()
+                if not life.wants_jobs():
+                    session.close()  # else one more job would be taken
+                    life.sleep(1.0)
+                elif not session.is_open:
+                    self._connect()
+                else:
+                    self._take_one()
+        finally:
+            session.close()
+
+    def _connect(self) -> None:
+        try:
+            self._session.open()
+        except SessionError as error:
+            self._back_off(str(error))
+
+    def _back_off(self, reason: str) -> None:
+        """Say once that the server is gone, and wait: longer each time, so that nothing spins."""
+        if not self._life.cut_off:
+            self._log.warning("cut off from beanstalkd: {reason}", reason=reason)
+        self._life.cut_off = reason
+        self._failures += 1
+        self._life.sleep(decide_reconnect(self._failures))
+
+    def _take_one(self) -> None:
+        try:
+            reserved = self._session.reserve(self._life.wants_jobs)
+        except SessionError as error:
+            if self._life.wants_jobs():
+                self._life.reconnects += 1
+                self._back_off(str(error))
+            return
+        # An answer to a reserve, not the connect, shows that the server works.
+        self._failures = 0
+        if self._life.cut_off:
+            self._log.info("back with beanstalkd at {address}", address=str(self._session.address))
+            self._life.cut_off = ""
+        if reserved is not None:
+            self._work_on(reserved)
+
+    def _work_on(self, reserved: Reserved) -> None:
+        life = self._life
+        try:
+            held = Held(reserved, self._session.facts(reserved.id))
+        except SessionError as error:
+            life.reconnects += 1
+            self._back_off(str(error))
+            return
+        life.job = held
+        self._on_job(held)
+        if life.run:
+            verdict, raised = self._runner.run(held)
+        else:
+            verdict, raised = Verdict("retry", "release", "the worker was told to stop"), None
+        if not held.ending.acquire(blocking=False):
+            while True:  # the pulse ends this run, and the process with it
+                time.sleep(60)
+        self._runner.clean_up(held)
+        if self._max_jobs and life.processed + 1 >= self._max_jobs:
+            life.stop(f"{life.processed + 1} jobs done, as many as it may", RECYCLED)
+        and_reserve = life.wants_jobs()
+        held.hard = held.soft = 0.0
+        self._finisher.end(held, verdict, raised, and_reserve=and_reserve)
+        life.job = None

@@ -1,0 +1,90 @@
+"""The pulse thread: what goes on while the main thread is in a job, or stuck.
+
+It waits for control messages and for the next tick, and at each tick guards the job in
+hand, then tells the world. Nothing in it waits for longer than a tick.
+"""
+
+import os
+import select
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+from structlog.typing import FilteringBoundLogger
+
+from beanwatch.worker.life import FATAL, Life
+from beanwatch.worker.listen import Listener
+
+TICK = 1.0  # seconds
+
+
+class Pulse(threading.Thread):
+    """Calls `steps` in their order, with the monotonic time, once a tick."""
+
+    def __init__(
+        self,
+        steps: Sequence[Callable[[float], None]],
+        listener: Listener,
+        life: Life,
+        log: FilteringBoundLogger,
+        *,
+        tick: float = TICK,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        super().__init__(name="pulse", daemon=True)
+        self._steps, self._listener = steps, listener
+        self._life, self._log, self._clock = life, log, clock
+        self._tick = min(tick, TICK)
+        self._is_over = False
+        self._wake_read, self._wake_write = os.pipe()
+        os.set_blocking(self._wake_read, False)
+        os.set_blocking(self._wake_write, False)
+
+    def hurry(self, tick: float) -> None:
+        """Tick at least as often as this from now on: a job with a short time to run came."""
+        if tick < self._tick:
+            self._tick = max(0.05, tick)
+            self.wake()
+
+    def wake(self) -> None:
+        """Tick now."""
+        try:
+            os.write(self._wake_write, b".")
+        except BlockingIOError:
+            pass  # it is full of wakes already
+
+    def end(self, timeout: float) -> None:
+        """Stop ticking, and wait for the last tick to end."""
+        self._is_over = True
+        self.wake()
+        self.join(timeout)
+
+    def run(self) -> None:
+        """Tick until told to end."""
+        try:
+            while not self._is_over:
+                now = self._clock()
+                for step in self._steps:
+                    step(now)
+                self._listener.tick()
+                self._wait(now + self._tick)
+        except Exception as error:
+            # Without a pulse nobody guards the job: stop. The watchdog stands behind it.
+            self._log.critical("the pulse failed", exc_info=error)
+            self._life.stop(f"the pulse failed: {error}", FATAL)
+        finally:
+            self._listener.close()
+
+    def _wait(self, until: float) -> None:
+        while not self._is_over and (left := until - self._clock()) > 0:
+            poll = select.poll()
+            poll.register(self._wake_read, select.POLLIN)
+            ear = self._listener.fileno()
+            if ear is not None:
+                poll.register(ear, select.POLLIN)
+            ready = [fd for fd, _ in poll.poll(left * 1000)]
+            if ear in ready:
+                self._listener.receive()
+            if self._wake_read in ready:
+                os.read(self._wake_read, 4096)
+                return

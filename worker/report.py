@@ -1,0 +1,197 @@
+"""What the worker tells the world of itself: the heartbeat, its own series, systemd."""
+
+import time
+from collections.abc import Callable, Sequence
+
+from structlog.typing import FilteringBoundLogger
+
+from beanwatch.collectors.heartbeats import Beat, Worker, decide_health
+from beanwatch.collectors.redis_link import RedisError
+from beanwatch.worker.heartbeat import Heart, Seen
+from beanwatch.worker.life import DUPLICATE, RECYCLED, Life, spread
+from beanwatch.worker.metrics import Metrics
+from beanwatch.worker.notify import Notifier
+from beanwatch.worker.record import Sink
+from beanwatch.worker.safety import TemporaryRoot, read_rss
+from beanwatch.worker.session import Session
+from beanwatch.worker.stacks import find_handler_frame, read_main_cpu
+
+GAUGES = 10.0  # seconds, as often as StatsD flushes
+
+
+class Reporter:
+    """Runs in the pulse thread. `identity` is the part of the record that does not change."""
+
+    def __init__(
+        self,
+        identity: Beat,
+        worker: str,
+        life: Life,
+        session: Session,
+        heart: Heart,
+        metrics: Metrics,
+        sinks: Sequence[Sink],
+        notifier: Notifier,
+        temporary: TemporaryRoot,
+        log: FilteringBoundLogger,
+        stop: Callable[[str, int], None],
+        *,
+        min_free_disk: int = 0,
+        max_memory: float = 0.0,
+        max_time: float = 0.0,
+        restart_spread: float = 0.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._identity, self._worker = identity, worker
+        self._life, self._session, self._heart = life, session, heart
+        self._metrics, self._sinks, self._notifier = metrics, sinks, notifier
+        self._temporary, self._log, self._stop = temporary, log, stop
+        self._min_free_disk, self._max_memory = min_free_disk, max_memory
+        self._ends = clock() + max_time if max_time else 0.0
+        self._spread = restart_spread
+        self._clock = clock
+        self._next_beat = self._next_gauges = 0.0
+        self._rss = self._disk_free = 0
+        self._busy_before = (clock(), 0.0)
+        self._counted = (0, 0)
+        self._is_redis_down = False
+        self._missed = 0
+        self._foreign = 0
+        self._version: bytes | None = None
+        self._is_version_known = False
+        self._restart_at = 0.0
+
+    def tick(self, now: float) -> None:
+        """Whatever is due now."""
+        if now < self._next_beat:
+            return
+        self._next_beat = now + self._identity.interval - 0.01
+        self._look_around()
+        beat = self.make_beat()
+        self._notify(beat)
+        self._beat(beat)
+        for sink in self._sinks:
+            sink.tick()
+        if now >= self._next_gauges:
+            self._next_gauges = now + GAUGES - 0.01
+            self._measure(now)
+        if self._ends and now >= self._ends:
+            self._stop("its time is over", RECYCLED)
+        if self._restart_at and now >= self._restart_at:
+            self._stop("beanwatch:version was raised", RECYCLED)
+
+    def make_beat(self, last_words: str = "") -> Beat:
+        """The record as of now."""
+        life = self._life
+        held = life.job
+        state, reason = life.state()
+        beat = self._identity._replace(
+            state=state,
+            reason=reason,
+            loop_at=life.loop_at,
+            beat_at=time.time(),
+            processed=life.processed,
+            failed=life.failed,
+            rss=self._rss,
+            disk_free=self._disk_free,
+            last_words=last_words,
+        )
+        if held is None:
+            return beat
+        return beat._replace(
+            job=held.name,
+            job_id=held.id,
+            job_uuid=held.uuid,
+            tube=held.tube,
+            where=find_handler_frame(),
+            note=held.note,
+            progress=held.progress,
+            job_started_at=held.started_at,
+            job_cpu=round(max(0.0, read_main_cpu() - held.cpu_before), 3),
+            deadline=held.deadline_at,
+            hard_deadline=held.deadline_at + held.grace if held.deadline_at else 0.0,
+        )
+
+    def last_words(self, words: str) -> None:
+        """Tell Redis how this process ends: it is removed, or stays with these words."""
+        try:
+            if words:
+                self._heart.beat(self.make_beat(words))
+            else:
+                self._heart.remove(self._identity.instance)
+        except RedisError as error:
+            self._log.warning("redis does not hear the last words: {reason}", reason=str(error))
+
+    def _look_around(self) -> None:
+        self._rss = read_rss()
+        if self._max_memory and self._rss > self._max_memory:
+            self._stop(f"it uses {self._rss >> 20} MiB of memory", RECYCLED)
+        try:
+            self._disk_free = self._temporary.free()
+        except OSError as error:
+            self._life.disk_full = f"no temporary directory: {error.strerror}"
+            return
+        full = self._disk_free < self._min_free_disk
+        reason = f"{self._disk_free >> 20} MiB of disk are free, under {self._min_free_disk >> 20}"
+        if full and not self._life.disk_full:
+            self._log.warning("no jobs are taken: {reason}", reason=reason)
+            self._life.disk_full = reason
+            self._session.interrupt()
+        elif not full and self._life.disk_full:
+            self._log.info("jobs are taken again: the disk has room")
+            self._life.disk_full = ""
+            self._life.wake.set()
+
+    def _beat(self, beat: Beat) -> None:
+        try:
+            seen = self._heart.beat(beat)
+        except RedisError as error:
+            self._missed += 1
+            if not self._is_redis_down:
+                self._is_redis_down = True
+                self._log.warning("redis is gone, jobs go on: {reason}", reason=str(error))
+            return
+        if self._is_redis_down:
+            self._log.info("redis is back after {missed} lost heartbeats", missed=self._missed)
+            self._is_redis_down, self._missed = False, 0
+        self._watch_for_others(seen)
+        self._watch_version(seen.version)
+
+    def _watch_for_others(self, seen: Seen) -> None:
+        """Two that started at the same moment see each other here; the younger one goes."""
+        other = seen.before
+        if other is None or other.instance == self._identity.instance:
+            return
+        # The first one may be of our predecessor. As we overwrite it, a second one is alive.
+        self._foreign += 1
+        mine = (self._identity.started_at, self._identity.instance)
+        if self._foreign > 1 and mine > (other.started_at, other.instance):
+            self._stop(f"the same id runs on {other.host}, pid {other.pid}", DUPLICATE)
+
+    def _watch_version(self, version: bytes | None) -> None:
+        """A raised version restarts every worker, each at a moment of its own."""
+        if version == self._version or (version is None and self._is_version_known):
+            return
+        if self._is_version_known:
+            self._restart_at = self._clock() + spread(self._spread)
+        self._version, self._is_version_known = version, True
+
+    def _measure(self, now: float) -> None:
+        life = self._life
+        held = life.job
+        busy = life.busy_seconds + (now - held.began if held else 0.0)
+        since, before = self._busy_before
+        self._busy_before = now, busy
+        if now > since:
+            self._metrics.gauge("busy", min(1.0, max(0.0, (busy - before) / (now - since))))
+        self._metrics.gauge("rss", self._rss)
+        reconnects, touches = self._counted
+        self._counted = life.reconnects, life.touches
+        self._metrics.count("reconnects", life.reconnects - reconnects)
+        self._metrics.count("touches", life.touches - touches)
+
+    def _notify(self, beat: Beat) -> None:
+        what = f"{beat.job} (job {beat.job_id})" if beat.job_id else beat.reason
+        self._notifier.status(f"{beat.state}: {what}" if what else beat.state)
+        if decide_health(Worker(self._worker, 0.0, beat)) != "hung":
+            self._notifier.send("WATCHDOG=1")

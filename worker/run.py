@@ -1,0 +1,169 @@
+"""One run of one job: read it, judge it, call its handler, and say how it ended."""
+
+import os
+import time
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+from structlog.typing import FilteringBoundLogger
+
+from beanwatch.worker.app import App, Handler
+from beanwatch.worker.context import Context
+from beanwatch.worker.deadline import Alarm, AsyncCalls
+from beanwatch.worker.decide import Verdict, decide_end, decide_poison
+from beanwatch.worker.envelope import EnvelopeError, decode
+from beanwatch.worker.errors import JobTimeout
+from beanwatch.worker.job import Held
+from beanwatch.worker.resource import Resources
+from beanwatch.worker.safety import TemporaryRoot
+from beanwatch.worker.session import Session
+
+
+class Limits(NamedTuple):
+    """What holds for a handler that says nothing else. Seconds."""
+
+    timeout: float
+    grace: float
+    max_attempts: int
+
+
+class Runner:
+    """Runs jobs of one application in the main thread."""
+
+    def __init__(
+        self,
+        app: App,
+        limits: Limits,
+        session: Session,
+        alarm: Alarm,
+        resources: Resources,
+        temporary: TemporaryRoot,
+        log: FilteringBoundLogger,
+        *,
+        on_start: Callable[[Held], None],
+    ) -> None:
+        self._app, self._limits = app, limits
+        self._session, self._alarm = session, alarm
+        self._resources, self._temporary = resources, temporary
+        self._log = log
+        self._async = AsyncCalls()
+        self._pid = os.getpid()
+        self._on_start = on_start
+
+    def run(self, held: Held) -> tuple[Verdict, BaseException | None]:
+        """Run the job and return the verdict, with the handler's error. Raises nothing."""
+        try:
+            envelope = decode(held.body)
+        except EnvelopeError as wrong:
+            return Verdict("invalid", "bury", str(wrong)), None
+        held.read(envelope)
+        handler = self.handler_of(held)
+        if handler is None:
+            return Verdict("invalid", "bury", f"no handler for the job {held.name!r}"), None
+        max_attempts = self.max_attempts(handler)
+        if poison := decide_poison(held.facts, max_attempts):
+            return Verdict("poison", "bury", poison), None
+        try:
+            data = handler.decode_data(envelope.data)
+        except (msgspec.MsgspecError, RecursionError, ValueError) as wrong:
+            return Verdict("invalid", "bury", f"data: {wrong}"), None
+        error = self._call(handler, held, data)
+        return (
+            decide_end(error, held.facts, max_attempts, handler.backoff, handler.on_timeout),
+            error,
+        )
+
+    def max_attempts(self, handler: Handler) -> int:
+        """The handler's, else the worker's."""
+        given = handler.max_attempts
+        return self._limits.max_attempts if given is None else given
+
+    def handler_of(self, held: Held) -> Handler | None:
+        """The handler of a job that runs."""
+        return self._app.handlers.get(held.name)
+
+    def clean_up(self, held: Held) -> None:
+        """Remove what the run left on the disk."""
+        if held.tmpdir is not None:
+            left = self._temporary.remove(held.tmpdir)
+            if left:
+                self._log.warning("temporary files of {job} stay: {left}", job=held.name, left=left)
+
+    def close(self) -> None:
+        """Close the resources and the event loop."""
+        self._resources.close()
+        self._async.close()
+
+    def _call(self, handler: Handler, held: Held, data: Any) -> BaseException | None:
+        timeout = self._limits.timeout if handler.timeout is None else handler.timeout
+        held.start(timeout, self._limits.grace, time.thread_time())
+        ctx = Context(
+            held,
+            make_log=self._bind,
+            make_tmpdir=self._make_tmpdir,
+            touch=self._touch,
+            put=self._put,
+            resource=self._resources.get,
+        )
+        error: BaseException | None = None
+        self._resources.before_job()
+        self._on_start(held)
+        try:
+            try:
+                self._alarm.arm(
+                    timeout,
+                    JobTimeout(f"it ran longer than {timeout:g} s"),
+                    self._async.interrupt if handler.is_async else None,
+                )
+                for before in self._app.before:
+                    before(ctx)
+                if handler.is_async:
+                    self._async.run(_as_coroutine(handler, ctx, data))
+                else:
+                    handler.function(ctx, data)
+            finally:
+                self._alarm.disarm()
+        except BaseException as raised:  # SystemExit too: no handler ends the worker by accident
+            error = raised
+        if os.getpid() != self._pid:
+            _leave_child(error)
+        for after in self._app.after:
+            try:
+                after(ctx, error)
+            except Exception as failed:
+                self._bind(held).error("a hook after the job failed", exc_info=failed)
+        self._resources.after_job()
+        return error
+
+    def _bind(self, held: Held) -> FilteringBoundLogger:
+        return self._log.bind(
+            tube=held.tube,
+            job_id=held.id,
+            id=held.uuid,
+            job=held.name,
+            attempt=held.facts.reserves,
+        )
+
+    def _make_tmpdir(self, held: Held) -> Path:
+        return self._temporary.make(held.id)
+
+    def _touch(self) -> bool:
+        with self._alarm.shield():
+            return self._session.touch(1.0)
+
+    def _put(self, tube: str, body: bytes, priority: int, delay: int, ttr: int) -> int:
+        with self._alarm.shield():
+            return self._session.put(tube, body, priority, delay, ttr)
+
+
+def _as_coroutine(handler: Handler, ctx: Context, data: Any) -> Coroutine[Any, Any, Any]:
+    coroutine: Coroutine[Any, Any, Any] = handler.function(ctx, data)
+    return coroutine
+
+
+def _leave_child(error: BaseException | None) -> None:
+    """A handler forked, and the child came back to us: the job and the socket are its parent's."""
+    code = error.code if isinstance(error, SystemExit) else int(error is not None)
+    os._exit(code if isinstance(code, int) else 1)

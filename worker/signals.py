@@ -1,0 +1,32 @@
+"""Signals: TERM and INT stop, twice force; HUP reopens the log; USR1 dumps the stacks."""
+
+import signal
+from collections.abc import Callable
+from types import FrameType
+
+from beanwatch.worker.deadline import Alarm
+from beanwatch.worker.errors import JobStopped
+from beanwatch.worker.life import Life
+
+
+def handle_signals(
+    life: Life,
+    alarm: Alarm,
+    stop: Callable[[str, int], None],
+    reopen: Callable[[], None],
+    dump: Callable[[], None],
+) -> None:
+    """Install the handlers. They run in the main thread, between two of its steps."""
+
+    def on_stop(number: int, _frame: FrameType | None) -> None:
+        name = signal.Signals(number).name
+        if life.run:
+            stop(f"told to by {name}", 0)
+        else:
+            life.force()
+            alarm.throw(JobStopped(f"the worker had to stop: a second {name}"))
+
+    signal.signal(signal.SIGTERM, on_stop)
+    signal.signal(signal.SIGINT, on_stop)
+    signal.signal(signal.SIGHUP, lambda _number, _frame: reopen())
+    signal.signal(signal.SIGUSR1, lambda _number, _frame: dump())

@@ -1,0 +1,38 @@
+"""The last guard: a C thread that ends the process when no Python code can run any more."""
+
+import faulthandler
+import time
+from collections.abc import Callable
+
+MARGIN = 5.0  # seconds after the hard deadline, which is the pulse's to enforce
+IDLE = 60.0  # seconds without a tick
+_SLACK = 2.0  # seconds more than needed, so that jobs of one length need no arming of their own
+
+
+class Watchdog:
+    """Dumps all stacks to stderr and exits 1 unless re-armed in time.
+
+    Armed once a tick, as arming costs a thread; and by a job that would outlast it.
+    """
+
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._ends = 0.0
+
+    def tick(self, hard: float) -> None:
+        """Re-arm: for the job's hard deadline, or for an idle worker if that is 0."""
+        now = self._clock()
+        self._arm(now, hard + MARGIN if hard else now + IDLE)
+
+    def cover(self, hard: float) -> None:
+        """Re-arm if the job that starts now might run beyond the end that is set."""
+        if hard + MARGIN > self._ends:
+            self._arm(self._clock(), hard + MARGIN)
+
+    def disarm(self) -> None:
+        """No more."""
+        faulthandler.cancel_dump_traceback_later()
+
+    def _arm(self, now: float, end: float) -> None:
+        self._ends = end + _SLACK
+        faulthandler.dump_traceback_later(max(1.0, self._ends - now), exit=True)
