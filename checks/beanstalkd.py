@@ -25,12 +25,11 @@ from beanwatch.checks.plugin import (
     run,
 )
 from beanwatch.checks.source import Source
+from beanwatch.collectors.heartbeats import RESTARTED_WITHIN
 from beanwatch.collectors.protocol import ServerError
 from beanwatch.collectors.servers import Server
 from beanwatch.collectors.stats import Stats
 from beanwatch.config import Config, Threshold
-
-RESTARTED_WITHIN = 600  # seconds for which a restart is worth a warning
 
 
 class Seen(NamedTuple):
@@ -52,6 +51,7 @@ def parser() -> Parser:
     parser = Parser("beanstalkd", __doc__, "-H queue1 -w 5000 -c 20000")
     source.add_servers(parser)
     parser.add_limits()
+    parser.add_restarted()
     parser.epilog = f"-w and -c are for the number of connections.\n\n{parser.epilog}"
     return parser
 
@@ -96,11 +96,13 @@ def drift(tube: Stats) -> int:
 # -- evaluate
 
 
-def decide(seen: Seen, limits: Threshold) -> Iterator[tuple[State, str]]:
+def decide(
+    seen: Seen, limits: Threshold, restarted: float = RESTARTED_WITHIN
+) -> Iterator[tuple[State, str]]:
     """Everything that is wrong with a server that answers."""
     if seen.get("draining"):
         yield Warn, "is draining: it takes no new job"
-    if seen.get("uptime") < RESTARTED_WITHIN:
+    if seen.get("uptime") < restarted:
         yield Warn, f"was started {ago(seen.get('uptime'))} ago"
     for name, jobs in seen.limbo:
         yield Warn, f"lost track of {count(jobs, 'job')} of tube {name} (binlog's disk full?)"
@@ -112,14 +114,14 @@ def decide(seen: Seen, limits: Threshold) -> Iterator[tuple[State, str]]:
 class ServerContext(Context):  # type: ignore[misc]
     """Judges one server's stats."""
 
-    def __init__(self, limits: Threshold) -> None:
+    def __init__(self, limits: Threshold, restarted: float) -> None:
         super().__init__("server")
-        self._limits = limits
+        self._limits, self._restarted = limits, restarted
 
     def evaluate(self, metric: Metric, resource: Any) -> Finding:
         """The worst of what is wrong, and the words for all of it."""
         seen: Seen = metric.value
-        wrong = list(decide(seen, self._limits))
+        wrong = list(decide(seen, self._limits, self._restarted))
         if not wrong:
             return Finding(Ok, f"{seen.label}: up for {ago(seen.get('uptime'))}", metric)
         state = max((state for state, _ in wrong), key=int)
@@ -164,7 +166,7 @@ def build(options: argparse.Namespace, config: Config, source_: Source) -> Check
     return Check(
         "beanstalkd",
         *resources,
-        ServerContext(limits),
+        ServerContext(limits, options.restarted),
         failures,
         ServerSummary(),
         source=source_,

@@ -22,7 +22,16 @@ import nagiosplugin
 from nagiosplugin import Critical, Metric, Ok, Unknown, Warn
 
 from beanwatch import __version__
-from beanwatch.config import Config, ConfigError, LinksConfig, Threshold, load, threshold
+from beanwatch.collectors.heartbeats import RESTARTED_WITHIN
+from beanwatch.config import (
+    Config,
+    ConfigError,
+    LinksConfig,
+    Threshold,
+    duration,
+    load,
+    threshold,
+)
 
 __all__ = ["Critical", "Metric", "Ok", "Unknown", "Warn"]
 
@@ -306,6 +315,16 @@ class Parser(argparse.ArgumentParser):
         for flag, name in (("-w", "--warning"), ("-c", "--critical")):
             self.add_argument(flag, name, type=_limit, metavar="RANGE", help=f"{name[2:]} range")
 
+    def add_restarted(self) -> None:
+        """`--restarted`, a duration."""
+        self.add_argument(
+            "--restarted",
+            type=_duration,
+            default=RESTARTED_WITHIN,
+            metavar="DURATION",
+            help="for how long a restart is worth a warning (default: 10m)",
+        )
+
 
 class UsageError(Exception):
     """Arguments that cannot be used together or at all."""
@@ -314,6 +333,13 @@ class UsageError(Exception):
 def _limit(text: str) -> str:
     try:
         return threshold(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _duration(text: str) -> float:
+    try:
+        return duration(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
 

@@ -28,6 +28,7 @@ from beanwatch.checks.plugin import (
 from beanwatch.checks.redis_source import ReadWorkers, add_redis, live_workers, redis_failure
 from beanwatch.collectors.heartbeats import (
     DEAD_AFTER,
+    RESTARTED_WITHIN,
     Beat,
     Worker,
     decide_health,
@@ -52,6 +53,7 @@ def parser() -> Parser:
         "-T", "--tube", action="append", default=[], metavar="GLOB", help="only workers of these"
     )
     parser.add_limits()
+    parser.add_restarted()
     parser.epilog = f"-w and -c judge the number of live workers: -c 2:\n\n{parser.epilog}"
     return parser
 
@@ -96,7 +98,7 @@ class Workers(Resource):  # type: ignore[misc]
 # -- evaluate
 
 
-def decide(worker: Worker) -> tuple[State, str]:
+def decide(worker: Worker, restarted: float = RESTARTED_WITHIN) -> tuple[State, str]:
     """The state of one worker, and the words for the person who is paged."""
     health, beat = decide_health(worker), worker.beat
     if beat is None:
@@ -115,7 +117,7 @@ def decide(worker: Worker) -> tuple[State, str]:
         return Critical, f"{worker.id}: hung outside a job, its main loop has not moved for {still}"
     if health == "blocked":
         return Warn, f"{worker.id}: blocked, takes no job: {beat.reason or 'no reason given'}"
-    if decide_restarted(beat):
+    if decide_restarted(beat, restarted):
         when = ago(beat.beat_at - beat.started_at)
         return Warn, f"{worker.id}: restarted {when} ago, the one before ended: {beat.last_exit}"
     return Ok, f"{worker.id}: {health}{f' with {job}' if job else ''}"
@@ -129,9 +131,13 @@ def decide_live(workers: Iterable[Worker]) -> int:
 class WorkerContext(Context):  # type: ignore[misc]
     """Judges one worker."""
 
+    def __init__(self, restarted: float) -> None:
+        super().__init__("worker")
+        self._restarted = restarted
+
     def evaluate(self, metric: Metric, resource: Any) -> Finding:
         """By its last heartbeat."""
-        return Finding(*decide(metric.value), metric)
+        return Finding(*decide(metric.value, self._restarted), metric)
 
     # -- present
 
@@ -194,7 +200,7 @@ def build(options: argparse.Namespace, config: Config, read: ReadWorkers) -> Che
     return Check(
         "worker_heartbeat",
         Workers(options, config, read),
-        WorkerContext("worker"),
+        WorkerContext(options.restarted),
         MissingContext("missing"),
         LiveContext(limits, what),
         FailureContext(Unknown, options.timeout_state),

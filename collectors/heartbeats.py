@@ -139,6 +139,6 @@ def decide_health(worker: Worker) -> str:
     return "hung" if stuck else beat.state
 
 
-def decide_restarted(beat: Beat) -> bool:
-    """True for 10 minutes after a restart that nobody asked for."""
-    return bool(beat.last_exit) and beat.beat_at - beat.started_at < RESTARTED_WITHIN
+def decide_restarted(beat: Beat, within: float = RESTARTED_WITHIN) -> bool:
+    """True for so many seconds after a restart that nobody asked for."""
+    return bool(beat.last_exit) and beat.beat_at - beat.started_at < within
