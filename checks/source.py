@@ -29,12 +29,12 @@ from beanwatch.checks.plugin import (
     ago,
 )
 from beanwatch.collectors.address import AddressError
+from beanwatch.collectors.heads import Peek, read_heads
 from beanwatch.collectors.protocol import Link, ServerError
 from beanwatch.collectors.selection import INTERNAL
 from beanwatch.collectors.servers import Server, resolve_servers
 from beanwatch.collectors.stats import (
     Stats,
-    parse_stats,
     read_server,
     read_tube_names,
     read_tubes,
@@ -155,26 +155,16 @@ class Live:
 
     def heads(self, server: Server, names: Sequence[str]) -> dict[str, Stats]:
         """`stats-job` of each tube's head of the ready jobs; those without one are left out."""
-        return read_heads(self._link(server), names)
+        link = self._link(server)
+        found = read_heads(link, [Peek(name, "ready") for name in names], max_job_size(link))
+        if found.left:
+            self.notes.append(f"Not looked at, for the size of the bodies: {len(found.left)} tubes")
+        return {peek.tube: job for peek, job in found.jobs.items() if job}
 
 
-def read_heads(link: Link, names: Sequence[str]) -> dict[str, Stats]:
-    """`stats-job` of the job that is next in each tube. Raises ServerError.
-
-    `use` would make a tube that has just gone: the last one used is left at once.
-    """
-    found: dict[str, bytes] = {}
-    commands = [c for name in names for c in (b"use " + name.encode(), b"peek-ready")]
-    for index, reply in enumerate(link.stream(commands)):
-        if reply.word == b"FOUND":
-            found[names[index // 2]] = reply.args[0]
-    asked = [b"stats-job " + job for job in found.values()]
-    replies = link.ask([*asked, b"use default"])
-    return {
-        name: parse_stats(reply.body)
-        for name, reply in zip(found, replies, strict=False)
-        if reply.word == b"OK"
-    }
+def max_job_size(link: Link) -> int:
+    """The largest body that this server takes."""
+    return int(read_server(link).get("max-job-size", 0))
 
 
 def add_servers(parser: Parser) -> None:

@@ -37,6 +37,9 @@ from beanwatch.collectors.heartbeats import (
 from beanwatch.collectors.redis_link import RedisError
 from beanwatch.config import GLOB, Config, Threshold
 
+# The record of a dead worker goes after so many seconds, unless it is expected.
+EXPIRED = 3600
+
 
 def parser() -> Parser:
     """The command line."""
@@ -79,6 +82,7 @@ class Workers(Resource):  # type: ignore[misc]
             yield Metric("redis", redis_failure(error), context="failure")
             return
         chosen = [worker for worker in found.values() if self._is_chosen(worker.id, worker.beat)]
+        chosen = [w for w in chosen if w.beat or w.age < EXPIRED or w.id in self._expected]
         for worker in chosen:
             yield Metric(worker.id, worker, context="worker")
         if not self._tubes:
@@ -196,7 +200,8 @@ def build(options: argparse.Namespace, config: Config, read: ReadWorkers) -> Che
     limits = config.checks.get("worker_heartbeat", Threshold())
     if options.warning is not None or options.critical is not None:
         limits = Threshold(options.warning or "", options.critical or "")
-    what = " ".join(["worker", *options.worker, *(f"of tube {tube}" for tube in options.tube)])
+    globs = [glob for glob in options.worker if glob != "*"]
+    what = " ".join(["worker", *globs, *(f"of tube {tube}" for tube in options.tube)])
     return Check(
         "worker_heartbeat",
         Workers(options, config, read),

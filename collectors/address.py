@@ -70,9 +70,10 @@ def connect(
         return _open(socket.AF_UNIX, address.path, timeout)
     end = clock() + timeout
     last: OSError = TimeoutError(f"no answer within {timeout:g} s")
-    for family, *_, where in socket.getaddrinfo(
-        address.host, address.port, type=socket.SOCK_STREAM
-    ):
+    # As bytes: of a str getaddrinfo makes IDNA, which takes 2 ms to import and raises
+    # UnicodeError for a label that is too long.
+    host = address.host.encode() if address.host.isascii() else address.host
+    for family, *_, where in socket.getaddrinfo(host, address.port, type=socket.SOCK_STREAM):
         left = end - clock()
         if left <= 0:
             break
