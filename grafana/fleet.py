@@ -5,7 +5,7 @@ from grafana_foundation_sdk.models.dashboard import Dashboard
 from beanwatch.collectors.consumers import CODES
 from beanwatch.grafana import functions as g
 from beanwatch.grafana import limits, page, words
-from beanwatch.grafana.panels import Column, chart, grid, tile, timeline
+from beanwatch.grafana.panels import PER_SECOND, Column, chart, grid, tile, timeline
 from beanwatch.grafana.series import JOB, JOB_OUTCOME, JOB_TUBE, SERVER, TUBE, Series
 
 ALL = Series()
@@ -59,7 +59,7 @@ def _verdict() -> page.Section:
             ),
             tile(
                 3,
-                "Tubes nobody drains",
+                "Tubes stuck",
                 "Tubes with ready jobs that no worker watches, or whose workers take none.",
                 unserved,
                 steps=limits.ANY_PAGES,
@@ -68,7 +68,7 @@ def _verdict() -> page.Section:
             ),
             tile(
                 4,
-                "Oldest head of a queue",
+                "Oldest head",
                 "How long the job that is next in its tube has been waiting, in the worst tube.",
                 g.fresh(g.worst(ALL.tube("head_ready_age"))),
                 unit="s",
@@ -106,7 +106,7 @@ def _verdict() -> page.Section:
             ),
             tile(
                 8,
-                "Failed runs, 10 min",
+                "Failed runs",
                 "The share of runs in the last 10 minutes that ended in anything but ok.",
                 g.fresh(g.percent(g.less(runs, good), runs)),
                 unit="percent",
@@ -120,17 +120,21 @@ def _verdict() -> page.Section:
                 "Ready",
                 "Jobs that could be worked on now.",
                 g.fresh(g.total(ALL.server("current-jobs-ready"))),
+                color=words.READY,
                 graph=True,
                 width=4,
+                height=5,
             ),
             tile(
                 12,
                 "Put",
                 "Jobs that producers put, a second.",
                 g.fresh(g.total(g.per_second(put))),
-                unit="ops",
+                unit=PER_SECOND,
+                color=words.PUT,
                 graph=True,
                 width=4,
+                height=5,
                 decimals=1,
             ),
             tile(
@@ -138,9 +142,11 @@ def _verdict() -> page.Section:
                 "Deleted",
                 "Jobs that were finished and deleted, a second.",
                 g.fresh(g.total(g.per_second(deleted))),
-                unit="ops",
+                unit=PER_SECOND,
+                color=words.DELETED,
                 graph=True,
                 width=4,
+                height=5,
                 decimals=1,
             ),
             tile(
@@ -148,16 +154,20 @@ def _verdict() -> page.Section:
                 "Being worked on",
                 "Jobs that a worker holds at this moment.",
                 g.fresh(g.total(ALL.server("current-jobs-reserved"))),
+                color=words.RESERVED,
                 graph=True,
                 width=4,
+                height=5,
             ),
             tile(
                 15,
                 "Workers live",
                 "Workers whose heartbeat is fresh, whatever they do.",
                 g.fresh(ALL.fleet("live")),
+                color=words.LIVE,
                 graph=True,
                 width=4,
+                height=5,
             ),
             tile(
                 16,
@@ -165,8 +175,10 @@ def _verdict() -> page.Section:
                 "The share of live workers that run a job. Near 100 % for long: add workers.",
                 g.fresh(g.percent(ALL.fleet("busy"), ALL.fleet("live"))),
                 unit="percent",
+                color=words.LIVE,
                 graph=True,
                 width=4,
+                height=5,
                 decimals=0,
             ),
         ],
@@ -216,20 +228,22 @@ def _tubes() -> page.Section:
                 "Ready jobs: longest queues",
                 "The ten tubes with the longest queues. A rising line: jobs come in faster than"
                 " they are worked off.",
-                [g.top(g.alive(g.by(SOME.tube("current-jobs-ready"), TUBE)))],
+                [g.found(g.alive(g.by(SOME.tube("current-jobs-ready"), TUBE)), g.TOP)],
                 side=True,
                 width=12,
+                height=9,
                 to="tube-depth",
             ),
             chart(
                 23,
                 "Head of the queue: longest waits",
                 "How long the next job has been waiting, in the ten worst tubes.",
-                [g.top(g.alive(g.by(SOME.tube("head_ready_age"), TUBE, how="max")))],
+                [g.found(g.alive(g.by(SOME.tube("head_ready_age"), TUBE, how="max")), g.TOP)],
                 unit="s",
                 steps=limits.steps(limits.HEAD_AGE),
                 side=True,
                 width=12,
+                height=9,
                 to="tube-age",
             ),
         ],
@@ -250,15 +264,15 @@ def _flow() -> page.Section:
                     g.alias(g.total(g.per_second(put)), "put"),
                     g.alias(g.total(g.per_second(deleted)), "deleted"),
                 ],
-                unit="ops",
+                unit=PER_SECOND,
                 colors={"put": words.PUT, "deleted": words.DELETED},
             ),
             chart(
                 32,
                 "Runs by outcome",
                 "How the workers' runs ended, a second.",
-                [g.alive(g.by(ALL.outcomes(), JOB_OUTCOME))],
-                unit="ops",
+                [g.largest_first(g.alive(g.by(ALL.outcomes(), JOB_OUTCOME)))],
+                unit=PER_SECOND,
                 colors=words.OUTCOMES,
                 stacked=True,
                 to="job-failures",
@@ -266,8 +280,8 @@ def _flow() -> page.Section:
             chart(
                 33,
                 "Buried: most",
-                "The ten tubes with the most buried jobs.",
-                [g.top(g.alive(g.by(SOME.tube("current-jobs-buried"), TUBE)))],
+                "The six tubes with the most buried jobs.",
+                [g.found(g.alive(g.by(SOME.tube("current-jobs-buried"), TUBE)))],
                 to="tube-buried",
             ),
         ],
@@ -275,7 +289,10 @@ def _flow() -> page.Section:
 
 
 def _workers() -> page.Section:
-    failures = SOME.outcomes(*words.FAILURES, stat="count")
+    failures = g.alive(g.by(SOME.outcomes(*words.FAILURES, stat="count"), JOB_TUBE, JOB))
+    failed = g.named(g.over(failures, limits.FAILED_SPAN), 0, 1)
+    resting = (ALL.fleet(state) for state in words.FLEET if state != "dead")
+    idle = g.alias(g.less(ALL.fleet("live"), *resting), "idle")
     return page.Section(
         "Workers",
         [
@@ -283,23 +300,23 @@ def _workers() -> page.Section:
                 41,
                 "Workers by state",
                 "What the workers do. Dead and hung ones are missing where jobs wait.",
-                [g.alias(ALL.fleet(state), state) for state in words.FLEET],
-                colors=words.FLEET,
+                [idle, *(g.alias(ALL.fleet(state), state) for state in words.FLEET)],
+                colors={"idle": "super-light-green", **words.FLEET},
                 stacked=True,
                 to="worker-heartbeat",
             ),
             chart(
                 42,
                 "Failed runs by job",
-                "Runs that did not end well in the 10 minutes before, for the ten worst kinds of"
+                "Runs that did not end well in the 10 minutes before, for the six worst kinds of"
                 " job.",
-                [g.top(g.over(g.alive(g.by(failures, JOB_TUBE, JOB)), limits.FAILED_SPAN))],
+                [g.found(failed)],
                 to="job-failures",
             ),
             chart(
                 43,
                 "Slowest jobs (95 % take less)",
-                "How long a run takes, for the ten slowest kinds of job.",
+                "How long a run takes, for the six slowest kinds of job.",
                 [g.top(g.alive(g.by(SOME.timer("duration", "upper_95"), JOB, how="max")))],
                 unit="ms",
             ),
@@ -312,7 +329,7 @@ def _servers() -> page.Section:
         series = ALL.server(stat)
         return g.alive(g.named(g.per_second(series) if rate else series, SERVER))
 
-    cpu = [g.per_second(ALL.server(f"rusage-{kind}")) for kind in ("utime", "stime")]
+    cpu = [g.scaled(g.per_second(ALL.server(f"rusage-{s}")), 100) for s in ("utime", "stime")]
     columns = [
         Column("State", each("up"), words=words.ANSWERS, width=90),
         Column("Draining", each("draining"), words=words.DRAINING, width=90),
@@ -325,7 +342,7 @@ def _servers() -> page.Section:
         Column("Deleted /s", each("cmd-delete", rate=True), decimals=1),
         Column(
             "CPU",
-            g.alive(g.scaled(g.by(g.group(*cpu), SERVER), 100)),
+            g.alive(g.by(g.group(*cpu), SERVER)),
             unit="percent",
             decimals=1,
         ),
@@ -365,32 +382,36 @@ def _collectors() -> page.Section:
                 each("success"),
                 words.POLLS,
                 width=8,
+                height=6,
                 to="metrics-fresh",
             ),
             chart(
                 62,
                 "Time of a poll",
                 "How long reading one server takes. It has to stay well below the interval.",
-                [each("poll_seconds")],
+                [g.top(each("poll_seconds"))],
                 unit="s",
+                soft_most=None,
+                height=6,
                 to="metrics-fresh",
             ),
             chart(
                 63,
-                "Points kept and lost",
+                "Points waiting and lost",
                 "Points that wait for Graphite to come back, and points that were given up.",
                 [
                     g.alias(g.worst(ALL.collector("backlog")), "waiting"),
                     g.alias(g.worst(ALL.collector("dropped")), "lost since start"),
                 ],
                 colors={"waiting": "blue", "lost since start": "red"},
+                height=6,
                 to="metrics-fresh",
             ),
             chart(
                 64,
                 "Points a poll",
                 "How much is sent to Graphite each time, by server.",
-                [each("points")],
+                [g.top(each("points"))],
             ),
             chart(
                 65,
@@ -407,7 +428,7 @@ def _collectors() -> page.Section:
                 "Names that collide",
                 "Tubes whose names differ only in characters that Graphite cannot hold: they share"
                 " their series.",
-                [each("collisions")],
+                [g.top(each("collisions"))],
                 to="metrics-fresh",
             ),
         ],

@@ -3,7 +3,7 @@
 # The collector's points are 10 s apart, and a newest one older than 2 minutes is a matter for
 # check_metrics_fresh: until then the last value holds, afterwards there is none.
 FRESH_POINTS = 12
-TOP = 10
+TOP, FEW = 10, 6  # series in a chart with the legend beside it, and below it
 
 
 def alive(series: str) -> str:
@@ -35,13 +35,23 @@ def named(series: str, *nodes: int) -> str:
     return f"aliasByNode({series}, {', '.join(map(str, nodes))})"
 
 
+def largest_first(series: str) -> str:
+    return f"sortByTotal({series})"
+
+
 def alias(series: str, name: str) -> str:
     return f"alias({series}, '{name}')"
 
 
-def top(series: str, count: int = TOP) -> str:
+def top(series: str, count: int = FEW) -> str:
     """Those with the highest peaks: a chart of a thousand tubes says nothing."""
     return f"highestMax({series}, {count})"
+
+
+def found(series: str, count: int = FEW) -> str:
+    """The highest of those that are ever above zero, else a line at zero that says so."""
+    above = top(f"maximumAbove({series}, 0)", count)
+    return f"fallbackSeries({above}, {alias('constantLine(0)', 'none')})"
 
 
 def per_second(counter: str) -> str:

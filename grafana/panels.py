@@ -30,6 +30,8 @@ Words: TypeAlias = Mapping[float, tuple[str, str]]
 # Calm where all is well; orange is a warning and red a page, as the checks have them.
 NEUTRAL, GOOD, WARNING, CRITICAL = "text", "green", "orange", "red"
 QUIET: Steps = ()
+COUNT = "locale"  # whole numbers, with a sign between the thousands
+PER_SECOND = "suffix:/s"
 # Lines bridge what a slow sweep leaves out, but not a server that was gone.
 BRIDGED_MS = 120_000
 
@@ -61,18 +63,20 @@ def tile(
     description: str,
     query: str,
     *,
-    unit: str = "short",
+    unit: str = COUNT,
     steps: Steps = QUIET,
     words: Words | None = None,
     good: str = NEUTRAL,
+    color: str = "",
     graph: bool = False,
     width: int = 3,
+    height: int = 4,
     decimals: int | None = None,
     to: str = "",
 ) -> stat.Panel:
     """One number. It is empty, not old, when nothing new arrives."""
     panel = (
-        _common(stat.Panel(), number, title, description, [query], width, 4, to)
+        _common(stat.Panel(), number, title, description, [query], width, height, to)
         .unit(unit)
         .thresholds(_thresholds(steps, good))
         .color_scheme(FieldColor().mode(dashboard.FieldColorModeId.THRESHOLDS))
@@ -83,12 +87,14 @@ def tile(
         .text_mode(common.BigValueTextMode.VALUE)
         .justify_mode(common.BigValueJustifyMode.AUTO)
         .orientation(common.VizOrientation.AUTO)
-        .wide_layout(True)
+        .wide_layout(False)
     )
+    if color:
+        panel.color_scheme(FieldColor().mode(dashboard.FieldColorModeId.FIXED).fixed_color(color))
     if words:
         panel.mappings([_mapping(words)])
-    if decimals is not None:
-        panel.decimals(decimals)
+    if decimals is not None or unit == COUNT:
+        panel.decimals(decimals or 0)
     return panel
 
 
@@ -98,7 +104,7 @@ def chart(
     description: str,
     queries: Sequence[str],
     *,
-    unit: str = "short",
+    unit: str = COUNT,
     steps: Steps = QUIET,
     colors: Mapping[str, str] | None = None,
     stacked: bool = False,
@@ -106,12 +112,16 @@ def chart(
     side: bool = False,
     least: float | None = 0,
     most: float | None = None,
+    soft_most: float | None = 1,
     step_after: bool = False,
     width: int = 8,
     height: int = 8,
     to: str = "",
 ) -> timeseries.Panel:
-    """Lines over time; `side` puts the legend with newest and highest values to the right."""
+    """Lines over time; `side` puts the legend with newest and highest values to the right.
+
+    The axis reaches `soft_most` at least: a line at zero should not be drawn under a scale to 100.
+    """
     legend = VizLegendOptions().show_legend(True)
     if side:
         legend.display_mode(common.LegendDisplayMode.TABLE).placement(
@@ -133,8 +143,8 @@ def chart(
             .sort(common.SortOrder.DESCENDING)
         )
         .draw_style(common.GraphDrawStyle.BARS if bars else common.GraphDrawStyle.LINE)
-        .line_width(0 if bars else 1)
-        .fill_opacity(80 if bars else 25 if stacked else 8)
+        .line_width(0 if bars or stacked else 1)
+        .fill_opacity(80 if bars else 65 if stacked else 8)
         .line_interpolation(
             common.LineInterpolation.STEP_AFTER if step_after else common.LineInterpolation.LINEAR
         )
@@ -150,8 +160,14 @@ def chart(
         panel.stacking(StackingConfig().mode(common.StackingMode.NORMAL).group("A"))
     if least is not None:
         panel.min(least)
+    else:
+        panel.axis_centered_zero(True)
     if most is not None:
         panel.max(most)
+    if soft_most is not None:
+        panel.axis_soft_max(soft_most)
+    if unit == COUNT:
+        panel.decimals(0)
     for name, color in (colors or {}).items():
         panel.override_by_name(name, [_fixed_color(color)])
     return panel
@@ -171,13 +187,14 @@ def timeline(
     """One bar a series, coloured by its state, over time."""
     return (
         _common(statetimeline.Panel(), number, title, description, [query], width, height, to)
-        .unit("short")
+        .unit(COUNT)
         .mappings([_mapping(words)])
         .thresholds(_thresholds(QUIET, NEUTRAL))
         .color_scheme(FieldColor().mode(dashboard.FieldColorModeId.THRESHOLDS))
         .no_value("no data")
         .show_value(common.VisibilityMode.AUTO)
         .merge_values(True)
+        .per_page(20)
         .row_height(0.8)
         .line_width(0)
         .fill_opacity(80)
@@ -200,7 +217,7 @@ class Column:
         title: str,
         query: str,
         *,
-        unit: str = "short",
+        unit: str = COUNT,
         steps: Steps = QUIET,
         words: Words | None = None,
         width: int | None = None,
@@ -232,34 +249,37 @@ def grid(
     queries = [column.query for column in columns]
     panel = (
         _common(table.Panel(), number, title, description, queries, width, height, to)
-        .unit("short")
+        .unit(COUNT)
         .thresholds(_thresholds(QUIET, NEUTRAL))
         .color_scheme(FieldColor().mode(dashboard.FieldColorModeId.THRESHOLDS))
         .no_value("–")  # noqa: RUF001 - a dash reads as "none" where a hyphen reads as a minus
         .time_from("5m")
         .hide_time_override(True)
         .align(common.FieldTextAlignment.AUTO)
-        .filterable(True)
+        .min_width(70)
         .cell_height(common.TableCellHeight.SM)
         .show_header(True)
     )
     if sort:
         panel.sort_by([TableSortByFieldState().display_name(sort).desc(True)])
-    # Each query becomes a frame of (name, newest value); they are then joined by the name.
+    # One query after the other becomes a frame of (name, newest value). Only the one just made
+    # has a column "Last *", so the new name goes to no other; then they are joined by the name.
     for index, column in enumerate(columns):
         only = dashboard.MatcherConfig(id_val="byRefId", options=letter(index))
-        panel.with_transformation(
-            _transformation("reduce", {"mode": "seriesToRows", "reducers": ["lastNotNull"]}, only)
-        )
-        renamed = {"Field": key, "Last *": column.title}
-        panel.with_transformation(_transformation("organize", {"renameByName": renamed}, only))
-    panel.with_transformation(_transformation("joinByField", {"byField": key, "mode": "outer"}))
+        newest: dict[str, object] = {"mode": "seriesToRows", "reducers": ["lastNotNull"]}
+        panel.with_transformation(_transformation("reduce", newest, only))
+        panel.with_transformation(_renaming("Last *", column.title))
+    joined: dict[str, object] = {"byField": "Field", "mode": "outer"}
+    panel.with_transformation(_transformation("joinByField", joined))
+    order = {name: place for place, name in enumerate((key, *(c.title for c in columns)))}
+    panel.with_transformation(_renaming("Field", key, {"Field": 0, **order}))
     links = [{"title": "Open ${__value.text}", "url": link}] if link else []
     panel.override_by_name(
         key,
         [
             dashboard.DynamicConfigValue(id_val="links", value=links),
-            dashboard.DynamicConfigValue(id_val="custom.minWidth", value=200),
+            dashboard.DynamicConfigValue(id_val="custom.minWidth", value=180),
+            dashboard.DynamicConfigValue(id_val="custom.filterable", value=True),
         ],
     )
     for column in columns:
@@ -269,8 +289,9 @@ def grid(
 
 def _column_properties(column: Column) -> list[dashboard.DynamicConfigValue]:
     properties = [dashboard.DynamicConfigValue(id_val="unit", value=column.unit)]
-    if column.decimals is not None:
-        properties.append(dashboard.DynamicConfigValue(id_val="decimals", value=column.decimals))
+    decimals = 0 if column.unit == COUNT and column.decimals is None else column.decimals
+    if decimals is not None:
+        properties.append(dashboard.DynamicConfigValue(id_val="decimals", value=decimals))
     if column.width:
         properties.append(dashboard.DynamicConfigValue(id_val="custom.width", value=column.width))
     if column.steps:
@@ -334,3 +355,14 @@ def _transformation(
     name: str, options: dict[str, object], only: dashboard.MatcherConfig | None = None
 ) -> dashboard.DataTransformerConfig:
     return dashboard.DataTransformerConfig(id_val=name, options=options, filter_val=only)
+
+
+def _renaming(
+    old: str, new: str, order: Mapping[str, int] | None = None
+) -> dashboard.DataTransformerConfig:
+    options: dict[str, object] = {
+        "excludeByName": {},
+        "indexByName": order or {},
+        "renameByName": {old: new},
+    }
+    return _transformation("organize", options)

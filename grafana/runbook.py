@@ -1,6 +1,8 @@
-"""Where docs/runbook.md is, and its headings that panels and alert rules link to."""
+"""Where docs/runbook.md is, to whose headings the panels and the alert rules link."""
 
-BASE = "https://beanwatch.readthedocs.io/en/latest/runbook/"
+from beanwatch.config import LinksConfig
+
+BASE = LinksConfig().runbook
 # The dashboards say it once, in a variable.
 BASE_VARIABLE = "${runbook}"
 

@@ -4,7 +4,7 @@ from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from beanwatch.grafana import functions as g
 from beanwatch.grafana import limits, page, words
-from beanwatch.grafana.panels import GOOD, WARNING, chart, tile, timeline
+from beanwatch.grafana.panels import GOOD, PER_SECOND, WARNING, chart, tile, timeline
 from beanwatch.grafana.series import SERVER, STAT, Series
 
 ALL = Series()
@@ -40,8 +40,12 @@ def build() -> Dashboard:
     )
 
 
+def _named(series: str) -> str:
+    return g.named(g.alive(series), SERVER)
+
+
 def _each(stat: str) -> str:
-    return g.alive(g.named(ALL.server(stat), SERVER))
+    return _named(ALL.server(stat))
 
 
 def _now() -> page.Section:
@@ -78,8 +82,8 @@ def _now() -> page.Section:
             ),
             tile(
                 4,
-                "Rejected puts, 10 min",
-                "Jobs that were refused: too big, or the server drains. They are lost unless the"
+                "Rejected puts",
+                "Jobs that were refused in the last 10 minutes: too big, or the server drains. They are lost unless the"
                 " producer puts them again.",
                 g.fresh(g.over(g.total(g.gained(ALL.server("rejected_puts"))), "10min")),
                 steps=limits.ANY_WARNS,
@@ -101,7 +105,8 @@ def _now() -> page.Section:
                 "Commands",
                 "Commands of all kinds, a second.",
                 g.fresh(g.total(g.per_second(ALL.commands(*COMMANDS)))),
-                unit="ops",
+                unit=PER_SECOND,
+                color=words.PUT,
                 graph=True,
                 decimals=0,
             ),
@@ -110,6 +115,7 @@ def _now() -> page.Section:
                 "Connections",
                 "Open connections: producers, workers, the collector.",
                 g.fresh(g.total(ALL.server("current-connections"))),
+                color=words.PUT,
                 graph=True,
             ),
             tile(
@@ -117,6 +123,7 @@ def _now() -> page.Section:
                 "Tubes",
                 "Tubes that exist. beanstalkd gets slow with many thousands of them.",
                 g.fresh(g.total(ALL.server("current-tubes"))),
+                color=words.PUT,
                 graph=True,
             ),
         ],
@@ -125,7 +132,7 @@ def _now() -> page.Section:
 
 def _work() -> page.Section:
     commands = g.by(g.per_second(ALL.commands(*COMMANDS)), STAT)
-    utime, stime = (g.per_second(ALL.server(f"rusage-{kind}")) for kind in ("utime", "stime"))
+    cpu = [g.scaled(g.per_second(ALL.server(f"rusage-{s}")), 100) for s in ("utime", "stime")]
     return page.Section(
         "Work",
         [
@@ -133,18 +140,20 @@ def _work() -> page.Section:
                 11,
                 "Commands",
                 "The ten commonest commands, a second, over the chosen servers.",
-                [f"aliasSub({g.top(g.alive(commands))}, '^cmd_', '')"],
-                unit="ops",
+                [f"aliasSub({g.top(g.alive(commands), g.TOP)}, '^cmd_', '')"],
+                unit=PER_SECOND,
                 width=12,
+                height=9,
                 side=True,
             ),
             chart(
                 12,
                 "CPU",
                 "beanstalkd has one thread: at 100 % it is full, and everybody waits.",
-                [g.alive(g.scaled(g.by(g.group(utime, stime), SERVER), 100))],
+                [g.top(g.alive(g.by(g.group(*cpu), SERVER)), g.TOP)],
                 unit="percent",
                 width=12,
+                height=9,
                 side=True,
                 to="beanstalkd",
             ),
@@ -171,15 +180,15 @@ def _work() -> page.Section:
                 14,
                 "Put",
                 "Jobs put, a second, by server.",
-                [g.top(g.alive(g.named(g.per_second(ALL.server("total-jobs")), SERVER)))],
-                unit="ops",
+                [g.top(_named(g.per_second(ALL.server("total-jobs"))))],
+                unit=PER_SECOND,
             ),
             chart(
                 15,
                 "Deleted",
                 "Jobs deleted, a second, by server.",
-                [g.top(g.alive(g.named(g.per_second(ALL.server("cmd-delete")), SERVER)))],
-                unit="ops",
+                [g.top(_named(g.per_second(ALL.server("cmd-delete"))))],
+                unit=PER_SECOND,
             ),
         ],
     )
@@ -212,8 +221,8 @@ def _connections() -> page.Section:
                 22,
                 "New connections",
                 "Connections opened, a second. Many: somebody connects anew for every job.",
-                [g.top(g.alive(g.named(g.per_second(ALL.server("total-connections")), SERVER)))],
-                unit="ops",
+                [g.top(_named(g.per_second(ALL.server("total-connections"))))],
+                unit=PER_SECOND,
             ),
             chart(
                 23,
@@ -245,16 +254,16 @@ def _binlog() -> page.Section:
                 32,
                 "Records written",
                 "Records written, a second, by server.",
-                [g.top(g.alive(g.named(written, SERVER)))],
-                unit="ops",
+                [g.top(_named(written))],
+                unit=PER_SECOND,
             ),
             chart(
                 33,
                 "Records migrated",
                 "Records of living jobs that were moved out of old files, a second. Many: jobs live"
                 " long, and the disk is busy with them.",
-                [g.top(g.alive(g.named(migrated, SERVER)))],
-                unit="ops",
+                [g.top(_named(migrated))],
+                unit=PER_SECOND,
             ),
         ],
     )
@@ -277,7 +286,7 @@ def _trouble() -> page.Section:
                 42,
                 "Restarts",
                 "Times a server was seen to have started anew, by server.",
-                [g.top(g.gained(_each("restarts")))],
+                [g.found(_named(g.gained(ALL.server("restarts"))))],
                 bars=True,
                 to="beanstalkd",
             ),
@@ -294,7 +303,7 @@ def _trouble() -> page.Section:
                 44,
                 "Rejected puts",
                 "Jobs refused at each point: too big, or the server drains.",
-                [g.top(g.gained(_each("rejected_puts")))],
+                [g.found(_named(g.gained(ALL.server("rejected_puts"))))],
                 bars=True,
                 to="beanstalkd",
             ),
@@ -303,7 +312,7 @@ def _trouble() -> page.Section:
                 "Jobs past their TTR",
                 "Jobs that went back to ready because their worker did not come back in time: they"
                 " are run again.",
-                [g.top(g.gained(_each("job-timeouts")))],
+                [g.found(_named(g.gained(ALL.server("job-timeouts"))))],
                 bars=True,
                 to="job-failures",
             ),

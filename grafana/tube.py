@@ -5,7 +5,7 @@ from grafana_foundation_sdk.models.dashboard import Dashboard
 from beanwatch.collectors import paths
 from beanwatch.grafana import functions as g
 from beanwatch.grafana import limits, page, words
-from beanwatch.grafana.panels import Column, chart, grid, tile, timeline
+from beanwatch.grafana.panels import PER_SECOND, Column, chart, grid, tile, timeline
 from beanwatch.grafana.series import JOB, JOB_OUTCOME, TUBE_SERVER, Series
 
 # A job's series do not say from which server it came: they are the tube's on all of them.
@@ -57,6 +57,7 @@ def _now() -> page.Section:
                 "Ready",
                 "Jobs that could be worked on now.",
                 g.fresh(_sum("current-jobs-ready")),
+                color=words.READY,
                 graph=True,
                 to="tube-depth",
             ),
@@ -95,7 +96,8 @@ def _now() -> page.Section:
                 "Put",
                 "Jobs that producers put, a second.",
                 g.fresh(_sum("put_rate")),
-                unit="ops",
+                unit=PER_SECOND,
+                color=words.PUT,
                 graph=True,
                 decimals=1,
             ),
@@ -104,7 +106,8 @@ def _now() -> page.Section:
                 "Deleted",
                 "Jobs that were finished and deleted, a second.",
                 g.fresh(_sum("delete_rate")),
-                unit="ops",
+                unit=PER_SECOND,
+                color=words.DELETED,
                 graph=True,
                 decimals=1,
             ),
@@ -150,17 +153,17 @@ def _jobs() -> page.Section:
                 "In and out",
                 "Jobs put and jobs deleted, a second. Put above deleted: the backlog grows.",
                 [g.alias(put, "put"), g.alias(deleted, "deleted")],
-                unit="ops",
+                unit=PER_SECOND,
                 colors={"put": words.PUT, "deleted": words.DELETED},
                 width=12,
             ),
             chart(
                 13,
                 "Net growth",
-                "Jobs put less jobs deleted, a second. Above zero the tube fills up, below zero it"
-                " empties.",
-                [g.alias(g.less(put, deleted), "growth")],
-                unit="ops",
+                "Jobs put less jobs deleted, a second, averaged over a minute. Above zero the tube"
+                " fills up, below zero it empties.",
+                [g.alias(g.over(g.less(put, deleted), "1min", "Average"), "growth")],
+                unit=PER_SECOND,
                 colors={"growth": words.PUT},
                 least=None,
                 to="tube-depth",
@@ -255,8 +258,8 @@ def _runs() -> page.Section:
                 "How the runs ended, a second. Retry and buried: the handler failed. Timeout: it"
                 " took too long. Lost: the job had gone back before it was finished. Poison: it"
                 " killed its workers.",
-                [g.alive(g.by(ONE.outcomes(), JOB_OUTCOME))],
-                unit="ops",
+                [g.largest_first(g.alive(g.by(ONE.outcomes(), JOB_OUTCOME)))],
+                unit=PER_SECOND,
                 colors=words.OUTCOMES,
                 stacked=True,
                 to="job-failures",

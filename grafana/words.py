@@ -29,7 +29,7 @@ DRAINING: Words = {0: ("no", GOOD), 1: ("draining", WARNING)}
 
 # The same kind of job has one colour on every chart.
 READY, RESERVED, DELAYED, BURIED = "blue", "green", "purple", WARNING
-PUT, DELETED = "blue", "green"
+PUT, DELETED, LIVE = "blue", "green", "purple"
 OUTCOMES = {
     "ok": GOOD,
     "discarded": "light-green",

@@ -5,7 +5,7 @@ from grafana_foundation_sdk.models.dashboard import Dashboard
 from beanwatch.collectors import paths
 from beanwatch.grafana import functions as g
 from beanwatch.grafana import limits, page, words
-from beanwatch.grafana.panels import CRITICAL, Column, chart, grid, tile, timeline
+from beanwatch.grafana.panels import CRITICAL, PER_SECOND, Column, chart, grid, tile, timeline
 from beanwatch.grafana.series import (
     JOB,
     JOB_HOST,
@@ -33,8 +33,12 @@ def build() -> Dashboard:
     )
 
 
+def _named(series: str) -> str:
+    return g.named(g.alive(series), WORKER_HOST, WORKER_NAME)
+
+
 def _each(stat: str) -> str:
-    return g.alive(g.named(SOME.worker(stat), WORKER_HOST, WORKER_NAME))
+    return _named(SOME.worker(stat))
 
 
 def _now() -> page.Section:
@@ -56,6 +60,7 @@ def _now() -> page.Section:
                 "Live",
                 "Workers whose heartbeat is fresh, whatever they do.",
                 among(0, dead - 1),
+                color=words.LIVE,
                 graph=True,
                 to="worker-heartbeat",
             ),
@@ -103,6 +108,7 @@ def _now() -> page.Section:
                 "The share of time in which these workers ran a job. Near 100 %: add workers.",
                 g.fresh(g.scaled(g.average(g.alive(SOME.worker("busy"))), 100)),
                 unit="percent",
+                color=words.LIVE,
                 graph=True,
                 decimals=0,
             ),
@@ -111,13 +117,14 @@ def _now() -> page.Section:
                 "Runs",
                 "Runs that ended, a second, in any way.",
                 g.fresh(g.total(SOME.outcomes())),
-                unit="ops",
+                unit=PER_SECOND,
+                color=words.DELETED,
                 graph=True,
                 decimals=1,
             ),
             tile(
                 8,
-                "Failed runs, 10 min",
+                "Failed runs",
                 "The share of runs in the last 10 minutes that ended in anything but ok.",
                 g.fresh(g.percent(g.less(runs, good), runs)),
                 unit="percent",
@@ -158,7 +165,12 @@ def _state() -> page.Section:
                         steps=((10, CRITICAL),),
                         decimals=0,
                     ),
-                    Column("Busy", g.scaled(_each("busy"), 100), unit="percent", decimals=0),
+                    Column(
+                        "Busy",
+                        _named(g.scaled(SOME.worker("busy"), 100)),
+                        unit="percent",
+                        decimals=0,
+                    ),
                     Column(
                         "Runs /s",
                         g.alive(g.by(SOME.outcomes(), JOB_HOST, JOB_NAME)),
@@ -180,7 +192,7 @@ def _state() -> page.Section:
 def _work() -> page.Section:
     def percentiles(timer: str) -> list[str]:
         return [
-            g.top(g.alive(g.suffixed(g.by(SOME.timer(timer, stat), JOB, how="max"), name)))
+            g.suffixed(g.top(g.alive(g.by(SOME.timer(timer, stat), JOB, how="max")), 3), name)
             for stat, name in (("upper_50", "50 %"), ("upper_95", "95 %"), ("upper_99", "99 %"))
         ]
 
@@ -191,8 +203,8 @@ def _work() -> page.Section:
                 21,
                 "Runs by outcome",
                 "How the runs ended, a second. Anything but ok and discarded is a failure.",
-                [g.alive(g.by(SOME.outcomes(), JOB_OUTCOME))],
-                unit="ops",
+                [g.largest_first(g.alive(g.by(SOME.outcomes(), JOB_OUTCOME)))],
+                unit=PER_SECOND,
                 colors=words.OUTCOMES,
                 stacked=True,
                 to="job-failures",
@@ -226,15 +238,15 @@ def _process() -> page.Section:
             chart(
                 31,
                 "Busy share",
-                "The share of time in which each worker ran a job, the ten busiest.",
-                [g.top(g.scaled(_each("busy"), 100))],
+                "The share of time in which each worker ran a job, the six busiest.",
+                [g.top(_named(g.scaled(SOME.worker("busy"), 100)))],
                 unit="percent",
                 most=100,
             ),
             chart(
                 32,
                 "Memory",
-                "Resident memory, the ten largest. A line that only rises: a leak; --max-memory"
+                "Resident memory, the six largest. A line that only rises: a leak; --max-memory"
                 " recycles the process.",
                 [g.top(_each("rss"))],
                 unit="bytes",
@@ -242,7 +254,7 @@ def _process() -> page.Section:
             chart(
                 33,
                 "Heartbeat age",
-                "The ten oldest heartbeats. A living worker stays near its interval of 1 second.",
+                "The six oldest heartbeats. A living worker stays near its interval of 1 second.",
                 [g.top(_each("beat_age"))],
                 unit="s",
                 steps=((10, CRITICAL),),
@@ -252,7 +264,7 @@ def _process() -> page.Section:
                 34,
                 "Restarts",
                 "New instances of a worker: after a crash, a hard deadline, or a recycling.",
-                [g.top(g.gained(_each("restarts")))],
+                [g.found(_named(g.gained(SOME.worker("restarts"))))],
                 bars=True,
                 to="worker-heartbeat",
             ),
@@ -260,7 +272,7 @@ def _process() -> page.Section:
                 35,
                 "Reconnects",
                 "Connections to beanstalkd that had to be built again.",
-                [g.top(g.gained(_each("reconnects")))],
+                [g.found(_named(g.gained(SOME.worker("reconnects"))))],
                 bars=True,
                 to="worker-heartbeat",
             ),
@@ -269,8 +281,8 @@ def _process() -> page.Section:
                 "Touches",
                 "How often a worker asked for more time for its job, a second: the sign of runs"
                 " longer than a third of their TTR.",
-                [g.top(g.per_second(_each("touches")))],
-                unit="ops",
+                [g.found(_named(g.per_second(SOME.worker("touches"))))],
+                unit=PER_SECOND,
             ),
         ],
     )

@@ -1,0 +1,289 @@
+"""A small fleet at work: two servers, several workers, a collector, and every kind of trouble.
+
+Everything is real: what the dashboards and the alert rules are shown was measured here.
+"""
+
+import contextlib
+import json
+import random
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import greenstalk
+
+from tests.real import (
+    ROOT,
+    Beanstalkd,
+    Graphite,
+    Redis,
+    StatsD,
+    spawn,
+    stop_process,
+    wait_until,
+)
+from tests.real.statsd import PLAIN_PATHS
+
+BEANWATCH = ROOT / ".venv" / "bin" / "beanwatch"
+AGGREGATION = ROOT / "collectors" / "graphite" / "storage-aggregation.conf"
+SCHEMAS = """\
+[all]
+pattern = .*
+retentions = {step}s:1d
+"""
+
+CONFIG = """\
+log_format = "console"
+
+[servers]
+q1 = "{q1}"
+q2 = "{q2}"
+
+[redis]
+url = "{redis}"
+
+[graphite]
+address = "{carbon}"
+
+[collect]
+interval = {step}
+tubes_interval = {step}
+
+[worker]
+ledger = "off"
+"""
+
+
+class Job(NamedTuple):
+    """A kind of job that a producer puts, `rate` a second; `fails` is the share that will."""
+
+    server: str
+    tube: str
+    job: str
+    rate: float
+    fails: float = 0.0
+    delay: int = 0
+    seconds: float | None = None
+
+
+# Dots and dashes, as real tubes have them.
+FLOW = (
+    Job("q1", "email.priority", "email.send", 5),
+    Job("q2", "email.priority", "email.send", 3),
+    Job("q1", "email.regular", "email.send", 12, fails=0.02),
+    Job("q2", "email.regular", "email.send", 7),
+    Job("q1", "email.digest", "email.send", 0.5, delay=20),
+    Job("q2", "images", "image.resize", 4, fails=0.04),
+    Job("q2", "images.thumbs", "image.resize", 3, seconds=0.02),
+    Job("q1", "reports", "report.build", 0.6),
+    Job("q1", "search.index", "image.resize", 6, seconds=0.03),
+    Job("q2", "sms.send", "email.send", 2, seconds=0.05),
+)
+
+
+class Hand(NamedTuple):
+    """A worker to run: its name, its server, its tubes."""
+
+    name: str
+    server: str
+    tubes: tuple[str, ...]
+    statsd: bool = True
+
+
+HANDS = (
+    Hand("mail-1", "q1", ("email.priority", "email.regular", "email.digest")),
+    Hand("mail-2", "q2", ("email.priority", "email.regular", "sms.send")),
+    Hand("bulk-1", "q1", ("email.bulk", "search.index")),
+    Hand("images-1", "q2", ("images", "images.thumbs"), statsd=False),
+    Hand("images-2", "q2", ("images", "images.thumbs"), statsd=False),
+    Hand("reports-1", "q1", ("reports",)),
+)
+
+
+class Lively:
+    """A context manager: everything runs inside it. `step` is the interval in seconds."""
+
+    def __init__(self, directory: Path, *, step: int = 1, own_prefixes: bool = False) -> None:
+        self.directory = directory
+        self.step = step
+        self.servers = {
+            "q1": Beanstalkd(directory / "q1", binlog=True),
+            "q2": Beanstalkd(directory / "q2"),
+        }
+        self.redis = Redis(directory / "redis")
+        self.graphite = Graphite(
+            directory / "graphite",
+            storage_schemas=SCHEMAS.format(step=step),
+            storage_aggregation=AGGREGATION,
+        )
+        self._own_prefixes = own_prefixes
+        self._stack = contextlib.ExitStack()
+        self._stop = threading.Event()
+        self._workers: dict[str, subprocess.Popen[bytes]] = {}
+        self._collector: subprocess.Popen[bytes] | None = None
+        self._left_alone: set[str] = set()
+
+    # -- the fleet
+
+    def __enter__(self) -> Self:
+        try:
+            for server in (*self.servers.values(), self.redis, self.graphite):
+                self._stack.enter_context(server)
+            config: dict[str, Any] = {**PLAIN_PATHS, "flushInterval": self.step * 1000}
+            if self._own_prefixes:
+                config["graphite"] = {"legacyNamespace": False}
+            self.statsd = self._stack.enter_context(
+                StatsD(self.directory / "statsd", self.graphite.carbon, config)
+            )
+            self._config = self.directory / "beanwatch.toml"
+            self._config.write_text(
+                CONFIG.format(
+                    q1=self.servers["q1"].address,
+                    q2=self.servers["q2"].address,
+                    redis=self.redis.url,
+                    carbon=self.graphite.carbon,
+                    step=self.step,
+                )
+            )
+            self._stack.callback(self._end)
+            self.start_collector()
+            for hand in HANDS:
+                self.start_worker(hand)
+        except BaseException:
+            self._stack.close()
+            raise
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._stack.close()
+
+    def _end(self) -> None:
+        self._stop.set()
+        processes = [*self._workers.values(), *filter(None, [self._collector])]
+        for process in processes:
+            with contextlib.suppress(ProcessLookupError):
+                process.send_signal(signal.SIGTERM)
+        for process in processes:
+            stop_process(process)
+
+    def start_collector(self) -> None:
+        argv = [BEANWATCH, "collect", "--config", self._config]
+        self._collector = spawn(argv, log=self.directory / "collector.log")
+
+    def stop_collector(self) -> None:
+        if self._collector:
+            stop_process(self._collector)
+
+    def start_worker(self, hand: Hand) -> None:
+        metrics = self.statsd.url if hand.statsd else f"graphite://{self.graphite.carbon}"
+        argv = [BEANWATCH, "worker", "beanwatch.worker.example:app", "--config", self._config]
+        argv += ["--server", hand.server, "--name", hand.name, "--host", "app1"]
+        argv += ["--metrics", metrics]
+        for tube in hand.tubes:
+            argv += ["--tube", tube]
+        self._workers[hand.name] = spawn(argv, log=self.directory / f"{hand.name}.log")
+
+    def keep_workers(self) -> None:
+        """Start again whoever ended, as a supervisor does. From the main thread only."""
+        for hand in HANDS:
+            process = self._workers[hand.name]
+            if hand.name not in self._left_alone and process.poll() is not None:
+                self.start_worker(hand)
+
+    def kill_worker(self, name: str) -> None:
+        """Without a goodbye, and nobody starts it again."""
+        self._left_alone.add(name)
+        self._workers[name].kill()
+
+    def revive(self, name: str) -> None:
+        self._left_alone.discard(name)
+
+    # -- the jobs
+
+    def put(self, server: str, tube: str, job: str, *, delay: int = 0, **data: Any) -> None:
+        with self._client(server) as client:
+            _put(client, tube, job, data, delay)
+
+    def burst(self, server: str, tube: str, job: str, count: int, **data: Any) -> None:
+        """Many at once."""
+        with self._client(server) as client:
+            for _ in range(count):
+                _put(client, tube, job, data)
+
+    def produce(self, flow: Callable[[], float] = lambda: 1.0) -> None:
+        """Put jobs until the end, at the rates of FLOW times what `flow` says."""
+        for name in self.servers:
+            jobs = [job for job in FLOW if job.server == name]
+            threading.Thread(target=self._produce, args=(name, jobs, flow), daemon=True).start()
+
+    def _produce(self, server: str, jobs: list[Job], flow: Callable[[], float]) -> None:
+        pause = 0.2
+        while not self._stop.is_set():
+            try:
+                with self._client(server) as client:
+                    while not self._stop.wait(pause):
+                        for job in jobs:
+                            for _ in range(_some(job.rate * flow() * pause)):
+                                fails = random.random() < job.fails
+                                data: dict[str, Any] = {"fail": True} if fails else {}
+                                if job.seconds:
+                                    data["seconds"] = job.seconds
+                                _put(client, job.tube, job.job, data, job.delay)
+            except (OSError, greenstalk.Error, AssertionError, ValueError):
+                self._stop.wait(1)  # the server is being restarted
+
+    @contextlib.contextmanager
+    def _client(self, server: str) -> Iterator["greenstalk.Client[str]"]:
+        with self.servers[server].client() as client:
+            yield client
+
+    # -- what came of it
+
+    def wait_for(self, target: str, timeout: float = 60.0) -> float:
+        """The newest value of a series that is there and not zero."""
+        return wait_until(
+            lambda: [value for value in self.graphite.values(target) if value][-1],
+            timeout,
+            f"{target} arrives and is not 0",
+        )
+
+
+def _put(
+    client: "greenstalk.Client[str]", tube: str, job: str, data: dict[str, Any], delay: int = 0
+) -> None:
+    client.use(tube)
+    client.put(json.dumps({"job": job, "data": data}), delay=delay)
+
+
+def _some(expected: float) -> int:
+    """A whole number that is `expected` on average."""
+    whole = int(expected)
+    return whole + (random.random() < expected - whole)
+
+
+def make_trouble(fleet: Lively) -> None:
+    """Everything that goes wrong at once and for long; what is quick is in the tests."""
+    fleet.burst("q2", "webhooks", "email.send", 40)  # nobody works on it
+    with fleet.servers["q2"].client() as client:
+        client.use("newsletter")
+        for _ in range(25):
+            client.put(json.dumps({"job": "email.send"}))
+        client.pause_tube("newsletter", 3600)
+        with contextlib.suppress(greenstalk.JobTooBigError):
+            client.put("x" * 70_000)
+    fleet.burst("q2", "images", "image.resize", 6, fail=True)
+    fleet.put("q1", "reports", "no.such.job")
+
+
+def vanish(fleet: Lively) -> None:
+    """A tube that comes and goes: its series stay."""
+    with fleet.servers["q1"].client() as client:
+        client.use("import.2025-11")
+        jobs = [client.put("once") for _ in range(5)]
+        time.sleep(3 * fleet.step)
+        for job in jobs:
+            client.delete(job)
