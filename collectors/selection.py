@@ -38,9 +38,10 @@ class Selection:
         exclude: Sequence[str] = (),
         max_tubes: int = 0,
         expected: Iterable[str] = (),
+        internal: Sequence[str] = INTERNAL,
     ) -> None:
         self._include = compile_globs(include)
-        self._exclude = compile_globs((*INTERNAL, *exclude))
+        self._exclude = compile_globs((*internal, *exclude))
         self._max_tubes = max_tubes
         self.expected = [name for name in expected if self.is_wanted(name)]
 

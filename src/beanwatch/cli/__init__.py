@@ -13,6 +13,8 @@ COMMANDS = {
     "worker": "run one worker",
     "put": "put one job into a tube",
     "collect": "send beanstalkd's numbers to Graphite",
+    "top": "servers, tubes and workers at a glance, what is wrong first",
+    "tubes": "look at tubes; kick, pause, resume or empty them",
     "config": "check or show the configuration",
     "doctor": "test the whole chain, and say what to do about each failure",
     "completion": "print what makes a shell complete commands and flags",

@@ -1,0 +1,208 @@
+"""`beanwatch top`: servers, tubes and workers at a glance, what is wrong first."""
+
+import json
+import sys
+import time
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+
+import click
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from beanwatch.cli.options import (
+    DURATION,
+    config_option,
+    load_config,
+    pick_servers,
+    server_option,
+)
+from beanwatch.cli.tube_view import SORTS, STYLES, server_table, sort_tubes, tube_table
+from beanwatch.cli.worker_view import worker_style, worker_table
+from beanwatch.collectors.heartbeats import HEALTH_CODES, Worker, decide_health, read_workers
+from beanwatch.collectors.observer import Observer
+from beanwatch.collectors.overview import Lookout, Overview
+from beanwatch.collectors.redis_link import RedisError, RedisLink, RedisUrl, parse_redis_url
+from beanwatch.collectors.selection import Selection
+from beanwatch.config import Config, ConfigError
+
+# Of the screen's lines: headings and blanks, and what workers may take from the tubes.
+RESERVED_LINES = 6
+MOST_WORKERS = 8
+
+
+class View:
+    """What is to be seen, and how; each look gives a new picture."""
+
+    def __init__(
+        self,
+        lookout: Lookout,
+        redis: RedisUrl | None,
+        *,
+        order: str,
+        pattern: str,
+        only_wrong: bool,
+        timeout: float,
+    ) -> None:
+        self._lookout = lookout
+        self._redis = redis
+        self._order = order
+        self._pattern = pattern
+        self._only_wrong = only_wrong
+        self._timeout = timeout
+
+    def look(self) -> tuple[Overview, list[Worker], str]:
+        """The servers and tubes, the workers, and what was wrong with Redis."""
+        seen = self._lookout.look()
+        rows = [
+            row
+            for row in sort_tubes(seen.tubes, self._order)
+            if fnmatchcase(row.tube, self._pattern) and (row.wrong or not self._only_wrong)
+        ]
+        workers: list[Worker] = []
+        trouble = ""
+        if self._redis:
+            try:
+                with RedisLink(self._redis, self._timeout) as link:
+                    workers = read_workers(link.execute)
+            except RedisError as error:
+                trouble = str(error)
+        if self._only_wrong:
+            workers = [worker for worker in workers if worker_style(worker)]
+        workers.sort(key=lambda worker: (-HEALTH_CODES[decide_health(worker)], worker.id))
+        return Overview(seen.servers, rows), workers, trouble
+
+    def picture(self, height: int | None = None) -> Group:
+        """The tables, cut to `height` lines."""
+        seen, workers, trouble = self.look()
+        parts: list[Table | Text] = [server_table(seen.servers), Text()]
+        room = len(seen.tubes)
+        if height is not None:
+            taken = (
+                RESERVED_LINES + len(seen.servers) + (min(len(workers), 8) + 2 if workers else 0)
+            )
+            room = max(3, height - taken)
+        parts.append(tube_table(seen.tubes[:room], several=len(seen.servers) > 1))
+        if (hidden := len(seen.tubes) - room) > 0:
+            parts.append(Text(f"... and {hidden} tubes more", style="dim"))
+        if trouble:
+            parts += [Text(), Text(trouble, style=STYLES["critical"])]
+        if workers:
+            shown = workers if height is None else workers[:MOST_WORKERS]
+            parts += [Text(), worker_table(shown)]
+            if len(shown) < len(workers):
+                parts.append(Text(f"... and {len(workers) - len(shown)} workers more", style="dim"))
+        return Group(*parts)
+
+
+@click.command("top")
+@config_option
+@server_option
+@click.argument("tube_glob", default="*")
+@click.option("--redis", metavar="URL", help="Redis with the workers' heartbeats")
+@click.option("--interval", type=DURATION, default=2.0, help="between two looks (2s)")
+@click.option("--sort", "order", type=click.Choice(list(SORTS)), default="worst", help="of tubes")
+@click.option("--wrong", "only_wrong", is_flag=True, help="only what somebody should look at")
+@click.option("--once", is_flag=True, help="print one picture and exit")
+@click.option("--json", "as_json", is_flag=True, help="print one picture as JSON and exit")
+@click.option("--timeout", type=DURATION, default=5.0, help="for a server's answer (5s)")
+def command(
+    config_file: str | None,
+    servers: tuple[str, ...],
+    tube_glob: str,
+    redis: str | None,
+    interval: float,
+    order: str,
+    only_wrong: bool,
+    once: bool,
+    as_json: bool,
+    timeout: float,
+) -> int:
+    """Show servers, tubes and workers, what is wrong first; Ctrl-C ends it.
+
+    In a pipe it prints one picture and exits. Rates need two looks: --once takes them
+    a second apart.
+
+    \b
+    Examples:
+      beanwatch top 'email.*' --sort ready
+      beanwatch top --wrong --json
+    """
+    config = load_config(config_file)
+    selection = Selection(config.collect.include, config.collect.exclude)
+    chosen = pick_servers(config, servers)
+    observers = [Observer(one, selection=selection, timeout=timeout) for one in chosen]
+    lookout = Lookout(observers, timeout * 2)
+    view = View(
+        lookout,
+        pick_redis(config, redis),
+        order=order,
+        pattern=tube_glob,
+        only_wrong=only_wrong,
+        timeout=timeout,
+    )
+    console = Console()
+    try:
+        if as_json or once or not console.is_terminal:
+            return show_once(view, lookout, console, as_json=as_json)
+        show_live(view, console, max(0.2, interval))
+    except KeyboardInterrupt:
+        return 0
+    finally:
+        lookout.close()
+    return 0
+
+
+def pick_redis(config: Config, url: str | None) -> RedisUrl | None:
+    """The Redis with the heartbeats, if one is named."""
+    url = url or config.redis.url
+    try:
+        return parse_redis_url(url, config.redis.read_password()) if url else None
+    except (ValueError, ConfigError) as error:
+        raise click.UsageError(str(error)) from None
+
+
+def show_once(view: View, lookout: Lookout, console: Console, *, as_json: bool) -> int:
+    """One picture; exit 1 if a server did not answer."""
+    first = lookout.look()
+    time.sleep(1)  # the span that the rates are of
+    if as_json:
+        seen, workers, trouble = view.look()
+        print_json(seen, workers, trouble)
+    else:
+        if not console.is_terminal:
+            console.width = max(console.width, 120)
+        console.print(view.picture())
+    return 0 if all(row.up for row in first.servers) else 1
+
+
+def show_live(view: View, console: Console, interval: float) -> None:
+    """A new picture every `interval` seconds, until Ctrl-C."""
+    with Live(console=console, screen=True, auto_refresh=False) as live:
+        while True:
+            started = time.monotonic()
+            live.update(view.picture(console.height), refresh=True)
+            time.sleep(max(0.1, interval - (time.monotonic() - started)))
+
+
+def print_json(seen: Overview, workers: Sequence[Worker], trouble: str) -> None:
+    """Everything, with what is wrong in a field of its own."""
+    tree = {
+        "servers": [row._asdict() | {"wrong": row.wrong} for row in seen.servers],
+        "tubes": [row._asdict() | {"wrong": row.wrong} for row in seen.tubes],
+        "workers": [
+            {
+                "id": worker.id,
+                "age": round(worker.age, 3),
+                "health": decide_health(worker),
+                **(worker.beat._asdict() if worker.beat else {}),
+            }
+            for worker in workers
+        ],
+    }
+    if trouble:
+        tree["trouble"] = [{"redis": trouble}]
+    json.dump(tree, sys.stdout, indent=2)
+    sys.stdout.write("\n")

@@ -1,0 +1,62 @@
+"""How workers look in a terminal."""
+
+from collections.abc import Sequence
+
+from rich.table import Table
+from rich.text import Text
+
+from beanwatch.cli.tube_view import STYLES, human_time
+from beanwatch.collectors.heartbeats import Worker, decide_health, decide_restarted
+
+
+def worker_style(worker: Worker) -> str:
+    """How a worker is shown; empty if all is well with it."""
+    health = decide_health(worker)
+    if health in ("dead", "hung"):
+        return STYLES["critical"]
+    restarted = worker.beat is not None and decide_restarted(worker.beat)
+    return STYLES["warning"] if health == "blocked" or restarted else ""
+
+
+def worker_table(workers: Sequence[Worker]) -> Table:
+    """One line a worker: how it is, what it does, for how long."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("WORKER", "STATE", "TUBE", "JOB"):
+        table.add_column(name, no_wrap=True, overflow="ellipsis")
+    for name in ("FOR", "DONE", "FAILED", "BEAT"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("", overflow="ellipsis", no_wrap=True)
+    for worker in workers:
+        beat = worker.beat
+        health = decide_health(worker)
+        if beat is None:
+            table.add_row(worker.id, health, style=worker_style(worker))
+            continue
+        busy_for = beat.beat_at - beat.job_started_at if beat.job_started_at else None
+        table.add_row(
+            Text(worker.id),
+            health,
+            Text(beat.tube or ",".join(beat.tubes)),
+            Text(beat.job),
+            human_time(busy_for) if busy_for is not None else "",
+            f"{beat.processed:,}",
+            f"{beat.failed:,}" if beat.failed else ".",
+            f"{worker.age:.1f}s",
+            Text(worker_words(worker, health)),
+            style=worker_style(worker),
+        )
+    return table
+
+
+def worker_words(worker: Worker, health: str) -> str:
+    """What there is to say: why it is blocked, where it hangs, its note, how it ended last."""
+    beat = worker.beat
+    if beat is None:
+        return ""
+    if health == "hung" and beat.where:
+        return beat.where
+    if beat.reason:
+        return beat.reason
+    if decide_restarted(beat):
+        return f"restarted: {beat.last_exit}"
+    return beat.note
