@@ -170,11 +170,11 @@ class Reporter:
 
     def _watch_version(self, version: bytes | None) -> None:
         """A raised version restarts every worker, each at a moment of its own."""
-        if version == self._version or (version is None and self._is_version_known):
-            return
-        if self._is_version_known:
+        if not self._is_version_known:
+            self._version, self._is_version_known = version, True
+        elif version is not None and version != self._version:
+            self._version = version
             self._restart_at = self._clock() + spread(self._spread)
-        self._version, self._is_version_known = version, True
 
     def _measure(self, now: float) -> None:
         life = self._life
