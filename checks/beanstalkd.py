@@ -39,6 +39,7 @@ class Seen(NamedTuple):
     prefix: str  # of its performance data, when there are several servers
     stats: Stats
     limbo: tuple[tuple[str, int], ...]
+    refused: int
 
     def get(self, field: str) -> int:
         """A number of `stats`, 0 when this version has none."""
@@ -75,22 +76,61 @@ class Beanstalkd(Resource):  # type: ignore[misc]
         try:
             stats, tubes = self._source.everything(self._server)
         except ServerError as error:
-            yield source.failure(self._server.node, error)
+            yield source.failure(self.name, error)
             return
-        limbo = ((name, drift(tube)) for name, tube in sorted(tubes.items()))
-        lost = tuple((name, jobs) for name, jobs in limbo if jobs > 0)
-        label = f"{self._server.node} ({self._server.address})"
-        prefix = f"{self._server.node}/" if len(self._source.servers) > 1 else ""
-        yield Metric(self.name, Seen(label, prefix, stats, lost), context="server")
+        memory = self._source.memory
+        life = str(stats.get("id") or stats.get("pid", ""))
+        short = memory.recall(f"short {self.name}")
+        short = short.get(life, {}) if isinstance(short, dict) else {}
+        drifts = {name: drift(tube) for name, tube in sorted(tubes.items())}
+        limbo = {name: decide_limbo(jobs, short.get(name)) for name, jobs in drifts.items()}
+        short = {n: min(j, short.get(n, 0)) for n, j in drifts.items() if j < 0}
+        memory.remember(f"short {self.name}", {life: short})
+        yield Metric(
+            self.name,
+            Seen(
+                f"{self.name} ({self._server.address})",
+                f"{self.name}/" if len(self._source.servers) > 1 else "",
+                stats,
+                tuple((name, jobs) for name, jobs in limbo.items() if jobs > 0),
+                self._refused(stats, life),
+            ),
+            context="server",
+        )
+
+    def _refused(self, stats: Stats, life: str) -> int:
+        """The puts refused lately, by what the runs before saw of this life of the server."""
+        memory, key = self._source.memory, f"refused {self.name}"
+        now = int(stats.get("cmd-put", 0)) - int(stats.get("total-jobs", 0))
+        before = memory.recall(key)
+        if not (isinstance(before, list) and len(before) == 4 and before[0] == life):
+            before = [life, now, now, 0]
+        _, base, last, at = before
+        # A put whose body is still under way looks refused once, but not twice.
+        sure = min(last, now)
+        if sure > base and not at:
+            at = memory.now
+        if at and memory.now - at > REFUSED_WITHIN:
+            base, at = sure, 0
+        memory.remember(key, [life, base, now, at])
+        return max(0, sure - base)
 
 
 def drift(tube: Stats) -> int:
-    """Jobs that were put and are neither deleted nor anywhere; negative after a binlog replay."""
+    """Jobs that were put and are neither deleted nor anywhere; constant in a tube's life."""
     present = sum(
         int(tube.get(f"current-jobs-{state}", 0))
         for state in ("ready", "reserved", "delayed", "buried")
     )
     return int(tube.get("total-jobs", 0)) - int(tube.get("cmd-delete", 0)) - present
+
+
+def decide_limbo(drift: int, short: int | None) -> int:
+    """Jobs in limbo. A tube starts at a drift of 0, or short of that after a binlog replay.
+
+    One that was short and is at 0 has more likely been made anew than lost just as many.
+    """
+    return drift - short if short and drift else max(0, drift)
 
 
 # -- evaluate
@@ -104,6 +144,8 @@ def decide(
         yield Warn, "is draining: it takes no new job"
     if seen.get("uptime") < restarted:
         yield Warn, f"was started {ago(seen.get('uptime'))} ago"
+    if seen.refused:
+        yield Warn, f"refused {count(seen.refused, 'put')} lately: those jobs are nowhere"
     for name, jobs in seen.limbo:
         yield Warn, f"lost track of {count(jobs, 'job')} of tube {name} (binlog's disk full?)"
     state, limit = judge(seen.get("current-connections"), limits)

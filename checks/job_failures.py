@@ -1,0 +1,223 @@
+"""check_job_failures: do the jobs that run also succeed?"""
+
+import argparse
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from fnmatch import fnmatchcase
+from typing import Any, NamedTuple
+
+from nagiosplugin import Context, Resource, Summary
+
+from beanwatch.checks.plugin import (
+    STATES,
+    Check,
+    FailureContext,
+    Finding,
+    Metric,
+    Ok,
+    Parser,
+    Perf,
+    Perfs,
+    State,
+    Unknown,
+    Voice,
+    Warn,
+    count,
+    judge,
+    run,
+)
+from beanwatch.checks.redis_source import add_redis, open_redis, redis_failure
+from beanwatch.collectors.outcomes import JobKind, read_outcomes
+from beanwatch.collectors.redis_link import RedisError
+from beanwatch.config import Config, Threshold
+
+DEFAULT = Threshold(warning="5", critical="25")  # percent
+LEAST = 20  # of fewer runs one failure is too large a share to say anything
+MINUTES = 10
+# `discarded` is a handler's wish, and `lost` was done, if perhaps twice.
+FAILED = ("retry", "buried", "timeout", "poison", "invalid")
+GRAVE = {
+    "poison": "poison (it ended its workers)",
+    "timeout": "timed out",
+    "lost": "lost to another worker, so perhaps done twice",
+}
+
+Read = Callable[[], Mapping[JobKind, Counter[str]]]
+
+
+class Runs(NamedTuple):
+    """How the runs of one kind of job ended; `kind` is None for all together."""
+
+    kind: JobKind | None
+    outcomes: Counter[str]
+
+    @property
+    def label(self) -> str:
+        """`tube job`, or `all`."""
+        return f"{self.kind.tube} {self.kind.job or '(no job)'}" if self.kind else "all"
+
+    @property
+    def total(self) -> int:
+        """All runs."""
+        return sum(self.outcomes.values())
+
+    @property
+    def failed(self) -> int:
+        """Those that did not do the job."""
+        return sum(self.outcomes[outcome] for outcome in FAILED)
+
+    @property
+    def percent(self) -> float:
+        """Failed of all."""
+        return 100 * self.failed / self.total if self.total else 0.0
+
+
+def parser() -> Parser:
+    """The command line."""
+    parser = Parser("job_failures", __doc__, "--redis redis://queue1/0 -T 'email.*' -w 5 -c 25")
+    add_redis(parser)
+    for flags, what in ((("-T", "--tube"), "tubes"), (("--job",), "jobs"), (("--exclude",), None)):
+        parser.add_argument(
+            *flags,
+            action="append",
+            default=[],
+            metavar="GLOB",
+            help=f"only these {what}; repeatable" if what else "but not these jobs; repeatable",
+        )
+    parser.add_argument("--minutes", type=_whole, default=MINUTES, help=f"default: {MINUTES}")
+    parser.add_argument(
+        "--least",
+        type=_whole,
+        default=LEAST,
+        help=f"judge only so many runs (default: {LEAST})",
+    )
+    parser.add_argument(
+        "--missing", choices=STATES, default="ok", help="state when nothing ran (default: ok)"
+    )
+    parser.add_limits()
+    parser.epilog = f"-w and -c are percent of the runs.\n\n{parser.epilog}"
+    return parser
+
+
+def _whole(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 0 < int(text) <= 1_000_000:
+        raise argparse.ArgumentTypeError(f"expected a whole number above 0, not {text!r}")
+    return int(text)
+
+
+# -- acquire
+
+
+class Outcomes(Resource):  # type: ignore[misc]
+    """The chosen kinds of jobs, and all of them together."""
+
+    def __init__(self, options: argparse.Namespace, read: Read) -> None:
+        self._options, self._read = options, read
+
+    def probe(self) -> Iterator[Metric]:
+        """Read Redis, or say why that is not possible."""
+        try:
+            found = self._read()
+        except RedisError as error:
+            yield Metric("redis", redis_failure(error), context="failure")
+            return
+        kinds = [Runs(kind, found[kind]) for kind in sorted(found) if self._is_chosen(kind)]
+        together: Counter[str] = Counter()
+        for runs in kinds:
+            together.update(runs.outcomes)
+        yield Metric("all", Runs(None, together), context="runs")
+        for runs in kinds:
+            yield Metric(runs.label, runs, context="runs")
+
+    def _is_chosen(self, kind: JobKind) -> bool:
+        tubes, jobs, exclude = self._options.tube, self._options.job, self._options.exclude
+        return (
+            (not tubes or any(fnmatchcase(kind.tube, glob) for glob in tubes))
+            and (not jobs or any(fnmatchcase(kind.job, glob) for glob in jobs))
+            and not any(fnmatchcase(kind.job, glob) for glob in exclude)
+        )
+
+
+# -- evaluate
+
+
+def decide(runs: Runs, limits: Threshold, least: int, minutes: int) -> tuple[State, str]:
+    """The state of one kind of job, or of all; of all together only the share counts."""
+    state, limit = judge(runs.percent, limits) if runs.total >= least else (Ok, "")
+    parts = []
+    if limit:
+        parts.append(f"{runs.failed} of {runs.total} runs failed, {runs.percent:.0f} % ({limit} %)")
+    if runs.kind:
+        grave = [f"{runs.outcomes[o]} {words}" for o, words in GRAVE.items() if runs.outcomes[o]]
+        state = max(state, Warn, key=int) if grave else state
+        parts += grave
+    what = runs.label if runs.kind else "all jobs"
+    if not parts:
+        return state, f"{what}: {runs.failed} of {count(runs.total, 'run')} failed"
+    return state, f"{what}: {', '.join(parts)}, in {count(minutes, 'minute')}"
+
+
+class RunsContext(Context):  # type: ignore[misc]
+    """Judges the runs of a kind of job."""
+
+    def __init__(self, limits: Threshold, options: argparse.Namespace) -> None:
+        super().__init__("runs")
+        self._limits, self._options = limits, options
+
+    def evaluate(self, metric: Metric, resource: Any) -> Finding:
+        """By their outcomes."""
+        runs: Runs = metric.value
+        if not runs.total:
+            ran = f"no job ran in {count(self._options.minutes, 'minute')}"
+            return Finding(STATES[self._options.missing], ran, metric)
+        least, minutes = self._options.least, self._options.minutes
+        return Finding(*decide(runs, self._limits, least, minutes), metric)
+
+    # -- present
+
+    def performance(self, metric: Metric, resource: Any) -> Perfs:
+        """The share of each; of all together also what it is a share of, and the grave ones."""
+        runs: Runs = metric.value
+        limits = self._limits
+        share = Perf(f"{runs.label} failed", runs.percent, "%", limits.warning, limits.critical)
+        if runs.kind:
+            return Perfs([share])
+        numbers = [Perf(outcome, runs.outcomes[outcome]) for outcome in GRAVE]
+        return Perfs([share, Perf("runs", runs.total), *numbers])
+
+
+class RunsSummary(Summary):  # type: ignore[misc]
+    """Nothing failed too often."""
+
+    def ok(self, results: Any) -> str:
+        """Of all together."""
+        return str(next(result for result in results if result.metric.value.kind is None))
+
+
+def build(options: argparse.Namespace, config: Config, read: Read) -> Check:
+    """Put the three acts together."""
+    limits = config.checks.get("job_failures", DEFAULT)
+    if options.warning is not None or options.critical is not None:
+        limits = Threshold(options.warning or "", options.critical or "")
+    return Check(
+        "job_failures",
+        Outcomes(options, read),
+        RunsContext(limits, options),
+        FailureContext(Unknown, options.timeout_state),
+        RunsSummary(),
+    )
+
+
+def live(options: argparse.Namespace, config: Config, voice: Voice) -> Check:
+    """The check with the real Redis."""
+
+    def read() -> Mapping[JobKind, Counter[str]]:
+        with open_redis(options, config, voice) as link:
+            return read_outcomes(link.execute, options.minutes)
+
+    return build(options, config, read)
+
+
+def main() -> None:
+    """Run as a plugin."""
+    run(parser(), live)
