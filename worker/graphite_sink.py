@@ -58,7 +58,7 @@ def summarize(timer: Timer) -> dict[str, float]:
 class _GraphiteOutlet(Outlet):
     """Carbon confirms nothing: what was sent in the last minute is sent again after a break."""
 
-    def _forget(self) -> None:
+    def _settle(self) -> None:
         now = self._clock()
         while self._sent and now - self._sent[0].sent_at > RESEND:
             self._drop_oldest_sent()

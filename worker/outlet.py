@@ -15,6 +15,7 @@ from beanwatch.worker.dialer import Dialer
 
 LIMIT = 4 * 1024 * 1024  # bytes of messages that wait, or are sent and not confirmed
 _BATCH = 256  # messages in one system call
+_TRY_EVERY = 32  # messages
 _ROUNDS = 16  # system calls in one flush: the main thread may be waiting for the lock
 # Whatever says "not now" of a socket that does not block.
 _NOT_NOW = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
@@ -25,8 +26,8 @@ class Message(NamedTuple):
 
     data: bytes
     weight: int = 1
-    replies: int = 0  # that confirm it, where the other side answers
     again: bool = True  # may be sent once more when nobody knows whether it arrived
+    is_probe: bool = False  # asks for an answer, which confirms all that was sent before
     sent_at: float = 0.0
 
 
@@ -34,7 +35,7 @@ class Outlet:
     """Messages over one connection, from any thread, in order; no call waits.
 
     What a broken connection leaves unconfirmed is sent again over the next one.
-    Subclasses say what confirms: `_received` and `_forget`.
+    Subclasses say what confirms: `_received` and `_settle`.
     """
 
     def __init__(
@@ -72,7 +73,8 @@ class Outlet:
                 return
             self._queue.append(message)
             self._size += len(message.data)
-            if self._socket is not None and len(self._queue) == 1:
+            # Of what piles up before a slow reader, try now and then only.
+            if self._socket is not None and len(self._queue) % _TRY_EVERY == 1:
                 self._send()
 
     def flush(self) -> None:
@@ -85,9 +87,9 @@ class Outlet:
                 self._trouble = self._trouble or self._dialer.error
             if self._socket is not None:
                 self._receive()
-            self._forget()
             if self._socket is not None:
                 self._send()
+            self._settle()
             connected = self._socket is not None
         self._tell(connected)
 
@@ -95,7 +97,7 @@ class Outlet:
         """Give what waits `timeout` seconds to go out, and count the rest as dropped."""
         end = self._clock() + timeout
         self.flush()
-        while self._unfinished() and self._clock() < end:
+        while self.unfinished and self._clock() < end:
             time.sleep(0.005)
             self.flush()
         with self._lock:
@@ -110,7 +112,14 @@ class Outlet:
 
     _confirms = False
 
-    def _unfinished(self) -> bool:
+    @property
+    def is_connected(self) -> bool:
+        """True while there is a connection; the last flush decided."""
+        return self._socket is not None
+
+    @property
+    def unfinished(self) -> bool:
+        """True while a message waits, or for its confirmation where there is one."""
         return bool(self._queue or (self._confirms and self._sent))
 
     def _greet(self) -> None:
@@ -119,11 +128,13 @@ class Outlet:
     def _received(self, data: bytes) -> None:
         """What the other side sent; raises OSError when it is no use to go on with it."""
 
-    def _forget(self) -> None:
-        """Let go of sent messages that need not be kept any longer."""
+    def _settle(self) -> None:
+        """Called at each flush, to let go of sent messages or to ask about them."""
 
-    def _drop_oldest_sent(self) -> None:
-        self._size -= len(self._sent.popleft().data)
+    def _drop_oldest_sent(self) -> Message:
+        message = self._sent.popleft()
+        self._size -= len(message.data)
+        return message
 
     def _make_room(self, needed: int) -> None:
         # Only without a connection: the first message may be half sent, and TLS insists on
