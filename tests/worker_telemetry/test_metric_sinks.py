@@ -1,0 +1,272 @@
+"""Metrics by StatsD and by Graphite: nothing is waited for, lost silently, or named wrongly."""
+
+import math
+import socket
+import statistics
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from beanwatch.collectors import paths
+from beanwatch.collectors.address import Address
+from beanwatch.worker.graphite_sink import SAMPLE, GraphiteSink, Timer, summarize
+from beanwatch.worker.metrics import Metrics, NoMetrics, Series, make_metrics
+from beanwatch.worker.outlet import Outlet
+from beanwatch.worker.record import Run
+from beanwatch.worker.statsd_sink import FULL, WAITING, StatsdSink
+from tests.real import LineSink, Proxy, wait_until
+from tests.worker_telemetry.conftest import RecordingLog
+
+STEM = "beanwatch.job.email_regular.email_send.web1.w1"
+
+
+class Datagrams:
+    """A UDP socket that records what arrives."""
+
+    def __init__(self, port: int = 0) -> None:
+        self.received: list[bytes] = []
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.bind(("127.0.0.1", port))
+        self.address = Address("127.0.0.1", self._socket.getsockname()[1])
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+
+    def _read(self) -> None:
+        while True:
+            data = self._socket.recv(65536)
+            if data == b"end":
+                return
+            self.received.append(data)
+
+    @property
+    def lines(self) -> list[str]:
+        return b"\n".join(self.received).decode().splitlines()
+
+    def close(self) -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+            sender.sendto(b"end", ("127.0.0.1", self.address.port))
+        self._thread.join()
+        self._socket.close()
+
+
+@pytest.fixture
+def datagrams() -> Iterator[Datagrams]:
+    sink = Datagrams()
+    yield sink
+    sink.close()
+
+
+def statsd(address: Address, log: RecordingLog) -> StatsdSink:
+    series = Series("beanwatch", "web1.w1", log.as_logger())
+    return StatsdSink(address, series, log.as_logger())
+
+
+def graphite(address: str, log: RecordingLog, clock: Callable[[], float]) -> GraphiteSink:
+    host, _, port = address.rpartition(":")
+    series = Series("beanwatch", "web1.w1", log.as_logger())
+    return GraphiteSink(Address(host, int(port)), series, log.as_logger(), clock=clock)
+
+
+def connected(metrics: Metrics, outlet: Outlet) -> None:
+    wait_until(lambda: metrics.tick() or outlet.is_connected)
+
+
+def test_statsd_gets_few_and_full_datagrams(
+    datagrams: Datagrams, make_run: Callable[..., Run], log: RecordingLog
+):
+    sink = statsd(datagrams.address, log)
+    for n in range(1000):
+        sink.settle(make_run(duration=n / 1000, attempt=2))
+    sink.close(10)
+    wait_until(lambda: sum(line.endswith("|ms") for line in datagrams.lines) == 1000)
+    assert f"{STEM}.ok:1000|c" in datagrams.lines
+    assert f"{STEM}.duration:999.000000|ms" in datagrams.lines
+    timings = [data for data in datagrams.received if data.count(b"|ms") > 1]
+    assert all(len(data) <= FULL for data in datagrams.received)
+    assert statistics.median(map(len, timings)) > FULL - 100
+    assert sink.dropped == 0
+
+
+def test_statsd_lines_name_the_workers_own_series(datagrams: Datagrams, log: RecordingLog):
+    sink = statsd(datagrams.address, log)
+    sink.gauge("busy", 0.5)
+    sink.count("reconnects")
+    sink.count("reconnects", 2)
+    sink.close(10)
+    own = "beanwatch.worker.web1.w1"
+    expected = {f"{own}.busy:0.5|g", f"{own}.reconnects:3|g", f"{own}.dropped_metrics:0|g"}
+    wait_until(lambda: expected <= set(datagrams.lines))
+
+
+def test_a_statsd_that_is_not_there_is_told_once_and_what_it_missed_is_counted(
+    make_run: Callable[..., Run], log: RecordingLog
+):
+    first = Datagrams()
+    first.close()
+    sink = statsd(first.address, log)
+    for _ in range(20):
+        sink.settle(make_run())
+    wait_until(lambda: sink.tick() or (sink.dropped and "warning" in log.levels))
+    second = Datagrams(first.address.port)
+    try:
+        wait_until(lambda: sink.tick() or "info" in log.levels or len(log.lines) > 1, 20)
+        lost = sink.dropped
+        sink.settle(make_run(duration=0.777))
+        sink.tick()
+        wait_until(lambda: any(":777.0" in line for line in second.lines))
+        assert sink.dropped == lost
+    finally:
+        sink.close(1)
+        second.close()
+    assert len(log.lines) == 2
+
+
+def test_a_host_name_that_cannot_be_resolved_stops_nobody(
+    make_run: Callable[..., Run], log: RecordingLog
+):
+    sink = statsd(Address("nowhere.invalid", 8125), log)
+    for _ in range(30_000):
+        sink.settle(make_run())
+    assert sink.dropped > 0
+    wait_until(lambda: sink.tick() or log.lines, 30)
+    sink.close(0.01)
+    assert sink.dropped >= 60_000
+    assert len(sink._waiting) <= WAITING
+
+
+def test_graphite_gets_a_point_for_each_interval_at_its_multiples(
+    make_run: Callable[..., Run], log: RecordingLog
+):
+    now = [1_700_000_003.0]
+    with LineSink() as carbon:
+        sink = graphite(carbon.address, log, lambda: now[0])
+        connected(sink, sink._outlet)
+        for duration in (0.1, 0.2, 0.3):
+            sink.settle(make_run(duration=duration))
+        sink.gauge("busy", 1)
+        sink.tick()
+        assert carbon.lines == []
+        now[0] += 10
+        sink.tick()
+        wait_until(lambda: f"{STEM}.duration.upper 300.0 1700000010" in carbon.lines)
+        assert f"{STEM}.ok.count 3 1700000010" in carbon.lines
+        assert f"{STEM}.ok.rate 0.3 1700000010" in carbon.lines
+        assert "beanwatch.worker.web1.w1.busy 1 1700000010" in carbon.lines
+        seen = len(carbon.lines)
+        now[0] += 10
+        sink.tick()
+        wait_until(lambda: "beanwatch.worker.web1.w1.busy 1 1700000020" in carbon.lines)
+        assert not any(".job." in line for line in carbon.lines[seen:])
+        sink.settle(make_run(outcome="retry"))
+        sink.close(10)
+        wait_until(lambda: f"{STEM}.retry.count 1 1700000030" in carbon.lines)
+
+
+def test_what_graphite_cannot_take_now_arrives_later_under_its_own_time(
+    make_run: Callable[..., Run], log: RecordingLog, proxy: Callable[[str], Proxy]
+):
+    now = [1_700_000_000.0]
+    with LineSink() as carbon:
+        front = proxy(carbon.address)
+        sink = graphite(front.address, log, lambda: now[0])
+        connected(sink, sink._outlet)
+        front.refuse()
+        wait_until(lambda: sink.tick() or log.levels == ["warning"])
+        for _ in range(3):
+            sink.settle(make_run())
+            now[0] += 10
+            sink.tick()
+        front.restore()
+        wait_until(lambda: sink.tick() or log.levels == ["warning", "info"], 60)
+        for when in (1700000010, 1700000020, 1700000030):
+            wait_until(lambda w=when: sink.tick() or f"{STEM}.ok.count 1 {w}" in carbon.lines)
+        sink.close(1)
+    assert sink.dropped == 0
+
+
+def test_what_a_dying_peer_swallowed_is_sent_again(
+    make_run: Callable[..., Run], log: RecordingLog, proxy: Callable[[str], Proxy]
+):
+    now = [1_700_000_000.0]
+    with LineSink() as carbon:
+        front = proxy(carbon.address)
+        sink = graphite(front.address, log, lambda: now[0])
+        connected(sink, sink._outlet)
+        front.blackhole()
+        sink.settle(make_run())
+        now[0] += 10
+        sink.tick()
+        assert not sink._outlet._queue  # all of it is gone, as far as the socket can tell
+        front.restore()
+        wait_until(lambda: sink.tick() or f"{STEM}.ok.count 1 1700000010" in carbon.lines, 30)
+        sink.close(1)
+
+
+def test_no_call_waits_for_a_graphite_that_takes_nothing(
+    make_run: Callable[..., Run], log: RecordingLog
+):
+    now = [1_700_000_000.0]
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        sink = graphite(f"127.0.0.1:{deaf.getsockname()[1]}", log, lambda: now[0])
+        connected(sink, sink._outlet)
+        used, began = time.process_time(), time.monotonic()
+        for n in range(4000):
+            sink.settle(make_run(job=f"job-{n % 50}"))
+            now[0] += 10
+            sink.tick()
+        assert time.monotonic() - began < 10 * (time.process_time() - used) + 0.5
+        assert sink.dropped > 0
+        sink.close(0.01)
+
+
+def test_two_jobs_whose_names_become_one_are_added_up_and_told_once(
+    make_run: Callable[..., Run], log: RecordingLog
+):
+    series = Series("beanwatch", "web1.w1", log.as_logger())
+    stems = {series.stem(make_run(job=job)) for job in ("a.b", "a/b", "a.b", "a/b")}
+    assert stems == {"beanwatch.job.email_regular.a_b.web1.w1"}
+    assert log.levels == ["warning"]
+
+
+@given(st.text(), st.text(), st.text(), st.text())
+def test_no_name_breaks_a_line(tube: str, job: str, host: str, name: str):
+    stem = paths.job("beanwatch", tube, job, f"{host}.{name}")
+    assert len(stem.split(".")) == 6
+    assert all(node and node.isascii() for node in stem.split("."))
+    assert not set(stem) & set(" :|@\n")
+
+
+@given(st.lists(st.floats(0, 1e6), min_size=1, max_size=300))
+def test_percentiles_are_those_of_statsd(values: list[float]):
+    timer = Timer()
+    for value in values:
+        timer.add(value)
+    found = summarize(timer)
+    assert found["count"] == len(values)
+    assert found["upper"] == max(values)
+    assert math.isclose(found["mean"], sum(values) / len(values), abs_tol=1e-6)
+    for percent in (50, 95, 99):
+        # Of a single value StatsD takes no percentile, but the value.
+        rank = math.floor(percent / 100 * len(values) + 0.5) if len(values) > 1 else 1
+        assert found[f"upper_{percent}"] == sorted(values)[rank - 1]
+
+
+def test_a_timer_keeps_a_bounded_sample_and_exact_sums():
+    timer = Timer()
+    for value in range(3 * SAMPLE):
+        timer.add(float(value))
+    found = summarize(timer)
+    assert len(timer.values) == SAMPLE
+    assert (found["count"], found["upper"]) == (3 * SAMPLE, 3 * SAMPLE - 1)
+    assert abs(found["upper_50"] - 1.5 * SAMPLE) < SAMPLE / 4
+
+
+def test_a_url_that_is_neither_is_refused_with_what_was_expected(log: RecordingLog):
+    assert isinstance(make_metrics("", "p", "h.w"), NoMetrics)
+    for url in ("udp://h:1", "h:8125", "statsd://", "graphite://h:port"):
+        with pytest.raises(ValueError, match=r"expected|port must"):
+            make_metrics(url, "p", "h.w", log=log.as_logger())
