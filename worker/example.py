@@ -55,7 +55,7 @@ def send_email(ctx: Context, email: Email) -> None:
     ctx.log.debug("sent to {to}", to=email.to)
 
 
-@app.job("image.resize", timeout=20, max_attempts=3, backoff=1)
+@app.job("image.resize", timeout=5, max_attempts=3, backoff=1, on_timeout="bury")
 def resize_image(ctx: Context, image: Image) -> None:
     """Uses a file, and some time."""
     (ctx.tmpdir / "resized").write_bytes(b"\0" * image.width)
