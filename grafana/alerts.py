@@ -131,13 +131,13 @@ def _servers() -> Iterator[Rule]:
         "beanwatch-server-restarted",
         "Server restarted",
         "warning",
-        named(ALL.server("uptime")),
-        "lt",
-        (limits.RESTARTED,),
+        named(g.over(g.gained(ALL.server("restarts")), "10min")),
+        "gt",
+        (0,),
         "0s",
-        f"beanstalkd {NAME} was restarted {DURATION} ago",
+        f"beanstalkd {NAME} was restarted {VALUE} times in 10 minutes",
         "Without a binlog (-b) every job that it held is gone.",
-        panel=3,
+        panel=42,
     )
     yield rule(
         "beanwatch-server-draining",

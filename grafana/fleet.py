@@ -33,7 +33,7 @@ def _verdict() -> page.Section:
     silent = g.total(g.silent(ALL.collector("success")))
     unserved = g.count_at_least(ALL.tube("consumer_state"), CODES["stalled"])
     runs = g.over(g.total(ALL.outcomes(stat="count")), limits.FAILED_SPAN)
-    good = g.over(g.total(ALL.outcomes("ok", "discarded", stat="count")), limits.FAILED_SPAN)
+    good = g.over(g.total(ALL.outcomes(*words.FINE, stat="count")), limits.FAILED_SPAN)
     put, deleted = ALL.server("total-jobs"), ALL.server("cmd-delete")
     return page.Section(
         "",
@@ -107,7 +107,8 @@ def _verdict() -> page.Section:
             tile(
                 8,
                 "Failed runs",
-                "The share of runs in the last 10 minutes that ended in anything but ok.",
+                "The share of runs in the last 10 minutes that failed: retried, buried, timed out,"
+                " poisonous or not understood.",
                 g.fresh(g.percent(g.less(runs, good), runs)),
                 unit="percent",
                 steps=limits.steps(limits.FAILED),

@@ -1,6 +1,7 @@
 """From where on a number is a warning or a page: the checks' defaults, for panels and rules."""
 
-from beanwatch.grafana.panels import CRITICAL, WARNING, Steps
+from beanwatch.collectors.heartbeats import DEAD_AFTER, RESTARTED_WITHIN
+from beanwatch.grafana.panels import CRITICAL, GOOD, WARNING, Steps
 
 HEAD_AGE = (300.0, 1800.0)  # seconds
 BURIED = 0.0  # jobs: any more is a warning
@@ -8,7 +9,6 @@ FAILED = (5.0, 25.0)  # percent of at least FAILED_RUNS in FAILED_SPAN
 FAILED_RUNS = 20
 FAILED_SPAN = "10min"
 SILENT = (120.0, 300.0)  # seconds without a new point
-RESTARTED = 600.0  # seconds for which a restart is worth a warning
 
 
 def steps(limits: tuple[float, float]) -> Steps:
@@ -18,3 +18,5 @@ def steps(limits: tuple[float, float]) -> Steps:
 # Counts of what should not be there at all.
 ANY_WARNS: Steps = ((1, WARNING),)
 ANY_PAGES: Steps = ((1, CRITICAL),)
+BEAT_AGE: Steps = ((DEAD_AFTER, CRITICAL),)
+UPTIME: Steps = ((0, WARNING), (RESTARTED_WITHIN, GOOD))

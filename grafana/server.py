@@ -4,7 +4,7 @@ from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from beanwatch.grafana import functions as g
 from beanwatch.grafana import limits, page, words
-from beanwatch.grafana.panels import GOOD, PER_SECOND, WARNING, chart, tile, timeline
+from beanwatch.grafana.panels import PER_SECOND, chart, tile, timeline
 from beanwatch.grafana.series import SERVER, STAT, Series
 
 ALL = Series()
@@ -76,15 +76,15 @@ def _now() -> page.Section:
                 "The time since the last start, of the server that started last.",
                 g.fresh(g.least(ALL.server("uptime"))),
                 unit="dtdurations",
-                steps=((0, WARNING), (limits.RESTARTED, GOOD)),
+                steps=limits.UPTIME,
                 decimals=0,
                 to="beanstalkd",
             ),
             tile(
                 4,
                 "Rejected puts",
-                "Jobs that were refused in the last 10 minutes: too big, or the server drains. They are lost unless the"
-                " producer puts them again.",
+                "Jobs that were refused in the last 10 minutes: too big, or the server drains. They"
+                " are lost unless the producer puts them again.",
                 g.fresh(g.over(g.total(g.gained(ALL.server("rejected_puts"))), "10min")),
                 steps=limits.ANY_WARNS,
                 good="green",

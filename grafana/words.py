@@ -40,8 +40,9 @@ OUTCOMES = {
     "poison": CRITICAL,
     "invalid": "dark-red",
 }
-# What did not do what it was meant to.
-FAILURES = tuple(outcome for outcome in paths.OUTCOMES if outcome not in ("ok", "discarded"))
+# `discarded` is a handler's wish, and `lost` was done, if perhaps twice.
+FAILURES = ("retry", "buried", "timeout", "poison", "invalid")
+FINE = tuple(outcome for outcome in paths.OUTCOMES if outcome not in FAILURES)
 # Live workers that are neither of these are idle, starting or stopping.
 FLEET = {
     "busy": GOOD,

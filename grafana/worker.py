@@ -5,7 +5,7 @@ from grafana_foundation_sdk.models.dashboard import Dashboard
 from beanwatch.collectors import paths
 from beanwatch.grafana import functions as g
 from beanwatch.grafana import limits, page, words
-from beanwatch.grafana.panels import CRITICAL, PER_SECOND, Column, chart, grid, tile, timeline
+from beanwatch.grafana.panels import PER_SECOND, Column, chart, grid, tile, timeline
 from beanwatch.grafana.series import (
     JOB,
     JOB_HOST,
@@ -51,7 +51,7 @@ def _now() -> page.Section:
         return g.total(f"isNonNull(removeBelowValue({found}, {lowest:g}))")
 
     runs = g.over(g.total(SOME.outcomes(stat="count")), limits.FAILED_SPAN)
-    good = g.over(g.total(SOME.outcomes("ok", "discarded", stat="count")), limits.FAILED_SPAN)
+    good = g.over(g.total(SOME.outcomes(*words.FINE, stat="count")), limits.FAILED_SPAN)
     return page.Section(
         "",
         [
@@ -97,7 +97,7 @@ def _now() -> page.Section:
                 "The age of the oldest heartbeat. Dead: more than 10 seconds (or 3 intervals).",
                 g.fresh(g.worst(g.alive(SOME.worker("beat_age")))),
                 unit="s",
-                steps=((10, CRITICAL),),
+                steps=limits.BEAT_AGE,
                 good="green",
                 decimals=0,
                 to="worker-heartbeat",
@@ -125,7 +125,8 @@ def _now() -> page.Section:
             tile(
                 8,
                 "Failed runs",
-                "The share of runs in the last 10 minutes that ended in anything but ok.",
+                "The share of runs in the last 10 minutes that failed: retried, buried, timed out,"
+                " poisonous or not understood.",
                 g.fresh(g.percent(g.less(runs, good), runs)),
                 unit="percent",
                 steps=limits.steps(limits.FAILED),
@@ -162,7 +163,7 @@ def _state() -> page.Section:
                         "Heartbeat age",
                         _each("beat_age"),
                         unit="s",
-                        steps=((10, CRITICAL),),
+                        steps=limits.BEAT_AGE,
                         decimals=0,
                     ),
                     Column(
@@ -202,7 +203,8 @@ def _work() -> page.Section:
             chart(
                 21,
                 "Runs by outcome",
-                "How the runs ended, a second. Anything but ok and discarded is a failure.",
+                "How the runs ended, a second. Retry, buried, timeout, poison and"
+                " invalid are failures.",
                 [g.largest_first(g.alive(g.by(SOME.outcomes(), JOB_OUTCOME)))],
                 unit=PER_SECOND,
                 colors=words.OUTCOMES,
@@ -257,7 +259,7 @@ def _process() -> page.Section:
                 "The six oldest heartbeats. A living worker stays near its interval of 1 second.",
                 [g.top(_each("beat_age"))],
                 unit="s",
-                steps=((10, CRITICAL),),
+                steps=limits.BEAT_AGE,
                 to="worker-heartbeat",
             ),
             chart(

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -24,12 +24,14 @@ from tests.real import (
     StatsD,
     spawn,
     stop_process,
-    wait_until,
 )
-from tests.real.statsd import PLAIN_PATHS
 
 BEANWATCH = ROOT / ".venv" / "bin" / "beanwatch"
 AGGREGATION = ROOT / "collectors" / "graphite" / "storage-aggregation.conf"
+STATSD_CONFIG = ROOT / "worker" / "statsd" / "beanwatch.js"
+FOREIGN_STATSD = """\
+{flushInterval: 10000, percentThreshold: [50, 95, 99], graphite: {legacyNamespace: false}}
+"""
 SCHEMAS = """\
 [all]
 pattern = .*
@@ -38,6 +40,7 @@ retentions = {step}s:1d
 
 CONFIG = """\
 log_format = "console"
+prefix = "{prefix}"
 
 [servers]
 q1 = "{q1}"
@@ -86,20 +89,21 @@ FLOW = (
 
 
 class Hand(NamedTuple):
-    """A worker to run: its name, its server, its tubes."""
+    """A worker to run. Its metrics go through StatsD as we ship it, with the prefixes that StatsD
+    has by itself ("foreign"), or straight to Graphite."""
 
     name: str
     server: str
     tubes: tuple[str, ...]
-    statsd: bool = True
+    metrics: str = "statsd"
 
 
 HANDS = (
     Hand("mail-1", "q1", ("email.priority", "email.regular", "email.digest")),
     Hand("mail-2", "q2", ("email.priority", "email.regular", "sms.send")),
     Hand("bulk-1", "q1", ("email.bulk", "search.index")),
-    Hand("images-1", "q2", ("images", "images.thumbs"), statsd=False),
-    Hand("images-2", "q2", ("images", "images.thumbs"), statsd=False),
+    Hand("images-1", "q2", ("images", "images.thumbs"), "graphite"),
+    Hand("images-2", "q2", ("images", "images.thumbs"), "graphite"),
     Hand("reports-1", "q1", ("reports",)),
 )
 
@@ -107,9 +111,18 @@ HANDS = (
 class Lively:
     """A context manager: everything runs inside it. `step` is the interval in seconds."""
 
-    def __init__(self, directory: Path, *, step: int = 1, own_prefixes: bool = False) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        step: int = 1,
+        prefix: str = "beanwatch",
+        hands: Sequence[Hand] = HANDS,
+    ) -> None:
         self.directory = directory
         self.step = step
+        self.prefix = prefix
+        self.hands = {hand.name: hand for hand in hands}
         self.servers = {
             "q1": Beanstalkd(directory / "q1", binlog=True),
             "q2": Beanstalkd(directory / "q2"),
@@ -120,7 +133,6 @@ class Lively:
             storage_schemas=SCHEMAS.format(step=step),
             storage_aggregation=AGGREGATION,
         )
-        self._own_prefixes = own_prefixes
         self._stack = contextlib.ExitStack()
         self._stop = threading.Event()
         self._workers: dict[str, subprocess.Popen[bytes]] = {}
@@ -133,12 +145,12 @@ class Lively:
         try:
             for server in (*self.servers.values(), self.redis, self.graphite):
                 self._stack.enter_context(server)
-            config: dict[str, Any] = {**PLAIN_PATHS, "flushInterval": self.step * 1000}
-            if self._own_prefixes:
-                config["graphite"] = {"legacyNamespace": False}
-            self.statsd = self._stack.enter_context(
-                StatsD(self.directory / "statsd", self.graphite.carbon, config)
-            )
+            self._metrics = {
+                "statsd": self._start_statsd("statsd"),
+                "graphite": f"graphite://{self.graphite.carbon}",
+            }
+            if any(hand.metrics == "foreign" for hand in self.hands.values()):
+                self._metrics["foreign"] = self._start_statsd("foreign")
             self._config = self.directory / "beanwatch.toml"
             self._config.write_text(
                 CONFIG.format(
@@ -147,11 +159,12 @@ class Lively:
                     redis=self.redis.url,
                     carbon=self.graphite.carbon,
                     step=self.step,
+                    prefix=self.prefix,
                 )
             )
             self._stack.callback(self._end)
             self.start_collector()
-            for hand in HANDS:
+            for hand in self.hands.values():
                 self.start_worker(hand)
         except BaseException:
             self._stack.close()
@@ -170,6 +183,14 @@ class Lively:
         for process in processes:
             stop_process(process)
 
+    def _start_statsd(self, name: str) -> str:
+        """The shipped configuration, with our interval; or hardly any, as StatsD comes."""
+        config = self.directory / f"{name}.js"
+        text = STATSD_CONFIG.read_text() if name == "statsd" else FOREIGN_STATSD
+        config.write_text(text.replace("flushInterval: 10000", f"flushInterval: {self.step}000"))
+        statsd = StatsD(self.directory / name, self.graphite.carbon, config)
+        return self._stack.enter_context(statsd).url
+
     def start_collector(self) -> None:
         argv = [BEANWATCH, "collect", "--config", self._config]
         self._collector = spawn(argv, log=self.directory / "collector.log")
@@ -179,28 +200,23 @@ class Lively:
             stop_process(self._collector)
 
     def start_worker(self, hand: Hand) -> None:
-        metrics = self.statsd.url if hand.statsd else f"graphite://{self.graphite.carbon}"
         argv = [BEANWATCH, "worker", "beanwatch.worker.example:app", "--config", self._config]
         argv += ["--server", hand.server, "--name", hand.name, "--host", "app1"]
-        argv += ["--metrics", metrics]
+        argv += ["--metrics", self._metrics[hand.metrics]]
         for tube in hand.tubes:
             argv += ["--tube", tube]
         self._workers[hand.name] = spawn(argv, log=self.directory / f"{hand.name}.log")
 
     def keep_workers(self) -> None:
         """Start again whoever ended, as a supervisor does. From the main thread only."""
-        for hand in HANDS:
-            process = self._workers[hand.name]
-            if hand.name not in self._left_alone and process.poll() is not None:
+        for name, hand in self.hands.items():
+            if name not in self._left_alone and self._workers[name].poll() is not None:
                 self.start_worker(hand)
 
     def kill_worker(self, name: str) -> None:
         """Without a goodbye, and nobody starts it again."""
         self._left_alone.add(name)
         self._workers[name].kill()
-
-    def revive(self, name: str) -> None:
-        self._left_alone.discard(name)
 
     # -- the jobs
 
@@ -214,11 +230,11 @@ class Lively:
             for _ in range(count):
                 _put(client, tube, job, data)
 
-    def produce(self, flow: Callable[[], float] = lambda: 1.0) -> None:
-        """Put jobs until the end, at the rates of FLOW times what `flow` says."""
+    def produce(self, jobs: Sequence[Job] = FLOW, flow: Callable[[], float] = lambda: 1.0) -> None:
+        """Put jobs until the end, at their rates times what `flow` says."""
         for name in self.servers:
-            jobs = [job for job in FLOW if job.server == name]
-            threading.Thread(target=self._produce, args=(name, jobs, flow), daemon=True).start()
+            here = [job for job in jobs if job.server == name]
+            threading.Thread(target=self._produce, args=(name, here, flow), daemon=True).start()
 
     def _produce(self, server: str, jobs: list[Job], flow: Callable[[], float]) -> None:
         pause = 0.2
@@ -240,16 +256,6 @@ class Lively:
     def _client(self, server: str) -> Iterator["greenstalk.Client[str]"]:
         with self.servers[server].client() as client:
             yield client
-
-    # -- what came of it
-
-    def wait_for(self, target: str, timeout: float = 60.0) -> float:
-        """The newest value of a series that is there and not zero."""
-        return wait_until(
-            lambda: [value for value in self.graphite.values(target) if value][-1],
-            timeout,
-            f"{target} arrives and is not 0",
-        )
 
 
 def _put(

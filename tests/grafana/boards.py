@@ -1,0 +1,66 @@
+"""The committed dashboards and alert rules, as the tests look at them."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from tests.real import ROOT
+
+FOLDER = ROOT / "grafana"
+NAMES = ("fleet", "tube", "worker", "server")
+Json = dict[str, Any]
+
+
+class Query(NamedTuple):
+    """One query of a dashboard: where it is, and its text with variables in it."""
+
+    where: str
+    text: str
+
+
+def dashboard(name: str) -> Json:
+    found: Json = json.loads((FOLDER / "dashboards" / f"beanwatch-{name}.json").read_text())
+    return found
+
+
+def panels(board: Json) -> Iterator[Json]:
+    """All but the rows, which are headings."""
+    for panel in board["panels"]:
+        if panel["type"] != "row":
+            yield panel
+        elif panel.get("panels"):
+            raise AssertionError(f"a collapsed row: {panel['title']}")
+
+
+def variables(board: Json) -> dict[str, Json]:
+    return {variable["name"]: variable for variable in board["templating"]["list"]}
+
+
+def targets(board: Json) -> Iterator[Query]:
+    """Of every panel and every annotation."""
+    for panel in panels(board):
+        for target in panel["targets"]:
+            yield Query(f"{panel['title']} ({panel['id']}) {target['refId']}", target["target"])
+    for event in board["annotations"]["list"]:
+        yield Query(event["name"], event["target"]["target"])
+
+
+def variable_queries(board: Json) -> Iterator[Query]:
+    for name, variable in variables(board).items():
+        if variable["type"] == "query":
+            yield Query(name, variable["query"])
+
+
+def put_in(text: str, values: Mapping[str, str]) -> str:
+    """The text with the variables' values, as Grafana writes them: several as {a,b}."""
+    return re.sub(r"\$(\w+)", lambda found: values[found[1]], text)
+
+
+def rules(path: Path = FOLDER / "alerting" / "beanwatch-rules.yaml") -> list[Json]:
+    (group,) = yaml.safe_load(path.read_text())["groups"]
+    found: list[Json] = group["rules"]
+    return found

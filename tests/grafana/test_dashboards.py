@@ -1,0 +1,155 @@
+"""What every Grafana needs of a dashboard to import it, and an operator to read it."""
+
+import subprocess
+import sys
+
+import pytest
+from grafana_foundation_sdk.models import dashboard as model
+
+from beanwatch.checks import job_failures, metrics_fresh, tube_age, tube_buried
+from beanwatch.grafana import limits, words
+from beanwatch.grafana.series import Series
+from tests.grafana import boards
+from tests.grafana.boards import Json
+from tests.real import ROOT
+
+BOARDS = {name: boards.dashboard(name) for name in boards.NAMES}
+every_dashboard = pytest.mark.parametrize("board", BOARDS.values(), ids=BOARDS)
+DATASOURCE = {"type": "graphite", "uid": "${datasource}"}
+
+
+def test_the_committed_files_are_what_the_code_makes() -> None:
+    command = [sys.executable, "-m", "beanwatch.grafana", "--check"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=ROOT)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_series_that_nobody_emits_cannot_be_drawn() -> None:
+    with pytest.raises(ValueError, match="no such series: 'burried'"):
+        Series().tube("burried")
+    with pytest.raises(ValueError, match="no such series: 'failed'"):
+        Series().outcomes("ok", "failed")
+
+
+@every_dashboard
+def test_it_is_what_the_sdk_knows_as_a_dashboard(board: Json) -> None:
+    read = model.Dashboard.from_json(board)
+    assert read.title == board["title"]
+    assert {panel["type"] for panel in boards.panels(board)} <= {
+        "stat",
+        "timeseries",
+        "table",
+        "state-timeline",
+    }
+
+
+@every_dashboard
+def test_it_has_a_fixed_uid_is_read_only_and_names_no_data_source(board: Json) -> None:
+    assert board["uid"].startswith("beanwatch-")
+    assert board["editable"] is False
+    assert "id" not in board
+    found = boards.variables(board)["datasource"]
+    assert (found["type"], found["query"], found["label"]) == (
+        "datasource",
+        "graphite",
+        "Data source",
+    )
+    for variable in boards.variables(board).values():
+        assert variable.get("datasource", DATASOURCE) == DATASOURCE
+    for event in board["annotations"]["list"]:
+        assert event["datasource"] == event["target"]["datasource"] == DATASOURCE
+        assert event["target"]["fromAnnotations"] is True
+
+
+@every_dashboard
+def test_every_panel_says_what_it_shows(board: Json) -> None:
+    numbers = [panel["id"] for panel in board["panels"]]
+    assert len(numbers) == len(set(numbers))
+    for panel in boards.panels(board):
+        assert panel["title"]
+        assert panel["description"].endswith("."), panel["title"]
+        assert panel["datasource"] == DATASOURCE
+        assert panel["targets"]
+        assert all(target["datasource"] == DATASOURCE for target in panel["targets"])
+        assert panel["fieldConfig"]["defaults"]["unit"], panel["title"]
+        if panel["type"] in ("timeseries", "state-timeline"):
+            assert panel["options"]["legend"]["showLegend"] is True
+        if panel["type"] == "stat":
+            # The newest value or none: never one that was true an hour ago.
+            assert panel["options"]["reduceOptions"]["calcs"] == ["last"]
+
+
+@every_dashboard
+def test_panels_leave_no_gap_and_do_not_overlap(board: Json) -> None:
+    taken: set[tuple[int, int]] = set()
+    for panel in board["panels"]:
+        at = panel["gridPos"]
+        cells = {
+            (x, y)
+            for x in range(at["x"], at["x"] + at["w"])
+            for y in range(at["y"], at["y"] + at["h"])
+        }
+        assert not cells & taken, panel["title"]
+        assert at["x"] + at["w"] <= 24
+        taken |= cells
+    height = max(y for _, y in taken) + 1
+    assert len(taken) == 24 * height
+
+
+@every_dashboard
+def test_its_variables_look_again_and_cover_prefixes_of_others(board: Json) -> None:
+    found = boards.variables(board)
+    assert {"prefix", "worker_prefix"} <= found.keys()
+    for variable in found.values():
+        assert variable["type"] in ("datasource", "query", "textbox")
+        if variable["type"] == "query":
+            assert variable["refresh"] == 2
+        if variable.get("includeAll"):
+            assert variable["allValue"] == "*"
+    for query in (*boards.targets(board), *boards.variable_queries(board)):
+        boards.put_in(query.text, dict.fromkeys(found, "x"))  # raises for one that is not there
+        assert "beanwatch" not in query.text
+
+
+@every_dashboard
+def test_it_links_to_the_others_and_keeps_time_and_variables(board: Json) -> None:
+    others = next(link for link in board["links"] if link["type"] == "dashboards")
+    assert others["tags"] == ["beanwatch"]
+    assert "beanwatch" in board["tags"]
+    assert others["keepTime"]
+    assert others["includeVars"]
+    assert all("placement" not in link for link in board["links"])
+
+
+@every_dashboard
+def test_every_link_leads_to_a_heading_of_the_runbook_or_a_dashboard(board: Json) -> None:
+    text = (ROOT / "docs" / "runbook.md").read_text()
+    headings = {line[3:] for line in text.splitlines() if line.startswith("## ")}
+    for panel in boards.panels(board):
+        for link in panel.get("links", ()):
+            base, _, heading = link["url"].partition("#")
+            assert base == "${runbook}"
+            assert heading in headings
+        for override in panel["fieldConfig"]["overrides"]:
+            for found in override["properties"]:
+                for link in found["value"] if found["id"] == "links" else ():
+                    assert link["url"].startswith("/d/beanwatch-")
+                    assert "${__url_time_range}" in link["url"]
+                    uid = link["url"].split("?")[0].removeprefix("/d/")
+                    assert uid in {other["uid"] for other in BOARDS.values()}
+
+
+def test_limits_are_those_of_the_checks() -> None:
+    def both(threshold: object) -> tuple[float, ...]:
+        values = (getattr(threshold, "warning", ""), getattr(threshold, "critical", ""))
+        return tuple(float(value) for value in values if value)
+
+    assert both(tube_age.DEFAULT) == limits.HEAD_AGE
+    assert both(tube_buried.DEFAULT) == (limits.BURIED,)
+    assert both(job_failures.DEFAULT) == limits.FAILED
+    assert both(metrics_fresh.DEFAULT) == limits.SILENT
+    assert (job_failures.LEAST, f"{job_failures.MINUTES}min") == (
+        limits.FAILED_RUNS,
+        limits.FAILED_SPAN,
+    )
+    assert job_failures.FAILED == words.FAILURES
