@@ -7,7 +7,7 @@ export PYTHON ?= python3
 DEMO_COMMANDS := beanstalkd redis-server nagios4 monitoring-plugins font cairo venv
 TEST_COMMANDS := $(DEMO_COMMANDS) nrpe check_nrpe nsca send_nsca icinga2 stunnel npm
 
-.PHONY: help setup setup-test lint format dashboards test demo clean
+.PHONY: help setup setup-test lint format dashboards test docs bench dist demo clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -47,8 +47,26 @@ dashboards: .venv/.installed ## write Grafana's dashboards and alert rules anew
 test: setup-test lint ## set up, lint, and run every test against real servers
 	.venv/bin/pytest -n 2 $(PYTEST)
 
+docs: .venv/.installed ## write the reference from the code, build the site, check every link
+	.venv/bin/python -m tests.operations.reference
+	.venv/bin/zensical build --clean --strict --config-file docs/zensical.toml
+
+bench: setup .bench/.installed ## measure everything, as ratios, into bench/README.md (10 minutes)
+	.venv/bin/python -m bench
+
+.bench/.installed: | debian
+	$(PYTHON) -m venv .bench
+	.bench/bin/pip install --quiet rq 'dramatiq[redis]' huey 'celery[redis]'
+	@touch $@
+
+dist: .venv/.installed ## build sdist and wheel into dist, and test both
+	rm -rf dist
+	.venv/bin/hatch build --target sdist dist
+	.venv/bin/pip wheel --quiet --no-deps --wheel-dir dist dist/*.tar.gz
+	BEANWATCH_DIST=$(CURDIR)/dist .venv/bin/pytest tests/test_packaging.py
+
 demo: setup ## the whole chain on real servers, with trouble and alerts (KEEP=1 leaves it running)
 	@.venv/bin/python -m tests.demo $(if $(KEEP),--keep)
 
 clean: ## remove everything that was installed or built here
-	rm -rf .venv .graphite .statsd dist .hypothesis .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf .venv .graphite .statsd .bench dist docs/_site docs/.cache .hypothesis .mypy_cache .ruff_cache .import_linter_cache

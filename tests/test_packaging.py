@@ -44,7 +44,10 @@ def is_version(python: str, version: str) -> bool:
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The sdist of this tree, unpacked elsewhere, and the wheel that it gives."""
+    """The sdist of this tree, unpacked elsewhere, and the wheel that it gives; or a made one."""
+    if made := os.environ.get("BEANWATCH_DIST"):
+        (found,) = Path(made).glob("*.whl")
+        return found
     work = tmp_path_factory.mktemp("dist")
     call(BIN / "hatch", "build", "-t", "sdist", work, cwd=ROOT)
     (sdist,) = work.glob("*.tar.gz")
