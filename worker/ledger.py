@@ -105,7 +105,7 @@ class Ledger:
         self._outlet.flush()
 
     def close(self, timeout: float) -> None:
-        """Send the rest."""
+        """Send the rest and close the connection."""
         self._outlet.close(timeout)
 
     def _wants(self, run: Run) -> bool:

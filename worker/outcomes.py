@@ -12,7 +12,10 @@ from beanwatch.worker.redis_outlet import RedisOutlet
 
 
 class OutcomeCounts:
-    """Adds up in the process and sends the sums at each tick."""
+    """Adds up in the process and sends the sums at each tick.
+
+    Comes before the ledger among the sinks, as it uses the ledger's connection.
+    """
 
     def __init__(self, outlet: RedisOutlet, *, clock: Callable[[], float] = time.time) -> None:
         self._outlet = outlet
@@ -46,6 +49,5 @@ class OutcomeCounts:
         self._outlet.flush()
 
     def close(self, timeout: float) -> None:
-        """Send the rest."""
+        """Hand over the rest; the ledger, which comes after, closes the connection."""
         self.tick()
-        self._outlet.close(timeout)

@@ -98,8 +98,8 @@ class Process:
         self.sinks: list[Sink] = [
             LogSink(self.log, log_output),
             self.metrics,
-            Ledger(outlet, settings.worker, self.instance, settings.ledger),
             OutcomeCounts(outlet),
+            Ledger(outlet, settings.worker, self.instance, settings.ledger),
         ]
         self.alarm = Alarm()
         limits = Limits(settings.job_timeout, settings.grace, settings.max_attempts)
