@@ -19,9 +19,11 @@ def parse_stats(body: bytes) -> Stats:
     a job is a number and that of a server is text: callers that want the job's use `int`.
     """
     stats: Stats = {}
-    for line in body.decode("utf-8", "replace").splitlines():
+    for line in body.decode("utf-8", "replace").split("\n"):
         key, colon, value = line.partition(": ")
-        if colon:
+        if value.isdigit() and key not in TEXT:  # nearly all are: this is what a sweep costs
+            stats[key] = int(value)
+        elif colon:
             stats[key] = parse_value(key, value)
     return stats
 

@@ -1,0 +1,247 @@
+"""What a poll costs: beside a raw socket, beside greenstalk, and to the server's other clients.
+
+    python -m bench.collector [--tubes 10,100,1000,10000] [--rounds 5]
+
+Everything is a ratio of two things measured in turns within one run, and the median of its
+rounds: what else the machine does falls on both.
+"""
+
+import argparse
+import resource
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import greenstalk
+
+from beanwatch.collectors.address import Address
+from beanwatch.collectors.carbon import Carbon
+from beanwatch.collectors.delivery import Delivery
+from beanwatch.collectors.derive import ABSENT
+from beanwatch.collectors.log import Changes, Log
+from beanwatch.collectors.observer import Observer
+from beanwatch.collectors.outbox import Outbox
+from beanwatch.collectors.points import make_batches
+from beanwatch.collectors.poller import Poller
+from beanwatch.collectors.protocol import BATCH, Link
+from beanwatch.collectors.selection import Selection
+from beanwatch.collectors.servers import Server
+from beanwatch.collectors.stats import read_tube_names, read_tubes
+from bench.delay import DelayProxy
+from tests.real import Beanstalkd
+
+DELAY = 0.001  # seconds each way
+
+
+def timed(work: Callable[[], object]) -> float:
+    """Seconds that it takes."""
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def read_raw(sock: socket.socket, tubes: list[str]) -> None:
+    """The floor: the same questions, pipelined as much; nothing of the answers is looked at."""
+    commands = [b"list-tubes\r\n", *(f"stats-tube {name}\r\n".encode() for name in tubes)]
+    for start in range(0, len(commands), BATCH):
+        batch = commands[start : start + BATCH]
+        sock.sendall(b"".join(batch))
+        due = 2 * len(batch)  # a reply has two CRLF: after its head and after its body
+        tail = b""
+        while due:
+            data = tail + sock.recv(65536)
+            due -= data.count(b"\r\n")
+            tail = b"\r" if data.endswith(b"\r") else b""
+
+
+def read_ours(link: Link) -> None:
+    """The collector's reader: names, and the stats of each, parsed."""
+    link.extend()
+    for _ in read_tubes(link, read_tube_names(link)):
+        pass
+
+
+def sweep_forever(port: int) -> None:
+    """A neighbour that nobody wishes for."""
+    with Link(Address("127.0.0.1", port), 600) as link:
+        while True:
+            read_ours(link)
+
+
+def read_greenstalk(port: int, tubes: list[str]) -> None:
+    """One by one, as most exporters do."""
+    with greenstalk.Client(("127.0.0.1", port)) as client:
+        for name in tubes:
+            client.stats_tube(name)
+
+
+def make_tubes(server: Beanstalkd, count: int) -> greenstalk.Client:
+    """Tubes that live as long as the client that watches them."""
+    client = server.client()
+    for number in range(count - 1):
+        client.watch(f"tube.number.{number:05d}")
+    return client
+
+
+def bench_sweeps(server: Beanstalkd, count: int, rounds: int) -> None:
+    """A sweep beside its floor, on loopback and with a delay."""
+    with server.client() as client:
+        names = client.tubes()
+    here = Address("127.0.0.1", server.port)
+    with Link(here, 600) as link, socket.create_connection(here[:2]) as raw:
+        raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        floors, ours = [], []
+        for _ in range(rounds):
+            floors.append(timed(lambda: read_raw(raw, names)))
+            ours.append(timed(lambda: read_ours(link)))
+    near = statistics.median(ours)
+    times = statistics.median(mine / floor for mine, floor in zip(ours, floors, strict=True))
+    slow = time_greenstalk(server.port, names, 500) / near
+    print(f"{count:6} tubes: {near * 1000:8.2f} ms, {times:.2f} x a raw socket, ", end="")
+    print(f"{slow:.1f} x as fast as greenstalk")
+    with DelayProxy(here[:2], DELAY) as proxy:
+        with Link(Address("127.0.0.1", proxy.port), 600) as link:
+            far = statistics.median([timed(lambda: read_ours(link)) for _ in range(rounds)])
+        slow = time_greenstalk(proxy.port, names, 100) / far
+    print(f"{'1 ms away':>12}: {far * 1000:8.2f} ms, {slow:.1f} x as fast as greenstalk")
+
+
+def time_greenstalk(port: int, names: list[str], most: int) -> float:
+    """Seconds for all of them, from some: they are asked one by one, which takes long."""
+    few = names[:most]
+    return timed(lambda: read_greenstalk(port, few)) * len(names) / len(few)
+
+
+def bench_neighbour(server: Beanstalkd, count: int) -> None:
+    """What another client, who puts and deletes, feels of sweeps without a pause."""
+    with server.client(use="neighbour") as client:
+
+        def median(seconds: float) -> float:
+            taken = []
+            end = time.perf_counter() + seconds
+            while time.perf_counter() < end:
+                started = time.perf_counter()
+                client.delete(client.put("x"))
+                taken.append(time.perf_counter() - started)
+            return statistics.median(taken)
+
+        ratios = []
+        for _ in range(3):
+            alone = median(1.0)
+            with sweeping(server.port):
+                ratios.append(median(2.0) / alone)
+    print(
+        f"{count:6} tubes: p50 of another client {statistics.median(ratios):.2f} x while sweeping"
+    )
+
+
+@contextmanager
+def sweeping(port: int) -> Iterator[None]:
+    """Sweeps one after the other, in a process of their own."""
+    code = f"import bench.collector; bench.collector.sweep_forever({port})"
+    with subprocess.Popen([sys.executable, "-c", code]) as sweeper:
+        time.sleep(0.5)
+        try:
+            yield
+        finally:
+            sweeper.kill()
+
+
+def bench_lines(count: int = 10_000) -> None:
+    """CPU to make and send the lines of that many tubes, to a sink that reads."""
+    series = [(f"beanwatch.tube.q1.tube_{number:05d}", ABSENT) for number in range(count)]
+    with sink() as address:
+        outbox = Outbox()
+        changes = Changes(Log())
+        delivery = Delivery(outbox, Carbon(address), changes)
+        started = time.process_time()
+        lines = 0
+        for batch in make_batches("q1", round(time.time()), series):
+            outbox.put(batch)
+            lines += batch.points
+        sent = delivery.finish(60)
+        used = time.process_time() - started
+    print(f"{lines:,} lines made and sent: {used:.2f} s of CPU ({sent=})")
+
+
+@contextmanager
+def sink() -> Iterator[Address]:
+    """Somebody who reads everything and keeps nothing, in a process of its own."""
+    code = """
+import socket
+listener = socket.create_server(("127.0.0.1", 0))
+print(listener.getsockname()[1], flush=True)
+connection, _ = listener.accept()
+while connection.recv(1 << 20): pass
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True
+    ) as reader:
+        assert reader.stdout is not None
+        try:
+            yield Address("127.0.0.1", int(reader.stdout.readline()))
+        finally:
+            reader.kill()
+
+
+def bench_memory(server: Beanstalkd, count: int, polls: int) -> None:
+    """Whole polls one after the other: does it grow?"""
+    with sink() as address:
+        log = Log()
+        outbox = Outbox(memory=8 * 1024 * 1024)
+        selection = Selection()
+        observer = Observer(Server("q1", Address("127.0.0.1", server.port)), selection=selection)
+        poller = Poller(observer, selection, outbox, Changes(log))
+        delivery = Delivery(outbox, Carbon(address), Changes(log))
+        stop = threading.Event()
+        sender = threading.Thread(target=delivery.run, args=(stop,))
+        sender.start()
+        sizes, taken = [], []
+        cpu = time.process_time()
+        for number in range(polls):
+            taken.append(timed(lambda: poller.poll(round(time.time()))))
+            if number in (polls // 3, polls - 1):
+                sizes.append(resident())
+        cpu = (time.process_time() - cpu) / polls
+        stop.set()
+        sender.join()
+    print(
+        f"{'':12}  whole poll {statistics.median(taken) * 1000:.0f} ms, {cpu:.2f} s of CPU; "
+        f"resident {sizes[0]:.0f} MB after {polls // 3} polls, {sizes[1]:.0f} MB after {polls}"
+    )
+
+
+def resident() -> float:
+    """Megabytes in memory now."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / 1e6
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--tubes", default="10,100,1000,10000")
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args()
+    bench_lines()
+    for count in map(int, options.tubes.split(",")):
+        with (
+            tempfile.TemporaryDirectory() as directory,
+            Beanstalkd(Path(directory)) as server,
+            make_tubes(server, count),
+        ):
+            bench_sweeps(server, count, options.rounds)
+            if count >= 1000:
+                bench_neighbour(server, count)
+                bench_memory(server, count, 30 if count < 10_000 else 9)
+
+
+if __name__ == "__main__":
+    main()
