@@ -18,7 +18,7 @@ from beanwatch.cli.options import (
 )
 from beanwatch.collectors.redis_link import DEFAULT_URL
 from beanwatch.collectors.servers import short_host
-from beanwatch.config import Config
+from beanwatch.config import Config, ConfigError
 from beanwatch.worker import logs
 from beanwatch.worker.app import App
 from beanwatch.worker.envelope import EnvelopeError, check_target
@@ -141,15 +141,11 @@ def make_settings(
 
 
 def read_password(config: Config) -> str:
-    """Redis's password from its file, or "". Raises UsageError."""
-    if not config.redis.password_file:
-        return ""
+    """Redis's password from its file or the environment, or "". Raises UsageError."""
     try:
-        with open(config.redis.password_file, encoding="utf-8") as file:
-            return file.read().strip()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-        raise click.UsageError(f"{config.redis.password_file}: {reason}") from None
+        return config.redis.read_password()
+    except ConfigError as error:
+        raise click.UsageError(str(error)) from None
 
 
 def load_app(name: str) -> App:
