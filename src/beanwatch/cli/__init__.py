@@ -14,6 +14,8 @@ COMMANDS = {
     "put": "put one job into a tube",
     "collect": "send beanstalkd's numbers to Graphite",
     "top": "servers, tubes and workers at a glance, what is wrong first",
+    "workers": "see the workers, and stop, restart, pause or question them",
+    "job": "what happened to a job, run by run, and where it is now",
     "tubes": "look at tubes; kick, pause, resume or empty them",
     "config": "check or show the configuration",
     "doctor": "test the whole chain, and say what to do about each failure",

@@ -1,0 +1,170 @@
+"""`beanwatch job ID`: what happened to a job, and where it is now."""
+
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import click
+
+from beanwatch.cli.job_view import KEPT_WORDS, Now, Story, story_lines
+from beanwatch.cli.options import config_option, load_config, pick_servers, server_option
+from beanwatch.cli.top import pick_redis
+from beanwatch.collectors.heartbeats import Worker, read_workers
+from beanwatch.collectors.ledger import read_job, read_job_by_id
+from beanwatch.collectors.protocol import Link, ServerError
+from beanwatch.collectors.redis_link import DEFAULT_URL, RedisError, RedisLink
+from beanwatch.collectors.servers import Server
+from beanwatch.collectors.stats import Stats, read_jobs, read_server
+from beanwatch.worker.envelope import EnvelopeError, decode
+
+TIMEOUT = 5.0
+
+
+class Place(NamedTuple):
+    """One beanstalkd: the `id` of its `stats`, or why it cannot be asked."""
+
+    server: Server
+    id: str = ""
+    trouble: str = ""
+
+
+@click.command("job")
+@click.argument("ident", metavar="ID")
+@click.option("--redis", metavar="URL", help="Redis with the ledger")
+@click.option("--json", "as_json", is_flag=True, help="print JSON")
+@server_option
+@config_option
+def command(
+    ident: str, redis: str | None, as_json: bool, servers: tuple[str, ...], config_file: str | None
+) -> int:
+    """Tell what happened to a job: each run, its worker, its outcome and the reason.
+
+    ID is the id of the job's envelope, or the number that beanstalkd gave it.
+
+    \b
+    Examples:
+      beanwatch job 6f1c2f0e-8a55-4b0c-9d1e-0a4f6f1d2c3b
+      beanwatch job 4711 --server q1
+
+    The exit code is 1 if nothing is known of it.
+    """
+    config = load_config(config_file)
+    chosen = pick_servers(config, servers)
+    url = pick_redis(config, redis or config.redis.url or DEFAULT_URL)
+    try:
+        if url is None:
+            raise click.UsageError("--redis URL: name the Redis with the ledger")
+        with RedisLink(url, TIMEOUT) as link:
+            places = [find_place(server) for server in chosen]
+            workers = read_workers(link.execute)
+            if ident.isascii() and ident.isdigit():
+                stories = tell_by_number(link, places, int(ident), workers)
+            else:
+                stories = tell_by_id(link, places, ident, workers)
+    except RedisError as error:
+        raise click.ClickException(f"{error} (--redis URL names another)") from None
+    for place in places:
+        if place.trouble:
+            click.echo(f"beanwatch: {place.trouble}", err=True)
+    if as_json:
+        json.dump([as_tree(story) for story in stories], sys.stdout, indent=2)
+        sys.stdout.write("\n")
+    else:
+        for story in stories:
+            for line in story_lines(story):
+                click.echo(line)
+    if not stories:
+        click.echo(
+            f"beanwatch: nothing is known of job {ident}. {KEPT_WORDS[config.worker.ledger]}",
+            err=True,
+        )
+        return 1
+    return 0
+
+
+def tell_by_id(
+    redis: RedisLink, places: Sequence[Place], ident: str, workers: Sequence[Worker]
+) -> list[Story]:
+    """The story of the job whose envelope has this id."""
+    entries = read_job(redis.execute, ident)
+    numbers = dict.fromkeys((entry.server, entry.job_id) for entry in entries)
+    nows = [look(places, server, job_id, workers) for server, job_id in numbers]
+    holders = [one.id for one in workers if one.beat and one.beat.job_uuid == ident]
+    for now in nows:
+        holders = [holder for holder in holders if holder != now.holder]
+    nows += [Now("", 0, "it is being run", holder=holder) for holder in holders]
+    return [Story(ident, entries, nows)] if entries or nows else []
+
+
+def tell_by_number(
+    redis: RedisLink, places: Sequence[Place], job_id: int, workers: Sequence[Worker]
+) -> list[Story]:
+    """The stories of the jobs that have this number, one a server at most."""
+    stories = []
+    for place in places:
+        if place.trouble:
+            continue
+        entries = read_job_by_id(redis.execute, place.id, job_id)
+        now = look([place], place.id, job_id, workers)
+        ident = entries[-1].uuid if entries else ""
+        if not entries and now.stats:
+            # It may have run before beanstalkd was restarted, under the same envelope.
+            ident = read_envelope_id(place.server, job_id)
+            entries = read_job(redis.execute, ident) if ident else []
+        if entries or now.stats:
+            stories.append(Story(ident, entries, [now]))
+    return stories
+
+
+def find_place(server: Server) -> Place:
+    """A server and its `id`, by which the ledger knows it."""
+    try:
+        with Link(server.address, TIMEOUT) as link:
+            return Place(server, str(read_server(link)["id"]))
+    except (ServerError, KeyError) as error:
+        return Place(server, trouble=str(error))
+
+
+def look(places: Sequence[Place], server: str, job_id: int, workers: Sequence[Worker]) -> Now:
+    """Where a job is now, and who holds it."""
+    place = next((place for place in places if place.id == server), None)
+    if place is None:
+        why = "on a beanstalkd that is not asked here, or was restarted since"
+        return Now("", job_id, why)
+    address = str(place.server.address)
+    try:
+        with Link(place.server.address, TIMEOUT) as link:
+            (stats,) = read_jobs(link, [b"%d" % job_id])
+    except ServerError as error:
+        return Now(address, job_id, str(error))
+    if not stats:
+        return Now(address, job_id, "no longer in beanstalkd: it was deleted")
+    holder = ""
+    if stats.get("state") == "reserved":
+        holder = next((one.id for one in workers if _holds(one, stats, job_id)), "")
+    return Now(address, job_id, str(stats.get("state")), dict(stats), holder)
+
+
+def _holds(worker: Worker, stats: Stats, job_id: int) -> bool:
+    beat = worker.beat
+    return beat is not None and beat.job_id == job_id and beat.tube == stats.get("tube")
+
+
+def read_envelope_id(server: Server, job_id: int) -> str:
+    """The id in the envelope of a job that is in beanstalkd, or ""."""
+    try:
+        with Link(server.address, TIMEOUT) as link:
+            reply = link.ask_one(b"peek %d" % job_id)
+        return decode(reply.body).id or ""
+    except (ServerError, EnvelopeError):
+        return ""
+
+
+def as_tree(story: Story) -> dict[str, Any]:
+    """The story for programs."""
+    return {
+        "id": story.id,
+        "runs": [entry._asdict() for entry in story.entries],
+        "now": [now._asdict() for now in story.nows],
+    }

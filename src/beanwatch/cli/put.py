@@ -1,0 +1,76 @@
+"""`beanwatch put TUBE JOB [DATA-JSON]`: put one job into a tube."""
+
+import json
+import math
+import sys
+
+import click
+import msgspec
+
+from beanwatch.cli.options import COUNT, DURATION, config_option, load_config, pick_servers
+from beanwatch.worker.envelope import PRIORITY, TTR, EnvelopeError
+from beanwatch.worker.producer import Producer, PutError
+
+
+@click.command("put")
+@click.argument("tube")
+@click.argument("job")
+@click.argument("data", metavar="[DATA-JSON]", default="{}")
+@click.option("--priority", type=COUNT, default=PRIORITY, help="smaller goes first (65536)")
+@click.option("--delay", type=DURATION, default=0.0, help="before it can be taken (0)")
+@click.option("--ttr", type=DURATION, default=float(TTR), help="time to run (60s)")
+@click.option("--server", metavar="NAME|ADDRESS", help="the beanstalkd to put it into")
+@click.option("--json", "as_json", is_flag=True, help="print JSON")
+@config_option
+def command(
+    tube: str,
+    job: str,
+    data: str,
+    priority: int,
+    delay: float,
+    ttr: float,
+    server: str | None,
+    as_json: bool,
+    config_file: str | None,
+) -> None:
+    """Put one job into a tube, in an envelope that workers read.
+
+    DATA-JSON is what the job's handler is given; - reads it from standard input.
+    beanstalkd counts in whole seconds: delay and time to run are rounded up.
+
+    \b
+    Example:
+      beanwatch put email.regular email.send '{"to": "a@example.org"}' --delay 5m
+    """
+    config = load_config(config_file)
+    wanted = server or config.worker.server
+    servers = pick_servers(config, (wanted,) if wanted else ())
+    if len(servers) > 1:
+        raise click.UsageError(
+            f"several servers are configured: name one with --server ({', '.join(config.servers)})"
+        )
+    body = read_data(data)
+    with Producer(str(servers[0].address)) as producer:
+        try:
+            put = producer.put(
+                tube, job, body, priority=priority, delay=math.ceil(delay), ttr=math.ceil(ttr)
+            )
+        except EnvelopeError as error:
+            raise click.UsageError(str(error)) from None
+        except PutError as error:
+            raise click.ClickException(str(error)) from None
+    where = str(servers[0].address)
+    if as_json:
+        click.echo(json.dumps({"job_id": put.job_id, "id": put.id, "tube": tube, "server": where}))
+    else:
+        click.echo(f"job {put.job_id} in {tube} on {where}, id {put.id}")
+
+
+def read_data(text: str) -> msgspec.Raw:
+    """The data as it was written, once it is known to be JSON. Raises UsageError."""
+    try:
+        source = sys.stdin.buffer.read() if text == "-" else text.encode()
+        msgspec.json.decode(source)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+        raise click.UsageError(f"DATA-JSON is not JSON: {error}") from None
+    return msgspec.Raw(source)

@@ -1,0 +1,339 @@
+"""`beanwatch workers`: see the workers, and tell them what to do."""
+
+import difflib
+import json
+import sys
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from typing import Any
+
+import click
+from rich.console import Console
+
+from beanwatch.cli.options import DURATION, config_option, load_config, pick_servers
+from beanwatch.cli.top import pick_redis
+from beanwatch.cli.worker_view import worker_table
+from beanwatch.collectors.address import Address, AddressError, parse_address
+from beanwatch.collectors.heartbeats import (
+    VERSION_KEY,
+    WORKERS_KEY,
+    Worker,
+    decide_health,
+    parse_beat,
+    read_workers,
+    worker_key,
+)
+from beanwatch.collectors.redis_link import DEFAULT_URL, RedisError, RedisLink, RedisUrl
+from beanwatch.collectors.servers import short_host
+from beanwatch.config import GLOB, Config
+from beanwatch.worker.command import Outcome, Target, give_order
+from beanwatch.worker.control import Args, Word
+
+ACTIONS = ("list", "stop", "restart", "wait", "resume", "status", "dump", "forget")
+TIMEOUT = 5.0  # seconds for Redis
+ANSWER_TIMEOUT = 3.0  # seconds; a worker that runs a job answers within one
+
+
+class Workers(click.Group):
+    """`workers` alone lists; a word that is no action is a glob for `list`."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Send `workers GLOB` to `list`, unless the word is nearly an action."""
+        word = args[0]
+        if word not in self.commands and not word.startswith("-"):
+            if near := difflib.get_close_matches(word, ACTIONS, 1, 0.7):
+                ctx.fail(f"no such action: {word!r}; did you mean: beanwatch workers {near[0]}")
+            args = ["list", *args]
+        return super().resolve_command(ctx, args)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """No action is `list`."""
+        if not args or (args[0].startswith("-") and args[0] not in ("-h", "--help")):
+            args = ["list", *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group("workers", cls=Workers, context_settings={"help_option_names": ["-h", "--help"]})
+def command() -> None:
+    """See the workers, and tell one, some (a glob) or all ('*') of them what to do.
+
+    \b
+    Examples:
+      beanwatch workers
+      beanwatch workers wait 'web1.*' --for 10m
+      beanwatch workers restart                    all, one after the other, after a deploy
+
+    The exit code is 1 if a worker did not answer, or no worker matches.
+    """
+
+
+def reading(action: Any) -> Any:
+    """The options of every action."""
+    action = click.option("--json", "as_json", is_flag=True, help="print JSON")(action)
+    action = click.option("--redis", metavar="URL", help="Redis with the heartbeats")(action)
+    return config_option(action)
+
+
+def ordering(action: Any) -> Any:
+    """The options of an action that the workers themselves answer."""
+    action = click.option(
+        "--timeout", type=DURATION, default=ANSWER_TIMEOUT, help="for the answers (3s)"
+    )(action)
+    action = click.option(
+        "--server",
+        metavar="NAME|ADDRESS",
+        help="their beanstalkd, if it is not where the worker says or Redis is gone",
+    )(action)
+    return reading(action)
+
+
+@command.command("list")
+@click.argument("id_glob", default="*")
+@reading
+def list_workers(config_file: str | None, redis: str | None, id_glob: str, as_json: bool) -> int:
+    """One line a worker: how it is, what it does and for how long, what it says."""
+    found = find_workers(load_config(config_file), redis, id_glob)
+    show(found, as_json)
+    return 0
+
+
+@command.command("status")
+@click.argument("id_glob", default="*")
+@ordering
+def status(id_glob: str, as_json: bool, **options: Any) -> int:
+    """As `list`, but asks the workers themselves, now."""
+    outcomes = order("status", id_glob, as_json=as_json, quiet=True, **options)
+    live = []
+    for outcome in outcomes:
+        if outcome.answer and outcome.answer.beat is not None:
+            beat = parse_beat(json.dumps(outcome.answer.beat).encode())
+            live.append(Worker(outcome.worker, 0.0, beat))
+    show(live, as_json)
+    return report_silence(outcomes)
+
+
+@command.command("stop")
+@click.argument("id_glob")
+@ordering
+def stop(id_glob: str, as_json: bool, **options: Any) -> int:
+    """Finish the job in hand, exit with 0 and stay down."""
+    return report(order("stop", id_glob, as_json=as_json, **options), as_json)
+
+
+@command.command("restart")
+@click.argument("id_glob", default="")
+@ordering
+def restart(
+    id_glob: str, as_json: bool, redis: str | None, config_file: str | None, **options: Any
+) -> int:
+    """Finish the job in hand and exit with 10, for the supervisor to start the next.
+
+    Without an ID all workers, spread out over their --restart-spread: for a deploy.
+    """
+    if not id_glob:
+        raise_version(load_config(config_file), redis, as_json)
+        return 0
+    outcomes = order(
+        "restart", id_glob, redis=redis, config_file=config_file, as_json=as_json, **options
+    )
+    return report(outcomes, as_json)
+
+
+@command.command("wait")
+@click.argument("id_glob")
+@click.option("--for", "seconds", type=DURATION, help="then go on (until told to resume)")
+@ordering
+def wait(id_glob: str, seconds: float | None, as_json: bool, **options: Any) -> int:
+    """Take no more jobs, after the one in hand."""
+    if seconds == 0:
+        raise click.UsageError("--for: more than 0; to end a wait: beanwatch workers resume")
+    return report(order("wait", id_glob, Args(seconds), as_json=as_json, **options), as_json)
+
+
+@command.command("resume")
+@click.argument("id_glob")
+@ordering
+def resume(id_glob: str, as_json: bool, **options: Any) -> int:
+    """Take jobs again."""
+    return report(order("resume", id_glob, as_json=as_json, **options), as_json)
+
+
+@command.command("dump")
+@click.argument("id_glob")
+@ordering
+def dump(id_glob: str, as_json: bool, **options: Any) -> int:
+    """The stack of every thread and the running job, as of now."""
+    outcomes = order("dump", id_glob, as_json=as_json, **options)
+    if not as_json:
+        for outcome in outcomes:
+            if outcome.answer:
+                click.echo(f"{outcome.worker}: {outcome.answer.text}")
+                click.echo(outcome.answer.dump)
+        return report_silence(outcomes)
+    return report(outcomes, as_json)
+
+
+@command.command("forget")
+@click.argument("id_glob")
+@reading
+def forget(config_file: str | None, redis: str | None, id_glob: str, as_json: bool) -> int:
+    """Remove the records of dead workers that will not come back."""
+    config = load_config(config_file)
+    found = find_workers(config, redis, id_glob)
+    dead = [worker.id for worker in found if decide_health(worker) == "dead"]
+    if dead:
+        commands = [("ZREM", WORKERS_KEY, *dead), ("DEL", *map(worker_key, dead))]
+        ask_redis(config, redis, lambda link: link.execute(commands))
+    alive = [worker.id for worker in found if worker.id not in dead]
+    if as_json:
+        print_json({"forgotten": dead, "alive": alive})
+    else:
+        for worker in dead:
+            click.echo(f"{worker}: forgotten")
+    for worker in alive:
+        click.echo(f"beanwatch: {worker} lives; stop it first", err=True)
+    return 1 if alive and not GLOB.search(id_glob) else 0
+
+
+def order(
+    word: Word,
+    id_glob: str,
+    args: Args | None = None,
+    *,
+    config_file: str | None,
+    redis: str | None,
+    server: str | None,
+    timeout: float,
+    as_json: bool,
+    quiet: bool = False,
+) -> list[Outcome]:
+    """Give one order to all workers that match; exit 1 if none does."""
+    config = load_config(config_file)
+    address = pick_servers(config, (server,))[0].address if server else None
+    if address and not GLOB.search(id_glob):
+        targets = [Target(id_glob, address)]  # by its name alone: Redis may be what is gone
+    else:
+        found = find_workers(config, redis, id_glob)
+        targets = [find_target(worker, address) for worker in found]
+    if sys.stderr.isatty() and not as_json and not quiet:
+        click.echo(f"{word}: {len(targets)} workers, {timeout:g} s to answer", err=True)
+    return give_order(targets, word, args, timeout=timeout)
+
+
+def find_target(worker: Worker, address: Address | None) -> Target:
+    """Where a worker listens: at `address`, else where its record says."""
+    beat = worker.beat
+    instance = beat.instance if beat else ""
+    if address is not None:
+        return Target(worker.id, address, instance)
+    try:
+        told = parse_address(beat.server if beat else "")
+    except AddressError:
+        raise click.ClickException(
+            f"{worker.id}: its record names no beanstalkd; name it with --server"
+        ) from None
+    if told.is_local and beat and beat.host != short_host():
+        raise click.ClickException(
+            f"{worker.id}: its beanstalkd is {told} on {beat.host}; "
+            f"name it as it is seen from here with --server"
+        )
+    return Target(worker.id, told, instance)
+
+
+def find_workers(config: Config, redis: str | None, id_glob: str) -> list[Worker]:
+    """The workers that match, by id; exit 1 if none does."""
+    every = ask_redis(config, redis, lambda link: read_workers(link.execute))
+    found = [worker for worker in every if fnmatchcase(worker.id, id_glob)]
+    if not found and (every or id_glob != "*"):
+        near = difflib.get_close_matches(id_glob, [worker.id for worker in every], 1)
+        hint = f"did you mean {near[0]}?" if near else "see beanwatch workers list"
+        raise click.ClickException(f"no worker matches {id_glob!r}; {hint}")
+    return found
+
+
+def ask_redis(config: Config, redis: str | None, ask: Any) -> Any:
+    """Whatever `ask(link)` returns, or exit 1 with the cause in one line."""
+    url = pick_redis(config, redis or config.redis.url or DEFAULT_URL)
+    try:
+        with RedisLink(url or RedisUrl(Address("127.0.0.1", 6379)), TIMEOUT) as link:
+            return ask(link)
+    except RedisError as error:
+        raise click.ClickException(f"{error} (--redis URL names another)") from None
+
+
+def raise_version(config: Config, redis: str | None, as_json: bool) -> None:
+    """What a deploy does: every worker that sees the version change restarts, at its moment."""
+    version, workers = ask_redis(
+        config,
+        redis,
+        lambda link: (link.execute([("INCR", VERSION_KEY)])[0], read_workers(link.execute)),
+    )
+    live = [worker.id for worker in workers if decide_health(worker) != "dead"]
+    if as_json:
+        print_json({"version": version, "workers": live})
+    else:
+        click.echo(
+            f"version {version}: {len(live)} workers restart, each after its job and "
+            "within its --restart-spread"
+        )
+
+
+def show(workers: Sequence[Worker], as_json: bool) -> None:
+    """The workers as a table, or all that is known of them as JSON."""
+    if as_json:
+        print_json(
+            [
+                {
+                    "id": worker.id,
+                    "health": decide_health(worker),
+                    "age": round(worker.age, 3),
+                    **(worker.beat._asdict() if worker.beat else {}),
+                }
+                for worker in workers
+            ]
+        )
+        return
+    if not workers:
+        click.echo("no workers have been seen")
+        return
+    console = Console()
+    if not console.is_terminal:
+        console.width = 200
+    console.print(worker_table(workers))
+
+
+def report(outcomes: Sequence[Outcome], as_json: bool) -> int:
+    """One line a worker: what it answered, or why it did not. 1 if one does not obey."""
+    if as_json:
+        print_json(
+            [
+                {
+                    "worker": outcome.worker,
+                    "ok": outcome.ok,
+                    "text": outcome.answer.text if outcome.answer else outcome.trouble,
+                    "dump": outcome.answer.dump if outcome.answer else "",
+                }
+                for outcome in outcomes
+            ]
+        )
+        return 0 if all(outcome.ok for outcome in outcomes) else 1
+    for outcome in outcomes:
+        if outcome.answer:
+            click.echo(f"{outcome.worker}: {outcome.answer.text}", err=not outcome.ok)
+    return report_silence(outcomes)
+
+
+def report_silence(outcomes: Sequence[Outcome]) -> int:
+    """Say who did not answer. 1 if one does not obey."""
+    for outcome in outcomes:
+        if outcome.answer is None:
+            click.echo(f"beanwatch: {outcome.worker}: {outcome.trouble}", err=True)
+    return 0 if all(outcome.ok for outcome in outcomes) else 1
+
+
+def print_json(tree: Any) -> None:
+    """Print for programs."""
+    json.dump(tree, sys.stdout, indent=2)
+    sys.stdout.write("\n")

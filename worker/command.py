@@ -1,0 +1,149 @@
+"""Give orders to workers through their control tubes, and gather what they answer."""
+
+import secrets
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+
+from beanwatch.collectors.address import Address
+from beanwatch.collectors.protocol import Link, ServerError
+from beanwatch.worker.control import (
+    CONTROL_PRIORITY,
+    CONTROL_TTR,
+    REPLY_PREFIX,
+    Answer,
+    Args,
+    Message,
+    MessageError,
+    Word,
+    control_tube,
+    encode,
+    parse_answer,
+)
+
+# Clocks of hosts differ: an order that nobody took is taken back, this is for a sender that died.
+VALID_FOR = 60.0
+CONNECT_TIMEOUT = 5.0
+
+
+class Target(NamedTuple):
+    """A worker that is to hear an order. An empty instance is any."""
+
+    worker: str
+    address: Address
+    instance: str = ""
+
+
+class Outcome(NamedTuple):
+    """What came of one order: the worker's answer, or why there is none."""
+
+    worker: str
+    answer: Answer | None
+    trouble: str = ""
+
+    @property
+    def ok(self) -> bool:
+        """True if the worker obeys."""
+        return self.answer is not None and self.answer.ok
+
+
+class _Post:
+    """The orders that go to one server, and the tube where the answers come."""
+
+    def __init__(self, address: Address, open_link: Callable[[Address, float], Link]) -> None:
+        self.link = open_link(address, CONNECT_TIMEOUT)
+        self.waiting: dict[str, tuple[str, int]] = {}  # order's id: worker, beanstalkd's job id
+        self.answers: dict[str, Answer] = {}
+        self._tube = REPLY_PREFIX + secrets.token_hex(8)
+        self.link.ask([b"watch " + self._tube.encode(), b"ignore default"])
+
+    def send(self, target: Target, word: Word, args: Args, expires_at: float) -> str:
+        """Put one order; why it could not be put, or ""."""
+        order = secrets.token_hex(8)
+        body = encode(Message(word, args, target.instance, expires_at, self._tube, order))
+        put = b"put %d 0 %d %d\r\n%b" % (CONTROL_PRIORITY, CONTROL_TTR, len(body), body)
+        use = b"use " + control_tube(target.worker).encode()
+        reply = self.link.ask([use, put])[-1]
+        if reply.word != b"INSERTED":
+            return f"the order was not taken: {reply.word.decode()}"
+        self.waiting[order] = target.worker, int(reply.args[0])
+        return ""
+
+    def receive(self) -> None:
+        """Wait up to a second for one answer."""
+        self.link.extend()
+        reply = self.link.ask_one(b"reserve-with-timeout 1")
+        if reply.word != b"RESERVED":
+            return
+        self.link.ask_one(b"delete " + reply.args[0])
+        try:
+            answer = parse_answer(reply.body)
+        except MessageError:
+            return
+        worker, _ = self.waiting.pop(answer.id, ("", 0))
+        if worker:
+            self.answers[worker] = answer
+
+    def take_back(self) -> dict[str, str]:
+        """Delete what nobody answered; what is to be said of each worker."""
+        self.link.extend()
+        found = {}
+        for worker, job_id in self.waiting.values():
+            reply = self.link.ask_one(b"delete %d" % job_id)
+            taken_back = reply.word == b"DELETED"
+            found[worker] = "the order was taken back" if taken_back else "the order was taken"
+        return found
+
+
+def give_order(
+    targets: Sequence[Target],
+    word: Word,
+    args: Args | None = None,
+    *,
+    timeout: float,
+    open_link: Callable[[Address, float], Link] = Link,
+    clock: Callable[[], float] = time.monotonic,
+    wall: Callable[[], float] = time.time,
+) -> list[Outcome]:
+    """Send one order to all targets and wait up to `timeout` seconds for all their answers.
+
+    Orders that are not answered in time are deleted by their id, so that a worker that
+    comes back later does not obey them.
+    """
+    trouble: dict[str, str] = {}
+    posts: dict[Address, _Post] = {}
+    try:
+        for address, group in _by_address(targets).items():
+            try:
+                post = posts[address] = _Post(address, open_link)
+                for target in group:
+                    expires_at = wall() + max(VALID_FOR, timeout)
+                    if why := post.send(target, word, args or Args(), expires_at):
+                        trouble[target.worker] = why
+            except ServerError as error:
+                trouble.update({target.worker: str(error) for target in group})
+        end = clock() + timeout
+        for post in posts.values():
+            try:
+                while post.waiting and clock() < end:
+                    post.receive()
+                for worker, what in post.take_back().items():
+                    trouble.setdefault(worker, f"no answer within {timeout:g} s; {what}")
+            except ServerError as error:
+                for worker, _ in post.waiting.values():
+                    trouble.setdefault(worker, str(error))
+    finally:
+        for post in posts.values():
+            post.link.close()
+    answers = {worker: answer for post in posts.values() for worker, answer in post.answers.items()}
+    return [
+        Outcome(target.worker, answers.get(target.worker), trouble.get(target.worker, ""))
+        for target in targets
+    ]
+
+
+def _by_address(targets: Iterable[Target]) -> dict[Address, list[Target]]:
+    groups: dict[Address, list[Target]] = {}
+    for target in targets:
+        groups.setdefault(target.address, []).append(target)
+    return groups
