@@ -1,5 +1,6 @@
 """What a handler is given beside its data."""
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,7 +33,7 @@ class Context:
         self._make_log, self._make_tmpdir = make_log, make_tmpdir
         self._touch, self._put, self._resource = touch, put, resource
         self._log: FilteringBoundLogger | None = None
-        self._puts = 0
+        self._puts = itertools.count(1)  # counts also when several threads put
 
     @property
     def job(self) -> str:
@@ -111,8 +112,7 @@ class Context:
         The id is derived from this job's and the number of the call, so that a second run
         of this job makes duplicates that can be told by their id.
         """
-        self._puts += 1
-        new_id = envelopes.derive_id(self._held.identity, f"put:{self._puts}")
+        new_id = envelopes.derive_id(self._held.identity, f"put:{next(self._puts)}")
         body = envelopes.encode(
             job,
             data,

@@ -12,22 +12,27 @@ _SLACK = 2.0  # seconds more than needed, so that jobs of one length need no arm
 class Watchdog:
     """Dumps all stacks to stderr and exits 1 unless re-armed in time.
 
-    Armed once a tick, as arming costs a thread; and by a job that would outlast it.
+    Arming costs a thread, so it is done once a tick, and by a job only if it starts between
+    two ticks with an end that does not fit it: too early for it, or (once) far too late.
     """
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._ends = 0.0
+        self._is_fitted = False
 
     def tick(self, hard: float) -> None:
         """Re-arm: for the job's hard deadline, or for an idle worker if that is 0."""
         now = self._clock()
+        self._is_fitted = bool(hard)
         self._arm(now, hard + MARGIN if hard else now + IDLE)
 
     def cover(self, hard: float) -> None:
-        """Re-arm if the job that starts now might run beyond the end that is set."""
-        if hard + MARGIN > self._ends:
-            self._arm(self._clock(), hard + MARGIN)
+        """A job starts: see to it that the end fits its hard deadline."""
+        end = hard + MARGIN
+        if end > self._ends or (not self._is_fitted and self._ends > end + 2 * _SLACK):
+            self._is_fitted = True
+            self._arm(self._clock(), end)
 
     def disarm(self) -> None:
         """No more."""

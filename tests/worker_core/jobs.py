@@ -1,0 +1,244 @@
+"""The application that the worker's tests run: jobs that go wrong in every way there is."""
+
+import asyncio
+import ctypes
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from beanwatch.worker import App, Bury, Context, Discard, JobTimeout, Retry
+from tests.real import wait_until
+
+app = App(version="test")
+
+
+class Mail(msgspec.Struct):
+    to: str
+    copies: int = 1
+
+
+def append(path: str, text: str) -> None:
+    with Path(path).open("a") as file:
+        file.write(text + "\n")
+
+
+@app.job("ok")
+def ok(ctx: Context, data: Any) -> None:
+    if isinstance(data, dict) and "file" in data:
+        append(data["file"], data.get("text", f"{ctx.job_id} {ctx.attempt}"))
+
+
+@app.job("mail")
+def mail(ctx: Context, data: Mail) -> None:
+    ctx.log.info("mail to {to}", to=data.to)
+
+
+@app.job("fail", max_attempts=3, backoff=0)
+def fail(ctx: Context, data: Any) -> None:
+    raise RuntimeError("it does not work")
+
+
+@app.job("fail-slowly")
+def fail_slowly(ctx: Context, data: Any) -> None:
+    raise RuntimeError("it does not work")
+
+
+@app.job("raise", max_attempts=2, backoff=0)
+def raise_it(ctx: Context, data: dict[str, Any]) -> None:
+    kinds: dict[str, BaseException] = {
+        "retry": Retry(data.get("delay"), "not yet"),
+        "bury": Bury("beyond repair"),
+        "discard": Discard("not wanted any more"),
+        "exit": SystemExit(3),
+        "interrupt": KeyboardInterrupt(),
+        "generator": GeneratorExit(),
+        "system": SystemError("a system error"),
+    }
+    raise kinds[data["kind"]]
+
+
+@app.job("sleep", timeout=60)
+def sleep(ctx: Context, data: dict[str, Any]) -> None:
+    end = time.monotonic() + data["seconds"]
+    while (left := end - time.monotonic()) > 0:
+        time.sleep(min(0.05, left))
+    if "file" in data:
+        append(data["file"], f"{ctx.job_id} {ctx.attempt}")
+
+
+@app.job("progress", timeout=60)
+def progress(ctx: Context, data: dict[str, Any]) -> None:
+    for n in range(1000):
+        ctx.note(f"page {n}")
+        ctx.progress(n, 1000)
+        time.sleep(data["seconds"] / 1000)
+
+
+@app.job("soft", timeout=0.3, max_attempts=1)
+def soft(ctx: Context, data: dict[str, Any]) -> None:
+    """Waits in a system call, or computes; cleans up when its time is over."""
+    near, _far = socket.socketpair()
+    try:
+        if data.get("loop"):
+            while True:
+                pass
+        near.recv(1)
+    except JobTimeout:
+        append(data["file"], "cleaned up")
+        raise
+
+
+@app.job("loop", timeout=1, max_attempts=2, backoff=0)
+def loop(ctx: Context, data: Any) -> None:
+    """An endless loop that lets nothing end it."""
+    while True:
+        try:
+            while True:
+                pass
+        except BaseException:
+            continue
+
+
+@app.job("blocked", timeout=1, max_attempts=2, backoff=0)
+def blocked(ctx: Context, data: Any) -> None:
+    """A read that never returns, tried again whatever happens."""
+    near, _far = socket.socketpair()
+    while True:
+        try:
+            near.recv(1)
+        except BaseException:
+            continue
+
+
+@app.job("regex", timeout=1, max_attempts=1)
+def regex(ctx: Context, data: Any) -> None:
+    """Holds the interpreter's lock for years."""
+    re.match(r"(a+)+$", "a" * 60 + "b")
+
+
+@app.job("hang", timeout=0.5, max_attempts=2, backoff=0)
+def hang(ctx: Context, data: dict[str, Any]) -> None:
+    """Outlasts the hard deadline, with a child process."""
+    children = [subprocess.Popen(["sleep", "600"])]
+    append(data["file"], str(children[0].pid))
+    while True:
+        try:
+            children[0].wait()
+            time.sleep(600)
+        except BaseException:
+            continue
+
+
+@app.job("hang-bury", timeout=0.5, on_timeout="bury")
+def hang_bury(ctx: Context, data: dict[str, Any]) -> None:
+    hang(ctx, data)
+
+
+@app.job("crash", max_attempts=3)
+def crash(ctx: Context, data: dict[str, Any]) -> None:
+    append(data["file"], f"attempt {ctx.attempt}")
+    if data["how"] == "exit":
+        os._exit(7)
+    if data["how"] == "segfault":
+        ctypes.string_at(0)
+    if data["how"] == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+@app.job("tmp", max_attempts=1)
+def tmp(ctx: Context, data: dict[str, Any]) -> None:
+    (ctx.tmpdir / "file").write_text("x")
+    append(data["file"], str(ctx.tmpdir))
+    if data.get("fail"):
+        raise RuntimeError("after writing")
+    if data.get("crash"):
+        os._exit(7)
+
+
+@app.job("chain", max_attempts=1)
+def chain(ctx: Context, data: dict[str, Any]) -> None:
+    new_id = ctx.put("next", "ok", {"n": 1}, priority=7, ttr=9)
+    append(data["file"], new_id)
+    if data.get("crash"):
+        os._exit(7)
+
+
+@app.job("fork", max_attempts=1)
+def fork(ctx: Context, data: dict[str, Any]) -> None:
+    """The child comes back to the worker's own code."""
+    if os.fork() == 0:
+        append(data["file"], "child")
+        sys.exit(0)
+    os.wait()
+    append(data["file"], "parent")
+
+
+@app.job("async")
+async def in_coroutine(ctx: Context, data: dict[str, Any]) -> None:
+    await asyncio.sleep(0.01)
+    append(data["file"], "awaited")
+
+
+@app.job("async-soft", timeout=0.3, max_attempts=1)
+async def async_soft(ctx: Context, data: dict[str, Any]) -> None:
+    try:
+        if data.get("block"):
+            time.sleep(600)
+        await asyncio.sleep(600)
+    finally:
+        append(data["file"], "cleaned up")
+
+
+@app.job("threads", max_attempts=1)
+def threads(ctx: Context, data: Any) -> None:
+    """Puts from threads of its own, while the pulse touches."""
+    workers = [
+        threading.Thread(target=lambda: [ctx.put("next", "ok") for _ in range(50)])
+        for _ in range(4)
+    ]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+
+
+@app.resource("fresh", max_idle=0)
+@contextmanager
+def fresh() -> Iterator[list[str]]:
+    yield _log_resource("fresh")
+
+
+@app.resource("kept", max_idle=60)
+@contextmanager
+def kept() -> Iterator[list[str]]:
+    yield _log_resource("kept")
+    append(os.environ["RESOURCE_LOG"], "kept closed")
+
+
+def _log_resource(name: str) -> list[str]:
+    append(os.environ["RESOURCE_LOG"], f"{name} opened")
+    return []
+
+
+@app.job("resource")
+def use_resource(ctx: Context, data: Any) -> None:
+    ctx.resource("fresh")
+    ctx.resource("kept")
+
+
+@app.job("wait-for-file", timeout=60)
+def wait_for_file(ctx: Context, data: dict[str, Any]) -> None:
+    append(data["started"], str(ctx.job_id))
+    wait_until(lambda: Path(data["until"]).exists(), 50)
+    append(data["file"], str(ctx.attempt))
