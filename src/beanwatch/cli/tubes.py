@@ -108,7 +108,7 @@ def choosing(action: Any) -> Any:
 
 @command.command("list")
 @click.argument("tube_glob", default="*")
-@click.option("--sort", "order", type=click.Choice(list(SORTS)), default="name")
+@click.option("--sort", "order", type=click.Choice(list(SORTS)), default="name", help="by (name)")
 @click.option("--internal", is_flag=True, help="also beanwatch's own: control and reply tubes")
 @common
 def list_tubes(

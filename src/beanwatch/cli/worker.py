@@ -40,7 +40,7 @@ from beanwatch.worker.process import NAME, Process, Settings
 @click.option("--grace", type=DURATION, help="from a job's timeout to its hard deadline")
 @click.option("--max-attempts", type=COUNT, help="for jobs that set none")
 @click.option("--shutdown-timeout", type=DURATION, help="for the running job to end at a stop")
-@click.option("--heartbeat-interval", type=DURATION)
+@click.option("--heartbeat-interval", type=DURATION, help="between two heartbeats")
 @click.option("--max-jobs", type=COUNT, help="restart after so many jobs")
 @click.option("--max-time", type=DURATION, help="restart after so long")
 @click.option("--max-memory", type=SIZE, help="restart above so much resident memory")
@@ -48,7 +48,7 @@ from beanwatch.worker.process import NAME, Process, Settings
 @click.option("--min-free-disk", type=SIZE, help="take no jobs with less free there")
 @click.option("--restart-spread", type=DURATION, help="restart within so long after a deploy")
 @click.option("--ledger", type=click.Choice(["all", "failures", "off"]), help="runs to record")
-@click.option("--log-format", type=click.Choice(["json", "console"]))
+@click.option("--log-format", type=click.Choice(["json", "console"]), help="of the log lines")
 @click.option("--log-file", metavar="FILE", help="instead of standard output")
 @click.option("-v", "--verbose", is_flag=True, help="log debug messages too")
 @config_option
