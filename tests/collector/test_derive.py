@@ -1,0 +1,194 @@
+"""What follows from beanstalkd's numbers, on literal readings and on real servers."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from beanwatch.collectors.consumers import CODES
+from beanwatch.collectors.derive import (
+    ABSENT,
+    Jobs,
+    derive_drain,
+    derive_server,
+    derive_tube,
+    enter_life,
+    merge,
+)
+from beanwatch.collectors.paths import SERVER_DERIVED, TUBE_DERIVED
+from beanwatch.collectors.samples import Head, ServerSamples, TubeSample
+from beanwatch.collectors.stats import Stats, numbers, parse_stats
+from tests.collector.formats import SERVERS, TUBES
+from tests.real import Beanstalkd
+
+TUBE = parse_stats(TUBES["1.13+"])
+NOBODY = Jobs()
+
+
+def tube(**fields: int) -> Stats:
+    zeros: Stats = dict.fromkeys(TUBE, 0)
+    return zeros | {key.replace("_", "-"): value for key, value in fields.items()}
+
+
+def derive(
+    stats: Stats, before: TubeSample | None = None, now: float = 110.0, jobs: Jobs = NOBODY
+) -> tuple[dict[str, Any], TubeSample]:
+    return derive_tube(stats, jobs, before, now, draining=False)
+
+
+def test_the_first_reading_has_no_rates():
+    values, _ = derive(tube(total_jobs=10, cmd_delete=4, current_jobs_ready=6))
+    assert "put_rate" not in values
+    assert "delete_rate" not in values
+    assert values["total_jobs"] == 10
+
+
+def test_two_readings_give_rates_and_an_estimate_of_the_end():
+    _, before = derive(tube(total_jobs=10, cmd_delete=4, current_jobs_ready=6), now=100.0)
+    values, _ = derive(tube(total_jobs=20, cmd_delete=16, current_jobs_ready=4), before, 104.0)
+    assert (values["put_rate"], values["delete_rate"]) == (2.5, 3.0)
+    assert values["drain_seconds"] == 8.0
+
+
+@pytest.mark.parametrize(
+    ("ready", "puts", "deletes", "seconds"),
+    [(0, None, None, 0), (5, None, 1.0, None), (5, 1.0, 1.0, None), (5, 2.0, 1.0, None)],
+)
+def test_a_queue_that_does_not_shrink_has_no_end(ready, puts, deletes, seconds):
+    assert derive_drain(ready, puts, deletes) == seconds
+
+
+def test_a_tube_that_came_back_starts_anew():
+    _, before = derive(tube(total_jobs=100, cmd_delete=100), now=100.0)
+    values, after = derive(tube(total_jobs=3, cmd_delete=1, current_jobs_ready=2), before)
+    assert "put_rate" not in values
+    assert (values["drift"], after.drift) == (0, 0)
+
+
+def test_a_job_in_limbo_shows_as_drift():
+    _, before = derive(tube(total_jobs=5, cmd_delete=2, current_jobs_ready=3))
+    values, after = derive(tube(total_jobs=5, cmd_delete=2, current_jobs_ready=2), before)
+    assert values["drift"] == 1
+    values, after = derive(tube(total_jobs=6, cmd_delete=2, current_jobs_ready=3), after)
+    assert values["drift"] == 1, "it stays, also when others come"
+    values, after = derive(tube(total_jobs=6, cmd_delete=3, current_jobs_ready=3), after)
+    assert values["drift"] == 0, "it was deleted by its id"
+
+
+def test_jobs_of_a_binlog_are_no_drift():
+    replayed = tube(total_jobs=0, cmd_delete=0, current_jobs_ready=5)
+    values, before = derive(replayed)
+    assert values["drift"] == 0
+    values, before = derive(tube(cmd_delete=2, current_jobs_ready=3), before)
+    assert values["drift"] == 0
+    values, before = derive(tube(total_jobs=9, cmd_delete=2), before)
+    assert values["drift"] > 0, "nine were put, and none is there"
+
+
+def test_a_replayed_tube_that_was_born_anew_unseen_is_no_drift():
+    _, before = derive(tube(current_jobs_ready=1))
+    values, _ = derive(tube(total_jobs=7, cmd_delete=7), before)
+    assert values["drift"] == 0
+
+
+def test_a_job_that_was_never_reserved_has_waited_since_its_put_without_its_delay():
+    job: Stats = {"id": "9", "age": 100, "delay": 40, "reserves": 0, "kicks": 0}
+    values, _ = derive(tube(current_jobs_ready=1), jobs=Jobs(ready=job))
+    assert values["head_ready_age"] == 60
+
+
+@pytest.mark.parametrize("counter", ["reserves", "kicks"])
+def test_any_other_job_has_waited_since_it_was_first_seen_as_head(counter: str):
+    job: Stats = {"id": "9", "age": 90_000, "delay": 0, "reserves": 0, "kicks": 0, counter: 1}
+    jobs = Jobs(ready=job)
+    values, before = derive(tube(current_jobs_ready=1), now=100.0, jobs=jobs)
+    assert values["head_ready_age"] == 0
+    values, before = derive(tube(current_jobs_ready=1), before, 130.0, jobs)
+    assert values["head_ready_age"] == 30
+    values, before = derive(tube(current_jobs_ready=1), before, 140.0, Jobs())
+    assert "head_ready_age" not in values, "nobody looked"
+    other: Stats = job | {"id": "10"}
+    values, before = derive(tube(current_jobs_ready=1), before, 150.0, Jobs(ready=other))
+    assert values["head_ready_age"] == 0
+    assert before.ready_head == Head(10, 150.0)
+
+
+def test_a_buried_job_ages_from_when_it_was_first_seen_buried():
+    jobs = Jobs(buried={"id": "9", "age": 90_000})
+    values, before = derive(tube(current_jobs_buried=1), now=100.0, jobs=jobs)
+    assert values["head_buried_age"] == 0
+    values, _ = derive(tube(current_jobs_buried=1), before, 160.0, jobs)
+    assert values["head_buried_age"] == 60
+
+
+def test_an_empty_queue_is_no_seconds_old():
+    values, _ = derive(tube())
+    assert (values["head_ready_age"], values["head_buried_age"], values["drain_seconds"]) == (
+        0,
+    ) * 3
+
+
+def test_every_derived_series_of_a_tube_and_no_other_is_there():
+    job: Stats = {"id": "9", "age": 1}
+    jobs = Jobs(job, job)
+    _, before = derive(TUBE, now=100.0, jobs=jobs)
+    moved = TUBE | {"cmd-delete": 42, "total-jobs": 53, "current-jobs-ready": 6}
+    values, _ = derive(moved, before, 110.0, jobs)
+    assert set(values) - set(numbers(TUBE)) == set(TUBE_DERIVED)
+    assert set(ABSENT) == set(values), "an absent tube has the same series, as zeros"
+
+
+@pytest.mark.parametrize("version", SERVERS)
+def test_every_derived_series_of_a_server_is_there_in_every_version(version: str):
+    stats = parse_stats(SERVERS[version])
+    values = derive_server(stats, restarts=2, drift=1)
+    assert set(SERVER_DERIVED) <= set(values)
+    assert values["rejected_puts"] == 9
+    assert values["binlog_bytes"] == 3 * 10485760
+    assert (values["up"], values["restarts"], values["drift"]) == (1, 2, 1)
+    assert values["draining"] == (1 if "draining" in stats else 0)
+
+
+def test_a_server_without_a_binlog_has_no_binlog_bytes():
+    stats = parse_stats(SERVERS["1.12"]) | {"binlog-oldest-index": 0, "binlog-current-index": 0}
+    assert derive_server(stats, 0, 0)["binlog_bytes"] == 0
+
+
+def test_a_restart_forgets_what_cannot_be_compared_and_is_counted():
+    samples = ServerSamples()
+    enter_life(samples, "a")
+    assert samples.restarts == 0, "the first sight is no restart"
+    samples.tubes["t"] = derive(tube())[1]
+    enter_life(samples, "a")
+    assert "t" in samples.tubes
+    enter_life(samples, "b")
+    assert (samples.restarts, samples.tubes) == (1, {})
+
+
+def test_tubes_in_one_series_are_summed_but_for_ages_and_states():
+    one = {"ready": 1, "put_rate": 0.5, "head_ready_age": 10, "consumer_state": CODES["stalled"]}
+    two = {"ready": 2, "put_rate": 1.5, "head_ready_age": 99, "consumer_state": CODES["ok"]}
+    assert merge([one, two]) == {
+        "ready": 3,
+        "put_rate": 2.0,
+        "head_ready_age": 99,
+        "consumer_state": CODES["stalled"],
+    }
+
+
+def test_refused_puts_are_counted_on_a_real_server(beanstalkd: Beanstalkd):
+    with beanstalkd.client() as client:
+        client.put("fine")
+        with pytest.raises(greenstalk.JobTooBigError):
+            client.put("x" * 100_000)
+    assert derive_server(dict(beanstalkd.stats()), 0, 0)["rejected_puts"] == 1
+
+
+def test_the_bytes_of_a_real_binlog_are_those_on_disk(tmp_path: Path):
+    with Beanstalkd(tmp_path, binlog=True) as server:
+        with server.client() as client:
+            client.put("x")
+        values = derive_server(dict(server.stats()), 0, 0)
+        assert server.binlog is not None
+        on_disk = sum(file.stat().st_size for file in server.binlog.glob("binlog.*"))
+        assert on_disk - 10485760 <= values["binlog_bytes"] <= on_disk

@@ -1,0 +1,91 @@
+"""What beanstalkd says of itself, in the words of each of its versions."""
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from beanwatch.collectors.address import parse_address
+from beanwatch.collectors.protocol import Link
+from beanwatch.collectors.stats import (
+    numbers,
+    parse_list,
+    parse_stats,
+    read_server,
+    read_tube_names,
+    read_tubes,
+)
+from tests.collector.formats import JOB_1_12, SERVERS, TUBES
+from tests.real import Beanstalkd
+
+TUBE_NAMES = st.from_regex(r"[A-Za-z0-9+/;.$_()][A-Za-z0-9+/;.$_()-]{0,199}", fullmatch=True)
+
+
+@pytest.mark.parametrize("version", SERVERS)
+def test_the_stats_of_every_version_are_read(version: str):
+    stats = parse_stats(SERVERS[version])
+    assert stats["version"] == version.removesuffix("+")
+    assert stats["current-jobs-ready"] == 7
+    assert stats["total-jobs"] == 4711
+    assert stats["rusage-utime"] == 12.003456
+    assert stats["pid"] == 815
+    assert stats.get("draining", 0) == (1 if version in ("1.12", "1.13+") else 0)
+    assert stats.get("id", "0000000000000042") == "0000000000000042"
+    assert stats.get("hostname", "127") == "127", "a host may be called by a number"
+
+
+@pytest.mark.parametrize("version", TUBES)
+def test_the_tubes_of_every_version_are_read(version: str):
+    stats = parse_stats(TUBES[version])
+    assert stats["name"] == "1_000"
+    assert stats["current-jobs-buried"] == 3
+    assert stats["cmd-delete"] == 40
+    assert stats["pause-time-left"] == 59
+    assert "name" not in numbers(stats)
+    assert numbers(stats)["current_jobs_ready"] == 7
+
+
+def test_a_job_in_a_tube_called_true_is_in_that_tube():
+    job = parse_stats(JOB_1_12)
+    assert (job["id"], job["tube"], job["state"]) == ("12", "true", "buried")
+    assert job["reserves"] == 2
+
+
+def test_what_is_no_number_is_left_out_of_the_numbers():
+    stats = parse_stats(b"---\na: nan\nb: inf\nc: 1e400\nd: x\ne: -5\nf: 1.5\ng:\nnonsense\n\n")
+    assert numbers(stats) == {"e": -5, "f": 1.5}
+
+
+@given(st.binary(max_size=300))
+def test_no_bytes_can_upset_the_parsers(body: bytes):
+    assert all(math.isfinite(value) for value in numbers(parse_stats(body)).values())
+    assert all(isinstance(name, str) for name in parse_list(body))
+
+
+@given(st.lists(TUBE_NAMES, max_size=5), st.booleans())
+def test_any_tube_name_is_read_back_quoted_or_not(names: list[str], quoted: bool):
+    mark = '"' if quoted else ""
+    listed = "---\n" + "".join(f"- {mark}{name}{mark}\n" for name in names)
+    assert parse_list(listed.encode()) == names
+    for name in names:
+        stats = parse_stats(f"---\nname: {mark}{name}{mark}\ntotal-jobs: 1\n".encode())
+        assert stats == {"name": name, "total-jobs": 1}
+
+
+def test_a_real_server_is_read_with_all_its_fields(beanstalkd: Beanstalkd):
+    names = ["1_000", "true", "0x1F", "a.b/c;d+e$f(g)"]
+    with beanstalkd.client() as client:
+        for name in names:
+            client.use(name)
+            client.put("x")
+        with Link(parse_address(beanstalkd.address)) as link:
+            stats = read_server(link)
+            assert len(stats) == 51
+            assert {type(stats[key]) for key in ("id", "hostname", "version", "os")} == {str}
+            assert sorted(read_tube_names(link)) == sorted(["default", *names])
+            tubes = dict(read_tubes(link, ["gone", *names]))
+    assert list(tubes) == names, "a tube that is gone is left out"
+    for name, tube in tubes.items():
+        assert tube["name"] == name
+        assert tube["current-jobs-ready"] == 1
