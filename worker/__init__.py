@@ -11,6 +11,7 @@ from beanwatch.worker.errors import (
     JobTimeout,
     Retry,
 )
+from beanwatch.worker.producer import Producer, Put, PutError
 
 __all__ = [
     "App",
@@ -22,5 +23,8 @@ __all__ = [
     "Interrupted",
     "JobStopped",
     "JobTimeout",
+    "Producer",
+    "Put",
+    "PutError",
     "Retry",
 ]

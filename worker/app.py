@@ -7,8 +7,11 @@ from typing import Any, Literal, TypeVar, get_type_hints
 
 import msgspec
 
+from beanwatch.collectors.servers import DEFAULT_SERVER
 from beanwatch.worker.context import Context
 from beanwatch.worker.decide import Backoff
+from beanwatch.worker.envelope import PRIORITY, TTR, EnvelopeError, FollowUp, raw_data
+from beanwatch.worker.producer import Producer, Put
 
 F = TypeVar("F", bound=Callable[..., Any])
 OnTimeout = Literal["retry", "bury"]
@@ -66,6 +69,7 @@ class App:
         self.resources: dict[str, Resource] = {}
         self.before: list[Before] = []
         self.after: list[After] = []
+        self._producers: dict[str, Producer] = {}
 
     def job(
         self,
@@ -92,6 +96,45 @@ class App:
             return function
 
         return register
+
+    def put(
+        self,
+        tube: str,
+        job: str,
+        data: Any = None,
+        *,
+        server: str = DEFAULT_SERVER,
+        priority: int = PRIORITY,
+        delay: int = 0,
+        ttr: int = TTR,
+        success: FollowUp | None = None,
+        failure: FollowUp | None = None,
+        id: str | None = None,  # noqa: A002 - the envelope's field
+    ) -> Put:
+        """Put one of this application's jobs, over a connection that is kept.
+
+        The data is checked as the worker will check it. Raises EnvelopeError and PutError.
+        """
+        handler = self.handlers.get(job)
+        if handler is None:
+            raise EnvelopeError(f"no handler for the job {job!r}")
+        raw = raw_data(data)
+        try:
+            handler.decode_data(raw)
+        except (msgspec.MsgspecError, RecursionError, ValueError) as wrong:
+            raise EnvelopeError(f"data: {wrong}") from None
+        producer = self._producers.setdefault(server, Producer(server))
+        return producer.put(
+            tube,
+            job,
+            raw,
+            priority=priority,
+            delay=delay,
+            ttr=ttr,
+            success=success,
+            failure=failure,
+            id=id,
+        )
 
     def resource(
         self, name: str, *, max_idle: float = 60.0

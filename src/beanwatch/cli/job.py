@@ -16,7 +16,7 @@ from beanwatch.collectors.protocol import Link, ServerError
 from beanwatch.collectors.redis_link import DEFAULT_URL, RedisError, RedisLink
 from beanwatch.collectors.servers import Server
 from beanwatch.collectors.stats import Stats, read_jobs, read_server
-from beanwatch.worker.envelope import EnvelopeError, decode
+from beanwatch.worker.envelope import Envelope, EnvelopeError, decode
 
 TIMEOUT = 5.0
 
@@ -107,13 +107,14 @@ def tell_by_number(
             continue
         entries = read_job_by_id(redis.execute, place.id, job_id)
         now = look([place], place.id, job_id, workers)
-        ident = entries[-1].uuid if entries else ""
-        if not entries and now.stats:
+        if entries:
+            stories.append(Story(entries[-1].uuid, entries, [now]))
+        elif now.stats:
+            envelope = peek(place.server, job_id)
             # It may have run before beanstalkd was restarted, under the same envelope.
-            ident = read_envelope_id(place.server, job_id)
+            ident = envelope.id or "" if envelope else ""
             entries = read_job(redis.execute, ident) if ident else []
-        if entries or now.stats:
-            stories.append(Story(ident, entries, [now]))
+            stories.append(Story(ident, entries, [now], envelope.job if envelope else ""))
     return stories
 
 
@@ -151,14 +152,13 @@ def _holds(worker: Worker, stats: Stats, job_id: int) -> bool:
     return beat is not None and beat.job_id == job_id and beat.tube == stats.get("tube")
 
 
-def read_envelope_id(server: Server, job_id: int) -> str:
-    """The id in the envelope of a job that is in beanstalkd, or ""."""
+def peek(server: Server, job_id: int) -> Envelope | None:
+    """The envelope of a job that is in beanstalkd, None if it is gone or has none."""
     try:
         with Link(server.address, TIMEOUT) as link:
-            reply = link.ask_one(b"peek %d" % job_id)
-        return decode(reply.body).id or ""
+            return decode(link.ask_one(b"peek %d" % job_id).body)
     except (ServerError, EnvelopeError):
-        return ""
+        return None
 
 
 def as_tree(story: Story) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import zip_longest
 from typing import NamedTuple
 
 from beanwatch.cli.tube_view import human_time
@@ -32,12 +33,13 @@ class Story(NamedTuple):
     id: str
     entries: Sequence[Entry]
     nows: Sequence[Now]
+    job: str = ""
 
 
 def story_lines(story: Story) -> Iterator[str]:
     """The story, one line after the other."""
     last = story.entries[-1] if story.entries else None
-    name = last.job if last else "job"
+    name = last.job if last else story.job or "job"
     tube = last.tube if last else next((str(now.stats.get("tube", "")) for now in story.nows), "")
     parts = [name, *([story.id] if story.id else []), *([f"in {tube}"] if tube else [])]
     yield printable(" ".join(parts))
@@ -45,9 +47,11 @@ def story_lines(story: Story) -> Iterator[str]:
         yield f"  follow-up of {printable(last.parent)}"
     numbers = {entry.job_id for entry in story.entries}
     before: Entry | None = None
-    for entry in story.entries:
+    for entry, after in zip_longest(story.entries, story.entries[1:]):
         yield from gap_lines(before, entry)
-        yield from entry_lines(entry, show_number=len(numbers) > 1)
+        # Of runs that failed alike, the last one shows where.
+        alike = after is not None and after.traceback.endswith(entry.traceback)
+        yield from entry_lines(entry, show_number=len(numbers) > 1, show_traceback=not alike)
         before = entry
     if not story.entries:
         yield "  no run is recorded"
@@ -69,10 +73,10 @@ def gap_lines(before: Entry | None, entry: Entry) -> Iterator[str]:
         )
 
 
-def entry_lines(entry: Entry, *, show_number: bool = False) -> Iterator[str]:
+def entry_lines(entry: Entry, *, show_number: bool, show_traceback: bool) -> Iterator[str]:
     """One run."""
     when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(entry.started_at))
-    spans = f"waited {entry.wait:.1f} s, ran {entry.duration:.3f} s"
+    spans = f"{entry.wait:.1f} s after its put, ran {entry.duration:.3f} s"
     if entry.outcome in ("retry", "timeout") and entry.delay:
         spans += f", again in {entry.delay:.0f} s"
     number = f" job {entry.job_id}" if show_number else ""
@@ -80,8 +84,9 @@ def entry_lines(entry: Entry, *, show_number: bool = False) -> Iterator[str]:
     yield printable(f"  {entry.attempt:>2}  {when}  {entry.outcome:9} {who}{number}: {spans}")
     if entry.reason:
         yield f"      {printable(entry.reason)}"
-    for line in entry.traceback.splitlines():
-        yield f"        {printable(line)}"
+    if show_traceback:
+        for line in entry.traceback.splitlines():
+            yield f"        {printable(line)}"
     for follow_up in entry.follow_ups:
         yield f"      put {printable(follow_up)}"
 
@@ -93,7 +98,9 @@ def now_lines(now: Now) -> Iterator[str]:
     if now.stats:
         number = {key: value for key, value in now.stats.items() if not isinstance(value, str)}
         words += f" in {now.stats.get('tube')}, put {human_time(number.get('age'))} ago"
-        words += f", reserved {number.get('reserves')} times"
+        words += (
+            f", attempt {number.get('reserves')}" if number.get("reserves") else ", not run yet"
+        )
         if now.state == "delayed":
             words += f", ready in {human_time(number.get('time-left'))}"
         if number.get("kicks"):
