@@ -136,6 +136,11 @@ class App:
             id=id,
         )
 
+    def close(self) -> None:
+        """Close the connections that `put` keeps."""
+        for producer in self._producers.values():
+            producer.close()
+
     def resource(
         self, name: str, *, max_idle: float = 60.0
     ) -> Callable[
