@@ -20,7 +20,7 @@ TUBE_DERIVED = (
 )
 WORKER_OWN = ("busy", "rss", "reconnects", "touches", "dropped_metrics")
 WORKER_SEEN = ("beat_age", "state", "restarts", "disk_free")
-WORKERS = ("live", "busy", "waiting", "blocked", "hung", "dead")
+WORKERS = ("live", "busy", "waiting", "blocked", "hung", "dead", "deploys")
 COLLECTOR = (
     "success",
     "poll_seconds",

@@ -3,7 +3,13 @@
 from collections.abc import Iterator, Sequence
 
 from beanwatch.collectors import paths
-from beanwatch.collectors.heartbeats import HEALTH_CODES, Worker, decide_health, read_workers
+from beanwatch.collectors.heartbeats import (
+    HEALTH_CODES,
+    VERSION_KEY,
+    Worker,
+    decide_health,
+    read_workers,
+)
 from beanwatch.collectors.log import Changes
 from beanwatch.collectors.outbox import Outbox
 from beanwatch.collectors.points import Values, make_batches
@@ -12,9 +18,14 @@ from beanwatch.collectors.redis_link import RedisError, RedisLink, RedisUrl
 SOURCE = "workers"
 
 
-def derive_workers(prefix: str, workers: Sequence[Worker]) -> Iterator[tuple[str, Values]]:
-    """Counts over all workers, and for each one its age, state, restarts and free disk."""
-    counts = dict.fromkeys(paths.WORKERS, 0)
+def derive_workers(
+    prefix: str, workers: Sequence[Worker], deploys: int = 0
+) -> Iterator[tuple[str, Values]]:
+    """Counts over all workers, and for each one its age, state, restarts and free disk.
+
+    `deploys` is how often all workers were told to restart.
+    """
+    counts = {**dict.fromkeys(paths.WORKERS, 0), "deploys": deploys}
     for worker in workers:
         health = decide_health(worker)
         if health in counts:
@@ -56,10 +67,12 @@ class WorkerPoller:
         try:
             with RedisLink(self._url, self._timeout) as link:
                 workers = read_workers(link.execute)
+                (version,) = link.execute([("GET", VERSION_KEY)])
+                deploys = int(version) if version and version.isdigit() else 0
         except RedisError as error:
             self._changes.wrong(SOURCE, str(error))
             return str(error)
         self._changes.right(SOURCE, "the workers' heartbeats are read again")
-        for batch in make_batches(SOURCE, stamp, derive_workers(self._prefix, workers)):
+        for batch in make_batches(SOURCE, stamp, derive_workers(self._prefix, workers, deploys)):
             self._outbox.put(batch)
         return ""

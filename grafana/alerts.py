@@ -29,6 +29,8 @@ FOLDER = "beanwatch"
 INTERVAL = "1m"
 EXPRESSION = "__expr__"
 MINUTE, HOUR = 60, 3600
+# What is older is not true any more: a tube that is gone must not be an alert for long.
+FRESH = 2 * MINUTE
 # A server that is not sent any more stays an alert for as long; points are 10 s apart for 2 days.
 REMEMBERED = 6 * HOUR
 # The operator's own number: how many ready jobs are too many depends on the tube.
@@ -63,7 +65,7 @@ class Rule(NamedTuple):
     panel: int
     about: str = ""  # variables of the dashboard that make it show what is wrong
     reduce: str = "last"
-    window: int = 5 * MINUTE
+    window: int = FRESH
     no_data: str = "OK"
 
 
@@ -201,6 +203,7 @@ def _tubes() -> Iterator[Rule]:
         11,
         about,
         reduce="min",
+        window=5 * MINUTE,
     )
     for severity, limit in zip(("warning", "critical"), limits.HEAD_AGE, strict=True):
         yield Rule(

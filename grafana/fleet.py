@@ -398,13 +398,14 @@ def _collectors() -> page.Section:
             ),
             chart(
                 63,
-                "Points waiting and lost",
-                "Points that wait for Graphite to come back, and points that were given up.",
+                "Points waiting",
+                "Points that were not sent yet: those of one poll are usual. A rising line:"
+                " Graphite does not take them, and in the end they are lost.",
                 [
                     g.alias(g.worst(ALL.collector("backlog")), "waiting"),
-                    g.alias(g.worst(ALL.collector("dropped")), "lost since start"),
+                    g.alias(g.worst(ALL.collector("dropped")), "lost"),
                 ],
-                colors={"waiting": "blue", "lost since start": "red"},
+                colors={"waiting": "blue", "lost": "red"},
                 height=6,
                 to="metrics-fresh",
             ),
@@ -416,7 +417,7 @@ def _collectors() -> page.Section:
             ),
             chart(
                 65,
-                "Tubes",
+                "Tubes read",
                 "Tubes that were read, and tubes over the limit that were not.",
                 [
                     g.alias(g.total(ALL.collector("tubes")), "read"),

@@ -17,7 +17,7 @@ from grafana_foundation_sdk.models import dashboard
 
 from beanwatch.collectors import paths
 from beanwatch.grafana import runbook
-from beanwatch.grafana.functions import alive, gained, named
+from beanwatch.grafana.functions import alias, alive, gained, named
 from beanwatch.grafana.panels import DATASOURCE, Panel, Query, Target
 from beanwatch.grafana.series import SERVER, WORKER_HOST, WORKER_NAME, Series
 
@@ -176,6 +176,8 @@ def _events() -> Iterable[AnnotationQuery]:
     series = Series(servers="*")
     restarted = alive(gained(series.server("restarts")))
     yield _event("Server restarts", "orange", named(restarted, SERVER))
+    deployed = alive(gained(series.fleet("deploys")))
+    yield _event("Deploys", "blue", alias(deployed, "all workers were told to restart"))
     restarted = alive(gained(series.worker("restarts")))
     yield _event("Worker restarts", "purple", named(restarted, WORKER_HOST, WORKER_NAME))
 

@@ -144,7 +144,7 @@ def chart(
         )
         .draw_style(common.GraphDrawStyle.BARS if bars else common.GraphDrawStyle.LINE)
         .line_width(0 if bars or stacked else 1)
-        .fill_opacity(80 if bars else 65 if stacked else 8)
+        .fill_opacity(80 if bars else 65 if stacked else 8 if colors else 0)
         .line_interpolation(
             common.LineInterpolation.STEP_AFTER if step_after else common.LineInterpolation.LINEAR
         )
@@ -245,7 +245,7 @@ def grid(
     height: int = 10,
     to: str = "",
 ) -> table.Panel:
-    """A table of what is now (the last 5 minutes): a row for each name that any column has."""
+    """A table of what is now (the last 2 minutes): a row for each name that any column has."""
     queries = [column.query for column in columns]
     panel = (
         _common(table.Panel(), number, title, description, queries, width, height, to)
@@ -253,7 +253,7 @@ def grid(
         .thresholds(_thresholds(QUIET, NEUTRAL))
         .color_scheme(FieldColor().mode(dashboard.FieldColorModeId.THRESHOLDS))
         .no_value("–")  # noqa: RUF001 - a dash reads as "none" where a hyphen reads as a minus
-        .time_from("5m")
+        .time_from("2m")
         .hide_time_override(True)
         .align(common.FieldTextAlignment.AUTO)
         .min_width(70)
@@ -278,7 +278,7 @@ def grid(
         key,
         [
             dashboard.DynamicConfigValue(id_val="links", value=links),
-            dashboard.DynamicConfigValue(id_val="custom.minWidth", value=180),
+            dashboard.DynamicConfigValue(id_val="custom.width", value=180),
             dashboard.DynamicConfigValue(id_val="custom.filterable", value=True),
         ],
     )

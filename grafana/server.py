@@ -322,7 +322,6 @@ def _trouble() -> page.Section:
                 "Jobs put, less those deleted, less those present, against the first such number."
                 " It stays at zero; above it, jobs are in no state any more.",
                 [g.top(_each("drift"))],
-                least=None,
                 step_after=True,
                 to="beanstalkd",
             ),

@@ -27,7 +27,7 @@ def build() -> Dashboard:
                 several=False,
             ),
         ],
-        [_now(), _jobs(), _consumers(), _runs(), _servers()],
+        [_now(), _jobs(), _consumers(), _runs(), _trouble(), _servers()],
     )
 
 
@@ -171,14 +171,11 @@ def _jobs() -> page.Section:
             chart(
                 14,
                 "Head of the queue",
-                "How long the next ready job, and the first buried one, have been there.",
-                [
-                    g.alias(_worst("head_ready_age"), "ready"),
-                    g.alias(_worst("head_buried_age"), "buried"),
-                ],
+                "How long the job that is next had been waiting.",
+                [g.alias(_worst("head_ready_age"), "waiting")],
                 unit="s",
                 steps=limits.steps(limits.HEAD_AGE),
-                colors={"ready": words.READY, "buried": words.BURIED},
+                colors={"waiting": words.READY},
                 to="tube-age",
             ),
             chart(
@@ -196,7 +193,6 @@ def _jobs() -> page.Section:
 
 
 def _consumers() -> page.Section:
-    server = Series()
     return page.Section(
         "Consumers",
         [
@@ -207,7 +203,7 @@ def _consumers() -> page.Section:
                 " are a matter for anybody.",
                 g.alive(g.named(ONE.tube("consumer_state"), TUBE_SERVER)),
                 words.CONSUMERS,
-                width=8,
+                width=12,
                 to="tube-consumers",
             ),
             chart(
@@ -222,7 +218,34 @@ def _consumers() -> page.Section:
                 ],
                 colors={"watching": "green", "waiting": "blue", "using": "purple"},
                 step_after=True,
+                width=12,
                 to="tube-consumers",
+            ),
+        ],
+    )
+
+
+def _trouble() -> page.Section:
+    server = Series()
+    return page.Section(
+        "Trouble",
+        [
+            chart(
+                24,
+                "Buried jobs",
+                "Jobs that were set aside after failing.",
+                [g.alias(_sum("current-jobs-buried"), "buried")],
+                colors={"buried": words.BURIED},
+                to="tube-buried",
+            ),
+            chart(
+                25,
+                "First buried job",
+                "How long the job that would be kicked first has been seen buried.",
+                [g.alias(_worst("head_buried_age"), "buried for")],
+                unit="s",
+                colors={"buried for": words.BURIED},
+                to="tube-buried",
             ),
             chart(
                 23,

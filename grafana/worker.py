@@ -155,7 +155,7 @@ def _state() -> page.Section:
             grid(
                 12,
                 "Workers now",
-                "Every worker of the last 5 minutes.",
+                "Every worker of the last 2 minutes.",
                 "Worker",
                 [
                     Column("State", _each("state"), words=words.WORKERS, width=110),
