@@ -15,6 +15,7 @@ from beanwatch.collectors.heartbeats import (
     worker_key,
 )
 from beanwatch.collectors.redis_link import Command, RedisError, RedisLink, RedisUrl
+from beanwatch.worker.blackbox import LastJob
 from beanwatch.worker.errors import WorkerError
 from beanwatch.worker.life import DUPLICATE
 
@@ -155,10 +156,12 @@ def claim(
     return before
 
 
-def describe_exit(before: Beat) -> str:
-    """How an instance ended that left its record behind."""
+def describe_exit(before: Beat, last_job: LastJob | None) -> str:
+    """How an instance ended that left its record behind, and perhaps its black box."""
     if before.last_words:
         return before.last_words
-    if before.job_id:
-        return f"killed while running {before.job} (job {before.job_id})"
-    return f"killed while {before.state}"
+    if last_job is None:
+        last_job = LastJob(before.job_id, before.job)
+    if last_job.id:
+        return f"killed while running {last_job.name} (job {last_job.id})"
+    return f"killed while {'idle' if before.state == 'busy' else before.state}"

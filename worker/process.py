@@ -12,9 +12,11 @@ from beanwatch.collectors.heartbeats import Beat
 from beanwatch.collectors.redis_link import RedisError, parse_redis_url
 from beanwatch.worker import logs
 from beanwatch.worker.app import App
+from beanwatch.worker.blackbox import LastJob
 from beanwatch.worker.control import MAX_WAIT, Answer, Message
 from beanwatch.worker.deadline import Alarm
 from beanwatch.worker.decide import describe, with_share
+from beanwatch.worker.errors import WorkerError
 from beanwatch.worker.finish import Finisher
 from beanwatch.worker.guard import Guard
 from beanwatch.worker.heartbeat import Heart, claim, describe_exit
@@ -112,6 +114,7 @@ class Process:
             self.temporary,
             self.log,
             on_start=self._job_starts,
+            on_end=self._job_ended,
         )
         self.finisher = Finisher(self.session, self.sinks, self.life)
         max_jobs = round(with_share(settings.max_jobs))
@@ -130,9 +133,7 @@ class Process:
     def run(self) -> int:
         """Work until told to stop; the exit code. Raises WorkerError when it cannot start."""
         before = self._claim()
-        for name in self.temporary.sweep():
-            self.log.info("removed what a killed instance left: {name}", name=name)
-        self._make_pulse(before)
+        self._make_pulse(before, self._open_temporary())
         handle_signals(self.life, self.alarm, self.stop, logs.reopen, self._want_dump)
         self.log.info("the worker starts", tubes=self.settings.tubes, pid=os.getpid())
         self.pulse.start()
@@ -196,7 +197,17 @@ class Process:
             )
             return None
 
-    def _make_pulse(self, before: Beat | None) -> None:
+    def _open_temporary(self) -> dict[str, LastJob | None]:
+        """Make our temporary directory, and remove those that killed instances left."""
+        try:
+            self.black_box = self.temporary.open()
+            return self.temporary.sweep()
+        except OSError as error:
+            raise WorkerError(
+                f"no temporary directory {error.filename}: {error.strerror}; see --tmp-root"
+            ) from None
+
+    def _make_pulse(self, before: Beat | None, left: dict[str, LastJob | None]) -> None:
         settings = self.settings
         identity = Beat(
             instance=self.instance,
@@ -211,7 +222,7 @@ class Process:
             reserve_timeout=settings.reserve_timeout,
             version=__version__,
             restarts=before.restarts + 1 if before else 0,
-            last_exit=describe_exit(before) if before else "",
+            last_exit=describe_exit(before, left.get(before.instance)) if before else "",
         )
         if before:
             self.log.warning("the instance before was {exit}", exit=identity.last_exit)
@@ -277,7 +288,11 @@ class Process:
         self.pulse.hurry(held.facts.ttr / 3)
 
     def _job_starts(self, held: Held) -> None:
+        self.black_box.write(held.id, held.name)
         self.watchdog.cover(held.hard)
+
+    def _job_ended(self) -> None:
+        self.black_box.clear()
 
     def _resource_failed(self, name: str, error: BaseException) -> None:
         self.log.warning("resource {resource} failed to close", resource=name, exc_info=error)

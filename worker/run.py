@@ -43,6 +43,7 @@ class Runner:
         log: FilteringBoundLogger,
         *,
         on_start: Callable[[Held], None],
+        on_end: Callable[[], None],
     ) -> None:
         self._app, self._limits = app, limits
         self._session, self._alarm = session, alarm
@@ -50,7 +51,7 @@ class Runner:
         self._log = log
         self._async = AsyncCalls()
         self._pid = os.getpid()
-        self._on_start = on_start
+        self._on_start, self._on_end = on_start, on_end
 
     def run(self, held: Held) -> tuple[Verdict, BaseException | None]:
         """Run the job and return the verdict, with the handler's error. Raises nothing."""
@@ -135,6 +136,7 @@ class Runner:
             except Exception as failed:
                 self._bind(held).error("a hook after the job failed", exc_info=failed)
         self._resources.after_job()
+        self._on_end()
         return error
 
     def _bind(self, held: Held) -> FilteringBoundLogger:

@@ -9,6 +9,9 @@ import stat
 import tempfile
 from pathlib import Path
 
+from beanwatch.worker.blackbox import BlackBox, LastJob, read_black_box
+
+_BLACK_BOX = "job"
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -25,22 +28,26 @@ class TemporaryRoot:
         self.path = self._root / f"{self._stem}{instance}"
         self._lock = -1
 
-    def sweep(self) -> list[str]:
-        """Remove what earlier instances left, and say what that was."""
-        removed = []
-        pattern = re.compile(re.escape(self._stem) + "[0-9a-f]+")
+    def open(self) -> BlackBox:
+        """Make and lock it; the black box in it. Raises OSError."""
+        self.path.mkdir(mode=0o700)
+        self._lock = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        return BlackBox(self.path / _BLACK_BOX)
+
+    def sweep(self) -> dict[str, LastJob | None]:
+        """Remove what killed instances left: their names, and the job that each had in hand."""
+        found = {}
+        pattern = re.compile(re.escape(self._stem) + "([0-9a-f]+)")
         for path in self._root.iterdir():
-            if pattern.fullmatch(path.name) and _is_left_over(path):
+            name = pattern.fullmatch(path.name)
+            if name and path != self.path and _is_left_over(path):
+                found[name[1]] = read_black_box(path / _BLACK_BOX)
                 shutil.rmtree(path, ignore_errors=True)
-                removed.append(path.name)
-        return removed
+        return found
 
     def make(self, job_id: int) -> Path:
         """A new directory for a job."""
-        if self._lock < 0:
-            self.path.mkdir(mode=0o700)
-            self._lock = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-            fcntl.flock(self._lock, fcntl.LOCK_EX)
         return Path(tempfile.mkdtemp(prefix=f"{job_id}-", dir=self.path))
 
     def remove(self, path: Path) -> str:

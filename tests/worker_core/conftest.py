@@ -73,7 +73,8 @@ class RunningWorker:
         return decide_health(worker) if worker else "missing"
 
     def in_state(self, state: str) -> bool:
-        return self.beat().state == state
+        beat = self.beat()
+        return beat.state == state and beat.pid == self.process.pid  # not its predecessor's
 
     def wait_for(self, state: str, timeout: float = 20.0) -> Beat:
         wait_until(lambda: self.in_state(state), timeout, f"the worker is {state}")

@@ -2,6 +2,7 @@
 
 import asyncio
 import ctypes
+import itertools
 import os
 import re
 import signal
@@ -123,8 +124,14 @@ def blocked(ctx: Context, data: Any) -> None:
 
 @app.job("regex", timeout=1, max_attempts=1)
 def regex(ctx: Context, data: Any) -> None:
-    """Holds the interpreter's lock for years."""
+    """Holds the interpreter's lock for years, but looks for signals now and then."""
     re.match(r"(a+)+$", "a" * 60 + "b")
+
+
+@app.job("lock", timeout=1, max_attempts=1)
+def lock(ctx: Context, data: Any) -> None:
+    """Holds the interpreter's lock for good."""
+    sum(itertools.repeat(0))
 
 
 @app.job("hang", timeout=0.5, max_attempts=2, backoff=0)
