@@ -126,7 +126,7 @@ def test_every_failure_comes_with_its_cure(
     assert all(finding["cure"] for finding in failed.values())
     assert "connection refused" in failed["beanstalkd q1"]["text"]
     assert "no such socket" in failed["beanstalkd q2"]["text"]
-    assert "HTTP status 500" in failed["graphite render"]["text"]
+    assert "HTTP 500" in failed["graphite render"]["text"]
     assert failed["statsd 127.0.0.1:1"]["text"] == "nobody listens there"
     assert "web1.email is dead, web2.email is missing" in failed["heartbeats"]["text"]
     assert found["check_worker_heartbeat"]["state"] == "warning"
@@ -177,8 +177,10 @@ def test_a_redis_that_is_a_replica_or_that_evicts_is_no_good(
     }
     redis_server.client().config_set("maxmemory", "100mb")
     redis_server.client().config_set("maxmemory-policy", "allkeys-lru")
-    code, found = doctor("--wait", "1s")
-    assert (code, found["redis"]["state"]) == (0, "warning")
+    code, found = doctor()
+    failed = [finding for finding in found.values() if finding["state"] == "failed"]
+    assert (code, failed) == (0, [])
+    assert found["redis"]["state"] == "warning"
     redis_server.client().execute_command("REPLICAOF", "127.0.0.1", "1")
     code, found = doctor("--wait", "1s")
     assert (code, found["redis"]["state"]) == (1, "failed")
@@ -286,4 +288,5 @@ def test_user_and_password_of_the_url_are_sent_and_not_shown(doctor: Doctor) -> 
         doctor.tables = {"graphite": {"url": url}, "servers": {"q1": "127.0.0.1:1"}}
         _, found = doctor("--wait", "1s")
     assert web.requests[0].headers["authorization"] == "Basic bWU6aHVudGVyMg=="
-    assert found["graphite render"]["text"] == f"render API {web.url}: HTTP status 401"
+    assert found["graphite render"]["text"].endswith(": HTTP 401 Unauthorized")
+    assert "hunter2" not in str(found)

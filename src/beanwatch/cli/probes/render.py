@@ -1,14 +1,12 @@
 """Graphite's render API: what arrived, and under which name."""
 
-import base64
 import json
 import time
-import urllib.error
-import urllib.parse
-import urllib.request
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
+from urllib.parse import urlencode, urlsplit
 
+from beanwatch.checks.http_get import HttpError, get
 from beanwatch.cli.probes.finding import TIMEOUT
 from beanwatch.collectors.carbon import GraphiteError
 
@@ -44,34 +42,16 @@ def parse_render(body: bytes) -> list[Series]:
 def render(url: str, targets: Sequence[str], since: str = "-10min") -> list[Series]:
     """Ask the render API. Raises GraphiteError."""
     query = {"target": targets, "from": since, "format": "json", "noCache": "1"}
-    shown = f"render API {without_user(url)}"
     try:
-        request = urllib.request.Request(  # noqa: S310
-            f"{without_user(url).rstrip('/')}/render?{urllib.parse.urlencode(query, doseq=True)}",
-            headers=authorization(url),
-        )
-        with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:  # noqa: S310
-            return parse_render(answer.read())
-    except urllib.error.HTTPError as error:
-        raise GraphiteError(f"{shown}: HTTP status {error.code}") from None
-    except urllib.error.URLError as error:
-        raise GraphiteError(f"{shown}: {error.reason}") from None
-    except (OSError, ValueError) as error:
-        raise GraphiteError(f"{shown}: {error}") from None
-
-
-def authorization(url: str) -> dict[str, str]:
-    """The header that says what the URL's `user:password@` says; urllib itself does not."""
-    userinfo, at, _ = urllib.parse.urlsplit(url).netloc.rpartition("@")
-    if not at:
-        return {}
-    token = base64.b64encode(urllib.parse.unquote(userinfo).encode()).decode()
-    return {"Authorization": f"Basic {token}"}
+        body = get(f"{url.rstrip('/')}/render?{urlencode(query, doseq=True)}", TIMEOUT)
+        return parse_render(body)
+    except (HttpError, ValueError) as error:
+        raise GraphiteError(f"render API {error}") from None
 
 
 def without_user(url: str) -> str:
     """The URL without user and password."""
-    parts = urllib.parse.urlsplit(url)
+    parts = urlsplit(url)
     return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 

@@ -1,0 +1,293 @@
+"""Writes the generated parts of docs/reference.md: `python -m tests.operations.reference`."""
+
+import argparse
+import re
+import sys
+import tomllib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import click
+
+from beanwatch import config
+from beanwatch.cli import COMMANDS, beanwatch
+from beanwatch.collectors import consumers, heartbeats, ledger, paths
+from beanwatch.worker import ledger as recording
+from beanwatch.worker import redis_outlet
+from tests.operations import meanings
+from tests.real import ROOT
+
+PAGE = ROOT / "docs" / "reference.md"
+CHECKS = sorted(
+    name
+    for name in tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
+    if name.startswith("check_")
+)
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table in Markdown."""
+    lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
+    lines += [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in rows]
+    return "\n".join(lines)
+
+
+def explained(names: Iterable[str], words: Mapping[str, str], **values: str) -> list[list[str]]:
+    """Rows of name and meaning. Raises if one is missing."""
+    return [[f"`{name}`", words[name].format(**values)] for name in names]
+
+
+# -- commands
+
+
+def commands() -> str:
+    """Every command with its flags, from click itself."""
+    parts = []
+    for name in COMMANDS:
+        command = beanwatch.get_command(click.Context(beanwatch), name)
+        assert command is not None
+        parts += describe(command, f"beanwatch {name}")
+    return "\n\n".join(parts)
+
+
+def describe(command: click.Command, path: str) -> Iterator[str]:
+    """A heading, the usage, the help and the flags; then the same of its subcommands."""
+    context = click.Context(command, info_name=path)
+    yield f"{'###' if path.count(' ') == 1 else '####'} {path}"
+    usage = " ".join(command.collect_usage_pieces(context))
+    yield f"    {path} {usage}"
+    yield indent_examples(command.help or "")
+    rows = [
+        [f"`{names(option)}`{metavar(option, context)}", option.help or ""]
+        for option in command.get_params(context)
+        if isinstance(option, click.Option) and "--help" not in option.opts
+    ]
+    if rows:
+        yield table(["flag", ""], rows)
+    if isinstance(command, click.Group):
+        for name in command.list_commands(context):
+            child = command.get_command(context, name)
+            if child and not child.hidden:
+                yield from describe(child, f"{path} {name}")
+
+
+def names(option: click.Option) -> str:
+    """All spellings of a flag."""
+    return ", ".join((*option.opts, *option.secondary_opts))
+
+
+def metavar(option: click.Option, context: click.Context) -> str:
+    """What a flag takes."""
+    return "" if option.is_flag else f" `{option.make_metavar(context)}`"
+
+
+def indent_examples(text: str) -> str:
+    """Paragraphs flow; those that click is told to leave alone become code below their title."""
+    shown = []
+    for block in re.split(r"\n\s*\n", text):
+        if block.startswith("\b"):
+            title, *rest = block.removeprefix("\b\n").splitlines()
+            shown.append("\n".join([title, "", *(f"    {line.strip()}" for line in rest)]))
+        else:
+            shown.append(" ".join(block.split()))
+    return "\n\n".join(shown)
+
+
+# -- checks
+
+
+def checks() -> str:
+    """The flags of every check, from argparse itself; those that all share first."""
+    parsers = {
+        name: import_module(f"beanwatch.checks.{name.removeprefix('check_')}").parser()
+        for name in CHECKS
+    }
+    flags = {name: dict(flags_of(parser)) for name, parser in parsers.items()}
+    shared = set.intersection(*(set(found.items()) for found in flags.values()))
+    order = flags[CHECKS[0]]
+    parts = ["### All checks", table(["flag", ""], [f for f in order.items() if f in shared])]
+    for name, found in flags.items():
+        parts.append(f"### {name}")
+        parts.append((parsers[name].description or "").partition(": ")[2])
+        parts.append(table(["flag", ""], [f for f in found.items() if f not in shared]))
+    return "\n\n".join(parts)
+
+
+def flags_of(parser: argparse.ArgumentParser) -> Iterator[tuple[str, str]]:
+    """Each flag with what it takes, and its help."""
+    for action in parser._actions:
+        takes = "" if action.nargs == 0 else f" `{action.metavar or choices(action)}`"
+        text = (action.help or "").replace("%%", "%")
+        yield f"`{', '.join(action.option_strings)}`{takes}", text
+
+
+def choices(action: argparse.Action) -> str:
+    """The allowed words, or the name of the value."""
+    return "|".join(action.choices) if action.choices else action.dest.upper()
+
+
+# -- configuration
+
+
+def configuration() -> str:
+    """Every key with its default and what is allowed."""
+    defaults = config.Config()
+    rows = []
+    for table_name, spec in {"": config.GENERAL, **config.TABLES}.items():
+        for key, parser in spec.items():
+            path = f"{table_name}.{key}" if table_name else key
+            section = getattr(defaults, table_name) if table_name in dir(defaults) else defaults
+            value = () if path == "workers.expected" else getattr(section, key)
+            rows.append([f"`{path}`", show(value), allowed(parser), meanings.CONFIG[path]])
+    check_complete("CONFIG", (row[0].strip("`") for row in rows))
+    return table(["key", "default", "takes", ""], rows)
+
+
+def show(value: Any) -> str:
+    """A default as it would be written in the file."""
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    if isinstance(value, tuple):
+        return f"`{list(value)}`".replace("'", '"')
+    return f"`{value:g}`" if isinstance(value, float) else f"`{value}`" if value != "" else ""
+
+
+def allowed(parser: Callable[[Any], Any]) -> str:
+    """What the parser itself says that it expects."""
+    try:
+        parser(object())
+    except ValueError as error:
+        words = str(error).removeprefix("expected ").removeprefix("a ").removeprefix("one of ")
+        return words.partition(": ")[0].removesuffix(" in quotes")
+    return ""
+
+
+# -- metrics, Redis, logs
+
+
+def metrics() -> str:
+    """Every series that is not beanstalkd's own."""
+    states = {
+        "consumer_states": numbered(consumers.STATES),
+        "worker_states": numbered(heartbeats.HEALTH),
+    }
+    groups = {
+        "beanwatch.server.<server>.": (paths.SERVER_DERIVED, meanings.SERVER),
+        "beanwatch.tube.<server>.<tube>.": (paths.TUBE_DERIVED, meanings.TUBE),
+        "beanwatch.worker.<host>.<name>.": (
+            paths.WORKER_OWN + paths.WORKER_SEEN,
+            meanings.WORKER,
+        ),
+        "beanwatch.workers.": (paths.WORKERS, meanings.WORKERS),
+        "beanwatch.collector.<server>.": (paths.COLLECTOR, meanings.COLLECTOR),
+    }
+    parts = []
+    for stem, (names, words) in groups.items():
+        assert set(names) == set(words), stem
+        parts += [f"### `{stem}`", table(["series", ""], explained(names, words, **states))]
+    return "\n\n".join(parts)
+
+
+def outcomes() -> str:
+    """How a run can end."""
+    assert set(paths.OUTCOMES) == set(meanings.OUTCOMES)
+    return table(["outcome", ""], explained(paths.OUTCOMES, meanings.OUTCOMES))
+
+
+def numbered(words: Iterable[str]) -> str:
+    return ", ".join(f"{number} {word}" for number, word in enumerate(words))
+
+
+def redis_keys() -> str:
+    """Every key, made by the functions that make it for real."""
+    keys = (
+        heartbeats.WORKERS_KEY,
+        heartbeats.worker_key("<id>"),
+        heartbeats.VERSION_KEY,
+        heartbeats.outcomes_key("<minute>"),  # type: ignore[arg-type]
+        ledger.job_key("<uuid>", "", 0),
+        ledger.job_key("", "<server id>", "<job id>"),  # type: ignore[arg-type]
+        ledger.uuid_key("<server id>", "<job id>"),  # type: ignore[arg-type]
+        ledger.buried_key("<server id>", "<tube>"),
+        ledger.JOBS_KEY,
+        redis_outlet.PROBE_KEY,
+    )
+    check_complete("REDIS", keys)
+    days, days_ok = recording.KEPT // recording.DAY, recording.KEPT_OK // recording.DAY
+    kept = f"{days} days, {days_ok} if ok at once"
+    rows = [
+        [f"`{key}`", words, life.format(ledger=kept)]
+        for key, (words, life) in meanings.REDIS.items()
+    ]
+    return table(["key", "what", "expires"], rows)
+
+
+def heartbeat() -> str:
+    """The fields of a record."""
+    check_complete("BEAT", heartbeats.Beat._fields)
+    states = "starting, idle, busy, waiting, blocked, stopping"
+    return table(
+        ["field", ""], explained(heartbeats.Beat._fields, meanings.BEAT, beat_states=states)
+    )
+
+
+def log_fields() -> str:
+    """The context of a job's line."""
+    return table(["field", ""], explained(meanings.LOG, meanings.LOG))
+
+
+def exit_codes() -> str:
+    """By command."""
+    rows = [
+        [f"`{command}`" if "every" not in command else command, f"{code}", words]
+        for command, codes in meanings.EXIT_CODES.items()
+        for code, words in codes.items()
+    ]
+    return table(["command", "code", ""], rows)
+
+
+def check_complete(name: str, wanted: Iterable[str]) -> None:
+    """Raises if a meaning is missing, or if there is one of nothing."""
+    missing = set(wanted) ^ set(getattr(meanings, name))
+    if missing:
+        raise KeyError(f"meanings.{name}: {sorted(missing)}")
+
+
+BLOCKS: dict[str, Callable[[], str]] = {
+    "commands": commands,
+    "checks": checks,
+    "configuration": configuration,
+    "metrics": metrics,
+    "outcomes": outcomes,
+    "redis": redis_keys,
+    "heartbeat": heartbeat,
+    "log": log_fields,
+    "exit codes": exit_codes,
+}
+
+
+def fill(page: str) -> str:
+    """The page with every generated part made anew."""
+    for name, block in BLOCKS.items():
+        start, end = f"<!-- generated: {name} -->", f"<!-- end: {name} -->"
+        before, found, rest = page.partition(start)
+        _, closed, after = rest.partition(end)
+        if not found or not closed:
+            raise SystemExit(f"{PAGE}: no {start} ... {end}")
+        page = f"{before}{start}\n\n{block()}\n\n{end}{after}"
+    return page
+
+
+def main(page: Path = PAGE) -> None:
+    """Write the page if anything changed."""
+    old = page.read_text()
+    new = fill(old)
+    if new != old:
+        page.write_text(new)
+        sys.stdout.write(f"{page.relative_to(ROOT)}: written\n")
+
+
+if __name__ == "__main__":
+    main()
