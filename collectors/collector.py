@@ -84,6 +84,7 @@ class Collector:
             thread.join(LOOK)
         if not sender.is_alive():
             self._delivery.finish(FAREWELL)
+            self._delivery.close()
         self._each_minute()
 
     def once(self, stamp: int, timeout: float) -> tuple[int, bool]:
@@ -111,6 +112,7 @@ class Collector:
                 self._log.error(f"{poller}: no answer within {timeout:g} s")
         answered, extras_well = len(good), len(well) == len(self._extras)
         sent = self._delivery.finish(FAREWELL)
+        self._delivery.close()
         if not sent:
             where = "kept in the spool" if self._outbox.has_spool else "lost (no spool is set)"
             self._log.error(f"{self._outbox.total_backlog} points were not sent; they are {where}")

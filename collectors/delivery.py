@@ -87,6 +87,10 @@ class Delivery:
                 self._send(parcel)
         return not self._outbox.total_backlog
 
+    def close(self) -> None:
+        """Close the connection."""
+        self._transport.close()
+
     def _connect(self) -> bool:
         if self._was_connected or self._retry:
             self._was_connected = False

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import greenstalk
 import pytest
 
 from beanwatch.collectors.consumers import CODES

@@ -1,0 +1,107 @@
+"""Parts that several tests put together: a carbon that can die, a log that is read."""
+
+import io
+import json
+import socket
+import threading
+from typing import Any, Self
+
+from beanwatch.collectors.log import Changes, Log
+from beanwatch.collectors.points import Batch
+
+
+class Sink:
+    """A carbon on one port that can be cut off, refuse, swallow, and come back; keeps all lines."""
+
+    def __init__(self, host: str = "127.0.0.1") -> None:
+        self._host = host
+        self._listener: socket.socket | None = None
+        self._connections: list[socket.socket] = []
+        self._lock = threading.Lock()
+        self._deaf = threading.Event()
+        self.lines: list[str] = []
+        self.connections = 0
+        self.port = 0
+
+    @property
+    def address(self) -> str:
+        return f"[{self._host}]:{self.port}" if ":" in self._host else f"{self._host}:{self.port}"
+
+    def start(self) -> None:
+        family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
+        self._deaf.clear()
+        self._listener = socket.create_server((self._host, self.port), family=family)
+        self.port = self._listener.getsockname()[1]
+        threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
+
+    def stop(self) -> None:
+        """As a carbon that is stopped: nobody listens, and every connection ends."""
+        if self._listener is not None:
+            self._listener.shutdown(socket.SHUT_RDWR)
+            self._listener.close()
+            self._listener = None
+        with self._lock:
+            for connection in self._connections:
+                try:
+                    connection.shutdown(socket.SHUT_RDWR)
+                except OSError:
+                    continue
+            self._connections.clear()
+
+    def swallow(self) -> None:
+        """Take what comes and lose it, as a host does that is about to die."""
+        self._deaf.set()
+
+    def _accept(self, listener: socket.socket) -> None:
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            with self._lock:
+                self._connections.append(connection)
+                self.connections += 1
+            threading.Thread(target=self._read, args=(connection,), daemon=True).start()
+
+    def _read(self, connection: socket.socket) -> None:
+        with connection, connection.makefile("rb") as stream:
+            try:
+                for line in stream:
+                    if not self._deaf.is_set():
+                        self.lines.append(line.decode().rstrip("\n"))
+            except OSError:
+                return
+
+    def points(self) -> set[tuple[str, int]]:
+        """Path and time of every point that came, once each."""
+        return {(line.split()[0], int(line.split()[2])) for line in list(self.lines)}
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+
+class Memory:
+    """A log that is kept, and what tells changes to it."""
+
+    def __init__(self) -> None:
+        self._stream = io.StringIO()
+        self.log = Log("json", self._stream)
+        self.changes = Changes(self.log)
+
+    @property
+    def records(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self._stream.getvalue().splitlines()]
+
+    @property
+    def messages(self) -> list[str]:
+        return [record["message"] for record in self.records]
+
+
+def batch(number: int, source: str = "q1", points: int = 1) -> Batch:
+    """Points whose paths say which they are."""
+    lines = "".join(f"{source}.{number}.{n} 1 {number}\n" for n in range(points))
+    return Batch(source, number, points, lines.encode())

@@ -1,0 +1,195 @@
+"""No point is lost: carbon stops, carbon dies without a word, the collector itself is killed."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+
+from beanwatch.collectors.carbon import Carbon, GraphiteError, parse_graphite
+from beanwatch.collectors.delivery import Delivery
+from beanwatch.collectors.outbox import Outbox
+from beanwatch.collectors.spool import Spool
+from tests.collector.parts import Memory, Sink, batch
+from tests.real import Graphite, Proxy, free_port, wait_until
+
+
+@pytest.fixture
+def memory() -> Memory:
+    return Memory()
+
+
+@contextmanager
+def delivering(outbox: Outbox, address: str, memory: Memory, **options: float) -> Iterator[None]:
+    """A delivery at work until the end of the block."""
+    delivery = Delivery(outbox, Carbon(parse_graphite(address), 2), memory.changes, **options)
+    stop = threading.Event()
+    thread = threading.Thread(target=delivery.run, args=(stop,))
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+        delivery.close()
+
+
+def wanted(numbers: range) -> set[tuple[str, int]]:
+    return {(f"q1.{number}.0", number) for number in numbers}
+
+
+def test_everything_goes_over_one_connection(memory: Memory):
+    outbox = Outbox()
+    with Sink() as sink, delivering(outbox, sink.address, memory):
+        for number in range(50):
+            outbox.put(batch(number))
+        wait_until(lambda: sink.points() == wanted(range(50)))
+        assert sink.connections == 1
+    assert memory.messages == []
+
+
+def test_a_graphite_on_ipv6_is_reached(memory: Memory):
+    outbox = Outbox()
+    with Sink("::1") as sink, delivering(outbox, sink.address, memory):
+        outbox.put(batch(1))
+        wait_until(lambda: sink.points() == wanted(range(1, 2)))
+
+
+def test_a_carbon_that_stops_and_comes_back_misses_nothing(memory: Memory):
+    outbox = Outbox()
+    with Sink() as sink, delivering(outbox, sink.address, memory):
+        outbox.put(batch(0))
+        wait_until(lambda: sink.points() == wanted(range(1)))
+        sink.stop()
+        for number in range(1, 100):
+            outbox.put(batch(number))
+        wait_until(lambda: len(memory.messages) == 1, message="the outage is said")
+        assert outbox.backlog("q1") >= 99
+        sink.start()
+        wait_until(lambda: sink.points() == wanted(range(100)), message="all points arrive")
+        wait_until(lambda: outbox.total_backlog == 0)
+    assert outbox.total_dropped == 0
+    assert "points are kept" in memory.messages[0]
+    assert memory.messages[-1] == "Graphite takes points again"
+
+
+def test_what_a_dying_carbon_swallowed_is_sent_again(memory: Memory):
+    outbox = Outbox()
+    with Sink() as sink, delivering(outbox, sink.address, memory):
+        for number in range(5):
+            outbox.put(batch(number))
+        wait_until(lambda: len(sink.points()) == 5)
+        sink.swallow()
+        for number in range(5, 10):
+            outbox.put(batch(number))
+        wait_until(lambda: outbox.total_backlog == 0, message="the dying one takes it")
+        assert len(sink.points()) == 5
+        sink.stop()
+        sink.start()
+        wait_until(lambda: sink.points() == wanted(range(10)))
+
+
+def test_a_black_hole_loses_nothing(memory: Memory, proxy: Callable[[str], Proxy]):
+    outbox = Outbox()
+    with Sink() as sink:
+        hole = proxy(sink.address)
+        with delivering(outbox, hole.address, memory):
+            outbox.put(batch(0))
+            wait_until(lambda: len(sink.points()) == 1)
+            hole.blackhole()
+            for number in range(1, 20):
+                outbox.put(batch(number))
+            wait_until(lambda: outbox.total_backlog == 0)
+            hole.restore()
+            wait_until(lambda: sink.points() == wanted(range(20)))
+
+
+def test_a_real_carbon_stopped_under_load_has_every_point(tmp_path: Path, memory: Memory):
+    outbox = Outbox()
+    start = int(time.time()) - 200
+    with Graphite(tmp_path) as graphite:
+        with delivering(outbox, graphite.carbon, memory):
+            for number in range(180):
+                if number == 40:
+                    wait_until(lambda: outbox.total_backlog == 0)
+                    graphite.stop_carbon()
+                if number == 140:
+                    wait_until(lambda: memory.messages)
+                    graphite.start_carbon()
+                stamp = start + number
+                outbox.put(batch(0)._replace(lines=f"load.points {number} {stamp}\n".encode()))
+            wait_until(lambda: outbox.total_backlog == 0, 60)
+        wait_until(lambda: graphite.values("load.points")[-1:] == [179], 30)
+        assert graphite.values("load.points") == list(range(180))
+
+
+def test_late_points_leave_at_a_limited_speed(memory: Memory):
+    now = 0.0
+    outbox = Outbox(clock=lambda: now)
+    with Sink() as sink, closing(Carbon(parse_graphite(sink.address))) as carbon:
+        delivery = Delivery(outbox, carbon, memory.changes, late_rate=100, clock=lambda: now)
+        for number in range(4):
+            outbox.put(batch(number, points=50))
+        outbox.reopen()
+        delivery.step()
+        assert outbox.total_backlog == 150
+        assert delivery.step() == 0.5
+        assert outbox.total_backlog == 150
+        outbox.put(batch(9))  # what is new does not wait for what is late
+        delivery.step()
+        assert outbox.total_backlog == 150
+        now = 0.6
+        delivery.step()
+        assert outbox.total_backlog == 100
+
+
+def finish(outbox: Outbox, address: str, memory: Memory) -> bool:
+    """Send all at once, as at the end of a run."""
+    with closing(Delivery(outbox, Carbon(parse_graphite(address)), memory.changes)) as delivery:
+        return delivery.finish(10)
+
+
+def test_a_farewell_sends_what_is_left_at_any_speed(memory: Memory):
+    outbox = Outbox()
+    for number in range(20):
+        outbox.put(batch(number, points=1000))
+    outbox.reopen()
+    with Sink() as sink:
+        assert finish(outbox, sink.address, memory)
+        wait_until(lambda: len(sink.lines) == 20_000)
+
+
+def test_a_farewell_to_nobody_fails_at_once_and_keeps_the_spool(tmp_path: Path, memory: Memory):
+    outbox = Outbox(Spool(str(tmp_path / "s"), memory.changes))
+    outbox.put(batch(1))
+    assert not finish(outbox, f"127.0.0.1:{free_port()}", memory)
+    with Sink() as sink:
+        again = Outbox(Spool(str(tmp_path / "s"), memory.changes))
+        assert finish(again, sink.address, memory)
+        wait_until(lambda: sink.points() == wanted(range(1, 2)))
+
+
+def test_a_spool_file_that_vanished_is_counted_and_said(tmp_path: Path, memory: Memory):
+    outbox = Outbox(Spool(str(tmp_path / "s"), memory.changes))
+    outbox.put(batch(1))
+    outbox.put(batch(2))
+    min((tmp_path / "s").iterdir()).unlink()
+    with Sink() as sink:
+        assert finish(outbox, sink.address, memory)
+        wait_until(lambda: sink.points() == wanted(range(2, 3)))
+    assert outbox.total_dropped == 1
+    assert "is lost" in memory.messages[0]
+
+
+def test_graphytes_own_interface_works_and_raises_what_graphyte_would_lose():
+    with Sink() as sink, closing(Carbon(parse_graphite(sink.address))) as carbon:
+        carbon.send("a.b", 1.5, 1_700_000_000)
+        carbon.send("a.c", 2, 1_700_000_000)
+        wait_until(lambda: sink.lines == ["a.b 1.5 1700000000", "a.c 2 1700000000"])
+        assert sink.connections == 1
+        sink.stop()
+        wait_until(lambda: not carbon.is_connected)
+        with pytest.raises(GraphiteError, match="connection refused"):
+            carbon.send("a.b", 1)
