@@ -69,4 +69,4 @@ demo: setup ## the whole chain on real servers, with trouble and alerts (KEEP=1 
 	@.venv/bin/python -m tests.demo $(if $(KEEP),--keep)
 
 clean: ## remove everything that was installed or built here
-	rm -rf .venv .graphite .statsd .bench dist docs/_site docs/.cache .hypothesis .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf .venv .graphite .statsd .demo .bench dist docs/_site docs/.cache .hypothesis .mypy_cache .ruff_cache .import_linter_cache

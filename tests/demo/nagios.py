@@ -1,0 +1,70 @@
+"""What Nagios watches here: one host and its services, by the templates that the project ships."""
+
+from pathlib import Path
+
+from tests.real import ROOT
+
+SHIPPED = [ROOT / "checks" / "nagios" / name for name in ("commands.cfg", "templates.cfg")]
+
+BEANSTALKD = "beanstalkd"
+DEPTH = "depth"
+BURIED = "buried"
+WORKERS = "workers"
+
+# Times are in seconds here. A restart is worth a warning for ten minutes, which nobody wants to
+# watch: here for some seconds. The workers' retries outlast the hang of one that mends itself.
+
+
+def write_objects(directory: Path, config: Path, mailbox: Path) -> list[Path]:
+    """The configuration files for Nagios: those shipped, and the one of this demo."""
+    own = directory / "queue1.cfg"
+    own.write_text(f"""\
+define contact {{
+    use           beanwatch-contact
+    contact_name  spectator
+    _NOTIFY       --file {mailbox}
+}}
+
+define contactgroup {{
+    contactgroup_name  beanwatch
+    members            spectator
+}}
+
+define host {{
+    use                 beanwatch-host
+    host_name           queue1
+    address             127.0.0.1
+    _BEANSTALKD         queue1
+    _BEANWATCH_OPTIONS  -t 10 --config {config}
+}}
+
+define service {{
+    use                  beanwatch-beanstalkd
+    host_name            queue1
+    service_description  {BEANSTALKD}
+    check_command        check_beanstalkd!--restarted 2s
+}}
+
+define service {{
+    use                  beanwatch-tube-depth
+    host_name            queue1
+    service_description  {DEPTH}
+    check_command        check_tube_depth!*
+}}
+
+define service {{
+    use                  beanwatch-tube-buried
+    host_name            queue1
+    service_description  {BURIED}
+    check_command        check_tube_buried!*
+}}
+
+define service {{
+    use                  beanwatch-worker-heartbeat
+    host_name            queue1
+    service_description  {WORKERS}
+    check_command        check_worker_heartbeat!*!--restarted 15s
+    retry_interval       3
+}}
+""")
+    return [*SHIPPED, own]

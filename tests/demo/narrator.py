@@ -1,0 +1,146 @@
+"""What the spectator sees: short lines, and on a terminal a live footer below them."""
+
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Self
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+from tests.demo.mailbox import Alert, Receipt
+
+STYLES = {
+    "OK": "green",
+    "UP": "green",
+    "WARNING": "yellow",
+    "CRITICAL": "bold red",
+    "DOWN": "bold red",
+    "UNKNOWN": "magenta",
+}
+_INDENT = "   "
+
+
+class Narrator:
+    """Numbered chapters, and under each what was done, what broke, and what arrived."""
+
+    def __init__(self, console: Console, chapters: int) -> None:
+        self.console = console
+        self._chapters = chapters
+        self._chapter = 0
+        self._progress = Progress(
+            SpinnerColumn(style="cyan"),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24, complete_style="cyan"),
+            TextColumn("[dim]{task.fields[news]}"),
+            TimeElapsedColumn(),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._task: TaskID = self._progress.add_task("starting", total=chapters, news="")
+
+    def close(self) -> None:
+        self._progress.stop()
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def title(self, title: str, subtitle: str) -> None:
+        self._print(Text.assemble("\n", (title, "bold"), "  ", (subtitle, "dim")))
+
+    def chapter(self, title: str) -> None:
+        self._chapter += 1
+        self._progress.update(self._task, completed=self._chapter - 1)
+        self._print(Text.assemble("\n", (f"{self._chapter}  {title}", "bold cyan")))
+
+    def did(self, what: str, detail: str = "") -> None:
+        """A step that is done."""
+        self._print(Text.assemble(_INDENT, ("✓ ", "green"), f"{what:<14}", (detail, "dim")))
+
+    def types(self, argv: Sequence[str], times: int = 1) -> None:
+        """A command that is run now."""
+        often = f"   # {times} times" if times > 1 else ""
+        self._print(Text.assemble(_INDENT, "  ", (f"$ {shlex.join(argv)}{often}", "dim")))
+
+    def logged(self, message: str) -> None:
+        self._tell(Text.assemble(("the log: ", "dim"), message))
+
+    def breaks(self, text: str) -> None:
+        self._print(Text.assemble(_INDENT, ("✗ ", "red"), text))
+
+    def failed(self, text: str) -> None:
+        self._print(Text.assemble(_INDENT, ("✗ ", "bold red"), (text, "bold red")))
+
+    def mends(self, text: str) -> None:
+        self._print(Text.assemble(_INDENT, ("✓ ", "green"), text))
+
+    def alert(self, alert: Alert) -> None:
+        """A notification as the person who is paged gets it."""
+        where = f"{alert.host} / {alert.service}" if alert.service else alert.host
+        style = STYLES.get(alert.state, "")
+        self._print(
+            Text.assemble(
+                f"{_INDENT}{_INDENT}",
+                (f"✉ {alert.kind} ", "bold"),
+                (where, "bold"),
+                " is ",
+                (alert.state, style),
+            )
+        )
+        self._tell(Text(alert.reason))
+        if alert.kind == "PROBLEM" and alert.runbook:
+            self._tell(Text(alert.runbook, "dim"))
+
+    def news(self, text: str) -> None:
+        """The right end of the footer."""
+        self._progress.update(self._task, news=text)
+
+    def waits_for(self, what: str) -> None:
+        """The left end of the footer."""
+        self._progress.update(self._task, description=what)
+
+    def scores(self, receipts: Mapping[str, Sequence[Receipt]]) -> None:
+        """A row for each expectation."""
+        table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
+        for title, of_scene in receipts.items():
+            heading = title
+            for receipt in of_scene:
+                expected = receipt.expected
+                table.add_row(
+                    _INDENT + heading,
+                    Text(expected.state, STYLES[expected.state]),
+                    expected.service,
+                    Text(f"✓ after {receipt.seconds:4.1f} s", "green")
+                    if receipt.alert
+                    else Text("✗ did not arrive", "bold red"),
+                )
+                heading = ""
+        self.console.print(table)
+
+    def files(self, what: str, paths: Iterable[Path | str]) -> None:
+        for path in paths:
+            self._print(Text.assemble(_INDENT, f"{what:<20}", str(path)))
+            what = ""
+
+    def end(self, text: str, good: bool) -> None:
+        self._progress.update(self._task, completed=self._chapters)
+        self._print(Text.assemble("\n", (text, "bold green" if good else "bold red"), "\n"))
+
+    def _tell(self, text: Text) -> None:
+        """What belongs to the line above: indented, and wrapped where there is a screen."""
+        if self.console.is_terminal:
+            self.console.print(Padding(text, (0, 0, 0, 8)), highlight=False)
+        else:
+            self._print(Text.assemble(" " * 8, text))
+
+    def _print(self, text: Text) -> None:
+        # soft_wrap: paths and links stay whole, to be clicked or copied.
+        self.console.print(text, soft_wrap=True, highlight=False)

@@ -1,0 +1,164 @@
+"""The stage: every server and program of the demo, in one directory, on loopback ports."""
+
+import contextlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+from tests.demo import nagios
+from tests.demo.mailbox import Mailbox
+from tests.demo.narrator import Narrator
+from tests.demo.producer import Producer
+from tests.demo.programs import BIN, Program, run
+from tests.real import Beanstalkd, Graphite, Nagios, Redis
+
+HOST = "web1"
+WORKERS = {
+    "mailer": ["email.priority", "email.regular", "email.bulk"],
+    "maker": ["images", "reports", "email.priority"],
+}
+
+_CONFIG = """\
+log_file = "{directory}/beanwatch.log"
+
+[servers]
+queue1 = "{beanstalkd}"
+
+[redis]
+url = "{redis}"
+
+[graphite]
+address = "{carbon}"
+url = "{graphite}"
+
+[collect]
+interval = 1
+tubes_interval = 1
+
+[worker]
+metrics = "graphite://{carbon}"
+grace = 1
+
+[workers]
+expected = [{expected}]
+
+[tubes."*".depth]
+critical = 150
+"""
+
+
+class Stage(contextlib.ExitStack):
+    """Starts everything in order; leaving the context stops it in reverse, whatever happened."""
+
+    def __init__(self, directory: Path, narrator: Narrator) -> None:
+        super().__init__()
+        self.directory = directory
+        self.narrator = narrator
+        self.config = directory / "beanwatch.toml"
+        self.log = directory / "beanwatch.log"
+        self.mailbox = Mailbox(directory / "mailbox")
+        self._log_read = 0
+        self.workers: dict[str, Program] = {}
+        self.beanstalkd = Beanstalkd(directory / "beanstalkd")
+        self.redis = Redis(directory / "redis")
+        self.graphite = Graphite(directory / "graphite")
+        self.producer = Producer(self.beanstalkd.client)
+
+    def start_servers(self) -> None:
+        servers: list[contextlib.AbstractContextManager[object]]
+        servers = [self.beanstalkd, self.redis, self.graphite]
+        for server in servers:
+            self.narrator.waits_for(f"starting {type(server).__name__}")
+            self.enter_context(server)
+        self.narrator.did("beanstalkd", self.beanstalkd.address)
+        self.narrator.did("Redis", self.redis.url)
+        self.narrator.did("Graphite", self.graphite.url)
+        expected = ", ".join(f'"{HOST}.{name}"' for name in WORKERS)
+        self.config.write_text(
+            _CONFIG.format(
+                directory=self.directory,
+                beanstalkd=self.beanstalkd.address,
+                redis=self.redis.url,
+                carbon=self.graphite.carbon,
+                graphite=self.graphite.url,
+                expected=expected,
+            )
+        )
+
+    def start_programs(self) -> None:
+        for name, tubes in WORKERS.items():
+            self.add_worker(name, tubes)
+            self.narrator.did(f"worker {name}", ", ".join(tubes))
+        self.enter_context(self.producer)
+        self.narrator.did("producer", "a dozen jobs a second, of three kinds, into five tubes")
+        collector = self._program("collector", ["beanwatch", "collect", "--config", self.config])
+        collector.start()
+        self.narrator.did("collector", "every number of beanstalkd into Graphite, every second")
+
+    def add_worker(self, name: str, tubes: Iterable[str]) -> Program:
+        """Start one worker under the supervisor."""
+        argv: list[str | Path] = [
+            "beanwatch",
+            "worker",
+            "beanwatch.worker.example:app",
+            "--config",
+            self.config,
+        ]
+        argv += ["--name", name, "--host", HOST]
+        for tube in tubes:
+            argv += ["--tube", tube]
+        worker = self.workers[name] = self._program(name, argv)
+        worker.start()
+        return worker
+
+    def _program(self, name: str, argv: list[str | Path]) -> Program:
+        program = Program(name, argv, self.directory)
+        self.callback(program.stop)
+        return program
+
+    def start_nagios(self) -> None:
+        objects = nagios.write_objects(self.directory, self.config, self.mailbox.path)
+        self.nagios = Nagios(self.directory / "nagios", objects, macros={"USER1": str(BIN)})
+        self.nagios.verify()
+        self.enter_context(self.nagios)
+        self.narrator.did("Nagios", f"{len(self.nagios.statuses()) - 1} services on one host")
+
+    def is_well(self) -> bool:
+        """Every service was checked and is OK, and Graphite has numbers of both sources."""
+        return not self.complaints()
+
+    def complaints(self) -> list[str]:
+        """What is not well, or not known yet."""
+        services = {name: one for (_, name), one in self.nagios.statuses().items() if name}
+        found = [
+            f"{name}: {status['plugin_output'] or 'not checked yet'}"
+            for name, status in services.items()
+            if status["has_been_checked"] == "0" or status["current_state"] != "0"
+        ]
+        sources = ("beanwatch.tube.*.*.total_jobs", "beanwatch.job.*.*.*.*.ok.count")
+        return found or [f"no {path} yet" for path in sources if not self.graphite.values(path)]
+
+    def run(self, argv: list[str], times: int = 1) -> None:
+        """Type a command, as an operator would, so often. Raises ProgramError."""
+        self.narrator.types(argv, times)
+        for _ in range(times):
+            run([*argv, "--config", self.config])
+
+    def last_error(self) -> str:
+        """The newest message in the workers' log of level ERROR or above, since the last call."""
+        with self.log.open("rb") as stream:
+            stream.seek(self._log_read)
+            lines = stream.readlines()
+        self._log_read += sum(map(len, lines))
+        entries = [json.loads(line) for line in lines if line.endswith(b"\n")]
+        return next((one["message"] for one in reversed(entries) if one["level"] >= 400), "")
+
+    def mark(self, what: str) -> None:
+        """Put a mark into the graphs."""
+        self.graphite.send(f"demo.{what}", 1)
+
+    def tend(self) -> None:
+        """What goes on while the demo waits: workers are kept up, the footer tells the news."""
+        for worker in self.workers.values():
+            worker.supervise()
+        self.narrator.news(f"{self.producer.put} jobs put")
