@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from beanwatch.collectors.address import Address
 from beanwatch.collectors.protocol import Link, ServerError
+from beanwatch.collectors.stats import parse_stats
 from beanwatch.worker.control import (
     CONTROL_PRIORITY,
     CONTROL_TTR,
@@ -21,8 +22,8 @@ from beanwatch.worker.control import (
     parse_answer,
 )
 
-# Clocks of hosts differ: an order that nobody took is taken back, this is for a sender that died.
-VALID_FOR = 60.0
+# Seconds after the sender has given up in which an order still holds, as clocks differ.
+SLACK = 5.0
 CONNECT_TIMEOUT = 5.0
 
 
@@ -58,7 +59,7 @@ class _Post:
         self.link.ask([b"watch " + self._tube.encode(), b"ignore default"])
 
     def send(self, target: Target, word: Word, args: Args, expires_at: float) -> str:
-        """Put one order; why it could not be put, or ""."""
+        """Put one order; why it was not put, or ""."""
         order = secrets.token_hex(8)
         body = encode(Message(word, args, target.instance, expires_at, self._tube, order))
         put = b"put %d 0 %d %d\r\n%b" % (CONTROL_PRIORITY, CONTROL_TTR, len(body), body)
@@ -89,9 +90,17 @@ class _Post:
         self.link.extend()
         found = {}
         for worker, job_id in self.waiting.values():
-            reply = self.link.ask_one(b"delete %d" % job_id)
-            taken_back = reply.word == b"DELETED"
-            found[worker] = "the order was taken back" if taken_back else "the order was taken"
+            tube = control_tube(worker).encode()
+            stats, reply = self.link.ask([b"stats-tube " + tube, b"delete %d" % job_id])
+            if reply.word != b"DELETED":
+                found[worker] = f"it was handed the order, and may obey it for {SLACK:g} s yet"
+            elif parse_stats(stats.body).get("current-watching"):
+                found[worker] = "the order was taken back"
+            else:
+                found[worker] = (
+                    f"nobody listens for it at {self.link.address}: it is gone, or cut off, "
+                    "or its beanstalkd is another one (--server)"
+                )
         return found
 
 
@@ -107,8 +116,8 @@ def give_order(
 ) -> list[Outcome]:
     """Send one order to all targets and wait up to `timeout` seconds for all their answers.
 
-    Orders that are not answered in time are deleted by their id, so that a worker that
-    comes back later does not obey them.
+    Orders that nobody took in time are deleted by their id, and expire soon after, so that
+    a worker that comes back later does not obey them.
     """
     trouble: dict[str, str] = {}
     posts: dict[Address, _Post] = {}
@@ -117,7 +126,7 @@ def give_order(
             try:
                 post = posts[address] = _Post(address, open_link)
                 for target in group:
-                    expires_at = wall() + max(VALID_FOR, timeout)
+                    expires_at = wall() + timeout + SLACK
                     if why := post.send(target, word, args or Args(), expires_at):
                         trouble[target.worker] = why
             except ServerError as error:

@@ -29,6 +29,7 @@ NEAR_MISSES = {
     "jobs": "beanwatch job ID",
     "start": "beanwatch worker MODULE:APP --tube TUBE --name NAME",
 }
+WORKERS_ACTIONS = ("list", "stop", "restart", "wait", "resume", "status", "dump", "forget")
 
 
 class Commands(click.Group):
@@ -60,6 +61,8 @@ class Commands(click.Group):
             right = NEAR_MISSES.get(word) or (f"beanwatch {near[0]}" if near else "")
             hint = f"; did you mean: {right}" if right else "; see beanwatch --help"
             ctx.fail(f"no such command: {word!r}{hint}")
+        if word == "worker" and args[1:2] and args[1] in WORKERS_ACTIONS:
+            ctx.fail(f"beanwatch worker runs one; did you mean: beanwatch workers {args[1]}")
         return super().resolve_command(ctx, args)
 
 

@@ -59,4 +59,5 @@ def worker_words(worker: Worker, health: str) -> str:
         return beat.reason
     if decide_restarted(beat):
         return f"restarted: {beat.last_exit}"
-    return beat.note
+    done = "/".join(f"{n:,}" for n in beat.progress if n)
+    return f"{beat.note} {done}".strip()

@@ -10,6 +10,7 @@ from typing import Any
 import click
 from rich.console import Console
 
+from beanwatch.cli import WORKERS_ACTIONS
 from beanwatch.cli.options import DURATION, config_option, load_config, pick_servers
 from beanwatch.cli.top import pick_redis
 from beanwatch.cli.worker_view import worker_table
@@ -24,12 +25,10 @@ from beanwatch.collectors.heartbeats import (
     worker_key,
 )
 from beanwatch.collectors.redis_link import DEFAULT_URL, RedisError, RedisLink, RedisUrl
-from beanwatch.collectors.servers import short_host
 from beanwatch.config import GLOB, Config
 from beanwatch.worker.command import Outcome, Target, give_order
 from beanwatch.worker.control import Args, Word
 
-ACTIONS = ("list", "stop", "restart", "wait", "resume", "status", "dump", "forget")
 TIMEOUT = 5.0  # seconds for Redis
 ANSWER_TIMEOUT = 3.0  # seconds; a worker that runs a job answers within one
 
@@ -43,7 +42,7 @@ class Workers(click.Group):
         """Send `workers GLOB` to `list`, unless the word is nearly an action."""
         word = args[0]
         if word not in self.commands and not word.startswith("-"):
-            if near := difflib.get_close_matches(word, ACTIONS, 1, 0.7):
+            if near := difflib.get_close_matches(word, WORKERS_ACTIONS, 1, 0.7):
                 ctx.fail(f"no such action: {word!r}; did you mean: beanwatch workers {near[0]}")
             args = ["list", *args]
         return super().resolve_command(ctx, args)
@@ -234,11 +233,6 @@ def find_target(worker: Worker, address: Address | None) -> Target:
         raise click.ClickException(
             f"{worker.id}: its record names no beanstalkd; name it with --server"
         ) from None
-    if told.is_local and beat and beat.host != short_host():
-        raise click.ClickException(
-            f"{worker.id}: its beanstalkd is {told} on {beat.host}; "
-            f"name it as it is seen from here with --server"
-        )
     return Target(worker.id, told, instance)
 
 

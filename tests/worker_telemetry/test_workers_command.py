@@ -1,0 +1,230 @@
+"""`beanwatch workers`: who is there, who obeys, and who did not answer."""
+
+import json
+import signal
+import time
+from collections.abc import Callable
+
+import pytest
+
+from beanwatch.collectors.heartbeats import WORKERS_KEY, Beat, dump_beat, worker_key
+from tests.conftest import Result
+from tests.real import Beanstalkd, Redis, wait_until
+from tests.worker_core.conftest import Queue, StartWorker, queue, start_worker
+
+__all__ = ["queue", "start_worker"]  # fixtures
+
+Run = Callable[..., Result]
+Workers = Callable[..., Result]
+
+
+@pytest.fixture
+def workers(run: Run, redis_server: Redis) -> Workers:
+    """`workers("stop", "web1.w1")` runs the command against the test's Redis."""
+    return lambda *argv: run("beanwatch", "workers", *argv, "--redis", redis_server.url)
+
+
+def add_record(redis_server: Redis, worker: str, *, age: float = 0.0, **fields: object) -> None:
+    """A record as a worker that is not on this machine would leave it."""
+    with redis_server.client() as client:
+        client.set(worker_key(worker), dump_beat(Beat(**fields)))  # type: ignore[arg-type]
+        client.zadd(WORKERS_KEY, {worker: time.time() - age})
+
+
+def test_the_list_tells_state_job_note_and_age(
+    workers: Workers, start_worker: StartWorker, queue: Queue
+):
+    busy, idle = start_worker(name="w1"), start_worker(name="w2", tube="other")
+    queue.put("progress", {"seconds": 30})
+    busy.wait_for("busy")
+    idle.wait_for("idle")
+    code, out, _ = workers()
+    assert code == 0
+    header, first, second = out.splitlines()
+    assert header.split()[:2] == ["WORKER", "STATE"]
+    assert first.split()[:4] == ["here.w1", "busy", "work", "progress"]
+    assert second.split()[:3] == ["here.w2", "idle", "other"]
+    wait_until(lambda: "page" in workers("here.w1").stdout)
+    wait_until(lambda: "/1,000" in workers("here.w1").stdout)
+    (told,) = json.loads(workers("list", "*.w1", "--json").stdout)
+    assert (told["id"], told["health"], told["job"]) == ("here.w1", "busy", "progress")
+    assert told["pid"] == busy.process.pid
+    (now,) = json.loads(workers("status", "here.w1", "--json").stdout)
+    assert now["progress"][0] >= told["progress"][0]
+
+
+def test_a_glob_and_one_name_choose_who_is_told(workers: Workers, start_worker: StartWorker):
+    one, two, three = (start_worker(name=name) for name in ("a1", "a2", "b1"))
+    for worker in (one, two, three):
+        worker.wait_for("idle")
+    code, out, err = workers("wait", "here.a*")
+    assert (code, err) == (0, "")
+    assert out.splitlines() == [
+        "here.a1: waits until told to resume",
+        "here.a2: waits until told to resume",
+    ]
+    one.wait_for("waiting")
+    two.wait_for("waiting")
+    assert three.beat().state == "idle"
+    assert workers("resume", "here.a1").code == 0
+    one.wait_for("idle")
+    assert workers("stop", "*").code == 0
+    assert [worker.exit_code() for worker in (one, two, three)] == [0, 0, 0]
+    assert workers().stdout == "no workers have been seen\n"
+
+
+def test_a_worker_is_obeying_while_its_job_runs(
+    workers: Workers, start_worker: StartWorker, queue: Queue
+):
+    worker = start_worker()
+    queue.put("sleep", {"seconds": 3})
+    worker.wait_for("busy")
+    began = time.monotonic()
+    code, out, _ = workers("restart", "here.w1")
+    assert (code, time.monotonic() - began < 2.5) == (0, True)
+    assert out.startswith("here.w1: restarts after sleep")
+    assert worker.exit_code() == 10
+    assert worker.outcomes() == ["ok"]
+
+
+def test_a_dump_shows_where_the_handler_is(
+    workers: Workers, start_worker: StartWorker, queue: Queue
+):
+    worker = start_worker()
+    queue.put("sleep", {"seconds": 30})
+    worker.wait_for("busy")
+    code, out, _ = workers("dump", "here.w1")
+    assert code == 0
+    assert "jobs.py" in out
+    assert "in sleep" in out
+    (told,) = json.loads(workers("dump", "here.w1", "--json").stdout)
+    assert told["ok"]
+    assert "in sleep" in told["dump"]
+
+
+def test_who_did_not_answer_is_said(
+    workers: Workers, start_worker: StartWorker, beanstalkd: Beanstalkd
+):
+    awake, frozen = start_worker(name="awake"), start_worker(name="frozen")
+    awake.wait_for("idle")
+    wait_until(lambda: "beanwatch.control.here.frozen" in tubes(beanstalkd))
+    frozen.signal(signal.SIGSTOP)
+    code, out, err = workers("wait", "*", "--timeout", "1")
+    assert (code, out) == (1, "here.awake: waits until told to resume\n")
+    assert err == (
+        "beanwatch: here.frozen: no answer within 1 s; "
+        "it was handed the order, and may obey it for 5 s yet\n"
+    )
+    assert not [tube for tube in tubes(beanstalkd) if tube.startswith("beanwatch.reply.")]
+
+
+def test_an_order_is_taken_back_while_a_worker_is_too_slow_to_take_it(
+    workers: Workers, redis_server: Redis, beanstalkd: Beanstalkd
+):
+    add_record(redis_server, "here.slow", instance="x", server=beanstalkd.address)
+    with beanstalkd.client(watch="beanwatch.control.here.slow"):
+        code, _, err = workers("stop", "here.slow", "--timeout", "0.2")
+    assert (code, err) == (
+        1,
+        "beanwatch: here.slow: no answer within 0.2 s; the order was taken back\n",
+    )
+    assert beanstalkd.stats()["current-jobs-ready"] == 0
+
+
+def tubes(server: Beanstalkd) -> list[str]:
+    with server.client() as client:
+        return client.tubes()
+
+
+def test_an_order_that_nobody_takes_leaves_no_job_behind(
+    workers: Workers, redis_server: Redis, beanstalkd: Beanstalkd
+):
+    add_record(redis_server, "here.gone", instance="x", server=beanstalkd.address)
+    code, _, err = workers("stop", "here.gone", "--timeout", "0.2")
+    assert code == 1
+    assert err == (
+        "beanwatch: here.gone: no answer within 0.2 s; "
+        f"nobody listens for it at {beanstalkd.address}: it is gone, or cut off, "
+        "or its beanstalkd is another one (--server)\n"
+    )
+    assert beanstalkd.stats()["current-jobs-ready"] == 0
+
+
+def test_an_order_for_the_instance_before_is_not_obeyed(
+    workers: Workers, start_worker: StartWorker, redis_server: Redis, beanstalkd: Beanstalkd
+):
+    worker = start_worker("--heartbeat-interval", 5)
+    worker.wait_for("idle")
+    # The operator saw the record of an instance that has been replaced.
+    add_record(redis_server, "here.w1", instance="before", server=beanstalkd.address)
+    code, _, err = workers("stop", "here.w1", "--timeout", "1")
+    assert (code, "no answer" in err) == (1, True)
+    assert worker.process.poll() is None
+
+
+def test_a_worker_is_told_by_name_when_redis_is_gone(
+    run: Run, start_worker: StartWorker, beanstalkd: Beanstalkd
+):
+    worker = start_worker()
+    worker.wait_for("idle")
+    nowhere = ("--redis", "redis://127.0.0.1:1/0")
+    code, _, err = run("beanwatch", "workers", "stop", "*", *nowhere)
+    assert (code, err.count("\n")) == (1, 1)
+    assert "connection refused" in err
+    told = run("beanwatch", "workers", "stop", "here.w1", *nowhere, "--server", beanstalkd.address)
+    assert (told.code, told.stdout) == (0, "here.w1: stops\n")
+    assert worker.exit_code() == 0
+
+
+def test_a_restart_of_all_raises_the_version_and_interrupts_no_job(
+    workers: Workers, start_worker: StartWorker, queue: Queue
+):
+    spread = ("--restart-spread", 0)
+    busy, idle = start_worker(*spread, name="w1"), start_worker(*spread, name="w2", tube="other")
+    queue.put("sleep", {"seconds": 3})
+    busy.wait_for("busy")
+    idle.wait_for("idle")
+    code, out, _ = workers("restart")
+    assert code == 0
+    assert out.startswith("version 1: 2 workers restart")
+    assert [busy.exit_code(), idle.exit_code()] == [10, 10]
+    assert busy.outcomes() == ["ok"]
+    assert json.loads(workers("restart", "--json").stdout) == {"version": 2, "workers": []}
+
+
+def test_only_the_dead_are_forgotten(
+    workers: Workers, start_worker: StartWorker, redis_server: Redis
+):
+    worker = start_worker()
+    worker.wait_for("idle")
+    add_record(redis_server, "here.dead", age=3600)
+    code, out, err = workers("forget", "here.*")
+    assert (code, out) == (0, "here.dead: forgotten\n")
+    assert err == "beanwatch: here.w1 lives; stop it first\n"
+    assert workers("forget", "here.w1").code == 1
+    assert worker.beat().state == "idle"
+    assert redis_server.client().zrange(WORKERS_KEY, 0, -1) == ["here.w1"]
+    assert not redis_server.client().exists(worker_key("here.dead"))
+
+
+@pytest.mark.parametrize(
+    ("argv", "code", "said"),
+    [
+        (["workers", "stop"], 2, "Missing argument"),
+        (["workers", "stpo", "x"], 2, "did you mean: beanwatch workers stop"),
+        (["workers", "wait", "x", "--for", "0"], 2, "beanwatch workers resume"),
+        (["workers", "list", "nobody"], 1, "no worker matches 'nobody'; see beanwatch workers"),
+        (["workers", "list", "here.w11"], 1, "did you mean here.w1?"),
+        (["worker", "list"], 2, "did you mean: beanwatch workers list"),
+        (["worker", "stop", "x"], 2, "did you mean: beanwatch workers stop"),
+    ],
+)
+def test_mistakes_are_one_line_that_names_the_right_words(
+    run: Run, redis_server: Redis, argv: list[str], code: int, said: str
+):
+    add_record(redis_server, "here.w1")
+    options = ["--redis", redis_server.url] if argv[0] == "workers" else []
+    found = run("beanwatch", *argv, *options)
+    assert (found.code, found.stdout) == (code, "")
+    assert said in found.stderr
+    assert found.stderr.count("\n") == 1
