@@ -17,8 +17,8 @@ REDUCERS: dict[str, Callable[[Sequence[float]], float]] = {
 }
 
 
-def evaluate(rule: Json, graphite: Graphite, later: float = 0.0) -> dict[str, float]:
-    """The alerts that would fire, `later` seconds from now: their `name` and their value.
+def evaluate(rule: Json, graphite: Graphite) -> dict[str, float]:
+    """The alerts that would fire now: their `name` and their value.
 
     A series without any value is dropped; two of one name are an error in Grafana too.
     """
@@ -27,7 +27,7 @@ def evaluate(rule: Json, graphite: Graphite, later: float = 0.0) -> dict[str, fl
     (condition,) = threshold["model"]["conditions"]
     window = query["relativeTimeRange"]["from"]
     seen: dict[str, float] = {}
-    for series in _render(graphite, query["model"]["target"], window, later):
+    for series in _render(graphite, query["model"]["target"], window):
         values = [v for v, _ in series["datapoints"] if v is not None and math.isfinite(v)]
         if not values:
             continue
@@ -51,8 +51,8 @@ def _exceeds(kind: str, limits: Sequence[float], value: float) -> bool:
     return {"gt": value > limit, "lt": value < limit}[kind]
 
 
-def _render(graphite: Graphite, target: str, window: int, later: float) -> list[Json]:
-    now = time.time() + later
+def _render(graphite: Graphite, target: str, window: int) -> list[Json]:
+    now = time.time()
     query = {"target": target, "from": int(now - window), "until": int(now), "format": "json"}
     url = f"{graphite.url}/render?{urllib.parse.urlencode({**query, 'noCache': 1})}"
     with urllib.request.urlopen(url, timeout=30) as answer:

@@ -58,6 +58,7 @@ tubes_interval = {step}
 
 [worker]
 ledger = "off"
+grace = 3
 """
 
 
@@ -77,10 +78,10 @@ class Job(NamedTuple):
 FLOW = (
     Job("q1", "email.priority", "email.send", 5),
     Job("q2", "email.priority", "email.send", 3),
-    Job("q1", "email.regular", "email.send", 12, fails=0.02),
+    Job("q1", "email.regular", "email.send", 12, fails=0.006),
     Job("q2", "email.regular", "email.send", 7),
     Job("q1", "email.digest", "email.send", 0.5, delay=20),
-    Job("q2", "images", "image.resize", 4, fails=0.04),
+    Job("q2", "images", "image.resize", 4, fails=0.01),
     Job("q2", "images.thumbs", "image.resize", 3, seconds=0.02),
     Job("q1", "reports", "report.build", 0.6),
     Job("q1", "search.index", "image.resize", 6, seconds=0.03),
@@ -95,15 +96,16 @@ class Hand(NamedTuple):
     name: str
     server: str
     tubes: tuple[str, ...]
+    host: str = "app1"
     metrics: str = "statsd"
 
 
 HANDS = (
     Hand("mail-1", "q1", ("email.priority", "email.regular", "email.digest")),
-    Hand("mail-2", "q2", ("email.priority", "email.regular", "sms.send")),
+    Hand("mail-2", "q2", ("email.priority", "email.regular", "sms.send"), "app2"),
     Hand("bulk-1", "q1", ("email.bulk", "search.index")),
-    Hand("images-1", "q2", ("images", "images.thumbs"), "graphite"),
-    Hand("images-2", "q2", ("images", "images.thumbs"), "graphite"),
+    Hand("images-1", "q2", ("images", "images.thumbs"), metrics="graphite"),
+    Hand("images-2", "q2", ("images", "images.thumbs"), "app2", "graphite"),
     Hand("reports-1", "q1", ("reports",)),
 )
 
@@ -201,7 +203,7 @@ class Lively:
 
     def start_worker(self, hand: Hand) -> None:
         argv = [BEANWATCH, "worker", "beanwatch.worker.example:app", "--config", self._config]
-        argv += ["--server", hand.server, "--name", hand.name, "--host", "app1"]
+        argv += ["--server", hand.server, "--name", hand.name, "--host", hand.host]
         argv += ["--metrics", self._metrics[hand.metrics]]
         for tube in hand.tubes:
             argv += ["--tube", tube]

@@ -64,3 +64,19 @@ def test_no_notification_policy_is_provisioned() -> None:
     provisioned = (boards.FOLDER / "alerting").glob("*.yaml")
     for path in provisioned:
         assert yaml.safe_load(path.read_text()).keys() == {"apiVersion", "groups"}, path
+
+
+def test_the_rules_ask_the_data_source_that_ships() -> None:
+    path = boards.FOLDER / "provisioning" / "datasources" / "beanwatch.yaml"
+    (source,) = yaml.safe_load(path.read_text())["datasources"]
+    assert (source["type"], source["access"]) == ("graphite", "proxy")
+    assert {rule["data"][0]["datasourceUid"] for rule in RULES} == {source["uid"]}
+
+
+def test_the_examples_are_apart_from_what_is_placed_and_route_what_the_rules_label() -> None:
+    policies = yaml.safe_load((boards.FOLDER / "examples" / "policies.yaml").read_text())
+    points = yaml.safe_load((boards.FOLDER / "examples" / "contact-points.yaml").read_text())
+    (tree,) = policies["policies"]
+    assert tree["receiver"] in {point["name"] for point in points["contactPoints"]}
+    matched = {tuple(route["object_matchers"][1]) for route in tree["routes"]}
+    assert matched == {("severity", "=", rule["labels"]["severity"]) for rule in RULES}
