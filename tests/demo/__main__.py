@@ -49,7 +49,8 @@ def play(let_go: Callable[[int], None] | None = None) -> int:
             try:
                 code = tell(stage, narrator)
             finally:
-                keep_logs(directory, all_of_them=code != 0)
+                if code and not isinstance(sys.exception(), KeyboardInterrupt):
+                    keep_logs(directory)
             if let_go:
                 tell_how_to_look_around(stage, console)
                 narrator.close()
@@ -101,15 +102,13 @@ def tell(stage: Stage, narrator: Narrator) -> int:
     return 0
 
 
-def keep_logs(directory: Path, *, all_of_them: bool) -> None:
+def keep_logs(directory: Path) -> None:
     """When something went wrong, what every program said outlives the directory."""
     logs = KEEPSAKES / "logs"
-    shutil.rmtree(logs, ignore_errors=True)
-    if all_of_them:
-        logs.mkdir(parents=True)
-        for path in directory.rglob("*"):
-            if path.suffix in (".log", ".events", ".cfg", ".toml") or path.name == "mailbox":
-                shutil.copy(path, logs / path.name)
+    logs.mkdir(parents=True, exist_ok=True)
+    for path in directory.rglob("*"):
+        if path.suffix in (".log", ".events", ".cfg", ".toml") or path.name == "mailbox":
+            shutil.copy(path, logs / path.name)
 
 
 def tell_how_to_look_around(stage: Stage, console: Console) -> None:
@@ -119,12 +118,12 @@ def tell_how_to_look_around(stage: Stage, console: Console) -> None:
 Everything goes on, for two hours at most. To look around:
 
    export BEANWATCH_CONFIG={stage.config} PATH={BIN}:$PATH
-   beanwatch top                               servers, tubes and workers, live
+   beanwatch top                                        servers, tubes and workers, live
+   check_worker_heartbeat --restarted 15s               what Nagios sees
    beanwatch put images image.resize '{{"hang": 60}}'     more trouble
-   check_worker_heartbeat                      as Nagios asks
    tail -f {stage.mailbox.path}
    tail -f {stage.log}
-   {stage.graphite.url}/                     Graphite
+   {stage.graphite.url}
 
 To stop and remove everything:
 
