@@ -1,0 +1,51 @@
+"""Run every measurement and write what it printed to bench/README.md: `python -m bench`."""
+
+import os
+import platform
+import subprocess
+import sys
+import time
+
+from tests.real import ROOT
+
+PAGE = ROOT / "bench" / "README.md"
+PARTS = {
+    "worker": "Jobs a second",
+    "overhead": "What the instrumentation of a job costs",
+    "footprint": "Memory, and reading heartbeats",
+    "collector": "The collector",
+    "checks": "The checks",
+}
+HEAD = """\
+# Benchmarks
+
+Written by `make bench`; every number is a ratio of two things that were measured in turns within
+one run, on the same machine, so that they can be compared with yours. Seconds are not: they depend
+on the machine more than on the program.
+
+This run: Python {python}, {cores} cores, beanstalkd {beanstalkd}.
+"""
+
+
+def main() -> None:
+    """Measure, show, and write the page when all went well."""
+    version = subprocess.run(["beanstalkd", "-v"], capture_output=True, text=True).stdout.split()
+    sections = [
+        HEAD.format(python=platform.python_version(), cores=os.cpu_count(), beanstalkd=version[-1])
+    ]
+    for module, title in PARTS.items():
+        sys.stderr.write(f"bench: {title} (bench/{module}.py) ...\n")
+        started = time.monotonic()
+        done = subprocess.run(
+            [sys.executable, "-m", f"bench.{module}"], cwd=ROOT, stdout=subprocess.PIPE, text=True
+        )
+        if done.returncode:
+            raise SystemExit(f"bench/{module}.py failed")
+        sys.stderr.write(f"{done.stdout}bench: done in {time.monotonic() - started:.0f} s\n\n")
+        sections.append(f"## {title}\n\n{done.stdout.strip()}\n")
+    PAGE.write_text("\n".join(sections))
+    sys.stderr.write(f"bench: written to {PAGE.relative_to(ROOT)}\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,122 @@
+"""Memory of an idle worker, and the time to read 10,000 heartbeats, each beside its floor.
+
+Prints tables of ratios in Markdown.
+"""
+
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from beanwatch.collectors.heartbeats import (
+    WORKERS_KEY,
+    Beat,
+    dump_beat,
+    read_workers,
+    worker_key,
+)
+from beanwatch.collectors.redis_link import RedisLink, parse_redis_url
+from bench.worker import pin
+from tests.real import ROOT, Beanstalkd, Redis, wait_until
+
+WORKERS = 10_000
+EVERYTHING = "import greenstalk, hiredis, msgspec, structlog, time; time.sleep(600)"
+
+
+def memory(argv: list[str], directory: Path, ready: Callable[[], object]) -> int:
+    """Bytes that a process has for itself and shares with no other, once it is ready."""
+    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with (directory / "log").open("wb") as log:
+        process = subprocess.Popen(argv, stdout=log, stderr=log, env=environ)
+    try:
+        wait_until(ready, 20)
+        time.sleep(1)  # past the start, where it idles
+        rollup = Path(f"/proc/{process.pid}/smaps_rollup").read_text()
+        return sum(
+            int(line.split()[1]) * 1024
+            for line in rollup.splitlines()
+            if line.startswith(("Private_Clean", "Private_Dirty"))
+        )
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def compare_memory(directory: Path) -> None:
+    """An idle worker beside an interpreter, and beside one with the same libraries."""
+    with Beanstalkd(directory / "beanstalkd") as beanstalkd, Redis(directory / "redis") as redis:
+        redis_client = redis.client()
+        worker = [
+            str(ROOT / ".venv/bin/beanwatch"), "worker", "bench.app:app", "--tube", "bench",
+            "--name", "bench", "--host", "host", "--server", beanstalkd.address,
+            "--redis", redis.url,
+        ]  # fmt: skip
+        idle = memory(worker, directory, lambda: redis_client.exists(worker_key("host.bench")))
+    bare = memory([sys.executable, "-c", "import time; time.sleep(600)"], directory, lambda: True)
+    libraries = memory([sys.executable, "-c", EVERYTHING], directory, lambda: True)
+    sys.stdout.write("| an idle worker's memory | times |\n|---|---|\n")
+    sys.stdout.write(f"| a bare interpreter | {idle / bare:.1f} |\n")
+    sys.stdout.write(f"| an interpreter with the same libraries | {idle / libraries:.1f} |\n\n")
+
+
+def compare_reading(directory: Path, rounds: int = 9) -> None:
+    """All heartbeats beside the same bytes unread."""
+    with Redis(directory / "redis") as redis:
+        pin(redis.pid)
+        fill(redis)
+        times: dict[str, list[float]] = {"all": [], "floor": [], "liveness": []}
+        for _ in range(rounds):
+            with RedisLink(parse_redis_url(redis.url), 30.0) as link:
+                names = [f"host{n % 100}.worker-{n}" for n in range(WORKERS)]
+                keys = [worker_key(name) for name in names]
+                asked: dict[str, Callable[[], object]] = {
+                    "floor": lambda link=link, keys=keys: link.execute(
+                        [("ZRANGE", WORKERS_KEY, 0, -1, "WITHSCORES"), ("MGET", *keys)]
+                    ),
+                    "all": lambda link=link: read_workers(link.execute),
+                    "liveness": lambda link=link: link.execute(
+                        [("ZRANGE", WORKERS_KEY, 0, -1, "WITHSCORES")]
+                    ),
+                }
+                for name, ask in asked.items():
+                    started = time.perf_counter()
+                    ask()
+                    times[name].append(time.perf_counter() - started)
+    medians = {name: statistics.median(found) for name, found in times.items()}
+    sys.stdout.write(f"| reading {WORKERS:,} heartbeats | times |\n|---|---|\n")
+    sys.stdout.write(f"| the same bytes, unread | {medians['all'] / medians['floor']:.1f} |\n")
+    sys.stdout.write(f"| only who lives | {medians['all'] / medians['liveness']:.1f} |\n")
+
+
+def fill(redis: Redis) -> None:
+    """Records as 10,000 workers of 100 hosts would write them."""
+    now = time.time()
+    with redis.client().pipeline(transaction=False) as pipeline:
+        for number in range(WORKERS):
+            beat = Beat(
+                instance="0123456789abcdef", host=f"host{number % 100}", pid=number,
+                name=f"worker-{number}", server="127.0.0.1:11300", tubes=("email.regular",),
+                state="busy", job="email.send", job_id=number, tube="email.regular",
+                where="jobs.py:12 send", started_at=now, beat_at=now, loop_at=now,
+            )  # fmt: skip
+            worker = f"{beat.host}.{beat.name}"
+            pipeline.set(worker_key(worker), dump_beat(beat))
+            pipeline.zadd(WORKERS_KEY, {worker: now})
+        pipeline.execute()
+
+
+def main() -> None:
+    """Both tables."""
+    pin(os.getpid())
+    with tempfile.TemporaryDirectory() as directory:
+        for part, work in (("memory", compare_memory), ("reading", compare_reading)):
+            (Path(directory) / part).mkdir()
+            work(Path(directory) / part)
+
+
+if __name__ == "__main__":
+    main()

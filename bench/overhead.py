@@ -1,0 +1,110 @@
+"""What each part of the instrumentation adds to a job, beside a bare greenstalk reserve and delete.
+
+Each part is called as the worker calls it, with its real server at the other end, pinned to the
+same core. Prints a table of ratios in Markdown.
+"""
+
+import os
+import socket
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from beanwatch.collectors.address import Address
+from beanwatch.collectors.heartbeats import Beat
+from beanwatch.collectors.redis_link import parse_redis_url
+from beanwatch.worker import logs
+from beanwatch.worker.heartbeat import Heart
+from beanwatch.worker.ledger import Ledger
+from beanwatch.worker.metrics import make_metrics
+from beanwatch.worker.outcomes import OutcomeCounts
+from beanwatch.worker.record import Run, Sink
+from beanwatch.worker.redis_outlet import RedisOutlet
+from bench.worker import BODY, pin
+from tests.real import Beanstalkd, Redis
+
+JOBS = 5_000
+TICK = 2_000  # jobs between two ticks: what a worker does in about a second, or less
+WORKER, INSTANCE = "host.bench", "0123456789abcdef"
+RUN = Run("server", "bench", "bench.nothing", 1, "uuid", 1, "ok", wait=0.001, duration=0.001)
+
+
+def per_job(work: Callable[[], object], jobs: int = JOBS) -> float:
+    """Seconds a call."""
+    started = time.perf_counter()
+    for _ in range(jobs):
+        work()
+    return (time.perf_counter() - started) / jobs
+
+
+def tell(sinks: Sequence[Sink]) -> Callable[[], None]:
+    """What the worker does with a finished job."""
+    done = 0
+
+    def work() -> None:
+        nonlocal done
+        done += 1
+        run = RUN._replace(job_id=done, uuid=f"uuid{done}", started_at=time.time())
+        for sink in sinks:
+            sink.intend(run)
+        for sink in sinks:
+            sink.settle(run)
+        if done % TICK == 0:
+            for sink in sinks:
+                sink.tick()
+
+    return work
+
+
+def main(rounds: int = 5) -> None:
+    """Measure every part in turn, `rounds` times."""
+    pin(os.getpid())
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        Beanstalkd(Path(directory) / "beanstalkd") as beanstalkd,
+        Redis(Path(directory) / "redis") as redis,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as statsd,
+        beanstalkd.client(use="bench", watch="bench", encoding=None) as client,
+    ):
+        pin(beanstalkd.pid)
+        pin(redis.pid)
+        statsd.bind(("127.0.0.1", 0))
+        output = logs.configure("json", f"{directory}/worker.log")
+        log = logs.get_logger(worker=WORKER, instance=INSTANCE)
+        url = parse_redis_url(redis.url)
+        outlet = RedisOutlet(url, log)
+        heart = Heart(url, WORKER)
+        address = Address(*statsd.getsockname())
+        parts: dict[str, Callable[[], object]] = {
+            "no instrumentation at all": tell([]),
+            "log line": tell([logs.LogSink(log, output)]),
+            "metrics by StatsD": tell([make_metrics(f"statsd://{address}", "p", WORKER, log=log)]),
+            "metrics straight to Graphite": tell(
+                [make_metrics(f"graphite://{address}", "p", WORKER, log=log)]
+            ),
+            "counts of outcomes in Redis": tell([OutcomeCounts(outlet)]),
+            "ledger of failures": tell([Ledger(outlet, WORKER, INSTANCE, "failures")]),
+            "ledger of all": tell([Ledger(outlet, WORKER, INSTANCE, "all")]),
+        }
+        found: dict[str, list[float]] = {}
+        for _ in range(rounds):
+            for _ in range(JOBS):
+                client.put(BODY)
+            bare = per_job(lambda: client.delete(client.reserve()))
+            floor = per_job(parts["no instrumentation at all"])
+            for name, work in parts.items():
+                share = (per_job(work) - floor) / bare
+                found.setdefault(name, []).append(share)
+            beat = per_job(lambda: heart.beat(Beat(name="bench")), 200)
+            found.setdefault("heartbeat, once a second: of one second", []).append(beat)
+    del found["no instrumentation at all"]
+    sys.stdout.write("| what a part adds | of a bare reserve and delete |\n|---|---|\n")
+    for name, shares in found.items():
+        sys.stdout.write(f"| {name} | {statistics.median(shares):.2%} |\n")
+
+
+if __name__ == "__main__":
+    main()
