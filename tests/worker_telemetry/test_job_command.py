@@ -1,0 +1,146 @@
+"""`beanwatch job`: each run of a job, where it is now, and why nothing may be known."""
+
+import json
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from beanwatch.cli.job_view import Now, Story, story_lines
+from beanwatch.collectors.ledger import Entry
+from tests.conftest import Result
+from tests.real import Beanstalkd, Redis, wait_until
+from tests.worker_core.conftest import Queue, StartWorker, queue, start_worker
+
+__all__ = ["queue", "start_worker"]  # fixtures
+
+Run = Callable[..., Result]
+Job = Callable[..., Result]
+
+
+@pytest.fixture
+def job(run: Run, redis_server: Redis, beanstalkd: Beanstalkd) -> Job:
+    """`job(7)` runs the command against the test's servers."""
+    where = ("--redis", redis_server.url, "--server", beanstalkd.address)
+    return lambda *argv: run("beanwatch", "job", *argv, *where)
+
+
+def test_each_attempt_is_told_with_its_worker_reason_and_traceback_and_the_state_now(
+    job: Job, start_worker: StartWorker, queue: Queue
+):
+    worker = start_worker()
+    number = queue.put("fail", envelope={"id": "order-7"})
+    wait_until(lambda: queue.counts(buried=1))
+    wait_until(lambda: "buried" in job("order-7").stdout)
+    code, out, err = job("order-7")
+    assert (code, err) == (0, "")
+    lines = out.splitlines()
+    assert lines[0] == "fail order-7 in work"
+    runs = [line.split() for line in lines if "here.w1" in line]
+    assert [(run[0], run[3]) for run in runs] == [("1", "retry"), ("2", "retry"), ("3", "buried")]
+    assert worker.beat().instance in out
+    assert out.count("RuntimeError: it does not work (attempt 3, the last)") == 1
+    assert out.count("Traceback") == 1  # of three that are alike
+    assert lines[-1].startswith("  now: buried in work")
+    assert f"attempt 3 (job {number} on" in lines[-1]
+    assert job(number).stdout == out
+    (told,) = json.loads(job(number, "--json").stdout)
+    assert [run["outcome"] for run in told["runs"]] == ["retry", "retry", "buried"]
+    assert told["now"][0]["stats"]["state"] == "buried"
+
+
+def test_follow_ups_and_parents_are_named(job: Job, start_worker: StartWorker, queue: Queue):
+    start_worker("--ledger", "all")
+    after = {"tube": "work", "job": "fail", "data": {}}
+    queue.put("ok", {}, envelope={"id": "parent", "success": after})
+    wait_until(lambda: queue.counts(buried=1))
+    wait_until(lambda: "put " in job("parent").stdout)
+    out = job("parent").stdout
+    assert "now: no longer in beanstalkd: it was deleted" in out
+    child = out.partition("\n      put ")[2].partition("\n")[0]
+    assert "  follow-up of parent\n" in job(child).stdout
+
+
+def test_a_job_that_runs_is_told_with_its_worker(job: Job, start_worker: StartWorker, queue: Queue):
+    worker = start_worker()
+    number = queue.put("sleep", {"seconds": 30}, envelope={"id": "long"})
+    worker.wait_for("busy")
+    code, out, _ = job(number)
+    assert code == 0
+    assert out.startswith("sleep long in work\n  no run is recorded\n  now: reserved in work")
+    assert "held by here.w1" in out
+    assert "it is being run, held by here.w1" in job("long").stdout
+
+
+def test_a_run_that_killed_its_worker_is_missing_and_said_to_be(
+    job: Job, start_worker: StartWorker, queue: Queue, tmp_path: Path
+):
+    first = start_worker(name="w1")
+    queue.put("sleep", {"seconds": 1}, envelope={"id": "a"})
+    first.wait_for("busy")
+    first.signal(signal.SIGKILL)
+    first.exit_code()
+    start_worker(name="w2")
+    wait_until(lambda: queue.counts())
+    wait_until(lambda: "here.w2" in job("a").stdout)
+    out = job("a").stdout
+    assert "   1  not recorded: the worker died in it" in out
+    assert "\n   2  " in out
+
+
+def test_a_job_waiting_since_before_beanstalkd_was_restarted_is_found_by_its_number(
+    run: Run, redis_server: Redis, start_worker: StartWorker, tmp_path: Path
+):
+    with Beanstalkd(tmp_path / "binlog", binlog=True) as server:
+        start_worker(server=server.address)
+        queue = Queue(server)
+        number = queue.put("fail", envelope={"id": "order-7"})
+        wait_until(lambda: queue.counts(buried=1))
+        server.restart()
+        where = ("--redis", redis_server.url, "--server", server.address)
+        wait_until(lambda: "retry" in run("beanwatch", "job", number, *where).stdout)
+        out = run("beanwatch", "job", number, *where).stdout
+        assert out.startswith("fail order-7 in work")
+        assert "now: buried in work" in out
+        assert "was restarted since" in run("beanwatch", "job", "order-7", *where).stdout
+
+
+def test_why_nothing_is_known_depends_on_what_is_recorded(
+    run: Run, job: Job, redis_server: Redis, beanstalkd: Beanstalkd, tmp_path: Path
+):
+    code, out, err = job("nobody")
+    assert (code, out) == (1, "")
+    assert err == (
+        "beanwatch: nothing is known of job nobody. Workers record what failed "
+        "(--ledger failures), for 7 days: it succeeded at its first run, has not run yet, "
+        "or is older.\n"
+    )
+    file = tmp_path / "beanwatch.toml"
+    file.write_text('[worker]\nledger = "off"\n')
+    assert "nothing is recorded" in job("7", "--config", file).stderr
+    assert json.loads(job("nobody", "--json").stdout) == []
+
+
+def test_a_server_or_a_redis_that_is_gone_is_one_line(
+    run: Run, redis_server: Redis, beanstalkd: Beanstalkd
+):
+    nowhere = ("--redis", "redis://127.0.0.1:1/0", "--server", beanstalkd.address)
+    code, out, err = run("beanwatch", "job", "7", *nowhere)
+    assert (code, out, err.count("\n")) == (1, "", 1)
+    assert "connection refused" in err
+    dead = ("--redis", redis_server.url, "--server", "127.0.0.1:1")
+    code, _, err = run("beanwatch", "job", "7", *dead)
+    assert code == 1
+    assert err.splitlines()[0].startswith("beanwatch: 127.0.0.1:1: connection refused")
+
+
+def test_no_job_can_write_control_characters_to_the_terminal():
+    nasty = "\x1b]0;owned\x07\r\n\u202e"
+    entry = Entry(
+        job=nasty, uuid=nasty, outcome=nasty, reason=nasty, traceback=nasty, parent=nasty,
+        worker=nasty, follow_ups=(nasty,), attempt=1,
+    )  # fmt: skip
+    stats = {"state": "ready", "tube": nasty, "reserves": 0}
+    story = Story(nasty, [entry], [Now(nasty, 1, nasty, stats, nasty)], nasty)
+    assert all(line.isprintable() for line in story_lines(story))
