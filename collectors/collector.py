@@ -116,8 +116,9 @@ class Collector:
         if not sent:
             where = "kept in the spool" if self._outbox.has_spool else "lost (no spool is set)"
             self._log.error(f"{self._outbox.total_backlog} points were not sent; they are {where}")
+        dropped = self._report_drops()
         self._save()
-        return answered, extras_well and sent
+        return answered, extras_well and sent and not dropped
 
     def _poll(self, poller: Poller) -> None:
         schedule = Schedule(self._interval)
@@ -156,15 +157,18 @@ class Collector:
             self._stop.wait(LOOK)
 
     def _each_minute(self) -> None:
-        dropped = self._outbox.total_dropped
-        if dropped > self._reported:
+        self._report_drops()
+        self._save()
+
+    def _report_drops(self) -> int:
+        dropped = self._outbox.total_dropped - self._reported
+        if dropped:
+            self._reported += dropped
             self._log.error(
-                "points were given up: Graphite has been away for longer than the backlog lasts",
-                dropped=dropped - self._reported,
+                f"{dropped} points were given up: Graphite was away for longer than there is room",
                 backlog=self._outbox.total_backlog,
             )
-            self._reported = dropped
-        self._save()
+        return dropped
 
     def _save(self) -> None:
         if self._state is None:
