@@ -48,10 +48,14 @@ def top(series: str, count: int = FEW) -> str:
     return f"highestMax({series}, {count})"
 
 
-def found(series: str, count: int = FEW) -> str:
-    """The highest of those that are ever above zero, else a line at zero that says so."""
+def found(series: str, count: int = FEW, *, among: str = "") -> str:
+    """The highest of those that are ever above zero, else a line at zero called `none`.
+
+    Nothing at all if there is nothing `among` which they could be found (the series themselves).
+    """
     above = top(f"maximumAbove({series}, 0)", count)
-    return f"fallbackSeries({above}, {alias('constantLine(0)', 'none')})"
+    none = alias(scaled(worst(among or series), 0), "none")
+    return f"fallbackSeries({above}, {none})"
 
 
 def per_second(counter: str) -> str:

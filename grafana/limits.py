@@ -19,4 +19,4 @@ def steps(limits: tuple[float, float]) -> Steps:
 ANY_WARNS: Steps = ((1, WARNING),)
 ANY_PAGES: Steps = ((1, CRITICAL),)
 BEAT_AGE: Steps = ((DEAD_AFTER, CRITICAL),)
-UPTIME: Steps = ((0, WARNING), (RESTARTED_WITHIN, GOOD))
+UPTIME: Steps = ((RESTARTED_WITHIN, GOOD),)

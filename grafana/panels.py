@@ -67,7 +67,6 @@ def tile(
     steps: Steps = QUIET,
     words: Words | None = None,
     good: str = NEUTRAL,
-    color: str = "",
     graph: bool = False,
     width: int = 3,
     height: int = 4,
@@ -78,7 +77,8 @@ def tile(
     panel = (
         _common(stat.Panel(), number, title, description, [query], width, height, to)
         .unit(unit)
-        .thresholds(_thresholds(steps, good))
+        # What is below zero, and what is not there at all, is neither good nor bad.
+        .thresholds(_thresholds([(0, good), *steps], NEUTRAL))
         .color_scheme(FieldColor().mode(dashboard.FieldColorModeId.THRESHOLDS))
         .no_value("no data")
         .reduce_options(ReduceDataOptions().calcs(["last"]).fields("").values(False))
@@ -89,8 +89,6 @@ def tile(
         .orientation(common.VizOrientation.AUTO)
         .wide_layout(False)
     )
-    if color:
-        panel.color_scheme(FieldColor().mode(dashboard.FieldColorModeId.FIXED).fixed_color(color))
     if words:
         panel.mappings([_mapping(words)])
     if decimals is not None or unit == COUNT:

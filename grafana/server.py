@@ -4,7 +4,7 @@ from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from beanwatch.grafana import functions as g
 from beanwatch.grafana import limits, page, words
-from beanwatch.grafana.panels import PER_SECOND, chart, tile, timeline
+from beanwatch.grafana.panels import PER_SECOND, WARNING, chart, tile, timeline
 from beanwatch.grafana.series import SERVER, STAT, Series
 
 ALL = Series()
@@ -76,6 +76,7 @@ def _now() -> page.Section:
                 "The time since the last start, of the server that started last.",
                 g.fresh(g.least(ALL.server("uptime"))),
                 unit="dtdurations",
+                good=WARNING,
                 steps=limits.UPTIME,
                 decimals=0,
                 to="beanstalkd",
@@ -106,7 +107,7 @@ def _now() -> page.Section:
                 "Commands of all kinds, a second.",
                 g.fresh(g.total(g.per_second(ALL.commands(*COMMANDS)))),
                 unit=PER_SECOND,
-                color=words.PUT,
+                good=words.PUT,
                 graph=True,
                 decimals=0,
             ),
@@ -115,7 +116,7 @@ def _now() -> page.Section:
                 "Connections",
                 "Open connections: producers, workers, the collector.",
                 g.fresh(g.total(ALL.server("current-connections"))),
-                color=words.PUT,
+                good=words.PUT,
                 graph=True,
             ),
             tile(
@@ -123,7 +124,7 @@ def _now() -> page.Section:
                 "Tubes",
                 "Tubes that exist. beanstalkd gets slow with many thousands of them.",
                 g.fresh(g.total(ALL.server("current-tubes"))),
-                color=words.PUT,
+                good=words.PUT,
                 graph=True,
             ),
         ],

@@ -145,8 +145,10 @@ class Lively:
 
     def __enter__(self) -> Self:
         try:
-            for server in (*self.servers.values(), self.redis, self.graphite):
+            for server in self.servers.values():
                 self._stack.enter_context(server)
+            self._stack.enter_context(self.redis)
+            self._stack.enter_context(self.graphite)
             self._metrics = {
                 "statsd": self._start_statsd("statsd"),
                 "graphite": f"graphite://{self.graphite.carbon}",
@@ -194,7 +196,7 @@ class Lively:
         return self._stack.enter_context(statsd).url
 
     def start_collector(self) -> None:
-        argv = [BEANWATCH, "collect", "--config", self._config]
+        argv: list[str | Path] = [BEANWATCH, "collect", "--config", self._config]
         self._collector = spawn(argv, log=self.directory / "collector.log")
 
     def stop_collector(self) -> None:
@@ -202,7 +204,8 @@ class Lively:
             stop_process(self._collector)
 
     def start_worker(self, hand: Hand) -> None:
-        argv = [BEANWATCH, "worker", "beanwatch.worker.example:app", "--config", self._config]
+        argv: list[str | Path] = [BEANWATCH, "worker", "beanwatch.worker.example:app"]
+        argv += ["--config", self._config]
         argv += ["--server", hand.server, "--name", hand.name, "--host", hand.host]
         argv += ["--metrics", self._metrics[hand.metrics]]
         for tube in hand.tubes:

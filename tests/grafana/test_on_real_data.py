@@ -4,7 +4,7 @@ import contextlib
 import json
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import greenstalk
@@ -35,62 +35,44 @@ def choices(**chosen: str) -> dict[str, str]:
     return {**usual, "prefix": PREFIX, "worker_prefix": PREFIX, **chosen}
 
 
-def without_data(fleet: Lively, queries: list[Query], values: dict[str, str]) -> list[str]:
-    """Where a query gives not one point."""
-    return [
-        f"{query.where}: {query.text}"
-        for query in queries
-        if not fleet.graphite.values(boards.put_in(query.text, values))
-    ]
+def wait_for_data(fleet: Lively, queries: Sequence[Query], values: dict[str, str]) -> None:
+    """Until each query gives a point."""
+
+    def all_have_data() -> bool:
+        missing = [
+            f"{query.where}: {query.text}"
+            for query in queries
+            if not fleet.graphite.values(boards.put_in(query.text, values))
+        ]
+        if missing:
+            raise LookupError("; ".join(missing))
+        return True
+
+    wait_until(all_have_data, PATIENCE, "data for every query")
 
 
 def test_every_target_and_every_variable_finds_data(fleet: Lively) -> None:
     # Given a fleet at work, with dots in the names of tubes, and a tube that is gone
     vanish(fleet)
     fleet.produce()
-    found = {name: boards.dashboard(name) for name in boards.NAMES}
+    found = [boards.dashboard(name) for name in boards.NAMES]
+    queries = [query for board in found for query in boards.targets(board)]
     everywhere = choices(tube="email_regular")
-    # When the servers and tubes are all chosen, or one of them, or two
-    for values in (
-        everywhere,
-        {**everywhere, "server": "q1", "host": "app1", "worker": "mail-1"},
-        {**everywhere, "server": "{q1,q2}", "worker": "{mail-1,mail-2}", "tubes": "email_*"},
-    ):
-        for board in found.values():
-            queries = list(boards.targets(board))
-            # Then each query has something to show
-            wait_until(
-                lambda queries=queries, values=values: (
-                    without_data(fleet, queries, values) == [] or _report(fleet, queries, values)
-                ),
-                PATIENCE,
-                board["title"],
-            )
-    # And each variable has values, which hold the names as the paths do
-    for board in found.values():
+    # When all servers and tubes are chosen, or one of them, or some: then there is data
+    wait_for_data(fleet, queries, everywhere)
+    one = {"server": "q1", "host": "app1", "worker": "mail-1", "tubes": "email_regular"}
+    wait_for_data(fleet, queries, {**everywhere, **one})
+    some = {"server": "{q1,q2}", "worker": "{mail-1,mail-2}", "tubes": "email_*"}
+    wait_for_data(fleet, queries, {**everywhere, **some})
+    # And each variable has values
+    for board in found:
         for query in boards.variable_queries(board):
-            names = fleet.graphite.find(boards.put_in(query.text, everywhere))
-            assert names, query
-    # And a StatsD with prefixes of its own is found where the variable says
+            assert fleet.graphite.find(boards.put_in(query.text, everywhere)), query
+    # And what came through a StatsD with prefixes of its own is where the variable says
     foreign = choices(
         worker_prefix=f"stats.*.{PREFIX}", worker="sms-1", tube="sms_send", server="q2"
     )
-    queries = [
-        query
-        for board in found.values()
-        for query in boards.targets(board)
-        if "$worker_prefix" in query.text
-    ]
-    assert queries
-    wait_until(
-        lambda: without_data(fleet, queries, foreign) == [] or _report(fleet, queries, foreign),
-        PATIENCE,
-        "the foreign StatsD's series",
-    )
-
-
-def _report(fleet: Lively, queries: list[Query], values: dict[str, str]) -> bool:
-    raise LookupError("; ".join(without_data(fleet, queries, values)))
+    wait_for_data(fleet, [query for query in queries if "$worker_prefix" in query.text], foreign)
 
 
 class Alerts:
