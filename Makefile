@@ -65,6 +65,9 @@ dist: .venv/.installed ## build sdist and wheel into dist, and test both
 	.venv/bin/pip wheel --quiet --no-deps --wheel-dir dist dist/*.tar.gz
 	BEANWATCH_DIST=$(CURDIR)/dist .venv/bin/pytest tests/test_packaging.py
 
+soak: setup ## fifty workers killed at random for two minutes, 20,000 jobs, no job lost
+	.venv/bin/pytest -m soak tests/soak -s $(PYTEST)
+
 demo: setup ## the whole chain on real servers, with trouble and alerts (KEEP=1 leaves it running)
 	@.venv/bin/python -m tests.demo $(if $(KEEP),--keep)
 

@@ -67,6 +67,8 @@ class Outlet:
     def write(self, message: Message) -> None:
         """Send a message now if that is possible, else keep it."""
         with self._lock:
+            if self._socket is None:
+                self._connect()
             self._make_room(len(message.data))
             if self._size + len(message.data) > self._limit:
                 self.dropped += message.weight
@@ -81,10 +83,7 @@ class Outlet:
         """Connect if need be, send what waits, see what was confirmed. Once a tick."""
         with self._lock:
             if self._socket is None:
-                self._socket = self._dialer.poll()
-                if self._socket is not None:
-                    self._greet()
-                self._trouble = self._trouble or self._dialer.error
+                self._connect()
             if self._socket is not None:
                 self._receive()
             if self._socket is not None:
@@ -121,6 +120,12 @@ class Outlet:
     def unfinished(self) -> bool:
         """True while a message waits, or for its confirmation where there is one."""
         return bool(self._queue or (self._confirms and self._sent))
+
+    def _connect(self) -> None:
+        self._socket = self._dialer.poll()
+        if self._socket is not None:
+            self._greet()
+        self._trouble = self._trouble or self._dialer.error
 
     def _greet(self) -> None:
         """Called with the lock held, when there is a new connection."""

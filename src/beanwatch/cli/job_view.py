@@ -52,6 +52,8 @@ def story_lines(story: Story) -> Iterator[str]:
         # Of runs that failed alike, the last one shows where.
         alike = after is not None and after.traceback.endswith(entry.traceback)
         yield from entry_lines(entry, show_number=len(numbers) > 1, show_traceback=not alike)
+        if after is not None and is_unheard(entry, after):
+            yield "      beanstalkd did not hear of it: the worker died before it could tell"
         before = entry
     if not story.entries:
         yield "  no run is recorded"
@@ -71,6 +73,12 @@ def gap_lines(before: Entry | None, entry: Entry) -> Iterator[str]:
         yield (
             f"  {which:>2}  not recorded: the worker died in it, lost its connection or its Redis"
         )
+
+
+def is_unheard(entry: Entry, after: Entry) -> bool:
+    """True for a run that was to end the job, which then ran again all the same."""
+    same = (entry.server, entry.job_id) == (after.server, after.job_id)
+    return same and entry.outcome in ("ok", "discarded")
 
 
 def entry_lines(entry: Entry, *, show_number: bool, show_traceback: bool) -> Iterator[str]:
