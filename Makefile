@@ -7,7 +7,7 @@ export PYTHON ?= python3
 DEMO_COMMANDS := beanstalkd redis-server nagios4 monitoring-plugins font cairo venv
 TEST_COMMANDS := $(DEMO_COMMANDS) nrpe check_nrpe nsca send_nsca icinga2 stunnel npm
 
-.PHONY: help setup setup-test lint format dashboards test docs bench dist demo clean
+.PHONY: help setup setup-test lint format dashboards test soak docs bench dist demo clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
