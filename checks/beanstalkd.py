@@ -31,6 +31,8 @@ from beanwatch.collectors.servers import Server
 from beanwatch.collectors.stats import Stats
 from beanwatch.config import Config, Threshold
 
+REFUSED_WITHIN = 600  # seconds for which a refused put is worth a warning: it seldom comes alone
+
 
 class Seen(NamedTuple):
     """What one server said: its stats, and the jobs that each tube lost track of."""
@@ -105,7 +107,7 @@ class Beanstalkd(Resource):  # type: ignore[misc]
         before = memory.recall(key)
         if not (isinstance(before, list) and len(before) == 4 and before[0] == life):
             before = [life, now, now, 0]
-        _, base, last, at = before
+        base, last, at = (float(number) for number in before[1:])
         # A put whose body is still under way looks refused once, but not twice.
         sure = min(last, now)
         if sure > base and not at:
@@ -113,7 +115,7 @@ class Beanstalkd(Resource):  # type: ignore[misc]
         if at and memory.now - at > REFUSED_WITHIN:
             base, at = sure, 0
         memory.remember(key, [life, base, now, at])
-        return max(0, sure - base)
+        return int(max(0, sure - base))
 
 
 def drift(tube: Stats) -> int:

@@ -17,6 +17,8 @@ COMMANDS = {
     "workers": "see the workers, and stop, restart, pause or question them",
     "job": "what happened to a job, run by run, and where it is now",
     "tubes": "look at tubes; kick, pause, resume or empty them",
+    "install": "place plugins, configuration and units where this system expects them",
+    "passive": "evaluate all checks in one process, and report them",
     "config": "check or show the configuration",
     "doctor": "test the whole chain, and say what to do about each failure",
     "completion": "print what makes a shell complete commands and flags",

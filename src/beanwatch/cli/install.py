@@ -1,0 +1,257 @@
+"""`beanwatch install`: plugins, configuration and units, placed where this system expects them."""
+
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import NamedTuple
+
+import click
+
+from beanwatch import config as configuration
+from beanwatch.checks import objects
+from beanwatch.cli.options import config_option, load_config, pick_servers, server_option
+from beanwatch.cli.placing import Placer, Step, Wanted
+from beanwatch.collectors.protocol import Link, ServerError
+from beanwatch.collectors.selection import Selection
+from beanwatch.collectors.servers import Server
+from beanwatch.collectors.stats import read_tube_names
+
+PLUGINS = (
+    *(f"check_{name}" for name in ("beanstalkd", "job_failures", "metrics_fresh")),
+    *(f"check_tube_{name}" for name in ("age", "buried", "consumers", "depth")),
+    "check_worker_heartbeat",
+    "beanwatch_kick_buried",
+    "beanwatch_notify",
+)
+COLORS = {"new": "green", "linked": "green", "updated": "green", "kept": "yellow", "failed": "red"}
+
+
+class Chosen(NamedTuple):
+    """What generated files are made of."""
+
+    config: configuration.Config
+    services: Sequence[objects.Service]
+    plugins: str
+    passive: bool
+
+
+Generate = Callable[[Chosen], Iterator[str]]
+
+
+class Kind(NamedTuple):
+    """What one kind of installation consists of; directories by family, Debian's and Red Hat's.
+
+    `pieces` are (file or glob in the package, directory). `examples` are placed once and
+    then left alone. `generated` maps a file name to what writes it. `then` is what to do next.
+    """
+
+    then: str
+    pieces: tuple[tuple[str, str], ...]
+    examples: tuple[tuple[str, str], ...] = ()
+    generated: tuple[tuple[str, str, Generate], ...] = ()
+    plugins: bool = False
+
+
+DIRECTORIES: Mapping[str, tuple[str, str]] = {
+    "plugins": ("/usr/lib/nagios/plugins", "/usr/lib64/nagios/plugins"),
+    "nagios": ("/etc/nagios4/conf.d", "/etc/nagios/conf.d"),
+    "nrpe": ("/etc/nagios/nrpe.d", "/etc/nrpe.d"),
+    "icinga2": ("/etc/icinga2/conf.d/beanwatch", "/etc/icinga2/conf.d/beanwatch"),
+    "systemd": ("/etc/systemd/system", "/etc/systemd/system"),
+    "supervisor": ("/etc/supervisor/conf.d", "/etc/supervisord.d"),
+    "cron": ("/etc/cron.d", "/etc/cron.d"),
+    "graphite": ("/etc/beanwatch/graphite", "/etc/beanwatch/graphite"),
+    "statsd": ("/etc/beanwatch/statsd", "/etc/beanwatch/statsd"),
+    "default": ("/etc/default", "/etc/default"),
+    "dashboards": (
+        "/var/lib/grafana/dashboards/beanwatch",
+        "/var/lib/grafana/dashboards/beanwatch",
+    ),
+    "provisioning": (
+        "/etc/grafana/provisioning/dashboards",
+        "/etc/grafana/provisioning/dashboards",
+    ),
+    "alerting": ("/etc/grafana/provisioning/alerting", "/etc/grafana/provisioning/alerting"),
+}
+
+KINDS: Mapping[str, Kind] = {
+    "nagios": Kind(
+        "edit beanwatch-contacts.cfg, then: nagios4 -v /etc/nagios4/nagios.cfg && "
+        "systemctl reload nagios4 (Red Hat: nagios)",
+        (
+            ("checks/nagios/commands.cfg", "nagios"),
+            ("checks/nagios/templates.cfg", "nagios"),
+        ),
+        examples=(("checks/nagios/contacts.cfg", "nagios"),),
+        generated=(
+            (
+                "beanwatch-services.cfg",
+                "nagios",
+                lambda c: objects.nagios_objects(c.services, c.config, passive=c.passive),
+            ),
+        ),
+        plugins=True,
+    ),
+    "nrpe": Kind(
+        "systemctl reload nagios-nrpe-server (Red Hat: nrpe); test: check_nrpe -H 127.0.0.1 "
+        "-c beanwatch_beanstalkd",
+        (("checks/nrpe/beanwatch.cfg", "nrpe"),),
+        generated=(
+            (
+                "beanwatch-services.cfg",
+                "nrpe",
+                lambda c: objects.nrpe_commands(c.services, c.plugins, c.config),
+            ),
+        ),
+        plugins=True,
+    ),
+    "nsca": Kind(
+        "edit /etc/default/beanwatch-passive, then: systemctl enable --now beanwatch-passive; on "
+        "the monitoring server: beanwatch install nagios --passive",
+        (("checks/nsca/beanwatch-passive.service", "systemd"),),
+        examples=(("checks/nsca/beanwatch-passive", "default"),),
+    ),
+    "icinga2": Kind(
+        "edit users.conf, then: icinga2 daemon -C && systemctl reload icinga2",
+        (
+            ("checks/icinga2/commands.conf", "icinga2"),
+            ("checks/icinga2/services.conf", "icinga2"),
+        ),
+        examples=(("checks/icinga2/users.conf", "icinga2"),),
+        generated=(
+            ("hosts.conf", "icinga2", lambda c: objects.icinga_objects(c.services, c.config)),
+        ),
+        plugins=True,
+    ),
+    "systemd": Kind(
+        "systemctl daemon-reload && systemctl enable --now beanwatch-collect; for workers: "
+        "beanwatch-worker@NAME (see the head of its unit)",
+        (("collectors/systemd/*", "systemd"), ("worker/systemd/*", "systemd")),
+    ),
+    "supervisor": Kind(
+        "edit beanwatch-workers.conf, then: supervisorctl reread && supervisorctl update",
+        (),
+        examples=(("worker/supervisor/*", "supervisor"),),
+    ),
+    "cron": Kind("nothing: cron reads it by itself", (("collectors/cron/*", "cron"),)),
+    "graphite": Kind(
+        "put the sections of /etc/beanwatch/graphite/*.conf in front of those of carbon's files of "
+        "the same names, and restart carbon-cache; StatsD: node stats.js "
+        "/etc/beanwatch/statsd/beanwatch.js",
+        (("collectors/graphite/*", "graphite"), ("worker/statsd/*", "statsd")),
+    ),
+    "grafana": Kind(
+        "systemctl restart grafana-server",
+        (
+            ("grafana/dashboards/*.json", "dashboards"),
+            ("grafana/provisioning/*.yaml", "provisioning"),
+            ("grafana/alerting/*.yaml", "alerting"),
+        ),
+    ),
+}
+
+
+@click.command()
+@click.argument("kind", type=click.Choice(list(KINDS)))
+@click.option("--dest", metavar="DIR", default="/", help="below this directory (default: /)")
+@click.option("--dry-run", is_flag=True, help="say what would be done, and do nothing")
+@click.option("--family", type=click.Choice(["debian", "redhat"]), help="whose directories")
+@click.option("--discover", is_flag=True, help="services for the tubes that are there now, too")
+@click.option("--passive", is_flag=True, help="nagios: services that `beanwatch passive` reports")
+@server_option
+@config_option
+def command(
+    kind: str,
+    dest: str,
+    dry_run: bool,
+    family: str | None,
+    discover: bool,
+    passive: bool,
+    servers: tuple[str, ...],
+    config_file: str | None,
+) -> int:
+    """Place plugins, configuration or units where this system expects them.
+
+    Running it again updates what it placed. A file that somebody has changed is left alone,
+    and the new one put beside it.
+
+    \b
+    Examples:
+      beanwatch install nagios --dry-run --discover
+      beanwatch install systemd --dest /tmp/look
+    """
+    config = load_config(config_file)
+    picked = pick_servers(config, servers)
+    index = 1 if (family or find_family()) == "redhat" else 0
+    tubes = {server.node: discover_tubes(server) for server in picked} if discover else None
+    services = objects.plan(config, picked, tubes)
+    chosen = Chosen(config, services, DIRECTORIES["plugins"][index], passive)
+    wanted = list(collect(KINDS[kind], chosen, index))
+    failed = False
+    for step in Placer(Path(dest), dry_run=dry_run).place(wanted):
+        failed = failed or step.word == "failed"
+        click.echo(describe(step))
+    if failed:
+        click.echo(
+            "beanwatch: not all could be placed: run it as root, or name --dest DIR", err=True
+        )
+        return 1
+    click.echo(f"{'would then' if dry_run else 'then'}: {KINDS[kind].then}")
+    return 0
+
+
+def collect(kind: Kind, chosen: Chosen, index: int) -> Iterator[Wanted]:
+    """Every file of one kind, with where it goes."""
+    if kind.plugins:
+        scripts = Path(sys.executable).parent
+        for name in PLUGINS:
+            yield Wanted(f"{chosen.plugins}/{name}", link=str(scripts / name))
+    for pieces, keep in ((kind.pieces, False), (kind.examples, True)):
+        for pattern, directory in pieces:
+            for name, content in shipped(pattern):
+                yield Wanted(
+                    f"{DIRECTORIES[directory][index]}/{prefixed(name)}", content, keep=keep
+                )
+    for name, directory, generate in kind.generated:
+        head = "# Written by `beanwatch install`; change beanwatch.toml and run it again.\n\n"
+        head = head.replace("#", "//") if name.endswith(".conf") else head
+        content = (head + "\n".join(generate(chosen))).encode()
+        yield Wanted(f"{DIRECTORIES[directory][index]}/{prefixed(name)}", content)
+
+
+def shipped(pattern: str) -> Iterator[tuple[str, bytes]]:
+    """The package's files that match, by name."""
+    directory, _, glob = pattern.rpartition("/")
+    found = files("beanwatch").joinpath(*directory.split("/"))
+    if not found.is_dir():
+        return
+    for item in sorted(found.iterdir(), key=lambda item: item.name):
+        if item.is_file() and configuration.fnmatchcase(item.name, glob):
+            yield item.name, item.read_bytes()
+
+
+def prefixed(name: str) -> str:
+    """Files in directories that others share carry our name; Icinga's have a directory."""
+    shared = name.endswith(".cfg") and not name.startswith("beanwatch")
+    return f"beanwatch-{name}" if shared else name
+
+
+def find_family(root: Path = Path("/")) -> str:
+    """Whose directories this system has."""
+    return "redhat" if (root / "etc/redhat-release").exists() else "debian"
+
+
+def discover_tubes(server: Server) -> list[str]:
+    """The tubes that are there now, without those of beanwatch itself."""
+    try:
+        with Link(server.address) as link:
+            return Selection().wanted(read_tube_names(link))
+    except ServerError as error:
+        raise click.ClickException(f"--discover: {error}") from None
+
+
+def describe(step: Step) -> str:
+    """One line."""
+    word = click.style(f"{step.word:8}", fg=COLORS.get(step.word))
+    return f"{word} {step.path}{f' ({step.why})' if step.why else ''}"
