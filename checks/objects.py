@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from beanwatch.collectors.address import parse_address
 from beanwatch.collectors.servers import Server
 from beanwatch.config import Config
 
@@ -95,7 +96,7 @@ def nagios_objects(
             "host",
             use="beanwatch-host",
             host_name=host,
-            address=server,
+            address=address_of(config, server),
             _BEANSTALKD=server,
             _BEANWATCH_OPTIONS=options,
         )
@@ -145,6 +146,12 @@ def block(kind: str, **fields: str) -> str:
     width = max(map(len, fields))
     lines = "".join(f"    {name:{width}}  {value}\n" for name, value in fields.items())
     return f"define {kind} {{\n{lines}}}\n"
+
+
+def address_of(config: Config, server: str) -> str:
+    """The machine, which Nagios wants to know, though these checks do not use it."""
+    address = parse_address(config.servers.get(server, server))
+    return address.host or "127.0.0.1"
 
 
 # -- NRPE

@@ -263,7 +263,7 @@ class Tubes(Resource):  # type: ignore[misc]
     ) -> None:
         self.source, self.server = source, server
         self._prefix = f"{server.node}/" if many else ""
-        self._globs: list[str] = options.tube
+        self._globs: list[str] = options.tube if options.tube != ["*"] else []
         self._exclude: list[str] = options.exclude
         # Tubes that the configuration names are expected, whether or not they are there.
         self._expected = [] if self._globs else [rule.glob for rule in config.tubes if rule.is_name]
@@ -295,9 +295,10 @@ class Tubes(Resource):  # type: ignore[misc]
     def _is_chosen(self, name: str) -> bool:
         if matches(name, self._exclude):
             return False
-        if self._globs:
-            return name in self._globs or matches(name, self._globs)
-        return not matches(name, INTERNAL)
+        if self._globs and not matches(name, self._globs):
+            return False
+        # Our own tubes come and go with workers and commands: only for those who name them.
+        return not matches(name, INTERNAL) or any(g.startswith("beanwatch.") for g in self._globs)
 
     def _metric(self, name: str, stats: Stats | None) -> Metric:
         label = self._prefix + name

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
 from importlib.resources import files
 from pathlib import Path
 from typing import NamedTuple
@@ -13,7 +14,7 @@ from beanwatch.checks import objects
 from beanwatch.cli.options import config_option, load_config, pick_servers, server_option
 from beanwatch.cli.placing import Placer, Step, Wanted
 from beanwatch.collectors.protocol import Link, ServerError
-from beanwatch.collectors.selection import Selection
+from beanwatch.collectors.selection import INTERNAL
 from beanwatch.collectors.servers import Server
 from beanwatch.collectors.stats import read_tube_names
 
@@ -64,15 +65,9 @@ DIRECTORIES: Mapping[str, tuple[str, str]] = {
     "graphite": ("/etc/beanwatch/graphite", "/etc/beanwatch/graphite"),
     "statsd": ("/etc/beanwatch/statsd", "/etc/beanwatch/statsd"),
     "default": ("/etc/default", "/etc/default"),
-    "dashboards": (
-        "/var/lib/grafana/dashboards/beanwatch",
-        "/var/lib/grafana/dashboards/beanwatch",
-    ),
-    "provisioning": (
-        "/etc/grafana/provisioning/dashboards",
-        "/etc/grafana/provisioning/dashboards",
-    ),
-    "alerting": ("/etc/grafana/provisioning/alerting", "/etc/grafana/provisioning/alerting"),
+    "dashboards": ("/var/lib/grafana/dashboards/beanwatch",) * 2,
+    "provisioning": ("/etc/grafana/provisioning/dashboards",) * 2,
+    "alerting": ("/etc/grafana/provisioning/alerting",) * 2,
 }
 
 KINDS: Mapping[str, Kind] = {
@@ -193,9 +188,7 @@ def command(
         failed = failed or step.word == "failed"
         click.echo(describe(step))
     if failed:
-        click.echo(
-            "beanwatch: not all could be placed: run it as root, or name --dest DIR", err=True
-        )
+        click.echo("beanwatch: not all was placed: run it as root, or name --dest DIR", err=True)
         return 1
     click.echo(f"{'would then' if dry_run else 'then'}: {KINDS[kind].then}")
     return 0
@@ -210,9 +203,8 @@ def collect(kind: Kind, chosen: Chosen, index: int) -> Iterator[Wanted]:
     for pieces, keep in ((kind.pieces, False), (kind.examples, True)):
         for pattern, directory in pieces:
             for name, content in shipped(pattern):
-                yield Wanted(
-                    f"{DIRECTORIES[directory][index]}/{prefixed(name)}", content, keep=keep
-                )
+                path = f"{DIRECTORIES[directory][index]}/{prefixed(name)}"
+                yield Wanted(path, content, keep=keep)
     for name, directory, generate in kind.generated:
         head = "# Written by `beanwatch install`; change beanwatch.toml and run it again.\n\n"
         head = head.replace("#", "//") if name.endswith(".conf") else head
@@ -227,7 +219,7 @@ def shipped(pattern: str) -> Iterator[tuple[str, bytes]]:
     if not found.is_dir():
         return
     for item in sorted(found.iterdir(), key=lambda item: item.name):
-        if item.is_file() and configuration.fnmatchcase(item.name, glob):
+        if item.is_file() and fnmatchcase(item.name, glob):
             yield item.name, item.read_bytes()
 
 
@@ -246,9 +238,10 @@ def discover_tubes(server: Server) -> list[str]:
     """The tubes that are there now, without those of beanwatch itself."""
     try:
         with Link(server.address) as link:
-            return Selection().wanted(read_tube_names(link))
+            names = read_tube_names(link)
     except ServerError as error:
         raise click.ClickException(f"--discover: {error}") from None
+    return [name for name in names if not any(fnmatchcase(name, glob) for glob in INTERNAL)]
 
 
 def describe(step: Step) -> str:
