@@ -48,7 +48,7 @@ class CollectConfig(NamedTuple):
     """[collect]; durations in seconds."""
 
     interval: float = 10.0
-    tubes_interval: float = 10.0
+    tubes_interval: float = 0.0  # 0: as interval
     timeout: float = 5.0
     include: tuple[str, ...] = ("*",)
     exclude: tuple[str, ...] = ()

@@ -138,7 +138,7 @@ CONFIG = {
     "graphite.address": "carbon's plaintext port, `host:2003`",
     "graphite.url": "the render API, `http://host`",
     "collect.interval": "between two polls of a server",
-    "collect.tubes_interval": "between two sweeps of the tubes",
+    "collect.tubes_interval": "between two sweeps of the tubes; 0: as the interval",
     "collect.timeout": "for a server's whole answer",
     "collect.include": "tubes to send",
     "collect.exclude": "tubes to leave out",

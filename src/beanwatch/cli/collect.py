@@ -50,7 +50,7 @@ DEFAULT_GRAPHITE = "127.0.0.1:2003"
 @click.option("--prefix", help="first node of all paths (beanwatch)")
 @click.option("--once", is_flag=True, help="poll every server once and exit: for cron")
 @click.option("--interval", type=DURATION, help="between two polls (10s)")
-@click.option("--tubes-interval", type=DURATION, help="between two sweeps of the tubes (10s)")
+@click.option("--tubes-interval", type=DURATION, help="between two sweeps of the tubes (as --interval)")
 @click.option("--timeout", type=DURATION, help="for a server's answer (5s)")
 @click.option("--include", multiple=True, metavar="GLOB", help="tubes to send (all)")
 @click.option("--exclude", multiple=True, metavar="GLOB", help="tubes to leave out")
@@ -83,6 +83,7 @@ def command(
     """
     config = load_config(config_file)
     collect = override(config.collect, include=include or None, exclude=exclude or None, **flags)
+    collect = collect._replace(tubes_interval=collect.tubes_interval or collect.interval)
     config = config._replace(
         prefix=prefix or config.prefix,
         redis=config.redis._replace(url=redis or config.redis.url),
