@@ -10,6 +10,7 @@ from beanwatch.collectors.protocol import describe
 
 FIRST_PAUSE = 0.5  # seconds; doubles with each failure
 LONGEST_PAUSE = 30.0
+CONNECT_TIMEOUT = 5.0  # for a `dial` that has no limit of its own
 
 
 class Dialer:
@@ -31,6 +32,7 @@ class Dialer:
         self._next_at = 0.0
         self._made: socket.socket | None = None
         self._thread: threading.Thread | None = None
+        self._is_closed = False
 
     def poll(self) -> socket.socket | None:
         """The new connection, when it is there; else see to it that one is being made."""
@@ -46,9 +48,19 @@ class Dialer:
             pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0**self._failures)
             self._failures = min(self._failures + 1, 10)
             self._next_at = self._clock() + random.uniform(0, pause)
-        if self._clock() >= self._next_at:
+        if self._clock() >= self._next_at and not self._is_closed:
             self._start()
         return None
+
+    def close(self) -> None:
+        """Want no more connections; one that is being made is closed once it is there."""
+        self._is_closed = True
+        self._close_made()
+
+    def _close_made(self) -> None:
+        made, self._made = self._made, None
+        if made is not None:
+            made.close()
 
     def _start(self) -> None:
         thread = threading.Thread(target=self._try, name="beanwatch-dialer", daemon=True)
@@ -64,6 +76,8 @@ class Dialer:
         try:
             self._made = self._dial()
         except OSError as error:
-            self.error = describe(error, 0)
+            self.error = describe(error, CONNECT_TIMEOUT)
         except Exception as error:  # a thread has nobody else to tell
             self.error = str(error) or type(error).__name__
+        if self._is_closed:
+            self._close_made()

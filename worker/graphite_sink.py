@@ -11,6 +11,7 @@ from collections.abc import Callable
 from structlog.typing import FilteringBoundLogger
 
 from beanwatch.collectors.address import Address, connect
+from beanwatch.worker.dialer import CONNECT_TIMEOUT
 from beanwatch.worker.metrics import Series, timings
 from beanwatch.worker.outlet import Message, Outlet
 from beanwatch.worker.record import Run
@@ -18,7 +19,6 @@ from beanwatch.worker.record import Run
 PERCENTILES = (50, 95, 99)
 SAMPLE = 10_000  # values kept of a timer in an interval; of more, a random choice
 RESEND = 60.0  # seconds: a peer that died swallows what was sent last
-CONNECT_TIMEOUT = 5.0
 
 
 class Timer:

@@ -99,6 +99,7 @@ class Outlet:
         while self.unfinished and self._clock() < end:
             time.sleep(0.005)
             self.flush()
+        self._dialer.close()
         with self._lock:
             unsent = [*self._queue, *(self._sent if self._confirms else ())]
             self.dropped += sum(message.weight for message in unsent)

@@ -105,6 +105,7 @@ class StatsdSink:
         while self._waiting and self._clock() < end:
             time.sleep(0.005)
             self.tick()
+        self._dialer.close()
         with self._lock:
             self.dropped += sum(map(len, self._waiting))
             self._waiting.clear()
