@@ -89,7 +89,7 @@ def tell(stage: Stage, narrator: Narrator) -> int:
     for scene in SCENES:
         director.play(scene)
     narrator.chapter("What was expected, and what arrived")
-    narrator.scores(director.receipts)
+    narrator.scores(director.receipts, director.surprises)
     narrator.chapter("What is left")
     narrator.files("graphs by Graphite", pictures.draw(stage.graphite, KEEPSAKES, started))
     narrator.files("the log, in JSON", [shutil.copy(stage.log, KEEPSAKES)])

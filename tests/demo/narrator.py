@@ -107,8 +107,8 @@ class Narrator:
         """The left end of the footer."""
         self._progress.update(self._task, description=what)
 
-    def scores(self, receipts: Mapping[str, Sequence[Receipt]]) -> None:
-        """A row for each expectation."""
+    def scores(self, receipts: Mapping[str, Sequence[Receipt]], surprises: Iterable[Alert]) -> None:
+        """A row for each expectation, and for each alert that nobody expected."""
         table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
         for title, of_scene in receipts.items():
             heading = title
@@ -123,6 +123,9 @@ class Narrator:
                     else Text("✗ did not arrive", "bold red"),
                 )
                 heading = ""
+        for alert in surprises:
+            state = Text(alert.state, STYLES.get(alert.state, ""))
+            table.add_row(f"{_INDENT}and besides", state, alert.service, "✓ not expected")
         self.console.print(table)
 
     def files(self, what: str, paths: Iterable[Path | str]) -> None:
