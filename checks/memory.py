@@ -53,6 +53,10 @@ class Memory:
         """For the next run. What is not remembered anew is forgotten."""
         self._new[key] = value
 
+    def scoped(self, scope: str) -> "Scope":
+        """The part of one of several checks that share this memory; the owner saves it."""
+        return Scope(self, scope)
+
     def lasting(self, key: str, is_so: bool) -> float:
         """For how many seconds this has been so at every look, 0 if it is not."""
         since = self.recall(key)
@@ -102,3 +106,31 @@ class Memory:
                 raise PermissionError(0, f"{self._directory} is not a directory of ours") from None
             if found.st_mode & 0o022:
                 raise PermissionError(0, f"{self._directory} is open to others") from None
+
+
+class Scope:
+    """A Memory whose keys are one check's own."""
+
+    def __init__(self, memory: Memory, scope: str) -> None:
+        self._memory, self._scope = memory, scope
+        self.now = memory.now
+
+    @property
+    def trouble(self) -> str:
+        """That of the whole."""
+        return self._memory.trouble
+
+    def recall(self, key: str) -> Any:
+        """As Memory does."""
+        return self._memory.recall(f"{self._scope} {key}")
+
+    def remember(self, key: str, value: Any) -> None:
+        """As Memory does."""
+        self._memory.remember(f"{self._scope} {key}", value)
+
+    def lasting(self, key: str, is_so: bool) -> float:
+        """As Memory does."""
+        return self._memory.lasting(f"{self._scope} {key}", is_so)
+
+    def save(self) -> None:
+        """Left to the owner."""

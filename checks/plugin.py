@@ -43,6 +43,7 @@ RANK = {Ok: 0, Warn: 1, Unknown: 2, Critical: 3}
 # has found out, and not by the watchdog.
 MARGIN = 0.9
 LINE = 1000  # characters of text on line 1; send_nsca and old NRPE cut what is longer
+MOST = 20  # problems on line 1; there is room for hardly as many
 OUTPUT = 4000  # bytes in all: send_nsca sends nothing at all of more than 4,095
 UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f|\s]+")  # `|` would start the performance data
 NO_LABEL = re.compile(r"[\x00-\x1f\x7f|'=]")
@@ -242,24 +243,25 @@ def conclude(check: Check, links: LinksConfig, *, verbose: bool = False) -> Outc
     """Run the check and put what it found into words."""
     check()
     results: list[Finding] = list(check.results)
-    bad = [str(result) for result in results if result.state is not Ok]
-    good = [str(result) for result in results if result.state is Ok]
+    bad = [result for result in results if result.state is not Ok]
     state = check.results.most_significant_state
-    text = "; ".join(bad) if bad else check.summary_str
+    text = "; ".join(map(str, bad[:MOST])) if bad else check.summary_str
     if len(bad) > 3:
         text = f"{len(bad)} problems: {text}"
-    details = [f"{result.state.text.upper()}: {result}" for result in results if str(result) in bad]
-    details = details if len(bad) > 1 else []
-    details += [f"OK: {line}" for line in good if verbose and line]
+    details = []
+    if state is not Ok:
+        details.append(f"Runbook: {link(links.runbook, check.runbook)}")
+        if links.graphs:
+            details.append(f"Graphs: {link(links.graphs, check.runbook)}")
     if check.source is not None:
         check.source.memory.save()
         if trouble := check.source.memory.trouble:
             details.append(f"Nothing is remembered, the moment was judged: {trouble}")
         details += check.source.notes
-    if state is not Ok:
-        details.append(f"Runbook: {link(links.runbook, check.runbook)}")
-        if links.graphs:
-            details.append(f"Graphs: {link(links.graphs, check.runbook)}")
+    if len(bad) > 1:
+        details += [f"{result.state.text.upper()}: {result}" for result in bad]
+    if verbose:
+        details += [f"OK: {result}" for result in results if result.state is Ok and str(result)]
     perfdata = tuple(
         str(item)
         for result in results

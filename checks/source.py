@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from nagiosplugin import Context, Resource, Summary
 
-from beanwatch.checks.memory import Memory
+from beanwatch.checks.memory import Memory, Scope
 from beanwatch.checks.plugin import (
     MARGIN,
     RANK,
@@ -47,6 +47,10 @@ if TYPE_CHECKING:
     from beanwatch.collectors.heartbeats import Worker
 
 
+# A worker between two jobs looks stalled for an instant: look again after so many seconds.
+SECOND_LOOK = 0.5
+
+
 class Tube(NamedTuple):
     """One tube of one server; `stats` is None when the tube is not there.
 
@@ -78,10 +82,14 @@ class Source(Protocol):
     """Where server and tube stats come from. Every method raises ServerError."""
 
     servers: Sequence[Server]
-    memory: Memory
     notes: list[str]  # what went wrong beside the point, for the long output
 
+    @property
+    def memory(self) -> "Memory | Scope": ...
+
     def tubes(self, server: Server, names: Iterable[str] | None) -> Mapping[str, Stats]: ...
+
+    def again(self, server: Server, names: Sequence[str]) -> Mapping[str, Stats]: ...
 
     def everything(self, server: Server) -> tuple[Stats, Mapping[str, Stats]]: ...
 
@@ -104,6 +112,7 @@ class Live:
         read_workers: "ReadWorkers | None" = None,
         *,
         clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.servers = servers
         self.memory = memory
@@ -112,7 +121,7 @@ class Live:
         self._workers: Sequence[Worker] | None = None
         self._left = len(servers)
         self._links: dict[Server, Link] = {}
-        self._clock = clock
+        self._clock, self._sleep = clock, sleep
         self._end = clock() + timeout
         self._voice = voice
 
@@ -125,6 +134,11 @@ class Live:
             self._links[server] = Link(server.address, max(0.01, share))
         return self._links[server]
 
+    def close(self) -> None:
+        """For a process that goes on."""
+        for link in self._links.values():
+            link.close()
+
     def tubes(self, server: Server, names: Iterable[str] | None) -> dict[str, Stats]:
         """`stats-tube` of the named tubes, or of all; those that are not there are left out."""
         link = self._link(server)
@@ -132,6 +146,11 @@ class Live:
         if default := tubes.get("default"):
             take_off_own(default)
         return tubes
+
+    def again(self, server: Server, names: Sequence[str]) -> dict[str, Stats]:
+        """These tubes a moment later."""
+        self._sleep(SECOND_LOOK)
+        return self.tubes(server, names)
 
     def stats(self, server: Server) -> Stats:
         """`stats` of the server."""
@@ -264,6 +283,7 @@ class Tubes(Resource):  # type: ignore[misc]
         self.source, self.server = source, server
         self._prefix = f"{server.node}/" if many else ""
         self._globs: list[str] = options.tube if options.tube != ["*"] else []
+        self._patterns = [glob for glob in self._globs if GLOB.search(glob)]
         self._exclude: list[str] = options.exclude
         # Tubes that the configuration names are expected, whether or not they are there.
         self._expected = [] if self._globs else [rule.glob for rule in config.tubes if rule.is_name]
@@ -275,7 +295,7 @@ class Tubes(Resource):  # type: ignore[misc]
 
     def probe(self) -> Iterator[Metric]:
         """Read the tubes, or say why they cannot be read."""
-        globs = [glob for glob in self._globs if GLOB.search(glob)]
+        globs = self._patterns
         named = [glob for glob in self._globs if glob not in globs]
         try:
             found = self.source.tubes(self.server, None if globs or not named else named)
@@ -295,7 +315,7 @@ class Tubes(Resource):  # type: ignore[misc]
     def _is_chosen(self, name: str) -> bool:
         if matches(name, self._exclude):
             return False
-        if self._globs and not matches(name, self._globs):
+        if self._globs and name not in self._globs and not matches(name, self._patterns):
             return False
         # Our own tubes come and go with workers and commands: only for those who name them.
         return not matches(name, INTERNAL) or any(g.startswith("beanwatch.") for g in self._globs)
@@ -314,7 +334,7 @@ class TubeContext(Context):  # type: ignore[misc]
         config: Config,
         measure: str,
         default: Threshold,
-        memory: Memory,
+        memory: "Memory | Scope",
         decide: Callable[[Tube, Threshold], tuple[Any, str]],
         perfdata: Callable[[Tube, Threshold], Perfs],
     ) -> None:

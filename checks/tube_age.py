@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from beanwatch.checks import source
-from beanwatch.checks.memory import Memory
+from beanwatch.checks.memory import Memory, Scope
 from beanwatch.checks.plugin import (
     Check,
     Metric,
@@ -59,7 +59,7 @@ class Heads(Tubes):
             yield metric
 
 
-def decide_wait(head: Stats, memory: Memory, key: str) -> float:
+def decide_wait(head: Stats, memory: Memory | Scope, key: str) -> float:
     """Seconds that a job has waited, by its `stats-job`.
 
     beanstalkd's `age` counts from the put. That is the wait of a job that nobody has had yet,

@@ -1,8 +1,7 @@
 """check_tube_consumers: do the workers of a tube take its jobs?"""
 
 import argparse
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from beanwatch.checks import source
@@ -29,8 +28,6 @@ from beanwatch.collectors.stats import Stats
 from beanwatch.config import Config, Threshold
 
 DEFAULT = Threshold()  # how many workers there should be only the operator knows
-# A worker between two jobs looks stalled for an instant: look again after so many seconds.
-SECOND_LOOK = 0.5
 
 
 def parser() -> Parser:
@@ -57,10 +54,6 @@ def parser() -> Parser:
 class Diagnoses(Tubes):
     """The chosen tubes, each with what is the matter with its consumers, and their heartbeats."""
 
-    def __init__(self, *given: Any, sleep: Callable[[float], None] = time.sleep) -> None:
-        super().__init__(*given)
-        self._sleep = sleep
-
     def probe(self) -> Iterator[Metric]:
         """Read the tubes, and those that look stalled once more."""
         metrics = list(super().probe())
@@ -70,8 +63,7 @@ class Diagnoses(Tubes):
             verdicts = {tube.name: self._compare(tube, draining) for tube in tubes}
             doubtful = [name for name, verdict in verdicts.items() if verdict == "stalled"]
             if doubtful:
-                self._sleep(SECOND_LOOK)
-                later = self.source.tubes(self.server, doubtful)
+                later = self.source.again(self.server, doubtful)
                 for tube in tubes:
                     if tube.name in doubtful:
                         now = consumers(later.get(tube.name, {}), draining)
