@@ -10,6 +10,7 @@ from beanwatch.grafana.series import JOB, JOB_OUTCOME, JOB_TUBE, SERVER, TUBE, S
 
 ALL = Series()
 SOME = Series(tubes="$tubes")  # the tubes that the table and the charts are about
+UP = ALL.server("up")
 
 
 def build() -> Dashboard:
@@ -29,9 +30,9 @@ def _tubes_shown() -> page.Variable:
 
 
 def _verdict() -> page.Section:
-    down = g.count_below(ALL.server("up"), 1)
+    down = g.count_between(ALL.server("up"), 0, 0)
     silent = g.total(g.silent(ALL.collector("success")))
-    unserved = g.count_at_least(ALL.tube("consumer_state"), CODES["stalled"])
+    unserved = g.count_between(ALL.tube("consumer_state"), CODES["stalled"], CODES["no_watcher"])
     runs = g.over(g.total(ALL.outcomes(stat="count")), limits.FAILED_SPAN)
     good = g.over(g.total(ALL.outcomes(*words.FINE, stat="count")), limits.FAILED_SPAN)
     put, deleted = ALL.server("total-jobs"), ALL.server("cmd-delete")
@@ -229,7 +230,7 @@ def _tubes() -> page.Section:
                 "Ready jobs: longest queues",
                 "The ten tubes with the longest queues. A rising line: jobs come in faster than"
                 " they are worked off.",
-                [g.found(g.alive(g.by(SOME.tube("current-jobs-ready"), TUBE)), g.TOP)],
+                [g.found(g.alive(g.by(SOME.tube("current-jobs-ready"), TUBE)), UP, g.TOP)],
                 side=True,
                 width=12,
                 height=9,
@@ -239,7 +240,7 @@ def _tubes() -> page.Section:
                 23,
                 "Head of the queue: longest waits",
                 "How long the next job has been waiting, in the ten worst tubes.",
-                [g.found(g.alive(g.by(SOME.tube("head_ready_age"), TUBE, how="max")), g.TOP)],
+                [g.found(g.alive(g.by(SOME.tube("head_ready_age"), TUBE, how="max")), UP, g.TOP)],
                 unit="s",
                 steps=limits.steps(limits.HEAD_AGE),
                 side=True,
@@ -282,7 +283,7 @@ def _flow() -> page.Section:
                 33,
                 "Buried: most",
                 "The six tubes with the most buried jobs.",
-                [g.found(g.alive(g.by(SOME.tube("current-jobs-buried"), TUBE)))],
+                [g.found(g.alive(g.by(SOME.tube("current-jobs-buried"), TUBE)), UP)],
                 to="tube-buried",
             ),
         ],
@@ -311,7 +312,7 @@ def _workers() -> page.Section:
                 "Failed runs by job",
                 "Runs that did not end well in the 10 minutes before, for the six worst kinds of"
                 " job.",
-                [g.found(failed, among=ALL.outcomes(stat="count"))],
+                [g.found(failed, ALL.fleet("live"))],
                 to="job-failures",
             ),
             chart(
@@ -379,8 +380,9 @@ def _collectors() -> page.Section:
             timeline(
                 61,
                 "Polls",
-                "Whether the collector could read each server. Gaps: the collector did not run.",
-                each("success"),
+                "Whether the collector could read each server, the worst eight. Gaps: the"
+                " collector did not run.",
+                g.lowest(each("success"), 8),
                 words.POLLS,
                 width=8,
                 height=6,

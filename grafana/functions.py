@@ -48,13 +48,14 @@ def top(series: str, count: int = FEW) -> str:
     return f"highestMax({series}, {count})"
 
 
-def found(series: str, count: int = FEW, *, among: str = "") -> str:
+def found(series: str, among: str, count: int = FEW) -> str:
     """The highest of those that are ever above zero, else a line at zero called `none`.
 
-    Nothing at all if there is nothing `among` which they could be found (the series themselves).
+    Nothing at all where there is nothing `among` which they could be found: some series that is
+    always there, and cheap to read.
     """
     above = top(f"maximumAbove({series}, 0)", count)
-    none = alias(scaled(worst(among or series), 0), "none")
+    none = alias(scaled(worst(among), 0), "none")
     return f"fallbackSeries({above}, {none})"
 
 
@@ -73,13 +74,12 @@ def over(series: str, span: str, how: str = "Sum") -> str:
     return f"moving{how}({series}, '{span}')"
 
 
-def count_at_least(series: str, value: float) -> str:
-    """How many of the series are at `value` or above, at each point."""
-    return total(f"isNonNull(removeBelowValue({fresh(alive(series))}, {value:g}))")
-
-
-def count_below(series: str, value: float) -> str:
-    return total(f"isNonNull(removeAboveValue({fresh(alive(series))}, {value - 0.5:g}))")
+def count_between(series: str, lowest: float, highest: float) -> str:
+    """How many of the series are there at each point; nothing where not one is known."""
+    known = fresh(alive(series))
+    there = f"isNonNull(removeAboveValue(removeBelowValue({known}, {lowest:g}), {highest:g}))"
+    one = f"offset({scaled(worst(known), 0)}, 1)"
+    return f"multiplySeries({total(there)}, {one})"
 
 
 def scaled(series: str, factor: float) -> str:
@@ -115,3 +115,8 @@ def average(series: str) -> str:
 
 def least(series: str) -> str:
     return f"minSeries({series})"
+
+
+def lowest(series: str, count: int) -> str:
+    """Those with the lowest values, the lowest first."""
+    return f"limit(sortBy({series}, 'min'), {count})"

@@ -192,7 +192,6 @@ def timeline(
         .no_value("no data")
         .show_value(common.VisibilityMode.AUTO)
         .merge_values(True)
-        .per_page(20)
         .row_height(0.8)
         .line_width(0)
         .fill_opacity(80)

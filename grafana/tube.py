@@ -199,9 +199,9 @@ def _consumers() -> page.Section:
             timeline(
                 21,
                 "State of the consumers",
-                "Whether somebody drains the tube, by server. Only saturated, stalled and no worker"
-                " are a matter for anybody.",
-                g.alive(g.named(ONE.tube("consumer_state"), TUBE_SERVER)),
+                "Whether somebody drains the tube, by server, the worst ten first. Only saturated,"
+                " stalled and no worker are a matter for anybody.",
+                g.top(g.alive(g.named(ONE.tube("consumer_state"), TUBE_SERVER)), 10),
                 words.CONSUMERS,
                 width=12,
                 to="tube-consumers",

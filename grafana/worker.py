@@ -46,10 +46,6 @@ def _now() -> page.Section:
     codes = {health: code for code, (health, _) in words.WORKERS.items()}
     hung, dead, blocked = codes["hung"], codes["dead"], codes["blocked"]
 
-    def among(lowest: float, highest: float) -> str:
-        found = f"removeAboveValue({g.fresh(g.alive(state))}, {highest:g})"
-        return g.total(f"isNonNull(removeBelowValue({found}, {lowest:g}))")
-
     runs = g.over(g.total(SOME.outcomes(stat="count")), limits.FAILED_SPAN)
     good = g.over(g.total(SOME.outcomes(*words.FINE, stat="count")), limits.FAILED_SPAN)
     return page.Section(
@@ -59,7 +55,7 @@ def _now() -> page.Section:
                 1,
                 "Live",
                 "Workers whose heartbeat is fresh, whatever they do.",
-                among(0, dead - 1),
+                g.count_between(state, 0, dead - 1),
                 good=words.LIVE,
                 graph=True,
                 to="worker-heartbeat",
@@ -68,7 +64,7 @@ def _now() -> page.Section:
                 2,
                 "Dead",
                 "Workers whose heartbeat stopped without a goodbye.",
-                among(dead, dead),
+                g.count_between(state, dead, dead),
                 steps=limits.ANY_PAGES,
                 good="green",
                 to="worker-heartbeat",
@@ -77,7 +73,7 @@ def _now() -> page.Section:
                 3,
                 "Hung",
                 "Alive, but without progress or past the job's deadline.",
-                among(hung, hung),
+                g.count_between(state, hung, hung),
                 steps=limits.ANY_WARNS,
                 good="green",
                 to="worker-heartbeat",
@@ -86,7 +82,7 @@ def _now() -> page.Section:
                 4,
                 "Blocked",
                 "Takes no jobs: its disk is nearly full, or beanstalkd cannot be reached.",
-                among(blocked, blocked),
+                g.count_between(state, blocked, blocked),
                 steps=limits.ANY_WARNS,
                 good="green",
                 to="worker-heartbeat",
@@ -145,11 +141,12 @@ def _state() -> page.Section:
             timeline(
                 11,
                 "State of each worker",
-                "What each worker did. Dead: no heartbeat. Hung: no progress. Blocked: it takes no"
-                " jobs. Short states between two points are not seen.",
-                _each("state"),
+                "What the workers did, the fifteen in the worst state first. Dead: no heartbeat."
+                " Hung: no progress. Blocked: it takes no jobs. Short states between two points"
+                " are not seen.",
+                g.top(_each("state"), 15),
                 words.WORKERS,
-                height=9,
+                height=10,
                 to="worker-heartbeat",
             ),
             grid(
@@ -266,7 +263,7 @@ def _process() -> page.Section:
                 34,
                 "Restarts",
                 "New instances of a worker: after a crash, a hard deadline, or a recycling.",
-                [g.found(_named(g.gained(SOME.worker("restarts"))))],
+                [g.found(_named(g.gained(SOME.worker("restarts"))), SOME.worker("state"))],
                 bars=True,
                 to="worker-heartbeat",
             ),
@@ -274,7 +271,7 @@ def _process() -> page.Section:
                 35,
                 "Reconnects",
                 "Connections to beanstalkd that had to be built again.",
-                [g.found(_named(g.gained(SOME.worker("reconnects"))))],
+                [g.found(_named(g.gained(SOME.worker("reconnects"))), SOME.worker("state"))],
                 bars=True,
                 to="worker-heartbeat",
             ),
@@ -283,7 +280,7 @@ def _process() -> page.Section:
                 "Touches",
                 "How often a worker asked for more time for its job, a second: the sign of runs"
                 " longer than a third of their TTR.",
-                [g.found(_named(g.per_second(SOME.worker("touches"))))],
+                [g.found(_named(g.per_second(SOME.worker("touches"))), SOME.worker("state"))],
                 unit=PER_SECOND,
             ),
         ],
