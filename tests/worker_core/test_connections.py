@@ -1,0 +1,160 @@
+"""beanstalkd goes away in every way that there is, and the worker comes back by itself."""
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.real import Beanstalkd, Proxy, wait_until
+from tests.worker_core.conftest import Queue, StartWorker
+
+MakeProxy = Callable[[str], Proxy]
+
+
+@pytest.fixture
+def durable(tmp_path: Path) -> Iterator[Beanstalkd]:
+    with Beanstalkd(tmp_path / "durable", binlog=True) as server:
+        yield server
+
+
+def job_data(tmp_path: Path) -> dict[str, str]:
+    return {
+        "started": str(tmp_path / "started"),
+        "until": str(tmp_path / "until"),
+        "file": str(tmp_path / "file"),
+    }
+
+
+def test_restarted_while_idle_without_binlog(start_worker: StartWorker, queue: Queue) -> None:
+    worker = start_worker("--reserve-timeout", 600)
+    worker.wait_for("idle")
+    queue.server.restart()
+    queue.put("ok")
+    wait_until(lambda: worker.outcomes() == ["ok"], 40)
+
+
+def test_restarted_while_idle_with_binlog(start_worker: StartWorker, durable: Beanstalkd) -> None:
+    queue = Queue(durable)
+    worker = start_worker("--reserve-timeout", 600, server=durable.address)
+    queue.put("ok")
+    wait_until(lambda: worker.outcomes() == ["ok"])
+    queue.put("ok", delay=1)
+    durable.restart()
+    wait_until(lambda: worker.outcomes() == ["ok"] * 2, 40)
+
+
+def test_restarted_in_the_middle_of_a_job_without_binlog(
+    start_worker: StartWorker, queue: Queue, tmp_path: Path
+) -> None:
+    queue.put("wait-for-file", job_data(tmp_path), ttr=3)
+    worker = start_worker()
+    wait_until((tmp_path / "started").exists)
+    queue.server.restart()
+    (tmp_path / "until").touch()
+    wait_until(lambda: worker.outcomes() == ["lost"])
+    queue.put("ok")
+    wait_until(lambda: worker.outcomes() == ["lost", "ok"], 40)
+
+
+def test_restarted_in_the_middle_of_a_job_with_binlog_it_runs_again(
+    start_worker: StartWorker, durable: Beanstalkd, tmp_path: Path
+) -> None:
+    queue = Queue(durable)
+    job_id = queue.put("wait-for-file", job_data(tmp_path))
+    worker = start_worker(server=durable.address)
+    wait_until((tmp_path / "started").exists)
+    durable.restart()
+    (tmp_path / "until").touch()
+    wait_until(lambda: worker.outcomes() == ["lost", "ok"], 40)
+    assert queue.job(job_id) == {}
+
+
+@pytest.mark.parametrize("fault", ["reset", "refuse", "blackhole"])
+def test_a_path_that_fails_in_the_middle_of_a_job_does_not_hang_the_worker(
+    start_worker: StartWorker,
+    queue: Queue,
+    beanstalkd: Beanstalkd,
+    proxy: MakeProxy,
+    tmp_path: Path,
+    fault: str,
+) -> None:
+    path = proxy(beanstalkd.address)
+    queue.put("wait-for-file", job_data(tmp_path), ttr=3)
+    worker = start_worker("--reserve-timeout", 1, server=path.address)
+    wait_until((tmp_path / "started").exists)
+    getattr(path, fault)()
+    seen = worker.beat()
+    wait_until(lambda: worker.beat().beat_at > seen.beat_at + 3, message="the pulse goes on")
+    (tmp_path / "until").touch()
+    wait_until(lambda: worker.outcomes()[:1] == ["lost"])
+    path.restore()
+    wait_until(lambda: worker.outcomes()[1:2] == ["ok"], 60, "the job is run again")
+    assert [run["attempt"] for run in worker.runs()] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\xff" * 4000, b"RESERVED x y\r\n", b"OK 99999999999\r\n",
+     b"RESERVED 1 -5\r\n", b"\r\n", b"DEADLINE_SOON\r\n", b"OK 3\r\nabcdef"],
+)  # fmt: skip
+def test_a_server_that_answers_nonsense_is_left_and_tried_again_without_a_spin(
+    start_worker: StartWorker,
+    queue: Queue,
+    beanstalkd: Beanstalkd,
+    proxy: MakeProxy,
+    garbage: bytes,
+) -> None:
+    path = proxy(beanstalkd.address)
+    worker = start_worker("--reserve-timeout", 1, server=path.address)
+    worker.wait_for("idle")
+    path.garble(garbage)
+    worker.wait_for("blocked", 30)
+    before, since = path.connections, time.monotonic()
+    seen = worker.beat()
+    wait_until(lambda: worker.beat().beat_at > seen.beat_at + 2)
+    assert path.connections - before < 20 * (time.monotonic() - since)
+    path.restore()
+    queue.put("ok")
+    wait_until(lambda: worker.outcomes() == ["ok"], 60)
+
+
+@pytest.mark.parametrize("count", [1, 9, 17, 60])
+def test_a_reply_that_is_cut_short_loses_no_job(
+    start_worker: StartWorker, queue: Queue, beanstalkd: Beanstalkd, proxy: MakeProxy, count: int
+) -> None:
+    path = proxy(beanstalkd.address)
+    worker = start_worker("--reserve-timeout", 1, server=path.address)
+    worker.wait_for("idle")
+    path.truncate(count)
+    for _ in range(5):
+        queue.put("ok")
+    wait_until(lambda: worker.logged("cut off from beanstalkd"))
+    path.restore()
+    wait_until(lambda: queue.counts(), 60, "all jobs are done")
+    assert worker.outcomes().count("ok") >= 4
+
+
+def test_a_slow_path_is_no_failure(
+    start_worker: StartWorker, queue: Queue, beanstalkd: Beanstalkd, proxy: MakeProxy
+) -> None:
+    path = proxy(beanstalkd.address)
+    path.latency(0.3)
+    worker = start_worker("--reserve-timeout", 1, server=path.address)
+    for _ in range(3):
+        queue.put("sleep", {"seconds": 1.5}, ttr=2)
+    wait_until(lambda: worker.outcomes() == ["ok"] * 3, 60)
+    assert [run["attempt"] for run in worker.runs()] == [1, 1, 1]
+    assert not worker.logged("cut off")
+
+
+def test_a_unix_socket_is_a_server_like_any_other(
+    start_worker: StartWorker, tmp_path: Path
+) -> None:
+    with Beanstalkd(tmp_path / "unix", unix=True) as server:
+        queue = Queue(server)
+        worker = start_worker(server=server.address)
+        queue.put("ok")
+        wait_until(lambda: worker.outcomes() == ["ok"])
+        queue.put_raw('{"command": "stop"}', tube=f"beanwatch.control.{worker.id}")
+        assert worker.exit_code() == 0

@@ -1,0 +1,169 @@
+"""Nine situations of a worker, each made for real, each told apart from outside."""
+
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+from beanwatch.collectors.processes import parse_process, read_process
+from tests.real import Beanstalkd, Proxy, Redis, wait_until
+from tests.worker_core.conftest import Queue, StartWorker
+
+MakeProxy = Callable[[str], Proxy]
+
+
+def test_killed_it_is_dead_and_its_last_job_is_known(
+    start_worker: StartWorker, queue: Queue
+) -> None:
+    job_id = queue.put("sleep", {"seconds": 50}, envelope={"id": "some-uuid"})
+    worker = start_worker()
+    wait_until(lambda: worker.beat().job_id == job_id)
+    worker.signal(signal.SIGKILL)
+    worker.process.wait()
+    wait_until(lambda: worker.health() == "dead", 30)
+    beat = worker.beat()
+    assert (beat.state, beat.job, beat.job_uuid, beat.tube) == (
+        "busy",
+        "sleep",
+        "some-uuid",
+        "work",
+    )
+    assert read_process(beat.pid) == "gone"
+    wait_until(lambda: queue.job(job_id)["state"] == "ready", message="the job is back")
+
+
+def test_frozen_it_is_dead_to_redis_but_its_process_is_stopped(
+    start_worker: StartWorker, queue: Queue
+) -> None:
+    job_id = queue.put("sleep", {"seconds": 50})
+    worker = start_worker()
+    wait_until(lambda: worker.beat().job_id == job_id)
+    worker.signal(signal.SIGSTOP)
+    wait_until(lambda: worker.health() == "dead", 30)
+    assert read_process(worker.beat().pid) == "stopped"
+
+
+def test_hung_in_python_code_it_uses_the_processor(start_worker: StartWorker, queue: Queue) -> None:
+    queue.put("loop")
+    worker = start_worker("--grace", 50)
+    wait_until(lambda: worker.health() == "hung", 30)
+    wait_until(lambda: worker.beat().job_cpu > 1.0)
+    beat = worker.beat()
+    assert beat.state == "busy"
+    assert beat.where.endswith("loop")
+    assert beat.deadline < beat.beat_at < beat.hard_deadline
+
+
+def test_hung_in_a_system_call_it_uses_none(start_worker: StartWorker, queue: Queue) -> None:
+    queue.put("blocked")
+    worker = start_worker("--grace", 50)
+    wait_until(lambda: worker.health() == "hung", 30)
+    beat = worker.beat()
+    assert beat.where.endswith("blocked")
+    assert "jobs.py:" in beat.where
+    assert beat.job_cpu < 0.5
+    assert read_process(beat.pid) == "waiting"
+
+
+def test_with_the_interpreter_locked_it_is_dead_to_redis_but_its_process_runs(
+    start_worker: StartWorker, queue: Queue
+) -> None:
+    queue.put("lock")
+    worker = start_worker("--grace", 50)
+    wait_until(lambda: worker.health() == "dead", 30)
+    assert read_process(worker.beat().pid) == "running"
+
+
+def test_idle_it_is_idle_however_long(start_worker: StartWorker) -> None:
+    worker = start_worker("--reserve-timeout", 1)
+    first = worker.wait_for("idle")
+    wait_until(lambda: worker.beat().loop_at > first.loop_at + 1.5)
+    assert worker.health() == "idle"
+    assert worker.beat().job == ""
+
+
+def test_busy_it_shows_its_progress(start_worker: StartWorker, queue: Queue) -> None:
+    queue.put("progress", {"seconds": 30})
+    worker = start_worker()
+    wait_until(lambda: worker.beat().progress)
+    first = worker.beat()
+    wait_until(lambda: worker.beat().progress > first.progress)
+    beat = worker.beat()
+    assert worker.health() == "busy"
+    assert beat.note.startswith("page ")
+    assert beat.progress[1] == 1000
+
+
+def test_told_to_wait_it_waits(start_worker: StartWorker, queue: Queue) -> None:
+    worker = start_worker()
+    worker.wait_for("idle")
+    queue.put_raw('{"command": "wait"}', tube=f"beanwatch.control.{worker.id}")
+    assert worker.wait_for("waiting").reason == "told to wait"
+    assert worker.health() == "waiting"
+
+
+def test_stopping_it_says_why_and_what_it_still_does(
+    start_worker: StartWorker, queue: Queue
+) -> None:
+    queue.put("sleep", {"seconds": 50})
+    worker = start_worker()
+    wait_until(lambda: worker.beat().job == "sleep")
+    worker.signal(signal.SIGTERM)
+    beat = worker.wait_for("stopping")
+    assert (beat.job, beat.reason) == ("sleep", "told to by SIGTERM")
+
+
+def test_cut_off_from_beanstalkd_it_is_blocked_and_says_by_what(
+    start_worker: StartWorker, queue: Queue, beanstalkd: Beanstalkd, proxy: MakeProxy
+) -> None:
+    path = proxy(beanstalkd.address)
+    worker = start_worker("--reserve-timeout", 1, server=path.address)
+    worker.wait_for("idle")
+    path.blackhole()
+    beat = worker.wait_for("blocked", 40)
+    assert path.address in beat.reason
+    alive_since = beat.beat_at
+    wait_until(lambda: worker.beat().beat_at > alive_since + 3, message="it beats on")
+    assert worker.health() == "blocked"
+    path.restore()
+    queue.put("ok")
+    wait_until(lambda: worker.outcomes() == ["ok"], 60)
+    worker.wait_for("idle")
+    assert worker.logged("back with beanstalkd")
+
+
+def test_cut_off_from_redis_it_works_on_and_is_dead_only_to_redis(
+    start_worker: StartWorker, queue: Queue, redis_server: Redis, proxy: MakeProxy
+) -> None:
+    path = proxy(f"127.0.0.1:{redis_server.port}")
+    worker = start_worker(redis=f"redis://{path.address}/0")
+    worker.redis_url = redis_server.url
+    worker.wait_for("idle")
+    path.blackhole()
+    for _ in range(3):
+        queue.put("sleep", {"seconds": 1.5}, ttr=1)
+    wait_until(lambda: worker.outcomes() == ["ok"] * 3, 40)
+    assert [run["attempt"] for run in worker.runs()] == [1, 1, 1]
+    wait_until(lambda: worker.health() == "dead", 30)
+    assert read_process(worker.process.pid) == "waiting"
+    path.restore()
+    wait_until(lambda: worker.health() == "idle", 30)
+    messages = [line["message"] for line in worker.lines()]
+    assert sum("redis is gone" in message for message in messages) == 1
+    assert sum("redis is back" in message for message in messages) == 1
+
+
+def test_without_redis_it_starts_and_says_so(
+    start_worker: StartWorker, queue: Queue, tmp_path: Path
+) -> None:
+    queue.put("ok")
+    worker = start_worker(redis="redis://127.0.0.1:1/0")
+    wait_until(lambda: worker.outcomes() == ["ok"])
+    assert worker.logged("redis cannot be asked")
+
+
+def test_the_command_name_does_not_confuse_the_reading_of_a_process() -> None:
+    assert parse_process("17 (a) T (b) R 1 17") == "running"
+    assert parse_process("17 (python3) T 1 17") == "stopped"
+    assert parse_process("17 (python3) Z 1 17") == "gone"
+    assert parse_process("17 (python3) D 1 17") == "waiting"
+    assert parse_process("") == "gone"

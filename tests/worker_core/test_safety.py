@@ -1,0 +1,62 @@
+"""What a job leaves behind, and a disk that is full."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.real import wait_until
+from tests.worker_core.conftest import Queue, StartWorker
+
+
+@pytest.mark.parametrize(
+    ("data", "outcome"), [({}, "ok"), ({"fail": True}, "buried")], ids=["ok", "failed"]
+)
+def test_a_jobs_temporary_directory_is_removed(
+    start_worker: StartWorker, queue: Queue, tmp_path: Path, data: dict[str, bool], outcome: str
+) -> None:
+    names = tmp_path / "names"
+    queue.put("tmp", {"file": str(names), **data})
+    worker = start_worker()
+    wait_until(lambda: worker.outcomes() == [outcome])
+    made = Path(names.read_text().strip())
+    assert made.is_relative_to(tmp_path)
+    assert not made.exists()
+    worker.stop()
+    assert list(tmp_path.glob("beanwatch-*")) == []
+
+
+def test_the_next_instance_sweeps_up_after_a_killed_one_but_not_after_a_live_one(
+    start_worker: StartWorker, queue: Queue, tmp_path: Path
+) -> None:
+    other = start_worker(name="other")
+    other.wait_for("idle")
+    names = tmp_path / "names"
+    queue.put("tmp", {"file": str(names), "crash": True})
+    wait_until(lambda: other.process.poll() == 7)
+    live = start_worker(name="live")
+    live.wait_for("idle")
+    made = Path(names.read_text().strip())
+    assert made.exists()
+    victim = tmp_path / "victim"
+    victim.mkdir()
+    (tmp_path / "beanwatch-here.other-abc").symlink_to(victim)
+    heir = start_worker(name="other")
+    wait_until(lambda: heir.beat().pid == heir.process.pid, 30)
+    assert not made.exists()
+    assert victim.exists()
+    assert len(list(tmp_path.glob("beanwatch-here.live-*"))) == 1
+    assert "killed while running tmp" in heir.beat().last_exit
+
+
+def test_no_jobs_are_taken_while_the_disk_is_full(start_worker: StartWorker, queue: Queue) -> None:
+    free = os.statvfs("/tmp")
+    too_much = 2 * free.f_bavail * free.f_frsize
+    worker = start_worker("--min-free-disk", too_much)
+    beat = worker.wait_for("blocked")
+    assert "MiB of disk are free" in beat.reason
+    queue.put("ok")
+    seen = worker.beat()
+    wait_until(lambda: worker.beat().loop_at > seen.loop_at + 1)
+    assert queue.counts(ready=1)
+    assert worker.health() == "blocked"

@@ -1,0 +1,283 @@
+"""Every way a worker ends, and what its exit code says."""
+
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tests.real import Beanstalkd, Redis, wait_until
+from tests.worker_core.conftest import Queue, RunningWorker, StartWorker
+from tests.worker_core.test_deadlines import is_alive
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_an_idle_worker_stops_at_once_and_takes_its_record_away(
+    start_worker: StartWorker, number: int
+) -> None:
+    worker = start_worker("--reserve-timeout", 600)
+    worker.wait_for("idle")
+    before = time.monotonic()
+    worker.signal(number)
+    assert worker.exit_code() == 0
+    assert time.monotonic() - before < 5
+    assert worker.seen() is None
+
+
+def test_a_running_job_is_finished_first_and_no_other_is_taken(
+    start_worker: StartWorker, queue: Queue, tmp_path: Path
+) -> None:
+    started, until, file = tmp_path / "started", tmp_path / "until", tmp_path / "file"
+    data = {"started": str(started), "until": str(until), "file": str(file)}
+    queue.put("wait-for-file", data)
+    waiting = queue.put("ok")
+    worker = start_worker()
+    wait_until(started.exists)
+    worker.signal(signal.SIGTERM)
+    worker.wait_for("stopping")
+    until.touch()
+    assert worker.exit_code() == 0
+    assert worker.outcomes() == ["ok"]
+    job = queue.job(waiting)
+    assert (job["state"], job["reserves"]) == ("ready", 0)
+
+
+def test_a_job_that_takes_too_long_is_given_back_with_its_priority(
+    start_worker: StartWorker, queue: Queue
+) -> None:
+    job_id = queue.put("sleep", {"seconds": 600}, priority=42)
+    worker = start_worker("--shutdown-timeout", "0.5")
+    wait_until(lambda: worker.beat().job == "sleep")
+    worker.signal(signal.SIGTERM)
+    assert worker.exit_code() == 0
+    job = queue.job(job_id)
+    assert (job["state"], job["pri"], job["releases"]) == ("ready", 42, 1)
+    assert worker.outcomes() == ["retry"]
+    assert "had to stop" in worker.runs()[0]["reason"]
+
+
+def test_a_second_signal_does_not_wait_for_the_job(start_worker: StartWorker, queue: Queue) -> None:
+    job_id = queue.put("sleep", {"seconds": 600})
+    worker = start_worker("--shutdown-timeout", 600)
+    wait_until(lambda: worker.beat().job == "sleep")
+    worker.signal(signal.SIGTERM)
+    worker.wait_for("stopping")
+    worker.signal(signal.SIGTERM)
+    assert worker.exit_code() == 0
+    assert queue.job(job_id)["state"] == "ready"
+
+
+def test_a_handler_that_does_not_let_go_is_ended_with_its_children(
+    start_worker: StartWorker, queue: Queue, tmp_path: Path
+) -> None:
+    pids = tmp_path / "pids"
+    job_id = queue.put("hang", {"file": str(pids)})
+    worker = start_worker("--shutdown-timeout", "0.2", "--grace", 600)
+    wait_until(pids.exists)
+    worker.signal(signal.SIGTERM)
+    assert worker.exit_code() == 0
+    wait_until(lambda: not is_alive(int(pids.read_text())))
+    assert queue.job(job_id)["state"] == "ready"
+    assert worker.seen() is None
+
+
+def test_it_stops_at_once_while_beanstalkd_is_away(
+    start_worker: StartWorker, beanstalkd: Beanstalkd
+) -> None:
+    beanstalkd.stop()
+    worker = start_worker()
+    worker.wait_for("blocked")
+    worker.signal(signal.SIGTERM)
+    assert worker.exit_code() == 0
+
+
+@pytest.mark.parametrize("option", [("--max-jobs", 3), ("--max-time", "1"), ("--max-memory", "1M")])
+def test_it_is_recycled_by_its_limits_after_the_job_in_hand(
+    start_worker: StartWorker, queue: Queue, option: tuple[str, object]
+) -> None:
+    for _ in range(20):
+        queue.put("sleep", {"seconds": 0.3})
+    worker = start_worker(*option)
+    assert worker.exit_code() == 10
+    assert set(worker.outcomes()) <= {"ok"}
+    assert queue.stats()["reserved"] == 0
+    assert queue.stats()["ready"] == 20 - len(worker.outcomes())
+    assert worker.seen() is None
+    if option[0] == "--max-jobs":
+        assert len(worker.outcomes()) in (3, 4)
+
+
+def test_a_second_worker_of_the_same_id_does_not_start(
+    start_worker: StartWorker, queue: Queue
+) -> None:
+    first = start_worker()
+    first.wait_for("idle")
+    second = start_worker()
+    assert second.exit_code() == 12
+    assert "runs already" in second.errors.read_text()
+    assert f"pid {first.process.pid}" in second.errors.read_text()
+    queue.put("ok")
+    wait_until(lambda: first.outcomes() == ["ok"])
+    assert first.beat().pid == first.process.pid
+
+
+def test_of_two_that_start_at_the_same_moment_one_stays(
+    start_worker: StartWorker, redis_server: Redis
+) -> None:
+    """Neither finds a record; they find each other by overwriting each other's."""
+    redis_server.freeze()
+    pair = [start_worker(), start_worker()]
+    wait_until(lambda: len(pair[0].lines()) >= 4, message="both go on without redis")
+    redis_server.thaw()
+    wait_until(lambda: 12 in [worker.process.poll() for worker in pair], 30)
+    (stays,) = [worker for worker in pair if worker.process.poll() is None]
+    stays.wait_for("idle")
+
+
+def test_it_starts_at_once_after_a_killed_instance_and_tells_its_end(
+    start_worker: StartWorker, queue: Queue
+) -> None:
+    job_id = queue.put("sleep", {"seconds": 600})
+    worker = start_worker()
+    wait_until(lambda: worker.beat().job == "sleep")
+    worker.signal(signal.SIGKILL)
+    heir = start_worker()
+    wait_until(lambda: heir.beat().pid == heir.process.pid)
+    beat = heir.beat()
+    assert (beat.restarts, beat.last_exit) == (1, f"killed while running sleep (job {job_id})")
+
+
+def test_a_raised_version_restarts_every_worker_after_its_job(
+    start_worker: StartWorker, queue: Queue, redis_server: Redis
+) -> None:
+    with redis_server.client() as redis:
+        redis.set("beanwatch:version", "1")
+        workers = [start_worker("--restart-spread", 1, name=name) for name in ("w1", "w2")]
+        for worker in workers:
+            worker.wait_for("idle")
+        queue.put("sleep", {"seconds": 3})
+        wait_until(lambda: any(worker.beat().job for worker in workers))
+        redis.set("beanwatch:version", "2")
+    assert [worker.exit_code() for worker in workers] == [10, 10]
+    assert sorted(workers[0].outcomes() + workers[1].outcomes()) == ["ok"]
+
+
+class NotifySocket:
+    """systemd's side of sd_notify."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.bind(str(path))
+        self._socket.setblocking(False)
+        self.received: list[str] = []
+
+    def lines(self) -> list[str]:
+        try:
+            while True:
+                self.received += self._socket.recv(4096).decode().splitlines()
+        except BlockingIOError:
+            return self.received
+
+    def watchdogs(self) -> int:
+        return self.lines().count("WATCHDOG=1")
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+@pytest.fixture
+def notify(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NotifySocket]:
+    with closing(NotifySocket(tmp_path_factory.mktemp("n") / "s")) as notify_socket:
+        yield notify_socket
+
+
+def test_systemd_is_told_of_start_state_and_end(
+    start_worker: StartWorker, queue: Queue, notify: NotifySocket
+) -> None:
+    job_id = queue.put("sleep", {"seconds": 2.5})
+    worker = start_worker(env={"NOTIFY_SOCKET": str(notify.path)})
+    wait_until(lambda: "READY=1" in notify.lines())
+    wait_until(lambda: f"STATUS=busy: sleep (job {job_id})" in notify.lines())
+    wait_until(lambda: "STATUS=idle" in notify.lines())
+    wait_until(lambda: notify.watchdogs() >= 3)
+    worker.stop()
+    assert notify.lines()[-1] == "STOPPING=1"
+
+
+def test_systemds_watchdog_is_fed_by_a_busy_worker_but_not_by_a_hung_one(
+    start_worker: StartWorker, queue: Queue, notify: NotifySocket
+) -> None:
+    queue.put("sleep", {"seconds": 4})
+    worker = start_worker("--grace", 600, env={"NOTIFY_SOCKET": str(notify.path)})
+    wait_until(lambda: worker.beat().job == "sleep")
+    fed = notify.watchdogs()
+    wait_until(lambda: notify.watchdogs() >= fed + 2)
+    assert worker.beat().job == "sleep"
+    queue.put("loop")
+    wait_until(lambda: worker.health() == "hung", 30)
+    fed = notify.watchdogs()
+    seen = worker.beat().beat_at
+    wait_until(lambda: worker.beat().beat_at > seen + 3)
+    assert notify.watchdogs() == fed
+
+
+def test_hup_goes_on_in_a_new_log_file(start_worker: StartWorker, queue: Queue) -> None:
+    worker = start_worker()
+    worker.wait_for("idle")
+    rotated = worker.log_file.with_suffix(".1")
+    worker.log_file.rename(rotated)
+    worker.signal(signal.SIGHUP)
+    queue.put("ok")
+    wait_until(lambda: worker.outcomes() == ["ok"])
+    assert "the worker starts" in rotated.read_text()
+
+
+def test_usr1_logs_the_stacks(start_worker: StartWorker, queue: Queue) -> None:
+    queue.put("sleep", {"seconds": 30})
+    worker = start_worker()
+    wait_until(lambda: worker.beat().job == "sleep")
+    worker.signal(signal.SIGUSR1)
+    wait_until(lambda: worker.logged("stacks, as SIGUSR1 asked"))
+    line = worker.logged("stacks")
+    assert line
+    assert "in sleep" in line["context"]["stacks"]
+
+
+@pytest.mark.parametrize(
+    ("argv", "says"),
+    [
+        (("nowhere:app",), "nowhere cannot be imported"),
+        (("tests.worker_core.jobs:nothing",), "found nothing called 'nothing'"),
+        (("tests.worker_core.jobs:append",), "found a function called 'append'"),
+        (("tests.worker_core.jobs",), "expected MODULE:APP"),
+        (("tests.worker_core.jobs:app", "--name", "a.b"), "--name 'a.b'"),
+        (("tests.worker_core.jobs:app", "--tube", "a\r\nquit"), "--tube"),
+        (("tests.worker_core.jobs:app", "--server", "nohost:0"), "port must be"),
+        (("tests.worker_core.jobs:app", "--metrics", "http://x"), "expected statsd://"),
+        (("tests.worker_core.jobs:app", "--redis", "http://x"), "expected redis://"),
+        (("tests.worker_core.jobs:app", "--job-timeout", "0"), "--job-timeout"),
+        (("tests.worker_core.jobs:app", "--log-file", "/nowhere/x"), "/nowhere/x"),
+    ],
+)
+def test_wrong_use_is_one_line_and_exit_2(
+    run: Callable[..., tuple[int, str, str]], argv: tuple[str, ...], says: str
+) -> None:
+    code, _out, err = run(
+        "beanwatch", "worker", *argv, *(() if "--name" in argv else ("--name", "w")),
+        *(() if "--tube" in argv else ("--tube", "t")),
+        env={"PYTHONPATH": str(Path(__file__).parents[2])},
+    )  # fmt: skip
+    assert (code, len(err.splitlines())) == (2, 1)
+    assert says in err
+
+
+def test_a_bad_temporary_directory_is_one_line_and_exit_1(
+    start_worker: StartWorker,
+) -> None:
+    worker: RunningWorker = start_worker("--tmp-root", "/nowhere/at/all")
+    assert worker.exit_code() == 1
+    assert "see --tmp-root" in worker.errors.read_text()
