@@ -80,8 +80,9 @@ class Collector:
                 next_minute += MINUTE
                 self._each_minute()
         self._notifier.send("STOPPING=1")
+        end = self._clock() + FAREWELL
         for thread in threads:
-            thread.join(LOOK)
+            thread.join(max(0.0, end - self._clock()))
         if not sender.is_alive():
             self._delivery.finish(FAREWELL)
             self._delivery.close()

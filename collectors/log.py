@@ -13,19 +13,29 @@ LEVELS = {"info": 200, "warning": 300, "error": 400}
 
 
 class Log:
-    """Writes JSON lines or, with `style` "console", plain text. Never raises, never blocks long."""
+    """Writes JSON lines or, with `style` "console", plain text, to `stream` or to the file `path`.
+
+    Never raises but when it is made: OSError if the file cannot be opened.
+    """
 
     def __init__(
         self,
         style: str = "json",
         stream: TextIO = sys.stderr,
+        path: str = "",
         *,
         wall: Callable[[], float] = time.time,
     ) -> None:
         self._style = style
-        self._stream = stream
+        self._path = path
+        self._stream = open(path, "a", encoding="utf-8") if path else stream  # noqa: SIM115
+        self._is_stale = False
         self._wall = wall
         self._lock = threading.Lock()
+
+    def reopen(self) -> None:
+        """Let the next line go to a new file of the same name. Safe in a signal handler."""
+        self._is_stale = bool(self._path)
 
     def info(self, message: str, **context: object) -> None:
         """Something worth knowing."""
@@ -43,9 +53,13 @@ class Log:
         line = (self._console if self._style == "console" else self._json)(level, message, context)
         with self._lock:
             try:
+                if self._is_stale:
+                    self._is_stale = False
+                    self._stream.close()
+                    self._stream = open(self._path, "a", encoding="utf-8")  # noqa: SIM115
                 self._stream.write(line + "\n")
                 self._stream.flush()
-            except (OSError, ValueError):  # a closed or full stderr must not stop the polls
+            except (OSError, ValueError):  # a full disk or closed stderr must not stop the polls
                 return
 
     def _console(self, level: str, message: str, context: dict[str, object]) -> str:

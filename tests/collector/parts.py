@@ -1,13 +1,17 @@
-"""Parts that several tests put together: a carbon that can die, a log that is read."""
+"""Parts that several tests put together: a carbon that can die, a terminal, a log."""
 
 import io
 import json
+import os
+import pty
 import socket
+import subprocess
 import threading
 from typing import Any, Self
 
 from beanwatch.collectors.log import Changes, Log
 from beanwatch.collectors.points import Batch
+from tests.real import ROOT
 
 
 class Sink:
@@ -82,6 +86,45 @@ class Sink:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+
+class Terminal:
+    """A command of ours on a terminal of its own; `shown` grows as it writes."""
+
+    def __init__(self, *argv: str) -> None:
+        self._near, far = pty.openpty()
+        self.shown = ""
+        environment = {**os.environ, "TERM": "xterm", "COLUMNS": "120", "LINES": "40"}
+        self.process = subprocess.Popen(
+            [ROOT / ".venv" / "bin" / argv[0], *argv[1:]],
+            stdin=far,
+            stdout=far,
+            stderr=far,
+            env=environment,
+        )
+        os.close(far)
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    def type(self, text: str) -> None:
+        os.write(self._near, text.encode())
+
+    def _read(self) -> None:
+        while True:
+            try:
+                chunk = os.read(self._near, 65536)
+            except OSError:  # the last process on the terminal has ended
+                return
+            self.shown += chunk.decode("utf-8", "replace")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.wait()
+        self._reader.join()
+        os.close(self._near)
 
 
 class Memory:

@@ -50,7 +50,7 @@ DEFAULT_GRAPHITE = "127.0.0.1:2003"
 @click.option("--prefix", help="first node of all paths (beanwatch)")
 @click.option("--once", is_flag=True, help="poll every server once and exit: for cron")
 @click.option("--interval", type=DURATION, help="between two polls (10s)")
-@click.option("--tubes-interval", type=DURATION, help="between two sweeps of the tubes (as --interval)")
+@click.option("--tubes-interval", type=DURATION, help="between two sweeps (as --interval)")
 @click.option("--timeout", type=DURATION, help="for a server's answer (5s)")
 @click.option("--include", multiple=True, metavar="GLOB", help="tubes to send (all)")
 @click.option("--exclude", multiple=True, metavar="GLOB", help="tubes to leave out")
@@ -58,7 +58,8 @@ DEFAULT_GRAPHITE = "127.0.0.1:2003"
 @click.option("--head-ages/--no-head-ages", default=None, help="peek at the heads of the queues")
 @click.option("--state", metavar="FILE", help="remember counters there between two runs")
 @click.option("--spool", metavar="DIR", help="keep there what Graphite cannot take now")
-@click.option("--log-format", type=click.Choice(["json", "console"]), help="of stderr")
+@click.option("--log-format", type=click.Choice(["json", "console"]), help="(json)")
+@click.option("--log-file", metavar="FILE", help="instead of stderr; reopened on SIGHUP")
 def command(
     config_file: str | None,
     servers: tuple[str, ...],
@@ -67,6 +68,7 @@ def command(
     prefix: str | None,
     once: bool,
     log_format: str | None,
+    log_file: str | None,
     include: tuple[str, ...],
     exclude: tuple[str, ...],
     **flags: float | str | bool | None,
@@ -89,6 +91,7 @@ def command(
         redis=config.redis._replace(url=redis or config.redis.url),
         graphite=config.graphite._replace(address=graphite or config.graphite.address),
         log_format=log_format or config.log_format,
+        log_file=log_file or config.log_file,
         collect=collect,
     )
     if not collect.interval >= 0.1:
@@ -103,8 +106,7 @@ def command(
 def run(config: Config, servers: Sequence[Server], stack: ExitStack, *, once: bool) -> int:
     """Put the parts together and run them; the exit code."""
     collect = config.collect
-    # cron mails what is on stderr to a person; a service's goes to a log that is searched.
-    log = Log("console" if once else config.log_format, sys.stderr)
+    log = open_log(config, once=once)
     changes = Changes(log)
     state = open_state(state_path(collect.state, servers, once=once), stack)
     known = load_state(state, log)
@@ -151,8 +153,19 @@ def run(config: Config, servers: Sequence[Server], stack: ExitStack, *, once: bo
         return 2 if not answered else 0 if well and answered == len(servers) else 1
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
+    signal.signal(signal.SIGHUP, lambda *_: log.reopen())
     collector.run()
     return 0
+
+
+def open_log(config: Config, *, once: bool) -> Log:
+    """Where events are told. cron mails what --once says on stderr to a person, as words."""
+    if once:
+        return Log("console")
+    try:
+        return Log(config.log_format, path=config.log_file)
+    except OSError as error:
+        raise click.UsageError(f"log file {config.log_file}: {error.strerror}") from None
 
 
 def pick_transport(address: str) -> Transport:

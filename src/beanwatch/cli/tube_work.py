@@ -28,7 +28,7 @@ class Work:
         self._done: list[int] = []
 
     def run(self, steps: Sequence[Step]) -> int:
-        """Ask, act and report; the exit code: 1 if a server failed on the way."""
+        """Ask, act and report; exit 1 if the answer is no, or a server failed on the way."""
         self._done = [0] * len(steps)
         if not steps:
             self._report(steps, f"nothing to {self._verb}")
@@ -36,8 +36,9 @@ class Work:
         if self._dry_run:
             self._report(steps, "")
             return 0
-        if not self._yes and self._verb != "resume":  # a resume loses nothing
-            self._ask(steps)
+        if not self._ask(steps):
+            click.echo("nothing was done", err=True)
+            return 1
         try:
             self._act(steps)
         except ServerError as error:
@@ -50,12 +51,14 @@ class Work:
         self._report(steps, "")
         return 0
 
-    def _ask(self, steps: Sequence[Step]) -> None:
+    def _ask(self, steps: Sequence[Step]) -> bool:
+        if self._yes or self._verb == "resume":  # which loses nothing
+            return True
         if not sys.stdin.isatty():
             raise click.UsageError("there is no terminal to ask on: --yes does it, --dry-run shows")
         for step in steps:
             click.echo(f"  {self._words(step, step.jobs)}", err=True)
-        click.confirm(f"{self._verb.capitalize()} all of these?", abort=True, err=True)
+        return click.confirm(f"{self._verb.capitalize()} all of these?", err=True)
 
     def _act(self, steps: Sequence[Step]) -> None:
         console = Console(stderr=True)
