@@ -95,8 +95,9 @@ def test_a_path_that_fails_in_the_middle_of_a_job_does_not_hang_the_worker(
 
 @pytest.mark.parametrize(
     "garbage",
-    [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\xff" * 4000, b"RESERVED x y\r\n", b"OK 99999999999\r\n",
-     b"RESERVED 1 -5\r\n", b"\r\n", b"DEADLINE_SOON\r\n", b"OK 3\r\nabcdef"],
+    [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\xff" * 4000, b"RESERVED x y\r\n",
+     b"OK 99999999999\r\n", b"RESERVED 1 -5\r\n", b"\r\n", b"DEADLINE_SOON\r\n",
+     b"OK 3\r\nabcdef"],
 )  # fmt: skip
 def test_a_server_that_answers_nonsense_is_left_and_tried_again_without_a_spin(
     start_worker: StartWorker,

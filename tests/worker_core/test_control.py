@@ -97,7 +97,7 @@ def test_messages_for_others_and_old_ones_are_dropped(
     ):
         queue.put_raw(body, tube=tube)
     tell(queue, worker, "status", instance=worker.beat().instance)
-    assert queue.counts(tube)
+    wait_until(lambda: queue.counts(tube), message="all are taken out of the tube")
     assert worker.in_state("idle")
     dropped = [m for line in worker.lines() if "dropped" in (m := line["message"])]
     assert len(dropped) == 5
