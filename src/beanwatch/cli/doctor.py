@@ -14,6 +14,7 @@ from pathlib import Path
 import click
 
 from beanwatch.cli.config import find_problems
+from beanwatch.cli.install import DIRECTORIES
 from beanwatch.cli.options import DURATION, config_option, load_config, pick_servers, server_option
 from beanwatch.cli.probes.checks import CHECKS, probe_check
 from beanwatch.cli.probes.finding import Chain, Finding
@@ -123,8 +124,8 @@ def make_chain(config: Config, servers: tuple[str, ...], user: str, wait: float)
         url=config.graphite.url,
         metrics=config.worker.metrics,
         expected=config.expected_workers,
-        # Not sys.argv[0]: `python -m beanwatch doctor` has the checks beside the interpreter.
-        scripts=Path(sys.prefix) / "bin",
+        # Where `beanwatch install` places them for Nagios, else where pip did.
+        plugins=[*map(Path, DIRECTORIES["plugins"]), Path(sys.prefix) / "bin"],
         user=user,
         environ={name: value for name, value in environ.items() if value},
         wait=wait,

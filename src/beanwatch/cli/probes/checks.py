@@ -22,7 +22,8 @@ CHECKS = (
 def probe_check(chain: Chain, check: str) -> Iterator[Finding]:
     """Run one installed check as the monitoring host would, and look at what it gives."""
     command = f"check_{check}"
-    path = chain.scripts / command
+    paths = [directory / command for directory in chain.plugins]
+    path = next(filter(os.path.exists, paths), paths[-1])
     uid, gid, groups = identity(chain.user)
     part = command + (f" as {chain.user}" if chain.user else "")
     try:

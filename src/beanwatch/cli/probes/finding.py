@@ -30,7 +30,7 @@ class Chain(NamedTuple):
     url: str
     metrics: str
     expected: Sequence[str]
-    scripts: Path  # where the commands are
+    plugins: Sequence[Path]  # directories in which the checks may be, the first one counts
     user: str = ""  # who runs the checks, empty for ourselves
     environ: Mapping[str, str] = MappingProxyType({})  # what the checks are told
     wait: float = 30.0  # seconds that a point may take to Graphite
