@@ -4,6 +4,7 @@ import argparse
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from fnmatch import fnmatchcase
+from functools import partial
 from typing import Any, NamedTuple
 
 from nagiosplugin import Context, Resource, Summary
@@ -26,7 +27,7 @@ from beanwatch.checks.plugin import (
     judge,
     run,
 )
-from beanwatch.checks.redis_source import add_redis, open_redis, redis_failure
+from beanwatch.checks.redis_source import add_redis, open_redis, read_from, redis_failure
 from beanwatch.collectors.outcomes import JobKind, read_outcomes
 from beanwatch.collectors.redis_link import RedisError
 from beanwatch.config import Config, Threshold
@@ -213,7 +214,7 @@ def live(options: argparse.Namespace, config: Config, voice: Voice) -> Check:
 
     def read() -> Mapping[JobKind, Counter[str]]:
         with open_redis(options, config, voice) as link:
-            return read_outcomes(link.execute, options.minutes)
+            return read_from(link, partial(read_outcomes, minutes=options.minutes))
 
     return build(options, config, read)
 

@@ -4,6 +4,7 @@ import argparse
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, NamedTuple
 
 from beanwatch.checks import (
@@ -19,7 +20,7 @@ from beanwatch.checks import (
 from beanwatch.checks.memory import Memory, Scope
 from beanwatch.checks.objects import Service
 from beanwatch.checks.plugin import MARGIN, Check, Critical, Outcome, Unknown, Voice, conclude
-from beanwatch.checks.redis_source import open_redis
+from beanwatch.checks.redis_source import open_redis, read_from
 from beanwatch.checks.source import Live
 from beanwatch.collectors.consumers import decide_consumers
 from beanwatch.collectors.heartbeats import Worker, read_workers
@@ -153,8 +154,10 @@ class Round:
         self._redis_error: RedisError | None = None
         try:
             with open_redis(self._options("worker_heartbeat"), self._config, self._voice) as link:
-                self._workers = read_workers(link.execute)
-                self._outcomes = read_outcomes(link.execute, job_failures.MINUTES)
+                self._workers = read_from(link, read_workers)
+                self._outcomes = read_from(
+                    link, partial(read_outcomes, minutes=job_failures.MINUTES)
+                )
         except RedisError as error:
             self._redis_error = error
 

@@ -384,7 +384,8 @@ class Voice:
 
         def give_up() -> None:
             reason = f"no answer within {seconds:g} s while {self.doing}"
-            self.say(Outcome(self.name, state, reason).render(), state.code)
+            runbook = f"Runbook: {link(LinksConfig().runbook, self.name.replace('_', '-'))}"
+            self.say(Outcome(self.name, state, reason, details=(runbook,)).render(), state.code)
 
         timer = threading.Timer(seconds, give_up)
         timer.daemon = True

@@ -2,9 +2,10 @@
 
 import argparse
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from beanwatch.checks.plugin import MARGIN, Failure, Parser, UsageError, Voice
-from beanwatch.collectors.heartbeats import Worker, read_workers
+from beanwatch.collectors.heartbeats import Execute, Worker, read_workers
 from beanwatch.collectors.redis_link import (
     DEFAULT_URL,
     RedisError,
@@ -43,9 +44,20 @@ def live_workers(options: argparse.Namespace, config: Config, voice: Voice) -> R
 
     def read() -> list[Worker]:
         with open_redis(options, config, voice) as link:
-            return read_workers(link.execute)
+            return read_from(link, read_workers)
 
     return read
+
+
+T = TypeVar("T")
+
+
+def read_from(link: RedisLink, read: Callable[[Execute], T]) -> T:
+    """What `read` makes of the replies. Raises RedisError, also for replies of another type."""
+    try:
+        return read(link.execute)
+    except (ValueError, TypeError, AttributeError, OverflowError) as error:
+        raise RedisError(f"redis gave an answer that makes no sense ({error})") from None
 
 
 def redis_failure(error: RedisError) -> Failure:

@@ -131,7 +131,7 @@ class Live:
             share = (self._end - self._clock()) / max(1, self._left)
             self._left -= 1
             self._voice.doing = f"asking {server.address}"
-            self._links[server] = Link(server.address, max(0.01, share))
+            self._links[server] = Link(server.address, max(0.01, round(share, 2)))
         return self._links[server]
 
     def close(self) -> None:

@@ -1,0 +1,1 @@
+"""The checks, as processes against real servers."""

@@ -1,0 +1,273 @@
+"""Whatever goes wrong, every check gives the documented state, within `-t`, on line 1."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.checks.conftest import Answer, Check, parse_output
+from tests.real import ROOT, Beanstalkd, HttpSink, Proxy, Redis, free_port
+
+TUBE_CHECKS = ("tube_depth", "tube_buried", "tube_age", "tube_consumers")
+SERVER_CHECKS = ("beanstalkd", *TUBE_CHECKS)
+REDIS_CHECKS = ("worker_heartbeat", "job_failures")
+CHECKS = (*SERVER_CHECKS, *REDIS_CHECKS, "metrics_fresh")
+OK, WARNING, CRITICAL, UNKNOWN = range(4)
+# A loaded machine takes its time to start a process; a check that hangs takes for ever.
+START = 8.0
+
+
+def address_arguments(name: str, address: str) -> list[str]:
+    """How this check is pointed at its server."""
+    if name in SERVER_CHECKS:
+        return ["--server", address]
+    if name in REDIS_CHECKS:
+        return ["--redis", f"redis://{address}/0"]
+    return ["--graphite-url", f"http://{address}"]
+
+
+def unreachable(name: str) -> int:
+    """The documented state of a server that cannot be used."""
+    return CRITICAL if name == "beanstalkd" else UNKNOWN
+
+
+@pytest.fixture(scope="module")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Beanstalkd, Redis]]:
+    """For all tests here: nobody puts anything."""
+    root = tmp_path_factory.mktemp("servers")
+    with Beanstalkd(root / "beanstalkd") as beanstalkd, Redis(root / "redis") as redis:
+        yield beanstalkd, redis
+
+
+@pytest.fixture
+def front(servers: tuple[Beanstalkd, Redis]) -> Iterator[Callable[[str], Proxy]]:
+    """A proxy before the server that the check of this name asks."""
+    proxies: list[Proxy] = []
+    beanstalkd, redis = servers
+    with HttpSink() as web:
+
+        def make(name: str) -> Proxy:
+            if name in SERVER_CHECKS:
+                upstream = beanstalkd.address
+            elif name in REDIS_CHECKS:
+                upstream = redis.url.removeprefix("redis://").partition("/")[0]
+            else:
+                upstream = web.url.removeprefix("http://")
+            proxies.append(Proxy(upstream).__enter__())
+            return proxies[-1]
+
+        yield make
+        for proxy in proxies:
+            proxy.close()
+
+
+@pytest.mark.parametrize("name", CHECKS)
+def test_a_refused_connection_is_said(check: Check, name: str):
+    answer = check(name, *address_arguments(name, f"127.0.0.1:{free_port()}"))
+    assert answer.code == unreachable(name)
+    assert "connection refused: no server listens there" in answer.text
+    assert any(f"runbook/#{name.replace('_', '-')}" in line for line in answer.long)
+
+
+@pytest.mark.parametrize("name", CHECKS)
+def test_a_black_hole_ends_within_the_limit(check: Check, front: Callable[[str], Proxy], name: str):
+    proxy = front(name)
+    proxy.blackhole()
+    started = time.monotonic()
+    answer = check(name, *address_arguments(name, proxy.address), "-t", "1")
+    assert time.monotonic() - started < 1 + START
+    assert answer.code == unreachable(name)
+    assert "no answer within 0.9 s" in answer.text
+
+
+@pytest.mark.parametrize("name", CHECKS)
+def test_the_state_of_a_timeout_can_be_chosen(
+    check: Check, front: Callable[[str], Proxy], name: str
+):
+    proxy = front(name)
+    proxy.blackhole()
+    answer = check(name, *address_arguments(name, proxy.address), "-t", "0.5:warning")
+    assert answer.code == WARNING
+
+
+@pytest.mark.parametrize("name", CHECKS)
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        b"\r\n",
+        b"HTTP/1.1 400 Bad Request\r\n\r\n",
+        b"\x00\xff\xfe|\r\n|\r\n",
+        b"OUT_OF_MEMORY\r\n",
+        b"INTERNAL_ERROR\r\n",
+        b"OK 99999999999999999999\r\n",
+        b"OK -5\r\nabc\r\n",
+        b"OK 3\r\nabcdef\r\n",
+        b"-OOM command not allowed when used memory > 'maxmemory'\r\n",
+        b"-NOAUTH Authentication required.\r\n" * 8,
+        b"+OK\r\n",
+        b"*-1\r\n",
+        b"*999999999\r\n",
+        b"HTTP/1.0 200 OK\r\n\r\n",
+        b"HTTP/1.0 200 OK\r\n\r\n[[[[[",
+        b'HTTP/1.0 200 OK\r\n\r\n[{"target": 1, "datapoints": [[null, null], ["a", "b"]]}]',
+        b"x" * 5000,
+    ],
+)
+def test_nonsense_is_never_taken_for_an_answer(
+    check: Check, front: Callable[[str], Proxy], name: str, garbage: bytes
+):
+    proxy = front(name)
+    proxy.garble(garbage)
+    answer = check(name, *address_arguments(name, proxy.address), "-t", "1")
+    assert answer.code == unreachable(name)
+
+
+@pytest.mark.parametrize("name", CHECKS)
+@pytest.mark.parametrize("count", [0, 1, 7, 60])
+def test_an_answer_that_is_cut_off_is_no_answer(
+    check: Check, front: Callable[[str], Proxy], name: str, count: int
+):
+    proxy = front(name)
+    proxy.truncate(count)
+    answer = check(name, *address_arguments(name, proxy.address), "-t", "3")
+    assert answer.code == unreachable(name) or (name == "worker_heartbeat" and count == 60)
+
+
+@pytest.mark.parametrize("name", SERVER_CHECKS)
+def test_a_slow_answer_is_an_answer(check: Check, front: Callable[[str], Proxy], name: str):
+    proxy = front(name)
+    proxy.latency(0.1)
+    answer = check(name, *address_arguments(name, proxy.address), "-t", "20")
+    assert answer.code == (WARNING if name == "beanstalkd" else OK)  # it was just started
+
+
+@pytest.mark.parametrize("name", REDIS_CHECKS)
+def test_a_slow_redis_answers_too(check: Check, front: Callable[[str], Proxy], name: str):
+    proxy = front(name)
+    proxy.latency(0.1)
+    answer = check(name, *address_arguments(name, proxy.address), "-t", "20")
+    assert answer.code == (CRITICAL if name == "worker_heartbeat" else OK)  # there is no worker
+
+
+def test_a_frozen_server_is_reported_beside_one_in_trouble(
+    check: Check, beanstalkd: Beanstalkd, tmp_path: Path
+):
+    with Beanstalkd(tmp_path / "other") as other:
+        with other.client(use="images") as client:
+            client.put("x")
+        beanstalkd.freeze()
+        arguments = ("--server", beanstalkd.address, "--server", other.address)
+        answer = check("tube_depth", *arguments, "-T", "images", "-c", "0", "-t", "2")
+        beanstalkd.thaw()
+    assert answer.code == CRITICAL
+    assert "images: 1 job ready" in answer.text
+    assert answer.text.index("images") < answer.text.index("no answer")
+
+
+# A name server that never answers, in a network and a mount namespace of its own.
+_HANGING_DNS = """
+import fcntl, socket, struct, subprocess, sys
+lo = struct.pack("16sh14x", b"lo", 1)
+fcntl.ioctl(socket.socket(socket.AF_INET, socket.SOCK_DGRAM), 0x8914, lo)
+dns = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+dns.bind(("127.0.0.1", 53))
+subprocess.run(["mount", "--bind", sys.argv[1], "/etc/resolv.conf"], check=True)
+done = subprocess.run(sys.argv[2:], capture_output=True, text=True)
+dns.setblocking(False)
+assert dns.recv(512)
+print(done.stdout + done.stderr, end="")
+sys.exit(done.returncode)
+"""
+
+
+def with_hanging_dns(tmp_path: Path, *argv: str) -> Answer:
+    resolv = tmp_path / "resolv.conf"
+    resolv.write_text("nameserver 127.0.0.1\n")
+    user = [] if os.geteuid() == 0 else ["--map-root-user"]
+    done = subprocess.run(
+        ["unshare", *user, "-mn", sys.executable, "-c", _HANGING_DNS, resolv, *argv],
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    if "Operation not permitted" in done.stderr:
+        pytest.skip("this machine allows no namespaces")
+    return parse_output(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.mark.parametrize("name", CHECKS)
+def test_a_name_server_that_hangs_does_not_hang_the_check(tmp_path: Path, name: str):
+    program = str(ROOT / ".venv" / "bin" / f"check_{name}")
+    started = time.monotonic()
+    answer = with_hanging_dns(
+        tmp_path, program, *address_arguments(name, "queue1.example.org:80"), "-t", "1"
+    )
+    assert time.monotonic() - started < 1 + START
+    assert answer.code == unreachable(name)
+    assert "no answer within 1 s while asking" in answer.text
+
+
+@pytest.mark.parametrize("name", CHECKS)
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ("--nonsense",),
+        ("-t", "0"),
+        ("-t", "ten"),
+        ("-t", "5:fine"),
+        ("-w", "10:5"),
+        ("-c", "nan"),
+        ("-w", "1e3"),
+        ("-w",),
+        ("--help",),
+        ("--version",),
+        ("--config", "/no/such/file"),
+    ],
+)
+def test_bad_arguments_are_unknown_and_not_critical(run, name: str, argv: tuple[str, ...]):
+    code, stdout, stderr = run(f"check_{name}", *argv)
+    assert code == UNKNOWN
+    assert stdout
+    assert "Traceback" not in stdout + stderr
+
+
+@pytest.mark.parametrize("name", CHECKS)
+def test_a_broken_configuration_is_unknown_and_names_the_line(
+    check: Check, tmp_path: Path, name: str
+):
+    broken = tmp_path / "broken.toml"
+    broken.write_text('prefix = "x"\n[tubes."email.*".depth]\nwaring = 5\n')
+    answer = check(name, "--config", broken)
+    assert answer.code == UNKNOWN
+    assert f"{broken}:3: " in answer.text
+    assert "did you mean 'warning'?" in answer.text
+
+
+@pytest.mark.parametrize("name", CHECKS)
+@pytest.mark.parametrize("module", ["nagiosplugin", "argparse"])
+def test_a_missing_module_is_unknown_on_one_line(run, tmp_path: Path, name: str, module: str):
+    (tmp_path / f"{module}.py").write_text("raise ImportError('gone', name=__name__)")
+    code, stdout, stderr = run(f"check_{name}", env={"PYTHONPATH": str(tmp_path)})
+    assert (code, stderr) == (UNKNOWN, "")
+    assert stdout == (
+        f"{name.upper()} UNKNOWN - cannot start: gone; install it again: pip install beanwatch\n"
+    )
+
+
+def test_hiredis_is_only_missed_by_those_who_need_it(run, tmp_path: Path, beanstalkd: Beanstalkd):
+    (tmp_path / "hiredis.py").write_text("raise ImportError('gone', name=__name__)")
+    env = {"PYTHONPATH": str(tmp_path)}
+    assert run("check_worker_heartbeat", env=env)[0] == UNKNOWN
+    assert run("check_tube_depth", "--server", beanstalkd.address, env=env)[0] == OK
+
+
+@pytest.mark.parametrize("name", CHECKS)
+def test_a_closed_output_changes_no_exit_code(name: str):
+    argv = [ROOT / ".venv" / "bin" / f"check_{name}"]
+    argv += address_arguments(name, f"127.0.0.1:{free_port()}")
+    done = subprocess.run(["sh", "-c", '"$@" >&-', "sh", *argv], capture_output=True, timeout=30)
+    assert (done.returncode, done.stderr) == (unreachable(name), b"")
