@@ -42,8 +42,8 @@ grace = 1
 [workers]
 expected = [{expected}]
 
-[tubes."*".depth]
-critical = 150
+[tubes.newsletter.depth]
+critical = 20
 """
 
 
