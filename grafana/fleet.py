@@ -384,6 +384,7 @@ def _collectors() -> page.Section:
                 " collector did not run.",
                 g.lowest(each("success"), 8),
                 words.POLLS,
+                worst="min",
                 width=8,
                 height=6,
                 to="metrics-fresh",

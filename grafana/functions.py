@@ -120,3 +120,13 @@ def least(series: str) -> str:
 def lowest(series: str, count: int) -> str:
     """Those with the lowest values, the lowest first."""
     return f"limit(sortBy({series}, 'min'), {count})"
+
+
+def consolidated(series: str, how: str) -> str:
+    """What becomes of the points where there are more of them than pixels: not an average.
+
+    The function puts itself into the names, from where it is taken again.
+    """
+    return (
+        rf"""aliasSub(consolidateBy({series}, '{how}'), '^consolidateBy\((.*),"{how}"\)$', '\1')"""
+    )

@@ -18,6 +18,7 @@ from grafana_foundation_sdk.cog.variants import Dataquery
 from grafana_foundation_sdk.models import common, dashboard
 
 from beanwatch.grafana import runbook
+from beanwatch.grafana.functions import consolidated
 
 DATASOURCE = common.DataSourceRef(type_val="graphite", uid="${datasource}")
 
@@ -44,7 +45,12 @@ class Query(Dataquery):
         self.target = target
 
     def to_json(self) -> dict[str, object]:
-        return {"refId": self.ref_id, "datasource": DATASOURCE, "target": self.target}
+        return {
+            "refId": self.ref_id,
+            "datasource": DATASOURCE,
+            "target": self.target,
+            "textEditor": True,
+        }
 
 
 class Target(Builder[Dataquery]):
@@ -74,8 +80,9 @@ def tile(
     to: str = "",
 ) -> stat.Panel:
     """One number. It is empty, not old, when nothing new arrives."""
+    queries = [consolidated(query, "last")]
     panel = (
-        _common(stat.Panel(), number, title, description, [query], width, height, to)
+        _common(stat.Panel(), number, title, description, queries, width, height, to)
         .unit(unit)
         # What is below zero, and what is not there at all, is neither good nor bad.
         .thresholds(_thresholds([(0, good), *steps], NEUTRAL))
@@ -129,6 +136,8 @@ def chart(
         legend.display_mode(common.LegendDisplayMode.LIST).placement(
             common.LegendPlacement.BOTTOM
         ).calcs([])
+    if unit != PER_SECOND:  # a rate's average is right
+        queries = [consolidated(query, "sum" if bars else "max") for query in queries]
     panel = (
         _common(timeseries.Panel(), number, title, description, queries, width, height, to)
         .unit(unit)
@@ -178,13 +187,15 @@ def timeline(
     query: str,
     words: Words,
     *,
+    worst: str = "max",
     width: int = 24,
     height: int = 8,
     to: str = "",
 ) -> statetimeline.Panel:
-    """One bar a series, coloured by its state, over time."""
+    """One bar a series, coloured by its state, over time. Of several the `worst` is shown."""
+    queries = [consolidated(query, worst)]
     return (
-        _common(statetimeline.Panel(), number, title, description, [query], width, height, to)
+        _common(statetimeline.Panel(), number, title, description, queries, width, height, to)
         .unit(COUNT)
         .mappings([_mapping(words)])
         .thresholds(_thresholds(QUIET, NEUTRAL))

@@ -280,6 +280,7 @@ def _trouble() -> page.Section:
                 "Whether each server answered the collector, the worst ten. Gaps: nobody asked.",
                 g.lowest(_each("up"), 10),
                 words.ANSWERS,
+                worst="min",
                 width=8,
                 to="beanstalkd",
             ),
