@@ -25,6 +25,7 @@ from tests.demo.stage import Stage
 from tests.real import ROOT, StartupError, WaitError
 
 KEEPSAKES = ROOT / ".demo"  # what is left when all is removed
+LOGS = KEEPSAKES / "logs"  # only if something went wrong
 KEPT_FOR = 2 * 3600.0  # seconds, should nobody stop it
 
 FAILURES = (StartupError, WaitError, ProgramError, OSError, subprocess.TimeoutExpired)
@@ -64,7 +65,7 @@ def play(let_go: Callable[[int], None] | None = None) -> int:
         code = 130
     except FAILURES as error:
         console.print(f"\nThe demo cannot go on: {error}", style="bold red", soft_wrap=True)
-        console.print(f"What every program said is in {KEEPSAKES}/logs", soft_wrap=True)
+        console.print(f"What every program said is in {LOGS}", soft_wrap=True)
     finally:
         shutil.rmtree(directory, ignore_errors=True)
     return code
@@ -78,6 +79,7 @@ def _interrupt(signum: int, frame: FrameType | None) -> NoReturn:
 
 def tell(stage: Stage, narrator: Narrator) -> int:
     """The story; 0 if every expected alert arrived."""
+    shutil.rmtree(LOGS, ignore_errors=True)
     started = time.time()
     director = Director(stage)
     narrator.title("beanwatch demo", f"real servers on loopback ports, all in {stage.directory}")
@@ -95,6 +97,7 @@ def tell(stage: Stage, narrator: Narrator) -> int:
     narrator.files("the log, in JSON", [shutil.copy(stage.log, KEEPSAKES)])
     narrator.files("the alerts", [shutil.copy(stage.mailbox.path, KEEPSAKES)])
     if director.missing:
+        narrator.files("what programs said", [LOGS])
         narrator.end(f"{director.missing} of the expected alerts did not arrive.", good=False)
         return 1
     seconds = time.time() - started
@@ -104,11 +107,10 @@ def tell(stage: Stage, narrator: Narrator) -> int:
 
 def keep_logs(directory: Path) -> None:
     """When something went wrong, what every program said outlives the directory."""
-    logs = KEEPSAKES / "logs"
-    logs.mkdir(parents=True, exist_ok=True)
+    LOGS.mkdir(parents=True, exist_ok=True)
     for path in directory.rglob("*"):
         if path.suffix in (".log", ".events", ".cfg", ".toml") or path.name == "mailbox":
-            shutil.copy(path, logs / path.name)
+            shutil.copy(path, LOGS / path.name)
 
 
 def tell_how_to_look_around(stage: Stage, console: Console) -> None:
