@@ -91,16 +91,18 @@ class AsyncCalls:
         self._task: asyncio.Task[Any] | None = None
         self._error: Interrupted | None = None
         self._is_cancelled = False
+        self.coroutine: Coroutine[Any, Any, Any] | None = None  # that runs
 
     def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         """Run it to its end. Raises what it raises, or the exception of the alarm."""
         if self._runner is None:
             self._runner = asyncio.Runner()
         self._error, self._is_cancelled = None, False
+        self.coroutine = coroutine
         try:
             return self._runner.run(self._guard(coroutine))
         finally:
-            self._task = None
+            self._task = self.coroutine = None
 
     def interrupt(self, error: Interrupted) -> None:
         """To be the alarm's `deliver`."""

@@ -54,8 +54,18 @@ class Guard:
         elif not self._life.run and now >= self._life.patience_ends:
             self._press(held, now)
         elif held is not None and now - held.touched >= held.facts.ttr / 3:
+            self._touch(held, now)
+
+    def _touch(self, held: Held, now: float) -> None:
+        if self._session.touch(LOCK):
             held.touched = now
-            self._life.touches += self._session.touch(LOCK)
+            self._life.touches += 1
+        if not self._session.is_open:
+            held.trouble = "beanstalkd is gone: another worker may have been given the job"
+        elif self._session.unanswered > 1:
+            held.trouble = "beanstalkd does not answer"
+        else:
+            held.trouble = ""
 
     def _kill(self, held: Held, now: float) -> None:
         handler = self._runner.handler_of(held)

@@ -39,7 +39,7 @@ class Held:
         self.wait = float(facts.age)
         self.deadline_at = self.grace = 0.0
         self.soft = self.hard = 0.0  # monotonic; 0 while the handler does not run
-        self.is_timed_out = False
+        self.trouble = ""  # what beanstalkd does about it
         self.note = ""
         self.progress: tuple[int, ...] = ()
         self.tmpdir: Path | None = None

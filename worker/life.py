@@ -2,11 +2,11 @@
 
 import math
 import random
-import threading
 import time
 from collections.abc import Callable
 
 from beanwatch.worker.job import Held
+from beanwatch.worker.wake import Wake
 
 STOPPED, FATAL, RECYCLED, HARD, DUPLICATE = 0, 1, 10, 11, 12  # exit codes
 
@@ -37,16 +37,23 @@ class Life:
         self.reconnects = 0
         self.touches = 0
         self.busy_seconds = 0.0
-        self.wake = threading.Event()  # ends a sleep of the main thread
+        self.wake = Wake()  # the main thread
 
     def stop(self, why: str, code: int = STOPPED) -> None:
-        """Finish the job in hand, then exit. An order to stop outranks one to start anew."""
+        """Finish the job in hand, then exit. An order to stop outranks one to start anew.
+
+        Called in every thread, and in signal handlers.
+        """
         if self.run or code in (STOPPED, DUPLICATE):
             self.code, self.why = code, why
-        if self.run:
-            self.patience_ends = self._clock() + self._shutdown_timeout
-            self.run = False
+        if code == STOPPED:  # to start anew can wait for a long job
+            self.lose_patience()
+        self.run = False
         self.wake.set()
+
+    def lose_patience(self) -> None:
+        """From now on there is the shutdown timeout, and no longer."""
+        self.patience_ends = min(self.patience_ends, self._clock() + self._shutdown_timeout)
 
     def force(self) -> None:
         """Told twice: wait for the job no longer."""
@@ -71,7 +78,7 @@ class Life:
         if not self.run:
             return "stopping", self.why
         if self.job is not None:
-            return "busy", self.cut_off
+            return "busy", self.job.trouble
         if self.is_waiting:
             return "waiting", "told to wait"
         if self.cut_off or self.disk_full:
@@ -81,10 +88,10 @@ class Life:
     def sleep(self, seconds: float) -> None:
         """Sleep on the main thread until woken, moving `loop_at` all the while."""
         end = self._clock() + seconds
-        while (left := end - self._clock()) > 0 and not self.wake.is_set():
+        while (left := end - self._clock()) > 0:
             self.loop_at = time.time()
-            self.wake.wait(min(left, 1.0))
-        self.wake.clear()
+            if self.wake.sleep(min(left, 1.0))[0]:
+                return
 
 
 def spread(seconds: float, *, draw: Callable[[], float] = random.random) -> float:

@@ -19,7 +19,7 @@ from beanwatch.worker.control import (
 from beanwatch.worker.decide import decide_reconnect
 from beanwatch.worker.session import RefusedError, Session, SessionError
 
-STEP = 0.3  # seconds for one exchange, so that a silent server costs the pulse no tick
+STEP = 0.5  # seconds for one exchange, so that a silent server costs the pulse no tick
 
 
 class Listener:
@@ -75,11 +75,14 @@ class Listener:
             reserved = session.reserve(lambda: True)
             if reserved is None:
                 return
-            answer, tube = self._answer(reserved.body)
             # Deleted first: an order that ends the process must not find its successor.
             session.acknowledge(b"delete %d\r\n" % reserved.id, and_reserve=False)
-            if answer is not None and tube:
-                session.put(tube, encode(answer), CONTROL_PRIORITY, 0, CONTROL_TTR)
+            message = self._read(reserved.body)
+            if message is not None:
+                answer = self._obey(message)
+                if message.reply_to:
+                    body = encode(answer)
+                    session.put(message.reply_to, body, CONTROL_PRIORITY, 0, CONTROL_TTR)
             session.start_reserve()
         except RefusedError as refused:
             self._log.warning("an answer could not be put: {reason}", reason=str(refused))
@@ -93,16 +96,15 @@ class Listener:
             self._session.close()
             self._session = None
 
-    def _answer(self, body: bytes) -> tuple[Answer | None, str | None]:
+    def _read(self, body: bytes) -> Message | None:
         try:
             message = parse_message(body, instance=self._instance, now=time.time())
         except MessageError as error:
             self._log.warning("control message dropped: {reason}", reason=str(error))
-            return None, None
+            return None
         if message is None:
             self._log.info("control message dropped: expired, or for another instance")
-            return None, None
-        return self._obey(message), message.reply_to
+        return message
 
     def _lose(self, session: Session) -> None:
         session.close()

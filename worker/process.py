@@ -3,6 +3,7 @@
 import os
 import re
 import secrets
+import threading
 import time
 from typing import NamedTuple
 
@@ -45,6 +46,7 @@ from beanwatch.worker.watchdog import Watchdog
 NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 MAX_DUMP = 30_000  # characters; beanstalkd takes 64 KiB a job
 FLUSH = 2.0  # seconds for the sinks at the end
+LEAVE = 3.0  # seconds for Python to shut down
 
 
 class Settings(NamedTuple):
@@ -238,6 +240,7 @@ class Process:
             self.temporary,
             self.log,
             self.stop,
+            self.runner.where,
             min_free_disk=settings.min_free_disk,
             max_memory=with_share(settings.max_memory),
             max_time=with_share(settings.max_time),
@@ -266,6 +269,7 @@ class Process:
 
     def _close(self, words: str) -> None:
         self.notifier.send("STOPPING=1")
+        self.life.lose_patience()  # the pulse ends us if something does not close
         self.runner.close()
         self.pulse.end(FLUSH)
         self.watchdog.disarm()
@@ -278,6 +282,10 @@ class Process:
             failed=self.life.failed,
         )
         self._last_words(words)
+        # Python waits for threads that a handler left behind; we do not.
+        leave = threading.Timer(LEAVE, os._exit, (self.life.code,))
+        leave.daemon = True
+        leave.start()
 
     def _last_words(self, words: str) -> None:
         for sink in self.sinks:
@@ -310,7 +318,7 @@ class Process:
 
     def _want_dump(self) -> None:
         self.is_dump_wanted = True
-        self.pulse.wake()
+        self.pulse.wake.set()
 
     def _dump_if_wanted(self, _now: float) -> None:
         if self.is_dump_wanted:

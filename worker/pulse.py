@@ -4,8 +4,6 @@ It waits for control messages and for the next tick, and at each tick guards the
 hand, then tells the world. Nothing in it waits for longer than a tick.
 """
 
-import os
-import select
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -14,6 +12,7 @@ from structlog.typing import FilteringBoundLogger
 
 from beanwatch.worker.life import FATAL, Life
 from beanwatch.worker.listen import Listener
+from beanwatch.worker.wake import Wake
 
 TICK = 1.0  # seconds
 
@@ -36,27 +35,18 @@ class Pulse(threading.Thread):
         self._life, self._log, self._clock = life, log, clock
         self._tick = min(tick, TICK)
         self._is_over = False
-        self._wake_read, self._wake_write = os.pipe()
-        os.set_blocking(self._wake_read, False)
-        os.set_blocking(self._wake_write, False)
+        self.wake = Wake()
 
     def hurry(self, tick: float) -> None:
         """Tick at least as often as this from now on: a job with a short time to run came."""
         if tick < self._tick:
             self._tick = max(0.05, tick)
-            self.wake()
-
-    def wake(self) -> None:
-        """Tick now."""
-        try:
-            os.write(self._wake_write, b".")
-        except BlockingIOError:
-            pass  # it is full of wakes already
+            self.wake.set()
 
     def end(self, timeout: float) -> None:
         """Stop ticking, and wait for the last tick to end."""
         self._is_over = True
-        self.wake()
+        self.wake.set()
         self.join(timeout)
 
     def run(self) -> None:
@@ -77,14 +67,8 @@ class Pulse(threading.Thread):
 
     def _wait(self, until: float) -> None:
         while not self._is_over and (left := until - self._clock()) > 0:
-            poll = select.poll()
-            poll.register(self._wake_read, select.POLLIN)
-            ear = self._listener.fileno()
-            if ear is not None:
-                poll.register(ear, select.POLLIN)
-            ready = [fd for fd, _ in poll.poll(left * 1000)]
-            if ear in ready:
+            is_woken, is_told = self.wake.sleep(left, self._listener.fileno())
+            if is_told:
                 self._listener.receive()
-            if self._wake_read in ready:
-                os.read(self._wake_read, 4096)
+            if is_woken:
                 return

@@ -14,7 +14,7 @@ from beanwatch.worker.notify import Notifier
 from beanwatch.worker.record import Sink
 from beanwatch.worker.safety import TemporaryRoot, read_rss
 from beanwatch.worker.session import Session
-from beanwatch.worker.stacks import find_handler_frame, read_main_cpu
+from beanwatch.worker.stacks import read_main_cpu
 
 GAUGES = 10.0  # seconds, as often as StatsD flushes
 
@@ -35,6 +35,7 @@ class Reporter:
         temporary: TemporaryRoot,
         log: FilteringBoundLogger,
         stop: Callable[[str, int], None],
+        where: Callable[[], str],
         *,
         min_free_disk: int = 0,
         max_memory: float = 0.0,
@@ -45,7 +46,8 @@ class Reporter:
         self._identity, self._worker = identity, worker
         self._life, self._session, self._heart = life, session, heart
         self._metrics, self._sinks, self._notifier = metrics, sinks, notifier
-        self._temporary, self._log, self._stop = temporary, log, stop
+        self._temporary, self._log = temporary, log
+        self._stop, self._where = stop, where
         self._min_free_disk, self._max_memory = min_free_disk, max_memory
         self._ends = clock() + max_time if max_time else 0.0
         self._spread = restart_spread
@@ -103,7 +105,7 @@ class Reporter:
             job_id=held.id,
             job_uuid=held.uuid,
             tube=held.tube,
-            where=find_handler_frame(),
+            where=self._where(),
             note=held.note,
             progress=held.progress,
             job_started_at=held.started_at,

@@ -19,6 +19,7 @@ from beanwatch.worker.job import Held
 from beanwatch.worker.resource import Resources
 from beanwatch.worker.safety import TemporaryRoot
 from beanwatch.worker.session import Session
+from beanwatch.worker.stacks import find_handler_frame
 
 
 class Limits(NamedTuple):
@@ -84,6 +85,10 @@ class Runner:
     def handler_of(self, held: Held) -> Handler | None:
         """The handler of a job that runs."""
         return self._app.handlers.get(held.name)
+
+    def where(self) -> str:
+        """The line that the running handler is at."""
+        return find_handler_frame(self._async.coroutine)
 
     def clean_up(self, held: Held) -> None:
         """Remove what the run left on the disk."""

@@ -73,7 +73,7 @@ class Session:
         self._open_socket = open_socket
         self._socket: socket.socket | None = None
         self._buffer = b""
-        self._touches = 0  # sent, their replies not read yet
+        self.unanswered = 0  # touches, whose replies were not read yet
         self._using = b"default"
 
     def open(self) -> None:
@@ -81,16 +81,18 @@ class Session:
         with self._exchange(is_opening=True):
             self._socket = self._open_socket(self.address, self._timeout)
             self._socket.settimeout(self._timeout)
-            self._buffer, self._touches, self._using = b"", 0, b"default"
-            for tube in self._tubes:
-                self._ask(b"watch %b\r\n" % tube, b"WATCHING")
+            self._buffer, self.unanswered, self._using = b"", 0, b"default"
+            watch = [b"watch " + tube for tube in self._tubes]
             if b"default" not in self._tubes:
-                self._ask(b"ignore default\r\n", b"WATCHING")
-            watched = parse_list(self._ask(b"list-tubes-watched\r\n", b"OK")[2])
+                watch.append(b"ignore default")
+            # In one write, so that a far server costs one round trip.
+            self._send(b"\r\n".join((*watch, b"list-tubes-watched", b"stats", b"")))
+            for _ in watch:
+                self._expect(b"WATCHING")
+            watched = parse_list(self._expect(b"OK"))
             if set(watched) != {tube.decode() for tube in self._tubes}:
                 raise SessionError(f"{self.address}: watches {watched}, not what it was told to")
-            stats = parse_stats(self._ask(b"stats\r\n", b"OK")[2])
-            self.server_id = str(stats.get("id", ""))
+            self.server_id = str(parse_stats(self._expect(b"OK")).get("id", ""))
             self.peer = self._socket.getpeername()
             self.is_open = True
 
@@ -154,8 +156,8 @@ class Session:
     def facts(self, job_id: int) -> Facts:
         """`stats-job` of the job that is held. Raises SessionError."""
         with self._exchange():
-            body = self._ask(b"stats-job %d\r\n" % job_id, b"OK")[2]
-            return parse_facts(body)
+            self._send(b"stats-job %d\r\n" % job_id)
+            return parse_facts(self._expect(b"OK"))
 
     def touch(self, wait: float) -> bool:
         """Give the job its full time to run again; does not wait for the answer.
@@ -173,7 +175,7 @@ class Session:
                 self._sock.send(b"touch %d\r\n" % self.held)
             finally:
                 self._sock.settimeout(self._timeout)
-            self._touches += 1
+            self.unanswered += 1
             return True
         except (OSError, SessionError):
             self.close()
@@ -186,7 +188,8 @@ class Session:
         name = tube.encode()
         with self._exchange():
             if name != self._using:
-                self._ask(b"use %b\r\n" % name, b"USING")
+                self._send(b"use %b\r\n" % name)
+                self._expect(b"USING")
                 self._using = name
             self._send(b"put %d %d %d %d\r\n%b\r\n" % (priority, delay, ttr, len(body), body))
             word, args, _ = self._answer()
@@ -240,23 +243,23 @@ class Session:
     def _send(self, data: bytes) -> None:
         self._sock.sendall(data)
 
-    def _ask(self, command: bytes, expected: bytes) -> tuple[bytes, list[bytes], bytes]:
-        self._send(command)
-        reply = self._answer()
-        if reply[0] != expected:
-            raise self._unexpected(reply[0])
-        return reply
+    def _expect(self, expected: bytes) -> bytes:
+        """The body of an answer that starts with this word."""
+        word, _, body = self._answer()
+        if word != expected:
+            raise self._unexpected(word)
+        return body
 
     def _answer(self) -> tuple[bytes, list[bytes], bytes]:
         end = self._clock() + self._timeout
-        while self._touches:
+        while self.unanswered:
             self._reply(end)
-            self._touches -= 1
+            self.unanswered -= 1
         return self._reply(end)
 
     def _skim(self) -> None:
         """Read the replies to earlier touches that have come, without waiting."""
-        while self._touches:
+        while self.unanswered:
             if b"\r\n" not in self._buffer:
                 try:
                     data = self._sock.recv(4096, socket.MSG_DONTWAIT)
@@ -267,7 +270,7 @@ class Session:
                 self._buffer += data
                 continue
             self._reply(0.0)
-            self._touches -= 1
+            self.unanswered -= 1
 
     def _reply(self, end: float) -> tuple[bytes, list[bytes], bytes]:
         while (at := self._buffer.find(b"\r\n")) < 0:

@@ -1,12 +1,13 @@
 """Signals: TERM and INT stop, twice force; HUP reopens the log; USR1 dumps the stacks."""
 
+import math
 import signal
 from collections.abc import Callable
 from types import FrameType
 
 from beanwatch.worker.deadline import Alarm
 from beanwatch.worker.errors import JobStopped
-from beanwatch.worker.life import Life
+from beanwatch.worker.life import STOPPED, Life
 
 
 def handle_signals(
@@ -20,8 +21,8 @@ def handle_signals(
 
     def on_stop(number: int, _frame: FrameType | None) -> None:
         name = signal.Signals(number).name
-        if life.run:
-            stop(f"told to by {name}", 0)
+        if life.patience_ends == math.inf:  # also while it finishes a job before a restart
+            stop(f"told to by {name}", STOPPED)
         else:
             life.force()
             alarm.throw(JobStopped(f"the worker had to stop: a second {name}"))

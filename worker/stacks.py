@@ -6,6 +6,7 @@ import threading
 import time
 import traceback
 from types import FrameType
+from typing import Any
 
 _LIBRARIES = tuple(sysconfig.get_path(name) for name in ("stdlib", "purelib"))
 _OURS = ("_call", "beanwatch.worker.run")  # the function that calls handlers, and its module
@@ -21,8 +22,16 @@ def dump_stacks() -> str:
     return "\n".join(parts)
 
 
-def find_handler_frame() -> str:
-    """The application's innermost line in the running handler, as `file:line function`, or ""."""
+def find_handler_frame(coroutine: Any = None) -> str:
+    """The application's innermost line in the running handler, as `file:line function`, or "".
+
+    `coroutine` is the handler's, if it is one: while it awaits it is on no thread's stack.
+    """
+    while coroutine is not None:
+        awaits: Any = getattr(coroutine, "cr_await", None)
+        if getattr(awaits, "cr_frame", None) is None or _is_library(awaits.cr_frame):
+            return _describe(getattr(coroutine, "cr_frame", None))
+        coroutine = awaits
     frame = sys._current_frames().get(threading.main_thread().ident or 0)
     found: FrameType | None = None
     innermost = frame
@@ -30,7 +39,7 @@ def find_handler_frame() -> str:
         code = frame.f_code
         if code.co_name == _OURS[0] and frame.f_globals.get("__name__") == _OURS[1]:
             return _describe(found or innermost)
-        if found is None and not code.co_filename.startswith(("<", *_LIBRARIES)):
+        if found is None and not _is_library(frame):
             found = frame
         frame = frame.f_back
     return ""  # no handler runs
@@ -43,6 +52,10 @@ def read_main_cpu() -> float:
         return time.clock_gettime(clock)
     except (AttributeError, OSError):  # no Linux
         return 0.0
+
+
+def _is_library(frame: FrameType) -> bool:
+    return frame.f_code.co_filename.startswith(("<", *_LIBRARIES))
 
 
 def _describe(frame: FrameType | None) -> str:

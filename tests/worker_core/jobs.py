@@ -257,3 +257,18 @@ def give_away(ctx: Context, data: dict[str, Any]) -> None:
     session = ctx._touch.__self__._session  # type: ignore[attr-defined]
     session.acknowledge(b"release %d 0 0\r\n" % ctx.job_id, and_reserve=False)
     wait_until(lambda: Path(data["taken"]).exists(), 50)
+
+
+@app.job("thread-stays")
+def thread_stays(ctx: Context, data: Any) -> None:
+    """Leaves a thread behind that Python would wait for."""
+    threading.Thread(target=time.sleep, args=(600,)).start()
+
+
+async def inner() -> None:
+    await asyncio.sleep(30)
+
+
+@app.job("async-sleep")
+async def async_sleep(ctx: Context, data: Any) -> None:
+    await inner()

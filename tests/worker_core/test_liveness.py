@@ -93,6 +93,15 @@ def test_busy_it_shows_its_progress(start_worker: StartWorker, queue: Queue) -> 
     assert beat.progress[1] == 1000
 
 
+def test_of_a_coroutine_that_awaits_the_line_is_known(
+    start_worker: StartWorker, queue: Queue
+) -> None:
+    queue.put("async-sleep")
+    worker = start_worker()
+    wait_until(lambda: worker.beat().job)
+    wait_until(lambda: worker.beat().where.endswith(" inner"))
+
+
 def test_told_to_wait_it_waits(start_worker: StartWorker, queue: Queue) -> None:
     worker = start_worker()
     worker.wait_for("idle")

@@ -84,6 +84,30 @@ def test_a_handler_that_does_not_let_go_is_ended_with_its_children(
     assert worker.seen() is None
 
 
+def test_a_thread_that_a_handler_left_behind_does_not_keep_the_process(
+    start_worker: StartWorker, queue: Queue
+) -> None:
+    queue.put("thread-stays")
+    worker = start_worker()
+    wait_until(lambda: worker.outcomes() == ["ok"])
+    worker.signal(signal.SIGTERM)
+    assert worker.exit_code() == 0
+
+
+def test_a_restart_waits_for_a_long_job_but_a_signal_then_does_not(
+    start_worker: StartWorker, queue: Queue
+) -> None:
+    job_id = queue.put("sleep", {"seconds": 600})
+    worker = start_worker("--shutdown-timeout", "0.1")
+    wait_until(lambda: worker.beat().job == "sleep")
+    queue.put_raw('{"command": "restart"}', tube=f"beanwatch.control.{worker.id}")
+    seen = worker.wait_for("stopping")
+    wait_until(lambda: worker.beat().beat_at > seen.beat_at + 2, message="the job goes on")
+    worker.signal(signal.SIGTERM)
+    assert worker.exit_code() == 0
+    assert queue.job(job_id)["state"] == "ready"
+
+
 def test_it_stops_at_once_while_beanstalkd_is_away(
     start_worker: StartWorker, beanstalkd: Beanstalkd
 ) -> None:

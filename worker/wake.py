@@ -1,0 +1,31 @@
+"""Waking a thread that sleeps: by a pipe, as a lock would deadlock in a signal handler."""
+
+import os
+import select
+
+
+class Wake:
+    """One thread sleeps, any other and any signal handler wakes it."""
+
+    def __init__(self) -> None:
+        self._read, self._write = os.pipe()
+        os.set_blocking(self._read, False)
+        os.set_blocking(self._write, False)
+
+    def set(self) -> None:
+        """End the sleep, or the next one."""
+        try:
+            os.write(self._write, b".")
+        except BlockingIOError:
+            pass  # it is full of wakes already
+
+    def sleep(self, seconds: float, other: int | None = None) -> tuple[bool, bool]:
+        """Sleep; whether it was woken, and whether the file `other` can be read."""
+        poll = select.poll()
+        poll.register(self._read, select.POLLIN)
+        if other is not None:
+            poll.register(other, select.POLLIN)
+        ready = [fd for fd, _ in poll.poll(max(0.0, seconds) * 1000)]
+        if self._read in ready:
+            os.read(self._read, 4096)
+        return self._read in ready, other in ready
