@@ -1,0 +1,117 @@
+"""A stranger's host: this machine's Debian, seen from namespaces in which nothing else runs.
+
+Ports, processes, /etc, /usr, /var and /opt are its own, so that what a page shows can be typed
+as it stands, with the usual ports and paths, and leaves nothing behind.
+"""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+from tests.operations.shown import Shown
+from tests.real import ROOT
+from tests.real.process import SYSTEM_PATH
+
+UNSHARE = [
+    "unshare",
+    "--mount",
+    "--net",
+    "--uts",
+    "--pid",
+    "--fork",
+    "--kill-child",
+    "--mount-proc",
+]
+MARK = "@@@"
+PROLOGUE = """\
+set -u
+hostname queue1
+ip link set lo up
+mount -t tmpfs tmpfs {work}
+for tree in etc usr var opt root; do
+    mkdir -p {work}/$tree/up {work}/$tree/work
+    layers=lowerdir=/$tree,upperdir={work}/$tree/up,workdir={work}/$tree/work
+    mount -t overlay overlay -o $layers /$tree
+done
+mount -t tmpfs tmpfs /usr/local
+mount -t tmpfs tmpfs /run
+mkdir -p /usr/local/bin /usr/local/sbin
+cp {stub} /usr/local/sbin/systemctl
+cp {stub} /usr/local/sbin/journalctl
+chmod 755 /usr/local/sbin/*
+rm -rf /etc/beanwatch /root/* /opt/*
+echo '127.0.1.1 queue1' >> /etc/hosts
+printf '#!/bin/sh\ncat >> /var/mail/root\n' > /usr/sbin/sendmail
+chmod 755 /usr/sbin/sendmail
+rm -f /var/mail/root
+touch /var/mail/root
+chmod 666 /var/mail/root
+# Its minutes pass in seconds, so that an alert is there as soon as Nagios is sure.
+sed -i 's/^interval_length=.*/interval_length=1/' /etc/nagios4/nagios.cfg
+export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root TERM=dumb
+export PIP_NO_INDEX=1 PIP_FIND_LINKS={wheels} PIP_ROOT_USER_ACTION=ignore
+export PIP_DISABLE_PIP_VERSION_CHECK=1 PYTHONDONTWRITEBYTECODE=1 LC_ALL=C.UTF-8
+unset $(env | sed -n 's/^\\(BEANWATCH_[A-Z_]*\\|PYTHON[A-Z]*\\|VIRTUAL_ENV\\)=.*/\\1/p')
+cd /root
+"""
+
+
+class Ran(list[str]):
+    """The lines that a command printed, and its exit code."""
+
+    code = -1
+
+
+def can_be_made() -> bool:
+    """May we make namespaces and overlays here?"""
+    if os.geteuid() != 0 or not shutil.which("unshare", path=SYSTEM_PATH):
+        return False
+    return subprocess.run([*UNSHARE, "true"], capture_output=True, timeout=30).returncode == 0
+
+
+def run(
+    commands: Sequence[Shown], wheels: Path, work: Path, *, before: str = "", timeout: float = 240
+) -> list[Ran]:
+    """Type the commands into one shell of a new host; what each printed.
+
+    `before` is what the host has done already. A command that fails does not stop the rest; one
+    that does not end ends the host.
+    """
+    work.mkdir()
+    stub = ROOT / "tests" / "operations" / "systemctl.py"
+    script = PROLOGUE.format(work=work, stub=stub, wheels=wheels) + before + "\n"
+    for number, shown in enumerate(commands):
+        # Each in braces and not in a subshell: cd, export and functions go on.
+        script += f"printf '\\n{MARK} %s\\n' {number}\n{{\n{shown.command}\n}}\n"
+        script += f"printf '\\n{MARK} exit %s\\n' $?\n"
+    typed = work.with_suffix(".sh")  # a file, as commands may read standard input
+    typed.write_text(script)
+    process = subprocess.Popen(
+        [*UNSHARE, "bash", typed],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "PATH": SYSTEM_PATH},
+    )
+    try:
+        output, _ = process.communicate(timeout=timeout)
+    except subprocess.TimeoutExpired:
+        process.kill()  # and by --kill-child everything of that host
+        output, _ = process.communicate()
+    return parse(output, len(commands))
+
+
+def parse(output: str, number: int) -> list[Ran]:
+    """Take the marked output apart."""
+    found = []
+    parts = output.split(f"\n{MARK} ")
+    printed = {p.partition("\n")[0]: p.partition("\n")[2] for p in parts}
+    exits = [part.split()[1] for part in parts if part.startswith("exit ")]
+    for index in range(number):
+        ran = Ran(printed.get(str(index), "(not reached)").rstrip("\n").splitlines())
+        ran.code = int(exits[index]) if index < len(exits) else -1
+        found.append(ran)
+    return found
