@@ -1,7 +1,6 @@
 """The names of all series: one place decides what a path in Graphite looks like."""
 
 import re
-from collections.abc import Iterable
 
 from beanwatch.collectors.address import BEANSTALKD_PORT, Address
 
@@ -89,11 +88,3 @@ def workers(prefix: str, stat: str) -> str:
 def job(prefix: str, tube: str, job: str, worker: str) -> str:
     """`<prefix>.job.<tube>.<job>.<host>.<name>`: the stem of a job's outcomes and timers."""
     return f"{prefix}.job.{node(tube)}.{node(job)}.{worker_nodes(worker)}"
-
-
-def collisions(names: Iterable[str]) -> dict[str, list[str]]:
-    """The nodes that more than one name maps to, with those names in their order."""
-    by_node: dict[str, list[str]] = {}
-    for name in names:
-        by_node.setdefault(node(name), []).append(name)
-    return {key: found for key, found in by_node.items() if len(found) > 1}

@@ -66,6 +66,13 @@ def test_a_tube_that_came_back_starts_anew():
     assert (values["drift"], after.drift) == (0, 0)
 
 
+def test_one_counter_that_fell_tells_that_the_other_is_another_too():
+    _, before = derive(tube(total_jobs=3, cmd_delete=3), now=100.0)
+    values, _ = derive(tube(total_jobs=9, cmd_delete=1, current_jobs_ready=8), before)
+    assert "put_rate" not in values
+    assert "delete_rate" not in values
+
+
 def test_a_job_in_limbo_shows_as_drift():
     _, before = derive(tube(total_jobs=5, cmd_delete=2, current_jobs_ready=3))
     values, after = derive(tube(total_jobs=5, cmd_delete=2, current_jobs_ready=2), before)

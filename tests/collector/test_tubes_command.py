@@ -168,6 +168,7 @@ def test_buried_jobs_are_chosen_by_what_the_ledger_says(
     assert act("empty", "t", "--job", "image.*") == 2
     assert counts(beanstalkd, "t") == (2, 0, 2)
     assert act("kick", "t", "--job", "report.*") == 0
+    assert act("empty", "t", "--reason", "*refused*") == 0, "what was kicked is buried no more"
     with beanstalkd.client(watch="t") as worker:
         assert {worker.reserve(timeout=0).id for _ in range(2)} == {ids[1], ids[2]}
 
@@ -230,14 +231,22 @@ def test_top_prints_one_picture_in_a_pipe(
     assert tree["workers"][0]["health"] == "blocked"
 
 
-def test_top_is_live_on_a_terminal_until_it_is_interrupted(beanstalkd: Beanstalkd):
+@pytest.mark.parametrize("end", ["q", "Ctrl-C"])
+def test_top_is_live_on_a_terminal_and_obeys_keys(beanstalkd: Beanstalkd, end: str):
     fill(beanstalkd, "first", ready=1)
     argv = ("beanwatch", "top", "--interval", "0.2", "--server", beanstalkd.address)
     with Terminal(*argv) as terminal:
         wait_until(lambda: "first" in terminal.shown)
         fill(beanstalkd, "second", ready=1)
         wait_until(lambda: "second" in terminal.shown)
-        terminal.process.send_signal(signal.SIGINT)
+        terminal.type("s")
+        wait_until(lambda: "sort: name" in terminal.shown)
+        terminal.type("w")
+        wait_until(lambda: "show: only what is wrong" in terminal.shown)
+        if end == "q":
+            terminal.type("q")
+        else:
+            terminal.process.send_signal(signal.SIGINT)
         assert terminal.process.wait(30) == 0
         assert "Traceback" not in terminal.shown
 

@@ -12,6 +12,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from beanwatch.cli.keys import Keys
 from beanwatch.cli.options import (
     DURATION,
     config_option,
@@ -29,7 +30,7 @@ from beanwatch.collectors.selection import Selection
 from beanwatch.config import Config, ConfigError
 
 # Of the screen's lines: headings and blanks, and what workers may take from the tubes.
-RESERVED_LINES = 6
+RESERVED_LINES = 8
 MOST_WORKERS = 8
 
 
@@ -52,6 +53,21 @@ class View:
         self._pattern = pattern
         self._only_wrong = only_wrong
         self._timeout = timeout
+
+    @property
+    def hint(self) -> str:
+        """The keys, and what they are set to."""
+        shown = "only what is wrong" if self._only_wrong else "all"
+        return f"q quit   s sort: {self._order}   w show: {shown}"
+
+    def press(self, key: str) -> bool:
+        """Obey a key; false if it means the end."""
+        if key == "s":
+            names = list(SORTS)
+            self._order = names[(names.index(self._order) + 1) % len(names)]
+        elif key == "w":
+            self._only_wrong = not self._only_wrong
+        return key != "q"
 
     def look(self) -> tuple[Overview, list[Worker], str]:
         """The servers and tubes, the workers, and what was wrong with Redis."""
@@ -94,6 +110,8 @@ class View:
             parts += [Text(), worker_table(shown)]
             if len(shown) < len(workers):
                 parts.append(Text(f"... and {len(workers) - len(shown)} workers more", style="dim"))
+        if height is not None:
+            parts += [Text(), Text(self.hint, style="dim")]
         return Group(*parts)
 
 
@@ -120,7 +138,7 @@ def command(
     as_json: bool,
     timeout: float,
 ) -> int:
-    """Show servers, tubes and workers, what is wrong first; Ctrl-C ends it.
+    """Show servers, tubes and workers, what is wrong first; q ends it.
 
     In a pipe it prints one picture and exits. Rates need two looks: --once takes them
     a second apart.
@@ -179,12 +197,13 @@ def show_once(view: View, lookout: Lookout, console: Console, *, as_json: bool) 
 
 
 def show_live(view: View, console: Console, interval: float) -> None:
-    """A new picture every `interval` seconds, until Ctrl-C."""
-    with Live(console=console, screen=True, auto_refresh=False) as live:
+    """A new picture every `interval` seconds or at a key, until q or Ctrl-C."""
+    with Live(console=console, screen=True, auto_refresh=False) as live, Keys() as keys:
         while True:
             started = time.monotonic()
             live.update(view.picture(console.height), refresh=True)
-            time.sleep(max(0.1, interval - (time.monotonic() - started)))
+            if not view.press(keys.wait(interval - (time.monotonic() - started))):
+                return
 
 
 def print_json(seen: Overview, workers: Sequence[Worker], trouble: str) -> None:
