@@ -191,6 +191,8 @@ def _tubes() -> page.Section:
     def each(stat: str, how: str = "sum") -> str:
         return g.alive(g.by(SOME.tube(stat), TUBE, how=how))
 
+    swept = g.total(SOME.tube("current-jobs-ready"))
+    drained = g.named(g.or_never(each("drain_seconds", "max"), swept), 0)
     columns = [
         Column("Consumers", each("consumer_state", "max"), words=words.CONSUMERS, width=100),
         Column("Ready", each("current-jobs-ready")),
@@ -208,7 +210,7 @@ def _tubes() -> page.Section:
             steps=limits.steps(limits.HEAD_AGE),
             decimals=0,
         ),
-        Column("Drained in", each("drain_seconds", "max"), unit="s", decimals=0),
+        Column("Drained in", drained, unit="s", words=words.DRAINED, decimals=0),
     ]
     return page.Section(
         "Tubes",
@@ -217,7 +219,7 @@ def _tubes() -> page.Section:
                 21,
                 "Tubes now",
                 "Every tube, over the servers chosen above. Waiting: workers that ask for a job"
-                " right now. Drained in: at the present rates; nothing there: it does not shrink.",
+                " right now. Drained in: at the present rates.",
                 "Tube",
                 columns,
                 link=f"/d/{page.TUBE}?{page.KEPT}&${{server:queryparam}}&var-tube=${{__value.text}}",

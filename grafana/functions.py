@@ -65,8 +65,13 @@ def per_second(counter: str) -> str:
 
 
 def gained(counter: str) -> str:
-    """What a counter went up by at each point."""
-    return f"nonNegativeDerivative({counter})"
+    """What a counter went up by at each point, over a gap too: a restart mostly makes one."""
+    return f"nonNegativeDerivative(keepLastValue({counter}))"
+
+
+def each_minute(counter: str) -> str:
+    """What a counter went up by in each minute."""
+    return f"summarize({gained(counter)}, '1min', 'sum')"
 
 
 def over(series: str, span: str, how: str = "Sum") -> str:
@@ -92,6 +97,11 @@ def less(series: str, *others: str) -> str:
 
 def percent(part: str, whole: str) -> str:
     return f"asPercent({part}, {whole})"
+
+
+def or_never(series: str, known: str) -> str:
+    """-1 where the series has no value although `known` has one."""
+    return f"transformNull({series}, -1, {known})"
 
 
 def group(*series: str) -> str:

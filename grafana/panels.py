@@ -119,6 +119,7 @@ def chart(
     most: float | None = None,
     soft_most: float | None = 1,
     step_after: bool = False,
+    bridged: bool = True,
     width: int = 8,
     height: int = 8,
     to: str = "",
@@ -155,8 +156,9 @@ def chart(
         .line_interpolation(
             common.LineInterpolation.STEP_AFTER if step_after else common.LineInterpolation.LINEAR
         )
-        .show_points(common.VisibilityMode.NEVER)
-        .span_nulls(BRIDGED_MS)
+        # A value between two gaps is a point, or not to be seen at all.
+        .show_points(common.VisibilityMode.NEVER if bridged else common.VisibilityMode.AUTO)
+        .span_nulls(BRIDGED_MS if bridged else False)
         .axis_border_show(False)
     )
     if steps:

@@ -287,8 +287,8 @@ def _trouble() -> page.Section:
             chart(
                 42,
                 "Restarts",
-                "Times a server was seen to have started anew, by server.",
-                [g.found(_named(g.gained(ALL.server("restarts"))), ALL.server("up"))],
+                "Times a server was seen to have started anew, by the minute.",
+                [g.found(_named(g.each_minute(ALL.server("restarts"))), ALL.server("up"))],
                 bars=True,
                 to="beanstalkd",
             ),
@@ -304,17 +304,17 @@ def _trouble() -> page.Section:
             chart(
                 44,
                 "Rejected puts",
-                "Jobs refused at each point: too big, or the server drains.",
-                [g.found(_named(g.gained(ALL.server("rejected_puts"))), ALL.server("up"))],
+                "Jobs refused, by the minute: too big, or the server drains.",
+                [g.found(_named(g.each_minute(ALL.server("rejected_puts"))), ALL.server("up"))],
                 bars=True,
                 to="beanstalkd",
             ),
             chart(
                 45,
                 "Jobs past their TTR",
-                "Jobs that went back to ready because their worker did not come back in time: they"
-                " are run again.",
-                [g.found(_named(g.gained(ALL.server("job-timeouts"))), ALL.server("up"))],
+                "Jobs, by the minute, that went back to ready because their worker did not come"
+                " back in time: they are run again.",
+                [g.found(_named(g.each_minute(ALL.server("job-timeouts"))), ALL.server("up"))],
                 bars=True,
                 to="job-failures",
             ),

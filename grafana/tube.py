@@ -75,10 +75,11 @@ def _now() -> page.Section:
             tile(
                 4,
                 "Drained in",
-                "How long the ready jobs will last at the present rates. No data: the queue is not"
-                " getting shorter.",
-                g.fresh(_worst("drain_seconds")),
+                "How long the ready jobs will last at the present rates. Never: the queue does not"
+                " get shorter.",
+                g.fresh(g.or_never(_worst("drain_seconds"), _sum("current-jobs-ready"))),
                 unit="s",
+                words=words.DRAINED,
                 decimals=0,
                 to="tube-depth",
             ),
@@ -181,10 +182,11 @@ def _jobs() -> page.Section:
             chart(
                 15,
                 "Drain estimate",
-                "How long the ready jobs will last at the rates of that time. A gap: the queue was"
-                " not getting shorter.",
+                "How long the ready jobs will last at the rates of that time. A gap: the queue did"
+                " not get shorter.",
                 [g.alias(_worst("drain_seconds"), "drained in")],
                 unit="s",
+                bridged=False,
                 colors={"drained in": words.READY},
                 to="tube-depth",
             ),
@@ -250,12 +252,12 @@ def _trouble() -> page.Section:
             chart(
                 23,
                 "Kicks and timeouts of the server",
-                "Over all tubes, as beanstalkd does not count them by tube. Kicks: buried jobs that"
-                " somebody made ready again. Timeouts: jobs whose worker did not come back in"
-                " their TTR.",
+                "By the minute, over all tubes, as beanstalkd does not count them by tube. Kicks:"
+                " buried jobs that somebody made ready again. Timeouts: jobs whose worker did not"
+                " come back in their TTR.",
                 [
-                    g.alias(g.total(g.gained(server.commands("kick", "kick-job"))), "kicks"),
-                    g.alias(g.total(g.gained(server.server("job-timeouts"))), "timeouts"),
+                    g.alias(g.total(g.each_minute(server.commands("kick", "kick-job"))), "kicks"),
+                    g.alias(g.total(g.each_minute(server.server("job-timeouts"))), "timeouts"),
                 ],
                 colors={"kicks": "blue", "timeouts": "dark-orange"},
                 bars=True,

@@ -1,7 +1,7 @@
 """States that are numbers in Graphite, as words and colours."""
 
 from beanwatch.collectors import consumers, heartbeats, paths
-from beanwatch.grafana.panels import CRITICAL, GOOD, WARNING, Words
+from beanwatch.grafana.panels import CRITICAL, GOOD, NEUTRAL, WARNING, Words
 
 _CONSUMERS = {
     "ok": ("ok", GOOD),
@@ -26,6 +26,9 @@ WORKERS: Words = {code: _WORKERS[health] for health, code in heartbeats.HEALTH_C
 ANSWERS: Words = {1: ("up", GOOD), 0: ("down", CRITICAL)}
 POLLS: Words = {1: ("ok", GOOD), 0: ("failed", CRITICAL)}
 DRAINING: Words = {0: ("no", GOOD), 1: ("draining", WARNING)}
+
+# A queue that does not get shorter is drained never.
+DRAINED: Words = {-1: ("never", NEUTRAL)}
 
 # The same kind of job has one colour on every chart.
 READY, RESERVED, DELAYED, BURIED = "blue", "green", "purple", WARNING

@@ -262,16 +262,17 @@ def _process() -> page.Section:
             chart(
                 34,
                 "Restarts",
-                "New instances of a worker: after a crash, a hard deadline, or a recycling.",
-                [g.found(_named(g.gained(SOME.worker("restarts"))), SOME.worker("state"))],
+                "New instances of a worker, by the minute: after a crash, a hard deadline, or a"
+                " recycling.",
+                [g.found(_named(g.each_minute(SOME.worker("restarts"))), SOME.worker("state"))],
                 bars=True,
                 to="worker-heartbeat",
             ),
             chart(
                 35,
                 "Reconnects",
-                "Connections to beanstalkd that had to be built again.",
-                [g.found(_named(g.gained(SOME.worker("reconnects"))), SOME.worker("state"))],
+                "Connections to beanstalkd that had to be built again, by the minute.",
+                [g.found(_named(g.each_minute(SOME.worker("reconnects"))), SOME.worker("state"))],
                 bars=True,
                 to="worker-heartbeat",
             ),
