@@ -65,7 +65,8 @@ DIRECTORIES: Mapping[str, tuple[str, str]] = {
     "graphite": ("/etc/beanwatch/graphite", "/etc/beanwatch/graphite"),
     "statsd": ("/etc/beanwatch/statsd", "/etc/beanwatch/statsd"),
     "default": ("/etc/default", "/etc/default"),
-    "dashboards": ("/var/lib/grafana/dashboards/beanwatch",) * 2,
+    "dashboards": ("/etc/grafana/dashboards/beanwatch",) * 2,  # as the provider's file says
+    "datasources": ("/etc/grafana/provisioning/datasources",) * 2,
     "provisioning": ("/etc/grafana/provisioning/dashboards",) * 2,
     "alerting": ("/etc/grafana/provisioning/alerting",) * 2,
 }
@@ -137,12 +138,14 @@ KINDS: Mapping[str, Kind] = {
         (("collectors/graphite/*", "graphite"), ("worker/statsd/*", "statsd")),
     ),
     "grafana": Kind(
+        "edit datasources/beanwatch.yaml, or leave it out for your own (grafana/README.md), then: "
         "systemctl restart grafana-server",
         (
             ("grafana/dashboards/*.json", "dashboards"),
-            ("grafana/provisioning/*.yaml", "provisioning"),
+            ("grafana/provisioning/dashboards/*.yaml", "provisioning"),
             ("grafana/alerting/*.yaml", "alerting"),
         ),
+        examples=(("grafana/provisioning/datasources/*.yaml", "datasources"),),
     ),
 }
 
