@@ -2,6 +2,10 @@
 
 import json
 import os
+import pty
+import re
+import select
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,7 +16,7 @@ import pytest
 from beanwatch.cli.probes.checks import CHECKS, judge_check
 from beanwatch.cli.probes.render import parse_render
 from beanwatch.collectors.heartbeats import WORKERS_KEY, Beat, dump_beat, worker_key
-from tests.real import Beanstalkd, Graphite, HttpSink, Proxy, Redis, StatsD
+from tests.real import ROOT, Beanstalkd, Graphite, HttpSink, Proxy, Redis, StatsD
 
 Run = Callable[..., tuple[int, str, str]]
 Findings = dict[str, dict[str, str]]
@@ -149,7 +153,7 @@ def test_a_statsd_that_renames_the_series_is_found_out(
     assert code == 1
     assert finding["state"] == "failed"
     assert f"arrived as stats.counters.{prefix}.doctor." in finding["text"]
-    assert "worker/statsd" in finding["cure"]
+    assert "/etc/beanwatch/statsd" in finding["cure"]
 
 
 def test_an_old_point_and_no_point_of_the_collector_are_told_apart(
@@ -246,6 +250,31 @@ def test_a_check_that_the_monitoring_user_cannot_read_is_found_out(
     assert code == 1
     assert line.startswith("failed")
     assert "ermission denied" in line
+
+
+def test_a_terminal_gets_colours_and_a_pipe_gets_none(
+    run: Run, beanstalkd: Beanstalkd, tmp_path: Path
+) -> None:
+    argv = ["beanwatch", "doctor", "--server", beanstalkd.address, "--user", "", "--wait", "1s"]
+    assert "\x1b[" not in run(*argv)[1]
+    near, far = pty.openpty()
+    try:
+        subprocess.run(
+            [ROOT / ".venv/bin" / argv[0], *argv[1:]],
+            stdout=far,
+            stderr=far,
+            env={**os.environ, "TERM": "xterm", "COLUMNS": "80"},
+            timeout=60,
+        )
+        shown = b""
+        while select.select([near], [], [], 0)[0]:
+            shown += os.read(near, 65536)
+    finally:
+        os.close(near)
+        os.close(far)
+    assert b"\x1b[32m" in shown
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode())
+    assert max(map(len, plain.splitlines())) <= 80
 
 
 def test_a_user_that_nobody_is_is_exit_2(run: Run) -> None:

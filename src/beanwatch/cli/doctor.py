@@ -3,11 +3,8 @@
 import json
 import os
 import pwd
-import queue
 import sys
-import threading
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -19,6 +16,7 @@ from beanwatch.cli.options import DURATION, config_option, load_config, pick_ser
 from beanwatch.cli.probes.checks import CHECKS, probe_check
 from beanwatch.cli.probes.finding import Chain, Finding
 from beanwatch.cli.probes.graphite import probe_freshness, probe_graphite
+from beanwatch.cli.probes.runner import Probe, run_all, waiting
 from beanwatch.cli.probes.servers import probe_beanstalkd, probe_heartbeats, probe_redis
 from beanwatch.cli.probes.statsd import probe_statsd
 from beanwatch.collectors.redis_link import DEFAULT_URL, parse_redis_url
@@ -36,8 +34,6 @@ NEEDS = {
     "check_metrics_fresh": "graphite render",
 }
 SLACK = 15.0  # seconds over the wait for a point, for connecting and asking
-
-Probe = Callable[[], Iterable[Finding]]
 
 
 @click.command("doctor")
@@ -195,64 +191,6 @@ def lenient(probe: Probe, part: str) -> Iterator[Finding]:
             yield finding._replace(state="unused", text=text)
         else:
             yield finding
-
-
-def run_all(
-    probes: Mapping[str, Probe], wait: float, finished: Callable[[str], object]
-) -> list[Finding]:
-    """Run all probes side by side; what has not ended after `wait` seconds is a finding too.
-
-    In threads that are left behind then: a name lookup that hangs cannot be interrupted.
-    """
-    done: queue.SimpleQueue[tuple[str, list[Finding]]] = queue.SimpleQueue()
-
-    def run(name: str, probe: Probe) -> None:
-        try:
-            done.put((name, list(probe())))
-        except Exception as error:
-            text = f"internal error, please report it: {type(error).__name__}: {error}"
-            done.put((name, [Finding(name, "failed", text)]))
-
-    for name, probe in probes.items():
-        threading.Thread(target=run, args=(name, probe), daemon=True).start()
-    end = time.monotonic() + wait
-    found: dict[str, list[Finding]] = {}
-    while len(found) < len(probes):
-        try:
-            name, findings = done.get(timeout=max(0.0, end - time.monotonic()))
-        except queue.Empty:
-            break
-        found[name] = findings
-        finished(name)
-    silent = f"no result within {wait:g} s"
-    cure = "does its host name resolve? try: getent hosts NAME"
-    unfinished = {name: [Finding(name, "failed", silent, cure)] for name in probes}
-    return [finding for name in probes for finding in found.get(name, unfinished[name])]
-
-
-class waiting:  # noqa: N801 - read as `with waiting(names) as finished`
-    """On a terminal, says what is still being tested; silent in a pipe."""
-
-    def __init__(self, names: Sequence[str]) -> None:
-        self._left = list(names)
-        self._shown = sys.stderr.isatty()
-
-    def __enter__(self) -> Callable[[str], object]:
-        if not self._shown:
-            return self._left.remove
-        from rich.console import Console
-
-        self._status = Console(stderr=True).status("testing")
-        self._status.start()
-        return self._finished
-
-    def _finished(self, name: str) -> None:
-        self._left.remove(name)
-        self._status.update(f"testing {', '.join(self._left)}")
-
-    def __exit__(self, *_: object) -> None:
-        if self._shown:
-            self._status.stop()
 
 
 def report(findings: Sequence[Finding], as_json: bool) -> int:

@@ -16,6 +16,7 @@ from beanwatch.cli.options import DURATION, config_option, load_config, pick_ser
 COMMAND_FILES = ("/var/lib/nagios4/rw/nagios.cmd", "/var/spool/nagios/cmd/nagios.cmd")
 # A pipe takes so many bytes whole or not at all; more could be mixed with another's command.
 PIPE_BUF = select.PIPE_BUF
+ETB = b"\x17"  # between the results: send_nsca takes a line end for a part of the output
 LINE = 4000  # send_nsca sends nothing of a longer one
 
 
@@ -129,7 +130,12 @@ def submit_nsca(
     lines = list(format_nsca(results))
     argv = ["send_nsca", "-H", host, "-p", port or "5667", "-c", config, "-to", "10"]
     try:
-        done = run(argv, input=b"".join(lines), capture_output=True, timeout=60)
+        done = run(
+            argv,
+            input=b"".join(line.rstrip(b"\n") + ETB for line in lines),
+            capture_output=True,
+            timeout=60,
+        )
     except FileNotFoundError:
         raise SubmitError("no send_nsca here: install nsca-client") from None
     except subprocess.TimeoutExpired:

@@ -49,7 +49,9 @@ class Workers(click.Group):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """No action is `list`."""
-        if not args or (args[0].startswith("-") and args[0] not in ("-h", "--help")):
+        is_option = bool(args) and args[0].startswith("-") and args[0] not in ("-h", "--help")
+        # While a shell completes a line, the action may be the word that is being typed.
+        if not ctx.resilient_parsing and (not args or is_option):
             args = ["list", *args]
         return super().parse_args(ctx, args)
 

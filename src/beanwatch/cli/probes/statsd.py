@@ -66,8 +66,8 @@ def probe_statsd(chain: Chain) -> Iterator[Finding]:
             part,
             "failed",
             f"a counter arrived as {arrived}, where no dashboard looks: it should be {ours}",
-            "give the daemon the configuration that ships in worker/statsd (legacyNamespace "
-            "false, empty prefixes)",
+            "give the daemon the configuration that `beanwatch install graphite` places in "
+            "/etc/beanwatch/statsd (legacyNamespace false, empty prefixes)",
         )
     else:
         yield Finding(
