@@ -21,6 +21,7 @@ def build() -> Dashboard:
         "Is everything fine? Every server, tube and worker at a glance.",
         [page.servers(), _tubes_shown()],
         sections,
+        to="tube-depth",
     )
 
 
@@ -170,6 +171,7 @@ def _verdict() -> page.Section:
                 graph=True,
                 width=4,
                 height=5,
+                to="worker-heartbeat",
             ),
             tile(
                 16,
@@ -182,6 +184,7 @@ def _verdict() -> page.Section:
                 width=4,
                 height=5,
                 decimals=0,
+                to="worker-heartbeat",
             ),
         ],
     )
@@ -323,6 +326,7 @@ def _workers() -> page.Section:
                 "How long a run takes, for the six slowest kinds of job.",
                 [g.top(g.alive(g.by(SOME.timer("duration", "upper_95"), JOB, how="max")))],
                 unit="ms",
+                to="job-failures",
             ),
         ],
     )
@@ -419,6 +423,7 @@ def _collectors() -> page.Section:
                 "Points a poll",
                 "How much is sent to Graphite each time, by server.",
                 [g.top(each("points"))],
+                to="metrics-fresh",
             ),
             chart(
                 65,
@@ -429,6 +434,7 @@ def _collectors() -> page.Section:
                     g.alias(g.total(ALL.collector("tubes_skipped")), "over the limit"),
                 ],
                 colors={"read": "blue", "over the limit": "orange"},
+                to="metrics-fresh",
             ),
             chart(
                 66,

@@ -18,7 +18,7 @@ from grafana_foundation_sdk.models import dashboard
 from beanwatch.collectors import paths
 from beanwatch.grafana import runbook
 from beanwatch.grafana.functions import alias, alive, gained, named
-from beanwatch.grafana.panels import DATASOURCE, Panel, Query, Target
+from beanwatch.grafana.panels import DATASOURCE, Panel, Query, Target, help_link
 from beanwatch.grafana.series import SERVER, WORKER_HOST, WORKER_NAME, Series
 
 TAG = "beanwatch"
@@ -62,16 +62,19 @@ def page(
     variables: Iterable[Variable],
     sections: Iterable[Section],
     *,
-    since: str = "now-1h",
+    to: str,
 ) -> dashboard.Dashboard:
-    """A dashboard, complete but for its panels' places, which follow from their order."""
+    """A dashboard. The places of its panels follow from their order.
+
+    `to` is the heading of the runbook for the panels that have none of their own.
+    """
     made = (
         Dashboard(title)
         .uid(uid)
         .description(description)
         .tags([TAG])
         .readonly()
-        .time(since, "now")
+        .time("now-1h", "now")
         .refresh("30s")
         .timezone("browser")
         .tooltip(dashboard.DashboardCursorSync.CROSSHAIR)
@@ -86,6 +89,8 @@ def page(
         if section.title:
             made.with_row(Row(section.title).id(1000 + number))
         for panel in section.panels:
+            if not panel.build().links:
+                panel.links([help_link(to)])
             made.with_panel(panel)
     return made.build()
 

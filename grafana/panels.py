@@ -316,6 +316,12 @@ def _column_properties(column: Column) -> list[dashboard.DynamicConfigValue]:
     return properties
 
 
+def help_link(heading: str) -> DashboardLink:
+    """To a heading of the runbook."""
+    link = DashboardLink("What to do").url(runbook.link(heading)).target_blank(True)
+    return link.type(dashboard.DashboardLinkType.LINK)
+
+
 def letter(index: int) -> str:
     """A, B, C ...: how Grafana names the queries of a panel."""
     return chr(ord("A") + index)
@@ -334,8 +340,7 @@ def _common(
     panel.id(number).title(title).description(description).datasource(DATASOURCE)
     panel.span(width).height(height)
     if to:
-        link = DashboardLink("What to do").url(runbook.link(to)).target_blank(True)
-        panel.links([link.type(dashboard.DashboardLinkType.LINK)])
+        panel.links([help_link(to)])
     for index, query in enumerate(queries):
         panel.with_target(Target(letter(index), query))
     return panel

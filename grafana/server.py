@@ -37,6 +37,7 @@ def build() -> Dashboard:
         "beanstalkd itself: commands, connections, CPU, binlog, and whether it keeps its jobs.",
         [page.servers()],
         [_now(), _work(), _connections(), _binlog(), _trouble()],
+        to="beanstalkd",
     )
 
 
@@ -59,7 +60,6 @@ def _now() -> page.Section:
                 g.count_between(ALL.server("up"), 0, 0),
                 steps=limits.ANY_PAGES,
                 good="green",
-                to="beanstalkd",
             ),
             tile(
                 2,
@@ -68,7 +68,6 @@ def _now() -> page.Section:
                 g.fresh(g.total(ALL.server("draining"))),
                 steps=limits.ANY_WARNS,
                 good="green",
-                to="beanstalkd",
             ),
             tile(
                 3,
@@ -79,7 +78,6 @@ def _now() -> page.Section:
                 good=WARNING,
                 steps=limits.UPTIME,
                 decimals=0,
-                to="beanstalkd",
             ),
             tile(
                 4,
@@ -90,7 +88,6 @@ def _now() -> page.Section:
                 steps=limits.ANY_WARNS,
                 good="green",
                 decimals=0,
-                to="beanstalkd",
             ),
             tile(
                 5,
@@ -99,7 +96,6 @@ def _now() -> page.Section:
                 g.fresh(g.total(f"absolute({ALL.server('drift')})")),
                 steps=limits.ANY_WARNS,
                 good="green",
-                to="beanstalkd",
             ),
             tile(
                 6,
@@ -156,7 +152,6 @@ def _work() -> page.Section:
                 width=12,
                 height=9,
                 side=True,
-                to="beanstalkd",
             ),
             chart(
                 13,
@@ -249,7 +244,6 @@ def _binlog() -> page.Section:
                 " its file alive.",
                 [g.top(_each("binlog_bytes"))],
                 unit="bytes",
-                to="beanstalkd",
             ),
             chart(
                 32,
@@ -282,7 +276,6 @@ def _trouble() -> page.Section:
                 words.ANSWERS,
                 worst="min",
                 width=8,
-                to="beanstalkd",
             ),
             chart(
                 42,
@@ -290,7 +283,6 @@ def _trouble() -> page.Section:
                 "Times a server was seen to have started anew, by the minute.",
                 [g.found(_named(g.each_minute(ALL.server("restarts"))), ALL.server("up"))],
                 bars=True,
-                to="beanstalkd",
             ),
             timeline(
                 43,
@@ -299,7 +291,6 @@ def _trouble() -> page.Section:
                 g.top(_each("draining"), 10),
                 words.DRAINING,
                 width=8,
-                to="beanstalkd",
             ),
             chart(
                 44,
@@ -307,7 +298,6 @@ def _trouble() -> page.Section:
                 "Jobs refused, by the minute: too big, or the server drains.",
                 [g.found(_named(g.each_minute(ALL.server("rejected_puts"))), ALL.server("up"))],
                 bars=True,
-                to="beanstalkd",
             ),
             chart(
                 45,
@@ -325,7 +315,6 @@ def _trouble() -> page.Section:
                 " It stays at zero; above it, jobs are in no state any more.",
                 [g.top(_each("drift"))],
                 step_after=True,
-                to="beanstalkd",
             ),
         ],
     )

@@ -28,6 +28,7 @@ def build() -> Dashboard:
             ),
         ],
         [_now(), _jobs(), _consumers(), _runs(), _trouble(), _servers()],
+        to="tube-depth",
     )
 
 
@@ -59,7 +60,6 @@ def _now() -> page.Section:
                 g.fresh(_sum("current-jobs-ready")),
                 good=words.READY,
                 graph=True,
-                to="tube-depth",
             ),
             tile(
                 3,
@@ -81,7 +81,6 @@ def _now() -> page.Section:
                 unit="s",
                 words=words.DRAINED,
                 decimals=0,
-                to="tube-depth",
             ),
             tile(
                 5,
@@ -147,7 +146,6 @@ def _jobs() -> page.Section:
                 },
                 stacked=True,
                 width=12,
-                to="tube-depth",
             ),
             chart(
                 12,
@@ -167,7 +165,6 @@ def _jobs() -> page.Section:
                 unit=PER_SECOND,
                 colors={"growth": words.PUT},
                 least=None,
-                to="tube-depth",
             ),
             chart(
                 14,
@@ -188,7 +185,6 @@ def _jobs() -> page.Section:
                 unit="s",
                 bridged=False,
                 colors={"drained in": words.READY},
-                to="tube-depth",
             ),
         ],
     )

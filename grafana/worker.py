@@ -30,6 +30,7 @@ def build() -> Dashboard:
             page.choice("worker", "Worker", "The workers' names.", f"{hosts}.$host.*"),
         ],
         [_now(), _state(), _work(), _process()],
+        to="worker-heartbeat",
     )
 
 
@@ -58,7 +59,6 @@ def _now() -> page.Section:
                 g.count_between(state, 0, dead - 1),
                 good=words.LIVE,
                 graph=True,
-                to="worker-heartbeat",
             ),
             tile(
                 2,
@@ -67,7 +67,6 @@ def _now() -> page.Section:
                 g.count_between(state, dead, dead),
                 steps=limits.ANY_PAGES,
                 good="green",
-                to="worker-heartbeat",
             ),
             tile(
                 3,
@@ -76,7 +75,6 @@ def _now() -> page.Section:
                 g.count_between(state, hung, hung),
                 steps=limits.ANY_WARNS,
                 good="green",
-                to="worker-heartbeat",
             ),
             tile(
                 4,
@@ -85,7 +83,6 @@ def _now() -> page.Section:
                 g.count_between(state, blocked, blocked),
                 steps=limits.ANY_WARNS,
                 good="green",
-                to="worker-heartbeat",
             ),
             tile(
                 5,
@@ -96,7 +93,6 @@ def _now() -> page.Section:
                 steps=limits.BEAT_AGE,
                 good="green",
                 decimals=0,
-                to="worker-heartbeat",
             ),
             tile(
                 6,
@@ -147,7 +143,6 @@ def _state() -> page.Section:
                 g.top(_each("state"), 15),
                 words.WORKERS,
                 height=10,
-                to="worker-heartbeat",
             ),
             grid(
                 12,
@@ -181,7 +176,6 @@ def _state() -> page.Section:
                     Column("Metrics lost", _each("dropped_metrics")),
                 ],
                 height=9,
-                to="worker-heartbeat",
             ),
         ],
     )
@@ -257,7 +251,6 @@ def _process() -> page.Section:
                 [g.top(_each("beat_age"))],
                 unit="s",
                 steps=limits.BEAT_AGE,
-                to="worker-heartbeat",
             ),
             chart(
                 34,
@@ -266,7 +259,6 @@ def _process() -> page.Section:
                 " recycling.",
                 [g.found(_named(g.each_minute(SOME.worker("restarts"))), SOME.worker("state"))],
                 bars=True,
-                to="worker-heartbeat",
             ),
             chart(
                 35,
@@ -274,7 +266,6 @@ def _process() -> page.Section:
                 "Connections to beanstalkd that had to be built again, by the minute.",
                 [g.found(_named(g.each_minute(SOME.worker("reconnects"))), SOME.worker("state"))],
                 bars=True,
-                to="worker-heartbeat",
             ),
             chart(
                 36,

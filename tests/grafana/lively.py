@@ -58,7 +58,7 @@ tubes_interval = {step}
 
 [worker]
 ledger = "off"
-grace = 3
+grace = 6
 """
 
 
