@@ -177,6 +177,7 @@ def test_nothing_stays_for_ever_and_nothing_grows_without_bound(
 ):
     monkeypatch.setattr(writer, "KEYS_KEPT", 20)
     monkeypatch.setattr(writer, "TRIM_AFTER", 10)
+    monkeypatch.setattr(writer, "TRIM_AT_ONCE", 20)
     monkeypatch.setattr(writer, "BURIED_KEPT", 5)
     outlet = connect(redis_server.url)
     ledger = Ledger(outlet, "web1.w1", "ab12", "all")

@@ -4,6 +4,7 @@ import json
 import signal
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +15,7 @@ from tests.worker_core.conftest import Queue, StartWorker, queue, start_worker
 
 __all__ = ["queue", "start_worker"]  # fixtures
 
+APP = "tests.worker_telemetry.jobs:app"
 Run = Callable[..., Result]
 Workers = Callable[..., Result]
 
@@ -34,23 +36,23 @@ def add_record(redis_server: Redis, worker: str, *, age: float = 0.0, **fields: 
 def test_the_list_tells_state_job_note_and_age(
     workers: Workers, start_worker: StartWorker, queue: Queue
 ):
-    busy, idle = start_worker(name="w1"), start_worker(name="w2", tube="other")
-    queue.put("progress", {"seconds": 30})
+    busy = start_worker(name="w1", app=APP)
+    idle = start_worker(name="w2", tube="other")
+    queue.put("gate", {"file": "/nowhere"})
     busy.wait_for("busy")
     idle.wait_for("idle")
     code, out, _ = workers()
     assert code == 0
     header, first, second = out.splitlines()
     assert header.split()[:2] == ["WORKER", "STATE"]
-    assert first.split()[:4] == ["here.w1", "busy", "work", "progress"]
+    assert first.split()[:4] == ["here.w1", "busy", "work", "gate"]
     assert second.split()[:3] == ["here.w2", "idle", "other"]
-    wait_until(lambda: "page" in workers("here.w1").stdout)
-    wait_until(lambda: "/1,000" in workers("here.w1").stdout)
+    wait_until(lambda: "at the gate 12/34" in workers("here.w1").stdout)
     (told,) = json.loads(workers("list", "*.w1", "--json").stdout)
-    assert (told["id"], told["health"], told["job"]) == ("here.w1", "busy", "progress")
+    assert (told["id"], told["health"], told["job"]) == ("here.w1", "busy", "gate")
     assert told["pid"] == busy.process.pid
     (now,) = json.loads(workers("status", "here.w1", "--json").stdout)
-    assert now["progress"][0] >= told["progress"][0]
+    assert (now["progress"], now["state"]) == ([12, 34], "busy")
 
 
 def test_a_glob_and_one_name_choose_who_is_told(workers: Workers, start_worker: StartWorker):
@@ -73,16 +75,17 @@ def test_a_glob_and_one_name_choose_who_is_told(workers: Workers, start_worker: 
     assert workers().stdout == "no workers have been seen\n"
 
 
-def test_a_worker_is_obeying_while_its_job_runs(
-    workers: Workers, start_worker: StartWorker, queue: Queue
+def test_a_worker_obeys_while_its_job_runs(
+    workers: Workers, start_worker: StartWorker, queue: Queue, tmp_path: Path
 ):
-    worker = start_worker()
-    queue.put("sleep", {"seconds": 3})
+    gate = tmp_path / "gate"
+    worker = start_worker(app=APP)
+    queue.put("gate", {"file": str(gate)})
     worker.wait_for("busy")
-    began = time.monotonic()
     code, out, _ = workers("restart", "here.w1")
-    assert (code, time.monotonic() - began < 2.5) == (0, True)
-    assert out.startswith("here.w1: restarts after sleep")
+    assert (code, out.startswith("here.w1: restarts after gate")) == (0, True)
+    worker.wait_for("stopping")
+    gate.touch()
     assert worker.exit_code() == 10
     assert worker.outcomes() == ["ok"]
 
@@ -177,17 +180,21 @@ def test_a_worker_is_told_by_name_when_redis_is_gone(
 
 
 def test_a_restart_of_all_raises_the_version_and_interrupts_no_job(
-    workers: Workers, start_worker: StartWorker, queue: Queue
+    workers: Workers, start_worker: StartWorker, queue: Queue, tmp_path: Path
 ):
-    spread = ("--restart-spread", 0)
-    busy, idle = start_worker(*spread, name="w1"), start_worker(*spread, name="w2", tube="other")
-    queue.put("sleep", {"seconds": 3})
+    gate = tmp_path / "gate"
+    busy = start_worker("--restart-spread", 0, name="w1", app=APP)
+    idle = start_worker("--restart-spread", 0, name="w2", tube="other")
+    queue.put("gate", {"file": str(gate)})
     busy.wait_for("busy")
     idle.wait_for("idle")
     code, out, _ = workers("restart")
     assert code == 0
     assert out.startswith("version 1: 2 workers restart")
-    assert [busy.exit_code(), idle.exit_code()] == [10, 10]
+    assert idle.exit_code() == 10
+    busy.wait_for("stopping")
+    gate.touch()
+    assert busy.exit_code() == 10
     assert busy.outcomes() == ["ok"]
     assert json.loads(workers("restart", "--json").stdout) == {"version": 2, "workers": []}
 
