@@ -9,7 +9,7 @@ from typing import Any
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models.dashboard import DashboardLink
 
-from beanwatch.grafana import alerts, fleet, server, tube, worker
+from beanwatch.grafana import alerts, fleet, rule, server, tube, worker
 
 HERE = Path(__file__).resolve().parent
 
@@ -28,7 +28,7 @@ def files() -> Iterator[tuple[Path, str]]:
         dashboard = module.build()
         text = json.dumps(dashboard, cls=_Encoder, indent=2, ensure_ascii=False)
         yield HERE / "dashboards" / f"{dashboard.uid}.json", text + "\n"
-    yield HERE / "alerting" / "beanwatch-rules.yaml", alerts.to_yaml()
+    yield HERE / "alerting" / "beanwatch-rules.yaml", rule.to_yaml(alerts.rules())
 
 
 def main(arguments: list[str]) -> int:

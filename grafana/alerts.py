@@ -6,13 +6,11 @@ series is an alert of its own, told apart by its alias, which so must be unique.
 
 from collections.abc import Iterator
 from functools import partial
-from typing import NamedTuple
-
-import yaml
 
 from beanwatch.collectors import consumers, heartbeats, paths
 from beanwatch.grafana import functions as g
-from beanwatch.grafana import limits, page, runbook, words
+from beanwatch.grafana import limits, page, words
+from beanwatch.grafana.rule import MINUTE, Rule
 from beanwatch.grafana.series import (
     JOB,
     JOB_TUBE,
@@ -24,13 +22,7 @@ from beanwatch.grafana.series import (
     Series,
 )
 
-DATASOURCE_UID = "beanwatch-graphite"
-FOLDER = "beanwatch"
-INTERVAL = "1m"
-EXPRESSION = "__expr__"
-MINUTE, HOUR = 60, 3600
-# What is older is not true any more: a tube that is gone must not be an alert for long.
-FRESH = 2 * MINUTE
+HOUR = 60 * MINUTE
 # A server that is not sent any more stays an alert for as long; points are 10 s apart for 2 days.
 REMEMBERED = 6 * HOUR
 # The operator's own number: how many ready jobs are too many depends on the tube.
@@ -48,47 +40,12 @@ DURATION = "{{ humanizeDuration $$values.B.Value }}"
 PERCENT = '{{ printf "%.0f" $$values.B.Value }} %'
 
 
-class Rule(NamedTuple):
-    """`query` gives a series for each thing; its `reduce`d value is compared with `limits`."""
-
-    uid: str
-    title: str
-    severity: str
-    query: str
-    compare: str  # gt, lt, within_range
-    limits: tuple[float, ...]
-    hold: str
-    summary: str
-    description: str
-    heading: str
-    dashboard: str
-    panel: int
-    about: str = ""  # variables of the dashboard that make it show what is wrong
-    reduce: str = "last"
-    window: int = FRESH
-    no_data: str = "OK"
-
-
 def rules() -> Iterator[Rule]:
     """Every rule, in the order of the runbook."""
     yield from _servers()
     yield from _tubes()
     yield from _workers()
     yield from _jobs()
-
-
-def to_yaml() -> str:
-    """The provisioning file."""
-    group = {
-        "orgId": 1,
-        "name": "beanwatch",
-        "folder": FOLDER,
-        "interval": INTERVAL,
-        "rules": [_rule(rule) for rule in rules()],
-    }
-    head = "# Made by `make dashboards` from grafana/alerts.py.\n"
-    content = {"apiVersion": 1, "groups": [group]}
-    return head + yaml.safe_dump(content, sort_keys=False, width=100, allow_unicode=True)
 
 
 def _servers() -> Iterator[Rule]:
@@ -99,83 +56,83 @@ def _servers() -> Iterator[Rule]:
         return g.alive(g.named(series, SERVER))
 
     yield rule(
-        "beanwatch-server-down",
-        "Server down",
-        "critical",
-        named(ALL.server("up")),
-        "lt",
-        (1,),
-        "1m",
-        f"beanstalkd {NAME} does not answer",
-        "The collector cannot read the server. Nothing is put or drained there.",
+        uid="beanwatch-server-down",
+        title="Server down",
+        severity="critical",
+        query=named(ALL.server("up")),
+        compare="lt",
+        limits=(1,),
+        hold="1m",
+        summary=f"beanstalkd {NAME} does not answer",
+        description="The collector cannot read the server. Nothing is put or drained there.",
         panel=41,
     )
     silent = g.named(g.silent(ALL.collector("success")), SERVER)
     for severity, hold in (("warning", "0s"), ("critical", "3m")):
         minutes = limits.SILENT[severity == "critical"] / MINUTE
         yield Rule(
-            f"beanwatch-collector-silent-{severity}",
-            f"Collector silent ({severity})",
-            severity,
-            silent,
-            "gt",
-            (0,),
-            hold,
-            f"Nothing has been heard of {NAME} for {minutes:g} minutes",
-            "The collector, Graphite or the way between them is broken: no other rule can fire.",
-            "metrics-fresh",
-            page.FLEET,
-            61,
+            uid=f"beanwatch-collector-silent-{severity}",
+            title=f"Collector silent ({severity})",
+            severity=severity,
+            query=silent,
+            compare="gt",
+            limits=(0,),
+            hold=hold,
+            summary=f"Nothing has been heard of {NAME} for {minutes:g} minutes",
+            description="The collector, Graphite or the way between them is broken: no other rule can fire.",
+            heading="metrics-fresh",
+            dashboard=page.FLEET,
+            panel=61,
             window=REMEMBERED,
             no_data="Alerting",
         )
     yield rule(
-        "beanwatch-server-restarted",
-        "Server restarted",
-        "warning",
-        named(g.over(g.gained(ALL.server("restarts")), "10min")),
-        "gt",
-        (0,),
-        "0s",
-        f"beanstalkd {NAME} was restarted {VALUE} times in 10 minutes",
-        "Without a binlog (-b) every job that it held is gone.",
+        uid="beanwatch-server-restarted",
+        title="Server restarted",
+        severity="warning",
+        query=named(g.over(g.gained(ALL.server("restarts")), "10min")),
+        compare="gt",
+        limits=(0,),
+        hold="0s",
+        summary=f"beanstalkd {NAME} was restarted {VALUE} times in 10 minutes",
+        description="Without a binlog (-b) every job that it held is gone.",
         panel=42,
     )
     yield rule(
-        "beanwatch-server-draining",
-        "Server draining",
-        "warning",
-        named(ALL.server("draining")),
-        "gt",
-        (0,),
-        "0s",
-        f"beanstalkd {NAME} is draining and refuses new jobs",
-        "Somebody sent it SIGUSR1. Only a restart ends it.",
+        uid="beanwatch-server-draining",
+        title="Server draining",
+        severity="warning",
+        query=named(ALL.server("draining")),
+        compare="gt",
+        limits=(0,),
+        hold="0s",
+        summary=f"beanstalkd {NAME} is draining and refuses new jobs",
+        description="Somebody sent it SIGUSR1. Only a restart ends it.",
         panel=43,
     )
     yield rule(
-        "beanwatch-rejected-puts",
-        "Puts rejected",
-        "warning",
-        named(g.over(g.gained(ALL.server("rejected_puts")), "10min")),
-        "gt",
-        (0,),
-        "0s",
-        f"beanstalkd {NAME} refused {VALUE} jobs in 10 minutes",
-        "They were too big, or the server drains. They are lost unless the producer puts them"
+        uid="beanwatch-rejected-puts",
+        title="Puts rejected",
+        severity="warning",
+        query=named(g.over(g.gained(ALL.server("rejected_puts")), "10min")),
+        compare="gt",
+        limits=(0,),
+        hold="0s",
+        summary=f"beanstalkd {NAME} refused {VALUE} jobs in 10 minutes",
+        description="They were too big, or the server drains. They are lost unless the producer puts them"
         " again.",
         panel=44,
     )
     yield rule(
-        "beanwatch-drift",
-        "Jobs in limbo",
-        "warning",
-        named(f"absolute({ALL.server('drift')})"),
-        "gt",
-        (0,),
-        "5m",
-        f"beanstalkd {NAME} has {VALUE} jobs that are in no state any more",
-        "A full disk under the binlog does that. Only a restart with the binlog finds them again.",
+        uid="beanwatch-drift",
+        title="Jobs in limbo",
+        severity="warning",
+        query=named(f"absolute({ALL.server('drift')})"),
+        compare="gt",
+        limits=(0,),
+        hold="5m",
+        summary=f"beanstalkd {NAME} has {VALUE} jobs that are in no state any more",
+        description="A full disk under the binlog does that. Only a restart with the binlog finds them again.",
         panel=46,
     )
 
@@ -188,53 +145,53 @@ def _tubes() -> Iterator[Rule]:
         return g.alive(g.named(ALL.tube(stat), TUBE_SERVER, TUBE))
 
     yield Rule(
-        "beanwatch-backlog",
-        "Backlog",
-        "warning",
-        named("current-jobs-ready"),
-        "gt",
-        (BACKLOG,),
-        "15m",
-        f"{VALUE} jobs wait in {where}",
-        "More ready jobs than allowed, for a quarter of an hour. Set the number to what your"
+        uid="beanwatch-backlog",
+        title="Backlog",
+        severity="warning",
+        query=named("current-jobs-ready"),
+        compare="gt",
+        limits=(BACKLOG,),
+        hold="15m",
+        summary=f"{VALUE} jobs wait in {where}",
+        description="More ready jobs than allowed, for a quarter of an hour. Set the number to what your"
         " tubes can bear.",
-        "tube-depth",
-        page.TUBE,
-        11,
-        about,
+        heading="tube-depth",
+        dashboard=page.TUBE,
+        panel=11,
+        about=about,
         reduce="min",
         window=5 * MINUTE,
     )
     for severity, limit in zip(("warning", "critical"), limits.HEAD_AGE, strict=True):
         yield Rule(
-            f"beanwatch-head-age-{severity}",
-            f"Head of a queue waits too long ({severity})",
-            severity,
-            named("head_ready_age"),
-            "gt",
-            (limit,),
-            "0s",
-            f"The next job in {where} has been waiting for {DURATION}",
-            "Its workers are too few, too slow, or busy with other tubes.",
-            "tube-age",
-            page.TUBE,
-            14,
-            about,
+            uid=f"beanwatch-head-age-{severity}",
+            title=f"Head of a queue waits too long ({severity})",
+            severity=severity,
+            query=named("head_ready_age"),
+            compare="gt",
+            limits=(limit,),
+            hold="0s",
+            summary=f"The next job in {where} has been waiting for {DURATION}",
+            description="Its workers are too few, too slow, or busy with other tubes.",
+            heading="tube-age",
+            dashboard=page.TUBE,
+            panel=14,
+            about=about,
         )
     yield Rule(
-        "beanwatch-buried",
-        "Buried jobs",
-        "warning",
-        named("current-jobs-buried"),
-        "gt",
-        (limits.BURIED,),
-        "0s",
-        f"{VALUE} jobs are buried in {where}",
-        "They were set aside after failing. Find out why, then kick or delete them.",
-        "tube-buried",
-        page.TUBE,
-        11,
-        about,
+        uid="beanwatch-buried",
+        title="Buried jobs",
+        severity="warning",
+        query=named("current-jobs-buried"),
+        compare="gt",
+        limits=(limits.BURIED,),
+        hold="0s",
+        summary=f"{VALUE} jobs are buried in {where}",
+        description="They were set aside after failing. Find out why, then kick or delete them.",
+        heading="tube-buried",
+        dashboard=page.TUBE,
+        panel=11,
+        about=about,
     )
     states = (
         ("no_watcher", "No consumers", "critical", "2m", "Jobs are ready and no worker watches."),
@@ -243,19 +200,19 @@ def _tubes() -> Iterator[Rule]:
     )
     for state, title, severity, hold, text in states:
         yield Rule(
-            f"beanwatch-consumers-{state.replace('_', '-')}",
-            title,
-            severity,
-            named("consumer_state"),
-            "within_range",
-            _exactly(CONSUMER[state]),
-            hold,
-            f"{words.CONSUMERS[CONSUMER[state]][0].capitalize()}: {where}",
-            text,
-            "tube-consumers",
-            page.TUBE,
-            21,
-            about,
+            uid=f"beanwatch-consumers-{state.replace('_', '-')}",
+            title=title,
+            severity=severity,
+            query=named("consumer_state"),
+            compare="within_range",
+            limits=_exactly(CONSUMER[state]),
+            hold=hold,
+            summary=f"{words.CONSUMERS[CONSUMER[state]][0].capitalize()}: {where}",
+            description=text,
+            heading="tube-consumers",
+            dashboard=page.TUBE,
+            panel=21,
+            about=about,
         )
 
 
@@ -266,18 +223,18 @@ def _workers() -> Iterator[Rule]:
         return g.alive(g.named(series, WORKER_HOST, WORKER_NAME))
 
     yield Rule(
-        "beanwatch-no-worker",
-        "No worker alive",
-        "critical",
-        g.alias(g.alive(ALL.fleet("live")), "workers"),
-        "lt",
-        (1,),
-        "1m",
-        "No worker is alive",
-        "Not one heartbeat is fresh.",
-        "worker-heartbeat",
-        page.FLEET,
-        41,
+        uid="beanwatch-no-worker",
+        title="No worker alive",
+        severity="critical",
+        query=g.alias(g.alive(ALL.fleet("live")), "workers"),
+        compare="lt",
+        limits=(1,),
+        hold="1m",
+        summary="No worker is alive",
+        description="Not one heartbeat is fresh.",
+        heading="worker-heartbeat",
+        dashboard=page.FLEET,
+        panel=41,
     )
     states = (
         ("dead", "critical", "0s", "Its heartbeat stopped without a goodbye."),
@@ -286,34 +243,34 @@ def _workers() -> Iterator[Rule]:
     )
     for health, severity, hold, text in states:
         yield Rule(
-            f"beanwatch-worker-{health}",
-            f"Worker {health}",
-            severity,
-            named(ALL.worker("state")),
-            "within_range",
-            _exactly(HEALTH[health]),
-            hold,
-            f"Worker {NAME} is {health}",
-            text,
-            "worker-heartbeat",
-            page.WORKER,
-            11,
-            about,
+            uid=f"beanwatch-worker-{health}",
+            title=f"Worker {health}",
+            severity=severity,
+            query=named(ALL.worker("state")),
+            compare="within_range",
+            limits=_exactly(HEALTH[health]),
+            hold=hold,
+            summary=f"Worker {NAME} is {health}",
+            description=text,
+            heading="worker-heartbeat",
+            dashboard=page.WORKER,
+            panel=11,
+            about=about,
         )
     yield Rule(
-        "beanwatch-worker-restarted",
-        "Worker restarted",
-        "warning",
-        named(g.over(g.gained(ALL.worker("restarts")), "10min")),
-        "gt",
-        (0,),
-        "0s",
-        f"Worker {NAME} was restarted {VALUE} times in 10 minutes",
-        "A crash, a hard deadline, or a recycling; its log and `beanwatch workers` say which.",
-        "worker-heartbeat",
-        page.WORKER,
-        34,
-        about,
+        uid="beanwatch-worker-restarted",
+        title="Worker restarted",
+        severity="warning",
+        query=named(g.over(g.gained(ALL.worker("restarts")), "10min")),
+        compare="gt",
+        limits=(0,),
+        hold="0s",
+        summary=f"Worker {NAME} was restarted {VALUE} times in 10 minutes",
+        description="A crash, a hard deadline, or a recycling; its log and `beanwatch workers` say which.",
+        heading="worker-heartbeat",
+        dashboard=page.WORKER,
+        panel=34,
+        about=about,
     )
 
 
@@ -328,94 +285,37 @@ def _jobs() -> Iterator[Rule]:
     share = g.alive(g.named(f"asPercent({runs(*words.FAILURES)}, {enough}, 0, 1)", 0, 1))
     for severity, limit in zip(("warning", "critical"), limits.FAILED, strict=True):
         yield Rule(
-            f"beanwatch-failures-{severity}",
-            f"Jobs fail ({severity})",
-            severity,
-            share,
-            "gt",
-            (limit,),
-            "0s",
-            f"{PERCENT} of the runs of {SECOND} from {FIRST} fail",
-            f"Of at least {limits.FAILED_RUNS} runs in 10 minutes. `beanwatch job` tells why.",
-            "job-failures",
-            page.TUBE,
-            31,
-            about,
+            uid=f"beanwatch-failures-{severity}",
+            title=f"Jobs fail ({severity})",
+            severity=severity,
+            query=share,
+            compare="gt",
+            limits=(limit,),
+            hold="0s",
+            summary=f"{PERCENT} of the runs of {SECOND} from {FIRST} fail",
+            description=f"Of at least {limits.FAILED_RUNS} runs in 10 minutes. `beanwatch job` tells why.",
+            heading="job-failures",
+            dashboard=page.TUBE,
+            panel=31,
+            about=about,
         )
     yield Rule(
-        "beanwatch-jobs-lost",
-        "Jobs poisonous, timed out or lost",
-        "warning",
-        g.alive(runs("poison", "timeout", "lost")),
-        "gt",
-        (0,),
-        "0s",
-        f"{VALUE} runs of {SECOND} from {FIRST} killed their worker, timed out or were lost",
-        "In 10 minutes. Poison: the job killed its workers. Timeout: it took too long. Lost: it had"
+        uid="beanwatch-jobs-lost",
+        title="Jobs poisonous, timed out or lost",
+        severity="warning",
+        query=g.alive(runs("poison", "timeout", "lost")),
+        compare="gt",
+        limits=(0,),
+        hold="0s",
+        summary=f"{VALUE} runs of {SECOND} from {FIRST} killed their worker, timed out or were lost",
+        description="In 10 minutes. Poison: the job killed its workers. Timeout: it took too long. Lost: it had"
         " gone back before it was finished, and may have run twice.",
-        "job-failures",
-        page.TUBE,
-        31,
-        about,
+        heading="job-failures",
+        dashboard=page.TUBE,
+        panel=31,
+        about=about,
     )
 
 
 def _exactly(code: int) -> tuple[float, float]:
     return code - 0.5, code + 0.5
-
-
-def _rule(rule: Rule) -> dict[str, object]:
-    target = f"{{{{ externalURL }}}}d/{rule.dashboard}"
-    return {
-        "uid": rule.uid,
-        "title": rule.title,
-        "condition": "C",
-        "data": [
-            _step("A", DATASOURCE_UID, rule.window, {"target": rule.query, "textEditor": True}),
-            _step(
-                "B",
-                EXPRESSION,
-                rule.window,
-                {
-                    "type": "reduce",
-                    "expression": "A",
-                    "reducer": rule.reduce,
-                    "settings": {"mode": "dropNN"},
-                },
-            ),
-            _step(
-                "C",
-                EXPRESSION,
-                rule.window,
-                {
-                    "type": "threshold",
-                    "expression": "B",
-                    "conditions": [
-                        {"evaluator": {"type": rule.compare, "params": list(rule.limits)}}
-                    ],
-                },
-            ),
-        ],
-        "noDataState": rule.no_data,
-        "execErrState": "Error",
-        "for": rule.hold,
-        "annotations": {
-            "summary": rule.summary,
-            "description": rule.description,
-            "runbook_url": f"{runbook.BASE}#{rule.heading}",
-            "dashboard_url": f"{target}?{rule.about}" if rule.about else target,
-            "__dashboardUid__": rule.dashboard,
-            "__panelId__": str(rule.panel),
-        },
-        "labels": {"severity": rule.severity, "service": "beanwatch"},
-        "isPaused": False,
-    }
-
-
-def _step(ref: str, source: str, window: int, model: dict[str, object]) -> dict[str, object]:
-    return {
-        "refId": ref,
-        "relativeTimeRange": {"from": window, "to": 0},
-        "datasourceUid": source,
-        "model": {"refId": ref, **model},
-    }

@@ -4,9 +4,10 @@ from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from beanwatch.collectors.consumers import CODES
 from beanwatch.grafana import functions as g
-from beanwatch.grafana import limits, page, words
-from beanwatch.grafana.panels import PER_SECOND, Column, chart, grid, tile, timeline
-from beanwatch.grafana.series import JOB, JOB_OUTCOME, JOB_TUBE, SERVER, TUBE, Series
+from beanwatch.grafana import limits, measures, page, words
+from beanwatch.grafana.panels import PER_SECOND, chart, tile, timeline
+from beanwatch.grafana.series import JOB, JOB_TUBE, SERVER, TUBE, Series
+from beanwatch.grafana.tables import Column, grid
 
 ALL = Series()
 SOME = Series(tubes="$tubes")  # the tubes that the table and the charts are about
@@ -34,8 +35,6 @@ def _verdict() -> page.Section:
     down = g.count_between(ALL.server("up"), 0, 0)
     silent = g.total(g.silent(ALL.collector("success")))
     unserved = g.count_between(ALL.tube("consumer_state"), CODES["stalled"], CODES["no_watcher"])
-    runs = g.over(g.total(ALL.outcomes(stat="count")), limits.FAILED_SPAN)
-    good = g.over(g.total(ALL.outcomes(*words.FINE, stat="count")), limits.FAILED_SPAN)
     put, deleted = ALL.server("total-jobs"), ALL.server("cmd-delete")
     return page.Section(
         "",
@@ -46,7 +45,6 @@ def _verdict() -> page.Section:
                 "Servers that did not answer the collector. Nothing is put or drained there.",
                 down,
                 steps=limits.ANY_PAGES,
-                good="green",
                 to="beanstalkd",
             ),
             tile(
@@ -56,7 +54,6 @@ def _verdict() -> page.Section:
                 " between is broken, and every other number here is old.",
                 silent,
                 steps=limits.ANY_PAGES,
-                good="green",
                 to="metrics-fresh",
             ),
             tile(
@@ -65,7 +62,6 @@ def _verdict() -> page.Section:
                 "Tubes with ready jobs that no worker watches, or whose workers take none.",
                 unserved,
                 steps=limits.ANY_PAGES,
-                good="green",
                 to="tube-consumers",
             ),
             tile(
@@ -75,7 +71,6 @@ def _verdict() -> page.Section:
                 g.fresh(g.worst(ALL.tube("head_ready_age"))),
                 unit="s",
                 steps=limits.steps(limits.HEAD_AGE),
-                good="green",
                 decimals=0,
                 to="tube-age",
             ),
@@ -85,7 +80,6 @@ def _verdict() -> page.Section:
                 "Jobs that were set aside after failing. They wait for somebody to look and kick.",
                 g.fresh(g.total(ALL.server("current-jobs-buried"))),
                 steps=limits.ANY_WARNS,
-                good="green",
                 to="tube-buried",
             ),
             tile(
@@ -94,7 +88,6 @@ def _verdict() -> page.Section:
                 "Workers whose heartbeat stopped without a goodbye.",
                 g.fresh(ALL.fleet("dead")),
                 steps=limits.ANY_PAGES,
-                good="green",
                 to="worker-heartbeat",
             ),
             tile(
@@ -103,7 +96,6 @@ def _verdict() -> page.Section:
                 "Workers that are alive but make no progress, or are past their job's deadline.",
                 g.fresh(ALL.fleet("hung")),
                 steps=limits.ANY_WARNS,
-                good="green",
                 to="worker-heartbeat",
             ),
             tile(
@@ -111,10 +103,9 @@ def _verdict() -> page.Section:
                 "Failed runs",
                 "The share of runs in the last 10 minutes that failed: retried, buried, timed out,"
                 " poisonous or not understood.",
-                g.fresh(g.percent(g.less(runs, good), runs)),
+                measures.failed_share(ALL),
                 unit="percent",
                 steps=limits.steps(limits.FAILED),
-                good="green",
                 decimals=1,
                 to="job-failures",
             ),
@@ -278,7 +269,7 @@ def _flow() -> page.Section:
                 32,
                 "Runs by outcome",
                 "How the workers' runs ended, a second.",
-                [g.largest_first(g.alive(g.by(ALL.outcomes(), JOB_OUTCOME)))],
+                measures.outcomes(ALL),
                 unit=PER_SECOND,
                 colors=words.OUTCOMES,
                 stacked=True,
@@ -337,7 +328,6 @@ def _servers() -> page.Section:
         series = ALL.server(stat)
         return g.alive(g.named(g.per_second(series) if rate else series, SERVER))
 
-    cpu = [g.scaled(g.per_second(ALL.server(f"rusage-{s}")), 100) for s in ("utime", "stime")]
     columns = [
         Column("State", each("up"), words=words.ANSWERS, width=90),
         Column("Draining", each("draining"), words=words.DRAINING, width=90),
@@ -350,7 +340,7 @@ def _servers() -> page.Section:
         Column("Deleted /s", each("cmd-delete", rate=True), decimals=1),
         Column(
             "CPU",
-            g.alive(g.by(g.group(*cpu), SERVER)),
+            measures.cpu(ALL),
             unit="percent",
             decimals=1,
         ),

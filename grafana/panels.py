@@ -8,7 +8,6 @@ from grafana_foundation_sdk.builders.common import (
     GraphThresholdsStyleConfig,
     ReduceDataOptions,
     StackingConfig,
-    TableSortByFieldState,
     VizLegendOptions,
     VizTooltipOptions,
 )
@@ -72,20 +71,24 @@ def tile(
     unit: str = COUNT,
     steps: Steps = QUIET,
     words: Words | None = None,
-    good: str = NEUTRAL,
+    good: str = "",
     graph: bool = False,
     width: int = 3,
     height: int = 4,
     decimals: int | None = None,
     to: str = "",
 ) -> stat.Panel:
-    """One number. It is empty, not old, when nothing new arrives."""
+    """One number. It is empty, not old, when nothing new arrives.
+
+    It is green while it is below the `steps`, unless it has another `good` colour.
+    """
+    good = good or (GOOD if steps else NEUTRAL)
     queries = [consolidated(query, "last")]
     panel = (
-        _common(stat.Panel(), number, title, description, queries, width, height, to)
+        common_panel(stat.Panel(), number, title, description, queries, width, height, to)
         .unit(unit)
         # What is below zero, and what is not there at all, is neither good nor bad.
-        .thresholds(_thresholds([(0, good), *steps], NEUTRAL))
+        .thresholds(thresholds([(0, good), *steps], NEUTRAL))
         .color_scheme(FieldColor().mode(dashboard.FieldColorModeId.THRESHOLDS))
         .no_value("no data")
         .reduce_options(ReduceDataOptions().calcs(["last"]).fields("").values(False))
@@ -97,7 +100,7 @@ def tile(
         .wide_layout(False)
     )
     if words:
-        panel.mappings([_mapping(words)])
+        panel.mappings([mapping(words)])
     if decimals is not None or unit == COUNT:
         panel.decimals(decimals or 0)
     return panel
@@ -140,9 +143,9 @@ def chart(
     if unit != PER_SECOND:  # a rate's average is right
         queries = [consolidated(query, "sum" if bars else "max") for query in queries]
     panel = (
-        _common(timeseries.Panel(), number, title, description, queries, width, height, to)
+        common_panel(timeseries.Panel(), number, title, description, queries, width, height, to)
         .unit(unit)
-        .thresholds(_thresholds(steps, "transparent"))
+        .thresholds(thresholds(steps, "transparent"))
         .color_scheme(FieldColor().mode(dashboard.FieldColorModeId.PALETTE_CLASSIC))
         .legend(legend)
         .tooltip(
@@ -197,10 +200,10 @@ def timeline(
     """One bar a series, coloured by its state, over time. Of several the `worst` is shown."""
     queries = [consolidated(query, worst)]
     return (
-        _common(statetimeline.Panel(), number, title, description, queries, width, height, to)
+        common_panel(statetimeline.Panel(), number, title, description, queries, width, height, to)
         .unit(COUNT)
-        .mappings([_mapping(words)])
-        .thresholds(_thresholds(QUIET, NEUTRAL))
+        .mappings([mapping(words)])
+        .thresholds(thresholds(QUIET, NEUTRAL))
         .color_scheme(FieldColor().mode(dashboard.FieldColorModeId.THRESHOLDS))
         .no_value("no data")
         .show_value(common.VisibilityMode.AUTO)
@@ -219,103 +222,6 @@ def timeline(
     )
 
 
-class Column:
-    """One column of a table: a query with one series a row, named by the row's key."""
-
-    def __init__(
-        self,
-        title: str,
-        query: str,
-        *,
-        unit: str = COUNT,
-        steps: Steps = QUIET,
-        words: Words | None = None,
-        width: int | None = None,
-        decimals: int | None = None,
-    ) -> None:
-        self.title = title
-        self.query = query
-        self.unit = unit
-        self.steps = steps
-        self.words = words
-        self.width = width
-        self.decimals = decimals
-
-
-def grid(
-    number: int,
-    title: str,
-    description: str,
-    key: str,
-    columns: Sequence[Column],
-    *,
-    link: str = "",
-    sort: str = "",
-    width: int = 24,
-    height: int = 10,
-    to: str = "",
-) -> table.Panel:
-    """A table of what is now (the last 2 minutes): a row for each name that any column has."""
-    queries = [column.query for column in columns]
-    panel = (
-        _common(table.Panel(), number, title, description, queries, width, height, to)
-        .unit(COUNT)
-        .thresholds(_thresholds(QUIET, NEUTRAL))
-        .color_scheme(FieldColor().mode(dashboard.FieldColorModeId.THRESHOLDS))
-        .no_value("–")  # noqa: RUF001 - a dash reads as "none" where a hyphen reads as a minus
-        .time_from("2m")
-        .hide_time_override(True)
-        .align(common.FieldTextAlignment.AUTO)
-        .min_width(70)
-        .cell_height(common.TableCellHeight.SM)
-        .show_header(True)
-    )
-    if sort:
-        panel.sort_by([TableSortByFieldState().display_name(sort).desc(True)])
-    # One query after the other becomes a frame of (name, newest value). Only the one just made
-    # has a column "Last *", so the new name goes to no other; then they are joined by the name.
-    for index, column in enumerate(columns):
-        only = dashboard.MatcherConfig(id_val="byRefId", options=letter(index))
-        newest: dict[str, object] = {"mode": "seriesToRows", "reducers": ["lastNotNull"]}
-        panel.with_transformation(_transformation("reduce", newest, only))
-        panel.with_transformation(_renaming("Last *", column.title))
-    joined: dict[str, object] = {"byField": "Field", "mode": "outer"}
-    panel.with_transformation(_transformation("joinByField", joined))
-    order = {name: place for place, name in enumerate((key, *(c.title for c in columns)))}
-    panel.with_transformation(_renaming("Field", key, {"Field": 0, **order}))
-    links = [{"title": "Open ${__value.text}", "url": link}] if link else []
-    panel.override_by_name(
-        key,
-        [
-            dashboard.DynamicConfigValue(id_val="links", value=links),
-            dashboard.DynamicConfigValue(id_val="custom.width", value=180),
-            dashboard.DynamicConfigValue(id_val="custom.filterable", value=True),
-        ],
-    )
-    for column in columns:
-        panel.override_by_name(column.title, _column_properties(column))
-    return panel
-
-
-def _column_properties(column: Column) -> list[dashboard.DynamicConfigValue]:
-    properties = [dashboard.DynamicConfigValue(id_val="unit", value=column.unit)]
-    decimals = 0 if column.unit == COUNT and column.decimals is None else column.decimals
-    if decimals is not None:
-        properties.append(dashboard.DynamicConfigValue(id_val="decimals", value=decimals))
-    if column.width:
-        properties.append(dashboard.DynamicConfigValue(id_val="custom.width", value=column.width))
-    if column.steps:
-        steps = _thresholds(column.steps, NEUTRAL).build()
-        properties.append(dashboard.DynamicConfigValue(id_val="thresholds", value=steps))
-    if column.words:
-        mappings = [_mapping(column.words)]
-        properties.append(dashboard.DynamicConfigValue(id_val="mappings", value=mappings))
-    if column.steps or column.words:
-        cell = {"type": "color-text"}
-        properties.append(dashboard.DynamicConfigValue(id_val="custom.cellOptions", value=cell))
-    return properties
-
-
 def help_link(heading: str) -> DashboardLink:
     """To a heading of the runbook."""
     link = DashboardLink("What to do").url(runbook.link(heading)).target_blank(True)
@@ -327,7 +233,7 @@ def letter(index: int) -> str:
     return chr(ord("A") + index)
 
 
-def _common(
+def common_panel(
     panel: P,
     number: int,
     title: str,
@@ -346,13 +252,13 @@ def _common(
     return panel
 
 
-def _thresholds(steps: Steps, base: str) -> ThresholdsConfig:
+def thresholds(steps: Steps, base: str) -> ThresholdsConfig:
     colored = [dashboard.Threshold(value=None, color=base)]
     colored += [dashboard.Threshold(value=value, color=color) for value, color in steps]
     return ThresholdsConfig().mode(dashboard.ThresholdsMode.ABSOLUTE).steps(colored)
 
 
-def _mapping(words: Words) -> dashboard.ValueMap:
+def mapping(words: Words) -> dashboard.ValueMap:
     options = {
         f"{value:g}": dashboard.ValueMappingResult(text=word, color=color, index=index)
         for index, (value, (word, color)) in enumerate(words.items())
@@ -364,20 +270,3 @@ def _fixed_color(color: str) -> dashboard.DynamicConfigValue:
     return dashboard.DynamicConfigValue(
         id_val="color", value={"mode": "fixed", "fixedColor": color}
     )
-
-
-def _transformation(
-    name: str, options: dict[str, object], only: dashboard.MatcherConfig | None = None
-) -> dashboard.DataTransformerConfig:
-    return dashboard.DataTransformerConfig(id_val=name, options=options, filter_val=only)
-
-
-def _renaming(
-    old: str, new: str, order: Mapping[str, int] | None = None
-) -> dashboard.DataTransformerConfig:
-    options: dict[str, object] = {
-        "excludeByName": {},
-        "indexByName": order or {},
-        "renameByName": {old: new},
-    }
-    return _transformation("organize", options)

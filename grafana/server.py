@@ -3,7 +3,7 @@
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from beanwatch.grafana import functions as g
-from beanwatch.grafana import limits, page, words
+from beanwatch.grafana import limits, measures, page, words
 from beanwatch.grafana.panels import PER_SECOND, WARNING, chart, tile, timeline
 from beanwatch.grafana.series import SERVER, STAT, Series
 
@@ -59,7 +59,6 @@ def _now() -> page.Section:
                 "Servers that did not answer the collector.",
                 g.count_between(ALL.server("up"), 0, 0),
                 steps=limits.ANY_PAGES,
-                good="green",
             ),
             tile(
                 2,
@@ -67,7 +66,6 @@ def _now() -> page.Section:
                 "Servers that refuse new jobs because somebody sent them SIGUSR1.",
                 g.fresh(g.total(ALL.server("draining"))),
                 steps=limits.ANY_WARNS,
-                good="green",
             ),
             tile(
                 3,
@@ -86,7 +84,6 @@ def _now() -> page.Section:
                 " are lost unless the producer puts them again.",
                 g.fresh(g.over(g.total(g.gained(ALL.server("rejected_puts"))), "10min")),
                 steps=limits.ANY_WARNS,
-                good="green",
                 decimals=0,
             ),
             tile(
@@ -95,7 +92,6 @@ def _now() -> page.Section:
                 "Jobs that are in no state any more. Only a restart with the binlog finds them.",
                 g.fresh(g.total(f"absolute({ALL.server('drift')})")),
                 steps=limits.ANY_WARNS,
-                good="green",
             ),
             tile(
                 6,
@@ -129,7 +125,6 @@ def _now() -> page.Section:
 
 def _work() -> page.Section:
     commands = g.by(g.per_second(ALL.commands(*COMMANDS)), STAT)
-    cpu = [g.scaled(g.per_second(ALL.server(f"rusage-{s}")), 100) for s in ("utime", "stime")]
     return page.Section(
         "Work",
         [
@@ -147,7 +142,7 @@ def _work() -> page.Section:
                 12,
                 "CPU",
                 "beanstalkd has one thread: at 100 % it is full, and everybody waits.",
-                [g.top(g.alive(g.by(g.group(*cpu), SERVER)), g.TOP)],
+                [g.top(measures.cpu(ALL), g.TOP)],
                 unit="percent",
                 width=12,
                 height=9,
@@ -157,18 +152,8 @@ def _work() -> page.Section:
                 13,
                 "Jobs by state",
                 "All jobs of the chosen servers.",
-                [
-                    g.alias(g.total(ALL.server("current-jobs-ready")), "ready"),
-                    g.alias(g.total(ALL.server("current-jobs-reserved")), "reserved"),
-                    g.alias(g.total(ALL.server("current-jobs-delayed")), "delayed"),
-                    g.alias(g.total(ALL.server("current-jobs-buried")), "buried"),
-                ],
-                colors={
-                    "ready": words.READY,
-                    "reserved": words.RESERVED,
-                    "delayed": words.DELAYED,
-                    "buried": words.BURIED,
-                },
+                measures.jobs_by_state(ALL.server),
+                colors=words.JOB_STATES,
                 stacked=True,
                 to="tube-depth",
             ),

@@ -4,9 +4,10 @@ from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from beanwatch.collectors import paths
 from beanwatch.grafana import functions as g
-from beanwatch.grafana import limits, page, words
-from beanwatch.grafana.panels import PER_SECOND, Column, chart, grid, tile, timeline
-from beanwatch.grafana.series import JOB, JOB_OUTCOME, TUBE_SERVER, Series
+from beanwatch.grafana import limits, measures, page, words
+from beanwatch.grafana.panels import PER_SECOND, chart, tile, timeline
+from beanwatch.grafana.series import TUBE_SERVER, Series
+from beanwatch.grafana.tables import Column, grid
 
 # A job's series do not say from which server it came: they are the tube's on all of them.
 ONE = Series(tubes="$tube")
@@ -68,7 +69,6 @@ def _now() -> page.Section:
                 g.fresh(_worst("head_ready_age")),
                 unit="s",
                 steps=limits.steps(limits.HEAD_AGE),
-                good="green",
                 decimals=0,
                 to="tube-age",
             ),
@@ -88,7 +88,6 @@ def _now() -> page.Section:
                 "Jobs that were set aside after failing. Look at them, then kick or delete them.",
                 g.fresh(_sum("current-jobs-buried")),
                 steps=limits.ANY_WARNS,
-                good="green",
                 to="tube-buried",
             ),
             tile(
@@ -132,18 +131,8 @@ def _jobs() -> page.Section:
                 "Jobs by state",
                 "Ready: could be worked on. Reserved: a worker holds them. Delayed: due later."
                 " Buried: set aside after failing.",
-                [
-                    g.alias(_sum("current-jobs-ready"), "ready"),
-                    g.alias(_sum("current-jobs-reserved"), "reserved"),
-                    g.alias(_sum("current-jobs-delayed"), "delayed"),
-                    g.alias(_sum("current-jobs-buried"), "buried"),
-                ],
-                colors={
-                    "ready": words.READY,
-                    "reserved": words.RESERVED,
-                    "delayed": words.DELAYED,
-                    "buried": words.BURIED,
-                },
+                measures.jobs_by_state(ONE.tube),
+                colors=words.JOB_STATES,
                 stacked=True,
                 width=12,
             ),
@@ -264,12 +253,6 @@ def _trouble() -> page.Section:
 
 
 def _runs() -> page.Section:
-    def percentiles(timer: str) -> list[str]:
-        return [
-            g.alive(g.suffixed(g.by(ONE.timer(timer, stat), JOB, how="max"), name))
-            for stat, name in (("upper_50", "50 %"), ("upper_95", "95 %"), ("upper_99", "99 %"))
-        ]
-
     return page.Section(
         "Runs of its jobs",
         [
@@ -279,7 +262,7 @@ def _runs() -> page.Section:
                 "How the runs ended, a second. Retry and buried: the handler failed. Timeout: it"
                 " took too long. Lost: the job had gone back before it was finished. Poison: it"
                 " killed its workers.",
-                [g.largest_first(g.alive(g.by(ONE.outcomes(), JOB_OUTCOME)))],
+                measures.outcomes(ONE),
                 unit=PER_SECOND,
                 colors=words.OUTCOMES,
                 stacked=True,
@@ -290,7 +273,7 @@ def _runs() -> page.Section:
                 "Duration by job",
                 "How long a run takes: half of them, 95 % and 99 % take less. Of several workers"
                 " the slowest counts.",
-                percentiles("duration"),
+                measures.percentiles(ONE, "duration"),
                 unit="ms",
                 to="job-failures",
             ),
@@ -299,7 +282,7 @@ def _runs() -> page.Section:
                 "Wait by job",
                 "How long a job waited between put and its first run: half of them, 95 % and 99 %"
                 " waited less.",
-                percentiles("wait"),
+                measures.percentiles(ONE, "wait"),
                 unit="ms",
                 to="tube-age",
             ),

@@ -32,6 +32,7 @@ DRAINED: Words = {-1: ("never", NEUTRAL)}
 
 # The same kind of job has one colour on every chart.
 READY, RESERVED, DELAYED, BURIED = "blue", "green", "purple", WARNING
+JOB_STATES = {"ready": READY, "reserved": RESERVED, "delayed": DELAYED, "buried": BURIED}
 PUT, DELETED, LIVE = "blue", "green", "purple"
 OUTCOMES = {
     "ok": GOOD,

@@ -3,18 +3,18 @@
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from beanwatch.collectors import paths
+from beanwatch.collectors.heartbeats import HEALTH_CODES
 from beanwatch.grafana import functions as g
-from beanwatch.grafana import limits, page, words
-from beanwatch.grafana.panels import PER_SECOND, Column, chart, grid, tile, timeline
+from beanwatch.grafana import limits, measures, page, words
+from beanwatch.grafana.panels import PER_SECOND, chart, tile, timeline
 from beanwatch.grafana.series import (
-    JOB,
     JOB_HOST,
     JOB_NAME,
-    JOB_OUTCOME,
     WORKER_HOST,
     WORKER_NAME,
     Series,
 )
+from beanwatch.grafana.tables import Column, grid
 
 SOME = Series(hosts="$host", workers="$worker")
 
@@ -44,11 +44,8 @@ def _each(stat: str) -> str:
 
 def _now() -> page.Section:
     state = SOME.worker("state")
-    codes = {health: code for code, (health, _) in words.WORKERS.items()}
-    hung, dead, blocked = codes["hung"], codes["dead"], codes["blocked"]
+    blocked, hung, dead = (HEALTH_CODES[health] for health in ("blocked", "hung", "dead"))
 
-    runs = g.over(g.total(SOME.outcomes(stat="count")), limits.FAILED_SPAN)
-    good = g.over(g.total(SOME.outcomes(*words.FINE, stat="count")), limits.FAILED_SPAN)
     return page.Section(
         "",
         [
@@ -66,7 +63,6 @@ def _now() -> page.Section:
                 "Workers whose heartbeat stopped without a goodbye.",
                 g.count_between(state, dead, dead),
                 steps=limits.ANY_PAGES,
-                good="green",
             ),
             tile(
                 3,
@@ -74,7 +70,6 @@ def _now() -> page.Section:
                 "Alive, but without progress or past the job's deadline.",
                 g.count_between(state, hung, hung),
                 steps=limits.ANY_WARNS,
-                good="green",
             ),
             tile(
                 4,
@@ -82,7 +77,6 @@ def _now() -> page.Section:
                 "Takes no jobs: its disk is nearly full, or beanstalkd cannot be reached.",
                 g.count_between(state, blocked, blocked),
                 steps=limits.ANY_WARNS,
-                good="green",
             ),
             tile(
                 5,
@@ -91,7 +85,6 @@ def _now() -> page.Section:
                 g.fresh(g.worst(g.alive(SOME.worker("beat_age")))),
                 unit="s",
                 steps=limits.BEAT_AGE,
-                good="green",
                 decimals=0,
             ),
             tile(
@@ -119,10 +112,9 @@ def _now() -> page.Section:
                 "Failed runs",
                 "The share of runs in the last 10 minutes that failed: retried, buried, timed out,"
                 " poisonous or not understood.",
-                g.fresh(g.percent(g.less(runs, good), runs)),
+                measures.failed_share(SOME),
                 unit="percent",
                 steps=limits.steps(limits.FAILED),
-                good="green",
                 decimals=1,
                 to="job-failures",
             ),
@@ -182,12 +174,6 @@ def _state() -> page.Section:
 
 
 def _work() -> page.Section:
-    def percentiles(timer: str) -> list[str]:
-        return [
-            g.suffixed(g.top(g.alive(g.by(SOME.timer(timer, stat), JOB, how="max")), 3), name)
-            for stat, name in (("upper_50", "50 %"), ("upper_95", "95 %"), ("upper_99", "99 %"))
-        ]
-
     return page.Section(
         "Work",
         [
@@ -196,7 +182,7 @@ def _work() -> page.Section:
                 "Runs by outcome",
                 "How the runs ended, a second. Retry, buried, timeout, poison and"
                 " invalid are failures.",
-                [g.largest_first(g.alive(g.by(SOME.outcomes(), JOB_OUTCOME)))],
+                measures.outcomes(SOME),
                 unit=PER_SECOND,
                 colors=words.OUTCOMES,
                 stacked=True,
@@ -207,7 +193,7 @@ def _work() -> page.Section:
                 "Duration by job",
                 "How long a run takes: half of them, 95 % and 99 % take less. Of several workers"
                 " the slowest counts.",
-                percentiles("duration"),
+                measures.percentiles(SOME, "duration"),
                 unit="ms",
                 to="job-failures",
             ),
@@ -216,7 +202,7 @@ def _work() -> page.Section:
                 "Wait by job",
                 "How long a job waited between put and its first run: half of them, 95 % and 99 %"
                 " waited less.",
-                percentiles("wait"),
+                measures.percentiles(SOME, "wait"),
                 unit="ms",
                 to="tube-age",
             ),
