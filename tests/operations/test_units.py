@@ -9,7 +9,13 @@ import pytest
 from beanwatch.config import WorkerConfig
 from tests.real import ROOT
 
-UNITS = sorted((ROOT / "worker" / "systemd").iterdir())
+UNITS = sorted(
+    path
+    for folder in ("worker", "collectors", "checks")
+    for path in (ROOT / folder).rglob("*")
+    if path.suffix in (".service", ".timer")
+)
+SERVICES = [unit for unit in UNITS if unit.suffix == ".service"]
 needs_systemd = pytest.mark.skipif(
     not shutil.which("systemd-analyze"), reason="no systemd-analyze here (Debian: systemd)"
 )
@@ -31,8 +37,8 @@ def test_systemd_has_no_objection(unit: Path) -> None:
 
 
 @needs_systemd
-@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
-def test_the_unit_is_hardened(unit: Path) -> None:
+@pytest.mark.parametrize("unit", SERVICES, ids=lambda unit: unit.name)
+def test_the_service_is_hardened(unit: Path) -> None:
     argv = ["systemd-analyze", "security", "--offline=true", "--threshold=40", unit]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stdout[-500:]
