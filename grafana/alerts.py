@@ -33,6 +33,7 @@ CONSUMER, HEALTH = consumers.CODES, heartbeats.HEALTH_CODES
 
 # The alias of a tube's series is <server>.<tube>; `$$` is Grafana's way to write `$` here.
 NAME = "{{ $$labels.name }}"
+ANY = '{{ or $$labels.name "any server" }}'
 FIRST = '{{ reReplaceAll "[.].*" "" $$labels.name }}'
 SECOND = '{{ reReplaceAll "^[^.]*[.]" "" $$labels.name }}'
 VALUE = "{{ $$values.B.Value }}"
@@ -75,11 +76,10 @@ def _servers() -> Iterator[Rule]:
             title=f"Collector silent ({severity})",
             severity=severity,
             query=silent,
-            compare="gt",
-            limits=(0,),
             hold=hold,
-            summary=f"Nothing has been heard of {NAME} for {minutes:g} minutes",
-            description="The collector, Graphite or the way between them is broken: no other rule can fire.",
+            summary=f"Nothing has been heard of {ANY} for {minutes:g} minutes",
+            description="The collector, Graphite or the way between them is broken: no other rule"
+            " can fire.",
             heading="metrics-fresh",
             dashboard=page.FLEET,
             panel=61,
@@ -91,9 +91,6 @@ def _servers() -> Iterator[Rule]:
         title="Server restarted",
         severity="warning",
         query=named(g.over(g.gained(ALL.server("restarts")), "10min")),
-        compare="gt",
-        limits=(0,),
-        hold="0s",
         summary=f"beanstalkd {NAME} was restarted {VALUE} times in 10 minutes",
         description="Without a binlog (-b) every job that it held is gone.",
         panel=42,
@@ -103,9 +100,6 @@ def _servers() -> Iterator[Rule]:
         title="Server draining",
         severity="warning",
         query=named(ALL.server("draining")),
-        compare="gt",
-        limits=(0,),
-        hold="0s",
         summary=f"beanstalkd {NAME} is draining and refuses new jobs",
         description="Somebody sent it SIGUSR1. Only a restart ends it.",
         panel=43,
@@ -115,12 +109,9 @@ def _servers() -> Iterator[Rule]:
         title="Puts rejected",
         severity="warning",
         query=named(g.over(g.gained(ALL.server("rejected_puts")), "10min")),
-        compare="gt",
-        limits=(0,),
-        hold="0s",
         summary=f"beanstalkd {NAME} refused {VALUE} jobs in 10 minutes",
-        description="They were too big, or the server drains. They are lost unless the producer puts them"
-        " again.",
+        description="They were too big, or the server drains. They are lost unless the producer"
+        " puts them again.",
         panel=44,
     )
     yield rule(
@@ -128,11 +119,10 @@ def _servers() -> Iterator[Rule]:
         title="Jobs in limbo",
         severity="warning",
         query=named(f"absolute({ALL.server('drift')})"),
-        compare="gt",
-        limits=(0,),
         hold="5m",
         summary=f"beanstalkd {NAME} has {VALUE} jobs that are in no state any more",
-        description="A full disk under the binlog does that. Only a restart with the binlog finds them again.",
+        description="A full disk under the binlog does that. Only a restart with the binlog finds"
+        " them again.",
         panel=46,
     )
 
@@ -149,12 +139,11 @@ def _tubes() -> Iterator[Rule]:
         title="Backlog",
         severity="warning",
         query=named("current-jobs-ready"),
-        compare="gt",
         limits=(BACKLOG,),
         hold="15m",
         summary=f"{VALUE} jobs wait in {where}",
-        description="More ready jobs than allowed, for a quarter of an hour. Set the number to what your"
-        " tubes can bear.",
+        description="More ready jobs than allowed, for a quarter of an hour. Set the number to"
+        " what your tubes can bear.",
         heading="tube-depth",
         dashboard=page.TUBE,
         panel=11,
@@ -168,9 +157,7 @@ def _tubes() -> Iterator[Rule]:
             title=f"Head of a queue waits too long ({severity})",
             severity=severity,
             query=named("head_ready_age"),
-            compare="gt",
             limits=(limit,),
-            hold="0s",
             summary=f"The next job in {where} has been waiting for {DURATION}",
             description="Its workers are too few, too slow, or busy with other tubes.",
             heading="tube-age",
@@ -183,9 +170,7 @@ def _tubes() -> Iterator[Rule]:
         title="Buried jobs",
         severity="warning",
         query=named("current-jobs-buried"),
-        compare="gt",
         limits=(limits.BURIED,),
-        hold="0s",
         summary=f"{VALUE} jobs are buried in {where}",
         description="They were set aside after failing. Find out why, then kick or delete them.",
         heading="tube-buried",
@@ -262,11 +247,9 @@ def _workers() -> Iterator[Rule]:
         title="Worker restarted",
         severity="warning",
         query=named(g.over(g.gained(ALL.worker("restarts")), "10min")),
-        compare="gt",
-        limits=(0,),
-        hold="0s",
         summary=f"Worker {NAME} was restarted {VALUE} times in 10 minutes",
-        description="A crash, a hard deadline, or a recycling; its log and `beanwatch workers` say which.",
+        description="A crash, a hard deadline, or a recycling; its log and `beanwatch workers` say"
+        " which.",
         heading="worker-heartbeat",
         dashboard=page.WORKER,
         panel=34,
@@ -289,11 +272,10 @@ def _jobs() -> Iterator[Rule]:
             title=f"Jobs fail ({severity})",
             severity=severity,
             query=share,
-            compare="gt",
             limits=(limit,),
-            hold="0s",
             summary=f"{PERCENT} of the runs of {SECOND} from {FIRST} fail",
-            description=f"Of at least {limits.FAILED_RUNS} runs in 10 minutes. `beanwatch job` tells why.",
+            description=f"Of at least {limits.FAILED_RUNS} runs in 10 minutes. `beanwatch job`"
+            " tells why.",
             heading="job-failures",
             dashboard=page.TUBE,
             panel=31,
@@ -304,12 +286,10 @@ def _jobs() -> Iterator[Rule]:
         title="Jobs poisonous, timed out or lost",
         severity="warning",
         query=g.alive(runs("poison", "timeout", "lost")),
-        compare="gt",
-        limits=(0,),
-        hold="0s",
-        summary=f"{VALUE} runs of {SECOND} from {FIRST} killed their worker, timed out or were lost",
-        description="In 10 minutes. Poison: the job killed its workers. Timeout: it took too long. Lost: it had"
-        " gone back before it was finished, and may have run twice.",
+        summary=f"{VALUE} runs of {SECOND} from {FIRST} killed their worker, timed out or were"
+        " lost",
+        description="In 10 minutes. Poison: the job killed its workers. Timeout: it took too long."
+        " Lost: it had gone back before it was finished, and may have run twice.",
         heading="job-failures",
         dashboard=page.TUBE,
         panel=31,

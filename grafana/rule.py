@@ -23,14 +23,14 @@ class Rule(NamedTuple):
     title: str
     severity: str
     query: str
-    compare: str  # gt, lt, within_range
-    limits: tuple[float, ...]
-    hold: str
     summary: str
     description: str
     heading: str
     dashboard: str
     panel: int
+    compare: str = "gt"  # gt, lt, within_range
+    limits: tuple[float, ...] = (0,)
+    hold: str = "0s"  # for so long before anybody is told
     about: str = ""  # variables of the dashboard that make it show what is wrong
     reduce: str = "last"
     window: int = FRESH
