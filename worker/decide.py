@@ -40,7 +40,8 @@ def parse_facts(body: bytes) -> Facts:
 
     By hand, as it is done for every job: a tenth of what the general parser takes.
     """
-    stats = dict(line.split(b": ", 1) for line in body.split(b"\n") if b": " in line)
+    lines = body.rstrip().split(b"\n")[1:]  # after the `---`
+    stats: dict[bytes, bytes] = dict([line.split(b": ") for line in lines])
     return Facts(
         stats[b"tube"].strip(b'"').decode(),
         int(stats[b"reserves"]),

@@ -62,6 +62,8 @@ class Guard:
             self._life.touches += 1
         if not self._session.is_open:
             held.trouble = "beanstalkd is gone: another worker may have been given the job"
+        elif self._session.is_gone:
+            held.trouble = "beanstalkd gave the job to another worker: its TTR was over"
         elif self._session.unanswered > 1:
             held.trouble = "beanstalkd does not answer"
         else:

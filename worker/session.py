@@ -1,27 +1,26 @@
-"""The worker's connection to beanstalkd: every operation bounded, one doubt and it is closed.
+"""The worker's session with beanstalkd: every operation bounded, one doubt and it is closed.
 
 Two threads use it. The main thread reserves and acknowledges; the pulse touches the job
-that is held. `lock` is held for each exchange except the wait for a job, in which nothing
+that is held. The lock is held for each exchange except the wait for a job, in which nothing
 is held and so nothing is touched. Replies to touches are not waited for: whoever reads
 next skips them, so that a silent server cannot hold up the pulse.
 """
 
 import socket
 import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from beanwatch.collectors.address import Address, connect
-from beanwatch.collectors.protocol import WITH_BODY, WORDS, describe
+from beanwatch.collectors.protocol import describe
 from beanwatch.collectors.stats import parse_list, parse_stats
 from beanwatch.worker.decide import Facts, parse_facts
+from beanwatch.worker.wire import NonsenseError, Reply, Wire
 
 OPERATION = 2.0  # seconds for one exchange
 MARGIN = 5.0  # seconds over the reserve timeout before a silent server is given up
-MAX_LINE = 1024
-MAX_BODY = 1 << 30  # beanstalkd allows no larger job
+REFUSALS = frozenset((b"JOB_TOO_BIG", b"DRAINING", b"OUT_OF_MEMORY"))
+ENDINGS = frozenset((b"DELETED", b"RELEASED", b"BURIED", b"NOT_FOUND"))
 
 
 class SessionError(Exception):
@@ -29,7 +28,7 @@ class SessionError(Exception):
 
 
 class RefusedError(Exception):
-    """The server refused one command (JOB_TOO_BIG, DRAINING, OUT_OF_MEMORY); the session lives."""
+    """The server refused to put a job (JOB_TOO_BIG, DRAINING); the session lives."""
 
 
 class Reserved(NamedTuple):
@@ -40,7 +39,7 @@ class Reserved(NamedTuple):
 
 
 class Session:
-    """One connection that watches `tubes` and nothing else."""
+    """Connections to one server, one at a time, that watch `tubes` and nothing else."""
 
     def __init__(
         self,
@@ -50,15 +49,13 @@ class Session:
         *,
         timeout: float = OPERATION,
         open_socket: Callable[[Address, float], socket.socket] = connect,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.address = address
         self.server_id = ""
         self.peer: Any = None  # where the socket really went, for a connect without a name lookup
         self.held = 0  # the id of the reserved job
-        self.is_waiting = False  # for a job, with nothing held: safe to interrupt
-        self.is_open = False
-        self.lock = threading.Lock()
+        self.unanswered = 0  # touches of it
+        self.is_gone = False  # it: a touch found it with another worker
         self._tubes = [tube.encode() for tube in tubes]
         if reserve_timeout is None:  # the caller selects, so the job is there when it is read
             self._reserve, self._patience = b"reserve\r\n", timeout
@@ -67,138 +64,136 @@ class Session:
             seconds = max(1, round(reserve_timeout))
             self._reserve = b"reserve-with-timeout %d\r\n" % seconds
             self._patience = seconds + MARGIN
-        self._is_reserving = False
         self._timeout = timeout
-        self._clock = clock
         self._open_socket = open_socket
-        self._socket: socket.socket | None = None
-        self._buffer = b""
-        self.unanswered = 0  # touches, whose replies were not read yet
+        self._lock = threading.Lock()
+        self._exchange = _Exchange(self._lock, self._fail)
+        self._wire: Wire | None = None
         self._using = b"default"
+        self._is_reserving = False  # a reserve was sent, its answer not read
+        self._is_waiting = False  # for a job, with nothing held: safe to interrupt
+
+    @property
+    def is_open(self) -> bool:
+        """Connected, as far as anybody knows."""
+        return self._wire is not None
 
     def open(self) -> None:
         """Connect, watch, ignore the rest, and verify it. Raises SessionError."""
-        with self._exchange(is_opening=True):
-            self._socket = self._open_socket(self.address, self._timeout)
-            self._socket.settimeout(self._timeout)
-            self._buffer, self.unanswered, self._using = b"", 0, b"default"
+        with self._exchange:
+            wire = self._wire = Wire(self._open_socket(self.address, self._timeout), self._timeout)
+            self._using, self.unanswered = b"default", 0
             watch = [b"watch " + tube for tube in self._tubes]
             if b"default" not in self._tubes:
                 watch.append(b"ignore default")
             # In one write, so that a far server costs one round trip.
-            self._send(b"\r\n".join((*watch, b"list-tubes-watched", b"stats", b"")))
+            wire.send(b"\r\n".join((*watch, b"list-tubes-watched", b"stats", b"")))
             for _ in watch:
-                self._expect(b"WATCHING")
-            watched = parse_list(self._expect(b"OK"))
+                self._expect(wire, b"WATCHING")
+            watched = parse_list(self._expect(wire, b"OK"))
             if set(watched) != {tube.decode() for tube in self._tubes}:
-                raise SessionError(f"{self.address}: watches {watched}, not what it was told to")
-            self.server_id = str(parse_stats(self._expect(b"OK")).get("id", ""))
-            self.peer = self._socket.getpeername()
-            self.is_open = True
+                raise NonsenseError(f"it watches {watched}, not what it was told to")
+            self.server_id = str(parse_stats(self._expect(wire, b"OK")).get("id", ""))
+            self.peer = wire.peer()
 
     def close(self) -> None:
         """Close; the server gives the job that is held to another worker."""
-        self.is_open = self._is_reserving = False
+        self._is_reserving = False
         self.held = 0
-        if self._socket is not None:
-            self._socket.close()
+        wire, self._wire = self._wire, None
+        if wire is not None:
+            wire.close()
 
     def interrupt(self) -> None:
         """End a wait for a job, from another thread or a signal handler. The session is over."""
-        if self.is_waiting and self._socket is not None:
-            try:
-                self._socket.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass  # it is gone already, which ends the wait as well
+        wire = self._wire
+        if self._is_waiting and wire is not None:
+            wire.shut_down()
 
     def fileno(self) -> int:
         """The socket, to select on."""
-        return self._sock.fileno()
+        return self._connected().fileno()
 
     def start_reserve(self) -> None:
         """Ask for a job; `reserve` then only reads the answer. Raises SessionError."""
-        with self._exchange():
-            self._send(self._reserve)
+        with self._exchange:
+            self._connected().send(self._reserve)
             self._is_reserving = True
 
     def reserve(self, is_wanted: Callable[[], bool]) -> Reserved | None:
         """Wait for a job. None after the reserve timeout. Raises SessionError.
 
-        `is_wanted` is asked after `is_waiting` is set: whoever wants no more jobs first
+        `is_wanted` is asked after `_is_waiting` is set: whoever wants no more jobs first
         says so there and then interrupts, and one of the two is seen.
         """
-        self.is_waiting = True
+        self._is_waiting = True
         try:
             if not is_wanted():
                 raise SessionError("no job is wanted")
+            wire = self._connected()
             if not self._is_reserving:
-                self._send(self._reserve)
-            self._sock.settimeout(self._patience)
-            word, args, body = self._reply(self._clock() + self._patience)
-            self._sock.settimeout(self._timeout)
+                wire.send(self._reserve)
+            reply = wire.read(self._patience)
             self._is_reserving = False
-            if word == b"TIMED_OUT":
+            if reply.word == b"TIMED_OUT":
                 return None
-            if word != b"RESERVED":
+            if reply.word != b"RESERVED":
                 # DEADLINE_SOON is of a job that we do not know of: closing gives it back.
-                raise self._unexpected(word)
-            self.held = int(args[0])
-            return Reserved(self.held, body)
-        except (OSError, ValueError, IndexError) as error:
-            self.close()
-            raise self._error(error) from None
-        except BaseException:
-            self.close()
-            raise
+                raise _unexpected(reply)
+            self.is_gone = False
+            self.held = int(reply.args[0])
+            return Reserved(self.held, reply.body)
+        except BaseException as error:
+            raise self._fail(error) from None
         finally:
-            self.is_waiting = False
+            self._is_waiting = False
 
     def facts(self, job_id: int) -> Facts:
         """`stats-job` of the job that is held. Raises SessionError."""
-        with self._exchange():
-            self._send(b"stats-job %d\r\n" % job_id)
-            return parse_facts(self._expect(b"OK"))
+        with self._exchange:
+            wire = self._connected()
+            wire.send(b"stats-job %d\r\n" % job_id)
+            return parse_facts(self._expect(wire, b"OK"))
 
     def touch(self, wait: float) -> bool:
         """Give the job its full time to run again; does not wait for the answer.
 
-        False when the lock was not free within `wait` seconds or nothing is held.
+        False when the lock was not free within `wait` seconds, or nothing is held.
         """
-        if not self.lock.acquire(timeout=wait):
+        if not self._lock.acquire(timeout=wait):
             return False
         try:
-            if not self.held:
+            wire = self._wire
+            if wire is None or not self.held:
                 return False
-            self._skim()
-            self._sock.settimeout(0)
-            try:
-                self._sock.send(b"touch %d\r\n" % self.held)
-            finally:
-                self._sock.settimeout(self._timeout)
+            while self.unanswered and (reply := wire.read_now()):
+                self._take_touched(reply)
+            wire.send_now(b"touch %d\r\n" % self.held)
             self.unanswered += 1
             return True
-        except (OSError, SessionError):
+        except (OSError, NonsenseError):
             self.close()
             return False
         finally:
-            self.lock.release()
+            self._lock.release()
 
     def put(self, tube: str, body: bytes, priority: int, delay: int, ttr: int) -> int:
-        """Put a job and return its id. Raises RefusedErrorError, SessionError."""
+        """Put a job and return its id. Raises RefusedError, SessionError."""
         name = tube.encode()
-        with self._exchange():
+        with self._exchange:
+            wire = self._connected()
             if name != self._using:
-                self._send(b"use %b\r\n" % name)
-                self._expect(b"USING")
+                wire.send(b"use %b\r\n" % name)
+                self._expect(wire, b"USING")
                 self._using = name
-            self._send(b"put %d %d %d %d\r\n%b\r\n" % (priority, delay, ttr, len(body), body))
-            word, args, _ = self._answer()
-            if word in (b"JOB_TOO_BIG", b"DRAINING", b"OUT_OF_MEMORY"):
-                raise RefusedError(word.decode())
-            if word != b"INSERTED" or not args:
+            wire.send(b"put %d %d %d %d\r\n%b\r\n" % (priority, delay, ttr, len(body), body))
+            reply = self._answer(wire)
+            if reply.word in REFUSALS:
+                raise RefusedError(reply.word.decode())
+            if reply.word != b"INSERTED":
                 # BURIED is a job that the server could not queue: as good as lost.
-                raise self._unexpected(word)
-            return int(args[0])
+                raise _unexpected(reply)
+            return int(reply.args[0])
 
     def acknowledge(self, command: bytes, *, and_reserve: bool) -> bytes:
         """Delete, release or bury what is held; the first word of the answer.
@@ -206,107 +201,73 @@ class Session:
         `and_reserve` asks for the next job in the same write. Raises SessionError, after
         which nobody knows whether the server got it.
         """
-        with self._exchange():
-            self._send(command + self._reserve if and_reserve else command)
-            word = self._answer()[0]
+        with self._exchange:
+            wire = self._connected()
+            wire.send(command + self._reserve if and_reserve else command)
+            reply = self._answer(wire)
             self.held = 0
-            if word not in (b"DELETED", b"RELEASED", b"BURIED", b"NOT_FOUND"):
-                raise self._unexpected(word)
+            if reply.word not in ENDINGS:
+                raise _unexpected(reply)
             self._is_reserving = and_reserve
-            return word
+            return reply.word
 
-    # -- the wire
+    def _connected(self) -> Wire:
+        if self._wire is None:
+            raise SessionError(f"{self.address}: the connection was lost")
+        return self._wire
 
-    @property
-    def _sock(self) -> socket.socket:
-        if self._socket is None:
-            raise SessionError(f"{self.address}: not connected")
-        return self._socket
-
-    @contextmanager
-    def _exchange(self, *, is_opening: bool = False) -> Iterator[None]:
-        """Under the lock; whatever goes wrong but a refusal closes the session."""
-        with self.lock:
-            try:
-                if not (self.is_open or is_opening):
-                    raise SessionError(f"{self.address}: the connection was lost")
-                yield
-            except RefusedError:
-                raise
-            except (OSError, ValueError, LookupError) as error:
-                self.close()
-                raise self._error(error) from None
-            except BaseException:  # also an alarm of the handler's in the middle of a reply
-                self.close()
-                raise
-
-    def _send(self, data: bytes) -> None:
-        self._sock.sendall(data)
-
-    def _expect(self, expected: bytes) -> bytes:
-        """The body of an answer that starts with this word."""
-        word, _, body = self._answer()
-        if word != expected:
-            raise self._unexpected(word)
-        return body
-
-    def _answer(self) -> tuple[bytes, list[bytes], bytes]:
-        end = self._clock() + self._timeout
+    def _answer(self, wire: Wire) -> Reply:
         while self.unanswered:
-            self._reply(end)
-            self.unanswered -= 1
-        return self._reply(end)
+            self._take_touched(wire.read())
+        return wire.read()
 
-    def _skim(self) -> None:
-        """Read the replies to earlier touches that have come, without waiting."""
-        while self.unanswered:
-            if b"\r\n" not in self._buffer:
-                try:
-                    data = self._sock.recv(4096, socket.MSG_DONTWAIT)
-                except BlockingIOError:
-                    return
-                if not data:
-                    raise SessionError(f"{self.address}: the server closed the connection")
-                self._buffer += data
-                continue
-            self._reply(0.0)
-            self.unanswered -= 1
+    def _take_touched(self, reply: Reply) -> None:
+        self.unanswered -= 1
+        self.is_gone |= reply.word == b"NOT_FOUND"
 
-    def _reply(self, end: float) -> tuple[bytes, list[bytes], bytes]:
-        while (at := self._buffer.find(b"\r\n")) < 0:
-            if len(self._buffer) > MAX_LINE:
-                raise self._unexpected(self._buffer[:40])
-            self._more(end)
-        word, *args = self._buffer[:at].split(b" ")
-        if word not in WORDS:
-            raise self._unexpected(self._buffer[: min(at, 40)])
-        start = at + 2
-        if word not in WITH_BODY:
-            self._buffer = self._buffer[start:]
-            return word, args, b""
-        size = int(args[-1])
-        if not 0 <= size <= MAX_BODY:
-            raise self._unexpected(word)
-        while len(self._buffer) < start + size + 2:
-            self._more(end)
-        body, stop = self._buffer[start : start + size], start + size
-        if self._buffer[stop : stop + 2] != b"\r\n":
-            raise self._unexpected(body[-40:])
-        self._buffer = self._buffer[stop + 2 :]
-        return word, args, body
+    def _expect(self, wire: Wire, expected: bytes) -> bytes:
+        reply = self._answer(wire)
+        if reply.word != expected:
+            raise _unexpected(reply)
+        return reply.body
 
-    def _more(self, end: float) -> None:
-        data = self._sock.recv(65536)
-        if not data:
-            raise ConnectionResetError("the server closed the connection")
-        self._buffer += data
-        if self._clock() > end:
-            raise TimeoutError
-
-    def _error(self, error: Exception) -> SessionError:
+    def _fail(self, error: BaseException) -> BaseException:
+        """Close, and say what went wrong; what is no fault of the wire's stays what it is."""
+        self.close()
         if isinstance(error, OSError):
             return SessionError(f"{self.address}: {describe(error, self._timeout)}")
-        return SessionError(f"{self.address}: an unreadable answer ({error})")
+        if isinstance(error, ValueError | LookupError):
+            return SessionError(f"{self.address}: {error}")
+        return error
 
-    def _unexpected(self, what: bytes) -> SessionError:
-        return SessionError(f"{self.address}: expected another answer than {what!r}")
+
+class _Exchange:
+    """Holds the lock; whatever goes wrong in it but a refusal closes the session.
+
+    Also an exception of the alarm's in the middle of an answer. A class, as it is entered
+    twice a job and a generator would take three times as long.
+    """
+
+    def __init__(
+        self, lock: threading.Lock, fail: Callable[[BaseException], BaseException]
+    ) -> None:
+        self._lock, self._fail = lock, fail
+
+    def __enter__(self) -> None:
+        if not self._lock.acquire(timeout=2 * OPERATION):
+            raise SessionError("another thread does not let go of the connection")
+
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        try:
+            if error is not None and not isinstance(error, RefusedError):
+                failed = self._fail(error)
+                if failed is not error:
+                    raise failed from None
+        finally:
+            self._lock.release()
+
+
+def _unexpected(reply: Reply) -> NonsenseError:
+    return NonsenseError(
+        f"it answered {b' '.join((reply.word, *reply.args)).decode('ascii', 'replace')!r}"
+    )
