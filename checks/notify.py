@@ -47,9 +47,15 @@ class Alert(NamedTuple):
         where = f"{self.host} {self.service}".strip()
         return one_line(f"{self.kind}: {where} is {self.state}: {reason}")[:200]
 
+    def long_lines(self) -> list[str]:
+        """The long output, without links that the alert has anyway."""
+        links = {f"Runbook: {self.runbook}", f"Graphs: {self.graphs}"}
+        lines = self.long.replace("\\n", "\n").splitlines()
+        return [line for line in lines if line not in links]
+
     def body(self, now: Callable[[], float] = time.time) -> str:
         """The whole story, what to read, and since when."""
-        lines = [self.output, *self.long.replace("\\n", "\n").splitlines(), ""]
+        lines = [self.output, *self.long_lines(), ""]
         lines += [f"Host:    {self.host}"]
         lines += [f"Service: {self.service}"] if self.service else []
         lines += [f"State:   {self.state}{f', since {when(self.since)}' if self.since else ''}"]
@@ -90,7 +96,7 @@ def make_slack(alert: Alert) -> bytes:
         for name, url in (("Runbook", alert.runbook), ("Graphs", alert.graphs))
         if url
     ]
-    long = alert.long.replace("\\n", "\n").strip()
+    long = "\n".join(alert.long_lines()).strip()
     text = "\n".join(filter(None, [escape(alert.output), escape(long), " ".join(links)]))
     attachment = {
         "color": COLORS.get(alert.state, GOOD),
@@ -188,6 +194,9 @@ def parser() -> argparse.ArgumentParser:
 
 def deliver(options: argparse.Namespace) -> list[str]:
     """Send the alert everywhere; what failed, one line each. One failure stops no other."""
+    # Icinga 2 gives all lines as the output.
+    options.output, _, more = options.output.partition("\n")
+    options.long = "\n".join(filter(None, [more, options.long]))
     since = float(options.since) if options.since.isdigit() else 0.0
     values = {key: value for key, value in vars(options).items() if key in Alert._fields}
     alert = Alert(**{**values, "since": since, "comment": options.comment.strip()})

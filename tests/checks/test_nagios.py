@@ -1,0 +1,160 @@
+"""Nagios Core runs what `beanwatch install nagios` places, and its alerts arrive."""
+
+from pathlib import Path
+
+import pytest
+
+from beanwatch.checks.objects import nagios_objects, plan
+from beanwatch.collectors.servers import resolve_servers
+from beanwatch.config import parse
+from tests.checks.site import Site
+from tests.real import Beanstalkd, HttpSink, Nagios, Redis, SmtpSink, wait_until
+
+
+@pytest.fixture
+def site(
+    tmp_path: Path, beanstalkd: Beanstalkd, redis_server: Redis, monkeypatch: pytest.MonkeyPatch
+) -> Site:
+    monkeypatch.setenv("BEANWATCH_STATE_DIR", str(tmp_path / "state"))
+    return Site(tmp_path, beanstalkd, redis_server)
+
+
+def state_of(nagios: Nagios, service: str) -> tuple[str, str]:
+    """The state and the output of a service."""
+    found = nagios.statuses().get(("queue1", service), {})
+    return found.get("current_state", ""), found.get("plugin_output", "")
+
+
+def test_a_problem_and_its_recovery_arrive_by_mail_and_by_webhook(site: Site):
+    site.install("nagios")
+    with SmtpSink() as mail, HttpSink() as web:
+        secret = site.directory / "slack.url"
+        secret.write_text(f"{web.url}/hook\n")
+        notify = f"--mail ops@example.org --smtp {mail.address} --webhook-file {secret}"
+        with site.nagios(notify) as nagios:
+            nagios.verify()
+            site.bury()
+
+            def mails(kind: str) -> list[object]:
+                subject = f"{kind}: queue1 buried of images is "
+                return [m for m in mail.mails if str(m.message["subject"]).startswith(subject)]
+
+            wait_until(lambda: mails("PROBLEM"), timeout=60, message="the alert arrives")
+            site.kick_and_delete()
+            wait_until(lambda: mails("RECOVERY"), timeout=60, message="the recovery arrives")
+            hooks = [r.json() for r in web.requests]
+    problem = mails("PROBLEM")[0]
+    assert problem.recipients == ["ops@example.org"]
+    subject = str(problem.message["subject"])
+    assert subject.startswith("PROBLEM: queue1 buried of images is CRITICAL: images: 1 job buried")
+    body = problem.message.get_content().replace("\r\n", "\n")
+    runbook = "Runbook: https://beanwatch.readthedocs.io/en/latest/runbook/#tube-buried\n"
+    assert body.count(runbook) == 1
+    assert "since 20" in body
+    texts = [hook["text"] for hook in hooks]
+    assert any(text.startswith("PROBLEM: queue1 buried of images is CRITICAL") for text in texts)
+    assert any(text.startswith("RECOVERY: queue1 buried of images is OK") for text in texts)
+    (alert,) = [h for h in hooks if h["text"].startswith("PROBLEM: queue1 buried")]
+    assert "#tube-buried|Runbook>" in alert["attachments"][0]["text"]
+
+
+def test_a_server_that_is_down_is_one_alert_and_no_storm(site: Site):
+    site.install("nagios")
+    mailbox = site.directory / "mailbox"
+    mailbox.touch()
+    with site.nagios(f"--file {mailbox}") as nagios:
+        wait_until(lambda: state_of(nagios, "age of images")[0] == "0", timeout=60)
+        site.beanstalkd.kill()
+        wait_until(lambda: "\tbeanstalkd\tCRITICAL\t" in mailbox.read_text(), timeout=60)
+        tubes = [f"{check} of images" for check in ("depth", "buried", "age", "consumers")]
+        wait_until(
+            lambda: all(
+                nagios.statuses()["queue1", tube].get("state_type") == "1"
+                and nagios.statuses()["queue1", tube].get("current_state") == "3"
+                for tube in tubes
+            ),
+            timeout=60,
+            message="the tubes' checks are UNKNOWN for good",
+        )
+        assert " of images" not in mailbox.read_text()
+        site.beanstalkd.start()
+        wait_until(lambda: state_of(nagios, "age of images")[0] == "0", timeout=60)
+
+
+def test_passive_results_arrive_by_the_command_file_and_their_absence_is_an_alert(site: Site):
+    site.install("nagios", "--passive")
+    with site.nagios("--file /dev/null") as nagios:
+        nagios.verify()
+        site.bury()
+        commands = nagios._run / "commands"
+        argv = ("passive", "--once", "--to", "command-file", "--command-file", commands)
+        assert site.beanwatch(*argv) == "7 results submitted\n"
+        wait_until(lambda: state_of(nagios, "buried of images")[0] == "2", timeout=60)
+        assert "images: 1 job buried" in state_of(nagios, "buried of images")[1]
+        assert "fresh" not in state_of(nagios, "buried of images")[1]
+        long = nagios.statuses()["queue1", "buried of images"]["long_plugin_output"]
+        assert long.startswith("Runbook: ")
+    # Freshness is looked after once a minute, which no test should wait for: shorten it.
+    objects = site.root / "etc/nagios4/conf.d/beanwatch-templates.cfg"
+    objects.write_text(
+        objects.read_text().replace("freshness_threshold     180", "freshness_threshold 1")
+    )
+    overdue = Nagios(
+        site.directory / "overdue",
+        [site.root / "etc/nagios4/conf.d"],
+        macros={"USER1": str(site.plugins)},
+        settings="service_freshness_check_interval=1\nadditional_freshness_latency=1\n",
+    )
+    with overdue as nagios:
+        wait_until(lambda: state_of(nagios, "depth of images")[0] == "3", timeout=60)
+        assert "No result from beanwatch passive" in state_of(nagios, "depth of images")[1]
+
+
+def test_the_event_handler_kicks_buried_jobs_when_it_is_switched_on(site: Site):
+    site.install("nagios")
+    services = site.root / "etc/nagios4/conf.d/beanwatch-services.cfg"
+    on = "    event_handler_enabled 1\n    event_handler beanwatch_kick_buried\n"
+    text = services.read_text()
+    before = "    use                  beanwatch-tube-buried\n"
+    assert before in text
+    services.write_text(text.replace(before, before + on))
+    with site.nagios("--file /dev/null") as nagios:
+        nagios.verify()
+        site.bury()
+        wait_until(
+            lambda: site.beanstalkd.stats_tube("images")["current-jobs-ready"] == 1, timeout=60
+        )
+        wait_until(lambda: state_of(nagios, "buried of images")[0] == "0", timeout=60)
+
+
+STRANGE = ["a+b", "a/b", "a;b", "a.b", "a$b", "a_b", "(a)", "A-1", "a$b;c", "z" * 200]
+
+
+def test_every_legal_tube_name_survives_nagios(site: Site):
+    for tube in STRANGE:
+        with site.beanstalkd.client(use=tube) as client:
+            client.put("x")
+    site.install("nagios", "--discover")
+    with site.nagios("--file /dev/null") as nagios:
+        nagios.verify()
+
+        def outputs() -> list[str]:
+            statuses = nagios.statuses().items()
+            return [s["plugin_output"] for (_, name), s in statuses if name.startswith("depth of")]
+
+        wait_until(
+            lambda: sum("1 job ready" in out for out in outputs()) == len(STRANGE), timeout=60
+        )
+        said = " ".join(outputs())
+        for tube in STRANGE:
+            # Nagios itself shows `;` as `:` in what a plugin said.
+            assert f"{tube.replace(';', ':')}: 1 job ready" in said
+
+
+def test_names_that_nagios_would_confuse_are_numbered():
+    config = parse('[tubes."a$b".depth]\nwarning = 1\n[tubes."a(b".depth]\nwarning = 1\n')
+    services = plan(config, resolve_servers({"q": "127.0.0.1"}))
+    names = [service.name for service in services if service.check == "tube_depth"]
+    assert names == ["depth of a_b", "depth of a_b 2"]
+    text = "".join(nagios_objects(services, config))
+    assert "check_tube_depth!a$$b\n" in text

@@ -1,0 +1,150 @@
+"""NRPE serves the shipped commands, and NSCA takes passive results."""
+
+import getpass
+import grp
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.checks.conftest import parse_output
+from tests.checks.site import Site
+from tests.real import Beanstalkd, Nagios, Redis, Server, free_port, wait_until
+
+CHECK_NRPE = "/usr/lib/nagios/plugins/check_nrpe"
+
+
+@pytest.fixture
+def site(
+    tmp_path: Path, beanstalkd: Beanstalkd, redis_server: Redis, monkeypatch: pytest.MonkeyPatch
+) -> Site:
+    monkeypatch.setenv("BEANWATCH_STATE_DIR", str(tmp_path / "state"))
+    return Site(tmp_path, beanstalkd, redis_server)
+
+
+def group() -> str:
+    return grp.getgrgid(os.getgid()).gr_name
+
+
+class Nrpe(Server):
+    """An NRPE that includes what `beanwatch install nrpe` placed."""
+
+    name = "nrpe"
+
+    def __init__(self, directory: Path, site: Site) -> None:
+        super().__init__(directory)
+        self._site = site
+        self._included = site.root / "etc/nagios/nrpe.d"
+        for file in self._included.iterdir():  # the commands name the real plugin directory
+            text = file.read_text()
+            file.write_text(text.replace("/usr/lib/nagios/plugins", str(site.plugins)))
+
+    def argv(self) -> list[str | Path]:
+        # It refuses to run as root: then it is somebody else, with the files of the same owner.
+        is_root = os.geteuid() == 0
+        user, group = (1000, 1000) if is_root else (os.getuid(), os.getgid())
+        config = self.directory / "nrpe.cfg"
+        config.write_text(
+            f"server_address=127.0.0.1\nserver_port={self.port}\n"
+            f"nrpe_user={user}\nnrpe_group={group}\n"
+            f"pid_file={self.directory}/nrpe.pid\nallowed_hosts=127.0.0.1\ndont_blame_nrpe=0\n"
+            f"include_dir={self._included}\nlog_file={self.directory}/nrpe.events\n"
+        )
+        other = ["unshare", f"--map-user={user}", f"--map-group={group}"] if is_root else []
+        return [*other, "nrpe", "-c", config, "-f"]
+
+    def environment(self) -> dict[str, str]:
+        return {"BEANWATCH_CONFIG": str(self._site.config)}
+
+    def run(self, *argv: str) -> "subprocess.CompletedProcess[str]":
+        """check_nrpe."""
+        return subprocess.run(
+            [CHECK_NRPE, "-H", "127.0.0.1", "-p", str(self.port), "-t", "30", *argv],
+            capture_output=True,
+            text=True,
+            timeout=40,
+        )
+
+
+def test_nrpe_serves_every_shipped_command_without_arguments(site: Site, tmp_path: Path):
+    site.install("nrpe")
+    site.bury()
+    with Nrpe(tmp_path / "nrpe", site) as nrpe:
+        expected = {
+            "beanstalkd": (1, "was started"),
+            "tube_depth": (0, "jobs ready"),
+            "tube_buried": (2, "images: 1 job buried (limit 0)"),
+            "tube_age": (0, "2 tubes"),
+            "tube_consumers": (0, "2 tubes"),
+            "worker_heartbeat": (2, "no worker has ever sent a heartbeat"),
+            "job_failures": (0, "no job ran"),
+            "metrics_fresh": (3, "where is Graphite?"),
+        }
+        for name, (code, words) in expected.items():
+            done = nrpe.run("-c", f"beanwatch_{name}")
+            answer = parse_output(done.returncode, done.stdout, done.stderr)
+            assert (name, answer.code) == (name, code)
+            assert words in answer.text
+        done = nrpe.run("-c", "beanwatch_queue1_buried_of_images")
+        assert done.returncode == 2
+        assert "'images'=1;;0;0" in done.stdout
+
+
+class Nsca(Server):
+    """An NSCA that writes into a Nagios's command file."""
+
+    name = "nsca"
+
+    def __init__(self, directory: Path, command_file: Path) -> None:
+        super().__init__(directory)
+        self._command_file = command_file
+
+    def argv(self) -> list[str | Path]:
+        config = self.directory / "nsca.cfg"
+        config.write_text(
+            f"server_address=127.0.0.1\nserver_port={self.port}\n"
+            f"nsca_user={getpass.getuser()}\nnsca_group={group()}\n"
+            f"command_file={self._command_file}\npid_file={self.directory}/nsca.pid\n"
+            "decryption_method=1\npassword=secret\nmax_packet_age=30\nappend_to_file=0\n"
+            f"alternate_dump_file={self.directory}/dump\n"
+        )
+        return ["nsca", "-c", config, "-f"]
+
+
+def test_nsca_delivers_passive_results(site: Site, tmp_path: Path):
+    site.install("nagios", "--passive")
+    site.bury()
+    sender = tmp_path / "send_nsca.cfg"
+    sender.write_text("encryption_method=1\npassword=secret\n")
+    with site.nagios("--file /dev/null") as nagios:
+        with Nsca(tmp_path / "nsca", nagios._run / "commands") as nsca:
+            argv = ("--to", "nsca", "--monitor", f"127.0.0.1:{nsca.port}", "--nsca-config", sender)
+            assert site.beanwatch("passive", "--once", *argv) == "7 results submitted\n"
+            wait_until(lambda: output(nagios, "buried of images") != "", timeout=30)
+        assert "images: 1 job buried" in output(nagios, "buried of images")
+        assert "'images'=1" in nagios.statuses()["queue1", "buried of images"]["performance_data"]
+
+
+def output(nagios: Nagios, service: str) -> str:
+    return nagios.statuses().get(("queue1", service), {}).get("plugin_output", "")
+
+
+def test_an_nsca_that_is_not_there_is_said(site: Site, run, tmp_path: Path):
+    sender = tmp_path / "send_nsca.cfg"
+    sender.write_text("encryption_method=1\npassword=secret\n")
+    monitor = f"127.0.0.1:{free_port()}"
+    code, _, stderr = run(
+        *("beanwatch", "passive", "--once", "--to", "nsca", "--monitor", monitor),
+        *("--nsca-config", sender, "--config", site.config),
+    )
+    assert code == 1
+    assert stderr.startswith(f"beanwatch: send_nsca to {monitor}: ")
+
+
+def test_a_command_file_that_nobody_reads_is_said(site: Site, run, tmp_path: Path):
+    fifo = tmp_path / "commands"
+    os.mkfifo(fifo)
+    argv = ("--to", "command-file", "--command-file", fifo, "--config", site.config)
+    code, _, stderr = run("beanwatch", "passive", "--once", *argv)
+    assert (code, stderr) == (1, f"beanwatch: {fifo}: nobody reads it: is Nagios running?\n")
