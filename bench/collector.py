@@ -191,6 +191,21 @@ while connection.recv(1 << 20): pass
             reader.kill()
 
 
+def bench_heads(server: Beanstalkd, count: int, rounds: int) -> None:
+    """What the ages of the heads cost, when every tube has a ready job of 1 kB."""
+    with server.client() as client:
+        for number in range(count):
+            client.use(f"tube.number.{number:05d}")
+            client.put("x" * 1000)
+    here = Server("q1", Address("127.0.0.1", server.port))
+    without, with_heads = Observer(here, head_ages=False), Observer(here)
+    taken = [(timed(without.observe), timed(with_heads.observe)) for _ in range(rounds)]
+    plain, peeked = (statistics.median(column) for column in zip(*taken, strict=True))
+    print(f"{'':12}  with the ages of all heads: {peeked * 1000:.0f} ms, {peeked / plain:.1f} x")
+    without.close()
+    with_heads.close()
+
+
 def bench_memory(server: Beanstalkd, count: int, polls: int) -> None:
     """Whole polls one after the other: does it grow?"""
     with sink() as address:
@@ -241,6 +256,7 @@ def main() -> None:
             if count >= 1000:
                 bench_neighbour(server, count)
                 bench_memory(server, count, 30 if count < 10_000 else 9)
+                bench_heads(server, count, options.rounds)
 
 
 if __name__ == "__main__":

@@ -100,9 +100,12 @@ class Printer:
         """Nothing to do."""
 
     def send_message(self, message: bytes) -> None:
-        """Write whole lines."""
-        self._stream.write(message.decode())
-        self._stream.flush()
+        """Write whole lines. Raises GraphiteError."""
+        try:
+            self._stream.write(message.decode())
+            self._stream.flush()
+        except OSError as error:
+            raise GraphiteError(f"standard output: {error.strerror}") from None
 
     def close(self) -> None:
         """Nothing to do."""

@@ -69,6 +69,11 @@ class Collector:
             thread.daemon = True  # one that hangs in a name lookup must not keep us
             thread.start()
         self._notifier.send("READY=1")
+        self._log.info(
+            f"collecting every {self._interval:g} s",
+            servers=[str(poller) for poller in self._pollers],
+            extras=[str(extra) for extra in self._extras],
+        )
         next_minute = self._clock() + MINUTE
         while not self._stop.wait(LOOK):
             self._notifier.send("WATCHDOG=1")

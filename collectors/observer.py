@@ -35,7 +35,7 @@ class Observation(NamedTuple):
 
 
 class Observer:
-    """One server, used by one thread. No call lasts much longer than its timeout."""
+    """One server, used by one thread. A server that does not answer costs its `timeout`."""
 
     def __init__(
         self,
@@ -44,7 +44,7 @@ class Observer:
         selection: Selection | None = None,
         *,
         timeout: float = 5.0,
-        sweep_timeout: float = 10.0,
+        sweep_timeout: float | None = None,
         head_ages: bool = True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -52,7 +52,8 @@ class Observer:
         self.samples = samples or ServerSamples()
         self._selection = selection or Selection()
         self._timeout = timeout
-        self._sweep_timeout = max(timeout, sweep_timeout)
+        # Many tubes may take their time, as long as they do not take the next sweep's.
+        self._sweep_timeout = max(timeout, sweep_timeout or 0)
         self._head_ages = head_ages
         self._clock = clock
         self._link: Link | None = None
@@ -92,10 +93,9 @@ class Observer:
 
     def _read_from(self, link: Link, *, tubes: bool) -> Reading:
         try:
-            # Many tubes may take their time, as long as they do not take the next sweep's.
-            link.extend(self._sweep_timeout if tubes else self._timeout)
             order = self._order if self._head_ages else None
-            reading = read(link, self._choose if tubes else None, order)
+            choose = self._choose if tubes else None
+            reading = read(link, choose, order, self._sweep_timeout)
         except BaseException:
             link.close()
             raise

@@ -42,29 +42,36 @@ class Poller:
 
         Returns what was wrong, or an empty text.
         """
-        node = self._node
         started = self._clock()
         seen = self.observer.observe(tubes=tubes)
         if seen.trouble:
-            self._changes.wrong(node, seen.trouble, server=node)
+            self._changes.wrong(self._node, seen.trouble, server=self._node)
         else:
-            self._changes.right(node, f"{self}: all is read again", server=node)
-        points = 0
-        for batch in make_batches(node, stamp, self._series(seen)):
-            points += batch.points
-            self._outbox.put(batch)
-        health: Values = {
-            "success": int(not seen.trouble),
-            "poll_seconds": round(self._clock() - started, 6),
-            "points": points,
-            "dropped": self._outbox.dropped(node),
-            "backlog": self._outbox.backlog(node),
-            "missed_ticks": missed_ticks,
-            **self._counts,
-        }
-        for batch in make_batches(node, stamp, [(f"{self._prefix}.collector.{node}", health)]):
+            self._changes.right(self._node, f"{self}: all is read again", server=self._node)
+        series = self._with_health(seen, started, missed_ticks)
+        for batch in make_batches(self._node, stamp, series):
             self._outbox.put(batch)
         return seen.trouble
+
+    def _with_health(
+        self, seen: Observation, started: float, missed_ticks: int
+    ) -> Iterator[tuple[str, Values]]:
+        points = 0
+        for stem, values in self._series(seen):
+            points += len(values)
+            yield stem, values
+        yield (
+            f"{self._prefix}.collector.{self._node}",
+            {
+                "success": int(not seen.trouble),
+                "poll_seconds": round(self._clock() - started, 6),
+                "points": points,
+                "dropped": self._outbox.dropped(self._node),
+                "backlog": self._outbox.backlog(self._node),
+                "missed_ticks": missed_ticks,
+                **self._counts,
+            },
+        )
 
     def _series(self, seen: Observation) -> Iterator[tuple[str, Values]]:
         stem = f"{self._prefix}.server.{self._node}"

@@ -26,16 +26,20 @@ def read(
     link: Link,
     choose: Callable[[Sequence[str]], Chosen] | None,
     order: Callable[[list[Peek]], list[Peek]] | None = None,
+    sweep_timeout: float | None = None,
 ) -> Reading:
     """Ask a server for everything. Raises ServerError.
 
-    `choose` picks the tubes of the server's list; None leaves them out this time.
+    The link's timeout holds for the stats and the heads, `sweep_timeout` for the tubes, which
+    may be many. `choose` picks the tubes of the server's list; None leaves them out this time.
     `order` says which heads to ask for first; None leaves them out.
     """
+    link.extend()
     server = read_server(link)
     if choose is None:
         return Reading(server)
     try:
+        link.extend(sweep_timeout)
         chosen = choose(read_tube_names(link))
         tubes = dict(read_tubes(link, [*chosen.own, *chosen.rest]))
     except ServerError as error:

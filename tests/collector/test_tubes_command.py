@@ -231,6 +231,19 @@ def test_top_prints_one_picture_in_a_pipe(
     assert tree["workers"][0]["health"] == "blocked"
 
 
+def test_a_frozen_server_delays_the_picture_by_its_timeout_only(
+    beanstalkd: Beanstalkd, run: Run, tmp_path: Path
+):
+    fill(beanstalkd, "t", ready=1)
+    with Beanstalkd(tmp_path / "frozen") as frozen:
+        frozen.freeze()
+        argv = ("--server", beanstalkd.address, "--server", frozen.address, "--timeout", "0.5")
+        code, stdout, _ = run("beanwatch", "top", "--once", *argv)
+    assert code == 1
+    assert "no answer within 0.5 s" in stdout
+    assert "no watcher" in stdout
+
+
 @pytest.mark.parametrize("end", ["q", "Ctrl-C"])
 def test_top_is_live_on_a_terminal_and_obeys_keys(beanstalkd: Beanstalkd, end: str):
     fill(beanstalkd, "first", ready=1)

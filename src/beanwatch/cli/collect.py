@@ -148,7 +148,7 @@ def run(config: Config, servers: Sequence[Server], stack: ExitStack, *, once: bo
         stop=stop,
     )
     if once:
-        limit = collect.timeout + max(collect.timeout, collect.tubes_interval)
+        limit = collect.timeout * 2 + max(collect.timeout, collect.tubes_interval)
         answered, well = collector.once(round(time.time()), limit)
         return 2 if not answered else 0 if well and answered == len(servers) else 1
     for number in (signal.SIGTERM, signal.SIGINT):
