@@ -41,9 +41,9 @@ def main(argv: list[str]) -> int:
 def play(let_go: Callable[[int], None] | None = None) -> int:
     """The demo from start to end. With `let_go`, it is called with the exit code, and all stays."""
     console = Console()
-    directory = Path(tempfile.mkdtemp(prefix="beanwatch-demo-"))
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
+    directory = Path(tempfile.mkdtemp(prefix="beanwatch-demo-"))
     code = 1
     try:
         with Narrator(console, len(SCENES) + 2) as narrator, Stage(directory, narrator) as stage:
