@@ -49,7 +49,7 @@ class Nrpe(Server):
             f"server_address=127.0.0.1\nserver_port={self.port}\n"
             f"nrpe_user={user}\nnrpe_group={group}\n"
             f"pid_file={self.directory}/nrpe.pid\nallowed_hosts=127.0.0.1\ndont_blame_nrpe=0\n"
-            f"include_dir={self._included}\nlog_file={self.directory}/nrpe.events\n"
+            f"include_dir={self._included}\nkeep_env_vars=BEANWATCH_CONFIG,BEANWATCH_STATE_DIR\nlog_file={self.directory}/nrpe.events\n"
         )
         other = ["unshare", f"--map-user={user}", f"--map-group={group}"] if is_root else []
         return [*other, "nrpe", "-c", config, "-f"]
