@@ -276,20 +276,6 @@ def _some(expected: float) -> int:
     return whole + (random.random() < expected - whole)
 
 
-def make_trouble(fleet: Lively) -> None:
-    """Everything that goes wrong at once and for long; what is quick is in the tests."""
-    fleet.burst("q2", "webhooks", "email.send", 40)  # nobody works on it
-    with fleet.servers["q2"].client() as client:
-        client.use("newsletter")
-        for _ in range(25):
-            client.put(json.dumps({"job": "email.send"}))
-        client.pause_tube("newsletter", 3600)
-        with contextlib.suppress(greenstalk.JobTooBigError):
-            client.put("x" * 70_000)
-    fleet.burst("q2", "images", "image.resize", 6, fail=True)
-    fleet.put("q1", "reports", "no.such.job")
-
-
 def vanish(fleet: Lively) -> None:
     """A tube that comes and goes: its series stay."""
     with fleet.servers["q1"].client() as client:
