@@ -362,8 +362,9 @@ class TubeContext(Context):  # type: ignore[misc]
             return state, text
         lasted = Ok
         for step in (Warn, Critical):
-            is_so = RANK[state] >= RANK[step]
-            if is_so and self._memory.lasting(f"{step.text} {tube.key}", is_so) >= hold:
+            is_so = state in (Warn, Critical) and RANK[state] >= RANK[step]
+            lasting = self._memory.lasting(f"{step.text} {tube.key}", is_so)
+            if is_so and lasting >= hold:
                 lasted = step
         if self._memory.trouble or state not in (Warn, Critical):
             return state, text

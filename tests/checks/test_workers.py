@@ -1,0 +1,213 @@
+"""Heartbeats and outcomes in a real Redis."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from beanwatch.collectors.heartbeats import (
+    WORKERS_KEY,
+    Beat,
+    dump_beat,
+    outcomes_key,
+    worker_key,
+)
+from beanwatch.collectors.outcomes import outcome_field
+from tests.checks.conftest import Check
+from tests.real import Redis
+
+OK, WARNING, CRITICAL, UNKNOWN = range(4)
+NOW = 1_800_000_000.0  # by the worker's clock, which may be any
+
+
+def beat(redis: Redis, worker: str, *, age: float = 0.2, **fields: Any) -> None:
+    """A heartbeat; times are relative to the worker's own clock."""
+    times = {"beat_at": 0.0, "loop_at": 0.0, "started_at": -9000.0}
+    record = {"state": "idle", "tubes": ("images",), "reserve_timeout": 10.0, **times, **fields}
+    for key in ("beat_at", "loop_at", "started_at", "job_started_at", "deadline", "hard_deadline"):
+        if key in record:
+            record[key] += NOW
+    with redis.client() as client:
+        seconds, micros = client.time()
+        client.set(worker_key(worker), dump_beat(Beat(**record)))
+        client.zadd(WORKERS_KEY, {worker: seconds + micros / 1e6 - age})
+
+
+BUSY = {
+    "state": "busy",
+    "job": "image.resize",
+    "job_id": 7,
+    "tube": "images",
+    "where": "jobs.py:12 in resize",
+    "job_started_at": -100.0,
+}
+
+
+@pytest.mark.parametrize(
+    ("fields", "code", "words"),
+    [
+        ({}, OK, "web1.a: idle"),
+        (BUSY, OK, "web1.a: busy with image.resize (job 7, tube images)"),
+        ({"state": "waiting"}, OK, "web1.a: waiting"),
+        ({"age": 200.0}, CRITICAL, "web1.a: dead, no heartbeat for 3m 20s, was idle"),
+        ({"age": 29.0, "interval": 10.0}, OK, "web1.a: idle"),
+        (
+            {**BUSY, "age": 60.0},
+            CRITICAL,
+            "dead, no heartbeat for 1m 0s while running image.resize (job 7, tube images)",
+        ),
+        (
+            {**BUSY, "deadline": -30.0, "hard_deadline": 5.0},
+            WARNING,
+            "hung in image.resize (job 7, tube images) at jobs.py:12 in resize, 30s past its",
+        ),
+        (
+            {**BUSY, "deadline": -30.0, "hard_deadline": -5.0},
+            CRITICAL,
+            "hung in image.resize (job 7, tube images) at jobs.py:12 in resize, 30s past its",
+        ),
+        (
+            {"loop_at": -90.0},
+            CRITICAL,
+            "hung outside a job, its main loop has not moved for 1m 30s",
+        ),
+        (
+            {"state": "blocked", "reason": "free disk 12 MB"},
+            WARNING,
+            "blocked, takes no job: free disk 12 MB",
+        ),
+        (
+            {"started_at": -90.0, "last_exit": "killed by SIGKILL", "restarts": 1},
+            WARNING,
+            "restarted 1m 30s ago, the one before ended: killed by SIGKILL",
+        ),
+        ({"started_at": -900.0, "last_exit": "killed by SIGKILL"}, OK, "idle"),
+    ],
+)
+def test_each_state_of_a_worker_has_its_words(
+    check: Check, redis_server: Redis, fields: dict[str, Any], code: int, words: str
+):
+    beat(redis_server, "web1.a", **fields)
+    answer = check("worker_heartbeat", "--redis", redis_server.url)
+    assert (answer.code, words in answer.text) == (code, True), answer.text
+
+
+def test_the_worst_worker_comes_first(check: Check, redis_server: Redis):
+    beat(redis_server, "web1.a", state="blocked", reason="full")
+    beat(redis_server, "web1.b", age=99.0)
+    beat(redis_server, "web1.c")
+    answer = check("worker_heartbeat", "--redis", redis_server.url)
+    assert answer.code == CRITICAL
+    assert answer.text.index("web1.b: dead") < answer.text.index("web1.a: blocked")
+    assert "web1.c" not in answer.text
+    assert answer.perfdata["live"] == "2"
+
+
+def test_a_worker_that_is_expected_and_not_there_is_critical(
+    check: Check, redis_server: Redis, tmp_path: Path
+):
+    beat(redis_server, "web1.a")
+    config = tmp_path / "beanwatch.toml"
+    config.write_text(
+        f'[redis]\nurl = "{redis_server.url}"\n[workers]\nexpected = ["web1.a", "web1.b"]\n'
+    )
+    answer = check("worker_heartbeat", "--config", config)
+    assert answer.code == CRITICAL
+    assert answer.text.endswith("web1.b: not running, though it is expected")
+    assert check("worker_heartbeat", "--config", config, "--worker", "*.a").code == OK
+    assert check("worker_heartbeat", "--redis", redis_server.url, "--worker", "web1.z").code == 2
+
+
+def test_no_worker_at_all_is_critical(check: Check, redis_server: Redis):
+    answer = check("worker_heartbeat", "--redis", redis_server.url, "--worker", "web9.*")
+    assert answer.code == CRITICAL
+    assert answer.text.endswith("no worker web9.* has ever sent a heartbeat")
+
+
+def test_the_number_of_live_workers_of_a_tube_can_be_judged(check: Check, redis_server: Redis):
+    beat(redis_server, "web1.a")
+    beat(redis_server, "web1.b", tubes=("email",))
+    arguments = ("--redis", redis_server.url, "-T", "images", "-c", "2:")
+    answer = check("worker_heartbeat", *arguments)
+    assert (answer.code, answer.perfdata["live"]) == (CRITICAL, "1")
+    assert "1 live worker (allowed 2:)" in answer.text
+
+
+def test_a_record_that_cannot_be_read_is_a_dead_worker(check: Check, redis_server: Redis):
+    beat(redis_server, "web1.a")
+    with redis_server.client() as client:
+        client.set(worker_key("web1.a"), b"{nonsense")
+    answer = check("worker_heartbeat", "--redis", redis_server.url)
+    assert answer.code == CRITICAL
+    assert "its record in Redis is gone or unreadable" in answer.text
+
+
+def test_a_worker_that_has_been_gone_for_an_hour_is_forgotten(check: Check, redis_server: Redis):
+    beat(redis_server, "web1.a")
+    beat(redis_server, "web1.b", age=4000.0)
+    with redis_server.client() as client:
+        client.delete(worker_key("web1.b"))  # as its expiry does
+    assert check("worker_heartbeat", "--redis", redis_server.url).code == OK
+
+
+# -- outcomes
+
+
+def count(redis: Redis, tube: str, job: str, **outcomes: int) -> None:
+    """Count into the running minute."""
+    with redis.client() as client:
+        key = outcomes_key(int(client.time()[0]) // 60)
+        for outcome, number in outcomes.items():
+            client.hincrby(key, outcome_field(tube, job, outcome), number)
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "code", "words"),
+    [
+        ({"ok": 100}, OK, "all jobs: 0 of 100 runs failed"),
+        ({"ok": 96, "retry": 4}, OK, "all jobs: 4 of 100 runs failed"),
+        (
+            {"ok": 90, "retry": 10},
+            WARNING,
+            "images resize: 10 of 100 runs failed, 10 % (limit 5 %)",
+        ),
+        ({"ok": 10, "buried": 10}, CRITICAL, "10 of 20 runs failed, 50 % (limit 25 %)"),
+        ({"ok": 1, "buried": 10}, OK, "10 of 11 runs failed"),  # too few to say anything
+        ({"ok": 9, "discarded": 100}, OK, "0 of 109 runs failed"),
+        ({"ok": 100, "poison": 1}, WARNING, "1 poison (it ended its workers), in 10 minutes"),
+        ({"ok": 100, "timeout": 2}, WARNING, "2 timed out"),
+        ({"ok": 100, "lost": 3}, WARNING, "3 lost to another worker, so perhaps done twice"),
+    ],
+)
+def test_failures_are_judged_by_their_share_and_their_kind(
+    check: Check, redis_server: Redis, outcomes: dict[str, int], code: int, words: str
+):
+    count(redis_server, "images", "resize", **outcomes)
+    answer = check("job_failures", "--redis", redis_server.url)
+    assert (answer.code, words in answer.text) == (code, True), answer.text
+
+
+def test_one_bad_kind_of_job_is_not_hidden_by_many_good_ones(check: Check, redis_server: Redis):
+    count(redis_server, "email", "send", ok=100_000)
+    count(redis_server, "images", "a|b", ok=10, buried=20)
+    answer = check("job_failures", "--redis", redis_server.url)
+    assert answer.code == CRITICAL
+    assert "images a b: 20 of 30 runs failed" in answer.text
+    assert answer.perfdata["runs"] == "100030"
+    assert check("job_failures", "--redis", redis_server.url, "-T", "email").code == OK
+    assert check("job_failures", "--redis", redis_server.url, "--exclude", "a|b").code == OK
+
+
+def test_when_nothing_ran_the_state_can_be_chosen(check: Check, redis_server: Redis):
+    assert check("job_failures", "--redis", redis_server.url).code == OK
+    answer = check("job_failures", "--redis", redis_server.url, "--missing", "warning")
+    assert (answer.code, answer.text.endswith("no job ran in 10 minutes")) == (WARNING, True)
+
+
+def test_what_is_older_than_the_window_does_not_count(check: Check, redis_server: Redis):
+    with redis_server.client() as client:
+        old = int(time.time()) // 60 - 30
+        client.hset(outcomes_key(old), outcome_field("images", "resize", "buried"), 100)
+    assert check("job_failures", "--redis", redis_server.url).code == OK
+    assert check("job_failures", "--redis", redis_server.url, "--minutes", "60").code == CRITICAL
