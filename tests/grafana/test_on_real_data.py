@@ -64,6 +64,10 @@ def test_every_target_and_every_variable_finds_data(fleet: Lively) -> None:
     wait_for_data(fleet, queries, {**everywhere, **one})
     some = {"server": "{q1,q2}", "worker": "{mail-1,mail-2}", "tubes": "email_*"}
     wait_for_data(fleet, queries, {**everywhere, **some})
+    # And where there is nothing, nothing is drawn, and nothing fails
+    nobody = {**everywhere, "prefix": "nobody", "worker_prefix": "nobody"}
+    for query in queries:
+        assert fleet.graphite.values(boards.put_in(query.text, nobody)) == [], query
     # And each variable has values
     for board in found:
         for query in boards.variable_queries(board):
