@@ -76,7 +76,10 @@ def test_all_is_well(
     doctor.tables = {
         "servers": {"q1": beanstalkd.address},
         "redis": {"url": redis_server.url},
-        "graphite": {"address": graphite.carbon, "url": graphite.url},
+        "graphite": {
+            "address": graphite.carbon,
+            "url": graphite.url.replace("//", "//me:hunter2@"),  # it asks for no password
+        },
         "worker": {"metrics": statsd.url},
         "workers": {"expected": ["web1.email"]},
     }
@@ -87,6 +90,7 @@ def test_all_is_well(
     found["check_beanstalkd"]["state"] = "ok"  # it warns that the server was started just now
     assert {part: f["text"] for part, f in found.items() if f["state"] != "ok"} == {}
     assert code == 0
+    assert "hunter2" not in str(found)
     assert "version" in found["beanstalkd q1"]["text"]
     assert found["graphite render"]["text"].endswith("the point came back")
     assert f"{prefix}.doctor." in found[f"statsd {statsd.address}"]["text"]

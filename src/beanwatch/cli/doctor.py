@@ -33,7 +33,7 @@ NEEDS = {
     "check_job_failures": "redis",
     "check_metrics_fresh": "graphite render",
 }
-SLACK = 15.0  # seconds over the wait for a point, for connecting and asking
+SLACK = 20.0  # seconds over the wait for a point: for connecting and asking, or for a check
 
 
 @click.command("doctor")

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from beanwatch.cli.probes.finding import Chain, Finding
 
+TIMEOUT = 15.0  # seconds; a check gives up after 10 by itself
 CHECKS = (
     "beanstalkd",
     "tube_depth",
@@ -32,7 +33,7 @@ def probe_check(chain: Chain, check: str) -> Iterator[Finding]:
             env={**os.environ, **chain.environ},
             capture_output=True,
             text=True,
-            timeout=chain.wait,
+            timeout=TIMEOUT,
             cwd="/",
             stdin=subprocess.DEVNULL,
             user=uid,
@@ -43,7 +44,7 @@ def probe_check(chain: Chain, check: str) -> Iterator[Finding]:
         yield Finding(part, "failed", f"{path}: not there", "pip install beanwatch, once more")
         return
     except subprocess.TimeoutExpired:
-        yield Finding(part, "failed", f"no result within {chain.wait:g} s", "report this, please")
+        yield Finding(part, "failed", f"no result within {TIMEOUT:g} s", "report this, please")
         return
     except OSError as error:
         yield Finding(
