@@ -1,0 +1,106 @@
+"""beanwatch install: what goes where, again and again, and never over what is yours."""
+
+from pathlib import Path
+
+import pytest
+
+from beanwatch.cli.install import KINDS
+from beanwatch.cli.placing import Placer, Wanted
+from tests.real import Beanstalkd
+
+
+@pytest.mark.parametrize("kind", list(KINDS))
+@pytest.mark.parametrize("family", ["debian", "redhat"])
+def test_a_second_run_changes_nothing(run, tmp_path: Path, kind: str, family: str):
+    argv = ("beanwatch", "install", kind, "--family", family, "--dest", tmp_path / "root")
+    code, first, _ = run(*argv)
+    assert code == 0
+    assert "new " in first
+    assert first.splitlines()[-1].startswith("then: ")
+    code, second, _ = run(*argv)
+    assert code == 0
+    steps = second.splitlines()[:-1]
+    assert steps
+    for step in steps:
+        assert step.split()[0] in ("same", "kept"), step
+
+
+def test_a_dry_run_touches_nothing(run, tmp_path: Path):
+    argv = ("beanwatch", "install", "nagios", "--dest", tmp_path / "root", "--dry-run")
+    code, said, _ = run(*argv)
+    assert code == 0
+    assert "beanwatch-commands.cfg" in said
+    assert said.splitlines()[-1].startswith("would then: ")
+    assert not (tmp_path / "root").exists()
+
+
+def test_what_somebody_changed_is_kept_and_ours_is_beside_it(run, tmp_path: Path):
+    root = tmp_path / "root"
+    argv = ("beanwatch", "install", "nagios", "--family", "debian", "--dest", root)
+    run(*argv)
+    commands = root / "etc/nagios4/conf.d/beanwatch-commands.cfg"
+    shipped = commands.read_text()
+    commands.write_text("# mine\n")
+    code, said, _ = run(*argv)
+    assert code == 0
+    assert f"kept     {commands} (changed by somebody; ours is in" in said
+    assert commands.read_text() == "# mine\n"
+    assert commands.with_name(f"{commands.name}.beanwatch-new").read_text() == shipped
+
+
+def test_examples_are_placed_once(tmp_path: Path):
+    place = Placer(tmp_path).place
+    assert [s.word for s in place([Wanted("/a", b"1", keep=True)])] == ["new"]
+    assert [s.word for s in Placer(tmp_path).place([Wanted("/a", b"2", keep=True)])] == ["kept"]
+    assert (tmp_path / "a").read_bytes() == b"1"
+
+
+def test_a_file_of_ours_that_nobody_changed_is_updated(tmp_path: Path):
+    assert [s.word for s in Placer(tmp_path).place([Wanted("/a", b"1")])] == ["new"]
+    assert [s.word for s in Placer(tmp_path).place([Wanted("/a", b"2")])] == ["updated"]
+    assert (tmp_path / "a").read_bytes() == b"2"
+
+
+def test_another_program_of_that_name_is_kept(tmp_path: Path):
+    (tmp_path / "check_x").write_text("theirs")
+    (step,) = Placer(tmp_path).place([Wanted("/check_x", link="/ours")])
+    assert step.word == "kept"
+    assert (tmp_path / "check_x").read_text() == "theirs"
+
+
+def test_what_cannot_be_placed_is_said_and_exits_1(run, tmp_path: Path):
+    (tmp_path / "root").write_text("a file")
+    code, said, stderr = run("beanwatch", "install", "cron", "--dest", tmp_path / "root")
+    assert code == 1
+    assert "failed" in said
+    assert stderr == "beanwatch: not all was placed: run it as root, or name --dest DIR\n"
+
+
+def test_a_server_that_cannot_be_discovered_is_said(run, tmp_path: Path):
+    argv = ("beanwatch", "install", "nagios", "--dest", tmp_path, "--discover")
+    code, _, stderr = run(*argv, "--server", "127.0.0.1:1")
+    assert code == 1
+    assert stderr.startswith("beanwatch: --discover: 127.0.0.1:1: connection refused")
+
+
+def test_a_wrong_word_names_the_right_ones(run):
+    code, _, stderr = run("beanwatch", "install", "nagois")
+    assert code == 2
+    assert "nagios" in stderr
+
+
+def test_services_are_made_of_the_configuration_and_of_what_is_there(
+    run, tmp_path: Path, beanstalkd: Beanstalkd
+):
+    with beanstalkd.client(use="found") as client:
+        client.put("x")
+    config = tmp_path / "beanwatch.toml"
+    config.write_text(
+        f'[servers]\nq1 = "{beanstalkd.address}"\n[tubes."email.*".depth]\nwarning = 5\n'
+    )
+    argv = ("--dest", tmp_path / "root", "--family", "debian", "--discover", "--config", config)
+    assert run("beanwatch", "install", "nagios", *argv)[0] == 0
+    services = (tmp_path / "root/etc/nagios4/conf.d/beanwatch-services.cfg").read_text()
+    assert "check_tube_depth!email.*\n" in services
+    assert "check_tube_age!found\n" in services
+    assert f"_BEANWATCH_OPTIONS  -t 10 --config {config}\n" in services

@@ -1,0 +1,81 @@
+"""check_metrics_fresh asks a real Graphite."""
+
+import time
+from pathlib import Path
+
+import pytest
+
+from beanwatch.checks.http_get import HttpError, parse_answer
+from beanwatch.checks.metrics_fresh import newest, parse_series
+from tests.checks.conftest import Check
+from tests.real import Graphite, HttpSink, wait_until
+
+OK, WARNING, CRITICAL, UNKNOWN = range(4)
+
+
+def test_fresh_points_are_well_and_old_ones_are_not(check: Check, graphite: Graphite, prefix: str):
+    series = f"{prefix}.collector.q1.success"
+    graphite.send(series, 1, time.time() - 200)
+    assert graphite.latest(series) == 1
+    arguments = ("--graphite-url", graphite.url, "--prefix", prefix)
+    answer = check("metrics_fresh", *arguments)
+    assert answer.code == WARNING
+    assert f"{series}: the newest point is 3m " in answer.text
+    assert check("metrics_fresh", *arguments, "-c", "100").code == CRITICAL
+    graphite.send(series, 1)
+    wait_until(lambda: check("metrics_fresh", *arguments).code == OK)
+
+
+def test_a_configured_server_without_a_series_is_critical(
+    check: Check, graphite: Graphite, prefix: str, tmp_path: Path
+):
+    graphite.send(f"{prefix}.collector.q1.success", 1)
+    graphite.latest(f"{prefix}.collector.q1.success")
+    config = tmp_path / "beanwatch.toml"
+    config.write_text(
+        f'prefix = "{prefix}"\n[graphite]\nurl = "{graphite.url}"\n'
+        '[servers]\nq1 = "127.0.0.1:1"\nq2 = "127.0.0.1:2"\n'
+    )
+    answer = check("metrics_fresh", "--config", config)
+    assert answer.code == CRITICAL
+    assert f"Graphite has no series {prefix}.collector.q2.success" in answer.text
+    assert "q1" not in answer.text
+    assert check("metrics_fresh", "--config", config, "--missing", "ok").code == OK
+
+
+def test_an_error_of_graphite_is_unknown_and_hides_the_password(check: Check):
+    with HttpSink(status=502) as web:
+        url = web.url.replace("http://", "http://me:secret@")
+        answer = check("metrics_fresh", "--graphite-url", url)
+        assert web.requests[0].headers["authorization"] == "Basic bWU6c2VjcmV0"
+    assert answer.code == UNKNOWN
+    assert "HTTP 502" in answer.text
+    assert "secret" not in str(answer)
+
+
+def test_the_newest_point_is_the_last_with_a_value():
+    assert newest([[1.0, 100], [None, 110]], 130.0) == 30
+    assert newest([[None, 100]], 130.0) is None
+    assert newest([[1.0, 140]], 130.0) == 0  # of a clock ahead of ours
+
+
+@pytest.mark.parametrize("body", [b"", b"{}x", b'[{"target": "a"}]', b"[1]", b"[[[[", b"null"])
+def test_what_is_no_answer_of_the_render_api_is_said(body: bytes):
+    with pytest.raises(HttpError, match="does not answer as its render API does"):
+        parse_series(body, 0)
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (b"", "it closed without a word"),
+        (b"hello\r\n\r\n", "this is no HTTP server"),
+        (b"HTTP/1.1 200 OK", "the answer was cut off"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nabc", "the answer was cut off"),
+        (b"HTTP/1.1 301 Moved\r\n\r\n", "HTTP 301 Moved"),
+    ],
+)
+def test_only_a_whole_good_answer_counts(answer: bytes, reason: str):
+    with pytest.raises(HttpError, match=reason):
+        parse_answer(answer, "graphite")
+    assert parse_answer(b"HTTP/1.0 200 OK\r\ncontent-length: 2\r\n\r\nab", "graphite") == b"ab"

@@ -1,0 +1,86 @@
+"""beanwatch_notify: mail, webhook, file; and what it says when one fails."""
+
+import stat
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from beanwatch.checks.notify import Alert, make_mail, make_slack
+from tests.real import HttpSink, SmtpSink, free_port
+
+ALERT = (
+    *("--kind", "PROBLEM", "--host", "queue1", "--service", "buried of images"),
+    *("--state", "CRITICAL", "--output", "TUBE_BURIED CRITICAL - images: 1 job buried"),
+    *("--long", r"Runbook: http://r#tube-buried\nOK: a", "--runbook", "http://r#tube-buried"),
+    *("--since", "1800000000"),
+)
+
+
+def test_a_mail_says_it_all(run):
+    with SmtpSink() as mail:
+        argv = ("--mail", "a@example.org", "--mail", "b@example.org", "--smtp", mail.address)
+        assert run("beanwatch_notify", *argv, *ALERT) == (0, "", "")
+        (sent,) = mail.mails
+    assert sent.recipients == ["a@example.org", "b@example.org"]
+    subject = "PROBLEM: queue1 buried of images is CRITICAL: images: 1 job buried"
+    assert sent.message["subject"] == subject
+    assert sent.message["auto-submitted"] == "auto-generated"
+    body = sent.message.get_content().replace("\r\n", "\n")
+    assert body.startswith(
+        "TUBE_BURIED CRITICAL - images: 1 job buried\nOK: a\n\nHost:    queue1\n"
+    )
+    assert "State:   CRITICAL, since 2027-01-15 " in body
+
+
+def test_one_failure_stops_no_other_and_no_secret_is_shown(run, tmp_path: Path):
+    mailbox = tmp_path / "mailbox"
+    secret = tmp_path / "url"
+    secret.write_text(f"http://127.0.0.1:{free_port()}/services/SECRET\n")
+    smtp = f"127.0.0.1:{free_port()}"
+    code, stdout, stderr = run(
+        *("beanwatch_notify", "--mail", "a@example.org", "--smtp", smtp),
+        *("--webhook-file", secret, "--file", mailbox, *ALERT),
+    )
+    assert (code, stdout) == (1, "")
+    lines = stderr.splitlines()
+    assert lines[0].startswith(f"beanwatch_notify: mail by {smtp}: ")
+    assert lines[1].startswith(f"beanwatch_notify: webhook of {secret}: ")
+    assert "SECRET" not in stderr
+    fields = mailbox.read_text().rstrip("\n").split("\t")
+    assert fields[:4] == ["PROBLEM", "queue1", "buried of images", "CRITICAL"]
+    assert fields[5] == "http://r#tube-buried"
+    assert stat.S_IMODE(mailbox.stat().st_mode) & 0o007 == 0
+
+
+def test_a_webhook_that_refuses_is_said(run, tmp_path: Path):
+    with HttpSink(status=404) as web:
+        secret = tmp_path / "url"
+        secret.write_text(f"{web.url}/x\n")
+        code, _, stderr = run("beanwatch_notify", "--webhook-file", secret, *ALERT)
+    assert (code, stderr) == (1, f"beanwatch_notify: webhook of {secret}: HTTP 404\n")
+
+
+def test_a_file_is_not_written_through_a_symlink(run, tmp_path: Path):
+    (tmp_path / "link").symlink_to(tmp_path / "victim")
+    code, _, stderr = run("beanwatch_notify", "--file", tmp_path / "link", *ALERT)
+    assert code == 1
+    assert "symbolic links" in stderr
+    assert not (tmp_path / "victim").exists()
+
+
+def test_nowhere_to_send_it_is_misuse(run):
+    code, _, stderr = run("beanwatch_notify", *ALERT)
+    assert (code, stderr) == (2, "beanwatch_notify: name --mail, --webhook-file or --file\n")
+
+
+text = st.text(max_size=100)
+
+
+@given(text, text, text, text, text)
+def test_no_text_breaks_a_mail_or_a_webhook(kind, host, service, state, output):
+    alert = Alert(kind, host, service, state, output, long=output, comment=service)
+    mail = make_mail(alert, "a@example.org", ["b@example.org"])
+    assert mail.as_bytes()
+    assert "\n" not in str(mail["subject"])
+    assert make_slack(alert)

@@ -1,0 +1,99 @@
+"""beanwatch passive: one poll, every service."""
+
+import time
+from pathlib import Path
+
+import pytest
+
+from beanwatch.checks.objects import Service
+from beanwatch.checks.passive import Result
+from beanwatch.checks.plugin import Critical, Outcome
+from beanwatch.cli.passive import LINE, PIPE_BUF, format_nsca, one_line
+from tests.checks.conftest import parse_output
+from tests.checks.site import Site
+from tests.real import Beanstalkd, Redis
+
+
+@pytest.fixture
+def site(
+    tmp_path: Path, beanstalkd: Beanstalkd, redis_server: Redis, monkeypatch: pytest.MonkeyPatch
+) -> Site:
+    monkeypatch.setenv("BEANWATCH_STATE_DIR", str(tmp_path / "state"))
+    return Site(tmp_path, beanstalkd, redis_server)
+
+
+def results(said: str) -> dict[str, tuple[int, str]]:
+    """The code and the text of each service."""
+    found = {}
+    for line in said.splitlines():
+        host, service, code, text = line.split("\t")
+        assert host == "queue1"
+        parse_output(int(code), text.partition(r"\n")[0] + "\n", "")
+        found[service] = (int(code), text)
+    return found
+
+
+def test_it_says_what_the_plugins_say(site: Site):
+    site.bury()
+    found = results(site.beanwatch("passive", "--once"))
+    assert set(found) == {
+        "beanstalkd",
+        *(f"{check} of images" for check in ("depth", "buried", "age", "consumers")),
+        "workers",
+        "job failures",
+    }
+    assert found["buried of images"][0] == 2
+    assert "images: 1 job buried (limit 0)" in found["buried of images"][1]
+    assert found["beanstalkd"][0] == 1
+    assert found["workers"][0] == 2
+    assert found["depth of images"] == (
+        0,
+        "TUBE_DEPTH OK - images: 0 jobs ready | 'images'=0;;;0",
+    )
+
+
+def test_a_server_and_a_redis_that_are_down_are_said_for_each_service(site: Site):
+    site.beanstalkd.kill()
+    found = results(site.beanwatch("passive", "--once"))
+    assert found["beanstalkd"][0] == 2
+    assert {code for name, (code, _) in found.items() if " of images" in name} == {3}
+
+
+def test_a_frozen_server_does_not_keep_it_longer_than_its_limit(site: Site):
+    site.beanstalkd.freeze()
+    started = time.monotonic()
+    found = results(site.beanwatch("passive", "--once", "-t", "1"))
+    assert time.monotonic() - started < 10
+    assert found["depth of images"][0] == 3
+    site.beanstalkd.thaw()
+
+
+def test_ten_thousand_tubes_in_one_go(site: Site):
+    with site.beanstalkd.client() as client:
+        for number in range(10_000):
+            client.use(f"tube.{number}")
+            client.put("x")
+    found = results(site.beanwatch("passive", "--once", "--discover", "-t", "30"))
+    assert len(found) == 40_000 + 4 + 4 + 3  # default and images are tubes, too
+    assert found["depth of tube.77"] == (
+        0,
+        "TUBE_DEPTH OK - tube.77: 1 job ready | 'tube.77'=1;;;0",
+    )
+    assert found["consumers of tube.77"][0] == 2
+
+
+@pytest.mark.parametrize("size", [10, 3_000, 30_000])
+def test_a_result_is_one_line_that_its_way_can_carry(size: int):
+    outcome = Outcome("x", Critical, "é" * size, ("'a'=1",) * 50, ("more | \t text",) * 100)
+    result = Result(Service("queue1", "a", "tube_depth"), outcome)
+    (line,) = format_nsca([result])
+    assert line.count(b"\n") == 1
+    assert line.count(b"\t") == 3
+    assert len(line) <= LINE + 1
+    assert len(one_line(result, PIPE_BUF - 100).encode()) <= PIPE_BUF - 100
+
+
+def test_nsca_without_a_host_is_misuse(run):
+    code, _, stderr = run("beanwatch", "passive", "--once", "--to", "nsca")
+    assert code == 2
+    assert stderr.startswith("beanwatch: --to nsca needs --monitor HOST")
