@@ -35,8 +35,8 @@ class Guard:
         life: Life,
         alarm: Alarm,
         watchdog: Watchdog,
-        log: FilteringBoundLogger,
         last_words: Callable[[str], None],
+        log: FilteringBoundLogger,
         *,
         leave: Callable[[int], None] = os._exit,
     ) -> None:

@@ -1,4 +1,4 @@
-"""The worker's heartbeat in Redis: writing it, and finding who used this worker's id before."""
+"""The worker's heartbeat in Redis."""
 
 import threading
 import time
@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from beanwatch.collectors.heartbeats import (
-    DEAD_AFTER,
     VERSION_KEY,
     WORKERS_KEY,
     Beat,
@@ -15,9 +14,6 @@ from beanwatch.collectors.heartbeats import (
     worker_key,
 )
 from beanwatch.collectors.redis_link import Command, RedisError, RedisLink, RedisUrl
-from beanwatch.worker.blackbox import LastJob
-from beanwatch.worker.errors import WorkerError
-from beanwatch.worker.life import DUPLICATE
 
 TIMEOUT = 0.5  # seconds, for a connect and for an answer
 KEEP = 3600  # seconds for which a dead worker's record stays
@@ -126,42 +122,3 @@ class Heart:
         now = int(clock[0]) + int(clock[1]) / 1e6
         self._ahead = now - self._monotonic()
         return now
-
-
-def claim(
-    heart: Heart,
-    worker: str,
-    instance: str,
-    *,
-    sleep: Callable[[float], None] = time.sleep,
-) -> Beat | None:
-    """The record that this instance replaces, None for none. Raises RedisError, WorkerError.
-
-    Another instance is alive if its beat moves on while we look for two of its intervals.
-    """
-    before, age = heart.look()
-    if before is None or age > DEAD_AFTER:
-        return before
-    for _ in range(20):
-        sleep(before.interval / 10)
-        now, _ = heart.look()
-        if now is None:
-            return None  # it stopped as it should
-        if now.instance != instance and now.beat_at != before.beat_at:
-            raise WorkerError(
-                f"worker {worker} runs already, on {now.host} with pid {now.pid}: "
-                "stop that one, or give this one another --name",
-                DUPLICATE,
-            )
-    return before
-
-
-def describe_exit(before: Beat, last_job: LastJob | None) -> str:
-    """How an instance ended that left its record behind, and perhaps its black box."""
-    if before.last_words:
-        return before.last_words
-    if last_job is None:
-        last_job = LastJob(before.job_id, before.job)
-    if last_job.id:
-        return f"killed while running {last_job.name} (job {last_job.id})"
-    return f"killed while {'idle' if before.state == 'busy' else before.state}"

@@ -28,6 +28,7 @@ class Life:
         self.why = ""  # it stops
         self.patience_ends = math.inf  # monotonic; a job that still runs then is given back
         self.wait_until = 0.0  # monotonic; takes no jobs before
+        self.is_ready = False  # was connected once
         self.cut_off = ""  # why beanstalkd cannot be used
         self.disk_full = ""
         self.job: Held | None = None
@@ -83,7 +84,7 @@ class Life:
             return "waiting", "told to wait"
         if self.cut_off or self.disk_full:
             return "blocked", self.cut_off or self.disk_full
-        return "idle", ""
+        return "idle" if self.is_ready else "starting", ""
 
     def sleep(self, seconds: float) -> None:
         """Sleep on the main thread until woken, moving `loop_at` all the while."""

@@ -1,7 +1,6 @@
 """The main thread: connect, reserve, run, acknowledge, until told to stop."""
 
 import time
-from collections.abc import Callable
 
 from structlog.typing import FilteringBoundLogger
 
@@ -9,6 +8,7 @@ from beanwatch.worker.decide import Verdict, decide_reconnect
 from beanwatch.worker.finish import Finisher
 from beanwatch.worker.job import Held
 from beanwatch.worker.life import RECYCLED, Life
+from beanwatch.worker.pulse import Pulse
 from beanwatch.worker.run import Runner
 from beanwatch.worker.session import Reserved, Session, SessionError
 
@@ -22,15 +22,14 @@ class Loop:
         runner: Runner,
         finisher: Finisher,
         life: Life,
+        pulse: Pulse,
         log: FilteringBoundLogger,
         *,
         max_jobs: int = 0,
-        on_job: Callable[[Held], None],
     ) -> None:
         self._session, self._runner, self._finisher = session, runner, finisher
-        self._life, self._log = life, log
+        self._life, self._pulse, self._log = life, pulse, log
         self._max_jobs = max_jobs
-        self._on_job = on_job
         self._failures = 0  # of the connection, in a row
 
     def run(self) -> None:
@@ -52,6 +51,7 @@ class Loop:
     def _connect(self) -> None:
         try:
             self._session.open()
+            self._life.is_ready = True
         except SessionError as error:
             self._back_off(str(error))
 
@@ -88,7 +88,7 @@ class Loop:
             self._back_off(str(error))
             return
         life.job = held
-        self._on_job(held)
+        self._pulse.hurry(held.facts.ttr / 3)
         if life.run:
             verdict, raised = self._runner.run(held)
         else:

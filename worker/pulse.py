@@ -25,6 +25,7 @@ class Pulse(threading.Thread):
         steps: Sequence[Callable[[float], None]],
         listener: Listener,
         life: Life,
+        wake: Wake,
         log: FilteringBoundLogger,
         *,
         tick: float = TICK,
@@ -35,18 +36,18 @@ class Pulse(threading.Thread):
         self._life, self._log, self._clock = life, log, clock
         self._tick = min(tick, TICK)
         self._is_over = False
-        self.wake = Wake()
+        self._wake = wake
 
     def hurry(self, tick: float) -> None:
         """Tick at least as often as this from now on: a job with a short time to run came."""
         if tick < self._tick:
             self._tick = max(0.05, tick)
-            self.wake.set()
+            self._wake.set()
 
     def end(self, timeout: float) -> None:
         """Stop ticking, and wait for the last tick to end."""
         self._is_over = True
-        self.wake.set()
+        self._wake.set()
         self.join(timeout)
 
     def run(self) -> None:
@@ -67,7 +68,7 @@ class Pulse(threading.Thread):
 
     def _wait(self, until: float) -> None:
         while not self._is_over and (left := until - self._clock()) > 0:
-            is_woken, is_told = self.wake.sleep(left, self._listener.fileno())
+            is_woken, is_told = self._wake.sleep(left, self._listener.fileno())
             if is_told:
                 self._listener.receive()
             if is_woken:

@@ -33,9 +33,8 @@ class Reporter:
         sinks: Sequence[Sink],
         notifier: Notifier,
         temporary: TemporaryRoot,
-        log: FilteringBoundLogger,
-        stop: Callable[[str, int], None],
         where: Callable[[], str],
+        log: FilteringBoundLogger,
         *,
         min_free_disk: int = 0,
         max_memory: float = 0.0,
@@ -46,8 +45,7 @@ class Reporter:
         self._identity, self._worker = identity, worker
         self._life, self._session, self._heart = life, session, heart
         self._metrics, self._sinks, self._notifier = metrics, sinks, notifier
-        self._temporary, self._log = temporary, log
-        self._stop, self._where = stop, where
+        self._temporary, self._where, self._log = temporary, where, log
         self._min_free_disk, self._max_memory = min_free_disk, max_memory
         self._ends = clock() + max_time if max_time else 0.0
         self._spread = restart_spread
@@ -123,6 +121,11 @@ class Reporter:
                 self._heart.remove(self._identity.instance)
         except RedisError as error:
             self._log.warning("redis does not hear the last words: {reason}", reason=str(error))
+
+    def _stop(self, why: str, code: int) -> None:
+        if self._life.run:
+            self._life.stop(why, code)
+            self._session.interrupt()
 
     def _look_around(self) -> None:
         self._rss = read_rss()

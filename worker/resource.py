@@ -5,6 +5,8 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
+from structlog.typing import FilteringBoundLogger
+
 from beanwatch.worker.app import Resource
 
 
@@ -14,12 +16,12 @@ class Resources:
     def __init__(
         self,
         known: Mapping[str, Resource],
-        report: Callable[[str, BaseException], None],
+        log: FilteringBoundLogger,
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._known = known
-        self._report = report
+        self._log = log
         self._clock = clock
         self._open: dict[str, tuple[AbstractContextManager[Any], Any]] = {}
         self._used: dict[str, float] = {}
@@ -58,4 +60,4 @@ class Resources:
         try:
             manager.__exit__(None, None, None)
         except Exception as error:  # a stale connection may fail even to close
-            self._report(name, error)
+            self._log.warning("{resource} failed to close", resource=name, exc_info=error)

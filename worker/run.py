@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,6 +10,7 @@ import msgspec
 from structlog.typing import FilteringBoundLogger
 
 from beanwatch.worker.app import App, Handler
+from beanwatch.worker.blackbox import BlackBox
 from beanwatch.worker.context import Context
 from beanwatch.worker.deadline import Alarm, AsyncCalls
 from beanwatch.worker.decide import Verdict, decide_end, decide_poison
@@ -20,6 +21,7 @@ from beanwatch.worker.resource import Resources
 from beanwatch.worker.safety import TemporaryRoot
 from beanwatch.worker.session import Session
 from beanwatch.worker.stacks import find_handler_frame
+from beanwatch.worker.watchdog import Watchdog
 
 
 class Limits(NamedTuple):
@@ -41,18 +43,17 @@ class Runner:
         alarm: Alarm,
         resources: Resources,
         temporary: TemporaryRoot,
+        black_box: BlackBox,
+        watchdog: Watchdog,
         log: FilteringBoundLogger,
-        *,
-        on_start: Callable[[Held], None],
-        on_end: Callable[[], None],
     ) -> None:
         self._app, self._limits = app, limits
         self._session, self._alarm = session, alarm
         self._resources, self._temporary = resources, temporary
+        self._black_box, self._watchdog = black_box, watchdog
         self._log = log
         self._async = AsyncCalls()
         self._pid = os.getpid()
-        self._on_start, self._on_end = on_start, on_end
 
     def run(self, held: Held) -> tuple[Verdict, BaseException | None]:
         """Run the job and return the verdict, with the handler's error. Raises nothing."""
@@ -115,7 +116,8 @@ class Runner:
         )
         error: BaseException | None = None
         self._resources.before_job()
-        self._on_start(held)
+        self._black_box.write(held.id, held.name)
+        self._watchdog.cover(held.hard)
         try:
             try:
                 self._alarm.arm(
@@ -141,7 +143,7 @@ class Runner:
             except Exception as failed:
                 self._bind(held).error("a hook after the job failed", exc_info=failed)
         self._resources.after_job()
-        self._on_end()
+        self._black_box.clear()
         return error
 
     def _bind(self, held: Held) -> FilteringBoundLogger:

@@ -7,27 +7,27 @@ from types import FrameType
 
 from beanwatch.worker.deadline import Alarm
 from beanwatch.worker.errors import JobStopped
-from beanwatch.worker.life import STOPPED, Life
+from beanwatch.worker.life import Life
+from beanwatch.worker.orders import Orders
 
 
 def handle_signals(
     life: Life,
     alarm: Alarm,
-    stop: Callable[[str, int], None],
-    reopen: Callable[[], None],
-    dump: Callable[[], None],
+    orders: Orders,
+    reopen_log: Callable[[], None],
 ) -> None:
     """Install the handlers. They run in the main thread, between two of its steps."""
 
     def on_stop(number: int, _frame: FrameType | None) -> None:
         name = signal.Signals(number).name
         if life.patience_ends == math.inf:  # also while it finishes a job before a restart
-            stop(f"told to by {name}", STOPPED)
+            orders.stop(f"told to by {name}")
         else:
             life.force()
             alarm.throw(JobStopped(f"the worker had to stop: a second {name}"))
 
     signal.signal(signal.SIGTERM, on_stop)
     signal.signal(signal.SIGINT, on_stop)
-    signal.signal(signal.SIGHUP, lambda _number, _frame: reopen())
-    signal.signal(signal.SIGUSR1, lambda _number, _frame: dump())
+    signal.signal(signal.SIGHUP, lambda _number, _frame: reopen_log())
+    signal.signal(signal.SIGUSR1, lambda _number, _frame: orders.want_dump())

@@ -23,7 +23,8 @@ from beanwatch.worker import logs
 from beanwatch.worker.app import App
 from beanwatch.worker.envelope import EnvelopeError, check_target
 from beanwatch.worker.errors import WorkerError
-from beanwatch.worker.process import NAME, Process, Settings
+from beanwatch.worker.process import run_worker
+from beanwatch.worker.settings import NAME, Settings
 
 
 @click.command("worker")
@@ -88,7 +89,7 @@ def command(
         raise click.UsageError(f"log file {config.log_file}: {error.strerror}") from None
     app = load_app(application)
     try:
-        return Process(app, settings, output).run()
+        return run_worker(app, settings, output)
     except WorkerError as error:
         click.echo(f"beanwatch: {error}", err=True)
         return error.code
