@@ -41,7 +41,6 @@ class Collector:
         tubes_interval: float,
         state: StateFile | None = None,
         notifier: Notifier | None = None,
-        stop: threading.Event | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._pollers = pollers
@@ -56,11 +55,14 @@ class Collector:
         self._state = state
         self._notifier = notifier or Notifier()
         self._clock = clock
-        self._stop = stop or threading.Event()
+        self._stop = threading.Event()
         self._reported = 0
 
-    def run(self) -> None:
-        """Poll and send until told to stop; then send what is left and save the state."""
+    def run(self, wait: Callable[[float], bool]) -> None:
+        """Poll and send until told to stop; then send what is left and save the state.
+
+        `wait` sleeps for that many seconds, or returns true at once when it is told to stop.
+        """
         threads = [threading.Thread(target=self._poll, args=(one,)) for one in self._pollers]
         threads += [threading.Thread(target=self._poll_extra, args=(one,)) for one in self._extras]
         sender = threading.Thread(target=self._deliver)
@@ -75,8 +77,9 @@ class Collector:
             extras=[str(extra) for extra in self._extras],
         )
         next_minute = self._clock() + MINUTE
-        while not self._stop.wait(LOOK):
-            self._notifier.send("WATCHDOG=1")
+        while not wait(LOOK):
+            if all(thread.is_alive() for thread in threads):
+                self._notifier.send("WATCHDOG=1")
             self._notifier.status(
                 f"{len(self._pollers)} servers, backlog {self._outbox.total_backlog} points, "
                 f"{self._outbox.total_dropped} dropped"
@@ -84,6 +87,7 @@ class Collector:
             if self._clock() >= next_minute:
                 next_minute += MINUTE
                 self._each_minute()
+        self._stop.set()
         self._notifier.send("STOPPING=1")
         end = self._clock() + FAREWELL
         for thread in threads:
@@ -99,12 +103,14 @@ class Collector:
         well: list[Extra] = []
 
         def poll(poller: Poller) -> None:
-            if not poller.poll(stamp):
-                good.append(poller)
+            with self._surviving(str(poller)):
+                if not poller.poll(stamp):
+                    good.append(poller)
 
         def poll_extra(extra: Extra) -> None:
-            if not extra.poll(stamp):
-                well.append(extra)
+            with self._surviving(str(extra)):
+                if not extra.poll(stamp):
+                    well.append(extra)
 
         threads = [threading.Thread(target=poll, args=(one,)) for one in self._pollers]
         threads += [threading.Thread(target=poll_extra, args=(one,)) for one in self._extras]

@@ -1,17 +1,15 @@
 """`beanwatch collect`: send beanstalkd's numbers to Graphite."""
 
-import contextlib
-import hashlib
-import os
 import signal
 import sys
-import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import partial
 
 import click
 
+from beanwatch.cli.collect_files import load_state, open_log, open_spool, open_state, state_path
 from beanwatch.cli.options import (
     COUNT,
     DURATION,
@@ -25,21 +23,19 @@ from beanwatch.collectors.address import AddressError
 from beanwatch.collectors.carbon import Carbon, Printer, parse_graphite
 from beanwatch.collectors.collector import Collector, Extra
 from beanwatch.collectors.delivery import Delivery, Transport
-from beanwatch.collectors.files import LockedError, locked
 from beanwatch.collectors.log import Changes, Log
 from beanwatch.collectors.notify import Notifier
 from beanwatch.collectors.observer import Observer
 from beanwatch.collectors.outbox import Outbox
 from beanwatch.collectors.poller import Poller
 from beanwatch.collectors.redis_link import parse_redis_url
-from beanwatch.collectors.samples import State, StateError, StateFile
 from beanwatch.collectors.selection import Selection
 from beanwatch.collectors.servers import Server, find_clash
-from beanwatch.collectors.spool import Spool
 from beanwatch.collectors.worker_series import WorkerPoller
 from beanwatch.config import Config, ConfigError
 
 DEFAULT_GRAPHITE = "127.0.0.1:2003"
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 @click.command("collect")
@@ -58,7 +54,7 @@ DEFAULT_GRAPHITE = "127.0.0.1:2003"
 @click.option("--head-ages/--no-head-ages", default=None, help="peek at the heads of the queues")
 @click.option("--state", metavar="FILE", help="remember counters there between two runs")
 @click.option("--spool", metavar="DIR", help="keep there what Graphite cannot take now")
-@click.option("--log-format", type=click.Choice(["json", "console"]), help="(json)")
+@click.option("--log-format", type=click.Choice(["json", "console"]), help="of the log (json)")
 @click.option("--log-file", metavar="FILE", help="instead of stderr; reopened on SIGHUP")
 def command(
     config_file: str | None,
@@ -134,7 +130,6 @@ def run(config: Config, servers: Sequence[Server], stack: ExitStack, *, once: bo
         )
         for server in servers
     ]
-    stop = threading.Event()
     collector = Collector(
         pollers,
         pick_extras(config, outbox, changes),
@@ -145,27 +140,26 @@ def run(config: Config, servers: Sequence[Server], stack: ExitStack, *, once: bo
         tubes_interval=collect.tubes_interval,
         state=state,
         notifier=Notifier(),
-        stop=stop,
     )
     if once:
+        # The stats, the sweep and the heads have their time one after the other.
         limit = collect.timeout * 2 + max(collect.timeout, collect.tubes_interval)
         answered, well = collector.once(round(time.time()), limit)
         return 2 if not answered else 0 if well and answered == len(servers) else 1
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    signal.signal(signal.SIGHUP, lambda *_: log.reopen())
-    collector.run()
+    # Waited for rather than handled: a handler would run at any point of the main thread, also
+    # where that holds the lock which the handler needs. The threads inherit the mask.
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    collector.run(partial(wait_for_signal, log))
     return 0
 
 
-def open_log(config: Config, *, once: bool) -> Log:
-    """Where events are told. cron mails what --once says on stderr to a person, as words."""
-    if once:
-        return Log("console")
-    try:
-        return Log(config.log_format, path=config.log_file)
-    except OSError as error:
-        raise click.UsageError(f"log file {config.log_file}: {error.strerror}") from None
+def wait_for_signal(log: Log, seconds: float) -> bool:
+    """Sleep; true if told to stop meanwhile. SIGHUP opens the log anew."""
+    received = signal.sigtimedwait(SIGNALS, seconds)
+    if received and received.si_signo == signal.SIGHUP:
+        log.reopen()
+        return False
+    return received is not None
 
 
 def pick_transport(address: str) -> Transport:
@@ -188,67 +182,3 @@ def pick_extras(config: Config, outbox: Outbox, changes: Changes) -> list[Extra]
         raise click.UsageError(str(error)) from None
     timeout = config.collect.timeout
     return [WorkerPoller(url, outbox, changes, prefix=config.prefix, timeout=timeout)]
-
-
-def state_path(
-    given: str, servers: Sequence[Server], *, once: bool, environ: Mapping[str, str] = os.environ
-) -> str:
-    """The state file: as told, else systemd's directory, else (--once needs one) a usual place.
-
-    Its name is made of the servers: runs for different ones do not exclude each other.
-    """
-    if given:
-        return given
-    directory = environ.get("STATE_DIRECTORY", "").partition(":")[0]
-    if not directory and once:
-        home = environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
-        directory = "/var/lib/beanwatch" if os.geteuid() == 0 else os.path.join(home, "beanwatch")
-    if not directory:
-        return ""
-    names = " ".join(sorted(str(server.address) for server in servers))
-    digest = hashlib.sha256(names.encode()).hexdigest()[:8]
-    return os.path.join(directory, f"collect-{digest}.json")
-
-
-def open_state(path: str, stack: ExitStack) -> StateFile | None:
-    """The state file, locked against a second collector for as long as `stack` is open."""
-    if not path:
-        return None
-    try:
-        if directory := os.path.dirname(path):
-            os.makedirs(directory, mode=0o700, exist_ok=True)
-        stack.enter_context(locked(f"{path}.lock"))
-    except LockedError:
-        raise click.UsageError(
-            f"another beanwatch collect is running (it holds {path}.lock)"
-        ) from None
-    except OSError as error:
-        raise click.UsageError(
-            f"state file {path}: {error.strerror}; name another with --state FILE"
-        ) from None
-    return StateFile(path)
-
-
-def load_state(state: StateFile | None, log: Log) -> State:
-    """What an earlier run remembered; nothing if that cannot be read, which is said."""
-    try:
-        return state.load() if state else {}
-    except StateError as error:
-        log.warning(f"{error}; starting anew")
-        return {}
-
-
-def open_spool(directory: str, changes: Changes, stack: ExitStack) -> Spool | None:
-    """The spool, if one is set, locked against a second collector."""
-    if not directory:
-        return None
-    try:
-        spool = Spool(directory, changes)
-        stack.enter_context(locked(os.path.join(directory, ".lock")))
-    except LockedError as error:
-        raise click.UsageError(f"another beanwatch collect uses this spool: {error}") from None
-    except OSError as error:
-        raise click.UsageError(f"spool {directory}: {error.strerror}") from None
-    with contextlib.suppress(OSError):
-        os.chmod(directory, 0o700)
-    return spool
