@@ -91,27 +91,21 @@ class Stage(contextlib.ExitStack):
             self.narrator.did(f"worker {name}", ", ".join(tubes))
         self.enter_context(self.producer)
         self.narrator.did("producer", "a dozen jobs a second, of three kinds, into five tubes")
-        collector = self._program("collector", ["beanwatch", "collect", "--config", self.config])
+        collector = self._program("collector", "collect")
         collector.start()
         self.narrator.did("collector", "every number of beanstalkd into Graphite, every second")
 
     def add_worker(self, name: str, tubes: Iterable[str]) -> Program:
         """Start one worker under the supervisor."""
-        argv: list[str | Path] = [
-            "beanwatch",
-            "worker",
-            "beanwatch.worker.example:app",
-            "--config",
-            self.config,
-        ]
-        argv += ["--name", name, "--host", HOST]
-        for tube in tubes:
-            argv += ["--tube", tube]
-        worker = self.workers[name] = self._program(name, argv)
+        argv = ["worker", "beanwatch.worker.example:app", "--name", name, "--host", HOST]
+        worker = self.workers[name] = self._program(
+            name, *argv, *(word for tube in tubes for word in ("--tube", tube))
+        )
         worker.start()
         return worker
 
-    def _program(self, name: str, argv: list[str | Path]) -> Program:
+    def _program(self, name: str, *argv: str) -> Program:
+        argv = ("beanwatch", *argv, "--config", str(self.config))
         program = Program(name, argv, self.directory)
         self.callback(program.stop)
         return program
@@ -148,9 +142,9 @@ class Stage(contextlib.ExitStack):
         """The newest message in the workers' log of level ERROR or above, since the last call."""
         with self.log.open("rb") as stream:
             stream.seek(self._log_read)
-            lines = stream.readlines()
+            lines = [line for line in stream if line.endswith(b"\n")]
         self._log_read += sum(map(len, lines))
-        entries = [json.loads(line) for line in lines if line.endswith(b"\n")]
+        entries = [json.loads(line) for line in lines]
         return next((one["message"] for one in reversed(entries) if one["level"] >= 400), "")
 
     def mark(self, what: str) -> None:
