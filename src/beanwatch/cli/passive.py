@@ -31,9 +31,16 @@ class SubmitError(Exception):
     type=click.Choice(["stdout", "nsca", "command-file"]),
     default="stdout",
     show_default=True,
+    help="where the results go",
 )
 @click.option("--monitor", metavar="HOST[:PORT]", help="nsca: the monitoring server")
-@click.option("--nsca-config", metavar="FILE", default="/etc/send_nsca.cfg", show_default=True)
+@click.option(
+    "--nsca-config",
+    metavar="FILE",
+    default="/etc/send_nsca.cfg",
+    show_default=True,
+    help="nsca: send_nsca's own",
+)
 @click.option("--command-file", metavar="FILE", help=f"default: {COMMAND_FILES[0]}")
 @click.option("--interval", type=DURATION, default=60.0, help="between rounds (default: 60 s)")
 @click.option("-t", "--timeout", type=DURATION, default=10.0, help="for reading (default: 10 s)")
