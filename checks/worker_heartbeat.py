@@ -109,8 +109,8 @@ def decide(worker: Worker, restarted: float = RESTARTED_WITHIN) -> tuple[State, 
         return Critical, f"{worker.id}: dead, its record in Redis is gone or unreadable"
     job = f"{beat.job} (job {beat.job_id}, tube {beat.tube})" if beat.job else ""
     if health == "dead":
-        was = f" while running {job}" if job else f", was {beat.state}"
-        return Critical, f"{worker.id}: dead, no heartbeat for {ago(worker.age)}{was}"
+        was = f"running {job}" if job else beat.state
+        return Critical, f"{worker.id}: dead, no heartbeat for {ago(worker.age)}, last seen {was}"
     if health == "hung" and job:
         late = ago(beat.beat_at - beat.deadline)
         where = f" at {beat.where}" if beat.where else ""

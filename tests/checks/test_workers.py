@@ -50,12 +50,12 @@ BUSY = {
         ({}, OK, "web1.a: idle"),
         (BUSY, OK, "web1.a: busy with image.resize (job 7, tube images)"),
         ({"state": "waiting"}, OK, "web1.a: waiting"),
-        ({"age": 200.0}, CRITICAL, "web1.a: dead, no heartbeat for 3m 20s, was idle"),
+        ({"age": 200.0}, CRITICAL, "web1.a: dead, no heartbeat for 3m 20s, last seen idle"),
         ({"age": 29.0, "interval": 10.0}, OK, "web1.a: idle"),
         (
             {**BUSY, "age": 60.0},
             CRITICAL,
-            "dead, no heartbeat for 1m 0s while running image.resize (job 7, tube images)",
+            "dead, no heartbeat for 1m 0s, last seen running image.resize (job 7, tube images)",
         ),
         (
             {**BUSY, "deadline": -30.0, "hard_deadline": 5.0},
