@@ -6,6 +6,7 @@ import sys
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib import import_module
+from inspect import cleandoc
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +87,7 @@ def metavar(option: click.Option, context: click.Context) -> str:
 def indent_examples(text: str) -> str:
     """Paragraphs flow; those that click is told to leave alone become code below their title."""
     shown = []
-    for block in re.split(r"\n\s*\n", text):
+    for block in re.split(r"\n\s*\n", cleandoc(text)):
         if block.startswith("\b"):
             title, *rest = block.removeprefix("\b\n").splitlines()
             shown.append("\n".join([title, "", *(f"    {line.strip()}" for line in rest)]))
