@@ -26,7 +26,8 @@ FILES = [
 ]
 # In code, in a console block, or as a unit starts it.
 NAMED = re.compile(
-    r"(?:`|\$ |ExecStart=/usr/bin/env |command=|/bin/(?=check_))((?:beanwatch|check_\w+) [^`\n|;<>&]+)"
+    r"(?:`|\$ |ExecStart=/usr/bin/env |command=|/bin/(?=check_))"
+    r"((?:beanwatch|check_\w+) [^`\n|;<>&]+)"
 )
 
 

@@ -9,9 +9,13 @@ import pytest
 import structlog
 
 from beanwatch.collectors import paths
+from beanwatch.collectors.address import parse_address
+from beanwatch.collectors.protocol import Link
+from beanwatch.collectors.stats import numbers, read_tubes
 from beanwatch.worker import life, logs
 from beanwatch.worker.record import Run
 from tests.operations import meanings, reference
+from tests.real import ROOT, Beanstalkd
 
 
 def test_the_page_is_what_the_code_says_now() -> None:
@@ -56,3 +60,15 @@ def test_a_line_of_a_job_has_the_fields_of_the_page(log_file: Path) -> None:
 def test_the_stats_of_timers_are_on_the_page() -> None:
     page = reference.PAGE.read_text()
     assert ", ".join(f"`{stat}`" for stat in paths.TIMER_STATS) in page.replace("\n", " ")
+
+
+def test_the_series_that_scaling_counts_are_as_many_as_there_are(beanstalkd: Beanstalkd) -> None:
+    page = (ROOT / "docs" / "scaling.md").read_text()
+    with Link(parse_address(beanstalkd.address)) as link:
+        ((_, stats),) = read_tubes(link, ["default"])
+    tube = len(paths.TUBE_DERIVED) + len(numbers(stats))
+    worker = len(paths.WORKER_OWN) + len(paths.WORKER_SEEN)
+    job = 2 * len(paths.OUTCOMES) + len(paths.TIMERS) * len(paths.TIMER_STATS)
+    assert f"| series | {tube},000 | {tube}0,000 | derived: {tube} each |" in page
+    assert f"| {worker}00 | {worker},000 | derived: {worker} each |" in page
+    assert f"| {job} | {job} | derived:" in page
