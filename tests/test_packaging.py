@@ -69,6 +69,7 @@ def test_the_wheel_in_a_new_environment_has_every_command(
         # By the plugin guidelines a plugin that only printed its help has checked nothing: UNKNOWN.
         code = 3 if command.startswith("check_") else 0
         assert "usage" in call(fresh / command, "--help", cwd=tmp_path, code=code).lower()
+    assert "## tube-depth" in call(fresh / "beanwatch", "runbook", "tube-depth", cwd=tmp_path)
     version = call(fresh / "beanwatch", "--version", cwd=tmp_path)
     assert version.strip().endswith(
         call(

@@ -19,6 +19,7 @@ COMMANDS = {
     "tubes": "look at tubes; kick, pause, resume or empty them",
     "install": "place plugins, configuration and units where this system expects them",
     "passive": "evaluate all checks in one process, and report them",
+    "runbook": "what an alert means, and what to do",
     "config": "check or show the configuration",
     "doctor": "test the whole chain, and say what to do about each failure",
     "completion": "print what makes a shell complete commands and flags",

@@ -1,0 +1,44 @@
+"""`beanwatch runbook`: what an alert means and what to do, without a browser or a network."""
+
+import difflib
+import re
+from importlib.resources import files
+
+import click
+from rich.console import Console
+from rich.markdown import Markdown
+
+
+@click.command()
+@click.argument("alert", required=False, metavar="[ALERT]")
+def command(alert: str | None) -> None:
+    """Print the runbook, or its part for one alert: its heading, or the check's name.
+
+    \b
+    Example:
+      beanwatch runbook tube-consumers
+      beanwatch runbook check_tube_consumers
+    """
+    text = files("beanwatch").joinpath("runbook.md").read_text(encoding="utf-8")
+    if alert:
+        text = pick(parse_headings(text), alert)
+    if click.get_text_stream("stdout").isatty():
+        Console().print(Markdown(text))
+    else:
+        click.echo(text, nl=False)
+
+
+def parse_headings(text: str) -> dict[str, str]:
+    """The parts of the page by their heading, each with it."""
+    parts = re.split(r"^(?=## )", text, flags=re.MULTILINE)[1:]
+    return {part.partition("\n")[0].removeprefix("## ").strip(): part for part in parts}
+
+
+def pick(parts: dict[str, str], alert: str) -> str:
+    """The part for an alert. Raises click.UsageError, which names the ones there are."""
+    name = alert.lower().removeprefix("check_").lstrip("#").replace("_", "-")
+    if name in parts:
+        return parts[name]
+    near = difflib.get_close_matches(name, parts, 1)
+    hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(parts)}"
+    raise click.UsageError(f"the runbook has no heading {alert!r}; {hint}")
