@@ -321,7 +321,7 @@ class Parser(argparse.ArgumentParser):
         """`--restarted`, a duration."""
         self.add_argument(
             "--restarted",
-            type=_duration,
+            type=duration_argument,
             default=RESTARTED_WITHIN,
             metavar="DURATION",
             help="for how long a restart is worth a warning (default: 10m)",
@@ -339,7 +339,7 @@ def _limit(text: str) -> str:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
-def _duration(text: str) -> float:
+def duration_argument(text: str) -> float:
     try:
         return duration(text)
     except ValueError as error:

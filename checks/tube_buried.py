@@ -2,7 +2,7 @@
 
 import argparse
 
-from beanwatch.checks import source
+from beanwatch.checks import source, tubes
 from beanwatch.checks.plugin import Check, Parser, Perf, Perfs, State, count, judge, run
 from beanwatch.checks.source import Source, Tube
 from beanwatch.config import Config, Threshold
@@ -14,8 +14,8 @@ def parser() -> Parser:
     """The command line."""
     parser = Parser("tube_buried", __doc__, "-H queue1 -T 'email.*' -w 0 -c 100")
     source.add_servers(parser)
-    source.add_tubes(parser)
-    source.add_limits(parser)
+    tubes.add_tubes(parser)
+    tubes.add_limits(parser)
     return parser
 
 
@@ -38,11 +38,11 @@ def perfdata(tube: Tube, limits: Threshold) -> Perfs:
 
 def build(options: argparse.Namespace, config: Config, source_: Source) -> Check:
     """Acquire from the source, evaluate and present as above."""
-    summary = source.TubeSummary(buried, "jobs buried")
-    context = source.TubeContext(
+    summary = tubes.TubeSummary(buried, "jobs buried")
+    context = tubes.TubeContext(
         options, config, "buried", DEFAULT, source_.memory, decide, perfdata
     )
-    return source.tube_check("tube_buried", options, config, source_, context, summary)
+    return tubes.tube_check("tube_buried", options, config, source_, context, summary)
 
 
 def main() -> None:

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from beanwatch.checks import source
+from beanwatch.checks import source, tubes
 from beanwatch.checks.plugin import (
     STATES,
     Check,
@@ -20,7 +20,8 @@ from beanwatch.checks.plugin import (
     judge,
     run,
 )
-from beanwatch.checks.source import Source, Tube, Tubes
+from beanwatch.checks.source import Source, Tube
+from beanwatch.checks.tubes import Tubes
 from beanwatch.collectors.consumers import Consumers, decide_consumers
 from beanwatch.collectors.heartbeats import Worker, decide_health
 from beanwatch.collectors.protocol import ServerError
@@ -34,8 +35,8 @@ def parser() -> Parser:
     """The command line."""
     parser = Parser("tube_consumers", __doc__, "-H queue1 -T 'email.*' -c 1:")
     source.add_servers(parser)
-    source.add_tubes(parser)
-    source.add_limits(parser)
+    tubes.add_tubes(parser)
+    tubes.add_limits(parser)
     for word, what in (("paused", "a paused tube"), ("draining", "a draining server")):
         parser.add_argument(
             f"--{word}",
@@ -197,27 +198,25 @@ def perfdata(tube: Tube, limits: Threshold) -> Perfs:
     )
 
 
-class ConsumersSummary(source.TubeSummary):
+class ConsumersSummary(tubes.TubeSummary):
     """All jobs are being taken, or are not meant to be."""
 
     def ok(self, results: Any) -> str:
         """`3 tubes: all drained`, and those that are paused or on a draining server."""
-        tubes = source.tubes_of(results)
-        if len(tubes) < 2:
+        found = tubes.tubes_of(results)
+        if len(found) < 2:
             return super().ok(results)
-        held = [f"{t.label}: {diagnose(t)}" for t in tubes if t.consumers in ("paused", "draining")]
-        return "; ".join([f"{len(tubes)} tubes: workers take what is ready", *held])
+        held = [f"{t.label}: {diagnose(t)}" for t in found if t.consumers in ("paused", "draining")]
+        return "; ".join([f"{len(found)} tubes: workers take what is ready", *held])
 
 
 def build(options: argparse.Namespace, config: Config, source_: Source) -> Check:
     """Put the three acts together."""
-    context = source.TubeContext(
+    context = tubes.TubeContext(
         options, config, "consumers", DEFAULT, source_.memory, Judge(options), perfdata
     )
     summary = ConsumersSummary(lambda tube: tube.get("current-jobs-ready"), "")
-    return source.tube_check(
-        "tube_consumers", options, config, source_, context, summary, Diagnoses
-    )
+    return tubes.tube_check("tube_consumers", options, config, source_, context, summary, Diagnoses)
 
 
 def main() -> None:

@@ -2,7 +2,7 @@
 
 import argparse
 
-from beanwatch.checks import source
+from beanwatch.checks import source, tubes
 from beanwatch.checks.plugin import (
     Check,
     Parser,
@@ -23,8 +23,8 @@ def parser() -> Parser:
     """The command line."""
     parser = Parser("tube_depth", __doc__, "-H queue1 -T 'email.*' -w 1000 -c 5000 --for 300")
     source.add_servers(parser)
-    source.add_tubes(parser)
-    source.add_limits(parser)
+    tubes.add_tubes(parser)
+    tubes.add_limits(parser)
     return parser
 
 
@@ -51,11 +51,9 @@ def perfdata(tube: Tube, limits: Threshold) -> Perfs:
 
 def build(options: argparse.Namespace, config: Config, source_: Source) -> Check:
     """Acquire from the source, evaluate and present as above."""
-    summary = source.TubeSummary(ready, "jobs ready")
-    context = source.TubeContext(
-        options, config, "depth", DEFAULT, source_.memory, decide, perfdata
-    )
-    return source.tube_check("tube_depth", options, config, source_, context, summary)
+    summary = tubes.TubeSummary(ready, "jobs ready")
+    context = tubes.TubeContext(options, config, "depth", DEFAULT, source_.memory, decide, perfdata)
+    return tubes.tube_check("tube_depth", options, config, source_, context, summary)
 
 
 def main() -> None:

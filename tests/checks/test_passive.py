@@ -80,6 +80,7 @@ def test_ten_thousand_tubes_in_one_go(site: Site):
         "TUBE_DEPTH OK - tube.77: 1 job ready | 'tube.77'=1;;;0",
     )
     assert found["consumers of tube.77"][0] == 2
+    assert "'tube.9999'=U" not in found["age of tube.9999"][1]
 
 
 @pytest.mark.parametrize("size", [10, 3_000, 30_000])
