@@ -6,8 +6,10 @@ from typing import NamedTuple
 from beanwatch.collectors.protocol import MAX_BODY, Link, Reply
 from beanwatch.collectors.stats import Stats, read_jobs
 
-# A peek carries the whole body of the job, so this is what a sweep may cost the network.
+# What a sweep may cost: a peek carries the whole body of the job over the network, and each
+# `use` makes the server look through all its tubes.
 MAX_BYTES = 8 * 1024 * 1024
+MAX_HEADS = 1000
 MOST_AT_ONCE = 50
 
 
@@ -31,18 +33,18 @@ class Heads(NamedTuple):
 def read_heads(
     link: Link, peeks: Sequence[Peek], max_job_size: int, max_bytes: int = MAX_BYTES
 ) -> Heads:
-    """Ask for heads until `max_bytes` of bodies have come, in the order given. Raises ServerError.
+    """Ask for MAX_HEADS heads, or until `max_bytes` of bodies have come. Raises ServerError.
 
     `use` is the only way to a tube's head. It makes a missing tube, so that only tubes
     that were just seen may be asked for; afterwards `default` is used again.
     """
+    if max_job_size > MAX_BODY:
+        return Heads({}, peeks)
     ids: dict[Peek, bytes] = {}
     size = done = 0
     # What a server allows is rarely what it holds, but the bound must hold all the same.
     chunk = max(1, min(MOST_AT_ONCE, max_bytes // max(1, max_job_size)))
-    if max_job_size > MAX_BODY:
-        return Heads({}, peeks)
-    while done < len(peeks) and size < max_bytes:
+    while done < min(len(peeks), MAX_HEADS) and size < max_bytes:
         asked = peeks[done : done + chunk]
         for peek, reply in _ask(link, asked):
             size += len(reply.body)

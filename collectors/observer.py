@@ -57,7 +57,7 @@ class Observer:
         self._head_ages = head_ages
         self._clock = clock
         self._link: Link | None = None
-        self._first_peeks: set[Peek] = set()
+        self._unseen: Sequence[Peek] = ()
 
     def observe(self, *, tubes: bool = True) -> Observation:
         """Read the server, and its `tubes` if they are wanted. Never raises ServerError."""
@@ -107,9 +107,9 @@ class Observer:
         return self._selection.choose(names, self.samples.tubes.keys() - self.samples.rest)
 
     def _order(self, peeks: list[Peek]) -> list[Peek]:
-        # Those for which there was no room last time come first.
-        first = self._first_peeks
-        return sorted(peeks, key=lambda peek: peek not in first) if first else peeks
+        # Those for which there was no room come first, so that each has its turn.
+        turn = {peek: number for number, peek in enumerate(self._unseen)}
+        return sorted(peeks, key=lambda peek: turn.get(peek, len(turn))) if turn else peeks
 
     def _derive(
         self, reading: Reading, tubes: dict[str, Stats], now: float
@@ -126,5 +126,5 @@ class Observer:
         # Replaced as a whole: another thread may be saving them.
         self.samples.tubes = samples
         self.samples.rest = frozenset(reading.chosen.rest)
-        self._first_peeks = set(reading.heads.left)
+        self._unseen = reading.heads.left
         return derived

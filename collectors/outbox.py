@@ -120,12 +120,14 @@ class Outbox:
     @property
     def total_dropped(self) -> int:
         """Points of all sources that were given up since the start."""
-        return sum(self._dropped.values())
+        with self._ready:
+            return sum(self._dropped.values())
 
     @property
     def total_backlog(self) -> int:
         """Points of all sources that are still to be sent."""
-        return sum(self._backlog.values())
+        with self._ready:
+            return sum(self._backlog.values())
 
     def _remove(self, parcel: Parcel) -> bool:
         for queue in (self._fresh, self._late):

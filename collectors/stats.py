@@ -1,8 +1,13 @@
 """beanstalkd's own numbers: `stats`, `stats-tube`, `stats-job` and `list-tubes`."""
 
-from collections.abc import Iterable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from beanwatch.collectors.protocol import Link, ProtocolError, Reply
+from beanwatch.collectors.protocol import BATCH, Link, ProtocolError, Reply
+
+# A batch that took longer (seconds) is followed by a rest of this share of its time.
+SLOW = 0.01
+REST = 0.2
 
 # Fields that are text even when they look like a number: a tube may be called 1_000.
 TEXT = frozenset(("id", "name", "version", "hostname", "os", "platform", "tube", "state"))
@@ -68,16 +73,30 @@ def read_tube_names(link: Link) -> list[str]:
     return parse_list(_body(link, b"list-tubes", link.ask_one(b"list-tubes")))
 
 
-def read_tubes(link: Link, names: Iterable[str]) -> Iterator[tuple[str, Stats]]:
+def read_tubes(
+    link: Link,
+    names: Iterable[str],
+    *,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], object] = time.sleep,
+) -> Iterator[tuple[str, Stats]]:
     """`stats-tube` of each name, pipelined, as (name asked for, stats). Raises ServerError.
 
     A tube that vanished since its name was listed (NOT_FOUND) is left out: that is normal.
+    A server that is slow, as one is with thousands of tubes, is given a rest after each
+    batch, or its other clients would wait for us all the time.
     """
     names = list(names)
-    commands = [b"stats-tube " + name.encode() for name in names]
-    for name, command, reply in zip(names, commands, link.stream(commands), strict=False):
-        if reply.word != b"NOT_FOUND":
-            yield name, parse_stats(_body(link, command, reply))
+    for start in range(0, len(names), BATCH):
+        started = clock()
+        batch = names[start : start + BATCH]
+        commands = [b"stats-tube " + name.encode() for name in batch]
+        for name, command, reply in zip(batch, commands, link.stream(commands), strict=False):
+            if reply.word != b"NOT_FOUND":
+                yield name, parse_stats(_body(link, command, reply))
+        taken = clock() - started
+        if taken > SLOW and start + BATCH < len(names):
+            sleep(taken * REST)
 
 
 def read_jobs(link: Link, ids: Sequence[bytes]) -> Iterator[Stats]:

@@ -89,3 +89,16 @@ def test_a_real_server_is_read_with_all_its_fields(beanstalkd: Beanstalkd):
     for name, tube in tubes.items():
         assert tube["name"] == name
         assert tube["current-jobs-ready"] == 1
+
+
+def test_a_slow_server_is_given_a_rest_between_batches_and_a_quick_one_is_not(
+    beanstalkd: Beanstalkd,
+):
+    names = ["default"] * 450
+    for seconds, rests in ((1.0, [pytest.approx(0.2)] * 2), (0.001, [])):
+        now = iter(count * seconds for count in range(100))
+        slept: list[float] = []
+        with Link(parse_address(beanstalkd.address)) as link:
+            read = read_tubes(link, names, clock=lambda now=now: next(now), sleep=slept.append)
+            assert len(list(read)) == 450
+        assert slept == rests
