@@ -4,6 +4,7 @@ import os
 import select
 import stat
 import threading
+from collections import deque
 from collections.abc import Callable
 
 STDOUT, STDERR = 1, 2
@@ -29,6 +30,8 @@ class LogOutput:
         self._stale = False
         self._pid = os.getpid()
         self._lock = threading.RLock()  # again entered when a signal handler logs
+        self._waiting: deque[bytes] = deque()
+        self._is_writing = False
         self._use(self._open(path) if path else STDOUT)
 
     def __call__(self, *_: object) -> "LogOutput":
@@ -40,35 +43,52 @@ class LogOutput:
 
     def write(self, line: bytes) -> None:
         """Write one line, its newline included."""
-        if os.getpid() != self._pid:  # a fork may have copied the lock while it was held
+        if os.getpid() != self._pid:  # a fork may have copied us in the middle of a write
             self._pid, self._lock = os.getpid(), threading.RLock()
+            self._waiting, self._is_writing = deque(), False
         with self._lock:
-            if self._stale:
-                self._reopen()
-            if self._lost and self._put(self._explain(self._lost)):
-                self._lost = 0
-            if not self._lost and self._put(line):
-                return
-            self._lost += 1
-            self.dropped += 1
+            self._waiting.append(line)
+            if self._is_writing:
+                return  # we are in a signal handler that came in the middle of a line
+            try:
+                self._is_writing = True
+                while self._waiting:
+                    self._write(self._waiting.popleft())
+            finally:
+                self._is_writing = False
 
     debug = info = warning = error = critical = write
+
+    def _write(self, line: bytes) -> None:
+        if self._stale:
+            self._reopen()
+        if self._lost and self._put(self._explain(self._lost)):
+            self._lost = 0
+        if not self._lost and self._put(line):
+            return
+        self._lost += 1
+        self.dropped += 1
 
     def _put(self, line: bytes) -> bool:
         left = memoryview(b"\n" + line if self._torn else line)
         whole = len(left)
         try:
             while left:
-                if self._chunk and not self._poll.poll(0 if self._lost else PATIENCE * 1000):
-                    raise BlockingIOError("the reader of the log stands still")
+                self._wait_for_room()
                 left = left[os.write(self._fd, left[: self._chunk]) :]
         except OSError as error:
-            self._torn = self._torn or len(left) < whole
             if not self._lost:
                 self._complain(error)
-            return False
-        self._torn = False
-        return True
+        finally:  # also when a job's timeout is raised here
+            self._torn = bool(left) and (self._torn or len(left) < whole)
+        return not left
+
+    def _wait_for_room(self) -> None:
+        if self._chunk:
+            poll = select.poll()  # one for each call: a signal handler may come in between
+            poll.register(self._fd, select.POLLOUT)
+            if not poll.poll(0 if self._lost else PATIENCE * 1000):
+                raise BlockingIOError("the reader of the log stands still")
 
     def _complain(self, error: OSError) -> None:
         where = self._path or "standard output"
@@ -86,8 +106,6 @@ class LogOutput:
         self._fd = fd
         # What is no file may block in a write; POLLOUT promises room for PIPE_BUF bytes.
         self._chunk = None if stat.S_ISREG(os.fstat(fd).st_mode) else select.PIPE_BUF
-        self._poll = select.poll()
-        self._poll.register(fd, select.POLLOUT)
 
     def _reopen(self) -> None:
         self._stale = False

@@ -4,6 +4,7 @@ import json
 import socket
 import subprocess
 import time
+import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Sequence
@@ -257,9 +258,13 @@ class Graphite:
 
     def _get(self, path: str, query: dict[str, Any]) -> bytes:
         url = f"{self.url}{path}?{urllib.parse.urlencode(query, doseq=True)}"
-        with urllib.request.urlopen(url, timeout=20) as answer:
-            content: bytes = answer.read()
-            return content
+        try:
+            with urllib.request.urlopen(url, timeout=20) as answer:
+                content: bytes = answer.read()
+                return content
+        except urllib.error.HTTPError as error:
+            error.close()  # else its socket is closed when nobody looks, with a warning
+            raise
 
     def __enter__(self) -> Self:
         try:

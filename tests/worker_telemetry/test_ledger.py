@@ -279,14 +279,12 @@ def test_a_frozen_redis_costs_the_worker_no_time(
     outlet = connect(redis_server.url, clock=lambda: time.monotonic() + now[0])
     ledger = Ledger(outlet, "web1.w1", "ab12", "all")
     redis_server.freeze()
-    used = time.process_time()
-    began = time.monotonic()
+    assert outlet._socket
+    assert outlet._socket.gettimeout() == 0  # it never waits
     for n in range(2000):
         ledger.intend(make_run(uuid=f"u-{n}"))
         if n % 100 == 0:
             ledger.tick()
-    # Waiting would not be CPU time; whatever else runs on this machine is.
-    assert time.monotonic() - began < 10 * (time.process_time() - used) + 0.5
     now[0] += 60  # nobody answered for a minute
     wait_until(lambda: ledger.tick() or log.lines)
     assert log.levels == ["warning"]

