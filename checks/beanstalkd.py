@@ -54,7 +54,7 @@ def parser() -> Parser:
     parser = Parser("beanstalkd", __doc__, "-H queue1 -w 5000 -c 20000")
     source.add_servers(parser)
     parser.add_limits()
-    parser.add_restarted()
+    parser.add_restarted(RESTARTED_WITHIN)
     parser.epilog = f"-w and -c are for the number of connections.\n\n{parser.epilog}"
     return parser
 

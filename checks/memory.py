@@ -8,8 +8,6 @@ import zlib
 from collections.abc import Callable
 from typing import Any
 
-from beanwatch.collectors.files import LockedError, locked, read_private, write_private
-
 # Longer without a look, and what was wrong then need not have been wrong since.
 MAX_GAP = 3600.0
 
@@ -71,6 +69,9 @@ class Memory:
         """Write what was remembered, if anything was or had been."""
         if self._old is None and not self._new:
             return
+        # Here, because most runs have nothing to remember and can do without its millisecond.
+        from beanwatch.collectors.files import LockedError, locked, write_private
+
         content = json.dumps({"at": self.now, **self._new}).encode()
         try:
             self._prepare()
@@ -83,6 +84,8 @@ class Memory:
             self.trouble = f"{self._path}: {error.strerror}"
 
     def _load(self) -> dict[str, Any]:
+        from beanwatch.collectors.files import read_private
+
         try:
             self._prepare()
             content = read_private(self._path) or b"{}"

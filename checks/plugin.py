@@ -22,7 +22,6 @@ import nagiosplugin
 from nagiosplugin import Critical, Metric, Ok, Unknown, Warn
 
 from beanwatch import __version__
-from beanwatch.collectors.heartbeats import RESTARTED_WITHIN
 from beanwatch.config import (
     Config,
     ConfigError,
@@ -317,12 +316,12 @@ class Parser(argparse.ArgumentParser):
         for flag, name in (("-w", "--warning"), ("-c", "--critical")):
             self.add_argument(flag, name, type=_limit, metavar="RANGE", help=f"{name[2:]} range")
 
-    def add_restarted(self) -> None:
-        """`--restarted`, a duration."""
+    def add_restarted(self, default: float) -> None:
+        """`--restarted`, a duration; by default that in seconds."""
         self.add_argument(
             "--restarted",
             type=duration_argument,
-            default=RESTARTED_WITHIN,
+            default=default,
             metavar="DURATION",
             help="for how long a restart is worth a warning (default: 10m)",
         )

@@ -134,9 +134,9 @@ class Live:
 
     def workers(self) -> "Sequence[Worker] | None":
         """All heartbeats, or None without a Redis: they only add to what the server says."""
-        from beanwatch.collectors.redis_link import RedisError
-
         if self._read_workers is not None:
+            from beanwatch.collectors.redis_link import RedisError
+
             try:
                 self._workers = self._read_workers()
             except RedisError as error:

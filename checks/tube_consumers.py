@@ -2,7 +2,7 @@
 
 import argparse
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from beanwatch.checks import source, tubes
 from beanwatch.checks.plugin import (
@@ -23,10 +23,12 @@ from beanwatch.checks.plugin import (
 from beanwatch.checks.source import Source, Tube
 from beanwatch.checks.tubes import Tubes
 from beanwatch.collectors.consumers import Consumers, decide_consumers
-from beanwatch.collectors.heartbeats import Worker, decide_health
 from beanwatch.collectors.protocol import ServerError
 from beanwatch.collectors.stats import Stats
 from beanwatch.config import Config, Threshold
+
+if TYPE_CHECKING:
+    from beanwatch.collectors.heartbeats import Worker
 
 DEFAULT = Threshold()  # how many workers there should be only the operator knows
 
@@ -93,7 +95,7 @@ class Diagnoses(Tubes):
             return decide_consumers(now, Consumers(*before))
         return verdict
 
-    def _workers(self, tube: Tube) -> tuple[Worker, ...] | None:
+    def _workers(self, tube: Tube) -> "tuple[Worker, ...] | None":
         workers = self.source.workers()
         if workers is None:
             return None
@@ -142,8 +144,10 @@ def diagnose(tube: Tube) -> str:
     return f"{ready} ready, {watching}, {waiting} of them waiting for one"
 
 
-def cross(workers: Sequence[Worker], watching: int) -> str:
+def cross(workers: "Sequence[Worker]", watching: int) -> str:
     """What the heartbeats add to that."""
+    from beanwatch.collectors.heartbeats import decide_health  # only for those with a Redis
+
     dead = [worker.id for worker in workers if decide_health(worker) == "dead"]
     alive = [worker.id for worker in workers if worker.id not in dead]
     if len(alive) > watching:

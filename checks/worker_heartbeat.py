@@ -56,7 +56,7 @@ def parser() -> Parser:
         "-T", "--tube", action="append", default=[], metavar="GLOB", help="only workers of these"
     )
     parser.add_limits()
-    parser.add_restarted()
+    parser.add_restarted(RESTARTED_WITHIN)
     parser.epilog = f"-w and -c judge the number of live workers: -c 2:\n\n{parser.epilog}"
     return parser
 

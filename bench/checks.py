@@ -1,0 +1,110 @@
+"""What a check costs as a whole process, beside Python itself, nagiosplugin, and a plugin in C.
+
+    .venv/bin/python -m bench.checks
+
+A Nagios with 1,000 services starts 1,000 of these a minute. The aim: 1.2 times a minimal
+nagiosplugin script. Times are CPU seconds of the process, which other programs disturb least,
+and the wall clock; bytecode is compiled beforehand, as pip does when it installs.
+"""
+
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from tests.real import ROOT, Beanstalkd, HttpSink, Redis
+
+ROUNDS = 40
+MINIMAL = """\
+import argparse
+import nagiosplugin
+
+class Nothing(nagiosplugin.Resource):
+    def probe(self):
+        return nagiosplugin.Metric("nothing", 1, context="nothing")
+
+@nagiosplugin.guarded
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("-w", default="")
+    parser.add_argument("-c", default="")
+    parser.add_argument("-t", type=int, default=10)
+    options = parser.parse_args()
+    context = nagiosplugin.ScalarContext("nothing", options.w, options.c)
+    nagiosplugin.Check(Nothing(), context).main(timeout=options.t)
+
+main()
+"""
+
+
+def measure(argv: Sequence[str | Path], env: dict[str, str]) -> tuple[float, float]:
+    """CPU and wall-clock milliseconds of one run."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    started = time.perf_counter()
+    subprocess.run(argv, env=env, stdout=subprocess.DEVNULL, timeout=60)
+    wall = time.perf_counter() - started
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return cpu * 1e3, wall * 1e3
+
+
+def main() -> None:
+    """Print a table: medians, and the best, which is what the machine can do when left alone."""
+    bin_ = ROOT / ".venv" / "bin"
+    with tempfile.TemporaryDirectory() as name, HttpSink() as web:
+        root = Path(name)
+        minimal = root / "minimal.py"
+        minimal.write_text(MINIMAL)
+        config = root / "beanwatch.toml"
+        env = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+        env |= {
+            "PYTHONPYCACHEPREFIX": str(root / "pyc"),
+            "BEANWATCH_STATE_DIR": str(root / "state"),
+        }
+        with Beanstalkd(root / "beanstalkd") as server, Redis(root / "redis") as redis:
+            with server.client(use="images") as client:
+                client.put("x")
+            config.write_text(
+                f'[servers]\nq1 = "{server.address}"\n[redis]\nurl = "{redis.url}"\n'
+                '[tubes."*".depth]\nwarning = 1000\n'
+            )
+            at, tube = ("--server", server.address), ("-T", "images")
+            rows: dict[str, list[str | Path]] = {
+                "python -c pass": [sys.executable, "-c", "pass"],
+                "check_tcp (C)": [
+                    *("/usr/lib/nagios/plugins/check_tcp", "-H", "127.0.0.1"),
+                    *("-p", str(server.port)),
+                ],
+                "minimal nagiosplugin": [sys.executable, minimal],
+                "check_beanstalkd": [bin_ / "check_beanstalkd", *at],
+                **{
+                    f"check_tube_{what}": [bin_ / f"check_tube_{what}", *at, *tube]
+                    for what in ("depth", "buried", "age", "consumers")
+                },
+                "check_worker_heartbeat": [bin_ / "check_worker_heartbeat", "--redis", redis.url],
+                "check_job_failures": [bin_ / "check_job_failures", "--redis", redis.url],
+                "check_metrics_fresh": [bin_ / "check_metrics_fresh", "--graphite-url", web.url],
+                "check_tube_depth --config": [bin_ / "check_tube_depth", "--config", config, *tube],
+            }
+            times: dict[str, list[tuple[float, float]]] = {row: [] for row in rows}
+            for argv in rows.values():
+                measure(argv, env)  # compiles
+            for _ in range(ROUNDS):
+                for row, argv in rows.items():
+                    times[row].append(measure(argv, env))
+    base = statistics.median(cpu for cpu, _ in times["minimal nagiosplugin"])
+    print(f"{'':28}{'CPU ms':>8}{'best':>8}{'wall ms':>9}{'times minimal':>15}")
+    for row, found in times.items():
+        cpu = statistics.median(c for c, _ in found)
+        wall = statistics.median(w for _, w in found)
+        best = min(c for c, _ in found)
+        print(f"{row:28}{cpu:8.1f}{best:8.1f}{wall:9.1f}{cpu / base:15.2f}")
+
+
+if __name__ == "__main__":
+    main()
