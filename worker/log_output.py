@@ -77,11 +77,15 @@ class LogOutput:
                 self._wait_for_room()
                 left = left[os.write(self._fd, left[: self._chunk]) :]
         except OSError as error:
+            self._torn = self._torn or len(left) < whole
             if not self._lost:
                 self._complain(error)
-        finally:  # also when a job's timeout is raised here
-            self._torn = bool(left) and (self._torn or len(left) < whole)
-        return not left
+            return False
+        except BaseException:  # a job's timeout, raised here: who knows what was written
+            self._torn = True
+            raise
+        self._torn = False
+        return True
 
     def _wait_for_room(self) -> None:
         if self._chunk:
