@@ -13,6 +13,7 @@ import os
 import shlex
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -26,10 +27,10 @@ DEBIAN = {
 }
 
 
-def find_unit(name: str) -> tuple[str, dict[str, str], str]:
-    """The command line of a unit, its environment, and a directory that it wants."""
+def find_unit(name: str) -> tuple[str, dict[str, str], str, bool]:
+    """The command line of a unit, its environment, a directory that it wants; does it notify?"""
     if name in DEBIAN:
-        return DEBIAN[name], {}, ""
+        return DEBIAN[name], {}, "", False
     template, at, instance = name.partition("@")
     path = Path("/etc/systemd/system") / f"{template}{at}.service"
     if not path.exists():
@@ -49,12 +50,13 @@ def find_unit(name: str) -> tuple[str, dict[str, str], str]:
     state = found.get("StateDirectory", "")
     if state:
         environment["STATE_DIRECTORY"] = f"/var/lib/{state}"
-    return found["ExecStart"], environment, environment.get("STATE_DIRECTORY", "")
+    notifies = found.get("Type") == "notify"
+    return found["ExecStart"], environment, environment.get("STATE_DIRECTORY", ""), notifies
 
 
 def start(name: str) -> None:
     """Start it unless it runs."""
-    command, environment, state = find_unit(name)
+    command, environment, state, notifies = find_unit(name)
     if is_running(name):
         return
     if state:
@@ -67,6 +69,11 @@ def start(name: str) -> None:
             for key, value in environment.items():
                 word = word.replace(f"${{{key}}}", value)
             words.append(word)
+    ready = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    if notifies:
+        environment["NOTIFY_SOCKET"] = str(RUN / f"{name}.notify")
+        Path(environment["NOTIFY_SOCKET"]).unlink(missing_ok=True)
+        ready.bind(environment["NOTIFY_SOCKET"])
     with open(f"/var/log/{name}.unit.log", "ab") as log:
         process = subprocess.Popen(
             words,
@@ -78,8 +85,15 @@ def start(name: str) -> None:
             cwd="/",
         )
     (RUN / name).write_text(str(process.pid))
-    time.sleep(1)  # Type=notify would wait until it is ready
-    if process.poll() not in (None, 0):
+    ready.settimeout(0.1)
+    end = time.monotonic() + (60 if notifies else 1)
+    while process.poll() is None and time.monotonic() < end:
+        try:
+            if b"READY=1" in ready.recv(4096):
+                return
+        except TimeoutError:
+            continue
+    if notifies or process.poll() not in (None, 0):
         sys.exit(f"Job for {name}.service failed. See: journalctl -u {name}")
 
 

@@ -20,10 +20,8 @@ needs_namespaces = pytest.mark.skipif(
 )
 
 
-@pytest.fixture(scope="module")
-def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def build_wheels(work: Path) -> Path:
     """Where pip finds beanwatch, built from this tree, and all that it needs."""
-    work = tmp_path_factory.mktemp("wheels")
     call(BIN / "hatch", "build", "-t", "sdist", work / "sdist", cwd=ROOT)
     # Debian's Python: what a package needs may depend on the last part of the version.
     call(DEBIANS_PYTHON, "-m", "venv", work / "venv", cwd=work)
@@ -44,7 +42,7 @@ GRAPHITE = f"""
 """
 
 
-def type_in(pages: Sequence[Path], wheels: Path, tmp_path: Path, before: str = "") -> None:
+def type_in(pages: Sequence[Path], wheels: Path, work: Path, before: str = "") -> None:
     """Type all commands of the pages; complain of all that differ at once."""
     commands = [
         shown
@@ -52,7 +50,7 @@ def type_in(pages: Sequence[Path], wheels: Path, tmp_path: Path, before: str = "
         for shown in parse_page(page)
         if not shown.command.startswith(ELSEWHERE)
     ]
-    all_ran = host.run(commands, wheels, tmp_path / "host", before=before)
+    all_ran = host.run(commands, wheels, work, before=before)
     wrong = [
         complaint(shown, ran)
         for shown, ran in zip(commands, all_ran, strict=True)
@@ -67,14 +65,11 @@ def complaint(shown: Shown, ran: host.Ran) -> str:
 
 
 @needs_namespaces
-def test_the_readme(wheels: Path, tmp_path: Path) -> None:
-    type_in([ROOT / "README.md"], wheels, tmp_path)
-
-
-@needs_namespaces
-def test_the_pages(wheels: Path, tmp_path: Path) -> None:
+def test_what_is_shown_works(tmp_path: Path) -> None:
+    wheels = build_wheels(tmp_path)
+    type_in([ROOT / "README.md"], wheels, tmp_path / "one")
     pages = [ROOT / "docs" / f"{name}.md" for name in ("getting-started", "security", "upgrading")]
-    type_in(pages, wheels, tmp_path, GRAPHITE)
+    type_in(pages, wheels, tmp_path / "another", GRAPHITE)
 
 
 def test_commands_are_found_with_their_output(tmp_path: Path) -> None:
