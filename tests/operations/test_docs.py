@@ -32,7 +32,8 @@ def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
         text=True,
         timeout=120,
     )
-    assert "No issues found" in done.stdout, done.stdout + done.stderr
+    said = done.stdout + done.stderr
+    assert "No issues found" in said, said
     for page in PAGES:
         name = "index.html" if page.stem == "index" else f"{page.stem}/index.html"
         assert (tmp_path / "docs" / "_site" / name).exists(), page.stem
