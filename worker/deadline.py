@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-from beanwatch.worker.errors import Interrupted
+from beanwatch.worker.errors import Interrupted, JobTimeout
 
 _ASK_AGAIN = 1.0  # seconds that a coroutine has to yield before it is interrupted where it is
 
@@ -23,6 +23,7 @@ class Alarm:
     def __init__(self) -> None:
         self._error: Interrupted | None = None
         self._deliver: Callable[[Interrupted], None] | None = None
+        self._seconds = 0.0
         self._is_armed = False
         self._is_shielded = False
         self._is_due = False
@@ -32,11 +33,10 @@ class Alarm:
     def arm(
         self,
         seconds: float,
-        error: Interrupted,
         deliver: Callable[[Interrupted], None] | None = None,
     ) -> None:
-        """Raise `error` after so many seconds, or hand it to `deliver` in the main thread."""
-        self._error, self._deliver = error, deliver
+        """Raise JobTimeout after so many seconds, or hand it to `deliver` in the main thread."""
+        self._error, self._deliver, self._seconds = None, deliver, seconds
         self._is_due = False
         self._is_armed = True
         signal.setitimer(signal.ITIMER_REAL, seconds)
@@ -49,7 +49,7 @@ class Alarm:
     def throw(self, error: Interrupted) -> None:
         """Raise `error` now, if armed; from any thread, or a signal handler."""
         if self._is_armed:
-            self._error = error
+            self._error = error  # before the signal, which looks for it
             signal.pthread_kill(self._thread, signal.SIGALRM)
 
     @contextmanager
@@ -68,15 +68,16 @@ class Alarm:
                 self._ring()
 
     def _ring(self, _number: int = 0, _frame: FrameType | None = None) -> None:
-        if not self._is_armed or self._error is None:
+        if not self._is_armed:
             return
+        error = self._error or JobTimeout(f"it ran longer than {self._seconds:g} s")
         if self._is_shielded:
             self._is_due = True
         elif self._deliver is not None:
-            self._deliver(self._error)
+            self._deliver(error)
         else:
             self._is_armed = False
-            raise self._error
+            raise error
 
 
 class AsyncCalls:

@@ -1,5 +1,6 @@
 """What becomes of a job, decided from numbers alone: attempts, poison, retries, burial."""
 
+import math
 import random
 from collections.abc import Callable
 from typing import NamedTuple
@@ -8,6 +9,7 @@ from beanwatch.worker.errors import Bury, Discard, JobStopped, JobTimeout, Retry
 
 BACKOFF = 5.0  # seconds before the second attempt, doubled for each one after
 MAX_BACKOFF = 3600.0
+MAX_DELAY = 2.0**32 - 1  # seconds, beanstalkd's
 
 Backoff = float | Callable[[int], float] | None
 
@@ -33,6 +35,9 @@ class Verdict(NamedTuple):
     action: str
     reason: str = ""
     delay: float = 0.0
+
+
+OK = Verdict("ok", "delete")
 
 
 def parse_facts(body: bytes) -> Facts:
@@ -76,7 +81,7 @@ def decide_end(
 ) -> Verdict:
     """What becomes of a job whose handler returned (`error` is None) or raised."""
     if error is None:
-        return Verdict("ok", "delete")
+        return OK
     reason = describe(error)
     if isinstance(error, Discard):
         return Verdict("discarded", "delete", reason)
@@ -91,8 +96,8 @@ def decide_end(
         last = f"{reason} (attempt {facts.reserves}, the last)"
         return Verdict("timeout" if outcome == "timeout" else "buried", "bury", last)
     asked = error.delay if isinstance(error, Retry) else None
-    delay = decide_delay(facts.reserves, backoff) if asked is None else max(0.0, asked)
-    return Verdict(outcome, "release", reason, delay)
+    delay = decide_delay(facts.reserves, backoff) if asked is None else asked
+    return Verdict(outcome, "release", reason, check_delay(delay))
 
 
 def decide_delay(
@@ -103,10 +108,17 @@ def decide_delay(
     The random half keeps jobs that failed together from coming back together.
     """
     if callable(backoff):
-        return max(0.0, backoff(attempt))
+        return backoff(attempt)
     first = BACKOFF if backoff is None else backoff
     full = min(MAX_BACKOFF, first * 2.0 ** min(attempt - 1, 30))
     return full * (0.5 + draw() / 2)
+
+
+def check_delay(delay: float) -> float:
+    """A delay that beanstalkd takes. Raises TypeError or ValueError for what is no number."""
+    if math.isnan(delay):
+        raise ValueError("a delay is a number of seconds, not nan")
+    return min(MAX_DELAY, max(0.0, delay))
 
 
 def decide_reconnect(failures: int, *, draw: Callable[[], float] = random.random) -> float:

@@ -4,6 +4,7 @@ Follow-ups come before the acknowledgement: a crash between the two makes a dupl
 can be told by its id; the other way round, it would lose the follow-up.
 """
 
+import math
 import time
 import traceback
 from collections.abc import Callable, Sequence
@@ -122,8 +123,7 @@ def encode_end(held: Held, verdict: Verdict) -> bytes:
     if verdict.action == "bury":
         return b"bury %d %d\r\n" % (held.id, held.facts.priority)
     # beanstalkd counts in whole seconds; down would let jobs that failed together return so.
-    delay = min(2**32 - 1, -int(-verdict.delay // 1))
-    return b"release %d %d %d\r\n" % (held.id, held.facts.priority, delay)
+    return b"release %d %d %d\r\n" % (held.id, held.facts.priority, math.ceil(verdict.delay))
 
 
 def render_traceback(error: BaseException | None) -> str:

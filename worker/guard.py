@@ -1,12 +1,13 @@
 """The guard of the job in hand: touches, the hard deadline, the end of patience at a stop."""
 
 import os
+import time
 from collections.abc import Callable
 
 from structlog.typing import FilteringBoundLogger
 
 from beanwatch.worker.deadline import Alarm
-from beanwatch.worker.decide import Verdict, decide_end
+from beanwatch.worker.decide import Verdict
 from beanwatch.worker.errors import JobStopped, JobTimeout
 from beanwatch.worker.finish import Finisher
 from beanwatch.worker.job import Held
@@ -19,6 +20,7 @@ from beanwatch.worker.watchdog import Watchdog
 
 CLEAN_UP = 2.0  # seconds for a handler to clean up when the worker must stop
 LOCK = 0.3  # seconds
+LAST_ACT = 30.0  # seconds for all that has to be told before the exit
 
 
 class Guard:
@@ -70,17 +72,8 @@ class Guard:
             held.trouble = ""
 
     def _kill(self, held: Held, now: float) -> None:
-        handler = self._runner.handler_of(held)
-        timeout = JobTimeout(f"it did not end within {now - held.began:.0f} s and was killed")
-        verdict = Verdict("timeout", "bury", str(timeout))
-        if handler is not None:
-            verdict = decide_end(
-                timeout,
-                held.facts,
-                self._runner.max_attempts(handler),
-                handler.backoff,
-                handler.on_timeout,
-            )
+        late = JobTimeout(f"it did not end within {now - held.began:.0f} s and was killed")
+        verdict = self._runner.judge(held, late)
         self._take_over(held, verdict, HARD, f"hard deadline of {held.name} (job {held.id})")
 
     def _press(self, held: Held | None, now: float) -> None:
@@ -95,6 +88,7 @@ class Guard:
         """End the run in the main thread's place, and the process."""
         if held is not None and not held.ending.acquire(blocking=False):
             return  # the main thread came back just now
+        self._watchdog.tick(time.monotonic() + LAST_ACT)
         try:
             stacks = dump_stacks()
             killed = kill_descendants()

@@ -43,7 +43,8 @@ class Held:
         self.note = ""
         self.progress: tuple[int, ...] = ()
         self.tmpdir: Path | None = None
-        self.cpu_before = 0.0  # seconds that the main thread had used when the run began
+        # Seconds that the main thread had used at the first heartbeat of the run.
+        self.cpu_before: float | None = None
         self.ending = threading.Lock()
 
     @property
@@ -67,10 +68,9 @@ class Held:
             self.wait -= self.facts.delay
         self.wait = max(0.0, self.wait)
 
-    def start(self, timeout: float, grace: float, cpu: float) -> None:
+    def start(self, timeout: float, grace: float) -> None:
         """The handler starts now."""
         self.deadline_at = self.started_at + timeout
         self.grace = grace
         self.soft = self.began + timeout
         self.hard = self.soft + grace
-        self.cpu_before = cpu

@@ -98,6 +98,9 @@ class Reporter:
         )
         if held is None:
             return beat
+        cpu = read_main_cpu()
+        if held.cpu_before is None:
+            held.cpu_before = cpu
         return beat._replace(
             job=held.name,
             job_id=held.id,
@@ -107,7 +110,7 @@ class Reporter:
             note=held.note,
             progress=held.progress,
             job_started_at=held.started_at,
-            job_cpu=round(max(0.0, read_main_cpu() - held.cpu_before), 3),
+            job_cpu=round(cpu - held.cpu_before, 3),
             deadline=held.deadline_at,
             hard_deadline=held.deadline_at + held.grace if held.deadline_at else 0.0,
         )

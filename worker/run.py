@@ -1,7 +1,6 @@
 """One run of one job: read it, judge it, call its handler, and say how it ended."""
 
 import os
-import time
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,9 +12,8 @@ from beanwatch.worker.app import App, Handler
 from beanwatch.worker.blackbox import BlackBox
 from beanwatch.worker.context import Context
 from beanwatch.worker.deadline import Alarm, AsyncCalls
-from beanwatch.worker.decide import Verdict, decide_end, decide_poison
+from beanwatch.worker.decide import OK, Verdict, decide_end, decide_poison, describe
 from beanwatch.worker.envelope import EnvelopeError, decode
-from beanwatch.worker.errors import JobTimeout
 from beanwatch.worker.job import Held
 from beanwatch.worker.resource import Resources
 from beanwatch.worker.safety import TemporaryRoot
@@ -53,7 +51,8 @@ class Runner:
         self._black_box, self._watchdog = black_box, watchdog
         self._log = log
         self._async = AsyncCalls()
-        self._pid = os.getpid()
+        self._is_child = False
+        os.register_at_fork(after_in_child=self._forked)
 
     def run(self, held: Held) -> tuple[Verdict, BaseException | None]:
         """Run the job and return the verdict, with the handler's error. Raises nothing."""
@@ -62,30 +61,34 @@ class Runner:
         except EnvelopeError as wrong:
             return Verdict("invalid", "bury", str(wrong)), None
         held.read(envelope)
-        handler = self.handler_of(held)
+        handler = self._app.handlers.get(held.name)
         if handler is None:
             return Verdict("invalid", "bury", f"no handler for the job {held.name!r}"), None
-        max_attempts = self.max_attempts(handler)
-        if poison := decide_poison(held.facts, max_attempts):
+        if poison := decide_poison(held.facts, self._max_attempts(handler)):
             return Verdict("poison", "bury", poison), None
         try:
             data = handler.decode_data(envelope.data)
         except (msgspec.MsgspecError, RecursionError, ValueError) as wrong:
             return Verdict("invalid", "bury", f"data: {wrong}"), None
         error = self._call(handler, held, data)
-        return (
-            decide_end(error, held.facts, max_attempts, handler.backoff, handler.on_timeout),
-            error,
-        )
+        return self.judge(held, error), error
 
-    def max_attempts(self, handler: Handler) -> int:
-        """The handler's, else the worker's."""
+    def judge(self, held: Held, error: BaseException | None) -> Verdict:
+        """What becomes of a job that ran. Raises nothing, whatever the application's backoff."""
+        if error is None:
+            return OK
+        handler = self._app.handlers[held.name]
+        attempts, on_timeout = self._max_attempts(handler), handler.on_timeout
+        try:
+            return decide_end(error, held.facts, attempts, handler.backoff, on_timeout)
+        except Exception as wrong:
+            self._bind(held).error("the job's own backoff or delay failed", exc_info=wrong)
+            plain = RuntimeError(describe(error))
+            return decide_end(plain, held.facts, attempts, None, on_timeout)
+
+    def _max_attempts(self, handler: Handler) -> int:
         given = handler.max_attempts
         return self._limits.max_attempts if given is None else given
-
-    def handler_of(self, held: Held) -> Handler | None:
-        """The handler of a job that runs."""
-        return self._app.handlers.get(held.name)
 
     def where(self) -> str:
         """The line that the running handler is at."""
@@ -105,7 +108,7 @@ class Runner:
 
     def _call(self, handler: Handler, held: Held, data: Any) -> BaseException | None:
         timeout = self._limits.timeout if handler.timeout is None else handler.timeout
-        held.start(timeout, self._limits.grace, time.thread_time())
+        held.start(timeout, self._limits.grace)
         ctx = Context(
             held,
             make_log=self._bind,
@@ -120,11 +123,7 @@ class Runner:
         self._watchdog.cover(held.hard)
         try:
             try:
-                self._alarm.arm(
-                    timeout,
-                    JobTimeout(f"it ran longer than {timeout:g} s"),
-                    self._async.interrupt if handler.is_async else None,
-                )
+                self._alarm.arm(timeout, self._async.interrupt if handler.is_async else None)
                 for before in self._app.before:
                     before(ctx)
                 if handler.is_async:
@@ -135,7 +134,7 @@ class Runner:
                 self._alarm.disarm()
         except BaseException as raised:  # SystemExit too: no handler ends the worker by accident
             error = raised
-        if os.getpid() != self._pid:
+        if self._is_child:
             _leave_child(error)
         for after in self._app.after:
             try:
@@ -145,6 +144,9 @@ class Runner:
         self._resources.after_job()
         self._black_box.clear()
         return error
+
+    def _forked(self) -> None:
+        self._is_child = True
 
     def _bind(self, held: Held) -> FilteringBoundLogger:
         return self._log.bind(
