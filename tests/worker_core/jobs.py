@@ -272,3 +272,8 @@ async def inner() -> None:
 @app.job("async-sleep")
 async def async_sleep(ctx: Context, data: Any) -> None:
     await inner()
+
+
+@app.job("bad-backoff", max_attempts=2, backoff=lambda attempt: 1 / 0)
+def bad_backoff(ctx: Context, data: Any) -> None:
+    raise RuntimeError("it does not work")

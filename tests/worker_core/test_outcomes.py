@@ -81,6 +81,21 @@ def test_a_handler_can_ask_for_its_own_delay(start_worker: StartWorker, queue: Q
 
 
 @pytest.mark.parametrize(
+    ("job", "data"),
+    [("bad-backoff", {}), ("raise", {"kind": "retry", "delay": "soon"})],
+    ids=["backoff", "delay"],
+)
+def test_a_backoff_or_delay_that_makes_no_sense_does_not_end_the_worker(
+    start_worker: StartWorker, queue: Queue, job: str, data: dict[str, str]
+) -> None:
+    job_id = queue.put(job, data)
+    worker = start_worker()
+    wait_until(lambda: worker.outcomes() == ["retry"])
+    assert worker.logged("the job's own backoff or delay failed")
+    assert queue.job(job_id)["state"] == "delayed"
+
+
+@pytest.mark.parametrize(
     ("body", "reason"),
     [
         (b"junk", "not a job envelope"),

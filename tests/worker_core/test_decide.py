@@ -1,0 +1,161 @@
+"""The decisions about jobs, from numbers alone."""
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from beanwatch.collectors.address import parse_address
+from beanwatch.collectors.protocol import Link
+from beanwatch.collectors.stats import parse_stats
+from beanwatch.worker.decide import (
+    MAX_DELAY,
+    Facts,
+    check_delay,
+    decide_delay,
+    decide_end,
+    decide_poison,
+    decide_reconnect,
+    parse_facts,
+    with_share,
+)
+from beanwatch.worker.errors import Bury, Discard, JobStopped, JobTimeout, Retry
+from tests.real import Beanstalkd
+
+
+def facts(**numbers: int) -> Facts:
+    usual = Facts(
+        "t", reserves=1, releases=0, buries=0, kicks=0, priority=9, ttr=60, age=0, delay=0
+    )
+    return usual._replace(**numbers)
+
+
+def test_the_facts_are_what_the_real_server_says(beanstalkd: Beanstalkd) -> None:
+    with beanstalkd.client(use="1_000", watch="1_000") as client:
+        client.put("x", priority=7, ttr=33)
+        job = client.reserve()
+        client.release(job, priority=7)
+        client.reserve()
+        client.bury(job, priority=7)
+        client.kick(1)
+        client.reserve()
+        with Link(parse_address(beanstalkd.address)) as link:
+            body = link.ask_one(b"stats-job 1").body
+    parsed = parse_facts(body)
+    assert parsed == Facts("1_000", 3, 1, 1, 1, 7, 33, parsed.age, 0)
+
+
+def test_quoted_values_of_newer_servers_are_read_too() -> None:
+    body = (
+        b'---\nid: 1\ntube: "true"\nstate: "reserved"\npri: 1\nage: 2\ndelay: 3\nttr: 4\n'
+        b"reserves: 5\ntimeouts: 6\nreleases: 7\nburies: 8\nkicks: 9\n"
+    )
+    assert parse_facts(body) == Facts("true", 5, 7, 8, 9, 1, 4, 2, 3)
+    assert parse_stats(body)["tube"] == "true"
+
+
+@pytest.mark.parametrize(
+    ("numbers", "is_poison"),
+    [
+        ({"reserves": 1}, False),
+        ({"reserves": 5}, False),
+        ({"reserves": 6}, True),  # five runs before this one, none acknowledged
+        ({"reserves": 6, "releases": 1}, False),
+        ({"reserves": 7, "releases": 1}, True),
+        ({"reserves": 7, "buries": 1, "kicks": 1}, False),
+        ({"reserves": 12, "buries": 1, "kicks": 1}, True),
+    ],
+)
+def test_poison_is_what_nobody_acknowledged(numbers: dict[str, int], is_poison: bool) -> None:
+    assert bool(decide_poison(facts(**numbers), max_attempts=5)) is is_poison
+
+
+@given(st.integers(1, 20), st.integers(0, 5))
+def test_a_crashing_job_runs_max_attempts_times_and_as_often_after_each_kick(
+    max_attempts: int, kicks: int
+) -> None:
+    runs, buries = 0, 0
+    for kicked in range(kicks + 1):
+        while True:
+            now = facts(reserves=runs + buries + 1, buries=buries, kicks=kicked)
+            if decide_poison(now, max_attempts):
+                buries += 1
+                break
+            runs += 1
+    assert runs == max_attempts * (kicks + 1)
+
+
+@given(st.integers(1, 20), st.integers(0, 5))
+def test_a_failing_job_runs_max_attempts_times_and_as_often_after_each_kick(
+    max_attempts: int, kicks: int
+) -> None:
+    runs = 0
+    for kicked in range(kicks + 1):
+        while True:
+            runs += 1
+            verdict = decide_end(ValueError(), facts(reserves=runs, kicks=kicked), max_attempts)
+            if verdict.action == "bury":
+                break
+    assert runs == max_attempts * (kicks + 1)
+
+
+@pytest.mark.parametrize(
+    ("error", "options", "outcome", "action"),
+    [
+        (None, {}, "ok", "delete"),
+        (ValueError("x"), {}, "retry", "release"),
+        (SystemExit(1), {}, "retry", "release"),
+        (Retry(3), {}, "retry", "release"),
+        (Bury("x"), {}, "buried", "bury"),
+        (Discard("x"), {}, "discarded", "delete"),
+        (JobTimeout(), {}, "timeout", "release"),
+        (JobTimeout(), {"on_timeout": "bury"}, "timeout", "bury"),
+        (JobStopped(), {}, "retry", "release"),
+    ],
+)
+def test_each_way_to_end_has_its_outcome(
+    error: BaseException | None, options: dict[str, str], outcome: str, action: str
+) -> None:
+    verdict = decide_end(error, facts(), 5, **options)  # type: ignore[arg-type]
+    assert (verdict.outcome, verdict.action) == (outcome, action)
+
+
+def test_a_stopped_job_is_given_back_at_once_even_at_its_last_attempt() -> None:
+    verdict = decide_end(JobStopped(), facts(reserves=50), 5)
+    assert (verdict.action, verdict.delay) == ("release", 0.0)
+
+
+def test_without_a_limit_nothing_is_ever_buried_for_its_attempts() -> None:
+    assert decide_poison(facts(reserves=10_000), 0) == ""
+    assert decide_end(ValueError(), facts(reserves=10_000), 0).action == "release"
+
+
+@given(st.integers(1, 10**6), st.floats(0, 1e6), st.floats(0, 1, exclude_max=True))
+def test_a_backoff_grows_and_never_leaves_its_bounds(
+    attempt: int, first: float, draw: float
+) -> None:
+    delay = decide_delay(attempt, first, draw=lambda: draw)
+    assert 0 <= delay <= 3600
+    assert delay <= decide_delay(attempt + 1, first, draw=lambda: draw)
+
+
+@given(st.floats(allow_nan=False))
+def test_a_delay_is_always_one_that_beanstalkd_takes(delay: float) -> None:
+    assert 0 <= check_delay(delay) <= MAX_DELAY
+
+
+@pytest.mark.parametrize("delay", [math.nan, "soon", None])
+def test_a_delay_that_is_no_number_is_an_error(delay: object) -> None:
+    with pytest.raises((TypeError, ValueError)):
+        check_delay(delay)  # type: ignore[arg-type]
+
+
+@given(st.integers(0, 10**6), st.floats(0, 1))
+def test_reconnecting_never_waits_longer_than_30_s(failures: int, draw: float) -> None:
+    assert 0 <= decide_reconnect(failures, draw=lambda: draw) <= 30
+
+
+@given(st.floats(0, 1e9), st.floats(0, 1))
+def test_a_limit_gets_at_most_a_quarter_more(limit: float, draw: float) -> None:
+    assert limit <= with_share(limit, draw=lambda: draw) <= limit * 1.25

@@ -1,0 +1,84 @@
+"""The envelope: what is written can be read, and nothing else can."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from beanwatch.worker.envelope import (
+    EnvelopeError,
+    FollowUp,
+    check_target,
+    decode,
+    derive_id,
+    encode,
+    encode_follow_up,
+    raw_data,
+)
+
+TUBE = st.from_regex(r"[A-Za-z0-9+/;.$_()][A-Za-z0-9+/;.$_()-]{0,199}", fullmatch=True)
+JSON: st.SearchStrategy[Any] = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=10,
+)
+
+
+@given(st.text(min_size=1, max_size=50), JSON, TUBE, st.integers(0, 2**32 - 1))
+def test_what_is_encoded_is_decoded_to_the_same(job: str, data: Any, tube: str, n: int) -> None:
+    follow_up = FollowUp(tube, job, raw_data(data), n, n, max(1, n))
+    envelope = decode(encode(job, data, success=follow_up, failure=follow_up, enqueued_at=1.5))
+    assert (envelope.job, envelope.enqueued_at) == (job, 1.5)
+    assert bytes(envelope.data) == bytes(raw_data(data))
+    assert envelope.success == envelope.failure == follow_up
+
+
+@given(st.binary())
+def test_any_bytes_are_an_envelope_or_an_error_of_one_kind(body: bytes) -> None:
+    try:
+        decode(body)
+    except EnvelopeError as error:
+        assert str(error)
+
+
+@given(st.text(max_size=250), st.integers(-5, 2**33), st.integers(-5, 2**33))
+def test_no_tube_or_number_gets_through_that_could_be_another_command(
+    tube: str, number: int, ttr: int
+) -> None:
+    try:
+        check_target(tube, number, 0, ttr)
+    except EnvelopeError:
+        return
+    assert tube.isascii()
+    assert not set(tube) & set("\r\n \t\0")
+    assert 1 <= len(tube) <= 200
+    assert 0 <= number < 2**32
+    assert 1 <= ttr < 2**32
+
+
+@pytest.mark.parametrize("data", [object(), float("nan"), {1j: 2}, b"\xff"])
+def test_data_that_json_does_not_have_is_refused_or_written_as_null(data: Any) -> None:
+    try:
+        decode(encode("job", data))
+    except EnvelopeError as error:
+        assert "data" in str(error)
+
+
+def test_what_a_php_producer_writes_is_read() -> None:
+    body = (
+        b'{"job":"email.send","data":{"to":"a@b.c"},"success":null,"failure":null,'
+        b'"id":"0e2b6a3c-6f0e-4f53-9f6b-0c8b0c8f9f11","enqueued_at":1700000000,"v":1,"more":[]}'
+    )
+    envelope = decode(body)
+    assert envelope.id == "0e2b6a3c-6f0e-4f53-9f6b-0c8b0c8f9f11"
+    assert envelope.enqueued_at == 1_700_000_000
+
+
+def test_follow_ups_of_one_job_have_ids_of_their_own_that_never_change() -> None:
+    follow_up = FollowUp("t", "j")
+    first, body = encode_follow_up(follow_up, "success", identity="p", parent="p", now=1.0)
+    again, _ = encode_follow_up(follow_up, "success", identity="p", parent="p", now=2.0)
+    other, _ = encode_follow_up(follow_up, "failure", identity="p", parent="p", now=1.0)
+    assert first == again == derive_id("p", "success") != other
+    assert (decode(body).id, decode(body).parent) == (first, "p")
