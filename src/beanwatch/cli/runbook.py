@@ -2,6 +2,7 @@
 
 import difflib
 import re
+import sys
 from importlib.resources import files
 
 import click
@@ -22,7 +23,7 @@ def command(alert: str | None) -> None:
     text = files("beanwatch").joinpath("runbook.md").read_text(encoding="utf-8")
     if alert:
         text = pick(parse_headings(text), alert)
-    if click.get_text_stream("stdout").isatty():
+    if sys.stdout.isatty():
         Console().print(Markdown(text))
     else:
         click.echo(text, nl=False)
