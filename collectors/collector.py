@@ -13,7 +13,7 @@ from beanwatch.collectors.notify import Notifier
 from beanwatch.collectors.outbox import Outbox
 from beanwatch.collectors.poller import Poller
 from beanwatch.collectors.samples import ServerSamples, StateError, StateFile
-from beanwatch.collectors.schedule import Schedule
+from beanwatch.collectors.schedule import Schedule, Turns
 
 MINUTE = 60.0
 FAREWELL = 5.0  # seconds that are spent at the end on sending what is left
@@ -134,14 +134,11 @@ class Collector:
 
     def _poll(self, poller: Poller) -> None:
         schedule = Schedule(self._interval)
-        swept = -self._every
+        sweeps = Turns(self._every)
         while tick := schedule.wait(self._stop.wait):
-            # Counted in ticks, not in polls: a skipped one must not put the sweep off.
-            is_turn = tick.number - swept >= self._every
-            if is_turn:
-                swept = tick.number - tick.number % self._every
+            is_due = sweeps.is_due(tick.number)
             with self._surviving(str(poller)):
-                poller.poll(tick.stamp, tubes=is_turn, missed_ticks=schedule.missed)
+                poller.poll(tick.stamp, tubes=is_due, missed_ticks=schedule.missed)
         poller.observer.close()
 
     def _poll_extra(self, extra: Extra) -> None:

@@ -53,3 +53,18 @@ class Schedule:
 
     def _due(self, number: int) -> float:
         return self._first + (number - 1) * self.interval
+
+
+class Turns:
+    """Something that is done on every n-th tick only, the first one included."""
+
+    def __init__(self, every: int) -> None:
+        self._every = every
+        self._last = -every
+
+    def is_due(self, number: int) -> bool:
+        """True if it is done on this tick. One that was skipped does not put it off."""
+        if number - self._last < self._every:
+            return False
+        self._last = number - number % self._every
+        return True

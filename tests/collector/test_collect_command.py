@@ -232,6 +232,18 @@ def test_points_are_an_interval_apart_and_the_end_is_clean(
     assert values(sink, f"beanwatch.server.{host()}_{beanstalkd.port}.total_connections")[-1] <= 3
 
 
+def test_tubes_can_be_swept_less_often(
+    beanstalkd: Beanstalkd, sink: Sink, daemon: Callable[..., Daemon]
+):
+    daemon(
+        *("--server", beanstalkd.address, "--graphite", sink.address),
+        *("--interval", "0.2", "--tubes-interval", "2"),
+    )
+    tubes = f"beanwatch.tube.{host()}_{beanstalkd.port}.default.total_jobs"
+    server = f"beanwatch.server.{host()}_{beanstalkd.port}.up"
+    wait_until(lambda: len(values(sink, server)) > 5 + len(values(sink, tubes)) > 6)
+
+
 def test_a_killed_collector_sends_later_what_it_had_kept(
     beanstalkd: Beanstalkd, sink: Sink, daemon: Callable[..., Daemon], tmp_path: Path
 ):

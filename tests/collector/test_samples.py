@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from beanwatch.collectors.files import LockedError, locked, read_private, write_private
@@ -30,6 +30,7 @@ SERVERS = st.builds(
 )
 
 
+@settings(max_examples=50)
 @given(st.dictionaries(st.text(), SERVERS, max_size=3))
 def test_a_state_comes_back_as_it_was(state: dict[str, ServerSamples]):
     assert parse_state(dump_state(state, 1.7e9), 1.7e9) == state

@@ -2,7 +2,7 @@
 
 import pytest
 
-from beanwatch.collectors.schedule import Schedule, Tick
+from beanwatch.collectors.schedule import Schedule, Tick, Turns
 
 
 class Clock:
@@ -75,3 +75,10 @@ def test_a_clock_that_is_set_makes_no_burst_and_no_pause(schedule: Schedule, clo
 def test_it_ends_when_the_sleep_was_ended(schedule: Schedule, clock: Clock):
     schedule.wait(clock.sleep)
     assert schedule.wait(lambda _: True) is None
+
+
+def test_a_turn_comes_every_few_ticks_and_is_not_put_off_by_a_skipped_one():
+    turns = Turns(4)
+    ticks = [0, 1, 2, 3, 4, 5, 9, 10, 11, 12, 13]
+    assert [tick for tick in ticks if turns.is_due(tick)] == [0, 4, 9, 12]
+    assert all(Turns(1).is_due(tick) for tick in ticks)
