@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from hiredis import HiredisError, Reader, pack_command
+from hiredis import HiredisError, ProtocolError, Reader, pack_command
 
 from beanwatch.collectors.address import Address, connect, parse_address
 from beanwatch.collectors.protocol import describe
@@ -18,6 +18,11 @@ from beanwatch.collectors.protocol import describe
 Command = Sequence[bytes | str | int | float]
 _pack: Callable[[tuple[Any, ...]], bytes] = pack_command  # its stub allows one argument only
 DEFAULT_URL = "redis://127.0.0.1:6379/0"
+
+
+# hiredis makes room for as many elements as are announced, and nothing else runs meanwhile, not
+# even a watchdog. No answer to any question of ours has more.
+MOST_ELEMENTS = 10_000_000
 
 
 class RedisError(Exception):
@@ -82,6 +87,12 @@ def redact(url: str) -> str:
     """The URL without its user and password, fit for a log."""
     scheme, sep, rest = url.partition("://")
     return f"{scheme}{sep}{rest.rpartition('@')[2]}"
+
+
+def announced(data: bytes) -> int:
+    """How many elements the array has that starts here; 0 for any other reply."""
+    count = data[1:24].partition(b"\r\n")[0]
+    return int(count) if data[:1] == b"*" and count.isdigit() else 0
 
 
 class RedisLink:
@@ -200,6 +211,8 @@ class RedisLink:
                 data = self._socket.recv(65536)
                 if not data:
                     raise ConnectionResetError("the server closed the connection")
+                if not self._reader.has_data() and announced(data) > MOST_ELEMENTS:
+                    raise ProtocolError
                 self._reader.feed(data)
         except OSError as error:
             raise self._failed(error) from None

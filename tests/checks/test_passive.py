@@ -1,5 +1,6 @@
 """beanwatch passive: one poll, every service."""
 
+import socket
 import time
 from pathlib import Path
 
@@ -69,10 +70,12 @@ def test_a_frozen_server_does_not_keep_it_longer_than_its_limit(site: Site):
 
 
 def test_ten_thousand_tubes_in_one_go(site: Site):
-    with site.beanstalkd.client() as client:
-        for number in range(10_000):
-            client.use(f"tube.{number}")
-            client.put("x")
+    with socket.create_connection(("127.0.0.1", site.beanstalkd.port), timeout=60) as connection:
+        replies = connection.makefile("rb")
+        for start in range(0, 10_000, 100):
+            puts = [b"use tube.%d\r\nput 0 0 9 1\r\nx\r\n" % (start + n) for n in range(100)]
+            connection.sendall(b"".join(puts))
+            assert all(replies.readline() for _ in range(200))
     found = results(site.beanwatch("passive", "--once", "--discover", "-t", "30"))
     assert len(found) == 40_000 + 4 + 4 + 3  # default and images are tubes, too
     assert found["depth of tube.77"] == (
