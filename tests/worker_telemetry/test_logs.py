@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from beanwatch.collectors import paths
 from beanwatch.worker import logs
+from beanwatch.worker.log_lines import LEVELS, fill
 from beanwatch.worker.log_output import LogOutput
 from beanwatch.worker.record import Run
 from tests.real import ROOT, wait_until
@@ -84,7 +85,7 @@ def test_every_outcome_has_a_level_and_failures_tell_their_reason(
 def test_levels_are_those_of_psr_3(file: Path):
     logs.configure("json", str(file), level="debug")
     log = logs.get_logger("mail")
-    for level in logs.LEVELS:
+    for level in LEVELS:
         getattr(log, level)("x")
     found = [(line["level"], line["level_name"], line["channel"]) for line in lines_of(file)]
     assert found == [
@@ -111,7 +112,7 @@ def test_levels_are_those_of_psr_3(file: Path):
 def test_placeholders_are_filled_from_the_context(
     message: Any, context: dict[str, Any], expected: str
 ):
-    assert logs.fill(message, context) == expected
+    assert fill(message, context) == expected
 
 
 def test_an_exception_is_told_as_monolog_tells_it(file: Path):

@@ -4,32 +4,26 @@ import difflib
 import json
 import sys
 from collections.abc import Sequence
-from fnmatch import fnmatchcase
 from typing import Any
 
 import click
 from rich.console import Console
 
 from beanwatch.cli import WORKERS_ACTIONS
-from beanwatch.cli.options import DURATION, config_option, load_config, pick_servers
-from beanwatch.cli.top import pick_redis
+from beanwatch.cli.options import DURATION, config_option, load_config
 from beanwatch.cli.worker_view import worker_table
-from beanwatch.collectors.address import Address, AddressError, parse_address
+from beanwatch.cli.workers_reach import ask_redis, find_workers, order, raise_version
 from beanwatch.collectors.heartbeats import (
-    VERSION_KEY,
     WORKERS_KEY,
     Worker,
     decide_health,
     parse_beat,
-    read_workers,
     worker_key,
 )
-from beanwatch.collectors.redis_link import DEFAULT_URL, RedisError, RedisLink, RedisUrl
-from beanwatch.config import GLOB, Config
-from beanwatch.worker.command import Outcome, Target, give_order
-from beanwatch.worker.control import Args, Word
+from beanwatch.config import GLOB
+from beanwatch.worker.command import Outcome
+from beanwatch.worker.control import Args
 
-TIMEOUT = 5.0  # seconds for Redis
 ANSWER_TIMEOUT = 3.0  # seconds; a worker that runs a job answers within one
 
 
@@ -105,7 +99,7 @@ def list_workers(config_file: str | None, redis: str | None, id_glob: str, as_js
 @ordering
 def status(id_glob: str, as_json: bool, **options: Any) -> int:
     """As `list`, but asks the workers themselves, now."""
-    outcomes = order("status", id_glob, as_json=as_json, quiet=True, **options)
+    outcomes = order("status", id_glob, **options)
     live = []
     for outcome in outcomes:
         if outcome.answer and outcome.answer.beat is not None:
@@ -120,7 +114,7 @@ def status(id_glob: str, as_json: bool, **options: Any) -> int:
 @ordering
 def stop(id_glob: str, as_json: bool, **options: Any) -> int:
     """Finish the job in hand, exit with 0 and stay down."""
-    return report(order("stop", id_glob, as_json=as_json, **options), as_json)
+    return report(order("stop", id_glob, **options), as_json)
 
 
 @command.command("restart")
@@ -133,13 +127,18 @@ def restart(
 
     Without an ID all workers, spread out over their --restart-spread: for a deploy.
     """
-    if not id_glob:
-        raise_version(load_config(config_file), redis, as_json)
-        return 0
-    outcomes = order(
-        "restart", id_glob, redis=redis, config_file=config_file, as_json=as_json, **options
-    )
-    return report(outcomes, as_json)
+    if id_glob:
+        outcomes = order("restart", id_glob, redis=redis, config_file=config_file, **options)
+        return report(outcomes, as_json)
+    version, live = raise_version(load_config(config_file), redis)
+    if as_json:
+        print_json({"version": version, "workers": live})
+    else:
+        click.echo(
+            f"version {version}: {len(live)} workers restart, each after its job and "
+            "within its --restart-spread"
+        )
+    return 0
 
 
 @command.command("wait")
@@ -150,7 +149,7 @@ def wait(id_glob: str, seconds: float | None, as_json: bool, **options: Any) -> 
     """Take no more jobs, after the one in hand."""
     if seconds == 0:
         raise click.UsageError("--for: more than 0; to end a wait: beanwatch workers resume")
-    return report(order("wait", id_glob, Args(seconds), as_json=as_json, **options), as_json)
+    return report(order("wait", id_glob, Args(seconds), **options), as_json)
 
 
 @command.command("resume")
@@ -158,7 +157,7 @@ def wait(id_glob: str, seconds: float | None, as_json: bool, **options: Any) -> 
 @ordering
 def resume(id_glob: str, as_json: bool, **options: Any) -> int:
     """Take jobs again."""
-    return report(order("resume", id_glob, as_json=as_json, **options), as_json)
+    return report(order("resume", id_glob, **options), as_json)
 
 
 @command.command("dump")
@@ -166,7 +165,7 @@ def resume(id_glob: str, as_json: bool, **options: Any) -> int:
 @ordering
 def dump(id_glob: str, as_json: bool, **options: Any) -> int:
     """The stack of every thread and the running job, as of now."""
-    outcomes = order("dump", id_glob, as_json=as_json, **options)
+    outcomes = order("dump", id_glob, **options)
     if not as_json:
         for outcome in outcomes:
             if outcome.answer:
@@ -196,84 +195,6 @@ def forget(config_file: str | None, redis: str | None, id_glob: str, as_json: bo
     for worker in alive:
         click.echo(f"beanwatch: {worker} lives; stop it first", err=True)
     return 1 if alive and not GLOB.search(id_glob) else 0
-
-
-def order(
-    word: Word,
-    id_glob: str,
-    args: Args | None = None,
-    *,
-    config_file: str | None,
-    redis: str | None,
-    server: str | None,
-    timeout: float,
-    as_json: bool,
-    quiet: bool = False,
-) -> list[Outcome]:
-    """Give one order to all workers that match; exit 1 if none does."""
-    config = load_config(config_file)
-    address = pick_servers(config, (server,))[0].address if server else None
-    if address and not GLOB.search(id_glob):
-        targets = [Target(id_glob, address)]  # by its name alone: Redis may be what is gone
-    else:
-        found = find_workers(config, redis, id_glob)
-        targets = [find_target(worker, address) for worker in found]
-    if sys.stderr.isatty() and not as_json and not quiet:
-        click.echo(f"{word}: {len(targets)} workers, {timeout:g} s to answer", err=True)
-    return give_order(targets, word, args, timeout=timeout)
-
-
-def find_target(worker: Worker, address: Address | None) -> Target:
-    """Where a worker listens: at `address`, else where its record says."""
-    beat = worker.beat
-    instance = beat.instance if beat else ""
-    if address is not None:
-        return Target(worker.id, address, instance)
-    try:
-        told = parse_address(beat.server if beat else "")
-    except AddressError:
-        raise click.ClickException(
-            f"{worker.id}: its record names no beanstalkd; name it with --server"
-        ) from None
-    return Target(worker.id, told, instance)
-
-
-def find_workers(config: Config, redis: str | None, id_glob: str) -> list[Worker]:
-    """The workers that match, by id; exit 1 if none does."""
-    every = ask_redis(config, redis, lambda link: read_workers(link.execute))
-    found = [worker for worker in every if fnmatchcase(worker.id, id_glob)]
-    if not found and (every or id_glob != "*"):
-        near = difflib.get_close_matches(id_glob, [worker.id for worker in every], 1)
-        hint = f"did you mean {near[0]}?" if near else "see beanwatch workers list"
-        raise click.ClickException(f"no worker matches {id_glob!r}; {hint}")
-    return found
-
-
-def ask_redis(config: Config, redis: str | None, ask: Any) -> Any:
-    """Whatever `ask(link)` returns, or exit 1 with the cause in one line."""
-    url = pick_redis(config, redis or config.redis.url or DEFAULT_URL)
-    try:
-        with RedisLink(url or RedisUrl(Address("127.0.0.1", 6379)), TIMEOUT) as link:
-            return ask(link)
-    except RedisError as error:
-        raise click.ClickException(f"{error} (--redis URL names another)") from None
-
-
-def raise_version(config: Config, redis: str | None, as_json: bool) -> None:
-    """What a deploy does: every worker that sees the version change restarts, at its moment."""
-    version, workers = ask_redis(
-        config,
-        redis,
-        lambda link: (link.execute([("INCR", VERSION_KEY)])[0], read_workers(link.execute)),
-    )
-    live = [worker.id for worker in workers if decide_health(worker) != "dead"]
-    if as_json:
-        print_json({"version": version, "workers": live})
-    else:
-        click.echo(
-            f"version {version}: {len(live)} workers restart, each after its job and "
-            "within its --restart-spread"
-        )
 
 
 def show(workers: Sequence[Worker], as_json: bool) -> None:
