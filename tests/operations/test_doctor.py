@@ -102,7 +102,9 @@ def test_on_an_empty_host_only_beanstalkd_is_missed(run: Run) -> None:
     # Port 1 of this host: nothing listens there. The defaults may be in use where tests run.
     code, out, err = run("beanwatch", "doctor", "--server", "127.0.0.1:1", "--user", "")
     assert (code, err) == (1, "")
-    assert "failed   beanstalkd " in out
+    assert [line.split()[1] for line in out.splitlines() if line.startswith("failed")] == [
+        "beanstalkd"
+    ]
     assert "-> start it (systemctl start beanstalkd)" in out
     assert "unused   check_tube_depth: needs beanstalkd: see above" in out
 
@@ -172,6 +174,7 @@ def test_an_old_point_and_no_point_of_the_collector_are_told_apart(
     graphite.latest(f"{prefix}.collector.old.success", "-1h")
     code, found = doctor()
     assert code == 1
+    assert {found[f"freshness {name}"]["state"] for name in ("old", "never")} == {"failed"}
     assert "the newest point is 6" in found["freshness old"]["text"]
     assert "no point within an hour" in found["freshness never"]["text"]
 
