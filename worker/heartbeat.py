@@ -86,7 +86,9 @@ class Heart:
         limit = self._set_clock(clock) - KEEP
         old = self._execute(("ZRANGEBYSCORE", WORKERS_KEY, "-inf", limit))[0]
         if old:
-            records = self._execute(("MGET", *(worker_key(member.decode()) for member in old)))[0]
+            records = self._execute(
+                ("MGET", *(worker_key(member.decode("utf-8", "replace")) for member in old))
+            )[0]
             gone = [member for member, record in zip(old, records, strict=True) if record is None]
             if gone:
                 self._execute(("ZREM", WORKERS_KEY, *gone))

@@ -74,12 +74,12 @@ class Life:
         """No reason not to reserve the next job."""
         return self.run and not self.disk_full and (not self.wait_until or not self.is_waiting)
 
-    def state(self) -> tuple[str, str]:
-        """The state of the heartbeat record, and its reason."""
+    def state(self, held: Held | None) -> tuple[str, str]:
+        """The state of the heartbeat record, and its reason; `held` is what `job` was just now."""
         if not self.run:
             return "stopping", self.why
-        if self.job is not None:
-            return "busy", self.job.trouble
+        if held is not None:
+            return "busy", held.trouble
         if self.is_waiting:
             return "waiting", "told to wait"
         if self.cut_off or self.disk_full:

@@ -135,6 +135,7 @@ class Process:
         """Work until told to stop; the exit code."""
         handle_signals(self._life, self._alarm, self._orders, logs.reopen)
         self._log.info("the worker starts", tubes=self._settings.tubes, pid=os.getpid())
+        self._reporter.look_around()  # no job on a full disk, the first one included
         self._pulse.start()
         self._notifier.send("READY=1")
         words = ""

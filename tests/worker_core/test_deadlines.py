@@ -89,6 +89,8 @@ def test_a_long_job_with_a_short_time_to_run_is_run_once(
     job_id = queue.put("sleep", {"seconds": 6, "file": str(runs)}, ttr=1)
     wait_until(lambda: [o for w in workers for o in w.outcomes()] == ["ok"], 40)
     assert runs.read_text() == f"{job_id} 1\n"
+    # beanstalkd 1.12 often forgets a time to run, so that one run alone proves nothing.
+    assert queue.server.stats()["cmd-touch"] >= 6
 
 
 def test_a_regex_that_never_ends_is_a_timeout_like_any_other(
@@ -129,6 +131,8 @@ def test_a_job_that_kills_its_worker_is_buried_before_it_does_so_once_more(
     run_until_buried("w1")
     assert len(attempts.read_text().splitlines()) == 3
     assert queue.job(job_id)["state"] == "buried"
+    if how != "exit":  # from here on they differ no more
+        return
     with queue.server.client() as client:
         client.kick_job(job_id)
     run_until_buried("w2")

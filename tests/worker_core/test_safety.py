@@ -49,6 +49,18 @@ def test_the_next_instance_sweeps_up_after_a_killed_one_but_not_after_a_live_one
     assert "killed while running tmp" in heir.beat().last_exit
 
 
+def test_a_live_instance_keeps_its_files_even_from_one_of_the_same_id(
+    start_worker: StartWorker, queue: Queue, tmp_path: Path
+) -> None:
+    """Without Redis two of one id can run: the lock on the directory tells, not the id."""
+    nowhere = "redis://127.0.0.1:1/0"
+    first = start_worker(redis=nowhere)
+    wait_until(lambda: first.logged("the worker starts"))
+    second = start_worker(redis=nowhere)
+    wait_until(lambda: len([m for m in second.lines() if "starts" in m["message"]]) == 2)
+    assert len(list(tmp_path.glob("beanwatch-here.w1-*"))) == 2
+
+
 def test_no_jobs_are_taken_while_the_disk_is_full(start_worker: StartWorker, queue: Queue) -> None:
     free = os.statvfs("/tmp")
     too_much = 2 * free.f_bavail * free.f_frsize
