@@ -1,6 +1,7 @@
 """Signals: TERM and INT stop, twice force; HUP reopens the log; USR1 dumps the stacks."""
 
 import math
+import os
 import signal
 from collections.abc import Callable
 from types import FrameType
@@ -27,7 +28,18 @@ def handle_signals(
             life.force()
             alarm.throw(JobStopped(f"the worker had to stop: a second {name}"))
 
-    signal.signal(signal.SIGTERM, on_stop)
-    signal.signal(signal.SIGINT, on_stop)
-    signal.signal(signal.SIGHUP, lambda _number, _frame: reopen_log())
-    signal.signal(signal.SIGUSR1, lambda _number, _frame: orders.want_dump())
+    handlers: dict[signal.Signals, Callable[[int, FrameType | None], None]] = {
+        signal.SIGTERM: on_stop,
+        signal.SIGINT: on_stop,
+        signal.SIGHUP: lambda _number, _frame: reopen_log(),
+        signal.SIGUSR1: lambda _number, _frame: orders.want_dump(),
+    }
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+    def forget() -> None:
+        """A child that a handler forks is no worker: multiprocessing ends it by SIGTERM."""
+        for number in (*handlers, signal.SIGALRM):
+            signal.signal(number, signal.SIG_DFL)
+
+    os.register_at_fork(after_in_child=forget)

@@ -3,6 +3,7 @@
 import asyncio
 import ctypes
 import itertools
+import multiprocessing
 import os
 import re
 import signal
@@ -11,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -277,3 +278,21 @@ async def async_sleep(ctx: Context, data: Any) -> None:
 @app.job("bad-backoff", max_attempts=2, backoff=lambda attempt: 1 / 0)
 def bad_backoff(ctx: Context, data: Any) -> None:
     raise RuntimeError("it does not work")
+
+
+@app.job("multiprocessing", max_attempts=1, timeout=10)
+def with_multiprocessing(ctx: Context, data: Any) -> None:
+    context = multiprocessing.get_context("fork")
+    for start in (lambda child: child.start(), lambda child: _in_thread(child.start)):
+        child = context.Process(target=time.sleep, args=(600,))
+        start(child)
+        child.terminate()
+        child.join(5)
+        if child.exitcode != -signal.SIGTERM:
+            raise RuntimeError(f"the child ended with {child.exitcode}")
+
+
+def _in_thread(function: Callable[[], None]) -> None:
+    thread = threading.Thread(target=function)
+    thread.start()
+    thread.join()

@@ -187,6 +187,14 @@ def test_a_handler_that_forks_ends_the_job_once(
     wait_until(lambda: worker.outcomes("ok") == ["ok"])
 
 
+def test_a_handlers_forked_children_can_be_terminated(
+    start_worker: StartWorker, queue: Queue
+) -> None:
+    queue.put("multiprocessing")
+    worker = start_worker()
+    wait_until(lambda: worker.outcomes() == ["ok"])
+
+
 def test_threads_of_a_handler_may_put_while_the_worker_touches(
     start_worker: StartWorker, queue: Queue
 ) -> None:
