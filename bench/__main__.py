@@ -19,9 +19,9 @@ PARTS = {
 HEAD = """\
 # Benchmarks
 
-Written by `make bench`; every number is a ratio of two things that were measured in turns within
-one run, on the same machine, so that they can be compared with yours. Seconds are not: they depend
-on the machine more than on the program.
+Written by `make bench`. Ratios are of two things that were measured in turns within one run, on the
+same cores: compare these with yours. Where seconds stand, they depend on the machine more than on
+the program.
 
 This run: Python {python}, {cores} cores, beanstalkd {beanstalkd}.
 """
@@ -42,9 +42,14 @@ def main() -> None:
         if done.returncode:
             raise SystemExit(f"bench/{module}.py failed")
         sys.stderr.write(f"{done.stdout}bench: done in {time.monotonic() - started:.0f} s\n\n")
-        sections.append(f"## {title}\n\n{done.stdout.strip()}\n")
+        sections.append(f"## {title}\n\n{as_markdown(done.stdout.strip('\n'))}\n")
     PAGE.write_text("\n".join(sections))
     sys.stderr.write(f"bench: written to {PAGE.relative_to(ROOT)}\n")
+
+
+def as_markdown(text: str) -> str:
+    """Tables of Markdown as they are, others as text in columns."""
+    return text if text.startswith("|") else f"```text\n{text}\n```"
 
 
 if __name__ == "__main__":
