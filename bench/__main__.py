@@ -42,13 +42,14 @@ def main() -> None:
         if done.returncode:
             raise SystemExit(f"bench/{module}.py failed")
         sys.stderr.write(f"{done.stdout}bench: done in {time.monotonic() - started:.0f} s\n\n")
-        sections.append(f"## {title}\n\n{as_markdown(done.stdout.strip('\n'))}\n")
+        sections.append(f"## {title}\n\n{as_markdown(done.stdout)}\n")
     PAGE.write_text("\n".join(sections))
     sys.stderr.write(f"bench: written to {PAGE.relative_to(ROOT)}\n")
 
 
 def as_markdown(text: str) -> str:
     """Tables of Markdown as they are, others as text in columns."""
+    text = text.strip("\n")  # the spaces of the first line are its columns
     return text if text.startswith("|") else f"```text\n{text}\n```"
 
 
