@@ -28,7 +28,7 @@ from beanwatch.collectors.stats import Stats
 from beanwatch.config import Config, Threshold
 
 if TYPE_CHECKING:
-    from beanwatch.collectors.heartbeats import Worker
+    from beanwatch.collectors.heartbeats import Beat, Worker
 
 DEFAULT = Threshold()  # how many workers there should be only the operator knows
 
@@ -99,7 +99,12 @@ class Diagnoses(Tubes):
         workers = self.source.workers()
         if workers is None:
             return None
-        return tuple(w for w in workers if w.beat and tube.name in w.beat.tubes)
+        here = [worker for worker in workers if worker.beat and self._is_here(worker.beat)]
+        return tuple(worker for worker in here if worker.beat and tube.name in worker.beat.tubes)
+
+    def _is_here(self, beat: "Beat") -> bool:
+        """A worker names its server as it was told, which may be an alias: of one, all are here."""
+        return self.is_only_server or beat.server == str(self.server.address)
 
 
 def consumers(stats: Stats, draining: bool) -> Consumers:

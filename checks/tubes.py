@@ -88,6 +88,7 @@ class Tubes(Resource):  # type: ignore[misc]
     ) -> None:
         self.source, self.server = source, server
         self._prefix = f"{server.node}/" if many else ""
+        self.is_only_server = not many and len(config.servers) < 2
         self._globs: list[str] = options.tube if options.tube != ["*"] else []
         self._patterns = [glob for glob in self._globs if GLOB.search(glob)]
         self._exclude: list[str] = options.exclude

@@ -268,12 +268,13 @@ def test_a_draining_server_does_not_page_unless_asked(check: Check, beanstalkd: 
     assert check("tube_consumers", *arguments, "--draining", "critical").code == CRITICAL
 
 
-def beat(redis: Redis, worker: str, *tubes: str, age: float = 0.0) -> None:
+def beat(redis: Redis, worker: str, *tubes: str, age: float = 0.0, server: str = "") -> None:
     """A heartbeat of a worker, as old as that."""
     with redis.client() as client:
         seconds, micros = client.time()
         now = seconds + micros / 1e6
-        record = Beat(tubes=tubes, state="idle", beat_at=now, loop_at=now, started_at=now - 9000)
+        times = {"beat_at": now, "loop_at": now, "started_at": now - 9000}
+        record = Beat(tubes=tubes, state="idle", server=server, **times)
         client.set(worker_key(worker), dump_beat(record))
         client.zadd(WORKERS_KEY, {worker: now - age})
 
@@ -287,6 +288,21 @@ def test_a_worker_that_beats_but_is_not_connected_is_named(
     answer = check("tube_consumers", *arguments)
     assert answer.code == CRITICAL
     assert answer.text.endswith("no worker watches it; web1.a beats but is not connected here")
+
+
+def test_of_several_servers_a_worker_counts_for_its_own(
+    check: Check, beanstalkd: Beanstalkd, redis_server: Redis, tmp_path: Path
+):
+    put(beanstalkd, "images")
+    beat(redis_server, "web1.a", "images", server=beanstalkd.address)
+    beat(redis_server, "web1.b", "images", server="10.9.9.9:11300")
+    config = tmp_path / "beanwatch.toml"
+    config.write_text(
+        f'[redis]\nurl = "{redis_server.url}"\n'
+        f'[servers]\nq1 = "{beanstalkd.address}"\nq2 = "10.9.9.9:11300"\n'
+    )
+    answer = check("tube_consumers", "--config", config, "--server", "q1", "-T", "images")
+    assert answer.text.endswith("; web1.a beats but is not connected here")
 
 
 def test_a_worker_that_is_connected_but_does_not_beat_is_named(
