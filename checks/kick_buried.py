@@ -23,12 +23,12 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--server", required=True, metavar="NAME|ADDRESS")
-    parser.add_argument("--tube", required=True)
+    parser.add_argument("--server", required=True, metavar="NAME|ADDRESS", help="the beanstalkd")
+    parser.add_argument("--tube", required=True, help="one; a glob is left alone")
     parser.add_argument("--state", required=True, help="it kicks in WARNING and CRITICAL ...")
     parser.add_argument("--type", required=True, help="... once that is HARD")
     parser.add_argument("--most", type=int, default=MOST, metavar="JOBS", help=f"default: {MOST}")
-    parser.add_argument("--config", metavar="FILE")
+    parser.add_argument("--config", metavar="FILE", help="configuration file (TOML)")
     parser.add_argument("-t", "--timeout", default="10", help="seconds")
     return parser
 

@@ -20,6 +20,19 @@ from typing import NamedTuple
 SENDMAIL = "/usr/sbin/sendmail"
 COLORS = {"CRITICAL": "#d32f2f", "DOWN": "#d32f2f", "WARNING": "#f9a825", "UNKNOWN": "#7b1fa2"}
 GOOD = "#388e3c"
+NEEDED = {
+    "kind": "PROBLEM, RECOVERY ...",
+    "host": "its name in the monitoring",
+    "state": "of the service or host",
+    "output": "what the check said",
+}
+OPTIONAL = {
+    "service": "none: it is the host's",
+    "long": "the lines after the first",
+    "runbook": "link",
+    "graphs": "link",
+    "comment": "of who acknowledged it",
+}
 
 
 class NotifyError(Exception):
@@ -176,19 +189,23 @@ def parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     where = parser.add_argument_group("where to (at least one, each repeatable)")
-    where.add_argument("--mail", action="append", default=[], metavar="ADDRESS")
+    where.add_argument("--mail", action="append", default=[], metavar="ADDRESS", help="a mail")
     where.add_argument(
-        "--webhook-file", action="append", default=[], metavar="FILE", help="holds the URL"
+        "--webhook-file", action="append", default=[], metavar="FILE", help="POST to its URL"
     )
     where.add_argument("--file", action="append", default=[], metavar="FILE", help="append a line")
     parser.add_argument("--smtp", default="", metavar="HOST[:PORT]", help=f"else {SENDMAIL}")
-    parser.add_argument("--from", dest="sender", default="", metavar="ADDRESS")
+    parser.add_argument(
+        "--from", dest="sender", default="", metavar="ADDRESS", help="else beanwatch@this host"
+    )
     parser.add_argument("--timeout", type=float, default=20.0, metavar="SECONDS", help="for each")
-    for name in ("kind", "host", "state", "output"):
-        parser.add_argument(f"--{name}", required=True)
-    for name in ("service", "long", "runbook", "graphs", "comment"):
-        parser.add_argument(f"--{name}", default="")
-    parser.add_argument("--since", default="0", help="seconds since the epoch")
+    for name, words in NEEDED.items():
+        parser.add_argument(f"--{name}", required=True, metavar="TEXT", help=words)
+    for name, words in OPTIONAL.items():
+        parser.add_argument(f"--{name}", default="", metavar="TEXT", help=words)
+    parser.add_argument(
+        "--since", default="0", metavar="SECONDS", help="of the state, since the epoch"
+    )
     return parser
 
 

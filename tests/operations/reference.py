@@ -21,11 +21,9 @@ from tests.operations import meanings
 from tests.real import ROOT
 
 PAGE = ROOT / "docs" / "reference.md"
-CHECKS = sorted(
-    name
-    for name in tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
-    if name.startswith("check_")
-)
+SCRIPTS = sorted(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"])
+CHECKS = [name for name in SCRIPTS if name.startswith("check_")]
+HELPERS = [name for name in SCRIPTS if name.startswith("beanwatch_")]
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -113,6 +111,10 @@ def checks() -> str:
         parts.append(f"### {name}")
         parts.append((parsers[name].description or "").partition(": ")[2])
         parts.append(table(["flag", ""], [f for f in found.items() if f not in shared]))
+    for name in HELPERS:
+        parser = import_module(f"beanwatch.checks.{name.removeprefix('beanwatch_')}").parser()
+        parts += [f"### {name}", (parser.description or "").partition(": ")[2]]
+        parts.append(table(["flag", ""], list(flags_of(parser))[1:]))  # without --help
     return "\n\n".join(parts)
 
 
