@@ -66,7 +66,8 @@ class Ran(list[str]):
 
 def can_be_made() -> bool:
     """May we make namespaces and overlays here?"""
-    if os.geteuid() != 0 or not shutil.which("unshare", path=SYSTEM_PATH):
+    tools = ("unshare", "ip", "nagios4")
+    if os.geteuid() != 0 or not all(shutil.which(tool, path=SYSTEM_PATH) for tool in tools):
         return False
     return subprocess.run([*UNSHARE, "true"], capture_output=True, timeout=30).returncode == 0
 
