@@ -247,11 +247,7 @@ def conclude(check: Check, links: LinksConfig, *, verbose: bool = False) -> Outc
     text = "; ".join(map(str, bad[:MOST])) if bad else check.summary_str
     if len(bad) > 3:
         text = f"{len(bad)} problems: {text}"
-    details = []
-    if state is not Ok:
-        details.append(f"Runbook: {link(links.runbook, check.runbook)}")
-        if links.graphs:
-            details.append(f"Graphs: {link(links.graphs, check.runbook)}")
+    details = [] if state is Ok else read_on(links, check.runbook)
     if check.source is not None:
         check.source.memory.save()
         if trouble := check.source.memory.trouble:
@@ -267,6 +263,12 @@ def conclude(check: Check, links: LinksConfig, *, verbose: bool = False) -> Outc
         if result.metric is not None and (item := result.metric.performance())
     )
     return Outcome(check.name, state, text, perfdata, tuple(details))
+
+
+def read_on(links: LinksConfig, heading: str) -> list[str]:
+    """Where the person who is paged reads on: the command first, it needs no network."""
+    lines = [f"What to do: beanwatch runbook {heading}", f"Runbook: {link(links.runbook, heading)}"]
+    return [*lines, f"Graphs: {link(links.graphs, heading)}"] if links.graphs else lines
 
 
 def link(url: str, name: str) -> str:
@@ -383,8 +385,8 @@ class Voice:
 
         def give_up() -> None:
             reason = f"no answer within {seconds:g} s while {self.doing}"
-            runbook = f"Runbook: {link(LinksConfig().runbook, self.name.replace('_', '-'))}"
-            self.say(Outcome(self.name, state, reason, details=(runbook,)).render(), state.code)
+            details = tuple(read_on(LinksConfig(), self.name.replace("_", "-")))
+            self.say(Outcome(self.name, state, reason, details=details).render(), state.code)
 
         timer = threading.Timer(seconds, give_up)
         timer.daemon = True

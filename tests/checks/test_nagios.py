@@ -93,7 +93,7 @@ def test_passive_results_arrive_by_the_command_file_and_their_absence_is_an_aler
         assert "images: 1 job buried" in state_of(nagios, "buried of images")[1]
         assert "fresh" not in state_of(nagios, "buried of images")[1]
         long = nagios.statuses()["queue1", "buried of images"]["long_plugin_output"]
-        assert long.startswith("Runbook: ")
+        assert long.startswith("What to do: beanwatch runbook tube-buried")
     # Freshness is looked after once a minute, which no test should wait for: shorten it.
     objects = site.root / "etc/nagios4/conf.d/beanwatch-templates.cfg"
     objects.write_text(

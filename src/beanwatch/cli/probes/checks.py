@@ -84,10 +84,12 @@ def judge_check(part: str, code: int, out: str, err: str) -> Finding:
             part, "failed", line, "mend what it names; then run it by hand, as this user"
         )
     if code:
-        return Finding(part, "warning", line, find_runbook(lines))
+        return Finding(part, "warning", line, find_cure(lines))
     return Finding(part, "ok", line)
 
 
-def find_runbook(lines: list[str]) -> str:
+def find_cure(lines: list[str]) -> str:
     """Where the check itself says to read on."""
-    return next((line for line in lines if line.startswith("Runbook: ")), "see docs/runbook.md")
+    word = "What to do: "
+    cures = (line.removeprefix(word) for line in lines if line.startswith(word))
+    return next(cures, "beanwatch runbook")
