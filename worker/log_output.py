@@ -5,7 +5,10 @@ import select
 import stat
 import threading
 from collections import deque
-from collections.abc import Callable
+
+from structlog.typing import EventDict
+
+from beanwatch.worker.log_lines import Render
 
 STDOUT, STDERR = 1, 2
 # Seconds that the first line waits for a reader that does not read; the ones after it do not.
@@ -16,15 +19,14 @@ class LogOutput:
     """A file opened for appending, or standard output; structlog's logger and its factory.
 
     A full disk, a closed pipe or a reader that stands still costs lines, which are counted
-    in `dropped`. The first loss is told on standard error; when writing works again,
-    `explain(lost)` gives the line that says how many are missing. The file is opened
-    here: raises OSError.
+    in `dropped`. The first loss is told on standard error; when writing works again, a line
+    says how many are missing. The file is opened here: raises OSError.
     """
 
-    def __init__(self, path: str, explain: Callable[[int], bytes]) -> None:
+    def __init__(self, path: str, render: Render) -> None:
         self.dropped = 0
         self._path = path
-        self._explain = explain
+        self._render = render
         self._lost = 0  # since the last line that was written
         self._torn = False  # the last line was written in part only
         self._stale = False
@@ -40,6 +42,10 @@ class LogOutput:
     def reopen(self) -> None:
         """Let the next line go to a new file of the same name. Safe in a signal handler."""
         self._stale = bool(self._path)
+
+    def tell(self, level: str, event: EventDict) -> None:
+        """Render and write an event that did not come through structlog."""
+        self.write(self._render(None, level, event))
 
     def write(self, line: bytes) -> None:
         """Write one line, its newline included."""
@@ -62,12 +68,16 @@ class LogOutput:
     def _write(self, line: bytes) -> None:
         if self._stale:
             self._reopen()
-        if self._lost and self._put(self._explain(self._lost)):
+        if self._lost and self._put(self._explain_loss()):
             self._lost = 0
         if not self._lost and self._put(line):
             return
         self._lost += 1
         self.dropped += 1
+
+    def _explain_loss(self) -> bytes:
+        event = {"event": "{lost} log lines were lost", "lost": self._lost}
+        return self._render(None, "warning", event)
 
     def _put(self, line: bytes) -> bool:
         left = memoryview(b"\n" + line if self._torn else line)

@@ -1,13 +1,12 @@
 """Logs: one JSON line an event, shaped as PHP's Monolog does, so that both share a pipeline."""
 
 import logging
-from collections.abc import Callable
 from typing import Any, cast
 
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger
 
-from beanwatch.worker.log_lines import CHANNEL, LEVELS, JsonLines, Render, console_lines
+from beanwatch.worker.log_lines import CHANNEL, LEVELS, JsonLines, console_lines
 from beanwatch.worker.log_output import LogOutput
 from beanwatch.worker.record import Run
 
@@ -30,19 +29,14 @@ def configure(format: str = "json", file: str = "", level: str = "info") -> LogO
     the file cannot be opened.
     """
     render = JsonLines() if format == "json" else console_lines(file)
-
-    def explain(lost: int) -> bytes:
-        return render(None, "warning", {"event": "{lost} log lines were lost", "lost": lost})
-
-    output = LogOutput(file, explain)
+    output = LogOutput(file, render)
     structlog.configure(
         processors=[render],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=output,
         cache_logger_on_first_use=True,
     )
-    handler = _FromLogging(output, render)
-    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    logging.basicConfig(level=level.upper(), handlers=[_FromLogging(output)], force=True)
     return output
 
 
@@ -61,48 +55,48 @@ def reopen() -> None:
 class LogSink:
     """One line for every run; warnings and errors for those that did not end well.
 
-    `log` is bound to what all lines of a worker carry: `worker` and `instance`.
+    `log` is bound to what all lines of a worker carry: `worker` and `instance`. The lines
+    do not go through it: that takes as long as to render and write them.
     """
 
-    def __init__(self, log: FilteringBoundLogger, output: LogOutput | None = None) -> None:
+    def __init__(self, log: FilteringBoundLogger, output: LogOutput) -> None:
+        self._bound = structlog.get_context(log.bind())
         self._output = output
-        self._write: dict[str, Callable[..., Any]] = {
-            outcome: getattr(log, level) for outcome, level in LEVEL_OF.items()
-        }
 
     @property
     def dropped(self) -> int:
         """Lines lost."""
-        return self._output.dropped if self._output else 0
+        return self._output.dropped
 
     def intend(self, run: Run) -> None:
         """Nothing yet."""
 
     def settle(self, run: Run) -> None:
         """Log how the run ended."""
-        more: dict[str, Any] = {}
+        event = {
+            **self._bound,
+            "event": f"{run.job} {run.outcome}",
+            "tube": run.tube,
+            "job_id": run.job_id,
+            "id": run.uuid,
+            "job": run.job,
+            "attempt": run.attempt,
+            "wait_ms": round(run.wait * 1000, 1),
+            "duration_ms": round(run.duration * 1000, 1),
+            "outcome": run.outcome,
+        }
         if run.reason:
-            more["reason"] = run.reason
+            event["event"] = "{job} {outcome}: {reason}"
+            event["reason"] = run.reason
         if run.traceback:
-            more["traceback"] = run.traceback
+            event["traceback"] = run.traceback
         if run.delay:
-            more["delay"] = run.delay
+            event["delay"] = run.delay
         if run.follow_ups:
-            more["follow_ups"] = run.follow_ups
+            event["follow_ups"] = run.follow_ups
         if run.parent:
-            more["parent"] = run.parent
-        self._write[run.outcome](
-            "{job} {outcome}: {reason}" if run.reason else "{job} {outcome}",
-            tube=run.tube,
-            job_id=run.job_id,
-            id=run.uuid,
-            job=run.job,
-            attempt=run.attempt,
-            wait_ms=round(run.wait * 1000, 1),
-            duration_ms=round(run.duration * 1000, 1),
-            outcome=run.outcome,
-            **more,
-        )
+            event["parent"] = run.parent
+        self._output.tell(LEVEL_OF[run.outcome], event)
 
     def tick(self) -> None:
         """Nothing is kept back."""
@@ -114,10 +108,9 @@ class LogSink:
 class _FromLogging(logging.Handler):
     """What libraries log through the logging module becomes lines of the same kind."""
 
-    def __init__(self, output: LogOutput, render: Render) -> None:
+    def __init__(self, output: LogOutput) -> None:
         super().__init__()
         self._output = output
-        self._render = render
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write one record under the name of its logger."""
@@ -130,4 +123,4 @@ class _FromLogging(logging.Handler):
             event["exc_info"] = record.exc_info
         levels = tuple(LEVELS)  # those of the logging module are 10 to 50, and any in between
         level = levels[min(max(record.levelno // 10, 1), len(levels)) - 1]
-        self._output.write(self._render(None, level, event))
+        self._output.tell(level, event)

@@ -46,7 +46,7 @@ FLUSH = 2.0  # seconds for each sink at the end
 LEAVE = 3.0  # seconds for Python to shut down
 
 
-def run_worker(app: App, settings: Settings, log_output: LogOutput | None = None) -> int:
+def run_worker(app: App, settings: Settings, log_output: LogOutput) -> int:
     """Work until told to stop; the exit code.
 
     Raises WorkerError when it cannot start, and ValueError for a URL.

@@ -36,9 +36,7 @@ def test_the_exit_codes_of_a_worker_are_those_that_it_has() -> None:
 
 @pytest.fixture
 def log_file(tmp_path: Path) -> Iterator[Path]:
-    path = tmp_path / "worker.log"
-    logs.configure("json", str(path))
-    yield path
+    yield tmp_path / "worker.log"
     structlog.reset_defaults()
 
 
@@ -49,7 +47,7 @@ def test_a_line_of_a_job_has_the_fields_of_the_page(log_file: Path) -> None:
         reason="r", traceback="t", started_at=1, wait=1, duration=1, delay=1, parent="p",
         follow_ups=("f",),
     )  # fmt: skip
-    logs.LogSink(log).settle(run)
+    logs.LogSink(log, logs.configure("json", str(log_file))).settle(run)
     line = json.loads(log_file.read_text())
     assert set(line["context"]) == set(meanings.LOG)
     page = reference.PAGE.read_text()
