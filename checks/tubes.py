@@ -1,6 +1,7 @@
 """What the checks of tubes share: which tubes, which limits, for how long, and the good news."""
 
 import argparse
+import re
 from collections.abc import Callable, Iterable, Iterator
 from fnmatch import fnmatchcase
 from typing import Any
@@ -39,6 +40,7 @@ def add_tubes(parser: Parser) -> None:
         "--tube",
         action="append",
         default=[],
+        type=_glob,
         metavar="GLOB",
         help="tube, or glob such as 'email.*'; repeatable (default: all)",
     )
@@ -51,6 +53,12 @@ def add_tubes(parser: Parser) -> None:
         default="ok",
         help="state when a named tube is not there, or a glob matches none (default: ok)",
     )
+
+
+def _glob(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9+/;.$_()*?![\]-]{1,200}", text):
+        raise argparse.ArgumentTypeError(f"no tube is called {text!r}")
+    return text
 
 
 def add_limits(parser: Parser) -> None:

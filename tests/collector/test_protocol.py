@@ -52,6 +52,14 @@ def test_a_link_left_in_the_middle_is_closed(beanstalkd: Beanstalkd):
         one.ask_one(b"list-tube-used")
 
 
+@pytest.mark.parametrize("end", [b"\r\n", b"\n", b"\r"])
+def test_a_name_cannot_bring_a_command_of_its_own(beanstalkd: Beanstalkd, end: bytes):
+    name = end.join((b"a", b"put 0 0 60 1", b"x"))
+    with link(beanstalkd.address) as one, pytest.raises(ServerError, match="line end"):
+        one.ask([b"stats", b"stats-tube " + name])
+    assert beanstalkd.stats()["total-jobs"] == 0
+
+
 def test_nobody_there_is_said_with_the_address():
     address = f"127.0.0.1:{free_port()}"
     with pytest.raises(ServerError, match=f"{address}: connection refused"):
