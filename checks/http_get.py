@@ -21,12 +21,14 @@ def get(url: str, timeout: float, *, clock: Callable[[], float] = time.monotonic
 
     HTTP/1.0, so that the server closes at the end and sends no chunks.
     """
-    parts = urlsplit(url)
     try:
+        parts = urlsplit(url)
         is_secure = {"http": False, "https": True}[parts.scheme]
         address = Address(parts.hostname or "", parts.port or (443 if is_secure else 80))
+        if not address.host:
+            raise ValueError
     except (KeyError, ValueError):
-        raise HttpError("the address is no http:// or https:// URL") from None
+        raise HttpError("URL: expected http://HOST[:PORT] or https://HOST[:PORT]") from None
     head = [
         f"GET {parts.path or '/'}?{parts.query} HTTP/1.0",
         f"Host: {parts.netloc.rpartition('@')[2]}",

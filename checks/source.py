@@ -181,13 +181,14 @@ def add_servers(parser: Parser) -> None:
 def pick_servers(options: argparse.Namespace, config: Config) -> list[Server]:
     """The servers that the arguments name, else all of the configuration. Raises UsageError."""
     wanted = list(options.server)
-    if options.hostname:
+    # Also when it is empty, as a macro of Nagios may be: then no other server is meant.
+    if options.hostname is not None:
         host = options.hostname
         if options.port and not host.startswith("unix:"):
             host = f"[{host}]" if ":" in host and not host.startswith("[") else host
             host = f"{host}:{options.port}"
         wanted.append(host)
-    elif options.port:
+    elif options.port is not None:
         wanted.append(f"127.0.0.1:{options.port}")
     try:
         return resolve_servers(config.servers, wanted)

@@ -170,7 +170,7 @@ class LiveContext(Context):  # type: ignore[misc]
     def evaluate(self, metric: Metric, resource: Any) -> Finding:
         """No worker at all is CRITICAL whatever the limits are."""
         if not metric.value:
-            return Finding(Critical, f"no {self._what} has ever sent a heartbeat", metric)
+            return Finding(Critical, f"no {self._what} sends a heartbeat", metric)
         live = decide_live(metric.value)
         state, limit = judge(live, self._limits)
         text = f"{count(live, 'live worker')} ({limit})" if limit else ""

@@ -52,31 +52,37 @@ def parse_redis_url(url: str, password: str = "") -> RedisUrl:
 
     `password`, read from a file or the environment, is used where the URL has none.
     """
-    parts = urlsplit(url)
-    query = parse_qs(parts.query)
-    userinfo, _, hosts = parts.netloc.rpartition("@")
-    user, _, secret = userinfo.partition(":")
-    username, secret = unquote(user), unquote(secret) or password
-    path = parts.path.strip("/")
     try:
+        parts = urlsplit(url)
+        query = parse_qs(parts.query)
+        userinfo, _, hosts = parts.netloc.rpartition("@")
+        user, _, secret = userinfo.partition(":")
+        username, secret = unquote(user), unquote(secret) or password
+        path = parts.path.strip("/")
         if parts.scheme == "unix":
             address = parse_address(f"unix:{parts.path}")
-            return RedisUrl(address, int(query.get("db", ["0"])[0]), username, secret)
+            return RedisUrl(address, _db(query.get("db", [""])[0]), username, secret)
         if parts.scheme == "redis+sentinel":
             service, _, db = path.partition("/")
             if not service:
                 raise ValueError("name the service: redis+sentinel://host:26379/SERVICE")
             sentinels = tuple(_host(host, 26379) for host in hosts.split(","))
             return RedisUrl(
-                sentinels[0], int(db or 0), username, secret, service=service, sentinels=sentinels
+                sentinels[0], _db(db), username, secret, service=service, sentinels=sentinels
             )
         if parts.scheme not in ("redis", "rediss"):
             raise ValueError("expected redis://, rediss://, unix:// or redis+sentinel://")
         ca_file = query.get("ssl_ca_certs", [""])[0]
         tls = parts.scheme == "rediss"
-        return RedisUrl(_host(hosts, 6379), int(path or 0), username, secret, tls, ca_file)
+        return RedisUrl(_host(hosts, 6379), _db(path), username, secret, tls, ca_file)
     except ValueError as error:
         raise ValueError(f"redis URL {redact(url)!r}: {error}") from None
+
+
+def _db(text: str) -> int:
+    if text and not (text.isascii() and text.isdigit()):
+        raise ValueError(f"the database is a number, not {text!r}")
+    return int(text or 0)
 
 
 def _host(text: str, port: int) -> Address:
@@ -167,7 +173,11 @@ class RedisLink:
     def _wrap(self, sock: socket.socket, url: RedisUrl) -> socket.socket:
         import ssl  # 7 ms that only TLS users pay
 
-        context = ssl.create_default_context(cafile=url.ca_file or None)
+        try:
+            context = ssl.create_default_context(cafile=url.ca_file or None)
+        except OSError as error:
+            reason = error.strerror or "no certificates in PEM form"
+            raise RedisError(f"redis: ssl_ca_certs={url.ca_file}: {reason}") from None
         sock.settimeout(self._left())
         try:
             return context.wrap_socket(sock, server_hostname=url.address.host)

@@ -41,7 +41,10 @@ def resolve_servers(
         entries = list(configured.items()) or [(None, DEFAULT_SERVER)]
     servers: dict[Address, Server] = {}
     for name, text in entries:
-        address = parse_address(text)
+        try:
+            address = parse_address(text)
+        except AddressError as error:
+            raise AddressError(f"servers.{name}: {error}" if name else str(error)) from None
         named = None if name == text else name
         if named is None:
             named = _name_of(configured, address)

@@ -213,6 +213,25 @@ def test_a_name_server_that_hangs_does_not_hang_the_check(tmp_path: Path, name: 
     assert "no answer within 1 s while asking" in answer.text
 
 
+@pytest.mark.parametrize(
+    ("name", "argv", "reason"),
+    [
+        ("tube_depth", ("-H", ""), "address ''"),
+        ("tube_depth", ("-H", "127.0.0.1", "-T", "a\r\nput 0 0 60 1\r\nx"), "no tube is called"),
+        ("tube_depth", ("-H", "127.0.0.1", "-T", "\udcff"), "no tube is called"),
+        ("worker_heartbeat", ("--redis", "redis://127.0.0.1/x"), "the database is a number"),
+        ("worker_heartbeat", ("--redis", "redis://[::1/0"), "Invalid IPv6 URL"),
+        ("metrics_fresh", ("--graphite-url", "http://[::1"), "URL: expected http://HOST"),
+        ("metrics_fresh", ("--graphite-url", "http://"), "URL: expected http://HOST"),
+    ],
+)
+def test_what_an_argument_cannot_be_is_said_in_words(
+    check: Check, name: str, argv: tuple[str, ...], reason: str
+):
+    answer = check(name, *argv)
+    assert (answer.code, reason in answer.text) == (UNKNOWN, True), answer.text
+
+
 @pytest.mark.parametrize("name", CHECKS)
 @pytest.mark.parametrize(
     "argv",

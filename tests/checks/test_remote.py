@@ -77,7 +77,7 @@ def test_nrpe_serves_every_shipped_command_without_arguments(site: Site, tmp_pat
             "tube_buried": (2, "images: 1 job buried (limit 0)"),
             "tube_age": (0, "2 tubes"),
             "tube_consumers": (0, "2 tubes"),
-            "worker_heartbeat": (2, "no worker has ever sent a heartbeat"),
+            "worker_heartbeat": (2, "no worker sends a heartbeat"),
             "job_failures": (0, "no job ran"),
             "metrics_fresh": (3, "where is Graphite?"),
         }

@@ -148,7 +148,7 @@ def submit_nsca(
     except subprocess.TimeoutExpired:
         raise SubmitError(f"send_nsca to {monitor}: no end within 60 s") from None
     if done.returncode:
-        said = (done.stdout + done.stderr).decode(errors="replace").strip()
+        said = " ".join((done.stdout + done.stderr).decode(errors="replace").split())
         raise SubmitError(f"send_nsca to {monitor}: {said or f'exit {done.returncode}'}")
     return len(lines)
 
