@@ -34,7 +34,8 @@ def plan(
     """The services for these servers: every tube of the configuration, and of `tubes` by server.
 
     Where no tube is known, one service of each kind looks at all of them. What is not of one
-    server (workers, jobs, metrics) is with the first.
+    server (workers, jobs, metrics) is with the first, if the configuration says where it is:
+    who has other workers than ours would be told for ever that there is no Redis.
     """
     services: list[Service] = []
     for server in servers:
@@ -52,8 +53,9 @@ def plan(
             ]
     if servers:
         host = servers[0].node
-        services.append(Service(host, "workers", "worker_heartbeat"))
-        services.append(Service(host, "job failures", "job_failures"))
+        if config.redis.url or config.expected_workers:
+            services.append(Service(host, "workers", "worker_heartbeat"))
+            services.append(Service(host, "job failures", "job_failures"))
         if config.graphite.url:
             services.append(Service(host, "metrics", "metrics_fresh"))
     return services

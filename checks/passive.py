@@ -19,7 +19,16 @@ from beanwatch.checks import (
 )
 from beanwatch.checks.memory import Memory, Scope
 from beanwatch.checks.objects import Service
-from beanwatch.checks.plugin import MARGIN, Check, Critical, Outcome, Unknown, Voice, conclude
+from beanwatch.checks.plugin import (
+    MARGIN,
+    Check,
+    Critical,
+    Outcome,
+    Unknown,
+    UsageError,
+    Voice,
+    conclude,
+)
 from beanwatch.checks.redis_source import open_redis, read_from
 from beanwatch.checks.source import Live
 from beanwatch.collectors.consumers import decide_consumers
@@ -29,7 +38,7 @@ from beanwatch.collectors.protocol import ServerError
 from beanwatch.collectors.redis_link import RedisError
 from beanwatch.collectors.servers import Server
 from beanwatch.collectors.stats import Stats
-from beanwatch.config import Config
+from beanwatch.config import Config, ConfigError
 
 TUBE_MODULES: Mapping[str, Any] = {
     "tube_depth": tube_depth,
@@ -160,6 +169,8 @@ class Round:
                 )
         except RedisError as error:
             self._redis_error = error
+        except (UsageError, ConfigError) as error:  # an URL, or a password file: the rest is judged
+            self._redis_error = RedisError(str(error))
 
     def tubes(self) -> dict[str, list[str]]:
         """The tubes found, by the node of their server."""

@@ -60,6 +60,23 @@ def test_a_server_and_a_redis_that_are_down_are_said_for_each_service(site: Site
     assert {code for name, (code, _) in found.items() if " of images" in name} == {3}
 
 
+@pytest.mark.parametrize("line", ['url = "http://queue1"', 'password_file = "/no/such/file"'])
+def test_a_redis_that_is_not_configured_well_is_said_for_its_services_only(site: Site, line: str):
+    site.config.write_text(
+        f'[servers]\nqueue1 = "{site.beanstalkd.address}"\n[redis]\n{line}\n'
+        '[workers]\nexpected = ["web1.a"]\n'
+    )
+    found = results(site.beanwatch("passive", "--once"))
+    assert {name for name, (code, _) in found.items() if code == 3} == {"workers", "job failures"}
+
+
+def test_who_has_no_redis_is_not_told_of_it_for_ever(site: Site):
+    site.config.write_text(f'[servers]\nqueue1 = "{site.beanstalkd.address}"\n')
+    found = results(site.beanwatch("passive", "--once"))
+    assert {code for code, _ in found.values()} <= {0, 1}
+    assert "workers" not in found
+
+
 def test_a_frozen_server_does_not_keep_it_longer_than_its_limit(site: Site):
     site.beanstalkd.freeze()
     started = time.monotonic()

@@ -147,4 +147,14 @@ def test_a_command_file_that_nobody_reads_is_said(site: Site, run, tmp_path: Pat
     os.mkfifo(fifo)
     argv = ("--to", "command-file", "--command-file", fifo, "--config", site.config)
     code, _, stderr = run("beanwatch", "passive", "--once", *argv)
-    assert (code, stderr) == (1, f"beanwatch: {fifo}: nobody reads it: is Nagios running?\n")
+    assert code == 1
+    assert stderr.startswith(f"beanwatch: {fifo}: nobody reads it: is Nagios running?")
+
+
+def test_a_command_file_that_is_none_is_left_alone(site: Site, run, tmp_path: Path):
+    file = tmp_path / "notes"
+    file.write_text("mine")
+    argv = ("--to", "command-file", "--command-file", file, "--config", site.config)
+    code, _, stderr = run("beanwatch", "passive", "--once", *argv)
+    assert (code, file.read_text()) == (1, "mine")
+    assert stderr.startswith(f"beanwatch: {file}: this is no pipe")

@@ -1,7 +1,9 @@
 """`beanwatch passive`: all checks in one process, submitted as passive results."""
 
+import errno
 import os
 import select
+import stat
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -167,10 +169,12 @@ def submit_commands(
         pipe = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         is_deaf = "nobody reads it: is Nagios running?"
-        reason = is_deaf if error.errno == 6 else error.strerror
-        raise SubmitError(f"{path}: {reason}") from None
+        reason = is_deaf if error.errno == errno.ENXIO else error.strerror
+        raise SubmitError(f"{path}: {reason} (command_file in nagios.cfg)") from None
     sent = 0
     try:
+        if not stat.S_ISFIFO(os.fstat(pipe).st_mode):
+            raise SubmitError(f"{path}: this is no pipe of Nagios (command_file in nagios.cfg)")
         poller = select.poll()
         poller.register(pipe, select.POLLOUT)
         for result in results:
