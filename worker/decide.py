@@ -43,20 +43,20 @@ OK = Verdict("ok", "delete")
 def parse_facts(body: bytes) -> Facts:
     """Read the reply to `stats-job`. Raises KeyError or ValueError on a field that is not there.
 
-    By hand, as it is done for every job: a tenth of what the general parser takes.
+    By hand, as it is done for every job: a small part of what the general parser takes.
     """
-    lines = body.rstrip().split(b"\n")[1:]  # after the `---`
-    stats: dict[bytes, bytes] = dict([line.split(b": ") for line in lines])
+    words = body.split()  # `---`, then a name and a value a line
+    stats = dict(zip(words[1::2], words[2::2], strict=True))
     return Facts(
-        stats[b"tube"].strip(b'"').decode(),
-        int(stats[b"reserves"]),
-        int(stats[b"releases"]),
-        int(stats[b"buries"]),
-        int(stats[b"kicks"]),
-        int(stats[b"pri"]),
-        int(stats[b"ttr"]),
-        int(stats[b"age"]),
-        int(stats[b"delay"]),
+        stats[b"tube:"].strip(b'"').decode(),
+        int(stats[b"reserves:"]),
+        int(stats[b"releases:"]),
+        int(stats[b"buries:"]),
+        int(stats[b"kicks:"]),
+        int(stats[b"pri:"]),
+        int(stats[b"ttr:"]),
+        int(stats[b"age:"]),
+        int(stats[b"delay:"]),
     )
 
 

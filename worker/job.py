@@ -10,6 +10,7 @@ from beanwatch.worker.envelope import Envelope
 from beanwatch.worker.session import Reserved
 
 UNKNOWN = "unknown"  # the name of a job whose body cannot be read
+UNREAD = Envelope(UNKNOWN)
 
 
 class Held:
@@ -34,18 +35,19 @@ class Held:
         self.clock = clock
         self.started_at = clock()
         self.began = self.touched = monotonic()
-        self.envelope = Envelope(UNKNOWN)
-        self.name = UNKNOWN
         self.wait = float(facts.age)
-        self.deadline_at = self.grace = 0.0
-        self.soft = self.hard = 0.0  # monotonic; 0 while the handler does not run
-        self.trouble = ""  # what beanstalkd does about it
-        self.note = ""
-        self.progress: tuple[int, ...] = ()
-        self.tmpdir: Path | None = None
-        # Seconds that the main thread had used at the first heartbeat of the run.
-        self.cpu_before: float | None = None
         self.ending = threading.Lock()
+
+    # What most runs never change.
+    envelope = UNREAD
+    name = UNKNOWN
+    deadline_at = grace = 0.0
+    hard = 0.0  # monotonic; 0 while the handler does not run
+    trouble = ""  # what beanstalkd does about it
+    note = ""
+    progress: tuple[int, ...] = ()
+    tmpdir: Path | None = None
+    cpu_before: float | None = None  # used by the main thread at the run's first heartbeat
 
     @property
     def uuid(self) -> str:
@@ -72,5 +74,4 @@ class Held:
         """The handler starts now."""
         self.deadline_at = self.started_at + timeout
         self.grace = grace
-        self.soft = self.began + timeout
-        self.hard = self.soft + grace
+        self.hard = self.began + timeout + grace

@@ -100,6 +100,6 @@ class Loop:
         if self._max_jobs and life.processed + 1 >= self._max_jobs:
             life.stop(f"{life.processed + 1} jobs done, as many as it may", RECYCLED)
         and_reserve = life.wants_jobs()
-        held.hard = held.soft = 0.0
+        held.hard = 0.0
         self._finisher.end(held, verdict, raised, and_reserve=and_reserve)
         life.job = None

@@ -21,7 +21,7 @@ class OutcomeCounts:
         self._outlet = outlet
         self._clock = clock
         self._lock = threading.Lock()
-        self._counts: Counter[tuple[str, str]] = Counter()
+        self._counts: Counter[tuple[int, str, str, str]] = Counter()
 
     @property
     def dropped(self) -> int:
@@ -33,17 +33,20 @@ class OutcomeCounts:
 
     def settle(self, run: Run) -> None:
         """Count a run."""
-        key = outcomes_key(int(self._clock()) // 60)
+        minute = int(self._clock()) // 60
         with self._lock:
-            self._counts[key, outcome_field(run.tube, run.job, run.outcome)] += 1
+            self._counts[minute, run.tube, run.job, run.outcome] += 1
 
     def tick(self) -> None:
         """Send the sums."""
         with self._lock:
             counts, self._counts = self._counts, Counter()
         if counts:
-            added = [("HINCRBY", key, field, n) for (key, field), n in counts.items()]
-            kept = [("EXPIRE", key, KEPT_MINUTES * 60) for key in {key for key, _ in counts}]
+            added = [
+                ("HINCRBY", outcomes_key(minute), outcome_field(*ended), n)
+                for (minute, *ended), n in counts.items()
+            ]
+            kept = [("EXPIRE", key, KEPT_MINUTES * 60) for key in {key for _, key, *_ in added}]
             # Not again when it may have arrived: counted twice is worse than counted as lost.
             self._outlet.send([*added, *kept], again=False)
         self._outlet.flush()
