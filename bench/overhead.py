@@ -13,6 +13,8 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from beanwatch.collectors.address import Address
 from beanwatch.collectors.heartbeats import Beat
 from beanwatch.collectors.redis_link import parse_redis_url
@@ -29,7 +31,7 @@ from tests.real import Beanstalkd, Redis
 JOBS = 5_000
 TICK = 2_000  # jobs between two ticks: what a worker does in about a second, or less
 WORKER, INSTANCE = "host.bench", "0123456789abcdef"
-RUN = Run("server", "bench", "bench.nothing", 1, "uuid", 1, "ok", wait=0.001, duration=0.001)
+RUN = Run("server", "bench", "bench.nothing", 1, 1, "ok", "uuid", wait=0.001, duration=0.001)
 
 
 def per_job(work: Callable[[], object], jobs: int = JOBS) -> float:
@@ -47,7 +49,7 @@ def tell(sinks: Sequence[Sink]) -> Callable[[], None]:
     def work() -> None:
         nonlocal done
         done += 1
-        run = RUN._replace(job_id=done, uuid=f"uuid{done}", started_at=time.time())
+        run = replace(RUN, job_id=done, uuid=f"uuid{done}", started_at=time.time())
         for sink in sinks:
             sink.intend(run)
         for sink in sinks:

@@ -5,16 +5,19 @@ import random
 from collections.abc import Callable
 from typing import NamedTuple
 
+from msgspec import Struct
+
 from beanwatch.worker.errors import Bury, Discard, JobStopped, JobTimeout, Retry
 
 BACKOFF = 5.0  # seconds before the second attempt, doubled for each one after
 MAX_BACKOFF = 3600.0
+MAX_REASON = 1000  # characters
 MAX_DELAY = 2.0**32 - 1  # seconds, beanstalkd's
 
 Backoff = float | Callable[[int], float] | None
 
 
-class Facts(NamedTuple):
+class Facts(Struct, frozen=True):
     """What `stats-job` says of a reserved job. Times in whole seconds."""
 
     tube: str
@@ -133,7 +136,10 @@ def with_share(limit: float, *, draw: Callable[[], float] = random.random) -> fl
 
 def describe(error: BaseException) -> str:
     """An exception in one line, with its class unless it is one of ours."""
-    text = " ".join(str(error).split())
+    try:
+        text = " ".join(str(error)[:MAX_REASON].split())
+    except Exception as wrong:  # a broken __str__ of the application's
+        text = f"without a text: {type(wrong).__name__}"
     if isinstance(error, Retry | Bury | Discard | JobTimeout | JobStopped) and text:
         return text
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -9,6 +9,8 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 
+from msgspec.structs import replace
+
 from beanwatch.worker.decide import Verdict
 from beanwatch.worker.envelope import EnvelopeError, FollowUp, encode_follow_up
 from beanwatch.worker.job import Held
@@ -55,9 +57,9 @@ class Finisher:
             tube=held.tube,
             job=held.name,
             job_id=held.id,
-            uuid=held.uuid,
             attempt=held.facts.reserves,
             outcome=verdict.outcome,
+            uuid=held.uuid,
             reason=verdict.reason,
             traceback=render_traceback(error),
             started_at=held.started_at,
@@ -73,7 +75,7 @@ class Finisher:
             lost = self._acknowledge(held, verdict, and_reserve=and_reserve)
         if lost:
             reason = f"{lost}; it was: {run.outcome} {run.reason}".rstrip()
-            run = run._replace(outcome="lost", reason=reason)
+            run = replace(run, outcome="lost", reason=reason)
         for sink in self._sinks:
             sink.settle(run)
         self._life.processed += 1

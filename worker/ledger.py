@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Literal
 
 import msgspec
+from msgspec.structs import replace
 
 from beanwatch.collectors.ledger import JOBS_KEY, buried_key, job_key, uuid_key
 from beanwatch.collectors.redis_link import Command
@@ -60,11 +61,11 @@ class Ledger:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._outlet = outlet
-        self._worker = worker
-        self._instance = instance
         self._mode = mode
         self._clock = clock
         self._encode = msgspec.json.Encoder().encode
+        # What is the same in all entries: an object that the run's own fields go on with.
+        self._head = self._encode({"worker": worker, "instance": instance})[:-1] + b","
         self._intended: Run | None = None
         self._written = 0  # runs since the last trim
         self._trimmed_at = clock()
@@ -120,7 +121,7 @@ class Ledger:
         if corrects:
             commands.append(("ZREMRANGEBYSCORE", key, run.started_at, run.started_at))
         commands += [
-            ("ZADD", key, run.started_at, self._encode(self._entry(run))),
+            ("ZADD", key, run.started_at, self._entry(run)),
             ("ZREMRANGEBYRANK", key, 0, -RUNS_KEPT - 1),
             ("EXPIRE", key, kept),
             ("ZADD", JOBS_KEY, int(run.started_at), key),
@@ -142,14 +143,12 @@ class Ledger:
             ]
         return commands
 
-    def _entry(self, run: Run) -> dict[str, object]:
-        told = {name: value for name, value in zip(run._fields, run, strict=True) if value}
-        if run.reason:
-            told["reason"] = _fit(run.reason[:REASON_SIZE])
-        if run.traceback:
+    def _entry(self, run: Run) -> bytes:
+        if run.reason or run.traceback:
             size = RETRY_TRACEBACK_SIZE if run.outcome == "retry" else TRACEBACK_SIZE
-            told["traceback"] = _fit(run.traceback[-size:])
-        return {"worker": self._worker, "instance": self._instance, **told}
+            reason, trace = _fit(run.reason[:REASON_SIZE]), _fit(run.traceback[-size:])
+            run = replace(run, reason=reason, traceback=trace)
+        return self._head + self._encode(run)[1:]
 
     def _buried(self, run: Run) -> dict[str, object]:
         return {

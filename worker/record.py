@@ -1,9 +1,11 @@
 """One run of one job, and who is told of it: the log, the metrics, the ledger."""
 
-from typing import NamedTuple, Protocol
+from typing import Protocol
+
+from msgspec import Struct
 
 
-class Run(NamedTuple):
+class Run(Struct, frozen=True, omit_defaults=True):
     """What happened in one run of one job. Times are seconds since the epoch, spans seconds.
 
     `outcome` is one of `beanwatch.collectors.paths.OUTCOMES`. `attempt` is beanstalkd's
@@ -16,9 +18,9 @@ class Run(NamedTuple):
     tube: str
     job: str
     job_id: int
-    uuid: str
     attempt: int
     outcome: str
+    uuid: str = ""
     reason: str = ""
     traceback: str = ""
     started_at: float = 0.0

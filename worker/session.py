@@ -9,7 +9,9 @@ next skips them, so that a silent server cannot hold up the pulse.
 import socket
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
+
+from msgspec import Struct
 
 from beanwatch.collectors.address import Address, connect
 from beanwatch.collectors.protocol import describe
@@ -31,7 +33,7 @@ class RefusedError(Exception):
     """The server refused to put a job (JOB_TOO_BIG, DRAINING); the session lives."""
 
 
-class Reserved(NamedTuple):
+class Reserved(Struct, frozen=True):
     """A job that this session holds."""
 
     id: int

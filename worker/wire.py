@@ -7,7 +7,9 @@ import socket
 import struct
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
+
+from msgspec import Struct
 
 from beanwatch.collectors.protocol import WITH_BODY, WORDS
 
@@ -20,7 +22,7 @@ class NonsenseError(ValueError):
     """The answer does not follow the protocol."""
 
 
-class Reply(NamedTuple):
+class Reply(Struct, frozen=True):
     """The first word of an answer, the words after it, and the body of those that have one."""
 
     word: bytes

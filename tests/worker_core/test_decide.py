@@ -5,6 +5,7 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from beanwatch.collectors.address import parse_address
 from beanwatch.collectors.protocol import Link
@@ -28,7 +29,7 @@ def facts(**numbers: int) -> Facts:
     usual = Facts(
         "t", reserves=1, releases=0, buries=0, kicks=0, priority=9, ttr=60, age=0, delay=0
     )
-    return usual._replace(**numbers)
+    return replace(usual, **numbers)
 
 
 def test_the_facts_are_what_the_real_server_says(beanstalkd: Beanstalkd) -> None:

@@ -5,6 +5,7 @@ from typing import Any, cast
 
 import pytest
 from hypothesis import HealthCheck, settings
+from msgspec.structs import replace
 from structlog.typing import FilteringBoundLogger
 
 from beanwatch.worker.record import Run
@@ -56,6 +57,6 @@ def make_run() -> Callable[..., Run]:
             wait=0.25,
             duration=0.5,
         )
-        return run._replace(**changes)
+        return replace(run, **changes)
 
     return make

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import asdict, replace
 
 from beanwatch.collectors import ledger as reader
 from beanwatch.collectors.ledger import Entry, parse_buried, parse_entry
@@ -81,7 +82,7 @@ def test_a_run_is_read_back_as_it_was_written_by_uuid_and_by_beanstalkd_id(
     expected = Entry(
         worker="web1.w1",
         instance="ab12",
-        **{**run._asdict(), "reason": "SMTP: é \\ud800"},
+        **{**asdict(run), "reason": "SMTP: é \\ud800"},
     )
     assert reader.read_job(execute(redis_server.url), "u-7") == [expected]
     assert reader.read_job_by_id(execute(redis_server.url), "5e1f", 7) == [expected]
@@ -108,7 +109,7 @@ def test_a_lost_acknowledgement_corrects_the_entry_that_was_announced(
         ledger = Ledger(outlet, "web1.w1", "ab12", mode)  # type: ignore[arg-type]
         run = make_run(uuid=mode, started_at=1234567890.1234567)
         ledger.intend(run)
-        ledger.settle(run._replace(outcome="lost", reason="NOT_FOUND"))
+        ledger.settle(replace(run, outcome="lost", reason="NOT_FOUND"))
         settled(outlet)
         found = reader.read_job(execute(redis_server.url), mode)
         assert [(entry.outcome, entry.reason) for entry in found] == [("lost", "NOT_FOUND")]
@@ -156,7 +157,7 @@ def test_what_was_announced_survives_a_kill_at_the_very_next_moment(redis_server
         "while not outlet.is_connected: outlet.flush()\n"
         "ledger = Ledger(outlet, 'web1.w1', 'ab12', 'all')\n"
         "for n in range(100):\n"  # the answers to these are never read
-        "    ledger.intend(Run('s', 't', 'j', n, sys.argv[2] + str(n), 1, 'ok', started_at=1.0))\n"
+        "    ledger.intend(Run('s', 't', 'j', n, 1, 'ok', sys.argv[2] + str(n), started_at=1.0))\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     for round_ in range(5):
