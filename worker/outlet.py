@@ -7,8 +7,8 @@ import time
 from collections import deque
 from collections.abc import Callable
 from itertools import islice
-from typing import NamedTuple
 
+from msgspec import Struct
 from structlog.typing import FilteringBoundLogger
 
 from beanwatch.worker.dialer import Dialer
@@ -21,7 +21,7 @@ _ROUNDS = 16  # system calls in one flush: the main thread may be waiting for th
 _NOT_NOW = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
-class Message(NamedTuple):
+class Message(Struct):
     """Bytes that go out whole or not at all. `weight` is what is counted when they are lost."""
 
     data: bytes
@@ -168,7 +168,8 @@ class Outlet:
         while self._queue and sent >= len(self._queue[0].data):
             message = self._queue.popleft()
             sent -= len(message.data)
-            self._sent.append(message._replace(sent_at=now))
+            message.sent_at = now
+            self._sent.append(message)
         self._offset = sent
 
     def _receive(self) -> None:

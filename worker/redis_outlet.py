@@ -58,6 +58,10 @@ class RedisOutlet(Outlet):
             link.execute([("CLIENT", "REPLY", "ON"), _WRITE])
             sock = link.detach()
             sock.sendall(_SILENCE)
+            if sock.family != socket.AF_UNIX:
+                # Let the kernel gather small writes, as nobody waits for an answer: Redis then
+                # wakes up a few times a second and not for every job.
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 0)
             return sock
 
         name = f"redis {url.service or url.address}"
