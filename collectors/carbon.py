@@ -38,24 +38,37 @@ class Carbon(graphyte.Sender):  # type: ignore[misc]  # graphyte carries no type
 
     @property
     def is_connected(self) -> bool:
-        """True if there is a connection, and the peer has not closed it."""
-        if self._socket is None:
-            return False
-        # carbon never answers: what can be read here is its goodbye. Looking first saves the
-        # write that a peer which is gone would swallow.
-        poll = select.poll()
-        poll.register(self._socket, select.POLLIN)
-        try:
-            gone = bool(poll.poll(0)) and not self._socket.recv(4096)
-        except OSError:
-            gone = True
-        if gone:
+        """True if there is a connection, as far as is known without looking."""
+        return self._socket is not None
+
+    def look(self) -> None:
+        """See whether the peer is still there. Raises GraphiteError if it is gone, or no carbon.
+
+        Looking first saves the write that a peer which is gone would swallow.
+        """
+        if self._hears(0):
             self.close()
-        return not gone
+            raise GraphiteError(f"graphite {self.address}: it closed the connection")
+
+    def part(self, timeout: float) -> None:
+        """Close the connection in good order. Raises GraphiteError unless all was read.
+
+        That the peer closes it too, once it has seen our end, is all that carbon ever says.
+        """
+        if self._socket is None:
+            return
+        try:
+            self._socket.shutdown(socket.SHUT_WR)
+        except OSError as error:
+            raise self._failed(error) from None
+        if not self._hears(timeout):
+            raise self._failed(TimeoutError())
+        self.close()
 
     def connect(self) -> None:
         """Open the connection if there is none. Raises GraphiteError."""
-        if self.is_connected:
+        if self._socket is not None:
+            self.look()
             return
         try:
             self._socket = self._open(self.address, self.timeout)
@@ -78,6 +91,23 @@ class Carbon(graphyte.Sender):  # type: ignore[misc]  # graphyte carries no type
             self._socket.close()
             self._socket = None
 
+    def _hears(self, timeout: float) -> bool:
+        """True if the peer has closed the connection by then. Raises GraphiteError if it speaks."""
+        if self._socket is None:
+            return False
+        poll = select.poll()
+        poll.register(self._socket, select.POLLIN)
+        try:
+            said = self._socket.recv(4096) if poll.poll(timeout * 1000) else None
+        except OSError as error:
+            raise self._failed(error) from None
+        if said:
+            self.close()
+            raise GraphiteError(
+                f"graphite {self.address}: this is no carbon, it answered {said[:40]!r}"
+            )
+        return said is not None
+
     def _failed(self, error: OSError) -> GraphiteError:
         self.close()
         return GraphiteError(f"graphite {self.address}: {describe(error, self.timeout)}")
@@ -95,6 +125,12 @@ class Printer:
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
+
+    def look(self) -> None:
+        """Nothing to do."""
+
+    def part(self, timeout: float) -> None:
+        """Nothing to do."""
 
     def connect(self) -> None:
         """Nothing to do."""

@@ -23,7 +23,11 @@ class Transport(Protocol):
     @property
     def is_connected(self) -> bool: ...
 
+    def look(self) -> None: ...
+
     def connect(self) -> None: ...
+
+    def part(self, timeout: float) -> None: ...
 
     def send_message(self, message: bytes) -> None: ...
 
@@ -50,6 +54,7 @@ class Delivery:
         self._late_at = 0.0  # no late batch before
         self._retry_at = 0.0  # no connect before
         self._retry = 0.0
+        self._connected_at = 0.0
         self._was_connected = False
 
     def run(self, stop: threading.Event) -> None:
@@ -64,7 +69,7 @@ class Delivery:
     def step(self) -> float:
         """Send one batch if one can be sent now; how long there is nothing to do, in seconds."""
         now = self._clock()
-        if not self._transport.is_connected:
+        if not self._is_connected():
             # Also when there is nothing to send: what was sent last may be lost.
             if now < self._retry_at:
                 return self._retry_at - now
@@ -72,24 +77,43 @@ class Delivery:
                 return self._retry
         parcel = self._outbox.next(late=now >= self._late_at)
         if parcel is None:
+            # What is no carbon answers, or hangs up, on what it was sent; a carbon stays.
+            if now - self._connected_at >= IDLE:
+                self._retry = 0.0
+                self._changes.right("graphite", "Graphite takes points again")
             return min(IDLE, max(0.0, self._late_at - now)) or IDLE
         return self._send(parcel)
 
     def finish(self, timeout: float) -> bool:
-        """Send all that is left, at any speed, within `timeout` seconds; true if nothing is."""
+        """Send all that is left, at any speed, within `timeout` seconds; true if all was read."""
         end = self._clock() + timeout
         while self._outbox.total_backlog and self._clock() < end:
             self._late_at = 0.0
-            if not self._transport.is_connected and not self._connect():
+            if not self._is_connected() and not self._connect():
                 return False
             parcel = self._outbox.next(late=True)
             if parcel is not None:
                 self._send(parcel)
+        if self._transport.is_connected and not self._outbox.total_backlog:
+            try:
+                self._transport.part(max(0.0, end - self._clock()))
+            except GraphiteError as error:
+                self._failed(error)
+                self._outbox.reopen()
+                return False
+            self._outbox.forget()
         return not self._outbox.total_backlog
 
     def close(self) -> None:
         """Close the connection."""
         self._transport.close()
+
+    def _is_connected(self) -> bool:
+        try:
+            self._transport.look()
+        except GraphiteError as error:
+            self._failed(error)
+        return self._transport.is_connected
 
     def _connect(self) -> bool:
         if self._was_connected or self._retry:
@@ -101,8 +125,7 @@ class Delivery:
             self._failed(error)
             return False
         self._was_connected = True
-        self._retry = 0.0
-        self._changes.right("graphite", "Graphite takes points again")
+        self._connected_at = self._clock()
         return True
 
     def _send(self, parcel: Parcel) -> float:

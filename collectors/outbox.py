@@ -98,6 +98,12 @@ class Outbox:
             self._late.extend(self._fresh)
             self._fresh.clear()
 
+    def forget(self) -> None:
+        """What was sent has been read, so none of it will have to be sent again."""
+        with self._ready:
+            while self._sent:
+                self._forget(self._sent.popleft()[1])
+
     def drop(self, parcel: Parcel) -> None:
         """It cannot be read back, so it never will be sent."""
         with self._ready:

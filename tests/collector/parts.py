@@ -23,6 +23,7 @@ class Sink:
         self._connections: list[socket.socket] = []
         self._lock = threading.Lock()
         self._deaf = threading.Event()
+        self._rude = False
         self.lines: list[str] = []
         self.connections = 0
         self.port = 0
@@ -56,6 +57,10 @@ class Sink:
         """Take what comes and lose it, as a host does that is about to die."""
         self._deaf.set()
 
+    def hang_up(self) -> None:
+        """End each connection at the first bytes, as carbon's port for pickles does."""
+        self._rude = True
+
     def _accept(self, listener: socket.socket) -> None:
         while True:
             try:
@@ -70,6 +75,9 @@ class Sink:
     def _read(self, connection: socket.socket) -> None:
         with connection, connection.makefile("rb") as stream:
             try:
+                if self._rude:
+                    connection.recv(1)
+                    return
                 for line in stream:
                     if not self._deaf.is_set():
                         self.lines.append(line.decode().rstrip("\n"))

@@ -13,7 +13,7 @@ from beanwatch.collectors.delivery import Delivery
 from beanwatch.collectors.outbox import Outbox
 from beanwatch.collectors.spool import Spool
 from tests.collector.parts import Memory, Sink, batch
-from tests.real import Graphite, Proxy, free_port, wait_until
+from tests.real import Graphite, Proxy, Redis, free_port, wait_until
 
 
 @pytest.fixture
@@ -65,14 +65,14 @@ def test_a_carbon_that_stops_and_comes_back_misses_nothing(memory: Memory):
         sink.stop()
         for number in range(1, 100):
             outbox.put(batch(number))
-        wait_until(lambda: len(memory.messages) == 1, message="the outage is said")
+        wait_until(lambda: memory.messages, message="the outage is said")
         assert outbox.backlog("q1") >= 99
         sink.start()
         wait_until(lambda: sink.points() == wanted(range(100)), message="all points arrive")
         wait_until(lambda: outbox.total_backlog == 0)
+        wait_until(lambda: memory.messages[-1] == "Graphite takes points again")
     assert outbox.total_dropped == 0
     assert "points are kept" in memory.messages[0]
-    assert memory.messages[-1] == "Graphite takes points again"
 
 
 def test_what_a_dying_carbon_swallowed_is_sent_again(memory: Memory):
@@ -183,6 +183,15 @@ def test_a_spool_file_that_vanished_is_counted_and_said(tmp_path: Path, memory: 
     assert "is lost" in memory.messages[0]
 
 
+def reason_to_leave(carbon: Carbon) -> str:
+    """What `look` says, if anything."""
+    try:
+        carbon.look()
+    except GraphiteError as error:
+        return str(error)
+    return ""
+
+
 def test_graphytes_own_interface_works_and_raises_what_graphyte_would_lose():
     with Sink() as sink, closing(Carbon(parse_graphite(sink.address))) as carbon:
         carbon.send("a.b", 1.5, 1_700_000_000)
@@ -190,6 +199,38 @@ def test_graphytes_own_interface_works_and_raises_what_graphyte_would_lose():
         wait_until(lambda: sink.lines == ["a.b 1.5 1700000000", "a.c 2 1700000000"])
         assert sink.connections == 1
         sink.stop()
-        wait_until(lambda: not carbon.is_connected)
+        assert "closed the connection" in wait_until(lambda: reason_to_leave(carbon))
         with pytest.raises(GraphiteError, match="connection refused"):
             carbon.send("a.b", 1)
+
+
+def test_what_answers_is_no_carbon_and_is_not_believed(
+    memory: Memory, redis_server: Redis, tmp_path: Path
+):
+    address = f"127.0.0.1:{redis_server.port}"
+    outbox = Outbox(Spool(str(tmp_path / "s"), memory.changes))
+    with delivering(outbox, address, memory):
+        outbox.put(batch(1, points=2))
+        wait_until(lambda: memory.messages)
+    assert f"{address}: this is no carbon, it answered" in memory.messages[0]
+    outbox.put(batch(2))
+    assert not finish(outbox, address, memory)
+    assert len(list((tmp_path / "s").iterdir())) == 2
+
+
+def test_what_hangs_up_on_points_takes_none_of_them(memory: Memory):
+    outbox = Outbox()
+    with Sink() as sink:
+        sink.hang_up()
+        with delivering(outbox, sink.address, memory):
+            outbox.put(batch(1))
+            wait_until(lambda: sink.connections >= 3)
+            assert len(memory.messages) == 1
+
+
+def test_what_was_sent_and_read_leaves_the_spool(tmp_path: Path, memory: Memory):
+    outbox = Outbox(Spool(str(tmp_path / "s"), memory.changes))
+    outbox.put(batch(1))
+    with Sink() as sink:
+        assert finish(outbox, sink.address, memory)
+    assert not list((tmp_path / "s").iterdir())
