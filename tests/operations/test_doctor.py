@@ -143,6 +143,21 @@ def test_every_failure_comes_with_its_cure(
     assert found["check_metrics_fresh"]["state"] == "unused"
 
 
+def test_another_service_on_carbons_port_is_found_out(
+    doctor: Doctor, redis_server: Redis, beanstalkd: Beanstalkd
+) -> None:
+    other = f"127.0.0.1:{redis_server.port}"
+    doctor.tables = {
+        "servers": {"q1": beanstalkd.address},
+        "graphite": {"address": other},
+        "worker": {"metrics": f"graphite://{other}"},
+    }
+    _, found = doctor("--wait", "1s")
+    for part in ("graphite carbon", f"worker metrics {other}"):
+        assert found[part]["state"] == "failed"
+        assert "this is no carbon" in found[part]["text"]
+
+
 def test_a_statsd_that_renames_the_series_is_found_out(
     doctor: Doctor, beanstalkd: Beanstalkd, graphite: Graphite, prefix: str, tmp_path: Path
 ) -> None:

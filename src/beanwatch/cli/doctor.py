@@ -65,7 +65,7 @@ def command(
 ) -> int:
     """Test the whole chain, and say what to do about each failure; exit 1 if there is any.
 
-    One point and one counter are sent to Graphite, under PREFIX.doctor; nothing else changes.
+    Two points, or a point and a counter, are sent under PREFIX.doctor; nothing else changes.
 
     \b
     Example:

@@ -18,6 +18,7 @@ STATSD_PORT = 8125
 def probe_statsd(chain: Chain) -> Iterator[Finding]:
     """Send a counter, and see under which name it arrives in Graphite."""
     scheme, _, rest = chain.metrics.partition("://")
+    stem = f"{chain.prefix}.doctor.{paths.node(short_host())}"
     if not chain.metrics:
         yield Finding(
             "worker metrics",
@@ -27,10 +28,10 @@ def probe_statsd(chain: Chain) -> Iterator[Finding]:
         )
         return
     if scheme == "graphite":
-        yield from _probe_direct(rest)
+        yield from _probe_direct(rest, f"{stem}.workers")
         return
     part = f"{scheme} {rest}"
-    stem = f"{chain.prefix}.doctor.{paths.node(short_host())}.statsd"
+    stem = f"{stem}.statsd"
     value = random.randrange(1, 1_000_000)
     try:
         if scheme != "statsd":
@@ -79,12 +80,12 @@ def probe_statsd(chain: Chain) -> Iterator[Finding]:
         )
 
 
-def _probe_direct(address: str) -> Iterator[Finding]:
+def _probe_direct(address: str, path: str) -> Iterator[Finding]:
     part = f"worker metrics {address}"
     try:
         carbon = Carbon(parse_graphite(address), TIMEOUT)
-        carbon.connect()
-        carbon.close()
+        carbon.send_message(f"{path} 1 {time.time():.0f}\n".encode())
+        carbon.part(TIMEOUT)
         yield Finding(part, "ok", "carbon takes the workers' series")
     except (GraphiteError, AddressError) as error:
         yield Finding(part, "failed", str(error), "correct metrics under [worker]")
