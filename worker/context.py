@@ -13,6 +13,7 @@ from beanwatch.worker.envelope import PRIORITY, TTR, Envelope, FollowUp
 if TYPE_CHECKING:
     from beanwatch.worker.job import Held
 
+MAX_PROGRESS = 2**53  # what any reader of JSON can hold
 MAX_NOTE = 200  # characters of a note that the heartbeat carries
 
 
@@ -85,11 +86,12 @@ class Context:
 
     def note(self, text: str) -> None:
         """Say what the job is doing; the heartbeat shows it."""
-        self._held.note = str(text)[:MAX_NOTE]
+        # A file's name may hold halves of surrogate pairs, which JSON cannot carry.
+        self._held.note = str(text)[:MAX_NOTE].encode("utf-8", "backslashreplace").decode()
 
     def progress(self, done: int, total: int = 0) -> None:
         """Say how far the job has come; the heartbeat shows it."""
-        self._held.progress = (int(done), int(total))
+        self._held.progress = (min(int(done), MAX_PROGRESS), min(int(total), MAX_PROGRESS))
 
     def touch(self) -> bool:
         """Renew the job's time to run. The worker does so by itself; False if it could not."""

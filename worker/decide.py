@@ -139,7 +139,7 @@ def describe(error: BaseException) -> str:
     try:
         text = " ".join(str(error)[:MAX_REASON].split())
     except Exception as wrong:  # a broken __str__ of the application's
-        text = f"without a text: {type(wrong).__name__}"
+        text = f"its text raises {type(wrong).__name__}"
     if isinstance(error, Retry | Bury | Discard | JobTimeout | JobStopped) and text:
         return text
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -50,7 +50,7 @@ class Envelope(msgspec.Struct, frozen=True, omit_defaults=True):
     failure: FollowUp | None = None
     id: Id | None = None
     parent: Id | None = None
-    enqueued_at: float | None = None
+    enqueued_at: Annotated[float, Meta(ge=0)] | None = None
     v: int = VERSION
 
 

@@ -9,7 +9,7 @@ from beanwatch.worker.decide import Facts
 from beanwatch.worker.envelope import Envelope
 from beanwatch.worker.session import Reserved
 
-UNKNOWN = "unknown"  # the name of a job whose body cannot be read
+UNKNOWN = "unknown"  # the name of a job that no handler is registered for
 UNREAD = Envelope(UNKNOWN)
 
 
@@ -62,7 +62,6 @@ class Held:
     def read(self, envelope: Envelope) -> None:
         """Take in what the body says."""
         self.envelope = envelope
-        self.name = envelope.job
         put_at = envelope.enqueued_at
         if put_at is not None:
             self.wait = self.started_at - put_at

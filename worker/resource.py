@@ -59,5 +59,5 @@ class Resources:
         manager, _ = self._open.pop(name)
         try:
             manager.__exit__(None, None, None)
-        except Exception as error:  # a stale connection may fail even to close
+        except BaseException as error:  # a stale connection may fail even to close
             self._log.warning("{resource} failed to close", resource=name, exc_info=error)

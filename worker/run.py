@@ -5,7 +5,6 @@ from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import msgspec
 from structlog.typing import FilteringBoundLogger
 
 from beanwatch.worker.app import App, Handler
@@ -28,6 +27,10 @@ class Limits(NamedTuple):
     timeout: float
     grace: float
     max_attempts: int
+
+
+class InvalidDataError(Exception):
+    """The data of a job is not what its handler takes."""
 
 
 class Runner:
@@ -61,16 +64,15 @@ class Runner:
         except EnvelopeError as wrong:
             return Verdict("invalid", "bury", str(wrong)), None
         held.read(envelope)
-        handler = self._app.handlers.get(held.name)
+        handler = self._app.handlers.get(envelope.job)
         if handler is None:
-            return Verdict("invalid", "bury", f"no handler for the job {held.name!r}"), None
+            return Verdict("invalid", "bury", f"no handler for the job {envelope.job!r}"), None
+        held.name = handler.name
         if poison := decide_poison(held.facts, self._max_attempts(handler)):
             return Verdict("poison", "bury", poison), None
-        try:
-            data = handler.decode_data(envelope.data)
-        except (msgspec.MsgspecError, RecursionError, ValueError) as wrong:
-            return Verdict("invalid", "bury", f"data: {wrong}"), None
-        error = self._call(handler, held, data)
+        error = self._call(handler, held)
+        if isinstance(error, InvalidDataError):
+            return Verdict("invalid", "bury", str(error)), None
         return self.judge(held, error), error
 
     def judge(self, held: Held, error: BaseException | None) -> Verdict:
@@ -106,7 +108,7 @@ class Runner:
         self._resources.close()
         self._async.close()
 
-    def _call(self, handler: Handler, held: Held, data: Any) -> BaseException | None:
+    def _call(self, handler: Handler, held: Held) -> BaseException | None:
         timeout = self._limits.timeout if handler.timeout is None else handler.timeout
         held.start(timeout, self._limits.grace)
         ctx = Context(
@@ -124,6 +126,7 @@ class Runner:
         try:
             try:
                 self._alarm.arm(timeout, self._async.interrupt if handler.is_async else None)
+                data = _decode(handler, held)  # the application's own types may take their time
                 for before in self._app.before:
                     before(ctx)
                 if handler.is_async:
@@ -136,10 +139,10 @@ class Runner:
             error = raised
         if self._is_child:
             _leave_child(error)
-        for after in self._app.after:
+        for after in () if isinstance(error, InvalidDataError) else self._app.after:
             try:
                 after(ctx, error)
-            except Exception as failed:
+            except BaseException as failed:  # SystemExit, too
                 self._bind(held).error("a hook after the job failed", exc_info=failed)
         self._resources.after_job()
         self._black_box.clear()
@@ -167,6 +170,14 @@ class Runner:
     def _put(self, tube: str, body: bytes, priority: int, delay: int, ttr: int) -> int:
         with self._alarm.shield():
             return self._session.put(tube, body, priority, delay, ttr)
+
+
+def _decode(handler: Handler, held: Held) -> Any:
+    try:
+        return handler.decode_data(held.envelope.data)
+    except Exception as wrong:
+        text = str(wrong) if isinstance(wrong, ValueError) else describe(wrong)
+        raise InvalidDataError(f"data: {text}") from None
 
 
 def _as_coroutine(handler: Handler, ctx: Context, data: Any) -> Coroutine[Any, Any, Any]:
