@@ -1,6 +1,7 @@
 """The black box: which job a process has in hand, in a file that outlives it.
 
 A heartbeat is up to a second old; a job that kills its worker at once would not be in it.
+It also takes the last words of a process that Redis does not hear.
 """
 
 import mmap
@@ -9,13 +10,18 @@ from pathlib import Path
 from typing import NamedTuple
 
 _SIZE = 512  # bytes
+_END = "end"
 
 
 class LastJob(NamedTuple):
-    """The job that a process had in hand when it died; id 0 for none."""
+    """The job that a process had in hand when it died; id 0 for none.
+
+    `words` are the last of one that ended by itself, empty if it was told to; else None.
+    """
 
     id: int = 0
     name: str = ""
+    words: str | None = None
 
 
 class BlackBox:
@@ -31,12 +37,19 @@ class BlackBox:
 
     def write(self, job_id: int, name: str) -> None:
         """This job is about to run."""
-        line = f"{job_id} {name}\n".encode()[:_SIZE]
-        self._map[: len(line)] = line
+        self._put(f"{job_id} {name}")
+
+    def end(self, words: str) -> None:
+        """The process ends by itself."""
+        self._put(f"{_END} {words}")
 
     def clear(self) -> None:
         """No job is in hand."""
         self._map[:1] = b"\n"
+
+    def _put(self, text: str) -> None:
+        line = text.encode("utf-8", "replace")[: _SIZE - 1] + b"\n"
+        self._map[: len(line)] = line
 
 
 def read_black_box(path: Path) -> LastJob | None:
@@ -47,5 +60,7 @@ def read_black_box(path: Path) -> LastJob | None:
         return None
     with open(fd, "rb") as file:
         line = file.read(_SIZE).partition(b"\n")[0]
-    number, _, name = line.partition(b" ")
-    return LastJob(int(number), name.decode("utf-8", "replace")) if number.isdigit() else LastJob()
+    first, _, rest = line.decode("utf-8", "replace").partition(" ")
+    if first == _END:
+        return LastJob(words=rest)
+    return LastJob(int(first), rest) if first.isdecimal() else LastJob()

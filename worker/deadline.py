@@ -28,7 +28,6 @@ class Alarm:
         self._is_shielded = False
         self._is_due = False
         self._thread = threading.main_thread().ident or 0
-        signal.signal(signal.SIGALRM, self._ring)
 
     def arm(
         self,
@@ -65,9 +64,10 @@ class Alarm:
             self._is_shielded = False
             if self._is_due:
                 self._is_due = False
-                self._ring()
+                self.ring()
 
-    def _ring(self, _number: int = 0, _frame: FrameType | None = None) -> None:
+    def ring(self, _number: int = 0, _frame: FrameType | None = None) -> None:
+        """To be the handler of SIGALRM."""
         if not self._is_armed:
             return
         error = self._error or JobTimeout(f"it ran longer than {self._seconds:g} s")

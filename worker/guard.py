@@ -37,7 +37,7 @@ class Guard:
         life: Life,
         alarm: Alarm,
         watchdog: Watchdog,
-        last_words: Callable[[str], None],
+        last_words: Callable[[str], object],
         log: FilteringBoundLogger,
         *,
         leave: Callable[[int], None] = os._exit,

@@ -32,7 +32,7 @@ class Life:
         self.cut_off = ""  # why beanstalkd cannot be used
         self.disk_full = ""
         self.job: Held | None = None
-        self.loop_at = time.time()
+        self.loop_at = clock()  # the main thread moved last
         self.processed = 0
         self.failed = 0
         self.reconnects = 0
@@ -90,7 +90,7 @@ class Life:
         """Sleep on the main thread until woken, moving `loop_at` all the while."""
         end = self._clock() + seconds
         while (left := end - self._clock()) > 0:
-            self.loop_at = time.time()
+            self.loop_at = self._clock()
             if self.wake.sleep(min(left, 1.0))[0]:
                 return
 

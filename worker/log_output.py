@@ -25,7 +25,7 @@ class LogOutput:
 
     def __init__(self, path: str, render: Render) -> None:
         self.dropped = 0
-        self._path = path
+        self._path = os.path.abspath(path) if path else ""  # a job may change directory
         self._render = render
         self._lost = 0  # since the last line that was written
         self._torn = False  # the last line was written in part only

@@ -1,6 +1,7 @@
 """The main thread: connect, reserve, run, acknowledge, until told to stop."""
 
 import time
+from collections.abc import Callable
 
 from structlog.typing import FilteringBoundLogger
 
@@ -11,6 +12,8 @@ from beanwatch.worker.life import RECYCLED, Life
 from beanwatch.worker.pulse import Pulse
 from beanwatch.worker.run import Runner
 from beanwatch.worker.session import Reserved, Session, SessionError
+
+LOOK_EVERY = 1.0  # seconds, at what handlers did to the process
 
 
 class Loop:
@@ -23,13 +26,17 @@ class Loop:
         finisher: Finisher,
         life: Life,
         pulse: Pulse,
+        keep_signals: Callable[[], None],
         log: FilteringBoundLogger,
         *,
         max_jobs: int = 0,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._session, self._runner, self._finisher = session, runner, finisher
         self._life, self._pulse, self._log = life, pulse, log
         self._max_jobs = max_jobs
+        self._keep_signals, self._monotonic = keep_signals, monotonic
+        self._next_look = 0.0
         self._failures = 0  # of the connection, in a row
 
     def run(self) -> None:
@@ -37,7 +44,10 @@ class Loop:
         life, session = self._life, self._session
         try:
             while life.run:
-                life.loop_at = time.time()
+                life.loop_at = now = self._monotonic()
+                if now >= self._next_look:
+                    self._next_look = now + LOOK_EVERY
+                    self._keep_signals()
                 if not life.wants_jobs():
                     session.close()  # else one more job would be taken
                     life.sleep(1.0)

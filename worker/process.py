@@ -9,6 +9,7 @@ from structlog.typing import FilteringBoundLogger
 
 from beanwatch.collectors.address import Address
 from beanwatch.collectors.heartbeats import Beat
+from beanwatch.collectors.notify import Notifier
 from beanwatch.collectors.redis_link import parse_redis_url
 from beanwatch.worker import logs
 from beanwatch.worker.app import App
@@ -25,7 +26,6 @@ from beanwatch.worker.log_output import LogOutput
 from beanwatch.worker.logs import LogSink
 from beanwatch.worker.loop import Loop
 from beanwatch.worker.metrics import Metrics, make_metrics
-from beanwatch.worker.notify import Notifier
 from beanwatch.worker.orders import Orders
 from beanwatch.worker.outcomes import OutcomeCounts
 from beanwatch.worker.pulse import Pulse
@@ -83,7 +83,8 @@ class Process:
         sinks: Sequence[Sink],
         log: FilteringBoundLogger,
     ) -> None:
-        self._settings, self._temporary, self._sinks, self._log = settings, temporary, sinks, log
+        self._settings, self._sinks, self._log = settings, sinks, log
+        self._temporary, self._black_box = temporary, black_box
         self._life = life = Life(settings.shutdown_timeout)
         self._session = session = Session(
             settings.address, settings.tubes, settings.reserve_timeout
@@ -117,7 +118,7 @@ class Process:
         )
         self._orders = orders = Orders(settings.worker, life, session, wake, reporter, log)
         guard = Guard(session, runner, finisher, life, alarm, watchdog, self._last_words, log)
-        listener = Listener(
+        self._listener = listener = Listener(
             self._control_address, settings.worker, identity.instance, orders.obey, log
         )
         self._pulse = pulse = Pulse(
@@ -129,11 +130,17 @@ class Process:
             tick=settings.heartbeat_interval,
         )
         max_jobs = round(with_share(settings.max_jobs))
-        self._loop = Loop(session, runner, finisher, life, pulse, log, max_jobs=max_jobs)
+        keep_signals = handle_signals(life, alarm, orders, logs.reopen, log)
+        self._loop = Loop(
+            session, runner, finisher, life, pulse, keep_signals, log, max_jobs=max_jobs
+        )
 
     def run(self) -> int:
         """Work until told to stop; the exit code."""
-        handle_signals(self._life, self._alarm, self._orders, logs.reopen)
+        # In a child that a handler forks: else beanstalkd would wait for it when we are killed,
+        # and what it puts would come in between of what we say.
+        for connection in (self._session, self._listener):
+            os.register_at_fork(after_in_child=connection.close)
         self._log.info("the worker starts", tubes=self._settings.tubes, pid=os.getpid())
         self._reporter.look_around()  # no job on a full disk, the first one included
         self._pulse.start()
@@ -155,7 +162,6 @@ class Process:
         self._runner.close()
         self._pulse.end(FLUSH)
         self._watchdog.disarm()
-        self._temporary.close()
         self._log.info(
             "the worker ends: {reason}",
             reason=life.why,
@@ -163,16 +169,20 @@ class Process:
             processed=life.processed,
             failed=life.failed,
         )
-        self._last_words(words)
+        if self._last_words(words):
+            self._temporary.close()
         # Python waits for threads that a handler left behind; we do not.
         leave = threading.Timer(LEAVE, os._exit, (life.code,))
         leave.daemon = True
         leave.start()
 
-    def _last_words(self, words: str) -> None:
+    def _last_words(self, words: str) -> bool:
         for sink in self._sinks:
             sink.close(FLUSH)
-        self._reporter.last_words(words)
+        is_heard = self._reporter.last_words(words)
+        if not is_heard:
+            self._black_box.end(words)  # for the next instance, which finds it
+        return is_heard
 
     def _control_address(self) -> Address | None:
         """Where the main connection went, so that the pulse looks no name up."""

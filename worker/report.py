@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from structlog.typing import FilteringBoundLogger
 
 from beanwatch.collectors.heartbeats import Beat, Worker, decide_health
+from beanwatch.collectors.notify import Notifier
 from beanwatch.collectors.redis_link import RedisError
 from beanwatch.worker.heartbeat import Heart, Seen
 from beanwatch.worker.life import DUPLICATE, RECYCLED, Life, spread
 from beanwatch.worker.metrics import Metrics
-from beanwatch.worker.notify import Notifier
 from beanwatch.worker.record import Sink
 from beanwatch.worker.safety import TemporaryRoot, read_rss
 from beanwatch.worker.session import Session
@@ -85,11 +85,14 @@ class Reporter:
         life = self._life
         held = life.job
         state, reason = life.state(held)
+        # All of a record's times are as of one moment: the wall clock may jump in between.
+        now = time.time()
+        ahead = now - self._clock()
         beat = self._identity._replace(
             state=state,
             reason=reason,
-            loop_at=life.loop_at,
-            beat_at=time.time(),
+            loop_at=ahead + life.loop_at,
+            beat_at=now,
             processed=life.processed,
             failed=life.failed,
             rss=self._rss,
@@ -109,14 +112,17 @@ class Reporter:
             where=self._where(),
             note=held.note,
             progress=held.progress,
-            job_started_at=held.started_at,
+            job_started_at=ahead + held.began,
             job_cpu=round(cpu - held.cpu_before, 3),
-            deadline=held.deadline_at,
-            hard_deadline=held.deadline_at + held.grace if held.deadline_at else 0.0,
+            deadline=ahead + held.hard - held.grace if held.hard else 0.0,
+            hard_deadline=ahead + held.hard if held.hard else 0.0,
         )
 
-    def last_words(self, words: str) -> None:
-        """Tell Redis how this process ends: it is removed, or stays with these words."""
+    def last_words(self, words: str) -> bool:
+        """Tell Redis how this process ends: it is removed, or stays with these words.
+
+        False if Redis did not hear it.
+        """
         try:
             if words:
                 self._heart.beat(self.make_beat(words))
@@ -124,6 +130,8 @@ class Reporter:
                 self._heart.remove(self._identity.instance)
         except RedisError as error:
             self._log.warning("redis does not hear the last words: {reason}", reason=str(error))
+            return False
+        return True
 
     def _stop(self, why: str, code: int) -> None:
         if self._life.run:

@@ -23,7 +23,8 @@ class TemporaryRoot:
     """
 
     def __init__(self, root: str, worker: str, instance: str) -> None:
-        self._root = Path(root or tempfile.gettempdir())
+        self._root = Path(root or tempfile.gettempdir()).absolute()  # jobs may change directory
+        self._home = -1
         self._stem = f"beanwatch-{worker}-"
         self.path = self._root / f"{self._stem}{instance}"
         self._lock = -1
@@ -31,6 +32,7 @@ class TemporaryRoot:
     def open(self) -> BlackBox:
         """Make and lock it; the black box in it. Raises OSError."""
         self.path.mkdir(mode=0o700)
+        self._home = os.open(".", os.O_RDONLY | os.O_DIRECTORY)
         self._lock = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
         fcntl.flock(self._lock, fcntl.LOCK_EX)
         return BlackBox(self.path / _BLACK_BOX)
@@ -53,6 +55,7 @@ class TemporaryRoot:
     def remove(self, path: Path) -> str:
         """Remove a job's directory; what could not be removed, in words, or ""."""
         try:
+            os.fchdir(self._home)  # the job may stand in what is removed now
             shutil.rmtree(path)
         except FileNotFoundError:
             return ""  # the handler did it
@@ -65,6 +68,7 @@ class TemporaryRoot:
         if self._lock >= 0:
             shutil.rmtree(self.path, ignore_errors=True)
             os.close(self._lock)
+            os.close(self._home)
             self._lock = -1
 
     def free(self) -> int:

@@ -6,6 +6,8 @@ import signal
 from collections.abc import Callable
 from types import FrameType
 
+from structlog.typing import FilteringBoundLogger
+
 from beanwatch.worker.deadline import Alarm
 from beanwatch.worker.errors import JobStopped
 from beanwatch.worker.life import Life
@@ -17,8 +19,12 @@ def handle_signals(
     alarm: Alarm,
     orders: Orders,
     reopen_log: Callable[[], None],
-) -> None:
-    """Install the handlers. They run in the main thread, between two of its steps."""
+    log: FilteringBoundLogger,
+) -> Callable[[], None]:
+    """Install the handlers. They run in the main thread, between two of its steps.
+
+    To be called again between jobs is what it returns: a job may have taken signals away.
+    """
 
     def on_stop(number: int, _frame: FrameType | None) -> None:
         name = signal.Signals(number).name
@@ -33,13 +39,29 @@ def handle_signals(
         signal.SIGINT: on_stop,
         signal.SIGHUP: lambda _number, _frame: reopen_log(),
         signal.SIGUSR1: lambda _number, _frame: orders.want_dump(),
+        signal.SIGALRM: alarm.ring,
     }
     for number, handler in handlers.items():
         signal.signal(number, handler)
 
+    def keep() -> None:
+        taken = [number for number in handlers if signal.getsignal(number) != handlers[number]]
+        for number in taken:
+            signal.signal(number, handlers[number])
+            log.warning("a job took {signal} away, the worker takes it back", signal=number.name)
+
     def forget() -> None:
         """A child that a handler forks is no worker: multiprocessing ends it by SIGTERM."""
-        for number in (*handlers, signal.SIGALRM):
+        for number in handlers:
             signal.signal(number, signal.SIG_DFL)
+        unblock()
 
-    os.register_at_fork(after_in_child=forget)
+    def block() -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, handlers)
+
+    def unblock() -> None:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, handlers)
+
+    # What comes in between waits, so that no child takes a signal of its own for the worker's.
+    os.register_at_fork(before=block, after_in_parent=unblock, after_in_child=forget)
+    return keep

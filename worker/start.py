@@ -41,8 +41,9 @@ def begin(
         ) from None
     restarts, last_exit = 0, ""
     if before is not None:
-        restarts = before.restarts + 1
         last_exit = describe_exit(before, left.get(before.instance))
+    if before is not None and last_exit:
+        restarts = before.restarts + 1
         log.warning("the instance before: {exit}", exit=last_exit)
     beat = Beat(
         instance=instance,
@@ -104,9 +105,11 @@ def claim(
 
 
 def describe_exit(before: Beat, last_job: LastJob | None) -> str:
-    """How an instance ended that left its record behind, and perhaps its black box."""
+    """How an instance ended that left its record and perhaps its black box; "" if told to."""
     if before.last_words:
         return before.last_words
+    if last_job is not None and last_job.words is not None:
+        return last_job.words  # which Redis did not hear
     if last_job is None:
         last_job = LastJob(before.job_id, before.job)
     if last_job.id:

@@ -1,0 +1,144 @@
+"""An application that does its worker every harm short of killing it."""
+
+import asyncio
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import msgspec
+
+from beanwatch.worker import App, Context
+from tests.worker_core.jobs import append
+
+app = App()
+
+
+class UnspeakableError(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no text either")
+
+
+class Base(BaseException):
+    pass
+
+
+@app.job("ok")
+def ok(ctx: Context, data: Any) -> None:
+    pass
+
+
+@app.job("raise", max_attempts=1)
+def raise_it(ctx: Context, data: dict[str, str]) -> None:
+    if data["kind"] == "recursion":
+        raise_it(ctx, data)
+    one, two = RuntimeError("one"), RuntimeError("two")
+    one.__cause__, two.__cause__ = two, one
+    kinds: dict[str, BaseException] = {
+        "unspeakable": UnspeakableError(),
+        "base": Base("worse than an exception"),
+        "surrogate": RuntimeError("\udcff"),
+        "huge": RuntimeError("x" * 10_000_000),
+        "cycle": one,
+        "group": BaseExceptionGroup("g", [Base(), UnspeakableError()]),
+        "cancelled": asyncio.CancelledError(),
+    }
+    raise kinds[data["kind"]]
+
+
+@app.job("soft", timeout=0.3, max_attempts=1)
+def soft(ctx: Context, data: Any) -> None:
+    time.sleep(600)
+
+
+@app.job("cwd")
+def cwd(ctx: Context, data: dict[str, str]) -> None:
+    append(data["file"], os.getcwd())
+
+
+@app.job("harm", max_attempts=1)
+def harm(ctx: Context, data: dict[str, str]) -> None:
+    kind = data["kind"]
+    if kind == "signals":
+        for number in (signal.SIGALRM, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, signal.SIG_DFL)
+    elif kind == "chdir":
+        os.chdir(ctx.tmpdir)
+    elif kind == "fds":
+        for fd in range(3):
+            os.close(fd)
+    elif kind == "stdout":
+        sys.stdout = sys.stderr = None  # type: ignore[assignment]
+    elif kind == "thread":
+        threading.Thread(target=time.sleep, args=(600,)).start()
+        thread = threading.Thread(target=sys.exit, args=(5,))
+        thread.start()
+        thread.join()
+    elif kind == "environ":
+        os.environ.clear()
+
+
+class Picky(msgspec.Struct):
+    how: str
+
+    def __post_init__(self) -> None:
+        if self.how == "raise":
+            raise KeyError("how")
+        if self.how == "exit":
+            sys.exit(5)
+        if self.how == "hang":
+            time.sleep(600)
+
+
+@app.job("picky", timeout=0.3, max_attempts=1)
+def picky(ctx: Context, data: Picky) -> None:
+    pass
+
+
+@app.job("note", timeout=60)
+def note(ctx: Context, data: Any) -> None:
+    ctx.note("\udcff")  # as in a file's name that is no UTF-8
+    ctx.progress(10**30, 10**5000)
+    time.sleep(600)
+
+
+@app.resource("sour", max_idle=0)
+@contextmanager
+def sour() -> Iterator[None]:
+    yield
+    sys.exit(5)
+
+
+@app.job("sour")
+def use_sour(ctx: Context, data: Any) -> None:
+    ctx.resource("sour")
+
+
+@app.job("hook")
+def hook(ctx: Context, data: Any) -> None:
+    pass
+
+
+@app.after_job
+def leave(ctx: Context, error: BaseException | None) -> None:
+    if ctx.job == "hook":
+        sys.exit(5)
+
+
+@app.job("child", max_attempts=1)
+def child(ctx: Context, data: dict[str, str]) -> None:
+    """Forks a child that outlives the worker."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            ctx.put("next", "ok")
+        except Exception as error:
+            append(data["said"], str(error))
+        time.sleep(600)
+        os._exit(0)
+    append(data["child"], str(pid))
+    time.sleep(600)

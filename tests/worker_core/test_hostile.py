@@ -1,0 +1,176 @@
+"""Jobs and handlers that do the worker harm, and what it makes of them."""
+
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from beanwatch.collectors.heartbeats import Beat, Worker, decide_health
+from beanwatch.worker import report
+from beanwatch.worker.decide import Facts, describe
+from beanwatch.worker.job import Held
+from beanwatch.worker.life import Life
+from beanwatch.worker.report import Reporter
+from beanwatch.worker.session import Reserved
+from tests.real import Redis, wait_until
+from tests.worker_core.conftest import Queue, StartWorker
+from tests.worker_core.test_control import tell
+
+APP = "tests.worker_core.hostile_jobs:app"
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["unspeakable", "base", "surrogate", "huge", "cycle", "group", "cancelled", "recursion"],
+)
+def test_whatever_a_handler_raises_it_is_buried_and_the_worker_goes_on(
+    start_worker: StartWorker, queue: Queue, kind: str
+) -> None:
+    job_id = queue.put("raise", {"kind": kind})
+    queue.put("ok")
+    worker = start_worker(app=APP)
+    wait_until(lambda: worker.outcomes() == ["buried", "ok"])
+    assert queue.job(job_id)["state"] == "buried"
+    assert len(worker.runs()[0]["reason"]) < 1100
+    assert worker.stop() == 0
+
+
+def test_an_error_without_a_text_is_described_all_the_same() -> None:
+    class Unspeakable(Exception):  # noqa: N818
+        def __str__(self) -> str:
+            raise KeyError("text")
+
+    assert describe(Unspeakable()) == "Unspeakable: its text raises KeyError"
+
+
+@pytest.mark.parametrize("kind", ["chdir", "fds", "stdout", "thread", "environ"])
+def test_what_a_handler_does_to_the_process_does_not_harm_the_next_job(
+    start_worker: StartWorker, queue: Queue, tmp_path: Path, kind: str
+) -> None:
+    file = tmp_path / "file"
+    queue.put("harm", {"kind": kind})
+    queue.put("cwd", {"file": str(file)})
+    queue.put("soft")
+    worker = start_worker("--grace", 30, app=APP)
+    wait_until(lambda: worker.outcomes() == ["ok", "ok", "timeout"])
+    assert file.read_text().strip() == os.getcwd()
+    worker.signal(signal.SIGTERM)
+    assert worker.exit_code() == 0
+    assert worker.seen() is None
+
+
+def test_signals_that_a_handler_took_come_back(start_worker: StartWorker, queue: Queue) -> None:
+    queue.put("harm", {"kind": "signals"})
+    worker = start_worker("--reserve-timeout", 1, app=APP)
+    wait_until(lambda: worker.logged("a job took SIGTERM away"))
+    queue.put("soft")
+    wait_until(lambda: worker.outcomes() == ["ok", "timeout"])
+    worker.signal(signal.SIGTERM)
+    assert worker.exit_code() == 0
+
+
+@pytest.mark.parametrize("job", ["hook", "sour"])
+def test_no_hook_and_no_resource_ends_the_worker(
+    start_worker: StartWorker, queue: Queue, job: str
+) -> None:
+    for _ in range(2):
+        queue.put(job)
+    worker = start_worker(app=APP)
+    wait_until(lambda: worker.outcomes() == ["ok", "ok"])
+    assert worker.stop() == 0
+    assert worker.seen() is None
+
+
+@pytest.mark.parametrize(
+    ("how", "outcome", "reason"),
+    [
+        ("raise", "invalid", "data: KeyError: 'how'"),
+        ("exit", "buried", "SystemExit: 5"),
+        ("hang", "timeout", "it ran longer than 0.3 s"),
+    ],
+)
+def test_the_types_of_an_application_may_fail_as_its_handlers_may(
+    start_worker: StartWorker, queue: Queue, how: str, outcome: str, reason: str
+) -> None:
+    queue.put("picky", {"how": how})
+    queue.put("ok")
+    worker = start_worker(app=APP)
+    wait_until(lambda: worker.outcomes() == [outcome, "ok"])
+    assert reason in worker.runs()[0]["reason"]
+
+
+def test_what_json_cannot_carry_in_a_note_does_not_end_the_worker(
+    start_worker: StartWorker, queue: Queue
+) -> None:
+    queue.put("note")
+    worker = start_worker(app=APP)
+    worker.wait_for("busy")
+    beat = tell(queue, worker, "status").beat
+    assert beat is not None
+    assert (beat["note"], beat["progress"]) == ("\\udcff", [2**53, 2**53])
+
+
+def test_a_forked_child_keeps_no_job_and_says_nothing_to_beanstalkd(
+    start_worker: StartWorker, queue: Queue, tmp_path: Path
+) -> None:
+    said, child = tmp_path / "said", tmp_path / "child"
+    job_id = queue.put("child", {"said": str(said), "child": str(child)})
+    worker = start_worker(app=APP)
+    wait_until(lambda: said.exists() and child.exists())
+    assert "the connection was lost" in said.read_text()
+    worker.process.kill()
+    worker.process.wait()
+    try:
+        wait_until(lambda: queue.job(job_id)["state"] == "ready")
+        listening = queue.server.stats_tube(f"beanwatch.control.{worker.id}")
+        assert not listening.get("current-watching")
+    finally:
+        os.kill(int(child.read_text()), signal.SIGKILL)
+
+
+def test_no_producer_makes_a_series_or_a_time_that_there_cannot_be(
+    start_worker: StartWorker, queue: Queue
+) -> None:
+    queue.put("no\nsuch\x00job")
+    queue.put("ok", envelope={"enqueued_at": -1e308})
+    worker = start_worker(app=APP)
+    wait_until(lambda: worker.outcomes() == ["invalid", "invalid"])
+    assert [run["job"] for run in worker.runs()] == ["unknown", "unknown"]
+    assert worker.runs()[0]["reason"] == "no handler for the job 'no\\nsuch\\x00job'"
+    assert "$.enqueued_at" in worker.runs()[1]["reason"]
+
+
+def test_a_clean_end_that_redis_did_not_hear_of_is_no_crash(
+    start_worker: StartWorker, redis_server: Redis
+) -> None:
+    worker = start_worker()
+    worker.wait_for("idle")
+    redis_server.freeze()
+    worker.signal(signal.SIGTERM)
+    assert worker.exit_code() == 0
+    redis_server.thaw()
+    assert worker.seen() is not None
+    heir = start_worker()
+    beat = heir.wait_for("idle")
+    assert (beat.last_exit, beat.restarts) == ("", 0)
+
+
+@pytest.mark.parametrize("jump", [-86400.0, 86400.0])
+def test_a_wall_clock_that_jumps_makes_nobody_hung(
+    monkeypatch: pytest.MonkeyPatch, jump: float
+) -> None:
+    none: Any = None
+    life = Life()
+    reporter = Reporter(
+        Beat(reserve_timeout=10.0), "w", life, none, none, none, (), none, none, lambda: "", none
+    )
+    held = Held(Reserved(1, b""), Facts("work", 1, 0, 0, 0, 0, 60, 0, 0))
+    held.start(30.0, 10.0)
+    real = time.time
+    monkeypatch.setattr(report.time, "time", lambda: jump + real())
+    for job, health in ((None, "starting"), (held, "busy")):
+        life.job = job
+        assert decide_health(Worker("w", 0.0, reporter.make_beat())) == health
