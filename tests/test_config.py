@@ -74,6 +74,8 @@ def test_a_full_file_is_read_as_written() -> None:
         ('[tubes."a*".depth]\nwarning = "1:2:3"', "f.toml:2: tubes.a*.depth.warning: expected a r"),
         ("[tubes.a]\ndepht = {warning = 3}", "f.toml:2: tubes.a: unknown key 'depht'; did you"),
         ("servers = 3", "f.toml:1: servers: expected a table of names"),
+        ('prefix = "a b"', "f.toml:1: prefix: expected letters, digits, _ and -"),
+        ('prefix = "a..b"', "f.toml:1: prefix: expected letters, digits, _ and -"),
         ("prefix = 3", "f.toml:1: prefix: expected text in quotes, not 3"),
         ("a = ", "f.toml:1: not TOML"),
         ('x = "\n', "f.toml:1: not TOML"),
@@ -143,6 +145,7 @@ def test_every_value_parser_returns_or_raises_value_error(value: object) -> None
         config.words,
         config.threshold,
         config.text,
+        config.metric_prefix,
     ):
         try:
             parser(value)
@@ -184,6 +187,17 @@ def test_config_check_says_fine_or_what_is_wrong(
     assert len(err.splitlines()) == 2
     assert "servers.q1" in err
     assert "redis.url" in err
+
+
+def test_a_variable_that_nothing_reads_is_named(
+    run: Callable[..., tuple[int, str, str]],
+) -> None:
+    env = {"BEANWATCH_COLECT_INTERVAL": "5", "BEANWATCH_WORKER_GRACE": "5"}
+    code, _, err = run("beanwatch", "config", "check", env=env)
+    assert code == 2
+    assert err == (
+        "$BEANWATCH_COLECT_INTERVAL: nothing reads it; did you mean 'BEANWATCH_COLLECT_INTERVAL'?\n"
+    )
 
 
 def test_config_show_hides_the_password(

@@ -7,7 +7,7 @@ which run as a process each, read it too.
 
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
@@ -144,6 +144,13 @@ def text(value: Any) -> str:
     return value
 
 
+def metric_prefix(value: Any) -> str:
+    """The first node of all paths in Graphite, or several with dots between."""
+    if not re.fullmatch(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*", text(value)):
+        raise ValueError("expected letters, digits, _ and -, and dots only between them")
+    return str(value)
+
+
 def flag(value: Any) -> bool:
     """true or false."""
     if isinstance(value, bool):
@@ -229,7 +236,11 @@ def one_of(*allowed: str) -> Callable[[Any], str]:
 
 Spec = Mapping[str, Callable[[Any], Any]]
 
-GENERAL: Spec = {"prefix": text, "log_format": one_of("json", "console"), "log_file": text}
+GENERAL: Spec = {
+    "prefix": metric_prefix,
+    "log_format": one_of("json", "console"),
+    "log_file": text,
+}
 REDIS: Spec = {"url": text, "password_file": text}
 GRAPHITE: Spec = {"address": text, "url": text}
 COLLECT: Spec = {
@@ -273,6 +284,31 @@ TABLES: Mapping[str, Spec] = {
     "workers": WORKERS,
     "links": LINKS,
 }
+
+
+# Variables that are no key of the file; whoever reads one says what it is for.
+OTHER_VARIABLES = ("CONFIG", "SERVERS", "REDIS_PASSWORD", "STATE_DIR")
+
+
+def variable_of(*path: str) -> str:
+    """The environment variable of a key: `collect`, `interval` has BEANWATCH_COLLECT_INTERVAL."""
+    return "_".join(("BEANWATCH", *path)).upper()
+
+
+def find_strays(environ: Mapping[str, str] = os.environ) -> Iterator[str]:
+    """Variables that look like ours, but that nothing reads: one line for each."""
+    known = {variable_of(key) for key in (*GENERAL, *OTHER_VARIABLES)}
+    known |= {variable_of(name, key) for name, spec in TABLES.items() for key in spec}
+    for variable in sorted(environ):
+        if variable.startswith("BEANWATCH_") and variable not in known:
+            yield f"${variable}: nothing reads it{_hint(variable, known)}"
+
+
+def _hint(word: str, known: Iterable[str]) -> str:
+    import difflib  # a millisecond that only an error costs
+
+    near = difflib.get_close_matches(word, known, 1)
+    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def load(file: str | None = None, environ: Mapping[str, str] = os.environ) -> Config:
@@ -348,7 +384,7 @@ class _Reader:
                 raise self._unknown((*path, key), spec)
             values[key] = self._value((*path, key), value, spec[key])
         for key in spec:
-            variable = "_".join(("BEANWATCH", *path, key)).upper()
+            variable = variable_of(*path, key)
             if variable in self.environ and path[:1] not in (("tubes",), ("checks",)):
                 try:
                     values[key] = spec[key](self.environ[variable])
@@ -392,11 +428,8 @@ class _Reader:
             raise self._wrong(path, f"{error}, not {value!r}") from None
 
     def _unknown(self, path: tuple[str, ...], known: Any) -> ConfigError:
-        import difflib  # a millisecond that only an error costs
-
-        near = difflib.get_close_matches(path[-1], known, 1)
-        hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
-        return self._wrong(path[:-1], f"unknown key {path[-1]!r}; {hint}", at=path)
+        hint = _hint(path[-1], known) or f"; known: {', '.join(known)}"
+        return self._wrong(path[:-1], f"unknown key {path[-1]!r}{hint}", at=path)
 
     def _wrong(
         self, path: tuple[str, ...], reason: str, at: tuple[str, ...] | None = None

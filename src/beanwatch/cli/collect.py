@@ -13,6 +13,7 @@ from beanwatch.cli.collect_files import load_state, open_log, open_spool, open_s
 from beanwatch.cli.options import (
     COUNT,
     DURATION,
+    PREFIX,
     config_option,
     load_config,
     override,
@@ -43,7 +44,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 @server_option
 @click.option("--graphite", metavar="HOST:PORT", help="carbon's plaintext port; - prints the lines")
 @click.option("--redis", metavar="URL", help="also send the workers' states, from their heartbeats")
-@click.option("--prefix", help="first node of all paths (beanwatch)")
+@click.option("--prefix", type=PREFIX, help="first node of all paths (beanwatch)")
 @click.option("--once", is_flag=True, help="poll every server once and exit: for cron")
 @click.option("--interval", type=DURATION, help="between two polls (10s)")
 @click.option("--tubes-interval", type=DURATION, help="between two sweeps (as --interval)")

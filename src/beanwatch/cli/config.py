@@ -30,9 +30,10 @@ def command() -> None:
 def check(config_file: str | None) -> int:
     """Read the configuration and say what is wrong with it; exit 2 if anything is."""
     config = load_config(config_file)
-    problems = list(find_problems(config))
+    problems = [f"{config.file or 'environment'}: {problem}" for problem in find_problems(config)]
+    problems += configuration.find_strays()
     for problem in problems:
-        click.echo(f"{config.file or 'environment'}: {problem}", err=True)
+        click.echo(problem, err=True)
     if problems:
         return 2
     source = config.file or f"no file ({configuration.DEFAULT_FILE} is not there), defaults only"

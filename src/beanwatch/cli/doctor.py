@@ -12,7 +12,14 @@ import click
 
 from beanwatch.cli.config import find_problems
 from beanwatch.cli.install import DIRECTORIES
-from beanwatch.cli.options import DURATION, config_option, load_config, pick_servers, server_option
+from beanwatch.cli.options import (
+    DURATION,
+    PREFIX,
+    config_option,
+    load_config,
+    pick_servers,
+    server_option,
+)
 from beanwatch.cli.probes.checks import CHECKS, probe_check
 from beanwatch.cli.probes.finding import Chain, Finding
 from beanwatch.cli.probes.graphite import probe_freshness, probe_graphite
@@ -20,7 +27,7 @@ from beanwatch.cli.probes.runner import Probe, run_all, waiting
 from beanwatch.cli.probes.servers import probe_beanstalkd, probe_heartbeats, probe_redis
 from beanwatch.cli.probes.statsd import probe_statsd
 from beanwatch.collectors.redis_link import DEFAULT_URL, parse_redis_url
-from beanwatch.config import DEFAULT_FILE, Config, ConfigError, GraphiteConfig
+from beanwatch.config import DEFAULT_FILE, Config, ConfigError, GraphiteConfig, find_strays
 
 COLOURS = {"ok": "green", "warning": "yellow", "failed": "red", "unused": "bright_black"}
 DEFAULT_CARBON = "127.0.0.1:2003"
@@ -43,7 +50,7 @@ SLACK = 20.0  # seconds over the wait for a point: for connecting and asking, or
 @click.option("--graphite", metavar="HOST:PORT", help="carbon's plaintext port")
 @click.option("--graphite-url", metavar="URL", help="Graphite's render API: http://host")
 @click.option("--metrics", metavar="URL", help="where workers send: statsd:// or graphite://")
-@click.option("--prefix", help="first node of all paths")
+@click.option("--prefix", type=PREFIX, help="first node of all paths")
 @click.option(
     "--user", help=f"run the checks as this user (default, as root: {' or '.join(MONITORS)})"
 )
@@ -155,6 +162,8 @@ def probe_configuration(config: Config) -> Iterator[Finding]:
         problems.append(str(error))
     for problem in problems:
         yield Finding("configuration", "failed", problem, f"edit {config.file or 'it'}")
+    for stray in find_strays():
+        yield Finding("configuration", "warning", stray, "correct its name, or unset it")
     if not problems:
         text = config.file or f"{DEFAULT_FILE} is not there: defaults for one host"
         yield Finding("configuration", "ok", text)

@@ -30,6 +30,7 @@ class Parsed(click.ParamType[Any]):
 
 DURATION = Parsed(configuration.duration, "DURATION")
 SIZE = Parsed(configuration.size, "SIZE")
+PREFIX = Parsed(configuration.metric_prefix, "PREFIX")
 COUNT = Parsed(configuration.whole, "COUNT")
 
 

@@ -10,6 +10,7 @@ import click
 from beanwatch.cli.options import (
     COUNT,
     DURATION,
+    PREFIX,
     SIZE,
     config_option,
     load_config,
@@ -35,7 +36,7 @@ from beanwatch.worker.settings import NAME, Settings
 @click.option("--server", metavar="NAME|ADDRESS", help="the beanstalkd to take jobs from")
 @click.option("--redis", "redis_url", metavar="URL", help="where heartbeats go")
 @click.option("--metrics", metavar="URL", help="statsd://host:8125 or graphite://host:2003")
-@click.option("--prefix", help="first part of metric names")
+@click.option("--prefix", type=PREFIX, help="first part of metric names")
 @click.option("--reserve-timeout", type=DURATION, help="wait so long for a job before looking up")
 @click.option("--job-timeout", type=DURATION, help="for jobs that set no timeout")
 @click.option("--grace", type=DURATION, help="from a job's timeout to its hard deadline")
