@@ -85,12 +85,12 @@ class Ledger:
     def settle(self, run: Run) -> None:
         """Correct what was written, or write what was not announced."""
         intended, self._intended = self._intended, None
+        if run is intended:
+            return  # it ended as announced
         announced = intended is not None and (intended.job_id, intended.attempt) == (
             run.job_id,
             run.attempt,
         )
-        if announced and intended is not None and intended.outcome == run.outcome:
-            return
         if self._wants(run) or (announced and intended is not None and self._wants(intended)):
             self._outlet.send(self._commands(run, corrects=announced))
             self._written += 1

@@ -256,7 +256,7 @@ class _Exchange:
         self._lock, self._fail = lock, fail
 
     def __enter__(self) -> None:
-        if not self._lock.acquire(timeout=2 * OPERATION):
+        if not self._lock.acquire(True, 2 * OPERATION):
             raise SessionError("another thread does not let go of the connection")
 
     def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
