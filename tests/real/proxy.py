@@ -136,7 +136,7 @@ class Proxy:
                 if is_reply and self._reply_budget == 0:
                     break
             else:
-                if self._swallow:  # the peer is not told either
+                if self._swallow or pair.is_reset:  # no goodbye to the peer
                     return
                 with contextlib.suppress(OSError):
                     target.shutdown(socket.SHUT_WR)
@@ -170,9 +170,11 @@ class _Pair:
     def __init__(self, near: socket.socket, far: socket.socket) -> None:
         self.near = near
         self.far = far
+        self.is_reset = False
 
     def close(self, *, reset: bool = False) -> None:
         # shutdown wakes the thread that reads; a half one leaves the goodbye to close: an RST.
+        self.is_reset |= reset
         with contextlib.suppress(OSError):
             if reset:
                 self.near.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
