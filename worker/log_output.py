@@ -80,11 +80,12 @@ class LogOutput:
         return self._render(None, "warning", event)
 
     def _put(self, line: bytes) -> bool:
-        left = memoryview(b"\n" + line if self._torn else line)
+        left = b"\n" + line if self._torn else line
         whole = len(left)
         try:
             while left:
-                self._wait_for_room()
+                if self._chunk:
+                    self._wait_for_room()
                 left = left[os.write(self._fd, left[: self._chunk]) :]
         except OSError as error:
             self._torn = self._torn or len(left) < whole
@@ -98,11 +99,10 @@ class LogOutput:
         return True
 
     def _wait_for_room(self) -> None:
-        if self._chunk:
-            poll = select.poll()  # one for each call: a signal handler may come in between
-            poll.register(self._fd, select.POLLOUT)
-            if not poll.poll(0 if self._lost else PATIENCE * 1000):
-                raise BlockingIOError("the reader of the log stands still")
+        poll = select.poll()  # one for each call: a signal handler may come in between
+        poll.register(self._fd, select.POLLOUT)
+        if not poll.poll(0 if self._lost else PATIENCE * 1000):
+            raise BlockingIOError("the reader of the log stands still")
 
     def _complain(self, error: OSError) -> None:
         where = self._path or "standard output"
