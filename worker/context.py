@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from structlog.typing import FilteringBoundLogger
 
@@ -17,22 +17,21 @@ MAX_PROGRESS = 2**53  # what any reader of JSON can hold
 MAX_NOTE = 200  # characters of a note that the heartbeat carries
 
 
+class Means(NamedTuple):
+    """What a context works with: the same for all jobs of a worker."""
+
+    make_log: Callable[["Held"], FilteringBoundLogger]
+    make_tmpdir: Callable[["Held"], Path]
+    touch: Callable[[], bool]
+    put: Callable[[str, bytes, int, int, int], int]
+    resource: Callable[[str], Any]
+
+
 class Context:
     """One run of one job, as its handler sees it."""
 
-    def __init__(
-        self,
-        held: "Held",
-        *,
-        make_log: Callable[["Held"], FilteringBoundLogger],
-        make_tmpdir: Callable[["Held"], Path],
-        touch: Callable[[], bool],
-        put: Callable[[str, bytes, int, int, int], int],
-        resource: Callable[[str], Any],
-    ) -> None:
-        self._held = held
-        self._make_log, self._make_tmpdir = make_log, make_tmpdir
-        self._touch, self._put, self._resource = touch, put, resource
+    def __init__(self, held: "Held", means: Means) -> None:
+        self._held, self._means = held, means
         self._log: FilteringBoundLogger | None = None
         self._puts = itertools.count(1)  # counts also when several threads put
 
@@ -70,19 +69,19 @@ class Context:
     def log(self) -> FilteringBoundLogger:
         """A logger that carries the job's context."""
         if self._log is None:
-            self._log = self._make_log(self._held)
+            self._log = self._means.make_log(self._held)
         return self._log
 
     @property
     def tmpdir(self) -> Path:
         """A directory for this run alone, removed after it."""
         if self._held.tmpdir is None:
-            self._held.tmpdir = self._make_tmpdir(self._held)
+            self._held.tmpdir = self._means.make_tmpdir(self._held)
         return self._held.tmpdir
 
     def resource(self, name: str) -> Any:
         """What the application registered under this name, opened."""
-        return self._resource(name)
+        return self._means.resource(name)
 
     def note(self, text: str) -> None:
         """Say what the job is doing; the heartbeat shows it."""
@@ -95,7 +94,7 @@ class Context:
 
     def touch(self) -> bool:
         """Renew the job's time to run. The worker does so by itself; False if it could not."""
-        return self._touch()
+        return self._means.touch()
 
     def put(
         self,
@@ -125,5 +124,5 @@ class Context:
             enqueued_at=self._held.clock(),
         )
         envelopes.check_target(tube, priority, delay, ttr)
-        self._put(tube, body, priority, delay, ttr)
+        self._means.put(tube, body, priority, delay, ttr)
         return new_id

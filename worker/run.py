@@ -9,7 +9,7 @@ from structlog.typing import FilteringBoundLogger
 
 from beanwatch.worker.app import App, Handler
 from beanwatch.worker.blackbox import BlackBox
-from beanwatch.worker.context import Context
+from beanwatch.worker.context import Context, Means
 from beanwatch.worker.deadline import Alarm, AsyncCalls
 from beanwatch.worker.decide import OK, Verdict, decide_end, decide_poison, describe
 from beanwatch.worker.envelope import EnvelopeError, decode
@@ -54,6 +54,7 @@ class Runner:
         self._black_box, self._watchdog = black_box, watchdog
         self._log = log
         self._async = AsyncCalls()
+        self._means = Means(self._bind, self._make_tmpdir, self._touch, self._put, resources.get)
         self._is_child = False
         os.register_at_fork(after_in_child=self._forked)
 
@@ -111,14 +112,7 @@ class Runner:
     def _call(self, handler: Handler, held: Held) -> BaseException | None:
         timeout = self._limits.timeout if handler.timeout is None else handler.timeout
         held.start(timeout, self._limits.grace)
-        ctx = Context(
-            held,
-            make_log=self._bind,
-            make_tmpdir=self._make_tmpdir,
-            touch=self._touch,
-            put=self._put,
-            resource=self._resources.get,
-        )
+        ctx = Context(held, self._means)
         error: BaseException | None = None
         self._resources.before_job()
         self._black_box.write(held.id, held.name)
