@@ -7,7 +7,7 @@ from beanwatch.collectors.consumers import CODES, Consumers, decide_consumers
 from beanwatch.collectors.paths import TUBE_DERIVED
 from beanwatch.collectors.points import Values
 from beanwatch.collectors.rates import Count, rate
-from beanwatch.collectors.samples import Head, ServerSamples, TubeSample
+from beanwatch.collectors.samples import Head, Rejected, ServerSamples, TubeSample
 from beanwatch.collectors.stats import Stats, numbers
 
 # The numeric fields of `stats-tube` in 1.12, as zeros: a configured tube that is absent.
@@ -41,7 +41,9 @@ class Jobs(NamedTuple):
     buried: Stats | None = None
 
 
-def derive_server(stats: Stats, restarts: int, drift: int | None) -> dict[str, int | float]:
+def derive_server(
+    stats: Stats, restarts: int, rejected: int, drift: int | None
+) -> dict[str, int | float]:
     """A server's series: every number of `stats`, and those of `paths.SERVER_DERIVED`."""
     values = numbers(stats)
     files = _int(stats, "binlog-current-index") - _int(stats, "binlog-oldest-index") + 1
@@ -52,12 +54,22 @@ def derive_server(stats: Stats, restarts: int, drift: int | None) -> dict[str, i
         "restarts": restarts,
         # Files are made at their full size.
         "binlog_bytes": files * _int(stats, "binlog-max-size") if has_binlog else 0,
-        # cmd-put counts what was refused too.
-        "rejected_puts": max(0, _int(stats, "cmd-put") - _int(stats, "total-jobs")),
+        "rejected_puts": rejected,
     }
     if drift is not None:
         values["drift"] = drift
     return values
+
+
+def derive_rejected(stats: Stats, before: Rejected | None) -> Rejected:
+    """How many puts the server has refused in this life, of which `before` is an earlier look.
+
+    cmd-put counts what was refused too, but also a put whose body is still under way. That looks
+    refused now, and hardly ever at two looks: what is lower than at the look before is believed.
+    """
+    seen = max(0, _int(stats, "cmd-put") - _int(stats, "total-jobs"))
+    sure = max(before.sure, min(before.seen, seen)) if before else seen
+    return Rejected(seen, sure)
 
 
 def derive_life(stats: Stats) -> str:
@@ -181,6 +193,7 @@ def enter_life(samples: ServerSamples, life: str) -> None:
     if samples.life and samples.life != life:
         samples.restarts += 1
         samples.tubes = {}
+        samples.rejected = None
     samples.life = life
 
 

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from beanwatch.collectors.derive import Jobs, derive_life, derive_tube, enter_life
+from beanwatch.collectors.derive import Jobs, derive_life, derive_rejected, derive_tube, enter_life
 from beanwatch.collectors.heads import Peek
 from beanwatch.collectors.protocol import Link, ServerError
 from beanwatch.collectors.samples import ServerSamples, TubeSample
@@ -67,6 +67,7 @@ class Observer:
         except ServerError as error:
             return Observation(trouble=str(error))
         enter_life(self.samples, derive_life(reading.server))
+        self.samples.rejected = derive_rejected(reading.server, self.samples.rejected)
         if reading.tubes is None:
             return Observation(reading.server, trouble=reading.trouble)
         values = self._derive(reading, reading.tubes, now)

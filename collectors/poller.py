@@ -78,7 +78,9 @@ class Poller:
         if seen.stats is None:
             yield stem, {"up": 0}
             return
-        yield stem, derive_server(seen.stats, self.observer.samples.restarts, seen.drift)
+        samples = self.observer.samples
+        rejected = samples.rejected.sure if samples.rejected else 0
+        yield stem, derive_server(seen.stats, samples.restarts, rejected, seen.drift)
         if seen.tubes is None:
             return
         stem = f"{self._prefix}.tube.{self._node}"

@@ -32,6 +32,13 @@ class TubeSample(NamedTuple):
     buried_head: Head | None = None
 
 
+class Rejected(NamedTuple):
+    """Puts that looked refused at the last look, and those that surely were."""
+
+    seen: int
+    sure: int
+
+
 @dataclass
 class ServerSamples:
     """One server. `life` tells its process from the one before; `restarts` counts the changes.
@@ -43,6 +50,7 @@ class ServerSamples:
     restarts: int = 0
     tubes: dict[str, TubeSample] = field(default_factory=dict)
     rest: frozenset[str] = frozenset()
+    rejected: Rejected | None = None
 
 
 State = dict[str, ServerSamples]  # by the server's address
@@ -60,6 +68,7 @@ def dump_state(state: Mapping[str, ServerSamples], offset: float) -> bytes:
             "restarts": known.restarts,
             "tubes": known.tubes,
             "rest": sorted(known.rest),
+            "rejected": known.rejected,
         }
         for address, known in state.items()
     }
@@ -79,6 +88,7 @@ def parse_state(content: bytes, offset: float) -> State:
                 int(known["restarts"]),
                 {str(tube): _sample(values, shift) for tube, values in known["tubes"].items()},
                 frozenset(map(str, known["rest"])),
+                _rejected(known["rejected"]),
             )
             for address, known in record["servers"].items()
         }
@@ -103,6 +113,10 @@ def _sample(values: list[Any], shift: float) -> TubeSample:
 
 def _head(value: list[Any] | None, shift: float) -> Head | None:
     return Head(int(value[0]), value[1] + shift) if value else None
+
+
+def _rejected(value: list[Any] | None) -> Rejected | None:
+    return Rejected(int(value[0]), int(value[1])) if value else None
 
 
 class StateFile:

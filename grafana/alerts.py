@@ -248,8 +248,8 @@ def _workers() -> Iterator[Rule]:
         severity="warning",
         query=named(g.over(g.gained(ALL.worker("restarts")), "10min")),
         summary=f"Worker {NAME} was restarted {VALUE} times in 10 minutes",
-        description="A crash, a hard deadline, or a recycling; its log and `beanwatch workers` say"
-        " which.",
+        description="The one before was not told to end: a crash, a kill, or a hard deadline."
+        " `beanwatch workers` says which.",
         heading="worker-heartbeat",
         dashboard=page.WORKER,
         panel=34,

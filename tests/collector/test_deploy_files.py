@@ -50,7 +50,7 @@ def test_cron_runs_the_command_every_minute():
 def series() -> dict[str, str]:
     """Every kind of path, and how it is to be thinned out."""
     prefix = paths.PREFIX
-    server = derive_server(parse_stats(SERVERS["1.13+"]), 0, 0)
+    server = derive_server(parse_stats(SERVERS["1.13+"]), 0, 0, 0)
     found = [paths.server(prefix, "q1", stat) for stat in server]
     found += [paths.tube(prefix, "q1", "t", stat) for stat in ABSENT]
     found += [paths.collector(prefix, "q1", stat) for stat in paths.COLLECTOR]

@@ -1,5 +1,6 @@
 """What follows from beanstalkd's numbers, on literal readings and on real servers."""
 
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +12,17 @@ from beanwatch.collectors.derive import (
     ABSENT,
     Jobs,
     derive_drain,
+    derive_rejected,
     derive_server,
     derive_tube,
     enter_life,
     merge,
 )
 from beanwatch.collectors.paths import SERVER_DERIVED, TUBE_DERIVED
-from beanwatch.collectors.samples import Head, ServerSamples, TubeSample
+from beanwatch.collectors.samples import Head, Rejected, ServerSamples, TubeSample
 from beanwatch.collectors.stats import Stats, numbers, parse_stats
 from tests.collector.formats import SERVERS, TUBES
-from tests.real import Beanstalkd
+from tests.real import Beanstalkd, wait_until
 
 TUBE = parse_stats(TUBES["1.13+"])
 NOBODY = Jobs()
@@ -149,7 +151,7 @@ def test_every_derived_series_of_a_tube_and_no_other_is_there():
 @pytest.mark.parametrize("version", SERVERS)
 def test_every_derived_series_of_a_server_is_there_in_every_version(version: str):
     stats = parse_stats(SERVERS[version])
-    values = derive_server(stats, restarts=2, drift=1)
+    values = derive_server(stats, 2, derive_rejected(stats, None).sure, 1)
     assert set(SERVER_DERIVED) <= set(values)
     assert values["rejected_puts"] == 9
     assert values["binlog_bytes"] == 3 * 10485760
@@ -159,7 +161,7 @@ def test_every_derived_series_of_a_server_is_there_in_every_version(version: str
 
 def test_a_server_without_a_binlog_has_no_binlog_bytes():
     stats = parse_stats(SERVERS["1.12"]) | {"binlog-oldest-index": 0, "binlog-current-index": 0}
-    assert derive_server(stats, 0, 0)["binlog_bytes"] == 0
+    assert derive_server(stats, 0, 0, 0)["binlog_bytes"] == 0
 
 
 def test_a_restart_forgets_what_cannot_be_compared_and_is_counted():
@@ -189,14 +191,26 @@ def test_refused_puts_are_counted_on_a_real_server(beanstalkd: Beanstalkd):
         client.put("fine")
         with pytest.raises(greenstalk.JobTooBigError):
             client.put("x" * 100_000)
-    assert derive_server(dict(beanstalkd.stats()), 0, 0)["rejected_puts"] == 1
+    assert derive_rejected(dict(beanstalkd.stats()), None).sure == 1
+
+
+def test_a_put_under_way_is_not_taken_for_a_refused_one(beanstalkd: Beanstalkd):
+    first = derive_rejected(dict(beanstalkd.stats()), None)
+    with socket.create_connection(("127.0.0.1", beanstalkd.port), timeout=5) as producer:
+        producer.sendall(b"put 0 0 60 3\r\na")
+        wait_until(lambda: beanstalkd.stats()["cmd-put"] == 1)
+        under_way = derive_rejected(dict(beanstalkd.stats()), first)
+        producer.sendall(b"bc\r\n")
+        assert producer.recv(100).startswith(b"INSERTED")
+    done = derive_rejected(dict(beanstalkd.stats()), under_way)
+    assert (first.sure, under_way, done.sure) == (0, Rejected(1, 0), 0)
 
 
 def test_the_bytes_of_a_real_binlog_are_those_on_disk(tmp_path: Path):
     with Beanstalkd(tmp_path, binlog=True) as server:
         with server.client() as client:
             client.put("x")
-        values = derive_server(dict(server.stats()), 0, 0)
+        values = derive_server(dict(server.stats()), 0, 0, 0)
         assert server.binlog is not None
         on_disk = sum(file.stat().st_size for file in server.binlog.glob("binlog.*"))
         assert on_disk - 10485760 <= values["binlog_bytes"] <= on_disk

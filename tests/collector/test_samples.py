@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from beanwatch.collectors.files import LockedError, locked, read_private, write_private
 from beanwatch.collectors.samples import (
     Head,
+    Rejected,
     ServerSamples,
     StateError,
     StateFile,
@@ -27,6 +28,7 @@ SERVERS = st.builds(
     COUNTS,
     st.dictionaries(st.text(), SAMPLES, max_size=4),
     st.frozensets(st.text(), max_size=3),
+    st.none() | st.builds(Rejected, COUNTS, COUNTS),
 )
 
 
