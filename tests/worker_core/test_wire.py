@@ -1,6 +1,7 @@
 """Whole replies or an error, whatever bytes come and however they are cut."""
 
 import socket
+import threading
 import time
 from collections.abc import Iterator
 
@@ -65,6 +66,28 @@ def test_a_server_that_drips_does_not_get_more_time() -> None:
         far.sendall(b"OK 400000\r\n" + b"x" * 200_000)
         with pytest.raises(TimeoutError):
             wire.read()
+
+
+def test_a_silent_server_is_given_up_after_the_timeout_or_a_longer_patience() -> None:
+    near, far = socket.socketpair()
+    with near, far:
+        wire = Wire(near, 0.1)
+        began = time.monotonic()
+        with pytest.raises(TimeoutError):
+            wire.read()
+        with pytest.raises(TimeoutError):
+            wire.read(patience=0.3)
+        assert 0.3 < time.monotonic() - began < 4
+        later = threading.Timer(0.25, far.sendall, [b"TIMED_OUT\r\n"])
+        later.start()
+        assert wire.read(patience=10) == Reply(b"TIMED_OUT", [])
+        later.join()
+
+
+def test_a_server_that_takes_nothing_is_given_up_after_the_timeout() -> None:
+    near, far = socket.socketpair()
+    with near, far, pytest.raises(TimeoutError):
+        Wire(near, 0.1).send(b"x" * 10_000_000)
 
 
 def test_reading_and_sending_now_never_wait(pair: tuple[Wire, socket.socket]) -> None:
