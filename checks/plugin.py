@@ -363,6 +363,7 @@ class Voice:
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self.as_json = False
         self.doing = "starting"  # what the watchdog says was not done in time
         self._turn = threading.Lock()
 
@@ -376,9 +377,14 @@ class Voice:
         finally:
             os._exit(code)
 
+    def end(self, outcome: Outcome) -> NoReturn:
+        """Say what was found, and exit with its state."""
+        text = outcome.json() + "\n" if self.as_json else outcome.render()
+        self.say(text, outcome.state.code)
+
     def unknown(self, reason: str) -> NoReturn:
         """UNKNOWN, for this reason."""
-        self.say(Outcome(self.name, Unknown, reason).render(), 3)
+        self.end(Outcome(self.name, Unknown, reason))
 
     def watch(self, seconds: float, state: State) -> None:
         """Exit in `state` when the time is over, whatever the main thread hangs in."""
@@ -386,7 +392,7 @@ class Voice:
         def give_up() -> None:
             reason = f"no answer within {seconds:g} s while {self.doing}"
             details = tuple(read_on(LinksConfig(), self.name.replace("_", "-")))
-            self.say(Outcome(self.name, state, reason, details=details).render(), state.code)
+            self.end(Outcome(self.name, state, reason, details=details))
 
         timer = threading.Timer(seconds, give_up)
         timer.daemon = True
@@ -403,6 +409,7 @@ def run(
     voice = Voice(parser.check)
     try:
         options = parser.parse_args(argv)
+        voice.as_json = options.json
         seconds, state = options.timeout or (10.0, None)
         options.timeout, options.timeout_state = seconds, state or timeout_state
         voice.watch(seconds, options.timeout_state)
@@ -416,4 +423,4 @@ def run(
         voice.say("", 3)
     except Exception as error:
         voice.unknown(f"internal error, please report it: {type(error).__name__}: {error}")
-    voice.say(outcome.json() + "\n" if options.json else outcome.render(), outcome.state.code)
+    voice.end(outcome)

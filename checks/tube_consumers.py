@@ -129,12 +129,16 @@ def consumers(stats: Stats, draining: bool) -> Consumers:
 
 
 def diagnose(tube: Tube) -> str:
-    """What is the matter, in words."""
+    """What is the matter, in words.
+
+    Every connection watches `default` until it says otherwise, that of a producer too: who
+    watches it says nothing of workers.
+    """
     ready = count(tube.get("current-jobs-ready"), "job")
     watching = count(tube.get("current-watching"), "worker")
     match tube.consumers:
-        case "no_watcher" if tube.name == "default":
-            return f"{ready} ready that nobody watches: a producer does not name its tube"
+        case "no_watcher" | "stalled" if tube.name == "default":
+            return f"{ready} ready that nobody takes: a producer does not name its tube"
         case "no_watcher":
             return f"{ready} ready and no worker watches it"
         case "stalled":
@@ -187,7 +191,7 @@ class Judge:
         if limit:
             state = max(state, by_count, key=int)
             text += f"; {count(watching, 'worker')} ({limit})"
-        if tube.workers is not None:
+        if tube.workers is not None and tube.name != "default":
             text += cross(tube.workers, watching)
         return state, text
 

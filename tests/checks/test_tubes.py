@@ -109,6 +109,14 @@ def test_json_says_the_same(run, beanstalkd: Beanstalkd):
     assert said["perfdata"] == ["'a'=2;1;;0"]
 
 
+@pytest.mark.parametrize("argv", [("--config", "/no/such/file"), ("--server", "q:x")])
+def test_json_is_json_when_nothing_can_be_checked_too(run, argv: tuple[str, ...]):
+    import json
+
+    code, stdout, _ = run("check_tube_depth", *argv, "--json")
+    assert (code, json.loads(stdout)["state"]) == (3, "unknown")
+
+
 # -- for how long
 
 
@@ -201,9 +209,11 @@ def test_jobs_that_nobody_watches_are_critical(check: Check, beanstalkd: Beansta
 
 def test_jobs_in_default_are_a_producers_mistake(check: Check, beanstalkd: Beanstalkd):
     put(beanstalkd, "default")
-    answer = check("tube_consumers", "--server", beanstalkd.address)
+    with beanstalkd.client() as producer:
+        producer.stats()
+        answer = check("tube_consumers", "--server", beanstalkd.address)
     assert answer.code == CRITICAL
-    assert "a producer does not name its tube" in answer.text
+    assert "1 job ready that nobody takes: a producer does not name its tube" in answer.text
 
 
 def test_a_worker_that_watches_and_does_not_reserve_has_stalled(
