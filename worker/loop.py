@@ -43,12 +43,12 @@ class Loop:
         """Work until told to stop."""
         life, session = self._life, self._session
         try:
-            while life.run:
+            while life.run or session.is_promised:
                 life.loop_at = now = self._monotonic()
                 if now >= self._next_look:
                     self._next_look = now + LOOK_EVERY
                     self._keep_signals()
-                if not life.wants_jobs():
+                if not life.wants_jobs() and not session.is_promised:
                     session.close()  # else one more job would be taken
                     life.sleep(1.0)
                 elif not session.is_open:
@@ -73,13 +73,16 @@ class Loop:
         self._failures += 1
         self._life.sleep(decide_reconnect(self._failures))
 
+    def _lose(self, error: SessionError) -> None:
+        if self._life.wants_jobs():  # else we may have ended it ourselves
+            self._life.reconnects += 1
+            self._back_off(str(error))
+
     def _take_one(self) -> None:
         try:
             reserved = self._session.reserve(self._life.wants_jobs)
         except SessionError as error:
-            if self._life.wants_jobs():
-                self._life.reconnects += 1
-                self._back_off(str(error))
+            self._lose(error)
             return
         # An answer to a reserve, not the connect, shows that the server works.
         self._failures = 0
@@ -94,15 +97,14 @@ class Loop:
         try:
             held = Held(reserved, self._session.facts(reserved.id))
         except SessionError as error:
-            life.reconnects += 1
-            self._back_off(str(error))
+            self._lose(error)
             return
         life.job = held
         self._pulse.hurry(held.facts.ttr / 3)
-        if life.run:
+        if life.wants_jobs():
             verdict, raised = self._runner.run(held)
         else:
-            verdict, raised = Verdict("retry", "release", "the worker was told to stop"), None
+            verdict, raised = Verdict("retry", "release", "the worker takes no more jobs"), None
         if not held.ending.acquire(blocking=False):
             while True:  # the pulse ends this run, and the process with it
                 time.sleep(60)

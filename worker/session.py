@@ -20,6 +20,7 @@ from beanwatch.worker.decide import Facts, parse_facts
 from beanwatch.worker.wire import NonsenseError, Reply, Wire
 
 OPERATION = 2.0  # seconds for one exchange
+PROMISE = 0.05  # seconds from the answer to an acknowledgement to that of the reserve after it
 MARGIN = 5.0  # seconds over the reserve timeout before a silent server is given up
 REFUSALS = frozenset((b"JOB_TOO_BIG", b"DRAINING", b"OUT_OF_MEMORY"))
 ENDINGS = frozenset((b"DELETED", b"RELEASED", b"BURIED", b"NOT_FOUND"))
@@ -106,11 +107,19 @@ class Session:
         if wire is not None:
             wire.close()
 
+    @property
+    def is_promised(self) -> bool:
+        """A reserve was sent whose answer, perhaps a job, nobody has read."""
+        return self._is_reserving
+
     def interrupt(self) -> None:
-        """End a wait for a job, from another thread or a signal handler. The session is over."""
+        """End a wait for a job, from another thread or a signal handler. The session is over.
+
+        Unless the answer is there: it may be a job, which has to be given back.
+        """
         wire = self._wire
-        if self._is_waiting and wire is not None:
-            wire.shut_down()
+        if wire is not None and self._is_waiting and not wire.has_news() and self._is_waiting:
+            wire.shut_down()  # asked twice: a look at the socket gives the other thread a turn
 
     def fileno(self) -> int:
         """The socket, to select on."""
@@ -125,14 +134,16 @@ class Session:
     def reserve(self, is_wanted: Callable[[], bool]) -> Reserved | None:
         """Wait for a job. None after the reserve timeout. Raises SessionError.
 
+        A job that is promised and comes at once is returned though it is not wanted: to be
+        given back, where the end of the connection would count as a run that nobody ended.
         `is_wanted` is asked after `_is_waiting` is set: whoever wants no more jobs first
         says so there and then interrupts, and one of the two is seen.
         """
         self._is_waiting = True
         try:
-            if not is_wanted():
-                raise SessionError("no job is wanted")
             wire = self._connected()
+            if not is_wanted() and not (self._is_reserving and wire.has_news(PROMISE)):
+                raise SessionError("no job is wanted")
             if not self._is_reserving:
                 wire.send(self._reserve)
             reply = wire.read(self._patience)

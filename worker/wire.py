@@ -3,6 +3,7 @@
 Raises OSError when the server is gone or silent, NonsenseError when it is no beanstalkd.
 """
 
+import select
 import socket
 import struct
 import time
@@ -57,6 +58,17 @@ class Wire:
     def peer(self) -> Any:
         """The address at the other end."""
         return self._socket.getpeername()
+
+    def has_news(self, seconds: float = 0.0) -> bool:
+        """True when there is something to read, or comes within `seconds`."""
+        if self._buffer:
+            return True
+        poll = select.poll()
+        try:
+            poll.register(self._socket, select.POLLIN)
+        except ValueError:  # another thread closed it, which is news
+            return True
+        return bool(poll.poll(seconds * 1000))
 
     def shut_down(self) -> None:
         """Wake whoever reads; from any thread, or a signal handler."""

@@ -45,6 +45,30 @@ def test_a_running_job_is_finished_first_and_no_other_is_taken(
     assert (job["state"], job["reserves"]) == ("ready", 0)
 
 
+@pytest.mark.parametrize("how", ["signal", "stop", "wait"])
+def test_no_job_is_left_without_an_end_when_a_stop_comes_between_two(
+    start_worker: StartWorker, queue: Queue, how: str
+) -> None:
+    """The next job is asked for with the end of the one before, and may be on its way."""
+    jobs = b"use work\r\n" + b'put 0 0 60 12\r\n{"job":"ok"}\r\n' * 200
+    with socket.create_connection(("127.0.0.1", queue.server.port)) as producer:
+        for _ in range(150):
+            producer.sendall(jobs)
+            producer.recv(65536)
+        wait_until(lambda: queue.stats()["ready"] == 30_000)
+    worker = start_worker("--log-file", "/dev/null")
+    wait_until(lambda: queue.stats()["ready"] < 29_900)
+    if how == "signal":
+        worker.signal(signal.SIGTERM)
+    else:
+        queue.put_raw(f'{{"command": "{how}"}}', tube=f"beanwatch.control.{worker.id}", priority=0)
+    worker.wait_for("waiting") if how == "wait" else worker.exit_code()
+    wait_until(lambda: not queue.stats()["reserved"])
+    with queue.server.client(use="work") as client:
+        head = client.stats_job(client.peek_ready())
+    assert head["reserves"] == head["releases"]
+
+
 def test_a_job_that_takes_too_long_is_given_back_with_its_priority(
     start_worker: StartWorker, queue: Queue
 ) -> None:
