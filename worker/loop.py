@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from structlog.typing import FilteringBoundLogger
 
-from beanwatch.worker.decide import Verdict, decide_reconnect
+from beanwatch.worker.decide import decide_reconnect
 from beanwatch.worker.finish import Finisher
 from beanwatch.worker.job import Held
 from beanwatch.worker.life import RECYCLED, Life
@@ -101,10 +101,7 @@ class Loop:
             return
         life.job = held
         self._pulse.hurry(held.facts.ttr / 3)
-        if life.wants_jobs():
-            verdict, raised = self._runner.run(held)
-        else:
-            verdict, raised = Verdict("retry", "release", "the worker takes no more jobs"), None
+        verdict, raised = self._runner.run(held, is_wanted=life.wants_jobs())
         if not held.ending.acquire(blocking=False):
             while True:  # the pulse ends this run, and the process with it
                 time.sleep(60)

@@ -58,8 +58,11 @@ class Runner:
         self._is_child = False
         os.register_at_fork(after_in_child=self._forked)
 
-    def run(self, held: Held) -> tuple[Verdict, BaseException | None]:
-        """Run the job and return the verdict, with the handler's error. Raises nothing."""
+    def run(self, held: Held, *, is_wanted: bool = True) -> tuple[Verdict, BaseException | None]:
+        """Run the job and return the verdict, with the handler's error. Raises nothing.
+
+        A job that is not wanted any more is read, so that it is counted by its name.
+        """
         try:
             envelope = decode(held.body)
         except EnvelopeError as wrong:
@@ -69,6 +72,8 @@ class Runner:
         if handler is None:
             return Verdict("invalid", "bury", f"no handler for the job {envelope.job!r}"), None
         held.name = handler.name
+        if not is_wanted:
+            return Verdict("retry", "release", "the worker takes no more jobs"), None
         if poison := decide_poison(held.facts, self._max_attempts(handler)):
             return Verdict("poison", "bury", poison), None
         error = self._call(handler, held)

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from beanwatch.collectors.outcomes import read_outcomes
+from beanwatch.collectors.redis_link import RedisLink, parse_redis_url
 from tests.real import Beanstalkd, Redis, wait_until
 from tests.worker_core.conftest import Queue, RunningWorker, StartWorker
 from tests.worker_core.test_deadlines import is_alive
@@ -67,6 +69,8 @@ def test_no_job_is_left_without_an_end_when_a_stop_comes_between_two(
     with queue.server.client(use="work") as client:
         head = client.stats_job(client.peek_ready())
     assert head["reserves"] == head["releases"]
+    with RedisLink(parse_redis_url(worker.redis_url), 5) as link:
+        assert {kind.job for kind in read_outcomes(link.execute, 10)} == {"ok"}
 
 
 def test_a_job_that_takes_too_long_is_given_back_with_its_priority(
