@@ -3,6 +3,7 @@
 import json
 import os
 import pwd
+import shutil
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
@@ -40,6 +41,7 @@ NEEDS = {
     "check_job_failures": "redis",
     "check_metrics_fresh": "graphite render",
 }
+NARROW = 72  # columns; with fewer there is no room for a table
 SLACK = 20.0  # seconds over the wait for a point: for connecting and asking, or for a check
 
 
@@ -213,7 +215,7 @@ def report(findings: Sequence[Finding], as_json: bool) -> int:
         }
         click.echo(json.dumps(tree, indent=2))
     else:
-        if sys.stdout.isatty():
+        if sys.stdout.isatty() and shutil.get_terminal_size().columns >= NARROW:
             print_table(findings)
         else:
             click.echo("\n".join(lines(findings)))

@@ -9,9 +9,9 @@ from fnmatch import fnmatchcase
 import click
 from rich.console import Console, Group
 from rich.live import Live
-from rich.table import Table
 from rich.text import Text
 
+from beanwatch.cli.columns import Columns
 from beanwatch.cli.keys import Keys
 from beanwatch.cli.options import (
     DURATION,
@@ -93,7 +93,7 @@ class View:
     def picture(self, height: int | None = None) -> Group:
         """The tables, cut to `height` lines."""
         seen, workers, trouble = self.look()
-        parts: list[Table | Text] = [server_table(seen.servers), Text()]
+        parts: list[Columns | Text] = [server_table(seen.servers), Text()]
         room = len(seen.tubes)
         if height is not None:
             taken = (

@@ -3,12 +3,14 @@
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from rich.table import Table
+from rich.table import Column
 from rich.text import Text
 
+from beanwatch.cli.columns import Columns, number, word
 from beanwatch.collectors.overview import ServerRow, TubeRow
 
 STYLES = {"critical": "bold red", "warning": "yellow", "": ""}
+WORDS = 12  # characters to which a name may be cut where there is little room
 RANK = {"critical": 0, "warning": 1, "": 2}
 
 SORTS: dict[str, Callable[[TubeRow], Any]] = {
@@ -29,14 +31,14 @@ def sort_tubes(rows: Iterable[TubeRow], order: str) -> list[TubeRow]:
     return sorted(sorted(rows, key=lambda row: (row.server, row.tube)), key=SORTS[order])
 
 
-def server_table(rows: Sequence[ServerRow]) -> Table:
+def server_table(rows: Sequence[ServerRow]) -> Columns:
     """One line a server, with what is wrong in colour and in words."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("SERVER", "VERSION", "UP"):
-        table.add_column(name)
-    for name in ("JOBS", "TUBES", "CONN", "REJECTED"):
-        table.add_column(name, justify="right")
-    table.add_column("")
+    table = Columns(
+        *map(word, ("SERVER", "VERSION", "UP")),
+        *map(number, ("JOBS", "TUBES", "CONN", "REJECTED")),
+        Column("", min_width=WORDS),
+        spare=("VERSION", "TUBES", "CONN", "REJECTED", "JOBS"),
+    )
     for row in rows:
         words = row.trouble or ("draining: it takes no new jobs" if row.draining else "")
         table.add_row(
@@ -50,17 +52,19 @@ def server_table(rows: Sequence[ServerRow]) -> Table:
     return table
 
 
-def tube_table(rows: Sequence[TubeRow], *, several: bool) -> Table:
+def tube_table(rows: Sequence[TubeRow], *, several: bool) -> Columns:
     """One line a tube; `several` servers: with a column that names them."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    if several:
-        table.add_column("SERVER", no_wrap=True)
-    table.add_column("TUBE", no_wrap=True, overflow="ellipsis", min_width=12)
-    for name in ("READY", "RESRVD", "DELAYED", "BURIED", "WATCH", "WAIT"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for name in ("PUT/S", "DEL/S", "AGE", "DRAIN"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("STATE", no_wrap=True)
+    table = Columns(
+        *([word("SERVER")] if several else []),
+        word("TUBE", WORDS),
+        *map(number, ("READY", "RESRVD", "DELAYED", "BURIED", "WATCH", "WAIT")),
+        *map(number, ("PUT/S", "DEL/S", "AGE", "DRAIN")),
+        word("STATE", WORDS),
+        spare=(
+            *("DRAIN", "DELAYED", "PUT/S", "DEL/S", "WAIT", "RESRVD", "WATCH", "AGE"),
+            *("SERVER", "BURIED"),
+        ),
+    )
     for row in rows:
         counts = (row.ready, row.reserved, row.delayed, row.buried, row.watching, row.waiting)
         table.add_row(

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from rich.table import Table
 from rich.text import Text
 
-from beanwatch.cli.tube_view import STYLES, human_time
+from beanwatch.cli.columns import Columns, number, word
+from beanwatch.cli.tube_view import STYLES, WORDS, human_time
 from beanwatch.collectors.heartbeats import Worker, decide_health, decide_restarted
 
 
@@ -18,19 +18,22 @@ def worker_style(worker: Worker) -> str:
     return STYLES["warning"] if health == "blocked" or restarted else ""
 
 
-def worker_table(workers: Sequence[Worker]) -> Table:
+def worker_table(workers: Sequence[Worker]) -> Columns:
     """One line a worker: how it is, what it does, for how long."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("WORKER", "STATE", "TUBE", "JOB"):
-        table.add_column(name, no_wrap=True, overflow="ellipsis")
-    for name in ("FOR", "DONE", "FAILED", "BEAT"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("", overflow="ellipsis", no_wrap=True)
+    table = Columns(
+        word("WORKER", WORDS),
+        word("STATE"),
+        word("TUBE", WORDS),
+        word("JOB", WORDS),
+        *map(number, ("FOR", "DONE", "FAILED", "BEAT")),
+        word("", WORDS),
+        spare=("DONE", "BEAT", "FAILED", "TUBE", "", "FOR", "JOB"),
+    )
     for worker in workers:
         beat = worker.beat
         health = decide_health(worker)
         if beat is None:
-            table.add_row(worker.id, health, style=worker_style(worker))
+            table.add_row(worker.id, health, *[""] * 7, style=worker_style(worker))
             continue
         busy_for = beat.beat_at - beat.job_started_at if beat.job_started_at else None
         table.add_row(
