@@ -88,7 +88,7 @@ def parse_state(content: bytes, offset: float) -> State:
                 int(known["restarts"]),
                 {str(tube): _sample(values, shift) for tube, values in known["tubes"].items()},
                 frozenset(map(str, known["rest"])),
-                _rejected(known["rejected"]),
+                _rejected(known.get("rejected")),
             )
             for address, known in record["servers"].items()
         }
