@@ -53,7 +53,7 @@ def reopen() -> None:
 
 
 class LogSink:
-    """One line for every run; warnings and errors for those that did not end well.
+    """One line for every run, whatever the level; warnings and errors for what did not end well.
 
     `log` is bound to what all lines of a worker carry: `worker` and `instance`. The lines
     do not go through it: that takes as long as to render and write them.
