@@ -27,10 +27,9 @@ from beanwatch.config import (
     ConfigError,
     LinksConfig,
     Threshold,
-    duration,
     load,
-    threshold,
 )
+from beanwatch.values import duration, threshold
 
 __all__ = ["Critical", "Metric", "Ok", "Unknown", "Warn"]
 

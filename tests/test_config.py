@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beanwatch import config
+from beanwatch import config, values
 from beanwatch.cli.config import plain, to_toml
 from beanwatch.config import Config, ConfigError, Threshold, find_line, parse
 
@@ -132,20 +132,20 @@ def test_any_text_is_read_or_refused_with_one_line(source: str) -> None:
 @given(st.floats(0, 1e6, allow_nan=False), st.sampled_from(["ms", "s", "m", "h", "d"]))
 def test_durations_scale_with_their_unit(number: float, unit: str) -> None:
     scale = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}[unit]
-    assert config.duration(f"{number:f}{unit}") == pytest.approx(float(f"{number:f}") * scale)
+    assert values.duration(f"{number:f}{unit}") == pytest.approx(float(f"{number:f}") * scale)
 
 
 @given(st.one_of(st.text(), st.floats(), st.integers(), st.booleans(), st.none()))
 def test_every_value_parser_returns_or_raises_value_error(value: object) -> None:
     for parser in (
-        config.duration,
-        config.size,
-        config.whole,
-        config.flag,
-        config.words,
-        config.threshold,
-        config.text,
-        config.metric_prefix,
+        values.duration,
+        values.size,
+        values.whole,
+        values.flag,
+        values.words,
+        values.threshold,
+        values.text,
+        values.metric_prefix,
     ):
         try:
             parser(value)

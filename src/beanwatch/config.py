@@ -1,8 +1,8 @@
 """The configuration file: one TOML table per part, every key checked, every error with its line.
 
 Flags win over the environment (`BEANWATCH_*`), that over the file, that over defaults
-which work for one host. Imports nothing of ours and is cheap to import: the checks,
-which run as a process each, read it too.
+which work for one host. Imports nothing of ours but `beanwatch.values`, and is cheap to
+import: the checks, which run as a process each, read it too.
 """
 
 import os
@@ -10,6 +10,18 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
+
+from beanwatch.values import (
+    duration,
+    flag,
+    metric_prefix,
+    one_of,
+    size,
+    text,
+    threshold,
+    whole,
+    words,
+)
 
 DEFAULT_FILE = "/etc/beanwatch/beanwatch.toml"
 GLOB = re.compile(r"[*?\[]")
@@ -131,107 +143,6 @@ class Config(NamedTuple):
             if measure in rule.thresholds and fnmatchcase(tube, rule.glob):
                 return rule.thresholds[measure]
         return None
-
-
-# -- values: each parser takes what TOML or the environment gave and returns it clean,
-# or raises ValueError that says what is allowed.
-
-
-def text(value: Any) -> str:
-    """Any text."""
-    if not isinstance(value, str):
-        raise ValueError("expected text in quotes")
-    return value
-
-
-def metric_prefix(value: Any) -> str:
-    """The first node of all paths in Graphite, or several with dots between."""
-    if not re.fullmatch(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*", text(value)):
-        raise ValueError("expected letters, digits, _ and -, and dots only between them")
-    return str(value)
-
-
-def flag(value: Any) -> bool:
-    """true or false."""
-    if isinstance(value, bool):
-        return value
-    if value in ("1", "true", "yes", "0", "false", "no"):
-        return value in ("1", "true", "yes")
-    raise ValueError("expected true or false")
-
-
-def whole(value: Any) -> int:
-    """A whole number, 0 or more."""
-    if isinstance(value, str) and value.isascii() and value.isdigit():
-        value = int(value)
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise ValueError("expected a whole number, 0 or more")
-    return value
-
-
-def words(value: Any) -> tuple[str, ...]:
-    """A list of texts; in the environment separated by commas."""
-    if isinstance(value, str):
-        value = [item.strip() for item in value.split(",") if item.strip()]
-    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise ValueError('expected a list of texts: ["a", "b"]')
-    return tuple(value)
-
-
-_UNITS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-
-
-def duration(value: Any) -> float:
-    """Seconds: a number, or text such as 1.5, 30s, 5m, 2h, 1d."""
-    if isinstance(value, str):
-        match = re.fullmatch(r"(\d+(?:\.\d+)?|\.\d+)\s*([a-z]*)", value.strip(), re.ASCII)
-        if match and match[2] in _UNITS:
-            return float(match[1]) * _UNITS[match[2]]
-    elif isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e10:
-        return float(value)
-    raise ValueError('expected a duration: seconds, or "30s", "5m", "2h"')
-
-
-_SIZES = {"": 1, "b": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4}
-
-
-def size(value: Any) -> int:
-    """Bytes: a number, or text such as 512M, 2G."""
-    if isinstance(value, str):
-        match = re.fullmatch(r"(\d+)\s*([bkmgt]?)(?:i?b)?", value.strip().lower(), re.ASCII)
-        if match:
-            return int(match[1]) * _SIZES[match[2]]
-    elif isinstance(value, int) and not isinstance(value, bool) and value >= 0:
-        return value
-    raise ValueError('expected a size: bytes, or "512M", "2G"')
-
-
-_BOUND = r"-?(?:\d+(?:\.\d*)?|\.\d+)"
-
-
-def threshold(value: Any) -> str:
-    """A Nagios range as text, or a plain number; empty for none."""
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        value = str(value)
-    wanted = 'expected a range of the plugin guidelines: 10, "5:10", "~:10", "@1:2"'
-    match = re.fullmatch(rf"@?(?:(~|{_BOUND})?:)?({_BOUND})?", str(value), re.ASCII)
-    if not isinstance(value, str) or not match or value in ("@", ":", "@:"):
-        raise ValueError(wanted)
-    start, end = match.groups()
-    if end and start != "~" and float(start or 0) > float(end):
-        raise ValueError(f"{wanted}; the start of a range is not above its end")
-    return value
-
-
-def one_of(*allowed: str) -> Callable[[Any], str]:
-    """One of a few words."""
-
-    def choice(value: Any) -> str:
-        if value not in allowed:
-            raise ValueError(f"expected one of {', '.join(allowed)}")
-        return str(value)
-
-    return choice
 
 
 Spec = Mapping[str, Callable[[Any], Any]]

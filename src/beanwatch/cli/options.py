@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 import click
 
 from beanwatch import config as configuration
+from beanwatch import values
 from beanwatch.collectors.address import AddressError
 from beanwatch.collectors.servers import Server, resolve_servers
 
@@ -13,7 +14,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Parsed(click.ParamType[Any]):
-    """A value read by one of the parsers of `beanwatch.config`, with that parser's error."""
+    """A value read by one of the parsers of `beanwatch.values`, with that parser's error."""
 
     def __init__(self, parser: Callable[[Any], Any], name: str) -> None:
         self.parser, self.name = parser, name
@@ -28,10 +29,10 @@ class Parsed(click.ParamType[Any]):
             self.fail(f"{error}, not {value!r}", param, ctx)
 
 
-DURATION = Parsed(configuration.duration, "DURATION")
-SIZE = Parsed(configuration.size, "SIZE")
-PREFIX = Parsed(configuration.metric_prefix, "PREFIX")
-COUNT = Parsed(configuration.whole, "COUNT")
+DURATION = Parsed(values.duration, "DURATION")
+SIZE = Parsed(values.size, "SIZE")
+PREFIX = Parsed(values.metric_prefix, "PREFIX")
+COUNT = Parsed(values.whole, "COUNT")
 
 
 def config_option(command: F) -> F:
