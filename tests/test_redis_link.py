@@ -168,3 +168,9 @@ def test_no_password_survives_redaction(secret: str) -> None:
     url = f"redis://user:{quote(secret, safe='')}@h:1/0"
     assert parse_redis_url(url).password == secret
     assert redact(url) == "redis://h:1/0"
+
+
+def test_a_file_of_authorities_that_is_not_there_is_named(redis_server: Redis) -> None:
+    url = parse_redis_url(f"rediss://127.0.0.1:{redis_server.port}/0?ssl_ca_certs=/no/such/file")
+    with pytest.raises(RedisError, match="ssl_ca_certs=/no/such/file: No such file"):
+        RedisLink(url)

@@ -1,12 +1,14 @@
 """beanwatch install: what goes where, again and again, and never over what is yours."""
 
+import os
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from beanwatch.cli.install import KINDS
 from beanwatch.cli.placing import Placer, Wanted
-from tests.real import Beanstalkd
+from tests.real import ROOT, Beanstalkd
 
 
 @pytest.mark.parametrize("kind", list(KINDS))
@@ -46,6 +48,15 @@ def test_what_somebody_changed_is_kept_and_ours_is_beside_it(run, tmp_path: Path
     assert f"kept     {commands} (changed by somebody; ours is in" in said
     assert commands.read_text() == "# mine\n"
     assert commands.with_name(f"{commands.name}.beanwatch-new").read_text() == shipped
+
+
+def test_all_is_placed_though_nobody_reads_what_is_said(tmp_path: Path):
+    near, far = os.pipe()
+    os.close(near)
+    with os.fdopen(far, "wb") as pipe:
+        argv = [ROOT / ".venv/bin/beanwatch", "install", "grafana", "--dest", tmp_path]
+        subprocess.run(argv, stdout=pipe, stderr=subprocess.PIPE, timeout=30)
+    assert (tmp_path / "var/lib/beanwatch/installed.json").exists()
 
 
 def test_examples_are_placed_once(tmp_path: Path):

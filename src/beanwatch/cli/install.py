@@ -187,7 +187,8 @@ def command(
     chosen = Chosen(config, services, DIRECTORIES["plugins"][index], passive)
     wanted = list(collect(KINDS[kind], chosen, index))
     failed = False
-    for step in Placer(Path(dest), dry_run=dry_run).place(wanted):
+    # All of it is placed before a word is said: a pipe that is closed early must not end it.
+    for step in list(Placer(Path(dest), dry_run=dry_run).place(wanted)):
         failed = failed or step.word == "failed"
         click.echo(describe(step))
     if failed:
