@@ -174,12 +174,12 @@ class RedisLink:
         import ssl  # 7 ms that only TLS users pay
 
         try:
-            context = ssl.create_default_context(cafile=url.ca_file or None)
-        except OSError as error:
-            reason = error.strerror or "no certificates in PEM form"
-            raise RedisError(f"redis: ssl_ca_certs={url.ca_file}: {reason}") from None
-        sock.settimeout(self._left())
-        try:
+            try:
+                context = ssl.create_default_context(cafile=url.ca_file or None)
+            except OSError as error:
+                reason = error.strerror or "no certificates in PEM form"
+                raise RedisError(f"redis: ssl_ca_certs={url.ca_file}: {reason}") from None
+            sock.settimeout(self._left())
             return context.wrap_socket(sock, server_hostname=url.address.host)
         except BaseException:
             sock.close()
