@@ -7,13 +7,16 @@ whole check. The worker, which stays up, uses the redis package.
 import socket
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from hiredis import HiredisError, ProtocolError, Reader, pack_command
 
 from beanwatch.collectors.address import Address, connect, parse_address
 from beanwatch.collectors.protocol import describe
+
+if TYPE_CHECKING:
+    from ssl import SSLContext
 
 Command = Sequence[bytes | str | int | float]
 _pack: Callable[[tuple[Any, ...]], bytes] = pack_command  # its stub allows one argument only
@@ -87,6 +90,16 @@ def _db(text: str) -> int:
 
 def _host(text: str, port: int) -> Address:
     return parse_address(text or "127.0.0.1", port)
+
+
+def _trust(ca_file: str) -> "SSLContext":
+    import ssl  # 7 ms that only TLS users pay
+
+    try:
+        return ssl.create_default_context(cafile=ca_file or None)
+    except OSError as error:
+        reason = error.strerror or "no certificates in PEM form"
+        raise RedisError(f"redis: ssl_ca_certs={ca_file}: {reason}") from None
 
 
 def redact(url: str) -> str:
@@ -171,14 +184,8 @@ class RedisLink:
             raise RedisError(f"redis {address}: {describe(error, self._timeout)}") from None
 
     def _wrap(self, sock: socket.socket, url: RedisUrl) -> socket.socket:
-        import ssl  # 7 ms that only TLS users pay
-
         try:
-            try:
-                context = ssl.create_default_context(cafile=url.ca_file or None)
-            except OSError as error:
-                reason = error.strerror or "no certificates in PEM form"
-                raise RedisError(f"redis: ssl_ca_certs={url.ca_file}: {reason}") from None
+            context = _trust(url.ca_file)
             sock.settimeout(self._left())
             return context.wrap_socket(sock, server_hostname=url.address.host)
         except BaseException:
