@@ -5,6 +5,7 @@ import select
 import stat
 import threading
 from collections import deque
+from fcntl import F_DUPFD_CLOEXEC, fcntl
 
 from structlog.typing import EventDict
 
@@ -34,7 +35,8 @@ class LogOutput:
         self._lock = threading.RLock()  # again entered when a signal handler logs
         self._waiting: deque[bytes] = deque()
         self._is_writing = False
-        self._use(self._open(path) if path else STDOUT)
+        # A number of our own: a job may close standard output, and a socket would get its number.
+        self._use(self._open(path) if path else fcntl(STDOUT, F_DUPFD_CLOEXEC, STDERR + 1))
 
     def __call__(self, *_: object) -> "LogOutput":
         return self
@@ -90,7 +92,7 @@ class LogOutput:
         except OSError as error:
             self._torn = self._torn or len(left) < whole
             if not self._lost:
-                self._complain(error)
+                self._complain(error, "counting lost lines")
             return False
         except BaseException:  # a job's timeout, raised here: who knows what was written
             self._torn = True
@@ -104,9 +106,9 @@ class LogOutput:
         if not poll.poll(0 if self._lost else PATIENCE * 1000):
             raise BlockingIOError("the reader of the log stands still")
 
-    def _complain(self, error: OSError) -> None:
+    def _complain(self, error: OSError, what: str) -> None:
         where = self._path or "standard output"
-        message = f"beanwatch: log {where}: {error.strerror or error}; counting lost lines\n"
+        message = f"beanwatch: log {where}: {error.strerror or error}; {what}\n"
         try:
             if select.select([], [STDERR], [], 0)[1]:
                 os.write(STDERR, message.encode("utf-8", "replace"))
@@ -126,7 +128,7 @@ class LogOutput:
         try:
             fd = self._open(self._path)
         except OSError as error:
-            self._complain(error)
+            self._complain(error, "going on in the old file")
             return
         os.close(self._fd)
         self._torn = False

@@ -62,6 +62,16 @@ def test_what_a_handler_does_to_the_process_does_not_harm_the_next_job(
     assert worker.seen() is None
 
 
+def test_a_worker_whose_job_closed_standard_output_still_logs_there(
+    start_worker: StartWorker, queue: Queue
+) -> None:
+    queue.put("harm", {"kind": "fds"})
+    queue.put("ok")
+    worker = start_worker("--log-file", "", app=APP)
+    wait_until(lambda: queue.counts())
+    wait_until(lambda: "ok ok" in worker.errors.read_text())
+
+
 def test_signals_that_a_handler_took_come_back(start_worker: StartWorker, queue: Queue) -> None:
     queue.put("harm", {"kind": "signals"})
     worker = start_worker("--reserve-timeout", 1, app=APP)
