@@ -57,13 +57,13 @@ class Listener:
         if address is None:
             return
         session = Session(address, [control_tube(self._worker)], None, timeout=STEP)
+        self._session = session  # a child that is forked meanwhile closes it
         try:
             session.open()
             session.start_reserve()
         except SessionError:
             self._lose(session)
             return
-        self._session = session
         self._failures = 0
 
     def receive(self) -> None:

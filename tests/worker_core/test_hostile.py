@@ -127,16 +127,17 @@ def test_a_forked_child_keeps_no_job_and_says_nothing_to_beanstalkd(
     start_worker: StartWorker, queue: Queue, tmp_path: Path
 ) -> None:
     said, child = tmp_path / "said", tmp_path / "child"
-    job_id = queue.put("child", {"said": str(said), "child": str(child)})
     worker = start_worker(app=APP)
+    listening = f"beanwatch.control.{worker.id}"
+    wait_until(lambda: queue.server.stats_tube(listening).get("current-waiting"))
+    job_id = queue.put("child", {"said": str(said), "child": str(child)})
     wait_until(lambda: said.exists() and child.exists())
     assert "the connection was lost" in said.read_text()
     worker.process.kill()
     worker.process.wait()
     try:
         wait_until(lambda: queue.job(job_id)["state"] == "ready")
-        listening = queue.server.stats_tube(f"beanwatch.control.{worker.id}")
-        assert not listening.get("current-watching")
+        wait_until(lambda: not queue.server.stats_tube(listening).get("current-watching"))
     finally:
         os.kill(int(child.read_text()), signal.SIGKILL)
 
