@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +13,9 @@ import pytest
 from tests.real import ROOT, Beanstalkd, Graphite, Proxy, Redis
 
 _numbers = itertools.count(1)
+
+# A shell lets what it runs in the background ignore Ctrl-C, and so would all that we start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class Result(NamedTuple):

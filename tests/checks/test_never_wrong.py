@@ -196,7 +196,7 @@ def with_hanging_dns(tmp_path: Path, *argv: str) -> Answer:
         text=True,
         timeout=30,
     )
-    if "Operation not permitted" in done.stderr:
+    if done.stderr.startswith(("unshare: ", "mount: ")):
         pytest.skip("this machine allows no namespaces")
     return parse_output(done.returncode, done.stdout, done.stderr)
 

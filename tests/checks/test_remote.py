@@ -67,6 +67,16 @@ class Nrpe(Server):
         )
 
 
+def can_be_somebody_else() -> bool:
+    """Root needs a user namespace for it; not every container allows one."""
+    if os.geteuid():
+        return True
+    return (
+        subprocess.run(["unshare", "--map-user=1000", "true"], capture_output=True).returncode == 0
+    )
+
+
+@pytest.mark.skipif(not can_be_somebody_else(), reason="this machine allows no user namespaces")
 def test_nrpe_serves_every_shipped_command_without_arguments(site: Site, tmp_path: Path):
     site.install("nrpe")
     site.bury()
