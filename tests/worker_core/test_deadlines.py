@@ -66,8 +66,8 @@ def test_past_the_hard_deadline_the_job_is_released_and_the_process_ends(
     assert beat.restarts == 2
     assert beat.last_exit == f"hard deadline of hang (job {job_id})"
     with redis_server.client() as redis:
-        (key,) = redis.keys("beanwatch:outcomes:*")
-        assert redis.hgetall(key) == {"work|hang|timeout": "2"}
+        minutes = [redis.hgetall(key) for key in redis.keys("beanwatch:outcomes:*")]  # 1 or 2
+        assert sum(int(minute["work|hang|timeout"]) for minute in minutes) == 2
 
 
 def test_a_job_may_be_buried_at_its_first_timeout(
