@@ -7,6 +7,7 @@ as it stands, with the usual ports and paths, and leaves nothing behind.
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -25,23 +26,28 @@ UNSHARE = [
     "--mount-proc",
 ]
 MARK = "@@@"
-PROLOGUE = """\
-set -u
-hostname queue1
-ip link set lo up
+# Ends at the first step that fails: what follows must never reach the host that this runs on.
+COVER = """\
+set -eu
 mount -t tmpfs tmpfs {work}
-for tree in etc usr var opt root; do
+mkdir {work}/home
+for tree in etc usr var opt; do
     mkdir -p {work}/$tree/up {work}/$tree/work
     layers=lowerdir=/$tree,upperdir={work}/$tree/up,workdir={work}/$tree/work
     mount -t overlay overlay -o $layers /$tree
+    test "$(stat --file-system --format=%T /$tree)" = overlayfs
 done
+"""
+PROLOGUE = """\
+hostname queue1
+ip link set lo up
 mount -t tmpfs tmpfs /usr/local
 mount -t tmpfs tmpfs /run
 mkdir -p /usr/local/bin /usr/local/sbin
 cp {stub} /usr/local/sbin/systemctl
 cp {stub} /usr/local/sbin/journalctl
 chmod 755 /usr/local/sbin/*
-rm -rf /etc/beanwatch /root/* /opt/*
+rm -rf /etc/beanwatch /opt/beanwatch
 echo '127.0.1.1 queue1' >> /etc/hosts
 printf '#!/bin/sh\ncat >> /var/mail/root\n' > /usr/sbin/sendmail
 chmod 755 /usr/sbin/sendmail
@@ -50,11 +56,12 @@ touch /var/mail/root
 chmod 666 /var/mail/root
 # Its minutes pass in seconds, so that an alert is there as soon as Nagios is sure.
 sed -i 's/^interval_length=.*/interval_length=1/' /etc/nagios4/nagios.cfg
-export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root TERM=dumb
+export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME={work}/home TERM=dumb
 export PIP_NO_INDEX=1 PIP_FIND_LINKS={wheels} PIP_ROOT_USER_ACTION=ignore
 export PIP_DISABLE_PIP_VERSION_CHECK=1 PYTHONDONTWRITEBYTECODE=1 LC_ALL=C.UTF-8
 unset $(env | sed -n 's/^\\(BEANWATCH_[A-Z_]*\\|PYTHON[A-Z]*\\|VIRTUAL_ENV\\)=.*/\\1/p')
-cd /root
+cd {work}/home
+set +e
 """
 
 
@@ -69,7 +76,9 @@ def can_be_made() -> bool:
     tools = ("unshare", "ip", "nagios4")
     if os.geteuid() != 0 or not all(shutil.which(tool, path=SYSTEM_PATH) for tool in tools):
         return False
-    return subprocess.run([*UNSHARE, "true"], capture_output=True, timeout=30).returncode == 0
+    with tempfile.TemporaryDirectory() as work:
+        argv = [*UNSHARE, "bash", "-c", COVER.format(work=work)]
+        return subprocess.run(argv, capture_output=True, timeout=30).returncode == 0
 
 
 def run(
@@ -82,7 +91,7 @@ def run(
     """
     work.mkdir()
     stub = ROOT / "tests" / "operations" / "systemctl.py"
-    script = PROLOGUE.format(work=work, stub=stub, wheels=wheels) + before + "\n"
+    script = (COVER + PROLOGUE).format(work=work, stub=stub, wheels=wheels) + before + "\n"
     for number, shown in enumerate(commands):
         # Each in braces and not in a subshell: cd, export and functions go on.
         script += f"printf '\\n{MARK} %s\\n' {number}\n{{\n{shown.command}\n}}\n"
