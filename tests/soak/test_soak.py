@@ -24,7 +24,8 @@ def test_a_few_workers_killed_at_random_lose_no_job(tmp_path: Path):
 @pytest.mark.soak
 def test_fifty_workers_killed_at_random_for_two_minutes_lose_none_of_20_000_jobs(tmp_path: Path):
     def say(text: str) -> None:
-        sys.stderr.write(f"\r{text}   ")
+        if sys.stderr.isatty():
+            sys.stderr.write(f"\r{text}   ")
 
     account = soak(tmp_path, Plan(50, 20_000, 120, 1.5), say)
     entries = [entry for runs in account.recorded.values() for entry in runs]
