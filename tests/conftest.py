@@ -66,6 +66,18 @@ def proxy() -> Iterator[Callable[[str], Proxy]]:
 
 
 @pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 2 MB, which only root can make."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(disk)]
+    if os.geteuid() or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("no file system can be mounted here")
+    yield disk
+    subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
+@pytest.fixture
 def run(tmp_path: Path) -> Callable[..., Result]:
     """Runs a command of `.venv/bin` in `tmp_path`: `run("check_beanstalkd", "-H", host)`.
 

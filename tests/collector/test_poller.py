@@ -1,14 +1,10 @@
 """What one poll of a real server sends."""
 
-import contextlib
-import os
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import greenstalk
 import pytest
 
 from beanwatch.collectors.address import parse_address
@@ -22,6 +18,7 @@ from beanwatch.collectors.selection import Selection
 from beanwatch.collectors.servers import Server
 from tests.collector.parts import Memory
 from tests.real import Beanstalkd, Proxy, free_port
+from tests.real.full_disk import fill_disk, put_in_limbo
 
 Points = dict[str, float]
 
@@ -336,33 +333,14 @@ def test_nobody_there_at_all_is_said_with_the_address():
     ]
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 2 MB, which only root can make."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(disk)]
-    if os.geteuid() or subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip("no file system can be mounted here")
-    yield disk
-    subprocess.run(["umount", "--lazy", str(disk)], check=True)
-
-
 def test_jobs_that_a_full_disk_put_in_limbo_are_found(tmp_path: Path, small_disk: Path):
     args = ["-b", str(small_disk), "-s", "16384"]
     with Beanstalkd(tmp_path / "server", args=args) as server:
         station = Station(server.address)
         with server.client(use="t", watch="t") as client:
-            with contextlib.suppress(greenstalk.OutOfMemoryError):
-                while True:
-                    client.put("x" * 1000)
+            fill_disk(client)
             assert station.poll()["tube.q1.t.drift"] == 0
-            lost = 0
-            for _ in range(5):
-                try:
-                    client.bury(client.reserve(timeout=0))
-                except greenstalk.InternalError:
-                    lost += 1
+            lost = put_in_limbo(client, 5)
             points = station.poll()
         station.observer.close()
     assert lost > 0
