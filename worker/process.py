@@ -54,16 +54,16 @@ def run_worker(app: App, settings: Settings, log_output: LogOutput) -> int:
     worker, instance = settings.worker, secrets.token_hex(8)
     log = logs.get_logger(worker=worker, instance=instance)
     redis = parse_redis_url(settings.redis_url, settings.redis_password)
-    metrics = make_metrics(settings.metrics, settings.prefix, worker, log=log)
+    metrics = make_metrics(settings.options.metrics, settings.prefix, worker, log=log)
     outlet = RedisOutlet(redis, log)
     sinks: list[Sink] = [
         LogSink(log, log_output),
         metrics,
         OutcomeCounts(outlet),
-        Ledger(outlet, worker, instance, settings.ledger),
+        Ledger(outlet, worker, instance, settings.options.ledger),
     ]
     heart = Heart(redis, worker, is_expected=settings.is_expected)
-    temporary = TemporaryRoot(settings.tmp_root, worker, instance)
+    temporary = TemporaryRoot(settings.options.tmp_root, worker, instance)
     identity, black_box = begin(heart, temporary, settings, instance, app.version, log)
     return Process(app, settings, identity, heart, temporary, black_box, metrics, sinks, log).run()
 
@@ -85,15 +85,17 @@ class Process:
     ) -> None:
         self._settings, self._sinks, self._log = settings, sinks, log
         self._temporary, self._black_box = temporary, black_box
-        self._life = life = Life(settings.shutdown_timeout)
+        self._life = life = Life(settings.options.shutdown_timeout)
         self._session = session = Session(
-            settings.address, settings.tubes, settings.reserve_timeout
+            settings.address, settings.tubes, settings.options.reserve_timeout
         )
         self._alarm = alarm = Alarm()
         self._watchdog = watchdog = Watchdog()
         self._notifier = notifier = Notifier()
         wake = Wake()
-        limits = Limits(settings.job_timeout, settings.grace, settings.max_attempts)
+        limits = Limits(
+            settings.options.job_timeout, settings.options.grace, settings.options.max_attempts
+        )
         resources = Resources(app.resources, log)
         self._runner = runner = Runner(
             app, limits, session, alarm, resources, temporary, black_box, watchdog, log
@@ -111,10 +113,10 @@ class Process:
             temporary,
             runner.where,
             log,
-            min_free_disk=settings.min_free_disk,
-            max_memory=with_share(settings.max_memory),
-            max_time=with_share(settings.max_time),
-            restart_spread=settings.restart_spread,
+            min_free_disk=settings.options.min_free_disk,
+            max_memory=with_share(settings.options.max_memory),
+            max_time=with_share(settings.options.max_time),
+            restart_spread=settings.options.restart_spread,
         )
         self._orders = orders = Orders(settings.worker, life, session, wake, reporter, log)
         guard = Guard(session, runner, finisher, life, alarm, watchdog, self._last_words, log)
@@ -127,9 +129,9 @@ class Process:
             life,
             wake,
             log,
-            tick=settings.heartbeat_interval,
+            tick=settings.options.heartbeat_interval,
         )
-        max_jobs = round(with_share(settings.max_jobs))
+        max_jobs = round(with_share(settings.options.max_jobs))
         keep_signals = handle_signals(life, alarm, orders, logs.reopen, log)
         self._loop = Loop(
             session, runner, finisher, life, pulse, keep_signals, log, max_jobs=max_jobs

@@ -9,7 +9,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from beanwatch.values import (
     duration,
@@ -86,7 +86,7 @@ class WorkerConfig(NamedTuple):
     max_memory: int = 0
     tmp_root: str = ""
     min_free_disk: int = 100 * 1024 * 1024
-    ledger: str = "failures"
+    ledger: Literal["all", "failures", "off"] = "failures"
     restart_spread: float = 30.0
 
 

@@ -127,7 +127,6 @@ def make_settings(
     for field in ("job_timeout", "heartbeat_interval", "reserve_timeout"):
         if not getattr(values, field) > 0:
             raise click.UsageError(f"--{field.replace('_', '-')}: more than 0 is needed")
-    shared = set(Settings._fields) & set(values._fields)
     worker = f"{host}.{name}"
     return Settings(
         name=name,
@@ -138,7 +137,7 @@ def make_settings(
         redis_password=read_password(config),
         prefix=config.prefix,
         is_expected=worker in config.expected_workers,
-        **{field: getattr(values, field) for field in shared},
+        options=values,
     )
 
 
