@@ -2,6 +2,7 @@
 
 import math
 import random
+import re
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -18,17 +19,17 @@ Backoff = float | Callable[[int], float] | None
 
 
 class Facts(Struct, frozen=True):
-    """What `stats-job` says of a reserved job. Times in whole seconds."""
+    """What `stats-job` says of a reserved job, in its order. Times in whole seconds."""
 
     tube: str
+    priority: int
+    age: int
+    delay: int
+    ttr: int
     reserves: int
     releases: int
     buries: int
     kicks: int
-    priority: int
-    ttr: int
-    age: int
-    delay: int
 
 
 class Verdict(NamedTuple):
@@ -43,23 +44,34 @@ class Verdict(NamedTuple):
 OK = Verdict("ok", "delete")
 
 
-def parse_facts(body: bytes) -> Facts:
-    """Read the reply to `stats-job`. Raises KeyError or ValueError on a field that is not there.
+# What beanstalkd 1.12 answers, read at once, as it is done for every job.
+_USUAL = re.compile(
+    rb'---\nid: \d+\ntube: "?([^"\n]+)"?\nstate: "?\w+"?\npri: (\d+)\nage: (\d+)\ndelay: (\d+)\n'
+    rb"ttr: (\d+)\ntime-left: \d+\nfile: \d+\nreserves: (\d+)\ntimeouts: \d+\nreleases: (\d+)\n"
+    rb"buries: (\d+)\nkicks: (\d+)\n"
+)
+_NUMBERS = (b"pri", b"age", b"delay", b"ttr", b"reserves", b"releases", b"buries", b"kicks")
 
-    By hand, as it is done for every job: a small part of what the general parser takes.
-    """
-    words = body.split()  # `---`, then a name and a value a line
-    stats = dict(zip(words[1::2], words[2::2], strict=True))
+
+def parse_facts(body: bytes) -> Facts:
+    """Read the reply to `stats-job`. Raises KeyError or ValueError on a field that is not there."""
+    usual = _USUAL.fullmatch(body)
+    if usual is None:
+        words = body.split()  # `---`, then a name and a value a line
+        stats = dict(zip(words[1::2], words[2::2], strict=True))
+        numbers = (int(stats[b"%b:" % name]) for name in _NUMBERS)
+        return Facts(stats[b"tube:"].strip(b'"').decode(), *numbers)
+    tube, priority, age, delay, ttr, reserves, releases, buries, kicks = usual.groups()
     return Facts(
-        stats[b"tube:"].strip(b'"').decode(),
-        int(stats[b"reserves:"]),
-        int(stats[b"releases:"]),
-        int(stats[b"buries:"]),
-        int(stats[b"kicks:"]),
-        int(stats[b"pri:"]),
-        int(stats[b"ttr:"]),
-        int(stats[b"age:"]),
-        int(stats[b"delay:"]),
+        tube.decode(),
+        int(priority),
+        int(age),
+        int(delay),
+        int(ttr),
+        int(reserves),
+        int(releases),
+        int(buries),
+        int(kicks),
     )
 
 

@@ -48,13 +48,13 @@ class Loop:
                 if now >= self._next_look:
                     self._next_look = now + LOOK_EVERY
                     self._keep_signals()
-                if not life.wants_jobs() and not session.is_promised:
-                    session.close()  # else one more job would be taken
-                    life.sleep(1.0)
-                elif not session.is_open:
+                if session.is_promised or (session.is_open and life.wants_jobs()):
+                    self._take_one()
+                elif life.wants_jobs():
                     self._connect()
                 else:
-                    self._take_one()
+                    session.close()  # else one more job would be taken
+                    life.sleep(1.0)
         finally:
             session.close()
 
@@ -95,7 +95,7 @@ class Loop:
     def _work_on(self, reserved: Reserved) -> None:
         life = self._life
         try:
-            held = Held(reserved, self._session.facts(reserved.id))
+            held = Held(reserved, reserved.facts or self._session.facts(reserved.id))
         except SessionError as error:
             self._lose(error)
             return

@@ -17,11 +17,11 @@ from beanwatch.collectors.address import Address, connect
 from beanwatch.collectors.protocol import describe
 from beanwatch.collectors.stats import parse_list, parse_stats
 from beanwatch.worker.decide import Facts, parse_facts
-from beanwatch.worker.wire import NonsenseError, Reply, Wire
+from beanwatch.worker.wire import NonsenseError, Wire
 
 OPERATION = 2.0  # seconds for one exchange
-PROMISE = 0.05  # seconds from the answer to an acknowledgement to that of the reserve after it
 MARGIN = 5.0  # seconds over the reserve timeout before a silent server is given up
+RESERVE_NOW = b"reserve-with-timeout 0\r\n"
 REFUSALS = frozenset((b"JOB_TOO_BIG", b"DRAINING", b"OUT_OF_MEMORY"))
 ENDINGS = frozenset((b"DELETED", b"RELEASED", b"BURIED", b"NOT_FOUND"))
 
@@ -35,10 +35,29 @@ class RefusedError(Exception):
 
 
 class Reserved(Struct, frozen=True):
-    """A job that this session holds."""
+    """A job that this session holds, with its facts if they came with it."""
 
     id: int
     body: bytes
+    facts: Facts | None = None
+
+
+class Pace:
+    """Tells the id of the next job from those before: in a queue, ids mostly count evenly."""
+
+    def __init__(self) -> None:
+        self._last = self._step = 0
+        self._is_even = False
+
+    def see(self, job_id: int) -> None:
+        """This job came."""
+        step = job_id - self._last
+        self._is_even = step == self._step
+        self._last, self._step = job_id, step
+
+    def guess(self) -> int:
+        """The one that comes next, or 0: it is told only where the last one would have been."""
+        return max(0, self._last + self._step) if self._is_even else 0
 
 
 class Session:
@@ -73,7 +92,10 @@ class Session:
         self._exchange = _Exchange(self._lock, self._fail)
         self._wire: Wire | None = None
         self._using = b"default"
-        self._is_reserving = False  # a reserve was sent, its answer not read
+        self._is_reserving = False  # a reserve was sent, its answer may take its time
+        self.is_promised = False  # one was sent that is answered at once, perhaps with a job
+        self._guess = 0  # the job whose stats-job was sent after it
+        self._pace = Pace()
         self._is_waiting = False  # for a job, with nothing held: safe to interrupt
 
     @property
@@ -92,25 +114,20 @@ class Session:
             # In one write, so that a far server costs one round trip.
             wire.send(b"\r\n".join((*watch, b"list-tubes-watched", b"stats", b"")))
             for _ in watch:
-                self._expect(wire, b"WATCHING")
-            watched = parse_list(self._expect(wire, b"OK"))
+                self._expect(wire, b"WATCHING ")
+            watched = parse_list(self._read_stats(wire))
             if set(watched) != {tube.decode() for tube in self._tubes}:
                 raise NonsenseError(f"it watches {watched}, not what it was told to")
-            self.server_id = str(parse_stats(self._expect(wire, b"OK")).get("id", ""))
+            self.server_id = str(parse_stats(self._read_stats(wire)).get("id", ""))
             self.peer = wire.peer()
 
     def close(self) -> None:
         """Close; the server gives the job that is held to another worker."""
-        self._is_reserving = False
-        self.held = 0
+        self._is_reserving = self.is_promised = False
+        self.held = self._guess = 0
         wire, self._wire = self._wire, None
         if wire is not None:
             wire.close()
-
-    @property
-    def is_promised(self) -> bool:
-        """A reserve was sent whose answer, perhaps a job, nobody has read."""
-        return self._is_reserving
 
     def interrupt(self) -> None:
         """End a wait for a job, from another thread or a signal handler. The session is over.
@@ -134,39 +151,51 @@ class Session:
     def reserve(self, is_wanted: Callable[[], bool]) -> Reserved | None:
         """Wait for a job. None after the reserve timeout. Raises SessionError.
 
-        A job that is promised and comes at once is returned though it is not wanted: to be
-        given back, where the end of the connection would count as a run that nobody ended.
+        A job that came with the last acknowledgement is returned though it is not wanted: to
+        be given back, where the end of the connection would count as a run that nobody ended.
         `is_wanted` is asked after `_is_waiting` is set: whoever wants no more jobs first
         says so there and then interrupts, and one of the two is seen.
         """
-        self._is_waiting = True
         try:
             wire = self._connected()
-            if not is_wanted() and not (self._is_reserving and wire.has_news(PROMISE)):
+            if self.is_promised and (reserved := self._take(wire, self._timeout)):
+                return reserved
+            self._is_waiting = True
+            if not is_wanted():
                 raise SessionError("no job is wanted")
             if not self._is_reserving:
                 wire.send(self._reserve)
-            reply = wire.read(self._patience)
-            self._is_reserving = False
-            if reply.word == b"TIMED_OUT":
-                return None
-            if reply.word != b"RESERVED":
-                # DEADLINE_SOON is of a job that we do not know of: closing gives it back.
-                raise _unexpected(reply)
-            self.is_gone = False
-            self.held = int(reply.args[0])
-            return Reserved(self.held, reply.body)
+            return self._take(wire, self._patience)
         except BaseException as error:
             raise self._fail(error) from None
         finally:
             self._is_waiting = False
+
+    def _take(self, wire: Wire, patience: float) -> Reserved | None:
+        line = wire.read_line(patience)
+        word, _, numbers = line.partition(b" ")
+        if word == b"RESERVED":
+            number, _, size = numbers.partition(b" ")
+            body = wire.read_body(size)
+        elif word != b"TIMED_OUT":
+            # DEADLINE_SOON is of a job that we do not know of: closing gives it back.
+            raise _unexpected(line)
+        self._is_reserving = self.is_promised = False
+        guess, self._guess = self._guess, 0
+        told = self._read_guessed(wire) if guess else b""
+        if word == b"TIMED_OUT":
+            return None
+        self.is_gone = False
+        self.held = job_id = int(number)
+        self._pace.see(job_id)
+        return Reserved(job_id, body, parse_facts(told) if guess == job_id else None)
 
     def facts(self, job_id: int) -> Facts:
         """`stats-job` of the job that is held. Raises SessionError."""
         with self._exchange:
             wire = self._connected()
             wire.send(b"stats-job %d\r\n" % job_id)
-            return parse_facts(self._expect(wire, b"OK"))
+            return parse_facts(self._read_stats(wire))
 
     def touch(self, wait: float) -> bool:
         """Give the job its full time to run again; does not wait for the answer.
@@ -179,8 +208,8 @@ class Session:
             wire = self._wire
             if wire is None or not self.held:
                 return False
-            while self.unanswered and (reply := wire.read_now()):
-                self._take_touched(reply)
+            while self.unanswered and (line := wire.read_line_now()) is not None:
+                self._take_touched(line)
             wire.send_now(b"touch %d\r\n" % self.held)
             self.unanswered += 1
             return True
@@ -197,52 +226,70 @@ class Session:
             wire = self._connected()
             if name != self._using:
                 wire.send(b"use %b\r\n" % name)
-                self._expect(wire, b"USING")
+                self._expect(wire, b"USING ")
                 self._using = name
             wire.send(b"put %d %d %d %d\r\n%b\r\n" % (priority, delay, ttr, len(body), body))
-            reply = self._answer(wire)
-            if reply.word in REFUSALS:
-                raise RefusedError(reply.word.decode())
-            if reply.word != b"INSERTED":
+            line = self._answer(wire)
+            if line in REFUSALS:
+                raise RefusedError(line.decode())
+            word, _, job_id = line.partition(b" ")
+            if word != b"INSERTED":
                 # BURIED is a job that the server could not queue: as good as lost.
-                raise _unexpected(reply)
-            return int(reply.args[0])
+                raise _unexpected(line)
+            return int(job_id)
 
     def acknowledge(self, command: bytes, *, and_reserve: bool) -> bytes:
-        """Delete, release or bury what is held; the first word of the answer.
+        """Delete, release or bury what is held; the answer.
 
-        `and_reserve` asks for the next job in the same write. Raises SessionError, after
-        which nobody knows whether the server got it.
+        `and_reserve` asks for the next job in the same write, if one is ready, and for the
+        facts of the one that it is likely to be. Raises SessionError, after which nobody knows
+        whether the server got it.
         """
         with self._exchange:
             wire = self._connected()
-            wire.send(command + self._reserve if and_reserve else command)
-            reply = self._answer(wire)
+            wire.send(command + self._ask_for_next() if and_reserve else command)
+            line = self._answer(wire)
             self.held = 0
-            if reply.word not in ENDINGS:
-                raise _unexpected(reply)
-            self._is_reserving = and_reserve
-            return reply.word
+            if line not in ENDINGS:
+                raise _unexpected(line)
+            self.is_promised = and_reserve
+            return line
+
+    @staticmethod
+    def _read_guessed(wire: Wire) -> bytes:
+        word, _, size = wire.read_line().partition(b" ")
+        return wire.read_body(size) if word == b"OK" else b""  # it need not exist
+
+    def _ask_for_next(self) -> bytes:
+        self._guess = self._pace.guess()
+        return b"%bstats-job %d\r\n" % (RESERVE_NOW, self._guess) if self._guess else RESERVE_NOW
 
     def _connected(self) -> Wire:
         if self._wire is None:
             raise SessionError(f"{self.address}: the connection was lost")
         return self._wire
 
-    def _answer(self, wire: Wire) -> Reply:
+    def _answer(self, wire: Wire) -> bytes:
         while self.unanswered:
-            self._take_touched(wire.read())
-        return wire.read()
+            self._take_touched(wire.read_line())
+        return wire.read_line()
 
-    def _take_touched(self, reply: Reply) -> None:
+    def _take_touched(self, line: bytes) -> None:
         self.unanswered -= 1
-        self.is_gone |= reply.word == b"NOT_FOUND"
+        if line == b"NOT_FOUND":
+            self.is_gone = True
+        elif line != b"TOUCHED":
+            raise _unexpected(line)
 
-    def _expect(self, wire: Wire, expected: bytes) -> bytes:
-        reply = self._answer(wire)
-        if reply.word != expected:
-            raise _unexpected(reply)
-        return reply.body
+    def _expect(self, wire: Wire, start: bytes) -> bytes:
+        """What comes after `start` in the line that is answered."""
+        line = self._answer(wire)
+        if not line.startswith(start):
+            raise _unexpected(line)
+        return line[len(start) :]
+
+    def _read_stats(self, wire: Wire) -> bytes:
+        return wire.read_body(self._expect(wire, b"OK "))
 
     def _fail(self, error: BaseException) -> BaseException:
         """Close, and say what went wrong; what is no fault of the wire's stays what it is."""
@@ -280,7 +327,5 @@ class _Exchange:
             self._lock.release()
 
 
-def _unexpected(reply: Reply) -> NonsenseError:
-    return NonsenseError(
-        f"it answered {b' '.join((reply.word, *reply.args)).decode('ascii', 'replace')!r}"
-    )
+def _unexpected(line: bytes) -> NonsenseError:
+    return NonsenseError(f"it answered {line[:40].decode('ascii', 'replace')!r}")

@@ -1,4 +1,4 @@
-"""A connected socket that speaks beanstalkd's protocol: whole replies, within their time.
+"""A connected socket that speaks beanstalkd's protocol: whole lines and bodies, within their time.
 
 Raises OSError when the server is gone or silent, NonsenseError when it is no beanstalkd.
 """
@@ -10,10 +10,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from msgspec import Struct
-
-from beanwatch.collectors.protocol import WITH_BODY, WORDS
-
 SIZE = 65536  # bytes of one read
 MAX_LINE = 1024
 MAX_BODY = 1 << 30  # beanstalkd allows no larger job
@@ -21,14 +17,6 @@ MAX_BODY = 1 << 30  # beanstalkd allows no larger job
 
 class NonsenseError(ValueError):
     """The answer does not follow the protocol."""
-
-
-class Reply(Struct, frozen=True):
-    """The first word of an answer, the words after it, and the body of those that have one."""
-
-    word: bytes
-    args: list[bytes]
-    body: bytes = b""
 
 
 class Wire:
@@ -59,8 +47,8 @@ class Wire:
         """The address at the other end."""
         return self._socket.getpeername()
 
-    def has_news(self, seconds: float = 0.0) -> bool:
-        """True when there is something to read, or comes within `seconds`."""
+    def has_news(self) -> bool:
+        """True when there is something to read."""
         if self._buffer:
             return True
         poll = select.poll()
@@ -68,7 +56,7 @@ class Wire:
             poll.register(self._socket, select.POLLIN)
         except ValueError:  # another thread closed it, which is news
             return True
-        return bool(poll.poll(seconds * 1000))
+        return bool(poll.poll(0))
 
     def shut_down(self) -> None:
         """Wake whoever reads; from any thread, or a signal handler."""
@@ -79,10 +67,11 @@ class Wire:
 
     def send(self, data: bytes) -> None:
         """Send it all, within the timeout."""
-        end = self._clock() + self._timeout
+        end = 0.0
         try:
             while (sent := self._socket.send(data)) < len(data):
                 data = data[sent:]
+                end = end or self._clock() + self._timeout
                 if self._clock() > end:
                     raise TimeoutError
         except BlockingIOError:
@@ -93,40 +82,53 @@ class Wire:
         if self._socket.send(data, socket.MSG_DONTWAIT) != len(data):
             raise BlockingIOError("the connection takes no more")
 
-    def read_now(self) -> Reply | None:
-        """The next answer if it has come, for answers without a body."""
+    def read_line_now(self) -> bytes | None:
+        """The first line of the next answer if it has come."""
         try:
             while b"\r\n" not in self._buffer:
                 self._take(self._socket.recv(SIZE, socket.MSG_DONTWAIT))
         except BlockingIOError:
             return None
-        return self.read()
+        return self.read_line()
 
-    def read(self, patience: float = 0.0) -> Reply:
-        """The next answer, within the timeout, or `patience` seconds, to half a timeout."""
-        end = self._clock() + (patience or self._timeout)
-        while (at := self._buffer.find(b"\r\n")) < 0:
+    def read_line(self, patience: float = 0.0) -> bytes:
+        """The first line of the next answer, without its end.
+
+        Within the timeout, or `patience` seconds, to half a timeout.
+        """
+        line, is_whole, rest = self._buffer.partition(b"\r\n")
+        if not is_whole:
+            line, rest = self._wait_for_line(patience or self._timeout)
+        self._buffer = rest
+        return line
+
+    def read_body(self, size: bytes) -> bytes:
+        """What follows a line that ends with this size, within the timeout."""
+        if not size.isdigit() or (end := int(size)) > MAX_BODY:
+            raise NonsenseError(f"it told of a body of {size[:40]!r} bytes")
+        stop = end + 2
+        if len(self._buffer) < stop:
+            self._wait_for_body(stop)
+        buffer = self._buffer
+        if buffer[end:stop] != b"\r\n":
+            raise NonsenseError(f"a body ended with {buffer[max(0, end - 40) : stop]!r}")
+        self._buffer = buffer[stop:]
+        return buffer[:end]
+
+    def _wait_for_line(self, patience: float) -> tuple[bytes, bytes]:
+        end = self._clock() + patience
+        while True:
             if len(self._buffer) > MAX_LINE:
                 raise NonsenseError(f"it answered {self._buffer[:40]!r}")
             self._wait(end)
-        word, *args = self._buffer[:at].split(b" ")
-        if word not in WORDS:
-            raise NonsenseError(f"it answered {self._buffer[: min(at, 40)]!r}")
-        start = at + 2
-        if word not in WITH_BODY:
-            self._buffer = self._buffer[start:]
-            return Reply(word, args)
-        size = args[-1] if args else b""
-        if not size.isdigit() or len(size) > 10 or int(size) > MAX_BODY:
-            raise NonsenseError(f"it answered {self._buffer[: min(at, 40)]!r}")
-        stop = start + int(size)
-        while len(self._buffer) < stop + 2:
+            line, is_whole, rest = self._buffer.partition(b"\r\n")
+            if is_whole:
+                return line, rest
+
+    def _wait_for_body(self, size: int) -> None:
+        end = self._clock() + self._timeout
+        while len(self._buffer) < size:
             self._wait(end)
-        body = self._buffer[start:stop]
-        if self._buffer[stop : stop + 2] != b"\r\n":
-            raise NonsenseError(f"a body ended with {body[-40:]!r}")
-        self._buffer = self._buffer[stop + 2 :]
-        return Reply(word, args, body)
 
     def _wait(self, end: float) -> None:
         try:

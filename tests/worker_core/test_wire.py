@@ -1,4 +1,4 @@
-"""Whole replies or an error, whatever bytes come and however they are cut."""
+"""Whole lines and bodies or an error, whatever bytes come and however they are cut."""
 
 import socket
 import threading
@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beanwatch.worker.wire import NonsenseError, Reply, Wire
+from beanwatch.worker.wire import NonsenseError, Wire
 
 
 @pytest.fixture
@@ -29,33 +29,49 @@ def test_replies_are_the_same_however_they_are_cut(cuts: list[int], body: bytes)
             far.sendall(data[:cut])
             data = data[cut:]
         far.sendall(data)
-        assert wire.read() == Reply(b"INSERTED", [b"7"])
-        assert wire.read() == Reply(b"RESERVED", [b"5", b"%d" % len(body)], body)
-        assert wire.read() == Reply(b"TIMED_OUT", [])
+        assert wire.read_line() == b"INSERTED 7"
+        assert wire.read_line() == b"RESERVED 5 %d" % len(body)
+        assert wire.read_body(b"%d" % len(body)) == body
+        assert wire.read_line() == b"TIMED_OUT"
 
 
 @given(st.binary(max_size=3000))
-def test_any_bytes_are_a_reply_or_an_error(data: bytes) -> None:
+def test_any_bytes_are_a_line_and_a_body_or_an_error(data: bytes) -> None:
     near, far = socket.socketpair()
     with near, far:
         far.sendall(data)
         far.shutdown(socket.SHUT_WR)
         try:
-            assert isinstance(Wire(near, 5.0).read(), Reply)
+            wire = Wire(near, 5.0)
+            line = wire.read_line()
+            body = wire.read_body(line.rpartition(b" ")[2])
+            assert data.startswith(b"%b\r\n%b\r\n" % (line, body))
         except (NonsenseError, ConnectionResetError):
             pass
 
 
-@pytest.mark.parametrize(
-    "answer",
-    [b"HTTP/1.1 400 Bad Request\r\n", b"\xff" * 2000, b"RESERVED x y\r\n", b"RESERVED 1 -5\r\n",
-     b"OK 99999999999\r\n", b"OK 1073741825\r\n", b"\r\n", b"OK 3\r\nabcdef", b"OK\r\n"],
-)  # fmt: skip
-def test_nonsense_is_seen_at_once(pair: tuple[Wire, socket.socket], answer: bytes) -> None:
+def test_a_line_without_end_is_seen_before_it_is_over(pair: tuple[Wire, socket.socket]) -> None:
     wire, far = pair
-    far.sendall(answer)
+    far.sendall(b"\xff" * 2000)
     with pytest.raises(NonsenseError):
-        wire.read()
+        wire.read_line()
+
+
+@pytest.mark.parametrize(
+    "size", [b"", b"y", b"-5", b"+3", b" 3", b"1_0", b"99999999999", b"1073741825", b"9" * 1000]
+)
+def test_a_size_that_is_none_is_seen_at_once(pair: tuple[Wire, socket.socket], size: bytes) -> None:
+    wire, far = pair
+    far.sendall(b"abc\r\n")
+    with pytest.raises(NonsenseError):
+        wire.read_body(size)
+
+
+def test_a_body_of_another_size_than_told_is_seen(pair: tuple[Wire, socket.socket]) -> None:
+    wire, far = pair
+    far.sendall(b"abcdef\r\n")
+    with pytest.raises(NonsenseError):
+        wire.read_body(b"3")
 
 
 def test_a_server_that_drips_does_not_get_more_time() -> None:
@@ -63,9 +79,9 @@ def test_a_server_that_drips_does_not_get_more_time() -> None:
     now = iter(range(1000))
     with near, far:
         wire = Wire(near, 5.0, clock=lambda: float(next(now)))
-        far.sendall(b"OK 400000\r\n" + b"x" * 200_000)
+        far.sendall(b"x" * 200_000)
         with pytest.raises(TimeoutError):
-            wire.read()
+            wire.read_body(b"400000")
 
 
 def test_a_silent_server_is_given_up_after_the_timeout_or_a_longer_patience() -> None:
@@ -74,13 +90,13 @@ def test_a_silent_server_is_given_up_after_the_timeout_or_a_longer_patience() ->
         wire = Wire(near, 0.1)
         began = time.monotonic()
         with pytest.raises(TimeoutError):
-            wire.read()
+            wire.read_line()
         with pytest.raises(TimeoutError):
-            wire.read(patience=0.3)
+            wire.read_line(patience=0.3)
         assert 0.3 < time.monotonic() - began < 4
         later = threading.Timer(0.25, far.sendall, [b"TIMED_OUT\r\n"])
         later.start()
-        assert wire.read(patience=10) == Reply(b"TIMED_OUT", [])
+        assert wire.read_line(patience=10) == b"TIMED_OUT"
         later.join()
 
 
@@ -93,10 +109,10 @@ def test_a_server_that_takes_nothing_is_given_up_after_the_timeout() -> None:
 def test_reading_and_sending_now_never_wait(pair: tuple[Wire, socket.socket]) -> None:
     wire, far = pair
     before = time.monotonic()
-    assert wire.read_now() is None
+    assert wire.read_line_now() is None
     far.sendall(b"TOUCHED\r\nTOU")
-    assert wire.read_now() == Reply(b"TOUCHED", [])
-    assert wire.read_now() is None
+    assert wire.read_line_now() == b"TOUCHED"
+    assert wire.read_line_now() is None
     wire.send_now(b"touch 1\r\n")
     with pytest.raises(BlockingIOError):
         wire.send_now(b"touch 1\r\n" * 1_000_000)

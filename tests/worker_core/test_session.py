@@ -1,0 +1,89 @@
+"""The session with a real server: what it is told of the next job is of that job, or it asks."""
+
+import random
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from beanwatch.collectors.address import parse_address
+from beanwatch.worker.session import Pace, Session
+from tests.real import Beanstalkd
+
+TTR = 60
+
+
+def drain(session: Session, jobs: int) -> tuple[list[int], list[int]]:
+    """Take and delete so many jobs: the priorities that the facts tell, and whose came along."""
+    priorities, told = [], []
+    for _ in range(jobs):
+        reserved = session.reserve(lambda: True)
+        assert reserved is not None
+        facts = reserved.facts or session.facts(reserved.id)
+        assert int(reserved.body) == facts.priority
+        assert (facts.tube, facts.reserves, facts.ttr) == ("work", 1, TTR)
+        priorities.append(facts.priority)
+        told += [reserved.id] if reserved.facts else []
+        assert session.acknowledge(b"delete %d\r\n" % reserved.id, and_reserve=True) == b"DELETED"
+    return priorities, told
+
+
+@pytest.fixture
+def session(beanstalkd: Beanstalkd) -> Iterator[Session]:
+    session = Session(parse_address(beanstalkd.address), ["work"], 1)
+    session.open()
+    yield session
+    session.close()
+
+
+def test_the_facts_come_with_the_job_where_ids_count_evenly(
+    beanstalkd: Beanstalkd, session: Session
+) -> None:
+    with beanstalkd.client() as client:
+        for n in range(60):
+            client.use("work" if n % 3 == 0 else "other")
+            client.put(str(n), priority=n, ttr=TTR)
+        priorities, told = drain(session, 20)
+        assert priorities == list(range(0, 60, 3))
+        assert len(told) == 17  # all but those that the step is learnt from
+        assert client.stats()["cmd-stats-job"] == 21  # one a job, and one for what is not there
+
+
+def test_the_facts_are_those_of_the_job_whatever_the_ids(
+    beanstalkd: Beanstalkd, session: Session
+) -> None:
+    draw = random.Random(7)
+    with beanstalkd.client() as client:
+        mine = []
+        for n in range(400):
+            client.use(draw.choice(["work", "work", "work", "other"]))
+            client.put(str(n), priority=n, ttr=TTR)
+            mine += [n] if client.using() == "work" else []
+        priorities, told = drain(session, len(mine))
+        assert priorities == mine
+        assert 0 < len(told) < len(mine)
+
+
+def test_a_queue_that_runs_empty_after_a_guess_is_waited_on(
+    beanstalkd: Beanstalkd, session: Session
+) -> None:
+    with beanstalkd.client(use="work") as client:
+        for n in range(5):
+            client.put(str(n), priority=n, ttr=TTR)
+        drain(session, 5)
+        assert session.is_promised  # the answer says that there is none
+        assert session.reserve(lambda: True) is None
+        client.put("5", priority=5, ttr=TTR)
+        assert drain(session, 1)[0] == [5]
+
+
+@given(st.lists(st.integers(1, 2**63), max_size=30))
+def test_a_guess_is_told_only_after_one_that_was_right(ids: list[int]) -> None:
+    pace, seen = Pace(), [0, 0]
+    for job_id in ids:
+        pace.see(job_id)
+        seen.append(job_id)
+        before, last, now = seen[-3:]
+        expected = now + (now - last) if now - last == last - before else 0
+        assert pace.guess() == max(0, expected)
