@@ -24,6 +24,11 @@ LEVELS = {
 _PLACEHOLDER = re.compile(r"\{([A-Za-z0-9_.]+)\}")
 _DEEPEST = 8  # levels of nesting that are written out when a value is no plain JSON
 
+# JSON escapes this byte wherever it occurs in a text.
+_BLANK = b"\0"
+_BLANK_TIME = msgspec.Raw(b'"\0b.\0006d+00:00"')
+BLANK_INT, BLANK_TENTHS, BLANK_JSON = map(msgspec.Raw, (b"\0d", b"\0.1f", b"\0b"))
+
 Render = Callable[[Any, str, EventDict], bytes]
 
 
@@ -32,24 +37,44 @@ class JsonLines:
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
-        self._second = (0, "")
+        self._second = (0, b"")
         self._encode = msgspec.json.Encoder(enc_hook=_describe).encode
 
     def __call__(self, _logger: Any, method: str, event: EventDict) -> bytes:
         """Render one event; `event`, `channel`, `level` and `exc_info` leave the context."""
+        second, microseconds = self._now()
+        return self._render(method, event, f"{second.decode()}.{microseconds:06d}+00:00")
+
+    def make_form(self, method: str, event: EventDict) -> bytes:
+        """The line of an event, but for its time and the values that are a `BLANK_...`."""
+        line = self._render(method, event, _BLANK_TIME)
+        return line.replace(b"%", b"%%").replace(_BLANK, b"%")
+
+    def fill_in(self, form: bytes, *values: object) -> bytes:
+        """The line of a form: now, and with these values in the place of its blanks.
+
+        A third of the time that it takes to render an event, for what is told of every job.
+        """
+        return form % (*self._now(), *values)
+
+    def _now(self) -> tuple[bytes, int]:
+        """The second, as it is written, and the microseconds."""
         now = self._clock()
         second = int(now)
         known, text = self._second
         if known != second:
-            text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+            text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second)).encode()
             self._second = second, text
+        return text, int((now - second) * 1e6)
+
+    def _render(self, method: str, event: EventDict, moment: Any) -> bytes:
         message = event.pop("event", "")
         channel = event.pop("channel", CHANNEL)
         if "exc_info" in event:
             _explain_exception(event)
         number, name = LEVELS.get(method, LEVELS["error"])
         line = {
-            "datetime": f"{text}.{int((now - second) * 1e6):06d}+00:00",
+            "datetime": moment,
             "level": number,
             "level_name": name,
             "channel": channel,

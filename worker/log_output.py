@@ -27,7 +27,7 @@ class LogOutput:
     def __init__(self, path: str, render: Render) -> None:
         self.dropped = 0
         self._path = os.path.abspath(path) if path else ""  # a job may change directory
-        self._render = render
+        self.render = render
         self._lost = 0  # since the last line that was written
         self._torn = False  # the last line was written in part only
         self._stale = False
@@ -47,7 +47,7 @@ class LogOutput:
 
     def tell(self, level: str, event: EventDict) -> None:
         """Render and write an event that did not come through structlog."""
-        self.write(self._render(None, level, event))
+        self.write(self.render(None, level, event))
 
     def write(self, line: bytes) -> None:
         """Write one line, its newline included."""
@@ -55,11 +55,12 @@ class LogOutput:
             self._pid, self._lock = os.getpid(), threading.RLock()
             self._waiting, self._is_writing = deque(), False
         with self._lock:
-            self._waiting.append(line)
             if self._is_writing:
+                self._waiting.append(line)
                 return  # we are in a signal handler that came in the middle of a line
             try:
                 self._is_writing = True
+                self._write(line)
                 while self._waiting:
                     self._write(self._waiting.popleft())
             finally:
@@ -79,7 +80,7 @@ class LogOutput:
 
     def _explain_loss(self) -> bytes:
         event = {"event": "{lost} log lines were lost", "lost": self._lost}
-        return self._render(None, "warning", event)
+        return self.render(None, "warning", event)
 
     def _put(self, line: bytes) -> bool:
         left = b"\n" + line if self._torn else line

@@ -3,10 +3,19 @@
 import logging
 from typing import Any, cast
 
+import msgspec
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger
 
-from beanwatch.worker.log_lines import CHANNEL, LEVELS, JsonLines, console_lines
+from beanwatch.worker.log_lines import (
+    BLANK_INT,
+    BLANK_JSON,
+    BLANK_TENTHS,
+    CHANNEL,
+    LEVELS,
+    JsonLines,
+    console_lines,
+)
 from beanwatch.worker.log_output import LogOutput
 from beanwatch.worker.record import Run
 
@@ -62,17 +71,38 @@ class LogSink:
     def __init__(self, log: FilteringBoundLogger, output: LogOutput) -> None:
         self._bound = structlog.get_context(log.bind())
         self._output = output
+        self._encode = msgspec.json.Encoder().encode
+        self._forms: dict[tuple[str, str], bytes] = {}  # of runs that went well, by tube and job
 
     @property
     def dropped(self) -> int:
         """Lines lost."""
         return self._output.dropped
 
-    def intend(self, run: Run) -> None:
-        """Nothing yet."""
-
     def settle(self, run: Run) -> None:
         """Log how the run ended."""
+        render = self._output.render
+        if run.outcome != "ok" or run.follow_ups or run.parent or not isinstance(render, JsonLines):
+            self._output.tell(LEVEL_OF[run.outcome], self._make_event(run))
+            return
+        form = self._forms.get((run.tube, run.job)) or self._make_form(run, render)
+        line = render.fill_in(
+            form,
+            run.job_id,
+            self._encode(run.uuid),
+            run.attempt,
+            run.wait * 1000,
+            run.duration * 1000,
+        )
+        self._output.write(line)
+
+    def tick(self) -> None:
+        """Nothing is kept back."""
+
+    def close(self, timeout: float) -> None:
+        """Nothing is kept back."""
+
+    def _make_event(self, run: Run) -> EventDict:
         event = {
             **self._bound,
             "event": f"{run.job} {run.outcome}",
@@ -96,13 +126,19 @@ class LogSink:
             event["follow_ups"] = run.follow_ups
         if run.parent:
             event["parent"] = run.parent
-        self._output.tell(LEVEL_OF[run.outcome], event)
+        return event
 
-    def tick(self) -> None:
-        """Nothing is kept back."""
-
-    def close(self, timeout: float) -> None:
-        """Nothing is kept back."""
+    def _make_form(self, run: Run, render: JsonLines) -> bytes:
+        blanks = {
+            "job_id": BLANK_INT,
+            "id": BLANK_JSON,
+            "attempt": BLANK_INT,
+            "wait_ms": BLANK_TENTHS,
+            "duration_ms": BLANK_TENTHS,
+        }
+        form = render.make_form(LEVEL_OF[run.outcome], {**self._make_event(run), **blanks})
+        self._forms[run.tube, run.job] = form
+        return form
 
 
 class _FromLogging(logging.Handler):

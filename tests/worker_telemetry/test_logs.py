@@ -16,10 +16,11 @@ import pytest
 import structlog
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from beanwatch.collectors import paths
 from beanwatch.worker import logs
-from beanwatch.worker.log_lines import LEVELS, fill
+from beanwatch.worker.log_lines import LEVELS, JsonLines, fill
 from beanwatch.worker.log_output import LogOutput
 from beanwatch.worker.record import Run
 from tests.real import ROOT, wait_until
@@ -67,6 +68,36 @@ def test_a_run_is_one_line_with_monologs_fields_and_the_context_of_the_contract(
         },
         "extra": {"process_id": os.getpid()},
     }
+
+
+@given(st.text(), st.text(), st.text(), st.integers(0, 2**64), st.floats(0, 1e6))
+def test_the_line_of_a_run_that_went_well_is_the_one_that_any_event_would_make(
+    tube: str, job: str, uuid: str, number: int, seconds: float
+):
+    lines: list[bytes] = []
+    output = RecordingOutput(lines)
+    sink = logs.LogSink(logs.get_logger(worker=f"%d.{job}", instance=tube), output)
+    run = Run("s", tube, job, number, number, "ok", uuid, wait=seconds, duration=seconds / 3)
+    sink.settle(run)
+    sink.settle(replace(run, parent="p"))
+    first, second = (json.loads(line) for line in lines)
+    assert second["context"].pop("parent") == "p"
+    for field in ("wait_ms", "duration_ms"):  # halves are rounded either way
+        assert abs(first["context"].pop(field) - second["context"].pop(field)) < 0.11
+    assert list(first) == list(second)
+    assert first.pop("datetime")[:19] <= second.pop("datetime")[:19]
+    assert first == second
+
+
+class RecordingOutput(LogOutput):
+    """Keeps the lines."""
+
+    def __init__(self, lines: list[bytes]) -> None:
+        self.render, self._lines = JsonLines(), lines
+
+    def write(self, line: bytes) -> None:
+        """Keep it."""
+        self._lines.append(line)
 
 
 def test_every_outcome_has_a_level_and_failures_tell_their_reason(
