@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 _SIZE = 512  # bytes
 _END = "end"
+_NEWLINE = ord("\n")
 
 
 class LastJob(NamedTuple):
@@ -37,18 +38,18 @@ class BlackBox:
 
     def write(self, job_id: int, name: str) -> None:
         """This job is about to run."""
-        self._put(f"{job_id} {name}")
+        self._put(b"%d %b" % (job_id, name.encode("utf-8", "replace")))
 
     def end(self, words: str) -> None:
         """The process ends by itself."""
-        self._put(f"{_END} {words}")
+        self._put(f"{_END} {words}".encode("utf-8", "replace"))
 
     def clear(self) -> None:
         """No job is in hand."""
-        self._map[:1] = b"\n"
+        self._map[0] = _NEWLINE
 
-    def _put(self, text: str) -> None:
-        line = text.encode("utf-8", "replace")[: _SIZE - 1] + b"\n"
+    def _put(self, text: bytes) -> None:
+        line = text[: _SIZE - 1] + b"\n"
         self._map[: len(line)] = line
 
 

@@ -23,17 +23,22 @@ FAILURES = frozenset(("buried", "timeout", "poison", "invalid", "discarded"))
 
 
 class Finisher:
-    """Ends runs, from the main thread or, past the hard deadline, from the pulse."""
+    """Ends runs, from the main thread or, past the hard deadline, from the pulse.
+
+    `intend` is told of each run before its acknowledgement, all `sinks` after it.
+    """
 
     def __init__(
         self,
         session: Session,
+        intend: Callable[[Run], object],
         sinks: Sequence[Sink],
         life: Life,
         *,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._session, self._sinks, self._life = session, sinks, life
+        self._session, self._life = session, life
+        self._intend, self._settles = intend, [sink.settle for sink in sinks]
         self._monotonic = monotonic
 
     def end(
@@ -48,10 +53,12 @@ class Finisher:
         duration = self._monotonic() - held.began
         lost = ""
         follow_ups: tuple[str, ...] = ()
-        try:
-            verdict, follow_ups = self._put_follow_ups(held, verdict)
-        except SessionError as closed:
-            lost = str(closed)
+        which, follow_up = pick_follow_up(held, verdict)
+        if follow_up is not None:
+            try:
+                verdict, follow_ups = self._put(held, verdict, which, follow_up)
+            except SessionError as closed:
+                lost = str(closed)
         run = Run(
             server=self._session.server_id,
             tube=held.tube,
@@ -69,15 +76,14 @@ class Finisher:
             parent=held.envelope.parent or "",
             follow_ups=follow_ups,
         )
-        for sink in self._sinks:
-            sink.intend(run)
+        self._intend(run)
         if not lost:
             lost = self._acknowledge(held, verdict, and_reserve=and_reserve)
         if lost:
             reason = f"{lost}; it was: {run.outcome} {run.reason}".rstrip()
             run = replace(run, outcome="lost", reason=reason)
-        for sink in self._sinks:
-            sink.settle(run)
+        for settle in self._settles:
+            settle(run)
         self._life.processed += 1
         self._life.failed += run.outcome != "ok"
         self._life.busy_seconds += duration
@@ -93,10 +99,9 @@ class Finisher:
             return "beanstalkd gave the job away: its TTR was over"
         return ""
 
-    def _put_follow_ups(self, held: Held, verdict: Verdict) -> tuple[Verdict, tuple[str, ...]]:
-        which, follow_up = pick_follow_up(held, verdict)
-        if follow_up is None:
-            return verdict, ()
+    def _put(
+        self, held: Held, verdict: Verdict, which: str, follow_up: FollowUp
+    ) -> tuple[Verdict, tuple[str, ...]]:
         new_id, body = encode_follow_up(
             follow_up, which, identity=held.identity, parent=held.uuid or None, now=time.time()
         )

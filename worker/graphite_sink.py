@@ -12,7 +12,7 @@ from structlog.typing import FilteringBoundLogger
 
 from beanwatch.collectors.address import Address, connect
 from beanwatch.worker.dialer import CONNECT_TIMEOUT
-from beanwatch.worker.metrics import Series, timings
+from beanwatch.worker.metrics import Series, timers
 from beanwatch.worker.outlet import Message, Outlet
 from beanwatch.worker.record import Run
 
@@ -110,20 +110,17 @@ class GraphiteSink:
         with self._lock:
             self._totals[name] += n
 
-    def intend(self, run: Run) -> None:
-        """Nothing yet."""
-
     def settle(self, run: Run) -> None:
         """Take a run in."""
         stem = self._series.stem(run)
         with self._lock:
             self._counts[f"{stem}.{run.outcome}"] += 1
-            for name, milliseconds in timings(run):
+            for name in timers(run):
                 path = f"{stem}.{name}"
                 timer = self._timers.get(path)
                 if timer is None:
                     timer = self._timers[path] = Timer()
-                timer.add(milliseconds)
+                timer.add(getattr(run, name) * 1000)
 
     def tick(self) -> None:
         """At the end of an interval send its points; at any time what could not be sent before."""

@@ -76,7 +76,7 @@ class Ledger:
         return self._outlet.dropped
 
     def intend(self, run: Run) -> None:
-        """Write the run as it is about to be acknowledged."""
+        """Write the run as it is about to be acknowledged, so that it survives our death."""
         self._intended = run
         if self._wants(run):
             self._outlet.send(self._commands(run))

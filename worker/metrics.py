@@ -61,15 +61,13 @@ class Series:
         return stem
 
 
-def timings(run: Run) -> list[tuple[str, float]]:
-    """The timers that a run feeds, in milliseconds.
+def timers(run: Run) -> list[str]:
+    """The timers that a run feeds, in milliseconds: its fields of these names.
 
     A job's wait is that of its first run: later ones waited for a retry, on purpose.
     """
-    found = [] if run.outcome in NOT_RUN else [("duration", run.duration * 1000)]
-    if run.attempt == 1:
-        found.append(("wait", run.wait * 1000))
-    return found
+    found = [] if run.outcome in NOT_RUN else ["duration"]
+    return [*found, "wait"] if run.attempt == 1 else found
 
 
 class NoMetrics:
@@ -81,9 +79,6 @@ class NoMetrics:
         """Nothing."""
 
     def count(self, name: str, n: int = 1) -> None:
-        """Nothing."""
-
-    def intend(self, run: Run) -> None:
         """Nothing."""
 
     def settle(self, run: Run) -> None:

@@ -21,34 +21,27 @@ class OutcomeCounts:
         self._outlet = outlet
         self._clock = clock
         self._lock = threading.Lock()
-        self._counts: Counter[tuple[int, str, str, str]] = Counter()
+        self._counts: Counter[tuple[str, str, str]] = Counter()
 
     @property
     def dropped(self) -> int:
         """Writes lost, of everything that goes through the same connection."""
         return self._outlet.dropped
 
-    def intend(self, run: Run) -> None:
-        """Nothing yet."""
-
     def settle(self, run: Run) -> None:
         """Count a run."""
-        minute = int(self._clock()) // 60
         with self._lock:
-            self._counts[minute, run.tube, run.job, run.outcome] += 1
+            self._counts[run.tube, run.job, run.outcome] += 1
 
     def tick(self) -> None:
         """Send the sums."""
         with self._lock:
             counts, self._counts = self._counts, Counter()
         if counts:
-            added = [
-                ("HINCRBY", outcomes_key(minute), outcome_field(*ended), n)
-                for (minute, *ended), n in counts.items()
-            ]
-            kept = [("EXPIRE", key, KEPT_MINUTES * 60) for key in {key for _, key, *_ in added}]
+            key = outcomes_key(int(self._clock()) // 60)
+            added = [("HINCRBY", key, outcome_field(*ended), n) for ended, n in counts.items()]
             # Not again when it may have arrived: counted twice is worse than counted as lost.
-            self._outlet.send([*added, *kept], again=False)
+            self._outlet.send([*added, ("EXPIRE", key, KEPT_MINUTES * 60)], again=False)
         self._outlet.flush()
 
     def close(self, timeout: float) -> None:

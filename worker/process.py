@@ -56,16 +56,14 @@ def run_worker(app: App, settings: Settings, log_output: LogOutput) -> int:
     redis = parse_redis_url(settings.redis_url, settings.redis_password)
     metrics = make_metrics(settings.options.metrics, settings.prefix, worker, log=log)
     outlet = RedisOutlet(redis, log)
-    sinks: list[Sink] = [
-        LogSink(log, log_output),
-        metrics,
-        OutcomeCounts(outlet),
-        Ledger(outlet, worker, instance, settings.options.ledger),
-    ]
+    ledger = Ledger(outlet, worker, instance, settings.options.ledger)
+    sinks: list[Sink] = [LogSink(log, log_output), metrics, OutcomeCounts(outlet), ledger]
     heart = Heart(redis, worker, is_expected=settings.is_expected)
     temporary = TemporaryRoot(settings.options.tmp_root, worker, instance)
     identity, black_box = begin(heart, temporary, settings, instance, app.version, log)
-    return Process(app, settings, identity, heart, temporary, black_box, metrics, sinks, log).run()
+    return Process(
+        app, settings, identity, heart, temporary, black_box, metrics, ledger, sinks, log
+    ).run()
 
 
 class Process:
@@ -80,6 +78,7 @@ class Process:
         temporary: TemporaryRoot,
         black_box: BlackBox,
         metrics: Metrics,
+        ledger: Ledger,
         sinks: Sequence[Sink],
         log: FilteringBoundLogger,
     ) -> None:
@@ -100,7 +99,7 @@ class Process:
         self._runner = runner = Runner(
             app, limits, session, alarm, resources, temporary, black_box, watchdog, log
         )
-        finisher = Finisher(session, sinks, life)
+        finisher = Finisher(session, ledger.intend, sinks, life)
         self._reporter = reporter = Reporter(
             identity,
             settings.worker,

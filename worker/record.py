@@ -34,16 +34,13 @@ class Run(Struct, frozen=True, omit_defaults=True):
 class Sink(Protocol):
     """Somebody who is told of every run. No method may raise or wait; what is lost is counted.
 
-    `intend` comes before the acknowledgement, from the main thread: what must survive the
-    death of the process is written there. `settle` comes after it, with the outcome as it
-    turned out (`lost` is known only then). `tick` comes from the pulse thread, once a tick,
-    to send what was gathered. `close` sends the rest, within `timeout` seconds.
+    `settle` comes after the acknowledgement, with the outcome as it turned out (`lost` is
+    known only then). `tick` comes from the pulse thread, once a tick, to send what was
+    gathered. `close` sends the rest, within `timeout` seconds.
     """
 
     @property
     def dropped(self) -> int: ...
-
-    def intend(self, run: Run) -> None: ...
 
     def settle(self, run: Run) -> None: ...
 

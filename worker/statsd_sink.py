@@ -11,12 +11,16 @@ from structlog.typing import FilteringBoundLogger
 
 from beanwatch.collectors.address import Address
 from beanwatch.worker.dialer import Dialer
-from beanwatch.worker.metrics import Series, timings
+from beanwatch.worker.metrics import Series, timers
 from beanwatch.worker.record import Run
 
 FULL = 1432  # bytes: what an Ethernet frame has room for, with its headers
 WAITING = 500  # datagrams kept until the name of the daemon is known
 RESOLVE_EVERY = 60.0  # seconds; the daemon's name may have moved to another address
+
+
+# Tube, job, outcome, and whether it is the first attempt.
+Kind = tuple[str, str, str, bool]
 
 
 class _Lines(StatsClientBase):  # type: ignore[misc]  # the package has no types
@@ -48,12 +52,13 @@ class StatsdSink:
         self._clock = clock
         self._lines = _Lines(self._add)
         self._lock = threading.Lock()
+        self._forms: dict[Kind, tuple[str, str]] = {}
         self._counts: Counter[str] = Counter()
         self._gauges: dict[str, float] = {}
         self._totals: Counter[str] = Counter()
         self._batch: list[str] = []
         self._size = 0
-        self._waiting: list[list[str]] = []
+        self._waiting: list[bytes] = []
         self._last_sent = 0  # lines in the datagram that went out last
         self._socket: socket.socket | None = None
         self._dialer = Dialer(self._dial, clock=clock)
@@ -71,17 +76,14 @@ class StatsdSink:
         with self._lock:
             self._totals[name] += n
 
-    def intend(self, run: Run) -> None:
-        """Nothing yet."""
-
     def settle(self, run: Run) -> None:
         """Take a run in; a full datagram leaves at once."""
-        stem = self._series.stem(run)
+        kind = (run.tube, run.job, run.outcome, run.attempt == 1)
+        counter, form = self._forms.get(kind) or self._make_form(kind, run)
         with self._lock:
-            self._counts[f"{stem}.{run.outcome}"] += 1
-            for timer, milliseconds in timings(run):
-                # As the package writes it, without its calls: twice a job.
-                self._add(f"{stem}.{timer}:{milliseconds:.6f}|ms")
+            self._counts[counter] += 1
+            if form:
+                self._add(form % {"duration": run.duration * 1000, "wait": run.wait * 1000})
 
     def tick(self) -> None:
         """Send what was gathered."""
@@ -108,11 +110,19 @@ class StatsdSink:
             self.tick()
         self._dialer.close()
         with self._lock:
-            self.dropped += sum(map(len, self._waiting))
+            self.dropped += sum(map(_count_lines, self._waiting))
             self._waiting.clear()
             if self._socket is not None:
                 self._socket.close()
                 self._socket = None
+
+    def _make_form(self, kind: Kind, run: Run) -> tuple[str, str]:
+        """The counter of such runs, and the lines of their timers, as the package writes them."""
+        stem = self._series.stem(run)
+        path = stem.replace("%", "%%")
+        form = "\n".join(f"{path}.{timer}:%({timer}).6f|ms" for timer in timers(run))
+        self._forms[kind] = made = f"{stem}.{run.outcome}", form
+        return made
 
     def _dial(self) -> socket.socket:
         family, kind, proto, _, where = socket.getaddrinfo(
@@ -138,44 +148,46 @@ class StatsdSink:
             self._dialled_at = self._clock()
 
     def _add(self, line: str) -> None:
-        if self._size + len(line) + 1 > FULL:
+        size = len(line) + 1
+        if self._size + size > FULL:
             self._ship()
         self._batch.append(line)
-        self._size += len(line) + 1
+        self._size += size
 
     def _ship(self) -> None:
         """Close the datagram at hand, and send it where there is a socket."""
         if not self._batch:
             return
-        batch, self._batch, self._size = self._batch, [], 0
+        datagram = "\n".join(self._batch).encode("ascii", "replace")
+        self._batch, self._size = [], 0
         if self._socket is not None and not self._waiting:
-            self._send(batch)
+            self._send(datagram)
         else:
-            self._waiting.append(batch)
+            self._waiting.append(datagram)
             while len(self._waiting) > WAITING:
-                self.dropped += len(self._waiting.pop(0))
+                self.dropped += _count_lines(self._waiting.pop(0))
 
     def _send_waiting(self) -> None:
         if self._socket is not None:
             waiting, self._waiting = self._waiting, []
-            for batch in waiting:
-                self._send(batch)
+            for datagram in waiting:
+                self._send(datagram)
 
-    def _send(self, batch: list[str]) -> None:
-        data = "\n".join(batch).encode("ascii", "replace")
+    def _send(self, datagram: bytes) -> None:
+        lines = _count_lines(datagram)
         for is_retry in (False, True):
             try:
                 if self._socket is not None:
-                    self._socket.send(data)
-                self._last_sent = len(batch)
+                    self._socket.send(datagram)
+                self._last_sent = lines
                 return
             except ConnectionRefusedError:
                 # This tells of the datagram before; the one at hand has not been sent.
-                self.dropped += len(batch) if is_retry else self._last_sent
+                self.dropped += lines if is_retry else self._last_sent
                 self._last_sent = 0
                 self._failing = True
             except OSError:
-                self.dropped += len(batch)
+                self.dropped += lines
                 self._failing = True
                 return
 
@@ -197,3 +209,7 @@ class StatsdSink:
             lost, self._dropped_before = self.dropped - self._dropped_before, self.dropped
             return "{server} takes metrics again", lost
         return "", 0
+
+
+def _count_lines(datagram: bytes) -> int:
+    return datagram.count(b"\n") + 1
