@@ -15,7 +15,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -31,9 +31,10 @@ from beanwatch.collectors.outbox import Outbox
 from beanwatch.collectors.points import make_batches
 from beanwatch.collectors.poller import Poller
 from beanwatch.collectors.protocol import BATCH, Link
-from beanwatch.collectors.selection import Selection
+from beanwatch.collectors.selection import Chosen, Selection
 from beanwatch.collectors.servers import Server
-from beanwatch.collectors.stats import read_tube_names, read_tubes
+from beanwatch.collectors.stats import read_tube_names
+from beanwatch.collectors.sweep import read
 from bench.delay import DelayProxy
 from tests.real import Beanstalkd
 
@@ -49,7 +50,8 @@ def timed(work: Callable[[], object]) -> float:
 
 def read_raw(sock: socket.socket, tubes: list[str]) -> None:
     """The floor: the same questions, pipelined as much; nothing of the answers is looked at."""
-    commands = [b"list-tubes\r\n", *(f"stats-tube {name}\r\n".encode() for name in tubes)]
+    commands = [b"stats\r\n", b"list-tubes\r\n"]
+    commands += [f"stats-tube {name}\r\n".encode() for name in tubes]
     for start in range(0, len(commands), BATCH):
         batch = commands[start : start + BATCH]
         sock.sendall(b"".join(batch))
@@ -61,23 +63,25 @@ def read_raw(sock: socket.socket, tubes: list[str]) -> None:
             tail = b"\r" if data.endswith(b"\r") else b""
 
 
-def read_ours(link: Link) -> None:
-    """The collector's reader: names, and the stats of each, parsed."""
-    link.extend()
-    for _ in read_tubes(link, read_tube_names(link)):
-        pass
+def read_ours(link: Link, known: Sequence[str]) -> None:
+    """The collector's reader: the server, names, and the stats of each, parsed."""
+    reading = read(link, Chosen, known)
+    assert reading.tubes, reading.trouble
 
 
 def sweep_forever(port: int) -> None:
     """A neighbour that nobody wishes for."""
     with Link(Address("127.0.0.1", port), 600) as link:
+        names = read_tube_names(link)
         while True:
-            read_ours(link)
+            read_ours(link, names)
 
 
 def read_greenstalk(port: int, tubes: list[str]) -> None:
     """One by one, as most exporters do."""
     with greenstalk.Client(("127.0.0.1", port)) as client:
+        client.stats()
+        client.tubes()
         for name in tubes:
             client.stats_tube(name)
 
@@ -100,7 +104,7 @@ def bench_sweeps(server: Beanstalkd, count: int, rounds: int) -> None:
         floors, ours = [], []
         for _ in range(rounds):
             floors.append(timed(lambda: read_raw(raw, names)))
-            ours.append(timed(lambda: read_ours(link)))
+            ours.append(timed(lambda: read_ours(link, names)))
     near = statistics.median(ours)
     times = statistics.median(mine / floor for mine, floor in zip(ours, floors, strict=True))
     slow = time_greenstalk(server.port, names, 500) / near
@@ -108,7 +112,7 @@ def bench_sweeps(server: Beanstalkd, count: int, rounds: int) -> None:
     print(f"{slow:.1f} x as fast as greenstalk")
     with DelayProxy(here[:2], DELAY) as proxy:
         with Link(Address("127.0.0.1", proxy.port), 600) as link:
-            far = statistics.median([timed(lambda: read_ours(link)) for _ in range(rounds)])
+            far = statistics.median([timed(lambda: read_ours(link, names)) for _ in range(rounds)])
         slow = time_greenstalk(proxy.port, names, 100) / far
     print(f"{'1 ms away':>12}: {far * 1000:8.2f} ms, {slow:.1f} x as fast as greenstalk")
 

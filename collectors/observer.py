@@ -96,7 +96,7 @@ class Observer:
         try:
             order = self._order if self._head_ages else None
             choose = self._choose if tubes else None
-            reading = read(link, choose, order, self._sweep_timeout)
+            reading = read(link, choose, self.samples.tubes, order, self._sweep_timeout)
         except BaseException:
             link.close()
             raise

@@ -12,9 +12,9 @@ from typing import NamedTuple
 from beanwatch.collectors.address import Address, connect
 
 # Commands on their way at once. More fill both socket buffers and deadlock; fewer wait for
-# the wire. They leave by halves, so that the server works on one while we read the other.
+# the wire. They leave in parts, so that the server works on one while we read another.
 BATCH = 200
-HALF = BATCH // 2
+PART = 25
 # A line longer than this is no beanstalkd: a tube name has at most 200 bytes.
 MAX_LINE = 1024
 # list-tubes of 100,000 tubes with the longest names stays below.
@@ -63,7 +63,8 @@ class Link:
         self._clock = clock
         self._limit = timeout
         self._end = clock() + timeout
-        self._buffer = bytearray()
+        self._buffer = b""
+        self._at = 0  # what is before it was read
         try:
             self._socket = open_socket(address, timeout)
         except OSError as error:
@@ -99,14 +100,11 @@ class Link:
         """
         due = 0
         try:
-            for start in range(0, len(commands), HALF):
-                half = commands[start : start + HALF]
-                # A line end in a tube's name would be the start of a command of somebody else's.
-                if any((b"\r" in line or b"\n" in line) for line in half if line[:4] != b"put "):
-                    raise ServerError(f"{self.address}: not sent, as a name in it has a line end")
-                self._send(b"\r\n".join(half) + b"\r\n")
-                due += len(half)
-                while due > HALF or (due and start + HALF >= len(commands)):
+            for start in range(0, len(commands), PART):
+                part = commands[start : start + PART]
+                self._send(self._join(part))
+                due += len(part)
+                while due > BATCH - PART or (due and start + PART >= len(commands)):
                     reply = self._reply()
                     due -= 1
                     yield reply
@@ -115,6 +113,15 @@ class Link:
         finally:
             if due:
                 self.close()
+
+    def _join(self, commands: Sequence[bytes]) -> bytes:
+        lines = b"\r\n".join((*commands, b""))
+        # A line end in a tube's name would be the start of a command of somebody else's.
+        if not lines.count(b"\r") == lines.count(b"\n") == len(commands) and any(
+            (b"\r" in line or b"\n" in line) for line in commands if line[:4] != b"put "
+        ):
+            raise ServerError(f"{self.address}: not sent, as a name in it has a line end")
+        return lines
 
     def _send(self, data: bytes) -> None:
         self._arm()
@@ -126,35 +133,45 @@ class Link:
             raise TimeoutError
         self._socket.settimeout(left)
 
-    def _more(self) -> None:
+    def _receive(self) -> bytes:
         self._arm()
         data = self._socket.recv(65536)
         if not data:
             raise ConnectionResetError("the server closed the connection in mid-reply")
-        self._buffer += data
+        return data
 
     def _reply(self) -> Reply:
-        buffer = self._buffer
-        while (end := buffer.find(b"\r\n")) < 0:
-            if len(buffer) > MAX_LINE:
-                raise self._nonsense(bytes(buffer[:40]))
-            self._more()
-        word, *args = bytes(buffer[:end]).split(b" ")
+        while (end := self._buffer.find(b"\r\n", self._at)) < 0:
+            left = self._buffer[self._at :]
+            if len(left) > MAX_LINE:
+                raise self._nonsense(left[:40])
+            self._buffer, self._at = left + self._receive(), 0
+        line = self._buffer[self._at : end]
+        word, *args = line.split(b" ")
         if word not in WORDS:
-            raise self._nonsense(bytes(buffer[: min(end, 40)]))
-        del buffer[: end + 2]
+            raise self._nonsense(line[:40])
+        self._at = end + 2
         if word not in WITH_BODY:
             return Reply(word, tuple(args))
-        if not args or not args[-1].isdigit() or int(args[-1]) > MAX_BODY:
-            raise self._nonsense(b" ".join((word, *args)))
-        size = int(args[-1])
-        while len(buffer) < size + 2:
-            self._more()
-        body = bytes(buffer[:size])
-        if buffer[size : size + 2] != b"\r\n":
+        if not args or not args[-1].isdigit() or (size := int(args[-1])) > MAX_BODY:
+            raise self._nonsense(line[:40])
+        return Reply(word, tuple(args), self._body(size))
+
+    def _body(self, size: int) -> bytes:
+        start = self._at
+        stop = start + size
+        if len(self._buffer) < stop + 2:
+            parts = [self._buffer[start:]]
+            missing = stop + 2 - len(self._buffer)
+            while missing > 0:
+                parts.append(self._receive())
+                missing -= len(parts[-1])
+            self._buffer, start, stop = b"".join(parts), 0, size
+        body = self._buffer[start:stop]
+        if self._buffer[stop : stop + 2] != b"\r\n":
             raise self._nonsense(body[-40:])
-        del buffer[: size + 2]
-        return Reply(word, tuple(args), body)
+        self._at = stop + 2
+        return body
 
     def _nonsense(self, what: bytes) -> ProtocolError:
         return ProtocolError(f"{self.address}: this is no beanstalkd, it answered {what!r}")

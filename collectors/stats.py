@@ -3,17 +3,22 @@
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
+import msgspec
+
 from beanwatch.collectors.protocol import BATCH, Link, ProtocolError, Reply
 
 # A batch that took longer (seconds) is followed by a rest of this share of its time.
 SLOW = 0.01
-REST = 0.2
+REST = 0.15
 
 # Fields that are text even when they look like a number: a tube may be called 1_000.
 TEXT = frozenset(("id", "name", "version", "hostname", "os", "platform", "tube", "state"))
 
 Value = int | float | str
 Stats = dict[str, Value]
+
+STATS, LIST_TUBES, STATS_TUBE = b"stats", b"list-tubes", b"stats-tube "
+_decode_tube = msgspec.json.Decoder(Stats).decode
 
 
 def parse_stats(body: bytes) -> Stats:
@@ -31,6 +36,22 @@ def parse_stats(body: bytes) -> Stats:
         elif colon:
             stats[key] = parse_value(key, value)
     return stats
+
+
+def parse_tube(body: bytes) -> Stats:
+    """As `parse_stats`, for `stats-tube`, in a third of its time.
+
+    But for the name, which comes first, all is numbers: that is nearly JSON, for which there is
+    a parser in C. What is not as it should be goes the long way.
+    """
+    if body.startswith(b"---\nname: ") and b"\\" not in body:
+        text = body[4:].rstrip(b"\n").replace(b'"', b"").replace(b": ", b'":').replace(b"\n", b',"')
+        text = text.replace(b":", b':"', 1).replace(b",", b'",', 1)  # quote the name
+        try:
+            return _decode_tube(b'{"%b}' % text)
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            pass
+    return parse_stats(body)
 
 
 def parse_value(key: str, text: str) -> Value:
@@ -65,48 +86,72 @@ def numbers(stats: Stats) -> dict[str, int | float]:
 
 def read_server(link: Link) -> Stats:
     """The server's `stats`. Raises ServerError."""
-    return parse_stats(_body(link, b"stats", link.ask_one(b"stats")))
+    return parse_stats(body_of(link, STATS, link.ask_one(STATS)))
 
 
 def read_tube_names(link: Link) -> list[str]:
     """The names of all tubes, `list-tubes`. Raises ServerError."""
-    return parse_list(_body(link, b"list-tubes", link.ask_one(b"list-tubes")))
+    return parse_list(body_of(link, LIST_TUBES, link.ask_one(LIST_TUBES)))
 
 
-def read_tubes(
-    link: Link,
-    names: Iterable[str],
-    *,
-    clock: Callable[[], float] = time.monotonic,
-    sleep: Callable[[float], object] = time.sleep,
-) -> Iterator[tuple[str, Stats]]:
+def read_tubes(link: Link, names: Iterable[str]) -> Iterator[tuple[str, Stats]]:
     """`stats-tube` of each name, pipelined, as (name asked for, stats). Raises ServerError.
 
     A tube that vanished since its name was listed (NOT_FOUND) is left out: that is normal.
-    A server that is slow, as one is with thousands of tubes, is given a rest after each
-    batch, or its other clients would wait for us all the time.
     """
-    names = list(names)
-    for start in range(0, len(names), BATCH):
+    commands = [stats_tube(name) for name in names]
+    return take_tubes(link, commands, ask_gently(link, commands))
+
+
+def stats_tube(name: str) -> bytes:
+    """The command that asks for one tube."""
+    return STATS_TUBE + name.encode()
+
+
+def take_tubes(
+    link: Link, commands: Iterable[bytes], replies: Iterator[Reply]
+) -> Iterator[tuple[str, Stats]]:
+    """What `read_tubes` yields, of the replies to these `stats_tube`s."""
+    for command, reply in zip(commands, replies, strict=False):
+        if reply.word != b"NOT_FOUND":
+            name = command[len(STATS_TUBE) :].decode()
+            yield name, parse_tube(body_of(link, command, reply))
+
+
+def ask_gently(
+    link: Link,
+    commands: Sequence[bytes],
+    *,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], object] = time.sleep,
+) -> Iterator[Reply]:
+    """The replies to many commands, pipelined. Raises ServerError.
+
+    A server that is slow, as one is with thousands of tubes, is given a rest after each
+    batch, or its other clients would wait for us all the time. The time that a batch is on its
+    way to a far server is such a rest.
+    """
+    for start in range(0, len(commands), BATCH):
         started = clock()
-        batch = names[start : start + BATCH]
-        commands = [b"stats-tube " + name.encode() for name in batch]
-        for name, command, reply in zip(batch, commands, link.stream(commands), strict=False):
-            if reply.word != b"NOT_FOUND":
-                yield name, parse_stats(_body(link, command, reply))
+        replies = link.stream(commands[start : start + BATCH])
+        first = next(replies)
+        way = clock() - started
+        yield first
+        yield from replies
         taken = clock() - started
-        if taken > SLOW and start + BATCH < len(names):
-            sleep(taken * REST)
+        if taken > SLOW and start + BATCH < len(commands):
+            sleep(max(0.0, taken * REST - way))
 
 
 def read_jobs(link: Link, ids: Sequence[bytes]) -> Iterator[Stats]:
     """`stats-job` of each id, pipelined; {} for a job that is gone. Raises ServerError."""
     commands = [b"stats-job " + job for job in ids]
     for command, reply in zip(commands, link.stream(commands), strict=False):
-        yield {} if reply.word == b"NOT_FOUND" else parse_stats(_body(link, command, reply))
+        yield {} if reply.word == b"NOT_FOUND" else parse_stats(body_of(link, command, reply))
 
 
-def _body(link: Link, command: bytes, reply: Reply) -> bytes:
+def body_of(link: Link, command: bytes, reply: Reply) -> bytes:
+    """The body of the reply to a question. Raises ProtocolError if it has none."""
     if reply.word != b"OK":
         raise ProtocolError(
             f"{link.address}: {command.decode()} was answered {reply.word.decode()}"

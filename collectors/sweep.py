@@ -1,12 +1,24 @@
 """Read one server: its stats, those of its tubes, and the jobs at their heads."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from beanwatch.collectors.heads import Heads, Peek, read_heads
 from beanwatch.collectors.protocol import Link, ServerError
 from beanwatch.collectors.selection import Chosen
-from beanwatch.collectors.stats import Stats, read_server, read_tube_names, read_tubes
+from beanwatch.collectors.stats import (
+    LIST_TUBES,
+    STATS,
+    Stats,
+    ask_gently,
+    body_of,
+    parse_list,
+    parse_stats,
+    read_server,
+    read_tubes,
+    stats_tube,
+    take_tubes,
+)
 
 
 class Reading(NamedTuple):
@@ -25,6 +37,7 @@ class Reading(NamedTuple):
 def read(
     link: Link,
     choose: Callable[[Sequence[str]], Chosen] | None,
+    known: Iterable[str] = (),
     order: Callable[[list[Peek]], list[Peek]] | None = None,
     sweep_timeout: float | None = None,
 ) -> Reading:
@@ -32,16 +45,24 @@ def read(
 
     The link's timeout holds for the stats and the heads, `sweep_timeout` for the tubes, which
     may be many. `choose` picks the tubes of the server's list; None leaves them out this time.
-    `order` says which heads to ask for first; None leaves them out.
+    `known` are tubes that were there the last time: these are asked for before the list has
+    come, so that a far server costs one round trip. `order` says which heads to ask for first;
+    None leaves them out.
     """
     link.extend()
-    server = read_server(link)
     if choose is None:
-        return Reading(server)
+        return Reading(read_server(link))
+    questions = [stats_tube(name) for name in known]
+    replies = ask_gently(link, [STATS, LIST_TUBES, *questions])
+    server = parse_stats(body_of(link, STATS, next(replies)))
     try:
         link.extend(sweep_timeout)
-        chosen = choose(read_tube_names(link))
-        tubes = dict(read_tubes(link, [*chosen.own, *chosen.rest]))
+        chosen = choose(parse_list(body_of(link, LIST_TUBES, next(replies))))
+        found = dict(take_tubes(link, questions, replies))
+        wanted = [*chosen.own, *chosen.rest]
+        new = set(wanted).difference(known)
+        found.update(read_tubes(link, [name for name in wanted if name in new]))
+        tubes = {name: found[name] for name in wanted if name in found}
     except ServerError as error:
         return Reading(server, trouble=f"tubes: {error}")
     if "default" in tubes:

@@ -9,9 +9,11 @@ from hypothesis import strategies as st
 from beanwatch.collectors.address import parse_address
 from beanwatch.collectors.protocol import Link
 from beanwatch.collectors.stats import (
+    ask_gently,
     numbers,
     parse_list,
     parse_stats,
+    parse_tube,
     read_server,
     read_tube_names,
     read_tubes,
@@ -94,11 +96,49 @@ def test_a_real_server_is_read_with_all_its_fields(beanstalkd: Beanstalkd):
 def test_a_slow_server_is_given_a_rest_between_batches_and_a_quick_one_is_not(
     beanstalkd: Beanstalkd,
 ):
-    names = ["default"] * 450
-    for seconds, rests in ((1.0, [pytest.approx(0.2)] * 2), (0.001, [])):
-        now = iter(count * seconds for count in range(100))
+    questions = [b"stats-tube default"] * 450
+    for way, taken, rests in (
+        (0.001, 1.0, [pytest.approx(0.149)] * 2),  # 15 % of it
+        (0.1, 1.0, [pytest.approx(0.05)] * 2),  # it rested while the first answer was on its way
+        (0.5, 1.0, [0.0] * 2),
+        (0.001, 0.009, []),
+    ):
+        now = iter([0.0, way, taken] * 3)
         slept: list[float] = []
         with Link(parse_address(beanstalkd.address)) as link:
-            read = read_tubes(link, names, clock=lambda now=now: next(now), sleep=slept.append)
+            read = ask_gently(link, questions, clock=lambda now=now: next(now), sleep=slept.append)
             assert len(list(read)) == 450
         assert slept == rests
+
+
+@given(
+    st.from_regex(r"[A-Za-z0-9+/;.$_()][A-Za-z0-9+/;.$_()-]{0,50}", fullmatch=True),
+    st.dictionaries(
+        st.from_regex(r"[a-z]{1,9}(-[a-z]{1,9}){0,2}", fullmatch=True),
+        st.integers(-(2**70), 2**70)
+        | st.floats()
+        | st.sampled_from(["007", "true", '"7"', "", "x"]),
+    ),
+    st.sampled_from(["", '"']),
+    st.sampled_from(["", "\n", "\n\n"]),
+)
+def test_a_tube_is_read_the_short_way_as_by_the_long_one(
+    name: str, fields: dict[str, object], mark: str, end: str
+):
+    lines = [f"name: {mark}{name}{mark}", *(f"{key}: {value}" for key, value in fields.items())]
+    body = f"---\n{chr(10).join(lines)}{end}".encode()
+    assert parse_tube(body) == parse_stats(body)
+
+
+@given(st.binary())
+def test_any_bytes_are_read_as_a_tube(body: bytes):
+    assert isinstance(parse_tube(body), dict)
+
+
+@pytest.mark.parametrize("version", TUBES)
+def test_every_format_of_a_tube_is_read_the_short_way(
+    version: str, monkeypatch: pytest.MonkeyPatch
+):
+    expected = parse_stats(TUBES[version])
+    monkeypatch.setattr("beanwatch.collectors.stats.parse_stats", None)
+    assert parse_tube(TUBES[version]) == expected

@@ -1,0 +1,65 @@
+"""One poll of a real server: what was there the last time is asked for in one go."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from beanwatch.collectors.address import parse_address
+from beanwatch.collectors.protocol import Link
+from beanwatch.collectors.selection import Chosen
+from beanwatch.collectors.sweep import Reading, read
+from tests.real import Beanstalkd
+
+
+class CountingLink(Link):
+    """Counts its writes: each is a round trip, as long as the parts are few."""
+
+    writes = 0
+
+    def _send(self, data: bytes) -> None:
+        self.writes += 1
+        super()._send(data)
+
+
+@pytest.fixture
+def link(beanstalkd: Beanstalkd) -> Iterator[CountingLink]:
+    with CountingLink(parse_address(beanstalkd.address)) as link:
+        yield link
+
+
+def jobs_in(reading: Reading) -> dict[str, object]:
+    assert reading.tubes is not None
+    return {name: stats["current-jobs-ready"] for name, stats in reading.tubes.items()}
+
+
+def test_known_tubes_cost_one_write_and_new_and_gone_ones_are_right(
+    beanstalkd: Beanstalkd, link: CountingLink
+) -> None:
+    with beanstalkd.client() as client:
+        for name in ("a", "b"):
+            client.use(name)
+            client.put("x")
+        first = read(link, Chosen)
+        assert jobs_in(first) == {"default": 0, "a": 1, "b": 1}
+        assert link.writes == 2  # the list, then the tubes in it
+        client.use("a")
+        client.put("x")
+        again = read(link, Chosen, jobs_in(first))
+        assert jobs_in(again) == {"default": 0, "a": 2, "b": 1}
+        assert link.writes == 3
+        client.use("b")
+        client.delete(client.peek_ready())
+        client.use("c")
+        client.put("x")
+        last = read(link, Chosen, jobs_in(again))
+        assert jobs_in(last) == {"default": 0, "a": 2, "c": 1}
+        assert last.server["current-jobs-ready"] == 3
+
+
+def test_known_tubes_that_are_not_chosen_any_more_are_left_out(
+    beanstalkd: Beanstalkd, link: CountingLink
+) -> None:
+    with beanstalkd.client(use="a") as client:
+        client.put("x")
+        reading = read(link, lambda names: Chosen([n for n in names if n != "a"]), ["a", "default"])
+        assert jobs_in(reading) == {"default": 0}
