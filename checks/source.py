@@ -11,8 +11,13 @@ from beanwatch.collectors.address import AddressError
 from beanwatch.collectors.heads import Peek, read_heads
 from beanwatch.collectors.protocol import Link
 from beanwatch.collectors.servers import Server, resolve_servers
-from beanwatch.collectors.stats import Stats, read_server, read_tube_names, read_tubes
-from beanwatch.collectors.sweep import take_off_own
+from beanwatch.collectors.stats import (
+    Stats,
+    read_server,
+    read_tube_names,
+    read_tubes,
+    take_off_own,
+)
 from beanwatch.config import Config
 
 if TYPE_CHECKING:

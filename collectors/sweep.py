@@ -17,8 +17,10 @@ from beanwatch.collectors.stats import (
     read_server,
     read_tubes,
     stats_tube,
+    take_off_own,
     take_tubes,
 )
+from beanwatch.collectors.tube_stats import parse_tube
 
 
 class Reading(NamedTuple):
@@ -58,10 +60,10 @@ def read(
     try:
         link.extend(sweep_timeout)
         chosen = choose(parse_list(body_of(link, LIST_TUBES, next(replies))))
-        found = dict(take_tubes(link, questions, replies))
+        found = dict(take_tubes(link, questions, replies, parse_tube))
         wanted = [*chosen.own, *chosen.rest]
         new = set(wanted).difference(known)
-        found.update(read_tubes(link, [name for name in wanted if name in new]))
+        found.update(read_tubes(link, [name for name in wanted if name in new], parse_tube))
         tubes = {name: found[name] for name in wanted if name in found}
     except ServerError as error:
         return Reading(server, trouble=f"tubes: {error}")
@@ -86,11 +88,3 @@ def wanted_heads(names: Sequence[str], tubes: dict[str, Stats]) -> list[Peek]:
         for queue in ("ready", "buried")
         if tubes.get(name, {}).get(f"current-jobs-{queue}")
     ]
-
-
-def take_off_own(default: Stats) -> None:
-    """Every connection uses and watches the tube `default`, ours too: it does not count."""
-    for field in ("current-using", "current-watching"):
-        count = default.get(field)
-        if isinstance(count, int) and count > 0:
-            default[field] = count - 1

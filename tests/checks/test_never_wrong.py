@@ -292,3 +292,11 @@ def test_a_closed_output_changes_no_exit_code(name: str):
     argv += address_arguments(name, f"127.0.0.1:{free_port()}")
     done = subprocess.run(["sh", "-c", '"$@" >&-', "sh", *argv], capture_output=True, timeout=30)
     assert (done.returncode, done.stderr) == (unreachable(name), b"")
+
+
+@pytest.mark.parametrize("name", SERVER_CHECKS)
+def test_a_check_of_a_server_loads_nothing_that_it_can_do_without(name: str):
+    slow = {"msgspec", "structlog", "click", "rich", "redis", "greenstalk", "asyncio"}
+    code = f"import sys, beanwatch.checks.{name}; print(*sys.modules)"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not slow & set(shown.stdout.split())

@@ -118,3 +118,10 @@ def test_nsca_without_a_host_is_misuse(run):
     code, _, stderr = run("beanwatch", "passive", "--once", "--to", "nsca")
     assert code == 2
     assert stderr.startswith("beanwatch: --to nsca needs --monitor HOST")
+
+
+@pytest.mark.parametrize("option", ["--interval", "--timeout"])
+def test_a_time_of_nothing_is_misuse(run, option: str):
+    code, _, stderr = run("beanwatch", "passive", "--to", "stdout", option, "0")
+    assert code == 2
+    assert stderr.startswith(f"beanwatch: {option}: at least 0.1 s")

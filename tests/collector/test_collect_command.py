@@ -350,6 +350,7 @@ def test_a_real_graphite_draws_what_was_collected(
         (("--server", "a b"), "address 'a b'"),
         (("--graphite", "x:y"), "the port must be a number"),
         (("--interval", "0"), "--interval: at least 0.1 s"),
+        (("--timeout", "0"), "--timeout: at least 0.1 s"),
         (("--interval", "soon"), "expected a duration"),
         (("--redis", "http://x"), "redis URL"),
         (("--spool", "/proc/nowhere"), "spool /proc/nowhere"),

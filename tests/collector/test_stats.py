@@ -13,11 +13,11 @@ from beanwatch.collectors.stats import (
     numbers,
     parse_list,
     parse_stats,
-    parse_tube,
     read_server,
     read_tube_names,
     read_tubes,
 )
+from beanwatch.collectors.tube_stats import parse_tube
 from tests.collector.formats import JOB_1_12, SERVERS, TUBES
 from tests.real import Beanstalkd
 
@@ -140,5 +140,5 @@ def test_every_format_of_a_tube_is_read_the_short_way(
     version: str, monkeypatch: pytest.MonkeyPatch
 ):
     expected = parse_stats(TUBES[version])
-    monkeypatch.setattr("beanwatch.collectors.stats.parse_stats", None)
+    monkeypatch.setattr("beanwatch.collectors.tube_stats.parse_stats", None)
     assert parse_tube(TUBES[version]) == expected

@@ -16,6 +16,7 @@ from beanwatch.cli.options import (
     PREFIX,
     config_option,
     load_config,
+    need_time,
     override,
     pick_servers,
     server_option,
@@ -91,8 +92,7 @@ def command(
         log_file=log_file or config.log_file,
         collect=collect,
     )
-    if not collect.interval >= 0.1:
-        raise click.UsageError("--interval: at least 0.1 s")
+    need_time(interval=collect.interval, timeout=collect.timeout)
     chosen = pick_servers(config, servers)
     if clash := find_clash(chosen):
         raise click.UsageError(clash)

@@ -13,6 +13,13 @@ from beanwatch.collectors.servers import Server, resolve_servers
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+def need_time(**durations: float) -> None:
+    """Raise UsageError for an option whose duration is none."""
+    for name, seconds in durations.items():
+        if not seconds >= SHORTEST:
+            raise click.UsageError(f"--{name}: at least {SHORTEST:g} s")
+
+
 class Parsed(click.ParamType[Any]):
     """A value read by one of the parsers of `beanwatch.values`, with that parser's error."""
 
@@ -29,6 +36,7 @@ class Parsed(click.ParamType[Any]):
             self.fail(f"{error}, not {value!r}", param, ctx)
 
 
+SHORTEST = 0.1  # seconds: less would be no time to wait, or a loop without a pause
 DURATION = Parsed(values.duration, "DURATION")
 SIZE = Parsed(values.size, "SIZE")
 PREFIX = Parsed(values.metric_prefix, "PREFIX")

@@ -13,7 +13,14 @@ import click
 
 from beanwatch.checks import objects
 from beanwatch.checks.passive import Result, Round
-from beanwatch.cli.options import DURATION, config_option, load_config, pick_servers, server_option
+from beanwatch.cli.options import (
+    DURATION,
+    config_option,
+    load_config,
+    need_time,
+    pick_servers,
+    server_option,
+)
 
 COMMAND_FILES = ("/var/lib/nagios4/rw/nagios.cmd", "/var/spool/nagios/cmd/nagios.cmd")
 # A pipe takes so many bytes whole or not at all; more could be mixed with another's command.
@@ -68,6 +75,7 @@ def command(
       beanwatch passive --once
       beanwatch passive --to nsca --monitor monitoring.example.org
     """
+    need_time(interval=interval, timeout=timeout)
     config = load_config(config_file)
     picked = pick_servers(config, servers)
     submit: Callable[[Iterable[Result]], int]
