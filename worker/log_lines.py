@@ -53,7 +53,7 @@ class JsonLines:
     def fill_in(self, form: bytes, *values: object) -> bytes:
         """The line of a form: now, and with these values in the place of its blanks.
 
-        A third of the time that it takes to render an event, for what is told of every job.
+        Less than half the time that it takes to render an event, for what is told of every job.
         """
         return form % (*self._now(), *values)
 
