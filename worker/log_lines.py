@@ -25,9 +25,9 @@ _PLACEHOLDER = re.compile(r"\{([A-Za-z0-9_.]+)\}")
 _DEEPEST = 8  # levels of nesting that are written out when a value is no plain JSON
 
 # JSON escapes this byte wherever it occurs in a text.
-_BLANK = b"\0"
-_BLANK_TIME = msgspec.Raw(b'"\0b.\0006d+00:00"')
-BLANK_INT, BLANK_TENTHS, BLANK_JSON = map(msgspec.Raw, (b"\0d", b"\0.1f", b"\0b"))
+_BLANK = b"\x00"
+_BLANK_TIME = msgspec.Raw(b'"\x00b.\x0006d+00:00"')
+BLANK_INT, BLANK_TENTHS, BLANK_JSON = map(msgspec.Raw, (b"\x00d", b"\x00.1f", b"\x00b"))
 
 Render = Callable[[Any, str, EventDict], bytes]
 
@@ -37,7 +37,7 @@ class JsonLines:
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
-        self._second = (0, b"")
+        self._second = (-1, b"")  # and how it is written
         self._encode = msgspec.json.Encoder(enc_hook=_describe).encode
 
     def __call__(self, _logger: Any, method: str, event: EventDict) -> bytes:
