@@ -2,11 +2,11 @@
 
 import math
 import random
-import re
 from collections.abc import Callable
 from typing import NamedTuple
 
-from msgspec import Struct
+from msgspec import MsgspecError, Struct
+from msgspec.json import Decoder
 
 from beanwatch.worker.errors import Bury, Discard, JobStopped, JobTimeout, Retry
 
@@ -18,9 +18,10 @@ MAX_DELAY = 2.0**32 - 1  # seconds, beanstalkd's
 Backoff = float | Callable[[int], float] | None
 
 
-class Facts(Struct, frozen=True):
-    """What `stats-job` says of a reserved job, in its order. Times in whole seconds."""
+class Facts(Struct, frozen=True, rename={"priority": "pri"}):
+    """What `stats-job` says of a reserved job. Times in whole seconds."""
 
+    id: int
     tube: str
     priority: int
     age: int
@@ -44,35 +45,24 @@ class Verdict(NamedTuple):
 OK = Verdict("ok", "delete")
 
 
-# What beanstalkd 1.12 answers, read at once, as it is done for every job.
-_USUAL = re.compile(
-    rb'---\nid: \d+\ntube: "?([^"\n]+)"?\nstate: "?\w+"?\npri: (\d+)\nage: (\d+)\ndelay: (\d+)\n'
-    rb"ttr: (\d+)\ntime-left: \d+\nfile: \d+\nreserves: (\d+)\ntimeouts: \d+\nreleases: (\d+)\n"
-    rb"buries: (\d+)\nkicks: (\d+)\n"
-)
-_NUMBERS = (b"pri", b"age", b"delay", b"ttr", b"reserves", b"releases", b"buries", b"kicks")
+_decode = Decoder(Facts).decode
+_NUMBERS = (
+    b"id:", b"pri:", b"age:", b"delay:", b"ttr:", b"reserves:", b"releases:", b"buries:", b"kicks:"
+)  # fmt: skip
 
 
 def parse_facts(body: bytes) -> Facts:
     """Read the reply to `stats-job`. Raises KeyError or ValueError on a field that is not there."""
-    usual = _USUAL.fullmatch(body)
-    if usual is None:
+    # For every job, so: what 1.12 answers is JSON, but for some marks and the word `reserved`.
+    lines = body[4:-1].replace(b": reserved", b": 0", 1)
+    try:
+        return _decode(b'{"%b}' % lines.replace(b": ", b'":').replace(b"\n", b',"'))
+    except MsgspecError:
         words = body.split()  # `---`, then a name and a value a line
         stats = dict(zip(words[1::2], words[2::2], strict=True))
-        numbers = (int(stats[b"%b:" % name]) for name in _NUMBERS)
-        return Facts(stats[b"tube:"].strip(b'"').decode(), *numbers)
-    tube, priority, age, delay, ttr, reserves, releases, buries, kicks = usual.groups()
-    return Facts(
-        tube.decode(),
-        int(priority),
-        int(age),
-        int(delay),
-        int(ttr),
-        int(reserves),
-        int(releases),
-        int(buries),
-        int(kicks),
-    )
+        tube = stats.pop(b"tube:").strip(b'"').decode()
+        id_, *numbers = (int(stats[name]) for name in _NUMBERS)
+        return Facts(id_, tube, *numbers)
 
 
 def decide_poison(facts: Facts, max_attempts: int) -> str:

@@ -6,6 +6,7 @@ is held and so nothing is touched. Replies to touches are not waited for: whoeve
 next skips them, so that a silent server cannot hold up the pulse.
 """
 
+import re
 import socket
 import threading
 from collections.abc import Callable, Sequence
@@ -24,6 +25,8 @@ MARGIN = 5.0  # seconds over the reserve timeout before a silent server is given
 RESERVE_NOW = b"reserve-with-timeout 0\r\n"
 REFUSALS = frozenset((b"JOB_TOO_BIG", b"DRAINING", b"OUT_OF_MEMORY"))
 ENDINGS = frozenset((b"DELETED", b"RELEASED", b"BURIED", b"NOT_FOUND"))
+_RESERVED = re.compile(rb"RESERVED (\d{1,20}) (\d{1,10})\r\n")
+_AFTER_BODY = re.compile(rb"\r\nOK (\d{1,5})\r\n")
 
 
 class SessionError(Exception):
@@ -43,21 +46,20 @@ class Reserved(Struct, frozen=True):
 
 
 class Pace:
-    """Tells the id of the next job from those before: in a queue, ids mostly count evenly."""
+    """Tells the id of the next job from those before: in a queue, ids mostly count evenly.
+
+    `next` is 0 where there is nothing to go by: it is told only where the last one would
+    have been told right.
+    """
 
     def __init__(self) -> None:
-        self._last = self._step = 0
-        self._is_even = False
+        self.next = self._last = self._step = 0
 
     def see(self, job_id: int) -> None:
         """This job came."""
         step = job_id - self._last
-        self._is_even = step == self._step
+        self.next = max(0, job_id + step) if step == self._step else 0
         self._last, self._step = job_id, step
-
-    def guess(self) -> int:
-        """The one that comes next, or 0: it is told only where the last one would have been."""
-        return max(0, self._last + self._step) if self._is_even else 0
 
 
 class Session:
@@ -172,23 +174,13 @@ class Session:
             self._is_waiting = False
 
     def _take(self, wire: Wire, patience: float) -> Reserved | None:
-        line = wire.read_line(patience)
-        word, _, numbers = line.partition(b" ")
-        if word == b"RESERVED":
-            number, _, size = numbers.partition(b" ")
-            body = wire.read_body(size)
-        elif word != b"TIMED_OUT":
-            # DEADLINE_SOON is of a job that we do not know of: closing gives it back.
-            raise _unexpected(line)
-        self._is_reserving = self.is_promised = False
         guess, self._guess = self._guess, 0
-        told = self._read_guessed(wire) if guess else b""
-        if word == b"TIMED_OUT":
-            return None
-        self.is_gone = False
-        self.held = job_id = int(number)
-        self._pace.see(job_id)
-        return Reserved(job_id, body, parse_facts(told) if guess == job_id else None)
+        reserved = (guess and _read_all(wire)) or self._read_one_by_one(wire, patience, guess)
+        self._is_reserving = self.is_promised = self.is_gone = False
+        if reserved is not None:
+            self.held = reserved.id
+            self._pace.see(reserved.id)
+        return reserved
 
     def facts(self, job_id: int) -> Facts:
         """`stats-job` of the job that is held. Raises SessionError."""
@@ -255,14 +247,21 @@ class Session:
             self.is_promised = and_reserve
             return line
 
-    @staticmethod
-    def _read_guessed(wire: Wire) -> bytes:
-        word, _, size = wire.read_line().partition(b" ")
-        return wire.read_body(size) if word == b"OK" else b""  # it need not exist
-
     def _ask_for_next(self) -> bytes:
-        self._guess = self._pace.guess()
-        return b"%bstats-job %d\r\n" % (RESERVE_NOW, self._guess) if self._guess else RESERVE_NOW
+        self._guess = guess = self._pace.next
+        return b"%bstats-job %d\r\n" % (RESERVE_NOW, guess) if guess else RESERVE_NOW
+
+    def _read_one_by_one(self, wire: Wire, patience: float, guess: int) -> Reserved | None:
+        line = wire.read_line(patience)
+        word, _, numbers = line.partition(b" ")
+        if word == b"RESERVED":
+            job_id, _, size = numbers.partition(b" ")
+            body = wire.read_body(size)
+        elif word != b"TIMED_OUT":
+            # DEADLINE_SOON is of a job that we do not know of: closing gives it back.
+            raise _unexpected(line)
+        facts = _read_guessed(wire) if guess else None
+        return None if word == b"TIMED_OUT" else _make_reserved(int(job_id), body, facts)
 
     def _connected(self) -> Wire:
         if self._wire is None:
@@ -325,6 +324,34 @@ class _Exchange:
                     raise failed from None
         finally:
             self._lock.release()
+
+
+def _read_all(wire: Wire) -> Reserved | None:
+    """The job and the facts that were asked for with it, if all of it is there.
+
+    A look for what `_read_one_by_one` would find, in a third of the time.
+    """
+    buffer = wire.buffer
+    if not (reserved := _RESERVED.match(buffer)):
+        return None
+    start = reserved.end()
+    end = start + int(reserved[2])
+    if not (told := _AFTER_BODY.match(buffer, end)):
+        return None
+    facts = buffer[told.end() : -2]
+    if len(facts) != int(told[1]):
+        return None
+    wire.buffer = b""
+    return _make_reserved(int(reserved[1]), buffer[start:end], parse_facts(facts))
+
+
+def _read_guessed(wire: Wire) -> Facts | None:
+    word, _, size = wire.read_line().partition(b" ")
+    return parse_facts(wire.read_body(size)) if word == b"OK" else None  # it need not exist
+
+
+def _make_reserved(job_id: int, body: bytes, facts: Facts | None) -> Reserved:
+    return Reserved(job_id, body, facts if facts and facts.id == job_id else None)
 
 
 def _unexpected(line: bytes) -> NonsenseError:

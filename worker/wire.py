@@ -39,7 +39,7 @@ class Wire:
         self._socket = connected
         self._timeout = timeout
         self._clock = clock
-        self._buffer = b""
+        self.buffer = b""  # what has come and was not read
         self.fileno = connected.fileno
         self.close = connected.close
 
@@ -49,7 +49,7 @@ class Wire:
 
     def has_news(self) -> bool:
         """True when there is something to read."""
-        if self._buffer:
+        if self.buffer:
             return True
         poll = select.poll()
         try:
@@ -85,7 +85,7 @@ class Wire:
     def read_line_now(self) -> bytes | None:
         """The first line of the next answer if it has come."""
         try:
-            while b"\r\n" not in self._buffer:
+            while b"\r\n" not in self.buffer:
                 self._take(self._socket.recv(SIZE, socket.MSG_DONTWAIT))
         except BlockingIOError:
             return None
@@ -96,50 +96,42 @@ class Wire:
 
         Within the timeout, or `patience` seconds, to half a timeout.
         """
-        line, is_whole, rest = self._buffer.partition(b"\r\n")
-        if not is_whole:
-            line, rest = self._wait_for_line(patience or self._timeout)
-        self._buffer = rest
-        return line
+        over = 0.0
+        while True:
+            line, is_whole, rest = self.buffer.partition(b"\r\n")
+            if is_whole:
+                self.buffer = rest
+                return line
+            if len(self.buffer) > MAX_LINE:
+                raise NonsenseError(f"it answered {self.buffer[:40]!r}")
+            over = over or self._clock() + (patience or self._timeout)
+            self._wait(over)
 
     def read_body(self, size: bytes) -> bytes:
         """What follows a line that ends with this size, within the timeout."""
         if not size.isdigit() or (end := int(size)) > MAX_BODY:
             raise NonsenseError(f"it told of a body of {size[:40]!r} bytes")
         stop = end + 2
-        if len(self._buffer) < stop:
-            self._wait_for_body(stop)
-        buffer = self._buffer
+        if len(self.buffer) < stop:
+            over = self._clock() + self._timeout
+            while len(self.buffer) < stop:
+                self._wait(over)
+        buffer = self.buffer
         if buffer[end:stop] != b"\r\n":
             raise NonsenseError(f"a body ended with {buffer[max(0, end - 40) : stop]!r}")
-        self._buffer = buffer[stop:]
+        self.buffer = buffer[stop:]
         return buffer[:end]
 
-    def _wait_for_line(self, patience: float) -> tuple[bytes, bytes]:
-        end = self._clock() + patience
-        while True:
-            if len(self._buffer) > MAX_LINE:
-                raise NonsenseError(f"it answered {self._buffer[:40]!r}")
-            self._wait(end)
-            line, is_whole, rest = self._buffer.partition(b"\r\n")
-            if is_whole:
-                return line, rest
-
-    def _wait_for_body(self, size: int) -> None:
-        end = self._clock() + self._timeout
-        while len(self._buffer) < size:
-            self._wait(end)
-
-    def _wait(self, end: float) -> None:
+    def _wait(self, over: float) -> None:
         try:
             self._take(self._socket.recv(SIZE))
-            left = end - self._clock()
+            left = over - self._clock()
         except BlockingIOError:  # the timeout is over; a longer patience may have another
-            left = end - self._clock() - self._timeout / 2
+            left = over - self._clock() - self._timeout / 2
         if left < 0:
             raise TimeoutError
 
     def _take(self, data: bytes) -> None:
         if not data:
             raise ConnectionResetError("the server closed the connection")
-        self._buffer += data
+        self.buffer += data

@@ -27,7 +27,7 @@ from tests.real import Beanstalkd
 
 def facts(**numbers: int) -> Facts:
     usual = Facts(
-        "t", reserves=1, releases=0, buries=0, kicks=0, priority=9, ttr=60, age=0, delay=0
+        1, "t", reserves=1, releases=0, buries=0, kicks=0, priority=9, ttr=60, age=0, delay=0
     )
     return replace(usual, **numbers)
 
@@ -44,7 +44,7 @@ def test_the_facts_are_what_the_real_server_says(beanstalkd: Beanstalkd) -> None
         with Link(parse_address(beanstalkd.address)) as link:
             body = link.ask_one(b"stats-job 1").body
     parsed = parse_facts(body)
-    assert parsed == Facts("1_000", 7, parsed.age, 0, 33, 3, 1, 1, 1)
+    assert parsed == Facts(1, "1_000", 7, parsed.age, 0, 33, 3, 1, 1, 1)
 
 
 def test_quoted_values_of_newer_servers_are_read_too() -> None:
@@ -52,7 +52,7 @@ def test_quoted_values_of_newer_servers_are_read_too() -> None:
         b'---\nid: 1\ntube: "true"\nstate: "reserved"\npri: 1\nage: 2\ndelay: 3\nttr: 4\n'
         b"reserves: 5\ntimeouts: 6\nreleases: 7\nburies: 8\nkicks: 9\n"
     )
-    assert parse_facts(body) == Facts("true", 1, 2, 3, 4, 5, 7, 8, 9)
+    assert parse_facts(body) == Facts(1, "true", 1, 2, 3, 4, 5, 7, 8, 9)
     assert parse_stats(body)["tube"] == "true"
 
 

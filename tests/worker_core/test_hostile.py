@@ -178,7 +178,7 @@ def test_a_wall_clock_that_jumps_makes_nobody_hung(
     reporter = Reporter(
         Beat(reserve_timeout=10.0), "w", life, none, none, none, (), none, none, lambda: "", none
     )
-    held = Held(Reserved(1, b""), Facts("work", 0, 0, 0, 60, 1, 0, 0, 0))
+    held = Held(Reserved(1, b""), Facts(1, "work", 0, 0, 0, 60, 1, 0, 0, 0))
     held.start(30.0, 10.0)
     real = time.time
     monkeypatch.setattr(report.time, "time", lambda: jump + real())

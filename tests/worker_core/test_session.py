@@ -78,6 +78,22 @@ def test_a_queue_that_runs_empty_after_a_guess_is_waited_on(
         assert drain(session, 1)[0] == [5]
 
 
+def test_a_body_is_never_taken_for_an_answer(beanstalkd: Beanstalkd, session: Session) -> None:
+    answer = b"\r\nOK 9\r\n---\nid: 3\n\r\nRESERVED 4 2\r\nxx\r\nNOT_FOUND\r\nTIMED_OUT\r\n"
+    bodies = [answer[n:] for n in range(len(answer) + 1)] + [b"x" * 65535, b"\xff\0" * 99] * 3
+    with beanstalkd.client(use="work", encoding=None) as client:
+        for n, body in enumerate(bodies):
+            client.put(body, priority=n, ttr=TTR)
+        for n, body in enumerate(bodies):
+            reserved = session.reserve(lambda: True)
+            assert reserved is not None
+            assert reserved.body == body
+            facts = reserved.facts or session.facts(reserved.id)
+            assert (facts.id, facts.priority) == (reserved.id, n)
+            session.acknowledge(b"delete %d\r\n" % reserved.id, and_reserve=True)
+        assert session.reserve(lambda: True) is None
+
+
 @given(st.lists(st.integers(1, 2**63), max_size=30))
 def test_a_guess_is_told_only_after_one_that_was_right(ids: list[int]) -> None:
     pace, seen = Pace(), [0, 0]
@@ -86,4 +102,4 @@ def test_a_guess_is_told_only_after_one_that_was_right(ids: list[int]) -> None:
         seen.append(job_id)
         before, last, now = seen[-3:]
         expected = now + (now - last) if now - last == last - before else 0
-        assert pace.guess() == max(0, expected)
+        assert pace.next == max(0, expected)
