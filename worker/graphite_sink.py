@@ -18,6 +18,7 @@ from beanwatch.worker.record import Run
 
 PERCENTILES = (50, 95, 99)
 SAMPLE = 10_000  # values kept of a timer in an interval; of more, a random choice
+ANSWERS_WITHIN = 0.5  # seconds, whatever is no carbon
 RESEND = 60.0  # seconds: a peer that died swallows what was sent last
 
 
@@ -56,7 +57,32 @@ def summarize(timer: Timer) -> dict[str, float]:
 
 
 class _GraphiteOutlet(Outlet):
-    """Carbon confirms nothing: what was sent in the last minute is sent again after a break."""
+    """Carbon confirms nothing: what was sent in the last minute is sent again after a break.
+
+    It says nothing at all, so what answers to a first point is something else.
+    """
+
+    def __init__(
+        self, address: Address, first: Callable[[int], str], log: FilteringBoundLogger
+    ) -> None:
+        self._address, self._first = address, first
+        super().__init__(f"graphite {address}", self._dial, log)
+
+    def _dial(self) -> socket.socket:
+        made = connect(self._address, CONNECT_TIMEOUT)
+        try:
+            made.sendall(self._first(self.dropped).encode())
+            made.settimeout(ANSWERS_WITHIN)
+            said = made.recv(40)
+        except TimeoutError:
+            return made
+        except BaseException:
+            made.close()
+            raise
+        made.close()
+        raise OSError(
+            f"this is no carbon, it answered {said!r}" if said else "it closed the connection"
+        )
 
     def _settle(self) -> None:
         now = self._clock()
@@ -90,10 +116,7 @@ class GraphiteSink:
         self._totals: Counter[str] = Counter()
         self._slot = int(clock() // interval)
 
-        def dial() -> socket.socket:
-            return connect(address, CONNECT_TIMEOUT)
-
-        self._outlet = _GraphiteOutlet(f"graphite {address}", dial, log)
+        self._outlet = _GraphiteOutlet(address, self._first, log)
 
     @property
     def dropped(self) -> int:
@@ -134,6 +157,11 @@ class GraphiteSink:
         """Send the points of the interval that has begun, under its end, and what is kept."""
         self._summarize(self._slot + 1)
         self._outlet.close(timeout)
+
+    def _first(self, dropped: int) -> str:
+        """The line of a point that is sent in any case, ended as any protocol's line may be."""
+        when = int(self._slot * self._interval)
+        return f"{self._series.own('dropped_metrics')} {dropped} {when}\r\n"
 
     def _summarize(self, slot: int) -> None:
         with self._lock:

@@ -109,7 +109,7 @@ class LineSink:
         class Handler(socketserver.StreamRequestHandler):
             def handle(self) -> None:
                 for line in self.rfile:
-                    sink.lines.append(line.decode(errors="replace").rstrip("\n"))
+                    sink.lines.append(line.decode(errors="replace").rstrip("\r\n"))
 
         self._server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True

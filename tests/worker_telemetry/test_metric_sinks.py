@@ -17,7 +17,7 @@ from beanwatch.worker.metrics import Metrics, NoMetrics, Series, make_metrics
 from beanwatch.worker.outlet import Outlet
 from beanwatch.worker.record import Run
 from beanwatch.worker.statsd_sink import FULL, WAITING, StatsdSink
-from tests.real import LineSink, Proxy, wait_until
+from tests.real import Beanstalkd, LineSink, Proxy, Redis, wait_until
 from tests.worker_telemetry.conftest import RecordingLog
 
 STEM = "beanwatch.job.email_regular.email_send.web1.w1"
@@ -148,7 +148,7 @@ def test_graphite_gets_a_point_for_each_interval_at_its_multiples(
             sink.settle(make_run(duration=duration))
         sink.gauge("busy", 1)
         sink.tick()
-        assert carbon.lines == []
+        assert carbon.lines == ["beanwatch.worker.web1.w1.dropped_metrics 0 1700000000"]
         now[0] += 10
         sink.tick()
         wait_until(lambda: f"{STEM}.duration.upper 300.0 1700000010" in carbon.lines)
@@ -203,6 +203,22 @@ def test_what_a_dying_peer_swallowed_is_sent_again(
         front.restore()
         wait_until(lambda: sink.tick() or f"{STEM}.ok.count 1 1700000010" in carbon.lines, 30)
         sink.close(1)
+
+
+def test_what_answers_where_carbon_should_be_is_told_and_gets_no_points(
+    make_run: Callable[..., Run], log: RecordingLog, beanstalkd: Beanstalkd, redis_server: Redis
+):
+    for port, answer in ((beanstalkd.port, "UNKNOWN_COMMAND"), (redis_server.port, "-ERR")):
+        sink = graphite(f"127.0.0.1:{port}", log, lambda: 1_700_000_000.0)
+        sink.settle(make_run())
+        wait_until(lambda sink=sink: sink.tick() or sink._outlet._dialer.error)
+        sink.tick()
+        sink.close(0.01)
+        assert sink.dropped > 0
+        (told,) = (context for _, _, context in log.lines)
+        assert told["reason"].startswith("this is no carbon, it answered")
+        assert answer in told["reason"]
+        log.lines.clear()
 
 
 def test_no_call_waits_for_a_graphite_that_takes_nothing(
