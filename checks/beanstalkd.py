@@ -8,6 +8,7 @@ from nagiosplugin import Context, Resource, Summary
 
 from beanwatch.checks import source
 from beanwatch.checks.plugin import (
+    BETWEEN,
     Check,
     Critical,
     FailureContext,
@@ -197,7 +198,7 @@ class ServerSummary(Summary):  # type: ignore[misc]
 
     def ok(self, results: Any) -> str:
         """One after the other."""
-        return "; ".join(map(str, results))
+        return BETWEEN.join(map(str, results))
 
 
 def build(options: argparse.Namespace, config: Config, source_: Source) -> Check:

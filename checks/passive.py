@@ -55,7 +55,7 @@ class Poll(NamedTuple):
     stats: Stats
     tubes: Mapping[str, Stats]
     heads: Mapping[str, Stats]
-    later: Mapping[str, Stats]  # the tubes that looked stalled, a moment later
+    later: tuple[Stats, Mapping[str, Stats]]  # the tubes that looked stalled, a moment later
 
 
 def poll(server: Server, memory: Memory, timeout: float, voice: Voice) -> Poll:
@@ -64,17 +64,16 @@ def poll(server: Server, memory: Memory, timeout: float, voice: Voice) -> Poll:
     try:
         stats, tubes = live.everything(server)
         busy = [name for name, tube in tubes.items() if tube.get("current-jobs-ready")]
-        draining = bool(stats.get("draining"))
         doubtful = [
             name
             for name in busy
-            if decide_consumers(tube_consumers.consumers(tubes[name], draining)) == "stalled"
+            if decide_consumers(tube_consumers.consumers(tubes[name], stats)) == "stalled"
         ]
         heads = live.heads(server, busy) if busy else {}
-        later = live.again(server, doubtful) if doubtful else {}
+        later = live.again(server, doubtful) if doubtful else (stats, {})
         return Poll(None, stats, tubes, heads, later)
     except ServerError as error:
-        return Poll(error, {}, {}, {}, {})
+        return Poll(error, {}, {}, {}, ({}, {}))
     finally:
         live.close()
 
@@ -105,10 +104,10 @@ class Snapshot:
         tubes = self._poll(server).tubes
         return tubes if names is None else {name: tubes[name] for name in names if name in tubes}
 
-    def again(self, server: Server, names: Sequence[str]) -> Mapping[str, Stats]:
+    def again(self, server: Server, names: Sequence[str]) -> tuple[Stats, Mapping[str, Stats]]:
         """As Live does."""
-        later = self._poll(server).later
-        return {name: later[name] for name in names if name in later}
+        stats, later = self._poll(server).later
+        return stats, {name: later[name] for name in names if name in later}
 
     def everything(self, server: Server) -> tuple[Stats, Mapping[str, Stats]]:
         """As Live does."""

@@ -41,6 +41,7 @@ RANK = {Ok: 0, Warn: 1, Unknown: 2, Critical: 3}
 # has found out, and not by the watchdog.
 MARGIN = 0.9
 LINE = 1000  # characters of text on line 1; send_nsca and old NRPE cut what is longer
+BETWEEN = " / "  # problems on line 1: of `;` Nagios makes `:`
 MOST = 20  # problems on line 1; there is room for hardly as many
 OUTPUT = 4000  # bytes in all: send_nsca sends nothing at all of more than 4,095
 UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f|\s]+")  # `|` would start the performance data
@@ -243,7 +244,7 @@ def conclude(check: Check, links: LinksConfig, *, verbose: bool = False) -> Outc
     results: list[Finding] = list(check.results)
     bad = [result for result in results if result.state is not Ok]
     state = check.results.most_significant_state
-    text = "; ".join(map(str, bad[:MOST])) if bad else check.summary_str
+    text = BETWEEN.join(map(str, bad[:MOST])) if bad else check.summary_str
     if len(bad) > 3:
         text = f"{len(bad)} problems: {text}"
     details = [] if state is Ok else read_on(links, check.runbook)

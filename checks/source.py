@@ -66,7 +66,7 @@ class Source(Protocol):
 
     def tubes(self, server: Server, names: Iterable[str] | None) -> Mapping[str, Stats]: ...
 
-    def again(self, server: Server, names: Sequence[str]) -> Mapping[str, Stats]: ...
+    def again(self, server: Server, names: Sequence[str]) -> tuple[Stats, Mapping[str, Stats]]: ...
 
     def everything(self, server: Server) -> tuple[Stats, Mapping[str, Stats]]: ...
 
@@ -124,10 +124,10 @@ class Live:
             take_off_own(default)
         return tubes
 
-    def again(self, server: Server, names: Sequence[str]) -> dict[str, Stats]:
-        """These tubes a moment later."""
+    def again(self, server: Server, names: Sequence[str]) -> tuple[Stats, dict[str, Stats]]:
+        """The server and these tubes a moment later."""
         self._sleep(SECOND_LOOK)
-        return self.tubes(server, names)
+        return self.stats(server), self.tubes(server, names)
 
     def stats(self, server: Server) -> Stats:
         """`stats` of the server."""

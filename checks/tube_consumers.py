@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from beanwatch.checks import source, tubes
 from beanwatch.checks.plugin import (
+    BETWEEN,
     STATES,
     Check,
     Critical,
@@ -22,9 +23,9 @@ from beanwatch.checks.plugin import (
 )
 from beanwatch.checks.source import Source, Tube
 from beanwatch.checks.tubes import Tubes
-from beanwatch.collectors.consumers import Consumers, decide_consumers
+from beanwatch.collectors.consumers import Consumers, count_held, decide_consumers
 from beanwatch.collectors.protocol import ServerError
-from beanwatch.collectors.stats import Stats
+from beanwatch.collectors.stats import Stats, count_of
 from beanwatch.config import Config, Threshold
 
 if TYPE_CHECKING:
@@ -62,15 +63,15 @@ class Diagnoses(Tubes):
         metrics = list(super().probe())
         tubes = [metric.value for metric in metrics if isinstance(metric.value, Tube)]
         try:
-            draining = bool(tubes) and bool(self.source.stats(self.server).get("draining"))
-            verdicts = {tube.name: self._compare(tube, draining) for tube in tubes}
+            stats = self.source.stats(self.server) if tubes else {}
+            verdicts = {tube.name: self._compare(tube, stats) for tube in tubes}
             doubtful = [name for name, verdict in verdicts.items() if verdict == "stalled"]
             if doubtful:
-                later = self.source.again(self.server, doubtful)
+                stats_later, later = self.source.again(self.server, doubtful)
                 for tube in tubes:
                     if tube.name in doubtful:
-                        now = consumers(later.get(tube.name, {}), draining)
-                        before = consumers(tube.stats or {}, draining)
+                        now = consumers(later.get(tube.name, {}), stats_later)
+                        before = consumers(tube.stats or {}, stats)
                         verdicts[tube.name] = decide_consumers(now, before)
         except ServerError as error:
             yield source.failure(self.name, error)
@@ -82,9 +83,9 @@ class Diagnoses(Tubes):
                 metric = metric.replace(value=tube)
             yield metric
 
-    def _compare(self, tube: Tube, draining: bool) -> str:
+    def _compare(self, tube: Tube, server: Stats) -> str:
         """By what the run before saw: a queue is saturated if it has not got shorter since."""
-        now = consumers(tube.stats or {}, draining)
+        now = consumers(tube.stats or {}, server)
         verdict = decide_consumers(now)
         memory = self.source.memory
         if verdict == "saturated":
@@ -107,21 +108,16 @@ class Diagnoses(Tubes):
         return self.is_only_server or beat.server == str(self.server.address)
 
 
-def consumers(stats: Stats, draining: bool) -> Consumers:
+def consumers(tube: Stats, server: Stats) -> Consumers:
     """What `decide_consumers` wants to know."""
-
-    def get(field: str) -> int:
-        value = stats.get(field, 0)
-        return value if isinstance(value, int) else 0
-
     return Consumers(
-        ready=get("current-jobs-ready"),
-        reserved=get("current-jobs-reserved"),
-        waiting=get("current-waiting"),
-        watching=get("current-watching"),
-        pause_left=get("pause-time-left"),
-        draining=draining,
-        deletes=get("cmd-delete"),
+        ready=count_of(tube, "current-jobs-ready"),
+        held=count_held(tube, server),
+        waiting=count_of(tube, "current-waiting"),
+        watching=count_of(tube, "current-watching"),
+        pause_left=count_of(tube, "pause-time-left"),
+        draining=bool(server.get("draining")),
+        deletes=count_of(tube, "cmd-delete"),
     )
 
 
@@ -144,7 +140,8 @@ def diagnose(tube: Tube) -> str:
         case "stalled":
             return f"{ready} ready, and of {watching} nobody takes one"
         case "saturated":
-            return f"{ready} ready and not getting fewer, though all of {watching} are busy"
+            busy = "are busy" if tube.get("current-jobs-reserved") else "may be busy elsewhere"
+            return f"{ready} ready and not getting fewer, though all of {watching} {busy}"
         case "paused":
             return f"paused for {tube.get('pause-time-left')} s more, {ready} ready"
         case "draining":
@@ -162,12 +159,12 @@ def cross(workers: "Sequence[Worker]", watching: int) -> str:
     if len(alive) > watching:
         missing = len(alive) - watching
         names = ", ".join(alive) if missing == len(alive) else f"{missing} of {', '.join(alive)}"
-        return f"; {names} beats but is not connected here"
+        return f", {names} beats but is not connected here"
     if dead and watching > len(alive):
-        return f"; connected but without a heartbeat: {', '.join(dead)}"
+        return f", connected but without a heartbeat: {', '.join(dead)}"
     if dead:
-        return f"; dead: {', '.join(dead)}"
-    return "" if workers or not watching else "; none of them sends a heartbeat"
+        return f", dead: {', '.join(dead)}"
+    return "" if workers or not watching else ", none of them sends a heartbeat"
 
 
 class Judge:
@@ -190,7 +187,7 @@ class Judge:
         text = f"{tube.label}: {diagnose(tube)}"
         if limit:
             state = max(state, by_count, key=int)
-            text += f"; {count(watching, 'worker')} ({limit})"
+            text += f", {count(watching, 'worker')} ({limit})"
         if tube.workers is not None and tube.name != "default":
             text += cross(tube.workers, watching)
         return state, text
@@ -220,7 +217,7 @@ class ConsumersSummary(tubes.TubeSummary):
         if len(found) < 2:
             return super().ok(results)
         held = [f"{t.label}: {diagnose(t)}" for t in found if t.consumers in ("paused", "draining")]
-        return "; ".join([f"{len(found)} tubes: workers take what is ready", *held])
+        return BETWEEN.join([f"{len(found)} tubes: workers take what is ready", *held])
 
 
 def build(options: argparse.Namespace, config: Config, source_: Source) -> Check:

@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+from beanwatch.collectors.stats import Stats, count_of
+
 # As numbers in Graphite, worst last, so that a maximum over time or tubes is the worst.
 # Only the last three are a matter for anybody: paused and draining are somebody's wish.
 STATES = ("ok", "paused", "draining", "saturated", "stalled", "no_watcher")
@@ -9,19 +11,32 @@ CODES = {state: code for code, state in enumerate(STATES)}
 
 
 class Consumers(NamedTuple):
-    """What `stats-tube` says of a tube's jobs and of the connections that watch it.
+    """What is known of a tube's jobs and of the connections that watch it.
 
-    `draining` is the server's. `pause_left` is in seconds. One's own connection is
-    already taken off `watching`.
+    `held` is by `count_held`. `draining` is the server's. `pause_left` is in seconds. One's own
+    connection is already taken off `watching`.
     """
 
     ready: int
-    reserved: int
+    held: int
     waiting: int
     watching: int
     pause_left: int = 0
     draining: bool = False
     deletes: int = 0
+
+
+def count_held(tube: Stats, server: Stats) -> int:
+    """The jobs that the consumers of a tube may hold, or 0 if one of them surely holds none.
+
+    A worker that watches several tubes may be busy with a job of another: all of them may be,
+    if as many jobs are held there as workers watch here. Not so with `default`, which every
+    connection watches until it says otherwise.
+    """
+    reserved = count_of(tube, "current-jobs-reserved")
+    elsewhere = count_of(server, "current-jobs-reserved") - reserved
+    may_be_busy = elsewhere >= count_of(tube, "current-watching") and tube.get("name") != "default"
+    return reserved or (elsewhere if may_be_busy else 0)
 
 
 def decide_consumers(now: Consumers, before: Consumers | None = None) -> str:
@@ -45,9 +60,9 @@ def decide_consumers(now: Consumers, before: Consumers | None = None) -> str:
     if now.waiting > 0:
         return "ok"
     if before is None:
-        return "saturated" if now.reserved else "stalled"
+        return "saturated" if now.held else "stalled"
     if before.ready == 0 or before.waiting > 0 or now.ready < before.ready:
         return "ok"
-    if now.reserved or before.reserved or now.deletes != before.deletes:
+    if now.held or before.held or now.deletes != before.deletes:
         return "saturated"
     return "stalled"

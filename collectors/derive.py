@@ -1,14 +1,14 @@
 """What beanstalkd does not say itself: rates, ages, states and drift, from what it did say."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import NamedTuple
 
-from beanwatch.collectors.consumers import CODES, Consumers, decide_consumers
+from beanwatch.collectors.consumers import CODES, Consumers, count_held, decide_consumers
 from beanwatch.collectors.paths import TUBE_DERIVED
 from beanwatch.collectors.points import Values
 from beanwatch.collectors.rates import Count, rate
 from beanwatch.collectors.samples import Head, Rejected, ServerSamples, TubeSample
-from beanwatch.collectors.stats import Stats, numbers
+from beanwatch.collectors.stats import Stats, count_of, numbers
 
 # The numeric fields of `stats-tube` in 1.12, as zeros: a configured tube that is absent.
 ABSENT: Values = dict.fromkeys(
@@ -46,14 +46,14 @@ def derive_server(
 ) -> dict[str, int | float]:
     """A server's series: every number of `stats`, and those of `paths.SERVER_DERIVED`."""
     values = numbers(stats)
-    files = _int(stats, "binlog-current-index") - _int(stats, "binlog-oldest-index") + 1
-    has_binlog = _int(stats, "binlog-current-index") > 0
+    files = count_of(stats, "binlog-current-index") - count_of(stats, "binlog-oldest-index") + 1
+    has_binlog = count_of(stats, "binlog-current-index") > 0
     values |= {
         "up": 1,
-        "draining": _int(stats, "draining"),
+        "draining": count_of(stats, "draining"),
         "restarts": restarts,
         # Files are made at their full size.
-        "binlog_bytes": files * _int(stats, "binlog-max-size") if has_binlog else 0,
+        "binlog_bytes": files * count_of(stats, "binlog-max-size") if has_binlog else 0,
         "rejected_puts": rejected,
     }
     if drift is not None:
@@ -67,7 +67,7 @@ def derive_rejected(stats: Stats, before: Rejected | None) -> Rejected:
     cmd-put counts what was refused too, but also a put whose body is still under way. That looks
     refused now, and hardly ever at two looks: what is lower than at the look before is believed.
     """
-    seen = max(0, _int(stats, "cmd-put") - _int(stats, "total-jobs"))
+    seen = max(0, count_of(stats, "cmd-put") - count_of(stats, "total-jobs"))
     sure = max(before.sure, min(before.seen, seen)) if before else seen
     return Rejected(seen, sure)
 
@@ -78,16 +78,21 @@ def derive_life(stats: Stats) -> str:
 
 
 def derive_tube(
-    stats: Stats, jobs: Jobs, before: TubeSample | None, now: float, *, draining: bool
+    stats: Stats, jobs: Jobs, before: TubeSample | None, now: float, server: Stats
 ) -> tuple[dict[str, int | float], TubeSample]:
     """A tube's series, and the sample to compare the next reading with.
 
-    `before` is a sample of the same life of the server. `now` is in its seconds.
+    `before` is a sample of the same life of the server, whose own stats are `server`. `now` is
+    in its seconds.
     """
-    ready, reserved = _int(stats, "current-jobs-ready"), _int(stats, "current-jobs-reserved")
-    buried, waiting = _int(stats, "current-jobs-buried"), _int(stats, "current-waiting")
-    puts, deletes = _int(stats, "total-jobs"), _int(stats, "cmd-delete")
-    present = ready + reserved + buried + _int(stats, "current-jobs-delayed")
+    ready, reserved = (
+        count_of(stats, "current-jobs-ready"),
+        count_of(stats, "current-jobs-reserved"),
+    )
+    buried, waiting = count_of(stats, "current-jobs-buried"), count_of(stats, "current-waiting")
+    puts, deletes = count_of(stats, "total-jobs"), count_of(stats, "cmd-delete")
+    held = count_held(stats, server)
+    present = ready + reserved + buried + count_of(stats, "current-jobs-delayed")
     if before and (puts < before.puts or deletes < before.deletes):
         before = None  # it vanished and came back: another life
 
@@ -98,7 +103,7 @@ def derive_tube(
     base = min(before.drift, drift) if before and drift else drift
     ready_age, ready_head = derive_ready_age(jobs.ready, ready, before, now)
     buried_age, buried_head = derive_buried_age(jobs.buried, buried, before, now)
-    sample = TubeSample(now, puts, deletes, ready, reserved, waiting, base, ready_head, buried_head)
+    sample = TubeSample(now, puts, deletes, ready, held, waiting, base, ready_head, buried_head)
 
     values = numbers(stats)
     put_rate = rate(before and Count(before.puts, before.at), Count(puts, now))
@@ -106,15 +111,14 @@ def derive_tube(
     state = decide_consumers(
         Consumers(
             ready,
-            reserved,
+            held,
             waiting,
-            _int(stats, "current-watching"),
-            _int(stats, "pause-time-left"),
-            draining,
+            count_of(stats, "current-watching"),
+            count_of(stats, "pause-time-left"),
+            bool(server.get("draining")),
             deletes,
         ),
-        before
-        and Consumers(before.ready, before.reserved, before.waiting, 0, deletes=before.deletes),
+        before and Consumers(before.ready, before.held, before.waiting, 0, deletes=before.deletes),
     )
     derived = {
         "put_rate": put_rate,
@@ -142,8 +146,8 @@ def derive_ready_age(
         return 0, None
     if not job:
         return None, known
-    if _int(job, "reserves") == 0 and _int(job, "kicks") == 0:
-        return max(0, _int(job, "age") - _int(job, "delay")), None
+    if count_of(job, "reserves") == 0 and count_of(job, "kicks") == 0:
+        return max(0, count_of(job, "age") - count_of(job, "delay")), None
     return _seen(job, known, now)
 
 
@@ -195,8 +199,3 @@ def enter_life(samples: ServerSamples, life: str) -> None:
         samples.tubes = {}
         samples.rejected = None
     samples.life = life
-
-
-def _int(stats: Mapping[str, object], key: str) -> int:
-    value = stats.get(key, 0)
-    return int(value) if isinstance(value, int | float) else 0

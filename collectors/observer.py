@@ -116,13 +116,12 @@ class Observer:
         self, reading: Reading, tubes: dict[str, Stats], now: float
     ) -> dict[str, dict[str, int | float]]:
         before, jobs = self.samples.tubes, reading.heads.jobs
-        draining = bool(reading.server.get("draining"))
         derived: dict[str, dict[str, int | float]] = {}
         samples: dict[str, TubeSample] = {}
         for name, stats in tubes.items():
             heads = Jobs(jobs.get(Peek(name, "ready")), jobs.get(Peek(name, "buried")))
             derived[name], samples[name] = derive_tube(
-                stats, heads, before.get(name), now, draining=draining
+                stats, heads, before.get(name), now, reading.server
             )
         # Replaced as a whole: another thread may be saving them.
         self.samples.tubes = samples

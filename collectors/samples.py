@@ -25,7 +25,7 @@ class TubeSample(NamedTuple):
     puts: int
     deletes: int
     ready: int
-    reserved: int
+    held: int  # by its consumers
     waiting: int
     drift: int
     ready_head: Head | None = None
@@ -97,13 +97,13 @@ def parse_state(content: bytes, offset: float) -> State:
 
 
 def _sample(values: list[Any], shift: float) -> TubeSample:
-    at, puts, deletes, ready, reserved, waiting, drift, ready_head, buried_head = values
+    at, puts, deletes, ready, held, waiting, drift, ready_head, buried_head = values
     return TubeSample(
         at + shift,
         int(puts),
         int(deletes),
         int(ready),
-        int(reserved),
+        int(held),
         int(waiting),
         int(drift),
         _head(ready_head, shift),

@@ -59,7 +59,7 @@ class Spool:
                 continue
             _, _, rest = name.partition(".")
             points, _, source = rest.partition(".")
-            if points.isdigit():
+            if points.isdecimal():
                 size = os.stat(path, follow_symlinks=False).st_size
                 parcels.append(Parcel(source, int(points), file=path, size=_blocks(size)))
         return parcels

@@ -1,7 +1,7 @@
 """beanstalkd's own numbers: `stats`, `stats-tube`, `stats-job` and `list-tubes`."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from beanwatch.collectors.protocol import BATCH, Link, ProtocolError, Reply
 
@@ -29,7 +29,7 @@ def parse_stats(body: bytes) -> Stats:
     stats: Stats = {}
     for line in body.decode("utf-8", "replace").split("\n"):
         key, colon, value = line.partition(": ")
-        if value.isdigit() and key not in TEXT:  # nearly all are: this is what a sweep costs
+        if value.isdecimal() and key not in TEXT and len(value) < 20:  # as nearly all are
             stats[key] = int(value)
         elif colon:
             stats[key] = parse_value(key, value)
@@ -42,13 +42,13 @@ def parse_value(key: str, text: str) -> Value:
         text = text.strip('"')
     if key in TEXT:
         return text
-    if text.isdigit():
-        return int(text)
     if text in ("true", "false"):
         return int(text == "true")
     try:
+        if text.removeprefix("-").isdecimal():
+            return int(text)
         number = float(text)
-    except ValueError:
+    except ValueError:  # also for thousands of digits
         return text
     return number if number - number == 0 else text  # nan and inf are no measurements
 
@@ -64,6 +64,12 @@ def numbers(stats: Stats) -> dict[str, int | float]:
     return {
         key.replace("-", "_"): value for key, value in stats.items() if not isinstance(value, str)
     }
+
+
+def count_of(stats: Mapping[str, object], field: str) -> int:
+    """A field that counts; 0 where it is not there, or no number."""
+    value = stats.get(field, 0)
+    return int(value) if isinstance(value, int | float) else 0
 
 
 def read_server(link: Link) -> Stats:

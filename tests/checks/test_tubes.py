@@ -240,6 +240,25 @@ def test_busy_workers_are_saturated_once_the_queue_has_not_shrunk(
         assert "not getting fewer, though all of 1 worker are busy" in answer.text
 
 
+def test_a_worker_that_is_busy_with_another_tube_has_not_stalled(
+    check: Check, beanstalkd: Beanstalkd
+):
+    arguments = ("--server", beanstalkd.address, "-T", "reports")
+    put(beanstalkd, "images")
+    with beanstalkd.client(watch=["images", "reports"]) as worker, beanstalkd.client() as idler:
+        job = worker.reserve(timeout=5)
+        put(beanstalkd, "reports", 3)
+        assert check("tube_consumers", *arguments).code == OK
+        answer = check("tube_consumers", *arguments)
+        assert answer.code == WARNING
+        assert answer.text.endswith("though all of 1 worker may be busy elsewhere")
+        idler.watch("reports")  # two watch it and one job is held: one of them takes none
+        answer = check("tube_consumers", *arguments)
+        assert answer.code == CRITICAL
+        assert "3 jobs ready, and of 2 workers nobody takes one" in answer.text
+        worker.delete(job)
+
+
 def test_a_waiting_worker_is_well_and_is_counted(check: Check, beanstalkd: Beanstalkd):
     with beanstalkd.client(watch="images") as worker:
         thread = threading.Thread(target=worker.reserve, kwargs={"timeout": 30})
@@ -297,7 +316,7 @@ def test_a_worker_that_beats_but_is_not_connected_is_named(
     arguments = ("--server", beanstalkd.address, "-T", "images", "--redis", redis_server.url)
     answer = check("tube_consumers", *arguments)
     assert answer.code == CRITICAL
-    assert answer.text.endswith("no worker watches it; web1.a beats but is not connected here")
+    assert answer.text.endswith("no worker watches it, web1.a beats but is not connected here")
 
 
 def test_of_several_servers_a_worker_counts_for_its_own(
@@ -312,7 +331,7 @@ def test_of_several_servers_a_worker_counts_for_its_own(
         f'[servers]\nq1 = "{beanstalkd.address}"\nq2 = "10.9.9.9:11300"\n'
     )
     answer = check("tube_consumers", "--config", config, "--server", "q1", "-T", "images")
-    assert answer.text.endswith("; web1.a beats but is not connected here")
+    assert answer.text.endswith(", web1.a beats but is not connected here")
 
 
 def test_a_worker_that_is_connected_but_does_not_beat_is_named(

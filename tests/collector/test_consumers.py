@@ -2,11 +2,12 @@
 
 import pytest
 
-from beanwatch.collectors.consumers import CODES, STATES, Consumers, decide_consumers
+from beanwatch.collectors.consumers import CODES, STATES, Consumers, count_held, decide_consumers
+from beanwatch.collectors.stats import Stats
 
 
 def tube(**counts: int) -> Consumers:
-    return Consumers(**{"ready": 5, "reserved": 0, "waiting": 0, "watching": 1} | counts)
+    return Consumers(**{"ready": 5, "held": 0, "waiting": 0, "watching": 1} | counts)
 
 
 @pytest.mark.parametrize(
@@ -14,9 +15,9 @@ def tube(**counts: int) -> Consumers:
     [
         (tube(ready=0, watching=0), "ok"),
         (tube(watching=0), "no_watcher"),
-        (tube(watching=0, reserved=1), "no_watcher"),
+        (tube(watching=0, held=1), "no_watcher"),
         (tube(), "stalled"),
-        (tube(reserved=1), "saturated"),
+        (tube(held=1), "saturated"),
         (tube(waiting=1), "ok"),
         (tube(waiting=1, pause_left=60), "paused"),
         (tube(watching=0, pause_left=60), "paused"),
@@ -34,11 +35,11 @@ def test_one_sample_decides_by_the_instant(now: Consumers, state: str):
         (tube(), tube(), "stalled"),
         (tube(), tube(ready=9), "stalled"),
         (tube(deletes=1), tube(deletes=2), "saturated"),
-        (tube(reserved=1), tube(), "saturated"),
-        (tube(reserved=1), tube(reserved=1), "saturated"),
-        (tube(reserved=1), tube(reserved=1, ready=4), "ok"),
+        (tube(held=1), tube(), "saturated"),
+        (tube(held=1), tube(held=1), "saturated"),
+        (tube(held=1), tube(held=1, ready=4), "ok"),
         (tube(ready=0), tube(), "ok"),
-        (tube(ready=0, waiting=1), tube(reserved=1), "ok"),
+        (tube(ready=0, waiting=1), tube(held=1), "ok"),
         (tube(waiting=1), tube(), "ok"),
         (tube(), tube(watching=0), "no_watcher"),
     ],
@@ -47,6 +48,24 @@ def test_two_samples_tell_a_stall_from_a_worker_between_two_jobs(
     before: Consumers, now: Consumers, state: str
 ):
     assert decide_consumers(now, before) == state
+
+
+@pytest.mark.parametrize(
+    ("name", "reserved", "on_server", "watching", "held"),
+    [
+        ("t", 0, 0, 1, 0),
+        ("t", 2, 2, 3, 2),
+        ("t", 2, 9, 3, 2),
+        ("t", 0, 2, 3, 0),  # one of the three holds none
+        ("t", 0, 3, 3, 3),
+        ("default", 0, 3, 3, 0),
+    ],
+)
+def test_a_consumer_may_hold_a_job_of_another_tube(
+    name: str, reserved: int, on_server: int, watching: int, held: int
+):
+    tube: Stats = {"name": name, "current-jobs-reserved": reserved, "current-watching": watching}
+    assert count_held(tube, {"current-jobs-reserved": on_server}) == held
 
 
 def test_the_codes_rise_with_how_bad_it_is():

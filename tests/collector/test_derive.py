@@ -36,7 +36,7 @@ def tube(**fields: int) -> Stats:
 def derive(
     stats: Stats, before: TubeSample | None = None, now: float = 110.0, jobs: Jobs = NOBODY
 ) -> tuple[dict[str, Any], TubeSample]:
-    return derive_tube(stats, jobs, before, now, draining=False)
+    return derive_tube(stats, jobs, before, now, {})
 
 
 def test_the_first_reading_has_no_rates():

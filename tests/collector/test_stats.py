@@ -130,9 +130,13 @@ def test_a_tube_is_read_the_short_way_as_by_the_long_one(
     assert parse_tube(body) == parse_stats(body)
 
 
-@given(st.binary())
-def test_any_bytes_are_read_as_a_tube(body: bytes):
-    assert isinstance(parse_tube(body), dict)
+@given(
+    st.binary()
+    | st.text("²٣⅕①-+_.e: 09\n", min_size=1).map(lambda value: f"---\na: {value}\n".encode())
+    | st.integers(4000, 5000).map(lambda digits: b"---\na: " + b"1" * digits)
+)
+def test_any_bytes_are_read(body: bytes):
+    assert parse_tube(body) == parse_stats(body)
 
 
 @pytest.mark.parametrize("version", TUBES)

@@ -9,10 +9,11 @@ SHIPPED = [ROOT / "checks" / "nagios" / name for name in ("commands.cfg", "templ
 BEANSTALKD = "beanstalkd"
 DEPTH = "depth"
 BURIED = "buried"
+CONSUMERS = "consumers"
 WORKERS = "workers"
 
 # Times are in seconds here. A restart is worth a warning for ten minutes, which nobody wants to
-# watch: here for some seconds. The workers' retries outlast the hang of one that mends itself.
+# watch: here for some seconds. Some retries outlast the hang of a worker that mends itself.
 
 
 def write_objects(directory: Path, config: Path, mailbox: Path) -> list[Path]:
@@ -57,6 +58,14 @@ define service {{
     host_name            queue1
     service_description  {BURIED}
     check_command        check_tube_buried!*
+}}
+
+define service {{
+    use                  beanwatch-tube-consumers
+    host_name            queue1
+    service_description  {CONSUMERS}
+    check_command        check_tube_consumers!*
+    retry_interval       5
 }}
 
 define service {{

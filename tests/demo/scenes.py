@@ -6,7 +6,7 @@ from functools import partial
 from typing import NamedTuple
 
 from tests.demo.mailbox import Expected
-from tests.demo.nagios import BURIED, DEPTH, WORKERS
+from tests.demo.nagios import BURIED, CONSUMERS, DEPTH, WORKERS
 from tests.demo.stage import Stage
 
 
@@ -83,18 +83,28 @@ SCENES = [
         "A worker is killed",
         "the mailer gets a SIGKILL, and nobody starts it again",
         kill_mailer,
-        (Expected(WORKERS, "CRITICAL", "mailer: dead"),),
+        (
+            Expected(WORKERS, "CRITICAL", "mailer: dead"),
+            Expected(CONSUMERS, "CRITICAL", "no worker watches it, dead: web1.mailer"),
+        ),
         "the mailer is started again",
         start_mailer,
-        (Expected(WORKERS, "WARNING", "killed while"), Expected(WORKERS, "OK")),
+        (
+            Expected(CONSUMERS, "OK"),
+            Expected(WORKERS, "WARNING", "killed while"),
+            Expected(WORKERS, "OK"),
+        ),
     ),
     Scene(
         "A tube fills up that no worker watches",
         "200 newsletters are put",
         fill_newsletter,
-        (Expected(DEPTH, "CRITICAL", "newsletter"),),
+        (
+            Expected(DEPTH, "CRITICAL", "newsletter"),
+            Expected(CONSUMERS, "CRITICAL", "newsletter: 200 jobs ready and no worker watches it"),
+        ),
         "a worker for newsletters is started",
         start_newsletter_worker,
-        (Expected(DEPTH, "OK"),),
+        (Expected(DEPTH, "OK"), Expected(CONSUMERS, "OK")),
     ),
 ]
