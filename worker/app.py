@@ -14,6 +14,8 @@ from beanwatch.worker.envelope import PRIORITY, TTR, EnvelopeError, FollowUp, ra
 from beanwatch.worker.producer import Producer, Put
 
 F = TypeVar("F", bound=Callable[..., Any])
+H = TypeVar("H", bound=Callable[..., object])
+MAX_TIMEOUT = 1e9  # what the watchdog can count
 OnTimeout = Literal["retry", "bury"]
 Before = Callable[[Context], object]
 After = Callable[[Context, BaseException | None], object]
@@ -31,15 +33,17 @@ class Handler:
         backoff: Backoff,
         on_timeout: OnTimeout,
     ) -> None:
-        if timeout is not None and not timeout > 0:
-            raise ValueError(f"job {name!r}: a timeout is more than 0 seconds, not {timeout!r}")
+        if timeout is not None and not 0 < timeout < MAX_TIMEOUT:
+            limits = f"more than 0 and less than {MAX_TIMEOUT:.0e} seconds"
+            raise ValueError(f"job {name!r}: a timeout is {limits}, not {timeout!r}")
         self.name = name
         self.function = function
         self.timeout = timeout
         self.max_attempts = max_attempts
         self.backoff = backoff
         self.on_timeout = on_timeout
-        self.is_async = inspect.iscoroutinefunction(function)
+        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+            raise TypeError(f"job {name!r}: a handler that yields would never run")
         try:
             self.decode_data = msgspec.json.Decoder(data_type(function)).decode
         except TypeError as error:
@@ -164,13 +168,19 @@ class App:
 
     def before_job(self, hook: Before) -> Before:
         """Call `hook(ctx)` before each job; if it raises, the job fails as if it had."""
-        self.before.append(hook)
+        self.before.append(_check_hook(hook))
         return hook
 
     def after_job(self, hook: After) -> After:
         """Call `hook(ctx, error)` after each job; if it raises, that is logged only."""
-        self.after.append(hook)
+        self.after.append(_check_hook(hook))
         return hook
+
+
+def _check_hook(hook: H) -> H:
+    if inspect.iscoroutinefunction(hook) or inspect.isgeneratorfunction(hook):
+        raise TypeError(f"hook {hook!r}: a hook is a plain function; it would never run")
+    return hook
 
 
 def data_type(function: Callable[..., Any]) -> Any:

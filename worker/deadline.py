@@ -7,7 +7,7 @@ and async alike. A handler must not use SIGALRM itself.
 import asyncio
 import signal
 import threading
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
@@ -29,16 +29,16 @@ class Alarm:
         self._is_due = False
         self._thread = threading.main_thread().ident or 0
 
-    def arm(
-        self,
-        seconds: float,
-        deliver: Callable[[Interrupted], None] | None = None,
-    ) -> None:
-        """Raise JobTimeout after so many seconds, or hand it to `deliver` in the main thread."""
-        self._error, self._deliver, self._seconds = None, deliver, seconds
+    def arm(self, seconds: float) -> None:
+        """Raise JobTimeout after so many seconds."""
+        self._error, self._deliver, self._seconds = None, None, seconds
         self._is_due = False
         self._is_armed = True
         signal.setitimer(signal.ITIMER_REAL, seconds)
+
+    def divert(self, deliver: Callable[[Interrupted], None]) -> None:
+        """Hand what is due over to `deliver`, in the main thread, instead of raising it."""
+        self._deliver = deliver
 
     def disarm(self) -> None:
         """After this nothing is raised any more."""
@@ -92,9 +92,9 @@ class AsyncCalls:
         self._task: asyncio.Task[Any] | None = None
         self._error: Interrupted | None = None
         self._is_cancelled = False
-        self.coroutine: Coroutine[Any, Any, Any] | None = None  # that runs
+        self.coroutine: Awaitable[Any] | None = None  # that runs
 
-    def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+    def run(self, coroutine: Awaitable[Any]) -> Any:
         """Run it to its end. Raises what it raises, or the exception of the alarm."""
         if self._runner is None:
             self._runner = asyncio.Runner()
@@ -120,7 +120,7 @@ class AsyncCalls:
         if self._runner is not None:
             self._runner.close()
 
-    async def _guard(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+    async def _guard(self, coroutine: Awaitable[Any]) -> Any:
         self._task = asyncio.current_task()
         try:
             return await coroutine

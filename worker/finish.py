@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 from msgspec.structs import replace
 
-from beanwatch.worker.decide import Verdict
+from beanwatch.worker.decide import Verdict, describe
 from beanwatch.worker.envelope import EnvelopeError, FollowUp, encode_follow_up
 from beanwatch.worker.job import Held
 from beanwatch.worker.life import Life
@@ -102,12 +102,14 @@ class Finisher:
     def _put(
         self, held: Held, verdict: Verdict, which: str, follow_up: FollowUp
     ) -> tuple[Verdict, tuple[str, ...]]:
-        new_id, body = encode_follow_up(
-            follow_up, which, identity=held.identity, parent=held.uuid or None, now=time.time()
-        )
-        target = (follow_up.tube, body, follow_up.priority, follow_up.delay, follow_up.ttr)
+        parent = held.uuid or None
         try:
-            self._session.put(*target)
+            new_id, body = encode_follow_up(
+                follow_up, which, identity=held.identity, parent=parent, now=time.time()
+            )
+            self._session.put(
+                follow_up.tube, body, follow_up.priority, follow_up.delay, follow_up.ttr
+            )
         except (RefusedError, EnvelopeError) as refused:
             reason = f"its {which} follow-up was refused: {refused}"
             return Verdict("buried", "bury", f"{verdict.reason}; {reason}".lstrip("; ")), ()
@@ -137,4 +139,9 @@ def render_traceback(error: BaseException | None) -> str:
     """The traceback of a handler's error, its end if it is long."""
     if error is None or error.__traceback__ is None:
         return ""
-    return "".join(traceback.format_exception(error))[-MAX_TRACEBACK:]
+    try:
+        lines = traceback.format_exception(error)
+    except Exception as wrong:  # what the error carries is the application's, and may be anything
+        lines = [*traceback.format_tb(error.__traceback__), f"{describe(error)}\n"]
+        lines.append(f"(it cannot be shown as Python does: {describe(wrong)})\n")
+    return "".join(lines)[-MAX_TRACEBACK:]

@@ -51,12 +51,12 @@ class Guard:
         """Whatever is due now."""
         held = self._life.job
         self._watchdog.tick(held.hard if held else 0.0)
+        if held is not None and now - held.touched >= held.facts.ttr / 3:
+            self._touch(held, now)
         if held is not None and held.hard and now >= held.hard:
             self._kill(held, now)
         elif not self._life.run and now >= self._life.patience_ends:
             self._press(held, now)
-        elif held is not None and now - held.touched >= held.facts.ttr / 3:
-            self._touch(held, now)
 
     def _touch(self, held: Held, now: float) -> None:
         if self._session.touch(LOCK):

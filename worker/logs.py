@@ -105,7 +105,7 @@ class LogSink:
     def _make_event(self, run: Run) -> EventDict:
         event = {
             **self._bound,
-            "event": f"{run.job} {run.outcome}",
+            "event": "{job} {outcome}",
             "tube": run.tube,
             "job_id": run.job_id,
             "id": run.uuid,

@@ -101,14 +101,14 @@ class Loop:
             return
         life.job = held
         self._pulse.hurry(held.facts.ttr / 3)
-        verdict, raised = self._runner.run(held, is_wanted=life.wants_jobs())
+        # A stop that came while it was on its way finds it in hand, as one that comes now would.
+        verdict, raised = self._runner.run(held, no_room=life.disk_full)
         if not held.ending.acquire(blocking=False):
             while True:  # the pulse ends this run, and the process with it
                 time.sleep(60)
+        held.hard = 0.0  # what follows is ours, and no more the handler's
         self._runner.clean_up(held)
         if self._max_jobs and life.processed + 1 >= self._max_jobs:
             life.stop(f"{life.processed + 1} jobs done, as many as it may", RECYCLED)
-        and_reserve = life.wants_jobs()
-        held.hard = 0.0
-        self._finisher.end(held, verdict, raised, and_reserve=and_reserve)
+        self._finisher.end(held, verdict, raised, and_reserve=life.wants_jobs())
         life.job = None

@@ -1,7 +1,7 @@
 """One run of one job: read it, judge it, call its handler, and say how it ended."""
 
 import os
-from collections.abc import Coroutine
+from collections.abc import AsyncGenerator, Awaitable, Generator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +16,7 @@ from beanwatch.worker.envelope import EnvelopeError, decode
 from beanwatch.worker.job import Held
 from beanwatch.worker.resource import Resources
 from beanwatch.worker.safety import TemporaryRoot
-from beanwatch.worker.session import Session
+from beanwatch.worker.session import Session, SessionError
 from beanwatch.worker.stacks import find_handler_frame
 from beanwatch.worker.watchdog import Watchdog
 
@@ -58,10 +58,10 @@ class Runner:
         self._is_child = False
         os.register_at_fork(after_in_child=self._forked)
 
-    def run(self, held: Held, *, is_wanted: bool = True) -> tuple[Verdict, BaseException | None]:
+    def run(self, held: Held, *, no_room: str = "") -> tuple[Verdict, BaseException | None]:
         """Run the job and return the verdict, with the handler's error. Raises nothing.
 
-        A job that is not wanted any more is read, so that it is counted by its name.
+        `no_room` on the disk: the job is given back, but read, to be counted by its name.
         """
         try:
             envelope = decode(held.body)
@@ -72,8 +72,8 @@ class Runner:
         if handler is None:
             return Verdict("invalid", "bury", f"no handler for the job {envelope.job!r}"), None
         held.name = handler.name
-        if not is_wanted:
-            return Verdict("retry", "release", "the worker takes no more jobs"), None
+        if no_room:
+            return Verdict("retry", "release", no_room), None
         if poison := decide_poison(held.facts, self._max_attempts(handler)):
             return Verdict("poison", "bury", poison), None
         error = self._call(handler, held)
@@ -124,14 +124,12 @@ class Runner:
         self._watchdog.cover(held.hard)
         try:
             try:
-                self._alarm.arm(timeout, self._async.interrupt if handler.is_async else None)
+                self._alarm.arm(timeout)
                 data = _decode(handler, held)  # the application's own types may take their time
                 for before in self._app.before:
                     before(ctx)
-                if handler.is_async:
-                    self._async.run(_as_coroutine(handler, ctx, data))
-                else:
-                    handler.function(ctx, data)
+                if (result := handler.function(ctx, data)) is not None:
+                    self._finish(result)
             finally:
                 self._alarm.disarm()
         except BaseException as raised:  # SystemExit too: no handler ends the worker by accident
@@ -146,6 +144,14 @@ class Runner:
         self._resources.after_job()
         self._black_box.clear()
         return error
+
+    def _finish(self, result: object) -> None:
+        """Run what the handler is so far only the promise of; a decorator may hide that it is."""
+        if isinstance(result, Awaitable):
+            self._alarm.divert(self._async.interrupt)
+            self._async.run(result)
+        elif isinstance(result, Generator | AsyncGenerator):
+            raise TypeError("the handler is a generator, of which nothing has run")
 
     def _forked(self) -> None:
         self._is_child = True
@@ -167,6 +173,10 @@ class Runner:
             return self._session.touch(1.0)
 
     def _put(self, tube: str, body: bytes, priority: int, delay: int, ttr: int) -> int:
+        if not self._session.held:  # else it would read the answer to the wait for the next job
+            raise SessionError(
+                "the job is over: no thread, no child of it puts jobs"
+            )
         with self._alarm.shield():
             return self._session.put(tube, body, priority, delay, ttr)
 
@@ -179,12 +189,7 @@ def _decode(handler: Handler, held: Held) -> Any:
         raise InvalidDataError(f"data: {text}") from None
 
 
-def _as_coroutine(handler: Handler, ctx: Context, data: Any) -> Coroutine[Any, Any, Any]:
-    coroutine: Coroutine[Any, Any, Any] = handler.function(ctx, data)
-    return coroutine
-
-
 def _leave_child(error: BaseException | None) -> None:
     """A handler forked, and the child came back to us: the job and the socket are its parent's."""
     code = error.code if isinstance(error, SystemExit) else int(error is not None)
-    os._exit(code if isinstance(code, int) else 1)
+    os._exit(code if isinstance(code, int) else int(code is not None))

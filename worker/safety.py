@@ -1,11 +1,13 @@
 """What keeps a worker from harming its host: temporary files, child processes, disk, memory."""
 
+import errno
 import fcntl
 import os
 import re
 import shutil
 import signal
 import stat
+import subprocess
 import tempfile
 from pathlib import Path
 
@@ -45,7 +47,7 @@ class TemporaryRoot:
             name = pattern.fullmatch(path.name)
             if name and path != self.path and _is_left_over(path):
                 found[name[1]] = read_black_box(path / _BLACK_BOX)
-                shutil.rmtree(path, ignore_errors=True)
+                _remove(path, ignore_errors=True)
         return found
 
     def make(self, job_id: int) -> Path:
@@ -56,7 +58,7 @@ class TemporaryRoot:
         """Remove a job's directory; what could not be removed, in words, or ""."""
         try:
             os.fchdir(self._home)  # the job may stand in what is removed now
-            shutil.rmtree(path)
+            _remove(path)
         except FileNotFoundError:
             return ""  # the handler did it
         except OSError as error:
@@ -66,7 +68,7 @@ class TemporaryRoot:
     def close(self) -> None:
         """Remove it all."""
         if self._lock >= 0:
-            shutil.rmtree(self.path, ignore_errors=True)
+            _remove(self.path, ignore_errors=True)
             os.close(self._lock)
             os.close(self._home)
             self._lock = -1
@@ -75,6 +77,15 @@ class TemporaryRoot:
         """Bytes that are free where the directories are."""
         found = os.statvfs(self._root)
         return found.f_bavail * found.f_frsize
+
+
+def _remove(path: Path, *, ignore_errors: bool = False) -> None:
+    try:
+        shutil.rmtree(path, ignore_errors=ignore_errors)
+    except RecursionError:  # an archive may hold directories deeper than Python can follow
+        done = subprocess.run(["rm", "-rf", "--", path], stderr=subprocess.DEVNULL, check=False)
+        if done.returncode and not ignore_errors:
+            raise OSError(errno.ENOTEMPTY, "it cannot be emptied", str(path)) from None
 
 
 def _is_left_over(path: Path) -> bool:

@@ -295,7 +295,9 @@ class Session:
         self.close()
         if isinstance(error, OSError):
             return SessionError(f"{self.address}: {describe(error, self._timeout)}")
-        if isinstance(error, ValueError | LookupError):
+        if isinstance(error, KeyError):
+            return SessionError(f"{self.address}: its answer has no field {error}")
+        if isinstance(error, ValueError):
             return SessionError(f"{self.address}: {error}")
         return error
 
@@ -346,8 +348,12 @@ def _read_all(wire: Wire) -> Reserved | None:
 
 
 def _read_guessed(wire: Wire) -> Facts | None:
-    word, _, size = wire.read_line().partition(b" ")
-    return parse_facts(wire.read_body(size)) if word == b"OK" else None  # it need not exist
+    line = wire.read_line()
+    if line == b"NOT_FOUND":
+        return None
+    if not line.startswith(b"OK "):
+        raise _unexpected(line)
+    return parse_facts(wire.read_body(line[3:]))
 
 
 def _make_reserved(job_id: int, body: bytes, facts: Facts | None) -> Reserved:

@@ -29,7 +29,8 @@ def find_handler_frame(coroutine: Any = None) -> str:
     """
     while coroutine is not None:
         awaits: Any = getattr(coroutine, "cr_await", None)
-        if getattr(awaits, "cr_frame", None) is None or _is_library(awaits.cr_frame):
+        inner: FrameType | None = getattr(awaits, "cr_frame", None)  # once: it may end meanwhile
+        if inner is None or _is_library(inner):
             return _describe(getattr(coroutine, "cr_frame", None))
         coroutine = awaits
     frame = sys._current_frames().get(threading.main_thread().ident or 0)

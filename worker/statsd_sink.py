@@ -107,7 +107,9 @@ class StatsdSink:
         self.tick()
         while self._waiting and self._clock() < end:
             time.sleep(0.005)
-            self.tick()
+            with self._lock:
+                self._redial()
+                self._send_waiting()
         self._dialer.close()
         with self._lock:
             self.dropped += sum(map(_count_lines, self._waiting))

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 SIZE = 65536  # bytes of one read
+SLOWEST = 50_000  # bytes a second of a body: over a link that is slower no job can be taken
 MAX_LINE = 1024
 MAX_BODY = 1 << 30  # beanstalkd allows no larger job
 
@@ -108,19 +109,34 @@ class Wire:
             self._wait(over)
 
     def read_body(self, size: bytes) -> bytes:
-        """What follows a line that ends with this size, within the timeout."""
+        """What follows a line that ends with this size: as long as it goes on, if it is long."""
         if not size.isdigit() or (end := int(size)) > MAX_BODY:
             raise NonsenseError(f"it told of a body of {size[:40]!r} bytes")
         stop = end + 2
         if len(self.buffer) < stop:
-            over = self._clock() + self._timeout
-            while len(self.buffer) < stop:
-                self._wait(over)
+            self._read_up_to(stop)
         buffer = self.buffer
         if buffer[end:stop] != b"\r\n":
             raise NonsenseError(f"a body ended with {buffer[max(0, end - 40) : stop]!r}")
         self.buffer = buffer[stop:]
         return buffer[:end]
+
+    def _read_up_to(self, size: int) -> None:
+        over = self._clock() + self._timeout + size / SLOWEST
+        parts = [self.buffer]
+        left = size - len(self.buffer)
+        try:
+            while left > 0:
+                data = self._socket.recv(min(max(left, SIZE), 16 * SIZE))
+                if not data:
+                    raise ConnectionResetError("the server closed the connection")
+                parts.append(data)
+                left -= len(data)
+                if self._clock() > over:
+                    raise TimeoutError
+        except BlockingIOError:
+            raise TimeoutError from None
+        self.buffer = b"".join(parts)
 
     def _wait(self, over: float) -> None:
         try:

@@ -58,8 +58,8 @@ def duration(value: Any) -> float:
     if isinstance(value, str):
         match = re.fullmatch(r"(\d+(?:\.\d+)?|\.\d+)\s*([a-z]*)", value.strip(), re.ASCII)
         if match and match[2] in _UNITS:
-            return float(match[1]) * _UNITS[match[2]]
-    elif isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e10:
+            value = float(match[1]) * _UNITS[match[2]]
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e9:
         return float(value)
     raise ValueError('expected a duration: seconds, or "30s", "5m", "2h"')
 

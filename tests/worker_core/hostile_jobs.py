@@ -1,6 +1,7 @@
 """An application that does its worker every harm short of killing it."""
 
 import asyncio
+import functools
 import os
 import signal
 import sys
@@ -46,8 +47,64 @@ def raise_it(ctx: Context, data: dict[str, str]) -> None:
         "cycle": one,
         "group": BaseExceptionGroup("g", [Base(), UnspeakableError()]),
         "cancelled": asyncio.CancelledError(),
+        "syntax": SyntaxError("x", ("f", 1, "bad", "text")),  # Python itself fails to print it
     }
     raise kinds[data["kind"]]
+
+
+@app.job("deep")
+def deep(ctx: Context, data: Any) -> None:
+    """As an archive may: directories deeper than Python's recursion goes."""
+    here = os.open(ctx.tmpdir, os.O_RDONLY)
+    for _ in range(1200):
+        os.mkdir("d", dir_fd=here)
+        there = os.open("d", os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = there
+    os.close(here)
+
+
+def plain(function: Any) -> Any:
+    @functools.wraps(function)
+    def call(ctx: Context, data: Any) -> Any:
+        return function(ctx, data)
+
+    return call
+
+
+@app.job("hidden", timeout=0.3, max_attempts=1)
+@plain
+async def hidden(ctx: Context, data: dict[str, Any]) -> None:
+    await asyncio.sleep(data["seconds"])
+    append(data["file"], "ran")
+
+
+@app.job("yields", max_attempts=1)
+@plain
+def yields(ctx: Context, data: Any) -> Iterator[int]:
+    yield 1
+
+
+@app.job("leaves", max_attempts=1)
+def leaves(ctx: Context, data: dict[str, str]) -> None:
+    """A thread of it lives on, and puts when the job is over."""
+
+    def put() -> None:
+        time.sleep(0.1)
+        try:
+            ctx.put("next", "ok")
+        except Exception as error:
+            append(data["file"], str(error))
+
+    threading.Thread(target=put).start()
+
+
+@app.job("forks")
+def forks(ctx: Context, data: dict[str, str]) -> None:
+    pid = os.fork()
+    if pid == 0:
+        sys.exit()
+    append(data["file"], str(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])))
 
 
 @app.job("soft", timeout=0.3, max_attempts=1)

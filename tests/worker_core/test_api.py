@@ -93,9 +93,10 @@ def test_a_handler_that_takes_no_data_is_an_error() -> None:
         App().job("a")(lambda ctx: None)
 
 
-def test_a_timeout_of_nothing_is_an_error() -> None:
-    with pytest.raises(ValueError, match="more than 0 seconds"):
-        App().job("a", timeout=0)(lambda ctx, data: None)
+@pytest.mark.parametrize("timeout", [0.0, -1.0, float("inf"), float("nan"), 1e9])
+def test_a_timeout_that_cannot_be_kept_is_an_error(timeout: float) -> None:
+    with pytest.raises(ValueError, match="more than 0 and less than 1e"):
+        App().job("a", timeout=timeout)(lambda ctx, data: None)
 
 
 def test_an_annotation_that_cannot_be_checked_is_an_error() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from beanwatch.collectors.heartbeats import Beat, Worker, decide_health
-from beanwatch.worker import report
+from beanwatch.worker import App, Context, report
 from beanwatch.worker.decide import Facts, describe
 from beanwatch.worker.job import Held
 from beanwatch.worker.life import Life
@@ -24,7 +24,17 @@ APP = "tests.worker_core.hostile_jobs:app"
 
 @pytest.mark.parametrize(
     "kind",
-    ["unspeakable", "base", "surrogate", "huge", "cycle", "group", "cancelled", "recursion"],
+    [
+        "unspeakable",
+        "base",
+        "surrogate",
+        "huge",
+        "cycle",
+        "group",
+        "cancelled",
+        "recursion",
+        "syntax",
+    ],
 )
 def test_whatever_a_handler_raises_it_is_buried_and_the_worker_goes_on(
     start_worker: StartWorker, queue: Queue, kind: str
@@ -36,6 +46,89 @@ def test_whatever_a_handler_raises_it_is_buried_and_the_worker_goes_on(
     assert queue.job(job_id)["state"] == "buried"
     assert len(worker.runs()[0]["reason"]) < 1100
     assert worker.stop() == 0
+
+
+def test_a_follow_up_that_cannot_be_put_buries_the_job_and_ends_no_worker(
+    start_worker: StartWorker, queue: Queue
+) -> None:
+    ids = []
+    for depth in range(900, 1000, 3):  # somewhere there it can be read, and not be written again
+        nested = b"[" * depth + b"]" * depth
+        follow_up = b'{"tube":"next","job":"ok","data":%b}' % nested
+        body = b'{"job":"ok","success":%b,"failure":%b}' % (follow_up, follow_up)
+        with queue.server.client(use="work", encoding=None) as client:
+            ids.append(client.put(body))
+    queue.put("ok")
+    worker = start_worker("--max-attempts", 2, app=APP)
+    wait_until(lambda: len(worker.runs()) == len(ids) + 1)
+    outcomes = worker.outcomes()
+    assert outcomes[0] == outcomes[-1] == "ok"
+    assert set(outcomes) <= {"ok", "buried", "invalid"}
+    assert {"buried", "invalid"} & set(outcomes)
+    assert worker.stop() == 0
+
+
+def test_directories_deeper_than_python_can_follow_are_removed(
+    start_worker: StartWorker, queue: Queue, tmp_path: Path
+) -> None:
+    queue.put("deep")
+    queue.put("ok")
+    worker = start_worker("--tmp-root", tmp_path, app=APP)
+    wait_until(lambda: worker.outcomes() == ["ok", "ok"])
+    assert not list(tmp_path.glob("beanwatch-*/1-*"))
+    assert not worker.logged("temporary files")
+    assert worker.stop() == 0
+
+
+def test_a_handler_whose_decorator_hides_that_it_is_async_is_run(
+    start_worker: StartWorker, queue: Queue, tmp_path: Path
+) -> None:
+    file = tmp_path / "file"
+    queue.put("hidden", {"seconds": 0, "file": str(file)})
+    queue.put("hidden", {"seconds": 60, "file": str(file)})
+    queue.put("yields")
+    worker = start_worker(app=APP)
+    wait_until(lambda: worker.outcomes() == ["ok", "timeout", "buried"])
+    assert file.read_text() == "ran\n"
+    assert "of which nothing has run" in worker.runs()[2]["reason"]
+
+
+def test_what_would_never_run_is_refused_at_once() -> None:
+    app = App()
+
+    def yields(ctx: Context, data: Any) -> Any:
+        yield 1
+
+    async def waits(ctx: Context) -> None:
+        pass
+
+    with pytest.raises(TypeError, match="would never run"):
+        app.job("yields")(yields)
+    with pytest.raises(TypeError, match="would never run"):
+        app.before_job(waits)
+
+
+def test_a_thread_that_outlives_its_job_puts_nothing_and_harms_nobody(
+    start_worker: StartWorker, queue: Queue, tmp_path: Path
+) -> None:
+    file = tmp_path / "file"
+    queue.put("leaves", {"file": str(file)})
+    worker = start_worker(app=APP)
+    wait_until(file.exists)
+    assert "the job is over" in file.read_text()
+    queue.put("ok")
+    wait_until(lambda: worker.outcomes() == ["ok", "ok"])
+    assert not worker.logged("cut off")
+
+
+def test_a_forked_child_that_exits_without_a_word_has_done_well(
+    start_worker: StartWorker, queue: Queue, tmp_path: Path
+) -> None:
+    file = tmp_path / "file"
+    queue.put("forks", {"file": str(file)})
+    worker = start_worker(app=APP)
+    wait_until(lambda: worker.outcomes() == ["ok"])
+    assert file.read_text() == "0\n"
 
 
 def test_an_error_without_a_text_is_described_all_the_same() -> None:
@@ -132,7 +225,7 @@ def test_a_forked_child_keeps_no_job_and_says_nothing_to_beanstalkd(
     wait_until(lambda: queue.server.stats_tube(listening).get("current-waiting"))
     job_id = queue.put("child", {"said": str(said), "child": str(child)})
     wait_until(lambda: said.exists() and child.exists())
-    assert "the connection was lost" in said.read_text()
+    assert "the job is over" in said.read_text()
     worker.process.kill()
     worker.process.wait()
     try:

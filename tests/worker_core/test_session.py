@@ -1,14 +1,15 @@
 """The session with a real server: what it is told of the next job is of that job, or it asks."""
 
 import random
+import socket
 from collections.abc import Iterator
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beanwatch.collectors.address import parse_address
-from beanwatch.worker.session import Pace, Session
+from beanwatch.collectors.address import Address, parse_address
+from beanwatch.worker.session import Pace, Session, SessionError
 from tests.real import Beanstalkd
 
 TTR = 60
@@ -92,6 +93,23 @@ def test_a_body_is_never_taken_for_an_answer(beanstalkd: Beanstalkd, session: Se
             assert (facts.id, facts.priority) == (reserved.id, n)
             session.acknowledge(b"delete %d\r\n" % reserved.id, and_reserve=True)
         assert session.reserve(lambda: True) is None
+
+
+@pytest.mark.parametrize("answer", [b"OUT_OF_MEMORY", b"INTERNAL_ERROR", b"<html>", b"OK x"])
+def test_an_answer_that_is_none_is_told_as_it_came(answer: bytes) -> None:
+    near, far = socket.socketpair()
+    with far:
+        far.sendall(b"WATCHING 1\r\nWATCHING 1\r\nOK 7\r\n- work\n\r\nOK 0\r\n\r\n")
+        session = Session(Address("127.0.0.1", 1), ["work"], 1, open_socket=lambda *_: near)
+        session.open()
+        for job_id in (1, 2):  # the third is told
+            far.sendall(b"RESERVED %d 1\r\nx\r\nDELETED\r\n" % job_id)
+            assert session.reserve(lambda: True)
+            session.acknowledge(b"delete %d\r\n" % job_id, and_reserve=True)
+        far.sendall(b"RESERVED 3 1\r\nx\r\n%b\r\n" % answer)
+        with pytest.raises(SessionError, match=r"it (answered|told of)"):
+            session.reserve(lambda: True)
+        assert not session.is_open
 
 
 @given(st.lists(st.integers(1, 2**63), max_size=30))

@@ -73,7 +73,7 @@ def test_a_run_is_one_line_with_monologs_fields_and_the_context_of_the_contract(
 
 @given(
     st.text(),
-    st.text(),
+    st.text() | st.sampled_from(["{job_id}", "{wait_ms} {outcome}", "{job}"]),
     st.text(),
     st.integers(0, 2**64),
     st.floats(0, 1e6),
