@@ -83,6 +83,11 @@ def when(seconds: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S %z", time.localtime(seconds))
 
 
+def readable(text: str) -> str:
+    """Text that can be written anywhere, whatever bytes an argument was made of."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
 def one_line(text: str) -> str:
     """Text fit for a header: no line ends, no control characters."""
     return " ".join(re.sub(r"[\x00-\x1f\x7f]", " ", text).split())
@@ -211,17 +216,24 @@ def parser() -> argparse.ArgumentParser:
 
 def deliver(options: argparse.Namespace) -> list[str]:
     """Send the alert everywhere; what failed, one line each. One failure stops no other."""
+    for name in (*NEEDED, *OPTIONAL):  # a check, or a comment, may not be in UTF-8
+        setattr(options, name, readable(getattr(options, name)))
     # Icinga 2 gives all lines as the output.
     options.output, _, more = options.output.partition("\n")
     options.long = "\n".join(filter(None, [more, options.long]))
-    since = float(options.since) if options.since.isdigit() else 0.0
+    since = options.since.isascii() and options.since.isdigit() and len(options.since) < 12
     values = {key: value for key, value in vars(options).items() if key in Alert._fields}
-    alert = Alert(**{**values, "since": since, "comment": options.comment.strip()})
+    alert = Alert(
+        **{
+            **values,
+            "since": float(options.since) if since else 0.0,
+            "comment": options.comment.strip(),
+        }
+    )
     sender = options.sender or f"beanwatch@{socket.getfqdn()}"
     tasks: list[Callable[[], None]] = []
     if options.mail:
-        mail = make_mail(alert, sender, options.mail)
-        tasks.append(partial(send_mail, mail, options.smtp, options.timeout))
+        tasks.append(partial(mail_to, alert, sender, options))
     body = make_slack(alert)
     tasks += [partial(send_webhook, body, file, options.timeout) for file in options.webhook_file]
     tasks += [partial(append_file, alert, file) for file in options.file]
@@ -232,6 +244,15 @@ def deliver(options: argparse.Namespace) -> list[str]:
         except NotifyError as error:
             failed.append(str(error))
     return failed
+
+
+def mail_to(alert: Alert, sender: str, options: argparse.Namespace) -> None:
+    """Make the mail and send it. Raises NotifyError."""
+    try:
+        mail = make_mail(alert, sender, options.mail)
+    except (ValueError, IndexError) as error:  # an address with a line end in it
+        raise NotifyError(f"mail to {' '.join(options.mail)!r}: {error}") from None
+    send_mail(mail, options.smtp, options.timeout)
 
 
 def main() -> None:

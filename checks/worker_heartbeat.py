@@ -108,6 +108,9 @@ def decide(worker: Worker, restarted: float = RESTARTED_WITHIN) -> tuple[State, 
     if beat is None:
         return Critical, f"{worker.id}: dead, its record in Redis is gone or unreadable"
     job = f"{beat.job} (job {beat.job_id}, tube {beat.tube})" if beat.job else ""
+    if health == "dead" and beat.is_over:
+        why = f" ({beat.reason})" if beat.reason else ""
+        return Critical, f"{worker.id}: ended {ago(worker.age)} ago{why}, and was not started again"
     if health == "dead":
         was = f"running {job}" if job else beat.state
         return Critical, f"{worker.id}: dead, no heartbeat for {ago(worker.age)}, last seen {was}"
@@ -122,8 +125,9 @@ def decide(worker: Worker, restarted: float = RESTARTED_WITHIN) -> tuple[State, 
     if health == "blocked":
         return Warn, f"{worker.id}: blocked, takes no job: {beat.reason or 'no reason given'}"
     if decide_restarted(beat, restarted):
-        when = ago(beat.beat_at - beat.started_at)
-        return Warn, f"{worker.id}: restarted {when} ago, the one before ended: {beat.last_exit}"
+        often = f" and {beat.restarts} times in all" if beat.restarts > 1 else ""
+        when = f"{ago(beat.beat_at - beat.started_at)} ago{often}"
+        return Warn, f"{worker.id}: restarted {when}, the one before ended: {beat.last_exit}"
     return Ok, f"{worker.id}: {health}{f' with {job}' if job else ''}"
 
 

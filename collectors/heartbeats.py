@@ -57,6 +57,7 @@ class Beat(NamedTuple):
     restarts: int = 0
     last_exit: str = ""  # how the instance before ended, empty if it was told to
     last_words: str = ""  # why this instance ended itself; empty while it lives
+    is_over: bool = False  # it ended as it was told to, and the next is to come
 
 
 class Worker(NamedTuple):
@@ -83,19 +84,31 @@ def parse_beat(body: bytes | None) -> Beat | None:
     """Read a record. Unknown fields (a newer worker's) are left out; nonsense gives None."""
     try:
         record = json.loads(body or b"")
-        known = {key: record[key] for key in Beat._fields if key in record}
-    except (ValueError, TypeError):
+    except (ValueError, RecursionError):
         return None
-    defaults = Beat._field_defaults
-    for key, value in known.items():
-        default = defaults[key]
-        if isinstance(default, tuple) and isinstance(value, list):
-            known[key] = tuple(value)
-        elif isinstance(default, float) and isinstance(value, int):
-            known[key] = float(value)
-        elif type(value) is not type(default):
-            return None
+    if not isinstance(record, dict):
+        return None
+    try:
+        known = {key: _read(key, record[key]) for key in Beat._fields if key in record}
+    except TypeError:
+        return None
     return Beat(**known)
+
+
+_KINDS = {key: type(default) for key, default in Beat._field_defaults.items()}
+_MEMBERS = {"tubes": str, "progress": int}
+
+
+def _read(key: str, value: Any) -> Any:
+    """The value of a field. Raises TypeError for one of another kind, or no finite number."""
+    kind = _KINDS[key]
+    if type(value) is kind and (kind is str or kind is bool):
+        return value
+    if kind is tuple and type(value) is list and all(type(v) is _MEMBERS[key] for v in value):
+        return tuple(value)
+    if kind in (int, float) and type(value) in (kind, int) and -(2**63) < value < 2**63:
+        return kind(value)
+    raise TypeError(key)
 
 
 def dump_beat(beat: Beat) -> bytes:
@@ -124,19 +137,23 @@ def read_workers(execute: Execute, only: Iterable[str] | None = None) -> list[Wo
 
 
 def decide_health(worker: Worker) -> str:
-    """One word: dead, hung, or the worker's own state.
+    """One word of HEALTH: dead, hung, or the worker's own state.
 
     dead: no beat for 3 intervals or 10 s. hung: out of a job, the main loop has not moved
-    for the reserve timeout and 10 s; in a job, the soft deadline has passed.
+    for the reserve timeout and 10 s; in a job, the soft deadline has passed. A state that a
+    newer worker has is busy or idle.
     """
     beat = worker.beat
     interval = beat.interval if beat else 1.0
     if beat is None or worker.age > max(3 * interval, DEAD_AFTER):
         return "dead"
+    if beat.is_over:
+        return "stopping"
+    state = beat.state if beat.state in HEALTH else "busy" if beat.job_started_at else "idle"
     if beat.job_started_at:
-        return "hung" if 0 < beat.deadline < beat.beat_at else beat.state
+        return "hung" if 0 < beat.deadline < beat.beat_at else state
     stuck = beat.beat_at - beat.loop_at > beat.reserve_timeout + LOOP_MARGIN
-    return "hung" if stuck else beat.state
+    return "hung" if stuck else state
 
 
 def decide_restarted(beat: Beat, within: float = RESTARTED_WITHIN) -> bool:

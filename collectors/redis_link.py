@@ -161,6 +161,11 @@ class RedisLink:
         """Start the time anew, for a link that is kept."""
         self._end = self._clock() + self._timeout
 
+    def execute_anew(self, commands: Sequence[Command]) -> list[Any]:
+        """As `execute`, with its full time, where something else takes some in between."""
+        self.extend()
+        return self.execute(commands)
+
     def execute(self, commands: Sequence[Command]) -> list[Any]:
         """Send all commands in one write and return their replies: bytes, int, list or None.
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from beanwatch.collectors.protocol import BATCH, Link, ProtocolError, Reply
-from beanwatch.collectors.stats import read_jobs
+from beanwatch.collectors.stats import count_of, read_jobs, read_tubes
 
 # Jobs kicked with one command: short enough for the server to serve others in between.
 KICK_STEP = 1000
@@ -11,19 +11,22 @@ PAUSE_MOST = 2**31  # seconds; beanstalkd reads an unsigned 32-bit number
 
 
 def kick(link: Link, tube: str, count: int) -> Iterator[int]:
-    """Kick `count` buried jobs, the longest buried first; yields how many each step kicked.
+    """Kick up to `count` buried jobs, the longest buried first; yields how many each step kicked.
 
-    `kick` takes delayed jobs when no buried one is left, which is why it is told a count.
+    `kick` takes delayed jobs when no buried one is left, and others kick too: so each step
+    looks first how many are buried, and kicks no more.
     """
     _use(link, tube)
     while count > 0:
         link.extend()
-        reply = _expect(link, link.ask_one(b"kick %d" % min(count, KICK_STEP)), b"KICKED")
+        stats = dict(read_tubes(link, [tube])).get(tube, {})
+        step = min(count, KICK_STEP, count_of(stats, "current-jobs-buried"))
+        if not step:
+            return
+        reply = _expect(link, link.ask_one(b"kick %d" % step), b"KICKED")
         kicked = int(reply.args[0])
         yield kicked
         count -= kicked
-        if not kicked:
-            return
 
 
 def empty(link: Link, tube: str, queue: str, count: int) -> Iterator[int]:

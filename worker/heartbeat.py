@@ -44,6 +44,7 @@ class Heart:
     ) -> None:
         self._url = url
         self._worker = worker
+        self.is_expected = is_expected
         self._expiry: Command = () if is_expected else ("EX", KEEP)
         self._monotonic = monotonic
         self._link: RedisLink | None = None

@@ -9,7 +9,7 @@ from beanwatch.collectors.heartbeats import Beat, Worker, decide_health
 from beanwatch.collectors.notify import Notifier
 from beanwatch.collectors.redis_link import RedisError
 from beanwatch.worker.heartbeat import Heart, Seen
-from beanwatch.worker.life import DUPLICATE, RECYCLED, Life, spread
+from beanwatch.worker.life import DUPLICATE, RECYCLED, STOPPED, Life, spread
 from beanwatch.worker.metrics import Metrics
 from beanwatch.worker.record import Sink
 from beanwatch.worker.safety import TemporaryRoot, read_rss
@@ -119,13 +119,16 @@ class Reporter:
         )
 
     def last_words(self, words: str) -> bool:
-        """Tell Redis how this process ends: it is removed, or stays with these words.
+        """Tell Redis how this process ends. False if Redis did not hear it.
 
-        False if Redis did not hear it.
+        The record stays with these words. Without any, it ends as it was told to: the record is
+        removed, or, where the next instance is to come, says so until that one writes its own.
         """
+        code = self._life.code
+        comes_back = code == RECYCLED or (code == STOPPED and self._heart.is_expected)
         try:
-            if words:
-                self._heart.beat(self.make_beat(words))
+            if words or comes_back:
+                self._heart.beat(self.make_beat(words)._replace(is_over=not words))
             else:
                 self._heart.remove(self._identity.instance)
         except RedisError as error:

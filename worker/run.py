@@ -174,9 +174,7 @@ class Runner:
 
     def _put(self, tube: str, body: bytes, priority: int, delay: int, ttr: int) -> int:
         if not self._session.held:  # else it would read the answer to the wait for the next job
-            raise SessionError(
-                "the job is over: no thread, no child of it puts jobs"
-            )
+            raise SessionError("the job is over: no thread, no child of it puts jobs")
         with self._alarm.shield():
             return self._session.put(tube, body, priority, delay, ttr)
 

@@ -88,7 +88,7 @@ def claim(
     Another instance is alive if its beat moves on while we look for two of its intervals.
     """
     before, age = heart.look()
-    if before is None or age > DEAD_AFTER:
+    if before is None or before.is_over or age > DEAD_AFTER:
         return before
     for _ in range(LOOKS):
         sleep(2 * before.interval / LOOKS)
@@ -106,7 +106,7 @@ def claim(
 
 def describe_exit(before: Beat, last_job: LastJob | None) -> str:
     """How an instance ended that left its record and perhaps its black box; "" if told to."""
-    if before.last_words:
+    if before.is_over or before.last_words:
         return before.last_words
     if last_job is not None and last_job.words is not None:
         return last_job.words  # which Redis did not hear

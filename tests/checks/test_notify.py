@@ -53,6 +53,21 @@ def test_one_failure_stops_no_other_and_no_secret_is_shown(run, tmp_path: Path):
     assert stat.S_IMODE(mailbox.stat().st_mode) & 0o007 == 0
 
 
+def test_what_is_no_utf_8_and_no_address_loses_nothing(run, tmp_path: Path):
+    mailbox = tmp_path / "mailbox"
+    latin = ("--comment", "Andr\udce9 looks", "--since", "9" * 30)  # as Latin-1 comes in argv
+    with SmtpSink() as mail:
+        argv = ("--mail", "a@example.org", "--smtp", mail.address, "--file", mailbox)
+        assert run("beanwatch_notify", *argv, *ALERT[:-2], *latin) == (0, "", "")
+        (sent,) = mail.mails
+    assert "Andr\ufffd looks" in sent.message.get_content()
+    argv = ("--mail", "a@example.org\nBcc: b@example.org", "--file", mailbox)
+    code, _, stderr = run("beanwatch_notify", *argv, *ALERT)
+    assert (code, len(stderr.splitlines())) == (1, 1)
+    assert stderr.startswith("beanwatch_notify: mail to 'a@example.org\\nBcc")
+    assert len(mailbox.read_text().splitlines()) == 2
+
+
 def test_a_webhook_that_refuses_is_said(run, tmp_path: Path):
     with HttpSink(status=404) as web:
         secret = tmp_path / "url"

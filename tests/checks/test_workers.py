@@ -83,6 +83,18 @@ BUSY = {
             "restarted 1m 30s ago, the one before ended: killed by SIGKILL",
         ),
         ({"started_at": -900.0, "last_exit": "killed by SIGKILL"}, OK, "idle"),
+        (
+            {"started_at": -90.0, "last_exit": "killed while idle", "restarts": 7},
+            WARNING,
+            "restarted 1m 30s ago and 7 times in all, the one before ended: killed while idle",
+        ),
+        ({"state": "stopping", "is_over": True}, OK, "web1.a: stopping"),
+        (
+            {"state": "stopping", "is_over": True, "reason": "3 jobs done", "age": 30.0},
+            CRITICAL,
+            "web1.a: ended 30s ago (3 jobs done), and was not started again",
+        ),
+        ({"state": "of a newer worker"}, OK, "web1.a: idle"),
     ],
 )
 def test_each_state_of_a_worker_has_its_words(

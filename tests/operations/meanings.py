@@ -110,6 +110,7 @@ BEAT = {
     "restarts": "starts under this id since it was last told to stop",
     "last_exit": "how the instance before ended; empty if it was told to",
     "last_words": "why this instance ended itself; empty while it lives",
+    "is_over": "it ended as it was told to, and the next instance is to come",
 }
 LOG = {
     "worker": "worker id",

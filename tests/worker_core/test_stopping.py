@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from beanwatch.collectors.heartbeats import decide_health
 from beanwatch.collectors.outcomes import read_outcomes
 from beanwatch.collectors.redis_link import RedisLink, parse_redis_url
 from tests.real import Beanstalkd, Redis, wait_until
@@ -157,9 +158,37 @@ def test_it_is_recycled_by_its_limits_after_the_job_in_hand(
     assert set(worker.outcomes()) <= {"ok"}
     assert queue.stats()["reserved"] == 0
     assert queue.stats()["ready"] == 20 - len(worker.outcomes())
-    assert worker.seen() is None
+    beat = worker.beat()
+    assert (beat.is_over, beat.state, beat.last_words) == (True, "stopping", "")
     if option[0] == "--max-jobs":
         assert len(worker.outcomes()) in (3, 4)
+
+
+def test_a_restart_is_no_death_and_the_next_instance_starts_at_once(
+    start_worker: StartWorker, queue: Queue
+) -> None:
+    queue.put("ok")
+    worker = start_worker("--max-jobs", 1)
+    assert worker.exit_code() == 10
+    seen = worker.seen()
+    assert seen is not None
+    assert decide_health(seen) == "stopping"
+    assert decide_health(seen._replace(age=11.0)) == "dead"
+    heir = start_worker("--heartbeat-interval", 5)
+    beat = wait_until(lambda: not heir.beat().is_over and heir.beat())
+    assert (beat.restarts, beat.last_exit) == (0, "")
+
+
+def test_an_expected_worker_that_was_stopped_leaves_its_record(
+    start_worker: StartWorker, tmp_path: Path
+) -> None:
+    config = tmp_path / "expected.toml"
+    config.write_text('[workers]\nexpected = ["here.w1"]\n')
+    worker = start_worker("--config", config)
+    worker.wait_for("idle")
+    worker.signal(signal.SIGTERM)
+    assert worker.exit_code() == 0
+    assert worker.beat().is_over
 
 
 def test_a_second_worker_of_the_same_id_does_not_start(

@@ -55,9 +55,9 @@ def command(
     try:
         if url is None:
             raise click.UsageError("--redis URL: name the Redis with the ledger")
+        places = [find_place(server) for server in chosen]  # each may take its time
         with RedisLink(url, TIMEOUT) as link:
-            places = [find_place(server) for server in chosen]
-            workers = read_workers(link.execute)
+            workers = read_workers(link.execute_anew)
             if ident.isascii() and ident.isdigit():
                 stories = tell_by_number(link, places, int(ident), workers)
             else:
@@ -87,7 +87,7 @@ def tell_by_id(
     redis: RedisLink, places: Sequence[Place], ident: str, workers: Sequence[Worker]
 ) -> list[Story]:
     """The story of the job whose envelope has this id."""
-    entries = read_job(redis.execute, ident)
+    entries = read_job(redis.execute_anew, ident)
     numbers = dict.fromkeys((entry.server, entry.job_id) for entry in entries)
     nows = [look(places, server, job_id, workers) for server, job_id in numbers]
     holders = [one.id for one in workers if one.beat and one.beat.job_uuid == ident]
@@ -105,7 +105,7 @@ def tell_by_number(
     for place in places:
         if place.trouble:
             continue
-        entries = read_job_by_id(redis.execute, place.id, job_id)
+        entries = read_job_by_id(redis.execute_anew, place.id, job_id)
         now = look([place], place.id, job_id, workers)
         if entries:
             stories.append(Story(entries[-1].uuid, entries, [now]))
@@ -113,7 +113,7 @@ def tell_by_number(
             envelope = peek(place.server, job_id)
             # It may have run before beanstalkd was restarted, under the same envelope.
             ident = envelope.id or "" if envelope else ""
-            entries = read_job(redis.execute, ident) if ident else []
+            entries = read_job(redis.execute_anew, ident) if ident else []
             stories.append(Story(ident, entries, [now], envelope.job if envelope else ""))
     return stories
 

@@ -78,7 +78,7 @@ def plan(
         if url is None:
             raise click.UsageError("choosing by --job, --reason or --older-than needs --redis URL")
         with RedisLink(url, TIMEOUT) as link:
-            return plan_by_ledger(link.execute, targets, choice, time.time(), count, TIMEOUT)
+            return plan_by_ledger(link.execute_anew, targets, choice, time.time(), count, TIMEOUT)
     except (RedisError, ServerError) as error:
         raise click.ClickException(str(error)) from None
 
