@@ -63,6 +63,16 @@ def test_a_worker_has_its_name_and_state_at_any_width(width: int):
     assert two.split()[:2] == ["web1.email-2", "dead"]
 
 
+def test_versions_are_shown_where_they_differ():
+    def beats(*versions: str) -> list[Worker]:
+        return [Worker(f"w{n}", 1.0, Beat(app_version=v)) for n, v in enumerate(versions)]
+
+    assert "VERSION" not in printed(worker_table(beats("1.0", "1.0", "")), 160)[0]
+    heading, one, two = printed(worker_table(beats("1.0", "2.0")), 160)
+    assert "VERSION" in heading
+    assert (one.split()[-1], two.split()[-1]) == ("1.0", "2.0")
+
+
 def test_where_there_is_room_everything_is_shown():
     heading, *_ = printed(tube_table(TUBES, several=True), 160)
     assert len(heading.split()) == 13

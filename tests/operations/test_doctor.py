@@ -139,7 +139,7 @@ def test_every_failure_comes_with_its_cure(
     assert "HTTP 500" in failed["graphite render"]["text"]
     assert failed["statsd 127.0.0.1:1"]["text"] == "nobody listens there"
     assert "web1.email is dead, web2.email is missing" in failed["heartbeats"]["text"]
-    assert found["check_worker_heartbeat"]["state"] == "warning"
+    assert found["check_worker_heartbeat"]["state"] == "critical"
     assert found["check_metrics_fresh"]["state"] == "unused"
 
 
@@ -311,7 +311,7 @@ def test_a_user_that_nobody_is_is_exit_2(run: Run) -> None:
     ("code", "out", "err", "state"),
     [
         (0, "TUBE_DEPTH OK - fine | 'a'=1\n", "", "ok"),
-        (2, "TUBE_DEPTH CRITICAL - deep\n", "", "warning"),
+        (2, "TUBE_DEPTH CRITICAL - deep\n", "", "critical"),
         (3, "TUBE_DEPTH UNKNOWN - no\n", "", "failed"),
         (0, "", "", "failed"),
         (1, "TUBE_DEPTH OK\n", "Traceback (most recent call last):\nKeyError: 1", "failed"),

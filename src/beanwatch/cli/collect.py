@@ -107,7 +107,9 @@ def run(config: Config, servers: Sequence[Server], stack: ExitStack, *, once: bo
     changes = Changes(log)
     state = open_state(state_path(collect.state, servers, once=once), stack)
     known = load_state(state, log)
-    outbox = Outbox(open_spool(collect.spool, changes, stack))
+    # What is only printed can neither wait nor be late; the spool may be a running collector's.
+    spool = "" if config.graphite.address == "-" else collect.spool
+    outbox = Outbox(open_spool(spool, changes, stack))
     selection = Selection(
         collect.include,
         collect.exclude,

@@ -30,7 +30,13 @@ from beanwatch.cli.probes.statsd import probe_statsd
 from beanwatch.collectors.redis_link import DEFAULT_URL, parse_redis_url
 from beanwatch.config import DEFAULT_FILE, Config, ConfigError, GraphiteConfig, find_strays
 
-COLOURS = {"ok": "green", "warning": "yellow", "failed": "red", "unused": "bright_black"}
+COLOURS = {
+    "ok": "green",
+    "warning": "yellow",
+    "critical": "red",
+    "failed": "red",
+    "unused": "bright_black",
+}
 DEFAULT_CARBON = "127.0.0.1:2003"
 # Who runs the checks on Debian and on Red Hat, whichever of them is there.
 MONITORS = ("nagios", "icinga", "nrpe")
@@ -115,7 +121,7 @@ def make_chain(config: Config, servers: tuple[str, ...], user: str, wait: float)
     """Everything that the probes need, flags put over the configuration."""
     chosen = pick_servers(config, servers)
     environ = {
-        "BEANWATCH_CONFIG": config.file,
+        "BEANWATCH_CONFIG": config.file and os.path.abspath(config.file),  # they run elsewhere
         "BEANWATCH_PREFIX": config.prefix,
         "BEANWATCH_REDIS_URL": config.redis.url,
         "BEANWATCH_GRAPHITE_URL": config.graphite.url,

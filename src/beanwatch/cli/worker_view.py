@@ -19,21 +19,27 @@ def worker_style(worker: Worker) -> str:
 
 
 def worker_table(workers: Sequence[Worker]) -> Columns:
-    """One line a worker: how it is, what it does, for how long."""
+    """One line a worker: how it is, what it does, for how long.
+
+    And which version of the application it runs, where several do.
+    """
+    versions = {worker.beat.app_version for worker in workers if worker.beat}
+    differ = len(versions - {""}) > 1
     table = Columns(
         word("WORKER", WORDS),
         word("STATE"),
         word("TUBE", WORDS),
         word("JOB", WORDS),
         *map(number, ("FOR", "DONE", "FAILED", "BEAT")),
+        *([word("VERSION")] if differ else []),
         word("", WORDS),
-        spare=("DONE", "BEAT", "FAILED", "TUBE", "", "FOR", "JOB"),
+        spare=("VERSION", "DONE", "BEAT", "FAILED", "TUBE", "", "FOR", "JOB"),
     )
     for worker in workers:
         beat = worker.beat
         health = decide_health(worker)
         if beat is None:
-            table.add_row(worker.id, health, *[""] * 7, style=worker_style(worker))
+            table.add_row(worker.id, health, *[""] * (7 + differ), style=worker_style(worker))
             continue
         busy_for = beat.beat_at - beat.job_started_at if beat.job_started_at else None
         table.add_row(
@@ -45,6 +51,7 @@ def worker_table(workers: Sequence[Worker]) -> Columns:
             f"{beat.processed:,}",
             f"{beat.failed:,}" if beat.failed else ".",
             f"{worker.age:.1f}s",
+            *([Text(beat.app_version)] if differ else []),
             Text(worker_words(worker, health)),
             style=worker_style(worker),
         )

@@ -92,4 +92,5 @@ def raise_version(config: Config, redis: str | None) -> tuple[int, list[str]]:
         redis,
         lambda link: (int(link.execute([("INCR", VERSION_KEY)])[0]), read_workers(link.execute)),
     )
-    return version, [worker.id for worker in workers if decide_health(worker) != "dead"]
+    live = [one for one in workers if one.beat and not one.beat.is_over]
+    return version, [worker.id for worker in live if decide_health(worker) != "dead"]

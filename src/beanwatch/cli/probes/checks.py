@@ -84,7 +84,7 @@ def judge_check(part: str, code: int, out: str, err: str) -> Finding:
             part, "failed", line, "mend what it names; then run it by hand, as this user"
         )
     if code:
-        return Finding(part, "warning", line, find_cure(lines))
+        return Finding(part, "critical" if code == 2 else "warning", line, find_cure(lines))
     return Finding(part, "ok", line)
 
 

@@ -15,7 +15,7 @@ class Finding(NamedTuple):
     """One line of the screen. `cure` says what to do, for what is not ok."""
 
     part: str
-    state: str  # ok, warning, failed, or unused: not configured and not needed
+    state: str  # ok, warning or critical (what a check says), failed, or unused: not needed
     text: str
     cure: str = ""
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from beanwatch.cli.probes.finding import TIMEOUT, Finding
 from beanwatch.collectors.heartbeats import decide_health, decide_restarted, read_workers
-from beanwatch.collectors.protocol import Link, ServerError
+from beanwatch.collectors.protocol import Link, ProtocolError, ServerError
 from beanwatch.collectors.redis_link import RedisError, RedisLink, RedisUrl
 from beanwatch.collectors.servers import Server
 from beanwatch.collectors.stats import read_server, read_tube_names
@@ -17,13 +17,10 @@ def probe_beanstalkd(server: Server) -> Iterator[Finding]:
         with Link(server.address, TIMEOUT) as link:
             stats, tubes = read_server(link), read_tube_names(link)
     except ServerError as error:
-        yield Finding(
-            part,
-            "failed",
-            str(error),
-            "start it (systemctl start beanstalkd), or correct its address: [servers] in the "
-            "configuration, --server; it listens where its -l and -p say",
-        )
+        cure = "correct its address: [servers] in the configuration, --server; it listens where "
+        if not isinstance(error, ProtocolError):  # else something is there, but no beanstalkd
+            cure = f"start it (systemctl start beanstalkd), or {cure}"
+        yield Finding(part, "failed", str(error), f"{cure}its -l and -p say")
         return
     jobs = ", ".join(f"{stats[f'current-jobs-{word}']} {word}" for word in ("ready", "buried"))
     text = f"{server.address}: version {stats['version']}, {len(tubes)} tubes, jobs {jobs}"
@@ -41,12 +38,11 @@ def probe_redis(redis: RedisUrl) -> Iterator[Finding]:
         with RedisLink(redis, TIMEOUT) as link:
             (info,) = link.execute([("INFO",)])
     except RedisError as error:
-        yield Finding(
-            "redis",
-            "failed",
-            str(error),
-            "start it (systemctl start redis-server), or correct url under [redis]",
-        )
+        if any(word in str(error) for word in ("NOAUTH", "WRONGPASS", "NOPERM")):
+            cure = "correct password_file, or the user in url, under [redis]"
+        else:
+            cure = "start it (systemctl start redis-server), or correct url under [redis]"
+        yield Finding("redis", "failed", str(error), cure)
         return
     facts = dict(
         line.split(":", 1) for line in info.decode("utf-8", "replace").splitlines() if ":" in line
@@ -104,7 +100,8 @@ def probe_heartbeats(redis: RedisUrl, expected: Sequence[str]) -> Iterator[Findi
             "heartbeats",
             "failed",
             f"{text}: {named}{more}",
-            "beanwatch workers list; a worker that is gone for good: beanwatch workers forget ID",
+            "beanwatch workers list; a worker that is gone for good: beanwatch workers forget ID, "
+            "and take it off expected under [workers]",
         )
     elif restarted:
         yield Finding(

@@ -88,7 +88,7 @@ def _probe_direct(address: str, path: str) -> Iterator[Finding]:
         carbon.part(TIMEOUT)
         yield Finding(part, "ok", "carbon takes the workers' series")
     except (GraphiteError, AddressError) as error:
-        yield Finding(part, "failed", str(error), "correct metrics under [worker]")
+        yield Finding(part, "failed", str(error), "start carbon, or correct metrics under [worker]")
 
 
 def send_counter(address: Address, name: str, value: int) -> None:
