@@ -88,7 +88,7 @@ class Workers(Resource):  # type: ignore[misc]
         if not self._tubes:
             for name in self._expected:
                 if name not in found:
-                    yield Metric(name, name, context="missing")
+                    yield Metric(name, describe_missing(name, found), context="missing")
         yield Metric("live", chosen, context="live")
 
     def _is_chosen(self, name: str, beat: Beat | None = None) -> bool:
@@ -131,6 +131,14 @@ def decide(worker: Worker, restarted: float = RESTARTED_WITHIN) -> tuple[State, 
     return Ok, f"{worker.id}: {health}{f' with {job}' if job else ''}"
 
 
+def describe_missing(name: str, found: Iterable[str]) -> str:
+    """That an expected worker is not there; perhaps it runs under another host's name."""
+    _, _, own = name.partition(".")
+    others = [other for other in found if other.partition(".")[2] == own]
+    hint = f" (an id is HOST.NAME: {', '.join(others[:3])} is there)" if others else ""
+    return f"{name}: not running, though it is expected{hint}"
+
+
 def decide_live(workers: Iterable[Worker]) -> int:
     """How many are alive."""
     return sum(decide_health(worker) != "dead" for worker in workers)
@@ -161,7 +169,7 @@ class MissingContext(Context):  # type: ignore[misc]
 
     def evaluate(self, metric: Metric, resource: Any) -> Finding:
         """Always CRITICAL."""
-        return Finding(Critical, f"{metric.value}: not running, though it is expected", metric)
+        return Finding(Critical, metric.value, metric)
 
 
 class LiveContext(Context):  # type: ignore[misc]

@@ -3,6 +3,7 @@
 import os
 import secrets
 import threading
+import time
 from collections.abc import Sequence
 
 from structlog.typing import FilteringBoundLogger
@@ -143,7 +144,9 @@ class Process:
         for connection in (self._session, self._listener):
             os.register_at_fork(after_in_child=connection.close)
         self._log.info("the worker starts", tubes=self._settings.tubes, pid=os.getpid())
-        self._reporter.look_around()  # no job on a full disk, the first one included
+        # Before the first job, which may be the last thing that runs here: a beat, and a look
+        # whether the disk is full.
+        self._reporter.tick(time.monotonic())
         self._pulse.start()
         self._notifier.send("READY=1")
         words = ""

@@ -131,6 +131,19 @@ def test_a_worker_that_is_expected_and_not_there_is_critical(
     assert check("worker_heartbeat", "--redis", redis_server.url, "--worker", "web1.z").code == 2
 
 
+def test_an_expected_worker_that_runs_under_another_host_is_named(
+    check: Check, redis_server: Redis, tmp_path: Path
+):
+    beat(redis_server, "web1.a")
+    config = tmp_path / "beanwatch.toml"
+    config.write_text('[workers]\nexpected = ["queue1.a"]\n')
+    answer = check("worker_heartbeat", "--redis", redis_server.url, "--config", config)
+    assert answer.code == CRITICAL
+    assert answer.text.endswith(
+        "queue1.a: not running, though it is expected (an id is HOST.NAME: web1.a is there)"
+    )
+
+
 def test_no_worker_at_all_is_critical(check: Check, redis_server: Redis):
     answer = check("worker_heartbeat", "--redis", redis_server.url, "--worker", "web9.*")
     assert answer.code == CRITICAL
