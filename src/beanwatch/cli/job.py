@@ -75,10 +75,10 @@ def command(
             for line in story_lines(story):
                 click.echo(line)
     if not stories:
-        click.echo(
-            f"beanwatch: nothing is known of job {ident}. {KEPT_WORDS[config.worker.ledger]}",
-            err=True,
-        )
+        is_number = ident.isascii() and ident.isdigit()
+        anew = " A number is good until beanstalkd is started anew: ask by the job's own id."
+        kept = KEPT_WORDS[config.worker.ledger] + anew * is_number
+        click.echo(f"beanwatch: nothing is known of job {ident}. {kept}", err=True)
         return 1
     return 0
 
