@@ -406,10 +406,11 @@ def run(
     parser: Parser, build: Build, timeout_state: State = Unknown, argv: Sequence[str] | None = None
 ) -> NoReturn:
     """Parse, build, run, print, exit: the whole life of a check process."""
+    argv = sys.argv[1:] if argv is None else argv
     voice = Voice(parser.check)
+    voice.as_json = "--json" in argv  # before they are parsed: who reads JSON reads errors, too
     try:
         options = parser.parse_args(argv)
-        voice.as_json = options.json
         seconds, state = options.timeout or (10.0, None)
         options.timeout, options.timeout_state = seconds, state or timeout_state
         voice.watch(seconds, options.timeout_state)

@@ -109,7 +109,9 @@ def test_json_says_the_same(run, beanstalkd: Beanstalkd):
     assert said["perfdata"] == ["'a'=2;1;;0"]
 
 
-@pytest.mark.parametrize("argv", [("--config", "/no/such/file"), ("--server", "q:x")])
+@pytest.mark.parametrize(
+    "argv", [("--config", "/no/such/file"), ("--server", "q:x"), ("--nonsense",), ("-w", "10:5")]
+)
 def test_json_is_json_when_nothing_can_be_checked_too(run, argv: tuple[str, ...]):
     import json
 
