@@ -52,7 +52,7 @@ class Seen(NamedTuple):
 
 def parser() -> Parser:
     """The command line."""
-    parser = Parser("beanstalkd", __doc__, "-H queue1 -w 5000 -c 20000")
+    parser = Parser("beanstalkd", __doc__, "-H queue1 -w 5000 -c 20000", "critical")
     source.add_servers(parser)
     parser.add_limits()
     parser.add_restarted(RESTARTED_WITHIN)

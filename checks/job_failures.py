@@ -28,7 +28,7 @@ from beanwatch.checks.plugin import (
     run,
 )
 from beanwatch.checks.redis_source import add_redis, open_redis, read_from, redis_failure
-from beanwatch.collectors.outcomes import JobKind, read_outcomes
+from beanwatch.collectors.outcomes import KEPT_MINUTES, JobKind, read_outcomes
 from beanwatch.collectors.redis_link import RedisError
 from beanwatch.config import Config, Threshold
 
@@ -85,7 +85,12 @@ def parser() -> Parser:
             metavar="GLOB",
             help=f"only these {what}; repeatable" if what else "but not these jobs; repeatable",
         )
-    parser.add_argument("--minutes", type=_whole, default=MINUTES, help=f"default: {MINUTES}")
+    parser.add_argument(
+        "--minutes",
+        type=_minutes,
+        default=MINUTES,
+        help=f"of the last so many, at most {KEPT_MINUTES} (default: {MINUTES})",
+    )
     parser.add_argument(
         "--least",
         type=_whole,
@@ -104,6 +109,13 @@ def _whole(text: str) -> int:
     if not text.isascii() or not text.isdigit() or not 0 < int(text) <= 1_000_000:
         raise argparse.ArgumentTypeError(f"expected a whole number above 0, not {text!r}")
     return int(text)
+
+
+def _minutes(text: str) -> int:
+    minutes = _whole(text)
+    if minutes > KEPT_MINUTES:
+        raise argparse.ArgumentTypeError(f"only {KEPT_MINUTES} minutes are kept, not {minutes}")
+    return minutes
 
 
 # -- acquire

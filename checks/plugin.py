@@ -282,7 +282,9 @@ def link(url: str, name: str) -> str:
 class Parser(argparse.ArgumentParser):
     """argparse with the exit code of the plugin guidelines, and the error on line 1."""
 
-    def __init__(self, check: str, question: str, example: str) -> None:
+    def __init__(
+        self, check: str, question: str, example: str, timeout_state: str = "unknown"
+    ) -> None:
         self.check = check
         super().__init__(
             prog=f"check_{check}",
@@ -301,7 +303,7 @@ class Parser(argparse.ArgumentParser):
             type=_timeout,
             default=None,
             metavar="SEC[:STATE]",
-            help="wall-clock limit, and the state when it is over (default: 10:unknown)",
+            help=f"wall-clock limit, and the state when it is over (default: 10:{timeout_state})",
         )
 
     def exit(self, status: int = 0, message: str | None = None) -> NoReturn:

@@ -221,6 +221,7 @@ def test_a_name_server_that_hangs_does_not_hang_the_check(tmp_path: Path, name: 
         ("tube_depth", ("-H", "127.0.0.1", "-T", "\udcff"), "no tube is called"),
         ("worker_heartbeat", ("--redis", "redis://127.0.0.1/x"), "the database is a number"),
         ("worker_heartbeat", ("--redis", "redis://[::1/0"), "Invalid IPv6 URL"),
+        ("job_failures", ("--minutes", "121"), "--minutes: only 120 minutes are kept, not 121"),
         ("metrics_fresh", ("--graphite-url", "http://[::1"), "URL: expected http://HOST"),
         ("metrics_fresh", ("--graphite-url", "http://"), "URL: expected http://HOST"),
     ],
@@ -254,6 +255,12 @@ def test_bad_arguments_are_unknown_and_not_critical(run, name: str, argv: tuple[
     assert code == UNKNOWN
     assert stdout
     assert "Traceback" not in stdout + stderr
+
+
+@pytest.mark.parametrize("name", CHECKS)
+def test_the_help_names_the_state_of_a_timeout(run, name: str):
+    state = "critical" if name == "beanstalkd" else "unknown"
+    assert f"10:{state})" in " ".join(run(f"check_{name}", "--help").stdout.split())
 
 
 @pytest.mark.parametrize("name", CHECKS)
