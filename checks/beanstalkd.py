@@ -66,8 +66,8 @@ def parser() -> Parser:
 class Beanstalkd(Resource):  # type: ignore[misc]
     """One server."""
 
-    def __init__(self, source: Source, server: Server) -> None:
-        self._source, self._server = source, server
+    def __init__(self, source: Source, server: Server, config: Config) -> None:
+        self._source, self._server, self._config = source, server, config
 
     @property
     def name(self) -> str:
@@ -79,7 +79,7 @@ class Beanstalkd(Resource):  # type: ignore[misc]
         try:
             stats, tubes = self._source.everything(self._server)
         except ServerError as error:
-            yield source.failure(self.name, error)
+            yield source.failure(self._server, self._config, error)
             return
         memory = self._source.memory
         life = str(stats.get("id") or stats.get("pid", ""))
@@ -206,7 +206,7 @@ def build(options: argparse.Namespace, config: Config, source_: Source) -> Check
     limits = config.checks.get("beanstalkd", Threshold())
     if options.warning is not None or options.critical is not None:
         limits = Threshold(options.warning or "", options.critical or "")
-    resources = (Beanstalkd(source_, server) for server in source_.servers)
+    resources = (Beanstalkd(source_, server, config) for server in source_.servers)
     failures = FailureContext(Critical, options.timeout_state)
     return Check(
         "beanstalkd",

@@ -9,7 +9,8 @@ from beanwatch.checks.memory import Memory, Scope
 from beanwatch.checks.plugin import MARGIN, Check, Failure, Metric, Parser, UsageError, Voice
 from beanwatch.collectors.address import AddressError
 from beanwatch.collectors.heads import Peek, read_heads
-from beanwatch.collectors.protocol import Link
+from beanwatch.collectors.paths import node
+from beanwatch.collectors.protocol import Link, ServerError
 from beanwatch.collectors.servers import Server, resolve_servers
 from beanwatch.collectors.stats import (
     Stats,
@@ -107,7 +108,7 @@ class Live:
         if server not in self._links:
             share = (self._end - self._clock()) / max(1, self._left)
             self._left -= 1
-            self._voice.doing = f"asking {server.address}"
+            self._voice.doing, self._voice.runbook = f"asking {server.address}", "beanstalkd"
             self._links[server] = Link(server.address, max(0.01, round(share, 2)))
         return self._links[server]
 
@@ -222,7 +223,12 @@ def live(build: Build) -> Callable[[argparse.Namespace, Config, Voice], Check]:
     return with_servers
 
 
-def failure(name: str, error: Exception) -> Metric:
-    """The metric of something that could not be read."""
+def failure(server: Server, config: Config, error: ServerError) -> Metric:
+    """The metric of a server that could not be asked, by its name if the configuration has one."""
     timed_out = isinstance(error.__context__, TimeoutError)
-    return Metric(name, Failure(str(error), timed_out), context="failure")
+    names = (name for name, address in config.servers.items() if name != address)
+    reason = str(error).removeprefix(f"{server.address}: ")
+    address = str(server.address)
+    named = f"{server.node} ({address})" if server.node in map(node, names) else address
+    failure = Failure(f"{named}: {reason}", timed_out, "beanstalkd")
+    return Metric(server.node, failure, context="failure")

@@ -51,7 +51,7 @@ class Heads(Tubes):
         try:
             heads = self.source.heads(self.server, busy) if busy else {}
         except ServerError as error:
-            yield source.failure(self.name, error)
+            yield source.failure(self.server, self.config, error)
             return
         for metric in metrics:
             tube = metric.value

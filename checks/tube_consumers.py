@@ -74,7 +74,7 @@ class Diagnoses(Tubes):
                         before = consumers(tube.stats or {}, stats)
                         verdicts[tube.name] = decide_consumers(now, before)
         except ServerError as error:
-            yield source.failure(self.name, error)
+            yield source.failure(self.server, self.config, error)
             return
         for metric in metrics:
             tube = metric.value

@@ -94,7 +94,7 @@ class Tubes(Resource):  # type: ignore[misc]
         server: Server,
         many: bool,
     ) -> None:
-        self.source, self.server = source, server
+        self.source, self.server, self.config = source, server, config
         self._prefix = f"{server.node}/" if many else ""
         self.is_only_server = not many and len(config.servers) < 2
         self._globs: list[str] = options.tube if options.tube != ["*"] else []
@@ -115,7 +115,7 @@ class Tubes(Resource):  # type: ignore[misc]
         try:
             found = self.source.tubes(self.server, None if globs or not named else named)
         except ServerError as error:
-            yield failure(self.server.node, error)
+            yield failure(self.server, self.config, error)
             return
         chosen = [name for name in sorted(found) if self._is_chosen(name)]
         for name in chosen:

@@ -10,7 +10,7 @@ from beanwatch.checks.memory import Memory
 from beanwatch.checks.tube_age import decide_wait
 from beanwatch.collectors.heartbeats import WORKERS_KEY, Beat, dump_beat, worker_key
 from tests.checks.conftest import Check
-from tests.real import Beanstalkd, Redis, wait_until
+from tests.real import Beanstalkd, Redis, free_port, wait_until
 
 OK, WARNING, CRITICAL, UNKNOWN = range(4)
 
@@ -83,6 +83,25 @@ def test_several_servers_are_told_apart(check: Check, beanstalkd: Beanstalkd, tm
         answer = check("tube_depth", "--config", config, "-T", "images", "-w", "2")
     assert answer.text.startswith("TUBE_DEPTH WARNING - q2/images: 3 jobs ready (limit 2)")
     assert answer.perfdata == {"q1/images": "1", "q2/images": "3"}
+
+
+def test_a_server_that_is_away_keeps_its_name_and_an_alert_of_another_its_heading(
+    check: Check, beanstalkd: Beanstalkd, tmp_path: Path
+):
+    put(beanstalkd, "images", 3)
+    away = f"127.0.0.1:{free_port()}"
+    config = tmp_path / "beanwatch.toml"
+    config.write_text(f'[servers]\nq1 = "{beanstalkd.address}"\nq2 = "{away}"\n')
+    arguments = ("--config", config, "-T", "images")
+    refused = f"q2 ({away}): connection refused: no server listens there"
+    for name in ("tube_depth", "tube_age", "tube_consumers", "beanstalkd"):
+        assert refused in check(name, *(arguments if name != "beanstalkd" else arguments[:2])).text
+    answer = check("tube_depth", *arguments, "-c", "2")
+    assert answer.code == CRITICAL
+    told = [line for line in answer.long if line.startswith("What to do")]
+    assert [line.split()[-1] for line in told] == ["tube-depth", "beanstalkd"]
+    answer = check("tube_depth", "--server", away)  # nobody gave it a name
+    assert answer.text.startswith(f"TUBE_DEPTH UNKNOWN - {away}: connection refused")
 
 
 @pytest.mark.parametrize("how", ["host", "server", "unix"])
