@@ -111,6 +111,7 @@ class Beanstalkd(Resource):  # type: ignore[misc]
         base, last, at = (float(number) for number in before[1:])
         # A put whose body is still under way looks refused once, but not twice.
         sure = min(last, now)
+        base = min(base, now)  # it may have been under way at the first look
         if sure > base and not at:
             at = memory.now
         if at and memory.now - at > REFUSED_WITHIN:

@@ -82,6 +82,20 @@ def test_a_put_under_way_is_not_taken_for_a_refused_one(check: Check, beanstalkd
         assert check("beanstalkd", *arguments).code == OK
 
 
+def test_a_put_under_way_at_the_first_look_hides_no_refusal(check: Check, beanstalkd: Beanstalkd):
+    arguments = ("--server", beanstalkd.address, *SETTLED)
+    with socket.create_connection(("127.0.0.1", beanstalkd.port), timeout=10) as slow:
+        slow.sendall(b"put 0 0 10 5\r\nab")
+        wait_until(lambda: beanstalkd.stats()["cmd-put"] == 1)
+        assert check("beanstalkd", *arguments).code == OK
+        slow.sendall(b"cde\r\n")
+        assert slow.recv(100) == b"INSERTED 1\r\n"
+    assert check("beanstalkd", *arguments).code == OK
+    refuse(beanstalkd)
+    check("beanstalkd", *arguments)
+    assert "refused 1 put lately" in check("beanstalkd", *arguments).text
+
+
 @pytest.fixture
 def limbo(tmp_path):
     """A server that says what one with a full binlog disk says: a job that is nowhere."""
