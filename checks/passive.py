@@ -1,6 +1,7 @@
 """All checks in one process: one poll of each server, one read of Redis, every service judged."""
 
 import argparse
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -153,7 +154,9 @@ class Round:
 
     def read(self) -> None:
         """Poll all servers side by side, and Redis."""
-        self.memory = Memory("passive")
+        addresses = [str(server.address) for server in self._servers]
+        file = self._config.file and os.path.abspath(self._config.file)
+        self.memory = Memory.of("passive", (file, addresses))
         with ThreadPoolExecutor(max(1, len(self._servers))) as pool:
             budget = self._timeout * MARGIN
             tasks = [pool.submit(poll, s, self.memory, budget, self._voice) for s in self._servers]

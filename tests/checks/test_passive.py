@@ -12,7 +12,7 @@ from beanwatch.checks.plugin import Critical, Outcome
 from beanwatch.cli.passive import LINE, PIPE_BUF, format_nsca, one_line
 from tests.checks.conftest import parse_output
 from tests.checks.site import Site
-from tests.real import Beanstalkd, Redis
+from tests.real import Beanstalkd, Redis, wait_until
 
 
 @pytest.fixture
@@ -75,6 +75,21 @@ def test_who_has_no_redis_is_not_told_of_it_for_ever(site: Site):
     found = results(site.beanwatch("passive", "--once"))
     assert {code for code, _ in found.values()} <= {0, 1}
     assert "workers" not in found
+
+
+def test_two_of_them_do_not_destroy_each_others_memory(site: Site, tmp_path: Path):
+    with site.beanstalkd.client(use="images") as client:
+        client.put("a picture")
+    with site.config.open("a") as config:
+        config.write('[tubes."images".depth]\nwarning = 0\nfor = "1s"\n')
+    (tmp_path / "other").mkdir()
+    other = Site(tmp_path / "other", site.beanstalkd, site.redis)
+
+    def alerts() -> bool:
+        other.beanwatch("passive", "--once")
+        return results(site.beanwatch("passive", "--once"))["depth of images"][0] == 1
+
+    wait_until(alerts, 30)
 
 
 def test_a_frozen_server_does_not_keep_it_longer_than_its_limit(site: Site):
