@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -60,7 +61,7 @@ class Poll(NamedTuple):
 
 
 def poll(server: Server, memory: Memory, timeout: float, voice: Voice) -> Poll:
-    """Ask one server for all that any check wants to know."""
+    """Ask one server for all that any check wants to know. Whatever happens is its error alone."""
     live = Live([server], memory, timeout, voice)
     try:
         stats, tubes = live.everything(server)
@@ -73,10 +74,18 @@ def poll(server: Server, memory: Memory, timeout: float, voice: Voice) -> Poll:
         heads = live.heads(server, busy) if busy else {}
         later = live.again(server, doubtful) if doubtful else (stats, {})
         return Poll(None, stats, tubes, heads, later)
-    except ServerError as error:
+    except Exception as error:
+        if not isinstance(error, ServerError):
+            error = ServerError(f"{server.address}: {internal(error)}")
+            print(f"beanwatch: {error}", file=sys.stderr)  # noqa: T201
         return Poll(error, {}, {}, {}, ({}, {}))
     finally:
         live.close()
+
+
+def internal(error: Exception) -> str:
+    """The words for a fault of ours."""
+    return f"internal error, please report it: {type(error).__name__}: {error}"
 
 
 class Snapshot:
@@ -186,8 +195,7 @@ class Round:
                 check = self._build(service, by_node)
                 outcome = conclude(check, self._config.links)
             except Exception as error:
-                reason = f"internal error, please report it: {type(error).__name__}: {error}"
-                outcome = Outcome(service.check, Unknown, reason)
+                outcome = Outcome(service.check, Unknown, internal(error))
             yield Result(service, outcome)
 
     def save(self) -> None:

@@ -3,14 +3,13 @@
 import os
 import signal
 import socket
-import threading
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from beanwatch.checks.beanstalkd import decide_limbo, drift
-from tests.checks.conftest import Check
+from tests.checks.conftest import Check, parrot
 from tests.real import Beanstalkd, wait_until
 
 OK, WARNING, CRITICAL, UNKNOWN = range(4)
@@ -97,32 +96,16 @@ def test_a_put_under_way_at_the_first_look_hides_no_refusal(check: Check, beanst
 
 
 @pytest.fixture
-def limbo(tmp_path):
+def limbo():
     """A server that says what one with a full binlog disk says: a job that is nowhere."""
-    listener = socket.create_server(("127.0.0.1", 0))
     stats = b"---\nid: abc\nuptime: 99999\ncurrent-connections: 1\ncmd-put: 5\ntotal-jobs: 5\n"
     tube = (
         b"---\nname: images\ncurrent-jobs-ready: 1\ncurrent-jobs-reserved: 0\n"
         b"current-jobs-delayed: 0\ncurrent-jobs-buried: 0\ntotal-jobs: 5\ncmd-delete: 3\n"
     )
     answers = {b"stats": stats, b"list-tubes": b"---\n- images\n", b"stats-tube": tube}
-
-    def serve() -> None:
-        while True:
-            try:
-                connection, _ = listener.accept()
-            except OSError:
-                return
-            with connection, connection.makefile("rb") as lines:
-                for line in lines:
-                    body = answers[line.split()[0]]
-                    connection.sendall(b"OK %d\r\n%s\r\n" % (len(body), body))
-
-    thread = threading.Thread(target=serve, daemon=True)
-    thread.start()
-    yield f"127.0.0.1:{listener.getsockname()[1]}"
-    listener.shutdown(socket.SHUT_RDWR)
-    listener.close()
+    with parrot(answers) as address:
+        yield address
 
 
 def test_a_job_in_limbo_is_a_warning(check: Check, limbo: str):
