@@ -57,7 +57,8 @@ class Poll(NamedTuple):
     stats: Stats
     tubes: Mapping[str, Stats]
     heads: Mapping[str, Stats]
-    later: tuple[Stats, Mapping[str, Stats]]  # the tubes that looked stalled, a moment later
+    # The tubes that looked stalled, a moment later; None if there was no time for that.
+    later: tuple[Stats, Mapping[str, Stats]] | None
 
 
 def poll(server: Server, memory: Memory, timeout: float, voice: Voice) -> Poll:
@@ -72,13 +73,14 @@ def poll(server: Server, memory: Memory, timeout: float, voice: Voice) -> Poll:
             if decide_consumers(tube_consumers.consumers(tubes[name], stats)) == "stalled"
         ]
         heads = live.heads(server, busy) if busy else {}
-        later = live.again(server, doubtful) if doubtful else (stats, {})
+        is_twice = bool(doubtful) and live.wait([server])
+        later = live.again(server, doubtful) if is_twice else None
         return Poll(None, stats, tubes, heads, later)
     except Exception as error:
         if not isinstance(error, ServerError):
             error = ServerError(f"{server.address}: {internal(error)}")
             print(f"beanwatch: {error}", file=sys.stderr)  # noqa: T201
-        return Poll(error, {}, {}, {}, ({}, {}))
+        return Poll(error, {}, {}, {}, None)
     finally:
         live.close()
 
@@ -114,9 +116,13 @@ class Snapshot:
         tubes = self._poll(server).tubes
         return tubes if names is None else {name: tubes[name] for name in names if name in tubes}
 
+    def wait(self, servers: Sequence[Server]) -> bool:
+        """As Live does: the moment has passed, if there was time."""
+        return all(self._poll(server).later for server in servers)
+
     def again(self, server: Server, names: Sequence[str]) -> tuple[Stats, Mapping[str, Stats]]:
         """As Live does."""
-        stats, later = self._poll(server).later
+        stats, later = self._poll(server).later or ({}, {})
         return stats, {name: later[name] for name in names if name in later}
 
     def everything(self, server: Server) -> tuple[Stats, Mapping[str, Stats]]:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 # A worker between two jobs looks stalled for an instant: look again after so many seconds.
 SECOND_LOOK = 0.5
+# Without so many seconds for each server after that there is none.
+LEAST_SHARE = 0.1
 
 
 class Tube(NamedTuple):
@@ -67,6 +69,8 @@ class Source(Protocol):
 
     def tubes(self, server: Server, names: Iterable[str] | None) -> Mapping[str, Stats]: ...
 
+    def wait(self, servers: Sequence[Server]) -> bool: ...
+
     def again(self, server: Server, names: Sequence[str]) -> tuple[Stats, Mapping[str, Stats]]: ...
 
     def everything(self, server: Server) -> tuple[Stats, Mapping[str, Stats]]: ...
@@ -106,11 +110,15 @@ class Live:
     def _link(self, server: Server) -> Link:
         """One connection to each server, closed by the end of the process."""
         if server not in self._links:
-            share = (self._end - self._clock()) / max(1, self._left)
-            self._left -= 1
             self._voice.doing, self._voice.runbook = f"asking {server.address}", "beanstalkd"
-            self._links[server] = Link(server.address, max(0.01, round(share, 2)))
+            self._links[server] = Link(server.address, self._share())
         return self._links[server]
+
+    def _share(self) -> float:
+        """The next server's part of the time that is left, in seconds."""
+        share = (self._end - self._clock()) / max(1, self._left)
+        self._left -= 1
+        return max(0.01, round(share, 2))
 
     def close(self) -> None:
         """For a process that goes on."""
@@ -125,9 +133,17 @@ class Live:
             take_off_own(default)
         return tubes
 
-    def again(self, server: Server, names: Sequence[str]) -> tuple[Stats, dict[str, Stats]]:
-        """The server and these tubes a moment later."""
+    def wait(self, servers: Sequence[Server]) -> bool:
+        """Let a moment pass before these are asked `again`; False if there is no time for it."""
+        if self._end - self._clock() < SECOND_LOOK + LEAST_SHARE * len(servers):
+            return False
         self._sleep(SECOND_LOOK)
+        self._left = len(servers)
+        return True
+
+    def again(self, server: Server, names: Sequence[str]) -> tuple[Stats, dict[str, Stats]]:
+        """The server and these tubes a moment later, within a share of its own."""
+        self._link(server).extend(self._share())
         return self.stats(server), self.tubes(server, names)
 
     def stats(self, server: Server) -> Stats:

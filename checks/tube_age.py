@@ -120,9 +120,9 @@ class AgeSummary(tubes.TubeSummary):
 def build(options: argparse.Namespace, config: Config, source_: Source) -> Check:
     """Put the three acts together."""
     context = tubes.TubeContext(options, config, "age", DEFAULT, source_.memory, decide, perfdata)
-    return tubes.tube_check(
-        "tube_age", options, config, source_, context, AgeSummary(waited, ""), Heads
-    )
+    heads = tubes.of_all(Heads, options, config, source_)
+    summary = AgeSummary(waited, "")
+    return tubes.tube_check("tube_age", options, config, source_, context, summary, heads)
 
 
 def main() -> None:

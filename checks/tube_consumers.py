@@ -1,8 +1,10 @@
 """check_tube_consumers: do the workers of a tube take its jobs?"""
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
+
+from nagiosplugin import Resource
 
 from beanwatch.checks import source, tubes
 from beanwatch.checks.plugin import (
@@ -55,46 +57,86 @@ def parser() -> Parser:
 # -- acquire
 
 
+class Looks(Resource):  # type: ignore[misc]
+    """The chosen tubes of all servers: the moment between two looks is the same for all."""
+
+    name = "servers"  # in nagiosplugin's own messages
+
+    def __init__(self, source: Source, each: Iterable["Diagnoses"]) -> None:
+        self._source, self._each = source, list(each)
+
+    def probe(self) -> Iterator[Metric]:
+        """Read the tubes, and those that look stalled once more if there is time."""
+        for one in self._each:
+            one.look()
+        doubtful = [one for one in self._each if one.doubtful]
+        if doubtful and self._source.wait([one.server for one in doubtful]):
+            for one in doubtful:
+                one.look_again()
+        elif doubtful:
+            self._source.notes.append(
+                "Looked at once, as -t left no time: a worker between two jobs looks stalled, too"
+            )
+        for one in self._each:
+            yield from one.probe()
+
+
 class Diagnoses(Tubes):
     """The chosen tubes, each with what is the matter with its consumers, and their heartbeats."""
 
-    def probe(self) -> Iterator[Metric]:
-        """Read the tubes, and those that look stalled once more."""
-        metrics = list(super().probe())
-        tubes = [metric.value for metric in metrics if isinstance(metric.value, Tube)]
+    def look(self) -> None:
+        """Read the tubes."""
+        self._metrics = list(super().probe())
+        self._later: dict[str, Consumers] = {}
+        tubes = [metric.value for metric in self._metrics if isinstance(metric.value, Tube)]
         try:
             stats = self.source.stats(self.server) if tubes else {}
-            verdicts = {tube.name: self._compare(tube, stats) for tube in tubes}
-            doubtful = [name for name, verdict in verdicts.items() if verdict == "stalled"]
-            if doubtful:
-                stats_later, later = self.source.again(self.server, doubtful)
-                for tube in tubes:
-                    if tube.name in doubtful:
-                        now = consumers(later.get(tube.name, {}), stats_later)
-                        before = consumers(tube.stats or {}, stats)
-                        verdicts[tube.name] = decide_consumers(now, before)
         except ServerError as error:
-            yield source.failure(self.server, self.config, error)
+            self._give_up(error)
             return
-        for metric in metrics:
+        self._first = {tube.name: consumers(tube.stats or {}, stats) for tube in tubes}
+        instant = {name: decide_consumers(first) for name, first in self._first.items()}
+        self.doubtful = [name for name, verdict in instant.items() if verdict == "stalled"]
+
+    def look_again(self) -> None:
+        """Read those that looked stalled."""
+        try:
+            stats, tubes = self.source.again(self.server, self.doubtful)
+        except ServerError as error:
+            self._give_up(error)
+            return
+        self._later = {name: consumers(tubes.get(name, {}), stats) for name in self.doubtful}
+
+    def _give_up(self, error: ServerError) -> None:
+        self._metrics = [source.failure(self.server, self.config, error)]
+        self.doubtful = []
+
+    def probe(self) -> Iterator[Metric]:
+        """What was seen."""
+        for metric in self._metrics:
             tube = metric.value
             if isinstance(tube, Tube):
-                tube = tube._replace(consumers=verdicts[tube.name], workers=self._workers(tube))
+                verdict = self._diagnose(tube)
+                tube = tube._replace(consumers=verdict, workers=self._workers(tube))
                 metric = metric.replace(value=tube)
             yield metric
 
-    def _compare(self, tube: Tube, server: Stats) -> str:
-        """By what the run before saw: a queue is saturated if it has not got shorter since."""
-        now = consumers(tube.stats or {}, server)
-        verdict = decide_consumers(now)
-        memory = self.source.memory
-        if verdict == "saturated":
-            before = memory.recall(f"saturated {tube.key}")
-            memory.remember(f"saturated {tube.key}", list(now))
-            if not isinstance(before, list) or len(before) != len(now):
-                return "ok"
-            return decide_consumers(now, Consumers(*before))
-        return verdict
+    def _diagnose(self, tube: Tube) -> str:
+        """By both looks; a queue is saturated by what the run before saw, too."""
+        first, later = self._first[tube.name], self._later.get(tube.name)
+        verdict = decide_consumers(later, first) if later else decide_consumers(first)
+        before = self._compare(tube, later or first)
+        if verdict != "saturated":
+            return verdict
+        return decide_consumers(later or first, before) if before else "ok"
+
+    def _compare(self, tube: Tube, now: Consumers) -> Consumers | None:
+        """What the run before saw of this tube, if jobs waited for consumers that were busy."""
+        memory, key = self.source.memory, f"busy {tube.key}"
+        before = memory.recall(key)
+        if decide_consumers(now) in ("saturated", "stalled"):
+            memory.remember(key, list(now))
+        return Consumers(*before) if isinstance(before, list) and len(before) == len(now) else None
 
     def _workers(self, tube: Tube) -> "tuple[Worker, ...] | None":
         workers = self.source.workers()
@@ -226,7 +268,8 @@ def build(options: argparse.Namespace, config: Config, source_: Source) -> Check
         options, config, "consumers", DEFAULT, source_.memory, Judge(options), perfdata
     )
     summary = ConsumersSummary(lambda tube: tube.get("current-jobs-ready"), "")
-    return tubes.tube_check("tube_consumers", options, config, source_, context, summary, Diagnoses)
+    looks = Looks(source_, tubes.of_all(Diagnoses, options, config, source_))
+    return tubes.tube_check("tube_consumers", options, config, source_, context, summary, [looks])
 
 
 def main() -> None:

@@ -4,7 +4,7 @@ import argparse
 import re
 from collections.abc import Callable, Iterable, Iterator
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, TypeVar
 
 from nagiosplugin import Context, Resource, Summary
 
@@ -221,6 +221,15 @@ class TubeSummary(Summary):  # type: ignore[misc]
         return "no tube there, no job"
 
 
+T = TypeVar("T", bound=Tubes)
+
+
+def of_all(kind: type[T], options: argparse.Namespace, config: Config, source: Source) -> list[T]:
+    """One resource of this kind for each server."""
+    many = len(source.servers) > 1
+    return [kind(options, config, source, server, many) for server in source.servers]
+
+
 def tube_check(
     name: str,
     options: argparse.Namespace,
@@ -228,12 +237,10 @@ def tube_check(
     source: Source,
     context: TubeContext,
     summary: TubeSummary,
-    acquire: "type[Tubes] | None" = None,
+    resources: Iterable[Resource] = (),
 ) -> Check:
     """A check over the chosen tubes of all servers; one that cannot be asked is UNKNOWN."""
-    many = len(source.servers) > 1
-    acquire = acquire or Tubes
-    resources = (acquire(options, config, source, server, many) for server in source.servers)
+    resources = resources or of_all(Tubes, options, config, source)
     failures = FailureContext(Unknown, options.timeout_state)
     return Check(name, *resources, context, failures, summary, source=source)
 

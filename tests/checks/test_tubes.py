@@ -2,6 +2,7 @@
 
 import threading
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from beanwatch.checks.memory import Memory
 from beanwatch.checks.tube_age import decide_wait
 from beanwatch.collectors.heartbeats import WORKERS_KEY, Beat, dump_beat, worker_key
 from tests.checks.conftest import Check
-from tests.real import Beanstalkd, Redis, free_port, wait_until
+from tests.real import Beanstalkd, Proxy, Redis, free_port, wait_until
 
 OK, WARNING, CRITICAL, UNKNOWN = range(4)
 
@@ -245,6 +246,29 @@ def test_a_worker_that_watches_and_does_not_reserve_has_stalled(
         answer = check("tube_consumers", "--server", beanstalkd.address, "-T", "images")
     assert answer.code == CRITICAL
     assert "3 jobs ready, and of 1 worker nobody takes one" in answer.text
+
+
+def test_a_tube_has_stalled_on_the_last_of_many_servers_too(run, beanstalkd: Beanstalkd):
+    import json
+
+    with ExitStack() as stack:
+        stack.enter_context(beanstalkd.client(watch="images"))
+        put(beanstalkd, "images", 3)
+        fronts = [stack.enter_context(Proxy(beanstalkd.address)) for _ in range(20)]
+        arguments = [word for front in fronts for word in ("--server", front.address)]
+        said = run("check_tube_consumers", *arguments, "-T", "images", "--json").stdout
+    assert sum(line.startswith("CRITICAL: ") for line in json.loads(said)["details"]) == 20
+
+
+def test_without_time_for_a_second_look_the_moment_is_judged(check: Check, beanstalkd: Beanstalkd):
+    with beanstalkd.client(watch="images"):
+        put(beanstalkd, "images", 3)
+        answer = check(
+            "tube_consumers", "--server", beanstalkd.address, "-T", "images", "-t", "0.6"
+        )
+    assert answer.code == CRITICAL
+    assert "of 1 worker nobody takes one" in answer.text
+    assert any(line.startswith("Looked at once") for line in answer.long)
 
 
 def test_busy_workers_are_saturated_once_the_queue_has_not_shrunk(
