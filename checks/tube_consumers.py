@@ -136,7 +136,10 @@ class Diagnoses(Tubes):
         before = memory.recall(key)
         if decide_consumers(now) in ("saturated", "stalled"):
             memory.remember(key, list(now))
-        return Consumers(*before) if isinstance(before, list) and len(before) == len(now) else None
+        if not isinstance(before, list) or len(before) != len(now):
+            return None
+        seen = Consumers(*before)
+        return seen if seen.deletes <= now.deletes else None  # else the tube was made anew
 
     def _workers(self, tube: Tube) -> "tuple[Worker, ...] | None":
         workers = self.source.workers()
@@ -182,8 +185,11 @@ def diagnose(tube: Tube) -> str:
         case "stalled":
             return f"{ready} ready, and of {watching} nobody takes one"
         case "saturated":
-            busy = "are busy" if tube.get("current-jobs-reserved") else "may be busy elsewhere"
-            return f"{ready} ready and not getting fewer, though all of {watching} {busy}"
+            is_one = tube.get("current-watching") == 1
+            who = "its one worker" if is_one else f"all of {watching}"
+            be = "is" if is_one else "are"
+            busy = f"{be} busy" if tube.get("current-jobs-reserved") else "may be busy elsewhere"
+            return f"{ready} ready and not getting fewer, though {who} {busy}"
         case "paused":
             return f"paused for {tube.get('pause-time-left')} s more, {ready} ready"
         case "draining":

@@ -7,9 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from beanwatch.checks import tube_consumers
 from beanwatch.checks.memory import Memory
+from beanwatch.checks.plugin import Unknown, Voice
+from beanwatch.checks.source import Live
 from beanwatch.checks.tube_age import decide_wait
+from beanwatch.collectors.address import parse_address
 from beanwatch.collectors.heartbeats import WORKERS_KEY, Beat, dump_beat, worker_key
+from beanwatch.collectors.servers import Server
+from beanwatch.config import Config
 from tests.checks.conftest import Check
 from tests.real import Beanstalkd, Proxy, Redis, free_port, wait_until
 
@@ -282,7 +288,69 @@ def test_busy_workers_are_saturated_once_the_queue_has_not_shrunk(
         put(beanstalkd, "images", 2)
         answer = check("tube_consumers", *arguments)
         assert answer.code == WARNING
-        assert "not getting fewer, though all of 1 worker are busy" in answer.text
+        assert "not getting fewer, though its one worker is busy" in answer.text
+
+
+def work(worker, jobs: int) -> None:
+    """Take so many jobs and delete them."""
+    for _ in range(jobs):
+        worker.delete(worker.reserve(timeout=5))
+
+
+def test_bursts_that_were_done_between_two_looks_are_kept_up_with(
+    check: Check, beanstalkd: Beanstalkd
+):
+    arguments = ("--server", beanstalkd.address, "-T", "images")
+    with beanstalkd.client(watch="images") as worker:
+        for _ in range(3):
+            put(beanstalkd, "images", 9)
+            job = worker.reserve(timeout=5)
+            answer = check("tube_consumers", *arguments)
+            assert (answer.code, "8 jobs ready" in answer.text) == (OK, True), answer.text
+            worker.delete(job)
+            work(worker, 8)
+        put(beanstalkd, "images", 9)
+        worker.reserve(timeout=5)
+        assert check("tube_consumers", *arguments).code == OK
+        answer = check("tube_consumers", *arguments)  # nothing was done since
+        assert answer.code == WARNING
+
+
+def test_a_look_that_was_well_ends_what_was_seen_before(check: Check, beanstalkd: Beanstalkd):
+    arguments = ("--server", beanstalkd.address, "-T", "images")
+    with beanstalkd.client(watch="images") as worker:
+        put(beanstalkd, "images", 3)
+        job = worker.reserve(timeout=5)
+        assert check("tube_consumers", *arguments).code == OK  # two are ready, the worker is busy
+        worker.release(job)
+        with beanstalkd.client(watch="images") as helper:
+            jobs = [helper.reserve(timeout=5) for _ in range(3)]
+            assert check("tube_consumers", *arguments).code == OK  # none is ready
+            for job in jobs:
+                helper.release(job)
+        worker.reserve(timeout=5)
+        assert check("tube_consumers", *arguments).code == OK
+
+
+def test_half_a_second_does_not_make_a_queue_one_that_is_not_getting_shorter(
+    check: Check, beanstalkd: Beanstalkd, tmp_path: Path
+):
+    """A worker was between two jobs at the first look, and busy at the second."""
+    with beanstalkd.client(watch="images") as worker:
+        put(beanstalkd, "images", 3)
+        source = Live(
+            [Server("q1", parse_address(beanstalkd.address))],
+            Memory("x", str(tmp_path)),
+            10,
+            Voice("x"),
+            sleep=lambda _: (put(beanstalkd, "images"), worker.reserve(timeout=5)),
+        )
+        options = tube_consumers.parser().parse_args(["-T", "images"])
+        options.timeout_state = Unknown
+        found = tube_consumers.build(options, Config(), source)
+        found()
+        source.close()
+    assert found.summary_str.startswith("images: 3 jobs ready, 1 worker, 0 of them waiting")
 
 
 def test_a_worker_that_is_busy_with_another_tube_has_not_stalled(
@@ -296,7 +364,7 @@ def test_a_worker_that_is_busy_with_another_tube_has_not_stalled(
         assert check("tube_consumers", *arguments).code == OK
         answer = check("tube_consumers", *arguments)
         assert answer.code == WARNING
-        assert answer.text.endswith("though all of 1 worker may be busy elsewhere")
+        assert answer.text.endswith("though its one worker may be busy elsewhere")
         idler.watch("reports")  # two watch it and one job is held: one of them takes none
         answer = check("tube_consumers", *arguments)
         assert answer.code == CRITICAL
