@@ -36,7 +36,7 @@ class Tube(NamedTuple):
 
     What needs more than one look at `stats-tube` is filled in by the check that wants it:
     `waited` is for how many seconds the next ready job has, `consumers` is a word of
-    `beanwatch.collectors.consumers.STATES`, `workers` are the heartbeats for this tube.
+    `beanwatch.collectors.consumers.STATES` or `frozen`, `workers` the heartbeats for this tube.
     """
 
     label: str  # in performance data and texts: `tube`, or `server/tube` if there are several

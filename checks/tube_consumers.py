@@ -23,6 +23,7 @@ from beanwatch.checks.plugin import (
     judge,
     run,
 )
+from beanwatch.checks.roll import Roll, call_roll, cross, some
 from beanwatch.checks.source import Source, Tube
 from beanwatch.checks.tubes import Tubes
 from beanwatch.collectors.consumers import Consumers, count_held, decide_consumers
@@ -116,19 +117,23 @@ class Diagnoses(Tubes):
         for metric in self._metrics:
             tube = metric.value
             if isinstance(tube, Tube):
-                verdict = self._diagnose(tube)
-                tube = tube._replace(consumers=verdict, workers=self._workers(tube))
-                metric = metric.replace(value=tube)
+                workers = self._workers(tube)
+                verdict = self._diagnose(tube, workers)
+                metric = metric.replace(value=tube._replace(consumers=verdict, workers=workers))
             yield metric
 
-    def _diagnose(self, tube: Tube) -> str:
+    def _diagnose(self, tube: Tube, workers: "Sequence[Worker] | None") -> str:
         """By both looks; a queue is saturated by what the run before saw, too."""
         first, later = self._first[tube.name], self._later.get(tube.name)
         verdict = decide_consumers(later, first) if later else decide_consumers(first)
-        before = self._compare(tube, later or first)
+        now = later or first
+        before = self._compare(tube, now)
+        is_ours = workers is not None and tube.name != "default"  # which all watch at first
+        if is_ours and decide_frozen(call_roll(workers or ()), now, before):
+            return "frozen"
         if verdict != "saturated":
             return verdict
-        return decide_consumers(later or first, before) if before else "ok"
+        return decide_consumers(now, before) if before else "ok"
 
     def _compare(self, tube: Tube, now: Consumers) -> Consumers | None:
         """What the run before saw of this tube, if jobs waited for consumers that were busy."""
@@ -184,6 +189,11 @@ def diagnose(tube: Tube) -> str:
             return f"{ready} ready and no worker watches it"
         case "stalled":
             return f"{ready} ready, and of {watching} nobody takes one"
+        case "frozen":
+            silent = tube.get("current-watching")
+            verb = "is connected but does" if silent == 1 else "are connected but do"
+            names = some(silent, call_roll(tube.workers or ()).dead)
+            return f"{ready} ready, nobody works: {names} {verb} not beat (frozen?)"
         case "saturated":
             is_one = tube.get("current-watching") == 1
             who = "its one worker" if is_one else f"all of {watching}"
@@ -198,21 +208,14 @@ def diagnose(tube: Tube) -> str:
     return f"{ready} ready, {watching}, {waiting} of them waiting for one"
 
 
-def cross(workers: "Sequence[Worker]", watching: int) -> str:
-    """What the heartbeats add to that."""
-    from beanwatch.collectors.heartbeats import decide_health  # only for those with a Redis
+def decide_frozen(roll: Roll, now: Consumers, before: Consumers | None) -> bool:
+    """True if jobs are ready, and all who watch are connected but do not beat: nobody works.
 
-    dead = [worker.id for worker in workers if decide_health(worker) == "dead"]
-    alive = [worker.id for worker in workers if worker.id not in dead]
-    if len(alive) > watching:
-        missing = len(alive) - watching
-        names = ", ".join(alive) if missing == len(alive) else f"{missing} of {', '.join(alive)}"
-        return f", {names} beats but is not connected here"
-    if dead and watching > len(alive):
-        return f", connected but without a heartbeat: {', '.join(dead)}"
-    if dead:
-        return f", dead: {', '.join(dead)}"
-    return "" if workers or not watching else ", none of them sends a heartbeat"
+    Not if jobs were deleted since the run before: then the workers have only lost Redis.
+    """
+    is_stuck = decide_consumers(now) in ("saturated", "stalled")
+    are_dead = not roll.others and len(roll.dead) >= now.watching
+    return is_stuck and are_dead and not (before and now.deletes > before.deletes)
 
 
 class Judge:
@@ -222,6 +225,7 @@ class Judge:
         self._states = {
             "no_watcher": Critical,
             "stalled": Critical,
+            "frozen": Critical,
             "saturated": Warn,
             "paused": STATES[options.paused],
             "draining": STATES[options.draining],
@@ -237,7 +241,7 @@ class Judge:
             state = max(state, by_count, key=int)
             text += f", {count(watching, 'worker')} ({limit})"
         if tube.workers is not None and tube.name != "default":
-            text += cross(tube.workers, watching)
+            text = ", ".join([text, *cross(call_roll(tube.workers), watching, tube.consumers)])
         return state, text
 
 

@@ -10,10 +10,11 @@ import pytest
 from beanwatch.checks import tube_consumers
 from beanwatch.checks.memory import Memory
 from beanwatch.checks.plugin import Unknown, Voice
+from beanwatch.checks.roll import call_roll, cross
 from beanwatch.checks.source import Live
 from beanwatch.checks.tube_age import decide_wait
 from beanwatch.collectors.address import parse_address
-from beanwatch.collectors.heartbeats import WORKERS_KEY, Beat, dump_beat, worker_key
+from beanwatch.collectors.heartbeats import WORKERS_KEY, Beat, Worker, dump_beat, worker_key
 from beanwatch.collectors.servers import Server
 from beanwatch.config import Config
 from tests.checks.conftest import Check
@@ -410,13 +411,13 @@ def test_a_draining_server_does_not_page_unless_asked(check: Check, beanstalkd: 
     assert check("tube_consumers", *arguments, "--draining", "critical").code == CRITICAL
 
 
-def beat(redis: Redis, worker: str, *tubes: str, age: float = 0.0, server: str = "") -> None:
+def beat(redis: Redis, worker: str, *tubes: str, age: float = 0.0, **fields: str) -> None:
     """A heartbeat of a worker, as old as that."""
     with redis.client() as client:
         seconds, micros = client.time()
         now = seconds + micros / 1e6
         times = {"beat_at": now, "loop_at": now, "started_at": now - 9000}
-        record = Beat(tubes=tubes, state="idle", server=server, **times)
+        record = Beat(tubes=tubes, **{"state": "idle", **fields, **times})
         client.set(worker_key(worker), dump_beat(record))
         client.zadd(WORKERS_KEY, {worker: now - age})
 
@@ -430,6 +431,72 @@ def test_a_worker_that_beats_but_is_not_connected_is_named(
     answer = check("tube_consumers", *arguments)
     assert answer.code == CRITICAL
     assert answer.text.endswith("no worker watches it, web1.a beats but is not connected here")
+
+
+@pytest.mark.parametrize(
+    ("workers", "watching", "words"),
+    [
+        ({"a": "idle", "b": "busy"}, 0, "a, b beat but are not connected here"),
+        ({"a": "idle", "b": "busy"}, 1, "1 of a, b beats but is not connected here"),
+        (
+            {"a": "idle", "b": "idle", "c": "idle"},
+            1,
+            "2 of a, b, c beat but are not connected here",
+        ),
+        ({"a": "dead", "b": "idle"}, 0, "b beats but is not connected here, dead: a"),
+        ({"a": "dead", "b": "dead"}, 1, "connected but without a heartbeat: 1 of a, b"),
+        ({"a": "dead", "b": "idle"}, 2, "connected but without a heartbeat: a"),
+        ({"a": "waiting", "b": "waiting"}, 0, "told to wait: a, b (beanwatch workers resume)"),
+        ({"a": "waiting", "b": "idle"}, 1, "told to wait: a (beanwatch workers resume)"),
+        ({"a": "blocked", "b": "blocked"}, 0, "blocked: a, b (the disk is full)"),
+        ({}, 1, "none of them sends a heartbeat"),
+        ({}, 0, ""),
+    ],
+)
+def test_what_the_heartbeats_add_is_the_cause(workers: dict[str, str], watching: int, words: str):
+    found = []
+    for name, state in workers.items():
+        reason = "the disk is full" if state == "blocked" else ""
+        record = Beat(beat_at=1, loop_at=1, state=state, reason=reason)
+        found.append(Worker(name, 99 if state == "dead" else 0, record))
+    said = ", ".join(cross(call_roll(found), watching, "no_watcher"))
+    assert said == words
+
+
+def test_workers_that_were_told_to_wait_or_are_blocked_are_the_cause(
+    check: Check, beanstalkd: Beanstalkd, redis_server: Redis
+):
+    put(beanstalkd, "images")
+    beat(redis_server, "web1.a", "images", state="waiting", reason="told to wait")
+    beat(redis_server, "web1.b", "images", state="blocked", reason="0 MiB of disk are free")
+    arguments = ("--server", beanstalkd.address, "-T", "images", "--redis", redis_server.url)
+    answer = check("tube_consumers", *arguments)
+    assert answer.code == CRITICAL
+    assert answer.text.endswith(
+        "images: 1 job ready and no worker watches it, "
+        "told to wait: web1.a (beanwatch workers resume), blocked: web1.b (0 MiB of disk are free)"
+    )
+
+
+def test_frozen_workers_are_critical_unless_jobs_get_done(
+    check: Check, beanstalkd: Beanstalkd, redis_server: Redis
+):
+    arguments = ("--server", beanstalkd.address, "-T", "images", "--redis", redis_server.url)
+    put(beanstalkd, "images", 8)
+    for name in ("web1.a", "web1.b"):
+        beat(redis_server, name, "images", age=300)
+    with beanstalkd.client(watch="images") as one, beanstalkd.client(watch="images") as two:
+        one.reserve(timeout=5)
+        two.reserve(timeout=5)
+        for _ in range(2):  # whether or not there was a look before
+            answer = check("tube_consumers", *arguments)
+            assert answer.code == CRITICAL
+            assert answer.text.endswith(
+                "images: 6 jobs ready, nobody works: web1.a, web1.b are connected but do not beat "
+                "(frozen?)"
+            )
+        work(one, 1)  # they have only lost Redis
+        assert check("tube_consumers", *arguments).code == OK
 
 
 def test_of_several_servers_a_worker_counts_for_its_own(
