@@ -147,7 +147,7 @@ def decide(
     if seen.get("draining"):
         yield Warn, "is draining: it takes no new job"
     if seen.get("uptime") < restarted:
-        yield Warn, f"was started {ago(seen.get('uptime'))} ago"
+        yield Warn, f"was started {ago(seen.get('uptime'))} ago{tell_jobs(seen)}"
     if seen.refused:
         yield Warn, f"refused {count(seen.refused, 'put')} lately: those jobs are nowhere"
     for name, jobs in seen.limbo:
@@ -155,6 +155,17 @@ def decide(
     state, limit = judge(seen.get("current-connections"), limits)
     if state is not Ok:
         yield state, f"has {count(seen.get('current-connections'), 'connection')} ({limit})"
+
+
+def tell_jobs(seen: Seen) -> str:
+    """Whether the jobs outlived a restart. The first file of a binlog is 1; without one it is 0."""
+    if "binlog-current-index" not in seen.stats:  # as of a very old beanstalkd
+        return ""
+    if not seen.get("binlog-current-index"):
+        return ", without a binlog: the jobs that it held are gone"
+    states = ("ready", "reserved", "delayed", "buried")
+    jobs = sum(seen.get(f"current-jobs-{state}") for state in states)
+    return f", and read its binlog: it has {count(jobs, 'job')}"
 
 
 class ServerContext(Context):  # type: ignore[misc]

@@ -28,6 +28,23 @@ def test_a_server_that_was_just_started_is_a_warning_for_a_while(
     assert answer.perfdata["connections"] == "1"
 
 
+@pytest.mark.parametrize(
+    ("binlog", "fate"),
+    [(False, ", without a binlog: the jobs that it held are gone"), (True, ": it has 2 jobs")],
+)
+def test_after_a_restart_it_is_said_whether_the_jobs_are_still_there(
+    check: Check, tmp_path, binlog: bool, fate: str
+):
+    with Beanstalkd(tmp_path / "server", binlog=binlog) as server:
+        with server.client() as client:
+            client.put("x")
+            client.put("x", delay=999)
+        server.restart()
+        answer = check("beanstalkd", "--server", server.address)
+    assert answer.code == WARNING
+    assert answer.text.endswith(fate)
+
+
 def test_a_draining_server_is_a_warning(check: Check, beanstalkd: Beanstalkd):
     os.kill(beanstalkd.pid, signal.SIGUSR1)
     wait_until(lambda: beanstalkd.stats()["draining"])
