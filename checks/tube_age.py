@@ -113,7 +113,9 @@ class AgeSummary(tubes.TubeSummary):
         found = tubes.tubes_of(results)
         if len(found) < 2:
             return super().ok(results)
-        top = max(found, key=waited)
+        if all(tube.waited is None for tube in found):
+            return f"{len(found)} tubes: no job waits"
+        top = max(found, key=lambda tube: (tube.waited is not None, waited(tube)))
         return f"{len(found)} tubes: the longest wait is {ago(waited(top))}, in {top.label}"
 
 

@@ -203,7 +203,8 @@ def diagnose(tube: Tube) -> str:
         case "paused":
             return f"paused for {tube.get('pause-time-left')} s more, {ready} ready"
         case "draining":
-            return f"the server is draining, {ready} ready"
+            nobody = "" if tube.get("current-watching") else ", no worker watches it"
+            return f"the server is draining, {ready} ready{nobody}"
     waiting = tube.get("current-waiting")
     return f"{ready} ready, {watching}, {waiting} of them waiting for one"
 

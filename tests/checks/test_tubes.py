@@ -185,6 +185,14 @@ def test_without_a_memory_for_judges_the_moment_and_says_so(
     assert any("Nothing is remembered" in line for line in answer.long)
 
 
+def test_of_the_tube_default_nothing_is_said_about_workers(check: Check, beanstalkd: Beanstalkd):
+    put(beanstalkd, "default")
+    with beanstalkd.client() as producer:  # watches it, as every connection does
+        producer.stats()
+        answer = check("tube_depth", "--server", beanstalkd.address, "-w", "0")
+    assert answer.text == "TUBE_DEPTH WARNING - default: 1 job ready (limit 0)"
+
+
 # -- buried
 
 
@@ -214,6 +222,14 @@ def test_the_age_is_of_the_wait_and_not_of_the_delay(check: Check, beanstalkd: B
     assert int(answer.perfdata["later"].removesuffix("s")) < int(
         answer.perfdata["now"].removesuffix("s")
     )
+
+
+def test_where_no_job_is_ready_none_waits(check: Check, beanstalkd: Beanstalkd):
+    arguments = ("--server", beanstalkd.address, "-T", "bulk", "-T", "images")
+    put(beanstalkd, "bulk", delay=999)
+    assert check("tube_age", *arguments).text == "TUBE_AGE OK - 2 tubes: no job waits"
+    put(beanstalkd, "images")
+    assert check("tube_age", *arguments).text.endswith("2 tubes: the longest wait is 0s, in images")
 
 
 def test_a_retried_job_has_waited_since_it_was_seen(tmp_path: Path):
@@ -403,11 +419,15 @@ def test_a_draining_server_does_not_page_unless_asked(check: Check, beanstalkd: 
     import os
     import signal
 
-    put(beanstalkd, "images")
+    put(beanstalkd, "images", 3)
     os.kill(beanstalkd.pid, signal.SIGUSR1)
     wait_until(lambda: beanstalkd.stats()["draining"])
     arguments = ("--server", beanstalkd.address, "-T", "images")
-    assert check("tube_consumers", *arguments).code == OK
+    answer = check("tube_consumers", *arguments)
+    draining = "images: the server is draining, 3 jobs ready"
+    assert answer.text == f"TUBE_CONSUMERS OK - {draining}, no worker watches it"
+    with beanstalkd.client(watch="images"):
+        assert check("tube_consumers", *arguments).text == f"TUBE_CONSUMERS OK - {draining}"
     assert check("tube_consumers", *arguments, "--draining", "critical").code == CRITICAL
 
 
