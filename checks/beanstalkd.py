@@ -52,7 +52,7 @@ class Seen(NamedTuple):
 
 def parser() -> Parser:
     """The command line."""
-    parser = Parser("beanstalkd", __doc__, "-H queue1 -w 5000 -c 20000")
+    parser = Parser("beanstalkd", __doc__, "-H queue1 -w 5000 -c 20000", "critical")
     source.add_servers(parser)
     parser.add_limits()
     parser.add_restarted(RESTARTED_WITHIN)
@@ -66,8 +66,8 @@ def parser() -> Parser:
 class Beanstalkd(Resource):  # type: ignore[misc]
     """One server."""
 
-    def __init__(self, source: Source, server: Server) -> None:
-        self._source, self._server = source, server
+    def __init__(self, source: Source, server: Server, config: Config) -> None:
+        self._source, self._server, self._config = source, server, config
 
     @property
     def name(self) -> str:
@@ -79,7 +79,7 @@ class Beanstalkd(Resource):  # type: ignore[misc]
         try:
             stats, tubes = self._source.everything(self._server)
         except ServerError as error:
-            yield source.failure(self.name, error)
+            yield source.failure(self._server, self._config, error)
             return
         memory = self._source.memory
         life = str(stats.get("id") or stats.get("pid", ""))
@@ -111,6 +111,7 @@ class Beanstalkd(Resource):  # type: ignore[misc]
         base, last, at = (float(number) for number in before[1:])
         # A put whose body is still under way looks refused once, but not twice.
         sure = min(last, now)
+        base = min(base, now)  # it may have been under way at the first look
         if sure > base and not at:
             at = memory.now
         if at and memory.now - at > REFUSED_WITHIN:
@@ -146,7 +147,7 @@ def decide(
     if seen.get("draining"):
         yield Warn, "is draining: it takes no new job"
     if seen.get("uptime") < restarted:
-        yield Warn, f"was started {ago(seen.get('uptime'))} ago"
+        yield Warn, f"was started {ago(seen.get('uptime'))} ago{tell_jobs(seen)}"
     if seen.refused:
         yield Warn, f"refused {count(seen.refused, 'put')} lately: those jobs are nowhere"
     for name, jobs in seen.limbo:
@@ -154,6 +155,17 @@ def decide(
     state, limit = judge(seen.get("current-connections"), limits)
     if state is not Ok:
         yield state, f"has {count(seen.get('current-connections'), 'connection')} ({limit})"
+
+
+def tell_jobs(seen: Seen) -> str:
+    """Whether the jobs outlived a restart. The first file of a binlog is 1; without one it is 0."""
+    if "binlog-current-index" not in seen.stats:  # as of a very old beanstalkd
+        return ""
+    if not seen.get("binlog-current-index"):
+        return ", without a binlog: the jobs that it held are gone"
+    states = ("ready", "reserved", "delayed", "buried")
+    jobs = sum(seen.get(f"current-jobs-{state}") for state in states)
+    return f", and read its binlog: it has {count(jobs, 'job')}"
 
 
 class ServerContext(Context):  # type: ignore[misc]
@@ -206,7 +218,7 @@ def build(options: argparse.Namespace, config: Config, source_: Source) -> Check
     limits = config.checks.get("beanstalkd", Threshold())
     if options.warning is not None or options.critical is not None:
         limits = Threshold(options.warning or "", options.critical or "")
-    resources = (Beanstalkd(source_, server) for server in source_.servers)
+    resources = (Beanstalkd(source_, server, config) for server in source_.servers)
     failures = FailureContext(Critical, options.timeout_state)
     return Check(
         "beanstalkd",

@@ -28,7 +28,7 @@ from beanwatch.checks.plugin import (
     run,
 )
 from beanwatch.checks.redis_source import add_redis, open_redis, read_from, redis_failure
-from beanwatch.collectors.outcomes import JobKind, read_outcomes
+from beanwatch.collectors.outcomes import KEPT_MINUTES, JobKind, read_outcomes
 from beanwatch.collectors.redis_link import RedisError
 from beanwatch.config import Config, Threshold
 
@@ -40,7 +40,7 @@ FAILED = ("retry", "buried", "timeout", "poison", "invalid")
 GRAVE = {
     "poison": "poison (it ended its workers)",
     "timeout": "timed out",
-    "lost": "lost to another worker, so perhaps done twice",
+    "lost": "done, but beanstalkd did not confirm the delete: may run twice",
 }
 
 Read = Callable[[], Mapping[JobKind, Counter[str]]]
@@ -51,6 +51,7 @@ class Runs(NamedTuple):
 
     kind: JobKind | None
     outcomes: Counter[str]
+    worst: "Runs | None" = None  # of all together: the kind that failed most, if there are several
 
     @property
     def label(self) -> str:
@@ -85,7 +86,12 @@ def parser() -> Parser:
             metavar="GLOB",
             help=f"only these {what}; repeatable" if what else "but not these jobs; repeatable",
         )
-    parser.add_argument("--minutes", type=_whole, default=MINUTES, help=f"default: {MINUTES}")
+    parser.add_argument(
+        "--minutes",
+        type=_minutes,
+        default=MINUTES,
+        help=f"of the last so many, at most {KEPT_MINUTES} (default: {MINUTES})",
+    )
     parser.add_argument(
         "--least",
         type=_whole,
@@ -104,6 +110,13 @@ def _whole(text: str) -> int:
     if not text.isascii() or not text.isdigit() or not 0 < int(text) <= 1_000_000:
         raise argparse.ArgumentTypeError(f"expected a whole number above 0, not {text!r}")
     return int(text)
+
+
+def _minutes(text: str) -> int:
+    minutes = _whole(text)
+    if minutes > KEPT_MINUTES:
+        raise argparse.ArgumentTypeError(f"only {KEPT_MINUTES} minutes are kept, not {minutes}")
+    return minutes
 
 
 # -- acquire
@@ -126,7 +139,8 @@ class Outcomes(Resource):  # type: ignore[misc]
         together: Counter[str] = Counter()
         for runs in kinds:
             together.update(runs.outcomes)
-        yield Metric("all", Runs(None, together), context="runs")
+        worst = max(kinds, key=lambda runs: runs.failed) if len(kinds) > 1 else None
+        yield Metric("all", Runs(None, together, worst), context="runs")
         for runs in kinds:
             yield Metric(runs.label, runs, context="runs")
 
@@ -148,13 +162,17 @@ def decide(runs: Runs, limits: Threshold, least: int, minutes: int) -> tuple[Sta
     parts = []
     if limit:
         parts.append(f"{runs.failed} of {runs.total} runs failed, {runs.percent:.0f} % ({limit} %)")
+        if (worst := runs.worst) and worst.failed:
+            most = "most of them" if 2 * worst.failed > runs.failed else "above all"
+            parts.append(f"{most} {worst.label}: {worst.failed} of {worst.total}")
     if runs.kind:
         grave = [f"{runs.outcomes[o]} {words}" for o, words in GRAVE.items() if runs.outcomes[o]]
         state = max(state, Warn, key=int) if grave else state
         parts += grave
     what = runs.label if runs.kind else "all jobs"
     if not parts:
-        return state, f"{what}: {runs.failed} of {count(runs.total, 'run')} failed"
+        few = f" (under {least}, too few to judge)" if runs.failed and runs.total < least else ""
+        return state, f"{what}: {runs.failed} of {count(runs.total, 'run')} failed{few}"
     return state, f"{what}: {', '.join(parts)}, in {count(minutes, 'minute')}"
 
 

@@ -67,7 +67,7 @@ class Memory:
 
     def save(self) -> None:
         """Write what was remembered, if anything was or had been."""
-        if self._old is None and not self._new:
+        if not self._new and not (self._old or {}).keys() - {"at"}:
             return
         # Here, because most runs have nothing to remember and can do without its millisecond.
         from beanwatch.collectors.files import LockedError, locked, write_private

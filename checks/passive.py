@@ -1,6 +1,8 @@
 """All checks in one process: one poll of each server, one read of Redis, every service judged."""
 
 import argparse
+import os
+import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -55,11 +57,12 @@ class Poll(NamedTuple):
     stats: Stats
     tubes: Mapping[str, Stats]
     heads: Mapping[str, Stats]
-    later: tuple[Stats, Mapping[str, Stats]]  # the tubes that looked stalled, a moment later
+    # The tubes that looked stalled, a moment later; None if there was no time for that.
+    later: tuple[Stats, Mapping[str, Stats]] | None
 
 
 def poll(server: Server, memory: Memory, timeout: float, voice: Voice) -> Poll:
-    """Ask one server for all that any check wants to know."""
+    """Ask one server for all that any check wants to know. Whatever happens is its error alone."""
     live = Live([server], memory, timeout, voice)
     try:
         stats, tubes = live.everything(server)
@@ -70,12 +73,21 @@ def poll(server: Server, memory: Memory, timeout: float, voice: Voice) -> Poll:
             if decide_consumers(tube_consumers.consumers(tubes[name], stats)) == "stalled"
         ]
         heads = live.heads(server, busy) if busy else {}
-        later = live.again(server, doubtful) if doubtful else (stats, {})
+        is_twice = bool(doubtful) and live.wait([server])
+        later = live.again(server, doubtful) if is_twice else None
         return Poll(None, stats, tubes, heads, later)
-    except ServerError as error:
-        return Poll(error, {}, {}, {}, ({}, {}))
+    except Exception as error:
+        if not isinstance(error, ServerError):
+            error = ServerError(f"{server.address}: {internal(error)}")
+            print(f"beanwatch: {error}", file=sys.stderr)  # noqa: T201
+        return Poll(error, {}, {}, {}, None)
     finally:
         live.close()
+
+
+def internal(error: Exception) -> str:
+    """The words for a fault of ours."""
+    return f"internal error, please report it: {type(error).__name__}: {error}"
 
 
 class Snapshot:
@@ -104,9 +116,13 @@ class Snapshot:
         tubes = self._poll(server).tubes
         return tubes if names is None else {name: tubes[name] for name in names if name in tubes}
 
+    def wait(self, servers: Sequence[Server]) -> bool:
+        """As Live does: the moment has passed, if there was time."""
+        return all(self._poll(server).later for server in servers)
+
     def again(self, server: Server, names: Sequence[str]) -> tuple[Stats, Mapping[str, Stats]]:
         """As Live does."""
-        stats, later = self._poll(server).later
+        stats, later = self._poll(server).later or ({}, {})
         return stats, {name: later[name] for name in names if name in later}
 
     def everything(self, server: Server) -> tuple[Stats, Mapping[str, Stats]]:
@@ -153,7 +169,9 @@ class Round:
 
     def read(self) -> None:
         """Poll all servers side by side, and Redis."""
-        self.memory = Memory("passive")
+        addresses = [str(server.address) for server in self._servers]
+        file = self._config.file and os.path.abspath(self._config.file)
+        self.memory = Memory.of("passive", (file, addresses))
         with ThreadPoolExecutor(max(1, len(self._servers))) as pool:
             budget = self._timeout * MARGIN
             tasks = [pool.submit(poll, s, self.memory, budget, self._voice) for s in self._servers]
@@ -183,8 +201,7 @@ class Round:
                 check = self._build(service, by_node)
                 outcome = conclude(check, self._config.links)
             except Exception as error:
-                reason = f"internal error, please report it: {type(error).__name__}: {error}"
-                outcome = Outcome(service.check, Unknown, reason)
+                outcome = Outcome(service.check, Unknown, internal(error))
             yield Result(service, outcome)
 
     def save(self) -> None:

@@ -97,6 +97,7 @@ class Failure(NamedTuple):
 
     reason: str
     timed_out: bool = False
+    runbook: str = ""  # its heading, if not the check's
 
 
 class FailureContext(nagiosplugin.Context):  # type: ignore[misc]
@@ -247,7 +248,7 @@ def conclude(check: Check, links: LinksConfig, *, verbose: bool = False) -> Outc
     text = BETWEEN.join(map(str, bad[:MOST])) if bad else check.summary_str
     if len(bad) > 3:
         text = f"{len(bad)} problems: {text}"
-    details = [] if state is Ok else read_on(links, check.runbook)
+    details = [] if state is Ok else read_on(links, check.runbook, headings(bad, check.runbook))
     if check.source is not None:
         check.source.memory.save()
         if trouble := check.source.memory.trouble:
@@ -265,10 +266,20 @@ def conclude(check: Check, links: LinksConfig, *, verbose: bool = False) -> Outc
     return Outcome(check.name, state, text, perfdata, tuple(details))
 
 
-def read_on(links: LinksConfig, heading: str) -> list[str]:
+def headings(bad: Iterable[Finding], own: str) -> list[str]:
+    """The runbook's headings for these findings: what cannot be asked has one of its own."""
+    values = (finding.metric.value if finding.metric else None for finding in bad)
+    found = (value.runbook if isinstance(value, Failure) else "" for value in values)
+    return list(dict.fromkeys(heading or own for heading in found))
+
+
+def read_on(links: LinksConfig, check: str, headings: Iterable[str]) -> list[str]:
     """Where the person who is paged reads on: the command first, it needs no network."""
-    lines = [f"What to do: beanwatch runbook {heading}", f"Runbook: {link(links.runbook, heading)}"]
-    return [*lines, f"Graphs: {link(links.graphs, heading)}"] if links.graphs else lines
+    lines = []
+    for heading in headings:
+        lines.append(f"What to do: beanwatch runbook {heading}")
+        lines.append(f"Runbook: {link(links.runbook, heading)}")
+    return [*lines, f"Graphs: {link(links.graphs, check)}"] if links.graphs else lines
 
 
 def link(url: str, name: str) -> str:
@@ -282,7 +293,9 @@ def link(url: str, name: str) -> str:
 class Parser(argparse.ArgumentParser):
     """argparse with the exit code of the plugin guidelines, and the error on line 1."""
 
-    def __init__(self, check: str, question: str, example: str) -> None:
+    def __init__(
+        self, check: str, question: str, example: str, timeout_state: str = "unknown"
+    ) -> None:
         self.check = check
         super().__init__(
             prog=f"check_{check}",
@@ -301,7 +314,7 @@ class Parser(argparse.ArgumentParser):
             type=_timeout,
             default=None,
             metavar="SEC[:STATE]",
-            help="wall-clock limit, and the state when it is over (default: 10:unknown)",
+            help=f"wall-clock limit, and the state when it is over (default: 10:{timeout_state})",
         )
 
     def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
@@ -365,6 +378,7 @@ class Voice:
         self.name = name
         self.as_json = False
         self.doing = "starting"  # what the watchdog says was not done in time
+        self.runbook = ""  # the heading for that, if not the check's
         self._turn = threading.Lock()
 
     def say(self, text: str, code: int) -> NoReturn:
@@ -391,7 +405,8 @@ class Voice:
 
         def give_up() -> None:
             reason = f"no answer within {seconds:g} s while {self.doing}"
-            details = tuple(read_on(LinksConfig(), self.name.replace("_", "-")))
+            own = self.name.replace("_", "-")
+            details = tuple(read_on(LinksConfig(), own, [self.runbook or own]))
             self.end(Outcome(self.name, state, reason, details=details))
 
         timer = threading.Timer(seconds, give_up)
@@ -406,10 +421,11 @@ def run(
     parser: Parser, build: Build, timeout_state: State = Unknown, argv: Sequence[str] | None = None
 ) -> NoReturn:
     """Parse, build, run, print, exit: the whole life of a check process."""
+    argv = sys.argv[1:] if argv is None else argv
     voice = Voice(parser.check)
+    voice.as_json = "--json" in argv  # before they are parsed: who reads JSON reads errors, too
     try:
         options = parser.parse_args(argv)
-        voice.as_json = options.json
         seconds, state = options.timeout or (10.0, None)
         options.timeout, options.timeout_state = seconds, state or timeout_state
         voice.watch(seconds, options.timeout_state)

@@ -35,7 +35,7 @@ def pick_redis(options: argparse.Namespace, config: Config) -> RedisUrl:
 def open_redis(options: argparse.Namespace, config: Config, voice: Voice) -> RedisLink:
     """One connection. Raises RedisError."""
     url = pick_redis(options, config)
-    voice.doing = f"asking redis {url.address}"
+    voice.doing, voice.runbook = f"asking redis {url.address}", "redis"
     return RedisLink(url, options.timeout * MARGIN)
 
 
@@ -62,4 +62,4 @@ def read_from(link: RedisLink, read: Callable[[Execute], T]) -> T:
 
 def redis_failure(error: RedisError) -> Failure:
     """What could not be read, for the context `failure`."""
-    return Failure(str(error), isinstance(error.__context__, TimeoutError))
+    return Failure(str(error), isinstance(error.__context__, TimeoutError), "redis")

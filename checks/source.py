@@ -9,7 +9,8 @@ from beanwatch.checks.memory import Memory, Scope
 from beanwatch.checks.plugin import MARGIN, Check, Failure, Metric, Parser, UsageError, Voice
 from beanwatch.collectors.address import AddressError
 from beanwatch.collectors.heads import Peek, read_heads
-from beanwatch.collectors.protocol import Link
+from beanwatch.collectors.paths import node
+from beanwatch.collectors.protocol import Link, ServerError
 from beanwatch.collectors.servers import Server, resolve_servers
 from beanwatch.collectors.stats import (
     Stats,
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 # A worker between two jobs looks stalled for an instant: look again after so many seconds.
 SECOND_LOOK = 0.5
+# Without so many seconds for each server after that there is none.
+LEAST_SHARE = 0.1
 
 
 class Tube(NamedTuple):
@@ -33,7 +36,7 @@ class Tube(NamedTuple):
 
     What needs more than one look at `stats-tube` is filled in by the check that wants it:
     `waited` is for how many seconds the next ready job has, `consumers` is a word of
-    `beanwatch.collectors.consumers.STATES`, `workers` are the heartbeats for this tube.
+    `beanwatch.collectors.consumers.STATES` or `frozen`, `workers` the heartbeats for this tube.
     """
 
     label: str  # in performance data and texts: `tube`, or `server/tube` if there are several
@@ -65,6 +68,8 @@ class Source(Protocol):
     def memory(self) -> "Memory | Scope": ...
 
     def tubes(self, server: Server, names: Iterable[str] | None) -> Mapping[str, Stats]: ...
+
+    def wait(self, servers: Sequence[Server]) -> bool: ...
 
     def again(self, server: Server, names: Sequence[str]) -> tuple[Stats, Mapping[str, Stats]]: ...
 
@@ -105,11 +110,15 @@ class Live:
     def _link(self, server: Server) -> Link:
         """One connection to each server, closed by the end of the process."""
         if server not in self._links:
-            share = (self._end - self._clock()) / max(1, self._left)
-            self._left -= 1
-            self._voice.doing = f"asking {server.address}"
-            self._links[server] = Link(server.address, max(0.01, round(share, 2)))
+            self._voice.doing, self._voice.runbook = f"asking {server.address}", "beanstalkd"
+            self._links[server] = Link(server.address, self._share())
         return self._links[server]
+
+    def _share(self) -> float:
+        """The next server's part of the time that is left, in seconds."""
+        share = (self._end - self._clock()) / max(1, self._left)
+        self._left -= 1
+        return max(0.01, round(share, 2))
 
     def close(self) -> None:
         """For a process that goes on."""
@@ -124,9 +133,17 @@ class Live:
             take_off_own(default)
         return tubes
 
-    def again(self, server: Server, names: Sequence[str]) -> tuple[Stats, dict[str, Stats]]:
-        """The server and these tubes a moment later."""
+    def wait(self, servers: Sequence[Server]) -> bool:
+        """Let a moment pass before these are asked `again`; False if there is no time for it."""
+        if self._end - self._clock() < SECOND_LOOK + LEAST_SHARE * len(servers):
+            return False
         self._sleep(SECOND_LOOK)
+        self._left = len(servers)
+        return True
+
+    def again(self, server: Server, names: Sequence[str]) -> tuple[Stats, dict[str, Stats]]:
+        """The server and these tubes a moment later, within a share of its own."""
+        self._link(server).extend(self._share())
         return self.stats(server), self.tubes(server, names)
 
     def stats(self, server: Server) -> Stats:
@@ -222,7 +239,12 @@ def live(build: Build) -> Callable[[argparse.Namespace, Config, Voice], Check]:
     return with_servers
 
 
-def failure(name: str, error: Exception) -> Metric:
-    """The metric of something that could not be read."""
+def failure(server: Server, config: Config, error: ServerError) -> Metric:
+    """The metric of a server that could not be asked, by its name if the configuration has one."""
     timed_out = isinstance(error.__context__, TimeoutError)
-    return Metric(name, Failure(str(error), timed_out), context="failure")
+    names = (name for name, address in config.servers.items() if name != address)
+    reason = str(error).removeprefix(f"{server.address}: ")
+    address = str(server.address)
+    named = f"{server.node} ({address})" if server.node in map(node, names) else address
+    failure = Failure(f"{named}: {reason}", timed_out, "beanstalkd")
+    return Metric(server.node, failure, context="failure")

@@ -51,7 +51,7 @@ class Heads(Tubes):
         try:
             heads = self.source.heads(self.server, busy) if busy else {}
         except ServerError as error:
-            yield source.failure(self.name, error)
+            yield source.failure(self.server, self.config, error)
             return
         for metric in metrics:
             tube = metric.value
@@ -113,16 +113,18 @@ class AgeSummary(tubes.TubeSummary):
         found = tubes.tubes_of(results)
         if len(found) < 2:
             return super().ok(results)
-        top = max(found, key=waited)
+        if all(tube.waited is None for tube in found):
+            return f"{len(found)} tubes: no job waits"
+        top = max(found, key=lambda tube: (tube.waited is not None, waited(tube)))
         return f"{len(found)} tubes: the longest wait is {ago(waited(top))}, in {top.label}"
 
 
 def build(options: argparse.Namespace, config: Config, source_: Source) -> Check:
     """Put the three acts together."""
     context = tubes.TubeContext(options, config, "age", DEFAULT, source_.memory, decide, perfdata)
-    return tubes.tube_check(
-        "tube_age", options, config, source_, context, AgeSummary(waited, ""), Heads
-    )
+    heads = tubes.of_all(Heads, options, config, source_)
+    summary = AgeSummary(waited, "")
+    return tubes.tube_check("tube_age", options, config, source_, context, summary, heads)
 
 
 def main() -> None:

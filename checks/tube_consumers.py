@@ -1,8 +1,10 @@
 """check_tube_consumers: do the workers of a tube take its jobs?"""
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
+
+from nagiosplugin import Resource
 
 from beanwatch.checks import source, tubes
 from beanwatch.checks.plugin import (
@@ -21,6 +23,7 @@ from beanwatch.checks.plugin import (
     judge,
     run,
 )
+from beanwatch.checks.roll import Roll, call_roll, cross, some
 from beanwatch.checks.source import Source, Tube
 from beanwatch.checks.tubes import Tubes
 from beanwatch.collectors.consumers import Consumers, count_held, decide_consumers
@@ -55,46 +58,93 @@ def parser() -> Parser:
 # -- acquire
 
 
+class Looks(Resource):  # type: ignore[misc]
+    """The chosen tubes of all servers: the moment between two looks is the same for all."""
+
+    name = "servers"  # in nagiosplugin's own messages
+
+    def __init__(self, source: Source, each: Iterable["Diagnoses"]) -> None:
+        self._source, self._each = source, list(each)
+
+    def probe(self) -> Iterator[Metric]:
+        """Read the tubes, and those that look stalled once more if there is time."""
+        for one in self._each:
+            one.look()
+        doubtful = [one for one in self._each if one.doubtful]
+        if doubtful and self._source.wait([one.server for one in doubtful]):
+            for one in doubtful:
+                one.look_again()
+        elif doubtful:
+            self._source.notes.append(
+                "Looked at once, as -t left no time: a worker between two jobs looks stalled, too"
+            )
+        for one in self._each:
+            yield from one.probe()
+
+
 class Diagnoses(Tubes):
     """The chosen tubes, each with what is the matter with its consumers, and their heartbeats."""
 
-    def probe(self) -> Iterator[Metric]:
-        """Read the tubes, and those that look stalled once more."""
-        metrics = list(super().probe())
-        tubes = [metric.value for metric in metrics if isinstance(metric.value, Tube)]
+    def look(self) -> None:
+        """Read the tubes."""
+        self._metrics = list(super().probe())
+        self._later: dict[str, Consumers] = {}
+        tubes = [metric.value for metric in self._metrics if isinstance(metric.value, Tube)]
         try:
             stats = self.source.stats(self.server) if tubes else {}
-            verdicts = {tube.name: self._compare(tube, stats) for tube in tubes}
-            doubtful = [name for name, verdict in verdicts.items() if verdict == "stalled"]
-            if doubtful:
-                stats_later, later = self.source.again(self.server, doubtful)
-                for tube in tubes:
-                    if tube.name in doubtful:
-                        now = consumers(later.get(tube.name, {}), stats_later)
-                        before = consumers(tube.stats or {}, stats)
-                        verdicts[tube.name] = decide_consumers(now, before)
         except ServerError as error:
-            yield source.failure(self.name, error)
+            self._give_up(error)
             return
-        for metric in metrics:
+        self._first = {tube.name: consumers(tube.stats or {}, stats) for tube in tubes}
+        instant = {name: decide_consumers(first) for name, first in self._first.items()}
+        self.doubtful = [name for name, verdict in instant.items() if verdict == "stalled"]
+
+    def look_again(self) -> None:
+        """Read those that looked stalled."""
+        try:
+            stats, tubes = self.source.again(self.server, self.doubtful)
+        except ServerError as error:
+            self._give_up(error)
+            return
+        self._later = {name: consumers(tubes.get(name, {}), stats) for name in self.doubtful}
+
+    def _give_up(self, error: ServerError) -> None:
+        self._metrics = [source.failure(self.server, self.config, error)]
+        self.doubtful = []
+
+    def probe(self) -> Iterator[Metric]:
+        """What was seen."""
+        for metric in self._metrics:
             tube = metric.value
             if isinstance(tube, Tube):
-                tube = tube._replace(consumers=verdicts[tube.name], workers=self._workers(tube))
-                metric = metric.replace(value=tube)
+                workers = self._workers(tube)
+                verdict = self._diagnose(tube, workers)
+                metric = metric.replace(value=tube._replace(consumers=verdict, workers=workers))
             yield metric
 
-    def _compare(self, tube: Tube, server: Stats) -> str:
-        """By what the run before saw: a queue is saturated if it has not got shorter since."""
-        now = consumers(tube.stats or {}, server)
-        verdict = decide_consumers(now)
-        memory = self.source.memory
-        if verdict == "saturated":
-            before = memory.recall(f"saturated {tube.key}")
-            memory.remember(f"saturated {tube.key}", list(now))
-            if not isinstance(before, list) or len(before) != len(now):
-                return "ok"
-            return decide_consumers(now, Consumers(*before))
-        return verdict
+    def _diagnose(self, tube: Tube, workers: "Sequence[Worker] | None") -> str:
+        """By both looks; a queue is saturated by what the run before saw, too."""
+        first, later = self._first[tube.name], self._later.get(tube.name)
+        verdict = decide_consumers(later, first) if later else decide_consumers(first)
+        now = later or first
+        before = self._compare(tube, now)
+        is_ours = workers is not None and tube.name != "default"  # which all watch at first
+        if is_ours and decide_frozen(call_roll(workers or ()), now, before):
+            return "frozen"
+        if verdict != "saturated":
+            return verdict
+        return decide_consumers(now, before) if before else "ok"
+
+    def _compare(self, tube: Tube, now: Consumers) -> Consumers | None:
+        """What the run before saw of this tube, if jobs waited for consumers that were busy."""
+        memory, key = self.source.memory, f"busy {tube.key}"
+        before = memory.recall(key)
+        if decide_consumers(now) in ("saturated", "stalled"):
+            memory.remember(key, list(now))
+        if not isinstance(before, list) or len(before) != len(now):
+            return None
+        seen = Consumers(*before)
+        return seen if seen.deletes <= now.deletes else None  # else the tube was made anew
 
     def _workers(self, tube: Tube) -> "tuple[Worker, ...] | None":
         workers = self.source.workers()
@@ -139,32 +189,34 @@ def diagnose(tube: Tube) -> str:
             return f"{ready} ready and no worker watches it"
         case "stalled":
             return f"{ready} ready, and of {watching} nobody takes one"
+        case "frozen":
+            silent = tube.get("current-watching")
+            verb = "is connected but does" if silent == 1 else "are connected but do"
+            names = some(silent, call_roll(tube.workers or ()).dead)
+            return f"{ready} ready, nobody works: {names} {verb} not beat (frozen?)"
         case "saturated":
-            busy = "are busy" if tube.get("current-jobs-reserved") else "may be busy elsewhere"
-            return f"{ready} ready and not getting fewer, though all of {watching} {busy}"
+            is_one = tube.get("current-watching") == 1
+            who = "its one worker" if is_one else f"all of {watching}"
+            be = "is" if is_one else "are"
+            busy = f"{be} busy" if tube.get("current-jobs-reserved") else "may be busy elsewhere"
+            return f"{ready} ready and not getting fewer, though {who} {busy}"
         case "paused":
             return f"paused for {tube.get('pause-time-left')} s more, {ready} ready"
         case "draining":
-            return f"the server is draining, {ready} ready"
+            nobody = "" if tube.get("current-watching") else ", no worker watches it"
+            return f"the server is draining, {ready} ready{nobody}"
     waiting = tube.get("current-waiting")
     return f"{ready} ready, {watching}, {waiting} of them waiting for one"
 
 
-def cross(workers: "Sequence[Worker]", watching: int) -> str:
-    """What the heartbeats add to that."""
-    from beanwatch.collectors.heartbeats import decide_health  # only for those with a Redis
+def decide_frozen(roll: Roll, now: Consumers, before: Consumers | None) -> bool:
+    """True if jobs are ready, and all who watch are connected but do not beat: nobody works.
 
-    dead = [worker.id for worker in workers if decide_health(worker) == "dead"]
-    alive = [worker.id for worker in workers if worker.id not in dead]
-    if len(alive) > watching:
-        missing = len(alive) - watching
-        names = ", ".join(alive) if missing == len(alive) else f"{missing} of {', '.join(alive)}"
-        return f", {names} beats but is not connected here"
-    if dead and watching > len(alive):
-        return f", connected but without a heartbeat: {', '.join(dead)}"
-    if dead:
-        return f", dead: {', '.join(dead)}"
-    return "" if workers or not watching else ", none of them sends a heartbeat"
+    Not if jobs were deleted since the run before: then the workers have only lost Redis.
+    """
+    is_stuck = decide_consumers(now) in ("saturated", "stalled")
+    are_dead = not roll.others and len(roll.dead) >= now.watching
+    return is_stuck and are_dead and not (before and now.deletes > before.deletes)
 
 
 class Judge:
@@ -174,6 +226,7 @@ class Judge:
         self._states = {
             "no_watcher": Critical,
             "stalled": Critical,
+            "frozen": Critical,
             "saturated": Warn,
             "paused": STATES[options.paused],
             "draining": STATES[options.draining],
@@ -189,7 +242,7 @@ class Judge:
             state = max(state, by_count, key=int)
             text += f", {count(watching, 'worker')} ({limit})"
         if tube.workers is not None and tube.name != "default":
-            text += cross(tube.workers, watching)
+            text = ", ".join([text, *cross(call_roll(tube.workers), watching, tube.consumers)])
         return state, text
 
 
@@ -226,7 +279,8 @@ def build(options: argparse.Namespace, config: Config, source_: Source) -> Check
         options, config, "consumers", DEFAULT, source_.memory, Judge(options), perfdata
     )
     summary = ConsumersSummary(lambda tube: tube.get("current-jobs-ready"), "")
-    return tubes.tube_check("tube_consumers", options, config, source_, context, summary, Diagnoses)
+    looks = Looks(source_, tubes.of_all(Diagnoses, options, config, source_))
+    return tubes.tube_check("tube_consumers", options, config, source_, context, summary, [looks])
 
 
 def main() -> None:

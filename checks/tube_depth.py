@@ -39,6 +39,8 @@ def decide(tube: Tube, limits: Threshold) -> tuple[State, str]:
     text = f"{tube.label}: {count(ready(tube), 'job')} ready"
     if not limit:
         return state, text
+    if tube.name == "default":  # which every connection watches until it says otherwise
+        return state, f"{text} ({limit})"
     watching, waiting = tube.get("current-watching"), tube.get("current-waiting")
     workers = f"{count(watching, 'worker')} there, {waiting} of them idle"
     return state, f"{text} ({limit}), {workers if watching else 'no worker watches it'}"

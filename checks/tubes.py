@@ -4,7 +4,7 @@ import argparse
 import re
 from collections.abc import Callable, Iterable, Iterator
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, TypeVar
 
 from nagiosplugin import Context, Resource, Summary
 
@@ -94,7 +94,7 @@ class Tubes(Resource):  # type: ignore[misc]
         server: Server,
         many: bool,
     ) -> None:
-        self.source, self.server = source, server
+        self.source, self.server, self.config = source, server, config
         self._prefix = f"{server.node}/" if many else ""
         self.is_only_server = not many and len(config.servers) < 2
         self._globs: list[str] = options.tube if options.tube != ["*"] else []
@@ -115,7 +115,7 @@ class Tubes(Resource):  # type: ignore[misc]
         try:
             found = self.source.tubes(self.server, None if globs or not named else named)
         except ServerError as error:
-            yield failure(self.server.node, error)
+            yield failure(self.server, self.config, error)
             return
         chosen = [name for name in sorted(found) if self._is_chosen(name)]
         for name in chosen:
@@ -221,6 +221,15 @@ class TubeSummary(Summary):  # type: ignore[misc]
         return "no tube there, no job"
 
 
+T = TypeVar("T", bound=Tubes)
+
+
+def of_all(kind: type[T], options: argparse.Namespace, config: Config, source: Source) -> list[T]:
+    """One resource of this kind for each server."""
+    many = len(source.servers) > 1
+    return [kind(options, config, source, server, many) for server in source.servers]
+
+
 def tube_check(
     name: str,
     options: argparse.Namespace,
@@ -228,12 +237,10 @@ def tube_check(
     source: Source,
     context: TubeContext,
     summary: TubeSummary,
-    acquire: "type[Tubes] | None" = None,
+    resources: Iterable[Resource] = (),
 ) -> Check:
     """A check over the chosen tubes of all servers; one that cannot be asked is UNKNOWN."""
-    many = len(source.servers) > 1
-    acquire = acquire or Tubes
-    resources = (acquire(options, config, source, server, many) for server in source.servers)
+    resources = resources or of_all(Tubes, options, config, source)
     failures = FailureContext(Unknown, options.timeout_state)
     return Check(name, *resources, context, failures, summary, source=source)
 

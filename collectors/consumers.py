@@ -44,7 +44,8 @@ def decide_consumers(now: Consumers, before: Consumers | None = None) -> str:
 
     no_watcher: jobs are ready and no connection watches the tube.
     stalled: it is watched, but nobody waits for a job and nobody holds one.
-    saturated: every consumer is at work, and the queue does not get shorter.
+    saturated: every consumer is at work, and they do not keep up: the queue does not get shorter,
+    nor were as many jobs deleted since as it held before, as of one that was emptied and filled.
     A worker between two jobs looks stalled for an instant, and a busy one saturated.
     With `before`, an earlier sample of the same tube, both must last for both samples;
     without it the instant decides.
@@ -62,6 +63,8 @@ def decide_consumers(now: Consumers, before: Consumers | None = None) -> str:
     if before is None:
         return "saturated" if now.held else "stalled"
     if before.ready == 0 or before.waiting > 0 or now.ready < before.ready:
+        return "ok"
+    if now.deletes - before.deletes >= before.ready:
         return "ok"
     if now.held or before.held or now.deletes != before.deletes:
         return "saturated"

@@ -13,7 +13,7 @@ class Site:
 
     def __init__(self, directory: Path, beanstalkd: Beanstalkd, redis: Redis) -> None:
         self.directory = directory
-        self.beanstalkd = beanstalkd
+        self.beanstalkd, self.redis = beanstalkd, redis
         self.config = directory / "beanwatch.toml"
         self.config.write_text(
             f'[servers]\nqueue1 = "{beanstalkd.address}"\n'

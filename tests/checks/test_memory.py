@@ -28,6 +28,17 @@ def test_once_it_was_not_so_it_starts_anew(tmp_path: Path):
         memory.save()
 
 
+def test_what_is_not_so_any_more_is_forgotten_but_nothing_makes_no_file(tmp_path: Path):
+    for so, files in ((False, 0), (True, 2), (False, 2)):
+        memory = Memory("x", str(tmp_path))
+        memory.recall("deep")
+        if so:
+            memory.remember("deep", 1)
+        memory.save()
+        assert len(os.listdir(tmp_path)) == files
+    assert Memory("x", str(tmp_path)).recall("deep") is None
+
+
 def test_after_a_long_gap_or_a_step_of_the_clock_it_starts_anew(tmp_path: Path):
     for now in (10_000.0, 20_000.0, 5_000.0):
         memory = Memory("x", str(tmp_path), clock=lambda now=now: now)

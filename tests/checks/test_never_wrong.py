@@ -35,6 +35,13 @@ def unreachable(name: str) -> int:
     return CRITICAL if name == "beanstalkd" else UNKNOWN
 
 
+def runbook_of(name: str) -> str:
+    """The heading for a server that cannot be used: that of what is away, not of the check."""
+    if name in SERVER_CHECKS:
+        return "beanstalkd"
+    return "redis" if name in REDIS_CHECKS else name.replace("_", "-")
+
+
 @pytest.fixture(scope="module")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Beanstalkd, Redis]]:
     """For all tests here: nobody puts anything."""
@@ -70,7 +77,10 @@ def test_a_refused_connection_is_said(check: Check, name: str):
     answer = check(name, *address_arguments(name, f"127.0.0.1:{free_port()}"))
     assert answer.code == unreachable(name)
     assert "connection refused: no server listens there" in answer.text
-    assert any(f"runbook/#{name.replace('_', '-')}" in line for line in answer.long)
+    heading = runbook_of(name)
+    assert answer.long[0] == f"What to do: beanwatch runbook {heading}"
+    assert answer.long[1].endswith(f"runbook/#{heading}")
+    assert f"## {heading}\n" in (ROOT / "docs" / "runbook.md").read_text()
 
 
 @pytest.mark.parametrize("name", CHECKS)
@@ -211,6 +221,7 @@ def test_a_name_server_that_hangs_does_not_hang_the_check(tmp_path: Path, name: 
     assert time.monotonic() - started < 1 + START
     assert answer.code == unreachable(name)
     assert "no answer within 1 s while asking" in answer.text
+    assert answer.long[0] == f"What to do: beanwatch runbook {runbook_of(name)}"
 
 
 @pytest.mark.parametrize(
@@ -221,6 +232,7 @@ def test_a_name_server_that_hangs_does_not_hang_the_check(tmp_path: Path, name: 
         ("tube_depth", ("-H", "127.0.0.1", "-T", "\udcff"), "no tube is called"),
         ("worker_heartbeat", ("--redis", "redis://127.0.0.1/x"), "the database is a number"),
         ("worker_heartbeat", ("--redis", "redis://[::1/0"), "Invalid IPv6 URL"),
+        ("job_failures", ("--minutes", "121"), "--minutes: only 120 minutes are kept, not 121"),
         ("metrics_fresh", ("--graphite-url", "http://[::1"), "URL: expected http://HOST"),
         ("metrics_fresh", ("--graphite-url", "http://"), "URL: expected http://HOST"),
     ],
@@ -254,6 +266,12 @@ def test_bad_arguments_are_unknown_and_not_critical(run, name: str, argv: tuple[
     assert code == UNKNOWN
     assert stdout
     assert "Traceback" not in stdout + stderr
+
+
+@pytest.mark.parametrize("name", CHECKS)
+def test_the_help_names_the_state_of_a_timeout(run, name: str):
+    state = "critical" if name == "beanstalkd" else "unknown"
+    assert f"10:{state})" in " ".join(run(f"check_{name}", "--help").stdout.split())
 
 
 @pytest.mark.parametrize("name", CHECKS)

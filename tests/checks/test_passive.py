@@ -10,9 +10,9 @@ from beanwatch.checks.objects import Service
 from beanwatch.checks.passive import Result
 from beanwatch.checks.plugin import Critical, Outcome
 from beanwatch.cli.passive import LINE, PIPE_BUF, format_nsca, one_line
-from tests.checks.conftest import parse_output
+from tests.checks.conftest import parrot, parse_output
 from tests.checks.site import Site
-from tests.real import Beanstalkd, Redis
+from tests.real import Beanstalkd, Redis, wait_until
 
 
 @pytest.fixture
@@ -75,6 +75,41 @@ def test_who_has_no_redis_is_not_told_of_it_for_ever(site: Site):
     found = results(site.beanwatch("passive", "--once"))
     assert {code for code, _ in found.values()} <= {0, 1}
     assert "workers" not in found
+
+
+def test_two_of_them_do_not_destroy_each_others_memory(site: Site, tmp_path: Path):
+    with site.beanstalkd.client(use="images") as client:
+        client.put("a picture")
+    with site.config.open("a") as config:
+        config.write('[tubes."images".depth]\nwarning = 0\nfor = "1s"\n')
+    (tmp_path / "other").mkdir()
+    other = Site(tmp_path / "other", site.beanstalkd, site.redis)
+
+    def alerts() -> bool:
+        other.beanwatch("passive", "--once")
+        return results(site.beanwatch("passive", "--once"))["depth of images"][0] == 1
+
+    wait_until(alerts, 30)
+
+
+def test_one_server_that_cannot_be_understood_silences_no_other(site: Site, run):
+    answers = {
+        b"stats": b"---\nmax-job-size: large\n",
+        b"list-tubes": b"---\n- images\n",
+        b"stats-tube": b"---\nname: images\ncurrent-jobs-ready: 1\n",
+    }
+    with parrot(answers) as address:
+        text = site.config.read_text()
+        site.config.write_text(text.replace("[servers]", f'[servers]\nqueue2 = "{address}"'))
+        code, stdout, stderr = run("beanwatch", "passive", "--once", "--config", site.config)
+    assert code == 0
+    assert stderr.count("\n") == 1
+    assert stderr.startswith(f"beanwatch: {address}: internal error, please report it: ValueError")
+    said = [line.split("\t") for line in stdout.splitlines()]
+    codes = {(host, service): code for host, service, code, _ in said}
+    assert codes["queue1", "depth of images"] == "0"
+    assert codes["queue2", "depth of images"] == "3"
+    assert any("queue2" in text and "internal error" in text for *_, text in said)
 
 
 def test_a_frozen_server_does_not_keep_it_longer_than_its_limit(site: Site):

@@ -3,14 +3,13 @@
 import os
 import signal
 import socket
-import threading
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from beanwatch.checks.beanstalkd import decide_limbo, drift
-from tests.checks.conftest import Check
+from tests.checks.conftest import Check, parrot
 from tests.real import Beanstalkd, wait_until
 
 OK, WARNING, CRITICAL, UNKNOWN = range(4)
@@ -27,6 +26,23 @@ def test_a_server_that_was_just_started_is_a_warning_for_a_while(
     assert answer.code == OK
     assert f"({beanstalkd.address}): up for" in answer.text
     assert answer.perfdata["connections"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("binlog", "fate"),
+    [(False, ", without a binlog: the jobs that it held are gone"), (True, ": it has 2 jobs")],
+)
+def test_after_a_restart_it_is_said_whether_the_jobs_are_still_there(
+    check: Check, tmp_path, binlog: bool, fate: str
+):
+    with Beanstalkd(tmp_path / "server", binlog=binlog) as server:
+        with server.client() as client:
+            client.put("x")
+            client.put("x", delay=999)
+        server.restart()
+        answer = check("beanstalkd", "--server", server.address)
+    assert answer.code == WARNING
+    assert answer.text.endswith(fate)
 
 
 def test_a_draining_server_is_a_warning(check: Check, beanstalkd: Beanstalkd):
@@ -82,33 +98,31 @@ def test_a_put_under_way_is_not_taken_for_a_refused_one(check: Check, beanstalkd
         assert check("beanstalkd", *arguments).code == OK
 
 
+def test_a_put_under_way_at_the_first_look_hides_no_refusal(check: Check, beanstalkd: Beanstalkd):
+    arguments = ("--server", beanstalkd.address, *SETTLED)
+    with socket.create_connection(("127.0.0.1", beanstalkd.port), timeout=10) as slow:
+        slow.sendall(b"put 0 0 10 5\r\nab")
+        wait_until(lambda: beanstalkd.stats()["cmd-put"] == 1)
+        assert check("beanstalkd", *arguments).code == OK
+        slow.sendall(b"cde\r\n")
+        assert slow.recv(100) == b"INSERTED 1\r\n"
+    assert check("beanstalkd", *arguments).code == OK
+    refuse(beanstalkd)
+    check("beanstalkd", *arguments)
+    assert "refused 1 put lately" in check("beanstalkd", *arguments).text
+
+
 @pytest.fixture
-def limbo(tmp_path):
+def limbo():
     """A server that says what one with a full binlog disk says: a job that is nowhere."""
-    listener = socket.create_server(("127.0.0.1", 0))
     stats = b"---\nid: abc\nuptime: 99999\ncurrent-connections: 1\ncmd-put: 5\ntotal-jobs: 5\n"
     tube = (
         b"---\nname: images\ncurrent-jobs-ready: 1\ncurrent-jobs-reserved: 0\n"
         b"current-jobs-delayed: 0\ncurrent-jobs-buried: 0\ntotal-jobs: 5\ncmd-delete: 3\n"
     )
     answers = {b"stats": stats, b"list-tubes": b"---\n- images\n", b"stats-tube": tube}
-
-    def serve() -> None:
-        while True:
-            try:
-                connection, _ = listener.accept()
-            except OSError:
-                return
-            with connection, connection.makefile("rb") as lines:
-                for line in lines:
-                    body = answers[line.split()[0]]
-                    connection.sendall(b"OK %d\r\n%s\r\n" % (len(body), body))
-
-    thread = threading.Thread(target=serve, daemon=True)
-    thread.start()
-    yield f"127.0.0.1:{listener.getsockname()[1]}"
-    listener.shutdown(socket.SHUT_RDWR)
-    listener.close()
+    with parrot(answers) as address:
+        yield address
 
 
 def test_a_job_in_limbo_is_a_warning(check: Check, limbo: str):

@@ -35,6 +35,9 @@ def test_one_sample_decides_by_the_instant(now: Consumers, state: str):
         (tube(), tube(), "stalled"),
         (tube(), tube(ready=9), "stalled"),
         (tube(deletes=1), tube(deletes=2), "saturated"),
+        (tube(held=1, deletes=1), tube(held=1, deletes=5), "saturated"),
+        (tube(held=1, deletes=1), tube(held=1, deletes=6), "ok"),  # all that were ready are done
+        (tube(held=1, deletes=1), tube(held=1, ready=9, deletes=6), "ok"),
         (tube(held=1), tube(), "saturated"),
         (tube(held=1), tube(held=1), "saturated"),
         (tube(held=1), tube(held=1, ready=4), "ok"),
