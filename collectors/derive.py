@@ -1,6 +1,6 @@
 """What beanstalkd does not say itself: rates, ages, states and drift, from what it did say."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from beanwatch.collectors.consumers import CODES, Consumers, count_held, decide_consumers
@@ -178,8 +178,11 @@ def derive_drain(ready: int, put_rate: float | None, delete_rate: float | None) 
     return round(ready / (delete_rate - put_rate), 3)
 
 
-def merge(tubes: Iterable[Values]) -> dict[str, int | float]:
-    """One series of several tubes: counts and gauges summed, ages and states by maximum."""
+def merge(tubes: Sequence[Values]) -> dict[str, int | float]:
+    """One series of several tubes: counts and gauges summed, ages and states by maximum.
+
+    A maximum that is not known of each of them is left out: the one that is not may be the worst.
+    """
     merged: dict[str, int | float] = {}
     for values in tubes:
         for key, value in values.items():
@@ -189,6 +192,9 @@ def merge(tubes: Iterable[Values]) -> dict[str, int | float]:
                 merged[key] = max(merged[key], value)
             else:
                 merged[key] += value
+    for key in BY_MAXIMUM & merged.keys():
+        if any(key not in values for values in tubes):
+            del merged[key]
     return merged
 
 

@@ -186,6 +186,19 @@ def test_tubes_in_one_series_are_summed_but_for_ages_and_states():
     }
 
 
+def test_an_age_that_is_not_known_of_one_of_them_is_not_known_of_all():
+    empty, _ = derive(tube())
+    unknown, _ = derive(tube(current_jobs_ready=5, current_jobs_buried=1))
+    job: Stats = {"id": "9", "age": 100}
+    known, _ = derive(tube(current_jobs_ready=1, current_jobs_buried=1), jobs=Jobs(job, job))
+    ages = {"head_ready_age", "head_buried_age", "drain_seconds"}
+    assert not ages & merge([empty, unknown]).keys()
+    assert not ages & merge([known, unknown, empty]).keys()
+    both = merge([empty, known])
+    assert (both["head_ready_age"], both["head_buried_age"]) == (100, 0)
+    assert merge([empty, empty])["drain_seconds"] == 0
+
+
 def test_refused_puts_are_counted_on_a_real_server(beanstalkd: Beanstalkd):
     with beanstalkd.client() as client:
         client.put("fine")
