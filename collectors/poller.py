@@ -83,13 +83,14 @@ class Poller:
         stem = f"{self._prefix}.tube.{self._node}"
         nodes = group(seen.chosen)
         self._count(seen.chosen, nodes)
+        absent = dict.fromkeys(map(paths.node, self._selection.expected))
         for name, members in nodes.items():
             found = [seen.tubes[member] for member in members if member in seen.tubes]
             if found:
+                absent.pop(name, None)
                 yield f"{stem}.{name}", found[0] if len(found) == 1 else merge(found)
-        for tube in self._selection.expected:
-            if (name := paths.node(tube)) not in nodes:
-                yield f"{stem}.{name}", ABSENT
+        for name in absent:
+            yield f"{stem}.{name}", ABSENT
 
     def _count(self, chosen: Chosen, nodes: dict[str, list[str]]) -> None:
         collisions = 0

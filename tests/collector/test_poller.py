@@ -48,10 +48,10 @@ class Station:
         while parcel := self.outbox.next(late=True):
             self.outbox.settle(parcel)
             for line in parcel.lines.decode().splitlines():
-                path, value, stamp = line.split()
+                path, value, stamp = line.removeprefix("beanwatch.").split()
                 assert stamp == "1700000000"
                 assert path not in points, "one point a series and poll"
-                points[path.removeprefix("beanwatch.")] = float(value)
+                points[path] = float(value)
         return points
 
 
@@ -168,6 +168,23 @@ def test_a_tube_that_is_expected_and_absent_reports_zeros(beanstalkd: Beanstalkd
     assert set(zeros.values()) == {0}
     assert {path for path in present if ".email_bulk." in path} <= set(zeros)
     assert present["tube.q1.email_bulk.current_jobs_ready"] == 1
+
+
+def test_expected_tubes_beyond_the_limit_are_not_said_to_be_empty(beanstalkd: Beanstalkd):
+    expected = ["t0", "t1", "t2", "gone/a", "gone.a"]
+    station = Station(beanstalkd.address, Selection(max_tubes=2, expected=expected))
+    with beanstalkd.client() as client:
+        for number in range(4):
+            client.use(f"t{number}")
+            client.put("x")
+        points = station.poll()
+    station.observer.close()
+    ready = {path: value for path, value in points.items() if path.endswith("current_jobs_ready")}
+    assert [ready.pop(f"tube.q1.{name}.current_jobs_ready") for name in ("t0", "t1", "t2")] == [
+        1
+    ] * 3
+    assert ready["tube.q1._other.current_jobs_ready"] == 1
+    assert ready["tube.q1.gone_a.current_jobs_ready"] == 0
 
 
 def test_names_that_collide_share_a_series_and_it_is_said_once(beanstalkd: Beanstalkd):
