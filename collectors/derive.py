@@ -65,11 +65,11 @@ def derive_rejected(stats: Stats, before: Rejected | None) -> Rejected:
     """How many puts the server has refused in this life, of which `before` is an earlier look.
 
     cmd-put counts what was refused too, but also a put whose body is still under way. That looks
-    refused now, and hardly ever at two looks: what is lower than at the look before is believed.
+    refused now, and hardly ever at two looks: what both have is believed. A first look has nothing
+    to compare with and is believed too, until a later one sees less: those were under way.
     """
     seen = max(0, count_of(stats, "cmd-put") - count_of(stats, "total-jobs"))
-    sure = max(before.sure, min(before.seen, seen)) if before else seen
-    return Rejected(seen, sure)
+    return Rejected(seen, min(before.seen, seen) if before else seen)
 
 
 def derive_life(stats: Stats) -> str:

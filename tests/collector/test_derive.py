@@ -6,6 +6,8 @@ from typing import Any
 
 import greenstalk
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from beanwatch.collectors.consumers import CODES
 from beanwatch.collectors.derive import (
@@ -217,6 +219,32 @@ def test_a_put_under_way_is_not_taken_for_a_refused_one(beanstalkd: Beanstalkd):
         assert producer.recv(100).startswith(b"INSERTED")
     done = derive_rejected(dict(beanstalkd.stats()), under_way)
     assert (first.sure, under_way, done.sure) == (0, Rejected(1, 0), 0)
+
+
+def test_a_put_under_way_at_the_first_look_is_not_believed_for_ever(beanstalkd: Beanstalkd):
+    with beanstalkd.client() as client, pytest.raises(greenstalk.JobTooBigError):
+        client.put("x" * 100_000)
+    with socket.create_connection(("127.0.0.1", beanstalkd.port), timeout=5) as producer:
+        producer.sendall(b"put 0 0 60 3\r\na")
+        wait_until(lambda: beanstalkd.stats()["cmd-put"] == 2)
+        first = derive_rejected(dict(beanstalkd.stats()), None)
+        producer.sendall(b"bc\r\n")
+        assert producer.recv(100).startswith(b"INSERTED")
+    done = derive_rejected(dict(beanstalkd.stats()), first)
+    assert (first, done) == (Rejected(2, 2), Rejected(1, 1))
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=2))
+def test_a_refused_put_is_told_by_the_second_look_and_never_too_many(
+    looks: list[tuple[int, int]],
+):
+    known: Rejected | None = None
+    refused = 0
+    for more, under_way in looks:
+        refused += more
+        known = derive_rejected({"cmd-put": refused + under_way}, known)
+        assert known.sure <= refused + under_way
+        assert known.sure >= refused - more, "those of the look before are sure by now"
 
 
 def test_the_bytes_of_a_real_binlog_are_those_on_disk(tmp_path: Path):
