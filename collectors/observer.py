@@ -100,7 +100,10 @@ class Observer:
         except BaseException:
             link.close()
             raise
-        if not reading.trouble:
+        if reading.trouble:
+            link.close()
+        else:
+            link.timeout = self._timeout  # a second try had only what was left of it
             self._link = link
         return reading
 

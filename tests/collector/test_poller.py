@@ -121,6 +121,16 @@ def test_a_restarted_server_is_up_at_the_next_poll_and_gives_no_rate(
     assert station.memory.messages == []
 
 
+def test_a_second_try_does_not_shorten_the_time_of_the_next_poll(beanstalkd: Beanstalkd):
+    observer = Observer(Server("q1", parse_address(beanstalkd.address)), timeout=5)
+    observer.observe()
+    beanstalkd.restart()
+    assert not observer.observe().trouble
+    assert observer._link is not None
+    assert observer._link.timeout == 5
+    observer.close()
+
+
 def test_jobs_that_come_back_from_a_binlog_are_no_rate_and_no_drift(tmp_path: Path):
     with Beanstalkd(tmp_path, binlog=True) as server:
         station = Station(server.address)
