@@ -153,9 +153,11 @@ class Link:
         self._at = end + 2
         if word not in WITH_BODY:
             return Reply(word, tuple(args))
-        if not args or not args[-1].isdigit() or (size := int(args[-1])) > MAX_BODY:
+        size = args[-1] if args else b""
+        # By its length first: int() raises ValueError for thousands of digits.
+        if not size.isdigit() or len(size) > len(str(MAX_BODY)) or int(size) > MAX_BODY:
             raise self._nonsense(line[:40])
-        return Reply(word, tuple(args), self._body(size))
+        return Reply(word, tuple(args), self._body(int(size)))
 
     def _body(self, size: int) -> bytes:
         start = self._at

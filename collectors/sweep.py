@@ -12,13 +12,13 @@ from beanwatch.collectors.stats import (
     Stats,
     ask_gently,
     body_of,
+    count_of,
     parse_list,
     parse_stats,
     read_server,
     read_tubes,
     stats_tube,
     take_off_own,
-    take_tubes,
 )
 from beanwatch.collectors.tube_stats import parse_tube
 
@@ -54,16 +54,21 @@ def read(
     link.extend()
     if choose is None:
         return Reading(read_server(link))
-    questions = [stats_tube(name) for name in known]
-    replies = ask_gently(link, [STATS, LIST_TUBES, *questions])
+    known = list(known)
+    replies = ask_gently(link, [STATS, LIST_TUBES, *map(stats_tube, known)])
     server = parse_stats(body_of(link, STATS, next(replies)))
     try:
         link.extend(sweep_timeout)
         chosen = choose(parse_list(body_of(link, LIST_TUBES, next(replies))))
-        found = dict(take_tubes(link, questions, replies, parse_tube))
+        # Any other word is as good as NOT_FOUND: the server's list has these names or not.
+        found = {
+            name: parse_tube(reply.body)
+            for name, reply in zip(known, replies, strict=False)
+            if reply.word == b"OK"
+        }
         wanted = [*chosen.own, *chosen.rest]
-        new = set(wanted).difference(known)
-        found.update(read_tubes(link, [name for name in wanted if name in new], parse_tube))
+        new = [name for name in wanted if name not in found]
+        found.update(read_tubes(link, new, parse_tube))
         tubes = {name: found[name] for name in wanted if name in found}
     except ServerError as error:
         return Reading(server, trouble=f"tubes: {error}")
@@ -74,7 +79,7 @@ def read(
     peeks = order(wanted_heads(chosen.own, tubes))
     try:
         link.extend()
-        heads = read_heads(link, peeks, int(server.get("max-job-size", 0)))
+        heads = read_heads(link, peeks, count_of(server, "max-job-size"))
     except ServerError as error:
         return Reading(server, tubes, chosen, Heads({}, peeks), f"head ages: {error}")
     return Reading(server, tubes, chosen, heads)

@@ -56,6 +56,16 @@ def test_known_tubes_cost_one_write_and_new_and_gone_ones_are_right(
         assert last.server["current-jobs-ready"] == 3
 
 
+def test_a_known_name_that_the_server_does_not_take_is_as_good_as_gone(
+    beanstalkd: Beanstalkd, link: CountingLink
+) -> None:
+    with beanstalkd.client(use="b") as client:
+        client.put("x")
+        reading = read(link, Chosen, ["a b", "gone", "", "default"])
+        assert jobs_in(reading) == {"default": 0, "b": 1}
+        assert not reading.trouble
+
+
 def test_known_tubes_that_are_not_chosen_any_more_are_left_out(
     beanstalkd: Beanstalkd, link: CountingLink
 ) -> None:
