@@ -48,6 +48,7 @@ class Link:
 
     `timeout` (seconds) covers everything from the connect on; `extend` starts it anew.
     Every error is a ServerError that names the address; after one the link is closed.
+    `heard` is when the last bytes came, by `clock`: it costs nothing to ask at each reply.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class Link:
         self._end = clock() + timeout
         self._buffer = b""
         self._at = 0  # what is before it was read
+        self.heard = self._end - timeout
         try:
             self._socket = open_socket(address, timeout)
         except OSError as error:
@@ -138,6 +140,7 @@ class Link:
         data = self._socket.recv(65536)
         if not data:
             raise ConnectionResetError("the server closed the connection in mid-reply")
+        self.heard = self._clock()
         return data
 
     def _reply(self) -> Reply:

@@ -1,6 +1,7 @@
 """Read one server: its stats, those of its tubes, and the jobs at their heads."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 from beanwatch.collectors.heads import Heads, Peek, read_heads
@@ -26,11 +27,14 @@ from beanwatch.collectors.tube_stats import parse_tube
 class Reading(NamedTuple):
     """What one poll found. `tubes` is None when it was no turn for them, or they gave trouble.
 
-    `trouble` says why something is missing; what is there is good all the same.
+    `heard` says of each tube when its stats came, by the link's clock (seconds): a sweep may take
+    long, and a server may stall in it. `trouble` says why something is missing; what is there is
+    good all the same.
     """
 
     server: Stats
     tubes: dict[str, Stats] | None = None
+    heard: Mapping[str, float] = MappingProxyType({})
     chosen: Chosen = Chosen(())
     heads: Heads = Heads({})
     trouble: str = ""
@@ -60,29 +64,30 @@ def read(
     try:
         link.extend(sweep_timeout)
         chosen = choose(parse_list(body_of(link, LIST_TUBES, next(replies))))
-        # Any other word is as good as NOT_FOUND: the server's list has these names or not.
-        found = {
-            name: parse_tube(reply.body)
-            for name, reply in zip(known, replies, strict=False)
-            if reply.word == b"OK"
-        }
+        found: dict[str, Stats] = {}
+        heard: dict[str, float] = {}
+        for name, reply in zip(known, replies, strict=False):
+            # Any other word is as good as NOT_FOUND: the server's list has these names or not.
+            if reply.word == b"OK":
+                found[name], heard[name] = parse_tube(reply.body), link.heard
         wanted = [*chosen.own, *chosen.rest]
         new = [name for name in wanted if name not in found]
-        found.update(read_tubes(link, new, parse_tube))
+        for name, stats in read_tubes(link, new, parse_tube):
+            found[name], heard[name] = stats, link.heard
         tubes = {name: found[name] for name in wanted if name in found}
     except ServerError as error:
         return Reading(server, trouble=f"tubes: {error}")
     if "default" in tubes:
         take_off_own(tubes["default"])
     if order is None:
-        return Reading(server, tubes, chosen)
+        return Reading(server, tubes, heard, chosen)
     peeks = order(wanted_heads(chosen.own, tubes))
     try:
         link.extend()
         heads = read_heads(link, peeks, count_of(server, "max-job-size"))
     except ServerError as error:
-        return Reading(server, tubes, chosen, Heads({}, peeks), f"head ages: {error}")
-    return Reading(server, tubes, chosen, heads)
+        return Reading(server, tubes, heard, chosen, Heads({}, peeks), f"head ages: {error}")
+    return Reading(server, tubes, heard, chosen, heads)
 
 
 def wanted_heads(names: Sequence[str], tubes: dict[str, Stats]) -> list[Peek]:

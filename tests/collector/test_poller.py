@@ -1,5 +1,6 @@
 """What one poll of a real server sends."""
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -101,6 +102,45 @@ def test_rates_come_with_the_second_poll(beanstalkd: Beanstalkd, station: Statio
         points = station.poll(after=2)
     assert points["tube.q1.t.put_rate"] == 10
     assert points["tube.q1.t.delete_rate"] == 3
+
+
+def test_a_stall_makes_no_spike_of_a_steady_rate(beanstalkd: Beanstalkd, station: Station):
+    def put(count: int) -> None:
+        with beanstalkd.client(use="t") as client:
+            for _ in range(count):
+                client.put("x")
+
+    asked = threading.Event()
+
+    def clock() -> float:
+        asked.set()
+        return station.now
+
+    observer = Observer(station.observer.server, clock=clock)
+    rates: list[float | None] = []
+
+    def observe() -> None:
+        tubes = observer.observe().tubes
+        assert tubes is not None
+        rates.append(tubes["t"].get("put_rate"))
+
+    put(100)
+    observe()
+    put(378)
+    beanstalkd.freeze()
+    station.now += 1
+    asked.clear()
+    thread = threading.Thread(target=observe)
+    thread.start()
+    asked.wait()
+    station.now += 2.78
+    beanstalkd.thaw()
+    thread.join()
+    put(22)
+    station.now += 0.22
+    observe()
+    observer.close()
+    assert rates == [None, pytest.approx(100), pytest.approx(100)]
 
 
 def test_a_restarted_server_is_up_at_the_next_poll_and_gives_no_rate(

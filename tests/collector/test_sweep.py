@@ -1,6 +1,7 @@
 """One poll of a real server: what was there the last time is asked for in one go."""
 
 from collections.abc import Iterator
+from itertools import count
 
 import pytest
 
@@ -9,6 +10,25 @@ from beanwatch.collectors.protocol import Link
 from beanwatch.collectors.selection import Chosen
 from beanwatch.collectors.sweep import Reading, read
 from tests.real import Beanstalkd
+
+
+def test_each_tube_of_a_long_sweep_has_the_time_of_its_own_part(beanstalkd: Beanstalkd) -> None:
+    ticks = count()
+    with beanstalkd.client() as client:
+        for number in range(1000):
+            client.use(f"t{number}")
+            client.put("x")
+    with Link(parse_address(beanstalkd.address), 1e6, clock=lambda: float(next(ticks))) as link:
+        first = read(link, Chosen)
+        looks = next(ticks)
+        again = read(link, Chosen, first.heard)
+    for reading in (first, again):
+        assert reading.tubes is not None
+        assert list(reading.heard) == list(reading.tubes)
+        times = list(reading.heard.values())
+        assert times == sorted(times)
+        assert len(set(times)) > 1
+    assert again.heard["default"] > looks > first.heard["t999"]
 
 
 class CountingLink(Link):
