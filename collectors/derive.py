@@ -166,7 +166,7 @@ def derive_buried_age(
 def _seen(job: Stats, known: Head | None, now: float) -> tuple[float, Head]:
     number = int(job["id"])
     head = known if known and known.job == number else Head(number, now)
-    return round(now - head.since, 3), head
+    return max(0, round(now - head.since, 3)), head
 
 
 def derive_drain(ready: int, put_rate: float | None, delete_rate: float | None) -> float | None:

@@ -133,6 +133,13 @@ def test_a_buried_job_ages_from_when_it_was_first_seen_buried():
     assert values["head_buried_age"] == 60
 
 
+def test_an_age_is_never_less_than_nothing():
+    jobs = Jobs(buried={"id": "9"})
+    _, before = derive(tube(current_jobs_buried=1), now=160.0, jobs=jobs)
+    values, _ = derive(tube(current_jobs_buried=1), before, 100.0, jobs)
+    assert values["head_buried_age"] == 0
+
+
 def test_an_empty_queue_is_no_seconds_old():
     values, _ = derive(tube())
     assert (values["head_ready_age"], values["head_buried_age"], values["drain_seconds"]) == (
