@@ -63,10 +63,10 @@ class Link:
         self.timeout = timeout
         self._clock = clock
         self._limit = timeout
-        self._end = clock() + timeout
+        self.heard = clock()
+        self._end = self.heard + timeout
         self._buffer = b""
         self._at = 0  # what is before it was read
-        self.heard = self._end - timeout
         try:
             self._socket = open_socket(address, timeout)
         except OSError as error:
