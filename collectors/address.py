@@ -70,10 +70,7 @@ def connect(
         return _open(socket.AF_UNIX, address.path, timeout)
     end = clock() + timeout
     last: OSError = TimeoutError(f"no answer within {timeout:g} s")
-    # As bytes: of a str getaddrinfo makes IDNA, which takes 2 ms to import and raises
-    # UnicodeError for a label that is too long.
-    host = address.host.encode() if address.host.isascii() else address.host
-    for family, *_, where in socket.getaddrinfo(host, address.port, type=socket.SOCK_STREAM):
+    for family, *_, where in _resolve(address):
         left = end - clock()
         if left <= 0:
             break
@@ -86,6 +83,15 @@ def connect(
         keep_alive(sock)
         return sock
     raise last
+
+
+def _resolve(address: Address) -> list[tuple[Any, ...]]:
+    # As bytes: of a str getaddrinfo makes IDNA, which takes 2 ms to import.
+    host = address.host.encode() if address.host.isascii() else address.host
+    try:
+        return socket.getaddrinfo(host, address.port, type=socket.SOCK_STREAM)
+    except UnicodeError:  # IDNA has no spelling for it, as for a label that is too long
+        raise socket.gaierror(socket.EAI_NONAME, "no host can have this name") from None
 
 
 def _open(family: int, where: Any, timeout: float) -> socket.socket:

@@ -98,14 +98,20 @@ class Collector:
         self._each_minute()
 
     def once(self, stamp: int, timeout: float) -> tuple[int, bool]:
-        """Poll everything once and send it: how many servers answered, and if all went well."""
-        good: list[Poller] = []
-        well: list[Extra] = []
+        """Poll everything once and send it: how many servers answered, and if all went well.
+
+        A server that answered in part has answered, and has not gone well.
+        """
+        answered: list[Poller] = []
+        well: list[Poller | Extra] = []
 
         def poll(poller: Poller) -> None:
             with self._surviving(str(poller)):
-                if not poller.poll(stamp):
-                    good.append(poller)
+                seen = poller.poll(stamp)
+                if seen.stats is not None:
+                    answered.append(poller)
+                if not seen.trouble:
+                    well.append(poller)
 
         def poll_extra(extra: Extra) -> None:
             with self._surviving(str(extra)):
@@ -118,11 +124,13 @@ class Collector:
         for thread in threads:
             thread.daemon = True
             thread.start()
-        for thread, poller in zip(threads, [*self._pollers, *self._extras], strict=True):
+        polled = [*self._pollers, *self._extras]
+        for thread, one in zip(threads, polled, strict=True):
             thread.join(max(0.0, end - self._clock()))
             if thread.is_alive():
-                self._log.error(f"{poller}: no answer within {timeout:g} s")
-        answered, extras_well = len(good), len(well) == len(self._extras)
+                self._log.error(f"{one}: no answer within {timeout:g} s")
+        # Looked at once: a thread that is late may still add to them.
+        count, all_well = len(answered), len(well) == len(polled)
         sent = self._delivery.finish(FAREWELL)
         self._delivery.close()
         if not sent:
@@ -130,7 +138,7 @@ class Collector:
             self._log.error(f"{self._outbox.total_backlog} points were not sent; they are {where}")
         dropped = self._report_drops()
         self._save()
-        return answered, extras_well and sent and not dropped
+        return count, all_well and sent and not dropped
 
     def _poll(self, poller: Poller) -> None:
         schedule = Schedule(self._interval)

@@ -1,6 +1,6 @@
 """What beanstalkd does not say itself: rates, ages, states and drift, from what it did say."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from beanwatch.collectors.consumers import CODES, Consumers, count_held, decide_consumers
@@ -65,11 +65,11 @@ def derive_rejected(stats: Stats, before: Rejected | None) -> Rejected:
     """How many puts the server has refused in this life, of which `before` is an earlier look.
 
     cmd-put counts what was refused too, but also a put whose body is still under way. That looks
-    refused now, and hardly ever at two looks: what is lower than at the look before is believed.
+    refused now, and hardly ever at two looks: what both have is believed. A first look has nothing
+    to compare with and is believed too, until a later one sees less: those were under way.
     """
     seen = max(0, count_of(stats, "cmd-put") - count_of(stats, "total-jobs"))
-    sure = max(before.sure, min(before.seen, seen)) if before else seen
-    return Rejected(seen, sure)
+    return Rejected(seen, min(before.seen, seen) if before else seen)
 
 
 def derive_life(stats: Stats) -> str:
@@ -166,7 +166,7 @@ def derive_buried_age(
 def _seen(job: Stats, known: Head | None, now: float) -> tuple[float, Head]:
     number = int(job["id"])
     head = known if known and known.job == number else Head(number, now)
-    return round(now - head.since, 3), head
+    return max(0, round(now - head.since, 3)), head
 
 
 def derive_drain(ready: int, put_rate: float | None, delete_rate: float | None) -> float | None:
@@ -178,8 +178,11 @@ def derive_drain(ready: int, put_rate: float | None, delete_rate: float | None) 
     return round(ready / (delete_rate - put_rate), 3)
 
 
-def merge(tubes: Iterable[Values]) -> dict[str, int | float]:
-    """One series of several tubes: counts and gauges summed, ages and states by maximum."""
+def merge(tubes: Sequence[Values]) -> dict[str, int | float]:
+    """One series of several tubes: counts and gauges summed, ages and states by maximum.
+
+    A maximum that is not known of each of them is left out: the one that is not may be the worst.
+    """
     merged: dict[str, int | float] = {}
     for values in tubes:
         for key, value in values.items():
@@ -189,6 +192,9 @@ def merge(tubes: Iterable[Values]) -> dict[str, int | float]:
                 merged[key] = max(merged[key], value)
             else:
                 merged[key] += value
+    for key in BY_MAXIMUM & merged.keys():
+        if any(key not in values for values in tubes):
+            del merged[key]
     return merged
 
 

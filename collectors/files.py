@@ -1,7 +1,9 @@
 """Private files that survive a crash in one piece: 0600, new name then rename, no symlinks."""
 
+import errno
 import fcntl
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -28,13 +30,19 @@ def write_private(path: str, content: bytes) -> None:
 
 
 def read_private(path: str) -> bytes | None:
-    """The content, or None if there is no such file. Raises OSError, also for a symlink."""
+    """The content, or None if there is no such file. Raises OSError for what is no plain file."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        # Nobody may ever write to a FIFO: opening one must not wait.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
         return None
-    with open(descriptor, "rb") as stream:
-        return stream.read()
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", path)
+        with open(descriptor, "rb", closefd=False) as stream:
+            return stream.read()
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from beanwatch.collectors.stats import Stats, read_jobs
 MAX_BYTES = 8 * 1024 * 1024
 MAX_HEADS = 1000
 MOST_AT_ONCE = 50
+DIGITS = 20  # of a job's id, which has 64 bits
 
 
 class Peek(NamedTuple):
@@ -21,7 +22,7 @@ class Peek(NamedTuple):
 
 
 class Heads(NamedTuple):
-    """The answers: `stats-job` of each head; {} where the queue was empty by then.
+    """The answers: `stats-job` of each head, its id a number; {} where the queue was empty by then.
 
     `left` are the questions for which there was no room.
     """
@@ -48,14 +49,14 @@ def read_heads(
         asked = peeks[done : done + chunk]
         for peek, reply in _ask(link, asked):
             size += len(reply.body)
-            if reply.word == b"FOUND" and reply.args:
+            if reply.word == b"FOUND" and reply.args[0].isdigit() and len(reply.args[0]) <= DIGITS:
                 ids[peek] = reply.args[0]
         done += len(asked)
     if peeks:
         link.ask_one(b"use default")
     jobs = dict(zip(ids, read_jobs(link, list(ids.values())), strict=True))
-    found = {peek: _still(peek, jobs.get(peek, {})) for peek in peeks[:done]}
-    return Heads(found, peeks[done:])
+    still = {peek: job for peek, job in jobs.items() if _is_still(peek, ids[peek], job)}
+    return Heads({peek: still.get(peek, {}) for peek in peeks[:done]}, peeks[done:])
 
 
 def _ask(link: Link, peeks: Sequence[Peek]) -> Iterator[tuple[Peek, Reply]]:
@@ -67,6 +68,10 @@ def _ask(link: Link, peeks: Sequence[Peek]) -> Iterator[tuple[Peek, Reply]]:
             yield peeks[number // 2], reply
 
 
-def _still(peek: Peek, job: Stats) -> Stats:
+def _is_still(peek: Peek, job: bytes, stats: Stats) -> bool:
     # Taken by a worker between the peek and the stats: then there is nothing to say of it.
-    return job if job.get("state") == peek.queue and job.get("tube") == peek.tube else {}
+    return (
+        stats.get("id") == job.decode()
+        and stats.get("state") == peek.queue
+        and stats.get("tube") == peek.tube
+    )

@@ -5,6 +5,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TextIO
 
@@ -54,13 +55,22 @@ class Log:
         with self._lock:
             try:
                 if self._is_stale:
-                    self._is_stale = False
-                    self._stream.close()
-                    self._stream = open(self._path, "a", encoding="utf-8")  # noqa: SIM115
+                    self._renew()
                 self._stream.write(line + "\n")
                 self._stream.flush()
             except (OSError, ValueError):  # a full disk or closed stderr must not stop the polls
                 return
+
+    def _renew(self) -> None:
+        self._is_stale = False  # first, as the next wish may come at any time
+        try:
+            new = open(self._path, "a", encoding="utf-8")  # noqa: SIM115
+        except OSError:
+            self._is_stale = True  # the old file takes this line; the next line tries again
+            return
+        old, self._stream = self._stream, new
+        with suppress(OSError):
+            old.close()
 
     def _console(self, level: str, message: str, context: dict[str, object]) -> str:
         details = "".join(f" {key}={value}" for key, value in context.items())

@@ -61,16 +61,15 @@ class Observer:
 
     def observe(self, *, tubes: bool = True) -> Observation:
         """Read the server, and its `tubes` if they are wanted. Never raises ServerError."""
-        now = self._clock()
         try:
-            reading = self._read(now, tubes=tubes)
+            reading = self._read(tubes=tubes)
         except ServerError as error:
             return Observation(trouble=str(error))
         enter_life(self.samples, derive_life(reading.server))
         self.samples.rejected = derive_rejected(reading.server, self.samples.rejected)
         if reading.tubes is None:
             return Observation(reading.server, trouble=reading.trouble)
-        values = self._derive(reading, reading.tubes, now)
+        values = self._derive(reading, reading.tubes)
         return Observation(reading.server, values, reading.chosen, reading.trouble)
 
     def close(self) -> None:
@@ -79,18 +78,22 @@ class Observer:
             self._link.close()
             self._link = None
 
-    def _read(self, now: float, *, tubes: bool) -> Reading:
+    def _read(self, *, tubes: bool) -> Reading:
+        started = self._clock()
         link, self._link = self._link, None  # kept again only if all went well
         if link is None:
-            return self._read_from(Link(self.server.address, self._timeout), tubes=tubes)
+            return self._read_from(self._open(self._timeout), tubes=tubes)
         try:
             return self._read_from(link, tubes=tubes)
         except ServerError:
             # Most likely the server was restarted since the last time, and is well.
-            left = self._timeout - (self._clock() - now)
+            left = self._timeout - (self._clock() - started)
             if left <= 0:
                 raise
-            return self._read_from(Link(self.server.address, left), tubes=tubes)
+            return self._read_from(self._open(left), tubes=tubes)
+
+    def _open(self, timeout: float) -> Link:
+        return Link(self.server.address, timeout, clock=self._clock)
 
     def _read_from(self, link: Link, *, tubes: bool) -> Reading:
         try:
@@ -100,7 +103,10 @@ class Observer:
         except BaseException:
             link.close()
             raise
-        if not reading.trouble:
+        if reading.trouble:
+            link.close()
+        else:
+            link.timeout = self._timeout  # a second try had only what was left of it
             self._link = link
         return reading
 
@@ -113,7 +119,7 @@ class Observer:
         return sorted(peeks, key=lambda peek: turn.get(peek, len(turn))) if turn else peeks
 
     def _derive(
-        self, reading: Reading, tubes: dict[str, Stats], now: float
+        self, reading: Reading, tubes: dict[str, Stats]
     ) -> dict[str, dict[str, int | float]]:
         before, jobs = self.samples.tubes, reading.heads.jobs
         derived: dict[str, dict[str, int | float]] = {}
@@ -121,7 +127,7 @@ class Observer:
         for name, stats in tubes.items():
             heads = Jobs(jobs.get(Peek(name, "ready")), jobs.get(Peek(name, "buried")))
             derived[name], samples[name] = derive_tube(
-                stats, heads, before.get(name), now, reading.server
+                stats, heads, before.get(name), reading.heard[name], reading.server
             )
         # Replaced as a whole: another thread may be saving them.
         self.samples.tubes = samples

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from beanwatch.collectors.consumers import CODES, STATES
 from beanwatch.collectors.observer import Observation, Observer
+from beanwatch.collectors.stats import count_of
 
 BAD_STATES = frozenset(("no_watcher", "stalled"))
 
@@ -120,25 +121,21 @@ class Lookout:
 def server_row(observer: Observer, seen: Observation) -> ServerRow:
     """The row of one server."""
     stats = seen.stats or {}
-
-    def count(key: str) -> int:
-        value = stats.get(key, 0)
-        return int(value) if isinstance(value, int | float) else 0
-
     jobs = sum(
-        count(f"current-jobs-{state}") for state in ("ready", "reserved", "delayed", "buried")
+        count_of(stats, f"current-jobs-{state}")
+        for state in ("ready", "reserved", "delayed", "buried")
     )
     return ServerRow(
         server=observer.server.node,
         address=str(observer.server.address),
         version=str(stats.get("version", "")),
         up=seen.stats is not None,
-        uptime=count("uptime"),
-        connections=count("current-connections"),
+        uptime=count_of(stats, "uptime"),
+        connections=count_of(stats, "current-connections"),
         jobs=jobs,
-        tubes=count("current-tubes"),
-        draining=bool(count("draining")),
-        rejected=max(0, count("cmd-put") - count("total-jobs")),
+        tubes=count_of(stats, "current-tubes"),
+        draining=bool(count_of(stats, "draining")),
+        rejected=max(0, count_of(stats, "cmd-put") - count_of(stats, "total-jobs")),
         trouble=seen.trouble,
     )
 

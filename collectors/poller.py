@@ -37,11 +37,8 @@ class Poller:
     def __str__(self) -> str:
         return str(self.observer.server.address)
 
-    def poll(self, stamp: int, *, tubes: bool = True, missed_ticks: int = 0) -> str:
-        """Observe the server, and its `tubes` if it is their turn; put points in the outbox.
-
-        Returns what was wrong, or an empty text.
-        """
+    def poll(self, stamp: int, *, tubes: bool = True, missed_ticks: int = 0) -> Observation:
+        """Observe the server, and its `tubes` if it is their turn; put points in the outbox."""
         started = self._clock()
         seen = self.observer.observe(tubes=tubes)
         if seen.trouble:
@@ -51,7 +48,7 @@ class Poller:
         series = self._with_health(seen, started, missed_ticks)
         for batch in make_batches(self._node, stamp, series):
             self._outbox.put(batch)
-        return seen.trouble
+        return seen
 
     def _with_health(
         self, seen: Observation, started: float, missed_ticks: int
@@ -86,13 +83,14 @@ class Poller:
         stem = f"{self._prefix}.tube.{self._node}"
         nodes = group(seen.chosen)
         self._count(seen.chosen, nodes)
+        absent = dict.fromkeys(map(paths.node, self._selection.expected))
         for name, members in nodes.items():
             found = [seen.tubes[member] for member in members if member in seen.tubes]
             if found:
+                absent.pop(name, None)
                 yield f"{stem}.{name}", found[0] if len(found) == 1 else merge(found)
-        for tube in self._selection.expected:
-            if (name := paths.node(tube)) not in nodes:
-                yield f"{stem}.{name}", ABSENT
+        for name in absent:
+            yield f"{stem}.{name}", ABSENT
 
     def _count(self, chosen: Chosen, nodes: dict[str, list[str]]) -> None:
         collisions = 0

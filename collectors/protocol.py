@@ -48,6 +48,7 @@ class Link:
 
     `timeout` (seconds) covers everything from the connect on; `extend` starts it anew.
     Every error is a ServerError that names the address; after one the link is closed.
+    `heard` is when the last bytes came, by `clock`: it costs nothing to ask at each reply.
     """
 
     def __init__(
@@ -62,7 +63,8 @@ class Link:
         self.timeout = timeout
         self._clock = clock
         self._limit = timeout
-        self._end = clock() + timeout
+        self.heard = clock()
+        self._end = self.heard + timeout
         self._buffer = b""
         self._at = 0  # what is before it was read
         try:
@@ -138,6 +140,7 @@ class Link:
         data = self._socket.recv(65536)
         if not data:
             raise ConnectionResetError("the server closed the connection in mid-reply")
+        self.heard = self._clock()
         return data
 
     def _reply(self) -> Reply:
@@ -153,9 +156,11 @@ class Link:
         self._at = end + 2
         if word not in WITH_BODY:
             return Reply(word, tuple(args))
-        if not args or not args[-1].isdigit() or (size := int(args[-1])) > MAX_BODY:
+        size = args[-1] if args else b""
+        # By its length first: int() raises ValueError for thousands of digits.
+        if not size.isdigit() or len(size) > len(str(MAX_BODY)) or int(size) > MAX_BODY:
             raise self._nonsense(line[:40])
-        return Reply(word, tuple(args), self._body(size))
+        return Reply(word, tuple(args), self._body(int(size)))
 
     def _body(self, size: int) -> bytes:
         start = self._at

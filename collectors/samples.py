@@ -1,14 +1,18 @@
 """What the collector remembers of a server between two polls, and between two runs."""
 
 import json
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from beanwatch.collectors.files import read_private, write_private
+from beanwatch.collectors.stats import MOST
 
 FORMAT = 1
+LONGEST_NAME = 200  # bytes, of a tube in beanstalkd's protocol
+BOOT_ID = "/proc/sys/kernel/random/boot_id"  # Linux has it
 
 
 class Head(NamedTuple):
@@ -60,8 +64,24 @@ class StateError(Exception):
     """The state file cannot be used; the text names it and the cause."""
 
 
-def dump_state(state: Mapping[str, ServerSamples], offset: float) -> bytes:
-    """The state as JSON. `offset` is wall clock minus monotonic clock: `at` is monotonic."""
+class Moment(NamedTuple):
+    """Now, by the monotonic and by the wall clock (seconds), and in which boot of the host.
+
+    Times in a state are monotonic, which within a boot says all: the wall clock may be set.
+    """
+
+    now: float
+    wall: float
+    boot: str = ""
+
+    @property
+    def offset(self) -> float:
+        """What makes wall clock of monotonic time."""
+        return self.wall - self.now
+
+
+def dump_state(state: Mapping[str, ServerSamples], moment: Moment) -> bytes:
+    """The state as JSON, saved at this moment."""
     servers = {
         address: {
             "life": known.life,
@@ -72,51 +92,102 @@ def dump_state(state: Mapping[str, ServerSamples], offset: float) -> bytes:
         }
         for address, known in state.items()
     }
-    return json.dumps({"format": FORMAT, "offset": offset, "servers": servers}).encode()
+    record = {
+        "format": FORMAT,
+        "boot": moment.boot,
+        "offset": moment.offset,
+        "servers": servers,
+    }
+    return json.dumps(record).encode()
 
 
-def parse_state(content: bytes, offset: float) -> State:
-    """Read it back onto the monotonic clock of this boot. Raises ValueError."""
+def parse_state(content: bytes, moment: Moment) -> State:
+    """Read it back onto the monotonic clock of this boot. Raises ValueError.
+
+    What would lie in the future, as after a boot with a wall clock that was set back, is left out.
+    """
     try:
         record = json.loads(content)
         if record["format"] != FORMAT:
             raise ValueError(f"format {record['format']!r}")
-        shift = record["offset"] - offset
+        is_this_boot = moment.boot and record.get("boot") == moment.boot
+        shift = 0.0 if is_this_boot else record["offset"] - moment.offset
         return {
             str(address): ServerSamples(
                 str(known["life"]),
-                int(known["restarts"]),
-                {str(tube): _sample(values, shift) for tube, values in known["tubes"].items()},
+                _count(known["restarts"]),
+                _tubes(known["tubes"], shift, moment.now),
                 frozenset(map(str, known["rest"])),
                 _rejected(known.get("rejected")),
             )
             for address, known in record["servers"].items()
         }
-    except (KeyError, TypeError, IndexError, AttributeError) as error:
+    except (
+        *(KeyError, TypeError, IndexError, AttributeError),
+        *(OverflowError, RecursionError),
+    ) as error:
         raise ValueError(f"{type(error).__name__}: {error}") from None
 
 
-def _sample(values: list[Any], shift: float) -> TubeSample:
+def _tubes(tubes: Mapping[str, list[Any]], shift: float, now: float) -> dict[str, TubeSample]:
+    samples = {_name(tube): _sample(values, shift, now) for tube, values in tubes.items()}
+    return {tube: sample for tube, sample in samples.items() if sample.at <= now}
+
+
+def _name(tube: str) -> str:
+    # It will be asked for: a line end in it, or more bytes than a server reads as one command,
+    # would be in the way of all others.
+    if not tube.isprintable() or len(tube.encode()) > LONGEST_NAME:
+        raise ValueError(f"a tube cannot be called {tube[:40]!r}")
+    return tube
+
+
+def _sample(values: list[Any], shift: float, now: float) -> TubeSample:
     at, puts, deletes, ready, held, waiting, drift, ready_head, buried_head = values
     return TubeSample(
-        at + shift,
-        int(puts),
-        int(deletes),
-        int(ready),
-        int(held),
-        int(waiting),
-        int(drift),
-        _head(ready_head, shift),
-        _head(buried_head, shift),
+        _time(at, shift),
+        _count(puts),
+        _count(deletes),
+        _count(ready),
+        _count(held),
+        _count(waiting),
+        _count(drift),
+        _head(ready_head, shift, now),
+        _head(buried_head, shift, now),
     )
 
 
-def _head(value: list[Any] | None, shift: float) -> Head | None:
-    return Head(int(value[0]), value[1] + shift) if value else None
+def _head(value: list[Any] | None, shift: float, now: float) -> Head | None:
+    if not value or (since := _time(value[1], shift)) > now:
+        return None
+    return Head(_count(value[0]), since)
 
 
 def _rejected(value: list[Any] | None) -> Rejected | None:
-    return Rejected(int(value[0]), int(value[1])) if value else None
+    return Rejected(_count(value[0]), _count(value[1])) if value else None
+
+
+def _count(value: Any) -> int:
+    number = int(value)
+    if not -MOST < number < MOST:
+        raise ValueError("a count of more than 64 bits")
+    return number
+
+
+def _time(value: Any, shift: float) -> float:
+    moved: float = value + shift
+    if not math.isfinite(moved):
+        raise ValueError(f"the time {value!r}")
+    return moved
+
+
+def read_boot() -> str:
+    """What tells this boot of the host from all others; "" where that cannot be known."""
+    try:
+        with open(BOOT_ID, encoding="ascii") as stream:
+            return stream.read().strip()
+    except OSError:
+        return ""
 
 
 class StateFile:
@@ -128,15 +199,18 @@ class StateFile:
         *,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
+        boot: Callable[[], str] = read_boot,
     ) -> None:
         self.path = path
-        self._offset = wall() - clock()
+        self._clock = clock
+        self._wall = wall
+        self._boot = boot
 
     def load(self) -> State:
         """What was saved, {} if there is nothing. Raises StateError."""
         try:
             content = read_private(self.path)
-            return parse_state(content, self._offset) if content else {}
+            return parse_state(content, self._moment()) if content else {}
         except OSError as error:
             raise StateError(f"state file {self.path}: {error.strerror}") from None
         except ValueError as error:
@@ -145,6 +219,10 @@ class StateFile:
     def save(self, state: Mapping[str, ServerSamples]) -> None:
         """Replace the file. Raises StateError."""
         try:
-            write_private(self.path, dump_state(state, self._offset))
+            write_private(self.path, dump_state(state, self._moment()))
         except OSError as error:
             raise StateError(f"state file {self.path}: {error.strerror}") from None
+
+    def _moment(self) -> Moment:
+        # Made anew each time: over weeks the wall clock is set now and then.
+        return Moment(self._clock(), self._wall(), self._boot())

@@ -28,8 +28,8 @@ class Chosen(NamedTuple):
 class Selection:
     """The tubes that `include` and `exclude` leave, at most `max_tubes` (0: any) on their own.
 
-    Expected tubes come first; then those that had a series before, so that none loses it
-    to a newcomer; then the others as the server lists them.
+    Expected tubes come first, all of them: somebody named each. Then those that had a series
+    before, so that none loses it to a newcomer; then the others as the server lists them.
     """
 
     def __init__(
@@ -57,7 +57,8 @@ class Selection:
         expected = set(self.expected)
         rank = {name: 0 if name in expected else 1 if name in before else 2 for name in wanted}
         wanted.sort(key=rank.__getitem__)  # stable: the server's order within a rank
-        return Chosen(wanted[: self._max_tubes], wanted[self._max_tubes :])
+        most = max(self._max_tubes, len(expected.intersection(wanted)))
+        return Chosen(wanted[:most], wanted[most:])
 
 
 def group(chosen: Chosen) -> dict[str, list[str]]:

@@ -1,6 +1,8 @@
 """Points that wait on disk: one file a batch, which anybody can read, or send with netcat."""
 
 import os
+import re
+import stat
 import time
 from collections.abc import Callable
 from typing import NamedTuple, Self
@@ -10,6 +12,7 @@ from beanwatch.collectors.log import Changes
 from beanwatch.collectors.points import Batch
 
 LIMIT = 1024 * 1024 * 1024  # bytes
+OURS = re.compile(r"[0-9]+\.([0-9]+)\.(.*)", re.DOTALL)
 BLOCK = 4096  # a small file costs a block all the same
 
 
@@ -50,18 +53,24 @@ class Spool:
         self._nanoseconds = nanoseconds
 
     def load(self) -> list[Parcel]:
-        """What an earlier process left, oldest first; its unfinished files are removed."""
+        """What an earlier process left, oldest first; its unfinished files are removed.
+
+        What else lies there is left alone.
+        """
         parcels = []
         for name in sorted(os.listdir(self.directory)):
             path = os.path.join(self.directory, name)
-            if name.endswith(".new"):
-                os.unlink(path)
+            if not (ours := OURS.fullmatch(name)):
                 continue
-            _, _, rest = name.partition(".")
-            points, _, source = rest.partition(".")
-            if points.isdecimal():
-                size = os.stat(path, follow_symlinks=False).st_size
-                parcels.append(Parcel(source, int(points), file=path, size=_blocks(size)))
+            found = os.lstat(path)
+            if not stat.S_ISREG(found.st_mode):
+                continue
+            points, source = ours.groups()
+            if source.endswith(".new"):
+                _unlink(path)
+            else:
+                size = _blocks(found.st_size)
+                parcels.append(Parcel(source, int(points), file=path, size=size))
         return parcels
 
     def keep(self, batch: Batch) -> Parcel:

@@ -12,6 +12,9 @@ REST = 0.15
 # Fields that are text even when they look like a number: a tube may be called 1_000.
 TEXT = frozenset(("id", "name", "version", "hostname", "os", "platform", "tube", "state"))
 
+# Counters have 64 bits: a number beyond them is none, and might not fit into a float either.
+MOST = 2**64
+
 Value = int | float | str
 Stats = dict[str, Value]
 Parse = Callable[[bytes], Stats]
@@ -45,12 +48,10 @@ def parse_value(key: str, text: str) -> Value:
     if text in ("true", "false"):
         return int(text == "true")
     try:
-        if text.removeprefix("-").isdecimal():
-            return int(text)
-        number = float(text)
+        number = int(text) if text.removeprefix("-").isdecimal() else float(text)
     except ValueError:  # also for thousands of digits
         return text
-    return number if number - number == 0 else text  # nan and inf are no measurements
+    return number if -MOST < number < MOST else text  # nor are nan and inf measurements
 
 
 def parse_list(body: bytes) -> list[str]:
@@ -89,26 +90,17 @@ def read_tubes(
 
     A tube that vanished since its name was listed (NOT_FOUND) is left out: that is normal.
     """
+    names = list(names)
     commands = [stats_tube(name) for name in names]
-    return take_tubes(link, commands, ask_gently(link, commands), parse)
+    replies = ask_gently(link, commands)
+    for name, command, reply in zip(names, commands, replies, strict=True):
+        if reply.word != b"NOT_FOUND":
+            yield name, parse(body_of(link, command, reply))
 
 
 def stats_tube(name: str) -> bytes:
     """The command that asks for one tube."""
     return STATS_TUBE + name.encode()
-
-
-def take_tubes(
-    link: Link,
-    commands: Iterable[bytes],
-    replies: Iterator[Reply],
-    parse: Parse = parse_stats,
-) -> Iterator[tuple[str, Stats]]:
-    """What `read_tubes` yields, of the replies to these `stats_tube`s."""
-    for command, reply in zip(commands, replies, strict=False):
-        if reply.word != b"NOT_FOUND":
-            name = command[len(STATS_TUBE) :].decode()
-            yield name, parse(body_of(link, command, reply))
 
 
 def ask_gently(
@@ -155,6 +147,7 @@ def body_of(link: Link, command: bytes, reply: Reply) -> bytes:
     """The body of the reply to a question. Raises ProtocolError if it has none."""
     if reply.word != b"OK":
         raise ProtocolError(
-            f"{link.address}: {command.decode()} was answered {reply.word.decode()}"
+            f"{link.address}: {command.decode('ascii', 'replace')} "
+            f"was answered {reply.word.decode()}"
         )
     return reply.body

@@ -1,6 +1,7 @@
 """Read one server: its stats, those of its tubes, and the jobs at their heads."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 from beanwatch.collectors.heads import Heads, Peek, read_heads
@@ -12,13 +13,13 @@ from beanwatch.collectors.stats import (
     Stats,
     ask_gently,
     body_of,
+    count_of,
     parse_list,
     parse_stats,
     read_server,
     read_tubes,
     stats_tube,
     take_off_own,
-    take_tubes,
 )
 from beanwatch.collectors.tube_stats import parse_tube
 
@@ -26,11 +27,14 @@ from beanwatch.collectors.tube_stats import parse_tube
 class Reading(NamedTuple):
     """What one poll found. `tubes` is None when it was no turn for them, or they gave trouble.
 
-    `trouble` says why something is missing; what is there is good all the same.
+    `heard` says of each tube when its stats came, by the link's clock (seconds): a sweep may take
+    long, and a server may stall in it. `trouble` says why something is missing; what is there is
+    good all the same.
     """
 
     server: Stats
     tubes: dict[str, Stats] | None = None
+    heard: Mapping[str, float] = MappingProxyType({})
     chosen: Chosen = Chosen(())
     heads: Heads = Heads({})
     trouble: str = ""
@@ -54,30 +58,36 @@ def read(
     link.extend()
     if choose is None:
         return Reading(read_server(link))
-    questions = [stats_tube(name) for name in known]
-    replies = ask_gently(link, [STATS, LIST_TUBES, *questions])
+    known = list(known)
+    replies = ask_gently(link, [STATS, LIST_TUBES, *map(stats_tube, known)])
     server = parse_stats(body_of(link, STATS, next(replies)))
     try:
         link.extend(sweep_timeout)
         chosen = choose(parse_list(body_of(link, LIST_TUBES, next(replies))))
-        found = dict(take_tubes(link, questions, replies, parse_tube))
+        found: dict[str, Stats] = {}
+        heard: dict[str, float] = {}
+        for name, reply in zip(known, replies, strict=False):
+            # Any other word is as good as NOT_FOUND: the server's list has these names or not.
+            if reply.word == b"OK":
+                found[name], heard[name] = parse_tube(reply.body), link.heard
         wanted = [*chosen.own, *chosen.rest]
-        new = set(wanted).difference(known)
-        found.update(read_tubes(link, [name for name in wanted if name in new], parse_tube))
+        new = [name for name in wanted if name not in found]
+        for name, stats in read_tubes(link, new, parse_tube):
+            found[name], heard[name] = stats, link.heard
         tubes = {name: found[name] for name in wanted if name in found}
     except ServerError as error:
         return Reading(server, trouble=f"tubes: {error}")
     if "default" in tubes:
         take_off_own(tubes["default"])
     if order is None:
-        return Reading(server, tubes, chosen)
+        return Reading(server, tubes, heard, chosen)
     peeks = order(wanted_heads(chosen.own, tubes))
     try:
         link.extend()
-        heads = read_heads(link, peeks, int(server.get("max-job-size", 0)))
+        heads = read_heads(link, peeks, count_of(server, "max-job-size"))
     except ServerError as error:
-        return Reading(server, tubes, chosen, Heads({}, peeks), f"head ages: {error}")
-    return Reading(server, tubes, chosen, heads)
+        return Reading(server, tubes, heard, chosen, Heads({}, peeks), f"head ages: {error}")
+    return Reading(server, tubes, heard, chosen, heads)
 
 
 def wanted_heads(names: Sequence[str], tubes: dict[str, Stats]) -> list[Peek]:

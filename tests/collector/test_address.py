@@ -68,6 +68,12 @@ def test_a_closed_port_is_refused_at_once():
         connect(Address("127.0.0.1", free_port()), 5)
 
 
+@pytest.mark.parametrize("host", ["ü" * 70, "ü..org", "\udcff"])
+def test_a_name_that_no_host_can_have_cannot_be_resolved(host: str):
+    with pytest.raises(socket.gaierror, match="no host can have this name"):
+        connect(Address(host, 11300), 5)
+
+
 def test_the_time_limit_covers_all_addresses_of_a_name_together():
     with socket.create_server(("127.0.0.1", 0), backlog=0) as listener:
         full = []

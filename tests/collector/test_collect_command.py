@@ -112,6 +112,23 @@ def test_once_tells_all_from_some_from_none_and_why(
     wait_until(lambda: 0 in values(sink, f"beanwatch.server.{host()}_{gone.split(':')[1]}.up"))
 
 
+def test_once_counts_a_server_that_answered_in_part(
+    beanstalkd: Beanstalkd,
+    proxy: Callable[[str], Proxy],
+    sink: Sink,
+    run: Run,
+    tmp_path: Path,
+):
+    cut = proxy(beanstalkd.address)
+    cut.truncate(1100)  # stats are about 1,000 bytes
+    code, _, stderr = run(
+        *("beanwatch", "collect", "--once", "--server", cut.address),
+        *("--graphite", sink.address, "--state", tmp_path / "s"),
+    )
+    assert code == 1
+    assert "tubes: " in stderr
+
+
 def test_once_without_graphite_fails_and_with_a_spool_loses_nothing(
     beanstalkd: Beanstalkd, sink: Sink, run: Run, tmp_path: Path
 ):

@@ -6,6 +6,8 @@ from typing import Any
 
 import greenstalk
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from beanwatch.collectors.consumers import CODES
 from beanwatch.collectors.derive import (
@@ -131,6 +133,13 @@ def test_a_buried_job_ages_from_when_it_was_first_seen_buried():
     assert values["head_buried_age"] == 60
 
 
+def test_an_age_is_never_less_than_nothing():
+    jobs = Jobs(buried={"id": "9"})
+    _, before = derive(tube(current_jobs_buried=1), now=160.0, jobs=jobs)
+    values, _ = derive(tube(current_jobs_buried=1), before, 100.0, jobs)
+    assert values["head_buried_age"] == 0
+
+
 def test_an_empty_queue_is_no_seconds_old():
     values, _ = derive(tube())
     assert (values["head_ready_age"], values["head_buried_age"], values["drain_seconds"]) == (
@@ -186,6 +195,19 @@ def test_tubes_in_one_series_are_summed_but_for_ages_and_states():
     }
 
 
+def test_an_age_that_is_not_known_of_one_of_them_is_not_known_of_all():
+    empty, _ = derive(tube())
+    unknown, _ = derive(tube(current_jobs_ready=5, current_jobs_buried=1))
+    job: Stats = {"id": "9", "age": 100}
+    known, _ = derive(tube(current_jobs_ready=1, current_jobs_buried=1), jobs=Jobs(job, job))
+    ages = {"head_ready_age", "head_buried_age", "drain_seconds"}
+    assert not ages & merge([empty, unknown]).keys()
+    assert not ages & merge([known, unknown, empty]).keys()
+    both = merge([empty, known])
+    assert (both["head_ready_age"], both["head_buried_age"]) == (100, 0)
+    assert merge([empty, empty])["drain_seconds"] == 0
+
+
 def test_refused_puts_are_counted_on_a_real_server(beanstalkd: Beanstalkd):
     with beanstalkd.client() as client:
         client.put("fine")
@@ -204,6 +226,32 @@ def test_a_put_under_way_is_not_taken_for_a_refused_one(beanstalkd: Beanstalkd):
         assert producer.recv(100).startswith(b"INSERTED")
     done = derive_rejected(dict(beanstalkd.stats()), under_way)
     assert (first.sure, under_way, done.sure) == (0, Rejected(1, 0), 0)
+
+
+def test_a_put_under_way_at_the_first_look_is_not_believed_for_ever(beanstalkd: Beanstalkd):
+    with beanstalkd.client() as client, pytest.raises(greenstalk.JobTooBigError):
+        client.put("x" * 100_000)
+    with socket.create_connection(("127.0.0.1", beanstalkd.port), timeout=5) as producer:
+        producer.sendall(b"put 0 0 60 3\r\na")
+        wait_until(lambda: beanstalkd.stats()["cmd-put"] == 2)
+        first = derive_rejected(dict(beanstalkd.stats()), None)
+        producer.sendall(b"bc\r\n")
+        assert producer.recv(100).startswith(b"INSERTED")
+    done = derive_rejected(dict(beanstalkd.stats()), first)
+    assert (first, done) == (Rejected(2, 2), Rejected(1, 1))
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=2))
+def test_a_refused_put_is_told_by_the_second_look_and_never_too_many(
+    looks: list[tuple[int, int]],
+):
+    known: Rejected | None = None
+    refused = 0
+    for more, under_way in looks:
+        refused += more
+        known = derive_rejected({"cmd-put": refused + under_way}, known)
+        assert known.sure <= refused + under_way
+        assert known.sure >= refused - more, "those of the look before are sure by now"
 
 
 def test_the_bytes_of_a_real_binlog_are_those_on_disk(tmp_path: Path):

@@ -52,6 +52,20 @@ def test_a_file_is_opened_anew_when_it_was_moved(tmp_path: Path):
     log._stream.close()
 
 
+def test_a_file_that_cannot_be_opened_anew_is_tried_again_at_the_next_line(tmp_path: Path):
+    path = tmp_path / "there" / "log"
+    path.parent.mkdir()
+    log = Log(path=str(path))
+    path.parent.rename(tmp_path / "away")
+    log.reopen()
+    log.info("one")
+    assert "one" in (tmp_path / "away" / "log").read_text(), "the old file is better than none"
+    path.parent.mkdir()
+    log.info("two")
+    assert json.loads(path.read_text())["message"] == "two"
+    log._stream.close()
+
+
 def test_a_full_disk_stops_nothing():
     with open("/dev/full", "w") as full:
         log = Log("json", full)

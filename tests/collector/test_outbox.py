@@ -124,20 +124,28 @@ def test_a_spool_is_bounded_and_counts_a_block_for_each_file(tmp_path: Path, mem
 
 
 def test_leftovers_of_a_crash_and_strange_files_are_no_batches(spool: Spool):
-    Path(spool.directory, "00000000000000000001.3.q1.new").write_text("half")
-    Path(spool.directory, "notes.txt").write_text("hello")
+    there = Path(spool.directory)
+    (there / "00000000000000000001.3.q1.new").write_text("half")
+    for name in ("notes.txt", "notes.3.txt", "notes.new"):
+        (there / name).write_text("hello")
+    for name in ("a.new", "00000000000000000001.3.q2", "00000000000000000001.3.q3.new"):
+        (there / name).mkdir()
+    os.mkfifo(there / "00000000000000000001.3.q4")
+    before = set(os.listdir(there))
     assert spool.load() == []
-    assert sorted(os.listdir(spool.directory)) == ["notes.txt"]
+    assert before - set(os.listdir(there)) == {"00000000000000000001.3.q1.new"}
 
 
 def test_a_symlink_in_the_spool_is_not_followed(spool: Spool, tmp_path: Path):
     secret = tmp_path / "secret"
     secret.write_text("password")
-    link = Path(spool.directory, "00000000000000000001.1.q1")
-    link.symlink_to(secret)
+    spool.keep(batch(1))
     (parcel,) = spool.load()
+    Path(parcel.file).unlink()
+    Path(parcel.file).symlink_to(secret)
     with pytest.raises(OSError, match="symbolic"):
         spool.read(parcel)
+    assert spool.load() == []
 
 
 def test_when_the_disk_is_full_points_stay_in_memory_and_it_is_said_once(

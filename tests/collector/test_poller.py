@@ -1,5 +1,6 @@
 """What one poll of a real server sends."""
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -48,10 +49,10 @@ class Station:
         while parcel := self.outbox.next(late=True):
             self.outbox.settle(parcel)
             for line in parcel.lines.decode().splitlines():
-                path, value, stamp = line.split()
+                path, value, stamp = line.removeprefix("beanwatch.").split()
                 assert stamp == "1700000000"
                 assert path not in points, "one point a series and poll"
-                points[path.removeprefix("beanwatch.")] = float(value)
+                points[path] = float(value)
         return points
 
 
@@ -103,6 +104,45 @@ def test_rates_come_with_the_second_poll(beanstalkd: Beanstalkd, station: Statio
     assert points["tube.q1.t.delete_rate"] == 3
 
 
+def test_a_stall_makes_no_spike_of_a_steady_rate(beanstalkd: Beanstalkd, station: Station):
+    def put(count: int) -> None:
+        with beanstalkd.client(use="t") as client:
+            for _ in range(count):
+                client.put("x")
+
+    asked = threading.Event()
+
+    def clock() -> float:
+        asked.set()
+        return station.now
+
+    observer = Observer(station.observer.server, clock=clock)
+    rates: list[float | None] = []
+
+    def observe() -> None:
+        tubes = observer.observe().tubes
+        assert tubes is not None
+        rates.append(tubes["t"].get("put_rate"))
+
+    put(100)
+    observe()
+    put(378)
+    beanstalkd.freeze()
+    station.now += 1
+    asked.clear()
+    thread = threading.Thread(target=observe)
+    thread.start()
+    asked.wait()
+    station.now += 2.78
+    beanstalkd.thaw()
+    thread.join()
+    put(22)
+    station.now += 0.22
+    observe()
+    observer.close()
+    assert rates == [None, pytest.approx(100), pytest.approx(100)]
+
+
 def test_a_restarted_server_is_up_at_the_next_poll_and_gives_no_rate(
     beanstalkd: Beanstalkd, station: Station
 ):
@@ -119,6 +159,16 @@ def test_a_restarted_server_is_up_at_the_next_poll_and_gives_no_rate(
     assert points["tube.q1.t.total_jobs"] == 100
     assert "tube.q1.t.put_rate" not in points
     assert station.memory.messages == []
+
+
+def test_a_second_try_does_not_shorten_the_time_of_the_next_poll(beanstalkd: Beanstalkd):
+    observer = Observer(Server("q1", parse_address(beanstalkd.address)), timeout=5)
+    observer.observe()
+    beanstalkd.restart()
+    assert not observer.observe().trouble
+    assert observer._link is not None
+    assert observer._link.timeout == 5
+    observer.close()
 
 
 def test_jobs_that_come_back_from_a_binlog_are_no_rate_and_no_drift(tmp_path: Path):
@@ -168,6 +218,23 @@ def test_a_tube_that_is_expected_and_absent_reports_zeros(beanstalkd: Beanstalkd
     assert set(zeros.values()) == {0}
     assert {path for path in present if ".email_bulk." in path} <= set(zeros)
     assert present["tube.q1.email_bulk.current_jobs_ready"] == 1
+
+
+def test_expected_tubes_beyond_the_limit_are_not_said_to_be_empty(beanstalkd: Beanstalkd):
+    expected = ["t0", "t1", "t2", "gone/a", "gone.a"]
+    station = Station(beanstalkd.address, Selection(max_tubes=2, expected=expected))
+    with beanstalkd.client() as client:
+        for number in range(4):
+            client.use(f"t{number}")
+            client.put("x")
+        points = station.poll()
+    station.observer.close()
+    ready = {path: value for path, value in points.items() if path.endswith("current_jobs_ready")}
+    assert [ready.pop(f"tube.q1.{name}.current_jobs_ready") for name in ("t0", "t1", "t2")] == [
+        1
+    ] * 3
+    assert ready["tube.q1._other.current_jobs_ready"] == 1
+    assert ready["tube.q1.gone_a.current_jobs_ready"] == 0
 
 
 def test_names_that_collide_share_a_series_and_it_is_said_once(beanstalkd: Beanstalkd):

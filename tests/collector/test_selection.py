@@ -30,6 +30,11 @@ def test_expected_tubes_come_first_and_those_with_a_series_keep_it():
     assert selection.choose(["a", "b", "c", "d"], {"c"}) == Chosen(["d", "c"], ["a", "b"])
 
 
+def test_expected_tubes_have_a_series_each_however_many_there_are():
+    selection = Selection(max_tubes=2, expected=["d", "gone", "b", "c"])
+    assert selection.choose(["a", "b", "c", "d"], {"a"}) == Chosen(["b", "c", "d"], ["a"])
+
+
 def test_names_that_make_the_same_node_share_it():
     assert group(Chosen(["a.b", "a/b", "c", "_other"], ["x"])) == {
         "a_b": ["a.b", "a/b"],
