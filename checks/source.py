@@ -14,6 +14,7 @@ from beanwatch.collectors.protocol import Link, ServerError
 from beanwatch.collectors.servers import Server, resolve_servers
 from beanwatch.collectors.stats import (
     Stats,
+    count_of,
     read_server,
     read_tube_names,
     read_tubes,
@@ -172,7 +173,7 @@ class Live:
         Left out is what is not looked at because bodies there may be too large to peek at.
         """
         link = self._link(server)
-        largest = int(read_server(link).get("max-job-size", 0))
+        largest = count_of(read_server(link), "max-job-size")
         found: dict[str, Stats] = {}
         left: Sequence[Peek] = [Peek(name, "ready") for name in names]
         while left:

@@ -8,7 +8,7 @@ from typing import TextIO
 import graphyte
 
 from beanwatch.collectors.address import Address, connect, parse_address
-from beanwatch.collectors.protocol import describe
+from beanwatch.collectors.protocol import describe, quote
 
 GRAPHITE_PORT = 2003
 
@@ -104,7 +104,7 @@ class Carbon(graphyte.Sender):  # type: ignore[misc]  # graphyte carries no type
         if said:
             self.close()
             raise GraphiteError(
-                f"graphite {self.address}: this is no carbon, it answered {said[:40]!r}"
+                f"graphite {self.address}: this is no carbon, it answered {quote(said[:40])}"
             )
         return said is not None
 

@@ -179,7 +179,12 @@ class Link:
         return body
 
     def _nonsense(self, what: bytes) -> ProtocolError:
-        return ProtocolError(f"{self.address}: this is no beanstalkd, it answered {what!r}")
+        return ProtocolError(f"{self.address}: this is no beanstalkd, it answered {quote(what)}")
+
+
+def quote(answer: bytes) -> str:
+    """What something else answered, for the person who is to find out what it is."""
+    return repr(answer.decode("ascii", "backslashreplace"))
 
 
 def describe(error: OSError, timeout: float) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from structlog.typing import FilteringBoundLogger
 
 from beanwatch.collectors.address import Address, connect
+from beanwatch.collectors.protocol import quote
 from beanwatch.worker.dialer import CONNECT_TIMEOUT
 from beanwatch.worker.metrics import Series, timers
 from beanwatch.worker.outlet import Message, Outlet
@@ -81,7 +82,7 @@ class _GraphiteOutlet(Outlet):
             raise
         made.close()
         raise OSError(
-            f"this is no carbon, it answered {said!r}" if said else "it closed the connection"
+            f"this is no carbon, it answered {quote(said)}" if said else "it closed the connection"
         )
 
     def _settle(self) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 from msgspec import Struct
 
 from beanwatch.collectors.address import Address, connect
-from beanwatch.collectors.protocol import describe
+from beanwatch.collectors.protocol import describe, quote
 from beanwatch.collectors.stats import parse_list, parse_stats
 from beanwatch.worker.decide import Facts, parse_facts
 from beanwatch.worker.wire import NonsenseError, Wire
@@ -361,4 +361,4 @@ def _make_reserved(job_id: int, body: bytes, facts: Facts | None) -> Reserved:
 
 
 def _unexpected(line: bytes) -> NonsenseError:
-    return NonsenseError(f"it answered {line[:40].decode('ascii', 'replace')!r}")
+    return NonsenseError(f"it answered {quote(line[:40])}")

@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from beanwatch.collectors.protocol import quote
+
 SIZE = 65536  # bytes of one read
 SLOWEST = 50_000  # bytes a second of a body: over a link that is slower no job can be taken
 MAX_LINE = 1024
@@ -104,7 +106,7 @@ class Wire:
                 self.buffer = rest
                 return line
             if len(self.buffer) > MAX_LINE:
-                raise NonsenseError(f"it answered {self.buffer[:40]!r}")
+                raise NonsenseError(f"it answered {quote(self.buffer[:40])}")
             over = over or self._clock() + (patience or self._timeout)
             self._wait(over)
 

@@ -23,7 +23,8 @@ def probe_beanstalkd(server: Server) -> Iterator[Finding]:
         yield Finding(part, "failed", str(error), f"{cure}its -l and -p say")
         return
     jobs = ", ".join(f"{stats[f'current-jobs-{word}']} {word}" for word in ("ready", "buried"))
-    text = f"{server.address}: version {stats['version']}, {len(tubes)} tubes, jobs {jobs}"
+    names = f"{len(tubes)} {'tube' if len(tubes) == 1 else 'tubes'}"
+    text = f"{server.address}: version {stats['version']}, {names}, jobs {jobs}"
     if stats.get("draining"):
         yield Finding(
             part, "warning", f"{text}; it is draining and takes no new job", "restart it when empty"
