@@ -3,7 +3,6 @@
 import os
 import secrets
 import threading
-import time
 from collections.abc import Sequence
 
 from structlog.typing import FilteringBoundLogger
@@ -146,7 +145,7 @@ class Process:
         self._log.info("the worker starts", tubes=self._settings.tubes, pid=os.getpid())
         # Before the first job, which may be the last thing that runs here: a beat, and a look
         # whether the disk is full.
-        self._reporter.tick(time.monotonic())
+        self._reporter.begin()
         self._pulse.start()
         self._notifier.send("READY=1")
         words = ""

@@ -61,6 +61,11 @@ class Reporter:
         self._is_version_known = False
         self._restart_at = 0.0
 
+    def begin(self) -> None:
+        """Before the pulse and the first job: look around, and be known."""
+        self.look_around()
+        self._beat(self.make_beat())
+
     def tick(self, now: float) -> None:
         """Whatever is due now."""
         if now < self._next_beat:

@@ -6,11 +6,15 @@ from pathlib import Path
 
 import pytest
 
+from beanwatch.checks.memory import Memory
 from beanwatch.checks.objects import Service
-from beanwatch.checks.passive import Result
-from beanwatch.checks.plugin import Critical, Outcome
+from beanwatch.checks.passive import Result, poll
+from beanwatch.checks.plugin import Critical, Outcome, Voice
+from beanwatch.checks.source import Live
 from beanwatch.cli.passive import LINE, PIPE_BUF, format_nsca, one_line
-from tests.checks.conftest import parrot, parse_output
+from beanwatch.collectors.address import parse_address
+from beanwatch.collectors.servers import Server
+from tests.checks.conftest import parse_output
 from tests.checks.site import Site
 from tests.real import Beanstalkd, Redis, wait_until
 
@@ -92,24 +96,19 @@ def test_two_of_them_do_not_destroy_each_others_memory(site: Site, tmp_path: Pat
     wait_until(alerts, 30)
 
 
-def test_one_server_that_cannot_be_understood_silences_no_other(site: Site, run):
-    answers = {
-        b"stats": b"---\nmax-job-size: large\n",
-        b"list-tubes": b"---\n- images\n",
-        b"stats-tube": b"---\nname: images\ncurrent-jobs-ready: 1\n",
-    }
-    with parrot(answers) as address:
-        text = site.config.read_text()
-        site.config.write_text(text.replace("[servers]", f'[servers]\nqueue2 = "{address}"'))
-        code, stdout, stderr = run("beanwatch", "passive", "--once", "--config", site.config)
-    assert code == 0
-    assert stderr.count("\n") == 1
-    assert stderr.startswith(f"beanwatch: {address}: internal error, please report it: ValueError")
-    said = [line.split("\t") for line in stdout.splitlines()]
-    codes = {(host, service): code for host, service, code, _ in said}
-    assert codes["queue1", "depth of images"] == "0"
-    assert codes["queue2", "depth of images"] == "3"
-    assert any("queue2" in text and "internal error" in text for *_, text in said)
+def test_a_fault_of_ours_is_the_error_of_the_server_that_brought_it_out(
+    site: Site, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    def fail(*_: object) -> None:
+        raise KeyError("max-job-size")
+
+    server = Server("queue1", parse_address(site.beanstalkd.address))
+    memory, voice = Memory("passive"), Voice("passive")
+    assert poll(server, memory, 5, voice).error is None
+    monkeypatch.setattr(Live, "everything", fail)
+    seen = poll(server, memory, 5, voice)
+    assert "internal error, please report it: KeyError: 'max-job-size'" in str(seen.error)
+    assert capsys.readouterr().err == f"beanwatch: {seen.error}\n"
 
 
 def test_a_frozen_server_does_not_keep_it_longer_than_its_limit(site: Site):

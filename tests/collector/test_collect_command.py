@@ -370,7 +370,7 @@ def test_a_real_graphite_draws_what_was_collected(
         (("--timeout", "0"), "--timeout: at least 0.1 s"),
         (("--interval", "soon"), "expected a duration"),
         (("--redis", "http://x"), "redis URL"),
-        (("--spool", "/proc/nowhere"), "spool /proc/nowhere"),
+        (("--graphite", "127.0.0.1:1", "--spool", "/proc/nowhere"), "spool /proc/nowhere"),
         (("--state", "/proc/nowhere/x"), "state file /proc/nowhere/x"),
         (("--server", "q.1:1", "--server", "q_1:1"), "would both be called 'q_1_1'"),
         (("--config", "/nowhere.toml"), "/nowhere.toml: no such file"),
