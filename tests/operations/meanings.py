@@ -143,7 +143,7 @@ CONFIG = {
     "collect.timeout": "for a server's whole answer",
     "collect.include": "tubes to send",
     "collect.exclude": "tubes to leave out",
-    "collect.max_tubes": "tubes with series of their own, beside configured ones; the rest is `_other`; 0: any",
+    "collect.max_tubes": "tubes with series of their own, beside those configured; 0: any",
     "collect.head_ages": "peek at the heads of the queues",
     "collect.state": "file that remembers counters between two runs of `--once`",
     "collect.spool": "directory that keeps what Graphite cannot take now",
