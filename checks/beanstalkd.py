@@ -32,6 +32,7 @@ from beanwatch.collectors.servers import Server
 from beanwatch.collectors.stats import Stats
 from beanwatch.config import Config, Threshold
 
+FIRST = -1  # for the time of a refused put, at a look with nothing to compare with
 REFUSED_WITHIN = 600  # seconds for which a refused put is worth a warning: it seldom comes alone
 
 
@@ -107,11 +108,13 @@ class Beanstalkd(Resource):  # type: ignore[misc]
         now = int(stats.get("cmd-put", 0)) - int(stats.get("total-jobs", 0))
         before = memory.recall(key)
         if not (isinstance(before, list) and len(before) == 4 and before[0] == life):
-            before = [life, now, now, 0]
+            memory.remember(key, [life, now, now, FIRST])
+            return 0
         base, last, at = (float(number) for number in before[1:])
         # A put whose body is still under way looks refused once, but not twice.
         sure = min(last, now)
-        base = min(base, now)  # it may have been under way at the first look
+        if at == FIRST:  # what was under way then counts from here on
+            base, at = sure, 0
         if sure > base and not at:
             at = memory.now
         if at and memory.now - at > REFUSED_WITHIN:

@@ -22,6 +22,8 @@ def call_roll(workers: "Iterable[Worker]") -> Roll:
 
     roll = Roll([], [], {}, [])
     for worker in workers:
+        if worker.beat and (worker.beat.is_over or worker.beat.last_words):
+            continue  # it has ended, and is not connected
         match decide_health(worker):
             case "dead":
                 roll.dead.append(worker.id)

@@ -212,11 +212,12 @@ def diagnose(tube: Tube) -> str:
 def decide_frozen(roll: Roll, now: Consumers, before: Consumers | None) -> bool:
     """True if jobs are ready, and all who watch are connected but do not beat: nobody works.
 
-    Not if jobs were deleted since the run before: then the workers have only lost Redis.
+    Only where the run before saw busy workers too, and no job was deleted since: else they may
+    have lost nothing but Redis.
     """
     is_stuck = decide_consumers(now) in ("saturated", "stalled")
     are_dead = not roll.others and len(roll.dead) >= now.watching
-    return is_stuck and are_dead and not (before and now.deletes > before.deletes)
+    return is_stuck and are_dead and before is not None and now.deletes == before.deletes
 
 
 class Judge:

@@ -65,11 +65,15 @@ def derive_rejected(stats: Stats, before: Rejected | None) -> Rejected:
     """How many puts the server has refused in this life, of which `before` is an earlier look.
 
     cmd-put counts what was refused too, but also a put whose body is still under way. That looks
-    refused now, and hardly ever at two looks: what both have is believed. A first look has nothing
-    to compare with and is believed too, until a later one sees less: those were under way.
+    refused now, and hardly ever at two looks: what both have is believed, and not taken back, or
+    it would rise anew with each put that is under way. Only of the first look, which has nothing
+    to compare with, the second takes back what was under way.
     """
     seen = max(0, count_of(stats, "cmd-put") - count_of(stats, "total-jobs"))
-    return Rejected(seen, min(before.seen, seen) if before else seen)
+    if before is None:
+        return Rejected(seen, seen, is_first=True)
+    sure = min(before.seen, seen)
+    return Rejected(seen, sure if before.is_first else max(before.sure, sure))
 
 
 def derive_life(stats: Stats) -> str:
@@ -181,7 +185,8 @@ def derive_drain(ready: int, put_rate: float | None, delete_rate: float | None) 
 def merge(tubes: Sequence[Values]) -> dict[str, int | float]:
     """One series of several tubes: counts and gauges summed, ages and states by maximum.
 
-    A maximum that is not known of each of them is left out: the one that is not may be the worst.
+    A maximum that is not known of each of them is at least that of the others. Where that says
+    nothing, it is left out, and so is the time to drain: the one that is not known may be long.
     """
     merged: dict[str, int | float] = {}
     for values in tubes:
@@ -193,7 +198,8 @@ def merge(tubes: Sequence[Values]) -> dict[str, int | float]:
             else:
                 merged[key] += value
     for key in BY_MAXIMUM & merged.keys():
-        if any(key not in values for values in tubes):
+        is_known = all(key in values for values in tubes)
+        if not is_known and (key == "drain_seconds" or not merged[key]):
             del merged[key]
     return merged
 

@@ -72,6 +72,7 @@ class Worker(NamedTuple):
 
 
 DEAD_AFTER = 10.0  # seconds, or three intervals if that is more
+BACK_WITHIN = 60.0  # seconds for the next instance of a worker that ended as it was told to
 LOOP_MARGIN = 10.0  # seconds over the reserve timeout before an idle loop counts as hung
 RESTARTED_WITHIN = 600.0  # seconds for which an unclean restart is worth a warning
 
@@ -139,16 +140,16 @@ def read_workers(execute: Execute, only: Iterable[str] | None = None) -> list[Wo
 def decide_health(worker: Worker) -> str:
     """One word of HEALTH: dead, hung, or the worker's own state.
 
-    dead: no beat for 3 intervals or 10 s. hung: out of a job, the main loop has not moved
-    for the reserve timeout and 10 s; in a job, the soft deadline has passed. A state that a
-    newer worker has is busy or idle.
+    dead: no beat for 3 intervals or 10 s, or for a minute if it ended to be started anew. hung:
+    out of a job, the main loop has not moved for the reserve timeout and 10 s; in a job, the
+    soft deadline has passed. A state that a newer worker has is busy or idle.
     """
     beat = worker.beat
     interval = beat.interval if beat else 1.0
+    if beat is not None and beat.is_over:
+        return "stopping" if worker.age < BACK_WITHIN else "dead"
     if beat is None or worker.age > max(3 * interval, DEAD_AFTER):
         return "dead"
-    if beat.is_over:
-        return "stopping"
     state = beat.state if beat.state in HEALTH else "busy" if beat.job_started_at else "idle"
     if beat.job_started_at:
         return "hung" if 0 < beat.deadline < beat.beat_at else state

@@ -37,10 +37,11 @@ class TubeSample(NamedTuple):
 
 
 class Rejected(NamedTuple):
-    """Puts that looked refused at the last look, and those that surely were."""
+    """Puts that looked refused at the last look, and those that were, as far as can be told."""
 
     seen: int
     sure: int
+    is_first: bool = False  # at a first look some may have been under way
 
 
 @dataclass
@@ -164,7 +165,7 @@ def _head(value: list[Any] | None, shift: float, now: float) -> Head | None:
 
 
 def _rejected(value: list[Any] | None) -> Rejected | None:
-    return Rejected(_count(value[0]), _count(value[1])) if value else None
+    return Rejected(_count(value[0]), _count(value[1]), value[2:] == [True]) if value else None
 
 
 def _count(value: Any) -> int:

@@ -181,7 +181,7 @@ def _tubes() -> Iterator[Rule]:
     states = (
         ("no_watcher", "No consumers", "critical", "2m", "Jobs are ready and no worker watches."),
         ("stalled", "Consumers stalled", "critical", "2m", "It is watched, but no job is taken."),
-        ("saturated", "Consumers saturated", "warning", "15m", "All are busy; it does not shrink."),
+        ("saturated", "Consumers saturated", "warning", "15m", "All are busy, here or elsewhere."),
     )
     for state, title, severity, hold, text in states:
         yield Rule(

@@ -49,7 +49,8 @@ def _now() -> page.Section:
                 1,
                 "Consumers",
                 "Who works on the tube. No worker: jobs are ready and nobody watches. Stalled: it"
-                " is watched, but no job is taken. Saturated: all are busy and it does not shrink.",
+                " is watched, but no job is taken. Saturated: all are busy, perhaps elsewhere, and"
+                " it does not shrink.",
                 g.fresh(_worst("consumer_state")),
                 words=words.CONSUMERS,
                 to="tube-consumers",

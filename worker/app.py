@@ -42,7 +42,7 @@ class Handler:
         self.max_attempts = max_attempts
         self.backoff = backoff
         self.on_timeout = on_timeout
-        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        if _would_not_run(function):
             raise TypeError(f"job {name!r}: a handler that yields would never run")
         try:
             self.decode_data = msgspec.json.Decoder(data_type(function)).decode
@@ -177,8 +177,12 @@ class App:
         return hook
 
 
+def _would_not_run(function: Callable[..., object]) -> bool:
+    return inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
+
+
 def _check_hook(hook: H) -> H:
-    if inspect.iscoroutinefunction(hook) or inspect.isgeneratorfunction(hook):
+    if _would_not_run(hook) or inspect.iscoroutinefunction(hook):
         raise TypeError(f"hook {hook!r}: a hook is a plain function; it would never run")
     return hook
 

@@ -75,10 +75,14 @@ class Heart:
         self._set_clock(clock)
         return Seen(parse_beat(before), version)
 
+    def is_mine(self, instance: str) -> bool:
+        """True unless another instance has written its record."""
+        before, _ = self.look()
+        return before is None or before.instance == instance
+
     def remove(self, instance: str) -> None:
         """Remove the record of a worker that stopped as it should, unless it is another's."""
-        before, _ = self.look()
-        if before is None or before.instance == instance:
+        if self.is_mine(instance):
             self._execute(("DEL", worker_key(self._worker)), ("ZREM", WORKERS_KEY, self._worker))
 
     def forget_the_expired(self) -> None:

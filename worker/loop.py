@@ -13,6 +13,7 @@ from beanwatch.worker.pulse import Pulse
 from beanwatch.worker.run import Runner
 from beanwatch.worker.session import Reserved, Session, SessionError
 
+CLEAN_UP = 60.0  # seconds for what a job left on the disk
 LOOK_EVERY = 1.0  # seconds, at what handlers did to the process
 
 
@@ -106,8 +107,9 @@ class Loop:
         if not held.ending.acquire(blocking=False):
             while True:  # the pulse ends this run, and the process with it
                 time.sleep(60)
-        held.hard = 0.0  # what follows is ours, and no more the handler's
+        held.hard = self._monotonic() + CLEAN_UP  # a disk that hangs must not hang us for good
         self._runner.clean_up(held)
+        held.hard = 0.0
         if self._max_jobs and life.processed + 1 >= self._max_jobs:
             life.stop(f"{life.processed + 1} jobs done, as many as it may", RECYCLED)
         self._finisher.end(held, verdict, raised, and_reserve=life.wants_jobs())

@@ -127,12 +127,11 @@ class Reporter:
         """Tell Redis how this process ends. False if Redis did not hear it.
 
         The record stays with these words. Without any, it ends as it was told to: the record is
-        removed, or, where the next instance is to come, says so until that one writes its own.
+        removed, or, of a worker that is expected, says so until the next instance writes its own.
         """
-        code = self._life.code
-        comes_back = code == RECYCLED or (code == STOPPED and self._heart.is_expected)
+        stays = words or (self._heart.is_expected and self._life.code in (STOPPED, RECYCLED))
         try:
-            if words or comes_back:
+            if stays and self._heart.is_mine(self._identity.instance):
                 self._heart.beat(self.make_beat(words)._replace(is_over=not words))
             else:
                 self._heart.remove(self._identity.instance)
@@ -185,7 +184,7 @@ class Reporter:
     def _watch_for_others(self, seen: Seen) -> None:
         """Two that started at the same moment see each other here; the younger one goes."""
         other = seen.before
-        if other is None or other.instance == self._identity.instance:
+        if other is None or other.is_over or other.instance == self._identity.instance:
             return
         # The first one may be of our predecessor. As we overwrite it, a second one is alive.
         self._foreign += 1

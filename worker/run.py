@@ -13,6 +13,7 @@ from beanwatch.worker.context import Context, Means
 from beanwatch.worker.deadline import Alarm, AsyncCalls
 from beanwatch.worker.decide import OK, Verdict, decide_end, decide_poison, describe
 from beanwatch.worker.envelope import EnvelopeError, decode
+from beanwatch.worker.errors import Bury
 from beanwatch.worker.job import Held
 from beanwatch.worker.resource import Resources
 from beanwatch.worker.safety import TemporaryRoot
@@ -151,7 +152,7 @@ class Runner:
             self._alarm.divert(self._async.interrupt)
             self._async.run(result)
         elif isinstance(result, Generator | AsyncGenerator):
-            raise TypeError("the handler is a generator, of which nothing has run")
+            raise Bury("the handler is a generator, or returned one, of which nothing has run")
 
     def _forked(self) -> None:
         self._is_child = True
@@ -173,8 +174,9 @@ class Runner:
             return self._session.touch(1.0)
 
     def _put(self, tube: str, body: bytes, priority: int, delay: int, ttr: int) -> int:
-        if not self._session.held:  # else it would read the answer to the wait for the next job
-            raise SessionError("the job is over: no thread, no child of it puts jobs")
+        if self._session.is_open and not self._session.held:
+            # Its answer would be taken for that to the wait for the next job, or that for it.
+            raise SessionError("the job is over: a thread of it that lives on puts no jobs")
         with self._alarm.shield():
             return self._session.put(tube, body, priority, delay, ttr)
 

@@ -9,6 +9,7 @@ import signal
 import stat
 import subprocess
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from beanwatch.worker.blackbox import BlackBox, LastJob, read_black_box
@@ -47,7 +48,7 @@ class TemporaryRoot:
             name = pattern.fullmatch(path.name)
             if name and path != self.path and _is_left_over(path):
                 found[name[1]] = read_black_box(path / _BLACK_BOX)
-                _remove(path, ignore_errors=True)
+                _remove_what_can_be(path)
         return found
 
     def make(self, job_id: int) -> Path:
@@ -68,7 +69,7 @@ class TemporaryRoot:
     def close(self) -> None:
         """Remove it all."""
         if self._lock >= 0:
-            _remove(self.path, ignore_errors=True)
+            _remove_what_can_be(self.path)
             os.close(self._lock)
             os.close(self._home)
             self._lock = -1
@@ -79,13 +80,31 @@ class TemporaryRoot:
         return found.f_bavail * found.f_frsize
 
 
-def _remove(path: Path, *, ignore_errors: bool = False) -> None:
+def _remove(path: Path) -> None:
+    """Remove a directory with all that is in it. Raises OSError."""
     try:
-        shutil.rmtree(path, ignore_errors=ignore_errors)
+        shutil.rmtree(path)
+        return
     except RecursionError:  # an archive may hold directories deeper than Python can follow
-        done = subprocess.run(["rm", "-rf", "--", path], stderr=subprocess.DEVNULL, check=False)
-        if done.returncode and not ignore_errors:
-            raise OSError(errno.ENOTEMPTY, "it cannot be emptied", str(path)) from None
+        pass
+    except OSError as error:
+        if error.errno != errno.EMFILE:  # it holds each level open
+            raise
+    argv = ["rm", "-rf", "--", str(path)]
+    try:
+        done = subprocess.run(argv, stderr=subprocess.DEVNULL, check=False, timeout=60)
+    except subprocess.TimeoutExpired:
+        raise OSError(errno.ETIMEDOUT, "it takes too long to empty", str(path)) from None
+    if done.returncode:
+        raise OSError(errno.ENOTEMPTY, "it cannot be emptied", str(path))
+
+
+def _remove_what_can_be(path: Path) -> None:
+    try:
+        _remove(path)
+    except OSError:
+        with suppress(RecursionError):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _is_left_over(path: Path) -> bool:

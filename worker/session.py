@@ -153,8 +153,8 @@ class Session:
     def reserve(self, is_wanted: Callable[[], bool]) -> Reserved | None:
         """Wait for a job. None after the reserve timeout. Raises SessionError.
 
-        A job that came with the last acknowledgement is returned though it is not wanted: to
-        be given back, where the end of the connection would count as a run that nobody ended.
+        A job that came with the last acknowledgement is returned though it is not wanted: it is
+        in hand, and the end of the connection would count as a run that nobody ended.
         `is_wanted` is asked after `_is_waiting` is set: whoever wants no more jobs first
         says so there and then interrupts, and one of the two is seen.
         """

@@ -10,7 +10,7 @@ import pytest
 from beanwatch.checks import tube_consumers
 from beanwatch.checks.memory import Memory
 from beanwatch.checks.plugin import Unknown, Voice
-from beanwatch.checks.roll import call_roll, cross
+from beanwatch.checks.roll import Roll, call_roll, cross
 from beanwatch.checks.source import Live
 from beanwatch.checks.tube_age import decide_wait
 from beanwatch.collectors.address import parse_address
@@ -508,15 +508,24 @@ def test_frozen_workers_are_critical_unless_jobs_get_done(
     with beanstalkd.client(watch="images") as one, beanstalkd.client(watch="images") as two:
         one.reserve(timeout=5)
         two.reserve(timeout=5)
-        for _ in range(2):  # whether or not there was a look before
-            answer = check("tube_consumers", *arguments)
-            assert answer.code == CRITICAL
-            assert answer.text.endswith(
-                "images: 6 jobs ready, nobody works: web1.a, web1.b are connected but do not beat "
-                "(frozen?)"
-            )
+        answer = check("tube_consumers", *arguments)
+        assert answer.code == OK, "nobody knows yet whether they get on"
+        assert answer.text.endswith("connected but without a heartbeat: web1.a, web1.b")
+        answer = check("tube_consumers", *arguments)
+        assert answer.code == CRITICAL
+        assert answer.text.endswith(
+            "images: 6 jobs ready, nobody works: web1.a, web1.b are connected but do not beat "
+            "(frozen?)"
+        )
         work(one, 1)  # they have only lost Redis
         assert check("tube_consumers", *arguments).code == OK
+
+
+def test_a_worker_that_said_goodbye_is_neither_frozen_nor_missing():
+    dead, over = Beat(), Beat(is_over=True)
+    killed = Beat(last_words="hard deadline of x (job 7)")
+    workers = [Worker(f"w{n}", 300.0, beat) for n, beat in enumerate((dead, over, killed))]
+    assert call_roll(workers) == Roll(["w0"], [], {}, [])
 
 
 def test_of_several_servers_a_worker_counts_for_its_own(

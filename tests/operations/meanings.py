@@ -64,7 +64,7 @@ OUTCOMES = {
 REDIS = {
     "beanwatch:workers": (
         "sorted set: worker ids by the time of their last beat, by Redis's clock",
-        "a clean stop removes the member; a dead one goes with its record",
+        "a clean stop removes it, unless expected; a dead one goes with its record",
     ),
     "beanwatch:worker:<id>": ("the heartbeat record, JSON, see below", "1 hour; expected: never"),
     "beanwatch:version": ("raised by `beanwatch workers restart`", "never"),

@@ -225,7 +225,7 @@ def test_a_forked_child_keeps_no_job_and_says_nothing_to_beanstalkd(
     wait_until(lambda: queue.server.stats_tube(listening).get("current-waiting"))
     job_id = queue.put("child", {"said": str(said), "child": str(child)})
     wait_until(lambda: said.exists() and child.exists())
-    assert "the job is over" in said.read_text()
+    assert "the connection was lost" in said.read_text()
     worker.process.kill()
     worker.process.wait()
     try:

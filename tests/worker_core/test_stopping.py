@@ -158,23 +158,30 @@ def test_it_is_recycled_by_its_limits_after_the_job_in_hand(
     assert set(worker.outcomes()) <= {"ok"}
     assert queue.stats()["reserved"] == 0
     assert queue.stats()["ready"] == 20 - len(worker.outcomes())
-    beat = worker.beat()
-    assert (beat.is_over, beat.state, beat.last_words) == (True, "stopping", "")
+    assert worker.seen() is None
     if option[0] == "--max-jobs":
         assert len(worker.outcomes()) in (3, 4)
 
 
-def test_a_restart_is_no_death_and_the_next_instance_starts_at_once(
-    start_worker: StartWorker, queue: Queue
+def expected(tmp_path: Path) -> tuple[object, ...]:
+    config = tmp_path / "expected.toml"
+    config.write_text('[workers]\nexpected = ["here.w1"]\n')
+    return "--config", config
+
+
+def test_a_restart_of_an_expected_worker_is_no_death_and_the_next_starts_at_once(
+    start_worker: StartWorker, queue: Queue, tmp_path: Path
 ) -> None:
     queue.put("ok")
-    worker = start_worker("--max-jobs", 1)
+    worker = start_worker("--max-jobs", 1, *expected(tmp_path))
     assert worker.exit_code() == 10
     seen = worker.seen()
     assert seen is not None
-    assert decide_health(seen) == "stopping"
-    assert decide_health(seen._replace(age=11.0)) == "dead"
-    heir = start_worker("--heartbeat-interval", 5)
+    assert seen.beat is not None
+    assert (seen.beat.is_over, seen.beat.state, seen.beat.last_words) == (True, "stopping", "")
+    assert decide_health(seen._replace(age=11.0)) == "stopping"
+    assert decide_health(seen._replace(age=61.0)) == "dead"
+    heir = start_worker("--heartbeat-interval", 5, *expected(tmp_path))
     beat = wait_until(lambda: not heir.beat().is_over and heir.beat())
     assert (beat.restarts, beat.last_exit) == (0, "")
 
@@ -182,9 +189,7 @@ def test_a_restart_is_no_death_and_the_next_instance_starts_at_once(
 def test_an_expected_worker_that_was_stopped_leaves_its_record(
     start_worker: StartWorker, tmp_path: Path
 ) -> None:
-    config = tmp_path / "expected.toml"
-    config.write_text('[workers]\nexpected = ["here.w1"]\n')
-    worker = start_worker("--config", config)
+    worker = start_worker(*expected(tmp_path))
     worker.wait_for("idle")
     worker.signal(signal.SIGTERM)
     assert worker.exit_code() == 0

@@ -143,7 +143,7 @@ def add_reasons(
 ) -> None:
     """Add to the buried jobs' heads why their tubes' jobs are buried, most often first.
 
-    Without a Redis that is named nothing is known. Raises ServerError.
+    Without a Redis that is named nothing is known.
     """
     url = pick_redis(config, redis or config.redis.url)
     if url is None:
@@ -155,7 +155,7 @@ def add_reasons(
                 if target.stats.get("current-jobs-buried"):
                     counted = count_reasons(target, ledger.execute_anew)
                     reasons[target.server.node, target.tube] = counted
-    except RedisError as error:
+    except (RedisError, ServerError) as error:
         click.echo(f"beanwatch: why they are buried is not known: {error}", err=True)
     for head in found:
         if head["state"] == "buried":
@@ -164,7 +164,8 @@ def add_reasons(
 
 def count_reasons(target: Target, execute: Execute) -> list[dict[str, Any]]:
     """The reasons of the jobs that were buried last and still are: how many, and one of them."""
-    noted = find_buried(execute, target.life, target.tube)[-LOOKED_UP:]
+    noted = find_buried(execute, target.life, target.tube)
+    noted = sorted(noted, key=lambda one: one.buried_at)[-LOOKED_UP:]
     with Link(target.server.address, TIMEOUT) as link:
         still = set(find_still_buried(link, target.tube, [one.job_id for one in noted]))
     noted = [one for one in noted if one.job_id in still]
