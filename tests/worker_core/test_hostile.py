@@ -80,6 +80,16 @@ def test_directories_deeper_than_python_can_follow_are_removed(
     assert worker.stop() == 0
 
 
+def test_a_disk_that_hangs_after_the_job_ends_the_worker_and_gives_the_job_back(
+    start_worker: StartWorker, queue: Queue
+) -> None:
+    job_id = queue.put("leave")
+    worker = start_worker(app="tests.worker_core.stuck_jobs:app")
+    assert worker.exit_code() == 1
+    assert "in clean_up" in worker.errors.read_text()
+    wait_until(lambda: queue.job(job_id)["state"] == "ready")
+
+
 def test_a_handler_whose_decorator_hides_that_it_is_async_is_run(
     start_worker: StartWorker, queue: Queue, tmp_path: Path
 ) -> None:

@@ -1,0 +1,15 @@
+"""An application whose temporary files cannot be removed: the disk hangs."""
+
+import time
+from typing import Any
+
+from beanwatch.worker import App, Context, loop, safety
+
+loop.CLEAN_UP = 1.0
+safety._remove = lambda path: time.sleep(600)
+app = App()
+
+
+@app.job("leave")
+def leave(ctx: Context, data: Any) -> None:
+    (ctx.tmpdir / "file").touch()
