@@ -172,7 +172,9 @@ def nrpe_commands(services: Iterable[Service], plugins: str, config: Config) -> 
 # -- Icinga 2
 
 
-def icinga_objects(services: Sequence[Service], config: Config) -> Iterator[str]:
+def icinga_objects(
+    services: Sequence[Service], config: Config, *, passive: bool = False
+) -> Iterator[str]:
     """Hosts; services.conf of beanwatch applies the services to their variables."""
     for host in dict.fromkeys(service.host for service in services):
         mine = [service for service in services if service.host == host]
@@ -185,6 +187,8 @@ def icinga_objects(services: Sequence[Service], config: Config) -> Iterator[str]
             f"  vars.beanwatch_tubes = [ {', '.join(map(icinga_text, tubes))} ]",
             f"  vars.beanwatch_checks = [ {', '.join(map(icinga_text, kinds))} ]",
         ]
+        if passive:
+            lines.append("  vars.beanwatch_passive = true")
         if config.file:
             lines.append(f"  vars.beanwatch_config = {icinga_text(config.file)}")
         yield "\n".join([*lines, "}", ""])

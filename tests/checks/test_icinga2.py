@@ -20,6 +20,7 @@ include <plugins>
 const PluginDir = "{plugins}"
 object CheckerComponent "checker" {{ }}
 object NotificationComponent "notification" {{ }}
+object ExternalCommandListener "command" {{ command_path = "{directory}/icinga2.cmd" }}
 object Endpoint NodeName {{ }}
 object Zone ZoneName {{ endpoints = [ NodeName ] }}
 object FileLogger "log" {{
@@ -42,8 +43,10 @@ class Icinga(Server):
         objects = site.root / "etc/icinga2/conf.d/beanwatch"
         services = objects / "services.conf"
         fast = services.read_text().replace("= 60s", "= 1s").replace("= 20s", "= 1s")
+        fast = fast.replace("= 180s", "= 10s").replace("= 90s", "= 10s")
         services.write_text(fast)
         self.mailbox = self._home / "mailbox"
+        self.commands = self._home / "icinga2.cmd"
         users = objects / "users.conf"
         users.write_text(
             users.read_text().replace(
@@ -131,3 +134,22 @@ def test_icinga_validates_runs_and_notifies(site: Site, tmp_path: Path):
         site.beanstalkd.kill()
         wait_until(lambda: has("PROBLEM", "beanstalkd", "CRITICAL"), timeout=90)
         assert "UNKNOWN" not in icinga.alerts
+
+
+def test_icinga_takes_passive_results_and_alerts_when_there_are_none(site: Site, tmp_path: Path):
+    site.install("icinga2", "--passive")
+    with Icinga(tmp_path / "icinga2", site) as icinga:
+        icinga.validate()
+        site.bury()
+
+        def has(service: str, state: str, words: str) -> bool:
+            argv = ("passive", "--once", "--to", "command-file", "--command-file", icinga.commands)
+            if icinga.commands.exists() and "No result" not in words:
+                site.beanwatch(*argv)
+            lines = icinga.alerts.splitlines()
+            return any(f"\t{service}\t{state}\t" in one and words in one for one in lines)
+
+        wait_until(lambda: has("buried of images", "CRITICAL", "images: 1 job buried"), timeout=90)
+        assert "depth of images" not in icinga.alerts, "what is well from the start alerts nobody"
+        silence = "No result from beanwatch passive"
+        wait_until(lambda: has("depth of images", "UNKNOWN", silence), timeout=90)

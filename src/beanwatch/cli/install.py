@@ -104,7 +104,7 @@ KINDS: Mapping[str, Kind] = {
     ),
     "nsca": Kind(
         "edit /etc/default/beanwatch-passive, then: systemctl enable --now beanwatch-passive; on "
-        "the monitoring server: beanwatch install nagios --passive",
+        "the monitoring server: beanwatch install nagios --passive (or icinga2)",
         (("checks/nsca/beanwatch-passive.service", "systemd"),),
         examples=(("checks/nsca/beanwatch-passive", "default"),),
     ),
@@ -116,7 +116,11 @@ KINDS: Mapping[str, Kind] = {
         ),
         examples=(("checks/icinga2/users.conf", "icinga2"),),
         generated=(
-            ("hosts.conf", "icinga2", lambda c: objects.icinga_objects(c.services, c.config)),
+            (
+                "hosts.conf",
+                "icinga2",
+                lambda c: objects.icinga_objects(c.services, c.config, passive=c.passive),
+            ),
         ),
         plugins=True,
     ),
@@ -156,7 +160,9 @@ KINDS: Mapping[str, Kind] = {
 @click.option("--dry-run", is_flag=True, help="say what would be done, and do nothing")
 @click.option("--family", type=click.Choice(["debian", "redhat"]), help="whose directories")
 @click.option("--discover", is_flag=True, help="services for the tubes that are there now, too")
-@click.option("--passive", is_flag=True, help="nagios: services that `beanwatch passive` reports")
+@click.option(
+    "--passive", is_flag=True, help="nagios, icinga2: services that `beanwatch passive` reports"
+)
 @server_option
 @config_option
 def command(
