@@ -113,4 +113,5 @@ class Loop:
         if self._max_jobs and life.processed + 1 >= self._max_jobs:
             life.stop(f"{life.processed + 1} jobs done, as many as it may", RECYCLED)
         self._finisher.end(held, verdict, raised, and_reserve=life.wants_jobs())
+        self._runner.let_go()
         life.job = None

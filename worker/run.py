@@ -110,6 +110,10 @@ class Runner:
             if left:
                 self._log.warning("temporary files of {job} stay: {left}", job=held.name, left=left)
 
+    def let_go(self) -> None:
+        """The job is acknowledged: who dies now had none in hand."""
+        self._black_box.clear()
+
     def close(self) -> None:
         """Close the resources and the event loop."""
         self._resources.close()
@@ -143,7 +147,6 @@ class Runner:
             except BaseException as failed:  # SystemExit, too
                 self._bind(held).error("a hook after the job failed", exc_info=failed)
         self._resources.after_job()
-        self._black_box.clear()
         return error
 
     def _finish(self, result: object) -> None:

@@ -88,6 +88,11 @@ def test_a_disk_that_hangs_after_the_job_ends_the_worker_and_gives_the_job_back(
     assert worker.exit_code() == 1
     assert "in clean_up" in worker.errors.read_text()
     wait_until(lambda: queue.job(job_id)["state"] == "ready")
+    with queue.server.client(watch="work") as client:
+        client.bury(client.reserve())
+    heir = start_worker()
+    wait_until(lambda: heir.beat().pid == heir.process.pid)
+    assert heir.beat().last_exit == f"killed while running leave (job {job_id})"
 
 
 def test_a_handler_whose_decorator_hides_that_it_is_async_is_run(
