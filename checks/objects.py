@@ -178,13 +178,15 @@ def icinga_objects(
     """Hosts; services.conf of beanwatch applies the services to their variables."""
     for host in dict.fromkeys(service.host for service in services):
         mine = [service for service in services if service.host == host]
-        tubes = dict.fromkeys(service.tube for service in mine if service.tube)
+        # By what each is called, as `beanwatch passive` calls it too.
+        tubes = {s.name.removeprefix("depth of "): s.tube for s in mine if s.check == "tube_depth"}
+        pairs = (f"{icinga_text(label)} = {icinga_text(tube)}" for label, tube in tubes.items())
         kinds = [service.check for service in mine if not service.server]
         lines = [
             f"object Host {icinga_text(host)} {{",
             '  import "beanwatch-host"',
             f"  vars.beanwatch_server = {icinga_text(mine[0].server)}",
-            f"  vars.beanwatch_tubes = [ {', '.join(map(icinga_text, tubes))} ]",
+            f"  vars.beanwatch_tubes = {{ {', '.join(pairs)} }}",
             f"  vars.beanwatch_checks = [ {', '.join(map(icinga_text, kinds))} ]",
         ]
         if passive:

@@ -50,6 +50,9 @@ TUBE_MODULES: Mapping[str, Any] = {
 }
 
 
+MOST_TUBES = 20_000  # of a server, that are remembered
+
+
 class Poll(NamedTuple):
     """What one server said, or why it did not."""
 
@@ -191,8 +194,19 @@ class Round:
             self._redis_error = RedisError(str(error))
 
     def tubes(self) -> dict[str, list[str]]:
-        """The tubes found, by the node of their server."""
-        return {server.node: list(found.tubes) for server, found in self._polls.items()}
+        """The tubes found lately, by the node of their server.
+
+        An empty tube that nobody uses is gone, but not its services, which wait for results.
+        """
+        tubes = {}
+        for server, found in self._polls.items():
+            key = f"tubes of {server.node}"
+            before = self.memory.recall(key)
+            seen = dict.fromkeys(before if isinstance(before, list) else ())
+            seen = dict.fromkeys([*found.tubes, *seen])
+            tubes[server.node] = list(seen)[:MOST_TUBES]
+            self.memory.remember(key, tubes[server.node])
+        return tubes
 
     def judge(self, services: Iterable[Service]) -> Iterator[Result]:
         """A result for every service. One that cannot be judged is UNKNOWN, and stops no other."""

@@ -195,6 +195,26 @@ def test_config_check_says_fine_or_what_is_wrong(
     assert "redis.url" in err
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('[worker]\nmetrics = "grphite://x"', "worker.metrics: metrics 'grphite://x': expected"),
+        ('[worker]\nserver = "nosuch:port"', "worker.server: address 'nosuch:port'"),
+        ('[graphite]\nurl = "graphite:8080"', "graphite.url: expected http://HOST"),
+        ("[collect]\ninterval = 0", "collect.interval: at least 0.1 s"),
+        ('[checks.job_failures]\nfor = "5m"', "unknown key 'for'; known: warning, critical"),
+    ],
+)
+def test_config_check_sees_what_worker_and_collector_would_stop_at(
+    run: Callable[..., tuple[int, str, str]], tmp_path: Path, text: str, words: str
+) -> None:
+    file = tmp_path / "b.toml"
+    file.write_text(text)
+    code, _, err = run("beanwatch", "config", "check", "--config", file)
+    assert code == 2
+    assert words in err
+
+
 def test_a_variable_that_nothing_reads_is_named(
     run: Callable[..., tuple[int, str, str]],
 ) -> None:

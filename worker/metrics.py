@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 from structlog.typing import FilteringBoundLogger
 
 from beanwatch.collectors import paths
-from beanwatch.collectors.address import parse_address
+from beanwatch.collectors.address import Address, parse_address
 from beanwatch.worker.logs import get_logger
 from beanwatch.worker.record import Run, Sink
 
@@ -108,14 +108,20 @@ def make_metrics(
         return NoMetrics()
     log = log or get_logger()
     series = Series(prefix, worker, log)
-    parts = urlsplit(url)
-    if parts.scheme == "statsd":
+    scheme, address = parse_metrics(url)
+    if scheme == "statsd":
         from beanwatch.worker.statsd_sink import StatsdSink
 
-        return StatsdSink(parse_address(parts.netloc, STATSD_PORT), series, log)
-    if parts.scheme == "graphite":
-        from beanwatch.worker.graphite_sink import GraphiteSink
+        return StatsdSink(address, series, log)
+    from beanwatch.worker.graphite_sink import GraphiteSink
 
-        address = parse_address(parts.netloc, GRAPHITE_PORT)
-        return GraphiteSink(address, series, log, interval=interval)
-    raise ValueError(f"metrics {url!r}: expected statsd://host:8125 or graphite://host:2003")
+    return GraphiteSink(address, series, log, interval=interval)
+
+
+def parse_metrics(url: str) -> tuple[str, Address]:
+    """The scheme, statsd or graphite, and where to. Raises ValueError."""
+    parts = urlsplit(url)
+    port = {"statsd": STATSD_PORT, "graphite": GRAPHITE_PORT}.get(parts.scheme)
+    if port is None:
+        raise ValueError(f"metrics {url!r}: expected statsd://host:8125 or graphite://host:2003")
+    return parts.scheme, parse_address(parts.netloc, port)

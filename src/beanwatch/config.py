@@ -184,7 +184,8 @@ WORKER: Spec = {
 }
 WORKERS: Spec = {"expected": words}
 LINKS: Spec = {"runbook": text, "graphs": text}
-THRESHOLD: Spec = {"warning": threshold, "critical": threshold, "for": duration}
+LIMITS: Spec = {"warning": threshold, "critical": threshold}
+THRESHOLD: Spec = {**LIMITS, "for": duration}
 MEASURES = ("depth", "buried", "age", "consumers")
 CHECKS = ("beanstalkd", *MEASURES, "worker_heartbeat", "job_failures", "metrics_fresh")
 TABLES: Mapping[str, Spec] = {
@@ -327,7 +328,8 @@ class _Reader:
         for name, values in table.items():
             if name not in known:
                 raise self._unknown((*path, name), known)
-            fields = self._table((*path, name), values, THRESHOLD)
+            spec = THRESHOLD if path[0] == "tubes" or name in MEASURES else LIMITS
+            fields = self._table((*path, name), values, spec)
             fields["hold"] = fields.pop("for", 0.0)
             found[name] = Threshold(**fields)
         return found

@@ -36,6 +36,26 @@ def test_a_dry_run_touches_nothing(run, tmp_path: Path):
     assert not (tmp_path / "root").exists()
 
 
+@pytest.mark.parametrize("kind", ["nagios", "nrpe", "icinga2"])
+def test_a_configuration_is_named_as_others_find_it(run, tmp_path: Path, kind: str):
+    (tmp_path / "b.toml").write_text("[tubes.'email.*'.depth]\nwarning = 5\n")
+    argv = ("beanwatch", "install", kind, "--dest", tmp_path / "root", "--config", "b.toml")
+    assert run(*argv)[0] == 0
+    files = [path for path in (tmp_path / "root/etc").rglob("*") if path.is_file()]
+    texts = [path.read_text() for path in files]
+    assert any(str(tmp_path / "b.toml") in text for text in texts)
+
+
+def test_on_red_hat_things_are_where_red_hat_looks(run, tmp_path: Path):
+    for kind in ("nrpe", "supervisor"):
+        argv = ("beanwatch", "install", kind, "--family", "redhat", "--dest", tmp_path)
+        assert run(*argv)[0] == 0
+    commands = (tmp_path / "etc/nrpe.d/beanwatch.cfg").read_text()
+    assert "=/usr/lib64/nagios/plugins/check_beanstalkd" in commands
+    assert "/usr/lib/nagios" not in commands
+    assert list((tmp_path / "etc/supervisord.d").glob("*.ini"))
+
+
 def test_what_somebody_changed_is_kept_and_ours_is_beside_it(run, tmp_path: Path):
     root = tmp_path / "root"
     argv = ("beanwatch", "install", "nagios", "--family", "debian", "--dest", root)

@@ -81,6 +81,16 @@ def test_who_has_no_redis_is_not_told_of_it_for_ever(site: Site):
     assert "workers" not in found
 
 
+def test_a_tube_that_is_gone_is_reported_on_all_the_same(site: Site):
+    with site.beanstalkd.client(use="soon.gone", watch="soon.gone") as client:
+        client.put("x")
+        assert "depth of soon.gone" in results(site.beanwatch("passive", "--once", "--discover"))
+        client.delete(client.reserve(timeout=5))
+    for _ in range(2):
+        found = results(site.beanwatch("passive", "--once", "--discover"))
+        assert found["depth of soon.gone"][0] == 0
+
+
 def test_two_of_them_do_not_destroy_each_others_memory(site: Site, tmp_path: Path):
     with site.beanstalkd.client(use="images") as client:
         client.put("a picture")

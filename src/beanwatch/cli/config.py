@@ -5,14 +5,17 @@ import os
 import stat
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
 import click
 
 from beanwatch import config as configuration
-from beanwatch.cli.options import config_option, load_config
+from beanwatch.cli.options import SHORTEST, config_option, load_config
 from beanwatch.collectors.address import AddressError, parse_address
 from beanwatch.collectors.redis_link import parse_redis_url, redact
+from beanwatch.collectors.servers import resolve_servers
 from beanwatch.config import Config
+from beanwatch.worker.metrics import parse_metrics
 
 
 @click.group()
@@ -65,11 +68,32 @@ def find_problems(config: Config) -> Iterator[str]:
             parse_address(config.graphite.address, 2003)
         except AddressError as error:
             yield f"graphite.address: {error}"
+    if config.graphite.url:
+        try:
+            parts = urlsplit(config.graphite.url)
+            is_good = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        except ValueError:
+            is_good = False
+        if not is_good:
+            yield "graphite.url: expected http://HOST[:PORT] or https://HOST[:PORT]"
     if config.redis.url:
         try:
             parse_redis_url(config.redis.url)
         except ValueError as error:
             yield f"redis.url: {error}"
+    if config.worker.metrics:
+        try:
+            parse_metrics(config.worker.metrics)
+        except ValueError as error:
+            yield f"worker.metrics: {error}"
+    if config.worker.server:
+        try:
+            resolve_servers(config.servers, [config.worker.server])
+        except AddressError as error:
+            yield f"worker.server: {error}"
+    for name in ("interval", "timeout"):
+        if getattr(config.collect, name) < SHORTEST:
+            yield f"collect.{name}: at least {SHORTEST:g} s"
     if config.redis.password_file:
         yield from _find_file_problems(config.redis.password_file)
     for worker in config.expected_workers:
@@ -89,7 +113,7 @@ def _find_file_problems(path: str) -> Iterator[str]:
 
 
 def plain(config: Config) -> dict[str, Any]:
-    """The configuration as the file would spell it, without the password in the Redis URL."""
+    """The configuration as the file would spell it, without the passwords in URLs."""
     tree: dict[str, Any] = {
         key: getattr(config, key) for key in configuration.GENERAL if getattr(config, key) != ""
     }
@@ -101,6 +125,7 @@ def plain(config: Config) -> dict[str, Any]:
         section = getattr(config, name)._asdict()
         tree[name] = {k: list(v) if isinstance(v, tuple) else v for k, v in section.items()}
     tree["redis"]["url"] = redact(tree["redis"]["url"])
+    tree["graphite"]["url"] = redact(tree["graphite"]["url"])
     tree["tubes"] = {rule.glob: _thresholds(rule.thresholds) for rule in config.tubes}
     tree["checks"] = _thresholds(config.checks)
     return tree

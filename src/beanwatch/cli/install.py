@@ -1,5 +1,6 @@
 """`beanwatch install`: plugins, configuration and units, placed where this system expects them."""
 
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
@@ -186,6 +187,7 @@ def command(
       beanwatch install systemd --dest /tmp/look
     """
     config = load_config(config_file)
+    config = config._replace(file=config.file and os.path.abspath(config.file))  # read elsewhere
     picked = pick_servers(config, servers)
     index = 1 if (family or find_family()) == "redhat" else 0
     tubes = {server.node: discover_tubes(server) for server in picked} if discover else None
@@ -214,6 +216,10 @@ def collect(kind: Kind, chosen: Chosen, index: int) -> Iterator[Wanted]:
         for pattern, directory in pieces:
             for name, content in shipped(pattern):
                 path = f"{DIRECTORIES[directory][index]}/{prefixed(name)}"
+                if index and directory == "supervisor":
+                    path = path.removesuffix(".conf") + ".ini"  # Red Hat's reads no others
+                here = DIRECTORIES["plugins"][0].encode()
+                content = content.replace(here, chosen.plugins.encode())
                 yield Wanted(path, content, keep=keep)
     for name, directory, generate in kind.generated:
         head = "# Written by `beanwatch install`; change beanwatch.toml and run it again.\n\n"

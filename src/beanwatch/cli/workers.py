@@ -89,7 +89,8 @@ def ordering(action: Any) -> Any:
 @reading
 def list_workers(config_file: str | None, redis: str | None, id_glob: str, as_json: bool) -> int:
     """One line a worker: how it is, what it does and for how long, what it says."""
-    found = find_workers(load_config(config_file), redis, id_glob)
+    is_all = id_glob == "*"
+    found = find_workers(load_config(config_file), redis, id_glob, may_be_none=is_all)
     show(found, as_json)
     return 0
 

@@ -59,11 +59,13 @@ def find_target(worker: Worker, address: Address | None) -> Target:
     return Target(worker.id, told, instance)
 
 
-def find_workers(config: Config, redis: str | None, id_glob: str) -> list[Worker]:
-    """The workers that match, by id; exit 1 if none does."""
+def find_workers(
+    config: Config, redis: str | None, id_glob: str, *, may_be_none: bool = False
+) -> list[Worker]:
+    """The workers that match, by id; exit 1 if none does, unless there is none at all."""
     every = ask_redis(config, redis, lambda link: read_workers(link.execute))
     found = [worker for worker in every if fnmatchcase(worker.id, id_glob)]
-    if not found and (every or id_glob != "*"):
+    if not found and (every or not may_be_none):
         near = difflib.get_close_matches(id_glob, [worker.id for worker in every], 1)
         hint = f"did you mean {near[0]}?" if near else "see beanwatch workers list"
         raise click.ClickException(f"no worker matches {id_glob!r}; {hint}")
