@@ -95,6 +95,8 @@ class Collector:
         if not sender.is_alive():
             self._delivery.finish(FAREWELL)
             self._delivery.close()
+        if self._outbox.total_backlog:
+            self._say_what_is_left()
         self._each_minute()
 
     def once(self, stamp: int, timeout: float) -> tuple[int, bool]:
@@ -134,11 +136,14 @@ class Collector:
         sent = self._delivery.finish(FAREWELL)
         self._delivery.close()
         if not sent:
-            where = "kept in the spool" if self._outbox.has_spool else "lost (no spool is set)"
-            self._log.error(f"{self._outbox.total_backlog} points were not sent; they are {where}")
+            self._say_what_is_left()
         dropped = self._report_drops()
         self._save()
         return count, all_well and sent and not dropped
+
+    def _say_what_is_left(self) -> None:
+        where = "kept in the spool" if self._outbox.has_spool else "lost (no spool is set)"
+        self._log.error(f"{self._outbox.total_backlog} points were not sent; they are {where}")
 
     def _poll(self, poller: Poller) -> None:
         schedule = Schedule(self._interval)

@@ -1,5 +1,6 @@
 """Carry the outbox to Graphite: one connection, one thread, and no point lost quietly."""
 
+import errno
 import random
 import threading
 import time
@@ -14,6 +15,8 @@ from beanwatch.collectors.spool import Parcel
 # What was late leaves at this speed, so that a carbon that just came back is not buried.
 LATE_RATE = 50_000.0  # points a second
 RETRY_MOST = 10.0  # seconds
+# Of a spool file that is gone, or none of ours. What else keeps us from reading it may pass.
+LOST = frozenset((errno.ENOENT, errno.EINVAL, errno.ELOOP))
 IDLE = 1.0  # seconds between two looks whether Graphite has closed the connection
 
 
@@ -92,8 +95,8 @@ class Delivery:
             if not self._is_connected() and not self._connect():
                 return False
             parcel = self._outbox.next(late=True)
-            if parcel is not None:
-                self._send(parcel)
+            if parcel is not None and self._send(parcel) and self._transport.is_connected:
+                return False  # its file cannot be read now
         if self._transport.is_connected and not self._outbox.total_backlog:
             try:
                 self._transport.part(max(0.0, end - self._clock()))
@@ -132,6 +135,13 @@ class Delivery:
         try:
             lines = self._outbox.read(parcel)
         except OSError as error:
+            if error.errno not in LOST:
+                self._late_at = self._clock() + RETRY_MOST
+                self._changes.wrong(
+                    f"spool {parcel.file}",
+                    f"spool file {parcel.file} cannot be read now: {error.strerror}",
+                )
+                return RETRY_MOST / 10
             self._outbox.drop(parcel)
             self._changes.wrong(
                 f"spool {parcel.file}", f"spool file {parcel.file} is lost: {error.strerror}"

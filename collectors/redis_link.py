@@ -57,6 +57,8 @@ def parse_redis_url(url: str, password: str = "") -> RedisUrl:
     """
     try:
         parts = urlsplit(url)
+        if "@" in url and "@" not in parts.netloc:
+            raise ValueError("in a user or password write / as %2F, ? as %3F, # as %23")
         query = parse_qs(parts.query)
         userinfo, _, hosts = parts.netloc.rpartition("@")
         user, _, secret = userinfo.partition(":")
@@ -199,7 +201,11 @@ class RedisLink:
 
     def _ask_sentinels(self, url: RedisUrl) -> Address:
         last = RedisError("no sentinel named")
-        for sentinel in url.sentinels:
+        whole = self._end
+        for number, sentinel in enumerate(url.sentinels):
+            # One that is silent must leave time for the others, and for the master.
+            share = (whole - self._clock()) / (len(url.sentinels) - number + 1)
+            self._end = self._clock() + share
             try:
                 self._where = sentinel
                 self._dial(sentinel, RedisUrl(sentinel))
@@ -208,6 +214,8 @@ class RedisLink:
             except RedisError as error:
                 last = error
                 continue
+            finally:
+                self._end = whole
             if found:
                 return Address(found[0].decode(), int(found[1]))
             last = RedisError(f"redis {sentinel}: sentinel knows no service {url.service!r}")

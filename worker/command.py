@@ -70,20 +70,21 @@ class _Post:
         self.waiting[order] = target.worker, int(reply.args[0])
         return ""
 
-    def receive(self) -> None:
-        """Wait up to a second for one answer."""
+    def receive(self, seconds: int) -> bool:
+        """Wait so long for one answer; false if there was none."""
         self.link.extend()
-        reply = self.link.ask_one(b"reserve-with-timeout 1")
+        reply = self.link.ask_one(b"reserve-with-timeout %d" % seconds)
         if reply.word != b"RESERVED":
-            return
+            return False
         self.link.ask_one(b"delete " + reply.args[0])
         try:
             answer = parse_answer(reply.body)
         except MessageError:
-            return
+            return True
         worker, _ = self.waiting.pop(answer.id, ("", 0))
         if worker:
             self.answers[worker] = answer
+        return True
 
     def take_back(self) -> dict[str, str]:
         """Delete what nobody answered; what is to be said of each worker."""
@@ -102,6 +103,25 @@ class _Post:
                     "or its beanstalkd is another one (--server)"
                 )
         return found
+
+
+def _collect(
+    posts: Iterable[_Post], end: float, trouble: dict[str, str], clock: Callable[[], float]
+) -> None:
+    """Read the answers until `end`, in turn: a silent worker of one server delays no other's."""
+    open_posts = [post for post in posts if post.waiting]
+    while open_posts and clock() < end:
+        is_quiet = True
+        for post in list(open_posts):
+            try:
+                is_quiet = not post.receive(1 if len(open_posts) == 1 else 0) and is_quiet
+            except ServerError as error:
+                trouble.update({worker: str(error) for worker, _ in post.waiting.values()})
+                post.waiting.clear()
+            if not post.waiting:
+                open_posts.remove(post)
+        if is_quiet and len(open_posts) > 1:
+            time.sleep(0.05)
 
 
 def give_order(
@@ -131,11 +151,9 @@ def give_order(
                         trouble[target.worker] = why
             except ServerError as error:
                 trouble.update({target.worker: str(error) for target in group})
-        end = clock() + timeout
+        _collect(posts.values(), clock() + timeout, trouble, clock)
         for post in posts.values():
             try:
-                while post.waiting and clock() < end:
-                    post.receive()
                 for worker, what in post.take_back().items():
                     trouble.setdefault(worker, f"no answer within {timeout:g} s; {what}")
             except ServerError as error:

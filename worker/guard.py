@@ -88,8 +88,8 @@ class Guard:
         """End the run in the main thread's place, and the process."""
         if held is not None and not held.ending.acquire(blocking=False):
             return  # the main thread came back just now
-        self._watchdog.tick(time.monotonic() + LAST_ACT)
         try:
+            self._watchdog.tick(time.monotonic() + LAST_ACT)
             stacks = dump_stacks()
             killed = kill_descendants()
             self._log.critical(

@@ -111,7 +111,11 @@ class Heart:
         if self._dialing is None:
             self._error = RedisError(f"redis {self._url.address}: the connect takes long")
             self._dialing = threading.Thread(target=self._dial, name="heart-dialer", daemon=True)
-            self._dialing.start()
+            try:
+                self._dialing.start()
+            except RuntimeError as error:  # no more threads
+                self._dialing = None
+                raise RedisError(f"redis {self._url.address}: {error}") from None
         self._dialing.join(TIMEOUT)
         if not self._dialing.is_alive():
             self._dialing = None

@@ -190,6 +190,10 @@ class Outlet:
             self._socket.close()
         self._socket = None
         self._trouble = str(error)
+        if self._offset and not self._queue[0].again:  # half of it may be done
+            half = self._queue.popleft()
+            self._size -= len(half.data)
+            self.dropped += half.weight
         self._offset = 0
         while self._sent:
             message = self._sent.pop()

@@ -56,7 +56,7 @@ class Reporter:
         self._counted = (0, 0)
         self._is_redis_down = False
         self._missed = 0
-        self._foreign = 0
+        self._other: Beat | None = None  # the last beat of another instance under our id
         self._version: bytes | None = None
         self._is_version_known = False
         self._restart_at = 0.0
@@ -80,7 +80,7 @@ class Reporter:
         if now >= self._next_gauges:
             self._next_gauges = now + GAUGES - 0.01
             self._measure(now)
-        if self._ends and now >= self._ends:
+        if self._ends and now >= self._ends and not self._life.is_waiting:
             self._stop("its time is over", RECYCLED)
         if self._restart_at and now >= self._restart_at:
             self._stop("beanwatch:version was raised", RECYCLED)
@@ -148,7 +148,7 @@ class Reporter:
     def look_around(self) -> None:
         """Measure memory and disk, and act on what is too much or too little."""
         self._rss = read_rss()
-        if self._max_memory and self._rss > self._max_memory:
+        if self._max_memory and self._rss > self._max_memory and not self._life.is_waiting:
             self._stop(f"it uses {self._rss >> 20} MiB of memory", RECYCLED)
         try:
             self._disk_free = self._temporary.free()
@@ -186,10 +186,12 @@ class Reporter:
         other = seen.before
         if other is None or other.is_over or other.instance == self._identity.instance:
             return
-        # The first one may be of our predecessor. As we overwrite it, a second one is alive.
-        self._foreign += 1
+        before, self._other = self._other, other
+        # It may be our predecessor's, also from a Redis that has forgotten: who lives moves on.
+        lives = before is not None and other.instance == before.instance
+        lives = lives and before is not None and other.beat_at > before.beat_at
         mine = (self._identity.started_at, self._identity.instance)
-        if self._foreign > 1 and mine > (other.started_at, other.instance):
+        if lives and mine > (other.started_at, other.instance):
             self._stop(f"the same id runs on {other.host}, pid {other.pid}", DUPLICATE)
 
     def _watch_version(self, version: bytes | None) -> None:

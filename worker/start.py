@@ -88,7 +88,7 @@ def claim(
     Another instance is alive if its beat moves on while we look for two of its intervals.
     """
     before, age = heart.look()
-    if before is None or before.is_over or age > DEAD_AFTER:
+    if before is None or before.is_over or age > max(3 * before.interval, DEAD_AFTER):
         return before
     for _ in range(LOOKS):
         sleep(2 * before.interval / LOOKS)

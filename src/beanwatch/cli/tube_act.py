@@ -12,6 +12,8 @@ from beanwatch.cli.top import pick_redis
 from beanwatch.cli.tube_options import QUEUES, TIMEOUT, changing, choosing, pass_targets
 from beanwatch.cli.tube_plan import Choice, Step, Target, plan_by_ledger, plan_queues
 from beanwatch.cli.tube_work import Work
+from beanwatch.collectors.heartbeats import Execute
+from beanwatch.collectors.ledger import find_buried
 from beanwatch.collectors.protocol import ServerError
 from beanwatch.collectors.redis_link import DEFAULT_URL, RedisError, RedisLink
 from beanwatch.config import Config
@@ -78,9 +80,22 @@ def plan(
         if url is None:
             raise click.UsageError("choosing by --job, --reason or --older-than needs --redis URL")
         with RedisLink(url, TIMEOUT) as link:
+            for target in targets:
+                say_what_is_unknown(target, link.execute_anew)
             return plan_by_ledger(link.execute_anew, targets, choice, time.time(), count, TIMEOUT)
     except (RedisError, ServerError) as error:
         raise click.ClickException(str(error)) from None
+
+
+def say_what_is_unknown(target: Target, execute: Execute) -> None:
+    """Say that buried jobs cannot be chosen: the ledger knows jobs by their server's life."""
+    buried = target.stats.get("current-jobs-buried")
+    if buried and not find_buried(execute, target.life, target.tube):
+        click.echo(
+            f"beanwatch: the ledger knows none of the {buried} buried jobs of {target.tube}: they "
+            "were buried before beanstalkd was started anew, or by workers that keep no ledger",
+            err=True,
+        )
 
 
 @click.command("pause")

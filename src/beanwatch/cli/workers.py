@@ -147,7 +147,7 @@ def restart(
 @click.option("--for", "seconds", type=DURATION, help="then go on (until told to resume)")
 @ordering
 def wait(id_glob: str, seconds: float | None, as_json: bool, **options: Any) -> int:
-    """Take no more jobs, after the one in hand."""
+    """Take no more jobs, after the one in hand, until told to resume or restarted."""
     if seconds == 0:
         raise click.UsageError("--for: more than 0; to end a wait: beanwatch workers resume")
     return report(order("wait", id_glob, Args(seconds), **options), as_json)
