@@ -57,7 +57,7 @@ def parse_redis_url(url: str, password: str = "") -> RedisUrl:
     """
     try:
         parts = urlsplit(url)
-        if "@" in url and "@" not in parts.netloc:
+        if "@" in url and "@" not in parts.netloc and parts.scheme != "unix":
             raise ValueError("in a user or password write / as %2F, ? as %3F, # as %23")
         query = parse_qs(parts.query)
         userinfo, _, hosts = parts.netloc.rpartition("@")

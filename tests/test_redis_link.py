@@ -1,5 +1,6 @@
 """The Redis connection of the quick readers: every way a Redis is reached, every way it fails."""
 
+import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -105,6 +106,9 @@ def test_sentinel_names_the_master(redis_server: Redis, tmp_path: Path) -> None:
     with Sentinel(tmp_path / "sentinel", redis_server) as sentinel:
         hosts = f"127.0.0.1:1,127.0.0.1:{sentinel.port}"  # the first one refuses
         assert ping(f"redis+sentinel://{hosts}/main/1") == b"1"
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            hosts = f"127.0.0.1:{silent.getsockname()[1]},127.0.0.1:{sentinel.port}"
+            assert ping(f"redis+sentinel://{hosts}/main/1") == b"1"
         with pytest.raises(RedisError, match="knows no service 'other'"):
             ping(f"redis+sentinel://{hosts}/other")
 
@@ -159,6 +163,13 @@ def test_a_bad_url_says_what_was_expected(url: str, error: str) -> None:
 def test_the_defaults_of_a_url() -> None:
     assert parse_redis_url("redis://").address == Address("127.0.0.1", 6379)
     assert parse_redis_url("redis://[::1]:7000/5").address == Address("::1", 7000)
+
+
+@pytest.mark.parametrize("mark", "/?#")
+def test_a_password_that_was_not_encoded_is_not_told(mark: str) -> None:
+    with pytest.raises(ValueError, match="write / as %2F") as error:
+        parse_redis_url(f"redis://:s3c{mark}ret@redis.example.org/0")
+    assert "s3c" not in str(error.value)
 
 
 @given(st.text(st.characters(blacklist_categories=["Cs"]), min_size=1, max_size=30))

@@ -300,6 +300,16 @@ def test_drops_are_counted_and_said(beanstalkd: Beanstalkd, sink: Sink, run: Run
     assert not blob.exists()
 
 
+def test_points_that_are_left_at_the_end_are_said(
+    beanstalkd: Beanstalkd, daemon: Callable[..., Daemon]
+):
+    gone = f"127.0.0.1:{free_port()}"
+    one = daemon("--server", beanstalkd.address, "--graphite", gone, "--interval", "1")
+    wait_until(lambda: any("points are kept" in message for message in one.messages))
+    assert one.stop() == 0
+    assert one.messages[-1].endswith("points were not sent; they are lost (no spool is set)")
+
+
 def test_systemd_is_told_ready_alive_and_stopping(
     beanstalkd: Beanstalkd, sink: Sink, daemon: Callable[..., Daemon], tmp_path: Path
 ):

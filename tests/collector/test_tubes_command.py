@@ -173,6 +173,18 @@ def test_buried_jobs_are_chosen_by_what_the_ledger_says(
         assert {worker.reserve(timeout=0).id for _ in range(2)} == {ids[1], ids[2]}
 
 
+def test_buried_jobs_that_the_ledger_does_not_know_are_said(
+    beanstalkd: Beanstalkd, redis_server: Redis, run: Run
+):
+    fill(beanstalkd, "t", buried=2)
+    code, _, stderr = run(
+        *("beanwatch", "tubes", "kick", "t", "--yes", "--reason", "*"),
+        *("--server", beanstalkd.address, "--redis", redis_server.url),
+    )
+    assert code == 0
+    assert "the ledger knows none of the 2 buried jobs of t" in stderr
+
+
 def test_without_its_redis_the_ledger_is_an_error_and_nothing_is_touched(
     beanstalkd: Beanstalkd, run: Run
 ):

@@ -4,15 +4,17 @@ import os
 import signal
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from beanwatch.collectors.heartbeats import Beat, Worker, decide_health
-from beanwatch.worker import App, Context, report
+from beanwatch.worker import App, Context, report, watchdog
 from beanwatch.worker.decide import Facts, describe
+from beanwatch.worker.heartbeat import Seen
 from beanwatch.worker.job import Held
-from beanwatch.worker.life import Life
+from beanwatch.worker.life import DUPLICATE, Life
 from beanwatch.worker.report import Reporter
 from beanwatch.worker.session import Reserved
 from tests.real import Redis, wait_until
@@ -275,6 +277,41 @@ def test_a_clean_end_that_redis_did_not_hear_of_is_no_crash(
     heir = start_worker()
     beat = heir.wait_for("idle")
     assert (beat.last_exit, beat.restarts) == ("", 0)
+
+
+def test_without_a_thread_to_be_had_the_watchdog_is_armed_at_the_next_tick(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    armed: list[float] = []
+
+    def arm(seconds: float, *, exit: bool) -> None:  # noqa: A002
+        if not armed:
+            armed.append(0.0)
+            raise RuntimeError("unable to start watchdog thread")
+        armed.append(seconds)
+
+    monkeypatch.setattr(watchdog.faulthandler, "dump_traceback_later", arm)
+    dog = watchdog.Watchdog(clock=lambda: 100.0)
+    dog.tick(0.0)
+    dog.cover(130.0)  # a job may come first
+    assert armed[1:] == [30.0 + watchdog.MARGIN + 2.0]
+
+
+def test_a_record_that_does_not_move_on_is_no_living_twin() -> None:
+    none: Any = None
+    stopped: list[int] = []
+    life = Life()
+    life.stop = lambda why, code=0: stopped.append(code)  # type: ignore[method-assign]
+    mine = Beat(instance="b", started_at=50.0)
+    session: Any = SimpleNamespace(interrupt=lambda: None)
+    reporter = Reporter(mine, "w", life, session, none, none, (), none, none, lambda: "", none)
+    dead = Beat(instance="a", started_at=10.0, beat_at=20.0)
+    for _ in range(3):  # as a Redis does that came back with what it had saved
+        reporter._watch_for_others(Seen(dead, None))
+        reporter._watch_for_others(Seen(mine, None))
+    assert stopped == []
+    reporter._watch_for_others(Seen(dead._replace(beat_at=21.0), None))
+    assert stopped == [DUPLICATE]
 
 
 @pytest.mark.parametrize("jump", [-86400.0, 86400.0])
