@@ -89,10 +89,8 @@ def derive_tube(
     `before` is a sample of the same life of the server, whose own stats are `server`. `now` is
     in its seconds.
     """
-    ready, reserved = (
-        count_of(stats, "current-jobs-ready"),
-        count_of(stats, "current-jobs-reserved"),
-    )
+    ready = count_of(stats, "current-jobs-ready")
+    reserved = count_of(stats, "current-jobs-reserved")
     buried, waiting = count_of(stats, "current-jobs-buried"), count_of(stats, "current-waiting")
     puts, deletes = count_of(stats, "total-jobs"), count_of(stats, "cmd-delete")
     held = count_held(stats, server)

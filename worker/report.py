@@ -188,8 +188,7 @@ class Reporter:
             return
         before, self._other = self._other, other
         # It may be our predecessor's, also from a Redis that has forgotten: who lives moves on.
-        lives = before is not None and other.instance == before.instance
-        lives = lives and before is not None and other.beat_at > before.beat_at
+        lives = before and other.instance == before.instance and other.beat_at > before.beat_at
         mine = (self._identity.started_at, self._identity.instance)
         if lives and mine > (other.started_at, other.instance):
             self._stop(f"the same id runs on {other.host}, pid {other.pid}", DUPLICATE)
