@@ -131,8 +131,7 @@ def test_a_thread_that_outlives_its_job_puts_nothing_and_harms_nobody(
     file = tmp_path / "file"
     queue.put("leaves", {"file": str(file)})
     worker = start_worker(app=APP)
-    wait_until(file.exists)
-    assert "the job is over" in file.read_text()
+    assert "the job is over" in wait_until(file.read_text)
     queue.put("ok")
     wait_until(lambda: worker.outcomes() == ["ok", "ok"])
     assert not worker.logged("cut off")
@@ -241,15 +240,15 @@ def test_a_forked_child_keeps_no_job_and_says_nothing_to_beanstalkd(
     listening = f"beanwatch.control.{worker.id}"
     wait_until(lambda: queue.server.stats_tube(listening).get("current-waiting"))
     job_id = queue.put("child", {"said": str(said), "child": str(child)})
-    wait_until(lambda: said.exists() and child.exists())
-    assert "the connection was lost" in said.read_text()
+    pid = int(wait_until(child.read_text))
+    assert "the connection was lost" in wait_until(said.read_text)
     worker.process.kill()
     worker.process.wait()
     try:
         wait_until(lambda: queue.job(job_id)["state"] == "ready")
         wait_until(lambda: not queue.server.stats_tube(listening).get("current-watching"))
     finally:
-        os.kill(int(child.read_text()), signal.SIGKILL)
+        os.kill(pid, signal.SIGKILL)
 
 
 def test_no_producer_makes_a_series_or_a_time_that_there_cannot_be(

@@ -105,10 +105,10 @@ def test_a_handler_that_does_not_let_go_is_ended_with_its_children(
     pids = tmp_path / "pids"
     job_id = queue.put("hang", {"file": str(pids)})
     worker = start_worker("--shutdown-timeout", "0.2", "--grace", 600)
-    wait_until(pids.exists)
+    pid = int(wait_until(pids.read_text))
     worker.signal(signal.SIGTERM)
     assert worker.exit_code() == 0
-    wait_until(lambda: not is_alive(int(pids.read_text())))
+    wait_until(lambda: not is_alive(pid))
     assert queue.job(job_id)["state"] == "ready"
     assert worker.seen() is None
 
