@@ -94,8 +94,9 @@ class _GraphiteOutlet(Outlet):
 class GraphiteSink:
     """One point a series and interval, at times that are multiples of the interval.
 
-    So no two points fall into one step of the storage. Nothing is sent for a counter or a
-    timer that was idle.
+    So no two points fall into one step of the storage, nor the first point of a worker into
+    that of the last one of its predecessor: what the rest of the interval brings that it starts
+    in belongs to the next. Nothing is sent for a counter or a timer that was idle.
     """
 
     def __init__(
@@ -115,8 +116,8 @@ class GraphiteSink:
         self._timers: dict[str, Timer] = {}
         self._gauges: dict[str, float] = {}
         self._totals: Counter[str] = Counter()
-        self._slot = int(clock() // interval)
-
+        self._since = clock()
+        self._slot = int(self._since // interval) + 1
         self._outlet = _GraphiteOutlet(address, self._first, log)
 
     @property
@@ -149,9 +150,9 @@ class GraphiteSink:
     def tick(self) -> None:
         """At the end of an interval send its points; at any time what could not be sent before."""
         slot = int(self._clock() // self._interval)
-        if slot != self._slot:
-            self._slot = slot
+        if slot > self._slot or slot < self._slot - 1:  # or the clock was set back
             self._summarize(slot)
+            self._slot = slot
         self._outlet.flush()
 
     def close(self, timeout: float) -> None:
@@ -169,15 +170,17 @@ class GraphiteSink:
             counts, self._counts = self._counts, Counter()
             timers, self._timers = self._timers, {}
             own = {"dropped_metrics": self.dropped, **self._totals, **self._gauges}
+        when = int(slot * self._interval)
+        seconds = max(when - self._since, self._interval)
+        self._since = when
         points: dict[str, float] = {}
         for path, n in counts.items():
             points[f"{path}.count"] = n
-            points[f"{path}.rate"] = n / self._interval
+            points[f"{path}.rate"] = n / seconds
         for path, timer in timers.items():
             for stat, value in summarize(timer).items():
                 points[f"{path}.{stat}"] = value
         for name, value in own.items():
             points[self._series.own(name)] = value
-        when = int(slot * self._interval)
         lines = "".join(f"{path} {round(value, 6)} {when}\n" for path, value in points.items())
         self._outlet.write(Message(lines.encode("ascii", "replace"), weight=len(points)))

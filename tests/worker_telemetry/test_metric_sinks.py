@@ -74,6 +74,16 @@ def connected(metrics: Metrics, outlet: Outlet) -> None:
     wait_until(lambda: metrics.tick() or outlet.is_connected)
 
 
+def assert_each_counted_once(carbon: LineSink, jobs: int) -> None:
+    """No point of a counter lies over another one, and together they have all jobs."""
+
+    def points() -> list[list[str]]:
+        return [line.split()[1:] for line in carbon.lines if ".ok.count" in line]
+
+    wait_until(lambda: sum(int(n) for n, _ in points()) == jobs)
+    assert len({when for _, when in points()}) == len(points())
+
+
 def test_statsd_gets_few_and_full_datagrams(
     datagrams: Datagrams, make_run: Callable[..., Run], log: RecordingLog
 ):
@@ -148,21 +158,58 @@ def test_graphite_gets_a_point_for_each_interval_at_its_multiples(
             sink.settle(make_run(duration=duration))
         sink.gauge("busy", 1)
         sink.tick()
-        assert carbon.lines == ["beanwatch.worker.web1.w1.dropped_metrics 0 1700000000"]
+        now[0] += 7
+        sink.tick()
+        assert carbon.lines == ["beanwatch.worker.web1.w1.dropped_metrics 0 1700000010"]
         now[0] += 10
         sink.tick()
-        wait_until(lambda: f"{STEM}.duration.upper 300.0 1700000010" in carbon.lines)
-        assert f"{STEM}.ok.count 3 1700000010" in carbon.lines
-        assert f"{STEM}.ok.rate 0.3 1700000010" in carbon.lines
-        assert "beanwatch.worker.web1.w1.busy 1 1700000010" in carbon.lines
+        wait_until(lambda: f"{STEM}.duration.upper 300.0 1700000020" in carbon.lines)
+        assert f"{STEM}.ok.count 3 1700000020" in carbon.lines
+        assert f"{STEM}.ok.rate 0.176471 1700000020" in carbon.lines  # of 17 s
+        assert "beanwatch.worker.web1.w1.busy 1 1700000020" in carbon.lines
         seen = len(carbon.lines)
         now[0] += 10
         sink.tick()
-        wait_until(lambda: "beanwatch.worker.web1.w1.busy 1 1700000020" in carbon.lines)
+        wait_until(lambda: "beanwatch.worker.web1.w1.busy 1 1700000030" in carbon.lines)
         assert not any(".job." in line for line in carbon.lines[seen:])
         sink.settle(make_run(outcome="retry"))
         sink.close(10)
-        wait_until(lambda: f"{STEM}.retry.count 1 1700000030" in carbon.lines)
+        wait_until(lambda: f"{STEM}.retry.count 1 1700000040" in carbon.lines)
+        assert f"{STEM}.retry.rate 0.1 1700000040" in carbon.lines
+
+
+def test_a_restart_within_an_interval_loses_no_count(
+    make_run: Callable[..., Run], log: RecordingLog
+):
+    now = [1_700_000_003.0]
+    with LineSink() as carbon:
+        for start in (3, 15):
+            now[0] = 1_700_000_000.0 + start
+            sink = graphite(carbon.address, log, lambda: now[0])
+            connected(sink, sink._outlet)
+            sink.settle(make_run())
+            sink.tick()
+            now[0] += 10
+            sink.tick()
+            sink.settle(make_run())
+            sink.close(10)
+        assert_each_counted_once(carbon, 4)
+
+
+@pytest.mark.parametrize("step", [-8.0, -3600.0])
+def test_a_clock_that_is_set_back_neither_overwrites_nor_silences(
+    make_run: Callable[..., Run], log: RecordingLog, step: float
+):
+    now = [1_700_000_000.0]
+    with LineSink() as carbon:
+        sink = graphite(carbon.address, log, lambda: now[0])
+        connected(sink, sink._outlet)
+        for seconds in (20.0, 10.0, step, 10.0, 10.0):
+            sink.settle(make_run())
+            now[0] += seconds
+            sink.tick()
+        sink.close(10)
+        assert_each_counted_once(carbon, 5)
 
 
 def test_what_graphite_cannot_take_now_arrives_later_under_its_own_time(
@@ -181,8 +228,9 @@ def test_what_graphite_cannot_take_now_arrives_later_under_its_own_time(
             sink.tick()
         front.restore()
         wait_until(lambda: sink.tick() or log.levels == ["warning", "info"], 60)
-        for when in (1700000010, 1700000020, 1700000030):
-            wait_until(lambda w=when: sink.tick() or f"{STEM}.ok.count 1 {w}" in carbon.lines)
+        for n, when in ((2, 1700000020), (1, 1700000030)):
+            line = f"{STEM}.ok.count {n} {when}"
+            wait_until(lambda line=line: sink.tick() or line in carbon.lines)
         sink.close(1)
     assert sink.dropped == 0
 
@@ -197,11 +245,11 @@ def test_what_a_dying_peer_swallowed_is_sent_again(
         connected(sink, sink._outlet)
         front.blackhole()
         sink.settle(make_run())
-        now[0] += 10
+        now[0] += 20
         sink.tick()
         assert not sink._outlet._queue  # all of it is gone, as far as the socket can tell
         front.restore()
-        wait_until(lambda: sink.tick() or f"{STEM}.ok.count 1 1700000010" in carbon.lines, 30)
+        wait_until(lambda: sink.tick() or f"{STEM}.ok.count 1 1700000020" in carbon.lines, 30)
         sink.close(1)
 
 
