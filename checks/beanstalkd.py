@@ -15,7 +15,6 @@ from beanwatch.checks.plugin import (
     Finding,
     Metric,
     Ok,
-    Parser,
     Perf,
     Perfs,
     State,
@@ -23,8 +22,8 @@ from beanwatch.checks.plugin import (
     ago,
     count,
     judge,
-    run,
 )
+from beanwatch.checks.process import Parser, run
 from beanwatch.checks.source import Source
 from beanwatch.collectors.heartbeats import RESTARTED_WITHIN
 from beanwatch.collectors.protocol import ServerError

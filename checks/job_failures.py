@@ -16,17 +16,15 @@ from beanwatch.checks.plugin import (
     Finding,
     Metric,
     Ok,
-    Parser,
     Perf,
     Perfs,
     State,
     Unknown,
-    Voice,
     Warn,
     count,
     judge,
-    run,
 )
+from beanwatch.checks.process import Parser, Voice, run
 from beanwatch.checks.redis_source import add_redis, open_redis, read_from, redis_failure
 from beanwatch.collectors.outcomes import KEPT_MINUTES, JobKind, read_outcomes
 from beanwatch.collectors.redis_link import RedisError

@@ -19,16 +19,13 @@ from beanwatch.checks.plugin import (
     FailureContext,
     Finding,
     Metric,
-    Parser,
     Perf,
     State,
     Unknown,
-    UsageError,
-    Voice,
     ago,
     judge,
-    run,
 )
+from beanwatch.checks.process import Parser, UsageError, Voice, run
 from beanwatch.collectors.paths import collector
 from beanwatch.collectors.servers import resolve_servers
 from beanwatch.config import GLOB, Config, Threshold

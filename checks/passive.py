@@ -21,16 +21,8 @@ from beanwatch.checks import (
 )
 from beanwatch.checks.memory import Memory, Scope
 from beanwatch.checks.objects import Service
-from beanwatch.checks.plugin import (
-    MARGIN,
-    Check,
-    Critical,
-    Outcome,
-    Unknown,
-    UsageError,
-    Voice,
-    conclude,
-)
+from beanwatch.checks.plugin import MARGIN, Check, Critical, Outcome, Unknown, conclude
+from beanwatch.checks.process import UsageError, Voice
 from beanwatch.checks.redis_source import open_redis, read_from
 from beanwatch.checks.source import Live
 from beanwatch.collectors.consumers import decide_consumers

@@ -4,7 +4,8 @@ import argparse
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from beanwatch.checks.plugin import MARGIN, Failure, Parser, UsageError, Voice
+from beanwatch.checks.plugin import MARGIN, Failure
+from beanwatch.checks.process import Parser, UsageError, Voice
 from beanwatch.collectors.heartbeats import Execute, Worker, read_workers
 from beanwatch.collectors.redis_link import (
     DEFAULT_URL,

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from beanwatch.checks.memory import Memory, Scope
-from beanwatch.checks.plugin import MARGIN, Check, Failure, Metric, Parser, UsageError, Voice
+from beanwatch.checks.plugin import MARGIN, Check, Failure, Metric
+from beanwatch.checks.process import Parser, UsageError, Voice
 from beanwatch.collectors.address import AddressError
 from beanwatch.collectors.heads import Peek, read_heads
 from beanwatch.collectors.paths import node

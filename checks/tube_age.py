@@ -7,18 +7,8 @@ from typing import Any
 
 from beanwatch.checks import source, tubes
 from beanwatch.checks.memory import Memory, Scope
-from beanwatch.checks.plugin import (
-    Check,
-    Metric,
-    Parser,
-    Perf,
-    Perfs,
-    State,
-    ago,
-    count,
-    judge,
-    run,
-)
+from beanwatch.checks.plugin import Check, Metric, Perf, Perfs, State, ago, count, judge
+from beanwatch.checks.process import Parser, run
 from beanwatch.checks.source import Source, Tube
 from beanwatch.checks.tubes import Tubes
 from beanwatch.collectors.protocol import ServerError

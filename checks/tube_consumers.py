@@ -14,15 +14,14 @@ from beanwatch.checks.plugin import (
     Critical,
     Metric,
     Ok,
-    Parser,
     Perf,
     Perfs,
     State,
     Warn,
     count,
     judge,
-    run,
 )
+from beanwatch.checks.process import Parser, run
 from beanwatch.checks.roll import Roll, call_roll, cross, some
 from beanwatch.checks.source import Source, Tube
 from beanwatch.checks.tubes import Tubes

@@ -3,16 +3,8 @@
 import argparse
 
 from beanwatch.checks import source, tubes
-from beanwatch.checks.plugin import (
-    Check,
-    Parser,
-    Perf,
-    Perfs,
-    State,
-    count,
-    judge,
-    run,
-)
+from beanwatch.checks.plugin import Check, Perf, Perfs, State, count, judge
+from beanwatch.checks.process import Parser, run
 from beanwatch.checks.source import Source, Tube
 from beanwatch.config import Config, Threshold
 

@@ -18,13 +18,12 @@ from beanwatch.checks.plugin import (
     Finding,
     Metric,
     Ok,
-    Parser,
     Perfs,
     Unknown,
     Warn,
     ago,
-    duration_argument,
 )
+from beanwatch.checks.process import Parser, duration_argument
 from beanwatch.checks.source import Source, Tube, failure
 from beanwatch.collectors.protocol import ServerError
 from beanwatch.collectors.selection import INTERNAL

@@ -14,17 +14,15 @@ from beanwatch.checks.plugin import (
     Finding,
     Metric,
     Ok,
-    Parser,
     Perf,
     State,
     Unknown,
-    Voice,
     Warn,
     ago,
     count,
     judge,
-    run,
 )
+from beanwatch.checks.process import Parser, Voice, run
 from beanwatch.checks.redis_source import ReadWorkers, add_redis, live_workers, redis_failure
 from beanwatch.collectors.heartbeats import (
     DEAD_AFTER,

@@ -8,7 +8,8 @@ import pytest
 
 from beanwatch.checks import tube_consumers
 from beanwatch.checks.memory import Memory
-from beanwatch.checks.plugin import Unknown, Voice
+from beanwatch.checks.plugin import Unknown
+from beanwatch.checks.process import Voice
 from beanwatch.checks.roll import Roll, call_roll, cross
 from beanwatch.checks.source import Live
 from beanwatch.collectors.address import parse_address

@@ -9,7 +9,8 @@ import pytest
 from beanwatch.checks.memory import Memory
 from beanwatch.checks.objects import Service
 from beanwatch.checks.passive import Result, poll
-from beanwatch.checks.plugin import Critical, Outcome, Voice
+from beanwatch.checks.plugin import Critical, Outcome
+from beanwatch.checks.process import Voice
 from beanwatch.checks.source import Live
 from beanwatch.cli.passive import LINE, PIPE_BUF, format_nsca, one_line
 from beanwatch.collectors.address import parse_address
