@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.checks.conftest import Answer, Check, parse_output
-from tests.real import ROOT, Beanstalkd, HttpSink, Proxy, Redis, free_port
+from tests.real import ROOT, Beanstalkd, HttpSink, Proxy, Redis, closed_port
 
 TUBE_CHECKS = ("tube_depth", "tube_buried", "tube_age", "tube_consumers")
 SERVER_CHECKS = ("beanstalkd", *TUBE_CHECKS)
@@ -74,7 +74,7 @@ def front(servers: tuple[Beanstalkd, Redis]) -> Iterator[Callable[[str], Proxy]]
 
 @pytest.mark.parametrize("name", CHECKS)
 def test_a_refused_connection_is_said(check: Check, name: str):
-    answer = check(name, *address_arguments(name, f"127.0.0.1:{free_port()}"))
+    answer = check(name, *address_arguments(name, f"127.0.0.1:{closed_port()}"))
     assert answer.code == unreachable(name)
     assert "connection refused: no server listens there" in answer.text
     heading = runbook_of(name)
@@ -307,7 +307,7 @@ def test_hiredis_is_only_missed_by_those_who_need_it(run, tmp_path: Path, beanst
 @pytest.mark.parametrize("name", CHECKS)
 def test_a_closed_output_changes_no_exit_code(name: str):
     argv = [ROOT / ".venv" / "bin" / f"check_{name}"]
-    argv += address_arguments(name, f"127.0.0.1:{free_port()}")
+    argv += address_arguments(name, f"127.0.0.1:{closed_port()}")
     done = subprocess.run(["sh", "-c", '"$@" >&-', "sh", *argv], capture_output=True, timeout=30)
     assert (done.returncode, done.stderr) == (unreachable(name), b"")
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from beanwatch.checks.notify import Alert, make_mail, make_slack
-from tests.real import HttpSink, SmtpSink, free_port
+from tests.real import HttpSink, SmtpSink, closed_port
 
 ALERT = (
     *("--kind", "PROBLEM", "--host", "queue1", "--service", "buried of images"),
@@ -36,8 +36,8 @@ def test_a_mail_says_it_all(run):
 def test_one_failure_stops_no_other_and_no_secret_is_shown(run, tmp_path: Path):
     mailbox = tmp_path / "mailbox"
     secret = tmp_path / "url"
-    secret.write_text(f"http://127.0.0.1:{free_port()}/services/SECRET\n")
-    smtp = f"127.0.0.1:{free_port()}"
+    secret.write_text(f"http://127.0.0.1:{closed_port()}/services/SECRET\n")
+    smtp = f"127.0.0.1:{closed_port()}"
     code, stdout, stderr = run(
         *("beanwatch_notify", "--mail", "a@example.org", "--smtp", smtp),
         *("--webhook-file", secret, "--file", mailbox, *ALERT),

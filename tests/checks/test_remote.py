@@ -10,7 +10,7 @@ import pytest
 
 from tests.checks.conftest import parse_output
 from tests.checks.site import Site
-from tests.real import Beanstalkd, Nagios, Redis, Server, free_port, wait_until
+from tests.real import Beanstalkd, Nagios, Redis, Server, closed_port, wait_until
 
 CHECK_NRPE = "/usr/lib/nagios/plugins/check_nrpe"
 
@@ -143,7 +143,7 @@ def output(nagios: Nagios, service: str) -> str:
 def test_an_nsca_that_is_not_there_is_said(site: Site, run, tmp_path: Path):
     sender = tmp_path / "send_nsca.cfg"
     sender.write_text("encryption_method=1\npassword=secret\n")
-    monitor = f"127.0.0.1:{free_port()}"
+    monitor = f"127.0.0.1:{closed_port()}"
     code, _, stderr = run(
         *("beanwatch", "passive", "--once", "--to", "nsca", "--monitor", monitor),
         *("--nsca-config", sender, "--config", site.config),

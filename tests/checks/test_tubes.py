@@ -8,7 +8,7 @@ import pytest
 from beanwatch.checks.memory import Memory
 from beanwatch.checks.tube_age import decide_wait
 from tests.checks.conftest import Check
-from tests.real import Beanstalkd, free_port, wait_until
+from tests.real import Beanstalkd, closed_port, wait_until
 
 OK, WARNING, CRITICAL, UNKNOWN = range(4)
 
@@ -87,7 +87,7 @@ def test_a_server_that_is_away_keeps_its_name_and_an_alert_of_another_its_headin
     check: Check, beanstalkd: Beanstalkd, tmp_path: Path
 ):
     put(beanstalkd, "images", 3)
-    away = f"127.0.0.1:{free_port()}"
+    away = f"127.0.0.1:{closed_port()}"
     config = tmp_path / "beanwatch.toml"
     config.write_text(f'[servers]\nq1 = "{beanstalkd.address}"\nq2 = "{away}"\n')
     arguments = ("--config", config, "-T", "images")

@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from beanwatch.collectors.log import Changes, Log
 from beanwatch.collectors.points import Batch
-from tests.real import ROOT
+from tests.real import ROOT, free_port
 
 
 class Sink:
@@ -35,8 +35,8 @@ class Sink:
     def start(self) -> None:
         family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
         self._deaf.clear()
+        self.port = self.port or free_port()  # which outgoing connections are not given meanwhile
         self._listener = socket.create_server((self._host, self.port), family=family)
-        self.port = self._listener.getsockname()[1]
         threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
 
     def stop(self) -> None:

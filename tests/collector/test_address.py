@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from beanwatch.collectors.address import Address, AddressError, connect, parse_address
-from tests.real import Beanstalkd, free_port
+from tests.real import Beanstalkd, closed_port
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_a_connection_reaches_a_server_over_ipv6():
 
 def test_a_closed_port_is_refused_at_once():
     with pytest.raises(ConnectionRefusedError):
-        connect(Address("127.0.0.1", free_port()), 5)
+        connect(Address("127.0.0.1", closed_port()), 5)
 
 
 @pytest.mark.parametrize("host", ["ü" * 70, "ü..org", "\udcff"])

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.collector.parts import Sink
-from tests.real import ROOT, Beanstalkd, Graphite, Proxy, Redis, free_port, wait_until
+from tests.real import ROOT, Beanstalkd, Graphite, Proxy, Redis, closed_port, wait_until
 
 Run = Callable[..., Any]
 
@@ -97,7 +97,7 @@ def test_once_prints_what_it_would_send(beanstalkd: Beanstalkd, run: Run, tmp_pa
 def test_once_tells_all_from_some_from_none_and_why(
     beanstalkd: Beanstalkd, sink: Sink, run: Run, tmp_path: Path
 ):
-    gone = f"127.0.0.1:{free_port()}"
+    gone = f"127.0.0.1:{closed_port()}"
     common = ("beanwatch", "collect", "--once", "--graphite", sink.address, "--timeout", "2")
     state = ("--state", tmp_path / "state")
     good = ("--server", beanstalkd.address)
@@ -136,10 +136,10 @@ def test_once_without_graphite_fails_and_with_a_spool_loses_nothing(
         *("beanwatch", "collect", "--once", "--server", beanstalkd.address),
         *("--state", tmp_path / "state"),
     )
-    lost = run(*common, "--graphite", f"127.0.0.1:{free_port()}")
+    lost = run(*common, "--graphite", f"127.0.0.1:{closed_port()}")
     assert lost.code == 1
     assert "no spool is set" in lost.stderr
-    kept = run(*common, "--graphite", f"127.0.0.1:{free_port()}", "--spool", tmp_path / "spool")
+    kept = run(*common, "--graphite", f"127.0.0.1:{closed_port()}", "--spool", tmp_path / "spool")
     assert kept.code == 1
     assert "kept in the spool" in kept.stderr
     assert run(*common, "--graphite", sink.address, "--spool", tmp_path / "spool").code == 0
@@ -224,7 +224,7 @@ def test_a_hanging_server_delays_none_of_the_others(
         one = daemon(*servers, "--graphite", sink.address, "--interval", "0.5", "--timeout", "5")
         path = f"beanwatch.server.{host()}_{beanstalkd.port}.up"
         wait_until(lambda: len(values(sink, path)) >= 6, message="the well one is polled on time")
-        assert values(sink, f"beanwatch.server.{host()}_{frozen.port}.up") in ([], [0])
+        assert 1 not in values(sink, f"beanwatch.server.{host()}_{frozen.port}.up")
         frozen.thaw()
         well = f"beanwatch.server.{host()}_{frozen.port}.up"
         wait_until(lambda: 1 in values(sink, well), message="the other one is polled again")
@@ -276,6 +276,7 @@ def test_a_killed_collector_sends_later_what_it_had_kept(
     kept = [
         int(line.split()[2])
         for file in (tmp_path / "spool").glob("[0-9]*")
+        if file.suffix != ".new"  # it was killed while it wrote this one
         for line in file.read_text().splitlines()
         if line.startswith(path)
     ]
@@ -303,7 +304,7 @@ def test_drops_are_counted_and_said(beanstalkd: Beanstalkd, sink: Sink, run: Run
 def test_points_that_are_left_at_the_end_are_said(
     beanstalkd: Beanstalkd, daemon: Callable[..., Daemon]
 ):
-    gone = f"127.0.0.1:{free_port()}"
+    gone = f"127.0.0.1:{closed_port()}"
     one = daemon("--server", beanstalkd.address, "--graphite", gone, "--interval", "1")
     wait_until(lambda: any("points are kept" in message for message in one.messages))
     assert one.stop() == 0
@@ -333,7 +334,7 @@ def test_workers_are_sent_from_their_heartbeats(
     from beanwatch.collectors.heartbeats import WORKERS_KEY, Beat, dump_beat, worker_key
 
     now = time.time()
-    alive = Beat(state="idle", interval=1, beat_at=now, loop_at=now, restarts=3, disk_free=1 << 30)
+    alive = Beat(state="idle", interval=20, beat_at=now, loop_at=now, restarts=3, disk_free=1 << 30)
     with redis_server.client() as client:
         for worker, beat, age in (("web1.w1", alive, 0), ("web1.w2", alive, 100)):
             client.zadd(WORKERS_KEY, {worker: now - age})
@@ -349,7 +350,7 @@ def test_workers_are_sent_from_their_heartbeats(
     assert values(sink, "beanwatch.worker.web1.w1.restarts") == [3]
     assert values(sink, "beanwatch.worker.web1.w1.disk_free") == [1 << 30]
     assert values(sink, "beanwatch.worker.web1.w2.beat_age")[0] >= 100
-    gone = run(*argv, f"redis://:secret@127.0.0.1:{free_port()}/0")
+    gone = run(*argv, f"redis://:secret@127.0.0.1:{closed_port()}/0")
     assert gone.code == 1
     assert "connection refused" in gone.stderr
     assert "secret" not in gone.stderr
@@ -386,8 +387,11 @@ def test_a_real_graphite_draws_what_was_collected(
         (("--config", "/nowhere.toml"), "/nowhere.toml: no such file"),
     ],
 )
-def test_wrong_usage_is_one_line_and_exit_2(run: Run, argv: tuple[str, ...], words: str):
-    code, stdout, stderr = run("beanwatch", "collect", "--once", "--graphite", "-", *argv)
+def test_wrong_usage_is_one_line_and_exit_2(
+    run: Run, tmp_path: Path, argv: tuple[str, ...], words: str
+):
+    common = ("collect", "--once", "--graphite", "-", "--state", tmp_path / "state")
+    code, stdout, stderr = run("beanwatch", *common, *argv)
     assert (code, stdout) == (2, "")
     assert words in stderr
     assert stderr.count("\n") == 1
@@ -401,11 +405,11 @@ def test_a_proxy_that_trickles_is_cut_off_at_the_timeout(
     started = time.monotonic()
     code, _, stderr = run(
         *("beanwatch", "collect", "--once", "--server", slow.address, "--timeout", "0.5"),
-        *("--graphite", sink.address, "--state", tmp_path / "s", "--tubes-interval", "0.5"),
+        *("--graphite", sink.address, "--state", tmp_path / "s", "--tubes-interval", "5"),
     )
     assert code == 2
     assert "within 0.5 s" in stderr
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 20
 
 
 def host() -> str:

@@ -13,7 +13,7 @@ from beanwatch.collectors.delivery import Delivery
 from beanwatch.collectors.outbox import Outbox
 from beanwatch.collectors.spool import Spool
 from tests.collector.parts import Memory, Sink, batch
-from tests.real import Graphite, Proxy, Redis, free_port, wait_until
+from tests.real import Graphite, Proxy, Redis, closed_port, wait_until
 
 
 @pytest.fixture
@@ -108,8 +108,8 @@ def test_a_black_hole_loses_nothing(memory: Memory, proxy: Callable[[str], Proxy
 
 def test_a_real_carbon_stopped_under_load_has_every_point(tmp_path: Path, memory: Memory):
     outbox = Outbox()
-    start = int(time.time()) - 200
     with Graphite(tmp_path) as graphite:
+        start = int(time.time()) - 200
         with delivering(outbox, graphite.carbon, memory):
             for number in range(180):
                 if number == 40:
@@ -121,8 +121,8 @@ def test_a_real_carbon_stopped_under_load_has_every_point(tmp_path: Path, memory
                 stamp = start + number
                 outbox.put(batch(0)._replace(lines=f"load.points {number} {stamp}\n".encode()))
             wait_until(lambda: outbox.total_backlog == 0, 60)
-        wait_until(lambda: graphite.values("load.points")[-1:] == [179], 30)
-        assert graphite.values("load.points") == list(range(180))
+        # What is on its way from carbon's cache to the disk is seen in neither: not asked once.
+        wait_until(lambda: graphite.values("load.points") == list(range(180)), 30)
 
 
 def test_late_points_leave_at_a_limited_speed(memory: Memory):
@@ -164,7 +164,7 @@ def test_a_farewell_sends_what_is_left_at_any_speed(memory: Memory):
 def test_a_farewell_to_nobody_fails_at_once_and_keeps_the_spool(tmp_path: Path, memory: Memory):
     outbox = Outbox(Spool(str(tmp_path / "s"), memory.changes))
     outbox.put(batch(1))
-    assert not finish(outbox, f"127.0.0.1:{free_port()}", memory)
+    assert not finish(outbox, f"127.0.0.1:{closed_port()}", memory)
     with Sink() as sink:
         again = Outbox(Spool(str(tmp_path / "s"), memory.changes))
         assert finish(again, sink.address, memory)

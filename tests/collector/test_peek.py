@@ -4,7 +4,7 @@ import json
 
 from beanwatch.collectors.ledger import buried_key
 from tests.collector.test_tubes_command import Run, fill
-from tests.real import Beanstalkd, Redis, free_port
+from tests.real import Beanstalkd, Redis, closed_port
 
 
 def test_peek_counts_the_reasons_of_what_is_buried_now(
@@ -33,7 +33,7 @@ def test_without_the_ledger_peek_shows_the_jobs_all_the_same(beanstalkd: Beansta
     fill(beanstalkd, "t", buried=1)
     argv = ("beanwatch", "tubes", "peek", "t", "--server", beanstalkd.address)
     assert run(*argv).stderr == ""
-    code, shown, stderr = run(*argv, "--redis", f"redis://127.0.0.1:{free_port()}")
+    code, shown, stderr = run(*argv, "--redis", f"redis://127.0.0.1:{closed_port()}")
     assert code == 0
     assert "next buried job" in shown
     assert stderr.startswith("beanwatch: why they are buried is not known: redis")

@@ -18,7 +18,7 @@ from beanwatch.collectors.samples import ServerSamples
 from beanwatch.collectors.selection import Selection
 from beanwatch.collectors.servers import Server
 from tests.collector.parts import Memory
-from tests.real import Beanstalkd, Proxy, free_port
+from tests.real import Beanstalkd, Proxy, closed_port
 from tests.real.full_disk import fill_disk, put_in_limbo
 
 Points = dict[str, float]
@@ -392,7 +392,7 @@ def test_a_frozen_server_costs_its_timeout(beanstalkd: Beanstalkd):
 
 
 def test_nobody_there_at_all_is_said_with_the_address():
-    port = free_port()
+    port = closed_port()
     station = Station(f"127.0.0.1:{port}")
     assert station.poll()["server.q1.up"] == 0
     assert station.memory.messages == [

@@ -7,7 +7,7 @@ import pytest
 
 from beanwatch.collectors.address import parse_address
 from beanwatch.collectors.protocol import BATCH, Link, ProtocolError, ServerError
-from tests.real import Beanstalkd, Proxy, free_port
+from tests.real import Beanstalkd, Proxy, closed_port
 
 MakeProxy = Callable[[str], Proxy]
 
@@ -61,7 +61,7 @@ def test_a_name_cannot_bring_a_command_of_its_own(beanstalkd: Beanstalkd, end: b
 
 
 def test_nobody_there_is_said_with_the_address():
-    address = f"127.0.0.1:{free_port()}"
+    address = f"127.0.0.1:{closed_port()}"
     with pytest.raises(ServerError, match=f"{address}: connection refused"):
         link(address)
 

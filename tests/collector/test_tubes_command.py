@@ -12,7 +12,7 @@ import pytest
 from beanwatch.collectors.heartbeats import WORKERS_KEY, Beat, dump_beat, worker_key
 from beanwatch.collectors.ledger import buried_key
 from tests.collector.parts import Terminal
-from tests.real import Beanstalkd, Redis, free_port, wait_until
+from tests.real import Beanstalkd, Redis, closed_port, wait_until
 
 Run = Callable[..., Any]
 
@@ -191,7 +191,7 @@ def test_without_its_redis_the_ledger_is_an_error_and_nothing_is_touched(
     fill(beanstalkd, "t", buried=2)
     code, _, stderr = run(
         *("beanwatch", "tubes", "kick", "t", "--yes", "--job", "x"),
-        *("--server", beanstalkd.address, "--redis", f"redis://127.0.0.1:{free_port()}"),
+        *("--server", beanstalkd.address, "--redis", f"redis://127.0.0.1:{closed_port()}"),
     )
     assert code == 1
     assert "connection refused" in stderr
@@ -222,9 +222,9 @@ def test_top_prints_one_picture_in_a_pipe(
 ):
     fill(beanstalkd, "waiting", ready=5)
     fill(beanstalkd, "quiet")
-    gone = f"127.0.0.1:{free_port()}"
+    gone = f"127.0.0.1:{closed_port()}"
     now = time.time()
-    beat = Beat(state="blocked", reason="disk full", interval=1, beat_at=now, loop_at=now)
+    beat = Beat(state="blocked", reason="disk full", interval=20, beat_at=now, loop_at=now)
     with redis_server.client() as client:
         client.zadd(WORKERS_KEY, {"web1.w1": now})
         client.set(worker_key("web1.w1"), dump_beat(beat))
@@ -249,10 +249,10 @@ def test_a_frozen_server_delays_the_picture_by_its_timeout_only(
     fill(beanstalkd, "t", ready=1)
     with Beanstalkd(tmp_path / "frozen") as frozen:
         frozen.freeze()
-        argv = ("--server", beanstalkd.address, "--server", frozen.address, "--timeout", "0.5")
+        argv = ("--server", beanstalkd.address, "--server", frozen.address, "--timeout", "2")
         code, stdout, _ = run("beanwatch", "top", "--once", *argv)
     assert code == 1
-    assert "no answer within 0.5 s" in stdout
+    assert "no answer within 2 s" in stdout
     assert "no watcher" in stdout
 
 

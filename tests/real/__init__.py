@@ -10,7 +10,15 @@ stopped at the end whatever happens.
 from tests.real.beanstalkd import Beanstalkd
 from tests.real.graphite import Graphite
 from tests.real.nagios import Nagios
-from tests.real.process import ROOT, Server, StartupError, free_port, spawn, stop_process
+from tests.real.process import (
+    ROOT,
+    Server,
+    StartupError,
+    closed_port,
+    free_port,
+    spawn,
+    stop_process,
+)
 from tests.real.proxy import Proxy
 from tests.real.redis_server import Redis
 from tests.real.sinks import HttpSink, LineSink, SmtpSink
@@ -31,6 +39,7 @@ __all__ = [
     "StartupError",
     "StatsD",
     "WaitError",
+    "closed_port",
     "free_port",
     "spawn",
     "stop_process",

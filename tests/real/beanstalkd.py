@@ -63,7 +63,9 @@ class Beanstalkd(Server):
 
     def stats(self) -> dict[str, Any]:
         with self.client() as client:
-            return dict(client.stats())
+            stats = dict(client.stats())
+        # An id without a letter, which one in 1,800 has, is a number to greenstalk.
+        return stats | {"id": f"{stats['id']:0>16}"}
 
     def stats_tube(self, name: str) -> dict[str, Any]:
         """The tube's stats, or nothing while no job, user or watcher holds it."""

@@ -109,7 +109,9 @@ class Nagios(Server):
         return ["nagios4", self.config]
 
     def ready(self) -> bool:
-        return (self._run / "commands").is_fifo() and bool(self.statuses())
+        # Refused until its reader has opened it, too.
+        os.close(os.open(self._run / "commands", os.O_WRONLY | os.O_NONBLOCK))
+        return bool(self.statuses())
 
     def command(self, text: str) -> None:
         """One external command, such as `PROCESS_SERVICE_CHECK_RESULT;host;service;2;text`."""

@@ -36,6 +36,15 @@ def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
             return port
 
 
+def closed_port() -> int:
+    """A port on which nobody listens, nor will: it stays bound for as long as we live."""
+    probe = socket.socket()
+    probe.bind(("127.0.0.1", 0))
+    port: int = probe.getsockname()[1]
+    probe.detach()
+    return port
+
+
 def ports_of(pid: int) -> set[int]:
     """The ports on which a process listens (TCP) or receives (UDP)."""
     inodes = set()

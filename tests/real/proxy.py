@@ -7,6 +7,8 @@ import threading
 import time
 from typing import Self
 
+from tests.real.process import free_port
+
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER: on, 0 s
 
 
@@ -18,7 +20,7 @@ class Proxy:
 
     def __init__(self, upstream: str) -> None:
         self._upstream = upstream
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server(("127.0.0.1", free_port()))
         self.port: int = self._listener.getsockname()[1]
         self._lock = threading.Lock()
         self._pairs: set[_Pair] = set()

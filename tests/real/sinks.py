@@ -26,7 +26,7 @@ class SmtpSink:
     def __init__(self) -> None:
         self.mails: list[Mail] = []
         self.port = free_port()
-        self._controller = Controller(self, hostname="127.0.0.1", port=self.port)
+        self._controller = Controller(self, hostname="127.0.0.1", port=self.port, ready_timeout=30)
 
     @property
     def address(self) -> str:

@@ -4,15 +4,10 @@ from collections.abc import Callable
 from typing import Any, cast
 
 import pytest
-from hypothesis import HealthCheck, settings
 from msgspec.structs import replace
 from structlog.typing import FilteringBoundLogger
 
 from beanwatch.worker.record import Run
-
-# The machine may be busy with other tests: how long an example takes says nothing.
-settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("busy")
 
 
 class RecordingLog:
