@@ -46,12 +46,17 @@ def test_an_interrupted_demo_leaves_nothing_behind(
             stderr=subprocess.STDOUT,
             env={"TMPDIR": str(tmp_path), "PATH": "/usr/bin:/bin"},
         )
-    wait_until(lambda: "Nagios" in output.read_text(), 60, "the demo starts everything")
-    demo.send_signal(number)
-    assert demo.wait(30) == 130
+    try:
+        wait_until(lambda: "Nagios" in output.read_text(), 60, "the demo starts everything")
+        demo.send_signal(number)
+        assert demo.wait(60) == 130
+    finally:
+        if demo.poll() is None:  # else it plays on, beside all other tests
+            demo.terminate()
+            demo.wait(60)
     assert "Stopped by you; everything is removed." in output.read_text()
     assert list(tmp_path.iterdir()) == [output]
-    assert processes_in(tmp_path) == []
+    wait_until(lambda: processes_in(tmp_path) == [], message="nothing runs on")
 
 
 def processes_in(directory: Path) -> list[str]:

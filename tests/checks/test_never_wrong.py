@@ -1,6 +1,7 @@
 """Whatever goes wrong, every check gives the documented state, within `-t`, on line 1."""
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -91,7 +92,8 @@ def test_a_black_hole_ends_within_the_limit(check: Check, front: Callable[[str],
     answer = check(name, *address_arguments(name, proxy.address), "-t", "1")
     assert time.monotonic() - started < 1 + START
     assert answer.code == unreachable(name)
-    assert "no answer within 0.9 s" in answer.text
+    # Of several servers each has its share of what is left, rounded; late, the watchdog speaks.
+    assert re.search(r"no answer within (0\.[89]\d?|1) s", answer.text), answer.text
 
 
 @pytest.mark.parametrize("name", CHECKS)
@@ -153,8 +155,9 @@ def test_an_answer_that_is_cut_off_is_no_answer(
 def test_a_slow_answer_is_an_answer(check: Check, front: Callable[[str], Proxy], name: str):
     proxy = front(name)
     proxy.latency(0.1)
-    answer = check(name, *address_arguments(name, proxy.address), "-t", "20")
-    assert answer.code == (WARNING if name == "beanstalkd" else OK)  # it was just started
+    started = ("--restarted", "1h") if name == "beanstalkd" else ()
+    answer = check(name, *address_arguments(name, proxy.address), "-t", "20", *started)
+    assert answer.code == (WARNING if name == "beanstalkd" else OK)
 
 
 @pytest.mark.parametrize("name", REDIS_CHECKS)

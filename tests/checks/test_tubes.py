@@ -1,5 +1,6 @@
 """Depth, buried jobs and age of tubes on a real beanstalkd."""
 
+import re
 import time
 from pathlib import Path
 
@@ -219,7 +220,8 @@ def test_where_no_job_is_ready_none_waits(check: Check, beanstalkd: Beanstalkd):
     put(beanstalkd, "bulk", delay=999)
     assert check("tube_age", *arguments).text == "TUBE_AGE OK - 2 tubes: no job waits"
     put(beanstalkd, "images")
-    assert check("tube_age", *arguments).text.endswith("2 tubes: the longest wait is 0s, in images")
+    text = check("tube_age", *arguments).text
+    assert re.search(r"2 tubes: the longest wait is \d+s, in images$", text), text
 
 
 def test_a_retried_job_has_waited_since_it_was_seen(tmp_path: Path):

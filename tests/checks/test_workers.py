@@ -47,12 +47,12 @@ BUSY = {
         ({}, OK, "web1.a: idle"),
         (BUSY, OK, "web1.a: busy with image.resize (job 7, tube images)"),
         ({"state": "waiting"}, OK, "web1.a: waiting"),
-        ({"age": 200.0}, CRITICAL, "web1.a: dead, no heartbeat for 3m 20s, last seen idle"),
-        ({"age": 29.0, "interval": 10.0}, OK, "web1.a: idle"),
+        ({"age": 7260.0}, CRITICAL, "web1.a: dead, no heartbeat for 2h 1m, last seen idle"),
+        ({"age": 15.0, "interval": 10.0}, OK, "web1.a: idle"),
         (
-            {**BUSY, "age": 60.0},
+            {**BUSY, "age": 7260.0},
             CRITICAL,
-            "dead, no heartbeat for 1m 0s, last seen running image.resize (job 7, tube images)",
+            "dead, no heartbeat for 2h 1m, last seen running image.resize (job 7, tube images)",
         ),
         (
             {**BUSY, "deadline": -30.0, "hard_deadline": 5.0},
@@ -87,9 +87,9 @@ BUSY = {
         ),
         ({"state": "stopping", "is_over": True, "age": 30.0}, OK, "web1.a: stopping"),
         (
-            {"state": "stopping", "is_over": True, "reason": "3 jobs done", "age": 90.0},
+            {"state": "stopping", "is_over": True, "reason": "3 jobs done", "age": 7260.0},
             CRITICAL,
-            "web1.a: ended 1m 30s ago (3 jobs done), and was not started again",
+            "web1.a: ended 2h 1m ago (3 jobs done), and was not started again",
         ),
         ({"state": "of a newer worker"}, OK, "web1.a: idle"),
     ],

@@ -38,6 +38,7 @@ tubes_interval = 1
 [worker]
 metrics = "graphite://{carbon}"
 grace = 1
+tmp_root = "{directory}"
 
 [workers]
 expected = [{expected}]

@@ -22,7 +22,7 @@ needs_namespaces = pytest.mark.skipif(
 
 def build_wheels(work: Path) -> Path:
     """Where pip finds beanwatch, built from this tree, and all that it needs."""
-    call(BIN / "hatch", "build", "-t", "sdist", work / "sdist", cwd=ROOT)
+    call(BIN / "python", "-m", "hatchling", "build", "-t", "sdist", "-d", work / "sdist", cwd=ROOT)
     # Debian's Python: what a package needs may depend on the last part of the version.
     call(DEBIANS_PYTHON, "-m", "venv", work / "venv", cwd=work)
     pip = [work / "venv/bin/python", "-m", "pip", "wheel", "--quiet", "--wheel-dir"]

@@ -24,10 +24,16 @@ class StartupError(Exception):
     """A server did not come up; carries the end of its log."""
 
 
+# Each of the test processes beside us has a part of its own: a port that is free for a while, of a
+# server that is down, is taken by none of them.
+_PART = int(os.environ.get("PYTEST_XDIST_WORKER", "gw-1").removeprefix("gw")) + 1
+_PORTS = range(10_000 + _PART % 11 * 2_000, 12_000 + _PART % 11 * 2_000)
+
+
 def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
     """A port that nobody has bound, below the range that outgoing connections are given."""
     while True:
-        port = random.randrange(10_000, 32_000)
+        port = random.choice(_PORTS)
         with socket.socket(socket.AF_INET, kind) as probe:
             try:
                 probe.bind(("127.0.0.1", port))
