@@ -61,7 +61,7 @@ bench: setup .bench/.installed ## measure everything, as ratios, into bench/READ
 
 dist: .venv/.installed ## build sdist and wheel into dist, and test both
 	rm -rf dist
-	.venv/bin/hatch build --target sdist dist
+	.venv/bin/python -m hatchling build -t sdist -d dist
 	.venv/bin/pip wheel --quiet --no-deps --wheel-dir dist dist/*.tar.gz
 	BEANWATCH_DIST=$(CURDIR)/dist .venv/bin/pytest tests/test_packaging.py
 

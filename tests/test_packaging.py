@@ -49,7 +49,6 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (found,) = Path(made).glob("*.whl")
         return found
     work = tmp_path_factory.mktemp("dist")
-    # Not by hatch: two that start at once make one environment, in ~/.local/share/hatch.
     build = (BIN / "python", "-m", "hatchling", "build", "-d", work, "-t")
     call(*build, "sdist", cwd=ROOT)
     (sdist,) = work.glob("*.tar.gz")
