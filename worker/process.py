@@ -37,7 +37,7 @@ from beanwatch.worker.run import Limits, Runner
 from beanwatch.worker.safety import TemporaryRoot
 from beanwatch.worker.session import Session
 from beanwatch.worker.settings import Settings
-from beanwatch.worker.signals import handle_signals
+from beanwatch.worker.signals import handle_signals, ignore_signals
 from beanwatch.worker.start import begin
 from beanwatch.worker.wake import Wake
 from beanwatch.worker.watchdog import Watchdog
@@ -174,6 +174,7 @@ class Process:
         )
         if self._last_words(words):
             self._temporary.close()
+        ignore_signals()
         # Python waits for threads that a handler left behind; we do not.
         leave = threading.Timer(LEAVE, os._exit, (life.code,))
         leave.daemon = True

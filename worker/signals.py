@@ -65,3 +65,9 @@ def handle_signals(
     # What comes in between waits, so that no child takes a signal of its own for the worker's.
     os.register_at_fork(before=block, after_in_parent=unblock, after_in_child=forget)
     return keep
+
+
+def ignore_signals() -> None:
+    """From here the process ends by itself: Python, as it ends, lets one more TERM kill it."""
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)

@@ -43,7 +43,7 @@ class Icinga(Server):
         objects = site.root / "etc/icinga2/conf.d/beanwatch"
         services = objects / "services.conf"
         fast = services.read_text().replace("= 60s", "= 1s").replace("= 20s", "= 1s")
-        fast = fast.replace("= 180s", "= 10s").replace("= 90s", "= 10s")
+        fast = fast.replace("= 180s", "= 20s").replace("= 90s", "= 20s")
         services.write_text(fast)
         self.mailbox = self._home / "mailbox"
         self.commands = self._home / "icinga2.cmd"

@@ -135,7 +135,7 @@ def lock(ctx: Context, data: Any) -> None:
     sum(itertools.repeat(0))
 
 
-@app.job("hang", timeout=0.5, max_attempts=2, backoff=0)
+@app.job("hang", timeout=2, max_attempts=2, backoff=0)
 def hang(ctx: Context, data: dict[str, Any]) -> None:
     """Outlasts the hard deadline, with a child process."""
     children = [subprocess.Popen(["sleep", "600"])]
@@ -148,7 +148,7 @@ def hang(ctx: Context, data: dict[str, Any]) -> None:
             continue
 
 
-@app.job("hang-bury", timeout=0.5, on_timeout="bury")
+@app.job("hang-bury", timeout=2, on_timeout="bury")
 def hang_bury(ctx: Context, data: dict[str, Any]) -> None:
     hang(ctx, data)
 

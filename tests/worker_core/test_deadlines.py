@@ -81,12 +81,12 @@ def test_a_job_may_be_buried_at_its_first_timeout(
 def test_a_long_job_with_a_short_time_to_run_is_run_once(
     start_worker: StartWorker, queue: Queue, tmp_path: Path
 ) -> None:
-    """TTR 1 s, 6 s of work, a second worker waiting to be given it."""
+    """TTR 2 s, 8 s of work, a second worker waiting to be given it."""
     runs = tmp_path / "runs"
     workers = [start_worker(name=name) for name in ("w1", "w2")]
     for worker in workers:
         worker.wait_for("idle")
-    job_id = queue.put("sleep", {"seconds": 6, "file": str(runs)}, ttr=1)
+    job_id = queue.put("sleep", {"seconds": 8, "file": str(runs)}, ttr=2)
     wait_until(lambda: [o for w in workers for o in w.outcomes()] == ["ok"], 40)
     assert runs.read_text() == f"{job_id} 1\n"
     # beanstalkd 1.12 often forgets a time to run, so that one run alone proves nothing.

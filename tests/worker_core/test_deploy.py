@@ -7,7 +7,7 @@ from tests.real import Redis, wait_until
 from tests.worker_core.conftest import TUBE, Queue, RunningWorker, StartWorker
 
 NAMES = ("w1", "w2", "w3", "w4", "w5")
-SPREAD = 8  # seconds; a start takes less than one
+SPREAD = 20  # seconds; a start takes one to three on a slow host
 
 
 def test_a_deploy_interrupts_no_job_and_there_are_workers_at_every_moment(
@@ -39,7 +39,7 @@ def test_a_deploy_interrupts_no_job_and_there_are_workers_at_every_moment(
         heirs = [worker for name, worker in fleet.items() if worker is not old[name]]
         return len(heirs) == len(NAMES) and all(w.beat().pid == w.process.pid for w in heirs)
 
-    wait_until(all_are_new, 60, "every worker started anew")
+    wait_until(all_are_new, 90, "every worker started anew")
     wait_until(lambda: len(done.read_text().splitlines()) >= len(put), 30, "all jobs are done")
     assert min(watching) >= 1
     assert sorted(int(line.split()[0]) for line in done.read_text().splitlines()) == sorted(put)

@@ -226,7 +226,7 @@ def test_what_json_cannot_carry_in_a_note_does_not_end_the_worker(
 ) -> None:
     queue.put("note")
     worker = start_worker(app=APP)
-    worker.wait_for("busy")
+    wait_until(lambda: worker.beat().note)
     beat = tell(queue, worker, "status").beat
     assert beat is not None
     assert (beat["note"], beat["progress"]) == ("\\udcff", [2**53, 2**53])

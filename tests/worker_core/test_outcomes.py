@@ -145,7 +145,7 @@ def test_a_follow_up_that_is_put_twice_has_the_same_id(
     queue.put("ok", envelope={"id": "same", **body})
     queue.put("ok", envelope={"id": "same", **body})
     start_worker()
-    first, second = queue.take("next")[0], queue.take("next")[0]
+    first, second = queue.take("next", 30)[0], queue.take("next", 30)[0]
     assert first["id"] == second["id"]
 
 

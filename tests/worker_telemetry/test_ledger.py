@@ -398,7 +398,7 @@ def test_counts_that_may_have_arrived_are_not_sent_twice(
     front = proxy(f"127.0.0.1:{redis_server.port}")
     outlet = connect(f"redis://{front.address}/0")
     counts = OutcomeCounts(outlet)
-    front.latency(0.3)  # written, but the answer is not here yet
+    front.latency(5)  # written, but the answer is not here yet
     counts.settle(make_run())
     counts.tick()
     wait_until(lambda: read_outcomes(execute(redis_server.url), 2))
