@@ -35,14 +35,14 @@ lint: .venv/.installed ## ruff, mypy --strict, import-linter, generated files
 	.venv/bin/ruff format --check
 	.venv/bin/mypy
 	.venv/bin/lint-imports --no-cache
-	.venv/bin/python -m beanwatch.grafana --check
+	.venv/bin/python -m beanwatch.grafana.generator --check
 
 format: .venv/.installed ## let ruff put the code in shape
 	.venv/bin/ruff check --fix
 	.venv/bin/ruff format
 
 dashboards: .venv/.installed ## write Grafana's dashboards and alert rules anew
-	.venv/bin/python -m beanwatch.grafana
+	.venv/bin/python -m beanwatch.grafana.generator
 
 test: setup-test lint ## set up, lint, and run every test against real servers
 	.venv/bin/pytest -n 4 --dist worksteal $(PYTEST)

@@ -72,9 +72,9 @@ def main() -> None:
                 client.put("x")
             config.write_text(
                 f'[servers]\nq1 = "{server.address}"\n[redis]\nurl = "{redis.url}"\n'
-                '[tubes."*".depth]\nwarning = 1000\n'
+                '[queues."*".depth]\nwarning = 1000\n'
             )
-            at, tube = ("--server", server.address), ("-T", "images")
+            at, queue = ("--server", server.address), ("-Q", "images")
             rows: dict[str, list[str | Path]] = {
                 "python -c pass": [sys.executable, "-c", "pass"],
                 "check_tcp (C)": [
@@ -82,15 +82,20 @@ def main() -> None:
                     *("-p", str(server.port)),
                 ],
                 "minimal nagiosplugin": [sys.executable, minimal],
-                "check_beanstalkd": [bin_ / "check_beanstalkd", *at],
+                "check_queue_server": [bin_ / "check_queue_server", *at],
                 **{
-                    f"check_tube_{what}": [bin_ / f"check_tube_{what}", *at, *tube]
+                    f"check_queue_{what}": [bin_ / f"check_queue_{what}", *at, *queue]
                     for what in ("depth", "buried", "age", "consumers")
                 },
                 "check_worker_heartbeat": [bin_ / "check_worker_heartbeat", "--redis", redis.url],
                 "check_job_failures": [bin_ / "check_job_failures", "--redis", redis.url],
                 "check_metrics_fresh": [bin_ / "check_metrics_fresh", "--graphite-url", web.url],
-                "check_tube_depth --config": [bin_ / "check_tube_depth", "--config", config, *tube],
+                "check_queue_depth --config": [
+                    bin_ / "check_queue_depth",
+                    "--config",
+                    config,
+                    *queue,
+                ],
             }
             times: dict[str, list[tuple[float, float]]] = {row: [] for row in rows}
             for argv in rows.values():

@@ -1,6 +1,6 @@
 """What a poll costs: beside a raw socket, beside greenstalk, and to the server's other clients.
 
-    python -m bench.collector [--tubes 10,100,1000,10000] [--rounds 5]
+    python -m bench.collector [--queues 10,100,1000,10000] [--rounds 5]
 
 Everything is a ratio of two things measured in turns within one run, and the median of its
 rounds: what else the machine does falls on both.
@@ -21,20 +21,20 @@ from pathlib import Path
 
 import greenstalk
 
-from beanwatch.collectors.address import Address
-from beanwatch.collectors.carbon import Carbon
-from beanwatch.collectors.delivery import Delivery
-from beanwatch.collectors.derive import ABSENT
-from beanwatch.collectors.log import Changes, Log
-from beanwatch.collectors.observer import Observer
-from beanwatch.collectors.outbox import Outbox
-from beanwatch.collectors.points import make_batches
-from beanwatch.collectors.poller import Poller
-from beanwatch.collectors.protocol import BATCH, Link
-from beanwatch.collectors.selection import Chosen, Selection
-from beanwatch.collectors.servers import Server
-from beanwatch.collectors.stats import read_tube_names
-from beanwatch.collectors.sweep import read
+from beanwatch.collectors.deliver.carbon import Carbon
+from beanwatch.collectors.deliver.delivery import Delivery
+from beanwatch.collectors.deliver.outbox import Outbox
+from beanwatch.collectors.poll.derive import ABSENT
+from beanwatch.collectors.poll.observer import Observer
+from beanwatch.collectors.poll.poller import Poller
+from beanwatch.net.address import Address
+from beanwatch.queues.beanstalkd.connection import BATCH, Link
+from beanwatch.queues.beanstalkd.stats import read_tube_names
+from beanwatch.queues.beanstalkd.sweep import read
+from beanwatch.queues.selection import Chosen, Selection
+from beanwatch.queues.servers import Server
+from beanwatch.telemetry.graphite import make_batches
+from beanwatch.telemetry.logging.collector_log import Changes, Log
 from bench.delay import DelayProxy
 from tests.real import Beanstalkd
 
@@ -48,10 +48,10 @@ def timed(work: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
-def read_raw(sock: socket.socket, tubes: list[str]) -> None:
+def read_raw(sock: socket.socket, queues: list[str]) -> None:
     """The floor: the same questions, pipelined as much; nothing of the answers is looked at."""
     commands = [b"stats\r\n", b"list-tubes\r\n"]
-    commands += [f"stats-tube {name}\r\n".encode() for name in tubes]
+    commands += [f"stats-tube {name}\r\n".encode() for name in queues]
     for start in range(0, len(commands), BATCH):
         batch = commands[start : start + BATCH]
         sock.sendall(b"".join(batch))
@@ -66,7 +66,7 @@ def read_raw(sock: socket.socket, tubes: list[str]) -> None:
 def read_ours(link: Link, known: Sequence[str]) -> None:
     """The collector's reader: the server, names, and the stats of each, parsed."""
     reading = read(link, Chosen, known)
-    assert reading.tubes, reading.trouble
+    assert reading.queues, reading.trouble
 
 
 def sweep_forever(port: int) -> None:
@@ -77,27 +77,27 @@ def sweep_forever(port: int) -> None:
             read_ours(link, names)
 
 
-def read_greenstalk(port: int, tubes: list[str]) -> None:
+def read_greenstalk(port: int, queues: list[str]) -> None:
     """One by one, as most exporters do."""
     with greenstalk.Client(("127.0.0.1", port)) as client:
         client.stats()
-        client.tubes()
-        for name in tubes:
+        client.queues()
+        for name in queues:
             client.stats_tube(name)
 
 
-def make_tubes(server: Beanstalkd, count: int) -> greenstalk.Client:
-    """Tubes that live as long as the client that watches them."""
+def make_queues(server: Beanstalkd, count: int) -> greenstalk.Client:
+    """Queues that live as long as the client that watches them."""
     client = server.client()
     for number in range(count - 1):
-        client.watch(f"tube.number.{number:05d}")
+        client.watch(f"queue.number.{number:05d}")
     return client
 
 
 def bench_sweeps(server: Beanstalkd, count: int, rounds: int) -> None:
     """A sweep beside its floor, on loopback and with a delay."""
     with server.client() as client:
-        names = client.tubes()
+        names = client.queues()
     here = Address("127.0.0.1", server.port)
     with Link(here, 600) as link, socket.create_connection(here[:2]) as raw:
         raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -108,7 +108,7 @@ def bench_sweeps(server: Beanstalkd, count: int, rounds: int) -> None:
     near = statistics.median(ours)
     times = statistics.median(mine / floor for mine, floor in zip(ours, floors, strict=True))
     slow = time_greenstalk(server.port, names, 500) / near
-    print(f"{count:6} tubes: {near * 1000:8.2f} ms, {times:.2f} x a raw socket, ", end="")
+    print(f"{count:6} queues: {near * 1000:8.2f} ms, {times:.2f} x a raw socket, ", end="")
     print(f"{slow:.1f} x as fast as greenstalk")
     with DelayProxy(here[:2], DELAY) as proxy:
         with Link(Address("127.0.0.1", proxy.port), 600) as link:
@@ -143,7 +143,7 @@ def bench_neighbour(server: Beanstalkd, count: int) -> None:
             with sweeping(server.port):
                 ratios.append(median(2.0) / alone)
     print(
-        f"{count:6} tubes: p50 of another client {statistics.median(ratios):.2f} x while sweeping"
+        f"{count:6} queues: p50 of another client {statistics.median(ratios):.2f} x while sweeping"
     )
 
 
@@ -160,8 +160,8 @@ def sweeping(port: int) -> Iterator[None]:
 
 
 def bench_lines(count: int = 10_000) -> None:
-    """CPU to make and send the lines of that many tubes, to a sink that reads."""
-    series = [(f"beanwatch.tube.q1.tube_{number:05d}", ABSENT) for number in range(count)]
+    """CPU to make and send the lines of that many queues, to a sink that reads."""
+    series = [(f"beanwatch.queue.q1.queue_{number:05d}", ABSENT) for number in range(count)]
     with sink() as address:
         outbox = Outbox()
         changes = Changes(Log())
@@ -197,10 +197,10 @@ while connection.recv(1 << 20): pass
 
 
 def bench_heads(server: Beanstalkd, count: int, rounds: int) -> None:
-    """What the ages of the heads cost, when every tube has a ready job of 1 kB."""
+    """What the ages of the heads cost, when every queue has a ready job of 1 kB."""
     with server.client() as client:
         for number in range(count):
-            client.use(f"tube.number.{number:05d}")
+            client.use(f"queue.number.{number:05d}")
             client.put("x" * 1000)
     here = Server("q1", Address("127.0.0.1", server.port))
     without, with_heads = Observer(here, head_ages=False), Observer(here)
@@ -247,15 +247,15 @@ def resident() -> float:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--tubes", default="10,100,1000,10000")
+    parser.add_argument("--queues", default="10,100,1000,10000")
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     bench_lines()
-    for count in map(int, options.tubes.split(",")):
+    for count in map(int, options.queues.split(",")):
         with (
             tempfile.TemporaryDirectory() as directory,
             Beanstalkd(Path(directory)) as server,
-            make_tubes(server, count),
+            make_queues(server, count),
         ):
             bench_sweeps(server, count, options.rounds)
             if count >= 1000:

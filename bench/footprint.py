@@ -12,14 +12,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from beanwatch.collectors.heartbeats import (
+from beanwatch.net.redis_link import RedisLink, parse_redis_url
+from beanwatch.store.heartbeats import (
     WORKERS_KEY,
     Beat,
     dump_beat,
     read_workers,
     worker_key,
 )
-from beanwatch.collectors.redis_link import RedisLink, parse_redis_url
 from bench.worker import pin
 from tests.real import ROOT, Beanstalkd, Redis, wait_until
 
@@ -51,7 +51,7 @@ def compare_memory(directory: Path) -> None:
     with Beanstalkd(directory / "beanstalkd") as beanstalkd, Redis(directory / "redis") as redis:
         redis_client = redis.client()
         worker = [
-            str(ROOT / ".venv/bin/beanwatch"), "worker", "bench.app:app", "--tube", "bench",
+            str(ROOT / ".venv/bin/beanwatch"), "worker", "bench.app:app", "--queue", "bench",
             "--name", "bench", "--host", "host", "--server", beanstalkd.address,
             "--redis", redis.url,
         ]  # fmt: skip
@@ -99,8 +99,8 @@ def fill(redis: Redis) -> None:
         for number in range(WORKERS):
             beat = Beat(
                 instance="0123456789abcdef", host=f"host{number % 100}", pid=number,
-                name=f"worker-{number}", server="127.0.0.1:11300", tubes=("email.regular",),
-                state="busy", job="email.send", job_id=number, tube="email.regular",
+                name=f"worker-{number}", server="127.0.0.1:11300", queues=("email.regular",),
+                state="busy", job="email.send", job_id=number, queue="email.regular",
                 where="jobs.py:12 send", started_at=now, beat_at=now, loop_at=now,
             )  # fmt: skip
             worker = f"{beat.host}.{beat.name}"

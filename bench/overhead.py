@@ -15,16 +15,16 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from beanwatch.collectors.address import Address
-from beanwatch.collectors.heartbeats import Beat
-from beanwatch.collectors.redis_link import parse_redis_url
-from beanwatch.worker import logs
-from beanwatch.worker.heartbeat import Heart
-from beanwatch.worker.ledger import Ledger
-from beanwatch.worker.metrics import make_metrics
-from beanwatch.worker.outcomes import OutcomeCounts
-from beanwatch.worker.record import Run, Sink
-from beanwatch.worker.redis_outlet import RedisOutlet
+from beanwatch.net.address import Address
+from beanwatch.net.redis_link import parse_redis_url
+from beanwatch.store.heartbeats import Beat
+from beanwatch.worker.core.record import Run, Sink
+from beanwatch.worker.telemetry import logs
+from beanwatch.worker.telemetry.heartbeat_writer import Heart
+from beanwatch.worker.telemetry.ledger_writer import Ledger
+from beanwatch.worker.telemetry.metrics import make_metrics
+from beanwatch.worker.telemetry.outcome_counter import OutcomeCounts
+from beanwatch.worker.telemetry.redis_stream import RedisOutlet
 from bench.worker import BODY, pin
 from tests.real import Beanstalkd, Redis
 

@@ -85,7 +85,7 @@ def run_beanwatch(directory: Path, *options: str) -> float:
         pin(beanstalkd.pid)
         fill(beanstalkd, JOBS["beanwatch"])
         argv = [
-            str(ROOT / ".venv/bin/beanwatch"), "worker", "bench.app:app", "--tube", "bench",
+            str(ROOT / ".venv/bin/beanwatch"), "worker", "bench.app:app", "--queue", "bench",
             "--name", "bench", "--server", beanstalkd.address, "--redis", redis.url,
             "--metrics", f"statsd://127.0.0.1:{statsd.getsockname()[1]}",
             "--log-file", str(directory / "worker.log"), *options,

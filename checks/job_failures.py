@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from nagiosplugin import Context, Resource, Summary
 
-from beanwatch.checks.plugin import (
+from beanwatch.checks.lib.plugin import (
     STATES,
     Check,
     FailureContext,
@@ -24,11 +24,11 @@ from beanwatch.checks.plugin import (
     count,
     judge,
 )
-from beanwatch.checks.process import Parser, Voice, run
-from beanwatch.checks.redis_source import add_redis, open_redis, read_from, redis_failure
-from beanwatch.collectors.outcomes import KEPT_MINUTES, JobKind, read_outcomes
-from beanwatch.collectors.redis_link import RedisError
+from beanwatch.checks.lib.plugin_process import Parser, Voice, run
+from beanwatch.checks.lib.redis_source import add_redis, open_redis, read_from, redis_failure
 from beanwatch.config import Config, Threshold
+from beanwatch.net.redis_link import RedisError
+from beanwatch.store.outcome_counts import KEPT_MINUTES, JobKind, read_outcomes
 
 DEFAULT = Threshold(warning="5", critical="25")  # percent
 LEAST = 20  # of fewer runs one failure is too large a share to say anything
@@ -53,8 +53,8 @@ class Runs(NamedTuple):
 
     @property
     def label(self) -> str:
-        """`tube job`, or `all`."""
-        return f"{self.kind.tube} {self.kind.job or '(no job)'}" if self.kind else "all"
+        """`queue job`, or `all`."""
+        return f"{self.kind.queue} {self.kind.job or '(no job)'}" if self.kind else "all"
 
     @property
     def total(self) -> int:
@@ -74,9 +74,13 @@ class Runs(NamedTuple):
 
 def parser() -> Parser:
     """The command line."""
-    parser = Parser("job_failures", __doc__, "--redis redis://queue1/0 -T 'email.*' -w 5 -c 25")
+    parser = Parser("job_failures", __doc__, "--redis redis://queue1/0 -Q 'email.*' -w 5 -c 25")
     add_redis(parser)
-    for flags, what in ((("-T", "--tube"), "tubes"), (("--job",), "jobs"), (("--exclude",), None)):
+    for flags, what in (
+        (("-Q", "--queue", "-T", "--tube"), "queues"),
+        (("--job",), "jobs"),
+        (("--exclude",), None),
+    ):
         parser.add_argument(
             *flags,
             action="append",
@@ -143,9 +147,9 @@ class Outcomes(Resource):  # type: ignore[misc]
             yield Metric(runs.label, runs, context="runs")
 
     def _is_chosen(self, kind: JobKind) -> bool:
-        tubes, jobs, exclude = self._options.tube, self._options.job, self._options.exclude
+        queues, jobs, exclude = self._options.queue, self._options.job, self._options.exclude
         return (
-            (not tubes or any(fnmatchcase(kind.tube, glob) for glob in tubes))
+            (not queues or any(fnmatchcase(kind.queue, glob) for glob in queues))
             and (not jobs or any(fnmatchcase(kind.job, glob) for glob in jobs))
             and not any(fnmatchcase(kind.job, glob) for glob in exclude)
         )

@@ -4,11 +4,11 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from beanwatch.collectors.address import AddressError
-from beanwatch.collectors.protocol import Link, ServerError
-from beanwatch.collectors.servers import resolve_servers
-from beanwatch.collectors.stats import read_tubes
 from beanwatch.config import GLOB, ConfigError, load
+from beanwatch.net.address import AddressError
+from beanwatch.queues.beanstalkd.connection import Link, ServerError
+from beanwatch.queues.beanstalkd.stats import read_tubes
+from beanwatch.queues.servers import resolve_servers
 
 MOST = 1000  # kicked at once: what fails again is buried again, and seen again
 
@@ -18,13 +18,15 @@ def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="beanwatch_kick_buried",
         description=__doc__,
-        epilog="Example:\n  beanwatch_kick_buried --server queue1 --tube images "
+        epilog="Example:\n  beanwatch_kick_buried --server queue1 --queue images "
         "--state CRITICAL --type HARD",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     parser.add_argument("--server", required=True, metavar="NAME|ADDRESS", help="the beanstalkd")
-    parser.add_argument("--tube", required=True, help="one; a glob is left alone")
+    parser.add_argument(
+        "-Q", "--queue", "-T", "--tube", required=True, help="one; a glob is left alone"
+    )
     parser.add_argument("--state", required=True, help="it kicks in WARNING and CRITICAL ...")
     parser.add_argument("--type", required=True, help="... once that is HARD")
     parser.add_argument("--most", type=int, default=MOST, metavar="JOBS", help=f"default: {MOST}")
@@ -33,36 +35,36 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
-def decide(state: str, state_type: str, tube: str) -> bool:
-    """True when the alert is real, and names one tube."""
+def decide(state: str, state_type: str, queue: str) -> bool:
+    """True when the alert is real, and names one queue."""
     is_real = state in ("WARNING", "CRITICAL") and state_type == "HARD"
-    return is_real and tube not in ("", "none") and not GLOB.search(tube)
+    return is_real and queue not in ("", "none") and not GLOB.search(queue)
 
 
-def kick(link: Link, tube: str, most: int) -> int:
+def kick(link: Link, queue: str, most: int) -> int:
     """Kick up to `most` buried jobs. Raises ServerError.
 
-    Without a buried job beanstalkd would kick delayed ones, and `use` make a missing tube.
+    Without a buried job beanstalkd would kick delayed ones, and `use` make a missing queue.
     """
-    found = dict(read_tubes(link, [tube])).get(tube, {})
+    found = dict(read_tubes(link, [queue])).get(queue, {})
     buried = int(found.get("current-jobs-buried", 0))
     if not buried:
         return 0
-    _, reply = link.ask([b"use " + tube.encode(), b"kick %d" % min(most, buried)])
+    _, reply = link.ask([b"use " + queue.encode(), b"kick %d" % min(most, buried)])
     return int(reply.args[0]) if reply.word == b"KICKED" and reply.args else 0
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Exit 0 when done or nothing was to do, 1 when it failed, 2 for wrong arguments."""
     options = parser().parse_args(argv)
-    if not decide(options.state, options.type, options.tube):
+    if not decide(options.state, options.type, options.queue):
         return
     try:
         timeout = float(options.timeout.partition(":")[0])
         (server,) = resolve_servers(load(options.config).servers, [options.server])
         with Link(server.address, timeout) as link:
-            jobs = kick(link, options.tube, options.most)
+            jobs = kick(link, options.queue, options.most)
     except (AddressError, ConfigError, ServerError, ValueError) as error:
         print(f"beanwatch_kick_buried: {error}", file=sys.stderr)  # noqa: T201
         sys.exit(1)
-    print(f"kicked {jobs} jobs in {options.tube}")  # noqa: T201
+    print(f"kicked {jobs} jobs in {options.queue}")  # noqa: T201

@@ -9,8 +9,7 @@ from urllib.parse import urlencode
 
 from nagiosplugin import Context, Resource, Summary
 
-from beanwatch.checks.http_get import HttpError, get
-from beanwatch.checks.plugin import (
+from beanwatch.checks.lib.plugin import (
     MARGIN,
     STATES,
     Check,
@@ -25,10 +24,11 @@ from beanwatch.checks.plugin import (
     ago,
     judge,
 )
-from beanwatch.checks.process import Parser, UsageError, Voice, run
-from beanwatch.collectors.paths import collector
-from beanwatch.collectors.servers import resolve_servers
+from beanwatch.checks.lib.plugin_process import Parser, UsageError, Voice, run
 from beanwatch.config import GLOB, Config, Threshold
+from beanwatch.net.http import HttpError, get
+from beanwatch.queues.servers import resolve_servers
+from beanwatch.telemetry.series import collector
 
 DEFAULT = Threshold(warning="120", critical="300")
 WINDOW = 3600  # seconds back; Graphite has points of that age at their finest step

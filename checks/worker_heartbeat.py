@@ -7,7 +7,7 @@ from typing import Any
 
 from nagiosplugin import Context, Resource, Summary
 
-from beanwatch.checks.plugin import (
+from beanwatch.checks.lib.plugin import (
     Check,
     Critical,
     FailureContext,
@@ -22,9 +22,11 @@ from beanwatch.checks.plugin import (
     count,
     judge,
 )
-from beanwatch.checks.process import Parser, Voice, run
-from beanwatch.checks.redis_source import ReadWorkers, add_redis, live_workers, redis_failure
-from beanwatch.collectors.heartbeats import (
+from beanwatch.checks.lib.plugin_process import Parser, Voice, run
+from beanwatch.checks.lib.redis_source import ReadWorkers, add_redis, live_workers, redis_failure
+from beanwatch.config import GLOB, Config, Threshold
+from beanwatch.net.redis_link import RedisError
+from beanwatch.store.heartbeats import (
     DEAD_AFTER,
     RESTARTED_WITHIN,
     Beat,
@@ -32,8 +34,6 @@ from beanwatch.collectors.heartbeats import (
     decide_health,
     decide_restarted,
 )
-from beanwatch.collectors.redis_link import RedisError
-from beanwatch.config import GLOB, Config, Threshold
 
 # The record of a dead worker goes after so many seconds, unless it is expected.
 EXPIRED = 3600
@@ -51,7 +51,14 @@ def parser() -> Parser:
         help="worker id HOST.NAME, or glob; a plain id must be there; repeatable (default: all)",
     )
     parser.add_argument(
-        "-T", "--tube", action="append", default=[], metavar="GLOB", help="only workers of these"
+        "-Q",
+        "--queue",
+        "-T",
+        "--tube",
+        action="append",
+        default=[],
+        metavar="GLOB",
+        help="only workers of these",
     )
     parser.add_limits()
     parser.add_restarted(RESTARTED_WITHIN)
@@ -68,7 +75,7 @@ class Workers(Resource):  # type: ignore[misc]
     def __init__(self, options: argparse.Namespace, config: Config, read: ReadWorkers) -> None:
         self._read = read
         self._globs: list[str] = options.worker
-        self._tubes: list[str] = options.tube
+        self._queues: list[str] = options.queue
         expected = [*config.expected_workers, *(g for g in self._globs if not GLOB.search(g))]
         self._expected = [worker for worker in dict.fromkeys(expected) if self._is_chosen(worker)]
 
@@ -83,7 +90,7 @@ class Workers(Resource):  # type: ignore[misc]
         chosen = [w for w in chosen if w.beat or w.age < EXPIRED or w.id in self._expected]
         for worker in chosen:
             yield Metric(worker.id, worker, context="worker")
-        if not self._tubes:
+        if not self._queues:
             for name in self._expected:
                 if name not in found:
                     yield Metric(name, describe_missing(name, found), context="missing")
@@ -92,9 +99,9 @@ class Workers(Resource):  # type: ignore[misc]
     def _is_chosen(self, name: str, beat: Beat | None = None) -> bool:
         if self._globs and not any(fnmatchcase(name, glob) for glob in self._globs):
             return False
-        if not self._tubes or beat is None:
+        if not self._queues or beat is None:
             return True
-        return any(fnmatchcase(tube, glob) for tube in beat.tubes for glob in self._tubes)
+        return any(fnmatchcase(queue, glob) for queue in beat.queues for glob in self._queues)
 
 
 # -- evaluate
@@ -105,7 +112,7 @@ def decide(worker: Worker, restarted: float = RESTARTED_WITHIN) -> tuple[State, 
     health, beat = decide_health(worker), worker.beat
     if beat is None:
         return Critical, f"{worker.id}: dead, its record in Redis is gone or unreadable"
-    job = f"{beat.job} (job {beat.job_id}, tube {beat.tube})" if beat.job else ""
+    job = f"{beat.job} (job {beat.job_id}, queue {beat.queue})" if beat.job else ""
     if health == "dead" and beat.is_over:
         why = f" ({beat.reason})" if beat.reason else ""
         return Critical, f"{worker.id}: ended {ago(worker.age)} ago{why}, and was not started again"
@@ -211,7 +218,7 @@ def build(options: argparse.Namespace, config: Config, read: ReadWorkers) -> Che
     if options.warning is not None or options.critical is not None:
         limits = Threshold(options.warning or "", options.critical or "")
     globs = [glob for glob in options.worker if glob != "*"]
-    what = " ".join(["worker", *globs, *(f"of tube {tube}" for tube in options.tube)])
+    what = " ".join(["worker", *globs, *(f"of queue {queue}" for queue in options.queue)])
     return Check(
         "worker_heartbeat",
         Workers(options, config, read),

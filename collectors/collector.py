@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
-from beanwatch.collectors.delivery import Delivery
-from beanwatch.collectors.log import Changes, Log
-from beanwatch.collectors.notify import Notifier
-from beanwatch.collectors.outbox import Outbox
-from beanwatch.collectors.poller import Poller
-from beanwatch.collectors.samples import ServerSamples, StateError, StateFile
-from beanwatch.collectors.schedule import Schedule, Turns
+from beanwatch.collectors.deliver.delivery import Delivery
+from beanwatch.collectors.deliver.outbox import Outbox
+from beanwatch.collectors.poll.poller import Poller
+from beanwatch.collectors.poll.samples import ServerSamples, StateError, StateFile
+from beanwatch.collectors.poll.schedule import Schedule, Turns
+from beanwatch.net.systemd import Notifier
+from beanwatch.telemetry.logging.collector_log import Changes, Log
 
 MINUTE = 60.0
 FAREWELL = 5.0  # seconds that are spent at the end on sending what is left
@@ -38,7 +38,7 @@ class Collector:
         log: Log,
         *,
         interval: float,
-        tubes_interval: float,
+        queues_interval: float,
         state: StateFile | None = None,
         notifier: Notifier | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -51,7 +51,7 @@ class Collector:
         self._changes = Changes(log)
         self._interval = interval
         # A sweep is on a tick: its own interval is rounded to whole ones.
-        self._every = max(1, round(tubes_interval / interval))
+        self._every = max(1, round(queues_interval / interval))
         self._state = state
         self._notifier = notifier or Notifier()
         self._clock = clock
@@ -151,7 +151,7 @@ class Collector:
         while tick := schedule.wait(self._stop.wait):
             is_due = sweeps.is_due(tick.number)
             with self._surviving(str(poller)):
-                poller.poll(tick.stamp, tubes=is_due, missed_ticks=schedule.missed)
+                poller.poll(tick.stamp, queues=is_due, missed_ticks=schedule.missed)
         poller.observer.close()
 
     def _poll_extra(self, extra: Extra) -> None:

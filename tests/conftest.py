@@ -84,7 +84,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture
 def run(tmp_path: Path) -> Callable[..., Result]:
-    """Runs a command of `.venv/bin` in `tmp_path`: `run("check_beanstalkd", "-H", host)`.
+    """Runs a command of `.venv/bin` in `tmp_path`: `run("check_queue_server", "-H", host)`.
 
     No configuration of the host's is read: BEANWATCH_* is not passed on.
     """

@@ -26,7 +26,7 @@ include = [
     "email.*",
     "images",
 ]
-max_tubes = 500
+max_queues = 500
 
 [worker]
 job_timeout = "2m"
@@ -35,12 +35,12 @@ max_memory = "512M"
 [workers]
 expected = ["web1.email-1"]
 
-[tubes."email.*".depth]
+[queues."email.*".depth]
 warning = 1000
 critical = "5000"
 for = "5m"
 
-[tubes.images.age]
+[queues.images.age]
 critical = "@1:2"
 
 [checks.job_failures]
@@ -59,7 +59,7 @@ def test_a_full_file_is_read_as_written() -> None:
     assert read.expected_workers == ("web1.email-1",)
     assert read.threshold("depth", "email.bulk") == Threshold("1000", "5000", 300.0)
     assert read.threshold("depth", "images") is None
-    assert [rule.is_name for rule in read.tubes] == [False, True]
+    assert [rule.is_name for rule in read.queues] == [False, True]
     assert read.checks["job_failures"].warning == "5"
 
 
@@ -68,11 +68,14 @@ def test_a_full_file_is_read_as_written() -> None:
     [
         ("[collect]\nintervall = 3\n", "f.toml:2: collect: unknown key 'intervall'; did you mean"),
         ("\n[colect]\ninterval = 3\n", "f.toml:2: unknown key 'colect'; did you mean 'collect'?"),
-        ('[collect]\ninclude = [\n "a",\n]\nmax_tubes = "x"\n', "f.toml:5: collect.max_tubes: "),
+        ('[collect]\ninclude = [\n "a",\n]\nmax_queues = "x"\n', "f.toml:5: collect.max_queues: "),
         ('[worker]\njob_timeout = "1 fortnight"', "f.toml:2: worker.job_timeout: expected a dur"),
         ('[worker]\nledger = "some"', "expected one of all, failures, off, not 'some'"),
-        ('[tubes."a*".depth]\nwarning = "1:2:3"', "f.toml:2: tubes.a*.depth.warning: expected a r"),
-        ("[tubes.a]\ndepht = {warning = 3}", "f.toml:2: tubes.a: unknown key 'depht'; did you"),
+        (
+            '[queues."a*".depth]\nwarning = "1:2:3"',
+            "f.toml:2: queues.a*.depth.warning: expected a r",
+        ),
+        ("[queues.a]\ndepht = {warning = 3}", "f.toml:2: queues.a: unknown key 'depht'; did you"),
         ("servers = 3", "f.toml:1: servers: expected a table of names"),
         ('prefix = "a b"', "f.toml:1: prefix: expected letters, digits, _ and -"),
         ('prefix = "a..b"', "f.toml:1: prefix: expected letters, digits, _ and -"),

@@ -70,7 +70,7 @@ def test_the_wheel_in_a_new_environment_has_every_command(
         # By the plugin guidelines a plugin that only printed its help has checked nothing: UNKNOWN.
         code = 3 if command.startswith("check_") else 0
         assert "usage" in call(fresh / command, "--help", cwd=tmp_path, code=code).lower()
-    assert "## tube-depth" in call(fresh / "beanwatch", "runbook", "tube-depth", cwd=tmp_path)
+    assert "## queue-depth" in call(fresh / "beanwatch", "runbook", "queue-depth", cwd=tmp_path)
     version = call(fresh / "beanwatch", "--version", cwd=tmp_path)
     assert version.strip().endswith(
         call(
@@ -80,6 +80,26 @@ def test_the_wheel_in_a_new_environment_has_every_command(
             cwd=tmp_path,
         ).strip()
     )
+
+
+IMPORT_ALL = """
+import importlib, pkgutil, beanwatch
+for found in pkgutil.walk_packages(beanwatch.__path__, "beanwatch."):
+    if not found.name.endswith("__main__"):
+        importlib.import_module(found.name)
+        print(found.name)
+"""
+
+
+def test_every_module_in_the_wheel_imports_with_the_wheels_own_dependencies(
+    wheel: Path, tmp_path: Path
+) -> None:
+    call(BIN / "uv", "venv", "--quiet", "fresh", cwd=tmp_path)
+    python = tmp_path / "fresh" / "bin" / "python"
+    call(BIN / "uv", "pip", "install", "--quiet", "--python", python, wheel, cwd=tmp_path)
+    imported = call(python, "-c", IMPORT_ALL, cwd=tmp_path).split()
+    assert len(imported) > 100
+    assert not any("generator" in name for name in imported)
 
 
 def test_the_wheel_holds_the_package_and_nothing_beside_it(wheel: Path) -> None:

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beanwatch.collectors.address import Address
-from beanwatch.collectors.redis_link import RedisError, RedisLink, parse_redis_url, redact
+from beanwatch.net.address import Address
+from beanwatch.net.redis_link import RedisError, RedisLink, parse_redis_url, redact
 from tests.real import Proxy, Redis
 
 

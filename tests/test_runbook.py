@@ -7,11 +7,13 @@ import pytest
 Run = Callable[..., tuple[int, str, str]]
 
 
-@pytest.mark.parametrize("name", ["tube-depth", "check_tube_depth", "TUBE_DEPTH", "#tube-depth"])
+@pytest.mark.parametrize(
+    "name", ["queue-depth", "check_queue_depth", "QUEUE_DEPTH", "#queue-depth"]
+)
 def test_the_part_for_an_alert_is_printed_under_any_of_its_names(run: Run, name: str) -> None:
     code, out, _ = run("beanwatch", "runbook", name)
     assert code == 0
-    assert out.startswith("## tube-depth\n")
+    assert out.startswith("## queue-depth\n")
     assert out.count("\n## ") == 0
 
 
@@ -23,6 +25,6 @@ def test_without_a_name_all_of_it_is_printed(run: Run) -> None:
 
 
 def test_a_near_miss_is_named(run: Run) -> None:
-    code, out, err = run("beanwatch", "runbook", "tube-dept")
+    code, out, err = run("beanwatch", "runbook", "queue-dept")
     assert (code, out) == (2, "")
-    assert "did you mean tube-depth?" in err
+    assert "did you mean queue-depth?" in err

@@ -1,9 +1,9 @@
 """The instrumented beanstalkd worker and its handler API."""
 
-from beanwatch.worker.app import App
-from beanwatch.worker.context import Context
-from beanwatch.worker.envelope import EnvelopeError, FollowUp
-from beanwatch.worker.errors import (
+from beanwatch.worker.api.app import App
+from beanwatch.worker.api.context import Context
+from beanwatch.worker.api.envelope import EnvelopeError, FollowUp
+from beanwatch.worker.api.errors import (
     Bury,
     Discard,
     Interrupted,
@@ -11,7 +11,7 @@ from beanwatch.worker.errors import (
     JobTimeout,
     Retry,
 )
-from beanwatch.worker.producer import Producer, Put, PutError
+from beanwatch.worker.api.producer import Producer, Put, PutError
 
 __all__ = [
     "App",

@@ -1,6 +1,6 @@
 """An example application, which the demo and the tests run too.
 
-    beanwatch worker beanwatch.worker.example:app --tube email.regular --name w1
+    beanwatch worker beanwatch.worker.example:app --queue email.regular --name w1
 
 Its jobs can be told to misbehave by their data: {"fail": true} raises, {"hang": 30} does not
 end for so many seconds whatever the worker asks, {"seconds": 2} takes its time, and

@@ -60,11 +60,11 @@ class CollectConfig(NamedTuple):
     """[collect]; durations in seconds."""
 
     interval: float = 10.0
-    tubes_interval: float = 0.0  # 0: as interval
+    queues_interval: float = 0.0  # 0: as interval
     timeout: float = 5.0
     include: tuple[str, ...] = ("*",)
     exclude: tuple[str, ...] = ()
-    max_tubes: int = 10_000
+    max_queues: int = 10_000
     head_ages: bool = True
     state: str = ""
     spool: str = ""
@@ -98,15 +98,15 @@ class Threshold(NamedTuple):
     hold: float = 0.0  # `for` in the file
 
 
-class TubeRule(NamedTuple):
-    """[tubes."GLOB"]: what holds for the tubes that the glob matches."""
+class QueueRule(NamedTuple):
+    """[queues."GLOB"]: what holds for the queues that the glob matches."""
 
     glob: str
     thresholds: Mapping[str, Threshold]
 
     @property
     def is_name(self) -> bool:
-        """True when the glob is a plain name: then the tube is expected to exist."""
+        """True when the glob is a plain name: then the queue is expected to exist."""
         return not GLOB.search(self.glob)
 
 
@@ -133,14 +133,14 @@ class Config(NamedTuple):
     collect: CollectConfig = CollectConfig()
     worker: WorkerConfig = WorkerConfig()
     expected_workers: tuple[str, ...] = ()
-    tubes: tuple[TubeRule, ...] = ()
+    queues: tuple[QueueRule, ...] = ()
     checks: Mapping[str, Threshold] = {}
     links: LinksConfig = LinksConfig()
 
-    def threshold(self, measure: str, tube: str) -> Threshold | None:
-        """The first rule, in the file's order, that matches the tube and has this measure."""
-        for rule in self.tubes:
-            if measure in rule.thresholds and fnmatchcase(tube, rule.glob):
+    def threshold(self, measure: str, queue: str) -> Threshold | None:
+        """The first rule, in the file's order, that matches the queue and has this measure."""
+        for rule in self.queues:
+            if measure in rule.thresholds and fnmatchcase(queue, rule.glob):
                 return rule.thresholds[measure]
         return None
 
@@ -156,11 +156,11 @@ REDIS: Spec = {"url": text, "password_file": text}
 GRAPHITE: Spec = {"address": text, "url": text}
 COLLECT: Spec = {
     "interval": duration,
-    "tubes_interval": duration,
+    "queues_interval": duration,
     "timeout": duration,
     "include": words,
     "exclude": words,
-    "max_tubes": whole,
+    "max_queues": whole,
     "head_ages": flag,
     "state": text,
     "spool": text,
@@ -187,7 +187,7 @@ LINKS: Spec = {"runbook": text, "graphs": text}
 LIMITS: Spec = {"warning": threshold, "critical": threshold}
 THRESHOLD: Spec = {**LIMITS, "for": duration}
 MEASURES = ("depth", "buried", "age", "consumers")
-CHECKS = ("beanstalkd", *MEASURES, "worker_heartbeat", "job_failures", "metrics_fresh")
+CHECKS = ("queue_server", *MEASURES, "worker_heartbeat", "job_failures", "metrics_fresh")
 TABLES: Mapping[str, Spec] = {
     "redis": REDIS,
     "graphite": GRAPHITE,
@@ -254,7 +254,7 @@ class _Reader:
 
     def config(self) -> Config:
         tree = self._parse_toml()
-        known = (*GENERAL, *TABLES, "servers", "tubes", "checks")
+        known = (*GENERAL, *TABLES, "servers", "queues", "checks")
         for key in tree:
             if key not in known:
                 raise self._unknown((key,), known)
@@ -269,7 +269,7 @@ class _Reader:
             worker=WorkerConfig(**tables["worker"]),
             links=LinksConfig(**tables["links"]),
             expected_workers=tables["workers"].get("expected", ()),
-            tubes=tuple(self._tubes(tree.get("tubes", {}))),
+            queues=tuple(self._queues(tree.get("queues", {}))),
             checks=self._thresholds(("checks",), tree.get("checks", {}), CHECKS),
             **self._table((), general, GENERAL),
         )
@@ -297,7 +297,7 @@ class _Reader:
             values[key] = self._value((*path, key), value, spec[key])
         for key in spec:
             variable = variable_of(*path, key)
-            if variable in self.environ and path[:1] not in (("tubes",), ("checks",)):
+            if variable in self.environ and path[:1] not in (("queues",), ("checks",)):
                 try:
                     values[key] = spec[key](self.environ[variable])
                 except ValueError as error:
@@ -313,11 +313,11 @@ class _Reader:
             servers[name] = address if equals else name
         return servers
 
-    def _tubes(self, table: Any) -> Iterator[TubeRule]:
+    def _queues(self, table: Any) -> Iterator[QueueRule]:
         if not isinstance(table, dict):
-            raise self._wrong(("tubes",), 'expected tables: [tubes."email.*".depth]')
+            raise self._wrong(("queues",), 'expected tables: [queues."email.*".depth]')
         for glob, measures in table.items():
-            yield TubeRule(glob, self._thresholds(("tubes", glob), measures, MEASURES))
+            yield QueueRule(glob, self._thresholds(("queues", glob), measures, MEASURES))
 
     def _thresholds(
         self, path: tuple[str, ...], table: Any, known: tuple[str, ...]
@@ -328,7 +328,7 @@ class _Reader:
         for name, values in table.items():
             if name not in known:
                 raise self._unknown((*path, name), known)
-            spec = THRESHOLD if path[0] == "tubes" or name in MEASURES else LIMITS
+            spec = THRESHOLD if path[0] == "queues" or name in MEASURES else LIMITS
             fields = self._table((*path, name), values, spec)
             fields["hold"] = fields.pop("for", 0.0)
             found[name] = Threshold(**fields)

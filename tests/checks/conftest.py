@@ -79,7 +79,7 @@ def parrot(answers: Mapping[bytes, bytes]) -> Iterator[str]:
 
 @pytest.fixture
 def check(run: Callable[..., tuple[int, str, str]], tmp_path: Path) -> Callable[..., Answer]:
-    """`check("tube_depth", "-H", ...)`, with a memory of this test's own."""
+    """`check("queue_depth", "-H", ...)`, with a memory of this test's own."""
 
     def run_check(name: str, *argv: object, timeout: float = 30.0, **env: str) -> Answer:
         environ = {"BEANWATCH_STATE_DIR": str(tmp_path / "state"), **env}

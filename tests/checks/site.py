@@ -9,7 +9,7 @@ BIN = ROOT / ".venv" / "bin"
 
 
 class Site:
-    """`queue1` with the tube `images`; the checks' memory is in the site's directory."""
+    """`queue1` with the queue `images`; the checks' memory is in the site's directory."""
 
     def __init__(self, directory: Path, beanstalkd: Beanstalkd, redis: Redis) -> None:
         self.directory = directory
@@ -18,7 +18,7 @@ class Site:
         self.config.write_text(
             f'[servers]\nqueue1 = "{beanstalkd.address}"\n'
             f'[redis]\nurl = "{redis.url}"\n'
-            '[tubes."images".buried]\ncritical = 0\n'
+            '[queues."images".buried]\ncritical = 0\n'
         )
         self.root = directory / "root"
         self.plugins = self.root / "usr/lib/nagios/plugins"
@@ -51,14 +51,14 @@ class Site:
         macros = {"USER1": str(self.plugins)}
         return Nagios(self.directory / "nagios", [objects], macros=macros, settings=settings)
 
-    def bury(self, tube: str = "images") -> None:
+    def bury(self, queue: str = "images") -> None:
         """Put a job and bury it."""
-        with self.beanstalkd.client(use=tube, watch=tube) as client:
+        with self.beanstalkd.client(use=queue, watch=queue) as client:
             client.put("a picture")
             client.bury(client.reserve(timeout=5))
 
-    def kick_and_delete(self, tube: str = "images") -> None:
+    def kick_and_delete(self, queue: str = "images") -> None:
         """Mend it."""
-        with self.beanstalkd.client(use=tube, watch=tube) as client:
+        with self.beanstalkd.client(use=queue, watch=queue) as client:
             client.kick(100)
             client.delete(client.reserve(timeout=5))

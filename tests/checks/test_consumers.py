@@ -1,4 +1,4 @@
-"""check_tube_consumers: who drains a tube, by beanstalkd and by the heartbeats."""
+"""check_queue_consumers: who drains a queue, by beanstalkd and by the heartbeats."""
 
 import threading
 from contextlib import ExitStack
@@ -6,31 +6,31 @@ from pathlib import Path
 
 import pytest
 
-from beanwatch.checks import tube_consumers
-from beanwatch.checks.memory import Memory
-from beanwatch.checks.plugin import Unknown
-from beanwatch.checks.process import Voice
-from beanwatch.checks.roll import Roll, call_roll, cross
-from beanwatch.checks.source import Live
-from beanwatch.collectors.address import parse_address
-from beanwatch.collectors.heartbeats import WORKERS_KEY, Beat, Worker, dump_beat, worker_key
-from beanwatch.collectors.servers import Server
+from beanwatch.checks import queue_consumers as queue_consumers
+from beanwatch.checks.lib.heartbeat_evidence import Roll, call_roll, cross
+from beanwatch.checks.lib.memory import Memory
+from beanwatch.checks.lib.plugin import Unknown
+from beanwatch.checks.lib.plugin_process import Voice
+from beanwatch.checks.lib.source import Live
 from beanwatch.config import Config
+from beanwatch.net.address import parse_address
+from beanwatch.queues.servers import Server
+from beanwatch.store.heartbeats import WORKERS_KEY, Beat, Worker, dump_beat, worker_key
 from tests.checks.conftest import Check
 from tests.real import Beanstalkd, Proxy, Redis, wait_until
 
 OK, WARNING, CRITICAL, UNKNOWN = range(4)
 
 
-def put(server: Beanstalkd, tube: str, count: int = 1, **options: int) -> None:
-    with server.client(use=tube) as client:
+def put(server: Beanstalkd, queue: str, count: int = 1, **options: int) -> None:
+    with server.client(use=queue) as client:
         for _ in range(count):
             client.put("x", **options)
 
 
 def test_jobs_that_nobody_watches_are_critical(check: Check, beanstalkd: Beanstalkd):
     put(beanstalkd, "images", 2)
-    answer = check("tube_consumers", "--server", beanstalkd.address, "-T", "images")
+    answer = check("queue_consumers", "--server", beanstalkd.address, "-Q", "images")
     assert answer.code == CRITICAL
     assert answer.text.endswith("images: 2 jobs ready and no worker watches it")
 
@@ -39,9 +39,9 @@ def test_jobs_in_default_are_a_producers_mistake(check: Check, beanstalkd: Beans
     put(beanstalkd, "default")
     with beanstalkd.client() as producer:
         producer.stats()
-        answer = check("tube_consumers", "--server", beanstalkd.address)
+        answer = check("queue_consumers", "--server", beanstalkd.address)
     assert answer.code == CRITICAL
-    assert "1 job ready that nobody takes: a producer does not name its tube" in answer.text
+    assert "1 job ready that nobody takes: a producer does not name its queue" in answer.text
 
 
 def test_a_worker_that_watches_and_does_not_reserve_has_stalled(
@@ -49,12 +49,12 @@ def test_a_worker_that_watches_and_does_not_reserve_has_stalled(
 ):
     with beanstalkd.client(watch="images"):
         put(beanstalkd, "images", 3)
-        answer = check("tube_consumers", "--server", beanstalkd.address, "-T", "images")
+        answer = check("queue_consumers", "--server", beanstalkd.address, "-Q", "images")
     assert answer.code == CRITICAL
     assert "3 jobs ready, and of 1 worker nobody takes one" in answer.text
 
 
-def test_a_tube_has_stalled_on_the_last_of_many_servers_too(run, beanstalkd: Beanstalkd):
+def test_a_queue_has_stalled_on_the_last_of_many_servers_too(run, beanstalkd: Beanstalkd):
     import json
 
     with ExitStack() as stack:
@@ -62,17 +62,17 @@ def test_a_tube_has_stalled_on_the_last_of_many_servers_too(run, beanstalkd: Bea
         put(beanstalkd, "images", 3)
         fronts = [stack.enter_context(Proxy(beanstalkd.address)) for _ in range(20)]
         arguments = [word for front in fronts for word in ("--server", front.address)]
-        said = run("check_tube_consumers", *arguments, "-T", "images", "-t", "60", "--json").stdout
+        said = run("check_queue_consumers", *arguments, "-Q", "images", "-t", "60", "--json").stdout
     assert sum(line.startswith("CRITICAL: ") for line in json.loads(said)["details"]) == 20
 
 
 def test_without_time_for_a_second_look_the_moment_is_judged(check: Check, beanstalkd: Beanstalkd):
     with beanstalkd.client(watch="images"):
         put(beanstalkd, "images", 3)
-        arguments = ("--server", beanstalkd.address, "-T", "images", "-t", "0.6")
+        arguments = ("--server", beanstalkd.address, "-Q", "images", "-t", "0.6")
         # A busy machine may need longer than that for one look, which is then UNKNOWN.
         answer = wait_until(
-            lambda: (found := check("tube_consumers", *arguments)).code != UNKNOWN and found
+            lambda: (found := check("queue_consumers", *arguments)).code != UNKNOWN and found
         )
     assert answer.code == CRITICAL
     assert "of 1 worker nobody takes one" in answer.text
@@ -82,13 +82,13 @@ def test_without_time_for_a_second_look_the_moment_is_judged(check: Check, beans
 def test_busy_workers_are_saturated_once_the_queue_has_not_shrunk(
     check: Check, beanstalkd: Beanstalkd
 ):
-    arguments = ("--server", beanstalkd.address, "-T", "images")
+    arguments = ("--server", beanstalkd.address, "-Q", "images")
     with beanstalkd.client(watch="images") as worker:
         put(beanstalkd, "images", 3)
         worker.reserve(timeout=5)
-        assert check("tube_consumers", *arguments).code == OK
+        assert check("queue_consumers", *arguments).code == OK
         put(beanstalkd, "images", 2)
-        answer = check("tube_consumers", *arguments)
+        answer = check("queue_consumers", *arguments)
         assert answer.code == WARNING
         assert "not getting fewer, though its one worker is busy" in answer.text
 
@@ -102,36 +102,36 @@ def work(worker, jobs: int) -> None:
 def test_bursts_that_were_done_between_two_looks_are_kept_up_with(
     check: Check, beanstalkd: Beanstalkd
 ):
-    arguments = ("--server", beanstalkd.address, "-T", "images")
+    arguments = ("--server", beanstalkd.address, "-Q", "images")
     with beanstalkd.client(watch="images") as worker:
         for _ in range(3):
             put(beanstalkd, "images", 9)
             job = worker.reserve(timeout=5)
-            answer = check("tube_consumers", *arguments)
+            answer = check("queue_consumers", *arguments)
             assert (answer.code, "8 jobs ready" in answer.text) == (OK, True), answer.text
             worker.delete(job)
             work(worker, 8)
         put(beanstalkd, "images", 9)
         worker.reserve(timeout=5)
-        assert check("tube_consumers", *arguments).code == OK
-        answer = check("tube_consumers", *arguments)  # nothing was done since
+        assert check("queue_consumers", *arguments).code == OK
+        answer = check("queue_consumers", *arguments)  # nothing was done since
         assert answer.code == WARNING
 
 
 def test_a_look_that_was_well_ends_what_was_seen_before(check: Check, beanstalkd: Beanstalkd):
-    arguments = ("--server", beanstalkd.address, "-T", "images")
+    arguments = ("--server", beanstalkd.address, "-Q", "images")
     with beanstalkd.client(watch="images") as worker:
         put(beanstalkd, "images", 3)
         job = worker.reserve(timeout=5)
-        assert check("tube_consumers", *arguments).code == OK  # two are ready, the worker is busy
+        assert check("queue_consumers", *arguments).code == OK  # two are ready, the worker is busy
         worker.release(job)
         with beanstalkd.client(watch="images") as helper:
             jobs = [helper.reserve(timeout=5) for _ in range(3)]
-            assert check("tube_consumers", *arguments).code == OK  # none is ready
+            assert check("queue_consumers", *arguments).code == OK  # none is ready
             for job in jobs:
                 helper.release(job)
         worker.reserve(timeout=5)
-        assert check("tube_consumers", *arguments).code == OK
+        assert check("queue_consumers", *arguments).code == OK
 
 
 def test_half_a_second_does_not_make_a_queue_one_that_is_not_getting_shorter(
@@ -147,28 +147,28 @@ def test_half_a_second_does_not_make_a_queue_one_that_is_not_getting_shorter(
             Voice("x"),
             sleep=lambda _: (put(beanstalkd, "images"), worker.reserve(timeout=5)),
         )
-        options = tube_consumers.parser().parse_args(["-T", "images"])
+        options = queue_consumers.parser().parse_args(["-Q", "images"])
         options.timeout_state = Unknown
-        found = tube_consumers.build(options, Config(), source)
+        found = queue_consumers.build(options, Config(), source)
         found()
         source.close()
     assert found.summary_str.startswith("images: 3 jobs ready, 1 worker, 0 of them waiting")
 
 
-def test_a_worker_that_is_busy_with_another_tube_has_not_stalled(
+def test_a_worker_that_is_busy_with_another_queue_has_not_stalled(
     check: Check, beanstalkd: Beanstalkd
 ):
-    arguments = ("--server", beanstalkd.address, "-T", "reports")
+    arguments = ("--server", beanstalkd.address, "-Q", "reports")
     put(beanstalkd, "images")
     with beanstalkd.client(watch=["images", "reports"]) as worker, beanstalkd.client() as idler:
         job = worker.reserve(timeout=5)
         put(beanstalkd, "reports", 3)
-        assert check("tube_consumers", *arguments).code == OK
-        answer = check("tube_consumers", *arguments)
+        assert check("queue_consumers", *arguments).code == OK
+        answer = check("queue_consumers", *arguments)
         assert answer.code == WARNING
         assert answer.text.endswith("though its one worker may be busy elsewhere")
         idler.watch("reports")  # two watch it and one job is held: one of them takes none
-        answer = check("tube_consumers", *arguments)
+        answer = check("queue_consumers", *arguments)
         assert answer.code == CRITICAL
         assert "3 jobs ready, and of 2 workers nobody takes one" in answer.text
         worker.delete(job)
@@ -179,23 +179,23 @@ def test_a_waiting_worker_is_well_and_is_counted(check: Check, beanstalkd: Beans
         thread = threading.Thread(target=worker.reserve, kwargs={"timeout": 30})
         thread.start()
         wait_until(lambda: beanstalkd.stats_tube("images")["current-waiting"] == 1)
-        arguments = ("--server", beanstalkd.address, "-T", "images")
-        answer = check("tube_consumers", *arguments)
+        arguments = ("--server", beanstalkd.address, "-Q", "images")
+        answer = check("queue_consumers", *arguments)
         assert answer.code == OK
         assert answer.perfdata["images waiting"] == "1"
-        assert check("tube_consumers", *arguments, "-c", "2:").code == CRITICAL
+        assert check("queue_consumers", *arguments, "-c", "2:").code == CRITICAL
         put(beanstalkd, "images")
         thread.join(10)
 
 
 @pytest.mark.parametrize(("flag", "code"), [((), OK), (("--paused", "warning"), WARNING)])
-def test_a_paused_tube_does_not_page_unless_asked(
+def test_a_paused_queue_does_not_page_unless_asked(
     check: Check, beanstalkd: Beanstalkd, flag: tuple[str, ...], code: int
 ):
     put(beanstalkd, "images")
     with beanstalkd.client() as client:
         client.pause_tube("images", 1000)
-    answer = check("tube_consumers", "--server", beanstalkd.address, "-T", "images", *flag)
+    answer = check("queue_consumers", "--server", beanstalkd.address, "-Q", "images", *flag)
     assert answer.code == code
     assert "images: paused for" in answer.text
 
@@ -207,22 +207,22 @@ def test_a_draining_server_does_not_page_unless_asked(check: Check, beanstalkd: 
     put(beanstalkd, "images", 3)
     os.kill(beanstalkd.pid, signal.SIGUSR1)
     wait_until(lambda: beanstalkd.stats()["draining"])
-    arguments = ("--server", beanstalkd.address, "-T", "images")
-    answer = check("tube_consumers", *arguments)
+    arguments = ("--server", beanstalkd.address, "-Q", "images")
+    answer = check("queue_consumers", *arguments)
     draining = "images: the server is draining, 3 jobs ready"
-    assert answer.text == f"TUBE_CONSUMERS OK - {draining}, no worker watches it"
+    assert answer.text == f"QUEUE_CONSUMERS OK - {draining}, no worker watches it"
     with beanstalkd.client(watch="images"):
-        assert check("tube_consumers", *arguments).text == f"TUBE_CONSUMERS OK - {draining}"
-    assert check("tube_consumers", *arguments, "--draining", "critical").code == CRITICAL
+        assert check("queue_consumers", *arguments).text == f"QUEUE_CONSUMERS OK - {draining}"
+    assert check("queue_consumers", *arguments, "--draining", "critical").code == CRITICAL
 
 
-def beat(redis: Redis, worker: str, *tubes: str, age: float = 0.0, **fields: str) -> None:
+def beat(redis: Redis, worker: str, *queues: str, age: float = 0.0, **fields: str) -> None:
     """A heartbeat of a worker, as old as that."""
     with redis.client() as client:
         seconds, micros = client.time()
         now = seconds + micros / 1e6
         times = {"beat_at": now, "loop_at": now, "started_at": now - 9000}
-        record = Beat(tubes=tubes, **{"state": "idle", **fields, **times})
+        record = Beat(queues=queues, **{"state": "idle", **fields, **times})
         client.set(worker_key(worker), dump_beat(record))
         client.zadd(WORKERS_KEY, {worker: now - age})
 
@@ -232,8 +232,8 @@ def test_a_worker_that_beats_but_is_not_connected_is_named(
 ):
     put(beanstalkd, "images")
     beat(redis_server, "web1.a", "images")
-    arguments = ("--server", beanstalkd.address, "-T", "images", "--redis", redis_server.url)
-    answer = check("tube_consumers", *arguments)
+    arguments = ("--server", beanstalkd.address, "-Q", "images", "--redis", redis_server.url)
+    answer = check("queue_consumers", *arguments)
     assert answer.code == CRITICAL
     assert answer.text.endswith("no worker watches it, web1.a beats but is not connected here")
 
@@ -274,8 +274,8 @@ def test_workers_that_were_told_to_wait_or_are_blocked_are_the_cause(
     put(beanstalkd, "images")
     beat(redis_server, "web1.a", "images", state="waiting", reason="told to wait")
     beat(redis_server, "web1.b", "images", state="blocked", reason="0 MiB of disk are free")
-    arguments = ("--server", beanstalkd.address, "-T", "images", "--redis", redis_server.url)
-    answer = check("tube_consumers", *arguments)
+    arguments = ("--server", beanstalkd.address, "-Q", "images", "--redis", redis_server.url)
+    answer = check("queue_consumers", *arguments)
     assert answer.code == CRITICAL
     assert answer.text.endswith(
         "images: 1 job ready and no worker watches it, "
@@ -286,24 +286,24 @@ def test_workers_that_were_told_to_wait_or_are_blocked_are_the_cause(
 def test_frozen_workers_are_critical_unless_jobs_get_done(
     check: Check, beanstalkd: Beanstalkd, redis_server: Redis
 ):
-    arguments = ("--server", beanstalkd.address, "-T", "images", "--redis", redis_server.url)
+    arguments = ("--server", beanstalkd.address, "-Q", "images", "--redis", redis_server.url)
     put(beanstalkd, "images", 8)
     for name in ("web1.a", "web1.b"):
         beat(redis_server, name, "images", age=300)
     with beanstalkd.client(watch="images") as one, beanstalkd.client(watch="images") as two:
         one.reserve(timeout=5)
         two.reserve(timeout=5)
-        answer = check("tube_consumers", *arguments)
+        answer = check("queue_consumers", *arguments)
         assert answer.code == OK, "nobody knows yet whether they get on"
         assert answer.text.endswith("connected but without a heartbeat: web1.a, web1.b")
-        answer = check("tube_consumers", *arguments)
+        answer = check("queue_consumers", *arguments)
         assert answer.code == CRITICAL
         assert answer.text.endswith(
             "images: 6 jobs ready, nobody works: web1.a, web1.b are connected but do not beat "
             "(frozen?)"
         )
         work(one, 1)  # they have only lost Redis
-        assert check("tube_consumers", *arguments).code == OK
+        assert check("queue_consumers", *arguments).code == OK
 
 
 def test_a_worker_that_said_goodbye_is_neither_frozen_nor_missing():
@@ -324,7 +324,7 @@ def test_of_several_servers_a_worker_counts_for_its_own(
         f'[redis]\nurl = "{redis_server.url}"\n'
         f'[servers]\nq1 = "{beanstalkd.address}"\nq2 = "10.9.9.9:11300"\n'
     )
-    answer = check("tube_consumers", "--config", config, "--server", "q1", "-T", "images")
+    answer = check("queue_consumers", "--config", config, "--server", "q1", "-Q", "images")
     assert answer.text.endswith(", web1.a beats but is not connected here")
 
 
@@ -333,14 +333,14 @@ def test_a_worker_that_is_connected_but_does_not_beat_is_named(
 ):
     beat(redis_server, "web1.a", "images", age=300)
     with beanstalkd.client(watch="images"):
-        arguments = ("--server", beanstalkd.address, "-T", "images", "--redis", redis_server.url)
-        answer = check("tube_consumers", *arguments)
+        arguments = ("--server", beanstalkd.address, "-Q", "images", "--redis", redis_server.url)
+        answer = check("queue_consumers", *arguments)
     assert answer.code == OK
     assert answer.text.endswith("connected but without a heartbeat: web1.a")
 
 
 def test_without_redis_the_server_is_believed(check: Check, beanstalkd: Beanstalkd):
-    arguments = ("--server", beanstalkd.address, "-T", "images", "--redis", "redis://127.0.0.1:1")
-    answer = check("tube_consumers", *arguments)
+    arguments = ("--server", beanstalkd.address, "-Q", "images", "--redis", "redis://127.0.0.1:1")
+    answer = check("queue_consumers", *arguments)
     assert answer.code == OK
     assert any(line.startswith("Not compared with the heartbeats: ") for line in answer.long)

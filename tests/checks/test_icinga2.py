@@ -128,17 +128,17 @@ def test_icinga_validates_runs_and_notifies(site: Site, tmp_path: Path):
         wait_until(lambda: has("PROBLEM", "buried of images", "CRITICAL"), timeout=90)
         line = next(li for li in icinga.alerts.splitlines() if "\tburied of images\t" in li)
         assert "images: 1 job buried (limit 0)" in line
-        assert line.endswith("/runbook/#tube-buried")
+        assert line.endswith("/runbook/#queue-buried")
         site.kick_and_delete()
         wait_until(lambda: has("RECOVERY", "buried of images", "OK"), timeout=90)
         site.beanstalkd.kill()
-        wait_until(lambda: has("PROBLEM", "beanstalkd", "CRITICAL"), timeout=90)
+        wait_until(lambda: has("PROBLEM", "queue server", "CRITICAL"), timeout=90)
         assert "UNKNOWN" not in icinga.alerts
 
 
 def test_icinga_takes_passive_results_and_alerts_when_there_are_none(site: Site, tmp_path: Path):
     text = site.config.read_text()
-    site.config.write_text(text.replace('[tubes."images"', '[tubes."image*"'))
+    site.config.write_text(text.replace('[queues."images"', '[queues."image*"'))
     site.install("icinga2", "--passive")
     with Icinga(tmp_path / "icinga2", site) as icinga:
         icinga.validate()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from beanwatch.cli.install import KINDS
-from beanwatch.cli.placing import Placer, Wanted
+from beanwatch.cli.lib.placing import Placer, Wanted
 from tests.real import ROOT, Beanstalkd
 
 
@@ -38,7 +38,7 @@ def test_a_dry_run_touches_nothing(run, tmp_path: Path):
 
 @pytest.mark.parametrize("kind", ["nagios", "nrpe", "icinga2"])
 def test_a_configuration_is_named_as_others_find_it(run, tmp_path: Path, kind: str):
-    (tmp_path / "b.toml").write_text("[tubes.'email.*'.depth]\nwarning = 5\n")
+    (tmp_path / "b.toml").write_text("[queues.'email.*'.depth]\nwarning = 5\n")
     argv = ("beanwatch", "install", kind, "--dest", tmp_path / "root", "--config", "b.toml")
     assert run(*argv)[0] == 0
     files = [path for path in (tmp_path / "root/etc").rglob("*") if path.is_file()]
@@ -51,7 +51,7 @@ def test_on_red_hat_things_are_where_red_hat_looks(run, tmp_path: Path):
         argv = ("beanwatch", "install", kind, "--family", "redhat", "--dest", tmp_path)
         assert run(*argv)[0] == 0
     commands = (tmp_path / "etc/nrpe.d/beanwatch.cfg").read_text()
-    assert "=/usr/lib64/nagios/plugins/check_beanstalkd" in commands
+    assert "=/usr/lib64/nagios/plugins/check_queue_server" in commands
     assert "/usr/lib/nagios" not in commands
     assert list((tmp_path / "etc/supervisord.d").glob("*.ini"))
 
@@ -127,11 +127,11 @@ def test_services_are_made_of_the_configuration_and_of_what_is_there(
         client.put("x")
     config = tmp_path / "beanwatch.toml"
     config.write_text(
-        f'[servers]\nq1 = "{beanstalkd.address}"\n[tubes."email.*".depth]\nwarning = 5\n'
+        f'[servers]\nq1 = "{beanstalkd.address}"\n[queues."email.*".depth]\nwarning = 5\n'
     )
     argv = ("--dest", tmp_path / "root", "--family", "debian", "--discover", "--config", config)
     assert run("beanwatch", "install", "nagios", *argv)[0] == 0
     services = (tmp_path / "root/etc/nagios4/conf.d/beanwatch-services.cfg").read_text()
-    assert "check_tube_depth!email.*\n" in services
-    assert "check_tube_age!found\n" in services
+    assert "check_queue_depth!email.*\n" in services
+    assert "check_queue_age!found\n" in services
     assert f"_BEANWATCH_OPTIONS  -t 10 --config {config}\n" in services

@@ -4,20 +4,20 @@ import time
 
 import pytest
 
-from beanwatch.collectors.heartbeats import outcomes_key
-from beanwatch.collectors.outcomes import outcome_field
+from beanwatch.store.heartbeats import outcomes_key
+from beanwatch.store.outcome_counts import outcome_field
 from tests.checks.conftest import Check
 from tests.real import Redis
 
 OK, WARNING, CRITICAL, UNKNOWN = range(4)
 
 
-def count(redis: Redis, tube: str, job: str, **outcomes: int) -> None:
+def count(redis: Redis, queue: str, job: str, **outcomes: int) -> None:
     """Count into the running minute."""
     with redis.client() as client:
         key = outcomes_key(int(client.time()[0]) // 60)
         for outcome, number in outcomes.items():
-            client.hincrby(key, outcome_field(tube, job, outcome), number)
+            client.hincrby(key, outcome_field(queue, job, outcome), number)
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_one_bad_kind_of_job_is_not_hidden_by_many_good_ones(check: Check, redis
     assert answer.code == CRITICAL
     assert "images a b: 20 of 30 runs failed" in answer.text
     assert answer.perfdata["runs"] == "100030"
-    assert check("job_failures", "--redis", redis_server.url, "-T", "email").code == OK
+    assert check("job_failures", "--redis", redis_server.url, "-Q", "email").code == OK
     assert check("job_failures", "--redis", redis_server.url, "--exclude", "a|b").code == OK
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from beanwatch.checks.memory import Memory
+from beanwatch.checks.lib.memory import Memory
 
 
 def test_it_counts_from_when_it_was_first_so(tmp_path: Path):
@@ -99,7 +99,7 @@ def test_a_directory_of_somebody_else_is_refused(tmp_path: Path):
 
 _RACE = """
 import sys
-from beanwatch.checks.memory import Memory
+from beanwatch.checks.lib.memory import Memory
 for n in range(200):
     memory = Memory("x", sys.argv[1])
     memory.recall("a")

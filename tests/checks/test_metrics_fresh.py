@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from beanwatch.checks.http_get import HttpError, parse_answer
 from beanwatch.checks.metrics_fresh import newest, parse_series
+from beanwatch.net.http import HttpError, parse_answer
 from tests.checks.conftest import Check
 from tests.real import Graphite, HttpSink, wait_until
 

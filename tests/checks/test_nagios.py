@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from beanwatch.checks.objects import nagios_objects, plan
-from beanwatch.collectors.servers import resolve_servers
+from beanwatch.checks.lib.objects import nagios_objects, plan
 from beanwatch.config import parse
+from beanwatch.queues.servers import resolve_servers
 from tests.checks.site import Site
 from tests.real import Beanstalkd, HttpSink, Nagios, Redis, SmtpSink, wait_until
 
@@ -55,14 +55,14 @@ def test_a_problem_and_its_recovery_arrive_by_mail_and_by_webhook(site: Site):
     subject = str(problem.message["subject"])
     assert subject.startswith("PROBLEM: queue1 buried of images is CRITICAL: images: 1 job buried")
     body = problem.message.get_content().replace("\r\n", "\n")
-    runbook = "Runbook: https://beanwatch.readthedocs.io/en/latest/runbook/#tube-buried\n"
+    runbook = "Runbook: https://beanwatch.readthedocs.io/en/latest/runbook/#queue-buried\n"
     assert body.count(runbook) == 1
     assert "since 20" in body
     texts = [hook["text"] for hook in hooks]
     assert any(text.startswith("PROBLEM: queue1 buried of images is CRITICAL") for text in texts)
     assert any(text.startswith(recovery) for text in texts)
     (alert,) = [h for h in hooks if h["text"].startswith("PROBLEM: queue1 buried")]
-    assert "#tube-buried|Runbook>" in alert["attachments"][0]["text"]
+    assert "#queue-buried|Runbook>" in alert["attachments"][0]["text"]
 
 
 def test_a_server_that_is_down_is_one_alert_and_no_storm(site: Site):
@@ -78,16 +78,16 @@ def test_a_server_that_is_down_is_one_alert_and_no_storm(site: Site):
         # One that was not looked at yet is in state 0, too.
         wait_until(lambda: "no job waits" in state_of(nagios, "age of images")[1], timeout=60)
         site.beanstalkd.kill()
-        wait_until(lambda: "\tbeanstalkd\tCRITICAL\t" in mailbox.read_text(), timeout=60)
-        tubes = [f"{check} of images" for check in ("depth", "buried", "age", "consumers")]
+        wait_until(lambda: "\tqueue server\tCRITICAL\t" in mailbox.read_text(), timeout=60)
+        queues = [f"{check} of images" for check in ("depth", "buried", "age", "consumers")]
         wait_until(
             lambda: all(
-                nagios.statuses()["queue1", tube].get("state_type") == "1"
-                and nagios.statuses()["queue1", tube].get("current_state") == "3"
-                for tube in tubes
+                nagios.statuses()["queue1", queue].get("state_type") == "1"
+                and nagios.statuses()["queue1", queue].get("current_state") == "3"
+                for queue in queues
             ),
             timeout=60,
-            message="the tubes' checks are UNKNOWN for good",
+            message="the queues' checks are UNKNOWN for good",
         )
         assert " of images" not in mailbox.read_text()
         site.beanstalkd.start()
@@ -106,7 +106,7 @@ def test_passive_results_arrive_by_the_command_file_and_their_absence_is_an_aler
         assert "images: 1 job buried" in state_of(nagios, "buried of images")[1]
         assert "fresh" not in state_of(nagios, "buried of images")[1]
         long = nagios.statuses()["queue1", "buried of images"]["long_plugin_output"]
-        assert long.startswith("What to do: beanwatch runbook tube-buried")
+        assert long.startswith("What to do: beanwatch runbook queue-buried")
     # Freshness is looked after once a minute, which no test should wait for: shorten it.
     objects = site.root / "etc/nagios4/conf.d/beanwatch-templates.cfg"
     objects.write_text(
@@ -128,7 +128,7 @@ def test_the_event_handler_kicks_buried_jobs_when_it_is_switched_on(site: Site):
     services = site.root / "etc/nagios4/conf.d/beanwatch-services.cfg"
     on = "    event_handler_enabled 1\n    event_handler beanwatch_kick_buried\n"
     text = services.read_text()
-    before = "    use                  beanwatch-tube-buried\n"
+    before = "    use                  beanwatch-queue-buried\n"
     assert before in text
     services.write_text(text.replace(before, before + on))
     with site.nagios("--file /dev/null") as nagios:
@@ -143,9 +143,9 @@ def test_the_event_handler_kicks_buried_jobs_when_it_is_switched_on(site: Site):
 STRANGE = ["a+b", "a/b", "a;b", "a.b", "a$b", "a_b", "(a)", "A-1", "a$b;c", "z" * 200]
 
 
-def test_every_legal_tube_name_survives_nagios(site: Site):
-    for tube in STRANGE:
-        with site.beanstalkd.client(use=tube) as client:
+def test_every_legal_queue_name_survives_nagios(site: Site):
+    for queue in STRANGE:
+        with site.beanstalkd.client(use=queue) as client:
             client.put("x")
     site.install("nagios", "--discover")
     # Fifty services each second would leave nothing of the machine to the tests beside this one.
@@ -160,15 +160,15 @@ def test_every_legal_tube_name_survives_nagios(site: Site):
             lambda: sum("1 job ready" in out for out in outputs()) == len(STRANGE), timeout=60
         )
         said = " ".join(outputs())
-        for tube in STRANGE:
+        for queue in STRANGE:
             # Nagios itself shows `;` as `:` in what a plugin said.
-            assert f"{tube.replace(';', ':')}: 1 job ready" in said
+            assert f"{queue.replace(';', ':')}: 1 job ready" in said
 
 
 def test_names_that_nagios_would_confuse_are_numbered():
-    config = parse('[tubes."a$b".depth]\nwarning = 1\n[tubes."a(b".depth]\nwarning = 1\n')
+    config = parse('[queues."a$b".depth]\nwarning = 1\n[queues."a(b".depth]\nwarning = 1\n')
     services = plan(config, resolve_servers({"q": "127.0.0.1"}))
-    names = [service.name for service in services if service.check == "tube_depth"]
+    names = [service.name for service in services if service.check == "queue_depth"]
     assert names == ["depth of a_b", "depth of a_b 2"]
     text = "".join(nagios_objects(services, config))
-    assert "check_tube_depth!a$$b\n" in text
+    assert "check_queue_depth!a$$b\n" in text

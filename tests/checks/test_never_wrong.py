@@ -13,8 +13,8 @@ import pytest
 from tests.checks.conftest import Answer, Check, parse_output
 from tests.real import ROOT, Beanstalkd, HttpSink, Proxy, Redis, closed_port
 
-TUBE_CHECKS = ("tube_depth", "tube_buried", "tube_age", "tube_consumers")
-SERVER_CHECKS = ("beanstalkd", *TUBE_CHECKS)
+QUEUE_CHECKS = ("queue_depth", "queue_buried", "queue_age", "queue_consumers")
+SERVER_CHECKS = ("queue_server", *QUEUE_CHECKS)
 REDIS_CHECKS = ("worker_heartbeat", "job_failures")
 CHECKS = (*SERVER_CHECKS, *REDIS_CHECKS, "metrics_fresh")
 OK, WARNING, CRITICAL, UNKNOWN = range(4)
@@ -33,13 +33,13 @@ def address_arguments(name: str, address: str) -> list[str]:
 
 def unreachable(name: str) -> int:
     """The documented state of a server that cannot be used."""
-    return CRITICAL if name == "beanstalkd" else UNKNOWN
+    return CRITICAL if name == "queue_server" else UNKNOWN
 
 
 def runbook_of(name: str) -> str:
     """The heading for a server that cannot be used: that of what is away, not of the check."""
     if name in SERVER_CHECKS:
-        return "beanstalkd"
+        return "queue-server"
     return "redis" if name in REDIS_CHECKS else name.replace("_", "-")
 
 
@@ -155,9 +155,9 @@ def test_an_answer_that_is_cut_off_is_no_answer(
 def test_a_slow_answer_is_an_answer(check: Check, front: Callable[[str], Proxy], name: str):
     proxy = front(name)
     proxy.latency(0.1)
-    started = ("--restarted", "1h") if name == "beanstalkd" else ()
+    started = ("--restarted", "1h") if name == "queue_server" else ()
     answer = check(name, *address_arguments(name, proxy.address), "-t", "20", *started)
-    assert answer.code == (WARNING if name == "beanstalkd" else OK)
+    assert answer.code == (WARNING if name == "queue_server" else OK)
 
 
 @pytest.mark.parametrize("name", REDIS_CHECKS)
@@ -176,7 +176,7 @@ def test_a_frozen_server_is_reported_beside_one_in_trouble(
             client.put("x")
         beanstalkd.freeze()
         arguments = ("--server", beanstalkd.address, "--server", other.address)
-        answer = check("tube_depth", *arguments, "-T", "images", "-c", "0", "-t", "2")
+        answer = check("queue_depth", *arguments, "-Q", "images", "-c", "0", "-t", "2")
         beanstalkd.thaw()
     assert answer.code == CRITICAL
     assert "images: 1 job ready" in answer.text
@@ -230,9 +230,9 @@ def test_a_name_server_that_hangs_does_not_hang_the_check(tmp_path: Path, name: 
 @pytest.mark.parametrize(
     ("name", "argv", "reason"),
     [
-        ("tube_depth", ("-H", ""), "address ''"),
-        ("tube_depth", ("-H", "127.0.0.1", "-T", "a\r\nput 0 0 60 1\r\nx"), "no tube is called"),
-        ("tube_depth", ("-H", "127.0.0.1", "-T", "\udcff"), "no tube is called"),
+        ("queue_depth", ("-H", ""), "address ''"),
+        ("queue_depth", ("-H", "127.0.0.1", "-Q", "a\r\nput 0 0 60 1\r\nx"), "no queue is called"),
+        ("queue_depth", ("-H", "127.0.0.1", "-Q", "\udcff"), "no queue is called"),
         ("worker_heartbeat", ("--redis", "redis://127.0.0.1/x"), "the database is a number"),
         ("worker_heartbeat", ("--redis", "redis://[::1/0"), "Invalid IPv6 URL"),
         ("job_failures", ("--minutes", "121"), "--minutes: only 120 minutes are kept, not 121"),
@@ -273,7 +273,7 @@ def test_bad_arguments_are_unknown_and_not_critical(run, name: str, argv: tuple[
 
 @pytest.mark.parametrize("name", CHECKS)
 def test_the_help_names_the_state_of_a_timeout(run, name: str):
-    state = "critical" if name == "beanstalkd" else "unknown"
+    state = "critical" if name == "queue_server" else "unknown"
     assert f"10:{state})" in " ".join(run(f"check_{name}", "--help").stdout.split())
 
 
@@ -282,7 +282,7 @@ def test_a_broken_configuration_is_unknown_and_names_the_line(
     check: Check, tmp_path: Path, name: str
 ):
     broken = tmp_path / "broken.toml"
-    broken.write_text('prefix = "x"\n[tubes."email.*".depth]\nwaring = 5\n')
+    broken.write_text('prefix = "x"\n[queues."email.*".depth]\nwaring = 5\n')
     answer = check(name, "--config", broken)
     assert answer.code == UNKNOWN
     assert f"{broken}:3: " in answer.text
@@ -304,7 +304,7 @@ def test_hiredis_is_only_missed_by_those_who_need_it(run, tmp_path: Path, beanst
     (tmp_path / "hiredis.py").write_text("raise ImportError('gone', name=__name__)")
     env = {"PYTHONPATH": str(tmp_path)}
     assert run("check_worker_heartbeat", env=env)[0] == UNKNOWN
-    assert run("check_tube_depth", "--server", beanstalkd.address, env=env)[0] == OK
+    assert run("check_queue_depth", "--server", beanstalkd.address, env=env)[0] == OK
 
 
 @pytest.mark.parametrize("name", CHECKS)

@@ -6,13 +6,13 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beanwatch.checks.notify import Alert, make_mail, make_slack
+from beanwatch.checks.send_alert import Alert, make_mail, make_slack
 from tests.real import HttpSink, SmtpSink, closed_port
 
 ALERT = (
     *("--kind", "PROBLEM", "--host", "queue1", "--service", "buried of images"),
-    *("--state", "CRITICAL", "--output", "TUBE_BURIED CRITICAL - images: 1 job buried"),
-    *("--long", r"Runbook: http://r#tube-buried\nOK: a", "--runbook", "http://r#tube-buried"),
+    *("--state", "CRITICAL", "--output", "QUEUE_BURIED CRITICAL - images: 1 job buried"),
+    *("--long", r"Runbook: http://r#queue-buried\nOK: a", "--runbook", "http://r#queue-buried"),
     *("--since", "1800000000"),
 )
 
@@ -28,7 +28,7 @@ def test_a_mail_says_it_all(run):
     assert sent.message["auto-submitted"] == "auto-generated"
     body = sent.message.get_content().replace("\r\n", "\n")
     assert body.startswith(
-        "TUBE_BURIED CRITICAL - images: 1 job buried\nOK: a\n\nHost:    queue1\n"
+        "QUEUE_BURIED CRITICAL - images: 1 job buried\nOK: a\n\nHost:    queue1\n"
     )
     assert "State:   CRITICAL, since 2027-01-15 " in body
 
@@ -49,7 +49,7 @@ def test_one_failure_stops_no_other_and_no_secret_is_shown(run, tmp_path: Path):
     assert "SECRET" not in stderr
     fields = mailbox.read_text().rstrip("\n").split("\t")
     assert fields[:4] == ["PROBLEM", "queue1", "buried of images", "CRITICAL"]
-    assert fields[5] == "http://r#tube-buried"
+    assert fields[5] == "http://r#queue-buried"
     assert stat.S_IMODE(mailbox.stat().st_mode) & 0o007 == 0
 
 

@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from beanwatch.checks.memory import Memory
-from beanwatch.checks.objects import Service
-from beanwatch.checks.passive import Result, poll
-from beanwatch.checks.plugin import Critical, Outcome
-from beanwatch.checks.process import Voice
-from beanwatch.checks.source import Live
+from beanwatch.checks.lib.memory import Memory
+from beanwatch.checks.lib.objects import Service
+from beanwatch.checks.lib.passive import Result, poll
+from beanwatch.checks.lib.plugin import Critical, Outcome
+from beanwatch.checks.lib.plugin_process import Voice
+from beanwatch.checks.lib.source import Live
 from beanwatch.cli.passive import LINE, PIPE_BUF, format_nsca, one_line
-from beanwatch.collectors.address import parse_address
-from beanwatch.collectors.servers import Server
+from beanwatch.net.address import parse_address
+from beanwatch.queues.servers import Server
 from tests.checks.conftest import parse_output
 from tests.checks.site import Site
 from tests.real import Beanstalkd, Redis, wait_until
@@ -43,25 +43,25 @@ def test_it_says_what_the_plugins_say(site: Site):
     site.bury()
     found = results(site.beanwatch("passive", "--once"))
     assert set(found) == {
-        "beanstalkd",
+        "queue server",
         *(f"{check} of images" for check in ("depth", "buried", "age", "consumers")),
         "workers",
         "job failures",
     }
     assert found["buried of images"][0] == 2
     assert "images: 1 job buried (limit 0)" in found["buried of images"][1]
-    assert found["beanstalkd"][0] == 1
+    assert found["queue server"][0] == 1
     assert found["workers"][0] == 2
     assert found["depth of images"] == (
         0,
-        "TUBE_DEPTH OK - images: 0 jobs ready | 'images'=0;;;0",
+        "QUEUE_DEPTH OK - images: 0 jobs ready | 'images'=0;;;0",
     )
 
 
 def test_a_server_and_a_redis_that_are_down_are_said_for_each_service(site: Site):
     site.beanstalkd.kill()
     found = results(site.beanwatch("passive", "--once"))
-    assert found["beanstalkd"][0] == 2
+    assert found["queue server"][0] == 2
     assert {code for name, (code, _) in found.items() if " of images" in name} == {3}
 
 
@@ -82,7 +82,7 @@ def test_who_has_no_redis_is_not_told_of_it_for_ever(site: Site):
     assert "workers" not in found
 
 
-def test_a_tube_that_is_gone_is_reported_on_all_the_same(site: Site):
+def test_a_queue_that_is_gone_is_reported_on_all_the_same(site: Site):
     with site.beanstalkd.client(use="soon.gone", watch="soon.gone") as client:
         client.put("x")
         assert "depth of soon.gone" in results(site.beanwatch("passive", "--once", "--discover"))
@@ -96,7 +96,7 @@ def test_two_of_them_do_not_destroy_each_others_memory(site: Site, tmp_path: Pat
     with site.beanstalkd.client(use="images") as client:
         client.put("a picture")
     with site.config.open("a") as config:
-        config.write('[tubes."images".depth]\nwarning = 0\nfor = "1s"\n')
+        config.write('[queues."images".depth]\nwarning = 0\nfor = "1s"\n')
     (tmp_path / "other").mkdir()
     other = Site(tmp_path / "other", site.beanstalkd, site.redis)
 
@@ -131,27 +131,27 @@ def test_a_frozen_server_does_not_keep_it_longer_than_its_limit(site: Site):
     site.beanstalkd.thaw()
 
 
-def test_ten_thousand_tubes_in_one_go(site: Site):
+def test_ten_thousand_queues_in_one_go(site: Site):
     with socket.create_connection(("127.0.0.1", site.beanstalkd.port), timeout=60) as connection:
         replies = connection.makefile("rb")
         for start in range(0, 10_000, 100):
-            puts = [b"use tube.%d\r\nput 0 0 9 1\r\nx\r\n" % (start + n) for n in range(100)]
+            puts = [b"use queue.%d\r\nput 0 0 9 1\r\nx\r\n" % (start + n) for n in range(100)]
             connection.sendall(b"".join(puts))
             assert all(replies.readline() for _ in range(200))
     found = results(site.beanwatch("passive", "--once", "--discover", "-t", "30"))
-    assert len(found) == 40_000 + 4 + 4 + 3  # default and images are tubes, too
-    assert found["depth of tube.77"] == (
+    assert len(found) == 40_000 + 4 + 4 + 3  # default and images are queues, too
+    assert found["depth of queue.77"] == (
         0,
-        "TUBE_DEPTH OK - tube.77: 1 job ready | 'tube.77'=1;;;0",
+        "QUEUE_DEPTH OK - queue.77: 1 job ready | 'queue.77'=1;;;0",
     )
-    assert found["consumers of tube.77"][0] == 2
-    assert "'tube.9999'=U" not in found["age of tube.9999"][1]
+    assert found["consumers of queue.77"][0] == 2
+    assert "'queue.9999'=U" not in found["age of queue.9999"][1]
 
 
 @pytest.mark.parametrize("size", [10, 3_000, 30_000])
 def test_a_result_is_one_line_that_its_way_can_carry(size: int):
     outcome = Outcome("x", Critical, "é" * size, ("'a'=1",) * 50, ("more | \t text",) * 100)
-    result = Result(Service("queue1", "a", "tube_depth"), outcome)
+    result = Result(Service("queue1", "a", "queue_depth"), outcome)
     (line,) = format_nsca([result])
     assert line.count(b"\n") == 1
     assert line.count(b"\t") == 3

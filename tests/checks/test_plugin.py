@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beanwatch.checks.plugin import (
+from beanwatch.checks.lib.plugin import (
     OUTPUT,
     Check,
     Critical,
@@ -28,8 +28,8 @@ from tests.checks.conftest import parse_output, parse_perfdata
 
 numbers = st.integers(-10_000, 10_000) | st.decimals(-1000, 1000, places=2).map(float)
 values = numbers | st.floats(allow_nan=False)
-TUBE_CHARACTERS = string.ascii_letters + string.digits + "-+/;.$_()"
-tube_names = st.text(TUBE_CHARACTERS, min_size=1, max_size=200)
+QUEUE_CHARACTERS = string.ascii_letters + string.digits + "-+/;.$_()"
+queue_names = st.text(QUEUE_CHARACTERS, min_size=1, max_size=200)
 
 
 def spell(number: float) -> str:
@@ -98,8 +98,8 @@ def test_whatever_is_accepted_as_a_range_can_be_judged(text: str):
     assert is_outside(5, spec) in (True, False)
 
 
-@given(tube_names, st.integers() | st.floats(), st.sampled_from(["", "s", "c", "%"]))
-def test_performance_data_is_grammatical_for_every_tube_name(name: str, value: float, uom: str):
+@given(queue_names, st.integers() | st.floats(), st.sampled_from(["", "s", "c", "%"]))
+def test_performance_data_is_grammatical_for_every_queue_name(name: str, value: float, uom: str):
     parsed = parse_perfdata(str(Perf(name, value, uom, "10", "@~:20.5")))
     (label,) = parsed
     assert label == name
@@ -122,7 +122,7 @@ findings = st.lists(
 )
 
 
-@given(findings, st.lists(st.tuples(tube_names, st.integers()), max_size=60))
+@given(findings, st.lists(st.tuples(queue_names, st.integers()), max_size=60))
 def test_the_output_is_short_clean_and_says_its_state(found, perfs):
     results = Results()
     for state, text in found:
@@ -131,7 +131,7 @@ def test_the_output_is_short_clean_and_says_its_state(found, perfs):
     text = "; ".join(map(str, results)) or "nothing"
     details = tuple(map(str, results))
     perfdata = tuple(str(Perf(name, value)) for name, value in perfs)
-    output = Outcome("tube_depth", state, f"x {text}", perfdata, details).render()
+    output = Outcome("queue_depth", state, f"x {text}", perfdata, details).render()
     assert len(output.encode()) <= OUTPUT
     parse_output(state.code, output, "")
 

@@ -82,11 +82,11 @@ def test_nrpe_serves_every_shipped_command_without_arguments(site: Site, tmp_pat
     site.bury()
     with Nrpe(tmp_path / "nrpe", site) as nrpe:
         expected = {
-            "beanstalkd": (1, "was started"),
-            "tube_depth": (0, "jobs ready"),
-            "tube_buried": (2, "images: 1 job buried (limit 0)"),
-            "tube_age": (0, "2 tubes"),
-            "tube_consumers": (0, "2 tubes"),
+            "queue_server": (1, "was started"),
+            "queue_depth": (0, "jobs ready"),
+            "queue_buried": (2, "images: 1 job buried (limit 0)"),
+            "queue_age": (0, "2 queues"),
+            "queue_consumers": (0, "2 queues"),
             "worker_heartbeat": (2, "no worker sends a heartbeat"),
             "job_failures": (0, "no job ran"),
             "metrics_fresh": (3, "where is Graphite?"),

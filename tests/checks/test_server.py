@@ -1,4 +1,4 @@
-"""check_beanstalkd on a real server."""
+"""check_queue_server on a real server."""
 
 import os
 import signal
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beanwatch.checks.beanstalkd import decide_limbo, drift
+from beanwatch.checks.queue_server import decide_limbo, drift
 from tests.checks.conftest import Check, parrot
 from tests.real import Beanstalkd, wait_until
 
@@ -19,10 +19,10 @@ SETTLED = ("--restarted", "0s")
 def test_a_server_that_was_just_started_is_a_warning_for_a_while(
     check: Check, beanstalkd: Beanstalkd
 ):
-    answer = check("beanstalkd", "--server", beanstalkd.address)
+    answer = check("queue_server", "--server", beanstalkd.address)
     assert answer.code == WARNING
     assert "was started" in answer.text
-    answer = check("beanstalkd", "--server", beanstalkd.address, *SETTLED)
+    answer = check("queue_server", "--server", beanstalkd.address, *SETTLED)
     assert answer.code == OK
     assert f"({beanstalkd.address}): up for" in answer.text
     assert answer.perfdata["connections"] == "1"
@@ -40,7 +40,7 @@ def test_after_a_restart_it_is_said_whether_the_jobs_are_still_there(
             client.put("x")
             client.put("x", delay=999)
         server.restart()
-        answer = check("beanstalkd", "--server", server.address)
+        answer = check("queue_server", "--server", server.address)
     assert answer.code == WARNING
     assert answer.text.endswith(fate)
 
@@ -48,21 +48,21 @@ def test_after_a_restart_it_is_said_whether_the_jobs_are_still_there(
 def test_a_draining_server_is_a_warning(check: Check, beanstalkd: Beanstalkd):
     os.kill(beanstalkd.pid, signal.SIGUSR1)
     wait_until(lambda: beanstalkd.stats()["draining"])
-    answer = check("beanstalkd", "--server", beanstalkd.address, *SETTLED)
+    answer = check("queue_server", "--server", beanstalkd.address, *SETTLED)
     assert answer.code == WARNING
     assert "is draining: it takes no new job" in answer.text
 
 
 def test_a_dead_server_is_critical_beside_a_live_one(check: Check, beanstalkd: Beanstalkd):
     arguments = ("--server", beanstalkd.address, "--server", "127.0.0.1:1", *SETTLED)
-    answer = check("beanstalkd", *arguments)
+    answer = check("queue_server", *arguments)
     assert answer.code == CRITICAL
-    assert answer.text.startswith("BEANSTALKD CRITICAL - 127.0.0.1:1: connection refused")
+    assert answer.text.startswith("QUEUE_SERVER CRITICAL - 127.0.0.1:1: connection refused")
 
 
 def test_connections_can_be_limited(check: Check, beanstalkd: Beanstalkd):
     with beanstalkd.client(), beanstalkd.client():
-        answer = check("beanstalkd", "--server", beanstalkd.address, *SETTLED, "-c", "2")
+        answer = check("queue_server", "--server", beanstalkd.address, *SETTLED, "-c", "2")
     assert answer.code == CRITICAL
     assert "has 3 connections (limit 2)" in answer.text
 
@@ -77,25 +77,25 @@ def refuse(server: Beanstalkd) -> None:
 def test_refused_puts_are_a_warning_when_they_are_new(check: Check, beanstalkd: Beanstalkd):
     arguments = ("--server", beanstalkd.address, *SETTLED)
     refuse(beanstalkd)  # long ago, for all that the first look knows
-    assert check("beanstalkd", *arguments).code == OK
+    assert check("queue_server", *arguments).code == OK
     refuse(beanstalkd)
-    check("beanstalkd", *arguments)  # a put under way looks like that once, too
-    answer = check("beanstalkd", *arguments)
+    check("queue_server", *arguments)  # a put under way looks like that once, too
+    answer = check("queue_server", *arguments)
     assert answer.code == WARNING
     assert "refused 1 put lately" in answer.text
 
 
 def test_a_put_under_way_is_not_taken_for_a_refused_one(check: Check, beanstalkd: Beanstalkd):
     arguments = ("--server", beanstalkd.address, *SETTLED)
-    assert check("beanstalkd", *arguments).code == OK
+    assert check("queue_server", *arguments).code == OK
     with socket.create_connection(("127.0.0.1", beanstalkd.port), timeout=10) as slow:
         slow.sendall(b"put 0 0 10 5\r\nab")
         wait_until(lambda: beanstalkd.stats()["cmd-put"] == 1)
-        assert check("beanstalkd", *arguments).code == OK
+        assert check("queue_server", *arguments).code == OK
         slow.sendall(b"cde\r\n")
         assert slow.recv(100) == b"INSERTED 1\r\n"
     for _ in range(2):
-        assert check("beanstalkd", *arguments).code == OK
+        assert check("queue_server", *arguments).code == OK
 
 
 def test_a_put_under_way_at_the_first_look_hides_no_refusal(check: Check, beanstalkd: Beanstalkd):
@@ -103,49 +103,49 @@ def test_a_put_under_way_at_the_first_look_hides_no_refusal(check: Check, beanst
     with socket.create_connection(("127.0.0.1", beanstalkd.port), timeout=10) as slow:
         slow.sendall(b"put 0 0 10 5\r\nab")
         wait_until(lambda: beanstalkd.stats()["cmd-put"] == 1)
-        assert check("beanstalkd", *arguments).code == OK
+        assert check("queue_server", *arguments).code == OK
         slow.sendall(b"cde\r\n")
         assert slow.recv(100) == b"INSERTED 1\r\n"
-    assert check("beanstalkd", *arguments).code == OK
+    assert check("queue_server", *arguments).code == OK
     refuse(beanstalkd)
-    check("beanstalkd", *arguments)
-    assert "refused 1 put lately" in check("beanstalkd", *arguments).text
+    check("queue_server", *arguments)
+    assert "refused 1 put lately" in check("queue_server", *arguments).text
 
 
 @pytest.fixture
 def limbo():
     """A server that says what one with a full binlog disk says: a job that is nowhere."""
     stats = b"---\nid: abc\nuptime: 99999\ncurrent-connections: 1\ncmd-put: 5\ntotal-jobs: 5\n"
-    tube = (
+    queue = (
         b"---\nname: images\ncurrent-jobs-ready: 1\ncurrent-jobs-reserved: 0\n"
         b"current-jobs-delayed: 0\ncurrent-jobs-buried: 0\ntotal-jobs: 5\ncmd-delete: 3\n"
     )
-    answers = {b"stats": stats, b"list-tubes": b"---\n- images\n", b"stats-tube": tube}
+    answers = {b"stats": stats, b"list-tubes": b"---\n- images\n", b"stats-tube": queue}
     with parrot(answers) as address:
         yield address
 
 
 def test_a_job_in_limbo_is_a_warning(check: Check, limbo: str):
-    answer = check("beanstalkd", "--server", limbo)
+    answer = check("queue_server", "--server", limbo)
     assert answer.code == WARNING
-    assert "lost track of 1 job of tube images" in answer.text
+    assert "lost track of 1 job of queue images" in answer.text
 
 
 @given(st.integers(0, 100), st.integers(0, 100), st.integers(0, 100), st.integers(0, 5))
 def test_the_drift_is_what_is_in_limbo_less_what_a_replay_left_out(
     deleted: int, ready: int, buried: int, lost: int
 ):
-    tube = {
+    queue = {
         "total-jobs": deleted + ready + buried + lost,
         "cmd-delete": deleted,
         "current-jobs-ready": ready,
         "current-jobs-buried": buried,
     }
-    assert drift(tube) == lost
-    assert decide_limbo(drift(tube), None) == lost
+    assert drift(queue) == lost
+    assert decide_limbo(drift(queue), None) == lost
 
 
-def test_a_tube_from_the_binlog_starts_short():
+def test_a_queue_from_the_binlog_starts_short():
     assert decide_limbo(-5, -5) == 0
     assert decide_limbo(-4, -5) == 1
     assert decide_limbo(0, -5) == 0  # made anew
@@ -161,5 +161,5 @@ def test_a_restart_with_binlog_is_no_limbo(check: Check, tmp_path):
         server.stop()
         server.start()
         for _ in range(2):
-            answer = check("beanstalkd", "--server", server.address, *SETTLED)
+            answer = check("queue_server", "--server", server.address, *SETTLED)
             assert answer.code == OK, answer.text

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from beanwatch.collectors.heartbeats import (
+from beanwatch.store.heartbeats import (
     WORKERS_KEY,
     Beat,
     dump_beat,
@@ -21,7 +21,7 @@ NOW = 1_800_000_000.0  # by the worker's clock, which may be any
 def beat(redis: Redis, worker: str, *, age: float = 0.2, **fields: Any) -> None:
     """A heartbeat; times are relative to the worker's own clock."""
     times = {"beat_at": 0.0, "loop_at": 0.0, "started_at": -9000.0}
-    record = {"state": "idle", "tubes": ("images",), "reserve_timeout": 10.0, **times, **fields}
+    record = {"state": "idle", "queues": ("images",), "reserve_timeout": 10.0, **times, **fields}
     for key in ("beat_at", "loop_at", "started_at", "job_started_at", "deadline", "hard_deadline"):
         if key in record:
             record[key] += NOW
@@ -35,7 +35,7 @@ BUSY = {
     "state": "busy",
     "job": "image.resize",
     "job_id": 7,
-    "tube": "images",
+    "queue": "images",
     "where": "jobs.py:12 in resize",
     "job_started_at": -100.0,
 }
@@ -45,24 +45,24 @@ BUSY = {
     ("fields", "code", "words"),
     [
         ({}, OK, "web1.a: idle"),
-        (BUSY, OK, "web1.a: busy with image.resize (job 7, tube images)"),
+        (BUSY, OK, "web1.a: busy with image.resize (job 7, queue images)"),
         ({"state": "waiting"}, OK, "web1.a: waiting"),
         ({"age": 7260.0}, CRITICAL, "web1.a: dead, no heartbeat for 2h 1m, last seen idle"),
         ({"age": 15.0, "interval": 10.0}, OK, "web1.a: idle"),
         (
             {**BUSY, "age": 7260.0},
             CRITICAL,
-            "dead, no heartbeat for 2h 1m, last seen running image.resize (job 7, tube images)",
+            "dead, no heartbeat for 2h 1m, last seen running image.resize (job 7, queue images)",
         ),
         (
             {**BUSY, "deadline": -30.0, "hard_deadline": 5.0},
             WARNING,
-            "hung in image.resize (job 7, tube images) at jobs.py:12 in resize, 30s past its",
+            "hung in image.resize (job 7, queue images) at jobs.py:12 in resize, 30s past its",
         ),
         (
             {**BUSY, "deadline": -30.0, "hard_deadline": -5.0},
             CRITICAL,
-            "hung in image.resize (job 7, tube images) at jobs.py:12 in resize, 30s past its",
+            "hung in image.resize (job 7, queue images) at jobs.py:12 in resize, 30s past its",
         ),
         (
             {"loop_at": -90.0},
@@ -147,10 +147,10 @@ def test_no_worker_at_all_is_critical(check: Check, redis_server: Redis):
     assert answer.text.endswith("no worker web9.* sends a heartbeat")
 
 
-def test_the_number_of_live_workers_of_a_tube_can_be_judged(check: Check, redis_server: Redis):
+def test_the_number_of_live_workers_of_a_queue_can_be_judged(check: Check, redis_server: Redis):
     beat(redis_server, "web1.a")
-    beat(redis_server, "web1.b", tubes=("email",))
-    arguments = ("--redis", redis_server.url, "-T", "images", "-c", "2:")
+    beat(redis_server, "web1.b", queues=("email",))
+    arguments = ("--redis", redis_server.url, "-Q", "images", "-c", "2:")
     answer = check("worker_heartbeat", *arguments)
     assert (answer.code, answer.perfdata["live"]) == (CRITICAL, "1")
     assert "1 live worker (allowed 2:)" in answer.text

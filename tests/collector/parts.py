@@ -9,8 +9,8 @@ import subprocess
 import threading
 from typing import Any, Self
 
-from beanwatch.collectors.log import Changes, Log
-from beanwatch.collectors.points import Batch
+from beanwatch.telemetry.graphite import Batch
+from beanwatch.telemetry.logging.collector_log import Changes, Log
 from tests.real import ROOT, free_port
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beanwatch.collectors.address import Address, AddressError, connect, parse_address
+from beanwatch.net.address import Address, AddressError, connect, parse_address
 from tests.real import Beanstalkd, closed_port
 
 

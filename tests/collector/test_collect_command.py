@@ -82,7 +82,7 @@ def test_once_sends_everything_and_says_nothing(
         f'[graphite]\naddress = "{sink.address}"\n[collect]\nstate = "{tmp_path}/state"\n'
     )
     assert run("beanwatch", "collect", "--once", "--config", config) == (0, "", "")
-    wait_until(lambda: values(sink, "bw.tube.q1.email_regular.current_jobs_ready") == [1])
+    wait_until(lambda: values(sink, "bw.queue.q1.email_regular.current_jobs_ready") == [1])
     assert values(sink, "bw.collector.q1.success") == [1]
 
 
@@ -126,7 +126,7 @@ def test_once_counts_a_server_that_answered_in_part(
         *("--graphite", sink.address, "--state", tmp_path / "s"),
     )
     assert code == 1
-    assert "tubes: " in stderr
+    assert "queues: " in stderr
 
 
 def test_once_without_graphite_fails_and_with_a_spool_loses_nothing(
@@ -164,7 +164,7 @@ def test_once_remembers_counters_for_rates(
     with beanstalkd.client(use="t") as client:
         client.put("x")
     run(*argv)
-    stem = f"beanwatch.tube.{host()}_{beanstalkd.port}.t"
+    stem = f"beanwatch.queue.{host()}_{beanstalkd.port}.t"
     wait_until(lambda: values(sink, f"{stem}.total_jobs") == [1, 1001, 1])
     (rate,) = values(sink, f"{stem}.put_rate")
     assert 1 < rate < 1000 / 0.01
@@ -249,16 +249,16 @@ def test_points_are_an_interval_apart_and_the_end_is_clean(
     assert values(sink, f"beanwatch.server.{host()}_{beanstalkd.port}.total_connections")[-1] <= 3
 
 
-def test_tubes_can_be_swept_less_often(
+def test_queues_can_be_swept_less_often(
     beanstalkd: Beanstalkd, sink: Sink, daemon: Callable[..., Daemon]
 ):
     daemon(
         *("--server", beanstalkd.address, "--graphite", sink.address),
-        *("--interval", "0.2", "--tubes-interval", "2"),
+        *("--interval", "0.2", "--queues-interval", "2"),
     )
-    tubes = f"beanwatch.tube.{host()}_{beanstalkd.port}.default.total_jobs"
+    queues = f"beanwatch.queue.{host()}_{beanstalkd.port}.default.total_jobs"
     server = f"beanwatch.server.{host()}_{beanstalkd.port}.up"
-    wait_until(lambda: len(values(sink, server)) > 5 + len(values(sink, tubes)) > 6)
+    wait_until(lambda: len(values(sink, server)) > 5 + len(values(sink, queues)) > 6)
 
 
 def test_a_killed_collector_sends_later_what_it_had_kept(
@@ -331,7 +331,7 @@ def test_systemd_is_told_ready_alive_and_stopping(
 def test_workers_are_sent_from_their_heartbeats(
     beanstalkd: Beanstalkd, redis_server: Redis, sink: Sink, run: Run, tmp_path: Path
 ):
-    from beanwatch.collectors.heartbeats import WORKERS_KEY, Beat, dump_beat, worker_key
+    from beanwatch.store.heartbeats import WORKERS_KEY, Beat, dump_beat, worker_key
 
     now = time.time()
     alive = Beat(state="idle", interval=20, beat_at=now, loop_at=now, restarts=3, disk_free=1 << 30)
@@ -366,7 +366,7 @@ def test_a_real_graphite_draws_what_was_collected(
         *("--server", beanstalkd.address, "--graphite", graphite.carbon),
         *("--prefix", prefix, "--interval", "1"),
     )
-    stem = f"{prefix}.tube.{host()}_{beanstalkd.port}.t"
+    stem = f"{prefix}.queue.{host()}_{beanstalkd.port}.t"
     assert graphite.latest(f"{stem}.current_jobs_ready", timeout=30) == 7
     assert graphite.latest(f"{stem}.put_rate", timeout=30) == 0
     assert one.stop() == 0
@@ -405,7 +405,7 @@ def test_a_proxy_that_trickles_is_cut_off_at_the_timeout(
     started = time.monotonic()
     code, _, stderr = run(
         *("beanwatch", "collect", "--once", "--server", slow.address, "--timeout", "0.5"),
-        *("--graphite", sink.address, "--state", tmp_path / "s", "--tubes-interval", "5"),
+        *("--graphite", sink.address, "--state", tmp_path / "s", "--queues-interval", "5"),
     )
     assert code == 2
     assert "within 0.5 s" in stderr

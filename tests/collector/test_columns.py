@@ -5,13 +5,13 @@ import io
 import pytest
 from rich.console import Console
 
-from beanwatch.cli.tube_view import server_table, tube_table
-from beanwatch.cli.worker_view import worker_table
-from beanwatch.collectors.heartbeats import Beat, Worker
-from beanwatch.collectors.overview import ServerRow, TubeRow
+from beanwatch.cli.lib.queue_view import queue_table, server_table
+from beanwatch.cli.lib.worker_view import worker_table
+from beanwatch.fleet.overview import QueueRow, ServerRow
+from beanwatch.store.heartbeats import Beat, Worker
 
-TUBES = [
-    TubeRow("queue1", "a.tube.with.a.long.name", 123_456, *(0,) * 5, *rest)
+QUEUES = [
+    QueueRow("queue1", "a.tube.with.a.long.name", 123_456, *(0,) * 5, *rest)
     for rest in (("ok", 1.5, 2.5, 3.0, 4.0, 0, 0), ("no_watcher", None, None, None, None, 7, 0))
 ]
 SERVERS = [
@@ -19,7 +19,7 @@ SERVERS = [
     ServerRow("queue2", "queue2:11300", "", False, *(0,) * 4, False, 0, "connection refused"),
 ]
 WORKERS = [
-    Worker("web1.email-1", 1.0, Beat(job="email.send", tube="email", processed=98_765)),
+    Worker("web1.email-1", 1.0, Beat(job="email.send", queue="email", processed=98_765)),
     Worker("web1.email-2", 9.0, None),
 ]
 
@@ -32,8 +32,8 @@ def printed(table: object, width: int) -> list[str]:
 
 @pytest.mark.parametrize("width", range(40, 161, 5))
 @pytest.mark.parametrize("several", [False, True])
-def test_a_tube_has_its_name_its_depth_and_its_state_whole_at_any_width(width: int, several: bool):
-    heading, *rows = printed(tube_table(TUBES, several=several), width)
+def test_a_queue_has_its_name_its_depth_and_its_state_whole_at_any_width(width: int, several: bool):
+    heading, *rows = printed(queue_table(QUEUES, several=several), width)
     assert "READY" in heading
     assert len(rows) == 2
     for row in rows:
@@ -74,5 +74,5 @@ def test_versions_are_shown_where_they_differ():
 
 
 def test_where_there_is_room_everything_is_shown():
-    heading, *_ = printed(tube_table(TUBES, several=True), 160)
+    heading, *_ = printed(queue_table(QUEUES, several=True), 160)
     assert len(heading.split()) == 13

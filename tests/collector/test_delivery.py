@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from beanwatch.collectors.carbon import Carbon, GraphiteError, parse_graphite
-from beanwatch.collectors.delivery import Delivery
-from beanwatch.collectors.outbox import Outbox
-from beanwatch.collectors.spool import Spool
+from beanwatch.collectors.deliver.carbon import Carbon, GraphiteError, parse_graphite
+from beanwatch.collectors.deliver.delivery import Delivery
+from beanwatch.collectors.deliver.outbox import Outbox
+from beanwatch.collectors.deliver.spool import Spool
 from tests.collector.parts import Memory, Sink, batch
 from tests.real import Graphite, Proxy, Redis, closed_port, wait_until
 

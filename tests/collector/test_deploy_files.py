@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from beanwatch.collectors import paths
-from beanwatch.collectors.carbon import Carbon, parse_graphite
-from beanwatch.collectors.derive import ABSENT, derive_server
-from beanwatch.collectors.stats import parse_stats
+from beanwatch.collectors.deliver.carbon import Carbon, parse_graphite
+from beanwatch.collectors.poll.derive import ABSENT, derive_server
+from beanwatch.queues.beanstalkd.stats import parse_stats
+from beanwatch.telemetry import series as paths
 from tests.collector.formats import SERVERS
 from tests.real import ROOT, Graphite, wait_until
 
@@ -52,7 +52,7 @@ def series() -> dict[str, str]:
     prefix = paths.PREFIX
     server = derive_server(parse_stats(SERVERS["1.13+"]), 0, 0, 0)
     found = [paths.server(prefix, "q1", stat) for stat in server]
-    found += [paths.tube(prefix, "q1", "t", stat) for stat in ABSENT]
+    found += [paths.queue(prefix, "q1", "t", stat) for stat in ABSENT]
     found += [paths.collector(prefix, "q1", stat) for stat in paths.COLLECTOR]
     stats = (*paths.WORKER_OWN, *paths.WORKER_SEEN)
     found += [paths.worker(prefix, "web1.w1", stat) for stat in stats]
@@ -109,8 +109,8 @@ def test_a_real_carbon_obeys_the_shipped_rules(shipped: Graphite):
     now = time.time()
     chosen = {
         "beanwatch.server.q1.up": ("min", "10s:2d"),
-        "beanwatch.tube.q1.t.current_jobs_ready": ("max", "10s:2d"),
-        "beanwatch.tube.q1.t.cmd_delete": ("last", "10s:2d"),
+        "beanwatch.queue.q1.t.current_jobs_ready": ("max", "10s:2d"),
+        "beanwatch.queue.q1.t.cmd_delete": ("last", "10s:2d"),
         "beanwatch.job.t.email_send.web1.w1.ok.count": ("sum", "10s:1d"),
     }
     for path in chosen:

@@ -9,48 +9,48 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beanwatch.collectors.consumers import CODES
-from beanwatch.collectors.derive import (
+from beanwatch.collectors.poll.derive import (
     ABSENT,
     Jobs,
     derive_drain,
+    derive_queue,
     derive_rejected,
     derive_server,
-    derive_tube,
     enter_life,
     merge,
 )
-from beanwatch.collectors.paths import SERVER_DERIVED, TUBE_DERIVED
-from beanwatch.collectors.samples import Head, Rejected, ServerSamples, TubeSample
-from beanwatch.collectors.stats import Stats, numbers, parse_stats
+from beanwatch.collectors.poll.samples import Head, QueueSample, Rejected, ServerSamples
+from beanwatch.queues.beanstalkd.stats import Stats, numbers, parse_stats
+from beanwatch.queues.consumers import CODES
+from beanwatch.telemetry.series import QUEUE_DERIVED, SERVER_DERIVED
 from tests.collector.formats import SERVERS, TUBES
 from tests.real import Beanstalkd, wait_until
 
-TUBE = parse_stats(TUBES["1.13+"])
+QUEUE = parse_stats(TUBES["1.13+"])
 NOBODY = Jobs()
 
 
-def tube(**fields: int) -> Stats:
-    zeros: Stats = dict.fromkeys(TUBE, 0)
+def queue(**fields: int) -> Stats:
+    zeros: Stats = dict.fromkeys(QUEUE, 0)
     return zeros | {key.replace("_", "-"): value for key, value in fields.items()}
 
 
 def derive(
-    stats: Stats, before: TubeSample | None = None, now: float = 110.0, jobs: Jobs = NOBODY
-) -> tuple[dict[str, Any], TubeSample]:
-    return derive_tube(stats, jobs, before, now, {})
+    stats: Stats, before: QueueSample | None = None, now: float = 110.0, jobs: Jobs = NOBODY
+) -> tuple[dict[str, Any], QueueSample]:
+    return derive_queue(stats, jobs, before, now, {})
 
 
 def test_the_first_reading_has_no_rates():
-    values, _ = derive(tube(total_jobs=10, cmd_delete=4, current_jobs_ready=6))
+    values, _ = derive(queue(total_jobs=10, cmd_delete=4, current_jobs_ready=6))
     assert "put_rate" not in values
     assert "delete_rate" not in values
     assert values["total_jobs"] == 10
 
 
 def test_two_readings_give_rates_and_an_estimate_of_the_end():
-    _, before = derive(tube(total_jobs=10, cmd_delete=4, current_jobs_ready=6), now=100.0)
-    values, _ = derive(tube(total_jobs=20, cmd_delete=16, current_jobs_ready=4), before, 104.0)
+    _, before = derive(queue(total_jobs=10, cmd_delete=4, current_jobs_ready=6), now=100.0)
+    values, _ = derive(queue(total_jobs=20, cmd_delete=16, current_jobs_ready=4), before, 104.0)
     assert (values["put_rate"], values["delete_rate"]) == (2.5, 3.0)
     assert values["drain_seconds"] == 8.0
 
@@ -63,49 +63,49 @@ def test_a_queue_that_does_not_shrink_has_no_end(ready, puts, deletes, seconds):
     assert derive_drain(ready, puts, deletes) == seconds
 
 
-def test_a_tube_that_came_back_starts_anew():
-    _, before = derive(tube(total_jobs=100, cmd_delete=100), now=100.0)
-    values, after = derive(tube(total_jobs=3, cmd_delete=1, current_jobs_ready=2), before)
+def test_a_queue_that_came_back_starts_anew():
+    _, before = derive(queue(total_jobs=100, cmd_delete=100), now=100.0)
+    values, after = derive(queue(total_jobs=3, cmd_delete=1, current_jobs_ready=2), before)
     assert "put_rate" not in values
     assert (values["drift"], after.drift) == (0, 0)
 
 
 def test_one_counter_that_fell_tells_that_the_other_is_another_too():
-    _, before = derive(tube(total_jobs=3, cmd_delete=3), now=100.0)
-    values, _ = derive(tube(total_jobs=9, cmd_delete=1, current_jobs_ready=8), before)
+    _, before = derive(queue(total_jobs=3, cmd_delete=3), now=100.0)
+    values, _ = derive(queue(total_jobs=9, cmd_delete=1, current_jobs_ready=8), before)
     assert "put_rate" not in values
     assert "delete_rate" not in values
 
 
 def test_a_job_in_limbo_shows_as_drift():
-    _, before = derive(tube(total_jobs=5, cmd_delete=2, current_jobs_ready=3))
-    values, after = derive(tube(total_jobs=5, cmd_delete=2, current_jobs_ready=2), before)
+    _, before = derive(queue(total_jobs=5, cmd_delete=2, current_jobs_ready=3))
+    values, after = derive(queue(total_jobs=5, cmd_delete=2, current_jobs_ready=2), before)
     assert values["drift"] == 1
-    values, after = derive(tube(total_jobs=6, cmd_delete=2, current_jobs_ready=3), after)
+    values, after = derive(queue(total_jobs=6, cmd_delete=2, current_jobs_ready=3), after)
     assert values["drift"] == 1, "it stays, also when others come"
-    values, after = derive(tube(total_jobs=6, cmd_delete=3, current_jobs_ready=3), after)
+    values, after = derive(queue(total_jobs=6, cmd_delete=3, current_jobs_ready=3), after)
     assert values["drift"] == 0, "it was deleted by its id"
 
 
 def test_jobs_of_a_binlog_are_no_drift():
-    replayed = tube(total_jobs=0, cmd_delete=0, current_jobs_ready=5)
+    replayed = queue(total_jobs=0, cmd_delete=0, current_jobs_ready=5)
     values, before = derive(replayed)
     assert values["drift"] == 0
-    values, before = derive(tube(cmd_delete=2, current_jobs_ready=3), before)
+    values, before = derive(queue(cmd_delete=2, current_jobs_ready=3), before)
     assert values["drift"] == 0
-    values, before = derive(tube(total_jobs=9, cmd_delete=2), before)
+    values, before = derive(queue(total_jobs=9, cmd_delete=2), before)
     assert values["drift"] > 0, "nine were put, and none is there"
 
 
-def test_a_replayed_tube_that_was_born_anew_unseen_is_no_drift():
-    _, before = derive(tube(current_jobs_ready=1))
-    values, _ = derive(tube(total_jobs=7, cmd_delete=7), before)
+def test_a_replayed_queue_that_was_born_anew_unseen_is_no_drift():
+    _, before = derive(queue(current_jobs_ready=1))
+    values, _ = derive(queue(total_jobs=7, cmd_delete=7), before)
     assert values["drift"] == 0
 
 
 def test_a_job_that_was_never_reserved_has_waited_since_its_put_without_its_delay():
     job: Stats = {"id": "9", "age": 100, "delay": 40, "reserves": 0, "kicks": 0}
-    values, _ = derive(tube(current_jobs_ready=1), jobs=Jobs(ready=job))
+    values, _ = derive(queue(current_jobs_ready=1), jobs=Jobs(ready=job))
     assert values["head_ready_age"] == 60
 
 
@@ -113,48 +113,48 @@ def test_a_job_that_was_never_reserved_has_waited_since_its_put_without_its_dela
 def test_any_other_job_has_waited_since_it_was_first_seen_as_head(counter: str):
     job: Stats = {"id": "9", "age": 90_000, "delay": 0, "reserves": 0, "kicks": 0, counter: 1}
     jobs = Jobs(ready=job)
-    values, before = derive(tube(current_jobs_ready=1), now=100.0, jobs=jobs)
+    values, before = derive(queue(current_jobs_ready=1), now=100.0, jobs=jobs)
     assert values["head_ready_age"] == 0
-    values, before = derive(tube(current_jobs_ready=1), before, 130.0, jobs)
+    values, before = derive(queue(current_jobs_ready=1), before, 130.0, jobs)
     assert values["head_ready_age"] == 30
-    values, before = derive(tube(current_jobs_ready=1), before, 140.0, Jobs())
+    values, before = derive(queue(current_jobs_ready=1), before, 140.0, Jobs())
     assert "head_ready_age" not in values, "nobody looked"
     other: Stats = job | {"id": "10"}
-    values, before = derive(tube(current_jobs_ready=1), before, 150.0, Jobs(ready=other))
+    values, before = derive(queue(current_jobs_ready=1), before, 150.0, Jobs(ready=other))
     assert values["head_ready_age"] == 0
     assert before.ready_head == Head(10, 150.0)
 
 
 def test_a_buried_job_ages_from_when_it_was_first_seen_buried():
     jobs = Jobs(buried={"id": "9", "age": 90_000})
-    values, before = derive(tube(current_jobs_buried=1), now=100.0, jobs=jobs)
+    values, before = derive(queue(current_jobs_buried=1), now=100.0, jobs=jobs)
     assert values["head_buried_age"] == 0
-    values, _ = derive(tube(current_jobs_buried=1), before, 160.0, jobs)
+    values, _ = derive(queue(current_jobs_buried=1), before, 160.0, jobs)
     assert values["head_buried_age"] == 60
 
 
 def test_an_age_is_never_less_than_nothing():
     jobs = Jobs(buried={"id": "9"})
-    _, before = derive(tube(current_jobs_buried=1), now=160.0, jobs=jobs)
-    values, _ = derive(tube(current_jobs_buried=1), before, 100.0, jobs)
+    _, before = derive(queue(current_jobs_buried=1), now=160.0, jobs=jobs)
+    values, _ = derive(queue(current_jobs_buried=1), before, 100.0, jobs)
     assert values["head_buried_age"] == 0
 
 
 def test_an_empty_queue_is_no_seconds_old():
-    values, _ = derive(tube())
+    values, _ = derive(queue())
     assert (values["head_ready_age"], values["head_buried_age"], values["drain_seconds"]) == (
         0,
     ) * 3
 
 
-def test_every_derived_series_of_a_tube_and_no_other_is_there():
+def test_every_derived_series_of_a_queue_and_no_other_is_there():
     job: Stats = {"id": "9", "age": 1}
     jobs = Jobs(job, job)
-    _, before = derive(TUBE, now=100.0, jobs=jobs)
-    moved = TUBE | {"cmd-delete": 42, "total-jobs": 53, "current-jobs-ready": 6}
+    _, before = derive(QUEUE, now=100.0, jobs=jobs)
+    moved = QUEUE | {"cmd-delete": 42, "total-jobs": 53, "current-jobs-ready": 6}
     values, _ = derive(moved, before, 110.0, jobs)
-    assert set(values) - set(numbers(TUBE)) == set(TUBE_DERIVED)
-    assert set(ABSENT) == set(values), "an absent tube has the same series, as zeros"
+    assert set(values) - set(numbers(QUEUE)) == set(QUEUE_DERIVED)
+    assert set(ABSENT) == set(values), "an absent queue has the same series, as zeros"
 
 
 @pytest.mark.parametrize("version", SERVERS)
@@ -177,14 +177,14 @@ def test_a_restart_forgets_what_cannot_be_compared_and_is_counted():
     samples = ServerSamples()
     enter_life(samples, "a")
     assert samples.restarts == 0, "the first sight is no restart"
-    samples.tubes["t"] = derive(tube())[1]
+    samples.queues["t"] = derive(queue())[1]
     enter_life(samples, "a")
-    assert "t" in samples.tubes
+    assert "t" in samples.queues
     enter_life(samples, "b")
-    assert (samples.restarts, samples.tubes) == (1, {})
+    assert (samples.restarts, samples.queues) == (1, {})
 
 
-def test_tubes_in_one_series_are_summed_but_for_ages_and_states():
+def test_queues_in_one_series_are_summed_but_for_ages_and_states():
     one = {"ready": 1, "put_rate": 0.5, "head_ready_age": 10, "consumer_state": CODES["stalled"]}
     two = {"ready": 2, "put_rate": 1.5, "head_ready_age": 99, "consumer_state": CODES["ok"]}
     assert merge([one, two]) == {
@@ -196,10 +196,10 @@ def test_tubes_in_one_series_are_summed_but_for_ages_and_states():
 
 
 def test_where_an_age_is_not_known_of_one_of_them_the_others_are_the_least_it_can_be():
-    empty, _ = derive(tube())
-    unknown, _ = derive(tube(current_jobs_ready=5, current_jobs_buried=1))
+    empty, _ = derive(queue())
+    unknown, _ = derive(queue(current_jobs_ready=5, current_jobs_buried=1))
     job: Stats = {"id": "9", "age": 100}
-    known, _ = derive(tube(current_jobs_ready=1, current_jobs_buried=1), jobs=Jobs(job, job))
+    known, _ = derive(queue(current_jobs_ready=1, current_jobs_buried=1), jobs=Jobs(job, job))
     ages = {"head_ready_age", "head_buried_age", "drain_seconds"}
     assert not ages & merge([empty, unknown]).keys()
     some = merge([known, unknown, empty])

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beanwatch.collectors.heartbeats import (
+from beanwatch.store.heartbeats import (
     HEALTH,
     Beat,
     Worker,
@@ -24,7 +24,7 @@ VALUES = st.recursive(
 
 
 def test_what_is_written_is_read():
-    beat = Beat(host="web1", tubes=("a", "b"), beat_at=1.5, progress=(1, 2), is_over=True)
+    beat = Beat(host="web1", queues=("a", "b"), beat_at=1.5, progress=(1, 2), is_over=True)
     assert parse_beat(dump_beat(beat)) == beat
 
 

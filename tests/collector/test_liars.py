@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from beanwatch.collectors.address import parse_address
-from beanwatch.collectors.observer import Observation, Observer
-from beanwatch.collectors.servers import Server
+from beanwatch.collectors.poll.observer import Observation, Observer
+from beanwatch.net.address import parse_address
+from beanwatch.queues.servers import Server
 from tests.collector.formats import SERVERS, TUBES
 
 
@@ -131,7 +131,7 @@ def observe(liar: Liar, lies: dict[bytes, Lie]) -> list[Observation]:
 
 
 def are_well(seen: Observation) -> bool:
-    return not seen.trouble and seen.tubes is not None and seen.tubes["t"]["total_jobs"] == 52
+    return not seen.trouble and seen.queues is not None and seen.queues["t"]["total_jobs"] == 52
 
 
 @settings(max_examples=300, deadline=None)
@@ -143,7 +143,7 @@ def test_no_answer_is_more_than_trouble_and_none_outlasts_itself(
     assert are_well(first)
     assert are_well(last)
     for seen in during:
-        for values in (seen.tubes or {}).values():
+        for values in (seen.queues or {}).values():
             assert all(math.isfinite(value) for value in values.values())
 
 
@@ -165,23 +165,23 @@ def test_a_head_whose_id_is_no_number_is_not_known(liar: Liar, job: bytes):
     its_stats = Lie(ok(b"---\nid: %b\ntube: t\nstate: ready\nreserves: 1\n" % job))
     _, seen, _, _ = observe(liar, {b"peek-ready": found, b"stats-job": its_stats})
     assert not seen.trouble
-    assert seen.tubes is not None
-    assert "head_ready_age" not in seen.tubes["t"]
+    assert seen.queues is not None
+    assert "head_ready_age" not in seen.queues["t"]
 
 
 def test_a_head_whose_stats_lack_its_id_is_not_known(liar: Liar):
     its_stats = Lie(ok(b"---\ntube: t\nstate: ready\nreserves: 1\n"))
     _, seen, _, _ = observe(liar, {b"stats-job": its_stats})
     assert not seen.trouble
-    assert seen.tubes is not None
-    assert "head_ready_age" not in seen.tubes["t"]
+    assert seen.queues is not None
+    assert "head_ready_age" not in seen.queues["t"]
 
 
 def test_numbers_that_no_counter_reaches_are_none(liar: Liar):
     huge = TUBES["1.13+"].replace(b"1_000", b"t").replace(b": 52", b": 1e308")
     _, seen, _, _ = observe(liar, {b"stats-tube": Lie(ok(huge))})
-    assert seen.tubes is not None
-    assert "total_jobs" not in seen.tubes["t"]
+    assert seen.queues is not None
+    assert "total_jobs" not in seen.queues["t"]
 
 
 def test_a_largest_job_size_that_is_no_number_costs_nothing(liar: Liar):

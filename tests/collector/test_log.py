@@ -4,7 +4,7 @@ import io
 import json
 from pathlib import Path
 
-from beanwatch.collectors.log import Changes, Log
+from beanwatch.telemetry.logging.collector_log import Changes, Log
 from tests.collector.parts import Memory
 
 

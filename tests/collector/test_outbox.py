@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beanwatch.collectors.outbox import Outbox
-from beanwatch.collectors.spool import Parcel, Spool
+from beanwatch.collectors.deliver.outbox import Outbox
+from beanwatch.collectors.deliver.spool import Parcel, Spool
 from tests.collector.parts import Memory, batch
 
 

@@ -2,8 +2,8 @@
 
 import json
 
-from beanwatch.collectors.ledger import buried_key
-from tests.collector.test_tubes_command import Run, fill
+from beanwatch.store.ledger import buried_key
+from tests.collector.test_queues_command import Run, fill
 from tests.real import Beanstalkd, Redis, closed_port
 
 
@@ -17,7 +17,7 @@ def test_peek_counts_the_reasons_of_what_is_buried_now(
         for job_id, reason in zip([*ids[:4], 99_999], [*reasons, "gone"], strict=True):
             entry = json.dumps({"job_id": job_id, "job": "email.send", "reason": reason})
             client.zadd(buried_key(life, "t"), {entry: job_id})
-    argv = ("beanwatch", "tubes", "peek", "t", "--server", beanstalkd.address)
+    argv = ("beanwatch", "queues", "peek", "t", "--server", beanstalkd.address)
     code, shown, stderr = run(*argv, "--redis", redis_server.url)
     assert (code, stderr) == (0, "")
     assert [line for line in shown.splitlines() if "buried for" in line] == [
@@ -31,7 +31,7 @@ def test_peek_counts_the_reasons_of_what_is_buried_now(
 
 def test_without_the_ledger_peek_shows_the_jobs_all_the_same(beanstalkd: Beanstalkd, run: Run):
     fill(beanstalkd, "t", buried=1)
-    argv = ("beanwatch", "tubes", "peek", "t", "--server", beanstalkd.address)
+    argv = ("beanwatch", "queues", "peek", "t", "--server", beanstalkd.address)
     assert run(*argv).stderr == ""
     code, shown, stderr = run(*argv, "--redis", f"redis://127.0.0.1:{closed_port()}")
     assert code == 0

@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 import pytest
 
-from beanwatch.collectors.address import parse_address
-from beanwatch.collectors.protocol import BATCH, Link, ProtocolError, ServerError
+from beanwatch.net.address import parse_address
+from beanwatch.queues.beanstalkd.connection import BATCH, Link, ProtocolError, ServerError
 from tests.real import Beanstalkd, Proxy, closed_port
 
 MakeProxy = Callable[[str], Proxy]

@@ -1,9 +1,9 @@
-"""Rates through restarts, replays and tubes that come and go: never negative, never a spike."""
+"""Rates through restarts, replays and queues that come and go: never negative, never a spike."""
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beanwatch.collectors.rates import Count, rate
+from beanwatch.collectors.poll.rates import Count, rate
 
 
 def test_a_rate_is_the_rise_over_the_time():
@@ -32,7 +32,7 @@ POLLS = st.lists(
 
 @given(POLLS)
 def test_no_history_gives_a_negative_rate_or_more_than_happened(polls):
-    """A poll may find no tube at all; then the last sample is forgotten, as the collector does."""
+    """A poll may find no queue at all; then the last sample is forgotten, as the collector does."""
     counter, life, now = 0, 0, 0.0
     happened, before = 0, None
     for events, pause, is_there in polls:

@@ -9,26 +9,26 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from beanwatch.collectors.derive import Jobs, derive_rejected, derive_tube
-from beanwatch.collectors.files import LockedError, locked, read_private, write_private
-from beanwatch.collectors.samples import (
+from beanwatch.collectors.poll.derive import Jobs, derive_queue, derive_rejected
+from beanwatch.collectors.poll.samples import (
     Head,
     Moment,
+    QueueSample,
     Rejected,
     ServerSamples,
     StateError,
     StateFile,
-    TubeSample,
     dump_state,
     parse_state,
 )
-from beanwatch.collectors.stats import Stats
+from beanwatch.net.files import LockedError, locked, read_private, write_private
+from beanwatch.queues.beanstalkd.stats import Stats
 
 COUNTS = st.integers(-(2**53), 2**53)
 NAMES = st.text(st.characters(codec="utf-8"), max_size=50).filter(str.isprintable)
 TIMES = st.integers(-(10**6), 10**6).map(float)
 HEADS = st.none() | st.builds(Head, COUNTS, TIMES)
-SAMPLES = st.builds(TubeSample, TIMES, *[COUNTS] * 6, HEADS, HEADS)
+SAMPLES = st.builds(QueueSample, TIMES, *[COUNTS] * 6, HEADS, HEADS)
 SERVERS = st.builds(
     ServerSamples,
     st.text(),
@@ -67,7 +67,7 @@ ODD_SERVERS = VALUES | st.fixed_dictionaries(
     {
         "life": VALUES,
         "restarts": VALUES,
-        "tubes": VALUES | st.dictionaries(st.text(max_size=300), ODD_SAMPLES, max_size=3),
+        "queues": VALUES | st.dictionaries(st.text(max_size=300), ODD_SAMPLES, max_size=3),
         "rest": VALUES,
         "rejected": VALUES,
     }
@@ -93,16 +93,16 @@ def test_odd_values_are_a_value_error_or_can_be_used(record: dict[str, object]):
     job: Stats = {"id": "7", "reserves": 1}
     for known in state.values():
         derive_rejected(stats, known.rejected)
-        for name, sample in known.tubes.items():
+        for name, sample in known.queues.items():
             name.encode()
-            values, _ = derive_tube(stats, Jobs(job, job), sample, 11.0, {})
+            values, _ = derive_queue(stats, Jobs(job, job), sample, 11.0, {})
             assert all(map(math.isfinite, values.values()))
             assert values["head_ready_age"] >= 0
 
 
 def write(path: Path, **changes: object) -> None:
     """A state as it was written by an earlier release, but for the changes to its server."""
-    server = {"life": "a", "restarts": 0, "tubes": {}, "rest": [], "rejected": None, **changes}
+    server = {"life": "a", "restarts": 0, "queues": {}, "rest": [], "rejected": None, **changes}
     path.write_text(json.dumps({"format": 1, "offset": 1e9, "servers": {"q1": server}}))
 
 
@@ -111,12 +111,12 @@ def write(path: Path, **changes: object) -> None:
     [
         {"restarts": math.inf},
         {"restarts": 10**400},
-        {"tubes": {"a\r\nb": [0] * 7 + [None] * 2}},
-        {"tubes": {"\ud800": [0] * 7 + [None] * 2}},
-        {"tubes": {"a" * 201: [0] * 7 + [None] * 2}},
-        {"tubes": {"a": [math.nan] + [0] * 6 + [None] * 2}},
-        {"tubes": {"a": [0, 10**400] + [0] * 5 + [None] * 2}},
-        {"tubes": {"a": [0] * 7 + [[7, -math.inf], None]}},
+        {"queues": {"a\r\nb": [0] * 7 + [None] * 2}},
+        {"queues": {"\ud800": [0] * 7 + [None] * 2}},
+        {"queues": {"a" * 201: [0] * 7 + [None] * 2}},
+        {"queues": {"a": [math.nan] + [0] * 6 + [None] * 2}},
+        {"queues": {"a": [0, 10**400] + [0] * 5 + [None] * 2}},
+        {"queues": {"a": [0] * 7 + [[7, -math.inf], None]}},
     ],
 )
 def test_a_state_that_would_upset_a_poll_is_refused(tmp_path: Path, changes: dict[str, object]):
@@ -140,7 +140,7 @@ def test_a_fifo_in_the_place_of_the_state_is_not_waited_for(tmp_path: Path):
 @pytest.mark.parametrize("step", [-3600.0, 1.9])
 def test_a_wall_clock_that_is_set_moves_nothing_within_a_boot(tmp_path: Path, step: float):
     path = str(tmp_path / "state")
-    state = {"q1": ServerSamples("a", 0, {"t": TubeSample(5000.0, *[0] * 6, Head(7, 4000.0))})}
+    state = {"q1": ServerSamples("a", 0, {"t": QueueSample(5000.0, *[0] * 6, Head(7, 4000.0))})}
     StateFile(path, clock=lambda: 5010.0, wall=lambda: 1e6).save(state)
     after = StateFile(path, clock=lambda: 5015.0, wall=lambda: 1e6 + step)
     assert after.load() == state
@@ -151,9 +151,9 @@ def test_a_wall_clock_that_was_set_while_it_ran_is_taken_as_it_is_when_saved(tmp
     wall = 0.0  # the host was booted without a clock of its own
     before = StateFile(path, clock=lambda: 60.0, wall=lambda: wall, boot=lambda: "a")
     wall = 1_000_000.0
-    before.save({"q1": ServerSamples("a", 0, {"t": TubeSample(50.0, *[0] * 6)})})
+    before.save({"q1": ServerSamples("a", 0, {"t": QueueSample(50.0, *[0] * 6)})})
     after = StateFile(path, clock=lambda: 20.0, wall=lambda: wall + 30, boot=lambda: "b")
-    assert after.load()["q1"].tubes["t"].at == pytest.approx(20 - 40)
+    assert after.load()["q1"].queues["t"].at == pytest.approx(20 - 40)
 
 
 @pytest.mark.parametrize("boot", ["b", ""])
@@ -161,33 +161,33 @@ def test_what_lies_in_the_future_is_forgotten(tmp_path: Path, boot: str):
     path = str(tmp_path / "state")
     before = StateFile(path, clock=lambda: 5010.0, wall=lambda: 1e6, boot=lambda: boot and "a")
     early, late = Head(7, 1000.0), Head(8, 4999.0)
-    tubes = {
-        "early": TubeSample(1000.0, *[0] * 6, early),
-        "late": TubeSample(5000.0, *[0] * 6),
-        "mixed": TubeSample(1000.0, *[0] * 6, early, late),
+    queues = {
+        "early": QueueSample(1000.0, *[0] * 6, early),
+        "late": QueueSample(5000.0, *[0] * 6),
+        "mixed": QueueSample(1000.0, *[0] * 6, early, late),
     }
-    before.save({"q1": ServerSamples("a", 0, tubes)})
+    before.save({"q1": ServerSamples("a", 0, queues)})
     after = StateFile(path, clock=lambda: 20.0, wall=lambda: 1e6 - 3600, boot=lambda: boot)
-    found = after.load()["q1"].tubes
+    found = after.load()["q1"].queues
     assert found.keys() == {"early", "mixed"}
     assert found["mixed"].ready_head == found["early"].ready_head == Head(7, 20 - 4010 + 3600)
     assert found["mixed"].buried_head is None
 
 
 def test_a_state_of_an_earlier_release_is_understood(tmp_path: Path):
-    write(tmp_path / "state", tubes={"t": [5000.0, *[0] * 6, None, [7, 4000.0]]})
+    write(tmp_path / "state", queues={"t": [5000.0, *[0] * 6, None, [7, 4000.0]]})
     after = StateFile(str(tmp_path / "state"), clock=lambda: 20.0, wall=lambda: 1e9 + 5010)
-    sample = after.load()["q1"].tubes["t"]
+    sample = after.load()["q1"].queues["t"]
     assert (20 - sample.at, sample.buried_head) == (10, Head(7, 20 - 1010))
 
 
 def test_times_are_moved_to_the_clock_of_this_boot(tmp_path: Path):
     path = str(tmp_path / "state")
-    sample = TubeSample(5000.0, 1, 1, 0, 0, 0, 0, Head(7, 4000.0))
+    sample = QueueSample(5000.0, 1, 1, 0, 0, 0, 0, Head(7, 4000.0))
     before = StateFile(path, clock=lambda: 5010.0, wall=lambda: 1_000_000.0, boot=lambda: "a")
     before.save({"q1": ServerSamples("a", 0, {"t": sample})})
     after = StateFile(path, clock=lambda: 20.0, wall=lambda: 1_000_060.0, boot=lambda: "b")
-    found = after.load()["q1"].tubes["t"]
+    found = after.load()["q1"].queues["t"]
     assert 20.0 - found.at == pytest.approx(70.0)
     assert found.ready_head == Head(7, 20.0 - 1070.0)
 

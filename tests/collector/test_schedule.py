@@ -2,7 +2,7 @@
 
 import pytest
 
-from beanwatch.collectors.schedule import Schedule, Tick, Turns
+from beanwatch.collectors.poll.schedule import Schedule, Tick, Turns
 
 
 class Clock:

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beanwatch.collectors.address import parse_address
-from beanwatch.collectors.protocol import Link
-from beanwatch.collectors.stats import (
+from beanwatch.net.address import parse_address
+from beanwatch.queues.beanstalkd.connection import Link
+from beanwatch.queues.beanstalkd.stats import (
     ask_gently,
     numbers,
     parse_list,
@@ -17,7 +17,7 @@ from beanwatch.collectors.stats import (
     read_tube_names,
     read_tubes,
 )
-from beanwatch.collectors.tube_stats import parse_tube
+from beanwatch.queues.beanstalkd.tube_stats import parse_tube
 from tests.collector.formats import JOB_1_12, SERVERS, TUBES
 from tests.real import Beanstalkd
 
@@ -144,5 +144,5 @@ def test_every_format_of_a_tube_is_read_the_short_way(
     version: str, monkeypatch: pytest.MonkeyPatch
 ):
     expected = parse_stats(TUBES[version])
-    monkeypatch.setattr("beanwatch.collectors.tube_stats.parse_stats", None)
+    monkeypatch.setattr("beanwatch.queues.beanstalkd.tube_stats.parse_stats", None)
     assert parse_tube(TUBES[version]) == expected

@@ -5,10 +5,10 @@ from itertools import count
 
 import pytest
 
-from beanwatch.collectors.address import parse_address
-from beanwatch.collectors.protocol import Link
-from beanwatch.collectors.selection import Chosen
-from beanwatch.collectors.sweep import Reading, read
+from beanwatch.net.address import parse_address
+from beanwatch.queues.beanstalkd.connection import Link
+from beanwatch.queues.beanstalkd.sweep import Reading, read
+from beanwatch.queues.selection import Chosen
 from tests.real import Beanstalkd
 
 

@@ -1,8 +1,8 @@
 """What an operator does to a tube never takes more than was meant."""
 
-from beanwatch.collectors.address import parse_address
-from beanwatch.collectors.protocol import Link
-from beanwatch.collectors.tube_actions import kick
+from beanwatch.net.address import parse_address
+from beanwatch.queues.beanstalkd.actions import kick
+from beanwatch.queues.beanstalkd.connection import Link
 from tests.real import Beanstalkd
 
 

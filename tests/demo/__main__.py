@@ -120,7 +120,7 @@ def tell_how_to_look_around(stage: Stage, console: Console) -> None:
 Everything goes on, for two hours at most. To look around:
 
    export BEANWATCH_CONFIG={stage.config} PATH={BIN}:$PATH
-   beanwatch top                                        servers, tubes and workers, live
+   beanwatch top                                        servers, queues and workers, live
    check_worker_heartbeat --restarted 15s               what Nagios sees
    beanwatch put images image.resize '{{"hang": 60}}'     more trouble
    tail -f {stage.mailbox.path}

@@ -6,7 +6,7 @@ from tests.real import ROOT
 
 SHIPPED = [ROOT / "checks" / "nagios" / name for name in ("commands.cfg", "templates.cfg")]
 
-BEANSTALKD = "beanstalkd"
+QUEUE_SERVER = "queue server"
 DEPTH = "depth"
 BURIED = "buried"
 CONSUMERS = "consumers"
@@ -35,36 +35,36 @@ define host {{
     use                 beanwatch-host
     host_name           queue1
     address             127.0.0.1
-    _BEANSTALKD         queue1
+    _BEANWATCH_SERVER         queue1
     _BEANWATCH_OPTIONS  -t 10 --config {config}
 }}
 
 define service {{
-    use                  beanwatch-beanstalkd
+    use                  beanwatch-queue-server
     host_name            queue1
-    service_description  {BEANSTALKD}
-    check_command        check_beanstalkd!--restarted 2s
+    service_description  {QUEUE_SERVER}
+    check_command        check_queue_server!--restarted 2s
 }}
 
 define service {{
-    use                  beanwatch-tube-depth
+    use                  beanwatch-queue-depth
     host_name            queue1
     service_description  {DEPTH}
-    check_command        check_tube_depth!*
+    check_command        check_queue_depth!*
 }}
 
 define service {{
-    use                  beanwatch-tube-buried
+    use                  beanwatch-queue-buried
     host_name            queue1
     service_description  {BURIED}
-    check_command        check_tube_buried!*
+    check_command        check_queue_buried!*
 }}
 
 define service {{
-    use                  beanwatch-tube-consumers
+    use                  beanwatch-queue-consumers
     host_name            queue1
     service_description  {CONSUMERS}
-    check_command        check_tube_consumers!*
+    check_command        check_queue_consumers!*
     retry_interval       5
 }}
 

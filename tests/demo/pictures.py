@@ -22,29 +22,29 @@ _STYLE = {
 }
 
 
-def tubes(stat: str) -> str:
-    """A stat of every tube that has jobs, by the tube's name: node 3 of the path."""
-    return f"aliasByNode(exclude(beanwatch.tube.*.*.{stat}, '\\.default\\.'), 3)"
+def queues(stat: str) -> str:
+    """A stat of every queue that has jobs, by the queue's name: node 3 of the path."""
+    return f"aliasByNode(exclude(beanwatch.queue.*.*.{stat}, '\\.default\\.'), 3)"
 
 
 # File name: title, axis, targets.
 GRAPHS: dict[str, tuple[str, str, list[str]]] = {
     "ready": (
-        "Jobs ready, by tube",
+        "Jobs ready, by queue",
         "jobs",
-        [tubes("current_jobs_ready")],
+        [queues("current_jobs_ready")],
     ),
     "buried": (
-        "Jobs buried, by tube",
+        "Jobs buried, by queue",
         "jobs",
-        [tubes("current_jobs_buried")],
+        [queues("current_jobs_buried")],
     ),
     "flow": (
         "Jobs in and out",
         "jobs a second",
         [
-            "alias(sumSeries(beanwatch.tube.*.*.put_rate), 'put')",
-            "alias(sumSeries(beanwatch.tube.*.*.delete_rate), 'deleted')",
+            "alias(sumSeries(beanwatch.queue.*.*.put_rate), 'put')",
+            "alias(sumSeries(beanwatch.queue.*.*.delete_rate), 'deleted')",
         ],
     ),
     "outcomes": (

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import greenstalk
 
-# Tube, job, its data, and how often in a hundred. A large image takes longer than an email.
+# Queue, job, its data, and how often in a hundred. A large image takes longer than an email.
 MIX: list[tuple[str, str, Callable[[int], dict[str, Any]], int]] = [
     ("email.priority", "email.send", lambda n: {"to": f"user{n}@example.org"}, 15),
     ("email.regular", "email.send", lambda n: {"to": f"user{n}@example.org"}, 35),
@@ -17,7 +17,7 @@ MIX: list[tuple[str, str, Callable[[int], dict[str, Any]], int]] = [
     ("images", "image.resize", lambda n: {"path": f"/photos/{n}.jpg", "width": 640}, 20),
     ("reports", "report.build", lambda n: {"name": f"sales {n}"}, 5),
 ]
-TUBES = [tube for tube, *_ in MIX]
+QUEUES = [queue for queue, *_ in MIX]
 JOBS_PER_SECOND = 12.0
 
 
@@ -35,9 +35,9 @@ class Producer:
         with self._connect() as client:
             while not self._stop.is_set():
                 weights = [weight for *_, weight in MIX]
-                tube, job, data, _ = random_source.choices(MIX, weights)[0]
+                queue, job, data, _ = random_source.choices(MIX, weights)[0]
                 envelope = {"job": job, "data": data(self.put), "enqueued_at": time.time()}
-                client.use(tube)
+                client.use(queue)
                 client.put(json.dumps(envelope), ttr=60)
                 self.put += 1
                 self._stop.wait(random_source.expovariate(JOBS_PER_SECOND))

@@ -22,8 +22,8 @@ class Scene(NamedTuple):
     recoveries: tuple[Expected, ...]
 
 
-def put(stage: Stage, tube: str, job: str, data: dict[str, object], times: int = 1) -> None:
-    stage.run(["beanwatch", "put", tube, job, json.dumps(data)], times)
+def put(stage: Stage, queue: str, job: str, data: dict[str, object], times: int = 1) -> None:
+    stage.run(["beanwatch", "put", queue, job, json.dumps(data)], times)
 
 
 def put_failing_emails(stage: Stage) -> None:
@@ -34,8 +34,8 @@ def put_endless_image(stage: Stage) -> None:
     put(stage, "images", "image.resize", {"path": "endless.jpg", "hang": 3600})
 
 
-def delete_buried(stage: Stage, tube: str) -> None:
-    stage.run(["beanwatch", "tubes", "empty", tube, "--only", "buried", "--yes"])
+def delete_buried(stage: Stage, queue: str) -> None:
+    stage.run(["beanwatch", "queues", "empty", queue, "--only", "buried", "--yes"])
 
 
 def kill_mailer(stage: Stage) -> None:
@@ -64,7 +64,7 @@ SCENES = [
         put_failing_emails,
         (Expected(BURIED, "WARNING", "email.bulk"),),
         "the buried emails are deleted",
-        partial(delete_buried, tube="email.bulk"),
+        partial(delete_buried, queue="email.bulk"),
         (Expected(BURIED, "OK"),),
     ),
     Scene(
@@ -76,7 +76,7 @@ SCENES = [
             Expected(WORKERS, "WARNING", "hard deadline of image.resize"),
         ),
         "the buried image is deleted; the worker has mended itself",
-        partial(delete_buried, tube="images"),
+        partial(delete_buried, queue="images"),
         (Expected(BURIED, "OK"), Expected(WORKERS, "OK")),
     ),
     Scene(
@@ -96,7 +96,7 @@ SCENES = [
         ),
     ),
     Scene(
-        "A tube fills up that no worker watches",
+        "A queue fills up that no worker watches",
         "200 newsletters are put",
         fill_newsletter,
         (

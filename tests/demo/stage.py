@@ -33,7 +33,7 @@ url = "{graphite}"
 
 [collect]
 interval = 1
-tubes_interval = 1
+queues_interval = 1
 
 [worker]
 metrics = "graphite://{carbon}"
@@ -43,7 +43,7 @@ tmp_root = "{directory}"
 [workers]
 expected = [{expected}]
 
-[tubes.newsletter.depth]
+[queues.newsletter.depth]
 critical = 20
 """
 
@@ -87,20 +87,20 @@ class Stage(contextlib.ExitStack):
         )
 
     def start_programs(self) -> None:
-        for name, tubes in WORKERS.items():
-            self.add_worker(name, tubes)
-            self.narrator.did(f"worker {name}", ", ".join(tubes))
+        for name, queues in WORKERS.items():
+            self.add_worker(name, queues)
+            self.narrator.did(f"worker {name}", ", ".join(queues))
         self.enter_context(self.producer)
-        self.narrator.did("producer", "a dozen jobs a second, of three kinds, into five tubes")
+        self.narrator.did("producer", "a dozen jobs a second, of three kinds, into five queues")
         collector = self._program("collector", "collect")
         collector.start()
         self.narrator.did("collector", "every number of beanstalkd into Graphite, every second")
 
-    def add_worker(self, name: str, tubes: Iterable[str]) -> Program:
+    def add_worker(self, name: str, queues: Iterable[str]) -> Program:
         """Start one worker under the supervisor."""
         argv = ["worker", "beanwatch.worker.example:app", "--name", name, "--host", HOST]
         worker = self.workers[name] = self._program(
-            name, *argv, *(word for tube in tubes for word in ("--tube", tube))
+            name, *argv, *(word for queue in queues for word in ("--queue", queue))
         )
         worker.start()
         return worker
@@ -130,7 +130,7 @@ class Stage(contextlib.ExitStack):
             for name, status in services.items()
             if status["has_been_checked"] == "0" or status["current_state"] != "0"
         ]
-        sources = ("beanwatch.tube.*.*.total_jobs", "beanwatch.job.*.*.*.*.ok.count")
+        sources = ("beanwatch.queue.*.*.total_jobs", "beanwatch.job.*.*.*.*.ok.count")
         return found or [f"no {path} yet" for path in sources if not self.graphite.values(path)]
 
     def run(self, argv: list[str], times: int = 1) -> None:

@@ -63,14 +63,14 @@ def scenes(fleet: Lively) -> list[tuple[float, Callable[[], object]]]:
     ]
 
 
-def campaign(fleet: Lively, server: str, tube: str, job: str, rate: int, seconds: float) -> None:
+def campaign(fleet: Lively, server: str, queue: str, job: str, rate: int, seconds: float) -> None:
     """More jobs than the workers can do, for some time."""
 
     def put() -> None:
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             with contextlib.suppress(OSError):  # while the server is being restarted
-                fleet.burst(server, tube, job, rate // 2)
+                fleet.burst(server, queue, job, rate // 2)
             time.sleep(0.5)
 
     threading.Thread(target=put, daemon=True).start()
@@ -78,14 +78,14 @@ def campaign(fleet: Lively, server: str, tube: str, job: str, rate: int, seconds
 
 def kick(fleet: Lively) -> None:
     """Try all that was buried again."""
-    for server, tube in (("q1", "email.regular"), ("q2", "images")):
+    for server, queue in (("q1", "email.regular"), ("q2", "images")):
         with fleet.servers[server].client() as client:
-            client.use(tube)
+            client.use(queue)
             client.kick(100)
 
 
 def neglect(fleet: Lively) -> None:
-    """A tube without workers, a paused one, a job that is too big."""
+    """A queue without workers, a paused one, a job that is too big."""
     fleet.burst("q2", "webhooks", "email.send", 40)
     with fleet.servers["q2"].client() as client:
         client.use("newsletter")

@@ -11,7 +11,7 @@ import yaml
 from tests.real import ROOT
 
 FOLDER = ROOT / "grafana"
-NAMES = ("fleet", "tube", "worker", "server")
+NAMES = ("fleet", "queue", "worker", "server")
 Json = dict[str, Any]
 
 

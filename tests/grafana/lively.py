@@ -54,7 +54,7 @@ address = "{carbon}"
 
 [collect]
 interval = {step}
-tubes_interval = {step}
+queues_interval = {step}
 
 [worker]
 ledger = "off"
@@ -66,7 +66,7 @@ class Job(NamedTuple):
     """A kind of job that a producer puts, `rate` a second; `fails` is the share that will."""
 
     server: str
-    tube: str
+    queue: str
     job: str
     rate: float
     fails: float = 0.0
@@ -74,7 +74,7 @@ class Job(NamedTuple):
     seconds: float | None = None
 
 
-# Dots and dashes, as real tubes have them.
+# Dots and dashes, as real queues have them.
 FLOW = (
     Job("q1", "email.priority", "email.send", 5),
     Job("q2", "email.priority", "email.send", 3),
@@ -95,7 +95,7 @@ class Hand(NamedTuple):
 
     name: str
     server: str
-    tubes: tuple[str, ...]
+    queues: tuple[str, ...]
     host: str = "app1"
     metrics: str = "statsd"
 
@@ -208,8 +208,8 @@ class Lively:
         argv += ["--config", self._config]
         argv += ["--server", hand.server, "--name", hand.name, "--host", hand.host]
         argv += ["--metrics", self._metrics[hand.metrics]]
-        for tube in hand.tubes:
-            argv += ["--tube", tube]
+        for queue in hand.queues:
+            argv += ["--queue", queue]
         self._workers[hand.name] = spawn(argv, log=self.directory / f"{hand.name}.log")
 
     def keep_workers(self) -> None:
@@ -225,15 +225,15 @@ class Lively:
 
     # -- the jobs
 
-    def put(self, server: str, tube: str, job: str, *, delay: int = 0, **data: Any) -> None:
+    def put(self, server: str, queue: str, job: str, *, delay: int = 0, **data: Any) -> None:
         with self._client(server) as client:
-            _put(client, tube, job, data, delay)
+            _put(client, queue, job, data, delay)
 
-    def burst(self, server: str, tube: str, job: str, count: int, **data: Any) -> None:
+    def burst(self, server: str, queue: str, job: str, count: int, **data: Any) -> None:
         """Many at once."""
         with self._client(server) as client:
             for _ in range(count):
-                _put(client, tube, job, data)
+                _put(client, queue, job, data)
 
     def produce(self, jobs: Sequence[Job] = FLOW, flow: Callable[[], float] = lambda: 1.0) -> None:
         """Put jobs until the end, at their rates times what `flow` says."""
@@ -253,7 +253,7 @@ class Lively:
                                 data: dict[str, Any] = {"fail": True} if fails else {}
                                 if job.seconds:
                                     data["seconds"] = job.seconds
-                                _put(client, job.tube, job.job, data, job.delay)
+                                _put(client, job.queue, job.job, data, job.delay)
             except (OSError, greenstalk.Error, AssertionError, ValueError):
                 self._stop.wait(1)  # the server is being restarted
 
@@ -264,9 +264,9 @@ class Lively:
 
 
 def _put(
-    client: "greenstalk.Client[str]", tube: str, job: str, data: dict[str, Any], delay: int = 0
+    client: "greenstalk.Client[str]", queue: str, job: str, data: dict[str, Any], delay: int = 0
 ) -> None:
-    client.use(tube)
+    client.use(queue)
     client.put(json.dumps({"job": job, "data": data}), delay=delay)
 
 
@@ -277,7 +277,7 @@ def _some(expected: float) -> int:
 
 
 def vanish(fleet: Lively) -> None:
-    """A tube that comes and goes: its series stay."""
+    """A queue that comes and goes: its series stay."""
     with fleet.servers["q1"].client() as client:
         client.use("import.2025-11")
         jobs = [client.put("once") for _ in range(5)]

@@ -33,7 +33,7 @@ def test_it_is_a_query_a_reduction_and_a_threshold(rule: Json) -> None:
     assert reduction["datasourceUid"] == threshold["datasourceUid"] == "__expr__"
     assert reduction["model"]["settings"] == {"mode": "dropNN"}
     assert (reduction["model"]["expression"], threshold["model"]["expression"]) == ("A", "B")
-    # A tube that is gone must neither be an alert nor an error.
+    # A queue that is gone must neither be an alert nor an error.
     assert "removeEmptySeries(" in query["model"]["target"]
     assert rule["noDataState"] == ("Alerting" if "silent" in rule["uid"] else "OK")
 

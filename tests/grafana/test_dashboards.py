@@ -6,9 +6,11 @@ import sys
 import pytest
 from grafana_foundation_sdk.models import dashboard as model
 
-from beanwatch.checks import job_failures, metrics_fresh, tube_age, tube_buried
-from beanwatch.grafana import limits, words
-from beanwatch.grafana.series import Series
+from beanwatch.checks import job_failures, metrics_fresh
+from beanwatch.checks import queue_age as queue_age
+from beanwatch.checks import queue_buried as queue_buried
+from beanwatch.grafana.generator import limits, words
+from beanwatch.grafana.generator.series import Series
 from tests.grafana import boards
 from tests.grafana.boards import Json
 from tests.real import ROOT
@@ -19,14 +21,14 @@ DATASOURCE = {"type": "graphite", "uid": "${datasource}"}
 
 
 def test_the_committed_files_are_what_the_code_makes() -> None:
-    command = [sys.executable, "-m", "beanwatch.grafana", "--check"]
+    command = [sys.executable, "-m", "beanwatch.grafana.generator", "--check"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=ROOT)
     assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_a_series_that_nobody_emits_cannot_be_drawn() -> None:
     with pytest.raises(ValueError, match="no such series: 'burried'"):
-        Series().tube("burried")
+        Series().queue("burried")
     with pytest.raises(ValueError, match="no such series: 'failed'"):
         Series().outcomes("ok", "failed")
 
@@ -145,8 +147,8 @@ def test_limits_are_those_of_the_checks() -> None:
         values = (getattr(threshold, "warning", ""), getattr(threshold, "critical", ""))
         return tuple(float(value) for value in values if value)
 
-    assert both(tube_age.DEFAULT) == limits.HEAD_AGE
-    assert both(tube_buried.DEFAULT) == (limits.BURIED,)
+    assert both(queue_age.DEFAULT) == limits.HEAD_AGE
+    assert both(queue_buried.DEFAULT) == (limits.BURIED,)
     assert both(job_failures.DEFAULT) == limits.FAILED
     assert both(metrics_fresh.DEFAULT) == limits.SILENT
     assert (job_failures.LEAST, f"{job_failures.MINUTES}min") == (

@@ -33,7 +33,7 @@ def fleet(tmp_path: Path) -> Iterator[Lively]:
 
 def choices(**chosen: str) -> dict[str, str]:
     """The variables' values: all of everything, unless chosen."""
-    usual = dict.fromkeys(("server", "host", "worker", "tubes"), "*")
+    usual = dict.fromkeys(("server", "host", "worker", "queues"), "*")
     return {**usual, "prefix": PREFIX, "worker_prefix": PREFIX, **chosen}
 
 
@@ -54,17 +54,17 @@ def wait_for_data(fleet: Lively, queries: Sequence[Query], values: dict[str, str
 
 
 def test_every_target_and_every_variable_finds_data(fleet: Lively) -> None:
-    # Given a fleet at work, with dots in the names of tubes, and a tube that is gone
+    # Given a fleet at work, with dots in the names of queues, and a queue that is gone
     vanish(fleet)
     fleet.produce()
     found = [boards.dashboard(name) for name in boards.NAMES]
     queries = [query for board in found for query in boards.targets(board)]
-    everywhere = choices(tube="email_regular")
-    # When all servers and tubes are chosen, or one of them, or some: then there is data
+    everywhere = choices(queue="email_regular")
+    # When all servers and queues are chosen, or one of them, or some: then there is data
     wait_for_data(fleet, queries, everywhere)
-    one = {"server": "q1", "host": "app1", "worker": "mail-1", "tubes": "email_regular"}
+    one = {"server": "q1", "host": "app1", "worker": "mail-1", "queues": "email_regular"}
     wait_for_data(fleet, queries, {**everywhere, **one})
-    some = {"server": "{q1,q2}", "worker": "{mail-1,mail-2}", "tubes": "email_*"}
+    some = {"server": "{q1,q2}", "worker": "{mail-1,mail-2}", "queues": "email_*"}
     wait_for_data(fleet, queries, {**everywhere, **some})
     # And where there is nothing, nothing is drawn, and nothing fails
     nobody = {**everywhere, "prefix": "nobody", "worker_prefix": "nobody"}
@@ -76,7 +76,7 @@ def test_every_target_and_every_variable_finds_data(fleet: Lively) -> None:
             assert fleet.graphite.find(boards.put_in(query.text, everywhere)), query
     # And what came through a StatsD with prefixes of its own is where the variable says
     foreign = choices(
-        worker_prefix=f"stats.*.{PREFIX}", worker="sms-1", tube="sms_send", server="q2"
+        worker_prefix=f"stats.*.{PREFIX}", worker="sms-1", queue="sms_send", server="q2"
     )
     wait_for_data(fleet, [query for query in queries if "$worker_prefix" in query.text], foreign)
 
@@ -137,7 +137,7 @@ def test_every_rule_is_quiet_when_all_is_well_and_fires_when_it_is_not(fleet: Li
     alerts = Alerts(fleet)
     q1, q2 = fleet.servers["q1"], fleet.servers["q2"]
 
-    # Given a fleet that does well, and a tube that is gone
+    # Given a fleet that does well, and a queue that is gone
     vanish(fleet)
     fleet.produce(GENTLE)
     # When each rule has something to judge, except where only a failure makes a series
@@ -158,7 +158,7 @@ def test_every_rule_is_quiet_when_all_is_well_and_fires_when_it_is_not(fleet: Li
         # When jobs fail and are buried in the end; when one hangs, so that its worker ends itself
         fleet.burst("q1", "email.digest", "email.send", 60, fail=True)
         fleet.put("q2", "email.priority", "email.send", hang=60)
-        # When nobody watches a tube, one who watches takes nothing, one who takes is too slow
+        # When nobody watches a queue, one who watches takes nothing, one who takes is too slow
         fleet.burst("q2", "webhooks", "email.send", 1001)
         idler.watch("stuck")
         fleet.burst("q2", "stuck", "email.send", 3)

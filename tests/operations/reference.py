@@ -14,14 +14,17 @@ import click
 
 from beanwatch import config
 from beanwatch.cli import COMMANDS, beanwatch
-from beanwatch.collectors import consumers, heartbeats, ledger, paths
-from beanwatch.worker import ledger as recording
-from beanwatch.worker import redis_outlet
+from beanwatch.queues import consumers
+from beanwatch.store import heartbeats, ledger
+from beanwatch.telemetry import series as paths
+from beanwatch.worker.telemetry import ledger_writer as recording
+from beanwatch.worker.telemetry import redis_stream as redis_outlet
 from tests.operations import meanings
 from tests.real import ROOT
 
 PAGE = ROOT / "docs" / "reference.md"
-SCRIPTS = sorted(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"])
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+SCRIPTS = sorted(PROJECT["scripts"])
 CHECKS = [name for name in SCRIPTS if name.startswith("check_")]
 HELPERS = [name for name in SCRIPTS if name.startswith("beanwatch_")]
 
@@ -97,12 +100,18 @@ def indent_examples(text: str) -> str:
 # -- checks
 
 
+def module_of(program: str) -> Any:
+    """The module behind a `check_...` or `beanwatch_...` program, by its entry point."""
+    module, _, name = PROJECT["scripts"][program].partition(":")
+    found: Any = import_module(module)
+    if name == "main":
+        return found
+    return import_module(f"beanwatch.checks.{getattr(found, name).args[0]}")
+
+
 def checks() -> str:
     """The flags of every check, from argparse itself; those that all share first."""
-    parsers = {
-        name: import_module(f"beanwatch.checks.{name.removeprefix('check_')}").parser()
-        for name in CHECKS
-    }
+    parsers = {name: module_of(name).parser() for name in CHECKS}
     flags = {name: dict(flags_of(parser)) for name, parser in parsers.items()}
     shared = set.intersection(*(set(found.items()) for found in flags.values()))
     order = flags[CHECKS[0]]
@@ -112,7 +121,7 @@ def checks() -> str:
         parts.append((parsers[name].description or "").partition(": ")[2])
         parts.append(table(["flag", ""], [f for f in found.items() if f not in shared]))
     for name in HELPERS:
-        parser = import_module(f"beanwatch.checks.{name.removeprefix('beanwatch_')}").parser()
+        parser = module_of(name).parser()
         parts += [f"### {name}", (parser.description or "").partition(": ")[2]]
         parts.append(table(["flag", ""], list(flags_of(parser))[1:]))  # without --help
     return "\n\n".join(parts)
@@ -178,7 +187,7 @@ def metrics() -> str:
     }
     groups = {
         "beanwatch.server.<server>.": (paths.SERVER_DERIVED, meanings.SERVER),
-        "beanwatch.tube.<server>.<tube>.": (paths.TUBE_DERIVED, meanings.TUBE),
+        "beanwatch.queue.<server>.<queue>.": (paths.QUEUE_DERIVED, meanings.QUEUE),
         "beanwatch.worker.<host>.<name>.": (
             paths.WORKER_OWN + paths.WORKER_SEEN,
             meanings.WORKER,
@@ -213,7 +222,7 @@ def redis_keys() -> str:
         ledger.job_key("<uuid>", "", 0),
         ledger.job_key("", "<server id>", "<job id>"),  # type: ignore[arg-type]
         ledger.uuid_key("<server id>", "<job id>"),  # type: ignore[arg-type]
-        ledger.buried_key("<server id>", "<tube>"),
+        ledger.buried_key("<server id>", "<queue>"),
         ledger.JOBS_KEY,
         redis_outlet.PROBE_KEY,
     )

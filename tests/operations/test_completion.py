@@ -24,7 +24,7 @@ printf '%s\\n' "${{COMPREPLY[@]}}"
     ("words", "completions"),
     [
         ("beanwatch doc", ["doctor"]),
-        ("beanwatch tubes ki", ["kick"]),
+        ("beanwatch queues ki", ["kick"]),
         ("beanwatch workers sta", ["status"]),
         ("beanwatch doctor --graphite-", ["--graphite-url"]),
         ("beanwatch worker --ledger f", ["failures"]),

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from beanwatch.cli.probes.checks import CHECKS, judge_check
-from beanwatch.cli.probes.render import parse_render
-from beanwatch.collectors.heartbeats import WORKERS_KEY, Beat, dump_beat, worker_key
+from beanwatch.cli.lib.probes.checks import CHECKS, judge_check
+from beanwatch.cli.lib.probes.render import parse_render
+from beanwatch.store.heartbeats import WORKERS_KEY, Beat, dump_beat, worker_key
 from tests.real import ROOT, Beanstalkd, Graphite, HttpSink, Proxy, Redis, StatsD
 
 Run = Callable[..., tuple[int, str, str]]
@@ -87,7 +87,7 @@ def test_all_is_well(
     graphite.send(f"{prefix}.collector.q1.success", 1)
     graphite.latest(f"{prefix}.collector.q1.success")
     code, found = doctor()
-    found["check_beanstalkd"]["state"] = "ok"  # it warns that the server was started just now
+    found["check_queue_server"]["state"] = "ok"  # it warns that the server was started just now
     assert {part: f["text"] for part, f in found.items() if f["state"] != "ok"} == {}
     assert code == 0
     assert "hunter2" not in str(found)
@@ -106,7 +106,7 @@ def test_on_an_empty_host_only_beanstalkd_is_missed(run: Run) -> None:
         "beanstalkd"
     ]
     assert "-> start it (systemctl start beanstalkd)" in out
-    assert "unused   check_tube_depth: needs beanstalkd: see above" in out
+    assert "unused   check_queue_depth: needs beanstalkd: see above" in out
 
 
 def test_every_failure_comes_with_its_cure(
@@ -268,7 +268,7 @@ def test_a_check_that_the_monitoring_user_cannot_read_is_found_out(
     path.write_text(f'[servers]\nq1 = "{beanstalkd.address}"\n')
     path.chmod(0o600)
     code, out, _ = run("beanwatch", "doctor", "--config", path, "--user", "nobody", "--wait", "1s")
-    line = next(line for line in out.splitlines() if "check_beanstalkd as nobody" in line)
+    line = next(line for line in out.splitlines() if "check_queue_server as nobody" in line)
     assert code == 1
     assert line.startswith("failed")
     assert "ermission denied" in line
@@ -310,18 +310,18 @@ def test_a_user_that_nobody_is_is_exit_2(run: Run) -> None:
 @pytest.mark.parametrize(
     ("code", "out", "err", "state"),
     [
-        (0, "TUBE_DEPTH OK - fine | 'a'=1\n", "", "ok"),
-        (2, "TUBE_DEPTH CRITICAL - deep\n", "", "critical"),
-        (3, "TUBE_DEPTH UNKNOWN - no\n", "", "failed"),
+        (0, "QUEUE_DEPTH OK - fine | 'a'=1\n", "", "ok"),
+        (2, "QUEUE_DEPTH CRITICAL - deep\n", "", "critical"),
+        (3, "QUEUE_DEPTH UNKNOWN - no\n", "", "failed"),
         (0, "", "", "failed"),
-        (1, "TUBE_DEPTH OK\n", "Traceback (most recent call last):\nKeyError: 1", "failed"),
+        (1, "QUEUE_DEPTH OK\n", "Traceback (most recent call last):\nKeyError: 1", "failed"),
         (127, "", "not found", "failed"),
     ],
 )
 def test_a_check_is_judged_by_whether_it_gives_a_result(
     code: int, out: str, err: str, state: str
 ) -> None:
-    assert judge_check("check_tube_depth", code, out, err).state == state
+    assert judge_check("check_queue_depth", code, out, err).state == state
 
 
 def test_what_is_no_answer_of_a_render_api_is_refused() -> None:

@@ -3,14 +3,13 @@
 import re
 import shlex
 from collections.abc import Iterator
-from importlib import import_module
 from pathlib import Path
 
 import click
 import pytest
 
 from beanwatch.cli import COMMANDS, beanwatch
-from tests.operations.reference import CHECKS
+from tests.operations.reference import CHECKS, module_of
 from tests.real import ROOT
 
 SUFFIXES = (".md", ".cfg", ".conf", ".service", ".yaml")
@@ -47,7 +46,7 @@ def complain(words: list[str]) -> str:
     if program.startswith("check_"):
         if program not in CHECKS:
             return f"no such check: {program}"
-        parser = import_module(f"beanwatch.checks.{program.removeprefix('check_')}").parser()
+        parser = module_of(program).parser()
         return complain_of(flags, set(parser._option_string_actions))
     command: click.Command = beanwatch
     context = click.Context(beanwatch)
@@ -60,7 +59,7 @@ def complain(words: list[str]) -> str:
         if child is None and command is beanwatch:
             return f"no such command: {word}; there are {', '.join(COMMANDS)}"
         if child is None:
-            break  # a glob: `beanwatch tubes 'email.*'`
+            break  # a glob: `beanwatch queues 'email.*'`
         command = child
     known = {flag for option in command.get_params(context) for flag in option.opts}
     known |= {"-h", "--help", "--version"}
@@ -85,12 +84,12 @@ def test_every_command_that_is_named_exists(path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "why"),
     [
-        ("beanwatch tubes kick TUBE --dry-run", ""),
-        ("beanwatch tubes kick TUBE --dri-run", "no such flag: --dri-run"),
-        ("beanwatch tubez", "no such command: tubez"),
-        ("check_tube_depth -w 1 --for 5m", ""),
-        ("check_tube_depth --fro 5m", "no such flag: --fro"),
-        ("check_tube_dept", "no such check: check_tube_dept"),
+        ("beanwatch queues kick QUEUE --dry-run", ""),
+        ("beanwatch queues kick QUEUE --dri-run", "no such flag: --dri-run"),
+        ("beanwatch queuez", "no such command: queuez"),
+        ("check_queue_depth -w 1 --for 5m", ""),
+        ("check_queue_depth --fro 5m", "no such flag: --fro"),
+        ("check_queue_dept", "no such check: check_queue_dept"),
     ],
 )
 def test_a_wrong_one_is_found(line: str, why: str) -> None:

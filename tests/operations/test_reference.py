@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 import structlog
 
-from beanwatch.collectors import paths
-from beanwatch.collectors.address import parse_address
-from beanwatch.collectors.protocol import Link
-from beanwatch.collectors.stats import numbers, read_tubes
-from beanwatch.worker import life, logs
-from beanwatch.worker.record import Run
+from beanwatch.net.address import parse_address
+from beanwatch.queues.beanstalkd.connection import Link
+from beanwatch.queues.beanstalkd.stats import numbers, read_tubes
+from beanwatch.telemetry import series as paths
+from beanwatch.worker.core import state as life
+from beanwatch.worker.core.record import Run
+from beanwatch.worker.telemetry import logs
 from tests.operations import meanings, reference
 from tests.real import ROOT, Beanstalkd
 
@@ -43,7 +44,7 @@ def log_file(tmp_path: Path) -> Iterator[Path]:
 def test_a_line_of_a_job_has_the_fields_of_the_page(log_file: Path) -> None:
     log = logs.get_logger(worker="h.w", instance="abc")
     run = Run(
-        server="s", tube="t", job="j", job_id=1, uuid="u", attempt=1, outcome="retry",
+        server="s", queue="t", job="j", job_id=1, uuid="u", attempt=1, outcome="retry",
         reason="r", traceback="t", started_at=1, wait=1, duration=1, delay=1, parent="p",
         follow_ups=("f",),
     )  # fmt: skip
@@ -64,9 +65,9 @@ def test_the_series_that_scaling_counts_are_as_many_as_there_are(beanstalkd: Bea
     page = (ROOT / "docs" / "scaling.md").read_text()
     with Link(parse_address(beanstalkd.address)) as link:
         ((_, stats),) = read_tubes(link, ["default"])
-    tube = len(paths.TUBE_DERIVED) + len(numbers(stats))
+    queue = len(paths.QUEUE_DERIVED) + len(numbers(stats))
     worker = len(paths.WORKER_OWN) + len(paths.WORKER_SEEN)
     job = 2 * len(paths.OUTCOMES) + len(paths.TIMERS) * len(paths.TIMER_STATS)
-    assert f"| series | {tube},000 | {tube}0,000 | derived: {tube} each |" in page
+    assert f"| series | {queue},000 | {queue}0,000 | derived: {queue} each |" in page
     assert f"| {worker}00 | {worker},000 | derived: {worker} each |" in page
     assert f"| {job} | {job} | derived:" in page

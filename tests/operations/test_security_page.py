@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from beanwatch.collectors.heartbeats import worker_key
-from beanwatch.worker import envelope
+from beanwatch.store.heartbeats import worker_key
+from beanwatch.worker.api import envelope
 from tests.real import ROOT, Beanstalkd, Redis, Server, spawn, stop_process, wait_until
 
 Run = Callable[..., tuple[int, str, str]]
@@ -48,7 +48,7 @@ def test_each_redis_user_may_do_what_it_has_to(
     }
     secret = {"BEANWATCH_REDIS_PASSWORD": PASSWORD}
     argv: list[str | Path] = [ROOT / ".venv/bin/beanwatch", "worker"]
-    argv += ["beanwatch.worker.example:app", "--tube", "email", "--name", "w1", "--host", "h1"]
+    argv += ["beanwatch.worker.example:app", "--queue", "email", "--name", "w1", "--host", "h1"]
     argv += ["--server", beanstalkd.address, "--redis", urls["worker"], "--ledger", "all"]
     log = tmp_path / "worker.log"
     with beanstalkd.client(use="email", encoding=None) as client:
@@ -114,9 +114,9 @@ def test_beanstalkd_is_reached_through_stunnel(
         Stunnel(tmp_path / "far", far, beanstalkd.port, tmp_path) as server,
         Stunnel(tmp_path / "near", near, server.port, tmp_path) as client,
     ):
-        code, line, _ = run("check_tube_depth", "-p", client.port)
-        assert (code, line.partition(" - ")[0]) == (0, "TUBE_DEPTH OK")
+        code, line, _ = run("check_queue_depth", "-p", client.port)
+        assert (code, line.partition(" - ")[0]) == (0, "QUEUE_DEPTH OK")
         beanstalkd.stop()
-        code, line, _ = run("check_tube_depth", "-p", client.port)
+        code, line, _ = run("check_queue_depth", "-p", client.port)
         assert code == 3
         assert "the server closed the connection" in line or "reset by peer" in line

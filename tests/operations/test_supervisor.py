@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from beanwatch.collectors.heartbeats import Beat, parse_beat, worker_key
-from beanwatch.worker import envelope
+from beanwatch.store.heartbeats import Beat, parse_beat, worker_key
+from beanwatch.worker.api import envelope
 from tests.real import ROOT, Beanstalkd, Redis, Server, wait_until
 
 BIN = ROOT / ".venv" / "bin"
@@ -210,7 +210,9 @@ def test_told_to_stop_a_worker_stays_down_and_told_to_restart_it_comes_back(
 
 
 def test_misuse_is_not_tried_again(tmp_path: Path) -> None:
-    command = f"{BIN}/beanwatch worker nothing:app --name %(program_name)s-%(process_num)d --tube t"
+    command = (
+        f"{BIN}/beanwatch worker nothing:app --name %(program_name)s-%(process_num)d --queue t"
+    )
     directory = tmp_path / "supervisord"
     with Supervisord(directory, command, {"PATH": os.environ["PATH"]}) as server:
         wait_until(lambda: server.states() == ["EXITED"] * 3, 30)

@@ -9,13 +9,13 @@ from pathlib import Path
 from subprocess import Popen
 from typing import NamedTuple
 
-from beanwatch.collectors.ledger import Entry, read_job
-from beanwatch.collectors.redis_link import RedisLink, parse_redis_url
+from beanwatch.net.redis_link import RedisLink, parse_redis_url
+from beanwatch.store.ledger import Entry, read_job
 from beanwatch.worker import FollowUp, Producer
-from beanwatch.worker.envelope import derive_id
+from beanwatch.worker.api.envelope import derive_id
 from tests.real import ROOT, Beanstalkd, Redis, spawn, stop_process, wait_until
 
-TUBES = ("soak.first", "soak.second")
+QUEUES = ("soak.first", "soak.second")
 DELETED = ("ok", "discarded")
 BURIED = ("buried", "poison", "timeout", "invalid")
 
@@ -47,8 +47,8 @@ class Fleet:
         self.directory = directory
         self.argv = ["--server", server.address, "--redis", redis.url, "--host", "soak"]
         self.argv += ["--ledger", "all", "--tmp-root", str(directory), "--min-free-disk", "0"]
-        for tube in TUBES:
-            self.argv += ["--tube", tube]
+        for queue in QUEUES:
+            self.argv += ["--queue", queue]
         self.runs = directory / "runs"
         self.runs.mkdir()
         self.workers: dict[str, Popen[bytes]] = {}
@@ -85,8 +85,8 @@ def put_one(producer: Producer, number: int, expected: set[str]) -> None:
     """A job of one kind or the other, some with a follow-up."""
     ident = f"soak-{number}"
     job = random.choices(("step", "flaky", "doomed"), (85, 12, 3))[0]
-    follow_up = FollowUp(TUBES[1], "step") if random.random() < 0.25 else None
-    producer.put(TUBES[0], job, id=ident, success=follow_up, failure=follow_up, ttr=30)
+    follow_up = FollowUp(QUEUES[1], "step") if random.random() < 0.25 else None
+    producer.put(QUEUES[0], job, id=ident, success=follow_up, failure=follow_up, ttr=30)
     expected.add(ident)
     if follow_up:
         expected.add(derive_id(ident, "failure" if job == "doomed" else "success"))
@@ -144,9 +144,9 @@ def waiting(server: Beanstalkd) -> int:
 
 def read_buried(server: Beanstalkd) -> set[int]:
     found = set()
-    for tube in TUBES:
-        with server.client(use=tube) as client:
-            while server.stats_tube(tube).get("current-jobs-buried"):
+    for queue in QUEUES:
+        with server.client(use=queue) as client:
+            while server.stats_tube(queue).get("current-jobs-buried"):
                 job = client.peek_buried()
                 client.delete(job)
                 found.add(job.id)

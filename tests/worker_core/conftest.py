@@ -11,12 +11,12 @@ from typing import Any
 import greenstalk
 import pytest
 
-from beanwatch.collectors.heartbeats import Beat, Worker, decide_health, read_workers
-from beanwatch.collectors.redis_link import RedisLink, parse_redis_url
+from beanwatch.net.redis_link import RedisLink, parse_redis_url
+from beanwatch.store.heartbeats import Beat, Worker, decide_health, read_workers
 from tests.real import ROOT, Beanstalkd, Redis, stop_process, wait_until
 from tests.real.process import _die_with_parent
 
-TUBE = "work"
+QUEUE = "work"
 
 
 class RunningWorker:
@@ -106,11 +106,11 @@ def start_worker(
         server: str = "",
         redis: str = "",
         app: str = "tests.worker_core.jobs:app",
-        tube: str = TUBE,
+        queue: str = QUEUE,
         env: dict[str, str] | None = None,
     ) -> RunningWorker:
         redis = redis or redis_server.url
-        argv = [app, "--tube", tube, "--name", name, "--host", "here", "--redis", redis]
+        argv = [app, "--queue", queue, "--name", name, "--host", "here", "--redis", redis]
         argv += ["--server", server or beanstalkd.address, "--tmp-root", str(tmp_path)]
         argv += ["--log-file", str(tmp_path / f"{name}.log"), *map(str, options)]
         worker = RunningWorker(tmp_path, redis, argv, env or {})
@@ -125,29 +125,29 @@ def start_worker(
         worker.process.wait()
 
 
-class Queue:
-    """The work tube, as a producer and an operator use it."""
+class Broker:
+    """The work queue, as a producer and an operator use it."""
 
     def __init__(self, server: Beanstalkd) -> None:
         self.server = server
 
-    def put(self, job: str, data: Any = None, *, tube: str = TUBE, **options: Any) -> int:
+    def put(self, job: str, data: Any = None, *, queue: str = QUEUE, **options: Any) -> int:
         extra = options.pop("envelope", {})
-        return self.put_raw(json.dumps({"job": job, "data": data, **extra}), tube=tube, **options)
+        return self.put_raw(json.dumps({"job": job, "data": data, **extra}), queue=queue, **options)
 
-    def put_raw(self, body: str | bytes, *, tube: str = TUBE, **options: Any) -> int:
-        with self.server.client(use=tube, encoding=None) as client:
+    def put_raw(self, body: str | bytes, *, queue: str = QUEUE, **options: Any) -> int:
+        with self.server.client(use=queue, encoding=None) as client:
             return client.put(body.encode() if isinstance(body, str) else body, **options)
 
-    def stats(self, tube: str = TUBE) -> dict[str, int]:
-        """Of a tube: its current numbers of jobs by state."""
-        stats = self.server.stats_tube(tube)
+    def stats(self, queue: str = QUEUE) -> dict[str, int]:
+        """Of a queue: its current numbers of jobs by state."""
+        stats = self.server.stats_tube(queue)
         states = ("ready", "reserved", "delayed", "buried")
         return {state: stats.get(f"current-jobs-{state}", 0) for state in states}
 
-    def counts(self, tube: str = TUBE, **expected: int) -> bool:
-        """True when the tube holds exactly these jobs."""
-        return {state: n for state, n in self.stats(tube).items() if n} == expected
+    def counts(self, queue: str = QUEUE, **expected: int) -> bool:
+        """True when the queue holds exactly these jobs."""
+        return {state: n for state, n in self.stats(queue).items() if n} == expected
 
     def job(self, job_id: int) -> dict[str, Any]:
         """`stats-job`, empty when the job is gone."""
@@ -157,9 +157,9 @@ class Queue:
             except greenstalk.NotFoundError:
                 return {}
 
-    def take(self, tube: str, timeout: int = 10) -> tuple[dict[str, Any], dict[str, Any]]:
-        """The next job of a tube, deleted: its envelope, and its stats."""
-        with self.server.client(watch=tube, encoding=None) as client:
+    def take(self, queue: str, timeout: int = 10) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The next job of a queue, deleted: its envelope, and its stats."""
+        with self.server.client(watch=queue, encoding=None) as client:
             job = client.reserve(timeout)
             stats = dict(client.stats_job(job))
             client.delete(job)
@@ -167,5 +167,5 @@ class Queue:
 
 
 @pytest.fixture
-def queue(beanstalkd: Beanstalkd) -> Queue:
-    return Queue(beanstalkd)
+def broker(beanstalkd: Beanstalkd) -> Broker:
+    return Broker(beanstalkd)

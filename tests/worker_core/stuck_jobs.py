@@ -3,7 +3,9 @@
 import time
 from typing import Any
 
-from beanwatch.worker import App, Context, loop, safety
+from beanwatch.worker import App, Context
+from beanwatch.worker.core import loop
+from beanwatch.worker.guard import host as safety
 
 loop.CLEAN_UP = 1.0
 safety._remove = lambda path: time.sleep(600)

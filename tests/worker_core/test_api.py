@@ -27,7 +27,7 @@ def send(ctx: Context, data: Mail) -> None:
     directory: Path = ctx.tmpdir
     ctx.note("x")
     ctx.progress(1, 2)
-    new_id: str = ctx.put("tube", "job", {"a": 1}, success=FollowUp("t", "j"))
+    new_id: str = ctx.put("queue", "job", {"a": 1}, success=FollowUp("t", "j"))
     ctx.log.info("{id}", id=new_id)
     raise Retry(1.5)
 
@@ -70,7 +70,7 @@ def run_mypy(tmp_path: Path, source: str) -> str:
 def test_the_documented_use_passes_a_strict_type_check(tmp_path: Path) -> None:
     found = run_mypy(tmp_path, USE)
     assert "error" not in found
-    assert 'def (ctx: beanwatch.worker.context.Context, data: use.Mail)"' in found
+    assert 'def (ctx: beanwatch.worker.api.context.Context, data: use.Mail)"' in found
     assert "Coroutine[Any, Any, None]" in found
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.real import Beanstalkd, Proxy, wait_until
-from tests.worker_core.conftest import Queue, StartWorker
+from tests.worker_core.conftest import Broker, StartWorker
 
 MakeProxy = Callable[[str], Proxy]
 
@@ -29,61 +29,61 @@ def job_data(tmp_path: Path) -> dict[str, str]:
     }
 
 
-def test_restarted_while_idle_without_binlog(start_worker: StartWorker, queue: Queue) -> None:
+def test_restarted_while_idle_without_binlog(start_worker: StartWorker, broker: Broker) -> None:
     worker = start_worker("--reserve-timeout", 600)
     worker.wait_for("idle")
-    queue.server.restart()
-    queue.put("ok")
+    broker.server.restart()
+    broker.put("ok")
     wait_until(lambda: worker.outcomes() == ["ok"], 40)
 
 
 def test_restarted_while_idle_with_binlog(start_worker: StartWorker, durable: Beanstalkd) -> None:
-    queue = Queue(durable)
+    broker = Broker(durable)
     worker = start_worker("--reserve-timeout", 600, server=durable.address)
-    queue.put("ok")
+    broker.put("ok")
     wait_until(lambda: worker.outcomes() == ["ok"])
-    queue.put("ok", delay=1)
+    broker.put("ok", delay=1)
     durable.restart()
     wait_until(lambda: worker.outcomes() == ["ok"] * 2, 40)
 
 
 def test_restarted_in_the_middle_of_a_job_without_binlog(
-    start_worker: StartWorker, queue: Queue, tmp_path: Path
+    start_worker: StartWorker, broker: Broker, tmp_path: Path
 ) -> None:
-    queue.put("wait-for-file", job_data(tmp_path), ttr=3)
+    broker.put("wait-for-file", job_data(tmp_path), ttr=3)
     worker = start_worker()
     wait_until((tmp_path / "started").exists)
-    queue.server.restart()
+    broker.server.restart()
     (tmp_path / "until").touch()
     wait_until(lambda: worker.outcomes() == ["lost"])
-    queue.put("ok")
+    broker.put("ok")
     wait_until(lambda: worker.outcomes() == ["lost", "ok"], 40)
 
 
 def test_restarted_in_the_middle_of_a_job_with_binlog_it_runs_again(
     start_worker: StartWorker, durable: Beanstalkd, tmp_path: Path
 ) -> None:
-    queue = Queue(durable)
-    job_id = queue.put("wait-for-file", job_data(tmp_path))
+    broker = Broker(durable)
+    job_id = broker.put("wait-for-file", job_data(tmp_path))
     worker = start_worker(server=durable.address)
     wait_until((tmp_path / "started").exists)
     durable.restart()
     (tmp_path / "until").touch()
     wait_until(lambda: worker.outcomes() == ["lost", "ok"], 40)
-    assert queue.job(job_id) == {}
+    assert broker.job(job_id) == {}
 
 
 @pytest.mark.parametrize("fault", ["reset", "refuse", "blackhole"])
 def test_a_path_that_fails_in_the_middle_of_a_job_does_not_hang_the_worker(
     start_worker: StartWorker,
-    queue: Queue,
+    broker: Broker,
     beanstalkd: Beanstalkd,
     proxy: MakeProxy,
     tmp_path: Path,
     fault: str,
 ) -> None:
     path = proxy(beanstalkd.address)
-    queue.put("wait-for-file", job_data(tmp_path), ttr=3)
+    broker.put("wait-for-file", job_data(tmp_path), ttr=3)
     worker = start_worker("--reserve-timeout", 1, server=path.address)
     wait_until((tmp_path / "started").exists)
     getattr(path, fault)()
@@ -99,7 +99,7 @@ def test_a_path_that_fails_in_the_middle_of_a_job_does_not_hang_the_worker(
 @pytest.mark.parametrize("garbage", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"RESERVED 1 -5\r\n"])
 def test_a_server_that_answers_nonsense_is_left_and_tried_again_without_a_spin(
     start_worker: StartWorker,
-    queue: Queue,
+    broker: Broker,
     beanstalkd: Beanstalkd,
     proxy: MakeProxy,
     garbage: bytes,
@@ -114,7 +114,7 @@ def test_a_server_that_answers_nonsense_is_left_and_tried_again_without_a_spin(
     wait_until(lambda: worker.beat().beat_at > seen.beat_at + 2)
     assert path.connections - before < 20 * (time.monotonic() - since)
     path.restore()
-    queue.put("ok")
+    broker.put("ok")
     wait_until(lambda: worker.outcomes() == ["ok"], 60)
 
 
@@ -165,28 +165,28 @@ def test_a_server_that_fails_at_each_reserve_is_not_asked_without_a_pause(
 
 @pytest.mark.parametrize("count", [1, 9, 17, 60])
 def test_a_reply_that_is_cut_short_loses_no_job(
-    start_worker: StartWorker, queue: Queue, beanstalkd: Beanstalkd, proxy: MakeProxy, count: int
+    start_worker: StartWorker, broker: Broker, beanstalkd: Beanstalkd, proxy: MakeProxy, count: int
 ) -> None:
     path = proxy(beanstalkd.address)
     worker = start_worker("--reserve-timeout", 1, server=path.address)
     worker.wait_for("idle")
     path.truncate(count)
     for _ in range(5):
-        queue.put("ok")
+        broker.put("ok")
     wait_until(lambda: worker.logged("cut off from beanstalkd"))
     path.restore()
-    wait_until(lambda: queue.counts(), 60, "all jobs are done")
+    wait_until(lambda: broker.counts(), 60, "all jobs are done")
     assert worker.outcomes().count("ok") >= 4
 
 
 def test_a_slow_path_is_no_failure(
-    start_worker: StartWorker, queue: Queue, beanstalkd: Beanstalkd, proxy: MakeProxy
+    start_worker: StartWorker, broker: Broker, beanstalkd: Beanstalkd, proxy: MakeProxy
 ) -> None:
     path = proxy(beanstalkd.address)
     path.latency(0.3)
     worker = start_worker("--reserve-timeout", 1, server=path.address)
     for _ in range(3):
-        queue.put("sleep", {"seconds": 1.5}, ttr=2)
+        broker.put("sleep", {"seconds": 1.5}, ttr=2)
     wait_until(lambda: worker.outcomes() == ["ok"] * 3, 60)
     assert [run["attempt"] for run in worker.runs()] == [1, 1, 1]
     assert not worker.logged("cut off")
@@ -196,9 +196,9 @@ def test_a_unix_socket_is_a_server_like_any_other(
     start_worker: StartWorker, tmp_path: Path
 ) -> None:
     with Beanstalkd(tmp_path / "unix", unix=True) as server:
-        queue = Queue(server)
+        broker = Broker(server)
         worker = start_worker(server=server.address)
-        queue.put("ok")
+        broker.put("ok")
         wait_until(lambda: worker.outcomes() == ["ok"])
-        queue.put_raw('{"command": "stop"}', tube=f"beanwatch.control.{worker.id}")
+        broker.put_raw('{"command": "stop"}', queue=f"beanwatch.control.{worker.id}")
         assert worker.exit_code() == 0

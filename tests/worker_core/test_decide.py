@@ -8,10 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from beanwatch.collectors.address import parse_address
-from beanwatch.collectors.protocol import Link
-from beanwatch.collectors.stats import parse_stats
-from beanwatch.worker.decide import (
+from beanwatch.net.address import parse_address
+from beanwatch.queues.beanstalkd.connection import Link
+from beanwatch.queues.beanstalkd.stats import parse_stats
+from beanwatch.worker.api.errors import Bury, Discard, JobStopped, JobTimeout, Retry
+from beanwatch.worker.core.decide import (
     MAX_DELAY,
     Facts,
     as_json,
@@ -23,7 +24,6 @@ from beanwatch.worker.decide import (
     parse_facts,
     with_share,
 )
-from beanwatch.worker.errors import Bury, Discard, JobStopped, JobTimeout, Retry
 from tests.real import Beanstalkd
 
 

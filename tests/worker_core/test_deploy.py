@@ -4,14 +4,14 @@ import time
 from pathlib import Path
 
 from tests.real import Redis, wait_until
-from tests.worker_core.conftest import TUBE, Queue, RunningWorker, StartWorker
+from tests.worker_core.conftest import QUEUE, Broker, RunningWorker, StartWorker
 
 NAMES = ("w1", "w2", "w3", "w4", "w5")
 SPREAD = 20  # seconds; a start takes one to three on a slow host
 
 
 def test_a_deploy_interrupts_no_job_and_there_are_workers_at_every_moment(
-    start_worker: StartWorker, queue: Queue, redis_server: Redis, tmp_path: Path
+    start_worker: StartWorker, broker: Broker, redis_server: Redis, tmp_path: Path
 ) -> None:
     done = tmp_path / "done"
 
@@ -29,8 +29,8 @@ def test_a_deploy_interrupts_no_job_and_there_are_workers_at_every_moment(
     old = dict(fleet)
 
     def all_are_new() -> bool:
-        put.append(queue.put("sleep", {"seconds": 0.05, "file": str(done)}))
-        watching.append(queue.server.stats_tube(TUBE)["current-watching"])
+        put.append(broker.put("sleep", {"seconds": 0.05, "file": str(done)}))
+        watching.append(broker.server.stats_tube(QUEUE)["current-watching"])
         for name, worker in fleet.items():
             if worker.process.poll() is not None:  # a supervisor would do this
                 assert worker.process.returncode == 10

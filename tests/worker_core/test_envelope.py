@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beanwatch.worker.envelope import (
+from beanwatch.worker.api.envelope import (
     EnvelopeError,
     FollowUp,
     check_target,
@@ -17,7 +17,7 @@ from beanwatch.worker.envelope import (
     raw_data,
 )
 
-TUBE = st.from_regex(r"[A-Za-z0-9+/;.$_()][A-Za-z0-9+/;.$_()-]{0,199}", fullmatch=True)
+QUEUE = st.from_regex(r"[A-Za-z0-9+/;.$_()][A-Za-z0-9+/;.$_()-]{0,199}", fullmatch=True)
 JSON: st.SearchStrategy[Any] = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
@@ -25,9 +25,9 @@ JSON: st.SearchStrategy[Any] = st.recursive(
 )
 
 
-@given(st.text(min_size=1, max_size=50), JSON, TUBE, st.integers(0, 2**32 - 1))
-def test_what_is_encoded_is_decoded_to_the_same(job: str, data: Any, tube: str, n: int) -> None:
-    follow_up = FollowUp(tube, job, raw_data(data), n, n, max(1, n))
+@given(st.text(min_size=1, max_size=50), JSON, QUEUE, st.integers(0, 2**32 - 1))
+def test_what_is_encoded_is_decoded_to_the_same(job: str, data: Any, queue: str, n: int) -> None:
+    follow_up = FollowUp(queue, job, raw_data(data), n, n, max(1, n))
     envelope = decode(encode(job, data, success=follow_up, failure=follow_up, enqueued_at=1.5))
     assert (envelope.job, envelope.enqueued_at) == (job, 1.5)
     assert bytes(envelope.data) == bytes(raw_data(data))
@@ -43,16 +43,16 @@ def test_any_bytes_are_an_envelope_or_an_error_of_one_kind(body: bytes) -> None:
 
 
 @given(st.text(max_size=250), st.integers(-5, 2**33), st.integers(-5, 2**33))
-def test_no_tube_or_number_gets_through_that_could_be_another_command(
-    tube: str, number: int, ttr: int
+def test_no_queue_or_number_gets_through_that_could_be_another_command(
+    queue: str, number: int, ttr: int
 ) -> None:
     try:
-        check_target(tube, number, 0, ttr)
+        check_target(queue, number, 0, ttr)
     except EnvelopeError:
         return
-    assert tube.isascii()
-    assert not set(tube) & set("\r\n \t\0")
-    assert 1 <= len(tube) <= 200
+    assert queue.isascii()
+    assert not set(queue) & set("\r\n \t\0")
+    assert 1 <= len(queue) <= 200
     assert 0 <= number < 2**32
     assert 1 <= ttr < 2**32
 

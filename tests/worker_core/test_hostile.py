@@ -9,16 +9,18 @@ from typing import Any
 
 import pytest
 
-from beanwatch.collectors.heartbeats import Beat, Worker, decide_health
-from beanwatch.worker import App, Context, report, watchdog
-from beanwatch.worker.decide import Facts, describe
-from beanwatch.worker.heartbeat import Seen
-from beanwatch.worker.job import Held
-from beanwatch.worker.life import DUPLICATE, Life
-from beanwatch.worker.report import Reporter
-from beanwatch.worker.session import Reserved
+from beanwatch.store.heartbeats import Beat, Worker, decide_health
+from beanwatch.worker import App, Context
+from beanwatch.worker.core.connection import Reserved
+from beanwatch.worker.core.decide import Facts, describe
+from beanwatch.worker.core.job import Held
+from beanwatch.worker.core.state import DUPLICATE, Life
+from beanwatch.worker.guard import watchdog
+from beanwatch.worker.telemetry import reporter as report
+from beanwatch.worker.telemetry.heartbeat_writer import Seen
+from beanwatch.worker.telemetry.reporter import Reporter
 from tests.real import Redis, wait_until
-from tests.worker_core.conftest import Queue, StartWorker
+from tests.worker_core.conftest import Broker, StartWorker
 from tests.worker_core.test_control import tell
 
 APP = "tests.worker_core.hostile_jobs:app"
@@ -39,28 +41,28 @@ APP = "tests.worker_core.hostile_jobs:app"
     ],
 )
 def test_whatever_a_handler_raises_it_is_buried_and_the_worker_goes_on(
-    start_worker: StartWorker, queue: Queue, kind: str
+    start_worker: StartWorker, broker: Broker, kind: str
 ) -> None:
-    job_id = queue.put("raise", {"kind": kind})
-    queue.put("ok")
+    job_id = broker.put("raise", {"kind": kind})
+    broker.put("ok")
     worker = start_worker(app=APP)
     wait_until(lambda: worker.outcomes() == ["buried", "ok"])
-    assert queue.job(job_id)["state"] == "buried"
+    assert broker.job(job_id)["state"] == "buried"
     assert len(worker.runs()[0]["reason"]) < 1100
     assert worker.stop() == 0
 
 
 def test_a_follow_up_that_cannot_be_put_buries_the_job_and_ends_no_worker(
-    start_worker: StartWorker, queue: Queue
+    start_worker: StartWorker, broker: Broker
 ) -> None:
     ids = []
     for depth in range(900, 1000, 3):  # somewhere there it can be read, and not be written again
         nested = b"[" * depth + b"]" * depth
-        follow_up = b'{"tube":"next","job":"ok","data":%b}' % nested
+        follow_up = b'{"queue":"next","job":"ok","data":%b}' % nested
         body = b'{"job":"ok","success":%b,"failure":%b}' % (follow_up, follow_up)
-        with queue.server.client(use="work", encoding=None) as client:
+        with broker.server.client(use="work", encoding=None) as client:
             ids.append(client.put(body))
-    queue.put("ok")
+    broker.put("ok")
     worker = start_worker("--max-attempts", 2, app=APP)
     wait_until(lambda: len(worker.runs()) == len(ids) + 1)
     outcomes = worker.outcomes()
@@ -71,10 +73,10 @@ def test_a_follow_up_that_cannot_be_put_buries_the_job_and_ends_no_worker(
 
 
 def test_directories_deeper_than_python_can_follow_are_removed(
-    start_worker: StartWorker, queue: Queue, tmp_path: Path
+    start_worker: StartWorker, broker: Broker, tmp_path: Path
 ) -> None:
-    queue.put("deep")
-    queue.put("ok")
+    broker.put("deep")
+    broker.put("ok")
     worker = start_worker("--tmp-root", tmp_path, app=APP)
     wait_until(lambda: worker.outcomes() == ["ok", "ok"])
     assert not list(tmp_path.glob("beanwatch-*/1-*"))
@@ -83,14 +85,14 @@ def test_directories_deeper_than_python_can_follow_are_removed(
 
 
 def test_a_disk_that_hangs_after_the_job_ends_the_worker_and_gives_the_job_back(
-    start_worker: StartWorker, queue: Queue
+    start_worker: StartWorker, broker: Broker
 ) -> None:
-    job_id = queue.put("leave")
+    job_id = broker.put("leave")
     worker = start_worker(app="tests.worker_core.stuck_jobs:app")
     assert worker.exit_code() == 1
     assert "in clean_up" in worker.errors.read_text()
-    wait_until(lambda: queue.job(job_id)["state"] == "ready")
-    with queue.server.client(watch="work") as client:
+    wait_until(lambda: broker.job(job_id)["state"] == "ready")
+    with broker.server.client(watch="work") as client:
         client.bury(client.reserve())
     heir = start_worker()
     wait_until(lambda: heir.beat().pid == heir.process.pid)
@@ -98,12 +100,12 @@ def test_a_disk_that_hangs_after_the_job_ends_the_worker_and_gives_the_job_back(
 
 
 def test_a_handler_whose_decorator_hides_that_it_is_async_is_run(
-    start_worker: StartWorker, queue: Queue, tmp_path: Path
+    start_worker: StartWorker, broker: Broker, tmp_path: Path
 ) -> None:
     file = tmp_path / "file"
-    queue.put("hidden", {"seconds": 0, "file": str(file)})
-    queue.put("hidden", {"seconds": 60, "file": str(file)})
-    queue.put("yields")
+    broker.put("hidden", {"seconds": 0, "file": str(file)})
+    broker.put("hidden", {"seconds": 60, "file": str(file)})
+    broker.put("yields")
     worker = start_worker(app=APP)
     wait_until(lambda: worker.outcomes() == ["ok", "timeout", "buried"])
     assert file.read_text() == "ran\n"
@@ -126,22 +128,22 @@ def test_what_would_never_run_is_refused_at_once() -> None:
 
 
 def test_a_thread_that_outlives_its_job_puts_nothing_and_harms_nobody(
-    start_worker: StartWorker, queue: Queue, tmp_path: Path
+    start_worker: StartWorker, broker: Broker, tmp_path: Path
 ) -> None:
     file = tmp_path / "file"
-    queue.put("leaves", {"file": str(file)})
+    broker.put("leaves", {"file": str(file)})
     worker = start_worker(app=APP)
     assert "the job is over" in wait_until(file.read_text)
-    queue.put("ok")
+    broker.put("ok")
     wait_until(lambda: worker.outcomes() == ["ok", "ok"])
     assert not worker.logged("cut off")
 
 
 def test_a_forked_child_that_exits_without_a_word_has_done_well(
-    start_worker: StartWorker, queue: Queue, tmp_path: Path
+    start_worker: StartWorker, broker: Broker, tmp_path: Path
 ) -> None:
     file = tmp_path / "file"
-    queue.put("forks", {"file": str(file)})
+    broker.put("forks", {"file": str(file)})
     worker = start_worker(app=APP)
     wait_until(lambda: worker.outcomes() == ["ok"])
     assert file.read_text() == "0\n"
@@ -157,12 +159,12 @@ def test_an_error_without_a_text_is_described_all_the_same() -> None:
 
 @pytest.mark.parametrize("kind", ["chdir", "fds", "stdout", "thread", "environ"])
 def test_what_a_handler_does_to_the_process_does_not_harm_the_next_job(
-    start_worker: StartWorker, queue: Queue, tmp_path: Path, kind: str
+    start_worker: StartWorker, broker: Broker, tmp_path: Path, kind: str
 ) -> None:
     file = tmp_path / "file"
-    queue.put("harm", {"kind": kind})
-    queue.put("cwd", {"file": str(file)})
-    queue.put("soft")
+    broker.put("harm", {"kind": kind})
+    broker.put("cwd", {"file": str(file)})
+    broker.put("soft")
     worker = start_worker("--grace", 30, app=APP)
     wait_until(lambda: worker.outcomes() == ["ok", "ok", "timeout"])
     assert file.read_text().strip() == os.getcwd()
@@ -172,20 +174,20 @@ def test_what_a_handler_does_to_the_process_does_not_harm_the_next_job(
 
 
 def test_a_worker_whose_job_closed_standard_output_still_logs_there(
-    start_worker: StartWorker, queue: Queue
+    start_worker: StartWorker, broker: Broker
 ) -> None:
-    queue.put("harm", {"kind": "fds"})
-    queue.put("ok")
+    broker.put("harm", {"kind": "fds"})
+    broker.put("ok")
     worker = start_worker("--log-file", "", app=APP)
-    wait_until(lambda: queue.counts())
+    wait_until(lambda: broker.counts())
     wait_until(lambda: "ok ok" in worker.errors.read_text())
 
 
-def test_signals_that_a_handler_took_come_back(start_worker: StartWorker, queue: Queue) -> None:
-    queue.put("harm", {"kind": "signals"})
+def test_signals_that_a_handler_took_come_back(start_worker: StartWorker, broker: Broker) -> None:
+    broker.put("harm", {"kind": "signals"})
     worker = start_worker("--reserve-timeout", 1, app=APP)
     wait_until(lambda: worker.logged("a job took SIGTERM away"))
-    queue.put("soft")
+    broker.put("soft")
     wait_until(lambda: worker.outcomes() == ["ok", "timeout"])
     worker.signal(signal.SIGTERM)
     assert worker.exit_code() == 0
@@ -193,10 +195,10 @@ def test_signals_that_a_handler_took_come_back(start_worker: StartWorker, queue:
 
 @pytest.mark.parametrize("job", ["hook", "sour"])
 def test_no_hook_and_no_resource_ends_the_worker(
-    start_worker: StartWorker, queue: Queue, job: str
+    start_worker: StartWorker, broker: Broker, job: str
 ) -> None:
     for _ in range(2):
-        queue.put(job)
+        broker.put(job)
     worker = start_worker(app=APP)
     wait_until(lambda: worker.outcomes() == ["ok", "ok"])
     assert worker.stop() == 0
@@ -212,50 +214,50 @@ def test_no_hook_and_no_resource_ends_the_worker(
     ],
 )
 def test_the_types_of_an_application_may_fail_as_its_handlers_may(
-    start_worker: StartWorker, queue: Queue, how: str, outcome: str, reason: str
+    start_worker: StartWorker, broker: Broker, how: str, outcome: str, reason: str
 ) -> None:
-    queue.put("picky", {"how": how})
-    queue.put("ok")
+    broker.put("picky", {"how": how})
+    broker.put("ok")
     worker = start_worker(app=APP)
     wait_until(lambda: worker.outcomes() == [outcome, "ok"])
     assert reason in worker.runs()[0]["reason"]
 
 
 def test_what_json_cannot_carry_in_a_note_does_not_end_the_worker(
-    start_worker: StartWorker, queue: Queue
+    start_worker: StartWorker, broker: Broker
 ) -> None:
-    queue.put("note")
+    broker.put("note")
     worker = start_worker(app=APP)
     wait_until(lambda: worker.beat().note)
-    beat = tell(queue, worker, "status").beat
+    beat = tell(broker, worker, "status").beat
     assert beat is not None
     assert (beat["note"], beat["progress"]) == ("\\udcff", [2**53, 2**53])
 
 
 def test_a_forked_child_keeps_no_job_and_says_nothing_to_beanstalkd(
-    start_worker: StartWorker, queue: Queue, tmp_path: Path
+    start_worker: StartWorker, broker: Broker, tmp_path: Path
 ) -> None:
     said, child = tmp_path / "said", tmp_path / "child"
     worker = start_worker(app=APP)
     listening = f"beanwatch.control.{worker.id}"
-    wait_until(lambda: queue.server.stats_tube(listening).get("current-waiting"))
-    job_id = queue.put("child", {"said": str(said), "child": str(child)})
+    wait_until(lambda: broker.server.stats_tube(listening).get("current-waiting"))
+    job_id = broker.put("child", {"said": str(said), "child": str(child)})
     pid = int(wait_until(child.read_text))
     assert "the connection was lost" in wait_until(said.read_text)
     worker.process.kill()
     worker.process.wait()
     try:
-        wait_until(lambda: queue.job(job_id)["state"] == "ready")
-        wait_until(lambda: not queue.server.stats_tube(listening).get("current-watching"))
+        wait_until(lambda: broker.job(job_id)["state"] == "ready")
+        wait_until(lambda: not broker.server.stats_tube(listening).get("current-watching"))
     finally:
         os.kill(pid, signal.SIGKILL)
 
 
 def test_no_producer_makes_a_series_or_a_time_that_there_cannot_be(
-    start_worker: StartWorker, queue: Queue
+    start_worker: StartWorker, broker: Broker
 ) -> None:
-    queue.put("no\nsuch\x00job")
-    queue.put("ok", envelope={"enqueued_at": -1e308})
+    broker.put("no\nsuch\x00job")
+    broker.put("ok", envelope={"enqueued_at": -1e308})
     worker = start_worker(app=APP)
     wait_until(lambda: worker.outcomes() == ["invalid", "invalid"])
     assert [run["job"] for run in worker.runs()] == ["unknown", "unknown"]

@@ -4,37 +4,37 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
-from beanwatch.collectors.processes import parse_process, read_process
+from beanwatch.net.processes import parse_process, read_process
 from tests.real import Beanstalkd, Proxy, Redis, wait_until
-from tests.worker_core.conftest import Queue, StartWorker
+from tests.worker_core.conftest import Broker, StartWorker
 
 MakeProxy = Callable[[str], Proxy]
 
 
 def test_killed_it_is_dead_and_its_last_job_is_known(
-    start_worker: StartWorker, queue: Queue
+    start_worker: StartWorker, broker: Broker
 ) -> None:
-    job_id = queue.put("sleep", {"seconds": 50}, envelope={"id": "some-uuid"})
+    job_id = broker.put("sleep", {"seconds": 50}, envelope={"id": "some-uuid"})
     worker = start_worker()
     wait_until(lambda: worker.beat().job_id == job_id)
     worker.signal(signal.SIGKILL)
     worker.process.wait()
     wait_until(lambda: worker.health() == "dead", 30)
     beat = worker.beat()
-    assert (beat.state, beat.job, beat.job_uuid, beat.tube) == (
+    assert (beat.state, beat.job, beat.job_uuid, beat.queue) == (
         "busy",
         "sleep",
         "some-uuid",
         "work",
     )
     assert read_process(beat.pid) == "gone"
-    wait_until(lambda: queue.job(job_id)["state"] == "ready", message="the job is back")
+    wait_until(lambda: broker.job(job_id)["state"] == "ready", message="the job is back")
 
 
 def test_frozen_it_is_dead_to_redis_but_its_process_is_stopped(
-    start_worker: StartWorker, queue: Queue
+    start_worker: StartWorker, broker: Broker
 ) -> None:
-    job_id = queue.put("sleep", {"seconds": 50})
+    job_id = broker.put("sleep", {"seconds": 50})
     worker = start_worker()
     wait_until(lambda: worker.beat().job_id == job_id)
     worker.signal(signal.SIGSTOP)
@@ -42,8 +42,10 @@ def test_frozen_it_is_dead_to_redis_but_its_process_is_stopped(
     assert read_process(worker.beat().pid) == "stopped"
 
 
-def test_hung_in_python_code_it_uses_the_processor(start_worker: StartWorker, queue: Queue) -> None:
-    queue.put("loop")
+def test_hung_in_python_code_it_uses_the_processor(
+    start_worker: StartWorker, broker: Broker
+) -> None:
+    broker.put("loop")
     worker = start_worker("--grace", 50)
     wait_until(lambda: worker.health() == "hung", 30)
     wait_until(lambda: worker.beat().job_cpu > 1.0)
@@ -53,8 +55,8 @@ def test_hung_in_python_code_it_uses_the_processor(start_worker: StartWorker, qu
     assert beat.deadline < beat.beat_at < beat.hard_deadline
 
 
-def test_hung_in_a_system_call_it_uses_none(start_worker: StartWorker, queue: Queue) -> None:
-    queue.put("blocked")
+def test_hung_in_a_system_call_it_uses_none(start_worker: StartWorker, broker: Broker) -> None:
+    broker.put("blocked")
     worker = start_worker("--grace", 50)
     wait_until(lambda: worker.health() == "hung", 30)
     beat = worker.beat()
@@ -65,9 +67,9 @@ def test_hung_in_a_system_call_it_uses_none(start_worker: StartWorker, queue: Qu
 
 
 def test_with_the_interpreter_locked_it_is_dead_to_redis_but_its_process_runs(
-    start_worker: StartWorker, queue: Queue
+    start_worker: StartWorker, broker: Broker
 ) -> None:
-    queue.put("lock")
+    broker.put("lock")
     worker = start_worker("--grace", 50)
     wait_until(lambda: worker.health() == "dead", 30)
     assert read_process(worker.beat().pid) == "running"
@@ -81,8 +83,8 @@ def test_idle_it_is_idle_however_long(start_worker: StartWorker) -> None:
     assert worker.beat().job == ""
 
 
-def test_busy_it_shows_its_progress(start_worker: StartWorker, queue: Queue) -> None:
-    queue.put("progress", {"seconds": 30})
+def test_busy_it_shows_its_progress(start_worker: StartWorker, broker: Broker) -> None:
+    broker.put("progress", {"seconds": 30})
     worker = start_worker()
     wait_until(lambda: worker.beat().progress)
     first = worker.beat()
@@ -94,26 +96,26 @@ def test_busy_it_shows_its_progress(start_worker: StartWorker, queue: Queue) -> 
 
 
 def test_of_a_coroutine_that_awaits_the_line_is_known(
-    start_worker: StartWorker, queue: Queue
+    start_worker: StartWorker, broker: Broker
 ) -> None:
-    queue.put("async-sleep")
+    broker.put("async-sleep")
     worker = start_worker()
     wait_until(lambda: worker.beat().job)
     wait_until(lambda: worker.beat().where.endswith(" inner"))
 
 
-def test_told_to_wait_it_waits(start_worker: StartWorker, queue: Queue) -> None:
+def test_told_to_wait_it_waits(start_worker: StartWorker, broker: Broker) -> None:
     worker = start_worker()
     worker.wait_for("idle")
-    queue.put_raw('{"command": "wait"}', tube=f"beanwatch.control.{worker.id}")
+    broker.put_raw('{"command": "wait"}', queue=f"beanwatch.control.{worker.id}")
     assert worker.wait_for("waiting").reason == "told to wait"
     assert worker.health() == "waiting"
 
 
 def test_stopping_it_says_why_and_what_it_still_does(
-    start_worker: StartWorker, queue: Queue
+    start_worker: StartWorker, broker: Broker
 ) -> None:
-    queue.put("sleep", {"seconds": 50})
+    broker.put("sleep", {"seconds": 50})
     worker = start_worker()
     wait_until(lambda: worker.beat().job == "sleep")
     worker.signal(signal.SIGTERM)
@@ -122,7 +124,7 @@ def test_stopping_it_says_why_and_what_it_still_does(
 
 
 def test_cut_off_from_beanstalkd_it_is_blocked_and_says_by_what(
-    start_worker: StartWorker, queue: Queue, beanstalkd: Beanstalkd, proxy: MakeProxy
+    start_worker: StartWorker, broker: Broker, beanstalkd: Beanstalkd, proxy: MakeProxy
 ) -> None:
     path = proxy(beanstalkd.address)
     worker = start_worker("--reserve-timeout", 1, server=path.address)
@@ -134,14 +136,14 @@ def test_cut_off_from_beanstalkd_it_is_blocked_and_says_by_what(
     wait_until(lambda: worker.beat().beat_at > alive_since + 3, message="it beats on")
     assert worker.health() == "blocked"
     path.restore()
-    queue.put("ok")
+    broker.put("ok")
     wait_until(lambda: worker.outcomes() == ["ok"], 60)
     worker.wait_for("idle")
     assert worker.logged("back with beanstalkd")
 
 
 def test_cut_off_from_redis_it_works_on_and_is_dead_only_to_redis(
-    start_worker: StartWorker, queue: Queue, redis_server: Redis, proxy: MakeProxy
+    start_worker: StartWorker, broker: Broker, redis_server: Redis, proxy: MakeProxy
 ) -> None:
     path = proxy(f"127.0.0.1:{redis_server.port}")
     worker = start_worker(redis=f"redis://{path.address}/0")
@@ -149,7 +151,7 @@ def test_cut_off_from_redis_it_works_on_and_is_dead_only_to_redis(
     worker.wait_for("idle")
     path.blackhole()
     for _ in range(3):
-        queue.put("sleep", {"seconds": 1.5}, ttr=1)
+        broker.put("sleep", {"seconds": 1.5}, ttr=1)
     wait_until(lambda: worker.outcomes() == ["ok"] * 3, 40)
     assert [run["attempt"] for run in worker.runs()] == [1, 1, 1]
     wait_until(lambda: worker.health() == "dead", 30)
@@ -163,9 +165,9 @@ def test_cut_off_from_redis_it_works_on_and_is_dead_only_to_redis(
 
 
 def test_without_redis_it_starts_and_says_so(
-    start_worker: StartWorker, queue: Queue, tmp_path: Path
+    start_worker: StartWorker, broker: Broker, tmp_path: Path
 ) -> None:
-    queue.put("ok")
+    broker.put("ok")
     worker = start_worker(redis="redis://127.0.0.1:1/0")
     wait_until(lambda: worker.outcomes() == ["ok"])
     assert worker.logged("redis cannot be asked")

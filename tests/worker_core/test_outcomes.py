@@ -5,47 +5,49 @@ from pathlib import Path
 import pytest
 
 from tests.real import wait_until
-from tests.worker_core.conftest import Queue, StartWorker
+from tests.worker_core.conftest import Broker, StartWorker
 
 
-def test_a_job_that_ends_well_is_deleted(start_worker: StartWorker, queue: Queue) -> None:
-    job_id = queue.put("ok")
+def test_a_job_that_ends_well_is_deleted(start_worker: StartWorker, broker: Broker) -> None:
+    job_id = broker.put("ok")
     worker = start_worker()
     wait_until(lambda: worker.outcomes("ok") == ["ok"])
-    assert queue.job(job_id) == {}
+    assert broker.job(job_id) == {}
     assert worker.runs("ok")[0]["attempt"] == 1
 
 
 def test_a_failing_job_is_tried_again_and_then_buried(
-    start_worker: StartWorker, queue: Queue
+    start_worker: StartWorker, broker: Broker
 ) -> None:
-    job_id = queue.put("fail", priority=123)
+    job_id = broker.put("fail", priority=123)
     worker = start_worker()
     wait_until(lambda: worker.outcomes("fail") == ["retry", "retry", "buried"])
-    job = queue.job(job_id)
+    job = broker.job(job_id)
     assert (job["state"], job["pri"], job["reserves"]) == ("buried", 123, 3)
     last = worker.runs("fail")[-1]
     assert "it does not work" in last["reason"]
     assert "RuntimeError" in last["traceback"]
 
 
-def test_a_kicked_job_gets_as_many_attempts_again(start_worker: StartWorker, queue: Queue) -> None:
-    job_id = queue.put("fail")
+def test_a_kicked_job_gets_as_many_attempts_again(
+    start_worker: StartWorker, broker: Broker
+) -> None:
+    job_id = broker.put("fail")
     worker = start_worker()
     wait_until(lambda: worker.outcomes("fail").count("buried") == 1)
-    with queue.server.client() as client:
+    with broker.server.client() as client:
         client.kick_job(job_id)
     wait_until(lambda: worker.outcomes("fail").count("buried") == 2)
     assert worker.outcomes("fail") == ["retry", "retry", "buried"] * 2
 
 
 def test_a_retry_keeps_the_priority_and_waits_longer_each_time(
-    start_worker: StartWorker, queue: Queue
+    start_worker: StartWorker, broker: Broker
 ) -> None:
-    job_id = queue.put("fail-slowly", priority=77)
+    job_id = broker.put("fail-slowly", priority=77)
     worker = start_worker()
     wait_until(lambda: worker.outcomes() == ["retry"])
-    job = queue.job(job_id)
+    job = broker.job(job_id)
     assert (job["state"], job["pri"]) == ("delayed", 77)
     assert 3 <= job["delay"] <= 5
 
@@ -62,21 +64,21 @@ def test_a_retry_keeps_the_priority_and_waits_longer_each_time(
     ],
 )
 def test_what_a_handler_raises_never_loses_the_job(
-    start_worker: StartWorker, queue: Queue, kind: str, outcomes: list[str], state: str | None
+    start_worker: StartWorker, broker: Broker, kind: str, outcomes: list[str], state: str | None
 ) -> None:
-    job_id = queue.put("raise", {"kind": kind})
+    job_id = broker.put("raise", {"kind": kind})
     worker = start_worker()
     wait_until(lambda: worker.outcomes("raise") == outcomes)
-    assert queue.job(job_id).get("state") == state
-    queue.put("ok")
+    assert broker.job(job_id).get("state") == state
+    broker.put("ok")
     wait_until(lambda: worker.outcomes("ok") == ["ok"], message="the worker lives on")
 
 
-def test_a_handler_can_ask_for_its_own_delay(start_worker: StartWorker, queue: Queue) -> None:
-    job_id = queue.put("raise", {"kind": "retry", "delay": 17.2})
+def test_a_handler_can_ask_for_its_own_delay(start_worker: StartWorker, broker: Broker) -> None:
+    job_id = broker.put("raise", {"kind": "retry", "delay": 17.2})
     worker = start_worker()
     wait_until(lambda: worker.outcomes() == ["retry"])
-    assert queue.job(job_id)["delay"] == 18
+    assert broker.job(job_id)["delay"] == 18
     assert worker.runs()[0]["reason"] == "not yet"
 
 
@@ -86,13 +88,13 @@ def test_a_handler_can_ask_for_its_own_delay(start_worker: StartWorker, queue: Q
     ids=["backoff", "delay"],
 )
 def test_a_backoff_or_delay_that_makes_no_sense_does_not_end_the_worker(
-    start_worker: StartWorker, queue: Queue, job: str, data: dict[str, str]
+    start_worker: StartWorker, broker: Broker, job: str, data: dict[str, str]
 ) -> None:
-    job_id = queue.put(job, data)
+    job_id = broker.put(job, data)
     worker = start_worker()
     wait_until(lambda: worker.outcomes() == ["retry"])
     assert worker.logged("the job's own backoff or delay failed")
-    assert queue.job(job_id)["state"] == "delayed"
+    assert broker.job(job_id)["state"] == "delayed"
 
 
 @pytest.mark.parametrize(
@@ -105,128 +107,128 @@ def test_a_backoff_or_delay_that_makes_no_sense_does_not_end_the_worker(
         (b'{"job": "os.system", "data": "true"}', "no handler for the job 'os.system'"),
         (b'{"job": "mail", "data": {"to": 5}}', "$.to"),
         (b'{"job": "mail", "data": {}}', "`to`"),
-        (b'{"job": "mail", "success": {"tube": "a\\r\\nput 1", "job": "x"}}', "$.success.tube"),
+        (b'{"job": "mail", "success": {"queue": "a\\r\\nput 1", "job": "x"}}', "$.success.queue"),
         (b'{"job": "ok", "v": 2}', "envelope version 2"),
     ],
 )
 def test_what_cannot_be_run_is_buried_with_the_reason(
-    start_worker: StartWorker, queue: Queue, body: bytes, reason: str
+    start_worker: StartWorker, broker: Broker, body: bytes, reason: str
 ) -> None:
-    job_id = queue.put_raw(body)
+    job_id = broker.put_raw(body)
     worker = start_worker()
     wait_until(lambda: worker.outcomes() == ["invalid"])
     assert reason in worker.runs()[0]["reason"]
-    assert queue.job(job_id)["state"] == "buried"
+    assert broker.job(job_id)["state"] == "buried"
 
 
 def test_follow_ups_are_put_before_the_job_is_deleted(
-    start_worker: StartWorker, queue: Queue
+    start_worker: StartWorker, broker: Broker
 ) -> None:
-    success = {"tube": "next", "job": "then", "data": {"n": 1}, "priority": 9, "ttr": 33}
-    failure = {"tube": "sorry", "job": "regret", "delay": 1}
+    success = {"queue": "next", "job": "then", "data": {"n": 1}, "priority": 9, "ttr": 33}
+    failure = {"queue": "sorry", "job": "regret", "delay": 1}
     both = {"id": "parent-1", "success": success, "failure": failure}
-    queue.put("ok", envelope=both)
-    queue.put("raise", {"kind": "bury"}, envelope=both)
+    broker.put("ok", envelope=both)
+    broker.put("raise", {"kind": "bury"}, envelope=both)
     worker = start_worker()
     wait_until(lambda: len(worker.outcomes()) == 2)
-    then, stats = queue.take("next")
+    then, stats = broker.take("next")
     assert (then["job"], then["data"], then["parent"]) == ("then", {"n": 1}, "parent-1")
     assert (stats["pri"], stats["ttr"]) == (9, 33)
-    regret, _ = queue.take("sorry")
+    regret, _ = broker.take("sorry")
     assert regret["job"] == "regret"
     assert then["id"] != regret["id"]
     assert worker.runs("ok")[0]["follow_ups"] == [then["id"]]
 
 
 def test_a_follow_up_that_is_put_twice_has_the_same_id(
-    start_worker: StartWorker, queue: Queue
+    start_worker: StartWorker, broker: Broker
 ) -> None:
-    body = {"success": {"tube": "next", "job": "then"}}
-    queue.put("ok", envelope={"id": "same", **body})
-    queue.put("ok", envelope={"id": "same", **body})
+    body = {"success": {"queue": "next", "job": "then"}}
+    broker.put("ok", envelope={"id": "same", **body})
+    broker.put("ok", envelope={"id": "same", **body})
     start_worker()
-    first, second = queue.take("next", 30)[0], queue.take("next", 30)[0]
+    first, second = broker.take("next", 30)[0], broker.take("next", 30)[0]
     assert first["id"] == second["id"]
 
 
 def test_a_job_whose_follow_up_is_refused_is_buried_not_lost(
-    start_worker: StartWorker, queue: Queue
+    start_worker: StartWorker, broker: Broker
 ) -> None:
     # Just below the limit of a job; as a job of its own, with its id, it is above.
-    follow_up = {"tube": "next", "job": "x", "data": "y" * 65_445}
-    job_id = queue.put("ok", envelope={"success": follow_up})
+    follow_up = {"queue": "next", "job": "x", "data": "y" * 65_445}
+    job_id = broker.put("ok", envelope={"success": follow_up})
     worker = start_worker()
     wait_until(lambda: worker.outcomes() == ["buried"])
     assert "JOB_TOO_BIG" in worker.runs()[0]["reason"]
-    assert queue.job(job_id)["state"] == "buried"
+    assert broker.job(job_id)["state"] == "buried"
 
 
 def test_a_job_put_by_a_handler_has_an_id_that_a_second_run_repeats(
-    start_worker: StartWorker, queue: Queue, tmp_path: Path
+    start_worker: StartWorker, broker: Broker, tmp_path: Path
 ) -> None:
     ids = tmp_path / "ids"
     for _ in range(2):
-        queue.put("chain", {"file": str(ids)}, envelope={"id": "parent"})
+        broker.put("chain", {"file": str(ids)}, envelope={"id": "parent"})
     worker = start_worker()
     wait_until(lambda: worker.outcomes() == ["ok", "ok"])
     assert len(set(ids.read_text().split())) == 1
-    put, stats = queue.take("next")
+    put, stats = broker.take("next")
     assert (put["id"], put["parent"]) == (ids.read_text().split()[0], "parent")
     assert (stats["pri"], stats["ttr"]) == (7, 9)
 
 
 def test_a_handler_that_forks_ends_the_job_once(
-    start_worker: StartWorker, queue: Queue, tmp_path: Path
+    start_worker: StartWorker, broker: Broker, tmp_path: Path
 ) -> None:
     file = tmp_path / "who"
-    queue.put("fork", {"file": str(file)})
+    broker.put("fork", {"file": str(file)})
     worker = start_worker()
     wait_until(lambda: worker.outcomes("fork") == ["ok"])
     assert file.read_text().split() == ["child", "parent"]
-    queue.put("ok")
+    broker.put("ok")
     wait_until(lambda: worker.outcomes("ok") == ["ok"])
 
 
 def test_a_handlers_forked_children_can_be_terminated(
-    start_worker: StartWorker, queue: Queue
+    start_worker: StartWorker, broker: Broker
 ) -> None:
-    queue.put("multiprocessing")
+    broker.put("multiprocessing")
     worker = start_worker()
     wait_until(lambda: worker.outcomes() == ["ok"])
 
 
 def test_threads_of_a_handler_may_put_while_the_worker_touches(
-    start_worker: StartWorker, queue: Queue
+    start_worker: StartWorker, broker: Broker
 ) -> None:
-    queue.put("threads", ttr=1)
+    broker.put("threads", ttr=1)
     worker = start_worker()
     wait_until(lambda: worker.outcomes() == ["ok"], 30)
-    assert queue.counts("next", ready=200)
+    assert broker.counts("next", ready=200)
 
 
 def test_a_coroutine_is_run_to_its_end(
-    start_worker: StartWorker, queue: Queue, tmp_path: Path
+    start_worker: StartWorker, broker: Broker, tmp_path: Path
 ) -> None:
     for _ in range(3):
-        queue.put("async", {"file": str(tmp_path / "log")})
+        broker.put("async", {"file": str(tmp_path / "log")})
     worker = start_worker()
     wait_until(lambda: worker.outcomes("async") == ["ok"] * 3)
     assert (tmp_path / "log").read_text().split() == ["awaited"] * 3
 
 
-def test_the_tube_default_is_left_alone(start_worker: StartWorker, queue: Queue) -> None:
-    queue.put("ok", tube="default")
-    queue.put("ok")
+def test_the_queue_default_is_left_alone(start_worker: StartWorker, broker: Broker) -> None:
+    broker.put("ok", queue="default")
+    broker.put("ok")
     worker = start_worker()
     wait_until(lambda: worker.outcomes("ok") == ["ok"])
-    assert queue.counts("default", ready=1)
+    assert broker.counts("default", ready=1)
 
 
 def test_resources_are_kept_renewed_and_closed(
-    start_worker: StartWorker, queue: Queue, tmp_path: Path
+    start_worker: StartWorker, broker: Broker, tmp_path: Path
 ) -> None:
     for _ in range(3):
-        queue.put("resource")
+        broker.put("resource")
     log = tmp_path / "resources"
     worker = start_worker(env={"RESOURCE_LOG": str(log)})
     wait_until(lambda: worker.outcomes() == ["ok"] * 3)

@@ -6,17 +6,17 @@ from pathlib import Path
 import pytest
 
 from tests.real import wait_until
-from tests.worker_core.conftest import Queue, StartWorker
+from tests.worker_core.conftest import Broker, StartWorker
 
 
 @pytest.mark.parametrize(
     ("data", "outcome"), [({}, "ok"), ({"fail": True}, "buried")], ids=["ok", "failed"]
 )
 def test_a_jobs_temporary_directory_is_removed(
-    start_worker: StartWorker, queue: Queue, tmp_path: Path, data: dict[str, bool], outcome: str
+    start_worker: StartWorker, broker: Broker, tmp_path: Path, data: dict[str, bool], outcome: str
 ) -> None:
     names = tmp_path / "names"
-    queue.put("tmp", {"file": str(names), **data})
+    broker.put("tmp", {"file": str(names), **data})
     worker = start_worker()
     wait_until(lambda: worker.outcomes() == [outcome])
     made = Path(names.read_text().strip())
@@ -27,12 +27,12 @@ def test_a_jobs_temporary_directory_is_removed(
 
 
 def test_the_next_instance_sweeps_up_after_a_killed_one_but_not_after_a_live_one(
-    start_worker: StartWorker, queue: Queue, tmp_path: Path
+    start_worker: StartWorker, broker: Broker, tmp_path: Path
 ) -> None:
     other = start_worker(name="other")
     other.wait_for("idle")
     names = tmp_path / "names"
-    queue.put("tmp", {"file": str(names), "crash": True})
+    broker.put("tmp", {"file": str(names), "crash": True})
     wait_until(lambda: other.process.poll() == 7)
     live = start_worker(name="live")
     live.wait_for("idle")
@@ -50,7 +50,7 @@ def test_the_next_instance_sweeps_up_after_a_killed_one_but_not_after_a_live_one
 
 
 def test_a_live_instance_keeps_its_files_even_from_one_of_the_same_id(
-    start_worker: StartWorker, queue: Queue, tmp_path: Path
+    start_worker: StartWorker, broker: Broker, tmp_path: Path
 ) -> None:
     """Without Redis two of one id can run: the lock on the directory tells, not the id."""
     nowhere = "redis://127.0.0.1:1/0"
@@ -61,14 +61,16 @@ def test_a_live_instance_keeps_its_files_even_from_one_of_the_same_id(
     assert len(list(tmp_path.glob("beanwatch-here.w1-*"))) == 2
 
 
-def test_no_jobs_are_taken_while_the_disk_is_full(start_worker: StartWorker, queue: Queue) -> None:
+def test_no_jobs_are_taken_while_the_disk_is_full(
+    start_worker: StartWorker, broker: Broker
+) -> None:
     free = os.statvfs("/tmp")
     too_much = 2 * free.f_bavail * free.f_frsize
     worker = start_worker("--min-free-disk", too_much)
     beat = worker.wait_for("blocked")
     assert "MiB of disk are free" in beat.reason
-    queue.put("ok")
+    broker.put("ok")
     seen = worker.beat()
     wait_until(lambda: worker.beat().loop_at > seen.loop_at + 1)
-    assert queue.counts(ready=1)
+    assert broker.counts(ready=1)
     assert worker.health() == "blocked"

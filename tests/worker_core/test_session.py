@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beanwatch.collectors.address import Address, parse_address
-from beanwatch.worker.session import Pace, Session, SessionError
+from beanwatch.net.address import Address, parse_address
+from beanwatch.worker.core.connection import Pace, Session, SessionError
 from tests.real import Beanstalkd, wait_until
 
 TTR = 60
@@ -23,7 +23,7 @@ def drain(session: Session, jobs: int) -> tuple[list[int], list[int]]:
         assert reserved is not None
         facts = reserved.facts or session.facts(reserved.id)
         assert int(reserved.body) == facts.priority
-        assert (facts.tube, facts.reserves, facts.ttr) == ("work", 1, TTR)
+        assert (facts.queue, facts.reserves, facts.ttr) == ("work", 1, TTR)
         priorities.append(facts.priority)
         told += [reserved.id] if reserved.facts else []
         assert session.acknowledge(b"delete %d\r\n" % reserved.id, and_reserve=True) == b"DELETED"

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from beanwatch.collectors.heartbeats import decide_health
-from beanwatch.collectors.outcomes import read_outcomes
-from beanwatch.collectors.redis_link import RedisLink, parse_redis_url
+from beanwatch.net.redis_link import RedisLink, parse_redis_url
+from beanwatch.store.heartbeats import decide_health
+from beanwatch.store.outcome_counts import read_outcomes
 from tests.real import Beanstalkd, Redis, wait_until
-from tests.worker_core.conftest import Queue, RunningWorker, StartWorker
+from tests.worker_core.conftest import Broker, RunningWorker, StartWorker
 from tests.worker_core.test_deadlines import is_alive
 
 
@@ -31,12 +31,12 @@ def test_an_idle_worker_stops_at_once_and_takes_its_record_away(
 
 
 def test_a_running_job_is_finished_first_and_no_other_is_taken(
-    start_worker: StartWorker, queue: Queue, tmp_path: Path
+    start_worker: StartWorker, broker: Broker, tmp_path: Path
 ) -> None:
     started, until, file = tmp_path / "started", tmp_path / "until", tmp_path / "file"
     data = {"started": str(started), "until": str(until), "file": str(file)}
-    queue.put("wait-for-file", data)
-    waiting = queue.put("ok")
+    broker.put("wait-for-file", data)
+    waiting = broker.put("ok")
     worker = start_worker()
     wait_until(started.exists)
     worker.signal(signal.SIGTERM)
@@ -44,35 +44,35 @@ def test_a_running_job_is_finished_first_and_no_other_is_taken(
     until.touch()
     assert worker.exit_code() == 0
     assert worker.outcomes() == ["ok"]
-    job = queue.job(waiting)
+    job = broker.job(waiting)
     assert (job["state"], job["reserves"]) == ("ready", 0)
 
 
 @pytest.mark.parametrize("how", ["signal", "stop", "wait"])
 def test_no_job_is_left_without_an_end_when_a_stop_comes_between_two(
-    start_worker: StartWorker, queue: Queue, how: str
+    start_worker: StartWorker, broker: Broker, how: str
 ) -> None:
     """The next job is asked for with the end of the one before, and may be on its way."""
     jobs = b"use work\r\n" + b'put 0 0 60 12\r\n{"job":"ok"}\r\n' * 200
     worker = start_worker("--log-file", "/dev/null")
     control = f"beanwatch.control.{worker.id}"
     # Which may be a second after its first job, when a fast one has done them all.
-    wait_until(lambda: queue.server.stats_tube(control).get("current-waiting"))
-    with queue.server.client(use="work") as client:
+    wait_until(lambda: broker.server.stats_tube(control).get("current-waiting"))
+    with broker.server.client(use="work") as client:
         client.pause_tube("work", 600)
-        with socket.create_connection(("127.0.0.1", queue.server.port)) as producer:
+        with socket.create_connection(("127.0.0.1", broker.server.port)) as producer:
             for _ in range(150):
                 producer.sendall(jobs)
                 producer.recv(65536)
-            wait_until(lambda: queue.stats()["ready"] == 30_000)
+            wait_until(lambda: broker.stats()["ready"] == 30_000)
         client.pause_tube("work", 0)
-        wait_until(lambda: queue.stats()["ready"] < 29_900)
+        wait_until(lambda: broker.stats()["ready"] < 29_900)
         if how == "signal":
             worker.signal(signal.SIGTERM)
         else:
-            queue.put_raw(f'{{"command": "{how}"}}', tube=control, priority=0)
+            broker.put_raw(f'{{"command": "{how}"}}', queue=control, priority=0)
         worker.wait_for("waiting") if how == "wait" else worker.exit_code()
-        wait_until(lambda: not queue.stats()["reserved"])
+        wait_until(lambda: not broker.stats()["reserved"])
         head = client.stats_job(client.peek_ready())
     assert head["reserves"] == head["releases"]
     with RedisLink(parse_redis_url(worker.redis_url), 5) as link:
@@ -81,28 +81,30 @@ def test_no_job_is_left_without_an_end_when_a_stop_comes_between_two(
 
 
 def test_a_job_that_takes_too_long_is_given_back_with_its_priority(
-    start_worker: StartWorker, queue: Queue
+    start_worker: StartWorker, broker: Broker
 ) -> None:
-    job_id = queue.put("sleep", {"seconds": 600}, priority=42)
+    job_id = broker.put("sleep", {"seconds": 600}, priority=42)
     worker = start_worker("--shutdown-timeout", "0.5")
     wait_until(lambda: worker.beat().job == "sleep")
     worker.signal(signal.SIGTERM)
     assert worker.exit_code() == 0
-    job = queue.job(job_id)
+    job = broker.job(job_id)
     assert (job["state"], job["pri"], job["releases"]) == ("ready", 42, 1)
     assert worker.outcomes() == ["retry"]
     assert "had to stop" in worker.runs()[0]["reason"]
 
 
-def test_a_second_signal_does_not_wait_for_the_job(start_worker: StartWorker, queue: Queue) -> None:
-    job_id = queue.put("sleep", {"seconds": 600})
+def test_a_second_signal_does_not_wait_for_the_job(
+    start_worker: StartWorker, broker: Broker
+) -> None:
+    job_id = broker.put("sleep", {"seconds": 600})
     worker = start_worker("--shutdown-timeout", 600)
     wait_until(lambda: worker.beat().job == "sleep")
     worker.signal(signal.SIGTERM)
     worker.wait_for("stopping")
     worker.signal(signal.SIGTERM)
     assert worker.exit_code() == 0
-    assert queue.job(job_id)["state"] == "ready"
+    assert broker.job(job_id)["state"] == "ready"
 
 
 def test_however_many_signals_come_the_exit_code_is_its_own(start_worker: StartWorker) -> None:
@@ -115,23 +117,23 @@ def test_however_many_signals_come_the_exit_code_is_its_own(start_worker: StartW
 
 
 def test_a_handler_that_does_not_let_go_is_ended_with_its_children(
-    start_worker: StartWorker, queue: Queue, tmp_path: Path
+    start_worker: StartWorker, broker: Broker, tmp_path: Path
 ) -> None:
     pids = tmp_path / "pids"
-    job_id = queue.put("hang", {"file": str(pids)})
+    job_id = broker.put("hang", {"file": str(pids)})
     worker = start_worker("--shutdown-timeout", "0.2", "--grace", 600)
     pid = int(wait_until(pids.read_text))
     worker.signal(signal.SIGTERM)
     assert worker.exit_code() == 0
     wait_until(lambda: not is_alive(pid))
-    assert queue.job(job_id)["state"] == "ready"
+    assert broker.job(job_id)["state"] == "ready"
     assert worker.seen() is None
 
 
 def test_a_thread_that_a_handler_left_behind_does_not_keep_the_process(
-    start_worker: StartWorker, queue: Queue
+    start_worker: StartWorker, broker: Broker
 ) -> None:
-    queue.put("thread-stays")
+    broker.put("thread-stays")
     worker = start_worker()
     wait_until(lambda: worker.outcomes() == ["ok"])
     worker.signal(signal.SIGTERM)
@@ -139,17 +141,17 @@ def test_a_thread_that_a_handler_left_behind_does_not_keep_the_process(
 
 
 def test_a_restart_waits_for_a_long_job_but_a_signal_then_does_not(
-    start_worker: StartWorker, queue: Queue
+    start_worker: StartWorker, broker: Broker
 ) -> None:
-    job_id = queue.put("sleep", {"seconds": 600})
+    job_id = broker.put("sleep", {"seconds": 600})
     worker = start_worker("--shutdown-timeout", "0.1")
     wait_until(lambda: worker.beat().job == "sleep")
-    queue.put_raw('{"command": "restart"}', tube=f"beanwatch.control.{worker.id}")
+    broker.put_raw('{"command": "restart"}', queue=f"beanwatch.control.{worker.id}")
     seen = worker.wait_for("stopping")
     wait_until(lambda: worker.beat().beat_at > seen.beat_at + 2, message="the job goes on")
     worker.signal(signal.SIGTERM)
     assert worker.exit_code() == 0
-    assert queue.job(job_id)["state"] == "ready"
+    assert broker.job(job_id)["state"] == "ready"
 
 
 def test_it_stops_at_once_while_beanstalkd_is_away(
@@ -164,15 +166,15 @@ def test_it_stops_at_once_while_beanstalkd_is_away(
 
 @pytest.mark.parametrize("option", [("--max-jobs", 3), ("--max-time", "1"), ("--max-memory", "1M")])
 def test_it_is_recycled_by_its_limits_after_the_job_in_hand(
-    start_worker: StartWorker, queue: Queue, option: tuple[str, object]
+    start_worker: StartWorker, broker: Broker, option: tuple[str, object]
 ) -> None:
     for _ in range(20):
-        queue.put("sleep", {"seconds": 0.3})
+        broker.put("sleep", {"seconds": 0.3})
     worker = start_worker(*option)
     assert worker.exit_code() == 10
     assert set(worker.outcomes()) <= {"ok"}
-    assert queue.stats()["reserved"] == 0
-    assert queue.stats()["ready"] == 20 - len(worker.outcomes())
+    assert broker.stats()["reserved"] == 0
+    assert broker.stats()["ready"] == 20 - len(worker.outcomes())
     assert worker.seen() is None
     if option[0] == "--max-jobs":
         assert len(worker.outcomes()) in (3, 4)
@@ -185,9 +187,9 @@ def expected(tmp_path: Path) -> tuple[object, ...]:
 
 
 def test_a_restart_of_an_expected_worker_is_no_death_and_the_next_starts_at_once(
-    start_worker: StartWorker, queue: Queue, tmp_path: Path
+    start_worker: StartWorker, broker: Broker, tmp_path: Path
 ) -> None:
-    queue.put("ok")
+    broker.put("ok")
     worker = start_worker("--max-jobs", 1, *expected(tmp_path))
     assert worker.exit_code() == 10
     seen = worker.seen()
@@ -212,7 +214,7 @@ def test_an_expected_worker_that_was_stopped_leaves_its_record(
 
 
 def test_a_second_worker_of_the_same_id_does_not_start(
-    start_worker: StartWorker, queue: Queue
+    start_worker: StartWorker, broker: Broker
 ) -> None:
     first = start_worker()
     first.wait_for("idle")
@@ -220,7 +222,7 @@ def test_a_second_worker_of_the_same_id_does_not_start(
     assert second.exit_code() == 12
     assert "runs already" in second.errors.read_text()
     assert f"pid {first.process.pid}" in second.errors.read_text()
-    queue.put("ok")
+    broker.put("ok")
     wait_until(lambda: first.outcomes() == ["ok"])
     assert first.beat().pid == first.process.pid
 
@@ -239,9 +241,9 @@ def test_of_two_that_start_at_the_same_moment_one_stays(
 
 
 def test_it_starts_at_once_after_a_killed_instance_and_tells_its_end(
-    start_worker: StartWorker, queue: Queue
+    start_worker: StartWorker, broker: Broker
 ) -> None:
-    job_id = queue.put("sleep", {"seconds": 600})
+    job_id = broker.put("sleep", {"seconds": 600})
     worker = start_worker()
     wait_until(lambda: worker.beat().job == "sleep")
     worker.signal(signal.SIGKILL)
@@ -252,14 +254,14 @@ def test_it_starts_at_once_after_a_killed_instance_and_tells_its_end(
 
 
 def test_a_raised_version_restarts_every_worker_after_its_job(
-    start_worker: StartWorker, queue: Queue, redis_server: Redis
+    start_worker: StartWorker, broker: Broker, redis_server: Redis
 ) -> None:
     with redis_server.client() as redis:
         redis.set("beanwatch:version", "1")
         workers = [start_worker("--restart-spread", 1, name=name) for name in ("w1", "w2")]
         for worker in workers:
             worker.wait_for("idle")
-        queue.put("sleep", {"seconds": 3})
+        broker.put("sleep", {"seconds": 3})
         wait_until(lambda: any(worker.beat().job for worker in workers))
         redis.set("beanwatch:version", "2")
     assert [worker.exit_code() for worker in workers] == [10, 10]
@@ -297,9 +299,9 @@ def notify(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NotifySocket]:
 
 
 def test_systemd_is_told_of_start_state_and_end(
-    start_worker: StartWorker, queue: Queue, notify: NotifySocket
+    start_worker: StartWorker, broker: Broker, notify: NotifySocket
 ) -> None:
-    job_id = queue.put("sleep", {"seconds": 2.5})
+    job_id = broker.put("sleep", {"seconds": 2.5})
     worker = start_worker(env={"NOTIFY_SOCKET": str(notify.path)})
     wait_until(lambda: "READY=1" in notify.lines())
     wait_until(lambda: f"STATUS=busy: sleep (job {job_id})" in notify.lines())
@@ -310,15 +312,15 @@ def test_systemd_is_told_of_start_state_and_end(
 
 
 def test_systemds_watchdog_is_fed_by_a_busy_worker_but_not_by_a_hung_one(
-    start_worker: StartWorker, queue: Queue, notify: NotifySocket
+    start_worker: StartWorker, broker: Broker, notify: NotifySocket
 ) -> None:
-    queue.put("sleep", {"seconds": 10})
+    broker.put("sleep", {"seconds": 10})
     worker = start_worker("--grace", 600, env={"NOTIFY_SOCKET": str(notify.path)})
     wait_until(lambda: worker.beat().job == "sleep")
     fed = notify.watchdogs()
     wait_until(lambda: notify.watchdogs() >= fed + 2)
     assert worker.beat().job == "sleep"
-    queue.put("loop")
+    broker.put("loop")
     wait_until(lambda: worker.health() == "hung", 30)
     fed = notify.watchdogs()
     seen = worker.beat().beat_at
@@ -326,19 +328,19 @@ def test_systemds_watchdog_is_fed_by_a_busy_worker_but_not_by_a_hung_one(
     assert notify.watchdogs() == fed
 
 
-def test_hup_goes_on_in_a_new_log_file(start_worker: StartWorker, queue: Queue) -> None:
+def test_hup_goes_on_in_a_new_log_file(start_worker: StartWorker, broker: Broker) -> None:
     worker = start_worker()
     worker.wait_for("idle")
     rotated = worker.log_file.with_suffix(".1")
     worker.log_file.rename(rotated)
     worker.signal(signal.SIGHUP)
-    queue.put("ok")
+    broker.put("ok")
     wait_until(lambda: worker.outcomes() == ["ok"])
     assert "the worker starts" in rotated.read_text()
 
 
-def test_usr1_logs_the_stacks(start_worker: StartWorker, queue: Queue) -> None:
-    queue.put("sleep", {"seconds": 30})
+def test_usr1_logs_the_stacks(start_worker: StartWorker, broker: Broker) -> None:
+    broker.put("sleep", {"seconds": 30})
     worker = start_worker()
     wait_until(lambda: worker.beat().job == "sleep")
     worker.signal(signal.SIGUSR1)
@@ -356,7 +358,7 @@ def test_usr1_logs_the_stacks(start_worker: StartWorker, queue: Queue) -> None:
         (("tests.worker_core.jobs:append",), "found a function called 'append'"),
         (("tests.worker_core.jobs",), "expected MODULE:APP"),
         (("tests.worker_core.jobs:app", "--name", "a.b"), "--name 'a.b'"),
-        (("tests.worker_core.jobs:app", "--tube", "a\r\nquit"), "--tube"),
+        (("tests.worker_core.jobs:app", "--queue", "a\r\nquit"), "--queue"),
         (("tests.worker_core.jobs:app", "--server", "nohost:0"), "port must be"),
         (("tests.worker_core.jobs:app", "--metrics", "http://x"), "expected statsd://"),
         (("tests.worker_core.jobs:app", "--redis", "http://x"), "expected redis://"),
@@ -369,7 +371,7 @@ def test_wrong_use_is_one_line_and_exit_2(
 ) -> None:
     code, _out, err = run(
         "beanwatch", "worker", *argv, *(() if "--name" in argv else ("--name", "w")),
-        *(() if "--tube" in argv else ("--tube", "t")),
+        *(() if "--queue" in argv else ("--queue", "t")),
         env={"PYTHONPATH": str(Path(__file__).parents[2])},
     )  # fmt: skip
     assert (code, len(err.splitlines())) == (2, 1)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beanwatch.worker.wire import NonsenseError, Wire
+from beanwatch.worker.core.wire import NonsenseError, Wire
 
 
 @pytest.fixture

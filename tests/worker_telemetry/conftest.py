@@ -7,7 +7,7 @@ import pytest
 from msgspec.structs import replace
 from structlog.typing import FilteringBoundLogger
 
-from beanwatch.worker.record import Run
+from beanwatch.worker.core.record import Run
 
 
 class RecordingLog:
@@ -42,7 +42,7 @@ def make_run() -> Callable[..., Run]:
     def make(**changes: Any) -> Run:
         run = Run(
             server="5e1f",
-            tube="email.regular",
+            queue="email.regular",
             job="email.send",
             job_id=1,
             uuid="",

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from beanwatch.cli.job_view import Now, Story, story_lines
-from beanwatch.collectors.ledger import Entry
+from beanwatch.cli.lib.job_view import Now, Story, story_lines
+from beanwatch.store.ledger import Entry
 from tests.conftest import Result
 from tests.real import Beanstalkd, Redis, wait_until
-from tests.worker_core.conftest import Queue, StartWorker, queue, start_worker
+from tests.worker_core.conftest import Broker, StartWorker, broker, start_worker
 
-__all__ = ["queue", "start_worker"]  # fixtures
+__all__ = ["broker", "start_worker"]  # fixtures
 
 Run = Callable[..., Result]
 Job = Callable[..., Result]
@@ -27,11 +27,11 @@ def job(run: Run, redis_server: Redis, beanstalkd: Beanstalkd) -> Job:
 
 
 def test_each_attempt_is_told_with_its_worker_reason_and_traceback_and_the_state_now(
-    job: Job, start_worker: StartWorker, queue: Queue
+    job: Job, start_worker: StartWorker, broker: Broker
 ):
     worker = start_worker()
-    number = queue.put("fail", envelope={"id": "order-7"})
-    wait_until(lambda: queue.counts(buried=1))
+    number = broker.put("fail", envelope={"id": "order-7"})
+    wait_until(lambda: broker.counts(buried=1))
     wait_until(lambda: "buried" in job("order-7").stdout)
     code, out, err = job("order-7")
     assert (code, err) == (0, "")
@@ -50,11 +50,11 @@ def test_each_attempt_is_told_with_its_worker_reason_and_traceback_and_the_state
     assert told["now"][0]["stats"]["state"] == "buried"
 
 
-def test_follow_ups_and_parents_are_named(job: Job, start_worker: StartWorker, queue: Queue):
+def test_follow_ups_and_parents_are_named(job: Job, start_worker: StartWorker, broker: Broker):
     start_worker("--ledger", "all")
-    after = {"tube": "work", "job": "fail", "data": {}}
-    queue.put("ok", {}, envelope={"id": "parent", "success": after})
-    wait_until(lambda: queue.counts(buried=1))
+    after = {"queue": "work", "job": "fail", "data": {}}
+    broker.put("ok", {}, envelope={"id": "parent", "success": after})
+    wait_until(lambda: broker.counts(buried=1))
     wait_until(lambda: "put " in job("parent").stdout)
     out = job("parent").stdout
     assert "now: no longer in beanstalkd: it was deleted" in out
@@ -62,9 +62,11 @@ def test_follow_ups_and_parents_are_named(job: Job, start_worker: StartWorker, q
     assert "  follow-up of parent\n" in job(child).stdout
 
 
-def test_a_job_that_runs_is_told_with_its_worker(job: Job, start_worker: StartWorker, queue: Queue):
+def test_a_job_that_runs_is_told_with_its_worker(
+    job: Job, start_worker: StartWorker, broker: Broker
+):
     worker = start_worker()
-    number = queue.put("sleep", {"seconds": 30}, envelope={"id": "long"})
+    number = broker.put("sleep", {"seconds": 30}, envelope={"id": "long"})
     worker.wait_for("busy")
     code, out, _ = job(number)
     assert code == 0
@@ -74,18 +76,18 @@ def test_a_job_that_runs_is_told_with_its_worker(job: Job, start_worker: StartWo
 
 
 def test_a_run_that_killed_its_worker_is_missing_and_said_to_be(
-    job: Job, start_worker: StartWorker, queue: Queue, tmp_path: Path
+    job: Job, start_worker: StartWorker, broker: Broker, tmp_path: Path
 ):
     gate = tmp_path / "gate"
     app = "tests.worker_telemetry.jobs:app"
     first = start_worker(name="w1", app=app)
-    queue.put("gate", {"file": str(gate)}, envelope={"id": "a"})
-    wait_until(lambda: queue.counts(reserved=1))
+    broker.put("gate", {"file": str(gate)}, envelope={"id": "a"})
+    wait_until(lambda: broker.counts(reserved=1))
     first.signal(signal.SIGKILL)
     first.exit_code()
     gate.touch()
     start_worker(name="w2", app=app)
-    wait_until(lambda: queue.counts(), 30)
+    wait_until(lambda: broker.counts(), 30)
     wait_until(lambda: "here.w2" in job("a").stdout)
     out = job("a").stdout
     assert "   1  not recorded: the worker died in it" in out
@@ -97,9 +99,9 @@ def test_a_job_waiting_since_before_beanstalkd_was_restarted_is_found_by_its_num
 ):
     with Beanstalkd(tmp_path / "binlog", binlog=True) as server:
         start_worker(server=server.address)
-        queue = Queue(server)
-        number = queue.put("fail", envelope={"id": "order-7"})
-        wait_until(lambda: queue.counts(buried=1))
+        broker = Broker(server)
+        number = broker.put("fail", envelope={"id": "order-7"})
+        wait_until(lambda: broker.counts(buried=1))
         server.restart()
         where = ("--redis", redis_server.url, "--server", server.address)
         wait_until(lambda: "retry" in run("beanwatch", "job", number, *where).stdout)
@@ -144,6 +146,6 @@ def test_no_job_can_write_control_characters_to_the_terminal():
         job=nasty, uuid=nasty, outcome=nasty, reason=nasty, traceback=nasty, parent=nasty,
         worker=nasty, follow_ups=(nasty,), attempt=1,
     )  # fmt: skip
-    stats = {"state": "ready", "tube": nasty, "reserves": 0}
+    stats = {"state": "ready", "queue": nasty, "reserves": 0}
     story = Story(nasty, [entry], [Now(nasty, 1, nasty, stats, nasty)], nasty)
     assert all(line.isprintable() for line in story_lines(story))

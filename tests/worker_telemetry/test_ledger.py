@@ -13,15 +13,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import asdict, replace
 
-from beanwatch.collectors import ledger as reader
-from beanwatch.collectors.ledger import Entry, parse_buried, parse_entry
-from beanwatch.collectors.outcomes import JobKind, outcome_field, parse_outcomes, read_outcomes
-from beanwatch.collectors.redis_link import RedisLink, parse_redis_url
-from beanwatch.worker import ledger as writer
-from beanwatch.worker.ledger import Ledger, Mode
-from beanwatch.worker.outcomes import OutcomeCounts
-from beanwatch.worker.record import Run
-from beanwatch.worker.redis_outlet import RedisOutlet
+from beanwatch.net.redis_link import RedisLink, parse_redis_url
+from beanwatch.store import ledger as reader
+from beanwatch.store.ledger import Entry, parse_buried, parse_entry
+from beanwatch.store.outcome_counts import JobKind, outcome_field, parse_outcomes, read_outcomes
+from beanwatch.worker.core.record import Run
+from beanwatch.worker.telemetry import ledger_writer as writer
+from beanwatch.worker.telemetry.ledger_writer import Ledger, Mode
+from beanwatch.worker.telemetry.outcome_counter import OutcomeCounts
+from beanwatch.worker.telemetry.redis_stream import RedisOutlet
 from tests.real import ROOT, Proxy, Redis, wait_until
 from tests.test_redis_link import Sentinel, SpecialRedis, certificate, tls_redis
 from tests.worker_telemetry.conftest import RecordingLog
@@ -148,11 +148,11 @@ def test_what_each_mode_records(
 def test_what_was_announced_survives_a_kill_at_the_very_next_moment(redis_server: Redis):
     script = (
         "import os, signal, sys, time\n"
-        "from beanwatch.collectors.redis_link import parse_redis_url\n"
-        "from beanwatch.worker.ledger import Ledger\n"
-        "from beanwatch.worker.logs import get_logger\n"
-        "from beanwatch.worker.record import Run\n"
-        "from beanwatch.worker.redis_outlet import RedisOutlet\n"
+        "from beanwatch.net.redis_link import parse_redis_url\n"
+        "from beanwatch.worker.telemetry.ledger_writer import Ledger\n"
+        "from beanwatch.worker.telemetry.logs import get_logger\n"
+        "from beanwatch.worker.core.record import Run\n"
+        "from beanwatch.worker.telemetry.redis_stream import RedisOutlet\n"
         "outlet = RedisOutlet(parse_redis_url(sys.argv[1]), get_logger())\n"
         "while not outlet.is_connected: outlet.flush()\n"
         "ledger = Ledger(outlet, 'web1.w1', 'ab12', 'all')\n"
@@ -433,11 +433,11 @@ def test_nonsense_in_redis_is_no_entry_and_no_crash(body: bytes):
 )
 def test_outcome_fields_survive_any_job_name(counts: dict[tuple[str, str, str], int]):
     flat: list[bytes] = []
-    for (tube, job, outcome), n in counts.items():
-        flat += [outcome_field(tube, job, outcome).encode(), str(n).encode()]
+    for (queue, job, outcome), n in counts.items():
+        flat += [outcome_field(queue, job, outcome).encode(), str(n).encode()]
     found = parse_outcomes(flat)
     assert {
-        (kind.tube, kind.job, outcome): n
+        (kind.queue, kind.job, outcome): n
         for kind, by_outcome in found.items()
         for outcome, n in by_outcome.items()
     } == counts

@@ -19,11 +19,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from beanwatch.collectors import paths
-from beanwatch.worker import logs
-from beanwatch.worker.log_lines import LEVELS, JsonLines, fill
-from beanwatch.worker.log_output import LogOutput
-from beanwatch.worker.record import Run
+from beanwatch.telemetry import series as paths
+from beanwatch.telemetry.logging.output import LogOutput
+from beanwatch.telemetry.logging.render import LEVELS, JsonLines, fill
+from beanwatch.worker.core.record import Run
+from beanwatch.worker.telemetry import logs
 from tests.real import ROOT, wait_until
 
 
@@ -58,7 +58,7 @@ def test_a_run_is_one_line_with_monologs_fields_and_the_context_of_the_contract(
         "context": {
             "worker": "web1.w1",
             "instance": "ab12",
-            "tube": "email.regular",
+            "queue": "email.regular",
             "job_id": 1,
             "id": "u-1",
             "job": "email.send",
@@ -80,12 +80,12 @@ def test_a_run_is_one_line_with_monologs_fields_and_the_context_of_the_contract(
     st.one_of(st.floats(0, 4e9), st.integers(0, 4 * 10**15).map(lambda us: us / 1e6)),
 )
 def test_the_line_of_a_run_that_went_well_is_the_one_that_any_event_would_make(
-    tube: str, job: str, uuid: str, number: int, seconds: float, now: float
+    queue: str, job: str, uuid: str, number: int, seconds: float, now: float
 ):
     lines: list[bytes] = []
     output = RecordingOutput(lines, JsonLines(lambda: now))
-    sink = logs.LogSink(logs.get_logger(worker=f"%d.{job}", instance=tube), output)
-    run = Run("s", tube, job, number, number, "ok", uuid, wait=seconds, duration=seconds / 3)
+    sink = logs.LogSink(logs.get_logger(worker=f"%d.{job}", instance=queue), output)
+    run = Run("s", queue, job, number, number, "ok", uuid, wait=seconds, duration=seconds / 3)
     sink.settle(run)
     sink.settle(replace(run, parent="p"))
     first, second = (json.loads(line) for line in lines)
@@ -257,7 +257,7 @@ def test_a_file_that_cannot_be_reopened_keeps_the_old_one(
 def test_a_signal_handler_that_logs_in_mid_write_neither_deadlocks_nor_tears_a_line():
     script = (
         "import os, signal, sys, time\n"
-        "from beanwatch.worker import logs\n"
+        "from beanwatch.worker.telemetry import logs\n"
         "output = logs.configure('json')\n"
         "log = logs.get_logger()\n"
         "signal.signal(signal.SIGHUP, lambda *_: (logs.reopen(), log.info('reopened')))\n"
@@ -279,7 +279,7 @@ def test_a_signal_handler_that_logs_in_mid_write_neither_deadlocks_nor_tears_a_l
 def test_a_timeout_that_is_raised_in_mid_write_spoils_one_line_only():
     script = (
         "import signal\n"
-        "from beanwatch.worker import logs\n"
+        "from beanwatch.worker.telemetry import logs\n"
         "logs.configure('json')\n"
         "log = logs.get_logger()\n"
         "class Timeout(BaseException): pass\n"
@@ -323,7 +323,7 @@ def test_a_full_disk_costs_lines_that_are_counted_and_nothing_else(
 def test_what_was_lost_is_said_when_there_is_room_again(tmp_path: Path):
     script = (
         "import resource, signal, sys\n"
-        "from beanwatch.worker import logs\n"
+        "from beanwatch.worker.telemetry import logs\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "logs.configure('json', sys.argv[1])\n"
         "log = logs.get_logger()\n"
@@ -355,7 +355,7 @@ def test_what_was_lost_is_said_when_there_is_room_again(tmp_path: Path):
 def test_a_reader_that_stands_still_does_not_stop_the_worker(tmp_path: Path):
     script = (
         "import sys, time\n"
-        "from beanwatch.worker import logs\n"
+        "from beanwatch.worker.telemetry import logs\n"
         "output = logs.configure('json')\n"
         "log = logs.get_logger()\n"
         "for _ in range(200): log.info('x' * 10_000)\n"
@@ -377,7 +377,7 @@ def test_a_child_that_is_forked_while_another_thread_logs_can_log(tmp_path: Path
     file = tmp_path / "fork.log"
     script = (
         "import os, sys, threading\n"
-        "from beanwatch.worker import logs\n"
+        "from beanwatch.worker.telemetry import logs\n"
         "logs.configure('json', sys.argv[1])\n"
         "log = logs.get_logger()\n"
         "run = True\n"

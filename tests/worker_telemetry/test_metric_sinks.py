@@ -10,14 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beanwatch.collectors import paths
-from beanwatch.collectors.address import Address
-from beanwatch.worker import graphite_sink
-from beanwatch.worker.graphite_sink import SAMPLE, GraphiteSink, Timer, summarize
-from beanwatch.worker.metrics import Metrics, NoMetrics, Series, make_metrics
-from beanwatch.worker.outlet import Outlet
-from beanwatch.worker.record import Run
-from beanwatch.worker.statsd_sink import FULL, WAITING, StatsdSink
+from beanwatch.net.address import Address
+from beanwatch.telemetry import series as paths
+from beanwatch.worker.core.record import Run
+from beanwatch.worker.telemetry import graphite_sink
+from beanwatch.worker.telemetry.graphite_sink import SAMPLE, GraphiteSink, Timer, summarize
+from beanwatch.worker.telemetry.metrics import Metrics, NoMetrics, Series, make_metrics
+from beanwatch.worker.telemetry.resending import Outlet
+from beanwatch.worker.telemetry.statsd_sink import FULL, WAITING, StatsdSink
 from tests.real import Beanstalkd, LineSink, Proxy, Redis, free_port, wait_until
 from tests.worker_telemetry.conftest import RecordingLog
 
@@ -303,8 +303,8 @@ def test_two_jobs_whose_names_become_one_are_added_up_and_told_once(
 
 
 @given(st.text(), st.text(), st.text(), st.text())
-def test_no_name_breaks_a_line(tube: str, job: str, host: str, name: str):
-    stem = paths.job("beanwatch", tube, job, f"{host}.{name}")
+def test_no_name_breaks_a_line(queue: str, job: str, host: str, name: str):
+    stem = paths.job("beanwatch", queue, job, f"{host}.{name}")
     assert len(stem.split(".")) == 6
     assert all(node and node.isascii() for node in stem.split("."))
     assert not set(stem) & set(" :|@\n")

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from beanwatch.collectors import paths
-from beanwatch.worker.metrics import Metrics, make_metrics
-from beanwatch.worker.record import Run
+from beanwatch.telemetry import series as paths
+from beanwatch.worker.core.record import Run
+from beanwatch.worker.telemetry.metrics import Metrics, make_metrics
 from tests.real import ROOT, Graphite, StatsD, wait_until
 from tests.worker_telemetry.conftest import RecordingLog
 

@@ -3,7 +3,7 @@
 import socket
 from collections.abc import Callable
 
-from beanwatch.worker.outlet import Message, Outlet
+from beanwatch.worker.telemetry.resending import Message, Outlet
 from tests.real import wait_until
 from tests.worker_telemetry.conftest import RecordingLog
 

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from beanwatch.worker.envelope import Envelope, decode
+from beanwatch.worker.api.envelope import Envelope, decode
 from tests.real import ROOT
 
 PAGE = (ROOT / "docs" / "producers.md").read_text()

@@ -14,15 +14,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from beanwatch.worker import App, Context, EnvelopeError, FollowUp, Producer, PutError
-from beanwatch.worker.envelope import decode, encode
+from beanwatch.worker.api.envelope import decode, encode
 from tests.conftest import Result
 from tests.real import Beanstalkd, wait_until
 
 Run = Callable[..., Result]
 
 
-def take(server: Beanstalkd, tube: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    with server.client(watch=tube) as client:
+def take(server: Beanstalkd, queue: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    with server.client(watch=queue) as client:
         job = client.reserve(timeout=5)
         return json.loads(job.body), dict(client.stats_job(job))
 
@@ -50,7 +50,7 @@ def test_data_comes_from_standard_input_and_the_answer_is_json(run: Run, beansta
     assert told == {
         "job_id": stats["id"],
         "id": body["id"],
-        "tube": "t",
+        "queue": "t",
         "server": beanstalkd.address,
     }
     assert body["data"] == [1, 2]
@@ -60,8 +60,8 @@ def test_data_comes_from_standard_input_and_the_answer_is_json(run: Run, beansta
     ("argv", "said"),
     [
         (["t", "j", "{'a': 1}"], "DATA-JSON is not JSON"),
-        (["a b", "j"], "tube"),
-        (["t\r\ndelete 1", "j"], "tube"),
+        (["a b", "j"], "queue"),
+        (["t\r\ndelete 1", "j"], "queue"),
         (["-t", "j"], "No such option"),
         (["t", ""], "job"),
         (["t", "j", "--priority", str(2**32)], "<= 4294967295"),
@@ -140,7 +140,7 @@ def test_an_application_checks_the_data_as_its_worker_will(beanstalkd: Beanstalk
     body, stats = take(beanstalkd, "t")
     assert (put.job_id, put.id) == (stats["id"], "order-7")
     assert body["data"] == {"to": "ann"}
-    assert body["success"] == {"tube": "u", "job": "next"}
+    assert body["success"] == {"queue": "u", "job": "next"}
     app.put("t", "mail", Mail("bob"), server=beanstalkd.address)
     assert beanstalkd.stats()["total-connections"] == 3  # one for both puts, two to look
     app.close()

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from beanwatch.collectors.heartbeats import WORKERS_KEY, Beat, dump_beat, worker_key
+from beanwatch.store.heartbeats import WORKERS_KEY, Beat, dump_beat, worker_key
 from tests.conftest import Result
 from tests.real import Beanstalkd, Redis, wait_until
-from tests.worker_core.conftest import Queue, StartWorker, queue, start_worker
+from tests.worker_core.conftest import Broker, StartWorker, broker, start_worker
 
-__all__ = ["queue", "start_worker"]  # fixtures
+__all__ = ["broker", "start_worker"]  # fixtures
 
 APP = "tests.worker_telemetry.jobs:app"
 Run = Callable[..., Result]
@@ -34,11 +34,11 @@ def add_record(redis_server: Redis, worker: str, *, age: float = 0.0, **fields: 
 
 
 def test_the_list_tells_state_job_note_and_age(
-    workers: Workers, start_worker: StartWorker, queue: Queue
+    workers: Workers, start_worker: StartWorker, broker: Broker
 ):
     busy = start_worker(name="w1", app=APP)
-    idle = start_worker(name="w2", tube="other")
-    queue.put("gate", {"file": "/nowhere"})
+    idle = start_worker(name="w2", queue="other")
+    broker.put("gate", {"file": "/nowhere"})
     busy.wait_for("busy")
     idle.wait_for("idle")
     code, out, _ = workers()
@@ -76,11 +76,11 @@ def test_a_glob_and_one_name_choose_who_is_told(workers: Workers, start_worker: 
 
 
 def test_a_worker_obeys_while_its_job_runs(
-    workers: Workers, start_worker: StartWorker, queue: Queue, tmp_path: Path
+    workers: Workers, start_worker: StartWorker, broker: Broker, tmp_path: Path
 ):
     gate = tmp_path / "gate"
     worker = start_worker(app=APP)
-    queue.put("gate", {"file": str(gate)})
+    broker.put("gate", {"file": str(gate)})
     worker.wait_for("busy")
     code, out, _ = workers("restart", "here.w1")
     assert (code, out.startswith("here.w1: restarts after gate")) == (0, True)
@@ -91,10 +91,10 @@ def test_a_worker_obeys_while_its_job_runs(
 
 
 def test_a_dump_shows_where_the_handler_is(
-    workers: Workers, start_worker: StartWorker, queue: Queue
+    workers: Workers, start_worker: StartWorker, broker: Broker
 ):
     worker = start_worker()
-    queue.put("sleep", {"seconds": 30})
+    broker.put("sleep", {"seconds": 30})
     worker.wait_for("busy")
     code, out, _ = workers("dump", "here.w1")
     assert code == 0
@@ -177,12 +177,12 @@ def test_a_worker_is_told_by_name_when_redis_is_gone(
 
 
 def test_a_restart_of_all_raises_the_version_and_interrupts_no_job(
-    workers: Workers, start_worker: StartWorker, queue: Queue, tmp_path: Path
+    workers: Workers, start_worker: StartWorker, broker: Broker, tmp_path: Path
 ):
     gate = tmp_path / "gate"
     busy = start_worker("--restart-spread", 0, name="w1", app=APP)
-    idle = start_worker("--restart-spread", 0, name="w2", tube="other")
-    queue.put("gate", {"file": str(gate)})
+    idle = start_worker("--restart-spread", 0, name="w2", queue="other")
+    broker.put("gate", {"file": str(gate)})
     busy.wait_for("busy")
     idle.wait_for("idle")
     code, out, _ = workers("restart")

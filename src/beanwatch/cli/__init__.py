@@ -11,12 +11,12 @@ from beanwatch import __version__
 
 COMMANDS = {
     "worker": "run one worker",
-    "put": "put one job into a tube",
+    "put": "put one job into a queue",
     "collect": "send beanstalkd's numbers to Graphite",
-    "top": "servers, tubes and workers at a glance, what is wrong first",
+    "top": "servers, queues and workers at a glance, what is wrong first",
     "workers": "see the workers, and stop, restart, pause or question them",
     "job": "what happened to a job, run by run, and where it is now",
-    "tubes": "look at tubes; kick, pause, resume or empty them",
+    "queues": "look at queues; kick, pause, resume or empty them",
     "install": "place plugins, configuration and units where this system expects them",
     "passive": "evaluate all checks in one process, and report them",
     "runbook": "what an alert means, and what to do",
@@ -26,11 +26,11 @@ COMMANDS = {
 }
 # What people type for it, and the right words.
 NEAR_MISSES = {
-    "check": "check_beanstalkd and its siblings are commands of their own: check_<TAB>",
+    "check": "check_queue_server and its siblings are commands of their own: check_<TAB>",
     "collector": "beanwatch collect",
-    "tube": "beanwatch tubes",
+    "queue": "beanwatch queues",
     "jobs": "beanwatch job ID",
-    "start": "beanwatch worker MODULE:APP --tube TUBE --name NAME",
+    "start": "beanwatch worker MODULE:APP --queue QUEUE --name NAME",
 }
 WORKERS_ACTIONS = ("list", "stop", "restart", "wait", "resume", "status", "dump", "forget")
 

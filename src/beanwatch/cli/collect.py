@@ -9,8 +9,8 @@ from functools import partial
 
 import click
 
-from beanwatch.cli.collect_files import load_state, open_log, open_spool, open_state, state_path
-from beanwatch.cli.options import (
+from beanwatch.cli.lib.collect_files import load_state, open_log, open_spool, open_state, state_path
+from beanwatch.cli.lib.options import (
     COUNT,
     DURATION,
     PREFIX,
@@ -21,20 +21,20 @@ from beanwatch.cli.options import (
     pick_servers,
     server_option,
 )
-from beanwatch.collectors.address import AddressError
-from beanwatch.collectors.carbon import Carbon, Printer, parse_graphite
 from beanwatch.collectors.collector import Collector, Extra
-from beanwatch.collectors.delivery import Delivery, Transport
-from beanwatch.collectors.log import Changes, Log
-from beanwatch.collectors.notify import Notifier
-from beanwatch.collectors.observer import Observer
-from beanwatch.collectors.outbox import Outbox
-from beanwatch.collectors.poller import Poller
-from beanwatch.collectors.redis_link import parse_redis_url
-from beanwatch.collectors.selection import Selection
-from beanwatch.collectors.servers import Server, find_clash
-from beanwatch.collectors.worker_series import WorkerPoller
+from beanwatch.collectors.deliver.carbon import Carbon, Printer, parse_graphite
+from beanwatch.collectors.deliver.delivery import Delivery, Transport
+from beanwatch.collectors.deliver.outbox import Outbox
+from beanwatch.collectors.poll.observer import Observer
+from beanwatch.collectors.poll.poller import Poller
+from beanwatch.collectors.poll.worker_series import WorkerPoller
 from beanwatch.config import Config, ConfigError
+from beanwatch.net.address import AddressError
+from beanwatch.net.redis_link import parse_redis_url
+from beanwatch.net.systemd import Notifier
+from beanwatch.queues.selection import Selection
+from beanwatch.queues.servers import Server, find_clash
+from beanwatch.telemetry.logging.collector_log import Changes, Log
 
 DEFAULT_GRAPHITE = "127.0.0.1:2003"
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -48,11 +48,11 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 @click.option("--prefix", type=PREFIX, help="first node of all paths (beanwatch)")
 @click.option("--once", is_flag=True, help="poll every server once and exit: for cron")
 @click.option("--interval", type=DURATION, help="between two polls (10s)")
-@click.option("--tubes-interval", type=DURATION, help="between two sweeps (as --interval)")
+@click.option("--queues-interval", type=DURATION, help="between two sweeps (as --interval)")
 @click.option("--timeout", type=DURATION, help="for a server's answer (5s)")
-@click.option("--include", multiple=True, metavar="GLOB", help="tubes to send (all)")
-@click.option("--exclude", multiple=True, metavar="GLOB", help="tubes to leave out")
-@click.option("--max-tubes", type=COUNT, help="tubes with series of their own, 0: any (10000)")
+@click.option("--include", multiple=True, metavar="GLOB", help="queues to send (all)")
+@click.option("--exclude", multiple=True, metavar="GLOB", help="queues to leave out")
+@click.option("--max-queues", type=COUNT, help="queues with series of their own, 0: any (10000)")
 @click.option("--head-ages/--no-head-ages", default=None, help="peek at the heads of the queues")
 @click.option("--state", metavar="FILE", help="remember counters there between two runs")
 @click.option("--spool", metavar="DIR", help="keep there what Graphite cannot take now")
@@ -83,7 +83,7 @@ def command(
     """
     config = load_config(config_file)
     collect = override(config.collect, include=include or None, exclude=exclude or None, **flags)
-    collect = collect._replace(tubes_interval=collect.tubes_interval or collect.interval)
+    collect = collect._replace(queues_interval=collect.queues_interval or collect.interval)
     config = config._replace(
         prefix=prefix or config.prefix,
         redis=config.redis._replace(url=redis or config.redis.url),
@@ -113,8 +113,8 @@ def run(config: Config, servers: Sequence[Server], stack: ExitStack, *, once: bo
     selection = Selection(
         collect.include,
         collect.exclude,
-        collect.max_tubes,
-        [rule.glob for rule in config.tubes if rule.is_name],
+        collect.max_queues,
+        [rule.glob for rule in config.queues if rule.is_name],
     )
     pollers = [
         Poller(
@@ -123,7 +123,7 @@ def run(config: Config, servers: Sequence[Server], stack: ExitStack, *, once: bo
                 known.get(str(server.address)),
                 selection,
                 timeout=collect.timeout,
-                sweep_timeout=collect.tubes_interval,
+                sweep_timeout=collect.queues_interval,
                 head_ages=collect.head_ages,
             ),
             selection,
@@ -140,13 +140,13 @@ def run(config: Config, servers: Sequence[Server], stack: ExitStack, *, once: bo
         Delivery(outbox, pick_transport(config.graphite.address), changes),
         log,
         interval=collect.interval,
-        tubes_interval=collect.tubes_interval,
+        queues_interval=collect.queues_interval,
         state=state,
         notifier=Notifier(),
     )
     if once:
         # The stats, the sweep and the heads have their time one after the other.
-        limit = collect.timeout * 2 + max(collect.timeout, collect.tubes_interval)
+        limit = collect.timeout * 2 + max(collect.timeout, collect.queues_interval)
         answered, well = collector.once(round(time.time()), limit)
         return 2 if not answered else 0 if well and answered == len(servers) else 1
     # Waited for rather than handled: a handler would run at any point of the main thread, also

@@ -10,12 +10,12 @@ from urllib.parse import urlsplit
 import click
 
 from beanwatch import config as configuration
-from beanwatch.cli.options import SHORTEST, config_option, load_config
-from beanwatch.collectors.address import AddressError, parse_address
-from beanwatch.collectors.redis_link import parse_redis_url, redact
-from beanwatch.collectors.servers import resolve_servers
+from beanwatch.cli.lib.options import SHORTEST, config_option, load_config
 from beanwatch.config import Config
-from beanwatch.worker.metrics import parse_metrics
+from beanwatch.net.address import AddressError, parse_address
+from beanwatch.net.redis_link import parse_redis_url, redact
+from beanwatch.queues.servers import resolve_servers
+from beanwatch.worker.telemetry.metrics import parse_metrics
 
 
 @click.group()
@@ -126,7 +126,7 @@ def plain(config: Config) -> dict[str, Any]:
         tree[name] = {k: list(v) if isinstance(v, tuple) else v for k, v in section.items()}
     tree["redis"]["url"] = redact(tree["redis"]["url"])
     tree["graphite"]["url"] = redact(tree["graphite"]["url"])
-    tree["tubes"] = {rule.glob: _thresholds(rule.thresholds) for rule in config.tubes}
+    tree["queues"] = {rule.glob: _thresholds(rule.thresholds) for rule in config.queues}
     tree["checks"] = _thresholds(config.checks)
     return tree
 

@@ -13,7 +13,7 @@ import click
 
 from beanwatch.cli.config import find_problems
 from beanwatch.cli.install import DIRECTORIES
-from beanwatch.cli.options import (
+from beanwatch.cli.lib.options import (
     DURATION,
     PREFIX,
     config_option,
@@ -21,14 +21,14 @@ from beanwatch.cli.options import (
     pick_servers,
     server_option,
 )
-from beanwatch.cli.probes.checks import CHECKS, probe_check
-from beanwatch.cli.probes.finding import Chain, Finding
-from beanwatch.cli.probes.graphite import probe_freshness, probe_graphite
-from beanwatch.cli.probes.runner import Probe, run_all, waiting
-from beanwatch.cli.probes.servers import probe_beanstalkd, probe_heartbeats, probe_redis
-from beanwatch.cli.probes.statsd import probe_statsd
-from beanwatch.collectors.redis_link import DEFAULT_URL, parse_redis_url
+from beanwatch.cli.lib.probes.checks import CHECKS, probe_check
+from beanwatch.cli.lib.probes.finding import Chain, Finding
+from beanwatch.cli.lib.probes.graphite import probe_freshness, probe_graphite
+from beanwatch.cli.lib.probes.runner import Probe, run_all, waiting
+from beanwatch.cli.lib.probes.servers import probe_beanstalkd, probe_heartbeats, probe_redis
+from beanwatch.cli.lib.probes.statsd import probe_statsd
 from beanwatch.config import DEFAULT_FILE, Config, ConfigError, GraphiteConfig, find_strays
+from beanwatch.net.redis_link import DEFAULT_URL, parse_redis_url
 
 COLOURS = {
     "ok": "green",
@@ -42,7 +42,7 @@ DEFAULT_CARBON = "127.0.0.1:2003"
 MONITORS = ("nagios", "icinga", "nrpe")
 
 NEEDS = {
-    "check_beanstalkd": "",
+    "check_queue_server": "",
     "check_worker_heartbeat": "redis",
     "check_job_failures": "redis",
     "check_metrics_fresh": "graphite render",

@@ -11,17 +11,17 @@ from typing import NamedTuple
 import click
 
 from beanwatch import config as configuration
-from beanwatch.checks import objects
-from beanwatch.cli.options import config_option, load_config, pick_servers, server_option
-from beanwatch.cli.placing import Placer, Step, Wanted
-from beanwatch.collectors.protocol import Link, ServerError
-from beanwatch.collectors.selection import INTERNAL
-from beanwatch.collectors.servers import Server
-from beanwatch.collectors.stats import read_tube_names
+from beanwatch.checks.lib import objects
+from beanwatch.cli.lib.options import config_option, load_config, pick_servers, server_option
+from beanwatch.cli.lib.placing import Placer, Step, Wanted
+from beanwatch.queues.beanstalkd.connection import Link, ServerError
+from beanwatch.queues.beanstalkd.stats import read_tube_names
+from beanwatch.queues.selection import INTERNAL
+from beanwatch.queues.servers import Server
 
 PLUGINS = (
-    *(f"check_{name}" for name in ("beanstalkd", "job_failures", "metrics_fresh")),
-    *(f"check_tube_{name}" for name in ("age", "buried", "consumers", "depth")),
+    *(f"check_{name}" for name in ("queue_server", "job_failures", "metrics_fresh")),
+    *(f"check_queue_{name}" for name in ("age", "buried", "consumers", "depth")),
     "check_worker_heartbeat",
     "beanwatch_kick_buried",
     "beanwatch_notify",
@@ -92,7 +92,7 @@ KINDS: Mapping[str, Kind] = {
     ),
     "nrpe": Kind(
         "systemctl reload nagios-nrpe-server (Red Hat: nrpe); test: check_nrpe -H 127.0.0.1 "
-        "-c beanwatch_beanstalkd",
+        "-c beanwatch_queue_server",
         (("checks/nrpe/beanwatch.cfg", "nrpe"),),
         generated=(
             (
@@ -160,7 +160,7 @@ KINDS: Mapping[str, Kind] = {
 @click.option("--dest", metavar="DIR", default="/", help="below this directory (default: /)")
 @click.option("--dry-run", is_flag=True, help="say what would be done, and do nothing")
 @click.option("--family", type=click.Choice(["debian", "redhat"]), help="whose directories")
-@click.option("--discover", is_flag=True, help="services for the tubes that are there now, too")
+@click.option("--discover", is_flag=True, help="services for the queues that are there now, too")
 @click.option(
     "--passive", is_flag=True, help="nagios, icinga2: services that `beanwatch passive` reports"
 )
@@ -190,8 +190,8 @@ def command(
     config = config._replace(file=config.file and os.path.abspath(config.file))  # read elsewhere
     picked = pick_servers(config, servers)
     index = 1 if (family or find_family()) == "redhat" else 0
-    tubes = {server.node: discover_tubes(server) for server in picked} if discover else None
-    services = objects.plan(config, picked, tubes)
+    queues = {server.node: discover_queues(server) for server in picked} if discover else None
+    services = objects.plan(config, picked, queues)
     chosen = Chosen(config, services, DIRECTORIES["plugins"][index], passive)
     wanted = list(collect(KINDS[kind], chosen, index))
     failed = False
@@ -250,8 +250,8 @@ def find_family(root: Path = Path("/")) -> str:
     return "redhat" if (root / "etc/redhat-release").exists() else "debian"
 
 
-def discover_tubes(server: Server) -> list[str]:
-    """The tubes that are there now, without those of beanwatch itself."""
+def discover_queues(server: Server) -> list[str]:
+    """The queues that are there now, without those of beanwatch itself."""
     try:
         with Link(server.address) as link:
             names = read_tube_names(link)

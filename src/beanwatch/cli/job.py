@@ -7,16 +7,16 @@ from typing import Any, NamedTuple
 
 import click
 
-from beanwatch.cli.job_view import KEPT_WORDS, Now, Story, story_lines
-from beanwatch.cli.options import config_option, load_config, pick_servers, server_option
+from beanwatch.cli.lib.job_view import KEPT_WORDS, Now, Story, story_lines
+from beanwatch.cli.lib.options import config_option, load_config, pick_servers, server_option
 from beanwatch.cli.top import pick_redis
-from beanwatch.collectors.heartbeats import Worker, read_workers
-from beanwatch.collectors.ledger import read_job, read_job_by_id
-from beanwatch.collectors.protocol import Link, ServerError
-from beanwatch.collectors.redis_link import DEFAULT_URL, RedisError, RedisLink
-from beanwatch.collectors.servers import Server
-from beanwatch.collectors.stats import Stats, read_jobs, read_server
-from beanwatch.worker.envelope import Envelope, EnvelopeError, decode
+from beanwatch.net.redis_link import DEFAULT_URL, RedisError, RedisLink
+from beanwatch.queues.beanstalkd.connection import Link, ServerError
+from beanwatch.queues.beanstalkd.stats import Stats, read_jobs, read_server
+from beanwatch.queues.servers import Server
+from beanwatch.store.heartbeats import Worker, read_workers
+from beanwatch.store.ledger import read_job, read_job_by_id
+from beanwatch.worker.api.envelope import Envelope, EnvelopeError, decode
 
 TIMEOUT = 5.0
 
@@ -149,7 +149,7 @@ def look(places: Sequence[Place], server: str, job_id: int, workers: Sequence[Wo
 
 def _holds(worker: Worker, stats: Stats, job_id: int) -> bool:
     beat = worker.beat
-    return beat is not None and beat.job_id == job_id and beat.tube == stats.get("tube")
+    return beat is not None and beat.job_id == job_id and beat.queue == stats.get("tube")
 
 
 def peek(server: Server, job_id: int) -> Envelope | None:

@@ -11,9 +11,9 @@ from typing import Any
 
 import click
 
-from beanwatch.checks import objects
-from beanwatch.checks.passive import Result, Round
-from beanwatch.cli.options import (
+from beanwatch.checks.lib import objects
+from beanwatch.checks.lib.passive import Result, Round
+from beanwatch.cli.lib.options import (
     DURATION,
     config_option,
     load_config,
@@ -53,7 +53,7 @@ class SubmitError(Exception):
 @click.option("--command-file", metavar="FILE", help=f"default: {COMMAND_FILES[0]}")
 @click.option("--interval", type=DURATION, default=60.0, help="between rounds (default: 60 s)")
 @click.option("-t", "--timeout", type=DURATION, default=10.0, help="for reading (default: 10 s)")
-@click.option("--discover", is_flag=True, help="the tubes that are there now, too")
+@click.option("--discover", is_flag=True, help="the queues that are there now, too")
 @server_option
 @config_option
 def command(
@@ -92,7 +92,7 @@ def command(
     while True:
         now = Round(config, picked, timeout)
         now.read()
-        services = objects.plan(config, picked, now.tubes() if discover else None)
+        services = objects.plan(config, picked, now.queues() if discover else None)
         try:
             sent, code = submit(now.judge(services)), 0
         except SubmitError as error:

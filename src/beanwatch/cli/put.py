@@ -1,4 +1,4 @@
-"""`beanwatch put TUBE JOB [DATA-JSON]`: put one job into a tube."""
+"""`beanwatch put QUEUE JOB [DATA-JSON]`: put one job into a queue."""
 
 import json
 import math
@@ -7,13 +7,13 @@ import sys
 import click
 import msgspec
 
-from beanwatch.cli.options import COUNT, DURATION, config_option, load_config, pick_servers
-from beanwatch.worker.envelope import PRIORITY, TTR, EnvelopeError
-from beanwatch.worker.producer import Producer, PutError
+from beanwatch.cli.lib.options import COUNT, DURATION, config_option, load_config, pick_servers
+from beanwatch.worker.api.envelope import PRIORITY, TTR, EnvelopeError
+from beanwatch.worker.api.producer import Producer, PutError
 
 
 @click.command("put")
-@click.argument("tube")
+@click.argument("queue")
 @click.argument("job")
 @click.argument("data", metavar="[DATA-JSON]", default="{}")
 @click.option("--priority", type=COUNT, default=PRIORITY, help="smaller goes first (65536)")
@@ -23,7 +23,7 @@ from beanwatch.worker.producer import Producer, PutError
 @click.option("--json", "as_json", is_flag=True, help="print JSON")
 @config_option
 def command(
-    tube: str,
+    queue: str,
     job: str,
     data: str,
     priority: int,
@@ -33,7 +33,7 @@ def command(
     as_json: bool,
     config_file: str | None,
 ) -> None:
-    """Put one job into a tube, in an envelope that workers read.
+    """Put one job into a queue, in an envelope that workers read.
 
     DATA-JSON is what the job's handler is given; - reads it from standard input.
     beanstalkd counts in whole seconds: delay and time to run are rounded up.
@@ -53,7 +53,7 @@ def command(
     with Producer(str(servers[0].address)) as producer:
         try:
             put = producer.put(
-                tube, job, body, priority=priority, delay=math.ceil(delay), ttr=math.ceil(ttr)
+                queue, job, body, priority=priority, delay=math.ceil(delay), ttr=math.ceil(ttr)
             )
         except EnvelopeError as error:
             raise click.UsageError(str(error)) from None
@@ -61,9 +61,11 @@ def command(
             raise click.ClickException(str(error)) from None
     where = str(servers[0].address)
     if as_json:
-        click.echo(json.dumps({"job_id": put.job_id, "id": put.id, "tube": tube, "server": where}))
+        click.echo(
+            json.dumps({"job_id": put.job_id, "id": put.id, "queue": queue, "server": where})
+        )
     else:
-        click.echo(f"job {put.job_id} in {tube} on {where}, id {put.id}")
+        click.echo(f"job {put.job_id} in {queue} on {where}, id {put.id}")
 
 
 def read_data(text: str) -> msgspec.Raw:

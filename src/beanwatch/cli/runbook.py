@@ -17,8 +17,8 @@ def command(alert: str | None) -> None:
 
     \b
     Example:
-      beanwatch runbook tube-consumers
-      beanwatch runbook check_tube_consumers
+      beanwatch runbook queue-consumers
+      beanwatch runbook check_queue_consumers
     """
     text = files("beanwatch").joinpath("runbook.md").read_text(encoding="utf-8")
     if alert:

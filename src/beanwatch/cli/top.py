@@ -1,4 +1,4 @@
-"""`beanwatch top`: servers, tubes and workers at a glance, what is wrong first."""
+"""`beanwatch top`: servers, queues and workers at a glance, what is wrong first."""
 
 import json
 import sys
@@ -11,25 +11,25 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
-from beanwatch.cli.columns import Columns
-from beanwatch.cli.keys import Keys
-from beanwatch.cli.options import (
+from beanwatch.cli.lib.keys import Keys
+from beanwatch.cli.lib.options import (
     DURATION,
     config_option,
     load_config,
     pick_servers,
     server_option,
 )
-from beanwatch.cli.tube_view import SORTS, STYLES, server_table, sort_tubes, tube_table
-from beanwatch.cli.worker_view import worker_style, worker_table
-from beanwatch.collectors.heartbeats import HEALTH_CODES, Worker, decide_health, read_workers
-from beanwatch.collectors.observer import Observer
-from beanwatch.collectors.overview import Lookout, Overview
-from beanwatch.collectors.redis_link import RedisError, RedisLink, RedisUrl, parse_redis_url
-from beanwatch.collectors.selection import Selection
+from beanwatch.cli.lib.queue_view import SORTS, STYLES, queue_table, server_table, sort_queues
+from beanwatch.cli.lib.tables import Columns
+from beanwatch.cli.lib.worker_view import worker_style, worker_table
+from beanwatch.collectors.poll.observer import Observer
 from beanwatch.config import Config, ConfigError
+from beanwatch.fleet.overview import Lookout, Overview
+from beanwatch.net.redis_link import RedisError, RedisLink, RedisUrl, parse_redis_url
+from beanwatch.queues.selection import Selection
+from beanwatch.store.heartbeats import HEALTH_CODES, Worker, decide_health, read_workers
 
-# Of the screen's lines: headings and blanks, and what workers may take from the tubes.
+# Of the screen's lines: headings and blanks, and what workers may take from the queues.
 RESERVED_LINES = 8
 MOST_WORKERS = 8
 
@@ -70,12 +70,12 @@ class View:
         return key != "q"
 
     def look(self) -> tuple[Overview, list[Worker], str]:
-        """The servers and tubes, the workers, and what was wrong with Redis."""
+        """The servers and queues, the workers, and what was wrong with Redis."""
         seen = self._lookout.look()
         rows = [
             row
-            for row in sort_tubes(seen.tubes, self._order)
-            if fnmatchcase(row.tube, self._pattern) and (row.wrong or not self._only_wrong)
+            for row in sort_queues(seen.queues, self._order)
+            if fnmatchcase(row.queue, self._pattern) and (row.wrong or not self._only_wrong)
         ]
         workers: list[Worker] = []
         trouble = ""
@@ -94,15 +94,15 @@ class View:
         """The tables, cut to `height` lines."""
         seen, workers, trouble = self.look()
         parts: list[Columns | Text] = [server_table(seen.servers), Text()]
-        room = len(seen.tubes)
+        room = len(seen.queues)
         if height is not None:
             taken = (
                 RESERVED_LINES + len(seen.servers) + (min(len(workers), 8) + 2 if workers else 0)
             )
             room = max(3, height - taken)
-        parts.append(tube_table(seen.tubes[:room], several=len(seen.servers) > 1))
-        if (hidden := len(seen.tubes) - room) > 0:
-            parts.append(Text(f"... and {hidden} tubes more", style="dim"))
+        parts.append(queue_table(seen.queues[:room], several=len(seen.servers) > 1))
+        if (hidden := len(seen.queues) - room) > 0:
+            parts.append(Text(f"... and {hidden} queues more", style="dim"))
         if trouble:
             parts += [Text(), Text(trouble, style=STYLES["critical"])]
         if workers:
@@ -118,10 +118,10 @@ class View:
 @click.command("top")
 @config_option
 @server_option
-@click.argument("tube_glob", default="*")
+@click.argument("queue_glob", default="*")
 @click.option("--redis", metavar="URL", help="Redis with the workers' heartbeats")
 @click.option("--interval", type=DURATION, default=2.0, help="between two looks (2s)")
-@click.option("--sort", "order", type=click.Choice(list(SORTS)), default="worst", help="of tubes")
+@click.option("--sort", "order", type=click.Choice(list(SORTS)), default="worst", help="of queues")
 @click.option("--wrong", "only_wrong", is_flag=True, help="only what somebody should look at")
 @click.option("--once", is_flag=True, help="print one picture and exit")
 @click.option("--json", "as_json", is_flag=True, help="print one picture as JSON and exit")
@@ -129,7 +129,7 @@ class View:
 def command(
     config_file: str | None,
     servers: tuple[str, ...],
-    tube_glob: str,
+    queue_glob: str,
     redis: str | None,
     interval: float,
     order: str,
@@ -138,7 +138,7 @@ def command(
     as_json: bool,
     timeout: float,
 ) -> int:
-    """Show servers, tubes and workers, what is wrong first; q ends it.
+    """Show servers, queues and workers, what is wrong first; q ends it.
 
     In a pipe it prints one picture and exits. Rates need two looks: --once takes them
     a second apart.
@@ -157,7 +157,7 @@ def command(
         lookout,
         pick_redis(config, redis),
         order=order,
-        pattern=tube_glob,
+        pattern=queue_glob,
         only_wrong=only_wrong,
         timeout=timeout,
     )
@@ -210,7 +210,7 @@ def print_json(seen: Overview, workers: Sequence[Worker], trouble: str) -> None:
     """Everything, with what is wrong in a field of its own."""
     tree = {
         "servers": [row._asdict() | {"wrong": row.wrong} for row in seen.servers],
-        "tubes": [row._asdict() | {"wrong": row.wrong} for row in seen.tubes],
+        "queues": [row._asdict() | {"wrong": row.wrong} for row in seen.queues],
         "workers": [
             {
                 "id": worker.id,

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from beanwatch.cli.options import (
+from beanwatch.cli.lib.options import (
     COUNT,
     DURATION,
     PREFIX,
@@ -17,20 +17,30 @@ from beanwatch.cli.options import (
     override,
     pick_servers,
 )
-from beanwatch.collectors.redis_link import DEFAULT_URL
-from beanwatch.collectors.servers import short_host
 from beanwatch.config import Config, ConfigError
-from beanwatch.worker import logs
-from beanwatch.worker.app import App
-from beanwatch.worker.envelope import EnvelopeError, check_target
-from beanwatch.worker.errors import WorkerError
-from beanwatch.worker.process import run_worker
-from beanwatch.worker.settings import NAME, Settings
+from beanwatch.net.redis_link import DEFAULT_URL
+from beanwatch.queues.servers import short_host
+from beanwatch.worker.api.app import App
+from beanwatch.worker.api.envelope import EnvelopeError, check_target
+from beanwatch.worker.api.errors import WorkerError
+from beanwatch.worker.core.process import run_worker
+from beanwatch.worker.core.settings import NAME, Settings
+from beanwatch.worker.telemetry import logs
 
 
 @click.command("worker")
 @click.argument("application", metavar="MODULE:APP")
-@click.option("--tube", "tubes", multiple=True, required=True, metavar="TUBE", help="repeatable")
+@click.option(
+    "-Q",
+    "--queue",
+    "-T",
+    "--tube",
+    "queues",
+    multiple=True,
+    required=True,
+    metavar="QUEUE",
+    help="repeatable",
+)
 @click.option("--name", required=True, help="this worker's name on its host, stable over restarts")
 @click.option("--host", default="", help="instead of this host's short name")
 @click.option("--server", metavar="NAME|ADDRESS", help="the beanstalkd to take jobs from")
@@ -56,7 +66,7 @@ from beanwatch.worker.settings import NAME, Settings
 @config_option
 def command(
     application: str,
-    tubes: tuple[str, ...],
+    queues: tuple[str, ...],
     name: str,
     host: str,
     server: str | None,
@@ -78,12 +88,12 @@ def command(
 
     \b
     Example:
-      beanwatch worker beanwatch.worker.example:app --tube email.regular --name w1
+      beanwatch worker beanwatch.worker.example:app --queue email.regular --name w1
     """
     config = load_config(config_file)
     config = override(config, prefix=prefix, log_format=log_format, log_file=log_file)
     config = config._replace(worker=override(config.worker, **flags))
-    settings = make_settings(config, tubes, name, host or short_host(), server, redis_url)
+    settings = make_settings(config, queues, name, host or short_host(), server, redis_url)
     try:
         output = logs.configure(config.log_format, config.log_file, "debug" if verbose else "info")
     except OSError as error:
@@ -100,7 +110,7 @@ def command(
 
 def make_settings(
     config: Config,
-    tubes: tuple[str, ...],
+    queues: tuple[str, ...],
     name: str,
     host: str,
     server: str | None,
@@ -110,12 +120,12 @@ def make_settings(
     for what, word in (("--name", name), ("--host", host)):
         if not NAME.fullmatch(word):
             raise click.UsageError(f"{what} {word!r}: expected 1 to 64 of A-Z a-z 0-9 _ -")
-    for tube in tubes:
+    for queue in queues:
         try:
-            check_target(tube, 0, 0, 1)
+            check_target(queue, 0, 0, 1)
         except EnvelopeError:
             raise click.UsageError(
-                f"--tube {tube!r}: expected 1 to 200 of A-Z a-z 0-9 - + / ; . $ _ ( )"
+                f"--queue {queue!r}: expected 1 to 200 of A-Z a-z 0-9 - + / ; . $ _ ( )"
             ) from None
     wanted = server or config.worker.server
     servers = pick_servers(config, (wanted,) if wanted else ())
@@ -132,7 +142,7 @@ def make_settings(
         name=name,
         host=host,
         address=servers[0].address,
-        tubes=tuple(dict.fromkeys(tubes)),
+        queues=tuple(dict.fromkeys(queues)),
         redis_url=redis_url or config.redis.url or DEFAULT_URL,
         redis_password=read_password(config),
         prefix=config.prefix,

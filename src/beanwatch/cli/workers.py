@@ -10,19 +10,19 @@ import click
 from rich.console import Console
 
 from beanwatch.cli import WORKERS_ACTIONS
-from beanwatch.cli.options import DURATION, config_option, load_config
-from beanwatch.cli.worker_view import worker_table
-from beanwatch.cli.workers_reach import ask_redis, find_workers, order, raise_version
-from beanwatch.collectors.heartbeats import (
+from beanwatch.cli.lib.options import DURATION, config_option, load_config
+from beanwatch.cli.lib.worker_view import worker_table
+from beanwatch.cli.lib.workers_reach import ask_redis, find_workers, order, raise_version
+from beanwatch.config import GLOB
+from beanwatch.store.heartbeats import (
     WORKERS_KEY,
     Worker,
     decide_health,
     parse_beat,
     worker_key,
 )
-from beanwatch.config import GLOB
-from beanwatch.worker.command import Outcome
-from beanwatch.worker.control import Args
+from beanwatch.worker.control.client import Outcome
+from beanwatch.worker.control.messages import Args
 
 ANSWER_TIMEOUT = 3.0  # seconds; a worker that runs a job answers within one
 

@@ -1,0 +1,1 @@
+"""What the checks share: the plugin, its process, its memory, and its sources."""

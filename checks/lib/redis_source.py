@@ -1,0 +1,66 @@
+"""The checks' way to Redis: the option, the secret, one connection within `-t`."""
+
+import argparse
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from beanwatch.checks.lib.plugin import MARGIN, Failure
+from beanwatch.checks.lib.plugin_process import Parser, UsageError, Voice
+from beanwatch.config import Config
+from beanwatch.net.redis_link import (
+    DEFAULT_URL,
+    RedisError,
+    RedisLink,
+    RedisUrl,
+    parse_redis_url,
+)
+from beanwatch.store.heartbeats import Execute, Worker, read_workers
+
+ReadWorkers = Callable[[], Sequence[Worker]]
+
+
+def add_redis(parser: Parser, default: str = DEFAULT_URL) -> None:
+    """`--redis`. A password belongs into the file that `redis.password_file` names."""
+    parser.add_argument("--redis", metavar="URL", help=f"default: that of --config, or {default}")
+
+
+def pick_redis(options: argparse.Namespace, config: Config) -> RedisUrl:
+    """The Redis that the arguments or the configuration name. Raises UsageError, ConfigError."""
+    url = options.redis or config.redis.url or DEFAULT_URL
+    try:
+        return parse_redis_url(url, config.redis.read_password())
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+
+
+def open_redis(options: argparse.Namespace, config: Config, voice: Voice) -> RedisLink:
+    """One connection. Raises RedisError."""
+    url = pick_redis(options, config)
+    voice.doing, voice.runbook = f"asking redis {url.address}", "redis"
+    return RedisLink(url, options.timeout * MARGIN)
+
+
+def live_workers(options: argparse.Namespace, config: Config, voice: Voice) -> ReadWorkers:
+    """A reader of all heartbeats, by a connection of its own. It raises RedisError."""
+
+    def read() -> list[Worker]:
+        with open_redis(options, config, voice) as link:
+            return read_from(link, read_workers)
+
+    return read
+
+
+T = TypeVar("T")
+
+
+def read_from(link: RedisLink, read: Callable[[Execute], T]) -> T:
+    """What `read` makes of the replies. Raises RedisError, also for replies of another type."""
+    try:
+        return read(link.execute)
+    except (ValueError, TypeError, AttributeError, OverflowError) as error:
+        raise RedisError(f"redis gave an answer that makes no sense ({error})") from None
+
+
+def redis_failure(error: RedisError) -> Failure:
+    """What could not be read, for the context `failure`."""
+    return Failure(str(error), isinstance(error.__context__, TimeoutError), "redis")

@@ -1,0 +1,1 @@
+"""Deliver points to Graphite without losing any quietly."""

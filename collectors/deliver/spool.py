@@ -1,0 +1,117 @@
+"""Points that wait on disk: one file a batch, which anybody can read, or send with netcat."""
+
+import os
+import re
+import stat
+import time
+from collections.abc import Callable
+from typing import NamedTuple, Self
+
+from beanwatch.net.files import read_private
+from beanwatch.telemetry.graphite import Batch
+from beanwatch.telemetry.logging.collector_log import Changes
+
+LIMIT = 1024 * 1024 * 1024  # bytes
+OURS = re.compile(r"[0-9]+\.([0-9]+)\.(.*)", re.DOTALL)
+BLOCK = 4096  # a small file costs a block all the same
+
+
+class Parcel(NamedTuple):
+    """A batch in the outbox: its lines in memory, or the file that holds them."""
+
+    source: str
+    points: int
+    lines: bytes = b""
+    file: str = ""
+    size: int = 0  # bytes on disk
+
+    @classmethod
+    def of(cls, batch: Batch) -> Self:
+        """A batch that is kept in memory."""
+        return cls(batch.source, batch.points, batch.lines)
+
+
+class Spool:
+    """A directory of files `<time>.<points>.<source>`; the oldest sort first.
+
+    Files are not synced to disk one by one: they survive the end of this process, not
+    every power failure. A batch that cannot be written is kept in memory, and that is said.
+    """
+
+    def __init__(
+        self,
+        directory: str,
+        changes: Changes,
+        limit: int = LIMIT,
+        *,
+        nanoseconds: Callable[[], int] = time.time_ns,
+    ) -> None:
+        os.makedirs(directory, mode=0o700, exist_ok=True)
+        self.directory = directory
+        self.limit = limit
+        self._changes = changes
+        self._nanoseconds = nanoseconds
+
+    def load(self) -> list[Parcel]:
+        """What an earlier process left, oldest first; its unfinished files are removed.
+
+        What else lies there is left alone.
+        """
+        parcels = []
+        for name in sorted(os.listdir(self.directory)):
+            path = os.path.join(self.directory, name)
+            if not (ours := OURS.fullmatch(name)):
+                continue
+            found = os.lstat(path)
+            if not stat.S_ISREG(found.st_mode):
+                continue
+            points, source = ours.groups()
+            if source.endswith(".new"):
+                _unlink(path)
+            else:
+                size = _blocks(found.st_size)
+                parcels.append(Parcel(source, int(points), file=path, size=size))
+        return parcels
+
+    def keep(self, batch: Batch) -> Parcel:
+        """Write a batch to a file of its own; if that fails, it stays in memory."""
+        name = f"{self._nanoseconds():020d}.{batch.points}.{batch.source}"
+        path = os.path.join(self.directory, name)
+        new = path + ".new"
+        try:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+            with open(os.open(new, flags, 0o600), "wb") as stream:
+                stream.write(batch.lines)
+            os.rename(new, path)
+        except OSError as error:
+            _unlink(new)
+            self._changes.wrong(
+                "spool",
+                f"spool {self.directory}: {error.strerror}; points are kept in memory only",
+            )
+            return Parcel.of(batch)
+        self._changes.right("spool", f"spool {self.directory} takes points again")
+        return Parcel(batch.source, batch.points, file=path, size=_blocks(len(batch.lines)))
+
+    def read(self, parcel: Parcel) -> bytes:
+        """The lines of a parcel that is on disk. Raises OSError, also if its file is gone."""
+        content = read_private(parcel.file)
+        if content is None:
+            raise FileNotFoundError(2, "No such file", parcel.file)
+        return content
+
+    def remove(self, parcel: Parcel) -> None:
+        """Remove a parcel's file, if it has one."""
+        if parcel.file:
+            _unlink(parcel.file)
+
+
+def _blocks(size: int) -> int:
+    return -(-size // BLOCK) * BLOCK
+
+
+def _unlink(path: str) -> None:
+    try:
+        os.unlink(path)
+    except OSError:  # somebody cleared the directory: then it is gone as well
+        return

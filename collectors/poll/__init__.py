@@ -1,0 +1,1 @@
+"""Poll servers: when, what, and what follows from two readings."""

@@ -1,0 +1,1 @@
+"""Writes the dashboards and alert rules; not in the wheel."""

@@ -1,0 +1,87 @@
+"""The files of `beanwatch collect`: its log, its state and its spool; each error is exit 2."""
+
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+
+import click
+
+from beanwatch.collectors.deliver.spool import Spool
+from beanwatch.collectors.poll.samples import State, StateError, StateFile
+from beanwatch.config import Config
+from beanwatch.net.files import LockedError, locked
+from beanwatch.queues.servers import Server
+from beanwatch.telemetry.logging.collector_log import Changes, Log
+
+
+def open_log(config: Config, *, once: bool) -> Log:
+    """Where events are told. cron mails what --once says on stderr to a person, as words."""
+    if once:
+        return Log("console")
+    try:
+        return Log(config.log_format, path=config.log_file)
+    except OSError as error:
+        raise click.UsageError(f"log file {config.log_file}: {error.strerror}") from None
+
+
+def state_path(
+    given: str, servers: Sequence[Server], *, once: bool, environ: Mapping[str, str] = os.environ
+) -> str:
+    """The state file: as told, else systemd's directory, else (--once needs one) a usual place.
+
+    Its name is made of the servers: runs for different ones do not exclude each other.
+    """
+    if given:
+        return given
+    directory = environ.get("STATE_DIRECTORY", "").partition(":")[0]
+    if not directory and once:
+        home = environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
+        directory = "/var/lib/beanwatch" if os.geteuid() == 0 else os.path.join(home, "beanwatch")
+    if not directory:
+        return ""
+    names = " ".join(sorted(str(server.address) for server in servers))
+    digest = hashlib.sha256(names.encode()).hexdigest()[:8]
+    return os.path.join(directory, f"collect-{digest}.json")
+
+
+def open_state(path: str, stack: ExitStack) -> StateFile | None:
+    """The state file, locked against a second collector for as long as `stack` is open."""
+    if not path:
+        return None
+    try:
+        if directory := os.path.dirname(path):
+            os.makedirs(directory, mode=0o700, exist_ok=True)
+        stack.enter_context(locked(f"{path}.lock"))
+    except LockedError:
+        raise click.UsageError(
+            f"another beanwatch collect is running (it holds {path}.lock)"
+        ) from None
+    except OSError as error:
+        raise click.UsageError(
+            f"state file {path}: {error.strerror}; name another with --state FILE"
+        ) from None
+    return StateFile(path)
+
+
+def load_state(state: StateFile | None, log: Log) -> State:
+    """What an earlier run remembered; nothing if that cannot be read, which is said."""
+    try:
+        return state.load() if state else {}
+    except StateError as error:
+        log.warning(f"{error}; starting anew")
+        return {}
+
+
+def open_spool(directory: str, changes: Changes, stack: ExitStack) -> Spool | None:
+    """The spool, if one is set, locked against a second collector."""
+    if not directory:
+        return None
+    try:
+        spool = Spool(directory, changes)
+        stack.enter_context(locked(os.path.join(directory, ".lock")))
+    except LockedError as error:
+        raise click.UsageError(f"another beanwatch collect uses this spool: {error}") from None
+    except OSError as error:
+        raise click.UsageError(f"spool {directory}: {error.strerror}") from None
+    return spool

@@ -1,0 +1,69 @@
+"""Runs probes side by side, and says meanwhile what is not done yet."""
+
+import queue
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from beanwatch.cli.lib.probes.finding import Finding
+
+Probe = Callable[[], Iterable[Finding]]
+
+
+def run_all(
+    probes: Mapping[str, Probe], wait: float, finished: Callable[[str], object]
+) -> list[Finding]:
+    """Run all probes side by side; what has not ended after `wait` seconds is a finding too.
+
+    In threads that are left behind then: a name lookup that hangs cannot be interrupted.
+    """
+    done: queue.SimpleQueue[tuple[str, list[Finding]]] = queue.SimpleQueue()
+
+    def run(name: str, probe: Probe) -> None:
+        try:
+            done.put((name, list(probe())))
+        except Exception as error:
+            text = f"internal error, please report it: {type(error).__name__}: {error}"
+            done.put((name, [Finding(name, "failed", text)]))
+
+    for name, probe in probes.items():
+        threading.Thread(target=run, args=(name, probe), daemon=True).start()
+    end = time.monotonic() + wait
+    found: dict[str, list[Finding]] = {}
+    while len(found) < len(probes):
+        try:
+            name, findings = done.get(timeout=max(0.0, end - time.monotonic()))
+        except queue.Empty:
+            break
+        found[name] = findings
+        finished(name)
+    silent = f"no result within {wait:g} s"
+    cure = "does its host name resolve? try: getent hosts NAME"
+    unfinished = {name: [Finding(name, "failed", silent, cure)] for name in probes}
+    return [finding for name in probes for finding in found.get(name, unfinished[name])]
+
+
+class waiting:  # noqa: N801 - read as `with waiting(names) as finished`
+    """On a terminal, says what is still being tested; silent in a pipe."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._left = list(names)
+        self._shown = sys.stderr.isatty()
+
+    def __enter__(self) -> Callable[[str], object]:
+        if not self._shown:
+            return self._left.remove
+        from rich.console import Console
+
+        self._status = Console(stderr=True).status("testing")
+        self._status.start()
+        return self._finished
+
+    def _finished(self, name: str) -> None:
+        self._left.remove(name)
+        self._status.update(f"testing {', '.join(self._left)}")
+
+    def __exit__(self, *_: object) -> None:
+        if self._shown:
+            self._status.stop()

@@ -1,0 +1,1 @@
+"""Addresses, connections, timeouts, name lookups, systemd, and files that hold state."""

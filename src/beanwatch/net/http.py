@@ -1,0 +1,92 @@
+"""One HTTP GET within one deadline, without the 13 ms that importing http.client takes."""
+
+import socket
+import time
+from base64 import b64encode
+from collections.abc import Callable
+from urllib.parse import unquote, urlsplit
+
+from beanwatch.net.address import Address, connect
+from beanwatch.net.errors import socket_reason
+
+MAX_BYTES = 32 * 1024 * 1024
+
+
+class HttpError(Exception):
+    """No answer, or not a good one; the text has neither user nor password of the URL."""
+
+
+def get(url: str, timeout: float, *, clock: Callable[[], float] = time.monotonic) -> bytes:
+    """The body of a 200 answer. Raises HttpError.
+
+    HTTP/1.0, so that the server closes at the end and sends no chunks.
+    """
+    try:
+        parts = urlsplit(url)
+        is_secure = {"http": False, "https": True}[parts.scheme]
+        address = Address(parts.hostname or "", parts.port or (443 if is_secure else 80))
+        if not address.host:
+            raise ValueError
+    except (KeyError, ValueError):
+        raise HttpError("URL: expected http://HOST[:PORT] or https://HOST[:PORT]") from None
+    head = [
+        f"GET {parts.path or '/'}?{parts.query} HTTP/1.0",
+        f"Host: {parts.netloc.rpartition('@')[2]}",
+    ]
+    head += ["User-Agent: beanwatch", "Accept: application/json", "Connection: close"]
+    if parts.username:
+        login = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+        head.append(f"Authorization: Basic {b64encode(login.encode()).decode()}")
+    request = "\r\n".join([*head, "", ""]).encode("utf-8", "replace")
+    end = clock() + timeout
+    try:
+        with connect(address, timeout) as sock:
+            stream = wrap(sock, address.host) if is_secure else sock
+            stream.settimeout(max(0.001, end - clock()))
+            stream.sendall(request)
+            return parse_answer(read_all(stream, end, clock), str(address))
+    except OSError as error:
+        raise HttpError(f"{address}: {socket_reason(error, timeout)}") from error
+
+
+def wrap(sock: socket.socket, host: str) -> socket.socket:
+    """TLS, with the certificate checked."""
+    import ssl  # 7 ms that only TLS users pay
+
+    return ssl.create_default_context().wrap_socket(sock, server_hostname=host)
+
+
+def read_all(sock: socket.socket, end: float, clock: Callable[[], float]) -> bytes:
+    """Everything up to the close."""
+    data = bytearray()
+    while len(data) < MAX_BYTES:
+        left = end - clock()
+        if left <= 0:
+            raise TimeoutError
+        sock.settimeout(left)
+        more = sock.recv(65536)
+        if not more:
+            break
+        data += more
+    return bytes(data)
+
+
+def parse_answer(data: bytes, where: str) -> bytes:
+    """The body of a whole answer with status 200. Raises HttpError."""
+    head, gap, body = data.partition(b"\r\n\r\n")
+    status, *fields = head.split(b"\r\n")
+    words = status.split(b" ", 2)
+    if not words[0].startswith(b"HTTP/1.") or len(words) < 2 or not words[1].isdigit():
+        raise HttpError(
+            f"{where}: {'this is no HTTP server' if data else 'it closed without a word'}"
+        )
+    if words[1] != b"200":
+        raise HttpError(f"{where}: HTTP {b' '.join(words[1:]).decode('ascii', 'replace')}")
+    for field in fields:
+        name, _, value = field.partition(b":")
+        is_length = name.lower() == b"content-length"
+        if is_length and (not value.strip().isdigit() or int(value) != len(body)):
+            raise HttpError(f"{where}: the answer was cut off")
+    if not gap:
+        raise HttpError(f"{where}: the answer was cut off")
+    return body

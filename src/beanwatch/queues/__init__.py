@@ -1,0 +1,1 @@
+"""The queue model, and one module for each queue system that fills it."""

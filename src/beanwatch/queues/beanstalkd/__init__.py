@@ -1,0 +1,1 @@
+"""beanstalkd: its protocol, its numbers, the heads of its queues, and actions on them."""

@@ -1,0 +1,71 @@
+"""Which queues have series of their own, and which share one."""
+
+import re
+from collections.abc import Callable, Container, Iterable, Sequence
+from fnmatch import translate
+from typing import NamedTuple
+
+from beanwatch.telemetry.series import node
+
+# Beanwatch's own: they live as long as a command, and would make series without end.
+INTERNAL = ("beanwatch.control.*", "beanwatch.reply.*")
+OTHER = "_other"
+
+
+def compile_globs(globs: Iterable[str]) -> Callable[[str], object]:
+    """A function that is true for the names that any of the globs matches."""
+    patterns = [translate(glob) for glob in globs]
+    return re.compile("|".join(patterns) if patterns else r"(?!)").match
+
+
+class Chosen(NamedTuple):
+    """The queues to be read: `own` have a series each, `rest` one together, `_other`."""
+
+    own: Sequence[str]
+    rest: Sequence[str] = ()
+
+
+class Selection:
+    """The queues that `include` and `exclude` leave, at most `max_queues` (0: any) on their own.
+
+    Expected queues come first, all of them: somebody named each. Then those that had a series
+    before, so that none loses it to a newcomer; then the others as the server lists them.
+    """
+
+    def __init__(
+        self,
+        include: Sequence[str] = ("*",),
+        exclude: Sequence[str] = (),
+        max_queues: int = 0,
+        expected: Iterable[str] = (),
+        internal: Sequence[str] = INTERNAL,
+    ) -> None:
+        self._include = compile_globs(include)
+        self._exclude = compile_globs((*internal, *exclude))
+        self._max_queues = max_queues
+        self.expected = [name for name in expected if self.is_wanted(name)]
+
+    def is_wanted(self, name: str) -> bool:
+        """True if the filters leave this queue."""
+        return bool(self._include(name)) and not self._exclude(name)
+
+    def choose(self, names: Iterable[str], before: Container[str]) -> Chosen:
+        """Share out the names of a server; `before` are those that had a series already."""
+        wanted = [name for name in names if self.is_wanted(name)]
+        if not self._max_queues or len(wanted) <= self._max_queues:
+            return Chosen(wanted)
+        expected = set(self.expected)
+        rank = {name: 0 if name in expected else 1 if name in before else 2 for name in wanted}
+        wanted.sort(key=rank.__getitem__)  # stable: the server's order within a rank
+        most = max(self._max_queues, len(expected.intersection(wanted)))
+        return Chosen(wanted[:most], wanted[most:])
+
+
+def group(chosen: Chosen) -> dict[str, list[str]]:
+    """The names of each node, a name that collides with another's with it."""
+    nodes: dict[str, list[str]] = {}
+    for name in chosen.own:
+        nodes.setdefault(node(name), []).append(name)
+    if chosen.rest:
+        nodes.setdefault(OTHER, []).extend(chosen.rest)
+    return nodes

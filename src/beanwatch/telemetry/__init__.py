@@ -1,0 +1,1 @@
+"""The names of all series, lines for Graphite, and the log."""

@@ -1,0 +1,1 @@
+"""The log: events become lines, and lines are written without harm to the writer."""

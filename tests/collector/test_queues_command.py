@@ -1,0 +1,295 @@
+"""`beanwatch queues` and `beanwatch top`, on real servers."""
+
+import json
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from beanwatch.store.heartbeats import WORKERS_KEY, Beat, dump_beat, worker_key
+from beanwatch.store.ledger import buried_key
+from tests.collector.parts import Terminal
+from tests.real import Beanstalkd, Redis, closed_port, wait_until
+
+Run = Callable[..., Any]
+
+
+def fill(server: Beanstalkd, queue: str, *, ready: int = 0, buried: int = 0, delayed: int = 0):
+    """Put jobs into each state of a queue; the ids of the buried ones."""
+    with server.client(use=queue, watch=queue) as client:
+        client.ignore("default")
+        for _ in range(buried):
+            client.put("x")
+        ids = []
+        for _ in range(buried):
+            job = client.reserve(timeout=0)
+            client.bury(job)
+            ids.append(job.id)
+        for _ in range(ready):
+            client.put("x")
+        for _ in range(delayed):
+            client.put("x", delay=1000)
+    return ids
+
+
+def counts(server: Beanstalkd, queue: str) -> tuple[int, int, int]:
+    """Ready, delayed and buried jobs."""
+    stats = server.stats_tube(queue)
+    return tuple(int(stats.get(f"current-jobs-{s}", 0)) for s in ("ready", "delayed", "buried"))
+
+
+def test_the_list_shows_each_queue_and_what_is_wrong(beanstalkd: Beanstalkd, run: Run):
+    fill(beanstalkd, "email.regular", ready=3, buried=2)
+    fill(beanstalkd, "beanwatch.control.x", ready=1)
+    code, stdout, _ = run("beanwatch", "queues", "--server", beanstalkd.address)
+    assert code == 0
+    (line,) = [line for line in stdout.splitlines() if line.startswith("email.regular")]
+    assert line.split()[1:5] == ["3", ".", ".", "2"]
+    assert "no watcher" in line
+    assert "beanwatch.control" not in stdout
+    rows = json.loads(
+        run("beanwatch", "queues", "list", "email.*", "--json", "--server", beanstalkd.address)[1]
+    )
+    assert [(row["queue"], row["ready"], row["wrong"]) for row in rows] == [
+        ("email.regular", 3, "critical")
+    ]
+
+
+def test_every_field_and_the_next_jobs_can_be_seen(beanstalkd: Beanstalkd, run: Run):
+    with beanstalkd.client(use="t", encoding=None) as client:
+        client.put(b'{"a": "\x1b[31m"}\xff' + b"x" * 300)
+    shown = run("beanwatch", "queues", "show", "t", "--server", beanstalkd.address).stdout
+    assert "current-jobs-ready       1" in shown
+    code, peeked, _ = run("beanwatch", "queues", "peek", "t", "--server", beanstalkd.address)
+    assert code == 0
+    assert "\x1b" not in peeked, "a job's body must not rule the terminal"
+    assert r'{"a": "\x1b[31m"}\xff' in peeked
+    assert peeked.rstrip().endswith("...")
+    assert beanstalkd.stats_tube("t")["current-using"] == 0
+
+
+def test_kick_asks_for_a_terminal_or_a_yes(beanstalkd: Beanstalkd, run: Run):
+    fill(beanstalkd, "t", buried=3)
+    code, _, stderr = run("beanwatch", "queues", "kick", "t", "--server", beanstalkd.address)
+    assert code == 2
+    assert "--yes" in stderr
+    assert counts(beanstalkd, "t") == (0, 0, 3)
+
+
+def test_a_dry_run_changes_nothing(beanstalkd: Beanstalkd, run: Run):
+    fill(beanstalkd, "t", ready=1, buried=3, delayed=2)
+    for action in ("kick", "empty", "pause"):
+        argv = ("beanwatch", "queues", action, "t", "--dry-run", "--server", beanstalkd.address)
+        code, stdout, _ = run(*argv)
+        assert code == 0
+        assert stdout.startswith("would ")
+    assert counts(beanstalkd, "t") == (1, 2, 3)
+    assert beanstalkd.stats_tube("t")["pause-time-left"] == 0
+
+
+def test_kick_takes_buried_jobs_only_also_thousands(beanstalkd: Beanstalkd, run: Run):
+    fill(beanstalkd, "t", buried=2300, delayed=5)
+    argv = ("beanwatch", "queues", "kick", "t", "--yes", "--server", beanstalkd.address)
+    assert run(*argv, "--count", "1200").code == 0
+    assert counts(beanstalkd, "t") == (1200, 5, 1100)
+    code, stdout, _ = run(*argv)
+    assert (code, "1,100 buried jobs, kicked" in stdout) == (0, True)
+    assert counts(beanstalkd, "t") == (2300, 5, 0)
+    assert run(*argv).stdout == "nothing to kick\n"
+
+
+def test_empty_deletes_what_no_worker_holds(beanstalkd: Beanstalkd, run: Run):
+    fill(beanstalkd, "a", ready=30, buried=20, delayed=10)
+    fill(beanstalkd, "b", ready=5)
+    with beanstalkd.client(watch="a") as worker:
+        job = worker.reserve(timeout=0)
+        argv = ("beanwatch", "queues", "empty", "--yes", "--json", "--server", beanstalkd.address)
+        only = run(*argv, "a", "--only", "delayed")
+        assert [row["done"] for row in json.loads(only.stdout)["queues"]] == [10]
+        assert counts(beanstalkd, "a") == (29, 0, 20)
+        assert run(*argv, "a").code == 0
+        assert beanstalkd.stats_tube("a")["current-jobs-reserved"] == 1
+        worker.delete(job)
+    assert counts(beanstalkd, "b") == (5, 0, 0)
+
+
+def test_a_queue_that_does_not_exist_is_said(beanstalkd: Beanstalkd, run: Run):
+    argv = ("beanwatch", "queues", "empty", "nothing.*", "--yes", "--server", beanstalkd.address)
+    code, _, stderr = run(*argv)
+    assert code == 1
+    assert "no queue matches 'nothing.*'" in stderr
+
+
+def test_pause_and_resume(beanstalkd: Beanstalkd, run: Run):
+    fill(beanstalkd, "t", ready=1)
+    server = ("--server", beanstalkd.address)
+    assert run("beanwatch", "queues", "pause", "t", "--for", "5m", "--yes", *server).code == 0
+    assert beanstalkd.stats_tube("t")["pause-time-left"] > 290
+    assert "paused" in run("beanwatch", "queues", *server).stdout
+    assert run("beanwatch", "queues", "resume", "t", *server).code == 0
+    assert beanstalkd.stats_tube("t")["pause-time-left"] == 0
+    assert run("beanwatch", "queues", "resume", "t", *server).stdout == "nothing to resume\n"
+
+
+def test_buried_jobs_are_chosen_by_what_the_ledger_says(
+    beanstalkd: Beanstalkd, redis_server: Redis, run: Run
+):
+    ids = fill(beanstalkd, "t", buried=6)
+    life = str(beanstalkd.stats()["id"])
+    now = time.time()
+    entries = [
+        ("email.send", "timed out", 10),
+        ("email.send", "Connection REFUSED by mx1", 10),
+        ("email.send", "connection refused", 7200),
+        ("image.resize", "connection refused", 10),
+        ("image.resize", "no such file", 10),
+    ]
+    with redis_server.client() as client:
+        for job_id, (job, reason, age) in zip(ids, entries, strict=False):
+            entry = {"job_id": job_id, "job": job, "reason": reason, "buried_at": now - age}
+            client.zadd(buried_key(life, "t"), {json.dumps(entry): job_id})
+        stale = {"job_id": 99_999, "job": "email.send", "reason": "refused", "buried_at": now}
+        client.zadd(buried_key(life, "t"), {json.dumps(stale): 99_999})
+
+    def act(*argv: str) -> int:
+        result = run(
+            *("beanwatch", "queues", *argv, "--yes", "--json"),
+            *("--server", beanstalkd.address, "--redis", redis_server.url),
+        )
+        assert result.code == 0, result.stderr
+        return sum(row["done"] for row in json.loads(result.stdout)["queues"])
+
+    assert act("kick", "t", "--job", "email.*", "--reason", "*refused*", "--older-than", "1h") == 1
+    assert act("kick", "t", "--reason", "*refused*", "--count", "1") == 1
+    assert counts(beanstalkd, "t") == (2, 0, 4)
+    assert act("empty", "t", "--job", "image.*") == 2
+    assert counts(beanstalkd, "t") == (2, 0, 2)
+    assert act("kick", "t", "--job", "report.*") == 0
+    assert act("empty", "t", "--reason", "*refused*") == 0, "what was kicked is buried no more"
+    with beanstalkd.client(watch="t") as worker:
+        assert {worker.reserve(timeout=0).id for _ in range(2)} == {ids[1], ids[2]}
+
+
+def test_buried_jobs_that_the_ledger_does_not_know_are_said(
+    beanstalkd: Beanstalkd, redis_server: Redis, run: Run
+):
+    fill(beanstalkd, "t", buried=2)
+    code, _, stderr = run(
+        *("beanwatch", "queues", "kick", "t", "--yes", "--reason", "*"),
+        *("--server", beanstalkd.address, "--redis", redis_server.url),
+    )
+    assert code == 0
+    assert "the ledger knows none of the 2 buried jobs of t" in stderr
+
+
+def test_without_its_redis_the_ledger_is_an_error_and_nothing_is_touched(
+    beanstalkd: Beanstalkd, run: Run
+):
+    fill(beanstalkd, "t", buried=2)
+    code, _, stderr = run(
+        *("beanwatch", "queues", "kick", "t", "--yes", "--job", "x"),
+        *("--server", beanstalkd.address, "--redis", f"redis://127.0.0.1:{closed_port()}"),
+    )
+    assert code == 1
+    assert "connection refused" in stderr
+    assert counts(beanstalkd, "t") == (0, 0, 2)
+
+
+def test_a_near_miss_names_the_right_word(run: Run):
+    code, _, stderr = run("beanwatch", "queues", "kcik", "t")
+    assert code == 2
+    assert "did you mean: beanwatch queues kick" in stderr
+
+
+@pytest.mark.parametrize(("word", "code", "buried"), [("n", 1, 3), ("y", 0, 0)])
+def test_on_a_terminal_it_asks(beanstalkd: Beanstalkd, word: str, code: int, buried: int):
+    fill(beanstalkd, "t", buried=3)
+    argv = ("beanwatch", "queues", "kick", "t", "--server", beanstalkd.address)
+    with Terminal(*argv) as terminal:
+        wait_until(lambda: "[y/N]" in terminal.shown)
+        assert "3 buried jobs" in terminal.shown
+        assert counts(beanstalkd, "t") == (0, 0, 3)
+        terminal.type(f"{word}\n")
+        assert terminal.process.wait(30) == code
+    assert counts(beanstalkd, "t") == (3 - buried, 0, buried)
+
+
+def test_top_prints_one_picture_in_a_pipe(
+    beanstalkd: Beanstalkd, redis_server: Redis, run: Run, tmp_path: Path
+):
+    fill(beanstalkd, "waiting", ready=5)
+    fill(beanstalkd, "quiet")
+    gone = f"127.0.0.1:{closed_port()}"
+    now = time.time()
+    beat = Beat(state="blocked", reason="disk full", interval=20, beat_at=now, loop_at=now)
+    with redis_server.client() as client:
+        client.zadd(WORKERS_KEY, {"web1.w1": now})
+        client.set(worker_key("web1.w1"), dump_beat(beat))
+    argv = (
+        *("beanwatch", "top", "--server", beanstalkd.address, "--server", gone),
+        *("--redis", redis_server.url),
+    )
+    code, stdout, _ = run(*argv)
+    assert code == 1, "a server did not answer"
+    assert "connection refused" in stdout
+    assert "waiting" in stdout
+    assert "disk full" in stdout
+    tree = json.loads(run(*argv, "--json", "--wrong", "wait*").stdout)
+    assert [row["queue"] for row in tree["queues"]] == ["waiting"]
+    assert [row["wrong"] for row in tree["servers"]] == ["", "critical"]
+    assert tree["workers"][0]["health"] == "blocked"
+
+
+def test_a_frozen_server_delays_the_picture_by_its_timeout_only(
+    beanstalkd: Beanstalkd, run: Run, tmp_path: Path
+):
+    fill(beanstalkd, "t", ready=1)
+    with Beanstalkd(tmp_path / "frozen") as frozen:
+        frozen.freeze()
+        argv = ("--server", beanstalkd.address, "--server", frozen.address, "--timeout", "2")
+        code, stdout, _ = run("beanwatch", "top", "--once", *argv)
+    assert code == 1
+    assert "no answer within 2 s" in stdout
+    assert "no watcher" in stdout
+
+
+@pytest.mark.parametrize("end", ["q", "Ctrl-C"])
+def test_top_is_live_on_a_terminal_and_obeys_keys(beanstalkd: Beanstalkd, end: str):
+    fill(beanstalkd, "first", ready=1)
+    argv = ("beanwatch", "top", "--interval", "0.2", "--server", beanstalkd.address)
+    with Terminal(*argv) as terminal:
+        wait_until(lambda: "first" in terminal.shown)
+        fill(beanstalkd, "second", ready=1)
+        wait_until(lambda: "second" in terminal.shown)
+        terminal.type("s")
+        wait_until(lambda: "sort: name" in terminal.shown)
+        terminal.type("w")
+        wait_until(lambda: "show: only what is wrong" in terminal.shown)
+        if end == "q":
+            terminal.type("q")
+        else:
+            terminal.process.send_signal(signal.SIGINT)
+        assert terminal.process.wait(30) == 0
+        assert "Traceback" not in terminal.shown
+
+
+@pytest.mark.parametrize("order", ["worst", "name", "ready", "buried", "age", "put-rate"])
+def test_every_order_sorts(order: str):
+    from beanwatch.cli.lib.queue_view import SORTS, sort_queues
+    from beanwatch.fleet.overview import QueueRow
+
+    def row(queue: str, **fields: Any) -> QueueRow:
+        values = dict.fromkeys(QueueRow._fields, 0) | {"server": "q1", "state": "ok"}
+        return QueueRow(**values | {"queue": queue} | fields)
+
+    rows = [
+        row("a"),
+        row("b", ready=9, buried=1, age=5, put_rate=2.0),
+        row("c", ready=1, state="no_watcher", age=None, put_rate=None),
+    ]
+    assert order in SORTS
+    first = {"worst": "c", "name": "a"}.get(order, "b")
+    assert sort_queues(reversed(rows), order)[0].queue == first

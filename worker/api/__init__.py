@@ -1,0 +1,1 @@
+"""What an application imports: App, Context, Producer and the errors."""

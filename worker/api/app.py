@@ -1,0 +1,199 @@
+"""The application: which jobs it runs, with what, and what goes around them."""
+
+import inspect
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any, Literal, TypeVar, get_type_hints
+
+import msgspec
+
+from beanwatch.queues.servers import DEFAULT_SERVER
+from beanwatch.worker.api.context import Context
+from beanwatch.worker.api.envelope import PRIORITY, TTR, EnvelopeError, FollowUp, raw_data
+from beanwatch.worker.api.producer import Producer, Put
+from beanwatch.worker.core.decide import Backoff
+
+F = TypeVar("F", bound=Callable[..., Any])
+H = TypeVar("H", bound=Callable[..., object])
+MAX_TIMEOUT = 1e9  # what the watchdog can count
+OnTimeout = Literal["retry", "bury"]
+Before = Callable[[Context], object]
+After = Callable[[Context, BaseException | None], object]
+
+
+class Handler:
+    """One kind of job: its function, the type of its data, and its limits."""
+
+    def __init__(
+        self,
+        name: str,
+        function: Callable[..., Any],
+        timeout: float | None,
+        max_attempts: int | None,
+        backoff: Backoff,
+        on_timeout: OnTimeout,
+    ) -> None:
+        if timeout is not None and not 0 < timeout < MAX_TIMEOUT:
+            limits = f"more than 0 and less than {MAX_TIMEOUT:.0e} seconds"
+            raise ValueError(f"job {name!r}: a timeout is {limits}, not {timeout!r}")
+        self.name = name
+        self.function = function
+        self.timeout = timeout
+        self.max_attempts = max_attempts
+        self.backoff = backoff
+        self.on_timeout = on_timeout
+        if _would_not_run(function):
+            raise TypeError(f"job {name!r}: a handler that yields would never run")
+        try:
+            self.decode_data = msgspec.json.Decoder(data_type(function)).decode
+        except TypeError as error:
+            raise TypeError(f"job {name!r}: {error}") from None
+
+
+class Resource:
+    """How to open something that several jobs use, and how long it may lie idle (seconds)."""
+
+    def __init__(self, make: Callable[[], AbstractContextManager[Any]], max_idle: float) -> None:
+        self.make = make
+        self.max_idle = max_idle
+
+
+class App:
+    """The jobs of an application. Only what is registered here is ever run.
+
+    app = App()
+
+    @app.job("email.send", timeout=30)
+    def send(ctx: Context, data: Email) -> None: ...
+    """
+
+    def __init__(self, *, version: str = "") -> None:
+        self.version = version
+        self.handlers: dict[str, Handler] = {}
+        self.resources: dict[str, Resource] = {}
+        self.before: list[Before] = []
+        self.after: list[After] = []
+        self._producers: dict[str, Producer] = {}
+
+    def job(
+        self,
+        name: str,
+        *,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
+        backoff: Backoff = None,
+        on_timeout: OnTimeout = "retry",
+    ) -> Callable[[F], F]:
+        """Register a handler, sync or async: `handler(ctx, data)`.
+
+        `timeout` (seconds) and `max_attempts` are those of the worker where not given.
+        `backoff` is the delay before the second attempt, doubled for each one after, or a
+        function of the attempt. `data` is validated against the handler's annotation.
+        """
+
+        def register(function: F) -> F:
+            if name in self.handlers:
+                raise ValueError(f"job {name!r} has a handler already")
+            self.handlers[name] = Handler(
+                name, function, timeout, max_attempts, backoff, on_timeout
+            )
+            return function
+
+        return register
+
+    def put(
+        self,
+        queue: str,
+        job: str,
+        data: Any = None,
+        *,
+        server: str = DEFAULT_SERVER,
+        priority: int = PRIORITY,
+        delay: int = 0,
+        ttr: int = TTR,
+        success: FollowUp | None = None,
+        failure: FollowUp | None = None,
+        id: str | None = None,  # noqa: A002 - the envelope's field
+    ) -> Put:
+        """Put one of this application's jobs, over a connection that is kept.
+
+        The data is checked as the worker will check it. Raises EnvelopeError and PutError.
+        """
+        handler = self.handlers.get(job)
+        if handler is None:
+            raise EnvelopeError(f"no handler for the job {job!r}")
+        raw = raw_data(data)
+        try:
+            handler.decode_data(raw)
+        except (msgspec.MsgspecError, RecursionError, ValueError) as wrong:
+            raise EnvelopeError(f"data: {wrong}") from None
+        producer = self._producers.setdefault(server, Producer(server))
+        return producer.put(
+            queue,
+            job,
+            raw,
+            priority=priority,
+            delay=delay,
+            ttr=ttr,
+            success=success,
+            failure=failure,
+            id=id,
+        )
+
+    def close(self) -> None:
+        """Close the connections that `put` keeps."""
+        for producer in self._producers.values():
+            producer.close()
+
+    def resource(
+        self, name: str, *, max_idle: float = 60.0
+    ) -> Callable[
+        [Callable[[], AbstractContextManager[Any]]], Callable[[], AbstractContextManager[Any]]
+    ]:
+        """Register what makes a context manager; handlers get it by `ctx.resource(name)`.
+
+        It is opened at first use and kept; before a job it is closed if it was idle for more
+        than `max_idle` seconds, 0 being every time: what lies idle goes stale.
+        """
+
+        def register(
+            make: Callable[[], AbstractContextManager[Any]],
+        ) -> Callable[[], AbstractContextManager[Any]]:
+            if name in self.resources:
+                raise ValueError(f"resource {name!r} is registered already")
+            self.resources[name] = Resource(make, max_idle)
+            return make
+
+        return register
+
+    def before_job(self, hook: Before) -> Before:
+        """Call `hook(ctx)` before each job; if it raises, the job fails as if it had."""
+        self.before.append(_check_hook(hook))
+        return hook
+
+    def after_job(self, hook: After) -> After:
+        """Call `hook(ctx, error)` after each job; if it raises, that is logged only."""
+        self.after.append(_check_hook(hook))
+        return hook
+
+
+def _would_not_run(function: Callable[..., object]) -> bool:
+    return inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
+
+
+def _check_hook(hook: H) -> H:
+    if _would_not_run(hook) or inspect.iscoroutinefunction(hook):
+        raise TypeError(f"hook {hook!r}: a hook is a plain function; it would never run")
+    return hook
+
+
+def data_type(function: Callable[..., Any]) -> Any:
+    """The annotation of a handler's second parameter; Any without one. Raises TypeError."""
+    parameters = list(inspect.signature(function).parameters.values())
+    if len(parameters) < 2:
+        raise TypeError("a handler takes (ctx, data)")
+    try:
+        hints = get_type_hints(function, include_extras=True)
+    except NameError as error:
+        raise TypeError(f"its annotations cannot be read: {error}") from None
+    return hints.get(parameters[1].name, Any)

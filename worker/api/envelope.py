@@ -1,0 +1,136 @@
+"""The job envelope: JSON that any language can write, read strictly and never trusted.
+
+    {"job": "email.send", "data": {...}, "success": follow-up, "failure": follow-up}
+
+and, where the producer gives them, `id`, `enqueued_at` (seconds since the epoch), `parent`
+and `v`. A follow-up is a job that is put before this one is deleted or buried.
+"""
+
+import uuid
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+VERSION = 1
+PRIORITY = 65536
+TTR = 60  # seconds
+MAX_NUMBER = 2**32 - 1  # of beanstalkd's priorities, delays and times to run
+_FOLLOW_UPS = uuid.UUID("6f0a3ad5-6c2c-5d0b-9f6e-0a5f6d3b9c11")
+
+# `$` would let a newline pass, and a newline in a queue's name would be a second command.
+Queue = Annotated[str, Meta(pattern=r"^[A-Za-z0-9+/;.$_()][A-Za-z0-9+/;.$_()-]{0,199}\Z")]
+Name = Annotated[str, Meta(min_length=1, max_length=200)]
+Id = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.:-]{1,64}\Z")]
+Number = Annotated[int, Meta(ge=0, le=MAX_NUMBER)]
+Ttr = Annotated[int, Meta(ge=1, le=MAX_NUMBER)]
+
+
+class EnvelopeError(ValueError):
+    """The body is no envelope; the text says what is wrong with it, and where."""
+
+
+class FollowUp(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A job to put when another one ended. `data` stays as it was written.
+
+    `tube` is an alias of `queue` for envelopes that were written for beanstalkd.
+    """
+
+    queue: Queue = ""
+    job: Name = ""
+    data: msgspec.Raw = msgspec.Raw(b"{}")
+    priority: Number = PRIORITY
+    delay: Number = 0
+    ttr: Ttr = TTR
+    tube: Queue = ""
+
+    def __post_init__(self) -> None:
+        """Fold the alias into `queue`. Raises ValueError if a name is missing, or given twice."""
+        if not self.job:
+            raise ValueError("Object missing required field `job`")
+        if bool(self.queue) == bool(self.tube):
+            raise ValueError("Object needs the field `queue` (or its alias `tube`), once")
+        if self.tube:
+            msgspec.structs.force_setattr(self, "queue", self.tube)
+            msgspec.structs.force_setattr(self, "tube", "")
+
+
+class Envelope(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One job. `data` is decoded only once its handler, and so its type, is known."""
+
+    job: Name
+    data: msgspec.Raw = msgspec.Raw(b"{}")
+    success: FollowUp | None = None
+    failure: FollowUp | None = None
+    id: Id | None = None
+    parent: Id | None = None
+    enqueued_at: Annotated[float, Meta(ge=0)] | None = None
+    v: int = VERSION
+
+
+_decoder = msgspec.json.Decoder(Envelope)
+_encoder = msgspec.json.Encoder()
+
+
+def decode(body: bytes) -> Envelope:
+    """Read a job's body. Raises EnvelopeError, which names the field."""
+    try:
+        envelope = _decoder.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise EnvelopeError(f"not a job envelope: {error}") from None
+    if envelope.v > VERSION:
+        raise EnvelopeError(f"envelope version {envelope.v}, this worker reads up to {VERSION}")
+    return envelope
+
+
+def encode(
+    job: str,
+    data: Any = None,
+    *,
+    success: FollowUp | None = None,
+    failure: FollowUp | None = None,
+    id: str | None = None,  # noqa: A002 - the field's name
+    parent: str | None = None,
+    enqueued_at: float | None = None,
+) -> bytes:
+    """Write a job's body; `data` is anything that msgspec can write as JSON.
+
+    Raises EnvelopeError on what `decode` would refuse, so that nothing unreadable is put.
+    """
+    raw = data if isinstance(data, msgspec.Raw) else raw_data(data)
+    body = _encoder.encode(Envelope(job, raw, success, failure, id, parent, enqueued_at))
+    decode(body)
+    return body
+
+
+def raw_data(data: Any) -> msgspec.Raw:
+    """Job data as it stands in an envelope; None is an empty object. Raises EnvelopeError."""
+    try:
+        return msgspec.Raw(_encoder.encode({} if data is None else data))
+    except (TypeError, ValueError, RecursionError, msgspec.MsgspecError) as error:
+        raise EnvelopeError(f"data cannot be written as JSON: {error}") from None
+
+
+def derive_id(parent: str, which: str) -> str:
+    """The id of a follow-up (`which`: success or failure): the same each time it is put.
+
+    A worker that dies between the put and the delete puts it again at the next attempt;
+    by its id that is a duplicate that can be detected, where the other order would lose it.
+    """
+    return str(uuid.uuid5(_FOLLOW_UPS, f"{parent}:{which}"))
+
+
+def encode_follow_up(
+    follow_up: FollowUp, which: str, *, identity: str, parent: str | None, now: float
+) -> tuple[str, bytes]:
+    """The id and the body of a follow-up of the job `identity`, whose own id is `parent`."""
+    new_id = derive_id(identity, which)
+    return new_id, encode(follow_up.job, follow_up.data, id=new_id, parent=parent, enqueued_at=now)
+
+
+def check_target(queue: str, priority: int, delay: int, ttr: int) -> None:
+    """Raise EnvelopeError where beanstalkd would not take these, or take them for a command."""
+    try:
+        msgspec.convert((queue, priority, delay, ttr), tuple[Queue, Number, Number, Ttr])
+    except msgspec.ValidationError as error:
+        raise EnvelopeError(f"queue, priority, delay or ttr: {error}") from None

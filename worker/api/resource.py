@@ -1,0 +1,63 @@
+"""Things that jobs share and that go stale when they lie idle: database connections above all."""
+
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from typing import Any
+
+from structlog.typing import FilteringBoundLogger
+
+from beanwatch.worker.api.app import Resource
+
+
+class Resources:
+    """Opens at first use, closes what was idle for too long, closes everything at the end."""
+
+    def __init__(
+        self,
+        known: Mapping[str, Resource],
+        log: FilteringBoundLogger,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._known = known
+        self._log = log
+        self._clock = clock
+        self._open: dict[str, tuple[AbstractContextManager[Any], Any]] = {}
+        self._used: dict[str, float] = {}
+
+    def get(self, name: str) -> Any:
+        """The resource, opened if it is not."""
+        if name not in self._open:
+            if name not in self._known:
+                known = ", ".join(self._known) or "none"
+                raise LookupError(f"no resource {name!r} is registered; known: {known}")
+            manager = self._known[name].make()
+            self._open[name] = (manager, manager.__enter__())
+        self._used[name] = self._clock()
+        return self._open[name][1]
+
+    def before_job(self) -> None:
+        """Close what has been idle for longer than it may."""
+        if self._open:
+            now = self._clock()
+            for name in list(self._open):
+                if now - self._used[name] >= self._known[name].max_idle:
+                    self._close(name)
+
+    def after_job(self) -> None:
+        """What is open was in use until now: a long job is no idle time."""
+        for name in self._open:
+            self._used[name] = self._clock()
+
+    def close(self) -> None:
+        """Close everything, the last opened first."""
+        for name in reversed(list(self._open)):
+            self._close(name)
+
+    def _close(self, name: str) -> None:
+        manager, _ = self._open.pop(name)
+        try:
+            manager.__exit__(None, None, None)
+        except BaseException as error:  # a stale connection may fail even to close
+            self._log.warning("{resource} failed to close", resource=name, exc_info=error)

@@ -1,0 +1,1 @@
+"""Orders to workers: their messages, who sends them, and who obeys."""

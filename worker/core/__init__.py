@@ -1,0 +1,1 @@
+"""The way of a job through the worker: connect, reserve, run, acknowledge."""

@@ -1,0 +1,196 @@
+"""One worker process, from its start to its exit code: the parts, put together."""
+
+import os
+import secrets
+import threading
+from collections.abc import Sequence
+
+from structlog.typing import FilteringBoundLogger
+
+from beanwatch.net.address import Address
+from beanwatch.net.redis_link import parse_redis_url
+from beanwatch.net.systemd import Notifier
+from beanwatch.store.heartbeats import Beat
+from beanwatch.telemetry.logging.output import LogOutput
+from beanwatch.worker.api.app import App
+from beanwatch.worker.api.resource import Resources
+from beanwatch.worker.control.listener import Listener
+from beanwatch.worker.control.orders import Orders
+from beanwatch.worker.core.connection import Session
+from beanwatch.worker.core.decide import describe, with_share
+from beanwatch.worker.core.finish import Finisher
+from beanwatch.worker.core.loop import Loop
+from beanwatch.worker.core.record import Sink
+from beanwatch.worker.core.run import Limits, Runner
+from beanwatch.worker.core.settings import Settings
+from beanwatch.worker.core.signals import handle_signals, ignore_signals
+from beanwatch.worker.core.start import begin
+from beanwatch.worker.core.state import FATAL, Life
+from beanwatch.worker.core.wake import Wake
+from beanwatch.worker.guard.black_box import BlackBox
+from beanwatch.worker.guard.deadline import Alarm
+from beanwatch.worker.guard.guard import Guard
+from beanwatch.worker.guard.host import TemporaryRoot
+from beanwatch.worker.guard.pulse import Pulse
+from beanwatch.worker.guard.watchdog import Watchdog
+from beanwatch.worker.telemetry import logs
+from beanwatch.worker.telemetry.heartbeat_writer import Heart
+from beanwatch.worker.telemetry.ledger_writer import Ledger
+from beanwatch.worker.telemetry.logs import LogSink
+from beanwatch.worker.telemetry.metrics import Metrics, make_metrics
+from beanwatch.worker.telemetry.outcome_counter import OutcomeCounts
+from beanwatch.worker.telemetry.redis_stream import RedisOutlet
+from beanwatch.worker.telemetry.reporter import Reporter
+
+FLUSH = 2.0  # seconds for each sink at the end
+LEAVE = 3.0  # seconds for Python to shut down
+
+
+def run_worker(app: App, settings: Settings, log_output: LogOutput) -> int:
+    """Work until told to stop; the exit code.
+
+    Raises WorkerError when it cannot start, and ValueError for a URL.
+    """
+    worker, instance = settings.worker, secrets.token_hex(8)
+    log = logs.get_logger(worker=worker, instance=instance)
+    redis = parse_redis_url(settings.redis_url, settings.redis_password)
+    metrics = make_metrics(settings.options.metrics, settings.prefix, worker, log=log)
+    outlet = RedisOutlet(redis, log)
+    ledger = Ledger(outlet, worker, instance, settings.options.ledger)
+    sinks: list[Sink] = [LogSink(log, log_output), metrics, OutcomeCounts(outlet), ledger]
+    heart = Heart(redis, worker, is_expected=settings.is_expected)
+    temporary = TemporaryRoot(settings.options.tmp_root, worker, instance)
+    identity, black_box = begin(heart, temporary, settings, instance, app.version, log)
+    return Process(
+        app, settings, identity, heart, temporary, black_box, metrics, ledger, sinks, log
+    ).run()
+
+
+class Process:
+    """The parts of one worker."""
+
+    def __init__(
+        self,
+        app: App,
+        settings: Settings,
+        identity: Beat,
+        heart: Heart,
+        temporary: TemporaryRoot,
+        black_box: BlackBox,
+        metrics: Metrics,
+        ledger: Ledger,
+        sinks: Sequence[Sink],
+        log: FilteringBoundLogger,
+    ) -> None:
+        self._settings, self._sinks, self._log = settings, sinks, log
+        self._temporary, self._black_box = temporary, black_box
+        self._life = life = Life(settings.options.shutdown_timeout)
+        self._session = session = Session(
+            settings.address, settings.queues, settings.options.reserve_timeout
+        )
+        self._alarm = alarm = Alarm()
+        self._watchdog = watchdog = Watchdog()
+        self._notifier = notifier = Notifier()
+        wake = Wake()
+        limits = Limits(
+            settings.options.job_timeout, settings.options.grace, settings.options.max_attempts
+        )
+        resources = Resources(app.resources, log)
+        self._runner = runner = Runner(
+            app, limits, session, alarm, resources, temporary, black_box, watchdog, log
+        )
+        finisher = Finisher(session, ledger.intend, sinks, life)
+        self._reporter = reporter = Reporter(
+            identity,
+            settings.worker,
+            life,
+            session,
+            heart,
+            metrics,
+            sinks,
+            notifier,
+            temporary,
+            runner.where,
+            log,
+            min_free_disk=settings.options.min_free_disk,
+            max_memory=with_share(settings.options.max_memory),
+            max_time=with_share(settings.options.max_time),
+            restart_spread=settings.options.restart_spread,
+        )
+        self._orders = orders = Orders(settings.worker, life, session, wake, reporter, log)
+        guard = Guard(session, runner, finisher, life, alarm, watchdog, self._last_words, log)
+        self._listener = listener = Listener(
+            self._control_address, settings.worker, identity.instance, orders.obey, log
+        )
+        self._pulse = pulse = Pulse(
+            [guard.tick, orders.tick, reporter.tick],
+            listener,
+            life,
+            wake,
+            log,
+            tick=settings.options.heartbeat_interval,
+        )
+        max_jobs = round(with_share(settings.options.max_jobs))
+        keep_signals = handle_signals(life, alarm, orders, logs.reopen, log)
+        self._loop = Loop(
+            session, runner, finisher, life, pulse, keep_signals, log, max_jobs=max_jobs
+        )
+
+    def run(self) -> int:
+        """Work until told to stop; the exit code."""
+        # In a child that a handler forks: else beanstalkd would wait for it when we are killed,
+        # and what it puts would come in between of what we say.
+        for connection in (self._session, self._listener):
+            os.register_at_fork(after_in_child=connection.close)
+        self._log.info("the worker starts", queues=self._settings.queues, pid=os.getpid())
+        # Before the first job, which may be the last thing that runs here: a beat, and a look
+        # whether the disk is full.
+        self._reporter.begin()
+        self._pulse.start()
+        self._notifier.send("READY=1")
+        words = ""
+        try:
+            self._loop.run()
+        except Exception as error:
+            self._log.critical("the worker failed", exc_info=error)
+            words = f"failed: {describe(error)}"
+            self._life.stop(words, FATAL)
+        self._close(words)
+        return self._life.code
+
+    def _close(self, words: str) -> None:
+        life = self._life
+        self._notifier.send("STOPPING=1")
+        life.lose_patience()  # the pulse ends us if something does not close
+        self._runner.close()
+        self._pulse.end(FLUSH)
+        self._watchdog.disarm()
+        self._log.info(
+            "the worker ends: {reason}",
+            reason=life.why,
+            exit_code=life.code,
+            processed=life.processed,
+            failed=life.failed,
+        )
+        if self._last_words(words):
+            self._temporary.close()
+        ignore_signals()
+        # Python waits for threads that a handler left behind; we do not.
+        leave = threading.Timer(LEAVE, os._exit, (life.code,))
+        leave.daemon = True
+        leave.start()
+
+    def _last_words(self, words: str) -> bool:
+        for sink in self._sinks:
+            sink.close(FLUSH)
+        is_heard = self._reporter.last_words(words)
+        if not is_heard:
+            self._black_box.end(words)  # for the next instance, which finds it
+        return is_heard
+
+    def _control_address(self) -> Address | None:
+        """Where the main connection went, so that the pulse looks no name up."""
+        peer = self._session.peer
+        if isinstance(peer, tuple):
+            return Address(peer[0], peer[1])
+        return self._settings.address if peer is not None else None

@@ -1,0 +1,69 @@
+"""Where the worker's threads are, for the heartbeat, the log and an operator's `dump`."""
+
+import sys
+import sysconfig
+import threading
+import time
+import traceback
+from types import FrameType
+from typing import Any
+
+_LIBRARIES = tuple(sysconfig.get_path(name) for name in ("stdlib", "purelib"))
+_OURS = ("_call", "beanwatch.worker.core.run")  # the function that calls handlers, and its module
+
+
+def dump_stacks() -> str:
+    """The stack of every thread, the main one first."""
+    names = {thread.ident: thread.name for thread in threading.enumerate()}
+    parts = []
+    for ident, frame in sorted(sys._current_frames().items(), key=lambda item: not _is_main(item)):
+        stack = "".join(traceback.format_stack(frame))
+        parts.append(f"Thread {names.get(ident, ident)}:\n{stack}")
+    return "\n".join(parts)
+
+
+def find_handler_frame(coroutine: Any = None) -> str:
+    """The application's innermost line in the running handler, as `file:line function`, or "".
+
+    `coroutine` is the handler's, if it is one: while it awaits it is on no thread's stack.
+    """
+    while coroutine is not None:
+        awaits: Any = getattr(coroutine, "cr_await", None)
+        inner: FrameType | None = getattr(awaits, "cr_frame", None)  # once: it may end meanwhile
+        if inner is None or _is_library(inner):
+            return _describe(getattr(coroutine, "cr_frame", None))
+        coroutine = awaits
+    frame = sys._current_frames().get(threading.main_thread().ident or 0)
+    found: FrameType | None = None
+    innermost = frame
+    while frame is not None:
+        code = frame.f_code
+        if code.co_name == _OURS[0] and frame.f_globals.get("__name__") == _OURS[1]:
+            return _describe(found or innermost)
+        if found is None and not _is_library(frame):
+            found = frame
+        frame = frame.f_back
+    return ""  # no handler runs
+
+
+def read_main_cpu() -> float:
+    """Seconds of processor time that the main thread has used."""
+    try:
+        clock = time.pthread_getcpuclockid(threading.main_thread().ident or 0)
+        return time.clock_gettime(clock)
+    except (AttributeError, OSError):  # no Linux
+        return 0.0
+
+
+def _is_library(frame: FrameType) -> bool:
+    return frame.f_code.co_filename.startswith(("<", *_LIBRARIES))
+
+
+def _describe(frame: FrameType | None) -> str:
+    if frame is None:
+        return ""
+    return f"{frame.f_code.co_filename}:{frame.f_lineno} {frame.f_code.co_qualname}"
+
+
+def _is_main(item: tuple[int, FrameType]) -> bool:
+    return item[0] == threading.main_thread().ident

@@ -1,0 +1,1 @@
+"""What a worker reports: metrics, log, heartbeat, ledger and outcome counts."""
