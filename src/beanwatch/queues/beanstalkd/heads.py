@@ -1,28 +1,37 @@
-"""The jobs at the heads of queues: `peek-ready`, `peek-buried` and `stats-job`, within bounds."""
+"""The first jobs of tubes: `peek-ready`, `peek-buried` and `stats-job`, within bounds."""
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from beanwatch.queues.beanstalkd.connection import MAX_BODY, Link, Reply
-from beanwatch.queues.beanstalkd.stats import Stats, read_jobs
+from beanwatch.queues.base import ProtocolError
+from beanwatch.queues.beanstalkd.connection import QueryConnection
+from beanwatch.queues.beanstalkd.protocol import (
+    ID_DIGITS,
+    MAX_BODY,
+    USE_DEFAULT,
+    Reply,
+    peek,
+    stats_job,
+    use,
+)
+from beanwatch.queues.beanstalkd.stats import Stats, count_of, parse_stats
 
-# What a sweep may cost: a peek carries the whole body of the job over the network, and each
-# `use` makes the server look through all its tubes.
+# A peek carries the whole body of the job over the network, and each `use` makes the server look
+# through all its tubes. These bound what one reading may cost.
 MAX_BYTES = 8 * 1024 * 1024
 MAX_HEADS = 1000
-MOST_AT_ONCE = 50
-DIGITS = 20  # of a job's id, which has 64 bits
+CHUNK = 50
 
 
 class Peek(NamedTuple):
-    """A question: the head of which queue, `ready` or `buried`, of which tube."""
+    """A question: the first job in which state, `ready` or `buried`, of which tube."""
 
     tube: str
-    queue: str
+    state: str
 
 
 class Heads(NamedTuple):
-    """The answers: `stats-job` of each head, its id a number; {} where the queue was empty by then.
+    """The answers: `stats-job` of each head; {} where no job was there any more.
 
     `left` are the questions for which there was no room.
     """
@@ -32,46 +41,83 @@ class Heads(NamedTuple):
 
 
 def read_heads(
-    link: Link, peeks: Sequence[Peek], max_job_size: int, max_bytes: int = MAX_BYTES
+    link: QueryConnection, peeks: Sequence[Peek], max_job_size: int, max_bytes: int = MAX_BYTES
 ) -> Heads:
-    """Ask for MAX_HEADS heads, or until `max_bytes` of bodies have come. Raises ServerError.
+    """Ask for MAX_HEADS heads, or until `max_bytes` of bodies have arrived. Raises ServerError.
 
-    `use` is the only way to a tube's head. It makes a missing tube, so that only tubes
-    that were just seen may be asked for; afterwards `default` is used again.
+    `use` is the only way to a tube's head. It creates a missing tube, so only tubes that were
+    just seen may be asked for; afterwards `default` is used again.
     """
     if max_job_size > MAX_BODY:
         return Heads({}, peeks)
     ids: dict[Peek, bytes] = {}
     size = done = 0
-    # What a server allows is rarely what it holds, but the bound must hold all the same.
-    chunk = max(1, min(MOST_AT_ONCE, max_bytes // max(1, max_job_size)))
+    # Bodies are rarely as large as the server allows, but the bound must hold all the same.
+    chunk = max(1, min(CHUNK, max_bytes // max(1, max_job_size)))
     while done < min(len(peeks), MAX_HEADS) and size < max_bytes:
         asked = peeks[done : done + chunk]
-        for peek, reply in _ask(link, asked):
+        for question, reply in _ask(link, asked):
             size += len(reply.body)
-            if reply.word == b"FOUND" and reply.args[0].isdigit() and len(reply.args[0]) <= DIGITS:
-                ids[peek] = reply.args[0]
+            if reply.word == b"FOUND" and is_job_id(reply.args[0]):
+                ids[question] = reply.args[0]
         done += len(asked)
     if peeks:
-        link.ask_one(b"use default")
+        link.ask_one(USE_DEFAULT)
     jobs = dict(zip(ids, read_jobs(link, list(ids.values())), strict=True))
-    still = {peek: job for peek, job in jobs.items() if _is_still(peek, ids[peek], job)}
-    return Heads({peek: still.get(peek, {}) for peek in peeks[:done]}, peeks[done:])
+    still = {question: job for question, job in jobs.items() if _is_still(question, job)}
+    return Heads({question: still.get(question, {}) for question in peeks[:done]}, peeks[done:])
 
 
-def _ask(link: Link, peeks: Sequence[Peek]) -> Iterator[tuple[Peek, Reply]]:
+def read_jobs(link: QueryConnection, ids: Sequence[bytes]) -> Iterator[Stats]:
+    """`stats-job` of each id, pipelined; {} for a job that is gone. Raises ServerError.
+
+    The job's `id` in it is text.
+    """
+    commands = list(map(stats_job, ids))
+    for job_id, command, reply in zip(ids, commands, link.stream(commands), strict=False):
+        if reply.word == b"NOT_FOUND":
+            yield {}
+            continue
+        job = parse_stats(body_of(link, command, reply))
+        # Another job's facts would be a lie about this one.
+        yield job if job.get("id") == job_id.decode() else {}
+
+
+def waited(job: Stats) -> float | None:
+    """Seconds that a ready job has been ready, None if only looks over time can tell.
+
+    beanstalkd's `age` counts from the put. Less the delay, that is the wait of a job which was
+    never reserved nor kicked. Of any other job it would be its whole life.
+    """
+    if count_of(job, "reserves") or count_of(job, "kicks"):
+        return None
+    return float(max(0, count_of(job, "age") - count_of(job, "delay")))
+
+
+def is_job_id(text: bytes) -> bool:
+    """True for a number that may be a job's id (64 bits)."""
+    return text.isdigit() and len(text) <= ID_DIGITS
+
+
+def body_of(link: QueryConnection, command: bytes, reply: Reply) -> bytes:
+    """The body of the reply to a question. Raises ProtocolError if it has none."""
+    if reply.word != b"OK":
+        raise ProtocolError(
+            f"{link.address}: {command.decode('ascii', 'replace')} "
+            f"was answered {reply.word.decode()}"
+        )
+    return reply.body
+
+
+def _ask(link: QueryConnection, peeks: Sequence[Peek]) -> Iterator[tuple[Peek, Reply]]:
     commands = []
-    for peek in peeks:
-        commands += [b"use " + peek.tube.encode(), b"peek-" + peek.queue.encode()]
+    for question in peeks:
+        commands += [use(question.tube), peek(question.state)]
     for number, reply in enumerate(link.stream(commands)):
         if number % 2:
             yield peeks[number // 2], reply
 
 
-def _is_still(peek: Peek, job: bytes, stats: Stats) -> bool:
-    # Taken by a worker between the peek and the stats: then there is nothing to say of it.
-    return (
-        stats.get("id") == job.decode()
-        and stats.get("state") == peek.queue
-        and stats.get("tube") == peek.tube
-    )
+def _is_still(question: Peek, job: Stats) -> bool:
+    # A worker may have taken it between the peek and the stats: then nothing is known of it.
+    return job.get("state") == question.state and job.get("tube") == question.tube

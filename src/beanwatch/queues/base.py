@@ -1,0 +1,190 @@
+"""What a queue system is to the rest of beanwatch: a `System` with its `Reader` and `Actions`.
+
+The collector, the checks and the commands know queues only through these and the model.
+A system is one module under `beanwatch.queues` and one line in `beanwatch.queues.registry`.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from beanwatch.queues.model import QueueState, ServerState
+
+if TYPE_CHECKING:
+    from beanwatch.queues.servers import Server
+
+DEFAULT_TIMEOUT = 5.0  # seconds
+
+
+class ServerError(Exception):
+    """The server cannot be used: refused, silent, gone, or not of this system."""
+
+
+class ProtocolError(ServerError):
+    """Something answered, but not as a server of this system does."""
+
+
+class UnsupportedError(ServerError):
+    """This system has no such action; the text names the system and the action."""
+
+
+class Problem(NamedTuple):
+    """Something particular to a system that is wrong with a server that answers."""
+
+    severity: str  # "warning" or "critical"
+    text: str  # goes after the server's name: "is draining: it takes no new job"
+    runbook: str = "queue-server"  # a heading of docs/runbook.md
+
+
+class Chosen(NamedTuple):
+    """Queues to be read: `own` have a series each, `rest` share one."""
+
+    own: Sequence[str]
+    rest: Sequence[str] = ()
+
+
+class Wanted(NamedTuple):
+    """What one reading is for."""
+
+    server: bool = True
+    # These queues and no others, a missing one left out; None: those that `choose` leaves.
+    names: Sequence[str] | None = None
+    choose: Callable[[Sequence[str]], Chosen] | None = None
+    known: Iterable[str] = ()  # there the last time: a reader may ask for them at once
+    heads: Sequence[
+        str
+    ] = ()  # the states, "ready" or "buried", of whose first job the age is wanted
+    problems: bool = False  # `Reader.problems` will be called
+
+
+SERVER_ONLY = Wanted(names=())
+
+
+class Reading(NamedTuple):
+    """What one reading found.
+
+    `queues` is None if they could not be read: then `trouble` says why. `trouble` alone says what
+    else is missing; what is there is good all the same.
+    """
+
+    server: ServerState | None = None
+    queues: Mapping[str, QueueState] | None = None
+    # When each queue's numbers arrived, by the reader's clock: a reading of many takes long.
+    heard: Mapping[str, float] = MappingProxyType({})
+    chosen: Chosen = Chosen(())
+    trouble: str = ""
+    unread_heads: frozenset[str] = frozenset()  # queues whose ready head was not looked at
+    doubts: Sequence[str] = ()  # numbers that cannot be right, and were left out
+
+
+class Memory(Protocol):
+    """What a reader remembers between two readings, or between two runs of a check.
+
+    What is not kept anew at a reading is forgotten. Names of queues are part of keys: a memory
+    has a limit of its own.
+    """
+
+    def recall(self, key: str) -> Any:
+        """What was remembered under this key the last time, or None. It may be anything."""
+
+    def remember(self, key: str, value: Any) -> None:
+        """Keep a value, which JSON can hold, for the next time."""
+
+    def lasting(self, key: str, token: str = "") -> float:
+        """For how many seconds this token has been under this key at every look; 0 if it is new."""
+
+    def keep(self, key: str) -> None:
+        """Keep what `lasting` knows of this key, though nobody looked this time."""
+
+
+class Reader(Protocol):
+    """Reads one server. Used by one thread at a time."""
+
+    def read(self, wanted: Wanted, timeout: float | None = None) -> Reading:
+        """Ask the server. `timeout` (seconds) replaces the reader's own this time.
+
+        Raises ServerError if nothing could be read.
+        """
+
+    def problems(self, reading: Reading) -> Iterable[Problem]:
+        """What is wrong with the server in a way that only this system has."""
+
+    def close(self) -> None:
+        """Close the connection; closing twice does no harm."""
+
+
+class Job(NamedTuple):
+    """A job as the server holds it. `facts` are what the server says of it, as it calls them."""
+
+    id: str
+    queue: str
+    state: str
+    body: bytes | None = None
+    age: float | None = None  # seconds since it was put
+    facts: Mapping[str, str | int | float] = MappingProxyType({})
+
+
+class Actions(Protocol):
+    """What a person can do to the queues of one server. Every method raises ServerError.
+
+    A system without one of them raises UnsupportedError; `System.actions` lists those it has.
+    Methods that yield do their work in steps and yield how many jobs each step changed.
+    """
+
+    def peek(self, queue: str, state: str) -> Job | None:
+        """The first job of a queue in this state, with its body."""
+
+    def find(self, ids: Sequence[str]) -> list[Job]:
+        """Those of these jobs that the server still has, without their bodies."""
+
+    def body(self, job_id: str) -> bytes | None:
+        """The body of a job, None if the job is gone."""
+
+    def kick(self, queue: str, count: int) -> Iterator[int]:
+        """Put up to `count` buried jobs back, the longest buried first."""
+
+    def kick_jobs(self, queue: str, ids: Sequence[str]) -> Iterator[int]:
+        """Put back those of these jobs that are buried in this queue."""
+
+    def delete_jobs(self, queue: str, ids: Sequence[str]) -> Iterator[int]:
+        """Delete those of these jobs that are buried in this queue."""
+
+    def empty(self, queue: str, state: str, count: int) -> Iterator[int]:
+        """Delete up to `count` jobs of a queue in this state."""
+
+    def pause(self, queue: str, seconds: int) -> bool:
+        """Let nobody take jobs for that long (0: resume). False if there is no such queue."""
+
+    def close(self) -> None:
+        """Close the connection."""
+
+
+class OpenReader(Protocol):
+    """How a system makes a reader."""
+
+    def __call__(
+        self,
+        server: "Server",
+        timeout: float = DEFAULT_TIMEOUT,
+        *,
+        memory: Memory | None = None,
+        sweep_timeout: float | None = None,
+        clock: Callable[[], float] = ...,
+    ) -> Reader: ...
+
+
+class System(NamedTuple):
+    """One queue system. What it does not declare here is unknown everywhere."""
+
+    name: str
+    default_port: int
+    queue_fields: frozenset[str]
+    server_fields: frozenset[str]
+    actions: frozenset[str]  # of kick, kick_jobs, delete_jobs, empty, pause, peek, find
+    consumers: str  # the unit of `consumers`: "connections that watch the queue"
+    open_reader: OpenReader
+    open_actions: "Callable[[Server, float], Actions]"
+
+    def can_tell(self, field: str) -> bool:
+        """True if it declares this field of a queue."""
+        return field in self.queue_fields

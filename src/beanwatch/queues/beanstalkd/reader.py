@@ -1,0 +1,322 @@
+"""Read one beanstalkd: its numbers, those of its tubes, and the jobs at their heads."""
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from beanwatch.queues.base import (
+    Chosen,
+    Memory,
+    Problem,
+    ProtocolError,
+    Reading,
+    ServerError,
+    Wanted,
+)
+from beanwatch.queues.beanstalkd.connection import QueryConnection
+from beanwatch.queues.beanstalkd.heads import Heads, Peek, body_of, read_heads, waited
+from beanwatch.queues.beanstalkd.protocol import LIST_TUBES, STATS, NonsenseError, Reply, stats_tube
+from beanwatch.queues.beanstalkd.stats import (
+    Doubts,
+    Rejected,
+    Stats,
+    balance_of,
+    count_of,
+    count_rejected,
+    parse_list,
+    parse_stats,
+    to_queue,
+    to_server,
+)
+from beanwatch.queues.forgetful import Forgetful
+from beanwatch.queues.model import QueueState, ServerState
+
+if TYPE_CHECKING:
+    from beanwatch.queues.servers import Server
+
+# From so many tubes on, loading the fast parser costs less than it saves.
+MANY_TUBES = 200
+REFUSED_WITHIN = 600.0  # seconds for which a refused put is a problem: it seldom comes alone
+
+
+class BeanstalkdReader:
+    """Reads one server; the connection is kept between readings, and made anew when it broke.
+
+    `timeout` (seconds) holds for the connect with the server's numbers, and again for the heads;
+    `sweep_timeout` for the tubes, which may be many. `memory` keeps what needs two looks.
+    """
+
+    def __init__(
+        self,
+        server: "Server",
+        timeout: float,
+        memory: Memory | None = None,
+        sweep_timeout: float | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._address, self._node = server.address, server.node
+        self._timeout = timeout
+        self._sweep_timeout = max(timeout, sweep_timeout or 0)
+        self._memory: Memory = memory or Forgetful()
+        self._clock = clock
+        self._connection: QueryConnection | None = None
+        self._unasked: Sequence[Peek] = ()  # heads for which there was no room the last time
+        self._refused = 0
+
+    def read(self, wanted: Wanted, timeout: float | None = None) -> Reading:
+        """As `Reader.read`."""
+        limit = timeout or self._timeout
+        started = self._clock()
+        connection, self._connection = self._connection, None  # kept again only if all went well
+        if connection is None:
+            return self._read_from(self._open(limit), wanted, limit)
+        try:
+            return self._read_from(connection, wanted, limit)
+        except ServerError:
+            # Most likely the server was restarted since the last time, and is well.
+            left = limit - (self._clock() - started)
+            if left <= 0:
+                raise
+            return self._read_from(self._open(left), wanted, limit)
+
+    def problems(self, reading: Reading) -> Iterator[Problem]:
+        """Draining, refused puts, and jobs that the server lost."""
+        server = reading.server
+        if server is None:
+            return
+        if server.draining:
+            yield Problem("warning", "is draining: it takes no new job")
+        if self._refused:
+            puts = "1 put" if self._refused == 1 else f"{self._refused} puts"
+            yield Problem("warning", f"refused {puts} lately: those jobs are nowhere")
+        for queue in sorted(reading.queues or ()):
+            if missing := (reading.queues or {})[queue].missing_jobs:
+                jobs = "1 job" if missing == 1 else f"{missing} jobs"
+                yield Problem(
+                    "warning", f"lost track of {jobs} of queue {queue} (binlog's disk full?)"
+                )
+
+    def close(self) -> None:
+        """As `Reader.close`."""
+        if self._connection:
+            self._connection.close()
+            self._connection = None
+
+    def _open(self, timeout: float) -> QueryConnection:
+        return QueryConnection(self._address, timeout, clock=self._clock)
+
+    def _read_from(self, link: QueryConnection, wanted: Wanted, timeout: float) -> Reading:
+        link.extend(timeout)
+        try:
+            reading = _OneReading(link, self, wanted, timeout).read()
+        except NonsenseError as error:
+            link.close()
+            raise ProtocolError(f"{self._address}: {error}") from None
+        except BaseException:
+            link.close()
+            raise
+        if reading.trouble:
+            link.close()
+        else:
+            self._connection = link
+        return reading
+
+    # -- what needs two looks
+
+    def count_rejected(self, stats: Stats, server: ServerState) -> int:
+        """The puts that this life of the server has refused; keeps count of those of late."""
+        key = f"rejected {self._node}"
+        known = _list_of(self._memory.recall(key), 5)
+        before, base = None, 0
+        if known and known[0] == server.instance:
+            before, base = Rejected(int(known[1]), int(known[2]), known[3] is True), int(known[4])
+        now = count_rejected(count_of(stats, "cmd-put") - (server.puts or 0), before)
+        if before is None or before.is_first:
+            base = now.sure  # refused before we looked: it may be long ago
+        self._refused = max(0, now.sure - base)
+        if self._refused and self._memory.lasting(f"{key} at", str(base)) > REFUSED_WITHIN:
+            base, self._refused = now.sure, 0
+        self._memory.remember(key, [server.instance, now.seen, now.sure, now.is_first, base])
+        return now.sure
+
+    def with_missing(self, queue: QueueState, instance: str | None) -> QueueState:
+        """The tube with its missing jobs, where its jobs do not add up.
+
+        Below a balance of 0 it is short since a replay of the binlog, and remembered: what is
+        missing is counted from the lowest balance of this life.
+        """
+        balance = balance_of(queue)
+        if balance is None:
+            return queue
+        key = f"missing {self._node} {queue.name}"
+        known, lowest = _list_of(self._memory.recall(key), 4), 0
+        if known and known[0] == instance:
+            puts, deletes, lowest = (int(number) for number in known[1:])
+            if (queue.puts or 0) < puts or (queue.deletes or 0) < deletes:
+                lowest = 0  # it was deleted and made again
+        lowest = min(lowest, balance)
+        if lowest < 0:
+            self._memory.remember(key, [instance, queue.puts, queue.deletes, lowest])
+        return queue._replace(missing_jobs=balance - lowest)
+
+    def ask_first(self, peeks: list[Peek]) -> list[Peek]:
+        """The same questions, those first for which there was no room the last time."""
+        if not self._unasked:
+            return peeks
+        turn = {peek: number for number, peek in enumerate(self._unasked)}
+        return sorted(peeks, key=lambda peek: turn.get(peek, len(turn)))
+
+    def head_age(self, peek: Peek, job: Stats | None) -> float | None:
+        """How long this job has been the head, in seconds; None if that is not known.
+
+        `job` is None if nobody looked, and {} if it was gone.
+        """
+        key = f"head {self._node} {peek.state} {peek.tube}"
+        if not job:
+            self._memory.keep(key)
+            return None
+        if peek.state == "ready" and (age := waited(job)) is not None:
+            return age
+        return round(self._memory.lasting(key, str(job["id"])), 3)
+
+    def add_heads(self, tubes: dict[str, QueueState], peeks: Sequence[Peek], heads: Heads) -> None:
+        """Put the ages of the heads into the tubes that these questions are about."""
+        self._unasked = heads.left
+        for peek in peeks:
+            age = self.head_age(peek, heads.jobs.get(peek))
+            tube = tubes[peek.tube]
+            tubes[peek.tube] = (
+                tube._replace(head_ready_age=age)
+                if peek.state == "ready"
+                else tube._replace(head_buried_age=age)
+            )
+
+
+class _OneReading:
+    """The steps of one reading, over one connection."""
+
+    def __init__(
+        self, link: QueryConnection, reader: BeanstalkdReader, wanted: Wanted, timeout: float
+    ) -> None:
+        self._link, self._reader, self._wanted, self._timeout = link, reader, wanted, timeout
+        self._doubts = Doubts()
+        self._heard: dict[str, float] = {}
+        self._chosen = Chosen(())
+
+    def read(self) -> Reading:
+        """Server, tubes, heads. Raises ServerError and NonsenseError if nothing could be read."""
+        wanted, link = self._wanted, self._link
+        needs_list = wanted.names is None
+        # Asked for before the list has arrived, so that a far server costs one round trip.
+        at_once = list(wanted.known if needs_list else wanted.names or ())
+        questions = [STATS] if wanted.server else []
+        questions += [LIST_TUBES] if needs_list else []
+        replies = link.stream_gently([*questions, *map(stats_tube, at_once)])
+        server, stats = None, Stats()
+        if wanted.server:
+            stats = parse_stats(body_of(link, STATS, next(replies)))
+            server = self._server(stats)
+        try:
+            link.extend(self._reader._sweep_timeout if needs_list else self._timeout)
+            tubes = self._tubes(server, at_once, replies)
+        except ServerError as error:
+            if server is None:
+                raise
+            return Reading(server, trouble=f"queues: {error}", doubts=self._doubts)
+        return self._with_heads(server, stats, tubes)
+
+    def _server(self, stats: Stats) -> ServerState:
+        server = to_server(stats, self._doubts)
+        rejected = self._reader.count_rejected(stats, server)
+        return server._replace(native={**server.native, "rejected_puts": rejected})
+
+    def _tubes(
+        self, server: ServerState | None, at_once: list[str], replies: Iterator[Reply]
+    ) -> dict[str, QueueState]:
+        names: Sequence[str] = at_once
+        if self._wanted.names is None:
+            names = parse_list(body_of(self._link, LIST_TUBES, next(replies)))
+            choose = self._wanted.choose
+            self._chosen = choose(names) if choose else Chosen(names)
+            names = [*self._chosen.own, *self._chosen.rest]
+        parse = _parser(len(names))
+        found: dict[str, Stats] = {}
+        # Of names of the last time any refusal is as good as NOT_FOUND: the list has them or not.
+        self._take(at_once, replies, parse, found, strict=self._wanted.names is not None)
+        if self._wanted.names is None:
+            new = [name for name in names if name not in found]
+            commands = list(map(stats_tube, new))
+            self._take(new, self._link.stream_gently(commands), parse, found, strict=True)
+        tubes = {
+            name: to_queue(name, found[name], server, self._doubts)
+            for name in names
+            if name in found
+        }
+        if server is not None:
+            for name, tube in tubes.items():
+                if tube.missing_jobs is None:
+                    tubes[name] = self._reader.with_missing(tube, server.instance)
+        return tubes
+
+    def _take(
+        self,
+        names: Iterable[str],
+        replies: Iterator[Reply],
+        parse: Callable[[bytes], Stats],
+        found: dict[str, Stats],
+        *,
+        strict: bool,
+    ) -> None:
+        for name, reply in zip(names, replies, strict=False):
+            # NOT_FOUND is normal: a tube vanishes with its last job, user and watcher.
+            if reply.word == b"OK":
+                found[name], self._heard[name] = parse(reply.body), self._link.heard
+            elif strict and reply.word != b"NOT_FOUND":
+                body_of(self._link, stats_tube(name), reply)  # raises
+
+    def _with_heads(
+        self, server: ServerState | None, stats: Stats, tubes: dict[str, QueueState]
+    ) -> Reading:
+        wanted, trouble = self._wanted, ""
+        heads = Heads({})
+        names = tubes if wanted.names is not None else self._chosen.own
+        peeks = [
+            Peek(name, state)
+            for name in names
+            for state in wanted.heads
+            if name in tubes and (tubes[name].ready if state == "ready" else tubes[name].buried)
+        ]
+        if peeks:
+            peeks = self._reader.ask_first(peeks)
+            try:
+                self._link.extend(self._timeout)
+                if not stats:  # how large a body may be stands there
+                    stats = parse_stats(body_of(self._link, STATS, self._link.ask_one(STATS)))
+                heads = read_heads(self._link, peeks, count_of(stats, "max-job-size"))
+            except ServerError as error:
+                heads, trouble = Heads({}, peeks), f"head ages: {error}"
+        if wanted.heads:
+            self._reader.add_heads(tubes, peeks, heads)
+        return Reading(
+            server,
+            tubes,
+            self._heard,
+            self._chosen,
+            trouble,
+            frozenset(peek.tube for peek in heads.left if peek.state == "ready"),
+            self._doubts,
+        )
+
+
+def _parser(tubes: int) -> Callable[[bytes], Stats]:
+    if tubes < MANY_TUBES:
+        return parse_stats
+    from beanwatch.queues.beanstalkd.fast_stats import parse_tube
+
+    return parse_tube
+
+
+def _list_of(value: Any, length: int) -> list[Any] | None:
+    """A remembered list of this length; None for anything else, which somebody else wrote."""
+    return value if isinstance(value, list) and len(value) == length else None
