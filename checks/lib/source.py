@@ -21,7 +21,7 @@ from beanwatch.queues.beanstalkd.stats import (
     take_off_own,
 )
 from beanwatch.queues.servers import Server, resolve_servers
-from beanwatch.telemetry.series import node
+from beanwatch.telemetry.nodes import node
 
 if TYPE_CHECKING:
     from beanwatch.checks.lib.redis_source import ReadWorkers

@@ -4,9 +4,10 @@ The collector, the checks and the commands know queues only through these and th
 A system is one module under `beanwatch.queues` and one line in `beanwatch.queues.registry`.
 """
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from beanwatch.queues.model import QueueState, ServerState
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from beanwatch.queues.servers import Server
 
 DEFAULT_TIMEOUT = 5.0  # seconds
+ACTIONS = ("peek", "find", "kick", "kick_jobs", "delete_jobs", "empty", "pause")
 
 
 class ServerError(Exception):
@@ -77,27 +79,29 @@ class Reading(NamedTuple):
     doubts: Sequence[str] = ()  # numbers that cannot be right, and were left out
 
 
-class Memory(Protocol):
+class Memory:
     """What a reader remembers between two readings, or between two runs of a check.
 
-    What is not kept anew at a reading is forgotten. Names of queues are part of keys: a memory
-    has a limit of its own.
+    This one remembers nothing: it is for a single reading. What is not kept anew at a reading is
+    forgotten. Names of queues are part of keys, so a memory that is kept has a limit of its own.
     """
 
     def recall(self, key: str) -> Any:
         """What was remembered under this key the last time, or None. It may be anything."""
+        return None
 
     def remember(self, key: str, value: Any) -> None:
         """Keep a value, which JSON can hold, for the next time."""
 
     def lasting(self, key: str, token: str = "") -> float:
         """For how many seconds this token has been under this key at every look; 0 if it is new."""
+        return 0.0
 
     def keep(self, key: str) -> None:
         """Keep what `lasting` knows of this key, though nobody looked this time."""
 
 
-class Reader(Protocol):
+class Reader:
     """Reads one server. Used by one thread at a time."""
 
     def read(self, wanted: Wanted, timeout: float | None = None) -> Reading:
@@ -105,9 +109,11 @@ class Reader(Protocol):
 
         Raises ServerError if nothing could be read.
         """
+        raise NotImplementedError
 
     def problems(self, reading: Reading) -> Iterable[Problem]:
         """What is wrong with the server in a way that only this system has."""
+        return ()
 
     def close(self) -> None:
         """Close the connection; closing twice does no harm."""
@@ -124,53 +130,61 @@ class Job(NamedTuple):
     facts: Mapping[str, str | int | float] = MappingProxyType({})
 
 
-class Actions(Protocol):
+class Actions:
     """What a person can do to the queues of one server. Every method raises ServerError.
 
-    A system without one of them raises UnsupportedError; `System.actions` lists those it has.
-    Methods that yield do their work in steps and yield how many jobs each step changed.
+    A system implements those that it has, and lists them in `System.actions`. Methods that yield
+    do their work in steps, and yield how many jobs each step changed.
     """
+
+    system = ""
 
     def peek(self, queue: str, state: str) -> Job | None:
         """The first job of a queue in this state, with its body."""
+        raise self._unsupported("peek")
 
     def find(self, ids: Sequence[str]) -> list[Job]:
         """Those of these jobs that the server still has, without their bodies."""
+        raise self._unsupported("find")
 
     def body(self, job_id: str) -> bytes | None:
         """The body of a job, None if the job is gone."""
+        raise self._unsupported("find")
 
     def kick(self, queue: str, count: int) -> Iterator[int]:
         """Put up to `count` buried jobs back, the longest buried first."""
+        raise self._unsupported("kick")
 
     def kick_jobs(self, queue: str, ids: Sequence[str]) -> Iterator[int]:
         """Put back those of these jobs that are buried in this queue."""
+        raise self._unsupported("kick_jobs")
 
     def delete_jobs(self, queue: str, ids: Sequence[str]) -> Iterator[int]:
         """Delete those of these jobs that are buried in this queue."""
+        raise self._unsupported("delete_jobs")
 
     def empty(self, queue: str, state: str, count: int) -> Iterator[int]:
         """Delete up to `count` jobs of a queue in this state."""
+        raise self._unsupported("empty")
 
     def pause(self, queue: str, seconds: int) -> bool:
         """Let nobody take jobs for that long (0: resume). False if there is no such queue."""
+        raise self._unsupported("pause")
 
     def close(self) -> None:
-        """Close the connection."""
+        """Close the connection; closing twice does no harm."""
+
+    def _unsupported(self, action: str) -> UnsupportedError:
+        return UnsupportedError(f"{self.system} has no action {action!r}")
 
 
-class OpenReader(Protocol):
-    """How a system makes a reader."""
+class ReaderOptions(NamedTuple):
+    """How a reader works. Times are in seconds; `sweep_timeout` holds for all queues together."""
 
-    def __call__(
-        self,
-        server: "Server",
-        timeout: float = DEFAULT_TIMEOUT,
-        *,
-        memory: Memory | None = None,
-        sweep_timeout: float | None = None,
-        clock: Callable[[], float] = ...,
-    ) -> Reader: ...
+    timeout: float = DEFAULT_TIMEOUT
+    sweep_timeout: float = 0.0  # at least `timeout`
+    memory: Memory = Memory()
+    clock: Callable[[], float] = time.monotonic
 
 
 class System(NamedTuple):
@@ -180,9 +194,9 @@ class System(NamedTuple):
     default_port: int
     queue_fields: frozenset[str]
     server_fields: frozenset[str]
-    actions: frozenset[str]  # of kick, kick_jobs, delete_jobs, empty, pause, peek, find
+    actions: frozenset[str]  # of ACTIONS
     consumers: str  # the unit of `consumers`: "connections that watch the queue"
-    open_reader: OpenReader
+    open_reader: "Callable[[Server, ReaderOptions], Reader]"
     open_actions: "Callable[[Server, float], Actions]"
 
     def can_tell(self, field: str) -> bool:

@@ -1,11 +1,13 @@
-"""Which queues have series of their own, and which share one."""
+"""Which queues have series of their own, which share one, and the nodes of their series."""
 
 import re
+from collections import Counter
 from collections.abc import Callable, Container, Iterable, Sequence
 from fnmatch import translate
-from typing import NamedTuple
+from zlib import crc32
 
-from beanwatch.telemetry.series import node
+from beanwatch.queues.base import Chosen
+from beanwatch.telemetry.nodes import node
 
 # Beanwatch's own: they live as long as a command, and would make series without end.
 INTERNAL = ("beanwatch.control.*", "beanwatch.reply.*")
@@ -16,13 +18,6 @@ def compile_globs(globs: Iterable[str]) -> Callable[[str], object]:
     """A function that is true for the names that any of the globs matches."""
     patterns = [translate(glob) for glob in globs]
     return re.compile("|".join(patterns) if patterns else r"(?!)").match
-
-
-class Chosen(NamedTuple):
-    """The queues to be read: `own` have a series each, `rest` one together, `_other`."""
-
-    own: Sequence[str]
-    rest: Sequence[str] = ()
 
 
 class Selection:
@@ -61,11 +56,14 @@ class Selection:
         return Chosen(wanted[:most], wanted[most:])
 
 
-def group(chosen: Chosen) -> dict[str, list[str]]:
-    """The names of each node, a name that collides with another's with it."""
-    nodes: dict[str, list[str]] = {}
-    for name in chosen.own:
-        nodes.setdefault(node(name), []).append(name)
-    if chosen.rest:
-        nodes.setdefault(OTHER, []).extend(chosen.rest)
-    return nodes
+def name_nodes(names: Iterable[str]) -> dict[str, str]:
+    """The node of each queue in metric paths. No two queues share one.
+
+    Where several names would make one node, each of them gets a short hash of its name.
+    """
+    nodes = {name: node(name) for name in names}
+    owners = Counter((*nodes.values(), OTHER))
+    return {
+        name: one if owners[one] == 1 else f"{one}_{crc32(name.encode()):08x}"
+        for name, one in nodes.items()
+    }

@@ -1,20 +1,66 @@
-"""Which beanstalkd servers a command talks to, and what each is called in metric paths."""
+"""Which servers a command talks to, of which system each is, and its node in metric paths."""
 
 import socket
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from beanwatch.net.address import Address, AddressError, parse_address
-from beanwatch.telemetry import series as paths
+from beanwatch.queues.base import System
+from beanwatch.queues.registry import DEFAULT_SCHEME, MODULES, find_system
+from beanwatch.telemetry.nodes import server_node
 
 DEFAULT_SERVER = "127.0.0.1:11300"
 
 
+class ServerUrl(NamedTuple):
+    """`[scheme://][user@]address[/path]`; without a scheme it is a beanstalkd."""
+
+    scheme: str
+    address: Address
+    path: str = ""  # a vhost, a database
+    user: str = ""
+
+    def __str__(self) -> str:
+        if self.scheme == DEFAULT_SCHEME:
+            return str(self.address)
+        return f"{self.scheme}://{self.address}{self.path and '/' + self.path}"
+
+    @property
+    def system(self) -> System:
+        """The queue system of the scheme."""
+        return find_system(self.scheme)
+
+
 class Server(NamedTuple):
-    """A server: its address, and its node in metric paths (a name, or made of the host)."""
+    """A server: its node in metric paths (a name, or made of the host), and where it is."""
 
     node: str
-    address: Address
+    url: ServerUrl
+
+    @property
+    def address(self) -> Address:
+        """Where it listens."""
+        return self.url.address
+
+    @property
+    def system(self) -> System:
+        """Its queue system."""
+        return self.url.system
+
+    def __str__(self) -> str:
+        return str(self.url)
+
+
+def parse_server(text: str) -> ServerUrl:
+    """Read a server's URL or address. Raises AddressError."""
+    scheme, separator, rest = text.strip().partition("://")
+    if not separator or scheme == "unix":  # `unix:/path` is an address
+        return ServerUrl(DEFAULT_SCHEME, parse_address(text))
+    if scheme not in MODULES:
+        raise AddressError(f"server {text!r}: the scheme must be one of {', '.join(MODULES)}")
+    where, _, path = rest.partition("/")
+    user, _, address = where.rpartition("@")
+    return ServerUrl(scheme, parse_address(address, find_system(scheme).default_port), path, user)
 
 
 def short_host(gethostname: Callable[[], str] = socket.gethostname) -> str:
@@ -39,16 +85,16 @@ def resolve_servers(
             entries.append((None, word))
     if not entries:
         entries = list(configured.items()) or [(None, DEFAULT_SERVER)]
-    servers: dict[Address, Server] = {}
+    servers: dict[ServerUrl, Server] = {}
     for name, text in entries:
         try:
-            address = parse_address(text)
+            url = parse_server(text)
         except AddressError as error:
             raise AddressError(f"servers.{name}: {error}" if name else str(error)) from None
         named = None if name == text else name
         if named is None:
-            named = _name_of(configured, address)
-        servers.setdefault(address, Server(paths.server_node(address, named, here), address))
+            named = _name_of(configured, url)
+        servers.setdefault(url, Server(_node(url, named, here), url))
     return list(servers.values())
 
 
@@ -57,19 +103,23 @@ def find_clash(servers: Iterable[Server]) -> str:
     seen: dict[str, Server] = {}
     for server in servers:
         other = seen.setdefault(server.node, server)
-        if other.address != server.address:
+        if other.url != server.url:
             return (
-                f"servers {other.address} and {server.address} would both be called "
+                f"servers {other} and {server} would both be called "
                 f"{server.node!r} in metric paths: give them names that differ in [servers]"
             )
     return ""
 
 
-def _name_of(configured: Mapping[str, str], address: Address) -> str | None:
+def _node(url: ServerUrl, name: str | None, here: str) -> str:
+    return server_node(url.address, name, here, url.system.default_port)
+
+
+def _name_of(configured: Mapping[str, str], url: ServerUrl) -> str | None:
     """An address given by hand is the same server as the configured one: one set of series."""
     for name, text in configured.items():
         try:
-            if name != text and parse_address(text) == address:
+            if name != text and parse_server(text) == url:
                 return name
         except AddressError:
             continue

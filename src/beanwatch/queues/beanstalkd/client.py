@@ -12,7 +12,7 @@ import greenstalk
 
 from beanwatch.net.address import Address, connect
 from beanwatch.net.errors import quote_answer, socket_reason
-from beanwatch.queues.beanstalkd.connection import ProtocolError, ServerError
+from beanwatch.queues.base import ProtocolError, ServerError
 
 _WORD_OF = {kind: word.decode() for word, kind in greenstalk.ERROR_RESPONSES.items()}
 

@@ -3,6 +3,7 @@
 Commands have no line end; the connection adds it. `ReplyBuffer` turns received bytes into replies.
 """
 
+import re
 from typing import NamedTuple
 
 from beanwatch.net.errors import quote_answer
@@ -11,7 +12,8 @@ from beanwatch.net.errors import quote_answer
 MAX_LINE = 1024
 # The list of 100,000 tubes with the longest names is smaller.
 MAX_BODY = 32 * 1024 * 1024
-MAX_NAME = 200  # bytes of a tube's name
+# `$` would let a line end pass, which would start another command.
+_TUBE_NAME = re.compile(r"[A-Za-z0-9+/;.$_()][A-Za-z0-9+/;.$_()-]{0,199}\Z")
 ID_DIGITS = 20  # of a job's id, which has 64 bits
 WITH_BODY = frozenset((b"OK", b"FOUND", b"RESERVED"))
 WORDS = WITH_BODY | frozenset(
@@ -41,6 +43,11 @@ def use(name: str) -> bytes:
 def peek(state: str) -> bytes:
     """The first job of the used tube in this state (ready, delayed, buried), with its body."""
     return b"peek-" + state.encode()
+
+
+def is_tube_name(name: str) -> bool:
+    """True for a name that a tube can have ("Tubes"): 1 to 200 of these bytes, no hyphen first."""
+    return bool(_TUBE_NAME.match(name))
 
 
 class NonsenseError(ValueError):

@@ -1,14 +1,14 @@
 """Read one beanstalkd: its numbers, those of its tubes, and the jobs at their heads."""
 
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from beanwatch.queues.base import (
     Chosen,
-    Memory,
     Problem,
     ProtocolError,
+    Reader,
+    ReaderOptions,
     Reading,
     ServerError,
     Wanted,
@@ -28,7 +28,6 @@ from beanwatch.queues.beanstalkd.stats import (
     to_queue,
     to_server,
 )
-from beanwatch.queues.forgetful import Forgetful
 from beanwatch.queues.model import QueueState, ServerState
 
 if TYPE_CHECKING:
@@ -39,27 +38,18 @@ MANY_TUBES = 200
 REFUSED_WITHIN = 600.0  # seconds for which a refused put is a problem: it seldom comes alone
 
 
-class BeanstalkdReader:
+class BeanstalkdReader(Reader):
     """Reads one server; the connection is kept between readings, and made anew when it broke.
 
-    `timeout` (seconds) holds for the connect with the server's numbers, and again for the heads;
-    `sweep_timeout` for the tubes, which may be many. `memory` keeps what needs two looks.
+    `options.timeout` holds for the connect with the server's numbers, and again for the heads;
+    `options.sweep_timeout` for the tubes, which may be many.
     """
 
-    def __init__(
-        self,
-        server: "Server",
-        timeout: float,
-        memory: Memory | None = None,
-        sweep_timeout: float | None = None,
-        *,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, server: "Server", options: ReaderOptions) -> None:
         self._address, self._node = server.address, server.node
-        self._timeout = timeout
-        self._sweep_timeout = max(timeout, sweep_timeout or 0)
-        self._memory: Memory = memory or Forgetful()
-        self._clock = clock
+        self._timeout = options.timeout
+        self.sweep_timeout = max(options.timeout, options.sweep_timeout)
+        self._memory, self._clock = options.memory, options.clock
         self._connection: QueryConnection | None = None
         self._unasked: Sequence[Peek] = ()  # heads for which there was no room the last time
         self._refused = 0
@@ -218,7 +208,7 @@ class _OneReading:
             stats = parse_stats(body_of(link, STATS, next(replies)))
             server = self._server(stats)
         try:
-            link.extend(self._reader._sweep_timeout if needs_list else self._timeout)
+            link.extend(self._reader.sweep_timeout if needs_list else self._timeout)
             tubes = self._tubes(server, at_once, replies)
         except ServerError as error:
             if server is None:
