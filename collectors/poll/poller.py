@@ -4,12 +4,13 @@ import time
 from collections.abc import Callable, Iterator
 
 from beanwatch.collectors.deliver.outbox import Outbox
-from beanwatch.collectors.poll.derive import ABSENT, derive_server, merge
+from beanwatch.collectors.poll.derive import absent_queue, merge, server_values
 from beanwatch.collectors.poll.observer import Observation, Observer
-from beanwatch.queues.selection import OTHER, Chosen, Selection, group
-from beanwatch.telemetry import series as paths
+from beanwatch.queues.selection import OTHER, Selection, name_nodes
 from beanwatch.telemetry.graphite import Values, make_batches
 from beanwatch.telemetry.logging.collector_log import Changes
+from beanwatch.telemetry.nodes import node
+from beanwatch.telemetry.series import PREFIX
 
 
 class Poller:
@@ -22,7 +23,7 @@ class Poller:
         outbox: Outbox,
         changes: Changes,
         *,
-        prefix: str = paths.PREFIX,
+        prefix: str = PREFIX,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.observer = observer
@@ -35,20 +36,30 @@ class Poller:
         self._counts: dict[str, int] = {"queues": 0, "queues_skipped": 0, "collisions": 0}
 
     def __str__(self) -> str:
-        return str(self.observer.server.address)
+        return str(self.observer.server)
 
     def poll(self, stamp: int, *, queues: bool = True, missed_ticks: int = 0) -> Observation:
         """Observe the server, and its `queues` if it is their turn; put points in the outbox."""
         started = self._clock()
         seen = self.observer.observe(queues=queues)
-        if seen.trouble:
-            self._changes.wrong(self._node, seen.trouble, server=self._node)
-        else:
-            self._changes.right(self._node, f"{self}: all is read again", server=self._node)
+        self._log_trouble(seen)
         series = self._with_health(seen, started, missed_ticks)
         for batch in make_batches(self._node, stamp, series):
             self._outbox.put(batch)
         return seen
+
+    def _log_trouble(self, seen: Observation) -> None:
+        if seen.trouble:
+            self._changes.wrong(self._node, seen.trouble, server=self._node)
+        else:
+            self._changes.right(self._node, f"{self}: all is read again", server=self._node)
+        key = f"{self._node} doubts"
+        if seen.doubts:
+            more = f", and {len(seen.doubts) - 1} more" if len(seen.doubts) > 1 else ""
+            text = f"{self}: left out a number that cannot be right: {seen.doubts[0]}{more}"
+            self._changes.wrong(key, text, server=self._node)
+        elif seen.queues is not None:
+            self._changes.right(key, f"{self}: all numbers are plausible again", server=self._node)
 
     def _with_health(
         self, seen: Observation, started: float, missed_ticks: int
@@ -72,38 +83,28 @@ class Poller:
 
     def _series(self, seen: Observation) -> Iterator[tuple[str, Values]]:
         stem = f"{self._prefix}.server.{self._node}"
-        if seen.stats is None:
+        if seen.state is None:
             yield stem, {"up": 0}
             return
-        samples = self.observer.samples
-        rejected = samples.rejected.sure if samples.rejected else 0
-        yield stem, derive_server(seen.stats, samples.restarts, rejected, seen.drift)
+        restarts = self.observer.samples.restarts
+        yield stem, server_values(seen.state, restarts, seen.missing_jobs)
         if seen.queues is None:
             return
         stem = f"{self._prefix}.queue.{self._node}"
-        nodes = group(seen.chosen)
-        self._count(seen.chosen, nodes)
-        absent = dict.fromkeys(map(paths.node, self._selection.expected))
-        for name, members in nodes.items():
-            found = [seen.queues[member] for member in members if member in seen.queues]
-            if found:
-                absent.pop(name, None)
-                yield f"{stem}.{name}", found[0] if len(found) == 1 else merge(found)
-        for name in absent:
-            yield f"{stem}.{name}", ABSENT
-
-    def _count(self, chosen: Chosen, nodes: dict[str, list[str]]) -> None:
-        collisions = 0
-        for name, members in nodes.items():
-            if name != OTHER and len(members) > 1:
-                collisions += 1
-                self._changes.wrong(
-                    f"{self._node} {name}",
-                    f"queues share the series {name!r}: {', '.join(members[:5])}",
-                    server=self._node,
-                )
+        own, rest = seen.chosen
+        expected = self._selection.expected
+        nodes = name_nodes(dict.fromkeys((*own, *expected)))
         self._counts = {
-            "queues": len(chosen.own) + len(chosen.rest),
-            "queues_skipped": len(chosen.rest),
-            "collisions": collisions,
+            "queues": len(own) + len(rest),
+            "queues_skipped": len(rest),
+            "collisions": sum(made != node(name) for name, made in nodes.items()),
         }
+        for name in own:
+            if name in seen.queues:
+                yield f"{stem}.{nodes[name]}", seen.queues[name].values()
+        if others := [seen.queues[name] for name in rest if name in seen.queues]:
+            yield f"{stem}.{OTHER}", merge(others)
+        absent = absent_queue(self.observer.server.system)
+        for name in expected:
+            if absent and name not in seen.queues:
+                yield f"{stem}.{nodes[name]}", absent

@@ -7,55 +7,45 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from beanwatch.collectors.poll.memory import PollMemory
 from beanwatch.net.files import read_private, write_private
-from beanwatch.queues.beanstalkd.stats import MOST
 
-FORMAT = 1
-LONGEST_NAME = 200  # bytes, of a queue in beanstalkd's protocol
+FORMAT = 2
+MAX_COUNTER = 2**64
+LONGEST_NAME = 255  # bytes; no system has longer names of queues
 BOOT_ID = "/proc/sys/kernel/random/boot_id"  # Linux has it
 
 
-class Head(NamedTuple):
-    """A job at the head of its queue, and when it was first seen there (seconds)."""
-
-    job: int
-    since: float
-
-
 class QueueSample(NamedTuple):
-    """One queue as it was. `drift` is the first value of the conservation sum in its life."""
+    """One queue as it was at `at` (seconds). None: not known."""
 
     at: float
-    puts: int
-    deletes: int
-    ready: int
-    held: int  # by its consumers
-    waiting: int
-    drift: int
-    ready_head: Head | None = None
-    buried_head: Head | None = None
-
-
-class Rejected(NamedTuple):
-    """Puts that looked refused at the last look, and those that were, as far as can be told."""
-
-    seen: int
-    sure: int
-    is_first: bool = False  # at a first look some may have been under way
+    puts: int | None
+    deletes: int | None
+    ready: int | None
+    held: int | None  # by its consumers
+    idle: int | None
 
 
 @dataclass
 class ServerSamples:
-    """One server. `life` tells its process from the one before; `restarts` counts the changes.
+    """One server. `instance` tells its process from the one before; `restarts` counts the changes.
 
-    `rest` are those of the queues that had no series of their own.
+    `rest` are those of the queues that had no series of their own. `memory` is its reader's.
     """
 
-    life: str = ""
+    instance: str = ""
     restarts: int = 0
     queues: dict[str, QueueSample] = field(default_factory=dict)
     rest: frozenset[str] = frozenset()
-    rejected: Rejected | None = None
+    memory: PollMemory = field(default_factory=PollMemory)
+
+    def enter_instance(self, instance: str) -> None:
+        """Note which process answered: after a restart nothing can be compared."""
+        if self.instance and self.instance != instance:
+            self.restarts += 1
+            self.queues = {}
+        self.instance = instance
 
 
 State = dict[str, ServerSamples]  # by the server's address
@@ -85,11 +75,11 @@ def dump_state(state: Mapping[str, ServerSamples], moment: Moment) -> bytes:
     """The state as JSON, saved at this moment."""
     servers = {
         address: {
-            "life": known.life,
+            "instance": known.instance,
             "restarts": known.restarts,
             "queues": known.queues,
             "rest": sorted(known.rest),
-            "rejected": known.rejected,
+            "memory": known.memory.dump(),
         }
         for address, known in state.items()
     }
@@ -115,11 +105,11 @@ def parse_state(content: bytes, moment: Moment) -> State:
         shift = 0.0 if is_this_boot else record["offset"] - moment.offset
         return {
             str(address): ServerSamples(
-                str(known["life"]),
-                _count(known["restarts"]),
+                str(known["instance"]),
+                _count(known["restarts"]) or 0,
                 _queues(known["queues"], shift, moment.now),
                 frozenset(map(str, known["rest"])),
-                _rejected(known.get("rejected")),
+                _memory(known["memory"], shift, moment.now),
             )
             for address, known in record["servers"].items()
         }
@@ -131,46 +121,35 @@ def parse_state(content: bytes, moment: Moment) -> State:
 
 
 def _queues(queues: Mapping[str, list[Any]], shift: float, now: float) -> dict[str, QueueSample]:
-    samples = {_name(queue): _sample(values, shift, now) for queue, values in queues.items()}
+    samples = {_name(queue): _sample(values, shift) for queue, values in queues.items()}
     return {queue: sample for queue, sample in samples.items() if sample.at <= now}
 
 
 def _name(queue: str) -> str:
-    # It will be asked for: a line end in it, or more bytes than a server reads as one command,
-    # would be in the way of all others.
+    # It will be asked for. A line end in it would start another command, and a long one would be
+    # read as two.
     if not queue.isprintable() or len(queue.encode()) > LONGEST_NAME:
         raise ValueError(f"a queue cannot be called {queue[:40]!r}")
     return queue
 
 
-def _sample(values: list[Any], shift: float, now: float) -> QueueSample:
-    at, puts, deletes, ready, held, waiting, drift, ready_head, buried_head = values
-    return QueueSample(
-        _time(at, shift),
-        _count(puts),
-        _count(deletes),
-        _count(ready),
-        _count(held),
-        _count(waiting),
-        _count(drift),
-        _head(ready_head, shift, now),
-        _head(buried_head, shift, now),
-    )
+def _sample(values: list[Any], shift: float) -> QueueSample:
+    at, *counts = values
+    puts, deletes, ready, held, idle = map(_count, counts)
+    return QueueSample(_time(at, shift), puts, deletes, ready, held, idle)
 
 
-def _head(value: list[Any] | None, shift: float, now: float) -> Head | None:
-    if not value or (since := _time(value[1], shift)) > now:
+def _memory(record: Any, shift: float, now: float) -> PollMemory:
+    memory = PollMemory()
+    memory.load(record, shift, now)
+    return memory
+
+
+def _count(value: Any) -> int | None:
+    if value is None:
         return None
-    return Head(_count(value[0]), since)
-
-
-def _rejected(value: list[Any] | None) -> Rejected | None:
-    return Rejected(_count(value[0]), _count(value[1]), value[2:] == [True]) if value else None
-
-
-def _count(value: Any) -> int:
     number = int(value)
-    if not -MOST < number < MOST:
+    if not -MAX_COUNTER < number < MAX_COUNTER:
         raise ValueError("a count of more than 64 bits")
     return number
 

@@ -15,7 +15,14 @@ from beanwatch.queues.base import (
 )
 from beanwatch.queues.beanstalkd.connection import QueryConnection
 from beanwatch.queues.beanstalkd.heads import Heads, Peek, body_of, read_heads, waited
-from beanwatch.queues.beanstalkd.protocol import LIST_TUBES, STATS, NonsenseError, Reply, stats_tube
+from beanwatch.queues.beanstalkd.protocol import (
+    LIST_TUBES,
+    STATS,
+    NonsenseError,
+    Reply,
+    is_tube_name,
+    stats_tube,
+)
 from beanwatch.queues.beanstalkd.stats import (
     Doubts,
     Rejected,
@@ -199,7 +206,8 @@ class _OneReading:
         wanted, link = self._wanted, self._link
         needs_list = wanted.names is None
         # Asked for before the list has arrived, so that a far server costs one round trip.
-        at_once = list(wanted.known if needs_list else wanted.names or ())
+        # What no tube can be called is not asked for: the server would read it as two commands.
+        at_once = list(filter(is_tube_name, wanted.known if needs_list else wanted.names or ()))
         questions = [STATS] if wanted.server else []
         questions += [LIST_TUBES] if needs_list else []
         replies = link.stream_gently([*questions, *map(stats_tube, at_once)])
