@@ -110,7 +110,7 @@ class Collector:
         def poll(poller: Poller) -> None:
             with self._surviving(str(poller)):
                 seen = poller.poll(stamp)
-                if seen.stats is not None:
+                if seen.state is not None:
                     answered.append(poller)
                 if not seen.trouble:
                     well.append(poller)

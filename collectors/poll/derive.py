@@ -111,9 +111,7 @@ def merge(queues: Sequence[ObservedQueue]) -> dict[str, Number]:
     worst known age or state is at least a lower bound; it is left out if it is 0.
     """
     merged: dict[str, Number] = {}
-    all_values = [
-        queue._replace(state=queue.state._replace(native={})).values() for queue in queues
-    ]
+    all_values = [queue.values() for queue in queues]
     for name in QUEUE.names:
         known = [values[name] for values in all_values if name in values]
         is_complete = len(known) == len(all_values)

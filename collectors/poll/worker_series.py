@@ -11,9 +11,10 @@ from beanwatch.store.heartbeats import (
     decide_health,
     read_workers,
 )
-from beanwatch.telemetry import series as paths
 from beanwatch.telemetry.graphite import Values, make_batches
 from beanwatch.telemetry.logging.collector_log import Changes
+from beanwatch.telemetry.nodes import worker_nodes
+from beanwatch.telemetry.series import PREFIX, WORKERS
 
 SOURCE = "workers"
 
@@ -25,7 +26,7 @@ def derive_workers(
 
     `deploys` is how often all workers were told to restart.
     """
-    counts = {**dict.fromkeys(paths.WORKERS, 0), "deploys": deploys}
+    counts = {**dict.fromkeys(WORKERS.names, 0), "deploys": deploys}
     for worker in workers:
         health = decide_health(worker)
         if health in counts:
@@ -37,7 +38,7 @@ def derive_workers(
         }
         if worker.beat:
             values |= {"restarts": worker.beat.restarts, "disk_free": worker.beat.disk_free}
-        yield f"{prefix}.worker.{paths.worker_nodes(worker.id)}", values
+        yield f"{prefix}.worker.{worker_nodes(worker.id)}", values
     yield f"{prefix}.workers", counts
 
 
@@ -50,7 +51,7 @@ class WorkerPoller:
         outbox: Outbox,
         changes: Changes,
         *,
-        prefix: str = paths.PREFIX,
+        prefix: str = PREFIX,
         timeout: float = 5.0,
     ) -> None:
         self._url = url

@@ -164,7 +164,7 @@ class BeanstalkdReader(Reader):
         turn = {peek: number for number, peek in enumerate(self._unasked)}
         return sorted(peeks, key=lambda peek: turn.get(peek, len(turn)))
 
-    def head_age(self, peek: Peek, job: Stats | None) -> float | None:
+    def head_age(self, peek: Peek, job: Stats | None, instance: str) -> float | None:
         """How long this job has been the head, in seconds; None if that is not known.
 
         `job` is None if nobody looked, and {} if it was gone.
@@ -175,13 +175,15 @@ class BeanstalkdReader(Reader):
             return None
         if peek.state == "ready" and (age := waited(job)) is not None:
             return age
-        return round(self._memory.lasting(key, str(job["id"])), 3)
+        return round(self._memory.lasting(key, f"{instance} {job['id']}"), 3)
 
-    def add_heads(self, tubes: dict[str, QueueState], peeks: Sequence[Peek], heads: Heads) -> None:
+    def add_heads(
+        self, tubes: dict[str, QueueState], peeks: Sequence[Peek], heads: Heads, instance: str
+    ) -> None:
         """Put the ages of the heads into the tubes that these questions are about."""
         self._unasked = heads.left
         for peek in peeks:
-            age = self.head_age(peek, heads.jobs.get(peek))
+            age = self.head_age(peek, heads.jobs.get(peek), instance)
             tube = tubes[peek.tube]
             tubes[peek.tube] = (
                 tube._replace(head_ready_age=age)
@@ -295,7 +297,8 @@ class _OneReading:
             except ServerError as error:
                 heads, trouble = Heads({}, peeks), f"head ages: {error}"
         if wanted.heads:
-            self._reader.add_heads(tubes, peeks, heads)
+            instance = (server and server.instance) or ""
+            self._reader.add_heads(tubes, peeks, heads, instance)
         return Reading(
             server,
             tubes,
