@@ -1,41 +1,38 @@
-"""Numbers that more than one dashboard shows."""
+"""Queries that more than one dashboard uses."""
 
 from collections.abc import Callable
 
-from beanwatch.grafana.generator import functions as g
-from beanwatch.grafana.generator import limits, words
-from beanwatch.grafana.generator.series import JOB, JOB_OUTCOME, SERVER, Series
+from beanwatch.grafana.generator.lib import graphite, limits, states
+from beanwatch.grafana.generator.lib.patterns import JOB, JOB_OUTCOME, Patterns
+from beanwatch.queues.model import JOB_STATES
 
 
-def failed_share(of: Series) -> str:
+def failed_share(runs: Patterns) -> str:
     """Percent of the runs that failed, in the last minutes."""
-    runs, fine = (
-        g.over(g.total(of.outcomes(*outcomes, stat="count")), limits.FAILED_SPAN)
-        for outcomes in ((), words.FINE)
+    all_runs, good = (
+        graphite.moving(graphite.total(runs.outcomes(*names, stat="count")), limits.FAILED_SPAN)
+        for names in ((), states.SUCCESSES)
     )
-    return g.fresh(g.percent(g.less(runs, fine), runs))
+    return graphite.newest(graphite.percent(graphite.subtract(all_runs, good), all_runs))
 
 
-def outcomes(of: Series) -> list[str]:
+def outcomes(runs: Patterns) -> list[str]:
     """Runs a second, by outcome."""
-    return [g.largest_first(g.alive(g.by(of.outcomes(), JOB_OUTCOME)))]
+    by_outcome = graphite.group_by(runs.outcomes(), JOB_OUTCOME)
+    return [graphite.largest_first(graphite.nonempty(by_outcome))]
 
 
-def percentiles(of: Series, timer: str, most: int = 3) -> list[str]:
-    """Milliseconds that half of the runs, 95 % and 99 % stay below, by job: the slowest ones."""
+def percentiles(runs: Patterns, timer: str, count: int = 3) -> list[str]:
+    """Milliseconds that half of the runs, 95 % and 99 % stay below, of the slowest kinds of job."""
     shares = (("upper_50", "50 %"), ("upper_95", "95 %"), ("upper_99", "99 %"))
-    return [
-        g.suffixed(g.top(g.alive(g.by(of.timer(timer, stat), JOB, how="max")), most), name)
-        for stat, name in shares
-    ]
+
+    def slowest(stat: str) -> str:
+        by_job = graphite.group_by(runs.timer(timer, stat), JOB, how="max")
+        return graphite.highest(graphite.nonempty(by_job), count)
+
+    return [graphite.add_suffix(slowest(stat), name) for stat, name in shares]
 
 
-def jobs_by_state(read: Callable[[str], str]) -> list[str]:
-    """The jobs in each state; `read` gives the total of one of beanstalkd's fields."""
-    return [g.alias(g.total(read(f"current-jobs-{state}")), state) for state in words.JOB_STATES]
-
-
-def cpu(of: Series) -> str:
-    """Percent of a processor, by server."""
-    times = [g.scaled(g.per_second(of.server(f"rusage-{s}")), 100) for s in ("utime", "stime")]
-    return g.alive(g.by(g.group(*times), SERVER))
+def jobs_by_state(measure: Callable[[str], str]) -> list[str]:
+    """The jobs in each state; `measure` makes the pattern of one of JOB_STATES."""
+    return [graphite.alias(graphite.total(measure(state)), state) for state in JOB_STATES]
