@@ -1,55 +1,20 @@
-"""What the names in the reference mean, in the reader's words. None may miss, none may be too many.
+"""The meanings of the names in the generated pages; tests compare them with the names in the code.
 
-Units stand first: seconds unless something else is said.
+Times are in seconds unless another unit is named. Series have theirs in telemetry/series.py.
 """
 
-SERVER = {
-    "up": "1 if the server answered, 0 if not",
-    "draining": "1 while it refuses new jobs",
-    "restarts": "restarts seen since the collector started",
-    "binlog_bytes": "bytes of the binlog's files",
-    "rejected_puts": "puts refused since the server's start: too big, draining, out of memory",
-    "drift": "jobs that are counted nowhere; not 0: one is in limbo",
+# Fields of the model that have no series of their own.
+QUEUE_FIELDS = {"paused": "1 while taking jobs is stopped on purpose"}
+SERVER_FIELDS = {
+    "version": "version of the server's program",
+    "instance": "identifies one start of the server: another one after each restart",
 }
-QUEUE = {
-    "put_rate": "jobs put, a second",
-    "delete_rate": "jobs deleted, a second",
-    "head_ready_age": "how long the head of the ready queue has waited",
-    "head_buried_age": "how long the first buried job has been seen there",
-    "drain_seconds": "until the queue is empty at this rate; absent when it grows",
-    "consumer_state": "who drains it, worst last: {consumer_states}",
-    "drift": "as the server's, of this queue",
-}
-WORKER = {
-    "busy": "share of the time, 0 to 1, that it spent in jobs",
-    "rss": "bytes of resident memory",
-    "reconnects": "to beanstalkd, since its start",
-    "touches": "that kept a running job's TTR from running out, since its start",
-    "dropped_metrics": "values that could not be sent, since its start",
-    "beat_age": "since its last heartbeat",
-    "state": "as a number: {worker_states}",
-    "restarts": "unasked-for and asked-for restarts, as its record says",
-    "disk_free": "bytes where jobs get their temporary directories",
-}
-WORKERS = {
-    "live": "workers that beat",
-    "busy": "of them, in a job",
-    "waiting": "told to wait",
-    "blocked": "cut off from beanstalkd, or short of disk",
-    "hung": "alive, and not getting on",
-    "deploys": "times that `beanwatch workers restart` told all of them to restart",
-    "dead": "without a heartbeat for more than 10 s, or three intervals",
-}
-COLLECTOR = {
-    "success": "1 if this poll got everything, 0 if not",
-    "poll_seconds": "how long the poll took",
-    "points": "sent of this poll",
-    "dropped": "points lost for good, since the collector's start",
-    "backlog": "points kept for a Graphite that is away",
-    "queues": "queues there",
-    "queues_skipped": "queues without series of their own: above max_queues",
-    "collisions": "queues that share a series with another",
-    "missed_ticks": "polls left out because the one before took too long",
+# Native series that beanwatch computes, by system.
+NATIVE = {
+    "beanstalkd": {
+        "rejected_puts": "puts refused since the server's start: too big, draining, out of memory",
+        "binlog_bytes": "size of the binlog's files; 0 without a binlog",
+    }
 }
 OUTCOMES = {
     "ok": "done and deleted",
