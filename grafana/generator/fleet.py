@@ -77,7 +77,7 @@ def _now() -> page.Section:
             ),
             tile(
                 2,
-                "Servers without data",
+                "Servers silent",
                 "Servers of which no point arrived for 2 minutes: the collector, Graphite or the"
                 " way between them is broken, and every other number here is old.",
                 silent,
@@ -225,7 +225,7 @@ def _queues() -> page.Section:
         Column("Consumers", _by_queue("consumers")),
         Column("Idle", _by_queue("idle_consumers")),
         Column(
-            "Waiting for",
+            "First job waits",
             _by_queue("head_ready_age"),
             unit=unit_of(head_age),
             steps=limits.steps(limits.HEAD_AGE),
@@ -246,7 +246,7 @@ def _queues() -> page.Section:
                 21,
                 "Queues now",
                 "Every queue, over the servers chosen above. Idle: consumers that wait for a job."
-                " Waiting for: how long its first ready job could be taken. Drained in: at the"
+                " First job waits: since it could be taken. Drained in: at the"
                 " present rates; never: it does not get shorter. n/a: not known, or the queue"
                 " system cannot tell.",
                 "Queue",

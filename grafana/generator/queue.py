@@ -326,7 +326,7 @@ def _servers() -> page.Section:
         Column("Deleted", each("delete_rate"), unit=PER_SECOND, decimals=1),
         Column("Consumers", each("consumers")),
         Column("Idle", each("idle_consumers")),
-        Column("Waiting for", each(HEAD_AGE.name), unit=unit_of(HEAD_AGE), decimals=0),
+        Column("First job waits", each(HEAD_AGE.name), unit=unit_of(HEAD_AGE), decimals=0),
         Column("Put in all", each("puts")),
         Column("Missing jobs", each("missing_jobs"), steps=limits.ANY_WARNS),
     ]

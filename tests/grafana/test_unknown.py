@@ -17,7 +17,7 @@ KNOWN = {
 SHOWN = {
     "fleet": {
         "Servers down": [0],
-        "Servers without data": [0],
+        "Servers silent": [0],
         "Put": [2],
         "Put and deleted": [2],
         "Queues now: Ready": [3],
