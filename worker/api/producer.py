@@ -8,7 +8,9 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from beanwatch.net.address import Address, parse_address
-from beanwatch.queues.beanstalkd.connection import Link, Reply, ServerError
+from beanwatch.queues.base import ServerError
+from beanwatch.queues.beanstalkd.connection import QueryConnection as Link
+from beanwatch.queues.beanstalkd.protocol import Reply
 from beanwatch.queues.servers import DEFAULT_SERVER
 from beanwatch.worker.api.envelope import PRIORITY, TTR, FollowUp, check_target, encode
 

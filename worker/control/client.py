@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from beanwatch.net.address import Address
-from beanwatch.queues.beanstalkd.connection import Link, ServerError
+from beanwatch.queues.base import ServerError
+from beanwatch.queues.beanstalkd.connection import QueryConnection as Link
 from beanwatch.queues.beanstalkd.stats import parse_stats
 from beanwatch.worker.control.messages import (
     CONTROL_PRIORITY,
