@@ -106,7 +106,7 @@ def test_on_an_empty_host_only_beanstalkd_is_missed(run: Run) -> None:
         "beanstalkd"
     ]
     assert "-> start it (systemctl start beanstalkd)" in out
-    assert "unused   check_queue_depth: needs beanstalkd: see above" in out
+    assert "unused   check_queue_depth: needs a queue server: see above" in out
 
 
 def test_every_failure_comes_with_its_cure(

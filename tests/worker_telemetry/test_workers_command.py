@@ -204,7 +204,7 @@ def test_only_the_dead_are_forgotten(
     add_record(redis_server, "here.dead", age=3600)
     code, out, err = workers("forget", "here.*")
     assert (code, out) == (0, "here.dead: forgotten\n")
-    assert err == "beanwatch: here.w1 lives; stop it first\n"
+    assert err == "beanwatch: here.w1 is still running; stop it first\n"
     assert workers("forget", "here.w1").code == 1
     assert worker.beat().state == "idle"
     assert redis_server.client().zrange(WORKERS_KEY, 0, -1) == ["here.w1"]

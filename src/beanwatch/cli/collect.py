@@ -1,4 +1,4 @@
-"""`beanwatch collect`: send beanstalkd's numbers to Graphite."""
+"""`beanwatch collect`: send the numbers of queue servers to Graphite."""
 
 import signal
 import sys
@@ -18,6 +18,7 @@ from beanwatch.cli.lib.options import (
     load_config,
     need_time,
     override,
+    pick_redis,
     pick_servers,
     server_option,
 )
@@ -27,10 +28,10 @@ from beanwatch.collectors.deliver.delivery import Delivery, Transport
 from beanwatch.collectors.deliver.outbox import Outbox
 from beanwatch.collectors.poll.observer import Observer
 from beanwatch.collectors.poll.poller import Poller
+from beanwatch.collectors.poll.samples import ServerSamples
 from beanwatch.collectors.poll.worker_series import WorkerPoller
-from beanwatch.config import Config, ConfigError
+from beanwatch.config import CollectConfig, Config
 from beanwatch.net.address import AddressError
-from beanwatch.net.redis_link import parse_redis_url
 from beanwatch.net.systemd import Notifier
 from beanwatch.queues.selection import Selection
 from beanwatch.queues.servers import Server, find_clash
@@ -44,18 +45,22 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 @config_option
 @server_option
 @click.option("--graphite", metavar="HOST:PORT", help="carbon's plaintext port; - prints the lines")
-@click.option("--redis", metavar="URL", help="also send the workers' states, from their heartbeats")
+@click.option("--redis", metavar="URL", help="also send the states of workers, by their heartbeats")
 @click.option("--prefix", type=PREFIX, help="first node of all paths (beanwatch)")
 @click.option("--once", is_flag=True, help="poll every server once and exit: for cron")
 @click.option("--interval", type=DURATION, help="between two polls (10s)")
-@click.option("--queues-interval", type=DURATION, help="between two sweeps (as --interval)")
+@click.option(
+    "--queues-interval", type=DURATION, help="between two readings of the queues (as --interval)"
+)
 @click.option("--timeout", type=DURATION, help="for a server's answer (5s)")
 @click.option("--include", multiple=True, metavar="GLOB", help="queues to send (all)")
 @click.option("--exclude", multiple=True, metavar="GLOB", help="queues to leave out")
 @click.option("--max-queues", type=COUNT, help="queues with series of their own, 0: any (10000)")
-@click.option("--head-ages/--no-head-ages", default=None, help="peek at the heads of the queues")
+@click.option(
+    "--head-ages/--no-head-ages", default=None, help="tell how long each queue's first job waited"
+)
 @click.option("--state", metavar="FILE", help="remember counters there between two runs")
-@click.option("--spool", metavar="DIR", help="keep there what Graphite cannot take now")
+@click.option("--spool", metavar="DIR", help="keep points there while Graphite is down")
 @click.option("--log-format", type=click.Choice(["json", "console"]), help="of the log (json)")
 @click.option("--log-file", metavar="FILE", help="instead of stderr; reopened on SIGHUP")
 def command(
@@ -71,7 +76,7 @@ def command(
     exclude: tuple[str, ...],
     **flags: float | str | bool | None,
 ) -> int:
-    """Send beanstalkd's numbers to Graphite, until it is told to stop.
+    """Send the numbers of queue servers to Graphite, until it is told to stop.
 
     \b
     Examples:
@@ -101,13 +106,13 @@ def command(
 
 
 def run(config: Config, servers: Sequence[Server], stack: ExitStack, *, once: bool) -> int:
-    """Put the parts together and run them; the exit code."""
+    """Put the parts together and run them; returns the exit code."""
     collect = config.collect
     log = open_log(config, once=once)
     changes = Changes(log)
     state = open_state(state_path(collect.state, servers, once=once), stack)
     known = load_state(state, log)
-    # What is only printed can neither wait nor be late; the spool may be a running collector's.
+    # Points that are only printed need no spool, and a running collector may hold it.
     spool = "" if config.graphite.address == "-" else collect.spool
     outbox = Outbox(open_spool(spool, changes, stack))
     selection = Selection(
@@ -118,14 +123,7 @@ def run(config: Config, servers: Sequence[Server], stack: ExitStack, *, once: bo
     )
     pollers = [
         Poller(
-            Observer(
-                server,
-                known.get(str(server.address)),
-                selection,
-                timeout=collect.timeout,
-                sweep_timeout=collect.queues_interval,
-                head_ages=collect.head_ages,
-            ),
+            make_observer(server, known.get(str(server)), selection, collect),
             selection,
             outbox,
             changes,
@@ -145,19 +143,33 @@ def run(config: Config, servers: Sequence[Server], stack: ExitStack, *, once: bo
         notifier=Notifier(),
     )
     if once:
-        # The stats, the sweep and the heads have their time one after the other.
+        # The server, its queues and their first jobs have their timeouts one after the other.
         limit = collect.timeout * 2 + max(collect.timeout, collect.queues_interval)
         answered, well = collector.once(round(time.time()), limit)
         return 2 if not answered else 0 if well and answered == len(servers) else 1
-    # Waited for rather than handled: a handler would run at any point of the main thread, also
-    # where that holds the lock which the handler needs. The threads inherit the mask.
+    # Signals are waited for. A handler could interrupt the main thread while it holds a lock that
+    # the handler needs. The threads inherit the mask.
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     collector.run(partial(wait_for_signal, log))
     return 0
 
 
+def make_observer(
+    server: Server, samples: ServerSamples | None, selection: Selection, collect: CollectConfig
+) -> Observer:
+    """What reads one server; `samples` are those of an earlier run."""
+    return Observer(
+        server,
+        samples,
+        selection,
+        timeout=collect.timeout,
+        sweep_timeout=collect.queues_interval,
+        head_ages=collect.head_ages,
+    )
+
+
 def wait_for_signal(log: Log, seconds: float) -> bool:
-    """Sleep; true if told to stop meanwhile. SIGHUP opens the log anew."""
+    """Sleep; true if told to stop meanwhile. SIGHUP reopens the log."""
     received = signal.sigtimedwait(SIGNALS, seconds)
     if received and received.si_signo == signal.SIGHUP:
         log.reopen()
@@ -176,12 +188,9 @@ def pick_transport(address: str) -> Transport:
 
 
 def pick_extras(config: Config, outbox: Outbox, changes: Changes) -> list[Extra]:
-    """The workers' states, if a Redis is named."""
-    if not config.redis.url:
+    """The states of workers, if a Redis is named."""
+    url = pick_redis(config, None)
+    if url is None:
         return []
-    try:
-        url = parse_redis_url(config.redis.url, config.redis.read_password())
-    except (ValueError, ConfigError) as error:
-        raise click.UsageError(str(error)) from None
     timeout = config.collect.timeout
     return [WorkerPoller(url, outbox, changes, prefix=config.prefix, timeout=timeout)]

@@ -12,11 +12,18 @@ import click
 
 from beanwatch import config as configuration
 from beanwatch.checks.lib import objects
-from beanwatch.cli.lib.options import config_option, load_config, pick_servers, server_option
+from beanwatch.cli.lib.directories import DIRECTORIES
+from beanwatch.cli.lib.options import (
+    QUERY_TIMEOUT,
+    config_option,
+    load_config,
+    pick_servers,
+    server_option,
+)
+from beanwatch.cli.lib.output import complain
 from beanwatch.cli.lib.placing import Placer, Step, Wanted
-from beanwatch.queues.beanstalkd.connection import Link, ServerError
-from beanwatch.queues.beanstalkd.stats import read_tube_names
-from beanwatch.queues.selection import INTERNAL
+from beanwatch.fleet.queue_actions import list_queue_names
+from beanwatch.queues.base import ServerError
 from beanwatch.queues.servers import Server
 
 PLUGINS = (
@@ -45,7 +52,8 @@ class Kind(NamedTuple):
     """What one kind of installation consists of; directories by family, Debian's and Red Hat's.
 
     `pieces` are (file or glob in the package, directory). `examples` are placed once and
-    then left alone. `generated` maps a file name to what writes it. `then` is what to do next.
+    then left alone. `generated` maps a file name to what writes it. `then` is what to do next;
+    empty if the files are picked up without it.
     """
 
     then: str
@@ -54,23 +62,6 @@ class Kind(NamedTuple):
     generated: tuple[tuple[str, str, Generate], ...] = ()
     plugins: bool = False
 
-
-DIRECTORIES: Mapping[str, tuple[str, str]] = {
-    "plugins": ("/usr/lib/nagios/plugins", "/usr/lib64/nagios/plugins"),
-    "nagios": ("/etc/nagios4/conf.d", "/etc/nagios/conf.d"),
-    "nrpe": ("/etc/nagios/nrpe.d", "/etc/nrpe.d"),
-    "icinga2": ("/etc/icinga2/conf.d/beanwatch", "/etc/icinga2/conf.d/beanwatch"),
-    "systemd": ("/etc/systemd/system", "/etc/systemd/system"),
-    "supervisor": ("/etc/supervisor/conf.d", "/etc/supervisord.d"),
-    "cron": ("/etc/cron.d", "/etc/cron.d"),
-    "graphite": ("/etc/beanwatch/graphite", "/etc/beanwatch/graphite"),
-    "statsd": ("/etc/beanwatch/statsd", "/etc/beanwatch/statsd"),
-    "default": ("/etc/default", "/etc/default"),
-    "dashboards": ("/etc/grafana/dashboards/beanwatch",) * 2,  # as the provider's file says
-    "datasources": ("/etc/grafana/provisioning/datasources",) * 2,
-    "provisioning": ("/etc/grafana/provisioning/dashboards",) * 2,
-    "alerting": ("/etc/grafana/provisioning/alerting",) * 2,
-}
 
 KINDS: Mapping[str, Kind] = {
     "nagios": Kind(
@@ -135,7 +126,7 @@ KINDS: Mapping[str, Kind] = {
         (),
         examples=(("worker/supervisor/*", "supervisor"),),
     ),
-    "cron": Kind("nothing: cron reads it by itself", (("collectors/cron/*", "cron"),)),
+    "cron": Kind("", (("collectors/cron/*", "cron"),)),
     "graphite": Kind(
         "put the sections of /etc/beanwatch/graphite/*.conf in front of those of carbon's files of "
         "the same names, and restart carbon-cache; StatsD: node stats.js "
@@ -195,14 +186,17 @@ def command(
     chosen = Chosen(config, services, DIRECTORIES["plugins"][index], passive)
     wanted = list(collect(KINDS[kind], chosen, index))
     failed = False
-    # All of it is placed before a word is said: a pipe that is closed early must not end it.
+    # All files are placed before anything is printed: a pipe that closes early must not stop it.
     for step in list(Placer(Path(dest), dry_run=dry_run).place(wanted)):
         failed = failed or step.word == "failed"
         click.echo(describe(step))
     if failed:
-        click.echo("beanwatch: not all was placed: run it as root, or name --dest DIR", err=True)
+        complain("not all was placed: run it as root, or name --dest DIR")
         return 1
-    click.echo(f"{'would then' if dry_run else 'then'}: {KINDS[kind].then}")
+    if then := KINDS[kind].then:
+        click.echo(f"{'would then' if dry_run else 'then'}: {then}")
+    else:
+        click.echo(f"no further step: {kind} picks it up")
     return 0
 
 
@@ -253,11 +247,9 @@ def find_family(root: Path = Path("/")) -> str:
 def discover_queues(server: Server) -> list[str]:
     """The queues that are there now, without those of beanwatch itself."""
     try:
-        with Link(server.address) as link:
-            names = read_tube_names(link)
+        return list_queue_names(server, QUERY_TIMEOUT)
     except ServerError as error:
         raise click.ClickException(f"--discover: {error}") from None
-    return [name for name in names if not any(fnmatchcase(name, glob) for glob in INTERNAL)]
 
 
 def describe(step: Step) -> str:

@@ -127,6 +127,9 @@ class Job(NamedTuple):
     state: str
     body: bytes | None = None
     age: float | None = None  # seconds since it was put
+    attempts: int | None = None  # times that it was handed to a consumer
+    kicks: int | None = None  # times that it was put back after it was buried
+    ready_in: float | None = None  # seconds until a delayed job can be taken
     facts: Mapping[str, str | int | float] = MappingProxyType({})
 
 

@@ -16,7 +16,7 @@ from beanwatch.telemetry.logging.collector_log import Changes, Log
 
 
 def open_log(config: Config, *, once: bool) -> Log:
-    """Where events are told. cron mails what --once says on stderr to a person, as words."""
+    """The log. With --once it goes to stderr as words: cron mails them to a person."""
     if once:
         return Log("console")
     try:
@@ -28,9 +28,9 @@ def open_log(config: Config, *, once: bool) -> Log:
 def state_path(
     given: str, servers: Sequence[Server], *, once: bool, environ: Mapping[str, str] = os.environ
 ) -> str:
-    """The state file: as told, else systemd's directory, else (--once needs one) a usual place.
+    """The state file: as given, else in systemd's directory, else, for --once, in a usual place.
 
-    Its name is made of the servers: runs for different ones do not exclude each other.
+    Its name is made of the servers, so that collectors of different servers can run at once.
     """
     if given:
         return given
@@ -40,7 +40,7 @@ def state_path(
         directory = "/var/lib/beanwatch" if os.geteuid() == 0 else os.path.join(home, "beanwatch")
     if not directory:
         return ""
-    names = " ".join(sorted(str(server.address) for server in servers))
+    names = " ".join(sorted(str(server) for server in servers))
     digest = hashlib.sha256(names.encode()).hexdigest()[:8]
     return os.path.join(directory, f"collect-{digest}.json")
 
@@ -65,7 +65,7 @@ def open_state(path: str, stack: ExitStack) -> StateFile | None:
 
 
 def load_state(state: StateFile | None, log: Log) -> State:
-    """What an earlier run remembered; nothing if that cannot be read, which is said."""
+    """What an earlier run remembered; {}, with a warning, if that cannot be read."""
     try:
         return state.load() if state else {}
     except StateError as error:

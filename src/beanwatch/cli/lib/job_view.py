@@ -1,11 +1,12 @@
 """How the story of a job looks in a terminal."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from itertools import zip_longest
-from typing import NamedTuple
 
-from beanwatch.cli.lib.queue_view import human_time
+from beanwatch.cli.lib.output import printable
+from beanwatch.durations import format_duration
+from beanwatch.fleet.job_story import Now, Story
 from beanwatch.store.ledger import Entry
 
 KEPT_WORDS = {
@@ -17,30 +18,11 @@ KEPT_WORDS = {
 }
 
 
-class Now(NamedTuple):
-    """Where a job is: beanstalkd's state of it or why that is not known, and who holds it."""
-
-    server: str
-    job_id: int
-    state: str
-    stats: Mapping[str, int | float | str] = {}
-    holder: str = ""
-
-
-class Story(NamedTuple):
-    """What is known of one job: its recorded runs and where it is now."""
-
-    id: str
-    entries: Sequence[Entry]
-    nows: Sequence[Now]
-    job: str = ""
-
-
 def story_lines(story: Story) -> Iterator[str]:
     """The story, one line after the other."""
     last = story.entries[-1] if story.entries else None
     name = last.job if last else story.job or "job"
-    queue = last.queue if last else next((str(now.stats.get("tube", "")) for now in story.nows), "")
+    queue = last.queue if last else next((now.job.queue for now in story.nows if now.job), "")
     parts = [name, *([story.id] if story.id else []), *([f"in {queue}"] if queue else [])]
     yield printable(" ".join(parts))
     if last and last.parent:
@@ -53,7 +35,7 @@ def story_lines(story: Story) -> Iterator[str]:
         alike = after is not None and after.traceback.endswith(entry.traceback)
         yield from entry_lines(entry, show_number=len(numbers) > 1, show_traceback=not alike)
         if after is not None and is_unheard(entry, after):
-            yield "      beanstalkd did not hear of it: the worker died before it could tell"
+            yield "      the server did not hear of it: the worker died before it could tell"
         before = entry
     if not story.entries:
         yield "  no run is recorded"
@@ -101,25 +83,18 @@ def entry_lines(entry: Entry, *, show_number: bool, show_traceback: bool) -> Ite
 
 def now_lines(now: Now) -> Iterator[str]:
     """Where it is now."""
-    where = f" (job {now.job_id} on {now.server})" if now.server else ""
     words = now.state
-    if now.stats:
-        number = {key: value for key, value in now.stats.items() if not isinstance(value, str)}
-        words += f" in {now.stats.get('tube')}, put {human_time(number.get('age'))} ago"
-        words += (
-            f", attempt {number.get('reserves')}" if number.get("reserves") else ", not run yet"
-        )
-        if now.state == "delayed":
-            words += f", ready in {human_time(number.get('time-left'))}"
-        if number.get("kicks"):
-            words += f", kicked {number['kicks']} times"
+    if job := now.job:
+        words += f" in {job.queue}"
+        if job.age is not None:
+            words += f", put {format_duration(job.age)} ago"
+        if job.attempts is not None:
+            words += f", attempt {job.attempts}" if job.attempts else ", not run yet"
+        if job.ready_in is not None:
+            words += f", ready in {format_duration(job.ready_in)}"
+        if job.kicks:
+            words += f", kicked {job.kicks} times"
     if now.holder:
         words += f", held by {now.holder}"
+    where = f" (job {now.job_id} on {now.server})" if now.server else ""
     yield printable(f"  now: {words}{where}")
-
-
-def printable(text: str) -> str:
-    """Text of a job's or a handler's making: no control character may reach the terminal."""
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
-    )

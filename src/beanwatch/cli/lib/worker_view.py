@@ -1,16 +1,15 @@
-"""How workers look in a terminal."""
+"""How workers look in a terminal and in JSON."""
 
 from collections.abc import Sequence
+from typing import Any
 
-from rich.text import Text
-
-from beanwatch.cli.lib.queue_view import STYLES, WORDS, human_time
-from beanwatch.cli.lib.tables import Columns, number, word
-from beanwatch.store.heartbeats import Worker, decide_health, decide_restarted
+from beanwatch.cli.lib.tables import NAME_WIDTH, STYLES, Columns, count_cell, number, word
+from beanwatch.durations import format_duration
+from beanwatch.store.heartbeats import Beat, Worker, decide_health, decide_restarted
 
 
 def worker_style(worker: Worker) -> str:
-    """How a worker is shown; empty if all is well with it."""
+    """The style of a worker's row; empty if all is well with it."""
     health = decide_health(worker)
     if health in ("dead", "hung"):
         return STYLES["critical"]
@@ -19,20 +18,20 @@ def worker_style(worker: Worker) -> str:
 
 
 def worker_table(workers: Sequence[Worker]) -> Columns:
-    """One line a worker: how it is, what it does, for how long.
+    """One line a worker: its health, what it does, for how long.
 
     And which version of the application it runs, where several do.
     """
     versions = {worker.beat.app_version for worker in workers if worker.beat}
     differ = len(versions - {""}) > 1
     table = Columns(
-        word("WORKER", WORDS),
+        word("WORKER", NAME_WIDTH),
         word("STATE"),
-        word("QUEUE", WORDS),
-        word("JOB", WORDS),
+        word("QUEUE", NAME_WIDTH),
+        word("JOB", NAME_WIDTH),
         *map(number, ("FOR", "DONE", "FAILED", "BEAT")),
         *([word("VERSION")] if differ else []),
-        word("", WORDS),
+        word("", NAME_WIDTH),
         spare=("VERSION", "DONE", "BEAT", "FAILED", "QUEUE", "", "FOR", "JOB"),
     )
     for worker in workers:
@@ -43,26 +42,23 @@ def worker_table(workers: Sequence[Worker]) -> Columns:
             continue
         busy_for = beat.beat_at - beat.job_started_at if beat.job_started_at else None
         table.add_row(
-            Text(worker.id),
+            worker.id,
             health,
-            Text(beat.queue or ",".join(beat.queues)),
-            Text(beat.job),
-            human_time(busy_for) if busy_for is not None else "",
+            beat.queue or ",".join(beat.queues),
+            beat.job,
+            format_duration(busy_for) if busy_for is not None else "",
             f"{beat.processed:,}",
-            f"{beat.failed:,}" if beat.failed else ".",
+            count_cell(beat.failed),
             f"{worker.age:.1f}s",
-            *([Text(beat.app_version)] if differ else []),
-            Text(worker_words(worker, health)),
+            *([beat.app_version] if differ else []),
+            worker_words(beat, health),
             style=worker_style(worker),
         )
     return table
 
 
-def worker_words(worker: Worker, health: str) -> str:
-    """What there is to say: why it is blocked, where it hangs, its note, how it ended last."""
-    beat = worker.beat
-    if beat is None:
-        return ""
+def worker_words(beat: Beat, health: str) -> str:
+    """What there is to say: where it hangs, why it is blocked, how it ended last, its note."""
     if health == "hung" and beat.where:
         return beat.where
     if beat.reason:
@@ -71,3 +67,13 @@ def worker_words(worker: Worker, health: str) -> str:
         return f"restarted: {beat.last_exit}"
     done = "/".join(f"{n:,}" for n in beat.progress if n)
     return f"{beat.note} {done}".strip()
+
+
+def worker_tree(worker: Worker) -> dict[str, Any]:
+    """A worker for JSON: its record, and what is decided from it."""
+    return {
+        "id": worker.id,
+        "health": decide_health(worker),
+        "age": round(worker.age, 3),
+        **(worker.beat._asdict() if worker.beat else {}),
+    }
