@@ -1,6 +1,7 @@
 """`beanwatch queues` and `beanwatch top`, on real servers."""
 
 import json
+import os
 import signal
 import time
 from collections.abc import Callable
@@ -293,6 +294,18 @@ def test_top_prints_one_picture_in_a_pipe(
     assert [row["queue"] for row in tree["queues"]] == ["waiting"]
     assert [row["wrong"] for row in tree["servers"]] == ["", "critical"]
     assert tree["workers"][0]["health"] == "blocked"
+
+
+def test_top_shows_what_is_wrong_with_a_server_that_answers(beanstalkd: Beanstalkd, run: Run):
+    os.kill(beanstalkd.pid, signal.SIGUSR1)
+    wait_until(lambda: beanstalkd.stats()["draining"])
+    argv = ("beanwatch", "top", "--once", "--server", beanstalkd.address)
+    code, stdout, _ = run(*argv)
+    assert (code, "is draining: it takes no new job" in stdout) == (0, True)
+    (server,) = json.loads(run(*argv, "--json").stdout)["servers"]
+    assert (server["wrong"], server["draining"]) == ("warning", True)
+    assert [problem["severity"] for problem in server["problems"]] == ["warning"]
+    assert server["native"]["rejected_puts"] == 0
 
 
 def test_a_frozen_server_delays_the_picture_by_its_timeout_only(

@@ -157,7 +157,7 @@ def run(config: Config, servers: Sequence[Server], stack: ExitStack, *, once: bo
 def make_observer(
     server: Server, samples: ServerSamples | None, selection: Selection, collect: CollectConfig
 ) -> Observer:
-    """What reads one server; `samples` are those of an earlier run."""
+    """The observer of one server; `samples` are those of an earlier run."""
     return Observer(
         server,
         samples,

@@ -1,4 +1,4 @@
-"""`beanwatch config`: is the configuration right, and what does it come to."""
+"""`beanwatch config`: check the configuration, or show it."""
 
 import json
 from collections.abc import Iterator
@@ -53,7 +53,7 @@ def show(config_file: str | None, as_json: bool) -> None:
 
 
 def plain(config: Config) -> dict[str, Any]:
-    """The configuration as the file would spell it, without the passwords in URLs."""
+    """The configuration as in the file, without the passwords in URLs."""
     tree: dict[str, Any] = {
         key: getattr(config, key) for key in configuration.GENERAL if getattr(config, key) != ""
     }

@@ -1,4 +1,4 @@
-"""`beanwatch doctor`: one screen that tests the whole chain, and says what to do about it."""
+"""`beanwatch doctor`: tests the whole chain, and says what to do about each failure."""
 
 import os
 import pwd
@@ -86,7 +86,7 @@ def command(
     wait: float,
     as_json: bool,
 ) -> int:
-    """Test the whole chain, and say what to do about each failure; exit 1 if there is any.
+    """Test the whole chain, and say what to do about each failure; exit 1 if there is one.
 
     Two points, or a point and a counter, are sent under PREFIX.doctor; nothing else changes.
 
@@ -128,7 +128,7 @@ def command(
 
 
 def make_chain(config: Config, servers: tuple[str, ...], user: str, wait: float) -> Chain:
-    """Everything that the probes need, flags put over the configuration."""
+    """Everything that the probes need: the configuration, with the flags over it."""
     chosen = pick_servers(config, servers)
     environ = {
         "BEANWATCH_CONFIG": config.file and os.path.abspath(config.file),  # they run elsewhere
@@ -204,9 +204,9 @@ def list_links(config: Config, chain: Chain) -> dict[str, Probe]:
 
 
 def missing(check: str, chain: Chain, found: Sequence[Finding]) -> str:
-    """What a check needs and does not have, or "".
+    """The thing that a check needs and that is not usable, or "".
 
-    Its cause has a finding of its own. Without this, each check would report it once more.
+    It has a finding of its own. Without this, each check would report it once more.
     """
     need = NEEDS.get(check, QUEUE_SERVER)
     parts = tuple(map(server_part, chain.servers)) if need == QUEUE_SERVER else (need,)

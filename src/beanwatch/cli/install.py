@@ -37,7 +37,7 @@ COLORS = {"new": "green", "linked": "green", "updated": "green", "kept": "yellow
 
 
 class Chosen(NamedTuple):
-    """What generated files are made of."""
+    """All that generated files are made of."""
 
     config: configuration.Config
     services: Sequence[objects.Service]
@@ -49,9 +49,9 @@ Generate = Callable[[Chosen], Iterator[str]]
 
 
 class Kind(NamedTuple):
-    """What one kind of installation consists of; directories by family, Debian's and Red Hat's.
+    """The files of one kind of installation.
 
-    `pieces` are (file or glob in the package, directory). `examples` are placed once and
+    `pieces` are (file or glob in the package, key of DIRECTORIES). `examples` are placed once and
     then left alone. `generated` maps a file name to what writes it. `then` is what to do next;
     empty if the files are picked up without it.
     """
@@ -148,10 +148,16 @@ KINDS: Mapping[str, Kind] = {
 
 @click.command()
 @click.argument("kind", type=click.Choice(list(KINDS)))
-@click.option("--dest", metavar="DIR", default="/", help="below this directory (default: /)")
-@click.option("--dry-run", is_flag=True, help="say what would be done, and do nothing")
-@click.option("--family", type=click.Choice(["debian", "redhat"]), help="whose directories")
-@click.option("--discover", is_flag=True, help="services for the queues that are there now, too")
+@click.option(
+    "--dest", metavar="DIR", default="/", help="place files below this directory (default: /)"
+)
+@click.option("--dry-run", is_flag=True, help="only say what would be done")
+@click.option(
+    "--family",
+    type=click.Choice(["debian", "redhat"]),
+    help="the system whose directories are used (found by itself)",
+)
+@click.option("--discover", is_flag=True, help="also services for all queues that exist now")
 @click.option(
     "--passive", is_flag=True, help="nagios, icinga2: services that `beanwatch passive` reports"
 )
@@ -169,8 +175,8 @@ def command(
 ) -> int:
     """Place plugins, configuration or units where this system expects them.
 
-    Running it again updates what it placed. A file that somebody has changed is left alone,
-    and the new one put beside it.
+    Running it again updates the files. A file that somebody has changed is left alone, and the
+    new one is put beside it.
 
     \b
     Examples:
@@ -201,7 +207,7 @@ def command(
 
 
 def collect(kind: Kind, chosen: Chosen, index: int) -> Iterator[Wanted]:
-    """Every file of one kind, with where it goes."""
+    """Every file of one kind, with its path."""
     if kind.plugins:
         scripts = Path(sys.executable).parent
         for name in PLUGINS:
@@ -211,7 +217,9 @@ def collect(kind: Kind, chosen: Chosen, index: int) -> Iterator[Wanted]:
             for name, content in shipped(pattern):
                 path = f"{DIRECTORIES[directory][index]}/{prefixed(name)}"
                 if index and directory == "supervisor":
-                    path = path.removesuffix(".conf") + ".ini"  # Red Hat's reads no others
+                    path = (
+                        path.removesuffix(".conf") + ".ini"
+                    )  # supervisord of Red Hat reads no others
                 here = DIRECTORIES["plugins"][0].encode()
                 content = content.replace(here, chosen.plugins.encode())
                 yield Wanted(path, content, keep=keep)
@@ -223,7 +231,7 @@ def collect(kind: Kind, chosen: Chosen, index: int) -> Iterator[Wanted]:
 
 
 def shipped(pattern: str) -> Iterator[tuple[str, bytes]]:
-    """The package's files that match, by name."""
+    """The files of the package that match: names and contents."""
     directory, _, glob = pattern.rpartition("/")
     found = files("beanwatch").joinpath(*directory.split("/"))
     if not found.is_dir():
@@ -234,18 +242,18 @@ def shipped(pattern: str) -> Iterator[tuple[str, bytes]]:
 
 
 def prefixed(name: str) -> str:
-    """Files in directories that others share carry our name; Icinga's have a directory."""
+    """The name of a file where it is placed; in a directory of others it begins with ours."""
     shared = name.endswith(".cfg") and not name.startswith("beanwatch")
     return f"beanwatch-{name}" if shared else name
 
 
 def find_family(root: Path = Path("/")) -> str:
-    """Whose directories this system has."""
+    """The family of this system: debian or redhat."""
     return "redhat" if (root / "etc/redhat-release").exists() else "debian"
 
 
 def discover_queues(server: Server) -> list[str]:
-    """The queues that are there now, without those of beanwatch itself."""
+    """The queues that exist now, without beanwatch's own."""
     try:
         return list_queue_names(server, QUERY_TIMEOUT)
     except ServerError as error:
@@ -253,6 +261,6 @@ def discover_queues(server: Server) -> list[str]:
 
 
 def describe(step: Step) -> str:
-    """One line."""
+    """One line: what was done for a file."""
     word = click.style(f"{step.word:8}", fg=COLORS.get(step.word))
     return f"{word} {step.path}{f' ({step.why})' if step.why else ''}"

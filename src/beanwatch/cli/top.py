@@ -45,7 +45,7 @@ class Seen(NamedTuple):
 
 
 class View:
-    """What is shown, and how; each look gives a new picture."""
+    """One screen, and its settings; each look gives a new picture."""
 
     def __init__(
         self,

@@ -75,7 +75,7 @@ def list_workers(config_file: str | None, redis: str | None, id_glob: str, as_js
 @click.argument("id_glob", default="*")
 @ordering
 def status(id_glob: str, as_json: bool, **options: Any) -> int:
-    """As `list`, but from the workers themselves, and not from their records in Redis."""
+    """List workers as they answer now, and not by their records in Redis."""
     outcomes = order("status", id_glob, **options)
     live = []
     for outcome in outcomes:

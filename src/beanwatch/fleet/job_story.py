@@ -43,7 +43,7 @@ class Now(NamedTuple):
 
 
 class Story(NamedTuple):
-    """What is known of one job: its recorded runs and where it is now.
+    """All that is known of one job: its recorded runs and where it is now.
 
     `job` is the kind of job that its envelope names, for one without a recorded run.
     """

@@ -222,7 +222,7 @@ def plan_resume(targets: Sequence[Target]) -> list[Step]:
 
 
 def open_actions(server: Server, timeout: float) -> Actions:
-    """What can be done to this server's queues. Raises ServerError."""
+    """The actions of this server's system. Raises ServerError."""
     return server.system.open_actions(server, timeout)
 
 

@@ -65,7 +65,7 @@ def open_state(path: str, stack: ExitStack) -> StateFile | None:
 
 
 def load_state(state: StateFile | None, log: Log) -> State:
-    """What an earlier run remembered; {}, with a warning, if that cannot be read."""
+    """The state of an earlier run; {}, with a warning, if it cannot be read."""
     try:
         return state.load() if state else {}
     except StateError as error:

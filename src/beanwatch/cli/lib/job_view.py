@@ -1,4 +1,4 @@
-"""How the story of a job looks in a terminal."""
+"""The story of a job, as lines for a terminal."""
 
 import time
 from collections.abc import Iterator
@@ -19,14 +19,18 @@ KEPT_WORDS = {
 
 
 def story_lines(story: Story) -> Iterator[str]:
-    """The story, one line after the other."""
+    """The story, one line after the other. Nothing in it can control the terminal."""
+    return map(printable, _lines(story))
+
+
+def _lines(story: Story) -> Iterator[str]:
     last = story.entries[-1] if story.entries else None
     name = last.job if last else story.job or "job"
     queue = last.queue if last else next((now.job.queue for now in story.nows if now.job), "")
     parts = [name, *([story.id] if story.id else []), *([f"in {queue}"] if queue else [])]
-    yield printable(" ".join(parts))
+    yield " ".join(parts)
     if last and last.parent:
-        yield f"  follow-up of {printable(last.parent)}"
+        yield f"  follow-up of {last.parent}"
     numbers = {entry.job_id for entry in story.entries}
     before: Entry | None = None
     for entry, after in zip_longest(story.entries, story.entries[1:]):
@@ -71,14 +75,14 @@ def entry_lines(entry: Entry, *, show_number: bool, show_traceback: bool) -> Ite
         spans += f", again in {entry.delay:.0f} s"
     number = f" job {entry.job_id}" if show_number else ""
     who = f"{entry.worker} ({entry.instance})"
-    yield printable(f"  {entry.attempt:>2}  {when}  {entry.outcome:9} {who}{number}: {spans}")
+    yield f"  {entry.attempt:>2}  {when}  {entry.outcome:9} {who}{number}: {spans}"
     if entry.reason:
-        yield f"      {printable(entry.reason)}"
+        yield f"      {entry.reason}"
     if show_traceback:
         for line in entry.traceback.splitlines():
-            yield f"        {printable(line)}"
+            yield f"        {line}"
     for follow_up in entry.follow_ups:
-        yield f"      put {printable(follow_up)}"
+        yield f"      put {follow_up}"
 
 
 def now_lines(now: Now) -> Iterator[str]:
@@ -97,4 +101,4 @@ def now_lines(now: Now) -> Iterator[str]:
     if now.holder:
         words += f", held by {now.holder}"
     where = f" (job {now.job_id} on {now.server})" if now.server else ""
-    yield printable(f"  now: {words}{where}")
+    yield f"  now: {words}{where}"

@@ -119,7 +119,7 @@ def pick_redis(config: configuration.Config, url: str | None) -> RedisUrl | None
 
 
 def need_redis(config: configuration.Config, url: str | None) -> RedisUrl:
-    """As `pick_redis`, for a command that cannot do without: by default the one on this host."""
+    """The Redis for a command that cannot do without one; by default that on this host."""
     found = pick_redis(config, url or config.redis.url or DEFAULT_URL)
     if found is None:  # DEFAULT_URL is never empty
         raise click.UsageError("--redis URL: name the Redis of the workers")

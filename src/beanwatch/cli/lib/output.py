@@ -1,4 +1,4 @@
-"""What every command prints alike: JSON, foreign text that is safe for a terminal, wide tables."""
+"""Printing that all commands share: JSON, tables, errors, foreign text made safe."""
 
 import json
 import sys

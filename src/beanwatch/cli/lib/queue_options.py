@@ -1,4 +1,4 @@
-"""What the actions of `beanwatch queues` have in common: options, and the queues that they mean."""
+"""Shared by the actions of `beanwatch queues`: options, and finding the queues that are meant."""
 
 from typing import Any
 
@@ -54,6 +54,6 @@ def pass_targets(
 
 
 def no_queue(glob: str) -> str:
-    """What is said when nothing matches."""
+    """The message when nothing matches."""
     what = f"no queue matches {glob!r}" if GLOB.search(glob) else f"there is no queue {glob!r}"
     return f"{what}; see beanwatch queues list"

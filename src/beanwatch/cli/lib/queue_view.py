@@ -1,4 +1,4 @@
-"""How queues and servers look in a terminal: for `beanwatch queues` and `beanwatch top`."""
+"""Tables of queues and servers, for `beanwatch queues` and `beanwatch top`."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any

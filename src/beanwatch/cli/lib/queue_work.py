@@ -19,7 +19,7 @@ PAST = {"kick": "kicked", "delete": "deleted", "pause": "paused", "resume": "res
 
 
 class Manner(NamedTuple):
-    """How a plan is carried out: only shown, without a question, reported as JSON."""
+    """Flags of a command: only show the plan; do not ask; report as JSON."""
 
     dry_run: bool
     yes: bool
@@ -96,7 +96,7 @@ class Work:
 
 
 def describe(step: Step, count: int) -> str:
-    """What a step is about, with so many jobs."""
+    """A step in words, with this number of jobs."""
     where = printable(str(step.target))
     if not step.is_pause:
         return f"{where}: {count:,} {step.state} job{'s' if count != 1 else ''}"

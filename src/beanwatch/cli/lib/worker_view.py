@@ -1,4 +1,4 @@
-"""How workers look in a terminal and in JSON."""
+"""Workers as a table and as JSON."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -58,7 +58,7 @@ def worker_table(workers: Sequence[Worker]) -> Columns:
 
 
 def worker_words(beat: Beat, health: str) -> str:
-    """What there is to say: where it hangs, why it is blocked, how it ended last, its note."""
+    """The last column: where it hangs, why it is blocked, how it ended last, or its note."""
     if health == "hung" and beat.where:
         return beat.where
     if beat.reason:

@@ -100,7 +100,7 @@ def plan_buried(
     choice: Choice,
     count: int | None,
 ) -> list[Step]:
-    """What is to be done to which queue; exit 1 if the ledger is needed and cannot be read."""
+    """The steps for these queues; exit 1 if the ledger is needed and cannot be read."""
     with exit_on(RedisError, ServerError):
         if not choice.is_made:
             return plan_jobs(targets, action, ["buried"], count)

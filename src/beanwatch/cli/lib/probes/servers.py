@@ -12,7 +12,7 @@ from beanwatch.store.heartbeats import decide_health, decide_restarted, read_wor
 
 
 def server_part(server: Server) -> str:
-    """How a queue server is called on the screen."""
+    """The name of a queue server on the screen."""
     return f"{server.system.name} {server.node}"
 
 
