@@ -13,17 +13,10 @@ import click
 from beanwatch import config as configuration
 from beanwatch.checks.lib import objects
 from beanwatch.cli.lib.directories import DIRECTORIES
-from beanwatch.cli.lib.options import (
-    QUERY_TIMEOUT,
-    config_option,
-    load_config,
-    pick_servers,
-    server_option,
-)
-from beanwatch.cli.lib.output import complain
+from beanwatch.cli.lib.options import config_option, load_config, pick_servers, server_option
 from beanwatch.cli.lib.placing import Placer, Step, Wanted
 from beanwatch.fleet.queue_actions import list_queue_names
-from beanwatch.queues.base import ServerError
+from beanwatch.queues.base import DEFAULT_TIMEOUT, ServerError
 from beanwatch.queues.servers import Server
 
 PLUGINS = (
@@ -37,7 +30,7 @@ COLORS = {"new": "green", "linked": "green", "updated": "green", "kept": "yellow
 
 
 class Chosen(NamedTuple):
-    """All that generated files are made of."""
+    """What generated files are made of."""
 
     config: configuration.Config
     services: Sequence[objects.Service]
@@ -49,11 +42,10 @@ Generate = Callable[[Chosen], Iterator[str]]
 
 
 class Kind(NamedTuple):
-    """The files of one kind of installation.
+    """What one kind of installation consists of; directories by family, Debian's and Red Hat's.
 
-    `pieces` are (file or glob in the package, key of DIRECTORIES). `examples` are placed once and
-    then left alone. `generated` maps a file name to what writes it. `then` is what to do next;
-    empty if the files are picked up without it.
+    `pieces` are (file or glob in the package, directory). `examples` are placed once and
+    then left alone. `generated` maps a file name to what writes it. `then` is what to do next.
     """
 
     then: str
@@ -126,7 +118,7 @@ KINDS: Mapping[str, Kind] = {
         (),
         examples=(("worker/supervisor/*", "supervisor"),),
     ),
-    "cron": Kind("", (("collectors/cron/*", "cron"),)),
+    "cron": Kind("no further step: cron picks it up", (("collectors/cron/*", "cron"),)),
     "graphite": Kind(
         "put the sections of /etc/beanwatch/graphite/*.conf in front of those of carbon's files of "
         "the same names, and restart carbon-cache; StatsD: node stats.js "
@@ -148,16 +140,10 @@ KINDS: Mapping[str, Kind] = {
 
 @click.command()
 @click.argument("kind", type=click.Choice(list(KINDS)))
-@click.option(
-    "--dest", metavar="DIR", default="/", help="place files below this directory (default: /)"
-)
-@click.option("--dry-run", is_flag=True, help="only say what would be done")
-@click.option(
-    "--family",
-    type=click.Choice(["debian", "redhat"]),
-    help="the system whose directories are used (found by itself)",
-)
-@click.option("--discover", is_flag=True, help="also services for all queues that exist now")
+@click.option("--dest", metavar="DIR", default="/", help="below this directory (default: /)")
+@click.option("--dry-run", is_flag=True, help="say what would be done, and do nothing")
+@click.option("--family", type=click.Choice(["debian", "redhat"]), help="whose directories")
+@click.option("--discover", is_flag=True, help="services for the queues that are there now, too")
 @click.option(
     "--passive", is_flag=True, help="nagios, icinga2: services that `beanwatch passive` reports"
 )
@@ -175,8 +161,8 @@ def command(
 ) -> int:
     """Place plugins, configuration or units where this system expects them.
 
-    Running it again updates the files. A file that somebody has changed is left alone, and the
-    new one is put beside it.
+    Running it again updates what it placed. A file that somebody has changed is left alone,
+    and the new one put beside it.
 
     \b
     Examples:
@@ -192,22 +178,21 @@ def command(
     chosen = Chosen(config, services, DIRECTORIES["plugins"][index], passive)
     wanted = list(collect(KINDS[kind], chosen, index))
     failed = False
-    # All files are placed before anything is printed: a pipe that closes early must not stop it.
+    # All of it is placed before a word is said: a pipe that is closed early must not end it.
     for step in list(Placer(Path(dest), dry_run=dry_run).place(wanted)):
         failed = failed or step.word == "failed"
         click.echo(describe(step))
     if failed:
-        complain("not all was placed: run it as root, or name --dest DIR")
+        click.echo("beanwatch: not all was placed: run it as root, or name --dest DIR", err=True)
         return 1
-    if then := KINDS[kind].then:
-        click.echo(f"{'would then' if dry_run else 'then'}: {then}")
-    else:
-        click.echo(f"no further step: {kind} picks it up")
+    then = KINDS[kind].then
+    prefix = "" if then.startswith("no ") else "would then: " if dry_run else "then: "
+    click.echo(f"{prefix}{then}")
     return 0
 
 
 def collect(kind: Kind, chosen: Chosen, index: int) -> Iterator[Wanted]:
-    """Every file of one kind, with its path."""
+    """Every file of one kind, with where it goes."""
     if kind.plugins:
         scripts = Path(sys.executable).parent
         for name in PLUGINS:
@@ -217,9 +202,7 @@ def collect(kind: Kind, chosen: Chosen, index: int) -> Iterator[Wanted]:
             for name, content in shipped(pattern):
                 path = f"{DIRECTORIES[directory][index]}/{prefixed(name)}"
                 if index and directory == "supervisor":
-                    path = (
-                        path.removesuffix(".conf") + ".ini"
-                    )  # supervisord of Red Hat reads no others
+                    path = path.removesuffix(".conf") + ".ini"  # Red Hat's reads no others
                 here = DIRECTORIES["plugins"][0].encode()
                 content = content.replace(here, chosen.plugins.encode())
                 yield Wanted(path, content, keep=keep)
@@ -231,7 +214,7 @@ def collect(kind: Kind, chosen: Chosen, index: int) -> Iterator[Wanted]:
 
 
 def shipped(pattern: str) -> Iterator[tuple[str, bytes]]:
-    """The files of the package that match: names and contents."""
+    """The package's files that match, by name."""
     directory, _, glob = pattern.rpartition("/")
     found = files("beanwatch").joinpath(*directory.split("/"))
     if not found.is_dir():
@@ -242,25 +225,25 @@ def shipped(pattern: str) -> Iterator[tuple[str, bytes]]:
 
 
 def prefixed(name: str) -> str:
-    """The name of a file where it is placed; in a directory of others it begins with ours."""
+    """Files in directories that others share carry our name; Icinga's have a directory."""
     shared = name.endswith(".cfg") and not name.startswith("beanwatch")
     return f"beanwatch-{name}" if shared else name
 
 
 def find_family(root: Path = Path("/")) -> str:
-    """The family of this system: debian or redhat."""
+    """Whose directories this system has."""
     return "redhat" if (root / "etc/redhat-release").exists() else "debian"
 
 
 def discover_queues(server: Server) -> list[str]:
-    """The queues that exist now, without beanwatch's own."""
+    """The queues that are there now, without those of beanwatch itself."""
     try:
-        return list_queue_names(server, QUERY_TIMEOUT)
+        return list_queue_names(server, DEFAULT_TIMEOUT)
     except ServerError as error:
         raise click.ClickException(f"--discover: {error}") from None
 
 
 def describe(step: Step) -> str:
-    """One line: what was done for a file."""
+    """One line."""
     word = click.style(f"{step.word:8}", fg=COLORS.get(step.word))
     return f"{word} {step.path}{f' ({step.why})' if step.why else ''}"
