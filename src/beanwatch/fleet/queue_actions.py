@@ -118,7 +118,7 @@ def list_queue_names(server: Server, timeout: float) -> list[str]:
         return Chosen(())  # so that no queue's numbers are read
 
     with closing(server.system.open_reader(server, ReaderOptions(timeout))) as reader:
-        reading = reader.read(Wanted(choose=choose))
+        reading = reader.read(Wanted(server=False, choose=choose))
     if reading.queues is None:
         raise ServerError(reading.trouble)
     return names
