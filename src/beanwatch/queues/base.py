@@ -196,6 +196,7 @@ class System(NamedTuple):
     server_fields: frozenset[str]
     actions: frozenset[str]  # of ACTIONS
     consumers: str  # the unit of `consumers`: "connections that watch the queue"
+    absent_is_empty: bool  # a queue that does not exist is one without jobs
     open_reader: "Callable[[Server, ReaderOptions], Reader]"
     open_actions: "Callable[[Server, float], Actions]"
 

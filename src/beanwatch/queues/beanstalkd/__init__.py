@@ -40,6 +40,7 @@ SYSTEM = System(
     server_fields=frozenset(SERVER_FIELDS) - {"memory"},
     actions=frozenset(ACTIONS),
     consumers="connections that watch the queue",
+    absent_is_empty=True,
     open_reader=open_reader,
     open_actions=open_actions,
 )

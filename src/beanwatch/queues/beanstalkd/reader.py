@@ -15,7 +15,14 @@ from beanwatch.queues.base import (
 )
 from beanwatch.queues.beanstalkd.connection import QueryConnection
 from beanwatch.queues.beanstalkd.heads import Heads, Peek, body_of, read_heads, waited
-from beanwatch.queues.beanstalkd.protocol import LIST_TUBES, STATS, NonsenseError, Reply, stats_tube
+from beanwatch.queues.beanstalkd.protocol import (
+    LIST_TUBES,
+    STATS,
+    NonsenseError,
+    Reply,
+    is_tube_name,
+    stats_tube,
+)
 from beanwatch.queues.beanstalkd.stats import (
     Doubts,
     Rejected,
@@ -157,7 +164,7 @@ class BeanstalkdReader(Reader):
         turn = {peek: number for number, peek in enumerate(self._unasked)}
         return sorted(peeks, key=lambda peek: turn.get(peek, len(turn)))
 
-    def head_age(self, peek: Peek, job: Stats | None) -> float | None:
+    def head_age(self, peek: Peek, job: Stats | None, instance: str) -> float | None:
         """How long this job has been the head, in seconds; None if that is not known.
 
         `job` is None if nobody looked, and {} if it was gone.
@@ -168,13 +175,15 @@ class BeanstalkdReader(Reader):
             return None
         if peek.state == "ready" and (age := waited(job)) is not None:
             return age
-        return round(self._memory.lasting(key, str(job["id"])), 3)
+        return round(self._memory.lasting(key, f"{instance} {job['id']}"), 3)
 
-    def add_heads(self, tubes: dict[str, QueueState], peeks: Sequence[Peek], heads: Heads) -> None:
+    def add_heads(
+        self, tubes: dict[str, QueueState], peeks: Sequence[Peek], heads: Heads, instance: str
+    ) -> None:
         """Put the ages of the heads into the tubes that these questions are about."""
         self._unasked = heads.left
         for peek in peeks:
-            age = self.head_age(peek, heads.jobs.get(peek))
+            age = self.head_age(peek, heads.jobs.get(peek), instance)
             tube = tubes[peek.tube]
             tubes[peek.tube] = (
                 tube._replace(head_ready_age=age)
@@ -199,7 +208,8 @@ class _OneReading:
         wanted, link = self._wanted, self._link
         needs_list = wanted.names is None
         # Asked for before the list has arrived, so that a far server costs one round trip.
-        at_once = list(wanted.known if needs_list else wanted.names or ())
+        # What no tube can be called is not asked for: the server would read it as two commands.
+        at_once = list(filter(is_tube_name, wanted.known if needs_list else wanted.names or ()))
         questions = [STATS] if wanted.server else []
         questions += [LIST_TUBES] if needs_list else []
         replies = link.stream_gently([*questions, *map(stats_tube, at_once)])
@@ -287,7 +297,8 @@ class _OneReading:
             except ServerError as error:
                 heads, trouble = Heads({}, peeks), f"head ages: {error}"
         if wanted.heads:
-            self._reader.add_heads(tubes, peeks, heads)
+            instance = (server and server.instance) or ""
+            self._reader.add_heads(tubes, peeks, heads, instance)
         return Reading(
             server,
             tubes,
