@@ -7,6 +7,7 @@ from typing import Any
 
 from nagiosplugin import Context, Resource, Summary
 
+from beanwatch.checks.lib.output import Perf, ago, count
 from beanwatch.checks.lib.plugin import (
     Check,
     Critical,
@@ -14,15 +15,12 @@ from beanwatch.checks.lib.plugin import (
     Finding,
     Metric,
     Ok,
-    Perf,
     State,
     Unknown,
     Warn,
-    ago,
-    count,
     judge,
 )
-from beanwatch.checks.lib.plugin_process import Parser, Voice, run
+from beanwatch.checks.lib.plugin_process import Parser, PluginOutput, run
 from beanwatch.checks.lib.redis_source import ReadWorkers, add_redis, live_workers, redis_failure
 from beanwatch.config import GLOB, Config, Threshold
 from beanwatch.net.redis_link import RedisError
@@ -35,8 +33,8 @@ from beanwatch.store.heartbeats import (
     decide_restarted,
 )
 
-# The record of a dead worker goes after so many seconds, unless it is expected.
-EXPIRED = 3600
+# Seconds after which a worker without a record is left out, unless it is expected.
+FORGET_AFTER = 3600
 
 
 def parser() -> Parser:
@@ -61,7 +59,7 @@ def parser() -> Parser:
         help="only workers of these",
     )
     parser.add_limits()
-    parser.add_restarted(RESTARTED_WITHIN)
+    parser.add_restarted()
     parser.epilog = f"-w and -c judge the number of live workers: -c 2:\n\n{parser.epilog}"
     return parser
 
@@ -87,7 +85,7 @@ class Workers(Resource):  # type: ignore[misc]
             yield Metric("redis", redis_failure(error), context="failure")
             return
         chosen = [worker for worker in found.values() if self._is_chosen(worker.id, worker.beat)]
-        chosen = [w for w in chosen if w.beat or w.age < EXPIRED or w.id in self._expected]
+        chosen = [w for w in chosen if w.beat or w.age < FORGET_AFTER or w.id in self._expected]
         for worker in chosen:
             yield Metric(worker.id, worker, context="worker")
         if not self._queues:
@@ -137,7 +135,7 @@ def decide(worker: Worker, restarted: float = RESTARTED_WITHIN) -> tuple[State, 
 
 
 def describe_missing(name: str, found: Iterable[str]) -> str:
-    """That an expected worker is not there; perhaps it runs under another host's name."""
+    """The text for an expected worker that is not there. It may run under another host's name."""
     _, _, own = name.partition(".")
     others = [other for other in found if other.partition(".")[2] == own]
     hint = f" (an id is HOST.NAME: {', '.join(others[:3])} is there)" if others else ""
@@ -230,11 +228,11 @@ def build(options: argparse.Namespace, config: Config, read: ReadWorkers) -> Che
     )
 
 
-def live(options: argparse.Namespace, config: Config, voice: Voice) -> Check:
+def with_live_redis(options: argparse.Namespace, config: Config, output: PluginOutput) -> Check:
     """The check with the real Redis."""
-    return build(options, config, live_workers(options, config, voice))
+    return build(options, config, live_workers(options, config, output))
 
 
 def main() -> None:
     """Run as a plugin."""
-    run(parser(), live)
+    run(parser(), with_live_redis)
