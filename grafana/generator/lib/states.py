@@ -1,9 +1,16 @@
-"""States that are numbers in Graphite, as words and colours."""
+"""Words and colours for states that are numbers in Graphite, and for outcomes of runs."""
 
-from beanwatch.grafana.generator.panels import CRITICAL, GOOD, NEUTRAL, WARNING, Words
+from collections.abc import Mapping
+from typing import TypeAlias
+
 from beanwatch.queues import consumers
 from beanwatch.store import heartbeats
-from beanwatch.telemetry import series as paths
+
+# A state's number, its word and its colour.
+States: TypeAlias = Mapping[float, tuple[str, str]]
+
+# Orange is a warning and red a page, as in the checks. Numbers that are neither have no colour.
+NEUTRAL, GOOD, WARNING, CRITICAL = "text", "green", "orange", "red"
 
 _CONSUMERS = {
     "ok": ("ok", GOOD),
@@ -11,7 +18,7 @@ _CONSUMERS = {
     "draining": ("draining", "blue"),
     "saturated": ("saturated", WARNING),
     "stalled": ("stalled", CRITICAL),
-    "no_watcher": ("no worker", CRITICAL),
+    "no_consumer": ("no consumer", CRITICAL),
 }
 _WORKERS = {
     "idle": ("idle", "super-light-green"),
@@ -23,14 +30,15 @@ _WORKERS = {
     "hung": ("hung", "dark-orange"),
     "dead": ("dead", CRITICAL),
 }
-CONSUMERS: Words = {consumers.CODES[state]: _CONSUMERS[state] for state in consumers.STATES}
-WORKERS: Words = {code: _WORKERS[health] for health, code in heartbeats.HEALTH_CODES.items()}
-ANSWERS: Words = {1: ("up", GOOD), 0: ("down", CRITICAL)}
-POLLS: Words = {1: ("ok", GOOD), 0: ("failed", CRITICAL)}
-DRAINING: Words = {0: ("no", GOOD), 1: ("draining", WARNING)}
+CONSUMERS: States = {consumers.CODES[state]: _CONSUMERS[state] for state in consumers.STATES}
+WORKERS: States = {code: _WORKERS[health] for health, code in heartbeats.HEALTH_CODES.items()}
+ANSWERS: States = {1: ("up", GOOD), 0: ("down", CRITICAL)}
+POLLS: States = {1: ("ok", GOOD), 0: ("failed", CRITICAL)}
+DRAINING: States = {0: ("no", GOOD), 1: ("draining", WARNING)}
 
-# A queue that does not get shorter is drained never.
-DRAINED: Words = {-1: ("never", NEUTRAL)}
+# In place of the time to drain, where the queue does not get shorter.
+NEVER_DRAINED = -1
+DRAINED: States = {NEVER_DRAINED: ("never", NEUTRAL)}
 
 # The same kind of job has one colour on every chart.
 READY, RESERVED, DELAYED, BURIED = "blue", "green", "purple", WARNING
@@ -46,11 +54,11 @@ OUTCOMES = {
     "poison": CRITICAL,
     "invalid": "dark-red",
 }
-# `discarded` is a handler's wish, and `lost` was done, if perhaps twice.
+# `discarded` was the handler's decision, and a `lost` run was done, perhaps twice.
 FAILURES = ("retry", "buried", "timeout", "poison", "invalid")
-FINE = tuple(outcome for outcome in paths.OUTCOMES if outcome not in FAILURES)
-# Live workers that are neither of these are idle, starting or stopping.
-FLEET = {
+SUCCESSES = tuple(outcome for outcome in OUTCOMES if outcome not in FAILURES)
+# Live workers that are in none of these states are idle, starting or stopping.
+ALL_WORKERS = {
     "busy": GOOD,
     "waiting": "blue",
     "blocked": WARNING,

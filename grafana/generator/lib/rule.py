@@ -1,23 +1,26 @@
-"""An alert rule, and what Grafana's file provisioning wants to read of it."""
+"""An alert rule, and its form in a file that Grafana provisions."""
 
 from collections.abc import Iterable
 from typing import NamedTuple
 
 import yaml
 
-from beanwatch.grafana.generator import runbook
+from beanwatch.grafana.generator.lib import runbook as runbook_links
 
 DATASOURCE_UID = "beanwatch-graphite"
 FOLDER = "beanwatch"
 INTERVAL = "1m"
 EXPRESSION = "__expr__"
 MINUTE = 60
-# What is older is not true any more: a queue that is gone must not be an alert for long.
+# Older points are not looked at: a queue that is gone must not stay an alert for long.
 FRESH = 2 * MINUTE
 
 
 class Rule(NamedTuple):
-    """`query` gives a series for each thing; its `reduce`d value is compared with `limits`."""
+    """`query` makes one series for each server, queue or worker.
+
+    Its `reduce`d value is compared with `limits`; each series that exceeds them is an alert.
+    """
 
     uid: str
     title: str
@@ -25,15 +28,15 @@ class Rule(NamedTuple):
     query: str
     summary: str
     description: str
-    heading: str
+    runbook: str  # a heading of the runbook
     dashboard: str
     panel: int
     compare: str = "gt"  # gt, lt, within_range
     limits: tuple[float, ...] = (0,)
-    hold: str = "0s"  # for so long before anybody is told
-    about: str = ""  # variables of the dashboard that make it show what is wrong
+    hold: str = "0s"  # how long it must last before anybody is notified
+    variables: str = ""  # of the dashboard, so that it shows what the alert is about
     reduce: str = "last"
-    window: int = FRESH
+    window: int = FRESH  # seconds that the query covers
     no_data: str = "OK"
 
 
@@ -46,7 +49,7 @@ def to_yaml(rules: Iterable[Rule]) -> str:
         "interval": INTERVAL,
         "rules": [_rule(rule) for rule in rules],
     }
-    head = "# Made by `make dashboards` from grafana/alerts.py.\n"
+    head = "# Made by `make dashboards` from grafana/generator/alerts.py.\n"
     content = {"apiVersion": 1, "groups": [group]}
     return head + yaml.safe_dump(content, sort_keys=False, width=100, allow_unicode=True)
 
@@ -89,8 +92,8 @@ def _rule(rule: Rule) -> dict[str, object]:
         "annotations": {
             "summary": rule.summary,
             "description": rule.description,
-            "runbook_url": f"{runbook.BASE}#{rule.heading}",
-            "dashboard_url": f"{target}?{rule.about}" if rule.about else target,
+            "runbook_url": f"{runbook_links.BASE}#{rule.runbook}",
+            "dashboard_url": f"{target}?{rule.variables}" if rule.variables else target,
             "__dashboardUid__": rule.dashboard,
             "__panelId__": str(rule.panel),
         },

@@ -1,46 +1,38 @@
-"""Tables: one row a thing, one query a column."""
+"""Tables: one row for each server, queue or worker, one query for each column."""
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from grafana_foundation_sdk.builders import table
 from grafana_foundation_sdk.builders.common import TableSortByFieldState
 from grafana_foundation_sdk.builders.dashboard import FieldColor
 from grafana_foundation_sdk.models import common, dashboard
 
-from beanwatch.grafana.generator.panels import (
-    COUNT,
-    NEUTRAL,
-    QUIET,
-    Steps,
-    Words,
+from beanwatch.grafana.generator.lib.limits import NO_STEPS, Steps
+from beanwatch.grafana.generator.lib.measures import COUNT
+from beanwatch.grafana.generator.lib.panels import (
+    UNKNOWN,
+    Size,
     common_panel,
     letter,
     mapping,
     thresholds,
 )
+from beanwatch.grafana.generator.lib.states import NEUTRAL, States
+
+TABLE = Size(24, 10)
 
 
-class Column:
-    """One column of a table: a query with one series a row, named by the row's key."""
+class Column(NamedTuple):
+    """One column of a table: a query with one series a row, named as the row."""
 
-    def __init__(
-        self,
-        title: str,
-        query: str,
-        *,
-        unit: str = COUNT,
-        steps: Steps = QUIET,
-        words: Words | None = None,
-        width: int | None = None,
-        decimals: int | None = None,
-    ) -> None:
-        self.title = title
-        self.query = query
-        self.unit = unit
-        self.steps = steps
-        self.words = words
-        self.width = width
-        self.decimals = decimals
+    title: str
+    query: str
+    unit: str = COUNT
+    steps: Steps = NO_STEPS
+    states: States | None = None
+    width: int | None = None
+    decimals: int | None = None
 
 
 def grid(
@@ -52,18 +44,21 @@ def grid(
     *,
     link: str = "",
     sort: str = "",
-    width: int = 24,
-    height: int = 10,
-    to: str = "",
+    size: Size = TABLE,
+    runbook: str = "",
 ) -> table.Panel:
-    """A table of what is now (the last 2 minutes): a row for each name that any column has."""
+    """A table of the newest values (of the last 2 minutes): a row for each name in any column.
+
+    `key` is the title of the first column, the names. A row without a value in a column shows
+    UNKNOWN there. `link` is the address that a name leads to, `sort` the title of a column.
+    """
     queries = [column.query for column in columns]
     panel = (
-        common_panel(table.Panel(), number, title, description, queries, width, height, to)
+        common_panel(table.Panel(), number, title, description, queries, size, runbook)
         .unit(COUNT)
-        .thresholds(thresholds(QUIET, NEUTRAL))
+        .thresholds(thresholds(NO_STEPS, NEUTRAL))
         .color_scheme(FieldColor().mode(dashboard.FieldColorModeId.THRESHOLDS))
-        .no_value("–")  # noqa: RUF001 - a dash reads as "none" where a hyphen reads as a minus
+        .no_value(UNKNOWN)
         .time_from("2m")
         .hide_time_override(True)
         .align(common.FieldTextAlignment.AUTO)
@@ -73,8 +68,8 @@ def grid(
     )
     if sort:
         panel.sort_by([TableSortByFieldState().display_name(sort).desc(True)])
-    # One query after the other becomes a frame of (name, newest value). Only the one just made
-    # has a column "Last *", so the new name goes to no other; then they are joined by the name.
+    # Each query in turn becomes a frame of (name, newest value). Only the newest frame has a
+    # column "Last *", so only that column is renamed. In the end the frames are joined by name.
     for index, column in enumerate(columns):
         only = dashboard.MatcherConfig(id_val="byRefId", options=letter(index))
         newest: dict[str, object] = {"mode": "seriesToRows", "reducers": ["lastNotNull"]}
@@ -108,10 +103,10 @@ def _column_properties(column: Column) -> list[dashboard.DynamicConfigValue]:
     if column.steps:
         steps = thresholds(column.steps, NEUTRAL).build()
         properties.append(dashboard.DynamicConfigValue(id_val="thresholds", value=steps))
-    if column.words:
-        mappings = [mapping(column.words)]
+    if column.states:
+        mappings = [mapping(column.states)]
         properties.append(dashboard.DynamicConfigValue(id_val="mappings", value=mappings))
-    if column.steps or column.words:
+    if column.steps or column.states:
         cell = {"type": "color-text"}
         properties.append(dashboard.DynamicConfigValue(id_val="custom.cellOptions", value=cell))
     return properties

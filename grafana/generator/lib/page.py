@@ -1,4 +1,4 @@
-"""What the four dashboards have in common: variables, links between them, annotations."""
+"""The common parts of the four dashboards: variables, links between them, annotations."""
 
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -15,10 +15,16 @@ from grafana_foundation_sdk.builders.dashboard import (
 from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.models import dashboard
 
-from beanwatch.grafana.generator import runbook
-from beanwatch.grafana.generator.functions import alias, alive, gained, named
-from beanwatch.grafana.generator.panels import DATASOURCE, Panel, Query, Target, help_link
-from beanwatch.grafana.generator.series import SERVER, WORKER_HOST, WORKER_NAME, Series
+from beanwatch.grafana.generator.lib import runbook as runbook_links
+from beanwatch.grafana.generator.lib.graphite import alias, increase, name_by, nonempty
+from beanwatch.grafana.generator.lib.panels import DATASOURCE, Panel, Query, Target, help_link
+from beanwatch.grafana.generator.lib.patterns import (
+    ANY,
+    SERVER,
+    WORKER_HOST,
+    WORKER_NAME,
+    Patterns,
+)
 from beanwatch.telemetry import series as paths
 
 TAG = "beanwatch"
@@ -28,7 +34,7 @@ FLEET, QUEUE, WORKER, SERVER_PAGE = (
     "beanwatch-worker",
     "beanwatch-server",
 )
-# What a link to another dashboard takes along, besides what it is about.
+# The variables that a link to another dashboard keeps, besides its own.
 KEPT = (
     "${__url_time_range}&${datasource:queryparam}&${prefix:queryparam}&${worker_prefix:queryparam}"
 )
@@ -37,14 +43,14 @@ Variable = Builder[dashboard.VariableModel]
 
 
 class Section(NamedTuple):
-    """A row: a title (none for what comes first) and its panels, left to right."""
+    """A row: a title (the first row has none) and its panels, left to right."""
 
     title: str
     panels: Sequence[Panel]
 
 
 class Event(Query):
-    """A query whose points other than zero are drawn as marks on every chart."""
+    """A query of an annotation: each point other than zero is a mark on every chart."""
 
     def to_json(self) -> dict[str, object]:
         return {**super().to_json(), "fromAnnotations": True, "textEditor": True}
@@ -62,11 +68,11 @@ def page(
     variables: Iterable[Variable],
     sections: Iterable[Section],
     *,
-    to: str,
+    runbook: str,
 ) -> dashboard.Dashboard:
     """A dashboard. The places of its panels follow from their order.
 
-    `to` is the heading of the runbook for the panels that have none of their own.
+    `runbook` is the heading of the runbook for the panels that have none of their own.
     """
     made = (
         Dashboard(title)
@@ -90,7 +96,7 @@ def page(
             made.with_row(Row(section.title).id(1000 + number))
         for panel in section.panels:
             if not panel.build().links:
-                panel.links([help_link(to)])
+                panel.links([help_link(runbook)])
             made.with_panel(panel)
     return made.build()
 
@@ -117,15 +123,17 @@ def choice(
 
 
 def servers() -> QueryVariable:
+    """The variable `server`: all, or some of them."""
     return choice(
         "server",
         "Server",
-        "The beanstalkd servers that are looked at.",
+        "The queue servers to look at.",
         paths.server("$prefix", "*", "up").rpartition(".")[0],
     )
 
 
 def text(name: str, label: str, description: str, value: str) -> TextBoxVariable:
+    """A variable that is typed in."""
     only = dashboard.VariableOption(selected=True, text=value, value=value)
     variable = TextBoxVariable(name).label(label).description(description)
     return variable.default_value(value).current(only).options([only])
@@ -141,17 +149,17 @@ def _prefixes() -> tuple[Variable, ...]:
         text(
             "worker_prefix",
             "Prefix of workers",
-            "The first nodes of what the workers send: the same with the shipped StatsD"
-            f" configuration or without StatsD, stats.*.{paths.PREFIX} for a StatsD that keeps"
-            " its own prefixes.",
+            "The first nodes of the series that workers send: the same with the shipped StatsD"
+            f" configuration or without StatsD; stats.*.{paths.PREFIX} for a StatsD that adds"
+            " prefixes of its own.",
             paths.PREFIX,
         ),
     )
 
 
 def _runbook_base() -> Variable:
-    about = "Where the runbook is that the panels link to."
-    variable = text("runbook", "Runbook", about, runbook.BASE)
+    about = "The address of the runbook that the panels link to."
+    variable = text("runbook", "Runbook", about, runbook_links.BASE)
     return variable.hide(dashboard.VariableHide.HIDE_VARIABLE)
 
 
@@ -178,13 +186,13 @@ def _runbook() -> DashboardLink:
 
 
 def _events() -> Iterable[AnnotationQuery]:
-    series = Series(servers="*")
-    restarted = alive(gained(series.server("restarts")))
-    yield _event("Server restarts", "orange", named(restarted, SERVER))
-    deployed = alive(gained(series.fleet("deploys")))
-    yield _event("Deploys", "blue", alias(deployed, "all workers were told to restart"))
-    restarted = alive(gained(series.worker("restarts")))
-    yield _event("Worker restarts", "purple", named(restarted, WORKER_HOST, WORKER_NAME))
+    every = Patterns(servers=ANY)
+    server = nonempty(increase(every.server("restarts")))
+    yield _event("Server restarts", "orange", name_by(server, SERVER))
+    deploy = nonempty(increase(every.all_workers("deploys")))
+    yield _event("Deploys", "blue", alias(deploy, "all workers were told to restart"))
+    worker = nonempty(increase(every.worker("restarts")))
+    yield _event("Worker restarts", "purple", name_by(worker, WORKER_HOST, WORKER_NAME))
 
 
 def _event(name: str, color: str, query: str) -> AnnotationQuery:

@@ -1,7 +1,13 @@
-"""From where on a number is a warning or a page: the checks' defaults, for panels and rules."""
+"""Limits for panels and rules: the defaults of the checks."""
 
-from beanwatch.grafana.generator.panels import CRITICAL, GOOD, WARNING, Steps
+from collections.abc import Sequence
+from typing import TypeAlias
+
+from beanwatch.grafana.generator.lib.states import CRITICAL, GOOD, WARNING
 from beanwatch.store.heartbeats import DEAD_AFTER, RESTARTED_WITHIN
+
+# Values from which on a number has another colour.
+Steps: TypeAlias = Sequence[tuple[float, str]]
 
 HEAD_AGE = (300.0, 1800.0)  # seconds
 BURIED = 0.0  # jobs: any more is a warning
@@ -12,10 +18,12 @@ SILENT = (120.0, 300.0)  # seconds without a new point
 
 
 def steps(limits: tuple[float, float]) -> Steps:
+    """The colours for a limit of warning and one of critical."""
     return ((limits[0], WARNING), (limits[1], CRITICAL))
 
 
-# Counts of what should not be there at all.
+NO_STEPS: Steps = ()
+# For counts of what should not exist at all.
 ANY_WARNS: Steps = ((1, WARNING),)
 ANY_PAGES: Steps = ((1, CRITICAL),)
 BEAT_AGE: Steps = ((DEAD_AFTER, CRITICAL),)
