@@ -9,7 +9,7 @@ from structlog.typing import FilteringBoundLogger
 
 from beanwatch.net.address import Address
 from beanwatch.net.redis_link import parse_redis_url
-from beanwatch.net.systemd import Notifier
+from beanwatch.net.systemd import SystemdNotifier
 from beanwatch.store.heartbeats import Beat
 from beanwatch.telemetry.logging.output import LogOutput
 from beanwatch.worker.api.app import App
@@ -90,7 +90,7 @@ class Process:
         )
         self._alarm = alarm = Alarm()
         self._watchdog = watchdog = Watchdog()
-        self._notifier = notifier = Notifier()
+        self._notifier = notifier = SystemdNotifier()
         wake = Wake()
         limits = Limits(
             settings.options.job_timeout, settings.options.grace, settings.options.max_attempts

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from structlog.typing import FilteringBoundLogger
 
 from beanwatch.net.redis_link import RedisError
-from beanwatch.net.systemd import Notifier
+from beanwatch.net.systemd import SystemdNotifier
 from beanwatch.store.heartbeats import Beat, Worker, decide_health
 from beanwatch.worker.core.connection import Session
 from beanwatch.worker.core.record import Sink
@@ -31,7 +31,7 @@ class Reporter:
         heart: Heart,
         metrics: Metrics,
         sinks: Sequence[Sink],
-        notifier: Notifier,
+        notifier: SystemdNotifier,
         temporary: TemporaryRoot,
         where: Callable[[], str],
         log: FilteringBoundLogger,

@@ -31,7 +31,7 @@ from beanwatch.collectors.poll.worker_series import WorkerPoller
 from beanwatch.config import Config, ConfigError
 from beanwatch.net.address import AddressError
 from beanwatch.net.redis_link import parse_redis_url
-from beanwatch.net.systemd import Notifier
+from beanwatch.net.systemd import SystemdNotifier
 from beanwatch.queues.selection import Selection
 from beanwatch.queues.servers import Server, find_clash
 from beanwatch.telemetry.logging.collector_log import Changes, Log
@@ -142,7 +142,7 @@ def run(config: Config, servers: Sequence[Server], stack: ExitStack, *, once: bo
         interval=collect.interval,
         queues_interval=collect.queues_interval,
         state=state,
-        notifier=Notifier(),
+        notifier=SystemdNotifier(),
     )
     if once:
         # The stats, the sweep and the heads have their time one after the other.
