@@ -12,7 +12,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from beanwatch.net.redis_link import RedisLink, parse_redis_url
+from beanwatch.net.redis_reader import RedisReader
+from beanwatch.net.redis_url import parse_redis_url
 from beanwatch.store.heartbeats import (
     WORKERS_KEY,
     Beat,
@@ -24,7 +25,7 @@ from bench.worker import pin
 from tests.real import ROOT, Beanstalkd, Redis, wait_until
 
 WORKERS = 10_000
-EVERYTHING = "import greenstalk, hiredis, msgspec, structlog, time; time.sleep(600)"
+EVERYTHING = "import greenstalk, hiredis, msgspec, redis, structlog, time; time.sleep(600)"
 
 
 def memory(argv: list[str], directory: Path, ready: Callable[[], object]) -> int:
@@ -70,7 +71,7 @@ def compare_reading(directory: Path, rounds: int = 9) -> None:
         fill(redis)
         times: dict[str, list[float]] = {"all": [], "floor": [], "liveness": []}
         for _ in range(rounds):
-            with RedisLink(parse_redis_url(redis.url), 30.0) as link:
+            with RedisReader(parse_redis_url(redis.url), 30.0) as link:
                 names = [f"host{n % 100}.worker-{n}" for n in range(WORKERS)]
                 keys = [worker_key(name) for name in names]
                 asked: dict[str, Callable[[], object]] = {

@@ -16,11 +16,11 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from beanwatch.net.address import Address
-from beanwatch.net.redis_link import parse_redis_url
+from beanwatch.net.redis_url import parse_redis_url
 from beanwatch.store.heartbeats import Beat
 from beanwatch.worker.core.record import Run, Sink
 from beanwatch.worker.telemetry import logs
-from beanwatch.worker.telemetry.heartbeat_writer import Heart
+from beanwatch.worker.telemetry.heartbeat_writer import HeartbeatWriter
 from beanwatch.worker.telemetry.ledger_writer import Ledger
 from beanwatch.worker.telemetry.metrics import make_metrics
 from beanwatch.worker.telemetry.outcome_counter import OutcomeCounts
@@ -78,7 +78,7 @@ def main(rounds: int = 5) -> None:
         log = logs.get_logger(worker=WORKER, instance=INSTANCE)
         url = parse_redis_url(redis.url)
         outlet = RedisOutlet(url, log)
-        heart = Heart(url, WORKER)
+        heart = HeartbeatWriter(url, WORKER)
         address = Address(*statsd.getsockname())
         parts: dict[str, Callable[[], object]] = {
             "no instrumentation at all": tell([]),
@@ -100,7 +100,7 @@ def main(rounds: int = 5) -> None:
             for name, work in parts.items():
                 share = (per_job(work) - floor) / bare
                 found.setdefault(name, []).append(share)
-            beat = per_job(lambda: heart.beat(Beat(name="bench")), 200)
+            beat = per_job(lambda: heart.write(Beat(name="bench")), 200)
             found.setdefault("heartbeat, once a second: of one second", []).append(beat)
     del found["no instrumentation at all"]
     sys.stdout.write("| what a part adds | of a bare reserve and delete |\n|---|---|\n")

@@ -25,7 +25,7 @@ from beanwatch.checks.lib.plugin import (
 from beanwatch.checks.lib.plugin_process import Parser, Voice, run
 from beanwatch.checks.lib.redis_source import ReadWorkers, add_redis, live_workers, redis_failure
 from beanwatch.config import GLOB, Config, Threshold
-from beanwatch.net.redis_link import RedisError
+from beanwatch.net.redis_url import RedisError
 from beanwatch.store.heartbeats import (
     DEAD_AFTER,
     RESTARTED_WITHIN,

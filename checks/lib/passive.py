@@ -26,7 +26,7 @@ from beanwatch.checks.lib.plugin_process import UsageError, Voice
 from beanwatch.checks.lib.redis_source import open_redis, read_from
 from beanwatch.checks.lib.source import Live
 from beanwatch.config import Config, ConfigError
-from beanwatch.net.redis_link import RedisError
+from beanwatch.net.redis_url import RedisError
 from beanwatch.queues.beanstalkd.connection import ServerError
 from beanwatch.queues.beanstalkd.stats import Stats
 from beanwatch.queues.consumers import decide_consumers

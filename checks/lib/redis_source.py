@@ -7,14 +7,9 @@ from typing import TypeVar
 from beanwatch.checks.lib.plugin import MARGIN, Failure
 from beanwatch.checks.lib.plugin_process import Parser, UsageError, Voice
 from beanwatch.config import Config
-from beanwatch.net.redis_link import (
-    DEFAULT_URL,
-    RedisError,
-    RedisLink,
-    RedisUrl,
-    parse_redis_url,
-)
-from beanwatch.store.heartbeats import Execute, Worker, read_workers
+from beanwatch.net.redis_reader import RedisReader
+from beanwatch.net.redis_url import DEFAULT_URL, Execute, RedisError, RedisUrl, parse_redis_url
+from beanwatch.store.heartbeats import Worker, read_workers
 
 ReadWorkers = Callable[[], Sequence[Worker]]
 
@@ -33,11 +28,11 @@ def pick_redis(options: argparse.Namespace, config: Config) -> RedisUrl:
         raise UsageError(str(error)) from None
 
 
-def open_redis(options: argparse.Namespace, config: Config, voice: Voice) -> RedisLink:
+def open_redis(options: argparse.Namespace, config: Config, voice: Voice) -> RedisReader:
     """One connection. Raises RedisError."""
     url = pick_redis(options, config)
     voice.doing, voice.runbook = f"asking redis {url.address}", "redis"
-    return RedisLink(url, options.timeout * MARGIN)
+    return RedisReader(url, options.timeout * MARGIN)
 
 
 def live_workers(options: argparse.Namespace, config: Config, voice: Voice) -> ReadWorkers:
@@ -53,7 +48,7 @@ def live_workers(options: argparse.Namespace, config: Config, voice: Voice) -> R
 T = TypeVar("T")
 
 
-def read_from(link: RedisLink, read: Callable[[Execute], T]) -> T:
+def read_from(link: RedisReader, read: Callable[[Execute], T]) -> T:
     """What `read` makes of the replies. Raises RedisError, also for replies of another type."""
     try:
         return read(link.execute)

@@ -159,7 +159,7 @@ class Live:
     def workers(self) -> "Sequence[Worker] | None":
         """All heartbeats, or None without a Redis: they only add to what the server says."""
         if self._read_workers is not None:
-            from beanwatch.net.redis_link import RedisError
+            from beanwatch.net.redis_url import RedisError
 
             try:
                 self._workers = self._read_workers()

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from beanwatch.collectors.deliver.outbox import Outbox
-from beanwatch.net.redis_link import RedisError, RedisLink, RedisUrl
+from beanwatch.net.redis_url import RedisError, RedisUrl, open_redis
 from beanwatch.store.heartbeats import (
     HEALTH_CODES,
     VERSION_KEY,
@@ -42,7 +42,7 @@ def derive_workers(
 
 
 class WorkerPoller:
-    """Reads the heartbeats and puts their points in the outbox; a new connection each time."""
+    """Reads the heartbeats and puts their points in the outbox."""
 
     def __init__(
         self,
@@ -54,10 +54,10 @@ class WorkerPoller:
         timeout: float = 5.0,
     ) -> None:
         self._url = url
+        self._redis = open_redis(url, timeout)
         self._outbox = outbox
         self._changes = changes
         self._prefix = prefix
-        self._timeout = timeout
 
     def __str__(self) -> str:
         return f"redis {self._url.address}"
@@ -65,10 +65,9 @@ class WorkerPoller:
     def poll(self, stamp: int) -> str:
         """Read all workers; what was wrong, or an empty text."""
         try:
-            with RedisLink(self._url, self._timeout) as link:
-                workers = read_workers(link.execute)
-                (version,) = link.execute([("GET", VERSION_KEY)])
-                deploys = int(version) if version and version.isdigit() else 0
+            workers = read_workers(self._redis.execute)
+            (version,) = self._redis.execute([("GET", VERSION_KEY)])
+            deploys = int(version) if version and version.isdigit() else 0
         except RedisError as error:
             self._changes.wrong(SOURCE, str(error))
             return str(error)

@@ -9,7 +9,8 @@ from pathlib import Path
 from subprocess import Popen
 from typing import NamedTuple
 
-from beanwatch.net.redis_link import RedisLink, parse_redis_url
+from beanwatch.net.redis_reader import RedisReader
+from beanwatch.net.redis_url import parse_redis_url
 from beanwatch.store.ledger import Entry, read_job
 from beanwatch.worker import FollowUp, Producer
 from beanwatch.worker.api.envelope import derive_id
@@ -124,7 +125,7 @@ def soak(directory: Path, plan: Plan, say: Callable[[str], None] = lambda text: 
                 worker.kill()
                 worker.wait()
         assert set(codes) <= {0, -signal.SIGTERM}, codes  # some were only just starting
-        with RedisLink(parse_redis_url(redis.url), 60) as link:
+        with RedisReader(parse_redis_url(redis.url), 60) as link:
             recorded = {ident: read_job(link.execute, ident) for ident in expected}
         return Account(
             expected=expected,

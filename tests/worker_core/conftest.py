@@ -11,7 +11,8 @@ from typing import Any
 import greenstalk
 import pytest
 
-from beanwatch.net.redis_link import RedisLink, parse_redis_url
+from beanwatch.net.redis_reader import RedisReader
+from beanwatch.net.redis_url import parse_redis_url
 from beanwatch.store.heartbeats import Beat, Worker, decide_health, read_workers
 from tests.real import ROOT, Beanstalkd, Redis, stop_process, wait_until
 from tests.real.process import _die_with_parent
@@ -58,7 +59,7 @@ class RunningWorker:
 
     def seen(self) -> Worker | None:
         """The worker as the checks see it."""
-        with RedisLink(parse_redis_url(self.redis_url), 5) as link:
+        with RedisReader(parse_redis_url(self.redis_url), 5) as link:
             found = read_workers(link.execute, [self.id])
         return found[0] if found else None
 

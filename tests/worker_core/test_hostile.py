@@ -17,7 +17,7 @@ from beanwatch.worker.core.job import Held
 from beanwatch.worker.core.state import DUPLICATE, Life
 from beanwatch.worker.guard import watchdog
 from beanwatch.worker.telemetry import reporter as report
-from beanwatch.worker.telemetry.heartbeat_writer import Seen
+from beanwatch.worker.telemetry.heartbeat_writer import PreviousHeartbeat
 from beanwatch.worker.telemetry.reporter import Reporter
 from tests.real import Redis, wait_until
 from tests.worker_core.conftest import Broker, StartWorker
@@ -308,10 +308,10 @@ def test_a_record_that_does_not_move_on_is_no_living_twin() -> None:
     reporter = Reporter(mine, "w", life, session, none, none, (), none, none, lambda: "", none)
     dead = Beat(instance="a", started_at=10.0, beat_at=20.0)
     for _ in range(3):  # as a Redis does that came back with what it had saved
-        reporter._watch_for_others(Seen(dead, None))
-        reporter._watch_for_others(Seen(mine, None))
+        reporter._watch_for_others(PreviousHeartbeat(dead, None))
+        reporter._watch_for_others(PreviousHeartbeat(mine, None))
     assert stopped == []
-    reporter._watch_for_others(Seen(dead._replace(beat_at=21.0), None))
+    reporter._watch_for_others(PreviousHeartbeat(dead._replace(beat_at=21.0), None))
     assert stopped == [DUPLICATE]
 
 

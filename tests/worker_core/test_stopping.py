@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from beanwatch.net.redis_link import RedisLink, parse_redis_url
+from beanwatch.net.redis_url import open_redis, parse_redis_url
 from beanwatch.store.heartbeats import decide_health
 from beanwatch.store.outcome_counts import read_outcomes
 from tests.real import Beanstalkd, Redis, wait_until
@@ -75,8 +75,8 @@ def test_no_job_is_left_without_an_end_when_a_stop_comes_between_two(
         wait_until(lambda: not broker.stats()["reserved"])
         head = client.stats_job(client.peek_ready())
     assert head["reserves"] == head["releases"]
-    with RedisLink(parse_redis_url(worker.redis_url), 5) as link:
-        counted = lambda: {kind.job for kind in read_outcomes(link.execute_anew, 10)}  # noqa: E731
+    with open_redis(parse_redis_url(worker.redis_url), 5) as client:
+        counted = lambda: {kind.job for kind in read_outcomes(client.execute, 10)}  # noqa: E731
         wait_until(lambda: counted() == {"ok"})  # after the beat, where it waits
 
 

@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import asdict, replace
 
-from beanwatch.net.redis_link import RedisLink, parse_redis_url
+from beanwatch.net.redis_reader import RedisReader
+from beanwatch.net.redis_url import parse_redis_url
 from beanwatch.store import ledger as reader
 from beanwatch.store.ledger import Entry, parse_buried, parse_entry
 from beanwatch.store.outcome_counts import JobKind, outcome_field, parse_outcomes, read_outcomes
@@ -23,7 +24,8 @@ from beanwatch.worker.telemetry.ledger_writer import Ledger, Mode
 from beanwatch.worker.telemetry.outcome_counter import OutcomeCounts
 from beanwatch.worker.telemetry.redis_stream import RedisOutlet
 from tests.real import ROOT, Proxy, Redis, wait_until
-from tests.test_redis_link import Sentinel, SpecialRedis, certificate, tls_redis
+from tests.real.redis_server import Sentinel, SpecialRedis
+from tests.test_redis_clients import certificate, tls_redis
 from tests.worker_telemetry.conftest import RecordingLog
 
 __all__ = ["certificate", "tls_redis"]  # fixtures
@@ -55,7 +57,7 @@ def settled(outlet: RedisOutlet) -> None:
 
 def execute(url: str) -> reader.Execute:
     def ask(commands: Any) -> list[Any]:
-        with RedisLink(parse_redis_url(url)) as link:
+        with RedisReader(parse_redis_url(url)) as link:
             return link.execute(commands)
 
     return ask
@@ -148,7 +150,7 @@ def test_what_each_mode_records(
 def test_what_was_announced_survives_a_kill_at_the_very_next_moment(redis_server: Redis):
     script = (
         "import os, signal, sys, time\n"
-        "from beanwatch.net.redis_link import parse_redis_url\n"
+        "from beanwatch.net.redis_url import parse_redis_url\n"
         "from beanwatch.worker.telemetry.ledger_writer import Ledger\n"
         "from beanwatch.worker.telemetry.logs import get_logger\n"
         "from beanwatch.worker.core.record import Run\n"

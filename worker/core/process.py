@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from structlog.typing import FilteringBoundLogger
 
 from beanwatch.net.address import Address
-from beanwatch.net.redis_link import parse_redis_url
+from beanwatch.net.redis_url import parse_redis_url
 from beanwatch.net.systemd import SystemdNotifier
 from beanwatch.store.heartbeats import Beat
 from beanwatch.telemetry.logging.output import LogOutput
@@ -34,7 +34,7 @@ from beanwatch.worker.guard.host import TemporaryRoot
 from beanwatch.worker.guard.pulse import Pulse
 from beanwatch.worker.guard.watchdog import Watchdog
 from beanwatch.worker.telemetry import logs
-from beanwatch.worker.telemetry.heartbeat_writer import Heart
+from beanwatch.worker.telemetry.heartbeat_writer import HeartbeatWriter
 from beanwatch.worker.telemetry.ledger_writer import Ledger
 from beanwatch.worker.telemetry.logs import LogSink
 from beanwatch.worker.telemetry.metrics import Metrics, make_metrics
@@ -58,7 +58,7 @@ def run_worker(app: App, settings: Settings, log_output: LogOutput) -> int:
     outlet = RedisOutlet(redis, log)
     ledger = Ledger(outlet, worker, instance, settings.options.ledger)
     sinks: list[Sink] = [LogSink(log, log_output), metrics, OutcomeCounts(outlet), ledger]
-    heart = Heart(redis, worker, is_expected=settings.is_expected)
+    heart = HeartbeatWriter(redis, worker, is_expected=settings.is_expected)
     temporary = TemporaryRoot(settings.options.tmp_root, worker, instance)
     identity, black_box = begin(heart, temporary, settings, instance, app.version, log)
     return Process(
@@ -74,7 +74,7 @@ class Process:
         app: App,
         settings: Settings,
         identity: Beat,
-        heart: Heart,
+        heart: HeartbeatWriter,
         temporary: TemporaryRoot,
         black_box: BlackBox,
         metrics: Metrics,

@@ -7,20 +7,20 @@ from collections.abc import Callable
 from structlog.typing import FilteringBoundLogger
 
 from beanwatch import __version__
-from beanwatch.net.redis_link import RedisError
+from beanwatch.net.redis_url import RedisError
 from beanwatch.store.heartbeats import DEAD_AFTER, Beat
 from beanwatch.worker.api.errors import WorkerError
 from beanwatch.worker.core.settings import Settings
 from beanwatch.worker.core.state import DUPLICATE
 from beanwatch.worker.guard.black_box import BlackBox, LastJob
 from beanwatch.worker.guard.host import TemporaryRoot
-from beanwatch.worker.telemetry.heartbeat_writer import Heart
+from beanwatch.worker.telemetry.heartbeat_writer import HeartbeatWriter
 
 LOOKS = 20  # at the other's beat, over two of its intervals
 
 
 def begin(
-    heart: Heart,
+    heart: HeartbeatWriter,
     temporary: TemporaryRoot,
     settings: Settings,
     instance: str,
@@ -64,10 +64,10 @@ def begin(
 
 
 def _ask_redis(
-    heart: Heart, settings: Settings, instance: str, log: FilteringBoundLogger
+    heart: HeartbeatWriter, settings: Settings, instance: str, log: FilteringBoundLogger
 ) -> Beat | None:
     try:
-        heart.forget_the_expired()
+        heart.forget_expired()
         return claim(heart, settings.worker, instance)
     except RedisError as error:
         log.warning(
@@ -77,7 +77,7 @@ def _ask_redis(
 
 
 def claim(
-    heart: Heart,
+    heart: HeartbeatWriter,
     worker: str,
     instance: str,
     *,
@@ -87,12 +87,12 @@ def claim(
 
     Another instance is alive if its beat moves on while we look for two of its intervals.
     """
-    before, age = heart.look()
+    before, age = heart.read()
     if before is None or before.is_over or age > max(3 * before.interval, DEAD_AFTER):
         return before
     for _ in range(LOOKS):
         sleep(2 * before.interval / LOOKS)
-        now, _ = heart.look()
+        now, _ = heart.read()
         if now is None:
             return None  # it stopped as it should
         if now.instance != instance and now.beat_at != before.beat_at:

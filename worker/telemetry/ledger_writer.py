@@ -7,7 +7,7 @@ from typing import Literal
 import msgspec
 from msgspec.structs import replace
 
-from beanwatch.net.redis_link import Command
+from beanwatch.net.redis_url import Command
 from beanwatch.store.ledger import JOBS_KEY, buried_key, job_key, uuid_key
 from beanwatch.worker.core.record import Run
 from beanwatch.worker.telemetry.redis_stream import RedisOutlet

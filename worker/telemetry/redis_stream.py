@@ -8,7 +8,8 @@ from typing import Any
 from hiredis import HiredisError, Reader, pack_command
 from structlog.typing import FilteringBoundLogger
 
-from beanwatch.net.redis_link import Command, RedisLink, RedisUrl
+from beanwatch.net.redis_reader import RedisReader
+from beanwatch.net.redis_url import Command, RedisUrl
 from beanwatch.worker.telemetry.resending import LIMIT, Message, Outlet
 
 CONNECT_TIMEOUT = 2.0
@@ -53,7 +54,7 @@ class RedisOutlet(Outlet):
         self._probed_at = 0.0
 
         def dial() -> socket.socket:
-            link = RedisLink(url, CONNECT_TIMEOUT)
+            link = RedisReader(url, CONNECT_TIMEOUT)
             # A frozen server accepts connections all the same, and a full one greets.
             link.execute([("CLIENT", "REPLY", "ON"), _WRITE])
             sock = link.detach()

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 from structlog.typing import FilteringBoundLogger
 
-from beanwatch.net.redis_link import RedisError
+from beanwatch.net.redis_url import RedisError
 from beanwatch.net.systemd import SystemdNotifier
 from beanwatch.store.heartbeats import Beat, Worker, decide_health
 from beanwatch.worker.core.connection import Session
@@ -13,7 +13,7 @@ from beanwatch.worker.core.record import Sink
 from beanwatch.worker.core.state import DUPLICATE, RECYCLED, STOPPED, Life, spread
 from beanwatch.worker.guard.host import TemporaryRoot, read_rss
 from beanwatch.worker.guard.stacks import read_main_cpu
-from beanwatch.worker.telemetry.heartbeat_writer import Heart, Seen
+from beanwatch.worker.telemetry.heartbeat_writer import HeartbeatWriter, PreviousHeartbeat
 from beanwatch.worker.telemetry.metrics import Metrics
 
 GAUGES = 10.0  # seconds, as often as StatsD flushes
@@ -28,7 +28,7 @@ class Reporter:
         worker: str,
         life: Life,
         session: Session,
-        heart: Heart,
+        heart: HeartbeatWriter,
         metrics: Metrics,
         sinks: Sequence[Sink],
         notifier: SystemdNotifier,
@@ -132,7 +132,7 @@ class Reporter:
         stays = words or (self._heart.is_expected and self._life.code in (STOPPED, RECYCLED))
         try:
             if stays and self._heart.is_mine(self._identity.instance):
-                self._heart.beat(self.make_beat(words)._replace(is_over=not words))
+                self._heart.write(self.make_beat(words)._replace(is_over=not words))
             else:
                 self._heart.remove(self._identity.instance)
         except RedisError as error:
@@ -168,7 +168,7 @@ class Reporter:
 
     def _beat(self, beat: Beat) -> None:
         try:
-            seen = self._heart.beat(beat)
+            seen = self._heart.write(beat)
         except RedisError as error:
             self._missed += 1
             if not self._is_redis_down:
@@ -181,9 +181,9 @@ class Reporter:
         self._watch_for_others(seen)
         self._watch_version(seen.version)
 
-    def _watch_for_others(self, seen: Seen) -> None:
+    def _watch_for_others(self, seen: PreviousHeartbeat) -> None:
         """Two that started at the same moment see each other here; the younger one goes."""
-        other = seen.before
+        other = seen.record
         if other is None or other.is_over or other.instance == self._identity.instance:
             return
         before, self._other = self._other, other

@@ -30,7 +30,7 @@ from beanwatch.collectors.poll.poller import Poller
 from beanwatch.collectors.poll.worker_series import WorkerPoller
 from beanwatch.config import Config, ConfigError
 from beanwatch.net.address import AddressError
-from beanwatch.net.redis_link import parse_redis_url
+from beanwatch.net.redis_url import parse_redis_url
 from beanwatch.net.systemd import SystemdNotifier
 from beanwatch.queues.selection import Selection
 from beanwatch.queues.servers import Server, find_clash

@@ -13,7 +13,7 @@ from beanwatch import config as configuration
 from beanwatch.cli.lib.options import SHORTEST, config_option, load_config
 from beanwatch.config import Config
 from beanwatch.net.address import AddressError, parse_address
-from beanwatch.net.redis_link import parse_redis_url, redact
+from beanwatch.net.redis_url import parse_redis_url, redact
 from beanwatch.queues.servers import resolve_servers
 from beanwatch.worker.telemetry.metrics import parse_metrics
 

@@ -28,7 +28,7 @@ from beanwatch.cli.lib.probes.runner import Probe, run_all, waiting
 from beanwatch.cli.lib.probes.servers import probe_beanstalkd, probe_heartbeats, probe_redis
 from beanwatch.cli.lib.probes.statsd import probe_statsd
 from beanwatch.config import DEFAULT_FILE, Config, ConfigError, GraphiteConfig, find_strays
-from beanwatch.net.redis_link import DEFAULT_URL, parse_redis_url
+from beanwatch.net.redis_url import DEFAULT_URL, parse_redis_url
 
 COLOURS = {
     "ok": "green",

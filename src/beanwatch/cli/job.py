@@ -10,7 +10,7 @@ import click
 from beanwatch.cli.lib.job_view import KEPT_WORDS, Now, Story, story_lines
 from beanwatch.cli.lib.options import config_option, load_config, pick_servers, server_option
 from beanwatch.cli.top import pick_redis
-from beanwatch.net.redis_link import DEFAULT_URL, RedisError, RedisLink
+from beanwatch.net.redis_url import DEFAULT_URL, Execute, RedisError, open_redis
 from beanwatch.queues.beanstalkd.connection import Link, ServerError
 from beanwatch.queues.beanstalkd.stats import Stats, read_jobs, read_server
 from beanwatch.queues.servers import Server
@@ -56,12 +56,12 @@ def command(
         if url is None:
             raise click.UsageError("--redis URL: name the Redis with the ledger")
         places = [find_place(server) for server in chosen]  # each may take its time
-        with RedisLink(url, TIMEOUT) as link:
-            workers = read_workers(link.execute_anew)
+        with open_redis(url, TIMEOUT) as client:
+            workers = read_workers(client.execute)
             if ident.isascii() and ident.isdigit():
-                stories = tell_by_number(link, places, int(ident), workers)
+                stories = tell_by_number(client.execute, places, int(ident), workers)
             else:
-                stories = tell_by_id(link, places, ident, workers)
+                stories = tell_by_id(client.execute, places, ident, workers)
     except RedisError as error:
         raise click.ClickException(f"{error} (--redis URL names another)") from None
     for place in places:
@@ -84,10 +84,10 @@ def command(
 
 
 def tell_by_id(
-    redis: RedisLink, places: Sequence[Place], ident: str, workers: Sequence[Worker]
+    execute: Execute, places: Sequence[Place], ident: str, workers: Sequence[Worker]
 ) -> list[Story]:
     """The story of the job whose envelope has this id."""
-    entries = read_job(redis.execute_anew, ident)
+    entries = read_job(execute, ident)
     numbers = dict.fromkeys((entry.server, entry.job_id) for entry in entries)
     nows = [look(places, server, job_id, workers) for server, job_id in numbers]
     holders = [one.id for one in workers if one.beat and one.beat.job_uuid == ident]
@@ -98,14 +98,14 @@ def tell_by_id(
 
 
 def tell_by_number(
-    redis: RedisLink, places: Sequence[Place], job_id: int, workers: Sequence[Worker]
+    execute: Execute, places: Sequence[Place], job_id: int, workers: Sequence[Worker]
 ) -> list[Story]:
     """The stories of the jobs that have this number, one a server at most."""
     stories = []
     for place in places:
         if place.trouble:
             continue
-        entries = read_job_by_id(redis.execute_anew, place.id, job_id)
+        entries = read_job_by_id(execute, place.id, job_id)
         now = look([place], place.id, job_id, workers)
         if entries:
             stories.append(Story(entries[-1].uuid, entries, [now]))
@@ -113,7 +113,7 @@ def tell_by_number(
             envelope = peek(place.server, job_id)
             # It may have run before beanstalkd was restarted, under the same envelope.
             ident = envelope.id or "" if envelope else ""
-            entries = read_job(redis.execute_anew, ident) if ident else []
+            entries = read_job(execute, ident) if ident else []
             stories.append(Story(ident, entries, [now], envelope.job if envelope else ""))
     return stories
 

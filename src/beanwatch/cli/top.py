@@ -25,7 +25,7 @@ from beanwatch.cli.lib.worker_view import worker_style, worker_table
 from beanwatch.collectors.poll.observer import Observer
 from beanwatch.config import Config, ConfigError
 from beanwatch.fleet.overview import Lookout, Overview
-from beanwatch.net.redis_link import RedisError, RedisLink, RedisUrl, parse_redis_url
+from beanwatch.net.redis_url import RedisError, RedisUrl, open_redis, parse_redis_url
 from beanwatch.queues.selection import Selection
 from beanwatch.store.heartbeats import HEALTH_CODES, Worker, decide_health, read_workers
 
@@ -81,8 +81,8 @@ class View:
         trouble = ""
         if self._redis:
             try:
-                with RedisLink(self._redis, self._timeout) as link:
-                    workers = read_workers(link.execute)
+                with open_redis(self._redis, self._timeout) as redis:
+                    workers = read_workers(redis.execute)
             except RedisError as error:
                 trouble = str(error)
         if self._only_wrong:

@@ -186,7 +186,7 @@ def forget(config_file: str | None, redis: str | None, id_glob: str, as_json: bo
     dead = [worker.id for worker in found if decide_health(worker) == "dead"]
     if dead:
         commands = [("ZREM", WORKERS_KEY, *dead), ("DEL", *map(worker_key, dead))]
-        ask_redis(config, redis, lambda link: link.execute(commands))
+        ask_redis(config, redis, lambda execute: execute(commands))
     alive = [worker.id for worker in found if worker.id not in dead]
     if as_json:
         print_json({"forgotten": dead, "alive": alive})

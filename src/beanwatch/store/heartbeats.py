@@ -1,14 +1,13 @@
 """The workers' heartbeats in Redis: where they are, what they say, and what that means."""
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any, NamedTuple
+
+from beanwatch.net.redis_url import Execute
 
 WORKERS_KEY = "beanwatch:workers"
 VERSION_KEY = "beanwatch:version"
-
-# Pipelines commands and returns their replies: RedisLink.execute, or one made from redis-py.
-Execute = Callable[[Sequence[Sequence[bytes | str | int | float]]], list[Any]]
 
 
 def worker_key(worker: str) -> str:

@@ -3,7 +3,7 @@
 import json
 from typing import Any, NamedTuple
 
-from beanwatch.store.heartbeats import Execute
+from beanwatch.net.redis_url import Execute
 
 # All jobs that have a ledger, by the time of the last entry: what bounds it as a whole.
 JOBS_KEY = "beanwatch:jobs"

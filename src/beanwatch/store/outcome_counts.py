@@ -3,7 +3,8 @@
 from collections import Counter
 from typing import NamedTuple
 
-from beanwatch.store.heartbeats import Execute, outcomes_key
+from beanwatch.net.redis_url import Execute
+from beanwatch.store.heartbeats import outcomes_key
 
 KEPT_MINUTES = 120
 

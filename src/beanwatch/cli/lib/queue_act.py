@@ -13,9 +13,8 @@ from beanwatch.cli.lib.queue_plan import Choice, Step, Target, plan_by_ledger, p
 from beanwatch.cli.lib.queue_work import Work
 from beanwatch.cli.top import pick_redis
 from beanwatch.config import Config
-from beanwatch.net.redis_link import DEFAULT_URL, RedisError, RedisLink
+from beanwatch.net.redis_url import DEFAULT_URL, Execute, RedisError, open_redis
 from beanwatch.queues.beanstalkd.connection import ServerError
-from beanwatch.store.heartbeats import Execute
 from beanwatch.store.ledger import find_buried
 
 
@@ -79,10 +78,10 @@ def plan(
     try:
         if url is None:
             raise click.UsageError("choosing by --job, --reason or --older-than needs --redis URL")
-        with RedisLink(url, TIMEOUT) as link:
+        with open_redis(url, TIMEOUT) as ledger:
             for target in targets:
-                say_what_is_unknown(target, link.execute_anew)
-            return plan_by_ledger(link.execute_anew, targets, choice, time.time(), count, TIMEOUT)
+                say_what_is_unknown(target, ledger.execute)
+            return plan_by_ledger(ledger.execute, targets, choice, time.time(), count, TIMEOUT)
     except (RedisError, ServerError) as error:
         raise click.ClickException(str(error)) from None
 

@@ -17,12 +17,11 @@ from beanwatch.cli.top import pick_redis
 from beanwatch.collectors.poll.observer import Observer
 from beanwatch.config import Config
 from beanwatch.fleet.overview import Lookout
-from beanwatch.net.redis_link import RedisError, RedisLink
+from beanwatch.net.redis_url import Execute, RedisError, open_redis
 from beanwatch.queues.beanstalkd.actions import find_still_buried
 from beanwatch.queues.beanstalkd.connection import Link, ServerError
 from beanwatch.queues.beanstalkd.stats import read_jobs
 from beanwatch.queues.selection import INTERNAL, Selection
-from beanwatch.store.heartbeats import Execute
 from beanwatch.store.ledger import find_buried
 
 EXCERPT = 200  # bytes of a body that peek shows
@@ -151,10 +150,10 @@ def add_reasons(
         return
     reasons: dict[tuple[str, str], list[dict[str, Any]]] = {}
     try:
-        with RedisLink(url, TIMEOUT) as ledger:
+        with open_redis(url, TIMEOUT) as ledger:
             for target in targets:
                 if target.stats.get("current-jobs-buried"):
-                    counted = count_reasons(target, ledger.execute_anew)
+                    counted = count_reasons(target, ledger.execute)
                     reasons[target.server.node, target.queue] = counted
     except (RedisError, ServerError) as error:
         click.echo(f"beanwatch: why they are buried is not known: {error}", err=True)

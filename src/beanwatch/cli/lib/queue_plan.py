@@ -5,12 +5,12 @@ from fnmatch import fnmatch, fnmatchcase
 from typing import NamedTuple
 
 from beanwatch.collectors.poll.derive import derive_life
+from beanwatch.net.redis_url import Execute
 from beanwatch.queues.beanstalkd.actions import find_still_buried
 from beanwatch.queues.beanstalkd.connection import Link
 from beanwatch.queues.beanstalkd.stats import Stats, read_server, read_tube_names, read_tubes
 from beanwatch.queues.selection import INTERNAL, Selection
 from beanwatch.queues.servers import Server
-from beanwatch.store.heartbeats import Execute
 from beanwatch.store.ledger import Buried, find_buried
 
 OWN = "beanwatch."

@@ -12,7 +12,7 @@ from beanwatch.cli.lib.options import load_config, pick_servers
 from beanwatch.cli.top import pick_redis
 from beanwatch.config import GLOB, Config
 from beanwatch.net.address import Address, AddressError, parse_address
-from beanwatch.net.redis_link import DEFAULT_URL, RedisError, RedisLink
+from beanwatch.net.redis_url import DEFAULT_URL, Execute, RedisError, open_redis
 from beanwatch.store.heartbeats import VERSION_KEY, Worker, decide_health, read_workers
 from beanwatch.worker.control.client import Outcome, Target, give_order
 from beanwatch.worker.control.messages import Args, Word
@@ -63,7 +63,7 @@ def find_workers(
     config: Config, redis: str | None, id_glob: str, *, may_be_none: bool = False
 ) -> list[Worker]:
     """The workers that match, by id; exit 1 if none does, unless there is none at all."""
-    every = ask_redis(config, redis, lambda link: read_workers(link.execute))
+    every = ask_redis(config, redis, read_workers)
     found = [worker for worker in every if fnmatchcase(worker.id, id_glob)]
     if not found and (every or not may_be_none):
         near = difflib.get_close_matches(id_glob, [worker.id for worker in every], 1)
@@ -72,14 +72,14 @@ def find_workers(
     return found
 
 
-def ask_redis(config: Config, redis: str | None, ask: Callable[[RedisLink], T]) -> T:
-    """Whatever `ask(link)` returns, or exit 1 with the cause in one line."""
+def ask_redis(config: Config, redis: str | None, ask: Callable[[Execute], T]) -> T:
+    """Whatever `ask(execute)` returns, or exit 1 with the cause in one line."""
     url = pick_redis(config, redis or config.redis.url or DEFAULT_URL)
     if url is None:
         raise click.UsageError("--redis URL: name the Redis with the heartbeats")
     try:
-        with RedisLink(url, TIMEOUT) as link:
-            return ask(link)
+        with open_redis(url, TIMEOUT) as client:
+            return ask(client.execute)
     except RedisError as error:
         raise click.ClickException(f"{error} (--redis URL names another)") from None
 
@@ -92,7 +92,7 @@ def raise_version(config: Config, redis: str | None) -> tuple[int, list[str]]:
     version, workers = ask_redis(
         config,
         redis,
-        lambda link: (int(link.execute([("INCR", VERSION_KEY)])[0]), read_workers(link.execute)),
+        lambda execute: (int(execute([("INCR", VERSION_KEY)])[0]), read_workers(execute)),
     )
     live = [one for one in workers if one.beat and not one.beat.is_over]
     return version, [worker.id for worker in live if decide_health(worker) != "dead"]

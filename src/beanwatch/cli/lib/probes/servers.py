@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from beanwatch.cli.lib.probes.finding import TIMEOUT, Finding
-from beanwatch.net.redis_link import RedisError, RedisLink, RedisUrl
+from beanwatch.net.redis_url import RedisError, RedisUrl, open_redis
 from beanwatch.queues.beanstalkd.connection import Link, ProtocolError, ServerError
 from beanwatch.queues.beanstalkd.stats import read_server, read_tube_names
 from beanwatch.queues.servers import Server
@@ -36,8 +36,8 @@ def probe_beanstalkd(server: Server) -> Iterator[Finding]:
 def probe_redis(redis: RedisUrl) -> Iterator[Finding]:
     """Is it there, and will it keep the heartbeats?"""
     try:
-        with RedisLink(redis, TIMEOUT) as link:
-            (info,) = link.execute([("INFO",)])
+        with open_redis(redis, TIMEOUT) as client:
+            (info,) = client.execute([("INFO",)])
     except RedisError as error:
         if any(word in str(error) for word in ("NOAUTH", "WRONGPASS", "NOPERM")):
             cure = "correct password_file, or the user in url, under [redis]"
@@ -71,8 +71,8 @@ def probe_redis(redis: RedisUrl) -> Iterator[Finding]:
 def probe_heartbeats(redis: RedisUrl, expected: Sequence[str]) -> Iterator[Finding]:
     """Do the workers beat, and are all there that should be?"""
     try:
-        with RedisLink(redis, TIMEOUT) as link:
-            workers = read_workers(link.execute)
+        with open_redis(redis, TIMEOUT) as client:
+            workers = read_workers(client.execute)
     except RedisError:
         yield Finding("heartbeats", "unused", "Redis cannot be asked: see above")
         return
