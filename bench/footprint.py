@@ -16,8 +16,8 @@ from beanwatch.net.redis_reader import RedisReader
 from beanwatch.net.redis_url import parse_redis_url
 from beanwatch.store.heartbeats import (
     WORKERS_KEY,
-    Beat,
-    dump_beat,
+    Heartbeat,
+    encode_heartbeat,
     read_workers,
     worker_key,
 )
@@ -98,14 +98,14 @@ def fill(redis: Redis) -> None:
     now = time.time()
     with redis.client().pipeline(transaction=False) as pipeline:
         for number in range(WORKERS):
-            beat = Beat(
+            beat = Heartbeat(
                 instance="0123456789abcdef", host=f"host{number % 100}", pid=number,
                 name=f"worker-{number}", server="127.0.0.1:11300", queues=("email.regular",),
                 state="busy", job="email.send", job_id=number, queue="email.regular",
                 where="jobs.py:12 send", started_at=now, beat_at=now, loop_at=now,
             )  # fmt: skip
             worker = f"{beat.host}.{beat.name}"
-            pipeline.set(worker_key(worker), dump_beat(beat))
+            pipeline.set(worker_key(worker), encode_heartbeat(beat))
             pipeline.zadd(WORKERS_KEY, {worker: now})
         pipeline.execute()
 

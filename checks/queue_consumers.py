@@ -32,7 +32,7 @@ from beanwatch.queues.beanstalkd.stats import Stats, count_of
 from beanwatch.queues.consumers import Consumers, count_held, decide_consumers
 
 if TYPE_CHECKING:
-    from beanwatch.store.heartbeats import Beat, Worker
+    from beanwatch.store.heartbeats import Heartbeat, Worker
 
 DEFAULT = Threshold()  # how many workers there should be only the operator knows
 
@@ -150,10 +150,10 @@ class Diagnoses(Queues):
         workers = self.source.workers()
         if workers is None:
             return None
-        here = [worker for worker in workers if worker.beat and self._is_here(worker.beat)]
-        return tuple(worker for worker in here if worker.beat and queue.name in worker.beat.queues)
+        here = [w for w in workers if w.heartbeat and self._is_here(w.heartbeat)]
+        return tuple(w for w in here if w.heartbeat and queue.name in w.heartbeat.queues)
 
-    def _is_here(self, beat: "Beat") -> bool:
+    def _is_here(self, beat: "Heartbeat") -> bool:
         """A worker names its server as it was told, which may be an alias: of one, all are here."""
         return self.is_only_server or beat.server == str(self.server.address)
 

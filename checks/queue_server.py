@@ -29,7 +29,7 @@ from beanwatch.config import Config, Threshold
 from beanwatch.queues.beanstalkd.connection import ServerError
 from beanwatch.queues.beanstalkd.stats import Stats
 from beanwatch.queues.servers import Server
-from beanwatch.store.heartbeats import RESTARTED_WITHIN
+from beanwatch.store.health import RESTARTED_WITHIN
 
 FIRST = -1  # for the time of a refused put, at a look with nothing to compare with
 REFUSED_WITHIN = 600  # seconds for which a refused put is worth a warning: it seldom comes alone

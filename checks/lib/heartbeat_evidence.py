@@ -18,11 +18,11 @@ class Roll(NamedTuple):
 
 def call_roll(workers: "Iterable[Worker]") -> Roll:
     """Sort the workers."""
-    from beanwatch.store.heartbeats import decide_health  # only for those with a Redis
+    from beanwatch.store.health import decide_health  # only for those with a Redis
 
     roll = Roll([], [], {}, [])
     for worker in workers:
-        if worker.beat and (worker.beat.is_over or worker.beat.last_words):
+        if worker.heartbeat and (worker.heartbeat.is_over or worker.heartbeat.last_words):
             continue  # it has ended, and is not connected
         match decide_health(worker):
             case "dead":
@@ -30,7 +30,7 @@ def call_roll(workers: "Iterable[Worker]") -> Roll:
             case "waiting":
                 roll.waiting.append(worker.id)
             case "blocked":
-                reason = (worker.beat and worker.beat.reason) or "no reason given"
+                reason = (worker.heartbeat and worker.heartbeat.reason) or "no reason given"
                 roll.blocked.setdefault(reason, []).append(worker.id)
             case _:
                 roll.others.append(worker.id)

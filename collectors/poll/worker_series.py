@@ -4,13 +4,8 @@ from collections.abc import Iterator, Sequence
 
 from beanwatch.collectors.deliver.outbox import Outbox
 from beanwatch.net.redis_url import RedisError, RedisUrl, open_redis
-from beanwatch.store.heartbeats import (
-    HEALTH_CODES,
-    VERSION_KEY,
-    Worker,
-    decide_health,
-    read_workers,
-)
+from beanwatch.store.health import HEALTH_CODES, decide_health
+from beanwatch.store.heartbeats import VERSION_KEY, Worker, read_workers
 from beanwatch.telemetry import series as paths
 from beanwatch.telemetry.graphite import Values, make_batches
 from beanwatch.telemetry.logging.collector_log import Changes
@@ -35,8 +30,8 @@ def derive_workers(
             "beat_age": round(worker.age, 3),
             "state": HEALTH_CODES[health],
         }
-        if worker.beat:
-            values |= {"restarts": worker.beat.restarts, "disk_free": worker.beat.disk_free}
+        if record := worker.heartbeat:
+            values |= {"restarts": record.restarts, "disk_free": record.disk_free}
         yield f"{prefix}.worker.{paths.worker_nodes(worker.id)}", values
     yield f"{prefix}.workers", counts
 

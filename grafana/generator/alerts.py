@@ -21,7 +21,7 @@ from beanwatch.grafana.generator.series import (
     Series,
 )
 from beanwatch.queues import consumers
-from beanwatch.store import heartbeats
+from beanwatch.store.health import HEALTH_CODES
 from beanwatch.telemetry import series as paths
 
 HOUR = 60 * MINUTE
@@ -31,7 +31,7 @@ REMEMBERED = 6 * HOUR
 BACKLOG = 1000.0
 
 ALL = Series(paths.PREFIX, paths.PREFIX, servers="*")
-CONSUMER, HEALTH = consumers.CODES, heartbeats.HEALTH_CODES
+CONSUMER, HEALTH = consumers.CODES, HEALTH_CODES
 
 # The alias of a queue's series is <server>.<queue>; `$$` is Grafana's way to write `$` here.
 NAME = "{{ $$labels.name }}"

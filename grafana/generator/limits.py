@@ -1,7 +1,7 @@
 """From where on a number is a warning or a page: the checks' defaults, for panels and rules."""
 
 from beanwatch.grafana.generator.panels import CRITICAL, GOOD, WARNING, Steps
-from beanwatch.store.heartbeats import DEAD_AFTER, RESTARTED_WITHIN
+from beanwatch.store.health import DEAD_AFTER, RESTARTED_WITHIN
 
 HEAD_AGE = (300.0, 1800.0)  # seconds
 BURIED = 0.0  # jobs: any more is a warning

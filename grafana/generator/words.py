@@ -2,7 +2,7 @@
 
 from beanwatch.grafana.generator.panels import CRITICAL, GOOD, NEUTRAL, WARNING, Words
 from beanwatch.queues import consumers
-from beanwatch.store import heartbeats
+from beanwatch.store.health import HEALTH_CODES
 from beanwatch.telemetry import series as paths
 
 _CONSUMERS = {
@@ -24,7 +24,7 @@ _WORKERS = {
     "dead": ("dead", CRITICAL),
 }
 CONSUMERS: Words = {consumers.CODES[state]: _CONSUMERS[state] for state in consumers.STATES}
-WORKERS: Words = {code: _WORKERS[health] for health, code in heartbeats.HEALTH_CODES.items()}
+WORKERS: Words = {code: _WORKERS[health] for health, code in HEALTH_CODES.items()}
 ANSWERS: Words = {1: ("up", GOOD), 0: ("down", CRITICAL)}
 POLLS: Words = {1: ("ok", GOOD), 0: ("failed", CRITICAL)}
 DRAINING: Words = {0: ("no", GOOD), 1: ("draining", WARNING)}

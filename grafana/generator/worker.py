@@ -13,7 +13,7 @@ from beanwatch.grafana.generator.series import (
     Series,
 )
 from beanwatch.grafana.generator.tables import Column, grid
-from beanwatch.store.heartbeats import HEALTH_CODES
+from beanwatch.store.health import HEALTH_CODES
 from beanwatch.telemetry import series as paths
 
 SOME = Series(hosts="$host", workers="$worker")

@@ -8,7 +8,7 @@ from rich.console import Console
 from beanwatch.cli.lib.queue_view import queue_table, server_table
 from beanwatch.cli.lib.worker_view import worker_table
 from beanwatch.fleet.overview import QueueRow, ServerRow
-from beanwatch.store.heartbeats import Beat, Worker
+from beanwatch.store.heartbeats import Heartbeat, Worker
 
 QUEUES = [
     QueueRow("queue1", "a.tube.with.a.long.name", 123_456, *(0,) * 5, *rest)
@@ -19,7 +19,7 @@ SERVERS = [
     ServerRow("queue2", "queue2:11300", "", False, *(0,) * 4, False, 0, "connection refused"),
 ]
 WORKERS = [
-    Worker("web1.email-1", 1.0, Beat(job="email.send", queue="email", processed=98_765)),
+    Worker("web1.email-1", 1.0, Heartbeat(job="email.send", queue="email", processed=98_765)),
     Worker("web1.email-2", 9.0, None),
 ]
 
@@ -65,7 +65,7 @@ def test_a_worker_has_its_name_and_state_at_any_width(width: int):
 
 def test_versions_are_shown_where_they_differ():
     def beats(*versions: str) -> list[Worker]:
-        return [Worker(f"w{n}", 1.0, Beat(app_version=v)) for n, v in enumerate(versions)]
+        return [Worker(f"w{n}", 1.0, Heartbeat(app_version=v)) for n, v in enumerate(versions)]
 
     assert "VERSION" not in printed(worker_table(beats("1.0", "1.0", "")), 160)[0]
     heading, one, two = printed(worker_table(beats("1.0", "2.0")), 160)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from beanwatch.net.redis_reader import RedisReader
 from beanwatch.net.redis_url import parse_redis_url
-from beanwatch.store.ledger import Entry, read_job
+from beanwatch.store.ledger import LedgerEntry, read_job
 from beanwatch.worker import FollowUp, Producer
 from beanwatch.worker.api.envelope import derive_id
 from tests.real import ROOT, Beanstalkd, Redis, spawn, stop_process, wait_until
@@ -35,7 +35,7 @@ class Account(NamedTuple):
 
     expected: set[str]
     begun: dict[tuple[str, int], list[int]]  # id, beanstalkd's id: the attempts that began
-    recorded: dict[str, list[Entry]]
+    recorded: dict[str, list[LedgerEntry]]
     buried: set[int]
     put: int
     kills: int
@@ -169,7 +169,7 @@ def audit(account: Account) -> list[str]:
     lost = [ident for ident in sorted(account.expected) if not account.recorded[ident]]
     wrong = [f"{ident}: no entry: lost, or not recorded" for ident in lost]
     for ident, entries in account.recorded.items():
-        by_number: dict[int, list[Entry]] = defaultdict(list)
+        by_number: dict[int, list[LedgerEntry]] = defaultdict(list)
         for entry in entries:
             by_number[entry.job_id].append(entry)
         for job_id, runs in by_number.items():

@@ -13,7 +13,8 @@ import pytest
 
 from beanwatch.net.redis_reader import RedisReader
 from beanwatch.net.redis_url import parse_redis_url
-from beanwatch.store.heartbeats import Beat, Worker, decide_health, read_workers
+from beanwatch.store.health import decide_health
+from beanwatch.store.heartbeats import Heartbeat, Worker, read_workers
 from tests.real import ROOT, Beanstalkd, Redis, stop_process, wait_until
 from tests.real.process import _die_with_parent
 
@@ -63,11 +64,11 @@ class RunningWorker:
             found = read_workers(link.execute, [self.id])
         return found[0] if found else None
 
-    def beat(self) -> Beat:
+    def beat(self) -> Heartbeat:
         worker = self.seen()
-        if worker is None or worker.beat is None:
+        if worker is None or worker.heartbeat is None:
             raise LookupError(f"no heartbeat of {self.id}")
-        return worker.beat
+        return worker.heartbeat
 
     def health(self) -> str:
         worker = self.seen()
@@ -77,7 +78,7 @@ class RunningWorker:
         beat = self.beat()
         return beat.state == state and beat.pid == self.process.pid  # not its predecessor's
 
-    def wait_for(self, state: str, timeout: float = 20.0) -> Beat:
+    def wait_for(self, state: str, timeout: float = 20.0) -> Heartbeat:
         wait_until(lambda: self.in_state(state), timeout, f"the worker is {state}")
         return self.beat()
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from beanwatch.net.redis_url import open_redis, parse_redis_url
-from beanwatch.store.heartbeats import decide_health
+from beanwatch.store.health import decide_health
 from beanwatch.store.outcome_counts import read_outcomes
 from tests.real import Beanstalkd, Redis, wait_until
 from tests.worker_core.conftest import Broker, RunningWorker, StartWorker
@@ -194,8 +194,9 @@ def test_a_restart_of_an_expected_worker_is_no_death_and_the_next_starts_at_once
     assert worker.exit_code() == 10
     seen = worker.seen()
     assert seen is not None
-    assert seen.beat is not None
-    assert (seen.beat.is_over, seen.beat.state, seen.beat.last_words) == (True, "stopping", "")
+    record = seen.heartbeat
+    assert record is not None
+    assert (record.is_over, record.state, record.last_words) == (True, "stopping", "")
     assert decide_health(seen._replace(age=11.0)) == "stopping"
     assert decide_health(seen._replace(age=61.0)) == "dead"
     heir = start_worker("--heartbeat-interval", 5, *expected(tmp_path))

@@ -8,7 +8,8 @@ from structlog.typing import FilteringBoundLogger
 
 from beanwatch import __version__
 from beanwatch.net.redis_url import RedisError
-from beanwatch.store.heartbeats import DEAD_AFTER, Beat
+from beanwatch.store.health import DEAD_AFTER
+from beanwatch.store.heartbeats import Heartbeat
 from beanwatch.worker.api.errors import WorkerError
 from beanwatch.worker.core.settings import Settings
 from beanwatch.worker.core.state import DUPLICATE
@@ -26,7 +27,7 @@ def begin(
     instance: str,
     app_version: str,
     log: FilteringBoundLogger,
-) -> tuple[Beat, BlackBox]:
+) -> tuple[Heartbeat, BlackBox]:
     """Take the id, and with it the temporary directory: what will not change in the heartbeat.
 
     Raises WorkerError when the id is in use, or without a temporary directory.
@@ -45,7 +46,7 @@ def begin(
     if before is not None and last_exit:
         restarts = before.restarts + 1
         log.warning("the instance before: {exit}", exit=last_exit)
-    beat = Beat(
+    beat = Heartbeat(
         instance=instance,
         host=settings.host,
         pid=os.getpid(),
@@ -65,7 +66,7 @@ def begin(
 
 def _ask_redis(
     heart: HeartbeatWriter, settings: Settings, instance: str, log: FilteringBoundLogger
-) -> Beat | None:
+) -> Heartbeat | None:
     try:
         heart.forget_expired()
         return claim(heart, settings.worker, instance)
@@ -82,7 +83,7 @@ def claim(
     instance: str,
     *,
     sleep: Callable[[float], None] = time.sleep,
-) -> Beat | None:
+) -> Heartbeat | None:
     """The record that this instance replaces, None for none. Raises RedisError, WorkerError.
 
     Another instance is alive if its beat moves on while we look for two of its intervals.
@@ -104,7 +105,7 @@ def claim(
     return before
 
 
-def describe_exit(before: Beat, last_job: LastJob | None) -> str:
+def describe_exit(before: Heartbeat, last_job: LastJob | None) -> str:
     """How an instance ended that left its record and perhaps its black box; "" if told to."""
     if before.is_over or before.last_words:
         return before.last_words

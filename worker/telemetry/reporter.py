@@ -7,7 +7,8 @@ from structlog.typing import FilteringBoundLogger
 
 from beanwatch.net.redis_url import RedisError
 from beanwatch.net.systemd import SystemdNotifier
-from beanwatch.store.heartbeats import Beat, Worker, decide_health
+from beanwatch.store.health import decide_health
+from beanwatch.store.heartbeats import Heartbeat, Worker
 from beanwatch.worker.core.connection import Session
 from beanwatch.worker.core.record import Sink
 from beanwatch.worker.core.state import DUPLICATE, RECYCLED, STOPPED, Life, spread
@@ -24,7 +25,7 @@ class Reporter:
 
     def __init__(
         self,
-        identity: Beat,
+        identity: Heartbeat,
         worker: str,
         life: Life,
         session: Session,
@@ -56,7 +57,7 @@ class Reporter:
         self._counted = (0, 0)
         self._is_redis_down = False
         self._missed = 0
-        self._other: Beat | None = None  # the last beat of another instance under our id
+        self._other: Heartbeat | None = None  # the last beat of another instance under our id
         self._version: bytes | None = None
         self._is_version_known = False
         self._restart_at = 0.0
@@ -85,7 +86,7 @@ class Reporter:
         if self._restart_at and now >= self._restart_at:
             self._stop("beanwatch:version was raised", RECYCLED)
 
-    def make_beat(self, last_words: str = "") -> Beat:
+    def make_beat(self, last_words: str = "") -> Heartbeat:
         """The record as of now."""
         life = self._life
         held = life.job
@@ -166,7 +167,7 @@ class Reporter:
             self._life.disk_full = ""
             self._life.wake.set()
 
-    def _beat(self, beat: Beat) -> None:
+    def _beat(self, beat: Heartbeat) -> None:
         try:
             seen = self._heart.write(beat)
         except RedisError as error:
@@ -215,7 +216,7 @@ class Reporter:
         self._metrics.count("reconnects", life.reconnects - reconnects)
         self._metrics.count("touches", life.touches - touches)
 
-    def _notify(self, beat: Beat) -> None:
+    def _notify(self, beat: Heartbeat) -> None:
         what = f"{beat.job} (job {beat.job_id})" if beat.job_id else beat.reason
         self._notifier.status(f"{beat.state}: {what}" if what else beat.state)
         if decide_health(Worker(self._worker, 0.0, beat)) != "hung":

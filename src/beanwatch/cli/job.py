@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import click
 
-from beanwatch.cli.lib.job_view import KEPT_WORDS, Now, Story, story_lines
+from beanwatch.cli.lib.job_view import KEPT_WORDS, Now, Story, say_rejected, story_lines
 from beanwatch.cli.lib.options import config_option, load_config, pick_servers, server_option
 from beanwatch.cli.top import pick_redis
 from beanwatch.net.redis_url import DEFAULT_URL, Execute, RedisError, open_redis
@@ -87,10 +87,10 @@ def tell_by_id(
     execute: Execute, places: Sequence[Place], ident: str, workers: Sequence[Worker]
 ) -> list[Story]:
     """The story of the job whose envelope has this id."""
-    entries = read_job(execute, ident)
+    entries = read_job(execute, ident, say_rejected)
     numbers = dict.fromkeys((entry.server, entry.job_id) for entry in entries)
     nows = [look(places, server, job_id, workers) for server, job_id in numbers]
-    holders = [one.id for one in workers if one.beat and one.beat.job_uuid == ident]
+    holders = [one.id for one in workers if one.heartbeat and one.heartbeat.job_uuid == ident]
     for now in nows:
         holders = [holder for holder in holders if holder != now.holder]
     nows += [Now("", 0, "it is being run", holder=holder) for holder in holders]
@@ -105,7 +105,7 @@ def tell_by_number(
     for place in places:
         if place.trouble:
             continue
-        entries = read_job_by_id(execute, place.id, job_id)
+        entries = read_job_by_id(execute, place.id, job_id, say_rejected)
         now = look([place], place.id, job_id, workers)
         if entries:
             stories.append(Story(entries[-1].uuid, entries, [now]))
@@ -113,7 +113,7 @@ def tell_by_number(
             envelope = peek(place.server, job_id)
             # It may have run before beanstalkd was restarted, under the same envelope.
             ident = envelope.id or "" if envelope else ""
-            entries = read_job(execute, ident) if ident else []
+            entries = read_job(execute, ident, say_rejected) if ident else []
             stories.append(Story(ident, entries, [now], envelope.job if envelope else ""))
     return stories
 
@@ -148,7 +148,7 @@ def look(places: Sequence[Place], server: str, job_id: int, workers: Sequence[Wo
 
 
 def _holds(worker: Worker, stats: Stats, job_id: int) -> bool:
-    beat = worker.beat
+    beat = worker.heartbeat
     return beat is not None and beat.job_id == job_id and beat.queue == stats.get("tube")
 
 

@@ -27,7 +27,8 @@ from beanwatch.config import Config, ConfigError
 from beanwatch.fleet.overview import Lookout, Overview
 from beanwatch.net.redis_url import RedisError, RedisUrl, open_redis, parse_redis_url
 from beanwatch.queues.selection import Selection
-from beanwatch.store.heartbeats import HEALTH_CODES, Worker, decide_health, read_workers
+from beanwatch.store.health import HEALTH_CODES, decide_health
+from beanwatch.store.heartbeats import Worker, read_workers
 
 # Of the screen's lines: headings and blanks, and what workers may take from the queues.
 RESERVED_LINES = 8
@@ -216,7 +217,7 @@ def print_json(seen: Overview, workers: Sequence[Worker], trouble: str) -> None:
                 "id": worker.id,
                 "age": round(worker.age, 3),
                 "health": decide_health(worker),
-                **(worker.beat._asdict() if worker.beat else {}),
+                **(worker.heartbeat._asdict() if worker.heartbeat else {}),
             }
             for worker in workers
         ],

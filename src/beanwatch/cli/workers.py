@@ -14,13 +14,8 @@ from beanwatch.cli.lib.options import DURATION, config_option, load_config
 from beanwatch.cli.lib.worker_view import worker_table
 from beanwatch.cli.lib.workers_reach import ask_redis, find_workers, order, raise_version
 from beanwatch.config import GLOB
-from beanwatch.store.heartbeats import (
-    WORKERS_KEY,
-    Worker,
-    decide_health,
-    parse_beat,
-    worker_key,
-)
+from beanwatch.store.health import decide_health
+from beanwatch.store.heartbeats import WORKERS_KEY, Worker, make_worker, worker_key
 from beanwatch.worker.control.client import Outcome
 from beanwatch.worker.control.messages import Args
 
@@ -104,8 +99,8 @@ def status(id_glob: str, as_json: bool, **options: Any) -> int:
     live = []
     for outcome in outcomes:
         if outcome.answer and outcome.answer.beat is not None:
-            beat = parse_beat(json.dumps(outcome.answer.beat).encode())
-            live.append(Worker(outcome.worker, 0.0, beat))
+            record = json.dumps(outcome.answer.beat).encode()
+            live.append(make_worker(outcome.worker, 0.0, record))
     show(live, as_json)
     return report_silence(outcomes)
 
@@ -207,7 +202,7 @@ def show(workers: Sequence[Worker], as_json: bool) -> None:
                     "id": worker.id,
                     "health": decide_health(worker),
                     "age": round(worker.age, 3),
-                    **(worker.beat._asdict() if worker.beat else {}),
+                    **(worker.heartbeat._asdict() if worker.heartbeat else {}),
                 }
                 for worker in workers
             ]

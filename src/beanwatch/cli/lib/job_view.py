@@ -5,8 +5,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import zip_longest
 from typing import NamedTuple
 
+import click
+
 from beanwatch.cli.lib.queue_view import human_time
-from beanwatch.store.ledger import Entry
+from beanwatch.store.ledger import LedgerEntry
+from beanwatch.store.records import RecordError
 
 KEPT_WORDS = {
     "all": "Workers with --ledger all record every run, for 1 day (7 days where one failed): "
@@ -31,7 +34,7 @@ class Story(NamedTuple):
     """What is known of one job: its recorded runs and where it is now."""
 
     id: str
-    entries: Sequence[Entry]
+    entries: Sequence[LedgerEntry]
     nows: Sequence[Now]
     job: str = ""
 
@@ -46,7 +49,7 @@ def story_lines(story: Story) -> Iterator[str]:
     if last and last.parent:
         yield f"  follow-up of {printable(last.parent)}"
     numbers = {entry.job_id for entry in story.entries}
-    before: Entry | None = None
+    before: LedgerEntry | None = None
     for entry, after in zip_longest(story.entries, story.entries[1:]):
         yield from gap_lines(before, entry)
         # Of runs that failed alike, the last one shows where.
@@ -63,7 +66,7 @@ def story_lines(story: Story) -> Iterator[str]:
         yield from now_lines(now)
 
 
-def gap_lines(before: Entry | None, entry: Entry) -> Iterator[str]:
+def gap_lines(before: LedgerEntry | None, entry: LedgerEntry) -> Iterator[str]:
     """Runs between two entries that nobody recorded."""
     same = before is not None and (before.server, before.job_id) == (entry.server, entry.job_id)
     known = before.attempt if before is not None and same else 0
@@ -75,13 +78,13 @@ def gap_lines(before: Entry | None, entry: Entry) -> Iterator[str]:
         )
 
 
-def is_unheard(entry: Entry, after: Entry) -> bool:
+def is_unheard(entry: LedgerEntry, after: LedgerEntry) -> bool:
     """True for a run that was to end the job, which then ran again all the same."""
     same = (entry.server, entry.job_id) == (after.server, after.job_id)
     return same and entry.outcome in ("ok", "discarded")
 
 
-def entry_lines(entry: Entry, *, show_number: bool, show_traceback: bool) -> Iterator[str]:
+def entry_lines(entry: LedgerEntry, *, show_number: bool, show_traceback: bool) -> Iterator[str]:
     """One run."""
     when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(entry.started_at))
     spans = f"{entry.wait:.1f} s after its put, ran {entry.duration:.3f} s"
@@ -116,6 +119,11 @@ def now_lines(now: Now) -> Iterator[str]:
     if now.holder:
         words += f", held by {now.holder}"
     yield printable(f"  now: {words}{where}")
+
+
+def say_rejected(error: RecordError) -> None:
+    """Say on standard error that a record of the ledger was left out, and why."""
+    click.echo(f"beanwatch: a record of the ledger is left out: {error}", err=True)
 
 
 def printable(text: str) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from beanwatch.cli.lib.job_view import say_rejected
 from beanwatch.cli.lib.options import COUNT, DURATION
 from beanwatch.cli.lib.queue_options import STATES, TIMEOUT, changing, choosing, pass_targets
 from beanwatch.cli.lib.queue_plan import Choice, Step, Target, plan_by_ledger, plan_states
@@ -89,7 +90,7 @@ def plan(
 def say_what_is_unknown(target: Target, execute: Execute) -> None:
     """Say that buried jobs cannot be chosen: the ledger knows jobs by their server's life."""
     buried = target.stats.get("current-jobs-buried")
-    if buried and not find_buried(execute, target.life, target.queue):
+    if buried and not find_buried(execute, target.life, target.queue, say_rejected):
         click.echo(
             f"beanwatch: the ledger knows none of the {buried} buried jobs of {target.queue}: they "
             "were buried before beanstalkd was started anew, or by workers that keep no ledger",

@@ -11,7 +11,7 @@ from beanwatch.queues.beanstalkd.connection import Link
 from beanwatch.queues.beanstalkd.stats import Stats, read_server, read_tube_names, read_tubes
 from beanwatch.queues.selection import INTERNAL, Selection
 from beanwatch.queues.servers import Server
-from beanwatch.store.ledger import Buried, find_buried
+from beanwatch.store.ledger import BuriedJob, find_buried
 
 OWN = "beanwatch."
 
@@ -47,7 +47,7 @@ class Choice(NamedTuple):
         """True if there is anything to choose by."""
         return self != Choice()
 
-    def fits(self, buried: Buried, now: float) -> bool:
+    def fits(self, buried: BuriedJob, now: float) -> bool:
         """True if this job is meant."""
         return (
             (self.job is None or fnmatchcase(buried.job, self.job))

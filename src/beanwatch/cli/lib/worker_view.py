@@ -6,7 +6,8 @@ from rich.text import Text
 
 from beanwatch.cli.lib.queue_view import STYLES, WORDS, human_time
 from beanwatch.cli.lib.tables import Columns, number, word
-from beanwatch.store.heartbeats import Worker, decide_health, decide_restarted
+from beanwatch.store.health import decide_health, decide_restarted
+from beanwatch.store.heartbeats import Worker
 
 
 def worker_style(worker: Worker) -> str:
@@ -14,7 +15,7 @@ def worker_style(worker: Worker) -> str:
     health = decide_health(worker)
     if health in ("dead", "hung"):
         return STYLES["critical"]
-    restarted = worker.beat is not None and decide_restarted(worker.beat)
+    restarted = worker.heartbeat is not None and decide_restarted(worker.heartbeat)
     return STYLES["warning"] if health == "blocked" or restarted else ""
 
 
@@ -23,7 +24,7 @@ def worker_table(workers: Sequence[Worker]) -> Columns:
 
     And which version of the application it runs, where several do.
     """
-    versions = {worker.beat.app_version for worker in workers if worker.beat}
+    versions = {worker.heartbeat.app_version for worker in workers if worker.heartbeat}
     differ = len(versions - {""}) > 1
     table = Columns(
         word("WORKER", WORDS),
@@ -36,10 +37,12 @@ def worker_table(workers: Sequence[Worker]) -> Columns:
         spare=("VERSION", "DONE", "BEAT", "FAILED", "QUEUE", "", "FOR", "JOB"),
     )
     for worker in workers:
-        beat = worker.beat
+        beat = worker.heartbeat
         health = decide_health(worker)
         if beat is None:
-            table.add_row(worker.id, health, *[""] * (7 + differ), style=worker_style(worker))
+            blank = [""] * (6 + differ)
+            words = Text(worker_words(worker, health))
+            table.add_row(worker.id, health, *blank, words, style=worker_style(worker))
             continue
         busy_for = beat.beat_at - beat.job_started_at if beat.job_started_at else None
         table.add_row(
@@ -60,9 +63,9 @@ def worker_table(workers: Sequence[Worker]) -> Columns:
 
 def worker_words(worker: Worker, health: str) -> str:
     """What there is to say: why it is blocked, where it hangs, its note, how it ended last."""
-    beat = worker.beat
+    beat = worker.heartbeat
     if beat is None:
-        return ""
+        return f"its record cannot be read: {worker.problem}" if worker.problem else ""
     if health == "hung" and beat.where:
         return beat.where
     if beat.reason:

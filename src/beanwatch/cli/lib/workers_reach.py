@@ -13,7 +13,8 @@ from beanwatch.cli.top import pick_redis
 from beanwatch.config import GLOB, Config
 from beanwatch.net.address import Address, AddressError, parse_address
 from beanwatch.net.redis_url import DEFAULT_URL, Execute, RedisError, open_redis
-from beanwatch.store.heartbeats import VERSION_KEY, Worker, decide_health, read_workers
+from beanwatch.store.health import decide_health
+from beanwatch.store.heartbeats import VERSION_KEY, Worker, read_workers
 from beanwatch.worker.control.client import Outcome, Target, give_order
 from beanwatch.worker.control.messages import Args, Word
 
@@ -46,7 +47,7 @@ def order(
 
 def find_target(worker: Worker, address: Address | None) -> Target:
     """Where a worker listens: at `address`, else where its record says."""
-    beat = worker.beat
+    beat = worker.heartbeat
     instance = beat.instance if beat else ""
     if address is not None:
         return Target(worker.id, address, instance)
@@ -94,5 +95,5 @@ def raise_version(config: Config, redis: str | None) -> tuple[int, list[str]]:
         redis,
         lambda execute: (int(execute([("INCR", VERSION_KEY)])[0]), read_workers(execute)),
     )
-    live = [one for one in workers if one.beat and not one.beat.is_over]
+    live = [one for one in workers if one.heartbeat and not one.heartbeat.is_over]
     return version, [worker.id for worker in live if decide_health(worker) != "dead"]

@@ -7,7 +7,8 @@ from beanwatch.net.redis_url import RedisError, RedisUrl, open_redis
 from beanwatch.queues.beanstalkd.connection import Link, ProtocolError, ServerError
 from beanwatch.queues.beanstalkd.stats import read_server, read_tube_names
 from beanwatch.queues.servers import Server
-from beanwatch.store.heartbeats import decide_health, decide_restarted, read_workers
+from beanwatch.store.health import decide_health, decide_restarted
+from beanwatch.store.heartbeats import read_workers
 
 
 def probe_beanstalkd(server: Server) -> Iterator[Finding]:
@@ -86,7 +87,7 @@ def probe_heartbeats(redis: RedisUrl, expected: Sequence[str]) -> Iterator[Findi
     bad = {
         worker: state for worker, state in health.items() if state in ("dead", "hung", "missing")
     }
-    restarted = [worker.id for worker in workers if worker.beat and decide_restarted(worker.beat)]
+    restarted = [w.id for w in workers if w.heartbeat and decide_restarted(w.heartbeat)]
     if not health:
         yield Finding(
             "heartbeats",
