@@ -26,7 +26,7 @@ from beanwatch.checks.lib.plugin import (
 from beanwatch.checks.lib.plugin_process import Parser, PluginOutput, run
 from beanwatch.checks.lib.redis_source import add_redis, open_redis, read_from, redis_failure
 from beanwatch.config import Config, Threshold
-from beanwatch.net.redis_link import RedisError
+from beanwatch.net.redis_url import RedisError
 from beanwatch.store.outcome_counts import KEPT_MINUTES, JobKind, read_outcomes
 
 DEFAULT_LIMITS = Threshold(warning="5", critical="25")  # percent

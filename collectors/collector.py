@@ -12,7 +12,7 @@ from beanwatch.collectors.deliver.outbox import Outbox
 from beanwatch.collectors.poll.poller import Poller
 from beanwatch.collectors.poll.samples import ServerSamples, StateError, StateFile
 from beanwatch.collectors.poll.schedule import Schedule, Turns
-from beanwatch.net.systemd import Notifier
+from beanwatch.net.systemd import SystemdNotifier
 from beanwatch.telemetry.logging.collector_log import Changes, Log
 
 MINUTE = 60.0
@@ -40,7 +40,7 @@ class Collector:
         interval: float,
         queues_interval: float,
         state: StateFile | None = None,
-        notifier: Notifier | None = None,
+        notifier: SystemdNotifier | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._pollers = pollers
@@ -53,7 +53,7 @@ class Collector:
         # A sweep is on a tick: its own interval is rounded to whole ones.
         self._every = max(1, round(queues_interval / interval))
         self._state = state
-        self._notifier = notifier or Notifier()
+        self._notifier = notifier or SystemdNotifier()
         self._clock = clock
         self._stop = threading.Event()
         self._reported = 0

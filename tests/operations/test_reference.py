@@ -45,7 +45,7 @@ def test_a_line_of_a_job_has_the_fields_of_the_page(log_file: Path) -> None:
         reason="r", traceback="t", started_at=1, wait=1, duration=1, delay=1, parent="p",
         follow_ups=("f",),
     )  # fmt: skip
-    logs.LogSink(log, logs.configure("json", str(log_file))).settle(run)
+    logs.LogSink(log, logs.configure("json", str(log_file))).on_finished(run)
     line = json.loads(log_file.read_text())
     assert set(line["context"]) == set(meanings.LOG)
     page = reference.PAGE.read_text()

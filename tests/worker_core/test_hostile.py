@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from beanwatch.store.heartbeats import Beat, Worker, decide_health
+from beanwatch.store.health import decide_health
+from beanwatch.store.heartbeats import Heartbeat, Worker
 from beanwatch.worker import App, Context
 from beanwatch.worker.core.connection import Reserved
 from beanwatch.worker.core.decide import Facts, describe
@@ -17,7 +18,7 @@ from beanwatch.worker.core.job import Held
 from beanwatch.worker.core.state import DUPLICATE, Life
 from beanwatch.worker.guard import watchdog
 from beanwatch.worker.telemetry import reporter as report
-from beanwatch.worker.telemetry.heartbeat_writer import Seen
+from beanwatch.worker.telemetry.heartbeat_writer import PreviousHeartbeat
 from beanwatch.worker.telemetry.reporter import Reporter
 from tests.real import Redis, wait_until
 from tests.worker_core.conftest import Broker, StartWorker
@@ -303,15 +304,15 @@ def test_a_record_that_does_not_move_on_is_no_living_twin() -> None:
     stopped: list[int] = []
     life = Life()
     life.stop = lambda why, code=0: stopped.append(code)  # type: ignore[method-assign]
-    mine = Beat(instance="b", started_at=50.0)
+    mine = Heartbeat(instance="b", started_at=50.0)
     session: Any = SimpleNamespace(interrupt=lambda: None)
     reporter = Reporter(mine, "w", life, session, none, none, (), none, none, lambda: "", none)
-    dead = Beat(instance="a", started_at=10.0, beat_at=20.0)
+    dead = Heartbeat(instance="a", started_at=10.0, beat_at=20.0)
     for _ in range(3):  # as a Redis does that came back with what it had saved
-        reporter._watch_for_others(Seen(dead, None))
-        reporter._watch_for_others(Seen(mine, None))
+        reporter._watch_for_others(PreviousHeartbeat(dead, None))
+        reporter._watch_for_others(PreviousHeartbeat(mine, None))
     assert stopped == []
-    reporter._watch_for_others(Seen(dead._replace(beat_at=21.0), None))
+    reporter._watch_for_others(PreviousHeartbeat(dead._replace(beat_at=21.0), None))
     assert stopped == [DUPLICATE]
 
 
@@ -322,7 +323,17 @@ def test_a_wall_clock_that_jumps_makes_nobody_hung(
     none: Any = None
     life = Life()
     reporter = Reporter(
-        Beat(reserve_timeout=10.0), "w", life, none, none, none, (), none, none, lambda: "", none
+        Heartbeat(reserve_timeout=10.0),
+        "w",
+        life,
+        none,
+        none,
+        none,
+        (),
+        none,
+        none,
+        lambda: "",
+        none,
     )
     held = Held(Reserved(1, b""), Facts(1, "work", 0, 0, 0, 60, 1, 0, 0, 0))
     held.start(30.0, 10.0)

@@ -38,7 +38,7 @@ class Finisher:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._session, self._life = session, life
-        self._intend, self._settles = intend, [sink.settle for sink in sinks]
+        self._intend, self._settles = intend, [sink.on_finished for sink in sinks]
         self._monotonic = monotonic
 
     def end(

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from structlog.typing import FilteringBoundLogger
 
 from beanwatch.net.address import Address
-from beanwatch.net.redis_link import parse_redis_url
-from beanwatch.net.systemd import Notifier
-from beanwatch.store.heartbeats import Beat
+from beanwatch.net.redis_url import parse_redis_url
+from beanwatch.net.systemd import SystemdNotifier
+from beanwatch.store.heartbeats import Heartbeat
 from beanwatch.telemetry.logging.output import LogOutput
 from beanwatch.worker.api.app import App
 from beanwatch.worker.api.resource import Resources
@@ -34,12 +34,12 @@ from beanwatch.worker.guard.host import TemporaryRoot
 from beanwatch.worker.guard.pulse import Pulse
 from beanwatch.worker.guard.watchdog import Watchdog
 from beanwatch.worker.telemetry import logs
-from beanwatch.worker.telemetry.heartbeat_writer import Heart
-from beanwatch.worker.telemetry.ledger_writer import Ledger
+from beanwatch.worker.telemetry.heartbeat_writer import HeartbeatWriter
+from beanwatch.worker.telemetry.ledger_writer import LedgerWriter
 from beanwatch.worker.telemetry.logs import LogSink
 from beanwatch.worker.telemetry.metrics import Metrics, make_metrics
-from beanwatch.worker.telemetry.outcome_counter import OutcomeCounts
-from beanwatch.worker.telemetry.redis_stream import RedisOutlet
+from beanwatch.worker.telemetry.outcome_counter import OutcomeCounter
+from beanwatch.worker.telemetry.redis_stream import RedisStream
 from beanwatch.worker.telemetry.reporter import Reporter
 
 FLUSH = 2.0  # seconds for each sink at the end
@@ -55,10 +55,10 @@ def run_worker(app: App, settings: Settings, log_output: LogOutput) -> int:
     log = logs.get_logger(worker=worker, instance=instance)
     redis = parse_redis_url(settings.redis_url, settings.redis_password)
     metrics = make_metrics(settings.options.metrics, settings.prefix, worker, log=log)
-    outlet = RedisOutlet(redis, log)
-    ledger = Ledger(outlet, worker, instance, settings.options.ledger)
-    sinks: list[Sink] = [LogSink(log, log_output), metrics, OutcomeCounts(outlet), ledger]
-    heart = Heart(redis, worker, is_expected=settings.is_expected)
+    outlet = RedisStream(redis, log)
+    ledger = LedgerWriter(outlet, worker, instance, settings.options.ledger)
+    sinks: list[Sink] = [LogSink(log, log_output), metrics, OutcomeCounter(outlet), ledger]
+    heart = HeartbeatWriter(redis, worker, is_expected=settings.is_expected)
     temporary = TemporaryRoot(settings.options.tmp_root, worker, instance)
     identity, black_box = begin(heart, temporary, settings, instance, app.version, log)
     return Process(
@@ -73,12 +73,12 @@ class Process:
         self,
         app: App,
         settings: Settings,
-        identity: Beat,
-        heart: Heart,
+        identity: Heartbeat,
+        heart: HeartbeatWriter,
         temporary: TemporaryRoot,
         black_box: BlackBox,
         metrics: Metrics,
-        ledger: Ledger,
+        ledger: LedgerWriter,
         sinks: Sequence[Sink],
         log: FilteringBoundLogger,
     ) -> None:
@@ -90,7 +90,7 @@ class Process:
         )
         self._alarm = alarm = Alarm()
         self._watchdog = watchdog = Watchdog()
-        self._notifier = notifier = Notifier()
+        self._notifier = notifier = SystemdNotifier()
         wake = Wake()
         limits = Limits(
             settings.options.job_timeout, settings.options.grace, settings.options.max_attempts
@@ -99,7 +99,7 @@ class Process:
         self._runner = runner = Runner(
             app, limits, session, alarm, resources, temporary, black_box, watchdog, log
         )
-        finisher = Finisher(session, ledger.intend, sinks, life)
+        finisher = Finisher(session, ledger.on_finishing, sinks, life)
         self._reporter = reporter = Reporter(
             identity,
             settings.worker,

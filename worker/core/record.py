@@ -34,7 +34,7 @@ class Run(Struct, frozen=True, omit_defaults=True):
 class Sink(Protocol):
     """Somebody who is told of every run. No method may raise or wait; what is lost is counted.
 
-    `settle` comes after the acknowledgement, with the outcome as it turned out (`lost` is
+    `on_finished` comes after the acknowledgement, with the outcome as it turned out (`lost` is
     known only then). `tick` comes from the pulse thread, once a tick, to send what was
     gathered. `close` sends the rest, within `timeout` seconds.
     """
@@ -42,7 +42,7 @@ class Sink(Protocol):
     @property
     def dropped(self) -> int: ...
 
-    def settle(self, run: Run) -> None: ...
+    def on_finished(self, run: Run) -> None: ...
 
     def tick(self) -> None: ...
 

@@ -7,26 +7,27 @@ from collections.abc import Callable
 from structlog.typing import FilteringBoundLogger
 
 from beanwatch import __version__
-from beanwatch.net.redis_link import RedisError
-from beanwatch.store.heartbeats import DEAD_AFTER, Beat
+from beanwatch.net.redis_url import RedisError
+from beanwatch.store.health import DEAD_AFTER
+from beanwatch.store.heartbeats import Heartbeat
 from beanwatch.worker.api.errors import WorkerError
 from beanwatch.worker.core.settings import Settings
 from beanwatch.worker.core.state import DUPLICATE
 from beanwatch.worker.guard.black_box import BlackBox, LastJob
 from beanwatch.worker.guard.host import TemporaryRoot
-from beanwatch.worker.telemetry.heartbeat_writer import Heart
+from beanwatch.worker.telemetry.heartbeat_writer import HeartbeatWriter
 
 LOOKS = 20  # at the other's beat, over two of its intervals
 
 
 def begin(
-    heart: Heart,
+    heart: HeartbeatWriter,
     temporary: TemporaryRoot,
     settings: Settings,
     instance: str,
     app_version: str,
     log: FilteringBoundLogger,
-) -> tuple[Beat, BlackBox]:
+) -> tuple[Heartbeat, BlackBox]:
     """Take the id, and with it the temporary directory: what will not change in the heartbeat.
 
     Raises WorkerError when the id is in use, or without a temporary directory.
@@ -45,7 +46,7 @@ def begin(
     if before is not None and last_exit:
         restarts = before.restarts + 1
         log.warning("the instance before: {exit}", exit=last_exit)
-    beat = Beat(
+    beat = Heartbeat(
         instance=instance,
         host=settings.host,
         pid=os.getpid(),
@@ -64,10 +65,10 @@ def begin(
 
 
 def _ask_redis(
-    heart: Heart, settings: Settings, instance: str, log: FilteringBoundLogger
-) -> Beat | None:
+    heart: HeartbeatWriter, settings: Settings, instance: str, log: FilteringBoundLogger
+) -> Heartbeat | None:
     try:
-        heart.forget_the_expired()
+        heart.forget_expired()
         return claim(heart, settings.worker, instance)
     except RedisError as error:
         log.warning(
@@ -77,22 +78,22 @@ def _ask_redis(
 
 
 def claim(
-    heart: Heart,
+    heart: HeartbeatWriter,
     worker: str,
     instance: str,
     *,
     sleep: Callable[[float], None] = time.sleep,
-) -> Beat | None:
+) -> Heartbeat | None:
     """The record that this instance replaces, None for none. Raises RedisError, WorkerError.
 
     Another instance is alive if its beat moves on while we look for two of its intervals.
     """
-    before, age = heart.look()
+    before, age = heart.read()
     if before is None or before.is_over or age > max(3 * before.interval, DEAD_AFTER):
         return before
     for _ in range(LOOKS):
         sleep(2 * before.interval / LOOKS)
-        now, _ = heart.look()
+        now, _ = heart.read()
         if now is None:
             return None  # it stopped as it should
         if now.instance != instance and now.beat_at != before.beat_at:
@@ -104,7 +105,7 @@ def claim(
     return before
 
 
-def describe_exit(before: Beat, last_job: LastJob | None) -> str:
+def describe_exit(before: Heartbeat, last_job: LastJob | None) -> str:
     """How an instance ended that left its record and perhaps its black box; "" if told to."""
     if before.is_over or before.last_words:
         return before.last_words

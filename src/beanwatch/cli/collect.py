@@ -32,7 +32,7 @@ from beanwatch.collectors.poll.samples import ServerSamples
 from beanwatch.collectors.poll.worker_series import WorkerPoller
 from beanwatch.config import CollectConfig, Config
 from beanwatch.net.address import AddressError
-from beanwatch.net.systemd import Notifier
+from beanwatch.net.systemd import SystemdNotifier
 from beanwatch.queues.selection import Selection
 from beanwatch.queues.servers import Server, find_clash
 from beanwatch.telemetry.logging.collector_log import Changes, Log
@@ -140,7 +140,7 @@ def run(config: Config, servers: Sequence[Server], stack: ExitStack, *, once: bo
         interval=collect.interval,
         queues_interval=collect.queues_interval,
         state=state,
-        notifier=Notifier(),
+        notifier=SystemdNotifier(),
     )
     if once:
         # The server, its queues and their first jobs have their timeouts one after the other.

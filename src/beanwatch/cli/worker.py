@@ -18,7 +18,7 @@ from beanwatch.cli.lib.options import (
     pick_job_server,
 )
 from beanwatch.config import Config, ConfigError
-from beanwatch.net.redis_link import DEFAULT_URL
+from beanwatch.net.redis_url import DEFAULT_URL
 from beanwatch.queues.servers import short_host
 from beanwatch.worker.api.app import App
 from beanwatch.worker.api.envelope import EnvelopeError, check_target

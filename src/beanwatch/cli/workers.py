@@ -19,7 +19,7 @@ from beanwatch.cli.lib.worker_view import worker_table, worker_tree
 from beanwatch.cli.lib.workers_reach import ask_redis, find_workers, order
 from beanwatch.config import GLOB
 from beanwatch.fleet.workers import forget_dead, restart_all
-from beanwatch.store.heartbeats import Worker, parse_beat, read_workers
+from beanwatch.store.heartbeats import Worker, make_worker, read_workers
 from beanwatch.worker.control.client import Outcome
 from beanwatch.worker.control.messages import Args
 
@@ -65,7 +65,7 @@ def list_workers(config_file: str | None, redis: str | None, id_glob: str, as_js
     """One line a worker: its state, its job and for how long, its note."""
     config = load_config(config_file)
     if id_glob == "*":
-        show(ask_redis(config, redis, lambda link: read_workers(link.execute)), as_json)
+        show(ask_redis(config, redis, read_workers), as_json)
     else:
         show(find_workers(config, redis, id_glob), as_json)
     return 0
@@ -80,8 +80,8 @@ def status(id_glob: str, as_json: bool, **options: Any) -> int:
     live = []
     for outcome in outcomes:
         if outcome.answer and outcome.answer.beat is not None:
-            beat = parse_beat(json.dumps(outcome.answer.beat).encode())
-            live.append(Worker(outcome.worker, 0.0, beat))
+            record = json.dumps(outcome.answer.beat).encode()
+            live.append(make_worker(outcome.worker, 0.0, record))
     show(live, as_json)
     return report_silence(outcomes)
 
@@ -107,7 +107,7 @@ def restart(
     if id_glob:
         outcomes = order("restart", id_glob, redis=redis, config_file=config_file, **options)
         return report(outcomes, as_json)
-    deploy = ask_redis(load_config(config_file), redis, lambda link: restart_all(link.execute))
+    deploy = ask_redis(load_config(config_file), redis, restart_all)
     if as_json:
         print_json(deploy._asdict())
     else:
@@ -159,7 +159,7 @@ def forget(config_file: str | None, redis: str | None, id_glob: str, as_json: bo
     """Remove the records of dead workers that will not come back."""
     config = load_config(config_file)
     found = find_workers(config, redis, id_glob)
-    forgotten = ask_redis(config, redis, lambda link: forget_dead(link.execute, found))
+    forgotten = ask_redis(config, redis, lambda execute: forget_dead(execute, found))
     if as_json:
         print_json({"forgotten": forgotten.dead, "alive": forgotten.running})
     else:
