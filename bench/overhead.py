@@ -18,10 +18,11 @@ from msgspec.structs import replace
 from beanwatch.net.address import Address
 from beanwatch.net.redis_link import parse_redis_url
 from beanwatch.store.heartbeats import Beat
+from beanwatch.telemetry.logging import setup as logs
 from beanwatch.worker.core.record import Run, Sink
-from beanwatch.worker.telemetry import logs
 from beanwatch.worker.telemetry.heartbeat_writer import Heart
 from beanwatch.worker.telemetry.ledger_writer import Ledger
+from beanwatch.worker.telemetry.log_sink import LogSink
 from beanwatch.worker.telemetry.metrics import make_metrics
 from beanwatch.worker.telemetry.outcome_counter import OutcomeCounts
 from beanwatch.worker.telemetry.redis_stream import RedisOutlet
@@ -82,7 +83,7 @@ def main(rounds: int = 5) -> None:
         address = Address(*statsd.getsockname())
         parts: dict[str, Callable[[], object]] = {
             "no instrumentation at all": tell([]),
-            "log line": tell([logs.LogSink(log, output)]),
+            "log line": tell([LogSink(log, output)]),
             "metrics by StatsD": tell([make_metrics(f"statsd://{address}", "p", WORKER, log=log)]),
             "metrics straight to Graphite": tell(
                 [make_metrics(f"graphite://{address}", "p", WORKER, log=log)]

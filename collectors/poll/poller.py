@@ -9,7 +9,7 @@ from beanwatch.collectors.poll.observer import Observation, Observer
 from beanwatch.queues.selection import OTHER, Chosen, Selection, group
 from beanwatch.telemetry import series as paths
 from beanwatch.telemetry.graphite import Values, make_batches
-from beanwatch.telemetry.logging.collector_log import Changes
+from beanwatch.telemetry.logging.problems import ProblemLog
 
 
 class Poller:
@@ -20,7 +20,7 @@ class Poller:
         observer: Observer,
         selection: Selection,
         outbox: Outbox,
-        changes: Changes,
+        changes: ProblemLog,
         *,
         prefix: str = paths.PREFIX,
         clock: Callable[[], float] = time.monotonic,
@@ -42,9 +42,9 @@ class Poller:
         started = self._clock()
         seen = self.observer.observe(queues=queues)
         if seen.trouble:
-            self._changes.wrong(self._node, seen.trouble, server=self._node)
+            self._changes.report(self._node, seen.trouble, server=self._node)
         else:
-            self._changes.right(self._node, f"{self}: all is read again", server=self._node)
+            self._changes.clear(self._node, f"{self}: all is read again", server=self._node)
         series = self._with_health(seen, started, missed_ticks)
         for batch in make_batches(self._node, stamp, series):
             self._outbox.put(batch)
@@ -97,7 +97,7 @@ class Poller:
         for name, members in nodes.items():
             if name != OTHER and len(members) > 1:
                 collisions += 1
-                self._changes.wrong(
+                self._changes.report(
                     f"{self._node} {name}",
                     f"queues share the series {name!r}: {', '.join(members[:5])}",
                     server=self._node,

@@ -13,7 +13,7 @@ from beanwatch.store.heartbeats import (
 )
 from beanwatch.telemetry import series as paths
 from beanwatch.telemetry.graphite import Values, make_batches
-from beanwatch.telemetry.logging.collector_log import Changes
+from beanwatch.telemetry.logging.problems import ProblemLog
 
 SOURCE = "workers"
 
@@ -48,7 +48,7 @@ class WorkerPoller:
         self,
         url: RedisUrl,
         outbox: Outbox,
-        changes: Changes,
+        changes: ProblemLog,
         *,
         prefix: str = paths.PREFIX,
         timeout: float = 5.0,
@@ -70,9 +70,9 @@ class WorkerPoller:
                 (version,) = link.execute([("GET", VERSION_KEY)])
                 deploys = int(version) if version and version.isdigit() else 0
         except RedisError as error:
-            self._changes.wrong(SOURCE, str(error))
+            self._changes.report(SOURCE, str(error))
             return str(error)
-        self._changes.right(SOURCE, "the workers' heartbeats are read again")
+        self._changes.clear(SOURCE, "the workers' heartbeats are read again")
         for batch in make_batches(SOURCE, stamp, derive_workers(self._prefix, workers, deploys)):
             self._outbox.put(batch)
         return ""

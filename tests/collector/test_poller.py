@@ -39,7 +39,7 @@ class Station:
             selection,
             **{"clock": lambda: self.now, **options},
         )
-        self.poller = Poller(self.observer, selection, self.outbox, self.memory.changes)
+        self.poller = Poller(self.observer, selection, self.outbox, self.memory.problems)
 
     def poll(self, after: float = 10.0, *, queues: bool = True) -> Points:
         """The points of the next poll by their path."""

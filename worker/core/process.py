@@ -11,6 +11,7 @@ from beanwatch.net.address import Address
 from beanwatch.net.redis_link import parse_redis_url
 from beanwatch.net.systemd import Notifier
 from beanwatch.store.heartbeats import Beat
+from beanwatch.telemetry.logging import setup as logs
 from beanwatch.telemetry.logging.output import LogOutput
 from beanwatch.worker.api.app import App
 from beanwatch.worker.api.resource import Resources
@@ -33,10 +34,9 @@ from beanwatch.worker.guard.guard import Guard
 from beanwatch.worker.guard.host import TemporaryRoot
 from beanwatch.worker.guard.pulse import Pulse
 from beanwatch.worker.guard.watchdog import Watchdog
-from beanwatch.worker.telemetry import logs
 from beanwatch.worker.telemetry.heartbeat_writer import Heart
 from beanwatch.worker.telemetry.ledger_writer import Ledger
-from beanwatch.worker.telemetry.logs import LogSink
+from beanwatch.worker.telemetry.log_sink import LogSink
 from beanwatch.worker.telemetry.metrics import Metrics, make_metrics
 from beanwatch.worker.telemetry.outcome_counter import OutcomeCounts
 from beanwatch.worker.telemetry.redis_stream import RedisOutlet

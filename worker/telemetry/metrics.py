@@ -7,8 +7,8 @@ from structlog.typing import FilteringBoundLogger
 
 from beanwatch.net.address import Address, parse_address
 from beanwatch.telemetry import series as paths
+from beanwatch.telemetry.logging.setup import get_logger
 from beanwatch.worker.core.record import Run, Sink
-from beanwatch.worker.telemetry.logs import get_logger
 
 STATSD_PORT, GRAPHITE_PORT = 8125, 2003
 # Outcomes of jobs that were not run: there is no duration to tell.

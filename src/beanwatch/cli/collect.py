@@ -5,7 +5,6 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from functools import partial
 
 import click
 
@@ -34,7 +33,8 @@ from beanwatch.net.redis_link import parse_redis_url
 from beanwatch.net.systemd import Notifier
 from beanwatch.queues.selection import Selection
 from beanwatch.queues.servers import Server, find_clash
-from beanwatch.telemetry.logging.collector_log import Changes, Log
+from beanwatch.telemetry.logging.problems import ProblemLog
+from beanwatch.telemetry.logging.setup import reopen
 
 DEFAULT_GRAPHITE = "127.0.0.1:2003"
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -104,12 +104,12 @@ def run(config: Config, servers: Sequence[Server], stack: ExitStack, *, once: bo
     """Put the parts together and run them; the exit code."""
     collect = config.collect
     log = open_log(config, once=once)
-    changes = Changes(log)
+    problems = ProblemLog(log)
     state = open_state(state_path(collect.state, servers, once=once), stack)
     known = load_state(state, log)
     # What is only printed can neither wait nor be late; the spool may be a running collector's.
     spool = "" if config.graphite.address == "-" else collect.spool
-    outbox = Outbox(open_spool(spool, changes, stack))
+    outbox = Outbox(open_spool(spool, problems, stack))
     selection = Selection(
         collect.include,
         collect.exclude,
@@ -128,16 +128,16 @@ def run(config: Config, servers: Sequence[Server], stack: ExitStack, *, once: bo
             ),
             selection,
             outbox,
-            changes,
+            problems,
             prefix=config.prefix,
         )
         for server in servers
     ]
     collector = Collector(
         pollers,
-        pick_extras(config, outbox, changes),
+        pick_extras(config, outbox, problems),
         outbox,
-        Delivery(outbox, pick_transport(config.graphite.address), changes),
+        Delivery(outbox, pick_transport(config.graphite.address), problems),
         log,
         interval=collect.interval,
         queues_interval=collect.queues_interval,
@@ -152,15 +152,15 @@ def run(config: Config, servers: Sequence[Server], stack: ExitStack, *, once: bo
     # Waited for rather than handled: a handler would run at any point of the main thread, also
     # where that holds the lock which the handler needs. The threads inherit the mask.
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-    collector.run(partial(wait_for_signal, log))
+    collector.run(wait_for_signal)
     return 0
 
 
-def wait_for_signal(log: Log, seconds: float) -> bool:
-    """Sleep; true if told to stop meanwhile. SIGHUP opens the log anew."""
+def wait_for_signal(seconds: float) -> bool:
+    """Sleep; true if told to stop meanwhile. SIGHUP reopens the log file."""
     received = signal.sigtimedwait(SIGNALS, seconds)
     if received and received.si_signo == signal.SIGHUP:
-        log.reopen()
+        reopen()
         return False
     return received is not None
 
@@ -175,7 +175,7 @@ def pick_transport(address: str) -> Transport:
         raise click.UsageError(f"--graphite: {error}") from None
 
 
-def pick_extras(config: Config, outbox: Outbox, changes: Changes) -> list[Extra]:
+def pick_extras(config: Config, outbox: Outbox, problems: ProblemLog) -> list[Extra]:
     """The workers' states, if a Redis is named."""
     if not config.redis.url:
         return []
@@ -184,4 +184,4 @@ def pick_extras(config: Config, outbox: Outbox, changes: Changes) -> list[Extra]
     except (ValueError, ConfigError) as error:
         raise click.UsageError(str(error)) from None
     timeout = config.collect.timeout
-    return [WorkerPoller(url, outbox, changes, prefix=config.prefix, timeout=timeout)]
+    return [WorkerPoller(url, outbox, problems, prefix=config.prefix, timeout=timeout)]

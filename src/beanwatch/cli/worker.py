@@ -20,12 +20,12 @@ from beanwatch.cli.lib.options import (
 from beanwatch.config import Config, ConfigError
 from beanwatch.net.redis_link import DEFAULT_URL
 from beanwatch.queues.servers import short_host
+from beanwatch.telemetry.logging import setup as logs
 from beanwatch.worker.api.app import App
 from beanwatch.worker.api.envelope import EnvelopeError, check_target
 from beanwatch.worker.api.errors import WorkerError
 from beanwatch.worker.core.process import run_worker
 from beanwatch.worker.core.settings import NAME, Settings
-from beanwatch.worker.telemetry import logs
 
 
 @click.command("worker")
