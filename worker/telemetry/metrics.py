@@ -1,6 +1,6 @@
 """A worker's metrics: what is measured of each run, and where it goes, by StatsD or Graphite."""
 
-from typing import Protocol
+from typing import NamedTuple, Protocol
 from urllib.parse import urlsplit
 
 from structlog.typing import FilteringBoundLogger
@@ -28,26 +28,49 @@ class Metrics(Sink, Protocol):
         """Add to one of the worker's own totals, which count from the start of the process."""
 
 
+class JobSeries(NamedTuple):
+    """The series of one kind of job: the stem of its counters, and its timers."""
+
+    stem: str
+    duration: str
+    wait: str
+
+
 class Series:
-    """The names of a worker's series, made once for each kind of job and outcome."""
+    """What a run adds to which series. The names are made once for each kind of job."""
 
     def __init__(self, prefix: str, worker: str, log: FilteringBoundLogger) -> None:
         self._prefix = prefix
         self._worker = worker
         self._log = log
-        self._stems: dict[tuple[str, str], str] = {}
-        self._owners: dict[str, tuple[str, str]] = {}
+        self._jobs: dict[tuple[str, str], JobSeries] = {}  # by queue and job
+        self._owners: dict[str, tuple[str, str]] = {}  # queue and job, by stem
 
-    def stem(self, run: Run) -> str:
-        """`<prefix>.job.<queue>.<job>.<host>.<name>`."""
-        kind = (run.queue, run.job)
-        return self._stems.get(kind) or self._new(kind)
+    def counter(self, run: Run) -> str:
+        """The counter of such runs: `<prefix>.job.<queue>.<job>.<host>.<name>.<outcome>`."""
+        return f"{self._of(run).stem}.{run.outcome}"
+
+    def timings(self, run: Run) -> list[tuple[str, float]]:
+        """The timers that a run feeds, and their values in milliseconds.
+
+        A job that did not run has no duration. Its wait is that of the first run: later ones
+        waited for a retry, on purpose.
+        """
+        names = self._of(run)
+        found = [] if run.outcome in NOT_RUN else [(names.duration, run.duration * 1000)]
+        if run.attempt == 1:
+            found.append((names.wait, run.wait * 1000))
+        return found
 
     def own(self, name: str) -> str:
         """`<prefix>.worker.<host>.<name>.<stat>`."""
         return paths.worker(self._prefix, self._worker, name)
 
-    def _new(self, kind: tuple[str, str]) -> str:
+    def _of(self, run: Run) -> JobSeries:
+        kind = (run.queue, run.job)
+        return self._jobs.get(kind) or self._name(kind)
+
+    def _name(self, kind: tuple[str, str]) -> JobSeries:
         stem = paths.job(self._prefix, *kind, self._worker)
         other = self._owners.setdefault(stem, kind)
         if other != kind:
@@ -57,17 +80,8 @@ class Series:
                 other=" ".join(other),
                 series=stem,
             )
-        self._stems[kind] = stem
-        return stem
-
-
-def timers(run: Run) -> list[str]:
-    """The timers that a run feeds, in milliseconds: its fields of these names.
-
-    A job's wait is that of its first run: later ones waited for a retry, on purpose.
-    """
-    found = [] if run.outcome in NOT_RUN else ["duration"]
-    return [*found, "wait"] if run.attempt == 1 else found
+        self._jobs[kind] = made = JobSeries(stem, f"{stem}.duration", f"{stem}.wait")
+        return made
 
 
 class NoMetrics:
