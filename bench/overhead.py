@@ -18,11 +18,12 @@ from msgspec.structs import replace
 from beanwatch.net.address import Address
 from beanwatch.net.redis_url import parse_redis_url
 from beanwatch.store.heartbeats import Heartbeat
+from beanwatch.telemetry.logging import setup as logs
 from beanwatch.worker.core.record import Run, Sink
-from beanwatch.worker.telemetry import logs
 from beanwatch.worker.telemetry.heartbeat_writer import HeartbeatWriter
 from beanwatch.worker.telemetry.ledger_writer import LedgerWriter
-from beanwatch.worker.telemetry.metrics import make_metrics
+from beanwatch.worker.telemetry.log_sink import LogSink
+from beanwatch.worker.telemetry.metrics import SeriesOwner, make_metrics
 from beanwatch.worker.telemetry.outcome_counter import OutcomeCounter
 from beanwatch.worker.telemetry.redis_stream import RedisStream
 from bench.worker import BODY, pin
@@ -31,6 +32,7 @@ from tests.real import Beanstalkd, Redis
 JOBS = 5_000
 TICK = 2_000  # jobs between two ticks: what a worker does in about a second, or less
 WORKER, INSTANCE = "host.bench", "0123456789abcdef"
+OWNER = SeriesOwner("p", "server", WORKER)
 RUN = Run("server", "bench", "bench.nothing", 1, 1, "ok", "uuid", wait=0.001, duration=0.001)
 
 
@@ -82,10 +84,10 @@ def main(rounds: int = 5) -> None:
         address = Address(*statsd.getsockname())
         parts: dict[str, Callable[[], object]] = {
             "no instrumentation at all": tell([]),
-            "log line": tell([logs.LogSink(log, output)]),
-            "metrics by StatsD": tell([make_metrics(f"statsd://{address}", "p", WORKER, log=log)]),
+            "log line": tell([LogSink(log, output)]),
+            "metrics by StatsD": tell([make_metrics(f"statsd://{address}", OWNER, log=log)]),
             "metrics straight to Graphite": tell(
-                [make_metrics(f"graphite://{address}", "p", WORKER, log=log)]
+                [make_metrics(f"graphite://{address}", OWNER, log=log)]
             ),
             "counts of outcomes in Redis": tell([OutcomeCounter(outlet)]),
             "ledger of failures": tell([LedgerWriter(outlet, WORKER, INSTANCE, "failures")]),

@@ -7,7 +7,7 @@ from beanwatch.net.redis_url import RedisError, RedisUrl, open_redis
 from beanwatch.store.health import HEALTH_CODES, decide_health
 from beanwatch.store.heartbeats import VERSION_KEY, Worker, read_workers
 from beanwatch.telemetry.graphite import Values, make_batches
-from beanwatch.telemetry.logging.collector_log import Changes
+from beanwatch.telemetry.logging.problems import ProblemLog
 from beanwatch.telemetry.nodes import worker_nodes
 from beanwatch.telemetry.series import PREFIX, WORKERS
 
@@ -47,7 +47,7 @@ class WorkerPoller:
         self,
         url: RedisUrl,
         outbox: Outbox,
-        changes: Changes,
+        problems: ProblemLog,
         *,
         prefix: str = PREFIX,
         timeout: float = 5.0,
@@ -55,7 +55,7 @@ class WorkerPoller:
         self._url = url
         self._redis = open_redis(url, timeout)
         self._outbox = outbox
-        self._changes = changes
+        self._problems = problems
         self._prefix = prefix
 
     def __str__(self) -> str:
@@ -68,9 +68,9 @@ class WorkerPoller:
             (version,) = self._redis.execute([("GET", VERSION_KEY)])
             deploys = int(version) if version and version.isdigit() else 0
         except RedisError as error:
-            self._changes.wrong(SOURCE, str(error))
+            self._problems.report(SOURCE, str(error))
             return str(error)
-        self._changes.right(SOURCE, "the workers' heartbeats are read again")
+        self._problems.clear(SOURCE, "the workers' heartbeats are read again")
         for batch in make_batches(SOURCE, stamp, derive_workers(self._prefix, workers, deploys)):
             self._outbox.put(batch)
         return ""

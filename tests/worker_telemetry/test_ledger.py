@@ -154,7 +154,7 @@ def test_what_was_announced_survives_a_kill_at_the_very_next_moment(redis_server
         "import os, signal, sys, time\n"
         "from beanwatch.net.redis_url import parse_redis_url\n"
         "from beanwatch.worker.telemetry.ledger_writer import LedgerWriter\n"
-        "from beanwatch.worker.telemetry.logs import get_logger\n"
+        "from beanwatch.telemetry.logging.setup import get_logger\n"
         "from beanwatch.worker.core.record import Run\n"
         "from beanwatch.worker.telemetry.redis_stream import RedisStream\n"
         "outlet = RedisStream(parse_redis_url(sys.argv[1]), get_logger())\n"

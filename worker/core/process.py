@@ -11,6 +11,7 @@ from beanwatch.net.address import Address
 from beanwatch.net.redis_url import parse_redis_url
 from beanwatch.net.systemd import SystemdNotifier
 from beanwatch.store.heartbeats import Heartbeat
+from beanwatch.telemetry.logging import setup as logs
 from beanwatch.telemetry.logging.output import LogOutput
 from beanwatch.worker.api.app import App
 from beanwatch.worker.api.resource import Resources
@@ -33,11 +34,10 @@ from beanwatch.worker.guard.guard import Guard
 from beanwatch.worker.guard.host import TemporaryRoot
 from beanwatch.worker.guard.pulse import Pulse
 from beanwatch.worker.guard.watchdog import Watchdog
-from beanwatch.worker.telemetry import logs
 from beanwatch.worker.telemetry.heartbeat_writer import HeartbeatWriter
 from beanwatch.worker.telemetry.ledger_writer import LedgerWriter
-from beanwatch.worker.telemetry.logs import LogSink
-from beanwatch.worker.telemetry.metrics import Metrics, make_metrics
+from beanwatch.worker.telemetry.log_sink import LogSink
+from beanwatch.worker.telemetry.metrics import Metrics, SeriesOwner, make_metrics
 from beanwatch.worker.telemetry.outcome_counter import OutcomeCounter
 from beanwatch.worker.telemetry.redis_stream import RedisStream
 from beanwatch.worker.telemetry.reporter import Reporter
@@ -54,7 +54,12 @@ def run_worker(app: App, settings: Settings, log_output: LogOutput) -> int:
     worker, instance = settings.worker, secrets.token_hex(8)
     log = logs.get_logger(worker=worker, instance=instance)
     redis = parse_redis_url(settings.redis_url, settings.redis_password)
-    metrics = make_metrics(settings.options.metrics, settings.prefix, worker, log=log)
+    metrics = make_metrics(
+        settings.options.metrics,
+        SeriesOwner(settings.prefix, settings.server_node, worker),
+        per_worker=settings.options.metrics_per_worker,
+        log=log,
+    )
     outlet = RedisStream(redis, log)
     ledger = LedgerWriter(outlet, worker, instance, settings.options.ledger)
     sinks: list[Sink] = [LogSink(log, log_output), metrics, OutcomeCounter(outlet), ledger]

@@ -15,6 +15,7 @@ class Settings(NamedTuple):
     name: str
     host: str
     address: Address
+    server_node: str  # of the queue server, in metric paths
     queues: tuple[str, ...]
     redis_url: str
     redis_password: str
