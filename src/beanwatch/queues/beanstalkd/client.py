@@ -1,0 +1,62 @@
+"""greenstalk's client over a socket that has timeouts, for single commands: put, kick, delete.
+
+greenstalk itself knows no timeout, and after a socket error its client cannot be used again.
+`translate_errors` makes one exception of all that can go wrong; then close the client and open
+another. A client is for one thread at a time.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import greenstalk
+
+from beanwatch.net.address import Address, connect
+from beanwatch.net.errors import quote_answer, socket_reason
+from beanwatch.queues.beanstalkd.connection import ProtocolError, ServerError
+
+_WORD_OF = {kind: word.decode() for word, kind in greenstalk.ERROR_RESPONSES.items()}
+
+
+def open_client(address: Address, timeout: float) -> "greenstalk.Client[bytes]":
+    """Connect within `timeout` seconds; bodies are bytes. Raises ServerError.
+
+    Afterwards the timeout limits each wait for the server, so `reserve` must be given a shorter
+    one. greenstalk sends names of tubes as they are: check them first, since a line end in a
+    name would start another command.
+    """
+    with translate_errors(address, timeout):
+        connected = connect(address, timeout)
+        try:
+            connected.settimeout(timeout)
+            return greenstalk.Client(connected, encoding=None)
+        except BaseException:
+            connected.close()
+            raise
+
+
+@contextmanager
+def translate_errors(address: Address, timeout: float) -> Iterator[None]:
+    """Raise ServerError, with the address and the cause, for whatever the client raises inside.
+
+    Catch an answer that you expect, such as greenstalk.NotFoundError, inside as well: the client
+    can be used after it. After a ServerError close the client.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise ServerError(f"{address}: {_explain(error, timeout)}") from None
+    except greenstalk.BeanstalkdError as error:
+        word = _WORD_OF.get(type(error), type(error).__name__)
+        raise ServerError(f"{address}: it answered {word}") from None
+    except greenstalk.UnknownResponseError as error:
+        answer = quote_answer(b" ".join((error.status, *error.values))[:40])
+        raise ProtocolError(f"{address}: this is no beanstalkd, it answered {answer}") from None
+    except (AssertionError, ValueError):
+        # greenstalk raises these for an answer that is cut off or has no line end.
+        raise ProtocolError(f"{address}: its answer is cut off, or not beanstalkd's") from None
+
+
+def _explain(error: OSError, timeout: float) -> str:
+    if type(error) is ConnectionError:  # greenstalk's own, for the end of the connection
+        return "the server closed the connection"
+    return socket_reason(error, timeout)
