@@ -1,33 +1,30 @@
-"""The session with a real server: what it is told of the next job is of that job, or it asks."""
+"""The session with a real server: the facts are those of the job, whatever the bodies hold."""
 
 import random
 import socket
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from beanwatch.net.address import Address, parse_address
-from beanwatch.worker.core.connection import Pace, Session, SessionError
-from tests.real import Beanstalkd, wait_until
+from beanwatch.worker.core.connection import Session, SessionError
+from tests.real import Beanstalkd
 
 TTR = 60
 
 
-def drain(session: Session, jobs: int) -> tuple[list[int], list[int]]:
-    """Take and delete so many jobs: the priorities that the facts tell, and whose came along."""
-    priorities, told = [], []
+def drain(session: Session, jobs: int) -> list[int]:
+    """Take and delete so many jobs: the priorities that the facts tell."""
+    priorities = []
     for _ in range(jobs):
         reserved = session.reserve(lambda: True)
         assert reserved is not None
-        facts = reserved.facts or session.facts(reserved.id)
-        assert int(reserved.body) == facts.priority
+        facts = session.facts(reserved.id)
+        assert (facts.id, facts.priority) == (reserved.id, int(reserved.body))
         assert (facts.queue, facts.reserves, facts.ttr) == ("work", 1, TTR)
         priorities.append(facts.priority)
-        told += [reserved.id] if reserved.facts else []
         assert session.acknowledge(b"delete %d\r\n" % reserved.id, and_reserve=True) == b"DELETED"
-    return priorities, told
+    return priorities
 
 
 @pytest.fixture
@@ -36,20 +33,6 @@ def session(beanstalkd: Beanstalkd) -> Iterator[Session]:
     session.open()
     yield session
     session.close()
-
-
-def test_the_facts_come_with_the_job_where_ids_count_evenly(
-    beanstalkd: Beanstalkd, session: Session
-) -> None:
-    with beanstalkd.client() as client:
-        for n in range(60):
-            client.use("work" if n % 3 == 0 else "other")
-            client.put(str(n), priority=n, ttr=TTR)
-        priorities, told = drain(session, 20)
-        assert priorities == list(range(0, 60, 3))
-        assert len(told) == 17  # all but those that the step is learnt from
-        # One a job, and one for what is not there, which may be on its way.
-        wait_until(lambda: client.stats()["cmd-stats-job"] == 21)
 
 
 def test_the_facts_are_those_of_the_job_whatever_the_ids(
@@ -62,14 +45,10 @@ def test_the_facts_are_those_of_the_job_whatever_the_ids(
             client.use(draw.choice(["work", "work", "work", "other"]))
             client.put(str(n), priority=n, ttr=TTR)
             mine += [n] if client.using() == "work" else []
-        priorities, told = drain(session, len(mine))
-        assert priorities == mine
-        assert 0 < len(told) < len(mine)
+        assert drain(session, len(mine)) == mine
 
 
-def test_a_queue_that_runs_empty_after_a_guess_is_waited_on(
-    beanstalkd: Beanstalkd, session: Session
-) -> None:
+def test_a_queue_that_runs_empty_is_waited_on(beanstalkd: Beanstalkd, session: Session) -> None:
     with beanstalkd.client(use="work") as client:
         for n in range(5):
             client.put(str(n), priority=n, ttr=TTR)
@@ -77,7 +56,7 @@ def test_a_queue_that_runs_empty_after_a_guess_is_waited_on(
         assert session.is_promised  # the answer says that there is none
         assert session.reserve(lambda: True) is None
         client.put("5", priority=5, ttr=TTR)
-        assert drain(session, 1)[0] == [5]
+        assert drain(session, 1) == [5]
 
 
 def test_a_body_is_never_taken_for_an_answer(beanstalkd: Beanstalkd, session: Session) -> None:
@@ -90,35 +69,42 @@ def test_a_body_is_never_taken_for_an_answer(beanstalkd: Beanstalkd, session: Se
             reserved = session.reserve(lambda: True)
             assert reserved is not None
             assert reserved.body == body
-            facts = reserved.facts or session.facts(reserved.id)
+            facts = session.facts(reserved.id)
             assert (facts.id, facts.priority) == (reserved.id, n)
             session.acknowledge(b"delete %d\r\n" % reserved.id, and_reserve=True)
         assert session.reserve(lambda: True) is None
 
 
+def open_on(near: socket.socket, far: socket.socket) -> Session:
+    """A session whose server is `far`."""
+    far.sendall(b"WATCHING 1\r\nWATCHING 1\r\nOK 7\r\n- work\n\r\nOK 0\r\n\r\n")
+    session = Session(Address("127.0.0.1", 1), ["work"], 1, open_socket=lambda *_: near)
+    session.open()
+    return session
+
+
 @pytest.mark.parametrize("answer", [b"OUT_OF_MEMORY", b"INTERNAL_ERROR", b"<html>", b"OK x"])
 def test_an_answer_that_is_none_is_told_as_it_came(answer: bytes) -> None:
     near, far = socket.socketpair()
-    with far:
-        far.sendall(b"WATCHING 1\r\nWATCHING 1\r\nOK 7\r\n- work\n\r\nOK 0\r\n\r\n")
-        session = Session(Address("127.0.0.1", 1), ["work"], 1, open_socket=lambda *_: near)
-        session.open()
-        for job_id in (1, 2):  # the third is told
-            far.sendall(b"RESERVED %d 1\r\nx\r\nDELETED\r\n" % job_id)
-            assert session.reserve(lambda: True)
-            session.acknowledge(b"delete %d\r\n" % job_id, and_reserve=True)
+    with near, far:
+        session = open_on(near, far)
         far.sendall(b"RESERVED 3 1\r\nx\r\n%b\r\n" % answer)
+        reserved = session.reserve(lambda: True)
+        assert reserved is not None
         with pytest.raises(SessionError, match=r"it (answered|told of)"):
-            session.reserve(lambda: True)
+            session.facts(reserved.id)
         assert not session.is_open
 
 
-@given(st.lists(st.integers(1, 2**63), max_size=30))
-def test_a_guess_is_told_only_after_one_that_was_right(ids: list[int]) -> None:
-    pace, seen = Pace(), [0, 0]
-    for job_id in ids:
-        pace.see(job_id)
-        seen.append(job_id)
-        before, last, now = seen[-3:]
-        expected = now + (now - last) if now - last == last - before else 0
-        assert pace.next == max(0, expected)
+def test_the_facts_of_another_job_are_not_believed() -> None:
+    near, far = socket.socketpair()
+    names = ("pri", "age", "delay", "ttr", "reserves", "releases", "buries", "kicks")
+    stats = b"---\nid: 4\ntube: work\n" + b"".join(b"%b: 1\n" % name.encode() for name in names)
+    with near, far:
+        session = open_on(near, far)
+        far.sendall(b"RESERVED 3 1\r\nx\r\nOK %d\r\n%b\r\n" % (len(stats), stats))
+        reserved = session.reserve(lambda: True)
+        assert reserved is not None
+        with pytest.raises(SessionError, match="asked about job 3, it answered about 4"):
+            session.facts(reserved.id)
+        assert not session.is_open

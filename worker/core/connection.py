@@ -6,7 +6,6 @@ is held and so nothing is touched. Replies to touches are not waited for: whoeve
 next skips them, so that a silent server cannot hold up the pulse.
 """
 
-import re
 import socket
 import threading
 from collections.abc import Callable, Sequence
@@ -25,8 +24,6 @@ MARGIN = 5.0  # seconds over the reserve timeout before a silent server is given
 RESERVE_NOW = b"reserve-with-timeout 0\r\n"
 REFUSALS = frozenset((b"JOB_TOO_BIG", b"DRAINING", b"OUT_OF_MEMORY"))
 ENDINGS = frozenset((b"DELETED", b"RELEASED", b"BURIED", b"NOT_FOUND"))
-_RESERVED = re.compile(rb"RESERVED (\d{1,20}) (\d{1,10})\r\n")
-_AFTER_BODY = re.compile(rb"\r\nOK (\d{1,5})\r\n")
 
 
 class SessionError(Exception):
@@ -38,28 +35,10 @@ class RefusedError(Exception):
 
 
 class Reserved(Struct, frozen=True):
-    """A job that this session holds, with its facts if they came with it."""
+    """A job that this session holds."""
 
     id: int
     body: bytes
-    facts: Facts | None = None
-
-
-class Pace:
-    """Tells the id of the next job from those before: in a queue, ids mostly count evenly.
-
-    `next` is 0 where there is nothing to go by: it is told only where the last one would
-    have been told right.
-    """
-
-    def __init__(self) -> None:
-        self.next = self._last = self._step = 0
-
-    def see(self, job_id: int) -> None:
-        """This job came."""
-        step = job_id - self._last
-        self.next = max(0, job_id + step) if step == self._step else 0
-        self._last, self._step = job_id, step
 
 
 class Session:
@@ -96,8 +75,6 @@ class Session:
         self._using = b"default"
         self._is_reserving = False  # a reserve was sent, its answer may take its time
         self.is_promised = False  # one was sent that is answered at once, perhaps with a job
-        self._guess = 0  # the job whose stats-job was sent after it
-        self._pace = Pace()
         self._is_waiting = False  # for a job, with nothing held: safe to interrupt
 
     @property
@@ -126,7 +103,7 @@ class Session:
     def close(self) -> None:
         """Close; the server gives the job that is held to another worker."""
         self._is_reserving = self.is_promised = False
-        self.held = self._guess = 0
+        self.held = 0
         wire, self._wire = self._wire, None
         if wire is not None:
             wire.close()
@@ -174,12 +151,10 @@ class Session:
             self._is_waiting = False
 
     def _take(self, wire: Wire, patience: float) -> Reserved | None:
-        guess, self._guess = self._guess, 0
-        reserved = (guess and _read_all(wire)) or self._read_one_by_one(wire, patience, guess)
+        reserved = self._read_reserved(wire, patience)
         self._is_reserving = self.is_promised = self.is_gone = False
         if reserved is not None:
             self.held = reserved.id
-            self._pace.see(reserved.id)
         return reserved
 
     def facts(self, job_id: int) -> Facts:
@@ -187,7 +162,10 @@ class Session:
         with self._exchange:
             wire = self._connected()
             wire.send(b"stats-job %d\r\n" % job_id)
-            return parse_facts(self._read_stats(wire))
+            facts = parse_facts(self._read_stats(wire))
+            if facts.id != job_id:  # one job is never judged by the numbers of another
+                raise NonsenseError(f"asked about job {job_id}, it answered about {facts.id}")
+            return facts
 
     def touch(self, wait: float) -> bool:
         """Give the job its full time to run again; does not wait for the answer.
@@ -233,13 +211,12 @@ class Session:
     def acknowledge(self, command: bytes, *, and_reserve: bool) -> bytes:
         """Delete, release or bury what is held; the answer.
 
-        `and_reserve` asks for the next job in the same write, if one is ready, and for the
-        facts of the one that it is likely to be. Raises SessionError, after which nobody knows
-        whether the server got it.
+        `and_reserve` asks for the next job in the same write, if one is ready. Raises SessionError,
+        after which nobody knows whether the server got it.
         """
         with self._exchange:
             wire = self._connected()
-            wire.send(command + self._ask_for_next() if and_reserve else command)
+            wire.send(command + RESERVE_NOW if and_reserve else command)
             line = self._answer(wire)
             self.held = 0
             if line not in ENDINGS:
@@ -247,21 +224,16 @@ class Session:
             self.is_promised = and_reserve
             return line
 
-    def _ask_for_next(self) -> bytes:
-        self._guess = guess = self._pace.next
-        return b"%bstats-job %d\r\n" % (RESERVE_NOW, guess) if guess else RESERVE_NOW
-
-    def _read_one_by_one(self, wire: Wire, patience: float, guess: int) -> Reserved | None:
+    def _read_reserved(self, wire: Wire, patience: float) -> Reserved | None:
         line = wire.read_line(patience)
         word, _, numbers = line.partition(b" ")
         if word == b"RESERVED":
             job_id, _, size = numbers.partition(b" ")
-            body = wire.read_body(size)
-        elif word != b"TIMED_OUT":
-            # DEADLINE_SOON is of a job that we do not know of: closing gives it back.
-            raise _unexpected(line)
-        facts = _read_guessed(wire) if guess else None
-        return None if word == b"TIMED_OUT" else _make_reserved(int(job_id), body, facts)
+            return Reserved(int(job_id), wire.read_body(size))
+        if word == b"TIMED_OUT":
+            return None
+        # DEADLINE_SOON is of a job that we do not know of: closing gives it back.
+        raise _unexpected(line)
 
     def _connected(self) -> Wire:
         if self._wire is None:
@@ -326,38 +298,6 @@ class _Exchange:
                     raise failed from None
         finally:
             self._lock.release()
-
-
-def _read_all(wire: Wire) -> Reserved | None:
-    """The job and the facts that were asked for with it, if all of it is there.
-
-    A look for what `_read_one_by_one` would find, in a third of the time.
-    """
-    buffer = wire.buffer
-    if not (reserved := _RESERVED.match(buffer)):
-        return None
-    start = reserved.end()
-    end = start + int(reserved[2])
-    if not (told := _AFTER_BODY.match(buffer, end)):
-        return None
-    facts = buffer[told.end() : -2]
-    if len(facts) != int(told[1]):
-        return None
-    wire.buffer = b""
-    return _make_reserved(int(reserved[1]), buffer[start:end], parse_facts(facts))
-
-
-def _read_guessed(wire: Wire) -> Facts | None:
-    line = wire.read_line()
-    if line == b"NOT_FOUND":
-        return None
-    if not line.startswith(b"OK "):
-        raise _unexpected(line)
-    return parse_facts(wire.read_body(line[3:]))
-
-
-def _make_reserved(job_id: int, body: bytes, facts: Facts | None) -> Reserved:
-    return Reserved(job_id, body, facts if facts and facts.id == job_id else None)
 
 
 def _unexpected(line: bytes) -> NonsenseError:

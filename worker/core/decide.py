@@ -5,8 +5,7 @@ import random
 from collections.abc import Callable
 from typing import NamedTuple
 
-from msgspec import MsgspecError, Struct
-from msgspec.json import Decoder
+from msgspec import Struct
 
 from beanwatch.worker.api.errors import Bury, Discard, JobStopped, JobTimeout, Retry
 
@@ -18,7 +17,7 @@ MAX_DELAY = 2.0**32 - 1  # seconds, beanstalkd's
 Backoff = float | Callable[[int], float] | None
 
 
-class Facts(Struct, frozen=True, rename={"priority": "pri"}):
+class Facts(Struct, frozen=True):
     """What `stats-job` says of a reserved job. Times in whole seconds."""
 
     id: int
@@ -45,32 +44,25 @@ class Verdict(NamedTuple):
 OK = Verdict("ok", "delete")
 
 
-_decode = Decoder(Facts).decode
-_NUMBERS = (
-    b"id:", b"pri:", b"age:", b"delay:", b"ttr:", b"reserves:", b"releases:", b"buries:", b"kicks:"
-)  # fmt: skip
-
-
 def parse_facts(body: bytes) -> Facts:
-    """Read the reply to `stats-job`. Raises KeyError or ValueError on a field that is not there."""
-    try:
-        return _decode(as_json(body))
-    except MsgspecError:
-        words = body.split()  # `---`, then a name and a value a line
-        stats = dict(zip(words[1::2], words[2::2], strict=True))
-        queue = stats.pop(b"tube:").strip(b'"').decode()
-        id_, *numbers = (int(stats[name]) for name in _NUMBERS)
-        return Facts(id_, queue, *numbers)
+    """Read the reply to `stats-job`. Raises KeyError or ValueError on a field that is not there.
 
-
-def as_json(body: bytes) -> bytes:
-    """The reply to `stats-job` as what it nearly is, for a parser in C: it is read for every job.
-
-    Of no other shape than beanstalkd's it makes nonsense.
+    One call with each field in place: it is read for every job, and a loop takes twice as long.
     """
-    line = body[4:-1].replace(b'"', b"").replace(b": ", b'":').replace(b"\n", b',"')
-    line = line.replace(b'"tube":', b'"tube":"', 1).replace(b',"state":', b'","state":"', 1)
-    return b'{"%b}' % line.replace(b',"pri":', b'","pri":', 1)
+    words = body.split()  # `---`, then a name and a value a line
+    stats = dict(zip(words[1::2], words[2::2], strict=True))
+    return Facts(
+        id=int(stats[b"id:"]),
+        queue=stats[b"tube:"].strip(b'"').decode(),
+        priority=int(stats[b"pri:"]),
+        age=int(stats[b"age:"]),
+        delay=int(stats[b"delay:"]),
+        ttr=int(stats[b"ttr:"]),
+        reserves=int(stats[b"reserves:"]),
+        releases=int(stats[b"releases:"]),
+        buries=int(stats[b"buries:"]),
+        kicks=int(stats[b"kicks:"]),
+    )
 
 
 def decide_poison(facts: Facts, max_attempts: int) -> str:

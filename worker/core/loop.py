@@ -96,7 +96,7 @@ class Loop:
     def _work_on(self, reserved: Reserved) -> None:
         life = self._life
         try:
-            held = Held(reserved, reserved.facts or self._session.facts(reserved.id))
+            held = Held(reserved, self._session.facts(reserved.id))
         except SessionError as error:
             self._lose(error)
             return
