@@ -4,6 +4,7 @@ import os
 import secrets
 import threading
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from structlog.typing import FilteringBoundLogger
 
@@ -27,12 +28,10 @@ from beanwatch.worker.core.signals import handle_signals, ignore_signals
 from beanwatch.worker.core.start import begin
 from beanwatch.worker.core.state import FATAL, Life
 from beanwatch.worker.core.wake import Wake
-from beanwatch.worker.guard.black_box import BlackBox
-from beanwatch.worker.guard.deadline import Alarm
 from beanwatch.worker.guard.guard import Guard
 from beanwatch.worker.guard.host import TemporaryRoot
+from beanwatch.worker.guard.job_guards import JobGuards
 from beanwatch.worker.guard.pulse import Pulse
-from beanwatch.worker.guard.watchdog import Watchdog
 from beanwatch.worker.telemetry import logs
 from beanwatch.worker.telemetry.heartbeat_writer import Heart
 from beanwatch.worker.telemetry.ledger_writer import Ledger
@@ -46,12 +45,33 @@ FLUSH = 2.0  # seconds for each sink at the end
 LEAVE = 3.0  # seconds for Python to shut down
 
 
+class Telemetry(NamedTuple):
+    """What the worker reports to."""
+
+    log: FilteringBoundLogger
+    heart: Heart
+    metrics: Metrics
+    ledger: Ledger
+    sinks: Sequence[Sink]
+
+
 def run_worker(app: App, settings: Settings, log_output: LogOutput) -> int:
     """Work until told to stop; the exit code.
 
     Raises WorkerError when it cannot start, and ValueError for a URL.
     """
-    worker, instance = settings.worker, secrets.token_hex(8)
+    instance = secrets.token_hex(8)
+    telemetry = make_telemetry(settings, instance, log_output)
+    temporary = TemporaryRoot(settings.options.tmp_root, settings.worker, instance)
+    identity, black_box = begin(
+        telemetry.heart, temporary, settings, instance, app.version, telemetry.log
+    )
+    return Process(app, settings, identity, telemetry, JobGuards(black_box, temporary)).run()
+
+
+def make_telemetry(settings: Settings, instance: str, log_output: LogOutput) -> Telemetry:
+    """Whatever the settings name. Raises ValueError for a URL."""
+    worker = settings.worker
     log = logs.get_logger(worker=worker, instance=instance)
     redis = parse_redis_url(settings.redis_url, settings.redis_password)
     metrics = make_metrics(settings.options.metrics, settings.prefix, worker, log=log)
@@ -59,11 +79,7 @@ def run_worker(app: App, settings: Settings, log_output: LogOutput) -> int:
     ledger = Ledger(outlet, worker, instance, settings.options.ledger)
     sinks: list[Sink] = [LogSink(log, log_output), metrics, OutcomeCounts(outlet), ledger]
     heart = Heart(redis, worker, is_expected=settings.is_expected)
-    temporary = TemporaryRoot(settings.options.tmp_root, worker, instance)
-    identity, black_box = begin(heart, temporary, settings, instance, app.version, log)
-    return Process(
-        app, settings, identity, heart, temporary, black_box, metrics, ledger, sinks, log
-    ).run()
+    return Telemetry(log, heart, metrics, ledger, sinks)
 
 
 class Process:
@@ -74,51 +90,41 @@ class Process:
         app: App,
         settings: Settings,
         identity: Beat,
-        heart: Heart,
-        temporary: TemporaryRoot,
-        black_box: BlackBox,
-        metrics: Metrics,
-        ledger: Ledger,
-        sinks: Sequence[Sink],
-        log: FilteringBoundLogger,
+        telemetry: Telemetry,
+        guards: JobGuards,
     ) -> None:
-        self._settings, self._sinks, self._log = settings, sinks, log
-        self._temporary, self._black_box = temporary, black_box
-        self._life = life = Life(settings.options.shutdown_timeout)
+        options, log = settings.options, telemetry.log
+        self._settings, self._sinks, self._log = settings, telemetry.sinks, log
+        self._guards = guards
+        self._life = life = Life(options.shutdown_timeout)
         self._session = session = Session(
-            settings.address, settings.queues, settings.options.reserve_timeout
+            settings.address, settings.queues, options.reserve_timeout
         )
-        self._alarm = alarm = Alarm()
-        self._watchdog = watchdog = Watchdog()
         self._notifier = notifier = Notifier()
         wake = Wake()
-        limits = Limits(
-            settings.options.job_timeout, settings.options.grace, settings.options.max_attempts
-        )
+        limits = Limits(options.job_timeout, options.grace, options.max_attempts)
         resources = Resources(app.resources, log)
-        self._runner = runner = Runner(
-            app, limits, session, alarm, resources, temporary, black_box, watchdog, log
-        )
-        finisher = Finisher(session, ledger.intend, sinks, life)
+        self._runner = runner = Runner(app, limits, session, guards, resources, log)
+        finisher = Finisher(session, telemetry.ledger.intend, telemetry.sinks, life)
         self._reporter = reporter = Reporter(
             identity,
             settings.worker,
             life,
             session,
-            heart,
-            metrics,
-            sinks,
+            telemetry.heart,
+            telemetry.metrics,
+            telemetry.sinks,
             notifier,
-            temporary,
+            guards.temporary,
             runner.where,
             log,
-            min_free_disk=settings.options.min_free_disk,
-            max_memory=with_share(settings.options.max_memory),
-            max_time=with_share(settings.options.max_time),
-            restart_spread=settings.options.restart_spread,
+            min_free_disk=options.min_free_disk,
+            max_memory=with_share(options.max_memory),
+            max_time=with_share(options.max_time),
+            restart_spread=options.restart_spread,
         )
-        self._orders = orders = Orders(settings.worker, life, session, wake, reporter, log)
-        guard = Guard(session, runner, finisher, life, alarm, watchdog, self._last_words, log)
+        orders = Orders(settings.worker, life, session, wake, reporter, log)
+        guard = Guard(session, runner, finisher, life, guards, self._last_words, log)
         self._listener = listener = Listener(
             self._control_address, settings.worker, identity.instance, orders.obey, log
         )
@@ -128,12 +134,18 @@ class Process:
             life,
             wake,
             log,
-            tick=settings.options.heartbeat_interval,
+            tick=options.heartbeat_interval,
         )
-        max_jobs = round(with_share(settings.options.max_jobs))
-        keep_signals = handle_signals(life, alarm, orders, logs.reopen, log)
+        keep_signals = handle_signals(life, guards.alarm, orders, logs.reopen, log)
         self._loop = Loop(
-            session, runner, finisher, life, pulse, keep_signals, log, max_jobs=max_jobs
+            session,
+            runner,
+            finisher,
+            life,
+            pulse,
+            keep_signals,
+            log,
+            max_jobs=round(with_share(options.max_jobs)),
         )
 
     def run(self) -> int:
@@ -164,7 +176,7 @@ class Process:
         life.lose_patience()  # the pulse ends us if something does not close
         self._runner.close()
         self._pulse.end(FLUSH)
-        self._watchdog.disarm()
+        self._guards.watchdog.disarm()
         self._log.info(
             "the worker ends: {reason}",
             reason=life.why,
@@ -173,7 +185,7 @@ class Process:
             failed=life.failed,
         )
         if self._last_words(words):
-            self._temporary.close()
+            self._guards.temporary.close()
         ignore_signals()
         # Python waits for threads that a handler left behind; we do not.
         leave = threading.Timer(LEAVE, os._exit, (life.code,))
@@ -185,7 +197,7 @@ class Process:
             sink.close(FLUSH)
         is_heard = self._reporter.last_words(words)
         if not is_heard:
-            self._black_box.end(words)  # for the next instance, which finds it
+            self._guards.black_box.end(words)  # for the next instance, which finds it
         return is_heard
 
     def _control_address(self) -> Address | None:

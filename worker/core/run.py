@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import AsyncGenerator, Awaitable, Generator
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from structlog.typing import FilteringBoundLogger
@@ -15,11 +14,9 @@ from beanwatch.worker.api.resource import Resources
 from beanwatch.worker.core.connection import Session, SessionError
 from beanwatch.worker.core.decide import OK, Verdict, decide_end, decide_poison, describe
 from beanwatch.worker.core.job import Held
-from beanwatch.worker.guard.black_box import BlackBox
-from beanwatch.worker.guard.deadline import Alarm, AsyncCalls
-from beanwatch.worker.guard.host import TemporaryRoot
+from beanwatch.worker.guard.deadline import AsyncCalls
+from beanwatch.worker.guard.job_guards import JobGuards
 from beanwatch.worker.guard.stacks import find_handler_frame
-from beanwatch.worker.guard.watchdog import Watchdog
 
 
 class Limits(NamedTuple):
@@ -42,20 +39,17 @@ class Runner:
         app: App,
         limits: Limits,
         session: Session,
-        alarm: Alarm,
+        guards: JobGuards,
         resources: Resources,
-        temporary: TemporaryRoot,
-        black_box: BlackBox,
-        watchdog: Watchdog,
         log: FilteringBoundLogger,
     ) -> None:
         self._app, self._limits = app, limits
-        self._session, self._alarm = session, alarm
-        self._resources, self._temporary = resources, temporary
-        self._black_box, self._watchdog = black_box, watchdog
-        self._log = log
+        self._session, self._guards, self._alarm = session, guards, guards.alarm
+        self._resources, self._log = resources, log
         self._async = AsyncCalls()
-        self._means = Means(self._bind, self._make_tmpdir, self._touch, self._put, resources.get)
+        self._means = Means(
+            self._bind, guards.make_directory, self._touch, self._put, resources.get
+        )
         self._is_child = False
         os.register_at_fork(after_in_child=self._forked)
 
@@ -105,14 +99,12 @@ class Runner:
 
     def clean_up(self, held: Held) -> None:
         """Remove what the run left on the disk."""
-        if held.tmpdir is not None:
-            left = self._temporary.remove(held.tmpdir)
-            if left:
-                self._log.warning("temporary files of {job} stay: {left}", job=held.name, left=left)
+        if left := self._guards.remove_directory(held):
+            self._log.warning("temporary files of {job} stay: {left}", job=held.name, left=left)
 
     def let_go(self) -> None:
         """The job is acknowledged: who dies now had none in hand."""
-        self._black_box.clear()
+        self._guards.end_job()
 
     def close(self) -> None:
         """Close the resources and the event loop."""
@@ -125,8 +117,7 @@ class Runner:
         ctx = Context(held, self._means)
         error: BaseException | None = None
         self._resources.before_job()
-        self._black_box.write(held.id, held.name)
-        self._watchdog.cover(held.hard)
+        self._guards.start_job(held)
         try:
             try:
                 self._alarm.arm(timeout)
@@ -168,9 +159,6 @@ class Runner:
             job=held.name,
             attempt=held.facts.reserves,
         )
-
-    def _make_tmpdir(self, held: Held) -> Path:
-        return self._temporary.make(held.id)
 
     def _touch(self) -> bool:
         with self._alarm.shield():

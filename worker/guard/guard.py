@@ -13,10 +13,9 @@ from beanwatch.worker.core.finish import Finisher
 from beanwatch.worker.core.job import Held
 from beanwatch.worker.core.run import Runner
 from beanwatch.worker.core.state import HARD, Life
-from beanwatch.worker.guard.deadline import Alarm
 from beanwatch.worker.guard.host import kill_descendants
+from beanwatch.worker.guard.job_guards import JobGuards
 from beanwatch.worker.guard.stacks import dump_stacks
-from beanwatch.worker.guard.watchdog import Watchdog
 
 CLEAN_UP = 2.0  # seconds for a handler to clean up when the worker must stop
 LOCK = 0.3  # seconds
@@ -35,15 +34,14 @@ class Guard:
         runner: Runner,
         finisher: Finisher,
         life: Life,
-        alarm: Alarm,
-        watchdog: Watchdog,
+        guards: JobGuards,
         last_words: Callable[[str], object],
         log: FilteringBoundLogger,
         *,
         leave: Callable[[int], None] = os._exit,
     ) -> None:
         self._session, self._runner, self._finisher = session, runner, finisher
-        self._life, self._alarm, self._watchdog = life, alarm, watchdog
+        self._life, self._alarm, self._watchdog = life, guards.alarm, guards.watchdog
         self._log, self._last_words, self._leave = log, last_words, leave
         self._is_thrown = False
 
