@@ -52,8 +52,8 @@ def tell(sinks: Sequence[Sink]) -> Callable[[], None]:
         run = replace(RUN, job_id=done, uuid=f"uuid{done}", started_at=time.time())
         for sink in sinks:
             if isinstance(sink, Ledger):
-                sink.intend(run)
-            sink.settle(run)
+                sink.on_finishing(run)
+            sink.on_finished(run)
         if done % TICK == 0:
             for sink in sinks:
                 sink.tick()

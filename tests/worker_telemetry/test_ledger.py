@@ -76,8 +76,8 @@ def test_a_run_is_read_back_as_it_was_written_by_uuid_and_by_beanstalkd_id(
         parent="u-1",
         follow_ups=("u-8", "u-9"),
     )
-    ledger.intend(run)
-    ledger.settle(run)
+    ledger.on_finishing(run)
+    ledger.on_finished(run)
     settled(outlet)
     expected = Entry(
         worker="web1.w1",
@@ -95,7 +95,7 @@ def test_a_job_without_a_uuid_is_known_by_its_server_and_id(
     outlet = connect(redis_server.url)
     ledger = Ledger(outlet, "web1.w1", "ab12", "all")
     for attempt in (1, 2):
-        ledger.intend(make_run(job_id=7, attempt=attempt, started_at=1e9 + attempt))
+        ledger.on_finishing(make_run(job_id=7, attempt=attempt, started_at=1e9 + attempt))
     settled(outlet)
     found = reader.read_job_by_id(execute(redis_server.url), "5e1f", 7)
     assert [entry.attempt for entry in found] == [1, 2]
@@ -108,8 +108,8 @@ def test_a_lost_acknowledgement_corrects_the_entry_that_was_announced(
     for mode in ("all", "failures"):
         ledger = Ledger(outlet, "web1.w1", "ab12", mode)  # type: ignore[arg-type]
         run = make_run(uuid=mode, started_at=1234567890.1234567)
-        ledger.intend(run)
-        ledger.settle(replace(run, outcome="lost", reason="NOT_FOUND"))
+        ledger.on_finishing(run)
+        ledger.on_finished(replace(run, outcome="lost", reason="NOT_FOUND"))
         settled(outlet)
         found = reader.read_job(execute(redis_server.url), mode)
         assert [(entry.outcome, entry.reason) for entry in found] == [("lost", "NOT_FOUND")]
@@ -137,8 +137,8 @@ def test_what_each_mode_records(
     outlet = connect(redis_server.url)
     run = make_run(uuid="u", outcome=outcome, attempt=attempt)
     ledger = Ledger(outlet, "web1.w1", "ab12", mode)
-    ledger.intend(run)
-    ledger.settle(run)
+    ledger.on_finishing(run)
+    ledger.on_finished(run)
     settled(outlet)
     assert len(reader.read_job(execute(redis_server.url), "u")) == expected
     if mode == "off":
@@ -157,7 +157,8 @@ def test_what_was_announced_survives_a_kill_at_the_very_next_moment(redis_server
         "while not outlet.is_connected: outlet.flush()\n"
         "ledger = Ledger(outlet, 'web1.w1', 'ab12', 'all')\n"
         "for n in range(100):\n"  # the answers to these are never read
-        "    ledger.intend(Run('s', 't', 'j', n, 1, 'ok', sys.argv[2] + str(n), started_at=1.0))\n"
+        "    run = Run('s', 't', 'j', n, 1, 'ok', sys.argv[2] + str(n), started_at=1.0)\n"
+        "    ledger.on_finishing(run)\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     for round_ in range(5):
@@ -184,7 +185,7 @@ def test_nothing_stays_for_ever_and_nothing_grows_without_bound(
     ledger = Ledger(outlet, "web1.w1", "ab12", "all")
     now = time.time()
     for n in range(60):
-        ledger.settle(
+        ledger.on_finished(
             make_run(
                 job_id=n,
                 uuid=f"u-{n}",
@@ -195,7 +196,9 @@ def test_nothing_stays_for_ever_and_nothing_grows_without_bound(
             )
         )
     for attempt in range(1, 100):
-        ledger.settle(make_run(uuid="often", job_id=99, attempt=attempt, started_at=now + attempt))
+        ledger.on_finished(
+            make_run(uuid="often", job_id=99, attempt=attempt, started_at=now + attempt)
+        )
     ledger.tick()
     settled(outlet)
     client = redis_server.client()
@@ -219,8 +222,8 @@ def test_buried_jobs_are_found_by_job_reason_and_age_until_they_run_again(
     outlet = connect(redis_server.url)
     ledger = Ledger(outlet, "web1.w1", "ab12", "failures", clock=lambda: 5000.0)
     for job_id, outcome in ((3, "buried"), (1, "poison"), (2, "retry"), (4, "buried")):
-        ledger.intend(make_run(job_id=job_id, outcome=outcome, reason=f"because {job_id}"))
-    ledger.settle(make_run(job_id=4, outcome="lost"))  # somebody else has it
+        ledger.on_finishing(make_run(job_id=job_id, outcome=outcome, reason=f"because {job_id}"))
+    ledger.on_finished(make_run(job_id=4, outcome="lost"))  # somebody else has it
     find = reader.find_buried
     settled(outlet)
     found = find(execute(redis_server.url), "5e1f", "email.regular")
@@ -229,7 +232,7 @@ def test_buried_jobs_are_found_by_job_reason_and_age_until_they_run_again(
         (3, "email.send", "buried", "because 3"),
     ]
     assert found[0].buried_at == 5000.0
-    ledger.intend(make_run(job_id=3, attempt=2))
+    ledger.on_finishing(make_run(job_id=3, attempt=2))
     settled(outlet)
     assert [one.job_id for one in find(execute(redis_server.url), "5e1f", "email.regular")] == [1]
 
@@ -241,7 +244,7 @@ def test_a_restart_of_redis_loses_nothing_that_is_written_meanwhile(
     ledger = Ledger(outlet, "web1.w1", "ab12", "all")
     redis_server.stop()
     for n in range(50):
-        ledger.intend(make_run(uuid=f"u-{n}"))
+        ledger.on_finishing(make_run(uuid=f"u-{n}"))
         ledger.tick()
     wait_until(lambda: ledger.tick() or log.lines)
     redis_server.start()
@@ -261,7 +264,7 @@ def test_a_connection_that_breaks_in_mid_stream_writes_each_entry_once(
     outlet = connect(f"redis://{front.address}/0")
     ledger = Ledger(outlet, "web1.w1", "ab12", "all")
     for n in range(300):
-        ledger.intend(make_run(uuid=f"u-{n % 100}", attempt=n, started_at=1000.0 + n))
+        ledger.on_finishing(make_run(uuid=f"u-{n % 100}", attempt=n, started_at=1000.0 + n))
         if n % 60 == 30:
             front.reset()
         if n % 10 == 0:
@@ -283,7 +286,7 @@ def test_a_frozen_redis_costs_the_worker_no_time(
     assert outlet._socket
     assert outlet._socket.gettimeout() == 0  # it never waits
     for n in range(2000):
-        ledger.intend(make_run(uuid=f"u-{n}"))
+        ledger.on_finishing(make_run(uuid=f"u-{n}"))
         if n % 100 == 0:
             ledger.tick()
     now[0] += 60  # nobody answered for a minute
@@ -301,7 +304,7 @@ def test_a_backlog_is_bounded_and_what_it_cannot_hold_is_counted(
     outlet = connect("redis://127.0.0.1:1/0", wait=False, limit=100_000)
     ledger = Ledger(outlet, "web1.w1", "ab12", "all")
     for n in range(1000):
-        ledger.intend(make_run(uuid=f"u-{n}"))
+        ledger.on_finishing(make_run(uuid=f"u-{n}"))
     kept = 1000 - ledger.dropped
     assert 0 < kept < 200
     ledger.close(0.05)
@@ -328,9 +331,9 @@ def test_a_redis_that_refuses_to_write_is_told_once_and_the_entries_are_kept(
     ledger = Ledger(outlet, "web1.w1", "ab12", "all")
     with redis_server.client() as client:
         client.execute_command(*break_)
-        ledger.intend(make_run(uuid="u"))
+        ledger.on_finishing(make_run(uuid="u"))
         wait_until(lambda: ledger.tick() or log.lines)
-        ledger.intend(make_run(uuid="v"))
+        ledger.on_finishing(make_run(uuid="v"))
         client.execute_command(*mend)
     settled(outlet)
     assert reader.read_job(execute(redis_server.url), "u")
@@ -362,7 +365,7 @@ def test_every_way_to_a_redis_works(
             outlet = connect(url)
             ledger = Ledger(outlet, "web1.w1", "ab12", "all")
             for n in range(500):
-                ledger.intend(make_run(uuid=f"u-{n}", traceback="x" * 2000))
+                ledger.on_finishing(make_run(uuid=f"u-{n}", traceback="x" * 2000))
             settled(outlet)
             assert len(reader.read_job(execute(url), "u-499")) == 1
             assert ledger.dropped == 0
@@ -375,10 +378,10 @@ def test_outcomes_are_counted_by_the_minute_and_expire(
     now = [time.time()]
     counts = OutcomeCounts(outlet, clock=lambda: now[0])
     for outcome in ("ok", "ok", "buried"):
-        counts.settle(make_run(outcome=outcome))
+        counts.on_finished(make_run(outcome=outcome))
     counts.tick()
     now[0] -= 180
-    counts.settle(make_run(job="report|build", outcome="poison"))
+    counts.on_finished(make_run(job="report|build", outcome="poison"))
     counts.tick()
     settled(outlet)
     look = execute(redis_server.url)
@@ -399,7 +402,7 @@ def test_counts_that_may_have_arrived_are_not_sent_twice(
     outlet = connect(f"redis://{front.address}/0")
     counts = OutcomeCounts(outlet)
     front.latency(5)  # written, but the answer is not here yet
-    counts.settle(make_run())
+    counts.on_finished(make_run())
     counts.tick()
     wait_until(lambda: read_outcomes(execute(redis_server.url), 2))
     front.reset()

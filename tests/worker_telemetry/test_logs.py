@@ -43,7 +43,7 @@ def test_a_run_is_one_line_with_monologs_fields_and_the_context_of_the_contract(
 ):
     output = logs.configure("json", str(file))
     log = logs.get_logger(worker="web1.w1", instance="ab12")
-    logs.LogSink(log, output).settle(make_run(uuid="u-1", wait=0.25, duration=0.5))
+    logs.LogSink(log, output).on_finished(make_run(uuid="u-1", wait=0.25, duration=0.5))
     (line,) = lines_of(file)
     moment = time.strptime(line["datetime"].partition(".")[0], "%Y-%m-%dT%H:%M:%S")
     assert abs(time.time() - calendar.timegm(moment)) < 60
@@ -86,8 +86,8 @@ def test_the_line_of_a_run_that_went_well_is_the_one_that_any_event_would_make(
     output = RecordingOutput(lines, JsonLines(lambda: now))
     sink = logs.LogSink(logs.get_logger(worker=f"%d.{job}", instance=queue), output)
     run = Run("s", queue, job, number, number, "ok", uuid, wait=seconds, duration=seconds / 3)
-    sink.settle(run)
-    sink.settle(replace(run, parent="p"))
+    sink.on_finished(run)
+    sink.on_finished(replace(run, parent="p"))
     first, second = (json.loads(line) for line in lines)
     assert second["context"].pop("parent") == "p"
     for field in ("wait_ms", "duration_ms"):  # halves are rounded either way
@@ -113,7 +113,9 @@ def test_every_outcome_has_a_level_and_failures_tell_their_reason(
 ):
     sink = logs.LogSink(logs.get_logger(), logs.configure("json", str(file)))
     for outcome in paths.OUTCOMES:
-        sink.settle(make_run(outcome=outcome, reason="SMTP said {no}", traceback="Trace\n back"))
+        sink.on_finished(
+            make_run(outcome=outcome, reason="SMTP said {no}", traceback="Trace\n back")
+        )
     found = lines_of(file)
     assert [line["context"]["outcome"] for line in found] == list(paths.OUTCOMES)
     assert found[2]["level_name"] == "ERROR"

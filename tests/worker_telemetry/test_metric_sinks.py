@@ -90,7 +90,7 @@ def test_statsd_gets_few_and_full_datagrams(
 ):
     sink = statsd(datagrams.address, log)
     for n in range(1000):
-        sink.settle(make_run(duration=n / 1000, attempt=2))
+        sink.on_finished(make_run(duration=n / 1000, attempt=2))
     sink.close(10)
     wait_until(lambda: f"{STEM}.ok:1000|c" in datagrams.lines)  # in the last datagram
     assert sum(line.endswith("|ms") for line in datagrams.lines) == 1000
@@ -119,13 +119,13 @@ def test_a_statsd_that_is_not_there_is_told_once_and_what_it_missed_is_counted(
     first.close()
     sink = statsd(first.address, log)
     for _ in range(20):
-        sink.settle(make_run())
+        sink.on_finished(make_run())
     wait_until(lambda: sink.tick() or (sink.dropped and "warning" in log.levels))
     second = Datagrams(first.address.port)
     try:
         wait_until(lambda: sink.tick() or "info" in log.levels or len(log.lines) > 1, 20)
         lost = sink.dropped
-        sink.settle(make_run(duration=0.777))
+        sink.on_finished(make_run(duration=0.777))
         sink.tick()
         wait_until(lambda: any(":777.0" in line for line in second.lines))
         assert sink.dropped == lost
@@ -140,7 +140,7 @@ def test_a_host_name_that_cannot_be_resolved_stops_nobody(
 ):
     sink = statsd(Address("nowhere.invalid", 8125), log)
     for _ in range(30_000):
-        sink.settle(make_run())
+        sink.on_finished(make_run())
     assert sink.dropped > 0
     wait_until(lambda: sink.tick() or log.lines, 30)
     sink.close(0.01)
@@ -156,7 +156,7 @@ def test_graphite_gets_a_point_for_each_interval_at_its_multiples(
         sink = graphite(carbon.address, log, lambda: now[0])
         connected(sink, sink._outlet)
         for duration in (0.1, 0.2, 0.3):
-            sink.settle(make_run(duration=duration))
+            sink.on_finished(make_run(duration=duration))
         sink.gauge("busy", 1)
         sink.tick()
         now[0] += 7
@@ -174,7 +174,7 @@ def test_graphite_gets_a_point_for_each_interval_at_its_multiples(
         sink.tick()
         wait_until(lambda: "beanwatch.worker.web1.w1.busy 1 1700000030" in carbon.lines)
         assert not any(".job." in line for line in carbon.lines[seen:])
-        sink.settle(make_run(outcome="retry"))
+        sink.on_finished(make_run(outcome="retry"))
         sink.close(10)
         wait_until(lambda: f"{STEM}.retry.rate 0.1 1700000040" in carbon.lines)
         assert f"{STEM}.retry.count 1 1700000040" in carbon.lines
@@ -189,11 +189,11 @@ def test_a_restart_within_an_interval_loses_no_count(
             now[0] = 1_700_000_000.0 + start
             sink = graphite(carbon.address, log, lambda: now[0])
             connected(sink, sink._outlet)
-            sink.settle(make_run())
+            sink.on_finished(make_run())
             sink.tick()
             now[0] += 10
             sink.tick()
-            sink.settle(make_run())
+            sink.on_finished(make_run())
             sink.close(10)
         assert_each_counted_once(carbon, 4)
 
@@ -207,7 +207,7 @@ def test_a_clock_that_is_set_back_neither_overwrites_nor_silences(
         sink = graphite(carbon.address, log, lambda: now[0])
         connected(sink, sink._outlet)
         for seconds in (20.0, 10.0, step, 10.0, 10.0):
-            sink.settle(make_run())
+            sink.on_finished(make_run())
             now[0] += seconds
             sink.tick()
         sink.close(10)
@@ -225,7 +225,7 @@ def test_what_graphite_cannot_take_now_arrives_later_under_its_own_time(
         front.refuse()
         wait_until(lambda: sink.tick() or log.levels == ["warning"])
         for _ in range(3):
-            sink.settle(make_run())
+            sink.on_finished(make_run())
             now[0] += 10
             sink.tick()
         front.restore()
@@ -246,7 +246,7 @@ def test_what_a_dying_peer_swallowed_is_sent_again(
         sink = graphite(front.address, log, lambda: now[0])
         connected(sink, sink._outlet)
         front.blackhole()
-        sink.settle(make_run())
+        sink.on_finished(make_run())
         now[0] += 20
         sink.tick()
         assert not sink._outlet._queue  # all of it is gone, as far as the socket can tell
@@ -265,7 +265,7 @@ def test_what_answers_where_carbon_should_be_is_told_and_gets_no_points(
     monkeypatch.setattr(graphite_sink, "ANSWERS_WITHIN", 10.0)  # whatever else the host does
     for port, answer in ((beanstalkd.port, "UNKNOWN_COMMAND"), (redis_server.port, "-ERR")):
         sink = graphite(f"127.0.0.1:{port}", log, lambda: 1_700_000_000.0)
-        sink.settle(make_run())
+        sink.on_finished(make_run())
         wait_until(lambda sink=sink: sink.tick() or sink._outlet._dialer.error)
         sink.tick()
         sink.close(0.01)
@@ -286,7 +286,7 @@ def test_no_call_waits_for_a_graphite_that_takes_nothing(
         assert sink._outlet._socket
         assert sink._outlet._socket.gettimeout() == 0  # it never waits
         for n in range(4000):
-            sink.settle(make_run(job=f"job-{n % 50}"))
+            sink.on_finished(make_run(job=f"job-{n % 50}"))
             now[0] += 10
             sink.tick()
         assert sink.dropped > 0

@@ -27,9 +27,9 @@ EXPECTED = {
 def feed(metrics: Metrics, make_run: Callable[..., Run]) -> None:
     numbers = itertools.count(1)
     for duration in (0.010, 0.020, 0.030, 0.040, 0.500, 0.060, 0.070):
-        metrics.settle(make_run(duration=duration, wait=duration / 2, job_id=next(numbers)))
+        metrics.on_finished(make_run(duration=duration, wait=duration / 2, job_id=next(numbers)))
     for outcome in paths.OUTCOMES:
-        metrics.settle(make_run(job="report build/é", outcome=outcome, attempt=2))
+        metrics.on_finished(make_run(job="report build/é", outcome=outcome, attempt=2))
     metrics.gauge("busy", 0.5)
     metrics.gauge("rss", 12_345_678)
     metrics.count("touches", 3)

@@ -1,8 +1,8 @@
-"""What guards a job while it runs: its time, its deadline, its traces and its files."""
+"""The guards of a running job: its timeout, its hard deadline, its black box and its files."""
 
 from pathlib import Path
 
-from beanwatch.worker.core.job import Held
+from beanwatch.worker.core.job import RunningJob
 from beanwatch.worker.guard.black_box import BlackBox
 from beanwatch.worker.guard.deadline import Alarm
 from beanwatch.worker.guard.host import TemporaryRoot
@@ -12,8 +12,8 @@ from beanwatch.worker.guard.watchdog import Watchdog
 class JobGuards:
     """The guards of one worker process.
 
-    The alarm raises in a handler whose time is over. The watchdog ends the process when no
-    Python code runs any more. The black box tells the next instance which job was running. The
+    The alarm raises an exception in a handler at its timeout. The watchdog ends the process if no
+    Python code can run any more. The black box tells the next instance which job was running. The
     temporary root holds the directories that handlers ask for.
     """
 
@@ -23,19 +23,19 @@ class JobGuards:
         self.black_box = black_box
         self.temporary = temporary
 
-    def start_job(self, job: Held) -> None:
-        """Note the job, and have the watchdog cover its hard deadline; the alarm is not armed."""
+    def start_job(self, job: RunningJob) -> None:
+        """Write the job into the black box, and set the watchdog to its hard deadline."""
         self.black_box.write(job.id, job.name)
-        self.watchdog.cover(job.hard)
+        self.watchdog.cover(job.hard_deadline)
 
     def end_job(self) -> None:
-        """Clear the black box: after the acknowledgement no crash is to be blamed on the job."""
+        """Clear the black box: after the acknowledgement a crash must not be blamed on the job."""
         self.black_box.clear()
 
-    def make_directory(self, job: Held) -> Path:
-        """A temporary directory for the job."""
+    def make_directory(self, job: RunningJob) -> Path:
+        """Make a temporary directory for the job."""
         return self.temporary.make(job.id)
 
-    def remove_directory(self, job: Held) -> str:
-        """Remove the job's directory if it has one; why something is left, or ""."""
+    def remove_directory(self, job: RunningJob) -> str:
+        """Remove the job's directory, if it has one. Returns why files are left, or ""."""
         return self.temporary.remove(job.tmpdir) if job.tmpdir is not None else ""

@@ -137,7 +137,7 @@ class GraphiteSink:
         with self._lock:
             self._totals[name] += n
 
-    def settle(self, run: Run) -> None:
+    def on_finished(self, run: Run) -> None:
         """Take a run in."""
         stem = self._series.stem(run)
         with self._lock:

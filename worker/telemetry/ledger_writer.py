@@ -47,8 +47,8 @@ class Ledger:
     """One entry for each run that `mode` wants; writing one twice leaves one.
 
     all: every run. failures: every run but those that were ok at the first attempt.
-    `intend` writes the outcome that is about to be acknowledged; `settle` writes again only
-    if it came out otherwise.
+    `on_finishing` writes the outcome that is about to be acknowledged; `on_finished` writes again
+    only if it came out otherwise.
     """
 
     def __init__(
@@ -75,14 +75,14 @@ class Ledger:
         """Writes lost, of everything that goes through the same connection."""
         return self._outlet.dropped
 
-    def intend(self, run: Run) -> None:
+    def on_finishing(self, run: Run) -> None:
         """Write the run as it is about to be acknowledged, so that it survives our death."""
         self._intended = run
         if self._wants(run):
             self._outlet.send(self._commands(run))
             self._written += 1
 
-    def settle(self, run: Run) -> None:
+    def on_finished(self, run: Run) -> None:
         """Correct what was written, or write what was not announced."""
         intended, self._intended = self._intended, None
         if run is intended:

@@ -79,7 +79,7 @@ class LogSink:
         """Lines lost."""
         return self._output.dropped
 
-    def settle(self, run: Run) -> None:
+    def on_finished(self, run: Run) -> None:
         """Log how the run ended."""
         render = self._output.render
         if run.outcome != "ok" or run.follow_ups or run.parent or not isinstance(render, JsonLines):

@@ -81,7 +81,7 @@ class NoMetrics:
     def count(self, name: str, n: int = 1) -> None:
         """Nothing."""
 
-    def settle(self, run: Run) -> None:
+    def on_finished(self, run: Run) -> None:
         """Nothing."""
 
     def tick(self) -> None:

@@ -28,7 +28,7 @@ class OutcomeCounts:
         """Writes lost, of everything that goes through the same connection."""
         return self._outlet.dropped
 
-    def settle(self, run: Run) -> None:
+    def on_finished(self, run: Run) -> None:
         """Count a run."""
         with self._lock:
             self._counts[run.queue, run.job, run.outcome] += 1

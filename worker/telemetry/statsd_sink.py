@@ -76,7 +76,7 @@ class StatsdSink:
         with self._lock:
             self._totals[name] += n
 
-    def settle(self, run: Run) -> None:
+    def on_finished(self, run: Run) -> None:
         """Take a run in; a full datagram leaves at once."""
         kind = (run.queue, run.job, run.outcome, run.attempt == 1)
         counter, form = self._forms.get(kind) or self._make_form(kind, run)

@@ -21,7 +21,7 @@ from beanwatch.store.heartbeats import (
     parse_beat,
     worker_key,
 )
-from beanwatch.worker.control.client import Outcome
+from beanwatch.worker.control.client import CommandResult
 from beanwatch.worker.control.messages import Args
 
 ANSWER_TIMEOUT = 3.0  # seconds; a worker that runs a job answers within one
@@ -222,7 +222,7 @@ def show(workers: Sequence[Worker], as_json: bool) -> None:
     console.print(worker_table(workers))
 
 
-def report(outcomes: Sequence[Outcome], as_json: bool) -> int:
+def report(outcomes: Sequence[CommandResult], as_json: bool) -> int:
     """One line a worker: what it answered, or why it did not. 1 if one does not obey."""
     if as_json:
         print_json(
@@ -243,7 +243,7 @@ def report(outcomes: Sequence[Outcome], as_json: bool) -> int:
     return report_silence(outcomes)
 
 
-def report_silence(outcomes: Sequence[Outcome]) -> int:
+def report_silence(outcomes: Sequence[CommandResult]) -> int:
     """Say who did not answer. 1 if one does not obey."""
     for outcome in outcomes:
         if outcome.answer is None:

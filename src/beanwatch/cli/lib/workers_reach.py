@@ -14,15 +14,15 @@ from beanwatch.config import GLOB, Config
 from beanwatch.net.address import Address, AddressError, parse_address
 from beanwatch.net.redis_link import DEFAULT_URL, RedisError, RedisLink
 from beanwatch.store.heartbeats import VERSION_KEY, Worker, decide_health, read_workers
-from beanwatch.worker.control.client import Outcome, Target, give_order
-from beanwatch.worker.control.messages import Args, Word
+from beanwatch.worker.control.client import CommandResult, Target, give_order
+from beanwatch.worker.control.messages import Args, Command
 
 TIMEOUT = 5.0  # seconds for Redis
 T = TypeVar("T")
 
 
 def order(
-    word: Word,
+    word: Command,
     id_glob: str,
     args: Args | None = None,
     *,
@@ -30,7 +30,7 @@ def order(
     redis: str | None,
     server: str | None,
     timeout: float,
-) -> list[Outcome]:
+) -> list[CommandResult]:
     """Give one order to all workers that match; exit 1 if none does."""
     config = load_config(config_file)
     address = pick_servers(config, (server,))[0].address if server else None
