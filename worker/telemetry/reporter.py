@@ -9,9 +9,9 @@ from beanwatch.net.redis_url import RedisError
 from beanwatch.net.systemd import SystemdNotifier
 from beanwatch.store.health import decide_health
 from beanwatch.store.heartbeats import Heartbeat, Worker
-from beanwatch.worker.core.connection import Session
+from beanwatch.worker.core.connection import WorkerConnection
 from beanwatch.worker.core.record import Sink
-from beanwatch.worker.core.state import DUPLICATE, RECYCLED, STOPPED, Life, spread
+from beanwatch.worker.core.state import DUPLICATE, RECYCLED, STOPPED, WorkerState, random_delay
 from beanwatch.worker.guard.host import TemporaryRoot, read_rss
 from beanwatch.worker.guard.stacks import read_main_cpu
 from beanwatch.worker.telemetry.heartbeat_writer import HeartbeatWriter, PreviousHeartbeat
@@ -27,8 +27,8 @@ class Reporter:
         self,
         identity: Heartbeat,
         worker: str,
-        life: Life,
-        session: Session,
+        life: WorkerState,
+        session: WorkerConnection,
         heart: HeartbeatWriter,
         metrics: Metrics,
         sinks: Sequence[Sink],
@@ -120,8 +120,8 @@ class Reporter:
             progress=held.progress,
             job_started_at=ahead + held.began,
             job_cpu=round(cpu - held.cpu_before, 3),
-            deadline=ahead + held.hard - held.grace if held.hard else 0.0,
-            hard_deadline=ahead + held.hard if held.hard else 0.0,
+            deadline=ahead + held.hard_deadline - held.grace if held.hard_deadline else 0.0,
+            hard_deadline=ahead + held.hard_deadline if held.hard_deadline else 0.0,
         )
 
     def last_words(self, words: str) -> bool:
@@ -130,7 +130,7 @@ class Reporter:
         The record stays with these words. Without any, it ends as it was told to: the record is
         removed, or, of a worker that is expected, says so until the next instance writes its own.
         """
-        stays = words or (self._heart.is_expected and self._life.code in (STOPPED, RECYCLED))
+        stays = words or (self._heart.is_expected and self._life.exit_code in (STOPPED, RECYCLED))
         try:
             if stays and self._heart.is_mine(self._identity.instance):
                 self._heart.write(self.make_beat(words)._replace(is_over=not words))
@@ -142,7 +142,7 @@ class Reporter:
         return True
 
     def _stop(self, why: str, code: int) -> None:
-        if self._life.run:
+        if self._life.is_running:
             self._life.stop(why, code)
             self._session.interrupt()
 
@@ -200,7 +200,7 @@ class Reporter:
             self._version, self._is_version_known = version, True
         elif version is not None and version != self._version:
             self._version = version
-            self._restart_at = self._clock() + spread(self._spread)
+            self._restart_at = self._clock() + random_delay(self._spread)
 
     def _measure(self, now: float) -> None:
         life = self._life

@@ -20,7 +20,7 @@ from beanwatch.cli.lib.workers_reach import ask_redis, find_workers, order
 from beanwatch.config import GLOB
 from beanwatch.fleet.workers import forget_dead, restart_all
 from beanwatch.store.heartbeats import Worker, make_worker, read_workers
-from beanwatch.worker.control.client import Outcome
+from beanwatch.worker.control.client import CommandResult
 from beanwatch.worker.control.messages import Args
 
 ANSWER_TIMEOUT = 3.0  # seconds; a worker that runs a job answers within one
@@ -180,12 +180,12 @@ def show(workers: Sequence[Worker], as_json: bool) -> None:
         click.echo("no workers have been seen")
 
 
-def dumped(outcome: Outcome) -> list[str]:
+def dumped(outcome: CommandResult) -> list[str]:
     """The lines of the stacks that a worker sent."""
     return outcome.answer.dump.splitlines() if outcome.answer else []
 
 
-def report(outcomes: Sequence[Outcome], as_json: bool) -> int:
+def report(outcomes: Sequence[CommandResult], as_json: bool) -> int:
     """One line a worker: its answer, or why there is none. 1 if one does not obey."""
     if as_json:
         print_json([outcome_tree(outcome) for outcome in outcomes])
@@ -197,7 +197,7 @@ def report(outcomes: Sequence[Outcome], as_json: bool) -> int:
     return report_silence(outcomes)
 
 
-def outcome_tree(outcome: Outcome) -> dict[str, Any]:
+def outcome_tree(outcome: CommandResult) -> dict[str, Any]:
     """A worker's answer for JSON."""
     return {
         "worker": outcome.worker,
@@ -207,7 +207,7 @@ def outcome_tree(outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def report_silence(outcomes: Sequence[Outcome]) -> int:
+def report_silence(outcomes: Sequence[CommandResult]) -> int:
     """Name the workers that did not answer. 1 if one does not obey."""
     for outcome in outcomes:
         if outcome.answer is None:
@@ -215,6 +215,6 @@ def report_silence(outcomes: Sequence[Outcome]) -> int:
     return exit_code(outcomes)
 
 
-def exit_code(outcomes: Sequence[Outcome]) -> int:
+def exit_code(outcomes: Sequence[CommandResult]) -> int:
     """0 if all workers obey, else 1."""
     return 0 if all(outcome.ok for outcome in outcomes) else 1

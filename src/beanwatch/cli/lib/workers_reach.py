@@ -12,14 +12,14 @@ from beanwatch.config import GLOB, Config
 from beanwatch.fleet.workers import WorkerError, find_target, match_workers
 from beanwatch.net.redis_url import Execute, RedisError, open_redis
 from beanwatch.store.heartbeats import Worker, read_workers
-from beanwatch.worker.control.client import Outcome, Target, give_order
-from beanwatch.worker.control.messages import Args, Word
+from beanwatch.worker.control.client import CommandResult, Target, give_order
+from beanwatch.worker.control.messages import Args, Command
 
 T = TypeVar("T")
 
 
 def order(
-    word: Word,
+    word: Command,
     id_glob: str,
     args: Args | None = None,
     *,
@@ -27,7 +27,7 @@ def order(
     redis: str | None,
     server: str | None,
     timeout: float,
-) -> list[Outcome]:
+) -> list[CommandResult]:
     """Give one order to all workers that match; exit 1 if none does."""
     config = load_config(config_file)
     address = pick_servers(config, (server,))[0].address if server else None
