@@ -9,8 +9,9 @@ from urllib.parse import urlencode
 
 from nagiosplugin import Context, Resource, Summary
 
+from beanwatch.checks.lib.output import Perf, ago
 from beanwatch.checks.lib.plugin import (
-    MARGIN,
+    READING_SHARE,
     STATES,
     Check,
     Critical,
@@ -18,19 +19,17 @@ from beanwatch.checks.lib.plugin import (
     FailureContext,
     Finding,
     Metric,
-    Perf,
     State,
     Unknown,
-    ago,
     judge,
 )
-from beanwatch.checks.lib.plugin_process import Parser, UsageError, Voice, run
+from beanwatch.checks.lib.plugin_process import Parser, PluginOutput, UsageError, run
 from beanwatch.config import GLOB, Config, Threshold
 from beanwatch.net.http import HttpError, get
 from beanwatch.queues.servers import resolve_servers
 from beanwatch.telemetry.series import collector
 
-DEFAULT = Threshold(warning="120", critical="300")
+DEFAULT_LIMITS = Threshold(warning="120", critical="300")
 WINDOW = 3600  # seconds back; Graphite has points of that age at their finest step
 # A collector whose clock is ahead of ours sends points from our future; NTP keeps it below that.
 FUTURE = 60
@@ -138,8 +137,7 @@ class SeriesContext(Context):  # type: ignore[misc]
     def performance(self, metric: Metric, resource: Any) -> Perf:
         """The age."""
         series: Series = metric.value
-        age = float("nan") if series.age is None else series.age
-        return Perf(series.name, age, "s", self._limits.warning, self._limits.critical)
+        return Perf(series.name, series.age, "s", self._limits.warning, self._limits.critical)
 
 
 class MissingContext(Context):  # type: ignore[misc]
@@ -167,7 +165,7 @@ class FreshSummary(Summary):  # type: ignore[misc]
 
 def build(options: argparse.Namespace, config: Config, fetch: Fetch) -> Check:
     """Put the three acts together."""
-    limits = config.checks.get("metrics_fresh", DEFAULT)
+    limits = config.checks.get("metrics_fresh", DEFAULT_LIMITS)
     if options.warning is not None or options.critical is not None:
         limits = Threshold(options.warning or "", options.critical or "")
     prefix = options.prefix or config.prefix
@@ -183,21 +181,21 @@ def build(options: argparse.Namespace, config: Config, fetch: Fetch) -> Check:
     )
 
 
-def live(options: argparse.Namespace, config: Config, voice: Voice) -> Check:
+def with_live_graphite(options: argparse.Namespace, config: Config, output: PluginOutput) -> Check:
     """The check with the real Graphite."""
     url = options.graphite_url or config.graphite.url
     if not url:
         raise UsageError("where is Graphite? --graphite-url http://HOST, or url under [graphite]")
 
     def fetch(patterns: Sequence[str], window: int) -> bytes:
-        voice.doing = "asking Graphite"
+        output.current_step = "asking Graphite"
         query = [("target", pattern) for pattern in patterns]
         query += [("format", "json"), ("from", f"-{window}s"), ("until", f"+{FUTURE}s")]
-        return get(f"{url.rstrip('/')}/render?{urlencode(query)}", options.timeout * MARGIN)
+        return get(f"{url.rstrip('/')}/render?{urlencode(query)}", options.timeout * READING_SHARE)
 
     return build(options, config, fetch)
 
 
 def main() -> None:
     """Run as a plugin."""
-    run(parser(), live)
+    run(parser(), with_live_graphite)

@@ -7,6 +7,7 @@ from typing import Any
 
 from nagiosplugin import Context, Resource, Summary
 
+from beanwatch.checks.lib.output import Perf, ago, count
 from beanwatch.checks.lib.plugin import (
     Check,
     Critical,
@@ -14,29 +15,17 @@ from beanwatch.checks.lib.plugin import (
     Finding,
     Metric,
     Ok,
-    Perf,
     State,
     Unknown,
     Warn,
-    ago,
-    count,
     judge,
 )
-from beanwatch.checks.lib.plugin_process import Parser, Voice, run
+from beanwatch.checks.lib.plugin_process import Parser, PluginOutput, run
 from beanwatch.checks.lib.redis_source import ReadWorkers, add_redis, live_workers, redis_failure
 from beanwatch.config import GLOB, Config, Threshold
-from beanwatch.net.redis_link import RedisError
-from beanwatch.store.heartbeats import (
-    DEAD_AFTER,
-    RESTARTED_WITHIN,
-    Beat,
-    Worker,
-    decide_health,
-    decide_restarted,
-)
-
-# The record of a dead worker goes after so many seconds, unless it is expected.
-EXPIRED = 3600
+from beanwatch.net.redis_url import RedisError
+from beanwatch.store.health import DEAD_AFTER, RESTARTED_WITHIN, decide_health, decide_restarted
+from beanwatch.store.heartbeats import RECORD_EXPIRY, Heartbeat, Worker
 
 
 def parser() -> Parser:
@@ -61,7 +50,7 @@ def parser() -> Parser:
         help="only workers of these",
     )
     parser.add_limits()
-    parser.add_restarted(RESTARTED_WITHIN)
+    parser.add_restarted()
     parser.epilog = f"-w and -c judge the number of live workers: -c 2:\n\n{parser.epilog}"
     return parser
 
@@ -86,8 +75,10 @@ class Workers(Resource):  # type: ignore[misc]
         except RedisError as error:
             yield Metric("redis", redis_failure(error), context="failure")
             return
-        chosen = [worker for worker in found.values() if self._is_chosen(worker.id, worker.beat)]
-        chosen = [w for w in chosen if w.beat or w.age < EXPIRED or w.id in self._expected]
+        chosen = [w for w in found.values() if self._is_chosen(w.id, w.heartbeat)]
+        chosen = [
+            w for w in chosen if w.heartbeat or w.age < RECORD_EXPIRY or w.id in self._expected
+        ]
         for worker in chosen:
             yield Metric(worker.id, worker, context="worker")
         if not self._queues:
@@ -96,7 +87,7 @@ class Workers(Resource):  # type: ignore[misc]
                     yield Metric(name, describe_missing(name, found), context="missing")
         yield Metric("live", chosen, context="live")
 
-    def _is_chosen(self, name: str, beat: Beat | None = None) -> bool:
+    def _is_chosen(self, name: str, beat: Heartbeat | None = None) -> bool:
         if self._globs and not any(fnmatchcase(name, glob) for glob in self._globs):
             return False
         if not self._queues or beat is None:
@@ -109,9 +100,10 @@ class Workers(Resource):  # type: ignore[misc]
 
 def decide(worker: Worker, restarted: float = RESTARTED_WITHIN) -> tuple[State, str]:
     """The state of one worker, and the words for the person who is paged."""
-    health, beat = decide_health(worker), worker.beat
+    health, beat = decide_health(worker), worker.heartbeat
     if beat is None:
-        return Critical, f"{worker.id}: dead, its record in Redis is gone or unreadable"
+        why = f"cannot be read: {worker.problem}" if worker.problem else "is gone"
+        return Critical, f"{worker.id}: dead, its record in Redis {why}"
     job = f"{beat.job} (job {beat.job_id}, queue {beat.queue})" if beat.job else ""
     if health == "dead" and beat.is_over:
         why = f" ({beat.reason})" if beat.reason else ""
@@ -137,7 +129,7 @@ def decide(worker: Worker, restarted: float = RESTARTED_WITHIN) -> tuple[State, 
 
 
 def describe_missing(name: str, found: Iterable[str]) -> str:
-    """That an expected worker is not there; perhaps it runs under another host's name."""
+    """The text for an expected worker that is not there. It may run under another host's name."""
     _, _, own = name.partition(".")
     others = [other for other in found if other.partition(".")[2] == own]
     hint = f" (an id is HOST.NAME: {', '.join(others[:3])} is there)" if others else ""
@@ -165,7 +157,7 @@ class WorkerContext(Context):  # type: ignore[misc]
     def performance(self, metric: Metric, resource: Any) -> Perf:
         """The age of the heartbeat, with the limit that holds for it."""
         worker: Worker = metric.value
-        interval = worker.beat.interval if worker.beat else 1.0
+        interval = worker.heartbeat.interval if worker.heartbeat else 1.0
         return Perf(worker.id, worker.age, "s", "", f"{max(3 * interval, DEAD_AFTER):g}")
 
 
@@ -230,11 +222,11 @@ def build(options: argparse.Namespace, config: Config, read: ReadWorkers) -> Che
     )
 
 
-def live(options: argparse.Namespace, config: Config, voice: Voice) -> Check:
+def with_live_redis(options: argparse.Namespace, config: Config, output: PluginOutput) -> Check:
     """The check with the real Redis."""
-    return build(options, config, live_workers(options, config, voice))
+    return build(options, config, live_workers(options, config, output))
 
 
 def main() -> None:
     """Run as a plugin."""
-    run(parser(), live)
+    run(parser(), with_live_redis)

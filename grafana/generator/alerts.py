@@ -22,7 +22,7 @@ from beanwatch.grafana.generator.lib.patterns import (
 )
 from beanwatch.grafana.generator.lib.rule import MINUTE, Rule
 from beanwatch.queues import consumers
-from beanwatch.store import heartbeats
+from beanwatch.store import health
 from beanwatch.telemetry.series import PREFIX
 
 HOUR = 60 * MINUTE
@@ -33,7 +33,7 @@ REMEMBERED = 5 * HOUR
 BACKLOG = 1000.0
 
 EVERY = Patterns(PREFIX, PREFIX, servers=ANY)
-CONSUMER, HEALTH = consumers.CODES, heartbeats.HEALTH_CODES
+CONSUMER, HEALTH = consumers.CODES, health.HEALTH_CODES
 
 # The alias of a queue's series is <server>.<queue>; `$$` is Grafana's way to write `$` here.
 NAME = "{{ $$labels.name }}"
@@ -232,16 +232,16 @@ def _workers() -> Iterator[Rule]:
             "It takes no jobs: its disk is nearly full, or its server does not answer.",
         ),
     )
-    for health, severity, hold, text in problems:
+    for state, severity, hold, text in problems:
         yield Rule(
-            uid=f"beanwatch-worker-{health}",
-            title=f"Worker {health}",
+            uid=f"beanwatch-worker-{state}",
+            title=f"Worker {state}",
             severity=severity,
             query=named(EVERY.worker("state")),
             compare="within_range",
-            limits=_exactly(HEALTH[health]),
+            limits=_exactly(HEALTH[state]),
             hold=hold,
-            summary=f"Worker {NAME} is {health}",
+            summary=f"Worker {NAME} is {state}",
             description=text,
             runbook="worker-heartbeat",
             dashboard=page.WORKER,

@@ -26,7 +26,7 @@ from beanwatch.grafana.generator.lib.patterns import (
     Patterns,
 )
 from beanwatch.grafana.generator.lib.tables import Column, grid
-from beanwatch.store.heartbeats import HEALTH_CODES
+from beanwatch.store.health import HEALTH_CODES
 from beanwatch.telemetry import series
 
 SOME = Patterns(servers="*", hosts="$host", workers="$worker")

@@ -7,19 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from beanwatch.checks.lib.output import MAX_OUTPUT, Perf, PluginResult, ago
 from beanwatch.checks.lib.plugin import (
-    OUTPUT,
     Check,
     Critical,
     Finding,
     Metric,
     Ok,
-    Outcome,
-    Perf,
     Results,
     Unknown,
     Warn,
-    ago,
     is_outside,
     judge,
 )
@@ -105,6 +102,11 @@ def test_performance_data_is_grammatical_for_every_queue_name(name: str, value: 
     assert label == name
 
 
+@pytest.mark.parametrize("value", [None, math.nan, math.inf])
+def test_what_is_not_known_is_u_without_a_unit(value: float | None):
+    assert str(Perf("x", value, "s", "10")) == "'x'=U;10;;0"
+
+
 @given(st.text(min_size=1), st.integers())
 def test_and_for_any_other_text(name: str, value: int):
     parse_perfdata(str(Perf(name, value)))
@@ -131,8 +133,9 @@ def test_the_output_is_short_clean_and_says_its_state(found, perfs):
     text = "; ".join(map(str, results)) or "nothing"
     details = tuple(map(str, results))
     perfdata = tuple(str(Perf(name, value)) for name, value in perfs)
-    output = Outcome("queue_depth", state, f"x {text}", perfdata, details).render()
-    assert len(output.encode()) <= OUTPUT
+    result = PluginResult("queue_depth", state.text, state.code, f"x {text}", perfdata, details)
+    output = result.render()
+    assert len(output.encode()) <= MAX_OUTPUT
     parse_output(state.code, output, "")
 
 

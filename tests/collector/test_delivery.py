@@ -24,7 +24,7 @@ def memory() -> Memory:
 @contextmanager
 def delivering(outbox: Outbox, address: str, memory: Memory, **options: float) -> Iterator[None]:
     """A delivery at work until the end of the block."""
-    delivery = Delivery(outbox, Carbon(parse_graphite(address), 2), memory.changes, **options)
+    delivery = Delivery(outbox, Carbon(parse_graphite(address), 2), memory.problems, **options)
     stop = threading.Event()
     thread = threading.Thread(target=delivery.run, args=(stop,))
     thread.start()
@@ -129,7 +129,7 @@ def test_late_points_leave_at_a_limited_speed(memory: Memory):
     now = 0.0
     outbox = Outbox(clock=lambda: now)
     with Sink() as sink, closing(Carbon(parse_graphite(sink.address))) as carbon:
-        delivery = Delivery(outbox, carbon, memory.changes, late_rate=100, clock=lambda: now)
+        delivery = Delivery(outbox, carbon, memory.problems, late_rate=100, clock=lambda: now)
         for number in range(4):
             outbox.put(batch(number, points=50))
         outbox.reopen()
@@ -147,7 +147,7 @@ def test_late_points_leave_at_a_limited_speed(memory: Memory):
 
 def finish(outbox: Outbox, address: str, memory: Memory) -> bool:
     """Send all at once, as at the end of a run."""
-    with closing(Delivery(outbox, Carbon(parse_graphite(address)), memory.changes)) as delivery:
+    with closing(Delivery(outbox, Carbon(parse_graphite(address)), memory.problems)) as delivery:
         return delivery.finish(10)
 
 
@@ -162,17 +162,17 @@ def test_a_farewell_sends_what_is_left_at_any_speed(memory: Memory):
 
 
 def test_a_farewell_to_nobody_fails_at_once_and_keeps_the_spool(tmp_path: Path, memory: Memory):
-    outbox = Outbox(Spool(str(tmp_path / "s"), memory.changes))
+    outbox = Outbox(Spool(str(tmp_path / "s"), memory.problems))
     outbox.put(batch(1))
     assert not finish(outbox, f"127.0.0.1:{closed_port()}", memory)
     with Sink() as sink:
-        again = Outbox(Spool(str(tmp_path / "s"), memory.changes))
+        again = Outbox(Spool(str(tmp_path / "s"), memory.problems))
         assert finish(again, sink.address, memory)
         wait_until(lambda: sink.points() == wanted(range(1, 2)))
 
 
 def test_a_spool_file_that_vanished_is_counted_and_said(tmp_path: Path, memory: Memory):
-    outbox = Outbox(Spool(str(tmp_path / "s"), memory.changes))
+    outbox = Outbox(Spool(str(tmp_path / "s"), memory.problems))
     outbox.put(batch(1))
     outbox.put(batch(2))
     min((tmp_path / "s").iterdir()).unlink()
@@ -208,7 +208,7 @@ def test_what_answers_is_no_carbon_and_is_not_believed(
     memory: Memory, redis_server: Redis, tmp_path: Path
 ):
     address = f"127.0.0.1:{redis_server.port}"
-    outbox = Outbox(Spool(str(tmp_path / "s"), memory.changes))
+    outbox = Outbox(Spool(str(tmp_path / "s"), memory.problems))
     with delivering(outbox, address, memory):
         outbox.put(batch(1, points=2))
         wait_until(lambda: memory.messages)
@@ -229,7 +229,7 @@ def test_what_hangs_up_on_points_takes_none_of_them(memory: Memory):
 
 
 def test_what_was_sent_and_read_leaves_the_spool(tmp_path: Path, memory: Memory):
-    outbox = Outbox(Spool(str(tmp_path / "s"), memory.changes))
+    outbox = Outbox(Spool(str(tmp_path / "s"), memory.problems))
     outbox.put(batch(1))
     with Sink() as sink:
         assert finish(outbox, sink.address, memory)

@@ -119,6 +119,7 @@ CONFIG = {
     "collect.state": "file that remembers counters between two runs of `--once`",
     "collect.spool": "directory that keeps what Graphite cannot take now",
     "worker.server": "name or address of the server to take jobs from",
+    "worker.metrics_per_worker": "with StatsD: series of its own for each worker, not one for all",
     "worker.metrics": "where metrics go: `statsd://host:8125` or `graphite://host:2003`",
     "worker.reserve_timeout": "longest wait for a job before checking for orders",
     "worker.job_timeout": "timeout of jobs that set none",

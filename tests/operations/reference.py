@@ -14,9 +14,8 @@ import click
 
 from beanwatch import config
 from beanwatch.cli import COMMANDS, beanwatch
-from beanwatch.store import heartbeats, ledger
+from beanwatch.store import heartbeats, ledger, outcome_counts
 from beanwatch.worker.telemetry import ledger_writer as recording
-from beanwatch.worker.telemetry import redis_stream as redis_outlet
 from tests.operations import meanings, series_tables
 from tests.operations.markdown import Blocks, explained, fill, table
 from tests.real import ROOT
@@ -177,13 +176,13 @@ def redis_keys() -> str:
         heartbeats.WORKERS_KEY,
         heartbeats.worker_key("<id>"),
         heartbeats.VERSION_KEY,
-        heartbeats.outcomes_key("<minute>"),  # type: ignore[arg-type]
+        outcome_counts.outcomes_key("<minute>"),  # type: ignore[arg-type]
         ledger.job_key("<uuid>", "", 0),
         ledger.job_key("", "<server id>", "<job id>"),  # type: ignore[arg-type]
         ledger.uuid_key("<server id>", "<job id>"),  # type: ignore[arg-type]
         ledger.buried_key("<server id>", "<queue>"),
         ledger.JOBS_KEY,
-        redis_outlet.PROBE_KEY,
+        ledger.PROBE_KEY,
     )
     check_complete("REDIS", keys)
     days, days_ok = recording.KEPT // recording.DAY, recording.KEPT_OK // recording.DAY
@@ -197,10 +196,10 @@ def redis_keys() -> str:
 
 def heartbeat() -> str:
     """The fields of a record."""
-    check_complete("BEAT", heartbeats.Beat._fields)
+    check_complete("BEAT", heartbeats.Heartbeat._fields)
     states = "starting, idle, busy, waiting, blocked, stopping"
     return table(
-        ["field", ""], explained(heartbeats.Beat._fields, meanings.BEAT, beat_states=states)
+        ["field", ""], explained(heartbeats.Heartbeat._fields, meanings.BEAT, beat_states=states)
     )
 
 

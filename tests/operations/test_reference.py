@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 import structlog
 
+from beanwatch.telemetry.logging import setup as logs
 from beanwatch.worker.core import state as life
 from beanwatch.worker.core.record import Run
-from beanwatch.worker.telemetry import logs
+from beanwatch.worker.telemetry.log_sink import LogSink
 from tests.operations import meanings, reference
 from tests.operations.markdown import fill
 
@@ -29,7 +30,7 @@ def test_every_flag_says_what_it_is_for() -> None:
 
 def test_the_exit_codes_of_a_worker_are_those_that_it_has() -> None:
     told = set(meanings.EXIT_CODES["worker"])
-    assert told == {2, life.STOPPED, life.FATAL, life.RECYCLED, life.HARD, life.DUPLICATE}
+    assert told == {2, life.STOPPED, life.FATAL, life.RECYCLED, life.HARD_DEADLINE, life.DUPLICATE}
 
 
 @pytest.fixture
@@ -45,7 +46,7 @@ def test_a_line_of_a_job_has_the_fields_of_the_page(log_file: Path) -> None:
         reason="r", traceback="t", started_at=1, wait=1, duration=1, delay=1, parent="p",
         follow_ups=("f",),
     )  # fmt: skip
-    logs.LogSink(log, logs.configure("json", str(log_file))).settle(run)
+    LogSink(log, logs.configure("json", str(log_file))).on_finished(run)
     line = json.loads(log_file.read_text())
     assert set(line["context"]) == set(meanings.LOG)
     page = reference.PAGE.read_text()

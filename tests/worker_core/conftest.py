@@ -11,8 +11,10 @@ from typing import Any
 import greenstalk
 import pytest
 
-from beanwatch.net.redis_link import RedisLink, parse_redis_url
-from beanwatch.store.heartbeats import Beat, Worker, decide_health, read_workers
+from beanwatch.net.redis_reader import RedisReader
+from beanwatch.net.redis_url import parse_redis_url
+from beanwatch.store.health import decide_health
+from beanwatch.store.heartbeats import Heartbeat, Worker, read_workers
 from tests.real import ROOT, Beanstalkd, Redis, stop_process, wait_until
 from tests.real.process import _die_with_parent
 
@@ -58,15 +60,15 @@ class RunningWorker:
 
     def seen(self) -> Worker | None:
         """The worker as the checks see it."""
-        with RedisLink(parse_redis_url(self.redis_url), 5) as link:
+        with RedisReader(parse_redis_url(self.redis_url), 5) as link:
             found = read_workers(link.execute, [self.id])
         return found[0] if found else None
 
-    def beat(self) -> Beat:
+    def beat(self) -> Heartbeat:
         worker = self.seen()
-        if worker is None or worker.beat is None:
+        if worker is None or worker.heartbeat is None:
             raise LookupError(f"no heartbeat of {self.id}")
-        return worker.beat
+        return worker.heartbeat
 
     def health(self) -> str:
         worker = self.seen()
@@ -76,7 +78,7 @@ class RunningWorker:
         beat = self.beat()
         return beat.state == state and beat.pid == self.process.pid  # not its predecessor's
 
-    def wait_for(self, state: str, timeout: float = 20.0) -> Beat:
+    def wait_for(self, state: str, timeout: float = 20.0) -> Heartbeat:
         wait_until(lambda: self.in_state(state), timeout, f"the worker is {state}")
         return self.beat()
 

@@ -90,10 +90,10 @@ def yields(ctx: Context, data: Any) -> Iterator[int]:
 def leaves(ctx: Context, data: dict[str, str]) -> None:
     """A thread of it lives on, and puts when the job is over."""
 
-    session = ctx._means.touch.__self__._session  # type: ignore[attr-defined]
+    connection = ctx._services.touch.__self__._connection  # type: ignore[attr-defined]
 
     def put() -> None:
-        wait_until(lambda: not session.held)
+        wait_until(lambda: not connection.job_id)
         try:
             ctx.put("next", "ok")
         except Exception as error:

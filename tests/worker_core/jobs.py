@@ -255,8 +255,8 @@ def wait_for_file(ctx: Context, data: dict[str, Any]) -> None:
 @app.job("give-away", timeout=60)
 def give_away(ctx: Context, data: dict[str, Any]) -> None:
     """Releases itself behind the worker's back, and goes on until somebody has it."""
-    session = ctx._means.touch.__self__._session  # type: ignore[attr-defined]
-    session.acknowledge(b"release %d 0 0\r\n" % ctx.job_id, and_reserve=False)
+    connection = ctx._services.touch.__self__._connection  # type: ignore[attr-defined]
+    connection.acknowledge("release", ctx.job_id)
     wait_until(lambda: Path(data["taken"]).exists(), 50)
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from beanwatch.net.redis_link import RedisLink, parse_redis_url
-from beanwatch.store.heartbeats import decide_health
+from beanwatch.net.redis_url import open_redis, parse_redis_url
+from beanwatch.store.health import decide_health
 from beanwatch.store.outcome_counts import read_outcomes
 from tests.real import Beanstalkd, Redis, wait_until
 from tests.worker_core.conftest import Broker, RunningWorker, StartWorker
@@ -75,8 +75,8 @@ def test_no_job_is_left_without_an_end_when_a_stop_comes_between_two(
         wait_until(lambda: not broker.stats()["reserved"])
         head = client.stats_job(client.peek_ready())
     assert head["reserves"] == head["releases"]
-    with RedisLink(parse_redis_url(worker.redis_url), 5) as link:
-        counted = lambda: {kind.job for kind in read_outcomes(link.execute_anew, 10)}  # noqa: E731
+    with open_redis(parse_redis_url(worker.redis_url), 5) as client:
+        counted = lambda: {kind.job for kind in read_outcomes(client.execute, 10)}  # noqa: E731
         wait_until(lambda: counted() == {"ok"})  # after the beat, where it waits
 
 
@@ -194,8 +194,9 @@ def test_a_restart_of_an_expected_worker_is_no_death_and_the_next_starts_at_once
     assert worker.exit_code() == 10
     seen = worker.seen()
     assert seen is not None
-    assert seen.beat is not None
-    assert (seen.beat.is_over, seen.beat.state, seen.beat.last_words) == (True, "stopping", "")
+    record = seen.heartbeat
+    assert record is not None
+    assert (record.is_over, record.state, record.last_words) == (True, "stopping", "")
     assert decide_health(seen._replace(age=11.0)) == "stopping"
     assert decide_health(seen._replace(age=61.0)) == "dead"
     heir = start_worker("--heartbeat-interval", 5, *expected(tmp_path))

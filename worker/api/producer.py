@@ -8,11 +8,19 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from beanwatch.net.address import Address, parse_address
-from beanwatch.queues.beanstalkd.connection import Link, Reply, ServerError
+from beanwatch.queues.base import ServerError
+from beanwatch.queues.beanstalkd.connection import QueryConnection as Link
+from beanwatch.queues.beanstalkd.protocol import Reply
 from beanwatch.queues.servers import DEFAULT_SERVER
-from beanwatch.worker.api.envelope import PRIORITY, TTR, FollowUp, check_target, encode
+from beanwatch.worker.api.envelope import (
+    DEFAULT_PRIORITY,
+    DEFAULT_TTR,
+    FollowUp,
+    check_target,
+    encode,
+)
 
-TIMEOUT = 5.0  # seconds for one put, its connect included
+PUT_TIMEOUT = 5.0  # seconds for one put, its connect included
 _REFUSALS = {
     b"JOB_TOO_BIG": "the job is larger than the server's max-job-size",
     b"DRAINING": "the server is draining and takes no new jobs",
@@ -43,7 +51,7 @@ class Producer:
         self,
         server: str = DEFAULT_SERVER,
         *,
-        timeout: float = TIMEOUT,
+        timeout: float = PUT_TIMEOUT,
         open_link: Callable[[Address, float], Link] = Link,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -72,9 +80,9 @@ class Producer:
         job: str,
         data: Any = None,
         *,
-        priority: int = PRIORITY,
+        priority: int = DEFAULT_PRIORITY,
         delay: int = 0,
-        ttr: int = TTR,
+        ttr: int = DEFAULT_TTR,
         success: FollowUp | None = None,
         failure: FollowUp | None = None,
         id: str | None = None,  # noqa: A002 - the field's name

@@ -1,4 +1,4 @@
-"""Things that jobs share and that go stale when they lie idle: database connections above all."""
+"""Resources that jobs share and that go stale when unused, such as database connections."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -11,7 +11,7 @@ from beanwatch.worker.api.app import Resource
 
 
 class Resources:
-    """Opens at first use, closes what was idle for too long, closes everything at the end."""
+    """Opens resources at first use, and closes them when unused for too long and at the end."""
 
     def __init__(
         self,
@@ -24,34 +24,34 @@ class Resources:
         self._log = log
         self._clock = clock
         self._open: dict[str, tuple[AbstractContextManager[Any], Any]] = {}
-        self._used: dict[str, float] = {}
+        self._used_at: dict[str, float] = {}
 
     def get(self, name: str) -> Any:
-        """The resource, opened if it is not."""
+        """The resource, opened if it is not. Raises LookupError for an unknown name."""
         if name not in self._open:
             if name not in self._known:
                 known = ", ".join(self._known) or "none"
                 raise LookupError(f"no resource {name!r} is registered; known: {known}")
             manager = self._known[name].make()
             self._open[name] = (manager, manager.__enter__())
-        self._used[name] = self._clock()
+        self._used_at[name] = self._clock()
         return self._open[name][1]
 
     def before_job(self) -> None:
-        """Close what has been idle for longer than it may."""
+        """Close the resources that were unused for longer than their `max_idle`."""
         if self._open:
             now = self._clock()
             for name in list(self._open):
-                if now - self._used[name] >= self._known[name].max_idle:
+                if now - self._used_at[name] >= self._known[name].max_idle:
                     self._close(name)
 
     def after_job(self) -> None:
-        """What is open was in use until now: a long job is no idle time."""
+        """Count the job's time as use of all open resources."""
         for name in self._open:
-            self._used[name] = self._clock()
+            self._used_at[name] = self._clock()
 
     def close(self) -> None:
-        """Close everything, the last opened first."""
+        """Close all resources, the last opened first."""
         for name in reversed(list(self._open)):
             self._close(name)
 

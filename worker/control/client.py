@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from beanwatch.net.address import Address
-from beanwatch.queues.beanstalkd.connection import Link, ServerError
+from beanwatch.queues.base import ServerError
+from beanwatch.queues.beanstalkd.connection import QueryConnection as Link
 from beanwatch.queues.beanstalkd.stats import parse_stats
 from beanwatch.worker.control.messages import (
     CONTROL_PRIORITY,
@@ -14,16 +15,16 @@ from beanwatch.worker.control.messages import (
     REPLY_PREFIX,
     Answer,
     Args,
+    Command,
     Message,
     MessageError,
-    Word,
     control_queue,
     encode,
     parse_answer,
 )
 
 # Seconds after the sender has given up in which an order still holds, as clocks differ.
-SLACK = 5.0
+EXPIRY_MARGIN = 5.0
 CONNECT_TIMEOUT = 5.0
 
 
@@ -35,7 +36,7 @@ class Target(NamedTuple):
     instance: str = ""
 
 
-class Outcome(NamedTuple):
+class CommandResult(NamedTuple):
     """What came of one order: the worker's answer, or why there is none."""
 
     worker: str
@@ -48,7 +49,7 @@ class Outcome(NamedTuple):
         return self.answer is not None and self.answer.ok
 
 
-class _Post:
+class ControlClient:
     """The orders that go to one server, and the queue where the answers come."""
 
     def __init__(self, address: Address, open_link: Callable[[Address, float], Link]) -> None:
@@ -58,10 +59,10 @@ class _Post:
         self._queue = REPLY_PREFIX + secrets.token_hex(8)
         self.link.ask([b"watch " + self._queue.encode(), b"ignore default"])
 
-    def send(self, target: Target, word: Word, args: Args, expires_at: float) -> str:
+    def send(self, target: Target, command: Command, args: Args, expires_at: float) -> str:
         """Put one order; why it was not put, or ""."""
         order = secrets.token_hex(8)
-        body = encode(Message(word, args, target.instance, expires_at, self._queue, order))
+        body = encode(Message(command, args, target.instance, expires_at, self._queue, order))
         put = b"put %d 0 %d %d\r\n%b" % (CONTROL_PRIORITY, CONTROL_TTR, len(body), body)
         use = b"use " + control_queue(target.worker).encode()
         reply = self.link.ask([use, put])[-1]
@@ -94,7 +95,9 @@ class _Post:
             queue = control_queue(worker).encode()
             stats, reply = self.link.ask([b"stats-tube " + queue, b"delete %d" % job_id])
             if reply.word != b"DELETED":
-                found[worker] = f"it was handed the order, and may obey it for {SLACK:g} s yet"
+                found[worker] = (
+                    f"it was handed the order, and may obey it for {EXPIRY_MARGIN:g} s yet"
+                )
             elif parse_stats(stats.body).get("current-watching"):
                 found[worker] = "the order was taken back"
             else:
@@ -106,7 +109,7 @@ class _Post:
 
 
 def _collect(
-    posts: Iterable[_Post], end: float, trouble: dict[str, str], clock: Callable[[], float]
+    posts: Iterable[ControlClient], end: float, trouble: dict[str, str], clock: Callable[[], float]
 ) -> None:
     """Read the answers until `end`, in turn: a silent worker of one server delays no other's."""
     open_posts = [post for post in posts if post.waiting]
@@ -126,28 +129,28 @@ def _collect(
 
 def give_order(
     targets: Sequence[Target],
-    word: Word,
+    command: Command,
     args: Args | None = None,
     *,
     timeout: float,
     open_link: Callable[[Address, float], Link] = Link,
     clock: Callable[[], float] = time.monotonic,
     wall: Callable[[], float] = time.time,
-) -> list[Outcome]:
+) -> list[CommandResult]:
     """Send one order to all targets and wait up to `timeout` seconds for all their answers.
 
     Orders that nobody took in time are deleted by their id, and expire soon after, so that
     a worker that comes back later does not obey them.
     """
     trouble: dict[str, str] = {}
-    posts: dict[Address, _Post] = {}
+    posts: dict[Address, ControlClient] = {}
     try:
         for address, group in _by_address(targets).items():
             try:
-                post = posts[address] = _Post(address, open_link)
+                post = posts[address] = ControlClient(address, open_link)
                 for target in group:
-                    expires_at = wall() + timeout + SLACK
-                    if why := post.send(target, word, args or Args(), expires_at):
+                    expires_at = wall() + timeout + EXPIRY_MARGIN
+                    if why := post.send(target, command, args or Args(), expires_at):
                         trouble[target.worker] = why
             except ServerError as error:
                 trouble.update({target.worker: str(error) for target in group})
@@ -164,7 +167,7 @@ def give_order(
             post.link.close()
     answers = {worker: answer for post in posts.values() for worker, answer in post.answers.items()}
     return [
-        Outcome(target.worker, answers.get(target.worker), trouble.get(target.worker, ""))
+        CommandResult(target.worker, answers.get(target.worker), trouble.get(target.worker, ""))
         for target in targets
     ]
 

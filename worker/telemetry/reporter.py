@@ -5,15 +5,16 @@ from collections.abc import Callable, Sequence
 
 from structlog.typing import FilteringBoundLogger
 
-from beanwatch.net.redis_link import RedisError
-from beanwatch.net.systemd import Notifier
-from beanwatch.store.heartbeats import Beat, Worker, decide_health
-from beanwatch.worker.core.connection import Session
+from beanwatch.net.redis_url import RedisError
+from beanwatch.net.systemd import SystemdNotifier
+from beanwatch.store.health import decide_health
+from beanwatch.store.heartbeats import Heartbeat, Worker
+from beanwatch.worker.core.connection import WorkerConnection
 from beanwatch.worker.core.record import Sink
-from beanwatch.worker.core.state import DUPLICATE, RECYCLED, STOPPED, Life, spread
+from beanwatch.worker.core.state import DUPLICATE, RECYCLED, STOPPED, WorkerState, random_delay
 from beanwatch.worker.guard.host import TemporaryRoot, read_rss
 from beanwatch.worker.guard.stacks import read_main_cpu
-from beanwatch.worker.telemetry.heartbeat_writer import Heart, Seen
+from beanwatch.worker.telemetry.heartbeat_writer import HeartbeatWriter, PreviousHeartbeat
 from beanwatch.worker.telemetry.metrics import Metrics
 
 GAUGES = 10.0  # seconds, as often as StatsD flushes
@@ -24,14 +25,14 @@ class Reporter:
 
     def __init__(
         self,
-        identity: Beat,
+        identity: Heartbeat,
         worker: str,
-        life: Life,
-        session: Session,
-        heart: Heart,
+        life: WorkerState,
+        session: WorkerConnection,
+        heart: HeartbeatWriter,
         metrics: Metrics,
         sinks: Sequence[Sink],
-        notifier: Notifier,
+        notifier: SystemdNotifier,
         temporary: TemporaryRoot,
         where: Callable[[], str],
         log: FilteringBoundLogger,
@@ -56,7 +57,7 @@ class Reporter:
         self._counted = (0, 0)
         self._is_redis_down = False
         self._missed = 0
-        self._other: Beat | None = None  # the last beat of another instance under our id
+        self._other: Heartbeat | None = None  # the last beat of another instance under our id
         self._version: bytes | None = None
         self._is_version_known = False
         self._restart_at = 0.0
@@ -85,7 +86,7 @@ class Reporter:
         if self._restart_at and now >= self._restart_at:
             self._stop("beanwatch:version was raised", RECYCLED)
 
-    def make_beat(self, last_words: str = "") -> Beat:
+    def make_beat(self, last_words: str = "") -> Heartbeat:
         """The record as of now."""
         life = self._life
         held = life.job
@@ -119,8 +120,8 @@ class Reporter:
             progress=held.progress,
             job_started_at=ahead + held.began,
             job_cpu=round(cpu - held.cpu_before, 3),
-            deadline=ahead + held.hard - held.grace if held.hard else 0.0,
-            hard_deadline=ahead + held.hard if held.hard else 0.0,
+            deadline=ahead + held.hard_deadline - held.grace if held.hard_deadline else 0.0,
+            hard_deadline=ahead + held.hard_deadline if held.hard_deadline else 0.0,
         )
 
     def last_words(self, words: str) -> bool:
@@ -129,10 +130,10 @@ class Reporter:
         The record stays with these words. Without any, it ends as it was told to: the record is
         removed, or, of a worker that is expected, says so until the next instance writes its own.
         """
-        stays = words or (self._heart.is_expected and self._life.code in (STOPPED, RECYCLED))
+        stays = words or (self._heart.is_expected and self._life.exit_code in (STOPPED, RECYCLED))
         try:
             if stays and self._heart.is_mine(self._identity.instance):
-                self._heart.beat(self.make_beat(words)._replace(is_over=not words))
+                self._heart.write(self.make_beat(words)._replace(is_over=not words))
             else:
                 self._heart.remove(self._identity.instance)
         except RedisError as error:
@@ -141,7 +142,7 @@ class Reporter:
         return True
 
     def _stop(self, why: str, code: int) -> None:
-        if self._life.run:
+        if self._life.is_running:
             self._life.stop(why, code)
             self._session.interrupt()
 
@@ -166,9 +167,9 @@ class Reporter:
             self._life.disk_full = ""
             self._life.wake.set()
 
-    def _beat(self, beat: Beat) -> None:
+    def _beat(self, beat: Heartbeat) -> None:
         try:
-            seen = self._heart.beat(beat)
+            seen = self._heart.write(beat)
         except RedisError as error:
             self._missed += 1
             if not self._is_redis_down:
@@ -181,9 +182,9 @@ class Reporter:
         self._watch_for_others(seen)
         self._watch_version(seen.version)
 
-    def _watch_for_others(self, seen: Seen) -> None:
+    def _watch_for_others(self, seen: PreviousHeartbeat) -> None:
         """Two that started at the same moment see each other here; the younger one goes."""
-        other = seen.before
+        other = seen.record
         if other is None or other.is_over or other.instance == self._identity.instance:
             return
         before, self._other = self._other, other
@@ -199,7 +200,7 @@ class Reporter:
             self._version, self._is_version_known = version, True
         elif version is not None and version != self._version:
             self._version = version
-            self._restart_at = self._clock() + spread(self._spread)
+            self._restart_at = self._clock() + random_delay(self._spread)
 
     def _measure(self, now: float) -> None:
         life = self._life
@@ -215,7 +216,7 @@ class Reporter:
         self._metrics.count("reconnects", life.reconnects - reconnects)
         self._metrics.count("touches", life.touches - touches)
 
-    def _notify(self, beat: Beat) -> None:
+    def _notify(self, beat: Heartbeat) -> None:
         what = f"{beat.job} (job {beat.job_id})" if beat.job_id else beat.reason
         self._notifier.status(f"{beat.state}: {what}" if what else beat.state)
         if decide_health(Worker(self._worker, 0.0, beat)) != "hung":

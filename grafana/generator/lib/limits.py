@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TypeAlias
 
 from beanwatch.grafana.generator.lib.states import CRITICAL, GOOD, WARNING
-from beanwatch.store.heartbeats import DEAD_AFTER, RESTARTED_WITHIN
+from beanwatch.store.health import DEAD_AFTER, RESTARTED_WITHIN
 
 # Values from which on a number has another colour.
 Steps: TypeAlias = Sequence[tuple[float, str]]

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import TypeAlias
 
 from beanwatch.queues import consumers
-from beanwatch.store import heartbeats
+from beanwatch.store import health
 
 # A state's number, its word and its colour.
 States: TypeAlias = Mapping[int, tuple[str, str]]
@@ -31,7 +31,7 @@ _WORKERS = {
     "dead": ("dead", CRITICAL),
 }
 CONSUMERS: States = {consumers.CODES[state]: _CONSUMERS[state] for state in consumers.STATES}
-WORKERS: States = {code: _WORKERS[health] for health, code in heartbeats.HEALTH_CODES.items()}
+WORKERS: States = {code: _WORKERS[health] for health, code in health.HEALTH_CODES.items()}
 ANSWERS: States = {1: ("up", GOOD), 0: ("down", CRITICAL)}
 POLLS: States = {1: ("ok", GOOD), 0: ("failed", CRITICAL)}
 DRAINING: States = {0: ("no", GOOD), 1: ("draining", WARNING)}

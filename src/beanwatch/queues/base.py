@@ -75,7 +75,9 @@ class Reading(NamedTuple):
     heard: Mapping[str, float] = MappingProxyType({})
     chosen: Chosen = Chosen(())
     trouble: str = ""
-    unread_heads: frozenset[str] = frozenset()  # queues whose ready head was not looked at
+    # Queues whose ready head was not looked at, or has an age that is not known. One that is not
+    # here, has ready jobs and no age, is moving: its head was taken while the reader looked.
+    unread_heads: frozenset[str] = frozenset()
     doubts: Sequence[str] = ()  # numbers that cannot be right, and were left out
 
 
@@ -105,7 +107,7 @@ class Reader:
     """Reads one server. Used by one thread at a time."""
 
     def read(self, wanted: Wanted, timeout: float | None = None) -> Reading:
-        """Ask the server. `timeout` (seconds) replaces the reader's own this time.
+        """Ask the server. `timeout` (seconds) is for this whole reading, in place of the options'.
 
         Raises ServerError if nothing could be read.
         """
@@ -127,6 +129,9 @@ class Job(NamedTuple):
     state: str
     body: bytes | None = None
     age: float | None = None  # seconds since it was put
+    attempts: int | None = None  # times that it was handed to a consumer
+    kicks: int | None = None  # times that it was put back after it was buried
+    ready_in: float | None = None  # seconds until a delayed job can be taken
     facts: Mapping[str, str | int | float] = MappingProxyType({})
 
 

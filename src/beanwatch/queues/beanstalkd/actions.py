@@ -14,7 +14,7 @@ from beanwatch.queues.beanstalkd.client import open_client, translate_errors
 from beanwatch.queues.beanstalkd.connection import QueryConnection
 from beanwatch.queues.beanstalkd.heads import is_job_id, read_jobs
 from beanwatch.queues.beanstalkd.protocol import is_tube_name
-from beanwatch.queues.beanstalkd.stats import Stats
+from beanwatch.queues.beanstalkd.stats import Stats, count_of
 
 # Jobs kicked with one command: the server serves others between two of them.
 KICK_STEP = 1000
@@ -23,13 +23,13 @@ STEP = 200  # jobs by id between two reports of progress
 
 
 class BeanstalkdActions(Actions):
-    """One connection for one person's command. Every method raises ServerError."""
+    """For one person's command. It connects at the first action; each may raise ServerError."""
 
     system = "beanstalkd"
 
     def __init__(self, address: Address, timeout: float = DEFAULT_TIMEOUT) -> None:
         self._address, self._timeout = address, timeout
-        self._client = open_client(address, timeout)
+        self._opened: greenstalk.Client[bytes] | None = None
 
     def peek(self, queue: str, state: str) -> Job | None:
         """As `Actions.peek`; states: ready, delayed, buried."""
@@ -38,9 +38,10 @@ class BeanstalkdActions(Actions):
             try:
                 first = self._first(state)
             except greenstalk.NotFoundError:
-                return None
-            finally:
-                self._client.use("default")
+                first = None
+            self._client.use("default")  # else a queue that is empty would live on by our use
+        if first is None:
+            return None
         found = self.find([str(first.id)])
         return found[0]._replace(body=first.body) if found else None
 
@@ -85,10 +86,11 @@ class BeanstalkdActions(Actions):
 
     def empty(self, queue: str, state: str, count: int) -> Iterator[int]:
         """As `Actions.empty`, head by head: a job that a worker takes meanwhile is left to it."""
+        with self._translated():
+            self._use(queue)
         while count > 0:
             with self._translated():
                 try:
-                    self._use(queue)
                     job = self._first(state)
                 except greenstalk.NotFoundError:
                     return
@@ -112,7 +114,15 @@ class BeanstalkdActions(Actions):
 
     def close(self) -> None:
         """As `Actions.close`."""
-        self._client.close()
+        if self._opened is not None:
+            self._opened.close()
+            self._opened = None
+
+    @property
+    def _client(self) -> "greenstalk.Client[bytes]":
+        if self._opened is None:
+            self._opened = open_client(self._address, self._timeout)
+        return self._opened
 
     def _each(self, queue: str, ids: Sequence[str], *, delete: bool) -> Iterator[int]:
         act = self._client.delete if delete else self._client.kick_job
@@ -171,5 +181,13 @@ def to_job(stats: Stats) -> Job | None:
     facts = dict(stats)
     job_id, tube, state = (str(facts.pop(field, "")) for field in ("id", "tube", "state"))
     age = facts.get("age")
-    known_age = float(age) if isinstance(age, int | float) else None
-    return Job(job_id, tube, state, age=known_age, facts=facts)
+    return Job(
+        job_id,
+        tube,
+        state,
+        age=float(age) if isinstance(age, int | float) else None,
+        attempts=count_of(stats, "reserves"),
+        kicks=count_of(stats, "kicks"),
+        ready_in=count_of(stats, "time-left") if state == "delayed" else None,
+        facts=facts,
+    )

@@ -30,6 +30,7 @@ from beanwatch.queues.beanstalkd.stats import (
     balance_of,
     count_of,
     count_rejected,
+    instance_of,
     parse_list,
     parse_stats,
     to_queue,
@@ -49,7 +50,8 @@ class BeanstalkdReader(Reader):
     """Reads one server; the connection is kept between readings, and made anew when it broke.
 
     `options.timeout` holds for the connect with the server's numbers, and again for the heads;
-    `options.sweep_timeout` for the tubes, which may be many.
+    `options.sweep_timeout` for the tubes, which may be many. A timeout given to `read` holds for
+    all of them together.
     """
 
     def __init__(self, server: "Server", options: ReaderOptions) -> None:
@@ -60,10 +62,12 @@ class BeanstalkdReader(Reader):
         self._connection: QueryConnection | None = None
         self._unasked: Sequence[Peek] = ()  # heads for which there was no room the last time
         self._refused = 0
+        self._has_one_deadline = False  # this reading
 
     def read(self, wanted: Wanted, timeout: float | None = None) -> Reading:
         """As `Reader.read`."""
         limit = timeout or self._timeout
+        self._has_one_deadline = timeout is not None
         started = self._clock()
         connection, self._connection = self._connection, None  # kept again only if all went well
         if connection is None:
@@ -118,6 +122,11 @@ class BeanstalkdReader(Reader):
         else:
             self._connection = link
         return reading
+
+    def start_step(self, link: QueryConnection, timeout: float) -> None:
+        """Give the next step of a reading its time, unless the whole reading has one deadline."""
+        if not self._has_one_deadline:
+            link.extend(timeout)
 
     # -- what needs two looks
 
@@ -218,7 +227,8 @@ class _OneReading:
             stats = parse_stats(body_of(link, STATS, next(replies)))
             server = self._server(stats)
         try:
-            link.extend(self._reader.sweep_timeout if needs_list else self._timeout)
+            step_timeout = self._reader.sweep_timeout if needs_list else self._timeout
+            self._reader.start_step(link, step_timeout)
             tubes = self._tubes(server, at_once, replies)
         except ServerError as error:
             if server is None:
@@ -290,15 +300,14 @@ class _OneReading:
         if peeks:
             peeks = self._reader.ask_first(peeks)
             try:
-                self._link.extend(self._timeout)
+                self._reader.start_step(self._link, self._timeout)
                 if not stats:  # how large a body may be stands there
                     stats = parse_stats(body_of(self._link, STATS, self._link.ask_one(STATS)))
                 heads = read_heads(self._link, peeks, count_of(stats, "max-job-size"))
             except ServerError as error:
                 heads, trouble = Heads({}, peeks), f"head ages: {error}"
         if wanted.heads:
-            instance = (server and server.instance) or ""
-            self._reader.add_heads(tubes, peeks, heads, instance)
+            self._reader.add_heads(tubes, peeks, heads, instance_of(stats) or "")
         return Reading(
             server,
             tubes,

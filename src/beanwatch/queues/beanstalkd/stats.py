@@ -192,8 +192,7 @@ def to_server(stats: Stats, doubts: Doubts) -> ServerState:
     native["binlog_bytes"] = count_binlog_bytes(stats)
     return ServerState(
         version=str(stats.get("version", "")) or None,
-        # Before 1.9 there is no id: there the pid tells one process from the next.
-        instance=str(stats.get("id") or stats.get("pid", "")) or None,
+        instance=instance_of(stats),
         uptime=uptime,
         connections=connections,
         queues=tubes,
@@ -206,6 +205,11 @@ def to_server(stats: Stats, doubts: Doubts) -> ServerState:
         restart_note=describe_restart(stats),
         native=native,
     )
+
+
+def instance_of(stats: Stats) -> str | None:
+    """What tells one process of a server from the next: its id, or before 1.9 its pid."""
+    return str(stats.get("id") or stats.get("pid", "")) or None
 
 
 def to_native(stats: Stats, known: frozenset[str]) -> dict[str, Number]:

@@ -10,7 +10,7 @@ from beanwatch.cli.lib.probes.render import await_value
 from beanwatch.collectors.deliver.carbon import Carbon, GraphiteError, parse_graphite
 from beanwatch.net.address import Address, AddressError, parse_address
 from beanwatch.queues.servers import short_host
-from beanwatch.telemetry import series as paths
+from beanwatch.telemetry.nodes import node
 
 STATSD_PORT = 8125
 
@@ -18,7 +18,7 @@ STATSD_PORT = 8125
 def probe_statsd(chain: Chain) -> Iterator[Finding]:
     """Send a counter, and see under which name it arrives in Graphite."""
     scheme, _, rest = chain.metrics.partition("://")
-    stem = f"{chain.prefix}.doctor.{paths.node(short_host())}"
+    stem = f"{chain.prefix}.doctor.{node(short_host())}"
     if not chain.metrics:
         yield Finding(
             "worker metrics",

@@ -1,40 +1,43 @@
-"""What the worker is told, by an operator or a signal, and how it obeys."""
+"""Carries out the commands that an operator or a signal gives to this worker."""
 
 from structlog.typing import FilteringBoundLogger
 
 from beanwatch.worker.control.messages import MAX_WAIT, Answer, Message
-from beanwatch.worker.core.connection import Session
-from beanwatch.worker.core.state import RECYCLED, STOPPED, Life
+from beanwatch.worker.core.connection import WorkerConnection
+from beanwatch.worker.core.state import RECYCLED, STOPPED, WorkerState
 from beanwatch.worker.core.wake import Wake
 from beanwatch.worker.guard.stacks import dump_stacks
 from beanwatch.worker.telemetry.reporter import Reporter
 
-MAX_DUMP = 30_000  # characters; beanstalkd takes 64 KiB a job
+MAX_DUMP = 30_000  # characters; by default beanstalkd takes 64 KiB a job
 
 
-class Orders:
-    """`wake` wakes the pulse, which does what a signal handler may not."""
+class CommandHandler:
+    """Runs in the pulse thread, except for `stop` and `request_dump`.
+
+    `wake` wakes the pulse, which does what a signal handler must not do.
+    """
 
     def __init__(
         self,
         worker: str,
-        life: Life,
-        session: Session,
+        state: WorkerState,
+        connection: WorkerConnection,
         wake: Wake,
         reporter: Reporter,
         log: FilteringBoundLogger,
     ) -> None:
-        self._worker, self._life, self._session = worker, life, session
+        self._worker, self._state, self._connection = worker, state, connection
         self._wake, self._reporter, self._log = wake, reporter, log
-        self._is_dump_wanted = False
+        self._is_dump_requested = False
 
-    def stop(self, why: str, code: int = STOPPED) -> None:
-        """Finish the job in hand and exit; an idle worker at once."""
-        self._life.stop(why, code)
-        self._session.interrupt()
+    def stop(self, reason: str, code: int = STOPPED) -> None:
+        """Finish the current job, if any, and exit. Safe in signal handlers."""
+        self._state.stop(reason, code)
+        self._connection.interrupt()
 
-    def obey(self, message: Message) -> Answer:
-        """Do what a control message says, and answer it."""
+    def handle(self, message: Message) -> Answer:
+        """Carry out a command and return the answer."""
         self._log.info("told to {command}", command=message.command)
         text, dump = self._do(message)
         beat = self._reporter.make_beat()
@@ -48,20 +51,21 @@ class Orders:
             dump=dump,
         )
 
-    def want_dump(self) -> None:
-        """Log all stacks soon; for a signal handler."""
-        self._is_dump_wanted = True
+    def request_dump(self) -> None:
+        """Have the pulse log all stacks. Safe in signal handlers."""
+        self._is_dump_requested = True
         self._wake.set()
 
     def tick(self, _now: float) -> None:
         """Log the stacks if a signal asked for them."""
-        if self._is_dump_wanted:
-            self._is_dump_wanted = False
+        if self._is_dump_requested:
+            self._is_dump_requested = False
             self._dump("SIGUSR1")
 
     def _do(self, message: Message) -> tuple[str, str]:
-        held = self._life.job
-        after = f" after {held.name} (job {held.id})" if held else ""
+        """The answer's text and its dump."""
+        job = self._state.job
+        after = f" after {job.name} (job {job.id})" if job else ""
         if message.command == "stop":
             self.stop("told to stop")
             return f"stops{after}", ""
@@ -70,11 +74,11 @@ class Orders:
             return f"restarts{after}", ""
         if message.command == "wait":
             seconds = message.args.seconds
-            self._life.wait(seconds or MAX_WAIT)
-            self._session.interrupt()
+            self._state.wait(seconds or MAX_WAIT)
+            self._connection.interrupt()
             return f"waits{f' for {seconds:g} s' if seconds else ''}{after}", ""
         if message.command == "resume":
-            self._life.wait(0)
+            self._state.wait(0)
             return "takes jobs", ""
         return "", self._dump("an operator") if message.command == "dump" else ""
 
