@@ -7,6 +7,7 @@ import sys
 import pytest
 from grafana_foundation_sdk.models import dashboard as model
 
+from beanwatch.checks import job_failures, metrics_fresh, queue_age, queue_buried
 from beanwatch.grafana.generator.lib import limits, measures, states
 from beanwatch.grafana.generator.lib.patterns import Patterns
 from beanwatch.telemetry import series
@@ -220,16 +221,14 @@ def test_every_link_leads_to_a_heading_of_the_runbook_or_a_dashboard(board: Json
 
 
 def test_limits_are_those_of_the_checks() -> None:
-    from beanwatch.checks import job_failures, metrics_fresh, queue_age, queue_buried
-
     def both(threshold: object) -> tuple[float, ...]:
         values = (getattr(threshold, "warning", ""), getattr(threshold, "critical", ""))
         return tuple(float(value) for value in values if value)
 
-    assert both(queue_age.DEFAULT) == limits.HEAD_AGE
-    assert both(queue_buried.DEFAULT) == (limits.BURIED,)
-    assert both(job_failures.DEFAULT) == limits.FAILED
-    assert both(metrics_fresh.DEFAULT) == limits.SILENT
+    assert both(queue_age.DEFAULT_LIMITS) == limits.HEAD_AGE
+    assert both(queue_buried.DEFAULT_LIMITS) == (limits.BURIED,)
+    assert both(job_failures.DEFAULT_LIMITS) == limits.FAILED
+    assert both(metrics_fresh.DEFAULT_LIMITS) == limits.SILENT
     assert (job_failures.LEAST, f"{job_failures.MINUTES}min") == (
         limits.FAILED_RUNS,
         limits.FAILED_SPAN,

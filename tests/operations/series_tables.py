@@ -8,7 +8,7 @@ from beanwatch.queues.base import ACTIONS, Actions
 from beanwatch.queues.beanstalkd.stats import Doubts, parse_stats, to_queue, to_server
 from beanwatch.queues.model import QUEUE_FIELDS, SERVER_FIELDS
 from beanwatch.queues.registry import MODULES, all_systems, find_system
-from beanwatch.store import heartbeats
+from beanwatch.store.health import HEALTH
 from beanwatch.telemetry import series as paths
 from tests.collector.formats import SERVERS, TUBES
 from tests.operations import meanings
@@ -50,7 +50,7 @@ def describe(measure: paths.Series) -> list[str]:
     """The row of one measure."""
     states = {
         "consumer_states": numbered(consumers.STATES),
-        "worker_states": numbered(heartbeats.HEALTH),
+        "worker_states": numbered(HEALTH),
     }
     unit = ", ".join(filter(None, (measure.unit, "counter" if measure.is_counter else "")))
     return [f"`{measure.name}`", unit, measure.help.format(**states)]
@@ -109,6 +109,10 @@ def systems() -> str:
         ["scheme of its URL", *schemes],
         ["default port", *(str(system.default_port) for system in found)],
         ["a consumer is", *(system.consumers for system in found)],
+        [
+            "a queue that does not exist is",
+            *("empty" if system.absent_is_empty else "unknown" for system in found),
+        ],
     ]
     queue = [
         [f"`{field}`", meaning, *(tick(field, system.queue_fields) for system in found)]

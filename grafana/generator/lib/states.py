@@ -31,7 +31,7 @@ _WORKERS = {
     "dead": ("dead", CRITICAL),
 }
 CONSUMERS: States = {consumers.CODES[state]: _CONSUMERS[state] for state in consumers.STATES}
-WORKERS: States = {code: _WORKERS[health] for health, code in health.HEALTH_CODES.items()}
+WORKERS: States = {code: _WORKERS[state] for state, code in health.HEALTH_CODES.items()}
 ANSWERS: States = {1: ("up", GOOD), 0: ("down", CRITICAL)}
 POLLS: States = {1: ("ok", GOOD), 0: ("failed", CRITICAL)}
 DRAINING: States = {0: ("no", GOOD), 1: ("draining", WARNING)}
