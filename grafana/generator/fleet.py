@@ -95,7 +95,9 @@ def _now() -> page.Section:
             tile(
                 4,
                 "Longest wait",
-                describe(series.QUEUE.find("head_ready_age"), "The longest of all queues."),
+                describe(
+                    series.QUEUE.find("head_ready_age"), "This is the longest wait of all queues."
+                ),
                 graphite.newest(graphite.maximum(ALL.queue("head_ready_age"))),
                 unit=unit_of(series.QUEUE.find("head_ready_age")),
                 steps=limits.steps(limits.HEAD_AGE),
@@ -121,7 +123,7 @@ def _now() -> page.Section:
             tile(
                 7,
                 "Workers hung",
-                describe(series.WORKERS.find("hung"), "Or their job is past its deadline."),
+                describe(series.WORKERS.find("hung"), "Also those whose job is past its deadline."),
                 graphite.newest(ALL.all_workers("hung")),
                 steps=limits.ANY_WARNS,
                 runbook="worker-heartbeat",
@@ -180,7 +182,7 @@ def _now() -> page.Section:
             tile(
                 15,
                 "Workers live",
-                describe(series.WORKERS.find("live"), "In any state."),
+                describe(series.WORKERS.find("live"), "They may be in any state."),
                 graphite.newest(ALL.all_workers("live")),
                 good=states.LIVE,
                 graph=True,
@@ -266,7 +268,7 @@ def _queues() -> page.Section:
             chart(
                 23,
                 "First ready job: longest waits",
-                describe(head_age, "The ten queues with the longest wait."),
+                describe(head_age, "These are the ten queues with the longest wait."),
                 [graphite.top_nonzero(_by_queue("head_ready_age"), graphite.MANY)],
                 unit=unit_of(head_age),
                 steps=limits.steps(limits.HEAD_AGE),
@@ -444,14 +446,14 @@ def _collectors() -> page.Section:
             chart(
                 64,
                 "Points of a poll",
-                text("points", "Sent to Graphite each time, by server."),
+                "Points that each poll sends to Graphite, by server.",
                 [graphite.highest(each("points"))],
                 runbook="metrics-fresh",
             ),
             chart(
                 65,
                 "Queues read",
-                text("queues", "And queues over the limit, which share one series."),
+                text("queues", "Those over the limit share one series."),
                 [
                     graphite.alias(graphite.total(ALL.collector("queues")), "read"),
                     graphite.alias(graphite.total(ALL.collector("queues_skipped")), "over"),

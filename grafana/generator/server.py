@@ -103,7 +103,7 @@ def _now() -> page.Section:
             tile(
                 7,
                 "Connections",
-                _text("connections", "Of producers, workers and the collector."),
+                _text("connections", "Producers, workers and the collector have them."),
                 graphite.newest(graphite.total(ALL.server("connections"))),
                 good=states.PUT,
                 graph=True,
@@ -158,7 +158,7 @@ def _size() -> page.Section:
             chart(
                 24,
                 "Connections",
-                _text("connections", "By server."),
+                "Connections to each server.",
                 [graphite.highest(_each("connections"))],
                 style=STEPPED,
                 size=HALF,
@@ -166,7 +166,7 @@ def _size() -> page.Section:
             chart(
                 23,
                 "Queues",
-                _text("queues", "By server."),
+                "Queues that exist on each server.",
                 [graphite.highest(_each("queues"))],
                 style=STEPPED,
                 size=HALF,
@@ -208,7 +208,7 @@ def _trouble() -> page.Section:
             chart(
                 46,
                 "Missing jobs",
-                _text("missing_jobs", "By server."),
+                _text("missing_jobs", "One line for each server that lost any."),
                 [graphite.top_nonzero(_each("missing_jobs"))],
                 style=STEPPED,
                 size=HALF,

@@ -33,8 +33,8 @@ SOME = Patterns(servers="*", hosts="$host", workers="$worker")
 BUSY, MEMORY = series.WORKER.find("busy"), series.WORKER.find("rss")
 BEAT_AGE, DISK = series.WORKER_SEEN.find("beat_age"), series.WORKER_SEEN.find("disk_free")
 OWN_RUNS = (
-    "A single worker has runs here if it sends series of its own (graphite://, or"
-    " --metrics-per-worker); all workers together always have."
+    "Those of a single worker are known only if it sends series of its own"
+    " (--metrics-per-worker, or graphite://)."
 )
 
 
@@ -72,7 +72,7 @@ def _now() -> page.Section:
             tile(
                 1,
                 "Live",
-                describe(series.WORKERS.find("live"), "In any state."),
+                describe(series.WORKERS.find("live"), "They may be in any state."),
                 graphite.count_between(state, 0, dead - 1),
                 good=states.LIVE,
                 graph=True,
@@ -87,7 +87,7 @@ def _now() -> page.Section:
             tile(
                 3,
                 "Hung",
-                describe(series.WORKERS.find("hung"), "Or their job is past its deadline."),
+                describe(series.WORKERS.find("hung"), "Also those whose job is past its deadline."),
                 graphite.count_between(state, hung, hung),
                 steps=limits.ANY_WARNS,
             ),
@@ -110,7 +110,7 @@ def _now() -> page.Section:
             tile(
                 6,
                 "Busy",
-                describe(BUSY, "The mean of these workers. Near 100 %: add workers."),
+                describe(BUSY, "This is the mean of the workers. Near 100 %: add workers."),
                 graphite.newest(graphite.average(graphite.nonempty(SOME.worker("busy")))),
                 unit=unit_of(BUSY),
                 good=states.LIVE,
@@ -162,8 +162,7 @@ def _state() -> page.Section:
             grid(
                 12,
                 "Workers now",
-                "Every worker of the last 2 minutes. Runs: n/a for a worker that sends no"
-                " series of its own runs (--metrics-per-worker).",
+                f"Every worker of the last 2 minutes. Runs: {OWN_RUNS[0].lower()}{OWN_RUNS[1:]}",
                 "Worker",
                 [
                     Column("State", _each("state"), states=states.WORKERS, width=110),
@@ -239,7 +238,7 @@ def _process() -> page.Section:
             chart(
                 31,
                 "Busy",
-                describe(BUSY, "The six busiest."),
+                describe(BUSY, "The six busiest workers are shown."),
                 [graphite.highest(_each("busy"))],
                 unit=unit_of(BUSY),
                 axis=Axis(most=1),
@@ -249,8 +248,8 @@ def _process() -> page.Section:
                 "Memory",
                 describe(
                     MEMORY,
-                    "The six largest. A line that only rises is a leak; --max-memory replaces the"
-                    " process.",
+                    "The six largest are shown. A line that only rises is a leak; --max-memory"
+                    " replaces the process.",
                 ),
                 [graphite.highest(_each("rss"))],
                 unit=unit_of(MEMORY),
@@ -275,7 +274,7 @@ def _process() -> page.Section:
             chart(
                 35,
                 "Reconnects",
-                describe(series.WORKER.find("reconnects"), "In each minute."),
+                describe(series.WORKER.find("reconnects"), "Counted in each minute."),
                 [per_minute("reconnects")],
                 style=BARS,
             ),
@@ -284,8 +283,8 @@ def _process() -> page.Section:
                 "Touches",
                 describe(
                     series.WORKER.find("touches"),
-                    "In each minute. Many: runs take longer than a third of the time that the"
-                    " server gives them.",
+                    "Counted in each minute. Many: runs take longer than a third of the time that"
+                    " the server gives them.",
                 ),
                 [per_minute("touches")],
                 style=BARS,
