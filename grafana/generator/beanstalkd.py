@@ -128,7 +128,7 @@ def rules(every: Patterns, name: str, value: str) -> Iterator[Rule]:
 
 
 def _commands(servers: Patterns, *commands: str) -> str:
-    return servers.native_server(f"cmd_{{{','.join(commands)}}}")
+    return servers.native_server(*(f"cmd_{command}" for command in commands))
 
 
 def _named(series: str) -> str:
@@ -137,9 +137,7 @@ def _named(series: str) -> str:
 
 def _cpu(servers: Patterns) -> str:
     """Percent of a processor, by server."""
-    times = graphite.group(
-        *(servers.native_server(f"rusage_{kind}") for kind in ("utime", "stime"))
-    )
+    times = servers.native_server("rusage_utime", "rusage_stime")
     used = graphite.scale(graphite.per_second(times), 100)
     return graphite.nonempty(graphite.group_by(used, SERVER))
 

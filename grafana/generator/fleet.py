@@ -210,9 +210,6 @@ def _by_queue(measure: str) -> str:
 
 
 def _queues() -> page.Section:
-    # A queue whose rates are known and that has no time to drain does not get shorter.
-    deleted = graphite.total(SOME.queue("delete_rate"))
-    drained = graphite.fill_gaps(_by_queue("drain_seconds"), states.NEVER_DRAINED, deleted)
     head_age = series.QUEUE.find("head_ready_age")
     columns = [
         Column("Consumer state", _by_queue("consumer_state"), states=states.CONSUMERS, width=120),
@@ -233,7 +230,7 @@ def _queues() -> page.Section:
         ),
         Column(
             "Drained in",
-            graphite.name_by(drained, 0),
+            queries.time_to_drain(SOME),
             unit=unit_of(series.QUEUE.find("drain_seconds")),
             states=states.DRAINED,
             decimals=0,

@@ -66,7 +66,6 @@ def _text(measure: str, more: str = "") -> str:
 
 
 def _now() -> page.Section:
-    drained = graphite.fill_gaps(_worst(DRAIN.name), states.NEVER_DRAINED, _sum("delete_rate"))
     return page.Section(
         "",
         [
@@ -103,7 +102,7 @@ def _now() -> page.Section:
                 "Drained in",
                 "Time until the queue is empty at the present rates. Never: it does not get"
                 " shorter.",
-                graphite.newest(drained),
+                graphite.newest(queries.time_to_drain(ONE)),
                 unit=unit_of(DRAIN),
                 states=states.DRAINED,
                 decimals=0,

@@ -176,7 +176,7 @@ def _size() -> page.Section:
 
 
 def _trouble() -> page.Section:
-    restarts = graphite.name_by(graphite.nonempty(ALL.server("restarts")), SERVER)
+    restarts = graphite.nonempty(graphite.per_minute(ALL.server("restarts")))
     return page.Section(
         "Trouble",
         [
@@ -201,7 +201,7 @@ def _trouble() -> page.Section:
                 42,
                 "Restarts",
                 "Restarts that the collector saw, in each minute.",
-                [graphite.top_nonzero(graphite.per_minute(restarts))],
+                [graphite.top_nonzero(graphite.name_by(restarts, SERVER))],
                 style=BARS,
                 size=HALF,
             ),

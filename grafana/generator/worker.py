@@ -284,11 +284,11 @@ def _process() -> page.Section:
                 "Touches",
                 describe(
                     series.WORKER.find("touches"),
-                    "A second. Many: runs take longer than a third of the time that the server"
-                    " gives them.",
+                    "In each minute. Many: runs take longer than a third of the time that the"
+                    " server gives them.",
                 ),
-                [graphite.top_nonzero(_named(graphite.per_second(SOME.worker("touches"))))],
-                unit=PER_SECOND,
+                [per_minute("touches")],
+                style=BARS,
             ),
         ],
     )

@@ -105,9 +105,9 @@ UNITS = {
     for group in series.GROUPS
     for row in group.series
 }
-MEASURE = re.compile(r"prefix\.(server|queue|worker|workers|collector)\.(?:[^.,()]+\.)*(\w+)")
+MEASURE = re.compile(r"prefix\.(server|queue|worker|workers|collector)\.(?:[^.,()]+\.)*\{?(\w+)")
 # These make another unit of a measure's.
-CHANGED = re.compile(r"perSecond|asPercent|scale\((?!max)|transformNull")
+CHANGED = re.compile(r"perSecond|asPercent|scale\((?!max)")
 # A duration in days and hours is in seconds too.
 READABLE = {"dtdurations": "s"}
 

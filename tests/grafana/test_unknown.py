@@ -2,6 +2,8 @@
 
 import time
 
+from beanwatch.grafana.generator.lib import queries, states
+from beanwatch.grafana.generator.lib.patterns import Patterns
 from tests.grafana import boards
 from tests.real import Graphite, wait_until
 
@@ -41,6 +43,23 @@ SHOWN = {
     "server": {"Servers down": [0], "Answers": [1], "Put": [2]},
     "worker": {},
 }
+# Queues and the series that each has, with the time to drain that is shown.
+DRAINED = {
+    "grows": ({"s1": {"put_rate": 2, "delete_rate": 1}}, states.NEVER_DRAINED),
+    "shrinks": ({"s1": {"put_rate": 1, "delete_rate": 2, "drain_seconds": 30}}, 30),
+    "grows_on_one": (
+        {
+            "s1": {"put_rate": 1, "delete_rate": 2, "drain_seconds": 30},
+            "s2": {"put_rate": 2, "delete_rate": 1},
+        },
+        states.NEVER_DRAINED,
+    ),
+    "unknown": ({"s1": {"delete_rate": 1}}, None),
+    "known_on_one": (
+        {"s1": {"delete_rate": 1}, "s2": {"put_rate": 1, "delete_rate": 2, "drain_seconds": 30}},
+        30,
+    ),
+}
 CHOICES = {"server": "*", "queue": "orders", "queues": "*", "host": "*", "worker": "*"}
 
 
@@ -48,7 +67,8 @@ def test_what_a_system_cannot_tell_has_no_value(graphite: Graphite, prefix: str)
     for path, value in KNOWN.items():
         for age in range(60):  # more than any moving window of the panels needs
             graphite.send(f"{prefix}.{path}", value, time.time() - age)
-    wait_until(lambda: graphite.values(f"{prefix}.queue.s1.orders.reserved"))
+    *_, last = KNOWN
+    wait_until(lambda: graphite.values(f"{prefix}.{last}"))
     values = {**CHOICES, "prefix": prefix, "worker_prefix": prefix}
     for name, expected in SHOWN.items():
         shown: dict[str, list[float]] = {}
@@ -59,3 +79,19 @@ def test_what_a_system_cannot_tell_has_no_value(graphite: Graphite, prefix: str)
                 if newest := [one[-1] for one in known if one]:
                     shown[label] = sorted({*shown.get(label, []), *newest})
         assert shown == expected
+
+
+def test_a_queue_is_never_drained_only_where_its_rates_are_known(
+    graphite: Graphite, prefix: str
+) -> None:
+    for queue, (servers, _) in DRAINED.items():
+        for server, measures in servers.items():
+            for measure, value in measures.items():
+                graphite.send(f"{prefix}.queue.{server}.{queue}.{measure}", value)
+    wait_until(lambda: graphite.values(f"{prefix}.queue.s2.known_on_one.drain_seconds"))
+    query = queries.time_to_drain(Patterns(prefix, servers="*"))
+    shown = {
+        one["target"]: max(value for value, _ in one["datapoints"] if value is not None)
+        for one in graphite.render(query)
+    }
+    assert shown == {queue: time for queue, (_, time) in DRAINED.items() if time is not None}

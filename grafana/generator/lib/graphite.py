@@ -127,16 +127,21 @@ def percent(part: str, whole: str) -> str:
     return f"asPercent({part}, {whole})"
 
 
+def count_known(series: str, *nodes: int) -> str:
+    """How many of the series have a value at each point, by the nodes."""
+    return group_by(f"isNonNull({series})", *nodes)
+
+
+def constant_from(series: str, lowest: float, value: float) -> str:
+    """This value where the series is at `lowest` or above; nothing elsewhere."""
+    return f"offset({scale(f'removeBelowValue({series}, {lowest:g})', 0)}, {value:.0f})"
+
+
 def only_where(series: str, *known: str) -> str:
     """The series at those points at which all of `known` have a value; nothing elsewhere."""
     for one in known:
         series = f"divideSeries({series}, offset({scale(one, 0)}, 1))"
     return series
-
-
-def fill_gaps(series: str, value: float, known: str) -> str:
-    """This value where the series has none although `known` has one."""
-    return f"transformNull({series}, {value:g}, {known})"
 
 
 def group(*series: str) -> str:

@@ -117,7 +117,7 @@ def tile(
     panel = (
         common_panel(stat.Panel(), number, title, description, queries, size, runbook)
         .unit(unit)
-        # Negative values stand for a state, and an unknown value is neither good nor bad.
+        # An unknown value is neither good nor bad.
         .thresholds(thresholds([(0, good), *steps], NEUTRAL))
         .color_scheme(FieldColor().mode(dashboard.FieldColorModeId.THRESHOLDS))
         .no_value(UNKNOWN)
@@ -293,7 +293,7 @@ def thresholds(steps: Steps, base: str) -> ThresholdsConfig:
 def mapping(states: States) -> dashboard.ValueMap:
     """Words and colours in place of the numbers."""
     options = {
-        f"{value:g}": dashboard.ValueMappingResult(text=word, color=color, index=index)
+        str(value): dashboard.ValueMappingResult(text=word, color=color, index=index)
         for index, (value, (word, color)) in enumerate(states.items())
     }
     return dashboard.ValueMap(options=options)

@@ -1,5 +1,6 @@
 """The paths of all series as Graphite patterns: for variables of dashboards, or for alert rules."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from beanwatch.grafana.generator.lib.states import OUTCOMES
@@ -12,6 +13,11 @@ QUEUE_SERVER = -3
 WORKER_HOST, WORKER_NAME = -3, -2
 JOB_SERVER, JOB_QUEUE, JOB, JOB_WORKER, JOB_OUTCOME = -6, -5, -4, -3, -2
 ANY = "*"
+
+
+def any_of(names: Sequence[str]) -> str:
+    """A pattern that matches any of these nodes."""
+    return names[0] if len(names) == 1 else f"{{{','.join(names)}}}"
 
 
 class Patterns(NamedTuple):
@@ -32,17 +38,17 @@ class Patterns(NamedTuple):
         """A measure of each server."""
         return self.native_server(paths.SERVER.find(measure).name)
 
-    def queue(self, measure: str) -> str:
-        """A measure of each queue on each server."""
-        return self.native_queue(paths.QUEUE.find(measure).name)
+    def queue(self, *measures: str) -> str:
+        """A measure, or several, of each queue on each server."""
+        return self.native_queue(*(paths.QUEUE.find(measure).name for measure in measures))
 
-    def native_server(self, name: str) -> str:
-        """A number of each server under the queue system's own name."""
-        return paths.server(self.prefix, self.servers, name)
+    def native_server(self, *names: str) -> str:
+        """A number, or several, of each server under the queue system's own name."""
+        return paths.server(self.prefix, self.servers, any_of(names))
 
-    def native_queue(self, name: str) -> str:
-        """A number of each queue under the queue system's own name."""
-        return paths.queue(self.prefix, self.servers, self.queues, name)
+    def native_queue(self, *names: str) -> str:
+        """A number, or several, of each queue under the queue system's own name."""
+        return paths.queue(self.prefix, self.servers, self.queues, any_of(names))
 
     def collector(self, measure: str) -> str:
         """A measure of the collector, for each server that it reads."""
@@ -65,9 +71,7 @@ class Patterns(NamedTuple):
         """Runs that ended so (in any way, if none is named): `rate` a second, or `count`."""
         if unknown := set(outcomes) - set(OUTCOMES):
             raise KeyError(f"no such outcome: {', '.join(sorted(unknown))}")
-        names = outcomes or tuple(OUTCOMES)
-        which = names[0] if len(names) == 1 else f"{{{','.join(names)}}}"
-        return f"{self._job()}.{which}.{stat}"
+        return f"{self._job()}.{any_of(outcomes or tuple(OUTCOMES))}.{stat}"
 
     def timer(self, timer: str, stat: str) -> str:
         """`duration` or `wait` of runs, in milliseconds; `stat` is one of TIMER_STATS."""

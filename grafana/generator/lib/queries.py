@@ -3,7 +3,13 @@
 from collections.abc import Callable
 
 from beanwatch.grafana.generator.lib import graphite, limits, states
-from beanwatch.grafana.generator.lib.patterns import JOB, JOB_OUTCOME, Patterns
+from beanwatch.grafana.generator.lib.patterns import (
+    JOB,
+    JOB_OUTCOME,
+    QUEUE,
+    QUEUE_SERVER,
+    Patterns,
+)
 from beanwatch.queues.model import JOB_STATES
 
 
@@ -31,6 +37,20 @@ def percentiles(runs: Patterns, timer: str, count: int = 3) -> list[str]:
         return graphite.highest(graphite.nonempty(by_job), count)
 
     return [graphite.add_suffix(slowest(stat), name) for stat, name in shares]
+
+
+def time_to_drain(queues: Patterns) -> str:
+    """Seconds until a queue is empty, by queue; NEVER_DRAINED where it does not get shorter.
+
+    The time is absent for a queue that grows, and for one whose rates are unknown. So it is
+    replaced only where both rates are known. Of several servers the longest time counts.
+    """
+    drain = graphite.group_by(queues.queue("drain_seconds"), QUEUE_SERVER, QUEUE, how="max")
+    rates = graphite.count_known(queues.queue("put_rate", "delete_rate"), QUEUE_SERVER, QUEUE)
+    never = graphite.constant_from(rates, 2, states.NEVER_DRAINED)
+    # Where there is a time, it is below NEVER_DRAINED, and so is the minimum.
+    both = graphite.group_by(graphite.group(drain, never), 0, 1, how="min")
+    return graphite.nonempty(graphite.group_by(both, 1, how="max"))
 
 
 def jobs_by_state(measure: Callable[[str], str]) -> list[str]:

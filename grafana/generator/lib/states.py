@@ -7,7 +7,7 @@ from beanwatch.queues import consumers
 from beanwatch.store import health
 
 # A state's number, its word and its colour.
-States: TypeAlias = Mapping[float, tuple[str, str]]
+States: TypeAlias = Mapping[int, tuple[str, str]]
 
 # Orange is a warning and red a page, as in the checks. Numbers that are neither have no colour.
 NEUTRAL, GOOD, WARNING, CRITICAL = "text", "green", "orange", "red"
@@ -36,8 +36,8 @@ ANSWERS: States = {1: ("up", GOOD), 0: ("down", CRITICAL)}
 POLLS: States = {1: ("ok", GOOD), 0: ("failed", CRITICAL)}
 DRAINING: States = {0: ("no", GOOD), 1: ("draining", WARNING)}
 
-# In place of the time to drain, where the queue does not get shorter.
-NEVER_DRAINED = -1
+# Seconds in place of the time to drain, where the queue does not get shorter: longer than any.
+NEVER_DRAINED = 10**9
 DRAINED: States = {NEVER_DRAINED: ("never", NEUTRAL)}
 
 # The same kind of job has one colour on every chart.
