@@ -73,6 +73,7 @@ BEAT = {
     "beat_at": "when the record was written; by the worker's clock, as all times here",
     "processed": "runs that ended since the process started",
     "failed": "those of them that were not ok",
+    "errors": "exceptions in the worker's sinks, hooks, ticks and closes since the process started",
     "rss": "resident memory in bytes",
     "disk_free": "free bytes where jobs get their temporary directories",
     "interval": "time between two heartbeats",

@@ -101,6 +101,7 @@ class Reporter:
             beat_at=now,
             processed=life.processed,
             failed=life.failed,
+            errors=life.errors,
             rss=self._rss,
             disk_free=self._disk_free,
             last_words=last_words,
