@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from beanwatch.collectors.deliver.carbon import Carbon, parse_graphite
+from beanwatch.collectors.deliver.carbon import CarbonConnection, parse_graphite
 from beanwatch.queues.beanstalkd.stats import Doubts, parse_stats, to_queue, to_server
 from beanwatch.telemetry import series as paths
 from tests.collector.formats import SERVERS, TUBES
@@ -129,7 +129,7 @@ def shipped(tmp_path: Path) -> Iterator[Graphite]:
 
 
 def test_a_real_carbon_obeys_the_shipped_rules(shipped: Graphite):
-    carbon = Carbon(parse_graphite(shipped.carbon))
+    carbon = CarbonConnection(parse_graphite(shipped.carbon))
     now = time.time()
     chosen = {
         "beanwatch.server.q1.up": ("min", LONG_POINTS),
@@ -140,7 +140,7 @@ def test_a_real_carbon_obeys_the_shipped_rules(shipped: Graphite):
         "beanwatch.job.q1.t.email_send.all.ok.count": ("sum", LONG_POINTS),
     }
     for path in chosen:
-        carbon.send(path, 1, now)
+        carbon.send(f"{path} 1 {now:.0f}\n".encode())
     carbon.close()
     whisper = shipped.directory / "storage" / "whisper"
     for path, (method, points) in chosen.items():
