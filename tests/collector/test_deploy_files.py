@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from beanwatch import outcomes
 from beanwatch.collectors.deliver.carbon import CarbonConnection, parse_graphite
 from beanwatch.queues.beanstalkd.stats import Doubts, parse_stats, to_queue, to_server
 from beanwatch.telemetry import series as paths
@@ -46,7 +47,6 @@ def test_cron_runs_the_command_every_minute():
     assert "%" not in job, "cron makes line ends of these"
 
 
-OUTCOMES = ("ok", "retry")
 # Not counters by the table, but to be thinned out as one: the last value is the true one.
 TOTALS = ("uptime", "restarts", "job_timeouts", "rejected_puts", "binlog_records_written")
 SHORT, LONG = "10s:6h,1m:7d", "10s:6h,1m:14d,10m:1y"
@@ -76,7 +76,9 @@ def native() -> set[str]:
 def jobs() -> set[str]:
     """The path of every kind of series of a job."""
     stem = paths.job(paths.PREFIX, "q1", "t", "email.send", "web1.w1")
-    counts = {f"{stem}.{outcome}.{kind}" for outcome in OUTCOMES for kind in ("count", "rate")}
+    counts = {
+        f"{stem}.{outcome}.{kind}" for outcome in outcomes.NAMES for kind in ("count", "rate")
+    }
     timers = {f"{stem}.{one.name}.{stat}" for one in paths.TIMERS for stat in paths.TIMER_STATS}
     return counts | timers
 

@@ -16,16 +16,6 @@ NATIVE = {
         "binlog_bytes": "size of the binlog's files; 0 without a binlog",
     }
 }
-OUTCOMES = {
-    "ok": "done and deleted",
-    "retry": "failed, released with a delay, will run again",
-    "buried": "failed for the last time, or by `Bury(reason)`",
-    "discarded": "deleted undone, by `Discard(reason)`",
-    "timeout": "did not end by its hard deadline; the worker was replaced",
-    "lost": "done, but the job was no longer this worker's: it may have run twice",
-    "poison": "buried before it ran: it has killed its workers, or outlasted its TTR, too often",
-    "invalid": "buried before it ran: no envelope, or a job that no application registered",
-}
 REDIS = {
     "beanwatch:workers": (
         "sorted set: worker ids by the time of their last heartbeat, by Redis's clock",

@@ -11,7 +11,7 @@ from beanwatch.worker.core.internal_errors import InternalErrors
 class Run(Struct, frozen=True, omit_defaults=True):
     """The result of one run. Times are seconds since the epoch, durations are seconds.
 
-    `outcome` is one of `beanwatch.telemetry.series.OUTCOMES`. `attempt` is beanstalkd's
+    `outcome` is one of `beanwatch.outcomes.NAMES`. `attempt` is beanstalkd's
     `reserves`, so 1 is the first run. `uuid` is the envelope's id, or "". `server` is the `id` in
     the server's `stats`. `job` is the name of a registered handler, or `unknown`: other names that
     a producer writes must not make series.
