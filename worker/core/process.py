@@ -34,13 +34,18 @@ from beanwatch.worker.guard.guard import Guard
 from beanwatch.worker.guard.host import TemporaryRoot
 from beanwatch.worker.guard.job_guards import JobGuards
 from beanwatch.worker.guard.pulse import Pulse
+from beanwatch.worker.telemetry.gauges import WorkerGauges
+from beanwatch.worker.telemetry.heartbeat_record import HeartbeatRecord
+from beanwatch.worker.telemetry.heartbeat_reporter import HeartbeatReporter
 from beanwatch.worker.telemetry.heartbeat_writer import HeartbeatWriter
+from beanwatch.worker.telemetry.host_watch import HostLimits, HostWatch
 from beanwatch.worker.telemetry.ledger_writer import LedgerWriter
 from beanwatch.worker.telemetry.log_sink import LogSink
 from beanwatch.worker.telemetry.metrics import Metrics, SeriesOwner, make_metrics
 from beanwatch.worker.telemetry.outcome_counter import OutcomeCounter
 from beanwatch.worker.telemetry.redis_stream import RedisStream
 from beanwatch.worker.telemetry.reporter import Reporter
+from beanwatch.worker.telemetry.systemd_status import SystemdStatus
 
 SINK_CLOSE_TIMEOUT = 2.0  # seconds for each sink
 PULSE_END_TIMEOUT = 2.0  # seconds
@@ -113,22 +118,28 @@ class Process:
         resources = Resources(app.resources, errors)
         self._runner = runner = Runner(app, limits, connection, guards, resources, errors, log)
         finisher = Finisher(connection, sinks, state)
-        self._reporter = reporter = Reporter(
-            identity,
-            settings.worker,
+        host_limits = HostLimits(
+            options.min_free_disk,
+            jitter_limit(options.max_memory),
+            jitter_limit(options.max_time),
+        )
+        host = HostWatch(state, connection, guards.temporary, host_limits, log)
+        record = HeartbeatRecord(identity, state, host, runner.current_line)
+        heartbeats = HeartbeatReporter(
+            telemetry.heart,
+            record,
             state,
             connection,
-            telemetry.heart,
-            telemetry.metrics,
-            [sinks],
-            notifier,
-            guards.temporary,
-            runner.current_line,
             log,
-            min_free_disk=options.min_free_disk,
-            max_memory=jitter_limit(options.max_memory),
-            max_time=jitter_limit(options.max_time),
             restart_spread=options.restart_spread,
+        )
+        self._reporter = reporter = Reporter(
+            host,
+            record,
+            heartbeats,
+            WorkerGauges(telemetry.metrics, state, host),
+            SystemdStatus(notifier, settings.worker),
+            [sinks],
         )
         commands = CommandHandler(settings.worker, state, connection, wake, reporter, log)
         guard = Guard(connection, runner, finisher, state, guards, self._last_words, log)
