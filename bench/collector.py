@@ -21,7 +21,7 @@ from pathlib import Path
 
 import greenstalk
 
-from beanwatch.collectors.deliver.carbon import Carbon
+from beanwatch.collectors.deliver.carbon import CarbonConnection
 from beanwatch.collectors.deliver.delivery import Delivery
 from beanwatch.collectors.deliver.outbox import Outbox
 from beanwatch.collectors.poll.derive import ABSENT
@@ -166,7 +166,7 @@ def bench_lines(count: int = 10_000) -> None:
     with sink() as address:
         outbox = Outbox()
         problems = ProblemLog(get_logger("collector"))
-        delivery = Delivery(outbox, Carbon(address), problems)
+        delivery = Delivery(outbox, CarbonConnection(address), problems)
         started = time.process_time()
         lines = 0
         for batch in make_batches("q1", round(time.time()), series):
@@ -220,7 +220,7 @@ def bench_memory(server: Beanstalkd, count: int, polls: int) -> None:
         selection = Selection()
         observer = Observer(Server("q1", Address("127.0.0.1", server.port)), selection=selection)
         poller = Poller(observer, selection, outbox, ProblemLog(log))
-        delivery = Delivery(outbox, Carbon(address), ProblemLog(log))
+        delivery = Delivery(outbox, CarbonConnection(address), ProblemLog(log))
         stop = threading.Event()
         sender = threading.Thread(target=delivery.run, args=(stop,))
         sender.start()

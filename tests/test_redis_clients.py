@@ -189,7 +189,7 @@ def test_a_file_of_authorities_that_is_not_there_is_named(redis_server: Redis) -
     url = parse_redis_url(f"rediss://127.0.0.1:{redis_server.port}/0?ssl_ca_certs=/no/such/file")
     for kind in (RedisReader, RedisClient):
         with pytest.raises(RedisError, match="ssl_ca_certs=/no/such/file: No such file"):
-            kind(url, 5.0)
+            kind(url, 5.0).execute([("TIME",)])
 
 
 COMMANDS = [

@@ -21,18 +21,18 @@ IDLE = 1.0  # seconds between two looks whether Graphite has closed the connecti
 
 
 class Transport(Protocol):
-    """What Delivery needs of a sender: `beanwatch.collectors.deliver.carbon.Carbon` is one."""
+    """What Delivery needs of a sender, as `CarbonConnection` has it."""
 
     @property
     def is_connected(self) -> bool: ...
 
-    def look(self) -> None: ...
+    def check_peer(self) -> None: ...
 
     def connect(self) -> None: ...
 
-    def part(self, timeout: float) -> None: ...
+    def close_confirmed(self, timeout: float) -> None: ...
 
-    def send_message(self, message: bytes) -> None: ...
+    def send(self, lines: bytes) -> None: ...
 
     def close(self) -> None: ...
 
@@ -99,7 +99,7 @@ class Delivery:
                 return False  # its file cannot be read now
         if self._transport.is_connected and not self._outbox.total_backlog:
             try:
-                self._transport.part(max(0.0, end - self._clock()))
+                self._transport.close_confirmed(max(0.0, end - self._clock()))
             except GraphiteError as error:
                 self._failed(error)
                 self._outbox.reopen()
@@ -113,7 +113,7 @@ class Delivery:
 
     def _is_connected(self) -> bool:
         try:
-            self._transport.look()
+            self._transport.check_peer()
         except GraphiteError as error:
             self._failed(error)
         return self._transport.is_connected
@@ -148,7 +148,7 @@ class Delivery:
             )
             return 0.0
         try:
-            self._transport.send_message(lines)
+            self._transport.send(lines)
         except GraphiteError as error:
             self._failed(error)
             return self._retry

@@ -292,7 +292,7 @@ def _jobs() -> Iterator[Rule]:
         uid="beanwatch-jobs-lost",
         title="Jobs poison, timed out or lost",
         severity="warning",
-        query=graphite.nonempty(runs("poison", "timeout", "lost")),
+        query=graphite.nonempty(runs(*states.SERIOUS)),
         summary=f"{VALUE} runs of {SECOND} from {FIRST} killed their worker, timed out or were"
         " lost",
         description="In 10 minutes. Poison: the job killed its workers. Timeout: it took too long."

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from beanwatch.collectors.deliver.carbon import Carbon, parse_graphite
+from beanwatch import outcomes
+from beanwatch.collectors.deliver.carbon import CarbonConnection, parse_graphite
 from beanwatch.queues.beanstalkd.stats import Doubts, parse_stats, to_queue, to_server
 from beanwatch.telemetry import series as paths
 from tests.collector.formats import SERVERS, TUBES
@@ -46,7 +47,6 @@ def test_cron_runs_the_command_every_minute():
     assert "%" not in job, "cron makes line ends of these"
 
 
-OUTCOMES = ("ok", "retry")
 # Not counters by the table, but to be thinned out as one: the last value is the true one.
 TOTALS = ("uptime", "restarts", "job_timeouts", "rejected_puts", "binlog_records_written")
 SHORT, LONG = "10s:6h,1m:7d", "10s:6h,1m:14d,10m:1y"
@@ -76,7 +76,9 @@ def native() -> set[str]:
 def jobs() -> set[str]:
     """The path of every kind of series of a job."""
     stem = paths.job(paths.PREFIX, "q1", "t", "email.send", "web1.w1")
-    counts = {f"{stem}.{outcome}.{kind}" for outcome in OUTCOMES for kind in ("count", "rate")}
+    counts = {
+        f"{stem}.{outcome}.{kind}" for outcome in outcomes.NAMES for kind in ("count", "rate")
+    }
     timers = {f"{stem}.{one.name}.{stat}" for one in paths.TIMERS for stat in paths.TIMER_STATS}
     return counts | timers
 
@@ -129,7 +131,7 @@ def shipped(tmp_path: Path) -> Iterator[Graphite]:
 
 
 def test_a_real_carbon_obeys_the_shipped_rules(shipped: Graphite):
-    carbon = Carbon(parse_graphite(shipped.carbon))
+    carbon = CarbonConnection(parse_graphite(shipped.carbon))
     now = time.time()
     chosen = {
         "beanwatch.server.q1.up": ("min", LONG_POINTS),
@@ -140,7 +142,7 @@ def test_a_real_carbon_obeys_the_shipped_rules(shipped: Graphite):
         "beanwatch.job.q1.t.email_send.all.ok.count": ("sum", LONG_POINTS),
     }
     for path in chosen:
-        carbon.send(path, 1, now)
+        carbon.send(f"{path} 1 {now:.0f}\n".encode())
     carbon.close()
     whisper = shipped.directory / "storage" / "whisper"
     for path, (method, points) in chosen.items():

@@ -16,16 +16,6 @@ NATIVE = {
         "binlog_bytes": "size of the binlog's files; 0 without a binlog",
     }
 }
-OUTCOMES = {
-    "ok": "done and deleted",
-    "retry": "failed, released with a delay, will run again",
-    "buried": "failed for the last time, or by `Bury(reason)`",
-    "discarded": "deleted undone, by `Discard(reason)`",
-    "timeout": "did not end by its hard deadline; the worker was replaced",
-    "lost": "done, but the job was no longer this worker's: it may have run twice",
-    "poison": "buried before it ran: it has killed its workers, or outlasted its TTR, too often",
-    "invalid": "buried before it ran: no envelope, or a job that no application registered",
-}
 REDIS = {
     "beanwatch:workers": (
         "sorted set: worker ids by the time of their last heartbeat, by Redis's clock",
@@ -73,6 +63,7 @@ BEAT = {
     "beat_at": "when the record was written; by the worker's clock, as all times here",
     "processed": "runs that ended since the process started",
     "failed": "those of them that were not ok",
+    "errors": "exceptions in the worker's sinks, hooks, ticks and closes since the process started",
     "rss": "resident memory in bytes",
     "disk_free": "free bytes where jobs get their temporary directories",
     "interval": "time between two heartbeats",

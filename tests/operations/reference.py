@@ -14,6 +14,7 @@ import click
 
 from beanwatch import config
 from beanwatch.cli import COMMANDS, beanwatch
+from beanwatch.outcomes import OUTCOMES
 from beanwatch.store import heartbeats, ledger, outcome_counts
 from beanwatch.worker.telemetry import ledger_writer as recording
 from tests.operations import meanings, series_tables
@@ -167,7 +168,7 @@ def allowed(parser: Callable[[Any], Any]) -> str:
 
 def outcomes() -> str:
     """How a run can end."""
-    return table(["outcome", ""], explained(meanings.OUTCOMES, meanings.OUTCOMES))
+    return table(["outcome", ""], [[f"`{outcome.name}`", outcome.help] for outcome in OUTCOMES])
 
 
 def redis_keys() -> str:

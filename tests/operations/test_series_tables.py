@@ -3,6 +3,7 @@
 import re
 from configparser import ConfigParser
 
+from beanwatch import outcomes
 from beanwatch.queues.base import ACTIONS, ReaderOptions, Reading, Wanted
 from beanwatch.queues.model import QUEUE_FIELDS, SERVER_FIELDS, QueueState
 from beanwatch.queues.registry import all_systems, find_system
@@ -72,7 +73,7 @@ def test_the_series_that_scaling_counts_are_as_many_as_there_are(beanstalkd: Bea
     assert f"{size_of('current_using') / 1e6:.2f} MB a native one" in page
     worker = len(paths.WORKER.names) + len(paths.WORKER_SEEN.names)
     assert f"| {worker}00 | {worker},000 | derived: {worker} each |" in page
-    job = 2 * len(meanings.OUTCOMES) + len(paths.TIMERS) * len(paths.TIMER_STATS)
+    job = 2 * len(outcomes.NAMES) + len(paths.TIMERS) * len(paths.TIMER_STATS)
     assert f"| {job} | {job} | derived:" in page
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from beanwatch.store.heartbeats import Heartbeat, parse_beat, worker_key
+from beanwatch.store.heartbeats import Heartbeat, decode_heartbeat, worker_key
 from beanwatch.worker.api import envelope
 from tests.real import ROOT, Beanstalkd, Redis, Server, wait_until
 
@@ -111,9 +111,9 @@ def supervisord(
 
 
 def read_beat(server: Redis, worker: str) -> Heartbeat:
-    record = parse_beat(server.client(decode_responses=False).get(worker_key(worker)))
-    assert record is not None, worker
-    return record
+    record = server.client(decode_responses=False).get(worker_key(worker))
+    assert isinstance(record, bytes), worker
+    return decode_heartbeat(record)
 
 
 def beats(server: Redis, condition: Callable[[Heartbeat], bool] = bool) -> dict[str, Heartbeat]:

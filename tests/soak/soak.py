@@ -11,14 +11,15 @@ from typing import NamedTuple
 
 from beanwatch.net.redis_reader import RedisReader
 from beanwatch.net.redis_url import parse_redis_url
+from beanwatch.outcomes import OUTCOMES
 from beanwatch.store.ledger import LedgerEntry, read_job
 from beanwatch.worker import FollowUp, Producer
 from beanwatch.worker.api.envelope import derive_id
 from tests.real import ROOT, Beanstalkd, Redis, spawn, stop_process, wait_until
 
 QUEUES = ("soak.first", "soak.second")
-DELETED = ("ok", "discarded")
-BURIED = ("buried", "poison", "timeout", "invalid")
+DELETED = tuple(outcome.name for outcome in OUTCOMES if outcome.is_deleted)
+BURIED = tuple(outcome.name for outcome in OUTCOMES if outcome.may_be_buried)
 
 
 class Plan(NamedTuple):

@@ -2,24 +2,14 @@
 
 import os
 import signal
-import time
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from beanwatch.store.health import decide_health
-from beanwatch.store.heartbeats import Heartbeat, Worker
 from beanwatch.worker import App, Context
-from beanwatch.worker.core.connection_protocol import JobStats, Reserved
 from beanwatch.worker.core.decide import format_exception_line
-from beanwatch.worker.core.job import RunningJob
-from beanwatch.worker.core.state import DUPLICATE, WorkerState
 from beanwatch.worker.guard import watchdog
-from beanwatch.worker.telemetry import reporter as report
-from beanwatch.worker.telemetry.heartbeat_writer import PreviousHeartbeat
-from beanwatch.worker.telemetry.reporter import Reporter
 from tests.real import Redis, wait_until
 from tests.worker_core.conftest import Broker, StartWorker
 from tests.worker_core.test_control import tell
@@ -297,48 +287,3 @@ def test_without_a_thread_to_be_had_the_watchdog_is_armed_at_the_next_tick(
     dog.tick(0.0)
     dog.cover(130.0)  # a job may come first
     assert armed[1:] == [30.0 + watchdog.HARD_DEADLINE_MARGIN + 2.0]
-
-
-def test_a_record_that_does_not_move_on_is_no_living_twin() -> None:
-    none: Any = None
-    stopped: list[int] = []
-    state = WorkerState()
-    state.stop = lambda why, code=0: stopped.append(code)  # type: ignore[method-assign]
-    mine = Heartbeat(instance="b", started_at=50.0)
-    connection: Any = SimpleNamespace(interrupt=lambda: None)
-    reporter = Reporter(mine, "w", state, connection, none, none, (), none, none, lambda: "", none)
-    dead = Heartbeat(instance="a", started_at=10.0, beat_at=20.0)
-    for _ in range(3):  # as a Redis does that came back with what it had saved
-        reporter._watch_for_others(PreviousHeartbeat(dead, None))
-        reporter._watch_for_others(PreviousHeartbeat(mine, None))
-    assert stopped == []
-    reporter._watch_for_others(PreviousHeartbeat(dead._replace(beat_at=21.0), None))
-    assert stopped == [DUPLICATE]
-
-
-@pytest.mark.parametrize("jump", [-86400.0, 86400.0])
-def test_a_wall_clock_that_jumps_makes_nobody_hung(
-    monkeypatch: pytest.MonkeyPatch, jump: float
-) -> None:
-    none: Any = None
-    state = WorkerState()
-    reporter = Reporter(
-        Heartbeat(reserve_timeout=10.0),
-        "w",
-        state,
-        none,
-        none,
-        none,
-        (),
-        none,
-        none,
-        lambda: "",
-        none,
-    )
-    held = RunningJob(Reserved(1, b""), JobStats(1, "work", 0, 0, 0, 60, 1, 0, 0, 0))
-    held.start(30.0, 10.0)
-    real = time.time
-    monkeypatch.setattr(report.time, "time", lambda: jump + real())
-    for job, health in ((None, "starting"), (held, "busy")):
-        state.job = job
-        assert decide_health(Worker("w", 0.0, reporter.make_beat())) == health

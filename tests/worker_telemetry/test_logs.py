@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from beanwatch.telemetry import series as paths
+from beanwatch import outcomes
 from beanwatch.telemetry.logging import setup as logs
 from beanwatch.telemetry.logging.output import LogOutput
 from beanwatch.telemetry.logging.render import LEVELS, fill, json_processors
@@ -117,12 +117,12 @@ def test_every_outcome_has_a_level_and_failures_tell_their_reason(
     file: Path, make_run: Callable[..., Run]
 ):
     sink = LogSink(logs.get_logger(), logs.configure("json", str(file)))
-    for outcome in paths.OUTCOMES:
+    for outcome in outcomes.NAMES:
         sink.on_finished(
             make_run(outcome=outcome, reason="SMTP said {no}", traceback="Trace\n back")
         )
     found = lines_of(file)
-    assert [line["context"]["outcome"] for line in found] == list(paths.OUTCOMES)
+    assert [line["context"]["outcome"] for line in found] == list(outcomes.NAMES)
     assert found[2]["level_name"] == "ERROR"
     assert found[2]["message"] == "email.send buried: SMTP said {no}"
     assert found[2]["context"]["traceback"] == "Trace\n back"

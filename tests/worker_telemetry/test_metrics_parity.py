@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from beanwatch import outcomes
 from beanwatch.telemetry import series as paths
 from beanwatch.worker.core.record import Run
 from beanwatch.worker.telemetry.metrics import Metrics, SeriesOwner, make_metrics
@@ -28,7 +29,7 @@ def feed(metrics: Metrics, make_run: Callable[..., Run]) -> None:
     numbers = itertools.count(1)
     for duration in (0.010, 0.020, 0.030, 0.040, 0.500, 0.060, 0.070):
         metrics.on_finished(make_run(duration=duration, wait=duration / 2, job_id=next(numbers)))
-    for outcome in paths.OUTCOMES:
+    for outcome in outcomes.NAMES:
         metrics.on_finished(make_run(job="report build/é", outcome=outcome, attempt=2))
     metrics.gauge("busy", 0.5)
     metrics.gauge("rss", 12_345_678)

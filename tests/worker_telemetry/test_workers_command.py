@@ -118,7 +118,7 @@ def test_who_did_not_answer_is_said(
     assert (code, out.split()[:2]) == (1, ["here.awake:", "waits"])
     assert err == (
         "beanwatch: here.frozen: no answer within 3 s; "
-        "it was handed the order, and may obey it for 5 s yet\n"
+        "it has received the command, and may obey it for 5 s yet\n"
     )
     assert beanstalkd.stats()["current-jobs-ready"] == 0  # no answer lies about
 
@@ -131,7 +131,7 @@ def test_an_order_is_taken_back_while_a_worker_is_too_slow_to_take_it(
         code, _, err = workers("stop", "here.slow", "--timeout", "0.2")
     assert (code, err) == (
         1,
-        "beanwatch: here.slow: no answer within 0.2 s; the order was taken back\n",
+        "beanwatch: here.slow: no answer within 0.2 s; the command was taken back\n",
     )
     assert beanstalkd.stats()["current-jobs-ready"] == 0
 

@@ -23,7 +23,7 @@ class ContextServices(NamedTuple):
     make_log: Callable[["RunningJob"], FilteringBoundLogger]
     make_tmpdir: Callable[["RunningJob"], Path]
     touch: Callable[[], bool]
-    put: Callable[[str, bytes, int, int, int], int]
+    put: Callable[["RunningJob", str, bytes, int, int, int], int]
     resource: Callable[[str], Any]
 
 
@@ -119,8 +119,8 @@ class Context:
         The id is derived from this job's id and the number of the call. So the jobs that a second
         run puts again have the same ids as before, and can be recognised as duplicates.
 
-        Raises EnvelopeError for wrong arguments, RefusedError if the server refuses the job, and
-        ConnectionLostError.
+        Raises EnvelopeError for wrong arguments, RefusedError if the server refuses the job or if
+        this job has ended already, and ConnectionLostError.
         """
         new_id = envelopes.derive_id(self._job.identity, f"put:{next(self._puts)}")
         body = envelopes.encode(
@@ -133,5 +133,5 @@ class Context:
             enqueued_at=self._job.clock(),
         )
         envelopes.check_target(queue, priority, delay, ttr)
-        self._services.put(queue, body, priority, delay, ttr)
+        self._services.put(self._job, queue, body, priority, delay, ttr)
         return new_id

@@ -5,9 +5,8 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
-from structlog.typing import FilteringBoundLogger
-
 from beanwatch.worker.api.app import Resource
+from beanwatch.worker.core.internal_errors import InternalErrors
 
 
 class Resources:
@@ -16,12 +15,12 @@ class Resources:
     def __init__(
         self,
         known: Mapping[str, Resource],
-        log: FilteringBoundLogger,
+        errors: InternalErrors,
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._known = known
-        self._log = log
+        self._errors = errors
         self._clock = clock
         self._open: dict[str, tuple[AbstractContextManager[Any], Any]] = {}
         self._used_at: dict[str, float] = {}
@@ -60,4 +59,4 @@ class Resources:
         try:
             manager.__exit__(None, None, None)
         except BaseException as error:  # a stale connection may fail even to close
-            self._log.warning("{resource} failed to close", resource=name, exc_info=error)
+            self._errors.report(f"closing the resource {name}", error)

@@ -17,17 +17,18 @@ from beanwatch.worker.control.messages import (
     parse_message,
 )
 from beanwatch.worker.core.connection import ConnectionLostError, RefusedError, WorkerConnection
-from beanwatch.worker.core.decide import decide_reconnect
+from beanwatch.worker.core.decide import decide_reconnect, format_exception_line
+from beanwatch.worker.core.internal_errors import InternalErrors
 
 EXCHANGE_TIMEOUT = 0.5  # seconds; short, so that a silent server costs the pulse no tick
 
 
 class Listener:
-    """Waits for a job in the control queue and has `handle` carry it out.
+    """Waits for a job in the control queue and has `handle` carry it out. Raises nothing.
 
     `find_server` returns the address of the main thread's connection, so that no name is looked up
-    here, or None while there is none. Errors of the connection are not raised: without commands
-    the worker goes on.
+    here, or None while there is none. While the connection is lost, the worker goes on without
+    commands.
     """
 
     def __init__(
@@ -36,12 +37,14 @@ class Listener:
         worker: str,
         instance: str,
         handle: Callable[[Message], Answer],
+        errors: InternalErrors,
         log: FilteringBoundLogger,
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._find_server, self._worker, self._instance = find_server, worker, instance
-        self._handle, self._log, self._clock = handle, log, clock
+        self._handle, self._errors, self._log = handle, errors, log
+        self._clock = clock
         self._connection: WorkerConnection | None = None
         self._failures = 0
         self._next_try = 0.0
@@ -81,7 +84,7 @@ class Listener:
             connection.acknowledge("delete", reserved.id)
             message = self._read(reserved.body)
             if message is not None:
-                answer = self._handle(message)
+                answer = self._carry_out(message)
                 if message.reply_to:
                     body = encode(answer)
                     connection.put(message.reply_to, body, CONTROL_PRIORITY, 0, CONTROL_TTR)
@@ -97,6 +100,16 @@ class Listener:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+    def _carry_out(self, message: Message) -> Answer:
+        try:
+            return self._handle(message)
+        except Exception as error:
+            self._errors.report(f"the command {message.command}", error)
+            text = f"it failed: {format_exception_line(error)}"
+            return Answer(
+                self._worker, self._instance, message.command, id=message.id, ok=False, text=text
+            )
 
     def _read(self, body: bytes) -> Message | None:
         try:

@@ -29,7 +29,10 @@ class ConnectionLostError(Exception):
 
 
 class RefusedError(Exception):
-    """The server refused to put a job (JOB_TOO_BIG, DRAINING). The connection stays open."""
+    """A job was not put: the server refused it (JOB_TOO_BIG, DRAINING), or its job is over.
+
+    The connection stays open.
+    """
 
 
 class WorkerConnection:
@@ -171,11 +174,27 @@ class WorkerConnection:
         finally:
             self._lock.release()
 
-    def put(self, queue: str, body: bytes, priority: int, delay: int, ttr: int) -> int:
-        """Put a job and return its id. Raises RefusedError, ConnectionLostError."""
+    def put(
+        self,
+        queue: str,
+        body: bytes,
+        priority: int,
+        delay: int,
+        ttr: int,
+        *,
+        during_job: int = 0,
+    ) -> int:
+        """Put a job and return its id. Raises RefusedError, ConnectionLostError.
+
+        `during_job`: only while this job is reserved. The lock is held from this check to the
+        reply: replies carry no id, so after the job's end the main thread, which waits for the next
+        job without the lock, would read this reply, or this thread would read its job.
+        """
         name = queue.encode()
         with self._exchange:
             lines = self._connected()
+            if during_job and self.job_id != during_job:
+                raise RefusedError("the job is over: its threads can put no more jobs")
             if name != self._used_queue:
                 lines.send(protocol.encode_use(name))
                 self._expect(lines, b"USING ")

@@ -6,7 +6,7 @@ id shows; in the other order a crash would lose the follow-up.
 
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from msgspec.structs import replace
 
@@ -14,29 +14,24 @@ from beanwatch.worker.api.envelope import EnvelopeError, FollowUp, encode_follow
 from beanwatch.worker.core.connection import ConnectionLostError, RefusedError, WorkerConnection
 from beanwatch.worker.core.decide import Verdict, format_exception_line
 from beanwatch.worker.core.job import RunningJob
-from beanwatch.worker.core.record import Run, Sink
+from beanwatch.worker.core.record import Run, Sinks
 from beanwatch.worker.core.state import WorkerState
 
 MAX_TRACEBACK = 8192  # characters; the end is kept, where the error is
 
 
 class Finisher:
-    """Ends runs, in the main thread or, after the hard deadline, in the pulse thread.
-
-    `on_finishing` is told of each run before its acknowledgement, all `sinks` after it.
-    """
+    """Ends runs, in the main thread or, after the hard deadline, in the pulse thread."""
 
     def __init__(
         self,
         connection: WorkerConnection,
-        on_finishing: Callable[[Run], object],
-        sinks: Sequence[Sink],
+        sinks: Sinks,
         state: WorkerState,
         *,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._connection, self._state = connection, state
-        self._on_finishing, self._on_finished = on_finishing, [sink.on_finished for sink in sinks]
+        self._connection, self._sinks, self._state = connection, sinks, state
         self._monotonic = monotonic
 
     def end(
@@ -77,14 +72,13 @@ class Finisher:
             parent=job.envelope.parent or "",
             follow_ups=follow_ups,
         )
-        self._on_finishing(run)
+        self._sinks.on_finishing(run)
         if not lost:
             lost = self._acknowledge(job, verdict, and_reserve=and_reserve)
         if lost:
             reason = f"{lost}; it was: {run.outcome} {run.reason}".rstrip()
             run = replace(run, outcome="lost", reason=reason)
-        for on_finished in self._on_finished:
-            on_finished(run)
+        self._sinks.on_finished(run)
         self._state.processed += 1
         self._state.failed += run.outcome != "ok"
         self._state.busy_seconds += duration

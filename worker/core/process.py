@@ -21,8 +21,9 @@ from beanwatch.worker.control.listener import Listener
 from beanwatch.worker.core.connection import WorkerConnection
 from beanwatch.worker.core.decide import format_exception_line, jitter_limit
 from beanwatch.worker.core.finish import Finisher
+from beanwatch.worker.core.internal_errors import InternalErrors
 from beanwatch.worker.core.loop import Loop
-from beanwatch.worker.core.record import Sink
+from beanwatch.worker.core.record import Sink, Sinks
 from beanwatch.worker.core.run import Limits, Runner
 from beanwatch.worker.core.settings import Settings
 from beanwatch.worker.core.signals import handle_signals, ignore_signals
@@ -33,15 +34,21 @@ from beanwatch.worker.guard.guard import Guard
 from beanwatch.worker.guard.host import TemporaryRoot
 from beanwatch.worker.guard.job_guards import JobGuards
 from beanwatch.worker.guard.pulse import Pulse
+from beanwatch.worker.telemetry.gauges import WorkerGauges
+from beanwatch.worker.telemetry.heartbeat_record import HeartbeatRecord
+from beanwatch.worker.telemetry.heartbeat_reporter import HeartbeatReporter
 from beanwatch.worker.telemetry.heartbeat_writer import HeartbeatWriter
+from beanwatch.worker.telemetry.host_watch import HostLimits, HostWatch
 from beanwatch.worker.telemetry.ledger_writer import LedgerWriter
 from beanwatch.worker.telemetry.log_sink import LogSink
 from beanwatch.worker.telemetry.metrics import Metrics, SeriesOwner, make_metrics
 from beanwatch.worker.telemetry.outcome_counter import OutcomeCounter
 from beanwatch.worker.telemetry.redis_stream import RedisStream
 from beanwatch.worker.telemetry.reporter import Reporter
+from beanwatch.worker.telemetry.systemd_status import SystemdStatus
 
-SINK_CLOSE_TIMEOUT = 2.0  # seconds for each sink, and for the pulse, at the end
+SINK_CLOSE_TIMEOUT = 2.0  # seconds for each sink
+PULSE_END_TIMEOUT = 2.0  # seconds
 EXIT_TIMEOUT = 3.0  # seconds for Python to shut down
 
 
@@ -51,7 +58,6 @@ class Telemetry(NamedTuple):
     log: FilteringBoundLogger
     heart: HeartbeatWriter
     metrics: Metrics
-    ledger: LedgerWriter
     sinks: Sequence[Sink]
 
 
@@ -84,7 +90,7 @@ def make_telemetry(settings: Settings, instance: str, log_output: LogOutput) -> 
     ledger = LedgerWriter(outlet, worker, instance, settings.options.ledger)
     sinks: list[Sink] = [LogSink(log, log_output), metrics, OutcomeCounter(outlet), ledger]
     heart = HeartbeatWriter(redis, worker, is_expected=settings.is_expected)
-    return Telemetry(log, heart, metrics, ledger, sinks)
+    return Telemetry(log, heart, metrics, sinks)
 
 
 class Process:
@@ -99,45 +105,58 @@ class Process:
         guards: JobGuards,
     ) -> None:
         options, log = settings.options, telemetry.log
-        self._settings, self._sinks, self._log = settings, telemetry.sinks, log
-        self._guards = guards
+        self._settings, self._guards, self._log = settings, guards, log
         self._state = state = WorkerState(options.shutdown_timeout)
+        self._errors = errors = InternalErrors(state, log)
+        self._sinks = sinks = Sinks(telemetry.sinks, errors)
         self._connection = connection = WorkerConnection(
             settings.address, settings.queues, options.reserve_timeout
         )
         self._notifier = notifier = SystemdNotifier()
         wake = Wake()
         limits = Limits(options.job_timeout, options.grace, options.max_attempts)
-        resources = Resources(app.resources, log)
-        self._runner = runner = Runner(app, limits, connection, guards, resources, log)
-        finisher = Finisher(connection, telemetry.ledger.on_finishing, telemetry.sinks, state)
-        self._reporter = reporter = Reporter(
-            identity,
-            settings.worker,
+        resources = Resources(app.resources, errors)
+        self._runner = runner = Runner(app, limits, connection, guards, resources, errors, log)
+        finisher = Finisher(connection, sinks, state)
+        host_limits = HostLimits(
+            options.min_free_disk,
+            jitter_limit(options.max_memory),
+            jitter_limit(options.max_time),
+        )
+        host = HostWatch(state, connection, guards.temporary, host_limits, log)
+        record = HeartbeatRecord(identity, state, host, runner.current_line)
+        heartbeats = HeartbeatReporter(
+            telemetry.heart,
+            record,
             state,
             connection,
-            telemetry.heart,
-            telemetry.metrics,
-            telemetry.sinks,
-            notifier,
-            guards.temporary,
-            runner.current_line,
             log,
-            min_free_disk=options.min_free_disk,
-            max_memory=jitter_limit(options.max_memory),
-            max_time=jitter_limit(options.max_time),
             restart_spread=options.restart_spread,
+        )
+        self._reporter = reporter = Reporter(
+            host,
+            record,
+            heartbeats,
+            WorkerGauges(telemetry.metrics, state, host),
+            SystemdStatus(notifier, settings.worker),
+            [sinks],
         )
         commands = CommandHandler(settings.worker, state, connection, wake, reporter, log)
         guard = Guard(connection, runner, finisher, state, guards, self._last_words, log)
         self._listener = listener = Listener(
-            self._control_address, settings.worker, identity.instance, commands.handle, log
+            self._control_address,
+            settings.worker,
+            identity.instance,
+            commands.handle,
+            errors,
+            log,
         )
         self._pulse = pulse = Pulse(
             [guard.tick, commands.tick, reporter.tick],
             listener,
             state,
             wake,
+            errors,
             log,
             tick=options.heartbeat_interval,
         )
@@ -179,8 +198,8 @@ class Process:
         self._notifier.send("STOPPING=1")
         state.start_shutdown_timer()  # the pulse ends the process if something here hangs
         self._runner.close()
-        self._pulse.end(SINK_CLOSE_TIMEOUT)
-        self._guards.watchdog.disarm()
+        pulse_has_ended = self._pulse.end(PULSE_END_TIMEOUT)
+        self._guards.watchdog.tick(0.0)  # from now on the watchdog does
         self._log.info(
             "the worker ends: {reason}",
             reason=state.stop_reason,
@@ -188,8 +207,13 @@ class Process:
             processed=state.processed,
             failed=state.failed,
         )
-        if self._last_words(words):
+        if not pulse_has_ended:
+            # It still uses the sinks and the connection of the heartbeat.
+            self._log.warning("the pulse did not end: no last metrics, no last heartbeat")
+            self._guards.black_box.end(words)
+        elif self._last_words(words):
             self._guards.temporary.close()
+        self._guards.watchdog.disarm()
         ignore_signals()
         # Python waits for threads that a handler left behind. Do not wait longer than this.
         exit_timer = threading.Timer(EXIT_TIMEOUT, os._exit, (state.exit_code,))
@@ -197,13 +221,16 @@ class Process:
         exit_timer.start()
 
     def _last_words(self, words: str) -> bool:
-        """Close the sinks and write the last heartbeat. False if Redis could not be reached.
+        """Close the sinks and write the last heartbeat. False if that could not be written.
 
         Then the black box keeps `words` for the next instance.
         """
-        for sink in self._sinks:
-            sink.close(SINK_CLOSE_TIMEOUT)
-        is_written = self._reporter.last_words(words)
+        self._sinks.close(SINK_CLOSE_TIMEOUT)
+        try:
+            is_written = self._reporter.last_words(words)
+        except Exception as error:
+            self._errors.report("the last heartbeat", error)
+            is_written = False
         if not is_written:
             self._guards.black_box.end(words)
         return is_written

@@ -11,7 +11,7 @@ from beanwatch.worker.api.context import Context, ContextServices
 from beanwatch.worker.api.envelope import EnvelopeError, decode
 from beanwatch.worker.api.errors import Bury
 from beanwatch.worker.api.resource import Resources
-from beanwatch.worker.core.connection import ConnectionLostError, WorkerConnection
+from beanwatch.worker.core.connection import WorkerConnection
 from beanwatch.worker.core.decide import (
     OK,
     Verdict,
@@ -19,6 +19,7 @@ from beanwatch.worker.core.decide import (
     decide_poison,
     format_exception_line,
 )
+from beanwatch.worker.core.internal_errors import InternalErrors
 from beanwatch.worker.core.job import RunningJob
 from beanwatch.worker.guard.deadline import AsyncCalls
 from beanwatch.worker.guard.job_guards import JobGuards
@@ -49,11 +50,12 @@ class Runner:
         connection: WorkerConnection,
         guards: JobGuards,
         resources: Resources,
+        errors: InternalErrors,
         log: FilteringBoundLogger,
     ) -> None:
         self._app, self._limits = app, limits
         self._connection, self._guards, self._alarm = connection, guards, guards.alarm
-        self._resources, self._log = resources, log
+        self._resources, self._errors, self._log = resources, errors, log
         self._async = AsyncCalls()
         self._services = ContextServices(
             self._make_log, guards.make_directory, self._touch, self._put, resources.get
@@ -116,9 +118,9 @@ class Runner:
         self._guards.end_job()
 
     def close(self) -> None:
-        """Close the resources and the event loop."""
+        """Close the resources and the event loop. Raises nothing."""
         self._resources.close()
-        self._async.close()
+        self._errors.attempt(self._async.close)
 
     def _call(self, handler: Handler, job: RunningJob) -> BaseException | None:
         # The heartbeat finds the handler's line on the stack by the name of this function.
@@ -146,7 +148,7 @@ class Runner:
             try:
                 after(ctx, error)
             except BaseException as failed:  # its SystemExit neither
-                self._make_log(job).error("a hook after the job failed", exc_info=failed)
+                self._errors.report("an after_job hook", failed, self._make_log(job))
         self._resources.after_job()
         return error
 
@@ -174,13 +176,11 @@ class Runner:
         with self._alarm.shield():
             return self._connection.touch(TOUCH_LOCK_TIMEOUT)
 
-    def _put(self, queue: str, body: bytes, priority: int, delay: int, ttr: int) -> int:
-        if self._connection.is_open and not self._connection.job_id:
-            # Replies carry no id: the main thread, waiting for the next job, would read this put's
-            # reply, or this thread would read its job.
-            raise ConnectionLostError("the job is over: a thread of it that lives on puts no jobs")
+    def _put(
+        self, job: RunningJob, queue: str, body: bytes, priority: int, delay: int, ttr: int
+    ) -> int:
         with self._alarm.shield():
-            return self._connection.put(queue, body, priority, delay, ttr)
+            return self._connection.put(queue, body, priority, delay, ttr, during_job=job.id)
 
 
 def _decode(handler: Handler, job: RunningJob) -> Any:

@@ -39,6 +39,7 @@ class WorkerState:
         self.reconnects = 0
         self.touches = 0
         self.busy_seconds = 0.0
+        self.errors = 0  # exceptions in the worker's own parts and in hooks
         self.wake = Wake()  # wakes the main thread
 
     def stop(self, reason: str, code: int = STOPPED) -> None:

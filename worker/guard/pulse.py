@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from structlog.typing import FilteringBoundLogger
 
 from beanwatch.worker.control.listener import Listener
+from beanwatch.worker.core.internal_errors import InternalErrors
 from beanwatch.worker.core.state import FATAL, WorkerState
 from beanwatch.worker.core.wake import Wake
 
@@ -19,7 +20,10 @@ MIN_TICK = 0.05  # seconds
 
 
 class Pulse(threading.Thread):
-    """Calls `steps` in this order once a tick, with the monotonic time."""
+    """Calls `steps` in this order once a tick, with the monotonic time.
+
+    A step that raises is logged and counted; the other steps and the next ticks go on.
+    """
 
     def __init__(
         self,
@@ -27,6 +31,7 @@ class Pulse(threading.Thread):
         listener: Listener,
         state: WorkerState,
         wake: Wake,
+        errors: InternalErrors,
         log: FilteringBoundLogger,
         *,
         tick: float = MAX_TICK,
@@ -34,7 +39,8 @@ class Pulse(threading.Thread):
     ) -> None:
         super().__init__(name="pulse", daemon=True)
         self._steps, self._listener = steps, listener
-        self._state, self._log, self._clock = state, log, clock
+        self._state, self._errors, self._log = state, errors, log
+        self._clock = clock
         self._tick = min(tick, MAX_TICK)
         self._is_over = False
         self._wake = wake
@@ -45,11 +51,15 @@ class Pulse(threading.Thread):
             self._tick = max(MIN_TICK, seconds)
             self._wake.set()
 
-    def end(self, timeout: float) -> None:
-        """Stop ticking, and wait up to `timeout` seconds for the current tick to end."""
+    def end(self, timeout: float) -> bool:
+        """Stop ticking, and wait up to `timeout` seconds for the current tick to end.
+
+        False if it did not end: then the thread still uses what its steps use.
+        """
         self._is_over = True
         self._wake.set()
         self.join(timeout)
+        return not self.is_alive()
 
     def run(self) -> None:
         """Tick until told to end."""
@@ -57,8 +67,8 @@ class Pulse(threading.Thread):
             while not self._is_over:
                 now = self._clock()
                 for step in self._steps:
-                    step(now)
-                self._listener.tick()
+                    self._errors.attempt(step, now)
+                self._errors.attempt(self._listener.tick)
                 self._wait(now + self._tick)
         except Exception as error:
             # Without a pulse nobody guards the job, so stop. The watchdog still guards the process.

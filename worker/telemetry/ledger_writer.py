@@ -8,6 +8,7 @@ import msgspec
 from msgspec.structs import replace
 
 from beanwatch.net.redis_url import Command
+from beanwatch.outcomes import OUTCOMES
 from beanwatch.store.ledger import JOBS_KEY, BuriedJob, buried_key, job_key, uuid_key
 from beanwatch.worker.core.record import Run
 from beanwatch.worker.telemetry.redis_stream import RedisStream
@@ -27,7 +28,7 @@ TRIM_EVERY = 10.0  # seconds
 TRIM_AT_ONCE = 1000  # keys; few, because Redis does nothing else while a script runs
 TRIM_AFTER = 250  # runs written: they add at most 500 keys, half of what one trim removes
 # The outcomes that bury a job, or may.
-BURIES = frozenset(("buried", "timeout", "poison", "invalid"))
+BURIES = frozenset(outcome.name for outcome in OUTCOMES if outcome.may_be_buried)
 
 _TRIM = """
 local over = redis.call('ZCARD', KEYS[1]) - tonumber(ARGV[1])

@@ -8,20 +8,12 @@ import msgspec
 import structlog
 from structlog.typing import FilteringBoundLogger
 
+from beanwatch.outcomes import OUTCOMES
 from beanwatch.telemetry.logging.output import LogOutput
 from beanwatch.telemetry.logging.render import encode_json, format_time, make_record
 from beanwatch.worker.core.record import Run
 
-LEVEL_OF = {
-    "ok": "info",
-    "retry": "warning",
-    "buried": "error",
-    "discarded": "info",
-    "timeout": "error",
-    "lost": "warning",
-    "poison": "error",
-    "invalid": "error",
-}
+LEVELS = {outcome.name: outcome.level for outcome in OUTCOMES}
 # JSON escapes this byte wherever it occurs in a text, so it stands for "fill in here" only.
 _BLANK = b"\x00"
 _BLANK_TEXT, _BLANK_INT, _BLANK_TENTHS = map(msgspec.Raw, (b"\x00b", b"\x00d", b"\x00.1f"))
@@ -60,7 +52,7 @@ class LogSink:
     def on_finished(self, run: Run) -> None:
         """Log how the run ended."""
         if run.outcome != "ok" or run.follow_ups or run.parent or not self._output.is_json:
-            level, message = LEVEL_OF[run.outcome], "{job} {outcome}"
+            level, message = LEVELS[run.outcome], "{job} {outcome}"
             if run.reason:
                 message = "{job} {outcome}: {reason}"
             getattr(self._log, level)(message, **make_context(run))
@@ -95,7 +87,7 @@ class LogSink:
             "wait_ms": _BLANK_TENTHS,
             "duration_ms": _BLANK_TENTHS,
         }
-        level = LEVEL_OF[run.outcome]
+        level = LEVELS[run.outcome]
         line = encode_json(None, level, make_record(level, event, _BLANK_TIME))
         form = line.replace(b"%", b"%%").replace(_BLANK, b"%")
         self._forms[run.queue, run.job] = form

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from structlog.typing import FilteringBoundLogger
 
 from beanwatch.net.address import Address, parse_address
+from beanwatch.outcomes import OUTCOMES
 from beanwatch.telemetry import series as paths
 from beanwatch.telemetry.logging.setup import get_logger
 from beanwatch.worker.core.record import Run, Sink
@@ -26,7 +27,7 @@ SINKS = {
     "graphite": SinkKind(2003, "beanwatch.worker.telemetry.graphite_sink"),
 }
 # Outcomes of jobs that were not run: there is no duration to tell.
-NOT_RUN = frozenset(("poison", "invalid"))
+NOT_RUN = frozenset(outcome.name for outcome in OUTCOMES if not outcome.was_run)
 
 
 class Metrics(Sink, Protocol):

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import TypeAlias
 
+from beanwatch import outcomes
 from beanwatch.queues import consumers
 from beanwatch.store import health
 
@@ -31,7 +32,7 @@ _WORKERS = {
     "dead": ("dead", CRITICAL),
 }
 CONSUMERS: States = {consumers.CODES[state]: _CONSUMERS[state] for state in consumers.STATES}
-WORKERS: States = {code: _WORKERS[state] for state, code in health.HEALTH_CODES.items()}
+WORKERS: States = {code: _WORKERS[name] for name, code in health.HEALTH_CODES.items()}
 ANSWERS: States = {1: ("up", GOOD), 0: ("down", CRITICAL)}
 POLLS: States = {1: ("ok", GOOD), 0: ("failed", CRITICAL)}
 DRAINING: States = {0: ("no", GOOD), 1: ("draining", WARNING)}
@@ -44,18 +45,9 @@ DRAINED: States = {NEVER_DRAINED: ("never", NEUTRAL)}
 READY, RESERVED, DELAYED, BURIED = "blue", "green", "purple", WARNING
 JOB_STATES = {"ready": READY, "reserved": RESERVED, "delayed": DELAYED, "buried": BURIED}
 PUT, DELETED, LIVE = "blue", "green", "purple"
-OUTCOMES = {
-    "ok": GOOD,
-    "discarded": "light-green",
-    "retry": "yellow",
-    "buried": WARNING,
-    "timeout": "dark-orange",
-    "lost": "purple",
-    "poison": CRITICAL,
-    "invalid": "dark-red",
-}
-# `discarded` was the handler's decision, and a `lost` run was done, perhaps twice.
-FAILURES = ("retry", "buried", "timeout", "poison", "invalid")
+OUTCOMES = {outcome.name: outcome.color for outcome in outcomes.OUTCOMES}
+FAILURES = tuple(outcome.name for outcome in outcomes.OUTCOMES if outcome.is_failure)
+SERIOUS = tuple(outcome.name for outcome in outcomes.OUTCOMES if outcome.warning)
 SUCCESSES = tuple(outcome for outcome in OUTCOMES if outcome not in FAILURES)
 # Live workers that are in none of these states are idle, starting or stopping.
 ALL_WORKERS = {

@@ -22,7 +22,7 @@ from beanwatch.cli.lib.options import (
     server_option,
 )
 from beanwatch.collectors.collector import Collector, Extra
-from beanwatch.collectors.deliver.carbon import Carbon, Printer, parse_graphite
+from beanwatch.collectors.deliver.carbon import CarbonConnection, Printer, parse_graphite
 from beanwatch.collectors.deliver.delivery import Delivery, Transport
 from beanwatch.collectors.deliver.outbox import Outbox
 from beanwatch.collectors.poll.observer import Observer
@@ -182,7 +182,7 @@ def pick_transport(address: str) -> Transport:
     if address == "-":
         return Printer(sys.stdout)
     try:
-        return Carbon(parse_graphite(address or DEFAULT_GRAPHITE))
+        return CarbonConnection(parse_graphite(address or DEFAULT_GRAPHITE))
     except AddressError as error:
         raise click.UsageError(f"--graphite: {error}") from None
 

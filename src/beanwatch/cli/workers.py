@@ -202,7 +202,7 @@ def outcome_tree(outcome: CommandResult) -> dict[str, Any]:
     return {
         "worker": outcome.worker,
         "ok": outcome.ok,
-        "text": outcome.answer.text if outcome.answer else outcome.trouble,
+        "text": outcome.answer.text if outcome.answer else outcome.problem,
         "dump": outcome.answer.dump if outcome.answer else "",
     }
 
@@ -211,7 +211,7 @@ def report_silence(outcomes: Sequence[CommandResult]) -> int:
     """Name the workers that did not answer. 1 if one does not obey."""
     for outcome in outcomes:
         if outcome.answer is None:
-            complain(f"{outcome.worker}: {outcome.trouble}")
+            complain(f"{outcome.worker}: {outcome.problem}")
     return exit_code(outcomes)
 
 

@@ -38,8 +38,7 @@ class RedisClient:
     Therefore a call runs in a thread of its own, and we stop waiting for it. Nothing is retried:
     the caller knows whether its commands may be sent twice.
 
-    Any thread may call; the calls go one after the other. Raises RedisError if the file with the
-    certificates cannot be read.
+    Any thread may call; the calls go one after the other.
     """
 
     def __init__(
@@ -52,8 +51,6 @@ class RedisClient:
         self._is_connected = False
         self._lock = threading.Lock()
         self._call: BackgroundCall[list[Any]] | None = None
-        if url.tls:
-            load_authorities(url.ca_file)  # the package's own message does not name the file
         self._sentinel: Any = make_sentinel(url, timeout) if url.service else None
         self._redis: Redis = self._make_redis()
 
@@ -102,7 +99,8 @@ class RedisClient:
 
     def _run(self, commands: Sequence[Command]) -> list[Any]:
         try:
-            self._check_name()
+            if not self._is_connected:
+                self._check_url()
             pipeline: Any
             with self._redis.pipeline(transaction=False) as pipeline:
                 for command in commands:
@@ -110,6 +108,8 @@ class RedisClient:
                     self._redis.set_response_callback(str(command[0]), _unchanged)
                     pipeline.execute_command(*command)
                 replies: list[Any] = pipeline.execute(raise_on_error=False)
+        except RedisError:
+            raise
         except Exception as error:
             self.close()
             raise RedisError(f"redis {self._url.name}: {self._explain(error)}") from error
@@ -118,11 +118,13 @@ class RedisClient:
                 raise RedisError(f"redis {self._url.name}: {self._explain(reply)}")
         return replies
 
-    def _check_name(self) -> None:
-        """Look the host name up before the package does, whose only message would be a timeout."""
+    def _check_url(self) -> None:
+        """Find faults for which the package has no clear message. Raises OSError, RedisError."""
         host, port = self._url.address.host, self._url.address.port
-        if host and not self._is_connected and not self._url.service:
+        if host and not self._url.service:
             resolve(host, port, self._timeout * LOOKUP_SHARE)
+        if self._url.ca_file:
+            load_authorities(self._url.ca_file)
 
     def _on_connect(self, connection: Any) -> None:
         """Log in. The package calls this for each new connection."""

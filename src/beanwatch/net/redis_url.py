@@ -69,7 +69,7 @@ def parse_redis_url(url: str, password: str = "") -> RedisUrl:
 
 
 def open_redis(url: RedisUrl, timeout: float) -> "RedisClient":
-    """A client that connects when it is first used; see RedisClient. Raises RedisError."""
+    """A client that connects when it is first used; see RedisClient."""
     # Importing redis takes 0.3 s, so commands and checks that never connect must not do it.
     from beanwatch.net.redis_client import RedisClient
 

@@ -47,6 +47,7 @@ class Heartbeat(NamedTuple):
     beat_at: float = 0.0
     processed: int = 0
     failed: int = 0
+    errors: int = 0  # exceptions in the worker's sinks, hooks, ticks and closes since its start
     rss: int = 0  # bytes
     disk_free: int = 0  # bytes
     interval: float = 1.0

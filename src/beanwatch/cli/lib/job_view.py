@@ -7,7 +7,10 @@ from itertools import zip_longest
 from beanwatch.cli.lib.output import printable
 from beanwatch.durations import format_duration
 from beanwatch.fleet.job_story import Now, Story
+from beanwatch.outcomes import OUTCOMES
 from beanwatch.store.ledger import LedgerEntry
+
+DELETED = frozenset(outcome.name for outcome in OUTCOMES if outcome.is_deleted)
 
 KEPT_WORDS = {
     "all": "Workers with --ledger all record every run, for 1 day (7 days where one failed): "
@@ -64,7 +67,7 @@ def gap_lines(before: LedgerEntry | None, entry: LedgerEntry) -> Iterator[str]:
 def is_unheard(entry: LedgerEntry, after: LedgerEntry) -> bool:
     """True for a run that was to end the job, which then ran again all the same."""
     same = (entry.server, entry.job_id) == (after.server, after.job_id)
-    return same and entry.outcome in ("ok", "discarded")
+    return same and entry.outcome in DELETED
 
 
 def entry_lines(entry: LedgerEntry, *, show_number: bool, show_traceback: bool) -> Iterator[str]:

@@ -12,7 +12,7 @@ from beanwatch.config import GLOB, Config
 from beanwatch.fleet.workers import WorkerError, find_target, match_workers
 from beanwatch.net.redis_url import Execute, RedisError, open_redis
 from beanwatch.store.heartbeats import Worker, read_workers
-from beanwatch.worker.control.client import CommandResult, Target, give_order
+from beanwatch.worker.control.client import CommandResult, Target, send_command
 from beanwatch.worker.control.messages import Args, Command
 
 T = TypeVar("T")
@@ -39,7 +39,7 @@ def order(
             targets = [find_target(worker, address) for worker in found]
     if sys.stderr.isatty():
         click.echo(f"{word}: {len(targets)} workers, {timeout:g} s to answer", err=True)
-    return give_order(targets, word, args, timeout=timeout)
+    return send_command(targets, word, args, timeout=timeout)
 
 
 def find_workers(config: Config, redis: str | None, id_glob: str) -> list[Worker]:
