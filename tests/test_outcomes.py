@@ -31,13 +31,13 @@ def test_a_new_row_is_all_that_a_new_outcome_needs():
     found = with_new_row(
         "from beanwatch.checks import job_failures as check\n"
         "from beanwatch.cli.lib import job_view\n"
-        "from beanwatch.grafana.generator import words\n"
+        "from beanwatch.grafana.generator.lib import states\n"
         "from beanwatch.worker.telemetry import ledger_writer, log_sink, metrics\n"
         "from tests.operations import reference\n"
         "print(log_sink.LEVELS['shelved'], 'shelved' in ledger_writer.BURIES,\n"
         "    'shelved' in metrics.NOT_RUN, 'shelved' in check.FAILED, check.GRAVE['shelved'],\n"
-        "    'shelved' in job_view.DELETED, words.OUTCOMES['shelved'],\n"
-        "    'shelved' in words.FAILURES, 'shelved' in words.SERIOUS,\n"
+        "    'shelved' in job_view.DELETED, states.OUTCOMES['shelved'],\n"
+        "    'shelved' in states.FAILURES, 'shelved' in states.SERIOUS,\n"
         "    '| `shelved` | put away |' in reference.outcomes(), sep=',')\n"
     )
     assert found == "critical,True,True,True,were shelved,True,pink,True,True,True\n"
