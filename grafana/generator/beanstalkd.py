@@ -1,4 +1,4 @@
-"""What only beanstalkd counts: its panels on the dashboards of all systems, and its alert rules.
+"""Panels, columns and alert rules for the numbers that only beanstalkd has.
 
 The series are native: they have beanstalkd's own names, `_` for `-` (protocol.txt, "stats").
 """

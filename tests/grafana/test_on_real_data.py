@@ -122,7 +122,7 @@ class Alerts:
         wait_until(all_fired, PATIENCE, "alerts")
 
     def lower(self, uid: str, limit: float) -> None:
-        """What takes half an hour is tried with a lower limit."""
+        """Lower the limit of a rule that would take half an hour to fire."""
         (condition,) = self.rules[uid]["data"][2]["model"]["conditions"]
         condition["evaluator"]["params"] = [limit]
 

@@ -68,7 +68,7 @@ def names(option: click.Option) -> str:
 
 
 def metavar(option: click.Option, context: click.Context) -> str:
-    """What a flag takes."""
+    """The value that a flag takes, as its help shows it."""
     return "" if option.is_flag else f" `{option.make_metavar(context)}`"
 
 
@@ -154,7 +154,7 @@ def show(value: Any) -> str:
 
 
 def allowed(parser: Callable[[Any], Any]) -> str:
-    """What the parser itself says that it expects."""
+    """The values that a parser takes, from the text of its error."""
     try:
         parser(object())
     except ValueError as error:
@@ -167,7 +167,7 @@ def allowed(parser: Callable[[Any], Any]) -> str:
 
 
 def outcomes() -> str:
-    """How a run can end."""
+    """The outcomes of runs."""
     return table(["outcome", ""], [[f"`{outcome.name}`", outcome.help] for outcome in OUTCOMES])
 
 

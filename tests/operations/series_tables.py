@@ -153,6 +153,6 @@ def meanings_of(
 
 
 def first_sentence(action: str) -> str:
-    """What an action does, from the docstring of its method."""
+    """The meaning of an action: the first sentence of its method's docstring."""
     text = " ".join((getattr(Actions, action).__doc__ or "").split())
     return text.partition(".")[0]

@@ -90,12 +90,12 @@ def per_second(counter: str) -> str:
 
 
 def increase(counter: str) -> str:
-    """How much a counter rose at each point, also after a gap: a restart mostly makes one."""
+    """The rise of a counter at each point, also after a gap: a restart mostly makes one."""
     return f"nonNegativeDerivative(keepLastValue({counter}))"
 
 
 def per_minute(counter: str) -> str:
-    """How much a counter rose in each minute."""
+    """The rise of a counter in each minute."""
     return f"summarize({increase(counter)}, '1min', 'sum')"
 
 
@@ -105,7 +105,7 @@ def moving(series: str, span: str, how: str = "Sum") -> str:
 
 
 def count_between(series: str, lowest: float, highest: float) -> str:
-    """How many of the series lie there at each point; nothing where the value of none is known."""
+    """The number of series between the two at each point; nothing where no value is known."""
     known = newest(nonempty(series))
     inside = f"isNonNull(removeAboveValue(removeBelowValue({known}, {lowest:g}), {highest:g}))"
     one = f"offset({scale(maximum(known), 0)}, 1)"
@@ -128,7 +128,7 @@ def percent(part: str, whole: str) -> str:
 
 
 def count_known(series: str, *nodes: int) -> str:
-    """How many of the series have a value at each point, by the nodes."""
+    """The number of series that have a value at each point, by the nodes."""
     return group_by(f"isNonNull({series})", *nodes)
 
 

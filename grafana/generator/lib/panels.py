@@ -41,7 +41,7 @@ class Size(NamedTuple):
 
 
 class Style(NamedTuple):
-    """How a chart draws its series: as lines, unless `stacked` or as `bars`."""
+    """The way a chart draws its series: as lines, unless `stacked` or as `bars`."""
 
     stacked: bool = False
     bars: bool = False
