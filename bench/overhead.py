@@ -79,7 +79,7 @@ def main(rounds: int = 5) -> None:
         output = logs.configure("json", f"{directory}/worker.log")
         log = logs.get_logger(worker=WORKER, instance=INSTANCE)
         url = parse_redis_url(redis.url)
-        outlet = RedisStream(url, log)
+        stream = RedisStream(url, log)
         heart = HeartbeatWriter(url, WORKER)
         address = Address(*statsd.getsockname())
         parts: dict[str, Callable[[], object]] = {
@@ -89,9 +89,9 @@ def main(rounds: int = 5) -> None:
             "metrics straight to Graphite": tell(
                 [make_metrics(f"graphite://{address}", OWNER, log=log)]
             ),
-            "counts of outcomes in Redis": tell([OutcomeCounter(outlet)]),
-            "ledger of failures": tell([LedgerWriter(outlet, WORKER, INSTANCE, "failures")]),
-            "ledger of all": tell([LedgerWriter(outlet, WORKER, INSTANCE, "all")]),
+            "counts of outcomes in Redis": tell([OutcomeCounter(stream)]),
+            "ledger of failures": tell([LedgerWriter(stream, WORKER, INSTANCE, "failures")]),
+            "ledger of all": tell([LedgerWriter(stream, WORKER, INSTANCE, "all")]),
         }
         found: dict[str, list[float]] = {}
         for _ in range(rounds):

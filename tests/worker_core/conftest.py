@@ -1,4 +1,4 @@
-"""A real worker process on real servers, and what it shows to the outside."""
+"""A real worker process on real servers, and its log and heartbeat."""
 
 import json
 import os
@@ -42,13 +42,13 @@ class RunningWorker:
             )
 
     def lines(self) -> list[dict[str, Any]]:
-        """What it logged."""
+        """The lines of its log."""
         if not self.log_file.exists():
             return []
         return [json.loads(line) for line in self.log_file.read_text().splitlines()]
 
     def runs(self, job: str = "") -> list[dict[str, Any]]:
-        """The contexts of the lines that tell how a run ended."""
+        """The contexts of the log lines about finished runs."""
         contexts = [line["context"] for line in self.lines()]
         return [c for c in contexts if "outcome" in c and job in ("", c["job"])]
 
@@ -142,7 +142,7 @@ class Broker:
             return client.put(body.encode() if isinstance(body, str) else body, **options)
 
     def stats(self, queue: str = QUEUE) -> dict[str, int]:
-        """Of a queue: its current numbers of jobs by state."""
+        """The current numbers of jobs in a queue, by state."""
         stats = self.server.stats_tube(queue)
         states = ("ready", "reserved", "delayed", "buried")
         return {state: stats.get(f"current-jobs-{state}", 0) for state in states}
@@ -160,7 +160,7 @@ class Broker:
                 return {}
 
     def take(self, queue: str, timeout: int = 10) -> tuple[dict[str, Any], dict[str, Any]]:
-        """The next job of a queue, deleted: its envelope, and its stats."""
+        """Take the next job of a queue and delete it. Returns its envelope and its stats."""
         with self.server.client(watch=queue, encoding=None) as client:
             job = client.reserve(timeout)
             stats = dict(client.stats_job(job))

@@ -1,4 +1,4 @@
-"""The connection with a real server: the facts are those of the job, whatever the bodies hold."""
+"""The connection to a real server: each job comes with its own statistics and its own body."""
 
 import random
 import socket
@@ -14,7 +14,7 @@ TTR = 60
 
 
 def drain(connection: WorkerConnection, jobs: int) -> list[int]:
-    """Take and delete so many jobs: the priorities that the facts tell."""
+    """Take and delete so many jobs. Returns their priorities by `stats-job`."""
     priorities = []
     for _ in range(jobs):
         reserved = connection.reserve(lambda: True)
@@ -35,7 +35,7 @@ def connection(beanstalkd: Beanstalkd) -> Iterator[WorkerConnection]:
     connection.close()
 
 
-def test_the_facts_are_those_of_the_job_whatever_the_ids(
+def test_the_stats_are_those_of_the_job_whatever_the_ids(
     beanstalkd: Beanstalkd, connection: WorkerConnection
 ) -> None:
     draw = random.Random(7)
@@ -88,7 +88,7 @@ def open_on(near: socket.socket, far: socket.socket) -> WorkerConnection:
 
 
 @pytest.mark.parametrize("answer", [b"OUT_OF_MEMORY", b"INTERNAL_ERROR", b"<html>", b"OK x"])
-def test_an_answer_that_is_none_is_told_as_it_came(answer: bytes) -> None:
+def test_a_wrong_answer_is_quoted_in_the_error(answer: bytes) -> None:
     near, far = socket.socketpair()
     with near, far:
         connection = open_on(near, far)
@@ -100,7 +100,7 @@ def test_an_answer_that_is_none_is_told_as_it_came(answer: bytes) -> None:
         assert not connection.is_open
 
 
-def test_the_facts_of_another_job_are_not_believed() -> None:
+def test_the_stats_of_another_job_are_not_believed() -> None:
     near, far = socket.socketpair()
     names = ("pri", "age", "delay", "ttr", "reserves", "releases", "buries", "kicks")
     stats = b"---\nid: 4\ntube: work\n" + b"".join(b"%b: 1\n" % name.encode() for name in names)

@@ -1,4 +1,4 @@
-"""Jobs and handlers that do the worker harm, and what it makes of them."""
+"""Jobs and handlers that harm the worker, and how it deals with them."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""Whole lines and bodies or an error, whatever bytes come and however they are cut."""
+"""Any bytes, in pieces of any size, give whole lines and bodies, or an error."""
 
 import socket
 import threading

@@ -1,4 +1,4 @@
-"""Every way a worker ends, and what its exit code says."""
+"""Every way in which a worker ends, and its exit code."""
 
 import signal
 import socket
@@ -52,7 +52,7 @@ def test_a_running_job_is_finished_first_and_no_other_is_taken(
 def test_no_job_is_left_without_an_end_when_a_stop_comes_between_two(
     start_worker: StartWorker, broker: Broker, how: str
 ) -> None:
-    """The next job is asked for with the end of the one before, and may be on its way."""
+    """The next job is reserved with the end of the last one, and may have arrived already."""
     jobs = b"use work\r\n" + b'put 0 0 60 12\r\n{"job":"ok"}\r\n' * 200
     worker = start_worker("--log-file", "/dev/null")
     control = f"beanwatch.control.{worker.id}"
@@ -231,7 +231,7 @@ def test_a_second_worker_of_the_same_id_does_not_start(
 def test_of_two_that_start_at_the_same_moment_one_stays(
     start_worker: StartWorker, redis_server: Redis
 ) -> None:
-    """Neither finds a record; they find each other by overwriting each other's."""
+    """Neither finds a record at its start; each then sees the other overwrite its own."""
     redis_server.freeze()
     pair = [start_worker(), start_worker()]
     wait_until(lambda: len(pair[0].lines()) >= 4, message="both go on without redis")

@@ -37,24 +37,24 @@ Connect = Callable[..., RedisStream]
 
 @pytest.fixture
 def connect(log: RecordingLog) -> Iterator[Connect]:
-    """Outlets that are connected, unless the test says not to wait for it."""
-    outlets: list[RedisStream] = []
+    """Streams that are connected, unless the test says not to wait for that."""
+    streams: list[RedisStream] = []
 
     def make(url: str, *, wait: bool = True, **options: Any) -> RedisStream:
-        outlet = RedisStream(parse_redis_url(url), log.as_logger(), **options)
-        outlets.append(outlet)
+        stream = RedisStream(parse_redis_url(url), log.as_logger(), **options)
+        streams.append(stream)
         if wait:
-            wait_until(lambda: outlet.flush() or outlet.is_connected)
-        return outlet
+            wait_until(lambda: stream.flush() or stream.is_connected)
+        return stream
 
     yield make
-    for outlet in outlets:
-        outlet.close(0)
+    for stream in streams:
+        stream.close(0)
 
 
-def settled(outlet: RedisStream) -> None:
+def settled(stream: RedisStream) -> None:
     """Tick until Redis has confirmed everything."""
-    wait_until(lambda: outlet.flush() or not outlet.unfinished, message="all is confirmed")
+    wait_until(lambda: stream.flush() or not stream.is_unfinished, message="all is confirmed")
 
 
 def execute(url: str) -> reader.Execute:
@@ -68,8 +68,8 @@ def execute(url: str) -> reader.Execute:
 def test_a_run_is_read_back_as_it_was_written_by_uuid_and_by_beanstalkd_id(
     redis_server: Redis, connect: Connect, make_run: Callable[..., Run]
 ):
-    outlet = connect(redis_server.url)
-    ledger = LedgerWriter(outlet, "web1.w1", "ab12", "all")
+    stream = connect(redis_server.url)
+    ledger = LedgerWriter(stream, "web1.w1", "ab12", "all")
     run = make_run(
         job_id=7,
         uuid="u-7",
@@ -82,7 +82,7 @@ def test_a_run_is_read_back_as_it_was_written_by_uuid_and_by_beanstalkd_id(
     )
     ledger.on_finishing(run)
     ledger.on_finished(run)
-    settled(outlet)
+    settled(stream)
     expected = LedgerEntry(
         worker="web1.w1",
         instance="ab12",
@@ -96,11 +96,11 @@ def test_a_run_is_read_back_as_it_was_written_by_uuid_and_by_beanstalkd_id(
 def test_a_job_without_a_uuid_is_known_by_its_server_and_id(
     redis_server: Redis, connect: Connect, make_run: Callable[..., Run]
 ):
-    outlet = connect(redis_server.url)
-    ledger = LedgerWriter(outlet, "web1.w1", "ab12", "all")
+    stream = connect(redis_server.url)
+    ledger = LedgerWriter(stream, "web1.w1", "ab12", "all")
     for attempt in (1, 2):
         ledger.on_finishing(make_run(job_id=7, attempt=attempt, started_at=1e9 + attempt))
-    settled(outlet)
+    settled(stream)
     found = reader.read_job_by_id(execute(redis_server.url), "5e1f", 7)
     assert [entry.attempt for entry in found] == [1, 2]
 
@@ -108,13 +108,13 @@ def test_a_job_without_a_uuid_is_known_by_its_server_and_id(
 def test_a_lost_acknowledgement_corrects_the_entry_that_was_announced(
     redis_server: Redis, connect: Connect, make_run: Callable[..., Run]
 ):
-    outlet = connect(redis_server.url)
+    stream = connect(redis_server.url)
     for mode in ("all", "failures"):
-        ledger = LedgerWriter(outlet, "web1.w1", "ab12", mode)  # type: ignore[arg-type]
+        ledger = LedgerWriter(stream, "web1.w1", "ab12", mode)  # type: ignore[arg-type]
         run = make_run(uuid=mode, started_at=1234567890.1234567)
         ledger.on_finishing(run)
         ledger.on_finished(replace(run, outcome="lost", reason="NOT_FOUND"))
-        settled(outlet)
+        settled(stream)
         found = reader.read_job(execute(redis_server.url), mode)
         assert [(entry.outcome, entry.reason) for entry in found] == [("lost", "NOT_FOUND")]
 
@@ -138,12 +138,12 @@ def test_what_each_mode_records(
     attempt: int,
     expected: int,
 ):
-    outlet = connect(redis_server.url)
+    stream = connect(redis_server.url)
     run = make_run(uuid="u", outcome=outcome, attempt=attempt)
-    ledger = LedgerWriter(outlet, "web1.w1", "ab12", mode)
+    ledger = LedgerWriter(stream, "web1.w1", "ab12", mode)
     ledger.on_finishing(run)
     ledger.on_finished(run)
-    settled(outlet)
+    settled(stream)
     assert len(reader.read_job(execute(redis_server.url), "u")) == expected
     if mode == "off":
         assert redis_server.client().keys("*") == ["beanwatch:probe"]
@@ -157,9 +157,9 @@ def test_what_was_announced_survives_a_kill_at_the_very_next_moment(redis_server
         "from beanwatch.telemetry.logging.setup import get_logger\n"
         "from beanwatch.worker.core.record import Run\n"
         "from beanwatch.worker.telemetry.redis_stream import RedisStream\n"
-        "outlet = RedisStream(parse_redis_url(sys.argv[1]), get_logger())\n"
-        "while not outlet.is_connected: outlet.flush()\n"
-        "ledger = LedgerWriter(outlet, 'web1.w1', 'ab12', 'all')\n"
+        "stream = RedisStream(parse_redis_url(sys.argv[1]), get_logger())\n"
+        "while not stream.is_connected: stream.flush()\n"
+        "ledger = LedgerWriter(stream, 'web1.w1', 'ab12', 'all')\n"
         "for n in range(100):\n"  # the answers to these are never read
         "    run = Run('s', 't', 'j', n, 1, 'ok', sys.argv[2] + str(n), started_at=1.0)\n"
         "    ledger.on_finishing(run)\n"
@@ -185,8 +185,8 @@ def test_nothing_stays_for_ever_and_nothing_grows_without_bound(
     monkeypatch.setattr(writer, "TRIM_AFTER", 10)
     monkeypatch.setattr(writer, "TRIM_AT_ONCE", 20)
     monkeypatch.setattr(writer, "BURIED_KEPT", 5)
-    outlet = connect(redis_server.url)
-    ledger = LedgerWriter(outlet, "web1.w1", "ab12", "all")
+    stream = connect(redis_server.url)
+    ledger = LedgerWriter(stream, "web1.w1", "ab12", "all")
     now = time.time()
     for n in range(60):
         ledger.on_finished(
@@ -204,7 +204,7 @@ def test_nothing_stays_for_ever_and_nothing_grows_without_bound(
             make_run(uuid="often", job_id=99, attempt=attempt, started_at=now + attempt)
         )
     ledger.tick()
-    settled(outlet)
+    settled(stream)
     client = redis_server.client()
     assert client.zcard("beanwatch:jobs") == 20
     keys = {*client.keys("beanwatch:job:*"), *client.keys("beanwatch:job-uuid:*")}
@@ -223,13 +223,13 @@ def test_nothing_stays_for_ever_and_nothing_grows_without_bound(
 def test_buried_jobs_are_found_by_job_reason_and_age_until_they_run_again(
     redis_server: Redis, connect: Connect, make_run: Callable[..., Run]
 ):
-    outlet = connect(redis_server.url)
-    ledger = LedgerWriter(outlet, "web1.w1", "ab12", "failures", clock=lambda: 5000.0)
+    stream = connect(redis_server.url)
+    ledger = LedgerWriter(stream, "web1.w1", "ab12", "failures", clock=lambda: 5000.0)
     for job_id, outcome in ((3, "buried"), (1, "poison"), (2, "retry"), (4, "buried")):
         ledger.on_finishing(make_run(job_id=job_id, outcome=outcome, reason=f"because {job_id}"))
     ledger.on_finished(make_run(job_id=4, outcome="lost"))  # somebody else has it
     find = reader.find_buried
-    settled(outlet)
+    settled(stream)
     found = find(execute(redis_server.url), "5e1f", "email.regular")
     assert [(one.job_id, one.job, one.outcome, one.reason) for one in found] == [
         (1, "email.send", "poison", "because 1"),
@@ -237,22 +237,22 @@ def test_buried_jobs_are_found_by_job_reason_and_age_until_they_run_again(
     ]
     assert found[0].buried_at == 5000.0
     ledger.on_finishing(make_run(job_id=3, attempt=2))
-    settled(outlet)
+    settled(stream)
     assert [one.job_id for one in find(execute(redis_server.url), "5e1f", "email.regular")] == [1]
 
 
 def test_a_restart_of_redis_loses_nothing_that_is_written_meanwhile(
     redis_server: Redis, connect: Connect, make_run: Callable[..., Run], log: RecordingLog
 ):
-    outlet = connect(redis_server.url)
-    ledger = LedgerWriter(outlet, "web1.w1", "ab12", "all")
+    stream = connect(redis_server.url)
+    ledger = LedgerWriter(stream, "web1.w1", "ab12", "all")
     redis_server.stop()
     for n in range(50):
         ledger.on_finishing(make_run(uuid=f"u-{n}"))
         ledger.tick()
     wait_until(lambda: ledger.tick() or log.lines)
     redis_server.start()
-    settled(outlet)
+    settled(stream)
     assert all(reader.read_job(execute(redis_server.url), f"u-{n}") for n in range(50))
     assert ledger.dropped == 0
     assert log.levels == ["warning", "info"]
@@ -265,15 +265,15 @@ def test_a_connection_that_breaks_in_mid_stream_writes_each_entry_once(
     make_run: Callable[..., Run],
 ):
     front = proxy(f"127.0.0.1:{redis_server.port}")
-    outlet = connect(f"redis://{front.address}/0")
-    ledger = LedgerWriter(outlet, "web1.w1", "ab12", "all")
+    stream = connect(f"redis://{front.address}/0")
+    ledger = LedgerWriter(stream, "web1.w1", "ab12", "all")
     for n in range(300):
         ledger.on_finishing(make_run(uuid=f"u-{n % 100}", attempt=n, started_at=1000.0 + n))
         if n % 60 == 30:
             front.reset()
         if n % 10 == 0:
             ledger.tick()
-    settled(outlet)
+    settled(stream)
     for n in range(100):
         runs = reader.read_job(execute(redis_server.url), f"u-{n}")
         assert [run.attempt for run in runs] == [n, n + 100, n + 200]
@@ -284,11 +284,11 @@ def test_a_frozen_redis_costs_the_worker_no_time(
     redis_server: Redis, connect: Connect, make_run: Callable[..., Run], log: RecordingLog
 ):
     now = [0.0]
-    outlet = connect(redis_server.url, clock=lambda: time.monotonic() + now[0])
-    ledger = LedgerWriter(outlet, "web1.w1", "ab12", "all")
+    stream = connect(redis_server.url, clock=lambda: time.monotonic() + now[0])
+    ledger = LedgerWriter(stream, "web1.w1", "ab12", "all")
     redis_server.freeze()
-    assert outlet._socket
-    assert outlet._socket.gettimeout() == 0  # it never waits
+    assert stream._socket
+    assert stream._socket.gettimeout() == 0  # it never waits
     for n in range(2000):
         ledger.on_finishing(make_run(uuid=f"u-{n}"))
         if n % 100 == 0:
@@ -297,7 +297,7 @@ def test_a_frozen_redis_costs_the_worker_no_time(
     wait_until(lambda: ledger.tick() or log.lines)
     assert log.levels == ["warning"]
     redis_server.thaw()
-    settled(outlet)
+    settled(stream)
     assert all(reader.read_job(execute(redis_server.url), f"u-{n}") for n in (0, 1000, 1999))
     assert log.levels == ["warning", "info"]
 
@@ -305,8 +305,8 @@ def test_a_frozen_redis_costs_the_worker_no_time(
 def test_a_backlog_is_bounded_and_what_it_cannot_hold_is_counted(
     connect: Connect, make_run: Callable[..., Run]
 ):
-    outlet = connect("redis://127.0.0.1:1/0", wait=False, limit=100_000)
-    ledger = LedgerWriter(outlet, "web1.w1", "ab12", "all")
+    stream = connect("redis://127.0.0.1:1/0", wait=False, limit=100_000)
+    ledger = LedgerWriter(stream, "web1.w1", "ab12", "all")
     for n in range(1000):
         ledger.on_finishing(make_run(uuid=f"u-{n}"))
     kept = 1000 - ledger.dropped
@@ -331,15 +331,15 @@ def test_a_redis_that_refuses_to_write_is_told_once_and_the_entries_are_kept(
     mend: tuple[str, ...],
     reason: str,
 ):
-    outlet = connect(redis_server.url)
-    ledger = LedgerWriter(outlet, "web1.w1", "ab12", "all")
+    stream = connect(redis_server.url)
+    ledger = LedgerWriter(stream, "web1.w1", "ab12", "all")
     with redis_server.client() as client:
         client.execute_command(*break_)
         ledger.on_finishing(make_run(uuid="u"))
         wait_until(lambda: ledger.tick() or log.lines)
         ledger.on_finishing(make_run(uuid="v"))
         client.execute_command(*mend)
-    settled(outlet)
+    settled(stream)
     assert reader.read_job(execute(redis_server.url), "u")
     assert reader.read_job(execute(redis_server.url), "v")
     assert ledger.dropped == 0
@@ -366,11 +366,11 @@ def test_every_way_to_a_redis_works(
             f"rediss://127.0.0.1:{tls_redis.port}/0?ssl_ca_certs={certificate}",
             f"redis+sentinel://127.0.0.1:{sentinel.port}/main",
         ):
-            outlet = connect(url)
-            ledger = LedgerWriter(outlet, "web1.w1", "ab12", "all")
+            stream = connect(url)
+            ledger = LedgerWriter(stream, "web1.w1", "ab12", "all")
             for n in range(500):
                 ledger.on_finishing(make_run(uuid=f"u-{n}", traceback="x" * 2000))
-            settled(outlet)
+            settled(stream)
             assert len(reader.read_job(execute(url), "u-499")) == 1
             assert ledger.dropped == 0
 
@@ -378,16 +378,16 @@ def test_every_way_to_a_redis_works(
 def test_outcomes_are_counted_by_the_minute_and_expire(
     redis_server: Redis, connect: Connect, make_run: Callable[..., Run]
 ):
-    outlet = connect(redis_server.url)
+    stream = connect(redis_server.url)
     now = [time.time()]
-    counts = OutcomeCounter(outlet, clock=lambda: now[0])
+    counts = OutcomeCounter(stream, clock=lambda: now[0])
     for outcome in ("ok", "ok", "buried"):
         counts.on_finished(make_run(outcome=outcome))
     counts.tick()
     now[0] -= 180
     counts.on_finished(make_run(job="report|build", outcome="poison"))
     counts.tick()
-    settled(outlet)
+    settled(stream)
     look = execute(redis_server.url)
     send, report = JobKind("email.regular", "email.send"), JobKind("email.regular", "report|build")
     assert read_outcomes(look, 2) == {send: {"ok": 2, "buried": 1}}
@@ -403,8 +403,8 @@ def test_counts_that_may_have_arrived_are_not_sent_twice(
     make_run: Callable[..., Run],
 ):
     front = proxy(f"127.0.0.1:{redis_server.port}")
-    outlet = connect(f"redis://{front.address}/0")
-    counts = OutcomeCounter(outlet)
+    stream = connect(f"redis://{front.address}/0")
+    counts = OutcomeCounter(stream)
     front.latency(5)  # written, but the answer is not here yet
     counts.on_finished(make_run())
     counts.tick()
@@ -412,7 +412,7 @@ def test_counts_that_may_have_arrived_are_not_sent_twice(
     front.reset()
     wait_until(lambda: counts.tick() or counts.dropped)
     front.restore()
-    settled(outlet)
+    settled(stream)
     assert sum(read_outcomes(execute(redis_server.url), 2).popitem()[1].values()) == 1
 
 

@@ -396,8 +396,8 @@ def test_two_jobs_whose_names_become_one_are_added_up_and_told_once(
 
 
 @given(st.text(), st.text(), st.text(), st.text())
-def test_no_name_breaks_a_line(queue: str, job: str, host: str, name: str):
-    stem = paths.job("beanwatch", queue, job, f"{host}.{name}")
+def test_no_name_breaks_a_line(server: str, queue: str, job: str, worker: str):
+    stem = paths.job("beanwatch", server, queue, job, worker)
     assert len(stem.split(".")) == 6
     assert all(node and node.isascii() for node in stem.split("."))
     assert not set(stem) & set(" :|@\n")

@@ -12,10 +12,9 @@ from beanwatch.net.redis_url import RedisError
 from beanwatch.net.systemd import SystemdNotifier
 from beanwatch.store.health import decide_health
 from beanwatch.store.heartbeats import Heartbeat, Worker
-from beanwatch.worker.core.connection import Reserved
-from beanwatch.worker.core.decide import JobStats
+from beanwatch.worker.core.connection_protocol import JobStats, Reserved
 from beanwatch.worker.core.job import RunningJob
-from beanwatch.worker.core.state import DUPLICATE, HARD, RECYCLED, STOPPED, WorkerState
+from beanwatch.worker.core.state import DUPLICATE, HARD_DEADLINE, RECYCLED, STOPPED, WorkerState
 from beanwatch.worker.guard.host import TemporaryRoot
 from beanwatch.worker.telemetry import host_watch
 from beanwatch.worker.telemetry.gauges import WorkerGauges
@@ -31,7 +30,7 @@ MINE = Heartbeat(instance="b", host="web1", name="w1", started_at=50.0, reserve_
 MIB = 1 << 20
 
 
-class WorkerConnection:
+class Connection:
     """Counts how often the wait for a job was interrupted."""
 
     def __init__(self) -> None:
@@ -51,9 +50,9 @@ class Writer:
         self.version: bytes | None = None
         self.is_away = False
 
-    def beat(self, beat: Heartbeat) -> PreviousHeartbeat:
+    def write(self, heartbeat: Heartbeat) -> PreviousHeartbeat:
         self._check()
-        before, self.record = self.record, beat
+        before, self.record = self.record, heartbeat
         return PreviousHeartbeat(before, self.version)
 
     def is_mine(self, instance: str) -> bool:
@@ -76,7 +75,7 @@ class Parts:
         self.now = 1000.0
         self.log = log
         self.state = WorkerState(clock=self.clock)
-        self.connection: Any = WorkerConnection()
+        self.connection: Any = Connection()
         self.writer: Any = Writer()
         self.temporary = TemporaryRoot(str(tmp_path), "web1.w1", "b")
         self.host = HostWatch(
@@ -92,13 +91,13 @@ class Parts:
     def clock(self) -> float:
         return self.now
 
-    def hold_a_job(self) -> RunningJob:
-        held = RunningJob(
+    def start_a_job(self) -> RunningJob:
+        job = RunningJob(
             Reserved(1, b""), JobStats(1, "work", 0, 0, 0, 60, 1, 0, 0, 0), monotonic=self.clock
         )
-        held.start(30.0, 10.0)
-        self.state.job = held
-        return held
+        job.start(30.0, 10.0)
+        self.state.job = job
+        return job
 
 
 @pytest.fixture
@@ -128,13 +127,13 @@ def test_a_wall_clock_that_jumps_makes_nobody_hung(parts: Parts, jump: float):
         wall=lambda: jump + time.time(),
     )
     assert decide_health(Worker("w", 0.0, record.make())) == "starting"
-    parts.hold_a_job()
+    parts.start_a_job()
     assert decide_health(Worker("w", 0.0, record.make())) == "busy"
 
 
 def test_a_record_shows_the_running_job(parts: Parts):
-    held = parts.hold_a_job()
-    held.note, held.progress = "halfway", (5, 10)
+    job = parts.start_a_job()
+    job.note, job.progress = "halfway", (5, 10)
     parts.now += 3
     beat = parts.record.make()
     assert (beat.job_id, beat.queue, beat.where) == (1, "work", "jobs.py:7 send")
@@ -148,28 +147,31 @@ def test_a_record_shows_the_running_job(parts: Parts):
 
 
 def test_a_redis_that_is_away_is_logged_once_and_counted(parts: Parts):
-    parts.heartbeat.beat(MINE)
+    parts.heartbeat.write(MINE)
     parts.writer.is_away = True
     for _ in range(3):
-        parts.heartbeat.beat(MINE)
+        parts.heartbeat.write(MINE)
     parts.writer.is_away = False
     for _ in range(2):
-        parts.heartbeat.beat(MINE)
+        parts.heartbeat.write(MINE)
     assert parts.log.levels == ["warning", "info"]
     assert parts.log.lines[1][2] == {"missed": 3}
-    assert parts.state.run
+    assert parts.state.is_running
 
 
 def test_a_record_that_does_not_move_on_is_no_living_twin(parts: Parts):
     dead = Heartbeat(instance="a", started_at=10.0, beat_at=20.0, host="web2", pid=7)
     for _ in range(3):  # as from a Redis that came back with what it had saved
         parts.writer.record = dead
-        parts.heartbeat.beat(MINE)
-        parts.heartbeat.beat(MINE)
-    assert parts.state.run
+        parts.heartbeat.write(MINE)
+        parts.heartbeat.write(MINE)
+    assert parts.state.is_running
     parts.writer.record = dead._replace(beat_at=21.0)
-    parts.heartbeat.beat(MINE)
-    assert (parts.state.code, parts.state.why) == (DUPLICATE, "the same id runs on web2, pid 7")
+    parts.heartbeat.write(MINE)
+    assert (parts.state.exit_code, parts.state.stop_reason) == (
+        DUPLICATE,
+        "the same id runs on web2, pid 7",
+    )
     assert parts.connection.interrupts == 1
 
 
@@ -177,21 +179,24 @@ def test_the_younger_of_two_twins_goes(parts: Parts):
     younger = Heartbeat(instance="c", started_at=51.0)
     for beat_at in (60.0, 61.0):
         parts.writer.record = younger._replace(beat_at=beat_at)
-        parts.heartbeat.beat(MINE)
-    assert parts.state.run
+        parts.heartbeat.write(MINE)
+    assert parts.state.is_running
 
 
 def test_a_raised_version_restarts_the_worker(parts: Parts):
     parts.writer.version = b"4"
-    parts.heartbeat.beat(MINE)
-    parts.heartbeat.beat(MINE)
-    assert parts.state.run
+    parts.heartbeat.write(MINE)
+    parts.heartbeat.write(MINE)
+    assert parts.state.is_running
     parts.writer.version = b"5"
-    parts.heartbeat.beat(MINE)
-    assert (parts.state.code, parts.state.why) == (RECYCLED, "beanwatch:version was raised")
+    parts.heartbeat.write(MINE)
+    assert (parts.state.exit_code, parts.state.stop_reason) == (
+        RECYCLED,
+        "beanwatch:version was raised",
+    )
 
 
-def test_a_restart_for_a_new_version_comes_within_the_random_delay():
+def test_a_restart_for_a_new_version_comes_within_the_spread():
     watch = VersionWatch(30.0)
     watch.see(None, 0.0)  # never raised so far
     watch.see(b"1", 100.0)
@@ -207,14 +212,14 @@ def test_a_restart_for_a_new_version_comes_within_the_random_delay():
         (STOPPED, "", True, ("", True)),
         (RECYCLED, "", True, ("", True)),
         (DUPLICATE, "", True, None),
-        (HARD, "hard deadline of send", False, ("hard deadline of send", False)),
+        (HARD_DEADLINE, "hard deadline of send", False, ("hard deadline of send", False)),
     ],
 )
 def test_the_last_record_says_how_the_worker_ended(
     parts: Parts, code: int, words: str, is_expected: bool, kept: tuple[str, bool] | None
 ):
     parts.writer.is_expected = is_expected
-    parts.heartbeat.beat(MINE)
+    parts.heartbeat.write(MINE)
     parts.state.stop("it ends", code)
     assert parts.heartbeat.last_words(words)
     left = parts.writer.record
@@ -245,20 +250,23 @@ def test_too_much_memory_recycles_the_worker_unless_it_was_told_to_wait(
     parts.state.wait(60)
     parts.host.tick(parts.now)
     assert parts.host.rss == 300 * MIB
-    assert parts.state.run
+    assert parts.state.is_running
     parts.state.wait(0)
     parts.host.tick(parts.now)
     parts.host.tick(parts.now)
-    assert (parts.state.code, parts.state.why) == (RECYCLED, "it uses 300 MiB of memory")
+    assert (parts.state.exit_code, parts.state.stop_reason) == (
+        RECYCLED,
+        "it uses 300 MiB of memory",
+    )
     assert parts.connection.interrupts == 1
 
 
 def test_a_worker_that_is_old_enough_is_recycled(make_parts: Callable[..., Parts]):
     parts = make_parts(HostLimits(max_time=60.0))
     parts.host.tick(parts.now + 59)
-    assert parts.state.run
+    assert parts.state.is_running
     parts.host.tick(parts.now + 60)
-    assert (parts.state.code, parts.state.why) == (RECYCLED, "its time is over")
+    assert (parts.state.exit_code, parts.state.stop_reason) == (RECYCLED, "its time is over")
 
 
 def test_no_jobs_are_taken_while_the_disk_is_full(
@@ -308,7 +316,7 @@ def test_gauges_are_those_of_the_last_interval_and_totals_since_the_start(parts:
     gauges.tick(parts.now + 10)
     assert metrics.values == {"busy": 0.4, "rss": 5, "reconnects": 1, "touches": 3}
     parts.now += 15
-    parts.hold_a_job()  # since 5 s when the next interval ends
+    parts.start_a_job()  # since 5 s when the next interval ends
     parts.state.touches = 4
     gauges.tick(parts.now)  # too early
     assert metrics.values["busy"] == 0.4
@@ -327,11 +335,11 @@ def test_systemd_sees_the_state_and_no_ping_from_a_worker_that_hangs(tmp_path: P
         notifier = SystemdNotifier({"NOTIFY_SOCKET": str(path)})
         status = SystemdStatus(notifier, "web1.w1")
         idle = MINE._replace(state="idle", beat_at=100.0, loop_at=100.0)
-        status.tell(idle)
+        status.report(idle)
         assert [systemd.recv(100), systemd.recv(100)] == [b"STATUS=idle", b"WATCHDOG=1"]
         hung = idle._replace(state="busy", job="send", job_id=7, job_started_at=50.0, deadline=90.0)
-        status.tell(hung)
-        status.tell(idle)
+        status.report(hung)
+        status.report(idle)
         said = [systemd.recv(100) for _ in range(3)]
         assert said == [b"STATUS=busy: send (job 7)", b"STATUS=idle", b"WATCHDOG=1"]
         assert notifier._socket

@@ -40,7 +40,7 @@ class CommandHandler:
         """Carry out a command and return the answer."""
         self._log.info("told to {command}", command=message.command)
         text, dump = self._do(message)
-        beat = self._reporter.make_beat()
+        beat = self._reporter.make_heartbeat()
         return Answer(
             self._worker,
             beat.instance,

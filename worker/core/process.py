@@ -86,9 +86,9 @@ def make_telemetry(settings: Settings, instance: str, log_output: LogOutput) -> 
         per_worker=settings.options.metrics_per_worker,
         log=log,
     )
-    outlet = RedisStream(redis, log)
-    ledger = LedgerWriter(outlet, worker, instance, settings.options.ledger)
-    sinks: list[Sink] = [LogSink(log, log_output), metrics, OutcomeCounter(outlet), ledger]
+    stream = RedisStream(redis, log)
+    ledger = LedgerWriter(stream, worker, instance, settings.options.ledger)
+    sinks: list[Sink] = [LogSink(log, log_output), metrics, OutcomeCounter(stream), ledger]
     heart = HeartbeatWriter(redis, worker, is_expected=settings.is_expected)
     return Telemetry(log, heart, metrics, sinks)
 

@@ -107,7 +107,7 @@ def claim(
 
 
 def describe_exit(previous: Heartbeat, last_job: LastJob | None) -> str:
-    """How the previous instance ended, from its record and its black box; "" if told to."""
+    """Say how the previous instance ended, by its record and black box; "" if told to."""
     if previous.is_over or previous.last_words:
         return previous.last_words
     if last_job is not None and last_job.words is not None:

@@ -11,7 +11,7 @@ INTERVAL = 10.0  # seconds, as often as StatsD flushes
 
 
 class WorkerGauges:
-    """Sets the series of `telemetry.series.WORKER_OWN` once an interval."""
+    """Sets the series of `telemetry.series.WORKER` once an interval."""
 
     def __init__(
         self,
@@ -33,8 +33,8 @@ class WorkerGauges:
             return
         self._next_at = now + INTERVAL - 0.01
         state = self._state
-        held = state.job
-        busy = state.busy_seconds + (now - held.began if held else 0.0)
+        job = state.job
+        busy = state.busy_seconds + (now - job.began if job else 0.0)
         if now > self._measured_at:
             share = (busy - self._busy) / (now - self._measured_at)
             self._metrics.gauge("busy", min(1.0, max(0.0, share)))

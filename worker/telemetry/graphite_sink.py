@@ -29,7 +29,7 @@ class Timer:
         self.values: list[float] = []
 
     def add(self, value: float) -> None:
-        """Take one value in."""
+        """Add one value."""
         self.count += 1
         self.total += value
         self.largest = max(self.largest, value)
@@ -40,7 +40,7 @@ class Timer:
 
 
 def summarize(timer: Timer) -> dict[str, float]:
-    """What StatsD makes of the same values, with its rounding of the percentiles' index."""
+    """The statistics that StatsD makes of the same values; it rounds the index of a percentile."""
     values = sorted(timer.values)
     found = {
         "count": timer.count,
@@ -102,7 +102,7 @@ class GraphiteSink:
             self._totals[name] += n
 
     def on_finished(self, run: Run) -> None:
-        """Take a run in."""
+        """Add a run to the current interval."""
         counter, timings = self._series.counter(run), self._series.timings(run)
         with self._lock:
             self._counts[counter] += 1

@@ -10,9 +10,10 @@ from beanwatch.worker.telemetry.host_watch import HostWatch
 
 
 class HeartbeatRecord:
-    """`identity` is the part of the record that does not change.
+    """Makes this worker's records.
 
-    `where` returns the line that the running handler is at.
+    `identity` is the part of the record that does not change. `current_line` returns the line that
+    the running handler is at.
     """
 
     def __init__(
@@ -20,24 +21,24 @@ class HeartbeatRecord:
         identity: Heartbeat,
         state: WorkerState,
         host: HostWatch,
-        where: Callable[[], str],
+        current_line: Callable[[], str],
         *,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
         self.identity = identity
-        self._state, self._host, self._where = state, host, where
+        self._state, self._host, self._current_line = state, host, current_line
         self._clock, self._wall = clock, wall
 
     def make(self, last_words: str = "") -> Heartbeat:
         """The record as of now."""
         worker = self._state
-        held = worker.job
-        state, reason = worker.state(held)
+        job = worker.job
+        state, reason = worker.state(job)
         # Convert all monotonic times by one offset: the wall clock may jump between two readings.
         now = self._wall()
         ahead = now - self._clock()
-        beat = self.identity._replace(
+        heartbeat = self.identity._replace(
             state=state,
             reason=reason,
             loop_at=ahead + worker.loop_at,
@@ -49,21 +50,21 @@ class HeartbeatRecord:
             disk_free=self._host.disk_free,
             last_words=last_words,
         )
-        if held is None:
-            return beat
+        if job is None:
+            return heartbeat
         cpu = read_main_cpu()
-        if held.cpu_before is None:
-            held.cpu_before = cpu
-        return beat._replace(
-            job=held.name,
-            job_id=held.id,
-            job_uuid=held.uuid,
-            queue=held.queue,
-            where=self._where(),
-            note=held.note,
-            progress=held.progress,
-            job_started_at=ahead + held.began,
-            job_cpu=round(cpu - held.cpu_before, 3),
-            deadline=ahead + held.hard_deadline - held.grace if held.hard_deadline else 0.0,
-            hard_deadline=ahead + held.hard_deadline if held.hard_deadline else 0.0,
+        if job.cpu_before is None:
+            job.cpu_before = cpu
+        return heartbeat._replace(
+            job=job.name,
+            job_id=job.id,
+            job_uuid=job.uuid,
+            queue=job.queue,
+            where=self._current_line(),
+            note=job.note,
+            progress=job.progress,
+            job_started_at=ahead + job.began,
+            job_cpu=round(cpu - job.cpu_before, 3),
+            deadline=ahead + job.hard_deadline - job.grace if job.hard_deadline else 0.0,
+            hard_deadline=ahead + job.hard_deadline if job.hard_deadline else 0.0,
         )

@@ -15,7 +15,7 @@ from beanwatch.worker.telemetry.host_watch import stop_once
 
 
 class HeartbeatReporter:
-    """Jobs go on while Redis is away; the heartbeats that were lost are counted and logged."""
+    """Writes heartbeats. While Redis is away jobs go on, and the lost heartbeats are counted."""
 
     def __init__(
         self,
@@ -35,10 +35,10 @@ class HeartbeatReporter:
         self._duplicates = DuplicateWatch(record.identity)
         self._versions = VersionWatch(restart_spread)
 
-    def beat(self, beat: Heartbeat) -> None:
+    def write(self, heartbeat: Heartbeat) -> None:
         """Write a record. Stops the worker if its id is taken, or to start a new version."""
         try:
-            seen = self._writer.write(beat)
+            seen = self._writer.write(heartbeat)
         except RedisError as error:
             self._lost += 1
             if self._lost == 1:

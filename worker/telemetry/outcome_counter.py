@@ -41,7 +41,7 @@ class OutcomeCounter:
             key = outcomes_key(int(self._clock()) // 60)
             added = [("HINCRBY", key, outcome_field(*ended), n) for ended, n in counts.items()]
             # Send them once: a run that is counted twice is worse than one that is not counted.
-            self._stream.send([*added, ("EXPIRE", key, KEPT_MINUTES * 60)], again=False)
+            self._stream.send([*added, ("EXPIRE", key, KEPT_MINUTES * 60)], may_repeat=False)
         self._stream.flush()
 
     def close(self, timeout: float) -> None:

@@ -11,7 +11,7 @@ from structlog.typing import FilteringBoundLogger
 from beanwatch.net.redis_reader import RedisReader
 from beanwatch.net.redis_url import Command, RedisUrl
 from beanwatch.store.ledger import PROBE_KEY
-from beanwatch.worker.telemetry.resending import LIMIT, Message, Outlet
+from beanwatch.worker.telemetry.resending import LIMIT, OutgoingMessage, ResendingConnection
 
 CONNECT_TIMEOUT = 2.0  # seconds, for the login too
 ANSWER_TIMEOUT = 5.0  # seconds from a probe to its answer
@@ -21,15 +21,15 @@ _pack: Callable[[tuple[Any, ...]], bytes] = pack_command  # its stub allows one 
 _SILENCE = _pack(("CLIENT", "REPLY", "OFF"))
 # Redis refuses it whenever it refuses other writes: when it is full, or has become a replica.
 _WRITE = ("SET", PROBE_KEY, "", "EX", 60)
-_PROBE = Message(
+_PROBE = OutgoingMessage(
     _pack(("CLIENT", "REPLY", "ON")) + _pack(_WRITE) + _SILENCE,
     weight=0,
-    again=False,
+    may_repeat=False,
     is_probe=True,
 )
 
 
-class RedisStream(Outlet):
+class RedisStream(ResendingConnection):
     """A connection on which commands are pipelined and nobody waits.
 
     It is made by hiredis and a plain socket: the redis package reads a reply to each command.
@@ -39,8 +39,6 @@ class RedisStream(Outlet):
     probe is sent, with replies on, which confirms all commands before it. If Redis refuses the
     probe, the connection is closed and everything is kept until Redis takes writes again.
     """
-
-    _confirms = True
 
     def __init__(
         self,
@@ -69,14 +67,15 @@ class RedisStream(Outlet):
 
         super().__init__(f"redis {url.name}", dial, log, limit=limit, clock=clock)
 
-    def send(self, commands: Sequence[Command], *, again: bool = True) -> None:
-        """Send commands as one message. `again`: they may be sent twice, which does no harm."""
-        self.write(Message(b"".join([_pack(tuple(command)) for command in commands]), again=again))
+    def send(self, commands: Sequence[Command], *, may_repeat: bool = True) -> None:
+        """Send commands as one message. `may_repeat`: running them twice does no harm."""
+        data = b"".join([_pack(tuple(command)) for command in commands])
+        self.write(OutgoingMessage(data, may_repeat=may_repeat))
 
-    def _greet(self) -> None:
+    def _on_connect(self) -> None:
         self._parser = Reader()
         self._answers = 0
-        self._probing = any(message.is_probe for message in self._queue)
+        self._probing = any(message.is_probe for message in self._waiting)
         self._probed_at = self._clock()
 
     def _send(self) -> None:
@@ -90,17 +89,17 @@ class RedisStream(Outlet):
         if not self._probing and self._socket is not None:
             self._probing = True
             self._probed_at = self._clock()
-            self._queue.append(_PROBE)
+            self._waiting.append(_PROBE)
             self._size += len(_PROBE.data)
             super()._send()
 
-    def _settle(self) -> None:
+    def _check(self) -> None:
         if self._sent and not self._probing:
             self._probe()
         if self._probing and self._clock() - self._probed_at > ANSWER_TIMEOUT:
-            self._lose(TimeoutError(f"no answer within {ANSWER_TIMEOUT:g} s"))
+            self._break(TimeoutError(f"no answer within {ANSWER_TIMEOUT:g} s"))
 
-    def _received(self, data: bytes) -> None:
+    def _on_data(self, data: bytes) -> None:
         self._parser.feed(data)
         try:
             while (answer := self._parser.gets()) is not False:
@@ -110,12 +109,11 @@ class RedisStream(Outlet):
 
     def _answer(self, answer: Any) -> None:
         if not self._probing or isinstance(answer, HiredisError):
-            raise OSError(
-                str(answer)
-            )  # the messages are kept, and the next connect finds the cause
+            # The messages are kept, and the next connect finds the cause.
+            raise OSError(str(answer))
         self._answers += 1
         if self._answers == 2:
             self._answers = 0
             self._probing = False
-            while self._sent and not self._drop_oldest_sent().is_probe:
+            while self._sent and not self._confirm_oldest().is_probe:
                 pass

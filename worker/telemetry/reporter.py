@@ -34,7 +34,7 @@ class Reporter:
     def begin(self) -> None:
         """Before the pulse and the first job: check the host, and write the first heartbeat."""
         self._host.tick(self._clock())
-        self._heartbeat.beat(self.make_beat())
+        self._heartbeat.write(self.make_heartbeat())
 
     def tick(self, now: float) -> None:
         """Report if it is time; `now` is monotonic."""
@@ -42,14 +42,14 @@ class Reporter:
             return
         self._next_at = now + self._record.identity.interval - 0.01
         self._host.tick(now)
-        beat = self.make_beat()
-        self._systemd.tell(beat)
-        self._heartbeat.beat(beat)
+        heartbeat = self.make_heartbeat()
+        self._systemd.report(heartbeat)
+        self._heartbeat.write(heartbeat)
         for sink in self._sinks:
             sink.tick()
         self._gauges.tick(now)
 
-    def make_beat(self) -> Heartbeat:
+    def make_heartbeat(self) -> Heartbeat:
         """The heartbeat record as of now."""
         return self._record.make()
 

@@ -69,7 +69,7 @@ class StatsdSink:
             self._totals[name] += n
 
     def on_finished(self, run: Run) -> None:
-        """Take a run in; a full batch leaves at once."""
+        """Add a run; a full batch is sent at once."""
         counter, timings = self._series.counter(run), self._series.timings(run)
         with self._lock:
             self._counts[counter] += 1

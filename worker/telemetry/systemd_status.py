@@ -12,9 +12,9 @@ class SystemdStatus:
         self._notifier = notifier
         self._worker = worker
 
-    def tell(self, beat: Heartbeat) -> None:
+    def report(self, heartbeat: Heartbeat) -> None:
         """Pass on what a heartbeat record says."""
-        what = f"{beat.job} (job {beat.job_id})" if beat.job_id else beat.reason
-        self._notifier.status(f"{beat.state}: {what}" if what else beat.state)
-        if decide_health(Worker(self._worker, 0.0, beat)) != "hung":
+        what = f"{heartbeat.job} (job {heartbeat.job_id})" if heartbeat.job_id else heartbeat.reason
+        self._notifier.status(f"{heartbeat.state}: {what}" if what else heartbeat.state)
+        if decide_health(Worker(self._worker, 0.0, heartbeat)) != "hung":
             self._notifier.send("WATCHDOG=1")

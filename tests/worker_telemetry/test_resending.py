@@ -3,7 +3,7 @@
 import socket
 from collections.abc import Callable
 
-from beanwatch.worker.telemetry.resending import Message, Outlet
+from beanwatch.worker.telemetry.resending import OutgoingMessage, ResendingConnection
 from tests.real import wait_until
 from tests.worker_telemetry.conftest import RecordingLog
 
@@ -29,20 +29,20 @@ def dialled(ends: list[tuple[socket.socket, socket.socket]]) -> Callable[[], soc
 
 def test_what_may_not_be_sent_twice_is_not_sent_again_in_half(log: RecordingLog):
     ends: list[tuple[socket.socket, socket.socket]] = []
-    outlet = Outlet("redis", dialled(ends), log.as_logger())
-    wait_until(lambda: outlet.flush() or outlet.is_connected)
-    outlet.write(Message(b"once" * 500_000, again=False, weight=7))
-    outlet.write(Message(b"again"))
-    outlet.flush()
+    connection = ResendingConnection("redis", dialled(ends), log.as_logger())
+    wait_until(lambda: connection.flush() or connection.is_connected)
+    connection.write(OutgoingMessage(b"once" * 500_000, may_repeat=False, weight=7))
+    connection.write(OutgoingMessage(b"again"))
+    connection.flush()
     near, far = ends[0]
     assert 0 < len(drain(far)) < 2_000_000, "half of it is gone"
     far.close()
-    wait_until(lambda: outlet.flush() or len(ends) == 2)
-    wait_until(lambda: outlet.flush() or outlet.is_connected)
-    outlet.flush()
+    wait_until(lambda: connection.flush() or len(ends) == 2)
+    wait_until(lambda: connection.flush() or connection.is_connected)
+    connection.flush()
     assert drain(ends[1][1]) == b"again"
-    assert outlet.dropped == 7
-    outlet.close(1)
+    assert connection.dropped == 7
+    connection.close(1)
     for near, far in ends:
         near.close()
         far.close()
