@@ -26,19 +26,15 @@ from beanwatch.checks.lib.plugin import (
 from beanwatch.checks.lib.plugin_process import Parser, PluginOutput, run
 from beanwatch.checks.lib.redis_source import add_redis, open_redis, read_from, redis_failure
 from beanwatch.config import Config, Threshold
-from beanwatch.net.redis_link import RedisError
+from beanwatch.net.redis_url import RedisError
+from beanwatch.outcomes import OUTCOMES
 from beanwatch.store.outcome_counts import KEPT_MINUTES, JobKind, read_outcomes
 
 DEFAULT_LIMITS = Threshold(warning="5", critical="25")  # percent
 LEAST = 20  # of fewer runs one failure is too large a share to say anything
 MINUTES = 10
-# `discarded` is a handler's wish, and `lost` was done, if perhaps twice.
-FAILED = ("retry", "buried", "timeout", "poison", "invalid")
-GRAVE = {
-    "poison": "poison (it ended its workers)",
-    "timeout": "timed out",
-    "lost": "done, but beanstalkd did not confirm the delete: may run twice",
-}
+FAILED = tuple(outcome.name for outcome in OUTCOMES if outcome.is_failure)
+GRAVE = {outcome.name: outcome.warning for outcome in OUTCOMES if outcome.warning}
 
 Read = Callable[[], Mapping[JobKind, Counter[str]]]
 

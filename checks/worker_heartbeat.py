@@ -24,18 +24,9 @@ from beanwatch.checks.lib.plugin_process import Parser, PluginOutput, run
 from beanwatch.checks.lib.redis_source import ReadWorkers, add_redis, live_workers, redis_failure
 from beanwatch.config import GLOB, Config, Threshold
 from beanwatch.durations import format_duration
-from beanwatch.net.redis_link import RedisError
-from beanwatch.store.heartbeats import (
-    DEAD_AFTER,
-    RESTARTED_WITHIN,
-    Beat,
-    Worker,
-    decide_health,
-    decide_restarted,
-)
-
-# Seconds after which a worker without a record is left out, unless it is expected.
-FORGET_AFTER = 3600
+from beanwatch.net.redis_url import RedisError
+from beanwatch.store.health import DEAD_AFTER, RESTARTED_WITHIN, decide_health, decide_restarted
+from beanwatch.store.heartbeats import RECORD_EXPIRY, Heartbeat, Worker
 
 
 def parser() -> Parser:
@@ -85,8 +76,10 @@ class Workers(Resource):  # type: ignore[misc]
         except RedisError as error:
             yield Metric("redis", redis_failure(error), context="failure")
             return
-        chosen = [worker for worker in found.values() if self._is_chosen(worker.id, worker.beat)]
-        chosen = [w for w in chosen if w.beat or w.age < FORGET_AFTER or w.id in self._expected]
+        chosen = [w for w in found.values() if self._is_chosen(w.id, w.heartbeat)]
+        chosen = [
+            w for w in chosen if w.heartbeat or w.age < RECORD_EXPIRY or w.id in self._expected
+        ]
         for worker in chosen:
             yield Metric(worker.id, worker, context="worker")
         if not self._queues:
@@ -95,7 +88,7 @@ class Workers(Resource):  # type: ignore[misc]
                     yield Metric(name, describe_missing(name, found), context="missing")
         yield Metric("live", chosen, context="live")
 
-    def _is_chosen(self, name: str, beat: Beat | None = None) -> bool:
+    def _is_chosen(self, name: str, beat: Heartbeat | None = None) -> bool:
         if self._globs and not any(fnmatchcase(name, glob) for glob in self._globs):
             return False
         if not self._queues or beat is None:
@@ -108,9 +101,10 @@ class Workers(Resource):  # type: ignore[misc]
 
 def decide(worker: Worker, restarted: float = RESTARTED_WITHIN) -> tuple[State, str]:
     """The state of one worker, and the words for the person who is paged."""
-    health, beat = decide_health(worker), worker.beat
+    health, beat = decide_health(worker), worker.heartbeat
     if beat is None:
-        return Critical, f"{worker.id}: dead, its record in Redis is gone or unreadable"
+        why = f"cannot be read: {worker.problem}" if worker.problem else "is gone"
+        return Critical, f"{worker.id}: dead, its record in Redis {why}"
     job = f"{beat.job} (job {beat.job_id}, queue {beat.queue})" if beat.job else ""
     age = format_duration(worker.age)
     if health == "dead" and beat.is_over:
@@ -165,7 +159,7 @@ class WorkerContext(Context):  # type: ignore[misc]
     def performance(self, metric: Metric, resource: Any) -> str:
         """The age of the heartbeat, with the limit that holds for it."""
         worker: Worker = metric.value
-        interval = worker.beat.interval if worker.beat else 1.0
+        interval = worker.heartbeat.interval if worker.heartbeat else 1.0
         limits = Threshold(critical=f"{max(3 * interval, DEAD_AFTER):g}")
         return perf(worker.id, worker.age, "s", limits)
 

@@ -13,7 +13,7 @@ from beanwatch.queues.base import Reading, ServerError, Wanted
 from beanwatch.queues.consumers import Consumers, decide_consumers
 
 if TYPE_CHECKING:
-    from beanwatch.store.heartbeats import Beat, Worker
+    from beanwatch.store.heartbeats import Heartbeat, Worker
 
 # With all consumers busy or silent, only time tells whether the queue is being drained.
 NEED_TIME = ("saturated", "stalled")
@@ -124,10 +124,12 @@ class ConsumerDiagnosis(Queues):
         return tuple(
             worker
             for worker in workers
-            if worker.beat and queue.name in worker.beat.queues and self._is_here(worker.beat)
+            if worker.heartbeat
+            and queue.name in worker.heartbeat.queues
+            and self._is_here(worker.heartbeat)
         )
 
-    def _is_here(self, beat: "Beat") -> bool:
+    def _is_here(self, beat: "Heartbeat") -> bool:
         """True for a worker of this server.
 
         A worker names its server as it was told, which may be an alias: with one server, all

@@ -18,11 +18,11 @@ class WorkersByHealth(NamedTuple):
 
 def group_by_health(workers: "Iterable[Worker]") -> WorkersByHealth:
     """Sort the workers. One that has ended is left out, since it is not connected."""
-    from beanwatch.store.heartbeats import decide_health  # only for those with a Redis
+    from beanwatch.store.health import decide_health  # only for those with a Redis
 
     groups = WorkersByHealth([], [], {}, [])
     for worker in workers:
-        if worker.beat and (worker.beat.is_over or worker.beat.last_words):
+        if worker.heartbeat and (worker.heartbeat.is_over or worker.heartbeat.last_words):
             continue
         match decide_health(worker):
             case "dead":
@@ -30,7 +30,7 @@ def group_by_health(workers: "Iterable[Worker]") -> WorkersByHealth:
             case "waiting":
                 groups.waiting.append(worker.id)
             case "blocked":
-                reason = (worker.beat and worker.beat.reason) or "no reason given"
+                reason = (worker.heartbeat and worker.heartbeat.reason) or "no reason given"
                 groups.blocked.setdefault(reason, []).append(worker.id)
             case _:
                 groups.others.append(worker.id)

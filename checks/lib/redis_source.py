@@ -7,14 +7,9 @@ from typing import TypeVar
 from beanwatch.checks.lib.plugin import READING_SHARE, Failure
 from beanwatch.checks.lib.plugin_process import Parser, PluginOutput, UsageError
 from beanwatch.config import Config
-from beanwatch.net.redis_link import (
-    DEFAULT_URL,
-    RedisError,
-    RedisLink,
-    RedisUrl,
-    parse_redis_url,
-)
-from beanwatch.store.heartbeats import Execute, Worker, read_workers
+from beanwatch.net.redis_reader import RedisReader
+from beanwatch.net.redis_url import DEFAULT_URL, Execute, RedisError, RedisUrl, parse_redis_url
+from beanwatch.store.heartbeats import Worker, read_workers
 
 ReadWorkers = Callable[[], Sequence[Worker]]
 
@@ -33,11 +28,11 @@ def pick_redis(options: argparse.Namespace, config: Config) -> RedisUrl:
         raise UsageError(str(error)) from None
 
 
-def open_redis(options: argparse.Namespace, config: Config, output: PluginOutput) -> RedisLink:
+def open_redis(options: argparse.Namespace, config: Config, output: PluginOutput) -> RedisReader:
     """One connection. Raises RedisError."""
     url = pick_redis(options, config)
     output.current_step, output.heading = f"asking redis {url.address}", "redis"
-    return RedisLink(url, options.timeout * READING_SHARE)
+    return RedisReader(url, options.timeout * READING_SHARE)
 
 
 def live_workers(options: argparse.Namespace, config: Config, output: PluginOutput) -> ReadWorkers:
@@ -53,7 +48,7 @@ def live_workers(options: argparse.Namespace, config: Config, output: PluginOutp
 T = TypeVar("T")
 
 
-def read_from(link: RedisLink, read: Callable[[Execute], T]) -> T:
+def read_from(link: RedisReader, read: Callable[[Execute], T]) -> T:
     """The result of `read`. Raises RedisError, also for replies of an unexpected type."""
     try:
         return read(link.execute)

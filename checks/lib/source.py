@@ -166,7 +166,7 @@ class LiveSource(Source):
     def workers(self) -> "Sequence[Worker] | None":
         """As Source does. A Redis that cannot be read is a note, since the server can."""
         if self._read_workers is not None:
-            from beanwatch.net.redis_link import RedisError
+            from beanwatch.net.redis_url import RedisError
 
             try:
                 self._workers = self._read_workers()

@@ -18,7 +18,7 @@ from beanwatch.checks.lib.plugin_process import PluginOutput
 from beanwatch.checks.lib.source import LiveSource
 from beanwatch.config import Config
 from beanwatch.queues.servers import Server, parse_server
-from beanwatch.store.heartbeats import WORKERS_KEY, Beat, Worker, dump_beat, worker_key
+from beanwatch.store.heartbeats import WORKERS_KEY, Heartbeat, Worker, encode_heartbeat, worker_key
 from tests.checks.conftest import Check
 from tests.real import Beanstalkd, Proxy, Redis, wait_until
 
@@ -225,8 +225,8 @@ def beat(redis: Redis, worker: str, *queues: str, age: float = 0.0, **fields: st
         seconds, micros = client.time()
         now = seconds + micros / 1e6
         times = {"beat_at": now, "loop_at": now, "started_at": now - 9000}
-        record = Beat(queues=queues, **{"state": "idle", **fields, **times})
-        client.set(worker_key(worker), dump_beat(record))
+        record = Heartbeat(queues=queues, **{"state": "idle", **fields, **times})
+        client.set(worker_key(worker), encode_heartbeat(record))
         client.zadd(WORKERS_KEY, {worker: now - age})
 
 
@@ -265,7 +265,7 @@ def test_what_the_heartbeats_add_is_the_cause(workers: dict[str, str], watching:
     found = []
     for name, state in workers.items():
         reason = "the disk is full" if state == "blocked" else ""
-        record = Beat(beat_at=1, loop_at=1, state=state, reason=reason)
+        record = Heartbeat(beat_at=1, loop_at=1, state=state, reason=reason)
         found.append(Worker(name, 99 if state == "dead" else 0, record))
     said = ", ".join(explain_with_heartbeats(group_by_health(found), watching, "no_consumer"))
     assert said == words
@@ -310,8 +310,8 @@ def test_frozen_workers_are_critical_unless_jobs_get_done(
 
 
 def test_a_worker_that_said_goodbye_is_neither_frozen_nor_missing():
-    dead, over = Beat(), Beat(is_over=True)
-    killed = Beat(last_words="hard deadline of x (job 7)")
+    dead, over = Heartbeat(), Heartbeat(is_over=True)
+    killed = Heartbeat(last_words="hard deadline of x (job 7)")
     workers = [Worker(f"w{n}", 300.0, beat) for n, beat in enumerate((dead, over, killed))]
     assert group_by_health(workers) == WorkersByHealth(["w0"], [], {}, [])
 

@@ -331,14 +331,16 @@ def test_systemd_is_told_ready_alive_and_stopping(
 def test_workers_are_sent_from_their_heartbeats(
     beanstalkd: Beanstalkd, redis_server: Redis, sink: Sink, run: Run, tmp_path: Path
 ):
-    from beanwatch.store.heartbeats import WORKERS_KEY, Beat, dump_beat, worker_key
+    from beanwatch.store.heartbeats import WORKERS_KEY, Heartbeat, encode_heartbeat, worker_key
 
     now = time.time()
-    alive = Beat(state="idle", interval=20, beat_at=now, loop_at=now, restarts=3, disk_free=1 << 30)
+    alive = Heartbeat(
+        state="idle", interval=20, beat_at=now, loop_at=now, restarts=3, disk_free=1 << 30
+    )
     with redis_server.client() as client:
         for worker, beat, age in (("web1.w1", alive, 0), ("web1.w2", alive, 100)):
             client.zadd(WORKERS_KEY, {worker: now - age})
-            client.set(worker_key(worker), dump_beat(beat))
+            client.set(worker_key(worker), encode_heartbeat(beat))
     argv = (
         *("beanwatch", "collect", "--once", "--server", beanstalkd.address),
         *("--graphite", sink.address, "--state", tmp_path / "s", "--redis"),

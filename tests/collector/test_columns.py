@@ -8,7 +8,7 @@ from rich.console import Console
 from beanwatch.cli.lib.queue_view import queue_table, server_table
 from beanwatch.cli.lib.worker_view import worker_table
 from beanwatch.fleet.overview import QueueRow, ServerRow
-from beanwatch.store.heartbeats import Beat, Worker
+from beanwatch.store.heartbeats import Heartbeat, Worker
 
 LONG_NAME = "a.queue.with.a.long.name"
 QUEUES = [
@@ -20,7 +20,7 @@ SERVERS = [
     ServerRow("queue2", "queue2:11300", "beanstalkd", False, trouble="connection refused"),
 ]
 WORKERS = [
-    Worker("web1.email-1", 1.0, Beat(job="email.send", queue="email", processed=98_765)),
+    Worker("web1.email-1", 1.0, Heartbeat(job="email.send", queue="email", processed=98_765)),
     Worker("web1.email-2", 9.0, None),
 ]
 
@@ -66,7 +66,7 @@ def test_a_worker_has_its_name_and_state_at_any_width(width: int):
 
 def test_versions_are_shown_where_they_differ():
     def beats(*versions: str) -> list[Worker]:
-        return [Worker(f"w{n}", 1.0, Beat(app_version=v)) for n, v in enumerate(versions)]
+        return [Worker(f"w{n}", 1.0, Heartbeat(app_version=v)) for n, v in enumerate(versions)]
 
     assert "VERSION" not in printed(worker_table(beats("1.0", "1.0", "")), 160)[0]
     heading, one, two = printed(worker_table(beats("1.0", "2.0")), 160)
@@ -100,7 +100,7 @@ def test_what_is_not_known_is_shown_as_such_and_0_is_not():
 
 def test_no_name_or_note_can_control_the_terminal():
     nasty = "\x1b[31m[red]"
-    beat = Beat(job=nasty, queue=nasty, note=nasty, app_version=nasty)
+    beat = Heartbeat(job=nasty, queue=nasty, note=nasty, app_version=nasty)
     tables = (
         queue_table([QueueRow("q", nasty)], several=False),
         server_table([ServerRow("q", "a", "s", False, trouble=nasty)]),

@@ -4,10 +4,10 @@ import pytest
 
 from beanwatch.fleet.workers import WorkerError, find_target, match_workers
 from beanwatch.net.address import parse_address
-from beanwatch.store.heartbeats import Beat, Worker
+from beanwatch.store.heartbeats import Heartbeat, Worker
 
 WORKERS = [
-    Worker("web1.email-1", 1.0, Beat(instance="a", server="q1:11300")),
+    Worker("web1.email-1", 1.0, Heartbeat(instance="a", server="q1:11300")),
     Worker("web2.email-1", 1.0, None),
 ]
 

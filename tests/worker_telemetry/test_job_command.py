@@ -10,7 +10,7 @@ import pytest
 from beanwatch.cli.lib.job_view import story_lines
 from beanwatch.fleet.job_story import Now, Story
 from beanwatch.queues.base import Job as ServerJob
-from beanwatch.store.ledger import Entry
+from beanwatch.store.ledger import LedgerEntry
 from tests.conftest import Result
 from tests.real import Beanstalkd, Redis, wait_until
 from tests.worker_core.conftest import Broker, StartWorker, broker, start_worker
@@ -145,7 +145,7 @@ def test_a_server_or_a_redis_that_is_gone_is_one_line(
 
 def test_no_job_can_write_control_characters_to_the_terminal():
     nasty = "\x1b]0;owned\x07\r\n\u202e"
-    entry = Entry(
+    entry = LedgerEntry(
         job=nasty, uuid=nasty, outcome=nasty, reason=nasty, traceback=nasty, parent=nasty,
         worker=nasty, follow_ups=(nasty,), attempt=1,
     )  # fmt: skip

@@ -5,7 +5,6 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from functools import partial
 
 import click
 
@@ -23,7 +22,7 @@ from beanwatch.cli.lib.options import (
     server_option,
 )
 from beanwatch.collectors.collector import Collector, Extra
-from beanwatch.collectors.deliver.carbon import Carbon, Printer, parse_graphite
+from beanwatch.collectors.deliver.carbon import CarbonConnection, Printer, parse_graphite
 from beanwatch.collectors.deliver.delivery import Delivery, Transport
 from beanwatch.collectors.deliver.outbox import Outbox
 from beanwatch.collectors.poll.observer import Observer
@@ -32,10 +31,11 @@ from beanwatch.collectors.poll.samples import ServerSamples
 from beanwatch.collectors.poll.worker_series import WorkerPoller
 from beanwatch.config import CollectConfig, Config
 from beanwatch.net.address import AddressError
-from beanwatch.net.systemd import Notifier
+from beanwatch.net.systemd import SystemdNotifier
 from beanwatch.queues.selection import Selection
 from beanwatch.queues.servers import Server, find_clash
-from beanwatch.telemetry.logging.collector_log import Changes, Log
+from beanwatch.telemetry.logging.problems import ProblemLog
+from beanwatch.telemetry.logging.setup import reopen
 
 DEFAULT_GRAPHITE = "127.0.0.1:2003"
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -109,12 +109,12 @@ def run(config: Config, servers: Sequence[Server], stack: ExitStack, *, once: bo
     """Put the parts together and run them; returns the exit code."""
     collect = config.collect
     log = open_log(config, once=once)
-    changes = Changes(log)
+    problems = ProblemLog(log)
     state = open_state(state_path(collect.state, servers, once=once), stack)
     known = load_state(state, log)
     # Points that are only printed need no spool, and a running collector may hold it.
     spool = "" if config.graphite.address == "-" else collect.spool
-    outbox = Outbox(open_spool(spool, changes, stack))
+    outbox = Outbox(open_spool(spool, problems, stack))
     selection = Selection(
         collect.include,
         collect.exclude,
@@ -126,21 +126,21 @@ def run(config: Config, servers: Sequence[Server], stack: ExitStack, *, once: bo
             make_observer(server, known.get(str(server)), selection, collect),
             selection,
             outbox,
-            changes,
+            problems,
             prefix=config.prefix,
         )
         for server in servers
     ]
     collector = Collector(
         pollers,
-        pick_extras(config, outbox, changes),
+        pick_extras(config, outbox, problems),
         outbox,
-        Delivery(outbox, pick_transport(config.graphite.address), changes),
+        Delivery(outbox, pick_transport(config.graphite.address), problems),
         log,
         interval=collect.interval,
         queues_interval=collect.queues_interval,
         state=state,
-        notifier=Notifier(),
+        notifier=SystemdNotifier(),
     )
     if once:
         # The server, its queues and their first jobs have their timeouts one after the other.
@@ -150,7 +150,7 @@ def run(config: Config, servers: Sequence[Server], stack: ExitStack, *, once: bo
     # Signals are waited for. A handler could interrupt the main thread while it holds a lock that
     # the handler needs. The threads inherit the mask.
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-    collector.run(partial(wait_for_signal, log))
+    collector.run(wait_for_signal)
     return 0
 
 
@@ -168,11 +168,11 @@ def make_observer(
     )
 
 
-def wait_for_signal(log: Log, seconds: float) -> bool:
-    """Sleep; true if told to stop meanwhile. SIGHUP reopens the log."""
+def wait_for_signal(seconds: float) -> bool:
+    """Sleep; true if told to stop meanwhile. SIGHUP reopens the log file."""
     received = signal.sigtimedwait(SIGNALS, seconds)
     if received and received.si_signo == signal.SIGHUP:
-        log.reopen()
+        reopen()
         return False
     return received is not None
 
@@ -182,15 +182,15 @@ def pick_transport(address: str) -> Transport:
     if address == "-":
         return Printer(sys.stdout)
     try:
-        return Carbon(parse_graphite(address or DEFAULT_GRAPHITE))
+        return CarbonConnection(parse_graphite(address or DEFAULT_GRAPHITE))
     except AddressError as error:
         raise click.UsageError(f"--graphite: {error}") from None
 
 
-def pick_extras(config: Config, outbox: Outbox, changes: Changes) -> list[Extra]:
+def pick_extras(config: Config, outbox: Outbox, problems: ProblemLog) -> list[Extra]:
     """The states of workers, if a Redis is named."""
     url = pick_redis(config, None)
     if url is None:
         return []
     timeout = config.collect.timeout
-    return [WorkerPoller(url, outbox, changes, prefix=config.prefix, timeout=timeout)]
+    return [WorkerPoller(url, outbox, problems, prefix=config.prefix, timeout=timeout)]

@@ -11,7 +11,7 @@ from beanwatch.cli.lib.config_problems import find_problems
 from beanwatch.cli.lib.options import config_option, json_option, load_config
 from beanwatch.cli.lib.output import print_json
 from beanwatch.config import Config
-from beanwatch.net.redis_link import redact
+from beanwatch.net.redis_url import redact
 
 
 @click.group()

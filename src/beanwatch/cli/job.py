@@ -15,7 +15,7 @@ from beanwatch.cli.lib.options import (
 )
 from beanwatch.cli.lib.output import complain, print_json
 from beanwatch.fleet.job_story import StoryTeller, find_places
-from beanwatch.net.redis_link import RedisError, RedisLink
+from beanwatch.net.redis_url import RedisError, open_redis
 from beanwatch.store.heartbeats import read_workers
 
 
@@ -50,9 +50,9 @@ def command(
             "(see beanwatch queues systems)"
         )
     try:
-        with RedisLink(url, QUERY_TIMEOUT) as link:
-            workers = read_workers(link.execute_anew)
-            teller = StoryTeller(link.execute_anew, places, workers, QUERY_TIMEOUT)
+        with open_redis(url, QUERY_TIMEOUT) as link:
+            workers = read_workers(link.execute)
+            teller = StoryTeller(link.execute, places, workers, QUERY_TIMEOUT)
             stories = teller.tell(ident)
     except RedisError as error:
         raise click.ClickException(f"{error} (--redis URL names another)") from None

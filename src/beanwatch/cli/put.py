@@ -15,7 +15,7 @@ from beanwatch.cli.lib.options import (
     pick_job_server,
 )
 from beanwatch.cli.lib.output import print_json
-from beanwatch.worker.api.envelope import PRIORITY, TTR, EnvelopeError
+from beanwatch.worker.api.envelope import DEFAULT_PRIORITY, DEFAULT_TTR, EnvelopeError
 from beanwatch.worker.api.producer import Producer, PutError
 
 
@@ -23,9 +23,9 @@ from beanwatch.worker.api.producer import Producer, PutError
 @click.argument("queue")
 @click.argument("job")
 @click.argument("data", metavar="[DATA-JSON]", default="{}")
-@click.option("--priority", type=COUNT, default=PRIORITY, help="smaller goes first (65536)")
+@click.option("--priority", type=COUNT, default=DEFAULT_PRIORITY, help="smaller goes first (65536)")
 @click.option("--delay", type=DURATION, default=0.0, help="before it can be taken (0)")
-@click.option("--ttr", type=DURATION, default=float(TTR), help="time to run (60s)")
+@click.option("--ttr", type=DURATION, default=float(DEFAULT_TTR), help="time to run (60s)")
 @click.option("--server", metavar="NAME|ADDRESS", help="the beanstalkd to put it into")
 @json_option
 @config_option

@@ -27,9 +27,10 @@ from beanwatch.cli.lib.tables import STYLES, Columns
 from beanwatch.cli.lib.worker_view import worker_style, worker_table, worker_tree
 from beanwatch.collectors.poll.observer import Observer
 from beanwatch.fleet.overview import FleetObserver, Overview
-from beanwatch.net.redis_link import RedisError, RedisLink, RedisUrl
+from beanwatch.net.redis_url import RedisError, RedisUrl, open_redis
 from beanwatch.queues.selection import Selection
-from beanwatch.store.heartbeats import HEALTH_CODES, Worker, decide_health, read_workers
+from beanwatch.store.health import HEALTH_CODES, decide_health
+from beanwatch.store.heartbeats import Worker, read_workers
 
 HEADING_LINES = 8  # of the screen: headings, blank lines and the hint
 MAX_WORKERS = 8  # shown on a screen, so that the queues have room
@@ -91,8 +92,8 @@ class View:
         trouble = ""
         if self._redis:
             try:
-                with RedisLink(self._redis, self._timeout) as link:
-                    workers = read_workers(link.execute)
+                with open_redis(self._redis, self._timeout) as redis:
+                    workers = read_workers(redis.execute)
             except RedisError as error:
                 trouble = str(error)
         if self._only_wrong:

@@ -18,14 +18,14 @@ from beanwatch.cli.lib.options import (
     pick_job_server,
 )
 from beanwatch.config import Config, ConfigError
-from beanwatch.net.redis_link import DEFAULT_URL
+from beanwatch.net.redis_url import DEFAULT_URL
 from beanwatch.queues.servers import short_host
+from beanwatch.telemetry.logging import setup as logs
 from beanwatch.worker.api.app import App
 from beanwatch.worker.api.envelope import EnvelopeError, check_target
 from beanwatch.worker.api.errors import WorkerError
 from beanwatch.worker.core.process import run_worker
 from beanwatch.worker.core.settings import NAME, Settings
-from beanwatch.worker.telemetry import logs
 
 
 @click.command("worker")
@@ -46,6 +46,11 @@ from beanwatch.worker.telemetry import logs
 @click.option("--server", metavar="NAME|ADDRESS", help="the beanstalkd to take jobs from")
 @click.option("--redis", "redis_url", metavar="URL", help="where heartbeats go")
 @click.option("--metrics", metavar="URL", help="statsd://host:8125 or graphite://host:2003")
+@click.option(
+    "--metrics-per-worker/--metrics-for-all",
+    default=None,
+    help="with StatsD, series of its own for this worker; or added up over all workers",
+)
 @click.option("--prefix", type=PREFIX, help="first part of metric names")
 @click.option(
     "--reserve-timeout", type=DURATION, help="longest wait for a job before checking for orders"
@@ -129,7 +134,7 @@ def make_settings(
             raise click.UsageError(
                 f"--queue {queue!r}: expected 1 to 200 of A-Z a-z 0-9 - + / ; . $ _ ( )"
             ) from None
-    address = pick_job_server(config, server).address
+    chosen = pick_job_server(config, server)
     values = config.worker
     for field in ("job_timeout", "heartbeat_interval", "reserve_timeout"):
         if not getattr(values, field) > 0:
@@ -138,7 +143,8 @@ def make_settings(
     return Settings(
         name=name,
         host=host,
-        address=address,
+        address=chosen.address,
+        server_node=chosen.node,
         queues=tuple(dict.fromkeys(queues)),
         redis_url=redis_url or config.redis.url or DEFAULT_URL,
         redis_password=read_password(config),

@@ -19,8 +19,8 @@ from beanwatch.cli.lib.worker_view import worker_table, worker_tree
 from beanwatch.cli.lib.workers_reach import ask_redis, find_workers, order
 from beanwatch.config import GLOB
 from beanwatch.fleet.workers import forget_dead, restart_all
-from beanwatch.store.heartbeats import Worker, parse_beat, read_workers
-from beanwatch.worker.control.client import Outcome
+from beanwatch.store.heartbeats import Worker, make_worker, read_workers
+from beanwatch.worker.control.client import CommandResult
 from beanwatch.worker.control.messages import Args
 
 ANSWER_TIMEOUT = 3.0  # seconds; a worker that runs a job answers within one
@@ -65,7 +65,7 @@ def list_workers(config_file: str | None, redis: str | None, id_glob: str, as_js
     """One line a worker: its state, its job and for how long, its note."""
     config = load_config(config_file)
     if id_glob == "*":
-        show(ask_redis(config, redis, lambda link: read_workers(link.execute)), as_json)
+        show(ask_redis(config, redis, read_workers), as_json)
     else:
         show(find_workers(config, redis, id_glob), as_json)
     return 0
@@ -80,8 +80,8 @@ def status(id_glob: str, as_json: bool, **options: Any) -> int:
     live = []
     for outcome in outcomes:
         if outcome.answer and outcome.answer.beat is not None:
-            beat = parse_beat(json.dumps(outcome.answer.beat).encode())
-            live.append(Worker(outcome.worker, 0.0, beat))
+            record = json.dumps(outcome.answer.beat).encode()
+            live.append(make_worker(outcome.worker, 0.0, record))
     show(live, as_json)
     return report_silence(outcomes)
 
@@ -107,7 +107,7 @@ def restart(
     if id_glob:
         outcomes = order("restart", id_glob, redis=redis, config_file=config_file, **options)
         return report(outcomes, as_json)
-    deploy = ask_redis(load_config(config_file), redis, lambda link: restart_all(link.execute))
+    deploy = ask_redis(load_config(config_file), redis, restart_all)
     if as_json:
         print_json(deploy._asdict())
     else:
@@ -159,7 +159,7 @@ def forget(config_file: str | None, redis: str | None, id_glob: str, as_json: bo
     """Remove the records of dead workers that will not come back."""
     config = load_config(config_file)
     found = find_workers(config, redis, id_glob)
-    forgotten = ask_redis(config, redis, lambda link: forget_dead(link.execute, found))
+    forgotten = ask_redis(config, redis, lambda execute: forget_dead(execute, found))
     if as_json:
         print_json({"forgotten": forgotten.dead, "alive": forgotten.running})
     else:
@@ -180,12 +180,12 @@ def show(workers: Sequence[Worker], as_json: bool) -> None:
         click.echo("no workers have been seen")
 
 
-def dumped(outcome: Outcome) -> list[str]:
+def dumped(outcome: CommandResult) -> list[str]:
     """The lines of the stacks that a worker sent."""
     return outcome.answer.dump.splitlines() if outcome.answer else []
 
 
-def report(outcomes: Sequence[Outcome], as_json: bool) -> int:
+def report(outcomes: Sequence[CommandResult], as_json: bool) -> int:
     """One line a worker: its answer, or why there is none. 1 if one does not obey."""
     if as_json:
         print_json([outcome_tree(outcome) for outcome in outcomes])
@@ -197,24 +197,24 @@ def report(outcomes: Sequence[Outcome], as_json: bool) -> int:
     return report_silence(outcomes)
 
 
-def outcome_tree(outcome: Outcome) -> dict[str, Any]:
+def outcome_tree(outcome: CommandResult) -> dict[str, Any]:
     """A worker's answer for JSON."""
     return {
         "worker": outcome.worker,
         "ok": outcome.ok,
-        "text": outcome.answer.text if outcome.answer else outcome.trouble,
+        "text": outcome.answer.text if outcome.answer else outcome.problem,
         "dump": outcome.answer.dump if outcome.answer else "",
     }
 
 
-def report_silence(outcomes: Sequence[Outcome]) -> int:
+def report_silence(outcomes: Sequence[CommandResult]) -> int:
     """Name the workers that did not answer. 1 if one does not obey."""
     for outcome in outcomes:
         if outcome.answer is None:
-            complain(f"{outcome.worker}: {outcome.trouble}")
+            complain(f"{outcome.worker}: {outcome.problem}")
     return exit_code(outcomes)
 
 
-def exit_code(outcomes: Sequence[Outcome]) -> int:
+def exit_code(outcomes: Sequence[CommandResult]) -> int:
     """0 if all workers obey, else 1."""
     return 0 if all(outcome.ok for outcome in outcomes) else 1

@@ -12,8 +12,8 @@ from beanwatch.fleet.queue_actions import (
     need_action,
     open_actions,
 )
+from beanwatch.net.redis_url import Execute
 from beanwatch.queues.base import Job
-from beanwatch.store.heartbeats import Execute
 from beanwatch.store.ledger import find_buried
 
 MAX_LOOKED_UP = 1000  # buried jobs whose reasons are counted

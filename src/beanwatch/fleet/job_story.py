@@ -4,10 +4,11 @@ from collections.abc import Iterable, Sequence
 from contextlib import closing
 from typing import Any, NamedTuple
 
+from beanwatch.net.redis_url import Execute
 from beanwatch.queues.base import SERVER_ONLY, Job, ReaderOptions, ServerError
 from beanwatch.queues.servers import Server
-from beanwatch.store.heartbeats import Execute, Worker
-from beanwatch.store.ledger import Entry, read_job, read_job_by_id
+from beanwatch.store.heartbeats import Worker
+from beanwatch.store.ledger import LedgerEntry, read_job, read_job_by_id
 from beanwatch.worker.api.envelope import Envelope, EnvelopeError, decode
 
 ELSEWHERE = "on a server that is not asked here, or was restarted since"
@@ -49,7 +50,7 @@ class Story(NamedTuple):
     """
 
     id: str
-    entries: Sequence[Entry]
+    entries: Sequence[LedgerEntry]
     nows: Sequence[Now]
     job: str = ""
 
@@ -96,7 +97,9 @@ class StoryTeller:
         entries = read_job(self._execute, ident)
         numbers = dict.fromkeys((entry.server, entry.job_id) for entry in entries)
         nows = [self._find(self._places, *number) for number in numbers]
-        holders = [one.id for one in self._workers if one.beat and one.beat.job_uuid == ident]
+        holders = [
+            one.id for one in self._workers if one.heartbeat and one.heartbeat.job_uuid == ident
+        ]
         found = {now.holder for now in nows}
         nows += [Now("", 0, "it is being run", holder=one) for one in holders if one not in found]
         return [Story(ident, entries, nows)] if entries or nows else []
@@ -140,7 +143,7 @@ class StoryTeller:
         if job.state != "reserved":
             return ""
         for worker in self._workers:
-            beat = worker.beat
+            beat = worker.heartbeat
             if beat is not None and beat.job_id == job_id and beat.queue == job.queue:
                 return worker.id
         return ""

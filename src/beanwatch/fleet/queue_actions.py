@@ -9,6 +9,7 @@ from contextlib import closing
 from fnmatch import fnmatch, fnmatchcase
 from typing import NamedTuple
 
+from beanwatch.net.redis_url import Execute
 from beanwatch.queues.base import (
     Actions,
     Chosen,
@@ -20,8 +21,7 @@ from beanwatch.queues.base import (
 from beanwatch.queues.model import QueueState
 from beanwatch.queues.selection import INTERNAL, Selection
 from beanwatch.queues.servers import Server
-from beanwatch.store.heartbeats import Execute
-from beanwatch.store.ledger import Buried, find_buried
+from beanwatch.store.ledger import BuriedJob, find_buried
 
 OWN_QUEUES = "beanwatch."  # how the names of beanwatch's own queues begin
 FREE_STATES = ("ready", "delayed", "buried")  # the states of jobs that no consumer holds
@@ -77,7 +77,7 @@ class Choice(NamedTuple):
         """True if there is anything to choose by."""
         return self != Choice()
 
-    def fits(self, buried: Buried, now: float) -> bool:
+    def fits(self, buried: BuriedJob, now: float) -> bool:
         """True if this job is meant. `now` is in seconds since the epoch."""
         return (
             (self.job is None or fnmatchcase(buried.job, self.job))

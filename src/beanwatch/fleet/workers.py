@@ -6,15 +6,9 @@ from fnmatch import fnmatchcase
 from typing import NamedTuple
 
 from beanwatch.net.address import Address, AddressError, parse_address
-from beanwatch.store.heartbeats import (
-    VERSION_KEY,
-    WORKERS_KEY,
-    Execute,
-    Worker,
-    decide_health,
-    read_workers,
-    worker_key,
-)
+from beanwatch.net.redis_url import Execute
+from beanwatch.store.health import decide_health
+from beanwatch.store.heartbeats import VERSION_KEY, WORKERS_KEY, Worker, read_workers, worker_key
 from beanwatch.worker.control.client import Target
 
 
@@ -48,7 +42,7 @@ def match_workers(workers: Sequence[Worker], id_glob: str) -> list[Worker]:
 
 def find_target(worker: Worker, address: Address | None) -> Target:
     """Where a worker takes orders: at `address`, else where its record says. Raises WorkerError."""
-    beat = worker.beat
+    beat = worker.heartbeat
     instance = beat.instance if beat else ""
     if address is not None:
         return Target(worker.id, address, instance)
@@ -64,7 +58,7 @@ def find_target(worker: Worker, address: Address | None) -> Target:
 def restart_all(execute: Execute) -> Deploy:
     """Let every worker restart, each at its own moment, as after a deploy. Raises RedisError."""
     version = int(execute([("INCR", VERSION_KEY)])[0])
-    live = [one for one in read_workers(execute) if one.beat and not one.beat.is_over]
+    live = [one for one in read_workers(execute) if one.heartbeat and not one.heartbeat.is_over]
     return Deploy(version, [one.id for one in live if decide_health(one) != "dead"])
 
 

@@ -6,23 +6,29 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 
 import click
+from structlog.typing import FilteringBoundLogger
 
 from beanwatch.collectors.deliver.spool import Spool
 from beanwatch.collectors.poll.samples import State, StateError, StateFile
 from beanwatch.config import Config
 from beanwatch.net.files import LockedError, locked
 from beanwatch.queues.servers import Server
-from beanwatch.telemetry.logging.collector_log import Changes, Log
+from beanwatch.telemetry.logging.output import STDERR
+from beanwatch.telemetry.logging.problems import ProblemLog
+from beanwatch.telemetry.logging.setup import configure, get_logger
 
 
-def open_log(config: Config, *, once: bool) -> Log:
-    """The log. With --once it goes to stderr as words: cron mails them to a person."""
-    if once:
-        return Log("console")
+def open_log(config: Config, *, once: bool) -> FilteringBoundLogger:
+    """The collector's log, on standard error unless a file is set.
+
+    With --once it is plain text on standard error, as cron mails that to a person.
+    """
+    style, file = ("plain", "") if once else (config.log_format, config.log_file)
     try:
-        return Log(config.log_format, path=config.log_file)
+        configure(style, file, stream=STDERR)
     except OSError as error:
-        raise click.UsageError(f"log file {config.log_file}: {error.strerror}") from None
+        raise click.UsageError(f"log file {file}: {error.strerror}") from None
+    return get_logger("collector")
 
 
 def state_path(
@@ -64,8 +70,8 @@ def open_state(path: str, stack: ExitStack) -> StateFile | None:
     return StateFile(path)
 
 
-def load_state(state: StateFile | None, log: Log) -> State:
-    """The state of an earlier run; {}, with a warning, if it cannot be read."""
+def load_state(state: StateFile | None, log: FilteringBoundLogger) -> State:
+    """What an earlier run remembered; nothing if that cannot be read, which is said."""
     try:
         return state.load() if state else {}
     except StateError as error:
@@ -73,12 +79,12 @@ def load_state(state: StateFile | None, log: Log) -> State:
         return {}
 
 
-def open_spool(directory: str, changes: Changes, stack: ExitStack) -> Spool | None:
+def open_spool(directory: str, problems: ProblemLog, stack: ExitStack) -> Spool | None:
     """The spool, if one is set, locked against a second collector."""
     if not directory:
         return None
     try:
-        spool = Spool(directory, changes)
+        spool = Spool(directory, problems)
         stack.enter_context(locked(os.path.join(directory, ".lock")))
     except LockedError as error:
         raise click.UsageError(f"another beanwatch collect uses this spool: {error}") from None

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from beanwatch.cli.lib.options import SHORTEST
 from beanwatch.config import Config
 from beanwatch.net.address import parse_address
-from beanwatch.net.redis_link import parse_redis_url
+from beanwatch.net.redis_url import parse_redis_url
 from beanwatch.queues.servers import parse_server, resolve_servers
 from beanwatch.worker.telemetry.metrics import parse_metrics
 

@@ -7,7 +7,10 @@ from itertools import zip_longest
 from beanwatch.cli.lib.output import printable
 from beanwatch.durations import format_duration
 from beanwatch.fleet.job_story import Now, Story
-from beanwatch.store.ledger import Entry
+from beanwatch.outcomes import OUTCOMES
+from beanwatch.store.ledger import LedgerEntry
+
+DELETED = frozenset(outcome.name for outcome in OUTCOMES if outcome.is_deleted)
 
 KEPT_WORDS = {
     "all": "Workers with --ledger all record every run, for 1 day (7 days where one failed): "
@@ -32,7 +35,7 @@ def _lines(story: Story) -> Iterator[str]:
     if last and last.parent:
         yield f"  follow-up of {last.parent}"
     numbers = {entry.job_id for entry in story.entries}
-    before: Entry | None = None
+    before: LedgerEntry | None = None
     for entry, after in zip_longest(story.entries, story.entries[1:]):
         yield from gap_lines(before, entry)
         # Of runs that failed alike, the last one shows where.
@@ -49,7 +52,7 @@ def _lines(story: Story) -> Iterator[str]:
         yield from now_lines(now)
 
 
-def gap_lines(before: Entry | None, entry: Entry) -> Iterator[str]:
+def gap_lines(before: LedgerEntry | None, entry: LedgerEntry) -> Iterator[str]:
     """Runs between two entries that nobody recorded."""
     same = before is not None and (before.server, before.job_id) == (entry.server, entry.job_id)
     known = before.attempt if before is not None and same else 0
@@ -61,13 +64,13 @@ def gap_lines(before: Entry | None, entry: Entry) -> Iterator[str]:
         )
 
 
-def is_unheard(entry: Entry, after: Entry) -> bool:
+def is_unheard(entry: LedgerEntry, after: LedgerEntry) -> bool:
     """True for a run that was to end the job, which then ran again all the same."""
     same = (entry.server, entry.job_id) == (after.server, after.job_id)
-    return same and entry.outcome in ("ok", "discarded")
+    return same and entry.outcome in DELETED
 
 
-def entry_lines(entry: Entry, *, show_number: bool, show_traceback: bool) -> Iterator[str]:
+def entry_lines(entry: LedgerEntry, *, show_number: bool, show_traceback: bool) -> Iterator[str]:
     """One run."""
     when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(entry.started_at))
     spans = f"{entry.wait:.1f} s after its put, ran {entry.duration:.3f} s"

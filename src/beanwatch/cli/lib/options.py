@@ -8,7 +8,7 @@ import click
 from beanwatch import config as configuration
 from beanwatch import values
 from beanwatch.net.address import AddressError
-from beanwatch.net.redis_link import DEFAULT_URL, RedisUrl, parse_redis_url
+from beanwatch.net.redis_url import DEFAULT_URL, RedisUrl, parse_redis_url
 from beanwatch.queues.registry import DEFAULT_SCHEME
 from beanwatch.queues.servers import Server, resolve_servers
 

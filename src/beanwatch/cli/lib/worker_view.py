@@ -5,7 +5,8 @@ from typing import Any
 
 from beanwatch.cli.lib.tables import NAME_WIDTH, STYLES, Columns, count_cell, number, word
 from beanwatch.durations import format_duration
-from beanwatch.store.heartbeats import Beat, Worker, decide_health, decide_restarted
+from beanwatch.store.health import decide_health, decide_restarted
+from beanwatch.store.heartbeats import Heartbeat, Worker
 
 
 def worker_style(worker: Worker) -> str:
@@ -13,7 +14,7 @@ def worker_style(worker: Worker) -> str:
     health = decide_health(worker)
     if health in ("dead", "hung"):
         return STYLES["critical"]
-    restarted = worker.beat is not None and decide_restarted(worker.beat)
+    restarted = worker.heartbeat is not None and decide_restarted(worker.heartbeat)
     return STYLES["warning"] if health == "blocked" or restarted else ""
 
 
@@ -22,7 +23,7 @@ def worker_table(workers: Sequence[Worker]) -> Columns:
 
     And which version of the application it runs, where several do.
     """
-    versions = {worker.beat.app_version for worker in workers if worker.beat}
+    versions = {worker.heartbeat.app_version for worker in workers if worker.heartbeat}
     differ = len(versions - {""}) > 1
     table = Columns(
         word("WORKER", NAME_WIDTH),
@@ -35,10 +36,12 @@ def worker_table(workers: Sequence[Worker]) -> Columns:
         spare=("VERSION", "DONE", "BEAT", "FAILED", "QUEUE", "", "FOR", "JOB"),
     )
     for worker in workers:
-        beat = worker.beat
+        beat = worker.heartbeat
         health = decide_health(worker)
         if beat is None:
-            table.add_row(worker.id, health, *[""] * (7 + differ), style=worker_style(worker))
+            blank = [""] * (6 + differ)
+            words = f"its record cannot be read: {worker.problem}" if worker.problem else ""
+            table.add_row(worker.id, health, *blank, words, style=worker_style(worker))
             continue
         busy_for = beat.beat_at - beat.job_started_at if beat.job_started_at else None
         table.add_row(
@@ -57,7 +60,7 @@ def worker_table(workers: Sequence[Worker]) -> Columns:
     return table
 
 
-def worker_words(beat: Beat, health: str) -> str:
+def worker_words(beat: Heartbeat, health: str) -> str:
     """The last column: where it hangs, why it is blocked, how it ended last, or its note."""
     if health == "hung" and beat.where:
         return beat.where
@@ -75,5 +78,5 @@ def worker_tree(worker: Worker) -> dict[str, Any]:
         "id": worker.id,
         "health": decide_health(worker),
         "age": round(worker.age, 3),
-        **(worker.beat._asdict() if worker.beat else {}),
+        **(worker.heartbeat._asdict() if worker.heartbeat else {}),
     }

@@ -23,7 +23,7 @@ from beanwatch.fleet.queue_actions import (
     plan_pause,
     plan_resume,
 )
-from beanwatch.net.redis_link import RedisError, RedisLink
+from beanwatch.net.redis_url import RedisError, open_redis
 from beanwatch.queues.base import ServerError
 
 count_option = click.option("--count", type=COUNT, help="of each queue at most this many")
@@ -104,15 +104,15 @@ def plan_buried(
     with exit_on(RedisError, ServerError):
         if not choice.is_made:
             return plan_jobs(targets, action, ["buried"], count)
-        with RedisLink(need_redis(config, redis), QUERY_TIMEOUT) as link:
-            for target in find_unrecorded(link.execute_anew, targets):
+        with open_redis(need_redis(config, redis), QUERY_TIMEOUT) as link:
+            for target in find_unrecorded(link.execute, targets):
                 complain(
                     f"the ledger knows none of the {target.queue.buried} buried jobs of "
                     f"{target.name}: they were buried before the server was restarted, or by "
                     "workers that keep no ledger"
                 )
             return plan_by_ledger(
-                link.execute_anew,
+                link.execute,
                 targets,
                 action,
                 choice,

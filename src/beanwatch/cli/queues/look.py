@@ -22,7 +22,7 @@ from beanwatch.config import Config
 from beanwatch.fleet.first_jobs import Reason, count_reasons, peek_queue
 from beanwatch.fleet.overview import FleetObserver
 from beanwatch.fleet.queue_actions import Target
-from beanwatch.net.redis_link import RedisError, RedisLink
+from beanwatch.net.redis_url import RedisError, open_redis
 from beanwatch.queues.base import Job, ServerError
 from beanwatch.queues.model import QUEUE_FIELDS
 from beanwatch.queues.selection import INTERNAL, Selection
@@ -142,9 +142,9 @@ def find_reasons(
         return {}
     found: dict[str, list[Reason]] = {}
     try:
-        with RedisLink(url, QUERY_TIMEOUT) as link:
+        with open_redis(url, QUERY_TIMEOUT) as link:
             for target in targets:
-                found[str(target)] = count_reasons(target, link.execute_anew, QUERY_TIMEOUT)
+                found[str(target)] = count_reasons(target, link.execute, QUERY_TIMEOUT)
     except (RedisError, ServerError) as error:
         complain(f"why they are buried is not known: {error}")
     return found

@@ -5,7 +5,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
-from beanwatch.net.redis_link import RedisUrl
+from beanwatch.net.redis_url import RedisUrl
 from beanwatch.queues.servers import Server
 
 TIMEOUT = 5.0  # seconds for one connection or one request

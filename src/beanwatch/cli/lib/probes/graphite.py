@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 from beanwatch.cli.lib.probes.finding import TIMEOUT, Chain, Finding
 from beanwatch.cli.lib.probes.render import await_value, render, without_user
-from beanwatch.collectors.deliver.carbon import Carbon, GraphiteError, parse_graphite
+from beanwatch.collectors.deliver.carbon import CarbonConnection, GraphiteError, parse_graphite
 from beanwatch.net.address import AddressError
 from beanwatch.queues.servers import short_host
 from beanwatch.telemetry.nodes import node
@@ -21,9 +21,11 @@ def probe_graphite(chain: Chain) -> Iterator[Finding]:
     value = random.randrange(1, 1_000_000)
     sent = False
     try:
-        carbon = Carbon(parse_graphite(chain.carbon), TIMEOUT)
-        carbon.send_message(f"{path} {value} {time.time():.0f}\n".encode())
-        carbon.part(TIMEOUT)  # what is no carbon answers, or never says that it has read all
+        carbon = CarbonConnection(parse_graphite(chain.carbon), TIMEOUT)
+        carbon.send(f"{path} {value} {time.time():.0f}\n".encode())
+        carbon.close_confirmed(
+            TIMEOUT
+        )  # what is no carbon answers, or never says that it has read all
         sent = True
         yield Finding("graphite carbon", "ok", f"{chain.carbon}: took a point")
     except (GraphiteError, AddressError) as error:

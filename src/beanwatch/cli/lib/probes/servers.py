@@ -4,11 +4,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 
 from beanwatch.cli.lib.probes.finding import TIMEOUT, Finding
-from beanwatch.net.redis_link import RedisError, RedisLink, RedisUrl
+from beanwatch.net.redis_url import RedisError, RedisUrl, open_redis
 from beanwatch.queues.base import SERVER_ONLY, ProtocolError, ReaderOptions, ServerError
 from beanwatch.queues.model import ServerState
 from beanwatch.queues.servers import Server
-from beanwatch.store.heartbeats import decide_health, decide_restarted, read_workers
+from beanwatch.store.health import decide_health, decide_restarted
+from beanwatch.store.heartbeats import read_workers
 
 
 def server_part(server: Server) -> str:
@@ -54,8 +55,8 @@ def describe(state: ServerState) -> str:
 def probe_redis(redis: RedisUrl) -> Iterator[Finding]:
     """Ask Redis whether it will take and keep the heartbeats."""
     try:
-        with RedisLink(redis, TIMEOUT) as link:
-            (info,) = link.execute([("INFO",)])
+        with open_redis(redis, TIMEOUT) as client:
+            (info,) = client.execute([("INFO",)])
     except RedisError as error:
         if any(word in str(error) for word in ("NOAUTH", "WRONGPASS", "NOPERM")):
             cure = "correct password_file, or the user in url, under [redis]"
@@ -89,8 +90,8 @@ def probe_redis(redis: RedisUrl) -> Iterator[Finding]:
 def probe_heartbeats(redis: RedisUrl, expected: Sequence[str]) -> Iterator[Finding]:
     """Read the heartbeats: is every expected worker there, and well?"""
     try:
-        with RedisLink(redis, TIMEOUT) as link:
-            workers = read_workers(link.execute)
+        with open_redis(redis, TIMEOUT) as client:
+            workers = read_workers(client.execute)
     except RedisError:
         yield Finding("heartbeats", "unused", "Redis cannot be asked: see above")
         return
@@ -104,7 +105,7 @@ def probe_heartbeats(redis: RedisUrl, expected: Sequence[str]) -> Iterator[Findi
     bad = {
         worker: state for worker, state in health.items() if state in ("dead", "hung", "missing")
     }
-    restarted = [worker.id for worker in workers if worker.beat and decide_restarted(worker.beat)]
+    restarted = [w.id for w in workers if w.heartbeat and decide_restarted(w.heartbeat)]
     if not health:
         yield Finding(
             "heartbeats",
