@@ -5,12 +5,13 @@ from typing import Any
 
 from beanwatch.checks.lib import queue_check as queues
 from beanwatch.checks.lib import source
-from beanwatch.checks.lib.output import Perf, Perfs, ago, count
+from beanwatch.checks.lib.output import count, perf
 from beanwatch.checks.lib.plugin import Check, State, judge
 from beanwatch.checks.lib.plugin_process import Parser, run
 from beanwatch.checks.lib.queue_check import CheckedQueue
 from beanwatch.checks.lib.source import Source
 from beanwatch.config import Config, Threshold
+from beanwatch.durations import format_duration
 from beanwatch.queues.base import Reading, Wanted
 from beanwatch.queues.model import QueueState
 
@@ -53,7 +54,7 @@ def decide(queue: CheckedQueue, limits: Threshold) -> tuple[State, str]:
     state, limit = judge(waited(queue), limits)
     if not queue.state.ready:
         return state, f"{queue.label}: no job waits"
-    text = f"{queue.label}: the next job has waited {ago(waited(queue))}"
+    text = f"{queue.label}: the next job has waited {format_duration(waited(queue))}"
     if limit:
         text += f" ({limit} s), {count(queue.state.ready, 'job')} ready"
     return state, text
@@ -62,10 +63,9 @@ def decide(queue: CheckedQueue, limits: Threshold) -> tuple[State, str]:
 # -- present
 
 
-def perfdata(queue: CheckedQueue, limits: Threshold) -> Perfs:
+def perfdata(queue: CheckedQueue, limits: Threshold) -> str:
     """The number that was judged."""
-    age = queue.state.head_ready_age
-    return Perfs([Perf(queue.label, age, "s", limits.warning, limits.critical)])
+    return perf(queue.label, queue.state.head_ready_age, "s", limits)
 
 
 class AgeSummary(queues.QueueSummary):
@@ -80,7 +80,8 @@ class AgeSummary(queues.QueueSummary):
         if not waiting:
             return f"{len(found)} queues: no job waits"
         top = max(waiting, key=waited)
-        return f"{len(found)} queues: the longest wait is {ago(waited(top))}, in {top.label}"
+        longest = format_duration(waited(top))
+        return f"{len(found)} queues: the longest wait is {longest}, in {top.label}"
 
 
 def build(options: argparse.Namespace, config: Config, source_: Source) -> Check:

@@ -4,7 +4,7 @@ import argparse
 
 from beanwatch.checks.lib import queue_check as queues
 from beanwatch.checks.lib import source
-from beanwatch.checks.lib.output import Perf, Perfs, count
+from beanwatch.checks.lib.output import count, perf
 from beanwatch.checks.lib.plugin import Check, State, judge
 from beanwatch.checks.lib.plugin_process import Parser, run
 from beanwatch.checks.lib.queue_check import CheckedQueue
@@ -41,9 +41,9 @@ def decide(queue: CheckedQueue, limits: Threshold) -> tuple[State, str]:
 # -- present
 
 
-def perfdata(queue: CheckedQueue, limits: Threshold) -> Perfs:
+def perfdata(queue: CheckedQueue, limits: Threshold) -> str:
     """The number that was judged."""
-    return Perfs([Perf(queue.label, queue.state.buried, "", limits.warning, limits.critical)])
+    return perf(queue.label, queue.state.buried, limits=limits)
 
 
 def build(options: argparse.Namespace, config: Config, source_: Source) -> Check:

@@ -11,7 +11,7 @@ from beanwatch.checks.lib.heartbeat_evidence import (
     group_by_health,
     name_some,
 )
-from beanwatch.checks.lib.output import BETWEEN_PROBLEMS, Perf, Perfs, count
+from beanwatch.checks.lib.output import BETWEEN_PROBLEMS, count, perf
 from beanwatch.checks.lib.plugin import (
     STATES,
     Check,
@@ -116,12 +116,16 @@ def describe(queue: CheckedQueue) -> str:
 # -- present
 
 
-def perfdata(queue: CheckedQueue, limits: Threshold) -> Perfs:
+def perfdata(queue: CheckedQueue, limits: Threshold) -> str:
     """The consumers by what they do."""
     label, state, system = queue.label, queue.state, queue.server.system
-    judged = Perf(f"{label} consumers", state.consumers, "", limits.warning, limits.critical)
-    others = filter(system.can_tell, ("idle_consumers", "reserved"))
-    return Perfs([judged, *(Perf(f"{label} {field}", getattr(state, field)) for field in others)])
+    judged = perf(f"{label} consumers", state.consumers, limits=limits)
+    others = [
+        perf(f"{label} {field}", getattr(state, field))
+        for field in ("idle_consumers", "reserved")
+        if system.can_tell(field)
+    ]
+    return " ".join([judged, *others])
 
 
 class ConsumersSummary(queues.QueueSummary):

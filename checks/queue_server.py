@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from nagiosplugin import Context, Resource, Summary
 
 from beanwatch.checks.lib import source
-from beanwatch.checks.lib.output import BETWEEN_PROBLEMS, Perf, Perfs, ago, count
+from beanwatch.checks.lib.output import BETWEEN_PROBLEMS, NO_LIMITS, count, perf
 from beanwatch.checks.lib.plugin import (
     STATES,
     Check,
@@ -25,6 +25,7 @@ from beanwatch.checks.lib.plugin import (
 from beanwatch.checks.lib.plugin_process import Parser, run
 from beanwatch.checks.lib.source import Source, server_failure
 from beanwatch.config import Config, Threshold
+from beanwatch.durations import format_duration
 from beanwatch.queues.base import Problem, ServerError, Wanted
 from beanwatch.queues.model import ServerState
 from beanwatch.queues.servers import Server
@@ -97,7 +98,7 @@ def decide(seen: CheckedServer, limits: Threshold, restarted: float) -> Iterator
     for problem in seen.problems:
         yield STATES[problem.severity], problem.text
     if state.uptime is not None and state.uptime < restarted:
-        yield Warn, f"was started {ago(state.uptime)} ago{state.restart_note}"
+        yield Warn, f"was started {format_duration(state.uptime)} ago{state.restart_note}"
     if limits.warning or limits.critical:
         if state.connections is None:
             yield Unknown, f"{seen.server.system.name} did not tell the number of connections"
@@ -123,25 +124,25 @@ class ServerContext(Context):  # type: ignore[misc]
         wrong = list(decide(seen, self._limits, self._restarted))
         if not wrong:
             uptime = seen.state.uptime
-            text = "it answers" if uptime is None else f"up for {ago(uptime)}"
+            text = "it answers" if uptime is None else f"up for {format_duration(uptime)}"
             return Finding(Ok, f"{seen.label}: {text}", metric)
         state = worst_state(state for state, _ in wrong)
         return Finding(state, f"{seen.label} {', '.join(text for _, text in wrong)}", metric)
 
     # -- present
 
-    def performance(self, metric: Metric, resource: Any) -> Perfs:
+    def performance(self, metric: Metric, resource: Any) -> str:
         """The numbers that this system can tell."""
         seen: CheckedServer = metric.value
         units = {"puts": "c", "uptime": "s"}
         fields = ("connections", "ready", "reserved", "delayed", "buried", "queues", "puts")
-        limits = {"connections": (self._limits.warning, self._limits.critical)}
-        return Perfs(
-            Perf(
+        limits = {"connections": self._limits}
+        return " ".join(
+            perf(
                 f"{seen.prefix}{field}",
                 getattr(seen.state, field),
                 units.get(field, ""),
-                *limits.get(field, ()),
+                limits.get(field, NO_LIMITS),
             )
             for field in (*fields, "uptime")
             if field in seen.server.system.server_fields

@@ -6,22 +6,22 @@ pyproject.toml and with the keys that the configuration allows.
 """
 
 from importlib import import_module
-from typing import Any, NamedTuple
+from typing import Any
 
 # What a check is of. It decides how the check is called, and which services it gets.
 SERVER, QUEUE, WORKERS, JOBS, METRICS = "server", "queue", "workers", "jobs", "metrics"
 
 
-class RegisteredCheck(NamedTuple):
-    """One check: the module `beanwatch.checks.<name>`, run as `check_<name>`."""
+class RegisteredCheck:
+    """One check: the module `beanwatch.checks.<name>`, run as `check_<name>`.
 
-    name: str
-    of: str
-    # The name of its service. For a queue it is the measure: "depth" gives "depth of QUEUE".
-    service: str
-    # The fields of `QueueState` that it needs. Where a system does not declare one of them, the
-    # check is UNKNOWN, and no service is generated.
-    fields: tuple[str, ...] = ()
+    `service` is the name of its service. For a queue it is the measure: "depth" gives "depth of
+    QUEUE". `fields` are those of `QueueState` that it needs: where a system does not declare one of
+    them, the check is UNKNOWN, and no service is generated.
+    """
+
+    def __init__(self, name: str, of: str, service: str, fields: tuple[str, ...] = ()) -> None:
+        self.name, self.of, self.service, self.fields = name, of, service, fields
 
     @property
     def program(self) -> str:

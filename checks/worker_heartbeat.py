@@ -7,7 +7,7 @@ from typing import Any
 
 from nagiosplugin import Context, Resource, Summary
 
-from beanwatch.checks.lib.output import Perf, ago, count
+from beanwatch.checks.lib.output import count, perf
 from beanwatch.checks.lib.plugin import (
     Check,
     Critical,
@@ -23,6 +23,7 @@ from beanwatch.checks.lib.plugin import (
 from beanwatch.checks.lib.plugin_process import Parser, PluginOutput, run
 from beanwatch.checks.lib.redis_source import ReadWorkers, add_redis, live_workers, redis_failure
 from beanwatch.config import GLOB, Config, Threshold
+from beanwatch.durations import format_duration
 from beanwatch.net.redis_url import RedisError
 from beanwatch.store.health import DEAD_AFTER, RESTARTED_WITHIN, decide_health, decide_restarted
 from beanwatch.store.heartbeats import RECORD_EXPIRY, Heartbeat, Worker
@@ -105,25 +106,26 @@ def decide(worker: Worker, restarted: float = RESTARTED_WITHIN) -> tuple[State, 
         why = f"cannot be read: {worker.problem}" if worker.problem else "is gone"
         return Critical, f"{worker.id}: dead, its record in Redis {why}"
     job = f"{beat.job} (job {beat.job_id}, queue {beat.queue})" if beat.job else ""
+    age = format_duration(worker.age)
     if health == "dead" and beat.is_over:
         why = f" ({beat.reason})" if beat.reason else ""
-        return Critical, f"{worker.id}: ended {ago(worker.age)} ago{why}, and was not started again"
+        return Critical, f"{worker.id}: ended {age} ago{why}, and was not started again"
     if health == "dead":
         was = f"running {job}" if job else beat.state
-        return Critical, f"{worker.id}: dead, no heartbeat for {ago(worker.age)}, last seen {was}"
+        return Critical, f"{worker.id}: dead, no heartbeat for {age}, last seen {was}"
     if health == "hung" and job:
-        late = ago(beat.beat_at - beat.deadline)
+        late = format_duration(beat.beat_at - beat.deadline)
         where = f" at {beat.where}" if beat.where else ""
         text = f"{worker.id}: hung in {job}{where}, {late} past its deadline"
         return (Critical if 0 < beat.hard_deadline < beat.beat_at else Warn), text
     if health == "hung":
-        still = ago(beat.beat_at - beat.loop_at)
+        still = format_duration(beat.beat_at - beat.loop_at)
         return Critical, f"{worker.id}: hung outside a job, its main loop has not moved for {still}"
     if health == "blocked":
         return Warn, f"{worker.id}: blocked, takes no job: {beat.reason or 'no reason given'}"
     if decide_restarted(beat, restarted):
         often = f" and {beat.restarts} times in all" if beat.restarts > 1 else ""
-        when = f"{ago(beat.beat_at - beat.started_at)} ago{often}"
+        when = f"{format_duration(beat.beat_at - beat.started_at)} ago{often}"
         return Warn, f"{worker.id}: restarted {when}, the one before ended: {beat.last_exit}"
     return Ok, f"{worker.id}: {health}{f' with {job}' if job else ''}"
 
@@ -136,8 +138,8 @@ def describe_missing(name: str, found: Iterable[str]) -> str:
     return f"{name}: not running, though it is expected{hint}"
 
 
-def decide_live(workers: Iterable[Worker]) -> int:
-    """How many are alive."""
+def count_live(workers: Iterable[Worker]) -> int:
+    """The number of those that are alive."""
     return sum(decide_health(worker) != "dead" for worker in workers)
 
 
@@ -154,11 +156,12 @@ class WorkerContext(Context):  # type: ignore[misc]
 
     # -- present
 
-    def performance(self, metric: Metric, resource: Any) -> Perf:
+    def performance(self, metric: Metric, resource: Any) -> str:
         """The age of the heartbeat, with the limit that holds for it."""
         worker: Worker = metric.value
         interval = worker.heartbeat.interval if worker.heartbeat else 1.0
-        return Perf(worker.id, worker.age, "s", "", f"{max(3 * interval, DEAD_AFTER):g}")
+        limits = Threshold(critical=f"{max(3 * interval, DEAD_AFTER):g}")
+        return perf(worker.id, worker.age, "s", limits)
 
 
 class MissingContext(Context):  # type: ignore[misc]
@@ -180,15 +183,14 @@ class LiveContext(Context):  # type: ignore[misc]
         """No worker at all is CRITICAL whatever the limits are."""
         if not metric.value:
             return Finding(Critical, f"no {self._what} sends a heartbeat", metric)
-        live = decide_live(metric.value)
+        live = count_live(metric.value)
         state, limit = judge(live, self._limits)
         text = f"{count(live, 'live worker')} ({limit})" if limit else ""
         return Finding(state, text, metric)
 
-    def performance(self, metric: Metric, resource: Any) -> Perf:
+    def performance(self, metric: Metric, resource: Any) -> str:
         """The number of live workers."""
-        limits = self._limits
-        return Perf("live", decide_live(metric.value), "", limits.warning, limits.critical)
+        return perf("live", count_live(metric.value), limits=self._limits)
 
 
 class WorkersSummary(Summary):  # type: ignore[misc]

@@ -8,41 +8,29 @@ import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from beanwatch.config import LinksConfig
+from beanwatch.config import LinksConfig, Threshold
 
 MAX_LINE = 1000  # characters of text on line 1; send_nsca and old NRPE cut what is longer
 MAX_OUTPUT = 4000  # bytes in all: send_nsca sends nothing at all of more than 4,095
 BETWEEN_PROBLEMS = " / "  # on line 1; Nagios replaces `;` by `:`
-UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f|\s]+")  # `|` would start the performance data
-NOT_IN_A_LABEL = re.compile(r"[\x00-\x1f\x7f|'=]")
+# Patterns as text, compiled where they are needed: most outputs need none of them.
+UNPRINTABLE = r"[\x00-\x1f\x7f|\s]+"  # `|` would start the performance data
+NOT_IN_A_LABEL = r"[\x00-\x1f\x7f|'=]"
+NO_LIMITS = Threshold()
 
 
-class Perf(NamedTuple):
+def perf(
+    label: str, value: int | float | None, unit: str = "", limits: Threshold = NO_LIMITS
+) -> str:
     """One item of performance data. `value` is None if it is not known.
 
     The label is always quoted, since names of queues hold `;` and `(`.
     """
-
-    label: str
-    value: int | float | None
-    unit: str = ""
-    warning: str = ""
-    critical: str = ""
-
-    def __str__(self) -> str:
-        label = NOT_IN_A_LABEL.sub("_", self.label)
-        value = format_number(self.value)
-        unit = "" if value == "U" else self.unit  # by the guidelines, U has no unit
-        return f"'{label}'={value}{unit};{self.warning};{self.critical};0"
-
-
-class Perfs(tuple[Perf, ...]):
-    """Several items, in this order."""
-
-    __slots__ = ()
-
-    def __str__(self) -> str:
-        return " ".join(map(str, self))
+    if not label.isidentifier():
+        label = re.sub(NOT_IN_A_LABEL, "_", label)
+    number = format_number(value)
+    unit = "" if number == "U" else unit  # by the guidelines, U has no unit
+    return f"'{label}'={number}{unit};{limits.warning};{limits.critical};0"
 
 
 def format_number(value: int | float | None) -> str:
@@ -52,17 +40,6 @@ def format_number(value: int | float | None) -> str:
     if value is None or value - value != 0:
         return "U"
     return f"{value:.3f}".rstrip("0").rstrip(".")
-
-
-def ago(seconds: float) -> str:
-    """A duration in its two largest units: `45s`, `3m 20s`, `2h 5m`, `4d 1h`."""
-    whole = int(seconds)
-    if whole < 60:
-        return f"{whole}s"
-    for size, unit, smaller, small_unit in ((86400, "d", 3600, "h"), (3600, "h", 60, "m")):
-        if whole >= size:
-            return f"{whole // size}{unit} {whole % size // smaller}{small_unit}"
-    return f"{whole // 60}m {whole % 60}s"
 
 
 def count(number: int, noun: str) -> str:
@@ -107,7 +84,9 @@ class PluginResult(NamedTuple):
 
 def clean(text: str) -> str:
     """Text without what would end a line or start the performance data."""
-    return UNPRINTABLE.sub(" ", text).strip()
+    if text.isprintable() and "|" not in text:
+        return text.strip()
+    return re.sub(UNPRINTABLE, " ", text).strip()
 
 
 def fit(lines: Iterable[str]) -> str:

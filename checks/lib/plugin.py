@@ -8,7 +8,7 @@ Two things differ from nagiosplugin's own behaviour:
 
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import nagiosplugin
 from nagiosplugin import Critical, Metric, Ok, Unknown, Warn
@@ -77,12 +77,16 @@ class Results(nagiosplugin.Results):  # type: ignore[misc]
         return max(self.by_state, key=RANK.__getitem__, default=Unknown)
 
 
-class Failure(NamedTuple):
-    """The value of a metric that could not be read."""
+class Failure:
+    """The value of a metric that could not be read.
 
-    reason: str
-    timed_out: bool = False
-    headings: tuple[str, ...] = ()  # of the runbook, if not the check's own
+    `headings` are those of the runbook, if not the check's own.
+    """
+
+    def __init__(
+        self, reason: str, *, timed_out: bool = False, headings: tuple[str, ...] = ()
+    ) -> None:
+        self.reason, self.timed_out, self.headings = reason, timed_out, headings
 
 
 class FailureContext(nagiosplugin.Context):  # type: ignore[misc]

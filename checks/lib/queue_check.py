@@ -1,15 +1,13 @@
 """What the checks of queues share: which queues, which limits, for how long, and the good news."""
 
 import argparse
-import re
 from collections.abc import Callable, Iterable, Iterator
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from nagiosplugin import Context, Resource, Summary
 
 from beanwatch.checks.lib.memory import FileMemory, ScopedMemory
-from beanwatch.checks.lib.output import Perfs, ago
 from beanwatch.checks.lib.plugin import (
     RANK,
     STATES,
@@ -28,16 +26,16 @@ from beanwatch.checks.lib.plugin_process import Parser, duration_argument
 from beanwatch.checks.lib.source import Source, server_failure
 from beanwatch.checks.registry import RegisteredCheck, find_check
 from beanwatch.config import GLOB, Config, Threshold
+from beanwatch.durations import format_duration
 from beanwatch.queues.base import Chosen, Reading, ServerError, Wanted
 from beanwatch.queues.model import QueueState
-from beanwatch.queues.selection import INTERNAL
 from beanwatch.queues.servers import Server
-
-if TYPE_CHECKING:
-    from beanwatch.store.heartbeats import Worker
 
 # In a system that removes empty queues, a queue that is not there has these numbers.
 EMPTY = QueueState("", 0, 0, 0, 0, 0, 0, head_ready_age=0.0, head_buried_age=0.0, paused=False)
+GLOB_CHARACTERS = frozenset(
+    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/;.$_()*?![]-"
+)
 # What a field of `QueueState` is, for a text that says that it is not known.
 FIELD_WORDS = {
     "ready": "the number of ready jobs",
@@ -59,7 +57,7 @@ class CheckedQueue(NamedTuple):
     state: QueueState
     is_there: bool = True
     verdict: str | None = None
-    workers: "tuple[Worker, ...] | None" = None
+    workers: tuple[Any, ...] | None = None  # of `Worker`; as a string the type would take 2 ms
 
     @property
     def name(self) -> str:
@@ -100,7 +98,7 @@ def add_queues(parser: Parser) -> None:
 
 
 def _glob(text: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9+/;.$_()*?![\]-]{1,200}", text):
+    if not text or not GLOB_CHARACTERS.issuperset(text):
         raise argparse.ArgumentTypeError(f"no queue is called {text!r}")
     return text
 
@@ -125,6 +123,15 @@ def pick_limits(
         return Threshold(options.warning or "", options.critical or "", options.hold or 0.0)
     found = config.threshold(measure, queue) or config.checks.get(measure) or default
     return found if options.hold is None else found._replace(hold=options.hold)
+
+
+def is_internal(name: str) -> bool:
+    """True for a queue of beanwatch itself."""
+    if not name.startswith("beanwatch."):
+        return False
+    from beanwatch.queues.selection import INTERNAL  # rarely needed, and takes time to import
+
+    return matches(name, INTERNAL)
 
 
 def matches(name: str, globs: Iterable[str]) -> bool:
@@ -221,7 +228,7 @@ class Queues(Resource):  # type: ignore[misc]
         if self._globs and name not in self._globs and not matches(name, self._patterns):
             return False
         # Our own queues come and go with workers and commands: only for those who name them.
-        return not matches(name, INTERNAL) or any(g.startswith("beanwatch.") for g in self._globs)
+        return not is_internal(name) or any(g.startswith("beanwatch.") for g in self._globs)
 
     def _absent(self, name: str) -> QueueState:
         empty = EMPTY if self.server.system.absent_is_empty else QueueState("")
@@ -257,7 +264,7 @@ class QueueContext(Context):  # type: ignore[misc]
         memory: FileMemory | ScopedMemory,
         default_limits: Threshold,
         decide: Callable[[CheckedQueue, Threshold], tuple[State, str]],
-        perfdata: Callable[[CheckedQueue, Threshold], Perfs],
+        perfdata: Callable[[CheckedQueue, Threshold], str],
     ) -> None:
         super().__init__("queue")
         self.check = find_check(name)
@@ -301,11 +308,11 @@ class QueueContext(Context):  # type: ignore[misc]
                     lasted = step
         if self._memory.trouble:
             return state, text
-        return lasted, f"{text}, for {ago(since)}"
+        return lasted, f"{text}, for {format_duration(since)}"
 
     # -- present
 
-    def performance(self, metric: Metric, resource: Any) -> Perfs | None:
+    def performance(self, metric: Metric, resource: Any) -> str | None:
         """The check's numbers; a glob that matches nothing has none."""
         queue: CheckedQueue = metric.value
         return None if GLOB.search(queue.name) else self._perfdata(queue, self._limits(queue))

@@ -58,4 +58,5 @@ def read_from(link: RedisReader, read: Callable[[Execute], T]) -> T:
 
 def redis_failure(error: RedisError) -> Failure:
     """The failure to read Redis, for the context `failure`."""
-    return Failure(str(error), isinstance(error.__context__, TimeoutError), ("redis",))
+    timed_out = isinstance(error.__context__, TimeoutError)
+    return Failure(str(error), timed_out=timed_out, headings=("redis",))

@@ -244,5 +244,5 @@ def server_failure(server: Server, config: Config, error: ServerError) -> Metric
     reason = str(error).removeprefix(f"{server}: ").replace(f"{server.address}: ", "", 1)
     names = (name for name, address in config.servers.items() if name != address)
     label = f"{server.node} ({server})" if server.node in map(node, names) else str(server)
-    failure = Failure(f"{label}: {reason}", timed_out, ("queue-server",))
+    failure = Failure(f"{label}: {reason}", timed_out=timed_out, headings=("queue-server",))
     return Metric(server.node, failure, context="failure")

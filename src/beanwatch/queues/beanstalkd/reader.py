@@ -13,8 +13,7 @@ from beanwatch.queues.base import (
     ServerError,
     Wanted,
 )
-from beanwatch.queues.beanstalkd.connection import QueryConnection
-from beanwatch.queues.beanstalkd.heads import Heads, Peek, body_of, read_heads, waited
+from beanwatch.queues.beanstalkd.connection import QueryConnection, body_of
 from beanwatch.queues.beanstalkd.protocol import (
     LIST_TUBES,
     STATS,
@@ -39,6 +38,7 @@ from beanwatch.queues.beanstalkd.stats import (
 from beanwatch.queues.model import QueueState, ServerState
 
 if TYPE_CHECKING:
+    from beanwatch.queues.beanstalkd.heads import Heads, Peek
     from beanwatch.queues.servers import Server
 
 # From so many tubes on, loading the fast parser costs less than it saves.
@@ -166,18 +166,20 @@ class BeanstalkdReader(Reader):
             self._memory.remember(key, [instance, queue.puts, queue.deletes, lowest])
         return queue._replace(missing_jobs=balance - lowest)
 
-    def ask_first(self, peeks: list[Peek]) -> list[Peek]:
+    def ask_first(self, peeks: "list[Peek]") -> "list[Peek]":
         """The same questions, those first for which there was no room the last time."""
         if not self._unasked:
             return peeks
         turn = {peek: number for number, peek in enumerate(self._unasked)}
         return sorted(peeks, key=lambda peek: turn.get(peek, len(turn)))
 
-    def head_age(self, peek: Peek, job: Stats | None, instance: str) -> float | None:
+    def head_age(self, peek: "Peek", job: Stats | None, instance: str) -> float | None:
         """How long this job has been the head, in seconds; None if that is not known.
 
         `job` is None if nobody looked, and {} if it was gone.
         """
+        from beanwatch.queues.beanstalkd.heads import waited
+
         key = f"head {self._node} {peek.state} {peek.tube}"
         if not job:
             self._memory.keep(key)
@@ -187,7 +189,7 @@ class BeanstalkdReader(Reader):
         return round(self._memory.lasting(key, f"{instance} {job['id']}"), 3)
 
     def add_heads(
-        self, tubes: dict[str, QueueState], peeks: Sequence[Peek], heads: Heads, instance: str
+        self, tubes: dict[str, QueueState], peeks: "Sequence[Peek]", heads: "Heads", instance: str
     ) -> None:
         """Put the ages of the heads into the tubes that these questions are about."""
         self._unasked = heads.left
@@ -234,7 +236,8 @@ class _OneReading:
             if server is None:
                 raise
             return Reading(server, trouble=f"queues: {error}", doubts=self._doubts)
-        return self._with_heads(server, stats, tubes)
+        reading = Reading(server, tubes, self._heard, self._chosen, doubts=self._doubts)
+        return self._with_heads(reading, stats, tubes) if wanted.heads else reading
 
     def _server(self, stats: Stats) -> ServerState:
         server = to_server(stats, self._doubts)
@@ -285,9 +288,11 @@ class _OneReading:
             elif strict and reply.word != b"NOT_FOUND":
                 body_of(self._link, stats_tube(name), reply)  # raises
 
-    def _with_heads(
-        self, server: ServerState | None, stats: Stats, tubes: dict[str, QueueState]
-    ) -> Reading:
+    def _with_heads(self, reading: Reading, stats: Stats, tubes: dict[str, QueueState]) -> Reading:
+        """The reading with the ages of the heads, which are put into `tubes`."""
+        # Imported here, as in head_age: a check that wants no heads starts faster without.
+        from beanwatch.queues.beanstalkd.heads import Heads, Peek, read_heads
+
         wanted, trouble = self._wanted, ""
         heads = Heads({})
         names = tubes if wanted.names is not None else self._chosen.own
@@ -306,17 +311,9 @@ class _OneReading:
                 heads = read_heads(self._link, peeks, count_of(stats, "max-job-size"))
             except ServerError as error:
                 heads, trouble = Heads({}, peeks), f"head ages: {error}"
-        if wanted.heads:
-            self._reader.add_heads(tubes, peeks, heads, instance_of(stats) or "")
-        return Reading(
-            server,
-            tubes,
-            self._heard,
-            self._chosen,
-            trouble,
-            frozenset(peek.tube for peek in heads.left if peek.state == "ready"),
-            self._doubts,
-        )
+        self._reader.add_heads(tubes, peeks, heads, instance_of(stats) or "")
+        unread = frozenset(peek.tube for peek in heads.left if peek.state == "ready")
+        return reading._replace(trouble=trouble, unread_heads=unread)
 
 
 def _parser(tubes: int) -> Callable[[bytes], Stats]:
