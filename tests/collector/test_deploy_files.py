@@ -14,7 +14,7 @@ from beanwatch.collectors.deliver.carbon import Carbon, parse_graphite
 from beanwatch.collectors.poll.derive import ABSENT, derive_server
 from beanwatch.queues.beanstalkd.stats import parse_stats
 from beanwatch.telemetry import series as paths
-from tests.collector.formats import SERVERS
+from tests.queues.formats import SERVERS
 from tests.real import ROOT, Graphite, wait_until
 
 COLLECTORS = ROOT / "collectors"

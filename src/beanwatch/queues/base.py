@@ -76,7 +76,7 @@ class Reading(NamedTuple):
     chosen: Chosen = Chosen(())
     trouble: str = ""
     unread_heads: frozenset[str] = frozenset()  # queues whose ready head was not looked at
-    doubts: Sequence[str] = ()  # numbers that cannot be right, and were left out
+    doubts: Sequence[str] = ()  # what cannot be right, in words; each was left out
 
 
 class Memory:
