@@ -371,7 +371,7 @@ def test_something_else_than_beanstalkd_is_an_error_that_names_it(
 def test_nobody_there_is_said_at_once():
     address = f"127.0.0.1:{closed_port()}"
     with pytest.raises(ServerError, match=f"{address}: connection refused"):
-        open_actions(address)
+        open_actions(address).pause("t", 0)
 
 
 def test_what_is_declared_is_what_there_is():

@@ -30,6 +30,7 @@ class BeanstalkdActions(Actions):
     def __init__(self, address: Address, timeout: float = DEFAULT_TIMEOUT) -> None:
         self._address, self._timeout = address, timeout
         self._opened: greenstalk.Client[bytes] | None = None
+        self._used = "default"
 
     def peek(self, queue: str, state: str) -> Job | None:
         """As `Actions.peek`; states: ready, delayed, buried."""
@@ -39,7 +40,7 @@ class BeanstalkdActions(Actions):
                 first = self._first(state)
             except greenstalk.NotFoundError:
                 first = None
-            self._client.use("default")  # else a queue that is empty would live on by our use
+            self._use("default")  # else a queue that is empty would live on by our use
         if first is None:
             return None
         found = self.find([str(first.id)])
@@ -86,10 +87,9 @@ class BeanstalkdActions(Actions):
 
     def empty(self, queue: str, state: str, count: int) -> Iterator[int]:
         """As `Actions.empty`, head by head: a job that a worker takes meanwhile is left to it."""
-        with self._translated():
-            self._use(queue)
         while count > 0:
             with self._translated():
+                self._use(queue)  # between two steps, somebody may have peeked at another one
                 try:
                     job = self._first(state)
                 except greenstalk.NotFoundError:
@@ -121,7 +121,7 @@ class BeanstalkdActions(Actions):
     @property
     def _client(self) -> "greenstalk.Client[bytes]":
         if self._opened is None:
-            self._opened = open_client(self._address, self._timeout)
+            self._opened, self._used = open_client(self._address, self._timeout), "default"
         return self._opened
 
     def _each(self, queue: str, ids: Sequence[str], *, delete: bool) -> Iterator[int]:
@@ -168,7 +168,9 @@ class BeanstalkdActions(Actions):
     def _use(self, queue: str) -> None:
         if not is_tube_name(queue):
             raise UnsupportedError(f"beanstalkd has no queue called {queue!r}")
-        self._client.use(queue)
+        if queue != self._used:
+            self._client.use(queue)
+            self._used = queue
 
     def _translated(self) -> AbstractContextManager[None]:
         return translate_errors(self._address, self._timeout)
