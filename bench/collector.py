@@ -21,7 +21,7 @@ from pathlib import Path
 
 import greenstalk
 
-from beanwatch.collectors.deliver.carbon import Carbon
+from beanwatch.collectors.deliver.carbon import CarbonConnection
 from beanwatch.collectors.deliver.delivery import Delivery
 from beanwatch.collectors.deliver.outbox import Outbox
 from beanwatch.collectors.poll.derive import absent_queue
@@ -33,7 +33,8 @@ from beanwatch.queues.beanstalkd.connection import BATCH
 from beanwatch.queues.selection import Selection
 from beanwatch.queues.servers import Server, parse_server
 from beanwatch.telemetry.graphite import make_batches
-from beanwatch.telemetry.logging.collector_log import Changes, Log
+from beanwatch.telemetry.logging.problems import ProblemLog
+from beanwatch.telemetry.logging.setup import get_logger
 from bench.delay import DelayProxy
 from tests.real import Beanstalkd
 
@@ -183,8 +184,8 @@ def bench_lines(count: int = 10_000) -> None:
     series = [(f"beanwatch.queue.q1.queue_{number:05d}", values) for number in range(count)]
     with sink() as address:
         outbox = Outbox()
-        changes = Changes(Log())
-        delivery = Delivery(outbox, Carbon(address), changes)
+        problems = ProblemLog(get_logger("collector"))
+        delivery = Delivery(outbox, CarbonConnection(address), problems)
         started = time.process_time()
         lines = 0
         for batch in make_batches("q1", round(time.time()), series):
@@ -233,12 +234,12 @@ def bench_heads(server: Beanstalkd, count: int, rounds: int) -> None:
 def bench_memory(server: Beanstalkd, count: int, polls: int) -> None:
     """Whole polls one after the other: does it grow?"""
     with sink() as address:
-        log = Log()
+        log = get_logger("collector")
         outbox = Outbox(memory=8 * 1024 * 1024)
         selection = Selection()
         observer = Observer(server_at(server.port), selection=selection)
-        poller = Poller(observer, selection, outbox, Changes(log))
-        delivery = Delivery(outbox, Carbon(address), Changes(log))
+        poller = Poller(observer, selection, outbox, ProblemLog(log))
+        delivery = Delivery(outbox, CarbonConnection(address), ProblemLog(log))
         stop = threading.Event()
         sender = threading.Thread(target=delivery.run, args=(stop,))
         sender.start()

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from nagiosplugin import Context, Resource, Summary
 
+from beanwatch.checks.lib.output import count, perf
 from beanwatch.checks.lib.plugin import (
     STATES,
     Check,
@@ -16,30 +17,24 @@ from beanwatch.checks.lib.plugin import (
     Finding,
     Metric,
     Ok,
-    Perf,
-    Perfs,
     State,
     Unknown,
     Warn,
-    count,
     judge,
+    worst_state,
 )
-from beanwatch.checks.lib.plugin_process import Parser, Voice, run
+from beanwatch.checks.lib.plugin_process import Parser, PluginOutput, run
 from beanwatch.checks.lib.redis_source import add_redis, open_redis, read_from, redis_failure
 from beanwatch.config import Config, Threshold
-from beanwatch.net.redis_link import RedisError
+from beanwatch.net.redis_url import RedisError
+from beanwatch.outcomes import OUTCOMES
 from beanwatch.store.outcome_counts import KEPT_MINUTES, JobKind, read_outcomes
 
-DEFAULT = Threshold(warning="5", critical="25")  # percent
+DEFAULT_LIMITS = Threshold(warning="5", critical="25")  # percent
 LEAST = 20  # of fewer runs one failure is too large a share to say anything
 MINUTES = 10
-# `discarded` is a handler's wish, and `lost` was done, if perhaps twice.
-FAILED = ("retry", "buried", "timeout", "poison", "invalid")
-GRAVE = {
-    "poison": "poison (it ended its workers)",
-    "timeout": "timed out",
-    "lost": "done, but beanstalkd did not confirm the delete: may run twice",
-}
+FAILED = tuple(outcome.name for outcome in OUTCOMES if outcome.is_failure)
+GRAVE = {outcome.name: outcome.warning for outcome in OUTCOMES if outcome.warning}
 
 Read = Callable[[], Mapping[JobKind, Counter[str]]]
 
@@ -49,7 +44,9 @@ class Runs(NamedTuple):
 
     kind: JobKind | None
     outcomes: Counter[str]
-    worst: "Runs | None" = None  # of all together: the kind that failed most, if there are several
+    # Of all together, the `Runs` that failed most, if there are several kinds. As a string the type
+    # would take 2 ms.
+    worst: Any = None
 
     @property
     def label(self) -> str:
@@ -169,7 +166,7 @@ def decide(runs: Runs, limits: Threshold, least: int, minutes: int) -> tuple[Sta
             parts.append(f"{most} {worst.label}: {worst.failed} of {worst.total}")
     if runs.kind:
         grave = [f"{runs.outcomes[o]} {words}" for o, words in GRAVE.items() if runs.outcomes[o]]
-        state = max(state, Warn, key=int) if grave else state
+        state = worst_state([state, Warn]) if grave else state
         parts += grave
     what = runs.label if runs.kind else "all jobs"
     if not parts:
@@ -196,15 +193,14 @@ class RunsContext(Context):  # type: ignore[misc]
 
     # -- present
 
-    def performance(self, metric: Metric, resource: Any) -> Perfs:
+    def performance(self, metric: Metric, resource: Any) -> str:
         """The share of each; of all together also what it is a share of, and the grave ones."""
         runs: Runs = metric.value
-        limits = self._limits
-        share = Perf(f"{runs.label} failed", runs.percent, "%", limits.warning, limits.critical)
+        share = perf(f"{runs.label} failed", runs.percent, "%", self._limits)
         if runs.kind:
-            return Perfs([share])
-        numbers = [Perf(outcome, runs.outcomes[outcome]) for outcome in GRAVE]
-        return Perfs([share, Perf("runs", runs.total), *numbers])
+            return share
+        numbers = [perf(outcome, runs.outcomes[outcome]) for outcome in GRAVE]
+        return " ".join([share, perf("runs", runs.total), *numbers])
 
 
 class RunsSummary(Summary):  # type: ignore[misc]
@@ -217,7 +213,7 @@ class RunsSummary(Summary):  # type: ignore[misc]
 
 def build(options: argparse.Namespace, config: Config, read: Read) -> Check:
     """Put the three acts together."""
-    limits = config.checks.get("job_failures", DEFAULT)
+    limits = config.checks.get("job_failures", DEFAULT_LIMITS)
     if options.warning is not None or options.critical is not None:
         limits = Threshold(options.warning or "", options.critical or "")
     return Check(
@@ -229,11 +225,11 @@ def build(options: argparse.Namespace, config: Config, read: Read) -> Check:
     )
 
 
-def live(options: argparse.Namespace, config: Config, voice: Voice) -> Check:
+def with_live_redis(options: argparse.Namespace, config: Config, output: PluginOutput) -> Check:
     """The check with the real Redis."""
 
     def read() -> Mapping[JobKind, Counter[str]]:
-        with open_redis(options, config, voice) as link:
+        with open_redis(options, config, output) as link:
             return read_from(link, partial(read_outcomes, minutes=options.minutes))
 
     return build(options, config, read)
@@ -241,4 +237,4 @@ def live(options: argparse.Namespace, config: Config, voice: Voice) -> Check:
 
 def main() -> None:
     """Run as a plugin."""
-    run(parser(), live)
+    run(parser(), with_live_redis)

@@ -7,13 +7,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
+from structlog.typing import FilteringBoundLogger
+
 from beanwatch.collectors.deliver.delivery import Delivery
 from beanwatch.collectors.deliver.outbox import Outbox
 from beanwatch.collectors.poll.poller import Poller
 from beanwatch.collectors.poll.samples import ServerSamples, StateError, StateFile
 from beanwatch.collectors.poll.schedule import Schedule, Turns
-from beanwatch.net.systemd import Notifier
-from beanwatch.telemetry.logging.collector_log import Changes, Log
+from beanwatch.net.systemd import SystemdNotifier
+from beanwatch.telemetry.logging.problems import ProblemLog
 
 MINUTE = 60.0
 FAREWELL = 5.0  # seconds that are spent at the end on sending what is left
@@ -35,12 +37,12 @@ class Collector:
         extras: Sequence[Extra],
         outbox: Outbox,
         delivery: Delivery,
-        log: Log,
+        log: FilteringBoundLogger,
         *,
         interval: float,
         queues_interval: float,
         state: StateFile | None = None,
-        notifier: Notifier | None = None,
+        notifier: SystemdNotifier | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._pollers = pollers
@@ -48,12 +50,12 @@ class Collector:
         self._outbox = outbox
         self._delivery = delivery
         self._log = log
-        self._changes = Changes(log)
+        self._problems = ProblemLog(log)
         self._interval = interval
         # A sweep is on a tick: its own interval is rounded to whole ones.
         self._every = max(1, round(queues_interval / interval))
         self._state = state
-        self._notifier = notifier or Notifier()
+        self._notifier = notifier or SystemdNotifier()
         self._clock = clock
         self._stop = threading.Event()
         self._reported = 0
@@ -196,11 +198,11 @@ class Collector:
         if self._state is None:
             return
         state: Mapping[str, ServerSamples] = {
-            str(poller.observer.server.address): poller.observer.samples for poller in self._pollers
+            str(poller.observer.server): poller.observer.samples for poller in self._pollers
         }
         try:
             self._state.save(state)
         except StateError as error:
-            self._changes.wrong("state", str(error))
+            self._problems.report("state", str(error))
         else:
-            self._changes.right("state", "the state file is written again")
+            self._problems.clear("state", "the state file is written again")

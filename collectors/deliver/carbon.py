@@ -1,11 +1,9 @@
-"""Graphite's plaintext protocol over one connection that is kept, behind graphyte's Sender."""
+"""Graphite's plaintext protocol over one connection that stays open."""
 
 import select
 import socket
 from collections.abc import Callable
 from typing import TextIO
-
-import graphyte
 
 from beanwatch.net.address import Address, connect, parse_address
 from beanwatch.net.errors import quote_answer, socket_reason
@@ -17,11 +15,11 @@ class GraphiteError(Exception):
     """Graphite did not take what was sent; the text names the address and the cause."""
 
 
-class Carbon(graphyte.Sender):  # type: ignore[misc]  # graphyte carries no types
-    """graphyte's Sender with another transport: it keeps its connection and never loses quietly.
+class CarbonConnection:
+    """A connection to carbon. Every failure raises GraphiteError and closes it.
 
-    graphyte connects anew for each message, and drops the message when that fails. Here a
-    failure raises GraphiteError, so that the caller, who has the backlog, keeps the points.
+    The caller keeps the points, so nothing is lost here. graphyte would open a connection for each
+    send and drop what failed, so the collector does not use it.
     """
 
     def __init__(
@@ -31,59 +29,59 @@ class Carbon(graphyte.Sender):  # type: ignore[misc]  # graphyte carries no type
         *,
         open_socket: Callable[[Address, float], socket.socket] = connect,
     ) -> None:
-        super().__init__(address.host, address.port, timeout=timeout, raise_send_errors=True)
         self.address = address
+        self._timeout = timeout  # seconds, for a connect and for a send
         self._open = open_socket
         self._socket: socket.socket | None = None
 
     @property
     def is_connected(self) -> bool:
-        """True if there is a connection, as far as is known without looking."""
+        """True if there is a connection; `check_peer` finds out whether it still works."""
         return self._socket is not None
 
-    def look(self) -> None:
-        """See whether the peer is still there. Raises GraphiteError if it is gone, or no carbon.
+    def check_peer(self) -> None:
+        """Raise GraphiteError if the peer closed the connection, or answered: carbon never does.
 
-        Looking first saves the write that a peer which is gone would swallow.
+        The first write to a connection that the peer closed succeeds and is lost, so check before.
         """
-        if self._hears(0):
+        if self._is_closed_by_peer(0):
             self.close()
             raise GraphiteError(f"graphite {self.address}: it closed the connection")
 
-    def part(self, timeout: float) -> None:
-        """Close the connection in good order. Raises GraphiteError unless all was read.
+    def close_confirmed(self, timeout: float) -> None:
+        """Close the connection once the peer has read everything. Raises GraphiteError otherwise.
 
-        That the peer closes it too, once it has seen our end, is all that carbon ever says.
+        carbon confirms nothing, but it closes its side when it has read to our end.
         """
         if self._socket is None:
             return
         try:
             self._socket.shutdown(socket.SHUT_WR)
         except OSError as error:
-            raise self._failed(error) from None
-        if not self._hears(timeout):
-            raise self._failed(TimeoutError())
+            raise self._fail(error) from None
+        if not self._is_closed_by_peer(timeout):
+            raise self._fail(TimeoutError())
         self.close()
 
     def connect(self) -> None:
         """Open the connection if there is none. Raises GraphiteError."""
         if self._socket is not None:
-            self.look()
+            self.check_peer()
             return
         try:
-            self._socket = self._open(self.address, self.timeout)
-            self._socket.settimeout(self.timeout)
+            self._socket = self._open(self.address, self._timeout)
+            self._socket.settimeout(self._timeout)
         except OSError as error:
-            raise self._failed(error) from None
+            raise self._fail(error) from None
 
-    def send_message(self, message: bytes) -> None:
+    def send(self, lines: bytes) -> None:
         """Send whole lines, connecting first if need be. Raises GraphiteError."""
         self.connect()
         try:
             if self._socket is not None:
-                self._socket.sendall(message)
+                self._socket.sendall(lines)
         except OSError as error:
-            raise self._failed(error) from None
+            raise self._fail(error) from None
 
     def close(self) -> None:
         """Close the connection; closing twice does no harm."""
@@ -91,8 +89,8 @@ class Carbon(graphyte.Sender):  # type: ignore[misc]  # graphyte carries no type
             self._socket.close()
             self._socket = None
 
-    def _hears(self, timeout: float) -> bool:
-        """True if the peer has closed the connection by then. Raises GraphiteError if it speaks."""
+    def _is_closed_by_peer(self, timeout: float) -> bool:
+        """Wait up to `timeout` seconds for that. Raises GraphiteError if the peer answers."""
         if self._socket is None:
             return False
         poll = select.poll()
@@ -100,7 +98,7 @@ class Carbon(graphyte.Sender):  # type: ignore[misc]  # graphyte carries no type
         try:
             said = self._socket.recv(4096) if poll.poll(timeout * 1000) else None
         except OSError as error:
-            raise self._failed(error) from None
+            raise self._fail(error) from None
         if said:
             self.close()
             raise GraphiteError(
@@ -108,9 +106,9 @@ class Carbon(graphyte.Sender):  # type: ignore[misc]  # graphyte carries no type
             )
         return said is not None
 
-    def _failed(self, error: OSError) -> GraphiteError:
+    def _fail(self, error: OSError) -> GraphiteError:
         self.close()
-        return GraphiteError(f"graphite {self.address}: {socket_reason(error, self.timeout)}")
+        return GraphiteError(f"graphite {self.address}: {socket_reason(error, self._timeout)}")
 
 
 def parse_graphite(text: str) -> Address:
@@ -119,26 +117,26 @@ def parse_graphite(text: str) -> Address:
 
 
 class Printer:
-    """Prints the lines instead: what would be sent."""
+    """Prints the lines that would be sent."""
 
     is_connected = True
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
-    def look(self) -> None:
+    def check_peer(self) -> None:
         """Nothing to do."""
 
-    def part(self, timeout: float) -> None:
+    def close_confirmed(self, timeout: float) -> None:
         """Nothing to do."""
 
     def connect(self) -> None:
         """Nothing to do."""
 
-    def send_message(self, message: bytes) -> None:
+    def send(self, lines: bytes) -> None:
         """Write whole lines. Raises GraphiteError."""
         try:
-            self._stream.write(message.decode())
+            self._stream.write(lines.decode())
             self._stream.flush()
         except OSError as error:
             raise GraphiteError(f"standard output: {error.strerror}") from None

@@ -10,7 +10,7 @@ from typing import Protocol
 from beanwatch.collectors.deliver.carbon import GraphiteError
 from beanwatch.collectors.deliver.outbox import Outbox
 from beanwatch.collectors.deliver.spool import Parcel
-from beanwatch.telemetry.logging.collector_log import Changes
+from beanwatch.telemetry.logging.problems import ProblemLog
 
 # What was late leaves at this speed, so that a carbon that just came back is not buried.
 LATE_RATE = 50_000.0  # points a second
@@ -21,18 +21,18 @@ IDLE = 1.0  # seconds between two looks whether Graphite has closed the connecti
 
 
 class Transport(Protocol):
-    """What Delivery needs of a sender: `beanwatch.collectors.deliver.carbon.Carbon` is one."""
+    """What Delivery needs of a sender, as `CarbonConnection` has it."""
 
     @property
     def is_connected(self) -> bool: ...
 
-    def look(self) -> None: ...
+    def check_peer(self) -> None: ...
 
     def connect(self) -> None: ...
 
-    def part(self, timeout: float) -> None: ...
+    def close_confirmed(self, timeout: float) -> None: ...
 
-    def send_message(self, message: bytes) -> None: ...
+    def send(self, lines: bytes) -> None: ...
 
     def close(self) -> None: ...
 
@@ -44,14 +44,14 @@ class Delivery:
         self,
         outbox: Outbox,
         transport: Transport,
-        changes: Changes,
+        problems: ProblemLog,
         *,
         late_rate: float = LATE_RATE,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._outbox = outbox
         self._transport = transport
-        self._changes = changes
+        self._problems = problems
         self._late_rate = late_rate
         self._clock = clock
         self._late_at = 0.0  # no late batch before
@@ -83,7 +83,7 @@ class Delivery:
             # What is no carbon answers, or hangs up, on what it was sent; a carbon stays.
             if now - self._connected_at >= IDLE:
                 self._retry = 0.0
-                self._changes.right("graphite", "Graphite takes points again")
+                self._problems.clear("graphite", "Graphite takes points again")
             return min(IDLE, max(0.0, self._late_at - now)) or IDLE
         return self._send(parcel)
 
@@ -99,7 +99,7 @@ class Delivery:
                 return False  # its file cannot be read now
         if self._transport.is_connected and not self._outbox.total_backlog:
             try:
-                self._transport.part(max(0.0, end - self._clock()))
+                self._transport.close_confirmed(max(0.0, end - self._clock()))
             except GraphiteError as error:
                 self._failed(error)
                 self._outbox.reopen()
@@ -113,7 +113,7 @@ class Delivery:
 
     def _is_connected(self) -> bool:
         try:
-            self._transport.look()
+            self._transport.check_peer()
         except GraphiteError as error:
             self._failed(error)
         return self._transport.is_connected
@@ -137,18 +137,18 @@ class Delivery:
         except OSError as error:
             if error.errno not in LOST:
                 self._late_at = self._clock() + RETRY_MOST
-                self._changes.wrong(
+                self._problems.report(
                     f"spool {parcel.file}",
                     f"spool file {parcel.file} cannot be read now: {error.strerror}",
                 )
                 return RETRY_MOST / 10
             self._outbox.drop(parcel)
-            self._changes.wrong(
+            self._problems.report(
                 f"spool {parcel.file}", f"spool file {parcel.file} is lost: {error.strerror}"
             )
             return 0.0
         try:
-            self._transport.send_message(lines)
+            self._transport.send(lines)
         except GraphiteError as error:
             self._failed(error)
             return self._retry
@@ -160,4 +160,4 @@ class Delivery:
         # Full jitter, so that the collectors of many hosts do not return in step.
         self._retry = min(RETRY_MOST, max(0.5, self._retry * 2))
         self._retry_at = self._clock() + self._retry * random.uniform(0.5, 1.0)
-        self._changes.wrong("graphite", f"{error}; points are kept and sent later")
+        self._problems.report("graphite", f"{error}; points are kept and sent later")

@@ -9,7 +9,7 @@ from typing import NamedTuple, Self
 
 from beanwatch.net.files import read_private
 from beanwatch.telemetry.graphite import Batch
-from beanwatch.telemetry.logging.collector_log import Changes
+from beanwatch.telemetry.logging.problems import ProblemLog
 
 LIMIT = 1024 * 1024 * 1024  # bytes
 OURS = re.compile(r"[0-9]+\.([0-9]+)\.(.*)", re.DOTALL)
@@ -41,7 +41,7 @@ class Spool:
     def __init__(
         self,
         directory: str,
-        changes: Changes,
+        problems: ProblemLog,
         limit: int = LIMIT,
         *,
         nanoseconds: Callable[[], int] = time.time_ns,
@@ -49,7 +49,7 @@ class Spool:
         os.makedirs(directory, mode=0o700, exist_ok=True)
         self.directory = directory
         self.limit = limit
-        self._changes = changes
+        self._problems = problems
         self._nanoseconds = nanoseconds
 
     def load(self) -> list[Parcel]:
@@ -85,12 +85,12 @@ class Spool:
             os.rename(new, path)
         except OSError as error:
             _unlink(new)
-            self._changes.wrong(
+            self._problems.report(
                 "spool",
                 f"spool {self.directory}: {error.strerror}; points are kept in memory only",
             )
             return Parcel.of(batch)
-        self._changes.right("spool", f"spool {self.directory} takes points again")
+        self._problems.clear("spool", f"spool {self.directory} takes points again")
         return Parcel(batch.source, batch.points, file=path, size=_blocks(len(batch.lines)))
 
     def read(self, parcel: Parcel) -> bytes:

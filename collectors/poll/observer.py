@@ -10,6 +10,7 @@ from beanwatch.queues.base import (
     DEFAULT_TIMEOUT,
     SERVER_ONLY,
     Chosen,
+    Problem,
     Reader,
     ReaderOptions,
     Reading,
@@ -35,6 +36,7 @@ class Observation(NamedTuple):
     chosen: Chosen = Chosen(())
     trouble: str = ""
     doubts: Sequence[str] = ()
+    problems: Sequence[Problem] = ()  # if they were asked for
 
     @property
     def missing_jobs(self) -> int | None:
@@ -68,11 +70,13 @@ class Observer:
         self._heads = HEADS if head_ages else ()
         self._clock = clock
 
-    def observe(self, *, queues: bool = True) -> Observation:
-        """Read the server, and its `queues` if they are wanted. Never raises ServerError."""
+    def observe(self, *, queues: bool = True, problems: bool = False) -> Observation:
+        """Read the server, and its `queues` and `problems` if wanted. Never raises ServerError."""
         self.samples.memory.now = self._clock()
         try:
-            reading = self._reader.read(self._wanted() if queues else SERVER_ONLY)
+            wanted = self._wanted() if queues else SERVER_ONLY
+            reading = self._reader.read(wanted._replace(problems=problems))
+            found = tuple(self._reader.problems(reading)) if problems else ()
         except ServerError as error:
             return Observation(trouble=str(error))
         state = reading.server
@@ -80,10 +84,12 @@ class Observer:
             return Observation(trouble=f"{self.server}: it told nothing of itself")
         self.samples.enter_instance(state.instance)
         if not queues or reading.queues is None:
-            return Observation(state, trouble=reading.trouble, doubts=reading.doubts)
+            return Observation(
+                state, trouble=reading.trouble, doubts=reading.doubts, problems=found
+            )
         observed = self._derive(reading, reading.queues, state)
         self.samples.memory.forget_old()
-        return Observation(state, observed, reading.chosen, reading.trouble, reading.doubts)
+        return Observation(state, observed, reading.chosen, reading.trouble, reading.doubts, found)
 
     def close(self) -> None:
         """Close the connection, if there is one."""

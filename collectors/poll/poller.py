@@ -8,7 +8,7 @@ from beanwatch.collectors.poll.derive import absent_queue, merge, server_values
 from beanwatch.collectors.poll.observer import Observation, Observer
 from beanwatch.queues.selection import OTHER, Selection, name_nodes
 from beanwatch.telemetry.graphite import Values, make_batches
-from beanwatch.telemetry.logging.collector_log import Changes
+from beanwatch.telemetry.logging.problems import ProblemLog
 from beanwatch.telemetry.nodes import node
 from beanwatch.telemetry.series import PREFIX
 
@@ -21,7 +21,7 @@ class Poller:
         observer: Observer,
         selection: Selection,
         outbox: Outbox,
-        changes: Changes,
+        problems: ProblemLog,
         *,
         prefix: str = PREFIX,
         clock: Callable[[], float] = time.monotonic,
@@ -29,7 +29,7 @@ class Poller:
         self.observer = observer
         self._selection = selection
         self._outbox = outbox
-        self._changes = changes
+        self._problems = problems
         self._prefix = prefix
         self._clock = clock
         self._node = observer.server.node
@@ -51,18 +51,18 @@ class Poller:
 
     def _log_trouble(self, seen: Observation) -> None:
         if seen.trouble:
-            self._changes.wrong(self._node, seen.trouble, server=self._node)
+            self._problems.report(self._node, seen.trouble, server=self._node)
         else:
-            self._changes.right(self._node, f"{self}: all is read again", server=self._node)
+            self._problems.clear(self._node, f"{self}: all is read again", server=self._node)
         key = f"{self._node} doubts"
         if seen.doubts:
             if not self._doubt:  # said once, though the number may be another at each poll
                 more = f", and {len(seen.doubts) - 1} more" if len(seen.doubts) > 1 else ""
                 self._doubt = f"{self}: left out what cannot be right: {seen.doubts[0]}{more}"
-            self._changes.wrong(key, self._doubt, server=self._node)
+            self._problems.report(key, self._doubt, server=self._node)
         elif seen.queues is not None:
             self._doubt = ""
-            self._changes.right(key, f"{self}: all numbers are plausible again", server=self._node)
+            self._problems.clear(key, f"{self}: all numbers are plausible again", server=self._node)
 
     def _with_health(
         self, seen: Observation, started: float, missed_ticks: int

@@ -3,16 +3,11 @@
 from collections.abc import Iterator, Sequence
 
 from beanwatch.collectors.deliver.outbox import Outbox
-from beanwatch.net.redis_link import RedisError, RedisLink, RedisUrl
-from beanwatch.store.heartbeats import (
-    HEALTH_CODES,
-    VERSION_KEY,
-    Worker,
-    decide_health,
-    read_workers,
-)
+from beanwatch.net.redis_url import RedisError, RedisUrl, open_redis
+from beanwatch.store.health import HEALTH_CODES, decide_health
+from beanwatch.store.heartbeats import VERSION_KEY, Worker, read_workers
 from beanwatch.telemetry.graphite import Values, make_batches
-from beanwatch.telemetry.logging.collector_log import Changes
+from beanwatch.telemetry.logging.problems import ProblemLog
 from beanwatch.telemetry.nodes import worker_nodes
 from beanwatch.telemetry.series import PREFIX, WORKERS
 
@@ -36,29 +31,32 @@ def derive_workers(
             "beat_age": round(worker.age, 3),
             "state": HEALTH_CODES[health],
         }
-        if worker.beat:
-            values |= {"restarts": worker.beat.restarts, "disk_free": worker.beat.disk_free}
+        if worker.heartbeat:
+            values |= {
+                "restarts": worker.heartbeat.restarts,
+                "disk_free": worker.heartbeat.disk_free,
+            }
         yield f"{prefix}.worker.{worker_nodes(worker.id)}", values
     yield f"{prefix}.workers", counts
 
 
 class WorkerPoller:
-    """Reads the heartbeats and puts their points in the outbox; a new connection each time."""
+    """Reads the heartbeats and puts their points in the outbox."""
 
     def __init__(
         self,
         url: RedisUrl,
         outbox: Outbox,
-        changes: Changes,
+        problems: ProblemLog,
         *,
         prefix: str = PREFIX,
         timeout: float = 5.0,
     ) -> None:
         self._url = url
+        self._redis = open_redis(url, timeout)
         self._outbox = outbox
-        self._changes = changes
+        self._problems = problems
         self._prefix = prefix
-        self._timeout = timeout
 
     def __str__(self) -> str:
         return f"redis {self._url.address}"
@@ -66,14 +64,13 @@ class WorkerPoller:
     def poll(self, stamp: int) -> str:
         """Read all workers; what was wrong, or an empty text."""
         try:
-            with RedisLink(self._url, self._timeout) as link:
-                workers = read_workers(link.execute)
-                (version,) = link.execute([("GET", VERSION_KEY)])
-                deploys = int(version) if version and version.isdigit() else 0
+            workers = read_workers(self._redis.execute)
+            (version,) = self._redis.execute([("GET", VERSION_KEY)])
+            deploys = int(version) if version and version.isdigit() else 0
         except RedisError as error:
-            self._changes.wrong(SOURCE, str(error))
+            self._problems.report(SOURCE, str(error))
             return str(error)
-        self._changes.right(SOURCE, "the workers' heartbeats are read again")
+        self._problems.clear(SOURCE, "the workers' heartbeats are read again")
         for batch in make_batches(SOURCE, stamp, derive_workers(self._prefix, workers, deploys)):
             self._outbox.put(batch)
         return ""

@@ -75,6 +75,7 @@ class WorkerConfig(NamedTuple):
 
     server: str = ""
     metrics: str = ""
+    metrics_per_worker: bool = False
     reserve_timeout: float = 10.0
     job_timeout: float = 60.0
     grace: float = 10.0
@@ -168,6 +169,7 @@ COLLECT: Spec = {
 WORKER: Spec = {
     "server": text,
     "metrics": text,
+    "metrics_per_worker": flag,
     "reserve_timeout": duration,
     "job_timeout": duration,
     "grace": duration,

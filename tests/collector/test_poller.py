@@ -39,7 +39,7 @@ class Station:
             selection,
             **{"clock": lambda: self.now, **options},
         )
-        self.poller = Poller(self.observer, selection, self.outbox, self.memory.changes)
+        self.poller = Poller(self.observer, selection, self.outbox, self.memory.problems)
 
     def poll(self, after: float = 10.0, *, queues: bool = True) -> Points:
         """The points of the next poll by their path."""
@@ -47,7 +47,7 @@ class Station:
         self.poller.poll(1_700_000_000, queues=queues)
         points = {}
         while parcel := self.outbox.next(late=True):
-            self.outbox.settle(parcel)
+            self.outbox.on_finished(parcel)
             for line in parcel.lines.decode().splitlines():
                 path, value, stamp = line.removeprefix("beanwatch.").split()
                 assert stamp == "1700000000"

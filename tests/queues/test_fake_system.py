@@ -69,7 +69,7 @@ def run(tree: Path, tmp_path: Path) -> Run:
 def test_every_command_shows_it_and_nothing_unknown_is_0(run: Run, url: str) -> None:
     done = run("beanwatch", "queues", "list", "--server", url, "--json")
     assert (done.returncode, done.stderr) == (0, "")
-    rows = {row["queue"]: row for row in json.loads(done.stdout)["queues"]}
+    rows = {row["queue"]: row for row in json.loads(done.stdout)}
     assert (rows["orders"]["ready"], rows["orders"]["reserved"]) == (3, 1)
     for field in ("delayed", "buried", "consumers", "idle_consumers", "missing_jobs"):
         assert rows["orders"][field] is None

@@ -4,12 +4,14 @@ import re
 
 from beanwatch.net.address import Address
 
-_NOT_IN_A_NODE = re.compile(r"[^A-Za-z0-9_-]")
+_NODE_CHARACTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-")
 
 
 def node(name: str) -> str:
     """One node of a path: every character outside `[A-Za-z0-9_-]` becomes `_`; never empty."""
-    return _NOT_IN_A_NODE.sub("_", name) or "_"
+    if _NODE_CHARACTERS.issuperset(name):
+        return name or "_"
+    return re.sub(r"[^A-Za-z0-9_-]", "_", name)  # compiled here, as most names do not need it
 
 
 def worker_nodes(worker: str) -> str:

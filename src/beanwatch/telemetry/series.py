@@ -50,7 +50,7 @@ SERVER = Group(
         Series("up", "", "1 if the server answered, 0 if not"),
         Series("connections", "", "connections to the server"),
         Series("uptime", "s", "since the server was started"),
-        Series("restarts", "", "restarts seen since the collector's state began"),
+        Series("restarts", "", "restarts seen since the collector's state began", is_counter=True),
         Series("memory", "bytes", "memory that the server uses"),
         Series("queues", "", "queues that exist"),
         Series("ready", "jobs", "ready jobs of all queues"),
@@ -76,8 +76,10 @@ QUEUE = Group(
         Series("redeliveries", "jobs", "jobs handed out once more", is_counter=True),
         Series("put_rate", "/s", "jobs put"),
         Series("delete_rate", "/s", "jobs finished"),
-        Series("head_ready_age", "s", "how long the first ready job could be taken", is_worst=True),
-        Series("head_buried_age", "s", "how long the first buried job is there", is_worst=True),
+        Series("head_ready_age", "s", "how long the first ready job has been ready", is_worst=True),
+        Series(
+            "head_buried_age", "s", "how long the first buried job has been buried", is_worst=True
+        ),
         Series(
             "drain_seconds",
             "s",

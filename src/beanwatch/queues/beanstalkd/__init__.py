@@ -27,7 +27,7 @@ def open_reader(server: "Server", options: ReaderOptions) -> Reader:
 
 
 def open_actions(server: "Server", timeout: float = DEFAULT_TIMEOUT) -> Actions:
-    """Actions on the queues of this server. Raises ServerError if it cannot be reached."""
+    """Actions on the queues of this server; it connects at the first one."""
     from beanwatch.queues.beanstalkd.actions import BeanstalkdActions
 
     return BeanstalkdActions(server.address, timeout)

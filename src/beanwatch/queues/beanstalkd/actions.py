@@ -4,12 +4,19 @@ Through greenstalk, one command at a time. Work is done in steps, so that progre
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import contextmanager
 
 import greenstalk
 
 from beanwatch.net.address import Address
-from beanwatch.queues.base import DEFAULT_TIMEOUT, Actions, Job, ProtocolError, UnsupportedError
+from beanwatch.queues.base import (
+    DEFAULT_TIMEOUT,
+    Actions,
+    Job,
+    ProtocolError,
+    ServerError,
+    UnsupportedError,
+)
 from beanwatch.queues.beanstalkd.client import open_client, translate_errors
 from beanwatch.queues.beanstalkd.connection import QueryConnection
 from beanwatch.queues.beanstalkd.heads import is_job_id, read_jobs
@@ -23,13 +30,14 @@ STEP = 200  # jobs by id between two reports of progress
 
 
 class BeanstalkdActions(Actions):
-    """One connection for one person's command. Every method raises ServerError."""
+    """For one person's command. It connects at the first action; each may raise ServerError."""
 
     system = "beanstalkd"
 
     def __init__(self, address: Address, timeout: float = DEFAULT_TIMEOUT) -> None:
         self._address, self._timeout = address, timeout
-        self._client = open_client(address, timeout)
+        self._opened: greenstalk.Client[bytes] | None = None
+        self._used = "default"  # the tube that commands without a name are about
 
     def peek(self, queue: str, state: str) -> Job | None:
         """As `Actions.peek`; states: ready, delayed, buried."""
@@ -38,9 +46,10 @@ class BeanstalkdActions(Actions):
             try:
                 first = self._first(state)
             except greenstalk.NotFoundError:
-                return None
-            finally:
-                self._client.use("default")
+                first = None
+            self._use("default")  # else a queue that is empty would live on by our use
+        if first is None:
+            return None
         found = self.find([str(first.id)])
         return found[0]._replace(body=first.body) if found else None
 
@@ -87,8 +96,8 @@ class BeanstalkdActions(Actions):
         """As `Actions.empty`, head by head: a job that a worker takes meanwhile is left to it."""
         while count > 0:
             with self._translated():
+                self._use(queue)  # again, if something else was done since the last step
                 try:
-                    self._use(queue)
                     job = self._first(state)
                 except greenstalk.NotFoundError:
                     return
@@ -112,7 +121,15 @@ class BeanstalkdActions(Actions):
 
     def close(self) -> None:
         """As `Actions.close`."""
-        self._client.close()
+        if self._opened is not None:
+            self._opened.close()
+            self._opened, self._used = None, "default"
+
+    @property
+    def _client(self) -> "greenstalk.Client[bytes]":
+        if self._opened is None:
+            self._opened = open_client(self._address, self._timeout)
+        return self._opened
 
     def _each(self, queue: str, ids: Sequence[str], *, delete: bool) -> Iterator[int]:
         act = self._client.delete if delete else self._client.kick_job
@@ -158,10 +175,22 @@ class BeanstalkdActions(Actions):
     def _use(self, queue: str) -> None:
         if not is_tube_name(queue):
             raise UnsupportedError(f"beanstalkd has no queue called {queue!r}")
-        self._client.use(queue)
+        if queue != self._used:
+            self._client.use(queue)
+            self._used = queue
 
-    def _translated(self) -> AbstractContextManager[None]:
-        return translate_errors(self._address, self._timeout)
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        """One ServerError for all that goes wrong; the next action has a new connection.
+
+        On the old one, an answer that comes late would be taken for that to the next question.
+        """
+        try:
+            with translate_errors(self._address, self._timeout):
+                yield
+        except ServerError:
+            self.close()
+            raise
 
 
 def to_job(stats: Stats) -> Job | None:
@@ -171,5 +200,13 @@ def to_job(stats: Stats) -> Job | None:
     facts = dict(stats)
     job_id, tube, state = (str(facts.pop(field, "")) for field in ("id", "tube", "state"))
     age = facts.get("age")
-    known_age = float(age) if isinstance(age, int | float) else None
-    return Job(job_id, tube, state, age=known_age, facts=facts)
+    return Job(
+        job_id,
+        tube,
+        state,
+        age=float(age) if isinstance(age, int | float) else None,
+        attempts=known_count(stats, "reserves"),
+        kicks=known_count(stats, "kicks"),
+        ready_in=known_count(stats, "time-left") if state == "delayed" else None,
+        facts=facts,
+    )

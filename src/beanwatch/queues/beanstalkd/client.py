@@ -46,14 +46,26 @@ def translate_errors(address: Address, timeout: float) -> Iterator[None]:
     except OSError as error:
         raise ServerError(f"{address}: {_explain(error, timeout)}") from None
     except greenstalk.BeanstalkdError as error:
-        word = _WORD_OF.get(type(error), type(error).__name__)
-        raise ServerError(f"{address}: it answered {word}") from None
+        raise ServerError(f"{address}: it answered {reply_word(error)}") from None
     except greenstalk.UnknownResponseError as error:
         answer = quote_answer(b" ".join((error.status, *error.values))[:40])
         raise ProtocolError(f"{address}: this is not beanstalkd, it answered {answer}") from None
     except (AssertionError, ValueError):
         # greenstalk raises these for an answer that is cut off or has no line end.
         raise ProtocolError(f"{address}: its answer is cut off, or not beanstalkd's") from None
+
+
+def reply_word(error: greenstalk.BeanstalkdError) -> str:
+    """The server's own word for an error, such as `DRAINING`."""
+    return _WORD_OF.get(type(error), type(error).__name__)
+
+
+def count_watchers(client: "greenstalk.Client[bytes]", tube: str) -> int:
+    """The number of connections that watch a tube; 0 if there is no such tube."""
+    try:
+        return client.stats_tube(tube)["current-watching"]
+    except greenstalk.NotFoundError:
+        return 0
 
 
 def _explain(error: OSError, timeout: float) -> str:

@@ -146,3 +146,13 @@ class QueryConnection:
             raise ConnectionResetError("the server closed the connection in mid-reply")
         self.heard = self._clock()
         self._replies.feed(data)
+
+
+def body_of(link: QueryConnection, command: bytes, reply: Reply) -> bytes:
+    """The body of the reply to a question. Raises ProtocolError if it has none."""
+    if reply.word != b"OK":
+        raise ProtocolError(
+            f"{link.address}: {command.decode('ascii', 'replace')} "
+            f"was answered {reply.word.decode()}"
+        )
+    return reply.body

@@ -3,8 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from beanwatch.queues.base import ProtocolError
-from beanwatch.queues.beanstalkd.connection import QueryConnection
+from beanwatch.queues.beanstalkd.connection import QueryConnection, body_of
 from beanwatch.queues.beanstalkd.protocol import (
     ID_DIGITS,
     MAX_BODY,
@@ -97,16 +96,6 @@ def waited(job: Stats) -> float | None:
 def is_job_id(text: bytes) -> bool:
     """True for a number that may be a job's id (64 bits)."""
     return text.isdigit() and len(text) <= ID_DIGITS
-
-
-def body_of(link: QueryConnection, command: bytes, reply: Reply) -> bytes:
-    """The body of the reply to a question. Raises ProtocolError if it has none."""
-    if reply.word != b"OK":
-        raise ProtocolError(
-            f"{link.address}: {command.decode('ascii', 'replace')} "
-            f"was answered {reply.word.decode()}"
-        )
-    return reply.body
 
 
 def _ask(link: QueryConnection, peeks: Sequence[Peek]) -> Iterator[tuple[Peek, Reply]]:

@@ -13,8 +13,7 @@ from beanwatch.queues.base import (
     ServerError,
     Wanted,
 )
-from beanwatch.queues.beanstalkd.connection import QueryConnection
-from beanwatch.queues.beanstalkd.heads import Heads, Peek, body_of, read_heads, waited
+from beanwatch.queues.beanstalkd.connection import QueryConnection, body_of
 from beanwatch.queues.beanstalkd.protocol import (
     LIST_TUBES,
     STATS,
@@ -31,6 +30,7 @@ from beanwatch.queues.beanstalkd.stats import (
     balance_of,
     count_of,
     count_rejected,
+    instance_of,
     known_count,
     parse_list,
     parse_stats,
@@ -41,6 +41,7 @@ from beanwatch.queues.beanstalkd.stats import (
 from beanwatch.queues.model import QueueState, ServerState
 
 if TYPE_CHECKING:
+    from beanwatch.queues.beanstalkd.heads import Heads, Peek
     from beanwatch.queues.servers import Server
 
 # From so many tubes on, getting the fast way ready costs less than it saves.
@@ -53,7 +54,8 @@ class BeanstalkdReader(Reader):
     """Reads one server; the connection is kept between readings, and made anew when it broke.
 
     `options.timeout` holds for the connect with the server's numbers, and again for the heads;
-    `options.sweep_timeout` for the tubes, which may be many.
+    `options.sweep_timeout` for the tubes, which may be many. A timeout given to `read` holds for
+    all of them together.
     """
 
     def __init__(self, server: "Server", options: ReaderOptions) -> None:
@@ -64,10 +66,12 @@ class BeanstalkdReader(Reader):
         self._connection: QueryConnection | None = None
         self._unasked: Sequence[Peek] = ()  # heads for which there was no room the last time
         self._refused = 0
+        self._has_one_deadline = False  # this reading
 
     def read(self, wanted: Wanted, timeout: float | None = None) -> Reading:
         """As `Reader.read`."""
         limit = timeout or self._timeout
+        self._has_one_deadline = timeout is not None
         started = self._clock()
         connection, self._connection = self._connection, None  # kept again only if all went well
         if connection is not None:
@@ -122,6 +126,11 @@ class BeanstalkdReader(Reader):
             self._connection = link
         return reading
 
+    def start_step(self, link: QueryConnection, timeout: float) -> None:
+        """Give the next step of a reading its time, unless the whole reading has one deadline."""
+        if not self._has_one_deadline:
+            link.extend(timeout)
+
     # -- what needs two looks
 
     def count_rejected(self, stats: Stats, server: ServerState) -> int | None:
@@ -175,18 +184,20 @@ class BeanstalkdReader(Reader):
             self._memory.remember(key, [instance, queue.puts, queue.deletes, lowest])
         return queue._replace(missing_jobs=balance - lowest)
 
-    def ask_first(self, peeks: list[Peek]) -> list[Peek]:
+    def ask_first(self, peeks: "list[Peek]") -> "list[Peek]":
         """The same questions, those first for which there was no room the last time."""
         if not self._unasked:
             return peeks
         turn = {peek: number for number, peek in enumerate(self._unasked)}
         return sorted(peeks, key=lambda peek: turn.get(peek, len(turn)))
 
-    def head_age(self, peek: Peek, job: Stats | None, instance: str) -> float | None:
+    def head_age(self, peek: "Peek", job: Stats | None, instance: str) -> float | None:
         """How long this job has been the head, in seconds; None if that is not known.
 
         `job` is None if nobody looked, and {} if it was gone.
         """
+        from beanwatch.queues.beanstalkd.heads import waited
+
         key = f"head {self._node} {peek.state} {peek.tube}"
         if not job:
             self._memory.keep(key)
@@ -196,7 +207,7 @@ class BeanstalkdReader(Reader):
         return round(self._memory.lasting(key, f"{instance} {job['id']}"), 3)
 
     def add_heads(
-        self, tubes: dict[str, QueueState], peeks: Sequence[Peek], heads: Heads, instance: str
+        self, tubes: dict[str, QueueState], peeks: "Sequence[Peek]", heads: "Heads", instance: str
     ) -> None:
         """Put the ages of the heads into the tubes that these questions are about."""
         self._unasked = heads.left
@@ -236,14 +247,16 @@ class _OneReading:
             stats = parse_stats(body_of(link, STATS, next(replies)))
             server = self._server(stats)
         try:
-            link.extend(self._reader.sweep_timeout if needs_list else self._timeout)
+            step_timeout = self._reader.sweep_timeout if needs_list else self._timeout
+            self._reader.start_step(link, step_timeout)
             tubes = self._tubes(server, at_once, replies)
         except (ServerError, NonsenseError) as error:
             if server is None:
                 raise
             text = error if isinstance(error, ServerError) else f"{link.address}: {error}"
             return Reading(server, trouble=f"queues: {text}", doubts=self._doubts)
-        return self._with_heads(server, stats, tubes)
+        reading = Reading(server, tubes, self._heard, self._chosen, doubts=self._doubts)
+        return self._with_heads(reading, stats, tubes) if wanted.heads else reading
 
     def _server(self, stats: Stats) -> ServerState:
         server = to_server(stats, self._doubts)
@@ -304,9 +317,11 @@ class _OneReading:
             self._heard[name] = link.heard
             yield name, tube
 
-    def _with_heads(
-        self, server: ServerState | None, stats: Stats, tubes: dict[str, QueueState]
-    ) -> Reading:
+    def _with_heads(self, reading: Reading, stats: Stats, tubes: dict[str, QueueState]) -> Reading:
+        """The reading with the ages of the heads, which are put into `tubes`."""
+        # Imported here, as in head_age: a check that wants no heads starts faster without.
+        from beanwatch.queues.beanstalkd.heads import Heads, Peek, read_heads
+
         wanted, trouble = self._wanted, ""
         heads = Heads({})
         names = tubes if wanted.names is not None else self._chosen.own
@@ -319,24 +334,15 @@ class _OneReading:
         if peeks:
             peeks = self._reader.ask_first(peeks)
             try:
-                self._link.extend(self._timeout)
+                self._reader.start_step(self._link, self._timeout)
                 if not stats:  # how large a body may be stands there
                     stats = parse_stats(body_of(self._link, STATS, self._link.ask_one(STATS)))
                 heads = read_heads(self._link, peeks, count_of(stats, "max-job-size"))
             except ServerError as error:
                 heads, trouble = Heads({}, peeks), f"head ages: {error}"
-        if wanted.heads:
-            instance = (server and server.instance) or ""
-            self._reader.add_heads(tubes, peeks, heads, instance)
-        return Reading(
-            server,
-            tubes,
-            self._heard,
-            self._chosen,
-            trouble,
-            frozenset(peek.tube for peek in heads.left if peek.state == "ready"),
-            self._doubts,
-        )
+        self._reader.add_heads(tubes, peeks, heads, instance_of(stats) or "")
+        unread = frozenset(peek.tube for peek in heads.left if peek.state == "ready")
+        return reading._replace(trouble=trouble, unread_heads=unread)
 
 
 def read_of(names: Collection[str]) -> ReadTube:

@@ -1,0 +1,1 @@
+"""Where an alert goes: one module a channel, each with a `CHANNEL`."""
