@@ -1,5 +1,6 @@
 """What a server's reader remembers between two polls of the collector."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -28,7 +29,7 @@ class PollMemory(Memory):
 
     def remember(self, key: str, value: Any) -> None:
         """As Memory does."""
-        if len(self._new_values) < MAX_ENTRIES:
+        if key in self._new_values or len(self._new_values) < MAX_ENTRIES:
             self._new_values[key] = value
 
     def lasting(self, key: str, token: str = "") -> float:
@@ -63,5 +64,8 @@ class PollMemory(Memory):
         """
         self._values = dict(record["values"])
         for key, (token, since) in record["since"].items():
-            if float(since) + shift <= now:
-                self._since[str(key)] = (str(token), float(since) + shift)
+            moved = float(since) + shift
+            if not math.isfinite(moved):
+                raise ValueError(f"the time {since!r}")
+            if moved <= now:
+                self._since[str(key)] = (str(token), moved)

@@ -27,8 +27,8 @@ HEADS = ("ready", "buried")
 class Observation(NamedTuple):
     """What was seen. `state` is None when the server did not answer.
 
-    `queues` is None when they were not read. `trouble` says what is missing and why; `doubts` are
-    numbers that cannot be right, and were left out.
+    `queues` is None when they were not read. `trouble` says what is missing and why; `doubts` tell
+    what cannot be right, and was left out.
     """
 
     state: ServerState | None = None
@@ -82,7 +82,7 @@ class Observer:
         state = reading.server
         if state is None:
             return Observation(trouble=f"{self.server}: it told nothing of itself")
-        self.samples.enter_instance(state.instance or "")
+        self.samples.enter_instance(state.instance)
         if not queues or reading.queues is None:
             return Observation(
                 state, trouble=reading.trouble, doubts=reading.doubts, problems=found

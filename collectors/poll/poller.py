@@ -33,6 +33,7 @@ class Poller:
         self._prefix = prefix
         self._clock = clock
         self._node = observer.server.node
+        self._doubt = ""  # the line that was logged, while it holds
         self._counts: dict[str, int] = {"queues": 0, "queues_skipped": 0, "collisions": 0}
 
     def __str__(self) -> str:
@@ -55,10 +56,12 @@ class Poller:
             self._problems.clear(self._node, f"{self}: all is read again", server=self._node)
         key = f"{self._node} doubts"
         if seen.doubts:
-            more = f", and {len(seen.doubts) - 1} more" if len(seen.doubts) > 1 else ""
-            text = f"{self}: left out a number that cannot be right: {seen.doubts[0]}{more}"
-            self._problems.report(key, text, server=self._node)
+            if not self._doubt:  # said once, though the number may be another at each poll
+                more = f", and {len(seen.doubts) - 1} more" if len(seen.doubts) > 1 else ""
+                self._doubt = f"{self}: left out what cannot be right: {seen.doubts[0]}{more}"
+            self._problems.report(key, self._doubt, server=self._node)
         elif seen.queues is not None:
+            self._doubt = ""
             self._problems.clear(key, f"{self}: all numbers are plausible again", server=self._node)
 
     def _with_health(

@@ -40,8 +40,13 @@ class ServerSamples:
     rest: frozenset[str] = frozenset()
     memory: PollMemory = field(default_factory=PollMemory)
 
-    def enter_instance(self, instance: str) -> None:
-        """Note which process answered: after a restart nothing can be compared."""
+    def enter_instance(self, instance: str | None) -> None:
+        """Note which process answered: after a restart nothing can be compared.
+
+        None is a server that did not tell: nothing is known of a restart.
+        """
+        if instance is None:
+            return
         if self.instance and self.instance != instance:
             self.restarts += 1
             self.queues = {}

@@ -14,7 +14,7 @@ from beanwatch import outcomes
 from beanwatch.collectors.deliver.carbon import CarbonConnection, parse_graphite
 from beanwatch.queues.beanstalkd.stats import Doubts, parse_stats, to_queue, to_server
 from beanwatch.telemetry import series as paths
-from tests.collector.formats import SERVERS, TUBES
+from tests.queues.formats import SERVERS, TUBES
 from tests.real import ROOT, Graphite, wait_until
 
 COLLECTORS = ROOT / "collectors"

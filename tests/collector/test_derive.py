@@ -23,7 +23,7 @@ from beanwatch.collectors.poll.samples import Head, QueueSample, Rejected, Serve
 from beanwatch.queues.beanstalkd.stats import Stats, numbers, parse_stats
 from beanwatch.queues.consumers import CODES
 from beanwatch.telemetry.series import QUEUE_DERIVED, SERVER_DERIVED
-from tests.collector.formats import SERVERS, TUBES
+from tests.queues.formats import SERVERS, TUBES
 from tests.real import Beanstalkd, wait_until
 
 QUEUE = parse_stats(TUBES["1.13+"])

@@ -10,9 +10,9 @@ from beanwatch.queues.model import QUEUE_FIELDS, SERVER_FIELDS
 from beanwatch.queues.registry import MODULES, all_systems, find_system
 from beanwatch.store.health import HEALTH
 from beanwatch.telemetry import series as paths
-from tests.collector.formats import SERVERS, TUBES
 from tests.operations import meanings
 from tests.operations.markdown import code, explained, table
+from tests.queues.formats import SERVERS, TUBES
 
 JOB = paths.job("<prefix>", "SERVER", "QUEUE", "JOB", "WORKER")
 KNOWN, UNKNOWN = "yes", "no"

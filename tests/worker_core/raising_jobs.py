@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from beanwatch.worker import App, Context
-from beanwatch.worker.telemetry.logs import LogSink
-from beanwatch.worker.telemetry.outcome_counter import OutcomeCounts
+from beanwatch.worker.telemetry.host_watch import HostWatch
+from beanwatch.worker.telemetry.log_sink import LogSink
+from beanwatch.worker.telemetry.outcome_counter import OutcomeCounter
 from beanwatch.worker.telemetry.reporter import Reporter
 
 app = App()
@@ -23,9 +24,9 @@ def fail(*_: object) -> None:
 
 if "sinks" in FAULTS:
     for method in ("on_finished", "tick", "close"):
-        setattr(OutcomeCounts, method, fail)
+        setattr(OutcomeCounter, method, fail)
 if "tick" in FAULTS:
-    Reporter.look_around = fail  # type: ignore[method-assign]
+    HostWatch.tick = fail  # type: ignore[method-assign]
     Reporter.begin = lambda self: None  # type: ignore[method-assign]
 if "pulse" in FAULTS:
     tick = LogSink.tick

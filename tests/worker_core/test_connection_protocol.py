@@ -3,7 +3,7 @@
 import pytest
 
 from beanwatch.net.address import parse_address
-from beanwatch.queues.beanstalkd.connection import Link
+from beanwatch.queues.beanstalkd.connection import QueryConnection
 from beanwatch.worker.core.connection_protocol import (
     JobStats,
     encode_end,
@@ -32,7 +32,7 @@ def test_the_job_stats_are_those_of_the_real_server(beanstalkd: Beanstalkd) -> N
         client.bury(job, priority=7)
         client.kick(1)
         client.reserve()
-        with Link(parse_address(beanstalkd.address)) as link:
+        with QueryConnection(parse_address(beanstalkd.address)) as link:
             body = link.ask_one(b"stats-job 1").body
     stats = parse_job_stats(body, 1)
     assert stats == JobStats(1, "1_000", 7, stats.age, 0, 33, 3, 1, 1, 1)

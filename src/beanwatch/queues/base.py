@@ -75,7 +75,7 @@ class Reading(NamedTuple):
     # Queues whose ready head was not looked at, or has an age that is not known. One that is not
     # here, has ready jobs and no age, is moving: its head was taken while the reader looked.
     unread_heads: frozenset[str] = frozenset()
-    doubts: Sequence[str] = ()  # numbers that cannot be right, and were left out
+    doubts: Sequence[str] = ()  # what cannot be right, in words; each was left out
 
 
 class Memory:

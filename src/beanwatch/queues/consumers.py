@@ -26,7 +26,7 @@ class Consumers(NamedTuple):
         """Those of this queue; `server` is as of the same reading."""
         return cls(
             queue.ready,
-            queue.held if queue.held is not None else queue.reserved,
+            queue.held,
             queue.idle_consumers,
             queue.consumers,
             bool(queue.paused),

@@ -64,7 +64,8 @@ class QueueState(NamedTuple):
     paused: bool | None = None  # taking is stopped on purpose
     pause_left: float | None = None  # until taking resumes by itself
     missing_jobs: int | None = None  # put, neither deleted nor in any state: the server lost them
-    held: int | None = None  # jobs that its consumers may hold, those of other queues included
+    # Jobs that its consumers may hold, those of other queues included: `reserved`, or more.
+    held: int | None = None
     is_default: bool = False  # connections consume from it unless they say otherwise
     native: Native = NOTHING  # every other number, under the server's own name
 
@@ -95,11 +96,9 @@ class ServerState(NamedTuple):
 
 def numbers(state: QueueState | ServerState, fields: tuple[str, ...]) -> dict[str, Number]:
     """The known numbers of these fields, and all native ones: what a series can hold."""
-    known = {field: getattr(state, field) for field in fields}
-    values: dict[str, Number] = {
-        field: int(value) if isinstance(value, bool) else value
-        for field, value in known.items()
-        if value is not None and not isinstance(value, str)
-    }
-    values.update(state.native)
+    values = dict(state.native)
+    for field in fields:
+        value = getattr(state, field)
+        if value is not None and not isinstance(value, str):
+            values[field] = int(value) if isinstance(value, bool) else value
     return values

@@ -4,7 +4,6 @@ import re
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Sequence
 from fnmatch import translate
-from zlib import crc32
 
 from beanwatch.queues.base import Chosen
 from beanwatch.telemetry.nodes import node
@@ -59,11 +58,21 @@ class Selection:
 def name_nodes(names: Iterable[str]) -> dict[str, str]:
     """The node of each queue in metric paths. No two queues share one.
 
-    Where several names would make one node, each of them gets a short hash of its name.
+    Where several names would make one node, each of them gets a short hash of its name; so does a
+    name that is like another's node with its hash.
     """
     nodes = {name: node(name) for name in names}
-    owners = Counter((*nodes.values(), OTHER))
-    return {
-        name: one if owners[one] == 1 else f"{one}_{crc32(name.encode()):08x}"
-        for name, one in nodes.items()
-    }
+    hashed: set[str] = set()
+    while True:
+        owners = Counter((*nodes.values(), OTHER))
+        shared = {name for name, made in nodes.items() if owners[made] > 1} - hashed
+        if not shared:
+            return nodes
+        hashed |= shared
+        nodes |= {name: f"{node(name)}_{_hash(name)}" for name in shared}
+
+
+def _hash(name: str) -> str:
+    from hashlib import blake2b  # few need it, and it takes time to load
+
+    return blake2b(name.encode(), digest_size=4).hexdigest()

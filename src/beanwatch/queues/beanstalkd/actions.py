@@ -9,12 +9,12 @@ from contextlib import AbstractContextManager
 import greenstalk
 
 from beanwatch.net.address import Address
-from beanwatch.queues.base import DEFAULT_TIMEOUT, Actions, Job, UnsupportedError
+from beanwatch.queues.base import DEFAULT_TIMEOUT, Actions, Job, ProtocolError, UnsupportedError
 from beanwatch.queues.beanstalkd.client import open_client, translate_errors
 from beanwatch.queues.beanstalkd.connection import QueryConnection
 from beanwatch.queues.beanstalkd.heads import is_job_id, read_jobs
 from beanwatch.queues.beanstalkd.protocol import is_tube_name
-from beanwatch.queues.beanstalkd.stats import Stats, count_of
+from beanwatch.queues.beanstalkd.stats import Stats, count_of, known_count
 
 # Jobs kicked with one command: the server serves others between two of them.
 KICK_STEP = 1000
@@ -160,10 +160,10 @@ class BeanstalkdActions(Actions):
         raise UnsupportedError(f"beanstalkd cannot show the first {state} job of a queue")
 
     def _buried(self, queue: str) -> int:
-        try:
-            return int(self._client.stats_tube(queue)["current-jobs-buried"])
-        except greenstalk.NotFoundError:
-            return 0
+        count = known_count(self._client.stats_tube(queue), "current-jobs-buried")
+        if count is None:
+            raise ProtocolError(f"{self._address}: it does not tell how many jobs are buried")
+        return count
 
     def _use(self, queue: str) -> None:
         if not is_tube_name(queue):

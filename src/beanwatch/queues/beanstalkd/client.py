@@ -49,7 +49,7 @@ def translate_errors(address: Address, timeout: float) -> Iterator[None]:
         raise ServerError(f"{address}: it answered {reply_word(error)}") from None
     except greenstalk.UnknownResponseError as error:
         answer = quote_answer(b" ".join((error.status, *error.values))[:40])
-        raise ProtocolError(f"{address}: this is no beanstalkd, it answered {answer}") from None
+        raise ProtocolError(f"{address}: this is not beanstalkd, it answered {answer}") from None
     except (AssertionError, ValueError):
         # greenstalk raises these for an answer that is cut off or has no line end.
         raise ProtocolError(f"{address}: its answer is cut off, or not beanstalkd's") from None

@@ -85,11 +85,16 @@ class QueryConnection:
                 part = commands[start : start + PART]
                 self._send(self._join(part))
                 due += len(part)
-                while due > BATCH - PART or (due and start + PART >= len(commands)):
-                    reply = self._reply()
-                    due -= 1
-                    yield reply
+                is_last = start + PART >= len(commands)
+                while due > (0 if is_last else BATCH - PART):
+                    reply = self._replies.next()
+                    if reply is None:
+                        self._receive()
+                    else:
+                        due -= 1
+                        yield reply
         except OSError as error:
+            self.close()
             raise ServerError(f"{self.address}: {socket_reason(error, self._limit)}") from None
         except NonsenseError as error:
             raise ProtocolError(f"{self.address}: {error}") from None
@@ -120,6 +125,7 @@ class QueryConnection:
         if not lines.count(b"\r") == lines.count(b"\n") == len(commands) and any(
             (b"\r" in line or b"\n" in line) for line in commands if line[:4] != b"put "
         ):
+            self.close()
             raise ServerError(f"{self.address}: not sent, because a name in it has a line end")
         return lines
 
@@ -133,15 +139,13 @@ class QueryConnection:
             raise TimeoutError
         self._socket.settimeout(left)
 
-    def _reply(self) -> Reply:
-        while (reply := self._replies.next()) is None:
-            self._arm()
-            data = self._socket.recv(65536)
-            if not data:
-                raise ConnectionResetError("the server closed the connection in mid-reply")
-            self.heard = self._clock()
-            self._replies.feed(data)
-        return reply
+    def _receive(self) -> None:
+        self._arm()
+        data = self._socket.recv(65536)
+        if not data:
+            raise ConnectionResetError("the server closed the connection in mid-reply")
+        self.heard = self._clock()
+        self._replies.feed(data)
 
 
 def body_of(link: QueryConnection, command: bytes, reply: Reply) -> bytes:

@@ -3,6 +3,7 @@
 Commands have no line end; the connection adds it. `ReplyBuffer` turns received bytes into replies.
 """
 
+from functools import lru_cache
 from typing import NamedTuple
 
 from beanwatch.net.errors import quote_answer
@@ -46,6 +47,7 @@ def peek(state: str) -> bytes:
     return b"peek-" + state.encode()
 
 
+@lru_cache(20_000)  # the names of a server are looked at twice in each reading
 def is_tube_name(name: str) -> bool:
     """True for a name that a tube can have ("Tubes"): 1 to 200 of these bytes, no hyphen first."""
     is_short = 0 < len(name) <= MAX_TUBE_NAME
@@ -90,32 +92,40 @@ class ReplyBuffer:
         """The next reply, or None until more bytes are fed. Raises NonsenseError."""
         if self._missing > 0:
             return None
-        end = self._data.find(b"\r\n", self._start)
+        data, start = self._data, self._start
+        end = data.find(b"\r\n", start, start + MAX_LINE + 2)
         if end < 0:
-            if len(self._data) - self._start > MAX_LINE:
-                raise _nonsense(self._data[self._start : self._start + 40])
+            if len(data) - start >= MAX_LINE + 2:
+                raise _nonsense(data[start : start + 40])
             return None
-        line = self._data[self._start : end]
-        word, *args = line.split(b" ")
-        if word not in WORDS:
-            raise _nonsense(line[:40])
-        if word not in WITH_BODY:
+        word, args, size = _read_line(data[start:end])
+        if size is None:
             self._start = end + 2
-            return Reply(word, tuple(args))
-        size = args[-1] if args else b""
-        # The length first: int() raises ValueError for thousands of digits.
-        if not size.isdigit() or len(size) > len(str(MAX_BODY)) or int(size) > MAX_BODY:
-            raise _nonsense(line[:40])
-        start, stop = end + 2, end + 2 + int(size)
-        if len(self._data) < stop + 2:
+            return Reply(word, args)
+        body, stop = end + 2, end + 2 + size
+        if len(data) < stop + 2:
             # From the line on, so that the reply is read as a whole once its body is there.
-            self._parts = [self._data[self._start :]]
-            self._missing = stop + 2 - len(self._data)
+            self._parts = [data[start:]]
+            self._missing = stop + 2 - len(data)
             return None
-        if self._data[stop : stop + 2] != b"\r\n":
-            raise _nonsense(self._data[start:stop][-40:])
+        if data[stop : stop + 2] != b"\r\n":
+            raise _nonsense(data[body:stop][-40:])
         self._start = stop + 2
-        return Reply(word, tuple(args), self._data[start:stop])
+        return Reply(word, args, data[body:stop])
+
+
+@lru_cache(256)  # those of many tubes are alike
+def _read_line(line: bytes) -> tuple[bytes, tuple[bytes, ...], int | None]:
+    """The words of a reply's line, and the size of the body after it, None if it has none."""
+    word, *args = line.split(b" ")
+    if word not in WORDS:
+        raise _nonsense(line[:40])
+    if word not in WITH_BODY:
+        return word, tuple(args), None
+    size = args[-1] if args else b""
+    if not size.isdigit() or int(size) > MAX_BODY:
+        raise _nonsense(line[:40])
+    return word, tuple(args), int(size)
 
 
 def _nonsense(answer: bytes) -> NonsenseError:

@@ -1,6 +1,6 @@
 """Read one beanstalkd: its numbers, those of its tubes, and the jobs at their heads."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from beanwatch.queues.base import (
@@ -23,6 +23,7 @@ from beanwatch.queues.beanstalkd.protocol import (
     stats_tube,
 )
 from beanwatch.queues.beanstalkd.stats import (
+    MAX_NUMBER,
     Doubts,
     Rejected,
     Stats,
@@ -30,9 +31,11 @@ from beanwatch.queues.beanstalkd.stats import (
     count_of,
     count_rejected,
     instance_of,
+    known_count,
     parse_list,
     parse_stats,
-    to_queue,
+    read_plain_tube,
+    read_tube,
     to_server,
 )
 from beanwatch.queues.model import QueueState, ServerState
@@ -41,8 +44,9 @@ if TYPE_CHECKING:
     from beanwatch.queues.beanstalkd.heads import Heads, Peek
     from beanwatch.queues.servers import Server
 
-# From so many tubes on, loading the fast parser costs less than it saves.
-MANY_TUBES = 200
+# From so many tubes on, getting the fast way ready costs less than it saves.
+MANY_TUBES = 100
+ReadTube = Callable[[str, bytes, ServerState | None, Doubts], QueueState]
 REFUSED_WITHIN = 600.0  # seconds for which a refused put is a problem: it seldom comes alone
 
 
@@ -70,16 +74,16 @@ class BeanstalkdReader(Reader):
         self._has_one_deadline = timeout is not None
         started = self._clock()
         connection, self._connection = self._connection, None  # kept again only if all went well
-        if connection is None:
-            return self._read_from(self._open(limit), wanted, limit)
-        try:
-            return self._read_from(connection, wanted, limit)
-        except ServerError:
-            # Most likely the server was restarted since the last time, and is well.
-            left = limit - (self._clock() - started)
-            if left <= 0:
-                raise
-            return self._read_from(self._open(left), wanted, limit)
+        if connection is not None:
+            try:
+                connection.extend(limit)
+                return self._read_from(connection, wanted, limit)
+            except ServerError:
+                # Most likely the server was restarted since the last time, and is well.
+                limit -= self._clock() - started
+                if limit <= 0:
+                    raise
+        return self._read_from(self._open(limit), wanted, limit)
 
     def problems(self, reading: Reading) -> Iterator[Problem]:
         """Draining, refused puts, and jobs that the server lost."""
@@ -108,7 +112,6 @@ class BeanstalkdReader(Reader):
         return QueryConnection(self._address, timeout, clock=self._clock)
 
     def _read_from(self, link: QueryConnection, wanted: Wanted, timeout: float) -> Reading:
-        link.extend(timeout)
         try:
             reading = _OneReading(link, self, wanted, timeout).read()
         except NonsenseError as error:
@@ -130,35 +133,50 @@ class BeanstalkdReader(Reader):
 
     # -- what needs two looks
 
-    def count_rejected(self, stats: Stats, server: ServerState) -> int:
-        """The puts that this life of the server has refused; keeps count of those of late."""
+    def count_rejected(self, stats: Stats, server: ServerState) -> int | None:
+        """The puts that this life of the server has refused; keeps count of those of late.
+
+        None if a number for it is not known this time.
+        """
         key = f"rejected {self._node}"
-        known = _list_of(self._memory.recall(key), 5)
+        known = _recalled(self._memory.recall(key), server.instance, 4)
+        tried = known_count(stats, "cmd-put")
+        if tried is None or server.puts is None:
+            if known:
+                self._memory.remember(key, [server.instance, *known])
+                self._memory.keep(f"{key} at")
+            return None
         before, base = None, 0
-        if known and known[0] == server.instance:
-            before, base = Rejected(int(known[1]), int(known[2]), known[3] is True), int(known[4])
-        now = count_rejected(count_of(stats, "cmd-put") - (server.puts or 0), before)
+        if known:
+            seen, sure, is_first, base = known
+            before = Rejected(seen, sure, bool(is_first))
+        now = count_rejected(tried - server.puts, before)
         if before is None or before.is_first:
             base = now.sure  # refused before we looked: it may be long ago
         self._refused = max(0, now.sure - base)
         if self._refused and self._memory.lasting(f"{key} at", str(base)) > REFUSED_WITHIN:
             base, self._refused = now.sure, 0
-        self._memory.remember(key, [server.instance, now.seen, now.sure, now.is_first, base])
+        record = [server.instance, now.seen, now.sure, int(now.is_first), base]
+        self._memory.remember(key, record)
         return now.sure
 
     def with_missing(self, queue: QueueState, instance: str | None) -> QueueState:
-        """The tube with its missing jobs, where its jobs do not add up.
+        """The tube with its missing jobs, where its balance is not 0.
 
-        Below a balance of 0 it is short since a replay of the binlog, and remembered: what is
-        missing is counted from the lowest balance of this life.
+        Below 0 it is short since a replay of the binlog, and remembered: what is missing is
+        counted from the lowest balance of this life. One that is at 0 again was most likely
+        deleted and made anew, so that is forgotten.
         """
+        key = f"missing {self._node} {queue.name}"
+        known = _recalled(self._memory.recall(key), instance, 3)
         balance = balance_of(queue)
         if balance is None:
+            if known:
+                self._memory.remember(key, [instance, *known])
             return queue
-        key = f"missing {self._node} {queue.name}"
-        known, lowest = _list_of(self._memory.recall(key), 4), 0
-        if known and known[0] == instance:
-            puts, deletes, lowest = (int(number) for number in known[1:])
+        lowest = 0
+        if known:
+            puts, deletes, lowest = known
             if (queue.puts or 0) < puts or (queue.deletes or 0) < deletes:
                 lowest = 0  # it was deleted and made again
         lowest = min(lowest, balance)
@@ -232,61 +250,72 @@ class _OneReading:
             step_timeout = self._reader.sweep_timeout if needs_list else self._timeout
             self._reader.start_step(link, step_timeout)
             tubes = self._tubes(server, at_once, replies)
-        except ServerError as error:
+        except (ServerError, NonsenseError) as error:
             if server is None:
                 raise
-            return Reading(server, trouble=f"queues: {error}", doubts=self._doubts)
+            text = error if isinstance(error, ServerError) else f"{link.address}: {error}"
+            return Reading(server, trouble=f"queues: {text}", doubts=self._doubts)
         reading = Reading(server, tubes, self._heard, self._chosen, doubts=self._doubts)
         return self._with_heads(reading, stats, tubes) if wanted.heads else reading
 
     def _server(self, stats: Stats) -> ServerState:
         server = to_server(stats, self._doubts)
         rejected = self._reader.count_rejected(stats, server)
+        if rejected is None:
+            return server
         return server._replace(native={**server.native, "rejected_puts": rejected})
 
     def _tubes(
         self, server: ServerState | None, at_once: list[str], replies: Iterator[Reply]
     ) -> dict[str, QueueState]:
-        names: Sequence[str] = at_once
-        if self._wanted.names is None:
-            names = parse_list(body_of(self._link, LIST_TUBES, next(replies)))
-            choose = self._wanted.choose
-            self._chosen = choose(names) if choose else Chosen(names)
-            names = [*self._chosen.own, *self._chosen.rest]
-        parse = _parser(len(names))
-        found: dict[str, Stats] = {}
-        # Of names of the last time any refusal is as good as NOT_FOUND: the list has them or not.
-        self._take(at_once, replies, parse, found, strict=self._wanted.names is not None)
-        if self._wanted.names is None:
-            new = [name for name in names if name not in found]
-            commands = list(map(stats_tube, new))
-            self._take(new, self._link.stream_gently(commands), parse, found, strict=True)
-        tubes = {
-            name: to_queue(name, found[name], server, self._doubts)
-            for name in names
-            if name in found
-        }
-        if server is not None:
-            for name, tube in tubes.items():
-                if tube.missing_jobs is None:
-                    tubes[name] = self._reader.with_missing(tube, server.instance)
+        if self._wanted.names is not None:
+            return dict(self._take(at_once, replies, server, read_of(at_once)))
+        names = self._names(parse_list(body_of(self._link, LIST_TUBES, next(replies))))
+        choose = self._wanted.choose
+        self._chosen = choose(names) if choose else Chosen(names)
+        chosen = dict.fromkeys((*self._chosen.own, *self._chosen.rest))
+        read = read_of(chosen)
+        tubes = dict(self._take(at_once, replies, server, read, chosen))
+        new = [name for name in chosen if name not in tubes]
+        commands = list(map(stats_tube, new))
+        tubes.update(self._take(new, self._link.stream_gently(commands), server, read))
         return tubes
+
+    def _names(self, listed: list[str]) -> list[str]:
+        """Those that a tube can have: others would be read as two words, or as two commands."""
+        names = list(filter(is_tube_name, listed))
+        if len(names) < len(listed):
+            foreign = next(name for name in listed if not is_tube_name(name))
+            self._doubts.append(f"server: no queue can be called {foreign[:40]!r}")
+        return names
 
     def _take(
         self,
         names: Iterable[str],
         replies: Iterator[Reply],
-        parse: Callable[[bytes], Stats],
-        found: dict[str, Stats],
-        *,
-        strict: bool,
-    ) -> None:
+        server: ServerState | None,
+        read: ReadTube,
+        chosen: Container[str] | None = None,
+    ) -> Iterator[tuple[str, QueueState]]:
+        """The tubes that these replies are about. `chosen` are those wanted, if that is not all.
+
+        With `chosen`, the names are those of the last time: any refusal is as good as NOT_FOUND,
+        as the server's list says what there is.
+        """
+        link = self._link
         for name, reply in zip(names, replies, strict=False):
-            # NOT_FOUND is normal: a tube vanishes with its last job, user and watcher.
-            if reply.word == b"OK":
-                found[name], self._heard[name] = parse(reply.body), self._link.heard
-            elif strict and reply.word != b"NOT_FOUND":
-                body_of(self._link, stats_tube(name), reply)  # raises
+            if reply.word != b"OK":
+                # NOT_FOUND is normal: a tube vanishes with its last job, user and watcher.
+                if chosen is None and reply.word != b"NOT_FOUND":
+                    body_of(link, stats_tube(name), reply)  # raises
+                continue
+            if chosen is not None and name not in chosen:
+                continue
+            tube = read(name, reply.body, server, self._doubts)
+            if tube.missing_jobs is None and server is not None:
+                tube = self._reader.with_missing(tube, server.instance)
+            self._heard[name] = link.heard
+            yield name, tube
 
     def _with_heads(self, reading: Reading, stats: Stats, tubes: dict[str, QueueState]) -> Reading:
         """The reading with the ages of the heads, which are put into `tubes`."""
@@ -316,14 +345,18 @@ class _OneReading:
         return reading._replace(trouble=trouble, unread_heads=unread)
 
 
-def _parser(tubes: int) -> Callable[[bytes], Stats]:
-    if tubes < MANY_TUBES:
-        return parse_stats
-    from beanwatch.queues.beanstalkd.fast_stats import parse_tube
-
-    return parse_tube
+def read_of(names: Collection[str]) -> ReadTube:
+    """How to read so many tubes."""
+    return read_plain_tube if len(names) >= MANY_TUBES else read_tube
 
 
-def _list_of(value: Any, length: int) -> list[Any] | None:
-    """A remembered list of this length; None for anything else, which somebody else wrote."""
-    return value if isinstance(value, list) and len(value) == length else None
+def _recalled(value: Any, instance: str | None, count: int) -> list[int] | None:
+    """The numbers that were remembered with this life of the server.
+
+    None for those of another life, and for anything else, which somebody else wrote.
+    """
+    if not (isinstance(value, list) and len(value) == count + 1 and value[0] == instance):
+        return None
+    numbers = value[1:]
+    is_sound = all(isinstance(number, int) and abs(number) < MAX_NUMBER for number in numbers)
+    return numbers if is_sound else None

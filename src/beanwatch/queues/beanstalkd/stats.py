@@ -3,12 +3,14 @@
 Bodies become mappings, and mappings become the model. Nothing here does I/O.
 """
 
-from collections.abc import Iterable, Mapping
-from functools import lru_cache
-from typing import NamedTuple, cast
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache, lru_cache
+from typing import NamedTuple
 
 from beanwatch.queues.beanstalkd.protocol import NonsenseError
 from beanwatch.queues.model import Number, QueueState, ServerState
+from beanwatch.telemetry.nodes import node
 
 # Fields that are text even when they look like a number: a tube may be called 1_000.
 TEXT = frozenset(("id", "name", "version", "hostname", "os", "platform", "tube", "state"))
@@ -29,9 +31,15 @@ JOB_FIELDS = (
     "current-jobs-buried",
 )
 TUBE_FIELDS = (*JOB_FIELDS, "current-watching", "current-waiting", "total-jobs", "cmd-delete")
-# Those of `stats`. `id` came with 1.9, `draining` with 1.11.
+# Those of `stats`. `id` came with 1.9, `draining` with 1.12.
 STATS_FIELDS = (*JOB_FIELDS, "total-jobs", "current-connections", "current-tubes", "uptime")
 MODEL_FIELDS = frozenset((*TUBE_FIELDS, "name"))
+# All of `stats-tube` after the name, in the order in which at least 1.9 to 1.13 write it.
+PLAIN_FIELDS = (
+    *("current-jobs-urgent", *JOB_FIELDS, "total-jobs"),
+    *("current-using", "current-watching", "current-waiting"),
+    *("cmd-delete", "cmd-pause-tube", "pause", "pause-time-left"),
+)
 MODEL_STATS = frozenset((*STATS_FIELDS, "draining"))
 
 
@@ -72,6 +80,12 @@ def parse_list(body: bytes) -> list[str]:
     return [name.strip('"') for name in names]
 
 
+def known_count(stats: Mapping[str, object], field: str) -> int | None:
+    """A count; None where it is not there, or cannot be right."""
+    value = stats.get(field)
+    return value if type(value) is int and 0 <= value < UNDERFLOW else None
+
+
 def count_of(stats: Mapping[str, object], field: str) -> int:
     """A count of `stats-job`; 0 where it is not there, or not a number."""
     value = stats.get(field, 0)
@@ -79,7 +93,7 @@ def count_of(stats: Mapping[str, object], field: str) -> int:
 
 
 class Doubts(list[str]):
-    """Numbers that cannot be right, in words; each was left out."""
+    """What cannot be right, in words; each was left out."""
 
     def check(self, owner: str, stats: Stats, fields: Iterable[str]) -> list[int | None]:
         """The counts in these fields; None for one that is not a count.
@@ -88,42 +102,93 @@ class Doubts(list[str]):
         """
         counts: list[int | None] = []
         for field in fields:
-            value = stats.get(field)
-            if type(value) is int and 0 <= value < UNDERFLOW:
-                counts.append(value)
-            elif value is None:
+            if field not in stats:
                 raise NonsenseError(f"this is not beanstalkd: no {field} in its numbers")
-            else:
-                self.append(f"{owner}: {field} is {str(value)[:30]}, which is not a count")
-                counts.append(None)
+            count = known_count(stats, field)
+            if count is None:
+                self.tell(owner, field, stats[field])
+            counts.append(count)
         return counts
 
+    def tell(self, owner: str, field: str, value: Value) -> None:
+        """Note that this field of a tube, or of the server, holds no count."""
+        shown = repr(value[:30]) if isinstance(value, str) else value
+        self.append(f"{owner}: {field} is {shown}, which is not a count")
 
-def to_queue(name: str, stats: Stats, server: ServerState | None, doubts: Doubts) -> QueueState:
-    """The model of one tube. `server` is as of the same poll. Raises NonsenseError.
 
-    `missing_jobs` is 0 or None, and the age of a head is 0 or None: more takes a memory.
+def read_tube(name: str, body: bytes, server: ServerState | None, doubts: Doubts) -> QueueState:
+    """The model of one tube, from the body of `stats-tube`. Raises NonsenseError.
+
+    `server` is as of the same poll. `missing_jobs` is 0 or None, and the age of a head is 0 or
+    None: more takes a memory.
     """
-    counts = cast("dict[str, int]", stats)  # checked by the next lines
-    try:
-        ready, reserved = counts["current-jobs-ready"], counts["current-jobs-reserved"]
-        delayed, buried = counts["current-jobs-delayed"], counts["current-jobs-buried"]
-        watching, waiting = counts["current-watching"], counts["current-waiting"]
-        puts, deletes = counts["total-jobs"], counts["cmd-delete"]
-        all_bits = ready | reserved | delayed | buried | watching | waiting | puts | deletes
-        is_clean = 0 <= all_bits < UNDERFLOW  # then each of them is: one comparison for eight
-    except (KeyError, TypeError):
-        is_clean = False
-    if not is_clean:
-        return _to_doubtful_queue(name, stats, server, doubts)
-    native = to_native(stats, MODEL_FIELDS)
+    stats = parse_stats(body)
+    counts = doubts.check(name, stats, TUBE_FIELDS)
+    return _to_queue(name, counts, to_native(name, stats, MODEL_FIELDS, doubts), server)
+
+
+def read_plain_tube(
+    name: str, body: bytes, server: ServerState | None, doubts: Doubts
+) -> QueueState:
+    """As `read_tube`, in a third of its time, for a body that has exactly PLAIN_FIELDS.
+
+    The first call takes as long as a hundred tubes.
+    """
+    match = _plain_tube().fullmatch(body.decode("latin-1"))
+    if match is None:
+        return read_tube(name, body, server, doubts)
+    numbers = list(map(_NUMBERS.__getitem__, match.groups()))
+    urgent, ready, reserved, delayed, buried, puts, using = numbers[:7]
+    watching, waiting, deletes, pauses, pause, pause_left = numbers[7:]
+    native: dict[str, Number] = {
+        "current_jobs_urgent": urgent,
+        "current_using": using,
+        "cmd_pause_tube": pauses,
+        "pause": pause,
+        "pause_time_left": pause_left,
+    }
+    counts = (ready, reserved, delayed, buried, watching, waiting, puts, deletes)
+    return _to_queue(name, counts, native, server)
+
+
+class _Numbers(dict[str, int]):
+    """The number of each text. Short ones, as most counts are, are kept: int() takes longer."""
+
+    def __missing__(self, text: str) -> int:
+        number = int(text)
+        if len(text) < 4:
+            self[text] = number
+        return number
+
+
+_NUMBERS = _Numbers()
+
+
+@cache
+def _plain_tube() -> re.Pattern[str]:
+    numbers = "".join(f"{field}: ([0-9]{{1,18}})\n" for field in PLAIN_FIELDS)
+    return re.compile(f"---\nname: .*\n{numbers}")
+
+
+def _to_queue(
+    name: str,
+    counts: Sequence[int | None],
+    native: dict[str, Number],
+    server: ServerState | None,
+) -> QueueState:
+    """The model of a tube. `counts` are those of TUBE_FIELDS."""
+    ready, reserved, delayed, buried, watching, waiting, puts, deletes = counts
     is_default = name == "default"
     if is_default:
         # Every connection uses and watches it until it says otherwise, ours too.
-        watching = max(0, watching - 1)
+        watching = watching and watching - 1
         if native.get("current_using"):
             native["current_using"] -= 1
     left = native.get("pause_time_left")
+    try:
+        is_balanced = puts - deletes == ready + reserved + delayed + buried  # type: ignore[operator]
+    except TypeError:  # one of them is not known
+        is_balanced = False
     return QueueState(
         name,
         ready,
@@ -139,48 +204,27 @@ def to_queue(name: str, stats: Stats, server: ServerState | None, doubts: Doubts
         0.0 if buried == 0 else None,
         None if left is None else left > 0,
         left,
-        0 if puts - deletes == ready + reserved + delayed + buried else None,
+        0 if is_balanced else None,
         count_held(reserved, watching, server, is_default),
         is_default,
         native,
     )
 
 
-def _to_doubtful_queue(
-    name: str, stats: Stats, server: ServerState | None, doubts: Doubts
-) -> QueueState:
-    """As `to_queue`, where a count is missing or wrong."""
-    known = doubts.check(name, stats, TUBE_FIELDS)
-    zeros = {field: count or 0 for field, count in zip(TUBE_FIELDS, known, strict=True)}
-    queue = to_queue(name, {**stats, **zeros}, server, doubts)
-    ready, reserved, delayed, buried, watching, waiting, puts, deletes = known
-    is_sure = None not in (reserved, watching)
-    return queue._replace(
-        ready=ready,
-        reserved=reserved,
-        delayed=delayed,
-        buried=buried,
-        consumers=queue.consumers if watching is not None else None,
-        idle_consumers=waiting,
-        puts=puts,
-        deletes=deletes,
-        head_ready_age=queue.head_ready_age if ready is not None else None,
-        head_buried_age=queue.head_buried_age if buried is not None else None,
-        missing_jobs=None,
-        held=queue.held if is_sure else None,
-    )
-
-
-def count_held(reserved: int, watching: int, server: ServerState | None, is_default: bool) -> int:
+def count_held(
+    reserved: int | None, watching: int | None, server: ServerState | None, is_default: bool
+) -> int | None:
     """The jobs that a tube's consumers may hold, or 0 if at least one of them surely holds none.
 
     A worker that watches several tubes may hold a job of another tube. All of this tube's workers
     may do so if as many jobs are held elsewhere as workers watch here. The tube `default` is an
-    exception: every connection watches it.
+    exception: every connection watches it. None if what is needed is not known.
     """
-    if reserved or is_default:
+    if reserved is None or reserved > 0 or is_default:
         return reserved
-    elsewhere = (server and server.reserved) or 0
+    elsewhere = server.reserved if server else None
+    if elsewhere is None or watching is None:
+        return None
     return elsewhere if elsewhere >= watching else 0
 
 
@@ -188,8 +232,11 @@ def to_server(stats: Stats, doubts: Doubts) -> ServerState:
     """The model of a server. Raises NonsenseError."""
     counts = doubts.check("server", stats, STATS_FIELDS)
     ready, reserved, delayed, buried, puts, connections, tubes, uptime = counts
-    native = to_native(stats, MODEL_STATS)
-    native["binlog_bytes"] = count_binlog_bytes(stats)
+    native = to_native("server", stats, MODEL_STATS, doubts)
+    binlog_bytes = count_binlog_bytes(native)
+    if binlog_bytes is not None:
+        native["binlog_bytes"] = binlog_bytes
+    draining = stats.get("draining", 0)
     return ServerState(
         version=str(stats.get("version", "")) or None,
         instance=instance_of(stats),
@@ -201,8 +248,8 @@ def to_server(stats: Stats, doubts: Doubts) -> ServerState:
         delayed=delayed,
         buried=buried,
         puts=puts,
-        draining=bool(stats.get("draining", 0)),
-        restart_note=describe_restart(stats),
+        draining=None if isinstance(draining, str) else bool(draining),
+        restart_note=describe_restart(native, (ready, reserved, delayed, buried)),
         native=native,
     )
 
@@ -212,35 +259,45 @@ def instance_of(stats: Stats) -> str | None:
     return str(stats.get("id") or stats.get("pid", "")) or None
 
 
-def to_native(stats: Stats, known: frozenset[str]) -> dict[str, Number]:
-    """Every number that the model has no name for, `-` in its name as `_`."""
-    return {
-        series_name(key): value
-        for key, value in stats.items()
-        if key not in known and not isinstance(value, str) and -UNDERFLOW < value < UNDERFLOW
-    }
+def to_native(owner: str, stats: Stats, known: frozenset[str], doubts: Doubts) -> dict[str, Number]:
+    """Every number that the model has no name for, under the name of its series."""
+    native: dict[str, Number] = {}
+    for field, value in stats.items():
+        if field in known or isinstance(value, str):
+            continue
+        if -UNDERFLOW < value < UNDERFLOW:
+            native[series_name(field)] = value
+        else:
+            doubts.tell(owner, field, value)
+    return native
 
 
 @lru_cache(1024)
 def series_name(field: str) -> str:
     """A field's name as a node of a metric path: `pause-time-left` is `pause_time_left`."""
-    return field.replace("-", "_")
+    return node(field).replace("-", "_")
 
 
-def count_binlog_bytes(stats: Stats) -> int:
-    """The size of the binlog on disk: its files are made at their full size. 0 without one."""
-    first, last = (count_of(stats, f"binlog-{which}-index") for which in ("oldest", "current"))
-    return (last - first + 1) * count_of(stats, "binlog-max-size") if last else 0
+def count_binlog_bytes(native: Mapping[str, Number]) -> Number | None:
+    """The size of the binlog on disk, 0 without one: its files are made at their full size."""
+    try:
+        last, size = native["binlog_current_index"], native["binlog_max_size"]
+        return (last - native["binlog_oldest_index"] + 1) * size if last else 0
+    except KeyError:  # before 1.4.3, or a number that cannot be right
+        return None
 
 
-def describe_restart(stats: Stats) -> str:
-    """What a restart did to the jobs. The first file of a binlog has the number 1."""
-    if "binlog-current-index" not in stats:  # before 1.4.3
+def describe_restart(native: Mapping[str, Number], jobs: Sequence[int | None]) -> str:
+    """What a restart did to the jobs, which are now so many in each state."""
+    current = native.get("binlog_current_index")
+    if current is None:  # before 1.4.3
         return ""
-    if not stats["binlog-current-index"]:
+    if not current:  # the first file of a binlog has the number 1
         return ", without a binlog: the jobs that it held are gone"
-    jobs = sum(count_of(stats, field) for field in JOB_FIELDS)
-    return f", and read its binlog: it has {jobs} job{'' if jobs == 1 else 's'}"
+    if None in jobs:
+        return ", and read its binlog"
+    count = sum(number or 0 for number in jobs)
+    return f", and read its binlog: it has {count} job{'' if count == 1 else 's'}"
 
 
 def balance_of(queue: QueueState) -> int | None:

@@ -1,4 +1,4 @@
-"""Literal replies of beanstalkd 1.10 to master: what was added, and what is quoted since when."""
+"""Literal replies of beanstalkd 1.8 to master: what was added, and what is quoted since when."""
 
 _COUNTERS = """\
 ---
@@ -53,8 +53,9 @@ binlog-max-size: 10485760
 _ID = "id: 0000000000000042\n"
 
 SERVERS = {
-    version: (_COUNTERS + rest + "\n").encode()
+    version: (_COUNTERS + rest).encode()
     for version, rest in {
+        "1.8": f"version: 1.8\n{_USAGE}",
         "1.10": f"version: 1.10\n{_USAGE}{_ID}hostname: 127\n",
         "1.11": f'version: "1.11"\n{_USAGE}{_ID}hostname: 127\n',
         "1.12": (
@@ -84,11 +85,15 @@ cmd-delete: 40
 cmd-pause-tube: 1
 pause: 60
 pause-time-left: 59
-
 """
 TUBES = {
-    "1.10 to 1.12": _TUBE.format(name="1_000").encode(),
+    "1.8 to 1.12": _TUBE.format(name="1_000").encode(),
     "1.13+": _TUBE.format(name='"1_000"').encode(),
+}
+
+LISTS = {
+    "1.8 to 1.12": b"---\n- default\n- 1_000\n- true\n",
+    "1.13+": b'---\n- "default"\n- "1_000"\n- "true"\n',
 }
 
 JOB_1_12 = b"""\
@@ -107,5 +112,4 @@ timeouts: 0
 releases: 1
 buries: 1
 kicks: 0
-
 """
