@@ -31,16 +31,16 @@ from beanwatch.outcomes import OUTCOMES
 from beanwatch.store.outcome_counts import KEPT_MINUTES, JobKind, read_outcomes
 
 DEFAULT_LIMITS = Threshold(warning="5", critical="25")  # percent
-LEAST = 20  # of fewer runs one failure is too large a share to say anything
-MINUTES = 10
-FAILED = tuple(outcome.name for outcome in OUTCOMES if outcome.is_failure)
-GRAVE = {outcome.name: outcome.warning for outcome in OUTCOMES if outcome.warning}
+MIN_RUNS = 20  # with fewer, a single failure would already be a large share
+WINDOW_MINUTES = 10
+FAILED_OUTCOMES = tuple(outcome.name for outcome in OUTCOMES if outcome.is_failure)
+OUTCOME_WARNINGS = {outcome.name: outcome.warning for outcome in OUTCOMES if outcome.warning}
 
 Read = Callable[[], Mapping[JobKind, Counter[str]]]
 
 
 class Runs(NamedTuple):
-    """How the runs of one kind of job ended; `kind` is None for all together."""
+    """The runs of one kind of job, by outcome; `kind` is None for all together."""
 
     kind: JobKind | None
     outcomes: Counter[str]
@@ -61,7 +61,7 @@ class Runs(NamedTuple):
     @property
     def failed(self) -> int:
         """Those that did not do the job."""
-        return sum(self.outcomes[outcome] for outcome in FAILED)
+        return sum(self.outcomes[outcome] for outcome in FAILED_OUTCOMES)
 
     @property
     def percent(self) -> float:
@@ -88,14 +88,14 @@ def parser() -> Parser:
     parser.add_argument(
         "--minutes",
         type=_minutes,
-        default=MINUTES,
-        help=f"of the last so many, at most {KEPT_MINUTES} (default: {MINUTES})",
+        default=WINDOW_MINUTES,
+        help=f"of the last so many, at most {KEPT_MINUTES} (default: {WINDOW_MINUTES})",
     )
     parser.add_argument(
         "--least",
         type=_whole,
-        default=LEAST,
-        help=f"judge only so many runs (default: {LEAST})",
+        default=MIN_RUNS,
+        help=f"judge only so many runs (default: {MIN_RUNS})",
     )
     parser.add_argument(
         "--missing", choices=STATES, default="ok", help="state when nothing ran (default: ok)"
@@ -165,9 +165,13 @@ def decide(runs: Runs, limits: Threshold, least: int, minutes: int) -> tuple[Sta
             most = "most of them" if 2 * worst.failed > runs.failed else "above all"
             parts.append(f"{most} {worst.label}: {worst.failed} of {worst.total}")
     if runs.kind:
-        grave = [f"{runs.outcomes[o]} {words}" for o, words in GRAVE.items() if runs.outcomes[o]]
-        state = worst_state([state, Warn]) if grave else state
-        parts += grave
+        warnings = [
+            f"{runs.outcomes[outcome]} {words}"
+            for outcome, words in OUTCOME_WARNINGS.items()
+            if runs.outcomes[outcome]
+        ]
+        state = worst_state([state, Warn]) if warnings else state
+        parts += warnings
     what = runs.label if runs.kind else "all jobs"
     if not parts:
         few = f" (under {least}, too few to judge)" if runs.failed and runs.total < least else ""
@@ -199,7 +203,7 @@ class RunsContext(Context):  # type: ignore[misc]
         share = perf(f"{runs.label} failed", runs.percent, "%", self._limits)
         if runs.kind:
             return share
-        numbers = [perf(outcome, runs.outcomes[outcome]) for outcome in GRAVE]
+        numbers = [perf(outcome, runs.outcomes[outcome]) for outcome in OUTCOME_WARNINGS]
         return " ".join([share, perf("runs", runs.total), *numbers])
 
 

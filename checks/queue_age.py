@@ -3,12 +3,11 @@
 import argparse
 from typing import Any
 
-from beanwatch.checks.lib import queue_check as queues
-from beanwatch.checks.lib import source
+from beanwatch.checks.lib import queue_check, queues, source
 from beanwatch.checks.lib.output import count, perf
 from beanwatch.checks.lib.plugin import Check, State, judge
 from beanwatch.checks.lib.plugin_process import Parser, run
-from beanwatch.checks.lib.queue_check import CheckedQueue
+from beanwatch.checks.lib.queues import CheckedQueue
 from beanwatch.checks.lib.source import Source
 from beanwatch.config import Config, Threshold
 from beanwatch.durations import format_duration
@@ -23,14 +22,14 @@ def parser() -> Parser:
     parser = Parser("queue_age", __doc__, "-H queue1 -Q 'email.*' -w 300 -c 1800")
     source.add_servers(parser)
     queues.add_queues(parser)
-    queues.add_limits(parser)
+    queue_check.add_limits(parser)
     return parser
 
 
 # -- acquire
 
 
-class QueueHeads(queues.Queues):
+class QueueHeads(queues.QueueResource):
     """The chosen queues, each with the age of its first ready job."""
 
     wanted = Wanted(server=False, heads=("ready",))
@@ -68,12 +67,12 @@ def perfdata(queue: CheckedQueue, limits: Threshold) -> str:
     return perf(queue.label, queue.state.head_ready_age, "s", limits)
 
 
-class AgeSummary(queues.QueueSummary):
+class AgeSummary(queue_check.QueueSummary):
     """Ages do not add up, so the longest wait is shown."""
 
     def ok(self, results: Any) -> str:
         """`3 queues: the longest wait is 12s, in images`."""
-        found = queues.queues_of(results)
+        found = queue_check.queues_of(results)
         if len(found) < 2:
             return super().ok(results)
         waiting = [queue for queue in found if queue.state.ready]
@@ -87,12 +86,12 @@ class AgeSummary(queues.QueueSummary):
 def build(options: argparse.Namespace, config: Config, source_: Source) -> Check:
     """Acquire by QueueHeads, evaluate and present as above."""
     name = "queue_age"
-    context = queues.QueueContext(
+    context = queue_check.QueueContext(
         name, options, config, source_.memory, DEFAULT_LIMITS, decide, perfdata
     )
     resources = queues.on_all_servers(QueueHeads, name, options, config, source_)
     summary = AgeSummary(waited, "")
-    return queues.queue_check(context, summary, source_, resources)
+    return queue_check.queue_check(context, summary, source_, resources)
 
 
 def main() -> None:

@@ -3,8 +3,7 @@
 import argparse
 from typing import Any
 
-from beanwatch.checks.lib import queue_check as queues
-from beanwatch.checks.lib import source
+from beanwatch.checks.lib import queue_check, queues, source
 from beanwatch.checks.lib.consumer_diagnosis import ConsumerDiagnosis, TwoSamples
 from beanwatch.checks.lib.heartbeat_evidence import (
     explain_with_heartbeats,
@@ -24,7 +23,7 @@ from beanwatch.checks.lib.plugin import (
     worst_state,
 )
 from beanwatch.checks.lib.plugin_process import Parser, run
-from beanwatch.checks.lib.queue_check import CheckedQueue
+from beanwatch.checks.lib.queues import CheckedQueue
 from beanwatch.checks.lib.source import Source
 from beanwatch.config import Config, Threshold
 
@@ -36,7 +35,7 @@ def parser() -> Parser:
     parser = Parser("queue_consumers", __doc__, "-H queue1 -Q 'email.*' -c 1:")
     source.add_servers(parser)
     queues.add_queues(parser)
-    queues.add_limits(parser)
+    queue_check.add_limits(parser)
     for word, what in (("paused", "a paused queue"), ("draining", "a draining server")):
         parser.add_argument(
             f"--{word}", choices=STATES, default="ok", help=f"state of {what} (default: ok)"
@@ -128,12 +127,12 @@ def perfdata(queue: CheckedQueue, limits: Threshold) -> str:
     return " ".join([judged, *others])
 
 
-class ConsumersSummary(queues.QueueSummary):
+class ConsumersSummary(queue_check.QueueSummary):
     """All jobs are being taken, or are not meant to be."""
 
     def ok(self, results: Any) -> str:
         """`3 queues: workers take what is ready`, and those that are paused or draining."""
-        found = queues.queues_of(results)
+        found = queue_check.queues_of(results)
         if len(found) < 2:
             return super().ok(results)
         held = [q for q in found if q.verdict in ("paused", "draining")]
@@ -144,12 +143,12 @@ class ConsumersSummary(queues.QueueSummary):
 def build(options: argparse.Namespace, config: Config, source_: Source) -> Check:
     """Acquire by TwoSamples, evaluate and present as above."""
     name = "queue_consumers"
-    context = queues.QueueContext(
+    context = queue_check.QueueContext(
         name, options, config, source_.memory, DEFAULT_LIMITS, Judge(options), perfdata
     )
     summary = ConsumersSummary(lambda queue: queue.state.ready or 0, "")
     diagnoses = queues.on_all_servers(ConsumerDiagnosis, name, options, config, source_)
-    return queues.queue_check(context, summary, source_, [TwoSamples(source_, diagnoses)])
+    return queue_check.queue_check(context, summary, source_, [TwoSamples(source_, diagnoses)])
 
 
 def main() -> None:

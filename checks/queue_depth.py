@@ -2,12 +2,11 @@
 
 import argparse
 
-from beanwatch.checks.lib import queue_check as queues
-from beanwatch.checks.lib import source
+from beanwatch.checks.lib import queue_check, queues, source
 from beanwatch.checks.lib.output import count, perf
 from beanwatch.checks.lib.plugin import Check, State, judge
 from beanwatch.checks.lib.plugin_process import Parser, run
-from beanwatch.checks.lib.queue_check import CheckedQueue
+from beanwatch.checks.lib.queues import CheckedQueue
 from beanwatch.checks.lib.source import Source
 from beanwatch.config import Config, Threshold
 
@@ -19,7 +18,7 @@ def parser() -> Parser:
     parser = Parser("queue_depth", __doc__, "-H queue1 -Q 'email.*' -w 1000 -c 5000 --for 300")
     source.add_servers(parser)
     queues.add_queues(parser)
-    queues.add_limits(parser)
+    queue_check.add_limits(parser)
     return parser
 
 
@@ -60,12 +59,12 @@ def perfdata(queue: CheckedQueue, limits: Threshold) -> str:
 def build(options: argparse.Namespace, config: Config, source_: Source) -> Check:
     """Acquire from the source, evaluate and present as above."""
     name = "queue_depth"
-    context = queues.QueueContext(
+    context = queue_check.QueueContext(
         name, options, config, source_.memory, DEFAULT_LIMITS, decide, perfdata
     )
-    resources = queues.on_all_servers(queues.Queues, name, options, config, source_)
-    summary = queues.QueueSummary(ready, "jobs ready")
-    return queues.queue_check(context, summary, source_, resources)
+    resources = queues.on_all_servers(queues.QueueResource, name, options, config, source_)
+    summary = queue_check.QueueSummary(ready, "jobs ready")
+    return queue_check.queue_check(context, summary, source_, resources)
 
 
 def main() -> None:

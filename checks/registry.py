@@ -1,7 +1,7 @@
 """The table of all checks. To add one: its module in this folder, its line here, its entry point.
 
-The command `beanwatch passive`, `beanwatch install`, `beanwatch doctor` and the generated
-services for Nagios, NRPE and Icinga 2 read this table. A test compares it with the entry points in
+`beanwatch passive`, `beanwatch install`, `beanwatch doctor` and the generated configuration of
+Nagios, NRPE and Icinga 2 read this table. A test compares it with the entry points in
 pyproject.toml and with the keys that the configuration allows.
 """
 

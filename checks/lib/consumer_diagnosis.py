@@ -7,7 +7,7 @@ from nagiosplugin import Resource
 
 from beanwatch.checks.lib.heartbeat_evidence import WorkersByHealth, group_by_health
 from beanwatch.checks.lib.plugin import Metric
-from beanwatch.checks.lib.queue_check import CheckedQueue, Queues
+from beanwatch.checks.lib.queues import CheckedQueue, QueueResource
 from beanwatch.checks.lib.source import Source, server_failure
 from beanwatch.queues.base import Reading, ServerError, Wanted
 from beanwatch.queues.consumers import Consumers, decide_consumers
@@ -44,7 +44,7 @@ class TwoSamples(Resource):  # type: ignore[misc]
             yield from diagnosis.probe()
 
 
-class ConsumerDiagnosis(Queues):
+class ConsumerDiagnosis(QueueResource):
     """The chosen queues of one server, each with a verdict on its consumers, and its heartbeats."""
 
     wanted = Wanted(server=True)  # it may be draining, and a worker may hold another queue's job
@@ -106,7 +106,7 @@ class ConsumerDiagnosis(Queues):
         return decide_consumers(now, before) if before else "ok"
 
     def _compare(self, queue: CheckedQueue, now: Consumers) -> Consumers | None:
-        """What the run before saw of this queue, if jobs waited for consumers that were busy."""
+        """The sample of the run before, if jobs waited then for consumers that were busy."""
         memory, key = self.source.memory, f"busy {queue.key}"
         before = memory.recall(key)
         if decide_consumers(now) in NEED_TIME:

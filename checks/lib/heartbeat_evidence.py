@@ -1,4 +1,4 @@
-"""What the heartbeats of a queue's workers add to what the server says of its consumers."""
+"""Explains the state of a queue's consumers with the heartbeats of its workers."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple

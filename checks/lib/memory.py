@@ -1,4 +1,4 @@
-"""What a check remembers between its runs, in a file: since when a value is out of its limits."""
+"""The file in which a check remembers things between its runs: since when a value is wrong."""
 
 import json
 import os
@@ -137,7 +137,7 @@ class ScopedMemory(Memory):
 
     @property
     def trouble(self) -> str:
-        """That of the whole."""
+        """As FileMemory.trouble."""
         return self._memory.trouble
 
     def recall(self, key: str) -> Any:

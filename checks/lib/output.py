@@ -48,7 +48,7 @@ def count(number: int, noun: str) -> str:
 
 
 class PluginResult(NamedTuple):
-    """What a check found: its state, the text of line 1, numbers, and the lines after it."""
+    """The findings of a check: its state, the text of line 1, numbers, and the lines after it."""
 
     check: str
     state: str  # ok, warning, critical, unknown

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import NamedTuple
 
-from beanwatch.checks.job_failures import MINUTES
+from beanwatch.checks.job_failures import WINDOW_MINUTES
 from beanwatch.checks.lib.memory import FileMemory, ScopedMemory
 from beanwatch.checks.lib.output import PluginResult
 from beanwatch.checks.lib.plugin import READING_SHARE, Check, Unknown, conclude
@@ -71,7 +71,7 @@ def describe_internal(error: Exception) -> str:
 
 
 class PolledSource(Source):
-    """What was polled, as the source of one check of one server."""
+    """A poll of one server, as the source of one check."""
 
     def __init__(
         self, server: Server, poll: Poll, memory: ScopedMemory, workers: Sequence[Worker] | None
@@ -113,7 +113,7 @@ def _only(reading: Reading, wanted: Wanted) -> Reading:
 
 
 class ServiceResult(NamedTuple):
-    """What is submitted for one service."""
+    """The result that is submitted for one service."""
 
     service: Service
     result: PluginResult
@@ -149,7 +149,7 @@ class Round:
         try:
             with open_redis(options, self._config, self._output) as link:
                 self._workers = read_from(link, read_workers)
-                self._outcomes = read_from(link, partial(read_outcomes, minutes=MINUTES))
+                self._outcomes = read_from(link, partial(read_outcomes, minutes=WINDOW_MINUTES))
         except RedisError as error:
             self._redis_error = error
         except (UsageError, ConfigError) as error:  # a wrong URL or password file of Redis only

@@ -1,4 +1,4 @@
-"""How our checks use nagiosplugin: resources acquire, contexts evaluate and present.
+"""Our use of nagiosplugin: resources acquire, contexts evaluate and present.
 
 Two things differ from nagiosplugin's own behaviour:
 

@@ -1,4 +1,4 @@
-"""How the checks read Redis: the option, the password, one connection within `-t`."""
+"""Reads Redis for the checks: the option, the password, one connection within `-t`."""
 
 import argparse
 from collections.abc import Callable, Sequence

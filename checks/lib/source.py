@@ -1,4 +1,4 @@
-"""Where the checks' readings of queue servers come from, and how a check is told which server."""
+"""Readings of queue servers for the checks, and the options that choose the servers."""
 
 import argparse
 import time
@@ -33,9 +33,9 @@ MIN_SHARE = 0.1
 
 
 class Source:
-    """What a check reads: servers, and the heartbeats of workers.
+    """Readings of servers, and the heartbeats of workers.
 
-    `notes` say what went wrong beside the point; they go to the long output.
+    `notes` are troubles that do not decide the state; they go to the long output.
     """
 
     def __init__(self, servers: Sequence[Server], memory: FileMemory | ScopedMemory) -> None:
@@ -50,11 +50,11 @@ class Source:
         return reading
 
     def fetch(self, server: Server, wanted: Wanted) -> Reading:
-        """As `read`, but a reading may lack parts. Raises ServerError if there is nothing."""
+        """A reading that may lack parts. Raises ServerError if nothing could be read."""
         raise NotImplementedError
 
     def problems(self, server: Server, reading: Reading) -> Iterable[Problem]:
-        """What only this system has, by the reading just made."""
+        """Problems that only this system has, by the reading just made."""
         raise NotImplementedError
 
     def wait(self, servers: Sequence[Server]) -> bool:

@@ -284,6 +284,17 @@ def test_a_closed_output_changes_no_exit_code(name: str):
     assert (done.returncode, done.stderr) == (unreachable(name), b"")
 
 
+@pytest.mark.parametrize("name", CHECKS)
+def test_no_type_is_a_string_where_python_would_compile_it(name: str):
+    """NamedTuple compiles a string that is a type; the first compile() of a process takes 2 ms."""
+    code = (
+        "import typing; typing.ForwardRef = None;"
+        f"import beanwatch.checks.{name}, beanwatch.queues.beanstalkd.reader"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 @pytest.mark.parametrize("name", SERVER_CHECKS)
 def test_a_check_of_a_server_loads_nothing_that_it_can_do_without(name: str):
     slow = {"msgspec", "structlog", "click", "rich", "redis", "greenstalk", "asyncio"}

@@ -229,8 +229,8 @@ def test_limits_are_those_of_the_checks() -> None:
     assert both(queue_buried.DEFAULT_LIMITS) == (limits.BURIED,)
     assert both(job_failures.DEFAULT_LIMITS) == limits.FAILED
     assert both(metrics_fresh.DEFAULT_LIMITS) == limits.SILENT
-    assert (job_failures.LEAST, f"{job_failures.MINUTES}min") == (
+    assert (job_failures.MIN_RUNS, f"{job_failures.WINDOW_MINUTES}min") == (
         limits.FAILED_RUNS,
         limits.FAILED_SPAN,
     )
-    assert job_failures.FAILED == states.FAILURES
+    assert job_failures.FAILED_OUTCOMES == states.FAILURES

@@ -26,7 +26,7 @@ COLORS = {"new": "green", "linked": "green", "updated": "green", "kept": "yellow
 
 
 class Site(NamedTuple):
-    """What generated files are made of."""
+    """Everything that generated files are made of."""
 
     config: configuration.Config
     services: Sequence[Service]
@@ -38,7 +38,7 @@ Generate = Callable[[Site], Iterator[str]]
 
 
 class Kind(NamedTuple):
-    """What one kind of installation consists of; directories by family, Debian's and Red Hat's.
+    """One kind of installation; directories are by family, Debian's and Red Hat's.
 
     `pieces` are (file or glob in the package, directory). `examples` are placed once and
     then left alone. `generated` are (file, directory, function that makes its text). `then` is the
