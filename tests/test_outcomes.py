@@ -35,7 +35,7 @@ def test_a_new_row_is_all_that_a_new_outcome_needs():
         "from beanwatch.worker.telemetry import ledger_writer, log_sink, metrics\n"
         "from tests.operations import reference\n"
         "print(log_sink.LEVELS['shelved'], 'shelved' in ledger_writer.BURIES,\n"
-        "    'shelved' in metrics.NOT_RUN, 'shelved' in check.FAILED, check.GRAVE['shelved'],\n"
+        "    'shelved' in metrics.NOT_RUN, 'shelved' in check.FAILED_OUTCOMES, check.OUTCOME_WARNINGS['shelved'],\n"
         "    'shelved' in job_view.DELETED, states.OUTCOMES['shelved'],\n"
         "    'shelved' in states.FAILURES, 'shelved' in states.SERIOUS,\n"
         "    '| `shelved` | put away |' in reference.outcomes(), sep=',')\n"

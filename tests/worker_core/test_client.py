@@ -148,7 +148,7 @@ def test_a_producer_says_what_is_no_beanstalkd(
     path.garble(answer)
     with (
         Producer(path.address) as producer,
-        pytest.raises(PutError, match=f"{path.address}: (this is no beanstalkd|its answer)"),
+        pytest.raises(PutError, match=f"{path.address}: (this is not beanstalkd|its answer)"),
     ):
         producer.put("a", "j")
 
