@@ -9,12 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from beanwatch.collectors.poll.derive import Jobs, derive_queue, derive_rejected
+from beanwatch.collectors.poll.derive import derive_queue
+from beanwatch.collectors.poll.memory import PollMemory
 from beanwatch.collectors.poll.samples import (
-    Head,
     Moment,
     QueueSample,
-    Rejected,
     ServerSamples,
     StateError,
     StateFile,
@@ -22,28 +21,57 @@ from beanwatch.collectors.poll.samples import (
     parse_state,
 )
 from beanwatch.net.files import LockedError, locked, read_private, write_private
-from beanwatch.queues.beanstalkd.stats import Stats
+from beanwatch.queues.model import QueueState, ServerState
 
 COUNTS = st.integers(-(2**53), 2**53)
+KNOWN = st.none() | COUNTS
 NAMES = st.text(st.characters(codec="utf-8"), max_size=50).filter(str.isprintable)
 TIMES = st.integers(-(10**6), 10**6).map(float)
-HEADS = st.none() | st.builds(Head, COUNTS, TIMES)
-SAMPLES = st.builds(QueueSample, TIMES, *[COUNTS] * 6, HEADS, HEADS)
+SAMPLES = st.builds(QueueSample, TIMES, *[KNOWN] * 5)
+KEYS = st.text(st.characters(codec="utf-8"), max_size=20)
+
+
+def make_memory(values: dict[str, list[int]], tokens: dict[str, tuple[str, float]]) -> PollMemory:
+    memory = PollMemory()
+    for key, value in values.items():
+        memory.remember(key, value)
+    for key, (token, since) in tokens.items():
+        memory.now = since
+        memory.lasting(key, token)
+    memory.now = 0.0
+    return memory
+
+
 SERVERS = st.builds(
     ServerSamples,
     st.text(),
     COUNTS,
     st.dictionaries(NAMES, SAMPLES, max_size=4),
     st.frozensets(st.text(), max_size=3),
-    st.none() | st.builds(Rejected, COUNTS, COUNTS),
+    st.builds(
+        make_memory,
+        st.dictionaries(KEYS, st.lists(COUNTS, max_size=3), max_size=3),
+        st.dictionaries(KEYS, st.tuples(st.text(), TIMES), max_size=3),
+    ),
 )
+
+
+def plain(state: dict[str, ServerSamples]) -> dict[str, object]:
+    """What can be compared."""
+    return {
+        name: (one.instance, one.restarts, one.queues, one.rest, one.memory.dump())
+        for name, one in state.items()
+    }
 
 
 @settings(max_examples=50)
 @given(st.dictionaries(st.text(), SERVERS, max_size=3))
 def test_a_state_comes_back_as_it_was(state: dict[str, ServerSamples]):
     moment = Moment(1e6, 1.7e9)
-    assert parse_state(dump_state(state, moment), moment) == state
+    found = plain(parse_state(dump_state(state, moment), moment))
+    assert json.loads(json.dumps(found, default=sorted)) == json.loads(
+        json.dumps(plain(state), default=sorted)
+    )
 
 
 @given(st.binary(max_size=200) | st.text().map(str.encode))
@@ -62,19 +90,25 @@ VALUES = st.recursive(
     lambda values: st.lists(values, max_size=9) | st.dictionaries(st.text(max_size=3), values),
     max_leaves=20,
 )
-ODD_SAMPLES = VALUES | st.tuples(VALUES, *[VALUES] * 6, VALUES, VALUES)
+ODD_SAMPLES = VALUES | st.tuples(*[VALUES] * 6)
+ODD_MEMORY = VALUES | st.fixed_dictionaries(
+    {
+        "values": VALUES | st.dictionaries(st.text(max_size=3), VALUES, max_size=2),
+        "since": VALUES | st.dictionaries(st.text(max_size=3), VALUES, max_size=2),
+    }
+)
 ODD_SERVERS = VALUES | st.fixed_dictionaries(
     {
-        "life": VALUES,
+        "instance": VALUES,
         "restarts": VALUES,
         "queues": VALUES | st.dictionaries(st.text(max_size=300), ODD_SAMPLES, max_size=3),
         "rest": VALUES,
-        "rejected": VALUES,
+        "memory": ODD_MEMORY,
     }
 )
 ODD_STATES = st.fixed_dictionaries(
     {
-        "format": st.just(1),
+        "format": st.just(2),
         "boot": VALUES,
         "offset": VALUES | st.floats(),
         "servers": VALUES | st.dictionaries(st.text(max_size=3), ODD_SERVERS, max_size=2),
@@ -89,21 +123,23 @@ def test_odd_values_are_a_value_error_or_can_be_used(record: dict[str, object]):
         state = parse_state(json.dumps(record).encode(), Moment(10.0, 1e9, "b"))
     except ValueError:
         return
-    stats: Stats = {"current-jobs-ready": 1, "total-jobs": 5, "cmd-delete": 9}
-    job: Stats = {"id": "7", "reserves": 1}
+    queue = QueueState("t", ready=1, puts=5, deletes=9, consumers=1, idle_consumers=0)
     for known in state.values():
-        derive_rejected(stats, known.rejected)
+        known.memory.now = 11.0
+        assert known.memory.lasting("head t", "7") >= 0
         for name, sample in known.queues.items():
             name.encode()
-            values, _ = derive_queue(stats, Jobs(job, job), sample, 11.0, {})
-            assert all(map(math.isfinite, values.values()))
-            assert values["head_ready_age"] >= 0
+            seen, _ = derive_queue(queue, ServerState(), sample, 11.0)
+            assert all(map(math.isfinite, seen.values().values()))
+
+
+MEMORY = {"values": {}, "since": {}}
 
 
 def write(path: Path, **changes: object) -> None:
-    """A state as it was written by an earlier release, but for the changes to its server."""
-    server = {"life": "a", "restarts": 0, "queues": {}, "rest": [], "rejected": None, **changes}
-    path.write_text(json.dumps({"format": 1, "offset": 1e9, "servers": {"q1": server}}))
+    """A state as it is written, but for the changes to its server."""
+    server = {"instance": "a", "restarts": 0, "queues": {}, "rest": [], "memory": MEMORY, **changes}
+    path.write_text(json.dumps({"format": 2, "offset": 1e9, "servers": {"q1": server}}))
 
 
 @pytest.mark.parametrize(
@@ -111,17 +147,24 @@ def write(path: Path, **changes: object) -> None:
     [
         {"restarts": math.inf},
         {"restarts": 10**400},
-        {"queues": {"a\r\nb": [0] * 7 + [None] * 2}},
-        {"queues": {"\ud800": [0] * 7 + [None] * 2}},
-        {"queues": {"a" * 201: [0] * 7 + [None] * 2}},
-        {"queues": {"a": [math.nan] + [0] * 6 + [None] * 2}},
-        {"queues": {"a": [0, 10**400] + [0] * 5 + [None] * 2}},
-        {"queues": {"a": [0] * 7 + [[7, -math.inf], None]}},
+        {"queues": {"a\r\nb": [0] * 6}},
+        {"queues": {"\ud800": [0] * 6}},
+        {"queues": {"a" * 256: [0] * 6}},
+        {"queues": {"a": [math.nan] + [0] * 5}},
+        {"queues": {"a": [0, 10**400] + [0] * 4}},
+        {"memory": {"values": {}, "since": {"head": ["7", -math.inf]}}},
+        {"memory": {"values": {}, "since": {"head": ["7"]}}},
     ],
 )
 def test_a_state_that_would_upset_a_poll_is_refused(tmp_path: Path, changes: dict[str, object]):
     write(tmp_path / "state", **changes)
     with pytest.raises(StateError, match="cannot be understood"):
+        StateFile(str(tmp_path / "state")).load()
+
+
+def test_a_state_of_an_earlier_format_is_refused_and_the_collector_starts_anew(tmp_path: Path):
+    (tmp_path / "state").write_text(json.dumps({"format": 1, "offset": 1e9, "servers": {}}))
+    with pytest.raises(StateError, match="cannot be understood: format 1"):
         StateFile(str(tmp_path / "state")).load()
 
 
@@ -137,13 +180,21 @@ def test_a_fifo_in_the_place_of_the_state_is_not_waited_for(tmp_path: Path):
         StateFile(str(tmp_path / "state")).load()
 
 
+def remembering(token: str, since: float, at: float) -> ServerSamples:
+    """A server with a queue as of `at`, and a head that was first seen at `since`."""
+    memory = make_memory({}, {"head": (token, since)})
+    return ServerSamples("a", 0, {"t": QueueSample(at, *[0] * 5)}, memory=memory)
+
+
 @pytest.mark.parametrize("step", [-3600.0, 1.9])
 def test_a_wall_clock_that_is_set_moves_nothing_within_a_boot(tmp_path: Path, step: float):
     path = str(tmp_path / "state")
-    state = {"q1": ServerSamples("a", 0, {"t": QueueSample(5000.0, *[0] * 6, Head(7, 4000.0))})}
+    state = {"q1": remembering("7", 4000.0, 5000.0)}
     StateFile(path, clock=lambda: 5010.0, wall=lambda: 1e6).save(state)
-    after = StateFile(path, clock=lambda: 5015.0, wall=lambda: 1e6 + step)
-    assert after.load() == state
+    after = StateFile(path, clock=lambda: 5015.0, wall=lambda: 1e6 + step).load()
+    assert after["q1"].queues == state["q1"].queues
+    after["q1"].memory.now = 5015.0
+    assert after["q1"].memory.lasting("head", "7") == 1015.0
 
 
 def test_a_wall_clock_that_was_set_while_it_ran_is_taken_as_it_is_when_saved(tmp_path: Path):
@@ -151,7 +202,7 @@ def test_a_wall_clock_that_was_set_while_it_ran_is_taken_as_it_is_when_saved(tmp
     wall = 0.0  # the host was booted without a clock of its own
     before = StateFile(path, clock=lambda: 60.0, wall=lambda: wall, boot=lambda: "a")
     wall = 1_000_000.0
-    before.save({"q1": ServerSamples("a", 0, {"t": QueueSample(50.0, *[0] * 6)})})
+    before.save({"q1": ServerSamples("a", 0, {"t": QueueSample(50.0, *[0] * 5)})})
     after = StateFile(path, clock=lambda: 20.0, wall=lambda: wall + 30, boot=lambda: "b")
     assert after.load()["q1"].queues["t"].at == pytest.approx(20 - 40)
 
@@ -160,36 +211,26 @@ def test_a_wall_clock_that_was_set_while_it_ran_is_taken_as_it_is_when_saved(tmp
 def test_what_lies_in_the_future_is_forgotten(tmp_path: Path, boot: str):
     path = str(tmp_path / "state")
     before = StateFile(path, clock=lambda: 5010.0, wall=lambda: 1e6, boot=lambda: boot and "a")
-    early, late = Head(7, 1000.0), Head(8, 4999.0)
-    queues = {
-        "early": QueueSample(1000.0, *[0] * 6, early),
-        "late": QueueSample(5000.0, *[0] * 6),
-        "mixed": QueueSample(1000.0, *[0] * 6, early, late),
-    }
-    before.save({"q1": ServerSamples("a", 0, queues)})
+    queues = {"early": QueueSample(1000.0, *[0] * 5), "late": QueueSample(5000.0, *[0] * 5)}
+    memory = make_memory({}, {"early": ("7", 1000.0), "late": ("8", 4999.0)})
+    before.save({"q1": ServerSamples("a", 0, queues, memory=memory)})
     after = StateFile(path, clock=lambda: 20.0, wall=lambda: 1e6 - 3600, boot=lambda: boot)
-    found = after.load()["q1"].queues
-    assert found.keys() == {"early", "mixed"}
-    assert found["mixed"].ready_head == found["early"].ready_head == Head(7, 20 - 4010 + 3600)
-    assert found["mixed"].buried_head is None
-
-
-def test_a_state_of_an_earlier_release_is_understood(tmp_path: Path):
-    write(tmp_path / "state", queues={"t": [5000.0, *[0] * 6, None, [7, 4000.0]]})
-    after = StateFile(str(tmp_path / "state"), clock=lambda: 20.0, wall=lambda: 1e9 + 5010)
-    sample = after.load()["q1"].queues["t"]
-    assert (20 - sample.at, sample.buried_head) == (10, Head(7, 20 - 1010))
+    found = after.load()["q1"]
+    assert found.queues.keys() == {"early"}
+    found.memory.now = 20.0
+    assert found.memory.lasting("early", "7") == 4010 - 3600
+    assert found.memory.lasting("late", "8") == 0
 
 
 def test_times_are_moved_to_the_clock_of_this_boot(tmp_path: Path):
     path = str(tmp_path / "state")
-    sample = QueueSample(5000.0, 1, 1, 0, 0, 0, 0, Head(7, 4000.0))
     before = StateFile(path, clock=lambda: 5010.0, wall=lambda: 1_000_000.0, boot=lambda: "a")
-    before.save({"q1": ServerSamples("a", 0, {"t": sample})})
+    before.save({"q1": remembering("7", 4000.0, 5000.0)})
     after = StateFile(path, clock=lambda: 20.0, wall=lambda: 1_000_060.0, boot=lambda: "b")
-    found = after.load()["q1"].queues["t"]
-    assert 20.0 - found.at == pytest.approx(70.0)
-    assert found.ready_head == Head(7, 20.0 - 1070.0)
+    found = after.load()["q1"]
+    assert 20.0 - found.queues["t"].at == pytest.approx(70.0)
+    found.memory.now = 20.0
+    assert found.memory.lasting("head", "7") == pytest.approx(1070.0)
 
 
 def test_a_state_that_cannot_be_read_is_an_error_that_names_it(tmp_path: Path):

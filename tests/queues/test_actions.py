@@ -82,6 +82,11 @@ def test_the_first_job_of_a_queue_is_shown_with_its_body(
     assert job.age is not None
     assert job.age >= 0
     assert job.facts["ttr"] == 60
+    assert (job.attempts, job.kicks) == (1 if state == "buried" else 0, 0)
+    if state == "delayed":
+        assert 3500 < (job.ready_in or 0) <= 3600
+    else:
+        assert job.ready_in is None
     assert not {"id", "tube", "state"} & set(job.facts)
     for other in set(STATES) - {state}:
         assert actions.peek(name, other) is None
@@ -130,6 +135,13 @@ def test_what_is_no_id_is_no_job_and_is_not_sent(
     assert beanstalkd.stats()["cmd-kick"] == 0
 
 
+def test_what_the_server_does_not_tell_of_a_job_is_not_known():
+    with Liar() as liar:
+        liar.lie(b"stats-job", b"---\nid: 7\ntube: t\nstate: delayed\n")
+        (job,) = open_actions(liar.address).find(["7"])
+    assert (job.age, job.attempts, job.kicks, job.ready_in) == (None, None, None, None)
+
+
 # -- kicking
 
 
@@ -139,7 +151,9 @@ def test_buried_jobs_are_kicked_the_longest_buried_first(
 ):
     ids = [put_in(client, "buried", queue=name) for _ in range(3)]
     assert list(actions.kick(name, 2)) == [2]
-    assert [job.state for job in actions.find(ids)] == ["ready", "ready", "buried"]
+    found = actions.find(ids)
+    assert [job.state for job in found] == ["ready", "ready", "buried"]
+    assert [job.kicks for job in found] == [1, 1, 0]
 
 
 def test_kick_never_takes_delayed_jobs_though_others_kick_too(
@@ -368,10 +382,36 @@ def test_something_else_than_beanstalkd_is_an_error_that_names_it(
     actions.close()
 
 
-def test_nobody_there_is_said_at_once():
+@pytest.mark.parametrize("act", ACTS)
+def test_nobody_there_is_said_with_the_address(act: str):
     address = f"127.0.0.1:{closed_port()}"
+    actions = open_actions(address)
     with pytest.raises(ServerError, match=f"{address}: connection refused"):
-        open_actions(address)
+        ACTS[act](actions, "t")
+    actions.close()
+
+
+def test_nothing_is_opened_before_the_first_action(beanstalkd: Beanstalkd):
+    before = beanstalkd.stats()["total-connections"]
+    open_actions(beanstalkd.address).close()
+    assert beanstalkd.stats()["total-connections"] == before + 1  # the one that asks
+
+
+def test_an_answer_that_comes_late_is_not_taken_for_another(beanstalkd: Beanstalkd, client):
+    put_in(client, "ready", "of t")
+    put_in(client, "ready", "of u", queue="u")
+    actions = open_actions(beanstalkd.address, timeout=0.3)
+    assert list(actions.kick("u", 1)) == []
+    beanstalkd.freeze()
+    for queue in ("t", "u"):
+        with pytest.raises(ServerError, match=r"no answer within 0\.3 s"):
+            actions.peek(queue, "ready")
+    beanstalkd.thaw()
+    for queue in ("u", "t"):
+        job = actions.peek(queue, "ready")
+        assert job is not None
+        assert (job.queue, job.body) == (queue, f"of {queue}".encode())
+    actions.close()
 
 
 def test_what_is_declared_is_what_there_is():

@@ -522,6 +522,17 @@ def test_heads_have_a_time_of_their_own(beanstalkd: Beanstalkd):
     assert reading.trouble == f"head ages: {beanstalkd.address}: no answer within 30 s"
 
 
+def test_a_reading_can_have_one_deadline_for_all_its_steps(beanstalkd: Beanstalkd):
+    with beanstalkd.client() as client:
+        for number in range(300):
+            client.use(f"t{number}")
+            client.put("x")
+    with open_reader(beanstalkd.address, **ticking(timeout=30, sweep_timeout=1e6)) as reader:
+        assert reader.read(WITH_HEADS, timeout=1e6).trouble == ""
+        reading = reader.read(WITH_HEADS, timeout=5)
+    assert reading.trouble == f"queues: {beanstalkd.address}: no answer within 5 s"
+
+
 def test_heads_that_cannot_be_read_leave_the_rest(liar: Liar):
     liar.lies[b"peek-ready"] = Lie(b"FOUND 7", ends=True)
     with open_reader(liar.address) as reader:

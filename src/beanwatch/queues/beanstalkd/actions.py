@@ -4,17 +4,24 @@ Through greenstalk, one command at a time. Work is done in steps, so that progre
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import contextmanager
 
 import greenstalk
 
 from beanwatch.net.address import Address
-from beanwatch.queues.base import DEFAULT_TIMEOUT, Actions, Job, ProtocolError, UnsupportedError
+from beanwatch.queues.base import (
+    DEFAULT_TIMEOUT,
+    Actions,
+    Job,
+    ProtocolError,
+    ServerError,
+    UnsupportedError,
+)
 from beanwatch.queues.beanstalkd.client import open_client, translate_errors
 from beanwatch.queues.beanstalkd.connection import QueryConnection
 from beanwatch.queues.beanstalkd.heads import is_job_id, read_jobs
 from beanwatch.queues.beanstalkd.protocol import is_tube_name
-from beanwatch.queues.beanstalkd.stats import Stats, count_of, known_count
+from beanwatch.queues.beanstalkd.stats import Stats, known_count
 
 # Jobs kicked with one command: the server serves others between two of them.
 KICK_STEP = 1000
@@ -30,6 +37,7 @@ class BeanstalkdActions(Actions):
     def __init__(self, address: Address, timeout: float = DEFAULT_TIMEOUT) -> None:
         self._address, self._timeout = address, timeout
         self._opened: greenstalk.Client[bytes] | None = None
+        self._used = "default"  # the tube that commands without a name are about
 
     def peek(self, queue: str, state: str) -> Job | None:
         """As `Actions.peek`; states: ready, delayed, buried."""
@@ -39,7 +47,7 @@ class BeanstalkdActions(Actions):
                 first = self._first(state)
             except greenstalk.NotFoundError:
                 first = None
-            self._client.use("default")  # else a queue that is empty would live on by our use
+            self._use("default")  # else a queue that is empty would live on by our use
         if first is None:
             return None
         found = self.find([str(first.id)])
@@ -86,10 +94,9 @@ class BeanstalkdActions(Actions):
 
     def empty(self, queue: str, state: str, count: int) -> Iterator[int]:
         """As `Actions.empty`, head by head: a job that a worker takes meanwhile is left to it."""
-        with self._translated():
-            self._use(queue)
         while count > 0:
             with self._translated():
+                self._use(queue)  # again, if something else was done since the last step
                 try:
                     job = self._first(state)
                 except greenstalk.NotFoundError:
@@ -116,12 +123,12 @@ class BeanstalkdActions(Actions):
         """As `Actions.close`."""
         if self._opened is not None:
             self._opened.close()
-            self._opened = None
+            self._opened, self._used = None, "default"
 
     @property
     def _client(self) -> "greenstalk.Client[bytes]":
         if self._opened is None:
-            self._opened = open_client(self._address, self._timeout)
+            self._opened, self._used = open_client(self._address, self._timeout), "default"
         return self._opened
 
     def _each(self, queue: str, ids: Sequence[str], *, delete: bool) -> Iterator[int]:
@@ -168,10 +175,22 @@ class BeanstalkdActions(Actions):
     def _use(self, queue: str) -> None:
         if not is_tube_name(queue):
             raise UnsupportedError(f"beanstalkd has no queue called {queue!r}")
-        self._client.use(queue)
+        if queue != self._used:
+            self._client.use(queue)
+            self._used = queue
 
-    def _translated(self) -> AbstractContextManager[None]:
-        return translate_errors(self._address, self._timeout)
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        """One ServerError for all that goes wrong; the next action has a new connection.
+
+        On the old one, an answer that comes late would be taken for that to the next question.
+        """
+        try:
+            with translate_errors(self._address, self._timeout):
+                yield
+        except ServerError:
+            self.close()
+            raise
 
 
 def to_job(stats: Stats) -> Job | None:
@@ -186,8 +205,8 @@ def to_job(stats: Stats) -> Job | None:
         tube,
         state,
         age=float(age) if isinstance(age, int | float) else None,
-        attempts=count_of(stats, "reserves"),
-        kicks=count_of(stats, "kicks"),
-        ready_in=count_of(stats, "time-left") if state == "delayed" else None,
+        attempts=known_count(stats, "reserves"),
+        kicks=known_count(stats, "kicks"),
+        ready_in=known_count(stats, "time-left") if state == "delayed" else None,
         facts=facts,
     )

@@ -117,14 +117,17 @@ class Doubts(list[str]):
 
 
 def read_tube(name: str, body: bytes, server: ServerState | None, doubts: Doubts) -> QueueState:
-    """The model of one tube, from the body of `stats-tube`. Raises NonsenseError.
+    """The model of one tube, from the body of its `stats-tube`. As `to_queue`."""
+    return to_queue(name, parse_stats(body), server, doubts)
 
-    `server` is as of the same poll. `missing_jobs` is 0 or None, and the age of a head is 0 or
-    None: more takes a memory.
+
+def to_queue(name: str, stats: Stats, server: ServerState | None, doubts: Doubts) -> QueueState:
+    """The model of one tube. `server` is as of the same poll. Raises NonsenseError.
+
+    `missing_jobs` is 0 or None, and the age of a head is 0 or None: more takes a memory.
     """
-    stats = parse_stats(body)
     counts = doubts.check(name, stats, TUBE_FIELDS)
-    return _to_queue(name, counts, to_native(name, stats, MODEL_FIELDS, doubts), server)
+    return _make_queue(name, counts, to_native(name, stats, MODEL_FIELDS, doubts), server)
 
 
 def read_plain_tube(
@@ -148,7 +151,7 @@ def read_plain_tube(
         "pause_time_left": pause_left,
     }
     counts = (ready, reserved, delayed, buried, watching, waiting, puts, deletes)
-    return _to_queue(name, counts, native, server)
+    return _make_queue(name, counts, native, server)
 
 
 class _Numbers(dict[str, int]):
@@ -170,7 +173,7 @@ def _plain_tube() -> re.Pattern[str]:
     return re.compile(f"---\nname: .*\n{numbers}")
 
 
-def _to_queue(
+def _make_queue(
     name: str,
     counts: Sequence[int | None],
     native: dict[str, Number],
