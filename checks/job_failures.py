@@ -23,7 +23,7 @@ from beanwatch.checks.lib.plugin import (
     judge,
     worst_state,
 )
-from beanwatch.checks.lib.plugin_process import Parser, PluginOutput, run
+from beanwatch.checks.lib.plugin_process import Parser, PluginOutput, pick_limits, run
 from beanwatch.checks.lib.redis_source import add_redis, open_redis, read_from, redis_failure
 from beanwatch.config import Config, Threshold
 from beanwatch.net.redis_url import RedisError
@@ -40,7 +40,7 @@ Read = Callable[[], Mapping[JobKind, Counter[str]]]
 
 
 class Runs(NamedTuple):
-    """The runs of one kind of job, by outcome; `kind` is None for all together."""
+    """The runs of one kind of job, by outcome; `kind` is None for all kinds together."""
 
     kind: JobKind | None
     outcomes: Counter[str]
@@ -55,17 +55,17 @@ class Runs(NamedTuple):
 
     @property
     def total(self) -> int:
-        """All runs."""
+        """The number of all runs."""
         return sum(self.outcomes.values())
 
     @property
     def failed(self) -> int:
-        """Those that did not do the job."""
+        """The number of runs that did not do the job."""
         return sum(self.outcomes[outcome] for outcome in FAILED_OUTCOMES)
 
     @property
     def percent(self) -> float:
-        """Failed of all."""
+        """The share of all runs that failed, in percent."""
         return 100 * self.failed / self.total if self.total else 0.0
 
 
@@ -89,13 +89,13 @@ def parser() -> Parser:
         "--minutes",
         type=_minutes,
         default=WINDOW_MINUTES,
-        help=f"of the last so many, at most {KEPT_MINUTES} (default: {WINDOW_MINUTES})",
+        help=f"length of the window, at most {KEPT_MINUTES} (default: {WINDOW_MINUTES})",
     )
     parser.add_argument(
         "--least",
         type=_whole,
         default=MIN_RUNS,
-        help=f"judge only so many runs (default: {MIN_RUNS})",
+        help=f"with fewer runs, do not judge the share that failed (default: {MIN_RUNS})",
     )
     parser.add_argument(
         "--missing", choices=STATES, default="ok", help="state when nothing ran (default: ok)"
@@ -156,7 +156,7 @@ class Outcomes(Resource):  # type: ignore[misc]
 
 
 def decide(runs: Runs, limits: Threshold, least: int, minutes: int) -> tuple[State, str]:
-    """The state of one kind of job, or of all; of all together only the share counts."""
+    """The state of one kind of job, or of all together, for which only the share counts."""
     state, limit = judge(runs.percent, limits) if runs.total >= least else (Ok, "")
     parts = []
     if limit:
@@ -187,7 +187,7 @@ class RunsContext(Context):  # type: ignore[misc]
         self._limits, self._options = limits, options
 
     def evaluate(self, metric: Metric, resource: Any) -> Finding:
-        """By their outcomes."""
+        """The state by their outcomes; that of `--missing` if nothing ran."""
         runs: Runs = metric.value
         if not runs.total:
             ran = f"no job ran in {count(self._options.minutes, 'minute')}"
@@ -198,7 +198,7 @@ class RunsContext(Context):  # type: ignore[misc]
     # -- present
 
     def performance(self, metric: Metric, resource: Any) -> str:
-        """The share of each; of all together also what it is a share of, and the grave ones."""
+        """The share that failed; of all kinds together also the numbers that it is made of."""
         runs: Runs = metric.value
         share = perf(f"{runs.label} failed", runs.percent, "%", self._limits)
         if runs.kind:
@@ -211,15 +211,13 @@ class RunsSummary(Summary):  # type: ignore[misc]
     """Nothing failed too often."""
 
     def ok(self, results: Any) -> str:
-        """Of all together."""
+        """The share of all kinds together."""
         return str(next(result for result in results if result.metric.value.kind is None))
 
 
 def build(options: argparse.Namespace, config: Config, read: Read) -> Check:
     """Put the three acts together."""
-    limits = config.checks.get("job_failures", DEFAULT_LIMITS)
-    if options.warning is not None or options.critical is not None:
-        limits = Threshold(options.warning or "", options.critical or "")
+    limits = pick_limits(options, config, "job_failures", DEFAULT_LIMITS)
     return Check(
         "job_failures",
         Outcomes(options, read),

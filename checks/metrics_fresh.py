@@ -23,7 +23,7 @@ from beanwatch.checks.lib.plugin import (
     Unknown,
     judge,
 )
-from beanwatch.checks.lib.plugin_process import Parser, PluginOutput, UsageError, run
+from beanwatch.checks.lib.plugin_process import Parser, PluginOutput, UsageError, pick_limits, run
 from beanwatch.config import GLOB, Config, Threshold
 from beanwatch.durations import format_duration
 from beanwatch.net.http import HttpError, get
@@ -131,7 +131,7 @@ class SeriesContext(Context):  # type: ignore[misc]
         self._limits = limits
 
     def evaluate(self, metric: Metric, resource: Any) -> Finding:
-        """By the age of its newest point."""
+        """The state by the age of its newest point."""
         return Finding(*decide(metric.value, self._limits), metric)
 
     # -- present
@@ -177,9 +177,7 @@ def list_nodes(config: Config) -> list[str]:
 
 def build(options: argparse.Namespace, config: Config, fetch: Fetch) -> Check:
     """Put the three acts together."""
-    limits = config.checks.get("metrics_fresh", DEFAULT_LIMITS)
-    if options.warning is not None or options.critical is not None:
-        limits = Threshold(options.warning or "", options.critical or "")
+    limits = pick_limits(options, config, "metrics_fresh", DEFAULT_LIMITS)
     prefix = options.prefix or config.prefix
     patterns = options.metric or [collector(prefix, node, "success") for node in list_nodes(config)]
     return Check(

@@ -22,7 +22,7 @@ from beanwatch.checks.lib.plugin import (
     judge,
     worst_state,
 )
-from beanwatch.checks.lib.plugin_process import Parser, run
+from beanwatch.checks.lib.plugin_process import Parser, pick_limits, run
 from beanwatch.checks.lib.source import Source, server_failure
 from beanwatch.config import Config, Threshold
 from beanwatch.durations import format_duration
@@ -159,9 +159,7 @@ class ServerSummary(Summary):  # type: ignore[misc]
 
 def build(options: argparse.Namespace, config: Config, source_: Source) -> Check:
     """Acquire from the source, evaluate and present as above."""
-    limits = config.checks.get("queue_server", Threshold())
-    if options.warning is not None or options.critical is not None:
-        limits = Threshold(options.warning or "", options.critical or "")
+    limits = pick_limits(options, config, "queue_server", Threshold())
     return Check(
         "queue_server",
         *(ServerResource(source_, server, config) for server in source_.servers),

@@ -20,7 +20,7 @@ from beanwatch.checks.lib.plugin import (
     Warn,
     judge,
 )
-from beanwatch.checks.lib.plugin_process import Parser, PluginOutput, run
+from beanwatch.checks.lib.plugin_process import Parser, PluginOutput, pick_limits, run
 from beanwatch.checks.lib.redis_source import ReadWorkers, add_redis, live_workers, redis_failure
 from beanwatch.config import GLOB, Config, Threshold
 from beanwatch.durations import format_duration
@@ -48,7 +48,7 @@ def parser() -> Parser:
         action="append",
         default=[],
         metavar="GLOB",
-        help="only workers of these",
+        help="only workers of these queues; repeatable",
     )
     parser.add_limits()
     parser.add_restarted()
@@ -151,7 +151,7 @@ class WorkerContext(Context):  # type: ignore[misc]
         self._restarted = restarted
 
     def evaluate(self, metric: Metric, resource: Any) -> Finding:
-        """By its last heartbeat."""
+        """The state by its last heartbeat."""
         return Finding(*decide(metric.value, self._restarted), metric)
 
     # -- present
@@ -208,9 +208,7 @@ class WorkersSummary(Summary):  # type: ignore[misc]
 
 def build(options: argparse.Namespace, config: Config, read: ReadWorkers) -> Check:
     """Acquire by `read`, evaluate and present as above."""
-    limits = config.checks.get("worker_heartbeat", Threshold())
-    if options.warning is not None or options.critical is not None:
-        limits = Threshold(options.warning or "", options.critical or "")
+    limits = pick_limits(options, config, "worker_heartbeat", Threshold())
     globs = [glob for glob in options.worker if glob != "*"]
     what = " ".join(["worker", *globs, *(f"of queue {queue}" for queue in options.queue)])
     return Check(

@@ -107,10 +107,11 @@ class ConsumerDiagnosis(QueueResource):
 
     def _compare(self, queue: CheckedQueue, now: Consumers) -> Consumers | None:
         """The sample of the run before, if jobs waited then for consumers that were busy."""
+        if decide_consumers(now) not in NEED_TIME:
+            return None
         memory, key = self.source.memory, f"busy {queue.key}"
         before = memory.recall(key)
-        if decide_consumers(now) in NEED_TIME:
-            memory.remember(key, list(now))
+        memory.remember(key, list(now))
         if not isinstance(before, list) or len(before) != len(now):
             return None
         seen = Consumers(*before)

@@ -15,7 +15,7 @@ from typing import NoReturn
 from beanwatch import __version__
 from beanwatch.checks.lib.output import PluginResult, runbook_lines
 from beanwatch.checks.lib.plugin import STATES, Check, State, Unknown, conclude
-from beanwatch.config import Config, ConfigError, LinksConfig, load
+from beanwatch.config import Config, ConfigError, LinksConfig, Threshold, load
 from beanwatch.values import duration, threshold
 
 DEFAULT_TIMEOUT = 10.0  # seconds
@@ -83,6 +83,15 @@ class Parser(argparse.ArgumentParser):
             metavar="DURATION",
             help="how long a restart is a warning (default: 10m)",
         )
+
+
+def pick_limits(
+    options: argparse.Namespace, config: Config, key: str, default: Threshold
+) -> Threshold:
+    """The limits of a check: the arguments, else those under `[checks.<key>]`, else `default`."""
+    if options.warning is not None or options.critical is not None:
+        return Threshold(options.warning or "", options.critical or "")
+    return config.checks.get(key, default)
 
 
 def _limit(text: str) -> str:

@@ -20,7 +20,7 @@ from beanwatch.checks.lib.plugin import (
     Unknown,
     Warn,
 )
-from beanwatch.checks.lib.plugin_process import Parser, duration_argument
+from beanwatch.checks.lib.plugin_process import Parser, duration_argument, pick_limits
 from beanwatch.checks.lib.queues import CheckedQueue
 from beanwatch.checks.lib.source import Source
 from beanwatch.checks.registry import find_check
@@ -51,13 +51,15 @@ def add_limits(parser: Parser) -> None:
     )
 
 
-def pick_limits(
+def pick_queue_limits(
     options: argparse.Namespace, config: Config, measure: str, queue: str, default: Threshold
 ) -> Threshold:
     """The limits of a queue: the arguments, else its rule, else the check's, else `default`."""
-    if options.warning is not None or options.critical is not None:
-        return Threshold(options.warning or "", options.critical or "", options.hold or 0.0)
-    found = config.threshold(measure, queue) or config.checks.get(measure) or default
+    rule = config.threshold(measure, queue)
+    found = pick_limits(options, config, measure, default)
+    has_arguments = options.warning is not None or options.critical is not None
+    if rule and not has_arguments:
+        found = rule
     return found if options.hold is None else found._replace(hold=options.hold)
 
 
@@ -87,7 +89,9 @@ class QueueContext(Context):  # type: ignore[misc]
 
     def _limits(self, queue: CheckedQueue) -> Threshold:
         measure = self.check.config_key
-        return pick_limits(self.options, self._config, measure, queue.name, self._default_limits)
+        return pick_queue_limits(
+            self.options, self._config, measure, queue.name, self._default_limits
+        )
 
     def evaluate(self, metric: Metric, resource: Any) -> Finding:
         """The state of a queue. UNKNOWN if a number that the check needs is not known."""

@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from beanwatch import config
+from beanwatch.checks import registry
 from beanwatch.cli import COMMANDS, beanwatch
 from beanwatch.outcomes import OUTCOMES
 from beanwatch.store import heartbeats, ledger, outcome_counts
@@ -24,7 +25,8 @@ from tests.real import ROOT
 PAGE = ROOT / "docs" / "reference.md"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 SCRIPTS = sorted(PROJECT["scripts"])
-CHECKS = [name for name in SCRIPTS if name.startswith("check_")]
+REGISTERED = {check.program: check for check in registry.CHECKS}
+CHECKS = sorted(REGISTERED)
 HELPERS = [name for name in SCRIPTS if name.startswith("beanwatch_")]
 
 
@@ -88,12 +90,10 @@ def indent_examples(text: str) -> str:
 
 
 def module_of(program: str) -> Any:
-    """The module behind a `check_...` or `beanwatch_...` program, by its entry point."""
-    module, _, name = PROJECT["scripts"][program].partition(":")
-    found: Any = import_module(module)
-    if name == "main":
-        return found
-    return import_module(f"beanwatch.checks.{getattr(found, name).args[0]}")
+    """The module behind a `check_...` or `beanwatch_...` program."""
+    if program in REGISTERED:
+        return REGISTERED[program].load()
+    return import_module(PROJECT["scripts"][program].partition(":")[0])
 
 
 def checks() -> str:
