@@ -1,10 +1,15 @@
-"""What follows from two readings of a queue, and what several queues are together."""
+"""What follows from two readings of a queue, on literal states of the model."""
+
+import math
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from beanwatch.collectors.poll.derive import (
+    QUEUE_MEASURES,
+    SERVER_MEASURES,
     ObservedQueue,
     absent_queue,
     derive_drain,
@@ -13,38 +18,41 @@ from beanwatch.collectors.poll.derive import (
     server_values,
 )
 from beanwatch.collectors.poll.samples import QueueSample, ServerSamples
-from beanwatch.queues.base import System
-from beanwatch.queues.consumers import CODES, STATES
-from beanwatch.queues.model import QueueState, ServerState
+from beanwatch.queues.beanstalkd.stats import Doubts, parse_stats, read_tube, to_server
+from beanwatch.queues.consumers import CODES
+from beanwatch.queues.model import NOTHING, QueueState, ServerState
 from beanwatch.queues.registry import find_system
 from beanwatch.telemetry.series import QUEUE, SERVER
+from tests.queues.formats import SERVERS, TUBES
 
-SERVER_STATE = ServerState(reserved=0)
-ZEROS = QueueState("t", *[0] * 8, head_ready_age=0.0, head_buried_age=0.0, missing_jobs=0, held=0)
+BEANSTALKD = find_system("beanstalkd")
+ZEROS = {name: 0 for name in QUEUE_MEASURES if BEANSTALKD.can_tell(name)}
+RUNNING = ServerState(reserved=0)
 
 
-def queue(**fields: int | float | None) -> QueueState:
-    return ZEROS._replace(**fields)  # type: ignore[arg-type]
+def queue(name: str = "t", **fields: Any) -> QueueState:
+    return QueueState(name, **{**ZEROS, "held": 0, **fields})
 
 
 def derive(
     state: QueueState, before: QueueSample | None = None, now: float = 110.0
-) -> tuple[ObservedQueue, QueueSample]:
-    return derive_queue(state, SERVER_STATE, before, now)
+) -> tuple[dict[str, Any], QueueSample]:
+    observed, sample = derive_queue(state, RUNNING, before, now)
+    return observed.values(), sample
 
 
 def test_the_first_reading_has_no_rates():
-    seen, _ = derive(queue(puts=10, deletes=4, ready=6))
-    assert (seen.put_rate, seen.delete_rate, seen.drain_seconds) == (None, None, None)
-    values = seen.values()
-    assert not {"put_rate", "delete_rate", "drain_seconds"} & values.keys()
-    assert (values["puts"], values["ready"]) == (10, 6)
+    values, _ = derive(queue(puts=10, deletes=4, ready=6))
+    assert "put_rate" not in values
+    assert "delete_rate" not in values
+    assert values["puts"] == 10
 
 
 def test_two_readings_give_rates_and_an_estimate_of_the_end():
     _, before = derive(queue(puts=10, deletes=4, ready=6), now=100.0)
-    seen, _ = derive(queue(puts=20, deletes=16, ready=4), before, 104.0)
-    assert (seen.put_rate, seen.delete_rate, seen.drain_seconds) == (2.5, 3.0, 8.0)
+    values, _ = derive(queue(puts=20, deletes=16, ready=4), before, 104.0)
+    assert (values["put_rate"], values["delete_rate"]) == (2.5, 3.0)
+    assert values["drain_seconds"] == 8.0
 
 
 @pytest.mark.parametrize(
@@ -55,86 +63,149 @@ def test_two_readings_give_rates_and_an_estimate_of_the_end():
         (5, 1.0, None, None),
         (5, 1.0, 1.0, None),
         (5, 2.0, 1.0, None),
-        (None, 1.0, 2.0, None),
+        (5, 1.0, 3.5, 2.0),
+        (None, 1.0, 3.5, None),
     ],
 )
-def test_a_queue_that_does_not_shrink_or_is_not_known_has_no_end(ready, puts, deletes, seconds):
+def test_a_queue_that_does_not_shrink_has_no_end(ready, puts, deletes, seconds):
     assert derive_drain(ready, puts, deletes) == seconds
 
 
 def test_a_queue_that_came_back_starts_anew():
     _, before = derive(queue(puts=100, deletes=100), now=100.0)
-    seen, after = derive(queue(puts=3, deletes=1, ready=2), before)
-    assert (seen.put_rate, seen.delete_rate) == (None, None)
-    assert (after.puts, after.deletes) == (3, 1)
+    values, after = derive(queue(puts=3, deletes=1, ready=2), before)
+    assert "put_rate" not in values
+    values, _ = derive(queue(puts=13, deletes=1, ready=12), after, 120.0)
+    assert values["put_rate"] == 1.0
 
 
 def test_one_counter_that_fell_tells_that_the_other_is_another_too():
     _, before = derive(queue(puts=3, deletes=3), now=100.0)
-    seen, _ = derive(queue(puts=9, deletes=1, ready=8), before)
-    assert (seen.put_rate, seen.delete_rate) == (None, None)
+    for fallen in (queue(puts=9, deletes=1, ready=8), queue(puts=1, deletes=9)):
+        values, _ = derive(fallen, before)
+        assert "put_rate" not in values
+        assert "delete_rate" not in values
 
 
-@pytest.mark.parametrize("field", ["puts", "deletes"])
-def test_a_counter_that_is_not_known_at_one_look_has_no_rate_and_spoils_no_other(field: str):
-    other = "delete_rate" if field == "puts" else "put_rate"
-    _, before = derive(queue(puts=10, deletes=10), now=100.0)
-    seen, unknown = derive(queue(puts=20, deletes=20)._replace(**{field: None}), before)
-    assert getattr(seen, other) == 1.0
-    seen, _ = derive(queue(puts=30, deletes=30), unknown, 120.0)
-    assert getattr(seen, other) == 1.0
-    assert {seen.put_rate, seen.delete_rate} == {1.0, None}
+def test_a_queue_that_came_back_is_not_compared_with_its_consumers_before():
+    stuck = queue(puts=100, deletes=90, ready=5, consumers=1)
+    _, before = derive(stuck, now=100.0)
+    values, _ = derive(stuck, before)
+    assert values["consumer_state"] == CODES["stalled"]
+    values, _ = derive(stuck._replace(puts=6, deletes=1, held=1), before)
+    assert values["consumer_state"] == CODES["saturated"], "by the instant"
 
 
-def test_what_a_system_cannot_tell_has_no_series():
-    state = QueueState("t", ready=3)
+def test_the_next_reading_is_compared_with_what_this_one_saw():
+    state = queue(puts=1, deletes=2, ready=3, held=4, idle_consumers=5)
+    assert derive(state, now=7.0)[1] == QueueSample(7.0, 1, 2, 3, 4, 5)
+
+
+def test_two_readings_tell_a_stall_from_a_worker_between_two_jobs():
+    stuck = queue(puts=9, deletes=4, ready=5, consumers=1)
+    told = []
+    before = None
+    for state in (stuck, stuck, stuck._replace(idle_consumers=1), stuck, stuck):
+        values, before = derive(state, before)
+        told.append(values["consumer_state"])
+    codes = {name: CODES[name] for name in ("ok", "stalled")}
+    assert told == [codes[name] for name in ("stalled", "stalled", "ok", "ok", "stalled")]
+
+
+# -- what is not known
+
+
+@pytest.mark.parametrize("field", [name for name in ZEROS if name != "missing_jobs"])
+def test_what_is_not_known_has_no_value_and_takes_what_follows_from_it_along(field: str):
+    full = queue(puts=9, deletes=4, ready=5, consumers=1)
+    _, before = derive(full, now=100.0)
+    values, _ = derive(full._replace(**{field: None}), before)
+    follows = {
+        "ready": {"drain_seconds", "consumer_state"},
+        "puts": {"put_rate"},
+        "deletes": {"delete_rate"},
+        "consumers": {"consumer_state"},
+        "idle_consumers": {"consumer_state"},
+    }
+    everything = set(ZEROS) | {"put_rate", "delete_rate", "consumer_state"}
+    missing = {field} | follows.get(field, set()) - {"drain_seconds"}
+    assert set(values) == everything - missing
+
+
+def test_a_rate_needs_both_counters_and_comes_back_with_the_second():
+    told = []
+    before = None
+    for now, puts in ((100, 10), (110, None), (120, 30), (130, 40)):
+        values, before = derive(queue(puts=puts), before, float(now))
+        told.append(values.get("put_rate"))
+    assert told == [None, None, None, 1.0]
+
+
+def test_a_field_that_a_system_cannot_tell_has_no_value():
+    values, _ = derive(QueueState("t", ready=3))
+    assert values == {"ready": 3}
+
+
+def test_native_numbers_are_beside_the_measures():
+    values, _ = derive(queue(native={"current_using": 4, "pause": 60}))
+    assert (values["current_using"], values["pause"]) == (4, 60)
+
+
+def test_a_native_number_hides_no_measure():
+    names = (*QUEUE.names, "own")
+    values, _ = derive(queue(native=dict.fromkeys(names, 999)))
+    assert {values[name] for name in (*ZEROS, "drain_seconds", "consumer_state")} == {0}
+    assert values["own"] == 999
+    server = server_values(ServerState(native=dict.fromkeys((*SERVER.names, "own"), 999)), 2, 3)
+    assert (server["up"], server["restarts"], server["missing_jobs"]) == (1, 2, 3)
+
+
+# -- every series
+
+
+def test_every_measure_of_a_queue_and_no_other_is_there():
+    state = read_tube("t", TUBES["1.13+"], RUNNING, Doubts())
+    state = state._replace(head_ready_age=1.0, head_buried_age=2.0, redeliveries=3)
     _, before = derive(state, now=100.0)
-    seen, _ = derive(state, before)
-    assert seen.values() == {"ready": 3}
+    moved = state._replace(deletes=42, puts=53, ready=6)
+    values, _ = derive(moved, before, 110.0)
+    assert set(values) - set(state.native) == set(QUEUE.names)
 
 
-def test_the_native_numbers_keep_their_names():
-    seen, _ = derive(queue()._replace(native={"current_using": 4}))
-    assert seen.values()["current_using"] == 4
+def test_an_absent_queue_has_the_measures_that_its_system_can_tell_as_zeros():
+    absent = absent_queue(BEANSTALKD)
+    assert set(absent) == set(QUEUE.names) - {"redeliveries"}
+    assert set(absent.values()) == {0}
+    assert absent_queue(BEANSTALKD._replace(absent_is_empty=False)) == {}
+    only_ready = BEANSTALKD._replace(queue_fields=frozenset(("ready",)))
+    assert set(absent_queue(only_ready)) & set(QUEUE_MEASURES) == {"ready"}
 
 
-def test_consumers_are_judged_by_both_samples():
-    busy = queue(ready=5, consumers=1, held=1, reserved=1)
-    seen, before = derive(busy, now=100.0)
-    assert seen.consumer_state == "saturated"
-    assert seen.values()["consumer_state"] == CODES["saturated"]
-    seen, _ = derive(busy._replace(ready=4), before)
-    assert seen.consumer_state == "ok", "it shrinks"
-
-
-def test_every_series_of_a_queue_and_no_other_is_there():
-    state = queue(redeliveries=0)
-    _, before = derive(state, now=100.0)
-    seen, _ = derive(state, before)
-    assert set(seen.values()) == set(QUEUE.names)
-
-
-def test_an_absent_queue_has_the_series_that_its_system_declares():
-    system = find_system("beanstalkd")
-    derived = {"put_rate", "delete_rate", "drain_seconds", "consumer_state"}
-    values = absent_queue(system)
-    assert set(values) == {name for name in QUEUE.names if system.can_tell(name)} | derived
-    assert set(values.values()) == {0}
-
-
-def test_an_absent_queue_of_a_system_where_it_is_not_an_empty_one_has_none():
-    system: System = find_system("beanstalkd")._replace(absent_is_empty=False)
-    assert absent_queue(system) == {}
-
-
-def test_every_series_of_a_server_is_there_that_is_known():
-    counts = dict.fromkeys(("connections", "queues", "ready", "reserved", "delayed", "buried"), 1)
-    state = ServerState(uptime=9, memory=5, puts=7, draining=True, native={"cmd_put": 8}, **counts)
+@pytest.mark.parametrize("version", SERVERS)
+def test_every_measure_of_a_server_is_there_in_every_version(version: str):
+    state = to_server(parse_stats(SERVERS[version]), Doubts())
     values = server_values(state, 2, 1)
-    assert set(values) == {*SERVER.names, "cmd_put"}
+    assert set(SERVER.names) - set(values) == {"memory"}
     assert (values["up"], values["restarts"], values["missing_jobs"]) == (1, 2, 1)
-    assert values["draining"] == 1
-    assert server_values(ServerState(version="7"), 0, None) == {"up": 1, "restarts": 0}
+    assert values["draining"] == (1 if version in ("1.12", "1.13+") else 0)
+    assert values["cmd_put"] == 4720
+
+
+def test_what_is_not_known_of_a_server_has_no_value():
+    assert server_values(ServerState(), 0, None) == {"up": 1, "restarts": 0}
+    values = server_values(ServerState(connections=0, draining=None, uptime=None), 0, 0)
+    assert values == {"up": 1, "restarts": 0, "missing_jobs": 0, "connections": 0}
+
+
+def test_the_measures_are_fields_of_the_model():
+    assert set(QUEUE_MEASURES) <= set(QueueState._fields)
+    assert set(SERVER_MEASURES) <= set(ServerState._fields)
+    derived = {"put_rate", "delete_rate", "drain_seconds", "consumer_state"}
+    assert set(QUEUE.names) - set(QUEUE_MEASURES) == derived
+    assert set(SERVER.names) - set(SERVER_MEASURES) == {"up", "restarts", "missing_jobs"}
+
+
+# -- restarts
 
 
 def test_a_restart_forgets_what_cannot_be_compared_and_is_counted():
@@ -143,71 +214,106 @@ def test_a_restart_forgets_what_cannot_be_compared_and_is_counted():
     assert samples.restarts == 0, "the first sight is no restart"
     samples.queues["t"] = derive(queue())[1]
     samples.enter_instance("a")
-    samples.enter_instance(None)
     assert "t" in samples.queues
     samples.enter_instance("b")
     assert (samples.restarts, samples.queues) == (1, {})
 
 
-def observed(put_rate: float | None = 0.0, state: str | None = "ok", **fields) -> ObservedQueue:
-    return ObservedQueue(queue(redeliveries=0, **fields), put_rate, 0.0, 0.0, state)
+def test_a_server_that_does_not_tell_its_instance_was_not_restarted():
+    samples = ServerSamples()
+    for instance in (None, "a", None, "a", None):
+        samples.queues["t"] = derive(queue())[1]
+        samples.enter_instance(instance)
+        assert (samples.restarts, list(samples.queues)) == (0, ["t"])
+    samples.enter_instance("b")
+    assert samples.restarts == 1
+
+
+# -- several queues in one series
+
+
+def observed(name: str = "t", **fields: Any) -> ObservedQueue:
+    derived = ("put_rate", "delete_rate", "drain_seconds", "consumer_state")
+    own = {field: fields.pop(field) for field in derived if field in fields}
+    return ObservedQueue(QueueState(name, **fields), **own)
 
 
 def test_queues_in_one_series_are_summed_but_for_ages_and_states():
-    one = observed(0.5, "stalled", ready=1, head_ready_age=10.0)
-    two = observed(1.5, "ok", ready=2, head_ready_age=99.0)
-    values = merge([one, two])
-    assert (values["ready"], values["put_rate"]) == (3, 2.0)
-    assert (values["head_ready_age"], values["consumer_state"]) == (99.0, CODES["stalled"])
+    one = observed(ready=1, put_rate=0.5, head_ready_age=10.0, consumer_state="stalled")
+    two = observed(ready=2, put_rate=1.5, head_ready_age=99.0, consumer_state="ok")
+    assert merge([one, two]) == {
+        "ready": 3,
+        "put_rate": 2.0,
+        "head_ready_age": 99.0,
+        "consumer_state": CODES["stalled"],
+    }
 
 
-def test_a_sum_with_an_unknown_part_is_unknown():
-    values = merge([observed(ready=1), observed(None, ready=None)])
-    assert not {"ready", "put_rate"} & values.keys()
-    assert values["buried"] == 0
+def test_a_sum_of_which_one_part_is_not_known_is_not_known():
+    one = observed(ready=1, buried=2, put_rate=0.5)
+    two = observed(ready=None, buried=3)
+    assert merge([one, two]) == {"buried": 5}
+    assert merge([two, one]) == {"buried": 5}
+
+
+def test_native_numbers_are_not_added_up():
+    one, two = (observed(ready=1, native={"pause": 60, "own": 1}) for _ in range(2))
+    assert merge([one, two]) == {"ready": 2}
 
 
 def test_where_an_age_is_not_known_of_one_of_them_the_others_are_the_least_it_can_be():
-    empty, known = observed(), observed(ready=1, buried=1, head_ready_age=100.0)
-    unknown = observed(ready=5, buried=1, head_ready_age=None, head_buried_age=None)
-    unknown = unknown._replace(drain_seconds=None)
-    ages = {"head_ready_age", "head_buried_age", "drain_seconds"}
-    assert not ages & merge([empty, unknown]).keys()
-    some = merge([known, unknown, empty])
-    assert some["head_ready_age"] == 100
-    assert not {"head_buried_age", "drain_seconds"} & some.keys()
+    empty = observed(head_ready_age=0.0, head_buried_age=0.0, drain_seconds=0)
+    unknown = observed(ready=5)
+    known = observed(head_ready_age=100.0, head_buried_age=0.0, drain_seconds=7)
+    assert merge([empty, unknown]) == {}
+    assert merge([known, unknown, empty]) == {"head_ready_age": 100.0}
     both = merge([empty, known])
-    assert (both["head_ready_age"], both["head_buried_age"]) == (100, 0)
+    assert (both["head_ready_age"], both["head_buried_age"], both["drain_seconds"]) == (100, 0, 7)
     assert merge([empty, empty])["drain_seconds"] == 0
 
 
-def test_what_several_queues_are_together_has_no_native_numbers():
-    one = observed()
-    one = one._replace(state=one.state._replace(native={"current_using": 4}))
-    assert set(merge([one, one])) == set(QUEUE.names)
+def test_a_state_that_is_not_known_does_not_hide_a_worse_one_nor_pass_for_a_good_one():
+    bad, good = observed(consumer_state="no_consumer"), observed(consumer_state="ok")
+    assert merge([bad, observed()]) == {"consumer_state": CODES["no_consumer"]}
+    assert merge([good, observed()]) == {}
+
+
+def test_no_queues_make_no_series():
+    assert merge([]) == {}
 
 
 COUNTS = st.none() | st.integers(0, 2**63 - 1)
 AGES = st.none() | st.floats(0, 1e9)
-
-
-@given(
-    st.builds(
-        QueueState,
-        st.just("t"),
-        *[COUNTS] * 9,
-        head_ready_age=AGES,
-        head_buried_age=AGES,
-        missing_jobs=COUNTS,
-        held=COUNTS,
-        native=st.just({}),
-    ),
-    st.none() | st.builds(QueueSample, st.floats(0, 200), *[COUNTS] * 5),
+STATES = st.builds(
+    QueueState,
+    st.just("t"),
+    *[COUNTS] * 8,
+    st.none(),
+    AGES,
+    AGES,
+    st.none() | st.booleans(),
+    AGES,
+    COUNTS,
+    COUNTS,
+    st.booleans(),
+    st.just(NOTHING),
 )
-def test_no_reading_makes_a_negative_or_an_odd_number(
-    state: QueueState, before: QueueSample | None
+TIMES = st.integers(-(10**6), 10**6).map(float)
+SAMPLES = st.none() | st.builds(QueueSample, TIMES, *[COUNTS] * 5)
+
+
+@given(st.lists(st.tuples(STATES, SAMPLES), max_size=4), TIMES)
+def test_whatever_is_known_makes_finite_values_and_no_negative_rate(
+    states: list[tuple[QueueState, QueueSample | None]], now: float
 ):
-    seen, sample = derive_queue(state, SERVER_STATE, before, 110.0)
-    assert all(value >= 0 for value in seen.values().values())
-    assert sample.at == 110.0
-    assert seen.consumer_state is None or seen.consumer_state in STATES
+    queues = []
+    for state, before in states:
+        one, sample = derive_queue(state, RUNNING, before, now)
+        queues.append(one)
+        values = one.values()
+        assert all(map(math.isfinite, values.values()))
+        assert min((one.put_rate or 0, one.delete_rate or 0, one.drain_seconds or 0)) >= 0
+        assert (sample.at, sample.puts, sample.ready) == (now, state.puts, state.ready)
+        for field in QUEUE_MEASURES:
+            assert (field in values) == (getattr(state, field) is not None)
+    assert all(map(math.isfinite, merge(queues).values()))

@@ -158,6 +158,18 @@ def test_another_process_goes_on_with_what_was_saved(memory: PollMemory):
     assert (other.lasting("old", "a"), other.lasting("new", "b")) == (20, 10)
 
 
+def test_what_is_saved_is_the_newest(memory: PollMemory):
+    memory.remember("key", [1])
+    memory.lasting("key", "a")
+    memory.forget_old()
+    memory.now = 110
+    memory.remember("key", [2])
+    memory.lasting("key", "b")
+    other = reload(memory)
+    other.now = 120
+    assert (other.recall("key"), other.lasting("key", "b")) == ([2], 10)
+
+
 def test_its_times_are_moved_to_another_clock(memory: PollMemory):
     memory.lasting("key", "a")
     memory.now = 130

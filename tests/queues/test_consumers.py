@@ -78,6 +78,30 @@ def test_nothing_is_said_where_what_is_known_does_not_suffice(
     assert decide_consumers(now, before) == state
 
 
+@pytest.mark.parametrize(
+    ("before", "now", "state"),
+    [
+        (queue(ready=None), queue(), None),
+        (queue(idle=None), queue(), None),
+        (queue(held=None), queue(), None),
+        (queue(held=None), queue(held=1), None),
+        # What is known may suffice.
+        (queue(ready=None, held=None, idle=1), queue(), "ok"),
+        (queue(ready=0, held=None, idle=None), queue(), "ok"),
+        (queue(held=None, idle=None), queue(ready=4), "ok"),
+        (queue(consumers=None), queue(), "stalled"),
+        # A counter that only one of them tells says nothing of what was deleted.
+        (queue(held=1, deletes=None), queue(held=1, deletes=1000), "saturated"),
+        (queue(held=1, deletes=1000), queue(held=1, deletes=None), "saturated"),
+        (queue(deletes=1000), queue(deletes=None), "stalled"),
+    ],
+)
+def test_nothing_is_said_where_the_sample_before_does_not_suffice(
+    before: Consumers, now: Consumers, state: str | None
+):
+    assert decide_consumers(now, before) == state
+
+
 def test_the_consumers_of_a_queue_are_those_of_the_model():
     state = QueueState(
         "t", ready=1, reserved=2, consumers=3, idle_consumers=4, deletes=5, paused=True, held=6

@@ -44,8 +44,8 @@ def decide_consumers(now: Consumers, before: Consumers | None = None) -> str | N
     were ready before).
 
     A consumer between two jobs looks stalled for an instant, and a busy one saturated. With
-    `before`, an earlier sample of the same queue, both must hold for both samples. Without it
-    the instant decides.
+    `before`, an earlier sample of the same queue, both must hold for both samples, and nothing is
+    said if that sample does not tell. Without it the instant decides.
     """
     if now.ready is None:
         return None
@@ -66,11 +66,15 @@ def decide_consumers(now: Consumers, before: Consumers | None = None) -> str | N
     return _decide_over_time(now, before)
 
 
-def _decide_over_time(now: Consumers, before: Consumers) -> str:
-    was_ready, is_ready = before.ready or 0, now.ready or 0
-    if was_ready == 0 or before.idle or is_ready < was_ready:
+def _decide_over_time(now: Consumers, before: Consumers) -> str | None:
+    was_ready, is_ready = before.ready, now.ready or 0
+    if was_ready == 0 or before.idle or (was_ready is not None and is_ready < was_ready):
         return "ok"
-    deleted = (now.deletes or 0) - (before.deletes or 0)
+    if was_ready is None or before.idle is None or before.held is None:
+        return None
+    deleted = 0
+    if now.deletes is not None and before.deletes is not None:
+        deleted = now.deletes - before.deletes
     if deleted >= was_ready:  # it was emptied, and filled again
         return "ok"
     return "saturated" if now.held or before.held or deleted else "stalled"
