@@ -1,4 +1,4 @@
-"""beanwatch_notify: carries one alert of Nagios or Icinga to mail, a webhook, or a file."""
+"""beanwatch_notify: sends one alert of Nagios or Icinga by mail, to a webhook, or to a file."""
 
 import argparse
 import socket
@@ -7,25 +7,25 @@ import sys
 from beanwatch.checks.channels import file, mail, webhook
 from beanwatch.checks.channels.alert import Alert, DeliveryError, Options, readable
 
-# A new channel is a module beside these and an entry here.
+# To add a channel, add a module to checks/channels and an entry here.
 CHANNELS = (mail.CHANNEL, webhook.CHANNEL, file.CHANNEL)
-NEEDED = {
+REQUIRED_TEXTS = {
     "kind": "PROBLEM, RECOVERY ...",
     "host": "its name in the monitoring",
     "state": "of the service or host",
     "output": "what the check said",
 }
-OPTIONAL = {
-    "service": "none: it is the host's",
+OPTIONAL_TEXTS = {
+    "service": "without it, the alert is about the host",
     "long": "the lines after the first",
     "runbook": "link",
     "graphs": "link",
-    "comment": "of who acknowledged it",
+    "comment": "from the person who acknowledged it",
 }
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line; Nagios fills it in (checks/nagios/commands.cfg)."""
+    """Make the parser of the command line, which checks/nagios/commands.cfg fills in."""
     parser = argparse.ArgumentParser(
         prog="beanwatch_notify",
         description=__doc__,
@@ -44,9 +44,9 @@ def parser() -> argparse.ArgumentParser:
         "--from", dest="sender", default="", metavar="ADDRESS", help="else beanwatch@this host"
     )
     parser.add_argument("--timeout", type=float, default=20.0, metavar="SECONDS", help="for each")
-    for name, words in NEEDED.items():
+    for name, words in REQUIRED_TEXTS.items():
         parser.add_argument(f"--{name}", required=True, metavar="TEXT", help=words)
-    for name, words in OPTIONAL.items():
+    for name, words in OPTIONAL_TEXTS.items():
         parser.add_argument(f"--{name}", default="", metavar="TEXT", help=words)
     parser.add_argument(
         "--since", default="0", metavar="SECONDS", help="of the state, since the epoch"
@@ -55,15 +55,15 @@ def parser() -> argparse.ArgumentParser:
 
 
 def targets_of(options: argparse.Namespace, flag: str) -> list[str]:
-    """The values of a channel's flag."""
+    """Return the values of a channel's flag."""
     found: list[str] = getattr(options, flag.removeprefix("--").replace("-", "_"))
     return found
 
 
 def make_alert(options: argparse.Namespace) -> Alert:
-    """The alert that the arguments describe."""
-    texts = {name: readable(getattr(options, name)) for name in (*NEEDED, *OPTIONAL)}
-    # Icinga 2 gives all lines as the output.
+    """Make the alert from the arguments."""
+    texts = {name: readable(getattr(options, name)) for name in (*REQUIRED_TEXTS, *OPTIONAL_TEXTS)}
+    # Icinga 2 passes all lines as the output.
     texts["output"], _, more = texts["output"].partition("\n")
     texts["long"] = "\n".join(filter(None, [more, texts["long"]]))
     texts["comment"] = texts["comment"].strip()
@@ -73,14 +73,14 @@ def make_alert(options: argparse.Namespace) -> Alert:
 
 
 def deliver(options: argparse.Namespace) -> list[str]:
-    """Send the alert everywhere; what failed, one line each. One failure stops no other."""
+    """Send the alert to all targets, also after a failure. Return one line for each failure."""
     alert = make_alert(options)
     sender = options.sender or f"beanwatch@{socket.getfqdn()}"
-    how = Options(options.timeout, sender, options.smtp)
+    settings = Options(options.timeout, sender, options.smtp)
     failed = []
     for channel in CHANNELS:
         if targets := targets_of(options, channel.flag):
-            for send in channel.plan(alert, targets, how):
+            for send in channel.plan(alert, targets, settings):
                 try:
                     send()
                 except DeliveryError as error:
@@ -89,7 +89,7 @@ def deliver(options: argparse.Namespace) -> list[str]:
 
 
 def main() -> None:
-    """Exit 0 when everybody was told, 1 when somebody was not, 2 for wrong arguments."""
+    """Exit with 0 if all targets got the alert, 1 if one did not, 2 for wrong arguments."""
     options = parser().parse_args()
     if not any(targets_of(options, channel.flag) for channel in CHANNELS):
         print("beanwatch_notify: name --mail, --webhook-file or --file", file=sys.stderr)  # noqa: T201

@@ -1,1 +1,1 @@
-"""Where an alert goes: one module a channel, each with a `CHANNEL`."""
+"""The channels that carry alerts. Each module defines one as `CHANNEL`."""

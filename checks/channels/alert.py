@@ -1,4 +1,4 @@
-"""One alert of Nagios or Icinga, and what a channel that carries it looks like."""
+"""An alert of Nagios or Icinga, and the interface of a channel that carries it."""
 
 import re
 import time
@@ -7,11 +7,11 @@ from typing import NamedTuple
 
 
 class DeliveryError(Exception):
-    """An alert that could not be delivered; the text says where to and why."""
+    """The alert could not be delivered; the text names the target and the cause."""
 
 
 class Alert(NamedTuple):
-    """What the monitoring server says. `since` is seconds since the epoch, 0 when not known."""
+    """The texts from the monitoring server. `since` is seconds since the epoch, 0 if not known."""
 
     kind: str  # PROBLEM RECOVERY ACKNOWLEDGEMENT DOWNTIMESTART ... CUSTOM
     host: str
@@ -26,19 +26,19 @@ class Alert(NamedTuple):
 
     @property
     def subject(self) -> str:
-        """One line that says it all on a telephone's lock screen."""
+        """One line of at most 200 characters, for a mail's subject or a telephone's lock screen."""
         reason = re.sub(r"^[A-Z_]+ (OK|WARNING|CRITICAL|UNKNOWN) - ", "", self.output)
         where = f"{self.host} {self.service}".strip()
         return one_line(f"{self.kind}: {where} is {self.state}: {reason}")[:200]
 
     def long_lines(self) -> list[str]:
-        """The long output, without links that the alert has anyway."""
+        """The lines of the long output, without the links that `runbook` and `graphs` hold."""
         links = {f"Runbook: {self.runbook}", f"Graphs: {self.graphs}"}
         lines = self.long.replace("\\n", "\n").splitlines()
         return [line for line in lines if line not in links]
 
     def body(self, now: Callable[[], float] = time.time) -> str:
-        """The whole story, what to read, and since when."""
+        """The text of a mail: outputs, host, service, state, links, comment and times."""
         lines = [self.output, *self.long_lines(), ""]
         lines += [f"Host:    {self.host}"]
         lines += [f"Service: {self.service}"] if self.service else []
@@ -50,18 +50,18 @@ class Alert(NamedTuple):
 
 
 class Options(NamedTuple):
-    """What the channels are told besides their targets. `timeout` (seconds) is for each target."""
+    """The settings of all channels. `timeout` (seconds) is for each target."""
 
     timeout: float
     sender: str
-    smtp: str = ""  # host[:port]; empty: the host's sendmail
+    smtp: str = ""  # host[:port]; empty: use this host's sendmail
 
 
 class Channel(NamedTuple):
     """A way to carry an alert.
 
-    `plan` gets the alert, the values of the flag and the options. It returns what is to be
-    called, one call a target; a call raises DeliveryError.
+    `plan` gets the alert, the values of the flag and the options. It returns one function for
+    each target. Calling it delivers the alert, or raises DeliveryError.
     """
 
     flag: str
@@ -71,15 +71,15 @@ class Channel(NamedTuple):
 
 
 def when(seconds: float) -> str:
-    """A local time with its offset, for people."""
+    """Format seconds since the epoch as local time with its offset from UTC."""
     return time.strftime("%Y-%m-%d %H:%M:%S %z", time.localtime(seconds))
 
 
 def readable(text: str) -> str:
-    """Text that can be written anywhere, whatever bytes an argument was made of."""
+    """Replace bytes of an argument that are not UTF-8, so that the text can be encoded."""
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def one_line(text: str) -> str:
-    """Text fit for a header: no line ends, no control characters."""
+    """Replace line ends and control characters by spaces, as headers must not have them."""
     return " ".join(re.sub(r"[\x00-\x1f\x7f]", " ", text).split())

@@ -1,4 +1,4 @@
-"""Alerts as lines of a file."""
+"""The channel that appends alerts to a file, one line each."""
 
 import os
 from collections.abc import Callable, Iterable, Sequence
@@ -8,13 +8,16 @@ from beanwatch.checks.channels.alert import Alert, Channel, DeliveryError, Optio
 
 
 def plan(alert: Alert, paths: Sequence[str], _options: Options) -> Iterable[Callable[[], None]]:
-    """One line for each file."""
+    """Append one line to each file."""
     for path in paths:
         yield partial(append_file, alert, path)
 
 
 def append_file(alert: Alert, path: str) -> None:
-    """One line, tabs between: kind, host, service, state, output, runbook. Raises DeliveryError."""
+    """Append kind, host, service, state, output and runbook, separated by tabs, as one line.
+
+    Raises DeliveryError.
+    """
     fields = (alert.kind, alert.host, alert.service, alert.state, alert.output, alert.runbook)
     line = "\t".join(map(one_line, fields)) + "\n"
     try:

@@ -1,4 +1,4 @@
-"""Alerts as mails, through an SMTP server or the host's sendmail."""
+"""The channel that sends alerts by mail, with an SMTP server or the host's sendmail."""
 
 import smtplib
 import subprocess
@@ -13,12 +13,12 @@ SENDMAIL = "/usr/sbin/sendmail"
 
 
 def plan(alert: Alert, addresses: Sequence[str], options: Options) -> Iterable[Callable[[], None]]:
-    """One mail to all addresses."""
+    """Send one mail to all addresses."""
     yield partial(send, alert, addresses, options)
 
 
 def send(alert: Alert, addresses: Sequence[str], options: Options) -> None:
-    """Make the mail and send it. Raises DeliveryError."""
+    """Make the mail and send it; `timeout` is in `options`. Raises DeliveryError."""
     try:
         mail = make_mail(alert, options.sender, addresses)
     except (ValueError, IndexError) as error:  # an address with a line end in it
@@ -27,7 +27,10 @@ def send(alert: Alert, addresses: Sequence[str], options: Options) -> None:
 
 
 def make_mail(alert: Alert, sender: str, recipients: Sequence[str]) -> EmailMessage:
-    """The alert as a mail. Mails of one service make a thread, and auto-replies stay away."""
+    """Make the mail. Its headers let no program reply automatically.
+
+    Raises ValueError or IndexError for an invalid address.
+    """
     mail = EmailMessage()
     mail["From"] = sender
     mail["To"] = ", ".join(recipients)
@@ -41,14 +44,17 @@ def make_mail(alert: Alert, sender: str, recipients: Sequence[str]) -> EmailMess
 
 
 def send_mail(mail: EmailMessage, smtp: str, timeout: float) -> None:
-    """Through an SMTP server, or the host's sendmail. Raises DeliveryError."""
+    """Send a mail with the SMTP server `smtp`, or with sendmail if it is "".
+
+    `timeout` is in seconds. Raises DeliveryError.
+    """
     try:
         if not smtp:
-            done = subprocess.run(
+            result = subprocess.run(
                 [SENDMAIL, "-t", "-i"], input=mail.as_bytes(), capture_output=True, timeout=timeout
             )
-            if done.returncode:
-                raise DeliveryError(f"{SENDMAIL}: {done.stderr.decode(errors='replace').strip()}")
+            if result.returncode:
+                raise DeliveryError(f"{SENDMAIL}: {result.stderr.decode(errors='replace').strip()}")
             return
         host, _, port = smtp.rpartition(":") if ":" in smtp else (smtp, "", "25")
         with smtplib.SMTP(host, int(port), timeout=timeout) as server:

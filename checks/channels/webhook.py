@@ -1,4 +1,4 @@
-"""Alerts as webhooks, in the format of Slack, which Mattermost and others read."""
+"""The channel that posts alerts to webhooks, in the format of Slack, Mattermost and others."""
 
 import json
 import time
@@ -10,18 +10,18 @@ from functools import partial
 from beanwatch.checks.channels.alert import Alert, Channel, DeliveryError, Options
 
 COLORS = {"CRITICAL": "#d32f2f", "DOWN": "#d32f2f", "WARNING": "#f9a825", "UNKNOWN": "#7b1fa2"}
-GOOD = "#388e3c"
+GOOD_COLOR = "#388e3c"  # of every other state
 
 
 def plan(alert: Alert, files: Sequence[str], options: Options) -> Iterable[Callable[[], None]]:
-    """One request for each file that holds a URL."""
+    """Send one request for each file; a file holds a URL in its first line."""
     body = make_slack(alert)
     for file in files:
         yield partial(send_webhook, body, file, options.timeout)
 
 
 def make_slack(alert: Alert) -> bytes:
-    """The alert in the format of Slack's incoming webhooks, which Mattermost and others read."""
+    """Format the alert as JSON for Slack's incoming webhooks."""
     links = [
         f"<{url}|{name}>"
         for name, url in (("Runbook", alert.runbook), ("Graphs", alert.graphs))
@@ -30,7 +30,7 @@ def make_slack(alert: Alert) -> bytes:
     long = "\n".join(alert.long_lines()).strip()
     text = "\n".join(filter(None, [escape(alert.output), escape(long), " ".join(links)]))
     attachment = {
-        "color": COLORS.get(alert.state, GOOD),
+        "color": COLORS.get(alert.state, GOOD_COLOR),
         "title": escape(f"{alert.kind}: {alert.host} {alert.service} is {alert.state}"),
         "text": text,
         "fallback": escape(alert.subject),
@@ -41,12 +41,15 @@ def make_slack(alert: Alert) -> bytes:
 
 
 def escape(text: str) -> str:
-    """Slack's three special characters."""
+    """Escape the three characters that are special to Slack: &, < and >."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def send_webhook(body: bytes, url_file: str, timeout: float) -> None:
-    """POST to the URL in the file. The URL is a secret and never printed. Raises DeliveryError."""
+    """POST `body` to the URL in the file, within `timeout` seconds. Raises DeliveryError.
+
+    The URL is a secret, so no error text contains it.
+    """
     try:
         with open(url_file, encoding="utf-8") as stream:
             url = stream.readline().strip()

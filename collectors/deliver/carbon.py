@@ -12,14 +12,14 @@ GRAPHITE_PORT = 2003
 
 
 class GraphiteError(Exception):
-    """Graphite did not take what was sent; the text names the address and the cause."""
+    """Graphite did not accept the points; the text names the address and the cause."""
 
 
 class CarbonConnection:
-    """A connection to carbon. Every failure raises GraphiteError and closes it.
+    """A connection to carbon. Every failure closes it and raises GraphiteError.
 
-    The caller keeps the points, so nothing is lost here. graphyte would open a connection for each
-    send and drop what failed, so the collector does not use it.
+    The caller keeps the points until they are sent. graphyte is not used here: it opens a
+    connection for each send and drops the points of a failed one.
     """
 
     def __init__(
@@ -36,22 +36,24 @@ class CarbonConnection:
 
     @property
     def is_connected(self) -> bool:
-        """True if there is a connection; `check_peer` finds out whether it still works."""
+        """True if a connection was made; `check_peer` tests whether it still works."""
         return self._socket is not None
 
     def check_peer(self) -> None:
-        """Raise GraphiteError if the peer closed the connection, or answered: carbon never does.
+        """Raise GraphiteError if the peer closed the connection or sent data; carbon sends none.
 
-        The first write to a connection that the peer closed succeeds and is lost, so check before.
+        Call it before each send: the first write to a connection that the peer closed succeeds,
+        and its data are lost.
         """
         if self._is_closed_by_peer(0):
             self.close()
             raise GraphiteError(f"graphite {self.address}: it closed the connection")
 
     def close_confirmed(self, timeout: float) -> None:
-        """Close the connection once the peer has read everything. Raises GraphiteError otherwise.
+        """Close the connection once the peer has read everything, at most `timeout` seconds later.
 
-        carbon confirms nothing, but it closes its side when it has read to our end.
+        carbon confirms nothing, but closes its side after it has read the end of ours. Raises
+        GraphiteError if it does not do so in time.
         """
         if self._socket is None:
             return
@@ -64,7 +66,7 @@ class CarbonConnection:
         self.close()
 
     def connect(self) -> None:
-        """Open the connection if there is none. Raises GraphiteError."""
+        """Open the connection, or check the open one. Raises GraphiteError."""
         if self._socket is not None:
             self.check_peer()
             return
@@ -75,7 +77,7 @@ class CarbonConnection:
             raise self._fail(error) from None
 
     def send(self, lines: bytes) -> None:
-        """Send whole lines, connecting first if need be. Raises GraphiteError."""
+        """Send whole lines; connect first if there is no connection. Raises GraphiteError."""
         self.connect()
         try:
             if self._socket is not None:
@@ -90,21 +92,22 @@ class CarbonConnection:
             self._socket = None
 
     def _is_closed_by_peer(self, timeout: float) -> bool:
-        """Wait up to `timeout` seconds for that. Raises GraphiteError if the peer answers."""
+        """Wait `timeout` seconds for the peer to close. Raises GraphiteError if it sends data."""
         if self._socket is None:
             return False
         poll = select.poll()
         poll.register(self._socket, select.POLLIN)
         try:
-            said = self._socket.recv(4096) if poll.poll(timeout * 1000) else None
+            answer = self._socket.recv(4096) if poll.poll(timeout * 1000) else None
         except OSError as error:
             raise self._fail(error) from None
-        if said:
+        if answer:
             self.close()
             raise GraphiteError(
-                f"graphite {self.address}: this is no carbon, it answered {quote_answer(said[:40])}"
+                f"graphite {self.address}: this is no carbon, "
+                f"it answered {quote_answer(answer[:40])}"
             )
-        return said is not None
+        return answer is not None
 
     def _fail(self, error: OSError) -> GraphiteError:
         self.close()
@@ -112,12 +115,12 @@ class CarbonConnection:
 
 
 def parse_graphite(text: str) -> Address:
-    """Read `host`, `host:port` or `[v6]:port`; the port is 2003 unless given."""
+    """Parse `host`, `host:port` or `[v6]:port`; the default port is 2003. Raises AddressError."""
     return parse_address(text, GRAPHITE_PORT)
 
 
 class Printer:
-    """Prints the lines that would be sent."""
+    """Writes the lines to a stream instead of sending them, for `--graphite -`."""
 
     is_connected = True
 
@@ -125,13 +128,13 @@ class Printer:
         self._stream = stream
 
     def check_peer(self) -> None:
-        """Nothing to do."""
+        """Do nothing: a stream has no peer."""
 
     def close_confirmed(self, timeout: float) -> None:
-        """Nothing to do."""
+        """Do nothing: `send` has flushed everything."""
 
     def connect(self) -> None:
-        """Nothing to do."""
+        """Do nothing: the stream is open."""
 
     def send(self, lines: bytes) -> None:
         """Write whole lines. Raises GraphiteError."""
@@ -142,4 +145,4 @@ class Printer:
             raise GraphiteError(f"standard output: {error.strerror}") from None
 
     def close(self) -> None:
-        """Nothing to do."""
+        """Do nothing: the stream belongs to the caller."""

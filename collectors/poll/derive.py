@@ -1,4 +1,4 @@
-"""What follows from two readings of a queue: rates, the time to drain, who drains it."""
+"""Values that need two readings of a queue: rates, the time to drain, the consumers' state."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -10,23 +10,23 @@ from beanwatch.queues.consumers import CODES, Consumers, decide_consumers
 from beanwatch.queues.model import Number, QueueState, ServerState, numbers
 from beanwatch.telemetry.series import QUEUE, SERVER
 
-# The measures that are fields of the model; the others are derived here.
+# The measures that are fields of the model. The others are computed here.
 QUEUE_MEASURES = tuple(name for name in QUEUE.names if name in QueueState._fields)
 SERVER_MEASURES = tuple(name for name in SERVER.names if name in ServerState._fields)
 WORST = frozenset(one.name for one in QUEUE.series if one.is_worst)
 
 
 class ObservedQueue(NamedTuple):
-    """A queue, and what follows from the sample before. Rates a second; None: not known (yet)."""
+    """A queue, and the values computed with the previous sample. None: not known (yet)."""
 
     state: QueueState
-    put_rate: float | None = None
-    delete_rate: float | None = None
+    put_rate: float | None = None  # jobs a second
+    delete_rate: float | None = None  # jobs a second
     drain_seconds: float | None = None
-    consumer_state: str | None = None  # a word of `consumers.STATES`
+    consumer_state: str | None = None  # one of `consumers.STATES`
 
     def values(self) -> dict[str, Number]:
-        """Its series: what is known, under the names of `series.QUEUE`, and native numbers."""
+        """The known values, by their names in `series.QUEUE`, and the native numbers."""
         values = numbers(self.state, QUEUE_MEASURES)
         derived = {
             "put_rate": self.put_rate,
@@ -41,10 +41,10 @@ class ObservedQueue(NamedTuple):
 def derive_queue(
     state: QueueState, server: ServerState, before: QueueSample | None, now: float
 ) -> tuple[ObservedQueue, QueueSample]:
-    """The queue with its rates, and the sample to compare the next reading with.
+    """Compute the queue's rates. Return them, and the sample for the next call.
 
-    `before` is a sample of the same instance of the server, `server` its state in this reading.
-    `now` is when the queue's numbers came, in seconds by the clock of `before.at`.
+    `server` is the server's state in this reading. `before` must be from the same instance of the
+    server. `now` is when the queue's numbers arrived, in seconds by the clock of `before.at`.
     """
     consumers = Consumers.of(state, server)
     if before and is_new_queue(state, before):
@@ -68,7 +68,7 @@ def derive_queue(
 
 
 def is_new_queue(state: QueueState, before: QueueSample) -> bool:
-    """True if a counter fell: the queue was deleted and made again since."""
+    """True if a counter decreased, so the queue was deleted and created again."""
     return any(
         now is not None and then is not None and now < then
         for now, then in ((state.puts, before.puts), (state.deletes, before.deletes))
@@ -78,7 +78,7 @@ def is_new_queue(state: QueueState, before: QueueSample) -> bool:
 def rate_of(
     now: int | None, then: int | None, before: QueueSample | None, at: float
 ) -> float | None:
-    """How much a second a counter rose since the sample before; None if it is not known."""
+    """The increase of a counter a second since the previous sample; None if not known."""
     if now is None or then is None or before is None:
         return None
     return rate(Count(then, before.at), Count(now, at))
@@ -87,7 +87,7 @@ def rate_of(
 def derive_drain(
     ready: int | None, put_rate: float | None, delete_rate: float | None
 ) -> float | None:
-    """Seconds until the queue is empty at the present speed; None if it does not shrink."""
+    """Seconds until the queue is empty at the present rates; None if it does not shrink."""
     if ready == 0:
         return 0
     if ready is None or put_rate is None or delete_rate is None or delete_rate <= put_rate:
@@ -96,7 +96,7 @@ def derive_drain(
 
 
 def absent_queue(system: System) -> dict[str, Number]:
-    """The series of a configured queue that does not exist; {} if nothing is known of it then."""
+    """The values of a configured queue that does not exist: all 0, or {} if they are unknown."""
     if not system.absent_is_empty:
         return {}
     measures = [name for name in QUEUE_MEASURES if system.can_tell(name)]
@@ -105,10 +105,11 @@ def absent_queue(system: System) -> dict[str, Number]:
 
 
 def merge(queues: Sequence[ObservedQueue]) -> dict[str, Number]:
-    """One series of several queues: counts and rates are added, of ages and states the worst is.
+    """The values of the series that several queues share.
 
-    Where the value of one queue is unknown, a sum is unknown, and so is the time to drain. The
-    worst known age or state is at least a lower bound; it is left out if it is 0.
+    Counts and rates are added up; of ages, states and `drain_seconds` the worst counts. A sum and
+    `drain_seconds` are omitted if the value of one queue is unknown. Then the worst known age or
+    state is only a lower bound, and is omitted if it is 0.
     """
     merged: dict[str, Number] = {}
     all_values = [queue.values() for queue in queues]
@@ -124,7 +125,7 @@ def merge(queues: Sequence[ObservedQueue]) -> dict[str, Number]:
 
 
 def server_values(state: ServerState, restarts: int, missing_jobs: int | None) -> dict[str, Number]:
-    """The series of a server that answered."""
+    """The values of a server that answered."""
     values = numbers(state, SERVER_MEASURES)
     values |= {"up": 1, "restarts": restarts}
     if missing_jobs is not None:

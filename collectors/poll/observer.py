@@ -1,4 +1,4 @@
-"""Observe one server over time: what was seen, and what follows from the reading before."""
+"""Read one server repeatedly, and compare each reading with the previous one."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -21,14 +21,15 @@ from beanwatch.queues.model import QueueState, ServerState
 from beanwatch.queues.selection import Selection
 from beanwatch.queues.servers import Server
 
-HEADS = ("ready", "buried")
+HEAD_STATES = ("ready", "buried")  # the states whose first job's age is read
 
 
 class Observation(NamedTuple):
-    """What was seen. `state` is None when the server did not answer.
+    """The result of one poll of a server.
 
-    `queues` is None when they were not read. `trouble` says what is missing and why; `doubts` tell
-    what cannot be right, and was left out.
+    `state` is None if the server did not answer, and `queues` is None if they were not read.
+    `trouble` says which part is missing and why. `doubts` are implausible values, which were left
+    out.
     """
 
     state: ServerState | None = None
@@ -40,7 +41,7 @@ class Observation(NamedTuple):
 
     @property
     def missing_jobs(self) -> int | None:
-        """The jobs that the server lost, over all queues that were read; None if not known."""
+        """The number of lost jobs of all queues that were read; None if one is not known."""
         if self.queues is None:
             return None
         known = [queue.state.missing_jobs for queue in self.queues.values()]
@@ -48,7 +49,11 @@ class Observation(NamedTuple):
 
 
 class Observer:
-    """One server, used by one thread. A server that does not answer costs its `timeout`."""
+    """Reads one server, from one thread. Keeps the samples of the last reading.
+
+    `timeout` (seconds) limits one poll of the server, `sweep_timeout` the reading of its queues;
+    the default for that is `timeout`.
+    """
 
     def __init__(
         self,
@@ -64,14 +69,14 @@ class Observer:
         self.server = server
         self.samples = samples or ServerSamples()
         self._selection = selection or Selection()
-        # Many queues may take their time, as long as they do not take the next sweep's.
+        # Reading many queues takes longer than reading the server, so it has its own timeout.
         options = ReaderOptions(timeout, sweep_timeout or 0.0, self.samples.memory, clock)
         self._reader: Reader = server.system.open_reader(server, options)
-        self._heads = HEADS if head_ages else ()
+        self._heads = HEAD_STATES if head_ages else ()
         self._clock = clock
 
     def observe(self, *, queues: bool = True, problems: bool = False) -> Observation:
-        """Read the server, and its `queues` and `problems` if wanted. Never raises ServerError."""
+        """Read the server, and its queues and problems if asked for. A failure is in `trouble`."""
         self.samples.memory.now = self._clock()
         try:
             wanted = self._wanted() if queues else SERVER_ONLY
@@ -81,7 +86,7 @@ class Observer:
             return Observation(trouble=str(error))
         state = reading.server
         if state is None:
-            return Observation(trouble=f"{self.server}: it told nothing of itself")
+            return Observation(trouble=f"{self.server}: it sent no numbers of its own")
         self.samples.enter_instance(state.instance)
         if not queues or reading.queues is None:
             return Observation(
@@ -108,9 +113,9 @@ class Observer:
         observed: dict[str, ObservedQueue] = {}
         samples: dict[str, QueueSample] = {}
         for name, queue in queues.items():
-            heard = reading.heard.get(name, self.samples.memory.now)
-            observed[name], samples[name] = derive_queue(queue, state, before.get(name), heard)
-        # Replaced as a whole: another thread may be saving them.
+            heard_at = reading.heard.get(name, self.samples.memory.now)
+            observed[name], samples[name] = derive_queue(queue, state, before.get(name), heard_at)
+        # Replace the whole dict, do not change it: another thread may be saving the old one.
         self.samples.queues = samples
         self.samples.rest = frozenset(reading.chosen.rest)
         return observed

@@ -1,4 +1,4 @@
-"""Poll one server: observe it, hand the points over; whatever happens, say how it went."""
+"""Poll one server: read it, log its problems, and put its points in the outbox."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -14,7 +14,7 @@ from beanwatch.telemetry.series import PREFIX
 
 
 class Poller:
-    """Makes points of what one observer sees."""
+    """Turns the readings of one observer into points, with series about each poll itself."""
 
     def __init__(
         self,
@@ -33,14 +33,17 @@ class Poller:
         self._prefix = prefix
         self._clock = clock
         self._node = observer.server.node
-        self._doubt = ""  # the line that was logged, while it holds
+        self._doubt = ""  # the logged line, until the doubt is gone
         self._counts: dict[str, int] = {"queues": 0, "queues_skipped": 0, "collisions": 0}
 
     def __str__(self) -> str:
         return str(self.observer.server)
 
     def poll(self, stamp: int, *, queues: bool = True, missed_ticks: int = 0) -> Observation:
-        """Observe the server, and its `queues` if it is their turn; put points in the outbox."""
+        """Read the server, and its queues if `queues`, and put the points in the outbox.
+
+        `stamp` is seconds since the epoch. `missed_ticks` is reported as a series.
+        """
         started = self._clock()
         seen = self.observer.observe(queues=queues)
         self._log_trouble(seen)
@@ -53,12 +56,12 @@ class Poller:
         if seen.trouble:
             self._problems.report(self._node, seen.trouble, server=self._node)
         else:
-            self._problems.clear(self._node, f"{self}: all is read again", server=self._node)
+            self._problems.clear(self._node, f"{self}: everything is read again", server=self._node)
         key = f"{self._node} doubts"
         if seen.doubts:
-            if not self._doubt:  # said once, though the number may be another at each poll
+            if not self._doubt:  # log the first one only: the number may differ at each poll
                 more = f", and {len(seen.doubts) - 1} more" if len(seen.doubts) > 1 else ""
-                self._doubt = f"{self}: left out what cannot be right: {seen.doubts[0]}{more}"
+                self._doubt = f"{self}: left out an implausible value: {seen.doubts[0]}{more}"
             self._problems.report(key, self._doubt, server=self._node)
         elif seen.queues is not None:
             self._doubt = ""
@@ -94,15 +97,15 @@ class Poller:
         if seen.queues is None:
             return
         stem = f"{self._prefix}.queue.{self._node}"
-        own, rest = seen.chosen
+        with_series, rest = seen.chosen
         expected = self._selection.expected
-        nodes = name_nodes(dict.fromkeys((*own, *expected)))
+        nodes = name_nodes(dict.fromkeys((*with_series, *expected)))
         self._counts = {
-            "queues": len(own) + len(rest),
+            "queues": len(with_series) + len(rest),
             "queues_skipped": len(rest),
-            "collisions": sum(made != node(name) for name, made in nodes.items()),
+            "collisions": sum(used != node(name) for name, used in nodes.items()),
         }
-        for name in own:
+        for name in with_series:
             if name in seen.queues:
                 yield f"{stem}.{nodes[name]}", seen.queues[name].values()
         if others := [seen.queues[name] for name in rest if name in seen.queues]:

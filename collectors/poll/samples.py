@@ -1,4 +1,4 @@
-"""What the collector remembers of a server between two polls, and between two runs."""
+"""The samples of each server that the collector keeps between two polls, and between two runs."""
 
 import json
 import math
@@ -10,28 +10,29 @@ from typing import Any, NamedTuple
 from beanwatch.collectors.poll.memory import PollMemory
 from beanwatch.net.files import read_private, write_private
 
-FORMAT = 2
+STATE_FORMAT = 2
 MAX_COUNTER = 2**64
-LONGEST_NAME = 255  # bytes; no system has longer names of queues
-BOOT_ID = "/proc/sys/kernel/random/boot_id"  # Linux has it
+MAX_QUEUE_NAME_BYTES = 255  # no system has longer names
+BOOT_ID_FILE = "/proc/sys/kernel/random/boot_id"  # Linux only
 
 
 class QueueSample(NamedTuple):
-    """One queue as it was at `at` (seconds). None: not known."""
+    """One queue's numbers at the time `at` (seconds, monotonic). None: not known."""
 
     at: float
     puts: int | None
     deletes: int | None
     ready: int | None
-    held: int | None  # by its consumers
-    idle: int | None
+    held: int | None  # jobs that its consumers may hold
+    idle: int | None  # consumers that wait for a job
 
 
 @dataclass
 class ServerSamples:
-    """One server. `instance` tells its process from the one before; `restarts` counts the changes.
+    """The samples of one server.
 
-    `rest` are those of the queues that had no series of their own. `memory` is its reader's.
+    `instance` identifies the server's process, and `restarts` counts its changes. `rest` names
+    the queues without series of their own. `memory` belongs to the server's reader.
     """
 
     instance: str = ""
@@ -41,9 +42,9 @@ class ServerSamples:
     memory: PollMemory = field(default_factory=PollMemory)
 
     def enter_instance(self, instance: str | None) -> None:
-        """Note which process answered: after a restart nothing can be compared.
+        """Note which process answered; after a restart, drop the samples and count it.
 
-        None is a server that did not tell: nothing is known of a restart.
+        None means that the server did not tell its instance. Then nothing changes.
         """
         if instance is None:
             return
@@ -61,9 +62,10 @@ class StateError(Exception):
 
 
 class Moment(NamedTuple):
-    """Now, by the monotonic and by the wall clock (seconds), and in which boot of the host.
+    """The present time by the monotonic and the wall clock (seconds), and the id of the boot.
 
-    Times in a state are monotonic, which within a boot says all: the wall clock may be set.
+    Times in a state are monotonic, since the wall clock may be set. They are valid within one
+    boot; after another boot the wall clock is used to convert them.
     """
 
     now: float
@@ -72,12 +74,12 @@ class Moment(NamedTuple):
 
     @property
     def offset(self) -> float:
-        """What makes wall clock of monotonic time."""
+        """The difference in seconds: wall clock minus monotonic clock."""
         return self.wall - self.now
 
 
 def dump_state(state: Mapping[str, ServerSamples], moment: Moment) -> bytes:
-    """The state as JSON, saved at this moment."""
+    """Encode the state as JSON, with the moment of saving."""
     servers = {
         address: {
             "instance": known.instance,
@@ -89,7 +91,7 @@ def dump_state(state: Mapping[str, ServerSamples], moment: Moment) -> bytes:
         for address, known in state.items()
     }
     record = {
-        "format": FORMAT,
+        "format": STATE_FORMAT,
         "boot": moment.boot,
         "offset": moment.offset,
         "servers": servers,
@@ -98,13 +100,13 @@ def dump_state(state: Mapping[str, ServerSamples], moment: Moment) -> bytes:
 
 
 def parse_state(content: bytes, moment: Moment) -> State:
-    """Read it back onto the monotonic clock of this boot. Raises ValueError.
+    """Decode a state and convert its times to this boot's monotonic clock. Raises ValueError.
 
-    What would lie in the future, as after a boot with a wall clock that was set back, is left out.
+    Samples that would lie in the future are left out; a wall clock that was set back makes such.
     """
     try:
         record = json.loads(content)
-        if record["format"] != FORMAT:
+        if record["format"] != STATE_FORMAT:
             raise ValueError(f"format {record['format']!r}")
         is_this_boot = moment.boot and record.get("boot") == moment.boot
         shift = 0.0 if is_this_boot else record["offset"] - moment.offset
@@ -131,9 +133,9 @@ def _queues(queues: Mapping[str, list[Any]], shift: float, now: float) -> dict[s
 
 
 def _name(queue: str) -> str:
-    # It will be asked for. A line end in it would start another command, and a long one would be
-    # read as two.
-    if not queue.isprintable() or len(queue.encode()) > LONGEST_NAME:
+    # The name becomes part of a command: a line end in it would start another command, and a
+    # server may split a long line in two.
+    if not queue.isprintable() or len(queue.encode()) > MAX_QUEUE_NAME_BYTES:
         raise ValueError(f"a queue cannot be called {queue[:40]!r}")
     return queue
 
@@ -167,16 +169,16 @@ def _time(value: Any, shift: float) -> float:
 
 
 def read_boot() -> str:
-    """What tells this boot of the host from all others; "" where that cannot be known."""
+    """The id of this boot of the host; "" where the system has none."""
     try:
-        with open(BOOT_ID, encoding="ascii") as stream:
+        with open(BOOT_ID_FILE, encoding="ascii") as stream:
             return stream.read().strip()
     except OSError:
         return ""
 
 
 class StateFile:
-    """The state on disk. A file that cannot be understood is no reason to stop: start anew."""
+    """The state on disk."""
 
     def __init__(
         self,
@@ -192,7 +194,10 @@ class StateFile:
         self._boot = boot
 
     def load(self) -> State:
-        """What was saved, {} if there is nothing. Raises StateError."""
+        """Read the saved state, {} if there is none. Raises StateError if the file is unusable.
+
+        The caller may then start with an empty state.
+        """
         try:
             content = read_private(self.path)
             return parse_state(content, self._moment()) if content else {}
@@ -202,12 +207,12 @@ class StateFile:
             raise StateError(f"state file {self.path} cannot be understood: {error}") from None
 
     def save(self, state: Mapping[str, ServerSamples]) -> None:
-        """Replace the file. Raises StateError."""
+        """Write the state to the file, replacing it at once. Raises StateError."""
         try:
             write_private(self.path, dump_state(state, self._moment()))
         except OSError as error:
             raise StateError(f"state file {self.path}: {error.strerror}") from None
 
     def _moment(self) -> Moment:
-        # Made anew each time: over weeks the wall clock is set now and then.
+        # Read both clocks each time: the wall clock may have been set since the last save.
         return Moment(self._clock(), self._wall(), self._boot())

@@ -1,4 +1,4 @@
-"""The series of workers that a dead worker cannot send itself: from the heartbeats in Redis."""
+"""The series of workers made of their heartbeats in Redis: a dead worker cannot send its own."""
 
 from collections.abc import Iterator, Sequence
 
@@ -11,15 +11,16 @@ from beanwatch.telemetry.logging.problems import ProblemLog
 from beanwatch.telemetry.nodes import worker_nodes
 from beanwatch.telemetry.series import PREFIX, WORKERS
 
-SOURCE = "workers"
+SOURCE = "workers"  # in the outbox, where a server has its node
 
 
 def derive_workers(
     prefix: str, workers: Sequence[Worker], deploys: int = 0
 ) -> Iterator[tuple[str, Values]]:
-    """Counts over all workers, and for each one its age, state, restarts and free disk.
+    """Yield each worker's path and values, then the counts over all workers.
 
-    `deploys` is how often all workers were told to restart.
+    A worker's values are its heartbeat's age in seconds, its state as a number, its restarts and
+    its free disk in bytes. `deploys` is how often all workers were told to restart.
     """
     counts = {**dict.fromkeys(WORKERS.names, 0), "deploys": deploys}
     for worker in workers:
@@ -41,7 +42,7 @@ def derive_workers(
 
 
 class WorkerPoller:
-    """Reads the heartbeats and puts their points in the outbox."""
+    """Reads the heartbeats and puts their points in the outbox. `timeout` is in seconds."""
 
     def __init__(
         self,
@@ -62,7 +63,7 @@ class WorkerPoller:
         return f"redis {self._url.address}"
 
     def poll(self, stamp: int) -> str:
-        """Read all workers; what was wrong, or an empty text."""
+        """Read all workers; `stamp` is seconds since the epoch. Return the error, "" if none."""
         try:
             workers = read_workers(self._redis.execute)
             (version,) = self._redis.execute([("GET", VERSION_KEY)])

@@ -1,13 +1,13 @@
-"""How a duration is written for a person: one form, in texts of checks and in tables.
+"""Format durations for people, the same in texts of checks and in tables.
 
-Imports nothing. Durations that a person writes are read by `beanwatch.values.duration`.
+This module imports nothing. `beanwatch.values.duration` parses durations.
 """
 
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 
 
 def format_duration(seconds: float) -> str:
-    """A duration in its two largest units: `45s`, `3m 20s`, `2h 5m`, `4d 1h`. Parts are cut off."""
+    """Format a duration in its two largest units, rounded down: `45s`, `3m 20s`, `4d 1h`."""
     whole = int(seconds)
     if whole < _MINUTE:
         return f"{whole}s"

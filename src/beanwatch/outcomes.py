@@ -1,25 +1,25 @@
-"""How a run of a job can end: every fact about an outcome in one table.
+"""The table of outcomes: the ways in which a run of a job can end.
 
-Adding an outcome is adding a row. The worker decides which outcome a run has (`Verdict` in
+To add an outcome, add a row. The worker decides which outcome a run has (`Verdict` in
 worker/core/decide.py, and `lost` in finish.py). Log, metrics, ledger, checks, dashboards and
-docs/reference.md take everything else from here. Imports nothing heavy: each check loads it.
+docs/reference.md use this table for everything else. It imports little, since checks load it.
 """
 
 from typing import NamedTuple
 
 
 class Outcome(NamedTuple):
-    """One outcome. `name` is what logs, series and Redis carry."""
+    """One outcome. Logs, series and Redis contain its `name`."""
 
     name: str
     help: str
-    color: str  # Grafana's name for it
+    color: str  # a color's name in Grafana
     level: str = "info"  # of the run's log line
-    is_failure: bool = False  # the job was not done, and nobody wished that: counts as failed
+    is_failure: bool = False  # the job was not done, against its handler's will: counts as failed
     was_run: bool = True  # the handler was called, so the run has a duration
     may_be_buried: bool = False  # beanstalkd may keep the job as buried
     is_deleted: bool = False  # the job is gone from beanstalkd
-    # What an alert says after the number of such runs. Each of them is worth an alert by itself.
+    # The text that follows the number of such runs in an alert. Empty: no alert for a single run.
     warning: str = ""
 
 

@@ -1,4 +1,4 @@
-"""A queue system that can tell little: what the test adds as one module under `queues/`.
+"""A queue system with two fields and no action, which the test adds as a module of `queues/`.
 
 Its "server" is a file: `fake://host/path` reads `/path`, a JSON object of queues and their fields.
 """

@@ -187,7 +187,7 @@ def test_nothing_is_kicked_where_it_is_not_known_what_is_buried(line: bytes):
     with Liar() as liar:
         liar.lie(b"stats-tube", TUBE.replace(b"current-jobs-buried: 3\n", line))
         actions = open_actions(liar.address)
-        with pytest.raises(ProtocolError, match="does not tell how many jobs are buried"):
+        with pytest.raises(ProtocolError, match="did not say how many jobs are buried"):
             list(actions.kick("t", 5))
         actions.close()
         assert not [command for command in liar.commands if command.startswith(b"kick")]
@@ -219,7 +219,7 @@ def test_only_jobs_that_are_buried_in_this_queue_are_acted_on(
 def test_many_ids_are_acted_on_in_steps(
     beanstalkd: Beanstalkd, actions: Actions, client, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(module, "STEP", 2)
+    monkeypatch.setattr(module, "IDS_STEP", 2)
     ids = [put_in(client, "buried") for _ in range(5)]
     assert list(actions.delete_jobs("t", ids)) == [2, 2, 1]
     assert counts(beanstalkd) == {}

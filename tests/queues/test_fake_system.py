@@ -1,4 +1,4 @@
-"""A queue system is one module and one line; what it does not declare is unknown everywhere."""
+"""Adding a queue system takes a module and a line; a field that it does not declare is unknown."""
 
 import json
 import os
@@ -20,7 +20,7 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the package with two changes: the module, and the line in the registry."""
+    """A copy of the package with the fake system: its module, and its line in the registry."""
     root = tmp_path_factory.mktemp("tree")
     package = root / "beanwatch"
     ignore = shutil.ignore_patterns("__pycache__", "generator", "dashboards")
@@ -35,7 +35,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def url(tmp_path: Path) -> str:
-    """Where a fake server with two queues is."""
+    """The URL of a fake server with two queues."""
     path = tmp_path / "server.json"
     path.write_text(json.dumps({"orders": {"ready": 3, "reserved": 1}, "mail": {"ready": 0}}))
     return f"fake://localhost{path}"
@@ -66,7 +66,7 @@ def run(tree: Path, tmp_path: Path) -> Run:
     return call
 
 
-def test_every_command_shows_it_and_nothing_unknown_is_0(run: Run, url: str) -> None:
+def test_queues_commands_show_it_and_show_no_unknown_value_as_0(run: Run, url: str) -> None:
     done = run("beanwatch", "queues", "list", "--server", url, "--json")
     assert (done.returncode, done.stderr) == (0, "")
     rows = {row["queue"]: row for row in json.loads(done.stdout)}
@@ -87,7 +87,7 @@ def test_every_command_shows_it_and_nothing_unknown_is_0(run: Run, url: str) -> 
     assert fake["actions"] == []
 
 
-def test_an_action_that_it_does_not_have_names_it(run: Run, url: str) -> None:
+def test_an_action_that_it_does_not_have_is_refused_with_its_name(run: Run, url: str) -> None:
     for action in ("kick", "pause", "empty"):
         done = run("beanwatch", "queues", action, "orders", "--server", url, "--yes")
         assert done.returncode == 1
@@ -108,13 +108,13 @@ def test_a_check_of_a_field_that_it_does_not_declare_is_unknown(
     assert "fake" in done.stdout.splitlines()[0]
 
 
-def test_its_problems_are_shown_by_the_check_of_the_server(run: Run, url: str) -> None:
+def test_check_queue_server_shows_its_problems(run: Run, url: str) -> None:
     done = run("check_queue_server", "--server", url)
     assert done.returncode == 1
     assert "is only a fake" in done.stdout
 
 
-def test_its_series_have_what_it_declares_and_no_more(run: Run, url: str, tmp_path: Path) -> None:
+def test_only_declared_fields_become_series(run: Run, url: str, tmp_path: Path) -> None:
     done = run(
         *("beanwatch", "collect", "--once", "--server", url, "--graphite", "-"),
         *("--state", tmp_path / "collect.json"),
@@ -130,7 +130,7 @@ def test_its_series_have_what_it_declares_and_no_more(run: Run, url: str, tmp_pa
     assert not [path for path in sent if path.endswith(".uptime")]
 
 
-def test_no_service_is_generated_for_what_it_cannot_tell(
+def test_no_service_is_generated_for_a_field_that_it_does_not_declare(
     run: Run, url: str, tmp_path: Path
 ) -> None:
     config = tmp_path / "beanwatch.toml"

@@ -12,7 +12,7 @@ from beanwatch.worker.guard.host import TemporaryRoot, read_rss
 
 
 class HostLimits(NamedTuple):
-    """What a worker may use; 0 for no limit."""
+    """The limits of a worker's use of its host; 0 is no limit."""
 
     min_free_disk: int = 0  # bytes where jobs get their temporary directories
     max_memory: float = 0.0  # bytes resident
@@ -20,10 +20,11 @@ class HostLimits(NamedTuple):
 
 
 class HostWatch:
-    """Measures once a tick. `rss` and `disk_free` (bytes) are what the last tick found.
+    """Measures memory, free disk and age once a tick, and acts when one is over its limit.
 
-    Above `max_memory`, or after `max_time`, the worker is to be started anew, unless it was told
-    to wait. Below `min_free_disk` it takes no jobs until there is room again.
+    `rss` and `disk_free` are the results of the last tick in bytes. Above `max_memory`, or after
+    `max_time`, the worker stops to be started again, unless it was told to wait. Below
+    `min_free_disk` it takes no jobs until enough disk is free.
     """
 
     def __init__(
@@ -43,7 +44,7 @@ class HostWatch:
         self._ends_at = clock() + limits.max_time if limits.max_time else 0.0
 
     def tick(self, now: float) -> None:
-        """Measure, and act on what is too much or too little; `now` is monotonic."""
+        """Measure once, and stop or pause the worker at a limit; `now` is monotonic, in seconds."""
         self.rss = read_rss()
         if not self._state.is_waiting:
             if self._limits.max_memory and self.rss > self._limits.max_memory:
@@ -77,7 +78,10 @@ class HostWatch:
 
 
 def stop_once(state: WorkerState, connection: WorkerConnection, why: str, code: int) -> None:
-    """Stop the worker, also one that waits for a job, unless it is stopping already."""
+    """Stop the worker with a reason and an exit code, unless it is stopping already.
+
+    A wait for a job is interrupted.
+    """
     if state.is_running:
         state.stop(why, code)
         connection.interrupt()

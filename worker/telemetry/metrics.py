@@ -1,4 +1,4 @@
-"""A worker's metrics: what is measured of each run, and where it goes, by StatsD or Graphite."""
+"""A worker's metrics: the series of each run, and the sinks that send them."""
 
 from collections.abc import Callable
 from importlib import import_module
@@ -15,7 +15,7 @@ from beanwatch.worker.core.record import Run, Sink
 
 
 class SinkKind(NamedTuple):
-    """Where to find a sink. The module's `make_sink` is called with an address and the rest."""
+    """The default port and the module of a sink. The module defines `make_sink`."""
 
     port: int
     module: str
@@ -31,20 +31,20 @@ NOT_RUN = frozenset(outcome.name for outcome in OUTCOMES if not outcome.was_run)
 
 
 class Metrics(Sink, Protocol):
-    """A sink that takes the worker's own series too."""
+    """A sink that also takes the worker's own series."""
 
     def gauge(self, name: str, value: float) -> None:
-        """Set one of the worker's own series (`paths.WORKER_OWN`); 0 or more.
+        """Set one of the worker's own series (`series.WORKER`) to a value of 0 or more.
 
-        Sent again and again, until it is set anew.
+        The value is sent repeatedly until another one is set.
         """
 
     def count(self, name: str, n: int = 1) -> None:
-        """Add to one of the worker's own totals, which count from the start of the process."""
+        """Add `n` to one of the worker's own counters, which start at 0 with the process."""
 
 
 class JobSeries(NamedTuple):
-    """The series of one kind of job: the stem of its counters, and its timers."""
+    """The paths of one kind of job: the stem of its counters, and its two timers."""
 
     stem: str
     duration: str
@@ -52,7 +52,7 @@ class JobSeries(NamedTuple):
 
 
 class SeriesOwner(NamedTuple):
-    """Whose series these are: the first nodes of their paths.
+    """The owner of the series, whose names are the first nodes of their paths.
 
     `server` is the node of the queue server. `worker` is the worker's id.
     """
@@ -63,9 +63,9 @@ class SeriesOwner(NamedTuple):
 
 
 class RunSeries:
-    """What a run adds to which series. The names are made once for each kind of job.
+    """The series that a run changes. Paths are made once for each kind of job.
 
-    `node` stands for the worker in the paths of jobs: its own, or `series.ALL_WORKERS`.
+    `node` is the worker's node in the paths of jobs: its own, or `series.ALL_WORKERS`.
     """
 
     def __init__(self, owner: SeriesOwner, node: str, log: FilteringBoundLogger) -> None:
@@ -76,14 +76,17 @@ class RunSeries:
         self._owners: dict[str, tuple[str, str]] = {}  # queue and job, by stem
 
     def counter(self, run: Run) -> str:
-        """The counter of such runs: `<prefix>.job.<server>.<queue>.<job>.<worker>.<outcome>`."""
+        """Return the path of the counter that a run adds 1 to.
+
+        It is `<prefix>.job.<server>.<queue>.<job>.<worker>.<outcome>`.
+        """
         return f"{self._of(run).stem}.{run.outcome}"
 
     def timings(self, run: Run) -> list[tuple[str, float]]:
-        """The timers that a run feeds, and their values in milliseconds.
+        """Return the paths of a run's timers with their values in milliseconds.
 
-        A job that did not run has no duration. Its wait is that of the first run: later ones
-        waited for a retry, on purpose.
+        A job whose handler was not called has no duration. Only the first attempt has a wait,
+        since later attempts waited for their retry delay.
         """
         names = self._of(run)
         found = [] if run.outcome in NOT_RUN else [(names.duration, run.duration * 1000)]
@@ -92,7 +95,7 @@ class RunSeries:
         return found
 
     def own(self, name: str) -> str:
-        """`<prefix>.worker.<host>.<name>.<stat>`."""
+        """Return the path `<prefix>.worker.<host>.<name>.<stat>`."""
         return paths.worker(self._owner.prefix, self._owner.worker, name)
 
     def _of(self, run: Run) -> JobSeries:
@@ -114,24 +117,24 @@ class RunSeries:
 
 
 class NoMetrics:
-    """Where no metrics are wanted."""
+    """The sink that sends nothing."""
 
     dropped = 0
 
     def gauge(self, name: str, value: float) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def count(self, name: str, n: int = 1) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def on_finished(self, run: Run) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def tick(self) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def close(self, timeout: float) -> None:
-        """Nothing."""
+        """Do nothing."""
 
 
 def make_metrics(
@@ -142,11 +145,11 @@ def make_metrics(
     interval: float = 10.0,
     log: FilteringBoundLogger | None = None,
 ) -> Metrics:
-    """The sink for `statsd://host[:8125]`, `graphite://host[:2003]`, or none for an empty URL.
+    """Make the sink for `statsd://host[:8125]` or `graphite://host[:2003]`; "" sends nothing.
 
-    StatsD adds up the runs of all workers, unless `per_worker` gives each worker series of its
-    own. Graphite adds nothing up, so there each worker always has its own. `interval` (seconds)
-    is the finest step of the storage schema. Raises ValueError for another URL.
+    StatsD adds up the runs of all workers, unless `per_worker` gives each worker its own series.
+    Graphite cannot add up, so each worker always has its own series there. `interval` (seconds) is
+    the finest step of the storage schema. Raises ValueError for another URL.
     """
     if not url:
         return NoMetrics()
@@ -159,7 +162,7 @@ def make_metrics(
 
 
 def parse_metrics(url: str) -> tuple[str, Address]:
-    """The scheme, one of SINKS, and where to. Raises ValueError."""
+    """Parse the URL of a sink into its scheme, one of SINKS, and its address. Raises ValueError."""
     parts = urlsplit(url)
     if parts.scheme not in SINKS:
         raise ValueError(f"metrics {url!r}: expected statsd://host:8125 or graphite://host:2003")

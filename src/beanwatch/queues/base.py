@@ -1,6 +1,6 @@
-"""What a queue system is to the rest of beanwatch: a `System` with its `Reader` and `Actions`.
+"""The interface of a queue system: a `System` with its `Reader` and its `Actions`.
 
-The collector, the checks and the commands know queues only through these and the model.
+The collector, the checks and the commands use queues only through these and the model.
 A system is one module under `beanwatch.queues` and one line in `beanwatch.queues.registry`.
 """
 
@@ -16,43 +16,42 @@ ACTIONS = ("peek", "find", "kick", "kick_jobs", "delete_jobs", "empty", "pause")
 
 
 class ServerError(Exception):
-    """The server cannot be used: refused, silent, gone, or not of this system."""
+    """The server cannot be used: it refused, timed out, disconnected, or is of another system."""
 
 
 class ProtocolError(ServerError):
-    """Something answered, but not as a server of this system does."""
+    """The reply is not one that a server of this system sends."""
 
 
 class UnsupportedError(ServerError):
-    """This system has no such action; the text names the system and the action."""
+    """The system has no such action; the text names the system and the action."""
 
 
 class Problem(NamedTuple):
-    """Something particular to a system that is wrong with a server that answers."""
+    """A fault of a server that answers, of a kind that only its system has."""
 
     severity: str  # "warning" or "critical"
-    text: str  # goes after the server's name: "is draining: it takes no new job"
+    text: str  # follows the server's name: "is draining: it takes no new job"
     runbook: str = "queue-server"  # a heading of docs/runbook.md
 
 
 class Chosen(NamedTuple):
-    """Queues to be read: `own` have a series each, `rest` share one."""
+    """The names of queues to be read: `own` have a series each, `rest` share one."""
 
     own: Sequence[str]
     rest: Sequence[str] = ()
 
 
 class Wanted(NamedTuple):
-    """What one reading is for."""
+    """The parts of a server that one reading has to find."""
 
     server: bool = True
-    # These queues and no others, a missing one left out; None: those that `choose` leaves.
+    # Read these queues, and omit one that does not exist. None: all, or those that `choose` picks.
     names: Sequence[str] | None = None
     choose: Callable[[Sequence[str]], Chosen] | None = None
-    known: Iterable[str] = ()  # there the last time: a reader may ask for them at once
-    heads: Sequence[
-        str
-    ] = ()  # the states, "ready" or "buried", of whose first job the age is wanted
+    known: Iterable[str] = ()  # queues of the last reading, which a reader may ask for at once
+    # States, "ready" or "buried". Read how long their first jobs have been in them.
+    heads: Sequence[str] = ()
     problems: bool = False  # `Reader.problems` will be called
 
 
@@ -60,58 +59,59 @@ SERVER_ONLY = Wanted(names=())
 
 
 class Reading(NamedTuple):
-    """What one reading found.
+    """The state of a server and its queues, as one reading found them.
 
-    `queues` is None if they could not be read: then `trouble` says why. `trouble` alone says what
-    else is missing; what is there is good all the same.
+    `queues` is None if they could not be read; then `trouble` says why. With `queues`, `trouble`
+    says what else is missing. The values that are there are valid in both cases.
     """
 
     server: ServerState | None = None
     queues: Mapping[str, QueueState] | None = None
-    # When each queue's numbers arrived, by the reader's clock: a reading of many takes long.
+    # When each queue's numbers arrived, in seconds of the reader's clock. Many queues take long.
     heard: Mapping[str, float] = MappingProxyType({})
     chosen: Chosen = Chosen(())
     trouble: str = ""
-    # Queues whose ready head was not looked at, or has an age that is not known. One that is not
-    # here, has ready jobs and no age, is moving: its head was taken while the reader looked.
+    # Queues whose first ready job was not read. A queue that is not listed here but has ready jobs
+    # and no age is moving: a consumer took its first job during the reading.
     unread_heads: frozenset[str] = frozenset()
-    doubts: Sequence[str] = ()  # what cannot be right, in words; each was left out
+    doubts: Sequence[str] = ()  # texts about implausible values, which were left out
 
 
 class Memory:
-    """What a reader remembers between two readings, or between two runs of a check.
+    """The values that a reader keeps between two readings, or between two runs of a check.
 
-    This one remembers nothing: it is for a single reading. What is not kept anew at a reading is
-    forgotten. Names of queues are part of keys, so a memory that is kept has a limit of its own.
+    This base class keeps nothing; it is for a single reading. Subclasses drop an entry that a
+    reading did not use. Keys contain names of queues, so subclasses limit the number of entries.
     """
 
     def recall(self, key: str) -> Any:
-        """What was remembered under this key the last time, or None. It may be anything."""
+        """Return the value of this key from the last time, or None. It may be of any type."""
         return None
 
     def remember(self, key: str, value: Any) -> None:
-        """Keep a value, which JSON can hold, for the next time."""
+        """Store a value for the next reading. JSON must be able to hold it."""
 
     def lasting(self, key: str, token: str = "") -> float:
-        """For how many seconds this token has been under this key at every look; 0 if it is new."""
+        """Return for how many seconds each call for this key had this token; 0 if it is new."""
         return 0.0
 
     def keep(self, key: str) -> None:
-        """Keep what `lasting` knows of this key, though nobody looked this time."""
+        """Keep the start time that `lasting` knows of this key, when the token was not read."""
 
 
 class Reader:
     """Reads one server. Used by one thread at a time."""
 
     def read(self, wanted: Wanted, timeout: float | None = None) -> Reading:
-        """Ask the server. `timeout` (seconds) is for this whole reading, in place of the options'.
+        """Read the wanted parts. `timeout` (seconds) replaces the timeouts of the options.
 
-        Raises ServerError if nothing could be read.
+        Raises ServerError if nothing could be read. If a part is missing, `Reading.trouble` says
+        so.
         """
         raise NotImplementedError
 
     def problems(self, reading: Reading) -> Iterable[Problem]:
-        """What is wrong with the server in a way that only this system has."""
+        """Return the faults in a reading of this reader that only this system has."""
         return ()
 
     def close(self) -> None:
@@ -119,38 +119,38 @@ class Reader:
 
 
 class Job(NamedTuple):
-    """A job as the server holds it. `facts` are what the server says of it, as it calls them."""
+    """A job as the server holds it. `facts` has the server's other fields, under its own names."""
 
     id: str
     queue: str
     state: str
     body: bytes | None = None
     age: float | None = None  # seconds since it was put
-    attempts: int | None = None  # times that it was handed to a consumer
-    kicks: int | None = None  # times that it was put back after it was buried
+    attempts: int | None = None  # how often it was handed to a consumer
+    kicks: int | None = None  # how often it was put back after it was buried
     ready_in: float | None = None  # seconds until a delayed job can be taken
     facts: Mapping[str, str | int | float] = MappingProxyType({})
 
 
 class Actions:
-    """What a person can do to the queues of one server. Every method raises ServerError.
+    """The actions of a person on the queues of one server. Every method may raise ServerError.
 
-    A system implements those that it has, and lists them in `System.actions`. Methods that yield
-    do their work in steps, and yield how many jobs each step changed.
+    A system overrides the actions that it has and lists them in `System.actions`. The others raise
+    UnsupportedError. Methods that yield work in steps, and yield how many jobs each step changed.
     """
 
     system = ""
 
     def peek(self, queue: str, state: str) -> Job | None:
-        """The first job of a queue in this state, with its body."""
+        """Return the first job of a queue in this state, with its body. None if there is none."""
         raise self._unsupported("peek")
 
     def find(self, ids: Sequence[str]) -> list[Job]:
-        """Those of these jobs that the server still has, without their bodies."""
+        """Return the jobs with these ids that the server still has, without their bodies."""
         raise self._unsupported("find")
 
     def body(self, job_id: str) -> bytes | None:
-        """The body of a job, None if the job is gone."""
+        """Return the body of a job; None if the job does not exist."""
         raise self._unsupported("find")
 
     def kick(self, queue: str, count: int) -> Iterator[int]:
@@ -158,11 +158,11 @@ class Actions:
         raise self._unsupported("kick")
 
     def kick_jobs(self, queue: str, ids: Sequence[str]) -> Iterator[int]:
-        """Put back those of these jobs that are buried in this queue."""
+        """Put back the jobs with these ids that are buried in this queue."""
         raise self._unsupported("kick_jobs")
 
     def delete_jobs(self, queue: str, ids: Sequence[str]) -> Iterator[int]:
-        """Delete those of these jobs that are buried in this queue."""
+        """Delete the jobs with these ids that are buried in this queue."""
         raise self._unsupported("delete_jobs")
 
     def empty(self, queue: str, state: str, count: int) -> Iterator[int]:
@@ -170,7 +170,7 @@ class Actions:
         raise self._unsupported("empty")
 
     def pause(self, queue: str, seconds: int) -> bool:
-        """Let nobody take jobs for that long (0: resume). False if there is no such queue."""
+        """Stop handing out jobs for `seconds` (0: resume). False if the queue does not exist."""
         raise self._unsupported("pause")
 
     def close(self) -> None:
@@ -181,7 +181,7 @@ class Actions:
 
 
 class ReaderOptions(NamedTuple):
-    """How a reader works. Times are in seconds; `sweep_timeout` holds for all queues together."""
+    """Settings of a reader. Times are in seconds; `sweep_timeout` limits reading all queues."""
 
     timeout: float = DEFAULT_TIMEOUT
     sweep_timeout: float = 0.0  # at least `timeout`
@@ -190,20 +190,20 @@ class ReaderOptions(NamedTuple):
 
 
 class System(NamedTuple):
-    """One queue system. What it does not declare here is unknown everywhere."""
+    """One queue system. A field that it does not declare is unknown everywhere."""
 
     name: str
     default_port: int
     queue_fields: frozenset[str]
     server_fields: frozenset[str]
-    actions: frozenset[str]  # of ACTIONS
+    actions: frozenset[str]  # names from ACTIONS
     consumers: str  # the unit of `consumers`: "connections that watch the queue"
-    absent_is_empty: bool  # a queue that does not exist is one without jobs
-    # Their first argument is a `Server`. It is not named here: a string as a type would be compiled
-    # when this class is made, which takes a check 2 ms.
+    absent_is_empty: bool  # a queue that does not exist counts as one without jobs
+    # The first argument of both is a `Server`. The type is Any, since Python would compile a type
+    # given as a string when it makes this class. That takes 2 ms at each start of a check.
     open_reader: Callable[[Any, ReaderOptions], Reader]
     open_actions: Callable[[Any, float], Actions]
 
     def can_tell(self, field: str) -> bool:
-        """True if it declares this field of a queue."""
+        """True if the system declares this field of a queue."""
         return field in self.queue_fields

@@ -1,29 +1,29 @@
-"""Who drains a queue: one decision, for the series and for check_queue_consumers."""
+"""The state of a queue's consumers, decided here for the series and for check_queue_consumers."""
 
 from typing import NamedTuple
 
 from beanwatch.queues.model import QueueState, ServerState
 
-# As numbers in Graphite, worst last, so that a maximum over time or queues is the worst.
-# The last three are problems. Somebody paused or drained it on purpose.
+# The index is the number in Graphite: worst last, so that a maximum is the worst state. The last
+# three are problems; paused and draining are states that somebody set on purpose.
 STATES = ("ok", "paused", "draining", "saturated", "stalled", "no_consumer")
 CODES = {state: code for code, state in enumerate(STATES)}
 
 
 class Consumers(NamedTuple):
-    """What is known of a queue's jobs and of its consumers at one moment."""
+    """The counts of a queue's jobs and consumers at one moment. None: not known."""
 
     ready: int | None
-    held: int | None  # jobs that its consumers may hold, of other queues too
-    idle: int | None
+    held: int | None  # jobs that its consumers may hold, including those of other queues
+    idle: int | None  # consumers that wait for a job
     consumers: int | None
     paused: bool = False
-    draining: bool = False  # the server's
+    draining: bool = False  # the server takes no new jobs
     deletes: int | None = None
 
     @classmethod
     def of(cls, queue: QueueState, server: ServerState | None) -> "Consumers":
-        """Those of this queue; `server` is as of the same reading."""
+        """Take the counts of this queue; `server` is its server in the same reading."""
         return cls(
             queue.ready,
             queue.held,
@@ -36,9 +36,9 @@ class Consumers(NamedTuple):
 
 
 def decide_consumers(now: Consumers, before: Consumers | None = None) -> str | None:
-    """One word of STATES; None if what is known does not suffice.
+    """Return one word of STATES; None if a count that is needed is not known.
 
-    no_consumer: jobs are ready and nobody is connected who could take them.
+    no_consumer: jobs are ready, and no consumer is connected.
     stalled: consumers are connected, but none waits for a job and none holds one.
     saturated: all consumers are busy and the queue did not shrink (fewer jobs were deleted than
     were ready before).
@@ -75,6 +75,6 @@ def _decide_over_time(now: Consumers, before: Consumers) -> str | None:
     deleted = 0
     if now.deletes is not None and before.deletes is not None:
         deleted = now.deletes - before.deletes
-    if deleted >= was_ready:  # it was emptied, and filled again
+    if deleted >= was_ready:  # the queue was emptied, and filled again
         return "ok"
     return "saturated" if now.held or before.held or deleted else "stalled"

@@ -1,14 +1,14 @@
-"""The one model of a queue and of its server, for every queue system.
+"""The model of a queue and of its server, the same for every queue system.
 
-`None` means that this system cannot tell, or did not tell this time. It is never 0.
-Ages and durations are in seconds. Counters count since the queue, or the server, began to exist.
+`None` means that the value is not known: the system does not have it, or did not send it. It never
+means 0. Ages and durations are in seconds. Counters start when the queue or the server starts.
 """
 
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
-# What a system may declare that it can tell of a queue: names of fields of `QueueState`.
+# Fields of `QueueState` that a system may declare in `System.queue_fields`.
 QUEUE_FIELDS = (
     "ready",
     "reserved",
@@ -24,7 +24,7 @@ QUEUE_FIELDS = (
     "paused",
     "missing_jobs",
 )
-# And of a server: names of fields of `ServerState`.
+# Fields of `ServerState` that a system may declare in `System.server_fields`.
 SERVER_FIELDS = (
     "version",
     "instance",
@@ -54,32 +54,32 @@ class QueueState(NamedTuple):
     reserved: int | None = None  # taken, not finished
     delayed: int | None = None  # not due yet
     buried: int | None = None  # given up, waiting for a person: buried, failed, dead-lettered
-    consumers: int | None = None  # job slots connected; each system declares its unit
-    idle_consumers: int | None = None  # those that wait for a job
+    consumers: int | None = None  # the unit is in `System.consumers`
+    idle_consumers: int | None = None  # consumers that wait for a job
     puts: int | None = None  # counter
     deletes: int | None = None  # counter
     redeliveries: int | None = None  # counter
-    head_ready_age: float | None = None  # of the first ready job, since it could be taken
-    head_buried_age: float | None = None  # of the first buried job, since it was buried
-    paused: bool | None = None  # taking is stopped on purpose
-    pause_left: float | None = None  # until taking resumes by itself
-    missing_jobs: int | None = None  # put, neither deleted nor in any state: the server lost them
-    # Jobs that its consumers may hold, those of other queues included: `reserved`, or more.
+    head_ready_age: float | None = None  # seconds since the first ready job became ready
+    head_buried_age: float | None = None  # seconds since the first buried job was buried
+    paused: bool | None = None  # somebody stopped the handing out of jobs
+    pause_left: float | None = None  # seconds until the pause ends
+    missing_jobs: int | None = None  # jobs that the server lost: put, not deleted, in no state
+    # Jobs that its consumers may hold, including those of other queues: `reserved` or more.
     held: int | None = None
-    is_default: bool = False  # connections consume from it unless they say otherwise
+    is_default: bool = False  # a new connection consumes from this queue until it says otherwise
     native: Native = NOTHING  # every other number, under the server's own name
 
     @property
     def jobs(self) -> int:
-        """The jobs in all states that are known."""
+        """The number of jobs in all states; an unknown count adds nothing."""
         return (self.ready or 0) + (self.reserved or 0) + (self.delayed or 0) + (self.buried or 0)
 
 
 class ServerState(NamedTuple):
-    """One server that answered, at one moment. The counts of jobs are over all its queues."""
+    """One server that answered, at one moment. Counts of jobs are sums over all its queues."""
 
     version: str | None = None
-    instance: str | None = None  # another one after each restart
+    instance: str | None = None  # identifies the process: another text after each restart
     uptime: float | None = None
     connections: int | None = None
     memory: int | None = None  # bytes
@@ -89,13 +89,13 @@ class ServerState(NamedTuple):
     delayed: int | None = None
     buried: int | None = None
     puts: int | None = None  # counter
-    draining: bool | None = None  # it takes no new jobs, on purpose
-    restart_note: str = ""  # what a restart did to the jobs, for a text: ", and read its binlog"
+    draining: bool | None = None  # somebody told it to take no new jobs
+    restart_note: str = ""  # effect of a restart, appended to a text: ", and read its binlog"
     native: Native = NOTHING
 
 
 def numbers(state: QueueState | ServerState, fields: tuple[str, ...]) -> dict[str, Number]:
-    """The known numbers of these fields, and all native ones: what a series can hold."""
+    """Return the known numbers of these fields and all native numbers, by name."""
     values = dict(state.native)
     for field in fields:
         value = getattr(state, field)

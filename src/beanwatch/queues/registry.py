@@ -6,7 +6,7 @@ from importlib import import_module
 from beanwatch.queues.base import System
 
 DEFAULT_SCHEME = "beanstalkd"
-# Scheme: the module that defines SYSTEM. It is imported when a server of it is used.
+# Scheme: the module that defines SYSTEM. It is imported when a server of this system is used.
 MODULES = {
     DEFAULT_SCHEME: "beanwatch.queues.beanstalkd",
 }
@@ -14,11 +14,11 @@ MODULES = {
 
 @cache
 def find_system(scheme: str) -> System:
-    """The system of a scheme. Raises KeyError for one that is not in MODULES."""
+    """Return the system of a scheme. Raises KeyError for a scheme that is not in MODULES."""
     found: System = import_module(MODULES[scheme]).SYSTEM
     return found
 
 
 def all_systems() -> list[System]:
-    """Every system, in the order of MODULES."""
+    """Return every system, in the order of MODULES."""
     return list(dict.fromkeys(map(find_system, MODULES)))

@@ -1,4 +1,4 @@
-"""Which queues have series of their own, which share one, and the nodes of their series."""
+"""The choice of queues that have series of their own, and the nodes of their series."""
 
 import re
 from collections import Counter
@@ -8,22 +8,23 @@ from fnmatch import translate
 from beanwatch.queues.base import Chosen
 from beanwatch.telemetry.nodes import node
 
-# Beanwatch's own: they live as long as a command, and would make series without end.
+# Beanwatch's own queues. Each lasts as long as one command, so each would leave a dead series.
 INTERNAL = ("beanwatch.control.*", "beanwatch.reply.*")
-OTHER = "_other"
+OTHER = "_other"  # the node of the series that the other queues share
 
 
 def compile_globs(globs: Iterable[str]) -> Callable[[str], object]:
-    """A function that is true for the names that any of the globs matches."""
+    """Return a function that is true for a name that any of the globs matches."""
     patterns = [translate(glob) for glob in globs]
     return re.compile("|".join(patterns) if patterns else r"(?!)").match
 
 
 class Selection:
-    """The queues that `include` and `exclude` leave, at most `max_queues` (0: any) on their own.
+    """Filters queues by globs, and gives at most `max_queues` (0: all) of them their own series.
 
-    Expected queues come first, all of them: somebody named each. Then those that had a series
-    before, so that none loses it to a newcomer; then the others as the server lists them.
+    All expected queues get one, since the configuration names each. Next are queues that had one
+    before, so that a new queue does not end an old series. Last are the others, in the server's
+    order.
     """
 
     def __init__(
@@ -40,32 +41,32 @@ class Selection:
         self.expected = [name for name in expected if self.is_wanted(name)]
 
     def is_wanted(self, name: str) -> bool:
-        """True if the filters leave this queue."""
+        """True if `include` matches this queue and `exclude` does not."""
         return bool(self._include(name)) and not self._exclude(name)
 
     def choose(self, names: Iterable[str], before: Container[str]) -> Chosen:
-        """Share out the names of a server; `before` are those that had a series already."""
+        """Choose from the names of a server; the queues in `before` already had a series."""
         wanted = [name for name in names if self.is_wanted(name)]
         if not self._max_queues or len(wanted) <= self._max_queues:
             return Chosen(wanted)
         expected = set(self.expected)
         rank = {name: 0 if name in expected else 1 if name in before else 2 for name in wanted}
         wanted.sort(key=rank.__getitem__)  # stable: the server's order within a rank
-        most = max(self._max_queues, len(expected.intersection(wanted)))
-        return Chosen(wanted[:most], wanted[most:])
+        limit = max(self._max_queues, len(expected.intersection(wanted)))
+        return Chosen(wanted[:limit], wanted[limit:])
 
 
 def name_nodes(names: Iterable[str]) -> dict[str, str]:
-    """The node of each queue in metric paths. No two queues share one.
+    """Return the node of each queue in metric paths, a different one for each.
 
-    Where several names would make one node, each of them gets a short hash of its name; so does a
-    name that is like another's node with its hash.
+    If several names would make the same node, a short hash of the name is appended to each. A
+    name that equals such a node with its hash gets a hash as well.
     """
     nodes = {name: node(name) for name in names}
     hashed: set[str] = set()
     while True:
         owners = Counter((*nodes.values(), OTHER))
-        shared = {name for name, made in nodes.items() if owners[made] > 1} - hashed
+        shared = {name for name, used in nodes.items() if owners[used] > 1} - hashed
         if not shared:
             return nodes
         hashed |= shared
@@ -73,6 +74,6 @@ def name_nodes(names: Iterable[str]) -> dict[str, str]:
 
 
 def _hash(name: str) -> str:
-    from hashlib import blake2b  # few need it, and it takes time to load
+    from hashlib import blake2b  # imported here: few need it, and it takes time to load
 
     return blake2b(name.encode(), digest_size=4).hexdigest()

@@ -1,4 +1,4 @@
-"""Which servers a command talks to, of which system each is, and its node in metric paths."""
+"""The servers that a command uses, with the system and the node in metric paths of each."""
 
 import socket
 from collections.abc import Callable, Iterable, Mapping
@@ -13,11 +13,11 @@ DEFAULT_SERVER = "127.0.0.1:11300"
 
 
 class ServerUrl(NamedTuple):
-    """`[scheme://][user@]address[/path]`; without a scheme it is a beanstalkd."""
+    """A URL `[scheme://][user@]address[/path]`; the default scheme is beanstalkd."""
 
     scheme: str
     address: Address
-    path: str = ""  # a vhost, a database
+    path: str = ""  # the name of a vhost or a database, for systems that have them
     user: str = ""
 
     def __str__(self) -> str:
@@ -32,14 +32,14 @@ class ServerUrl(NamedTuple):
 
 
 class Server(NamedTuple):
-    """A server: its node in metric paths (a name, or made of the host), and where it is."""
+    """A server: its node in metric paths (its name, or made from its host), and its URL."""
 
     node: str
     url: ServerUrl
 
     @property
     def address(self) -> Address:
-        """Where it listens."""
+        """The address on which it listens."""
         return self.url.address
 
     @property
@@ -52,29 +52,30 @@ class Server(NamedTuple):
 
 
 def parse_server(text: str) -> ServerUrl:
-    """Read a server's URL or address. Raises AddressError."""
+    """Parse a server's URL or address. Raises AddressError."""
     scheme, separator, rest = text.strip().partition("://")
     if not separator or scheme == "unix":  # `unix:/path` is an address
         return ServerUrl(DEFAULT_SCHEME, parse_address(text))
     if scheme not in MODULES:
         raise AddressError(f"server {text!r}: the scheme must be one of {', '.join(MODULES)}")
-    where, _, path = rest.partition("/")
-    user, _, address = where.rpartition("@")
+    authority, _, path = rest.partition("/")
+    user, _, address = authority.rpartition("@")
     return ServerUrl(scheme, parse_address(address, find_system(scheme).default_port), path, user)
 
 
 def short_host(gethostname: Callable[[], str] = socket.gethostname) -> str:
-    """This host's name without its domain."""
+    """Return this host's name without its domain."""
     return gethostname().partition(".")[0]
 
 
 def resolve_servers(
     configured: Mapping[str, str], wanted: Iterable[str] = (), *, here: str = ""
 ) -> list[Server]:
-    """The servers named in `wanted` (names of the configuration, or addresses).
+    """Return the servers in `wanted`, which are configured names or addresses.
 
-    Without any: all configured ones; without these: DEFAULT_SERVER. Raises AddressError,
-    which lists the known names when a word is neither a name nor an address.
+    If `wanted` is empty, return all configured servers, or DEFAULT_SERVER if there are none.
+    `configured` maps names to addresses; `here` is this host's short name. Raises AddressError
+    for a word that is neither a configured name nor an address.
     """
     here = here or short_host()
     entries: list[tuple[str | None, str]] = []
@@ -99,7 +100,7 @@ def resolve_servers(
 
 
 def find_clash(servers: Iterable[Server]) -> str:
-    """What is wrong when two servers have one node, and so would share all series; or ""."""
+    """Return an error text if two servers have the same node, and so the same series; else ""."""
     seen: dict[str, Server] = {}
     for server in servers:
         other = seen.setdefault(server.node, server)
@@ -116,7 +117,7 @@ def _node(url: ServerUrl, name: str | None, here: str) -> str:
 
 
 def _name_of(configured: Mapping[str, str], url: ServerUrl) -> str | None:
-    """An address given by hand is the same server as the configured one: one set of series."""
+    """The configured name of a server given by its address, so that its series stay the same."""
     for name, text in configured.items():
         try:
             if name != text and parse_server(text) == url:

@@ -1,4 +1,4 @@
-"""The nodes of metric paths: how names of servers, queues and workers are spelled there."""
+"""The nodes of metric paths, made from names of servers, queues and workers."""
 
 import re
 
@@ -8,20 +8,20 @@ _NODE_CHARACTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwx
 
 
 def node(name: str) -> str:
-    """One node of a path: every character outside `[A-Za-z0-9_-]` becomes `_`; never empty."""
+    """Return one node, never empty: every character outside `[A-Za-z0-9_-]` becomes `_`."""
     if _NODE_CHARACTERS.issuperset(name):
         return name or "_"
-    return re.sub(r"[^A-Za-z0-9_-]", "_", name)  # compiled here, as most names do not need it
+    return re.sub(r"[^A-Za-z0-9_-]", "_", name)  # compiled only here: most names do not need it
 
 
 def worker_nodes(worker: str) -> str:
-    """The two nodes of a worker id `<host>.<name>`. Neither part holds a dot of its own."""
+    """Return the two nodes of a worker id `<host>.<name>`; a host has no dot in it."""
     host, _, name = worker.partition(".")
     return f"{node(host)}.{node(name)}"
 
 
 def server_node(address: Address, name: str | None, here: str, default_port: int) -> str:
-    """A server's node: its configured name, else its host; `here`, the short host name, if local.
+    """Return a server's node: its configured name, else its host, or `here` for a local address.
 
     A port that is not the system's default is appended, since a host may run several servers.
     """

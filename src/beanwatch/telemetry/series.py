@@ -1,10 +1,10 @@
-"""Every series that beanwatch makes: its path in Graphite, its unit, and what it means.
+"""The table of all series that beanwatch sends: path in Graphite, unit and meaning.
 
-This is the one table. The collector and the workers take their paths from it, the dashboards
-their units, and docs/reference.md its rows. Paths begin with a prefix, by default `beanwatch`.
+The collector and the workers take their paths from it, the dashboards their units, and
+docs/reference.md its rows. Paths begin with a prefix, by default `beanwatch`.
 
-Besides these, `server` and `queue` series hold every other number of a queue system under the
-server's own name, `-` as `_`: they are called native.
+There are also native series below `server` and `queue`: every other number of a queue system,
+under the server's own name for it, with `_` for `-`.
 """
 
 from typing import NamedTuple
@@ -12,32 +12,32 @@ from typing import NamedTuple
 from beanwatch.telemetry.nodes import node, worker_nodes
 
 PREFIX = "beanwatch"
-ALL_WORKERS = "all"  # the node of series that StatsD adds up over all workers
+ALL_WORKERS = "all"  # the node of series that are sums over all workers, made by StatsD
 
 
 class Series(NamedTuple):
-    """One measure. `unit` is jobs, s (seconds), /s (a second), bytes, share (0 to 1), or empty."""
+    """One measure. Units: jobs, s (seconds), /s (per second), bytes, share (0 to 1), or empty."""
 
     name: str
     unit: str
     help: str
-    is_counter: bool = False  # it only rises, but for a restart
-    is_worst: bool = False  # of several queues in one series the highest counts, not the sum
+    is_counter: bool = False  # it only rises, except that a restart sets it to 0
+    is_worst: bool = False  # a series of several queues has their highest value, not the sum
 
 
 class Group(NamedTuple):
-    """The series of one kind of thing. `stem` shows the path before the measure's name."""
+    """The series of one kind of object. `stem` is the path before the measure's name."""
 
     stem: str
     series: tuple[Series, ...]
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The measures, in the table's order."""
+        """The names of the measures, in the order of the table."""
         return tuple(one.name for one in self.series)
 
     def find(self, name: str) -> Series:
-        """The series of this measure. Raises KeyError."""
+        """Return the series of this measure. Raises KeyError."""
         for one in self.series:
             if one.name == name:
                 return one
@@ -144,32 +144,32 @@ GROUPS = (SERVER, QUEUE, WORKER, WORKER_SEEN, WORKERS, COLLECTOR)
 
 
 def server(prefix: str, server: str, stat: str) -> str:
-    """`<prefix>.server.<server>.<stat>`."""
+    """Return the path `<prefix>.server.<server>.<stat>`."""
     return f"{prefix}.server.{server}.{stat}"
 
 
 def queue(prefix: str, server: str, queue: str, stat: str) -> str:
-    """`<prefix>.queue.<server>.<queue>.<stat>`."""
+    """Return the path `<prefix>.queue.<server>.<queue>.<stat>`."""
     return f"{prefix}.queue.{server}.{queue}.{stat}"
 
 
 def collector(prefix: str, server: str, stat: str) -> str:
-    """`<prefix>.collector.<server>.<stat>`."""
+    """Return the path `<prefix>.collector.<server>.<stat>`."""
     return f"{prefix}.collector.{server}.{stat}"
 
 
 def worker(prefix: str, worker: str, stat: str) -> str:
-    """`<prefix>.worker.<host>.<name>.<stat>`."""
+    """Return the path `<prefix>.worker.<host>.<name>.<stat>`."""
     return f"{prefix}.worker.{worker_nodes(worker)}.{stat}"
 
 
 def workers(prefix: str, stat: str) -> str:
-    """`<prefix>.workers.<stat>`: counts over all workers."""
+    """Return the path `<prefix>.workers.<stat>` of a count of all workers."""
     return f"{prefix}.workers.{stat}"
 
 
 def job(prefix: str, server: str, queue: str, job: str, worker: str) -> str:
-    """`<prefix>.job.<server>.<queue>.<job>.<worker>`: the stem of a job's outcomes and timers.
+    """Return `<prefix>.job.<server>.<queue>.<job>.<worker>`, the stem of outcomes and timers.
 
     `worker` is one node: the worker's id with its dot as `_`, or ALL_WORKERS.
     """

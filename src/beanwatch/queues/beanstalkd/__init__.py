@@ -1,6 +1,6 @@
-"""beanstalkd: its protocol, its numbers, the heads of its queues, and actions on them.
+"""beanstalkd: its protocol, its statistics, the first jobs of its queues, and actions on them.
 
-beanstalkd calls a queue a tube. The word stands in this package only.
+beanstalkd calls a queue a tube. Only this package uses that word.
 """
 
 from typing import TYPE_CHECKING
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 
 def open_reader(server: "Server", options: ReaderOptions) -> Reader:
-    """A reader of this server; it connects at its first reading."""
+    """Return a reader of this server; it connects at its first reading."""
     from beanwatch.queues.beanstalkd.reader import BeanstalkdReader
 
     return BeanstalkdReader(server, options)
 
 
 def open_actions(server: "Server", timeout: float = DEFAULT_TIMEOUT) -> Actions:
-    """Actions on the queues of this server; it connects at the first one."""
+    """Return actions on the queues of this server; they connect at the first action."""
     from beanwatch.queues.beanstalkd.actions import BeanstalkdActions
 
     return BeanstalkdActions(server.address, timeout)

@@ -1,6 +1,6 @@
-"""What a person does to the queues of a beanstalkd: peek, kick, delete, empty, pause.
+"""The actions of a person on the queues of a beanstalkd: peek, kick, delete, empty, pause.
 
-Through greenstalk, one command at a time. Work is done in steps, so that progress can be shown.
+They use greenstalk, one command at a time. Long actions yield after each step, to show progress.
 """
 
 from collections.abc import Iterator, Sequence
@@ -23,43 +23,49 @@ from beanwatch.queues.beanstalkd.heads import is_job_id, read_jobs
 from beanwatch.queues.beanstalkd.protocol import is_tube_name
 from beanwatch.queues.beanstalkd.stats import Stats, known_count
 
-# Jobs kicked with one command: the server serves others between two of them.
+# Jobs kicked with one command. The server serves other clients between two commands.
 KICK_STEP = 1000
 MAX_PAUSE = 2**31  # seconds; beanstalkd reads an unsigned 32-bit number
-STEP = 200  # jobs by id between two reports of progress
+IDS_STEP = 200  # ids in one step of kick_jobs and delete_jobs
 
 
 class BeanstalkdActions(Actions):
-    """For one person's command. It connects at the first action; each may raise ServerError."""
+    """Actions on one beanstalkd. It connects at the first action; each may raise ServerError.
+
+    `timeout` (seconds) limits the connect and each wait for a reply.
+    """
 
     system = "beanstalkd"
 
     def __init__(self, address: Address, timeout: float = DEFAULT_TIMEOUT) -> None:
         self._address, self._timeout = address, timeout
         self._opened: greenstalk.Client[bytes] | None = None
-        self._used = "default"  # the tube that commands without a name are about
+        self._used = "default"  # the tube that the connection uses now
 
     def peek(self, queue: str, state: str) -> Job | None:
-        """As `Actions.peek`; states: ready, delayed, buried."""
+        """Return the first ready, delayed or buried job, with its body, by `peek-...`.
+
+        Raises UnsupportedError for another state.
+        """
         with self._translated():
             self._use(queue)
             try:
                 first = self._first(state)
             except greenstalk.NotFoundError:
                 first = None
-            self._use("default")  # else a queue that is empty would live on by our use
+            self._use("default")  # a tube exists as long as a connection uses it
         if first is None:
             return None
         found = self.find([str(first.id)])
         return found[0]._replace(body=first.body) if found else None
 
     def find(self, ids: Sequence[str]) -> list[Job]:
-        """As `Actions.find`. Their facts are those of `stats-job`."""
+        """Return the jobs that still exist, with the fields of `stats-job` as their facts."""
         numbers = [number for job_id in ids if is_job_id(number := job_id.encode())]
         return [job for job in map(to_job, self._ask(numbers)) if job is not None]
 
     def body(self, job_id: str) -> bytes | None:
-        """As `Actions.body`."""
+        """Return the body of a job by `peek <id>`; None if the job does not exist."""
         if not is_job_id(job_id.encode()):
             return None
         with self._translated():
@@ -69,10 +75,10 @@ class BeanstalkdActions(Actions):
                 return None
 
     def kick(self, queue: str, count: int) -> Iterator[int]:
-        """As `Actions.kick`.
+        """Kick up to `count` buried jobs, at most KICK_STEP with one command.
 
-        `kick` takes delayed jobs when no buried one is left, and others kick too: so each step
-        asks first how many are buried, and kicks no more.
+        `kick` takes delayed jobs when no job is buried, and other clients kick too. So each step
+        first reads how many jobs are buried, and kicks no more than that.
         """
         while count > 0:
             with self._translated():
@@ -85,18 +91,21 @@ class BeanstalkdActions(Actions):
             count -= kicked
 
     def kick_jobs(self, queue: str, ids: Sequence[str]) -> Iterator[int]:
-        """As `Actions.kick_jobs`."""
+        """Kick the jobs with these ids that are buried in this tube, by `kick-job`."""
         yield from self._each(queue, ids, delete=False)
 
     def delete_jobs(self, queue: str, ids: Sequence[str]) -> Iterator[int]:
-        """As `Actions.delete_jobs`."""
+        """Delete the jobs with these ids that are buried in this tube."""
         yield from self._each(queue, ids, delete=True)
 
     def empty(self, queue: str, state: str, count: int) -> Iterator[int]:
-        """As `Actions.empty`, head by head: a job that a worker takes meanwhile is left to it."""
+        """Peek at the first job and delete it, up to `count` times.
+
+        A job that a worker takes between the two commands is not deleted.
+        """
         while count > 0:
             with self._translated():
-                self._use(queue)  # again, if something else was done since the last step
+                self._use(queue)  # another action may have changed it since the last step
                 try:
                     job = self._first(state)
                 except greenstalk.NotFoundError:
@@ -109,7 +118,7 @@ class BeanstalkdActions(Actions):
             count -= 1
 
     def pause(self, queue: str, seconds: int) -> bool:
-        """As `Actions.pause`."""
+        """Send `pause-tube`, for at most MAX_PAUSE. False if the tube does not exist."""
         if not is_tube_name(queue):
             return False
         with self._translated():
@@ -120,7 +129,7 @@ class BeanstalkdActions(Actions):
         return True
 
     def close(self) -> None:
-        """As `Actions.close`."""
+        """Close the connection; the next action opens a new one."""
         if self._opened is not None:
             self._opened.close()
             self._opened, self._used = None, "default"
@@ -133,11 +142,11 @@ class BeanstalkdActions(Actions):
 
     def _each(self, queue: str, ids: Sequence[str], *, delete: bool) -> Iterator[int]:
         act = self._client.delete if delete else self._client.kick_job
-        for start in range(0, len(ids), STEP):
+        for start in range(0, len(ids), IDS_STEP):
             done = 0
-            for job in self.find(ids[start : start + STEP]):
+            for job in self.find(ids[start : start + IDS_STEP]):
                 if job.state != "buried" or job.queue != queue:
-                    continue  # the ledger that named it may be behind
+                    continue  # the ledger that listed the job may be out of date
                 with self._translated():
                     try:
                         act(int(job.id))
@@ -147,9 +156,10 @@ class BeanstalkdActions(Actions):
             yield done
 
     def _ask(self, ids: Sequence[bytes]) -> Iterator[Stats]:
-        """`stats-job` of many, on a connection of its own.
+        """Send `stats-job` for many jobs on a separate connection.
 
-        Not through greenstalk: it asks one by one, and reads the tube `1_000` as the number 1000.
+        greenstalk is not used: it sends one command at a time, and parses the tube name `1_000`
+        as the number 1000.
         """
         if not ids:
             return
@@ -169,7 +179,7 @@ class BeanstalkdActions(Actions):
     def _buried(self, queue: str) -> int:
         count = known_count(self._client.stats_tube(queue), "current-jobs-buried")
         if count is None:
-            raise ProtocolError(f"{self._address}: it does not tell how many jobs are buried")
+            raise ProtocolError(f"{self._address}: it did not say how many jobs are buried")
         return count
 
     def _use(self, queue: str) -> None:
@@ -181,9 +191,9 @@ class BeanstalkdActions(Actions):
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
-        """One ServerError for all that goes wrong; the next action has a new connection.
+        """Raise ServerError for every failure inside, and close the connection.
 
-        On the old one, an answer that comes late would be taken for that to the next question.
+        On the same connection, a late reply would be read as the reply to the next command.
         """
         try:
             with translate_errors(self._address, self._timeout):
@@ -194,7 +204,7 @@ class BeanstalkdActions(Actions):
 
 
 def to_job(stats: Stats) -> Job | None:
-    """The model of a job, of its `stats-job`; None for {}, a job that is gone."""
+    """Convert `stats-job` of a job to the model; None for {}, which means that it is gone."""
     if not stats:
         return None
     facts = dict(stats)

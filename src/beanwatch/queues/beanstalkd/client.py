@@ -1,8 +1,8 @@
-"""greenstalk's client over a socket that has timeouts, for single commands: put, kick, delete.
+"""greenstalk's client over a socket with timeouts, for single commands such as put and delete.
 
-greenstalk itself knows no timeout, and after a socket error its client cannot be used again.
-`translate_errors` makes one exception of all that can go wrong; then close the client and open
-another. A client is for one thread at a time.
+greenstalk has no timeouts, and its client cannot be used after a socket error. `translate_errors`
+turns every failure into ServerError. After one, close the client and open another. Use a client
+from one thread at a time.
 """
 
 from collections.abc import Iterator
@@ -20,9 +20,9 @@ _WORD_OF = {kind: word.decode() for word, kind in greenstalk.ERROR_RESPONSES.ite
 def open_client(address: Address, timeout: float) -> "greenstalk.Client[bytes]":
     """Connect within `timeout` seconds; bodies are bytes. Raises ServerError.
 
-    Afterwards the timeout limits each wait for the server, so `reserve` must be given a shorter
-    one. greenstalk sends names of tubes as they are: check them first, since a line end in a
-    name would start another command.
+    Afterwards `timeout` limits each wait for the server, so `reserve` needs a shorter timeout of
+    its own. greenstalk does not check names of tubes. Check them first: a line end in a name would
+    start another command.
     """
     with translate_errors(address, timeout):
         connected = connect(address, timeout)
@@ -36,10 +36,10 @@ def open_client(address: Address, timeout: float) -> "greenstalk.Client[bytes]":
 
 @contextmanager
 def translate_errors(address: Address, timeout: float) -> Iterator[None]:
-    """Raise ServerError, with the address and the cause, for whatever the client raises inside.
+    """Raise ServerError, with the address and the cause, for every error of the client inside.
 
-    Catch an answer that you expect, such as greenstalk.NotFoundError, inside as well: the client
-    can be used after it. After a ServerError close the client.
+    Catch an expected reply, such as greenstalk.NotFoundError, inside the block; the client can be
+    used after it. After a ServerError close the client.
     """
     try:
         yield
@@ -56,12 +56,12 @@ def translate_errors(address: Address, timeout: float) -> Iterator[None]:
 
 
 def reply_word(error: greenstalk.BeanstalkdError) -> str:
-    """The server's own word for an error, such as `DRAINING`."""
+    """Return the server's word for an error, such as `DRAINING`."""
     return _WORD_OF.get(type(error), type(error).__name__)
 
 
 def count_watchers(client: "greenstalk.Client[bytes]", tube: str) -> int:
-    """The number of connections that watch a tube; 0 if there is no such tube."""
+    """Return how many connections watch a tube; 0 if the tube does not exist."""
     try:
         return client.stats_tube(tube)["current-watching"]
     except greenstalk.NotFoundError:
@@ -69,6 +69,6 @@ def count_watchers(client: "greenstalk.Client[bytes]", tube: str) -> int:
 
 
 def _explain(error: OSError, timeout: float) -> str:
-    if type(error) is ConnectionError:  # greenstalk's own, for the end of the connection
+    if type(error) is ConnectionError:  # raised by greenstalk when the server closed the connection
         return "the server closed the connection"
     return socket_reason(error, timeout)

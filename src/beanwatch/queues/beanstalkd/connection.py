@@ -1,7 +1,6 @@
-"""One connection to one beanstalkd for asking questions: bounded batches, one deadline for all.
+"""A connection to a beanstalkd for queries: pipelined in batches, with one deadline for all.
 
-It reserves nothing and holds no job. The worker's connection, which does, is in
-`beanwatch.worker.core.connection`.
+It reserves no jobs. The worker's connection, which does, is in `beanwatch.worker.core.connection`.
 """
 
 import socket
@@ -13,21 +12,22 @@ from beanwatch.net.errors import socket_reason
 from beanwatch.queues.base import DEFAULT_TIMEOUT, ProtocolError, ServerError
 from beanwatch.queues.beanstalkd.protocol import NonsenseError, Reply, ReplyBuffer
 
-# Commands on their way at once. More fill both socket buffers and deadlock; fewer wait for
-# the wire. They leave in parts, so that the server works on one while we read another.
+# Commands sent before their replies are read. With more, both socket buffers could fill and
+# deadlock; with fewer, the network's delay counts more. They are sent in parts, so that the server
+# works on one part while we read the replies to another.
 BATCH = 200
 PART = 25
-# A batch that took longer than SLOW (seconds) is followed by a rest of REST times as long.
-SLOW = 0.01
-REST = 0.15
+# After a batch that took longer than SLOW_BATCH_SECONDS, pause for this share of its time.
+SLOW_BATCH_SECONDS = 0.01
+PAUSE_SHARE = 0.15
 
 
 class QueryConnection:
-    """Sends commands and yields their replies; nothing done through it outlasts its deadline.
+    """Sends commands and returns their replies, until its deadline.
 
-    `timeout` (seconds) covers everything from the connect on; `extend` starts it anew.
-    Every error is a ServerError that names the address; after one the connection is closed.
-    `heard` is when the last bytes came, by `clock`.
+    The deadline is `timeout` seconds after the start of the connect; `extend` sets a new one.
+    Every error is a ServerError that names the address, and closes the connection. `heard` is the
+    time of `clock` when the last bytes arrived.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class QueryConnection:
         self._socket.close()
 
     def extend(self, timeout: float | None = None) -> None:
-        """Start the deadline anew, for a connection that is kept between polls."""
+        """Set the deadline to `timeout` seconds from now, the constructor's by default."""
         self._limit = self.timeout if timeout is None else timeout
         self._end = self._clock() + self._limit
 
@@ -75,9 +75,10 @@ class QueryConnection:
         return self.ask([command])[0]
 
     def stream(self, commands: Sequence[bytes]) -> Iterator[Reply]:
-        """As `ask`, but yields each reply as it arrives, so that memory stays flat.
+        """Send commands and yield each reply as it arrives, so that memory stays small.
 
-        A caller that stops before the last reply closes the connection: the rest is still to come.
+        If the caller stops before the last reply, the connection is closed, since later replies
+        would be read as those to the next commands. Raises ServerError.
         """
         due = 0
         try:
@@ -103,10 +104,10 @@ class QueryConnection:
                 self.close()
 
     def stream_gently(self, commands: Sequence[bytes]) -> Iterator[Reply]:
-        """As `stream`, with a pause after each batch if the server is slow.
+        """Send commands and yield their replies, with a pause after each slow batch.
 
-        A server with thousands of tubes is slow, and its other clients would wait for us all the
-        time. The time that a batch needs to reach a far server counts as a pause.
+        A server with thousands of tubes takes long for each batch; the pause lets it serve its
+        other clients. The network's delay counts as part of the pause. Raises ServerError.
         """
         for start in range(0, len(commands), BATCH):
             started = self._clock()
@@ -116,17 +117,19 @@ class QueryConnection:
             yield first
             yield from replies
             taken = self._clock() - started
-            if taken > SLOW and start + BATCH < len(commands):
-                self._sleep(max(0.0, taken * REST - round_trip))
+            if taken > SLOW_BATCH_SECONDS and start + BATCH < len(commands):
+                self._sleep(max(0.0, taken * PAUSE_SHARE - round_trip))
 
     def _join(self, commands: Sequence[bytes]) -> bytes:
         lines = b"\r\n".join((*commands, b""))
-        # A line end inside a name would start another command. A put has one, before its body.
+        # A line end inside a name would start another command. Only a put has one, before its body.
         if not lines.count(b"\r") == lines.count(b"\n") == len(commands) and any(
             (b"\r" in line or b"\n" in line) for line in commands if line[:4] != b"put "
         ):
             self.close()
-            raise ServerError(f"{self.address}: not sent, because a name in it has a line end")
+            raise ServerError(
+                f"{self.address}: not sent, because a name in the command has a line end"
+            )
         return lines
 
     def _send(self, data: bytes) -> None:
@@ -149,7 +152,7 @@ class QueryConnection:
 
 
 def body_of(link: QueryConnection, command: bytes, reply: Reply) -> bytes:
-    """The body of the reply to a question. Raises ProtocolError if it has none."""
+    """Return the body of an OK reply. Raises ProtocolError for any other reply."""
     if reply.word != b"OK":
         raise ProtocolError(
             f"{link.address}: {command.decode('ascii', 'replace')} "

@@ -1,4 +1,4 @@
-"""The first jobs of tubes: `peek-ready`, `peek-buried` and `stats-job`, within bounds."""
+"""Read the first jobs of tubes by `peek-ready`, `peek-buried` and `stats-job`, within limits."""
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -15,24 +15,24 @@ from beanwatch.queues.beanstalkd.protocol import (
 )
 from beanwatch.queues.beanstalkd.stats import Stats, count_of, parse_stats
 
-# A peek carries the whole body of the job over the network, and each `use` makes the server look
-# through all its tubes. These bound what one reading may cost.
+# The cost of one reading is limited: a peek sends the whole body of the job over the network, and
+# for each `use` the server searches all its tubes.
 MAX_BYTES = 8 * 1024 * 1024
 MAX_HEADS = 1000
-CHUNK = 50
+CHUNK = 50  # peeks sent at once, with a `use` each
 
 
 class Peek(NamedTuple):
-    """A question: the first job in which state, `ready` or `buried`, of which tube."""
+    """A query for the first job of a tube in a state, `ready` or `buried`."""
 
     tube: str
     state: str
 
 
 class Heads(NamedTuple):
-    """The answers: `stats-job` of each head; {} where no job was there any more.
+    """The results: `stats-job` of each head; {} if there was no such job any more.
 
-    `left` are the questions for which there was no room.
+    `left` are the queries that were not sent because a limit was reached.
     """
 
     jobs: dict[Peek, Stats]
@@ -42,35 +42,36 @@ class Heads(NamedTuple):
 def read_heads(
     link: QueryConnection, peeks: Sequence[Peek], max_job_size: int, max_bytes: int = MAX_BYTES
 ) -> Heads:
-    """Ask for MAX_HEADS heads, or until `max_bytes` of bodies have arrived. Raises ServerError.
+    """Read up to MAX_HEADS heads, until `max_bytes` of bodies have arrived. Raises ServerError.
 
-    `use` is the only way to a tube's head. It creates a missing tube, so only tubes that were
-    just seen may be asked for; afterwards `default` is used again.
+    `max_job_size` (bytes) is the server's limit for a body. A peek needs `use`, which creates a
+    tube that does not exist. So pass only tubes of the present reading; afterwards `default` is
+    used again.
     """
     if max_job_size > MAX_BODY:
         return Heads({}, peeks)
     ids: dict[Peek, bytes] = {}
     size = done = 0
-    # Bodies are rarely as large as the server allows, but the bound must hold all the same.
+    # Bodies are rarely as large as the server allows, but the limit must hold even then.
     chunk = max(1, min(CHUNK, max_bytes // max(1, max_job_size)))
     while done < min(len(peeks), MAX_HEADS) and size < max_bytes:
         asked = peeks[done : done + chunk]
-        for question, reply in _ask(link, asked):
+        for query, reply in _ask(link, asked):
             size += len(reply.body)
             if reply.word == b"FOUND" and is_job_id(reply.args[0]):
-                ids[question] = reply.args[0]
+                ids[query] = reply.args[0]
         done += len(asked)
     if peeks:
         link.ask_one(USE_DEFAULT)
     jobs = dict(zip(ids, read_jobs(link, list(ids.values())), strict=True))
-    still = {question: job for question, job in jobs.items() if _is_still(question, job)}
-    return Heads({question: still.get(question, {}) for question in peeks[:done]}, peeks[done:])
+    found = {query: job for query, job in jobs.items() if _is_still_head(query, job)}
+    return Heads({query: found.get(query, {}) for query in peeks[:done]}, peeks[done:])
 
 
 def read_jobs(link: QueryConnection, ids: Sequence[bytes]) -> Iterator[Stats]:
-    """`stats-job` of each id, pipelined; {} for a job that is gone. Raises ServerError.
+    """Yield `stats-job` of each id, pipelined; {} for a job that is gone. Raises ServerError.
 
-    The job's `id` in it is text.
+    The field `id` is text.
     """
     commands = list(map(stats_job, ids))
     for job_id, command, reply in zip(ids, commands, link.stream(commands), strict=False):
@@ -78,15 +79,15 @@ def read_jobs(link: QueryConnection, ids: Sequence[bytes]) -> Iterator[Stats]:
             yield {}
             continue
         job = parse_stats(body_of(link, command, reply))
-        # Another job's facts would be a lie about this one.
+        # Ignore a reply about another job.
         yield job if job.get("id") == job_id.decode() else {}
 
 
 def waited(job: Stats) -> float | None:
-    """Seconds that a ready job has been ready, None if only looks over time can tell.
+    """Seconds that a ready job has been ready; None if one `stats-job` does not tell.
 
-    beanstalkd's `age` counts from the put. Less the delay, that is the wait of a job which was
-    never reserved nor kicked. Of any other job it would be its whole life.
+    beanstalkd's `age` starts at the put. For a job that was never reserved or kicked, the age minus
+    the delay is its wait. For any other job it includes earlier runs.
     """
     if count_of(job, "reserves") or count_of(job, "kicks"):
         return None
@@ -94,19 +95,19 @@ def waited(job: Stats) -> float | None:
 
 
 def is_job_id(text: bytes) -> bool:
-    """True for a number that may be a job's id (64 bits)."""
+    """True for decimal digits that may be a job's id (64 bits)."""
     return text.isdigit() and len(text) <= ID_DIGITS
 
 
 def _ask(link: QueryConnection, peeks: Sequence[Peek]) -> Iterator[tuple[Peek, Reply]]:
     commands = []
-    for question in peeks:
-        commands += [use(question.tube), peek(question.state)]
+    for query in peeks:
+        commands += [use(query.tube), peek(query.state)]
     for number, reply in enumerate(link.stream(commands)):
         if number % 2:
             yield peeks[number // 2], reply
 
 
-def _is_still(question: Peek, job: Stats) -> bool:
-    # A worker may have taken it between the peek and the stats: then nothing is known of it.
-    return job.get("state") == question.state and job.get("tube") == question.tube
+def _is_still_head(query: Peek, job: Stats) -> bool:
+    # False if a worker took the job between `peek-...` and `stats-job`.
+    return job.get("state") == query.state and job.get("tube") == query.tube

@@ -1,6 +1,7 @@
-"""beanstalkd's protocol (its `doc/protocol.txt`), as functions of bytes: no socket is used here.
+"""beanstalkd's protocol (its `doc/protocol.txt`) as functions of bytes, without I/O.
 
-Commands have no line end; the connection adds it. `ReplyBuffer` turns received bytes into replies.
+Names in quotes are sections of that file. Commands have no line end; the connection adds it.
+`ReplyBuffer` turns received bytes into replies.
 """
 
 from functools import lru_cache
@@ -8,11 +9,11 @@ from typing import NamedTuple
 
 from beanwatch.net.errors import quote_answer
 
-# A longer line is not beanstalkd's: a tube's name has at most 200 bytes.
+# Bytes in a line. beanstalkd sends no longer one, since a tube's name has at most 200 bytes.
 MAX_LINE = 1024
-# The list of 100,000 tubes with the longest names is smaller.
+# Bytes in a body. The list of 100,000 tubes with the longest names is smaller.
 MAX_BODY = 32 * 1024 * 1024
-MAX_TUBE_NAME = 200
+MAX_TUBE_NAME = 200  # bytes
 TUBE_NAME_CHARACTERS = frozenset(
     "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-+/;.$_()"
 )
@@ -28,38 +29,41 @@ STATS, LIST_TUBES, USE_DEFAULT = b"stats", b"list-tubes", b"use default"
 
 
 def stats_tube(name: str) -> bytes:
-    """The numbers of one tube ("Other Commands"). NOT_FOUND if it does not exist."""
+    """Ask for the statistics of a tube ("Other Commands"): OK, or NOT_FOUND."""
     return b"stats-tube " + name.encode()
 
 
 def stats_job(job_id: bytes) -> bytes:
-    """The facts of one job, also of a reserved one. NOT_FOUND if it is gone."""
+    """Ask for the fields of a job in any state ("Other Commands"): OK, or NOT_FOUND."""
     return b"stats-job " + job_id
 
 
 def use(name: str) -> bytes:
-    """Let `peek-...` mean this tube. It creates a tube that does not exist."""
+    """Select the tube for `peek-...` ("Producer Commands"). This creates a missing tube."""
     return b"use " + name.encode()
 
 
 def peek(state: str) -> bytes:
-    """The first job of the used tube in this state (ready, delayed, buried), with its body."""
+    """Ask for the first job of the used tube in a state ("Other Commands"): FOUND, or NOT_FOUND.
+
+    `state` is ready, delayed or buried. The reply has the id and the body.
+    """
     return b"peek-" + state.encode()
 
 
-@lru_cache(20_000)  # the names of a server are looked at twice in each reading
+@lru_cache(20_000)  # each reading checks the names of a server twice
 def is_tube_name(name: str) -> bool:
-    """True for a name that a tube can have ("Tubes"): 1 to 200 of these bytes, no hyphen first."""
+    """True for a valid name of a tube: 1 to 200 of these characters, the first not a hyphen."""
     is_short = 0 < len(name) <= MAX_TUBE_NAME
     return is_short and name[0] != "-" and TUBE_NAME_CHARACTERS.issuperset(name)
 
 
 class NonsenseError(ValueError):
-    """Bytes that beanstalkd does not send; the text quotes them."""
+    """The received bytes are not beanstalkd's; the text quotes them."""
 
 
 class Reply(NamedTuple):
-    """One answer: its first word, the words after it, and the body of those that have one."""
+    """One reply: its first word, the words after it, and the body, empty if there is none."""
 
     word: bytes
     args: tuple[bytes, ...] = ()
@@ -67,12 +71,12 @@ class Reply(NamedTuple):
 
 
 class ReplyBuffer:
-    """Received bytes, taken out as replies. After a NonsenseError it must not be used again."""
+    """Splits received bytes into replies. Do not use it again after a NonsenseError."""
 
     def __init__(self) -> None:
         self._data = b""
-        self._start = 0  # what is before it was taken out
-        self._parts: list[bytes] = []  # of a body that is still coming
+        self._start = 0  # index of the first byte that was not returned yet
+        self._parts: list[bytes] = []  # pieces of a reply whose body is incomplete
         self._missing = 0  # bytes until that body is complete
 
     def feed(self, data: bytes) -> None:
@@ -89,7 +93,7 @@ class ReplyBuffer:
             self._data, self._start = self._data[self._start :] + data, 0
 
     def next(self) -> Reply | None:
-        """The next reply, or None until more bytes are fed. Raises NonsenseError."""
+        """Return the next reply; None if more bytes are needed. Raises NonsenseError."""
         if self._missing > 0:
             return None
         data, start = self._data, self._start
@@ -104,7 +108,7 @@ class ReplyBuffer:
             return Reply(word, args)
         body, stop = end + 2, end + 2 + size
         if len(data) < stop + 2:
-            # From the line on, so that the reply is read as a whole once its body is there.
+            # Keep the line too: the reply is parsed again when its body is complete.
             self._parts = [data[start:]]
             self._missing = stop + 2 - len(data)
             return None
@@ -114,9 +118,9 @@ class ReplyBuffer:
         return Reply(word, args, data[body:stop])
 
 
-@lru_cache(256)  # those of many tubes are alike
+@lru_cache(256)  # many tubes have the same lines
 def _read_line(line: bytes) -> tuple[bytes, tuple[bytes, ...], int | None]:
-    """The words of a reply's line, and the size of the body after it, None if it has none."""
+    """Parse a reply's first line: word, arguments, and size of the body (None: no body)."""
     word, *args = line.split(b" ")
     if word not in WORDS:
         raise _nonsense(line[:40])

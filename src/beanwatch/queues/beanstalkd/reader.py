@@ -1,4 +1,4 @@
-"""Read one beanstalkd: its numbers, those of its tubes, and the jobs at their heads."""
+"""Read one beanstalkd: its statistics, those of its tubes, and their first jobs."""
 
 from collections.abc import Callable, Collection, Container, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -44,18 +44,18 @@ if TYPE_CHECKING:
     from beanwatch.queues.beanstalkd.heads import Heads, Peek
     from beanwatch.queues.servers import Server
 
-# From so many tubes on, getting the fast way ready costs less than it saves.
+# From this number of tubes on, the fast parser saves more time than its preparation takes.
 MANY_TUBES = 100
 ReadTube = Callable[[str, bytes, ServerState | None, Doubts], QueueState]
-REFUSED_WITHIN = 600.0  # seconds for which a refused put is a problem: it seldom comes alone
+REFUSED_WITHIN = 600.0  # seconds for which a refused put is reported as a problem
 
 
 class BeanstalkdReader(Reader):
-    """Reads one server; the connection is kept between readings, and made anew when it broke.
+    """Reads one server over a connection that it keeps between readings.
 
-    `options.timeout` holds for the connect with the server's numbers, and again for the heads;
-    `options.sweep_timeout` for the tubes, which may be many. A timeout given to `read` holds for
-    all of them together.
+    `options.timeout` (seconds) limits the connect together with `stats`, and once more the heads.
+    `options.sweep_timeout` limits reading all tubes. A timeout given to `read` limits everything
+    together.
     """
 
     def __init__(self, server: "Server", options: ReaderOptions) -> None:
@@ -64,29 +64,33 @@ class BeanstalkdReader(Reader):
         self.sweep_timeout = max(options.timeout, options.sweep_timeout)
         self._memory, self._clock = options.memory, options.clock
         self._connection: QueryConnection | None = None
-        self._unasked: Sequence[Peek] = ()  # heads for which there was no room the last time
-        self._refused = 0
-        self._has_one_deadline = False  # this reading
+        self._unasked: Sequence[Peek] = ()  # heads that the last reading left out
+        self._refused = 0  # refused puts of the last REFUSED_WITHIN seconds
+        self._has_one_deadline = False  # true while `read` has a timeout of its own
 
     def read(self, wanted: Wanted, timeout: float | None = None) -> Reading:
-        """As `Reader.read`."""
+        """Send `stats`, `list-tubes`, `stats-tube` and `peek-...` as wanted, and parse the replies.
+
+        If the kept connection fails, open a new one and try once more. Raises ServerError if
+        nothing could be read.
+        """
         limit = timeout or self._timeout
         self._has_one_deadline = timeout is not None
         started = self._clock()
-        connection, self._connection = self._connection, None  # kept again only if all went well
+        connection, self._connection = self._connection, None  # kept again only after a success
         if connection is not None:
             try:
                 connection.extend(limit)
                 return self._read_from(connection, wanted, limit)
             except ServerError:
-                # Most likely the server was restarted since the last time, and is well.
+                # Try a new connection: most likely the server was restarted.
                 limit -= self._clock() - started
                 if limit <= 0:
                     raise
         return self._read_from(self._open(limit), wanted, limit)
 
     def problems(self, reading: Reading) -> Iterator[Problem]:
-        """Draining, refused puts, and jobs that the server lost."""
+        """Yield a problem for draining, for refused puts, and for each queue with lost jobs."""
         server = reading.server
         if server is None:
             return
@@ -103,7 +107,7 @@ class BeanstalkdReader(Reader):
                 )
 
     def close(self) -> None:
-        """As `Reader.close`."""
+        """Close the connection; the next reading opens a new one."""
         if self._connection:
             self._connection.close()
             self._connection = None
@@ -127,21 +131,21 @@ class BeanstalkdReader(Reader):
         return reading
 
     def start_step(self, link: QueryConnection, timeout: float) -> None:
-        """Give the next step of a reading its time, unless the whole reading has one deadline."""
+        """Set the deadline of the next step, unless `read` was given one for all steps."""
         if not self._has_one_deadline:
             link.extend(timeout)
 
-    # -- what needs two looks
+    # -- values that need two readings
 
     def count_rejected(self, stats: Stats, server: ServerState) -> int | None:
-        """The puts that this life of the server has refused; keeps count of those of late.
+        """Return how many puts this instance of the server has refused; None if not known.
 
-        None if a number for it is not known this time.
+        Also count the recent ones in `_refused`, for `problems`.
         """
         key = f"rejected {self._node}"
         known = _recalled(self._memory.recall(key), server.instance, 4)
-        tried = known_count(stats, "cmd-put")
-        if tried is None or server.puts is None:
+        attempts = known_count(stats, "cmd-put")
+        if attempts is None or server.puts is None:
             if known:
                 self._memory.remember(key, [server.instance, *known])
                 self._memory.keep(f"{key} at")
@@ -150,9 +154,9 @@ class BeanstalkdReader(Reader):
         if known:
             seen, sure, is_first, base = known
             before = Rejected(seen, sure, bool(is_first))
-        now = count_rejected(tried - server.puts, before)
+        now = count_rejected(attempts - server.puts, before)
         if before is None or before.is_first:
-            base = now.sure  # refused before we looked: it may be long ago
+            base = now.sure  # refused before the first reading, maybe long ago
         self._refused = max(0, now.sure - base)
         if self._refused and self._memory.lasting(f"{key} at", str(base)) > REFUSED_WITHIN:
             base, self._refused = now.sure, 0
@@ -161,11 +165,11 @@ class BeanstalkdReader(Reader):
         return now.sure
 
     def with_missing(self, queue: QueueState, instance: str | None) -> QueueState:
-        """The tube with its missing jobs, where its balance is not 0.
+        """Return a tube, whose balance is not 0, with its missing jobs.
 
-        Below 0 it is short since a replay of the binlog, and remembered: what is missing is
-        counted from the lowest balance of this life. One that is at 0 again was most likely
-        deleted and made anew, so that is forgotten.
+        A replay of the binlog can make the balance negative. So missing jobs are counted from the
+        lowest balance of this instance, which is remembered while it is below 0. A tube that was
+        deleted and created again starts at 0.
         """
         key = f"missing {self._node} {queue.name}"
         known = _recalled(self._memory.recall(key), instance, 3)
@@ -178,23 +182,23 @@ class BeanstalkdReader(Reader):
         if known:
             puts, deletes, lowest = known
             if (queue.puts or 0) < puts or (queue.deletes or 0) < deletes:
-                lowest = 0  # it was deleted and made again
+                lowest = 0  # the tube was deleted and created again
         lowest = min(lowest, balance)
         if lowest < 0:
             self._memory.remember(key, [instance, queue.puts, queue.deletes, lowest])
         return queue._replace(missing_jobs=balance - lowest)
 
     def ask_first(self, peeks: "list[Peek]") -> "list[Peek]":
-        """The same questions, those first for which there was no room the last time."""
+        """Sort the queries: first those that the last reading left out."""
         if not self._unasked:
             return peeks
         turn = {peek: number for number, peek in enumerate(self._unasked)}
         return sorted(peeks, key=lambda peek: turn.get(peek, len(turn)))
 
     def head_age(self, peek: "Peek", job: Stats | None, instance: str) -> float | None:
-        """How long this job has been the head, in seconds; None if that is not known.
+        """Return how long this job has been the head, in seconds; None if not known.
 
-        `job` is None if nobody looked, and {} if it was gone.
+        `job` is None if the head was not read, and {} if there was none any more.
         """
         from beanwatch.queues.beanstalkd.heads import waited
 
@@ -209,7 +213,7 @@ class BeanstalkdReader(Reader):
     def add_heads(
         self, tubes: dict[str, QueueState], peeks: "Sequence[Peek]", heads: "Heads", instance: str
     ) -> None:
-        """Put the ages of the heads into the tubes that these questions are about."""
+        """Set the ages of the heads in `tubes`, and remember the heads that were left out."""
         self._unasked = heads.left
         for peek in peeks:
             age = self.head_age(peek, heads.jobs.get(peek), instance)
@@ -233,15 +237,15 @@ class _OneReading:
         self._chosen = Chosen(())
 
     def read(self) -> Reading:
-        """Server, tubes, heads. Raises ServerError and NonsenseError if nothing could be read."""
+        """Read server, tubes and heads. Raises ServerError or NonsenseError if it read nothing."""
         wanted, link = self._wanted, self._link
         needs_list = wanted.names is None
-        # Asked for before the list has arrived, so that a far server costs one round trip.
-        # What no tube can be called is not asked for: the server would read it as two commands.
+        # Known tubes are asked for before the list arrives, which saves a round trip. An invalid
+        # name is not sent: the server could read it as two commands.
         at_once = list(filter(is_tube_name, wanted.known if needs_list else wanted.names or ()))
-        questions = [STATS] if wanted.server else []
-        questions += [LIST_TUBES] if needs_list else []
-        replies = link.stream_gently([*questions, *map(stats_tube, at_once)])
+        commands = [STATS] if wanted.server else []
+        commands += [LIST_TUBES] if needs_list else []
+        replies = link.stream_gently([*commands, *map(stats_tube, at_once)])
         server, stats = None, Stats()
         if wanted.server:
             stats = parse_stats(body_of(link, STATS, next(replies)))
@@ -282,11 +286,11 @@ class _OneReading:
         return tubes
 
     def _names(self, listed: list[str]) -> list[str]:
-        """Those that a tube can have: others would be read as two words, or as two commands."""
+        """Return the valid names. An invalid one could be read as two words, or as two commands."""
         names = list(filter(is_tube_name, listed))
         if len(names) < len(listed):
-            foreign = next(name for name in listed if not is_tube_name(name))
-            self._doubts.append(f"server: no queue can be called {foreign[:40]!r}")
+            invalid = next(name for name in listed if not is_tube_name(name))
+            self._doubts.append(f"server: no queue can be called {invalid[:40]!r}")
         return names
 
     def _take(
@@ -297,15 +301,15 @@ class _OneReading:
         read: ReadTube,
         chosen: Container[str] | None = None,
     ) -> Iterator[tuple[str, QueueState]]:
-        """The tubes that these replies are about. `chosen` are those wanted, if that is not all.
+        """Yield the tubes of these replies, only those in `chosen` if it is given.
 
-        With `chosen`, the names are those of the last time: any refusal is as good as NOT_FOUND,
-        as the server's list says what there is.
+        With `chosen`, `names` are those of the last reading. Then any refusal counts as NOT_FOUND,
+        since the server's list says which tubes exist.
         """
         link = self._link
         for name, reply in zip(names, replies, strict=False):
             if reply.word != b"OK":
-                # NOT_FOUND is normal: a tube vanishes with its last job, user and watcher.
+                # NOT_FOUND is normal: a tube ends with its last job, user and watcher.
                 if chosen is None and reply.word != b"NOT_FOUND":
                     body_of(link, stats_tube(name), reply)  # raises
                 continue
@@ -318,8 +322,8 @@ class _OneReading:
             yield name, tube
 
     def _with_heads(self, reading: Reading, stats: Stats, tubes: dict[str, QueueState]) -> Reading:
-        """The reading with the ages of the heads, which are put into `tubes`."""
-        # Imported here, as in head_age: a check that wants no heads starts faster without.
+        """Read the heads and set their ages in `tubes`. Return the reading with what went wrong."""
+        # Imported here, as in head_age: a check that reads no heads starts faster without it.
         from beanwatch.queues.beanstalkd.heads import Heads, Peek, read_heads
 
         wanted, trouble = self._wanted, ""
@@ -335,7 +339,7 @@ class _OneReading:
             peeks = self._reader.ask_first(peeks)
             try:
                 self._reader.start_step(self._link, self._timeout)
-                if not stats:  # how large a body may be stands there
+                if not stats:  # read them for max-job-size
                     stats = parse_stats(body_of(self._link, STATS, self._link.ask_one(STATS)))
                 heads = read_heads(self._link, peeks, count_of(stats, "max-job-size"))
             except ServerError as error:
@@ -346,17 +350,17 @@ class _OneReading:
 
 
 def read_of(names: Collection[str]) -> ReadTube:
-    """How to read so many tubes."""
+    """Return the parser that is faster for this number of tubes."""
     return read_plain_tube if len(names) >= MANY_TUBES else read_tube
 
 
 def _recalled(value: Any, instance: str | None, count: int) -> list[int] | None:
-    """The numbers that were remembered with this life of the server.
+    """Return `count` remembered numbers, if they are of this instance of the server.
 
-    None for those of another life, and for anything else, which somebody else wrote.
+    None if they are of another instance, or if the value has another shape.
     """
     if not (isinstance(value, list) and len(value) == count + 1 and value[0] == instance):
         return None
     numbers = value[1:]
-    is_sound = all(isinstance(number, int) and abs(number) < MAX_NUMBER for number in numbers)
-    return numbers if is_sound else None
+    is_valid = all(isinstance(number, int) and abs(number) < MAX_NUMBER for number in numbers)
+    return numbers if is_valid else None

@@ -1,4 +1,4 @@
-"""beanstalkd's numbers: the bodies of `stats`, `stats-tube`, `stats-job` and `list-tubes`.
+"""Parse the bodies of `stats`, `stats-tube`, `stats-job` and `list-tubes` ("Other Commands").
 
 Bodies become mappings, and mappings become the model. Nothing here does I/O.
 """
@@ -15,15 +15,15 @@ from beanwatch.telemetry.nodes import node
 # Fields that are text even when they look like a number: a tube may be called 1_000.
 TEXT = frozenset(("id", "name", "version", "hostname", "os", "platform", "tube", "state"))
 
-# Numbers of 64 bits. A larger one is no measurement, and might not fit into a float.
+# beanstalkd's numbers have 64 bits. A larger one is an error, and might not fit into a float.
 MAX_NUMBER = 2**64
-# Counts start at 0. What beanstalkd reports from here on is -1, -2, ...: it subtracted too often.
+# Counts are unsigned. From here on they stand for -1, -2, ...: beanstalkd subtracted too often.
 UNDERFLOW = 2**63
 
 Value = int | float | str
 Stats = dict[str, Value]
 
-# The fields of `stats-tube` that the model has names for. Every version from 1.4 on sends them.
+# The fields of `stats-tube` that the model has. Every version from 1.4 on sends them.
 JOB_FIELDS = (
     "current-jobs-ready",
     "current-jobs-reserved",
@@ -31,10 +31,10 @@ JOB_FIELDS = (
     "current-jobs-buried",
 )
 TUBE_FIELDS = (*JOB_FIELDS, "current-watching", "current-waiting", "total-jobs", "cmd-delete")
-# Those of `stats`. `id` came with 1.9, `draining` with 1.12.
+# The fields of `stats` that the model has. `id` came with 1.9, `draining` with 1.12.
 STATS_FIELDS = (*JOB_FIELDS, "total-jobs", "current-connections", "current-tubes", "uptime")
 MODEL_FIELDS = frozenset((*TUBE_FIELDS, "name"))
-# All of `stats-tube` after the name, in the order in which at least 1.9 to 1.13 write it.
+# All fields of `stats-tube` after the name, in the order in which 1.9 to 1.13 write them.
 PLAIN_FIELDS = (
     *("current-jobs-urgent", *JOB_FIELDS, "total-jobs"),
     *("current-using", "current-watching", "current-waiting"),
@@ -46,13 +46,13 @@ MODEL_STATS = frozenset((*STATS_FIELDS, "draining"))
 def parse_stats(body: bytes) -> Stats:
     """Parse the YAML mapping of `stats`, `stats-tube` or `stats-job` ("Other Commands").
 
-    By splitting, not as YAML: values are unquoted up to 1.12 and quoted from 1.13 on, and
-    a YAML reader takes the tube `1_000` for a number. `draining` becomes 0 or 1.
+    Lines are split at `: `, since a YAML parser would read the tube `1_000` as a number. Values are
+    unquoted up to 1.12 and quoted from 1.13 on. `true` and `false` (`draining`) become 1 and 0.
     """
     stats: Stats = {}
     for line in body.decode("utf-8", "replace").split("\n"):
         key, colon, value = line.partition(": ")
-        if value.isdecimal() and key not in TEXT and len(value) < 20:  # nearly all of them
+        if value.isdecimal() and key not in TEXT and len(value) < 20:  # true for nearly all values
             stats[key] = int(value)
         elif colon:
             stats[key] = parse_value(key, value)
@@ -60,7 +60,7 @@ def parse_stats(body: bytes) -> Stats:
 
 
 def parse_value(key: str, text: str) -> Value:
-    """One value: text for the fields in TEXT, else a number where it is one."""
+    """Parse one value: text for the fields in TEXT, else a number if it is one, else text."""
     if text[:1] == '"':
         text = text.strip('"')
     if key in TEXT:
@@ -69,36 +69,36 @@ def parse_value(key: str, text: str) -> Value:
         return int(text == "true")
     try:
         number = int(text) if text.removeprefix("-").isdecimal() else float(text)
-    except ValueError:  # also for thousands of digits
+    except ValueError:  # also raised for thousands of digits
         return text
-    return number if -MAX_NUMBER < number < MAX_NUMBER else text  # nan and inf are text, too
+    return number if -MAX_NUMBER < number < MAX_NUMBER else text  # nan and inf stay text
 
 
 def parse_list(body: bytes) -> list[str]:
-    """Parse the YAML list of `list-tubes`: one `- name` a line, quoted or not."""
+    """Parse the YAML list of `list-tubes`: one `- name` on each line, quoted or not."""
     names = (line[2:] for line in body.decode("ascii", "replace").splitlines() if line[:2] == "- ")
     return [name.strip('"') for name in names]
 
 
 def known_count(stats: Mapping[str, object], field: str) -> int | None:
-    """A count; None where it is not there, or cannot be right."""
+    """Return a count; None if the field is missing or is no plausible count."""
     value = stats.get(field)
     return value if type(value) is int and 0 <= value < UNDERFLOW else None
 
 
 def count_of(stats: Mapping[str, object], field: str) -> int:
-    """A count of `stats-job`; 0 where it is not there, or not a number."""
+    """Return a count of `stats-job`; 0 if the field is missing or is not a number."""
     value = stats.get(field, 0)
     return int(value) if isinstance(value, int | float) else 0
 
 
 class Doubts(list[str]):
-    """What cannot be right, in words; each was left out."""
+    """Texts about implausible values, which were left out."""
 
     def check(self, owner: str, stats: Stats, fields: Iterable[str]) -> list[int | None]:
-        """The counts in these fields; None for one that is not a count.
+        """Return the counts in these fields, None for one that is not a count, and note those.
 
-        Raises NonsenseError if a field is missing: then this is not beanstalkd.
+        Raises NonsenseError if a field is missing: the server is not beanstalkd.
         """
         counts: list[int | None] = []
         for field in fields:
@@ -111,20 +111,21 @@ class Doubts(list[str]):
         return counts
 
     def tell(self, owner: str, field: str, value: Value) -> None:
-        """Note that this field of a tube, or of the server, holds no count."""
+        """Note that this field of `owner`, a tube or the server, is not a count."""
         shown = repr(value[:30]) if isinstance(value, str) else value
         self.append(f"{owner}: {field} is {shown}, which is not a count")
 
 
 def read_tube(name: str, body: bytes, server: ServerState | None, doubts: Doubts) -> QueueState:
-    """The model of one tube, from the body of its `stats-tube`. As `to_queue`."""
+    """Convert the body of a `stats-tube` to the model. Raises NonsenseError."""
     return to_queue(name, parse_stats(body), server, doubts)
 
 
 def to_queue(name: str, stats: Stats, server: ServerState | None, doubts: Doubts) -> QueueState:
-    """The model of one tube. `server` is as of the same poll. Raises NonsenseError.
+    """Convert a `stats-tube` to the model; `server` is from the same reading.
 
-    `missing_jobs` is 0 or None, and the age of a head is 0 or None: more takes a memory.
+    `missing_jobs` and the ages of heads are 0 or None: other values need earlier readings. Raises
+    NonsenseError.
     """
     counts = doubts.check(name, stats, TUBE_FIELDS)
     return _make_queue(name, counts, to_native(name, stats, MODEL_FIELDS, doubts), server)
@@ -133,9 +134,10 @@ def to_queue(name: str, stats: Stats, server: ServerState | None, doubts: Doubts
 def read_plain_tube(
     name: str, body: bytes, server: ServerState | None, doubts: Doubts
 ) -> QueueState:
-    """As `read_tube`, in a third of its time, for a body that has exactly PLAIN_FIELDS.
+    """Convert the body of a `stats-tube` to the model, with one regular expression.
 
-    The first call takes as long as a hundred tubes.
+    This takes a third of the time of `read_tube`, which is called for a body that has not exactly
+    PLAIN_FIELDS. The first call takes as long as a hundred tubes. Raises NonsenseError.
     """
     match = _plain_tube().fullmatch(body.decode("latin-1"))
     if match is None:
@@ -155,7 +157,7 @@ def read_plain_tube(
 
 
 class _Numbers(dict[str, int]):
-    """The number of each text. Short ones, as most counts are, are kept: int() takes longer."""
+    """A cache of the numbers of short texts, which most counts are: int() takes longer."""
 
     def __missing__(self, text: str) -> int:
         number = int(text)
@@ -179,18 +181,18 @@ def _make_queue(
     native: dict[str, Number],
     server: ServerState | None,
 ) -> QueueState:
-    """The model of a tube. `counts` are those of TUBE_FIELDS."""
+    """Make the model of a tube. `counts` are in the order of TUBE_FIELDS."""
     ready, reserved, delayed, buried, watching, waiting, puts, deletes = counts
     is_default = name == "default"
     if is_default:
-        # Every connection uses and watches it until it says otherwise, ours too.
+        # Subtract our own connection: each one uses and watches `default` at first.
         watching = watching and watching - 1
         if native.get("current_using"):
             native["current_using"] -= 1
     left = native.get("pause_time_left")
     try:
         is_balanced = puts - deletes == ready + reserved + delayed + buried  # type: ignore[operator]
-    except TypeError:  # one of them is not known
+    except TypeError:  # a count is None
         is_balanced = False
     return QueueState(
         name,
@@ -217,11 +219,11 @@ def _make_queue(
 def count_held(
     reserved: int | None, watching: int | None, server: ServerState | None, is_default: bool
 ) -> int | None:
-    """The jobs that a tube's consumers may hold, or 0 if at least one of them surely holds none.
+    """Return how many jobs a tube's consumers may hold; 0 if at least one of them holds none.
 
-    A worker that watches several tubes may hold a job of another tube. All of this tube's workers
-    may do so if as many jobs are held elsewhere as workers watch here. The tube `default` is an
-    exception: every connection watches it. None if what is needed is not known.
+    A worker that watches several tubes may hold a job of another tube. All workers of this tube
+    may do so if at least as many jobs are reserved elsewhere as workers watch this tube. For
+    `default` only its own jobs count, since every connection watches it. None if not known.
     """
     if reserved is None or reserved > 0 or is_default:
         return reserved
@@ -232,7 +234,7 @@ def count_held(
 
 
 def to_server(stats: Stats, doubts: Doubts) -> ServerState:
-    """The model of a server. Raises NonsenseError."""
+    """Convert `stats` to the model. Raises NonsenseError."""
     counts = doubts.check("server", stats, STATS_FIELDS)
     ready, reserved, delayed, buried, puts, connections, tubes, uptime = counts
     native = to_native("server", stats, MODEL_STATS, doubts)
@@ -258,12 +260,12 @@ def to_server(stats: Stats, doubts: Doubts) -> ServerState:
 
 
 def instance_of(stats: Stats) -> str | None:
-    """What tells one process of a server from the next: its id, or before 1.9 its pid."""
+    """Return the id of the server's process, or its pid before 1.9; it differs after a restart."""
     return str(stats.get("id") or stats.get("pid", "")) or None
 
 
 def to_native(owner: str, stats: Stats, known: frozenset[str], doubts: Doubts) -> dict[str, Number]:
-    """Every number that the model has no name for, under the name of its series."""
+    """Return every number that is not in the model, by the name of its series."""
     native: dict[str, Number] = {}
     for field, value in stats.items():
         if field in known or isinstance(value, str):
@@ -277,21 +279,21 @@ def to_native(owner: str, stats: Stats, known: frozenset[str], doubts: Doubts) -
 
 @lru_cache(1024)
 def series_name(field: str) -> str:
-    """A field's name as a node of a metric path: `pause-time-left` is `pause_time_left`."""
+    """Return a field's name as a node of a metric path: `pause_time_left`."""
     return node(field).replace("-", "_")
 
 
 def count_binlog_bytes(native: Mapping[str, Number]) -> Number | None:
-    """The size of the binlog on disk, 0 without one: its files are made at their full size."""
+    """Return the size of the binlog in bytes, 0 without one; its files have their full size."""
     try:
         last, size = native["binlog_current_index"], native["binlog_max_size"]
         return (last - native["binlog_oldest_index"] + 1) * size if last else 0
-    except KeyError:  # before 1.4.3, or a number that cannot be right
+    except KeyError:  # before 1.4.3, or an implausible number
         return None
 
 
 def describe_restart(native: Mapping[str, Number], jobs: Sequence[int | None]) -> str:
-    """What a restart did to the jobs, which are now so many in each state."""
+    """Return a text on the effect of a restart; `jobs` are the counts in each state now."""
     current = native.get("binlog_current_index")
     if current is None:  # before 1.4.3
         return ""
@@ -304,10 +306,10 @@ def describe_restart(native: Mapping[str, Number], jobs: Sequence[int | None]) -
 
 
 def balance_of(queue: QueueState) -> int | None:
-    """Puts - deletes - present jobs; None if one of them is not known.
+    """Return puts - deletes - present jobs; None if one of them is not known.
 
-    In one life of a tube it starts at 0, or below 0 after a replay of the binlog, and rises by
-    one with each job that the server loses (a full disk).
+    It is 0 when a tube is created, and may be below 0 after a replay of the binlog. It rises by one
+    with each job that the server loses (on a full disk).
     """
     counts = (queue.puts, queue.deletes, queue.ready, queue.reserved, queue.delayed, queue.buried)
     if None in counts:
@@ -316,9 +318,10 @@ def balance_of(queue: QueueState) -> int | None:
 
 
 class Rejected(NamedTuple):
-    """Puts that the server refused in this life, as far as two looks tell.
+    """The puts that this instance of the server refused.
 
-    `seen` is what looked refused at the last look; `sure` is what surely was.
+    `seen` is the number that looked refused in the last reading, `sure` the number that two
+    readings confirmed.
     """
 
     seen: int
