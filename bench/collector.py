@@ -21,20 +21,20 @@ from pathlib import Path
 
 import greenstalk
 
-from beanwatch.collectors.deliver.carbon import Carbon
+from beanwatch.collectors.deliver.carbon import CarbonConnection
 from beanwatch.collectors.deliver.delivery import Delivery
 from beanwatch.collectors.deliver.outbox import Outbox
-from beanwatch.collectors.poll.derive import ABSENT
+from beanwatch.collectors.poll.derive import absent_queue
 from beanwatch.collectors.poll.observer import Observer
 from beanwatch.collectors.poll.poller import Poller
 from beanwatch.net.address import Address
-from beanwatch.queues.beanstalkd.connection import BATCH, Link
-from beanwatch.queues.beanstalkd.stats import read_tube_names
-from beanwatch.queues.beanstalkd.sweep import read
-from beanwatch.queues.selection import Chosen, Selection
-from beanwatch.queues.servers import Server
+from beanwatch.queues.base import Reader, ReaderOptions, Wanted
+from beanwatch.queues.beanstalkd.connection import BATCH
+from beanwatch.queues.selection import Selection
+from beanwatch.queues.servers import Server, parse_server
 from beanwatch.telemetry.graphite import make_batches
-from beanwatch.telemetry.logging.collector_log import Changes, Log
+from beanwatch.telemetry.logging.problems import ProblemLog
+from beanwatch.telemetry.logging.setup import get_logger
 from bench.delay import DelayProxy
 from tests.real import Beanstalkd
 
@@ -63,25 +63,42 @@ def read_raw(sock: socket.socket, queues: list[str]) -> None:
             tail = b"\r" if data.endswith(b"\r") else b""
 
 
-def read_ours(link: Link, known: Sequence[str]) -> None:
-    """The collector's reader: the server, names, and the stats of each, parsed."""
-    reading = read(link, Chosen, known)
+def server_at(port: int) -> Server:
+    """A server on this host."""
+    return Server("q1", parse_server(f"127.0.0.1:{port}"))
+
+
+@contextmanager
+def open_reader(port: int) -> Iterator[Reader]:
+    """The collector's reader of a server on this host."""
+    server = server_at(port)
+    reader = server.system.open_reader(server, ReaderOptions(timeout=600))
+    try:
+        yield reader
+    finally:
+        reader.close()
+
+
+def read_ours(reader: Reader, known: Sequence[str]) -> list[str]:
+    """The server, its queues' names, and the numbers of each, as the model; the names."""
+    reading = reader.read(Wanted(known=known))
     assert reading.queues, reading.trouble
+    return list(reading.queues)
 
 
 def sweep_forever(port: int) -> None:
     """A neighbour that nobody wishes for."""
-    with Link(Address("127.0.0.1", port), 600) as link:
-        names = read_tube_names(link)
+    with open_reader(port) as reader:
+        names = read_ours(reader, ())
         while True:
-            read_ours(link, names)
+            read_ours(reader, names)
 
 
 def read_greenstalk(port: int, queues: list[str]) -> None:
     """One by one, as most exporters do."""
     with greenstalk.Client(("127.0.0.1", port)) as client:
         client.stats()
-        client.queues()
+        client.tubes()
         for name in queues:
             client.stats_tube(name)
 
@@ -97,23 +114,25 @@ def make_queues(server: Beanstalkd, count: int) -> greenstalk.Client:
 def bench_sweeps(server: Beanstalkd, count: int, rounds: int) -> None:
     """A sweep beside its floor, on loopback and with a delay."""
     with server.client() as client:
-        names = client.queues()
-    here = Address("127.0.0.1", server.port)
-    with Link(here, 600) as link, socket.create_connection(here[:2]) as raw:
+        names = client.tubes()
+    here = ("127.0.0.1", server.port)
+    with open_reader(server.port) as reader, socket.create_connection(here) as raw:
         raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         floors, ours = [], []
         for _ in range(max(rounds, 20_000 // count)):  # what is short varies most
             floors.append(timed(lambda: read_raw(raw, names)))
-            ours.append(timed(lambda: read_ours(link, names)))
+            ours.append(timed(lambda: read_ours(reader, names)))
     near = statistics.median(ours)
     times = statistics.median(mine / floor for mine, floor in zip(ours, floors, strict=True))
     slow = time_greenstalk(server.port, names, 500) / near
     print(f"{count:6} queues: {near * 1000:8.2f} ms, {times:.2f} x a raw socket, ", end="")
     print(f"{slow:.1f} x as fast as greenstalk")
-    with DelayProxy(here[:2], DELAY) as proxy:
-        with Link(Address("127.0.0.1", proxy.port), 600) as link:
-            read_ours(link, names)
-            far = statistics.median([timed(lambda: read_ours(link, names)) for _ in range(rounds)])
+    with DelayProxy(here, DELAY) as proxy:
+        with open_reader(proxy.port) as reader:
+            read_ours(reader, names)
+            far = statistics.median(
+                [timed(lambda: read_ours(reader, names)) for _ in range(rounds)]
+            )
         slow = time_greenstalk(proxy.port, names, 100) / far
     print(f"{'1 ms away':>12}: {far * 1000:8.2f} ms, {slow:.1f} x as fast as greenstalk")
 
@@ -161,11 +180,12 @@ def sweeping(port: int) -> Iterator[None]:
 
 def bench_lines(count: int = 10_000) -> None:
     """CPU to make and send the lines of that many queues, to a sink that reads."""
-    series = [(f"beanwatch.queue.q1.queue_{number:05d}", ABSENT) for number in range(count)]
+    values = absent_queue(server_at(1).system)
+    series = [(f"beanwatch.queue.q1.queue_{number:05d}", values) for number in range(count)]
     with sink() as address:
         outbox = Outbox()
-        changes = Changes(Log())
-        delivery = Delivery(outbox, Carbon(address), changes)
+        problems = ProblemLog(get_logger("collector"))
+        delivery = Delivery(outbox, CarbonConnection(address), problems)
         started = time.process_time()
         lines = 0
         for batch in make_batches("q1", round(time.time()), series):
@@ -202,7 +222,7 @@ def bench_heads(server: Beanstalkd, count: int, rounds: int) -> None:
         for number in range(count):
             client.use(f"queue.number.{number:05d}")
             client.put("x" * 1000)
-    here = Server("q1", Address("127.0.0.1", server.port))
+    here = server_at(server.port)
     without, with_heads = Observer(here, head_ages=False), Observer(here)
     taken = [(timed(without.observe), timed(with_heads.observe)) for _ in range(rounds)]
     plain, peeked = (statistics.median(column) for column in zip(*taken, strict=True))
@@ -214,12 +234,12 @@ def bench_heads(server: Beanstalkd, count: int, rounds: int) -> None:
 def bench_memory(server: Beanstalkd, count: int, polls: int) -> None:
     """Whole polls one after the other: does it grow?"""
     with sink() as address:
-        log = Log()
+        log = get_logger("collector")
         outbox = Outbox(memory=8 * 1024 * 1024)
         selection = Selection()
-        observer = Observer(Server("q1", Address("127.0.0.1", server.port)), selection=selection)
-        poller = Poller(observer, selection, outbox, Changes(log))
-        delivery = Delivery(outbox, Carbon(address), Changes(log))
+        observer = Observer(server_at(server.port), selection=selection)
+        poller = Poller(observer, selection, outbox, ProblemLog(log))
+        delivery = Delivery(outbox, CarbonConnection(address), ProblemLog(log))
         stop = threading.Event()
         sender = threading.Thread(target=delivery.run, args=(stop,))
         sender.start()

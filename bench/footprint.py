@@ -12,11 +12,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from beanwatch.net.redis_link import RedisLink, parse_redis_url
+from beanwatch.net.redis_reader import RedisReader
+from beanwatch.net.redis_url import parse_redis_url
 from beanwatch.store.heartbeats import (
     WORKERS_KEY,
-    Beat,
-    dump_beat,
+    Heartbeat,
+    encode_heartbeat,
     read_workers,
     worker_key,
 )
@@ -24,7 +25,7 @@ from bench.worker import pin
 from tests.real import ROOT, Beanstalkd, Redis, wait_until
 
 WORKERS = 10_000
-EVERYTHING = "import greenstalk, hiredis, msgspec, structlog, time; time.sleep(600)"
+EVERYTHING = "import greenstalk, hiredis, msgspec, redis, structlog, time; time.sleep(600)"
 
 
 def memory(argv: list[str], directory: Path, ready: Callable[[], object]) -> int:
@@ -70,7 +71,7 @@ def compare_reading(directory: Path, rounds: int = 9) -> None:
         fill(redis)
         times: dict[str, list[float]] = {"all": [], "floor": [], "liveness": []}
         for _ in range(rounds):
-            with RedisLink(parse_redis_url(redis.url), 30.0) as link:
+            with RedisReader(parse_redis_url(redis.url), 30.0) as link:
                 names = [f"host{n % 100}.worker-{n}" for n in range(WORKERS)]
                 keys = [worker_key(name) for name in names]
                 asked: dict[str, Callable[[], object]] = {
@@ -97,14 +98,14 @@ def fill(redis: Redis) -> None:
     now = time.time()
     with redis.client().pipeline(transaction=False) as pipeline:
         for number in range(WORKERS):
-            beat = Beat(
+            beat = Heartbeat(
                 instance="0123456789abcdef", host=f"host{number % 100}", pid=number,
                 name=f"worker-{number}", server="127.0.0.1:11300", queues=("email.regular",),
                 state="busy", job="email.send", job_id=number, queue="email.regular",
                 where="jobs.py:12 send", started_at=now, beat_at=now, loop_at=now,
             )  # fmt: skip
             worker = f"{beat.host}.{beat.name}"
-            pipeline.set(worker_key(worker), dump_beat(beat))
+            pipeline.set(worker_key(worker), encode_heartbeat(beat))
             pipeline.zadd(WORKERS_KEY, {worker: now})
         pipeline.execute()
 

@@ -16,21 +16,23 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from beanwatch.net.address import Address
-from beanwatch.net.redis_link import parse_redis_url
-from beanwatch.store.heartbeats import Beat
+from beanwatch.net.redis_url import parse_redis_url
+from beanwatch.store.heartbeats import Heartbeat
+from beanwatch.telemetry.logging import setup as logs
 from beanwatch.worker.core.record import Run, Sink
-from beanwatch.worker.telemetry import logs
-from beanwatch.worker.telemetry.heartbeat_writer import Heart
-from beanwatch.worker.telemetry.ledger_writer import Ledger
-from beanwatch.worker.telemetry.metrics import make_metrics
-from beanwatch.worker.telemetry.outcome_counter import OutcomeCounts
-from beanwatch.worker.telemetry.redis_stream import RedisOutlet
+from beanwatch.worker.telemetry.heartbeat_writer import HeartbeatWriter
+from beanwatch.worker.telemetry.ledger_writer import LedgerWriter
+from beanwatch.worker.telemetry.log_sink import LogSink
+from beanwatch.worker.telemetry.metrics import SeriesOwner, make_metrics
+from beanwatch.worker.telemetry.outcome_counter import OutcomeCounter
+from beanwatch.worker.telemetry.redis_stream import RedisStream
 from bench.worker import BODY, pin
 from tests.real import Beanstalkd, Redis
 
 JOBS = 5_000
 TICK = 2_000  # jobs between two ticks: what a worker does in about a second, or less
 WORKER, INSTANCE = "host.bench", "0123456789abcdef"
+OWNER = SeriesOwner("p", "server", WORKER)
 RUN = Run("server", "bench", "bench.nothing", 1, 1, "ok", "uuid", wait=0.001, duration=0.001)
 
 
@@ -51,9 +53,9 @@ def tell(sinks: Sequence[Sink]) -> Callable[[], None]:
         done += 1
         run = replace(RUN, job_id=done, uuid=f"uuid{done}", started_at=time.time())
         for sink in sinks:
-            if isinstance(sink, Ledger):
-                sink.intend(run)
-            sink.settle(run)
+            if isinstance(sink, LedgerWriter):
+                sink.on_finishing(run)
+            sink.on_finished(run)
         if done % TICK == 0:
             for sink in sinks:
                 sink.tick()
@@ -77,19 +79,19 @@ def main(rounds: int = 5) -> None:
         output = logs.configure("json", f"{directory}/worker.log")
         log = logs.get_logger(worker=WORKER, instance=INSTANCE)
         url = parse_redis_url(redis.url)
-        outlet = RedisOutlet(url, log)
-        heart = Heart(url, WORKER)
+        stream = RedisStream(url, log)
+        heart = HeartbeatWriter(url, WORKER)
         address = Address(*statsd.getsockname())
         parts: dict[str, Callable[[], object]] = {
             "no instrumentation at all": tell([]),
-            "log line": tell([logs.LogSink(log, output)]),
-            "metrics by StatsD": tell([make_metrics(f"statsd://{address}", "p", WORKER, log=log)]),
+            "log line": tell([LogSink(log, output)]),
+            "metrics by StatsD": tell([make_metrics(f"statsd://{address}", OWNER, log=log)]),
             "metrics straight to Graphite": tell(
-                [make_metrics(f"graphite://{address}", "p", WORKER, log=log)]
+                [make_metrics(f"graphite://{address}", OWNER, log=log)]
             ),
-            "counts of outcomes in Redis": tell([OutcomeCounts(outlet)]),
-            "ledger of failures": tell([Ledger(outlet, WORKER, INSTANCE, "failures")]),
-            "ledger of all": tell([Ledger(outlet, WORKER, INSTANCE, "all")]),
+            "counts of outcomes in Redis": tell([OutcomeCounter(stream)]),
+            "ledger of failures": tell([LedgerWriter(stream, WORKER, INSTANCE, "failures")]),
+            "ledger of all": tell([LedgerWriter(stream, WORKER, INSTANCE, "all")]),
         }
         found: dict[str, list[float]] = {}
         for _ in range(rounds):
@@ -100,7 +102,7 @@ def main(rounds: int = 5) -> None:
             for name, work in parts.items():
                 share = (per_job(work) - floor) / bare
                 found.setdefault(name, []).append(share)
-            beat = per_job(lambda: heart.beat(Beat(name="bench")), 200)
+            beat = per_job(lambda: heart.write(Heartbeat(name="bench")), 200)
             found.setdefault("heartbeat, once a second: of one second", []).append(beat)
     del found["no instrumentation at all"]
     sys.stdout.write("| what a part adds | of a bare reserve and delete |\n|---|---|\n")

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from nagiosplugin import Context, Resource, Summary
 
+from beanwatch.checks.lib.output import count, perf
 from beanwatch.checks.lib.plugin import (
     STATES,
     Check,
@@ -16,40 +17,36 @@ from beanwatch.checks.lib.plugin import (
     Finding,
     Metric,
     Ok,
-    Perf,
-    Perfs,
     State,
     Unknown,
     Warn,
-    count,
     judge,
+    worst_state,
 )
-from beanwatch.checks.lib.plugin_process import Parser, Voice, run
+from beanwatch.checks.lib.plugin_process import Parser, PluginOutput, pick_limits, run
 from beanwatch.checks.lib.redis_source import add_redis, open_redis, read_from, redis_failure
 from beanwatch.config import Config, Threshold
-from beanwatch.net.redis_link import RedisError
+from beanwatch.net.redis_url import RedisError
+from beanwatch.outcomes import OUTCOMES
 from beanwatch.store.outcome_counts import KEPT_MINUTES, JobKind, read_outcomes
 
-DEFAULT = Threshold(warning="5", critical="25")  # percent
-LEAST = 20  # of fewer runs one failure is too large a share to say anything
-MINUTES = 10
-# `discarded` is a handler's wish, and `lost` was done, if perhaps twice.
-FAILED = ("retry", "buried", "timeout", "poison", "invalid")
-GRAVE = {
-    "poison": "poison (it ended its workers)",
-    "timeout": "timed out",
-    "lost": "done, but beanstalkd did not confirm the delete: may run twice",
-}
+DEFAULT_LIMITS = Threshold(warning="5", critical="25")  # percent
+MIN_RUNS = 20  # with fewer, a single failure would already be a large share
+WINDOW_MINUTES = 10
+FAILED_OUTCOMES = tuple(outcome.name for outcome in OUTCOMES if outcome.is_failure)
+OUTCOME_WARNINGS = {outcome.name: outcome.warning for outcome in OUTCOMES if outcome.warning}
 
 Read = Callable[[], Mapping[JobKind, Counter[str]]]
 
 
 class Runs(NamedTuple):
-    """How the runs of one kind of job ended; `kind` is None for all together."""
+    """The runs of one kind of job, by outcome; `kind` is None for all kinds together."""
 
     kind: JobKind | None
     outcomes: Counter[str]
-    worst: "Runs | None" = None  # of all together: the kind that failed most, if there are several
+    # Of all together, the `Runs` that failed most, if there are several kinds. As a string the type
+    # would take 2 ms.
+    worst: Any = None
 
     @property
     def label(self) -> str:
@@ -58,17 +55,17 @@ class Runs(NamedTuple):
 
     @property
     def total(self) -> int:
-        """All runs."""
+        """The number of all runs."""
         return sum(self.outcomes.values())
 
     @property
     def failed(self) -> int:
-        """Those that did not do the job."""
-        return sum(self.outcomes[outcome] for outcome in FAILED)
+        """The number of runs that did not do the job."""
+        return sum(self.outcomes[outcome] for outcome in FAILED_OUTCOMES)
 
     @property
     def percent(self) -> float:
-        """Failed of all."""
+        """The share of all runs that failed, in percent."""
         return 100 * self.failed / self.total if self.total else 0.0
 
 
@@ -91,14 +88,14 @@ def parser() -> Parser:
     parser.add_argument(
         "--minutes",
         type=_minutes,
-        default=MINUTES,
-        help=f"of the last so many, at most {KEPT_MINUTES} (default: {MINUTES})",
+        default=WINDOW_MINUTES,
+        help=f"length of the window, at most {KEPT_MINUTES} (default: {WINDOW_MINUTES})",
     )
     parser.add_argument(
         "--least",
         type=_whole,
-        default=LEAST,
-        help=f"judge only so many runs (default: {LEAST})",
+        default=MIN_RUNS,
+        help=f"with fewer runs, do not judge the share that failed (default: {MIN_RUNS})",
     )
     parser.add_argument(
         "--missing", choices=STATES, default="ok", help="state when nothing ran (default: ok)"
@@ -159,7 +156,7 @@ class Outcomes(Resource):  # type: ignore[misc]
 
 
 def decide(runs: Runs, limits: Threshold, least: int, minutes: int) -> tuple[State, str]:
-    """The state of one kind of job, or of all; of all together only the share counts."""
+    """The state of one kind of job, or of all together, for which only the share counts."""
     state, limit = judge(runs.percent, limits) if runs.total >= least else (Ok, "")
     parts = []
     if limit:
@@ -168,9 +165,13 @@ def decide(runs: Runs, limits: Threshold, least: int, minutes: int) -> tuple[Sta
             most = "most of them" if 2 * worst.failed > runs.failed else "above all"
             parts.append(f"{most} {worst.label}: {worst.failed} of {worst.total}")
     if runs.kind:
-        grave = [f"{runs.outcomes[o]} {words}" for o, words in GRAVE.items() if runs.outcomes[o]]
-        state = max(state, Warn, key=int) if grave else state
-        parts += grave
+        warnings = [
+            f"{runs.outcomes[outcome]} {words}"
+            for outcome, words in OUTCOME_WARNINGS.items()
+            if runs.outcomes[outcome]
+        ]
+        state = worst_state([state, Warn]) if warnings else state
+        parts += warnings
     what = runs.label if runs.kind else "all jobs"
     if not parts:
         few = f" (under {least}, too few to judge)" if runs.failed and runs.total < least else ""
@@ -186,7 +187,7 @@ class RunsContext(Context):  # type: ignore[misc]
         self._limits, self._options = limits, options
 
     def evaluate(self, metric: Metric, resource: Any) -> Finding:
-        """By their outcomes."""
+        """The state by their outcomes; that of `--missing` if nothing ran."""
         runs: Runs = metric.value
         if not runs.total:
             ran = f"no job ran in {count(self._options.minutes, 'minute')}"
@@ -196,30 +197,27 @@ class RunsContext(Context):  # type: ignore[misc]
 
     # -- present
 
-    def performance(self, metric: Metric, resource: Any) -> Perfs:
-        """The share of each; of all together also what it is a share of, and the grave ones."""
+    def performance(self, metric: Metric, resource: Any) -> str:
+        """The share that failed; of all kinds together also the numbers that it is made of."""
         runs: Runs = metric.value
-        limits = self._limits
-        share = Perf(f"{runs.label} failed", runs.percent, "%", limits.warning, limits.critical)
+        share = perf(f"{runs.label} failed", runs.percent, "%", self._limits)
         if runs.kind:
-            return Perfs([share])
-        numbers = [Perf(outcome, runs.outcomes[outcome]) for outcome in GRAVE]
-        return Perfs([share, Perf("runs", runs.total), *numbers])
+            return share
+        numbers = [perf(outcome, runs.outcomes[outcome]) for outcome in OUTCOME_WARNINGS]
+        return " ".join([share, perf("runs", runs.total), *numbers])
 
 
 class RunsSummary(Summary):  # type: ignore[misc]
     """Nothing failed too often."""
 
     def ok(self, results: Any) -> str:
-        """Of all together."""
+        """The share of all kinds together."""
         return str(next(result for result in results if result.metric.value.kind is None))
 
 
 def build(options: argparse.Namespace, config: Config, read: Read) -> Check:
     """Put the three acts together."""
-    limits = config.checks.get("job_failures", DEFAULT)
-    if options.warning is not None or options.critical is not None:
-        limits = Threshold(options.warning or "", options.critical or "")
+    limits = pick_limits(options, config, "job_failures", DEFAULT_LIMITS)
     return Check(
         "job_failures",
         Outcomes(options, read),
@@ -229,11 +227,11 @@ def build(options: argparse.Namespace, config: Config, read: Read) -> Check:
     )
 
 
-def live(options: argparse.Namespace, config: Config, voice: Voice) -> Check:
+def with_live_redis(options: argparse.Namespace, config: Config, output: PluginOutput) -> Check:
     """The check with the real Redis."""
 
     def read() -> Mapping[JobKind, Counter[str]]:
-        with open_redis(options, config, voice) as link:
+        with open_redis(options, config, output) as link:
             return read_from(link, partial(read_outcomes, minutes=options.minutes))
 
     return build(options, config, read)
@@ -241,4 +239,4 @@ def live(options: argparse.Namespace, config: Config, voice: Voice) -> Check:
 
 def main() -> None:
     """Run as a plugin."""
-    run(parser(), live)
+    run(parser(), with_live_redis)

@@ -6,11 +6,10 @@ from collections.abc import Sequence
 
 from beanwatch.config import GLOB, ConfigError, load
 from beanwatch.net.address import AddressError
-from beanwatch.queues.beanstalkd.connection import Link, ServerError
-from beanwatch.queues.beanstalkd.stats import read_tubes
+from beanwatch.queues.base import ServerError
 from beanwatch.queues.servers import resolve_servers
 
-MOST = 1000  # kicked at once: what fails again is buried again, and seen again
+MAX_KICKED = 1000  # at once; a job that fails again is buried again, and alerts again
 
 
 def parser() -> argparse.ArgumentParser:
@@ -23,13 +22,15 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--server", required=True, metavar="NAME|ADDRESS", help="the beanstalkd")
+    parser.add_argument("--server", required=True, metavar="NAME|ADDRESS", help="the queue server")
     parser.add_argument(
-        "-Q", "--queue", "-T", "--tube", required=True, help="one; a glob is left alone"
+        "-Q", "--queue", "-T", "--tube", required=True, help="one queue; nothing is done for a glob"
     )
     parser.add_argument("--state", required=True, help="it kicks in WARNING and CRITICAL ...")
     parser.add_argument("--type", required=True, help="... once that is HARD")
-    parser.add_argument("--most", type=int, default=MOST, metavar="JOBS", help=f"default: {MOST}")
+    parser.add_argument(
+        "--most", type=int, default=MAX_KICKED, metavar="JOBS", help=f"default: {MAX_KICKED}"
+    )
     parser.add_argument("--config", metavar="FILE", help="configuration file (TOML)")
     parser.add_argument("-t", "--timeout", default="10", help="seconds")
     return parser
@@ -41,19 +42,6 @@ def decide(state: str, state_type: str, queue: str) -> bool:
     return is_real and queue not in ("", "none") and not GLOB.search(queue)
 
 
-def kick(link: Link, queue: str, most: int) -> int:
-    """Kick up to `most` buried jobs. Raises ServerError.
-
-    Without a buried job beanstalkd would kick delayed ones, and `use` make a missing queue.
-    """
-    found = dict(read_tubes(link, [queue])).get(queue, {})
-    buried = int(found.get("current-jobs-buried", 0))
-    if not buried:
-        return 0
-    _, reply = link.ask([b"use " + queue.encode(), b"kick %d" % min(most, buried)])
-    return int(reply.args[0]) if reply.word == b"KICKED" and reply.args else 0
-
-
 def main(argv: Sequence[str] | None = None) -> None:
     """Exit 0 when done or nothing was to do, 1 when it failed, 2 for wrong arguments."""
     options = parser().parse_args(argv)
@@ -62,9 +50,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         timeout = float(options.timeout.partition(":")[0])
         (server,) = resolve_servers(load(options.config).servers, [options.server])
-        with Link(server.address, timeout) as link:
-            jobs = kick(link, options.queue, options.most)
+        actions = server.system.open_actions(server, timeout)
+        try:
+            kicked = sum(actions.kick(options.queue, options.most))
+        finally:
+            actions.close()
     except (AddressError, ConfigError, ServerError, ValueError) as error:
         print(f"beanwatch_kick_buried: {error}", file=sys.stderr)  # noqa: T201
         sys.exit(1)
-    print(f"kicked {jobs} jobs in {options.queue}")  # noqa: T201
+    print(f"kicked {kicked} job{'' if kicked == 1 else 's'} in {options.queue}")  # noqa: T201

@@ -9,8 +9,9 @@ from urllib.parse import urlencode
 
 from nagiosplugin import Context, Resource, Summary
 
+from beanwatch.checks.lib.output import perf
 from beanwatch.checks.lib.plugin import (
-    MARGIN,
+    READING_SHARE,
     STATES,
     Check,
     Critical,
@@ -18,22 +19,20 @@ from beanwatch.checks.lib.plugin import (
     FailureContext,
     Finding,
     Metric,
-    Perf,
     State,
     Unknown,
-    ago,
     judge,
 )
-from beanwatch.checks.lib.plugin_process import Parser, UsageError, Voice, run
+from beanwatch.checks.lib.plugin_process import Parser, PluginOutput, UsageError, pick_limits, run
 from beanwatch.config import GLOB, Config, Threshold
+from beanwatch.durations import format_duration
 from beanwatch.net.http import HttpError, get
-from beanwatch.queues.servers import resolve_servers
 from beanwatch.telemetry.series import collector
 
-DEFAULT = Threshold(warning="120", critical="300")
+DEFAULT_LIMITS = Threshold(warning="120", critical="300")
 WINDOW = 3600  # seconds back; Graphite has points of that age at their finest step
-# A collector whose clock is ahead of ours sends points from our future; NTP keeps it below that.
-FUTURE = 60
+# Seconds by which a collector's clock may be ahead of ours: its points are in our future.
+MAX_CLOCK_AHEAD = 60
 
 Fetch = Callable[[Sequence[str], int], bytes]
 
@@ -84,7 +83,9 @@ class Graphite(Resource):  # type: ignore[misc]
             series = parse_series(self._fetch(self._patterns, WINDOW), self._clock())
         except HttpError as error:
             timed_out = isinstance(error.__cause__, TimeoutError)
-            yield Metric("graphite", Failure(f"graphite {error}", timed_out), context="failure")
+            yield Metric(
+                "graphite", Failure(f"graphite {error}", timed_out=timed_out), context="failure"
+            )
             return
         for one in series:
             yield Metric(one.name, one, context="series")
@@ -116,9 +117,9 @@ def newest(datapoints: Sequence[tuple[float | None, float]], now: float) -> floa
 def decide(series: Series, limits: Threshold) -> tuple[State, str]:
     """The state, and for how long nothing has come."""
     if series.age is None:
-        return Critical, f"{series.name}: no point for more than {ago(WINDOW)}"
+        return Critical, f"{series.name}: no point for more than {format_duration(WINDOW)}"
     state, limit = judge(series.age, limits)
-    text = f"{series.name}: the newest point is {ago(series.age)} old"
+    text = f"{series.name}: the newest point is {format_duration(series.age)} old"
     return state, f"{text} ({limit} s)" if limit else text
 
 
@@ -130,16 +131,15 @@ class SeriesContext(Context):  # type: ignore[misc]
         self._limits = limits
 
     def evaluate(self, metric: Metric, resource: Any) -> Finding:
-        """By the age of its newest point."""
+        """The state by the age of its newest point."""
         return Finding(*decide(metric.value, self._limits), metric)
 
     # -- present
 
-    def performance(self, metric: Metric, resource: Any) -> Perf:
+    def performance(self, metric: Metric, resource: Any) -> str:
         """The age."""
         series: Series = metric.value
-        age = float("nan") if series.age is None else series.age
-        return Perf(series.name, age, "s", self._limits.warning, self._limits.critical)
+        return perf(series.name, series.age, "s", self._limits)
 
 
 class MissingContext(Context):  # type: ignore[misc]
@@ -162,17 +162,24 @@ class FreshSummary(Summary):  # type: ignore[misc]
         ages = [r.metric.value.age or 0.0 for r in results if isinstance(r.metric.value, Series)]
         if len(ages) < 2:
             return str(results[0])
-        return f"{len(ages)} series, the newest point of each at most {ago(max(ages))} old"
+        oldest = format_duration(max(ages))
+        return f"{len(ages)} series, the newest point of each at most {oldest} old"
+
+
+def list_nodes(config: Config) -> list[str]:
+    """The nodes of the configured servers in metric paths; without any, a glob for all."""
+    if not config.servers:
+        return ["*"]
+    from beanwatch.queues.servers import resolve_servers  # takes time to import
+
+    return [server.node for server in resolve_servers(config.servers)]
 
 
 def build(options: argparse.Namespace, config: Config, fetch: Fetch) -> Check:
     """Put the three acts together."""
-    limits = config.checks.get("metrics_fresh", DEFAULT)
-    if options.warning is not None or options.critical is not None:
-        limits = Threshold(options.warning or "", options.critical or "")
+    limits = pick_limits(options, config, "metrics_fresh", DEFAULT_LIMITS)
     prefix = options.prefix or config.prefix
-    nodes = [server.node for server in resolve_servers(config.servers)] if config.servers else "*"
-    patterns = options.metric or [collector(prefix, node, "success") for node in nodes]
+    patterns = options.metric or [collector(prefix, node, "success") for node in list_nodes(config)]
     return Check(
         "metrics_fresh",
         Graphite(patterns, fetch),
@@ -183,21 +190,21 @@ def build(options: argparse.Namespace, config: Config, fetch: Fetch) -> Check:
     )
 
 
-def live(options: argparse.Namespace, config: Config, voice: Voice) -> Check:
+def with_live_graphite(options: argparse.Namespace, config: Config, output: PluginOutput) -> Check:
     """The check with the real Graphite."""
     url = options.graphite_url or config.graphite.url
     if not url:
         raise UsageError("where is Graphite? --graphite-url http://HOST, or url under [graphite]")
 
     def fetch(patterns: Sequence[str], window: int) -> bytes:
-        voice.doing = "asking Graphite"
+        output.current_step = "asking Graphite"
         query = [("target", pattern) for pattern in patterns]
-        query += [("format", "json"), ("from", f"-{window}s"), ("until", f"+{FUTURE}s")]
-        return get(f"{url.rstrip('/')}/render?{urlencode(query)}", options.timeout * MARGIN)
+        query += [("format", "json"), ("from", f"-{window}s"), ("until", f"+{MAX_CLOCK_AHEAD}s")]
+        return get(f"{url.rstrip('/')}/render?{urlencode(query)}", options.timeout * READING_SHARE)
 
     return build(options, config, fetch)
 
 
 def main() -> None:
     """Run as a plugin."""
-    run(parser(), live)
+    run(parser(), with_live_graphite)

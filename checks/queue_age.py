@@ -1,22 +1,20 @@
 """check_queue_age: how long has the next job of a queue been waiting?"""
 
 import argparse
-import math
-from collections.abc import Iterator
 from typing import Any
 
-from beanwatch.checks.lib import queue_check as queues
-from beanwatch.checks.lib import source
-from beanwatch.checks.lib.memory import Memory, Scope
-from beanwatch.checks.lib.plugin import Check, Metric, Perf, Perfs, State, ago, count, judge
+from beanwatch.checks.lib import queue_check, queues, source
+from beanwatch.checks.lib.output import count, perf
+from beanwatch.checks.lib.plugin import Check, State, judge
 from beanwatch.checks.lib.plugin_process import Parser, run
-from beanwatch.checks.lib.queue_check import Queues
-from beanwatch.checks.lib.source import Queue, Source
+from beanwatch.checks.lib.queues import CheckedQueue
+from beanwatch.checks.lib.source import Source
 from beanwatch.config import Config, Threshold
-from beanwatch.queues.beanstalkd.connection import ServerError
-from beanwatch.queues.beanstalkd.stats import Stats
+from beanwatch.durations import format_duration
+from beanwatch.queues.base import Reading, Wanted
+from beanwatch.queues.model import QueueState
 
-DEFAULT = Threshold(warning="300", critical="1800")
+DEFAULT_LIMITS = Threshold(warning="300", critical="1800")  # seconds
 
 
 def parser() -> Parser:
@@ -24,100 +22,78 @@ def parser() -> Parser:
     parser = Parser("queue_age", __doc__, "-H queue1 -Q 'email.*' -w 300 -c 1800")
     source.add_servers(parser)
     queues.add_queues(parser)
-    queues.add_limits(parser)
+    queue_check.add_limits(parser)
     return parser
 
 
 # -- acquire
 
 
-class Heads(Queues):
-    """The chosen queues, each with how long the job that is next has waited."""
+class QueueHeads(queues.QueueResource):
+    """The chosen queues, each with the age of its first ready job."""
 
-    def probe(self) -> Iterator[Metric]:
-        """Read the queues, then the heads of those where jobs are ready."""
-        metrics = list(super().probe())
-        queues = [metric.value for metric in metrics if isinstance(metric.value, Queue)]
-        busy = [queue.name for queue in queues if queue.get("current-jobs-ready")]
-        try:
-            heads = self.source.heads(self.server, busy) if busy else {}
-        except ServerError as error:
-            yield source.failure(self.server, self.config, error)
-            return
-        for metric in metrics:
-            queue = metric.value
-            if isinstance(queue, Queue) and queue.get("current-jobs-ready"):
-                waited = decide_wait(heads.get(queue.name), self.source.memory, queue.key)
-                metric = metric.replace(value=queue._replace(waited=waited))
-            yield metric
+    wanted = Wanted(server=False, heads=("ready",))
+
+    def complete(self, queue: QueueState, reading: Reading) -> QueueState:
+        """Give age 0 to a queue whose first job was taken while we looked: its jobs move."""
+        is_moving = queue.head_ready_age is None and queue.name not in reading.unread_heads
+        return queue._replace(head_ready_age=0.0) if queue.ready and is_moving else queue
 
 
-def decide_wait(head: Stats | None, memory: Memory | Scope, key: str) -> float:
-    """Seconds that a job has waited, by its `stats-job`; nan if that could not be read.
-
-    beanstalkd's `age` counts from the put. That is the wait of a job that nobody has had yet,
-    less its delay; of a retried or kicked one it would be its whole life. Such a job has
-    waited since it was first seen as the head.
-    """
-    if head is None:
-        return math.nan
-    if not head:
-        return 0.0  # somebody has just taken it
-    if not head.get("reserves") and not head.get("kicks"):
-        return max(0.0, float(head.get("age", 0)) - float(head.get("delay", 0)))
-    return memory.lasting(f"head {key} {head.get('id')}", True)
-
-
-def waited(queue: Queue) -> float:
-    """Seconds, 0 when no job is ready."""
-    return queue.waited or 0.0
+def waited(queue: CheckedQueue) -> float:
+    """Seconds that the next job has waited; 0 when no job is ready."""
+    return queue.state.head_ready_age or 0.0
 
 
 # -- evaluate
 
 
-def decide(queue: Queue, limits: Threshold) -> tuple[State, str]:
-    """The state, and how many wait behind the head."""
+def decide(queue: CheckedQueue, limits: Threshold) -> tuple[State, str]:
+    """The state, and how many jobs wait in all."""
     state, limit = judge(waited(queue), limits)
-    if queue.waited is None:
+    if not queue.state.ready:
         return state, f"{queue.label}: no job waits"
-    if math.isnan(queue.waited):
-        return state, f"{queue.label}: how long its next job has waited cannot be read"
-    text = f"{queue.label}: the next job has waited {ago(queue.waited)}"
-    ready = count(queue.get("current-jobs-ready"), "job")
-    return state, f"{text} ({limit} s), {ready} ready" if limit else text
+    text = f"{queue.label}: the next job has waited {format_duration(waited(queue))}"
+    if limit:
+        text += f" ({limit} s), {count(queue.state.ready, 'job')} ready"
+    return state, text
 
 
 # -- present
 
 
-def perfdata(queue: Queue, limits: Threshold) -> Perfs:
+def perfdata(queue: CheckedQueue, limits: Threshold) -> str:
     """The number that was judged."""
-    return Perfs([Perf(queue.label, waited(queue), "s", limits.warning, limits.critical)])
+    return perf(queue.label, queue.state.head_ready_age, "s", limits)
 
 
-class AgeSummary(queues.QueueSummary):
-    """Ages do not add up: the longest wait says it."""
+class AgeSummary(queue_check.QueueSummary):
+    """Ages do not add up, so the longest wait is shown."""
 
     def ok(self, results: Any) -> str:
         """`3 queues: the longest wait is 12s, in images`."""
-        found = queues.queues_of(results)
+        found = queue_check.queues_of(results)
         if len(found) < 2:
             return super().ok(results)
-        if all(queue.waited is None for queue in found):
+        waiting = [queue for queue in found if queue.state.ready]
+        if not waiting:
             return f"{len(found)} queues: no job waits"
-        top = max(found, key=lambda queue: (queue.waited is not None, waited(queue)))
-        return f"{len(found)} queues: the longest wait is {ago(waited(top))}, in {top.label}"
+        top = max(waiting, key=waited)
+        longest = format_duration(waited(top))
+        return f"{len(found)} queues: the longest wait is {longest}, in {top.label}"
 
 
 def build(options: argparse.Namespace, config: Config, source_: Source) -> Check:
-    """Put the three acts together."""
-    context = queues.QueueContext(options, config, "age", DEFAULT, source_.memory, decide, perfdata)
-    heads = queues.of_all(Heads, options, config, source_)
+    """Acquire by QueueHeads, evaluate and present as above."""
+    name = "queue_age"
+    context = queue_check.QueueContext(
+        name, options, config, source_.memory, DEFAULT_LIMITS, decide, perfdata
+    )
+    resources = queues.on_all_servers(QueueHeads, name, options, config, source_)
     summary = AgeSummary(waited, "")
-    return queues.queue_check("queue_age", options, config, source_, context, summary, heads)
+    return queue_check.queue_check(context, summary, source_, resources)
 
 
 def main() -> None:
     """Run as a plugin."""
-    run(parser(), source.live(build))
+    run(parser(), source.with_live_servers(build))

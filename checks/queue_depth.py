@@ -2,14 +2,15 @@
 
 import argparse
 
-from beanwatch.checks.lib import queue_check as queues
-from beanwatch.checks.lib import source
-from beanwatch.checks.lib.plugin import Check, Perf, Perfs, State, count, judge
+from beanwatch.checks.lib import queue_check, queues, source
+from beanwatch.checks.lib.output import count, perf
+from beanwatch.checks.lib.plugin import Check, State, judge
 from beanwatch.checks.lib.plugin_process import Parser, run
-from beanwatch.checks.lib.source import Queue, Source
+from beanwatch.checks.lib.queues import CheckedQueue
+from beanwatch.checks.lib.source import Source
 from beanwatch.config import Config, Threshold
 
-DEFAULT = Threshold()  # how deep is too deep only the operator knows
+DEFAULT_LIMITS = Threshold()  # only the operator knows how deep is too deep
 
 
 def parser() -> Parser:
@@ -17,42 +18,55 @@ def parser() -> Parser:
     parser = Parser("queue_depth", __doc__, "-H queue1 -Q 'email.*' -w 1000 -c 5000 --for 300")
     source.add_servers(parser)
     queues.add_queues(parser)
-    queues.add_limits(parser)
+    queue_check.add_limits(parser)
     return parser
 
 
-def ready(queue: Queue) -> int:
+# -- evaluate
+
+
+def ready(queue: CheckedQueue) -> int:
     """The jobs that a worker could take now."""
-    return queue.get("current-jobs-ready")
+    return queue.state.ready or 0
 
 
-def decide(queue: Queue, limits: Threshold) -> tuple[State, str]:
-    """Evaluate: the state, and who works on the jobs, which is what one asks next."""
+def decide(queue: CheckedQueue, limits: Threshold) -> tuple[State, str]:
+    """The state, and who works on the jobs, since that is the next question."""
     state, limit = judge(ready(queue), limits)
     text = f"{queue.label}: {count(ready(queue), 'job')} ready"
-    if not limit:
-        return state, text
-    if queue.name == "default":  # which every connection watches until it says otherwise
-        return state, f"{text} ({limit})"
-    watching, waiting = queue.get("current-watching"), queue.get("current-waiting")
-    workers = f"{count(watching, 'worker')} there, {waiting} of them idle"
-    return state, f"{text} ({limit}), {workers if watching else 'no worker watches it'}"
+    return state, f"{text} ({limit}){describe_workers(queue)}" if limit else text
 
 
-def perfdata(queue: Queue, limits: Threshold) -> Perfs:
-    """Present: the number that was judged."""
-    return Perfs([Perf(queue.label, ready(queue), "", limits.warning, limits.critical)])
+def describe_workers(queue: CheckedQueue) -> str:
+    """The workers, as far as they are known. Every connection watches the default queue."""
+    consumers, idle = queue.state.consumers, queue.state.idle_consumers
+    if queue.state.is_default or consumers is None:
+        return ""
+    if not consumers:
+        return ", no worker watches it"
+    of_them = "" if idle is None else f", {idle} of them idle"
+    return f", {count(consumers, 'worker')} there{of_them}"
+
+
+# -- present
+
+
+def perfdata(queue: CheckedQueue, limits: Threshold) -> str:
+    """The number that was judged."""
+    return perf(queue.label, queue.state.ready, limits=limits)
 
 
 def build(options: argparse.Namespace, config: Config, source_: Source) -> Check:
     """Acquire from the source, evaluate and present as above."""
-    summary = queues.QueueSummary(ready, "jobs ready")
-    context = queues.QueueContext(
-        options, config, "depth", DEFAULT, source_.memory, decide, perfdata
+    name = "queue_depth"
+    context = queue_check.QueueContext(
+        name, options, config, source_.memory, DEFAULT_LIMITS, decide, perfdata
     )
-    return queues.queue_check("queue_depth", options, config, source_, context, summary)
+    resources = queues.on_all_servers(queues.QueueResource, name, options, config, source_)
+    summary = queue_check.QueueSummary(ready, "jobs ready")
+    return queue_check.queue_check(context, summary, source_, resources)
 
 
 def main() -> None:
     """Run as a plugin."""
-    run(parser(), source.live(build))
+    run(parser(), source.with_live_servers(build))

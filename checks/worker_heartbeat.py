@@ -7,6 +7,7 @@ from typing import Any
 
 from nagiosplugin import Context, Resource, Summary
 
+from beanwatch.checks.lib.output import count, perf
 from beanwatch.checks.lib.plugin import (
     Check,
     Critical,
@@ -14,29 +15,18 @@ from beanwatch.checks.lib.plugin import (
     Finding,
     Metric,
     Ok,
-    Perf,
     State,
     Unknown,
     Warn,
-    ago,
-    count,
     judge,
 )
-from beanwatch.checks.lib.plugin_process import Parser, Voice, run
+from beanwatch.checks.lib.plugin_process import Parser, PluginOutput, pick_limits, run
 from beanwatch.checks.lib.redis_source import ReadWorkers, add_redis, live_workers, redis_failure
 from beanwatch.config import GLOB, Config, Threshold
-from beanwatch.net.redis_link import RedisError
-from beanwatch.store.heartbeats import (
-    DEAD_AFTER,
-    RESTARTED_WITHIN,
-    Beat,
-    Worker,
-    decide_health,
-    decide_restarted,
-)
-
-# The record of a dead worker goes after so many seconds, unless it is expected.
-EXPIRED = 3600
+from beanwatch.durations import format_duration
+from beanwatch.net.redis_url import RedisError
+from beanwatch.store.health import DEAD_AFTER, RESTARTED_WITHIN, decide_health, decide_restarted
+from beanwatch.store.heartbeats import RECORD_EXPIRY, Heartbeat, Worker
 
 
 def parser() -> Parser:
@@ -58,10 +48,10 @@ def parser() -> Parser:
         action="append",
         default=[],
         metavar="GLOB",
-        help="only workers of these",
+        help="only workers of these queues; repeatable",
     )
     parser.add_limits()
-    parser.add_restarted(RESTARTED_WITHIN)
+    parser.add_restarted()
     parser.epilog = f"-w and -c judge the number of live workers: -c 2:\n\n{parser.epilog}"
     return parser
 
@@ -86,8 +76,10 @@ class Workers(Resource):  # type: ignore[misc]
         except RedisError as error:
             yield Metric("redis", redis_failure(error), context="failure")
             return
-        chosen = [worker for worker in found.values() if self._is_chosen(worker.id, worker.beat)]
-        chosen = [w for w in chosen if w.beat or w.age < EXPIRED or w.id in self._expected]
+        chosen = [w for w in found.values() if self._is_chosen(w.id, w.heartbeat)]
+        chosen = [
+            w for w in chosen if w.heartbeat or w.age < RECORD_EXPIRY or w.id in self._expected
+        ]
         for worker in chosen:
             yield Metric(worker.id, worker, context="worker")
         if not self._queues:
@@ -96,7 +88,7 @@ class Workers(Resource):  # type: ignore[misc]
                     yield Metric(name, describe_missing(name, found), context="missing")
         yield Metric("live", chosen, context="live")
 
-    def _is_chosen(self, name: str, beat: Beat | None = None) -> bool:
+    def _is_chosen(self, name: str, beat: Heartbeat | None = None) -> bool:
         if self._globs and not any(fnmatchcase(name, glob) for glob in self._globs):
             return False
         if not self._queues or beat is None:
@@ -109,43 +101,45 @@ class Workers(Resource):  # type: ignore[misc]
 
 def decide(worker: Worker, restarted: float = RESTARTED_WITHIN) -> tuple[State, str]:
     """The state of one worker, and the words for the person who is paged."""
-    health, beat = decide_health(worker), worker.beat
+    health, beat = decide_health(worker), worker.heartbeat
     if beat is None:
-        return Critical, f"{worker.id}: dead, its record in Redis is gone or unreadable"
+        why = f"cannot be read: {worker.problem}" if worker.problem else "is gone"
+        return Critical, f"{worker.id}: dead, its record in Redis {why}"
     job = f"{beat.job} (job {beat.job_id}, queue {beat.queue})" if beat.job else ""
+    age = format_duration(worker.age)
     if health == "dead" and beat.is_over:
         why = f" ({beat.reason})" if beat.reason else ""
-        return Critical, f"{worker.id}: ended {ago(worker.age)} ago{why}, and was not started again"
+        return Critical, f"{worker.id}: ended {age} ago{why}, and was not started again"
     if health == "dead":
         was = f"running {job}" if job else beat.state
-        return Critical, f"{worker.id}: dead, no heartbeat for {ago(worker.age)}, last seen {was}"
+        return Critical, f"{worker.id}: dead, no heartbeat for {age}, last seen {was}"
     if health == "hung" and job:
-        late = ago(beat.beat_at - beat.deadline)
+        late = format_duration(beat.beat_at - beat.deadline)
         where = f" at {beat.where}" if beat.where else ""
         text = f"{worker.id}: hung in {job}{where}, {late} past its deadline"
         return (Critical if 0 < beat.hard_deadline < beat.beat_at else Warn), text
     if health == "hung":
-        still = ago(beat.beat_at - beat.loop_at)
+        still = format_duration(beat.beat_at - beat.loop_at)
         return Critical, f"{worker.id}: hung outside a job, its main loop has not moved for {still}"
     if health == "blocked":
         return Warn, f"{worker.id}: blocked, takes no job: {beat.reason or 'no reason given'}"
     if decide_restarted(beat, restarted):
         often = f" and {beat.restarts} times in all" if beat.restarts > 1 else ""
-        when = f"{ago(beat.beat_at - beat.started_at)} ago{often}"
+        when = f"{format_duration(beat.beat_at - beat.started_at)} ago{often}"
         return Warn, f"{worker.id}: restarted {when}, the one before ended: {beat.last_exit}"
     return Ok, f"{worker.id}: {health}{f' with {job}' if job else ''}"
 
 
 def describe_missing(name: str, found: Iterable[str]) -> str:
-    """That an expected worker is not there; perhaps it runs under another host's name."""
+    """The text for an expected worker that is not there. It may run under another host's name."""
     _, _, own = name.partition(".")
     others = [other for other in found if other.partition(".")[2] == own]
     hint = f" (an id is HOST.NAME: {', '.join(others[:3])} is there)" if others else ""
     return f"{name}: not running, though it is expected{hint}"
 
 
-def decide_live(workers: Iterable[Worker]) -> int:
-    """How many are alive."""
+def count_live(workers: Iterable[Worker]) -> int:
+    """The number of those that are alive."""
     return sum(decide_health(worker) != "dead" for worker in workers)
 
 
@@ -157,16 +151,17 @@ class WorkerContext(Context):  # type: ignore[misc]
         self._restarted = restarted
 
     def evaluate(self, metric: Metric, resource: Any) -> Finding:
-        """By its last heartbeat."""
+        """The state by its last heartbeat."""
         return Finding(*decide(metric.value, self._restarted), metric)
 
     # -- present
 
-    def performance(self, metric: Metric, resource: Any) -> Perf:
+    def performance(self, metric: Metric, resource: Any) -> str:
         """The age of the heartbeat, with the limit that holds for it."""
         worker: Worker = metric.value
-        interval = worker.beat.interval if worker.beat else 1.0
-        return Perf(worker.id, worker.age, "s", "", f"{max(3 * interval, DEAD_AFTER):g}")
+        interval = worker.heartbeat.interval if worker.heartbeat else 1.0
+        limits = Threshold(critical=f"{max(3 * interval, DEAD_AFTER):g}")
+        return perf(worker.id, worker.age, "s", limits)
 
 
 class MissingContext(Context):  # type: ignore[misc]
@@ -188,15 +183,14 @@ class LiveContext(Context):  # type: ignore[misc]
         """No worker at all is CRITICAL whatever the limits are."""
         if not metric.value:
             return Finding(Critical, f"no {self._what} sends a heartbeat", metric)
-        live = decide_live(metric.value)
+        live = count_live(metric.value)
         state, limit = judge(live, self._limits)
         text = f"{count(live, 'live worker')} ({limit})" if limit else ""
         return Finding(state, text, metric)
 
-    def performance(self, metric: Metric, resource: Any) -> Perf:
+    def performance(self, metric: Metric, resource: Any) -> str:
         """The number of live workers."""
-        limits = self._limits
-        return Perf("live", decide_live(metric.value), "", limits.warning, limits.critical)
+        return perf("live", count_live(metric.value), limits=self._limits)
 
 
 class WorkersSummary(Summary):  # type: ignore[misc]
@@ -214,9 +208,7 @@ class WorkersSummary(Summary):  # type: ignore[misc]
 
 def build(options: argparse.Namespace, config: Config, read: ReadWorkers) -> Check:
     """Acquire by `read`, evaluate and present as above."""
-    limits = config.checks.get("worker_heartbeat", Threshold())
-    if options.warning is not None or options.critical is not None:
-        limits = Threshold(options.warning or "", options.critical or "")
+    limits = pick_limits(options, config, "worker_heartbeat", Threshold())
     globs = [glob for glob in options.worker if glob != "*"]
     what = " ".join(["worker", *globs, *(f"of queue {queue}" for queue in options.queue)])
     return Check(
@@ -230,11 +222,11 @@ def build(options: argparse.Namespace, config: Config, read: ReadWorkers) -> Che
     )
 
 
-def live(options: argparse.Namespace, config: Config, voice: Voice) -> Check:
+def with_live_redis(options: argparse.Namespace, config: Config, output: PluginOutput) -> Check:
     """The check with the real Redis."""
-    return build(options, config, live_workers(options, config, voice))
+    return build(options, config, live_workers(options, config, output))
 
 
 def main() -> None:
     """Run as a plugin."""
-    run(parser(), live)
+    run(parser(), with_live_redis)

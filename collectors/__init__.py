@@ -1,1 +1,1 @@
-"""Readers of beanstalkd and Redis, and the collector that sends what they read to Graphite."""
+"""The collector: polls queue servers and Redis, and sends what they report to Graphite."""

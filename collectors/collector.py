@@ -1,4 +1,4 @@
-"""The collector as a whole: a thread a server, one to Graphite, and one that watches over them."""
+"""The collector: one thread for each server, one that sends to Graphite, one that watches these."""
 
 import threading
 import time
@@ -7,27 +7,33 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
+from structlog.typing import FilteringBoundLogger
+
 from beanwatch.collectors.deliver.delivery import Delivery
 from beanwatch.collectors.deliver.outbox import Outbox
 from beanwatch.collectors.poll.poller import Poller
 from beanwatch.collectors.poll.samples import ServerSamples, StateError, StateFile
-from beanwatch.collectors.poll.schedule import Schedule, Turns
-from beanwatch.net.systemd import Notifier
-from beanwatch.telemetry.logging.collector_log import Changes, Log
+from beanwatch.collectors.poll.schedule import EveryNthTick, Schedule
+from beanwatch.net.systemd import SystemdNotifier
+from beanwatch.telemetry.logging.problems import ProblemLog
 
-MINUTE = 60.0
-FAREWELL = 5.0  # seconds that are spent at the end on sending what is left
-LOOK = 1.0  # seconds between two looks of the main thread
+HOUSEKEEPING_SECONDS = 60.0  # between two reports of dropped points and saves of the state
+SHUTDOWN_SECONDS = 5.0  # for threads to end, and again for sending the rest of the points
+WATCH_SECONDS = 1.0  # between two checks of the threads, and after an unexpected error
 
 
 class Extra(Protocol):
-    """Something else that is polled, on a thread of its own; says what was wrong, if anything."""
+    """A source other than a queue server, polled on a thread of its own."""
 
-    def poll(self, stamp: int) -> str: ...
+    def poll(self, stamp: int) -> str:
+        """Poll it once; `stamp` is seconds since the epoch. Return the problem, "" if none."""
 
 
 class Collector:
-    """Runs pollers side by side: one that hangs delays none of the others."""
+    """Runs each poller in its own thread, so that one that hangs delays no other.
+
+    `interval` and `queues_interval` are in seconds.
+    """
 
     def __init__(
         self,
@@ -35,12 +41,12 @@ class Collector:
         extras: Sequence[Extra],
         outbox: Outbox,
         delivery: Delivery,
-        log: Log,
+        log: FilteringBoundLogger,
         *,
         interval: float,
         queues_interval: float,
         state: StateFile | None = None,
-        notifier: Notifier | None = None,
+        notifier: SystemdNotifier | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._pollers = pollers
@@ -48,27 +54,29 @@ class Collector:
         self._outbox = outbox
         self._delivery = delivery
         self._log = log
-        self._changes = Changes(log)
+        self._problems = ProblemLog(log)
         self._interval = interval
-        # A sweep is on a tick: its own interval is rounded to whole ones.
+        # Queues are read on every n-th tick: `queues_interval` is rounded to whole intervals.
         self._every = max(1, round(queues_interval / interval))
         self._state = state
-        self._notifier = notifier or Notifier()
+        self._notifier = notifier or SystemdNotifier()
         self._clock = clock
         self._stop = threading.Event()
         self._reported = 0
 
     def run(self, wait: Callable[[float], bool]) -> None:
-        """Poll and send until told to stop; then send what is left and save the state.
+        """Poll and send until told to stop; then send the rest and save the state.
 
-        `wait` sleeps for that many seconds, or returns true at once when it is told to stop.
+        `wait` sleeps for the given seconds and returns false, or returns true at once to stop.
         """
         threads = [threading.Thread(target=self._poll, args=(one,)) for one in self._pollers]
         threads += [threading.Thread(target=self._poll_extra, args=(one,)) for one in self._extras]
         sender = threading.Thread(target=self._deliver)
         threads.append(sender)
         for thread in threads:
-            thread.daemon = True  # one that hangs in a name lookup must not keep us
+            thread.daemon = (
+                True  # a thread that hangs in a name lookup must not keep the process alive
+            )
             thread.start()
         self._notifier.send("READY=1")
         self._log.info(
@@ -76,49 +84,50 @@ class Collector:
             servers=[str(poller) for poller in self._pollers],
             extras=[str(extra) for extra in self._extras],
         )
-        next_minute = self._clock() + MINUTE
-        while not wait(LOOK):
+        housekeeping_at = self._clock() + HOUSEKEEPING_SECONDS
+        while not wait(WATCH_SECONDS):
             if all(thread.is_alive() for thread in threads):
                 self._notifier.send("WATCHDOG=1")
             self._notifier.status(
                 f"{len(self._pollers)} servers, backlog {self._outbox.total_backlog} points, "
                 f"{self._outbox.total_dropped} dropped"
             )
-            if self._clock() >= next_minute:
-                next_minute += MINUTE
-                self._each_minute()
+            if self._clock() >= housekeeping_at:
+                housekeeping_at += HOUSEKEEPING_SECONDS
+                self._keep_house()
         self._stop.set()
         self._notifier.send("STOPPING=1")
-        end = self._clock() + FAREWELL
+        end = self._clock() + SHUTDOWN_SECONDS
         for thread in threads:
             thread.join(max(0.0, end - self._clock()))
         if not sender.is_alive():
-            self._delivery.finish(FAREWELL)
+            self._delivery.finish(SHUTDOWN_SECONDS)
             self._delivery.close()
         if self._outbox.total_backlog:
-            self._say_what_is_left()
-        self._each_minute()
+            self._log_unsent()
+        self._keep_house()
 
     def once(self, stamp: int, timeout: float) -> tuple[int, bool]:
-        """Poll everything once and send it: how many servers answered, and if all went well.
+        """Poll everything once, within `timeout` seconds, and send it.
 
-        A server that answered in part has answered, and has not gone well.
+        Return how many servers answered, and whether there was no problem at all. A server that
+        answered only in part counts as answered, and as a problem.
         """
         answered: list[Poller] = []
-        well: list[Poller | Extra] = []
+        succeeded: list[Poller | Extra] = []
 
         def poll(poller: Poller) -> None:
             with self._surviving(str(poller)):
                 seen = poller.poll(stamp)
-                if seen.stats is not None:
+                if seen.state is not None:
                     answered.append(poller)
                 if not seen.trouble:
-                    well.append(poller)
+                    succeeded.append(poller)
 
         def poll_extra(extra: Extra) -> None:
             with self._surviving(str(extra)):
                 if not extra.poll(stamp):
-                    well.append(extra)
+                    succeeded.append(extra)
 
         threads = [threading.Thread(target=poll, args=(one,)) for one in self._pollers]
         threads += [threading.Thread(target=poll_extra, args=(one,)) for one in self._extras]
@@ -131,25 +140,25 @@ class Collector:
             thread.join(max(0.0, end - self._clock()))
             if thread.is_alive():
                 self._log.error(f"{one}: no answer within {timeout:g} s")
-        # Looked at once: a thread that is late may still add to them.
-        count, all_well = len(answered), len(well) == len(polled)
-        sent = self._delivery.finish(FAREWELL)
+        # Counted once and here: a late thread may still append to both lists.
+        count, all_succeeded = len(answered), len(succeeded) == len(polled)
+        sent = self._delivery.finish(SHUTDOWN_SECONDS)
         self._delivery.close()
         if not sent:
-            self._say_what_is_left()
+            self._log_unsent()
         dropped = self._report_drops()
         self._save()
-        return count, all_well and sent and not dropped
+        return count, all_succeeded and sent and not dropped
 
-    def _say_what_is_left(self) -> None:
+    def _log_unsent(self) -> None:
         where = "kept in the spool" if self._outbox.has_spool else "lost (no spool is set)"
         self._log.error(f"{self._outbox.total_backlog} points were not sent; they are {where}")
 
     def _poll(self, poller: Poller) -> None:
         schedule = Schedule(self._interval)
-        sweeps = Turns(self._every)
+        queue_ticks = EveryNthTick(self._every)
         while tick := schedule.wait(self._stop.wait):
-            is_due = sweeps.is_due(tick.number)
+            is_due = queue_ticks.is_due(tick.number)
             with self._surviving(str(poller)):
                 poller.poll(tick.stamp, queues=is_due, missed_ticks=schedule.missed)
         poller.observer.close()
@@ -166,19 +175,19 @@ class Collector:
                 self._delivery.run(self._stop)
 
     @contextmanager
-    def _surviving(self, what: str) -> Iterator[None]:
-        # A mistake of ours with one server must not blind us for the others.
+    def _surviving(self, step: str) -> Iterator[None]:
+        # Log an unexpected error and go on: a bug met at one server must not stop the others.
         try:
             yield
         except Exception as error:
             frame = traceback.extract_tb(error.__traceback__)[-1]
             self._log.error(
-                f"{what}: unexpected {type(error).__name__}: {error}",
+                f"{step}: unexpected {type(error).__name__}: {error}",
                 where=f"{frame.filename}:{frame.lineno}",
             )
-            self._stop.wait(LOOK)
+            self._stop.wait(WATCH_SECONDS)
 
-    def _each_minute(self) -> None:
+    def _keep_house(self) -> None:
         self._report_drops()
         self._save()
 
@@ -187,7 +196,7 @@ class Collector:
         if dropped:
             self._reported += dropped
             self._log.error(
-                f"{dropped} points were given up: Graphite was away for longer than there is room",
+                f"{dropped} points were given up: Graphite was down for too long",
                 backlog=self._outbox.total_backlog,
             )
         return dropped
@@ -196,11 +205,11 @@ class Collector:
         if self._state is None:
             return
         state: Mapping[str, ServerSamples] = {
-            str(poller.observer.server.address): poller.observer.samples for poller in self._pollers
+            str(poller.observer.server): poller.observer.samples for poller in self._pollers
         }
         try:
             self._state.save(state)
         except StateError as error:
-            self._changes.wrong("state", str(error))
+            self._problems.report("state", str(error))
         else:
-            self._changes.right("state", "the state file is written again")
+            self._problems.clear("state", "the state file is written again")

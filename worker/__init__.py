@@ -12,10 +12,12 @@ from beanwatch.worker.api.errors import (
     Retry,
 )
 from beanwatch.worker.api.producer import Producer, Put, PutError
+from beanwatch.worker.core.connection import ConnectionLostError, RefusedError
 
 __all__ = [
     "App",
     "Bury",
+    "ConnectionLostError",
     "Context",
     "Discard",
     "EnvelopeError",
@@ -26,5 +28,6 @@ __all__ = [
     "Producer",
     "Put",
     "PutError",
+    "RefusedError",
     "Retry",
 ]

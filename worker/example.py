@@ -1,10 +1,10 @@
-"""An example application, which the demo and the tests run too.
+"""An example application. The demo and the tests use it too.
 
     beanwatch worker beanwatch.worker.example:app --queue email.regular --name w1
 
-Its jobs can be told to misbehave by their data: {"fail": true} raises, {"hang": 30} does not
-end for so many seconds whatever the worker asks, {"seconds": 2} takes its time, and
-{"crash": true} kills the worker.
+The data of a job can make it misbehave: {"fail": true} raises an exception, {"hang": 30} ignores
+every interruption for 30 seconds, {"seconds": 2} sets how long the job takes, and {"crash": true}
+kills the worker.
 """
 
 import os
@@ -19,7 +19,7 @@ app = App(version="1.0")
 
 
 class Trouble(msgspec.Struct, kw_only=True):
-    """What every job of this example understands."""
+    """The fields that every job of this example understands."""
 
     seconds: float | None = None
     fail: bool = False
@@ -50,21 +50,21 @@ class Report(Trouble):
 
 @app.job("email.send", timeout=10, max_attempts=3, backoff=1)
 def send_email(ctx: Context, email: Email) -> None:
-    """Quick, and in great numbers."""
+    """A quick job, of which there are many."""
     work(email, 0.02)
     ctx.log.debug("sent to {to}", to=email.to)
 
 
 @app.job("image.resize", timeout=5, max_attempts=3, backoff=1, on_timeout="bury")
 def resize_image(ctx: Context, image: Image) -> None:
-    """Uses a file, and some time."""
+    """A job that writes a temporary file."""
     (ctx.tmpdir / "resized").write_bytes(b"\0" * image.width)
     work(image, 0.1)
 
 
 @app.job("report.build", timeout=60, max_attempts=2, backoff=2, on_timeout="bury")
 def build_report(ctx: Context, report: Report) -> None:
-    """Long; says how far it is."""
+    """A long job that reports its progress."""
     for section in range(report.sections):
         ctx.note(f"section {section + 1} of {report.name}")
         ctx.progress(section, report.sections)
@@ -72,7 +72,7 @@ def build_report(ctx: Context, report: Report) -> None:
 
 
 def work(order: Trouble, usual: float) -> None:
-    """Take about the usual time, or do what the data says."""
+    """Take about the usual time (seconds), or do what the data says."""
     if order.crash:
         os._exit(137)
     if order.fail:
@@ -83,10 +83,10 @@ def work(order: Trouble, usual: float) -> None:
 
 
 def hang(seconds: float) -> None:
-    """Wait for somebody who does not answer, and let nothing interrupt it."""
+    """Wait, and let nothing interrupt the wait."""
     end = time.monotonic() + seconds
     while (left := end - time.monotonic()) > 0:
         try:
             time.sleep(left)
-        except BaseException:  # noqa: S112 - this is what a hang is like
+        except BaseException:  # noqa: S112 - a hanging job ignores it
             continue

@@ -1,1 +1,1 @@
-"""What the checks share: the plugin, its process, its memory, and its sources."""
+"""Shared by the checks: the plugin, its process, its memory, its sources, and what installs it."""

@@ -1,4 +1,4 @@
-"""Who of a queue's workers should be taking its jobs, by their heartbeats, and who does not."""
+"""Explains the state of a queue's consumers with the heartbeats of its workers."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
@@ -7,57 +7,63 @@ if TYPE_CHECKING:
     from beanwatch.store.heartbeats import Worker
 
 
-class Roll(NamedTuple):
+class WorkersByHealth(NamedTuple):
     """The ids of a queue's workers by what their heartbeats say; `blocked` by the reason."""
 
     dead: list[str]
     waiting: list[str]
     blocked: dict[str, list[str]]
-    others: list[str]  # those that should be connected
+    others: list[str]  # these should be connected
 
 
-def call_roll(workers: "Iterable[Worker]") -> Roll:
-    """Sort the workers."""
-    from beanwatch.store.heartbeats import decide_health  # only for those with a Redis
+def group_by_health(workers: "Iterable[Worker]") -> WorkersByHealth:
+    """Sort the workers. One that has ended is left out, since it is not connected."""
+    from beanwatch.store.health import decide_health  # only for those with a Redis
 
-    roll = Roll([], [], {}, [])
+    groups = WorkersByHealth([], [], {}, [])
     for worker in workers:
-        if worker.beat and (worker.beat.is_over or worker.beat.last_words):
-            continue  # it has ended, and is not connected
+        if worker.heartbeat and (worker.heartbeat.is_over or worker.heartbeat.last_words):
+            continue
         match decide_health(worker):
             case "dead":
-                roll.dead.append(worker.id)
+                groups.dead.append(worker.id)
             case "waiting":
-                roll.waiting.append(worker.id)
+                groups.waiting.append(worker.id)
             case "blocked":
-                reason = (worker.beat and worker.beat.reason) or "no reason given"
-                roll.blocked.setdefault(reason, []).append(worker.id)
+                reason = (worker.heartbeat and worker.heartbeat.reason) or "no reason given"
+                groups.blocked.setdefault(reason, []).append(worker.id)
             case _:
-                roll.others.append(worker.id)
-    return roll
+                groups.others.append(worker.id)
+    return groups
 
 
-def some(number: int, ids: Sequence[str]) -> str:
-    """`a, b`, or `1 of a, b` where it cannot be known which."""
+def name_some(number: int, ids: Sequence[str]) -> str:
+    """`a, b`; or `1 of a, b` where only the number is known, and not which."""
     names = ", ".join(ids)
     return names if number >= len(ids) else f"{number} of {names}"
 
 
-def cross(roll: Roll, watching: int, verdict: str) -> Iterator[str]:
-    """What the heartbeats add to that. Who waits or is blocked has let go of its connection."""
-    missing = len(roll.others) - watching
-    silent = watching - len(roll.others)
-    if missing > 0:
-        verb = "beats but is" if missing == 1 else "beat but are"
-        yield f"{some(missing, roll.others)} {verb} not connected here"
-    if roll.dead and verdict != "frozen":
-        if silent > 0:
-            yield f"connected but without a heartbeat: {some(silent, roll.dead)}"
+def explain_with_heartbeats(
+    groups: WorkersByHealth, consumers: int, verdict: str | None
+) -> Iterator[str]:
+    """Reasons, of which none repeats the verdict. `consumers` is the number of those connected.
+
+    A worker that waits or is blocked has closed its connection.
+    """
+    not_connected = len(groups.others) - consumers
+    without_heartbeat = consumers - len(groups.others)
+    if not_connected > 0:
+        verb = "beats but is" if not_connected == 1 else "beat but are"
+        yield f"{name_some(not_connected, groups.others)} {verb} not connected here"
+    if groups.dead and verdict != "frozen":
+        if without_heartbeat > 0:
+            names = name_some(without_heartbeat, groups.dead)
+            yield f"connected but without a heartbeat: {names}"
         else:
-            yield f"dead: {', '.join(roll.dead)}"
-    if roll.waiting:
-        yield f"told to wait: {', '.join(roll.waiting)} (beanwatch workers resume)"
-    for reason, ids in roll.blocked.items():
+            yield f"dead: {', '.join(groups.dead)}"
+    if groups.waiting:
+        yield f"told to wait: {', '.join(groups.waiting)} (beanwatch workers resume)"
+    for reason, ids in groups.blocked.items():
         yield f"blocked: {', '.join(ids)} ({reason})"
-    if watching and not any(roll):
+    if consumers and not any(groups):
         yield "none of them sends a heartbeat"

@@ -1,14 +1,25 @@
-"""The entry points: a check that cannot even be imported says so on one line, and exits 3."""
+"""The entry points: a check that cannot even be imported says so on one line, and exits 3.
+
+In pyproject.toml the entry point of check `queue_depth` is
+`beanwatch.checks.lib.launch:queue_depth`, and so on.
+"""
 
 import gc
 import os
+from collections.abc import Callable
 from functools import partial
 from importlib import import_module
-from typing import NoReturn
 
 
-def start(name: str) -> NoReturn:
-    """Run the check in module `beanwatch.checks.<name>`; nothing gets past this as a traceback."""
+def __getattr__(name: str) -> "Callable[[], None]":
+    """The entry point of the check in module `beanwatch.checks.<name>`."""
+    if name.startswith("_"):  # Python itself asks modules for some of these
+        raise AttributeError(name)
+    return partial(start, name)
+
+
+def start(name: str) -> None:
+    """Run a check and end the process. Every exception becomes one line and exit code 3."""
     gc.disable()  # a process of 30 ms has nothing to collect; collecting costs it 1 ms
     try:
         import_module(f"beanwatch.checks.{name}").main()
@@ -22,13 +33,3 @@ def start(name: str) -> NoReturn:
     line = f"{name.upper()} UNKNOWN - {' '.join(reason.replace('|', '/').split())}\n"
     os.write(1, line.encode("utf-8", "replace"))
     os._exit(3)
-
-
-queue_server = partial(start, "queue_server")
-queue_depth = partial(start, "queue_depth")
-queue_buried = partial(start, "queue_buried")
-queue_age = partial(start, "queue_age")
-queue_consumers = partial(start, "queue_consumers")
-worker_heartbeat = partial(start, "worker_heartbeat")
-job_failures = partial(start, "job_failures")
-metrics_fresh = partial(start, "metrics_fresh")

@@ -1,4 +1,4 @@
-"""What a check remembers between its runs: since when a value is out of its limits."""
+"""The file in which a check remembers things between its runs: since when a value is wrong."""
 
 import json
 import os
@@ -8,20 +8,24 @@ import zlib
 from collections.abc import Callable
 from typing import Any
 
-# Longer without a look, and what was wrong then need not have been wrong since.
+from beanwatch.queues.base import Memory
+
+# Seconds without a run. After more of them nobody can say that a value was wrong all the time.
 MAX_GAP = 3600.0
+# Names of queues are part of keys, and the server decides how many there are.
+MAX_ENTRIES = 100_000
 
 
 def default_directory() -> str:
-    """Where every user has a place of their own: plugins run as nagios, nrpe or icinga."""
+    """A place of each user's own: plugins run as nagios, nrpe or icinga."""
     return os.environ.get("BEANWATCH_STATE_DIR") or f"/var/tmp/beanwatch-{os.geteuid()}"  # noqa: S108
 
 
-class Memory:
+class FileMemory(Memory):
     """A small file of one check with its arguments, read at first use and written by `save`.
 
-    Never in the way of a check: a file that cannot be used is reported in `trouble`, and
-    the check judges the moment. A corrupt one is as good as none, and is replaced.
+    A check goes on without it: a file that cannot be used is reported in `trouble`, and the check
+    judges the current value only. A corrupt file counts as none, and is replaced.
     """
 
     def __init__(
@@ -35,53 +39,67 @@ class Memory:
         self._new: dict[str, Any] = {}
 
     @classmethod
-    def of(cls, check: str, arguments: object, directory: str = "") -> "Memory":
-        """The memory of a check with these arguments: two services never share one."""
-        return cls(
-            f"{check}-{zlib.crc32(repr(arguments).encode('utf-8', 'replace')):08x}", directory
-        )
+    def for_arguments(cls, check: str, arguments: object, directory: str = "") -> "FileMemory":
+        """The memory of a check with these arguments, so that two services never share one."""
+        checksum = zlib.crc32(repr(arguments).encode("utf-8", "replace"))
+        return cls(f"{check}-{checksum:08x}", directory)
 
     def recall(self, key: str) -> Any:
-        """What the run before remembered under this key, or None."""
+        """As Memory does."""
         if self._old is None:
             self._old = self._load()
         return self._old.get(key)
 
     def remember(self, key: str, value: Any) -> None:
-        """For the next run. What is not remembered anew is forgotten."""
-        self._new[key] = value
+        """As Memory does."""
+        if len(self._new) < MAX_ENTRIES:
+            self._new[key] = value
 
-    def scoped(self, scope: str) -> "Scope":
-        """The part of one of several checks that share this memory; the owner saves it."""
-        return Scope(self, scope)
-
-    def lasting(self, key: str, is_so: bool) -> float:
-        """For how many seconds this has been so at every look, 0 if it is not."""
-        since = self.recall(key)
-        if not is_so:
-            return 0.0
-        if not isinstance(since, int | float) or since > self.now:
-            since = self.now
-        self.remember(key, since)
+    def lasting(self, key: str, token: str = "") -> float:
+        """As Memory does."""
+        since = self.now
+        match self.recall(key):
+            case [known, int() | float() as start] if known == token and start <= self.now:
+                since = start
+        self.remember(key, [token, since])
         return float(self.now - since)
 
+    def keep(self, key: str) -> None:
+        """As Memory does."""
+        known = self.recall(key)
+        if known is not None:
+            self.remember(key, known)
+
+    def scoped(self, scope: str) -> "ScopedMemory":
+        """The part of one of several checks that share this memory; the owner saves it."""
+        return ScopedMemory(self, scope)
+
     def save(self) -> None:
-        """Write what was remembered, if anything was or had been."""
-        if not self._new and not (self._old or {}).keys() - {"at"}:
+        """Write what was remembered. What was not is forgotten: then there is no file."""
+        if not self._new and not os.path.lexists(self._path):
             return
-        # Here, because most runs have nothing to remember and can do without its millisecond.
+        # Imported here, because most runs have nothing to remember and can save its millisecond.
         from beanwatch.net.files import LockedError, locked, write_private
 
         content = json.dumps({"at": self.now, **self._new}).encode()
         try:
             self._prepare()
-            # Two runs at once: the second one's view is as good, so it does not wait.
+            if not self._new:
+                self._remove()
+                return
+            # Of two runs at once the second one does not wait: what the first one saw is as good.
             with locked(f"{self._path}.lock"):
                 write_private(self._path, content)
         except LockedError:
             return
         except OSError as error:
             self.trouble = f"{self._path}: {error.strerror}"
+
+    def _remove(self) -> None:
+        try:
+            os.unlink(self._path)
+        except FileNotFoundError:  # another run has done so
+            pass
 
     def _load(self) -> dict[str, Any]:
         from beanwatch.net.files import read_private
@@ -96,8 +114,8 @@ class Memory:
             return {}
         except (ValueError, TypeError, KeyError, RecursionError):
             return {}
-        recent = isinstance(at, int | float) and -MAX_GAP < self.now - at < MAX_GAP
-        return old if recent else {}
+        is_recent = isinstance(at, int | float) and -MAX_GAP < self.now - at < MAX_GAP
+        return old if is_recent else {}
 
     def _prepare(self) -> None:
         """Make the directory, and refuse one that somebody else could write to."""
@@ -111,16 +129,15 @@ class Memory:
                 raise PermissionError(0, f"{self._directory} is open to others") from None
 
 
-class Scope:
-    """A Memory whose keys are one check's own."""
+class ScopedMemory(Memory):
+    """A FileMemory whose keys are one check's own."""
 
-    def __init__(self, memory: Memory, scope: str) -> None:
+    def __init__(self, memory: FileMemory, scope: str) -> None:
         self._memory, self._scope = memory, scope
-        self.now = memory.now
 
     @property
     def trouble(self) -> str:
-        """That of the whole."""
+        """As FileMemory.trouble."""
         return self._memory.trouble
 
     def recall(self, key: str) -> Any:
@@ -131,9 +148,13 @@ class Scope:
         """As Memory does."""
         self._memory.remember(f"{self._scope} {key}", value)
 
-    def lasting(self, key: str, is_so: bool) -> float:
+    def lasting(self, key: str, token: str = "") -> float:
         """As Memory does."""
-        return self._memory.lasting(f"{self._scope} {key}", is_so)
+        return self._memory.lasting(f"{self._scope} {key}", token)
+
+    def keep(self, key: str) -> None:
+        """As Memory does."""
+        self._memory.keep(f"{self._scope} {key}")
 
     def save(self) -> None:
         """Left to the owner."""

@@ -1,6 +1,6 @@
 """The life of a check's process: its arguments, its time, its one output and its exit code.
 
-- Bad arguments, `--help` and every error exit 3, since argparse's 2 means CRITICAL;
+- Bad arguments, `--help` and every error exit 3, since argparse's 2 would mean CRITICAL;
 - `-t` is kept by a thread: a signal handler does not run while a name lookup hangs.
 """
 
@@ -13,18 +13,30 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from beanwatch import __version__
-from beanwatch.checks.lib.plugin import STATES, Check, Outcome, State, Unknown, conclude, read_on
-from beanwatch.config import Config, ConfigError, LinksConfig, load
+from beanwatch.checks.lib.output import PluginResult, runbook_lines
+from beanwatch.checks.lib.plugin import STATES, Check, State, Unknown, conclude
+from beanwatch.config import Config, ConfigError, LinksConfig, Threshold, load
 from beanwatch.values import duration, threshold
+
+DEFAULT_TIMEOUT = 10.0  # seconds
+MAX_TIMEOUT = 3600.0
+RESTARTED_WITHIN = 600.0  # seconds; by default a restart is a warning for so long
+
+
+class UsageError(Exception):
+    """Arguments that cannot be used together or at all."""
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse with the exit code of the plugin guidelines, and the error on line 1."""
+    """argparse with the exit code of the plugin guidelines, and the error on line 1.
+
+    `timeout_state` is the check's state when `-t` is over.
+    """
 
     def __init__(
-        self, check: str, question: str, example: str, timeout_state: str = "unknown"
+        self, check: str, question: str, example: str, timeout_state: State = Unknown
     ) -> None:
-        self.check = check
+        self.check, self.timeout_state = check, timeout_state
         super().__init__(
             prog=f"check_{check}",
             description=question,
@@ -33,7 +45,9 @@ class Parser(argparse.ArgumentParser):
             allow_abbrev=False,
         )
         self.add_argument("-V", "--version", action="version", version=f"%(prog)s {__version__}")
-        self.add_argument("-v", "--verbose", action="count", default=0, help="what is well, too")
+        self.add_argument(
+            "-v", "--verbose", action="count", default=0, help="show what is well, too"
+        )
         self.add_argument("--json", action="store_true", help="one JSON object instead of text")
         self.add_argument("--config", metavar="FILE", help="configuration file (TOML)")
         self.add_argument(
@@ -42,16 +56,17 @@ class Parser(argparse.ArgumentParser):
             type=_timeout,
             default=None,
             metavar="SEC[:STATE]",
-            help=f"wall-clock limit, and the state when it is over (default: 10:{timeout_state})",
+            help="wall-clock limit, and the state when it is over "
+            f"(default: {DEFAULT_TIMEOUT:g}:{timeout_state.text})",
         )
 
     def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
-        """Help and version are UNKNOWN by the guidelines: nothing was checked."""
+        """Exit 3: by the guidelines help and version are UNKNOWN, since nothing was checked."""
         sys.stdout.flush()  # the process ends without the interpreter's own flush
         super().exit(3, message)
 
     def error(self, message: str) -> NoReturn:
-        """One line on stdout, where Nagios reads."""
+        """Raise a UsageError, which becomes one line on stdout, where Nagios reads."""
         raise UsageError(f"{message} (see check_{self.check} --help)")
 
     def add_limits(self) -> None:
@@ -59,19 +74,24 @@ class Parser(argparse.ArgumentParser):
         for flag, name in (("-w", "--warning"), ("-c", "--critical")):
             self.add_argument(flag, name, type=_limit, metavar="RANGE", help=f"{name[2:]} range")
 
-    def add_restarted(self, default: float) -> None:
-        """`--restarted`, a duration; by default that in seconds."""
+    def add_restarted(self) -> None:
+        """`--restarted`, a duration."""
         self.add_argument(
             "--restarted",
             type=duration_argument,
-            default=default,
+            default=RESTARTED_WITHIN,
             metavar="DURATION",
-            help="for how long a restart is worth a warning (default: 10m)",
+            help="how long a restart is a warning (default: 10m)",
         )
 
 
-class UsageError(Exception):
-    """Arguments that cannot be used together or at all."""
+def pick_limits(
+    options: argparse.Namespace, config: Config, key: str, default: Threshold
+) -> Threshold:
+    """The limits of a check: the arguments, else those under `[checks.<key>]`, else `default`."""
+    if options.warning is not None or options.critical is not None:
+        return Threshold(options.warning or "", options.critical or "")
+    return config.checks.get(key, default)
 
 
 def _limit(text: str) -> str:
@@ -82,6 +102,7 @@ def _limit(text: str) -> str:
 
 
 def duration_argument(text: str) -> float:
+    """Seconds, for argparse: it shows the words of an ArgumentTypeError."""
     try:
         return duration(text)
     except ValueError as error:
@@ -92,26 +113,27 @@ def _timeout(text: str) -> tuple[float, State | None]:
     seconds, colon, word = text.partition(":")
     states = {**STATES, **{str(state.code): state for state in STATES.values()}}
     state = states.get(word.lower()) if colon else None
-    if not re.fullmatch(r"\d+(\.\d+)?", seconds, re.ASCII) or not 0 < float(seconds) <= 3600:
+    is_number = re.fullmatch(r"\d+(\.\d+)?", seconds, re.ASCII)
+    if not is_number or not 0 < float(seconds) <= MAX_TIMEOUT:
         raise argparse.ArgumentTypeError(f"expected seconds, more than 0, not {seconds!r}")
     if colon and state is None:
         raise argparse.ArgumentTypeError(f"expected one of {', '.join(STATES)}, not {word!r}")
     return float(seconds), state
 
 
-class Voice:
-    """The one output of the process: whoever speaks first, the check or the watchdog, ends it."""
+class PluginOutput:
+    """The one output of the process. The first thread to write, check or watchdog, ends it."""
 
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.as_json = False
-        self.doing = "starting"  # what the watchdog says was not done in time
-        self.runbook = ""  # the heading for that, if not the check's
+    def __init__(self, check: str, *, as_json: bool = False) -> None:
+        self.check = check
+        self.as_json = as_json
+        self.current_step = "starting"  # the watchdog says that this was not done in time
+        self.heading = ""  # of the runbook, for that step, if not the check's own
         self._turn = threading.Lock()
 
-    def say(self, text: str, code: int) -> NoReturn:
-        """Print and exit at once: tearing the interpreter down takes longer than most checks."""
-        self._turn.acquire()  # for good: whoever comes second waits for the end
+    def write_and_exit(self, text: str, code: int) -> NoReturn:
+        """Write and exit at once: tearing the interpreter down takes longer than most checks."""
+        self._turn.acquire()  # never released: a second thread waits here for the end
         data = text.encode("utf-8", "replace")
         try:
             while data:
@@ -119,52 +141,51 @@ class Voice:
         finally:
             os._exit(code)
 
-    def end(self, outcome: Outcome) -> NoReturn:
-        """Say what was found, and exit with its state."""
-        text = outcome.json() + "\n" if self.as_json else outcome.render()
-        self.say(text, outcome.state.code)
+    def finish(self, result: PluginResult) -> NoReturn:
+        """Write what was found, and exit with its state."""
+        text = result.json() + "\n" if self.as_json else result.render()
+        self.write_and_exit(text, result.exit_code)
 
-    def unknown(self, reason: str) -> NoReturn:
+    def fail(self, reason: str) -> NoReturn:
         """UNKNOWN, for this reason."""
-        self.end(Outcome(self.name, Unknown, reason))
+        self.finish(PluginResult(self.check, Unknown.text, Unknown.code, reason))
 
-    def watch(self, seconds: float, state: State) -> None:
-        """Exit in `state` when the time is over, whatever the main thread hangs in."""
+    def start_watchdog(self, seconds: float, state: State) -> None:
+        """Exit in `state` when the time is over, whatever call the main thread hangs in."""
 
         def give_up() -> None:
-            reason = f"no answer within {seconds:g} s while {self.doing}"
-            own = self.name.replace("_", "-")
-            details = tuple(read_on(LinksConfig(), own, [self.runbook or own]))
-            self.end(Outcome(self.name, state, reason, details=details))
+            reason = f"no answer within {seconds:g} s while {self.current_step}"
+            own = self.check.replace("_", "-")
+            lines = runbook_lines(LinksConfig(), own, [self.heading or own])
+            result = PluginResult(self.check, state.text, state.code, reason, details=tuple(lines))
+            self.finish(result)
 
         timer = threading.Timer(seconds, give_up)
         timer.daemon = True
         timer.start()
 
 
-Build = Callable[[argparse.Namespace, Config, Voice], Check]
+Build = Callable[[argparse.Namespace, Config, PluginOutput], Check]
 
 
-def run(
-    parser: Parser, build: Build, timeout_state: State = Unknown, argv: Sequence[str] | None = None
-) -> NoReturn:
+def run(parser: Parser, build: Build, argv: Sequence[str] | None = None) -> NoReturn:
     """Parse, build, run, print, exit: the whole life of a check process."""
     argv = sys.argv[1:] if argv is None else argv
-    voice = Voice(parser.check)
-    voice.as_json = "--json" in argv  # before they are parsed: who reads JSON reads errors, too
+    # Before the arguments are parsed: a program that reads JSON reads the errors as JSON, too.
+    output = PluginOutput(parser.check, as_json="--json" in argv)
     try:
         options = parser.parse_args(argv)
-        seconds, state = options.timeout or (10.0, None)
-        options.timeout, options.timeout_state = seconds, state or timeout_state
-        voice.watch(seconds, options.timeout_state)
-        voice.doing = "reading the configuration"
+        seconds, state = options.timeout or (DEFAULT_TIMEOUT, None)
+        options.timeout, options.timeout_state = seconds, state or parser.timeout_state
+        output.start_watchdog(seconds, options.timeout_state)
+        output.current_step = "reading the configuration"
         config = load(options.config)
-        check = build(options, config, voice)
-        outcome = conclude(check, config.links, verbose=options.verbose > 0)
+        check = build(options, config, output)
+        result = conclude(check, config.links, verbose=options.verbose > 0)
     except (UsageError, ConfigError) as error:
-        voice.unknown(str(error))
+        output.fail(str(error))
     except SystemExit:  # --help and --version have printed
-        voice.say("", 3)
+        output.write_and_exit("", 3)
     except Exception as error:
-        voice.unknown(f"internal error, please report it: {type(error).__name__}: {error}")
-    voice.end(outcome)
+        output.fail(f"internal error, please report it: {type(error).__name__}: {error}")
+    output.finish(result)

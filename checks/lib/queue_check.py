@@ -1,14 +1,12 @@
-"""What the checks of queues share: which queues, which limits, for how long, and the good news."""
+"""Evaluate and present for the checks of queues: which limits, for how long, and the good news."""
 
 import argparse
-import re
-from collections.abc import Callable, Iterable, Iterator
-from fnmatch import fnmatchcase
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable
+from typing import Any
 
 from nagiosplugin import Context, Resource, Summary
 
-from beanwatch.checks.lib.memory import Memory, Scope
+from beanwatch.checks.lib.memory import FileMemory, ScopedMemory
 from beanwatch.checks.lib.plugin import (
     RANK,
     STATES,
@@ -18,48 +16,27 @@ from beanwatch.checks.lib.plugin import (
     Finding,
     Metric,
     Ok,
-    Perfs,
+    State,
     Unknown,
     Warn,
-    ago,
 )
-from beanwatch.checks.lib.plugin_process import Parser, duration_argument
-from beanwatch.checks.lib.source import Queue, Source, failure
+from beanwatch.checks.lib.plugin_process import Parser, duration_argument, pick_limits
+from beanwatch.checks.lib.queues import CheckedQueue
+from beanwatch.checks.lib.source import Source
+from beanwatch.checks.registry import find_check
 from beanwatch.config import GLOB, Config, Threshold
-from beanwatch.queues.beanstalkd.connection import ServerError
-from beanwatch.queues.beanstalkd.stats import Stats
-from beanwatch.queues.selection import INTERNAL
-from beanwatch.queues.servers import Server
+from beanwatch.durations import format_duration
+
+# The fields of `QueueState` in words, for a text that says that one is not known.
+FIELD_WORDS = {
+    "ready": "the number of ready jobs",
+    "buried": "the number of buried jobs",
+    "consumers": "the number of its consumers",
+    "head_ready_age": "how long its next job has waited",
+}
 
 
-def add_queues(parser: Parser) -> None:
-    """`-Q --exclude --missing`."""
-    parser.add_argument(
-        "-Q",
-        "--queue",
-        "-T",
-        "--tube",
-        action="append",
-        default=[],
-        type=_glob,
-        metavar="GLOB",
-        help="queue, or glob such as 'email.*'; repeatable (default: all)",
-    )
-    parser.add_argument(
-        "--exclude", action="append", default=[], metavar="GLOB", help="but not these; repeatable"
-    )
-    parser.add_argument(
-        "--missing",
-        choices=STATES,
-        default="ok",
-        help="state when a named queue is not there, or a glob matches none (default: ok)",
-    )
-
-
-def _glob(text: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9+/;.$_()*?![\]-]{1,200}", text):
-        raise argparse.ArgumentTypeError(f"no queue is called {text!r}")
-    return text
+# -- limits
 
 
 def add_limits(parser: Parser) -> None:
@@ -70,145 +47,106 @@ def add_limits(parser: Parser) -> None:
         dest="hold",
         type=duration_argument,
         metavar="SECONDS",
-        help="only when it has been so for that long, at every look",
+        help="alert only when every run has found it so for that long",
     )
 
 
-def pick_limits(
+def pick_queue_limits(
     options: argparse.Namespace, config: Config, measure: str, queue: str, default: Threshold
 ) -> Threshold:
-    """The limits of a queue: the arguments, else its rule, else the check's, else ours."""
-    if options.warning is not None or options.critical is not None:
-        return Threshold(options.warning or "", options.critical or "", options.hold or 0.0)
-    found = config.threshold(measure, queue) or config.checks.get(measure) or default
+    """The limits of a queue: the arguments, else its rule, else the check's, else `default`."""
+    rule = config.threshold(measure, queue)
+    found = pick_limits(options, config, measure, default)
+    has_arguments = options.warning is not None or options.critical is not None
+    if rule and not has_arguments:
+        found = rule
     return found if options.hold is None else found._replace(hold=options.hold)
 
 
-class Queues(Resource):  # type: ignore[misc]
-    """The chosen queues of one server, each as a metric of the context `queue`."""
-
-    def __init__(
-        self,
-        options: argparse.Namespace,
-        config: Config,
-        source: Source,
-        server: Server,
-        many: bool,
-    ) -> None:
-        self.source, self.server, self.config = source, server, config
-        self._prefix = f"{server.node}/" if many else ""
-        self.is_only_server = not many and len(config.servers) < 2
-        self._globs: list[str] = options.queue if options.queue != ["*"] else []
-        self._patterns = [glob for glob in self._globs if GLOB.search(glob)]
-        self._exclude: list[str] = options.exclude
-        # Queues that the configuration names are expected, whether or not they are there.
-        self._expected = (
-            [] if self._globs else [rule.glob for rule in config.queues if rule.is_name]
-        )
-
-    @property
-    def name(self) -> str:
-        """The server, in nagiosplugin's own messages."""
-        return self.server.node
-
-    def probe(self) -> Iterator[Metric]:
-        """Read the queues, or say why they cannot be read."""
-        globs = self._patterns
-        named = [glob for glob in self._globs if glob not in globs]
-        try:
-            found = self.source.queues(self.server, None if globs or not named else named)
-        except ServerError as error:
-            yield failure(self.server, self.config, error)
-            return
-        chosen = [name for name in sorted(found) if self._is_chosen(name)]
-        for name in chosen:
-            yield self._metric(name, found[name])
-        for name in (*named, *self._expected):
-            if name not in found and not matches(name, self._exclude):
-                yield self._metric(name, None)
-        for glob in globs:
-            if not any(fnmatchcase(name, glob) for name in chosen):
-                yield self._metric(glob, None)
-
-    def _is_chosen(self, name: str) -> bool:
-        if matches(name, self._exclude):
-            return False
-        if self._globs and name not in self._globs and not matches(name, self._patterns):
-            return False
-        # Our own queues come and go with workers and commands: only for those who name them.
-        return not matches(name, INTERNAL) or any(g.startswith("beanwatch.") for g in self._globs)
-
-    def _metric(self, name: str, stats: Stats | None) -> Metric:
-        label = self._prefix + name
-        return Metric(label, Queue(label, self.server, name, stats), context="queue")
+# -- evaluate
 
 
 class QueueContext(Context):  # type: ignore[misc]
-    """Judges queues by two pure functions of the check: `decide` for the state, and `perfdata`."""
+    """Judges queues by two functions of the check: `decide` for the state, and `perfdata`."""
 
     def __init__(
         self,
+        name: str,
         options: argparse.Namespace,
         config: Config,
-        measure: str,
-        default: Threshold,
-        memory: "Memory | Scope",
-        decide: Callable[[Queue, Threshold], tuple[Any, str]],
-        perfdata: Callable[[Queue, Threshold], Perfs],
+        memory: FileMemory | ScopedMemory,
+        default_limits: Threshold,
+        decide: Callable[[CheckedQueue, Threshold], tuple[State, str]],
+        perfdata: Callable[[CheckedQueue, Threshold], str],
     ) -> None:
         super().__init__("queue")
+        self.check = find_check(name)
+        self.options, self._config = options, config
         self._memory = memory
-        self._missing = STATES[options.missing]
+        self._missing = STATES[options.missing] if options.missing else None
+        self._default_limits = default_limits
         self._decide, self._perfdata = decide, perfdata
-        self._options, self._config = options, config
-        self._measure, self._default = measure, default
 
-    def _limits(self, queue: Queue) -> Threshold:
-        return pick_limits(self._options, self._config, self._measure, queue.name, self._default)
+    def _limits(self, queue: CheckedQueue) -> Threshold:
+        measure = self.check.config_key
+        return pick_queue_limits(
+            self.options, self._config, measure, queue.name, self._default_limits
+        )
 
     def evaluate(self, metric: Metric, resource: Any) -> Finding:
-        """The check's own verdict, and for a glob or an absent queue that of `--missing`."""
-        queue: Queue = metric.value
-        if queue.stats is None and (self._missing is not Ok or GLOB.search(queue.name)):
-            return Finding(self._missing, f"{queue.label}: no such queue", metric)
+        """The state of a queue. UNKNOWN if a number that the check needs is not known."""
+        queue: CheckedQueue = metric.value
+        if not queue.is_there:
+            by_system = Ok if queue.server.system.absent_is_empty else Unknown
+            state = self._missing or by_system
+            if state is not Ok or GLOB.search(queue.name):
+                return Finding(state, f"{queue.label}: no such queue", metric)
+        for field in self.check.fields:
+            if getattr(queue.state, field) is None:
+                words = FIELD_WORDS.get(field, field)
+                return Finding(Unknown, f"{queue.label}: {words} is not known", metric)
         limits = self._limits(queue)
-        return Finding(*self._hold(queue, limits.hold, *self._decide(queue, limits)), metric)
+        state, text = self._decide(queue, limits)
+        if limits.hold:
+            state, text = self._hold(queue, limits.hold, state, text)
+        return Finding(state, text, metric)
 
-    def _hold(self, queue: Queue, hold: float, state: Any, text: str) -> tuple[Any, str]:
+    def _hold(self, queue: CheckedQueue, hold: float, state: State, text: str) -> tuple[State, str]:
         """`--for`: the worst state that has lasted long enough, in words that say how long."""
-        if not hold:
+        if state not in (Warn, Critical):
             return state, text
-        lasted = Ok
-        for step in (Warn, Critical):
-            is_so = state in (Warn, Critical) and RANK[state] >= RANK[step]
-            lasting = self._memory.lasting(f"{step.text} {queue.key}", is_so)
-            if is_so and lasting >= hold:
-                lasted = step
-        if self._memory.trouble or state not in (Warn, Critical):
+        lasted, since = Ok, 0.0
+        for step in (Critical, Warn):
+            if RANK[state] >= RANK[step]:
+                since = self._memory.lasting(f"{step.text} {queue.key}")
+                if since >= hold and lasted is Ok:
+                    lasted = step
+        if self._memory.trouble:
             return state, text
-        since = self._memory.lasting(f"{Warn.text} {queue.key}", True)
-        return lasted, f"{text}, for {ago(since)}"
+        return lasted, f"{text}, for {format_duration(since)}"
 
-    def performance(self, metric: Metric, resource: Any) -> Perfs | None:
+    # -- present
+
+    def performance(self, metric: Metric, resource: Any) -> str | None:
         """The check's numbers; a glob that matches nothing has none."""
-        queue: Queue = metric.value
+        queue: CheckedQueue = metric.value
         return None if GLOB.search(queue.name) else self._perfdata(queue, self._limits(queue))
 
 
-def queues_of(results: Iterable[Finding]) -> list[Queue]:
+def queues_of(results: Iterable[Finding]) -> list[CheckedQueue]:
     """The queues that were judged, without the globs that matched none."""
     values = (result.metric.value for result in results if result.metric)
-    return [v for v in values if isinstance(v, Queue) and not GLOB.search(v.name)]
+    return [v for v in values if isinstance(v, CheckedQueue) and not GLOB.search(v.name)]
 
 
 class QueueSummary(Summary):  # type: ignore[misc]
     """Presents the good case: how many queues, how many jobs, and where the most are."""
 
-    def __init__(self, measure: Callable[[Queue], float], words: str) -> None:
+    def __init__(self, measure: Callable[[CheckedQueue], float], words: str) -> None:
         self._measure, self._words = measure, words
 
     def ok(self, results: Any) -> str:
-        """`all 3 queues: 12 jobs ready, most in images: 9`."""
+        """`3 queues: 12 jobs ready, most in images: 9`."""
         queues = queues_of(results)
         if not queues:
             return "no queue there, no job"
@@ -224,30 +162,10 @@ class QueueSummary(Summary):  # type: ignore[misc]
         return "no queue there, no job"
 
 
-T = TypeVar("T", bound=Queues)
-
-
-def of_all(kind: type[T], options: argparse.Namespace, config: Config, source: Source) -> list[T]:
-    """One resource of this kind for each server."""
-    many = len(source.servers) > 1
-    return [kind(options, config, source, server, many) for server in source.servers]
-
-
 def queue_check(
-    name: str,
-    options: argparse.Namespace,
-    config: Config,
-    source: Source,
-    context: QueueContext,
-    summary: QueueSummary,
-    resources: Iterable[Resource] = (),
+    context: QueueContext, summary: QueueSummary, source: Source, resources: Iterable[Resource]
 ) -> Check:
     """A check over the chosen queues of all servers; one that cannot be asked is UNKNOWN."""
-    resources = resources or of_all(Queues, options, config, source)
-    failures = FailureContext(Unknown, options.timeout_state)
+    failures = FailureContext(Unknown, context.options.timeout_state)
+    name = context.check.name
     return Check(name, *resources, context, failures, summary, source=source)
-
-
-def matches(name: str, globs: Iterable[str]) -> bool:
-    """True if any of the globs matches."""
-    return any(fnmatchcase(name, glob) for glob in globs)

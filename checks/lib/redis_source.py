@@ -1,26 +1,21 @@
-"""The checks' way to Redis: the option, the secret, one connection within `-t`."""
+"""Reads Redis for the checks: the option, the password, one connection within `-t`."""
 
 import argparse
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from beanwatch.checks.lib.plugin import MARGIN, Failure
-from beanwatch.checks.lib.plugin_process import Parser, UsageError, Voice
+from beanwatch.checks.lib.plugin import READING_SHARE, Failure
+from beanwatch.checks.lib.plugin_process import Parser, PluginOutput, UsageError
 from beanwatch.config import Config
-from beanwatch.net.redis_link import (
-    DEFAULT_URL,
-    RedisError,
-    RedisLink,
-    RedisUrl,
-    parse_redis_url,
-)
-from beanwatch.store.heartbeats import Execute, Worker, read_workers
+from beanwatch.net.redis_reader import RedisReader
+from beanwatch.net.redis_url import DEFAULT_URL, Execute, RedisError, RedisUrl, parse_redis_url
+from beanwatch.store.heartbeats import Worker, read_workers
 
 ReadWorkers = Callable[[], Sequence[Worker]]
 
 
 def add_redis(parser: Parser, default: str = DEFAULT_URL) -> None:
-    """`--redis`. A password belongs into the file that `redis.password_file` names."""
+    """`--redis`. Its password is in the file that `redis.password_file` names."""
     parser.add_argument("--redis", metavar="URL", help=f"default: that of --config, or {default}")
 
 
@@ -33,18 +28,18 @@ def pick_redis(options: argparse.Namespace, config: Config) -> RedisUrl:
         raise UsageError(str(error)) from None
 
 
-def open_redis(options: argparse.Namespace, config: Config, voice: Voice) -> RedisLink:
+def open_redis(options: argparse.Namespace, config: Config, output: PluginOutput) -> RedisReader:
     """One connection. Raises RedisError."""
     url = pick_redis(options, config)
-    voice.doing, voice.runbook = f"asking redis {url.address}", "redis"
-    return RedisLink(url, options.timeout * MARGIN)
+    output.current_step, output.heading = f"asking redis {url.address}", "redis"
+    return RedisReader(url, options.timeout * READING_SHARE)
 
 
-def live_workers(options: argparse.Namespace, config: Config, voice: Voice) -> ReadWorkers:
-    """A reader of all heartbeats, by a connection of its own. It raises RedisError."""
+def live_workers(options: argparse.Namespace, config: Config, output: PluginOutput) -> ReadWorkers:
+    """A function that reads all heartbeats over a connection of its own. It raises RedisError."""
 
     def read() -> list[Worker]:
-        with open_redis(options, config, voice) as link:
+        with open_redis(options, config, output) as link:
             return read_from(link, read_workers)
 
     return read
@@ -53,8 +48,8 @@ def live_workers(options: argparse.Namespace, config: Config, voice: Voice) -> R
 T = TypeVar("T")
 
 
-def read_from(link: RedisLink, read: Callable[[Execute], T]) -> T:
-    """What `read` makes of the replies. Raises RedisError, also for replies of another type."""
+def read_from(link: RedisReader, read: Callable[[Execute], T]) -> T:
+    """The result of `read`. Raises RedisError, also for replies of an unexpected type."""
     try:
         return read(link.execute)
     except (ValueError, TypeError, AttributeError, OverflowError) as error:
@@ -62,5 +57,6 @@ def read_from(link: RedisLink, read: Callable[[Execute], T]) -> T:
 
 
 def redis_failure(error: RedisError) -> Failure:
-    """What could not be read, for the context `failure`."""
-    return Failure(str(error), isinstance(error.__context__, TimeoutError), "redis")
+    """The failure to read Redis, for the context `failure`."""
+    timed_out = isinstance(error.__context__, TimeoutError)
+    return Failure(str(error), timed_out=timed_out, headings=("redis",))

@@ -1,165 +1,172 @@
-"""What the checks read from beanstalkd, and how they are told which one."""
+"""Readings of queue servers for the checks, and the options that choose the servers."""
 
 import argparse
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING
 
-from beanwatch.checks.lib.memory import Memory, Scope
-from beanwatch.checks.lib.plugin import MARGIN, Check, Failure, Metric
-from beanwatch.checks.lib.plugin_process import Parser, UsageError, Voice
+from beanwatch.checks.lib.memory import FileMemory, ScopedMemory
+from beanwatch.checks.lib.plugin import READING_SHARE, Check, Failure, Metric
+from beanwatch.checks.lib.plugin_process import Parser, PluginOutput, UsageError
 from beanwatch.config import Config
 from beanwatch.net.address import AddressError
-from beanwatch.queues.beanstalkd.connection import Link, ServerError
-from beanwatch.queues.beanstalkd.heads import Peek, read_heads
-from beanwatch.queues.beanstalkd.stats import (
-    Stats,
-    count_of,
-    read_server,
-    read_tube_names,
-    read_tubes,
-    take_off_own,
+from beanwatch.queues.base import (
+    Memory,
+    Problem,
+    Reader,
+    ReaderOptions,
+    Reading,
+    ServerError,
+    Wanted,
 )
 from beanwatch.queues.servers import Server, resolve_servers
-from beanwatch.telemetry.series import node
+from beanwatch.telemetry.nodes import node
 
 if TYPE_CHECKING:
     from beanwatch.checks.lib.redis_source import ReadWorkers
     from beanwatch.store.heartbeats import Worker
 
-# A worker between two jobs looks stalled for an instant: look again after so many seconds.
-SECOND_LOOK = 0.5
-# Without so many seconds for each server after that there is none.
-LEAST_SHARE = 0.1
+# A consumer between two jobs looks stalled for an instant, so a second sample is taken after this
+# many seconds, if that leaves so many for each server.
+SECOND_SAMPLE_AFTER = 0.5
+MIN_SHARE = 0.1
 
 
-class Queue(NamedTuple):
-    """One queue of one server; `stats` is None when the queue is not there.
+class Source:
+    """Readings of servers, and the heartbeats of workers.
 
-    What needs more than one look at `stats-tube` is filled in by the check that wants it:
-    `waited` is for how many seconds the next ready job has, `consumers` is a word of
-    `beanwatch.queues.consumers.STATES` or `frozen`, `workers` the heartbeats for this queue.
+    `notes` are troubles that do not decide the state; they go to the long output.
     """
 
-    label: str  # in performance data and texts: `queue`, or `server/queue` if there are several
-    server: Server
-    name: str
-    stats: Stats | None
-    waited: float | None = None
-    consumers: str = ""
-    workers: "tuple[Worker, ...] | None" = None
+    def __init__(self, servers: Sequence[Server], memory: FileMemory | ScopedMemory) -> None:
+        self.servers, self.memory = servers, memory
+        self.notes: list[str] = []
 
-    @property
-    def key(self) -> str:
-        """Its name in the check's memory."""
-        return f"{self.server.node}/{self.name}"
+    def read(self, server: Server, wanted: Wanted) -> Reading:
+        """Everything that is wanted of a server. Raises ServerError if any part is missing."""
+        reading = self.fetch(server, wanted)
+        if reading.queues is None or (wanted.heads and reading.trouble):
+            raise ServerError(reading.trouble)
+        return reading
 
-    def get(self, field: str) -> int:
-        """A count of `stats-tube`, 0 when the queue is not there."""
-        value = (self.stats or {}).get(field, 0)
-        return value if isinstance(value, int) else 0
+    def fetch(self, server: Server, wanted: Wanted) -> Reading:
+        """A reading that may lack parts. Raises ServerError if nothing could be read."""
+        raise NotImplementedError
 
+    def problems(self, server: Server, reading: Reading) -> Iterable[Problem]:
+        """Problems that only this system has, by the reading just made."""
+        raise NotImplementedError
 
-class Source(Protocol):
-    """Where server and queue stats come from. Every method raises ServerError."""
+    def wait(self, servers: Sequence[Server]) -> bool:
+        """Pause before the second sample of these servers; False if there is no time for it."""
+        raise NotImplementedError
 
-    servers: Sequence[Server]
-    notes: list[str]  # what went wrong beside the point, for the long output
+    def read_again(self, server: Server, names: Sequence[str]) -> Reading:
+        """The second sample: the server and these queues. Raises ServerError."""
+        raise NotImplementedError
 
-    @property
-    def memory(self) -> "Memory | Scope": ...
-
-    def queues(self, server: Server, names: Iterable[str] | None) -> Mapping[str, Stats]: ...
-
-    def wait(self, servers: Sequence[Server]) -> bool: ...
-
-    def again(self, server: Server, names: Sequence[str]) -> tuple[Stats, Mapping[str, Stats]]: ...
-
-    def everything(self, server: Server) -> tuple[Stats, Mapping[str, Stats]]: ...
-
-    def stats(self, server: Server) -> Stats: ...
-
-    def heads(self, server: Server, names: Sequence[str]) -> Mapping[str, Stats]: ...
-
-    def workers(self) -> "Sequence[Worker] | None": ...
+    def workers(self) -> "Sequence[Worker] | None":
+        """All heartbeats; None if they are not known or not wanted."""
+        return None
 
 
-class Live:
-    """Asks each server when a check wants to know; every server gets its share of the time."""
+class LiveSource(Source):
+    """Asks each server when a check wants to know. Servers share the time that is left."""
 
     def __init__(
         self,
         servers: Sequence[Server],
-        memory: Memory,
+        memory: FileMemory,
         timeout: float,
-        voice: Voice,
+        output: PluginOutput,
         read_workers: "ReadWorkers | None" = None,
         *,
         clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
+        sleep: Callable[[float], object] = time.sleep,
     ) -> None:
-        self.servers = servers
-        self.memory = memory
-        self.notes: list[str] = []
+        super().__init__(servers, memory)
+        self._output = output
         self._read_workers = read_workers
         self._workers: Sequence[Worker] | None = None
-        self._left = len(servers)
-        self._links: dict[Server, Link] = {}
         self._clock, self._sleep = clock, sleep
         self._end = clock() + timeout
-        self._voice = voice
+        self._unasked = len(servers)
+        self._readers: dict[Server, Reader] = {}
 
-    def _link(self, server: Server) -> Link:
-        """One connection to each server, closed by the end of the process."""
-        if server not in self._links:
-            self._voice.doing, self._voice.runbook = f"asking {server.address}", "queue-server"
-            self._links[server] = Link(server.address, self._share())
-        return self._links[server]
+    def fetch(self, server: Server, wanted: Wanted) -> Reading:
+        """As Source does."""
+        share = self._share()
+        end = self._clock() + share
+        # Only these two need what the run before saw, and reading the file takes a millisecond.
+        memory = self.memory if wanted.heads or wanted.problems else Memory()
+        reader = self._readers[server] = self._open(server, share, memory)
+        reading = reader.read(wanted, share)
+        if reading.trouble and self._clock() >= end:
+            raise ServerError(reading.trouble) from TimeoutError()
+        return self._with_other_heads(reader, reading, end)
+
+    def _open(self, server: Server, timeout: float, memory: Memory) -> Reader:
+        self._output.current_step = f"asking {server}"
+        self._output.heading = "queue-server"
+        options = ReaderOptions(timeout=timeout, memory=memory, clock=self._clock)
+        return server.system.open_reader(server, options)
 
     def _share(self) -> float:
         """The next server's part of the time that is left, in seconds."""
-        share = (self._end - self._clock()) / max(1, self._left)
-        self._left -= 1
+        share = (self._end - self._clock()) / max(1, self._unasked)
+        self._unasked -= 1
         return max(0.01, round(share, 2))
 
-    def close(self) -> None:
-        """For a process that goes on."""
-        for link in self._links.values():
-            link.close()
+    def _with_other_heads(self, reader: Reader, reading: Reading, end: float) -> Reading:
+        """The reading with the heads for which it had no room, as long as there is time."""
+        queues, unread = dict(reading.queues or {}), sorted(reading.unread_heads)
+        trouble = reading.trouble
+        # As many at once as there was room for the last time.
+        room = sum(bool(queue.ready) for queue in queues.values()) - len(unread)
+        while unread and room > 0 and not trouble and (left := end - self._clock()) > 0:
+            names, unread = unread[:room], unread[room:]
+            try:
+                more = reader.read(Wanted(server=False, names=names, heads=("ready",)), left)
+            except ServerError as error:
+                trouble, unread = f"head ages: {error}", [*names, *unread]
+                break
+            queues.update(more.queues or {})
+            room, trouble = len(names) - len(more.unread_heads), more.trouble
+            unread = [*more.unread_heads, *unread]
+        if not reading.unread_heads:
+            return reading
+        return reading._replace(queues=queues, trouble=trouble, unread_heads=frozenset(unread))
 
-    def queues(self, server: Server, names: Iterable[str] | None) -> dict[str, Stats]:
-        """`stats-tube` of the named queues, or of all; those that are not there are left out."""
-        link = self._link(server)
-        queues = dict(read_tubes(link, read_tube_names(link) if names is None else names))
-        if default := queues.get("default"):
-            take_off_own(default)
-        return queues
+    def problems(self, server: Server, reading: Reading) -> Iterable[Problem]:
+        """As Source does."""
+        return self._readers[server].problems(reading)
 
     def wait(self, servers: Sequence[Server]) -> bool:
-        """Let a moment pass before these are asked `again`; False if there is no time for it."""
-        if self._end - self._clock() < SECOND_LOOK + LEAST_SHARE * len(servers):
+        """As Source does."""
+        left = self._end - self._clock()
+        if left < SECOND_SAMPLE_AFTER + MIN_SHARE * len(servers):
             return False
-        self._sleep(SECOND_LOOK)
-        self._left = len(servers)
+        self._sleep(SECOND_SAMPLE_AFTER)
+        self._unasked = len(servers)
         return True
 
-    def again(self, server: Server, names: Sequence[str]) -> tuple[Stats, dict[str, Stats]]:
-        """The server and these queues a moment later, within a share of its own."""
-        self._link(server).extend(self._share())
-        return self.stats(server), self.queues(server, names)
-
-    def stats(self, server: Server) -> Stats:
-        """`stats` of the server."""
-        return read_server(self._link(server))
-
-    def everything(self, server: Server) -> tuple[Stats, dict[str, Stats]]:
-        """`stats` of the server and of every queue."""
-        return self.stats(server), self.queues(server, None)
+    def read_again(self, server: Server, names: Sequence[str]) -> Reading:
+        """As Source does, by a reader without a memory: it must not count as another run."""
+        self._readers[server].close()
+        share = self._share()
+        reader = self._open(server, share, Memory())
+        try:
+            reading = reader.read(Wanted(names=names), share)
+        finally:
+            reader.close()
+        if reading.queues is None:
+            raise ServerError(reading.trouble)
+        return reading
 
     def workers(self) -> "Sequence[Worker] | None":
-        """All heartbeats, or None without a Redis: they only add to what the server says."""
+        """As Source does. A Redis that cannot be read is a note, since the server can."""
         if self._read_workers is not None:
-            from beanwatch.net.redis_link import RedisError
+            from beanwatch.net.redis_url import RedisError
 
             try:
                 self._workers = self._read_workers()
@@ -168,34 +175,23 @@ class Live:
             self._read_workers = None
         return self._workers
 
-    def heads(self, server: Server, names: Sequence[str]) -> dict[str, Stats]:
-        """`stats-job` of the ready job that is next, {} where there is none any more.
-
-        Left out is what is not looked at because bodies there may be too large to peek at.
-        """
-        link = self._link(server)
-        largest = count_of(read_server(link), "max-job-size")
-        found: dict[str, Stats] = {}
-        left: Sequence[Peek] = [Peek(name, "ready") for name in names]
-        while left:
-            heads = read_heads(link, left, largest)
-            found |= {peek.tube: job for peek, job in heads.jobs.items()}
-            if len(heads.left) == len(left):
-                break
-            left = heads.left
-        return found
+    def close(self) -> None:
+        """For a process that goes on; that of a check ends with its connections open."""
+        for reader in self._readers.values():
+            reader.close()
 
 
 def add_servers(parser: Parser) -> None:
-    """`-H -p --server`."""
-    parser.add_argument("-H", "--hostname", "--host", metavar="HOST", help="beanstalkd's host")
+    """`-H -p --server --state`."""
+    parser.add_argument("-H", "--hostname", "--host", metavar="HOST", help="the server's host")
     parser.add_argument("-p", "--port", metavar="PORT", help="its port (default: 11300)")
     parser.add_argument(
         "--server",
         action="append",
         default=[],
         metavar="NAME|ADDRESS",
-        help="a server of the configuration, host:port, [::1]:port or unix:/path; repeatable",
+        help="a server of the configuration, host:port, [::1]:port, unix:/path or a URL; "
+        "repeatable",
     )
     parser.add_argument(
         "--state", metavar="DIR", help="where to remember things (default: /var/tmp/beanwatch-UID)"
@@ -223,30 +219,30 @@ def pick_servers(options: argparse.Namespace, config: Config) -> list[Server]:
 Build = Callable[[argparse.Namespace, Config, Source], Check]
 
 
-def live(build: Build) -> Callable[[argparse.Namespace, Config, Voice], Check]:
+def with_live_servers(build: Build) -> Callable[[argparse.Namespace, Config, PluginOutput], Check]:
     """The check with the real servers as its source."""
 
-    def with_servers(options: argparse.Namespace, config: Config, voice: Voice) -> Check:
+    def build_check(options: argparse.Namespace, config: Config, output: PluginOutput) -> Check:
         servers = pick_servers(options, config)
         arguments = sorted((key, str(value)) for key, value in vars(options).items())
-        memory = Memory.of(voice.name, arguments, options.state)
-        timeout = options.timeout * MARGIN
-        read = None
+        memory = FileMemory.for_arguments(output.check, arguments, options.state)
+        timeout = options.timeout * READING_SHARE
+        read_workers = None
         if "redis" in options and (options.redis or config.redis.url):
             from beanwatch.checks.lib.redis_source import live_workers
 
-            read = live_workers(options, config, voice)
-        return build(options, config, Live(servers, memory, timeout, voice, read))
+            read_workers = live_workers(options, config, output)
+        source = LiveSource(servers, memory, timeout, output, read_workers)
+        return build(options, config, source)
 
-    return with_servers
+    return build_check
 
 
-def failure(server: Server, config: Config, error: ServerError) -> Metric:
-    """The metric of a server that could not be asked, by its name if the configuration has one."""
-    timed_out = isinstance(error.__context__, TimeoutError)
+def server_failure(server: Server, config: Config, error: ServerError) -> Metric:
+    """The metric of a server that could not be read, by its name if the configuration has one."""
+    timed_out = isinstance(error.__cause__ or error.__context__, TimeoutError)
+    reason = str(error).removeprefix(f"{server}: ").replace(f"{server.address}: ", "", 1)
     names = (name for name, address in config.servers.items() if name != address)
-    reason = str(error).removeprefix(f"{server.address}: ")
-    address = str(server.address)
-    named = f"{server.node} ({address})" if server.node in map(node, names) else address
-    failure = Failure(f"{named}: {reason}", timed_out, "queue-server")
+    label = f"{server.node} ({server})" if server.node in map(node, names) else str(server)
+    failure = Failure(f"{label}: {reason}", timed_out=timed_out, headings=("queue-server",))
     return Metric(server.node, failure, context="failure")

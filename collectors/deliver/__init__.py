@@ -1,1 +1,1 @@
-"""Deliver points to Graphite without losing any quietly."""
+"""Delivery of points to Graphite: every point is sent, or counted as dropped."""

@@ -1,11 +1,9 @@
-"""Graphite's plaintext protocol over one connection that is kept, behind graphyte's Sender."""
+"""Graphite's plaintext protocol over one connection that stays open."""
 
 import select
 import socket
 from collections.abc import Callable
 from typing import TextIO
-
-import graphyte
 
 from beanwatch.net.address import Address, connect, parse_address
 from beanwatch.net.errors import quote_answer, socket_reason
@@ -14,14 +12,14 @@ GRAPHITE_PORT = 2003
 
 
 class GraphiteError(Exception):
-    """Graphite did not take what was sent; the text names the address and the cause."""
+    """Graphite did not accept the points; the text names the address and the cause."""
 
 
-class Carbon(graphyte.Sender):  # type: ignore[misc]  # graphyte carries no types
-    """graphyte's Sender with another transport: it keeps its connection and never loses quietly.
+class CarbonConnection:
+    """A connection to carbon. Every failure closes it and raises GraphiteError.
 
-    graphyte connects anew for each message, and drops the message when that fails. Here a
-    failure raises GraphiteError, so that the caller, who has the backlog, keeps the points.
+    The caller keeps the points until they are sent. graphyte is not used here: it opens a
+    connection for each send and drops the points of a failed one.
     """
 
     def __init__(
@@ -31,59 +29,61 @@ class Carbon(graphyte.Sender):  # type: ignore[misc]  # graphyte carries no type
         *,
         open_socket: Callable[[Address, float], socket.socket] = connect,
     ) -> None:
-        super().__init__(address.host, address.port, timeout=timeout, raise_send_errors=True)
         self.address = address
+        self._timeout = timeout  # seconds, for a connect and for a send
         self._open = open_socket
         self._socket: socket.socket | None = None
 
     @property
     def is_connected(self) -> bool:
-        """True if there is a connection, as far as is known without looking."""
+        """True if a connection was made; `check_peer` tests whether it still works."""
         return self._socket is not None
 
-    def look(self) -> None:
-        """See whether the peer is still there. Raises GraphiteError if it is gone, or no carbon.
+    def check_peer(self) -> None:
+        """Raise GraphiteError if the peer closed the connection or sent data; carbon sends none.
 
-        Looking first saves the write that a peer which is gone would swallow.
+        Call it before each send: the first write to a connection that the peer closed succeeds,
+        and its data are lost.
         """
-        if self._hears(0):
+        if self._is_closed_by_peer(0):
             self.close()
             raise GraphiteError(f"graphite {self.address}: it closed the connection")
 
-    def part(self, timeout: float) -> None:
-        """Close the connection in good order. Raises GraphiteError unless all was read.
+    def close_confirmed(self, timeout: float) -> None:
+        """Close the connection once the peer has read everything, at most `timeout` seconds later.
 
-        That the peer closes it too, once it has seen our end, is all that carbon ever says.
+        carbon confirms nothing, but closes its side after it has read the end of ours. Raises
+        GraphiteError if it does not do so in time.
         """
         if self._socket is None:
             return
         try:
             self._socket.shutdown(socket.SHUT_WR)
         except OSError as error:
-            raise self._failed(error) from None
-        if not self._hears(timeout):
-            raise self._failed(TimeoutError())
+            raise self._fail(error) from None
+        if not self._is_closed_by_peer(timeout):
+            raise self._fail(TimeoutError())
         self.close()
 
     def connect(self) -> None:
-        """Open the connection if there is none. Raises GraphiteError."""
+        """Open the connection, or check the open one. Raises GraphiteError."""
         if self._socket is not None:
-            self.look()
+            self.check_peer()
             return
         try:
-            self._socket = self._open(self.address, self.timeout)
-            self._socket.settimeout(self.timeout)
+            self._socket = self._open(self.address, self._timeout)
+            self._socket.settimeout(self._timeout)
         except OSError as error:
-            raise self._failed(error) from None
+            raise self._fail(error) from None
 
-    def send_message(self, message: bytes) -> None:
-        """Send whole lines, connecting first if need be. Raises GraphiteError."""
+    def send(self, lines: bytes) -> None:
+        """Send whole lines; connect first if there is no connection. Raises GraphiteError."""
         self.connect()
         try:
             if self._socket is not None:
-                self._socket.sendall(message)
+                self._socket.sendall(lines)
         except OSError as error:
-            raise self._failed(error) from None
+            raise self._fail(error) from None
 
     def close(self) -> None:
         """Close the connection; closing twice does no harm."""
@@ -91,57 +91,58 @@ class Carbon(graphyte.Sender):  # type: ignore[misc]  # graphyte carries no type
             self._socket.close()
             self._socket = None
 
-    def _hears(self, timeout: float) -> bool:
-        """True if the peer has closed the connection by then. Raises GraphiteError if it speaks."""
+    def _is_closed_by_peer(self, timeout: float) -> bool:
+        """Wait `timeout` seconds for the peer to close. Raises GraphiteError if it sends data."""
         if self._socket is None:
             return False
         poll = select.poll()
         poll.register(self._socket, select.POLLIN)
         try:
-            said = self._socket.recv(4096) if poll.poll(timeout * 1000) else None
+            answer = self._socket.recv(4096) if poll.poll(timeout * 1000) else None
         except OSError as error:
-            raise self._failed(error) from None
-        if said:
+            raise self._fail(error) from None
+        if answer:
             self.close()
             raise GraphiteError(
-                f"graphite {self.address}: this is no carbon, it answered {quote_answer(said[:40])}"
+                f"graphite {self.address}: this is no carbon, "
+                f"it answered {quote_answer(answer[:40])}"
             )
-        return said is not None
+        return answer is not None
 
-    def _failed(self, error: OSError) -> GraphiteError:
+    def _fail(self, error: OSError) -> GraphiteError:
         self.close()
-        return GraphiteError(f"graphite {self.address}: {socket_reason(error, self.timeout)}")
+        return GraphiteError(f"graphite {self.address}: {socket_reason(error, self._timeout)}")
 
 
 def parse_graphite(text: str) -> Address:
-    """Read `host`, `host:port` or `[v6]:port`; the port is 2003 unless given."""
+    """Parse `host`, `host:port` or `[v6]:port`; the default port is 2003. Raises AddressError."""
     return parse_address(text, GRAPHITE_PORT)
 
 
 class Printer:
-    """Prints the lines instead: what would be sent."""
+    """Writes the lines to a stream instead of sending them, for `--graphite -`."""
 
     is_connected = True
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
-    def look(self) -> None:
-        """Nothing to do."""
+    def check_peer(self) -> None:
+        """Do nothing: a stream has no peer."""
 
-    def part(self, timeout: float) -> None:
-        """Nothing to do."""
+    def close_confirmed(self, timeout: float) -> None:
+        """Do nothing: `send` has flushed everything."""
 
     def connect(self) -> None:
-        """Nothing to do."""
+        """Do nothing: the stream is open."""
 
-    def send_message(self, message: bytes) -> None:
+    def send(self, lines: bytes) -> None:
         """Write whole lines. Raises GraphiteError."""
         try:
-            self._stream.write(message.decode())
+            self._stream.write(lines.decode())
             self._stream.flush()
         except OSError as error:
             raise GraphiteError(f"standard output: {error.strerror}") from None
 
     def close(self) -> None:
-        """Nothing to do."""
+        """Do nothing: the stream belongs to the caller."""

@@ -1,4 +1,4 @@
-"""What is still to be sent to Graphite: current points first, late ones after, all bounded."""
+"""Batches that wait to be sent to Graphite: fresh ones first, then late ones, within a limit."""
 
 import threading
 import time
@@ -8,27 +8,28 @@ from collections.abc import Callable
 from beanwatch.collectors.deliver.spool import Parcel, Spool
 from beanwatch.telemetry.graphite import Batch
 
-MEMORY = 64 * 1024 * 1024  # bytes
-# A peer that dies without a word swallows what was sent last: TCP notices after up to 20 s.
-REPLAY = 60.0  # seconds
+MAX_MEMORY_BYTES = 64 * 1024 * 1024
+# Sent batches are kept for so long. The data sent last are lost if the peer's host dies: TCP
+# reports that only after up to 20 s.
+REPLAY_SECONDS = 60.0
 
 
 class Outbox:
-    """Batches between the polls and Graphite; used by many threads.
+    """The batches between the pollers and Graphite. Thread-safe.
 
-    Fresh batches leave before late ones (those that could not be sent when they were
-    new), so that after an outage the present is seen at once and the past fills in.
-    What was sent is remembered for `replay` seconds, to be sent again after a reconnect:
-    Graphite overwrites a point with the same one. In memory the oldest goes when `memory`
-    bytes are full; with a spool everything is on disk too, and survives this process.
+    Fresh batches are sent before late ones (those that waited for a reconnect), so that current
+    values show at once after an outage. Sent batches are kept for `replay` seconds and sent again
+    after a reconnect; Graphite overwrites a point with the same value. Batches are in memory, at
+    most `memory` bytes, or in the files of a spool, which survive this process. At the limit the
+    oldest batch is dropped and counted.
     """
 
     def __init__(
         self,
         spool: Spool | None = None,
         *,
-        memory: int = MEMORY,
-        replay: float = REPLAY,
+        memory: int = MAX_MEMORY_BYTES,
+        replay: float = REPLAY_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._spool = spool
@@ -47,7 +48,7 @@ class Outbox:
             self._backlog[parcel.source] += parcel.points
 
     def put(self, batch: Batch) -> None:
-        """Take a batch over; the oldest make room for it."""
+        """Add a fresh batch; drop the oldest batches if the limit is exceeded."""
         parcel = self._spool.keep(batch) if self._spool else Parcel.of(batch)
         with self._ready:
             self._fresh.append(parcel)
@@ -64,23 +65,23 @@ class Outbox:
                 self._ready.wait(timeout)
 
     def next(self, *, late: bool) -> Parcel | None:
-        """The first fresh batch, else (if `late`) the oldest late one; it stays until settled."""
+        """The first fresh batch, else the oldest late one if `late`. It stays until `settle`."""
         with self._ready:
             if self._fresh:
                 return self._fresh[0]
             return self._late[0] if late and self._late else None
 
     def read(self, parcel: Parcel) -> bytes:
-        """The lines of a parcel. Raises OSError if they were on disk and cannot be read back."""
+        """The lines of a batch. Raises OSError if its spool file cannot be read."""
         return self._spool.read(parcel) if self._spool and parcel.file else parcel.lines
 
     def settle(self, parcel: Parcel) -> bool:
-        """It was sent; true if it was a late one."""
+        """Mark a batch as sent and keep it for a replay. True if it was a late one."""
         now = self._clock()
         with self._ready:
             was_late = bool(self._late) and self._late[0] is parcel
             if not self._remove(parcel):
-                return False  # it had to make room meanwhile, and was counted as dropped
+                return False  # it was dropped meanwhile to make room, and counted
             self._backlog[parcel.source] -= parcel.points
             self._sent.append((now, parcel))
             while self._sent and self._sent[0][0] < now - self._replay:
@@ -88,7 +89,7 @@ class Outbox:
             return was_late
 
     def reopen(self) -> None:
-        """The connection was lost: what it took last, and what waited for it, is late now."""
+        """After a lost connection, queue the sent and the fresh batches as late ones."""
         with self._ready:
             again = [parcel for _, parcel in self._sent]
             for parcel in again:
@@ -99,39 +100,39 @@ class Outbox:
             self._fresh.clear()
 
     def forget(self) -> None:
-        """What was sent has been read, so none of it will have to be sent again."""
+        """Discard the sent batches: Graphite has read them, so no replay is needed."""
         with self._ready:
             while self._sent:
                 self._forget(self._sent.popleft()[1])
 
     def drop(self, parcel: Parcel) -> None:
-        """It cannot be read back, so it never will be sent."""
+        """Give up a batch whose spool file cannot be read, and count its points as dropped."""
         with self._ready:
             if self._remove(parcel):
                 self._drop(parcel)
 
     @property
     def has_spool(self) -> bool:
-        """True if what waits survives this process."""
+        """True if batches are kept on disk and survive this process."""
         return self._spool is not None
 
     def backlog(self, source: str) -> int:
-        """Points of a source that are still to be sent."""
+        """The number of points of a source that are still to be sent."""
         return self._backlog[source]
 
     def dropped(self, source: str) -> int:
-        """Points of a source that were given up since the start."""
+        """The number of points of a source that were dropped since the start."""
         return self._dropped[source]
 
     @property
     def total_dropped(self) -> int:
-        """Points of all sources that were given up since the start."""
+        """The number of points of all sources that were dropped since the start."""
         with self._ready:
             return sum(self._dropped.values())
 
     @property
     def total_backlog(self) -> int:
-        """Points of all sources that are still to be sent."""
+        """The number of points of all sources that are still to be sent."""
         with self._ready:
             return sum(self._backlog.values())
 
@@ -143,13 +144,13 @@ class Outbox:
         return False
 
     def _make_room(self) -> None:
-        # What was sent has very likely arrived, so it is the first to go, and is no loss.
-        while self._over() and self._sent:
+        # Sent batches go first: they have most likely arrived, so they do not count as dropped.
+        while self._is_over_limit() and self._sent:
             self._forget(self._sent.popleft()[1])
-        while self._over() and (self._late or len(self._fresh) > 1):
+        while self._is_over_limit() and (self._late or len(self._fresh) > 1):
             self._drop((self._late or self._fresh).popleft())
 
-    def _over(self) -> bool:
+    def _is_over_limit(self) -> bool:
         return self._bytes > self._memory or bool(self._spool and self._disk > self._spool.limit)
 
     def _drop(self, parcel: Parcel) -> None:

@@ -1,4 +1,4 @@
-"""Points that wait on disk: one file a batch, which anybody can read, or send with netcat."""
+"""Batches that wait on disk: one text file each, which netcat could send to Graphite."""
 
 import os
 import re
@@ -9,11 +9,11 @@ from typing import NamedTuple, Self
 
 from beanwatch.net.files import read_private
 from beanwatch.telemetry.graphite import Batch
-from beanwatch.telemetry.logging.collector_log import Changes
+from beanwatch.telemetry.logging.problems import ProblemLog
 
-LIMIT = 1024 * 1024 * 1024  # bytes
-OURS = re.compile(r"[0-9]+\.([0-9]+)\.(.*)", re.DOTALL)
-BLOCK = 4096  # a small file costs a block all the same
+MAX_SPOOL_BYTES = 1024 * 1024 * 1024
+FILE_NAME = re.compile(r"[0-9]+\.([0-9]+)\.(.*)", re.DOTALL)
+BLOCK_BYTES = 4096  # of a file system: a smaller file takes up one block
 
 
 class Parcel(NamedTuple):
@@ -23,49 +23,50 @@ class Parcel(NamedTuple):
     points: int
     lines: bytes = b""
     file: str = ""
-    size: int = 0  # bytes on disk
+    size: int = 0  # bytes on disk, in whole blocks
 
     @classmethod
     def of(cls, batch: Batch) -> Self:
-        """A batch that is kept in memory."""
+        """Make a parcel that keeps the batch in memory."""
         return cls(batch.source, batch.points, batch.lines)
 
 
 class Spool:
-    """A directory of files `<time>.<points>.<source>`; the oldest sort first.
+    """A directory of files `<time>.<points>.<source>`, whose names sort oldest first.
 
-    Files are not synced to disk one by one: they survive the end of this process, not
-    every power failure. A batch that cannot be written is kept in memory, and that is said.
+    `time` is in nanoseconds, `limit` in bytes. Files are not synced: they survive the end of this
+    process, but not every power failure. A batch that cannot be written is kept in memory, and
+    the problem is logged. The constructor raises OSError if the directory cannot be made.
     """
 
     def __init__(
         self,
         directory: str,
-        changes: Changes,
-        limit: int = LIMIT,
+        problems: ProblemLog,
+        limit: int = MAX_SPOOL_BYTES,
         *,
         nanoseconds: Callable[[], int] = time.time_ns,
     ) -> None:
         os.makedirs(directory, mode=0o700, exist_ok=True)
         self.directory = directory
         self.limit = limit
-        self._changes = changes
+        self._problems = problems
         self._nanoseconds = nanoseconds
 
     def load(self) -> list[Parcel]:
-        """What an earlier process left, oldest first; its unfinished files are removed.
+        """The batches that an earlier process left, oldest first. Raises OSError.
 
-        What else lies there is left alone.
+        Its unfinished files are removed. Other files are left alone.
         """
         parcels = []
         for name in sorted(os.listdir(self.directory)):
             path = os.path.join(self.directory, name)
-            if not (ours := OURS.fullmatch(name)):
+            if not (match := FILE_NAME.fullmatch(name)):
                 continue
             found = os.lstat(path)
             if not stat.S_ISREG(found.st_mode):
                 continue
-            points, source = ours.groups()
+            points, source = match.groups()
             if source.endswith(".new"):
                 _unlink(path)
             else:
@@ -74,7 +75,7 @@ class Spool:
         return parcels
 
     def keep(self, batch: Batch) -> Parcel:
-        """Write a batch to a file of its own; if that fails, it stays in memory."""
+        """Write a batch to a new file; if that fails, log it and keep the batch in memory."""
         name = f"{self._nanoseconds():020d}.{batch.points}.{batch.source}"
         path = os.path.join(self.directory, name)
         new = path + ".new"
@@ -85,33 +86,33 @@ class Spool:
             os.rename(new, path)
         except OSError as error:
             _unlink(new)
-            self._changes.wrong(
+            self._problems.report(
                 "spool",
                 f"spool {self.directory}: {error.strerror}; points are kept in memory only",
             )
             return Parcel.of(batch)
-        self._changes.right("spool", f"spool {self.directory} takes points again")
+        self._problems.clear("spool", f"spool {self.directory} takes points again")
         return Parcel(batch.source, batch.points, file=path, size=_blocks(len(batch.lines)))
 
     def read(self, parcel: Parcel) -> bytes:
-        """The lines of a parcel that is on disk. Raises OSError, also if its file is gone."""
+        """The lines of a batch on disk. Raises OSError, also if the file is gone."""
         content = read_private(parcel.file)
         if content is None:
             raise FileNotFoundError(2, "No such file", parcel.file)
         return content
 
     def remove(self, parcel: Parcel) -> None:
-        """Remove a parcel's file, if it has one."""
+        """Remove the file of a batch, if it has one."""
         if parcel.file:
             _unlink(parcel.file)
 
 
 def _blocks(size: int) -> int:
-    return -(-size // BLOCK) * BLOCK
+    return -(-size // BLOCK_BYTES) * BLOCK_BYTES
 
 
 def _unlink(path: str) -> None:
     try:
         os.unlink(path)
-    except OSError:  # somebody cleared the directory: then it is gone as well
+    except OSError:  # somebody else may have removed the file
         return

@@ -1,1 +1,1 @@
-"""Poll servers: when, what, and what follows from two readings."""
+"""Polling of servers: the schedule, the readings, and the series made of them."""

@@ -1,211 +1,133 @@
-"""What beanstalkd does not say itself: rates, ages, states and drift, from what it did say."""
+"""Values that need two readings of a queue: rates, the time to drain, the consumers' state."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from beanwatch.collectors.poll.rates import Count, rate
-from beanwatch.collectors.poll.samples import Head, QueueSample, Rejected, ServerSamples
-from beanwatch.queues.beanstalkd.stats import Stats, count_of, numbers
-from beanwatch.queues.consumers import CODES, Consumers, count_held, decide_consumers
-from beanwatch.telemetry.graphite import Values
-from beanwatch.telemetry.series import QUEUE_DERIVED
+from beanwatch.collectors.poll.samples import QueueSample
+from beanwatch.queues.base import System
+from beanwatch.queues.consumers import CODES, Consumers, decide_consumers
+from beanwatch.queues.model import Number, QueueState, ServerState, numbers
+from beanwatch.telemetry.series import QUEUE, SERVER
 
-# The numeric fields of `stats-tube` in 1.12, as zeros: a configured queue that is absent.
-ABSENT: Values = dict.fromkeys(
-    (
-        *("current_jobs_urgent", "current_jobs_ready", "current_jobs_reserved"),
-        *("current_jobs_delayed", "current_jobs_buried", "total_jobs"),
-        *("current_using", "current_watching", "current_waiting"),
-        *("cmd_delete", "cmd_pause_tube", "pause", "pause_time_left"),
-        *QUEUE_DERIVED,
-    ),
-    0,
-)
-# Of several queues in one series the worst counts; everything else is summed.
-BY_MAXIMUM = frozenset(
-    (
-        "head_ready_age",
-        "head_buried_age",
-        "drain_seconds",
-        "consumer_state",
-        "pause",
-        "pause_time_left",
-    )
-)
+# The measures that are fields of the model. The others are computed here.
+QUEUE_MEASURES = tuple(name for name in QUEUE.names if name in QueueState._fields)
+SERVER_MEASURES = tuple(name for name in SERVER.names if name in ServerState._fields)
+WORST = frozenset(one.name for one in QUEUE.series if one.is_worst)
 
 
-class Jobs(NamedTuple):
-    """The `stats-job` of a queue's heads: {} if the queue was empty, None if nobody looked."""
+class ObservedQueue(NamedTuple):
+    """A queue, and the values computed with the previous sample. None: not known (yet)."""
 
-    ready: Stats | None = None
-    buried: Stats | None = None
+    state: QueueState
+    put_rate: float | None = None  # jobs a second
+    delete_rate: float | None = None  # jobs a second
+    drain_seconds: float | None = None
+    consumer_state: str | None = None  # one of `consumers.STATES`
 
-
-def derive_server(
-    stats: Stats, restarts: int, rejected: int, drift: int | None
-) -> dict[str, int | float]:
-    """A server's series: every number of `stats`, and those of `paths.SERVER_DERIVED`."""
-    values = numbers(stats)
-    files = count_of(stats, "binlog-current-index") - count_of(stats, "binlog-oldest-index") + 1
-    has_binlog = count_of(stats, "binlog-current-index") > 0
-    values |= {
-        "up": 1,
-        "draining": count_of(stats, "draining"),
-        "restarts": restarts,
-        # Files are made at their full size.
-        "binlog_bytes": files * count_of(stats, "binlog-max-size") if has_binlog else 0,
-        "rejected_puts": rejected,
-    }
-    if drift is not None:
-        values["drift"] = drift
-    return values
-
-
-def derive_rejected(stats: Stats, before: Rejected | None) -> Rejected:
-    """How many puts the server has refused in this life, of which `before` is an earlier look.
-
-    cmd-put counts what was refused too, but also a put whose body is still under way. That looks
-    refused now, and hardly ever at two looks: what both have is believed, and not taken back, or
-    it would rise anew with each put that is under way. Only of the first look, which has nothing
-    to compare with, the second takes back what was under way.
-    """
-    seen = max(0, count_of(stats, "cmd-put") - count_of(stats, "total-jobs"))
-    if before is None:
-        return Rejected(seen, seen, is_first=True)
-    sure = min(before.seen, seen)
-    return Rejected(seen, sure if before.is_first else max(before.sure, sure))
-
-
-def derive_life(stats: Stats) -> str:
-    """What tells one process of a server from the next: its id, or before 1.8 its pid."""
-    return str(stats.get("id") or stats.get("pid", ""))
+    def values(self) -> dict[str, Number]:
+        """The known values, by their names in `series.QUEUE`, and the native numbers."""
+        values = numbers(self.state, QUEUE_MEASURES)
+        derived = {
+            "put_rate": self.put_rate,
+            "delete_rate": self.delete_rate,
+            "drain_seconds": self.drain_seconds,
+            "consumer_state": CODES[self.consumer_state] if self.consumer_state else None,
+        }
+        values.update({name: value for name, value in derived.items() if value is not None})
+        return values
 
 
 def derive_queue(
-    stats: Stats, jobs: Jobs, before: QueueSample | None, now: float, server: Stats
-) -> tuple[dict[str, int | float], QueueSample]:
-    """A queue's series, and the sample to compare the next reading with.
+    state: QueueState, server: ServerState, before: QueueSample | None, now: float
+) -> tuple[ObservedQueue, QueueSample]:
+    """Compute the queue's rates. Return them, and the sample for the next call.
 
-    `before` is a sample of the same life of the server, whose own stats are `server`. `now` is
-    in its seconds.
+    `server` is the server's state in this reading. `before` must be from the same instance of the
+    server. `now` is when the queue's numbers arrived, in seconds by the clock of `before.at`.
     """
-    ready = count_of(stats, "current-jobs-ready")
-    reserved = count_of(stats, "current-jobs-reserved")
-    buried, waiting = count_of(stats, "current-jobs-buried"), count_of(stats, "current-waiting")
-    puts, deletes = count_of(stats, "total-jobs"), count_of(stats, "cmd-delete")
-    held = count_held(stats, server)
-    present = ready + reserved + buried + count_of(stats, "current-jobs-delayed")
-    if before and (puts < before.puts or deletes < before.deletes):
-        before = None  # it vanished and came back: another life
-
-    drift = puts - deletes - present
-    # In one life this sum stays or, with each job in limbo, rises. It starts at 0, or below if
-    # the queue came from a binlog: back at 0 it has more likely been born anew, between two
-    # readings, than lost as many jobs as it was short of.
-    base = min(before.drift, drift) if before and drift else drift
-    ready_age, ready_head = derive_ready_age(jobs.ready, ready, before, now)
-    buried_age, buried_head = derive_buried_age(jobs.buried, buried, before, now)
-    sample = QueueSample(now, puts, deletes, ready, held, waiting, base, ready_head, buried_head)
-
-    values = numbers(stats)
-    put_rate = rate(before and Count(before.puts, before.at), Count(puts, now))
-    delete_rate = rate(before and Count(before.deletes, before.at), Count(deletes, now))
-    state = decide_consumers(
-        Consumers(
-            ready,
-            held,
-            waiting,
-            count_of(stats, "current-watching"),
-            count_of(stats, "pause-time-left"),
-            bool(server.get("draining")),
-            deletes,
-        ),
-        before and Consumers(before.ready, before.held, before.waiting, 0, deletes=before.deletes),
+    consumers = Consumers.of(state, server)
+    if before and is_new_queue(state, before):
+        before = None
+    put_rate = rate_of(state.puts, before and before.puts, before, now)
+    delete_rate = rate_of(state.deletes, before and before.deletes, before, now)
+    earlier = before and Consumers(
+        before.ready, before.held, before.idle, None, deletes=before.deletes
     )
-    derived = {
-        "put_rate": put_rate,
-        "delete_rate": delete_rate,
-        "head_ready_age": ready_age,
-        "head_buried_age": buried_age,
-        "drain_seconds": derive_drain(ready, put_rate, delete_rate),
-        "consumer_state": CODES[state],
-        "drift": drift - base,
-    }
-    values.update({key: value for key, value in derived.items() if value is not None})
-    return values, sample
+    observed = ObservedQueue(
+        state,
+        put_rate,
+        delete_rate,
+        derive_drain(state.ready, put_rate, delete_rate),
+        decide_consumers(consumers, earlier),
+    )
+    sample = QueueSample(
+        now, state.puts, state.deletes, state.ready, consumers.held, state.idle_consumers
+    )
+    return observed, sample
 
 
-def derive_ready_age(
-    job: Stats | None, ready: int, before: QueueSample | None, now: float
-) -> tuple[float | None, Head | None]:
-    """How long the head of the ready queue has been ready, in seconds; None if unknown.
-
-    beanstalkd counts `age` from the put. That is the wait of a job which was never reserved
-    nor kicked; of any other we know only since when we have seen it as the head.
-    """
-    known = before.ready_head if before else None
-    if not ready:
-        return 0, None
-    if not job:
-        return None, known
-    if count_of(job, "reserves") == 0 and count_of(job, "kicks") == 0:
-        return max(0, count_of(job, "age") - count_of(job, "delay")), None
-    return _seen(job, known, now)
+def is_new_queue(state: QueueState, before: QueueSample) -> bool:
+    """True if a counter decreased, so the queue was deleted and created again."""
+    return any(
+        now is not None and then is not None and now < then
+        for now, then in ((state.puts, before.puts), (state.deletes, before.deletes))
+    )
 
 
-def derive_buried_age(
-    job: Stats | None, buried: int, before: QueueSample | None, now: float
-) -> tuple[float | None, Head | None]:
-    """How long the first buried job has been seen buried, in seconds; None if unknown."""
-    known = before.buried_head if before else None
-    if not buried:
-        return 0, None
-    if not job:
-        return None, known
-    return _seen(job, known, now)
+def rate_of(
+    now: int | None, then: int | None, before: QueueSample | None, at: float
+) -> float | None:
+    """The increase of a counter a second since the previous sample; None if not known."""
+    if now is None or then is None or before is None:
+        return None
+    return rate(Count(then, before.at), Count(now, at))
 
 
-def _seen(job: Stats, known: Head | None, now: float) -> tuple[float, Head]:
-    number = int(job["id"])
-    head = known if known and known.job == number else Head(number, now)
-    return max(0, round(now - head.since, 3)), head
-
-
-def derive_drain(ready: int, put_rate: float | None, delete_rate: float | None) -> float | None:
-    """Seconds until the queue is empty at the present speed; None if it does not shrink."""
-    if not ready:
+def derive_drain(
+    ready: int | None, put_rate: float | None, delete_rate: float | None
+) -> float | None:
+    """Seconds until the queue is empty at the present rates; None if it does not shrink."""
+    if ready == 0:
         return 0
-    if put_rate is None or delete_rate is None or delete_rate <= put_rate:
+    if ready is None or put_rate is None or delete_rate is None or delete_rate <= put_rate:
         return None
     return round(ready / (delete_rate - put_rate), 3)
 
 
-def merge(queues: Sequence[Values]) -> dict[str, int | float]:
-    """One series of several queues: counts and gauges summed, ages and states by maximum.
+def absent_queue(system: System) -> dict[str, Number]:
+    """The values of a configured queue that does not exist: all 0, or {} if they are unknown."""
+    if not system.absent_is_empty:
+        return {}
+    measures = [name for name in QUEUE_MEASURES if system.can_tell(name)]
+    derived = ("put_rate", "delete_rate", "drain_seconds", "consumer_state")
+    return dict.fromkeys((*measures, *derived), 0)
 
-    A maximum that is not known of each of them is at least that of the others. Where that says
-    nothing, it is left out, and so is the time to drain: the one that is not known may be long.
+
+def merge(queues: Sequence[ObservedQueue]) -> dict[str, Number]:
+    """The values of the series that several queues share.
+
+    Counts and rates are added up; of ages, states and `drain_seconds` the worst counts. A sum and
+    `drain_seconds` are omitted if the value of one queue is unknown. Then the worst known age or
+    state is only a lower bound, and is omitted if it is 0.
     """
-    merged: dict[str, int | float] = {}
-    for values in queues:
-        for key, value in values.items():
-            if key not in merged:
-                merged[key] = value
-            elif key in BY_MAXIMUM:
-                merged[key] = max(merged[key], value)
-            else:
-                merged[key] += value
-    for key in BY_MAXIMUM & merged.keys():
-        is_known = all(key in values for values in queues)
-        if not is_known and (key == "drain_seconds" or not merged[key]):
-            del merged[key]
+    merged: dict[str, Number] = {}
+    all_values = [queue.values() for queue in queues]
+    for name in QUEUE.names:
+        known = [values[name] for values in all_values if name in values]
+        is_complete = len(known) == len(all_values)
+        if name in WORST:
+            if known and (is_complete or (name != "drain_seconds" and max(known))):
+                merged[name] = max(known)
+        elif known and is_complete:
+            merged[name] = sum(known)
     return merged
 
 
-def enter_life(samples: ServerSamples, life: str) -> None:
-    """Note which process of the server answered: after a restart nothing can be compared."""
-    if samples.life and samples.life != life:
-        samples.restarts += 1
-        samples.queues = {}
-        samples.rejected = None
-    samples.life = life
+def server_values(state: ServerState, restarts: int, missing_jobs: int | None) -> dict[str, Number]:
+    """The values of a server that answered."""
+    values = numbers(state, SERVER_MEASURES)
+    values |= {"up": 1, "restarts": restarts}
+    if missing_jobs is not None:
+        values["missing_jobs"] = missing_jobs
+    return values

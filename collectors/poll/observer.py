@@ -1,47 +1,59 @@
-"""Observe one server over time: its connection, what was seen last, what follows from both."""
+"""Read one server repeatedly, and compare each reading with the previous one."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from beanwatch.collectors.poll.derive import (
-    Jobs,
-    derive_life,
-    derive_queue,
-    derive_rejected,
-    enter_life,
-)
+from beanwatch.collectors.poll.derive import ObservedQueue, derive_queue
 from beanwatch.collectors.poll.samples import QueueSample, ServerSamples
-from beanwatch.queues.beanstalkd.connection import Link, ServerError
-from beanwatch.queues.beanstalkd.heads import Peek
-from beanwatch.queues.beanstalkd.stats import Stats
-from beanwatch.queues.beanstalkd.sweep import Reading, read
-from beanwatch.queues.selection import Chosen, Selection
+from beanwatch.queues.base import (
+    DEFAULT_TIMEOUT,
+    SERVER_ONLY,
+    Chosen,
+    Problem,
+    Reader,
+    ReaderOptions,
+    Reading,
+    ServerError,
+    Wanted,
+)
+from beanwatch.queues.model import QueueState, ServerState
+from beanwatch.queues.selection import Selection
 from beanwatch.queues.servers import Server
+
+HEAD_STATES = ("ready", "buried")  # the states whose first job's age is read
 
 
 class Observation(NamedTuple):
-    """What was seen. `stats` is None when the server did not answer.
+    """The result of one poll of a server.
 
-    `queues` has the series of each queue by name; None when they were not read. `trouble`
-    says what is missing and why.
+    `state` is None if the server did not answer, and `queues` is None if they were not read.
+    `trouble` says which part is missing and why. `doubts` are implausible values, which were left
+    out.
     """
 
-    stats: Stats | None = None
-    queues: dict[str, dict[str, int | float]] | None = None
+    state: ServerState | None = None
+    queues: Mapping[str, ObservedQueue] | None = None
     chosen: Chosen = Chosen(())
     trouble: str = ""
+    doubts: Sequence[str] = ()
+    problems: Sequence[Problem] = ()  # if they were asked for
 
     @property
-    def drift(self) -> int | None:
-        """The jobs that the server has lost count of, over all queues that were read."""
+    def missing_jobs(self) -> int | None:
+        """The number of lost jobs of all queues that were read; None if one is not known."""
         if self.queues is None:
             return None
-        return sum(int(values["drift"]) for values in self.queues.values())
+        known = [queue.state.missing_jobs for queue in self.queues.values()]
+        return None if None in known else sum(count or 0 for count in known)
 
 
 class Observer:
-    """One server, used by one thread. A server that does not answer costs its `timeout`."""
+    """Reads one server, from one thread. Keeps the samples of the last reading.
+
+    `timeout` (seconds) limits one poll of the server, `sweep_timeout` the reading of its queues;
+    the default for that is `timeout`.
+    """
 
     def __init__(
         self,
@@ -49,7 +61,7 @@ class Observer:
         samples: ServerSamples | None = None,
         selection: Selection | None = None,
         *,
-        timeout: float = 5.0,
+        timeout: float = DEFAULT_TIMEOUT,
         sweep_timeout: float | None = None,
         head_ages: bool = True,
         clock: Callable[[], float] = time.monotonic,
@@ -57,86 +69,53 @@ class Observer:
         self.server = server
         self.samples = samples or ServerSamples()
         self._selection = selection or Selection()
-        self._timeout = timeout
-        # Many queues may take their time, as long as they do not take the next sweep's.
-        self._sweep_timeout = max(timeout, sweep_timeout or 0)
-        self._head_ages = head_ages
+        # Reading many queues takes longer than reading the server, so it has its own timeout.
+        options = ReaderOptions(timeout, sweep_timeout or 0.0, self.samples.memory, clock)
+        self._reader: Reader = server.system.open_reader(server, options)
+        self._heads = HEAD_STATES if head_ages else ()
         self._clock = clock
-        self._link: Link | None = None
-        self._unseen: Sequence[Peek] = ()
 
-    def observe(self, *, queues: bool = True) -> Observation:
-        """Read the server, and its `queues` if they are wanted. Never raises ServerError."""
+    def observe(self, *, queues: bool = True, problems: bool = False) -> Observation:
+        """Read the server, and its queues and problems if asked for. A failure is in `trouble`."""
+        self.samples.memory.now = self._clock()
         try:
-            reading = self._read(queues=queues)
+            wanted = self._wanted() if queues else SERVER_ONLY
+            reading = self._reader.read(wanted._replace(problems=problems))
+            found = tuple(self._reader.problems(reading)) if problems else ()
         except ServerError as error:
             return Observation(trouble=str(error))
-        enter_life(self.samples, derive_life(reading.server))
-        self.samples.rejected = derive_rejected(reading.server, self.samples.rejected)
-        if reading.tubes is None:
-            return Observation(reading.server, trouble=reading.trouble)
-        values = self._derive(reading, reading.tubes)
-        return Observation(reading.server, values, reading.chosen, reading.trouble)
+        state = reading.server
+        if state is None:
+            return Observation(trouble=f"{self.server}: it sent no numbers of its own")
+        self.samples.enter_instance(state.instance)
+        if not queues or reading.queues is None:
+            return Observation(
+                state, trouble=reading.trouble, doubts=reading.doubts, problems=found
+            )
+        observed = self._derive(reading, reading.queues, state)
+        self.samples.memory.forget_old()
+        return Observation(state, observed, reading.chosen, reading.trouble, reading.doubts, found)
 
     def close(self) -> None:
         """Close the connection, if there is one."""
-        if self._link:
-            self._link.close()
-            self._link = None
+        self._reader.close()
 
-    def _read(self, *, queues: bool) -> Reading:
-        started = self._clock()
-        link, self._link = self._link, None  # kept again only if all went well
-        if link is None:
-            return self._read_from(self._open(self._timeout), queues=queues)
-        try:
-            return self._read_from(link, queues=queues)
-        except ServerError:
-            # Most likely the server was restarted since the last time, and is well.
-            left = self._timeout - (self._clock() - started)
-            if left <= 0:
-                raise
-            return self._read_from(self._open(left), queues=queues)
-
-    def _open(self, timeout: float) -> Link:
-        return Link(self.server.address, timeout, clock=self._clock)
-
-    def _read_from(self, link: Link, *, queues: bool) -> Reading:
-        try:
-            order = self._order if self._head_ages else None
-            choose = self._choose if queues else None
-            reading = read(link, choose, self.samples.queues, order, self._sweep_timeout)
-        except BaseException:
-            link.close()
-            raise
-        if reading.trouble:
-            link.close()
-        else:
-            link.timeout = self._timeout  # a second try had only what was left of it
-            self._link = link
-        return reading
+    def _wanted(self) -> Wanted:
+        return Wanted(choose=self._choose, known=self.samples.queues, heads=self._heads)
 
     def _choose(self, names: Sequence[str]) -> Chosen:
         return self._selection.choose(names, self.samples.queues.keys() - self.samples.rest)
 
-    def _order(self, peeks: list[Peek]) -> list[Peek]:
-        # Those for which there was no room come first, so that each has its turn.
-        turn = {peek: number for number, peek in enumerate(self._unseen)}
-        return sorted(peeks, key=lambda peek: turn.get(peek, len(turn))) if turn else peeks
-
     def _derive(
-        self, reading: Reading, queues: dict[str, Stats]
-    ) -> dict[str, dict[str, int | float]]:
-        before, jobs = self.samples.queues, reading.heads.jobs
-        derived: dict[str, dict[str, int | float]] = {}
+        self, reading: Reading, queues: Mapping[str, QueueState], state: ServerState
+    ) -> dict[str, ObservedQueue]:
+        before = self.samples.queues
+        observed: dict[str, ObservedQueue] = {}
         samples: dict[str, QueueSample] = {}
-        for name, stats in queues.items():
-            heads = Jobs(jobs.get(Peek(name, "ready")), jobs.get(Peek(name, "buried")))
-            derived[name], samples[name] = derive_queue(
-                stats, heads, before.get(name), reading.heard[name], reading.server
-            )
-        # Replaced as a whole: another thread may be saving them.
+        for name, queue in queues.items():
+            heard_at = reading.heard.get(name, self.samples.memory.now)
+            observed[name], samples[name] = derive_queue(queue, state, before.get(name), heard_at)
+        # Replace the whole dict, do not change it: another thread may be saving the old one.
         self.samples.queues = samples
         self.samples.rest = frozenset(reading.chosen.rest)
-        self._unseen = reading.heads.left
-        return derived
+        return observed

@@ -1,54 +1,71 @@
-"""Poll one server: observe it, hand the points over; whatever happens, say how it went."""
+"""Poll one server: read it, log its problems, and put its points in the outbox."""
 
 import time
 from collections.abc import Callable, Iterator
 
 from beanwatch.collectors.deliver.outbox import Outbox
-from beanwatch.collectors.poll.derive import ABSENT, derive_server, merge
+from beanwatch.collectors.poll.derive import absent_queue, merge, server_values
 from beanwatch.collectors.poll.observer import Observation, Observer
-from beanwatch.queues.selection import OTHER, Chosen, Selection, group
-from beanwatch.telemetry import series as paths
+from beanwatch.queues.selection import OTHER, Selection, name_nodes
 from beanwatch.telemetry.graphite import Values, make_batches
-from beanwatch.telemetry.logging.collector_log import Changes
+from beanwatch.telemetry.logging.problems import ProblemLog
+from beanwatch.telemetry.nodes import node
+from beanwatch.telemetry.series import PREFIX
 
 
 class Poller:
-    """Makes points of what one observer sees."""
+    """Turns the readings of one observer into points, with series about each poll itself."""
 
     def __init__(
         self,
         observer: Observer,
         selection: Selection,
         outbox: Outbox,
-        changes: Changes,
+        problems: ProblemLog,
         *,
-        prefix: str = paths.PREFIX,
+        prefix: str = PREFIX,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.observer = observer
         self._selection = selection
         self._outbox = outbox
-        self._changes = changes
+        self._problems = problems
         self._prefix = prefix
         self._clock = clock
         self._node = observer.server.node
+        self._doubt = ""  # the logged line, until the doubt is gone
         self._counts: dict[str, int] = {"queues": 0, "queues_skipped": 0, "collisions": 0}
 
     def __str__(self) -> str:
-        return str(self.observer.server.address)
+        return str(self.observer.server)
 
     def poll(self, stamp: int, *, queues: bool = True, missed_ticks: int = 0) -> Observation:
-        """Observe the server, and its `queues` if it is their turn; put points in the outbox."""
+        """Read the server, and its queues if `queues`, and put the points in the outbox.
+
+        `stamp` is seconds since the epoch. `missed_ticks` is reported as a series.
+        """
         started = self._clock()
         seen = self.observer.observe(queues=queues)
-        if seen.trouble:
-            self._changes.wrong(self._node, seen.trouble, server=self._node)
-        else:
-            self._changes.right(self._node, f"{self}: all is read again", server=self._node)
+        self._log_trouble(seen)
         series = self._with_health(seen, started, missed_ticks)
         for batch in make_batches(self._node, stamp, series):
             self._outbox.put(batch)
         return seen
+
+    def _log_trouble(self, seen: Observation) -> None:
+        if seen.trouble:
+            self._problems.report(self._node, seen.trouble, server=self._node)
+        else:
+            self._problems.clear(self._node, f"{self}: everything is read again", server=self._node)
+        key = f"{self._node} doubts"
+        if seen.doubts:
+            if not self._doubt:  # log the first one only: the number may differ at each poll
+                more = f", and {len(seen.doubts) - 1} more" if len(seen.doubts) > 1 else ""
+                self._doubt = f"{self}: left out an implausible value: {seen.doubts[0]}{more}"
+            self._problems.report(key, self._doubt, server=self._node)
+        elif seen.queues is not None:
+            self._doubt = ""
+            self._problems.clear(key, f"{self}: all numbers are plausible again", server=self._node)
 
     def _with_health(
         self, seen: Observation, started: float, missed_ticks: int
@@ -72,38 +89,28 @@ class Poller:
 
     def _series(self, seen: Observation) -> Iterator[tuple[str, Values]]:
         stem = f"{self._prefix}.server.{self._node}"
-        if seen.stats is None:
+        if seen.state is None:
             yield stem, {"up": 0}
             return
-        samples = self.observer.samples
-        rejected = samples.rejected.sure if samples.rejected else 0
-        yield stem, derive_server(seen.stats, samples.restarts, rejected, seen.drift)
+        restarts = self.observer.samples.restarts
+        yield stem, server_values(seen.state, restarts, seen.missing_jobs)
         if seen.queues is None:
             return
         stem = f"{self._prefix}.queue.{self._node}"
-        nodes = group(seen.chosen)
-        self._count(seen.chosen, nodes)
-        absent = dict.fromkeys(map(paths.node, self._selection.expected))
-        for name, members in nodes.items():
-            found = [seen.queues[member] for member in members if member in seen.queues]
-            if found:
-                absent.pop(name, None)
-                yield f"{stem}.{name}", found[0] if len(found) == 1 else merge(found)
-        for name in absent:
-            yield f"{stem}.{name}", ABSENT
-
-    def _count(self, chosen: Chosen, nodes: dict[str, list[str]]) -> None:
-        collisions = 0
-        for name, members in nodes.items():
-            if name != OTHER and len(members) > 1:
-                collisions += 1
-                self._changes.wrong(
-                    f"{self._node} {name}",
-                    f"queues share the series {name!r}: {', '.join(members[:5])}",
-                    server=self._node,
-                )
+        with_series, rest = seen.chosen
+        expected = self._selection.expected
+        nodes = name_nodes(dict.fromkeys((*with_series, *expected)))
         self._counts = {
-            "queues": len(chosen.own) + len(chosen.rest),
-            "queues_skipped": len(chosen.rest),
-            "collisions": collisions,
+            "queues": len(with_series) + len(rest),
+            "queues_skipped": len(rest),
+            "collisions": sum(used != node(name) for name, used in nodes.items()),
         }
+        for name in with_series:
+            if name in seen.queues:
+                yield f"{stem}.{nodes[name]}", seen.queues[name].values()
+        if others := [seen.queues[name] for name in rest if name in seen.queues]:
+            yield f"{stem}.{OTHER}", merge(others)
+        absent = absent_queue(self.observer.server.system)
+        for name in expected:
+            if absent and name not in seen.queues:
+                yield f"{stem}.{nodes[name]}", absent

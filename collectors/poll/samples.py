@@ -1,4 +1,4 @@
-"""What the collector remembers of a server between two polls, and between two runs."""
+"""The samples of each server that the collector keeps between two polls, and between two runs."""
 
 import json
 import math
@@ -7,55 +7,51 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from beanwatch.collectors.poll.memory import PollMemory
 from beanwatch.net.files import read_private, write_private
-from beanwatch.queues.beanstalkd.stats import MOST
 
-FORMAT = 1
-LONGEST_NAME = 200  # bytes, of a queue in beanstalkd's protocol
-BOOT_ID = "/proc/sys/kernel/random/boot_id"  # Linux has it
-
-
-class Head(NamedTuple):
-    """A job at the head of its queue, and when it was first seen there (seconds)."""
-
-    job: int
-    since: float
+STATE_FORMAT = 2
+MAX_COUNTER = 2**64
+MAX_QUEUE_NAME_BYTES = 255  # no system has longer names
+BOOT_ID_FILE = "/proc/sys/kernel/random/boot_id"  # Linux only
 
 
 class QueueSample(NamedTuple):
-    """One queue as it was. `drift` is the first value of the conservation sum in its life."""
+    """One queue's numbers at the time `at` (seconds, monotonic). None: not known."""
 
     at: float
-    puts: int
-    deletes: int
-    ready: int
-    held: int  # by its consumers
-    waiting: int
-    drift: int
-    ready_head: Head | None = None
-    buried_head: Head | None = None
-
-
-class Rejected(NamedTuple):
-    """Puts that looked refused at the last look, and those that were, as far as can be told."""
-
-    seen: int
-    sure: int
-    is_first: bool = False  # at a first look some may have been under way
+    puts: int | None
+    deletes: int | None
+    ready: int | None
+    held: int | None  # jobs that its consumers may hold
+    idle: int | None  # consumers that wait for a job
 
 
 @dataclass
 class ServerSamples:
-    """One server. `life` tells its process from the one before; `restarts` counts the changes.
+    """The samples of one server.
 
-    `rest` are those of the queues that had no series of their own.
+    `instance` identifies the server's process, and `restarts` counts its changes. `rest` names
+    the queues without series of their own. `memory` belongs to the server's reader.
     """
 
-    life: str = ""
+    instance: str = ""
     restarts: int = 0
     queues: dict[str, QueueSample] = field(default_factory=dict)
     rest: frozenset[str] = frozenset()
-    rejected: Rejected | None = None
+    memory: PollMemory = field(default_factory=PollMemory)
+
+    def enter_instance(self, instance: str | None) -> None:
+        """Note which process answered; after a restart, drop the samples and count it.
+
+        None means that the server did not tell its instance. Then nothing changes.
+        """
+        if instance is None:
+            return
+        if self.instance and self.instance != instance:
+            self.restarts += 1
+            self.queues = {}
+        self.instance = instance
 
 
 State = dict[str, ServerSamples]  # by the server's address
@@ -66,9 +62,10 @@ class StateError(Exception):
 
 
 class Moment(NamedTuple):
-    """Now, by the monotonic and by the wall clock (seconds), and in which boot of the host.
+    """The present time by the monotonic and the wall clock (seconds), and the id of the boot.
 
-    Times in a state are monotonic, which within a boot says all: the wall clock may be set.
+    Times in a state are monotonic, since the wall clock may be set. They are valid within one
+    boot; after another boot the wall clock is used to convert them.
     """
 
     now: float
@@ -77,24 +74,24 @@ class Moment(NamedTuple):
 
     @property
     def offset(self) -> float:
-        """What makes wall clock of monotonic time."""
+        """The difference in seconds: wall clock minus monotonic clock."""
         return self.wall - self.now
 
 
 def dump_state(state: Mapping[str, ServerSamples], moment: Moment) -> bytes:
-    """The state as JSON, saved at this moment."""
+    """Encode the state as JSON, with the moment of saving."""
     servers = {
         address: {
-            "life": known.life,
+            "instance": known.instance,
             "restarts": known.restarts,
             "queues": known.queues,
             "rest": sorted(known.rest),
-            "rejected": known.rejected,
+            "memory": known.memory.dump(),
         }
         for address, known in state.items()
     }
     record = {
-        "format": FORMAT,
+        "format": STATE_FORMAT,
         "boot": moment.boot,
         "offset": moment.offset,
         "servers": servers,
@@ -103,23 +100,23 @@ def dump_state(state: Mapping[str, ServerSamples], moment: Moment) -> bytes:
 
 
 def parse_state(content: bytes, moment: Moment) -> State:
-    """Read it back onto the monotonic clock of this boot. Raises ValueError.
+    """Decode a state and convert its times to this boot's monotonic clock. Raises ValueError.
 
-    What would lie in the future, as after a boot with a wall clock that was set back, is left out.
+    Samples that would lie in the future are left out; a wall clock that was set back makes such.
     """
     try:
         record = json.loads(content)
-        if record["format"] != FORMAT:
+        if record["format"] != STATE_FORMAT:
             raise ValueError(f"format {record['format']!r}")
         is_this_boot = moment.boot and record.get("boot") == moment.boot
         shift = 0.0 if is_this_boot else record["offset"] - moment.offset
         return {
             str(address): ServerSamples(
-                str(known["life"]),
-                _count(known["restarts"]),
+                str(known["instance"]),
+                _count(known["restarts"]) or 0,
                 _queues(known["queues"], shift, moment.now),
                 frozenset(map(str, known["rest"])),
-                _rejected(known.get("rejected")),
+                _memory(known["memory"], shift, moment.now),
             )
             for address, known in record["servers"].items()
         }
@@ -131,46 +128,35 @@ def parse_state(content: bytes, moment: Moment) -> State:
 
 
 def _queues(queues: Mapping[str, list[Any]], shift: float, now: float) -> dict[str, QueueSample]:
-    samples = {_name(queue): _sample(values, shift, now) for queue, values in queues.items()}
+    samples = {_name(queue): _sample(values, shift) for queue, values in queues.items()}
     return {queue: sample for queue, sample in samples.items() if sample.at <= now}
 
 
 def _name(queue: str) -> str:
-    # It will be asked for: a line end in it, or more bytes than a server reads as one command,
-    # would be in the way of all others.
-    if not queue.isprintable() or len(queue.encode()) > LONGEST_NAME:
+    # The name becomes part of a command: a line end in it would start another command, and a
+    # server may split a long line in two.
+    if not queue.isprintable() or len(queue.encode()) > MAX_QUEUE_NAME_BYTES:
         raise ValueError(f"a queue cannot be called {queue[:40]!r}")
     return queue
 
 
-def _sample(values: list[Any], shift: float, now: float) -> QueueSample:
-    at, puts, deletes, ready, held, waiting, drift, ready_head, buried_head = values
-    return QueueSample(
-        _time(at, shift),
-        _count(puts),
-        _count(deletes),
-        _count(ready),
-        _count(held),
-        _count(waiting),
-        _count(drift),
-        _head(ready_head, shift, now),
-        _head(buried_head, shift, now),
-    )
+def _sample(values: list[Any], shift: float) -> QueueSample:
+    at, *counts = values
+    puts, deletes, ready, held, idle = map(_count, counts)
+    return QueueSample(_time(at, shift), puts, deletes, ready, held, idle)
 
 
-def _head(value: list[Any] | None, shift: float, now: float) -> Head | None:
-    if not value or (since := _time(value[1], shift)) > now:
+def _memory(record: Any, shift: float, now: float) -> PollMemory:
+    memory = PollMemory()
+    memory.load(record, shift, now)
+    return memory
+
+
+def _count(value: Any) -> int | None:
+    if value is None:
         return None
-    return Head(_count(value[0]), since)
-
-
-def _rejected(value: list[Any] | None) -> Rejected | None:
-    return Rejected(_count(value[0]), _count(value[1]), value[2:] == [True]) if value else None
-
-
-def _count(value: Any) -> int:
     number = int(value)
-    if not -MOST < number < MOST:
+    if not -MAX_COUNTER < number < MAX_COUNTER:
         raise ValueError("a count of more than 64 bits")
     return number
 
@@ -183,16 +169,16 @@ def _time(value: Any, shift: float) -> float:
 
 
 def read_boot() -> str:
-    """What tells this boot of the host from all others; "" where that cannot be known."""
+    """The id of this boot of the host; "" where the system has none."""
     try:
-        with open(BOOT_ID, encoding="ascii") as stream:
+        with open(BOOT_ID_FILE, encoding="ascii") as stream:
             return stream.read().strip()
     except OSError:
         return ""
 
 
 class StateFile:
-    """The state on disk. A file that cannot be understood is no reason to stop: start anew."""
+    """The state on disk."""
 
     def __init__(
         self,
@@ -208,7 +194,10 @@ class StateFile:
         self._boot = boot
 
     def load(self) -> State:
-        """What was saved, {} if there is nothing. Raises StateError."""
+        """Read the saved state, {} if there is none. Raises StateError if the file is unusable.
+
+        The caller may then start with an empty state.
+        """
         try:
             content = read_private(self.path)
             return parse_state(content, self._moment()) if content else {}
@@ -218,12 +207,12 @@ class StateFile:
             raise StateError(f"state file {self.path} cannot be understood: {error}") from None
 
     def save(self, state: Mapping[str, ServerSamples]) -> None:
-        """Replace the file. Raises StateError."""
+        """Write the state to the file, replacing it at once. Raises StateError."""
         try:
             write_private(self.path, dump_state(state, self._moment()))
         except OSError as error:
             raise StateError(f"state file {self.path}: {error.strerror}") from None
 
     def _moment(self) -> Moment:
-        # Made anew each time: over weeks the wall clock is set now and then.
+        # Read both clocks each time: the wall clock may have been set since the last save.
         return Moment(self._clock(), self._wall(), self._boot())

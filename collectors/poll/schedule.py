@@ -1,4 +1,4 @@
-"""When to poll: every interval by the monotonic clock, on round moments of the wall clock."""
+"""The times of polls: every interval by the monotonic clock, at multiples by the wall clock."""
 
 import time
 from collections.abc import Callable
@@ -6,18 +6,18 @@ from typing import NamedTuple
 
 
 class Tick(NamedTuple):
-    """One moment of the schedule: its time for Graphite (epoch seconds), and its number."""
+    """One time of the schedule: its stamp for Graphite (seconds since the epoch) and its number."""
 
     stamp: int
     number: int
 
 
 class Schedule:
-    """A tick at once, then one every `interval` seconds; missed ones are skipped and counted.
+    """One tick at once, then one every `interval` seconds. Missed ticks are skipped and counted.
 
-    From the second on, ticks are on multiples of the interval in wall-clock time, so that
-    each point falls into a step of its own in Graphite. After that only the monotonic
-    clock counts: a clock that is set makes no burst and no pause.
+    From the second tick on, ticks are at multiples of the interval in wall-clock time, so that
+    each point has its own step in Graphite. This is computed once, at the start; afterwards only
+    the monotonic clock is used, so setting the wall clock causes neither a burst nor a pause.
     """
 
     def __init__(
@@ -48,22 +48,22 @@ class Schedule:
         while (left := self._due(number) - self._clock()) > 0:
             if sleep(left):
                 return None
-        # The point belongs to the moment that was due, also if we woke late.
+        # The stamp is the time that was due, even if this thread woke up late.
         return Tick(round(self._wall() + left), number)
 
     def _due(self, number: int) -> float:
         return self._first + (number - 1) * self.interval
 
 
-class Turns:
-    """Something that is done on every n-th tick only, the first one included."""
+class EveryNthTick:
+    """Selects every n-th tick, the first one included."""
 
     def __init__(self, every: int) -> None:
         self._every = every
         self._last = -every
 
     def is_due(self, number: int) -> bool:
-        """True if it is done on this tick. One that was skipped does not put it off."""
+        """True if this tick is selected, also in place of a selected tick that was skipped."""
         if number - self._last < self._every:
             return False
         self._last = number - number % self._every

@@ -1,31 +1,28 @@
-"""The series of workers that a dead worker cannot send itself: from the heartbeats in Redis."""
+"""The series of workers made of their heartbeats in Redis: a dead worker cannot send its own."""
 
 from collections.abc import Iterator, Sequence
 
 from beanwatch.collectors.deliver.outbox import Outbox
-from beanwatch.net.redis_link import RedisError, RedisLink, RedisUrl
-from beanwatch.store.heartbeats import (
-    HEALTH_CODES,
-    VERSION_KEY,
-    Worker,
-    decide_health,
-    read_workers,
-)
-from beanwatch.telemetry import series as paths
+from beanwatch.net.redis_url import RedisError, RedisUrl, open_redis
+from beanwatch.store.health import HEALTH_CODES, decide_health
+from beanwatch.store.heartbeats import VERSION_KEY, Worker, read_workers
 from beanwatch.telemetry.graphite import Values, make_batches
-from beanwatch.telemetry.logging.collector_log import Changes
+from beanwatch.telemetry.logging.problems import ProblemLog
+from beanwatch.telemetry.nodes import worker_nodes
+from beanwatch.telemetry.series import PREFIX, WORKERS
 
-SOURCE = "workers"
+SOURCE = "workers"  # in the outbox, where a server has its node
 
 
 def derive_workers(
     prefix: str, workers: Sequence[Worker], deploys: int = 0
 ) -> Iterator[tuple[str, Values]]:
-    """Counts over all workers, and for each one its age, state, restarts and free disk.
+    """Yield each worker's path and values, then the counts over all workers.
 
-    `deploys` is how often all workers were told to restart.
+    A worker's values are its heartbeat's age in seconds, its state as a number, its restarts and
+    its free disk in bytes. `deploys` is how often all workers were told to restart.
     """
-    counts = {**dict.fromkeys(paths.WORKERS, 0), "deploys": deploys}
+    counts = {**dict.fromkeys(WORKERS.names, 0), "deploys": deploys}
     for worker in workers:
         health = decide_health(worker)
         if health in counts:
@@ -35,44 +32,46 @@ def derive_workers(
             "beat_age": round(worker.age, 3),
             "state": HEALTH_CODES[health],
         }
-        if worker.beat:
-            values |= {"restarts": worker.beat.restarts, "disk_free": worker.beat.disk_free}
-        yield f"{prefix}.worker.{paths.worker_nodes(worker.id)}", values
+        if worker.heartbeat:
+            values |= {
+                "restarts": worker.heartbeat.restarts,
+                "disk_free": worker.heartbeat.disk_free,
+            }
+        yield f"{prefix}.worker.{worker_nodes(worker.id)}", values
     yield f"{prefix}.workers", counts
 
 
 class WorkerPoller:
-    """Reads the heartbeats and puts their points in the outbox; a new connection each time."""
+    """Reads the heartbeats and puts their points in the outbox. `timeout` is in seconds."""
 
     def __init__(
         self,
         url: RedisUrl,
         outbox: Outbox,
-        changes: Changes,
+        problems: ProblemLog,
         *,
-        prefix: str = paths.PREFIX,
+        prefix: str = PREFIX,
         timeout: float = 5.0,
     ) -> None:
         self._url = url
+        self._redis = open_redis(url, timeout)
         self._outbox = outbox
-        self._changes = changes
+        self._problems = problems
         self._prefix = prefix
-        self._timeout = timeout
 
     def __str__(self) -> str:
         return f"redis {self._url.address}"
 
     def poll(self, stamp: int) -> str:
-        """Read all workers; what was wrong, or an empty text."""
+        """Read all workers; `stamp` is seconds since the epoch. Return the error, "" if none."""
         try:
-            with RedisLink(self._url, self._timeout) as link:
-                workers = read_workers(link.execute)
-                (version,) = link.execute([("GET", VERSION_KEY)])
-                deploys = int(version) if version and version.isdigit() else 0
+            workers = read_workers(self._redis.execute)
+            (version,) = self._redis.execute([("GET", VERSION_KEY)])
+            deploys = int(version) if version and version.isdigit() else 0
         except RedisError as error:
-            self._changes.wrong(SOURCE, str(error))
+            self._problems.report(SOURCE, str(error))
             return str(error)
-        self._changes.right(SOURCE, "the workers' heartbeats are read again")
+        self._problems.clear(SOURCE, "the workers' heartbeats are read again")
         for batch in make_batches(SOURCE, stamp, derive_workers(self._prefix, workers, deploys)):
             self._outbox.put(batch)
         return ""

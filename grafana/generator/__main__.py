@@ -1,4 +1,4 @@
-"""Write the dashboards and the alert rules, or with `--check` compare them with what is there."""
+"""Write the dashboards and the alert rules, or with `--check` compare the files with the code."""
 
 import json
 import sys
@@ -9,8 +9,8 @@ from typing import Any
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models.dashboard import DashboardLink
 
-from beanwatch.grafana.generator import alerts, fleet, rule, server, worker
-from beanwatch.grafana.generator import queue as queue
+from beanwatch.grafana.generator import alerts, fleet, queue, server, worker
+from beanwatch.grafana.generator.lib import rule
 
 HERE = Path(__file__).resolve().parent.parent  # grafana/
 
@@ -18,13 +18,13 @@ HERE = Path(__file__).resolve().parent.parent  # grafana/
 class _Encoder(JSONEncoder):
     def default(self, obj: Any) -> Any:
         if isinstance(obj, DashboardLink):
-            # The SDK would put every link into a menu, where nobody looks.
+            # The SDK would put every link into a menu, where nobody looks for it.
             return {key: value for key, value in obj.to_json().items() if key != "placement"}
         return super().default(obj)
 
 
 def files() -> Iterator[tuple[Path, str]]:
-    """Every generated file and what belongs into it."""
+    """Every generated file and its content."""
     for module in (fleet, queue, worker, server):
         dashboard = module.build()
         text = json.dumps(dashboard, cls=_Encoder, indent=2, ensure_ascii=False)
@@ -33,7 +33,7 @@ def files() -> Iterator[tuple[Path, str]]:
 
 
 def main(arguments: list[str]) -> int:
-    """Exit 0: written, or all as it should be; 1: something differs."""
+    """Exit 0: all files are written or up to date; 1: one differs (`--check`)."""
     changed = [
         (path, text)
         for path, text in files()
@@ -42,7 +42,7 @@ def main(arguments: list[str]) -> int:
     check = arguments == ["--check"]
     for path, text in changed:
         if check:
-            sys.stderr.write(f"{path}: not what the code makes; run: make dashboards\n")
+            sys.stderr.write(f"{path}: differs from what the code makes; run: make dashboards\n")
         else:
             path.parent.mkdir(exist_ok=True)
             path.write_text(text, encoding="utf-8")

@@ -1,210 +1,242 @@
-"""The Fleet dashboard: is everything fine, and if not, where is it not."""
+"""The Fleet dashboard: is everything all right, and if not, where is the problem?"""
 
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from beanwatch.grafana.generator import functions as g
-from beanwatch.grafana.generator import limits, measures, page, words
-from beanwatch.grafana.generator.panels import PER_SECOND, chart, tile, timeline
-from beanwatch.grafana.generator.series import JOB, JOB_QUEUE, QUEUE, SERVER, Series
-from beanwatch.grafana.generator.tables import Column, grid
+from beanwatch.grafana.generator import beanstalkd
+from beanwatch.grafana.generator.lib import graphite, limits, page, queries, states
+from beanwatch.grafana.generator.lib.measures import (
+    MILLISECONDS,
+    PER_SECOND,
+    PERCENT,
+    describe,
+    unit_of,
+)
+from beanwatch.grafana.generator.lib.panels import (
+    STACKED,
+    Axis,
+    Size,
+    Style,
+    chart,
+    tile,
+    timeline,
+)
+from beanwatch.grafana.generator.lib.patterns import (
+    JOB,
+    JOB_QUEUE,
+    QUEUE,
+    QUEUE_SERVER,
+    SERVER,
+    Patterns,
+)
+from beanwatch.grafana.generator.lib.tables import Column, grid
 from beanwatch.queues.consumers import CODES
+from beanwatch.telemetry import series
 
-ALL = Series()
-SOME = Series(queues="$queues")  # the queues that the table and the charts are about
-UP = ALL.server("up")
+ALL = Patterns()
+SOME = Patterns(queues="$queues")  # the queues that the table and the charts show
+WIDE_TILE = Size(4, 5)
+LARGE, SMALL = Size(12, 9), Size(8, 6)
+BESIDE = Style(legend_right=True)
 
 
 def build() -> Dashboard:
-    sections = (_verdict(), _queues(), _flow(), _workers(), _servers(), _collectors())
+    """The dashboard `beanwatch-fleet`."""
+    sections = (_now(), _queues(), _flow(), _workers(), _servers(), _collectors())
     return page.page(
         page.FLEET,
         "beanwatch / Fleet",
-        "Is everything fine? Every server, queue and worker at a glance.",
+        "Is everything all right? Every server, queue and worker at a glance.",
         [page.servers(), _queues_shown()],
         sections,
-        to="queue-depth",
+        runbook="queue-depth",
     )
 
 
 def _queues_shown() -> page.Variable:
-    about = "Which queues the table and the charts show: a name or a pattern such as email_*."
+    about = "The queues that the table and the charts show: a name or a pattern such as email_*."
     return page.text("queues", "Queues", about, "*")
 
 
-def _verdict() -> page.Section:
-    down = g.count_between(ALL.server("up"), 0, 0)
-    silent = g.total(g.silent(ALL.collector("success")))
-    unserved = g.count_between(ALL.queue("consumer_state"), CODES["stalled"], CODES["no_watcher"])
-    put, deleted = ALL.server("total-jobs"), ALL.server("cmd-delete")
+def _now() -> page.Section:
+    down = graphite.count_between(ALL.server("up"), 0, 0)
+    silent = graphite.total(graphite.silent(ALL.collector("success")))
+    stuck = graphite.count_between(
+        ALL.queue("consumer_state"), CODES["stalled"], CODES["no_consumer"]
+    )
+    busy = graphite.percent(ALL.all_workers("busy"), ALL.all_workers("live"))
     return page.Section(
         "",
         [
             tile(
                 1,
                 "Servers down",
-                "Servers that did not answer the collector. Nothing is put or drained there.",
+                "Servers that did not answer the collector. No job is put or taken there.",
                 down,
                 steps=limits.ANY_PAGES,
-                to="queue-server",
+                runbook="queue-server",
             ),
             tile(
                 2,
-                "Servers unseen",
-                "Servers of which nothing arrived for 2 minutes: the collector, Graphite or the way"
-                " between is broken, and every other number here is old.",
+                "Servers silent",
+                "Servers of which no point arrived for 2 minutes: the collector, Graphite or the"
+                " way between them is broken, and every other number here is old.",
                 silent,
                 steps=limits.ANY_PAGES,
-                to="metrics-fresh",
+                runbook="metrics-fresh",
             ),
             tile(
                 3,
                 "Queues stuck",
-                "Queues with ready jobs that no worker watches, or whose workers take none.",
-                unserved,
+                "Queues with ready jobs that have no consumer, or whose consumers take no job.",
+                stuck,
                 steps=limits.ANY_PAGES,
-                to="queue-consumers",
+                runbook="queue-consumers",
             ),
             tile(
                 4,
-                "Oldest head",
-                "How long the job that is next in its queue has been waiting, in the worst queue.",
-                g.fresh(g.worst(ALL.queue("head_ready_age"))),
-                unit="s",
+                "Longest wait",
+                describe(
+                    series.QUEUE.find("head_ready_age"), "This is the longest wait of all queues."
+                ),
+                graphite.newest(graphite.maximum(ALL.queue("head_ready_age"))),
+                unit=unit_of(series.QUEUE.find("head_ready_age")),
                 steps=limits.steps(limits.HEAD_AGE),
                 decimals=0,
-                to="queue-age",
+                runbook="queue-age",
             ),
             tile(
                 5,
                 "Buried jobs",
-                "Jobs that were set aside after failing. They wait for somebody to look and kick.",
-                g.fresh(g.total(ALL.server("current-jobs-buried"))),
+                describe(series.QUEUE.find("buried"), "They wait until somebody looks at them."),
+                graphite.newest(graphite.total(ALL.server("buried"))),
                 steps=limits.ANY_WARNS,
-                to="queue-buried",
+                runbook="queue-buried",
             ),
             tile(
                 6,
                 "Workers dead",
-                "Workers whose heartbeat stopped without a goodbye.",
-                g.fresh(ALL.fleet("dead")),
+                describe(series.WORKERS.find("dead")),
+                graphite.newest(ALL.all_workers("dead")),
                 steps=limits.ANY_PAGES,
-                to="worker-heartbeat",
+                runbook="worker-heartbeat",
             ),
             tile(
                 7,
                 "Workers hung",
-                "Workers that are alive but make no progress, or are past their job's deadline.",
-                g.fresh(ALL.fleet("hung")),
+                describe(series.WORKERS.find("hung"), "Also those whose job is past its deadline."),
+                graphite.newest(ALL.all_workers("hung")),
                 steps=limits.ANY_WARNS,
-                to="worker-heartbeat",
+                runbook="worker-heartbeat",
             ),
             tile(
                 8,
                 "Failed runs",
                 "The share of runs in the last 10 minutes that failed: retried, buried, timed out,"
-                " poisonous or not understood.",
-                measures.failed_share(ALL),
-                unit="percent",
+                " poison or invalid.",
+                queries.failed_share(ALL),
+                unit=PERCENT,
                 steps=limits.steps(limits.FAILED),
                 decimals=1,
-                to="job-failures",
+                runbook="job-failures",
             ),
             tile(
                 11,
                 "Ready",
-                "Jobs that could be worked on now.",
-                g.fresh(g.total(ALL.server("current-jobs-ready"))),
-                good=words.READY,
+                describe(series.QUEUE.find("ready")),
+                graphite.newest(graphite.total(ALL.server("ready"))),
+                good=states.READY,
                 graph=True,
-                width=4,
-                height=5,
+                size=WIDE_TILE,
             ),
             tile(
                 12,
                 "Put",
-                "Jobs that producers put, a second.",
-                g.fresh(g.total(g.per_second(put))),
+                describe(series.QUEUE.find("put_rate")),
+                graphite.newest(graphite.total(ALL.queue("put_rate"))),
                 unit=PER_SECOND,
-                good=words.PUT,
+                good=states.PUT,
                 graph=True,
-                width=4,
-                height=5,
                 decimals=1,
+                size=WIDE_TILE,
             ),
             tile(
                 13,
                 "Deleted",
-                "Jobs that were finished and deleted, a second.",
-                g.fresh(g.total(g.per_second(deleted))),
+                describe(series.QUEUE.find("delete_rate")),
+                graphite.newest(graphite.total(ALL.queue("delete_rate"))),
                 unit=PER_SECOND,
-                good=words.DELETED,
+                good=states.DELETED,
                 graph=True,
-                width=4,
-                height=5,
                 decimals=1,
+                size=WIDE_TILE,
             ),
             tile(
                 14,
-                "Being worked on",
-                "Jobs that a worker holds at this moment.",
-                g.fresh(g.total(ALL.server("current-jobs-reserved"))),
-                good=words.RESERVED,
+                "Reserved",
+                describe(series.QUEUE.find("reserved")),
+                graphite.newest(graphite.total(ALL.server("reserved"))),
+                good=states.RESERVED,
                 graph=True,
-                width=4,
-                height=5,
+                size=WIDE_TILE,
             ),
             tile(
                 15,
                 "Workers live",
-                "Workers whose heartbeat is fresh, whatever they do.",
-                g.fresh(ALL.fleet("live")),
-                good=words.LIVE,
+                describe(series.WORKERS.find("live"), "They may be in any state."),
+                graphite.newest(ALL.all_workers("live")),
+                good=states.LIVE,
                 graph=True,
-                width=4,
-                height=5,
-                to="worker-heartbeat",
+                size=WIDE_TILE,
+                runbook="worker-heartbeat",
             ),
             tile(
                 16,
                 "Workers busy",
                 "The share of live workers that run a job. Near 100 % for long: add workers.",
-                g.fresh(g.percent(ALL.fleet("busy"), ALL.fleet("live"))),
-                unit="percent",
-                good=words.LIVE,
+                graphite.newest(busy),
+                unit=PERCENT,
+                good=states.LIVE,
                 graph=True,
-                width=4,
-                height=5,
                 decimals=0,
-                to="worker-heartbeat",
+                size=WIDE_TILE,
+                runbook="worker-heartbeat",
             ),
         ],
     )
 
 
-def _queues() -> page.Section:
-    def each(stat: str, how: str = "sum") -> str:
-        return g.alive(g.by(SOME.queue(stat), QUEUE, how=how))
+def _by_queue(measure: str) -> str:
+    """One series a queue, over the chosen servers."""
+    how = "max" if series.QUEUE.find(measure).is_worst else "sum"
+    return graphite.nonempty(graphite.group_by(SOME.queue(measure), QUEUE, how=how))
 
-    swept = g.total(SOME.queue("current-jobs-ready"))
-    drained = g.named(g.or_never(each("drain_seconds", "max"), swept), 0)
+
+def _queues() -> page.Section:
+    head_age = series.QUEUE.find("head_ready_age")
     columns = [
-        Column("Consumers", each("consumer_state", "max"), words=words.CONSUMERS, width=100),
-        Column("Ready", each("current-jobs-ready")),
-        Column("Reserved", each("current-jobs-reserved")),
-        Column("Delayed", each("current-jobs-delayed")),
-        Column("Buried", each("current-jobs-buried"), steps=limits.ANY_WARNS),
-        Column("Put /s", each("put_rate"), decimals=1),
-        Column("Deleted /s", each("delete_rate"), decimals=1),
-        Column("Watching", each("current-watching")),
-        Column("Waiting", each("current-waiting")),
+        Column("Consumer state", _by_queue("consumer_state"), states=states.CONSUMERS, width=120),
+        Column("Ready", _by_queue("ready")),
+        Column("Reserved", _by_queue("reserved")),
+        Column("Delayed", _by_queue("delayed")),
+        Column("Buried", _by_queue("buried"), steps=limits.ANY_WARNS),
+        Column("Put", _by_queue("put_rate"), unit=PER_SECOND, decimals=1),
+        Column("Deleted", _by_queue("delete_rate"), unit=PER_SECOND, decimals=1),
+        Column("Consumers", _by_queue("consumers")),
+        Column("Idle", _by_queue("idle_consumers")),
         Column(
-            "Head age",
-            each("head_ready_age", "max"),
-            unit="s",
+            "First job waits",
+            _by_queue("head_ready_age"),
+            unit=unit_of(head_age),
             steps=limits.steps(limits.HEAD_AGE),
             decimals=0,
         ),
-        Column("Drained in", drained, unit="s", words=words.DRAINED, decimals=0),
+        Column(
+            "Drained in",
+            queries.time_to_drain(SOME),
+            unit=unit_of(series.QUEUE.find("drain_seconds")),
+            states=states.DRAINED,
+            decimals=0,
+        ),
     ]
     return page.Section(
         "Queues",
@@ -212,141 +244,139 @@ def _queues() -> page.Section:
             grid(
                 21,
                 "Queues now",
-                "Every queue, over the servers chosen above. Waiting: workers that ask for a job"
-                " right now. Drained in: at the present rates.",
+                "Every queue, over the servers chosen above. Idle: consumers that wait for a job."
+                " First job waits: since it could be taken. Drained in: at the"
+                " present rates; never: it does not get shorter. n/a: not known, or the queue"
+                " system cannot tell.",
                 "Queue",
                 columns,
                 link=f"/d/{page.QUEUE}?{page.KEPT}&${{server:queryparam}}&var-queue=${{__value.text}}",
                 sort="Ready",
-                height=11,
-                to="queue-consumers",
+                size=Size(24, 11),
+                runbook="queue-consumers",
             ),
             chart(
                 22,
                 "Ready jobs: longest queues",
-                "The ten queues with the longest queues. A rising line: jobs come in faster than"
-                " they are worked off.",
-                [g.found(g.alive(g.by(SOME.queue("current-jobs-ready"), QUEUE)), UP, g.TOP)],
-                side=True,
-                width=12,
-                height=9,
-                to="queue-depth",
+                "The ten queues with the most ready jobs. A rising line: jobs come in faster than"
+                " they are finished.",
+                [graphite.top_nonzero(_by_queue("ready"), graphite.MANY)],
+                style=BESIDE,
+                size=LARGE,
+                runbook="queue-depth",
             ),
             chart(
                 23,
-                "Head of the queue: longest waits",
-                "How long the next job has been waiting, in the ten worst queues.",
-                [g.found(g.alive(g.by(SOME.queue("head_ready_age"), QUEUE, how="max")), UP, g.TOP)],
-                unit="s",
+                "First ready job: longest waits",
+                describe(head_age, "These are the ten queues with the longest wait."),
+                [graphite.top_nonzero(_by_queue("head_ready_age"), graphite.MANY)],
+                unit=unit_of(head_age),
                 steps=limits.steps(limits.HEAD_AGE),
-                side=True,
-                width=12,
-                height=9,
-                to="queue-age",
+                style=BESIDE,
+                size=LARGE,
+                runbook="queue-age",
             ),
         ],
     )
 
 
 def _flow() -> page.Section:
-    put, deleted = ALL.server("total-jobs"), ALL.server("cmd-delete")
     return page.Section(
         "Flow",
         [
             chart(
                 31,
-                "In and out",
-                "Jobs put and jobs deleted, a second, over all queues. Put above deleted: a backlog"
-                " is growing.",
+                "Put and deleted",
+                "Jobs put and jobs finished, a second, over all queues. Put above deleted: a"
+                " backlog is growing.",
                 [
-                    g.alias(g.total(g.per_second(put)), "put"),
-                    g.alias(g.total(g.per_second(deleted)), "deleted"),
+                    graphite.alias(graphite.total(ALL.queue("put_rate")), "put"),
+                    graphite.alias(graphite.total(ALL.queue("delete_rate")), "deleted"),
                 ],
                 unit=PER_SECOND,
-                colors={"put": words.PUT, "deleted": words.DELETED},
+                colors={"put": states.PUT, "deleted": states.DELETED},
             ),
             chart(
                 32,
                 "Runs by outcome",
                 "How the workers' runs ended, a second.",
-                measures.outcomes(ALL),
+                queries.outcomes(ALL),
                 unit=PER_SECOND,
-                colors=words.OUTCOMES,
-                stacked=True,
-                to="job-failures",
+                colors=states.OUTCOMES,
+                style=STACKED,
+                runbook="job-failures",
             ),
             chart(
                 33,
-                "Buried: most",
+                "Buried jobs: most",
                 "The six queues with the most buried jobs.",
-                [g.found(g.alive(g.by(SOME.queue("current-jobs-buried"), QUEUE)), UP)],
-                to="queue-buried",
+                [graphite.top_nonzero(_by_queue("buried"))],
+                runbook="queue-buried",
             ),
         ],
     )
 
 
 def _workers() -> page.Section:
-    failures = g.alive(g.by(SOME.outcomes(*words.FAILURES, stat="count"), JOB_QUEUE, JOB))
-    failed = g.named(g.over(failures, limits.FAILED_SPAN), 0, 1)
-    resting = (ALL.fleet(state) for state in words.FLEET if state != "dead")
-    idle = g.alias(g.less(ALL.fleet("live"), *resting), "idle")
+    counts = SOME.outcomes(*states.FAILURES, stat="count")
+    failures = graphite.nonempty(graphite.group_by(counts, JOB_QUEUE, JOB))
+    failed = graphite.name_by(graphite.moving(failures, limits.FAILED_SPAN), 0, 1)
+    slowest = graphite.group_by(SOME.timer("duration", "upper_95"), JOB, how="max")
+    in_a_state = (ALL.all_workers(state) for state in states.ALL_WORKERS if state != "dead")
+    idle = graphite.alias(graphite.subtract(ALL.all_workers("live"), *in_a_state), "idle")
+    by_state = (graphite.alias(ALL.all_workers(state), state) for state in states.ALL_WORKERS)
     return page.Section(
         "Workers",
         [
             chart(
                 41,
                 "Workers by state",
-                "What the workers do. Dead and hung ones are missing where jobs wait.",
-                [idle, *(g.alias(ALL.fleet(state), state) for state in words.FLEET)],
-                colors={"idle": "super-light-green", **words.FLEET},
-                stacked=True,
-                to="worker-heartbeat",
+                "How many workers are in each state. Dead and hung ones are missing where jobs"
+                " wait.",
+                [idle, *by_state],
+                colors={"idle": "super-light-green", **states.ALL_WORKERS},
+                style=STACKED,
+                runbook="worker-heartbeat",
             ),
             chart(
                 42,
                 "Failed runs by job",
-                "Runs that did not end well in the 10 minutes before, for the six worst kinds of"
-                " job.",
-                [g.found(failed, ALL.fleet("live"))],
-                to="job-failures",
+                "Runs that failed in the 10 minutes before, of the six kinds of job with the most.",
+                [graphite.top_nonzero(failed, known=ALL.all_workers("live"))],
+                runbook="job-failures",
             ),
             chart(
                 43,
                 "Slowest jobs (95 % take less)",
-                "How long a run takes, for the six slowest kinds of job.",
-                [g.top(g.alive(g.by(SOME.timer("duration", "upper_95"), JOB, how="max")))],
-                unit="ms",
-                to="job-failures",
+                "How long a run takes, of the six slowest kinds of job.",
+                [graphite.highest(graphite.nonempty(slowest))],
+                unit=MILLISECONDS,
+                runbook="job-failures",
             ),
         ],
     )
 
 
 def _servers() -> page.Section:
-    def each(stat: str, rate: bool = False) -> str:
-        series = ALL.server(stat)
-        return g.alive(g.named(g.per_second(series) if rate else series, SERVER))
+    def each(measure: str) -> str:
+        return graphite.nonempty(graphite.name_by(ALL.server(measure), SERVER))
+
+    def rate(measure: str) -> str:
+        return graphite.nonempty(graphite.group_by(ALL.queue(measure), QUEUE_SERVER))
 
     columns = [
-        Column("State", each("up"), words=words.ANSWERS, width=90),
-        Column("Draining", each("draining"), words=words.DRAINING, width=90),
-        Column("Ready", each("current-jobs-ready")),
-        Column("Reserved", each("current-jobs-reserved")),
-        Column("Buried", each("current-jobs-buried"), steps=limits.ANY_WARNS),
-        Column("Queues", each("current-tubes")),
-        Column("Connections", each("current-connections")),
-        Column("Put /s", each("total-jobs", rate=True), decimals=1),
-        Column("Deleted /s", each("cmd-delete", rate=True), decimals=1),
-        Column(
-            "CPU",
-            measures.cpu(ALL),
-            unit="percent",
-            decimals=1,
-        ),
-        Column("Rejected puts", each("rejected_puts")),
-        Column("Drift", each("drift")),
+        Column("State", each("up"), states=states.ANSWERS, width=90),
+        Column("Draining", each("draining"), states=states.DRAINING, width=90),
+        Column("Ready", each("ready")),
+        Column("Reserved", each("reserved")),
+        Column("Buried", each("buried"), steps=limits.ANY_WARNS),
+        Column("Queues", each("queues")),
+        Column("Connections", each("connections")),
+        Column("Put", rate("put_rate"), unit=PER_SECOND, decimals=1),
+        Column("Deleted", rate("delete_rate"), unit=PER_SECOND, decimals=1),
+        Column("Missing jobs", each("missing_jobs"), steps=limits.ANY_WARNS),
         Column("Up for", each("uptime"), unit="dtdurations"),
+        *beanstalkd.server_columns(ALL),
     ]
     return page.Section(
         "Servers",
@@ -354,21 +384,24 @@ def _servers() -> page.Section:
             grid(
                 51,
                 "Servers now",
-                "Every beanstalkd. Drift: jobs that are in no state any more. Rejected puts: since"
-                " the server started.",
+                "Every queue server. Draining: it refuses new jobs. Missing jobs: jobs that it"
+                f" lost. {beanstalkd.COLUMNS_TEXT}",
                 "Server",
                 columns,
                 link=f"/d/{page.SERVER_PAGE}?{page.KEPT}&var-server=${{__value.text}}",
-                height=6,
-                to="queue-server",
+                size=Size(24, 6),
+                runbook="queue-server",
             )
         ],
     )
 
 
 def _collectors() -> page.Section:
-    def each(stat: str) -> str:
-        return g.alive(g.named(ALL.collector(stat), SERVER))
+    def each(measure: str) -> str:
+        return graphite.nonempty(graphite.name_by(ALL.collector(measure), SERVER))
+
+    def text(measure: str, more: str) -> str:
+        return describe(series.COLLECTOR.find(measure), more)
 
     return page.Section(
         "Collector",
@@ -376,63 +409,64 @@ def _collectors() -> page.Section:
             timeline(
                 61,
                 "Polls",
-                "Whether the collector could read each server, the worst eight. Gaps: the"
+                "Whether the collector could read each server; the worst eight. A gap: the"
                 " collector did not run.",
-                g.lowest(each("success"), 8),
-                words.POLLS,
+                graphite.lowest(each("success"), 8),
+                states.POLLS,
                 worst="min",
-                width=8,
-                height=6,
-                to="metrics-fresh",
+                size=SMALL,
+                runbook="metrics-fresh",
             ),
             chart(
                 62,
-                "Time of a poll",
-                "How long reading one server takes. It has to stay well below the interval.",
-                [g.top(each("poll_seconds"))],
-                unit="s",
-                soft_most=None,
-                height=6,
-                to="metrics-fresh",
+                "Duration of a poll",
+                text("poll_seconds", "It has to stay well below the interval."),
+                [graphite.highest(each("poll_seconds"))],
+                unit=unit_of(series.COLLECTOR.find("poll_seconds")),
+                axis=Axis(soft_most=None),
+                size=SMALL,
+                runbook="metrics-fresh",
             ),
             chart(
                 63,
-                "Points waiting",
-                "Points that were not sent yet: those of one poll are usual. A rising line:"
-                " Graphite does not take them, and in the end they are lost.",
+                "Points not sent yet",
+                text(
+                    "backlog",
+                    "Those of one poll are usual. A rising line: Graphite does not take them, and"
+                    " in the end they are lost.",
+                ),
                 [
-                    g.alias(g.worst(ALL.collector("backlog")), "waiting"),
-                    g.alias(g.worst(ALL.collector("dropped")), "lost"),
+                    graphite.alias(graphite.maximum(ALL.collector("backlog")), "kept"),
+                    graphite.alias(graphite.maximum(ALL.collector("dropped")), "lost"),
                 ],
-                colors={"waiting": "blue", "lost": "red"},
-                height=6,
-                to="metrics-fresh",
+                colors={"kept": "blue", "lost": "red"},
+                size=SMALL,
+                runbook="metrics-fresh",
             ),
             chart(
                 64,
-                "Points a poll",
-                "How much is sent to Graphite each time, by server.",
-                [g.top(each("points"))],
-                to="metrics-fresh",
+                "Points of a poll",
+                "Points that each poll sends to Graphite, by server.",
+                [graphite.highest(each("points"))],
+                runbook="metrics-fresh",
             ),
             chart(
                 65,
                 "Queues read",
-                "Queues that were read, and queues over the limit that were not.",
+                text("queues", "Those over the limit share one series."),
                 [
-                    g.alias(g.total(ALL.collector("queues")), "read"),
-                    g.alias(g.total(ALL.collector("queues_skipped")), "over the limit"),
+                    graphite.alias(graphite.total(ALL.collector("queues")), "read"),
+                    graphite.alias(graphite.total(ALL.collector("queues_skipped")), "over"),
                 ],
-                colors={"read": "blue", "over the limit": "orange"},
-                to="metrics-fresh",
+                colors={"read": "blue", "over": "orange"},
+                runbook="metrics-fresh",
             ),
             chart(
                 66,
                 "Names that collide",
-                "Queues whose names differ only in characters that Graphite cannot hold: they share"
-                " their series.",
-                [g.top(each("collisions"))],
-                to="metrics-fresh",
+                text("collisions", "Their names differ only in characters that Graphite forbids."),
+                [graphite.highest(each("collisions"))],
+                runbook="metrics-fresh",
             ),
         ],
     )

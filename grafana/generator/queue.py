@@ -2,43 +2,67 @@
 
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from beanwatch.grafana.generator import functions as g
-from beanwatch.grafana.generator import limits, measures, page, words
-from beanwatch.grafana.generator.panels import PER_SECOND, chart, tile, timeline
-from beanwatch.grafana.generator.series import QUEUE_SERVER, Series
-from beanwatch.grafana.generator.tables import Column, grid
-from beanwatch.telemetry import series as paths
+from beanwatch.grafana.generator import beanstalkd
+from beanwatch.grafana.generator.lib import graphite, limits, page, queries, states
+from beanwatch.grafana.generator.lib.measures import (
+    MILLISECONDS,
+    PER_SECOND,
+    describe,
+    unit_of,
+)
+from beanwatch.grafana.generator.lib.panels import (
+    HALF,
+    STACKED,
+    STEPPED,
+    Axis,
+    Size,
+    Style,
+    chart,
+    tile,
+    timeline,
+)
+from beanwatch.grafana.generator.lib.patterns import QUEUE_SERVER, Patterns
+from beanwatch.grafana.generator.lib.tables import Column, grid
+from beanwatch.telemetry import series
 
-# A job's series do not say from which server it came: they are the queue's on all of them.
-ONE = Series(queues="$queue")
+ONE = Patterns(queues="$queue")
+HEAD_AGE = series.QUEUE.find("head_ready_age")
+BURIED_AGE = series.QUEUE.find("head_buried_age")
+DRAIN = series.QUEUE.find("drain_seconds")
 
 
 def build() -> Dashboard:
+    """The dashboard `beanwatch-queue`."""
+    queues = series.queue("$prefix", "$server", "*", "ready").rpartition(".")[0]
+    about = "The queue. Dots and other special characters of its name are written as _."
     return page.page(
         page.QUEUE,
         "beanwatch / Queue",
         "One queue: its jobs, its consumers, and how the runs of its jobs end.",
+        [page.servers(), page.choice("queue", "Queue", about, queues, several=False)],
         [
-            page.servers(),
-            page.choice(
-                "queue",
-                "Queue",
-                "The queue. Dots and other special characters of its name are written as _.",
-                paths.queue("$prefix", "$server", "*", "ready").rpartition(".")[0],
-                several=False,
-            ),
+            _now(),
+            _jobs(),
+            _consumers(),
+            _runs(),
+            _buried(),
+            _servers(),
+            beanstalkd.queue_section(ONE),
         ],
-        [_now(), _jobs(), _consumers(), _runs(), _trouble(), _servers()],
-        to="queue-depth",
+        runbook="queue-depth",
     )
 
 
-def _sum(stat: str) -> str:
-    return g.total(ONE.queue(stat))
+def _sum(measure: str) -> str:
+    return graphite.total(ONE.queue(measure))
 
 
-def _worst(stat: str) -> str:
-    return g.worst(ONE.queue(stat))
+def _worst(measure: str) -> str:
+    return graphite.maximum(ONE.queue(measure))
+
+
+def _text(measure: str, more: str = "") -> str:
+    return describe(series.QUEUE.find(measure), more)
 
 
 def _now() -> page.Section:
@@ -47,76 +71,76 @@ def _now() -> page.Section:
         [
             tile(
                 1,
-                "Consumers",
-                "Who works on the queue. No worker: jobs are ready and nobody watches. Stalled: it"
-                " is watched, but no job is taken. Saturated: all are busy, perhaps elsewhere, and"
-                " it does not shrink.",
-                g.fresh(_worst("consumer_state")),
-                words=words.CONSUMERS,
-                to="queue-consumers",
+                "Consumer state",
+                "Whether the queue is drained. No consumer: jobs are ready and nobody could take"
+                " them. Stalled: consumers are connected, but no job is taken. Saturated: all are"
+                " busy, perhaps with other queues, and the queue does not shrink.",
+                graphite.newest(_worst("consumer_state")),
+                states=states.CONSUMERS,
+                runbook="queue-consumers",
             ),
             tile(
                 2,
                 "Ready",
-                "Jobs that could be worked on now.",
-                g.fresh(_sum("current-jobs-ready")),
-                good=words.READY,
+                _text("ready"),
+                graphite.newest(_sum("ready")),
+                good=states.READY,
                 graph=True,
             ),
             tile(
                 3,
-                "Head of the queue",
-                "How long the job that is next has been waiting.",
-                g.fresh(_worst("head_ready_age")),
-                unit="s",
+                "First job waits",
+                describe(HEAD_AGE),
+                graphite.newest(_worst(HEAD_AGE.name)),
+                unit=unit_of(HEAD_AGE),
                 steps=limits.steps(limits.HEAD_AGE),
                 decimals=0,
-                to="queue-age",
+                runbook="queue-age",
             ),
             tile(
                 4,
                 "Drained in",
-                "How long the ready jobs will last at the present rates. Never: the queue does not"
-                " get shorter.",
-                g.fresh(g.or_never(_worst("drain_seconds"), _sum("current-jobs-ready"))),
-                unit="s",
-                words=words.DRAINED,
+                "Time until the queue is empty at the present rates. Never: it does not get"
+                " shorter.",
+                graphite.newest(queries.time_to_drain(ONE)),
+                unit=unit_of(DRAIN),
+                states=states.DRAINED,
                 decimals=0,
             ),
             tile(
                 5,
                 "Buried",
-                "Jobs that were set aside after failing. Look at them, then kick or delete them.",
-                g.fresh(_sum("current-jobs-buried")),
+                _text("buried", "Look at them, then kick or delete them."),
+                graphite.newest(_sum("buried")),
                 steps=limits.ANY_WARNS,
-                to="queue-buried",
+                runbook="queue-buried",
             ),
             tile(
                 6,
                 "Put",
-                "Jobs that producers put, a second.",
-                g.fresh(_sum("put_rate")),
+                _text("put_rate"),
+                graphite.newest(_sum("put_rate")),
                 unit=PER_SECOND,
-                good=words.PUT,
+                good=states.PUT,
                 graph=True,
                 decimals=1,
             ),
             tile(
                 7,
                 "Deleted",
-                "Jobs that were finished and deleted, a second.",
-                g.fresh(_sum("delete_rate")),
+                _text("delete_rate"),
+                graphite.newest(_sum("delete_rate")),
                 unit=PER_SECOND,
-                good=words.DELETED,
+                good=states.DELETED,
                 graph=True,
                 decimals=1,
             ),
             tile(
                 8,
-                "Watching",
-                "Connections that watch the queue: its workers.",
-                g.fresh(_sum("current-watching")),
-                to="queue-consumers",
+                "Consumers",
+                _text("consumers"),
+                graphite.newest(_sum("consumers")),
+                runbook="queue-consumers",
             ),
         ],
     )
@@ -124,130 +148,90 @@ def _now() -> page.Section:
 
 def _jobs() -> page.Section:
     put, deleted = _sum("put_rate"), _sum("delete_rate")
+    growth = graphite.only_where(graphite.subtract(put, deleted), put, deleted)
     return page.Section(
         "Jobs",
         [
             chart(
                 11,
                 "Jobs by state",
-                "Ready: could be worked on. Reserved: a worker holds them. Delayed: due later."
-                " Buried: set aside after failing.",
-                measures.jobs_by_state(ONE.queue),
-                colors=words.JOB_STATES,
-                stacked=True,
-                width=12,
+                "Ready: could be taken now. Reserved: taken and not finished. Delayed: not due yet."
+                " Buried: given up.",
+                queries.jobs_by_state(ONE.queue),
+                colors=states.JOB_STATES,
+                style=STACKED,
+                size=HALF,
             ),
             chart(
                 12,
-                "In and out",
-                "Jobs put and jobs deleted, a second. Put above deleted: the backlog grows.",
-                [g.alias(put, "put"), g.alias(deleted, "deleted")],
+                "Put and deleted",
+                "Jobs put and jobs finished, a second. Put above deleted: the backlog grows.",
+                [graphite.alias(put, "put"), graphite.alias(deleted, "deleted")],
                 unit=PER_SECOND,
-                colors={"put": words.PUT, "deleted": words.DELETED},
-                width=12,
+                colors={"put": states.PUT, "deleted": states.DELETED},
+                size=HALF,
             ),
             chart(
                 13,
                 "Net growth",
-                "Jobs put less jobs deleted, a second, averaged over a minute. Above zero the queue"
-                " fills up, below zero it empties.",
-                [g.alias(g.over(g.less(put, deleted), "1min", "Average"), "growth")],
+                "Jobs put less jobs finished, a second, averaged over a minute. Above zero the"
+                " queue fills up, below zero it empties.",
+                [graphite.alias(graphite.moving(growth, "1min", "Average"), "growth")],
                 unit=PER_SECOND,
-                colors={"growth": words.PUT},
-                least=None,
+                colors={"growth": states.PUT},
+                axis=Axis(least=None),
             ),
             chart(
                 14,
-                "Head of the queue",
-                "How long the job that is next had been waiting.",
-                [g.alias(_worst("head_ready_age"), "waiting")],
-                unit="s",
+                "First job waits",
+                describe(HEAD_AGE),
+                [graphite.alias(_worst(HEAD_AGE.name), "waiting")],
+                unit=unit_of(HEAD_AGE),
                 steps=limits.steps(limits.HEAD_AGE),
-                colors={"waiting": words.READY},
-                to="queue-age",
+                colors={"waiting": states.READY},
+                runbook="queue-age",
             ),
             chart(
                 15,
-                "Drain estimate",
-                "How long the ready jobs will last at the rates of that time. A gap: the queue did"
-                " not get shorter.",
-                [g.alias(_worst("drain_seconds"), "drained in")],
-                unit="s",
-                bridged=False,
-                colors={"drained in": words.READY},
+                "Time to drain",
+                "Time until the queue is empty, at the rates of that moment. A gap: it did not get"
+                " shorter.",
+                [graphite.alias(_worst(DRAIN.name), "drained in")],
+                unit=unit_of(DRAIN),
+                style=Style(bridged=False),
+                colors={"drained in": states.READY},
             ),
         ],
     )
 
 
 def _consumers() -> page.Section:
+    by_server = graphite.name_by(ONE.queue("consumer_state"), QUEUE_SERVER)
     return page.Section(
         "Consumers",
         [
             timeline(
                 21,
-                "State of the consumers",
-                "Whether somebody drains the queue, by server, the worst ten first. Only saturated,"
-                " stalled and no worker are a matter for anybody.",
-                g.top(g.alive(g.named(ONE.queue("consumer_state"), QUEUE_SERVER)), 10),
-                words.CONSUMERS,
-                width=12,
-                to="queue-consumers",
+                "Consumer state by server",
+                "Whether the queue is drained, by server, the worst ten first. Only saturated,"
+                " stalled and no consumer are problems.",
+                graphite.highest(graphite.nonempty(by_server), 10),
+                states.CONSUMERS,
+                size=HALF,
+                runbook="queue-consumers",
             ),
             chart(
                 22,
-                "Connections",
-                "Watching: workers of the queue. Waiting: those that ask for a job right now."
-                " Using: producers that put into it.",
+                "Consumers",
+                _text("consumers", "Idle ones wait for a job."),
                 [
-                    g.alias(_sum("current-watching"), "watching"),
-                    g.alias(_sum("current-waiting"), "waiting"),
-                    g.alias(_sum("current-using"), "using"),
+                    graphite.alias(_sum("consumers"), "consumers"),
+                    graphite.alias(_sum("idle_consumers"), "idle"),
                 ],
-                colors={"watching": "green", "waiting": "blue", "using": "purple"},
-                step_after=True,
-                width=12,
-                to="queue-consumers",
-            ),
-        ],
-    )
-
-
-def _trouble() -> page.Section:
-    server = Series()
-    return page.Section(
-        "Trouble",
-        [
-            chart(
-                24,
-                "Buried jobs",
-                "Jobs that were set aside after failing.",
-                [g.alias(_sum("current-jobs-buried"), "buried")],
-                colors={"buried": words.BURIED},
-                to="queue-buried",
-            ),
-            chart(
-                25,
-                "First buried job",
-                "How long the job that would be kicked first has been seen buried.",
-                [g.alias(_worst("head_buried_age"), "buried for")],
-                unit="s",
-                colors={"buried for": words.BURIED},
-                to="queue-buried",
-            ),
-            chart(
-                23,
-                "Kicks and timeouts of the server",
-                "By the minute, over all queues, as beanstalkd does not count them by queue. Kicks:"
-                " buried jobs that somebody made ready again. Timeouts: jobs whose worker did not"
-                " come back in their TTR.",
-                [
-                    g.alias(g.total(g.each_minute(server.commands("kick", "kick-job"))), "kicks"),
-                    g.alias(g.total(g.each_minute(server.server("job-timeouts"))), "timeouts"),
-                ],
-                colors={"kicks": "blue", "timeouts": "dark-orange"},
-                bars=True,
-                to="queue-buried",
+                colors={"consumers": "green", "idle": "blue"},
+                style=STEPPED,
+                size=HALF,
+                runbook="queue-consumers",
             ),
         ],
     )
@@ -263,63 +247,101 @@ def _runs() -> page.Section:
                 "How the runs ended, a second. Retry and buried: the handler failed. Timeout: it"
                 " took too long. Lost: the job had gone back before it was finished. Poison: it"
                 " killed its workers.",
-                measures.outcomes(ONE),
+                queries.outcomes(ONE),
                 unit=PER_SECOND,
-                colors=words.OUTCOMES,
-                stacked=True,
-                to="job-failures",
+                colors=states.OUTCOMES,
+                style=STACKED,
+                runbook="job-failures",
             ),
             chart(
                 32,
                 "Duration by job",
-                "How long a run takes: half of them, 95 % and 99 % take less. Of several workers"
-                " the slowest counts.",
-                measures.percentiles(ONE, "duration"),
-                unit="ms",
-                to="job-failures",
+                describe(
+                    series.TIMERS[0],
+                    "Half of the runs, 95 % and 99 % take less. Of several workers the slowest"
+                    " counts.",
+                ),
+                queries.percentiles(ONE, "duration"),
+                unit=MILLISECONDS,
+                runbook="job-failures",
             ),
             chart(
                 33,
                 "Wait by job",
-                "How long a job waited between put and its first run: half of them, 95 % and 99 %"
-                " waited less.",
-                measures.percentiles(ONE, "wait"),
-                unit="ms",
-                to="queue-age",
+                describe(series.TIMERS[1], "Half of the runs, 95 % and 99 % waited less."),
+                queries.percentiles(ONE, "wait"),
+                unit=MILLISECONDS,
+                runbook="queue-age",
+            ),
+        ],
+    )
+
+
+def _buried() -> page.Section:
+    return page.Section(
+        "Given up and lost",
+        [
+            chart(
+                24,
+                "Buried jobs",
+                _text("buried"),
+                [graphite.alias(_sum("buried"), "buried")],
+                colors={"buried": states.BURIED},
+                runbook="queue-buried",
+            ),
+            chart(
+                25,
+                "First buried job",
+                describe(BURIED_AGE),
+                [graphite.alias(_worst(BURIED_AGE.name), "buried for")],
+                unit=unit_of(BURIED_AGE),
+                colors={"buried for": states.BURIED},
+                runbook="queue-buried",
+            ),
+            chart(
+                26,
+                "Missing jobs",
+                _text("missing_jobs"),
+                [graphite.alias(_sum("missing_jobs"), "missing")],
+                colors={"missing": states.CRITICAL},
+                style=STEPPED,
+                runbook="queue-server",
             ),
         ],
     )
 
 
 def _servers() -> page.Section:
-    def each(stat: str) -> str:
-        return g.alive(g.named(ONE.queue(stat), QUEUE_SERVER))
+    def each(measure: str) -> str:
+        return graphite.nonempty(graphite.name_by(ONE.queue(measure), QUEUE_SERVER))
 
+    columns = [
+        Column("Consumer state", each("consumer_state"), states=states.CONSUMERS, width=120),
+        Column("Ready", each("ready")),
+        Column("Reserved", each("reserved")),
+        Column("Delayed", each("delayed")),
+        Column("Buried", each("buried"), steps=limits.ANY_WARNS),
+        Column("Put", each("put_rate"), unit=PER_SECOND, decimals=1),
+        Column("Deleted", each("delete_rate"), unit=PER_SECOND, decimals=1),
+        Column("Consumers", each("consumers")),
+        Column("Idle", each("idle_consumers")),
+        Column("First job waits", each(HEAD_AGE.name), unit=unit_of(HEAD_AGE), decimals=0),
+        Column("Put in all", each("puts")),
+        Column("Missing jobs", each("missing_jobs"), steps=limits.ANY_WARNS),
+    ]
     return page.Section(
         "By server",
         [
             grid(
                 41,
                 "The queue on each server now",
-                "The same queue, server by server. Drift: jobs of it that are in no state.",
+                "The same queue on each server that has it. Put in all: since the queue began to"
+                " exist. Missing jobs: jobs of it that the server lost.",
                 "Server",
-                [
-                    Column("Consumers", each("consumer_state"), words=words.CONSUMERS, width=100),
-                    Column("Ready", each("current-jobs-ready")),
-                    Column("Reserved", each("current-jobs-reserved")),
-                    Column("Delayed", each("current-jobs-delayed")),
-                    Column("Buried", each("current-jobs-buried"), steps=limits.ANY_WARNS),
-                    Column("Put /s", each("put_rate"), decimals=1),
-                    Column("Deleted /s", each("delete_rate"), decimals=1),
-                    Column("Watching", each("current-watching")),
-                    Column("Waiting", each("current-waiting")),
-                    Column("Pause left", each("pause-time-left"), unit="s"),
-                    Column("Jobs ever put", each("total-jobs")),
-                    Column("Drift", each("drift")),
-                ],
+                columns,
                 link=f"/d/{page.SERVER_PAGE}?{page.KEPT}&var-server=${{__value.text}}",
-                height=6,
-                to="queue-consumers",
+                size=Size(24, 6),
+                runbook="queue-consumers",
             )
         ],
     )

@@ -1,52 +1,48 @@
-"""The Server dashboard: one beanstalkd or several, what they are asked and what it costs them."""
+"""The Server dashboard: one queue server or several, and what goes through them."""
 
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from beanwatch.grafana.generator import functions as g
-from beanwatch.grafana.generator import limits, measures, page, words
-from beanwatch.grafana.generator.panels import PER_SECOND, WARNING, chart, tile, timeline
-from beanwatch.grafana.generator.series import SERVER, STAT, Series
-
-ALL = Series()
-COMMANDS = (
-    "put",
-    "reserve",
-    "reserve-with-timeout",
-    "delete",
-    "release",
-    "bury",
-    "kick",
-    "touch",
-    "use",
-    "watch",
-    "ignore",
-    "peek",
-    "peek-ready",
-    "peek-buried",
-    "stats",
-    "stats-job",
-    "stats-tube",
-    "list-tubes",
+from beanwatch.grafana.generator import beanstalkd
+from beanwatch.grafana.generator.lib import graphite, limits, page, queries, states
+from beanwatch.grafana.generator.lib.measures import PER_SECOND, describe
+from beanwatch.grafana.generator.lib.panels import (
+    BARS,
+    HALF,
+    STACKED,
+    STEPPED,
+    chart,
+    tile,
+    timeline,
 )
+from beanwatch.grafana.generator.lib.patterns import QUEUE_SERVER, SERVER, Patterns
+from beanwatch.grafana.generator.lib.states import WARNING
+from beanwatch.telemetry import series
+
+ALL = Patterns()
 
 
 def build() -> Dashboard:
+    """The dashboard `beanwatch-server`."""
     return page.page(
         page.SERVER_PAGE,
         "beanwatch / Server",
-        "beanstalkd itself: commands, connections, CPU, binlog, and whether it keeps its jobs.",
+        "Queue servers: do they answer, how many jobs do they hold, do they lose any?",
         [page.servers()],
-        [_now(), _work(), _connections(), _binlog(), _trouble()],
-        to="queue-server",
+        [_now(), _jobs(), _size(), _trouble(), *beanstalkd.server_sections(ALL)],
+        runbook="queue-server",
     )
 
 
-def _named(series: str) -> str:
-    return g.named(g.alive(series), SERVER)
+def _each(measure: str) -> str:
+    return graphite.name_by(graphite.nonempty(ALL.server(measure)), SERVER)
 
 
-def _each(stat: str) -> str:
-    return _named(ALL.server(stat))
+def _rate(measure: str) -> str:
+    return graphite.nonempty(graphite.group_by(ALL.queue(measure), QUEUE_SERVER))
+
+
+def _text(measure: str, more: str = "") -> str:
+    return describe(series.SERVER.find(measure), more)
 
 
 def _now() -> page.Section:
@@ -57,249 +53,165 @@ def _now() -> page.Section:
                 1,
                 "Servers down",
                 "Servers that did not answer the collector.",
-                g.count_between(ALL.server("up"), 0, 0),
+                graphite.count_between(ALL.server("up"), 0, 0),
                 steps=limits.ANY_PAGES,
             ),
             tile(
                 2,
                 "Draining",
-                "Servers that refuse new jobs because somebody sent them SIGUSR1.",
-                g.fresh(g.total(ALL.server("draining"))),
+                "Servers that refuse new jobs because somebody told them to.",
+                graphite.newest(graphite.total(ALL.server("draining"))),
                 steps=limits.ANY_WARNS,
             ),
             tile(
                 3,
                 "Up for",
-                "The time since the last start, of the server that started last.",
-                g.fresh(g.least(ALL.server("uptime"))),
+                "Time since the last start, of the server that started last.",
+                graphite.newest(graphite.minimum(ALL.server("uptime"))),
                 unit="dtdurations",
                 good=WARNING,
                 steps=limits.UPTIME,
                 decimals=0,
             ),
             tile(
-                4,
-                "Rejected puts",
-                "Jobs that were refused in the last 10 minutes: too big, or the server drains. They"
-                " are lost unless the producer puts them again.",
-                g.fresh(g.over(g.total(g.gained(ALL.server("rejected_puts"))), "10min")),
-                steps=limits.ANY_WARNS,
-                decimals=0,
-            ),
-            tile(
                 5,
-                "Drift",
-                "Jobs that are in no state any more. Only a restart with the binlog finds them.",
-                g.fresh(g.total(f"absolute({ALL.server('drift')})")),
+                "Missing jobs",
+                _text("missing_jobs"),
+                graphite.newest(graphite.total(ALL.server("missing_jobs"))),
                 steps=limits.ANY_WARNS,
             ),
             tile(
-                6,
-                "Commands",
-                "Commands of all kinds, a second.",
-                g.fresh(g.total(g.per_second(ALL.commands(*COMMANDS)))),
+                9,
+                "Put",
+                describe(series.QUEUE.find("put_rate")),
+                graphite.newest(graphite.total(ALL.queue("put_rate"))),
                 unit=PER_SECOND,
-                good=words.PUT,
+                good=states.PUT,
                 graph=True,
-                decimals=0,
+                decimals=1,
+            ),
+            tile(
+                10,
+                "Deleted",
+                describe(series.QUEUE.find("delete_rate")),
+                graphite.newest(graphite.total(ALL.queue("delete_rate"))),
+                unit=PER_SECOND,
+                good=states.DELETED,
+                graph=True,
+                decimals=1,
             ),
             tile(
                 7,
                 "Connections",
-                "Open connections: producers, workers, the collector.",
-                g.fresh(g.total(ALL.server("current-connections"))),
-                good=words.PUT,
+                _text("connections", "Producers, workers and the collector have them."),
+                graphite.newest(graphite.total(ALL.server("connections"))),
+                good=states.PUT,
                 graph=True,
             ),
             tile(
                 8,
                 "Queues",
-                "Queues that exist. beanstalkd gets slow with many thousands of them.",
-                g.fresh(g.total(ALL.server("current-tubes"))),
-                good=words.PUT,
+                _text("queues", beanstalkd.QUEUES_TEXT),
+                graphite.newest(graphite.total(ALL.server("queues"))),
+                good=states.PUT,
                 graph=True,
             ),
         ],
     )
 
 
-def _work() -> page.Section:
-    commands = g.by(g.per_second(ALL.commands(*COMMANDS)), STAT)
+def _jobs() -> page.Section:
     return page.Section(
-        "Work",
+        "Jobs",
         [
-            chart(
-                11,
-                "Commands",
-                "The ten commonest commands, a second, over the chosen servers.",
-                [f"aliasSub({g.top(g.alive(commands), g.TOP)}, '^cmd_', '')"],
-                unit=PER_SECOND,
-                width=12,
-                height=9,
-                side=True,
-            ),
-            chart(
-                12,
-                "CPU",
-                "beanstalkd has one thread: at 100 % it is full, and everybody waits.",
-                [g.top(measures.cpu(ALL), g.TOP)],
-                unit="percent",
-                width=12,
-                height=9,
-                side=True,
-            ),
             chart(
                 13,
                 "Jobs by state",
                 "All jobs of the chosen servers.",
-                measures.jobs_by_state(ALL.server),
-                colors=words.JOB_STATES,
-                stacked=True,
-                to="queue-depth",
+                queries.jobs_by_state(ALL.server),
+                colors=states.JOB_STATES,
+                style=STACKED,
+                runbook="queue-depth",
             ),
             chart(
                 14,
                 "Put",
                 "Jobs put, a second, by server.",
-                [g.top(_named(g.per_second(ALL.server("total-jobs"))))],
+                [graphite.highest(_rate("put_rate"))],
                 unit=PER_SECOND,
             ),
             chart(
                 15,
                 "Deleted",
-                "Jobs deleted, a second, by server.",
-                [g.top(_named(g.per_second(ALL.server("cmd-delete"))))],
+                "Jobs finished, a second, by server.",
+                [graphite.highest(_rate("delete_rate"))],
                 unit=PER_SECOND,
             ),
         ],
     )
 
 
-def _connections() -> page.Section:
+def _size() -> page.Section:
     return page.Section(
-        "Connections",
+        "Connections and queues",
         [
             chart(
-                21,
-                "Connections by role",
-                "Producers have put a job, workers have reserved one; waiting ones ask for a job"
-                " right now. Producers and workers may be the same connection.",
-                [
-                    g.alias(g.total(ALL.server("current-connections")), "all"),
-                    g.alias(g.total(ALL.server("current-producers")), "producers"),
-                    g.alias(g.total(ALL.server("current-workers")), "workers"),
-                    g.alias(g.total(ALL.server("current-waiting")), "waiting"),
-                ],
-                colors={
-                    "all": "text",
-                    "producers": "purple",
-                    "workers": "green",
-                    "waiting": "blue",
-                },
-                step_after=True,
-            ),
-            chart(
-                22,
-                "New connections",
-                "Connections opened, a second. Many: somebody connects anew for every job.",
-                [g.top(_named(g.per_second(ALL.server("total-connections"))))],
-                unit=PER_SECOND,
+                24,
+                "Connections",
+                "Connections to each server.",
+                [graphite.highest(_each("connections"))],
+                style=STEPPED,
+                size=HALF,
             ),
             chart(
                 23,
                 "Queues",
-                "Queues that exist, by server.",
-                [g.top(_each("current-tubes"))],
-                step_after=True,
-            ),
-        ],
-    )
-
-
-def _binlog() -> page.Section:
-    written = g.per_second(ALL.server("binlog-records-written"))
-    migrated = g.per_second(ALL.server("binlog-records-migrated"))
-    return page.Section(
-        "Binlog",
-        [
-            chart(
-                31,
-                "Size",
-                "Bytes of binlog files, by server; 0 without -b. It grows while an old job keeps"
-                " its file alive.",
-                [g.top(_each("binlog_bytes"))],
-                unit="bytes",
-            ),
-            chart(
-                32,
-                "Records written",
-                "Records written, a second, by server.",
-                [g.top(_named(written))],
-                unit=PER_SECOND,
-            ),
-            chart(
-                33,
-                "Records migrated",
-                "Records of living jobs that were moved out of old files, a second. Many: jobs live"
-                " long, and the disk is busy with them.",
-                [g.top(_named(migrated))],
-                unit=PER_SECOND,
+                "Queues that exist on each server.",
+                [graphite.highest(_each("queues"))],
+                style=STEPPED,
+                size=HALF,
             ),
         ],
     )
 
 
 def _trouble() -> page.Section:
+    restarts = graphite.nonempty(graphite.per_minute(ALL.server("restarts")))
     return page.Section(
         "Trouble",
         [
             timeline(
                 41,
-                "Answering",
-                "Whether each server answered the collector, the worst ten. Gaps: nobody asked.",
-                g.lowest(_each("up"), 10),
-                words.ANSWERS,
+                "Answers",
+                "Whether each server answered the collector; the worst ten. A gap: nobody asked.",
+                graphite.lowest(_each("up"), 10),
+                states.ANSWERS,
                 worst="min",
-                width=8,
-            ),
-            chart(
-                42,
-                "Restarts",
-                "Times a server was seen to have started anew, by the minute.",
-                [g.found(_named(g.each_minute(ALL.server("restarts"))), ALL.server("up"))],
-                bars=True,
+                size=HALF,
             ),
             timeline(
                 43,
                 "Draining",
-                "When a server refused new jobs (SIGUSR1).",
-                g.top(_each("draining"), 10),
-                words.DRAINING,
-                width=8,
+                "When a server refused new jobs because somebody told it to.",
+                graphite.highest(_each("draining"), 10),
+                states.DRAINING,
+                size=HALF,
             ),
             chart(
-                44,
-                "Rejected puts",
-                "Jobs refused, by the minute: too big, or the server drains.",
-                [g.found(_named(g.each_minute(ALL.server("rejected_puts"))), ALL.server("up"))],
-                bars=True,
-            ),
-            chart(
-                45,
-                "Jobs past their TTR",
-                "Jobs, by the minute, that went back to ready because their worker did not come"
-                " back in time: they are run again.",
-                [g.found(_named(g.each_minute(ALL.server("job-timeouts"))), ALL.server("up"))],
-                bars=True,
-                to="job-failures",
+                42,
+                "Restarts",
+                "Restarts that the collector saw, in each minute.",
+                [graphite.top_nonzero(graphite.name_by(restarts, SERVER))],
+                style=BARS,
+                size=HALF,
             ),
             chart(
                 46,
-                "Drift",
-                "Jobs put, less those deleted, less those present, against the first such number."
-                " It stays at zero; above it, jobs are in no state any more.",
-                [g.top(_each("drift"))],
-                step_after=True,
+                "Missing jobs",
+                _text("missing_jobs", "One line for each server that lost any."),
+                [graphite.top_nonzero(_each("missing_jobs"))],
+                style=STEPPED,
+                size=HALF,
             ),
         ],
     )

@@ -1,8 +1,8 @@
-"""The configuration file: one TOML table per part, every key checked, every error with its line.
+"""The configuration file: one TOML table for each part. Every key is checked.
 
-Flags win over the environment (`BEANWATCH_*`), that over the file, that over defaults
-which work for one host. Imports nothing of ours but `beanwatch.values`, and is cheap to
-import: the checks, which run as a process each, read it too.
+A flag has precedence over the environment (`BEANWATCH_*`), then come the file and the defaults,
+which suit one host. This module imports only `beanwatch.values` of beanwatch, since every check
+loads it when it starts.
 """
 
 import os
@@ -32,13 +32,16 @@ class ConfigError(Exception):
 
 
 class RedisConfig(NamedTuple):
-    """[redis]"""
+    """Table [redis]."""
 
     url: str = ""
     password_file: str = ""
 
     def read_password(self, environ: Mapping[str, str] = os.environ) -> str:
-        """$BEANWATCH_REDIS_PASSWORD, or what is in the file, or empty. Raises ConfigError."""
+        """Return the first line of `password_file`; without one, $BEANWATCH_REDIS_PASSWORD or "".
+
+        Raises ConfigError.
+        """
         if not self.password_file:
             return environ.get("BEANWATCH_REDIS_PASSWORD", "")
         try:
@@ -50,17 +53,17 @@ class RedisConfig(NamedTuple):
 
 
 class GraphiteConfig(NamedTuple):
-    """[graphite]: `address` takes plaintext lines, `url` is the render API."""
+    """Table [graphite]: `address` accepts plaintext lines, `url` is the render API."""
 
     address: str = ""
     url: str = ""
 
 
 class CollectConfig(NamedTuple):
-    """[collect]; durations in seconds."""
+    """Table [collect]; durations are in seconds."""
 
     interval: float = 10.0
-    queues_interval: float = 0.0  # 0: as interval
+    queues_interval: float = 0.0  # 0: the same as interval
     timeout: float = 5.0
     include: tuple[str, ...] = ("*",)
     exclude: tuple[str, ...] = ()
@@ -71,10 +74,11 @@ class CollectConfig(NamedTuple):
 
 
 class WorkerConfig(NamedTuple):
-    """[worker]; durations in seconds, sizes in bytes, 0 for no limit."""
+    """Table [worker]; durations are in seconds, sizes in bytes; 0 is no limit."""
 
     server: str = ""
     metrics: str = ""
+    metrics_per_worker: bool = False
     reserve_timeout: float = 10.0
     job_timeout: float = 60.0
     grace: float = 10.0
@@ -91,7 +95,7 @@ class WorkerConfig(NamedTuple):
 
 
 class Threshold(NamedTuple):
-    """Nagios ranges as text, and for how long (seconds) a value must be out of them."""
+    """Nagios ranges as text. `hold` is for how many seconds a value must be outside of them."""
 
     warning: str = ""
     critical: str = ""
@@ -99,28 +103,28 @@ class Threshold(NamedTuple):
 
 
 class QueueRule(NamedTuple):
-    """[queues."GLOB"]: what holds for the queues that the glob matches."""
+    """Table [queues."GLOB"]: the thresholds of the queues that the glob matches."""
 
     glob: str
     thresholds: Mapping[str, Threshold]
 
     @property
     def is_name(self) -> bool:
-        """True when the glob is a plain name: then the queue is expected to exist."""
+        """True if the glob is a plain name. Then the queue is expected to exist."""
         return not GLOB.search(self.glob)
 
 
 class LinksConfig(NamedTuple):
-    """[links]: where alerts point to; `{name}` in a URL is filled in where a link is made."""
+    """Table [links]: the targets of links in alerts. The maker of a link fills in `{name}`."""
 
     runbook: str = "https://beanwatch.readthedocs.io/en/latest/runbook/"
     graphs: str = ""
 
 
 class Config(NamedTuple):
-    """Everything that can be configured, with its defaults.
+    """The whole configuration, with its defaults.
 
-    `servers` maps names to addresses; a server without a name is under its address.
+    `servers` maps names to addresses; a server without a name has its address as the name.
     """
 
     file: str = ""
@@ -138,7 +142,10 @@ class Config(NamedTuple):
     links: LinksConfig = LinksConfig()
 
     def threshold(self, measure: str, queue: str) -> Threshold | None:
-        """The first rule, in the file's order, that matches the queue and has this measure."""
+        """Return the threshold of the first rule that matches the queue and has this measure.
+
+        Rules are in the order of the file. None if no rule matches.
+        """
         for rule in self.queues:
             if measure in rule.thresholds and fnmatchcase(queue, rule.glob):
                 return rule.thresholds[measure]
@@ -168,6 +175,7 @@ COLLECT: Spec = {
 WORKER: Spec = {
     "server": text,
     "metrics": text,
+    "metrics_per_worker": flag,
     "reserve_timeout": duration,
     "job_timeout": duration,
     "grace": duration,
@@ -198,17 +206,17 @@ TABLES: Mapping[str, Spec] = {
 }
 
 
-# Variables that are no key of the file; whoever reads one says what it is for.
+# Variables without a key in the file. The modules that read them document them.
 OTHER_VARIABLES = ("CONFIG", "SERVERS", "REDIS_PASSWORD", "STATE_DIR")
 
 
 def variable_of(*path: str) -> str:
-    """The environment variable of a key: `collect`, `interval` has BEANWATCH_COLLECT_INTERVAL."""
+    """Return the variable of a key: BEANWATCH_COLLECT_INTERVAL for `collect`, `interval`."""
     return "_".join(("BEANWATCH", *path)).upper()
 
 
 def find_strays(environ: Mapping[str, str] = os.environ) -> Iterator[str]:
-    """Variables that look like ours, but that nothing reads: one line for each."""
+    """Yield one line for each BEANWATCH_ variable that no program reads."""
     known = {variable_of(key) for key in (*GENERAL, *OTHER_VARIABLES)}
     known |= {variable_of(name, key) for name, spec in TABLES.items() for key in spec}
     for variable in sorted(environ):
@@ -217,16 +225,16 @@ def find_strays(environ: Mapping[str, str] = os.environ) -> Iterator[str]:
 
 
 def _hint(word: str, known: Iterable[str]) -> str:
-    import difflib  # a millisecond that only an error costs
+    import difflib  # imported here: it takes a millisecond, and only an error needs it
 
-    near = difflib.get_close_matches(word, known, 1)
-    return f"; did you mean {near[0]!r}?" if near else ""
+    similar = difflib.get_close_matches(word, known, 1)
+    return f"; did you mean {similar[0]!r}?" if similar else ""
 
 
 def load(file: str | None = None, environ: Mapping[str, str] = os.environ) -> Config:
-    """Read the configuration. Raises ConfigError.
+    """Read the configuration from `file`, $BEANWATCH_CONFIG or DEFAULT_FILE. Raises ConfigError.
 
-    `file`, else $BEANWATCH_CONFIG, must exist; the default file need not.
+    Only the default file may be missing.
     """
     named = file or environ.get("BEANWATCH_CONFIG", "")
     path = named or DEFAULT_FILE
@@ -244,7 +252,7 @@ def load(file: str | None = None, environ: Mapping[str, str] = os.environ) -> Co
 
 
 def parse(source: str, file: str = "", environ: Mapping[str, str] = {}) -> Config:
-    """Turn TOML text and the environment into a Config. Raises ConfigError."""
+    """Parse TOML text and the environment variables. Raises ConfigError."""
     return _Reader(source, file, environ).config()
 
 
@@ -277,13 +285,15 @@ class _Reader:
     def _parse_toml(self) -> dict[str, Any]:
         if not self.source.strip():
             return {}
-        import tomllib  # 6 ms, not spent where there is no file
+        import tomllib  # imported here: it takes 6 ms, and is not needed without a file
 
         try:
             return tomllib.loads(self.source)
         except tomllib.TOMLDecodeError as error:
             where = re.search(r"\(at line (\d+), column \d+\)", str(error))
-            line = where[1] if where else len(self.source.splitlines())  # at the end of it
+            line = (
+                where[1] if where else len(self.source.splitlines())
+            )  # an error without a line is at the end
             reason = str(error).partition(" (at ")[0]
             raise ConfigError(f"{self.file}:{line}: not TOML: {reason}") from None
 
@@ -353,7 +363,7 @@ class _Reader:
 
 
 def find_line(source: str, path: tuple[str, ...]) -> int:
-    """The line (from 1) on which the key or table `path` is set, 0 if it cannot be found."""
+    """Return the line (from 1) that sets the key or table `path`; 0 if it is not found."""
     import tomllib
 
     table: tuple[str, ...] = ()
@@ -361,7 +371,7 @@ def find_line(source: str, path: tuple[str, ...]) -> int:
         stripped = line.strip()
         is_header = stripped.startswith("[")
         try:
-            # A header is TOML by itself; of a key line the key is, whatever its value goes on to.
+            # A header is valid TOML. So is a key with the value 0, even if its value spans lines.
             tree = tomllib.loads(stripped if is_header else stripped.partition("=")[0] + "= 0")
         except tomllib.TOMLDecodeError:
             continue

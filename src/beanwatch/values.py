@@ -1,7 +1,7 @@
-"""What a value may look like, in the file, in the environment and as a flag.
+"""Parsers of values from the configuration file, the environment and the command line.
 
-Each parser takes what TOML, the environment or the command line gave and returns it clean, or
-raises ValueError that says what is allowed. Imports nothing of ours.
+Each parser takes a value of TOML, or text, and returns a value of one type. It raises ValueError
+with a text that says what is allowed. This module imports nothing of beanwatch.
 """
 
 import re
@@ -10,21 +10,21 @@ from typing import Any
 
 
 def text(value: Any) -> str:
-    """Any text."""
+    """Parse any text."""
     if not isinstance(value, str):
         raise ValueError("expected text in quotes")
     return value
 
 
 def metric_prefix(value: Any) -> str:
-    """The first node of all paths in Graphite, or several with dots between."""
+    """Parse the prefix of all paths in Graphite: one node, or several with dots between them."""
     if not re.fullmatch(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*", text(value)):
         raise ValueError("expected letters, digits, _ and -, and dots only between them")
     return str(value)
 
 
 def flag(value: Any) -> bool:
-    """true or false."""
+    """Parse true or false; as text also 1, yes, 0 and no."""
     if isinstance(value, bool):
         return value
     if value in ("1", "true", "yes", "0", "false", "no"):
@@ -33,7 +33,7 @@ def flag(value: Any) -> bool:
 
 
 def whole(value: Any) -> int:
-    """A whole number, 0 or more."""
+    """Parse a whole number, 0 or more."""
     if isinstance(value, str) and value.isascii() and value.isdigit():
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
@@ -42,7 +42,7 @@ def whole(value: Any) -> int:
 
 
 def words(value: Any) -> tuple[str, ...]:
-    """A list of texts; in the environment separated by commas."""
+    """Parse a list of texts; as one text they are separated by commas."""
     if isinstance(value, str):
         value = [item.strip() for item in value.split(",") if item.strip()]
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
@@ -54,7 +54,7 @@ _UNITS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
 def duration(value: Any) -> float:
-    """Seconds: a number, or text such as 1.5, 30s, 5m, 2h, 1d."""
+    """Parse a number of seconds, or text such as 1.5, 30s, 5m, 2h, 1d. Return seconds."""
     if isinstance(value, str):
         match = re.fullmatch(r"(\d+(?:\.\d+)?|\.\d+)\s*([a-z]*)", value.strip(), re.ASCII)
         if match and match[2] in _UNITS:
@@ -68,7 +68,7 @@ _SIZES = {"": 1, "b": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4}
 
 
 def size(value: Any) -> int:
-    """Bytes: a number, or text such as 512M, 2G."""
+    """Parse a number of bytes, or text such as 512M, 2G. Return bytes."""
     if isinstance(value, str):
         match = re.fullmatch(r"(\d+)\s*([bkmgt]?)(?:i?b)?", value.strip().lower(), re.ASCII)
         if match:
@@ -82,21 +82,21 @@ _BOUND = r"-?(?:\d+(?:\.\d*)?|\.\d+)"
 
 
 def threshold(value: Any) -> str:
-    """A Nagios range as text, or a plain number; empty for none."""
+    """Parse a range of the Nagios plugin guidelines, or a number. Return text; "" is no range."""
     if isinstance(value, int | float) and not isinstance(value, bool):
         value = str(value)
-    wanted = 'expected a range of the plugin guidelines: 10, "5:10", "~:10", "@1:2"'
+    expected = 'expected a range of the plugin guidelines: 10, "5:10", "~:10", "@1:2"'
     match = re.fullmatch(rf"@?(?:(~|{_BOUND})?:)?({_BOUND})?", str(value), re.ASCII)
     if not isinstance(value, str) or not match or value in ("@", ":", "@:"):
-        raise ValueError(wanted)
+        raise ValueError(expected)
     start, end = match.groups()
     if end and start != "~" and float(start or 0) > float(end):
-        raise ValueError(f"{wanted}; the start of a range is not above its end")
+        raise ValueError(f"{expected}; the start of a range must not be above its end")
     return value
 
 
 def one_of(*allowed: str) -> Callable[[Any], str]:
-    """One of a few words."""
+    """Return a parser that accepts only these words."""
 
     def choice(value: Any) -> str:
         if value not in allowed:

@@ -6,16 +6,19 @@ from pathlib import Path
 
 import pytest
 
-from beanwatch.checks import queue_consumers as queue_consumers
-from beanwatch.checks.lib.heartbeat_evidence import Roll, call_roll, cross
-from beanwatch.checks.lib.memory import Memory
+from beanwatch.checks import queue_consumers
+from beanwatch.checks.lib.heartbeat_evidence import (
+    WorkersByHealth,
+    explain_with_heartbeats,
+    group_by_health,
+)
+from beanwatch.checks.lib.memory import FileMemory
 from beanwatch.checks.lib.plugin import Unknown
-from beanwatch.checks.lib.plugin_process import Voice
-from beanwatch.checks.lib.source import Live
+from beanwatch.checks.lib.plugin_process import PluginOutput
+from beanwatch.checks.lib.source import LiveSource
 from beanwatch.config import Config
-from beanwatch.net.address import parse_address
-from beanwatch.queues.servers import Server
-from beanwatch.store.heartbeats import WORKERS_KEY, Beat, Worker, dump_beat, worker_key
+from beanwatch.queues.servers import Server, parse_server
+from beanwatch.store.heartbeats import WORKERS_KEY, Heartbeat, Worker, encode_heartbeat, worker_key
 from tests.checks.conftest import Check
 from tests.real import Beanstalkd, Proxy, Redis, wait_until
 
@@ -76,7 +79,7 @@ def test_without_time_for_a_second_look_the_moment_is_judged(check: Check, beans
         )
     assert answer.code == CRITICAL
     assert "of 1 worker nobody takes one" in answer.text
-    assert any(line.startswith("Looked at once") for line in answer.long)
+    assert any(line.startswith("Only one sample") for line in answer.long)
 
 
 def test_busy_workers_are_saturated_once_the_queue_has_not_shrunk(
@@ -140,11 +143,11 @@ def test_half_a_second_does_not_make_a_queue_one_that_is_not_getting_shorter(
     """A worker was between two jobs at the first look, and busy at the second."""
     with beanstalkd.client(watch="images") as worker:
         put(beanstalkd, "images", 3)
-        source = Live(
-            [Server("q1", parse_address(beanstalkd.address))],
-            Memory("x", str(tmp_path)),
+        source = LiveSource(
+            [Server("q1", parse_server(beanstalkd.address))],
+            FileMemory("x", str(tmp_path)),
             10,
-            Voice("x"),
+            PluginOutput("x"),
             sleep=lambda _: (put(beanstalkd, "images"), worker.reserve(timeout=5)),
         )
         options = queue_consumers.parser().parse_args(["-Q", "images"])
@@ -182,7 +185,7 @@ def test_a_waiting_worker_is_well_and_is_counted(check: Check, beanstalkd: Beans
         arguments = ("--server", beanstalkd.address, "-Q", "images")
         answer = check("queue_consumers", *arguments)
         assert answer.code == OK
-        assert answer.perfdata["images waiting"] == "1"
+        assert answer.perfdata["images idle_consumers"] == "1"
         assert check("queue_consumers", *arguments, "-c", "2:").code == CRITICAL
         put(beanstalkd, "images")
         thread.join(10)
@@ -222,8 +225,8 @@ def beat(redis: Redis, worker: str, *queues: str, age: float = 0.0, **fields: st
         seconds, micros = client.time()
         now = seconds + micros / 1e6
         times = {"beat_at": now, "loop_at": now, "started_at": now - 9000}
-        record = Beat(queues=queues, **{"state": "idle", **fields, **times})
-        client.set(worker_key(worker), dump_beat(record))
+        record = Heartbeat(queues=queues, **{"state": "idle", **fields, **times})
+        client.set(worker_key(worker), encode_heartbeat(record))
         client.zadd(WORKERS_KEY, {worker: now - age})
 
 
@@ -262,9 +265,9 @@ def test_what_the_heartbeats_add_is_the_cause(workers: dict[str, str], watching:
     found = []
     for name, state in workers.items():
         reason = "the disk is full" if state == "blocked" else ""
-        record = Beat(beat_at=1, loop_at=1, state=state, reason=reason)
+        record = Heartbeat(beat_at=1, loop_at=1, state=state, reason=reason)
         found.append(Worker(name, 99 if state == "dead" else 0, record))
-    said = ", ".join(cross(call_roll(found), watching, "no_watcher"))
+    said = ", ".join(explain_with_heartbeats(group_by_health(found), watching, "no_consumer"))
     assert said == words
 
 
@@ -307,10 +310,10 @@ def test_frozen_workers_are_critical_unless_jobs_get_done(
 
 
 def test_a_worker_that_said_goodbye_is_neither_frozen_nor_missing():
-    dead, over = Beat(), Beat(is_over=True)
-    killed = Beat(last_words="hard deadline of x (job 7)")
+    dead, over = Heartbeat(), Heartbeat(is_over=True)
+    killed = Heartbeat(last_words="hard deadline of x (job 7)")
     workers = [Worker(f"w{n}", 300.0, beat) for n, beat in enumerate((dead, over, killed))]
-    assert call_roll(workers) == Roll(["w0"], [], {}, [])
+    assert group_by_health(workers) == WorkersByHealth(["w0"], [], {}, [])
 
 
 def test_of_several_servers_a_worker_counts_for_its_own(

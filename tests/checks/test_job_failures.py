@@ -4,8 +4,7 @@ import time
 
 import pytest
 
-from beanwatch.store.heartbeats import outcomes_key
-from beanwatch.store.outcome_counts import outcome_field
+from beanwatch.store.outcome_counts import outcome_field, outcomes_key
 from tests.checks.conftest import Check
 from tests.real import Redis
 

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from beanwatch.checks.lib.objects import nagios_objects, plan
+from beanwatch.checks.lib.nagios_files import nagios_services
+from beanwatch.checks.lib.services import plan_services
 from beanwatch.config import parse
 from beanwatch.queues.servers import resolve_servers
 from tests.checks.site import Site
@@ -167,8 +168,8 @@ def test_every_legal_queue_name_survives_nagios(site: Site):
 
 def test_names_that_nagios_would_confuse_are_numbered():
     config = parse('[queues."a$b".depth]\nwarning = 1\n[queues."a(b".depth]\nwarning = 1\n')
-    services = plan(config, resolve_servers({"q": "127.0.0.1"}))
+    services = plan_services(config, resolve_servers({"q": "127.0.0.1"}))
     names = [service.name for service in services if service.check == "queue_depth"]
     assert names == ["depth of a_b", "depth of a_b 2"]
-    text = "".join(nagios_objects(services, config))
+    text = "".join(nagios_services(services, config))
     assert "check_queue_depth!a$$b\n" in text

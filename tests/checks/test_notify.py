@@ -6,7 +6,9 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beanwatch.checks.send_alert import Alert, make_mail, make_slack
+from beanwatch.checks.channels.alert import Alert
+from beanwatch.checks.channels.mail import make_mail
+from beanwatch.checks.channels.webhook import make_slack
 from tests.real import HttpSink, SmtpSink, closed_port
 
 ALERT = (

@@ -6,15 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from beanwatch.checks.lib.memory import Memory
-from beanwatch.checks.lib.objects import Service
-from beanwatch.checks.lib.passive import Result, poll
-from beanwatch.checks.lib.plugin import Critical, Outcome
-from beanwatch.checks.lib.plugin_process import Voice
-from beanwatch.checks.lib.source import Live
+from beanwatch.checks.lib.memory import FileMemory
+from beanwatch.checks.lib.output import PluginResult
+from beanwatch.checks.lib.passive import ServiceResult, poll
+from beanwatch.checks.lib.plugin_process import PluginOutput
+from beanwatch.checks.lib.services import Service
+from beanwatch.checks.lib.source import LiveSource
 from beanwatch.cli.passive import LINE, PIPE_BUF, format_nsca, one_line
-from beanwatch.net.address import parse_address
-from beanwatch.queues.servers import Server
+from beanwatch.queues.servers import Server, parse_server
 from tests.checks.conftest import parse_output
 from tests.checks.site import Site
 from tests.real import Beanstalkd, Redis, wait_until
@@ -113,11 +112,11 @@ def test_a_fault_of_ours_is_the_error_of_the_server_that_brought_it_out(
     def fail(*_: object) -> None:
         raise KeyError("max-job-size")
 
-    server = Server("queue1", parse_address(site.beanstalkd.address))
-    memory, voice = Memory("passive"), Voice("passive")
-    assert poll(server, memory, 5, voice).error is None
-    monkeypatch.setattr(Live, "everything", fail)
-    seen = poll(server, memory, 5, voice)
+    server = Server("queue1", parse_server(site.beanstalkd.address))
+    memory, output = FileMemory("passive"), PluginOutput("passive")
+    assert poll(server, memory, 5, output).error is None
+    monkeypatch.setattr(LiveSource, "fetch", fail)
+    seen = poll(server, memory, 5, output)
     assert "internal error, please report it: KeyError: 'max-job-size'" in str(seen.error)
     assert capsys.readouterr().err == f"beanwatch: {seen.error}\n"
 
@@ -150,8 +149,9 @@ def test_ten_thousand_queues_in_one_go(site: Site):
 
 @pytest.mark.parametrize("size", [10, 3_000, 30_000])
 def test_a_result_is_one_line_that_its_way_can_carry(size: int):
-    outcome = Outcome("x", Critical, "é" * size, ("'a'=1",) * 50, ("more | \t text",) * 100)
-    result = Result(Service("queue1", "a", "queue_depth"), outcome)
+    perfdata, details = ("'a'=1",) * 50, ("more | \t text",) * 100
+    found = PluginResult("x", "critical", 2, "é" * size, perfdata, details)
+    result = ServiceResult(Service("queue1", "a", "queue_depth"), found)
     (line,) = format_nsca([result])
     assert line.count(b"\n") == 1
     assert line.count(b"\t") == 3

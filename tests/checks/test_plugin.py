@@ -7,19 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from beanwatch.checks.lib.output import MAX_OUTPUT, PluginResult, perf
 from beanwatch.checks.lib.plugin import (
-    OUTPUT,
     Check,
     Critical,
     Finding,
     Metric,
     Ok,
-    Outcome,
-    Perf,
     Results,
     Unknown,
     Warn,
-    ago,
     is_outside,
     judge,
 )
@@ -100,19 +97,24 @@ def test_whatever_is_accepted_as_a_range_can_be_judged(text: str):
 
 @given(queue_names, st.integers() | st.floats(), st.sampled_from(["", "s", "c", "%"]))
 def test_performance_data_is_grammatical_for_every_queue_name(name: str, value: float, uom: str):
-    parsed = parse_perfdata(str(Perf(name, value, uom, "10", "@~:20.5")))
+    parsed = parse_perfdata(perf(name, value, uom, Threshold("10", "@~:20.5")))
     (label,) = parsed
     assert label == name
 
 
+@pytest.mark.parametrize("value", [None, math.nan, math.inf])
+def test_what_is_not_known_is_u_without_a_unit(value: float | None):
+    assert perf("x", value, "s", Threshold("10")) == "'x'=U;10;;0"
+
+
 @given(st.text(min_size=1), st.integers())
 def test_and_for_any_other_text(name: str, value: int):
-    parse_perfdata(str(Perf(name, value)))
+    parse_perfdata(perf(name, value))
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False, min_value=-1e9, max_value=1e9))
 def test_numbers_have_no_exponent_and_keep_three_places(value: float):
-    text = str(Perf("x", value)).partition("=")[2].partition(";")[0]
+    text = perf("x", value).partition("=")[2].partition(";")[0]
     assert "e" not in text
     assert abs(float(text) - value) <= 0.0005
 
@@ -130,9 +132,10 @@ def test_the_output_is_short_clean_and_says_its_state(found, perfs):
     state = results.most_significant_state
     text = "; ".join(map(str, results)) or "nothing"
     details = tuple(map(str, results))
-    perfdata = tuple(str(Perf(name, value)) for name, value in perfs)
-    output = Outcome("queue_depth", state, f"x {text}", perfdata, details).render()
-    assert len(output.encode()) <= OUTPUT
+    perfdata = tuple(perf(name, value) for name, value in perfs)
+    result = PluginResult("queue_depth", state.text, state.code, f"x {text}", perfdata, details)
+    output = result.render()
+    assert len(output.encode()) <= MAX_OUTPUT
     parse_output(state.code, output, "")
 
 
@@ -151,11 +154,3 @@ def test_critical_outranks_unknown_outranks_warning(found):
 
 def test_a_check_that_found_nothing_out_is_unknown():
     assert Check("x").results.most_significant_state is Unknown
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [(0, "0s"), (59.9, "59s"), (60, "1m 0s"), (3661, "1h 1m"), (90_000, "1d 1h"), (200, "3m 20s")],
-)
-def test_durations_are_in_the_two_largest_units(seconds: float, words: str):
-    assert ago(seconds) == words

@@ -5,12 +5,7 @@ from typing import Any
 
 import pytest
 
-from beanwatch.store.heartbeats import (
-    WORKERS_KEY,
-    Beat,
-    dump_beat,
-    worker_key,
-)
+from beanwatch.store.heartbeats import WORKERS_KEY, Heartbeat, encode_heartbeat, worker_key
 from tests.checks.conftest import Check
 from tests.real import Redis
 
@@ -27,7 +22,7 @@ def beat(redis: Redis, worker: str, *, age: float = 0.2, **fields: Any) -> None:
             record[key] += NOW
     with redis.client() as client:
         seconds, micros = client.time()
-        client.set(worker_key(worker), dump_beat(Beat(**record)))
+        client.set(worker_key(worker), encode_heartbeat(Heartbeat(**record)))
         client.zadd(WORKERS_KEY, {worker: seconds + micros / 1e6 - age})
 
 
@@ -162,7 +157,11 @@ def test_a_record_that_cannot_be_read_is_a_dead_worker(check: Check, redis_serve
         client.set(worker_key("web1.a"), b"{nonsense")
     answer = check("worker_heartbeat", "--redis", redis_server.url)
     assert answer.code == CRITICAL
-    assert "its record in Redis is gone or unreadable" in answer.text
+    assert "web1.a: dead, its record in Redis cannot be read: it is not JSON" in answer.text
+    with redis_server.client() as client:
+        client.delete(worker_key("web1.a"))
+    answer = check("worker_heartbeat", "--redis", redis_server.url)
+    assert "web1.a: dead, its record in Redis is gone" in answer.text
 
 
 def test_a_worker_that_has_been_gone_for_an_hour_is_forgotten(check: Check, redis_server: Redis):

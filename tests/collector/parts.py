@@ -1,6 +1,5 @@
 """Parts that several tests put together: a carbon that can die, a terminal, a log."""
 
-import io
 import json
 import os
 import pty
@@ -9,8 +8,12 @@ import subprocess
 import threading
 from typing import Any, Self
 
+import structlog
+from structlog.typing import FilteringBoundLogger
+
 from beanwatch.telemetry.graphite import Batch
-from beanwatch.telemetry.logging.collector_log import Changes, Log
+from beanwatch.telemetry.logging.problems import ProblemLog
+from beanwatch.telemetry.logging.render import json_processors
 from tests.real import ROOT, free_port
 
 
@@ -136,16 +139,26 @@ class Terminal:
 
 
 class Memory:
-    """A log that is kept, and what tells changes to it."""
+    """A log whose lines are kept, and the problems that are logged to it."""
 
     def __init__(self) -> None:
-        self._stream = io.StringIO()
-        self.log = Log("json", self._stream)
-        self.changes = Changes(self.log)
+        self._lines: list[bytes] = []
+        self.log: FilteringBoundLogger = structlog.wrap_logger(
+            self,
+            processors=json_processors(),
+            wrapper_class=structlog.make_filtering_bound_logger("info"),
+            channel="collector",
+        )
+        self.problems = ProblemLog(self.log)
+
+    def _keep(self, line: bytes) -> None:
+        self._lines.append(line)
+
+    info = warning = error = _keep
 
     @property
     def records(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self._stream.getvalue().splitlines()]
+        return [json.loads(line) for line in self._lines]
 
     @property
     def messages(self) -> list[str]:

@@ -1,15 +1,28 @@
 """Addresses in all their spellings, and connecting within a time."""
 
 import socket
+import sys
+import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beanwatch.net.address import Address, AddressError, connect, parse_address
-from tests.real import Beanstalkd, closed_port
+from beanwatch.net.address import (
+    Address,
+    AddressError,
+    BackgroundCall,
+    connect,
+    parse_address,
+    resolve,
+)
+from beanwatch.net.errors import LookupTimeoutError, socket_reason
+from tests.real import Beanstalkd, closed_port, wait_until
+from tests.real.silent_dns import run_with_silent_dns
 
 
 @pytest.mark.parametrize(
@@ -91,3 +104,80 @@ def test_the_time_limit_covers_all_addresses_of_a_name_together():
         finally:
             for sock in full:
                 sock.close()
+
+
+@pytest.fixture
+def silent_resolver(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """Lookups of names wait for the event; those of literal addresses do not."""
+    answered = threading.Event()
+    look_up = socket.getaddrinfo
+
+    def wait_and_look_up(host: Any, port: Any, *, flags: int = 0, **options: Any) -> Any:
+        if not flags & socket.AI_NUMERICHOST and host != b"localhost":
+            answered.wait(20)
+            host = b"127.0.0.1"
+        return look_up(host, port, flags=flags, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", wait_and_look_up)
+    yield answered
+    answered.set()
+    wait_until(lambda: not lookup_threads())
+
+
+def lookup_threads() -> list[threading.Thread]:
+    return [one for one in threading.enumerate() if one.name == "beanwatch-lookup"]
+
+
+def test_a_lookup_that_hangs_ends_at_the_time_limit(silent_resolver: threading.Event):
+    started = time.monotonic()
+    with pytest.raises(LookupTimeoutError) as caught:
+        connect(Address("q1.example.org", 11300), 0.2)
+    assert time.monotonic() - started < 5
+    expected = "the host name cannot be resolved (no answer from the name server)"
+    assert socket_reason(caught.value, 0.2) == expected
+
+
+def test_retries_of_a_lookup_that_hangs_share_one_thread(silent_resolver: threading.Event):
+    for _ in range(5):
+        with pytest.raises(LookupTimeoutError):
+            resolve("q1.example.org", 11300, 0.05)
+    assert len(lookup_threads()) == 1
+    silent_resolver.set()
+    assert resolve("q1.example.org", 11300, 5) == [(socket.AF_INET, ("127.0.0.1", 11300))]
+
+
+def test_addresses_and_names_of_the_hosts_file_need_no_thread(silent_resolver: threading.Event):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        for host in ("127.0.0.1", "localhost"):
+            connect(Address(host, listener.getsockname()[1]), 5).close()
+    assert resolve("::1", 1, 5) == [(socket.AF_INET6, ("::1", 1, 0, 0))]
+    assert not lookup_threads()
+
+
+def test_a_name_server_that_swallows_every_question_costs_the_time_limit(tmp_path: Path):
+    script = (
+        "import time\n"
+        "from beanwatch.net.address import Address, connect\n"
+        "started = time.monotonic()\n"
+        "try:\n"
+        "    connect(Address('q1.example.org', 11300), 0.5)\n"
+        "except OSError as error:\n"
+        "    print(type(error).__name__, time.monotonic() - started < 4)\n"
+    )
+    done = run_with_silent_dns(tmp_path, [sys.executable, "-c", script])
+    assert done.stdout == "LookupTimeoutError True\n", done.stderr
+
+
+def test_a_background_call_passes_on_its_result_and_its_error():
+    assert BackgroundCall(lambda: 7, "test").wait(5) == 7
+    with pytest.raises(ZeroDivisionError):
+        BackgroundCall(lambda: 1 / 0, "test").wait(5)
+
+
+def test_without_threads_a_name_is_not_looked_up(monkeypatch: pytest.MonkeyPatch):
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with pytest.raises(OSError, match="cannot be looked up: can't start new thread"):
+        resolve("q1.example.org", 11300, 5)

@@ -82,7 +82,7 @@ def test_once_sends_everything_and_says_nothing(
         f'[graphite]\naddress = "{sink.address}"\n[collect]\nstate = "{tmp_path}/state"\n'
     )
     assert run("beanwatch", "collect", "--once", "--config", config) == (0, "", "")
-    wait_until(lambda: values(sink, "bw.queue.q1.email_regular.current_jobs_ready") == [1])
+    wait_until(lambda: values(sink, "bw.queue.q1.email_regular.ready") == [1])
     assert values(sink, "bw.collector.q1.success") == [1]
 
 
@@ -91,7 +91,7 @@ def test_once_prints_what_it_would_send(beanstalkd: Beanstalkd, run: Run, tmp_pa
     code, stdout, stderr = run("beanwatch", *argv, "--graphite", "-")
     assert (code, stderr) == (0, "")
     assert all(len(line.split()) == 3 for line in stdout.splitlines())
-    assert ".default.current_jobs_ready 0 " in stdout
+    assert ".default.ready 0 " in stdout
 
 
 def test_once_tells_all_from_some_from_none_and_why(
@@ -165,7 +165,7 @@ def test_once_remembers_counters_for_rates(
         client.put("x")
     run(*argv)
     stem = f"beanwatch.queue.{host()}_{beanstalkd.port}.t"
-    wait_until(lambda: values(sink, f"{stem}.total_jobs") == [1, 1001, 1])
+    wait_until(lambda: values(sink, f"{stem}.puts") == [1, 1001, 1])
     (rate,) = values(sink, f"{stem}.put_rate")
     assert 1 < rate < 1000 / 0.01
     restarts = f"beanwatch.server.{host()}_{beanstalkd.port}.restarts"
@@ -256,7 +256,7 @@ def test_queues_can_be_swept_less_often(
         *("--server", beanstalkd.address, "--graphite", sink.address),
         *("--interval", "0.2", "--queues-interval", "2"),
     )
-    queues = f"beanwatch.queue.{host()}_{beanstalkd.port}.default.total_jobs"
+    queues = f"beanwatch.queue.{host()}_{beanstalkd.port}.default.puts"
     server = f"beanwatch.server.{host()}_{beanstalkd.port}.up"
     wait_until(lambda: len(values(sink, server)) > 5 + len(values(sink, queues)) > 6)
 
@@ -331,14 +331,16 @@ def test_systemd_is_told_ready_alive_and_stopping(
 def test_workers_are_sent_from_their_heartbeats(
     beanstalkd: Beanstalkd, redis_server: Redis, sink: Sink, run: Run, tmp_path: Path
 ):
-    from beanwatch.store.heartbeats import WORKERS_KEY, Beat, dump_beat, worker_key
+    from beanwatch.store.heartbeats import WORKERS_KEY, Heartbeat, encode_heartbeat, worker_key
 
     now = time.time()
-    alive = Beat(state="idle", interval=20, beat_at=now, loop_at=now, restarts=3, disk_free=1 << 30)
+    alive = Heartbeat(
+        state="idle", interval=20, beat_at=now, loop_at=now, restarts=3, disk_free=1 << 30
+    )
     with redis_server.client() as client:
         for worker, beat, age in (("web1.w1", alive, 0), ("web1.w2", alive, 100)):
             client.zadd(WORKERS_KEY, {worker: now - age})
-            client.set(worker_key(worker), dump_beat(beat))
+            client.set(worker_key(worker), encode_heartbeat(beat))
     argv = (
         *("beanwatch", "collect", "--once", "--server", beanstalkd.address),
         *("--graphite", sink.address, "--state", tmp_path / "s", "--redis"),
@@ -367,7 +369,7 @@ def test_a_real_graphite_draws_what_was_collected(
         *("--prefix", prefix, "--interval", "1"),
     )
     stem = f"{prefix}.queue.{host()}_{beanstalkd.port}.t"
-    assert graphite.latest(f"{stem}.current_jobs_ready", timeout=30) == 7
+    assert graphite.latest(f"{stem}.ready", timeout=30) == 7
     assert graphite.latest(f"{stem}.put_rate", timeout=30) == 0
     assert one.stop() == 0
 

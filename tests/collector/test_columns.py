@@ -8,18 +8,19 @@ from rich.console import Console
 from beanwatch.cli.lib.queue_view import queue_table, server_table
 from beanwatch.cli.lib.worker_view import worker_table
 from beanwatch.fleet.overview import QueueRow, ServerRow
-from beanwatch.store.heartbeats import Beat, Worker
+from beanwatch.store.heartbeats import Heartbeat, Worker
 
+LONG_NAME = "a.queue.with.a.long.name"
 QUEUES = [
-    QueueRow("queue1", "a.tube.with.a.long.name", 123_456, *(0,) * 5, *rest)
-    for rest in (("ok", 1.5, 2.5, 3.0, 4.0, 0, 0), ("no_watcher", None, None, None, None, 7, 0))
+    QueueRow("queue1", LONG_NAME, 123_456, *(0,) * 5, "ok", 1.5, 2.5, 3.0, 4.0, 0, 0),
+    QueueRow("queue1", LONG_NAME, 123_456, *(0,) * 5, "no_consumer", missing_jobs=7),
 ]
 SERVERS = [
-    ServerRow("queue1", "queue1:11300", "1.12", True, 99_999, 12_345, 54_321, 17, False, 3, ""),
-    ServerRow("queue2", "queue2:11300", "", False, *(0,) * 4, False, 0, "connection refused"),
+    ServerRow("queue1", "queue1:11300", "beanstalkd", True, "1.12", 99_999, 17, 12_345, 54_321),
+    ServerRow("queue2", "queue2:11300", "beanstalkd", False, trouble="connection refused"),
 ]
 WORKERS = [
-    Worker("web1.email-1", 1.0, Beat(job="email.send", queue="email", processed=98_765)),
+    Worker("web1.email-1", 1.0, Heartbeat(job="email.send", queue="email", processed=98_765)),
     Worker("web1.email-2", 9.0, None),
 ]
 
@@ -38,9 +39,9 @@ def test_a_queue_has_its_name_its_depth_and_its_state_whole_at_any_width(width: 
     assert len(rows) == 2
     for row in rows:
         assert len(row) <= width
-        assert "a.tube.with" in row
+        assert "a.queue.wit" in row
         assert "123,456" in row.split()
-    assert "no watcher" in rows[1]
+    assert "no consumer" in rows[1]
 
 
 @pytest.mark.parametrize("width", range(40, 161, 5))
@@ -65,7 +66,7 @@ def test_a_worker_has_its_name_and_state_at_any_width(width: int):
 
 def test_versions_are_shown_where_they_differ():
     def beats(*versions: str) -> list[Worker]:
-        return [Worker(f"w{n}", 1.0, Beat(app_version=v)) for n, v in enumerate(versions)]
+        return [Worker(f"w{n}", 1.0, Heartbeat(app_version=v)) for n, v in enumerate(versions)]
 
     assert "VERSION" not in printed(worker_table(beats("1.0", "1.0", "")), 160)[0]
     heading, one, two = printed(worker_table(beats("1.0", "2.0")), 160)
@@ -76,3 +77,36 @@ def test_versions_are_shown_where_they_differ():
 def test_where_there_is_room_everything_is_shown():
     heading, *_ = printed(queue_table(QUEUES, several=True), 160)
     assert len(heading.split()) == 13
+
+
+def test_what_is_not_known_is_shown_as_such_and_0_is_not():
+    rows = [QueueRow("q", "some", ready=0, reserved=1), QueueRow("q", "none")]
+    heading, some, none = printed(queue_table(rows, several=False), 160)
+    assert heading.split() == [
+        *("QUEUE", "READY", "RESRVD", "DELAYED", "BURIED", "CONSUMERS", "IDLE", "AGE", "STATE")
+    ]
+    assert some.split() == ["some", ".", "1", *("n/a",) * 5]  # no job is ready: of no age
+    assert none.split() == ["none", *("n/a",) * 8]
+    heading, up, down = printed(
+        server_table(
+            [ServerRow("q1", "q1:7", "fake", True), ServerRow("q2", "q2:7", "other", False)]
+        ),
+        160,
+    )
+    assert heading.split() == ["SERVER", "SYSTEM", "VERSION", "UP", "JOBS", "QUEUES", "CONN"]
+    assert up.split() == ["q1", "fake", *("n/a",) * 5]
+    assert down.split() == ["q2", "other", "down"]
+
+
+def test_no_name_or_note_can_control_the_terminal():
+    nasty = "\x1b[31m[red]"
+    beat = Heartbeat(job=nasty, queue=nasty, note=nasty, app_version=nasty)
+    tables = (
+        queue_table([QueueRow("q", nasty)], several=False),
+        server_table([ServerRow("q", "a", "s", False, trouble=nasty)]),
+        worker_table([Worker(nasty, 1.0, beat)]),
+    )
+    for table in tables:
+        text = "".join(printed(table, 160))
+        assert r"\x1b[31m[red]" in text
+        assert text.isprintable()

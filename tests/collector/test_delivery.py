@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from beanwatch.collectors.deliver.carbon import Carbon, GraphiteError, parse_graphite
+from beanwatch.collectors.deliver.carbon import CarbonConnection, GraphiteError, parse_graphite
 from beanwatch.collectors.deliver.delivery import Delivery
 from beanwatch.collectors.deliver.outbox import Outbox
 from beanwatch.collectors.deliver.spool import Spool
@@ -24,7 +24,9 @@ def memory() -> Memory:
 @contextmanager
 def delivering(outbox: Outbox, address: str, memory: Memory, **options: float) -> Iterator[None]:
     """A delivery at work until the end of the block."""
-    delivery = Delivery(outbox, Carbon(parse_graphite(address), 2), memory.changes, **options)
+    delivery = Delivery(
+        outbox, CarbonConnection(parse_graphite(address), 2), memory.problems, **options
+    )
     stop = threading.Event()
     thread = threading.Thread(target=delivery.run, args=(stop,))
     thread.start()
@@ -128,8 +130,8 @@ def test_a_real_carbon_stopped_under_load_has_every_point(tmp_path: Path, memory
 def test_late_points_leave_at_a_limited_speed(memory: Memory):
     now = 0.0
     outbox = Outbox(clock=lambda: now)
-    with Sink() as sink, closing(Carbon(parse_graphite(sink.address))) as carbon:
-        delivery = Delivery(outbox, carbon, memory.changes, late_rate=100, clock=lambda: now)
+    with Sink() as sink, closing(CarbonConnection(parse_graphite(sink.address))) as carbon:
+        delivery = Delivery(outbox, carbon, memory.problems, late_rate=100, clock=lambda: now)
         for number in range(4):
             outbox.put(batch(number, points=50))
         outbox.reopen()
@@ -147,7 +149,9 @@ def test_late_points_leave_at_a_limited_speed(memory: Memory):
 
 def finish(outbox: Outbox, address: str, memory: Memory) -> bool:
     """Send all at once, as at the end of a run."""
-    with closing(Delivery(outbox, Carbon(parse_graphite(address)), memory.changes)) as delivery:
+    with closing(
+        Delivery(outbox, CarbonConnection(parse_graphite(address)), memory.problems)
+    ) as delivery:
         return delivery.finish(10)
 
 
@@ -162,17 +166,17 @@ def test_a_farewell_sends_what_is_left_at_any_speed(memory: Memory):
 
 
 def test_a_farewell_to_nobody_fails_at_once_and_keeps_the_spool(tmp_path: Path, memory: Memory):
-    outbox = Outbox(Spool(str(tmp_path / "s"), memory.changes))
+    outbox = Outbox(Spool(str(tmp_path / "s"), memory.problems))
     outbox.put(batch(1))
     assert not finish(outbox, f"127.0.0.1:{closed_port()}", memory)
     with Sink() as sink:
-        again = Outbox(Spool(str(tmp_path / "s"), memory.changes))
+        again = Outbox(Spool(str(tmp_path / "s"), memory.problems))
         assert finish(again, sink.address, memory)
         wait_until(lambda: sink.points() == wanted(range(1, 2)))
 
 
 def test_a_spool_file_that_vanished_is_counted_and_said(tmp_path: Path, memory: Memory):
-    outbox = Outbox(Spool(str(tmp_path / "s"), memory.changes))
+    outbox = Outbox(Spool(str(tmp_path / "s"), memory.problems))
     outbox.put(batch(1))
     outbox.put(batch(2))
     min((tmp_path / "s").iterdir()).unlink()
@@ -183,32 +187,32 @@ def test_a_spool_file_that_vanished_is_counted_and_said(tmp_path: Path, memory: 
     assert "is lost" in memory.messages[0]
 
 
-def reason_to_leave(carbon: Carbon) -> str:
-    """What `look` says, if anything."""
+def reason_to_leave(carbon: CarbonConnection) -> str:
+    """What `check_peer` raises, if anything."""
     try:
-        carbon.look()
+        carbon.check_peer()
     except GraphiteError as error:
         return str(error)
     return ""
 
 
-def test_graphytes_own_interface_works_and_raises_what_graphyte_would_lose():
-    with Sink() as sink, closing(Carbon(parse_graphite(sink.address))) as carbon:
-        carbon.send("a.b", 1.5, 1_700_000_000)
-        carbon.send("a.c", 2, 1_700_000_000)
+def test_what_carbon_does_not_take_is_raised():
+    with Sink() as sink, closing(CarbonConnection(parse_graphite(sink.address))) as carbon:
+        carbon.send(b"a.b 1.5 1700000000\n")
+        carbon.send(b"a.c 2 1700000000\n")
         wait_until(lambda: sink.lines == ["a.b 1.5 1700000000", "a.c 2 1700000000"])
         assert sink.connections == 1
         sink.stop()
         assert "closed the connection" in wait_until(lambda: reason_to_leave(carbon))
         with pytest.raises(GraphiteError, match="connection refused"):
-            carbon.send("a.b", 1)
+            carbon.send(b"a.b 1 1700000000\n")
 
 
 def test_what_answers_is_no_carbon_and_is_not_believed(
     memory: Memory, redis_server: Redis, tmp_path: Path
 ):
     address = f"127.0.0.1:{redis_server.port}"
-    outbox = Outbox(Spool(str(tmp_path / "s"), memory.changes))
+    outbox = Outbox(Spool(str(tmp_path / "s"), memory.problems))
     with delivering(outbox, address, memory):
         outbox.put(batch(1, points=2))
         wait_until(lambda: memory.messages)
@@ -229,7 +233,7 @@ def test_what_hangs_up_on_points_takes_none_of_them(memory: Memory):
 
 
 def test_what_was_sent_and_read_leaves_the_spool(tmp_path: Path, memory: Memory):
-    outbox = Outbox(Spool(str(tmp_path / "s"), memory.changes))
+    outbox = Outbox(Spool(str(tmp_path / "s"), memory.problems))
     outbox.put(batch(1))
     with Sink() as sink:
         assert finish(outbox, sink.address, memory)

@@ -1,4 +1,4 @@
-"""What is shipped beside the code, judged by the programs that it is for."""
+"""The files that are shipped beside the code, judged by the programs that read them."""
 
 import re
 import shutil
@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from beanwatch.collectors.deliver.carbon import Carbon, parse_graphite
-from beanwatch.collectors.poll.derive import ABSENT, derive_server
-from beanwatch.queues.beanstalkd.stats import parse_stats
+from beanwatch import outcomes
+from beanwatch.collectors.deliver.carbon import CarbonConnection, parse_graphite
+from beanwatch.queues.beanstalkd.stats import Doubts, parse_stats, read_tube, to_server
 from beanwatch.telemetry import series as paths
-from tests.collector.formats import SERVERS
+from tests.queues.formats import SERVERS, TUBES
 from tests.real import ROOT, Graphite, wait_until
 
 COLLECTORS = ROOT / "collectors"
@@ -47,51 +47,77 @@ def test_cron_runs_the_command_every_minute():
     assert "%" not in job, "cron makes line ends of these"
 
 
-def series() -> dict[str, str]:
-    """Every kind of path, and how it is to be thinned out."""
+# Not counters by the table, but to be thinned out as one: the last value is the true one.
+TOTALS = ("uptime", "restarts", "job_timeouts", "rejected_puts", "binlog_records_written")
+SHORT, LONG = "10s:6h,1m:7d", "10s:6h,1m:14d,10m:1y"
+SHORT_POINTS, LONG_POINTS = (2160, 10080), (2160, 20160, 52560)  # points of 12 bytes
+
+
+def measures() -> dict[str, paths.Series]:
+    """The path of every series of the table."""
     prefix = paths.PREFIX
-    server = derive_server(parse_stats(SERVERS["1.13+"]), 0, 0, 0)
-    found = [paths.server(prefix, "q1", stat) for stat in server]
-    found += [paths.queue(prefix, "q1", "t", stat) for stat in ABSENT]
-    found += [paths.collector(prefix, "q1", stat) for stat in paths.COLLECTOR]
-    stats = (*paths.WORKER_OWN, *paths.WORKER_SEEN)
-    found += [paths.worker(prefix, "web1.w1", stat) for stat in stats]
-    found += [paths.workers(prefix, stat) for stat in paths.WORKERS]
-    stem = paths.job(prefix, "t", "email.send", "web1.w1")
-    found += [
-        f"{stem}.{outcome}.{kind}" for outcome in paths.OUTCOMES for kind in ("count", "rate")
-    ]
-    found += [f"{stem}.{timer}.{stat}" for timer in paths.TIMERS for stat in paths.TIMER_STATS]
-    return {path: method_of(path) for path in found}
+    found = {paths.server(prefix, "q1", one.name): one for one in paths.SERVER.series}
+    found |= {paths.queue(prefix, "q1", "t", one.name): one for one in paths.QUEUE.series}
+    found |= {paths.collector(prefix, "q1", one.name): one for one in paths.COLLECTOR.series}
+    workers = (*paths.WORKER.series, *paths.WORKER_SEEN.series)
+    found |= {paths.worker(prefix, "web1.w1", one.name): one for one in workers}
+    found |= {paths.workers(prefix, one.name): one for one in paths.WORKERS.series}
+    return found
+
+
+def native() -> set[str]:
+    """The path of every number of beanstalkd that is not in the table."""
+    server = to_server(parse_stats(SERVERS["1.13+"]), Doubts())
+    queue = read_tube("t", TUBES["1.13+"], server, Doubts())
+    found = {paths.server(paths.PREFIX, "q1", name) for name in server.native}
+    return found | {paths.queue(paths.PREFIX, "q1", "t", name) for name in queue.native}
+
+
+def jobs() -> set[str]:
+    """The path of every kind of series of a job."""
+    stem = paths.job(paths.PREFIX, "q1", "t", "email.send", "web1.w1")
+    counts = {
+        f"{stem}.{outcome}.{kind}" for outcome in outcomes.NAMES for kind in ("count", "rate")
+    }
+    timers = {f"{stem}.{one.name}.{stat}" for one in paths.TIMERS for stat in paths.TIMER_STATS}
+    return counts | timers
 
 
 def method_of(path: str) -> str:
     """Depths and ages by their peak, counts added up, totals as they were last."""
-    stat = path.rpartition(".")[2]
-    if stat in ("up", "success"):
+    measure = path.rpartition(".")[2]
+    if measure in ("up", "success"):
         return "min"
     if path.startswith("beanwatch.job."):
-        return {"count": "sum", "mean": "average", "rate": "average"}.get(stat, "max")
-    if stat.endswith("_rate"):
+        return {"count": "sum", "mean": "average", "rate": "average"}.get(measure, "max")
+    if measure.endswith("_rate"):
         return "average"
-    totals = ("cmd_", "total_", "rusage_", "binlog_records_", "dropped")
-    if stat.startswith(totals) or stat in (
-        *("job_timeouts", "uptime", "restarts", "rejected_puts", "reconnects", "touches"),
-        "missed_ticks",
-    ):
-        return "last"
-    return "max"
+    is_counter = path in measures() and measures()[path].is_counter
+    is_native_total = measure.startswith(("cmd_", "total_", "rusage_", "binlog_records_"))
+    return "last" if is_counter or is_native_total or measure in TOTALS else "max"
+
+
+def rule_of(file: str, path: str) -> dict[str, str]:
+    """The first section of a file of carbon's whose pattern matches the path."""
+    rules = ConfigParser(interpolation=None)
+    rules.read(COLLECTORS / "graphite" / file)
+    return next(
+        dict(rules[name]) for name in rules.sections() if re.search(rules[name]["pattern"], path)
+    )
 
 
 def test_each_series_is_thinned_out_as_its_kind_demands():
-    rules = ConfigParser(interpolation=None)
-    rules.read(COLLECTORS / "graphite" / "storage-aggregation.conf")
-    for path, wanted in series().items():
-        rule = next(
-            rules[name] for name in rules.sections() if re.search(rules[name]["pattern"], path)
-        )
-        assert rule["aggregationMethod"] == wanted, path
-        assert rule["xFilesFactor"] == "0"
+    for path in (*measures(), *native(), *jobs()):
+        rule = rule_of("storage-aggregation.conf", path)
+        assert rule["aggregationmethod"] == method_of(path), path
+        assert rule["xfilesfactor"] == "0"
+
+
+def test_measures_are_kept_for_a_year_and_native_numbers_for_a_week():
+    for path in (*measures(), *jobs()):
+        assert rule_of("storage-schemas.conf", path)["retentions"] == LONG, path
+    for path in native():
+        assert rule_of("storage-schemas.conf", path)["retentions"] == SHORT, path
 
 
 @pytest.fixture
@@ -105,26 +131,25 @@ def shipped(tmp_path: Path) -> Iterator[Graphite]:
 
 
 def test_a_real_carbon_obeys_the_shipped_rules(shipped: Graphite):
-    carbon = Carbon(parse_graphite(shipped.carbon))
+    carbon = CarbonConnection(parse_graphite(shipped.carbon))
     now = time.time()
     chosen = {
-        "beanwatch.server.q1.up": ("min", "10s:2d"),
-        "beanwatch.queue.q1.t.current_jobs_ready": ("max", "10s:2d"),
-        "beanwatch.queue.q1.t.cmd_delete": ("last", "10s:2d"),
-        "beanwatch.job.t.email_send.web1.w1.ok.count": ("sum", "10s:1d"),
+        "beanwatch.server.q1.up": ("min", LONG_POINTS),
+        "beanwatch.queue.q1.t.ready": ("max", LONG_POINTS),
+        "beanwatch.queue.q1.t.deletes": ("last", LONG_POINTS),
+        "beanwatch.queue.q1.t.current_jobs_urgent": ("max", SHORT_POINTS),
+        "beanwatch.server.q1.cmd_put": ("last", SHORT_POINTS),
+        "beanwatch.job.q1.t.email_send.all.ok.count": ("sum", LONG_POINTS),
     }
     for path in chosen:
-        carbon.send(path, 1, now)
+        carbon.send(f"{path} 1 {now:.0f}\n".encode())
     carbon.close()
     whisper = shipped.directory / "storage" / "whisper"
-    for path, (method, first) in chosen.items():
+    for path, (method, points) in chosen.items():
         file = whisper / f"{path.replace('.', '/')}.wsp"
         info = wait_until(lambda file=file: file.exists() and whisper_info(file))
         assert f"aggregationMethod: {method}" in info
-        step, _, days = first.partition("s:")
-        points = int(days.rstrip("d")) * 86400 // int(step)
-        assert f"secondsPerPoint: {step}" in info
-        assert f"points: {points}" in info
+        assert tuple(map(int, re.findall(r"^points: (\d+)", info, re.M))) == points
 
 
 def whisper_info(file: Path) -> str:

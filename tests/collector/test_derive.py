@@ -1,269 +1,319 @@
-"""What follows from beanstalkd's numbers, on literal readings and on real servers."""
+"""What follows from two readings of a queue, on literal states of the model."""
 
-import socket
-from pathlib import Path
+import math
 from typing import Any
 
-import greenstalk
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from beanwatch.collectors.poll.derive import (
-    ABSENT,
-    Jobs,
+    QUEUE_MEASURES,
+    SERVER_MEASURES,
+    ObservedQueue,
+    absent_queue,
     derive_drain,
     derive_queue,
-    derive_rejected,
-    derive_server,
-    enter_life,
     merge,
+    server_values,
 )
-from beanwatch.collectors.poll.samples import Head, QueueSample, Rejected, ServerSamples
-from beanwatch.queues.beanstalkd.stats import Stats, numbers, parse_stats
+from beanwatch.collectors.poll.samples import QueueSample, ServerSamples
+from beanwatch.queues.beanstalkd.stats import Doubts, parse_stats, read_tube, to_server
 from beanwatch.queues.consumers import CODES
-from beanwatch.telemetry.series import QUEUE_DERIVED, SERVER_DERIVED
-from tests.collector.formats import SERVERS, TUBES
-from tests.real import Beanstalkd, wait_until
+from beanwatch.queues.model import NOTHING, QueueState, ServerState
+from beanwatch.queues.registry import find_system
+from beanwatch.telemetry.series import QUEUE, SERVER
+from tests.queues.formats import SERVERS, TUBES
 
-QUEUE = parse_stats(TUBES["1.13+"])
-NOBODY = Jobs()
+BEANSTALKD = find_system("beanstalkd")
+ZEROS = {name: 0 for name in QUEUE_MEASURES if BEANSTALKD.can_tell(name)}
+RUNNING = ServerState(reserved=0)
 
 
-def queue(**fields: int) -> Stats:
-    zeros: Stats = dict.fromkeys(QUEUE, 0)
-    return zeros | {key.replace("_", "-"): value for key, value in fields.items()}
+def queue(name: str = "t", **fields: Any) -> QueueState:
+    return QueueState(name, **{**ZEROS, "held": 0, **fields})
 
 
 def derive(
-    stats: Stats, before: QueueSample | None = None, now: float = 110.0, jobs: Jobs = NOBODY
+    state: QueueState, before: QueueSample | None = None, now: float = 110.0
 ) -> tuple[dict[str, Any], QueueSample]:
-    return derive_queue(stats, jobs, before, now, {})
+    observed, sample = derive_queue(state, RUNNING, before, now)
+    return observed.values(), sample
 
 
 def test_the_first_reading_has_no_rates():
-    values, _ = derive(queue(total_jobs=10, cmd_delete=4, current_jobs_ready=6))
+    values, _ = derive(queue(puts=10, deletes=4, ready=6))
     assert "put_rate" not in values
     assert "delete_rate" not in values
-    assert values["total_jobs"] == 10
+    assert values["puts"] == 10
 
 
 def test_two_readings_give_rates_and_an_estimate_of_the_end():
-    _, before = derive(queue(total_jobs=10, cmd_delete=4, current_jobs_ready=6), now=100.0)
-    values, _ = derive(queue(total_jobs=20, cmd_delete=16, current_jobs_ready=4), before, 104.0)
+    _, before = derive(queue(puts=10, deletes=4, ready=6), now=100.0)
+    values, _ = derive(queue(puts=20, deletes=16, ready=4), before, 104.0)
     assert (values["put_rate"], values["delete_rate"]) == (2.5, 3.0)
     assert values["drain_seconds"] == 8.0
 
 
 @pytest.mark.parametrize(
     ("ready", "puts", "deletes", "seconds"),
-    [(0, None, None, 0), (5, None, 1.0, None), (5, 1.0, 1.0, None), (5, 2.0, 1.0, None)],
+    [
+        (0, None, None, 0),
+        (5, None, 1.0, None),
+        (5, 1.0, None, None),
+        (5, 1.0, 1.0, None),
+        (5, 2.0, 1.0, None),
+        (5, 1.0, 3.5, 2.0),
+        (None, 1.0, 3.5, None),
+    ],
 )
 def test_a_queue_that_does_not_shrink_has_no_end(ready, puts, deletes, seconds):
     assert derive_drain(ready, puts, deletes) == seconds
 
 
 def test_a_queue_that_came_back_starts_anew():
-    _, before = derive(queue(total_jobs=100, cmd_delete=100), now=100.0)
-    values, after = derive(queue(total_jobs=3, cmd_delete=1, current_jobs_ready=2), before)
+    _, before = derive(queue(puts=100, deletes=100), now=100.0)
+    values, after = derive(queue(puts=3, deletes=1, ready=2), before)
     assert "put_rate" not in values
-    assert (values["drift"], after.drift) == (0, 0)
+    values, _ = derive(queue(puts=13, deletes=1, ready=12), after, 120.0)
+    assert values["put_rate"] == 1.0
 
 
 def test_one_counter_that_fell_tells_that_the_other_is_another_too():
-    _, before = derive(queue(total_jobs=3, cmd_delete=3), now=100.0)
-    values, _ = derive(queue(total_jobs=9, cmd_delete=1, current_jobs_ready=8), before)
-    assert "put_rate" not in values
-    assert "delete_rate" not in values
+    _, before = derive(queue(puts=3, deletes=3), now=100.0)
+    for fallen in (queue(puts=9, deletes=1, ready=8), queue(puts=1, deletes=9)):
+        values, _ = derive(fallen, before)
+        assert "put_rate" not in values
+        assert "delete_rate" not in values
 
 
-def test_a_job_in_limbo_shows_as_drift():
-    _, before = derive(queue(total_jobs=5, cmd_delete=2, current_jobs_ready=3))
-    values, after = derive(queue(total_jobs=5, cmd_delete=2, current_jobs_ready=2), before)
-    assert values["drift"] == 1
-    values, after = derive(queue(total_jobs=6, cmd_delete=2, current_jobs_ready=3), after)
-    assert values["drift"] == 1, "it stays, also when others come"
-    values, after = derive(queue(total_jobs=6, cmd_delete=3, current_jobs_ready=3), after)
-    assert values["drift"] == 0, "it was deleted by its id"
+def test_a_queue_that_came_back_is_not_compared_with_its_consumers_before():
+    stuck = queue(puts=100, deletes=90, ready=5, consumers=1)
+    _, before = derive(stuck, now=100.0)
+    values, _ = derive(stuck, before)
+    assert values["consumer_state"] == CODES["stalled"]
+    values, _ = derive(stuck._replace(puts=6, deletes=1, held=1), before)
+    assert values["consumer_state"] == CODES["saturated"], "by the instant"
 
 
-def test_jobs_of_a_binlog_are_no_drift():
-    replayed = queue(total_jobs=0, cmd_delete=0, current_jobs_ready=5)
-    values, before = derive(replayed)
-    assert values["drift"] == 0
-    values, before = derive(queue(cmd_delete=2, current_jobs_ready=3), before)
-    assert values["drift"] == 0
-    values, before = derive(queue(total_jobs=9, cmd_delete=2), before)
-    assert values["drift"] > 0, "nine were put, and none is there"
+def test_the_next_reading_is_compared_with_what_this_one_saw():
+    state = queue(puts=1, deletes=2, ready=3, held=4, idle_consumers=5)
+    assert derive(state, now=7.0)[1] == QueueSample(7.0, 1, 2, 3, 4, 5)
 
 
-def test_a_replayed_queue_that_was_born_anew_unseen_is_no_drift():
-    _, before = derive(queue(current_jobs_ready=1))
-    values, _ = derive(queue(total_jobs=7, cmd_delete=7), before)
-    assert values["drift"] == 0
+def test_two_readings_tell_a_stall_from_a_worker_between_two_jobs():
+    stuck = queue(puts=9, deletes=4, ready=5, consumers=1)
+    told = []
+    before = None
+    for state in (stuck, stuck, stuck._replace(idle_consumers=1), stuck, stuck):
+        values, before = derive(state, before)
+        told.append(values["consumer_state"])
+    codes = {name: CODES[name] for name in ("ok", "stalled")}
+    assert told == [codes[name] for name in ("stalled", "stalled", "ok", "ok", "stalled")]
 
 
-def test_a_job_that_was_never_reserved_has_waited_since_its_put_without_its_delay():
-    job: Stats = {"id": "9", "age": 100, "delay": 40, "reserves": 0, "kicks": 0}
-    values, _ = derive(queue(current_jobs_ready=1), jobs=Jobs(ready=job))
-    assert values["head_ready_age"] == 60
+# -- what is not known
 
 
-@pytest.mark.parametrize("counter", ["reserves", "kicks"])
-def test_any_other_job_has_waited_since_it_was_first_seen_as_head(counter: str):
-    job: Stats = {"id": "9", "age": 90_000, "delay": 0, "reserves": 0, "kicks": 0, counter: 1}
-    jobs = Jobs(ready=job)
-    values, before = derive(queue(current_jobs_ready=1), now=100.0, jobs=jobs)
-    assert values["head_ready_age"] == 0
-    values, before = derive(queue(current_jobs_ready=1), before, 130.0, jobs)
-    assert values["head_ready_age"] == 30
-    values, before = derive(queue(current_jobs_ready=1), before, 140.0, Jobs())
-    assert "head_ready_age" not in values, "nobody looked"
-    other: Stats = job | {"id": "10"}
-    values, before = derive(queue(current_jobs_ready=1), before, 150.0, Jobs(ready=other))
-    assert values["head_ready_age"] == 0
-    assert before.ready_head == Head(10, 150.0)
+@pytest.mark.parametrize("field", [name for name in ZEROS if name != "missing_jobs"])
+def test_what_is_not_known_has_no_value_and_takes_what_follows_from_it_along(field: str):
+    full = queue(puts=9, deletes=4, ready=5, consumers=1)
+    _, before = derive(full, now=100.0)
+    values, _ = derive(full._replace(**{field: None}), before)
+    follows = {
+        "ready": {"drain_seconds", "consumer_state"},
+        "puts": {"put_rate"},
+        "deletes": {"delete_rate"},
+        "consumers": {"consumer_state"},
+        "idle_consumers": {"consumer_state"},
+    }
+    everything = set(ZEROS) | {"put_rate", "delete_rate", "consumer_state"}
+    missing = {field} | follows.get(field, set()) - {"drain_seconds"}
+    assert set(values) == everything - missing
 
 
-def test_a_buried_job_ages_from_when_it_was_first_seen_buried():
-    jobs = Jobs(buried={"id": "9", "age": 90_000})
-    values, before = derive(queue(current_jobs_buried=1), now=100.0, jobs=jobs)
-    assert values["head_buried_age"] == 0
-    values, _ = derive(queue(current_jobs_buried=1), before, 160.0, jobs)
-    assert values["head_buried_age"] == 60
+def test_a_rate_needs_both_counters_and_comes_back_with_the_second():
+    told = []
+    before = None
+    for now, puts in ((100, 10), (110, None), (120, 30), (130, 40)):
+        values, before = derive(queue(puts=puts), before, float(now))
+        told.append(values.get("put_rate"))
+    assert told == [None, None, None, 1.0]
 
 
-def test_an_age_is_never_less_than_nothing():
-    jobs = Jobs(buried={"id": "9"})
-    _, before = derive(queue(current_jobs_buried=1), now=160.0, jobs=jobs)
-    values, _ = derive(queue(current_jobs_buried=1), before, 100.0, jobs)
-    assert values["head_buried_age"] == 0
+def test_a_field_that_a_system_cannot_tell_has_no_value():
+    values, _ = derive(QueueState("t", ready=3))
+    assert values == {"ready": 3}
 
 
-def test_an_empty_queue_is_no_seconds_old():
-    values, _ = derive(queue())
-    assert (values["head_ready_age"], values["head_buried_age"], values["drain_seconds"]) == (
-        0,
-    ) * 3
+def test_native_numbers_are_beside_the_measures():
+    values, _ = derive(queue(native={"current_using": 4, "pause": 60}))
+    assert (values["current_using"], values["pause"]) == (4, 60)
 
 
-def test_every_derived_series_of_a_queue_and_no_other_is_there():
-    job: Stats = {"id": "9", "age": 1}
-    jobs = Jobs(job, job)
-    _, before = derive(QUEUE, now=100.0, jobs=jobs)
-    moved = QUEUE | {"cmd-delete": 42, "total-jobs": 53, "current-jobs-ready": 6}
-    values, _ = derive(moved, before, 110.0, jobs)
-    assert set(values) - set(numbers(QUEUE)) == set(QUEUE_DERIVED)
-    assert set(ABSENT) == set(values), "an absent queue has the same series, as zeros"
+def test_a_native_number_hides_no_measure():
+    names = (*QUEUE.names, "own")
+    values, _ = derive(queue(native=dict.fromkeys(names, 999)))
+    assert {values[name] for name in (*ZEROS, "drain_seconds", "consumer_state")} == {0}
+    assert values["own"] == 999
+    server = server_values(ServerState(native=dict.fromkeys((*SERVER.names, "own"), 999)), 2, 3)
+    assert (server["up"], server["restarts"], server["missing_jobs"]) == (1, 2, 3)
+
+
+# -- every series
+
+
+def test_every_measure_of_a_queue_and_no_other_is_there():
+    state = read_tube("t", TUBES["1.13+"], RUNNING, Doubts())
+    state = state._replace(head_ready_age=1.0, head_buried_age=2.0, redeliveries=3)
+    _, before = derive(state, now=100.0)
+    moved = state._replace(deletes=42, puts=53, ready=6)
+    values, _ = derive(moved, before, 110.0)
+    assert set(values) - set(state.native) == set(QUEUE.names)
+
+
+def test_an_absent_queue_has_the_measures_that_its_system_can_tell_as_zeros():
+    absent = absent_queue(BEANSTALKD)
+    assert set(absent) == set(QUEUE.names) - {"redeliveries"}
+    assert set(absent.values()) == {0}
+    assert absent_queue(BEANSTALKD._replace(absent_is_empty=False)) == {}
+    only_ready = BEANSTALKD._replace(queue_fields=frozenset(("ready",)))
+    assert set(absent_queue(only_ready)) & set(QUEUE_MEASURES) == {"ready"}
 
 
 @pytest.mark.parametrize("version", SERVERS)
-def test_every_derived_series_of_a_server_is_there_in_every_version(version: str):
-    stats = parse_stats(SERVERS[version])
-    values = derive_server(stats, 2, derive_rejected(stats, None).sure, 1)
-    assert set(SERVER_DERIVED) <= set(values)
-    assert values["rejected_puts"] == 9
-    assert values["binlog_bytes"] == 3 * 10485760
-    assert (values["up"], values["restarts"], values["drift"]) == (1, 2, 1)
-    assert values["draining"] == (1 if "draining" in stats else 0)
+def test_every_measure_of_a_server_is_there_in_every_version(version: str):
+    state = to_server(parse_stats(SERVERS[version]), Doubts())
+    values = server_values(state, 2, 1)
+    assert set(SERVER.names) - set(values) == {"memory"}
+    assert (values["up"], values["restarts"], values["missing_jobs"]) == (1, 2, 1)
+    assert values["draining"] == (1 if version in ("1.12", "1.13+") else 0)
+    assert values["cmd_put"] == 4720
 
 
-def test_a_server_without_a_binlog_has_no_binlog_bytes():
-    stats = parse_stats(SERVERS["1.12"]) | {"binlog-oldest-index": 0, "binlog-current-index": 0}
-    assert derive_server(stats, 0, 0, 0)["binlog_bytes"] == 0
+def test_what_is_not_known_of_a_server_has_no_value():
+    assert server_values(ServerState(), 0, None) == {"up": 1, "restarts": 0}
+    values = server_values(ServerState(connections=0, draining=None, uptime=None), 0, 0)
+    assert values == {"up": 1, "restarts": 0, "missing_jobs": 0, "connections": 0}
+
+
+def test_the_measures_are_fields_of_the_model():
+    assert set(QUEUE_MEASURES) <= set(QueueState._fields)
+    assert set(SERVER_MEASURES) <= set(ServerState._fields)
+    derived = {"put_rate", "delete_rate", "drain_seconds", "consumer_state"}
+    assert set(QUEUE.names) - set(QUEUE_MEASURES) == derived
+    assert set(SERVER.names) - set(SERVER_MEASURES) == {"up", "restarts", "missing_jobs"}
+
+
+# -- restarts
 
 
 def test_a_restart_forgets_what_cannot_be_compared_and_is_counted():
     samples = ServerSamples()
-    enter_life(samples, "a")
+    samples.enter_instance("a")
     assert samples.restarts == 0, "the first sight is no restart"
     samples.queues["t"] = derive(queue())[1]
-    enter_life(samples, "a")
+    samples.enter_instance("a")
     assert "t" in samples.queues
-    enter_life(samples, "b")
+    samples.enter_instance("b")
     assert (samples.restarts, samples.queues) == (1, {})
 
 
+def test_a_server_that_does_not_tell_its_instance_was_not_restarted():
+    samples = ServerSamples()
+    for instance in (None, "a", None, "a", None):
+        samples.queues["t"] = derive(queue())[1]
+        samples.enter_instance(instance)
+        assert (samples.restarts, list(samples.queues)) == (0, ["t"])
+    samples.enter_instance("b")
+    assert samples.restarts == 1
+
+
+# -- several queues in one series
+
+
+def observed(name: str = "t", **fields: Any) -> ObservedQueue:
+    derived = ("put_rate", "delete_rate", "drain_seconds", "consumer_state")
+    own = {field: fields.pop(field) for field in derived if field in fields}
+    return ObservedQueue(QueueState(name, **fields), **own)
+
+
 def test_queues_in_one_series_are_summed_but_for_ages_and_states():
-    one = {"ready": 1, "put_rate": 0.5, "head_ready_age": 10, "consumer_state": CODES["stalled"]}
-    two = {"ready": 2, "put_rate": 1.5, "head_ready_age": 99, "consumer_state": CODES["ok"]}
+    one = observed(ready=1, put_rate=0.5, head_ready_age=10.0, consumer_state="stalled")
+    two = observed(ready=2, put_rate=1.5, head_ready_age=99.0, consumer_state="ok")
     assert merge([one, two]) == {
         "ready": 3,
         "put_rate": 2.0,
-        "head_ready_age": 99,
+        "head_ready_age": 99.0,
         "consumer_state": CODES["stalled"],
     }
 
 
+def test_a_sum_of_which_one_part_is_not_known_is_not_known():
+    one = observed(ready=1, buried=2, put_rate=0.5)
+    two = observed(ready=None, buried=3)
+    assert merge([one, two]) == {"buried": 5}
+    assert merge([two, one]) == {"buried": 5}
+
+
+def test_native_numbers_are_not_added_up():
+    one, two = (observed(ready=1, native={"pause": 60, "own": 1}) for _ in range(2))
+    assert merge([one, two]) == {"ready": 2}
+
+
 def test_where_an_age_is_not_known_of_one_of_them_the_others_are_the_least_it_can_be():
-    empty, _ = derive(queue())
-    unknown, _ = derive(queue(current_jobs_ready=5, current_jobs_buried=1))
-    job: Stats = {"id": "9", "age": 100}
-    known, _ = derive(queue(current_jobs_ready=1, current_jobs_buried=1), jobs=Jobs(job, job))
-    ages = {"head_ready_age", "head_buried_age", "drain_seconds"}
-    assert not ages & merge([empty, unknown]).keys()
-    some = merge([known, unknown, empty])
-    assert some["head_ready_age"] == 100
-    assert not {"head_buried_age", "drain_seconds"} & some.keys()
+    empty = observed(head_ready_age=0.0, head_buried_age=0.0, drain_seconds=0)
+    unknown = observed(ready=5)
+    known = observed(head_ready_age=100.0, head_buried_age=0.0, drain_seconds=7)
+    assert merge([empty, unknown]) == {}
+    assert merge([known, unknown, empty]) == {"head_ready_age": 100.0}
     both = merge([empty, known])
-    assert (both["head_ready_age"], both["head_buried_age"]) == (100, 0)
+    assert (both["head_ready_age"], both["head_buried_age"], both["drain_seconds"]) == (100, 0, 7)
     assert merge([empty, empty])["drain_seconds"] == 0
 
 
-def test_refused_puts_are_counted_on_a_real_server(beanstalkd: Beanstalkd):
-    with beanstalkd.client() as client:
-        client.put("fine")
-        with pytest.raises(greenstalk.JobTooBigError):
-            client.put("x" * 100_000)
-    assert derive_rejected(dict(beanstalkd.stats()), None).sure == 1
+def test_a_state_that_is_not_known_does_not_hide_a_worse_one_nor_pass_for_a_good_one():
+    bad, good = observed(consumer_state="no_consumer"), observed(consumer_state="ok")
+    assert merge([bad, observed()]) == {"consumer_state": CODES["no_consumer"]}
+    assert merge([good, observed()]) == {}
 
 
-def test_a_put_under_way_is_not_taken_for_a_refused_one(beanstalkd: Beanstalkd):
-    first = derive_rejected(dict(beanstalkd.stats()), None)
-    with socket.create_connection(("127.0.0.1", beanstalkd.port), timeout=5) as producer:
-        producer.sendall(b"put 0 0 60 3\r\na")
-        wait_until(lambda: beanstalkd.stats()["cmd-put"] == 1)
-        under_way = derive_rejected(dict(beanstalkd.stats()), first)
-        producer.sendall(b"bc\r\n")
-        assert producer.recv(100).startswith(b"INSERTED")
-    done = derive_rejected(dict(beanstalkd.stats()), under_way)
-    assert (first.sure, under_way, done.sure) == (0, Rejected(1, 0), 0)
+def test_no_queues_make_no_series():
+    assert merge([]) == {}
 
 
-def test_a_put_under_way_at_the_first_look_is_not_believed_for_ever(beanstalkd: Beanstalkd):
-    with beanstalkd.client() as client, pytest.raises(greenstalk.JobTooBigError):
-        client.put("x" * 100_000)
-    with socket.create_connection(("127.0.0.1", beanstalkd.port), timeout=5) as producer:
-        producer.sendall(b"put 0 0 60 3\r\na")
-        wait_until(lambda: beanstalkd.stats()["cmd-put"] == 2)
-        first = derive_rejected(dict(beanstalkd.stats()), None)
-        producer.sendall(b"bc\r\n")
-        assert producer.recv(100).startswith(b"INSERTED")
-    done = derive_rejected(dict(beanstalkd.stats()), first)
-    assert (first, done) == (Rejected(2, 2, is_first=True), Rejected(1, 1))
+COUNTS = st.none() | st.integers(0, 2**63 - 1)
+AGES = st.none() | st.floats(0, 1e9)
+STATES = st.builds(
+    QueueState,
+    st.just("t"),
+    *[COUNTS] * 8,
+    st.none(),
+    AGES,
+    AGES,
+    st.none() | st.booleans(),
+    AGES,
+    COUNTS,
+    COUNTS,
+    st.booleans(),
+    st.just(NOTHING),
+)
+TIMES = st.integers(-(10**6), 10**6).map(float)
+SAMPLES = st.none() | st.builds(QueueSample, TIMES, *[COUNTS] * 5)
 
 
-@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=2))
-def test_a_refused_put_is_told_by_the_second_look_and_never_too_many(
-    looks: list[tuple[int, int]],
+@given(st.lists(st.tuples(STATES, SAMPLES), max_size=4), TIMES)
+def test_whatever_is_known_makes_finite_values_and_no_negative_rate(
+    states: list[tuple[QueueState, QueueSample | None]], now: float
 ):
-    known: Rejected | None = None
-    refused, most, told = 0, 0, []
-    for more, under_way in looks:
-        refused += more
-        most = max(most, refused + under_way)
-        known = derive_rejected({"cmd-put": refused + under_way}, known)
-        told.append(known.sure)
-        assert known.sure <= most
-        assert known.sure >= refused - more, "those of the look before are sure by now"
-    assert told[1:] == sorted(told[1:]), "what falls and rises again looks like a new one"
-
-
-def test_the_bytes_of_a_real_binlog_are_those_on_disk(tmp_path: Path):
-    with Beanstalkd(tmp_path, binlog=True) as server:
-        with server.client() as client:
-            client.put("x")
-        values = derive_server(dict(server.stats()), 0, 0, 0)
-        assert server.binlog is not None
-        on_disk = sum(file.stat().st_size for file in server.binlog.glob("binlog.*"))
-        assert on_disk - 10485760 <= values["binlog_bytes"] <= on_disk
+    queues = []
+    for state, before in states:
+        one, sample = derive_queue(state, RUNNING, before, now)
+        queues.append(one)
+        values = one.values()
+        assert all(map(math.isfinite, values.values()))
+        assert min((one.put_rate or 0, one.delete_rate or 0, one.drain_seconds or 0)) >= 0
+        assert (sample.at, sample.puts, sample.ready) == (now, state.puts, state.ready)
+        for field in QUEUE_MEASURES:
+            assert (field in values) == (getattr(state, field) is not None)
+    assert all(map(math.isfinite, merge(queues).values()))

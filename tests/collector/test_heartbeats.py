@@ -7,14 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beanwatch.store.heartbeats import (
-    HEALTH,
-    Beat,
-    Worker,
-    decide_health,
-    dump_beat,
-    parse_beat,
-)
+from beanwatch.store.health import HEALTH, decide_health
+from beanwatch.store.heartbeats import Heartbeat, decode_heartbeat, encode_heartbeat, make_worker
+from beanwatch.store.records import RecordError
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
@@ -24,21 +19,52 @@ VALUES = st.recursive(
 
 
 def test_what_is_written_is_read():
-    beat = Beat(host="web1", queues=("a", "b"), beat_at=1.5, progress=(1, 2), is_over=True)
-    assert parse_beat(dump_beat(beat)) == beat
+    record = Heartbeat(host="web1", queues=("a", "b"), beat_at=1.5, progress=(1, 2), is_over=True)
+    assert decode_heartbeat(encode_heartbeat(record)) == record
 
 
-@given(st.dictionaries(st.sampled_from(Beat._fields), VALUES))
-def test_any_record_is_a_beat_of_which_all_follows_or_none(record: dict[str, object]):
-    beat = parse_beat(json.dumps(record).encode())
-    assert decide_health(Worker("w", 0.0, beat)) in HEALTH
-    if beat is not None:
-        assert all(math.isfinite(value) for value in beat if isinstance(value, float))
-        assert parse_beat(dump_beat(beat)) == beat
+@given(st.dictionaries(st.sampled_from(Heartbeat._fields), VALUES))
+def test_any_record_is_a_heartbeat_of_which_all_follows_or_is_rejected(record: dict[str, object]):
+    worker = make_worker("w", 0.0, json.dumps(record).encode())
+    assert decide_health(worker) in HEALTH
+    assert bool(worker.heartbeat is None) == bool(worker.problem)
+    if worker.heartbeat is not None:
+        found = worker.heartbeat
+        assert all(math.isfinite(value) for value in found if isinstance(value, float))
+        assert decode_heartbeat(encode_heartbeat(found)) == found
 
 
 @pytest.mark.parametrize(
-    "body", [None, b"", b"[]", b"7", b"[" * 100_000, b'{"beat_at": 1e999}', b'{"beat_at": NaN}']
+    ("body", "reason"),
+    [
+        (b"", "it is not JSON"),
+        (b"[" * 100_000, "it is not JSON"),
+        (b"\xff", "it is not JSON"),
+        (b"[]", "it is not a JSON object"),
+        (b"7", "it is not a JSON object"),
+        (b'{"beat_at": 1e999}', "field 'beat_at': the number is not finite, or too large"),
+        (b'{"beat_at": NaN}', "field 'beat_at': the number is not finite, or too large"),
+        (b'{"beat_at": "now"}', "field 'beat_at': expected a number, not a text"),
+        (b'{"pid": 1.5}', "field 'pid': expected a whole number, not a number with a fraction"),
+        (b'{"pid": true}', "field 'pid': expected a whole number, not true or false"),
+        (b'{"is_over": 1}', "field 'is_over': expected true or false, not a whole number"),
+        (b'{"queues": "email"}', "field 'queues': expected a list of texts, not a text"),
+        (b'{"queues": [1]}', "field 'queues': expected a list of texts, but one has another type"),
+        (b'{"note": null}', "field 'note': expected a text, not null"),
+        (b'{"note": {}}', "field 'note': expected a text, not an object"),
+    ],
 )
-def test_nonsense_is_no_beat(body: bytes | None):
-    assert parse_beat(body) is None
+def test_a_record_is_rejected_with_the_field_and_the_reason(body: bytes, reason: str):
+    with pytest.raises(RecordError) as caught:
+        decode_heartbeat(body)
+    assert str(caught.value) == reason
+    assert make_worker("w", 1.0, body).problem == reason
+
+
+def test_fields_of_a_newer_worker_are_left_out_and_missing_ones_have_defaults():
+    assert decode_heartbeat(b'{"name": "w1", "colour": "red"}') == Heartbeat(name="w1")
+
+
+def test_without_a_record_there_is_no_problem_to_name():
+    worker = make_worker("w", 1.0, None)
+    assert (worker.heartbeat, worker.problem) == (None, "")

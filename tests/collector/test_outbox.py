@@ -20,7 +20,7 @@ def memory() -> Memory:
 
 @pytest.fixture
 def spool(tmp_path: Path, memory: Memory) -> Spool:
-    return Spool(str(tmp_path / "spool"), memory.changes)
+    return Spool(str(tmp_path / "spool"), memory.problems)
 
 
 def send(outbox: Outbox, most: int = 100) -> list[str]:
@@ -92,7 +92,7 @@ def test_a_spool_outlives_the_process(spool: Spool, memory: Memory):
     for number in range(3):
         first.put(batch(number))
     send(first, most=1)
-    second = Outbox(Spool(spool.directory, memory.changes))
+    second = Outbox(Spool(spool.directory, memory.problems))
     # What was sent a moment ago may not have arrived, and is sent again too.
     assert second.total_backlog == 3
     assert send(second) == ["q1.0.0", "q1.1.0", "q1.2.0"]
@@ -115,7 +115,7 @@ def test_spool_files_are_private_readable_lines_and_go_when_they_are_old(spool: 
 
 
 def test_a_spool_is_bounded_and_counts_a_block_for_each_file(tmp_path: Path, memory: Memory):
-    outbox = Outbox(Spool(str(tmp_path / "s"), memory.changes, limit=5 * 4096))
+    outbox = Outbox(Spool(str(tmp_path / "s"), memory.problems, limit=5 * 4096))
     for number in range(8):
         outbox.put(batch(number))
     assert len(os.listdir(tmp_path / "s")) == 5
@@ -151,7 +151,7 @@ def test_a_symlink_in_the_spool_is_not_followed(spool: Spool, tmp_path: Path):
 def test_when_the_disk_is_full_points_stay_in_memory_and_it_is_said_once(
     tmp_path: Path, memory: Memory, monkeypatch: pytest.MonkeyPatch
 ):
-    spool = Spool(str(tmp_path / "s"), memory.changes)
+    spool = Spool(str(tmp_path / "s"), memory.problems)
     outbox = Outbox(spool)
     os.rmdir(spool.directory)  # as good as full: nothing can be written
     outbox.put(batch(1))

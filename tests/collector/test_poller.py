@@ -1,5 +1,7 @@
 """What one poll of a real server sends."""
 
+import json
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,12 +14,14 @@ from beanwatch.collectors.deliver.outbox import Outbox
 from beanwatch.collectors.poll.observer import Observer
 from beanwatch.collectors.poll.poller import Poller
 from beanwatch.collectors.poll.samples import ServerSamples
-from beanwatch.net.address import parse_address
 from beanwatch.queues.consumers import CODES
-from beanwatch.queues.selection import Selection
-from beanwatch.queues.servers import Server
-from beanwatch.telemetry.series import COLLECTOR, SERVER_DERIVED
+from beanwatch.queues.model import JOB_STATES
+from beanwatch.queues.registry import MODULES, find_system
+from beanwatch.queues.selection import OTHER, Selection, name_nodes
+from beanwatch.queues.servers import Server, parse_server
+from beanwatch.telemetry.series import COLLECTOR, QUEUE, SERVER
 from tests.collector.parts import Memory
+from tests.queues.liar import STATS, TUBE, Liar
 from tests.real import Beanstalkd, Proxy, closed_port
 from tests.real.full_disk import fill_disk, put_in_limbo
 
@@ -34,12 +38,12 @@ class Station:
         self.samples = ServerSamples()
         selection = selection or Selection()
         self.observer = Observer(
-            Server("q1", parse_address(address)),
+            Server("q1", parse_server(address)),
             self.samples,
             selection,
             **{"clock": lambda: self.now, **options},
         )
-        self.poller = Poller(self.observer, selection, self.outbox, self.memory.changes)
+        self.poller = Poller(self.observer, selection, self.outbox, self.memory.problems)
 
     def poll(self, after: float = 10.0, *, queues: bool = True) -> Points:
         """The points of the next poll by their path."""
@@ -48,7 +52,7 @@ class Station:
         points = {}
         while parcel := self.outbox.next(late=True):
             self.outbox.settle(parcel)
-            for line in parcel.lines.decode().splitlines():
+            for line in self.outbox.read(parcel).decode().splitlines():
                 path, value, stamp = line.removeprefix("beanwatch.").split()
                 assert stamp == "1700000000"
                 assert path not in points, "one point a series and poll"
@@ -63,34 +67,86 @@ def station(beanstalkd: Beanstalkd) -> Iterator[Station]:
     one.observer.close()
 
 
+@pytest.fixture
+def liar() -> Iterator[Liar]:
+    with Liar() as one:
+        yield one
+
+
+@pytest.fixture
+def fake_queues(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """What a server of a system that can tell little says: the file of its queues."""
+    monkeypatch.setitem(MODULES, "fake", "tests.queues.fake_system")
+    path = tmp_path / "queues"
+    path.write_text("{}")
+    yield path
+    find_system.cache_clear()
+
+
+def stats_with(body: bytes, **fields: object) -> bytes:
+    """The same body with these values in place of its own."""
+    for field, value in fields.items():
+        key = field.replace("_", "-").encode()
+        body, count = re.subn(rb"(?m)^%b: .*$" % key, b"%b: %b" % (key, str(value).encode()), body)
+        assert count == 1
+    return body
+
+
+def tell_queues(liar: Liar, **queues: dict[str, object]) -> None:
+    """Let the server have these queues, each with these values in place of those of `t`."""
+    liar.lie(b"list-tubes", b"---\n" + b"".join(b"- %b\n" % name.encode() for name in queues))
+    for name, fields in queues.items():
+        liar.lie(b"stats-tube %b" % name.encode(), stats_with(TUBE, name=name, **fields))
+
+
+def measures(points: Points, stem: str) -> Points:
+    """The points of one thing, by the measure."""
+    stem += "."
+    return {path.removeprefix(stem): points[path] for path in points if path.startswith(stem)}
+
+
 def test_every_number_of_the_server_and_its_queues_is_sent(
     beanstalkd: Beanstalkd, station: Station
 ):
     with beanstalkd.client(use="email.regular") as client:
         client.put("x", priority=5)
         points = station.poll()
-    server = {key for key, value in beanstalkd.stats().items() if not isinstance(value, str)}
-    for field in {field.replace("-", "_") for field in server} | set(SERVER_DERIVED):
-        assert f"server.q1.{field}" in points
-    assert points["server.q1.up"] == 1
-    assert points["server.q1.current_jobs_ready"] == 1
-    assert points["queue.q1.email_regular.current_jobs_urgent"] == 1
-    assert points["queue.q1.email_regular.total_jobs"] == 1
-    for field in COLLECTOR:
+    # Under the model's name, or its own.
+    named = {
+        "current-connections": "connections",
+        "current-tubes": "queues",
+        "total-jobs": "puts",
+        **{f"current-jobs-{state}": state for state in JOB_STATES},
+    }
+    stats = {key for key, value in beanstalkd.stats().items() if not isinstance(value, str)}
+    own_names = {named.get(key, key.replace("-", "_")) for key in stats}
+    server = measures(points, "server.q1")
+    assert own_names | (set(SERVER.names) - {"memory"}) <= server.keys()
+    assert not {key.replace("-", "_") for key in named} & server.keys(), "one series a number"
+    assert server["up"] == 1
+    assert server["ready"] == 1
+    assert server["missing_jobs"] == 0
+    queue = measures(points, "queue.q1.email_regular")
+    unknown = {"redeliveries", "put_rate", "delete_rate", "head_buried_age", "drain_seconds"}
+    assert queue.keys() >= set(QUEUE.names) - unknown
+    assert queue["ready"] == 1
+    assert queue["puts"] == 1
+    assert queue["current_jobs_urgent"] == 1
+    for field in COLLECTOR.names:
         assert f"collector.q1.{field}" in points
     assert points["collector.q1.success"] == 1
     assert points["collector.q1.queues"] == 2
-    assert points["collector.q1.points"] == len(points) - len(COLLECTOR)
+    assert points["collector.q1.points"] == len(points) - len(COLLECTOR.names)
 
 
 def test_its_own_connection_is_not_counted_as_a_watcher_of_default(
     beanstalkd: Beanstalkd, station: Station
 ):
     points = station.poll()
-    assert points["queue.q1.default.current_watching"] == 0
+    assert points["queue.q1.default.consumers"] == 0
     assert points["queue.q1.default.current_using"] == 0
     with beanstalkd.client():
-        assert station.poll()["queue.q1.default.current_watching"] == 1
+        assert station.poll()["queue.q1.default.consumers"] == 1
 
 
 def test_rates_come_with_the_second_poll(beanstalkd: Beanstalkd, station: Station):
@@ -124,7 +180,7 @@ def test_a_stall_makes_no_spike_of_a_steady_rate(beanstalkd: Beanstalkd, station
     def observe() -> None:
         queues = observer.observe().queues
         assert queues is not None
-        rates.append(queues["t"].get("put_rate"))
+        rates.append(queues["t"].put_rate)
 
     put(100)
     observe()
@@ -158,22 +214,22 @@ def test_a_restarted_server_is_up_at_the_next_poll_and_gives_no_rate(
         points = station.poll()
     assert points["server.q1.up"] == 1
     assert points["server.q1.restarts"] == 1
-    assert points["queue.q1.t.total_jobs"] == 100
+    assert points["queue.q1.t.puts"] == 100
     assert "queue.q1.t.put_rate" not in points
     assert station.memory.messages == []
 
 
 def test_a_second_try_does_not_shorten_the_time_of_the_next_poll(beanstalkd: Beanstalkd):
-    observer = Observer(Server("q1", parse_address(beanstalkd.address)), timeout=5)
+    observer = Observer(Server("q1", parse_server(beanstalkd.address)), timeout=0.5)
     observer.observe()
     beanstalkd.restart()
     assert not observer.observe().trouble
-    assert observer._link is not None
-    assert observer._link.timeout == 5
+    beanstalkd.freeze()
+    assert observer.observe().trouble == f"{beanstalkd.address}: no answer within 0.5 s"
     observer.close()
 
 
-def test_jobs_that_come_back_from_a_binlog_are_no_rate_and_no_drift(tmp_path: Path):
+def test_jobs_that_come_back_from_a_binlog_are_no_rate_and_not_missing(tmp_path: Path):
     with Beanstalkd(tmp_path, binlog=True) as server:
         station = Station(server.address)
         with server.client(use="t") as client:
@@ -184,8 +240,8 @@ def test_jobs_that_come_back_from_a_binlog_are_no_rate_and_no_drift(tmp_path: Pa
         server.start()
         for _ in range(3):
             points = station.poll()
-            assert points["queue.q1.t.current_jobs_ready"] == 50
-            assert points["queue.q1.t.drift"] == 0
+            assert points["queue.q1.t.ready"] == 50
+            assert points["queue.q1.t.missing_jobs"] == 0
             assert points.get("queue.q1.t.put_rate", 0) == 0
         station.observer.close()
 
@@ -205,7 +261,7 @@ def test_a_queue_that_vanished_ends_and_comes_back_without_a_rate(
         for _ in range(9):
             client.put("x")
         points = station.poll()
-    assert points["queue.q1.t.total_jobs"] == 9
+    assert points["queue.q1.t.puts"] == 9
     assert "queue.q1.t.put_rate" not in points
 
 
@@ -216,10 +272,12 @@ def test_a_queue_that_is_expected_and_absent_reports_zeros(beanstalkd: Beanstalk
         client.put("x")
         present = station.poll()
     station.observer.close()
-    zeros = {path: value for path, value in points.items() if ".email_bulk." in path}
+    zeros = measures(points, "queue.q1.email_bulk")
     assert set(zeros.values()) == {0}
-    assert {path for path in present if ".email_bulk." in path} <= set(zeros)
-    assert present["queue.q1.email_bulk.current_jobs_ready"] == 1
+    assert zeros.keys() <= set(QUEUE.names), "native ones are not known without the server"
+    there = measures(present, "queue.q1.email_bulk").keys()
+    assert there & set(QUEUE.names) <= zeros.keys()
+    assert present["queue.q1.email_bulk.ready"] == 1
 
 
 def test_expected_queues_beyond_the_limit_are_not_said_to_be_empty(beanstalkd: Beanstalkd):
@@ -231,26 +289,51 @@ def test_expected_queues_beyond_the_limit_are_not_said_to_be_empty(beanstalkd: B
             client.put("x")
         points = station.poll()
     station.observer.close()
-    ready = {path: value for path, value in points.items() if path.endswith("current_jobs_ready")}
-    assert [ready.pop(f"queue.q1.{name}.current_jobs_ready") for name in ("t0", "t1", "t2")] == [
-        1
-    ] * 3
-    assert ready["queue.q1._other.current_jobs_ready"] == 1
-    assert ready["queue.q1.gone_a.current_jobs_ready"] == 0
+    nodes = name_nodes(expected)
+    ready = {
+        path.split(".")[2]: value
+        for path, value in points.items()
+        if path.startswith("queue.") and path.endswith(".ready")
+    }
+    assert ready == {
+        **dict.fromkeys(("t0", "t1", "t2", OTHER), 1),
+        **dict.fromkeys((nodes["gone/a"], nodes["gone.a"]), 0),
+    }
 
 
-def test_names_that_collide_share_a_series_and_it_is_said_once(beanstalkd: Beanstalkd):
+def test_names_that_would_make_one_node_have_series_of_their_own(beanstalkd: Beanstalkd):
     station = Station(beanstalkd.address)
     with beanstalkd.client() as client:
-        for name in ("a.b", "a/b"):
+        for count, name in enumerate(("a.b", "a/b", "a.c"), start=1):
             client.use(name)
-            client.put("x")
-        for _ in range(2):
-            points = station.poll()
+            for _ in range(count):
+                client.put("x")
+        points = station.poll()
+        again = station.poll()
     station.observer.close()
-    assert points["queue.q1.a_b.current_jobs_ready"] == 2
-    assert points["collector.q1.collisions"] == 1
-    assert station.memory.messages == ["queues share the series 'a_b': a.b, a/b"]
+    nodes = name_nodes(("a.b", "a/b"))
+    assert points[f"queue.q1.{nodes['a.b']}.ready"] == 1
+    assert points[f"queue.q1.{nodes['a/b']}.ready"] == 2
+    assert points["queue.q1.a_c.ready"] == 3
+    assert not measures(points, "queue.q1.a_b")
+    assert points.keys() <= again.keys(), "the same nodes each time"
+    assert points["collector.q1.collisions"] == 2
+    assert station.memory.messages == []
+
+
+def test_a_queue_that_is_called_like_the_series_of_the_rest_does_not_share_it(
+    beanstalkd: Beanstalkd,
+):
+    station = Station(beanstalkd.address, Selection(["t*", OTHER], max_queues=1, expected=[OTHER]))
+    with beanstalkd.client() as client:
+        for count, name in enumerate((OTHER, "t"), start=1):
+            client.use(name)
+            for _ in range(count):
+                client.put("x")
+        points = station.poll()
+    station.observer.close()
+    assert points[f"queue.q1.{name_nodes([OTHER])[OTHER]}.ready"] == 1
+    assert points[f"queue.q1.{OTHER}.ready"] == 2
 
 
 def test_too_many_queues_share_one_series(beanstalkd: Beanstalkd):
@@ -268,10 +351,118 @@ def test_too_many_queues_share_one_series(beanstalkd: Beanstalkd):
     station.observer.close()
     nodes = {path.split(".")[2] for path in points if path.startswith("queue.")}
     assert len(nodes) == 3
-    assert "_other" in nodes
-    assert sum(points[f"queue.q1.{node}.current_jobs_ready"] for node in nodes) == 12
+    assert OTHER in nodes
+    assert sum(points[f"queue.q1.{node}.ready"] for node in nodes) == 12
     assert sum(points[f"queue.q1.{node}.put_rate"] for node in nodes) == 2
     assert points["collector.q1.queues_skipped"] == points["collector.q1.queues"] - 2
+    assert measures(points, f"queue.q1.{OTHER}").keys() <= set(QUEUE.names), "no native ones"
+    alone = (nodes - {OTHER}).pop()
+    assert "pause_time_left" in measures(points, f"queue.q1.{alone}")
+
+
+def test_a_sum_is_left_out_where_the_value_of_one_queue_is_unknown(liar: Liar):
+    station = Station(liar.address, Selection(max_queues=1), head_ages=False)
+    told: dict[str, object] = {"current_jobs_ready": 3, "current_jobs_reserved": 4}
+    tell_queues(liar, t=told, u=told, v=told)
+    whole = measures(station.poll(), f"queue.q1.{OTHER}")
+    assert (whole["ready"], whole["reserved"]) == (6, 8)
+    tell_queues(liar, t=told, u=told, v={**told, "current_jobs_ready": -1})
+    points = station.poll()
+    station.observer.close()
+    part = measures(points, f"queue.q1.{OTHER}")
+    assert "ready" not in part
+    assert part["reserved"] == 8
+    assert points["queue.q1.t.ready"] == 3
+
+
+def test_an_unknown_number_makes_no_sample(liar: Liar):
+    station = Station(liar.address)
+    well = station.poll()
+    liar.lie(b"stats-tube", stats_with(TUBE, current_jobs_ready=2**64 - 1, pause=-(2**63)))
+    liar.lie(b"stats", stats_with(STATS, current_connections="many"))
+    ill = station.poll()
+    liar.lies = {}
+    healed = station.poll()
+    station.observer.close()
+    lost = {
+        *("server.q1.connections", "server.q1.missing_jobs"),
+        *(f"queue.q1.t.{name}" for name in ("ready", "missing_jobs", "consumer_state", "pause")),
+    }
+    assert lost & well.keys() >= {"server.q1.connections", "queue.q1.t.ready"}
+    assert not lost & ill.keys()
+    assert "queue.q1.t.reserved" in ill
+    assert "server.q1.queues" in ill
+    assert ill["server.q1.up"] == 1
+    assert well.keys() <= healed.keys()
+    # Rates need two samples of the counters alone, which were well all the time.
+    assert "queue.q1.t.put_rate" in ill
+
+
+def test_what_a_system_cannot_tell_makes_no_sample(fake_queues: Path):
+    fake_queues.write_text(json.dumps({"t": {"ready": 3}, "u": {"ready": 0}}))
+    station = Station(f"fake://host/{fake_queues}", Selection(expected=["gone"]))
+    for _ in range(2):
+        points = station.poll()
+        assert measures(points, "server.q1") == {"up": 1, "restarts": 0, "fake_number": 5}
+        assert measures(points, "queue.q1.t") == {"ready": 3}
+        assert measures(points, "queue.q1.u") == {
+            "ready": 0,
+            "drain_seconds": 0,
+            "consumer_state": CODES["ok"],
+        }
+        assert not measures(points, "queue.q1.gone"), "it may not be empty"
+        assert points["collector.q1.success"] == 1
+
+
+def test_a_doubt_is_one_line_and_its_end_another(liar: Liar):
+    station = Station(liar.address)
+    station.poll()
+    for watching in (-1, -2, -3):  # another number at each poll is no news
+        liar.lie(b"stats-tube", stats_with(TUBE, current_watching=watching))
+        assert station.poll()["collector.q1.success"] == 1
+    begun = f"{liar.address}: left out what cannot be right"
+    told = [f"{begun}: t: current-watching is -1, which is not a count"]
+    assert station.memory.messages == told
+    liar.lies = {}
+    station.poll(queues=False)
+    assert station.memory.messages == told, "nobody looked at the queues"
+    for _ in range(2):
+        station.poll()
+    told.append(f"{liar.address}: all numbers are plausible again")
+    assert station.memory.messages == told
+    liar.lie(b"stats-tube", stats_with(TUBE, current_watching=-4, pause=-(2**63)))
+    station.poll()
+    station.observer.close()
+    told.append(f"{begun}: t: current-watching is -4, which is not a count, and 1 more")
+    assert station.memory.messages == told
+    levels = [record["level_name"] for record in station.memory.records]
+    assert levels == ["WARNING", "INFO", "WARNING"]
+    assert {record["context"]["server"] for record in station.memory.records} == {"q1"}
+
+
+def test_a_doubt_does_not_end_because_the_server_is_gone(liar: Liar):
+    station = Station(liar.address)
+    doubtful = stats_with(TUBE, current_watching=-1)
+    liar.lie(b"stats-tube", doubtful)
+    station.poll()
+    liar.lie(b"stats", b"---\n")  # this cannot be read at all
+    assert station.poll()["server.q1.up"] == 0
+    del liar.lies[b"stats"]
+    station.poll()
+    station.observer.close()
+    doubt, trouble, well = station.memory.messages
+    assert "current-watching is -1" in doubt
+    assert "this is not beanstalkd" in trouble
+    assert "all is read again" in well
+
+
+def test_a_positive_balance_at_the_first_look_is_a_missing_job(liar: Liar):
+    jobs = {f"current_jobs_{state}": 1 for state in JOB_STATES}
+    tell_queues(liar, t={**jobs, "total_jobs": 9, "cmd_delete": 3})
+    station = Station(liar.address)
+    points = station.poll()
+    station.observer.close()
+    assert points["queue.q1.t.missing_jobs"] == points["server.q1.missing_jobs"] == 2
 
 
 def test_the_sweep_of_queues_can_be_rarer_than_the_servers_stats(
@@ -341,7 +532,7 @@ def test_heads_cost_no_more_questions_than_they_may(
 
 @pytest.mark.parametrize(
     ("watch", "pause", "state"),
-    [(False, False, "no_watcher"), (True, False, "stalled"), (True, True, "paused")],
+    [(False, False, "no_consumer"), (True, False, "stalled"), (True, True, "paused")],
 )
 def test_the_state_of_the_consumers_is_a_series(
     beanstalkd: Beanstalkd, station: Station, watch: bool, pause: bool, state: str
@@ -408,10 +599,10 @@ def test_jobs_that_a_full_disk_put_in_limbo_are_found(tmp_path: Path, small_disk
         station = Station(server.address)
         with server.client(use="t", watch="t") as client:
             fill_disk(client)
-            assert station.poll()["queue.q1.t.drift"] == 0
+            assert station.poll()["queue.q1.t.missing_jobs"] == 0
             lost = put_in_limbo(client, 5)
             points = station.poll()
         station.observer.close()
     assert lost > 0
-    assert points["queue.q1.t.drift"] == lost
-    assert points["server.q1.drift"] == lost
+    assert points["queue.q1.t.missing_jobs"] == lost
+    assert points["server.q1.missing_jobs"] == lost

@@ -1,6 +1,7 @@
 """`beanwatch queues` and `beanwatch top`, on real servers."""
 
 import json
+import os
 import signal
 import time
 from collections.abc import Callable
@@ -9,7 +10,11 @@ from typing import Any
 
 import pytest
 
-from beanwatch.store.heartbeats import WORKERS_KEY, Beat, dump_beat, worker_key
+from beanwatch.cli.lib.queue_view import SORTS, sort_queues
+from beanwatch.fleet.overview import QueueRow
+from beanwatch.queues.base import ACTIONS
+from beanwatch.queues.model import QUEUE_FIELDS, SERVER_FIELDS
+from beanwatch.store.heartbeats import WORKERS_KEY, Heartbeat, encode_heartbeat, worker_key
 from beanwatch.store.ledger import buried_key
 from tests.collector.parts import Terminal
 from tests.real import Beanstalkd, Redis, closed_port, wait_until
@@ -48,7 +53,7 @@ def test_the_list_shows_each_queue_and_what_is_wrong(beanstalkd: Beanstalkd, run
     assert code == 0
     (line,) = [line for line in stdout.splitlines() if line.startswith("email.regular")]
     assert line.split()[1:5] == ["3", ".", ".", "2"]
-    assert "no watcher" in line
+    assert "no consumer" in line
     assert "beanwatch.control" not in stdout
     rows = json.loads(
         run("beanwatch", "queues", "list", "email.*", "--json", "--server", beanstalkd.address)[1]
@@ -58,11 +63,48 @@ def test_the_list_shows_each_queue_and_what_is_wrong(beanstalkd: Beanstalkd, run
     ]
 
 
+def test_a_queue_that_is_not_there_is_said_and_exit_1(beanstalkd: Beanstalkd, run: Run):
+    fill(beanstalkd, "email.regular", ready=1)
+    server = ("--server", beanstalkd.address)
+    for argv, said in (
+        (("nosuch",), "there is no queue 'nosuch'"),
+        (("list", "nosuch"), "there is no queue 'nosuch'"),
+        (("nosuch.*",), "no queue matches 'nosuch.*'"),
+        (("show", "nosuch"), "there is no queue 'nosuch'"),
+    ):
+        code, stdout, stderr = run("beanwatch", "queues", *argv, *server)
+        assert (code, stdout) == (1, "")
+        assert stderr == f"beanwatch: {said}; see beanwatch queues list\n"
+    code, stdout, stderr = run("beanwatch", "queues", "nosuch", "--json", *server)
+    assert (code, stdout, "there is no queue" in stderr) == (1, "[]\n", True)
+
+
+def test_what_each_system_can_tell_and_do_is_shown(run: Run):
+    code, stdout, stderr = run("beanwatch", "queues", "systems")
+    assert (code, stderr) == (0, "")
+    rows = dict(line.split()[:2] for line in stdout.splitlines() if line.startswith("  "))
+    assert (rows["ready"], rows["redeliveries"], rows["kick"]) == ("yes", "-", "yes")
+    assert "beanstalkd: consumers are connections that watch the queue" in stdout
+    (told,) = json.loads(run("beanwatch", "queues", "systems", "--json").stdout)
+    assert (told["system"], told["schemes"]) == ("beanstalkd", ["beanstalkd"])
+    assert "redeliveries" in set(QUEUE_FIELDS) - set(told["fields"])
+    assert "memory" in set(SERVER_FIELDS) - set(told["server_fields"])
+    assert set(told["actions"]) == set(ACTIONS)
+
+
 def test_every_field_and_the_next_jobs_can_be_seen(beanstalkd: Beanstalkd, run: Run):
     with beanstalkd.client(use="t", encoding=None) as client:
         client.put(b'{"a": "\x1b[31m"}\xff' + b"x" * 300)
-    shown = run("beanwatch", "queues", "show", "t", "--server", beanstalkd.address).stdout
-    assert "current-jobs-ready       1" in shown
+        shown = run("beanwatch", "queues", "show", "t", "--server", beanstalkd.address).stdout
+    lines = dict(line.split() for line in shown.splitlines()[1:])
+    assert shown.splitlines()[0].endswith(" t (beanstalkd)")
+    assert (lines["ready"], lines["paused"], lines["redeliveries"]) == ("1", "no", "n/a")
+    assert lines["current_using"] == "1"
+    server = ("--server", beanstalkd.address)
+    (told,) = json.loads(run("beanwatch", "queues", "show", "t", "--json", *server).stdout)
+    assert (told["system"], told["queue"], told["ready"]) == ("beanstalkd", "t", 1)
+    assert told["redeliveries"] is None
+    assert told["native"]["current_using"] == 0
     code, peeked, _ = run("beanwatch", "queues", "peek", "t", "--server", beanstalkd.address)
     assert code == 0
     assert "\x1b" not in peeked, "a job's body must not rule the terminal"
@@ -116,6 +158,17 @@ def test_empty_deletes_what_no_worker_holds(beanstalkd: Beanstalkd, run: Run):
     assert counts(beanstalkd, "b") == (5, 0, 0)
 
 
+def test_delete_takes_buried_jobs_only(beanstalkd: Beanstalkd, run: Run):
+    fill(beanstalkd, "t", ready=1, buried=5, delayed=2)
+    argv = ("beanwatch", "queues", "delete", "t", "--yes", "--server", beanstalkd.address)
+    code, stdout, _ = run(*argv, "--count", "2")
+    assert (code, stdout.endswith(" t: 2 buried jobs, deleted\n")) == (0, True)
+    assert counts(beanstalkd, "t") == (1, 2, 3)
+    assert run(*argv).code == 0
+    assert counts(beanstalkd, "t") == (1, 2, 0)
+    assert run(*argv).stdout == "nothing to delete\n"
+
+
 def test_a_queue_that_does_not_exist_is_said(beanstalkd: Beanstalkd, run: Run):
     argv = ("beanwatch", "queues", "empty", "nothing.*", "--yes", "--server", beanstalkd.address)
     code, _, stderr = run(*argv)
@@ -165,10 +218,10 @@ def test_buried_jobs_are_chosen_by_what_the_ledger_says(
     assert act("kick", "t", "--job", "email.*", "--reason", "*refused*", "--older-than", "1h") == 1
     assert act("kick", "t", "--reason", "*refused*", "--count", "1") == 1
     assert counts(beanstalkd, "t") == (2, 0, 4)
-    assert act("empty", "t", "--job", "image.*") == 2
+    assert act("delete", "t", "--job", "image.*") == 2
     assert counts(beanstalkd, "t") == (2, 0, 2)
     assert act("kick", "t", "--job", "report.*") == 0
-    assert act("empty", "t", "--reason", "*refused*") == 0, "what was kicked is buried no more"
+    assert act("delete", "t", "--reason", "*refused*") == 0, "what was kicked is buried no more"
     with beanstalkd.client(watch="t") as worker:
         assert {worker.reserve(timeout=0).id for _ in range(2)} == {ids[1], ids[2]}
 
@@ -224,10 +277,10 @@ def test_top_prints_one_picture_in_a_pipe(
     fill(beanstalkd, "quiet")
     gone = f"127.0.0.1:{closed_port()}"
     now = time.time()
-    beat = Beat(state="blocked", reason="disk full", interval=20, beat_at=now, loop_at=now)
+    beat = Heartbeat(state="blocked", reason="disk full", interval=20, beat_at=now, loop_at=now)
     with redis_server.client() as client:
         client.zadd(WORKERS_KEY, {"web1.w1": now})
-        client.set(worker_key("web1.w1"), dump_beat(beat))
+        client.set(worker_key("web1.w1"), encode_heartbeat(beat))
     argv = (
         *("beanwatch", "top", "--server", beanstalkd.address, "--server", gone),
         *("--redis", redis_server.url),
@@ -243,6 +296,18 @@ def test_top_prints_one_picture_in_a_pipe(
     assert tree["workers"][0]["health"] == "blocked"
 
 
+def test_top_shows_what_is_wrong_with_a_server_that_answers(beanstalkd: Beanstalkd, run: Run):
+    os.kill(beanstalkd.pid, signal.SIGUSR1)
+    wait_until(lambda: beanstalkd.stats()["draining"])
+    argv = ("beanwatch", "top", "--once", "--server", beanstalkd.address)
+    code, stdout, _ = run(*argv)
+    assert (code, "is draining: it takes no new job" in stdout) == (0, True)
+    (server,) = json.loads(run(*argv, "--json").stdout)["servers"]
+    assert (server["wrong"], server["draining"]) == ("warning", True)
+    assert [problem["severity"] for problem in server["problems"]] == ["warning"]
+    assert server["native"]["rejected_puts"] == 0
+
+
 def test_a_frozen_server_delays_the_picture_by_its_timeout_only(
     beanstalkd: Beanstalkd, run: Run, tmp_path: Path
 ):
@@ -253,7 +318,7 @@ def test_a_frozen_server_delays_the_picture_by_its_timeout_only(
         code, stdout, _ = run("beanwatch", "top", "--once", *argv)
     assert code == 1
     assert "no answer within 2 s" in stdout
-    assert "no watcher" in stdout
+    assert "no consumer" in stdout
 
 
 @pytest.mark.parametrize("end", ["q", "Ctrl-C"])
@@ -277,18 +342,11 @@ def test_top_is_live_on_a_terminal_and_obeys_keys(beanstalkd: Beanstalkd, end: s
 
 
 @pytest.mark.parametrize("order", ["worst", "name", "ready", "buried", "age", "put-rate"])
-def test_every_order_sorts(order: str):
-    from beanwatch.cli.lib.queue_view import SORTS, sort_queues
-    from beanwatch.fleet.overview import QueueRow
-
-    def row(queue: str, **fields: Any) -> QueueRow:
-        values = dict.fromkeys(QueueRow._fields, 0) | {"server": "q1", "state": "ok"}
-        return QueueRow(**values | {"queue": queue} | fields)
-
+def test_every_order_sorts_and_what_is_not_known_is_no_hindrance(order: str):
     rows = [
-        row("a"),
-        row("b", ready=9, buried=1, age=5, put_rate=2.0),
-        row("c", ready=1, state="no_watcher", age=None, put_rate=None),
+        QueueRow("q1", "a", state="ok"),
+        QueueRow("q1", "b", ready=9, buried=1, state="ok", age=5, put_rate=2.0),
+        QueueRow("q1", "c", ready=1, buried=0, state="no_consumer"),
     ]
     assert order in SORTS
     first = {"worst": "c", "name": "a"}.get(order, "b")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from beanwatch.collectors.poll.schedule import Schedule, Tick, Turns
+from beanwatch.collectors.poll.schedule import EveryNthTick, Schedule, Tick
 
 
 class Clock:
@@ -77,8 +77,8 @@ def test_it_ends_when_the_sleep_was_ended(schedule: Schedule, clock: Clock):
     assert schedule.wait(lambda _: True) is None
 
 
-def test_a_turn_comes_every_few_ticks_and_is_not_put_off_by_a_skipped_one():
-    turns = Turns(4)
+def test_every_nth_tick_is_due_and_a_skipped_one_is_replaced_by_the_next():
+    every_fourth = EveryNthTick(4)
     ticks = [0, 1, 2, 3, 4, 5, 9, 10, 11, 12, 13]
-    assert [tick for tick in ticks if turns.is_due(tick)] == [0, 4, 9, 12]
-    assert all(Turns(1).is_due(tick) for tick in ticks)
+    assert [tick for tick in ticks if every_fourth.is_due(tick)] == [0, 4, 9, 12]
+    assert all(EveryNthTick(1).is_due(tick) for tick in ticks)

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from beanwatch import config as configuration
+from beanwatch.checks.lib.nagios_files import nagios_checks
 from tests.real import ROOT
 
 SHIPPED = [ROOT / "checks" / "nagios" / name for name in ("commands.cfg", "templates.cfg")]
@@ -18,6 +20,8 @@ WORKERS = "workers"
 
 def write_objects(directory: Path, config: Path, mailbox: Path) -> list[Path]:
     """The configuration files for Nagios: those shipped, and the one of this demo."""
+    checks = directory / "checks.cfg"
+    checks.write_text("\n".join(nagios_checks(configuration.load(str(config)))))
     own = directory / "queue1.cfg"
     own.write_text(f"""\
 define contact {{
@@ -76,4 +80,4 @@ define service {{
     retry_interval       3
 }}
 """)
-    return [*SHIPPED, own]
+    return [*SHIPPED, checks, own]

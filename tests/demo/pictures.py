@@ -55,7 +55,7 @@ GRAPHS: dict[str, tuple[str, str, list[str]]] = {
     "duration": (
         "How long a job runs: the slowest of twenty",
         "milliseconds",
-        ["groupByNode(beanwatch.job.*.*.*.*.duration.upper_95, 3, 'max')"],
+        ["groupByNode(beanwatch.job.*.*.*.*.duration.upper_95, 4, 'max')"],
     ),
 }
 # When trouble was made and mended, as vertical lines in every graph.

@@ -130,7 +130,7 @@ class Stage(contextlib.ExitStack):
             for name, status in services.items()
             if status["has_been_checked"] == "0" or status["current_state"] != "0"
         ]
-        sources = ("beanwatch.queue.*.*.total_jobs", "beanwatch.job.*.*.*.*.ok.count")
+        sources = ("beanwatch.queue.*.*.puts", "beanwatch.job.*.*.*.*.ok.count")
         return found or [f"no {path} yet" for path in sources if not self.graphite.values(path)]
 
     def run(self, argv: list[str], times: int = 1) -> None:

@@ -1,7 +1,7 @@
 """Fill a Graphite for the pictures of the dashboards: `python -m tests.grafana [MINUTES]`.
 
-A fleet works for so long (15) and gets into every kind of trouble. Then it goes on until
-Ctrl-C, so that a Grafana or a renderer can draw what the Graphite that is named has.
+A fleet works for so long (15 minutes) and has every kind of problem. Then it goes on until
+Ctrl-C, so that a Grafana or a renderer can draw the data of the Graphite that is printed.
 """
 
 import contextlib
@@ -16,11 +16,11 @@ from pathlib import Path
 
 import greenstalk
 
-from tests.grafana.lively import HANDS, Hand, Lively, vanish
+from tests.grafana.lively import WORKERS, LiveFleet, WorkerSpec, vanish
 
-MORE_HANDS = (
-    Hand("search-1", "q1", ("search.index",), "app2"),
-    Hand("digest-1", "q1", ("email.digest",), "app2"),
+MORE_WORKERS = (
+    WorkerSpec("search-1", "q1", ("search.index",), "app2"),
+    WorkerSpec("digest-1", "q1", ("email.digest",), "app2"),
 )
 
 
@@ -28,7 +28,7 @@ def main(minutes: float) -> None:
     """Run the fleet in a temporary directory."""
     with (
         tempfile.TemporaryDirectory() as directory,
-        Lively(Path(directory), step=2, hands=(*HANDS, *MORE_HANDS)) as fleet,
+        LiveFleet(Path(directory), step=2, workers=(*WORKERS, *MORE_WORKERS)) as fleet,
     ):
         started = time.monotonic()
         fleet.produce(flow=lambda: 1 + 0.5 * math.sin((time.monotonic() - started) / 90))
@@ -43,8 +43,8 @@ def main(minutes: float) -> None:
             time.sleep(1)
 
 
-def scenes(fleet: Lively) -> list[tuple[float, Callable[[], object]]]:
-    """What happens, and after which part of the time."""
+def scenes(fleet: LiveFleet) -> list[tuple[float, Callable[[], object]]]:
+    """Each scene, and the share of the time after which it begins."""
     return [
         (0.03, lambda: vanish(fleet)),
         (0.10, lambda: campaign(fleet, "q1", "email.bulk", "email.send", rate=60, seconds=50)),
@@ -63,7 +63,9 @@ def scenes(fleet: Lively) -> list[tuple[float, Callable[[], object]]]:
     ]
 
 
-def campaign(fleet: Lively, server: str, queue: str, job: str, rate: int, seconds: float) -> None:
+def campaign(
+    fleet: LiveFleet, server: str, queue: str, job: str, rate: int, seconds: float
+) -> None:
     """More jobs than the workers can do, for some time."""
 
     def put() -> None:
@@ -76,7 +78,7 @@ def campaign(fleet: Lively, server: str, queue: str, job: str, rate: int, second
     threading.Thread(target=put, daemon=True).start()
 
 
-def kick(fleet: Lively) -> None:
+def kick(fleet: LiveFleet) -> None:
     """Try all that was buried again."""
     for server, queue in (("q1", "email.regular"), ("q2", "images")):
         with fleet.servers[server].client() as client:
@@ -84,7 +86,7 @@ def kick(fleet: Lively) -> None:
             client.kick(100)
 
 
-def neglect(fleet: Lively) -> None:
+def neglect(fleet: LiveFleet) -> None:
     """A queue without workers, a paused one, a job that is too big."""
     fleet.burst("q2", "webhooks", "email.send", 40)
     with fleet.servers["q2"].client() as client:
@@ -98,7 +100,7 @@ def neglect(fleet: Lively) -> None:
             print("a job was too big, as it should be")
 
 
-def restart(fleet: Lively) -> None:
+def restart(fleet: LiveFleet) -> None:
     """A server that is away for a moment."""
     fleet.servers["q1"].stop()
     time.sleep(3)

@@ -49,6 +49,16 @@ def targets(board: Json) -> Iterator[Query]:
         yield Query(event["name"], event["target"]["target"])
 
 
+def labelled(panel: Json) -> Iterator[tuple[str, str]]:
+    """Each query of a panel, with the panel's title, and in a table the column's."""
+    labels = [panel["title"]] * len(panel["targets"])
+    if panel["type"] == "table":
+        _, *columns = panel["fieldConfig"]["overrides"]  # the first is the name of the row
+        labels = [f"{panel['title']}: {column['matcher']['options']}" for column in columns]
+    for label, target in zip(labels, panel["targets"], strict=True):
+        yield label, target["target"]
+
+
 def variable_queries(board: Json) -> Iterator[Query]:
     for name, variable in variables(board).items():
         if variable["type"] == "query":

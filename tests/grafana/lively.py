@@ -1,6 +1,6 @@
 """A small fleet at work: two servers, several workers, a collector, and every kind of trouble.
 
-Everything is real: what the dashboards and the alert rules are shown was measured here.
+Everything is real: the dashboards and the alert rules get what was measured here.
 """
 
 import contextlib
@@ -63,7 +63,7 @@ grace = 6
 
 
 class Job(NamedTuple):
-    """A kind of job that a producer puts, `rate` a second; `fails` is the share that will."""
+    """A kind of job that a producer puts, `rate` a second; `fails` is the share that will fail."""
 
     server: str
     queue: str
@@ -89,9 +89,12 @@ FLOW = (
 )
 
 
-class Hand(NamedTuple):
-    """A worker to run. Its metrics go through StatsD as we ship it, with the prefixes that StatsD
-    has by itself ("foreign"), or straight to Graphite."""
+class WorkerSpec(NamedTuple):
+    """A worker to run.
+
+    Its `metrics` go through StatsD as we ship it ("statsd"), through one with its own prefixes
+    ("foreign"), or straight to Graphite ("graphite"). Only the last makes series of each worker.
+    """
 
     name: str
     server: str
@@ -100,17 +103,17 @@ class Hand(NamedTuple):
     metrics: str = "statsd"
 
 
-HANDS = (
-    Hand("mail-1", "q1", ("email.priority", "email.regular", "email.digest")),
-    Hand("mail-2", "q2", ("email.priority", "email.regular", "sms.send"), "app2"),
-    Hand("bulk-1", "q1", ("email.bulk", "search.index")),
-    Hand("images-1", "q2", ("images", "images.thumbs"), metrics="graphite"),
-    Hand("images-2", "q2", ("images", "images.thumbs"), "app2", "graphite"),
-    Hand("reports-1", "q1", ("reports",)),
+WORKERS = (
+    WorkerSpec("mail-1", "q1", ("email.priority", "email.regular", "email.digest")),
+    WorkerSpec("mail-2", "q2", ("email.priority", "email.regular", "sms.send"), "app2"),
+    WorkerSpec("bulk-1", "q1", ("email.bulk", "search.index")),
+    WorkerSpec("images-1", "q2", ("images", "images.thumbs"), metrics="graphite"),
+    WorkerSpec("images-2", "q2", ("images", "images.thumbs"), "app2", "graphite"),
+    WorkerSpec("reports-1", "q1", ("reports",)),
 )
 
 
-class Lively:
+class LiveFleet:
     """A context manager: everything runs inside it. `step` is the interval in seconds."""
 
     def __init__(
@@ -119,12 +122,12 @@ class Lively:
         *,
         step: int = 1,
         prefix: str = "beanwatch",
-        hands: Sequence[Hand] = HANDS,
+        workers: Sequence[WorkerSpec] = WORKERS,
     ) -> None:
         self.directory = directory
         self.step = step
         self.prefix = prefix
-        self.hands = {hand.name: hand for hand in hands}
+        self.workers = {worker.name: worker for worker in workers}
         self.servers = {
             "q1": Beanstalkd(directory / "q1", binlog=True),
             "q2": Beanstalkd(directory / "q2"),
@@ -139,7 +142,7 @@ class Lively:
         self._stop = threading.Event()
         self._workers: dict[str, subprocess.Popen[bytes]] = {}
         self._collector: subprocess.Popen[bytes] | None = None
-        self._left_alone: set[str] = set()
+        self._killed: set[str] = set()
 
     # -- the fleet
 
@@ -153,7 +156,7 @@ class Lively:
                 "statsd": self._start_statsd("statsd"),
                 "graphite": f"graphite://{self.graphite.carbon}",
             }
-            if any(hand.metrics == "foreign" for hand in self.hands.values()):
+            if any(worker.metrics == "foreign" for worker in self.workers.values()):
                 self._metrics["foreign"] = self._start_statsd("foreign")
             self._config = self.directory / "beanwatch.toml"
             self._config.write_text(
@@ -168,8 +171,8 @@ class Lively:
             )
             self._stack.callback(self._end)
             self.start_collector()
-            for hand in self.hands.values():
-                self.start_worker(hand)
+            for worker in self.workers.values():
+                self.start_worker(worker)
         except BaseException:
             self._stack.close()
             raise
@@ -203,24 +206,24 @@ class Lively:
         if self._collector:
             stop_process(self._collector)
 
-    def start_worker(self, hand: Hand) -> None:
+    def start_worker(self, worker: WorkerSpec) -> None:
         argv: list[str | Path] = [BEANWATCH, "worker", "beanwatch.worker.example:app"]
         argv += ["--config", self._config]
-        argv += ["--server", hand.server, "--name", hand.name, "--host", hand.host]
-        argv += ["--metrics", self._metrics[hand.metrics]]
-        for queue in hand.queues:
+        argv += ["--server", worker.server, "--name", worker.name, "--host", worker.host]
+        argv += ["--metrics", self._metrics[worker.metrics]]
+        for queue in worker.queues:
             argv += ["--queue", queue]
-        self._workers[hand.name] = spawn(argv, log=self.directory / f"{hand.name}.log")
+        self._workers[worker.name] = spawn(argv, log=self.directory / f"{worker.name}.log")
 
     def keep_workers(self) -> None:
-        """Start again whoever ended, as a supervisor does. From the main thread only."""
-        for name, hand in self.hands.items():
-            if name not in self._left_alone and self._workers[name].poll() is not None:
-                self.start_worker(hand)
+        """Start the workers again that ended, as a supervisor does. From the main thread only."""
+        for name, worker in self.workers.items():
+            if name not in self._killed and self._workers[name].poll() is not None:
+                self.start_worker(worker)
 
     def kill_worker(self, name: str) -> None:
-        """Without a goodbye, and nobody starts it again."""
-        self._left_alone.add(name)
+        """Kill a worker that `keep_workers` must not start again."""
+        self._killed.add(name)
         self._workers[name].kill()
 
     # -- the jobs
@@ -276,7 +279,7 @@ def _some(expected: float) -> int:
     return whole + (random.random() < expected - whole)
 
 
-def vanish(fleet: Lively) -> None:
+def vanish(fleet: LiveFleet) -> None:
     """A queue that comes and goes: its series stay."""
     with fleet.servers["q1"].client() as client:
         client.use("import.2025-11")

@@ -1,4 +1,4 @@
-"""What Grafana's file provisioning needs of an alert rule, and the person who is paged."""
+"""An alert rule is complete, for Grafana's file provisioning and for the person who is paged."""
 
 import re
 
@@ -36,6 +36,13 @@ def test_it_is_a_query_a_reduction_and_a_threshold(rule: Json) -> None:
     # A queue that is gone must neither be an alert nor an error.
     assert "removeEmptySeries(" in query["model"]["target"]
     assert rule["noDataState"] == ("Alerting" if "silent" in rule["uid"] else "OK")
+
+
+@every_rule
+def test_only_a_rule_about_native_numbers_names_a_queue_system_in_its_summary(rule: Json) -> None:
+    target = rule["data"][0]["model"]["target"]
+    is_native = "rejected_puts" in target
+    assert ("beanstalkd" in rule["annotations"]["summary"]) == is_native
 
 
 @every_rule

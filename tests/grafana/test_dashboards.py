@@ -1,16 +1,16 @@
-"""What every Grafana needs of a dashboard to import it, and an operator to read it."""
+"""A dashboard is complete, for every Grafana that imports it and for the person who reads it."""
 
+import re
 import subprocess
 import sys
 
 import pytest
 from grafana_foundation_sdk.models import dashboard as model
 
-from beanwatch.checks import job_failures, metrics_fresh
-from beanwatch.checks import queue_age as queue_age
-from beanwatch.checks import queue_buried as queue_buried
-from beanwatch.grafana.generator import limits, words
-from beanwatch.grafana.generator.series import Series
+from beanwatch.checks import job_failures, metrics_fresh, queue_age, queue_buried
+from beanwatch.grafana.generator.lib import limits, measures, states
+from beanwatch.grafana.generator.lib.patterns import Patterns
+from beanwatch.telemetry import series
 from tests.grafana import boards
 from tests.grafana.boards import Json
 from tests.real import ROOT
@@ -27,10 +27,30 @@ def test_the_committed_files_are_what_the_code_makes() -> None:
 
 
 def test_a_series_that_nobody_emits_cannot_be_drawn() -> None:
-    with pytest.raises(ValueError, match="no such series: 'burried'"):
-        Series().queue("burried")
-    with pytest.raises(ValueError, match="no such series: 'failed'"):
-        Series().outcomes("ok", "failed")
+    with pytest.raises(KeyError, match=r"no series <prefix>.queue.<server>.<queue>.burried"):
+        Patterns().queue("burried")
+    with pytest.raises(KeyError, match="no such outcome: failed"):
+        Patterns().outcomes("ok", "failed")
+    with pytest.raises(KeyError, match="no such timer: duration"):
+        Patterns().timer("duration", "middle")
+
+
+def test_a_job_is_found_by_its_worker_or_among_those_of_all_workers() -> None:
+    every = Patterns("p", "w", servers="q1", queues="t")
+    assert every.outcomes("ok") == "w.job.q1.t.*.*.ok.rate"
+    # `?` stands for `_`, so that `*?*` finds the node `all` too
+    one = Patterns("p", "w", hosts="$host", workers="$worker")
+    assert one.timer("wait", "mean") == "w.job.$server.*.*.$host?$worker.wait.mean"
+
+
+@pytest.mark.parametrize(
+    "row", [one for group in series.GROUPS for one in group.series], ids=lambda row: row.name
+)
+def test_every_row_of_the_table_has_a_unit_and_a_sentence_for_panels(row: series.Series) -> None:
+    assert measures.unit_of(row)
+    text = measures.describe(row, "More.")
+    assert text[0] == text[0].upper()
+    assert text.endswith(". More.")
 
 
 @every_dashboard
@@ -79,6 +99,64 @@ def test_every_panel_says_what_it_shows(board: Json) -> None:
         if panel["type"] == "stat":
             # The newest value or none: never one that was true an hour ago.
             assert panel["options"]["reduceOptions"]["calcs"] == ["last"]
+
+
+UNITS = {
+    (group.stem.split(".")[1], row.name): measures.unit_of(row)
+    for group in series.GROUPS
+    for row in group.series
+}
+MEASURE = re.compile(r"prefix\.(server|queue|worker|workers|collector)\.(?:[^.,()]+\.)*\{?(\w+)")
+# These make another unit of a measure's.
+CHANGED = re.compile(r"perSecond|asPercent|scale\((?!max)")
+# A duration in days and hours is in seconds too.
+READABLE = {"dtdurations": "s"}
+
+
+@every_dashboard
+def test_units_are_those_of_the_table(board: Json) -> None:
+    checked = 0
+    for panel in boards.panels(board):
+        units = panel_units(panel)
+        for target in panel["targets"]:
+            found = {UNITS[key] for key in MEASURE.findall(target["target"]) if key in UNITS}
+            if len(found) == 1 and not CHANGED.search(target["target"]):
+                unit = units[target["refId"]]
+                assert READABLE.get(unit, unit) in found, (panel["title"], target["refId"])
+                checked += 1
+    assert checked >= 10
+
+
+def panel_units(panel: Json) -> dict[str, str]:
+    """The unit of each query: the panel's, or in a table the column's."""
+    default = panel["fieldConfig"]["defaults"]["unit"]
+    units = {target["refId"]: default for target in panel["targets"]}
+    if panel["type"] == "table":
+        columns = [
+            next(one["value"] for one in override["properties"] if one["id"] == "unit")
+            for override in panel["fieldConfig"]["overrides"][1:]
+        ]
+        units = dict(zip(units, columns, strict=True))
+    return units
+
+
+@every_dashboard
+def test_what_is_unknown_is_shown_as_unknown(board: Json) -> None:
+    for panel in boards.panels(board):
+        assert panel["fieldConfig"]["defaults"]["noValue"] == "n/a", panel["title"]
+
+
+@every_dashboard
+def test_a_number_is_never_made_up_but_for_counts_of_events(board: Json) -> None:
+    for query in boards.targets(board):
+        for made_up in re.findall(
+            r"fallbackSeries\(.*?alias\(scale\((.*?), 0\), 'none'\)", query.text
+        ):
+            known = MEASURE.findall(made_up) or pytest.fail(query.text)
+            shown = MEASURE.findall(query.text.partition("alias(scale(")[0])
+            # Zero is drawn where the measure itself is known, or where runs of jobs are counted.
+            assert set(known) == set(shown) or known == [("workers", "live")], query
+        assert "constantLine" not in query.text
 
 
 @every_dashboard
@@ -147,12 +225,12 @@ def test_limits_are_those_of_the_checks() -> None:
         values = (getattr(threshold, "warning", ""), getattr(threshold, "critical", ""))
         return tuple(float(value) for value in values if value)
 
-    assert both(queue_age.DEFAULT) == limits.HEAD_AGE
-    assert both(queue_buried.DEFAULT) == (limits.BURIED,)
-    assert both(job_failures.DEFAULT) == limits.FAILED
-    assert both(metrics_fresh.DEFAULT) == limits.SILENT
-    assert (job_failures.LEAST, f"{job_failures.MINUTES}min") == (
+    assert both(queue_age.DEFAULT_LIMITS) == limits.HEAD_AGE
+    assert both(queue_buried.DEFAULT_LIMITS) == (limits.BURIED,)
+    assert both(job_failures.DEFAULT_LIMITS) == limits.FAILED
+    assert both(metrics_fresh.DEFAULT_LIMITS) == limits.SILENT
+    assert (job_failures.MIN_RUNS, f"{job_failures.WINDOW_MINUTES}min") == (
         limits.FAILED_RUNS,
         limits.FAILED_SPAN,
     )
-    assert job_failures.FAILED == words.FAILURES
+    assert job_failures.FAILED_OUTCOMES == states.FAILURES

@@ -1,10 +1,10 @@
-"""Writes the generated parts of docs/reference.md: `python -m tests.operations.reference`."""
+"""Write the generated parts of the pages in docs: `python -m tests.operations.reference`."""
 
 import argparse
 import re
 import sys
 import tomllib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib import import_module
 from inspect import cleandoc
 from pathlib import Path
@@ -13,32 +13,21 @@ from typing import Any
 import click
 
 from beanwatch import config
+from beanwatch.checks import registry
 from beanwatch.cli import COMMANDS, beanwatch
-from beanwatch.queues import consumers
-from beanwatch.store import heartbeats, ledger
-from beanwatch.telemetry import series as paths
+from beanwatch.outcomes import OUTCOMES
+from beanwatch.store import heartbeats, ledger, outcome_counts
 from beanwatch.worker.telemetry import ledger_writer as recording
-from beanwatch.worker.telemetry import redis_stream as redis_outlet
-from tests.operations import meanings
+from tests.operations import meanings, series_tables
+from tests.operations.markdown import Blocks, explained, fill, table
 from tests.real import ROOT
 
 PAGE = ROOT / "docs" / "reference.md"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 SCRIPTS = sorted(PROJECT["scripts"])
-CHECKS = [name for name in SCRIPTS if name.startswith("check_")]
+REGISTERED = {check.program: check for check in registry.CHECKS}
+CHECKS = sorted(REGISTERED)
 HELPERS = [name for name in SCRIPTS if name.startswith("beanwatch_")]
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table in Markdown."""
-    lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
-    lines += [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in rows]
-    return "\n".join(lines)
-
-
-def explained(names: Iterable[str], words: Mapping[str, str], **values: str) -> list[list[str]]:
-    """Rows of name and meaning. Raises if one is missing."""
-    return [[f"`{name}`", words[name].format(**values)] for name in names]
 
 
 # -- commands
@@ -81,7 +70,7 @@ def names(option: click.Option) -> str:
 
 
 def metavar(option: click.Option, context: click.Context) -> str:
-    """What a flag takes."""
+    """The value that a flag takes, as its help shows it."""
     return "" if option.is_flag else f" `{option.make_metavar(context)}`"
 
 
@@ -101,12 +90,10 @@ def indent_examples(text: str) -> str:
 
 
 def module_of(program: str) -> Any:
-    """The module behind a `check_...` or `beanwatch_...` program, by its entry point."""
-    module, _, name = PROJECT["scripts"][program].partition(":")
-    found: Any = import_module(module)
-    if name == "main":
-        return found
-    return import_module(f"beanwatch.checks.{getattr(found, name).args[0]}")
+    """The module behind a `check_...` or `beanwatch_...` program."""
+    if program in REGISTERED:
+        return REGISTERED[program].load()
+    return import_module(PROJECT["scripts"][program].partition(":")[0])
 
 
 def checks() -> str:
@@ -167,7 +154,7 @@ def show(value: Any) -> str:
 
 
 def allowed(parser: Callable[[Any], Any]) -> str:
-    """What the parser itself says that it expects."""
+    """The values that a parser takes, from the text of its error."""
     try:
         parser(object())
     except ValueError as error:
@@ -176,40 +163,12 @@ def allowed(parser: Callable[[Any], Any]) -> str:
     return ""
 
 
-# -- metrics, Redis, logs
-
-
-def metrics() -> str:
-    """Every series that is not beanstalkd's own."""
-    states = {
-        "consumer_states": numbered(consumers.STATES),
-        "worker_states": numbered(heartbeats.HEALTH),
-    }
-    groups = {
-        "beanwatch.server.<server>.": (paths.SERVER_DERIVED, meanings.SERVER),
-        "beanwatch.queue.<server>.<queue>.": (paths.QUEUE_DERIVED, meanings.QUEUE),
-        "beanwatch.worker.<host>.<name>.": (
-            paths.WORKER_OWN + paths.WORKER_SEEN,
-            meanings.WORKER,
-        ),
-        "beanwatch.workers.": (paths.WORKERS, meanings.WORKERS),
-        "beanwatch.collector.<server>.": (paths.COLLECTOR, meanings.COLLECTOR),
-    }
-    parts = []
-    for stem, (names, words) in groups.items():
-        assert set(names) == set(words), stem
-        parts += [f"### `{stem}`", table(["series", ""], explained(names, words, **states))]
-    return "\n\n".join(parts)
+# -- outcomes, Redis, logs
 
 
 def outcomes() -> str:
-    """How a run can end."""
-    assert set(paths.OUTCOMES) == set(meanings.OUTCOMES)
-    return table(["outcome", ""], explained(paths.OUTCOMES, meanings.OUTCOMES))
-
-
-def numbered(words: Iterable[str]) -> str:
-    return ", ".join(f"{number} {word}" for number, word in enumerate(words))
+    """The outcomes of runs."""
+    return table(["outcome", ""], [[f"`{outcome.name}`", outcome.help] for outcome in OUTCOMES])
 
 
 def redis_keys() -> str:
@@ -218,13 +177,13 @@ def redis_keys() -> str:
         heartbeats.WORKERS_KEY,
         heartbeats.worker_key("<id>"),
         heartbeats.VERSION_KEY,
-        heartbeats.outcomes_key("<minute>"),  # type: ignore[arg-type]
+        outcome_counts.outcomes_key("<minute>"),  # type: ignore[arg-type]
         ledger.job_key("<uuid>", "", 0),
         ledger.job_key("", "<server id>", "<job id>"),  # type: ignore[arg-type]
         ledger.uuid_key("<server id>", "<job id>"),  # type: ignore[arg-type]
         ledger.buried_key("<server id>", "<queue>"),
         ledger.JOBS_KEY,
-        redis_outlet.PROBE_KEY,
+        ledger.PROBE_KEY,
     )
     check_complete("REDIS", keys)
     days, days_ok = recording.KEPT // recording.DAY, recording.KEPT_OK // recording.DAY
@@ -238,10 +197,10 @@ def redis_keys() -> str:
 
 def heartbeat() -> str:
     """The fields of a record."""
-    check_complete("BEAT", heartbeats.Beat._fields)
+    check_complete("BEAT", heartbeats.Heartbeat._fields)
     states = "starting, idle, busy, waiting, blocked, stopping"
     return table(
-        ["field", ""], explained(heartbeats.Beat._fields, meanings.BEAT, beat_states=states)
+        ["field", ""], explained(heartbeats.Heartbeat._fields, meanings.BEAT, beat_states=states)
     )
 
 
@@ -267,38 +226,30 @@ def check_complete(name: str, wanted: Iterable[str]) -> None:
         raise KeyError(f"meanings.{name}: {sorted(missing)}")
 
 
-BLOCKS: dict[str, Callable[[], str]] = {
+REFERENCE: Blocks = {
     "commands": commands,
     "checks": checks,
     "configuration": configuration,
-    "metrics": metrics,
+    "metrics": series_tables.metrics,
     "outcomes": outcomes,
+    "native": series_tables.native,
     "redis": redis_keys,
     "heartbeat": heartbeat,
     "log": log_fields,
     "exit codes": exit_codes,
 }
+QUEUES: Blocks = {"systems": series_tables.systems}
+PAGES = {PAGE: REFERENCE, ROOT / "docs" / "queues.md": QUEUES}
 
 
-def fill(page: str) -> str:
-    """The page with every generated part made anew."""
-    for name, block in BLOCKS.items():
-        start, end = f"<!-- generated: {name} -->", f"<!-- end: {name} -->"
-        before, found, rest = page.partition(start)
-        _, closed, after = rest.partition(end)
-        if not found or not closed:
-            raise SystemExit(f"{PAGE}: no {start} ... {end}")
-        page = f"{before}{start}\n\n{block()}\n\n{end}{after}"
-    return page
-
-
-def main(page: Path = PAGE) -> None:
-    """Write the page if anything changed."""
-    old = page.read_text()
-    new = fill(old)
-    if new != old:
-        page.write_text(new)
-        sys.stdout.write(f"{page.relative_to(ROOT)}: written\n")
+def main(pages: Mapping[Path, Blocks] = PAGES) -> None:
+    """Write each page that has changed."""
+    for page, blocks in pages.items():
+        old = page.read_text()
+        new = fill(old, blocks)
+        if new != old:
+            page.write_text(new)
+            sys.stdout.write(f"{page.relative_to(ROOT)}: written\n")
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import pytest
 
 from beanwatch.cli.lib.probes.checks import CHECKS, judge_check
 from beanwatch.cli.lib.probes.render import parse_render
-from beanwatch.store.heartbeats import WORKERS_KEY, Beat, dump_beat, worker_key
+from beanwatch.store.heartbeats import WORKERS_KEY, Heartbeat, encode_heartbeat, worker_key
 from tests.real import ROOT, Beanstalkd, Graphite, HttpSink, Proxy, Redis, StatsD
 
 Run = Callable[..., tuple[int, str, str]]
@@ -59,9 +59,9 @@ def beat(server: Redis, worker: str, *, age: float = 0.0, **fields: Any) -> None
     """What a worker writes, `age` seconds ago."""
     client = server.client()
     now = time.time() - age
-    record = Beat(state="idle", beat_at=now, loop_at=now, started_at=now - 5, **fields)
+    record = Heartbeat(state="idle", beat_at=now, loop_at=now, started_at=now - 5, **fields)
     client.zadd(WORKERS_KEY, {worker: now})
-    client.set(worker_key(worker), dump_beat(record))
+    client.set(worker_key(worker), encode_heartbeat(record))
 
 
 def test_all_is_well(
@@ -106,7 +106,7 @@ def test_on_an_empty_host_only_beanstalkd_is_missed(run: Run) -> None:
         "beanstalkd"
     ]
     assert "-> start it (systemctl start beanstalkd)" in out
-    assert "unused   check_queue_depth: needs beanstalkd: see above" in out
+    assert "unused   check_queue_depth: needs a queue server: see above" in out
 
 
 def test_every_failure_comes_with_its_cure(

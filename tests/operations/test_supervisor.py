@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from beanwatch.store.heartbeats import Beat, parse_beat, worker_key
+from beanwatch.store.heartbeats import Heartbeat, decode_heartbeat, worker_key
 from beanwatch.worker.api import envelope
 from tests.real import ROOT, Beanstalkd, Redis, Server, wait_until
 
@@ -110,16 +110,16 @@ def supervisord(
         yield server
 
 
-def read_beat(server: Redis, worker: str) -> Beat:
-    record = parse_beat(server.client(decode_responses=False).get(worker_key(worker)))
-    assert record is not None, worker
-    return record
+def read_beat(server: Redis, worker: str) -> Heartbeat:
+    record = server.client(decode_responses=False).get(worker_key(worker))
+    assert isinstance(record, bytes), worker
+    return decode_heartbeat(record)
 
 
-def beats(server: Redis, condition: Callable[[Beat], bool] = bool) -> dict[str, Beat]:
+def beats(server: Redis, condition: Callable[[Heartbeat], bool] = bool) -> dict[str, Heartbeat]:
     """The records of all three workers, once the condition holds for each."""
 
-    def read() -> dict[str, Beat]:
+    def read() -> dict[str, Heartbeat]:
         found = {f"web1.email-{n}": read_beat(server, f"web1.email-{n}") for n in (1, 2, 3)}
         return found if all(map(condition, found.values())) else {}
 

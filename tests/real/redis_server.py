@@ -1,5 +1,6 @@
-"""Redis without persistence."""
+"""Redis without persistence, and Sentinel."""
 
+from pathlib import Path
 from typing import Any
 
 import redis
@@ -22,3 +23,32 @@ class Redis(Server):
 
     def client(self, **options: Any) -> "redis.Redis":
         return redis.Redis.from_url(self.url, **{"decode_responses": True, **options})
+
+
+class SpecialRedis(Redis):
+    """A Redis started with more options than most."""
+
+    def __init__(self, directory: Path, *options: str) -> None:
+        super().__init__(directory)
+        self.options = options
+
+    def argv(self) -> list[str]:
+        return [*super().argv(), *(option.format(port=self.port) for option in self.options)]
+
+
+class Sentinel(Redis):
+    """Watches one Redis under the name `main`."""
+
+    name = "sentinel"
+
+    def __init__(self, directory: Path, watched: Redis) -> None:
+        super().__init__(directory)
+        self.watched = watched
+
+    def argv(self) -> list[str]:
+        conf = self.directory / "sentinel.conf"
+        conf.write_text(
+            f"port {self.port}\nbind 127.0.0.1\ndir {self.directory}\n"
+            f"sentinel monitor main 127.0.0.1 {self.watched.port} 1\n"
+        )
+        return ["redis-server", str(conf), "--sentinel"]

@@ -9,15 +9,17 @@ from pathlib import Path
 from subprocess import Popen
 from typing import NamedTuple
 
-from beanwatch.net.redis_link import RedisLink, parse_redis_url
-from beanwatch.store.ledger import Entry, read_job
+from beanwatch.net.redis_reader import RedisReader
+from beanwatch.net.redis_url import parse_redis_url
+from beanwatch.outcomes import OUTCOMES
+from beanwatch.store.ledger import LedgerEntry, read_job
 from beanwatch.worker import FollowUp, Producer
 from beanwatch.worker.api.envelope import derive_id
 from tests.real import ROOT, Beanstalkd, Redis, spawn, stop_process, wait_until
 
 QUEUES = ("soak.first", "soak.second")
-DELETED = ("ok", "discarded")
-BURIED = ("buried", "poison", "timeout", "invalid")
+DELETED = tuple(outcome.name for outcome in OUTCOMES if outcome.is_deleted)
+BURIED = tuple(outcome.name for outcome in OUTCOMES if outcome.may_be_buried)
 
 
 class Plan(NamedTuple):
@@ -34,7 +36,7 @@ class Account(NamedTuple):
 
     expected: set[str]
     begun: dict[tuple[str, int], list[int]]  # id, beanstalkd's id: the attempts that began
-    recorded: dict[str, list[Entry]]
+    recorded: dict[str, list[LedgerEntry]]
     buried: set[int]
     put: int
     kills: int
@@ -124,7 +126,7 @@ def soak(directory: Path, plan: Plan, say: Callable[[str], None] = lambda text: 
                 worker.kill()
                 worker.wait()
         assert set(codes) <= {0, -signal.SIGTERM}, codes  # some were only just starting
-        with RedisLink(parse_redis_url(redis.url), 60) as link:
+        with RedisReader(parse_redis_url(redis.url), 60) as link:
             recorded = {ident: read_job(link.execute, ident) for ident in expected}
         return Account(
             expected=expected,
@@ -168,7 +170,7 @@ def audit(account: Account) -> list[str]:
     lost = [ident for ident in sorted(account.expected) if not account.recorded[ident]]
     wrong = [f"{ident}: no entry: lost, or not recorded" for ident in lost]
     for ident, entries in account.recorded.items():
-        by_number: dict[int, list[Entry]] = defaultdict(list)
+        by_number: dict[int, list[LedgerEntry]] = defaultdict(list)
         for entry in entries:
             by_number[entry.job_id].append(entry)
         for job_id, runs in by_number.items():

@@ -1,4 +1,4 @@
-"""A real worker process on real servers, and what it shows to the outside."""
+"""A real worker process on real servers, and its log and heartbeat."""
 
 import json
 import os
@@ -11,8 +11,10 @@ from typing import Any
 import greenstalk
 import pytest
 
-from beanwatch.net.redis_link import RedisLink, parse_redis_url
-from beanwatch.store.heartbeats import Beat, Worker, decide_health, read_workers
+from beanwatch.net.redis_reader import RedisReader
+from beanwatch.net.redis_url import parse_redis_url
+from beanwatch.store.health import decide_health
+from beanwatch.store.heartbeats import Heartbeat, Worker, read_workers
 from tests.real import ROOT, Beanstalkd, Redis, stop_process, wait_until
 from tests.real.process import _die_with_parent
 
@@ -40,13 +42,13 @@ class RunningWorker:
             )
 
     def lines(self) -> list[dict[str, Any]]:
-        """What it logged."""
+        """The lines of its log."""
         if not self.log_file.exists():
             return []
         return [json.loads(line) for line in self.log_file.read_text().splitlines()]
 
     def runs(self, job: str = "") -> list[dict[str, Any]]:
-        """The contexts of the lines that tell how a run ended."""
+        """The contexts of the log lines about finished runs."""
         contexts = [line["context"] for line in self.lines()]
         return [c for c in contexts if "outcome" in c and job in ("", c["job"])]
 
@@ -58,15 +60,15 @@ class RunningWorker:
 
     def seen(self) -> Worker | None:
         """The worker as the checks see it."""
-        with RedisLink(parse_redis_url(self.redis_url), 5) as link:
+        with RedisReader(parse_redis_url(self.redis_url), 5) as link:
             found = read_workers(link.execute, [self.id])
         return found[0] if found else None
 
-    def beat(self) -> Beat:
+    def beat(self) -> Heartbeat:
         worker = self.seen()
-        if worker is None or worker.beat is None:
+        if worker is None or worker.heartbeat is None:
             raise LookupError(f"no heartbeat of {self.id}")
-        return worker.beat
+        return worker.heartbeat
 
     def health(self) -> str:
         worker = self.seen()
@@ -76,7 +78,7 @@ class RunningWorker:
         beat = self.beat()
         return beat.state == state and beat.pid == self.process.pid  # not its predecessor's
 
-    def wait_for(self, state: str, timeout: float = 20.0) -> Beat:
+    def wait_for(self, state: str, timeout: float = 20.0) -> Heartbeat:
         wait_until(lambda: self.in_state(state), timeout, f"the worker is {state}")
         return self.beat()
 
@@ -140,7 +142,7 @@ class Broker:
             return client.put(body.encode() if isinstance(body, str) else body, **options)
 
     def stats(self, queue: str = QUEUE) -> dict[str, int]:
-        """Of a queue: its current numbers of jobs by state."""
+        """The current numbers of jobs in a queue, by state."""
         stats = self.server.stats_tube(queue)
         states = ("ready", "reserved", "delayed", "buried")
         return {state: stats.get(f"current-jobs-{state}", 0) for state in states}
@@ -158,7 +160,7 @@ class Broker:
                 return {}
 
     def take(self, queue: str, timeout: int = 10) -> tuple[dict[str, Any], dict[str, Any]]:
-        """The next job of a queue, deleted: its envelope, and its stats."""
+        """Take the next job of a queue and delete it. Returns its envelope and its stats."""
         with self.server.client(watch=queue, encoding=None) as client:
             job = client.reserve(timeout)
             stats = dict(client.stats_job(job))

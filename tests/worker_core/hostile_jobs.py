@@ -1,4 +1,4 @@
-"""An application that does its worker every harm short of killing it."""
+"""An application whose jobs harm their worker in every way short of killing it."""
 
 import asyncio
 import functools
@@ -55,7 +55,7 @@ def raise_it(ctx: Context, data: dict[str, str]) -> None:
 
 @app.job("deep")
 def deep(ctx: Context, data: Any) -> None:
-    """As an archive may: directories deeper than Python's recursion goes."""
+    """Makes directories deeper than Python can recurse, as unpacking an archive may."""
     here = os.open(ctx.tmpdir, os.O_RDONLY)
     for _ in range(1200):
         os.mkdir("d", dir_fd=here)
@@ -88,12 +88,12 @@ def yields(ctx: Context, data: Any) -> Iterator[int]:
 
 @app.job("leaves", max_attempts=1)
 def leaves(ctx: Context, data: dict[str, str]) -> None:
-    """A thread of it lives on, and puts when the job is over."""
+    """Leaves a thread behind that puts a job after this one has ended."""
 
-    session = ctx._means.touch.__self__._session  # type: ignore[attr-defined]
+    connection = ctx._services.touch.__self__._connection  # type: ignore[attr-defined]
 
     def put() -> None:
-        wait_until(lambda: not session.held)
+        wait_until(lambda: not connection.job_id)
         try:
             ctx.put("next", "ok")
         except Exception as error:

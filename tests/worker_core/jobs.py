@@ -1,4 +1,4 @@
-"""The application that the worker's tests run: jobs that go wrong in every way there is."""
+"""The application of the worker's tests: jobs that go wrong in every possible way."""
 
 import asyncio
 import ctypes
@@ -89,7 +89,7 @@ def progress(ctx: Context, data: dict[str, Any]) -> None:
 
 @app.job("soft", timeout=0.3, max_attempts=1)
 def soft(ctx: Context, data: dict[str, Any]) -> None:
-    """Waits in a system call, or computes; cleans up when its time is over."""
+    """Waits in a system call, or computes; cleans up at its timeout."""
     near, _far = socket.socketpair()
     try:
         if data.get("loop"):
@@ -125,13 +125,13 @@ def blocked(ctx: Context, data: Any) -> None:
 
 @app.job("regex", timeout=1, max_attempts=1)
 def regex(ctx: Context, data: Any) -> None:
-    """Holds the interpreter's lock for years, but looks for signals now and then."""
+    """Holds the interpreter lock for years, but checks for signals now and then."""
     re.match(r"(a+)+$", "a" * 60 + "b")
 
 
 @app.job("lock", timeout=1, max_attempts=1)
 def lock(ctx: Context, data: Any) -> None:
-    """Holds the interpreter's lock for good."""
+    """Holds the interpreter lock and never checks for signals."""
     sum(itertools.repeat(0))
 
 
@@ -210,7 +210,7 @@ async def async_soft(ctx: Context, data: dict[str, Any]) -> None:
 
 @app.job("threads", max_attempts=1)
 def threads(ctx: Context, data: Any) -> None:
-    """Puts from threads of its own, while the pulse touches."""
+    """Puts jobs from several threads while the pulse touches the job."""
     workers = [
         threading.Thread(target=lambda: [ctx.put("next", "ok") for _ in range(50)])
         for _ in range(4)
@@ -254,15 +254,15 @@ def wait_for_file(ctx: Context, data: dict[str, Any]) -> None:
 
 @app.job("give-away", timeout=60)
 def give_away(ctx: Context, data: dict[str, Any]) -> None:
-    """Releases itself behind the worker's back, and goes on until somebody has it."""
-    session = ctx._means.touch.__self__._session  # type: ignore[attr-defined]
-    session.acknowledge(b"release %d 0 0\r\n" % ctx.job_id, and_reserve=False)
+    """Releases its own job unnoticed, and runs until another worker has it."""
+    connection = ctx._services.touch.__self__._connection  # type: ignore[attr-defined]
+    connection.acknowledge("release", ctx.job_id)
     wait_until(lambda: Path(data["taken"]).exists(), 50)
 
 
 @app.job("thread-stays")
 def thread_stays(ctx: Context, data: Any) -> None:
-    """Leaves a thread behind that Python would wait for."""
+    """Leaves a thread behind, for which Python waits at exit."""
     threading.Thread(target=time.sleep, args=(600,)).start()
 
 

@@ -7,7 +7,7 @@ from beanwatch.worker import App, Context
 from beanwatch.worker.core import loop
 from beanwatch.worker.guard import host as safety
 
-loop.CLEAN_UP = 1.0
+loop.CLEAN_UP_TIMEOUT = 1.0
 safety._remove = lambda path: time.sleep(600)
 app = App()
 

@@ -1,4 +1,4 @@
-"""The public API: typed as documented, and wrong use is found when the application is imported."""
+"""The public API: typed as documented; wrong use is an error when the application is imported."""
 
 import subprocess
 from pathlib import Path

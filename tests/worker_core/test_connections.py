@@ -1,4 +1,4 @@
-"""beanstalkd goes away in every way that there is, and the worker comes back by itself."""
+"""beanstalkd goes away in every possible way, and the worker recovers by itself."""
 
 import socketserver
 import threading
@@ -119,7 +119,7 @@ def test_a_server_that_answers_nonsense_is_left_and_tried_again_without_a_spin(
 
 
 class Impostor:
-    """Lets a worker connect and watch, and answers each reserve with the same."""
+    """Lets a worker connect and watch, and answers each reserve with the same line."""
 
     def __init__(self, answer: bytes) -> None:
         self.connections = 0

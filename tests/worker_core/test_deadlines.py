@@ -1,4 +1,4 @@
-"""Soft and hard deadlines, touches, poison: a job never outstays its time, nor is it run twice."""
+"""Timeouts, hard deadlines, touches, poison: no job exceeds its time or runs twice at once."""
 
 from pathlib import Path
 
@@ -81,7 +81,7 @@ def test_a_job_may_be_buried_at_its_first_timeout(
 def test_a_long_job_with_a_short_time_to_run_is_run_once(
     start_worker: StartWorker, broker: Broker, tmp_path: Path
 ) -> None:
-    """TTR 2 s, 8 s of work, a second worker waiting to be given it."""
+    """The TTR is 2 s, the job takes 8 s, and a second worker waits for a job."""
     runs = tmp_path / "runs"
     workers = [start_worker(name=name) for name in ("w1", "w2")]
     for worker in workers:
@@ -142,7 +142,7 @@ def test_a_job_that_kills_its_worker_is_buried_before_it_does_so_once_more(
 def test_a_job_that_was_given_to_another_worker_is_recorded_as_lost(
     start_worker: StartWorker, broker: Broker, tmp_path: Path
 ) -> None:
-    """The time to run of beanstalkd 1.12 is not tested with: it often forgets it."""
+    """The test does not rely on the TTR, since beanstalkd 1.12 often does not enforce it."""
     taken = tmp_path / "taken"
     job_id = broker.put("give-away", {"taken": str(taken)})
     worker = start_worker()

@@ -1,6 +1,5 @@
 """The decisions about jobs, from numbers alone."""
 
-import json
 import math
 
 import pytest
@@ -8,55 +7,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from beanwatch.net.address import parse_address
-from beanwatch.queues.beanstalkd.connection import Link
-from beanwatch.queues.beanstalkd.stats import parse_stats
 from beanwatch.worker.api.errors import Bury, Discard, JobStopped, JobTimeout, Retry
+from beanwatch.worker.core.connection_protocol import JobStats
 from beanwatch.worker.core.decide import (
     MAX_DELAY,
-    Facts,
-    as_json,
     check_delay,
     decide_delay,
     decide_end,
     decide_poison,
     decide_reconnect,
-    parse_facts,
-    with_share,
+    jitter_limit,
 )
-from tests.real import Beanstalkd
 
 
-def facts(**numbers: int) -> Facts:
-    usual = Facts(
+def stats(**numbers: int) -> JobStats:
+    usual = JobStats(
         1, "t", reserves=1, releases=0, buries=0, kicks=0, priority=9, ttr=60, age=0, delay=0
     )
     return replace(usual, **numbers)
-
-
-def test_the_facts_are_what_the_real_server_says(beanstalkd: Beanstalkd) -> None:
-    with beanstalkd.client(use="1_000", watch="1_000") as client:
-        client.put("x", priority=7, ttr=33)
-        job = client.reserve()
-        client.release(job, priority=7)
-        client.reserve()
-        client.bury(job, priority=7)
-        client.kick(1)
-        client.reserve()
-        with Link(parse_address(beanstalkd.address)) as link:
-            body = link.ask_one(b"stats-job 1").body
-    parsed = parse_facts(body)
-    assert parsed == Facts(1, "1_000", 7, parsed.age, 0, 33, 3, 1, 1, 1)
-    assert json.loads(as_json(body))["kicks"] == 1, "it is read the short way"
-
-
-def test_quoted_values_of_newer_servers_are_read_too() -> None:
-    body = (
-        b'---\nid: 1\ntube: "true"\nstate: "reserved"\npri: 1\nage: 2\ndelay: 3\nttr: 4\n'
-        b"reserves: 5\ntimeouts: 6\nreleases: 7\nburies: 8\nkicks: 9\n"
-    )
-    assert parse_facts(body) == Facts(1, "true", 1, 2, 3, 4, 5, 7, 8, 9)
-    assert parse_stats(body)["tube"] == "true"
 
 
 @pytest.mark.parametrize(
@@ -72,7 +40,7 @@ def test_quoted_values_of_newer_servers_are_read_too() -> None:
     ],
 )
 def test_poison_is_what_nobody_acknowledged(numbers: dict[str, int], is_poison: bool) -> None:
-    assert bool(decide_poison(facts(**numbers), max_attempts=5)) is is_poison
+    assert bool(decide_poison(stats(**numbers), max_attempts=5)) is is_poison
 
 
 @given(st.integers(1, 20), st.integers(0, 5))
@@ -82,7 +50,7 @@ def test_a_crashing_job_runs_max_attempts_times_and_as_often_after_each_kick(
     runs, buries = 0, 0
     for kicked in range(kicks + 1):
         while True:
-            now = facts(reserves=runs + buries + 1, buries=buries, kicks=kicked)
+            now = stats(reserves=runs + buries + 1, buries=buries, kicks=kicked)
             if decide_poison(now, max_attempts):
                 buries += 1
                 break
@@ -98,7 +66,7 @@ def test_a_failing_job_runs_max_attempts_times_and_as_often_after_each_kick(
     for kicked in range(kicks + 1):
         while True:
             runs += 1
-            verdict = decide_end(ValueError(), facts(reserves=runs, kicks=kicked), max_attempts)
+            verdict = decide_end(ValueError(), stats(reserves=runs, kicks=kicked), max_attempts)
             if verdict.action == "bury":
                 break
     assert runs == max_attempts * (kicks + 1)
@@ -121,18 +89,18 @@ def test_a_failing_job_runs_max_attempts_times_and_as_often_after_each_kick(
 def test_each_way_to_end_has_its_outcome(
     error: BaseException | None, options: dict[str, str], outcome: str, action: str
 ) -> None:
-    verdict = decide_end(error, facts(), 5, **options)  # type: ignore[arg-type]
+    verdict = decide_end(error, stats(), 5, **options)  # type: ignore[arg-type]
     assert (verdict.outcome, verdict.action) == (outcome, action)
 
 
 def test_a_stopped_job_is_given_back_at_once_even_at_its_last_attempt() -> None:
-    verdict = decide_end(JobStopped(), facts(reserves=50), 5)
+    verdict = decide_end(JobStopped(), stats(reserves=50), 5)
     assert (verdict.action, verdict.delay) == ("release", 0.0)
 
 
 def test_without_a_limit_nothing_is_ever_buried_for_its_attempts() -> None:
-    assert decide_poison(facts(reserves=10_000), 0) == ""
-    assert decide_end(ValueError(), facts(reserves=10_000), 0).action == "release"
+    assert decide_poison(stats(reserves=10_000), 0) == ""
+    assert decide_end(ValueError(), stats(reserves=10_000), 0).action == "release"
 
 
 @given(st.integers(1, 10**6), st.floats(0, 1e6), st.floats(0, 1, exclude_max=True))
@@ -162,4 +130,4 @@ def test_reconnecting_never_waits_longer_than_30_s(failures: int, draw: float) -
 
 @given(st.floats(0, 1e9), st.floats(0, 1))
 def test_a_limit_gets_at_most_a_quarter_more(limit: float, draw: float) -> None:
-    assert limit <= with_share(limit, draw=lambda: draw) <= limit * 1.25
+    assert limit <= jitter_limit(limit, draw=lambda: draw) <= limit * 1.25

@@ -1,4 +1,4 @@
-"""A deploy: all workers are told to start anew while jobs flow."""
+"""A deploy: all workers are told to restart while jobs arrive."""
 
 import time
 from pathlib import Path

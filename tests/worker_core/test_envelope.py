@@ -1,4 +1,4 @@
-"""The envelope: what is written can be read, and nothing else can."""
+"""The envelope: whatever is written can be read, and anything else is rejected."""
 
 from typing import Any
 

@@ -1,24 +1,15 @@
-"""Jobs and handlers that do the worker harm, and what it makes of them."""
+"""Jobs and handlers that harm the worker, and how it deals with them."""
 
 import os
 import signal
-import time
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from beanwatch.store.heartbeats import Beat, Worker, decide_health
 from beanwatch.worker import App, Context
-from beanwatch.worker.core.connection import Reserved
-from beanwatch.worker.core.decide import Facts, describe
-from beanwatch.worker.core.job import Held
-from beanwatch.worker.core.state import DUPLICATE, Life
+from beanwatch.worker.core.decide import format_exception_line
 from beanwatch.worker.guard import watchdog
-from beanwatch.worker.telemetry import reporter as report
-from beanwatch.worker.telemetry.heartbeat_writer import Seen
-from beanwatch.worker.telemetry.reporter import Reporter
 from tests.real import Redis, wait_until
 from tests.worker_core.conftest import Broker, StartWorker
 from tests.worker_core.test_control import tell
@@ -154,7 +145,7 @@ def test_an_error_without_a_text_is_described_all_the_same() -> None:
         def __str__(self) -> str:
             raise KeyError("text")
 
-    assert describe(Unspeakable()) == "Unspeakable: its text raises KeyError"
+    assert format_exception_line(Unspeakable()) == "Unspeakable: its text raises KeyError"
 
 
 @pytest.mark.parametrize("kind", ["chdir", "fds", "stdout", "thread", "environ"])
@@ -295,39 +286,4 @@ def test_without_a_thread_to_be_had_the_watchdog_is_armed_at_the_next_tick(
     dog = watchdog.Watchdog(clock=lambda: 100.0)
     dog.tick(0.0)
     dog.cover(130.0)  # a job may come first
-    assert armed[1:] == [30.0 + watchdog.MARGIN + 2.0]
-
-
-def test_a_record_that_does_not_move_on_is_no_living_twin() -> None:
-    none: Any = None
-    stopped: list[int] = []
-    life = Life()
-    life.stop = lambda why, code=0: stopped.append(code)  # type: ignore[method-assign]
-    mine = Beat(instance="b", started_at=50.0)
-    session: Any = SimpleNamespace(interrupt=lambda: None)
-    reporter = Reporter(mine, "w", life, session, none, none, (), none, none, lambda: "", none)
-    dead = Beat(instance="a", started_at=10.0, beat_at=20.0)
-    for _ in range(3):  # as a Redis does that came back with what it had saved
-        reporter._watch_for_others(Seen(dead, None))
-        reporter._watch_for_others(Seen(mine, None))
-    assert stopped == []
-    reporter._watch_for_others(Seen(dead._replace(beat_at=21.0), None))
-    assert stopped == [DUPLICATE]
-
-
-@pytest.mark.parametrize("jump", [-86400.0, 86400.0])
-def test_a_wall_clock_that_jumps_makes_nobody_hung(
-    monkeypatch: pytest.MonkeyPatch, jump: float
-) -> None:
-    none: Any = None
-    life = Life()
-    reporter = Reporter(
-        Beat(reserve_timeout=10.0), "w", life, none, none, none, (), none, none, lambda: "", none
-    )
-    held = Held(Reserved(1, b""), Facts(1, "work", 0, 0, 0, 60, 1, 0, 0, 0))
-    held.start(30.0, 10.0)
-    real = time.time
-    monkeypatch.setattr(report.time, "time", lambda: jump + real())
-    for job, health in ((None, "starting"), (held, "busy")):
-        life.job = job
-        assert decide_health(Worker("w", 0.0, reporter.make_beat())) == health
+    assert armed[1:] == [30.0 + watchdog.HARD_DEADLINE_MARGIN + 2.0]

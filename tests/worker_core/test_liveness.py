@@ -1,4 +1,4 @@
-"""Nine situations of a worker, each made for real, each told apart from outside."""
+"""Nine states of a worker, each produced for real and recognised from outside."""
 
 import signal
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What becomes of a job, shown by beanstalkd and by the log."""
+"""The end of a job in each case, as beanstalkd and the log show it."""
 
 from pathlib import Path
 

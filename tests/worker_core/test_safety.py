@@ -1,4 +1,4 @@
-"""What a job leaves behind, and a disk that is full."""
+"""Files and processes that a job leaves behind, and a full disk."""
 
 import os
 from pathlib import Path
@@ -52,7 +52,7 @@ def test_the_next_instance_sweeps_up_after_a_killed_one_but_not_after_a_live_one
 def test_a_live_instance_keeps_its_files_even_from_one_of_the_same_id(
     start_worker: StartWorker, broker: Broker, tmp_path: Path
 ) -> None:
-    """Without Redis two of one id can run: the lock on the directory tells, not the id."""
+    """Without Redis two workers of one id can run: only the directory's lock tells them apart."""
     nowhere = "redis://127.0.0.1:1/0"
     first = start_worker(redis=nowhere)
     wait_until(lambda: first.logged("the worker starts"))

@@ -1,4 +1,4 @@
-"""Every way a worker ends, and what its exit code says."""
+"""Every way in which a worker ends, and its exit code."""
 
 import signal
 import socket
@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from beanwatch.net.redis_link import RedisLink, parse_redis_url
-from beanwatch.store.heartbeats import decide_health
+from beanwatch.net.redis_url import open_redis, parse_redis_url
+from beanwatch.store.health import decide_health
 from beanwatch.store.outcome_counts import read_outcomes
 from tests.real import Beanstalkd, Redis, wait_until
 from tests.worker_core.conftest import Broker, RunningWorker, StartWorker
@@ -52,7 +52,7 @@ def test_a_running_job_is_finished_first_and_no_other_is_taken(
 def test_no_job_is_left_without_an_end_when_a_stop_comes_between_two(
     start_worker: StartWorker, broker: Broker, how: str
 ) -> None:
-    """The next job is asked for with the end of the one before, and may be on its way."""
+    """The next job is reserved with the end of the last one, and may have arrived already."""
     jobs = b"use work\r\n" + b'put 0 0 60 12\r\n{"job":"ok"}\r\n' * 200
     worker = start_worker("--log-file", "/dev/null")
     control = f"beanwatch.control.{worker.id}"
@@ -75,8 +75,8 @@ def test_no_job_is_left_without_an_end_when_a_stop_comes_between_two(
         wait_until(lambda: not broker.stats()["reserved"])
         head = client.stats_job(client.peek_ready())
     assert head["reserves"] == head["releases"]
-    with RedisLink(parse_redis_url(worker.redis_url), 5) as link:
-        counted = lambda: {kind.job for kind in read_outcomes(link.execute_anew, 10)}  # noqa: E731
+    with open_redis(parse_redis_url(worker.redis_url), 5) as client:
+        counted = lambda: {kind.job for kind in read_outcomes(client.execute, 10)}  # noqa: E731
         wait_until(lambda: counted() == {"ok"})  # after the beat, where it waits
 
 
@@ -194,8 +194,9 @@ def test_a_restart_of_an_expected_worker_is_no_death_and_the_next_starts_at_once
     assert worker.exit_code() == 10
     seen = worker.seen()
     assert seen is not None
-    assert seen.beat is not None
-    assert (seen.beat.is_over, seen.beat.state, seen.beat.last_words) == (True, "stopping", "")
+    record = seen.heartbeat
+    assert record is not None
+    assert (record.is_over, record.state, record.last_words) == (True, "stopping", "")
     assert decide_health(seen._replace(age=11.0)) == "stopping"
     assert decide_health(seen._replace(age=61.0)) == "dead"
     heir = start_worker("--heartbeat-interval", 5, *expected(tmp_path))
@@ -230,7 +231,7 @@ def test_a_second_worker_of_the_same_id_does_not_start(
 def test_of_two_that_start_at_the_same_moment_one_stays(
     start_worker: StartWorker, redis_server: Redis
 ) -> None:
-    """Neither finds a record; they find each other by overwriting each other's."""
+    """Neither finds a record at its start; each then sees the other overwrite its own."""
     redis_server.freeze()
     pair = [start_worker(), start_worker()]
     wait_until(lambda: len(pair[0].lines()) >= 4, message="both go on without redis")

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from beanwatch.cli.lib.job_view import Now, Story, story_lines
-from beanwatch.store.ledger import Entry
+from beanwatch.cli.lib.job_view import story_lines
+from beanwatch.fleet.job_story import Now, Story
+from beanwatch.queues.base import Job as ServerJob
+from beanwatch.store.ledger import LedgerEntry
 from tests.conftest import Result
 from tests.real import Beanstalkd, Redis, wait_until
 from tests.worker_core.conftest import Broker, StartWorker, broker, start_worker
@@ -47,7 +49,8 @@ def test_each_attempt_is_told_with_its_worker_reason_and_traceback_and_the_state
     assert job(number).stdout.partition("  now")[0] == out.partition("  now")[0]
     (told,) = json.loads(job(number, "--json").stdout)
     assert [run["outcome"] for run in told["runs"]] == ["retry", "retry", "buried"]
-    assert told["now"][0]["stats"]["state"] == "buried"
+    assert (told["now"][0]["state"], told["now"][0]["queue"]) == ("buried", "work")
+    assert told["now"][0]["facts"]["reserves"] == 3
 
 
 def test_follow_ups_and_parents_are_named(job: Job, start_worker: StartWorker, broker: Broker):
@@ -142,10 +145,10 @@ def test_a_server_or_a_redis_that_is_gone_is_one_line(
 
 def test_no_job_can_write_control_characters_to_the_terminal():
     nasty = "\x1b]0;owned\x07\r\n\u202e"
-    entry = Entry(
+    entry = LedgerEntry(
         job=nasty, uuid=nasty, outcome=nasty, reason=nasty, traceback=nasty, parent=nasty,
         worker=nasty, follow_ups=(nasty,), attempt=1,
     )  # fmt: skip
-    stats = {"state": "ready", "queue": nasty, "reserves": 0}
-    story = Story(nasty, [entry], [Now(nasty, 1, nasty, stats, nasty)], nasty)
+    server_job = ServerJob("1", nasty, "ready", attempts=0)
+    story = Story(nasty, [entry], [Now(nasty, 1, nasty, server_job, nasty)], nasty)
     assert all(line.isprintable() for line in story_lines(story))

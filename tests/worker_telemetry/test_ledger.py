@@ -1,6 +1,7 @@
 """The ledger and the counts in Redis: written without waiting, and there when it matters."""
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -13,49 +14,52 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import asdict, replace
 
-from beanwatch.net.redis_link import RedisLink, parse_redis_url
+from beanwatch.net.redis_reader import RedisReader
+from beanwatch.net.redis_url import parse_redis_url
 from beanwatch.store import ledger as reader
-from beanwatch.store.ledger import Entry, parse_buried, parse_entry
+from beanwatch.store.ledger import BuriedJob, LedgerEntry
 from beanwatch.store.outcome_counts import JobKind, outcome_field, parse_outcomes, read_outcomes
+from beanwatch.store.records import RecordError, decode_record
 from beanwatch.worker.core.record import Run
 from beanwatch.worker.telemetry import ledger_writer as writer
-from beanwatch.worker.telemetry.ledger_writer import Ledger, Mode
-from beanwatch.worker.telemetry.outcome_counter import OutcomeCounts
-from beanwatch.worker.telemetry.redis_stream import RedisOutlet
+from beanwatch.worker.telemetry.ledger_writer import LedgerWriter, Mode
+from beanwatch.worker.telemetry.outcome_counter import OutcomeCounter
+from beanwatch.worker.telemetry.redis_stream import RedisStream
 from tests.real import ROOT, Proxy, Redis, wait_until
-from tests.test_redis_link import Sentinel, SpecialRedis, certificate, tls_redis
+from tests.real.redis_server import Sentinel, SpecialRedis
+from tests.test_redis_clients import certificate, tls_redis
 from tests.worker_telemetry.conftest import RecordingLog
 
 __all__ = ["certificate", "tls_redis"]  # fixtures
 
-Connect = Callable[..., RedisOutlet]
+Connect = Callable[..., RedisStream]
 
 
 @pytest.fixture
 def connect(log: RecordingLog) -> Iterator[Connect]:
-    """Outlets that are connected, unless the test says not to wait for it."""
-    outlets: list[RedisOutlet] = []
+    """Streams that are connected, unless the test says not to wait for that."""
+    streams: list[RedisStream] = []
 
-    def make(url: str, *, wait: bool = True, **options: Any) -> RedisOutlet:
-        outlet = RedisOutlet(parse_redis_url(url), log.as_logger(), **options)
-        outlets.append(outlet)
+    def make(url: str, *, wait: bool = True, **options: Any) -> RedisStream:
+        stream = RedisStream(parse_redis_url(url), log.as_logger(), **options)
+        streams.append(stream)
         if wait:
-            wait_until(lambda: outlet.flush() or outlet.is_connected)
-        return outlet
+            wait_until(lambda: stream.flush() or stream.is_connected)
+        return stream
 
     yield make
-    for outlet in outlets:
-        outlet.close(0)
+    for stream in streams:
+        stream.close(0)
 
 
-def settled(outlet: RedisOutlet) -> None:
+def settled(stream: RedisStream) -> None:
     """Tick until Redis has confirmed everything."""
-    wait_until(lambda: outlet.flush() or not outlet.unfinished, message="all is confirmed")
+    wait_until(lambda: stream.flush() or not stream.is_unfinished, message="all is confirmed")
 
 
 def execute(url: str) -> reader.Execute:
     def ask(commands: Any) -> list[Any]:
-        with RedisLink(parse_redis_url(url)) as link:
+        with RedisReader(parse_redis_url(url)) as link:
             return link.execute(commands)
 
     return ask
@@ -64,8 +68,8 @@ def execute(url: str) -> reader.Execute:
 def test_a_run_is_read_back_as_it_was_written_by_uuid_and_by_beanstalkd_id(
     redis_server: Redis, connect: Connect, make_run: Callable[..., Run]
 ):
-    outlet = connect(redis_server.url)
-    ledger = Ledger(outlet, "web1.w1", "ab12", "all")
+    stream = connect(redis_server.url)
+    ledger = LedgerWriter(stream, "web1.w1", "ab12", "all")
     run = make_run(
         job_id=7,
         uuid="u-7",
@@ -76,10 +80,10 @@ def test_a_run_is_read_back_as_it_was_written_by_uuid_and_by_beanstalkd_id(
         parent="u-1",
         follow_ups=("u-8", "u-9"),
     )
-    ledger.intend(run)
-    ledger.settle(run)
-    settled(outlet)
-    expected = Entry(
+    ledger.on_finishing(run)
+    ledger.on_finished(run)
+    settled(stream)
+    expected = LedgerEntry(
         worker="web1.w1",
         instance="ab12",
         **{**asdict(run), "reason": "SMTP: é \\ud800"},
@@ -92,11 +96,11 @@ def test_a_run_is_read_back_as_it_was_written_by_uuid_and_by_beanstalkd_id(
 def test_a_job_without_a_uuid_is_known_by_its_server_and_id(
     redis_server: Redis, connect: Connect, make_run: Callable[..., Run]
 ):
-    outlet = connect(redis_server.url)
-    ledger = Ledger(outlet, "web1.w1", "ab12", "all")
+    stream = connect(redis_server.url)
+    ledger = LedgerWriter(stream, "web1.w1", "ab12", "all")
     for attempt in (1, 2):
-        ledger.intend(make_run(job_id=7, attempt=attempt, started_at=1e9 + attempt))
-    settled(outlet)
+        ledger.on_finishing(make_run(job_id=7, attempt=attempt, started_at=1e9 + attempt))
+    settled(stream)
     found = reader.read_job_by_id(execute(redis_server.url), "5e1f", 7)
     assert [entry.attempt for entry in found] == [1, 2]
 
@@ -104,13 +108,13 @@ def test_a_job_without_a_uuid_is_known_by_its_server_and_id(
 def test_a_lost_acknowledgement_corrects_the_entry_that_was_announced(
     redis_server: Redis, connect: Connect, make_run: Callable[..., Run]
 ):
-    outlet = connect(redis_server.url)
+    stream = connect(redis_server.url)
     for mode in ("all", "failures"):
-        ledger = Ledger(outlet, "web1.w1", "ab12", mode)  # type: ignore[arg-type]
+        ledger = LedgerWriter(stream, "web1.w1", "ab12", mode)  # type: ignore[arg-type]
         run = make_run(uuid=mode, started_at=1234567890.1234567)
-        ledger.intend(run)
-        ledger.settle(replace(run, outcome="lost", reason="NOT_FOUND"))
-        settled(outlet)
+        ledger.on_finishing(run)
+        ledger.on_finished(replace(run, outcome="lost", reason="NOT_FOUND"))
+        settled(stream)
         found = reader.read_job(execute(redis_server.url), mode)
         assert [(entry.outcome, entry.reason) for entry in found] == [("lost", "NOT_FOUND")]
 
@@ -134,12 +138,12 @@ def test_what_each_mode_records(
     attempt: int,
     expected: int,
 ):
-    outlet = connect(redis_server.url)
+    stream = connect(redis_server.url)
     run = make_run(uuid="u", outcome=outcome, attempt=attempt)
-    ledger = Ledger(outlet, "web1.w1", "ab12", mode)
-    ledger.intend(run)
-    ledger.settle(run)
-    settled(outlet)
+    ledger = LedgerWriter(stream, "web1.w1", "ab12", mode)
+    ledger.on_finishing(run)
+    ledger.on_finished(run)
+    settled(stream)
     assert len(reader.read_job(execute(redis_server.url), "u")) == expected
     if mode == "off":
         assert redis_server.client().keys("*") == ["beanwatch:probe"]
@@ -148,16 +152,17 @@ def test_what_each_mode_records(
 def test_what_was_announced_survives_a_kill_at_the_very_next_moment(redis_server: Redis):
     script = (
         "import os, signal, sys, time\n"
-        "from beanwatch.net.redis_link import parse_redis_url\n"
-        "from beanwatch.worker.telemetry.ledger_writer import Ledger\n"
-        "from beanwatch.worker.telemetry.logs import get_logger\n"
+        "from beanwatch.net.redis_url import parse_redis_url\n"
+        "from beanwatch.worker.telemetry.ledger_writer import LedgerWriter\n"
+        "from beanwatch.telemetry.logging.setup import get_logger\n"
         "from beanwatch.worker.core.record import Run\n"
-        "from beanwatch.worker.telemetry.redis_stream import RedisOutlet\n"
-        "outlet = RedisOutlet(parse_redis_url(sys.argv[1]), get_logger())\n"
-        "while not outlet.is_connected: outlet.flush()\n"
-        "ledger = Ledger(outlet, 'web1.w1', 'ab12', 'all')\n"
+        "from beanwatch.worker.telemetry.redis_stream import RedisStream\n"
+        "stream = RedisStream(parse_redis_url(sys.argv[1]), get_logger())\n"
+        "while not stream.is_connected: stream.flush()\n"
+        "ledger = LedgerWriter(stream, 'web1.w1', 'ab12', 'all')\n"
         "for n in range(100):\n"  # the answers to these are never read
-        "    ledger.intend(Run('s', 't', 'j', n, 1, 'ok', sys.argv[2] + str(n), started_at=1.0))\n"
+        "    run = Run('s', 't', 'j', n, 1, 'ok', sys.argv[2] + str(n), started_at=1.0)\n"
+        "    ledger.on_finishing(run)\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     for round_ in range(5):
@@ -180,11 +185,11 @@ def test_nothing_stays_for_ever_and_nothing_grows_without_bound(
     monkeypatch.setattr(writer, "TRIM_AFTER", 10)
     monkeypatch.setattr(writer, "TRIM_AT_ONCE", 20)
     monkeypatch.setattr(writer, "BURIED_KEPT", 5)
-    outlet = connect(redis_server.url)
-    ledger = Ledger(outlet, "web1.w1", "ab12", "all")
+    stream = connect(redis_server.url)
+    ledger = LedgerWriter(stream, "web1.w1", "ab12", "all")
     now = time.time()
     for n in range(60):
-        ledger.settle(
+        ledger.on_finished(
             make_run(
                 job_id=n,
                 uuid=f"u-{n}",
@@ -195,9 +200,11 @@ def test_nothing_stays_for_ever_and_nothing_grows_without_bound(
             )
         )
     for attempt in range(1, 100):
-        ledger.settle(make_run(uuid="often", job_id=99, attempt=attempt, started_at=now + attempt))
+        ledger.on_finished(
+            make_run(uuid="often", job_id=99, attempt=attempt, started_at=now + attempt)
+        )
     ledger.tick()
-    settled(outlet)
+    settled(stream)
     client = redis_server.client()
     assert client.zcard("beanwatch:jobs") == 20
     keys = {*client.keys("beanwatch:job:*"), *client.keys("beanwatch:job-uuid:*")}
@@ -216,36 +223,36 @@ def test_nothing_stays_for_ever_and_nothing_grows_without_bound(
 def test_buried_jobs_are_found_by_job_reason_and_age_until_they_run_again(
     redis_server: Redis, connect: Connect, make_run: Callable[..., Run]
 ):
-    outlet = connect(redis_server.url)
-    ledger = Ledger(outlet, "web1.w1", "ab12", "failures", clock=lambda: 5000.0)
+    stream = connect(redis_server.url)
+    ledger = LedgerWriter(stream, "web1.w1", "ab12", "failures", clock=lambda: 5000.0)
     for job_id, outcome in ((3, "buried"), (1, "poison"), (2, "retry"), (4, "buried")):
-        ledger.intend(make_run(job_id=job_id, outcome=outcome, reason=f"because {job_id}"))
-    ledger.settle(make_run(job_id=4, outcome="lost"))  # somebody else has it
+        ledger.on_finishing(make_run(job_id=job_id, outcome=outcome, reason=f"because {job_id}"))
+    ledger.on_finished(make_run(job_id=4, outcome="lost"))  # somebody else has it
     find = reader.find_buried
-    settled(outlet)
+    settled(stream)
     found = find(execute(redis_server.url), "5e1f", "email.regular")
     assert [(one.job_id, one.job, one.outcome, one.reason) for one in found] == [
         (1, "email.send", "poison", "because 1"),
         (3, "email.send", "buried", "because 3"),
     ]
     assert found[0].buried_at == 5000.0
-    ledger.intend(make_run(job_id=3, attempt=2))
-    settled(outlet)
+    ledger.on_finishing(make_run(job_id=3, attempt=2))
+    settled(stream)
     assert [one.job_id for one in find(execute(redis_server.url), "5e1f", "email.regular")] == [1]
 
 
 def test_a_restart_of_redis_loses_nothing_that_is_written_meanwhile(
     redis_server: Redis, connect: Connect, make_run: Callable[..., Run], log: RecordingLog
 ):
-    outlet = connect(redis_server.url)
-    ledger = Ledger(outlet, "web1.w1", "ab12", "all")
+    stream = connect(redis_server.url)
+    ledger = LedgerWriter(stream, "web1.w1", "ab12", "all")
     redis_server.stop()
     for n in range(50):
-        ledger.intend(make_run(uuid=f"u-{n}"))
+        ledger.on_finishing(make_run(uuid=f"u-{n}"))
         ledger.tick()
     wait_until(lambda: ledger.tick() or log.lines)
     redis_server.start()
-    settled(outlet)
+    settled(stream)
     assert all(reader.read_job(execute(redis_server.url), f"u-{n}") for n in range(50))
     assert ledger.dropped == 0
     assert log.levels == ["warning", "info"]
@@ -258,15 +265,15 @@ def test_a_connection_that_breaks_in_mid_stream_writes_each_entry_once(
     make_run: Callable[..., Run],
 ):
     front = proxy(f"127.0.0.1:{redis_server.port}")
-    outlet = connect(f"redis://{front.address}/0")
-    ledger = Ledger(outlet, "web1.w1", "ab12", "all")
+    stream = connect(f"redis://{front.address}/0")
+    ledger = LedgerWriter(stream, "web1.w1", "ab12", "all")
     for n in range(300):
-        ledger.intend(make_run(uuid=f"u-{n % 100}", attempt=n, started_at=1000.0 + n))
+        ledger.on_finishing(make_run(uuid=f"u-{n % 100}", attempt=n, started_at=1000.0 + n))
         if n % 60 == 30:
             front.reset()
         if n % 10 == 0:
             ledger.tick()
-    settled(outlet)
+    settled(stream)
     for n in range(100):
         runs = reader.read_job(execute(redis_server.url), f"u-{n}")
         assert [run.attempt for run in runs] == [n, n + 100, n + 200]
@@ -277,20 +284,20 @@ def test_a_frozen_redis_costs_the_worker_no_time(
     redis_server: Redis, connect: Connect, make_run: Callable[..., Run], log: RecordingLog
 ):
     now = [0.0]
-    outlet = connect(redis_server.url, clock=lambda: time.monotonic() + now[0])
-    ledger = Ledger(outlet, "web1.w1", "ab12", "all")
+    stream = connect(redis_server.url, clock=lambda: time.monotonic() + now[0])
+    ledger = LedgerWriter(stream, "web1.w1", "ab12", "all")
     redis_server.freeze()
-    assert outlet._socket
-    assert outlet._socket.gettimeout() == 0  # it never waits
+    assert stream._socket
+    assert stream._socket.gettimeout() == 0  # it never waits
     for n in range(2000):
-        ledger.intend(make_run(uuid=f"u-{n}"))
+        ledger.on_finishing(make_run(uuid=f"u-{n}"))
         if n % 100 == 0:
             ledger.tick()
     now[0] += 60  # nobody answered for a minute
     wait_until(lambda: ledger.tick() or log.lines)
     assert log.levels == ["warning"]
     redis_server.thaw()
-    settled(outlet)
+    settled(stream)
     assert all(reader.read_job(execute(redis_server.url), f"u-{n}") for n in (0, 1000, 1999))
     assert log.levels == ["warning", "info"]
 
@@ -298,10 +305,10 @@ def test_a_frozen_redis_costs_the_worker_no_time(
 def test_a_backlog_is_bounded_and_what_it_cannot_hold_is_counted(
     connect: Connect, make_run: Callable[..., Run]
 ):
-    outlet = connect("redis://127.0.0.1:1/0", wait=False, limit=100_000)
-    ledger = Ledger(outlet, "web1.w1", "ab12", "all")
+    stream = connect("redis://127.0.0.1:1/0", wait=False, limit=100_000)
+    ledger = LedgerWriter(stream, "web1.w1", "ab12", "all")
     for n in range(1000):
-        ledger.intend(make_run(uuid=f"u-{n}"))
+        ledger.on_finishing(make_run(uuid=f"u-{n}"))
     kept = 1000 - ledger.dropped
     assert 0 < kept < 200
     ledger.close(0.05)
@@ -324,15 +331,15 @@ def test_a_redis_that_refuses_to_write_is_told_once_and_the_entries_are_kept(
     mend: tuple[str, ...],
     reason: str,
 ):
-    outlet = connect(redis_server.url)
-    ledger = Ledger(outlet, "web1.w1", "ab12", "all")
+    stream = connect(redis_server.url)
+    ledger = LedgerWriter(stream, "web1.w1", "ab12", "all")
     with redis_server.client() as client:
         client.execute_command(*break_)
-        ledger.intend(make_run(uuid="u"))
+        ledger.on_finishing(make_run(uuid="u"))
         wait_until(lambda: ledger.tick() or log.lines)
-        ledger.intend(make_run(uuid="v"))
+        ledger.on_finishing(make_run(uuid="v"))
         client.execute_command(*mend)
-    settled(outlet)
+    settled(stream)
     assert reader.read_job(execute(redis_server.url), "u")
     assert reader.read_job(execute(redis_server.url), "v")
     assert ledger.dropped == 0
@@ -359,11 +366,11 @@ def test_every_way_to_a_redis_works(
             f"rediss://127.0.0.1:{tls_redis.port}/0?ssl_ca_certs={certificate}",
             f"redis+sentinel://127.0.0.1:{sentinel.port}/main",
         ):
-            outlet = connect(url)
-            ledger = Ledger(outlet, "web1.w1", "ab12", "all")
+            stream = connect(url)
+            ledger = LedgerWriter(stream, "web1.w1", "ab12", "all")
             for n in range(500):
-                ledger.intend(make_run(uuid=f"u-{n}", traceback="x" * 2000))
-            settled(outlet)
+                ledger.on_finishing(make_run(uuid=f"u-{n}", traceback="x" * 2000))
+            settled(stream)
             assert len(reader.read_job(execute(url), "u-499")) == 1
             assert ledger.dropped == 0
 
@@ -371,16 +378,16 @@ def test_every_way_to_a_redis_works(
 def test_outcomes_are_counted_by_the_minute_and_expire(
     redis_server: Redis, connect: Connect, make_run: Callable[..., Run]
 ):
-    outlet = connect(redis_server.url)
+    stream = connect(redis_server.url)
     now = [time.time()]
-    counts = OutcomeCounts(outlet, clock=lambda: now[0])
+    counts = OutcomeCounter(stream, clock=lambda: now[0])
     for outcome in ("ok", "ok", "buried"):
-        counts.settle(make_run(outcome=outcome))
+        counts.on_finished(make_run(outcome=outcome))
     counts.tick()
     now[0] -= 180
-    counts.settle(make_run(job="report|build", outcome="poison"))
+    counts.on_finished(make_run(job="report|build", outcome="poison"))
     counts.tick()
-    settled(outlet)
+    settled(stream)
     look = execute(redis_server.url)
     send, report = JobKind("email.regular", "email.send"), JobKind("email.regular", "report|build")
     assert read_outcomes(look, 2) == {send: {"ok": 2, "buried": 1}}
@@ -396,16 +403,16 @@ def test_counts_that_may_have_arrived_are_not_sent_twice(
     make_run: Callable[..., Run],
 ):
     front = proxy(f"127.0.0.1:{redis_server.port}")
-    outlet = connect(f"redis://{front.address}/0")
-    counts = OutcomeCounts(outlet)
+    stream = connect(f"redis://{front.address}/0")
+    counts = OutcomeCounter(stream)
     front.latency(5)  # written, but the answer is not here yet
-    counts.settle(make_run())
+    counts.on_finished(make_run())
     counts.tick()
     wait_until(lambda: read_outcomes(execute(redis_server.url), 2))
     front.reset()
     wait_until(lambda: counts.tick() or counts.dropped)
     front.restore()
-    settled(outlet)
+    settled(stream)
     assert sum(read_outcomes(execute(redis_server.url), 2).popitem()[1].values()) == 1
 
 
@@ -414,13 +421,32 @@ _json = st.recursive(
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
     max_leaves=5,
 )
-_fields = st.sampled_from([*Entry._fields, "job_id", "buried_at", "newer"])
+_fields = st.sampled_from([*LedgerEntry._fields, "job_id", "buried_at", "newer"])
 
 
 @given(st.binary() | st.dictionaries(_fields, _json).map(lambda d: json.dumps(d).encode()))
 def test_nonsense_in_redis_is_no_entry_and_no_crash(body: bytes):
-    for found in (parse_entry(body), parse_buried(body)):
-        assert found is None or isinstance(found.job_id, int | float)
+    for kind in (LedgerEntry, BuriedJob):
+        try:
+            assert isinstance(decode_record(body, kind).job_id, int)
+        except RecordError as error:
+            assert re.match(r"it is not (JSON|a JSON object)$|field '\w+'", str(error))
+
+
+def test_an_entry_that_another_program_wrote_wrong_is_left_out_and_named(redis_server: Redis):
+    good, bad = b'{"job": "a", "job_id": 7}', b'{"job": "a", "job_id": "7"}'
+    client = redis_server.client(decode_responses=False)
+    client.zadd(reader.job_key("u", "", 0), {good: 1, bad: 2})
+    client.zadd(reader.buried_key("5e1f", "email"), {good: 7, b'{"job": "a"}': 8})
+    rejected: list[str] = []
+    note = lambda error: rejected.append(str(error))  # noqa: E731
+    ask = execute(redis_server.url)
+    assert reader.read_job(ask, "u", note) == [LedgerEntry(job="a", job_id=7)]
+    assert reader.find_buried(ask, "5e1f", "email", note) == [BuriedJob(7, "a")]
+    assert rejected == [
+        "field 'job_id': expected a whole number, not a text",
+        "field 'job_id' is missing",
+    ]
 
 
 @given(

@@ -19,11 +19,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from beanwatch.telemetry import series as paths
+from beanwatch import outcomes
+from beanwatch.telemetry.logging import setup as logs
 from beanwatch.telemetry.logging.output import LogOutput
-from beanwatch.telemetry.logging.render import LEVELS, JsonLines, fill
+from beanwatch.telemetry.logging.render import LEVELS, fill, json_processors
 from beanwatch.worker.core.record import Run
-from beanwatch.worker.telemetry import logs
+from beanwatch.worker.telemetry.log_sink import LogSink
 from tests.real import ROOT, wait_until
 
 
@@ -43,7 +44,7 @@ def test_a_run_is_one_line_with_monologs_fields_and_the_context_of_the_contract(
 ):
     output = logs.configure("json", str(file))
     log = logs.get_logger(worker="web1.w1", instance="ab12")
-    logs.LogSink(log, output).settle(make_run(uuid="u-1", wait=0.25, duration=0.5))
+    LogSink(log, output).on_finished(make_run(uuid="u-1", wait=0.25, duration=0.5))
     (line,) = lines_of(file)
     moment = time.strptime(line["datetime"].partition(".")[0], "%Y-%m-%dT%H:%M:%S")
     assert abs(time.time() - calendar.timegm(moment)) < 60
@@ -82,13 +83,13 @@ def test_a_run_is_one_line_with_monologs_fields_and_the_context_of_the_contract(
 def test_the_line_of_a_run_that_went_well_is_the_one_that_any_event_would_make(
     queue: str, job: str, uuid: str, number: int, seconds: float, now: float
 ):
-    lines: list[bytes] = []
-    output = RecordingOutput(lines, JsonLines(lambda: now))
-    sink = logs.LogSink(logs.get_logger(worker=f"%d.{job}", instance=queue), output)
+    output = RecordingOutput()
+    log = structlog.wrap_logger(output, processors=json_processors(lambda: now), channel="x")
+    sink = LogSink(log.bind(worker=f"%d.{job}", instance=queue), output, clock=lambda: now)
     run = Run("s", queue, job, number, number, "ok", uuid, wait=seconds, duration=seconds / 3)
-    sink.settle(run)
-    sink.settle(replace(run, parent="p"))
-    first, second = (json.loads(line) for line in lines)
+    sink.on_finished(run)
+    sink.on_finished(replace(run, parent="p"))
+    first, second = (json.loads(line) for line in output.lines)
     assert second["context"].pop("parent") == "p"
     for field in ("wait_ms", "duration_ms"):  # halves are rounded either way
         assert abs(first["context"].pop(field) - second["context"].pop(field)) < 0.11
@@ -100,22 +101,28 @@ def test_the_line_of_a_run_that_went_well_is_the_one_that_any_event_would_make(
 class RecordingOutput(LogOutput):
     """Keeps the lines."""
 
-    def __init__(self, lines: list[bytes], render: JsonLines) -> None:
-        self.render, self._lines = render, lines
+    is_json = True
+
+    def __init__(self) -> None:
+        self.lines: list[bytes] = []
 
     def write(self, line: bytes) -> None:
         """Keep it."""
-        self._lines.append(line)
+        self.lines.append(line)
+
+    info = write
 
 
 def test_every_outcome_has_a_level_and_failures_tell_their_reason(
     file: Path, make_run: Callable[..., Run]
 ):
-    sink = logs.LogSink(logs.get_logger(), logs.configure("json", str(file)))
-    for outcome in paths.OUTCOMES:
-        sink.settle(make_run(outcome=outcome, reason="SMTP said {no}", traceback="Trace\n back"))
+    sink = LogSink(logs.get_logger(), logs.configure("json", str(file)))
+    for outcome in outcomes.NAMES:
+        sink.on_finished(
+            make_run(outcome=outcome, reason="SMTP said {no}", traceback="Trace\n back")
+        )
     found = lines_of(file)
-    assert [line["context"]["outcome"] for line in found] == list(paths.OUTCOMES)
+    assert [line["context"]["outcome"] for line in found] == list(outcomes.NAMES)
     assert found[2]["level_name"] == "ERROR"
     assert found[2]["message"] == "email.send buried: SMTP said {no}"
     assert found[2]["context"]["traceback"] == "Trace\n back"
@@ -257,7 +264,7 @@ def test_a_file_that_cannot_be_reopened_keeps_the_old_one(
 def test_a_signal_handler_that_logs_in_mid_write_neither_deadlocks_nor_tears_a_line():
     script = (
         "import os, signal, sys, time\n"
-        "from beanwatch.worker.telemetry import logs\n"
+        "from beanwatch.telemetry.logging import setup as logs\n"
         "output = logs.configure('json')\n"
         "log = logs.get_logger()\n"
         "signal.signal(signal.SIGHUP, lambda *_: (logs.reopen(), log.info('reopened')))\n"
@@ -279,7 +286,7 @@ def test_a_signal_handler_that_logs_in_mid_write_neither_deadlocks_nor_tears_a_l
 def test_a_timeout_that_is_raised_in_mid_write_spoils_one_line_only():
     script = (
         "import signal\n"
-        "from beanwatch.worker.telemetry import logs\n"
+        "from beanwatch.telemetry.logging import setup as logs\n"
         "logs.configure('json')\n"
         "log = logs.get_logger()\n"
         "class Timeout(BaseException): pass\n"
@@ -312,7 +319,7 @@ def test_a_timeout_that_is_raised_in_mid_write_spoils_one_line_only():
 def test_a_full_disk_costs_lines_that_are_counted_and_nothing_else(
     capfd: pytest.CaptureFixture[str],
 ):
-    output = LogOutput("/dev/full", lambda *_: b"some lost\n")
+    output = LogOutput("/dev/full", [lambda *_: b"some lost\n"])
     output.write(b"one\n")
     output.write(b"two\n")
     assert output.dropped == 2
@@ -323,7 +330,7 @@ def test_a_full_disk_costs_lines_that_are_counted_and_nothing_else(
 def test_what_was_lost_is_said_when_there_is_room_again(tmp_path: Path):
     script = (
         "import resource, signal, sys\n"
-        "from beanwatch.worker.telemetry import logs\n"
+        "from beanwatch.telemetry.logging import setup as logs\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "logs.configure('json', sys.argv[1])\n"
         "log = logs.get_logger()\n"
@@ -355,7 +362,7 @@ def test_what_was_lost_is_said_when_there_is_room_again(tmp_path: Path):
 def test_a_reader_that_stands_still_does_not_stop_the_worker(tmp_path: Path):
     script = (
         "import sys, time\n"
-        "from beanwatch.worker.telemetry import logs\n"
+        "from beanwatch.telemetry.logging import setup as logs\n"
         "output = logs.configure('json')\n"
         "log = logs.get_logger()\n"
         "for _ in range(200): log.info('x' * 10_000)\n"
@@ -377,7 +384,7 @@ def test_a_child_that_is_forked_while_another_thread_logs_can_log(tmp_path: Path
     file = tmp_path / "fork.log"
     script = (
         "import os, sys, threading\n"
-        "from beanwatch.worker.telemetry import logs\n"
+        "from beanwatch.telemetry.logging import setup as logs\n"
         "logs.configure('json', sys.argv[1])\n"
         "log = logs.get_logger()\n"
         "run = True\n"

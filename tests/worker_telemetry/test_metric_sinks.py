@@ -5,6 +5,7 @@ import socket
 import statistics
 import threading
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -13,25 +14,27 @@ from hypothesis import strategies as st
 from beanwatch.net.address import Address
 from beanwatch.telemetry import series as paths
 from beanwatch.worker.core.record import Run
-from beanwatch.worker.telemetry import graphite_sink
-from beanwatch.worker.telemetry.graphite_sink import SAMPLE, GraphiteSink, Timer, summarize
-from beanwatch.worker.telemetry.metrics import Metrics, NoMetrics, Series, make_metrics
-from beanwatch.worker.telemetry.resending import Outlet
-from beanwatch.worker.telemetry.statsd_sink import FULL, WAITING, StatsdSink
+from beanwatch.worker.telemetry import graphite_delivery
+from beanwatch.worker.telemetry.graphite_delivery import GraphiteDelivery
+from beanwatch.worker.telemetry.graphite_sink import MAX_SAMPLE, GraphiteSink, Timer, summarize
+from beanwatch.worker.telemetry.metrics import NoMetrics, RunSeries, SeriesOwner, make_metrics
+from beanwatch.worker.telemetry.statsd_sink import FULL, MAX_WAITING, StatsdSink
 from tests.real import Beanstalkd, LineSink, Proxy, Redis, free_port, wait_until
 from tests.worker_telemetry.conftest import RecordingLog
 
-STEM = "beanwatch.job.email_regular.email_send.web1.w1"
+OWNER = SeriesOwner("beanwatch", "q1", "web1.w1")
+STEM = "beanwatch.job.q1.email_regular.email_send.web1_w1"
 
 
 class Datagrams:
     """A UDP socket that records what arrives."""
 
-    def __init__(self, port: int = 0) -> None:
+    def __init__(self, port: int = 0, host: str = "127.0.0.1") -> None:
         self.received: list[bytes] = []
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._socket.bind(("127.0.0.1", port))
-        self.address = Address("127.0.0.1", self._socket.getsockname()[1])
+        self._family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self._socket = socket.socket(self._family, socket.SOCK_DGRAM)
+        self._socket.bind((host, port))
+        self.address = Address(host, self._socket.getsockname()[1])
         self._thread = threading.Thread(target=self._read, daemon=True)
         self._thread.start()
 
@@ -47,8 +50,8 @@ class Datagrams:
         return b"\n".join(self.received).decode().splitlines()
 
     def close(self) -> None:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
-            sender.sendto(b"end", ("127.0.0.1", self.address.port))
+        with socket.socket(self._family, socket.SOCK_DGRAM) as sender:
+            sender.sendto(b"end", (self.address.host, self.address.port))
         self._thread.join()
         self._socket.close()
 
@@ -61,18 +64,18 @@ def datagrams() -> Iterator[Datagrams]:
 
 
 def statsd(address: Address, log: RecordingLog) -> StatsdSink:
-    series = Series("beanwatch", "web1.w1", log.as_logger())
+    series = RunSeries(OWNER, OWNER.worker, log.as_logger())
     return StatsdSink(address, series, log.as_logger())
 
 
 def graphite(address: str, log: RecordingLog, clock: Callable[[], float]) -> GraphiteSink:
     host, _, port = address.rpartition(":")
-    series = Series("beanwatch", "web1.w1", log.as_logger())
+    series = RunSeries(OWNER, OWNER.worker, log.as_logger())
     return GraphiteSink(Address(host, int(port)), series, log.as_logger(), clock=clock)
 
 
-def connected(metrics: Metrics, outlet: Outlet) -> None:
-    wait_until(lambda: metrics.tick() or outlet.is_connected)
+def connected(delivery: GraphiteDelivery) -> None:
+    wait_until(lambda: delivery.is_connected)
 
 
 def assert_each_counted_once(carbon: LineSink, jobs: int) -> None:
@@ -90,7 +93,7 @@ def test_statsd_gets_few_and_full_datagrams(
 ):
     sink = statsd(datagrams.address, log)
     for n in range(1000):
-        sink.settle(make_run(duration=n / 1000, attempt=2))
+        sink.on_finished(make_run(duration=n / 1000, attempt=2))
     sink.close(10)
     wait_until(lambda: f"{STEM}.ok:1000|c" in datagrams.lines)  # in the last datagram
     assert sum(line.endswith("|ms") for line in datagrams.lines) == 1000
@@ -112,6 +115,15 @@ def test_statsd_lines_name_the_workers_own_series(datagrams: Datagrams, log: Rec
     wait_until(lambda: expected <= set(datagrams.lines))
 
 
+def test_a_statsd_on_ipv6_is_reached(make_run: Callable[..., Run], log: RecordingLog):
+    daemon = Datagrams(host="::1")
+    sink = statsd(daemon.address, log)
+    sink.on_finished(make_run())
+    sink.close(10)
+    wait_until(lambda: f"{STEM}.ok:1|c" in daemon.lines)
+    daemon.close()
+
+
 def test_a_statsd_that_is_not_there_is_told_once_and_what_it_missed_is_counted(
     make_run: Callable[..., Run], log: RecordingLog
 ):
@@ -119,13 +131,13 @@ def test_a_statsd_that_is_not_there_is_told_once_and_what_it_missed_is_counted(
     first.close()
     sink = statsd(first.address, log)
     for _ in range(20):
-        sink.settle(make_run())
+        sink.on_finished(make_run())
     wait_until(lambda: sink.tick() or (sink.dropped and "warning" in log.levels))
     second = Datagrams(first.address.port)
     try:
         wait_until(lambda: sink.tick() or "info" in log.levels or len(log.lines) > 1, 20)
         lost = sink.dropped
-        sink.settle(make_run(duration=0.777))
+        sink.on_finished(make_run(duration=0.777))
         sink.tick()
         wait_until(lambda: any(":777.0" in line for line in second.lines))
         assert sink.dropped == lost
@@ -140,12 +152,12 @@ def test_a_host_name_that_cannot_be_resolved_stops_nobody(
 ):
     sink = statsd(Address("nowhere.invalid", 8125), log)
     for _ in range(30_000):
-        sink.settle(make_run())
+        sink.on_finished(make_run())
     assert sink.dropped > 0
     wait_until(lambda: sink.tick() or log.lines, 30)
     sink.close(0.01)
     assert sink.dropped >= 60_000
-    assert len(sink._waiting) <= WAITING
+    assert len(sink._timings) <= MAX_WAITING
 
 
 def test_graphite_gets_a_point_for_each_interval_at_its_multiples(
@@ -154,9 +166,9 @@ def test_graphite_gets_a_point_for_each_interval_at_its_multiples(
     now = [1_700_000_003.0]
     with LineSink() as carbon:
         sink = graphite(carbon.address, log, lambda: now[0])
-        connected(sink, sink._outlet)
+        connected(sink._delivery)
         for duration in (0.1, 0.2, 0.3):
-            sink.settle(make_run(duration=duration))
+            sink.on_finished(make_run(duration=duration))
         sink.gauge("busy", 1)
         sink.tick()
         now[0] += 7
@@ -174,7 +186,7 @@ def test_graphite_gets_a_point_for_each_interval_at_its_multiples(
         sink.tick()
         wait_until(lambda: "beanwatch.worker.web1.w1.busy 1 1700000030" in carbon.lines)
         assert not any(".job." in line for line in carbon.lines[seen:])
-        sink.settle(make_run(outcome="retry"))
+        sink.on_finished(make_run(outcome="retry"))
         sink.close(10)
         wait_until(lambda: f"{STEM}.retry.rate 0.1 1700000040" in carbon.lines)
         assert f"{STEM}.retry.count 1 1700000040" in carbon.lines
@@ -188,12 +200,12 @@ def test_a_restart_within_an_interval_loses_no_count(
         for start in (3, 15):
             now[0] = 1_700_000_000.0 + start
             sink = graphite(carbon.address, log, lambda: now[0])
-            connected(sink, sink._outlet)
-            sink.settle(make_run())
+            connected(sink._delivery)
+            sink.on_finished(make_run())
             sink.tick()
             now[0] += 10
             sink.tick()
-            sink.settle(make_run())
+            sink.on_finished(make_run())
             sink.close(10)
         assert_each_counted_once(carbon, 4)
 
@@ -205,9 +217,9 @@ def test_a_clock_that_is_set_back_neither_overwrites_nor_silences(
     now = [1_700_000_000.0]
     with LineSink() as carbon:
         sink = graphite(carbon.address, log, lambda: now[0])
-        connected(sink, sink._outlet)
+        connected(sink._delivery)
         for seconds in (20.0, 10.0, step, 10.0, 10.0):
-            sink.settle(make_run())
+            sink.on_finished(make_run())
             now[0] += seconds
             sink.tick()
         sink.close(10)
@@ -221,11 +233,11 @@ def test_what_graphite_cannot_take_now_arrives_later_under_its_own_time(
     with LineSink() as carbon:
         front = proxy(carbon.address)
         sink = graphite(front.address, log, lambda: now[0])
-        connected(sink, sink._outlet)
+        connected(sink._delivery)
         front.refuse()
         wait_until(lambda: sink.tick() or log.levels == ["warning"])
         for _ in range(3):
-            sink.settle(make_run())
+            sink.on_finished(make_run())
             now[0] += 10
             sink.tick()
         front.restore()
@@ -244,12 +256,12 @@ def test_what_a_dying_peer_swallowed_is_sent_again(
     with LineSink() as carbon:
         front = proxy(carbon.address)
         sink = graphite(front.address, log, lambda: now[0])
-        connected(sink, sink._outlet)
+        connected(sink._delivery)
         front.blackhole()
-        sink.settle(make_run())
+        sink.on_finished(make_run())
         now[0] += 20
         sink.tick()
-        assert not sink._outlet._queue  # all of it is gone, as far as the socket can tell
+        wait_until(lambda: not sink._delivery._waiting)  # graphyte thinks that it was sent
         front.restore()
         wait_until(lambda: sink.tick() or f"{STEM}.ok.count 1 1700000020" in carbon.lines, 30)
         sink.close(1)
@@ -262,12 +274,11 @@ def test_what_answers_where_carbon_should_be_is_told_and_gets_no_points(
     redis_server: Redis,
     monkeypatch: pytest.MonkeyPatch,
 ):
-    monkeypatch.setattr(graphite_sink, "ANSWERS_WITHIN", 10.0)  # whatever else the host does
+    monkeypatch.setattr(graphite_delivery, "ANSWERS_WITHIN", 10.0)  # whatever else the host does
     for port, answer in ((beanstalkd.port, "UNKNOWN_COMMAND"), (redis_server.port, "-ERR")):
         sink = graphite(f"127.0.0.1:{port}", log, lambda: 1_700_000_000.0)
-        sink.settle(make_run())
-        wait_until(lambda sink=sink: sink.tick() or sink._outlet._dialer.error)
-        sink.tick()
+        sink.on_finished(make_run())
+        wait_until(lambda: log.lines)
         sink.close(0.01)
         assert sink.dropped > 0
         (told,) = (context for _, _, context in log.lines)
@@ -280,31 +291,113 @@ def test_no_call_waits_for_a_graphite_that_takes_nothing(
     make_run: Callable[..., Run], log: RecordingLog
 ):
     now = [1_700_000_000.0]
-    with socket.create_server(("127.0.0.1", 0)) as deaf:
+    # Room for two connections that nobody accepts; each further connect waits for its timeout.
+    with socket.create_server(("127.0.0.1", 0), backlog=1) as deaf:
         sink = graphite(f"127.0.0.1:{deaf.getsockname()[1]}", log, lambda: now[0])
-        connected(sink, sink._outlet)
-        assert sink._outlet._socket
-        assert sink._outlet._socket.gettimeout() == 0  # it never waits
-        for n in range(4000):
-            sink.settle(make_run(job=f"job-{n % 50}"))
+        connected(sink._delivery)
+        for n in range(6000):  # would take hours if a call waited
+            sink.on_finished(make_run(job=f"job-{n % 50}"))
             now[0] += 10
             sink.tick()
         assert sink.dropped > 0
+        assert sink._delivery._size <= graphite_delivery.LIMIT
         sink.close(0.01)
+
+
+class SlowResolver:
+    """A name server that does not answer until it is told to."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.answers = threading.Event()
+        self._real = socket.getaddrinfo
+        monkeypatch.setattr(socket, "getaddrinfo", self._look_up)
+
+    def _look_up(self, host: str | bytes, *args: Any, **options: Any) -> Any:
+        if host in ("slow.example", b"slow.example"):
+            assert threading.current_thread() is not threading.main_thread()
+            self.answers.wait(30)
+            host = "127.0.0.1"
+        return self._real(host, *args, **options)
+
+
+def test_a_slow_name_lookup_delays_no_call_and_loses_no_metric(
+    datagrams: Datagrams,
+    make_run: Callable[..., Run],
+    log: RecordingLog,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    resolver = SlowResolver(monkeypatch)
+    now = [1_700_000_000.0]
+    with LineSink() as carbon:
+        by_statsd = statsd(Address("slow.example", datagrams.address.port), log)
+        port = carbon.address.rpartition(":")[2]
+        directly = graphite(f"slow.example:{port}", log, lambda: now[0])
+        for _ in range(3):
+            for sink in (by_statsd, directly):
+                sink.on_finished(make_run())
+                sink.tick()
+            now[0] += 20
+        directly.tick()
+        assert datagrams.received == carbon.lines == []
+        resolver.answers.set()
+        wait_until(lambda: by_statsd.tick() or f"{STEM}.ok:3|c" in datagrams.lines)
+        assert_each_counted_once(carbon, 3)
+        assert sum(line.endswith("|ms") for line in datagrams.lines) == 6
+        assert by_statsd.dropped == directly.dropped == 0
+        by_statsd.close(1)
+        directly.close(1)
+
+
+def test_what_a_carbon_missed_while_it_was_away_arrives_in_a_few_sends(
+    make_run: Callable[..., Run], log: RecordingLog, proxy: Callable[[str], Proxy]
+):
+    now = [1_700_000_000.0]
+    with LineSink() as carbon:
+        front = proxy(carbon.address)
+        front.refuse()
+        sink = graphite(front.address, log, lambda: now[0])
+        for _ in range(100):
+            sink.on_finished(make_run())
+            now[0] += 10
+            sink.tick()
+        front.restore()
+        wait_until(lambda: any(".ok.count" in line for line in carbon.lines), 60)
+        assert_each_counted_once(carbon, 100)
+        assert front.connections < 10
+        sink.close(1)
+    assert sink.dropped == 0
+
+
+@pytest.mark.parametrize(
+    ("scheme", "per_worker", "node"),
+    [
+        ("statsd", False, paths.ALL_WORKERS),
+        ("statsd", True, "web1_w1"),
+        ("graphite", False, "web1_w1"),
+    ],
+)
+def test_statsd_adds_up_all_workers_unless_it_is_told_otherwise(
+    scheme: str, per_worker: bool, node: str, make_run: Callable[..., Run], log: RecordingLog
+):
+    url = f"{scheme}://127.0.0.1:{free_port()}"
+    sink = make_metrics(url, OWNER, per_worker=per_worker, log=log.as_logger())
+    stem = f"beanwatch.job.q1.email_regular.email_send.{node}"
+    assert sink._series.counter(make_run()) == f"{stem}.ok"
+    sink.close(0.1)
 
 
 def test_two_jobs_whose_names_become_one_are_added_up_and_told_once(
     make_run: Callable[..., Run], log: RecordingLog
 ):
-    series = Series("beanwatch", "web1.w1", log.as_logger())
-    stems = {series.stem(make_run(job=job)) for job in ("a.b", "a/b", "a.b", "a/b")}
-    assert stems == {"beanwatch.job.email_regular.a_b.web1.w1"}
+    series = RunSeries(OWNER, OWNER.worker, log.as_logger())
+    counters = {series.counter(make_run(job=job)) for job in ("a.b", "a/b", "a.b", "a/b")}
+    assert counters == {"beanwatch.job.q1.email_regular.a_b.web1_w1.ok"}
     assert log.levels == ["warning"]
 
 
 @given(st.text(), st.text(), st.text(), st.text())
-def test_no_name_breaks_a_line(queue: str, job: str, host: str, name: str):
-    stem = paths.job("beanwatch", queue, job, f"{host}.{name}")
+def test_no_name_breaks_a_line(server: str, queue: str, job: str, worker: str):
+    stem = paths.job("beanwatch", server, queue, job, worker)
     assert len(stem.split(".")) == 6
     assert all(node and node.isascii() for node in stem.split("."))
     assert not set(stem) & set(" :|@\n")
@@ -327,16 +420,16 @@ def test_percentiles_are_those_of_statsd(values: list[float]):
 
 def test_a_timer_keeps_a_bounded_sample_and_exact_sums():
     timer = Timer()
-    for value in range(3 * SAMPLE):
+    for value in range(3 * MAX_SAMPLE):
         timer.add(float(value))
     found = summarize(timer)
-    assert len(timer.values) == SAMPLE
-    assert (found["count"], found["upper"]) == (3 * SAMPLE, 3 * SAMPLE - 1)
-    assert abs(found["upper_50"] - 1.5 * SAMPLE) < SAMPLE / 4
+    assert len(timer.values) == MAX_SAMPLE
+    assert (found["count"], found["upper"]) == (3 * MAX_SAMPLE, 3 * MAX_SAMPLE - 1)
+    assert abs(found["upper_50"] - 1.5 * MAX_SAMPLE) < MAX_SAMPLE / 4
 
 
 def test_a_url_that_is_neither_is_refused_with_what_was_expected(log: RecordingLog):
-    assert isinstance(make_metrics("", "p", "h.w"), NoMetrics)
+    assert isinstance(make_metrics("", OWNER), NoMetrics)
     for url in ("udp://h:1", "h:8125", "statsd://", "graphite://h:port"):
         with pytest.raises(ValueError, match=r"expected|port must"):
-            make_metrics(url, "p", "h.w", log=log.as_logger())
+            make_metrics(url, OWNER, log=log.as_logger())

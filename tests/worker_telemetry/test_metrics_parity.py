@@ -6,20 +6,21 @@ from pathlib import Path
 
 import pytest
 
+from beanwatch import outcomes
 from beanwatch.telemetry import series as paths
 from beanwatch.worker.core.record import Run
-from beanwatch.worker.telemetry.metrics import Metrics, make_metrics
+from beanwatch.worker.telemetry.metrics import Metrics, SeriesOwner, make_metrics
 from tests.real import ROOT, Graphite, StatsD, wait_until
 from tests.worker_telemetry.conftest import RecordingLog
 
 SHIPPED = ROOT / "worker" / "statsd" / "beanwatch.js"
 
 EXPECTED = {
-    f".job.email_regular.email_send.web1.mail-1.{end}"
+    f".job.q1.email_regular.email_send.web1_mail-1.{end}"
     for end in (
         "ok.count",
         "ok.rate",
-        *(f"{timer}.{stat}" for timer in paths.TIMERS for stat in paths.TIMER_STATS),
+        *(f"{timer.name}.{stat}" for timer in paths.TIMERS for stat in paths.TIMER_STATS),
     )
 }
 
@@ -27,9 +28,9 @@ EXPECTED = {
 def feed(metrics: Metrics, make_run: Callable[..., Run]) -> None:
     numbers = itertools.count(1)
     for duration in (0.010, 0.020, 0.030, 0.040, 0.500, 0.060, 0.070):
-        metrics.settle(make_run(duration=duration, wait=duration / 2, job_id=next(numbers)))
-    for outcome in paths.OUTCOMES:
-        metrics.settle(make_run(job="report build/é", outcome=outcome, attempt=2))
+        metrics.on_finished(make_run(duration=duration, wait=duration / 2, job_id=next(numbers)))
+    for outcome in outcomes.NAMES:
+        metrics.on_finished(make_run(job="report build/é", outcome=outcome, attempt=2))
     metrics.gauge("busy", 0.5)
     metrics.gauge("rss", 12_345_678)
     metrics.count("touches", 3)
@@ -61,7 +62,10 @@ def test_both_ways_bring_the_same_series_with_the_same_values(
             by_statsd, directly = f"{prefix}s{attempt}", f"{prefix}g{attempt}"
             urls = {by_statsd: statsd.url, directly: f"graphite://{graphite.carbon}"}
             for name, url in urls.items():
-                metrics = make_metrics(url, name, "web1.mail-1", interval=1.0, log=log.as_logger())
+                owner = SeriesOwner(name, "q1", "web1.mail-1")
+                metrics = make_metrics(
+                    url, owner, per_worker=True, interval=1.0, log=log.as_logger()
+                )
                 past_its_first_interval(metrics, graphite, name)
                 feed(metrics, make_run)
                 metrics.tick()
@@ -76,8 +80,8 @@ def test_both_ways_bring_the_same_series_with_the_same_values(
                 break
         else:
             pytest.fail("never the same values in five attempts")
-    assert found[".job.email_regular.email_send.web1.mail-1.ok.count"] == 7
-    assert found[".job.email_regular.email_send.web1.mail-1.duration.upper_50"] == 40
+    assert found[".job.q1.email_regular.email_send.web1_mail-1.ok.count"] == 7
+    assert found[".job.q1.email_regular.email_send.web1_mail-1.duration.upper_50"] == 40
     assert found[".worker.web1.mail-1.touches"] == 3
     assert log.lines == []
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from beanwatch.store.heartbeats import WORKERS_KEY, Beat, dump_beat, worker_key
+from beanwatch.store.heartbeats import WORKERS_KEY, Heartbeat, encode_heartbeat, worker_key
 from tests.conftest import Result
 from tests.real import Beanstalkd, Redis, wait_until
 from tests.worker_core.conftest import Broker, StartWorker, broker, start_worker
@@ -29,7 +29,7 @@ def workers(run: Run, redis_server: Redis) -> Workers:
 def add_record(redis_server: Redis, worker: str, *, age: float = 0.0, **fields: object) -> None:
     """A record as a worker that is not on this machine would leave it."""
     with redis_server.client() as client:
-        client.set(worker_key(worker), dump_beat(Beat(**fields)))  # type: ignore[arg-type]
+        client.set(worker_key(worker), encode_heartbeat(Heartbeat(**fields)))  # type: ignore[arg-type]
         client.zadd(WORKERS_KEY, {worker: time.time() - age})
 
 
@@ -118,7 +118,7 @@ def test_who_did_not_answer_is_said(
     assert (code, out.split()[:2]) == (1, ["here.awake:", "waits"])
     assert err == (
         "beanwatch: here.frozen: no answer within 3 s; "
-        "it was handed the order, and may obey it for 5 s yet\n"
+        "it has received the command, and may obey it for 5 s yet\n"
     )
     assert beanstalkd.stats()["current-jobs-ready"] == 0  # no answer lies about
 
@@ -131,7 +131,7 @@ def test_an_order_is_taken_back_while_a_worker_is_too_slow_to_take_it(
         code, _, err = workers("stop", "here.slow", "--timeout", "0.2")
     assert (code, err) == (
         1,
-        "beanwatch: here.slow: no answer within 0.2 s; the order was taken back\n",
+        "beanwatch: here.slow: no answer within 0.2 s; the command was taken back\n",
     )
     assert beanstalkd.stats()["current-jobs-ready"] == 0
 
@@ -204,7 +204,7 @@ def test_only_the_dead_are_forgotten(
     add_record(redis_server, "here.dead", age=3600)
     code, out, err = workers("forget", "here.*")
     assert (code, out) == (0, "here.dead: forgotten\n")
-    assert err == "beanwatch: here.w1 lives; stop it first\n"
+    assert err == "beanwatch: here.w1 is still running; stop it first\n"
     assert workers("forget", "here.w1").code == 1
     assert worker.beat().state == "idle"
     assert redis_server.client().zrange(WORKERS_KEY, 0, -1) == ["here.w1"]

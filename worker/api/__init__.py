@@ -1,1 +1,1 @@
-"""What an application imports: App, Context, Producer and the errors."""
+"""The interface for applications: App, Context, Producer and the exceptions."""

@@ -1,4 +1,4 @@
-"""The application: which jobs it runs, with what, and what goes around them."""
+"""The application: its jobs and their handlers, resources and hooks."""
 
 import inspect
 from collections.abc import Callable
@@ -9,20 +9,29 @@ import msgspec
 
 from beanwatch.queues.servers import DEFAULT_SERVER
 from beanwatch.worker.api.context import Context
-from beanwatch.worker.api.envelope import PRIORITY, TTR, EnvelopeError, FollowUp, raw_data
+from beanwatch.worker.api.envelope import (
+    DEFAULT_PRIORITY,
+    DEFAULT_TTR,
+    EnvelopeError,
+    FollowUp,
+    raw_data,
+)
 from beanwatch.worker.api.producer import Producer, Put
 from beanwatch.worker.core.decide import Backoff
 
 F = TypeVar("F", bound=Callable[..., Any])
 H = TypeVar("H", bound=Callable[..., object])
-MAX_TIMEOUT = 1e9  # what the watchdog can count
+MAX_TIMEOUT = 1e9  # seconds that the watchdog can count
 OnTimeout = Literal["retry", "bury"]
-Before = Callable[[Context], object]
-After = Callable[[Context, BaseException | None], object]
+BeforeHook = Callable[[Context], object]
+AfterHook = Callable[[Context, BaseException | None], object]
 
 
 class Handler:
-    """One kind of job: its function, the type of its data, and its limits."""
+    """The function that runs one kind of job, the type of its data, and its limits.
+
+    Raises ValueError for a wrong timeout, TypeError for a function that cannot be a handler.
+    """
 
     def __init__(
         self,
@@ -51,7 +60,7 @@ class Handler:
 
 
 class Resource:
-    """How to open something that several jobs use, and how long it may lie idle (seconds)."""
+    """A function that opens what several jobs share; closed after `max_idle` seconds unused."""
 
     def __init__(self, make: Callable[[], AbstractContextManager[Any]], max_idle: float) -> None:
         self.make = make
@@ -59,7 +68,7 @@ class Resource:
 
 
 class App:
-    """The jobs of an application. Only what is registered here is ever run.
+    """The jobs of an application. The worker runs no job that is not registered here.
 
     app = App()
 
@@ -71,8 +80,8 @@ class App:
         self.version = version
         self.handlers: dict[str, Handler] = {}
         self.resources: dict[str, Resource] = {}
-        self.before: list[Before] = []
-        self.after: list[After] = []
+        self.before: list[BeforeHook] = []
+        self.after: list[AfterHook] = []
         self._producers: dict[str, Producer] = {}
 
     def job(
@@ -86,9 +95,11 @@ class App:
     ) -> Callable[[F], F]:
         """Register a handler, sync or async: `handler(ctx, data)`.
 
-        `timeout` (seconds) and `max_attempts` are those of the worker where not given.
-        `backoff` is the delay before the second attempt, doubled for each one after, or a
-        function of the attempt. `data` is validated against the handler's annotation.
+        `timeout` (seconds) and `max_attempts` default to the worker's settings. `backoff` is the
+        delay in seconds before the second attempt, doubled for each later one, or a function that
+        is given the attempt and returns the delay. `data` is validated against the handler's
+        annotation. Raises ValueError for a second handler of the same name or a wrong timeout,
+        TypeError for a function that cannot be a handler.
         """
 
         def register(function: F) -> F:
@@ -108,16 +119,17 @@ class App:
         data: Any = None,
         *,
         server: str = DEFAULT_SERVER,
-        priority: int = PRIORITY,
+        priority: int = DEFAULT_PRIORITY,
         delay: int = 0,
-        ttr: int = TTR,
+        ttr: int = DEFAULT_TTR,
         success: FollowUp | None = None,
         failure: FollowUp | None = None,
         id: str | None = None,  # noqa: A002 - the envelope's field
     ) -> Put:
-        """Put one of this application's jobs, over a connection that is kept.
+        """Put one of this application's jobs, over a connection that is kept open.
 
-        The data is checked as the worker will check it. Raises EnvelopeError and PutError.
+        The data is validated as the worker will do it. `delay` and `ttr` are whole seconds. Raises
+        EnvelopeError for wrong data, PutError if the server cannot be reached or refuses the job.
         """
         handler = self.handlers.get(job)
         if handler is None:
@@ -150,10 +162,11 @@ class App:
     ) -> Callable[
         [Callable[[], AbstractContextManager[Any]]], Callable[[], AbstractContextManager[Any]]
     ]:
-        """Register what makes a context manager; handlers get it by `ctx.resource(name)`.
+        """Register a function that makes a context manager; handlers call `ctx.resource(name)`.
 
-        It is opened at first use and kept; before a job it is closed if it was idle for more
-        than `max_idle` seconds, 0 being every time: what lies idle goes stale.
+        It is opened at first use and kept open for later jobs. Before a job it is closed if it was
+        unused for more than `max_idle` seconds, since idle connections go stale; 0: before each
+        job. Raises ValueError for a second resource of the same name.
         """
 
         def register(
@@ -166,13 +179,13 @@ class App:
 
         return register
 
-    def before_job(self, hook: Before) -> Before:
-        """Call `hook(ctx)` before each job; if it raises, the job fails as if it had."""
+    def before_job(self, hook: BeforeHook) -> BeforeHook:
+        """Call `hook(ctx)` before each job. If it raises, the job fails as if its handler had."""
         self.before.append(_check_hook(hook))
         return hook
 
-    def after_job(self, hook: After) -> After:
-        """Call `hook(ctx, error)` after each job; if it raises, that is logged only."""
+    def after_job(self, hook: AfterHook) -> AfterHook:
+        """Call `hook(ctx, error)` after each job. If it raises, this is only logged."""
         self.after.append(_check_hook(hook))
         return hook
 
@@ -183,7 +196,7 @@ def _would_not_run(function: Callable[..., object]) -> bool:
 
 def _check_hook(hook: H) -> H:
     if _would_not_run(hook) or inspect.iscoroutinefunction(hook):
-        raise TypeError(f"hook {hook!r}: a hook is a plain function; it would never run")
+        raise TypeError(f"hook {hook!r}: it would never run, because it is not a plain function")
     return hook
 
 

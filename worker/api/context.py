@@ -1,4 +1,4 @@
-"""What a handler is given beside its data."""
+"""The context that a handler receives together with its data."""
 
 import itertools
 from collections.abc import Callable
@@ -8,93 +8,99 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from structlog.typing import FilteringBoundLogger
 
 from beanwatch.worker.api import envelope as envelopes
-from beanwatch.worker.api.envelope import PRIORITY, TTR, Envelope, FollowUp
+from beanwatch.worker.api.envelope import DEFAULT_PRIORITY, DEFAULT_TTR, Envelope, FollowUp
 
 if TYPE_CHECKING:
-    from beanwatch.worker.core.job import Held
+    from beanwatch.worker.core.job import RunningJob
 
-MAX_PROGRESS = 2**53  # what any reader of JSON can hold
-MAX_NOTE = 200  # characters of a note that the heartbeat carries
+MAX_PROGRESS = 2**53  # larger numbers are not exact in every reader of JSON
+MAX_NOTE = 200  # characters in the heartbeat
 
 
-class Means(NamedTuple):
-    """What a context works with: the same for all jobs of a worker."""
+class ContextServices(NamedTuple):
+    """The functions behind a Context; the same for all jobs of a worker."""
 
-    make_log: Callable[["Held"], FilteringBoundLogger]
-    make_tmpdir: Callable[["Held"], Path]
+    make_log: Callable[["RunningJob"], FilteringBoundLogger]
+    make_tmpdir: Callable[["RunningJob"], Path]
     touch: Callable[[], bool]
-    put: Callable[[str, bytes, int, int, int], int]
+    put: Callable[["RunningJob", str, bytes, int, int, int], int]
     resource: Callable[[str], Any]
 
 
 class Context:
-    """One run of one job, as its handler sees it."""
+    """One run of one job, as its handler sees it.
 
-    def __init__(self, held: "Held", means: Means) -> None:
-        self._held, self._means = held, means
+    The threads of a handler may use it too, but can put jobs only while this job runs.
+    """
+
+    def __init__(self, job: "RunningJob", services: ContextServices) -> None:
+        self._job, self._services = job, services
         self._log: FilteringBoundLogger | None = None
         self._puts = itertools.count(1)  # counts also when several threads put
 
     @property
     def job(self) -> str:
         """The name of the job."""
-        return self._held.name
+        return self._job.name
 
     @property
     def envelope(self) -> Envelope:
-        """The job as it was put."""
-        return self._held.envelope
+        """The decoded body of the job."""
+        return self._job.envelope
 
     @property
     def queue(self) -> str:
-        """The queue that it came from."""
-        return self._held.queue
+        """The queue from which the job came."""
+        return self._job.queue
 
     @property
     def job_id(self) -> int:
         """beanstalkd's id of the job."""
-        return self._held.id
+        return self._job.id
 
     @property
     def attempt(self) -> int:
-        """1 for the first run."""
-        return self._held.facts.reserves
+        """The number of this run; the first is 1."""
+        return self._job.stats.reserves
 
     @property
     def deadline(self) -> float:
-        """When JobTimeout is raised, in seconds since the epoch."""
-        return self._held.deadline_at
+        """The time at which JobTimeout is raised, in seconds since the epoch."""
+        return self._job.deadline_at
 
     @property
     def log(self) -> FilteringBoundLogger:
-        """A logger that carries the job's context."""
+        """A logger that adds the job's name, ids and queue to each line."""
         if self._log is None:
-            self._log = self._means.make_log(self._held)
+            self._log = self._services.make_log(self._job)
         return self._log
 
     @property
     def tmpdir(self) -> Path:
-        """A directory for this run alone, removed after it."""
-        if self._held.tmpdir is None:
-            self._held.tmpdir = self._means.make_tmpdir(self._held)
-        return self._held.tmpdir
+        """A directory for this run alone, made at first use and removed after the run."""
+        if self._job.tmpdir is None:
+            self._job.tmpdir = self._services.make_tmpdir(self._job)
+        return self._job.tmpdir
 
     def resource(self, name: str) -> Any:
-        """What the application registered under this name, opened."""
-        return self._means.resource(name)
+        """The resource of this name, opened if needed. Raises LookupError for an unknown name."""
+        return self._services.resource(name)
 
     def note(self, text: str) -> None:
-        """Say what the job is doing; the heartbeat shows it."""
-        # A file's name may hold halves of surrogate pairs, which JSON cannot carry.
-        self._held.note = str(text)[:MAX_NOTE].encode("utf-8", "backslashreplace").decode()
+        """Show in the heartbeat what the job is doing; cut to 200 characters."""
+        # A file name may hold lone surrogates, which JSON cannot carry.
+        self._job.note = str(text)[:MAX_NOTE].encode("utf-8", "backslashreplace").decode()
 
     def progress(self, done: int, total: int = 0) -> None:
-        """Say how far the job has come; the heartbeat shows it."""
-        self._held.progress = (min(int(done), MAX_PROGRESS), min(int(total), MAX_PROGRESS))
+        """Show in the heartbeat how far the job is: `done` of `total` (0: unknown)."""
+        self._job.progress = (min(int(done), MAX_PROGRESS), min(int(total), MAX_PROGRESS))
 
     def touch(self) -> bool:
-        """Renew the job's time to run. The worker does so by itself; False if it could not."""
-        return self._means.touch()
+        """Start the job's time to run anew. False if that failed.
+
+        The worker does this by itself every third of the TTR.
+        """
+        return self._services.touch()
 
     def put(
         self,
@@ -102,27 +108,30 @@ class Context:
         job: str,
         data: Any = None,
         *,
-        priority: int = PRIORITY,
+        priority: int = DEFAULT_PRIORITY,
         delay: int = 0,
-        ttr: int = TTR,
+        ttr: int = DEFAULT_TTR,
         success: FollowUp | None = None,
         failure: FollowUp | None = None,
     ) -> str:
-        """Put another job now and return its id. Raises EnvelopeError, RefusedError, SessionError.
+        """Put another job now and return its envelope id. `delay` and `ttr` are whole seconds.
 
-        The id is derived from this job's and the number of the call, so that a second run
-        of this job makes duplicates that can be told by their id.
+        The id is derived from this job's id and the number of the call. So the jobs that a second
+        run puts again have the same ids as before, and can be recognised as duplicates.
+
+        Raises EnvelopeError for wrong arguments, RefusedError if the server refuses the job or if
+        this job has ended already, and ConnectionLostError.
         """
-        new_id = envelopes.derive_id(self._held.identity, f"put:{next(self._puts)}")
+        new_id = envelopes.derive_id(self._job.identity, f"put:{next(self._puts)}")
         body = envelopes.encode(
             job,
             data,
             success=success,
             failure=failure,
             id=new_id,
-            parent=self._held.uuid or None,
-            enqueued_at=self._held.clock(),
+            parent=self._job.uuid or None,
+            enqueued_at=self._job.clock(),
         )
         envelopes.check_target(queue, priority, delay, ttr)
-        self._means.put(queue, body, priority, delay, ttr)
+        self._services.put(self._job, queue, body, priority, delay, ttr)
         return new_id

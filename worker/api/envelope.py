@@ -1,9 +1,9 @@
-"""The job envelope: JSON that any language can write, read strictly and never trusted.
+"""The job envelope: JSON that any language can write. It is validated strictly when it is read.
 
     {"job": "email.send", "data": {...}, "success": follow-up, "failure": follow-up}
 
-and, where the producer gives them, `id`, `enqueued_at` (seconds since the epoch), `parent`
-and `v`. A follow-up is a job that is put before this one is deleted or buried.
+and optionally `id`, `enqueued_at` (seconds since the epoch), `parent` and `v`. A follow-up is a job
+that is put before this one is deleted or buried.
 """
 
 import uuid
@@ -13,12 +13,12 @@ import msgspec
 from msgspec import Meta
 
 VERSION = 1
-PRIORITY = 65536
-TTR = 60  # seconds
-MAX_NUMBER = 2**32 - 1  # of beanstalkd's priorities, delays and times to run
+DEFAULT_PRIORITY = 65536
+DEFAULT_TTR = 60  # seconds
+MAX_NUMBER = 2**32 - 1  # beanstalkd's limit for priorities, delays and times to run
 _FOLLOW_UPS = uuid.UUID("6f0a3ad5-6c2c-5d0b-9f6e-0a5f6d3b9c11")
 
-# `$` would let a newline pass, and a newline in a queue's name would be a second command.
+# `\Z`, not `$`: that would allow a newline at the end, which starts a second command.
 Queue = Annotated[str, Meta(pattern=r"^[A-Za-z0-9+/;.$_()][A-Za-z0-9+/;.$_()-]{0,199}\Z")]
 Name = Annotated[str, Meta(min_length=1, max_length=200)]
 Id = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.:-]{1,64}\Z")]
@@ -27,25 +27,25 @@ Ttr = Annotated[int, Meta(ge=1, le=MAX_NUMBER)]
 
 
 class EnvelopeError(ValueError):
-    """The body is no envelope; the text says what is wrong with it, and where."""
+    """The body is not an envelope; the text names the field and the fault."""
 
 
 class FollowUp(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A job to put when another one ended. `data` stays as it was written.
+    """A job to put when another one has ended. `data` is not decoded.
 
-    `tube` is an alias of `queue` for envelopes that were written for beanstalkd.
+    `tube` is an alias of `queue`, for envelopes that use beanstalkd's word.
     """
 
     queue: Queue = ""
     job: Name = ""
     data: msgspec.Raw = msgspec.Raw(b"{}")
-    priority: Number = PRIORITY
+    priority: Number = DEFAULT_PRIORITY
     delay: Number = 0
-    ttr: Ttr = TTR
+    ttr: Ttr = DEFAULT_TTR
     tube: Queue = ""
 
     def __post_init__(self) -> None:
-        """Fold the alias into `queue`. Raises ValueError if a name is missing, or given twice."""
+        """Move the alias into `queue`. Raises ValueError if a name is missing or given twice."""
         if not self.job:
             raise ValueError("Object missing required field `job`")
         if bool(self.queue) == bool(self.tube):
@@ -56,7 +56,7 @@ class FollowUp(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Envelope(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One job. `data` is decoded only once its handler, and so its type, is known."""
+    """One job. `data` is decoded later, when its handler and so its type is known."""
 
     job: Name
     data: msgspec.Raw = msgspec.Raw(b"{}")
@@ -73,7 +73,7 @@ _encoder = msgspec.json.Encoder()
 
 
 def decode(body: bytes) -> Envelope:
-    """Read a job's body. Raises EnvelopeError, which names the field."""
+    """Read a job's body. Raises EnvelopeError."""
     try:
         envelope = _decoder.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
@@ -93,9 +93,9 @@ def encode(
     parent: str | None = None,
     enqueued_at: float | None = None,
 ) -> bytes:
-    """Write a job's body; `data` is anything that msgspec can write as JSON.
+    """Write a job's body. `data` is anything that msgspec can write as JSON.
 
-    Raises EnvelopeError on what `decode` would refuse, so that nothing unreadable is put.
+    Raises EnvelopeError for anything that `decode` would reject, so that no unreadable job is put.
     """
     raw = data if isinstance(data, msgspec.Raw) else raw_data(data)
     body = _encoder.encode(Envelope(job, raw, success, failure, id, parent, enqueued_at))
@@ -104,7 +104,7 @@ def encode(
 
 
 def raw_data(data: Any) -> msgspec.Raw:
-    """Job data as it stands in an envelope; None is an empty object. Raises EnvelopeError."""
+    """The data as JSON; None becomes an empty object. Raises EnvelopeError."""
     try:
         return msgspec.Raw(_encoder.encode({} if data is None else data))
     except (TypeError, ValueError, RecursionError, msgspec.MsgspecError) as error:
@@ -112,10 +112,10 @@ def raw_data(data: Any) -> msgspec.Raw:
 
 
 def derive_id(parent: str, which: str) -> str:
-    """The id of a follow-up (`which`: success or failure): the same each time it is put.
+    """The id of a job put by another (`which`: success, failure, put:1 ...), always the same.
 
-    A worker that dies between the put and the delete puts it again at the next attempt;
-    by its id that is a duplicate that can be detected, where the other order would lose it.
+    A worker that dies between the put and the delete puts the follow-up again at the next attempt.
+    The same id shows that it is a duplicate.
     """
     return str(uuid.uuid5(_FOLLOW_UPS, f"{parent}:{which}"))
 
@@ -123,13 +123,13 @@ def derive_id(parent: str, which: str) -> str:
 def encode_follow_up(
     follow_up: FollowUp, which: str, *, identity: str, parent: str | None, now: float
 ) -> tuple[str, bytes]:
-    """The id and the body of a follow-up of the job `identity`, whose own id is `parent`."""
+    """The id and the body of a follow-up. `parent` is the id of the job with this `identity`."""
     new_id = derive_id(identity, which)
     return new_id, encode(follow_up.job, follow_up.data, id=new_id, parent=parent, enqueued_at=now)
 
 
 def check_target(queue: str, priority: int, delay: int, ttr: int) -> None:
-    """Raise EnvelopeError where beanstalkd would not take these, or take them for a command."""
+    """Raise EnvelopeError for values that beanstalkd rejects, or that would start a command."""
     try:
         msgspec.convert((queue, priority, delay, ttr), tuple[Queue, Number, Number, Ttr])
     except msgspec.ValidationError as error:

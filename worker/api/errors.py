@@ -1,10 +1,10 @@
-"""What a handler may raise, and what the worker raises into a handler."""
+"""The exceptions that a handler may raise, and those that the worker raises in a handler."""
 
 
-class Retry(Exception):  # noqa: N818 - an order, no error
-    """Raise in a handler to have the job again later: `delay` seconds, else by its backoff.
+class Retry(Exception):  # noqa: N818 - not an error but a request
+    """Raise in a handler to run the job again in `delay` seconds; None: after its backoff.
 
-    It counts as an attempt.
+    This run counts as an attempt.
     """
 
     def __init__(self, delay: float | None = None, reason: str = "") -> None:
@@ -12,37 +12,37 @@ class Retry(Exception):  # noqa: N818 - an order, no error
         self.delay = delay
 
 
-class Bury(Exception):  # noqa: N818 - an order, no error
-    """Raise in a handler to have the job buried now, whatever attempts are left."""
+class Bury(Exception):  # noqa: N818 - not an error but a request
+    """Raise in a handler to bury the job now, even if attempts are left."""
 
     def __init__(self, reason: str = "") -> None:
         super().__init__(reason or "the handler asked to bury it")
 
 
-class Discard(Exception):  # noqa: N818 - an order, no error
-    """Raise in a handler to have the job deleted without it having succeeded."""
+class Discard(Exception):  # noqa: N818 - not an error but a request
+    """Raise in a handler to delete the job, which has not succeeded."""
 
     def __init__(self, reason: str = "") -> None:
         super().__init__(reason or "the handler discarded it")
 
 
 class Interrupted(BaseException):
-    """The worker ends the handler; clean up and let it pass.
+    """Raised in a handler that must end: clean up, and let the exception through.
 
-    No Exception, so that a handler's own `except Exception` around a retry does not eat it.
+    Not an Exception, so that a handler's `except Exception` does not catch it.
     """
 
 
 class JobTimeout(Interrupted):
-    """The job's timeout has passed; at the hard deadline, `grace` seconds later, it is killed."""
+    """The job's timeout has passed. `grace` seconds later, at its hard deadline, it is killed."""
 
 
 class JobStopped(Interrupted):
-    """The worker must stop now; the job goes back to its queue for another worker."""
+    """The worker must stop now. The job goes back to its queue, for another worker."""
 
 
 class WorkerError(Exception):
-    """The worker cannot start or go on; one line that says why, and the exit code."""
+    """The worker cannot start. The text gives the reason in one line; `code` is the exit code."""
 
     def __init__(self, message: str, code: int = 1) -> None:
         super().__init__(message)

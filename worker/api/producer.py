@@ -1,4 +1,4 @@
-"""Put jobs: for web applications and scripts that give workers something to do."""
+"""Puts jobs: for web applications and scripts that give workers something to do."""
 
 import os
 import threading
@@ -7,17 +7,26 @@ import uuid
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from beanwatch.net.address import Address, parse_address
-from beanwatch.queues.beanstalkd.connection import Link, Reply, ServerError
-from beanwatch.queues.servers import DEFAULT_SERVER
-from beanwatch.worker.api.envelope import PRIORITY, TTR, FollowUp, check_target, encode
+import greenstalk
 
-TIMEOUT = 5.0  # seconds for one put, its connect included
-_REFUSALS = {
-    b"JOB_TOO_BIG": "the job is larger than the server's max-job-size",
-    b"DRAINING": "the server is draining and takes no new jobs",
-    b"BURIED": "the server is out of memory and has buried the job",
-    b"OUT_OF_MEMORY": "the server is out of memory",
+from beanwatch.net.address import parse_address
+from beanwatch.queues.base import ServerError
+from beanwatch.queues.beanstalkd.client import open_client, reply_word, translate_errors
+from beanwatch.queues.servers import DEFAULT_SERVER
+from beanwatch.worker.api.envelope import (
+    DEFAULT_PRIORITY,
+    DEFAULT_TTR,
+    FollowUp,
+    check_target,
+    encode,
+)
+
+PUT_TIMEOUT = 5.0  # seconds
+_REFUSALS: dict[type[greenstalk.Error], str] = {
+    greenstalk.JobTooBigError: "the job is larger than the server's max-job-size",
+    greenstalk.DrainingError: "the server is draining and takes no new jobs",
+    greenstalk.BuriedError: "the server is out of memory and has buried the job",
+    greenstalk.OutOfMemoryError: "the server is out of memory",
 }
 
 
@@ -26,33 +35,33 @@ class PutError(Exception):
 
 
 class Put(NamedTuple):
-    """A job that was put: beanstalkd's id, good until it restarts, and the envelope's own."""
+    """A job that was put: beanstalkd's id, valid until it restarts, and the envelope's id."""
 
     job_id: int
     id: str
 
 
 class Producer:
-    """Keeps one connection, for any number of threads; opened at the first put, and again.
+    """Puts jobs over one connection, which is opened at the first put and after each error.
 
-    A put whose connection broke is tried once more under the same id. At worst the job is
-    there twice, which its id shows.
+    Threads and forked processes may share it. `timeout` (seconds) limits the connect and each wait
+    for the server. A put whose connection broke is tried once more with the same envelope id: at
+    worst the job is there twice, which its id shows.
     """
 
     def __init__(
         self,
         server: str = DEFAULT_SERVER,
         *,
-        timeout: float = TIMEOUT,
-        open_link: Callable[[Address, float], Link] = Link,
+        timeout: float = PUT_TIMEOUT,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._address = parse_address(server)
         self._timeout = timeout
-        self._open_link = open_link
         self._clock = clock
         self._lock = threading.Lock()
-        self._link: Link | None = None
+        self._client: greenstalk.Client[bytes] | None = None
+        self._used_queue = ""
         self._pid = 0
 
     def __enter__(self) -> "Producer":
@@ -64,7 +73,7 @@ class Producer:
     def close(self) -> None:
         """Close the connection; the next put opens another."""
         with self._lock:
-            self._drop()
+            self._close()
 
     def put(
         self,
@@ -72,50 +81,61 @@ class Producer:
         job: str,
         data: Any = None,
         *,
-        priority: int = PRIORITY,
+        priority: int = DEFAULT_PRIORITY,
         delay: int = 0,
-        ttr: int = TTR,
+        ttr: int = DEFAULT_TTR,
         success: FollowUp | None = None,
         failure: FollowUp | None = None,
         id: str | None = None,  # noqa: A002 - the field's name
     ) -> Put:
-        """Put one job. `delay` and `ttr` in whole seconds; smaller priorities go first.
+        """Put one job. `delay` and `ttr` are whole seconds; smaller priorities go first.
 
-        Raises EnvelopeError for what no worker could read and PutError when the server
-        cannot be reached or does not take it.
+        Raises EnvelopeError for what no worker could read, and PutError if the server cannot be
+        reached or refuses the job.
         """
         check_target(queue, priority, delay, ttr)
         own_id = id or str(uuid.uuid4())
         body = encode(
             job, data, success=success, failure=failure, id=own_id, enqueued_at=self._clock()
         )
-        use = b"use " + queue.encode()
-        put = b"put %d %d %d %d\r\n%b" % (priority, delay, ttr, len(body), body)
         with self._lock:
-            reply = self._exchange([use, put])
-        if reply.word != b"INSERTED":
-            why = _REFUSALS.get(reply.word) or f"it answered {reply.word.decode()}"
-            raise PutError(f"{self._address}: {why}")
-        return Put(int(reply.args[0]), own_id)
+            return Put(self._put(queue, body, priority, delay, ttr), own_id)
 
-    def _exchange(self, commands: list[bytes]) -> Reply:
-        link = self._link
-        if link is not None and self._pid == os.getpid():
+    def _put(self, queue: str, body: bytes, priority: int, delay: int, ttr: int) -> int:
+        if self._client is not None and self._pid == os.getpid():
             try:
-                link.extend()
-                return link.ask(commands)[-1]
+                return self._put_over(self._client, queue, body, priority, delay, ttr)
             except ServerError:
-                pass  # it lay idle, and the server may have restarted: once more, on a new one
-        self._drop()
+                pass  # the server may have restarted since the last put: try a new connection
+        self._close()
         try:
-            self._link = link = self._open_link(self._address, self._timeout)
-            self._pid = os.getpid()
-            return link.ask(commands)[-1]
+            self._client = client = open_client(self._address, self._timeout)
+            self._used_queue, self._pid = "", os.getpid()
+            return self._put_over(client, queue, body, priority, delay, ttr)
         except ServerError as error:
-            self._drop()
+            self._close()
             raise PutError(str(error)) from None
 
-    def _drop(self) -> None:
-        if self._link is not None:
-            self._link.close()  # after a fork this closes the child's copy only
-            self._link = None
+    def _put_over(
+        self,
+        client: "greenstalk.Client[bytes]",
+        queue: str,
+        body: bytes,
+        priority: int,
+        delay: int,
+        ttr: int,
+    ) -> int:
+        with translate_errors(self._address, self._timeout):
+            try:
+                if queue != self._used_queue:
+                    client.use(queue)
+                    self._used_queue = queue
+                return client.put(body, priority, delay, ttr)
+            except greenstalk.BeanstalkdError as refused:
+                reason = _REFUSALS.get(type(refused)) or f"it answered {reply_word(refused)}"
+                raise PutError(f"{self._address}: {reason}") from None
+
+    def _close(self) -> None:
+        if self._client is not None:
+            self._client.close()  # after a fork this closes only the child's copy
+            self._client = None

@@ -1,57 +1,56 @@
-"""Things that jobs share and that go stale when they lie idle: database connections above all."""
+"""Resources that jobs share and that go stale when unused, such as database connections."""
 
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
-from structlog.typing import FilteringBoundLogger
-
 from beanwatch.worker.api.app import Resource
+from beanwatch.worker.core.internal_errors import InternalErrors
 
 
 class Resources:
-    """Opens at first use, closes what was idle for too long, closes everything at the end."""
+    """Opens resources at first use, and closes them when unused for too long and at the end."""
 
     def __init__(
         self,
         known: Mapping[str, Resource],
-        log: FilteringBoundLogger,
+        errors: InternalErrors,
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._known = known
-        self._log = log
+        self._errors = errors
         self._clock = clock
         self._open: dict[str, tuple[AbstractContextManager[Any], Any]] = {}
-        self._used: dict[str, float] = {}
+        self._used_at: dict[str, float] = {}
 
     def get(self, name: str) -> Any:
-        """The resource, opened if it is not."""
+        """The resource, opened if it is not. Raises LookupError for an unknown name."""
         if name not in self._open:
             if name not in self._known:
                 known = ", ".join(self._known) or "none"
                 raise LookupError(f"no resource {name!r} is registered; known: {known}")
             manager = self._known[name].make()
             self._open[name] = (manager, manager.__enter__())
-        self._used[name] = self._clock()
+        self._used_at[name] = self._clock()
         return self._open[name][1]
 
     def before_job(self) -> None:
-        """Close what has been idle for longer than it may."""
+        """Close the resources that were unused for longer than their `max_idle`."""
         if self._open:
             now = self._clock()
             for name in list(self._open):
-                if now - self._used[name] >= self._known[name].max_idle:
+                if now - self._used_at[name] >= self._known[name].max_idle:
                     self._close(name)
 
     def after_job(self) -> None:
-        """What is open was in use until now: a long job is no idle time."""
+        """Count the job's time as use of all open resources."""
         for name in self._open:
-            self._used[name] = self._clock()
+            self._used_at[name] = self._clock()
 
     def close(self) -> None:
-        """Close everything, the last opened first."""
+        """Close all resources, the last opened first."""
         for name in reversed(list(self._open)):
             self._close(name)
 
@@ -60,4 +59,4 @@ class Resources:
         try:
             manager.__exit__(None, None, None)
         except BaseException as error:  # a stale connection may fail even to close
-            self._log.warning("{resource} failed to close", resource=name, exc_info=error)
+            self._errors.report(f"closing the resource {name}", error)

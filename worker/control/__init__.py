@@ -1,1 +1,1 @@
-"""Orders to workers: their messages, who sends them, and who obeys."""
+"""Commands to workers: their messages, the sender, and the receiver in the worker."""

@@ -1,84 +1,111 @@
-"""Give orders to workers through their control queues, and gather what they answer."""
+"""Sends commands to workers through their control queues, and collects their answers."""
 
 import secrets
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
+import greenstalk
+
 from beanwatch.net.address import Address
-from beanwatch.queues.beanstalkd.connection import Link, ServerError
-from beanwatch.queues.beanstalkd.stats import parse_stats
+from beanwatch.queues.base import ServerError
+from beanwatch.queues.beanstalkd.client import (
+    count_watchers,
+    open_client,
+    reply_word,
+    translate_errors,
+)
+from beanwatch.worker.api.envelope import EnvelopeError, check_target
 from beanwatch.worker.control.messages import (
     CONTROL_PRIORITY,
     CONTROL_TTR,
     REPLY_PREFIX,
     Answer,
     Args,
+    Command,
     Message,
     MessageError,
-    Word,
     control_queue,
     encode,
     parse_answer,
 )
 
-# Seconds after the sender has given up in which an order still holds, as clocks differ.
-SLACK = 5.0
-CONNECT_TIMEOUT = 5.0
+# A command expires so many seconds after its sender gave up, since clocks differ.
+EXPIRY_MARGIN = 5.0
+REPLY_TIMEOUT = 5.0  # seconds for the server to connect, and to reply
+POLL_INTERVAL = 0.05  # seconds, where several servers are asked in turn
 
 
 class Target(NamedTuple):
-    """A worker that is to hear an order. An empty instance is any."""
+    """A worker that is to receive a command. Instance "": whichever runs."""
 
     worker: str
     address: Address
     instance: str = ""
 
 
-class Outcome(NamedTuple):
-    """What came of one order: the worker's answer, or why there is none."""
+class CommandResult(NamedTuple):
+    """The result of one command: the worker's answer, or the problem if there is none."""
 
     worker: str
     answer: Answer | None
-    trouble: str = ""
+    problem: str = ""
 
     @property
     def ok(self) -> bool:
-        """True if the worker obeys."""
+        """True if the worker has accepted the command."""
         return self.answer is not None and self.answer.ok
 
 
-class _Post:
-    """The orders that go to one server, and the queue where the answers come."""
+class ControlClient:
+    """Sends commands to the workers of one server, and receives answers in a queue of its own.
 
-    def __init__(self, address: Address, open_link: Callable[[Address, float], Link]) -> None:
-        self.link = open_link(address, CONNECT_TIMEOUT)
-        self.waiting: dict[str, tuple[str, int]] = {}  # order's id: worker, beanstalkd's job id
-        self.answers: dict[str, Answer] = {}
+    Its methods raise ServerError, after which the connection is closed.
+    """
+
+    def __init__(self, address: Address) -> None:
+        self.address = address
+        self.waiting: dict[str, tuple[str, int]] = {}  # command's id: worker, beanstalkd's job id
+        self.answers: dict[str, Answer] = {}  # by worker
         self._queue = REPLY_PREFIX + secrets.token_hex(8)
-        self.link.ask([b"watch " + self._queue.encode(), b"ignore default"])
+        self._client = open_client(address, REPLY_TIMEOUT)
+        with self._exchange():
+            self._client.watch(self._queue)
+            self._client.ignore("default")
 
-    def send(self, target: Target, word: Word, args: Args, expires_at: float) -> str:
-        """Put one order; why it was not put, or ""."""
-        order = secrets.token_hex(8)
-        body = encode(Message(word, args, target.instance, expires_at, self._queue, order))
-        put = b"put %d 0 %d %d\r\n%b" % (CONTROL_PRIORITY, CONTROL_TTR, len(body), body)
-        use = b"use " + control_queue(target.worker).encode()
-        reply = self.link.ask([use, put])[-1]
-        if reply.word != b"INSERTED":
-            return f"the order was not taken: {reply.word.decode()}"
-        self.waiting[order] = target.worker, int(reply.args[0])
+    def close(self) -> None:
+        """Close the connection."""
+        self._client.close()
+
+    def send(self, target: Target, command: Command, args: Args, expires_at: float) -> str:
+        """Put one command; the reason if it could not be put, or ""."""
+        command_id = secrets.token_hex(8)
+        message = Message(command, args, target.instance, expires_at, self._queue, command_id)
+        queue = control_queue(target.worker)
+        try:
+            check_target(queue, CONTROL_PRIORITY, 0, CONTROL_TTR)
+        except EnvelopeError as wrong:
+            return f"the command was not sent: {wrong}"
+        with self._exchange():
+            try:
+                self._client.use(queue)
+                job_id = self._client.put(encode(message), CONTROL_PRIORITY, 0, CONTROL_TTR)
+            except greenstalk.BeanstalkdError as refused:
+                return f"the command was refused: {reply_word(refused)}"
+        self.waiting[command_id] = target.worker, job_id
         return ""
 
     def receive(self, seconds: int) -> bool:
-        """Wait so long for one answer; false if there was none."""
-        self.link.extend()
-        reply = self.link.ask_one(b"reserve-with-timeout %d" % seconds)
-        if reply.word != b"RESERVED":
-            return False
-        self.link.ask_one(b"delete " + reply.args[0])
+        """Wait so long for one answer; false if none came."""
+        with self._exchange():
+            try:
+                job = self._client.reserve(timeout=seconds)
+            except greenstalk.TimedOutError:
+                return False
+            self._client.delete(job)
         try:
-            answer = parse_answer(reply.body)
+            answer = parse_answer(job.body)
         except MessageError:
             return True
         worker, _ = self.waiting.pop(answer.id, ("", 0))
@@ -87,86 +114,97 @@ class _Post:
         return True
 
     def take_back(self) -> dict[str, str]:
-        """Delete what nobody answered; what is to be said of each worker."""
-        self.link.extend()
-        found = {}
-        for worker, job_id in self.waiting.values():
-            queue = control_queue(worker).encode()
-            stats, reply = self.link.ask([b"stats-tube " + queue, b"delete %d" % job_id])
-            if reply.word != b"DELETED":
-                found[worker] = f"it was handed the order, and may obey it for {SLACK:g} s yet"
-            elif parse_stats(stats.body).get("current-watching"):
-                found[worker] = "the order was taken back"
-            else:
-                found[worker] = (
-                    f"nobody listens for it at {self.link.address}: it is gone, or cut off, "
-                    "or its beanstalkd is another one (--server)"
-                )
-        return found
+        """Delete the commands without an answer; for each such worker, what became of it."""
+        return {worker: self._take_back(worker, job_id) for worker, job_id in self.waiting.values()}
 
-
-def _collect(
-    posts: Iterable[_Post], end: float, trouble: dict[str, str], clock: Callable[[], float]
-) -> None:
-    """Read the answers until `end`, in turn: a silent worker of one server delays no other's."""
-    open_posts = [post for post in posts if post.waiting]
-    while open_posts and clock() < end:
-        is_quiet = True
-        for post in list(open_posts):
+    def _take_back(self, worker: str, job_id: int) -> str:
+        with self._exchange():
+            watchers = count_watchers(self._client, control_queue(worker))
             try:
-                is_quiet = not post.receive(1 if len(open_posts) == 1 else 0) and is_quiet
-            except ServerError as error:
-                trouble.update({worker: str(error) for worker, _ in post.waiting.values()})
-                post.waiting.clear()
-            if not post.waiting:
-                open_posts.remove(post)
-        if is_quiet and len(open_posts) > 1:
-            time.sleep(0.05)
+                self._client.delete(job_id)
+            except greenstalk.NotFoundError:
+                return f"it has received the command, and may obey it for {EXPIRY_MARGIN:g} s yet"
+        if watchers:
+            return "the command was taken back"
+        return (
+            f"nobody listens for it at {self.address}: it is gone, or cut off, "
+            "or its beanstalkd is another one (--server)"
+        )
+
+    @contextmanager
+    def _exchange(self) -> Iterator[None]:
+        try:
+            with translate_errors(self.address, REPLY_TIMEOUT):
+                yield
+        except ServerError:
+            self.close()
+            raise
 
 
-def give_order(
+def send_command(
     targets: Sequence[Target],
-    word: Word,
+    command: Command,
     args: Args | None = None,
     *,
     timeout: float,
-    open_link: Callable[[Address, float], Link] = Link,
     clock: Callable[[], float] = time.monotonic,
     wall: Callable[[], float] = time.time,
-) -> list[Outcome]:
-    """Send one order to all targets and wait up to `timeout` seconds for all their answers.
+) -> list[CommandResult]:
+    """Send one command to all targets and wait up to `timeout` seconds for their answers.
 
-    Orders that nobody took in time are deleted by their id, and expire soon after, so that
-    a worker that comes back later does not obey them.
+    A command that was not received in time is deleted by its id, and expires soon after, so that a
+    worker that comes back later does not obey it.
     """
-    trouble: dict[str, str] = {}
-    posts: dict[Address, _Post] = {}
+    problems: dict[str, str] = {}
+    clients: dict[Address, ControlClient] = {}
     try:
         for address, group in _by_address(targets).items():
             try:
-                post = posts[address] = _Post(address, open_link)
+                client = clients[address] = ControlClient(address)
                 for target in group:
-                    expires_at = wall() + timeout + SLACK
-                    if why := post.send(target, word, args or Args(), expires_at):
-                        trouble[target.worker] = why
+                    expires_at = wall() + timeout + EXPIRY_MARGIN
+                    if reason := client.send(target, command, args or Args(), expires_at):
+                        problems[target.worker] = reason
             except ServerError as error:
-                trouble.update({target.worker: str(error) for target in group})
-        _collect(posts.values(), clock() + timeout, trouble, clock)
-        for post in posts.values():
+                problems.update({target.worker: str(error) for target in group})
+        _collect_answers(clients.values(), clock() + timeout, problems, clock)
+        for client in clients.values():
             try:
-                for worker, what in post.take_back().items():
-                    trouble.setdefault(worker, f"no answer within {timeout:g} s; {what}")
+                for worker, what in client.take_back().items():
+                    problems.setdefault(worker, f"no answer within {timeout:g} s; {what}")
             except ServerError as error:
-                for worker, _ in post.waiting.values():
-                    trouble.setdefault(worker, str(error))
+                for worker, _ in client.waiting.values():
+                    problems.setdefault(worker, str(error))
     finally:
-        for post in posts.values():
-            post.link.close()
-    answers = {worker: answer for post in posts.values() for worker, answer in post.answers.items()}
+        for client in clients.values():
+            client.close()
+    answers = {worker: answer for c in clients.values() for worker, answer in c.answers.items()}
     return [
-        Outcome(target.worker, answers.get(target.worker), trouble.get(target.worker, ""))
+        CommandResult(target.worker, answers.get(target.worker), problems.get(target.worker, ""))
         for target in targets
     ]
+
+
+def _collect_answers(
+    clients: Iterable[ControlClient],
+    end: float,
+    problems: dict[str, str],
+    clock: Callable[[], float],
+) -> None:
+    """Read answers until `end`, from the servers in turn: a silent worker delays no other's."""
+    waiting = [client for client in clients if client.waiting]
+    while waiting and clock() < end:
+        is_quiet = True
+        for client in list(waiting):
+            try:
+                is_quiet = not client.receive(1 if len(waiting) == 1 else 0) and is_quiet
+            except ServerError as error:
+                problems.update({worker: str(error) for worker, _ in client.waiting.values()})
+                client.waiting.clear()
+            if not client.waiting:
+                waiting.remove(client)
+        if is_quiet and len(waiting) > 1:
+            time.sleep(POLL_INTERVAL)
 
 
 def _by_address(targets: Iterable[Target]) -> dict[Address, list[Target]]:

@@ -1,4 +1,4 @@
-"""The worker's ear: its control queue, on a connection of the pulse thread's own."""
+"""Receives commands from the worker's control queue, on a connection of the pulse thread's own."""
 
 import time
 from collections.abc import Callable
@@ -16,85 +16,100 @@ from beanwatch.worker.control.messages import (
     encode,
     parse_message,
 )
-from beanwatch.worker.core.connection import RefusedError, Session, SessionError
-from beanwatch.worker.core.decide import decide_reconnect
+from beanwatch.worker.core.connection import ConnectionLostError, RefusedError, WorkerConnection
+from beanwatch.worker.core.decide import decide_reconnect, format_exception_line
+from beanwatch.worker.core.internal_errors import InternalErrors
 
-STEP = 0.5  # seconds for one exchange, so that a silent server costs the pulse no tick
+EXCHANGE_TIMEOUT = 0.5  # seconds; short, so that a silent server costs the pulse no tick
 
 
 class Listener:
-    """Holds one reserve on the control queue and obeys what comes.
+    """Waits for a job in the control queue and has `handle` carry it out. Raises nothing.
 
-    `where` tells where the main thread's connection went, so that no name is looked up
-    here, and None while it has none. Nothing is raised: a worker without control works on.
+    `find_server` returns the address of the main thread's connection, so that no name is looked up
+    here, or None while there is none. While the connection is lost, the worker goes on without
+    commands.
     """
 
     def __init__(
         self,
-        where: Callable[[], Address | None],
+        find_server: Callable[[], Address | None],
         worker: str,
         instance: str,
-        obey: Callable[[Message], Answer],
+        handle: Callable[[Message], Answer],
+        errors: InternalErrors,
         log: FilteringBoundLogger,
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._where, self._worker, self._instance = where, worker, instance
-        self._obey, self._log, self._clock = obey, log, clock
-        self._session: Session | None = None
+        self._find_server, self._worker, self._instance = find_server, worker, instance
+        self._handle, self._errors, self._log = handle, errors, log
+        self._clock = clock
+        self._connection: WorkerConnection | None = None
         self._failures = 0
         self._next_try = 0.0
 
     def fileno(self) -> int | None:
-        """What to select on, None while there is no connection."""
-        return self._session.fileno() if self._session else None
+        """The file descriptor to poll; None while there is no connection."""
+        return self._connection.fileno() if self._connection else None
 
     def tick(self) -> None:
-        """Connect if there is no connection and it is time to try."""
-        if self._session is not None or self._clock() < self._next_try:
+        """Connect if there is no connection and the next attempt is due."""
+        if self._connection is not None or self._clock() < self._next_try:
             return
-        address = self._where()
+        address = self._find_server()
         if address is None:
             return
-        session = Session(address, [control_queue(self._worker)], None, timeout=STEP)
-        self._session = session  # a child that is forked meanwhile closes it
+        queues = [control_queue(self._worker)]
+        connection = WorkerConnection(address, queues, None, timeout=EXCHANGE_TIMEOUT)
+        self._connection = connection  # before `open`: a child forked meanwhile has to close it
         try:
-            session.open()
-            session.start_reserve()
-        except SessionError:
-            self._lose(session)
+            connection.open()
+            connection.start_reserve()
+        except ConnectionLostError:
+            self._give_up(connection)
             return
         self._failures = 0
 
     def receive(self) -> None:
-        """Read one message, as the socket has something to read, and obey it."""
-        session = self._session
-        if session is None:
+        """Read one message, which has arrived, and answer it."""
+        connection = self._connection
+        if connection is None:
             return
         try:
-            reserved = session.reserve(lambda: True)
+            reserved = connection.reserve(lambda: True)
             if reserved is None:
                 return
-            # Deleted first: an order that ends the process must not find its successor.
-            session.acknowledge(b"delete %d\r\n" % reserved.id, and_reserve=False)
+            # Delete it first: otherwise a command to stop would stop the next instance too.
+            connection.acknowledge("delete", reserved.id)
             message = self._read(reserved.body)
             if message is not None:
-                answer = self._obey(message)
+                answer = self._carry_out(message)
                 if message.reply_to:
                     body = encode(answer)
-                    session.put(message.reply_to, body, CONTROL_PRIORITY, 0, CONTROL_TTR)
-            session.start_reserve()
+                    connection.put(message.reply_to, body, CONTROL_PRIORITY, 0, CONTROL_TTR)
+            connection.start_reserve()
         except RefusedError as refused:
             self._log.warning("an answer could not be put: {reason}", reason=str(refused))
-            self._lose(session)
-        except SessionError:
-            self._lose(session)
+            self._give_up(connection)
+        except ConnectionLostError:
+            self._give_up(connection)
 
     def close(self) -> None:
-        """Stop listening."""
-        if self._session is not None:
-            self._session.close()
-            self._session = None
+        """Close the connection."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _carry_out(self, message: Message) -> Answer:
+        try:
+            return self._handle(message)
+        except Exception as error:
+            self._errors.report(f"the command {message.command}", error)
+            text = f"it failed: {format_exception_line(error)}"
+            return Answer(
+                self._worker, self._instance, message.command, id=message.id, ok=False, text=text
+            )
 
     def _read(self, body: bytes) -> Message | None:
         try:
@@ -106,8 +121,9 @@ class Listener:
             self._log.info("control message dropped: expired, or for another instance")
         return message
 
-    def _lose(self, session: Session) -> None:
-        session.close()
-        self._session = None
+    def _give_up(self, connection: WorkerConnection) -> None:
+        """Close the connection, and connect again later."""
+        connection.close()
+        self._connection = None
         self._failures += 1
         self._next_try = self._clock() + decide_reconnect(self._failures)

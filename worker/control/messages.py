@@ -1,4 +1,4 @@
-"""The messages of the control queue: what an operator may tell a worker, and what it answers.
+"""The messages of a worker's control queue: an operator's commands and the worker's answers.
 
 A command is a JSON job in `beanwatch.control.<worker id>`, put with priority CONTROL_PRIORITY.
 The answer is a JSON job in the queue that the command names in `reply_to`.
@@ -15,29 +15,29 @@ CONTROL_PREFIX = "beanwatch.control."
 REPLY_PREFIX = "beanwatch.reply."
 CONTROL_PRIORITY = 0
 CONTROL_TTR = 10  # seconds; a worker acts on a message within one
-MAX_WAIT = 7 * 86400.0
+MAX_WAIT = 7 * 86400.0  # seconds
 
-Word = Literal["stop", "wait", "resume", "restart", "status", "dump"]
-WORDS: tuple[str, ...] = get_args(Word)
+Command = Literal["stop", "wait", "resume", "restart", "status", "dump"]
+COMMANDS: tuple[str, ...] = get_args(Command)
 
 
 class MessageError(ValueError):
-    """No command of ours; the text says why."""
+    """The body is not a message of this kind; the text gives the reason."""
 
 
 class Args(msgspec.Struct, frozen=True, omit_defaults=True):
-    """`seconds` is how long to wait; without it, until `resume`."""
+    """The arguments of a command. `seconds`: how long to wait; None: until `resume`."""
 
     seconds: Annotated[float, Meta(gt=0, le=MAX_WAIT)] | None = None
 
 
 class Message(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A command. Dropped when `expires_at` has passed or `instance` is another one's.
+    """A command. Ignored after `expires_at`, and by any other instance if `instance` is given.
 
-    `expires_at` is in seconds since the epoch. `id` comes back in the answer.
+    `expires_at` is in seconds since the epoch; 0: never. The answer repeats `id`.
     """
 
-    command: Word
+    command: Command
     args: Args = Args()
     instance: str = ""
     expires_at: float = 0.0
@@ -46,7 +46,7 @@ class Message(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What the worker says. `beat` is its heartbeat record (`status`), `dump` its stacks."""
+    """The worker's answer. `beat` is its heartbeat record (`status`), `dump` its stacks."""
 
     worker: str
     instance: str
@@ -64,15 +64,12 @@ _encoder = msgspec.json.Encoder()
 
 
 def control_queue(worker: str) -> str:
-    """The queue in which a worker listens."""
+    """The control queue of a worker, by its id."""
     return CONTROL_PREFIX + worker
 
 
 def parse_message(body: bytes, *, instance: str, now: float) -> Message | None:
-    """Read a command; None for one that is expired or meant for another instance.
-
-    Raises MessageError for what is no command.
-    """
+    """Read a command. None if it has expired or is for another instance. Raises MessageError."""
     try:
         message = _decoder.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
@@ -93,5 +90,5 @@ def parse_answer(body: bytes) -> Answer:
 
 
 def encode(message: Message | Answer) -> bytes:
-    """The body to put."""
+    """The body of a job with this message."""
     return _encoder.encode(message)

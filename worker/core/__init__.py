@@ -1,1 +1,1 @@
-"""The way of a job through the worker: connect, reserve, run, acknowledge."""
+"""The path of a job through the worker: connect, reserve, run, acknowledge."""

@@ -1,312 +1,290 @@
-"""The worker's session with beanstalkd: every operation bounded, one doubt and it is closed.
+"""The worker's connection to beanstalkd.
 
-Two threads use it. The main thread reserves and acknowledges; the pulse touches the job
-that is held. The lock is held for each exchange except the wait for a job, in which nothing
-is held and so nothing is touched. Replies to touches are not waited for: whoever reads
-next skips them, so that a silent server cannot hold up the pulse.
+Every operation has a timeout; on any unexpected reply the connection is closed.
+
+Two threads use it. The main thread reserves jobs and acknowledges them; the pulse thread touches
+the reserved job, and a handler's threads may put jobs. Each exchange holds the lock, except for the
+wait for a job: then no job is reserved, and so nobody else uses the socket. The replies to touches
+are not awaited: whoever reads next skips them, so that a silent server cannot hold up the pulse.
 """
 
-import re
 import socket
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from msgspec import Struct
-
 from beanwatch.net.address import Address, connect
-from beanwatch.net.errors import quote_answer, socket_reason
+from beanwatch.net.errors import socket_reason
 from beanwatch.queues.beanstalkd.stats import parse_list, parse_stats
-from beanwatch.worker.core.decide import Facts, parse_facts
-from beanwatch.worker.core.wire import NonsenseError, Wire
+from beanwatch.worker.core import connection_protocol as protocol
+from beanwatch.worker.core.connection_protocol import Action, JobStats, Reserved
+from beanwatch.worker.core.line_socket import BadReplyError, LineSocket
 
-OPERATION = 2.0  # seconds for one exchange
-MARGIN = 5.0  # seconds over the reserve timeout before a silent server is given up
-RESERVE_NOW = b"reserve-with-timeout 0\r\n"
-REFUSALS = frozenset((b"JOB_TOO_BIG", b"DRAINING", b"OUT_OF_MEMORY"))
-ENDINGS = frozenset((b"DELETED", b"RELEASED", b"BURIED", b"NOT_FOUND"))
-_RESERVED = re.compile(rb"RESERVED (\d{1,20}) (\d{1,10})\r\n")
-_AFTER_BODY = re.compile(rb"\r\nOK (\d{1,5})\r\n")
+EXCHANGE_TIMEOUT = 2.0  # seconds
+RESERVE_MARGIN = 5.0  # seconds over the reserve timeout before a silent server is given up
 
 
-class SessionError(Exception):
-    """The session is closed: the server is gone, silent, or did not make sense."""
+class ConnectionLostError(Exception):
+    """The connection is closed: the server is gone, silent, or sent an unexpected reply."""
 
 
 class RefusedError(Exception):
-    """The server refused to put a job (JOB_TOO_BIG, DRAINING); the session lives."""
+    """A job was not put: the server refused it (JOB_TOO_BIG, DRAINING), or its job is over.
 
-
-class Reserved(Struct, frozen=True):
-    """A job that this session holds, with its facts if they came with it."""
-
-    id: int
-    body: bytes
-    facts: Facts | None = None
-
-
-class Pace:
-    """Tells the id of the next job from those before: in a queue, ids mostly count evenly.
-
-    `next` is 0 where there is nothing to go by: it is told only where the last one would
-    have been told right.
+    The connection stays open.
     """
 
-    def __init__(self) -> None:
-        self.next = self._last = self._step = 0
 
-    def see(self, job_id: int) -> None:
-        """This job came."""
-        step = job_id - self._last
-        self.next = max(0, job_id + step) if step == self._step else 0
-        self._last, self._step = job_id, step
+class WorkerConnection:
+    """One connection at a time to one server. It watches `queues` and no other.
 
-
-class Session:
-    """Connections to one server, one at a time, that watch `tubes` and nothing else."""
+    `reserve_timeout` (seconds) is how long the server waits for a job. None: without end, for a
+    caller that polls `fileno` and reads only when a job has arrived.
+    """
 
     def __init__(
         self,
         address: Address,
-        tubes: Sequence[str],
+        queues: Sequence[str],
         reserve_timeout: float | None,
         *,
-        timeout: float = OPERATION,
+        timeout: float = EXCHANGE_TIMEOUT,
         open_socket: Callable[[Address, float], socket.socket] = connect,
     ) -> None:
         self.address = address
-        self.server_id = ""
-        self.peer: Any = None  # where the socket really went, for a connect without a name lookup
-        self.held = 0  # the id of the reserved job
-        self.unanswered = 0  # touches of it
-        self.is_gone = False  # it: a touch found it with another worker
-        self._tubes = [tube.encode() for tube in tubes]
-        if reserve_timeout is None:  # the caller selects, so the job is there when it is read
-            self._reserve, self._patience = b"reserve\r\n", timeout
+        self.server_id = ""  # `id` in the server's stats
+        self.peer: Any = None  # the connected address: to connect again without a name lookup
+        self.job_id = 0  # the reserved job; 0: none
+        self.unanswered_touches = 0  # of this job
+        self.job_was_taken_away = False  # a touch was answered NOT_FOUND: another worker has it
+        self.reserve_is_pipelined = False  # sent with the last acknowledgement; may bring a job
+        self._queues = list(queues)
+        if reserve_timeout is None:
+            self._reserve, self._reserve_limit = protocol.RESERVE, timeout
         else:
-            # Whole seconds on the wire; at least 1, as 0 would be a busy loop.
-            seconds = max(1, round(reserve_timeout))
-            self._reserve = b"reserve-with-timeout %d\r\n" % seconds
-            self._patience = seconds + MARGIN
+            self._reserve = protocol.encode_reserve(reserve_timeout)
+            self._reserve_limit = max(1.0, reserve_timeout) + RESERVE_MARGIN
         self._timeout = timeout
         self._open_socket = open_socket
         self._lock = threading.Lock()
         self._exchange = _Exchange(self._lock, self._fail)
-        self._wire: Wire | None = None
-        self._using = b"default"
-        self._is_reserving = False  # a reserve was sent, its answer may take its time
-        self.is_promised = False  # one was sent that is answered at once, perhaps with a job
-        self._guess = 0  # the job whose stats-job was sent after it
-        self._pace = Pace()
-        self._is_waiting = False  # for a job, with nothing held: safe to interrupt
+        self._socket: LineSocket | None = None
+        self._used_queue = b"default"
+        self._reserve_is_pending = False  # sent by `start_reserve`
+        self._is_waiting = False  # for a job, and none is reserved: `interrupt` may end it
 
     @property
     def is_open(self) -> bool:
-        """Connected, as far as anybody knows."""
-        return self._wire is not None
+        """True if connected, as far as is known."""
+        return self._socket is not None
 
     def open(self) -> None:
-        """Connect, watch, ignore the rest, and verify it. Raises SessionError."""
+        """Connect, and verify that exactly `queues` are watched. Raises ConnectionLostError."""
         with self._exchange:
-            wire = self._wire = Wire(self._open_socket(self.address, self._timeout), self._timeout)
-            self._using, self.unanswered = b"default", 0
-            watch = [b"watch " + tube for tube in self._tubes]
-            if b"default" not in self._tubes:
-                watch.append(b"ignore default")
-            # In one write, so that a far server costs one round trip.
-            wire.send(b"\r\n".join((*watch, b"list-tubes-watched", b"stats", b"")))
-            for _ in watch:
-                self._expect(wire, b"WATCHING ")
-            watched = parse_list(self._read_stats(wire))
-            if set(watched) != {tube.decode() for tube in self._tubes}:
-                raise NonsenseError(f"it watches {watched}, not what it was told to")
-            self.server_id = str(parse_stats(self._read_stats(wire)).get("id", ""))
-            self.peer = wire.peer()
+            connected = self._open_socket(self.address, self._timeout)
+            lines = self._socket = LineSocket(connected, self._timeout)
+            self._used_queue, self.unanswered_touches = b"default", 0
+            commands = protocol.encode_open(self._queues)
+            lines.send(commands)
+            for _ in range(commands.count(b"\r\n") - 2):
+                self._expect(lines, b"WATCHING ")
+            watched = parse_list(self._read_body(lines))
+            if set(watched) != set(self._queues):
+                raise BadReplyError(f"it watches {watched}, not the queues it was told to")
+            self.server_id = str(parse_stats(self._read_body(lines)).get("id", ""))
+            self.peer = lines.peer()
 
     def close(self) -> None:
-        """Close; the server gives the job that is held to another worker."""
-        self._is_reserving = self.is_promised = False
-        self.held = self._guess = 0
-        wire, self._wire = self._wire, None
-        if wire is not None:
-            wire.close()
+        """Close the connection. The server gives a reserved job to another worker."""
+        self._reserve_is_pending = self.reserve_is_pipelined = False
+        self.job_id = 0
+        lines, self._socket = self._socket, None
+        if lines is not None:
+            lines.close()
 
     def interrupt(self) -> None:
-        """End a wait for a job, from another thread or a signal handler. The session is over.
+        """End a wait for a job, from another thread or a signal handler; closes the connection.
 
-        Unless the answer is there: it may be a job, which has to be given back.
+        Does nothing if a reply has arrived: it may hold a job, which has to be handled.
         """
-        wire = self._wire
-        if wire is not None and self._is_waiting and not wire.has_news() and self._is_waiting:
-            wire.shut_down()  # asked twice: a look at the socket gives the other thread a turn
+        lines = self._socket
+        if lines is not None and self._is_waiting and not lines.has_input() and self._is_waiting:
+            # Checked twice: polling the socket releases the interpreter lock, so the main thread
+            # may have stopped waiting in between.
+            lines.shut_down()
 
     def fileno(self) -> int:
-        """The socket, to select on."""
+        """The socket's file descriptor, to poll."""
         return self._connected().fileno()
 
     def start_reserve(self) -> None:
-        """Ask for a job; `reserve` then only reads the answer. Raises SessionError."""
+        """Ask for a job; `reserve` then only reads the reply. Raises ConnectionLostError."""
         with self._exchange:
             self._connected().send(self._reserve)
-            self._is_reserving = True
+            self._reserve_is_pending = True
 
     def reserve(self, is_wanted: Callable[[], bool]) -> Reserved | None:
-        """Wait for a job. None after the reserve timeout. Raises SessionError.
+        """Wait for a job; None after the reserve timeout. Raises ConnectionLostError.
 
-        A job that came with the last acknowledgement is returned though it is not wanted: it is
-        in hand, and the end of the connection would count as a run that nobody ended.
-        `is_wanted` is asked after `_is_waiting` is set: whoever wants no more jobs first
-        says so there and then interrupts, and one of the two is seen.
+        A job already received with the last acknowledgement is returned even if `is_wanted()` is
+        false: closing the connection now would count as an unfinished run. `_is_waiting` is set
+        before `is_wanted` is called, so a concurrent stop is noticed by one or the other.
         """
         try:
-            wire = self._connected()
-            if self.is_promised and (reserved := self._take(wire, self._timeout)):
+            lines = self._connected()
+            if self.reserve_is_pipelined and (reserved := self._read_job(lines, self._timeout)):
                 return reserved
             self._is_waiting = True
             if not is_wanted():
-                raise SessionError("no job is wanted")
-            if not self._is_reserving:
-                wire.send(self._reserve)
-            return self._take(wire, self._patience)
+                raise ConnectionLostError("no job is wanted")
+            if not self._reserve_is_pending:
+                lines.send(self._reserve)
+            return self._read_job(lines, self._reserve_limit)
         except BaseException as error:
             raise self._fail(error) from None
         finally:
             self._is_waiting = False
 
-    def _take(self, wire: Wire, patience: float) -> Reserved | None:
-        guess, self._guess = self._guess, 0
-        reserved = (guess and _read_all(wire)) or self._read_one_by_one(wire, patience, guess)
-        self._is_reserving = self.is_promised = self.is_gone = False
-        if reserved is not None:
-            self.held = reserved.id
-            self._pace.see(reserved.id)
-        return reserved
-
-    def facts(self, job_id: int) -> Facts:
-        """`stats-job` of the job that is held. Raises SessionError."""
+    def job_stats(self, job_id: int) -> JobStats:
+        """`stats-job` of the reserved job. Raises ConnectionLostError."""
         with self._exchange:
-            wire = self._connected()
-            wire.send(b"stats-job %d\r\n" % job_id)
-            return parse_facts(self._read_stats(wire))
+            lines = self._connected()
+            lines.send(protocol.encode_job_stats(job_id))
+            return protocol.parse_job_stats(self._read_body(lines), job_id)
 
     def touch(self, wait: float) -> bool:
-        """Give the job its full time to run again; does not wait for the answer.
+        """Start the reserved job's time to run anew; does not wait for the reply.
 
-        False when the lock was not free within `wait` seconds, or nothing is held.
+        False if the lock was not free within `wait` seconds, or if no job is reserved.
         """
         if not self._lock.acquire(timeout=wait):
             return False
         try:
-            wire = self._wire
-            if wire is None or not self.held:
+            lines = self._socket
+            if lines is None or not self.job_id:
                 return False
-            while self.unanswered and (line := wire.read_line_now()) is not None:
-                self._take_touched(line)
-            wire.send_now(b"touch %d\r\n" % self.held)
-            self.unanswered += 1
+            while self.unanswered_touches and (line := lines.read_line_now()) is not None:
+                self._take_touch_reply(line)
+            lines.send_now(protocol.encode_touch(self.job_id))
+            self.unanswered_touches += 1
             return True
-        except (OSError, NonsenseError):
+        except (OSError, BadReplyError):
             self.close()
             return False
         finally:
             self._lock.release()
 
-    def put(self, tube: str, body: bytes, priority: int, delay: int, ttr: int) -> int:
-        """Put a job and return its id. Raises RefusedError, SessionError."""
-        name = tube.encode()
-        with self._exchange:
-            wire = self._connected()
-            if name != self._using:
-                wire.send(b"use %b\r\n" % name)
-                self._expect(wire, b"USING ")
-                self._using = name
-            wire.send(b"put %d %d %d %d\r\n%b\r\n" % (priority, delay, ttr, len(body), body))
-            line = self._answer(wire)
-            if line in REFUSALS:
-                raise RefusedError(line.decode())
-            word, _, job_id = line.partition(b" ")
-            if word != b"INSERTED":
-                # BURIED is a job that the server could not queue: as good as lost.
-                raise _unexpected(line)
-            return int(job_id)
+    def put(
+        self,
+        queue: str,
+        body: bytes,
+        priority: int,
+        delay: int,
+        ttr: int,
+        *,
+        during_job: int = 0,
+    ) -> int:
+        """Put a job and return its id. Raises RefusedError, ConnectionLostError.
 
-    def acknowledge(self, command: bytes, *, and_reserve: bool) -> bytes:
-        """Delete, release or bury what is held; the answer.
-
-        `and_reserve` asks for the next job in the same write, if one is ready, and for the
-        facts of the one that it is likely to be. Raises SessionError, after which nobody knows
-        whether the server got it.
+        `during_job`: only while this job is reserved. The lock is held from this check to the
+        reply: replies carry no id, so after the job's end the main thread, which waits for the next
+        job without the lock, would read this reply, or this thread would read its job.
         """
+        name = queue.encode()
         with self._exchange:
-            wire = self._connected()
-            wire.send(command + self._ask_for_next() if and_reserve else command)
-            line = self._answer(wire)
-            self.held = 0
-            if line not in ENDINGS:
-                raise _unexpected(line)
-            self.is_promised = and_reserve
-            return line
+            lines = self._connected()
+            if during_job and self.job_id != during_job:
+                raise RefusedError("the job is over: its threads can put no more jobs")
+            if name != self._used_queue:
+                lines.send(protocol.encode_use(name))
+                self._expect(lines, b"USING ")
+                self._used_queue = name
+            lines.send(protocol.encode_put(body, priority, delay, ttr))
+            line = self._read_reply(lines)
+            if line in protocol.PUT_REFUSALS:
+                raise RefusedError(line.decode())
+            return protocol.parse_inserted(line)
 
-    def _ask_for_next(self) -> bytes:
-        self._guess = guess = self._pace.next
-        return b"%bstats-job %d\r\n" % (RESERVE_NOW, guess) if guess else RESERVE_NOW
+    def acknowledge(
+        self,
+        action: Action,
+        job_id: int,
+        priority: int = 0,
+        delay: float = 0.0,
+        *,
+        and_reserve: bool = False,
+    ) -> bool:
+        """Delete, release or bury the reserved job. False if the server had given it away.
 
-    def _read_one_by_one(self, wire: Wire, patience: float, guess: int) -> Reserved | None:
-        line = wire.read_line(patience)
-        word, _, numbers = line.partition(b" ")
-        if word == b"RESERVED":
-            job_id, _, size = numbers.partition(b" ")
-            body = wire.read_body(size)
-        elif word != b"TIMED_OUT":
-            # DEADLINE_SOON is of a job that we do not know of: closing gives it back.
-            raise _unexpected(line)
-        facts = _read_guessed(wire) if guess else None
-        return None if word == b"TIMED_OUT" else _make_reserved(int(job_id), body, facts)
+        `and_reserve` asks for the next job in the same write, if one is ready. Raises
+        ConnectionLostError; then it is unknown whether the server got the command.
+        """
+        command = protocol.encode_end(action, job_id, priority, delay)
+        with self._exchange:
+            lines = self._connected()
+            lines.send(command + protocol.RESERVE_NOW if and_reserve else command)
+            line = self._read_reply(lines)
+            self.job_id = 0
+            if line not in protocol.ACKNOWLEDGED:
+                raise protocol.unexpected_reply(line)
+            self.reserve_is_pipelined = and_reserve
+            return line != b"NOT_FOUND"
 
-    def _connected(self) -> Wire:
-        if self._wire is None:
-            raise SessionError(f"{self.address}: the connection was lost")
-        return self._wire
+    def _connected(self) -> LineSocket:
+        if self._socket is None:
+            raise ConnectionLostError(f"{self.address}: the connection was lost")
+        return self._socket
 
-    def _answer(self, wire: Wire) -> bytes:
-        while self.unanswered:
-            self._take_touched(wire.read_line())
-        return wire.read_line()
+    def _read_job(self, lines: LineSocket, timeout: float) -> Reserved | None:
+        found = protocol.parse_reserve(lines.read_line(timeout))
+        reserved = found and Reserved(found[0], lines.read_body(found[1]))
+        self._reserve_is_pending = self.reserve_is_pipelined = self.job_was_taken_away = False
+        if reserved is not None:
+            self.job_id = reserved.id
+        return reserved
 
-    def _take_touched(self, line: bytes) -> None:
-        self.unanswered -= 1
+    def _read_reply(self, lines: LineSocket) -> bytes:
+        while self.unanswered_touches:
+            self._take_touch_reply(lines.read_line())
+        return lines.read_line()
+
+    def _take_touch_reply(self, line: bytes) -> None:
+        self.unanswered_touches -= 1
         if line == b"NOT_FOUND":
-            self.is_gone = True
+            self.job_was_taken_away = True
         elif line != b"TOUCHED":
-            raise _unexpected(line)
+            raise protocol.unexpected_reply(line)
 
-    def _expect(self, wire: Wire, start: bytes) -> bytes:
-        """What comes after `start` in the line that is answered."""
-        line = self._answer(wire)
+    def _expect(self, lines: LineSocket, start: bytes) -> bytes:
+        """The rest of the next line, which must begin with `start`."""
+        line = self._read_reply(lines)
         if not line.startswith(start):
-            raise _unexpected(line)
+            raise protocol.unexpected_reply(line)
         return line[len(start) :]
 
-    def _read_stats(self, wire: Wire) -> bytes:
-        return wire.read_body(self._expect(wire, b"OK "))
+    def _read_body(self, lines: LineSocket) -> bytes:
+        return lines.read_body(self._expect(lines, b"OK "))
 
     def _fail(self, error: BaseException) -> BaseException:
-        """Close, and say what went wrong; what is no fault of the wire's stays what it is."""
+        """Close the connection, and return the error to raise.
+
+        Socket and protocol errors become ConnectionLostError; anything else is returned unchanged.
+        """
         self.close()
         if isinstance(error, OSError):
-            return SessionError(f"{self.address}: {socket_reason(error, self._timeout)}")
+            return ConnectionLostError(f"{self.address}: {socket_reason(error, self._timeout)}")
         if isinstance(error, KeyError):
-            return SessionError(f"{self.address}: its answer has no field {error}")
+            return ConnectionLostError(f"{self.address}: its answer has no field {error}")
         if isinstance(error, ValueError):
-            return SessionError(f"{self.address}: {error}")
+            return ConnectionLostError(f"{self.address}: {error}")
         return error
 
 
 class _Exchange:
-    """Holds the lock; whatever goes wrong in it but a refusal closes the session.
+    """Holds the lock during an exchange. Any error except RefusedError closes the connection.
 
-    Also an exception of the alarm's in the middle of an answer. A class, as it is entered
-    twice a job and a generator would take three times as long.
+    That includes an exception that the alarm raises before the reply has been read. A class,
+    because it is entered twice a job and a generator takes three times as long.
     """
 
     def __init__(
@@ -315,8 +293,8 @@ class _Exchange:
         self._lock, self._fail = lock, fail
 
     def __enter__(self) -> None:
-        if not self._lock.acquire(True, 2 * OPERATION):
-            raise SessionError("another thread does not let go of the connection")
+        if not self._lock.acquire(True, 2 * EXCHANGE_TIMEOUT):
+            raise ConnectionLostError("another thread keeps the connection busy")
 
     def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
         try:
@@ -326,39 +304,3 @@ class _Exchange:
                     raise failed from None
         finally:
             self._lock.release()
-
-
-def _read_all(wire: Wire) -> Reserved | None:
-    """The job and the facts that were asked for with it, if all of it is there.
-
-    A look for what `_read_one_by_one` would find, in a third of the time.
-    """
-    buffer = wire.buffer
-    if not (reserved := _RESERVED.match(buffer)):
-        return None
-    start = reserved.end()
-    end = start + int(reserved[2])
-    if not (told := _AFTER_BODY.match(buffer, end)):
-        return None
-    facts = buffer[told.end() : -2]
-    if len(facts) != int(told[1]):
-        return None
-    wire.buffer = b""
-    return _make_reserved(int(reserved[1]), buffer[start:end], parse_facts(facts))
-
-
-def _read_guessed(wire: Wire) -> Facts | None:
-    line = wire.read_line()
-    if line == b"NOT_FOUND":
-        return None
-    if not line.startswith(b"OK "):
-        raise _unexpected(line)
-    return parse_facts(wire.read_body(line[3:]))
-
-
-def _make_reserved(job_id: int, body: bytes, facts: Facts | None) -> Reserved:
-    return Reserved(job_id, body, facts if facts and facts.id == job_id else None)
-
-
-def _unexpected(line: bytes) -> NonsenseError:
-    return NonsenseError(f"it answered {quote_answer(line[:40])}")

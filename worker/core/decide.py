@@ -1,43 +1,27 @@
-"""What becomes of a job, decided from numbers alone: attempts, poison, retries, burial."""
+"""Decisions about jobs, made from numbers alone: attempts, poison, retries, burial."""
 
 import math
 import random
 from collections.abc import Callable
 from typing import NamedTuple
 
-from msgspec import MsgspecError, Struct
-from msgspec.json import Decoder
-
 from beanwatch.worker.api.errors import Bury, Discard, JobStopped, JobTimeout, Retry
+from beanwatch.worker.core.connection_protocol import Action, JobStats
 
-BACKOFF = 5.0  # seconds before the second attempt, doubled for each one after
-MAX_BACKOFF = 3600.0
+FIRST_BACKOFF = 5.0  # seconds before the second attempt, doubled for each one after
+MAX_BACKOFF = 3600.0  # seconds
 MAX_REASON = 1000  # characters
-MAX_DELAY = 2.0**32 - 1  # seconds, beanstalkd's
+MAX_DELAY = 2.0**32 - 1  # seconds that beanstalkd can count
+MAX_RECONNECT_DELAY = 30.0  # seconds
 
 Backoff = float | Callable[[int], float] | None
 
 
-class Facts(Struct, frozen=True, rename={"priority": "pri"}):
-    """What `stats-job` says of a reserved job. Times in whole seconds."""
-
-    id: int
-    queue: str
-    priority: int
-    age: int
-    delay: int
-    ttr: int
-    reserves: int
-    releases: int
-    buries: int
-    kicks: int
-
-
 class Verdict(NamedTuple):
-    """How a run ended. `action` is what beanstalkd is told: delete, release or bury."""
+    """The end of a run: its outcome, and what beanstalkd is told. `delay` is in seconds."""
 
     outcome: str
-    action: str
+    action: Action
     reason: str = ""
     delay: float = 0.0
 
@@ -45,57 +29,35 @@ class Verdict(NamedTuple):
 OK = Verdict("ok", "delete")
 
 
-_decode = Decoder(Facts).decode
-_NUMBERS = (
-    b"id:", b"pri:", b"age:", b"delay:", b"ttr:", b"reserves:", b"releases:", b"buries:", b"kicks:"
-)  # fmt: skip
-
-
-def parse_facts(body: bytes) -> Facts:
-    """Read the reply to `stats-job`. Raises KeyError or ValueError on a field that is not there."""
-    try:
-        return _decode(as_json(body))
-    except MsgspecError:
-        words = body.split()  # `---`, then a name and a value a line
-        stats = dict(zip(words[1::2], words[2::2], strict=True))
-        queue = stats.pop(b"tube:").strip(b'"').decode()
-        id_, *numbers = (int(stats[name]) for name in _NUMBERS)
-        return Facts(id_, queue, *numbers)
-
-
-def as_json(body: bytes) -> bytes:
-    """The reply to `stats-job` as what it nearly is, for a parser in C: it is read for every job.
-
-    Of no other shape than beanstalkd's it makes nonsense.
-    """
-    line = body[4:-1].replace(b'"', b"").replace(b": ", b'":').replace(b"\n", b',"')
-    line = line.replace(b'"tube":', b'"tube":"', 1).replace(b',"state":', b'","state":"', 1)
-    return b'{"%b}' % line.replace(b',"pri":', b'","pri":', 1)
-
-
-def decide_poison(facts: Facts, max_attempts: int) -> str:
+def decide_poison(stats: JobStats, max_attempts: int) -> str:
     """The reason to bury a job before it runs, or "".
 
-    Runs that nobody acknowledged, because the worker died or the time to run was over,
-    raise `reserves` only. `max_attempts` of them are allowed, and as many after each kick.
+    A run that nobody acknowledged (its worker died, or its time to run was over) raises `reserves`
+    only. `max_attempts` such runs are allowed, and as many again after each kick.
     """
-    silent = facts.reserves - 1 - facts.releases - facts.buries
-    if not max_attempts or silent < max_attempts * (facts.kicks + 1):
+    unacknowledged = stats.reserves - 1 - stats.releases - stats.buries
+    if not max_attempts or unacknowledged < max_attempts * (stats.kicks + 1):
         return ""
-    return f"{silent} runs ended without an answer: the job kills its worker, or outlasts its TTR"
+    return (
+        f"{unacknowledged} runs ended without an answer: "
+        "the job kills its worker, or outlasts its TTR"
+    )
 
 
 def decide_end(
     error: BaseException | None,
-    facts: Facts,
+    stats: JobStats,
     max_attempts: int,
     backoff: Backoff = None,
     on_timeout: str = "retry",
 ) -> Verdict:
-    """What becomes of a job whose handler returned (`error` is None) or raised."""
+    """The verdict on a run whose handler returned (`error` is None) or raised `error`.
+
+    Raises what an application's own backoff raises, and TypeError or ValueError for its result.
+    """
     if error is None:
         return OK
-    reason = describe(error)
+    reason = format_exception_line(error)
     if isinstance(error, Discard):
         return Verdict("discarded", "delete", reason)
     if isinstance(error, Bury):
@@ -105,50 +67,51 @@ def decide_end(
     outcome = "timeout" if isinstance(error, JobTimeout) else "retry"
     if outcome == "timeout" and on_timeout == "bury":
         return Verdict(outcome, "bury", reason)
-    if max_attempts and facts.reserves >= max_attempts * (facts.kicks + 1):
-        last = f"{reason} (attempt {facts.reserves}, the last)"
+    if max_attempts and stats.reserves >= max_attempts * (stats.kicks + 1):
+        last = f"{reason} (attempt {stats.reserves}, the last)"
         return Verdict("timeout" if outcome == "timeout" else "buried", "bury", last)
     asked = error.delay if isinstance(error, Retry) else None
-    delay = decide_delay(facts.reserves, backoff) if asked is None else asked
+    delay = decide_delay(stats.reserves, backoff) if asked is None else asked
     return Verdict(outcome, "release", reason, check_delay(delay))
 
 
 def decide_delay(
     attempt: int, backoff: Backoff, *, draw: Callable[[], float] = random.random
 ) -> float:
-    """Seconds until the next attempt: `backoff` as given, else doubling, with a random half.
+    """Seconds until the next attempt: a function's result, or `backoff` doubled for each attempt.
 
-    The random half keeps jobs that failed together from coming back together.
+    Up to half of the doubled delay is random, so that jobs that failed together do not come back
+    together.
     """
     if callable(backoff):
         return backoff(attempt)
-    first = BACKOFF if backoff is None else backoff
+    first = FIRST_BACKOFF if backoff is None else backoff
     full = min(MAX_BACKOFF, first * 2.0 ** min(attempt - 1, 30))
     return full * (0.5 + draw() / 2)
 
 
 def check_delay(delay: float) -> float:
-    """A delay that beanstalkd takes. Raises TypeError or ValueError for what is no number."""
+    """The delay, cut to what beanstalkd takes. Raises TypeError or ValueError if not a number."""
     if math.isnan(delay):
         raise ValueError("a delay is a number of seconds, not nan")
     return min(MAX_DELAY, max(0.0, delay))
 
 
 def decide_reconnect(failures: int, *, draw: Callable[[], float] = random.random) -> float:
-    """Seconds before the next connect after so many failures in a row: full jitter, cap 30 s."""
-    return draw() * min(30.0, 0.1 * 2.0 ** min(failures, 20))
+    """Seconds before the next connect after `failures` in a row: random, growing up to 30 s."""
+    return draw() * min(MAX_RECONNECT_DELAY, 0.1 * 2.0 ** min(failures, 20))
 
 
-def with_share(limit: float, *, draw: Callable[[], float] = random.random) -> float:
-    """A recycling limit with up to a quarter added, so that not all workers go at once."""
+def jitter_limit(limit: float, *, draw: Callable[[], float] = random.random) -> float:
+    """The limit plus up to a quarter, so that not all workers reach it at the same time."""
     return limit * (1 + draw() / 4)
 
 
-def describe(error: BaseException) -> str:
-    """An exception in one line, with its class unless it is one of ours."""
+def format_exception_line(error: BaseException) -> str:
+    """An exception in one line, with its class unless the class is one of ours."""
     try:
         text = " ".join(str(error)[:MAX_REASON].split())
-    except Exception as wrong:  # a broken __str__ of the application's
+    except Exception as wrong:  # the application's own __str__ may fail
         text = f"its text raises {type(wrong).__name__}"
     if isinstance(error, Retry | Bury | Discard | JobTimeout | JobStopped) and text:
         return text

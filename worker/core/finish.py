@@ -1,113 +1,112 @@
-"""The end of a run: follow-ups, intent, acknowledgement, outcome. In this order.
+"""The end of a run: follow-ups, announcement, acknowledgement, outcome. In this order.
 
-Follow-ups come before the acknowledgement: a crash between the two makes a duplicate that
-can be told by its id; the other way round, it would lose the follow-up.
+Follow-ups are put before the acknowledgement. A crash between the two makes a duplicate, which its
+id shows; in the other order a crash would lose the follow-up.
 """
 
-import math
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from msgspec.structs import replace
 
 from beanwatch.worker.api.envelope import EnvelopeError, FollowUp, encode_follow_up
-from beanwatch.worker.core.connection import RefusedError, Session, SessionError
-from beanwatch.worker.core.decide import Verdict, describe
-from beanwatch.worker.core.job import Held
-from beanwatch.worker.core.record import Run, Sink
-from beanwatch.worker.core.state import Life
+from beanwatch.worker.core.connection import ConnectionLostError, RefusedError, WorkerConnection
+from beanwatch.worker.core.decide import Verdict, format_exception_line
+from beanwatch.worker.core.job import RunningJob
+from beanwatch.worker.core.record import Run, Sinks
+from beanwatch.worker.core.state import WorkerState
 
-MAX_TRACEBACK = 8192  # characters, the end of it being what matters
-FAILURES = frozenset(("buried", "timeout", "poison", "invalid", "discarded"))
+MAX_TRACEBACK = 8192  # characters; the end is kept, where the error is
 
 
 class Finisher:
-    """Ends runs, from the main thread or, past the hard deadline, from the pulse.
-
-    `intend` is told of each run before its acknowledgement, all `sinks` after it.
-    """
+    """Ends runs, in the main thread or, after the hard deadline, in the pulse thread."""
 
     def __init__(
         self,
-        session: Session,
-        intend: Callable[[Run], object],
-        sinks: Sequence[Sink],
-        life: Life,
+        connection: WorkerConnection,
+        sinks: Sinks,
+        state: WorkerState,
         *,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._session, self._life = session, life
-        self._intend, self._settles = intend, [sink.settle for sink in sinks]
+        self._connection, self._sinks, self._state = connection, sinks, state
         self._monotonic = monotonic
 
     def end(
         self,
-        held: Held,
+        job: RunningJob,
         verdict: Verdict,
         error: BaseException | None = None,
         *,
         and_reserve: bool = False,
     ) -> Run:
-        """Tell everyone how the run ended, beanstalkd in the middle."""
-        duration = self._monotonic() - held.began
+        """Put the follow-up, acknowledge the job, and tell the sinks.
+
+        `and_reserve` asks for the next job together with the acknowledgement.
+        """
+        duration = self._monotonic() - job.began
         lost = ""
         follow_ups: tuple[str, ...] = ()
-        which, follow_up = pick_follow_up(held, verdict)
+        which, follow_up = pick_follow_up(job, verdict)
         if follow_up is not None:
             try:
-                verdict, follow_ups = self._put(held, verdict, which, follow_up)
-            except SessionError as closed:
+                verdict, follow_ups = self._put(job, verdict, which, follow_up)
+            except ConnectionLostError as closed:
                 lost = str(closed)
         run = Run(
-            server=self._session.server_id,
-            queue=held.queue,
-            job=held.name,
-            job_id=held.id,
-            attempt=held.facts.reserves,
+            server=self._connection.server_id,
+            queue=job.queue,
+            job=job.name,
+            job_id=job.id,
+            attempt=job.stats.reserves,
             outcome=verdict.outcome,
-            uuid=held.uuid,
+            uuid=job.uuid,
             reason=verdict.reason,
             traceback=render_traceback(error),
-            started_at=held.started_at,
-            wait=held.wait,
+            started_at=job.started_at,
+            wait=job.wait,
             duration=duration,
             delay=verdict.delay,
-            parent=held.envelope.parent or "",
+            parent=job.envelope.parent or "",
             follow_ups=follow_ups,
         )
-        self._intend(run)
+        self._sinks.on_finishing(run)
         if not lost:
-            lost = self._acknowledge(held, verdict, and_reserve=and_reserve)
+            lost = self._acknowledge(job, verdict, and_reserve=and_reserve)
         if lost:
             reason = f"{lost}; it was: {run.outcome} {run.reason}".rstrip()
             run = replace(run, outcome="lost", reason=reason)
-        for settle in self._settles:
-            settle(run)
-        self._life.processed += 1
-        self._life.failed += run.outcome != "ok"
-        self._life.busy_seconds += duration
+        self._sinks.on_finished(run)
+        self._state.processed += 1
+        self._state.failed += run.outcome != "ok"
+        self._state.busy_seconds += duration
         return run
 
-    def _acknowledge(self, held: Held, verdict: Verdict, *, and_reserve: bool) -> str:
+    def _acknowledge(self, job: RunningJob, verdict: Verdict, *, and_reserve: bool) -> str:
         """Why the acknowledgement was lost, or ""."""
         try:
-            word = self._session.acknowledge(encode_end(held, verdict), and_reserve=and_reserve)
-        except SessionError as closed:
+            is_ours = self._connection.acknowledge(
+                verdict.action,
+                job.id,
+                job.stats.priority,
+                verdict.delay,
+                and_reserve=and_reserve,
+            )
+        except ConnectionLostError as closed:
             return f"no answer to {verdict.action}: {closed}"
-        if word == b"NOT_FOUND":
-            return "beanstalkd gave the job away: its TTR was over"
-        return ""
+        return "" if is_ours else "beanstalkd gave the job away: its TTR was over"
 
     def _put(
-        self, held: Held, verdict: Verdict, which: str, follow_up: FollowUp
+        self, job: RunningJob, verdict: Verdict, which: str, follow_up: FollowUp
     ) -> tuple[Verdict, tuple[str, ...]]:
-        parent = held.uuid or None
+        parent = job.uuid or None
         try:
             new_id, body = encode_follow_up(
-                follow_up, which, identity=held.identity, parent=parent, now=time.time()
+                follow_up, which, identity=job.identity, parent=parent, now=time.time()
             )
-            self._session.put(
+            self._connection.put(
                 follow_up.queue, body, follow_up.priority, follow_up.delay, follow_up.ttr
             )
         except (RefusedError, EnvelopeError) as refused:
@@ -116,32 +115,22 @@ class Finisher:
         return verdict, (new_id,)
 
 
-def pick_follow_up(held: Held, verdict: Verdict) -> tuple[str, FollowUp | None]:
-    """Which follow-up this end asks for: none where the job will run again."""
+def pick_follow_up(job: RunningJob, verdict: Verdict) -> tuple[str, FollowUp | None]:
+    """The follow-up to put (`success` or `failure`); none if the job will run again."""
     if verdict.action == "release":
         return "", None
     if verdict.outcome == "ok":
-        return "success", held.envelope.success
-    return "failure", held.envelope.failure
-
-
-def encode_end(held: Held, verdict: Verdict) -> bytes:
-    """The command that ends a run; the job keeps its priority."""
-    if verdict.action == "delete":
-        return b"delete %d\r\n" % held.id
-    if verdict.action == "bury":
-        return b"bury %d %d\r\n" % (held.id, held.facts.priority)
-    # beanstalkd counts in whole seconds; down would let jobs that failed together return so.
-    return b"release %d %d %d\r\n" % (held.id, held.facts.priority, math.ceil(verdict.delay))
+        return "success", job.envelope.success
+    return "failure", job.envelope.failure
 
 
 def render_traceback(error: BaseException | None) -> str:
-    """The traceback of a handler's error, its end if it is long."""
+    """The traceback of a handler's error, cut to its last MAX_TRACEBACK characters."""
     if error is None or error.__traceback__ is None:
         return ""
     try:
         lines = traceback.format_exception(error)
-    except Exception as wrong:  # what the error carries is the application's, and may be anything
-        lines = [*traceback.format_tb(error.__traceback__), f"{describe(error)}\n"]
-        lines.append(f"(it cannot be shown as Python does: {describe(wrong)})\n")
+    except Exception as wrong:  # the application's error may fail when it is formatted
+        lines = [*traceback.format_tb(error.__traceback__), f"{format_exception_line(error)}\n"]
+        lines.append(f"(Python cannot show it: {format_exception_line(wrong)})\n")
     return "".join(lines)[-MAX_TRACEBACK:]

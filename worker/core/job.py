@@ -1,4 +1,4 @@
-"""The job in hand: what the threads of a worker know of it while it runs."""
+"""A job that this worker runs, as its threads see it."""
 
 import threading
 import time
@@ -6,71 +6,71 @@ from collections.abc import Callable
 from pathlib import Path
 
 from beanwatch.worker.api.envelope import Envelope
-from beanwatch.worker.core.connection import Reserved
-from beanwatch.worker.core.decide import Facts
+from beanwatch.worker.core.connection_protocol import JobStats, Reserved
 
-UNKNOWN = "unknown"  # the name of a job that no handler is registered for
-UNREAD = Envelope(UNKNOWN)
+UNKNOWN = "unknown"  # the name of a job for which no handler is registered
+EMPTY_ENVELOPE = Envelope(UNKNOWN)
 
 
-class Held:
-    """One run of one job. Spans by the monotonic clock, what others see by the wall clock.
+class RunningJob:
+    """One run of one job.
 
-    `ending` is taken by the thread that ends the run, the main thread or the pulse, so that
-    there is one end only.
+    Durations and deadlines use the monotonic clock; what other processes see uses the wall clock.
+    The thread that ends the run, the main thread or the pulse, takes `end_lock` and keeps it, so
+    that a run ends once.
     """
 
     def __init__(
         self,
         reserved: Reserved,
-        facts: Facts,
+        stats: JobStats,
         *,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.id = reserved.id
         self.body = reserved.body
-        self.facts = facts
-        self.queue = facts.queue
+        self.stats = stats
+        self.queue = stats.queue
         self.clock = clock
         self.started_at = clock()
-        self.began = self.touched = monotonic()
-        self.wait = float(facts.age)
-        self.ending = threading.Lock()
+        self.began = self.last_touched = monotonic()
+        self.wait = float(stats.age)  # seconds from the put, or the end of its delay, to the run
+        self.end_lock = threading.Lock()
 
-    # What most runs never change.
-    envelope = UNREAD
+    # Class attributes, because most runs never change them.
+    envelope = EMPTY_ENVELOPE
     name = UNKNOWN
     deadline_at = grace = 0.0
-    hard = 0.0  # monotonic; 0 while the handler does not run
-    trouble = ""  # what beanstalkd does about it
+    hard_deadline = 0.0  # monotonic; 0 while the handler does not run
+    connection_problem = ""
     note = ""
     progress: tuple[int, ...] = ()
     tmpdir: Path | None = None
-    cpu_before: float | None = None  # used by the main thread at the run's first heartbeat
+    cpu_before: float | None = None  # the main thread's CPU time at the run's first heartbeat
 
     @property
     def uuid(self) -> str:
-        """The envelope's id, or empty."""
+        """The envelope's id, or ""."""
         return self.envelope.id or ""
 
     @property
     def identity(self) -> str:
-        """What the ids of follow-ups are derived from: the same in each run of the job."""
+        """The text from which follow-ups derive their ids; the same in each run of the job."""
         return self.uuid or f"{self.id}:{self.body.hex()}"
 
-    def read(self, envelope: Envelope) -> None:
-        """Take in what the body says."""
+    def set_envelope(self, envelope: Envelope) -> None:
+        """Take the decoded body, and with it the time of the put."""
         self.envelope = envelope
         put_at = envelope.enqueued_at
         if put_at is not None:
             self.wait = self.started_at - put_at
-        if self.facts.reserves == 1:
-            self.wait -= self.facts.delay
+        if self.stats.reserves == 1:
+            self.wait -= self.stats.delay
         self.wait = max(0.0, self.wait)
 
     def start(self, timeout: float, grace: float) -> None:
-        """The handler starts now."""
+        """Set the deadlines: JobTimeout after `timeout` seconds, the end `grace` seconds later."""
         self.deadline_at = self.started_at + timeout
         self.grace = grace
-        self.hard = self.began + timeout + grace
+        self.hard_deadline = self.began + timeout + grace

@@ -1,150 +1,185 @@
-"""One worker process, from its start to its exit code: the parts, put together."""
+"""One worker process, from its start to its exit code: makes the parts and connects them."""
 
 import os
 import secrets
 import threading
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from structlog.typing import FilteringBoundLogger
 
 from beanwatch.net.address import Address
-from beanwatch.net.redis_link import parse_redis_url
-from beanwatch.net.systemd import Notifier
-from beanwatch.store.heartbeats import Beat
+from beanwatch.net.redis_url import parse_redis_url
+from beanwatch.net.systemd import SystemdNotifier
+from beanwatch.store.heartbeats import Heartbeat
+from beanwatch.telemetry.logging import setup as logs
 from beanwatch.telemetry.logging.output import LogOutput
 from beanwatch.worker.api.app import App
 from beanwatch.worker.api.resource import Resources
+from beanwatch.worker.control.command_handler import CommandHandler
 from beanwatch.worker.control.listener import Listener
-from beanwatch.worker.control.orders import Orders
-from beanwatch.worker.core.connection import Session
-from beanwatch.worker.core.decide import describe, with_share
+from beanwatch.worker.core.connection import WorkerConnection
+from beanwatch.worker.core.decide import format_exception_line, jitter_limit
 from beanwatch.worker.core.finish import Finisher
+from beanwatch.worker.core.internal_errors import InternalErrors
 from beanwatch.worker.core.loop import Loop
-from beanwatch.worker.core.record import Sink
+from beanwatch.worker.core.record import Sink, Sinks
 from beanwatch.worker.core.run import Limits, Runner
 from beanwatch.worker.core.settings import Settings
 from beanwatch.worker.core.signals import handle_signals, ignore_signals
 from beanwatch.worker.core.start import begin
-from beanwatch.worker.core.state import FATAL, Life
+from beanwatch.worker.core.state import FATAL, WorkerState
 from beanwatch.worker.core.wake import Wake
-from beanwatch.worker.guard.black_box import BlackBox
-from beanwatch.worker.guard.deadline import Alarm
 from beanwatch.worker.guard.guard import Guard
 from beanwatch.worker.guard.host import TemporaryRoot
+from beanwatch.worker.guard.job_guards import JobGuards
 from beanwatch.worker.guard.pulse import Pulse
-from beanwatch.worker.guard.watchdog import Watchdog
-from beanwatch.worker.telemetry import logs
-from beanwatch.worker.telemetry.heartbeat_writer import Heart
-from beanwatch.worker.telemetry.ledger_writer import Ledger
-from beanwatch.worker.telemetry.logs import LogSink
-from beanwatch.worker.telemetry.metrics import Metrics, make_metrics
-from beanwatch.worker.telemetry.outcome_counter import OutcomeCounts
-from beanwatch.worker.telemetry.redis_stream import RedisOutlet
+from beanwatch.worker.telemetry.gauges import WorkerGauges
+from beanwatch.worker.telemetry.heartbeat_record import HeartbeatRecord
+from beanwatch.worker.telemetry.heartbeat_reporter import HeartbeatReporter
+from beanwatch.worker.telemetry.heartbeat_writer import HeartbeatWriter
+from beanwatch.worker.telemetry.host_watch import HostLimits, HostWatch
+from beanwatch.worker.telemetry.ledger_writer import LedgerWriter
+from beanwatch.worker.telemetry.log_sink import LogSink
+from beanwatch.worker.telemetry.metrics import Metrics, SeriesOwner, make_metrics
+from beanwatch.worker.telemetry.outcome_counter import OutcomeCounter
+from beanwatch.worker.telemetry.redis_stream import RedisStream
 from beanwatch.worker.telemetry.reporter import Reporter
+from beanwatch.worker.telemetry.systemd_status import SystemdStatus
 
-FLUSH = 2.0  # seconds for each sink at the end
-LEAVE = 3.0  # seconds for Python to shut down
+SINK_CLOSE_TIMEOUT = 2.0  # seconds for each sink
+PULSE_END_TIMEOUT = 2.0  # seconds
+EXIT_TIMEOUT = 3.0  # seconds for Python to shut down
+
+
+class Telemetry(NamedTuple):
+    """The log and everything else that a worker reports to."""
+
+    log: FilteringBoundLogger
+    heart: HeartbeatWriter
+    metrics: Metrics
+    sinks: Sequence[Sink]
 
 
 def run_worker(app: App, settings: Settings, log_output: LogOutput) -> int:
-    """Work until told to stop; the exit code.
+    """Run a worker until it is told to stop; returns the exit code.
 
-    Raises WorkerError when it cannot start, and ValueError for a URL.
+    Raises WorkerError if it cannot start, and ValueError for a wrong URL.
     """
-    worker, instance = settings.worker, secrets.token_hex(8)
+    instance = secrets.token_hex(8)
+    telemetry = make_telemetry(settings, instance, log_output)
+    temporary = TemporaryRoot(settings.options.tmp_root, settings.worker, instance)
+    identity, black_box = begin(
+        telemetry.heart, temporary, settings, instance, app.version, telemetry.log
+    )
+    return Process(app, settings, identity, telemetry, JobGuards(black_box, temporary)).run()
+
+
+def make_telemetry(settings: Settings, instance: str, log_output: LogOutput) -> Telemetry:
+    """Make the sinks that the settings ask for. Raises ValueError for a wrong URL."""
+    worker = settings.worker
     log = logs.get_logger(worker=worker, instance=instance)
     redis = parse_redis_url(settings.redis_url, settings.redis_password)
-    metrics = make_metrics(settings.options.metrics, settings.prefix, worker, log=log)
-    outlet = RedisOutlet(redis, log)
-    ledger = Ledger(outlet, worker, instance, settings.options.ledger)
-    sinks: list[Sink] = [LogSink(log, log_output), metrics, OutcomeCounts(outlet), ledger]
-    heart = Heart(redis, worker, is_expected=settings.is_expected)
-    temporary = TemporaryRoot(settings.options.tmp_root, worker, instance)
-    identity, black_box = begin(heart, temporary, settings, instance, app.version, log)
-    return Process(
-        app, settings, identity, heart, temporary, black_box, metrics, ledger, sinks, log
-    ).run()
+    metrics = make_metrics(
+        settings.options.metrics,
+        SeriesOwner(settings.prefix, settings.server_node, worker),
+        per_worker=settings.options.metrics_per_worker,
+        log=log,
+    )
+    stream = RedisStream(redis, log)
+    ledger = LedgerWriter(stream, worker, instance, settings.options.ledger)
+    sinks: list[Sink] = [LogSink(log, log_output), metrics, OutcomeCounter(stream), ledger]
+    heart = HeartbeatWriter(redis, worker, is_expected=settings.is_expected)
+    return Telemetry(log, heart, metrics, sinks)
 
 
 class Process:
-    """The parts of one worker."""
+    """One worker process. The constructor makes its parts and connects them."""
 
     def __init__(
         self,
         app: App,
         settings: Settings,
-        identity: Beat,
-        heart: Heart,
-        temporary: TemporaryRoot,
-        black_box: BlackBox,
-        metrics: Metrics,
-        ledger: Ledger,
-        sinks: Sequence[Sink],
-        log: FilteringBoundLogger,
+        identity: Heartbeat,
+        telemetry: Telemetry,
+        guards: JobGuards,
     ) -> None:
-        self._settings, self._sinks, self._log = settings, sinks, log
-        self._temporary, self._black_box = temporary, black_box
-        self._life = life = Life(settings.options.shutdown_timeout)
-        self._session = session = Session(
-            settings.address, settings.queues, settings.options.reserve_timeout
+        options, log = settings.options, telemetry.log
+        self._settings, self._guards, self._log = settings, guards, log
+        self._state = state = WorkerState(options.shutdown_timeout)
+        self._errors = errors = InternalErrors(state, log)
+        self._sinks = sinks = Sinks(telemetry.sinks, errors)
+        self._connection = connection = WorkerConnection(
+            settings.address, settings.queues, options.reserve_timeout
         )
-        self._alarm = alarm = Alarm()
-        self._watchdog = watchdog = Watchdog()
-        self._notifier = notifier = Notifier()
+        self._notifier = notifier = SystemdNotifier()
         wake = Wake()
-        limits = Limits(
-            settings.options.job_timeout, settings.options.grace, settings.options.max_attempts
+        limits = Limits(options.job_timeout, options.grace, options.max_attempts)
+        resources = Resources(app.resources, errors)
+        self._runner = runner = Runner(app, limits, connection, guards, resources, errors, log)
+        finisher = Finisher(connection, sinks, state)
+        host_limits = HostLimits(
+            options.min_free_disk,
+            jitter_limit(options.max_memory),
+            jitter_limit(options.max_time),
         )
-        resources = Resources(app.resources, log)
-        self._runner = runner = Runner(
-            app, limits, session, alarm, resources, temporary, black_box, watchdog, log
-        )
-        finisher = Finisher(session, ledger.intend, sinks, life)
-        self._reporter = reporter = Reporter(
-            identity,
-            settings.worker,
-            life,
-            session,
-            heart,
-            metrics,
-            sinks,
-            notifier,
-            temporary,
-            runner.where,
+        host = HostWatch(state, connection, guards.temporary, host_limits, log)
+        record = HeartbeatRecord(identity, state, host, runner.current_line)
+        heartbeats = HeartbeatReporter(
+            telemetry.heart,
+            record,
+            state,
+            connection,
             log,
-            min_free_disk=settings.options.min_free_disk,
-            max_memory=with_share(settings.options.max_memory),
-            max_time=with_share(settings.options.max_time),
-            restart_spread=settings.options.restart_spread,
+            restart_spread=options.restart_spread,
         )
-        self._orders = orders = Orders(settings.worker, life, session, wake, reporter, log)
-        guard = Guard(session, runner, finisher, life, alarm, watchdog, self._last_words, log)
+        self._reporter = reporter = Reporter(
+            host,
+            record,
+            heartbeats,
+            WorkerGauges(telemetry.metrics, state, host),
+            SystemdStatus(notifier, settings.worker),
+            [sinks],
+        )
+        commands = CommandHandler(settings.worker, state, connection, wake, reporter, log)
+        guard = Guard(connection, runner, finisher, state, guards, self._last_words, log)
         self._listener = listener = Listener(
-            self._control_address, settings.worker, identity.instance, orders.obey, log
+            self._control_address,
+            settings.worker,
+            identity.instance,
+            commands.handle,
+            errors,
+            log,
         )
         self._pulse = pulse = Pulse(
-            [guard.tick, orders.tick, reporter.tick],
+            [guard.tick, commands.tick, reporter.tick],
             listener,
-            life,
+            state,
             wake,
+            errors,
             log,
-            tick=settings.options.heartbeat_interval,
+            tick=options.heartbeat_interval,
         )
-        max_jobs = round(with_share(settings.options.max_jobs))
-        keep_signals = handle_signals(life, alarm, orders, logs.reopen, log)
+        keep_signals = handle_signals(state, guards.alarm, commands, logs.reopen, log)
         self._loop = Loop(
-            session, runner, finisher, life, pulse, keep_signals, log, max_jobs=max_jobs
+            connection,
+            runner,
+            finisher,
+            state,
+            pulse,
+            keep_signals,
+            log,
+            max_jobs=round(jitter_limit(options.max_jobs)),
         )
 
     def run(self) -> int:
-        """Work until told to stop; the exit code."""
-        # In a child that a handler forks: else beanstalkd would wait for it when we are killed,
-        # and what it puts would come in between of what we say.
-        for connection in (self._session, self._listener):
+        """Work until told to stop; returns the exit code."""
+        # Close both connections in forked children: otherwise the connection outlives a killed
+        # worker, and the child could write into it.
+        for connection in (self._connection, self._listener):
             os.register_at_fork(after_in_child=connection.close)
         self._log.info("the worker starts", queues=self._settings.queues, pid=os.getpid())
-        # Before the first job, which may be the last thing that runs here: a beat, and a look
-        # whether the disk is full.
+        # A heartbeat and a look at the disk before the first job, which may kill the process.
         self._reporter.begin()
         self._pulse.start()
         self._notifier.send("READY=1")
@@ -153,44 +188,56 @@ class Process:
             self._loop.run()
         except Exception as error:
             self._log.critical("the worker failed", exc_info=error)
-            words = f"failed: {describe(error)}"
-            self._life.stop(words, FATAL)
+            words = f"failed: {format_exception_line(error)}"
+            self._state.stop(words, FATAL)
         self._close(words)
-        return self._life.code
+        return self._state.exit_code
 
     def _close(self, words: str) -> None:
-        life = self._life
+        state = self._state
         self._notifier.send("STOPPING=1")
-        life.lose_patience()  # the pulse ends us if something does not close
+        state.start_shutdown_timer()  # the pulse ends the process if something here hangs
         self._runner.close()
-        self._pulse.end(FLUSH)
-        self._watchdog.disarm()
+        pulse_has_ended = self._pulse.end(PULSE_END_TIMEOUT)
+        self._guards.watchdog.tick(0.0)  # from now on the watchdog does
         self._log.info(
             "the worker ends: {reason}",
-            reason=life.why,
-            exit_code=life.code,
-            processed=life.processed,
-            failed=life.failed,
+            reason=state.stop_reason,
+            exit_code=state.exit_code,
+            processed=state.processed,
+            failed=state.failed,
         )
-        if self._last_words(words):
-            self._temporary.close()
+        if not pulse_has_ended:
+            # It still uses the sinks and the connection of the heartbeat.
+            self._log.warning("the pulse did not end: no last metrics, no last heartbeat")
+            self._guards.black_box.end(words)
+        elif self._last_words(words):
+            self._guards.temporary.close()
+        self._guards.watchdog.disarm()
         ignore_signals()
-        # Python waits for threads that a handler left behind; we do not.
-        leave = threading.Timer(LEAVE, os._exit, (life.code,))
-        leave.daemon = True
-        leave.start()
+        # Python waits for threads that a handler left behind. Do not wait longer than this.
+        exit_timer = threading.Timer(EXIT_TIMEOUT, os._exit, (state.exit_code,))
+        exit_timer.daemon = True
+        exit_timer.start()
 
     def _last_words(self, words: str) -> bool:
-        for sink in self._sinks:
-            sink.close(FLUSH)
-        is_heard = self._reporter.last_words(words)
-        if not is_heard:
-            self._black_box.end(words)  # for the next instance, which finds it
-        return is_heard
+        """Close the sinks and write the last heartbeat. False if that could not be written.
+
+        Then the black box keeps `words` for the next instance.
+        """
+        self._sinks.close(SINK_CLOSE_TIMEOUT)
+        try:
+            is_written = self._reporter.last_words(words)
+        except Exception as error:
+            self._errors.report("the last heartbeat", error)
+            is_written = False
+        if not is_written:
+            self._guards.black_box.end(words)
+        return is_written
 
     def _control_address(self) -> Address | None:
-        """Where the main connection went, so that the pulse looks no name up."""
-        peer = self._session.peer
+        """The address of the main connection, so that the pulse looks up no name."""
+        peer = self._connection.peer
         if isinstance(peer, tuple):
             return Address(peer[0], peer[1])
         return self._settings.address if peer is not None else None

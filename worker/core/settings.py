@@ -1,4 +1,4 @@
-"""How one worker runs: everything that the command line and the configuration decide."""
+"""The settings of one worker, from the command line and the configuration."""
 
 import re
 from typing import NamedTuple
@@ -10,11 +10,12 @@ NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 class Settings(NamedTuple):
-    """One worker: who it is, where it works, and the options of the configuration's [worker]."""
+    """The worker's identity, its server and queues, and the options of the section [worker]."""
 
     name: str
     host: str
     address: Address
+    server_node: str  # of the queue server, in metric paths
     queues: tuple[str, ...]
     redis_url: str
     redis_password: str
@@ -24,5 +25,5 @@ class Settings(NamedTuple):
 
     @property
     def worker(self) -> str:
-        """The worker's id."""
+        """The worker's id: `HOST.NAME`."""
         return f"{self.host}.{self.name}"

@@ -1,4 +1,4 @@
-"""Signals: TERM and INT stop, twice force; HUP reopens the log; USR1 dumps the stacks."""
+"""Signals: TERM and INT stop, twice at once; HUP reopens the log; USR1 logs the stacks."""
 
 import math
 import os
@@ -9,36 +9,36 @@ from types import FrameType
 from structlog.typing import FilteringBoundLogger
 
 from beanwatch.worker.api.errors import JobStopped
-from beanwatch.worker.control.orders import Orders
-from beanwatch.worker.core.state import Life
+from beanwatch.worker.control.command_handler import CommandHandler
+from beanwatch.worker.core.state import WorkerState
 from beanwatch.worker.guard.deadline import Alarm
 
 
 def handle_signals(
-    life: Life,
+    state: WorkerState,
     alarm: Alarm,
-    orders: Orders,
+    commands: CommandHandler,
     reopen_log: Callable[[], None],
     log: FilteringBoundLogger,
 ) -> Callable[[], None]:
-    """Install the handlers. They run in the main thread, between two of its steps.
+    """Install the handlers, which run in the main thread.
 
-    To be called again between jobs is what it returns: a job may have taken signals away.
+    Returns a function that installs them again if a job has replaced them; call it between jobs.
     """
 
     def on_stop(number: int, _frame: FrameType | None) -> None:
         name = signal.Signals(number).name
-        if life.patience_ends == math.inf:  # also while it finishes a job before a restart
-            orders.stop(f"told to by {name}")
+        if state.shutdown_deadline == math.inf:  # also while a restart waits for a job
+            commands.stop(f"told to by {name}")
         else:
-            life.force()
+            state.shut_down_now()
             alarm.throw(JobStopped(f"the worker had to stop: a second {name}"))
 
     handlers: dict[signal.Signals, Callable[[int, FrameType | None], None]] = {
         signal.SIGTERM: on_stop,
         signal.SIGINT: on_stop,
         signal.SIGHUP: lambda _number, _frame: reopen_log(),
-        signal.SIGUSR1: lambda _number, _frame: orders.want_dump(),
+        signal.SIGUSR1: lambda _number, _frame: commands.request_dump(),
         signal.SIGALRM: alarm.ring,
     }
     for number, handler in handlers.items():
@@ -50,8 +50,8 @@ def handle_signals(
             signal.signal(number, handlers[number])
             log.warning("a job took {signal} away, the worker takes it back", signal=number.name)
 
-    def forget() -> None:
-        """A child that a handler forks is no worker: multiprocessing ends it by SIGTERM."""
+    def reset_in_child() -> None:
+        """Give a child that a handler forks the default handlers: multiprocessing sends SIGTERM."""
         for number in handlers:
             signal.signal(number, signal.SIG_DFL)
         unblock()
@@ -62,12 +62,13 @@ def handle_signals(
     def unblock() -> None:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, handlers)
 
-    # What comes in between waits, so that no child takes a signal of its own for the worker's.
-    os.register_at_fork(before=block, after_in_parent=unblock, after_in_child=forget)
+    # Signals are blocked during the fork: otherwise a signal for the child could run the worker's
+    # handler in it before `reset_in_child`.
+    os.register_at_fork(before=block, after_in_parent=unblock, after_in_child=reset_in_child)
     return keep
 
 
 def ignore_signals() -> None:
-    """From here the process ends by itself: Python, as it ends, lets one more TERM kill it."""
+    """Ignore further signals, since the process is exiting: a TERM could kill it half-way."""
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)

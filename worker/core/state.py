@@ -1,21 +1,22 @@
-"""What the worker's threads and signal handlers tell each other."""
+"""The state of a worker, which its threads and signal handlers share."""
 
 import math
 import random
 import time
 from collections.abc import Callable
 
-from beanwatch.worker.core.job import Held
+from beanwatch.worker.core.job import RunningJob
 from beanwatch.worker.core.wake import Wake
 
-STOPPED, FATAL, RECYCLED, HARD, DUPLICATE = 0, 1, 10, 11, 12  # exit codes
+# Exit codes; docs/reference.md lists them.
+STOPPED, FATAL, RECYCLED, HARD_DEADLINE, DUPLICATE = 0, 1, 10, 11, 12
 
 
-class Life:
-    """Plain attributes, each written whole, so that a reader needs no lock.
+class WorkerState:
+    """Plain attributes, each assigned in one step, so that readers need no lock.
 
-    The order of writes matters in one place: whoever wants no more jobs first says so here
-    and then interrupts the session (see Session.reserve).
+    One order of writes matters: to stop taking jobs, first say so here and then interrupt the
+    connection (see WorkerConnection.reserve).
     """
 
     def __init__(
@@ -23,63 +24,66 @@ class Life:
     ) -> None:
         self._shutdown_timeout = shutdown_timeout
         self._clock = clock
-        self.run = True
-        self.code = STOPPED
-        self.why = ""  # it stops
-        self.patience_ends = math.inf  # monotonic; a job that still runs then is given back
+        self.is_running = True
+        self.exit_code = STOPPED
+        self.stop_reason = ""
+        self.shutdown_deadline = math.inf  # monotonic; a job that still runs then is given back
         self.wait_until = 0.0  # monotonic; takes no jobs before
-        self.is_ready = False  # was connected once
+        self.is_ready = False  # has been connected
         self.cut_off = ""  # why beanstalkd cannot be used
-        self.disk_full = ""
-        self.job: Held | None = None
-        self.loop_at = clock()  # the main thread moved last
+        self.disk_full = ""  # why no jobs are taken
+        self.job: RunningJob | None = None
+        self.loop_at = clock()  # when the main thread last moved
         self.processed = 0
         self.failed = 0
         self.reconnects = 0
         self.touches = 0
         self.busy_seconds = 0.0
-        self.wake = Wake()  # the main thread
+        self.errors = 0  # exceptions in the worker's own parts and in hooks
+        self.wake = Wake()  # wakes the main thread
 
-    def stop(self, why: str, code: int = STOPPED) -> None:
-        """Finish the job in hand, then exit. An order to stop outranks one to start anew.
+    def stop(self, reason: str, code: int = STOPPED) -> None:
+        """Finish the current job, then exit. Any thread and any signal handler may call this.
 
-        Called in every thread, and in signal handlers.
+        An order to stop replaces an earlier order to restart, but not the other way round.
         """
-        if self.run or code in (STOPPED, DUPLICATE):
-            self.code, self.why = code, why
-        if code == STOPPED:  # to start anew can wait for a long job
-            self.lose_patience()
-        self.run = False
+        if self.is_running or code in (STOPPED, DUPLICATE):
+            self.exit_code, self.stop_reason = code, reason
+        if code == STOPPED:  # a restart can wait for a long job
+            self.start_shutdown_timer()
+        self.is_running = False
         self.wake.set()
 
-    def lose_patience(self) -> None:
-        """From now on there is the shutdown timeout, and no longer."""
-        self.patience_ends = min(self.patience_ends, self._clock() + self._shutdown_timeout)
+    def start_shutdown_timer(self) -> None:
+        """Give the current job the shutdown timeout from now on, unless less is left already."""
+        self.shutdown_deadline = min(self.shutdown_deadline, self._clock() + self._shutdown_timeout)
 
-    def force(self) -> None:
-        """Told twice: wait for the job no longer."""
-        self.patience_ends = self._clock()
+    def shut_down_now(self) -> None:
+        """Give the current job no more time."""
+        self.shutdown_deadline = self._clock()
 
     def wait(self, seconds: float) -> None:
-        """Take no jobs for so long; 0 ends it."""
+        """Take no jobs for so many seconds; 0 ends the wait."""
         self.wait_until = self._clock() + seconds if seconds else 0.0
         self.wake.set()
 
     @property
     def is_waiting(self) -> bool:
-        """Told to wait, and the time is not over."""
+        """True while an operator's `wait` lasts."""
         return self.wait_until > self._clock()
 
     def wants_jobs(self) -> bool:
-        """No reason not to reserve the next job."""
-        return self.run and not self.disk_full and (not self.wait_until or not self.is_waiting)
+        """True if there is no reason not to reserve the next job."""
+        return (
+            self.is_running and not self.disk_full and (not self.wait_until or not self.is_waiting)
+        )
 
-    def state(self, held: Held | None) -> tuple[str, str]:
-        """The state of the heartbeat record, and its reason; `held` is what `job` was just now."""
-        if not self.run:
-            return "stopping", self.why
-        if held is not None:
-            return "busy", held.trouble
+    def state(self, job: RunningJob | None) -> tuple[str, str]:
+        """The heartbeat's `state` and `reason`. `job` is `self.job` as the caller just read it."""
+        if not self.is_running:
+            return "stopping", self.stop_reason
+        if job is not None:
+            return "busy", job.connection_problem
         if self.is_waiting:
             return "waiting", "told to wait"
         if self.cut_off or self.disk_full:
@@ -87,7 +91,7 @@ class Life:
         return "idle" if self.is_ready else "starting", ""
 
     def sleep(self, seconds: float) -> None:
-        """Sleep on the main thread until woken, moving `loop_at` all the while."""
+        """Sleep on the main thread until woken; `loop_at` keeps moving."""
         end = self._clock() + seconds
         while (left := end - self._clock()) > 0:
             self.loop_at = self._clock()
@@ -95,6 +99,6 @@ class Life:
                 return
 
 
-def spread(seconds: float, *, draw: Callable[[], float] = random.random) -> float:
-    """A random moment within so many seconds, so that not all workers restart at once."""
+def random_delay(seconds: float, *, draw: Callable[[], float] = random.random) -> float:
+    """A random delay of up to `seconds`, so that not all workers restart at once."""
     return draw() * seconds

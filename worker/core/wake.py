@@ -1,11 +1,11 @@
-"""Waking a thread that sleeps: by a pipe, as a lock would deadlock in a signal handler."""
+"""Waking a thread that sleeps. By a pipe, because a lock would deadlock in a signal handler."""
 
 import os
 import select
 
 
 class Wake:
-    """One thread sleeps, any other and any signal handler wakes it."""
+    """One thread sleeps; any other thread and any signal handler can wake it."""
 
     def __init__(self) -> None:
         self._read, self._write = os.pipe()
@@ -13,14 +13,17 @@ class Wake:
         os.set_blocking(self._write, False)
 
     def set(self) -> None:
-        """End the sleep, or the next one."""
+        """End the current sleep, or the next one if nobody sleeps."""
         try:
             os.write(self._write, b".")
         except BlockingIOError:
-            pass  # it is full of wakes already
+            pass  # the pipe is full: the sleeper will wake anyway
 
     def sleep(self, seconds: float, other: int | None = None) -> tuple[bool, bool]:
-        """Sleep; whether it was woken, and whether the file `other` can be read."""
+        """Sleep until woken, or until the file descriptor `other` can be read.
+
+        Returns (was woken, `other` can be read).
+        """
         poll = select.poll()
         poll.register(self._read, select.POLLIN)
         if other is not None:

@@ -1,1 +1,1 @@
-"""What keeps a job within its time and the worker from harming its host."""
+"""Keeps a job within its time, and the worker from harming its host."""

@@ -1,7 +1,7 @@
-"""The black box: which job a process has in hand, in a file that outlives it.
+"""The black box: a file that outlives the process and names the job that it was running.
 
-A heartbeat is up to a second old; a job that kills its worker at once would not be in it.
-It also takes the last words of a process that Redis does not hear.
+A heartbeat is up to a second old, so a job that kills its worker at once would be missing in it.
+The file also keeps the last words of a process that could not reach Redis.
 """
 
 import mmap
@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 _SIZE = 512  # bytes
-_END = "end"
+_END_MARK = "end"
 _NEWLINE = ord("\n")
 
 
 class LastJob(NamedTuple):
-    """The job that a process had in hand when it died; id 0 for none.
+    """The job that a process was running when it died; id 0: none.
 
-    `words` are the last of one that ended by itself, empty if it was told to; else None.
+    `words`: why the process ended by itself ("" if it was told to); None if it was killed.
     """
 
     id: int = 0
@@ -26,26 +26,27 @@ class LastJob(NamedTuple):
 
 
 class BlackBox:
-    """Mapped into memory, as it is written twice a job. Raises OSError when it cannot be made."""
+    """Mapped into memory, because it is written twice a job. Raises OSError."""
 
     def __init__(self, path: Path) -> None:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
-            os.posix_fallocate(fd, 0, _SIZE)  # else a disk that is full later would kill us
+            # Otherwise a write to the map kills the process once the disk is full.
+            os.posix_fallocate(fd, 0, _SIZE)
             self._map = mmap.mmap(fd, _SIZE)
         finally:
             os.close(fd)
 
     def write(self, job_id: int, name: str) -> None:
-        """This job is about to run."""
+        """Note the job that is about to run."""
         self._put(b"%d %b" % (job_id, name.encode("utf-8", "replace")))
 
     def end(self, words: str) -> None:
-        """The process ends by itself."""
-        self._put(f"{_END} {words}".encode("utf-8", "replace"))
+        """Note that the process ends by itself, and why."""
+        self._put(f"{_END_MARK} {words}".encode("utf-8", "replace"))
 
     def clear(self) -> None:
-        """No job is in hand."""
+        """Note that no job is running."""
         self._map[0] = _NEWLINE
 
     def _put(self, text: bytes) -> None:
@@ -54,7 +55,7 @@ class BlackBox:
 
 
 def read_black_box(path: Path) -> LastJob | None:
-    """What a dead process wrote; None if there is nothing to read."""
+    """Read the black box of a dead process; None if it cannot be read."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
     except OSError:
@@ -62,6 +63,6 @@ def read_black_box(path: Path) -> LastJob | None:
     with open(fd, "rb") as file:
         line = file.read(_SIZE).partition(b"\n")[0]
     first, _, rest = line.decode("utf-8", "replace").partition(" ")
-    if first == _END:
+    if first == _END_MARK:
         return LastJob(words=rest)
     return LastJob(int(first), rest) if first.isdecimal() else LastJob()

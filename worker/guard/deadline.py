@@ -1,7 +1,7 @@
-"""Raising an exception in a running handler: at its timeout, or when the worker must stop.
+"""Raises an exception in a running handler: at its timeout, or when the worker must stop.
 
-SIGALRM, as it is the one thing that ends a blocking system call of the main thread, sync
-and async alike. A handler must not use SIGALRM itself.
+SIGALRM does this, because only a signal ends a system call in which the main thread is blocked. It
+works for sync and async handlers alike. A handler must not use SIGALRM itself.
 """
 
 import asyncio
@@ -14,11 +14,12 @@ from typing import Any
 
 from beanwatch.worker.api.errors import Interrupted, JobTimeout
 
-_ASK_AGAIN = 1.0  # seconds that a coroutine has to yield before it is interrupted where it is
+# Seconds in which a cancelled coroutine must yield. Then it is interrupted at its current line.
+_YIELD_TIMEOUT = 1.0
 
 
 class Alarm:
-    """Raises one exception in the main thread, only between `arm` and `disarm`."""
+    """Raises one exception in the main thread, and only between `arm` and `disarm`."""
 
     def __init__(self) -> None:
         self._error: Interrupted | None = None
@@ -37,25 +38,25 @@ class Alarm:
         signal.setitimer(signal.ITIMER_REAL, seconds)
 
     def divert(self, deliver: Callable[[Interrupted], None]) -> None:
-        """Hand what is due over to `deliver`, in the main thread, instead of raising it."""
+        """Call `deliver` with the exception, in the main thread, instead of raising it."""
         self._deliver = deliver
 
     def disarm(self) -> None:
-        """After this nothing is raised any more."""
+        """Raise nothing from now on."""
         self._is_armed = False  # first: the signal may be pending already
         signal.setitimer(signal.ITIMER_REAL, 0)
 
     def throw(self, error: Interrupted) -> None:
-        """Raise `error` now, if armed; from any thread, or a signal handler."""
+        """Raise `error` now, if armed. Any thread and any signal handler may call this."""
         if self._is_armed:
-            self._error = error  # before the signal, which looks for it
+            self._error = error  # before the signal, whose handler reads it
             signal.pthread_kill(self._thread, signal.SIGALRM)
 
     @contextmanager
     def shield(self) -> Iterator[None]:
-        """Hold the exception back, as in the middle of an exchange with beanstalkd."""
+        """Delay the exception until the end of the block: an exchange with beanstalkd, say."""
         if threading.get_ident() != self._thread:
-            yield  # it is raised in the main thread only
+            yield  # the exception is raised in the main thread only
             return
         self._is_shielded = True
         try:
@@ -67,7 +68,7 @@ class Alarm:
                 self.ring()
 
     def ring(self, _number: int = 0, _frame: FrameType | None = None) -> None:
-        """To be the handler of SIGALRM."""
+        """The handler of SIGALRM."""
         if not self._is_armed:
             return
         error = self._error or JobTimeout(f"it ran longer than {self._seconds:g} s")
@@ -83,8 +84,9 @@ class Alarm:
 class AsyncCalls:
     """Runs coroutines in one event loop that lives as long as the worker.
 
-    At the timeout the task is cancelled, as asyncio's own timeouts do; the coroutine sees
-    CancelledError, the worker the reason. One that does not yield is interrupted where it is.
+    At the timeout the task is cancelled, as asyncio's own timeouts do: the coroutine sees
+    CancelledError, the worker sees the reason. A coroutine that does not yield is interrupted at
+    its current line.
     """
 
     def __init__(self) -> None:
@@ -92,10 +94,10 @@ class AsyncCalls:
         self._task: asyncio.Task[Any] | None = None
         self._error: Interrupted | None = None
         self._is_cancelled = False
-        self.coroutine: Awaitable[Any] | None = None  # that runs
+        self.coroutine: Awaitable[Any] | None = None  # the running one
 
     def run(self, coroutine: Awaitable[Any]) -> Any:
-        """Run it to its end. Raises what it raises, or the exception of the alarm."""
+        """Run it to its end. Raises what it raises, or the alarm's exception."""
         if self._runner is None:
             self._runner = asyncio.Runner()
         self._error, self._is_cancelled = None, False
@@ -106,17 +108,17 @@ class AsyncCalls:
             self._task = self.coroutine = None
 
     def interrupt(self, error: Interrupted) -> None:
-        """To be the alarm's `deliver`."""
+        """Cancel the coroutine; for `Alarm.divert`."""
         if self._task is None or self._runner is None:
             raise error
         if self._error is not None and not self._is_cancelled:
-            raise error  # asked before, and the loop did not come round
+            raise error  # the second call: the event loop did not run since the first
         self._error = error
         self._runner.get_loop().call_soon_threadsafe(self._cancel)
-        signal.setitimer(signal.ITIMER_REAL, _ASK_AGAIN)
+        signal.setitimer(signal.ITIMER_REAL, _YIELD_TIMEOUT)
 
     def close(self) -> None:
-        """Close the loop."""
+        """Close the event loop."""
         if self._runner is not None:
             self._runner.close()
 

@@ -1,4 +1,4 @@
-"""What keeps a worker from harming its host: temporary files, child processes, disk, memory."""
+"""Limits what a worker leaves on its host: temporary files, child processes, disk, memory."""
 
 import errno
 import fcntl
@@ -14,81 +14,81 @@ from pathlib import Path
 
 from beanwatch.worker.guard.black_box import BlackBox, LastJob, read_black_box
 
-_BLACK_BOX = "job"
-_PAGE = os.sysconf("SC_PAGE_SIZE")
+_BLACK_BOX_NAME = "job"
+_PAGE_SIZE = os.sysconf("SC_PAGE_SIZE")
 
 
 class TemporaryRoot:
-    """The directory of one worker process, with a directory for each job that asks for one.
+    """The temporary directory of one worker process, with one inside for each job that asks.
 
-    It is locked as long as the process lives, so that a sweep can tell what a killed
-    process left from what a live one uses, whoever gave them their names.
+    The process keeps it locked as long as it lives. So a sweep can tell the directory of a killed
+    process from that of a live one, even if both have the same worker id.
     """
 
     def __init__(self, root: str, worker: str, instance: str) -> None:
-        self._root = Path(root or tempfile.gettempdir()).absolute()  # jobs may change directory
-        self._home = -1
+        self._root = Path(root or tempfile.gettempdir()).absolute()  # since jobs may chdir
+        self._start_directory = -1
         self._stem = f"beanwatch-{worker}-"
         self.path = self._root / f"{self._stem}{instance}"
         self._lock = -1
 
     def open(self) -> BlackBox:
-        """Make and lock it; the black box in it. Raises OSError."""
+        """Make and lock it. Returns the black box in it. Raises OSError."""
         self.path.mkdir(mode=0o700)
-        self._home = os.open(".", os.O_RDONLY | os.O_DIRECTORY)
+        self._start_directory = os.open(".", os.O_RDONLY | os.O_DIRECTORY)
         self._lock = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
         fcntl.flock(self._lock, fcntl.LOCK_EX)
-        return BlackBox(self.path / _BLACK_BOX)
+        return BlackBox(self.path / _BLACK_BOX_NAME)
 
     def sweep(self) -> dict[str, LastJob | None]:
-        """Remove what killed instances left: their names, and the job that each had in hand."""
+        """Remove the directories of killed instances. Returns the job that each was running."""
         found = {}
         pattern = re.compile(re.escape(self._stem) + "([0-9a-f]+)")
         for path in self._root.iterdir():
             name = pattern.fullmatch(path.name)
             if name and path != self.path and _is_left_over(path):
-                found[name[1]] = read_black_box(path / _BLACK_BOX)
-                _remove_what_can_be(path)
+                found[name[1]] = read_black_box(path / _BLACK_BOX_NAME)
+                _remove_as_far_as_possible(path)
         return found
 
     def make(self, job_id: int) -> Path:
-        """A new directory for a job."""
+        """Make a new directory for a job."""
         return Path(tempfile.mkdtemp(prefix=f"{job_id}-", dir=self.path))
 
     def remove(self, path: Path) -> str:
-        """Remove a job's directory; what could not be removed, in words, or ""."""
+        """Remove a job's directory. Returns what could not be removed, and why, or ""."""
         try:
-            os.fchdir(self._home)  # the job may stand in what is removed now
+            os.fchdir(self._start_directory)  # the job may have changed into the directory
             _remove(path)
         except FileNotFoundError:
-            return ""  # the handler did it
+            return ""  # the handler removed it
         except OSError as error:
             return f"{error.filename}: {error.strerror}"
         return ""
 
     def close(self) -> None:
-        """Remove it all."""
+        """Remove the directory with all that is in it, and unlock it."""
         if self._lock >= 0:
-            _remove_what_can_be(self.path)
+            _remove_as_far_as_possible(self.path)
             os.close(self._lock)
-            os.close(self._home)
+            os.close(self._start_directory)
             self._lock = -1
 
     def free(self) -> int:
-        """Bytes that are free where the directories are."""
+        """Free bytes on the disk of the temporary directory. Raises OSError."""
         found = os.statvfs(self._root)
         return found.f_bavail * found.f_frsize
 
 
 def _remove(path: Path) -> None:
-    """Remove a directory with all that is in it. Raises OSError."""
+    """Remove a directory and everything in it. Raises OSError."""
     try:
         shutil.rmtree(path)
         return
-    except RecursionError:  # an archive may hold directories deeper than Python can follow
+    except RecursionError:  # an archive may nest directories deeper than Python's stack
         pass
     except OSError as error:
-        if error.errno != errno.EMFILE:  # it holds each level open
+        if error.errno != errno.EMFILE:  # too many open files: rmtree keeps each level open
             raise
     argv = ["rm", "-rf", "--", str(path)]
     try:
@@ -99,7 +99,7 @@ def _remove(path: Path) -> None:
         raise OSError(errno.ENOTEMPTY, "it cannot be emptied", str(path))
 
 
-def _remove_what_can_be(path: Path) -> None:
+def _remove_as_far_as_possible(path: Path) -> None:
     try:
         _remove(path)
     except OSError:
@@ -108,7 +108,7 @@ def _remove_what_can_be(path: Path) -> None:
 
 
 def _is_left_over(path: Path) -> bool:
-    """A directory of ours that no live process has locked."""
+    """True for a directory of this user that no live process has locked."""
     try:
         found = path.lstat()
         if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
@@ -126,16 +126,16 @@ def _is_left_over(path: Path) -> bool:
 
 
 def read_rss() -> int:
-    """Bytes of memory that this process has resident; 0 where there is no /proc."""
+    """Resident memory of this process in bytes; 0 without /proc."""
     try:
         with open("/proc/self/statm", "rb") as statm:
-            return int(statm.read().split()[1]) * _PAGE
+            return int(statm.read().split()[1]) * _PAGE_SIZE
     except (OSError, ValueError, IndexError):
         return 0
 
 
 def find_descendants(pid: int) -> list[int]:
-    """All processes below one, parents first."""
+    """The descendants of a process, parents first."""
     found: list[int] = []
     try:
         tasks = os.listdir(f"/proc/{pid}/task")
@@ -153,7 +153,7 @@ def find_descendants(pid: int) -> list[int]:
 
 
 def kill_descendants() -> int:
-    """Kill every process that the handler started and that is still below us; how many."""
+    """Kill all descendants of this process, which handlers started. Returns how many."""
     killed = find_descendants(os.getpid())
     for pid in killed:
         try:

@@ -1,7 +1,7 @@
-"""The pulse thread: what goes on while the main thread is in a job, or stuck.
+"""The pulse thread: runs once a tick while the main thread runs a job, or is stuck in one.
 
-It waits for control messages and for the next tick, and at each tick guards the job in
-hand, then tells the world. Nothing in it waits for longer than a tick.
+At each tick it guards the running job, then reports. In between it waits for commands. None of its
+steps may wait for longer than a tick.
 """
 
 import threading
@@ -11,44 +11,55 @@ from collections.abc import Callable, Sequence
 from structlog.typing import FilteringBoundLogger
 
 from beanwatch.worker.control.listener import Listener
-from beanwatch.worker.core.state import FATAL, Life
+from beanwatch.worker.core.internal_errors import InternalErrors
+from beanwatch.worker.core.state import FATAL, WorkerState
 from beanwatch.worker.core.wake import Wake
 
-TICK = 1.0  # seconds
+MAX_TICK = 1.0  # seconds
+MIN_TICK = 0.05  # seconds
 
 
 class Pulse(threading.Thread):
-    """Calls `steps` in their order, with the monotonic time, once a tick."""
+    """Calls `steps` in this order once a tick, with the monotonic time.
+
+    A step that raises is logged and counted; the other steps and the next ticks go on.
+    """
 
     def __init__(
         self,
         steps: Sequence[Callable[[float], None]],
         listener: Listener,
-        life: Life,
+        state: WorkerState,
         wake: Wake,
+        errors: InternalErrors,
         log: FilteringBoundLogger,
         *,
-        tick: float = TICK,
+        tick: float = MAX_TICK,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(name="pulse", daemon=True)
         self._steps, self._listener = steps, listener
-        self._life, self._log, self._clock = life, log, clock
-        self._tick = min(tick, TICK)
+        self._state, self._errors, self._log = state, errors, log
+        self._clock = clock
+        self._tick = min(tick, MAX_TICK)
         self._is_over = False
         self._wake = wake
 
-    def hurry(self, tick: float) -> None:
-        """Tick at least as often as this from now on: a job with a short time to run came."""
-        if tick < self._tick:
-            self._tick = max(0.05, tick)
+    def tick_within(self, seconds: float) -> None:
+        """Tick at least this often from now on: a job with a short time to run has come."""
+        if seconds < self._tick:
+            self._tick = max(MIN_TICK, seconds)
             self._wake.set()
 
-    def end(self, timeout: float) -> None:
-        """Stop ticking, and wait for the last tick to end."""
+    def end(self, timeout: float) -> bool:
+        """Stop ticking, and wait up to `timeout` seconds for the current tick to end.
+
+        False if it did not end: then the thread still uses what its steps use.
+        """
         self._is_over = True
         self._wake.set()
         self.join(timeout)
+        return not self.is_alive()
 
     def run(self) -> None:
         """Tick until told to end."""
@@ -56,20 +67,20 @@ class Pulse(threading.Thread):
             while not self._is_over:
                 now = self._clock()
                 for step in self._steps:
-                    step(now)
-                self._listener.tick()
+                    self._errors.attempt(step, now)
+                self._errors.attempt(self._listener.tick)
                 self._wait(now + self._tick)
         except Exception as error:
-            # Without a pulse nobody guards the job: stop. The watchdog stands behind it.
+            # Without a pulse nobody guards the job, so stop. The watchdog still guards the process.
             self._log.critical("the pulse failed", exc_info=error)
-            self._life.stop(f"the pulse failed: {error}", FATAL)
+            self._state.stop(f"the pulse failed: {error}", FATAL)
         finally:
             self._listener.close()
 
     def _wait(self, until: float) -> None:
         while not self._is_over and (left := until - self._clock()) > 0:
-            is_woken, is_told = self._wake.sleep(left, self._listener.fileno())
-            if is_told:
+            is_woken, has_input = self._wake.sleep(left, self._listener.fileno())
+            if has_input:
                 self._listener.receive()
             if is_woken:
                 return

@@ -1,4 +1,4 @@
-"""Where the worker's threads are, for the heartbeat, the log and an operator's `dump`."""
+"""Finds where the worker's threads are, for the heartbeat, the log and the command `dump`."""
 
 import sys
 import sysconfig
@@ -9,7 +9,8 @@ from types import FrameType
 from typing import Any
 
 _LIBRARIES = tuple(sysconfig.get_path(name) for name in ("stdlib", "purelib"))
-_OURS = ("_call", "beanwatch.worker.core.run")  # the function that calls handlers, and its module
+# The function that calls handlers, and its module.
+_CALLER_OF_HANDLERS = ("_call", "beanwatch.worker.core.run")
 
 
 def dump_stacks() -> str:
@@ -25,21 +26,21 @@ def dump_stacks() -> str:
 def find_handler_frame(coroutine: Any = None) -> str:
     """The application's innermost line in the running handler, as `file:line function`, or "".
 
-    `coroutine` is the handler's, if it is one: while it awaits it is on no thread's stack.
+    `coroutine` is that of an async handler: while it awaits, it is on no thread's stack.
     """
     while coroutine is not None:
         awaits: Any = getattr(coroutine, "cr_await", None)
-        inner: FrameType | None = getattr(awaits, "cr_frame", None)  # once: it may end meanwhile
+        inner: FrameType | None = getattr(awaits, "cr_frame", None)  # read once: it may end soon
         if inner is None or _is_library(inner):
-            return _describe(getattr(coroutine, "cr_frame", None))
+            return _format_frame(getattr(coroutine, "cr_frame", None))
         coroutine = awaits
     frame = sys._current_frames().get(threading.main_thread().ident or 0)
     found: FrameType | None = None
     innermost = frame
     while frame is not None:
-        code = frame.f_code
-        if code.co_name == _OURS[0] and frame.f_globals.get("__name__") == _OURS[1]:
-            return _describe(found or innermost)
+        here = (frame.f_code.co_name, frame.f_globals.get("__name__"))
+        if here == _CALLER_OF_HANDLERS:
+            return _format_frame(found or innermost)
         if found is None and not _is_library(frame):
             found = frame
         frame = frame.f_back
@@ -47,11 +48,11 @@ def find_handler_frame(coroutine: Any = None) -> str:
 
 
 def read_main_cpu() -> float:
-    """Seconds of processor time that the main thread has used."""
+    """Seconds of CPU time that the main thread has used; 0 if the system does not tell."""
     try:
         clock = time.pthread_getcpuclockid(threading.main_thread().ident or 0)
         return time.clock_gettime(clock)
-    except (AttributeError, OSError):  # no Linux
+    except (AttributeError, OSError):  # not on Linux
         return 0.0
 
 
@@ -59,7 +60,7 @@ def _is_library(frame: FrameType) -> bool:
     return frame.f_code.co_filename.startswith(("<", *_LIBRARIES))
 
 
-def _describe(frame: FrameType | None) -> str:
+def _format_frame(frame: FrameType | None) -> str:
     if frame is None:
         return ""
     return f"{frame.f_code.co_filename}:{frame.f_lineno} {frame.f_code.co_qualname}"

@@ -1,1 +1,1 @@
-"""What a worker reports: metrics, log, heartbeat, ledger and outcome counts."""
+"""The reports of a worker: metrics, log, heartbeat, ledger and outcome counts."""

@@ -1,4 +1,4 @@
-"""Writes what happened to each job into Redis, before the acknowledgement and without waiting."""
+"""Writes how each run of a job ended into the ledger in Redis, without waiting for Redis."""
 
 import time
 from collections.abc import Callable
@@ -7,27 +7,28 @@ from typing import Literal
 import msgspec
 from msgspec.structs import replace
 
-from beanwatch.net.redis_link import Command
-from beanwatch.store.ledger import JOBS_KEY, buried_key, job_key, uuid_key
+from beanwatch.net.redis_url import Command
+from beanwatch.outcomes import OUTCOMES
+from beanwatch.store.ledger import JOBS_KEY, BuriedJob, buried_key, job_key, uuid_key
 from beanwatch.worker.core.record import Run
-from beanwatch.worker.telemetry.redis_stream import RedisOutlet
+from beanwatch.worker.telemetry.redis_stream import RedisStream
 
 Mode = Literal["all", "failures", "off"]
 
 DAY = 86400
-KEPT = 7 * DAY  # seconds that a job which had trouble is kept
-KEPT_OK = DAY
-RUNS_KEPT = 50  # of one job, the last ones
-KEYS_KEPT = 100_000  # in all, the last ones; a job with a uuid has two
-BURIED_KEPT = 10_000  # of one queue
+KEPT = 7 * DAY  # seconds for which a job is kept that failed at least once
+KEPT_OK = DAY  # seconds for any other
+RUNS_KEPT = 50  # the last runs of one job
+KEYS_KEPT = 100_000  # the last keys of the ledger; a job with a uuid has two
+BURIED_KEPT = 10_000  # the jobs of one queue with the highest ids
 REASON_SIZE = 500  # characters
-TRACEBACK_SIZE = 2000  # the end of it, which says what was raised
-RETRY_TRACEBACK_SIZE = 500  # of an attempt that is followed by another, likely to say the same
+TRACEBACK_SIZE = 2000  # characters at its end, which says what was raised
+RETRY_TRACEBACK_SIZE = 500  # characters, for a run that is retried and likely to fail the same way
 TRIM_EVERY = 10.0  # seconds
-TRIM_AT_ONCE = 1000  # keys: a script stops Redis for as long as it runs
-TRIM_AFTER = 250  # runs written: so more is let go of than comes in
-# Outcomes after which the job is, or may be, buried.
-BURIES = frozenset(("buried", "timeout", "poison", "invalid"))
+TRIM_AT_ONCE = 1000  # keys; few, because Redis does nothing else while a script runs
+TRIM_AFTER = 250  # runs written: they add at most 500 keys, half of what one trim removes
+# The outcomes that bury a job, or may.
+BURIES = frozenset(outcome.name for outcome in OUTCOMES if outcome.may_be_buried)
 
 _TRIM = """
 local over = redis.call('ZCARD', KEYS[1]) - tonumber(ARGV[1])
@@ -43,73 +44,75 @@ return over
 """
 
 
-class Ledger:
-    """One entry for each run that `mode` wants; writing one twice leaves one.
+class LedgerWriter:
+    """Writes one entry for each run that `mode` selects. Writing an entry twice leaves one.
 
-    all: every run. failures: every run but those that were ok at the first attempt.
-    `intend` writes the outcome that is about to be acknowledged; `settle` writes again only
-    if it came out otherwise.
+    all: every run. failures: every run except those that were ok at the first attempt. off: none.
+    `on_finishing` writes the outcome before the job is acknowledged, so that the entry survives a
+    crash of the worker; `on_finished` writes again only if the outcome was another.
     """
 
     def __init__(
         self,
-        outlet: RedisOutlet,
+        stream: RedisStream,
         worker: str,
         instance: str,
         mode: Mode = "failures",
         *,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._outlet = outlet
+        self._stream = stream
         self._mode = mode
         self._clock = clock
         self._encode = msgspec.json.Encoder().encode
-        # What is the same in all entries: an object that the run's own fields go on with.
+        # The start of every entry, a JSON object that is left open for the fields of the run.
         self._head = self._encode({"worker": worker, "instance": instance})[:-1] + b","
-        self._intended: Run | None = None
+        self._announced: Run | None = None  # by `on_finishing`, not yet finished
         self._written = 0  # runs since the last trim
         self._trimmed_at = clock()
 
     @property
     def dropped(self) -> int:
-        """Writes lost, of everything that goes through the same connection."""
-        return self._outlet.dropped
+        """Writes lost, of everything that is sent over this connection."""
+        return self._stream.dropped
 
-    def intend(self, run: Run) -> None:
-        """Write the run as it is about to be acknowledged, so that it survives our death."""
-        self._intended = run
+    def on_finishing(self, run: Run) -> None:
+        """Write the run as it is about to be acknowledged."""
+        self._announced = run
         if self._wants(run):
-            self._outlet.send(self._commands(run))
+            self._stream.send(self._commands(run))
             self._written += 1
 
-    def settle(self, run: Run) -> None:
-        """Correct what was written, or write what was not announced."""
-        intended, self._intended = self._intended, None
-        if run is intended:
+    def on_finished(self, run: Run) -> None:
+        """Write the run if it was not announced; correct its entry if it ended in another way."""
+        announced, self._announced = self._announced, None
+        if run is announced:
             return  # it ended as announced
-        announced = intended is not None and (intended.job_id, intended.attempt) == (
+        if announced is not None and (announced.job_id, announced.attempt) != (
             run.job_id,
             run.attempt,
-        )
-        if self._wants(run) or (announced and intended is not None and self._wants(intended)):
-            self._outlet.send(self._commands(run, corrects=announced))
+        ):
+            announced = None  # that was another run
+        if self._wants(run) or (announced is not None and self._wants(announced)):
+            self._stream.send(self._commands(run, corrects=announced is not None))
             self._written += 1
 
     def tick(self) -> None:
-        """Send what could not be sent; now and then let go of the oldest jobs."""
+        """Send what could not be sent before, and remove the oldest jobs now and then."""
         now = self._clock()
         rounds = self._written // TRIM_AFTER
         if rounds or (self._written and now - self._trimmed_at >= TRIM_EVERY):
             self._written, self._trimmed_at = 0, now
             trim = ("EVAL", _TRIM, 1, JOBS_KEY, KEYS_KEPT, int(now - KEPT), TRIM_AT_ONCE)
-            self._outlet.send([trim] * (rounds + 1))
-        self._outlet.flush()
+            self._stream.send([trim] * (rounds + 1))
+        self._stream.flush()
 
     def close(self, timeout: float) -> None:
         """Send the rest and close the connection."""
-        self._outlet.close(timeout)
+        self._stream.close(timeout)
 
     def _wants(self, run: Run) -> bool:
+        """True if the mode selects this run."""
         if self._mode == "failures":
             return run.outcome != "ok" or run.attempt > 1
         return self._mode == "all"
@@ -127,17 +130,17 @@ class Ledger:
             ("ZADD", JOBS_KEY, int(run.started_at), key),
         ]
         if run.uuid:
-            known_by = uuid_key(run.server, run.job_id)
+            by_id = uuid_key(run.server, run.job_id)
             commands += [
-                ("SET", known_by, run.uuid, "EX", kept),
-                ("ZADD", JOBS_KEY, int(run.started_at), known_by),
+                ("SET", by_id, run.uuid, "EX", kept),
+                ("ZADD", JOBS_KEY, int(run.started_at), by_id),
             ]
         buried = buried_key(run.server, run.queue)
         if run.attempt > 1 or corrects or run.outcome in BURIES:
             commands.append(("ZREMRANGEBYSCORE", buried, run.job_id, run.job_id))
         if run.outcome in BURIES:
             commands += [
-                ("ZADD", buried, run.job_id, self._encode(self._buried(run))),
+                ("ZADD", buried, run.job_id, self._buried(run)),
                 ("ZREMRANGEBYRANK", buried, 0, -BURIED_KEPT - 1),
                 ("EXPIRE", buried, 30 * DAY),
             ]
@@ -150,17 +153,12 @@ class Ledger:
             run = replace(run, reason=reason, traceback=trace)
         return self._head + self._encode(run)[1:]
 
-    def _buried(self, run: Run) -> dict[str, object]:
-        return {
-            "job_id": run.job_id,
-            "job": run.job,
-            "uuid": run.uuid,
-            "outcome": run.outcome,
-            "reason": _fit(run.reason[:REASON_SIZE]),
-            "buried_at": self._clock(),
-        }
+    def _buried(self, run: Run) -> bytes:
+        reason = _fit(run.reason[:REASON_SIZE])
+        job = BuriedJob(run.job_id, run.job, run.uuid, run.outcome, reason, self._clock())
+        return self._encode(job._asdict())
 
 
 def _fit(text: str) -> str:
-    """What JSON can carry: an exception's text may hold half of a surrogate pair."""
+    """Escape what JSON cannot hold: an exception's text may have half of a surrogate pair."""
     return text.encode("utf-8", "backslashreplace").decode()

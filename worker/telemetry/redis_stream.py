@@ -1,4 +1,4 @@
-"""Writes to Redis without a round trip: sent at once, confirmed later, sent again if need be."""
+"""Sends commands to Redis without waiting for replies; they are confirmed later, or sent again."""
 
 import socket
 import time
@@ -8,36 +8,37 @@ from typing import Any
 from hiredis import HiredisError, Reader, pack_command
 from structlog.typing import FilteringBoundLogger
 
-from beanwatch.net.redis_link import Command, RedisLink, RedisUrl
-from beanwatch.worker.telemetry.resending import LIMIT, Message, Outlet
+from beanwatch.net.redis_reader import RedisReader
+from beanwatch.net.redis_url import Command, RedisUrl
+from beanwatch.store.ledger import PROBE_KEY
+from beanwatch.worker.telemetry.resending import LIMIT, OutgoingMessage, ResendingConnection
 
-CONNECT_TIMEOUT = 2.0
+CONNECT_TIMEOUT = 2.0  # seconds, for the login too
 ANSWER_TIMEOUT = 5.0  # seconds from a probe to its answer
-PROBE_AFTER = 256 * 1024  # bytes unconfirmed: do not wait for the next tick
-PROBE_KEY = "beanwatch:probe"
+PROBE_AFTER = 256 * 1024  # unconfirmed bytes after which a probe does not wait for the next tick
 _pack: Callable[[tuple[Any, ...]], bytes] = pack_command  # its stub allows one argument only
 
 _SILENCE = _pack(("CLIENT", "REPLY", "OFF"))
-# Refused where other writes are: a full Redis, a master that has become a replica.
+# Redis refuses it whenever it refuses other writes: when it is full, or has become a replica.
 _WRITE = ("SET", PROBE_KEY, "", "EX", 60)
-_PROBE = Message(
+_PROBE = OutgoingMessage(
     _pack(("CLIENT", "REPLY", "ON")) + _pack(_WRITE) + _SILENCE,
     weight=0,
-    again=False,
+    may_repeat=False,
     is_probe=True,
 )
 
 
-class RedisOutlet(Outlet):
-    """Pipelined commands that nobody waits for.
+class RedisStream(ResendingConnection):
+    """A connection on which commands are pipelined and nobody waits.
 
-    Redis answers none of them: answers not yet read would make the kernel reset the
-    connection when the worker is killed, and so lose what was sent last. Once a tick a
-    probe is sent that is answered; it confirms all before it. When it is refused, the
-    connection is given up and everything kept until Redis takes writes again.
+    It is made by hiredis and a plain socket: the redis package reads a reply to each command.
+
+    `CLIENT REPLY OFF` makes Redis send no replies. With unread replies the kernel would reset the
+    connection when the worker is killed, and what was sent last would be lost. Once a tick a
+    probe is sent, with replies on, which confirms all commands before it. If Redis refuses the
+    probe, the connection is closed and everything is kept until Redis takes writes again.
     """
-
-    _confirms = True
 
     def __init__(
         self,
@@ -47,34 +48,34 @@ class RedisOutlet(Outlet):
         limit: int = LIMIT,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._reader = Reader()
+        self._parser = Reader()
         self._answers = 0  # to the probe that is under way
         self._probing = False
         self._probed_at = 0.0
 
         def dial() -> socket.socket:
-            link = RedisLink(url, CONNECT_TIMEOUT)
-            # A frozen server accepts connections all the same, and a full one greets.
-            link.execute([("CLIENT", "REPLY", "ON"), _WRITE])
-            sock = link.detach()
+            redis = RedisReader(url, CONNECT_TIMEOUT)
+            # A frozen Redis accepts connections, and a full one answers: so try a write first.
+            redis.execute([("CLIENT", "REPLY", "ON"), _WRITE])
+            sock = redis.detach()
             sock.sendall(_SILENCE)
             if sock.family != socket.AF_UNIX:
-                # Let the kernel gather small writes, as nobody waits for an answer: Redis then
-                # wakes up a few times a second and not for every job.
+                # Let the kernel gather small writes, since nobody waits for a reply: so Redis
+                # wakes up a few times a second instead of once a job.
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 0)
             return sock
 
-        name = f"redis {url.service or url.address}"
-        super().__init__(name, dial, log, limit=limit, clock=clock)
+        super().__init__(f"redis {url.name}", dial, log, limit=limit, clock=clock)
 
-    def send(self, commands: Sequence[Command], *, again: bool = True) -> None:
-        """Send commands as one message. `again`: running them twice does no harm."""
-        self.write(Message(b"".join([_pack(tuple(command)) for command in commands]), again=again))
+    def send(self, commands: Sequence[Command], *, may_repeat: bool = True) -> None:
+        """Send commands as one message. `may_repeat`: running them twice does no harm."""
+        data = b"".join([_pack(tuple(command)) for command in commands])
+        self.write(OutgoingMessage(data, may_repeat=may_repeat))
 
-    def _greet(self) -> None:
-        self._reader = Reader()
+    def _on_connect(self) -> None:
+        self._parser = Reader()
         self._answers = 0
-        self._probing = any(message.is_probe for message in self._queue)
+        self._probing = any(message.is_probe for message in self._waiting)
         self._probed_at = self._clock()
 
     def _send(self) -> None:
@@ -88,30 +89,31 @@ class RedisOutlet(Outlet):
         if not self._probing and self._socket is not None:
             self._probing = True
             self._probed_at = self._clock()
-            self._queue.append(_PROBE)
+            self._waiting.append(_PROBE)
             self._size += len(_PROBE.data)
             super()._send()
 
-    def _settle(self) -> None:
+    def _check(self) -> None:
         if self._sent and not self._probing:
             self._probe()
         if self._probing and self._clock() - self._probed_at > ANSWER_TIMEOUT:
-            self._lose(TimeoutError(f"no answer within {ANSWER_TIMEOUT:g} s"))
+            self._break(TimeoutError(f"no answer within {ANSWER_TIMEOUT:g} s"))
 
-    def _received(self, data: bytes) -> None:
-        self._reader.feed(data)
+    def _on_data(self, data: bytes) -> None:
+        self._parser.feed(data)
         try:
-            while (answer := self._reader.gets()) is not False:
+            while (answer := self._parser.gets()) is not False:
                 self._answer(answer)
         except HiredisError as error:
             raise OSError(f"this is no Redis: {error}") from None
 
     def _answer(self, answer: Any) -> None:
         if not self._probing or isinstance(answer, HiredisError):
-            raise OSError(str(answer))  # what was sent is kept, and dialling finds out the rest
+            # The messages are kept, and the next connect finds the cause.
+            raise OSError(str(answer))
         self._answers += 1
         if self._answers == 2:
             self._answers = 0
             self._probing = False
-            while self._sent and not self._drop_oldest_sent().is_probe:
+            while self._sent and not self._confirm_oldest().is_probe:
                 pass

@@ -1,46 +1,40 @@
-"""Metrics to a StatsD daemon: the statsd package's lines, in few and full datagrams."""
+"""Metrics to a StatsD daemon, through the statsd package's client and pipeline."""
 
 import socket
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 
-from statsd.client.base import StatsClientBase
+from statsd import StatsClient
 from structlog.typing import FilteringBoundLogger
 
 from beanwatch.net.address import Address
 from beanwatch.net.dialer import Dialer
+from beanwatch.telemetry.logging.problems import ProblemLog
 from beanwatch.worker.core.record import Run
-from beanwatch.worker.telemetry.metrics import Series, timers
+from beanwatch.worker.telemetry.metrics import RunSeries
 
 FULL = 1432  # bytes: what an Ethernet frame has room for, with its headers
-WAITING = 500  # datagrams kept until the name of the daemon is known
-RESOLVE_EVERY = 60.0  # seconds; the daemon's name may have moved to another address
-
-
-# Queue, job, outcome, and whether it is the first attempt.
-Kind = tuple[str, str, str, bool]
-
-
-class _Lines(StatsClientBase):  # type: ignore[misc]  # the package has no types
-    """The package's client, giving its lines to a function instead of a socket.
-
-    Its own client looks the name up once, in the constructor, and sends a datagram a line.
-    """
-
-    def __init__(self, take: Callable[[str], None]) -> None:
-        self._prefix = None
-        self._send = take
+BATCH = 500  # timings in one pipeline: about twenty datagrams, of which only the last is not full
+MAX_WAITING = 12_000  # timings kept until the daemon's name is resolved
+RESOLVE_EVERY = 60.0  # seconds: the daemon's name may have moved to another address
+WELL_AFTER = 3.0  # seconds without a refusal after which the daemon counts as back
 
 
 class StatsdSink:
-    """Sums counters and gathers timings, and sends them when a datagram is full or at a tick."""
+    """Sums counts, gathers timings, and sends them at each tick or when a batch is full.
+
+    The client resolves names in its constructor and reports no errors. So the Dialer looks the
+    name up in a thread and connects a socket there. The client is made for the address that the
+    socket is connected to, and an empty datagram follows each batch over the socket: if nobody
+    listens, the kernel says so on the socket, and the batch is counted as lost.
+    """
 
     def __init__(
         self,
         address: Address,
-        series: Series,
+        series: RunSeries,
         log: FilteringBoundLogger,
         *,
         clock: Callable[[], float] = time.monotonic,
@@ -48,26 +42,24 @@ class StatsdSink:
         self.dropped = 0
         self._address = address
         self._series = series
-        self._log = log
+        self._problems = ProblemLog(log)
         self._clock = clock
-        self._lines = _Lines(self._add)
         self._lock = threading.Lock()
-        self._forms: dict[Kind, tuple[str, str]] = {}
         self._counts: Counter[str] = Counter()
+        self._timings: deque[tuple[str, float]] = deque()  # milliseconds
         self._gauges: dict[str, float] = {}
         self._totals: Counter[str] = Counter()
-        self._batch: list[str] = []
-        self._size = 0
-        self._waiting: list[bytes] = []
-        self._last_sent = 0  # lines in the datagram that went out last
-        self._socket: socket.socket | None = None
         self._dialer = Dialer(self._dial, clock=clock)
         self._dialled_at = clock()
-        self._failing = False
+        self._client: StatsClient | None = None
+        self._probe: socket.socket | None = None
+        self._unconfirmed = 0  # values sent before the last probe
+        self._failed_at = -WELL_AFTER
+        self._dropped_before = 0
         self._dialer.poll()
 
     def gauge(self, name: str, value: float) -> None:
-        """Set one of the worker's own series."""
+        """Set one of the worker's own series; 0 or more, as a negative one first sends 0."""
         with self._lock:
             self._gauges[name] = value
 
@@ -76,55 +68,38 @@ class StatsdSink:
         with self._lock:
             self._totals[name] += n
 
-    def settle(self, run: Run) -> None:
-        """Take a run in; a full datagram leaves at once."""
-        kind = (run.queue, run.job, run.outcome, run.attempt == 1)
-        counter, form = self._forms.get(kind) or self._make_form(kind, run)
+    def on_finished(self, run: Run) -> None:
+        """Add a run; a full batch is sent at once."""
+        counter, timings = self._series.counter(run), self._series.timings(run)
         with self._lock:
             self._counts[counter] += 1
-            if form:
-                self._add(form % {"duration": run.duration * 1000, "wait": run.wait * 1000})
+            self._timings += timings
+            if len(self._timings) >= BATCH:
+                self._send(only_timings=True)
 
     def tick(self) -> None:
         """Send what was gathered."""
         with self._lock:
-            self._redial()
-            own = {"dropped_metrics": self.dropped, **self._totals, **self._gauges}
-            for name, value in own.items():
-                self._lines.gauge(self._series.own(name), value)
-            for name, n in self._counts.items():
-                self._lines.incr(name, n)
-            self._counts.clear()
-            self._ship()
-            self._send_waiting()
-            news, lost = self._news()
-        if news:
-            self._log.warning(news, server=f"statsd {self._address}", lost=lost)
+            self._connect()
+            self._send()
+        self._report()
 
     def close(self, timeout: float) -> None:
-        """Send the rest."""
+        """Send the rest within `timeout` seconds, and count what cannot be sent."""
         end = self._clock() + timeout
         self.tick()
-        while self._waiting and self._clock() < end:
+        while self._client is None and self._clock() < end:
             time.sleep(0.005)
             with self._lock:
-                self._redial()
-                self._send_waiting()
+                self._connect()
+                self._send()
         self._dialer.close()
         with self._lock:
-            self.dropped += sum(map(_count_lines, self._waiting))
-            self._waiting.clear()
-            if self._socket is not None:
-                self._socket.close()
-                self._socket = None
-
-    def _make_form(self, kind: Kind, run: Run) -> tuple[str, str]:
-        """The counter of such runs, and the lines of their timers, as the package writes them."""
-        stem = self._series.stem(run)
-        path = stem.replace("%", "%%")
-        form = "\n".join(f"{path}.{timer}:%({timer}).6f|ms" for timer in timers(run))
-        self._forms[kind] = made = f"{stem}.{run.outcome}", form
-        return made
+            self._confirm()
+            self._disconnect()
+            self.dropped += len(self._timings) + len(self._counts)
+            self._timings.clear()
+            self._counts.clear()
 
     def _dial(self) -> socket.socket:
         family, kind, proto, _, where = socket.getaddrinfo(
@@ -132,86 +107,96 @@ class StatsdSink:
         )[0]
         sock = socket.socket(family, kind, proto)
         try:
-            # Connected, so that the kernel tells when nobody listens there.
             sock.connect(where)
         except BaseException:
             sock.close()
             raise
         return sock
 
-    def _redial(self) -> None:
-        if self._socket is not None and self._clock() - self._dialled_at < RESOLVE_EVERY:
+    def _connect(self) -> None:
+        """Use a new address when it is resolved; resolve the name now and then."""
+        if self._client is not None and self._clock() - self._dialled_at < RESOLVE_EVERY:
             return
         fresh = self._dialer.poll()
-        if fresh is not None:
-            if self._socket is not None:
-                self._socket.close()
-            self._socket = fresh
-            self._dialled_at = self._clock()
-
-    def _add(self, line: str) -> None:
-        size = len(line) + 1
-        if self._size + size > FULL:
-            self._ship()
-        self._batch.append(line)
-        self._size += size
-
-    def _ship(self) -> None:
-        """Close the datagram at hand, and send it where there is a socket."""
-        if not self._batch:
+        if fresh is None:
             return
-        datagram = "\n".join(self._batch).encode("ascii", "replace")
-        self._batch, self._size = [], 0
-        if self._socket is not None and not self._waiting:
-            self._send(datagram)
-        else:
-            self._waiting.append(datagram)
-            while len(self._waiting) > WAITING:
-                self.dropped += _count_lines(self._waiting.pop(0))
+        host, port = fresh.getpeername()[:2]
+        is_ipv6 = fresh.family == socket.AF_INET6
+        try:
+            client = StatsClient(host, port, maxudpsize=FULL + 1, ipv6=is_ipv6)
+        except OSError:  # no more file descriptors
+            fresh.close()
+            return
+        self._confirm()
+        self._disconnect()
+        self._client, self._probe, self._dialled_at = client, fresh, self._clock()
 
-    def _send_waiting(self) -> None:
-        if self._socket is not None:
-            waiting, self._waiting = self._waiting, []
-            for datagram in waiting:
-                self._send(datagram)
+    def _disconnect(self) -> None:
+        if self._client is not None:
+            self._client.close()
+            self._client = None
+        if self._probe is not None:
+            self._probe.close()
+            self._probe = None
 
-    def _send(self, datagram: bytes) -> None:
-        lines = _count_lines(datagram)
-        for is_retry in (False, True):
-            try:
-                if self._socket is not None:
-                    self._socket.send(datagram)
-                self._last_sent = lines
-                return
-            except ConnectionRefusedError:
-                # This tells of the datagram before; the one at hand has not been sent.
-                self.dropped += lines if is_retry else self._last_sent
-                self._last_sent = 0
-                self._failing = True
-            except OSError:
-                self.dropped += lines
-                self._failing = True
-                return
+    def _send(self, *, only_timings: bool = False) -> None:
+        """Send what was gathered, if the address is known; else keep it, within bounds."""
+        if self._client is None:
+            while len(self._timings) > MAX_WAITING:
+                self._timings.popleft()
+                self.dropped += 1
+            return
+        self._confirm()
+        own: dict[str, float] = {}
+        counts: Counter[str] = Counter()
+        if not only_timings:
+            own = {"dropped_metrics": self.dropped, **self._totals, **self._gauges}
+            counts, self._counts = self._counts, counts
+        self._unconfirmed = len(own) + len(counts) + len(self._timings)
+        with self._client.pipeline() as pipeline:
+            for path, milliseconds in self._timings:
+                pipeline.timing(path, milliseconds)
+            for name, value in own.items():
+                pipeline.gauge(self._series.own(name), value)
+            for path, n in counts.items():
+                pipeline.incr(path, n)
+        self._timings.clear()
+        try:
+            if self._probe is not None:
+                self._probe.send(b"")
+        except OSError:  # no route, or an answer to the last batch that came just now
+            self._count_loss()
 
-    _told = False
-    _dropped_before = 0
-    _failed_at = 0.0
+    def _confirm(self) -> None:
+        """See whether the kernel heard that nobody listens, after the last probe."""
+        if self._probe is not None and self._probe.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+            self._count_loss()
+        self._unconfirmed = 0
 
-    def _news(self) -> tuple[str, int]:
-        """What to log, once when it begins to fail and once when it has worked for a while."""
-        failing, self._failing = self._failing, False
-        now = self._clock()
-        if failing or (self._socket is None and self._dialer.error):
-            self._failed_at = now
-            if not self._told:
-                self._told = True
-                return "{server} takes no metrics; counting what is lost", self.dropped
-        elif self._told and now - self._failed_at > 3.0 and self._socket is not None:
-            self._told = False
+    def _count_loss(self) -> None:
+        self.dropped += self._unconfirmed
+        self._unconfirmed = 0
+        self._failed_at = self._clock()
+
+    def _report(self) -> None:
+        """Log when the daemon begins to fail, and when it has worked for a while again."""
+        server = f"statsd {self._address}"
+        if self._client is None and self._dialer.error:
+            self._failed_at = self._clock()
+        if self._clock() - self._failed_at < WELL_AFTER:
+            self._problems.report(
+                "statsd",
+                "{server} takes no metrics; counting what is lost",
+                server=server,
+                lost=self.dropped,
+            )
+        elif self._client is not None:
             lost, self._dropped_before = self.dropped - self._dropped_before, self.dropped
-            return "{server} takes metrics again", lost
-        return "", 0
+            self._problems.clear("statsd", "{server} takes metrics again", server=server, lost=lost)
 
 
-def _count_lines(datagram: bytes) -> int:
-    return datagram.count(b"\n") + 1
+def make_sink(
+    address: Address, series: RunSeries, log: FilteringBoundLogger, _interval: float
+) -> StatsdSink:
+    """The sink of `statsd://`. StatsD has a flush interval of its own."""
+    return StatsdSink(address, series, log)

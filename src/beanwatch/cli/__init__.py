@@ -12,19 +12,19 @@ from beanwatch import __version__
 COMMANDS = {
     "worker": "run one worker",
     "put": "put one job into a queue",
-    "collect": "send beanstalkd's numbers to Graphite",
+    "collect": "send the numbers of queue servers to Graphite",
     "top": "servers, queues and workers at a glance, what is wrong first",
-    "workers": "see the workers, and stop, restart, pause or question them",
+    "workers": "list workers; stop, restart or pause them, or ask what they do",
     "job": "what happened to a job, run by run, and where it is now",
-    "queues": "look at queues; kick, pause, resume or empty them",
+    "queues": "look at queues; kick, delete, empty, pause or resume them",
     "install": "place plugins, configuration and units where this system expects them",
     "passive": "evaluate all checks in one process, and report them",
     "runbook": "what an alert means, and what to do",
     "config": "check or show the configuration",
     "doctor": "test the whole chain, and say what to do about each failure",
-    "completion": "print what makes a shell complete commands and flags",
+    "completion": "print the script that lets a shell complete commands and flags",
 }
-# What people type for it, and the right words.
+# Words that people type for a command, and the right ones.
 NEAR_MISSES = {
     "check": "check_queue_server and its siblings are commands of their own: check_<TAB>",
     "collector": "beanwatch collect",
@@ -36,7 +36,7 @@ WORKERS_ACTIONS = ("list", "stop", "restart", "wait", "resume", "status", "dump"
 
 
 class Commands(click.Group):
-    """Imports a subcommand when it is asked for, and names the right one when there is none."""
+    """Imports a subcommand when it is run; for an unknown one it names the nearest."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The subcommands in the order of COMMANDS."""
@@ -50,14 +50,14 @@ class Commands(click.Group):
         return cast("click.Command", module.command)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The help text of COMMANDS, so that `--help` imports nothing."""
+        """Take the texts from COMMANDS, so that `--help` imports no command."""
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Name the nearest command for a word that is none."""
+        """Name the nearest command for an unknown word."""
         word = args[0]
         if word not in COMMANDS:
             near = difflib.get_close_matches(word, COMMANDS, 1)
@@ -72,7 +72,7 @@ class Commands(click.Group):
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="beanwatch")
 def beanwatch() -> None:
-    """Monitoring and alerting for beanstalkd queues and the workers that drain them.
+    """Monitoring and alerting for job queues and the workers that drain them.
 
     \b
     Example:
@@ -92,7 +92,7 @@ def main(argv: list[str] | None = None) -> None:
     except (click.Abort, KeyboardInterrupt):
         fail("interrupted", 130)
     except BrokenPipeError:
-        sys.stderr.close()  # else the interpreter complains of the pipe once more
+        sys.stderr.close()  # else the interpreter reports the closed pipe once more
         sys.exit(141)
     sys.exit(result if isinstance(result, int) else 0)
 

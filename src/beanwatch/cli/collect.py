@@ -1,11 +1,10 @@
-"""`beanwatch collect`: send beanstalkd's numbers to Graphite."""
+"""`beanwatch collect`: send the numbers of queue servers to Graphite."""
 
 import signal
 import sys
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from functools import partial
 
 import click
 
@@ -18,23 +17,25 @@ from beanwatch.cli.lib.options import (
     load_config,
     need_time,
     override,
+    pick_redis,
     pick_servers,
     server_option,
 )
 from beanwatch.collectors.collector import Collector, Extra
-from beanwatch.collectors.deliver.carbon import Carbon, Printer, parse_graphite
+from beanwatch.collectors.deliver.carbon import CarbonConnection, Printer, parse_graphite
 from beanwatch.collectors.deliver.delivery import Delivery, Transport
 from beanwatch.collectors.deliver.outbox import Outbox
 from beanwatch.collectors.poll.observer import Observer
 from beanwatch.collectors.poll.poller import Poller
+from beanwatch.collectors.poll.samples import ServerSamples
 from beanwatch.collectors.poll.worker_series import WorkerPoller
-from beanwatch.config import Config, ConfigError
+from beanwatch.config import CollectConfig, Config
 from beanwatch.net.address import AddressError
-from beanwatch.net.redis_link import parse_redis_url
-from beanwatch.net.systemd import Notifier
+from beanwatch.net.systemd import SystemdNotifier
 from beanwatch.queues.selection import Selection
 from beanwatch.queues.servers import Server, find_clash
-from beanwatch.telemetry.logging.collector_log import Changes, Log
+from beanwatch.telemetry.logging.problems import ProblemLog
+from beanwatch.telemetry.logging.setup import reopen
 
 DEFAULT_GRAPHITE = "127.0.0.1:2003"
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -44,18 +45,22 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 @config_option
 @server_option
 @click.option("--graphite", metavar="HOST:PORT", help="carbon's plaintext port; - prints the lines")
-@click.option("--redis", metavar="URL", help="also send the workers' states, from their heartbeats")
+@click.option("--redis", metavar="URL", help="also send the states of workers, by their heartbeats")
 @click.option("--prefix", type=PREFIX, help="first node of all paths (beanwatch)")
 @click.option("--once", is_flag=True, help="poll every server once and exit: for cron")
 @click.option("--interval", type=DURATION, help="between two polls (10s)")
-@click.option("--queues-interval", type=DURATION, help="between two sweeps (as --interval)")
+@click.option(
+    "--queues-interval", type=DURATION, help="between two readings of the queues (as --interval)"
+)
 @click.option("--timeout", type=DURATION, help="for a server's answer (5s)")
 @click.option("--include", multiple=True, metavar="GLOB", help="queues to send (all)")
 @click.option("--exclude", multiple=True, metavar="GLOB", help="queues to leave out")
 @click.option("--max-queues", type=COUNT, help="queues with series of their own, 0: any (10000)")
-@click.option("--head-ages/--no-head-ages", default=None, help="peek at the heads of the queues")
+@click.option(
+    "--head-ages/--no-head-ages", default=None, help="tell how long each queue's first job waited"
+)
 @click.option("--state", metavar="FILE", help="remember counters there between two runs")
-@click.option("--spool", metavar="DIR", help="keep there what Graphite cannot take now")
+@click.option("--spool", metavar="DIR", help="keep points there while Graphite is down")
 @click.option("--log-format", type=click.Choice(["json", "console"]), help="of the log (json)")
 @click.option("--log-file", metavar="FILE", help="instead of stderr; reopened on SIGHUP")
 def command(
@@ -71,7 +76,7 @@ def command(
     exclude: tuple[str, ...],
     **flags: float | str | bool | None,
 ) -> int:
-    """Send beanstalkd's numbers to Graphite, until it is told to stop.
+    """Send the numbers of queue servers to Graphite, until it is told to stop.
 
     \b
     Examples:
@@ -101,15 +106,15 @@ def command(
 
 
 def run(config: Config, servers: Sequence[Server], stack: ExitStack, *, once: bool) -> int:
-    """Put the parts together and run them; the exit code."""
+    """Put the parts together and run them; returns the exit code."""
     collect = config.collect
     log = open_log(config, once=once)
-    changes = Changes(log)
+    problems = ProblemLog(log)
     state = open_state(state_path(collect.state, servers, once=once), stack)
     known = load_state(state, log)
-    # What is only printed can neither wait nor be late; the spool may be a running collector's.
+    # Points that are only printed need no spool, and a running collector may hold it.
     spool = "" if config.graphite.address == "-" else collect.spool
-    outbox = Outbox(open_spool(spool, changes, stack))
+    outbox = Outbox(open_spool(spool, problems, stack))
     selection = Selection(
         collect.include,
         collect.exclude,
@@ -118,49 +123,56 @@ def run(config: Config, servers: Sequence[Server], stack: ExitStack, *, once: bo
     )
     pollers = [
         Poller(
-            Observer(
-                server,
-                known.get(str(server.address)),
-                selection,
-                timeout=collect.timeout,
-                sweep_timeout=collect.queues_interval,
-                head_ages=collect.head_ages,
-            ),
+            make_observer(server, known.get(str(server)), selection, collect),
             selection,
             outbox,
-            changes,
+            problems,
             prefix=config.prefix,
         )
         for server in servers
     ]
     collector = Collector(
         pollers,
-        pick_extras(config, outbox, changes),
+        pick_extras(config, outbox, problems),
         outbox,
-        Delivery(outbox, pick_transport(config.graphite.address), changes),
+        Delivery(outbox, pick_transport(config.graphite.address), problems),
         log,
         interval=collect.interval,
         queues_interval=collect.queues_interval,
         state=state,
-        notifier=Notifier(),
+        notifier=SystemdNotifier(),
     )
     if once:
-        # The stats, the sweep and the heads have their time one after the other.
+        # The server, its queues and their first jobs have their timeouts one after the other.
         limit = collect.timeout * 2 + max(collect.timeout, collect.queues_interval)
         answered, well = collector.once(round(time.time()), limit)
         return 2 if not answered else 0 if well and answered == len(servers) else 1
-    # Waited for rather than handled: a handler would run at any point of the main thread, also
-    # where that holds the lock which the handler needs. The threads inherit the mask.
+    # Signals are waited for. A handler could interrupt the main thread while it holds a lock that
+    # the handler needs. The threads inherit the mask.
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-    collector.run(partial(wait_for_signal, log))
+    collector.run(wait_for_signal)
     return 0
 
 
-def wait_for_signal(log: Log, seconds: float) -> bool:
-    """Sleep; true if told to stop meanwhile. SIGHUP opens the log anew."""
+def make_observer(
+    server: Server, samples: ServerSamples | None, selection: Selection, collect: CollectConfig
+) -> Observer:
+    """The observer of one server; `samples` are those of an earlier run."""
+    return Observer(
+        server,
+        samples,
+        selection,
+        timeout=collect.timeout,
+        sweep_timeout=collect.queues_interval,
+        head_ages=collect.head_ages,
+    )
+
+
+def wait_for_signal(seconds: float) -> bool:
+    """Sleep; true if told to stop meanwhile. SIGHUP reopens the log file."""
     received = signal.sigtimedwait(SIGNALS, seconds)
     if received and received.si_signo == signal.SIGHUP:
-        log.reopen()
+        reopen()
         return False
     return received is not None
 
@@ -170,18 +182,15 @@ def pick_transport(address: str) -> Transport:
     if address == "-":
         return Printer(sys.stdout)
     try:
-        return Carbon(parse_graphite(address or DEFAULT_GRAPHITE))
+        return CarbonConnection(parse_graphite(address or DEFAULT_GRAPHITE))
     except AddressError as error:
         raise click.UsageError(f"--graphite: {error}") from None
 
 
-def pick_extras(config: Config, outbox: Outbox, changes: Changes) -> list[Extra]:
-    """The workers' states, if a Redis is named."""
-    if not config.redis.url:
+def pick_extras(config: Config, outbox: Outbox, problems: ProblemLog) -> list[Extra]:
+    """The states of workers, if a Redis is named."""
+    url = pick_redis(config, None)
+    if url is None:
         return []
-    try:
-        url = parse_redis_url(config.redis.url, config.redis.read_password())
-    except (ValueError, ConfigError) as error:
-        raise click.UsageError(str(error)) from None
     timeout = config.collect.timeout
-    return [WorkerPoller(url, outbox, changes, prefix=config.prefix, timeout=timeout)]
+    return [WorkerPoller(url, outbox, problems, prefix=config.prefix, timeout=timeout)]

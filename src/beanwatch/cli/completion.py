@@ -1,4 +1,4 @@
-"""`beanwatch completion`: what makes a shell complete commands and flags."""
+"""`beanwatch completion`: the script that lets a shell complete commands and flags."""
 
 import click
 from click.shell_completion import get_completion_class
@@ -17,5 +17,5 @@ def command(ctx: click.Context, shell: str) -> None:
     complete = get_completion_class(shell)
     if complete is None:
         raise click.UsageError(f"no completion for {shell}")
-    # Only the script is taken from it, which needs the command's name and no command.
+    # Only its script is used, for which it needs no command.
     click.echo(complete(ctx.find_root().command, {}, "beanwatch", "_BEANWATCH_COMPLETE").source())

@@ -1,21 +1,17 @@
-"""`beanwatch config`: is the configuration right, and what does it come to."""
+"""`beanwatch config`: check the configuration, or show it."""
 
 import json
-import os
-import stat
 from collections.abc import Iterator
 from typing import Any
-from urllib.parse import urlsplit
 
 import click
 
 from beanwatch import config as configuration
-from beanwatch.cli.lib.options import SHORTEST, config_option, load_config
+from beanwatch.cli.lib.config_problems import find_problems
+from beanwatch.cli.lib.options import config_option, json_option, load_config
+from beanwatch.cli.lib.output import print_json
 from beanwatch.config import Config
-from beanwatch.net.address import AddressError, parse_address
-from beanwatch.net.redis_link import parse_redis_url, redact
-from beanwatch.queues.servers import resolve_servers
-from beanwatch.worker.telemetry.metrics import parse_metrics
+from beanwatch.net.redis_url import redact
 
 
 @click.group()
@@ -46,74 +42,18 @@ def check(config_file: str | None) -> int:
 
 @command.command()
 @config_option
-@click.option("--json", "as_json", is_flag=True, help="print JSON")
+@json_option
 def show(config_file: str | None, as_json: bool) -> None:
     """Print the configuration as it is in force: file, environment and defaults together."""
     tree = plain(load_config(config_file))
     if as_json:
-        click.echo(json.dumps(tree, indent=2))
+        print_json(tree)
     else:
         click.echo("\n".join(to_toml(tree)))
 
 
-def find_problems(config: Config) -> Iterator[str]:
-    """What a parser of single values cannot see: addresses, URLs, files, names."""
-    for name, text in config.servers.items():
-        try:
-            parse_address(text)
-        except AddressError as error:
-            yield f"servers.{name}: {error}"
-    if config.graphite.address:
-        try:
-            parse_address(config.graphite.address, 2003)
-        except AddressError as error:
-            yield f"graphite.address: {error}"
-    if config.graphite.url:
-        try:
-            parts = urlsplit(config.graphite.url)
-            is_good = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-        except ValueError:
-            is_good = False
-        if not is_good:
-            yield "graphite.url: expected http://HOST[:PORT] or https://HOST[:PORT]"
-    if config.redis.url:
-        try:
-            parse_redis_url(config.redis.url)
-        except ValueError as error:
-            yield f"redis.url: {error}"
-    if config.worker.metrics:
-        try:
-            parse_metrics(config.worker.metrics)
-        except ValueError as error:
-            yield f"worker.metrics: {error}"
-    if config.worker.server:
-        try:
-            resolve_servers(config.servers, [config.worker.server])
-        except AddressError as error:
-            yield f"worker.server: {error}"
-    for name in ("interval", "timeout"):
-        if getattr(config.collect, name) < SHORTEST:
-            yield f"collect.{name}: at least {SHORTEST:g} s"
-    if config.redis.password_file:
-        yield from _find_file_problems(config.redis.password_file)
-    for worker in config.expected_workers:
-        host, _, name = worker.partition(".")
-        if not host or not name:
-            yield f"workers.expected: {worker!r} is not <short host>.<name>"
-
-
-def _find_file_problems(path: str) -> Iterator[str]:
-    try:
-        mode = os.stat(path).st_mode
-    except OSError as error:
-        yield f"redis.password_file: {path}: {error.strerror}"
-        return
-    if mode & (stat.S_IRWXO | stat.S_IWGRP):
-        yield f"redis.password_file: {path} can be read by everybody: chmod 0640 {path}"
-
-
 def plain(config: Config) -> dict[str, Any]:
-    """The configuration as the file would spell it, without the passwords in URLs."""
+    """The configuration as in the file, without the passwords in URLs."""
     tree: dict[str, Any] = {
         key: getattr(config, key) for key in configuration.GENERAL if getattr(config, key) != ""
     }

@@ -1,6 +1,5 @@
-"""`beanwatch doctor`: one screen that tests the whole chain, and says what to do about it."""
+"""`beanwatch doctor`: tests the whole chain, and says what to do about each failure."""
 
-import json
 import os
 import pwd
 import shutil
@@ -11,24 +10,32 @@ from pathlib import Path
 
 import click
 
-from beanwatch.cli.config import find_problems
-from beanwatch.cli.install import DIRECTORIES
+from beanwatch.cli.lib.config_problems import find_problems
+from beanwatch.cli.lib.directories import DIRECTORIES
 from beanwatch.cli.lib.options import (
     DURATION,
     PREFIX,
     config_option,
+    json_option,
     load_config,
+    need_redis,
     pick_servers,
+    redis_option,
     server_option,
 )
+from beanwatch.cli.lib.output import print_json, printable
 from beanwatch.cli.lib.probes.checks import CHECKS, probe_check
 from beanwatch.cli.lib.probes.finding import Chain, Finding
 from beanwatch.cli.lib.probes.graphite import probe_freshness, probe_graphite
 from beanwatch.cli.lib.probes.runner import Probe, run_all, waiting
-from beanwatch.cli.lib.probes.servers import probe_beanstalkd, probe_heartbeats, probe_redis
+from beanwatch.cli.lib.probes.servers import (
+    probe_heartbeats,
+    probe_redis,
+    probe_server,
+    server_part,
+)
 from beanwatch.cli.lib.probes.statsd import probe_statsd
 from beanwatch.config import DEFAULT_FILE, Config, ConfigError, GraphiteConfig, find_strays
-from beanwatch.net.redis_link import DEFAULT_URL, parse_redis_url
 
 COLOURS = {
     "ok": "green",
@@ -38,9 +45,10 @@ COLOURS = {
     "unused": "bright_black",
 }
 DEFAULT_CARBON = "127.0.0.1:2003"
-# Who runs the checks on Debian and on Red Hat, whichever of them is there.
+# The users that run the checks on Debian and on Red Hat; the first that exists is taken.
 MONITORS = ("nagios", "icinga", "nrpe")
-
+QUEUE_SERVER = "a queue server"
+# What a check cannot do without; the others need a queue server.
 NEEDS = {
     "check_queue_server": "",
     "check_worker_heartbeat": "redis",
@@ -48,13 +56,13 @@ NEEDS = {
     "check_metrics_fresh": "graphite render",
 }
 NARROW = 72  # columns; with fewer there is no room for a table
-SLACK = 20.0  # seconds over the wait for a point: for connecting and asking, or for a check
+SLACK = 20.0  # seconds on top of the wait for a point: to connect and ask, or for a check
 
 
 @click.command("doctor")
 @config_option
 @server_option
-@click.option("--redis", metavar="URL", help="Redis with the heartbeats")
+@redis_option("the heartbeats")
 @click.option("--graphite", metavar="HOST:PORT", help="carbon's plaintext port")
 @click.option("--graphite-url", metavar="URL", help="Graphite's render API: http://host")
 @click.option("--metrics", metavar="URL", help="where workers send: statsd:// or graphite://")
@@ -65,7 +73,7 @@ SLACK = 20.0  # seconds over the wait for a point: for connecting and asking, or
 @click.option(
     "--wait", type=DURATION, default=30.0, help="how long a point may take to Graphite (30s)"
 )
-@click.option("--json", "as_json", is_flag=True, help="print JSON")
+@json_option
 def command(
     config_file: str | None,
     servers: tuple[str, ...],
@@ -78,7 +86,7 @@ def command(
     wait: float,
     as_json: bool,
 ) -> int:
-    """Test the whole chain, and say what to do about each failure; exit 1 if there is any.
+    """Test the whole chain, and say what to do about each failure; exit 1 if there is one.
 
     Two points, or a point and a counter, are sent under PREFIX.doctor; nothing else changes.
 
@@ -107,10 +115,12 @@ def command(
     checks = {f"check_{check}": partial(probe_check, chain, check) for check in CHECKS}
     with waiting([*links, *checks]) as finished:
         found = problems + run_all(links, wait + SLACK, finished)
-        there = {check: probe for check, probe in checks.items() if not missing(check, found)}
+        there = {
+            check: probe for check, probe in checks.items() if not missing(check, chain, found)
+        }
         found += run_all(there, wait + SLACK, finished)
     found += [
-        Finding(check, "unused", f"needs {missing(check, found)}: see above")
+        Finding(check, "unused", f"needs {missing(check, chain, found)}: see above")
         for check in checks
         if check not in there
     ]
@@ -118,24 +128,24 @@ def command(
 
 
 def make_chain(config: Config, servers: tuple[str, ...], user: str, wait: float) -> Chain:
-    """Everything that the probes need, flags put over the configuration."""
+    """Everything that the probes need: the configuration, with the flags over it."""
     chosen = pick_servers(config, servers)
     environ = {
         "BEANWATCH_CONFIG": config.file and os.path.abspath(config.file),  # they run elsewhere
         "BEANWATCH_PREFIX": config.prefix,
         "BEANWATCH_REDIS_URL": config.redis.url,
         "BEANWATCH_GRAPHITE_URL": config.graphite.url,
-        "BEANWATCH_SERVERS": ",".join(f"{s.node}={s.address}" for s in chosen if servers),
+        "BEANWATCH_SERVERS": ",".join(f"{s.node}={s}" for s in chosen if servers),
     }
     return Chain(
         servers=chosen,
         prefix=config.prefix,
-        redis=parse_redis_url(config.redis.url or DEFAULT_URL, config.redis.read_password()),
+        redis=need_redis(config, None),
         carbon=config.graphite.address or DEFAULT_CARBON,
         url=config.graphite.url,
         metrics=config.worker.metrics,
         expected=config.expected_workers,
-        # Where `beanwatch install` places them for Nagios, else where pip did.
+        # Where `beanwatch install` places plugins, else where pip does.
         plugins=[*map(Path, DIRECTORIES["plugins"]), Path(sys.prefix) / "bin"],
         user=user,
         environ={name: value for name, value in environ.items() if value},
@@ -144,7 +154,7 @@ def make_chain(config: Config, servers: tuple[str, ...], user: str, wait: float)
 
 
 def find_monitor() -> str:
-    """The user that the checks run as, if we may become it; empty for ourselves."""
+    """The user that runs the checks here, if we may become it; empty for ourselves."""
     if os.geteuid() != 0:
         return ""
     users = {entry.pw_name for entry in pwd.getpwall()}
@@ -152,7 +162,7 @@ def find_monitor() -> str:
 
 
 def check_user(user: str) -> None:
-    """Exit 2 if nobody is called so, or if we may not become that user."""
+    """Exit 2 if there is no such user, or if we may not become it."""
     try:
         uid = pwd.getpwnam(user).pw_uid
     except KeyError:
@@ -162,7 +172,7 @@ def check_user(user: str) -> None:
 
 
 def probe_configuration(config: Config) -> Iterator[Finding]:
-    """What `beanwatch config check` finds."""
+    """The mistakes that `beanwatch config check` finds."""
     problems = list(find_problems(config))
     try:
         config.redis.read_password()
@@ -178,11 +188,11 @@ def probe_configuration(config: Config) -> Iterator[Finding]:
 
 
 def list_links(config: Config, chain: Chain) -> dict[str, Probe]:
-    """What is tested, by what it is called while one waits for it, in the order of the screen."""
+    """The probes, in the order of the screen, by the names that are shown while they run."""
     redis = partial(probe_redis, chain.redis)
     graphite = partial(probe_graphite, chain)
     return {
-        **{f"beanstalkd {s.node}": partial(probe_beanstalkd, s) for s in chain.servers},
+        **{server_part(server): partial(probe_server, server) for server in chain.servers},
         "redis": redis if config.redis.url else partial(lenient, redis, "redis"),
         "graphite": graphite
         if config.graphite.address
@@ -193,15 +203,19 @@ def list_links(config: Config, chain: Chain) -> dict[str, Probe]:
     }
 
 
-def missing(check: str, found: Sequence[Finding]) -> str:
-    """What a check needs and has not got; a cause is told once, not once more by each check."""
-    need = NEEDS.get(check, "beanstalkd")
-    usable = any(f.part.startswith(need) and f.state in ("ok", "warning") for f in found)
+def missing(check: str, chain: Chain, found: Sequence[Finding]) -> str:
+    """The thing that a check needs and that is not usable, or "".
+
+    It has a finding of its own. Without this, each check would report it once more.
+    """
+    need = NEEDS.get(check, QUEUE_SERVER)
+    parts = tuple(map(server_part, chain.servers)) if need == QUEUE_SERVER else (need,)
+    usable = any(f.part.startswith(parts) and f.state in ("ok", "warning") for f in found)
     return "" if usable or not need else need
 
 
 def lenient(probe: Probe, part: str) -> Iterator[Finding]:
-    """Nobody promised a server at a default address: its absence is no failure."""
+    """A server that is not configured, and not at the default address, is no failure."""
     for finding in probe():
         if finding.state == "failed" and finding.part == part:
             text = f"not configured, and not at the default address: {finding.text}"
@@ -219,18 +233,19 @@ def report(findings: Sequence[Finding], as_json: bool) -> int:
             "counts": counts,
             "findings": [f._asdict() for f in findings],
         }
-        click.echo(json.dumps(tree, indent=2))
+        print_json(tree)
     else:
         if sys.stdout.isatty() and shutil.get_terminal_size().columns >= NARROW:
             print_table(findings)
         else:
-            click.echo("\n".join(lines(findings)))
+            for line in lines(findings):
+                click.echo(printable(line))
         click.echo(", ".join(f"{number} {state}" for state, number in counts.items() if number))
     return 1 if counts["failed"] else 0
 
 
 def lines(findings: Iterable[Finding]) -> Iterator[str]:
-    """Plain text, one line a finding, and one for its cure."""
+    """Plain text: a line for each finding, and one for its cure."""
     for finding in findings:
         yield f"{finding.state:8} {finding.part}: {finding.text}"
         if finding.cure:
@@ -248,7 +263,7 @@ def print_table(findings: Iterable[Finding]) -> None:
     table.add_column(no_wrap=True)
     table.add_column(ratio=1)
     for finding in findings:
-        text = Text(finding.text)
+        text = Text(printable(finding.text))
         if finding.cure:
             text.append(f"\n-> {finding.cure}", style="italic")
         state = Text(finding.state, style=COLOURS[finding.state])

@@ -11,41 +11,38 @@ from typing import NamedTuple
 import click
 
 from beanwatch import config as configuration
-from beanwatch.checks.lib import objects
+from beanwatch.checks.lib import icinga_files, nagios_files
+from beanwatch.checks.lib.services import Service, plan_services
+from beanwatch.checks.registry import CHECKS
+from beanwatch.cli.lib.directories import DIRECTORIES
 from beanwatch.cli.lib.options import config_option, load_config, pick_servers, server_option
 from beanwatch.cli.lib.placing import Placer, Step, Wanted
-from beanwatch.queues.beanstalkd.connection import Link, ServerError
-from beanwatch.queues.beanstalkd.stats import read_tube_names
-from beanwatch.queues.selection import INTERNAL
+from beanwatch.fleet.queue_actions import list_queue_names
+from beanwatch.queues.base import DEFAULT_TIMEOUT, ServerError
 from beanwatch.queues.servers import Server
 
-PLUGINS = (
-    *(f"check_{name}" for name in ("queue_server", "job_failures", "metrics_fresh")),
-    *(f"check_queue_{name}" for name in ("age", "buried", "consumers", "depth")),
-    "check_worker_heartbeat",
-    "beanwatch_kick_buried",
-    "beanwatch_notify",
-)
+PLUGINS = (*(check.program for check in CHECKS), "beanwatch_kick_buried", "beanwatch_notify")
 COLORS = {"new": "green", "linked": "green", "updated": "green", "kept": "yellow", "failed": "red"}
 
 
-class Chosen(NamedTuple):
-    """What generated files are made of."""
+class Site(NamedTuple):
+    """Everything that generated files are made of."""
 
     config: configuration.Config
-    services: Sequence[objects.Service]
+    services: Sequence[Service]
     plugins: str
     passive: bool
 
 
-Generate = Callable[[Chosen], Iterator[str]]
+Generate = Callable[[Site], Iterator[str]]
 
 
 class Kind(NamedTuple):
-    """What one kind of installation consists of; directories by family, Debian's and Red Hat's.
+    """One kind of installation; directories are by family, Debian's and Red Hat's.
 
     `pieces` are (file or glob in the package, directory). `examples` are placed once and
-    then left alone. `generated` maps a file name to what writes it. `then` is what to do next.
+    then left alone. `generated` are (file, directory, function that makes its text). `then` is the
+    next step for the person.
     """
 
     then: str
@@ -54,23 +51,6 @@ class Kind(NamedTuple):
     generated: tuple[tuple[str, str, Generate], ...] = ()
     plugins: bool = False
 
-
-DIRECTORIES: Mapping[str, tuple[str, str]] = {
-    "plugins": ("/usr/lib/nagios/plugins", "/usr/lib64/nagios/plugins"),
-    "nagios": ("/etc/nagios4/conf.d", "/etc/nagios/conf.d"),
-    "nrpe": ("/etc/nagios/nrpe.d", "/etc/nrpe.d"),
-    "icinga2": ("/etc/icinga2/conf.d/beanwatch", "/etc/icinga2/conf.d/beanwatch"),
-    "systemd": ("/etc/systemd/system", "/etc/systemd/system"),
-    "supervisor": ("/etc/supervisor/conf.d", "/etc/supervisord.d"),
-    "cron": ("/etc/cron.d", "/etc/cron.d"),
-    "graphite": ("/etc/beanwatch/graphite", "/etc/beanwatch/graphite"),
-    "statsd": ("/etc/beanwatch/statsd", "/etc/beanwatch/statsd"),
-    "default": ("/etc/default", "/etc/default"),
-    "dashboards": ("/etc/grafana/dashboards/beanwatch",) * 2,  # as the provider's file says
-    "datasources": ("/etc/grafana/provisioning/datasources",) * 2,
-    "provisioning": ("/etc/grafana/provisioning/dashboards",) * 2,
-    "alerting": ("/etc/grafana/provisioning/alerting",) * 2,
-}
 
 KINDS: Mapping[str, Kind] = {
     "nagios": Kind(
@@ -83,9 +63,16 @@ KINDS: Mapping[str, Kind] = {
         examples=(("checks/nagios/contacts.cfg", "nagios"),),
         generated=(
             (
+                "beanwatch-checks.cfg",
+                "nagios",
+                lambda site: nagios_files.nagios_checks(site.config),
+            ),
+            (
                 "beanwatch-services.cfg",
                 "nagios",
-                lambda c: objects.nagios_objects(c.services, c.config, passive=c.passive),
+                lambda site: nagios_files.nagios_services(
+                    site.services, site.config, passive=site.passive
+                ),
             ),
         ),
         plugins=True,
@@ -93,12 +80,17 @@ KINDS: Mapping[str, Kind] = {
     "nrpe": Kind(
         "systemctl reload nagios-nrpe-server (Red Hat: nrpe); test: check_nrpe -H 127.0.0.1 "
         "-c beanwatch_queue_server",
-        (("checks/nrpe/beanwatch.cfg", "nrpe"),),
+        (),
         generated=(
+            (
+                "beanwatch-checks.cfg",
+                "nrpe",
+                lambda site: nagios_files.nrpe_checks(site.plugins, site.config),
+            ),
             (
                 "beanwatch-services.cfg",
                 "nrpe",
-                lambda c: objects.nrpe_commands(c.services, c.plugins, c.config),
+                lambda site: nagios_files.nrpe_services(site.services, site.plugins, site.config),
             ),
         ),
         plugins=True,
@@ -118,9 +110,16 @@ KINDS: Mapping[str, Kind] = {
         examples=(("checks/icinga2/users.conf", "icinga2"),),
         generated=(
             (
+                "checks.conf",
+                "icinga2",
+                lambda site: icinga_files.icinga_checks(site.config),
+            ),
+            (
                 "hosts.conf",
                 "icinga2",
-                lambda c: objects.icinga_objects(c.services, c.config, passive=c.passive),
+                lambda site: icinga_files.icinga_hosts(
+                    site.services, site.config, passive=site.passive
+                ),
             ),
         ),
         plugins=True,
@@ -135,7 +134,7 @@ KINDS: Mapping[str, Kind] = {
         (),
         examples=(("worker/supervisor/*", "supervisor"),),
     ),
-    "cron": Kind("nothing: cron reads it by itself", (("collectors/cron/*", "cron"),)),
+    "cron": Kind("no further step: cron picks it up", (("collectors/cron/*", "cron"),)),
     "graphite": Kind(
         "put the sections of /etc/beanwatch/graphite/*.conf in front of those of carbon's files of "
         "the same names, and restart carbon-cache; StatsD: node stats.js "
@@ -158,7 +157,7 @@ KINDS: Mapping[str, Kind] = {
 @click.command()
 @click.argument("kind", type=click.Choice(list(KINDS)))
 @click.option("--dest", metavar="DIR", default="/", help="below this directory (default: /)")
-@click.option("--dry-run", is_flag=True, help="say what would be done, and do nothing")
+@click.option("--dry-run", is_flag=True, help="show what would be done, and do nothing")
 @click.option("--family", type=click.Choice(["debian", "redhat"]), help="whose directories")
 @click.option("--discover", is_flag=True, help="services for the queues that are there now, too")
 @click.option(
@@ -191,27 +190,29 @@ def command(
     picked = pick_servers(config, servers)
     index = 1 if (family or find_family()) == "redhat" else 0
     queues = {server.node: discover_queues(server) for server in picked} if discover else None
-    services = objects.plan(config, picked, queues)
-    chosen = Chosen(config, services, DIRECTORIES["plugins"][index], passive)
-    wanted = list(collect(KINDS[kind], chosen, index))
+    services = plan_services(config, picked, queues)
+    site = Site(config, services, DIRECTORIES["plugins"][index], passive)
+    wanted = list(collect(KINDS[kind], site, index))
     failed = False
-    # All of it is placed before a word is said: a pipe that is closed early must not end it.
+    # Everything is placed before anything is printed: a pipe that closes early must not stop it.
     for step in list(Placer(Path(dest), dry_run=dry_run).place(wanted)):
         failed = failed or step.word == "failed"
         click.echo(describe(step))
     if failed:
         click.echo("beanwatch: not all was placed: run it as root, or name --dest DIR", err=True)
         return 1
-    click.echo(f"{'would then' if dry_run else 'then'}: {KINDS[kind].then}")
+    then = KINDS[kind].then
+    prefix = "" if then.startswith("no ") else "would then: " if dry_run else "then: "
+    click.echo(f"{prefix}{then}")
     return 0
 
 
-def collect(kind: Kind, chosen: Chosen, index: int) -> Iterator[Wanted]:
-    """Every file of one kind, with where it goes."""
+def collect(kind: Kind, site: Site, index: int) -> Iterator[Wanted]:
+    """Every file of one kind, and its place."""
     if kind.plugins:
         scripts = Path(sys.executable).parent
         for name in PLUGINS:
-            yield Wanted(f"{chosen.plugins}/{name}", link=str(scripts / name))
+            yield Wanted(f"{site.plugins}/{name}", link=str(scripts / name))
     for pieces, keep in ((kind.pieces, False), (kind.examples, True)):
         for pattern, directory in pieces:
             for name, content in shipped(pattern):
@@ -219,12 +220,12 @@ def collect(kind: Kind, chosen: Chosen, index: int) -> Iterator[Wanted]:
                 if index and directory == "supervisor":
                     path = path.removesuffix(".conf") + ".ini"  # Red Hat's reads no others
                 here = DIRECTORIES["plugins"][0].encode()
-                content = content.replace(here, chosen.plugins.encode())
+                content = content.replace(here, site.plugins.encode())
                 yield Wanted(path, content, keep=keep)
     for name, directory, generate in kind.generated:
         head = "# Written by `beanwatch install`; change beanwatch.toml and run it again.\n\n"
         head = head.replace("#", "//") if name.endswith(".conf") else head
-        content = (head + "\n".join(generate(chosen))).encode()
+        content = (head + "\n".join(generate(site))).encode()
         yield Wanted(f"{DIRECTORIES[directory][index]}/{prefixed(name)}", content)
 
 
@@ -253,11 +254,9 @@ def find_family(root: Path = Path("/")) -> str:
 def discover_queues(server: Server) -> list[str]:
     """The queues that are there now, without those of beanwatch itself."""
     try:
-        with Link(server.address) as link:
-            names = read_tube_names(link)
+        return list_queue_names(server, DEFAULT_TIMEOUT)
     except ServerError as error:
         raise click.ClickException(f"--discover: {error}") from None
-    return [name for name in names if not any(fnmatchcase(name, glob) for glob in INTERNAL)]
 
 
 def describe(step: Step) -> str:

@@ -11,8 +11,8 @@ from typing import Any
 
 import click
 
-from beanwatch.checks.lib import objects
-from beanwatch.checks.lib.passive import Result, Round
+from beanwatch.checks.lib.passive import Round, ServiceResult
+from beanwatch.checks.lib.services import plan_services
 from beanwatch.cli.lib.options import (
     DURATION,
     config_option,
@@ -78,7 +78,7 @@ def command(
     need_time(interval=interval, timeout=timeout)
     config = load_config(config_file)
     picked = pick_servers(config, servers)
-    submit: Callable[[Iterable[Result]], int]
+    submit: Callable[[Iterable[ServiceResult]], int]
     if to == "nsca":
         if not monitor:
             raise click.UsageError("--to nsca needs --monitor HOST")
@@ -92,7 +92,7 @@ def command(
     while True:
         now = Round(config, picked, timeout)
         now.read()
-        services = objects.plan(config, picked, now.queues() if discover else None)
+        services = plan_services(config, picked, now.queues() if discover else None)
         try:
             sent, code = submit(now.judge(services)), 0
         except SubmitError as error:
@@ -108,9 +108,9 @@ def command(
         time.sleep(max(0.0, due - time.monotonic()))
 
 
-def one_line(result: Result, room: int) -> str:
+def one_line(result: ServiceResult, room: int) -> str:
     """The output as one line of at most `room` bytes: Nagios reads a `\\n` in it as a line end."""
-    lines = result.outcome.render().rstrip("\n").split("\n")
+    lines = result.result.render().rstrip("\n").split("\n")
     text = lines[0].replace("\\", "/")
     if len(text.encode()) > room:  # then the performance data is too long
         text = text.partition(" | ")[0].encode()[:room].decode(errors="ignore")
@@ -122,15 +122,15 @@ def one_line(result: Result, room: int) -> str:
     return text
 
 
-def format_nsca(results: Iterable[Result]) -> Iterator[bytes]:
+def format_nsca(results: Iterable[ServiceResult]) -> Iterator[bytes]:
     """Lines as send_nsca reads them."""
     for result in results:
         service = result.service
-        head = f"{service.host}\t{service.name}\t{result.outcome.state.code}\t"
+        head = f"{service.host}\t{service.name}\t{result.result.exit_code}\t"
         yield f"{head}{one_line(result, LINE - len(head.encode()))}\n".encode()
 
 
-def submit_stdout(results: Iterable[Result]) -> int:
+def submit_stdout(results: Iterable[ServiceResult]) -> int:
     """Lines as send_nsca reads them, for whatever reads standard output."""
     sent = 0
     for line in format_nsca(results):
@@ -140,7 +140,10 @@ def submit_stdout(results: Iterable[Result]) -> int:
 
 
 def submit_nsca(
-    results: Iterable[Result], monitor: str, config: str, run: Callable[..., Any] = subprocess.run
+    results: Iterable[ServiceResult],
+    monitor: str,
+    config: str,
+    run: Callable[..., Any] = subprocess.run,
 ) -> int:
     """By one send_nsca. Raises SubmitError."""
     host, _, port = monitor.partition(":")
@@ -164,7 +167,7 @@ def submit_nsca(
 
 
 def submit_commands(
-    results: Iterable[Result],
+    results: Iterable[ServiceResult],
     path: str,
     timeout: float = 30.0,
     clock: Callable[[], float] = time.time,
@@ -186,7 +189,7 @@ def submit_commands(
         poller = select.poll()
         poller.register(pipe, select.POLLOUT)
         for result in results:
-            service, state = result.service, result.outcome.state.code
+            service, state = result.service, result.result.exit_code
             head = f"[{clock():.0f}] PROCESS_SERVICE_CHECK_RESULT;"
             head += f"{service.host};{service.name};{state};"
             line = f"{head}{one_line(result, PIPE_BUF - len(head.encode()) - 1)}\n".encode()

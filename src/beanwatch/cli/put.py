@@ -1,14 +1,21 @@
 """`beanwatch put QUEUE JOB [DATA-JSON]`: put one job into a queue."""
 
-import json
 import math
 import sys
 
 import click
 import msgspec
 
-from beanwatch.cli.lib.options import COUNT, DURATION, config_option, load_config, pick_servers
-from beanwatch.worker.api.envelope import PRIORITY, TTR, EnvelopeError
+from beanwatch.cli.lib.options import (
+    COUNT,
+    DURATION,
+    config_option,
+    json_option,
+    load_config,
+    pick_job_server,
+)
+from beanwatch.cli.lib.output import print_json
+from beanwatch.worker.api.envelope import DEFAULT_PRIORITY, DEFAULT_TTR, EnvelopeError
 from beanwatch.worker.api.producer import Producer, PutError
 
 
@@ -16,11 +23,11 @@ from beanwatch.worker.api.producer import Producer, PutError
 @click.argument("queue")
 @click.argument("job")
 @click.argument("data", metavar="[DATA-JSON]", default="{}")
-@click.option("--priority", type=COUNT, default=PRIORITY, help="smaller goes first (65536)")
+@click.option("--priority", type=COUNT, default=DEFAULT_PRIORITY, help="smaller goes first (65536)")
 @click.option("--delay", type=DURATION, default=0.0, help="before it can be taken (0)")
-@click.option("--ttr", type=DURATION, default=float(TTR), help="time to run (60s)")
+@click.option("--ttr", type=DURATION, default=float(DEFAULT_TTR), help="time to run (60s)")
 @click.option("--server", metavar="NAME|ADDRESS", help="the beanstalkd to put it into")
-@click.option("--json", "as_json", is_flag=True, help="print JSON")
+@json_option
 @config_option
 def command(
     queue: str,
@@ -42,15 +49,9 @@ def command(
     Example:
       beanwatch put email.regular email.send '{"to": "a@example.org"}' --delay 5m
     """
-    config = load_config(config_file)
-    wanted = server or config.worker.server
-    servers = pick_servers(config, (wanted,) if wanted else ())
-    if len(servers) > 1:
-        raise click.UsageError(
-            f"several servers are configured: name one with --server ({', '.join(config.servers)})"
-        )
+    address = pick_job_server(load_config(config_file), server).address
     body = read_data(data)
-    with Producer(str(servers[0].address)) as producer:
+    with Producer(str(address)) as producer:
         try:
             put = producer.put(
                 queue, job, body, priority=priority, delay=math.ceil(delay), ttr=math.ceil(ttr)
@@ -59,17 +60,14 @@ def command(
             raise click.UsageError(str(error)) from None
         except PutError as error:
             raise click.ClickException(str(error)) from None
-    where = str(servers[0].address)
     if as_json:
-        click.echo(
-            json.dumps({"job_id": put.job_id, "id": put.id, "queue": queue, "server": where})
-        )
+        print_json({"job_id": put.job_id, "id": put.id, "queue": queue, "server": str(address)})
     else:
-        click.echo(f"job {put.job_id} in {queue} on {where}, id {put.id}")
+        click.echo(f"job {put.job_id} in {queue} on {address}, id {put.id}")
 
 
 def read_data(text: str) -> msgspec.Raw:
-    """The data as it was written, once it is known to be JSON. Raises UsageError."""
+    """The data as it was written, if it is JSON; else UsageError."""
     try:
         source = sys.stdin.buffer.read() if text == "-" else text.encode()
         msgspec.json.decode(source)

@@ -1,4 +1,4 @@
-"""`beanwatch runbook`: what an alert means and what to do, without a browser or a network."""
+"""`beanwatch runbook`: the runbook in a terminal, without a browser or a network."""
 
 import difflib
 import re
@@ -30,13 +30,13 @@ def command(alert: str | None) -> None:
 
 
 def parse_headings(text: str) -> dict[str, str]:
-    """The parts of the page by their heading, each with it."""
+    """The parts of the page by heading; each begins with its heading."""
     parts = re.split(r"^(?=## )", text, flags=re.MULTILINE)[1:]
     return {part.partition("\n")[0].removeprefix("## ").strip(): part for part in parts}
 
 
 def pick(parts: dict[str, str], alert: str) -> str:
-    """The part for an alert. Raises click.UsageError, which names the ones there are."""
+    """The part for an alert. Raises click.UsageError, which names the headings."""
     name = alert.lower().removeprefix("check_").lstrip("#").replace("_", "-")
     if name in parts:
         return parts[name]

@@ -1,10 +1,9 @@
 """`beanwatch top`: servers, queues and workers at a glance, what is wrong first."""
 
-import json
-import sys
 import time
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
+from typing import Any, NamedTuple
 
 import click
 from rich.console import Console, Group
@@ -14,32 +13,44 @@ from rich.text import Text
 from beanwatch.cli.lib.keys import Keys
 from beanwatch.cli.lib.options import (
     DURATION,
+    QUERY_TIMEOUT,
     config_option,
     load_config,
+    pick_redis,
     pick_servers,
+    redis_option,
     server_option,
 )
-from beanwatch.cli.lib.queue_view import SORTS, STYLES, queue_table, server_table, sort_queues
-from beanwatch.cli.lib.tables import Columns
-from beanwatch.cli.lib.worker_view import worker_style, worker_table
+from beanwatch.cli.lib.output import print_json
+from beanwatch.cli.lib.queue_view import SORTS, queue_table, server_table, sort_queues
+from beanwatch.cli.lib.tables import STYLES, Columns
+from beanwatch.cli.lib.worker_view import worker_style, worker_table, worker_tree
 from beanwatch.collectors.poll.observer import Observer
-from beanwatch.config import Config, ConfigError
-from beanwatch.fleet.overview import Lookout, Overview
-from beanwatch.net.redis_link import RedisError, RedisLink, RedisUrl, parse_redis_url
+from beanwatch.fleet.overview import FleetObserver, Overview
+from beanwatch.net.redis_url import RedisError, RedisUrl, open_redis
 from beanwatch.queues.selection import Selection
-from beanwatch.store.heartbeats import HEALTH_CODES, Worker, decide_health, read_workers
+from beanwatch.store.health import HEALTH_CODES, decide_health
+from beanwatch.store.heartbeats import Worker, read_workers
 
-# Of the screen's lines: headings and blanks, and what workers may take from the queues.
-RESERVED_LINES = 8
-MOST_WORKERS = 8
+HEADING_LINES = 8  # of the screen: headings, blank lines and the hint
+MAX_WORKERS = 8  # shown on a screen, so that the queues have room
+BETWEEN_LOOKS = 1.0  # seconds; --once takes its rates over that time
+
+
+class Seen(NamedTuple):
+    """One look: servers and queues, the workers, and what was wrong with Redis."""
+
+    overview: Overview
+    workers: Sequence[Worker]
+    trouble: str
 
 
 class View:
-    """What is to be seen, and how; each look gives a new picture."""
+    """One screen, and its settings; each look gives a new picture."""
 
     def __init__(
         self,
-        lookout: Lookout,
+        fleet: FleetObserver,
         redis: RedisUrl | None,
         *,
         order: str,
@@ -47,7 +58,7 @@ class View:
         only_wrong: bool,
         timeout: float,
     ) -> None:
-        self._lookout = lookout
+        self._fleet = fleet
         self._redis = redis
         self._order = order
         self._pattern = pattern
@@ -69,44 +80,42 @@ class View:
             self._only_wrong = not self._only_wrong
         return key != "q"
 
-    def look(self) -> tuple[Overview, list[Worker], str]:
-        """The servers and queues, the workers, and what was wrong with Redis."""
-        seen = self._lookout.look()
+    def look(self) -> Seen:
+        """Ask the servers and Redis."""
+        overview = self._fleet.observe()
         rows = [
             row
-            for row in sort_queues(seen.queues, self._order)
+            for row in sort_queues(overview.queues, self._order)
             if fnmatchcase(row.queue, self._pattern) and (row.wrong or not self._only_wrong)
         ]
         workers: list[Worker] = []
         trouble = ""
         if self._redis:
             try:
-                with RedisLink(self._redis, self._timeout) as link:
-                    workers = read_workers(link.execute)
+                with open_redis(self._redis, self._timeout) as redis:
+                    workers = read_workers(redis.execute)
             except RedisError as error:
                 trouble = str(error)
         if self._only_wrong:
             workers = [worker for worker in workers if worker_style(worker)]
         workers.sort(key=lambda worker: (-HEALTH_CODES[decide_health(worker)], worker.id))
-        return Overview(seen.servers, rows), workers, trouble
+        return Seen(Overview(overview.servers, rows), workers, trouble)
 
     def picture(self, height: int | None = None) -> Group:
         """The tables, cut to `height` lines."""
-        seen, workers, trouble = self.look()
-        parts: list[Columns | Text] = [server_table(seen.servers), Text()]
-        room = len(seen.queues)
+        (servers, queues), workers, trouble = self.look()
+        parts: list[Columns | Text] = [server_table(servers), Text()]
+        room = len(queues)
         if height is not None:
-            taken = (
-                RESERVED_LINES + len(seen.servers) + (min(len(workers), 8) + 2 if workers else 0)
-            )
-            room = max(3, height - taken)
-        parts.append(queue_table(seen.queues[:room], several=len(seen.servers) > 1))
-        if (hidden := len(seen.queues) - room) > 0:
+            taken = min(len(workers), MAX_WORKERS) + 2 if workers else 0
+            room = max(3, height - HEADING_LINES - len(servers) - taken)
+        parts.append(queue_table(queues[:room], several=len(servers) > 1))
+        if (hidden := len(queues) - room) > 0:
             parts.append(Text(f"... and {hidden} queues more", style="dim"))
         if trouble:
             parts += [Text(), Text(trouble, style=STYLES["critical"])]
         if workers:
-            shown = workers if height is None else workers[:MOST_WORKERS]
+            shown = workers if height is None else workers[:MAX_WORKERS]
             parts += [Text(), worker_table(shown)]
             if len(shown) < len(workers):
                 parts.append(Text(f"... and {len(workers) - len(shown)} workers more", style="dim"))
@@ -119,13 +128,13 @@ class View:
 @config_option
 @server_option
 @click.argument("queue_glob", default="*")
-@click.option("--redis", metavar="URL", help="Redis with the workers' heartbeats")
+@redis_option("the workers' heartbeats")
 @click.option("--interval", type=DURATION, default=2.0, help="between two looks (2s)")
 @click.option("--sort", "order", type=click.Choice(list(SORTS)), default="worst", help="of queues")
 @click.option("--wrong", "only_wrong", is_flag=True, help="only what somebody should look at")
 @click.option("--once", is_flag=True, help="print one picture and exit")
 @click.option("--json", "as_json", is_flag=True, help="print one picture as JSON and exit")
-@click.option("--timeout", type=DURATION, default=5.0, help="for a server's answer (5s)")
+@click.option("--timeout", type=DURATION, default=QUERY_TIMEOUT, help="for a server's answer (5s)")
 def command(
     config_file: str | None,
     servers: tuple[str, ...],
@@ -152,9 +161,9 @@ def command(
     selection = Selection(config.collect.include, config.collect.exclude)
     chosen = pick_servers(config, servers)
     observers = [Observer(one, selection=selection, timeout=timeout) for one in chosen]
-    lookout = Lookout(observers, timeout * 2)
+    fleet = FleetObserver(observers, timeout * 2)
     view = View(
-        lookout,
+        fleet,
         pick_redis(config, redis),
         order=order,
         pattern=queue_glob,
@@ -164,31 +173,21 @@ def command(
     console = Console()
     try:
         if as_json or once or not console.is_terminal:
-            return show_once(view, lookout, console, as_json=as_json)
+            return show_once(view, fleet, console, as_json=as_json)
         show_live(view, console, max(0.2, interval))
     except KeyboardInterrupt:
         return 0
     finally:
-        lookout.close()
+        fleet.close()
     return 0
 
 
-def pick_redis(config: Config, url: str | None) -> RedisUrl | None:
-    """The Redis with the heartbeats, if one is named."""
-    url = url or config.redis.url
-    try:
-        return parse_redis_url(url, config.redis.read_password()) if url else None
-    except (ValueError, ConfigError) as error:
-        raise click.UsageError(str(error)) from None
-
-
-def show_once(view: View, lookout: Lookout, console: Console, *, as_json: bool) -> int:
+def show_once(view: View, fleet: FleetObserver, console: Console, *, as_json: bool) -> int:
     """One picture; exit 1 if a server did not answer."""
-    first = lookout.look()
-    time.sleep(1)  # the span that the rates are of
+    first = fleet.observe()
+    time.sleep(BETWEEN_LOOKS)
     if as_json:
-        seen, workers, trouble = view.look()
-        print_json(seen, workers, trouble)
+        print_json(as_tree(view.look()))
     else:
         if not console.is_terminal:
             console.width = max(console.width, 120)
@@ -206,22 +205,13 @@ def show_live(view: View, console: Console, interval: float) -> None:
                 return
 
 
-def print_json(seen: Overview, workers: Sequence[Worker], trouble: str) -> None:
-    """Everything, with what is wrong in a field of its own."""
-    tree = {
-        "servers": [row._asdict() | {"wrong": row.wrong} for row in seen.servers],
-        "queues": [row._asdict() | {"wrong": row.wrong} for row in seen.queues],
-        "workers": [
-            {
-                "id": worker.id,
-                "age": round(worker.age, 3),
-                "health": decide_health(worker),
-                **(worker.beat._asdict() if worker.beat else {}),
-            }
-            for worker in workers
-        ],
+def as_tree(seen: Seen) -> dict[str, Any]:
+    """Everything for JSON, with what is wrong in a field of its own."""
+    tree: dict[str, Any] = {
+        "servers": [row.tree() for row in seen.overview.servers],
+        "queues": [row.tree() for row in seen.overview.queues],
+        "workers": [worker_tree(worker) for worker in seen.workers],
     }
-    if trouble:
-        tree["trouble"] = [{"redis": trouble}]
-    json.dump(tree, sys.stdout, indent=2)
-    sys.stdout.write("\n")
+    if seen.trouble:
+        tree["trouble"] = [{"redis": seen.trouble}]
+    return tree

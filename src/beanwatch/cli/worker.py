@@ -15,17 +15,17 @@ from beanwatch.cli.lib.options import (
     config_option,
     load_config,
     override,
-    pick_servers,
+    pick_job_server,
 )
 from beanwatch.config import Config, ConfigError
-from beanwatch.net.redis_link import DEFAULT_URL
+from beanwatch.net.redis_url import DEFAULT_URL
 from beanwatch.queues.servers import short_host
+from beanwatch.telemetry.logging import setup as logs
 from beanwatch.worker.api.app import App
 from beanwatch.worker.api.envelope import EnvelopeError, check_target
 from beanwatch.worker.api.errors import WorkerError
 from beanwatch.worker.core.process import run_worker
 from beanwatch.worker.core.settings import NAME, Settings
-from beanwatch.worker.telemetry import logs
 
 
 @click.command("worker")
@@ -39,26 +39,33 @@ from beanwatch.worker.telemetry import logs
     multiple=True,
     required=True,
     metavar="QUEUE",
-    help="repeatable",
+    help="take jobs from this queue; repeatable (-T, --tube: aliases)",
 )
-@click.option("--name", required=True, help="this worker's name on its host, stable over restarts")
+@click.option("--name", required=True, help="this worker's name on its host: keep it over restarts")
 @click.option("--host", default="", help="instead of this host's short name")
 @click.option("--server", metavar="NAME|ADDRESS", help="the beanstalkd to take jobs from")
 @click.option("--redis", "redis_url", metavar="URL", help="where heartbeats go")
 @click.option("--metrics", metavar="URL", help="statsd://host:8125 or graphite://host:2003")
+@click.option(
+    "--metrics-per-worker/--metrics-for-all",
+    default=None,
+    help="with StatsD, series of its own for this worker; or added up over all workers",
+)
 @click.option("--prefix", type=PREFIX, help="first part of metric names")
-@click.option("--reserve-timeout", type=DURATION, help="wait so long for a job before looking up")
-@click.option("--job-timeout", type=DURATION, help="for jobs that set no timeout")
+@click.option(
+    "--reserve-timeout", type=DURATION, help="longest wait for a job before checking for orders"
+)
+@click.option("--job-timeout", type=DURATION, help="timeout of jobs that set none")
 @click.option("--grace", type=DURATION, help="from a job's timeout to its hard deadline")
-@click.option("--max-attempts", type=COUNT, help="for jobs that set none")
-@click.option("--shutdown-timeout", type=DURATION, help="for the running job to end at a stop")
+@click.option("--max-attempts", type=COUNT, help="attempts of jobs that set none")
+@click.option("--shutdown-timeout", type=DURATION, help="time for the running job to end at a stop")
 @click.option("--heartbeat-interval", type=DURATION, help="between two heartbeats")
-@click.option("--max-jobs", type=COUNT, help="restart after so many jobs")
-@click.option("--max-time", type=DURATION, help="restart after so long")
-@click.option("--max-memory", type=SIZE, help="restart above so much resident memory")
+@click.option("--max-jobs", type=COUNT, help="restart after this many jobs")
+@click.option("--max-time", type=DURATION, help="restart after this time")
+@click.option("--max-memory", type=SIZE, help="restart above this resident memory")
 @click.option("--tmp-root", metavar="DIR", help="where jobs get their temporary directories")
-@click.option("--min-free-disk", type=SIZE, help="take no jobs with less free there")
-@click.option("--restart-spread", type=DURATION, help="restart within so long after a deploy")
+@click.option("--min-free-disk", type=SIZE, help="take no jobs while less is free there")
+@click.option("--restart-spread", type=DURATION, help="restart within this time after a deploy")
 @click.option("--ledger", type=click.Choice(["all", "failures", "off"]), help="runs to record")
 @click.option("--log-format", type=click.Choice(["json", "console"]), help="of the log lines")
 @click.option("--log-file", metavar="FILE", help="instead of standard output")
@@ -78,11 +85,11 @@ def command(
     config_file: str | None,
     **flags: Any,
 ) -> int:
-    """Run the jobs of one application, one at a time, and say how it goes.
+    """Run the jobs of one application, one at a time, and report on each.
 
     \b
     Exit codes:
-      0   told to stop        10  recycled, or told to restart
+      0   told to stop        10  reached a limit (--max-...), or told to restart
       1   fatal               11  a job did not end by its hard deadline
       2   wrong usage         12  another worker with this id runs
 
@@ -127,12 +134,7 @@ def make_settings(
             raise click.UsageError(
                 f"--queue {queue!r}: expected 1 to 200 of A-Z a-z 0-9 - + / ; . $ _ ( )"
             ) from None
-    wanted = server or config.worker.server
-    servers = pick_servers(config, (wanted,) if wanted else ())
-    if len(servers) > 1:
-        raise click.UsageError(
-            f"several servers are configured: name one with --server ({', '.join(config.servers)})"
-        )
+    chosen = pick_job_server(config, server)
     values = config.worker
     for field in ("job_timeout", "heartbeat_interval", "reserve_timeout"):
         if not getattr(values, field) > 0:
@@ -141,7 +143,8 @@ def make_settings(
     return Settings(
         name=name,
         host=host,
-        address=servers[0].address,
+        address=chosen.address,
+        server_node=chosen.node,
         queues=tuple(dict.fromkeys(queues)),
         redis_url=redis_url or config.redis.url or DEFAULT_URL,
         redis_password=read_password(config),

@@ -1,56 +1,32 @@
 """`beanwatch workers`: see the workers, and tell them what to do."""
 
-import difflib
 import json
-import sys
 from collections.abc import Sequence
 from typing import Any
 
 import click
-from rich.console import Console
 
-from beanwatch.cli import WORKERS_ACTIONS
-from beanwatch.cli.lib.options import DURATION, config_option, load_config
-from beanwatch.cli.lib.worker_view import worker_table
-from beanwatch.cli.lib.workers_reach import ask_redis, find_workers, order, raise_version
-from beanwatch.config import GLOB
-from beanwatch.store.heartbeats import (
-    WORKERS_KEY,
-    Worker,
-    decide_health,
-    parse_beat,
-    worker_key,
+from beanwatch.cli.lib.groups import ActionGroup
+from beanwatch.cli.lib.options import (
+    DURATION,
+    config_option,
+    json_option,
+    load_config,
+    redis_option,
 )
-from beanwatch.worker.control.client import Outcome
+from beanwatch.cli.lib.output import complain, print_json, print_table, printable
+from beanwatch.cli.lib.worker_view import worker_table, worker_tree
+from beanwatch.cli.lib.workers_reach import ask_redis, find_workers, order
+from beanwatch.config import GLOB
+from beanwatch.fleet.workers import forget_dead, restart_all
+from beanwatch.store.heartbeats import Worker, make_worker, read_workers
+from beanwatch.worker.control.client import CommandResult
 from beanwatch.worker.control.messages import Args
 
 ANSWER_TIMEOUT = 3.0  # seconds; a worker that runs a job answers within one
 
 
-class Workers(click.Group):
-    """`workers` alone lists; a word that is no action is a glob for `list`."""
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Send `workers GLOB` to `list`, unless the word is nearly an action."""
-        word = args[0]
-        if word not in self.commands and not word.startswith("-"):
-            if near := difflib.get_close_matches(word, WORKERS_ACTIONS, 1, 0.7):
-                ctx.fail(f"no such action: {word!r}; did you mean: beanwatch workers {near[0]}")
-            args = ["list", *args]
-        return super().resolve_command(ctx, args)
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """No action is `list`."""
-        is_option = bool(args) and args[0].startswith("-") and args[0] not in ("-h", "--help")
-        # While a shell completes a line, the action may be the word that is being typed.
-        if not ctx.resilient_parsing and (not args or is_option):
-            args = ["list", *args]
-        return super().parse_args(ctx, args)
-
-
-@click.group("workers", cls=Workers, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group("workers", cls=ActionGroup, context_settings={"help_option_names": ["-h", "--help"]})
 def command() -> None:
     """See the workers, and tell one, some (a glob) or all ('*') of them what to do.
 
@@ -66,9 +42,7 @@ def command() -> None:
 
 def reading(action: Any) -> Any:
     """The options of every action."""
-    action = click.option("--json", "as_json", is_flag=True, help="print JSON")(action)
-    action = click.option("--redis", metavar="URL", help="Redis with the heartbeats")(action)
-    return config_option(action)
+    return config_option(redis_option("the heartbeats")(json_option(action)))
 
 
 def ordering(action: Any) -> Any:
@@ -79,7 +53,7 @@ def ordering(action: Any) -> Any:
     action = click.option(
         "--server",
         metavar="NAME|ADDRESS",
-        help="their beanstalkd, if it is not where the worker says or Redis is gone",
+        help="where they take orders, if not where their records say, or Redis is down",
     )(action)
     return reading(action)
 
@@ -88,10 +62,12 @@ def ordering(action: Any) -> Any:
 @click.argument("id_glob", default="*")
 @reading
 def list_workers(config_file: str | None, redis: str | None, id_glob: str, as_json: bool) -> int:
-    """One line a worker: how it is, what it does and for how long, what it says."""
-    is_all = id_glob == "*"
-    found = find_workers(load_config(config_file), redis, id_glob, may_be_none=is_all)
-    show(found, as_json)
+    """One line a worker: its state, its job and for how long, its note."""
+    config = load_config(config_file)
+    if id_glob == "*":
+        show(ask_redis(config, redis, read_workers), as_json)
+    else:
+        show(find_workers(config, redis, id_glob), as_json)
     return 0
 
 
@@ -99,13 +75,13 @@ def list_workers(config_file: str | None, redis: str | None, id_glob: str, as_js
 @click.argument("id_glob", default="*")
 @ordering
 def status(id_glob: str, as_json: bool, **options: Any) -> int:
-    """As `list`, but asks the workers themselves, now."""
+    """List workers as they answer now, and not by their records in Redis."""
     outcomes = order("status", id_glob, **options)
     live = []
     for outcome in outcomes:
         if outcome.answer and outcome.answer.beat is not None:
-            beat = parse_beat(json.dumps(outcome.answer.beat).encode())
-            live.append(Worker(outcome.worker, 0.0, beat))
+            record = json.dumps(outcome.answer.beat).encode()
+            live.append(make_worker(outcome.worker, 0.0, record))
     show(live, as_json)
     return report_silence(outcomes)
 
@@ -114,7 +90,7 @@ def status(id_glob: str, as_json: bool, **options: Any) -> int:
 @click.argument("id_glob")
 @ordering
 def stop(id_glob: str, as_json: bool, **options: Any) -> int:
-    """Finish the job in hand, exit with 0 and stay down."""
+    """Let workers finish their job, exit with 0 and stay down."""
     return report(order("stop", id_glob, **options), as_json)
 
 
@@ -124,30 +100,30 @@ def stop(id_glob: str, as_json: bool, **options: Any) -> int:
 def restart(
     id_glob: str, as_json: bool, redis: str | None, config_file: str | None, **options: Any
 ) -> int:
-    """Finish the job in hand and exit with 10, for the supervisor to start the next.
+    """Let workers finish their job and exit with 10; their supervisor starts them anew.
 
-    Without an ID all workers, spread out over their --restart-spread: for a deploy.
+    Without an ID all workers restart, each at a moment within its --restart-spread: for a deploy.
     """
     if id_glob:
         outcomes = order("restart", id_glob, redis=redis, config_file=config_file, **options)
         return report(outcomes, as_json)
-    version, live = raise_version(load_config(config_file), redis)
+    deploy = ask_redis(load_config(config_file), redis, restart_all)
     if as_json:
-        print_json({"version": version, "workers": live})
+        print_json(deploy._asdict())
     else:
         click.echo(
-            f"version {version}: {len(live)} workers restart, each after its job and "
-            "within its --restart-spread"
+            f"version {deploy.version}: {len(deploy.workers)} workers restart, each after its job "
+            "and within its --restart-spread"
         )
     return 0
 
 
 @command.command("wait")
 @click.argument("id_glob")
-@click.option("--for", "seconds", type=DURATION, help="then go on (until told to resume)")
+@click.option("--for", "seconds", type=DURATION, help="then take jobs again (default: at resume)")
 @ordering
 def wait(id_glob: str, seconds: float | None, as_json: bool, **options: Any) -> int:
-    """Take no more jobs, after the one in hand, until told to resume or restarted."""
+    """Let workers finish their job and take no more, until told to resume or restarted."""
     if seconds == 0:
         raise click.UsageError("--for: more than 0; to end a wait: beanwatch workers resume")
     return report(order("wait", id_glob, Args(seconds), **options), as_json)
@@ -157,7 +133,7 @@ def wait(id_glob: str, seconds: float | None, as_json: bool, **options: Any) -> 
 @click.argument("id_glob")
 @ordering
 def resume(id_glob: str, as_json: bool, **options: Any) -> int:
-    """Take jobs again."""
+    """Let workers take jobs again."""
     return report(order("resume", id_glob, **options), as_json)
 
 
@@ -165,13 +141,13 @@ def resume(id_glob: str, as_json: bool, **options: Any) -> int:
 @click.argument("id_glob")
 @ordering
 def dump(id_glob: str, as_json: bool, **options: Any) -> int:
-    """The stack of every thread and the running job, as of now."""
+    """Print the stack of every thread of a worker, and its job."""
     outcomes = order("dump", id_glob, **options)
     if not as_json:
         for outcome in outcomes:
             if outcome.answer:
-                click.echo(f"{outcome.worker}: {outcome.answer.text}")
-                click.echo(outcome.answer.dump)
+                for line in (f"{outcome.worker}: {outcome.answer.text}", *dumped(outcome)):
+                    click.echo(printable(line))
         return report_silence(outcomes)
     return report(outcomes, as_json)
 
@@ -183,75 +159,62 @@ def forget(config_file: str | None, redis: str | None, id_glob: str, as_json: bo
     """Remove the records of dead workers that will not come back."""
     config = load_config(config_file)
     found = find_workers(config, redis, id_glob)
-    dead = [worker.id for worker in found if decide_health(worker) == "dead"]
-    if dead:
-        commands = [("ZREM", WORKERS_KEY, *dead), ("DEL", *map(worker_key, dead))]
-        ask_redis(config, redis, lambda link: link.execute(commands))
-    alive = [worker.id for worker in found if worker.id not in dead]
+    forgotten = ask_redis(config, redis, lambda execute: forget_dead(execute, found))
     if as_json:
-        print_json({"forgotten": dead, "alive": alive})
+        print_json({"forgotten": forgotten.dead, "alive": forgotten.running})
     else:
-        for worker in dead:
-            click.echo(f"{worker}: forgotten")
-    for worker in alive:
-        click.echo(f"beanwatch: {worker} lives; stop it first", err=True)
-    return 1 if alive and not GLOB.search(id_glob) else 0
+        for worker in forgotten.dead:
+            click.echo(f"{printable(worker)}: forgotten")
+    for worker in forgotten.running:
+        complain(f"{worker} is still running; stop it first")
+    return 1 if forgotten.running and not GLOB.search(id_glob) else 0
 
 
 def show(workers: Sequence[Worker], as_json: bool) -> None:
     """The workers as a table, or all that is known of them as JSON."""
     if as_json:
-        print_json(
-            [
-                {
-                    "id": worker.id,
-                    "health": decide_health(worker),
-                    "age": round(worker.age, 3),
-                    **(worker.beat._asdict() if worker.beat else {}),
-                }
-                for worker in workers
-            ]
-        )
-        return
-    if not workers:
+        print_json([worker_tree(worker) for worker in workers])
+    elif workers:
+        print_table(worker_table(workers))
+    else:
         click.echo("no workers have been seen")
-        return
-    console = Console()
-    if not console.is_terminal:
-        console.width = 200
-    console.print(worker_table(workers))
 
 
-def report(outcomes: Sequence[Outcome], as_json: bool) -> int:
-    """One line a worker: what it answered, or why it did not. 1 if one does not obey."""
+def dumped(outcome: CommandResult) -> list[str]:
+    """The lines of the stacks that a worker sent."""
+    return outcome.answer.dump.splitlines() if outcome.answer else []
+
+
+def report(outcomes: Sequence[CommandResult], as_json: bool) -> int:
+    """One line a worker: its answer, or why there is none. 1 if one does not obey."""
     if as_json:
-        print_json(
-            [
-                {
-                    "worker": outcome.worker,
-                    "ok": outcome.ok,
-                    "text": outcome.answer.text if outcome.answer else outcome.trouble,
-                    "dump": outcome.answer.dump if outcome.answer else "",
-                }
-                for outcome in outcomes
-            ]
-        )
-        return 0 if all(outcome.ok for outcome in outcomes) else 1
+        print_json([outcome_tree(outcome) for outcome in outcomes])
+        return exit_code(outcomes)
     for outcome in outcomes:
         if outcome.answer:
-            click.echo(f"{outcome.worker}: {outcome.answer.text}", err=not outcome.ok)
+            line = printable(f"{outcome.worker}: {outcome.answer.text}")
+            click.echo(line, err=not outcome.ok)
     return report_silence(outcomes)
 
 
-def report_silence(outcomes: Sequence[Outcome]) -> int:
-    """Say who did not answer. 1 if one does not obey."""
+def outcome_tree(outcome: CommandResult) -> dict[str, Any]:
+    """A worker's answer for JSON."""
+    return {
+        "worker": outcome.worker,
+        "ok": outcome.ok,
+        "text": outcome.answer.text if outcome.answer else outcome.problem,
+        "dump": outcome.answer.dump if outcome.answer else "",
+    }
+
+
+def report_silence(outcomes: Sequence[CommandResult]) -> int:
+    """Name the workers that did not answer. 1 if one does not obey."""
     for outcome in outcomes:
         if outcome.answer is None:
-            click.echo(f"beanwatch: {outcome.worker}: {outcome.trouble}", err=True)
+            complain(f"{outcome.worker}: {outcome.problem}")
+    return exit_code(outcomes)
+
+
+def exit_code(outcomes: Sequence[CommandResult]) -> int:
+    """0 if all workers obey, else 1."""
     return 0 if all(outcome.ok for outcome in outcomes) else 1
-
-
-def print_json(tree: Any) -> None:
-    """Print for programs."""
-    json.dump(tree, sys.stdout, indent=2)
-    sys.stdout.write("\n")

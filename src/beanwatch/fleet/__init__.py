@@ -1,1 +1,4 @@
-"""What commands and the page share: all servers, queues and workers at a glance."""
+"""Shared by commands and the web page: the overview, actions on queues, jobs and workers.
+
+Nothing here prints or asks.
+"""

@@ -3,40 +3,46 @@
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from beanwatch.collectors.poll.derive import ObservedQueue
 from beanwatch.collectors.poll.observer import Observation, Observer
-from beanwatch.queues.beanstalkd.stats import count_of
-from beanwatch.queues.consumers import CODES, STATES
+from beanwatch.queues.base import Problem
+from beanwatch.queues.model import JOB_STATES, NOTHING, Native
+from beanwatch.queues.servers import Server
 
-BAD_STATES = frozenset(("no_watcher", "stalled"))
+BAD_STATES = frozenset(("no_consumer", "stalled"))
 
 
 class QueueRow(NamedTuple):
-    """One queue. Ages in seconds, rates a second; None: not known (yet)."""
+    """One queue. Ages in seconds, rates a second; None: not known, or not known yet."""
 
     server: str
     queue: str
-    ready: int
-    reserved: int
-    delayed: int
-    buried: int
-    watching: int
-    waiting: int
-    state: str
-    put_rate: float | None
-    delete_rate: float | None
-    age: float | None  # of the head of the ready queue
-    drain: float | None
-    drift: int
-    pause_left: int
+    ready: int | None = None
+    reserved: int | None = None
+    delayed: int | None = None
+    buried: int | None = None
+    consumers: int | None = None
+    idle_consumers: int | None = None
+    state: str | None = None  # a word of `consumers.STATES`
+    put_rate: float | None = None
+    delete_rate: float | None = None
+    age: float | None = None  # of the first ready job
+    drain: float | None = None  # until the queue is empty
+    missing_jobs: int | None = None
+    pause_left: float | None = None
 
     @property
     def wrong(self) -> str:
         """ "critical", "warning" or "": what somebody should look at."""
-        if self.state in BAD_STATES or self.drift > 0:
+        if self.state in BAD_STATES or self.missing_jobs:
             return "critical"
         return "warning" if self.buried or self.state == "saturated" else ""
+
+    def tree(self) -> dict[str, Any]:
+        """The row for JSON."""
+        return {**self._asdict(), "wrong": self.wrong}
 
 
 class ServerRow(NamedTuple):
@@ -44,33 +50,44 @@ class ServerRow(NamedTuple):
 
     server: str
     address: str
-    version: str
+    system: str
     up: bool
-    uptime: int
-    connections: int
-    jobs: int
-    queues: int
-    draining: bool
-    rejected: int
-    trouble: str
+    version: str | None = None
+    uptime: float | None = None
+    connections: int | None = None
+    jobs: int | None = None  # in all states that are known
+    queues: int | None = None
+    draining: bool | None = None
+    problems: Sequence[Problem] = ()
+    trouble: str = ""
+    native: Native = NOTHING
 
     @property
     def wrong(self) -> str:
         """ "critical", "warning" or ""."""
-        if not self.up:
+        if not self.up or any(problem.severity == "critical" for problem in self.problems):
             return "critical"
-        return "warning" if self.draining or self.trouble else ""
+        return "warning" if self.draining or self.problems or self.trouble else ""
+
+    def tree(self) -> dict[str, Any]:
+        """The row for JSON."""
+        return {
+            **self._asdict(),
+            "problems": [problem._asdict() for problem in self.problems],
+            "native": dict(self.native),
+            "wrong": self.wrong,
+        }
 
 
 class Overview(NamedTuple):
-    """What all servers look like."""
+    """All servers, and all their queues."""
 
     servers: Sequence[ServerRow]
     queues: Sequence[QueueRow]
 
 
-class Lookout:
-    """Looks at all servers at once; one that hangs delays the others by no more than `timeout`."""
+class FleetObserver:
+    """Observes all servers at once; one that hangs delays the others by at most `timeout`."""
 
     def __init__(
         self,
@@ -85,12 +102,12 @@ class Lookout:
         self._running: dict[Observer, threading.Thread] = {}
         self._seen: dict[Observer, Observation] = {}
 
-    def look(self) -> Overview:
-        """Observe every server; who has not answered by then is said to be down."""
+    def observe(self) -> Overview:
+        """Read every server; one that has not answered within `timeout` seconds is down."""
         end = self._clock() + self._timeout
         self._seen = {}
         for observer in self._observers:
-            # One that still hangs in the last look (in a name lookup) is not asked again.
+            # One that still hangs since the last time (in a name lookup) is not asked again.
             if observer not in self._running or not self._running[observer].is_alive():
                 thread = threading.Thread(target=self._observe, args=(observer,), daemon=True)
                 self._running[observer] = thread
@@ -99,13 +116,13 @@ class Lookout:
             thread.join(max(0.0, end - self._clock()))
         servers: list[ServerRow] = []
         queues: list[QueueRow] = []
-        seen = dict(self._seen)
+        seen = dict(self._seen)  # a thread that is late may still add to it
         for observer in self._observers:
-            address = observer.server.address
-            late = Observation(trouble=f"{address}: no answer within {self._timeout:g} s")
+            server = observer.server
+            late = Observation(trouble=f"{server}: no answer within {self._timeout:g} s")
             one = seen.get(observer, late)
-            servers.append(server_row(observer, one))
-            queues += queue_rows(observer.server.node, one)
+            servers.append(server_row(server, one))
+            queues += [queue_row(server.node, queue) for queue in (one.queues or {}).values()]
         return Overview(servers, queues)
 
     def close(self) -> None:
@@ -115,48 +132,59 @@ class Lookout:
                 observer.close()
 
     def _observe(self, observer: Observer) -> None:
-        self._seen[observer] = observer.observe()
+        self._seen[observer] = observer.observe(problems=True)
 
 
-def server_row(observer: Observer, seen: Observation) -> ServerRow:
+def server_row(server: Server, seen: Observation) -> ServerRow:
     """The row of one server."""
-    stats = seen.stats or {}
-    jobs = sum(
-        count_of(stats, f"current-jobs-{state}")
-        for state in ("ready", "reserved", "delayed", "buried")
-    )
-    return ServerRow(
-        server=observer.server.node,
-        address=str(observer.server.address),
-        version=str(stats.get("version", "")),
-        up=seen.stats is not None,
-        uptime=count_of(stats, "uptime"),
-        connections=count_of(stats, "current-connections"),
-        jobs=jobs,
-        queues=count_of(stats, "current-tubes"),
-        draining=bool(count_of(stats, "draining")),
-        rejected=max(0, count_of(stats, "cmd-put") - count_of(stats, "total-jobs")),
+    state = seen.state
+    row = ServerRow(server.node, str(server), server.system.name, state is not None)
+    if state is None:
+        return row._replace(trouble=seen.trouble)
+    queues = seen.queues
+    return row._replace(
+        version=state.version,
+        uptime=state.uptime,
+        connections=state.connections,
+        jobs=count_jobs(seen),
+        queues=len(queues) if state.queues is None and queues is not None else state.queues,
+        draining=state.draining,
+        problems=seen.problems,
         trouble=seen.trouble,
+        native=state.native,
     )
 
 
-def queue_rows(server: str, seen: Observation) -> Iterable[QueueRow]:
-    """The rows of one server's queues."""
-    for name, values in (seen.queues or {}).items():
-        yield QueueRow(
-            server=server,
-            queue=name,
-            ready=int(values.get("current_jobs_ready", 0)),
-            reserved=int(values.get("current_jobs_reserved", 0)),
-            delayed=int(values.get("current_jobs_delayed", 0)),
-            buried=int(values.get("current_jobs_buried", 0)),
-            watching=int(values.get("current_watching", 0)),
-            waiting=int(values.get("current_waiting", 0)),
-            state=STATES[int(values.get("consumer_state", CODES["ok"]))],
-            put_rate=values.get("put_rate"),
-            delete_rate=values.get("delete_rate"),
-            age=values.get("head_ready_age"),
-            drain=values.get("drain_seconds"),
-            drift=int(values.get("drift", 0)),
-            pause_left=int(values.get("pause_time_left", 0)),
-        )
+def count_jobs(seen: Observation) -> int | None:
+    """The jobs of a server in all states that are known; None if none is.
+
+    By its own counts where it has them, which include queues that were not read.
+    """
+    states: Iterable[Any] = [seen.state] if seen.state else []
+    if seen.state and all(getattr(seen.state, state) is None for state in JOB_STATES):
+        states = [queue.state for queue in (seen.queues or {}).values()]
+    counts = [getattr(one, state) for one in states for state in JOB_STATES]
+    known = [count for count in counts if count is not None]
+    return sum(known) if known else None
+
+
+def queue_row(server: str, queue: ObservedQueue) -> QueueRow:
+    """The row of one queue."""
+    state = queue.state
+    return QueueRow(
+        server=server,
+        queue=state.name,
+        ready=state.ready,
+        reserved=state.reserved,
+        delayed=state.delayed,
+        buried=state.buried,
+        consumers=state.consumers,
+        idle_consumers=state.idle_consumers,
+        state=queue.consumer_state,
+        put_rate=queue.put_rate,
+        delete_rate=queue.delete_rate,
+        age=state.head_ready_age,
+        drain=queue.drain_seconds,
+        missing_jobs=state.missing_jobs,
+        pause_left=state.pause_left,
+    )

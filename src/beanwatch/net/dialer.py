@@ -1,4 +1,4 @@
-"""Make connections in a thread of their own: a name lookup takes as long as it likes."""
+"""Makes connections in a thread of its own, so that the caller never waits for one."""
 
 import random
 import socket
@@ -10,13 +10,15 @@ from beanwatch.net.errors import socket_reason
 
 FIRST_PAUSE = 0.5  # seconds; doubles with each failure
 LONGEST_PAUSE = 30.0
-CONNECT_TIMEOUT = 5.0  # for a `dial` that has no limit of its own
+CONNECT_TIMEOUT = 5.0  # seconds, for a `dial` that takes its limit from here
 
 
 class Dialer:
-    """Calls `dial` in the background, one call at a time, with a growing random pause between.
+    """Calls `dial` in the background, one call at a time, until one of them connects.
 
-    `dial` returns a connected socket or raises. `error` says why the last call failed.
+    `dial` returns a connected socket or raises. After a failure the next call waits for a random
+    time, at most FIRST_PAUSE, doubled with each failure up to LONGEST_PAUSE. `error` says why the
+    last call failed; it is empty after a success.
     """
 
     def __init__(
@@ -35,7 +37,7 @@ class Dialer:
         self._is_closed = False
 
     def poll(self) -> socket.socket | None:
-        """The new connection, when it is there; else see to it that one is being made."""
+        """Return the new connection if there is one, non-blocking. Starts the next call if due."""
         if self._thread is not None:
             if self._thread.is_alive():
                 return None
@@ -53,7 +55,7 @@ class Dialer:
         return None
 
     def close(self) -> None:
-        """Want no more connections; one that is being made is closed once it is there."""
+        """Make no more connections; one that is being made is closed as soon as it is there."""
         self._is_closed = True
         self._close_made()
 
@@ -66,7 +68,7 @@ class Dialer:
         thread = threading.Thread(target=self._try, name="beanwatch-dialer", daemon=True)
         try:
             thread.start()
-        except RuntimeError as error:  # no more threads: as good as no connection
+        except RuntimeError as error:  # the system allows no more threads
             self.error = str(error)
             self._next_at = self._clock() + LONGEST_PAUSE
             return
@@ -77,7 +79,7 @@ class Dialer:
             self._made = self._dial()
         except OSError as error:
             self.error = socket_reason(error, CONNECT_TIMEOUT)
-        except Exception as error:  # a thread has nobody else to tell
+        except Exception as error:  # nothing else would report it: this is a thread
             self.error = str(error) or type(error).__name__
         if self._is_closed:
             self._close_made()

@@ -1,15 +1,21 @@
-"""Words for what went wrong on a connection, for the person who is paged."""
+"""Texts that say what went wrong on a connection, for the person who is paged."""
 
 import socket
 
 
+class LookupTimeoutError(TimeoutError):
+    """The name server did not answer in time."""
+
+
 def quote_answer(answer: bytes) -> str:
-    """An answer that was not understood, quoted: every byte that is not ASCII text is escaped."""
+    """Quote an answer that was not understood; every byte that is not ASCII text is escaped."""
     return repr(answer.decode("ascii", "backslashreplace"))
 
 
 def socket_reason(error: OSError, timeout: float) -> str:
-    """The cause of a failed connection; `timeout` is the limit (seconds) that was in force."""
+    """Say why a connection failed; `timeout` is the limit (seconds) that was in force."""
+    if isinstance(error, LookupTimeoutError):
+        return "the host name cannot be resolved (no answer from the name server)"
     if isinstance(error, TimeoutError):
         return f"no answer within {timeout:g} s"
     if isinstance(error, ConnectionRefusedError):

@@ -1,4 +1,8 @@
-"""Private files that survive a crash in one piece: 0600, new name then rename, no symlinks."""
+"""Private files (mode 0600) that a crash leaves whole, and a lock between processes.
+
+A new content is written under a new name and then renamed. Symlinks are refused: another user
+could point one at a file of ours.
+"""
 
 import errno
 import fcntl
@@ -9,15 +13,15 @@ from contextlib import contextmanager
 
 
 class LockedError(Exception):
-    """Somebody else holds the lock; the text names the file."""
+    """Another process holds the lock; the text names the file."""
 
 
 def write_private(path: str, content: bytes) -> None:
-    """Replace a file as a whole: a reader sees the old content or the new. Raises OSError."""
+    """Replace a whole file: a reader sees the old content or the new. Raises OSError."""
     new = f"{path}.{os.getpid()}.new"
     try:
         descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-    except FileExistsError:  # left by a process of our number that was killed
+    except FileExistsError:  # left by a process with our pid that was killed
         os.unlink(new)
         descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     try:
@@ -30,9 +34,9 @@ def write_private(path: str, content: bytes) -> None:
 
 
 def read_private(path: str) -> bytes | None:
-    """The content, or None if there is no such file. Raises OSError for what is no plain file."""
+    """Return the content, None if there is no such file. Raises OSError if it is no plain file."""
     try:
-        # Nobody may ever write to a FIFO: opening one must not wait.
+        # O_NONBLOCK: opening a FIFO would otherwise wait until somebody writes to it.
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
         return None
@@ -47,10 +51,11 @@ def read_private(path: str) -> bytes | None:
 
 @contextmanager
 def locked(path: str) -> Iterator[None]:
-    """Hold a lock on the file, which is made if need be. Raises LockedError at once, OSError.
+    """Hold a lock on the file, which is created if it is missing.
 
-    The kernel drops the lock with the process, however that ends. The file stays: removing
-    it would let two processes hold locks on two files of one name.
+    Raises LockedError without waiting if another process holds it, and OSError. The kernel
+    releases the lock when the process ends, however it ends. The file is not removed: a process
+    that still has the old file open could then lock it beside one that locks a new file.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:

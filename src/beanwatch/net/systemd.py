@@ -1,12 +1,12 @@
-"""systemd's notification socket (sd_notify), without systemd's library."""
+"""Messages to systemd about this process, as in sd_notify(3), without systemd's library."""
 
 import os
 import socket
 from collections.abc import Mapping
 
 
-class Notifier:
-    """Tells systemd how the process is. Does nothing where nobody listens."""
+class SystemdNotifier:
+    """Sends messages to $NOTIFY_SOCKET, without waiting; does nothing if that is not set."""
 
     def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
         self._address = environ.get("NOTIFY_SOCKET", "")
@@ -19,15 +19,15 @@ class Notifier:
             self._socket.setblocking(False)
 
     def send(self, *lines: str) -> None:
-        """Send assignments such as READY=1. A full or missing socket is systemd's loss only."""
+        """Send assignments such as READY=1. A message that the socket does not take is dropped."""
         if self._socket is not None:
             try:
                 self._socket.sendto("\n".join(lines).encode(), self._address)
             except OSError:
-                pass  # WATCHDOG=1 comes again in a second, and there is no one to tell
+                pass  # the next WATCHDOG=1 follows in a second, and nobody could be told
 
     def status(self, text: str) -> None:
-        """STATUS=, when it changed."""
+        """Send STATUS=, if the text has changed."""
         if text != self._last:
             self._last = text
             self.send(f"STATUS={text}")

@@ -1,1 +1,1 @@
-"""The queue model, and one module for each queue system that fills it."""
+"""The queue model, and a module for each queue system, which reads its servers into the model."""

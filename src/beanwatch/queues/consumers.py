@@ -1,73 +1,80 @@
-"""Who drains a queue: one decision, for the series and for check_queue_consumers."""
+"""The state of a queue's consumers, decided here for the series and for check_queue_consumers."""
 
 from typing import NamedTuple
 
-from beanwatch.queues.beanstalkd.stats import Stats, count_of
+from beanwatch.queues.model import QueueState, ServerState
 
-# As numbers in Graphite, worst last, so that a maximum over time or queues is the worst.
-# Only the last three are a matter for anybody: paused and draining are somebody's wish.
-STATES = ("ok", "paused", "draining", "saturated", "stalled", "no_watcher")
+# The index is the number in Graphite: worst last, so that a maximum is the worst state. The last
+# three are problems; paused and draining are states that somebody set on purpose.
+STATES = ("ok", "paused", "draining", "saturated", "stalled", "no_consumer")
 CODES = {state: code for code, state in enumerate(STATES)}
 
 
 class Consumers(NamedTuple):
-    """What is known of a queue's jobs and of the connections that watch it.
+    """The counts of a queue's jobs and consumers at one moment. None: not known."""
 
-    `held` is by `count_held`. `draining` is the server's. `pause_left` is in seconds. One's own
-    connection is already taken off `watching`.
+    ready: int | None
+    held: int | None  # jobs that its consumers may hold, including those of other queues
+    idle: int | None  # consumers that wait for a job
+    consumers: int | None
+    paused: bool = False
+    draining: bool = False  # the server takes no new jobs
+    deletes: int | None = None
+
+    @classmethod
+    def of(cls, queue: QueueState, server: ServerState | None) -> "Consumers":
+        """Take the counts of this queue; `server` is its server in the same reading."""
+        return cls(
+            queue.ready,
+            queue.held,
+            queue.idle_consumers,
+            queue.consumers,
+            bool(queue.paused),
+            bool(server and server.draining),
+            queue.deletes,
+        )
+
+
+def decide_consumers(now: Consumers, before: Consumers | None = None) -> str | None:
+    """Return one word of STATES; None if a count that is needed is not known.
+
+    no_consumer: jobs are ready, and no consumer is connected.
+    stalled: consumers are connected, but none waits for a job and none holds one.
+    saturated: all consumers are busy and the queue did not shrink (fewer jobs were deleted than
+    were ready before).
+
+    A consumer between two jobs looks stalled for an instant, and a busy one saturated. With
+    `before`, an earlier sample of the same queue, both must hold for both samples, and nothing is
+    said if that sample does not tell. Without it the instant decides.
     """
-
-    ready: int
-    held: int
-    waiting: int
-    watching: int
-    pause_left: int = 0
-    draining: bool = False
-    deletes: int = 0
-
-
-def count_held(queue: Stats, server: Stats) -> int:
-    """The jobs that the consumers of a queue may hold, or 0 if one of them surely holds none.
-
-    A worker that watches several queues may be busy with a job of another: all of them may be,
-    if as many jobs are held there as workers watch here. Not so with `default`, which every
-    connection watches until it says otherwise.
-    """
-    reserved = count_of(queue, "current-jobs-reserved")
-    elsewhere = count_of(server, "current-jobs-reserved") - reserved
-    may_be_busy = (
-        elsewhere >= count_of(queue, "current-watching") and queue.get("name") != "default"
-    )
-    return reserved or (elsewhere if may_be_busy else 0)
-
-
-def decide_consumers(now: Consumers, before: Consumers | None = None) -> str:
-    """One word of STATES.
-
-    no_watcher: jobs are ready and no connection watches the queue.
-    stalled: it is watched, but nobody waits for a job and nobody holds one.
-    saturated: every consumer is at work, and they do not keep up: the queue does not get shorter,
-    nor were as many jobs deleted since as it held before, as of one that was emptied and filled.
-    A worker between two jobs looks stalled for an instant, and a busy one saturated.
-    With `before`, an earlier sample of the same queue, both must last for both samples;
-    without it the instant decides.
-    """
+    if now.ready is None:
+        return None
     if now.ready == 0:
         return "ok"
-    if now.pause_left > 0:
+    if now.paused:
         return "paused"
     if now.draining:
         return "draining"
-    if now.watching == 0:
-        return "no_watcher"
-    if now.waiting > 0:
+    if now.consumers == 0:
+        return "no_consumer"
+    if now.idle is None or now.consumers is None or now.held is None:
+        return None
+    if now.idle > 0:
         return "ok"
     if before is None:
         return "saturated" if now.held else "stalled"
-    if before.ready == 0 or before.waiting > 0 or now.ready < before.ready:
+    return _decide_over_time(now, before)
+
+
+def _decide_over_time(now: Consumers, before: Consumers) -> str | None:
+    was_ready, is_ready = before.ready, now.ready or 0
+    if was_ready == 0 or before.idle or (was_ready is not None and is_ready < was_ready):
         return "ok"
-    if now.deletes - before.deletes >= before.ready:
+    if was_ready is None or before.idle is None or before.held is None:
+        return None
+    deleted = 0
+    if now.deletes is not None and before.deletes is not None:
+        deleted = now.deletes - before.deletes
+    if deleted >= was_ready:  # the queue was emptied, and filled again
         return "ok"
-    if now.held or before.held or now.deletes != before.deletes:
-        return "saturated"
-    return "stalled"
+    return "saturated" if now.held or before.held or deleted else "stalled"

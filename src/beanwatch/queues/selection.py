@@ -1,35 +1,30 @@
-"""Which queues have series of their own, and which share one."""
+"""The choice of queues that have series of their own, and the nodes of their series."""
 
 import re
+from collections import Counter
 from collections.abc import Callable, Container, Iterable, Sequence
 from fnmatch import translate
-from typing import NamedTuple
 
-from beanwatch.telemetry.series import node
+from beanwatch.queues.base import Chosen
+from beanwatch.telemetry.nodes import node
 
-# Beanwatch's own: they live as long as a command, and would make series without end.
+# Beanwatch's own queues. Each lasts as long as one command, so each would leave a dead series.
 INTERNAL = ("beanwatch.control.*", "beanwatch.reply.*")
-OTHER = "_other"
+OTHER = "_other"  # the node of the series that the other queues share
 
 
 def compile_globs(globs: Iterable[str]) -> Callable[[str], object]:
-    """A function that is true for the names that any of the globs matches."""
+    """Return a function that is true for a name that any of the globs matches."""
     patterns = [translate(glob) for glob in globs]
     return re.compile("|".join(patterns) if patterns else r"(?!)").match
 
 
-class Chosen(NamedTuple):
-    """The queues to be read: `own` have a series each, `rest` one together, `_other`."""
-
-    own: Sequence[str]
-    rest: Sequence[str] = ()
-
-
 class Selection:
-    """The queues that `include` and `exclude` leave, at most `max_queues` (0: any) on their own.
+    """Filters queues by globs, and gives at most `max_queues` (0: all) of them their own series.
 
-    Expected queues come first, all of them: somebody named each. Then those that had a series
-    before, so that none loses it to a newcomer; then the others as the server lists them.
+    All expected queues get one, since the configuration names each. Next are queues that had one
+    before, so that a new queue does not end an old series. Last are the others, in the server's
+    order.
     """
 
     def __init__(
@@ -46,26 +41,39 @@ class Selection:
         self.expected = [name for name in expected if self.is_wanted(name)]
 
     def is_wanted(self, name: str) -> bool:
-        """True if the filters leave this queue."""
+        """True if `include` matches this queue and `exclude` does not."""
         return bool(self._include(name)) and not self._exclude(name)
 
     def choose(self, names: Iterable[str], before: Container[str]) -> Chosen:
-        """Share out the names of a server; `before` are those that had a series already."""
+        """Choose from the names of a server; the queues in `before` already had a series."""
         wanted = [name for name in names if self.is_wanted(name)]
         if not self._max_queues or len(wanted) <= self._max_queues:
             return Chosen(wanted)
         expected = set(self.expected)
         rank = {name: 0 if name in expected else 1 if name in before else 2 for name in wanted}
         wanted.sort(key=rank.__getitem__)  # stable: the server's order within a rank
-        most = max(self._max_queues, len(expected.intersection(wanted)))
-        return Chosen(wanted[:most], wanted[most:])
+        limit = max(self._max_queues, len(expected.intersection(wanted)))
+        return Chosen(wanted[:limit], wanted[limit:])
 
 
-def group(chosen: Chosen) -> dict[str, list[str]]:
-    """The names of each node, a name that collides with another's with it."""
-    nodes: dict[str, list[str]] = {}
-    for name in chosen.own:
-        nodes.setdefault(node(name), []).append(name)
-    if chosen.rest:
-        nodes.setdefault(OTHER, []).extend(chosen.rest)
-    return nodes
+def name_nodes(names: Iterable[str]) -> dict[str, str]:
+    """Return the node of each queue in metric paths, a different one for each.
+
+    If several names would make the same node, a short hash of the name is appended to each. A
+    name that equals such a node with its hash gets a hash as well.
+    """
+    nodes = {name: node(name) for name in names}
+    hashed: set[str] = set()
+    while True:
+        owners = Counter((*nodes.values(), OTHER))
+        shared = {name for name, used in nodes.items() if owners[used] > 1} - hashed
+        if not shared:
+            return nodes
+        hashed |= shared
+        nodes |= {name: f"{node(name)}_{_hash(name)}" for name in shared}
+
+
+def _hash(name: str) -> str:
+    from hashlib import blake2b  # imported here: few need it, and it takes time to load
+
+    return blake2b(name.encode(), digest_size=4).hexdigest()

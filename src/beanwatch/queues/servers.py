@@ -1,34 +1,81 @@
-"""Which beanstalkd servers a command talks to, and what each is called in metric paths."""
+"""The servers that a command uses, with the system and the node in metric paths of each."""
 
 import socket
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from beanwatch.net.address import Address, AddressError, parse_address
-from beanwatch.telemetry import series as paths
+from beanwatch.queues.base import System
+from beanwatch.queues.registry import DEFAULT_SCHEME, MODULES, find_system
+from beanwatch.telemetry.nodes import server_node
 
 DEFAULT_SERVER = "127.0.0.1:11300"
 
 
+class ServerUrl(NamedTuple):
+    """A URL `[scheme://][user@]address[/path]`; the default scheme is beanstalkd."""
+
+    scheme: str
+    address: Address
+    path: str = ""  # the name of a vhost or a database, for systems that have them
+    user: str = ""
+
+    def __str__(self) -> str:
+        if self.scheme == DEFAULT_SCHEME:
+            return str(self.address)
+        return f"{self.scheme}://{self.address}{self.path and '/' + self.path}"
+
+    @property
+    def system(self) -> System:
+        """The queue system of the scheme."""
+        return find_system(self.scheme)
+
+
 class Server(NamedTuple):
-    """A server: its address, and its node in metric paths (a name, or made of the host)."""
+    """A server: its node in metric paths (its name, or made from its host), and its URL."""
 
     node: str
-    address: Address
+    url: ServerUrl
+
+    @property
+    def address(self) -> Address:
+        """The address on which it listens."""
+        return self.url.address
+
+    @property
+    def system(self) -> System:
+        """Its queue system."""
+        return self.url.system
+
+    def __str__(self) -> str:
+        return str(self.url)
+
+
+def parse_server(text: str) -> ServerUrl:
+    """Parse a server's URL or address. Raises AddressError."""
+    scheme, separator, rest = text.strip().partition("://")
+    if not separator or scheme == "unix":  # `unix:/path` is an address
+        return ServerUrl(DEFAULT_SCHEME, parse_address(text))
+    if scheme not in MODULES:
+        raise AddressError(f"server {text!r}: the scheme must be one of {', '.join(MODULES)}")
+    authority, _, path = rest.partition("/")
+    user, _, address = authority.rpartition("@")
+    return ServerUrl(scheme, parse_address(address, find_system(scheme).default_port), path, user)
 
 
 def short_host(gethostname: Callable[[], str] = socket.gethostname) -> str:
-    """This host's name without its domain."""
+    """Return this host's name without its domain."""
     return gethostname().partition(".")[0]
 
 
 def resolve_servers(
     configured: Mapping[str, str], wanted: Iterable[str] = (), *, here: str = ""
 ) -> list[Server]:
-    """The servers named in `wanted` (names of the configuration, or addresses).
+    """Return the servers in `wanted`, which are configured names or addresses.
 
-    Without any: all configured ones; without these: DEFAULT_SERVER. Raises AddressError,
-    which lists the known names when a word is neither a name nor an address.
+    If `wanted` is empty, return all configured servers, or DEFAULT_SERVER if there are none.
+    `configured` maps names to addresses; `here` is this host's short name. Raises AddressError
+    for a word that is neither a configured name nor an address.
     """
     here = here or short_host()
     entries: list[tuple[str | None, str]] = []
@@ -39,37 +86,41 @@ def resolve_servers(
             entries.append((None, word))
     if not entries:
         entries = list(configured.items()) or [(None, DEFAULT_SERVER)]
-    servers: dict[Address, Server] = {}
+    servers: dict[ServerUrl, Server] = {}
     for name, text in entries:
         try:
-            address = parse_address(text)
+            url = parse_server(text)
         except AddressError as error:
             raise AddressError(f"servers.{name}: {error}" if name else str(error)) from None
         named = None if name == text else name
         if named is None:
-            named = _name_of(configured, address)
-        servers.setdefault(address, Server(paths.server_node(address, named, here), address))
+            named = _name_of(configured, url)
+        servers.setdefault(url, Server(_node(url, named, here), url))
     return list(servers.values())
 
 
 def find_clash(servers: Iterable[Server]) -> str:
-    """What is wrong when two servers have one node, and so would share all series; or ""."""
+    """Return an error text if two servers have the same node, and so the same series; else ""."""
     seen: dict[str, Server] = {}
     for server in servers:
         other = seen.setdefault(server.node, server)
-        if other.address != server.address:
+        if other.url != server.url:
             return (
-                f"servers {other.address} and {server.address} would both be called "
+                f"servers {other} and {server} would both be called "
                 f"{server.node!r} in metric paths: give them names that differ in [servers]"
             )
     return ""
 
 
-def _name_of(configured: Mapping[str, str], address: Address) -> str | None:
-    """An address given by hand is the same server as the configured one: one set of series."""
+def _node(url: ServerUrl, name: str | None, here: str) -> str:
+    return server_node(url.address, name, here, url.system.default_port)
+
+
+def _name_of(configured: Mapping[str, str], url: ServerUrl) -> str | None:
+    """The configured name of a server given by its address, so that its series stay the same."""
     for name, text in configured.items():
         try:
-            if name != text and parse_address(text) == address:
+            if name != text and parse_server(text) == url:
                 return name
         except AddressError:
             continue

@@ -1,1 +1,1 @@
-"""What is kept in Redis: heartbeats, the ledger of jobs, and counts of outcomes."""
+"""The data in Redis: heartbeats, the ledger of jobs, and counts of outcomes."""

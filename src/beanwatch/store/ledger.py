@@ -1,34 +1,44 @@
-"""What happened to a job: the ledger that the workers write in Redis, and how it is read."""
+"""The ledger: how each run of a job ended. Its keys and records in Redis, and how they are read."""
 
-import json
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple, TypeVar
 
-from beanwatch.store.heartbeats import Execute
+from beanwatch.net.redis_url import Execute
+from beanwatch.store.records import RecordError, decode_record
 
-# All jobs that have a ledger, by the time of the last entry: what bounds it as a whole.
+# A sorted set: all keys of the ledger by the time of their last entry. It bounds the whole ledger.
 JOBS_KEY = "beanwatch:jobs"
+# Written only to see whether Redis still takes writes; see `RedisStream`.
+PROBE_KEY = "beanwatch:probe"
+
+T = TypeVar("T")
+OnRejected = Callable[[RecordError], object]
 
 
 def job_key(uuid: str, server: str, job_id: int) -> str:
-    """The runs of a job: a sorted set of entries (JSON) by their start, under its uuid if any.
+    """The key of a job's runs: a sorted set of entries (JSON) by their start.
 
-    `server` is the `id` of beanstalkd's `stats`: job ids start anew with the server.
+    It is named by the job's uuid, or if it has none by its beanstalkd id and `server`, the `id` of
+    beanstalkd's `stats`: job ids start again at 1 when the server does.
     """
     return f"beanwatch:job:{uuid}" if uuid else f"beanwatch:job:{server}:{job_id}"
 
 
 def uuid_key(server: str, job_id: int) -> str:
-    """Where the uuid of a job stands that is known by its beanstalkd id only."""
+    """The key of the uuid of a job of which only the beanstalkd id is known."""
     return f"beanwatch:job-uuid:{server}:{job_id}"
 
 
 def buried_key(server: str, queue: str) -> str:
-    """The jobs that were buried in a queue: a sorted set of JSON by beanstalkd id."""
+    """The key of the jobs that were buried in a queue: a sorted set (JSON) by beanstalkd id."""
     return f"beanwatch:buried:{server}:{queue}"
 
 
-class Entry(NamedTuple):
-    """One run of one job. Times are seconds since the epoch by the worker's clock."""
+class LedgerEntry(NamedTuple):
+    """One run of one job. Times are seconds since the epoch by the worker's clock, spans seconds.
+
+    The fields are those of the worker's `Run`, which is what is written, and two of the worker.
+    """
 
     worker: str = ""
     instance: str = ""
@@ -49,7 +59,7 @@ class Entry(NamedTuple):
     follow_ups: tuple[str, ...] = ()
 
 
-class Buried(NamedTuple):
+class BuriedJob(NamedTuple):
     """A job that a worker buried. It may have been kicked or deleted since: ask beanstalkd."""
 
     job_id: int
@@ -60,62 +70,52 @@ class Buried(NamedTuple):
     buried_at: float = 0.0
 
 
-def parse_entry(body: bytes) -> Entry | None:
-    """Read one entry. Unknown fields (a newer worker's) are left out; nonsense gives None."""
-    fields = _fields(body, Entry)
-    if fields is None:
-        return None
-    ids = fields.get("follow_ups", ())
-    fields["follow_ups"] = tuple(map(str, ids)) if isinstance(ids, list) else ()
-    return Entry(**fields)
+def ignore(_: RecordError) -> None:
+    """Leave a rejected record out."""
 
 
-def parse_buried(body: bytes) -> Buried | None:
-    """Read one buried job, or None."""
-    fields = _fields(body, Buried)
-    return Buried(**fields) if fields and "job_id" in fields else None
+def read_job(execute: Execute, uuid: str, on_rejected: OnRejected = ignore) -> list[LedgerEntry]:
+    """Every recorded run of a job, in the order of their starts. Empty: nothing is known.
 
-
-def _fields(body: bytes, kind: type[Any]) -> dict[str, Any] | None:
-    try:
-        record = json.loads(body)
-        known = {key: record[key] for key in kind._fields if key in record}
-    except (ValueError, TypeError):
-        return None
-    for key, value in known.items():
-        default = kind._field_defaults.get(key, 0)
-        number = isinstance(default, int | float)
-        if key != "follow_ups" and isinstance(value, int | float) is not number:
-            return None
-    return known
-
-
-def read_job(execute: Execute, uuid: str) -> list[Entry]:
-    """Every recorded run of a job, in the order of their starts. Empty: nothing is known."""
+    `on_rejected` is called for each entry that cannot be read. Raises RedisError.
+    """
     (members,) = execute([("ZRANGE", job_key(uuid, "", 0), 0, -1)])
-    return _entries(members)
+    return _decode_all(members, LedgerEntry, on_rejected)
 
 
-def read_job_by_id(execute: Execute, server: str, job_id: int) -> list[Entry]:
+def read_job_by_id(
+    execute: Execute, server: str, job_id: int, on_rejected: OnRejected = ignore
+) -> list[LedgerEntry]:
     """The same for a beanstalkd id and the `id` of its server's `stats`.
 
-    A job that has a uuid brings all runs under that uuid, so that a duplicate (the same
-    uuid under another beanstalkd id) shows.
+    For a job that has a uuid, all runs under that uuid: so a duplicate (the same uuid under
+    another beanstalkd id) shows. Raises RedisError.
     """
     uuid, members = execute(
         [("GET", uuid_key(server, job_id)), ("ZRANGE", job_key("", server, job_id), 0, -1)]
     )
-    return read_job(execute, uuid.decode()) if uuid else _entries(members)
+    if uuid:
+        return read_job(execute, uuid.decode("utf-8", "replace"), on_rejected)
+    return _decode_all(members, LedgerEntry, on_rejected)
 
 
-def find_buried(execute: Execute, server: str, queue: str) -> list[Buried]:
+def find_buried(
+    execute: Execute, server: str, queue: str, on_rejected: OnRejected = ignore
+) -> list[BuriedJob]:
     """The jobs that workers buried in a queue, by beanstalkd id; one round trip.
 
     `server` is the `id` of beanstalkd's `stats`. Empty also when the workers keep no ledger.
+    Raises RedisError.
     """
     (members,) = execute([("ZRANGE", buried_key(server, queue), 0, -1)])
-    return [found for member in members if (found := parse_buried(member))]
+    return _decode_all(members, BuriedJob, on_rejected)
 
 
-def _entries(members: list[bytes]) -> list[Entry]:
-    return [entry for member in members if (entry := parse_entry(member))]
+def _decode_all(members: list[bytes], kind: type[T], on_rejected: OnRejected) -> list[T]:
+    decoded = []
+    for member in members:
+        try:
+            decoded.append(decode_record(member, kind))
+        except RecordError as error:
+            on_rejected(error)
+    return decoded

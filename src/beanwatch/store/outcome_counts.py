@@ -1,27 +1,32 @@
-"""How the jobs of the last minutes ended, as the workers counted it in Redis."""
+"""Counts of how jobs ended, by the minute: their keys in Redis, and how they are read."""
 
 from collections import Counter
 from typing import NamedTuple
 
-from beanwatch.store.heartbeats import Execute, outcomes_key
+from beanwatch.net.redis_url import Execute
 
 KEPT_MINUTES = 120
 
 
 class JobKind(NamedTuple):
-    """A queue and the name of a job in it; `unknown` for what no handler is registered for."""
+    """A queue and the name of a job in it; `unknown` for jobs without a registered handler."""
 
     queue: str
     job: str
 
 
+def outcomes_key(minute: int) -> str:
+    """The key of the counts of one minute (seconds since the epoch // 60): a hash."""
+    return f"beanwatch:outcomes:{minute}"
+
+
 def outcome_field(queue: str, job: str, outcome: str) -> str:
-    """The field of one count. A queue's name and an outcome cannot hold a `|`; a job's may."""
+    """The field of one count. A queue's name and an outcome never hold a `|`; a job's may."""
     return f"{queue}|{job}|{outcome}"
 
 
 def parse_outcomes(fields: list[bytes]) -> dict[JobKind, Counter[str]]:
-    """Counts by outcome for each kind of job, of one HGETALL; what cannot be read is left out."""
+    """Counts by outcome for each kind of job, from one HGETALL. Other fields are left out."""
     counts: dict[JobKind, Counter[str]] = {}
     for field, value in zip(fields[::2], fields[1::2], strict=False):
         queue, _, rest = field.decode("utf-8", "replace").partition("|")
@@ -34,8 +39,8 @@ def parse_outcomes(fields: list[bytes]) -> dict[JobKind, Counter[str]]:
 def read_outcomes(execute: Execute, minutes: int) -> dict[JobKind, Counter[str]]:
     """The sums over the last `minutes` (at most KEPT_MINUTES), the running one included.
 
-    Two round trips. Minutes are those of Redis's clock; a worker whose clock is off by some
-    seconds counts into the minute beside it.
+    Two round trips. Raises RedisError. Minutes are those of Redis's clock; a worker whose clock
+    is off by some seconds counts into the minute beside it.
     """
     ((seconds, _),) = execute([("TIME",)])
     now = int(seconds) // 60

@@ -1,26 +1,30 @@
-"""Measured values become lines of Graphite's plaintext protocol."""
+"""Format values as lines of Graphite's plaintext protocol, in batches."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 Values = Mapping[str, int | float]
-# Lines in a batch. Small enough to be sent at a limited speed and to be lost singly.
-MOST = 10_000
+# A batch is the unit of limited speed and of loss, so it is small.
+MAX_BATCH_LINES = 10_000
 
 
 class Batch(NamedTuple):
-    """Lines that leave together: where they are from, their time, their number, their text."""
+    """Lines that are sent together."""
 
-    source: str  # the server's node, by which what is dropped is counted
+    source: str  # the server's node; dropped points are counted for each source
     stamp: int  # seconds since the epoch
     points: int
     lines: bytes
 
 
 def make_batches(
-    source: str, stamp: int, series: Iterable[tuple[str, Values]], most: int = MOST
+    source: str, stamp: int, series: Iterable[tuple[str, Values]], most: int = MAX_BATCH_LINES
 ) -> Iterator[Batch]:
-    """Lines `<stem>.<stat> <value> <stamp>` of every (stem, values), `most` or so in a batch."""
+    """Yield batches of lines `<stem>.<stat> <value> <stamp>` for every (stem, values).
+
+    A batch ends after the first stem with which it has at least `most` lines. `stamp` is seconds
+    since the epoch.
+    """
     end = f" {stamp}\n"
     lines: list[str] = []
     for stem, values in series:

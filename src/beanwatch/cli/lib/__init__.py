@@ -1,1 +1,1 @@
-"""What several commands share: options, tables, printing, probes."""
+"""Shared by several commands: options, tables, printing, probes."""

@@ -6,31 +6,37 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 
 import click
+from structlog.typing import FilteringBoundLogger
 
 from beanwatch.collectors.deliver.spool import Spool
 from beanwatch.collectors.poll.samples import State, StateError, StateFile
 from beanwatch.config import Config
 from beanwatch.net.files import LockedError, locked
 from beanwatch.queues.servers import Server
-from beanwatch.telemetry.logging.collector_log import Changes, Log
+from beanwatch.telemetry.logging.output import STDERR
+from beanwatch.telemetry.logging.problems import ProblemLog
+from beanwatch.telemetry.logging.setup import configure, get_logger
 
 
-def open_log(config: Config, *, once: bool) -> Log:
-    """Where events are told. cron mails what --once says on stderr to a person, as words."""
-    if once:
-        return Log("console")
+def open_log(config: Config, *, once: bool) -> FilteringBoundLogger:
+    """The collector's log, on standard error unless a file is set.
+
+    With --once it is plain text on standard error, as cron mails that to a person.
+    """
+    style, file = ("plain", "") if once else (config.log_format, config.log_file)
     try:
-        return Log(config.log_format, path=config.log_file)
+        configure(style, file, stream=STDERR)
     except OSError as error:
-        raise click.UsageError(f"log file {config.log_file}: {error.strerror}") from None
+        raise click.UsageError(f"log file {file}: {error.strerror}") from None
+    return get_logger("collector")
 
 
 def state_path(
     given: str, servers: Sequence[Server], *, once: bool, environ: Mapping[str, str] = os.environ
 ) -> str:
-    """The state file: as told, else systemd's directory, else (--once needs one) a usual place.
+    """The state file: as given, else in systemd's directory, else, for --once, in a usual place.
 
-    Its name is made of the servers: runs for different ones do not exclude each other.
+    Its name is made of the servers, so that collectors of different servers can run at once.
     """
     if given:
         return given
@@ -40,7 +46,7 @@ def state_path(
         directory = "/var/lib/beanwatch" if os.geteuid() == 0 else os.path.join(home, "beanwatch")
     if not directory:
         return ""
-    names = " ".join(sorted(str(server.address) for server in servers))
+    names = " ".join(sorted(str(server) for server in servers))
     digest = hashlib.sha256(names.encode()).hexdigest()[:8]
     return os.path.join(directory, f"collect-{digest}.json")
 
@@ -64,7 +70,7 @@ def open_state(path: str, stack: ExitStack) -> StateFile | None:
     return StateFile(path)
 
 
-def load_state(state: StateFile | None, log: Log) -> State:
+def load_state(state: StateFile | None, log: FilteringBoundLogger) -> State:
     """What an earlier run remembered; nothing if that cannot be read, which is said."""
     try:
         return state.load() if state else {}
@@ -73,12 +79,12 @@ def load_state(state: StateFile | None, log: Log) -> State:
         return {}
 
 
-def open_spool(directory: str, changes: Changes, stack: ExitStack) -> Spool | None:
+def open_spool(directory: str, problems: ProblemLog, stack: ExitStack) -> Spool | None:
     """The spool, if one is set, locked against a second collector."""
     if not directory:
         return None
     try:
-        spool = Spool(directory, changes)
+        spool = Spool(directory, problems)
         stack.enter_context(locked(os.path.join(directory, ".lock")))
     except LockedError as error:
         raise click.UsageError(f"another beanwatch collect uses this spool: {error}") from None

@@ -1,12 +1,16 @@
-"""How the story of a job looks in a terminal."""
+"""The story of a job, as lines for a terminal."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from itertools import zip_longest
-from typing import NamedTuple
 
-from beanwatch.cli.lib.queue_view import human_time
-from beanwatch.store.ledger import Entry
+from beanwatch.cli.lib.output import printable
+from beanwatch.durations import format_duration
+from beanwatch.fleet.job_story import Now, Story
+from beanwatch.outcomes import OUTCOMES
+from beanwatch.store.ledger import LedgerEntry
+
+DELETED = frozenset(outcome.name for outcome in OUTCOMES if outcome.is_deleted)
 
 KEPT_WORDS = {
     "all": "Workers with --ledger all record every run, for 1 day (7 days where one failed): "
@@ -17,43 +21,28 @@ KEPT_WORDS = {
 }
 
 
-class Now(NamedTuple):
-    """Where a job is: beanstalkd's state of it or why that is not known, and who holds it."""
-
-    server: str
-    job_id: int
-    state: str
-    stats: Mapping[str, int | float | str] = {}
-    holder: str = ""
-
-
-class Story(NamedTuple):
-    """What is known of one job: its recorded runs and where it is now."""
-
-    id: str
-    entries: Sequence[Entry]
-    nows: Sequence[Now]
-    job: str = ""
-
-
 def story_lines(story: Story) -> Iterator[str]:
-    """The story, one line after the other."""
+    """The story, one line after the other. Nothing in it can control the terminal."""
+    return map(printable, _lines(story))
+
+
+def _lines(story: Story) -> Iterator[str]:
     last = story.entries[-1] if story.entries else None
     name = last.job if last else story.job or "job"
-    queue = last.queue if last else next((str(now.stats.get("tube", "")) for now in story.nows), "")
+    queue = last.queue if last else next((now.job.queue for now in story.nows if now.job), "")
     parts = [name, *([story.id] if story.id else []), *([f"in {queue}"] if queue else [])]
-    yield printable(" ".join(parts))
+    yield " ".join(parts)
     if last and last.parent:
-        yield f"  follow-up of {printable(last.parent)}"
+        yield f"  follow-up of {last.parent}"
     numbers = {entry.job_id for entry in story.entries}
-    before: Entry | None = None
+    before: LedgerEntry | None = None
     for entry, after in zip_longest(story.entries, story.entries[1:]):
         yield from gap_lines(before, entry)
         # Of runs that failed alike, the last one shows where.
         alike = after is not None and after.traceback.endswith(entry.traceback)
         yield from entry_lines(entry, show_number=len(numbers) > 1, show_traceback=not alike)
         if after is not None and is_unheard(entry, after):
-            yield "      beanstalkd did not hear of it: the worker died before it could tell"
+            yield "      the server did not hear of it: the worker died before it could tell"
         before = entry
     if not story.entries:
         yield "  no run is recorded"
@@ -63,7 +52,7 @@ def story_lines(story: Story) -> Iterator[str]:
         yield from now_lines(now)
 
 
-def gap_lines(before: Entry | None, entry: Entry) -> Iterator[str]:
+def gap_lines(before: LedgerEntry | None, entry: LedgerEntry) -> Iterator[str]:
     """Runs between two entries that nobody recorded."""
     same = before is not None and (before.server, before.job_id) == (entry.server, entry.job_id)
     known = before.attempt if before is not None and same else 0
@@ -75,13 +64,13 @@ def gap_lines(before: Entry | None, entry: Entry) -> Iterator[str]:
         )
 
 
-def is_unheard(entry: Entry, after: Entry) -> bool:
+def is_unheard(entry: LedgerEntry, after: LedgerEntry) -> bool:
     """True for a run that was to end the job, which then ran again all the same."""
     same = (entry.server, entry.job_id) == (after.server, after.job_id)
-    return same and entry.outcome in ("ok", "discarded")
+    return same and entry.outcome in DELETED
 
 
-def entry_lines(entry: Entry, *, show_number: bool, show_traceback: bool) -> Iterator[str]:
+def entry_lines(entry: LedgerEntry, *, show_number: bool, show_traceback: bool) -> Iterator[str]:
     """One run."""
     when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(entry.started_at))
     spans = f"{entry.wait:.1f} s after its put, ran {entry.duration:.3f} s"
@@ -89,37 +78,30 @@ def entry_lines(entry: Entry, *, show_number: bool, show_traceback: bool) -> Ite
         spans += f", again in {entry.delay:.0f} s"
     number = f" job {entry.job_id}" if show_number else ""
     who = f"{entry.worker} ({entry.instance})"
-    yield printable(f"  {entry.attempt:>2}  {when}  {entry.outcome:9} {who}{number}: {spans}")
+    yield f"  {entry.attempt:>2}  {when}  {entry.outcome:9} {who}{number}: {spans}"
     if entry.reason:
-        yield f"      {printable(entry.reason)}"
+        yield f"      {entry.reason}"
     if show_traceback:
         for line in entry.traceback.splitlines():
-            yield f"        {printable(line)}"
+            yield f"        {line}"
     for follow_up in entry.follow_ups:
-        yield f"      put {printable(follow_up)}"
+        yield f"      put {follow_up}"
 
 
 def now_lines(now: Now) -> Iterator[str]:
     """Where it is now."""
-    where = f" (job {now.job_id} on {now.server})" if now.server else ""
     words = now.state
-    if now.stats:
-        number = {key: value for key, value in now.stats.items() if not isinstance(value, str)}
-        words += f" in {now.stats.get('tube')}, put {human_time(number.get('age'))} ago"
-        words += (
-            f", attempt {number.get('reserves')}" if number.get("reserves") else ", not run yet"
-        )
-        if now.state == "delayed":
-            words += f", ready in {human_time(number.get('time-left'))}"
-        if number.get("kicks"):
-            words += f", kicked {number['kicks']} times"
+    if job := now.job:
+        words += f" in {job.queue}"
+        if job.age is not None:
+            words += f", put {format_duration(job.age)} ago"
+        if job.attempts is not None:
+            words += f", attempt {job.attempts}" if job.attempts else ", not run yet"
+        if job.ready_in is not None:
+            words += f", ready in {format_duration(job.ready_in)}"
+        if job.kicks:
+            words += f", kicked {job.kicks} times"
     if now.holder:
         words += f", held by {now.holder}"
-    yield printable(f"  now: {words}{where}")
-
-
-def printable(text: str) -> str:
-    """Text of a job's or a handler's making: no control character may reach the terminal."""
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
-    )
+    where = f" (job {now.job_id} on {now.server})" if now.server else ""
+    yield f"  now: {words}{where}"

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 
 class Keys:
-    """Reads keys while it is entered; the terminal is as before afterwards, whatever happens.
+    """Reads keys inside its `with`; afterwards the terminal is restored, whatever happens.
 
     Where standard input is no terminal there are no keys, and `wait` only waits.
     """

@@ -8,16 +8,14 @@ import click
 from beanwatch import config as configuration
 from beanwatch import values
 from beanwatch.net.address import AddressError
+from beanwatch.net.redis_url import DEFAULT_URL, RedisUrl, parse_redis_url
+from beanwatch.queues.registry import DEFAULT_SCHEME
 from beanwatch.queues.servers import Server, resolve_servers
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-
-def need_time(**durations: float) -> None:
-    """Raise UsageError for an option whose duration is none."""
-    for name, seconds in durations.items():
-        if not seconds >= SHORTEST:
-            raise click.UsageError(f"--{name}: at least {SHORTEST:g} s")
+QUERY_TIMEOUT = 5.0  # seconds for one server or one Redis, where no flag says otherwise
+SHORTEST = 0.1  # seconds: less would be no time to wait, or a loop without a pause
 
 
 class Parsed(click.ParamType[Any]):
@@ -36,7 +34,6 @@ class Parsed(click.ParamType[Any]):
             self.fail(f"{error}, not {value!r}", param, ctx)
 
 
-SHORTEST = 0.1  # seconds: less would be no time to wait, or a loop without a pause
 DURATION = Parsed(values.duration, "DURATION")
 SIZE = Parsed(values.size, "SIZE")
 PREFIX = Parsed(values.metric_prefix, "PREFIX")
@@ -51,14 +48,32 @@ def config_option(command: F) -> F:
 
 
 def server_option(command: F) -> F:
-    """`--server NAME-or-ADDRESS`, repeatable."""
+    """`--server NAME|ADDRESS`, repeatable."""
     return click.option(
         "--server",
         "servers",
         multiple=True,
         metavar="NAME|ADDRESS",
-        help="beanstalkd: a name of the configuration, host:port or unix:/path",
+        help="queue server: a name of the configuration, host:port, unix:/path or a URL; "
+        "repeatable",
     )(command)
+
+
+def redis_option(what: str) -> Callable[[F], F]:
+    """`--redis URL`; `what` says what is read there."""
+    return click.option("--redis", metavar="URL", help=f"Redis with {what}")
+
+
+def json_option(command: F) -> F:
+    """`--json`."""
+    return click.option("--json", "as_json", is_flag=True, help="print JSON")(command)
+
+
+def need_time(**durations: float) -> None:
+    """Raise UsageError for an option whose duration is shorter than SHORTEST."""
+    for name, seconds in durations.items():
+        if not seconds >= SHORTEST:
+            raise click.UsageError(f"--{name}: at least {SHORTEST:g} s")
 
 
 def load_config(file: str | None) -> configuration.Config:
@@ -75,6 +90,40 @@ def pick_servers(config: configuration.Config, wanted: tuple[str, ...]) -> list[
         return resolve_servers(config.servers, wanted)
     except AddressError as error:
         raise click.UsageError(str(error)) from None
+
+
+def pick_job_server(config: configuration.Config, wanted: str | None) -> Server:
+    """The one server that a worker takes jobs from, or that `put` puts them into; or exit 2."""
+    name = wanted or config.worker.server
+    servers = pick_servers(config, (name,) if name else ())
+    if len(servers) > 1:
+        raise click.UsageError(
+            f"several servers are configured: name one with --server ({', '.join(config.servers)})"
+        )
+    (server,) = servers
+    if server.url.scheme != DEFAULT_SCHEME:
+        raise click.UsageError(
+            f"{server}: beanwatch puts and runs jobs on {DEFAULT_SCHEME} only; "
+            f"use the tools of {server.system.name} for its jobs"
+        )
+    return server
+
+
+def pick_redis(config: configuration.Config, url: str | None) -> RedisUrl | None:
+    """The Redis of the flag or of the configuration, None if neither names one; or exit 2."""
+    url = url or config.redis.url
+    try:
+        return parse_redis_url(url, config.redis.read_password()) if url else None
+    except (ValueError, configuration.ConfigError) as error:
+        raise click.UsageError(str(error)) from None
+
+
+def need_redis(config: configuration.Config, url: str | None) -> RedisUrl:
+    """The Redis for a command that cannot do without one; by default that on this host."""
+    found = pick_redis(config, url or config.redis.url or DEFAULT_URL)
+    if found is None:  # DEFAULT_URL is never empty
+        raise click.UsageError("--redis URL: name the Redis of the workers")
+    return found
 
 
 def override(section: Any, **flags: Any) -> Any:

@@ -24,7 +24,7 @@ class Wanted(NamedTuple):
 
 
 class Step(NamedTuple):
-    """What is done for one path: `new same updated kept linked failed`, and why."""
+    """The result for one path: `new same updated kept linked failed`, and why."""
 
     path: Path
     word: str
@@ -103,5 +103,5 @@ class Placer:
 
 
 def digest(content: bytes) -> str:
-    """What a file's content is compared by."""
+    """The hash by which contents are compared."""
     return hashlib.sha256(content).hexdigest()

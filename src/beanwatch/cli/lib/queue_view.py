@@ -1,25 +1,34 @@
-"""How queues and servers look in a terminal: for `beanwatch queues` and `beanwatch top`."""
+"""Tables of queues and servers, for `beanwatch queues` and `beanwatch top`."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from rich.table import Column
-from rich.text import Text
 
-from beanwatch.cli.lib.tables import Columns, number, word
+from beanwatch.cli.lib.tables import (
+    NAME_WIDTH,
+    STYLES,
+    UNKNOWN,
+    Columns,
+    count_cell,
+    number,
+    rate_cell,
+    time_cell,
+    word,
+)
 from beanwatch.fleet.overview import QueueRow, ServerRow
 
-STYLES = {"critical": "bold red", "warning": "yellow", "": ""}
-WORDS = 12  # characters to which a name may be cut where there is little room
 RANK = {"critical": 0, "warning": 1, "": 2}
+STATE_WORDS = {"no_consumer": "no consumer", None: UNKNOWN}
 
+# What is not known comes last, with the zeros.
 SORTS: dict[str, Callable[[QueueRow], Any]] = {
-    "worst": lambda row: (RANK[row.wrong], -row.ready, row.queue),
+    "worst": lambda row: (RANK[row.wrong], -(row.ready or 0), row.queue),
     "name": lambda row: (row.queue, row.server),
-    "ready": lambda row: -row.ready,
-    "reserved": lambda row: -row.reserved,
-    "delayed": lambda row: -row.delayed,
-    "buried": lambda row: -row.buried,
+    "ready": lambda row: -(row.ready or 0),
+    "reserved": lambda row: -(row.reserved or 0),
+    "delayed": lambda row: -(row.delayed or 0),
+    "buried": lambda row: -(row.buried or 0),
     "age": lambda row: -(row.age or 0),
     "put-rate": lambda row: -(row.put_rate or 0),
     "delete-rate": lambda row: -(row.delete_rate or 0),
@@ -27,54 +36,63 @@ SORTS: dict[str, Callable[[QueueRow], Any]] = {
 
 
 def sort_queues(rows: Iterable[QueueRow], order: str) -> list[QueueRow]:
-    """The rows in the order of one of SORTS; by server and name where that says nothing."""
+    """The rows in the order of one of SORTS; equal ones by server and name."""
     return sorted(sorted(rows, key=lambda row: (row.server, row.queue)), key=SORTS[order])
 
 
 def server_table(rows: Sequence[ServerRow]) -> Columns:
     """One line a server, with what is wrong in colour and in words."""
+    is_mixed = len({row.system for row in rows}) > 1
     table = Columns(
-        *map(word, ("SERVER", "VERSION", "UP")),
-        *map(number, ("JOBS", "QUEUES", "CONN", "REJECTED")),
-        Column("", min_width=WORDS),
-        spare=("VERSION", "QUEUES", "CONN", "REJECTED", "JOBS"),
+        word("SERVER"),
+        *([word("SYSTEM")] if is_mixed else []),
+        *map(word, ("VERSION", "UP")),
+        *map(number, ("JOBS", "QUEUES", "CONN")),
+        Column("", min_width=NAME_WIDTH),
+        spare=("VERSION", "QUEUES", "CONN", "SYSTEM", "JOBS"),
     )
     for row in rows:
-        words = row.trouble or ("draining: it takes no new jobs" if row.draining else "")
+        counts = (row.jobs, row.queues, row.connections)
         table.add_row(
             row.server,
-            row.version,
-            human_time(row.uptime) if row.up else "down",
-            *(f"{count:,}" for count in (row.jobs, row.queues, row.connections, row.rejected)),
-            Text(words),
+            *([row.system] if is_mixed else []),
+            row.version or (UNKNOWN if row.up else ""),
+            time_cell(row.uptime) if row.up else "down",
+            *(count_cell(count, zero="0") if row.up else "" for count in counts),
+            row.trouble or "; ".join(problem.text for problem in row.problems),
             style=STYLES[row.wrong],
         )
     return table
 
 
 def queue_table(rows: Sequence[QueueRow], *, several: bool) -> Columns:
-    """One line a queue; `several` servers: with a column that names them."""
+    """One line a queue; `several` servers: with a column that names them.
+
+    Rates take two looks: at the first one their columns are left out.
+    """
+    has_rates = any(row.put_rate is not None or row.delete_rate is not None for row in rows)
     table = Columns(
         *([word("SERVER")] if several else []),
-        word("QUEUE", WORDS),
-        *map(number, ("READY", "RESRVD", "DELAYED", "BURIED", "WATCH", "WAIT")),
-        *map(number, ("PUT/S", "DEL/S", "AGE", "DRAIN")),
-        word("STATE", WORDS),
+        word("QUEUE", NAME_WIDTH),
+        *map(number, ("READY", "RESRVD", "DELAYED", "BURIED", "CONSUMERS", "IDLE")),
+        *(map(number, ("PUT/S", "DEL/S")) if has_rates else ()),
+        number("AGE"),
+        *([number("DRAIN")] if has_rates else []),
+        word("STATE", NAME_WIDTH),
         spare=(
-            *("DRAIN", "DELAYED", "PUT/S", "DEL/S", "WAIT", "RESRVD", "WATCH", "AGE"),
+            *("DRAIN", "DELAYED", "PUT/S", "DEL/S", "IDLE", "RESRVD", "CONSUMERS", "AGE"),
             *("SERVER", "BURIED"),
         ),
     )
     for row in rows:
-        counts = (row.ready, row.reserved, row.delayed, row.buried, row.watching, row.waiting)
+        jobs = (row.ready, row.reserved, row.delayed, row.buried)
         table.add_row(
             *([row.server] if several else []),
-            Text(row.queue),
-            *(f"{count:,}" if count else "." for count in counts),
-            human_rate(row.put_rate),
-            human_rate(row.delete_rate),
-            human_time(row.age) if row.ready else "",
-            human_time(row.drain) if row.ready else "",
+            row.queue,
+            *map(count_cell, (*jobs, row.consumers, row.idle_consumers)),
+            *(map(rate_cell, (row.put_rate, row.delete_rate)) if has_rates else ()),
+            "" if row.ready == 0 else time_cell(row.age),
+            *(["" if row.ready == 0 else time_cell(row.drain)] if has_rates else []),
             state_words(row),
             style=STYLES[row.wrong],
         )
@@ -83,24 +101,7 @@ def queue_table(rows: Sequence[QueueRow], *, several: bool) -> Columns:
 
 def state_words(row: QueueRow) -> str:
     """The consumers' state, and what else is wrong."""
-    words = {"no_watcher": "no watcher", "paused": f"paused {human_time(row.pause_left)}"}
-    state = words.get(row.state, row.state)
-    return f"{state}, {row.drift} lost" if row.drift > 0 else state
-
-
-def human_time(seconds: float | None) -> str:
-    """Seconds in the two largest units: 75 is 1m15s."""
-    if seconds is None:
-        return "?"
-    whole = int(seconds)
-    for name, size, small, part in (("d", 86400, "h", 3600), ("h", 3600, "m", 60)):
-        if whole >= size:
-            return f"{whole // size}{name}{whole % size // part}{small}"
-    return f"{whole // 60}m{whole % 60}s" if whole >= 60 else f"{whole}s"
-
-
-def human_rate(rate: float | None) -> str:
-    """Jobs a second; a dot for none, nothing where it is not known yet."""
-    if rate is None:
-        return ""
-    return f"{rate:,.1f}" if rate else "."
+    state = STATE_WORDS.get(row.state, row.state or UNKNOWN)
+    if state == "paused" and row.pause_left is not None:
+        state = f"paused {time_cell(row.pause_left)}"
+    return f"{state}, {row.missing_jobs} missing" if row.missing_jobs else state

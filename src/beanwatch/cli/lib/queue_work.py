@@ -1,40 +1,44 @@
 """Carry out a plan: ask first, show progress, say what was done."""
 
-import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from contextlib import closing
+from typing import NamedTuple
 
 import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from beanwatch.cli.lib.queue_plan import Step
-from beanwatch.cli.lib.queue_view import human_time
-from beanwatch.queues.beanstalkd.actions import act_by_id, empty, kick, pause
-from beanwatch.queues.beanstalkd.connection import Link, ServerError
+from beanwatch.cli.lib.options import QUERY_TIMEOUT
+from beanwatch.cli.lib.output import complain, print_json, printable
+from beanwatch.durations import format_duration
+from beanwatch.fleet.queue_actions import Step, carry_out, open_actions
+from beanwatch.queues.base import ServerError
 
-TIMEOUT = 5.0
+PAST = {"kick": "kicked", "delete": "deleted", "pause": "paused", "resume": "resumed"}
+
+
+class Manner(NamedTuple):
+    """Flags of a command: only show the plan; do not ask; report as JSON."""
+
+    dry_run: bool
+    yes: bool
+    as_json: bool
 
 
 class Work:
-    """One action on the steps of a plan."""
+    """One action, a word of PAST, on the steps of a plan."""
 
-    def __init__(self, verb: str, done: str, *, dry_run: bool, yes: bool, as_json: bool) -> None:
-        self._verb = verb
-        self._past = done
-        self._dry_run = dry_run
-        self._yes = yes
-        self._as_json = as_json
+    def __init__(self, action: str, manner: Manner) -> None:
+        self._action = action
+        self._manner = manner
         self._done: list[int] = []
 
     def run(self, steps: Sequence[Step]) -> int:
         """Ask, act and report; exit 1 if the answer is no, or a server failed on the way."""
         self._done = [0] * len(steps)
-        if not steps:
-            self._report(steps, f"nothing to {self._verb}")
-            return 0
-        if self._dry_run:
-            self._report(steps, "")
+        if not steps or self._manner.dry_run:
+            self._report(steps)
             return 0
         if not self._ask(steps):
             click.echo("nothing was done", err=True)
@@ -42,23 +46,23 @@ class Work:
         try:
             self._act(steps)
         except ServerError as error:
-            self._report(steps, "")
-            click.echo(f"beanwatch: {error}", err=True)
+            self._report(steps)
+            complain(str(error))
             return 1
         except KeyboardInterrupt:
-            self._report(steps, "")
+            self._report(steps)
             raise
-        self._report(steps, "")
+        self._report(steps)
         return 0
 
     def _ask(self, steps: Sequence[Step]) -> bool:
-        if self._yes or self._verb == "resume":  # which loses nothing
+        if self._manner.yes or self._action == "resume":  # which loses nothing
             return True
         if not sys.stdin.isatty():
             raise click.UsageError("there is no terminal to ask on: --yes does it, --dry-run shows")
         for step in steps:
-            click.echo(f"  {self._words(step, step.jobs)}", err=True)
-        return click.confirm(f"{self._verb.capitalize()} all of these?", err=True)
+            click.echo(f"  {describe(step, step.jobs)}", err=True)
+        return click.confirm(f"{self._action.capitalize()} all of these?", err=True)
 
     def _act(self, steps: Sequence[Step]) -> None:
         console = Console(stderr=True)
@@ -67,53 +71,44 @@ class Work:
             *columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal
         ) as progress:
             for number, step in enumerate(steps):
-                task = progress.add_task(f"{self._verb} {step.target.queue}", total=step.jobs)
-                with Link(step.target.server.address, TIMEOUT) as link:
-                    for count in self._carry_out(link, step):
+                title = f"{self._action} {printable(step.target.name)}"
+                task = progress.add_task(title, total=step.jobs)
+                with closing(open_actions(step.target.server, QUERY_TIMEOUT)) as actions:
+                    for count in carry_out(actions, step):
                         self._done[number] += count
                         progress.advance(task, count)
 
-    def _carry_out(self, link: Link, step: Step) -> Iterator[int]:
-        queue = step.target.queue
-        if step.seconds is not None:
-            return iter([int(pause(link, queue, step.seconds))])
-        if step.ids is not None:
-            return act_by_id(link, queue, step.ids, b"kick-job" if self._is_kick else b"delete")
-        return (
-            kick(link, queue, step.jobs)
-            if self._is_kick
-            else empty(link, queue, step.state, step.jobs)
-        )
-
-    @property
-    def _is_kick(self) -> bool:
-        return self._verb == "kick"
-
-    def _words(self, step: Step, count: int) -> str:
-        where = f"{step.target.server.node} {step.target.queue}"
-        if step.seconds is None:
-            return f"{where}: {count:,} {step.state} job{'s' if count != 1 else ''}"
-        return f"{where}: for {human_time(step.seconds)}" if step.seconds else where
-
-    def _report(self, steps: Sequence[Step], nothing: str) -> None:
-        if self._as_json:
-            rows = [
-                {
-                    "server": step.target.server.node,
-                    "queue": step.target.queue,
-                    "state": step.state,
-                    "planned": step.jobs,
-                    "done": done,
-                }
-                for step, done in zip(steps, self._done, strict=True)
-            ]
-            click.echo(json.dumps({"action": self._verb, "dry_run": self._dry_run, "queues": rows}))
+    def _report(self, steps: Sequence[Step]) -> None:
+        if self._manner.as_json:
+            rows = [as_tree(step, done) for step, done in zip(steps, self._done, strict=True)]
+            dry_run = self._manner.dry_run
+            print_json({"action": self._action, "dry_run": dry_run, "queues": rows})
             return
-        if nothing:
-            click.echo(nothing)
+        if not steps:
+            click.echo(f"nothing to {self._action}")
         for step, done in zip(steps, self._done, strict=True):
-            if self._dry_run:
-                click.echo(f"would {self._verb} {self._words(step, step.jobs)}")
+            if self._manner.dry_run:
+                click.echo(f"would {self._action} {describe(step, step.jobs)}")
+            elif step.is_pause and not done:
+                click.echo(f"{describe(step, done)}: not {PAST[self._action]}")
             else:
-                words = self._words(step, done)
-                click.echo(f"{words}, {self._past}" if done or step.seconds is None else words)
+                click.echo(f"{describe(step, done)}, {PAST[self._action]}")
+
+
+def describe(step: Step, count: int) -> str:
+    """A step in words, with this number of jobs."""
+    where = printable(str(step.target))
+    if not step.is_pause:
+        return f"{where}: {count:,} {step.state} job{'s' if count != 1 else ''}"
+    return f"{where}: for {format_duration(step.seconds)}" if step.seconds else where
+
+
+def as_tree(step: Step, done: int) -> dict[str, object]:
+    """A step for JSON."""
+    return {
+        "server": step.target.server.node,
+        "queue": step.target.name,
+        "state": step.state,
+        "planned": step.jobs,
+        "done": done,
+    }

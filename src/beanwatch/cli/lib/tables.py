@@ -8,7 +8,13 @@ from rich.console import Console, ConsoleOptions
 from rich.table import Column, Table
 from rich.text import Text
 
+from beanwatch.cli.lib.output import printable
+from beanwatch.durations import format_duration
+
 GAP = 2  # between two columns
+NAME_WIDTH = 12  # characters to which a name may be cut where there is little room
+STYLES = {"critical": "bold red", "warning": "yellow", "": ""}
+UNKNOWN = "n/a"  # 0 is shown as a dot, or as 0; what is not known never is
 
 
 class Columns:
@@ -20,19 +26,20 @@ class Columns:
     def __init__(self, *columns: Column, spare: Sequence[str]) -> None:
         self._columns = columns
         self._spare = spare
-        self._rows: list[tuple[Sequence[str | Text], str]] = []
+        self._rows: list[tuple[Sequence[str], str]] = []
 
-    def add_row(self, *cells: str | Text, style: str = "") -> None:
-        """One row: a cell for each column."""
-        self._rows.append((cells, style))
+    def add_row(self, *cells: str, style: str = "") -> None:
+        """One row: a cell for each column. Control characters in it are escaped."""
+        self._rows.append((list(map(printable, cells)), style))
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Table]:
         widths = self._fit(options.max_width)
-        # Of widths that are not fixed rich takes from every column, figures too.
+        # If the widths were not fixed, rich would shrink every column, figures too.
         columns = [replace(self._columns[i].copy(), width=width) for i, width in widths.items()]
         table = Table(*columns, box=None, pad_edge=False, header_style="bold")
         for cells, style in self._rows:
-            table.add_row(*(cells[index] for index in widths), style=style)
+            # As Text: in a str, rich would read `[red]` as markup.
+            table.add_row(*(Text(cells[index]) for index in widths), style=style)
         yield table
 
     def _fit(self, room: int) -> dict[int, int]:
@@ -49,8 +56,8 @@ class Columns:
         return widths
 
     def _longest(self, index: int) -> int:
-        texts = [self._columns[index].header, *(cells[index] for cells, _ in self._rows)]
-        return max(cell_len(str(text)) for text in texts)
+        texts = [str(self._columns[index].header), *(cells[index] for cells, _ in self._rows)]
+        return max(map(cell_len, texts))
 
 
 def number(heading: str) -> Column:
@@ -61,3 +68,22 @@ def number(heading: str) -> Column:
 def word(heading: str, min_width: int | None = None) -> Column:
     """A column of names; with `min_width` one that may be cut."""
     return Column(heading, no_wrap=True, overflow="ellipsis", min_width=min_width)
+
+
+def count_cell(count: int | None, *, zero: str = ".") -> str:
+    """A count; a dot for 0, so that what is there stands out."""
+    if count is None:
+        return UNKNOWN
+    return f"{count:,}" if count else zero
+
+
+def rate_cell(rate: float | None) -> str:
+    """Jobs a second; a dot for none."""
+    if rate is None:
+        return UNKNOWN
+    return f"{rate:,.1f}" if rate else "."
+
+
+def time_cell(seconds: float | None) -> str:
+    """A duration."""
+    return UNKNOWN if seconds is None else format_duration(seconds)

@@ -1,1 +1,46 @@
-"""beanstalkd: its protocol, its numbers, the heads of its queues, and actions on them."""
+"""beanstalkd: its protocol, its statistics, the first jobs of its queues, and actions on them.
+
+beanstalkd calls a queue a tube. Only this package uses that word.
+"""
+
+from typing import TYPE_CHECKING
+
+from beanwatch.queues.base import (
+    ACTIONS,
+    DEFAULT_TIMEOUT,
+    Actions,
+    Reader,
+    ReaderOptions,
+    System,
+)
+from beanwatch.queues.model import QUEUE_FIELDS, SERVER_FIELDS
+
+if TYPE_CHECKING:
+    from beanwatch.queues.servers import Server
+
+
+def open_reader(server: "Server", options: ReaderOptions) -> Reader:
+    """Return a reader of this server; it connects at its first reading."""
+    from beanwatch.queues.beanstalkd.reader import BeanstalkdReader
+
+    return BeanstalkdReader(server, options)
+
+
+def open_actions(server: "Server", timeout: float = DEFAULT_TIMEOUT) -> Actions:
+    """Return actions on the queues of this server; they connect at the first action."""
+    from beanwatch.queues.beanstalkd.actions import BeanstalkdActions
+
+    return BeanstalkdActions(server.address, timeout)
+
+
+SYSTEM = System(
+    name="beanstalkd",
+    default_port=11300,
+    queue_fields=frozenset(QUEUE_FIELDS) - {"redeliveries"},
+    server_fields=frozenset(SERVER_FIELDS) - {"memory"},
+    actions=frozenset(ACTIONS),
+    consumers="connections that watch the queue",
+    absent_is_empty=True,
+    open_reader=open_reader,
+    open_actions=open_actions,
+)

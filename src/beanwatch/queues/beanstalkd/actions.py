@@ -1,86 +1,222 @@
-"""What an operator does to a tube: kick, empty, pause; in steps, so that progress can be shown."""
+"""The actions of a person on the queues of a beanstalkd: peek, kick, delete, empty, pause.
+
+They use greenstalk, one command at a time. Long actions yield after each step, to show progress.
+"""
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
-from beanwatch.queues.beanstalkd.connection import BATCH, Link, ProtocolError, Reply
-from beanwatch.queues.beanstalkd.stats import count_of, read_jobs, read_tubes
+import greenstalk
 
-# Jobs kicked with one command: short enough for the server to serve others in between.
+from beanwatch.net.address import Address
+from beanwatch.queues.base import (
+    DEFAULT_TIMEOUT,
+    Actions,
+    Job,
+    ProtocolError,
+    ServerError,
+    UnsupportedError,
+)
+from beanwatch.queues.beanstalkd.client import open_client, translate_errors
+from beanwatch.queues.beanstalkd.connection import QueryConnection
+from beanwatch.queues.beanstalkd.heads import is_job_id, read_jobs
+from beanwatch.queues.beanstalkd.protocol import is_tube_name
+from beanwatch.queues.beanstalkd.stats import Stats, known_count
+
+# Jobs kicked with one command. The server serves other clients between two commands.
 KICK_STEP = 1000
-PAUSE_MOST = 2**31  # seconds; beanstalkd reads an unsigned 32-bit number
+MAX_PAUSE = 2**31  # seconds; beanstalkd reads an unsigned 32-bit number
+IDS_STEP = 200  # ids in one step of kick_jobs and delete_jobs
 
 
-def kick(link: Link, tube: str, count: int) -> Iterator[int]:
-    """Kick up to `count` buried jobs, the longest buried first; yields how many each step kicked.
+class BeanstalkdActions(Actions):
+    """Actions on one beanstalkd. It connects at the first action; each may raise ServerError.
 
-    `kick` takes delayed jobs when no buried one is left, and others kick too: so each step
-    looks first how many are buried, and kicks no more.
+    `timeout` (seconds) limits the connect and each wait for a reply.
     """
-    _use(link, tube)
-    while count > 0:
-        link.extend()
-        stats = dict(read_tubes(link, [tube])).get(tube, {})
-        step = min(count, KICK_STEP, count_of(stats, "current-jobs-buried"))
-        if not step:
-            return
-        reply = _expect(link, link.ask_one(b"kick %d" % step), b"KICKED")
-        kicked = int(reply.args[0])
-        yield kicked
-        count -= kicked
 
+    system = "beanstalkd"
 
-def empty(link: Link, tube: str, queue: str, count: int) -> Iterator[int]:
-    """Delete up to `count` jobs of a queue (ready, delayed, buried); yields 1 for each.
+    def __init__(self, address: Address, timeout: float = DEFAULT_TIMEOUT) -> None:
+        self._address, self._timeout = address, timeout
+        self._opened: greenstalk.Client[bytes] | None = None
+        self._used = "default"  # the tube that the connection uses now
 
-    Head by head: a job that a worker takes meanwhile is the worker's, and is left alone.
-    """
-    _use(link, tube)
-    peek = f"peek-{queue}".encode()
-    reply = link.ask_one(peek)
-    while count > 0 and reply.word == b"FOUND":
-        link.extend()
-        # One round trip a job: it is deleted, and the next one looked at.
-        deleted, reply = link.ask([b"delete " + reply.args[0], peek])
-        if deleted.word == b"DELETED":
-            count -= 1
+    def peek(self, queue: str, state: str) -> Job | None:
+        """Return the first ready, delayed or buried job, with its body, by `peek-...`.
+
+        Raises UnsupportedError for another state.
+        """
+        with self._translated():
+            self._use(queue)
+            try:
+                first = self._first(state)
+            except greenstalk.NotFoundError:
+                first = None
+            self._use("default")  # a tube exists as long as a connection uses it
+        if first is None:
+            return None
+        found = self.find([str(first.id)])
+        return found[0]._replace(body=first.body) if found else None
+
+    def find(self, ids: Sequence[str]) -> list[Job]:
+        """Return the jobs that still exist, with the fields of `stats-job` as their facts."""
+        numbers = [number for job_id in ids if is_job_id(number := job_id.encode())]
+        return [job for job in map(to_job, self._ask(numbers)) if job is not None]
+
+    def body(self, job_id: str) -> bytes | None:
+        """Return the body of a job by `peek <id>`; None if the job does not exist."""
+        if not is_job_id(job_id.encode()):
+            return None
+        with self._translated():
+            try:
+                return self._client.peek(int(job_id)).body
+            except greenstalk.NotFoundError:
+                return None
+
+    def kick(self, queue: str, count: int) -> Iterator[int]:
+        """Kick up to `count` buried jobs, at most KICK_STEP with one command.
+
+        `kick` takes delayed jobs when no job is buried, and other clients kick too. So each step
+        first reads how many jobs are buried, and kicks no more than that.
+        """
+        while count > 0:
+            with self._translated():
+                self._use(queue)
+                step = min(count, KICK_STEP, self._buried(queue))
+                kicked = self._client.kick(step) if step else 0
+            if not kicked:
+                return
+            yield kicked
+            count -= kicked
+
+    def kick_jobs(self, queue: str, ids: Sequence[str]) -> Iterator[int]:
+        """Kick the jobs with these ids that are buried in this tube, by `kick-job`."""
+        yield from self._each(queue, ids, delete=False)
+
+    def delete_jobs(self, queue: str, ids: Sequence[str]) -> Iterator[int]:
+        """Delete the jobs with these ids that are buried in this tube."""
+        yield from self._each(queue, ids, delete=True)
+
+    def empty(self, queue: str, state: str, count: int) -> Iterator[int]:
+        """Peek at the first job and delete it, up to `count` times.
+
+        A job that a worker takes between the two commands is not deleted.
+        """
+        while count > 0:
+            with self._translated():
+                self._use(queue)  # another action may have changed it since the last step
+                try:
+                    job = self._first(state)
+                except greenstalk.NotFoundError:
+                    return
+                try:
+                    self._client.delete(job)
+                except greenstalk.NotFoundError:
+                    continue  # taken between the peek and the delete
             yield 1
+            count -= 1
+
+    def pause(self, queue: str, seconds: int) -> bool:
+        """Send `pause-tube`, for at most MAX_PAUSE. False if the tube does not exist."""
+        if not is_tube_name(queue):
+            return False
+        with self._translated():
+            try:
+                self._client.pause_tube(queue, min(seconds, MAX_PAUSE))
+            except greenstalk.NotFoundError:
+                return False
+        return True
+
+    def close(self) -> None:
+        """Close the connection; the next action opens a new one."""
+        if self._opened is not None:
+            self._opened.close()
+            self._opened, self._used = None, "default"
+
+    @property
+    def _client(self) -> "greenstalk.Client[bytes]":
+        if self._opened is None:
+            self._opened, self._used = open_client(self._address, self._timeout), "default"
+        return self._opened
+
+    def _each(self, queue: str, ids: Sequence[str], *, delete: bool) -> Iterator[int]:
+        act = self._client.delete if delete else self._client.kick_job
+        for start in range(0, len(ids), IDS_STEP):
+            done = 0
+            for job in self.find(ids[start : start + IDS_STEP]):
+                if job.state != "buried" or job.queue != queue:
+                    continue  # the ledger that listed the job may be out of date
+                with self._translated():
+                    try:
+                        act(int(job.id))
+                    except greenstalk.NotFoundError:
+                        continue
+                done += 1
+            yield done
+
+    def _ask(self, ids: Sequence[bytes]) -> Iterator[Stats]:
+        """Send `stats-job` for many jobs on a separate connection.
+
+        greenstalk is not used: it sends one command at a time, and parses the tube name `1_000`
+        as the number 1000.
+        """
+        if not ids:
+            return
+        with QueryConnection(self._address, self._timeout) as link:
+            yield from read_jobs(link, ids)
+
+    def _first(self, state: str) -> "greenstalk.Job[bytes]":
+        match state:
+            case "ready":
+                return self._client.peek_ready()
+            case "delayed":
+                return self._client.peek_delayed()
+            case "buried":
+                return self._client.peek_buried()
+        raise UnsupportedError(f"beanstalkd cannot show the first {state} job of a queue")
+
+    def _buried(self, queue: str) -> int:
+        count = known_count(self._client.stats_tube(queue), "current-jobs-buried")
+        if count is None:
+            raise ProtocolError(f"{self._address}: it did not say how many jobs are buried")
+        return count
+
+    def _use(self, queue: str) -> None:
+        if not is_tube_name(queue):
+            raise UnsupportedError(f"beanstalkd has no queue called {queue!r}")
+        if queue != self._used:
+            self._client.use(queue)
+            self._used = queue
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        """Raise ServerError for every failure inside, and close the connection.
+
+        On the same connection, a late reply would be read as the reply to the next command.
+        """
+        try:
+            with translate_errors(self._address, self._timeout):
+                yield
+        except ServerError:
+            self.close()
+            raise
 
 
-def find_still_buried(link: Link, tube: str, ids: Sequence[int]) -> list[int]:
-    """Those of the jobs that are buried in this tube now; a ledger may be behind."""
-    numbers = [b"%d" % number for number in ids]
-    return [
-        number
-        for number, job in zip(ids, read_jobs(link, numbers), strict=True)
-        if job.get("state") == "buried" and job.get("tube") == tube
-    ]
-
-
-def act_by_id(link: Link, tube: str, ids: Sequence[int], verb: bytes) -> Iterator[int]:
-    """`kick-job` or `delete` those that are buried there; yields how many for each batch."""
-    for start in range(0, len(ids), BATCH):
-        link.extend()
-        still = find_still_buried(link, tube, ids[start : start + BATCH])
-        replies = link.ask([verb + b" %d" % number for number in still])
-        yield sum(reply.word in (b"KICKED", b"DELETED") for reply in replies)
-
-
-def pause(link: Link, tube: str, seconds: int) -> bool:
-    """Let nobody reserve from a tube for that long (0: resume); false if there is no such tube."""
-    reply = link.ask_one(b"pause-tube %s %d" % (tube.encode(), min(seconds, PAUSE_MOST)))
-    if reply.word == b"NOT_FOUND":
-        return False
-    _expect(link, reply, b"PAUSED")
-    return True
-
-
-def _use(link: Link, tube: str) -> None:
-    _expect(link, link.ask_one(b"use " + tube.encode()), b"USING")
-
-
-def _expect(link: Link, reply: Reply, word: bytes) -> Reply:
-    if reply.word != word:
-        raise ProtocolError(
-            f"{link.address}: expected {word.decode()}, was answered {reply.word.decode()}"
-        )
-    return reply
+def to_job(stats: Stats) -> Job | None:
+    """Convert `stats-job` of a job to the model; None for {}, which means that it is gone."""
+    if not stats:
+        return None
+    facts = dict(stats)
+    job_id, tube, state = (str(facts.pop(field, "")) for field in ("id", "tube", "state"))
+    age = facts.get("age")
+    return Job(
+        job_id,
+        tube,
+        state,
+        age=float(age) if isinstance(age, int | float) else None,
+        attempts=known_count(stats, "reserves"),
+        kicks=known_count(stats, "kicks"),
+        ready_in=known_count(stats, "time-left") if state == "delayed" else None,
+        facts=facts,
+    )

@@ -1,1 +1,1 @@
-"""The log: events become lines, and lines are written without harm to the writer."""
+"""Logging for the worker and the collector: processors render an event, one output writes it."""

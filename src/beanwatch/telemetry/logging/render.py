@@ -1,4 +1,7 @@
-"""How an event becomes a line of the log: Monolog's JSON, or text for people."""
+"""Turn an event into one line: Monolog's JSON, text for a terminal, or plain text for a mail.
+
+Each processor does one thing, and a format is a list of processors. The last one returns bytes.
+"""
 
 import json
 import os
@@ -6,11 +9,12 @@ import re
 import sys
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, cast
 
 import msgspec
 import structlog
-from structlog.typing import EventDict
+from structlog.typing import EventDict, Processor
 
 CHANNEL = "beanwatch"
 # Monolog's numbers for the levels of PSR-3.
@@ -22,114 +26,35 @@ LEVELS = {
     "critical": (500, "CRITICAL"),
 }
 _PLACEHOLDER = re.compile(r"\{([A-Za-z0-9_.]+)\}")
-_DEEPEST = 8  # levels of nesting that are written out when a value is no plain JSON
-
-# JSON escapes this byte wherever it occurs in a text.
-_BLANK = b"\x00"
-_BLANK_TIME = msgspec.Raw(b'"\x00b.\x0006d+00:00"')
-BLANK_INT, BLANK_TENTHS, BLANK_JSON = map(msgspec.Raw, (b"\x00d", b"\x00.1f", b"\x00b"))
-
-Render = Callable[[Any, str, EventDict], bytes]
+_MAX_DEPTH = 8  # levels of nesting that are written out for a value that is not plain JSON
 
 
-class JsonLines:
-    """The only processor: an event in, the bytes of a Monolog line out. Raises nothing."""
-
-    def __init__(self, clock: Callable[[], float] = time.time) -> None:
-        self._clock = clock
-        self._second = (-1, b"")  # and how it is written
-        self._encode = msgspec.json.Encoder(enc_hook=_describe).encode
-
-    def __call__(self, _logger: Any, method: str, event: EventDict) -> bytes:
-        """Render one event; `event`, `channel`, `level` and `exc_info` leave the context."""
-        second, microseconds = self._now()
-        return self._render(method, event, f"{second.decode()}.{microseconds:06d}+00:00")
-
-    def make_form(self, method: str, event: EventDict) -> bytes:
-        """The line of an event, but for its time and the values that are a `BLANK_...`."""
-        line = self._render(method, event, _BLANK_TIME)
-        return line.replace(b"%", b"%%").replace(_BLANK, b"%")
-
-    def fill_in(self, form: bytes, *values: object) -> bytes:
-        """The line of a form: now, and with these values in the place of its blanks.
-
-        Less than half the time that it takes to render an event, for what is told of every job.
-        """
-        return form % (*self._now(), *values)
-
-    def _now(self) -> tuple[bytes, int]:
-        """The second, as it is written, and the microseconds."""
-        now = self._clock()
-        second = int(now)
-        known, text = self._second
-        if known != second:
-            text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second)).encode()
-            self._second = second, text
-        return text, int((now - second) * 1e6)
-
-    def _render(self, method: str, event: EventDict, moment: Any) -> bytes:
-        message = event.pop("event", "")
-        channel = event.pop("channel", CHANNEL)
-        if "exc_info" in event:
-            _explain_exception(event)
-        number, name = LEVELS.get(method, LEVELS["error"])
-        line = {
-            "datetime": moment,
-            "level": number,
-            "level_name": name,
-            "channel": channel,
-            "message": fill(message, event),
-            "context": event,
-            "extra": {"process_id": os.getpid()},
-        }
-        try:
-            return self._encode(line) + b"\n"
-        except Exception:  # whatever it was that a caller logged, the line is written
-            return self._encode(_plain(line)) + b"\n"
+def json_processors(clock: Callable[[], float] = time.time) -> list[Processor]:
+    """One JSON object a line, with the fields of PHP's Monolog."""
+    return [describe_exception, fill_placeholders, shape_as_monolog(clock), encode_json]
 
 
-def fill(message: Any, context: Mapping[str, Any]) -> str:
-    """Put values of the context in the place of their `{name}`, as PSR-3 has it."""
-    text = message if isinstance(message, str) else _describe(message)
-    if "{" not in text:
-        return text
-
-    def value(match: re.Match[str]) -> str:
-        found = context.get(match[1], match[0])
-        return found if isinstance(found, str) else _describe(found)
-
-    return _PLACEHOLDER.sub(value, text)
+def console_processors(*, colors: bool) -> list[Processor]:
+    """Aligned text with the time of day, for a terminal."""
+    pretty = structlog.dev.ConsoleRenderer(colors=colors)
+    return [fill_placeholders, add_console_fields, or_json(pretty), encode_text]
 
 
-def _describe(value: Any) -> str:
-    try:
-        return str(value) if isinstance(value, int | float | BaseException) else repr(value)
-    except Exception as error:  # a broken __repr__ of the application's
-        return f"<{type(value).__name__}: {type(error).__name__} in repr>"
+def plain_processors() -> list[Processor]:
+    """`beanwatch: error: message key=value`, as other commands write their errors."""
+    return [describe_exception, fill_placeholders, or_json(write_words), encode_text]
 
 
-def _plain(value: Any, depth: int = 0) -> Any:
-    """The same value in what JSON has, for what the encoder refuses: keys, huge numbers, cycles."""
-    if value is None or isinstance(value, bool | float):
-        return value
-    if isinstance(value, int):
-        return int(value) if -(2**63) <= value < 2**63 else str(value)
-    if depth < _DEEPEST and isinstance(value, Mapping):
-        return {str(_plain(key, _DEEPEST)): _plain(item, depth + 1) for key, item in value.items()}
-    if depth < _DEEPEST and isinstance(value, list | tuple | set | frozenset):
-        return [_plain(item, depth + 1) for item in value]
-    text = value if isinstance(value, str) else _describe(value)
-    return text.encode("utf-8", "backslashreplace").decode()
-
-
-def _explain_exception(event: EventDict) -> None:
-    """Turn `exc_info` into `exception`, with the fields of Monolog's normalizer."""
+def describe_exception(_logger: Any, _level: str, event: EventDict) -> EventDict:
+    """Replace `exc_info` by `exception`, with the fields of Monolog's normalizer."""
+    if "exc_info" not in event:
+        return event
     info = event.pop("exc_info")
     if info is True:
         info = sys.exc_info()
     error = info[1] if isinstance(info, tuple) else info
     if not isinstance(error, BaseException):
-        return
+        return event
     frames = []
     step = error.__traceback__
     while step:
@@ -144,21 +69,124 @@ def _explain_exception(event: EventDict) -> None:
         "file": frames[-1].rpartition(" ")[0] if frames else "",
         "trace": frames[::-1],  # innermost first, as in PHP
     }
+    return event
 
 
-def console_lines(file: str) -> Render:
-    """Lines for a terminal, in colour if standard output is one."""
-    pretty = structlog.dev.ConsoleRenderer(colors=not file and sys.stdout.isatty())
+def fill_placeholders(_logger: Any, _level: str, event: EventDict) -> EventDict:
+    """Fill the message's `{name}` from the context."""
+    event["event"] = fill(event.get("event", ""), event)
+    return event
 
-    def render(logger: Any, method: str, event: EventDict) -> bytes:
-        event["event"] = fill(event.get("event", ""), event)
-        event["level"] = method
-        event["timestamp"] = time.strftime("%H:%M:%S")
-        event["logger"] = event.pop("channel", CHANNEL)
+
+def shape_as_monolog(clock: Callable[[], float]) -> Processor:
+    """Arrange the event as Monolog does, with the time that `clock` gives (since the epoch)."""
+
+    def shape(_logger: Any, level: str, event: EventDict) -> EventDict:
+        return make_record(level, event, format_time(clock()))
+
+    return shape
+
+
+def make_record(level: str, event: EventDict, moment: Any) -> EventDict:
+    """Monolog's fields. `event` and `channel` leave the event; the rest of it is the context."""
+    message = event.pop("event", "")
+    channel = event.pop("channel", CHANNEL)
+    number, name = LEVELS.get(level, LEVELS["error"])
+    return {
+        "datetime": moment,
+        "level": number,
+        "level_name": name,
+        "channel": channel,
+        "message": message,
+        "context": event,
+        "extra": {"process_id": os.getpid()},
+    }
+
+
+def format_time(seconds: float) -> str:
+    """Seconds since the epoch as Monolog writes them: ISO 8601 in UTC with microseconds."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds")
+
+
+def encode_json(_logger: Any, _level: str, record: EventDict) -> bytes:
+    """One line of JSON. A value that JSON has no form for becomes text."""
+    try:
+        return _encode(record) + b"\n"
+    except Exception:  # write the line whatever the caller logged: odd keys, huge numbers, cycles
+        return _encode(_simplify(record)) + b"\n"
+
+
+def add_console_fields(_logger: Any, level: str, event: EventDict) -> EventDict:
+    """Add what structlog's console renderer shows beside the message."""
+    event["level"] = level
+    event["timestamp"] = time.strftime("%H:%M:%S")
+    event["logger"] = event.pop("channel", CHANNEL)
+    return event
+
+
+def write_words(_logger: Any, level: str, event: EventDict) -> str:
+    """The level, the message and the context as words; the channel is left out."""
+    message = event.pop("event")
+    event.pop("channel", None)
+    details = "".join(f" {key}={value}" for key, value in event.items())
+    return f"beanwatch: {level}: {message}{details}"
+
+
+def or_json(render: Processor) -> Processor:
+    """Use `render`, or JSON where a value makes it raise: the line is written in any case."""
+
+    def render_any(logger: Any, level: str, event: EventDict) -> str:
         try:
-            text = pretty(logger, method, event)
-        except Exception:  # whatever it was that a caller logged, the line is written
-            text = json.dumps(_plain(event))
-        return f"{text}\n".encode("utf-8", "backslashreplace")
+            return cast("str", render(logger, level, event))
+        except Exception:
+            return json.dumps(_simplify(event))
 
-    return render
+    return render_any
+
+
+def encode_text(_logger: Any, _level: str, text: Any) -> bytes:
+    """The bytes of a text, with a newline."""
+    return f"{text}\n".encode("utf-8", "backslashreplace")
+
+
+def fill(message: Any, context: Mapping[str, Any]) -> str:
+    """Replace each `{name}` by that value of the context (PSR-3, section 1.2).
+
+    A name that the context does not have stays as it is.
+    """
+    text = message if isinstance(message, str) else _describe(message)
+    if "{" not in text:
+        return text
+
+    def value(match: re.Match[str]) -> str:
+        found = context.get(match[1], match[0])
+        return found if isinstance(found, str) else _describe(found)
+
+    return _PLACEHOLDER.sub(value, text)
+
+
+def _describe(value: Any) -> str:
+    try:
+        return str(value) if isinstance(value, int | float | BaseException) else repr(value)
+    except Exception as error:  # the application's own __repr__ is broken
+        return f"<{type(value).__name__}: {type(error).__name__} in repr>"
+
+
+_encode = msgspec.json.Encoder(enc_hook=_describe).encode
+
+
+def _simplify(value: Any, depth: int = 0) -> Any:
+    """The same value, made of what JSON has."""
+    if value is None or isinstance(value, bool | float):
+        return value
+    if isinstance(value, int):
+        return int(value) if -(2**63) <= value < 2**63 else str(value)
+    if depth < _MAX_DEPTH and isinstance(value, Mapping):
+        return {
+            str(_simplify(key, _MAX_DEPTH)): _simplify(item, depth + 1)
+            for key, item in value.items()
+        }
+    if depth < _MAX_DEPTH and isinstance(value, list | tuple | set | frozenset):
+        return [_simplify(item, depth + 1) for item in value]
+    text = value if isinstance(value, str) else _describe(value)
+    return text.encode("utf-8", "backslashreplace").decode()

@@ -1,23 +1,15 @@
-"""The installed checks: does each run, as the user that will run it, and give a result?"""
+"""Probe the installed checks: each must run as the monitoring user, and give a result."""
 
 import os
 import pwd
 import subprocess
 from collections.abc import Iterator
 
+from beanwatch.checks import registry
 from beanwatch.cli.lib.probes.finding import Chain, Finding
 
-TIMEOUT = 15.0  # seconds; a check gives up after 10 by itself
-CHECKS = (
-    "queue_server",
-    "queue_depth",
-    "queue_buried",
-    "queue_age",
-    "queue_consumers",
-    "worker_heartbeat",
-    "job_failures",
-    "metrics_fresh",
-)
+CHECK_TIMEOUT = 15.0  # seconds; a check gives up after 10 by itself
+CHECKS = tuple(check.name for check in registry.CHECKS)
 
 
 def probe_check(chain: Chain, check: str) -> Iterator[Finding]:
@@ -33,7 +25,7 @@ def probe_check(chain: Chain, check: str) -> Iterator[Finding]:
             env={**os.environ, **chain.environ},
             capture_output=True,
             text=True,
-            timeout=TIMEOUT,
+            timeout=CHECK_TIMEOUT,
             cwd="/",
             stdin=subprocess.DEVNULL,
             user=uid,
@@ -44,7 +36,9 @@ def probe_check(chain: Chain, check: str) -> Iterator[Finding]:
         yield Finding(part, "failed", f"{path}: not there", "pip install beanwatch, once more")
         return
     except subprocess.TimeoutExpired:
-        yield Finding(part, "failed", f"no result within {TIMEOUT:g} s", "report this, please")
+        yield Finding(
+            part, "failed", f"no result within {CHECK_TIMEOUT:g} s", "report this, please"
+        )
         return
     except OSError as error:
         yield Finding(
@@ -68,7 +62,7 @@ def identity(user: str) -> tuple[int | None, int | None, list[int] | None]:
 
 
 def judge_check(part: str, code: int, out: str, err: str) -> Finding:
-    """A result is fine whatever it says, as long as it is one; UNKNOWN is none."""
+    """OK, WARNING and CRITICAL are results; UNKNOWN and a crash mean that the check is broken."""
     lines = out.splitlines()
     line = lines[0].partition(" | ")[0] if lines else ""
     if code not in (0, 1, 2, 3) or not line or "Traceback" in err:
@@ -89,7 +83,7 @@ def judge_check(part: str, code: int, out: str, err: str) -> Finding:
 
 
 def find_cure(lines: list[str]) -> str:
-    """Where the check itself says to read on."""
+    """The command that the check itself names."""
     word = "What to do: "
     cures = (line.removeprefix(word) for line in lines if line.startswith(word))
     return next(cures, "beanwatch runbook")

@@ -1,11 +1,11 @@
-"""What the probes are told, and what each of them reports."""
+"""The input of all probes, and the findings that each reports."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
-from beanwatch.net.redis_link import RedisUrl
+from beanwatch.net.redis_url import RedisUrl
 from beanwatch.queues.servers import Server
 
 TIMEOUT = 5.0  # seconds for one connection or one request
@@ -21,7 +21,7 @@ class Finding(NamedTuple):
 
 
 class Chain(NamedTuple):
-    """What there is to test. `url` and `metrics` are empty when they are not configured."""
+    """Everything that is tested. `url` and `metrics` are empty when they are not configured."""
 
     servers: Sequence[Server]
     prefix: str

@@ -6,23 +6,26 @@ from collections.abc import Callable, Iterator
 
 from beanwatch.cli.lib.probes.finding import TIMEOUT, Chain, Finding
 from beanwatch.cli.lib.probes.render import await_value, render, without_user
-from beanwatch.collectors.deliver.carbon import Carbon, GraphiteError, parse_graphite
+from beanwatch.collectors.deliver.carbon import CarbonConnection, GraphiteError, parse_graphite
 from beanwatch.net.address import AddressError
 from beanwatch.queues.servers import short_host
-from beanwatch.telemetry import series as paths
+from beanwatch.telemetry.nodes import node
+from beanwatch.telemetry.series import collector
 
 FRESH = 120.0  # seconds; older points are a warning of check_metrics_fresh too
 
 
 def probe_graphite(chain: Chain) -> Iterator[Finding]:
     """Send a point to carbon, and read it back from the render API."""
-    path = f"{chain.prefix}.doctor.{paths.node(short_host())}.graphite"
+    path = f"{chain.prefix}.doctor.{node(short_host())}.graphite"
     value = random.randrange(1, 1_000_000)
     sent = False
     try:
-        carbon = Carbon(parse_graphite(chain.carbon), TIMEOUT)
-        carbon.send_message(f"{path} {value} {time.time():.0f}\n".encode())
-        carbon.part(TIMEOUT)  # what is no carbon answers, or never says that it has read all
+        carbon = CarbonConnection(parse_graphite(chain.carbon), TIMEOUT)
+        carbon.send(f"{path} {value} {time.time():.0f}\n".encode())
+        carbon.close_confirmed(
+            TIMEOUT
+        )  # what is no carbon answers, or never says that it has read all
         sent = True
         yield Finding("graphite carbon", "ok", f"{chain.carbon}: took a point")
     except (GraphiteError, AddressError) as error:
@@ -74,7 +77,7 @@ def probe_freshness(chain: Chain, *, now: Callable[[], float] = time.time) -> It
         return
     for server in chain.servers:
         part = f"freshness {server.node}"
-        path = paths.collector(chain.prefix, server.node, "success")
+        path = collector(chain.prefix, server.node, "success")
         try:
             found = render(chain.url, [path], "-1h")
         except GraphiteError:

@@ -1,43 +1,62 @@
-"""The servers at the source: beanstalkd, and Redis with the workers' heartbeats."""
+"""The servers at the source: queue servers, and Redis with the workers' heartbeats."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 
 from beanwatch.cli.lib.probes.finding import TIMEOUT, Finding
-from beanwatch.net.redis_link import RedisError, RedisLink, RedisUrl
-from beanwatch.queues.beanstalkd.connection import Link, ProtocolError, ServerError
-from beanwatch.queues.beanstalkd.stats import read_server, read_tube_names
+from beanwatch.net.redis_url import RedisError, RedisUrl, open_redis
+from beanwatch.queues.base import SERVER_ONLY, ProtocolError, ReaderOptions, ServerError
+from beanwatch.queues.model import ServerState
 from beanwatch.queues.servers import Server
-from beanwatch.store.heartbeats import decide_health, decide_restarted, read_workers
+from beanwatch.store.health import decide_health, decide_restarted
+from beanwatch.store.heartbeats import read_workers
 
 
-def probe_beanstalkd(server: Server) -> Iterator[Finding]:
-    """Ask one server how it is."""
-    part = f"beanstalkd {server.node}"
+def server_part(server: Server) -> str:
+    """The name of a queue server on the screen."""
+    return f"{server.system.name} {server.node}"
+
+
+def probe_server(server: Server) -> Iterator[Finding]:
+    """Ask one queue server how it is."""
+    part, name = server_part(server), server.system.name
     try:
-        with Link(server.address, TIMEOUT) as link:
-            stats, queues = read_server(link), read_tube_names(link)
+        with closing(server.system.open_reader(server, ReaderOptions(TIMEOUT))) as reader:
+            reading = reader.read(SERVER_ONLY._replace(problems=True))
+            problems = list(reader.problems(reading))
     except ServerError as error:
-        cure = "correct its address: [servers] in the configuration, --server; it listens where "
-        if not isinstance(error, ProtocolError):  # else something is there, but no beanstalkd
-            cure = f"start it (systemctl start beanstalkd), or {cure}"
-        yield Finding(part, "failed", str(error), f"{cure}its -l and -p say")
+        cure = "correct its address: [servers] in the configuration, or --server"
+        if not isinstance(error, ProtocolError):  # else something is there, but not this system
+            cure = f"start it (systemctl start {name}), or {cure}"
+        yield Finding(part, "failed", str(error), cure)
         return
-    jobs = ", ".join(f"{stats[f'current-jobs-{word}']} {word}" for word in ("ready", "buried"))
-    names = f"{len(queues)} {'queue' if len(queues) == 1 else 'queues'}"
-    text = f"{server.address}: version {stats['version']}, {names}, jobs {jobs}"
-    if stats.get("draining"):
-        yield Finding(
-            part, "warning", f"{text}; it is draining and takes no new job", "restart it when empty"
-        )
+    text = f"{server}: {describe(reading.server or ServerState())}"
+    if problems:
+        words = "; ".join(problem.text for problem in problems)
+        cures = dict.fromkeys(f"beanwatch runbook {problem.runbook}" for problem in problems)
+        yield Finding(part, "warning", f"{text}; it {words}", "; ".join(cures))
     else:
         yield Finding(part, "ok", text)
 
 
+def describe(state: ServerState) -> str:
+    """A server's version, queues and jobs, as far as they are known."""
+    counts = ((state.ready, "ready"), (state.buried, "buried"))
+    jobs = ", ".join(f"{count} {word}" for count, word in counts if count is not None)
+    queues = "1 queue" if state.queues == 1 else f"{state.queues} queues"
+    parts = [
+        f"version {state.version}" if state.version else "",
+        queues if state.queues is not None else "",
+        f"jobs {jobs}" if jobs else "",
+    ]
+    return ", ".join(filter(None, parts)) or "it answers"
+
+
 def probe_redis(redis: RedisUrl) -> Iterator[Finding]:
-    """Is it there, and will it keep the heartbeats?"""
+    """Ask Redis whether it will take and keep the heartbeats."""
     try:
-        with RedisLink(redis, TIMEOUT) as link:
-            (info,) = link.execute([("INFO",)])
+        with open_redis(redis, TIMEOUT) as client:
+            (info,) = client.execute([("INFO",)])
     except RedisError as error:
         if any(word in str(error) for word in ("NOAUTH", "WRONGPASS", "NOPERM")):
             cure = "correct password_file, or the user in url, under [redis]"
@@ -69,10 +88,10 @@ def probe_redis(redis: RedisUrl) -> Iterator[Finding]:
 
 
 def probe_heartbeats(redis: RedisUrl, expected: Sequence[str]) -> Iterator[Finding]:
-    """Do the workers beat, and are all there that should be?"""
+    """Read the heartbeats: is every expected worker there, and well?"""
     try:
-        with RedisLink(redis, TIMEOUT) as link:
-            workers = read_workers(link.execute)
+        with open_redis(redis, TIMEOUT) as client:
+            workers = read_workers(client.execute)
     except RedisError:
         yield Finding("heartbeats", "unused", "Redis cannot be asked: see above")
         return
@@ -86,7 +105,7 @@ def probe_heartbeats(redis: RedisUrl, expected: Sequence[str]) -> Iterator[Findi
     bad = {
         worker: state for worker, state in health.items() if state in ("dead", "hung", "missing")
     }
-    restarted = [worker.id for worker in workers if worker.beat and decide_restarted(worker.beat)]
+    restarted = [w.id for w in workers if w.heartbeat and decide_restarted(w.heartbeat)]
     if not health:
         yield Finding(
             "heartbeats",

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 from beanwatch.cli.lib.probes.finding import TIMEOUT, Chain, Finding
 from beanwatch.cli.lib.probes.render import await_value
-from beanwatch.collectors.deliver.carbon import Carbon, GraphiteError, parse_graphite
+from beanwatch.collectors.deliver.carbon import CarbonConnection, GraphiteError, parse_graphite
 from beanwatch.net.address import Address, AddressError, parse_address
 from beanwatch.queues.servers import short_host
-from beanwatch.telemetry import series as paths
+from beanwatch.telemetry.nodes import node
 
 STATSD_PORT = 8125
 
@@ -18,7 +18,7 @@ STATSD_PORT = 8125
 def probe_statsd(chain: Chain) -> Iterator[Finding]:
     """Send a counter, and see under which name it arrives in Graphite."""
     scheme, _, rest = chain.metrics.partition("://")
-    stem = f"{chain.prefix}.doctor.{paths.node(short_host())}"
+    stem = f"{chain.prefix}.doctor.{node(short_host())}"
     if not chain.metrics:
         yield Finding(
             "worker metrics",
@@ -83,9 +83,9 @@ def probe_statsd(chain: Chain) -> Iterator[Finding]:
 def _probe_direct(address: str, path: str) -> Iterator[Finding]:
     part = f"worker metrics {address}"
     try:
-        carbon = Carbon(parse_graphite(address), TIMEOUT)
-        carbon.send_message(f"{path} 1 {time.time():.0f}\n".encode())
-        carbon.part(TIMEOUT)
+        carbon = CarbonConnection(parse_graphite(address), TIMEOUT)
+        carbon.send(f"{path} 1 {time.time():.0f}\n".encode())
+        carbon.close_confirmed(TIMEOUT)
         yield Finding(part, "ok", "carbon takes the workers' series")
     except (GraphiteError, AddressError) as error:
         yield Finding(part, "failed", str(error), "start carbon, or correct metrics under [worker]")

@@ -1,0 +1,1 @@
+"""The channels that carry alerts. Each module defines one as `CHANNEL`."""

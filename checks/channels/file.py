@@ -1,0 +1,34 @@
+"""The channel that appends alerts to a file, one line each."""
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+
+from beanwatch.checks.channels.alert import Alert, Channel, DeliveryError, Options, one_line
+
+
+def plan(alert: Alert, paths: Sequence[str], _options: Options) -> Iterable[Callable[[], None]]:
+    """Append one line to each file."""
+    for path in paths:
+        yield partial(append_file, alert, path)
+
+
+def append_file(alert: Alert, path: str) -> None:
+    """Append kind, host, service, state, output and runbook, separated by tabs, as one line.
+
+    Raises DeliveryError.
+    """
+    fields = (alert.kind, alert.host, alert.service, alert.state, alert.output, alert.runbook)
+    line = "\t".join(map(one_line, fields)) + "\n"
+    try:
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        descriptor = os.open(path, flags, 0o640)
+        try:
+            os.write(descriptor, line.encode("utf-8", "replace"))
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise DeliveryError(f"{path}: {error.strerror}") from None
+
+
+CHANNEL = Channel("--file", "FILE", "append a line", plan)

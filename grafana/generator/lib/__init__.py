@@ -1,0 +1,1 @@
+"""The parts that the dashboards and the alert rules are made of."""

@@ -1,0 +1,305 @@
+"""The kinds of panel that the dashboards are made of, all with one look and with every part set."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, TypeAlias, TypeVar
+
+from grafana_foundation_sdk.builders import stat, statetimeline, table, timeseries
+from grafana_foundation_sdk.builders.common import (
+    GraphThresholdsStyleConfig,
+    ReduceDataOptions,
+    StackingConfig,
+    VizLegendOptions,
+    VizTooltipOptions,
+)
+from grafana_foundation_sdk.builders.dashboard import DashboardLink, FieldColor, ThresholdsConfig
+from grafana_foundation_sdk.cog.builder import Builder
+from grafana_foundation_sdk.cog.variants import Dataquery
+from grafana_foundation_sdk.models import common, dashboard
+
+from beanwatch.grafana.generator.lib import runbook as runbook_links
+from beanwatch.grafana.generator.lib.graphite import consolidate
+from beanwatch.grafana.generator.lib.limits import NO_STEPS, Steps
+from beanwatch.grafana.generator.lib.measures import COUNT, PER_SECOND
+from beanwatch.grafana.generator.lib.states import GOOD, NEUTRAL, States
+
+DATASOURCE = common.DataSourceRef(type_val="graphite", uid="${datasource}")
+
+Panel: TypeAlias = stat.Panel | timeseries.Panel | table.Panel | statetimeline.Panel
+P = TypeVar("P", stat.Panel, timeseries.Panel, table.Panel, statetimeline.Panel)
+
+# In place of a number that is not known: the system cannot tell it, or nothing new has arrived.
+UNKNOWN = "n/a"
+# Lines bridge the points that a slow poll leaves out, but not a server that was gone.
+BRIDGED_MS = 120_000
+
+
+class Size(NamedTuple):
+    """Of a panel, in Grafana's grid of 24 columns."""
+
+    width: int
+    height: int
+
+
+class Style(NamedTuple):
+    """The way a chart draws its series: as lines, unless `stacked` or as `bars`."""
+
+    stacked: bool = False
+    bars: bool = False
+    steps: bool = False  # a value holds until the next one
+    bridged: bool = True  # over gaps of up to BRIDGED_MS
+    legend_right: bool = False  # with the newest and the highest value of each series
+
+
+class Axis(NamedTuple):
+    """The values that a chart's axis covers.
+
+    It reaches `soft_most` at least: a line at zero should not be drawn under a scale to 100.
+    Without `least`, zero is in the middle.
+    """
+
+    least: float | None = 0
+    most: float | None = None
+    soft_most: float | None = 1
+
+
+LINES, STACKED, BARS, STEPPED = Style(), Style(stacked=True), Style(bars=True), Style(steps=True)
+FROM_ZERO = Axis()
+TILE, CHART, HALF, WIDE = Size(3, 4), Size(8, 8), Size(12, 8), Size(24, 8)
+
+
+class Query(Dataquery):
+    """A Graphite query, which the SDK has no class for."""
+
+    def __init__(self, ref_id: str, target: str) -> None:
+        self.ref_id = ref_id
+        self.target = target
+
+    def to_json(self) -> dict[str, object]:
+        return {
+            "refId": self.ref_id,
+            "datasource": DATASOURCE,
+            "target": self.target,
+            "textEditor": True,
+        }
+
+
+class Target(Builder[Dataquery]):
+    """The form in which a panel takes its queries."""
+
+    def __init__(self, ref_id: str, target: str) -> None:
+        self._query = Query(ref_id, target)
+
+    def build(self) -> Dataquery:
+        return self._query
+
+
+def tile(
+    number: int,
+    title: str,
+    description: str,
+    query: str,
+    *,
+    unit: str = COUNT,
+    steps: Steps = NO_STEPS,
+    states: States | None = None,
+    good: str = "",
+    graph: bool = False,
+    decimals: int | None = None,
+    size: Size = TILE,
+    runbook: str = "",
+) -> stat.Panel:
+    """One number: the newest, or UNKNOWN where there is no new one.
+
+    It is green while it is below the `steps`, unless it has another `good` colour.
+    """
+    good = good or (GOOD if steps else NEUTRAL)
+    queries = [consolidate(query, "last")]
+    panel = (
+        common_panel(stat.Panel(), number, title, description, queries, size, runbook)
+        .unit(unit)
+        # An unknown value is neither good nor bad.
+        .thresholds(thresholds([(0, good), *steps], NEUTRAL))
+        .color_scheme(FieldColor().mode(dashboard.FieldColorModeId.THRESHOLDS))
+        .no_value(UNKNOWN)
+        .reduce_options(ReduceDataOptions().calcs(["last"]).fields("").values(False))
+        .color_mode(common.BigValueColorMode.VALUE)
+        .graph_mode(common.BigValueGraphMode.AREA if graph else common.BigValueGraphMode.NONE)
+        .text_mode(common.BigValueTextMode.VALUE)
+        .justify_mode(common.BigValueJustifyMode.AUTO)
+        .orientation(common.VizOrientation.AUTO)
+        .wide_layout(False)
+    )
+    if states:
+        panel.mappings([mapping(states)])
+    if decimals is not None or unit == COUNT:
+        panel.decimals(decimals or 0)
+    return panel
+
+
+def chart(
+    number: int,
+    title: str,
+    description: str,
+    queries: Sequence[str],
+    *,
+    unit: str = COUNT,
+    steps: Steps = NO_STEPS,
+    colors: Mapping[str, str] | None = None,
+    style: Style = LINES,
+    axis: Axis = FROM_ZERO,
+    size: Size = CHART,
+    runbook: str = "",
+) -> timeseries.Panel:
+    """Series over time. `colors` are by the name of a series; the others take any."""
+    if unit != PER_SECOND:  # the average of a rate is right
+        queries = [consolidate(query, "sum" if style.bars else "max") for query in queries]
+    panel = (
+        common_panel(timeseries.Panel(), number, title, description, queries, size, runbook)
+        .unit(unit)
+        .thresholds(thresholds(steps, "transparent"))
+        .color_scheme(FieldColor().mode(dashboard.FieldColorModeId.PALETTE_CLASSIC))
+        .no_value(UNKNOWN)
+        .legend(_legend(style))
+        .tooltip(
+            VizTooltipOptions()
+            .mode(common.TooltipDisplayMode.MULTI)
+            .sort(common.SortOrder.DESCENDING)
+        )
+        .axis_border_show(False)
+    )
+    _draw(panel, style, is_filled=bool(colors))
+    _scale(panel, axis)
+    if steps:
+        panel.thresholds_style(
+            GraphThresholdsStyleConfig().mode(common.GraphThresholdsStyleMode.DASHED)
+        )
+    if unit == COUNT:
+        panel.decimals(0)
+    for name, color in (colors or {}).items():
+        panel.override_by_name(name, [_fixed_color(color)])
+    return panel
+
+
+def _legend(style: Style) -> VizLegendOptions:
+    legend = VizLegendOptions().show_legend(True)
+    if style.legend_right:
+        legend.display_mode(common.LegendDisplayMode.TABLE)
+        return legend.placement(common.LegendPlacement.RIGHT).calcs(["lastNotNull", "max"])
+    legend.display_mode(common.LegendDisplayMode.LIST)
+    return legend.placement(common.LegendPlacement.BOTTOM).calcs([])
+
+
+def _draw(panel: timeseries.Panel, style: Style, *, is_filled: bool) -> None:
+    has_area = style.bars or style.stacked
+    opacity = 80 if style.bars else 65 if style.stacked else 8 if is_filled else 0
+    panel.draw_style(
+        common.GraphDrawStyle.BARS if style.bars else common.GraphDrawStyle.LINE
+    ).line_width(0 if has_area else 1).fill_opacity(opacity)
+    panel.line_interpolation(
+        common.LineInterpolation.STEP_AFTER if style.steps else common.LineInterpolation.LINEAR
+    )
+    # Without a bridge, a value between two gaps can only be seen as a point.
+    panel.show_points(
+        common.VisibilityMode.NEVER if style.bridged else common.VisibilityMode.AUTO
+    ).span_nulls(BRIDGED_MS if style.bridged else False)
+    if style.stacked:
+        panel.stacking(StackingConfig().mode(common.StackingMode.NORMAL).group("A"))
+
+
+def _scale(panel: timeseries.Panel, axis: Axis) -> None:
+    if axis.least is None:
+        panel.axis_centered_zero(True)
+    else:
+        panel.min(axis.least)
+    if axis.most is not None:
+        panel.max(axis.most)
+    if axis.soft_most is not None:
+        panel.axis_soft_max(axis.soft_most)
+
+
+def timeline(
+    number: int,
+    title: str,
+    description: str,
+    query: str,
+    states: States,
+    *,
+    worst: str = "max",
+    size: Size = WIDE,
+    runbook: str = "",
+) -> statetimeline.Panel:
+    """One bar a series, coloured by its state, over time. Of several points `worst` is shown."""
+    queries = [consolidate(query, worst)]
+    return (
+        common_panel(statetimeline.Panel(), number, title, description, queries, size, runbook)
+        .unit(COUNT)
+        .mappings([mapping(states)])
+        .thresholds(thresholds(NO_STEPS, NEUTRAL))
+        .color_scheme(FieldColor().mode(dashboard.FieldColorModeId.THRESHOLDS))
+        .no_value(UNKNOWN)
+        .show_value(common.VisibilityMode.AUTO)
+        .merge_values(True)
+        .row_height(0.8)
+        .line_width(0)
+        .fill_opacity(80)
+        .span_nulls(BRIDGED_MS)
+        .legend(
+            VizLegendOptions()
+            .show_legend(True)
+            .display_mode(common.LegendDisplayMode.LIST)
+            .placement(common.LegendPlacement.BOTTOM)
+        )
+        .tooltip(VizTooltipOptions().mode(common.TooltipDisplayMode.SINGLE))
+    )
+
+
+def help_link(heading: str) -> DashboardLink:
+    """A panel's link to a heading of the runbook."""
+    link = DashboardLink("What to do").url(runbook_links.link(heading)).target_blank(True)
+    return link.type(dashboard.DashboardLinkType.LINK)
+
+
+def letter(index: int) -> str:
+    """The name that Grafana gives to a panel's query: A, B, C ..."""
+    return chr(ord("A") + index)
+
+
+def common_panel(
+    panel: P,
+    number: int,
+    title: str,
+    description: str,
+    queries: Sequence[str],
+    size: Size,
+    runbook: str,
+) -> P:
+    """The parts that every kind of panel has."""
+    panel.id(number).title(title).description(description).datasource(DATASOURCE)
+    panel.span(size.width).height(size.height)
+    if runbook:
+        panel.links([help_link(runbook)])
+    for index, query in enumerate(queries):
+        panel.with_target(Target(letter(index), query))
+    return panel
+
+
+def thresholds(steps: Steps, base: str) -> ThresholdsConfig:
+    """A colour from each value on, and `base` below them all."""
+    colored = [dashboard.Threshold(value=None, color=base)]
+    colored += [dashboard.Threshold(value=value, color=color) for value, color in steps]
+    return ThresholdsConfig().mode(dashboard.ThresholdsMode.ABSOLUTE).steps(colored)
+
+
+def mapping(states: States) -> dashboard.ValueMap:
+    """Words and colours in place of the numbers."""
+    options = {
+        str(value): dashboard.ValueMappingResult(text=word, color=color, index=index)
+        for index, (value, (word, color)) in enumerate(states.items())
+    }
+    return dashboard.ValueMap(options=options)
+
+
+def _fixed_color(color: str) -> dashboard.DynamicConfigValue:
+    return dashboard.DynamicConfigValue(
+        id_val="color", value={"mode": "fixed", "fixedColor": color}
+    )

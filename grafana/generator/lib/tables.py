@@ -1,0 +1,129 @@
+"""Tables: one row for each server, queue or worker, one query for each column."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from grafana_foundation_sdk.builders import table
+from grafana_foundation_sdk.builders.common import TableSortByFieldState
+from grafana_foundation_sdk.builders.dashboard import FieldColor
+from grafana_foundation_sdk.models import common, dashboard
+
+from beanwatch.grafana.generator.lib.limits import NO_STEPS, Steps
+from beanwatch.grafana.generator.lib.measures import COUNT
+from beanwatch.grafana.generator.lib.panels import (
+    UNKNOWN,
+    Size,
+    common_panel,
+    letter,
+    mapping,
+    thresholds,
+)
+from beanwatch.grafana.generator.lib.states import NEUTRAL, States
+
+TABLE = Size(24, 10)
+
+
+class Column(NamedTuple):
+    """One column of a table: a query with one series a row, named as the row."""
+
+    title: str
+    query: str
+    unit: str = COUNT
+    steps: Steps = NO_STEPS
+    states: States | None = None
+    width: int | None = None
+    decimals: int | None = None
+
+
+def grid(
+    number: int,
+    title: str,
+    description: str,
+    key: str,
+    columns: Sequence[Column],
+    *,
+    link: str = "",
+    sort: str = "",
+    size: Size = TABLE,
+    runbook: str = "",
+) -> table.Panel:
+    """A table of the newest values (of the last 2 minutes): a row for each name in any column.
+
+    `key` is the title of the first column, the names. A row without a value in a column shows
+    UNKNOWN there. `link` is the address that a name leads to, `sort` the title of a column.
+    """
+    queries = [column.query for column in columns]
+    panel = (
+        common_panel(table.Panel(), number, title, description, queries, size, runbook)
+        .unit(COUNT)
+        .thresholds(thresholds(NO_STEPS, NEUTRAL))
+        .color_scheme(FieldColor().mode(dashboard.FieldColorModeId.THRESHOLDS))
+        .no_value(UNKNOWN)
+        .time_from("2m")
+        .hide_time_override(True)
+        .align(common.FieldTextAlignment.AUTO)
+        .min_width(70)
+        .cell_height(common.TableCellHeight.SM)
+        .show_header(True)
+    )
+    if sort:
+        panel.sort_by([TableSortByFieldState().display_name(sort).desc(True)])
+    # Each query in turn becomes a frame of (name, newest value). Only the newest frame has a
+    # column "Last *", so only that column is renamed. In the end the frames are joined by name.
+    for index, column in enumerate(columns):
+        only = dashboard.MatcherConfig(id_val="byRefId", options=letter(index))
+        newest: dict[str, object] = {"mode": "seriesToRows", "reducers": ["lastNotNull"]}
+        panel.with_transformation(_transformation("reduce", newest, only))
+        panel.with_transformation(_renaming("Last *", column.title))
+    joined: dict[str, object] = {"byField": "Field", "mode": "outer"}
+    panel.with_transformation(_transformation("joinByField", joined))
+    order = {name: place for place, name in enumerate((key, *(c.title for c in columns)))}
+    panel.with_transformation(_renaming("Field", key, {"Field": 0, **order}))
+    links = [{"title": "Open ${__value.text}", "url": link}] if link else []
+    panel.override_by_name(
+        key,
+        [
+            dashboard.DynamicConfigValue(id_val="links", value=links),
+            dashboard.DynamicConfigValue(id_val="custom.width", value=180),
+            dashboard.DynamicConfigValue(id_val="custom.filterable", value=True),
+        ],
+    )
+    for column in columns:
+        panel.override_by_name(column.title, _column_properties(column))
+    return panel
+
+
+def _column_properties(column: Column) -> list[dashboard.DynamicConfigValue]:
+    properties = [dashboard.DynamicConfigValue(id_val="unit", value=column.unit)]
+    decimals = 0 if column.unit == COUNT and column.decimals is None else column.decimals
+    if decimals is not None:
+        properties.append(dashboard.DynamicConfigValue(id_val="decimals", value=decimals))
+    if column.width:
+        properties.append(dashboard.DynamicConfigValue(id_val="custom.width", value=column.width))
+    if column.steps:
+        steps = thresholds(column.steps, NEUTRAL).build()
+        properties.append(dashboard.DynamicConfigValue(id_val="thresholds", value=steps))
+    if column.states:
+        mappings = [mapping(column.states)]
+        properties.append(dashboard.DynamicConfigValue(id_val="mappings", value=mappings))
+    if column.steps or column.states:
+        cell = {"type": "color-text"}
+        properties.append(dashboard.DynamicConfigValue(id_val="custom.cellOptions", value=cell))
+    return properties
+
+
+def _transformation(
+    name: str, options: dict[str, object], only: dashboard.MatcherConfig | None = None
+) -> dashboard.DataTransformerConfig:
+    return dashboard.DataTransformerConfig(id_val=name, options=options, filter_val=only)
+
+
+def _renaming(
+    old: str, new: str, order: Mapping[str, int] | None = None
+) -> dashboard.DataTransformerConfig:
+    options: dict[str, object] = {
+        "excludeByName": {},
+        "indexByName": order or {},
+        "renameByName": {old: new},
+    }
+    return _transformation("organize", options)

@@ -1,0 +1,60 @@
+"""Mistakes in the configuration that reading it does not find: addresses, URLs, files, names."""
+
+import os
+import stat
+from collections.abc import Callable, Iterator
+from urllib.parse import urlsplit
+
+from beanwatch.cli.lib.options import SHORTEST
+from beanwatch.config import Config
+from beanwatch.net.address import parse_address
+from beanwatch.net.redis_url import parse_redis_url
+from beanwatch.queues.servers import parse_server, resolve_servers
+from beanwatch.worker.telemetry.metrics import parse_metrics
+
+
+def find_problems(config: Config) -> Iterator[str]:
+    """Each mistake as the key, and what is wrong with its value."""
+    readers: list[tuple[str, str, Callable[[str], object]]] = [
+        ("graphite.address", config.graphite.address, lambda text: parse_address(text, 2003)),
+        ("graphite.url", config.graphite.url, _check_http_url),
+        ("redis.url", config.redis.url, parse_redis_url),
+        ("worker.metrics", config.worker.metrics, parse_metrics),
+        ("worker.server", config.worker.server, lambda t: resolve_servers(config.servers, [t])),
+    ]
+    readers = [reader for reader in readers if reader[1]]  # empty: not configured
+    servers = [(f"servers.{name}", text, parse_server) for name, text in config.servers.items()]
+    for key, text, read in (*servers, *readers):
+        try:
+            read(text)
+        except ValueError as error:
+            yield f"{key}: {error}"
+    for name in ("interval", "timeout"):
+        if getattr(config.collect, name) < SHORTEST:
+            yield f"collect.{name}: at least {SHORTEST:g} s"
+    if config.redis.password_file:
+        yield from _find_file_problems(config.redis.password_file)
+    for worker in config.expected_workers:
+        host, _, name = worker.partition(".")
+        if not host or not name:
+            yield f"workers.expected: {worker!r} is not <short host>.<name>"
+
+
+def _check_http_url(text: str) -> None:
+    try:
+        parts = urlsplit(text)
+        is_good = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        is_good = False
+    if not is_good:
+        raise ValueError("expected http://HOST[:PORT] or https://HOST[:PORT]")
+
+
+def _find_file_problems(path: str) -> Iterator[str]:
+    try:
+        mode = os.stat(path).st_mode
+    except OSError as error:
+        yield f"redis.password_file: {path}: {error.strerror}"
+        return
+    if mode & (stat.S_IRWXO | stat.S_IWGRP):
+        yield f"redis.password_file: {path} can be read by everybody: chmod 0640 {path}"

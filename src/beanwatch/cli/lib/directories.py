@@ -1,0 +1,20 @@
+"""Where this system expects files: directories by family, Debian's and Red Hat's."""
+
+from collections.abc import Mapping
+
+DIRECTORIES: Mapping[str, tuple[str, str]] = {
+    "plugins": ("/usr/lib/nagios/plugins", "/usr/lib64/nagios/plugins"),
+    "nagios": ("/etc/nagios4/conf.d", "/etc/nagios/conf.d"),
+    "nrpe": ("/etc/nagios/nrpe.d", "/etc/nrpe.d"),
+    "icinga2": ("/etc/icinga2/conf.d/beanwatch", "/etc/icinga2/conf.d/beanwatch"),
+    "systemd": ("/etc/systemd/system", "/etc/systemd/system"),
+    "supervisor": ("/etc/supervisor/conf.d", "/etc/supervisord.d"),
+    "cron": ("/etc/cron.d", "/etc/cron.d"),
+    "graphite": ("/etc/beanwatch/graphite", "/etc/beanwatch/graphite"),
+    "statsd": ("/etc/beanwatch/statsd", "/etc/beanwatch/statsd"),
+    "default": ("/etc/default", "/etc/default"),
+    "dashboards": ("/etc/grafana/dashboards/beanwatch",) * 2,  # as the provider's file says
+    "datasources": ("/etc/grafana/provisioning/datasources",) * 2,
+    "provisioning": ("/etc/grafana/provisioning/dashboards",) * 2,
+    "alerting": ("/etc/grafana/provisioning/alerting",) * 2,
+}

@@ -1,0 +1,62 @@
+"""`beanwatch queues systems`: which queue system can tell what, and do what."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import click
+
+from beanwatch.cli.lib.options import json_option
+from beanwatch.cli.lib.output import print_json
+from beanwatch.queues.base import ACTIONS, System
+from beanwatch.queues.model import QUEUE_FIELDS, SERVER_FIELDS
+from beanwatch.queues.registry import MODULES, all_systems, find_system
+
+
+@click.command("systems")
+@json_option
+def systems(as_json: bool) -> None:
+    """The queue systems: the fields that each can tell, and the actions that it has.
+
+    What a system cannot tell is n/a in tables, null in JSON, and UNKNOWN in a check.
+    """
+    found = all_systems()
+    if as_json:
+        print_json([as_tree(system) for system in found])
+        return
+    for line in lines(found):
+        click.echo(line)
+
+
+def as_tree(system: System) -> dict[str, Any]:
+    """One system for JSON."""
+    return {
+        "system": system.name,
+        "schemes": [scheme for scheme in MODULES if find_system(scheme) is system],
+        "default_port": system.default_port,
+        "fields": [field for field in QUEUE_FIELDS if field in system.queue_fields],
+        "server_fields": [field for field in SERVER_FIELDS if field in system.server_fields],
+        "actions": [action for action in ACTIONS if action in system.actions],
+        "consumers": system.consumers,
+    }
+
+
+def lines(systems: Sequence[System]) -> Iterator[str]:
+    """A table with a column for each system, in three parts."""
+    yield row("FIELD OR ACTION", [system.name for system in systems])
+    parts = (
+        ("of a queue", QUEUE_FIELDS, [system.queue_fields for system in systems]),
+        ("of a server", SERVER_FIELDS, [system.server_fields for system in systems]),
+        ("actions", ACTIONS, [system.actions for system in systems]),
+    )
+    for title, names, declared in parts:
+        yield title
+        for name in names:
+            yield row(f"  {name}", ["yes" if name in has else "-" for has in declared])
+    yield ""
+    for system in systems:
+        yield f"{system.name}: consumers are {system.consumers}"
+
+
+def row(name: str, cells: Sequence[str]) -> str:
+    """One line of the table."""
+    return "  ".join([f"{name:18}", *(f"{cell:10}" for cell in cells)]).rstrip()

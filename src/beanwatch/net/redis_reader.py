@@ -1,0 +1,163 @@
+"""A small Redis client on hiredis and a plain socket, within one deadline.
+
+For checks, where importing redis costs several times a whole check; and for the ledger stream of
+the worker, which goes on writing to the connected socket without waiting for replies. Everything
+else uses RedisClient.
+"""
+
+import socket
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from hiredis import HiredisError, ProtocolError, Reader, pack_command
+
+from beanwatch.net.address import Address, connect
+from beanwatch.net.errors import socket_reason
+from beanwatch.net.redis_url import Command, RedisError, RedisUrl, load_authorities
+
+_pack: Callable[[tuple[Any, ...]], bytes] = pack_command  # its stub allows one argument only
+
+# hiredis allocates as many elements as an array announces, and nothing else runs meanwhile, not
+# even a watchdog. No reply that we ask for has more.
+MAX_ELEMENTS = 10_000_000
+
+
+def announced(data: bytes) -> int:
+    """The number of elements of the array that starts here; 0 for any other reply."""
+    count = data[1:24].partition(b"\r\n")[0]
+    return int(count) if data[:1] == b"*" and count.isdigit() else 0
+
+
+class RedisReader:
+    """One connection. `timeout` (seconds) covers everything that is done through it together.
+
+    Connects at once. Raises RedisError, after which the connection is closed.
+    """
+
+    def __init__(
+        self,
+        url: RedisUrl,
+        timeout: float = 2.0,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        open_socket: Callable[[Address, float], socket.socket] = connect,
+    ) -> None:
+        self._timeout = timeout
+        self._clock = clock
+        self._end = clock() + timeout
+        self._open = open_socket
+        self._where = url.address
+        if url.service:
+            self._where = self._ask_sentinels(url)
+        self._connect(self._where, url)
+        hello: list[Command] = []
+        if url.password:
+            hello.append(
+                ("AUTH", url.username, url.password) if url.username else ("AUTH", url.password)
+            )
+        if url.db:
+            hello.append(("SELECT", url.db))
+        if hello:
+            self.execute(hello)
+
+    def __enter__(self) -> "RedisReader":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection; closing twice does no harm."""
+        self._socket.close()
+
+    def detach(self) -> socket.socket:
+        """The connected, authenticated socket, for a caller that writes to it in its own way."""
+        return self._socket
+
+    def execute(self, commands: Sequence[Command]) -> list[Any]:
+        """Send all commands in one write and return their replies: bytes, int, list or None.
+
+        Raises RedisError, also if Redis answers one of them with an error.
+        """
+        self._send(b"".join(_pack(tuple(command)) for command in commands))
+        replies = [self._read_reply() for _ in commands]
+        for reply in replies:
+            if isinstance(reply, HiredisError):
+                self.close()
+                raise RedisError(f"redis {self._where}: {reply}")
+        return replies
+
+    def _connect(self, address: Address, url: RedisUrl) -> None:
+        self._parser = Reader()
+        try:
+            self._socket = self._open(address, self._left())
+            if url.tls:
+                self._socket = self._start_tls(self._socket, url)
+        except OSError as error:
+            raise RedisError(f"redis {address}: {socket_reason(error, self._timeout)}") from None
+
+    def _start_tls(self, sock: socket.socket, url: RedisUrl) -> socket.socket:
+        try:
+            context = load_authorities(url.ca_file)
+            sock.settimeout(self._left())
+            return context.wrap_socket(sock, server_hostname=url.address.host)
+        except BaseException:
+            sock.close()
+            raise
+
+    def _ask_sentinels(self, url: RedisUrl) -> Address:
+        last = RedisError("no sentinel named")
+        whole = self._end
+        for number, sentinel in enumerate(url.sentinels):
+            # A silent sentinel must leave time for the others, and for the master.
+            share = (whole - self._clock()) / (len(url.sentinels) - number + 1)
+            self._end = self._clock() + share
+            try:
+                self._where = sentinel
+                self._connect(sentinel, RedisUrl(sentinel))
+                found = self.execute([("SENTINEL", "get-master-addr-by-name", url.service)])[0]
+                self.close()
+            except RedisError as error:
+                last = error
+                continue
+            finally:
+                self._end = whole
+            if found:
+                return Address(found[0].decode(), int(found[1]))
+            last = RedisError(f"redis {sentinel}: sentinel knows no service {url.service!r}")
+        raise last
+
+    def _left(self) -> float:
+        left = self._end - self._clock()
+        if left <= 0:
+            raise TimeoutError
+        return left
+
+    def _send(self, data: bytes) -> None:
+        try:
+            self._socket.settimeout(self._left())
+            self._socket.sendall(data)
+        except OSError as error:
+            raise self._failed(error) from None
+
+    def _read_reply(self) -> Any:
+        try:
+            while (reply := self._parser.gets()) is False:
+                self._socket.settimeout(self._left())
+                data = self._socket.recv(65536)
+                if not data:
+                    raise ConnectionResetError("the server closed the connection")
+                if not self._parser.has_data() and announced(data) > MAX_ELEMENTS:
+                    raise ProtocolError
+                self._parser.feed(data)
+        except OSError as error:
+            raise self._failed(error) from None
+        except HiredisError:
+            self.close()
+            raise RedisError(f"redis {self._where}: this is no Redis") from None
+        return reply
+
+    def _failed(self, error: OSError) -> RedisError:
+        self.close()
+        return RedisError(f"redis {self._where}: {socket_reason(error, self._timeout)}")

@@ -1,0 +1,145 @@
+"""Redis URLs, and what both clients of a Redis share.
+
+`open_redis` connects programs that stay up; `RedisReader` (redis_reader.py) is for checks.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from beanwatch.net.address import Address, parse_address
+
+if TYPE_CHECKING:
+    from ssl import SSLContext
+
+    from beanwatch.net.redis_client import RedisClient
+
+DEFAULT_URL = "redis://127.0.0.1:6379/0"
+
+Command = Sequence[bytes | str | int | float]
+# Sends commands in one write and returns their replies (bytes, int, list or None), or raises
+# RedisError: `execute` of either client.
+Execute = Callable[[Sequence[Command]], list[Any]]
+
+# The parameters that each scheme takes after a `?`.
+PARAMETERS = {
+    "redis": (),
+    "rediss": ("ssl_ca_certs",),
+    "unix": ("db",),
+    "redis+sentinel": (),
+}
+
+
+class RedisError(Exception):
+    """Redis cannot be used; the text names the server and the cause, never the password."""
+
+
+class RedisUrl(NamedTuple):
+    """The parts of a Redis URL. `service` is set for `redis+sentinel://` only."""
+
+    address: Address
+    db: int = 0
+    username: str = ""
+    password: str = ""
+    tls: bool = False
+    ca_file: str = ""
+    service: str = ""
+    sentinels: tuple[Address, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The server's name in messages: the service that Sentinel knows, or the address."""
+        return self.service or str(self.address)
+
+
+def parse_redis_url(url: str, password: str = "") -> RedisUrl:
+    """Read a Redis URL. Raises ValueError, also for a part that would have no effect.
+
+    redis://[user:password@]host[:port][/db]
+    rediss://host/0?ssl_ca_certs=/path
+    unix:///path/to/socket?db=0
+    redis+sentinel://host1:26379,host2:26379/service[/db]
+
+    `password`, read from a file or the environment, is used if the URL has none.
+    """
+    try:
+        return _parse(url, password)
+    except ValueError as error:
+        raise ValueError(f"redis URL {redact(url)!r}: {error}") from None
+
+
+def open_redis(url: RedisUrl, timeout: float) -> "RedisClient":
+    """A client that connects when it is first used; see RedisClient."""
+    # Importing redis takes 0.3 s, so commands and checks that never connect must not do it.
+    from beanwatch.net.redis_client import RedisClient
+
+    return RedisClient(url, timeout)
+
+
+def _parse(url: str, password: str) -> RedisUrl:
+    parts = urlsplit(url)
+    if "@" in url and "@" not in parts.netloc and parts.scheme != "unix":
+        raise ValueError("in a user or password write / as %2F, ? as %3F, # as %23")
+    if parts.scheme not in PARAMETERS:
+        raise ValueError("expected redis://, rediss://, unix:// or redis+sentinel://")
+    query = _parse_query(parts.query, PARAMETERS[parts.scheme])
+    if parts.fragment:
+        raise ValueError(f"#{parts.fragment} has no meaning here")
+    userinfo, _, hosts = parts.netloc.rpartition("@")
+    user, _, secret = userinfo.partition(":")
+    username, secret = unquote(user), unquote(secret) or password
+    path = parts.path.strip("/")
+    if parts.scheme == "unix":
+        if hosts:
+            raise ValueError("a unix socket needs an absolute path: unix:///path")
+        address = parse_address(f"unix:{parts.path}")
+        return RedisUrl(address, _parse_db(query.get("db", "")), username, secret)
+    if parts.scheme == "redis+sentinel":
+        service, _, db = path.partition("/")
+        if not service:
+            raise ValueError("name the service: redis+sentinel://host:26379/SERVICE")
+        sentinels = tuple(_parse_host(host, 26379) for host in hosts.split(","))
+        return RedisUrl(
+            sentinels[0], _parse_db(db), username, secret, service=service, sentinels=sentinels
+        )
+    address, tls = _parse_host(hosts, 6379), parts.scheme == "rediss"
+    return RedisUrl(address, _parse_db(path), username, secret, tls, query.get("ssl_ca_certs", ""))
+
+
+def _parse_query(query: str, allowed: Sequence[str]) -> dict[str, str]:
+    pairs = dict(parse_qsl(query, keep_blank_values=True))
+    for name in pairs:
+        if name not in allowed:
+            known = f"; known here: {', '.join(allowed)}" if allowed else ""
+            raise ValueError(f"the parameter {name!r} is not known{known}")
+    return pairs
+
+
+def _parse_db(text: str) -> int:
+    if text and not (text.isascii() and text.isdigit()):
+        raise ValueError(f"the database is a number, not {text!r}")
+    return int(text or 0)
+
+
+def _parse_host(text: str, port: int) -> Address:
+    return parse_address(text or "127.0.0.1", port)
+
+
+def redact(url: str) -> str:
+    """The URL without its user and password, fit for a log."""
+    scheme, sep, rest = url.partition("://")
+    return f"{scheme}{sep}{rest.rpartition('@')[2]}"
+
+
+def load_authorities(ca_file: str) -> "SSLContext":
+    """TLS that trusts the certificates in `ca_file`, or the system's if it is empty.
+
+    Raises RedisError, which names the file.
+    """
+    import ssl  # takes 7 ms, so import it only for TLS
+
+    try:
+        return ssl.create_default_context(cafile=ca_file or None)
+    except OSError as error:
+        reason = error.strerror or "no certificates in PEM form"
+        raise RedisError(f"redis: ssl_ca_certs={ca_file}: {reason}") from None

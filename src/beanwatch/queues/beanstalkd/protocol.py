@@ -1,0 +1,136 @@
+"""beanstalkd's protocol (its `doc/protocol.txt`) as functions of bytes, without I/O.
+
+Names in quotes are sections of that file. Commands have no line end; the connection adds it.
+`ReplyBuffer` turns received bytes into replies.
+"""
+
+from functools import lru_cache
+from typing import NamedTuple
+
+from beanwatch.net.errors import quote_answer
+
+# Bytes in a line. beanstalkd sends no longer one, since a tube's name has at most 200 bytes.
+MAX_LINE = 1024
+# Bytes in a body. The list of 100,000 tubes with the longest names is smaller.
+MAX_BODY = 32 * 1024 * 1024
+MAX_TUBE_NAME = 200  # bytes
+TUBE_NAME_CHARACTERS = frozenset(
+    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-+/;.$_()"
+)
+ID_DIGITS = 20  # of a job's id, which has 64 bits
+WITH_BODY = frozenset((b"OK", b"FOUND", b"RESERVED"))
+WORDS = WITH_BODY | frozenset(
+    b"INSERTED BURIED KICKED WATCHING USING PAUSED DELETED RELEASED TOUCHED NOT_FOUND NOT_IGNORED "
+    b"TIMED_OUT DEADLINE_SOON DRAINING EXPECTED_CRLF JOB_TOO_BIG OUT_OF_MEMORY INTERNAL_ERROR "
+    b"BAD_FORMAT UNKNOWN_COMMAND".split()
+)
+
+STATS, LIST_TUBES, USE_DEFAULT = b"stats", b"list-tubes", b"use default"
+
+
+def stats_tube(name: str) -> bytes:
+    """Ask for the statistics of a tube ("Other Commands"): OK, or NOT_FOUND."""
+    return b"stats-tube " + name.encode()
+
+
+def stats_job(job_id: bytes) -> bytes:
+    """Ask for the fields of a job in any state ("Other Commands"): OK, or NOT_FOUND."""
+    return b"stats-job " + job_id
+
+
+def use(name: str) -> bytes:
+    """Select the tube for `peek-...` ("Producer Commands"). This creates a missing tube."""
+    return b"use " + name.encode()
+
+
+def peek(state: str) -> bytes:
+    """Ask for the first job of the used tube in a state ("Other Commands"): FOUND, or NOT_FOUND.
+
+    `state` is ready, delayed or buried. The reply has the id and the body.
+    """
+    return b"peek-" + state.encode()
+
+
+@lru_cache(20_000)  # each reading checks the names of a server twice
+def is_tube_name(name: str) -> bool:
+    """True for a valid name of a tube: 1 to 200 of these characters, the first not a hyphen."""
+    is_short = 0 < len(name) <= MAX_TUBE_NAME
+    return is_short and name[0] != "-" and TUBE_NAME_CHARACTERS.issuperset(name)
+
+
+class NonsenseError(ValueError):
+    """The received bytes are not beanstalkd's; the text quotes them."""
+
+
+class Reply(NamedTuple):
+    """One reply: its first word, the words after it, and the body, empty if there is none."""
+
+    word: bytes
+    args: tuple[bytes, ...] = ()
+    body: bytes = b""
+
+
+class ReplyBuffer:
+    """Splits received bytes into replies. Do not use it again after a NonsenseError."""
+
+    def __init__(self) -> None:
+        self._data = b""
+        self._start = 0  # index of the first byte that was not returned yet
+        self._parts: list[bytes] = []  # pieces of a reply whose body is incomplete
+        self._missing = 0  # bytes until that body is complete
+
+    def feed(self, data: bytes) -> None:
+        """Add received bytes."""
+        if self._missing > 0:
+            self._parts.append(data)
+            self._missing -= len(data)
+            if self._missing > 0:
+                return
+            self._data, self._start, self._parts = b"".join(self._parts), 0, []
+        elif self._start == len(self._data):
+            self._data, self._start = data, 0
+        else:
+            self._data, self._start = self._data[self._start :] + data, 0
+
+    def next(self) -> Reply | None:
+        """Return the next reply; None if more bytes are needed. Raises NonsenseError."""
+        if self._missing > 0:
+            return None
+        data, start = self._data, self._start
+        end = data.find(b"\r\n", start, start + MAX_LINE + 2)
+        if end < 0:
+            if len(data) - start >= MAX_LINE + 2:
+                raise _nonsense(data[start : start + 40])
+            return None
+        word, args, size = _read_line(data[start:end])
+        if size is None:
+            self._start = end + 2
+            return Reply(word, args)
+        body, stop = end + 2, end + 2 + size
+        if len(data) < stop + 2:
+            # Keep the line too: the reply is parsed again when its body is complete.
+            self._parts = [data[start:]]
+            self._missing = stop + 2 - len(data)
+            return None
+        if data[stop : stop + 2] != b"\r\n":
+            raise _nonsense(data[body:stop][-40:])
+        self._start = stop + 2
+        return Reply(word, args, data[body:stop])
+
+
+@lru_cache(256)  # many tubes have the same lines
+def _read_line(line: bytes) -> tuple[bytes, tuple[bytes, ...], int | None]:
+    """Parse a reply's first line: word, arguments, and size of the body (None: no body)."""
+    word, *args = line.split(b" ")
+    if word not in WORDS:
+        raise _nonsense(line[:40])
+    if word not in WITH_BODY:
+        return word, tuple(args), None
+    size = args[-1] if args else b""
+    if not size.isdigit() or int(size) > MAX_BODY:
+        raise _nonsense(line[:40])
+    return word, tuple(args), int(size)
+
+
+def _nonsense(answer: bytes) -> NonsenseError:
+    return NonsenseError(f"this is not beanstalkd, it answered {quote_answer(answer)}")

@@ -1,0 +1,63 @@
+"""Commands on a server of a system that tells and does little."""
+
+import json
+
+import pytest
+
+from beanwatch.cli import main
+from beanwatch.queues.registry import MODULES
+
+SERVER = ("--server", "other://host")
+
+
+@pytest.fixture(autouse=True)
+def _registered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(MODULES, "other", "tests.fleet.other_system")
+    monkeypatch.setenv("BEANWATCH_CONFIG", "")
+
+
+def call(*argv: str) -> int:
+    """Run a command in this process; its exit code."""
+    with pytest.raises(SystemExit) as end:
+        main(list(argv))
+    return int(end.value.code or 0)
+
+
+def test_lists_show_what_is_not_known(capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("queues", "list", "--json", *SERVER) == 0
+    rows = {row["queue"]: row for row in json.loads(capsys.readouterr().out)}
+    assert (rows["orders"]["ready"], rows["mail"]["ready"]) == (3, None)
+    assert call("queues", "show", "orders", *SERVER) == 0
+    shown = dict(line.split() for line in capsys.readouterr().out.splitlines()[1:])
+    assert (shown["ready"], shown["buried"]) == ("3", "n/a")
+
+
+@pytest.mark.parametrize("action", ["kick", "delete", "empty", "pause", "resume", "peek"])
+def test_an_action_that_it_does_not_have_is_exit_1(
+    action: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    yes = () if action == "peek" else ("--yes",)
+    assert call("queues", action, "orders", *yes, *SERVER) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "other has no action" in err
+    assert err.count("\n") == 1
+
+
+def test_a_job_cannot_be_looked_up(capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("job", "7", *SERVER) == 1
+    assert "jobs cannot be looked up on other" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ("put", "orders", "job"),
+        ("worker", "beanwatch.worker.example:app", "--queue", "orders", "--name", "w"),
+    ],
+)
+def test_jobs_are_put_and_run_on_beanstalkd_only(
+    argv: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(*argv, *SERVER) == 2
+    assert "on beanstalkd only; use the tools of other" in capsys.readouterr().err

@@ -1,0 +1,109 @@
+"""The tables of series and of queue systems: complete, and the sizes that docs/scaling.md has."""
+
+import re
+from configparser import ConfigParser
+
+from beanwatch import outcomes
+from beanwatch.queues.base import ACTIONS, ReaderOptions, Reading, Wanted
+from beanwatch.queues.model import QUEUE_FIELDS, SERVER_FIELDS, QueueState
+from beanwatch.queues.registry import all_systems, find_system
+from beanwatch.queues.servers import Server, parse_server
+from beanwatch.telemetry import series as paths
+from tests.operations import meanings, series_tables
+from tests.operations.markdown import fill
+from tests.real import ROOT, Beanstalkd
+
+SCALING = ROOT / "docs" / "scaling.md"
+SCHEMAS = ROOT / "collectors" / "graphite" / "storage-schemas.conf"
+SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "y": 365 * 86400}
+
+
+def test_the_tables_are_up_to_date() -> None:
+    blocks = {"metrics": series_tables.metrics, "native": series_tables.native}
+    reference = (ROOT / "docs" / "reference.md").read_text()
+    assert fill(reference, blocks) == reference, "run: make docs"
+    queues = (ROOT / "docs" / "queues.md").read_text()
+    assert fill(queues, {"systems": series_tables.systems}) == queues, "run: make docs"
+
+
+def test_every_series_has_a_row() -> None:
+    page = series_tables.metrics()
+    for group in paths.GROUPS:
+        stem = group.stem.replace("<prefix>", "beanwatch")
+        _, _, rows = page.partition(f"### `{stem}.`")
+        for one in group.series:
+            assert f"| `{one.name}` |" in rows
+    assert "{" not in page  # every placeholder of a help text is filled in
+
+
+def test_every_system_has_a_column_of_fields_and_actions_and_its_native_series() -> None:
+    page, native = series_tables.systems(), series_tables.native()
+    for place, system in enumerate(all_systems()):
+        for name in (*QUEUE_FIELDS, *SERVER_FIELDS, *ACTIONS):
+            declared = name in system.queue_fields | system.server_fields | system.actions
+            cells = re.findall(rf"^\| `{name}` \|.*\|$", page, re.M)
+            assert cells, name
+            assert declared == any(row.split(" | ")[2 + place].startswith("yes") for row in cells)
+        assert f"### Native series of {system.name}" in native
+    assert meanings.NATIVE.keys() <= {system.name for system in all_systems()}
+
+
+def test_the_native_series_of_beanstalkd_are_those_of_a_real_one(beanstalkd: Beanstalkd) -> None:
+    names = series_tables.beanstalkd_native()
+    reading = read(beanstalkd)
+    assert reading.server
+    assert reading.queues
+    assert reading.server.native.keys() == set(names.server)
+    assert reading.queues["default"].native.keys() == set(names.queue)
+
+
+def test_the_series_that_scaling_counts_are_as_many_as_there_are(beanstalkd: Beanstalkd) -> None:
+    page = SCALING.read_text()
+    system = find_system("beanstalkd")
+    queues = read(beanstalkd).queues
+    assert queues
+    native = len(queues["default"].native)
+    measures = sum(
+        system.can_tell(name) or name not in QueueState._fields for name in paths.QUEUE.names
+    )
+    assert f"| series | {measures + native},000 | {measures + native}0,000 |" in page
+    megabytes = (measures * size_of("ready") + native * size_of("current_using")) / 1e6
+    assert f"| {megabytes:.0f} GB | {megabytes * 10:.0f} GB | derived:" in page
+    assert f"{size_of('ready') / 1e6:.1f} MB a series" in page
+    assert f"{size_of('current_using') / 1e6:.2f} MB a native one" in page
+    worker = len(paths.WORKER.names) + len(paths.WORKER_SEEN.names)
+    assert f"| {worker}00 | {worker},000 | derived: {worker} each |" in page
+    job = 2 * len(outcomes.NAMES) + len(paths.TIMERS) * len(paths.TIMER_STATS)
+    assert f"| {job} | {job} | derived:" in page
+
+
+def read(beanstalkd: Beanstalkd) -> Reading:
+    """One reading of the server and of the queue `default`."""
+    server = Server("q1", parse_server(beanstalkd.address))
+    reader = server.system.open_reader(server, ReaderOptions())
+    try:
+        return reader.read(Wanted(names=["default"]))
+    finally:
+        reader.close()
+
+
+def size_of(measure: str) -> int:
+    """The bytes of a queue's whisper file with the shipped retentions: 12 a point."""
+    rules = ConfigParser(interpolation=None)
+    rules.read(SCHEMAS)
+    path = paths.queue(paths.PREFIX, "q1", "t", measure)
+    retentions = next(
+        rules[name]["retentions"]
+        for name in rules.sections()
+        if re.search(rules[name]["pattern"], path)
+    )
+    points = 0
+    for archive in retentions.split(","):
+        step, _, kept = archive.partition(":")
+        points += seconds(kept) // seconds(step)
+    return 12 * points
+
+
+def seconds(text: str) -> int:
+    """`10s`, `6h`, `1y` in seconds."""
+    return int(text[:-1]) * SECONDS[text[-1]]

@@ -1,0 +1,379 @@
+"""What a worker reports of itself, and what it does about what it finds."""
+
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from beanwatch.net.redis_url import RedisError
+from beanwatch.net.systemd import SystemdNotifier
+from beanwatch.store.health import decide_health
+from beanwatch.store.heartbeats import Heartbeat, Worker
+from beanwatch.worker.core.connection_protocol import JobStats, Reserved
+from beanwatch.worker.core.job import RunningJob
+from beanwatch.worker.core.state import DUPLICATE, HARD_DEADLINE, RECYCLED, STOPPED, WorkerState
+from beanwatch.worker.guard.host import TemporaryRoot
+from beanwatch.worker.telemetry import host_watch
+from beanwatch.worker.telemetry.gauges import WorkerGauges
+from beanwatch.worker.telemetry.heartbeat_record import HeartbeatRecord
+from beanwatch.worker.telemetry.heartbeat_reporter import HeartbeatReporter, VersionWatch
+from beanwatch.worker.telemetry.heartbeat_writer import PreviousHeartbeat
+from beanwatch.worker.telemetry.host_watch import HostLimits, HostWatch
+from beanwatch.worker.telemetry.reporter import Reporter
+from beanwatch.worker.telemetry.systemd_status import SystemdStatus
+from tests.worker_telemetry.conftest import RecordingLog
+
+MINE = Heartbeat(instance="b", host="web1", name="w1", started_at=50.0, reserve_timeout=10.0)
+MIB = 1 << 20
+
+
+class Connection:
+    """Counts how often the wait for a job was interrupted."""
+
+    def __init__(self) -> None:
+        self.interrupts = 0
+
+    def interrupt(self) -> None:
+        self.interrupts += 1
+
+
+class Writer:
+    """A Redis with one record and a version, which can be taken away."""
+
+    is_expected = False
+
+    def __init__(self) -> None:
+        self.record: Heartbeat | None = None
+        self.version: bytes | None = None
+        self.is_away = False
+
+    def write(self, heartbeat: Heartbeat) -> PreviousHeartbeat:
+        self._check()
+        before, self.record = self.record, heartbeat
+        return PreviousHeartbeat(before, self.version)
+
+    def is_mine(self, instance: str) -> bool:
+        self._check()
+        return self.record is None or self.record.instance == instance
+
+    def remove(self, instance: str) -> None:
+        if self.is_mine(instance):
+            self.record = None
+
+    def _check(self) -> None:
+        if self.is_away:
+            raise RedisError("redis: connection refused")
+
+
+class Parts:
+    """The parts of a reporter, at a time that the test sets."""
+
+    def __init__(self, tmp_path: Path, log: RecordingLog, limits: HostLimits) -> None:
+        self.now = 1000.0
+        self.log = log
+        self.state = WorkerState(clock=self.clock)
+        self.connection: Any = Connection()
+        self.writer: Any = Writer()
+        self.temporary = TemporaryRoot(str(tmp_path), "web1.w1", "b")
+        self.host = HostWatch(
+            self.state, self.connection, self.temporary, limits, log.as_logger(), clock=self.clock
+        )
+        self.record = HeartbeatRecord(
+            MINE, self.state, self.host, lambda: "jobs.py:7 send", clock=self.clock
+        )
+        self.heartbeat = HeartbeatReporter(
+            self.writer, self.record, self.state, self.connection, log.as_logger(), clock=self.clock
+        )
+
+    def clock(self) -> float:
+        return self.now
+
+    def start_a_job(self) -> RunningJob:
+        job = RunningJob(
+            Reserved(1, b""), JobStats(1, "work", 0, 0, 0, 60, 1, 0, 0, 0), monotonic=self.clock
+        )
+        job.start(30.0, 10.0)
+        self.state.job = job
+        return job
+
+
+@pytest.fixture
+def make_parts(tmp_path: Path, log: RecordingLog) -> Callable[..., Parts]:
+    def make(limits: HostLimits | None = None) -> Parts:
+        return Parts(tmp_path, log, limits or HostLimits())
+
+    return make
+
+
+@pytest.fixture
+def parts(make_parts: Callable[..., Parts]) -> Parts:
+    return make_parts()
+
+
+# -- the record
+
+
+@pytest.mark.parametrize("jump", [-86400.0, 86400.0])
+def test_a_wall_clock_that_jumps_makes_nobody_hung(parts: Parts, jump: float):
+    record = HeartbeatRecord(
+        MINE,
+        parts.state,
+        parts.host,
+        lambda: "",
+        clock=parts.clock,
+        wall=lambda: jump + time.time(),
+    )
+    assert decide_health(Worker("w", 0.0, record.make())) == "starting"
+    parts.start_a_job()
+    assert decide_health(Worker("w", 0.0, record.make())) == "busy"
+
+
+def test_a_record_shows_the_running_job(parts: Parts):
+    job = parts.start_a_job()
+    job.note, job.progress = "halfway", (5, 10)
+    parts.now += 3
+    beat = parts.record.make()
+    assert (beat.job_id, beat.queue, beat.where) == (1, "work", "jobs.py:7 send")
+    assert (beat.note, beat.progress) == ("halfway", (5, 10))
+    assert beat.beat_at - beat.job_started_at == pytest.approx(3)
+    assert beat.deadline - beat.job_started_at == pytest.approx(30)
+    assert beat.hard_deadline - beat.job_started_at == pytest.approx(40)
+
+
+# -- the heartbeat
+
+
+def test_a_redis_that_is_away_is_logged_once_and_counted(parts: Parts):
+    parts.heartbeat.write(MINE)
+    parts.writer.is_away = True
+    for _ in range(3):
+        parts.heartbeat.write(MINE)
+    parts.writer.is_away = False
+    for _ in range(2):
+        parts.heartbeat.write(MINE)
+    assert parts.log.levels == ["warning", "info"]
+    assert parts.log.lines[1][2] == {"missed": 3}
+    assert parts.state.is_running
+
+
+def test_a_record_that_does_not_move_on_is_no_living_twin(parts: Parts):
+    dead = Heartbeat(instance="a", started_at=10.0, beat_at=20.0, host="web2", pid=7)
+    for _ in range(3):  # as from a Redis that came back with what it had saved
+        parts.writer.record = dead
+        parts.heartbeat.write(MINE)
+        parts.heartbeat.write(MINE)
+    assert parts.state.is_running
+    parts.writer.record = dead._replace(beat_at=21.0)
+    parts.heartbeat.write(MINE)
+    assert (parts.state.exit_code, parts.state.stop_reason) == (
+        DUPLICATE,
+        "the same id runs on web2, pid 7",
+    )
+    assert parts.connection.interrupts == 1
+
+
+def test_the_younger_of_two_twins_goes(parts: Parts):
+    younger = Heartbeat(instance="c", started_at=51.0)
+    for beat_at in (60.0, 61.0):
+        parts.writer.record = younger._replace(beat_at=beat_at)
+        parts.heartbeat.write(MINE)
+    assert parts.state.is_running
+
+
+def test_a_raised_version_restarts_the_worker(parts: Parts):
+    parts.writer.version = b"4"
+    parts.heartbeat.write(MINE)
+    parts.heartbeat.write(MINE)
+    assert parts.state.is_running
+    parts.writer.version = b"5"
+    parts.heartbeat.write(MINE)
+    assert (parts.state.exit_code, parts.state.stop_reason) == (
+        RECYCLED,
+        "beanwatch:version was raised",
+    )
+
+
+def test_a_restart_for_a_new_version_comes_within_the_spread():
+    watch = VersionWatch(30.0)
+    watch.see(None, 0.0)  # never raised so far
+    watch.see(b"1", 100.0)
+    watch.see(b"1", 101.0)
+    assert not watch.is_restart_due(99.9)
+    assert watch.is_restart_due(130.0)
+
+
+@pytest.mark.parametrize(
+    ("code", "words", "is_expected", "kept"),
+    [
+        (STOPPED, "", False, None),
+        (STOPPED, "", True, ("", True)),
+        (RECYCLED, "", True, ("", True)),
+        (DUPLICATE, "", True, None),
+        (HARD_DEADLINE, "hard deadline of send", False, ("hard deadline of send", False)),
+    ],
+)
+def test_the_last_record_says_how_the_worker_ended(
+    parts: Parts, code: int, words: str, is_expected: bool, kept: tuple[str, bool] | None
+):
+    parts.writer.is_expected = is_expected
+    parts.heartbeat.write(MINE)
+    parts.state.stop("it ends", code)
+    assert parts.heartbeat.last_words(words)
+    left = parts.writer.record
+    assert (left and (left.last_words, left.is_over)) == kept
+
+
+def test_the_record_of_another_instance_stays(parts: Parts):
+    other = Heartbeat(instance="a")
+    parts.writer.record = other
+    assert parts.heartbeat.last_words("failed")
+    assert parts.writer.record is other
+
+
+def test_last_words_that_redis_does_not_take_are_told_to_the_caller(parts: Parts):
+    parts.writer.is_away = True
+    assert not parts.heartbeat.last_words("failed")
+    assert parts.log.levels == ["warning"]
+
+
+# -- the host
+
+
+def test_too_much_memory_recycles_the_worker_unless_it_was_told_to_wait(
+    make_parts: Callable[..., Parts], monkeypatch: pytest.MonkeyPatch
+):
+    parts = make_parts(HostLimits(max_memory=200 * MIB))
+    monkeypatch.setattr(host_watch, "read_rss", lambda: 300 * MIB)
+    parts.state.wait(60)
+    parts.host.tick(parts.now)
+    assert parts.host.rss == 300 * MIB
+    assert parts.state.is_running
+    parts.state.wait(0)
+    parts.host.tick(parts.now)
+    parts.host.tick(parts.now)
+    assert (parts.state.exit_code, parts.state.stop_reason) == (
+        RECYCLED,
+        "it uses 300 MiB of memory",
+    )
+    assert parts.connection.interrupts == 1
+
+
+def test_a_worker_that_is_old_enough_is_recycled(make_parts: Callable[..., Parts]):
+    parts = make_parts(HostLimits(max_time=60.0))
+    parts.host.tick(parts.now + 59)
+    assert parts.state.is_running
+    parts.host.tick(parts.now + 60)
+    assert (parts.state.exit_code, parts.state.stop_reason) == (RECYCLED, "its time is over")
+
+
+def test_no_jobs_are_taken_while_the_disk_is_full(
+    make_parts: Callable[..., Parts], monkeypatch: pytest.MonkeyPatch
+):
+    parts = make_parts(HostLimits(min_free_disk=100 * MIB))
+    free = [50 * MIB]
+    monkeypatch.setattr(parts.temporary, "free", lambda: free[0])
+    for _ in range(2):
+        parts.host.tick(parts.now)
+    assert not parts.state.wants_jobs()
+    assert parts.state.disk_full == "50 MiB of disk are free, under 100"
+    assert parts.connection.interrupts == 1
+    free[0] = 150 * MIB
+    parts.host.tick(parts.now)
+    assert parts.state.wants_jobs()
+    assert parts.log.levels == ["warning", "info"]
+
+
+def test_without_a_temporary_directory_no_jobs_are_taken(parts: Parts, tmp_path: Path):
+    tmp_path.rmdir()
+    parts.host.tick(parts.now)
+    assert parts.state.disk_full == "no temporary directory: No such file or directory"
+
+
+# -- the gauges
+
+
+class RecordingMetrics:
+    """Keeps gauges, and adds counts up."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, float] = {}
+
+    def gauge(self, name: str, value: float) -> None:
+        self.values[name] = value
+
+    def count(self, name: str, n: int = 1) -> None:
+        self.values[name] = self.values.get(name, 0) + n
+
+
+def test_gauges_are_those_of_the_last_interval_and_totals_since_the_start(parts: Parts):
+    metrics: Any = RecordingMetrics()
+    gauges = WorkerGauges(metrics, parts.state, parts.host, clock=parts.clock)
+    parts.host.rss = 5
+    parts.state.busy_seconds, parts.state.reconnects, parts.state.touches = 4.0, 1, 3
+    gauges.tick(parts.now + 10)
+    assert metrics.values == {"busy": 0.4, "rss": 5, "reconnects": 1, "touches": 3}
+    parts.now += 15
+    parts.start_a_job()  # since 5 s when the next interval ends
+    parts.state.touches = 4
+    gauges.tick(parts.now)  # too early
+    assert metrics.values["busy"] == 0.4
+    gauges.tick(parts.now + 5)
+    assert metrics.values == {"busy": 0.5, "rss": 5, "reconnects": 1, "touches": 4}
+
+
+# -- systemd
+
+
+def test_systemd_sees_the_state_and_no_ping_from_a_worker_that_hangs(tmp_path: Path):
+    path = tmp_path / "notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(path))
+        systemd.settimeout(5)
+        notifier = SystemdNotifier({"NOTIFY_SOCKET": str(path)})
+        status = SystemdStatus(notifier, "web1.w1")
+        idle = MINE._replace(state="idle", beat_at=100.0, loop_at=100.0)
+        status.report(idle)
+        assert [systemd.recv(100), systemd.recv(100)] == [b"STATUS=idle", b"WATCHDOG=1"]
+        hung = idle._replace(state="busy", job="send", job_id=7, job_started_at=50.0, deadline=90.0)
+        status.report(hung)
+        status.report(idle)
+        said = [systemd.recv(100) for _ in range(3)]
+        assert said == [b"STATUS=busy: send (job 7)", b"STATUS=idle", b"WATCHDOG=1"]
+        assert notifier._socket
+        notifier._socket.close()
+
+
+# -- all together
+
+
+class CountingSink:
+    """Counts its ticks."""
+
+    def __init__(self) -> None:
+        self.ticks = 0
+
+    def tick(self) -> None:
+        self.ticks += 1
+
+
+def test_everything_is_reported_once_an_interval(parts: Parts):
+    sink: Any = CountingSink()
+    metrics: Any = RecordingMetrics()
+    reporter = Reporter(
+        parts.host,
+        parts.record,
+        parts.heartbeat,
+        WorkerGauges(metrics, parts.state, parts.host, clock=parts.clock),
+        SystemdStatus(SystemdNotifier({}), "web1.w1"),
+        [sink],
+        clock=parts.clock,
+    )
+    reporter.begin()
+    assert parts.writer.record.disk_free > 0, "the host is measured before the first heartbeat"
+    for tick in range(10):  # 0.5 s each, and a heartbeat each second
+        reporter.tick(parts.now + tick / 2)
+    assert sink.ticks == 5
+    assert metrics.values["rss"] == parts.host.rss > 0

@@ -1,0 +1,88 @@
+"""Carries out the commands that an operator or a signal gives to this worker."""
+
+from structlog.typing import FilteringBoundLogger
+
+from beanwatch.worker.control.messages import MAX_WAIT, Answer, Message
+from beanwatch.worker.core.connection import WorkerConnection
+from beanwatch.worker.core.state import RECYCLED, STOPPED, WorkerState
+from beanwatch.worker.core.wake import Wake
+from beanwatch.worker.guard.stacks import dump_stacks
+from beanwatch.worker.telemetry.reporter import Reporter
+
+MAX_DUMP = 30_000  # characters; by default beanstalkd takes 64 KiB a job
+
+
+class CommandHandler:
+    """Runs in the pulse thread, except for `stop` and `request_dump`.
+
+    `wake` wakes the pulse, which does what a signal handler must not do.
+    """
+
+    def __init__(
+        self,
+        worker: str,
+        state: WorkerState,
+        connection: WorkerConnection,
+        wake: Wake,
+        reporter: Reporter,
+        log: FilteringBoundLogger,
+    ) -> None:
+        self._worker, self._state, self._connection = worker, state, connection
+        self._wake, self._reporter, self._log = wake, reporter, log
+        self._is_dump_requested = False
+
+    def stop(self, reason: str, code: int = STOPPED) -> None:
+        """Finish the current job, if any, and exit. Safe in signal handlers."""
+        self._state.stop(reason, code)
+        self._connection.interrupt()
+
+    def handle(self, message: Message) -> Answer:
+        """Carry out a command and return the answer."""
+        self._log.info("told to {command}", command=message.command)
+        text, dump = self._do(message)
+        beat = self._reporter.make_heartbeat()
+        return Answer(
+            self._worker,
+            beat.instance,
+            message.command,
+            id=message.id,
+            text=text,
+            beat=beat._asdict() if message.command in ("status", "dump") else None,
+            dump=dump,
+        )
+
+    def request_dump(self) -> None:
+        """Have the pulse log all stacks. Safe in signal handlers."""
+        self._is_dump_requested = True
+        self._wake.set()
+
+    def tick(self, _now: float) -> None:
+        """Log the stacks if a signal asked for them."""
+        if self._is_dump_requested:
+            self._is_dump_requested = False
+            self._dump("SIGUSR1")
+
+    def _do(self, message: Message) -> tuple[str, str]:
+        """The answer's text and its dump."""
+        job = self._state.job
+        after = f" after {job.name} (job {job.id})" if job else ""
+        if message.command == "stop":
+            self.stop("told to stop")
+            return f"stops{after}", ""
+        if message.command == "restart":
+            self.stop("told to restart", RECYCLED)
+            return f"restarts{after}", ""
+        if message.command == "wait":
+            seconds = message.args.seconds
+            self._state.wait(seconds or MAX_WAIT)
+            self._connection.interrupt()
+            return f"waits{f' for {seconds:g} s' if seconds else ''}{after}", ""
+        if message.command == "resume":
+            self._state.wait(0)
+            return "takes jobs", ""
+        return "", self._dump("an operator") if message.command == "dump" else ""
+
+    def _dump(self, who: str) -> str:
+        stacks = dump_stacks()
+        self._log.warning("stacks, as {who} asked", who=who, stacks=stacks)
+        return stacks[-MAX_DUMP:]

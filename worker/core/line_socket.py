@@ -1,0 +1,162 @@
+"""A connected socket from which whole lines and bodies are read, each within its time.
+
+Raises OSError when the server is gone or silent, and BadReplyError when what it sends is neither a
+line nor a body of the announced size.
+"""
+
+import select
+import socket
+import struct
+import time
+from collections.abc import Callable
+from typing import Any
+
+from beanwatch.net.errors import quote_answer
+
+READ_SIZE = 65536  # bytes of one read
+MIN_BODY_RATE = 50_000  # bytes a second; over a slower link no job can be taken
+MAX_LINE = 1024  # bytes
+MAX_BODY = 1 << 30  # bytes; beanstalkd allows no larger job
+
+
+class BadReplyError(ValueError):
+    """The reply does not follow beanstalkd's protocol."""
+
+
+class LineSocket:
+    """Owns the socket. `timeout` (seconds) limits one send and one read.
+
+    The kernel enforces the timeout (SO_RCVTIMEO, SO_SNDTIMEO): Python's own costs another system
+    call each time.
+    """
+
+    def __init__(
+        self,
+        connected: socket.socket,
+        timeout: float,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        connected.settimeout(None)
+        limit = struct.pack("ll", int(timeout), int(timeout % 1 * 1e6))
+        connected.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
+        connected.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
+        self._socket = connected
+        self._timeout = timeout
+        self._clock = clock
+        self._buffer = b""  # received and not read yet
+        self.fileno = connected.fileno
+        self.close = connected.close
+
+    def peer(self) -> Any:
+        """The address of the server, as `getpeername` gives it."""
+        return self._socket.getpeername()
+
+    def has_input(self) -> bool:
+        """True if there is something to read, or if the socket was closed."""
+        if self._buffer:
+            return True
+        poll = select.poll()
+        try:
+            poll.register(self._socket, select.POLLIN)
+        except ValueError:  # another thread closed it
+            return True
+        return bool(poll.poll(0))
+
+    def shut_down(self) -> None:
+        """End a read that is waiting. Any thread and any signal handler may call this."""
+        try:
+            self._socket.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass  # the connection is gone already, which ends the read as well
+
+    def send(self, data: bytes) -> None:
+        """Send all of it within the timeout."""
+        end = 0.0
+        try:
+            while (sent := self._socket.send(data)) < len(data):
+                data = data[sent:]
+                end = end or self._clock() + self._timeout
+                if self._clock() > end:
+                    raise TimeoutError
+        except BlockingIOError:
+            raise TimeoutError from None
+
+    def send_now(self, data: bytes) -> None:
+        """Send a few bytes without waiting. Raises BlockingIOError if the buffer is full."""
+        if self._socket.send(data, socket.MSG_DONTWAIT) != len(data):
+            raise BlockingIOError("the connection takes no more")
+
+    def read_line_now(self) -> bytes | None:
+        """The next line without its end, or None if it has not arrived yet."""
+        try:
+            while b"\r\n" not in self._buffer:
+                self._add(self._socket.recv(READ_SIZE, socket.MSG_DONTWAIT))
+        except BlockingIOError:
+            return None
+        return self.read_line()
+
+    def read_line(self, timeout: float = 0.0) -> bytes:
+        """The next line without its end.
+
+        Waits for the socket's timeout, or for `timeout` seconds if that is given: then up to half
+        of the socket's timeout longer or shorter.
+        """
+        end = 0.0
+        while True:
+            line, is_whole, rest = self._buffer.partition(b"\r\n")
+            if is_whole:
+                self._buffer = rest
+                return line
+            if len(self._buffer) > MAX_LINE:
+                raise BadReplyError(f"it answered {quote_answer(self._buffer[:40])}")
+            end = end or self._clock() + (timeout or self._timeout)
+            self._receive(end)
+
+    def read_body(self, size: bytes) -> bytes:
+        """The body of `size` bytes, a decimal number as it stood in the line before it.
+
+        A long body may take longer than the timeout, as long as it keeps arriving at MIN_BODY_RATE.
+        """
+        if not size.isdigit() or (end := int(size)) > MAX_BODY:
+            raise BadReplyError(f"it announced a body of {size[:40]!r} bytes")
+        stop = end + 2
+        if len(self._buffer) < stop:
+            self._receive_up_to(stop)
+        buffer = self._buffer
+        if buffer[end:stop] != b"\r\n":
+            raise BadReplyError(f"a body ended with {buffer[max(0, end - 40) : stop]!r}")
+        self._buffer = buffer[stop:]
+        return buffer[:end]
+
+    def _receive_up_to(self, size: int) -> None:
+        end = self._clock() + self._timeout + size / MIN_BODY_RATE
+        parts = [self._buffer]
+        left = size - len(self._buffer)
+        try:
+            while left > 0:
+                data = self._socket.recv(min(max(left, READ_SIZE), 16 * READ_SIZE))
+                if not data:
+                    raise ConnectionResetError("the server closed the connection")
+                parts.append(data)
+                left -= len(data)
+                if self._clock() > end:
+                    raise TimeoutError
+        except BlockingIOError:
+            raise TimeoutError from None
+        self._buffer = b"".join(parts)
+
+    def _receive(self, end: float) -> None:
+        try:
+            self._add(self._socket.recv(READ_SIZE))
+            left = end - self._clock()
+        except BlockingIOError:
+            # One socket timeout has passed. Wait for another if at least half of it is left.
+            left = end - self._clock() - self._timeout / 2
+        if left < 0:
+            raise TimeoutError
+
+    def _add(self, data: bytes) -> None:
+        if not data:
+            raise ConnectionResetError("the server closed the connection")
+        self._buffer += data

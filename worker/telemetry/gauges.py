@@ -1,0 +1,46 @@
+"""Measure the worker itself: how busy it is, its memory, its reconnects and touches."""
+
+import time
+from collections.abc import Callable
+
+from beanwatch.worker.core.state import WorkerState
+from beanwatch.worker.telemetry.host_watch import HostWatch
+from beanwatch.worker.telemetry.metrics import Metrics
+
+INTERVAL = 10.0  # seconds, as often as StatsD flushes
+
+
+class WorkerGauges:
+    """Sets the series of `telemetry.series.WORKER` once an interval."""
+
+    def __init__(
+        self,
+        metrics: Metrics,
+        state: WorkerState,
+        host: HostWatch,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._metrics, self._state, self._host = metrics, state, host
+        self._next_at = 0.0
+        self._measured_at = clock()
+        self._busy = 0.0  # seconds in jobs, at `_measured_at`
+        self._reconnects = self._touches = 0  # counted so far
+
+    def tick(self, now: float) -> None:
+        """Measure if it is time; `now` is monotonic."""
+        if now < self._next_at:
+            return
+        self._next_at = now + INTERVAL - 0.01
+        state = self._state
+        job = state.job
+        busy = state.busy_seconds + (now - job.began if job else 0.0)
+        if now > self._measured_at:
+            share = (busy - self._busy) / (now - self._measured_at)
+            self._metrics.gauge("busy", min(1.0, max(0.0, share)))
+        self._measured_at, self._busy = now, busy
+        self._metrics.gauge("rss", self._host.rss)
+        reconnects, touches = state.reconnects, state.touches
+        self._metrics.count("reconnects", reconnects - self._reconnects)
+        self._metrics.count("touches", touches - self._touches)
+        self._reconnects, self._touches = reconnects, touches

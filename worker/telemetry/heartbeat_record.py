@@ -1,0 +1,70 @@
+"""Make the heartbeat record from what the worker's threads know."""
+
+import time
+from collections.abc import Callable
+
+from beanwatch.store.heartbeats import Heartbeat
+from beanwatch.worker.core.state import WorkerState
+from beanwatch.worker.guard.stacks import read_main_cpu
+from beanwatch.worker.telemetry.host_watch import HostWatch
+
+
+class HeartbeatRecord:
+    """Makes this worker's records.
+
+    `identity` is the part of the record that does not change. `current_line` returns the line that
+    the running handler is at.
+    """
+
+    def __init__(
+        self,
+        identity: Heartbeat,
+        state: WorkerState,
+        host: HostWatch,
+        current_line: Callable[[], str],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self.identity = identity
+        self._state, self._host, self._current_line = state, host, current_line
+        self._clock, self._wall = clock, wall
+
+    def make(self, last_words: str = "") -> Heartbeat:
+        """The record as of now."""
+        worker = self._state
+        job = worker.job
+        state, reason = worker.state(job)
+        # Convert all monotonic times by one offset: the wall clock may jump between two readings.
+        now = self._wall()
+        ahead = now - self._clock()
+        heartbeat = self.identity._replace(
+            state=state,
+            reason=reason,
+            loop_at=ahead + worker.loop_at,
+            beat_at=now,
+            processed=worker.processed,
+            failed=worker.failed,
+            errors=worker.errors,
+            rss=self._host.rss,
+            disk_free=self._host.disk_free,
+            last_words=last_words,
+        )
+        if job is None:
+            return heartbeat
+        cpu = read_main_cpu()
+        if job.cpu_before is None:
+            job.cpu_before = cpu
+        return heartbeat._replace(
+            job=job.name,
+            job_id=job.id,
+            job_uuid=job.uuid,
+            queue=job.queue,
+            where=self._current_line(),
+            note=job.note,
+            progress=job.progress,
+            job_started_at=ahead + job.began,
+            job_cpu=round(cpu - job.cpu_before, 3),
+            deadline=ahead + job.hard_deadline - job.grace if job.hard_deadline else 0.0,
+            hard_deadline=ahead + job.hard_deadline if job.hard_deadline else 0.0,
+        )

@@ -1,0 +1,87 @@
+"""Watch the process and its host: memory, free disk, age. Stop or pause the worker at a limit."""
+
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+from structlog.typing import FilteringBoundLogger
+
+from beanwatch.worker.core.connection import WorkerConnection
+from beanwatch.worker.core.state import RECYCLED, WorkerState
+from beanwatch.worker.guard.host import TemporaryRoot, read_rss
+
+
+class HostLimits(NamedTuple):
+    """The limits of a worker's use of its host; 0 is no limit."""
+
+    min_free_disk: int = 0  # bytes where jobs get their temporary directories
+    max_memory: float = 0.0  # bytes resident
+    max_time: float = 0.0  # seconds since the start
+
+
+class HostWatch:
+    """Measures memory, free disk and age once a tick, and acts when one is over its limit.
+
+    `rss` and `disk_free` are the results of the last tick in bytes. Above `max_memory`, or after
+    `max_time`, the worker stops to be started again, unless it was told to wait. Below
+    `min_free_disk` it takes no jobs until enough disk is free.
+    """
+
+    def __init__(
+        self,
+        state: WorkerState,
+        connection: WorkerConnection,
+        temporary: TemporaryRoot,
+        limits: HostLimits,
+        log: FilteringBoundLogger,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.rss = 0
+        self.disk_free = 0
+        self._state, self._connection, self._temporary = state, connection, temporary
+        self._limits, self._log = limits, log
+        self._ends_at = clock() + limits.max_time if limits.max_time else 0.0
+
+    def tick(self, now: float) -> None:
+        """Measure once, and stop or pause the worker at a limit; `now` is monotonic, in seconds."""
+        self.rss = read_rss()
+        if not self._state.is_waiting:
+            if self._limits.max_memory and self.rss > self._limits.max_memory:
+                stop_once(
+                    self._state,
+                    self._connection,
+                    f"it uses {self.rss >> 20} MiB of memory",
+                    RECYCLED,
+                )
+            if self._ends_at and now >= self._ends_at:
+                stop_once(self._state, self._connection, "its time is over", RECYCLED)
+        try:
+            self.disk_free = self._temporary.free()
+        except OSError as error:
+            self._state.disk_full = f"no temporary directory: {error.strerror}"
+        else:
+            self._check_disk()
+
+    def _check_disk(self) -> None:
+        state, least = self._state, self._limits.min_free_disk
+        is_full = self.disk_free < least
+        if is_full and not state.disk_full:
+            reason = f"{self.disk_free >> 20} MiB of disk are free, under {least >> 20}"
+            self._log.warning("no jobs are taken: {reason}", reason=reason)
+            state.disk_full = reason
+            self._connection.interrupt()
+        elif not is_full and state.disk_full:
+            self._log.info("jobs are taken again: the disk has room")
+            state.disk_full = ""
+            state.wake.set()
+
+
+def stop_once(state: WorkerState, connection: WorkerConnection, why: str, code: int) -> None:
+    """Stop the worker with a reason and an exit code, unless it is stopping already.
+
+    A wait for a job is interrupted.
+    """
+    if state.is_running:
+        state.stop(why, code)
+        connection.interrupt()
