@@ -43,9 +43,9 @@ def decide_consumers(now: Consumers, before: Consumers | None = None) -> str | N
     saturated: all consumers are busy and the queue did not shrink (fewer jobs were deleted than
     were ready before).
 
-    A consumer between two jobs looks stalled for an instant, and a busy one saturated. With
-    `before`, an earlier sample of the same queue, both must hold for both samples, and nothing is
-    said if that sample does not tell. Without it the instant decides.
+    For an instant, a consumer between two jobs looks stalled, and a busy one looks saturated. With
+    `before`, an earlier sample of the same queue, a queue is stalled or saturated only if both
+    samples say so; the result is None if `before` lacks a count. Without it the one sample decides.
     """
     if now.ready is None:
         return None
