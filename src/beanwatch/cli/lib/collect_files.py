@@ -71,7 +71,7 @@ def open_state(path: str, stack: ExitStack) -> StateFile | None:
 
 
 def load_state(state: StateFile | None, log: FilteringBoundLogger) -> State:
-    """What an earlier run remembered; nothing if that cannot be read, which is said."""
+    """Return the state of an earlier run; {} if it cannot be read, which is logged."""
     try:
         return state.load() if state else {}
     except StateError as error:
