@@ -84,6 +84,7 @@ class ServerResource(Resource):  # type: ignore[misc]
             return
         prefix = f"{self.name}/" if len(self._source.servers) > 1 else ""
         problems = list(self._source.problems(self._server, reading))
+        self._source.note_doubts(self._server, reading.doubts)
         state = reading.server or ServerState()
         seen = CheckedServer(self._server, prefix, state, problems, reading.doubts)
         yield Metric(self.name, seen, context="server")

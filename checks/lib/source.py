@@ -46,8 +46,18 @@ class Source:
         """Everything that is wanted of a server. Raises ServerError if any part is missing."""
         reading = self.fetch(server, wanted)
         if reading.queues is None or (wanted.heads and reading.trouble):
-            raise ServerError(reading.trouble)
+            cause = TimeoutError() if self.is_over(server) else None
+            raise ServerError(reading.trouble) from cause
         return reading
+
+    def is_over(self, server: Server) -> bool:
+        """True if this server has used up its share of the time."""
+        return False
+
+    def note_doubts(self, server: Server, doubts: Iterable[str]) -> None:
+        """Tell numbers that cannot be right in the long output."""
+        prefix = f"{server.node}: " if len(self.servers) > 1 else ""
+        self.notes += [f"{prefix}{doubt}" for doubt in doubts]
 
     def fetch(self, server: Server, wanted: Wanted) -> Reading:
         """A reading that may lack parts. Raises ServerError if nothing could be read."""
@@ -92,18 +102,21 @@ class LiveSource(Source):
         self._end = clock() + timeout
         self._unasked = len(servers)
         self._readers: dict[Server, Reader] = {}
+        self._ends: dict[Server, float] = {}  # when the share of each is used up, by `clock`
 
     def fetch(self, server: Server, wanted: Wanted) -> Reading:
         """As Source does."""
         share = self._share()
-        end = self._clock() + share
+        self._ends[server] = self._clock() + share
         # Only these two need what the run before saw, and reading the file takes a millisecond.
         memory = self.memory if wanted.heads or wanted.problems else Memory()
         reader = self._readers[server] = self._open(server, share, memory)
         reading = reader.read(wanted, share)
-        if reading.trouble and self._clock() >= end:
-            raise ServerError(reading.trouble) from TimeoutError()
-        return self._with_other_heads(reader, reading, end)
+        return self._with_other_heads(reader, reading, self._ends[server])
+
+    def is_over(self, server: Server) -> bool:
+        """As Source does."""
+        return self._clock() >= self._ends[server]
 
     def _open(self, server: Server, timeout: float, memory: Memory) -> Reader:
         self._output.current_step = f"asking {server}"

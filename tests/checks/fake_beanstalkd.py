@@ -57,10 +57,12 @@ def fake_beanstalkd(
     tube_changes: Mapping[str, object | None] | None = None,
     indent: str = "",
     is_empty: bool = False,
+    silent_on: bytes = b"",
 ) -> Iterator[str]:
     """The address of a server with the queue `images`: three jobs ready, one worker waits.
 
-    `indent` goes before every key; with `is_empty` all bodies are empty.
+    `indent` goes before every key; with `is_empty` all bodies are empty. The command `silent_on` is
+    not answered.
     """
     stats = b"" if is_empty else body(STATS, stats_changes or {}, indent)
     tube = b"" if is_empty else body(TUBE, tube_changes or {}, indent)
@@ -83,7 +85,8 @@ def fake_beanstalkd(
             with connection, connection.makefile("rb") as lines:
                 try:
                     for line in lines:
-                        connection.sendall(replies[line.split()[0]])
+                        if (word := line.split()[0]) != silent_on:
+                            connection.sendall(replies[word])
                 except OSError:  # the check has read enough
                     continue
 

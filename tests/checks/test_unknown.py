@@ -1,6 +1,7 @@
 """A number that is missing or cannot be right is UNKNOWN, and never taken for 0."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 
@@ -102,6 +103,7 @@ def test_the_check_of_the_server_judges_numbers_that_cannot_be_right(check: Chec
         answer = check("queue_server", "--server", address)
     assert answer.code == UNKNOWN
     assert f"gave a number that cannot be right: server: {field} is {UNDERFLOW}" in answer.text
+    assert f"server: {field} is {UNDERFLOW}, which is not a count" in answer.long
     assert "U" in answer.perfdata.values()
     assert str(UNDERFLOW) not in "".join(answer.perfdata.values())
 
@@ -111,3 +113,29 @@ def test_a_limit_on_a_number_that_is_not_known_is_unknown(check: Check):
         answer = check("queue_server", "--server", address, "-c", "5")
     assert answer.code == UNKNOWN
     assert "beanstalkd did not tell the number of connections" in answer.text
+
+
+@pytest.mark.parametrize(("limit", "code"), [("1", UNKNOWN), ("1:critical", CRITICAL)])
+def test_a_server_that_falls_silent_in_between_is_told_as_one_that_is_silent(
+    check: Check, limit: str, code: int
+):
+    for name, command in (("queue_age", b"peek-ready"), ("queue_consumers", b"stats-tube")):
+        with fake_beanstalkd(silent_on=command) as address:
+            answer = check(name, "--server", address, "-t", limit)
+        assert answer.code == code, answer.text
+        assert "no answer within" in answer.text
+        assert answer.long[0] == "What to do: beanwatch runbook queue-server"
+
+
+def test_passive_judges_what_was_read_before_the_server_fell_silent(run, tmp_path: Path):
+    with fake_beanstalkd(silent_on=b"peek-ready") as address:
+        argv = ("passive", "--once", "-t", "1", "--server", address)
+        said = run("beanwatch", *argv, env={"BEANWATCH_STATE_DIR": str(tmp_path / "state")}).stdout
+    results = dict(line.split("\t")[1:3] for line in said.splitlines())
+    assert results == {
+        "queue server": "0",
+        "depth of all queues": "0",
+        "buried of all queues": "0",
+        "age of all queues": "3",
+        "consumers of all queues": "0",
+    }
