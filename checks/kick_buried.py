@@ -43,7 +43,7 @@ def decide(state: str, state_type: str, queue: str) -> bool:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Exit 0 when done or nothing was to do, 1 when it failed, 2 for wrong arguments."""
+    """Exit 0 on success or if there was nothing to do, 1 on failure, 2 for wrong arguments."""
     options = parser().parse_args(argv)
     if not decide(options.state, options.type, options.queue):
         return

@@ -194,7 +194,9 @@ def with_live_graphite(options: argparse.Namespace, config: Config, output: Plug
     """The check with the real Graphite."""
     url = options.graphite_url or config.graphite.url
     if not url:
-        raise UsageError("where is Graphite? --graphite-url http://HOST, or url under [graphite]")
+        raise UsageError(
+            "no URL of Graphite: use --graphite-url http://HOST, or set url under [graphite]"
+        )
 
     def fetch(patterns: Sequence[str], window: int) -> bytes:
         output.current_step = "asking Graphite"

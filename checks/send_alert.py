@@ -25,7 +25,7 @@ OPTIONAL_TEXTS = {
 
 
 def parser() -> argparse.ArgumentParser:
-    """Make the parser of the command line, which checks/nagios/commands.cfg fills in."""
+    """Make the command-line parser. Nagios passes the arguments of checks/nagios/commands.cfg."""
     parser = argparse.ArgumentParser(
         prog="beanwatch_notify",
         description=__doc__,

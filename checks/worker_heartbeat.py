@@ -197,7 +197,7 @@ class WorkersSummary(Summary):  # type: ignore[misc]
     """All is well."""
 
     def ok(self, results: Any) -> str:
-        """`3 workers: 2 idle, 1 busy`, or the one there is."""
+        """Count the workers by state: `3 workers: 2 idle, 1 busy`. Describe a single worker."""
         workers = [r.metric.value for r in results if isinstance(r.metric.value, Worker)]
         if len(workers) == 1:
             return next(str(r) for r in results if isinstance(r.metric.value, Worker))

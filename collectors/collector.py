@@ -30,7 +30,7 @@ class Extra(Protocol):
 
 
 class Collector:
-    """Runs each poller in its own thread, so that one that hangs delays no other.
+    """Runs each poller in its own thread: a poller that hangs does not delay the others.
 
     `interval` and `queues_interval` are in seconds.
     """
@@ -196,7 +196,7 @@ class Collector:
         if dropped:
             self._reported += dropped
             self._log.error(
-                f"{dropped} points were given up: Graphite was down for too long",
+                f"{dropped} points were dropped: Graphite was down for too long",
                 backlog=self._outbox.total_backlog,
             )
         return dropped

@@ -28,7 +28,7 @@ def append_file(alert: Alert, path: str) -> None:
         finally:
             os.close(descriptor)
     except OSError as error:
-        raise DeliveryError(f"{path}: {error.strerror}") from None
+        raise DeliveryError(f"cannot write alert to {path}: {error.strerror}") from None
 
 
 CHANNEL = Channel("--file", "FILE", "append a line", plan)

@@ -60,9 +60,11 @@ def send_mail(mail: EmailMessage, smtp: str, timeout: float) -> None:
         with smtplib.SMTP(host, int(port), timeout=timeout) as server:
             server.send_message(mail)
     except FileNotFoundError:
-        raise DeliveryError(f"no {SENDMAIL} here: install one, or name --smtp HOST:PORT") from None
+        raise DeliveryError(
+            f"{SENDMAIL} not found: install a mail server, or use --smtp HOST:PORT"
+        ) from None
     except (OSError, smtplib.SMTPException, subprocess.TimeoutExpired, ValueError) as error:
-        raise DeliveryError(f"mail by {smtp or SENDMAIL}: {error}") from None
+        raise DeliveryError(f"cannot send mail through {smtp or SENDMAIL}: {error}") from None
 
 
 CHANNEL = Channel("--mail", "ADDRESS", "a mail", plan)

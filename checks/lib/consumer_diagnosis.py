@@ -50,7 +50,7 @@ class ConsumerDiagnosis(QueueResource):
     wanted = Wanted(server=True)  # it may be draining, and a worker may hold another queue's job
 
     def take_first_sample(self) -> None:
-        """Read the queues; `doubtful` are those that a second sample should look at."""
+        """Read the queues. Set `doubtful` to those that must be read once more to be judged."""
         self._metrics: list[Metric] = []
         self._first: dict[str, Consumers] = {}
         self._second: dict[str, Consumers] = {}

@@ -126,7 +126,7 @@ class FileMemory(Memory):
             if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
                 raise PermissionError(0, f"{self._directory} is not a directory of ours") from None
             if found.st_mode & 0o022:
-                raise PermissionError(0, f"{self._directory} is open to others") from None
+                raise PermissionError(0, f"other users can write to {self._directory}") from None
 
 
 class ScopedMemory(Memory):

@@ -118,5 +118,5 @@ def runbook_lines(links: LinksConfig, heading: str, headings: Iterable[str]) -> 
 
 
 def fill_link(url: str, name: str) -> str:
-    """The URL with `{name}` filled in; without `{name}` the name becomes its fragment."""
+    """Replace `{name}` in a URL by the name. A URL without it gets `#name` at its end."""
     return url.replace("{name}", name) if "{name}" in url else f"{url}#{name}"

@@ -67,7 +67,7 @@ def pick_queue_limits(
 
 
 class QueueContext(Context):  # type: ignore[misc]
-    """Judges queues by two functions of the check: `decide` for the state, and `perfdata`."""
+    """Judges queues by two functions of the check: `decide` the state, `perfdata` the numbers."""
 
     def __init__(
         self,

@@ -202,7 +202,7 @@ class StateFile:
             content = read_private(self.path)
             return parse_state(content, self._moment()) if content else {}
         except OSError as error:
-            raise StateError(f"state file {self.path}: {error.strerror}") from None
+            raise StateError(f"cannot read state file {self.path}: {error.strerror}") from None
         except ValueError as error:
             raise StateError(f"state file {self.path} cannot be understood: {error}") from None
 
@@ -211,7 +211,7 @@ class StateFile:
         try:
             write_private(self.path, dump_state(state, self._moment()))
         except OSError as error:
-            raise StateError(f"state file {self.path}: {error.strerror}") from None
+            raise StateError(f"cannot write state file {self.path}: {error.strerror}") from None
 
     def _moment(self) -> Moment:
         # Read both clocks each time: the wall clock may have been set since the last save.

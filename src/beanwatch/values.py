@@ -17,7 +17,7 @@ def text(value: Any) -> str:
 
 
 def metric_prefix(value: Any) -> str:
-    """Parse the prefix of all paths in Graphite: one node, or several with dots between them."""
+    """Parse the prefix put before every Graphite path: one node, or several joined by dots."""
     if not re.fullmatch(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*", text(value)):
         raise ValueError("expected letters, digits, _ and -, and dots only between them")
     return str(value)

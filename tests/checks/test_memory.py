@@ -145,7 +145,7 @@ def test_a_directory_of_somebody_else_is_refused(tmp_path: Path):
     memory = FileMemory("x", str(state))
     memory.remember("a", 1)
     memory.save()
-    assert "open to others" in memory.trouble
+    assert "other users can write to" in memory.trouble
     assert list(state.iterdir()) == []
     (tmp_path / "link").symlink_to(tmp_path)
     memory = FileMemory("x", str(tmp_path / "link"))

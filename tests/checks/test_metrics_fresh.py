@@ -69,7 +69,7 @@ def test_what_is_no_answer_of_the_render_api_is_said(body: bytes):
     ("answer", "reason"),
     [
         (b"", "the server closed the connection without an answer"),
-        (b"hello\r\n\r\n", "this is no HTTP server"),
+        (b"hello\r\n\r\n", "the reply is not HTTP"),
         (b"HTTP/1.1 200 OK", "the answer was cut off"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nabc", "the answer was cut off"),
         (b"HTTP/1.1 301 Moved\r\n\r\n", "HTTP 301 Moved"),

@@ -46,7 +46,7 @@ def test_one_failure_stops_no_other_and_no_secret_is_shown(run, tmp_path: Path):
     )
     assert (code, stdout) == (1, "")
     lines = stderr.splitlines()
-    assert lines[0].startswith(f"beanwatch_notify: mail by {smtp}: ")
+    assert lines[0].startswith(f"beanwatch_notify: cannot send mail through {smtp}: ")
     assert lines[1].startswith(f"beanwatch_notify: webhook of {secret}: ")
     assert "SECRET" not in stderr
     fields = mailbox.read_text().rstrip("\n").split("\t")

@@ -48,7 +48,7 @@ def test_a_draining_server_is_a_warning(check: Check, beanstalkd: Beanstalkd):
     wait_until(lambda: beanstalkd.stats()["draining"])
     answer = check("queue_server", "--server", beanstalkd.address, *SETTLED)
     assert answer.code == WARNING
-    assert "is draining: it takes no new job" in answer.text
+    assert "is draining: it accepts no new jobs" in answer.text
 
 
 def test_a_dead_server_is_critical_beside_a_live_one(check: Check, beanstalkd: Beanstalkd):

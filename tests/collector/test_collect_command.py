@@ -297,7 +297,7 @@ def test_drops_are_counted_and_said(beanstalkd: Beanstalkd, sink: Sink, run: Run
         *("--graphite", sink.address, "--state", tmp_path / "s", "--spool", spool),
     )
     assert result.code == 1
-    assert "1000 points were given up" in result.stderr
+    assert "1000 points were dropped" in result.stderr
     assert not blob.exists()
 
 

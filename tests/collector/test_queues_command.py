@@ -301,7 +301,7 @@ def test_top_shows_what_is_wrong_with_a_server_that_answers(beanstalkd: Beanstal
     wait_until(lambda: beanstalkd.stats()["draining"])
     argv = ("beanwatch", "top", "--once", "--server", beanstalkd.address)
     code, stdout, _ = run(*argv)
-    assert (code, "is draining: it takes no new job" in stdout) == (0, True)
+    assert (code, "is draining: it accepts no new jobs" in stdout) == (0, True)
     (server,) = json.loads(run(*argv, "--json").stdout)["servers"]
     assert (server["wrong"], server["draining"]) == ("warning", True)
     assert [problem["severity"] for problem in server["problems"]] == ["warning"]

@@ -14,7 +14,7 @@ from beanwatch.collectors.poll.derive import derive_queue
 from beanwatch.collectors.poll.memory import PollMemory
 from beanwatch.collectors.poll.observer import Observer
 from beanwatch.collectors.poll.samples import (
-    FORMAT,
+    STATE_FORMAT,
     Moment,
     QueueSample,
     ServerSamples,
@@ -111,7 +111,7 @@ ODD_SERVERS = VALUES | st.fixed_dictionaries(
 )
 ODD_STATES = st.fixed_dictionaries(
     {
-        "format": st.just(FORMAT),
+        "format": st.just(STATE_FORMAT),
         "boot": VALUES,
         "offset": VALUES | st.floats(),
         "servers": VALUES | st.dictionaries(st.text(max_size=3), ODD_SERVERS, max_size=2),
@@ -141,7 +141,7 @@ def test_odd_values_are_a_value_error_or_can_be_used(record: dict[str, object]):
 @given(ODD_MEMORIES)
 def test_an_odd_memory_is_a_value_error_or_does_a_poll_no_harm(record: object):
     servers = {"q": {"instance": ID, "restarts": 0, "queues": {}, "rest": [], "memory": record}}
-    content = {"format": FORMAT, "boot": "b", "offset": 0.0, "servers": servers}
+    content = {"format": STATE_FORMAT, "boot": "b", "offset": 0.0, "servers": servers}
     try:
         state = parse_state(json.dumps(content).encode(), Moment(10.0, 1e9, "b"))
     except ValueError:
@@ -171,7 +171,7 @@ def write(path: Path, **changes: object) -> None:
         "memory": {"values": {}, "since": {}},
         **changes,
     }
-    record = {"format": FORMAT, "boot": "", "offset": 1e9, "servers": {"q1": server}}
+    record = {"format": STATE_FORMAT, "boot": "", "offset": 1e9, "servers": {"q1": server}}
     path.write_text(json.dumps(record))
 
 

@@ -106,7 +106,7 @@ def test_on_an_empty_host_only_beanstalkd_is_missed(run: Run) -> None:
         "beanstalkd"
     ]
     assert "-> start it (systemctl start beanstalkd)" in out
-    assert "unused   check_queue_depth: needs a queue server: see above" in out
+    assert "unused   check_queue_depth: skipped: it needs a queue server, see above" in out
 
 
 def test_every_failure_comes_with_its_cure(
@@ -210,7 +210,7 @@ def test_a_redis_that_is_a_replica_or_that_evicts_is_no_good(
     redis_server.client().execute_command("REPLICAOF", "127.0.0.1", "1")
     code, found = doctor("--wait", "1s")
     assert (code, found["redis"]["state"]) == (1, "failed")
-    assert "it is a replica" in found["redis"]["text"]
+    assert "this is a replica" in found["redis"]["text"]
 
 
 def test_silent_servers_cost_seconds_and_no_more(

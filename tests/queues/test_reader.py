@@ -1029,7 +1029,7 @@ def test_a_draining_server_is_a_problem(beanstalkd: Beanstalkd, reader: Reader):
         lambda: reading if (reading := reader.read(ALL)).server.draining else None  # type: ignore[union-attr]
     )
     (problem,) = reader.problems(reading)
-    assert problem.text == "is draining: it takes no new job"
+    assert problem.text == "is draining: it accepts no new jobs"
     assert (problem.severity, problem.runbook) == ("warning", "queue-server")
 
 

@@ -203,7 +203,7 @@ def test_only_the_dead_are_forgotten(
     worker.wait_for("idle")
     add_record(redis_server, "here.dead", age=3600)
     code, out, err = workers("forget", "here.*")
-    assert (code, out) == (0, "here.dead: forgotten\n")
+    assert (code, out) == (0, "here.dead: removed from the list of workers\n")
     assert err == "beanwatch: here.w1 is still running; stop it first\n"
     assert workers("forget", "here.w1").code == 1
     assert worker.beat().state == "idle"

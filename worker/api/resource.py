@@ -37,7 +37,7 @@ class Resources:
         return self._open[name][1]
 
     def before_job(self) -> None:
-        """Close the resources that were unused for longer than their `max_idle`."""
+        """Close the resources that have been idle for their `max_idle` or longer."""
         if self._open:
             now = self._clock()
             for name in list(self._open):

@@ -20,7 +20,7 @@ class HostLimits(NamedTuple):
 
 
 class HostWatch:
-    """Measures memory, free disk and age once a tick, and acts when one is over its limit.
+    """Measures memory, free disk and the worker's age once a tick, and enforces their limits.
 
     `rss` and `disk_free` are the results of the last tick in bytes. Above `max_memory`, or after
     `max_time`, the worker stops to be started again, unless it was told to wait. Below

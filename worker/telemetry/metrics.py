@@ -122,19 +122,19 @@ class NoMetrics:
     dropped = 0
 
     def gauge(self, name: str, value: float) -> None:
-        """Do nothing."""
+        """Do nothing: no metrics are configured."""
 
     def count(self, name: str, n: int = 1) -> None:
-        """Do nothing."""
+        """Do nothing: no metrics are configured."""
 
     def on_finished(self, run: Run) -> None:
-        """Do nothing."""
+        """Do nothing: no metrics are configured."""
 
     def tick(self) -> None:
-        """Do nothing."""
+        """Do nothing: no metrics are configured."""
 
     def close(self, timeout: float) -> None:
-        """Do nothing."""
+        """Do nothing: no metrics are configured."""
 
 
 def make_metrics(

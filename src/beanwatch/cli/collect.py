@@ -157,7 +157,7 @@ def run(config: Config, servers: Sequence[Server], stack: ExitStack, *, once: bo
 def make_observer(
     server: Server, samples: ServerSamples | None, selection: Selection, collect: CollectConfig
 ) -> Observer:
-    """The observer of one server; `samples` are those of an earlier run."""
+    """Make the observer of one server. `samples` holds what an earlier run saved of it."""
     return Observer(
         server,
         samples,

@@ -120,7 +120,7 @@ def command(
         }
         found += run_all(there, wait + SLACK, finished)
     found += [
-        Finding(check, "unused", f"needs {missing(check, chain, found)}: see above")
+        Finding(check, "unused", f"skipped: it needs {missing(check, chain, found)}, see above")
         for check in checks
         if check not in there
     ]

@@ -141,7 +141,7 @@ def resume(id_glob: str, as_json: bool, **options: Any) -> int:
 @click.argument("id_glob")
 @ordering
 def dump(id_glob: str, as_json: bool, **options: Any) -> int:
-    """Print the stack of every thread of a worker, and its job."""
+    """Print the current job of a worker, and the stack of each of its threads."""
     outcomes = order("dump", id_glob, **options)
     if not as_json:
         for outcome in outcomes:
@@ -164,7 +164,7 @@ def forget(config_file: str | None, redis: str | None, id_glob: str, as_json: bo
         print_json({"forgotten": forgotten.dead, "alive": forgotten.running})
     else:
         for worker in forgotten.dead:
-            click.echo(f"{printable(worker)}: forgotten")
+            click.echo(f"{printable(worker)}: removed from the list of workers")
     for worker in forgotten.running:
         complain(f"{worker} is still running; stop it first")
     return 1 if forgotten.running and not GLOB.search(id_glob) else 0

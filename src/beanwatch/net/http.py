@@ -80,7 +80,7 @@ def parse_answer(data: bytes, where: str) -> bytes:
     words = status.split(b" ", 2)
     if not words[0].startswith(b"HTTP/1.") or len(words) < 2 or not words[1].isdigit():
         silent = "the server closed the connection without an answer"
-        raise HttpError(f"{where}: {'this is no HTTP server' if data else silent}")
+        raise HttpError(f"{where}: {'the reply is not HTTP' if data else silent}")
     if words[1] != b"200":
         raise HttpError(f"{where}: HTTP {b' '.join(words[1:]).decode('ascii', 'replace')}")
     for field in fields:

@@ -31,7 +31,7 @@ class Problem(NamedTuple):
     """A fault of a server that answers, of a kind that only its system has."""
 
     severity: str  # "warning" or "critical"
-    text: str  # follows the server's name: "is draining: it takes no new job"
+    text: str  # follows the server's name: "is draining: it accepts no new jobs"
     runbook: str = "queue-server"  # a heading of docs/runbook.md
 
 

@@ -87,7 +87,9 @@ def open_spool(directory: str, problems: ProblemLog, stack: ExitStack) -> Spool 
         spool = Spool(directory, problems)
         stack.enter_context(locked(os.path.join(directory, ".lock")))
     except LockedError as error:
-        raise click.UsageError(f"another beanwatch collect uses this spool: {error}") from None
+        raise click.UsageError(
+            f"spool {directory} is in use by another beanwatch collect ({error})"
+        ) from None
     except OSError as error:
         raise click.UsageError(f"spool {directory}: {error.strerror}") from None
     return spool

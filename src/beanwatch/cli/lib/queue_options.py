@@ -33,7 +33,7 @@ def changing(action: Any) -> Any:
 
 
 def choosing(action: Any) -> Any:
-    """The options that choose buried jobs by what the workers recorded in the ledger."""
+    """Add the options that select buried jobs by their entries in the ledger."""
     action = redis_option("the ledger")(action)
     action = click.option("--older-than", type=DURATION, help="buried for longer than this")(action)
     action = click.option("--reason", metavar="GLOB", help="buried for this reason")(action)

@@ -95,7 +95,7 @@ class BeanstalkdReader(Reader):
         if server is None:
             return
         if server.draining:
-            yield Problem("warning", "is draining: it takes no new job")
+            yield Problem("warning", "is draining: it accepts no new jobs")
         if self._refused:
             puts = "1 put" if self._refused == 1 else f"{self._refused} puts"
             yield Problem("warning", f"refused {puts} lately: those jobs are nowhere")

@@ -73,7 +73,7 @@ def probe_redis(redis: RedisUrl) -> Iterator[Finding]:
         yield Finding(
             "redis",
             "failed",
-            f"{text}; it is a replica, workers cannot write to it",
+            f"{text}, but this is a replica, so workers cannot write to it",
             "name the master, or use redis+sentinel://HOST:26379/SERVICE",
         )
     elif policy.startswith("allkeys") and facts.get("maxmemory", "0") != "0":
