@@ -420,7 +420,7 @@ def test_a_doubt_is_one_line_and_its_end_another(liar: Liar):
     for watching in (-1, -2, -3):  # another number at each poll is no news
         liar.lie(b"stats-tube", stats_with(TUBE, current_watching=watching))
         assert station.poll()["collector.q1.success"] == 1
-    begun = f"{liar.address}: left out what cannot be right"
+    begun = f"{liar.address}: left out an implausible value"
     told = [f"{begun}: t: current-watching is -1, which is not a count"]
     assert station.memory.messages == told
     liar.lies = {}
@@ -453,7 +453,7 @@ def test_a_doubt_does_not_end_because_the_server_is_gone(liar: Liar):
     doubt, trouble, well = station.memory.messages
     assert "current-watching is -1" in doubt
     assert "this is not beanstalkd" in trouble
-    assert "all is read again" in well
+    assert "everything is read again" in well
 
 
 def test_a_positive_balance_at_the_first_look_is_a_missing_job(liar: Liar):

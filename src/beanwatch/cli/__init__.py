@@ -29,6 +29,7 @@ NEAR_MISSES = {
     "check": "check_queue_server and its siblings are commands of their own: check_<TAB>",
     "collector": "beanwatch collect",
     "queue": "beanwatch queues",
+    "tubes": "beanwatch queues",
     "jobs": "beanwatch job ID",
     "start": "beanwatch worker MODULE:APP --queue QUEUE --name NAME",
 }
@@ -62,7 +63,7 @@ class Commands(click.Group):
         if word not in COMMANDS:
             near = difflib.get_close_matches(word, COMMANDS, 1)
             right = NEAR_MISSES.get(word) or (f"beanwatch {near[0]}" if near else "")
-            hint = f"; did you mean: {right}" if right else "; see beanwatch --help"
+            hint = f"; did you mean: {right}" if right else ""
             ctx.fail(f"no such command: {word!r}{hint}")
         if word == "worker" and args[1:2] and args[1] in WORKERS_ACTIONS:
             ctx.fail(f"beanwatch worker runs one; did you mean: beanwatch workers {args[1]}")
