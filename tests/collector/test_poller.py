@@ -1,63 +1,24 @@
 """What one poll of a real server sends."""
 
 import json
-import re
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from beanwatch.collectors.deliver.outbox import Outbox
 from beanwatch.collectors.poll.observer import Observer
-from beanwatch.collectors.poll.poller import Poller
-from beanwatch.collectors.poll.samples import ServerSamples
 from beanwatch.queues.consumers import CODES
 from beanwatch.queues.model import JOB_STATES
 from beanwatch.queues.registry import MODULES, find_system
 from beanwatch.queues.selection import OTHER, Selection, name_nodes
 from beanwatch.queues.servers import Server, parse_server
 from beanwatch.telemetry.series import COLLECTOR, QUEUE, SERVER
-from tests.collector.parts import Memory
-from tests.queues.liar import STATS, TUBE, Liar
+from tests.collector.station import Station, measures, stats_with
+from tests.queues.liar import STATS, TUBE, Liar, Lie
 from tests.real import Beanstalkd, Proxy, closed_port
 from tests.real.full_disk import fill_disk, put_in_limbo
-
-Points = dict[str, float]
-
-
-class Station:
-    """A poller of one server, whose points are kept."""
-
-    def __init__(self, address: str, selection: Selection | None = None, **options: Any) -> None:
-        self.now = 1000.0
-        self.memory = Memory()
-        self.outbox = Outbox()
-        self.samples = ServerSamples()
-        selection = selection or Selection()
-        self.observer = Observer(
-            Server("q1", parse_server(address)),
-            self.samples,
-            selection,
-            **{"clock": lambda: self.now, **options},
-        )
-        self.poller = Poller(self.observer, selection, self.outbox, self.memory.problems)
-
-    def poll(self, after: float = 10.0, *, queues: bool = True) -> Points:
-        """The points of the next poll by their path."""
-        self.now += after
-        self.poller.poll(1_700_000_000, queues=queues)
-        points = {}
-        while parcel := self.outbox.next(late=True):
-            self.outbox.settle(parcel)
-            for line in self.outbox.read(parcel).decode().splitlines():
-                path, value, stamp = line.removeprefix("beanwatch.").split()
-                assert stamp == "1700000000"
-                assert path not in points, "one point a series and poll"
-                points[path] = float(value)
-        return points
 
 
 @pytest.fixture
@@ -83,26 +44,11 @@ def fake_queues(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pat
     find_system.cache_clear()
 
 
-def stats_with(body: bytes, **fields: object) -> bytes:
-    """The same body with these values in place of its own."""
-    for field, value in fields.items():
-        key = field.replace("_", "-").encode()
-        body, count = re.subn(rb"(?m)^%b: .*$" % key, b"%b: %b" % (key, str(value).encode()), body)
-        assert count == 1
-    return body
-
-
 def tell_queues(liar: Liar, **queues: dict[str, object]) -> None:
     """Let the server have these queues, each with these values in place of those of `t`."""
     liar.lie(b"list-tubes", b"---\n" + b"".join(b"- %b\n" % name.encode() for name in queues))
     for name, fields in queues.items():
         liar.lie(b"stats-tube %b" % name.encode(), stats_with(TUBE, name=name, **fields))
-
-
-def measures(points: Points, stem: str) -> Points:
-    """The points of one thing, by the measure."""
-    stem += "."
-    return {path.removeprefix(stem): points[path] for path in points if path.startswith(stem)}
 
 
 def test_every_number_of_the_server_and_its_queues_is_sent(
@@ -334,6 +280,77 @@ def test_a_queue_that_is_called_like_the_series_of_the_rest_does_not_share_it(
     station.observer.close()
     assert points[f"queue.q1.{name_nodes([OTHER])[OTHER]}.ready"] == 1
     assert points[f"queue.q1.{OTHER}.ready"] == 2
+
+
+def test_an_expected_queue_is_not_said_to_be_empty_while_nobody_looks(liar: Liar):
+    station = Station(liar.address, Selection(expected=["email.bulk"]))
+    assert station.poll()["queue.q1.email_bulk.ready"] == 0
+    assert "queue.q1.email_bulk.ready" not in station.poll(queues=False)
+    liar.lies[b"list-tubes"] = Lie(b"OUT_OF_MEMORY\r\n")
+    assert "queue.q1.email_bulk.ready" not in station.poll()
+    liar.lies[b"stats"] = Lie(b"OUT_OF_MEMORY\r\n")
+    assert "queue.q1.email_bulk.ready" not in station.poll()
+    station.observer.close()
+
+
+def test_an_expected_queue_that_is_absent_does_not_get_the_series_of_another(
+    beanstalkd: Beanstalkd,
+):
+    station = Station(beanstalkd.address, Selection(expected=["a/b"]))
+    with beanstalkd.client(use="a.b") as client:
+        client.put("x")
+        points = station.poll()
+    station.observer.close()
+    ready = {path: value for path, value in points.items() if path.endswith(".ready")}
+    assert sorted(value for path, value in ready.items() if ".a_b_" in path) == [0, 1]
+
+
+def test_a_queue_that_vanishes_during_the_sweep_has_no_points(liar: Liar):
+    station = Station(liar.address)
+    liar.lie(b"list-tubes", b"---\n- t\n- gone\n")
+    for _ in range(2):
+        points = station.poll()
+        assert {path.split(".")[2] for path in points if path.startswith("queue.")} == {"t"}
+        assert points["collector.q1.success"] == 1
+    station.observer.close()
+
+
+def test_queues_of_the_last_time_are_asked_for_before_the_list_has_come(liar: Liar):
+    """So a far server costs one round trip."""
+    station = Station(liar.address, head_ages=False)
+    liar.lie(b"list-tubes", b"---\n- t\n- gone\n")
+    liar.lie(b"stats-tube gone", TUBE)
+    station.poll()
+    liar.lies.clear()
+    liar.commands.clear()
+    station.poll()
+    station.observer.close()
+    assert liar.commands == [b"stats", b"list-tubes", b"stats-tube t", b"stats-tube gone"]
+
+
+def test_queues_keep_their_series_however_the_server_lists_them(liar: Liar):
+    liar.lie(b"stats-tube", TUBE)
+    station = Station(liar.address, Selection(max_queues=2))
+    for listed in (b"- a\n- b\n- c\n", b"- c\n- b\n- a\n", b"- c\n- d\n- a\n- b\n"):
+        liar.lie(b"list-tubes", b"---\n" + listed)
+        points = station.poll()
+        nodes = {path.split(".")[2] for path in points if path.startswith("queue.")}
+        assert nodes == {"a", "b", "_other"}
+    station.observer.close()
+
+
+def test_queues_that_come_and_go_leave_nothing_behind(liar: Liar):
+    station = Station(liar.address)
+    liar.lie(b"stats-tube", stats_with(TUBE, total_jobs=0))  # as after a replay of a binlog
+    for number in range(50):
+        names = [f"{number}.{other}" for other in range(20)]
+        liar.lie(b"list-tubes", "".join(f"- {name}\n" for name in names).encode())
+        station.poll()
+    station.observer.close()
+    assert set(station.samples.queues) == set(names)
+    kept = station.samples.memory.dump()
+    assert len(kept["values"]) == 21, "of each queue, and of the server"
+    assert len(kept["since"]) <= 40
 
 
 def test_too_many_queues_share_one_series(beanstalkd: Beanstalkd):
