@@ -82,3 +82,23 @@ def test_follow_ups_of_one_job_have_ids_of_their_own_that_never_change() -> None
     other, _ = encode_follow_up(follow_up, "failure", identity="p", parent="p", now=1.0)
     assert first == again == derive_id("p", "success") != other
     assert (decode(body).id, decode(body).parent) == (first, "p")
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (
+            b'{"job":"a","id":"a b"}',
+            "Expected `str` with only letters, digits and `_.:-` (1 to 64) - at `$.id`",
+        ),
+        (
+            b'{"job":"a","success":{"job":"x","queue":"a b"}}',
+            "Expected `str` with only letters, digits and `+/;.$_()-` (1 to 200, no `-` first)"
+            " - at `$.success.queue`",
+        ),
+    ],
+)
+def test_a_wrong_name_is_told_in_words_not_as_a_regular_expression(body: bytes, words: str) -> None:
+    with pytest.raises(EnvelopeError) as error:
+        decode(body)
+    assert str(error.value) == f"not a job envelope: {words}"

@@ -19,9 +19,16 @@ MAX_NUMBER = 2**32 - 1  # beanstalkd's limit for priorities, delays and times to
 _FOLLOW_UPS = uuid.UUID("6f0a3ad5-6c2c-5d0b-9f6e-0a5f6d3b9c11")
 
 # `\Z`, not `$`: that would allow a newline at the end, which starts a second command.
-Queue = Annotated[str, Meta(pattern=r"^[A-Za-z0-9+/;.$_()][A-Za-z0-9+/;.$_()-]{0,199}\Z")]
+_QUEUE_PATTERN = r"^[A-Za-z0-9+/;.$_()][A-Za-z0-9+/;.$_()-]{0,199}\Z"
+_ID_PATTERN = r"^[A-Za-z0-9_.:-]{1,64}\Z"
+_PATTERNS_IN_WORDS = {
+    _QUEUE_PATTERN: "with only letters, digits and `+/;.$_()-` (1 to 200, no `-` first)",
+    _ID_PATTERN: "with only letters, digits and `_.:-` (1 to 64)",
+}
+
+Queue = Annotated[str, Meta(pattern=_QUEUE_PATTERN)]
 Name = Annotated[str, Meta(min_length=1, max_length=200)]
-Id = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.:-]{1,64}\Z")]
+Id = Annotated[str, Meta(pattern=_ID_PATTERN)]
 Number = Annotated[int, Meta(ge=0, le=MAX_NUMBER)]
 Ttr = Annotated[int, Meta(ge=1, le=MAX_NUMBER)]
 
@@ -77,10 +84,17 @@ def decode(body: bytes) -> Envelope:
     try:
         envelope = _decoder.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise EnvelopeError(f"not a job envelope: {error}") from None
+        raise EnvelopeError(f"not a job envelope: {_in_words(str(error))}") from None
     if envelope.v > VERSION:
         raise EnvelopeError(f"envelope version {envelope.v}, this worker reads up to {VERSION}")
     return envelope
+
+
+def _in_words(fault: str) -> str:
+    """The fault as msgspec tells it, with what a regular expression asks for in words."""
+    for pattern, words in _PATTERNS_IN_WORDS.items():
+        fault = fault.replace(f"matching regex {pattern!r}", words)
+    return fault
 
 
 def encode(
@@ -133,4 +147,4 @@ def check_target(queue: str, priority: int, delay: int, ttr: int) -> None:
     try:
         msgspec.convert((queue, priority, delay, ttr), tuple[Queue, Number, Number, Ttr])
     except msgspec.ValidationError as error:
-        raise EnvelopeError(f"queue, priority, delay or ttr: {error}") from None
+        raise EnvelopeError(f"queue, priority, delay or ttr: {_in_words(str(error))}") from None
