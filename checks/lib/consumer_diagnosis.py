@@ -115,7 +115,9 @@ class ConsumerDiagnosis(QueueResource):
         if not isinstance(before, list) or len(before) != len(now):
             return None
         seen = Consumers(*before)
-        was_made_anew = (seen.deletes or 0) > (now.deletes or 0)
+        if seen.deletes is None or now.deletes is None:
+            return seen
+        was_made_anew = seen.deletes > now.deletes
         return None if was_made_anew else seen
 
     def _workers(self, queue: CheckedQueue) -> "tuple[Worker, ...] | None":

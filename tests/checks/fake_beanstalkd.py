@@ -58,11 +58,12 @@ def fake_beanstalkd(
     indent: str = "",
     is_empty: bool = False,
     silent_on: bytes = b"",
+    port: int = 0,
 ) -> Iterator[str]:
     """The address of a server with the queue `images`: three jobs ready, one worker waits.
 
     `indent` goes before every key; with `is_empty` all bodies are empty. The command `silent_on` is
-    not answered.
+    not answered. Port 0 is any free one.
     """
     stats = b"" if is_empty else body(STATS, stats_changes or {}, indent)
     tube = b"" if is_empty else body(TUBE, tube_changes or {}, indent)
@@ -74,7 +75,7 @@ def fake_beanstalkd(
     }
     replies = {word: b"OK %d\r\n%s\r\n" % (len(text), text) for word, text in bodies.items()}
     replies |= {b"use": b"USING images\r\n", b"peek-ready": b"FOUND 1 1\r\nx\r\n"}
-    listener = socket.create_server(("127.0.0.1", 0))
+    listener = socket.create_server(("127.0.0.1", port))
 
     def serve() -> None:
         while True:

@@ -89,6 +89,20 @@ def test_whether_consumers_take_jobs_is_not_known_without_the_number_of_those_wa
     assert answer.perfdata["images idle_consumers"] == "U"
 
 
+@pytest.mark.parametrize("deletes", [9, UNDERFLOW])
+def test_busy_workers_are_saturated_though_the_number_of_deletes_is_not_known(
+    check: Check, deletes: int
+):
+    """An unknown number is not 0, which would say that the queue was deleted and created again."""
+    busy = {"current-jobs-reserved": 1, "current-waiting": 0, "total-jobs": 13}
+    with fake_beanstalkd(tube_changes={**busy, "cmd-delete": 9}) as address:
+        assert check("queue_consumers", "--server", address).code == OK
+    port = int(address.rpartition(":")[2])
+    with fake_beanstalkd(tube_changes={**busy, "cmd-delete": deletes}, port=port) as address:
+        answer = check("queue_consumers", "--server", address)
+    assert answer.code == WARNING, answer.text
+
+
 def test_the_age_of_a_head_that_cannot_be_read_is_not_known(check: Check):
     with fake_beanstalkd(stats_changes={"max-job-size": 2**40}) as address:
         answer = check("queue_age", "--server", address, "-Q", "images")
