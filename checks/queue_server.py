@@ -84,9 +84,9 @@ class ServerResource(Resource):  # type: ignore[misc]
             return
         prefix = f"{self.name}/" if len(self._source.servers) > 1 else ""
         problems = list(self._source.problems(self._server, reading))
-        self._source.note_doubts(self._server, reading.doubts)
+        self._source.note_doubts(self._server, reading.implausible)
         state = reading.server or ServerState()
-        seen = CheckedServer(self._server, prefix, state, problems, reading.doubts)
+        seen = CheckedServer(self._server, prefix, state, problems, reading.implausible)
         yield Metric(self.name, seen, context="server")
 
 

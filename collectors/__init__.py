@@ -1,1 +1,1 @@
-"""The collector: polls queue servers and Redis, and sends what they report to Graphite."""
+"""The collector: polls queue servers and Redis, and sends their numbers to Graphite."""

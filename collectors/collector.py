@@ -1,4 +1,4 @@
-"""The collector: one thread for each server, one that sends to Graphite, one that watches these."""
+"""Run the collector: a thread polls each server, one sends to Graphite, one watches the others."""
 
 import threading
 import time
@@ -17,22 +17,25 @@ from beanwatch.collectors.poll.schedule import EveryNthTick, Schedule
 from beanwatch.net.systemd import SystemdNotifier
 from beanwatch.telemetry.logging.problems import ProblemLog
 
-HOUSEKEEPING_SECONDS = 60.0  # between two reports of dropped points and saves of the state
-SHUTDOWN_SECONDS = 5.0  # for threads to end, and again for sending the rest of the points
-WATCH_SECONDS = 1.0  # between two checks of the threads, and after an unexpected error
+HOUSEKEEPING_SECONDS = 60.0  # between two saves of the state and reports of dropped points
+SHUTDOWN_SECONDS = 5.0  # time for threads to end, and again for sending the remaining points
+WATCH_SECONDS = 1.0  # between two checks that the threads live, and after an unexpected error
 
 
 class Extra(Protocol):
-    """A source other than a queue server, polled on a thread of its own."""
+    """A source of points other than a queue server. It is polled in its own thread."""
 
     def poll(self, stamp: int) -> str:
-        """Poll it once; `stamp` is seconds since the epoch. Return the problem, "" if none."""
+        """Poll the source once. Return an error text, "" if there was no error.
+
+        `stamp` is the time of its points, in seconds since the epoch.
+        """
 
 
 class Collector:
-    """Runs each poller in its own thread: a poller that hangs does not delay the others.
+    """Runs each poller in its own thread, so that one that hangs does not delay the others.
 
-    `interval` and `queues_interval` are in seconds.
+    Servers are polled every `interval` seconds, their queues every `queues_interval` seconds.
     """
 
     def __init__(
@@ -56,7 +59,7 @@ class Collector:
         self._log = log
         self._problems = ProblemLog(log)
         self._interval = interval
-        # Queues are read on every n-th tick: `queues_interval` is rounded to whole intervals.
+        # Queues are read at every n-th poll: `queues_interval` is rounded to whole intervals.
         self._every = max(1, round(queues_interval / interval))
         self._state = state
         self._notifier = notifier or SystemdNotifier()
@@ -65,18 +68,18 @@ class Collector:
         self._reported = 0
 
     def run(self, wait: Callable[[float], bool]) -> None:
-        """Poll and send until told to stop; then send the rest and save the state.
+        """Poll and send until `wait` returns true; then send the remaining points, save the state.
 
-        `wait` sleeps for the given seconds and returns false, or returns true at once to stop.
+        `wait` sleeps for the given number of seconds and returns false. If the collector has to
+        stop, it returns true at once.
         """
         threads = [threading.Thread(target=self._poll, args=(one,)) for one in self._pollers]
         threads += [threading.Thread(target=self._poll_extra, args=(one,)) for one in self._extras]
         sender = threading.Thread(target=self._deliver)
         threads.append(sender)
         for thread in threads:
-            thread.daemon = (
-                True  # a thread that hangs in a name lookup must not keep the process alive
-            )
+            # A thread that hangs in a name lookup must not keep the process alive.
+            thread.daemon = True
             thread.start()
         self._notifier.send("READY=1")
         self._log.info(
@@ -108,16 +111,16 @@ class Collector:
         self._keep_house()
 
     def once(self, stamp: int, timeout: float) -> tuple[int, bool]:
-        """Poll everything once, within `timeout` seconds, and send it.
+        """Poll every server and extra once, within `timeout` seconds, and send the points.
 
-        Return how many servers answered, and whether there was no problem at all. A server that
-        answered only in part counts as answered, and as a problem.
+        Return how many servers answered, and True if nothing failed: every part of every server was
+        read, and all points were sent. A server of which a part is missing counts as answered.
         """
         answered: list[Poller] = []
         succeeded: list[Poller | Extra] = []
 
         def poll(poller: Poller) -> None:
-            with self._surviving(str(poller)):
+            with self._surviving(f"polling {poller}"):
                 seen = poller.poll(stamp)
                 if seen.state is not None:
                     answered.append(poller)
@@ -125,7 +128,7 @@ class Collector:
                     succeeded.append(poller)
 
         def poll_extra(extra: Extra) -> None:
-            with self._surviving(str(extra)):
+            with self._surviving(f"polling {extra}"):
                 if not extra.poll(stamp):
                     succeeded.append(extra)
 
@@ -139,8 +142,8 @@ class Collector:
         for thread, one in zip(threads, polled, strict=True):
             thread.join(max(0.0, end - self._clock()))
             if thread.is_alive():
-                self._log.error(f"{one}: no answer within {timeout:g} s")
-        # Counted once and here: a late thread may still append to both lists.
+                self._log.error(f"{one}: the poll did not end within {timeout:g} s")
+        # Count here, and only once: a late thread may still append to both lists.
         count, all_succeeded = len(answered), len(succeeded) == len(polled)
         sent = self._delivery.finish(SHUTDOWN_SECONDS)
         self._delivery.close()
@@ -159,19 +162,19 @@ class Collector:
         queue_ticks = EveryNthTick(self._every)
         while tick := schedule.wait(self._stop.wait):
             is_due = queue_ticks.is_due(tick.number)
-            with self._surviving(str(poller)):
+            with self._surviving(f"polling {poller}"):
                 poller.poll(tick.stamp, queues=is_due, missed_ticks=schedule.missed)
         poller.observer.close()
 
     def _poll_extra(self, extra: Extra) -> None:
         schedule = Schedule(self._interval)
         while tick := schedule.wait(self._stop.wait):
-            with self._surviving(str(extra)):
+            with self._surviving(f"polling {extra}"):
                 extra.poll(tick.stamp)
 
     def _deliver(self) -> None:
         while not self._stop.is_set():
-            with self._surviving("delivery"):
+            with self._surviving("sending to Graphite"):
                 self._delivery.run(self._stop)
 
     @contextmanager
@@ -182,7 +185,7 @@ class Collector:
         except Exception as error:
             frame = traceback.extract_tb(error.__traceback__)[-1]
             self._log.error(
-                f"{step}: unexpected {type(error).__name__}: {error}",
+                f"{step} failed with an unexpected {type(error).__name__}: {error}",
                 where=f"{frame.filename}:{frame.lineno}",
             )
             self._stop.wait(WATCH_SECONDS)
@@ -196,7 +199,8 @@ class Collector:
         if dropped:
             self._reported += dropped
             self._log.error(
-                f"{dropped} points were dropped: Graphite was down for too long",
+                f"{dropped} points were dropped: "
+                "Graphite was down too long, or a spool file was lost",
                 backlog=self._outbox.total_backlog,
             )
         return dropped
@@ -212,4 +216,4 @@ class Collector:
         except StateError as error:
             self._problems.report("state", str(error))
         else:
-            self._problems.clear("state", "the state file is written again")
+            self._problems.clear("state", "the state file can be written again")

@@ -157,7 +157,7 @@ class QueueResource(Resource):  # type: ignore[misc]
         except ServerError as error:
             return server_failure(self.server, self.config, error)
         owners = {"server", *(reading.queues or ())}
-        doubts = [doubt for doubt in reading.doubts if doubt.partition(":")[0] in owners]
+        doubts = [doubt for doubt in reading.implausible if doubt.partition(":")[0] in owners]
         self.source.note_doubts(self.server, doubts)
         return reading
 

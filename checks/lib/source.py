@@ -141,7 +141,7 @@ class LiveSource(Source):
             try:
                 more = reader.read(Wanted(server=False, names=names, heads=("ready",)), left)
             except ServerError as error:
-                trouble, unread = f"head ages: {error}", [*names, *unread]
+                trouble, unread = f"cannot read head ages: {error}", [*names, *unread]
                 break
             queues.update(more.queues or {})
             room, trouble = len(names) - len(more.unread_heads), more.trouble

@@ -1,1 +1,1 @@
-"""Delivery of points to Graphite: every point is sent, or counted as dropped."""
+"""Deliver points to Graphite. Every point is sent, or counted as dropped."""

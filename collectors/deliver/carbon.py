@@ -1,4 +1,4 @@
-"""Graphite's plaintext protocol over one connection that stays open."""
+"""Send lines to carbon by Graphite's plaintext protocol, over a connection that stays open."""
 
 import select
 import socket
@@ -12,14 +12,14 @@ GRAPHITE_PORT = 2003
 
 
 class GraphiteError(Exception):
-    """Graphite did not accept the points; the text names the address and the cause."""
+    """Points could not be sent to Graphite; the text has its address and the cause."""
 
 
 class CarbonConnection:
-    """A connection to carbon. Every failure closes it and raises GraphiteError.
+    """A connection to carbon. Every error closes it and raises GraphiteError.
 
-    The caller keeps the points until they are sent. graphyte is not used here: it opens a
-    connection for each send and drops the points of a failed one.
+    The caller keeps the points and sends them again after an error. The package graphyte is not
+    used: it opens a connection for each send, and drops the points after an error.
     """
 
     def __init__(
@@ -36,24 +36,24 @@ class CarbonConnection:
 
     @property
     def is_connected(self) -> bool:
-        """True if a connection was made; `check_peer` tests whether it still works."""
+        """True if a connection was opened and no error has closed it; `check_peer` tests it."""
         return self._socket is not None
 
     def check_peer(self) -> None:
-        """Raise GraphiteError if the peer closed the connection or sent data; carbon sends none.
+        """Raise GraphiteError if the peer closed the connection, or sent data: carbon sends none.
 
-        Call it before each send: the first write to a connection that the peer closed succeeds,
-        and its data are lost.
+        Call this before each send: the first write to a connection that the peer has closed
+        succeeds, but its data are lost.
         """
         if self._is_closed_by_peer(0):
             self.close()
-            raise GraphiteError(f"graphite {self.address}: it closed the connection")
+            raise GraphiteError(f"graphite {self.address}: the server closed the connection")
 
     def close_confirmed(self, timeout: float) -> None:
-        """Close the connection once the peer has read everything, at most `timeout` seconds later.
+        """Close the connection after carbon has read everything; wait `timeout` seconds at most.
 
-        carbon confirms nothing, but closes its side after it has read the end of ours. Raises
-        GraphiteError if it does not do so in time.
+        carbon sends no confirmation. But when it has read everything, after we close our side, it
+        closes its side too. Raises GraphiteError if it does not do so in time.
         """
         if self._socket is None:
             return
@@ -66,7 +66,7 @@ class CarbonConnection:
         self.close()
 
     def connect(self) -> None:
-        """Open the connection, or check the open one. Raises GraphiteError."""
+        """Open a connection; if there is one, call `check_peer`. Raises GraphiteError."""
         if self._socket is not None:
             self.check_peer()
             return
@@ -77,7 +77,7 @@ class CarbonConnection:
             raise self._fail(error) from None
 
     def send(self, lines: bytes) -> None:
-        """Send whole lines; connect first if there is no connection. Raises GraphiteError."""
+        """Send complete lines; connect first if there is no connection. Raises GraphiteError."""
         self.connect()
         try:
             if self._socket is not None:
@@ -92,7 +92,10 @@ class CarbonConnection:
             self._socket = None
 
     def _is_closed_by_peer(self, timeout: float) -> bool:
-        """Wait `timeout` seconds for the peer to close. Raises GraphiteError if it sends data."""
+        """Return True if the peer closes the connection within `timeout` seconds.
+
+        Raises GraphiteError if it sends data instead.
+        """
         if self._socket is None:
             return False
         poll = select.poll()
@@ -115,12 +118,12 @@ class CarbonConnection:
 
 
 def parse_graphite(text: str) -> Address:
-    """Parse `host`, `host:port` or `[v6]:port`; the default port is 2003. Raises AddressError."""
+    """Parse `host`, `host:port` or `[IPv6]:port`; the default port is 2003. Raises AddressError."""
     return parse_address(text, GRAPHITE_PORT)
 
 
 class Printer:
-    """Writes the lines to a stream instead of sending them, for `--graphite -`."""
+    """Writes lines to a stream instead of sending them to carbon, for `--graphite -`."""
 
     is_connected = True
 
@@ -137,12 +140,12 @@ class Printer:
         """Do nothing: the stream is open."""
 
     def send(self, lines: bytes) -> None:
-        """Write whole lines. Raises GraphiteError."""
+        """Write complete lines to the stream. Raises GraphiteError."""
         try:
             self._stream.write(lines.decode())
             self._stream.flush()
         except OSError as error:
-            raise GraphiteError(f"standard output: {error.strerror}") from None
+            raise GraphiteError(f"cannot write to standard output: {error.strerror}") from None
 
     def close(self) -> None:
         """Do nothing: the stream belongs to the caller."""

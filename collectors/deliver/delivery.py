@@ -1,4 +1,4 @@
-"""Send the batches of the outbox to Graphite, over one connection and from one thread."""
+"""Send the batches in the outbox to Graphite, from one thread and over one connection."""
 
 import errno
 import random
@@ -12,17 +12,18 @@ from beanwatch.collectors.deliver.outbox import Outbox
 from beanwatch.collectors.deliver.spool import Parcel
 from beanwatch.telemetry.logging.problems import ProblemLog
 
-# Speed at which late points are sent, so that they do not overload a carbon that just came back.
-LATE_RATE = 50_000.0  # points a second
+# Speed at which late points are sent, so that they do not overload a carbon that has just started.
+LATE_RATE = 50_000.0  # points per second
 MAX_RETRY_SECONDS = 10.0  # between two attempts to connect, or to read a spool file
-SPOOL_ERROR_PAUSE = 1.0  # seconds without a send after a spool file could not be read
-# Errors that mean that a spool file is gone, or is no regular file. Other errors may pass.
+SPOOL_ERROR_PAUSE = 1.0  # seconds without a send after an error in reading a spool file
+# Errors for a spool file that does not exist any more or is not a regular file. Its points are
+# dropped. After another error, the file is read again later.
 LOST_FILE_ERRORS = frozenset((errno.ENOENT, errno.EINVAL, errno.ELOOP))
-PEER_CHECK_SECONDS = 1.0  # between two checks that Graphite has not closed an idle connection
+PEER_CHECK_SECONDS = 1.0  # between two checks whether Graphite has closed an idle connection
 
 
 class Transport(Protocol):
-    """The methods of a connection that Delivery calls; `CarbonConnection` documents them."""
+    """The methods that Delivery calls. CarbonConnection has them, and describes each."""
 
     @property
     def is_connected(self) -> bool: ...
@@ -39,9 +40,10 @@ class Transport(Protocol):
 
 
 class Delivery:
-    """Sends the batches of an outbox: fresh ones first, late ones at `late_rate` points a second.
+    """Sends the batches of an outbox, and reconnects after an error.
 
-    A batch stays in the outbox until it was sent.
+    Fresh batches are sent first and at once, late ones at most at `late_rate` points per second. A
+    batch stays in the outbox until it has been sent.
     """
 
     def __init__(
@@ -59,8 +61,8 @@ class Delivery:
         self._late_rate = late_rate
         self._clock = clock
         self._late_at = 0.0  # clock time before which no late batch is sent
-        self._retry_at = 0.0  # clock time before which no connect is tried
-        self._retry = 0.0  # seconds to wait after the last failure
+        self._retry_at = 0.0  # clock time of the next attempt to connect
+        self._retry = 0.0  # seconds between two attempts; 0 if the last send succeeded
         self._connected_at = 0.0
         self._was_connected = False
 
@@ -74,25 +76,28 @@ class Delivery:
                 stop.wait(pause)
 
     def step(self) -> float:
-        """Send one batch if that is possible now. Return the seconds until the next step."""
+        """Connect if necessary, and send one batch. Return the seconds until the next call."""
         now = self._clock()
         if not self._is_connected():
-            # Reconnect even with an empty outbox: the batches sent last may have to be sent again.
+            # Reconnect even if the outbox is empty: the last batches may have to be sent again.
             if now < self._retry_at:
                 return self._retry_at - now
             if not self._connect():
                 return self._retry
         parcel = self._outbox.next(late=now >= self._late_at)
         if parcel is None:
-            # A peer that is no carbon answers or hangs up soon after a send. This one did neither.
+            # A server that is not carbon would have replied or disconnected by now.
             if now - self._connected_at >= PEER_CHECK_SECONDS:
                 self._retry = 0.0
-                self._problems.clear("graphite", "Graphite takes points again")
+                self._problems.clear("graphite", "Graphite accepts points again")
             return min(PEER_CHECK_SECONDS, max(0.0, self._late_at - now)) or PEER_CHECK_SECONDS
         return self._send(parcel)
 
     def finish(self, timeout: float) -> bool:
-        """Send the rest at full speed within `timeout` seconds. True if Graphite read all of it."""
+        """Send all remaining points at full speed, within `timeout` seconds, and disconnect.
+
+        Return True if Graphite has read all of them.
+        """
         end = self._clock() + timeout
         while self._outbox.total_backlog and self._clock() < end:
             self._late_at = 0.0
@@ -106,13 +111,13 @@ class Delivery:
                 self._transport.close_confirmed(max(0.0, end - self._clock()))
             except GraphiteError as error:
                 self._failed(error)
-                self._outbox.reopen()
+                self._outbox.requeue()
                 return False
-            self._outbox.forget()
+            self._outbox.discard_sent()
         return not self._outbox.total_backlog
 
     def close(self) -> None:
-        """Close the connection."""
+        """Close the connection; unsent points stay in the outbox."""
         self._transport.close()
 
     def _is_connected(self) -> bool:
@@ -125,7 +130,7 @@ class Delivery:
     def _connect(self) -> bool:
         if self._was_connected or self._retry:
             self._was_connected = False
-            self._outbox.reopen()
+            self._outbox.requeue()
         try:
             self._transport.connect()
         except GraphiteError as error:
@@ -143,12 +148,15 @@ class Delivery:
                 self._late_at = self._clock() + MAX_RETRY_SECONDS
                 self._problems.report(
                     f"spool {parcel.file}",
-                    f"spool file {parcel.file} cannot be read now: {error.strerror}",
+                    f"cannot read spool file {parcel.file}: {error.strerror}; "
+                    f"trying again in {MAX_RETRY_SECONDS:g} s",
                 )
                 return SPOOL_ERROR_PAUSE
             self._outbox.drop(parcel)
             self._problems.report(
-                f"spool {parcel.file}", f"spool file {parcel.file} is lost: {error.strerror}"
+                f"spool {parcel.file}",
+                f"cannot read spool file {parcel.file}: {error.strerror}; "
+                f"its {parcel.points} points are dropped",
             )
             return 0.0
         try:
@@ -156,7 +164,7 @@ class Delivery:
         except GraphiteError as error:
             self._failed(error)
             return self._retry
-        if self._outbox.settle(parcel):
+        if self._outbox.mark_sent(parcel):
             self._late_at = self._clock() + parcel.points / self._late_rate
         return 0.0
 
@@ -164,4 +172,6 @@ class Delivery:
         # Random, so that the collectors of many hosts do not reconnect at the same moment.
         self._retry = min(MAX_RETRY_SECONDS, max(0.5, self._retry * 2))
         self._retry_at = self._clock() + self._retry * random.uniform(0.5, 1.0)
-        self._problems.report("graphite", f"{error}; points are kept and sent later")
+        self._problems.report(
+            "graphite", f"cannot send points: {error}; points are kept and sent later"
+        )

@@ -1,4 +1,4 @@
-"""Batches that wait on disk: one text file each, which netcat could send to Graphite."""
+"""Store batches of points on disk: each is a text file of lines in Graphite's plaintext format."""
 
 import os
 import re
@@ -12,31 +12,32 @@ from beanwatch.telemetry.graphite import Batch
 from beanwatch.telemetry.logging.problems import ProblemLog
 
 MAX_SPOOL_BYTES = 1024 * 1024 * 1024
+# <time>.<points>.<source>
 FILE_NAME = re.compile(r"[0-9]+\.([0-9]+)\.(.*)", re.DOTALL)
-BLOCK_BYTES = 4096  # of a file system: a smaller file takes up one block
+BLOCK_BYTES = 4096  # size of a block of the file system, which the smallest file takes up
 
 
 class Parcel(NamedTuple):
-    """A batch in the outbox: its lines in memory, or the file that holds them."""
+    """A batch of points in the outbox: its lines, or the path of its file in the spool."""
 
-    source: str
-    points: int
+    source: str  # a server's node, or "workers"
+    points: int  # how many
     lines: bytes = b""
     file: str = ""
     size: int = 0  # bytes on disk, in whole blocks
 
     @classmethod
     def of(cls, batch: Batch) -> Self:
-        """Make a parcel that keeps the batch in memory."""
+        """Make a parcel that has the lines of the batch in memory."""
         return cls(batch.source, batch.points, batch.lines)
 
 
 class Spool:
-    """A directory of files `<time>.<points>.<source>`, whose names sort oldest first.
+    """A directory of files `<time>.<points>.<source>`; sorted by name, the oldest is first.
 
-    `time` is in nanoseconds, `limit` in bytes. Files are not synced: they survive the end of this
-    process, but not every power failure. A batch that cannot be written is kept in memory, and
-    the problem is logged. The constructor raises OSError if the directory cannot be made.
+    `time` is in nanoseconds, `points` is a number; `limit`, for all files, is in bytes. Files are
+    not synced to disk: they survive the end of this process, but may not survive a power failure.
+    The constructor raises OSError if it cannot create the directory.
     """
 
     def __init__(
@@ -54,9 +55,9 @@ class Spool:
         self._nanoseconds = nanoseconds
 
     def load(self) -> list[Parcel]:
-        """The batches that an earlier process left, oldest first. Raises OSError.
+        """Return the batches that an earlier process left, oldest first. Raises OSError.
 
-        Its unfinished files are removed. Other files are left alone.
+        Unfinished files of that process are removed. Other files are ignored.
         """
         parcels = []
         for name in sorted(os.listdir(self.directory)):
@@ -74,8 +75,8 @@ class Spool:
                 parcels.append(Parcel(source, int(points), file=path, size=size))
         return parcels
 
-    def keep(self, batch: Batch) -> Parcel:
-        """Write a batch to a new file; if that fails, log it and keep the batch in memory."""
+    def write(self, batch: Batch) -> Parcel:
+        """Write a batch to a new file. If that fails, log it and keep the batch in memory."""
         name = f"{self._nanoseconds():020d}.{batch.points}.{batch.source}"
         path = os.path.join(self.directory, name)
         new = path + ".new"
@@ -88,21 +89,22 @@ class Spool:
             _unlink(new)
             self._problems.report(
                 "spool",
-                f"spool {self.directory}: {error.strerror}; points are kept in memory only",
+                f"cannot write to spool {self.directory}: {error.strerror}; "
+                "points are kept in memory only",
             )
             return Parcel.of(batch)
-        self._problems.clear("spool", f"spool {self.directory} takes points again")
+        self._problems.clear("spool", f"spool {self.directory} can be written again")
         return Parcel(batch.source, batch.points, file=path, size=_blocks(len(batch.lines)))
 
     def read(self, parcel: Parcel) -> bytes:
-        """The lines of a batch on disk. Raises OSError, also if the file is gone."""
+        """Return the lines of a batch on disk. Raises OSError, also if the file is gone."""
         content = read_private(parcel.file)
         if content is None:
             raise FileNotFoundError(2, "No such file", parcel.file)
         return content
 
     def remove(self, parcel: Parcel) -> None:
-        """Remove the file of a batch, if it has one."""
+        """Remove the file of a batch; do nothing for a batch in memory."""
         if parcel.file:
             _unlink(parcel.file)
 

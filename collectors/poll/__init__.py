@@ -1,1 +1,1 @@
-"""Polling of servers: the schedule, the readings, and the series made of them."""
+"""Poll servers on a schedule, and compute the series from what they report."""

@@ -1,4 +1,4 @@
-"""Values that need two readings of a queue: rates, the time to drain, the consumers' state."""
+"""Compute values from two readings of a queue: rates, time to drain, state of its consumers."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -10,14 +10,15 @@ from beanwatch.queues.consumers import CODES, Consumers, decide_consumers
 from beanwatch.queues.model import Number, QueueState, ServerState, numbers
 from beanwatch.telemetry.series import QUEUE, SERVER
 
-# The measures that are fields of the model. The others are computed here.
+# Series that are fields of the model. The other series are computed here.
 QUEUE_MEASURES = tuple(name for name in QUEUE.names if name in QueueState._fields)
 SERVER_MEASURES = tuple(name for name in SERVER.names if name in ServerState._fields)
+# Series that have the highest value of several queues, not the sum.
 WORST = frozenset(one.name for one in QUEUE.series if one.is_worst)
 
 
 class ObservedQueue(NamedTuple):
-    """A queue, and the values computed with the previous sample. None: not known (yet)."""
+    """A queue, with the values computed from this and the previous reading. None: unknown."""
 
     state: QueueState
     put_rate: float | None = None  # jobs a second
@@ -26,7 +27,10 @@ class ObservedQueue(NamedTuple):
     consumer_state: str | None = None  # one of `consumers.STATES`
 
     def values(self) -> dict[str, Number]:
-        """The known values, by their names in `series.QUEUE`, and the native numbers."""
+        """Return the known values by their names in `series.QUEUE`, and the native numbers.
+
+        Native numbers are the server's other numbers, under its own names for them.
+        """
         values = numbers(self.state, QUEUE_MEASURES)
         derived = {
             "put_rate": self.put_rate,
@@ -41,10 +45,11 @@ class ObservedQueue(NamedTuple):
 def derive_queue(
     state: QueueState, server: ServerState, before: QueueSample | None, now: float
 ) -> tuple[ObservedQueue, QueueSample]:
-    """Compute the queue's rates. Return them, and the sample for the next call.
+    """Compute a queue's rates, time to drain and state of consumers.
 
-    `server` is the server's state in this reading. `before` must be from the same instance of the
-    server. `now` is when the queue's numbers arrived, in seconds by the clock of `before.at`.
+    Return them, and the sample to pass as `before` next time. `before` must be from the same
+    process of the server; None: there is none. `server` is the server's state in this reading.
+    `now` is the time when the queue's numbers arrived, in seconds of the clock of `before.at`.
     """
     consumers = Consumers.of(state, server)
     if before and is_new_queue(state, before):
@@ -68,7 +73,7 @@ def derive_queue(
 
 
 def is_new_queue(state: QueueState, before: QueueSample) -> bool:
-    """True if a counter decreased, so the queue was deleted and created again."""
+    """Return True if a counter decreased: the queue was deleted and created again."""
     return any(
         now is not None and then is not None and now < then
         for now, then in ((state.puts, before.puts), (state.deletes, before.deletes))
@@ -78,7 +83,10 @@ def is_new_queue(state: QueueState, before: QueueSample) -> bool:
 def rate_of(
     now: int | None, then: int | None, before: QueueSample | None, at: float
 ) -> float | None:
-    """The increase of a counter a second since the previous sample; None if not known."""
+    """Return the increase of a counter per second; None if it is unknown.
+
+    `now` and `then` are its values at the time `at` (seconds) and in the sample `before`.
+    """
     if now is None or then is None or before is None:
         return None
     return rate(Count(then, before.at), Count(now, at))
@@ -87,7 +95,10 @@ def rate_of(
 def derive_drain(
     ready: int | None, put_rate: float | None, delete_rate: float | None
 ) -> float | None:
-    """Seconds until the queue is empty at the present rates; None if it does not shrink."""
+    """Return the seconds until a queue is empty; None if it does not shrink or a value is unknown.
+
+    `ready` is a number of jobs, the rates are in jobs per second.
+    """
     if ready == 0:
         return 0
     if ready is None or put_rate is None or delete_rate is None or delete_rate <= put_rate:
@@ -96,7 +107,11 @@ def derive_drain(
 
 
 def absent_queue(system: System) -> dict[str, Number]:
-    """The values of a configured queue that does not exist: all 0, or {} if they are unknown."""
+    """Return the values of a configured queue that the server does not have: 0 for each series.
+
+    Return {} if `System.absent_is_empty` is false. Then the queue may have jobs although the server
+    does not list it, so its values are unknown.
+    """
     if not system.absent_is_empty:
         return {}
     measures = [name for name in QUEUE_MEASURES if system.can_tell(name)]
@@ -105,11 +120,11 @@ def absent_queue(system: System) -> dict[str, Number]:
 
 
 def merge(queues: Sequence[ObservedQueue]) -> dict[str, Number]:
-    """The values of the series that several queues share.
+    """Compute the values of the series that several queues share.
 
-    Counts and rates are added up; of ages, states and `drain_seconds` the worst counts. A sum and
-    `drain_seconds` are omitted if the value of one queue is unknown. Then the worst known age or
-    state is only a lower bound, and is omitted if it is 0.
+    Counts and rates are added up. Of ages, states and `drain_seconds`, the worst value is taken.
+    If the value of one queue is unknown, the sum or `drain_seconds` is left out; the worst age or
+    state is then only a lower bound, and is left out if it is 0.
     """
     merged: dict[str, Number] = {}
     all_values = [queue.values() for queue in queues]
@@ -125,7 +140,10 @@ def merge(queues: Sequence[ObservedQueue]) -> dict[str, Number]:
 
 
 def server_values(state: ServerState, restarts: int, missing_jobs: int | None) -> dict[str, Number]:
-    """The values of a server that answered."""
+    """Return the values of the series of a server that answered, including `up` as 1.
+
+    `restarts` counts restarts of the server. `missing_jobs` counts lost jobs; None: unknown.
+    """
     values = numbers(state, SERVER_MEASURES)
     values |= {"up": 1, "restarts": restarts}
     if missing_jobs is not None:

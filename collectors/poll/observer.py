@@ -27,21 +27,24 @@ HEAD_STATES = ("ready", "buried")  # the states whose first job's age is read
 class Observation(NamedTuple):
     """The result of one poll of a server.
 
-    `state` is None if the server did not answer, and `queues` is None if they were not read.
-    `trouble` says which part is missing and why. `doubts` are implausible values, which were left
-    out.
+    `state` is None if the server did not answer, `queues` is None if they were not read. `trouble`
+    says which requested part is missing and why. `implausible` has a text for each value that
+    cannot be right, and was left out.
     """
 
     state: ServerState | None = None
     queues: Mapping[str, ObservedQueue] | None = None
     chosen: Chosen = Chosen(())
     trouble: str = ""
-    doubts: Sequence[str] = ()
-    problems: Sequence[Problem] = ()  # if they were asked for
+    implausible: Sequence[str] = ()
+    problems: Sequence[Problem] = ()  # empty unless they were requested
 
     @property
     def missing_jobs(self) -> int | None:
-        """The number of lost jobs of all queues that were read; None if one is not known."""
+        """The number of jobs that the server lost, in all queues that were read.
+
+        None if the number is unknown for one of them, or if no queues were read.
+        """
         if self.queues is None:
             return None
         known = [queue.state.missing_jobs for queue in self.queues.values()]
@@ -49,10 +52,10 @@ class Observation(NamedTuple):
 
 
 class Observer:
-    """Reads one server, from one thread. Keeps the samples of the last reading.
+    """Reads one server repeatedly, and computes rates with the samples of the last reading.
 
-    `timeout` (seconds) limits one poll of the server, `sweep_timeout` the reading of its queues;
-    the default for that is `timeout`.
+    `timeout` (seconds) limits the reading of the server, `sweep_timeout` the reading of its queues
+    (default: `timeout`). Not safe for use from several threads at once.
     """
 
     def __init__(
@@ -76,7 +79,10 @@ class Observer:
         self._clock = clock
 
     def observe(self, *, queues: bool = True, problems: bool = False) -> Observation:
-        """Read the server, and its queues and problems if asked for. A failure is in `trouble`."""
+        """Read the server, and its queues and problems if these are true.
+
+        No ServerError is raised: an error is in `Observation.trouble`.
+        """
         self.samples.memory.now = self._clock()
         try:
             wanted = self._wanted() if queues else SERVER_ONLY
@@ -86,15 +92,17 @@ class Observer:
             return Observation(trouble=str(error))
         state = reading.server
         if state is None:
-            return Observation(trouble=f"{self.server}: it sent no numbers of its own")
+            return Observation(trouble=f"{self.server}: its reply has no statistics of the server")
         self.samples.enter_instance(state.instance)
         if not queues or reading.queues is None:
             return Observation(
-                state, trouble=reading.trouble, doubts=reading.doubts, problems=found
+                state, trouble=reading.trouble, implausible=reading.implausible, problems=found
             )
         observed = self._derive(reading, reading.queues, state)
         self.samples.memory.forget_old()
-        return Observation(state, observed, reading.chosen, reading.trouble, reading.doubts, found)
+        return Observation(
+            state, observed, reading.chosen, reading.trouble, reading.implausible, found
+        )
 
     def close(self) -> None:
         """Close the connection, if there is one."""
@@ -113,8 +121,10 @@ class Observer:
         observed: dict[str, ObservedQueue] = {}
         samples: dict[str, QueueSample] = {}
         for name, queue in queues.items():
-            heard_at = reading.heard.get(name, self.samples.memory.now)
-            observed[name], samples[name] = derive_queue(queue, state, before.get(name), heard_at)
+            received_at = reading.received_at.get(name, self.samples.memory.now)
+            observed[name], samples[name] = derive_queue(
+                queue, state, before.get(name), received_at
+            )
         # Replace the whole dict, do not change it: another thread may be saving the old one.
         self.samples.queues = samples
         self.samples.rest = frozenset(reading.chosen.rest)

@@ -14,7 +14,7 @@ from beanwatch.telemetry.series import PREFIX
 
 
 class Poller:
-    """Turns the readings of one observer into points, with series about each poll itself."""
+    """Polls one server, and makes points of its numbers and of the poll (series.COLLECTOR)."""
 
     def __init__(
         self,
@@ -33,16 +33,17 @@ class Poller:
         self._prefix = prefix
         self._clock = clock
         self._node = observer.server.node
-        self._doubt = ""  # the logged line, until the doubt is gone
+        self._logged_value = ""  # the line that was logged for an implausible value
         self._counts: dict[str, int] = {"queues": 0, "queues_skipped": 0, "collisions": 0}
 
     def __str__(self) -> str:
         return str(self.observer.server)
 
     def poll(self, stamp: int, *, queues: bool = True, missed_ticks: int = 0) -> Observation:
-        """Read the server, and its queues if `queues`, and put the points in the outbox.
+        """Read the server, and its queues if `queues` is true, and put the points in the outbox.
 
-        `stamp` is seconds since the epoch. `missed_ticks` is reported as a series.
+        `stamp` is the time of the points, in seconds since the epoch. `missed_ticks` is the number
+        of polls that were skipped since the start; it becomes a series.
         """
         started = self._clock()
         seen = self.observer.observe(queues=queues)
@@ -56,15 +57,22 @@ class Poller:
         if seen.trouble:
             self._problems.report(self._node, seen.trouble, server=self._node)
         else:
-            self._problems.clear(self._node, f"{self}: everything is read again", server=self._node)
-        key = f"{self._node} doubts"
-        if seen.doubts:
-            if not self._doubt:  # log the first one only: the number may differ at each poll
-                more = f", and {len(seen.doubts) - 1} more" if len(seen.doubts) > 1 else ""
-                self._doubt = f"{self}: left out an implausible value: {seen.doubts[0]}{more}"
-            self._problems.report(key, self._doubt, server=self._node)
+            self._problems.clear(
+                self._node, f"{self}: all parts can be read again", server=self._node
+            )
+        key = f"{self._node} implausible"
+        if seen.implausible:
+            # Log the first value only: its number may differ at each poll.
+            if not self._logged_value:
+                more = (
+                    f", and {len(seen.implausible) - 1} more" if len(seen.implausible) > 1 else ""
+                )
+                self._logged_value = (
+                    f"{self}: left out an implausible value: {seen.implausible[0]}{more}"
+                )
+            self._problems.report(key, self._logged_value, server=self._node)
         elif seen.queues is not None:
-            self._doubt = ""
+            self._logged_value = ""
             self._problems.clear(key, f"{self}: all numbers are plausible again", server=self._node)
 
     def _with_health(

@@ -1,10 +1,10 @@
-"""Rates of counters that may restart at 0: never negative, never a spike."""
+"""Compute rates of counters that may restart at 0, without negative rates and spikes."""
 
 from typing import NamedTuple
 
 
 class Count(NamedTuple):
-    """A counter's value, the time it was read (seconds), and the instance of its server."""
+    """A counter's value, when it was read (seconds), and the server process that counted it."""
 
     value: int
     at: float
@@ -12,11 +12,11 @@ class Count(NamedTuple):
 
 
 def rate(before: Count | None, now: Count) -> float | None:
-    """The increase a second since `before`; None if that cannot be known.
+    """Return the increase per second since `before`; None if it cannot be known.
 
-    It is unknown for the first value, after a restart of the server (even if it replayed its
-    binlog), and for a counter that decreased (the queue was deleted and created again). If the
-    new queue has already counted further than the old one, the rate is too low, never too high.
+    It is unknown for the first value, after a restart of the server (even if it read its binlog),
+    and for a counter that decreased: the queue was deleted and created again. If the new queue has
+    already counted further than the old one, the rate is too low, but never too high.
     """
     if before is None or before.instance != now.instance or now.value < before.value:
         return None

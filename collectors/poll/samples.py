@@ -1,4 +1,4 @@
-"""The samples of each server that the collector keeps between two polls, and between two runs."""
+"""The numbers of the last poll of each server, in memory and in the state file between two runs."""
 
 import json
 import math
@@ -12,27 +12,27 @@ from beanwatch.net.files import read_private, write_private
 
 STATE_FORMAT = 2
 MAX_COUNTER = 2**64
-MAX_QUEUE_NAME_BYTES = 255  # no system has longer names
+MAX_QUEUE_NAME_BYTES = 255  # no queue system allows longer names
 BOOT_ID_FILE = "/proc/sys/kernel/random/boot_id"  # Linux only
 
 
 class QueueSample(NamedTuple):
-    """One queue's numbers at the time `at` (seconds, monotonic). None: not known."""
+    """The numbers of a queue at the time `at` (seconds of a monotonic clock). None: unknown."""
 
     at: float
     puts: int | None
     deletes: int | None
     ready: int | None
-    held: int | None  # jobs that its consumers may hold
+    held: int | None  # jobs that its consumers may have reserved, as in QueueState
     idle: int | None  # consumers that wait for a job
 
 
 @dataclass
 class ServerSamples:
-    """The samples of one server.
+    """What is kept of one server between two polls.
 
-    `instance` identifies the server's process, and `restarts` counts its changes. `rest` names
-    the queues without series of their own. `memory` belongs to the server's reader.
+    `instance` identifies the server's process; `restarts` counts how often it changed. `rest` has
+    the names of the queues that share one series. `memory` belongs to the server's reader.
     """
 
     instance: str = ""
@@ -42,9 +42,9 @@ class ServerSamples:
     memory: PollMemory = field(default_factory=PollMemory)
 
     def enter_instance(self, instance: str | None) -> None:
-        """Note which process answered; after a restart, drop the samples and count it.
+        """Set the instance that answered. If it changed, count a restart and drop the samples.
 
-        None means that the server did not tell its instance. Then nothing changes.
+        None means that the server did not send its instance. Then nothing changes.
         """
         if instance is None:
             return
@@ -54,18 +54,18 @@ class ServerSamples:
         self.instance = instance
 
 
-State = dict[str, ServerSamples]  # by the server's address
+State = dict[str, ServerSamples]  # the key is the address of the server
 
 
 class StateError(Exception):
-    """The state file cannot be used; the text names it and the cause."""
+    """The state file cannot be read or written; the text has its path and the cause."""
 
 
 class Moment(NamedTuple):
     """The present time by the monotonic and the wall clock (seconds), and the id of the boot.
 
-    Times in a state are monotonic, since the wall clock may be set. They are valid within one
-    boot; after another boot the wall clock is used to convert them.
+    Times in the state file are monotonic, since the wall clock may be set. They are valid until the
+    host reboots; after that, they are converted by means of the wall clock.
     """
 
     now: float
@@ -79,7 +79,7 @@ class Moment(NamedTuple):
 
 
 def dump_state(state: Mapping[str, ServerSamples], moment: Moment) -> bytes:
-    """Encode the state as JSON, with the moment of saving."""
+    """Encode the samples of all servers as JSON. `moment` is the time of saving."""
     servers = {
         address: {
             "instance": known.instance,
@@ -100,14 +100,14 @@ def dump_state(state: Mapping[str, ServerSamples], moment: Moment) -> bytes:
 
 
 def parse_state(content: bytes, moment: Moment) -> State:
-    """Decode a state and convert its times to this boot's monotonic clock. Raises ValueError.
+    """Decode what `dump_state` encoded, and convert its times to this boot's monotonic clock.
 
-    Samples that would lie in the future are left out; a wall clock that was set back makes such.
+    Samples with a time in the future are left out: the wall clock was set back. Raises ValueError.
     """
     try:
         record = json.loads(content)
         if record["format"] != STATE_FORMAT:
-            raise ValueError(f"format {record['format']!r}")
+            raise ValueError(f"unknown format {record['format']!r}")
         is_this_boot = moment.boot and record.get("boot") == moment.boot
         shift = 0.0 if is_this_boot else record["offset"] - moment.offset
         return {
@@ -136,7 +136,7 @@ def _name(queue: str) -> str:
     # The name becomes part of a command: a line end in it would start another command, and a
     # server may split a long line in two.
     if not queue.isprintable() or len(queue.encode()) > MAX_QUEUE_NAME_BYTES:
-        raise ValueError(f"a queue cannot be called {queue[:40]!r}")
+        raise ValueError(f"invalid queue name {queue[:40]!r}")
     return queue
 
 
@@ -157,19 +157,19 @@ def _count(value: Any) -> int | None:
         return None
     number = int(value)
     if not -MAX_COUNTER < number < MAX_COUNTER:
-        raise ValueError("a count of more than 64 bits")
+        raise ValueError("a count has more than 64 bits")
     return number
 
 
 def _time(value: Any, shift: float) -> float:
     moved: float = value + shift
     if not math.isfinite(moved):
-        raise ValueError(f"the time {value!r}")
+        raise ValueError(f"the time {value!r} is not finite")
     return moved
 
 
 def read_boot() -> str:
-    """The id of this boot of the host; "" where the system has none."""
+    """Return an id that changes with each boot of the host; "" on systems that have none."""
     try:
         with open(BOOT_ID_FILE, encoding="ascii") as stream:
             return stream.read().strip()
@@ -178,7 +178,7 @@ def read_boot() -> str:
 
 
 class StateFile:
-    """The state on disk."""
+    """The file that keeps the samples of all servers between two runs of the collector."""
 
     def __init__(
         self,
@@ -194,7 +194,7 @@ class StateFile:
         self._boot = boot
 
     def load(self) -> State:
-        """Read the saved state, {} if there is none. Raises StateError if the file is unusable.
+        """Return the saved samples, {} if there are none. Raises StateError for an unusable file.
 
         The caller may then start with an empty state.
         """
@@ -207,7 +207,7 @@ class StateFile:
             raise StateError(f"state file {self.path} cannot be understood: {error}") from None
 
     def save(self, state: Mapping[str, ServerSamples]) -> None:
-        """Write the state to the file, replacing it at once. Raises StateError."""
+        """Replace the file by these samples in one step (by a rename). Raises StateError."""
         try:
             write_private(self.path, dump_state(state, self._moment()))
         except OSError as error:

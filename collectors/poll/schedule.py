@@ -1,4 +1,4 @@
-"""The times of polls: every interval by the monotonic clock, at multiples by the wall clock."""
+"""The times of polls: multiples of the interval, kept steady by the monotonic clock."""
 
 import time
 from collections.abc import Callable
@@ -6,18 +6,21 @@ from typing import NamedTuple
 
 
 class Tick(NamedTuple):
-    """One time of the schedule: its stamp for Graphite (seconds since the epoch) and its number."""
+    """One time at which to poll.
+
+    `stamp` is this time for Graphite, in seconds since the epoch. `number` counts ticks from 0.
+    """
 
     stamp: int
     number: int
 
 
 class Schedule:
-    """One tick at once, then one every `interval` seconds. Missed ticks are skipped and counted.
+    """Gives one tick at once, then one every `interval` seconds. Counts ticks that were missed.
 
     From the second tick on, ticks are at multiples of the interval in wall-clock time, so that
-    each point has its own step in Graphite. This is computed once, at the start; afterwards only
-    the monotonic clock is used, so setting the wall clock causes neither a burst nor a pause.
+    each point has its own step in Graphite. The wall clock is read for this only once, at the
+    start: setting it later causes neither a burst of polls nor a pause.
     """
 
     def __init__(
@@ -35,7 +38,7 @@ class Schedule:
         self._number = 0
 
     def wait(self, sleep: Callable[[float], object] = time.sleep) -> Tick | None:
-        """Sleep until the next tick and return it; None if `sleep` returns true (told to stop)."""
+        """Sleep until the next tick and return it; None if `sleep` returned true, to stop."""
         number, self._number = self._number, self._number + 1
         if number == 0:
             return Tick(round(self._wall()), 0)
@@ -56,14 +59,14 @@ class Schedule:
 
 
 class EveryNthTick:
-    """Selects every n-th tick, the first one included."""
+    """Selects every n-th tick, beginning with the first."""
 
     def __init__(self, every: int) -> None:
         self._every = every
         self._last = -every
 
     def is_due(self, number: int) -> bool:
-        """True if this tick is selected, also in place of a selected tick that was skipped."""
+        """Return True if this tick is selected, or replaces a selected tick that was missed."""
         if number - self._last < self._every:
             return False
         self._last = number - number % self._every

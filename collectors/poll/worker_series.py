@@ -1,4 +1,4 @@
-"""The series of workers made of their heartbeats in Redis: a dead worker cannot send its own."""
+"""Compute series of workers from their heartbeats in Redis: a dead worker cannot send its own."""
 
 from collections.abc import Iterator, Sequence
 
@@ -11,16 +11,17 @@ from beanwatch.telemetry.logging.problems import ProblemLog
 from beanwatch.telemetry.nodes import worker_nodes
 from beanwatch.telemetry.series import PREFIX, WORKERS
 
-SOURCE = "workers"  # in the outbox, where a server has its node
+SOURCE = "workers"  # the source of these points in the outbox; a server's source is its node
 
 
 def derive_workers(
     prefix: str, workers: Sequence[Worker], deploys: int = 0
 ) -> Iterator[tuple[str, Values]]:
-    """Yield each worker's path and values, then the counts over all workers.
+    """Yield each worker's path and values, then the path and values of all workers together.
 
-    A worker's values are its heartbeat's age in seconds, its state as a number, its restarts and
-    its free disk in bytes. `deploys` is how often all workers were told to restart.
+    A worker's values are the age of its heartbeat (seconds), its state as a number, its restarts
+    and its free disk (bytes). The values of all workers together are the number of workers in each
+    state, and `deploys`: how often all workers were told to restart.
     """
     counts = {**dict.fromkeys(WORKERS.names, 0), "deploys": deploys}
     for worker in workers:
@@ -42,7 +43,10 @@ def derive_workers(
 
 
 class WorkerPoller:
-    """Reads the heartbeats and puts their points in the outbox. `timeout` is in seconds."""
+    """Reads the workers' heartbeats from Redis, and puts points in the outbox.
+
+    `timeout` (seconds) limits each request to Redis.
+    """
 
     def __init__(
         self,
@@ -63,15 +67,19 @@ class WorkerPoller:
         return f"redis {self._url.address}"
 
     def poll(self, stamp: int) -> str:
-        """Read all workers; `stamp` is seconds since the epoch. Return the error, "" if none."""
+        """Read the heartbeats once. Return an error text, "" if there was no error.
+
+        `stamp` is the time of the points, in seconds since the epoch.
+        """
         try:
             workers = read_workers(self._redis.execute)
             (version,) = self._redis.execute([("GET", VERSION_KEY)])
             deploys = int(version) if version and version.isdigit() else 0
         except RedisError as error:
-            self._problems.report(SOURCE, str(error))
-            return str(error)
-        self._problems.clear(SOURCE, "the workers' heartbeats are read again")
+            text = f"cannot read the workers' heartbeats: {error}"
+            self._problems.report(SOURCE, text)
+            return text
+        self._problems.clear(SOURCE, "the workers' heartbeats can be read again")
         for batch in make_batches(SOURCE, stamp, derive_workers(self._prefix, workers, deploys)):
             self._outbox.put(batch)
         return ""

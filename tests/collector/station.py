@@ -37,7 +37,7 @@ class Station:
         self.poller.poll(1_700_000_000, queues=queues)
         points = {}
         while parcel := self.outbox.next(late=True):
-            self.outbox.settle(parcel)
+            self.outbox.mark_sent(parcel)
             for line in self.outbox.read(parcel).decode().splitlines():
                 path, value, stamp = line.removeprefix("beanwatch.").split()
                 assert stamp == "1700000000"

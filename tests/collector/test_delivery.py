@@ -72,7 +72,7 @@ def test_a_carbon_that_stops_and_comes_back_misses_nothing(memory: Memory):
         sink.start()
         wait_until(lambda: sink.points() == wanted(range(100)), message="all points arrive")
         wait_until(lambda: outbox.total_backlog == 0)
-        wait_until(lambda: memory.messages[-1] == "Graphite takes points again")
+        wait_until(lambda: memory.messages[-1] == "Graphite accepts points again")
     assert outbox.total_dropped == 0
     assert "points are kept" in memory.messages[0]
 
@@ -134,7 +134,7 @@ def test_late_points_leave_at_a_limited_speed(memory: Memory):
         delivery = Delivery(outbox, carbon, memory.problems, late_rate=100, clock=lambda: now)
         for number in range(4):
             outbox.put(batch(number, points=50))
-        outbox.reopen()
+        outbox.requeue()
         delivery.step()
         assert outbox.total_backlog == 150
         assert delivery.step() == 0.5
@@ -159,7 +159,7 @@ def test_a_farewell_sends_what_is_left_at_any_speed(memory: Memory):
     outbox = Outbox()
     for number in range(20):
         outbox.put(batch(number, points=1000))
-    outbox.reopen()
+    outbox.requeue()
     with Sink() as sink:
         assert finish(outbox, sink.address, memory)
         wait_until(lambda: len(sink.lines) == 20_000)
@@ -184,7 +184,7 @@ def test_a_spool_file_that_vanished_is_counted_and_said(tmp_path: Path, memory: 
         assert finish(outbox, sink.address, memory)
         wait_until(lambda: sink.points() == wanted(range(2, 3)))
     assert outbox.total_dropped == 1
-    assert "is lost" in memory.messages[0]
+    assert "points are dropped" in memory.messages[0]
 
 
 def reason_to_leave(carbon: CarbonConnection) -> str:

@@ -12,7 +12,7 @@ import pytest
 
 from beanwatch import outcomes
 from beanwatch.collectors.deliver.carbon import CarbonConnection, parse_graphite
-from beanwatch.queues.beanstalkd.stats import Doubts, parse_stats, read_tube, to_server
+from beanwatch.queues.beanstalkd.stats import ImplausibleValues, parse_stats, read_tube, to_server
 from beanwatch.telemetry import series as paths
 from tests.queues.formats import SERVERS, TUBES
 from tests.real import ROOT, Graphite, wait_until
@@ -67,8 +67,8 @@ def measures() -> dict[str, paths.Series]:
 
 def native() -> set[str]:
     """The path of every number of beanstalkd that is not in the table."""
-    server = to_server(parse_stats(SERVERS["1.13+"]), Doubts())
-    queue = read_tube("t", TUBES["1.13+"], server, Doubts())
+    server = to_server(parse_stats(SERVERS["1.13+"]), ImplausibleValues())
+    queue = read_tube("t", TUBES["1.13+"], server, ImplausibleValues())
     found = {paths.server(paths.PREFIX, "q1", name) for name in server.native}
     return found | {paths.queue(paths.PREFIX, "q1", "t", name) for name in queue.native}
 

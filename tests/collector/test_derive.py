@@ -18,7 +18,7 @@ from beanwatch.collectors.poll.derive import (
     server_values,
 )
 from beanwatch.collectors.poll.samples import QueueSample, ServerSamples
-from beanwatch.queues.beanstalkd.stats import Doubts, parse_stats, read_tube, to_server
+from beanwatch.queues.beanstalkd.stats import ImplausibleValues, parse_stats, read_tube, to_server
 from beanwatch.queues.consumers import CODES
 from beanwatch.queues.model import NOTHING, QueueState, ServerState
 from beanwatch.queues.registry import find_system
@@ -164,7 +164,7 @@ def test_a_native_number_hides_no_measure():
 
 
 def test_every_measure_of_a_queue_and_no_other_is_there():
-    state = read_tube("t", TUBES["1.13+"], RUNNING, Doubts())
+    state = read_tube("t", TUBES["1.13+"], RUNNING, ImplausibleValues())
     state = state._replace(head_ready_age=1.0, head_buried_age=2.0, redeliveries=3)
     _, before = derive(state, now=100.0)
     moved = state._replace(deletes=42, puts=53, ready=6)
@@ -183,7 +183,7 @@ def test_an_absent_queue_has_the_measures_that_its_system_can_tell_as_zeros():
 
 @pytest.mark.parametrize("version", SERVERS)
 def test_every_measure_of_a_server_is_there_in_every_version(version: str):
-    state = to_server(parse_stats(SERVERS[version]), Doubts())
+    state = to_server(parse_stats(SERVERS[version]), ImplausibleValues())
     values = server_values(state, 2, 1)
     assert set(SERVER.names) - set(values) == {"memory"}
     assert (values["up"], values["restarts"], values["missing_jobs"]) == (1, 2, 1)

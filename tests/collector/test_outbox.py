@@ -28,7 +28,7 @@ def send(outbox: Outbox, most: int = 100) -> list[str]:
     sent = []
     while len(sent) < most and (parcel := outbox.next(late=True)):
         sent.append(outbox.read(parcel).split()[0].decode())
-        outbox.settle(parcel)
+        outbox.mark_sent(parcel)
     return sent
 
 
@@ -44,7 +44,7 @@ def test_what_is_new_leaves_before_what_is_late():
     outbox = Outbox()
     outbox.put(batch(0))
     outbox.put(batch(1))
-    outbox.reopen()
+    outbox.requeue()
     outbox.put(batch(2))
     assert send(outbox) == ["q1.2.0", "q1.0.0", "q1.1.0"]
 
@@ -57,7 +57,7 @@ def test_after_a_break_the_last_minute_is_sent_again():
         outbox.put(batch(number))
         send(outbox)
     now = 1000.0  # however long nobody can be reached
-    outbox.reopen()
+    outbox.requeue()
     assert send(outbox) == ["q1.1.0", "q1.2.0", "q1.3.0"]
 
 
@@ -139,7 +139,7 @@ def test_leftovers_of_a_crash_and_strange_files_are_no_batches(spool: Spool):
 def test_a_symlink_in_the_spool_is_not_followed(spool: Spool, tmp_path: Path):
     secret = tmp_path / "secret"
     secret.write_text("password")
-    spool.keep(batch(1))
+    spool.write(batch(1))
     (parcel,) = spool.load()
     Path(parcel.file).unlink()
     Path(parcel.file).symlink_to(secret)
@@ -160,7 +160,7 @@ def test_when_the_disk_is_full_points_stay_in_memory_and_it_is_said_once(
     assert "kept in memory" in memory.messages[0]
     os.mkdir(spool.directory)
     outbox.put(batch(3))
-    assert "takes points again" in memory.messages[1]
+    assert "can be written again" in memory.messages[1]
     assert send(outbox) == ["q1.1.0", "q1.2.0", "q1.3.0"]
 
 
@@ -179,7 +179,7 @@ def test_every_point_is_waiting_or_sent_or_counted_as_dropped(steps: list[str], 
         elif step == "send":
             sent |= set(send(outbox, most=1))
         else:
-            outbox.reopen()
+            outbox.requeue()
     assert outbox.total_backlog >= 0
     waiting = set(send(outbox))
     assert len(sent | waiting) + outbox.total_dropped >= put

@@ -210,7 +210,7 @@ def test_a_state_of_another_format_is_refused(tmp_path: Path):
         write(tmp_path / "state")
         record = json.loads((tmp_path / "state").read_text()) | {"format": number}
         (tmp_path / "state").write_text(json.dumps(record))
-        with pytest.raises(StateError, match=f"cannot be understood: format {number!r}"):
+        with pytest.raises(StateError, match=f"cannot be understood: unknown format {number!r}"):
             StateFile(str(tmp_path / "state")).load()
 
 

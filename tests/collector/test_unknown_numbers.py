@@ -54,8 +54,8 @@ def test_a_server_without_a_declared_number_is_no_server_and_makes_no_zeros(liar
     liar.lies.clear()
     assert station.poll().keys() >= well.keys()
     station.observer.close()
-    text = f"{liar.address}: this is not beanstalkd: no current-jobs-ready in its numbers"
-    assert station.memory.messages == [text, f"{liar.address}: everything is read again"]
+    text = f"{liar.address}: this is not beanstalkd: no current-jobs-ready in its statistics"
+    assert station.memory.messages == [text, f"{liar.address}: all parts can be read again"]
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_a_queue_without_a_declared_number_makes_no_zeros(liar: Liar, body: byte
     station.observer.close()
     assert points["queue.q1.t.put_rate"] == 0, "the queue was not taken for a new one"
     assert len(station.memory.messages) == 2
-    assert "no current-jobs-ready in its numbers" in station.memory.messages[0]
+    assert "no current-jobs-ready in its statistics" in station.memory.messages[0]
 
 
 @pytest.mark.parametrize(
@@ -173,8 +173,9 @@ def test_a_name_that_no_queue_can_have_makes_no_series_and_is_said(liar: Liar):
         points = station.poll()
     station.observer.close()
     assert {path.split(".")[2] for path in points if path.startswith("queue.")} == {"t"}
-    text = f"{liar.address}: left out an implausible value: server: no queue can be called 'a 1 1'"
-    assert station.memory.messages == [text]
+    text = "server: it lists a queue with the invalid name 'a 1 1'"
+    begun = f"{liar.address}: left out an implausible value"
+    assert station.memory.messages == [f"{begun}: {text}"]
     assert not [command for command in liar.commands if b"a 1" in command]
 
 

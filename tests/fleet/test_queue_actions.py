@@ -5,7 +5,7 @@ import pytest
 from beanwatch.fleet.first_jobs import peek_queue
 from beanwatch.fleet.queue_actions import (
     FREE_STATES,
-    Choice,
+    BuriedFilter,
     Target,
     find_targets,
     list_queue_names,
@@ -39,7 +39,10 @@ def test_an_action_that_a_system_does_not_have_is_named_with_the_system(
         (lambda: plan_jobs(other, "delete", FREE_STATES), "empty"),
         (lambda: plan_pause(other, 60), "pause"),
         (lambda: plan_resume(other), "pause"),
-        (lambda: plan_by_ledger(list, other, "kick", Choice("*"), now=0.0, timeout=1.0), "find"),
+        (
+            lambda: plan_by_ledger(list, other, "kick", BuriedFilter("*"), now=0.0, timeout=1.0),
+            "find",
+        ),
         (lambda: list(peek_queue(other[0], 1.0)), "peek"),
     ):
         with pytest.raises(UnsupportedError, match=f"^o1: other has no action '{action}'"):
@@ -49,7 +52,7 @@ def test_an_action_that_a_system_does_not_have_is_named_with_the_system(
 def test_a_count_that_is_not_known_is_no_plan() -> None:
     targets = [Target(SERVER, "id", QueueState("a", ready=1, delayed=0, buried=None))]
     assert [step.jobs for step in plan_jobs(targets, "delete", ["ready", "delayed"])] == [1]
-    with pytest.raises(ServerError, match="q1 a: how many jobs are buried is not known"):
+    with pytest.raises(ServerError, match="q1 a: the number of buried jobs is unknown"):
         plan_jobs(targets, "kick", ["buried"])
 
 

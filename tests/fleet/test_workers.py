@@ -26,5 +26,5 @@ def test_orders_go_where_the_record_says_unless_an_address_is_given() -> None:
     assert find_target(WORKERS[0], None) == ("web1.email-1", told, "a")
     assert find_target(WORKERS[0], given) == ("web1.email-1", given, "a")
     assert find_target(WORKERS[1], given) == ("web2.email-1", given, "")
-    with pytest.raises(WorkerError, match="name it with --server"):
+    with pytest.raises(WorkerError, match="give it with --server"):
         find_target(WORKERS[1], None)

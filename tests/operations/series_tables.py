@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from beanwatch.queues import consumers
 from beanwatch.queues.base import ACTIONS, Actions
-from beanwatch.queues.beanstalkd.stats import Doubts, parse_stats, read_tube, to_server
+from beanwatch.queues.beanstalkd.stats import ImplausibleValues, parse_stats, read_tube, to_server
 from beanwatch.queues.model import QUEUE_FIELDS, SERVER_FIELDS
 from beanwatch.queues.registry import MODULES, all_systems, find_system
 from beanwatch.store.health import HEALTH
@@ -87,8 +87,8 @@ def native() -> str:
 
 def beanstalkd_native() -> NativeNames:
     """Those of beanstalkd 1.13, from its replies to `stats` and `stats-tube`."""
-    server = to_server(parse_stats(SERVERS["1.13+"]), Doubts())
-    queue = read_tube("q", TUBES["1.13+"], server, Doubts())
+    server = to_server(parse_stats(SERVERS["1.13+"]), ImplausibleValues())
+    queue = read_tube("q", TUBES["1.13+"], server, ImplausibleValues())
     # The reader counts refused puts, since that takes two replies.
     return NativeNames(sorted({*server.native, "rejected_puts"}), sorted(queue.native))
 

@@ -208,6 +208,6 @@ def test_each_reply_is_heard_when_it_arrives():
 
         def heard() -> Iterator[float]:
             for _ in one.stream_gently([b"use t"] * (BATCH + 2)):
-                yield one.heard
+                yield one.received_at
 
         assert list(heard()) == [1.0] + [3.0] * (BATCH - 1) + [4.0, 6.0]

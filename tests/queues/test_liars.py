@@ -115,13 +115,13 @@ def test_numbers_that_no_counter_reaches_are_none(liar: Liar):
     _, seen, _, _ = observe(liar, {b"stats-tube": Lie(ok(huge))})
     assert seen.queues is not None
     assert "puts" not in seen.queues["t"].values()
-    assert seen.doubts == ["t: total-jobs is '1e308', which is not a count"]
+    assert seen.implausible == ["t: total-jobs is '1e308', which is not a count"]
 
 
 def test_an_honest_server_is_not_called_a_liar(liar: Liar):
     seen, *_ = observe(liar, {})
     assert are_well(seen)
-    assert seen.doubts == []
+    assert seen.implausible == []
     assert head_age(seen) == 0
 
 

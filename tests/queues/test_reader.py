@@ -101,7 +101,7 @@ def test_a_real_server_is_read_with_all_its_numbers(beanstalkd: Beanstalkd, read
     renamed |= {f"current_jobs_{state}" for state in ("ready", "reserved", "delayed", "buried")}
     assert set(server.native) == sent - renamed | {"binlog_bytes", "rejected_puts"}
     assert ready_in(reading) == {"default": 0, **dict.fromkeys(names, 1)}
-    assert reading.doubts == []
+    assert reading.implausible == []
     assert reading.queues is not None
     for name, queue in reading.queues.items():
         assert queue.name == name, "and not the number or the truth that YAML makes of it"
@@ -205,14 +205,14 @@ def test_each_queue_of_a_long_sweep_has_the_time_of_its_own_part(beanstalkd: Bea
     with open_reader(beanstalkd.address, timeout=1e6, clock=lambda: float(next(ticks))) as reader:
         first = reader.read(ALL)
         looks = next(ticks)
-        again = reader.read(Wanted(known=first.heard))
+        again = reader.read(Wanted(known=first.received_at))
     for reading in (first, again):
         assert reading.queues is not None
-        assert list(reading.heard) == list(reading.queues)
-        times = list(reading.heard.values())
+        assert list(reading.received_at) == list(reading.queues)
+        times = list(reading.received_at.values())
         assert times == sorted(times)
         assert len(set(times)) > 1
-    assert again.heard["default"] > looks > first.heard["t999"]
+    assert again.received_at["default"] > looks > first.received_at["t999"]
 
 
 def test_a_queue_that_vanishes_between_its_name_and_its_numbers_is_left_out(liar: Liar):
@@ -245,7 +245,9 @@ def test_a_name_that_a_server_lists_and_no_queue_can_have_is_never_sent_back(lia
         reading = reader.read(WITH_HEADS)
     assert ready_in(reading) == {"t": 7}
     shown = name.encode().decode("ascii", "replace")[:40]
-    assert list(reading.doubts) == [f"server: no queue can be called {shown!r}"]
+    assert list(reading.implausible) == [
+        f"server: it lists a queue with the invalid name {shown!r}"
+    ]
     assert {c for c in liar.commands if c.startswith((b"stats-tube", b"use"))} == {
         *(b"stats-tube t", b"use t", b"use default")
     }
@@ -302,7 +304,7 @@ class FakeConnection:
     """Takes its time, then is lost; its last words are the timeouts that it was given."""
 
     def __init__(self, clock: "FakeClock", *timeouts: float) -> None:
-        self.address, self.heard = "q", 0.0
+        self.address, self.received_at = "q", 0.0
         self.timeouts = list(timeouts)
         self._clock = clock
 
@@ -372,7 +374,7 @@ BROKEN = {
 @pytest.mark.parametrize("broken", BROKEN)
 def test_a_server_without_a_declared_number_is_not_beanstalkd(liar: Liar, broken: str):
     liar.lie(b"stats", BROKEN[broken](STATS))
-    text = rf"^{liar.address}: this is not beanstalkd: no current-jobs-ready in its numbers$"
+    text = rf"^{liar.address}: this is not beanstalkd: no current-jobs-ready in its statistics$"
     with open_reader(liar.address) as reader:
         for wanted in (ALL, SERVER_ONLY, Wanted(names=("t",))):
             with pytest.raises(ProtocolError, match=text):
@@ -387,12 +389,12 @@ def test_a_queue_without_a_declared_number_is_not_beanstalkds(
     liar: Liar, broken: str, names: tuple[str, ...] | None
 ):
     liar.lie(b"stats-tube", BROKEN[broken](TUBE))
-    text = f"{liar.address}: this is not beanstalkd: no current-jobs-ready in its numbers"
+    text = f"{liar.address}: this is not beanstalkd: no current-jobs-ready in its statistics"
     with open_reader(liar.address) as reader:
         reading = reader.read(Wanted(names=names))
         assert reading.server is not None, "which told of itself as it should"
         assert reading.queues is None, "and not: no jobs"
-        assert reading.trouble == f"queues: {text}"
+        assert reading.trouble == f"cannot read the queues: {text}"
         with pytest.raises(ProtocolError, match=text):
             reader.read(Wanted(server=False, names=("t",)))
         liar.lies.clear()
@@ -412,13 +414,13 @@ def test_a_count_that_underflowed_is_not_known_and_told(liar: Liar):
         queue = queue_of(reading)
         assert (queue.reserved, queue.ready, queue.puts) == (None, 7, 52)
         assert (queue.held, queue.missing_jobs) == (None, None)
-        assert list(reading.doubts) == [
+        assert list(reading.implausible) == [
             f"server: current-jobs-reserved is {UNDERFLOW}, which is not a count",
             f"t: current-jobs-reserved is {UNDERFLOW - 2}, which is not a count",
         ]
         assert list(reader.problems(reading)) == []
         liar.lies.clear()
-        assert reader.read(ALL).doubts == []
+        assert reader.read(ALL).implausible == []
 
 
 def test_what_other_consumers_hold_is_not_taken_for_nothing(liar: Liar):
@@ -445,7 +447,7 @@ def test_refused_puts_are_not_known_without_both_counters(
                 assert reading.server is not None
                 told.append((reading.server.native.get("rejected_puts"), texts(reader, reading)))
 
-        lately = ["refused 1 put lately: those jobs are nowhere"]
+        lately = ["refused 1 put lately: these jobs are in no queue"]
         tell(STATS, 2)
         tell(change(STATS, "cmd-put", 4721), 2)
         assert told[-3:] == [(9, []), (9, []), (10, lately)]
@@ -476,7 +478,9 @@ def test_a_server_that_dies_in_the_sweep_told_of_itself(beanstalkd: Beanstalkd, 
         reading = reader.read(ALL)
         assert reading.server is not None
         assert reading.queues is None
-        assert reading.trouble.startswith(f"queues: {cut.address}: the server closed")
+        assert reading.trouble.startswith(
+            f"cannot read the queues: {cut.address}: the server closed"
+        )
         cut.restore()
         assert ready_in(reader.read(ALL)) == {"default": 0}
 
@@ -506,7 +510,10 @@ def test_many_queues_may_take_longer_than_an_answer_and_not_for_ever(beanstalkd:
         with open_reader(beanstalkd.address, **ticking(timeout=20, sweep_timeout=30)) as reader:
             reading = reader.read(ALL)
         assert reading.server is not None
-        assert reading.trouble == f"queues: {beanstalkd.address}: no answer within 30 s"
+        assert (
+            reading.trouble
+            == f"cannot read the queues: {beanstalkd.address}: no answer within 30 s"
+        )
         with open_reader(beanstalkd.address, **ticking(timeout=20)) as reader:
             assert reader.read(ALL).trouble.endswith("no answer within 20 s")
 
@@ -519,7 +526,7 @@ def test_heads_have_a_time_of_their_own(beanstalkd: Beanstalkd):
     with open_reader(beanstalkd.address, **ticking(timeout=30, sweep_timeout=1e6)) as reader:
         reading = reader.read(WITH_HEADS)
     assert len(reading.queues or ()) == 301
-    assert reading.trouble == f"head ages: {beanstalkd.address}: no answer within 30 s"
+    assert reading.trouble == f"cannot read head ages: {beanstalkd.address}: no answer within 30 s"
 
 
 def test_a_reading_can_have_one_deadline_for_all_its_steps(beanstalkd: Beanstalkd):
@@ -530,14 +537,14 @@ def test_a_reading_can_have_one_deadline_for_all_its_steps(beanstalkd: Beanstalk
     with open_reader(beanstalkd.address, **ticking(timeout=30, sweep_timeout=1e6)) as reader:
         assert reader.read(WITH_HEADS, timeout=1e6).trouble == ""
         reading = reader.read(WITH_HEADS, timeout=5)
-    assert reading.trouble == f"queues: {beanstalkd.address}: no answer within 5 s"
+    assert reading.trouble == f"cannot read the queues: {beanstalkd.address}: no answer within 5 s"
 
 
 def test_heads_that_cannot_be_read_leave_the_rest(liar: Liar):
     liar.lies[b"peek-ready"] = Lie(b"FOUND 7", ends=True)
     with open_reader(liar.address) as reader:
         reading = reader.read(WITH_HEADS)
-        assert reading.trouble.startswith("head ages: ")
+        assert reading.trouble.startswith("cannot read head ages: ")
         assert reading.queues is not None
         assert reading.queues["t"].ready == 7
         assert reading.queues["t"].head_ready_age is None
@@ -813,11 +820,11 @@ def test_refused_puts_are_counted_and_those_of_late_are_a_problem(
         assert rejected(look(reader, memory)) == 1, "one look is not enough"
         reading = look(reader, memory)
         assert rejected(reading) == 2
-        assert texts(reader, reading) == ["refused 1 put lately: those jobs are nowhere"]
+        assert texts(reader, reading) == ["refused 1 put lately: these jobs are in no queue"]
         refuse_put(beanstalkd)
         look(reader, memory)
         reading = look(reader, memory)
-        assert texts(reader, reading) == ["refused 2 puts lately: those jobs are nowhere"]
+        assert texts(reader, reading) == ["refused 2 puts lately: these jobs are in no queue"]
         for _ in range(5):
             reading = look(reader, memory, 100.0)
             assert texts(reader, reading)
@@ -826,7 +833,7 @@ def test_refused_puts_are_counted_and_those_of_late_are_a_problem(
         refuse_put(beanstalkd)
         look(reader, memory)
         reading = look(reader, memory)
-        assert texts(reader, reading) == ["refused 1 put lately: those jobs are nowhere"]
+        assert texts(reader, reading) == ["refused 1 put lately: these jobs are in no queue"]
         beanstalkd.restart()
         reading = look(reader, memory)
         assert (rejected(reading), texts(reader, reading)) == (0, [])
@@ -864,7 +871,7 @@ def test_a_put_under_way_at_the_first_look_is_not_believed_for_ever(
         assert told == [2, 1, 1]
         refuse_put(beanstalkd)
         look(reader, memory)
-        text = "refused 1 put lately: those jobs are nowhere"
+        text = "refused 1 put lately: these jobs are in no queue"
         assert texts(reader, look(reader, memory)) == [text], "the other was before we looked"
 
 

@@ -11,7 +11,7 @@ from beanwatch.queues.beanstalkd.stats import (
     MAX_NUMBER,
     TUBE_FIELDS,
     UNDERFLOW,
-    Doubts,
+    ImplausibleValues,
     Rejected,
     balance_of,
     count_held,
@@ -33,7 +33,7 @@ BUSY = ServerState(reserved=9)
 
 def tube(body: bytes, name: str = "t", server: ServerState | None = BUSY) -> QueueState:
     """A tube of which nothing is doubtful."""
-    doubts = Doubts()
+    doubts = ImplausibleValues()
     state = read_tube(name, body, server, doubts)
     assert doubts == []
     return state
@@ -195,15 +195,17 @@ def test_a_tube_that_does_not_tell_of_pauses_is_not_said_to_run():
 @pytest.mark.parametrize("field", TUBE_FIELDS)
 @pytest.mark.parametrize("read", [read_tube, read_plain_tube])
 def test_a_tube_without_a_declared_field_is_not_beanstalkds(field: str, read):
-    with pytest.raises(NonsenseError, match=f"^this is not beanstalkd: no {field} in its numbers"):
-        read("t", without_field(TUBE, field), BUSY, Doubts())
+    with pytest.raises(
+        NonsenseError, match=f"^this is not beanstalkd: no {field} in its statistics"
+    ):
+        read("t", without_field(TUBE, field), BUSY, ImplausibleValues())
 
 
 @pytest.mark.parametrize("body", [b"", b"---\n", b"{}", b"\n", TUBE.replace(b"\ncu", b"\n  cu")])
 @pytest.mark.parametrize("read", [read_tube, read_plain_tube])
 def test_an_empty_or_an_indented_tube_is_not_beanstalkds(body: bytes, read):
     with pytest.raises(NonsenseError, match=r"^this is not beanstalkd: no current-jobs-ready"):
-        read("t", body, BUSY, Doubts())
+        read("t", body, BUSY, ImplausibleValues())
 
 
 NO_COUNTS = {
@@ -231,7 +233,7 @@ MODEL_NAMES = {
 @pytest.mark.parametrize("field", TUBE_FIELDS)
 def test_a_count_that_cannot_be_right_is_not_known_and_told(field: str, value: str):
     for read in (read_tube, read_plain_tube):
-        doubts = Doubts()
+        doubts = ImplausibleValues()
         state = read("t", with_field(TUBE, field, value), BUSY, doubts)
         assert doubts == [f"t: {field} is {NO_COUNTS[value]}, which is not a count"]
         unknown = {name for name in MODEL_NAMES.values() if getattr(state, name) is None}
@@ -246,14 +248,14 @@ def test_the_largest_count_is_one():
 
 
 def test_a_native_number_that_cannot_be_right_is_left_out_and_told():
-    doubts = Doubts()
+    doubts = ImplausibleValues()
     state = read_tube("t", with_field(TUBE, "current-using", str(2**64 - 1)), BUSY, doubts)
     assert "current_using" not in state.native
     assert doubts == [f"t: current-using is {2**64 - 1}, which is not a count"]
 
 
 def test_the_age_of_a_head_is_not_known_where_the_count_is_not():
-    doubts = Doubts()
+    doubts = ImplausibleValues()
     for field in ("current-jobs-ready", "current-jobs-buried"):
         state = read_tube("t", with_field(TUBE, field, "-1"), BUSY, doubts)
         assert (state.head_ready_age, state.head_buried_age) == (None, None)
@@ -307,7 +309,7 @@ def test_any_body_is_read_the_fast_way_as_by_the_slow_one(body: bytes):
 
 def read_both(name: str, body: bytes) -> bool:
     """True if it is a tube, False if it is nonsense, to the slow way and to the fast one."""
-    slow_doubts, fast_doubts = Doubts(), Doubts()
+    slow_doubts, fast_doubts = ImplausibleValues(), ImplausibleValues()
     try:
         slow = read_tube(name, body, BUSY, slow_doubts)
     except NonsenseError as error:
@@ -324,13 +326,13 @@ def read_both(name: str, body: bytes) -> bool:
 def test_every_format_of_a_tube_is_read_the_fast_way(version: str, monkeypatch: pytest.MonkeyPatch):
     expected = tube(TUBES[version])
     monkeypatch.setattr("beanwatch.queues.beanstalkd.stats.parse_stats", None)
-    assert read_plain_tube("t", TUBES[version], BUSY, Doubts()) == expected
+    assert read_plain_tube("t", TUBES[version], BUSY, ImplausibleValues()) == expected
 
 
 def test_every_number_is_read_the_fast_way_whatever_was_read_before():
     for number in (*range(10_100, 0, -7), *range(1001), 10**18 - 1, 10**17):
         body = with_field(TUBE, "total-jobs", str(number))
-        assert read_plain_tube("t", body, BUSY, Doubts()).puts == number
+        assert read_plain_tube("t", body, BUSY, ImplausibleValues()).puts == number
 
 
 @given(st.text(max_size=20))
@@ -397,7 +399,7 @@ def test_without_the_servers_numbers_it_is_not_known_what_others_hold():
 
 @pytest.mark.parametrize("version", SERVERS)
 def test_a_server_of_every_version_becomes_the_model(version: str):
-    doubts = Doubts()
+    doubts = ImplausibleValues()
     state = to_server(parse_stats(SERVERS[version]), doubts)
     assert doubts == []
     assert state._replace(native={}) == ServerState(
@@ -423,7 +425,7 @@ def test_a_server_of_every_version_becomes_the_model(version: str):
 @pytest.mark.parametrize("version", SERVERS)
 def test_every_number_of_a_server_is_in_the_model(version: str):
     stats = parse_stats(SERVERS[version])
-    values = set(numbers(to_server(stats, Doubts()), SERVER_FIELDS).values())
+    values = set(numbers(to_server(stats, ImplausibleValues()), SERVER_FIELDS).values())
     assert {value for value in stats.values() if not isinstance(value, str)} <= values
 
 
@@ -441,13 +443,15 @@ SERVER_COUNTS = {
 
 @pytest.mark.parametrize("field", SERVER_COUNTS)
 def test_a_server_without_a_declared_field_is_not_beanstalkd(field: str):
-    with pytest.raises(NonsenseError, match=f"^this is not beanstalkd: no {field} in its numbers"):
-        to_server(parse_stats(without_field(SERVERS["1.12"], field)), Doubts())
+    with pytest.raises(
+        NonsenseError, match=f"^this is not beanstalkd: no {field} in its statistics"
+    ):
+        to_server(parse_stats(without_field(SERVERS["1.12"], field)), ImplausibleValues())
 
 
 @pytest.mark.parametrize("field", SERVER_COUNTS)
 def test_a_count_of_a_server_that_cannot_be_right_is_not_known_and_told(field: str):
-    doubts = Doubts()
+    doubts = ImplausibleValues()
     stats = parse_stats(with_field(SERVERS["1.12"], field, "18446744073709551613"))
     state = to_server(stats, doubts)
     assert doubts == [f"server: {field} is 18446744073709551613, which is not a count"]
@@ -461,14 +465,14 @@ def test_a_count_of_a_server_that_cannot_be_right_is_not_known_and_told(field: s
 
 def test_a_server_without_a_binlog_has_no_binlog_bytes_and_lost_its_jobs():
     stats = parse_stats(SERVERS["1.12"]) | {"binlog-oldest-index": 0, "binlog-current-index": 0}
-    state = to_server(stats, Doubts())
+    state = to_server(stats, ImplausibleValues())
     assert state.native["binlog_bytes"] == 0
     assert state.restart_note == ", without a binlog: the jobs that it held are gone"
 
 
 def test_a_server_that_does_not_tell_of_a_binlog_is_not_said_to_have_none():
     stats = parse_stats(without_field(SERVERS["1.12"], "binlog-current-index"))
-    state = to_server(stats, Doubts())
+    state = to_server(stats, ImplausibleValues())
     assert "binlog_bytes" not in state.native
     assert state.restart_note == ""
 
@@ -476,13 +480,13 @@ def test_a_server_that_does_not_tell_of_a_binlog_is_not_said_to_have_none():
 def test_one_job_is_one_job():
     stats = parse_stats(SERVERS["1.12"])
     stats |= {"current-jobs-ready": 1, "current-jobs-reserved": 0, "current-jobs-buried": 0}
-    assert to_server(stats, Doubts()).restart_note.endswith("it has 1 job")
+    assert to_server(stats, ImplausibleValues()).restart_note.endswith("it has 1 job")
 
 
 @pytest.mark.parametrize(("text", "draining"), [("true", True), ("false", False), ("maybe", None)])
 def test_a_server_is_draining_if_it_says_so(text: str, draining: bool | None):
     stats = parse_stats(with_field(SERVERS["1.12"], "draining", text))
-    assert to_server(stats, Doubts()).draining is draining
+    assert to_server(stats, ImplausibleValues()).draining is draining
 
 
 @given(ANY_BODY, st.dictionaries(st.sampled_from(sorted(parse_stats(SERVERS["1.12"]))), VALUES))
@@ -492,7 +496,7 @@ def test_any_stats_are_a_server_with_numbers_or_nonsense(body: bytes, changes: d
         bodies.append(with_field(bodies[-1], field, value))
     for one in bodies:
         try:
-            state = to_server(parse_stats(one), Doubts())
+            state = to_server(parse_stats(one), ImplausibleValues())
         except NonsenseError:
             continue
         assert all(map(math.isfinite, numbers(state, SERVER_FIELDS).values()))
@@ -511,9 +515,9 @@ def test_a_refused_put_is_told_by_the_second_look_and_never_too_many(
         refused += more
         most = max(most, refused + under_way)
         known = count_rejected(refused + under_way, known)
-        told.append(known.sure)
-        assert known.sure <= most
-        assert known.sure >= refused - more, "those of the look before are sure by now"
+        told.append(known.confirmed)
+        assert known.confirmed <= most
+        assert known.confirmed >= refused - more, "those of the look before are sure by now"
     assert told[1:] == sorted(told[1:]), "what falls and rises again looks like a new one"
 
 
@@ -531,7 +535,7 @@ def test_a_put_under_way_is_not_taken_for_a_refused_one(looks: list[int], told: 
     sure = []
     for seen in looks:
         known = count_rejected(seen, known)
-        sure.append(known.sure)
+        sure.append(known.confirmed)
     assert sure == told
 
 

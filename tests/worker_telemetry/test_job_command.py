@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from beanwatch.cli.lib.job_view import story_lines
-from beanwatch.fleet.job_story import Now, Story
+from beanwatch.fleet.job_story import JobLocation, Story
 from beanwatch.queues.base import Job as ServerJob
 from beanwatch.store.ledger import LedgerEntry
 from tests.conftest import Result
@@ -111,7 +111,7 @@ def test_a_job_waiting_since_before_beanstalkd_was_restarted_is_found_by_its_num
         out = run("beanwatch", "job", number, *where).stdout
         assert out.startswith("fail order-7 in work")
         assert "now: buried in work" in out
-        assert "was restarted since" in run("beanwatch", "job", "order-7", *where).stdout
+        assert "has been restarted since" in run("beanwatch", "job", "order-7", *where).stdout
 
 
 def test_why_nothing_is_known_depends_on_what_is_recorded(
@@ -150,5 +150,5 @@ def test_no_job_can_write_control_characters_to_the_terminal():
         worker=nasty, follow_ups=(nasty,), attempt=1,
     )  # fmt: skip
     server_job = ServerJob("1", nasty, "ready", attempts=0)
-    story = Story(nasty, [entry], [Now(nasty, 1, nasty, server_job, nasty)], nasty)
+    story = Story(nasty, [entry], [JobLocation(nasty, 1, nasty, server_job, nasty)], nasty)
     assert all(line.isprintable() for line in story_lines(story))

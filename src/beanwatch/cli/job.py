@@ -14,7 +14,7 @@ from beanwatch.cli.lib.options import (
     server_option,
 )
 from beanwatch.cli.lib.output import complain, print_json
-from beanwatch.fleet.job_story import StoryTeller, find_places
+from beanwatch.fleet.job_story import StoryReader, find_job_servers
 from beanwatch.net.redis_url import RedisError, open_redis
 from beanwatch.store.heartbeats import read_workers
 
@@ -42,7 +42,7 @@ def command(
     config = load_config(config_file)
     chosen = pick_servers(config, servers)
     url = need_redis(config, redis)
-    places = find_places(chosen, QUERY_TIMEOUT)
+    places = find_job_servers(chosen, QUERY_TIMEOUT)
     if not places:
         names = ", ".join(dict.fromkeys(server.system.name for server in chosen))
         raise click.ClickException(
@@ -52,8 +52,8 @@ def command(
     try:
         with open_redis(url, QUERY_TIMEOUT) as link:
             workers = read_workers(link.execute)
-            teller = StoryTeller(link.execute, places, workers, QUERY_TIMEOUT)
-            stories = teller.tell(ident)
+            reader = StoryReader(link.execute, places, workers, QUERY_TIMEOUT)
+            stories = reader.read(ident)
     except RedisError as error:
         raise click.ClickException(f"{error} (--redis URL names another)") from None
     for place in places:

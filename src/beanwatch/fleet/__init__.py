@@ -1,4 +1,4 @@
-"""Shared by commands and the web page: the overview, actions on queues, jobs and workers.
+"""What commands do for all servers together: the overview, actions on queues, jobs and workers.
 
-Nothing here prints or asks.
+Nothing here prints or reads input.
 """

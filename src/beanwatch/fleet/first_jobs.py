@@ -1,4 +1,4 @@
-"""The first jobs of a queue, and why its buried jobs were buried."""
+"""Read the first jobs of a queue, and count the reasons for which its jobs were buried."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -9,18 +9,21 @@ from beanwatch.fleet.queue_actions import (
     FREE_STATES,
     Target,
     find_still_buried,
-    need_action,
     open_actions,
+    require_action,
 )
 from beanwatch.net.redis_url import Execute
 from beanwatch.queues.base import Job
 from beanwatch.store.ledger import find_buried
 
-MAX_LOOKED_UP = 1000  # buried jobs whose reasons are counted
+MAX_LOOKED_UP = 1000  # most buried jobs whose reasons are counted; the latest ones are taken
 
 
 class Reason(NamedTuple):
-    """Why jobs were buried: the kind of job, the reason, how many, and the last one's id."""
+    """A reason for which jobs were buried.
+
+    `job` is the kind of job, `jobs` the number of jobs, `job_id` the id of the one buried last.
+    """
 
     job: str
     reason: str
@@ -29,11 +32,14 @@ class Reason(NamedTuple):
 
 
 def peek_queue(target: Target, timeout: float) -> Iterator[Job]:
-    """The first ready, delayed and buried job, with its body. Raises ServerError."""
-    need_action([target], "peek")
+    """Yield the first ready, the first delayed and the first buried job of a queue, with bodies.
+
+    `timeout` (seconds) limits each wait for the server. Raises ServerError.
+    """
+    require_action([target], "peek")
     with closing(open_actions(target.server, timeout)) as actions:
         for state in FREE_STATES:
-            # Without a count there may be one: it is asked for.
+            # If the count is unknown there may be a job, so request it.
             if not target.server.system.can_tell(state) or getattr(target.queue, state) == 0:
                 continue
             job = actions.peek(target.name, state)
@@ -42,14 +48,16 @@ def peek_queue(target: Target, timeout: float) -> Iterator[Job]:
 
 
 def count_reasons(target: Target, execute: Execute, timeout: float) -> list[Reason]:
-    """The reasons of the jobs that were buried last and still are, the most frequent first.
+    """Count the recorded reasons of a queue's buried jobs, and return the most frequent first.
 
-    Raises ServerError and RedisError.
+    The reasons are in the ledger, the workers' record of runs in Redis. Only the MAX_LOOKED_UP jobs
+    that were buried last count, and of these the ones that are still buried. `timeout` (seconds)
+    limits each wait for the server. Raises ServerError and RedisError.
     """
     recorded = find_buried(execute, target.instance, target.name)
     recorded = sorted(recorded, key=lambda one: one.buried_at)[-MAX_LOOKED_UP:]
     ids = [str(one.job_id) for one in recorded]
-    need_action([target], "find")
+    require_action([target], "find")
     with closing(open_actions(target.server, timeout)) as actions:
         still = set(find_still_buried(actions, target.name, ids))
     recorded = [one for one in recorded if str(one.job_id) in still]

@@ -1,4 +1,4 @@
-"""The story of one job: its recorded runs, and where it is now."""
+"""Find out what happened to a job: its recorded runs, and where it is now."""
 
 from collections.abc import Iterable, Sequence
 from contextlib import closing
@@ -11,19 +11,28 @@ from beanwatch.store.heartbeats import Worker
 from beanwatch.store.ledger import LedgerEntry, read_job, read_job_by_id
 from beanwatch.worker.api.envelope import Envelope, EnvelopeError, decode
 
-ELSEWHERE = "on a server that is not asked here, or was restarted since"
+# The state of a job on a server instance that none of the given servers has.
+ELSEWHERE = "on a server that was not given, or that has been restarted since"
 
 
-class Place(NamedTuple):
-    """A server that may hold the job: its instance, or why it cannot be asked."""
+class JobServer(NamedTuple):
+    """A server that may have the job.
+
+    `instance` identifies the server's process. `trouble` says why reading it failed;
+    it is "" if it did not.
+    """
 
     server: Server
     instance: str = ""
     trouble: str = ""
 
 
-class Now(NamedTuple):
-    """Where a job is: its state or why that is not known, and the worker that holds it."""
+class JobLocation(NamedTuple):
+    """Where a job is now.
+
+    `state` is its state on the server, or a text that says why that is unknown. `holder` is the id
+    of the worker that runs it, "" if unknown. `server` is "" if the server is unknown.
+    """
 
     server: str
     job_id: int
@@ -32,7 +41,7 @@ class Now(NamedTuple):
     holder: str = ""
 
     def tree(self) -> dict[str, Any]:
-        """For JSON."""
+        """Return the fields as objects that JSON can hold."""
         return {
             "server": self.server,
             "job_id": self.job_id,
@@ -44,18 +53,19 @@ class Now(NamedTuple):
 
 
 class Story(NamedTuple):
-    """All that is known of one job: its recorded runs and where it is now.
+    """What is known about one job: `entries` are its recorded runs, `nows` the places where it is.
 
-    `job` is the kind of job that its envelope names, for one without a recorded run.
+    `id` is the id in its envelope, the JSON in its body. `job` is the kind of job that the envelope
+    names; it is only set for a job without a recorded run.
     """
 
     id: str
     entries: Sequence[LedgerEntry]
-    nows: Sequence[Now]
+    nows: Sequence[JobLocation]
     job: str = ""
 
     def tree(self) -> dict[str, Any]:
-        """For JSON."""
+        """Return the fields as objects that JSON can hold."""
         return {
             "id": self.id,
             "runs": [entry._asdict() for entry in self.entries],
@@ -63,37 +73,51 @@ class Story(NamedTuple):
         }
 
 
-def find_places(servers: Iterable[Server], timeout: float) -> list[Place]:
-    """The servers that can find a job by its id. Each may take `timeout` seconds."""
-    return [find_place(one, timeout) for one in servers if "find" in one.system.actions]
+def find_job_servers(servers: Iterable[Server], timeout: float) -> list[JobServer]:
+    """Read the instance of each server whose system can find a job by its id.
+
+    `timeout` (seconds) limits the reading of each server.
+    """
+    return [find_job_server(one, timeout) for one in servers if "find" in one.system.actions]
 
 
-def find_place(server: Server, timeout: float) -> Place:
-    """A server and its instance, under which the ledger knows its jobs."""
+def find_job_server(server: Server, timeout: float) -> JobServer:
+    """Read a server's instance, which is part of the keys of its jobs in the ledger."""
     try:
         with closing(server.system.open_reader(server, ReaderOptions(timeout))) as reader:
             state = reader.read(SERVER_ONLY).server
     except ServerError as error:
-        return Place(server, trouble=str(error))
-    return Place(server, (state and state.instance) or "")
+        return JobServer(server, trouble=str(error))
+    return JobServer(server, (state and state.instance) or "")
 
 
-class StoryTeller:
-    """Tells stories from the ledger, the servers and the workers' records. Raises RedisError."""
+class StoryReader:
+    """Collects what is known about a job: from servers, heartbeats, and the ledger (runs in Redis).
+
+    `timeout` (seconds) limits each wait for a server.
+    """
 
     def __init__(
-        self, execute: Execute, places: Sequence[Place], workers: Sequence[Worker], timeout: float
+        self,
+        execute: Execute,
+        places: Sequence[JobServer],
+        workers: Sequence[Worker],
+        timeout: float,
     ) -> None:
         self._execute, self._places, self._workers = execute, places, workers
         self._timeout = timeout
 
-    def tell(self, ident: str) -> list[Story]:
-        """The stories of a job, by the id of its envelope or by the server's number."""
-        if ident.isascii() and ident.isdigit():
-            return self._tell_by_number(int(ident))
-        return self._tell_by_id(ident)
+    def read(self, ident: str) -> list[Story]:
+        """Return what is known about a job; [] if nothing is. Raises RedisError.
 
-    def _tell_by_id(self, ident: str) -> list[Story]:
+        `ident` is the id of its envelope, or the number that a server gave it. Several servers may
+        have given the same number; then the result has a story for each.
+        """
+        if ident.isascii() and ident.isdigit():
+            return self._read_by_number(int(ident))
+        return self._read_by_id(ident)
+
+    def _read_by_id(self, ident: str) -> list[Story]:
         entries = read_job(self._execute, ident)
         numbers = dict.fromkeys((entry.server, entry.job_id) for entry in entries)
         nows = [self._find(self._places, *number) for number in numbers]
@@ -101,11 +125,13 @@ class StoryTeller:
             one.id for one in self._workers if one.heartbeat and one.heartbeat.job_uuid == ident
         ]
         found = {now.holder for now in nows}
-        nows += [Now("", 0, "it is being run", holder=one) for one in holders if one not in found]
+        nows += [
+            JobLocation("", 0, "it is being run", holder=one) for one in holders if one not in found
+        ]
         return [Story(ident, entries, nows)] if entries or nows else []
 
-    def _tell_by_number(self, job_id: int) -> list[Story]:
-        """At most one story for each server, as several may use the same number."""
+    def _read_by_number(self, job_id: int) -> list[Story]:
+        """Return at most one story for each server, since several may use the same number."""
         stories = []
         for place in self._places:
             if place.trouble:
@@ -116,28 +142,28 @@ class StoryTeller:
                 stories.append(Story(entries[-1].uuid, entries, [now]))
             elif now.job:
                 envelope = self._read_envelope(place.server, now.job.id)
-                # It may have run under the same envelope before the server was restarted.
+                # The job may have run before a restart of the server, which gave it a new number.
                 ident = envelope.id or "" if envelope else ""
                 entries = read_job(self._execute, ident) if ident else []
                 stories.append(Story(ident, entries, [now], envelope.job if envelope else ""))
         return stories
 
-    def _find(self, places: Sequence[Place], instance: str, job_id: int) -> Now:
+    def _find(self, places: Sequence[JobServer], instance: str, job_id: int) -> JobLocation:
         asked = (one for one in places if one.instance == instance and not one.trouble)
         place = next(asked, None)
         if place is None:
-            return Now("", job_id, ELSEWHERE)
+            return JobLocation("", job_id, ELSEWHERE)
         where = str(place.server)
         try:
             with closing(place.server.system.open_actions(place.server, self._timeout)) as actions:
                 found = actions.find([str(job_id)])
         except ServerError as error:
-            return Now(where, job_id, str(error))
+            return JobLocation(where, job_id, str(error))
         if not found:
             gone = f"no longer in {place.server.system.name}: it was deleted"
-            return Now(where, job_id, gone)
+            return JobLocation(where, job_id, gone)
         (job,) = found
-        return Now(where, job_id, job.state, job, self._find_holder(job, job_id))
+        return JobLocation(where, job_id, job.state, job, self._find_holder(job, job_id))
 
     def _find_holder(self, job: Job, job_id: int) -> str:
         if job.state != "reserved":

@@ -1,4 +1,4 @@
-"""Several servers at one glance: observed side by side, as rows to print, sort and filter."""
+"""Read many servers at the same time, and make rows for tables of servers and queues."""
 
 import threading
 import time
@@ -11,11 +11,11 @@ from beanwatch.queues.base import Problem
 from beanwatch.queues.model import JOB_STATES, NOTHING, Native
 from beanwatch.queues.servers import Server
 
-BAD_STATES = frozenset(("no_consumer", "stalled"))
+BAD_STATES = frozenset(("no_consumer", "stalled"))  # states of consumers that are critical
 
 
 class QueueRow(NamedTuple):
-    """One queue. Ages in seconds, rates a second; None: not known, or not known yet."""
+    """A queue as a row of a table. Times are in seconds, rates per second. None: unknown."""
 
     server: str
     queue: str
@@ -25,35 +25,35 @@ class QueueRow(NamedTuple):
     buried: int | None = None
     consumers: int | None = None
     idle_consumers: int | None = None
-    state: str | None = None  # a word of `consumers.STATES`
+    state: str | None = None  # of its consumers, from `consumers.STATES`
     put_rate: float | None = None
     delete_rate: float | None = None
     age: float | None = None  # of the first ready job
-    drain: float | None = None  # until the queue is empty
+    drain: float | None = None  # seconds until the queue is empty at the present rates
     missing_jobs: int | None = None
-    pause_left: float | None = None
+    pause_left: float | None = None  # seconds until the pause ends
 
     @property
     def wrong(self) -> str:
-        """ "critical", "warning" or "": what somebody should look at."""
+        """The severity of the queue's problems: "critical", "warning" or "" (none)."""
         if self.state in BAD_STATES or self.missing_jobs:
             return "critical"
         return "warning" if self.buried or self.state == "saturated" else ""
 
     def tree(self) -> dict[str, Any]:
-        """The row for JSON."""
+        """Return the row as objects that JSON can hold."""
         return {**self._asdict(), "wrong": self.wrong}
 
 
 class ServerRow(NamedTuple):
-    """One server; `trouble` says why numbers are missing."""
+    """A server as a row of a table. `trouble` says why numbers are missing. None: unknown."""
 
     server: str
     address: str
-    system: str
-    up: bool
+    system: str  # the name of its queue system
+    up: bool  # true if it answered
     version: str | None = None
-    uptime: float | None = None
+    uptime: float | None = None  # seconds
     connections: int | None = None
     jobs: int | None = None  # in all states that are known
     queues: int | None = None
@@ -64,13 +64,13 @@ class ServerRow(NamedTuple):
 
     @property
     def wrong(self) -> str:
-        """ "critical", "warning" or ""."""
+        """The severity of the server's problems: "critical", "warning" or "" (none)."""
         if not self.up or any(problem.severity == "critical" for problem in self.problems):
             return "critical"
         return "warning" if self.draining or self.problems or self.trouble else ""
 
     def tree(self) -> dict[str, Any]:
-        """The row for JSON."""
+        """Return the row as objects that JSON can hold."""
         return {
             **self._asdict(),
             "problems": [problem._asdict() for problem in self.problems],
@@ -80,14 +80,17 @@ class ServerRow(NamedTuple):
 
 
 class Overview(NamedTuple):
-    """All servers, and all their queues."""
+    """The rows of all servers, and the rows of all their queues."""
 
     servers: Sequence[ServerRow]
     queues: Sequence[QueueRow]
 
 
 class FleetObserver:
-    """Observes all servers at once; one that hangs delays the others by at most `timeout`."""
+    """Reads all servers at the same time, each in a thread.
+
+    A server that hangs delays the result by at most `timeout` seconds.
+    """
 
     def __init__(
         self,
@@ -103,11 +106,11 @@ class FleetObserver:
         self._seen: dict[Observer, Observation] = {}
 
     def observe(self) -> Overview:
-        """Read every server; one that has not answered within `timeout` seconds is down."""
+        """Read every server. One that does not answer within the timeout counts as down."""
         end = self._clock() + self._timeout
         self._seen = {}
         for observer in self._observers:
-            # One that still hangs since the last time (in a name lookup) is not asked again.
+            # Start no second thread while the previous one still hangs (in a name lookup).
             if observer not in self._running or not self._running[observer].is_alive():
                 thread = threading.Thread(target=self._observe, args=(observer,), daemon=True)
                 self._running[observer] = thread
@@ -116,7 +119,7 @@ class FleetObserver:
             thread.join(max(0.0, end - self._clock()))
         servers: list[ServerRow] = []
         queues: list[QueueRow] = []
-        seen = dict(self._seen)  # a thread that is late may still add to it
+        seen = dict(self._seen)  # a copy, since a late thread may still add to it
         for observer in self._observers:
             server = observer.server
             late = Observation(trouble=f"{server}: no answer within {self._timeout:g} s")
@@ -126,7 +129,7 @@ class FleetObserver:
         return Overview(servers, queues)
 
     def close(self) -> None:
-        """Close the connections of those that do not hang."""
+        """Close the connections to all servers, except those whose thread still hangs."""
         for observer in self._observers:
             if observer in self._running and not self._running[observer].is_alive():
                 observer.close()
@@ -136,7 +139,7 @@ class FleetObserver:
 
 
 def server_row(server: Server, seen: Observation) -> ServerRow:
-    """The row of one server."""
+    """Make the row of a server from one reading of it."""
     state = seen.state
     row = ServerRow(server.node, str(server), server.system.name, state is not None)
     if state is None:
@@ -169,7 +172,7 @@ def count_jobs(seen: Observation) -> int | None:
 
 
 def queue_row(server: str, queue: ObservedQueue) -> QueueRow:
-    """The row of one queue."""
+    """Make the row of a queue. `server` is the name of its server."""
     state = queue.state
     return QueueRow(
         server=server,

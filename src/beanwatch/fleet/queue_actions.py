@@ -1,7 +1,7 @@
-"""Actions on queues: which queues and jobs are meant, and then doing it, in steps.
+"""Actions on queues: find the queues, plan the steps, then run them.
 
-A plan is made first, so that a person can see it before anything happens. Half of a plan is none:
-whatever is not known, or not possible, raises ServerError before anything was changed.
+The plan is complete before the first step runs, so that an operator can confirm it. If a part of it
+is impossible or a needed number is unknown, planning raises ServerError and nothing was changed.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -23,12 +23,16 @@ from beanwatch.queues.selection import INTERNAL, Selection
 from beanwatch.queues.servers import Server
 from beanwatch.store.ledger import BuriedJob, find_buried
 
-OWN_QUEUES = "beanwatch."  # how the names of beanwatch's own queues begin
-FREE_STATES = ("ready", "delayed", "buried")  # the states of jobs that no consumer holds
+OWN_QUEUES = "beanwatch."  # the names of queues that beanwatch itself creates begin with this
+FREE_STATES = ("ready", "delayed", "buried")  # the states of jobs that no consumer has reserved
 
 
 class Target(NamedTuple):
-    """One queue on one server. `instance` is the server's: the ledger knows its jobs under it."""
+    """A queue on a server, as the target of an action.
+
+    `instance` identifies the server's process; it is part of the keys of its jobs in the
+    ledger, the workers' record of runs in Redis.
+    """
 
     server: Server
     instance: str
@@ -36,7 +40,7 @@ class Target(NamedTuple):
 
     @property
     def name(self) -> str:
-        """The queue's name."""
+        """The name of the queue, without its server."""
         return self.queue.name
 
     def __str__(self) -> str:
@@ -44,9 +48,10 @@ class Target(NamedTuple):
 
 
 class Step(NamedTuple):
-    """One thing to do to one queue: with `jobs` jobs in a state, with those of `ids`, or a pause.
+    """One action on one queue.
 
-    `action` is kick, delete, pause or resume; `seconds` is how long a pause lasts.
+    `action` is "kick", "delete", "pause" or "resume". To kick or delete, it acts on `jobs` jobs in
+    `state`, or on the jobs with these `ids` if they are given. `seconds` is the length of a pause.
     """
 
     target: Target
@@ -58,14 +63,15 @@ class Step(NamedTuple):
 
     @property
     def is_pause(self) -> bool:
-        """True for what concerns the queue, and not single jobs."""
+        """True for "pause" and "resume", which act on the whole queue and not on jobs."""
         return self.action in ("pause", "resume")
 
 
-class Choice(NamedTuple):
-    """Which buried jobs are meant, by what the worker recorded when it buried them.
+class BuriedFilter(NamedTuple):
+    """Conditions on buried jobs, tested on what the worker recorded when it buried a job.
 
-    `job` and `reason` are globs, `older_than` is in seconds.
+    `job` (the kind of job) and `reason` are globs; `older_than` is the time since the job was
+    buried, in seconds. None: no condition.
     """
 
     job: str | None = None
@@ -73,12 +79,12 @@ class Choice(NamedTuple):
     older_than: float | None = None
 
     @property
-    def is_made(self) -> bool:
-        """True if there is anything to choose by."""
-        return self != Choice()
+    def is_set(self) -> bool:
+        """True if at least one condition is set."""
+        return self != BuriedFilter()
 
-    def fits(self, buried: BuriedJob, now: float) -> bool:
-        """True if this job is meant. `now` is in seconds since the epoch."""
+    def matches(self, buried: BuriedJob, now: float) -> bool:
+        """Return True if a job meets all conditions. `now` is in seconds since the epoch."""
         return (
             (self.job is None or fnmatchcase(buried.job, self.job))
             and (self.reason is None or fnmatch(buried.reason.lower(), self.reason.lower()))
@@ -92,9 +98,11 @@ class Choice(NamedTuple):
 def find_targets(
     servers: Iterable[Server], glob: str, timeout: float, *, heads: Sequence[str] = ()
 ) -> list[Target]:
-    """Every queue that the glob matches; `heads` as in `Wanted`. Raises ServerError.
+    """Read the servers, and return every queue whose name the glob matches. Raises ServerError.
 
-    Beanwatch's own queues are meant only by a glob that begins as they do.
+    Queues that beanwatch itself creates are only included if the glob begins with "beanwatch.".
+    `timeout` (seconds) limits each step of reading a server. `heads` are states, "ready" or
+    "buried", for which the age of the first job is read.
     """
     selection = Selection((glob,), internal=() if glob.startswith(OWN_QUEUES) else INTERNAL)
     wanted = Wanted(choose=lambda names: selection.choose(names, ()), heads=heads)
@@ -110,7 +118,10 @@ def find_targets(
 
 
 def list_queue_names(server: Server, timeout: float) -> list[str]:
-    """The names of a server's queues, without beanwatch's own. Raises ServerError."""
+    """Return the names of a server's queues, without those that beanwatch creates.
+
+    `timeout` is in seconds. Raises ServerError.
+    """
     names: list[str] = []
 
     def choose(found: Sequence[str]) -> Chosen:
@@ -124,8 +135,8 @@ def list_queue_names(server: Server, timeout: float) -> list[str]:
     return names
 
 
-def need_action(targets: Iterable[Target], action: str) -> None:
-    """Raise UnsupportedError for the first server whose system has not got this action."""
+def require_action(targets: Iterable[Target], action: str) -> None:
+    """Raise UnsupportedError if the queue system of a target does not have this action."""
     for target in targets:
         system = target.server.system
         if action not in system.actions:
@@ -141,13 +152,16 @@ def need_action(targets: Iterable[Target], action: str) -> None:
 def plan_jobs(
     targets: Sequence[Target], action: str, states: Iterable[str], count: int | None = None
 ) -> list[Step]:
-    """`kick` or `delete` all jobs in these states, or `count` of each. Raises ServerError."""
-    need_action(targets, "kick" if action == "kick" else "empty")
+    """Plan to `kick` or `delete` jobs: one step for each queue and state that has any.
+
+    `count` limits the jobs of each step; None: all. Raises ServerError.
+    """
+    require_action(targets, "kick" if action == "kick" else "empty")
     steps = []
     for target in targets:
         for state in states:
             if not target.server.system.can_tell(state):
-                continue  # its jobs have no such state
+                continue  # the system does not have this state
             there = known_count(target, state)
             if there and count != 0:
                 steps.append(Step(target, action, min(there, count or there), state))
@@ -155,10 +169,10 @@ def plan_jobs(
 
 
 def known_count(target: Target, state: str) -> int:
-    """The jobs of a queue in a state. Raises ServerError if that is not known."""
+    """Return the number of jobs of a queue in a state. Raises ServerError if it is unknown."""
     found: int | None = getattr(target.queue, state)
     if found is None:
-        raise ServerError(f"{target}: how many jobs are {state} is not known")
+        raise ServerError(f"{target}: the number of {state} jobs is unknown")
     return found
 
 
@@ -166,22 +180,23 @@ def plan_by_ledger(
     execute: Execute,
     targets: Sequence[Target],
     action: str,
-    choice: Choice,
+    choice: BuriedFilter,
     *,
     now: float,
     timeout: float,
     count: int | None = None,
 ) -> list[Step]:
-    """`kick` or `delete` the buried jobs that fit, as far as they are still there.
+    """Plan to `kick` or `delete` the buried jobs whose record in the ledger matches `choice`.
 
-    `now` is in seconds since the epoch. Raises ServerError and RedisError.
+    Only jobs that are still buried are included, at most `count` of each queue (None: all). `now`
+    is in seconds since the epoch, `timeout` in seconds. Raises ServerError and RedisError.
     """
-    need_action(targets, "find")
-    need_action(targets, f"{action}_jobs")
+    require_action(targets, "find")
+    require_action(targets, f"{action}_jobs")
     steps = []
     for target in targets:
         buried = find_buried(execute, target.instance, target.name)
-        fitting = [str(entry.job_id) for entry in buried if choice.fits(entry, now)]
+        fitting = [str(entry.job_id) for entry in buried if choice.matches(entry, now)]
         if not fitting:
             continue
         with closing(open_actions(target.server, timeout)) as actions:
@@ -192,7 +207,7 @@ def plan_by_ledger(
 
 
 def find_unrecorded(execute: Execute, targets: Iterable[Target]) -> list[Target]:
-    """The queues with buried jobs of which the ledger knows none. Raises RedisError."""
+    """Return the queues with buried jobs of which the ledger has no record. Raises RedisError."""
     return [
         target
         for target in targets
@@ -201,35 +216,35 @@ def find_unrecorded(execute: Execute, targets: Iterable[Target]) -> list[Target]
 
 
 def find_still_buried(actions: Actions, queue: str, ids: Sequence[str]) -> list[str]:
-    """Those of these jobs that are buried in this queue now. Raises ServerError."""
+    """Return those of the ids whose jobs are buried in this queue now. Raises ServerError."""
     found = actions.find(ids)
     return [job.id for job in found if job.state == "buried" and job.queue == queue]
 
 
 def plan_pause(targets: Sequence[Target], seconds: int) -> list[Step]:
-    """Let nobody take jobs for so long. Raises ServerError."""
-    need_action(targets, "pause")
+    """Plan to let no consumer reserve jobs of these queues for `seconds`. Raises ServerError."""
+    require_action(targets, "pause")
     return [Step(target, "pause", seconds=seconds) for target in targets]
 
 
 def plan_resume(targets: Sequence[Target]) -> list[Step]:
-    """End the pauses, also of a queue of which it is not known if it is paused."""
-    need_action(targets, "pause")
+    """Plan to end the pause of each queue that is or may be paused. Raises ServerError."""
+    require_action(targets, "pause")
     return [Step(target, "resume") for target in targets if target.queue.paused is not False]
 
 
-# -- doing it
+# -- running the steps
 
 
 def open_actions(server: Server, timeout: float) -> Actions:
-    """The actions of this server's system. Raises ServerError."""
+    """Return the actions on a server's queues. `timeout` (seconds) limits each wait for a reply."""
     return server.system.open_actions(server, timeout)
 
 
 def carry_out(actions: Actions, step: Step) -> Iterator[int]:
-    """Do one step, and yield how many jobs each part of it changed. Raises ServerError.
+    """Run one step, and yield the number of jobs that each part of it changed. Raises ServerError.
 
-    A pause yields 1, or 0 if there is no such queue any more.
+    A pause or resume yields 1, or 0 if the queue does not exist any more.
     """
     queue = step.target.name
     if step.is_pause:

@@ -1,4 +1,4 @@
-"""Workers: which ones are meant, where each takes orders, and what all of them are told."""
+"""Select workers, find the server where each gets commands, restart all, remove dead records."""
 
 import difflib
 from collections.abc import Iterable, Sequence
@@ -13,25 +13,28 @@ from beanwatch.worker.control.client import Target
 
 
 class WorkerError(Exception):
-    """No such worker, or one that cannot be told anything; the text says what to do."""
+    """No worker matches, or it cannot get commands; the text says what to do."""
 
 
 class Deploy(NamedTuple):
-    """A restart of all workers: the version that they see change, and who will."""
+    """The result of `restart_all`: the new version, and the ids of the workers that restart."""
 
     version: int
     workers: Sequence[str]
 
 
 class Forgotten(NamedTuple):
-    """Ids of workers whose records were removed, and of those that are still running."""
+    """The result of `forget_dead`: ids of workers whose records were removed, and of the others."""
 
     dead: Sequence[str]
     running: Sequence[str]
 
 
 def match_workers(workers: Sequence[Worker], id_glob: str) -> list[Worker]:
-    """Those that match. Raises WorkerError, which names the nearest id, if none does."""
+    """Return the workers whose ids the glob matches.
+
+    If none does, raise WorkerError with the most similar id.
+    """
     found = [worker for worker in workers if fnmatchcase(worker.id, id_glob)]
     if not found:
         near = difflib.get_close_matches(id_glob, [worker.id for worker in workers], 1)
@@ -41,29 +44,36 @@ def match_workers(workers: Sequence[Worker], id_glob: str) -> list[Worker]:
 
 
 def find_target(worker: Worker, address: Address | None) -> Target:
-    """Where a worker takes orders: at `address`, else where its record says. Raises WorkerError."""
+    """Return where to send a worker's commands: its id, its queue server and its instance.
+
+    The server is `address` if it is given, else the one in the worker's heartbeat. Raises
+    WorkerError if the heartbeat names none.
+    """
     beat = worker.heartbeat
     instance = beat.instance if beat else ""
     if address is not None:
         return Target(worker.id, address, instance)
     try:
-        told = parse_address(beat.server if beat else "")
+        recorded = parse_address(beat.server if beat else "")
     except AddressError:
         raise WorkerError(
-            f"{worker.id}: its record names no server; name it with --server"
+            f"{worker.id}: its record in Redis names no queue server; give it with --server"
         ) from None
-    return Target(worker.id, told, instance)
+    return Target(worker.id, recorded, instance)
 
 
 def restart_all(execute: Execute) -> Deploy:
-    """Let every worker restart, each at its own moment, as after a deploy. Raises RedisError."""
+    """Tell every worker to restart, as after a deploy; each waits a random time. Raises RedisError.
+
+    It increments a version number in Redis, which the workers read with each heartbeat.
+    """
     version = int(execute([("INCR", VERSION_KEY)])[0])
     live = [one for one in read_workers(execute) if one.heartbeat and not one.heartbeat.is_over]
     return Deploy(version, [one.id for one in live if decide_health(one) != "dead"])
 
 
 def forget_dead(execute: Execute, workers: Iterable[Worker]) -> Forgotten:
-    """Remove the records of those that are dead. Raises RedisError."""
+    """Remove the heartbeats of dead workers from Redis, among the given ones. Raises RedisError."""
     dead: list[str] = []
     running: list[str] = []
     for worker in workers:

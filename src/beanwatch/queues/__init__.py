@@ -1,1 +1,1 @@
-"""The queue model, and a module for each queue system, which reads its servers into the model."""
+"""The model of queues and servers, and the queue systems, which fill it with a server's numbers."""

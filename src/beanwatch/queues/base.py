@@ -1,7 +1,7 @@
 """The interface of a queue system: a `System` with its `Reader` and its `Actions`.
 
-The collector, the checks and the commands use queues only through these and the model.
-A system is one module under `beanwatch.queues` and one line in `beanwatch.queues.registry`.
+The collector, the checks and the commands use queues only through these classes and the model.
+A new system needs one module under `beanwatch.queues` and one line in `beanwatch.queues.registry`.
 """
 
 import time
@@ -16,19 +16,19 @@ ACTIONS = ("peek", "find", "kick", "kick_jobs", "delete_jobs", "empty", "pause")
 
 
 class ServerError(Exception):
-    """The server cannot be used: it refused, timed out, disconnected, or is of another system."""
+    """A request to a queue server failed: no connection, a timeout or an unusable reply."""
 
 
 class ProtocolError(ServerError):
-    """The reply is not one that a server of this system sends."""
+    """The server sent a reply that the protocol of its queue system does not allow."""
 
 
 class UnsupportedError(ServerError):
-    """The system has no such action; the text names the system and the action."""
+    """The queue system does not have the requested action; the text names both."""
 
 
 class Problem(NamedTuple):
-    """A fault of a server that answers, of a kind that only its system has."""
+    """A fault of a server that answers, of a kind that only its queue system can have."""
 
     severity: str  # "warning" or "critical"
     text: str  # follows the server's name: "is draining: it accepts no new jobs"
@@ -36,82 +36,93 @@ class Problem(NamedTuple):
 
 
 class Chosen(NamedTuple):
-    """The names of queues to be read: `own` have a series each, `rest` share one."""
+    """The names of the queues to read.
+
+    Each queue in `own` has its own series in Graphite; all queues in `rest` share one.
+    """
 
     own: Sequence[str]
     rest: Sequence[str] = ()
 
 
 class Wanted(NamedTuple):
-    """The parts of a server that one reading has to find."""
+    """What one call of `Reader.read` reads: the server, its queues, and the ages of first jobs."""
 
-    server: bool = True
-    # Read these queues, and omit one that does not exist. None: all, or those that `choose` picks.
+    server: bool = True  # read the statistics of the server
+    # Read these queues; one that does not exist is left out. None: read the queues that `choose`
+    # returns for the server's list of names, or all queues if `choose` is None.
     names: Sequence[str] | None = None
     choose: Callable[[Sequence[str]], Chosen] | None = None
-    known: Iterable[str] = ()  # queues of the last reading, which a reader may ask for at once
-    # States, "ready" or "buried". Read how long their first jobs have been in them.
+    # Queues of the previous reading. A reader may request them before the list of names arrives.
+    known: Iterable[str] = ()
+    # "ready", "buried" or both: for each queue, read for how long its first job in this state has
+    # been in it.
     heads: Sequence[str] = ()
-    problems: bool = False  # `Reader.problems` will be called
+    problems: bool = False  # true if the caller will call `Reader.problems` with the result
 
 
 SERVER_ONLY = Wanted(names=())
 
 
 class Reading(NamedTuple):
-    """The state of a server and its queues, as one reading found them.
+    """The result of one call of `Reader.read`.
 
-    `queues` is None if they could not be read; then `trouble` says why. With `queues`, `trouble`
-    says what else is missing. The values that are there are valid in both cases.
+    `server` is None if it was not requested. `queues` is None if reading them failed. `trouble`
+    says which requested part is missing and why; it is "" if none is. All other values are valid.
     """
 
     server: ServerState | None = None
     queues: Mapping[str, QueueState] | None = None
-    # When each queue's numbers arrived, in seconds of the reader's clock. Many queues take long.
-    heard: Mapping[str, float] = MappingProxyType({})
+    # Queue name: when its numbers arrived, in seconds of the reader's clock. Reading thousands of
+    # queues takes seconds, so a rate must not use one time for all of them.
+    received_at: Mapping[str, float] = MappingProxyType({})
     chosen: Chosen = Chosen(())
     trouble: str = ""
-    # Queues whose first ready job was not read. A queue that is not listed here but has ready jobs
-    # and no age is moving: a consumer took its first job during the reading.
+    # Queues whose first ready job was not read because a limit was reached. A queue that has ready
+    # jobs and no age, but is not listed here, lost its first job to a consumer during the reading.
     unread_heads: frozenset[str] = frozenset()
-    doubts: Sequence[str] = ()  # texts about implausible values, which were left out
+    # Texts, one for each value that cannot be right, such as a negative count. It was left out.
+    implausible: Sequence[str] = ()
 
 
 class Memory:
-    """The values that a reader keeps between two readings, or between two runs of a check.
+    """Key-value storage that a reader uses from one reading to the next.
 
-    This base class keeps nothing; it is for a single reading. Subclasses drop an entry that a
-    reading did not use. Keys contain names of queues, so subclasses limit the number of entries.
+    This base class stores nothing: use it for a single reading. Subclasses drop each entry that
+    a reading did not use, and limit the number of entries, since keys contain names of queues.
     """
 
     def recall(self, key: str) -> Any:
-        """Return the value of this key from the last time, or None. It may be of any type."""
+        """Return the value that was stored for this key in the previous reading, or None."""
         return None
 
     def remember(self, key: str, value: Any) -> None:
-        """Store a value for the next reading. JSON must be able to hold it."""
+        """Store a value for the next reading. It must be serializable as JSON."""
 
     def lasting(self, key: str, token: str = "") -> float:
-        """Return for how many seconds each call for this key had this token; 0 if it is new."""
+        """Return for how many seconds this key has had this token; 0 for a new key or token.
+
+        The time starts at the first call with the token. A call with another token restarts it.
+        """
         return 0.0
 
     def keep(self, key: str) -> None:
-        """Keep the start time that `lasting` knows of this key, when the token was not read."""
+        """Keep what `lasting` stored for this key, although its present token is unknown."""
 
 
 class Reader:
-    """Reads one server. Used by one thread at a time."""
+    """Reads the numbers of one server. Not safe for use from several threads at once."""
 
     def read(self, wanted: Wanted, timeout: float | None = None) -> Reading:
-        """Read the wanted parts. `timeout` (seconds) replaces the timeouts of the options.
+        """Read the parts of the server that `wanted` names.
 
-        Raises ServerError if nothing could be read. If a part is missing, `Reading.trouble` says
-        so.
+        `timeout` (seconds) limits the whole reading and replaces the timeouts of ReaderOptions.
+        Raises ServerError if no part could be read; `Reading.trouble` names a missing part.
         """
         raise NotImplementedError
 
     def problems(self, reading: Reading) -> Iterable[Problem]:
-        """Return the faults in a reading of this reader that only this system has."""
+        """Return the faults of the server that this reading shows; the base class finds none."""
         return ()
 
     def close(self) -> None:
@@ -119,24 +130,25 @@ class Reader:
 
 
 class Job(NamedTuple):
-    """A job as the server holds it. `facts` has the server's other fields, under its own names."""
+    """One job on a server. `facts` has its other fields, under the server's names."""
 
     id: str
     queue: str
     state: str
     body: bytes | None = None
     age: float | None = None  # seconds since it was put
-    attempts: int | None = None  # how often it was handed to a consumer
-    kicks: int | None = None  # how often it was put back after it was buried
-    ready_in: float | None = None  # seconds until a delayed job can be taken
+    attempts: int | None = None  # how often a consumer reserved it
+    kicks: int | None = None  # how often it was made ready again after it was buried
+    ready_in: float | None = None  # seconds until a delayed job becomes ready
     facts: Mapping[str, str | int | float] = MappingProxyType({})
 
 
 class Actions:
-    """The actions of a person on the queues of one server. Every method may raise ServerError.
+    """Actions on the queues of one server that an operator can start from the command line.
 
-    A system overrides the actions that it has and lists them in `System.actions`. The others raise
-    UnsupportedError. Methods that yield work in steps, and yield how many jobs each step changed.
+    A queue system overrides the methods that it supports and lists them in `System.actions`; the
+    others raise UnsupportedError. A method that returns an iterator works in steps, and yields the
+    number of jobs that each step changed. Every method may raise ServerError.
     """
 
     system = ""
@@ -154,23 +166,26 @@ class Actions:
         raise self._unsupported("find")
 
     def kick(self, queue: str, count: int) -> Iterator[int]:
-        """Put up to `count` buried jobs back, the longest buried first."""
+        """Make up to `count` buried jobs of a queue ready again, the longest buried first."""
         raise self._unsupported("kick")
 
     def kick_jobs(self, queue: str, ids: Sequence[str]) -> Iterator[int]:
-        """Put back the jobs with these ids that are buried in this queue."""
+        """Make the jobs with these ids ready again if they are buried in this queue."""
         raise self._unsupported("kick_jobs")
 
     def delete_jobs(self, queue: str, ids: Sequence[str]) -> Iterator[int]:
-        """Delete the jobs with these ids that are buried in this queue."""
+        """Delete the jobs with these ids if they are buried in this queue."""
         raise self._unsupported("delete_jobs")
 
     def empty(self, queue: str, state: str, count: int) -> Iterator[int]:
-        """Delete up to `count` jobs of a queue in this state."""
+        """Delete up to `count` jobs of a queue that are in this state."""
         raise self._unsupported("empty")
 
     def pause(self, queue: str, seconds: int) -> bool:
-        """Stop handing out jobs for `seconds` (0: resume). False if the queue does not exist."""
+        """Let no consumer reserve jobs of a queue for `seconds`; 0 ends the pause at once.
+
+        Return False if the queue does not exist.
+        """
         raise self._unsupported("pause")
 
     def close(self) -> None:
@@ -181,29 +196,33 @@ class Actions:
 
 
 class ReaderOptions(NamedTuple):
-    """Settings of a reader. Times are in seconds; `sweep_timeout` limits reading all queues."""
+    """Settings of a reader. `sweep_timeout` limits the reading of all queues; times in seconds."""
 
     timeout: float = DEFAULT_TIMEOUT
-    sweep_timeout: float = 0.0  # at least `timeout`
+    sweep_timeout: float = 0.0  # a value below `timeout` means `timeout`
     memory: Memory = Memory()
     clock: Callable[[], float] = time.monotonic
 
 
 class System(NamedTuple):
-    """One queue system. A field that it does not declare is unknown everywhere."""
+    """One queue system, such as beanstalkd: its name, its fields and its functions.
+
+    A field of the model that it does not declare is unknown (None) for all of its servers.
+    """
 
     name: str
     default_port: int
-    queue_fields: frozenset[str]
-    server_fields: frozenset[str]
+    queue_fields: frozenset[str]  # names from `model.QUEUE_FIELDS`
+    server_fields: frozenset[str]  # names from `model.SERVER_FIELDS`
     actions: frozenset[str]  # names from ACTIONS
-    consumers: str  # the unit of `consumers`: "connections that watch the queue"
-    absent_is_empty: bool  # a queue that does not exist counts as one without jobs
-    # The first argument of both is a `Server`. The type is Any, since Python would compile a type
-    # given as a string when it makes this class. That takes 2 ms at each start of a check.
+    consumers: str  # what the field `consumers` counts: "connections that watch the queue"
+    absent_is_empty: bool  # true if a queue that does not exist is the same as an empty one
+    # The first argument of both functions is a `Server`. It is typed as Any, because Python would
+    # compile a type given as a string when it creates this class. That would take 2 ms at each
+    # start of a check.
     open_reader: Callable[[Any, ReaderOptions], Reader]
     open_actions: Callable[[Any, float], Actions]
 
     def can_tell(self, field: str) -> bool:
-        """True if the system declares this field of a queue."""
+        """Return True if this system declares the field of `QueueState` with this name."""
         return field in self.queue_fields

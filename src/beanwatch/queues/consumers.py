@@ -1,11 +1,11 @@
-"""The state of a queue's consumers, decided here for the series and for check_queue_consumers."""
+"""Decide the state of a queue's consumers, for the series and for check_queue_consumers."""
 
 from typing import NamedTuple
 
 from beanwatch.queues.model import QueueState, ServerState
 
-# The index is the number in Graphite: worst last, so that a maximum is the worst state. The last
-# three are problems; paused and draining are states that somebody set on purpose.
+# The index of a state is its value in Graphite. The worst state is last, so that a maximum over
+# time is the worst state. The last three are problems; an operator sets paused and draining.
 STATES = ("ok", "paused", "draining", "saturated", "stalled", "no_consumer")
 CODES = {state: code for code, state in enumerate(STATES)}
 
@@ -18,12 +18,12 @@ class Consumers(NamedTuple):
     idle: int | None  # consumers that wait for a job
     consumers: int | None
     paused: bool = False
-    draining: bool = False  # the server takes no new jobs
-    deletes: int | None = None
+    draining: bool = False  # the server refuses new jobs
+    deletes: int | None = None  # counter
 
     @classmethod
     def of(cls, queue: QueueState, server: ServerState | None) -> "Consumers":
-        """Take the counts of this queue; `server` is its server in the same reading."""
+        """Make the counts from one reading of a queue and of its server (None: it was not read)."""
         return cls(
             queue.ready,
             queue.held,
@@ -36,16 +36,15 @@ class Consumers(NamedTuple):
 
 
 def decide_consumers(now: Consumers, before: Consumers | None = None) -> str | None:
-    """Return one word of STATES; None if a count that is needed is not known.
+    """Return the state of a queue's consumers, from STATES; None if a needed count is unknown.
 
     no_consumer: jobs are ready, and no consumer is connected.
-    stalled: consumers are connected, but none waits for a job and none holds one.
-    saturated: all consumers are busy and the queue did not shrink (fewer jobs were deleted than
-    were ready before).
+    stalled: jobs are ready and consumers are connected, but none waits for a job or holds one.
+    saturated: all consumers are busy, and fewer jobs were deleted than were ready before.
 
-    For an instant, a consumer between two jobs looks stalled, and a busy one looks saturated. With
-    `before`, an earlier sample of the same queue, a queue is stalled or saturated only if both
-    samples say so; the result is None if `before` lacks a count. Without it the one sample decides.
+    A consumer between two jobs looks stalled for an instant, and a busy one looks saturated. So
+    if `before`, an earlier sample of the same queue, is given, both samples must agree on stalled
+    or saturated. Then the result is also None if `before` lacks a needed count.
     """
     if now.ready is None:
         return None

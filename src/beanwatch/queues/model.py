@@ -1,7 +1,8 @@
 """The model of a queue and of its server, the same for every queue system.
 
-`None` means that the value is not known: the system does not have it, or did not send it. It never
-means 0. Ages and durations are in seconds. Counters start when the queue or the server starts.
+`None` means that a value is unknown: the queue system does not have it, or the server did not send
+it. It never means 0. Ages and durations are in seconds. A counter of a queue starts at 0 when the
+queue is created, a counter of a server when the server starts.
 """
 
 from collections.abc import Mapping
@@ -47,13 +48,13 @@ NOTHING: Native = MappingProxyType({})
 
 
 class QueueState(NamedTuple):
-    """One queue at one moment."""
+    """The numbers of one queue at one moment. None: unknown."""
 
     name: str
-    ready: int | None = None  # jobs that could be taken now
-    reserved: int | None = None  # taken, not finished
-    delayed: int | None = None  # not due yet
-    buried: int | None = None  # given up, waiting for a person: buried, failed, dead-lettered
+    ready: int | None = None  # jobs that a consumer can reserve now
+    reserved: int | None = None  # jobs that a consumer has reserved and not finished
+    delayed: int | None = None  # jobs whose delay has not ended
+    buried: int | None = None  # jobs set aside until a person acts: buried, failed, dead-lettered
     consumers: int | None = None  # the unit is in `System.consumers`
     idle_consumers: int | None = None  # consumers that wait for a job
     puts: int | None = None  # counter
@@ -61,22 +62,23 @@ class QueueState(NamedTuple):
     redeliveries: int | None = None  # counter
     head_ready_age: float | None = None  # seconds since the first ready job became ready
     head_buried_age: float | None = None  # seconds since the first buried job was buried
-    paused: bool | None = None  # somebody stopped the handing out of jobs
+    paused: bool | None = None  # true while an operator lets no consumer reserve jobs
     pause_left: float | None = None  # seconds until the pause ends
-    missing_jobs: int | None = None  # jobs that the server lost: put, not deleted, in no state
-    # Jobs that its consumers may hold, including those of other queues: `reserved` or more.
+    missing_jobs: int | None = None  # jobs that the server lost: not deleted, but in no state
+    # Jobs that this queue's consumers may have reserved, including jobs of other queues that they
+    # watch too: `reserved` or more.
     held: int | None = None
-    is_default: bool = False  # a new connection consumes from this queue until it says otherwise
+    is_default: bool = False  # true for the queue that each new connection watches
     native: Native = NOTHING  # every other number, under the server's own name
 
     @property
     def jobs(self) -> int:
-        """The number of jobs in all states; an unknown count adds nothing."""
+        """Add up the known counts of jobs: the total, or less than it if a count is unknown."""
         return (self.ready or 0) + (self.reserved or 0) + (self.delayed or 0) + (self.buried or 0)
 
 
 class ServerState(NamedTuple):
-    """One server that answered, at one moment. Counts of jobs are sums over all its queues."""
+    """The numbers of one server at one moment. Counts of jobs are sums over all its queues."""
 
     version: str | None = None
     instance: str | None = None  # identifies the process: another text after each restart
@@ -89,13 +91,17 @@ class ServerState(NamedTuple):
     delayed: int | None = None
     buried: int | None = None
     puts: int | None = None  # counter
-    draining: bool | None = None  # somebody told it to take no new jobs
-    restart_note: str = ""  # effect of a restart, appended to a text: ", and read its binlog"
+    draining: bool | None = None  # true if an operator told it to refuse new jobs
+    # What the start did to jobs. It follows "was started 2m ago": ", with a new binlog".
+    restart_note: str = ""
     native: Native = NOTHING
 
 
 def numbers(state: QueueState | ServerState, fields: tuple[str, ...]) -> dict[str, Number]:
-    """Return the known numbers of these fields and all native numbers, by name."""
+    """Return the known numbers of these fields, and all native numbers, by name.
+
+    A bool becomes 0 or 1; a text is left out.
+    """
     values = dict(state.native)
     for field in fields:
         value = getattr(state, field)

@@ -1,4 +1,7 @@
-"""The queue systems, by the scheme of a server's URL. A new system is a new line here."""
+"""The registry of queue systems, by the scheme of a server's URL.
+
+To add a system, add its line to MODULES.
+"""
 
 from functools import cache
 from importlib import import_module
@@ -6,7 +9,7 @@ from importlib import import_module
 from beanwatch.queues.base import System
 
 DEFAULT_SCHEME = "beanstalkd"
-# Scheme: the module that defines SYSTEM. It is imported when a server of this system is used.
+# Scheme: module with the `System` as SYSTEM. It is imported at the first use of the system.
 MODULES = {
     DEFAULT_SCHEME: "beanwatch.queues.beanstalkd",
 }
@@ -14,11 +17,11 @@ MODULES = {
 
 @cache
 def find_system(scheme: str) -> System:
-    """Return the system of a scheme. Raises KeyError for a scheme that is not in MODULES."""
+    """Return the queue system of a URL's scheme. Raises KeyError if it is not in MODULES."""
     found: System = import_module(MODULES[scheme]).SYSTEM
     return found
 
 
 def all_systems() -> list[System]:
-    """Return every system, in the order of MODULES."""
+    """Return every queue system once, in the order of MODULES."""
     return list(dict.fromkeys(map(find_system, MODULES)))

@@ -1,4 +1,4 @@
-"""The choice of queues that have series of their own, and the nodes of their series."""
+"""Choose which queues have their own series in Graphite, and name the nodes of these series."""
 
 import re
 from collections import Counter
@@ -8,23 +8,24 @@ from fnmatch import translate
 from beanwatch.queues.base import Chosen
 from beanwatch.telemetry.nodes import node
 
-# Beanwatch's own queues. Each lasts as long as one command, so each would leave a dead series.
+# Queues that beanwatch creates for its own commands and their replies. Each exists only during
+# one command, so its series would end after a few seconds.
 INTERNAL = ("beanwatch.control.*", "beanwatch.reply.*")
-OTHER = "_other"  # the node of the series that the other queues share
+OTHER = "_other"  # the node of the series that all queues without their own series share
 
 
 def compile_globs(globs: Iterable[str]) -> Callable[[str], object]:
-    """Return a function that is true for a name that any of the globs matches."""
+    """Return a function of a name. Its result is true if at least one of the globs matches."""
     patterns = [translate(glob) for glob in globs]
     return re.compile("|".join(patterns) if patterns else r"(?!)").match
 
 
 class Selection:
-    """Filters queues by globs, and gives at most `max_queues` (0: all) of them their own series.
+    """Selects queues by globs, and at most `max_queues` (0: all) of them for their own series.
 
-    All expected queues get one, since the configuration names each. Next are queues that had one
-    before, so that a new queue does not end an old series. Last are the others, in the server's
-    order.
+    The expected queues, which the configuration names, come first and always get a series.
+    Next come queues that had a series before, so that a new queue does not end an old series. The
+    others follow in the server's order.
     """
 
     def __init__(
@@ -41,11 +42,14 @@ class Selection:
         self.expected = [name for name in expected if self.is_wanted(name)]
 
     def is_wanted(self, name: str) -> bool:
-        """True if `include` matches this queue and `exclude` does not."""
+        """Return True if an `include` glob matches the queue's name and no `exclude` glob does."""
         return bool(self._include(name)) and not self._exclude(name)
 
     def choose(self, names: Iterable[str], before: Container[str]) -> Chosen:
-        """Choose from the names of a server; the queues in `before` already had a series."""
+        """Choose from the names of a server's queues, in the order that the class describes.
+
+        `before` has the names of the queues that had their own series so far.
+        """
         wanted = [name for name in names if self.is_wanted(name)]
         if not self._max_queues or len(wanted) <= self._max_queues:
             return Chosen(wanted)
@@ -57,10 +61,10 @@ class Selection:
 
 
 def name_nodes(names: Iterable[str]) -> dict[str, str]:
-    """Return the node of each queue in metric paths, a different one for each.
+    """Return a unique node for metric paths for each queue name.
 
-    If several names would make the same node, a short hash of the name is appended to each. A
-    name that equals such a node with its hash gets a hash as well.
+    If several names would have the same node (`a.b` and `a/b`: `a_b`), a short hash of the name is
+    appended to the node of each. A queue whose name equals such a node with its hash gets one too.
     """
     nodes = {name: node(name) for name in names}
     hashed: set[str] = set()
@@ -74,6 +78,6 @@ def name_nodes(names: Iterable[str]) -> dict[str, str]:
 
 
 def _hash(name: str) -> str:
-    from hashlib import blake2b  # imported here: few need it, and it takes time to load
+    from hashlib import blake2b  # imported here because it loads slowly and is rarely needed
 
     return blake2b(name.encode(), digest_size=4).hexdigest()

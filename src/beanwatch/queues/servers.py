@@ -1,4 +1,4 @@
-"""The servers that a command uses, with the system and the node in metric paths of each."""
+"""Queue servers: parse their URLs, and choose the servers that a command uses."""
 
 import socket
 from collections.abc import Callable, Iterable, Mapping
@@ -13,7 +13,7 @@ DEFAULT_SERVER = "127.0.0.1:11300"
 
 
 class ServerUrl(NamedTuple):
-    """A URL `[scheme://][user@]address[/path]`; the default scheme is beanstalkd."""
+    """A server's URL `[scheme://][user@]address[/path]`; the default scheme is beanstalkd."""
 
     scheme: str
     address: Address
@@ -27,24 +27,24 @@ class ServerUrl(NamedTuple):
 
     @property
     def system(self) -> System:
-        """The queue system of the scheme."""
+        """The queue system that this URL's scheme names."""
         return find_system(self.scheme)
 
 
 class Server(NamedTuple):
-    """A server: its node in metric paths (its name, or made from its host), and its URL."""
+    """A queue server. `node`, its name or made from its host, stands for it in metric paths."""
 
     node: str
     url: ServerUrl
 
     @property
     def address(self) -> Address:
-        """The address on which it listens."""
+        """The address on which the server listens: host and port, or a Unix socket."""
         return self.url.address
 
     @property
     def system(self) -> System:
-        """Its queue system."""
+        """The queue system of this server."""
         return self.url.system
 
     def __str__(self) -> str:
@@ -52,7 +52,7 @@ class Server(NamedTuple):
 
 
 def parse_server(text: str) -> ServerUrl:
-    """Parse a server's URL or address. Raises AddressError."""
+    """Parse a server's URL or its address, such as `host:port`. Raises AddressError."""
     scheme, separator, rest = text.strip().partition("://")
     if not separator or scheme == "unix":  # `unix:/path` is an address
         return ServerUrl(DEFAULT_SCHEME, parse_address(text))
@@ -64,18 +64,18 @@ def parse_server(text: str) -> ServerUrl:
 
 
 def short_host(gethostname: Callable[[], str] = socket.gethostname) -> str:
-    """Return this host's name without its domain."""
+    """Return the name of the local host without its domain."""
     return gethostname().partition(".")[0]
 
 
 def resolve_servers(
     configured: Mapping[str, str], wanted: Iterable[str] = (), *, here: str = ""
 ) -> list[Server]:
-    """Return the servers in `wanted`, which are configured names or addresses.
+    """Return the servers that `wanted` lists by their configured names or by addresses.
 
     If `wanted` is empty, return all configured servers, or DEFAULT_SERVER if there are none.
-    `configured` maps names to addresses; `here` is this host's short name. Raises AddressError
-    for a word that is neither a configured name nor an address.
+    `configured` maps names to addresses. `here` is the local host's short name, the default is
+    `short_host()`. Raises AddressError for an item that is neither a name nor an address.
     """
     here = here or short_host()
     entries: list[tuple[str | None, str]] = []
@@ -100,7 +100,7 @@ def resolve_servers(
 
 
 def find_clash(servers: Iterable[Server]) -> str:
-    """Return an error text if two servers have the same node, and so the same series; else ""."""
+    """Return an error text if two servers have the same node, which would mix their series."""
     seen: dict[str, Server] = {}
     for server in servers:
         other = seen.setdefault(server.node, server)
@@ -117,7 +117,10 @@ def _node(url: ServerUrl, name: str | None, here: str) -> str:
 
 
 def _name_of(configured: Mapping[str, str], url: ServerUrl) -> str | None:
-    """The configured name of a server given by its address, so that its series stay the same."""
+    """Return the configured name of the server with this URL, or None.
+
+    So a server has the same series whether it is given by its name or by its address.
+    """
     for name, text in configured.items():
         try:
             if name != text and parse_server(text) == url:

@@ -6,7 +6,7 @@ from itertools import zip_longest
 
 from beanwatch.cli.lib.output import printable
 from beanwatch.durations import format_duration
-from beanwatch.fleet.job_story import Now, Story
+from beanwatch.fleet.job_story import JobLocation, Story
 from beanwatch.outcomes import OUTCOMES
 from beanwatch.store.ledger import LedgerEntry
 
@@ -88,7 +88,7 @@ def entry_lines(entry: LedgerEntry, *, show_number: bool, show_traceback: bool) 
         yield f"      put {follow_up}"
 
 
-def now_lines(now: Now) -> Iterator[str]:
+def now_lines(now: JobLocation) -> Iterator[str]:
     """Where it is now."""
     words = now.state
     if job := now.job:

@@ -14,7 +14,7 @@ from beanwatch.cli.lib.queue_work import Manner, Work
 from beanwatch.config import Config
 from beanwatch.fleet.queue_actions import (
     FREE_STATES,
-    Choice,
+    BuriedFilter,
     Step,
     Target,
     find_unrecorded,
@@ -46,7 +46,7 @@ def kick(
 ) -> int:
     """Put buried jobs back into the queue: all, or those chosen by the ledger."""
     config, targets = pass_targets(config_file, servers, queue_glob)
-    steps = plan_buried(config, redis, targets, "kick", Choice(**choice), count)
+    steps = plan_buried(config, redis, targets, "kick", BuriedFilter(**choice), count)
     return Work("kick", Manner(dry_run, yes, as_json)).run(steps)
 
 
@@ -67,7 +67,7 @@ def delete(
 ) -> int:
     """Delete buried jobs: all, or those chosen by the ledger."""
     config, targets = pass_targets(config_file, servers, queue_glob)
-    steps = plan_buried(config, redis, targets, "delete", Choice(**choice), count)
+    steps = plan_buried(config, redis, targets, "delete", BuriedFilter(**choice), count)
     return Work("delete", Manner(dry_run, yes, as_json)).run(steps)
 
 
@@ -97,12 +97,12 @@ def plan_buried(
     redis: str | None,
     targets: Sequence[Target],
     action: str,
-    choice: Choice,
+    choice: BuriedFilter,
     count: int | None,
 ) -> list[Step]:
     """The steps for these queues; exit 1 if the ledger is needed and cannot be read."""
     with exit_on(RedisError, ServerError):
-        if not choice.is_made:
+        if not choice.is_set:
             return plan_jobs(targets, action, ["buried"], count)
         with open_redis(need_redis(config, redis), QUERY_TIMEOUT) as link:
             for target in find_unrecorded(link.execute, targets):

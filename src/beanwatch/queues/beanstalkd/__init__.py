@@ -1,6 +1,6 @@
-"""beanstalkd: its protocol, its statistics, the first jobs of its queues, and actions on them.
+"""The queue system beanstalkd: its protocol, its statistics, and actions on its queues.
 
-beanstalkd calls a queue a tube. Only this package uses that word.
+beanstalkd calls a queue a tube; this package uses that word, the rest of beanwatch says queue.
 """
 
 from typing import TYPE_CHECKING
@@ -20,14 +20,17 @@ if TYPE_CHECKING:
 
 
 def open_reader(server: "Server", options: ReaderOptions) -> Reader:
-    """Return a reader of this server; it connects at its first reading."""
+    """Return a reader of this server. It connects when `read` is called first."""
     from beanwatch.queues.beanstalkd.reader import BeanstalkdReader
 
     return BeanstalkdReader(server, options)
 
 
 def open_actions(server: "Server", timeout: float = DEFAULT_TIMEOUT) -> Actions:
-    """Return actions on the queues of this server; they connect at the first action."""
+    """Return the actions on the queues of this server. They connect at the first call.
+
+    `timeout` (seconds) limits the connect and each wait for a reply.
+    """
     from beanwatch.queues.beanstalkd.actions import BeanstalkdActions
 
     return BeanstalkdActions(server.address, timeout)

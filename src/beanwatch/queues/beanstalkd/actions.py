@@ -1,6 +1,7 @@
-"""The actions of a person on the queues of a beanstalkd: peek, kick, delete, empty, pause.
+"""Actions of an operator on the queues of a beanstalkd: peek, kick, delete, empty, pause.
 
-They use greenstalk, one command at a time. Long actions yield after each step, to show progress.
+They use greenstalk and send one command at a time. Actions on many jobs yield after each step, so
+that the caller can show progress.
 """
 
 from collections.abc import Iterator, Sequence
@@ -23,14 +24,14 @@ from beanwatch.queues.beanstalkd.heads import is_job_id, read_jobs
 from beanwatch.queues.beanstalkd.protocol import is_tube_name
 from beanwatch.queues.beanstalkd.stats import Stats, known_count
 
-# Jobs kicked with one command. The server serves other clients between two commands.
+# Most jobs kicked with one command. The server serves its other clients between two commands.
 KICK_STEP = 1000
 MAX_PAUSE = 2**31  # seconds; beanstalkd reads an unsigned 32-bit number
-IDS_STEP = 200  # ids in one step of kick_jobs and delete_jobs
+IDS_STEP = 200  # most jobs in one step of kick_jobs and delete_jobs
 
 
 class BeanstalkdActions(Actions):
-    """Actions on one beanstalkd. It connects at the first action; each may raise ServerError.
+    """Actions on the queues of one beanstalkd. Each may raise ServerError. The first one connects.
 
     `timeout` (seconds) limits the connect and each wait for a reply.
     """
@@ -43,7 +44,7 @@ class BeanstalkdActions(Actions):
         self._used = "default"  # the tube that the connection uses now
 
     def peek(self, queue: str, state: str) -> Job | None:
-        """Return the first ready, delayed or buried job, with its body, by `peek-...`.
+        """Return the first ready, delayed or buried job of a queue, with its body; None if none.
 
         Raises UnsupportedError for another state.
         """
@@ -60,12 +61,12 @@ class BeanstalkdActions(Actions):
         return found[0]._replace(body=first.body) if found else None
 
     def find(self, ids: Sequence[str]) -> list[Job]:
-        """Return the jobs that still exist, with the fields of `stats-job` as their facts."""
+        """Return the jobs that still exist. `facts` has the fields of `stats-job`."""
         numbers = [number for job_id in ids if is_job_id(number := job_id.encode())]
         return [job for job in map(to_job, self._ask(numbers)) if job is not None]
 
     def body(self, job_id: str) -> bytes | None:
-        """Return the body of a job by `peek <id>`; None if the job does not exist."""
+        """Return the body of a job in any state; None if the job does not exist."""
         if not is_job_id(job_id.encode()):
             return None
         with self._translated():
@@ -75,10 +76,10 @@ class BeanstalkdActions(Actions):
                 return None
 
     def kick(self, queue: str, count: int) -> Iterator[int]:
-        """Kick up to `count` buried jobs, at most KICK_STEP with one command.
+        """Kick up to `count` buried jobs of a queue, and yield the number after each command.
 
-        `kick` takes delayed jobs when no job is buried, and other clients kick too. So each step
-        first reads how many jobs are buried, and kicks no more than that.
+        When no job is buried, the command `kick` kicks delayed jobs instead. So each step first
+        reads how many jobs are buried, and kicks no more than that, at most KICK_STEP.
         """
         while count > 0:
             with self._translated():
@@ -91,17 +92,17 @@ class BeanstalkdActions(Actions):
             count -= kicked
 
     def kick_jobs(self, queue: str, ids: Sequence[str]) -> Iterator[int]:
-        """Kick the jobs with these ids that are buried in this tube, by `kick-job`."""
+        """Kick the given jobs, if they are buried in this queue; yield the number of each step."""
         yield from self._each(queue, ids, delete=False)
 
     def delete_jobs(self, queue: str, ids: Sequence[str]) -> Iterator[int]:
-        """Delete the jobs with these ids that are buried in this tube."""
+        """Delete the given jobs, if they are buried in this queue; yield as `kick_jobs` does."""
         yield from self._each(queue, ids, delete=True)
 
     def empty(self, queue: str, state: str, count: int) -> Iterator[int]:
-        """Peek at the first job and delete it, up to `count` times.
+        """Peek at the first job in a state and delete it, up to `count` times; yield 1 for each.
 
-        A job that a worker takes between the two commands is not deleted.
+        A job that a worker reserves between the two commands is not deleted.
         """
         while count > 0:
             with self._translated():
@@ -113,12 +114,15 @@ class BeanstalkdActions(Actions):
                 try:
                     self._client.delete(job)
                 except greenstalk.NotFoundError:
-                    continue  # taken between the peek and the delete
+                    continue  # a worker reserved it between the peek and the delete
             yield 1
             count -= 1
 
     def pause(self, queue: str, seconds: int) -> bool:
-        """Send `pause-tube`, for at most MAX_PAUSE. False if the tube does not exist."""
+        """Let no consumer reserve jobs of a queue for `seconds`; 0 ends the pause at once.
+
+        A pause lasts at most MAX_PAUSE. Return False if the queue does not exist.
+        """
         if not is_tube_name(queue):
             return False
         with self._translated():
@@ -156,7 +160,7 @@ class BeanstalkdActions(Actions):
             yield done
 
     def _ask(self, ids: Sequence[bytes]) -> Iterator[Stats]:
-        """Send `stats-job` for many jobs on a separate connection.
+        """Yield the fields of each job, read with pipelined `stats-job` on a separate connection.
 
         greenstalk is not used: it sends one command at a time, and parses the tube name `1_000`
         as the number 1000.
@@ -179,21 +183,21 @@ class BeanstalkdActions(Actions):
     def _buried(self, queue: str) -> int:
         count = known_count(self._client.stats_tube(queue), "current-jobs-buried")
         if count is None:
-            raise ProtocolError(f"{self._address}: it did not say how many jobs are buried")
+            raise ProtocolError(f"{self._address}: the number of buried jobs is unknown")
         return count
 
     def _use(self, queue: str) -> None:
         if not is_tube_name(queue):
-            raise UnsupportedError(f"beanstalkd has no queue called {queue!r}")
+            raise UnsupportedError(f"beanstalkd allows no queue with the name {queue!r}")
         if queue != self._used:
             self._client.use(queue)
             self._used = queue
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
-        """Raise ServerError for every failure inside, and close the connection.
+        """Turn every error inside the block into a ServerError, and close the connection.
 
-        On the same connection, a late reply would be read as the reply to the next command.
+        On the open connection, a late reply would be read as the reply to the next command.
         """
         try:
             with translate_errors(self._address, self._timeout):
@@ -204,7 +208,7 @@ class BeanstalkdActions(Actions):
 
 
 def to_job(stats: Stats) -> Job | None:
-    """Convert `stats-job` of a job to the model; None for {}, which means that it is gone."""
+    """Convert the fields of `stats-job` to a Job; None for {}: the job does not exist any more."""
     if not stats:
         return None
     facts = dict(stats)

@@ -1,8 +1,8 @@
-"""greenstalk's client over a socket with timeouts, for single commands such as put and delete.
+"""Open clients of the package greenstalk with timeouts, for single commands such as put.
 
-greenstalk has no timeouts, and its client cannot be used after a socket error. `translate_errors`
-turns every failure into ServerError. After one, close the client and open another. Use a client
-from one thread at a time.
+greenstalk itself has no timeouts. `translate_errors` turns each of its errors into a ServerError.
+After one, close the client and open another: its connection is unusable. A client must not be used
+by several threads at once.
 """
 
 from collections.abc import Iterator
@@ -18,11 +18,11 @@ _WORD_OF = {kind: word.decode() for word, kind in greenstalk.ERROR_RESPONSES.ite
 
 
 def open_client(address: Address, timeout: float) -> "greenstalk.Client[bytes]":
-    """Connect within `timeout` seconds; bodies are bytes. Raises ServerError.
+    """Connect to a beanstalkd and return a client that uses bytes as bodies. Raises ServerError.
 
-    Afterwards `timeout` limits each wait for the server, so `reserve` needs a shorter timeout of
-    its own. greenstalk does not check names of tubes. Check them first: a line end in a name would
-    start another command.
+    `timeout` (seconds) limits the connect and each wait for a reply, so call `reserve` with a
+    shorter timeout. Check tube names before you pass them on, since greenstalk does not: a line end
+    in a name would start another command.
     """
     with translate_errors(address, timeout):
         connected = connect(address, timeout)
@@ -36,10 +36,11 @@ def open_client(address: Address, timeout: float) -> "greenstalk.Client[bytes]":
 
 @contextmanager
 def translate_errors(address: Address, timeout: float) -> Iterator[None]:
-    """Raise ServerError, with the address and the cause, for every error of the client inside.
+    """Turn every error that a client raises inside the block into a ServerError.
 
-    Catch an expected reply, such as greenstalk.NotFoundError, inside the block; the client can be
-    used after it. After a ServerError close the client.
+    Its text has `address` and the cause; `timeout` (seconds) is only used in the text. Close the
+    client after a ServerError. To handle an expected error reply, such as greenstalk.NotFoundError,
+    catch it inside the block; the client stays usable.
     """
     try:
         yield
@@ -51,17 +52,17 @@ def translate_errors(address: Address, timeout: float) -> Iterator[None]:
         answer = quote_answer(b" ".join((error.status, *error.values))[:40])
         raise ProtocolError(f"{address}: this is not beanstalkd, it answered {answer}") from None
     except (AssertionError, ValueError):
-        # greenstalk raises these for an answer that is cut off or has no line end.
-        raise ProtocolError(f"{address}: its answer is cut off, or not beanstalkd's") from None
+        # greenstalk raises these for a reply that is cut off or has no line end.
+        raise ProtocolError(f"{address}: its reply is cut off, or not beanstalkd's") from None
 
 
 def reply_word(error: greenstalk.BeanstalkdError) -> str:
-    """Return the server's word for an error, such as `DRAINING`."""
+    """Return the server's reply for which greenstalk raised this error, such as `DRAINING`."""
     return _WORD_OF.get(type(error), type(error).__name__)
 
 
 def count_watchers(client: "greenstalk.Client[bytes]", tube: str) -> int:
-    """Return how many connections watch a tube; 0 if the tube does not exist."""
+    """Return the number of connections that watch a tube; 0 if the tube does not exist."""
     try:
         return client.stats_tube(tube)["current-watching"]
     except greenstalk.NotFoundError:

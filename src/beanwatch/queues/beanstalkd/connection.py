@@ -1,6 +1,6 @@
-"""A connection to a beanstalkd for queries: pipelined in batches, with one deadline for all.
+"""A connection to a beanstalkd that pipelines many queries, with one deadline for all of them.
 
-It reserves no jobs. The worker's connection, which does, is in `beanwatch.worker.core.connection`.
+It cannot reserve jobs; the connection of a worker is in `beanwatch.worker.core.connection`.
 """
 
 import socket
@@ -12,22 +12,22 @@ from beanwatch.net.errors import socket_reason
 from beanwatch.queues.base import DEFAULT_TIMEOUT, ProtocolError, ServerError
 from beanwatch.queues.beanstalkd.protocol import NonsenseError, Reply, ReplyBuffer
 
-# Commands sent before their replies are read. With more, both socket buffers could fill and
-# deadlock; with fewer, the network's delay counts more. They are sent in parts, so that the server
-# works on one part while we read the replies to another.
+# At most BATCH commands are sent before their replies are read. With more, both sides could block
+# on full socket buffers; with fewer, the network's delay would count more. PART commands are sent
+# at once: the server works on one part while we read the replies to another.
 BATCH = 200
 PART = 25
-# After a batch that took longer than SLOW_BATCH_SECONDS, pause for this share of its time.
+# After a batch that took longer than SLOW_BATCH_SECONDS, pause for PAUSE_SHARE of its time.
 SLOW_BATCH_SECONDS = 0.01
 PAUSE_SHARE = 0.15
 
 
 class QueryConnection:
-    """Sends commands and returns their replies, until its deadline.
+    """Sends commands to a beanstalkd and returns the replies, until a deadline.
 
     The deadline is `timeout` seconds after the start of the connect; `extend` sets a new one.
-    Every error is a ServerError that names the address, and closes the connection. `heard` is the
-    time of `clock` when the last bytes arrived.
+    Every error closes the connection and raises a ServerError with the address. `received_at` is
+    the time of `clock` (seconds) at which the last bytes arrived.
     """
 
     def __init__(
@@ -43,8 +43,8 @@ class QueryConnection:
         self.timeout = timeout
         self._clock, self._sleep = clock, sleep
         self._limit = timeout
-        self.heard = clock()
-        self._end = self.heard + timeout
+        self.received_at = clock()
+        self._end = self.received_at + timeout
         self._replies = ReplyBuffer()
         try:
             self._socket = open_socket(address, timeout)
@@ -62,23 +62,23 @@ class QueryConnection:
         self._socket.close()
 
     def extend(self, timeout: float | None = None) -> None:
-        """Set the deadline to `timeout` seconds from now, the constructor's by default."""
+        """Set the deadline to `timeout` seconds from now (default: the constructor's timeout)."""
         self._limit = self.timeout if timeout is None else timeout
         self._end = self._clock() + self._limit
 
     def ask(self, commands: Sequence[bytes]) -> list[Reply]:
-        """Send commands (without their line ends) and return the replies in the same order."""
+        """Send commands (without line ends), return their replies in order. Raises ServerError."""
         return list(self.stream(commands))
 
     def ask_one(self, command: bytes) -> Reply:
-        """Send one command and return its reply."""
+        """Send one command (without a line end) and return its reply. Raises ServerError."""
         return self.ask([command])[0]
 
     def stream(self, commands: Sequence[bytes]) -> Iterator[Reply]:
-        """Send commands and yield each reply as it arrives, so that memory stays small.
+        """Send commands (without line ends) and yield each reply as it arrives, to save memory.
 
-        If the caller stops before the last reply, the connection is closed, since later replies
-        would be read as those to the next commands. Raises ServerError.
+        If the caller stops before the last reply, the connection is closed, since the remaining
+        replies would be read as replies to the next commands. Raises ServerError.
         """
         due = 0
         try:
@@ -104,10 +104,10 @@ class QueryConnection:
                 self.close()
 
     def stream_gently(self, commands: Sequence[bytes]) -> Iterator[Reply]:
-        """Send commands and yield their replies, with a pause after each slow batch.
+        """Do the same as `stream`, but pause after each batch that took longer than 10 ms.
 
-        A server with thousands of tubes takes long for each batch; the pause lets it serve its
-        other clients. The network's delay counts as part of the pause. Raises ServerError.
+        A server with thousands of tubes is slow. While we pause, it can serve its other clients.
+        The network's delay counts as part of the pause. Raises ServerError.
         """
         for start in range(0, len(commands), BATCH):
             started = self._clock()
@@ -122,13 +122,14 @@ class QueryConnection:
 
     def _join(self, commands: Sequence[bytes]) -> bytes:
         lines = b"\r\n".join((*commands, b""))
-        # A line end inside a name would start another command. Only a put has one, before its body.
+        # A line end inside a name would start another command. Only a put may have one: it stands
+        # between the command and the body.
         if not lines.count(b"\r") == lines.count(b"\n") == len(commands) and any(
             (b"\r" in line or b"\n" in line) for line in commands if line[:4] != b"put "
         ):
             self.close()
             raise ServerError(
-                f"{self.address}: not sent, because a name in the command has a line end"
+                f"{self.address}: a command was not sent, because a name in it has a line end"
             )
         return lines
 
@@ -147,12 +148,12 @@ class QueryConnection:
         data = self._socket.recv(65536)
         if not data:
             raise ConnectionResetError("the server closed the connection in mid-reply")
-        self.heard = self._clock()
+        self.received_at = self._clock()
         self._replies.feed(data)
 
 
 def body_of(link: QueryConnection, command: bytes, reply: Reply) -> bytes:
-    """Return the body of an OK reply. Raises ProtocolError for any other reply."""
+    """Return the body of an OK reply to `command`. Raises ProtocolError for any other reply."""
     if reply.word != b"OK":
         raise ProtocolError(
             f"{link.address}: {command.decode('ascii', 'replace')} "

@@ -1,4 +1,4 @@
-"""Read the first jobs of tubes by `peek-ready`, `peek-buried` and `stats-job`, within limits."""
+"""Read the heads of tubes, which are their first ready and their first buried job."""
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -15,23 +15,24 @@ from beanwatch.queues.beanstalkd.protocol import (
 )
 from beanwatch.queues.beanstalkd.stats import Stats, count_of, parse_stats
 
-# The cost of one reading is limited: a peek sends the whole body of the job over the network, and
-# for each `use` the server searches all its tubes.
-MAX_BYTES = 8 * 1024 * 1024
+# Limits for one reading, since heads are expensive: the reply to a peek has the whole body of the
+# job, and for each `use` the server searches all its tubes.
+MAX_BYTES = 8 * 1024 * 1024  # of all bodies
 MAX_HEADS = 1000
-CHUNK = 50  # peeks sent at once, with a `use` each
+CHUNK = 50  # peeks that are sent at once, each with its `use`
 
 
 class Peek(NamedTuple):
-    """A query for the first job of a tube in a state, `ready` or `buried`."""
+    """A query for the first job of a tube that is in a state: `ready` or `buried`."""
 
     tube: str
     state: str
 
 
 class Heads(NamedTuple):
-    """The results: `stats-job` of each head; {} if there was no such job any more.
+    """The first jobs that `read_heads` found.
 
+    `jobs` has the fields of `stats-job` for each query, {} if the tube had no such job any more.
     `left` are the queries that were not sent because a limit was reached.
     """
 
@@ -42,11 +43,11 @@ class Heads(NamedTuple):
 def read_heads(
     link: QueryConnection, peeks: Sequence[Peek], max_job_size: int, max_bytes: int = MAX_BYTES
 ) -> Heads:
-    """Read up to MAX_HEADS heads, until `max_bytes` of bodies have arrived. Raises ServerError.
+    """Read at most MAX_HEADS heads, until `max_bytes` of bodies have arrived. Raises ServerError.
 
-    `max_job_size` (bytes) is the server's limit for a body. A peek needs `use`, which creates a
-    tube that does not exist. So pass only tubes of the present reading; afterwards `default` is
-    used again.
+    `max_job_size` (bytes) is the server's limit for a body; if it is above MAX_BODY, no head is
+    read. Each peek needs `use`, which creates a tube that does not exist. So pass only tubes that
+    were just listed. Afterwards the connection uses `default` again.
     """
     if max_job_size > MAX_BODY:
         return Heads({}, peeks)
@@ -69,9 +70,10 @@ def read_heads(
 
 
 def read_jobs(link: QueryConnection, ids: Sequence[bytes]) -> Iterator[Stats]:
-    """Yield `stats-job` of each id, pipelined; {} for a job that is gone. Raises ServerError.
+    """Yield the fields of `stats-job` for each id; {} for a job that does not exist any more.
 
-    The field `id` is text.
+    The commands are pipelined. The field `id` is a text. A reply about another job counts as {}.
+    Raises ServerError.
     """
     commands = list(map(stats_job, ids))
     for job_id, command, reply in zip(ids, commands, link.stream(commands), strict=False):
@@ -79,15 +81,14 @@ def read_jobs(link: QueryConnection, ids: Sequence[bytes]) -> Iterator[Stats]:
             yield {}
             continue
         job = parse_stats(body_of(link, command, reply))
-        # Ignore a reply about another job.
         yield job if job.get("id") == job_id.decode() else {}
 
 
-def waited(job: Stats) -> float | None:
-    """Seconds that a ready job has been ready; None if one `stats-job` does not tell.
+def ready_seconds(job: Stats) -> float | None:
+    """Return for how many seconds a ready job has been ready; None if that cannot be computed.
 
-    beanstalkd's `age` starts at the put. For a job that was never reserved or kicked, the age minus
-    the delay is its wait. For any other job it includes earlier runs.
+    beanstalkd's `age` counts from the put. For a job that was never reserved or kicked, the result
+    is the age minus the delay. For any other job the age includes earlier runs, so it is of no use.
     """
     if count_of(job, "reserves") or count_of(job, "kicks"):
         return None
@@ -95,7 +96,7 @@ def waited(job: Stats) -> float | None:
 
 
 def is_job_id(text: bytes) -> bool:
-    """True for decimal digits that may be a job's id (64 bits)."""
+    """Return True for 1 to 20 decimal digits, which may be a job's id (64 bits)."""
     return text.isdigit() and len(text) <= ID_DIGITS
 
 

@@ -1,7 +1,7 @@
-"""beanstalkd's protocol (its `doc/protocol.txt`) as functions of bytes, without I/O.
+"""beanstalkd's protocol: functions that build commands, and `ReplyBuffer`, which parses replies.
 
-Names in quotes are sections of that file. Commands have no line end; the connection adds it.
-`ReplyBuffer` turns received bytes into replies.
+Nothing here does I/O. The protocol is described in beanstalkd's `doc/protocol.txt`; names in quotes
+are its sections. The commands are bytes without a line end, which the connection adds.
 """
 
 from functools import lru_cache
@@ -9,15 +9,16 @@ from typing import NamedTuple
 
 from beanwatch.net.errors import quote_answer
 
-# Bytes in a line. beanstalkd sends no longer one, since a tube's name has at most 200 bytes.
+# Most bytes in a line of a reply. beanstalkd's are shorter, since a tube's name has at most 200.
 MAX_LINE = 1024
-# Bytes in a body. The list of 100,000 tubes with the longest names is smaller.
+# Most bytes in a body. A list of 100,000 tubes with the longest names is smaller.
 MAX_BODY = 32 * 1024 * 1024
 MAX_TUBE_NAME = 200  # bytes
 TUBE_NAME_CHARACTERS = frozenset(
     "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-+/;.$_()"
 )
-ID_DIGITS = 20  # of a job's id, which has 64 bits
+ID_DIGITS = 20  # most digits of a job's id, a number of 64 bits
+# The first words of the replies with a body, and of all replies.
 WITH_BODY = frozenset((b"OK", b"FOUND", b"RESERVED"))
 WORDS = WITH_BODY | frozenset(
     b"INSERTED BURIED KICKED WATCHING USING PAUSED DELETED RELEASED TOUCHED NOT_FOUND NOT_IGNORED "
@@ -29,41 +30,48 @@ STATS, LIST_TUBES, USE_DEFAULT = b"stats", b"list-tubes", b"use default"
 
 
 def stats_tube(name: str) -> bytes:
-    """Ask for the statistics of a tube ("Other Commands"): OK, or NOT_FOUND."""
+    """Build `stats-tube`; its reply is OK with the statistics, or NOT_FOUND ("Other Commands")."""
     return b"stats-tube " + name.encode()
 
 
 def stats_job(job_id: bytes) -> bytes:
-    """Ask for the fields of a job in any state ("Other Commands"): OK, or NOT_FOUND."""
+    """Build `stats-job`; its reply is OK with the job's fields, or NOT_FOUND ("Other Commands")."""
     return b"stats-job " + job_id
 
 
 def use(name: str) -> bytes:
-    """Select the tube for `peek-...` ("Producer Commands"). This creates a missing tube."""
+    """Build `use`, which selects the tube for `peek-...` and creates it if it does not exist.
+
+    See "Producer Commands". The reply is USING.
+    """
     return b"use " + name.encode()
 
 
 def peek(state: str) -> bytes:
-    """Ask for the first job of the used tube in a state ("Other Commands"): FOUND, or NOT_FOUND.
+    """Build `peek-ready`, `peek-delayed` or `peek-buried` for the used tube ("Other Commands").
 
-    `state` is ready, delayed or buried. The reply has the id and the body.
+    `state` is ready, delayed or buried. The reply is FOUND with the id and body of the first job in
+    this state, or NOT_FOUND.
     """
     return b"peek-" + state.encode()
 
 
 @lru_cache(20_000)  # each reading checks the names of a server twice
 def is_tube_name(name: str) -> bool:
-    """True for a valid name of a tube: 1 to 200 of these characters, the first not a hyphen."""
+    """Return True for a valid tube name ("Protocol"): 1 to 200 letters, digits or `-+/;.$_()`.
+
+    It must not begin with a hyphen.
+    """
     is_short = 0 < len(name) <= MAX_TUBE_NAME
     return is_short and name[0] != "-" and TUBE_NAME_CHARACTERS.issuperset(name)
 
 
 class NonsenseError(ValueError):
-    """The received bytes are not beanstalkd's; the text quotes them."""
+    """The peer sent something that beanstalkd never sends; the text says what."""
 
 
 class Reply(NamedTuple):
-    """One reply: its first word, the words after it, and the body, empty if there is none."""
+    """One reply: its first word, the words after it, and its body (empty if it has none)."""
 
     word: bytes
     args: tuple[bytes, ...] = ()
@@ -71,7 +79,7 @@ class Reply(NamedTuple):
 
 
 class ReplyBuffer:
-    """Splits received bytes into replies. Do not use it again after a NonsenseError."""
+    """Splits the received bytes into replies. Do not use it again after a NonsenseError."""
 
     def __init__(self) -> None:
         self._data = b""
@@ -80,7 +88,7 @@ class ReplyBuffer:
         self._missing = 0  # bytes until that body is complete
 
     def feed(self, data: bytes) -> None:
-        """Add received bytes."""
+        """Append bytes that the socket received."""
         if self._missing > 0:
             self._parts.append(data)
             self._missing -= len(data)
@@ -93,7 +101,7 @@ class ReplyBuffer:
             self._data, self._start = self._data[self._start :] + data, 0
 
     def next(self) -> Reply | None:
-        """Return the next reply; None if more bytes are needed. Raises NonsenseError."""
+        """Return the next complete reply; None if more bytes are needed. Raises NonsenseError."""
         if self._missing > 0:
             return None
         data, start = self._data, self._start
@@ -118,9 +126,12 @@ class ReplyBuffer:
         return Reply(word, args, data[body:stop])
 
 
-@lru_cache(256)  # many tubes have the same lines
+@lru_cache(256)  # the replies to `stats-tube` have few different first lines
 def _read_line(line: bytes) -> tuple[bytes, tuple[bytes, ...], int | None]:
-    """Parse a reply's first line: word, arguments, and size of the body (None: no body)."""
+    """Parse a reply's first line. Return its word, its arguments, and the size of its body or None.
+
+    Raises NonsenseError.
+    """
     word, *args = line.split(b" ")
     if word not in WORDS:
         raise _nonsense(line[:40])

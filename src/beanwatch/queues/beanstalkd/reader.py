@@ -1,4 +1,4 @@
-"""Read one beanstalkd: its statistics, those of its tubes, and their first jobs."""
+"""Read one beanstalkd: its statistics, its tubes' statistics, and their first jobs (heads)."""
 
 from collections.abc import Callable, Collection, Container, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -24,7 +24,7 @@ from beanwatch.queues.beanstalkd.protocol import (
 )
 from beanwatch.queues.beanstalkd.stats import (
     MAX_NUMBER,
-    Doubts,
+    ImplausibleValues,
     Rejected,
     Stats,
     balance_of,
@@ -44,18 +44,18 @@ if TYPE_CHECKING:
     from beanwatch.queues.beanstalkd.heads import Heads, Peek
     from beanwatch.queues.servers import Server
 
-# From this number of tubes on, the fast parser saves more time than its preparation takes.
+# From this number of tubes on, the fast parser saves more time than its first call costs.
 MANY_TUBES = 100
-ReadTube = Callable[[str, bytes, ServerState | None, Doubts], QueueState]
-REFUSED_WITHIN = 600.0  # seconds for which a refused put is reported as a problem
+ReadTube = Callable[[str, bytes, ServerState | None, ImplausibleValues], QueueState]
+REFUSED_WITHIN = 600.0  # seconds for which refused puts are reported as a problem
 
 
 class BeanstalkdReader(Reader):
-    """Reads one server over a connection that it keeps between readings.
+    """Reads one beanstalkd over a connection that stays open between readings.
 
-    `options.timeout` (seconds) limits the connect together with `stats`, and once more the heads.
-    `options.sweep_timeout` limits reading all tubes. A timeout given to `read` limits everything
-    together.
+    `options.timeout` (seconds) limits two steps separately: the connect with `stats`, and reading
+    the first jobs (heads). `options.sweep_timeout` limits the reading of all tubes. A timeout given
+    to `read` replaces both, and limits all steps together.
     """
 
     def __init__(self, server: "Server", options: ReaderOptions) -> None:
@@ -64,20 +64,20 @@ class BeanstalkdReader(Reader):
         self.sweep_timeout = max(options.timeout, options.sweep_timeout)
         self._memory, self._clock = options.memory, options.clock
         self._connection: QueryConnection | None = None
-        self._unasked: Sequence[Peek] = ()  # heads that the last reading left out
-        self._refused = 0  # refused puts of the last REFUSED_WITHIN seconds
-        self._has_one_deadline = False  # true while `read` has a timeout of its own
+        self._skipped_heads: Sequence[Peek] = ()  # in the last reading, because of a limit
+        self._refused = 0  # puts refused in the last REFUSED_WITHIN seconds
+        self._has_one_deadline = False  # true if `read` was called with a timeout
 
     def read(self, wanted: Wanted, timeout: float | None = None) -> Reading:
-        """Send `stats`, `list-tubes`, `stats-tube` and `peek-...` as wanted, and parse the replies.
+        """Read the parts that `wanted` names: `stats`, `list-tubes`, `stats-tube` and `peek-...`.
 
-        If the kept connection fails, open a new one and try once more. Raises ServerError if
-        nothing could be read.
+        If the connection of the last reading fails, open a new one and try once more. Raises
+        ServerError if nothing could be read.
         """
         limit = timeout or self._timeout
         self._has_one_deadline = timeout is not None
         started = self._clock()
-        connection, self._connection = self._connection, None  # kept again only after a success
+        connection, self._connection = self._connection, None  # stored again after a success only
         if connection is not None:
             try:
                 connection.extend(limit)
@@ -90,7 +90,7 @@ class BeanstalkdReader(Reader):
         return self._read_from(self._open(limit), wanted, limit)
 
     def problems(self, reading: Reading) -> Iterator[Problem]:
-        """Yield a problem for draining, for refused puts, and for each queue with lost jobs."""
+        """Yield problems: the server is draining, it refused puts, it lost jobs of a queue."""
         server = reading.server
         if server is None:
             return
@@ -98,7 +98,7 @@ class BeanstalkdReader(Reader):
             yield Problem("warning", "is draining: it accepts no new jobs")
         if self._refused:
             puts = "1 put" if self._refused == 1 else f"{self._refused} puts"
-            yield Problem("warning", f"refused {puts} lately: those jobs are nowhere")
+            yield Problem("warning", f"refused {puts} lately: these jobs are in no queue")
         for queue in sorted(reading.queues or ()):
             if missing := (reading.queues or {})[queue].missing_jobs:
                 jobs = "1 job" if missing == 1 else f"{missing} jobs"
@@ -131,16 +131,16 @@ class BeanstalkdReader(Reader):
         return reading
 
     def start_step(self, link: QueryConnection, timeout: float) -> None:
-        """Set the deadline of the next step, unless `read` was given one for all steps."""
+        """Give the next step `timeout` seconds, unless `read` has one timeout for all steps."""
         if not self._has_one_deadline:
             link.extend(timeout)
 
     # -- values that need two readings
 
     def count_rejected(self, stats: Stats, server: ServerState) -> int | None:
-        """Return how many puts this instance of the server has refused; None if not known.
+        """Return how many puts the server has refused since its start; None if unknown.
 
-        Also count the recent ones in `_refused`, for `problems`.
+        Also set `_refused` to the number of recent ones, for `problems`.
         """
         key = f"rejected {self._node}"
         known = _recalled(self._memory.recall(key), server.instance, 4)
@@ -156,20 +156,21 @@ class BeanstalkdReader(Reader):
             before = Rejected(seen, sure, bool(is_first))
         now = count_rejected(attempts - server.puts, before)
         if before is None or before.is_first:
-            base = now.sure  # refused before the first reading, maybe long ago
-        self._refused = max(0, now.sure - base)
+            base = now.confirmed  # these were refused before the first reading, maybe long ago
+        self._refused = max(0, now.confirmed - base)
         if self._refused and self._memory.lasting(f"{key} at", str(base)) > REFUSED_WITHIN:
-            base, self._refused = now.sure, 0
-        record = [server.instance, now.seen, now.sure, int(now.is_first), base]
+            base, self._refused = now.confirmed, 0
+        record = [server.instance, now.seen, now.confirmed, int(now.is_first), base]
         self._memory.remember(key, record)
-        return now.sure
+        return now.confirmed
 
     def with_missing(self, queue: QueueState, instance: str | None) -> QueueState:
-        """Return a tube, whose balance is not 0, with its missing jobs.
+        """Return the queue with `missing_jobs` set, the number of jobs that the server lost.
 
-        A replay of the binlog can make the balance negative. So missing jobs are counted from the
-        lowest balance of this instance, which is remembered while it is below 0. A tube that was
-        deleted and created again starts at 0.
+        It is computed from `balance_of`, which is 0 if no job was lost. When the server reads its
+        binlog, the balance can become negative. So the lowest balance since the server's start is
+        remembered while it is below 0, and subtracted. A queue that was deleted and created again
+        starts at 0. `instance` identifies the server's process.
         """
         key = f"missing {self._node} {queue.name}"
         known = _recalled(self._memory.recall(key), instance, 3)
@@ -188,33 +189,35 @@ class BeanstalkdReader(Reader):
             self._memory.remember(key, [instance, queue.puts, queue.deletes, lowest])
         return queue._replace(missing_jobs=balance - lowest)
 
-    def ask_first(self, peeks: "list[Peek]") -> "list[Peek]":
-        """Sort the queries: first those that the last reading left out."""
-        if not self._unasked:
+    def sort_skipped_first(self, peeks: "list[Peek]") -> "list[Peek]":
+        """Put the queries that the last reading skipped first, so that all are sent in turn."""
+        if not self._skipped_heads:
             return peeks
-        turn = {peek: number for number, peek in enumerate(self._unasked)}
+        turn = {peek: number for number, peek in enumerate(self._skipped_heads)}
         return sorted(peeks, key=lambda peek: turn.get(peek, len(turn)))
 
     def head_age(self, peek: "Peek", job: Stats | None, instance: str) -> float | None:
-        """Return how long this job has been the head, in seconds; None if not known.
+        """Return for how many seconds the first job has been in its state; None if unknown.
 
-        `job` is None if the head was not read, and {} if there was none any more.
+        `job` has the fields of `stats-job`. It is None if the head was not read, and {} if the tube
+        had no such job any more. Unless `stats-job` tells the time, it is counted from the first
+        reading that found this job at the head.
         """
-        from beanwatch.queues.beanstalkd.heads import waited
+        from beanwatch.queues.beanstalkd.heads import ready_seconds
 
         key = f"head {self._node} {peek.state} {peek.tube}"
         if not job:
             self._memory.keep(key)
             return None
-        if peek.state == "ready" and (age := waited(job)) is not None:
+        if peek.state == "ready" and (age := ready_seconds(job)) is not None:
             return age
         return round(self._memory.lasting(key, f"{instance} {job['id']}"), 3)
 
     def add_heads(
         self, tubes: dict[str, QueueState], peeks: "Sequence[Peek]", heads: "Heads", instance: str
     ) -> None:
-        """Set the ages of the heads in `tubes`, and remember the heads that were left out."""
-        self._unasked = heads.left
+        """Set the ages of the first jobs (heads) in `tubes`. Remember which heads were skipped."""
+        self._skipped_heads = heads.left
         for peek in peeks:
             age = self.head_age(peek, heads.jobs.get(peek), instance)
             tube = tubes[peek.tube]
@@ -226,22 +229,25 @@ class BeanstalkdReader(Reader):
 
 
 class _OneReading:
-    """The steps of one reading, over one connection."""
+    """Makes one reading: the server, its tubes and their first jobs, over one connection."""
 
     def __init__(
         self, link: QueryConnection, reader: BeanstalkdReader, wanted: Wanted, timeout: float
     ) -> None:
         self._link, self._reader, self._wanted, self._timeout = link, reader, wanted, timeout
-        self._doubts = Doubts()
-        self._heard: dict[str, float] = {}
+        self._implausible = ImplausibleValues()
+        self._received_at: dict[str, float] = {}
         self._chosen = Chosen(())
 
     def read(self) -> Reading:
-        """Read server, tubes and heads. Raises ServerError or NonsenseError if it read nothing."""
+        """Read the server, its tubes and their first jobs, as far as `Wanted` requests them.
+
+        Raises ServerError or NonsenseError if nothing could be read.
+        """
         wanted, link = self._wanted, self._link
         needs_list = wanted.names is None
-        # Known tubes are asked for before the list arrives, which saves a round trip. An invalid
-        # name is not sent: the server could read it as two commands.
+        # Known tubes are requested before the list arrives, which saves a round trip. An invalid
+        # name is not sent, since the server could read it as two commands.
         at_once = list(filter(is_tube_name, wanted.known if needs_list else wanted.names or ()))
         commands = [STATS] if wanted.server else []
         commands += [LIST_TUBES] if needs_list else []
@@ -258,12 +264,16 @@ class _OneReading:
             if server is None:
                 raise
             text = error if isinstance(error, ServerError) else f"{link.address}: {error}"
-            return Reading(server, trouble=f"queues: {text}", doubts=self._doubts)
-        reading = Reading(server, tubes, self._heard, self._chosen, doubts=self._doubts)
+            return Reading(
+                server, trouble=f"cannot read the queues: {text}", implausible=self._implausible
+            )
+        reading = Reading(
+            server, tubes, self._received_at, self._chosen, implausible=self._implausible
+        )
         return self._with_heads(reading, stats, tubes) if wanted.heads else reading
 
     def _server(self, stats: Stats) -> ServerState:
-        server = to_server(stats, self._doubts)
+        server = to_server(stats, self._implausible)
         rejected = self._reader.count_rejected(stats, server)
         if rejected is None:
             return server
@@ -286,11 +296,13 @@ class _OneReading:
         return tubes
 
     def _names(self, listed: list[str]) -> list[str]:
-        """Return the valid names. An invalid one could be read as two words, or as two commands."""
+        """Return the valid names. Note an invalid one: it could be read as several commands."""
         names = list(filter(is_tube_name, listed))
         if len(names) < len(listed):
             invalid = next(name for name in listed if not is_tube_name(name))
-            self._doubts.append(f"server: no queue can be called {invalid[:40]!r}")
+            self._implausible.append(
+                f"server: it lists a queue with the invalid name {invalid[:40]!r}"
+            )
         return names
 
     def _take(
@@ -301,29 +313,33 @@ class _OneReading:
         read: ReadTube,
         chosen: Container[str] | None = None,
     ) -> Iterator[tuple[str, QueueState]]:
-        """Yield the tubes of these replies, only those in `chosen` if it is given.
+        """Parse the replies to `stats-tube` for `names`, and yield the tubes with their names.
 
-        With `chosen`, `names` are those of the last reading. Then any refusal counts as NOT_FOUND,
-        since the server's list says which tubes exist.
+        `chosen` is given if `names` are from the last reading. Then tubes not in `chosen` are
+        skipped, and so are error replies: `chosen` comes from the server's present list, and a tube
+        in it that was skipped is requested again. Raises ServerError for other error replies.
         """
         link = self._link
         for name, reply in zip(names, replies, strict=False):
             if reply.word != b"OK":
-                # NOT_FOUND is normal: a tube ends with its last job, user and watcher.
+                # NOT_FOUND is normal: the server deletes a tube that has no job, user or watcher.
                 if chosen is None and reply.word != b"NOT_FOUND":
-                    body_of(link, stats_tube(name), reply)  # raises
+                    body_of(link, stats_tube(name), reply)  # raises ProtocolError
                 continue
             if chosen is not None and name not in chosen:
                 continue
-            tube = read(name, reply.body, server, self._doubts)
+            tube = read(name, reply.body, server, self._implausible)
             if tube.missing_jobs is None and server is not None:
                 tube = self._reader.with_missing(tube, server.instance)
-            self._heard[name] = link.heard
+            self._received_at[name] = link.received_at
             yield name, tube
 
     def _with_heads(self, reading: Reading, stats: Stats, tubes: dict[str, QueueState]) -> Reading:
-        """Read the heads and set their ages in `tubes`. Return the reading with what went wrong."""
-        # Imported here, as in head_age: a check that reads no heads starts faster without it.
+        """Read the first jobs (heads) and set their ages in `tubes`.
+
+        An error is in `trouble` of the returned reading.
+        """
+        # Imported here, as in head_age, so that a check that reads no heads starts faster.
         from beanwatch.queues.beanstalkd.heads import Heads, Peek, read_heads
 
         wanted, trouble = self._wanted, ""
@@ -336,28 +352,28 @@ class _OneReading:
             if name in tubes and (tubes[name].ready if state == "ready" else tubes[name].buried)
         ]
         if peeks:
-            peeks = self._reader.ask_first(peeks)
+            peeks = self._reader.sort_skipped_first(peeks)
             try:
                 self._reader.start_step(self._link, self._timeout)
-                if not stats:  # read them for max-job-size
+                if not stats:  # max-job-size is needed
                     stats = parse_stats(body_of(self._link, STATS, self._link.ask_one(STATS)))
                 heads = read_heads(self._link, peeks, count_of(stats, "max-job-size"))
             except ServerError as error:
-                heads, trouble = Heads({}, peeks), f"head ages: {error}"
+                heads, trouble = Heads({}, peeks), f"cannot read head ages: {error}"
         self._reader.add_heads(tubes, peeks, heads, instance_of(stats) or "")
         unread = frozenset(peek.tube for peek in heads.left if peek.state == "ready")
         return reading._replace(trouble=trouble, unread_heads=unread)
 
 
 def read_of(names: Collection[str]) -> ReadTube:
-    """Return the parser that is faster for this number of tubes."""
+    """Return the function that parses so many replies to `stats-tube` in the shortest time."""
     return read_plain_tube if len(names) >= MANY_TUBES else read_tube
 
 
 def _recalled(value: Any, instance: str | None, count: int) -> list[int] | None:
-    """Return `count` remembered numbers, if they are of this instance of the server.
+    """Return the numbers of a remembered value `[instance, number, ...]` with `count` numbers.
 
-    None if they are of another instance, or if the value has another shape.
+    Return None if they are from another process of the server, or if the value has another shape.
     """
     if not (isinstance(value, list) and len(value) == count + 1 and value[0] == instance):
         return None

@@ -1,6 +1,7 @@
-"""Parse the bodies of `stats`, `stats-tube`, `stats-job` and `list-tubes` ("Other Commands").
+"""Parse the bodies of `stats`, `stats-tube`, `stats-job` and `list-tubes`, and fill the model.
 
-Bodies become mappings, and mappings become the model. Nothing here does I/O.
+The bodies are described in the section "Other Commands" of beanstalkd's protocol. Nothing here does
+I/O.
 """
 
 import re
@@ -12,18 +13,19 @@ from beanwatch.queues.beanstalkd.protocol import NonsenseError
 from beanwatch.queues.model import Number, QueueState, ServerState
 from beanwatch.telemetry.nodes import node
 
-# Fields that are text even when they look like a number: a tube may be called 1_000.
+# Fields that stay text even if they look like a number: `1_000` is a valid name of a tube.
 TEXT = frozenset(("id", "name", "version", "hostname", "os", "platform", "tube", "state"))
 
-# beanstalkd's numbers have 64 bits. A larger one is an error, and might not fit into a float.
+# beanstalkd's numbers have 64 bits. A larger number is an error, and may not fit into a float.
 MAX_NUMBER = 2**64
-# Counts are unsigned. From here on they stand for -1, -2, ...: beanstalkd subtracted too often.
+# Counts are unsigned, but beanstalkd may subtract too often. Then -1 is sent as 2**64 - 1. So a
+# count from here on is a negative one.
 UNDERFLOW = 2**63
 
 Value = int | float | str
 Stats = dict[str, Value]
 
-# The fields of `stats-tube` that the model has. Every version from 1.4 on sends them.
+# The fields of `stats-tube` that become fields of QueueState. Every version from 1.4 on sends them.
 JOB_FIELDS = (
     "current-jobs-ready",
     "current-jobs-reserved",
@@ -31,10 +33,11 @@ JOB_FIELDS = (
     "current-jobs-buried",
 )
 TUBE_FIELDS = (*JOB_FIELDS, "current-watching", "current-waiting", "total-jobs", "cmd-delete")
-# The fields of `stats` that the model has. `id` came with 1.9, `draining` with 1.12.
+# The fields of `stats` that become fields of ServerState. `id` exists since 1.9, `draining` since
+# 1.12.
 STATS_FIELDS = (*JOB_FIELDS, "total-jobs", "current-connections", "current-tubes", "uptime")
 MODEL_FIELDS = frozenset((*TUBE_FIELDS, "name"))
-# All fields of `stats-tube` after the name, in the order in which 1.9 to 1.13 write them.
+# All fields of `stats-tube` after the name, in the order in which versions 1.9 to 1.13 send them.
 PLAIN_FIELDS = (
     *("current-jobs-urgent", *JOB_FIELDS, "total-jobs"),
     *("current-using", "current-watching", "current-waiting"),
@@ -46,8 +49,8 @@ MODEL_STATS = frozenset((*STATS_FIELDS, "draining"))
 def parse_stats(body: bytes) -> Stats:
     """Parse the YAML mapping of `stats`, `stats-tube` or `stats-job` ("Other Commands").
 
-    Lines are split at `: `, since a YAML parser would read the tube `1_000` as a number. Values are
-    unquoted up to 1.12 and quoted from 1.13 on. `true` and `false` (`draining`) become 1 and 0.
+    Each line is split at `: `; a YAML parser would read the tube name `1_000` as a number. Texts
+    are unquoted up to beanstalkd 1.12 and quoted since 1.13. `true` and `false` become 1 and 0.
     """
     stats: Stats = {}
     for line in body.decode("utf-8", "replace").split("\n"):
@@ -60,7 +63,7 @@ def parse_stats(body: bytes) -> Stats:
 
 
 def parse_value(key: str, text: str) -> Value:
-    """Parse one value: text for the fields in TEXT, else a number if it is one, else text."""
+    """Parse the value of a field. It stays text if the field is in TEXT or it is no number."""
     if text[:1] == '"':
         text = text.strip('"')
     if key in TEXT:
@@ -75,73 +78,79 @@ def parse_value(key: str, text: str) -> Value:
 
 
 def parse_list(body: bytes) -> list[str]:
-    """Parse the YAML list of `list-tubes`: one `- name` on each line, quoted or not."""
+    """Return the names in the YAML list of `list-tubes`: one `- name` a line, quoted or not."""
     names = (line[2:] for line in body.decode("ascii", "replace").splitlines() if line[:2] == "- ")
     return [name.strip('"') for name in names]
 
 
 def known_count(stats: Mapping[str, object], field: str) -> int | None:
-    """Return a count; None if the field is missing or is no plausible count."""
+    """Return the count in a field; None if the field is missing, negative or not an integer."""
     value = stats.get(field)
     return value if type(value) is int and 0 <= value < UNDERFLOW else None
 
 
 def count_of(stats: Mapping[str, object], field: str) -> int:
-    """Return a count of `stats-job`; 0 if the field is missing or is not a number."""
+    """Return the number in a field as an integer; 0 if the field is missing or is not a number."""
     value = stats.get(field, 0)
     return int(value) if isinstance(value, int | float) else 0
 
 
-class Doubts(list[str]):
-    """Texts about implausible values, which were left out."""
+class ImplausibleValues(list[str]):
+    """Collects a text for each value that cannot be right, and was left out for that reason."""
 
     def check(self, owner: str, stats: Stats, fields: Iterable[str]) -> list[int | None]:
-        """Return the counts in these fields, None for one that is not a count, and note those.
+        """Return the counts in these fields. A value that is not a count becomes None and is noted.
 
-        Raises NonsenseError if a field is missing: the server is not beanstalkd.
+        `owner` is the tube's name or "server". Raises NonsenseError if a field is missing, since
+        beanstalkd sends all of them.
         """
         counts: list[int | None] = []
         for field in fields:
             if field not in stats:
-                raise NonsenseError(f"this is not beanstalkd: no {field} in its numbers")
+                raise NonsenseError(f"this is not beanstalkd: no {field} in its statistics")
             count = known_count(stats, field)
             if count is None:
-                self.tell(owner, field, stats[field])
+                self.note(owner, field, stats[field])
             counts.append(count)
         return counts
 
-    def tell(self, owner: str, field: str, value: Value) -> None:
-        """Note that this field of `owner`, a tube or the server, is not a count."""
+    def note(self, owner: str, field: str, value: Value) -> None:
+        """Add a text: this field of `owner`, a tube's name or "server", is not a count."""
         shown = repr(value[:30]) if isinstance(value, str) else value
         self.append(f"{owner}: {field} is {shown}, which is not a count")
 
 
-def read_tube(name: str, body: bytes, server: ServerState | None, doubts: Doubts) -> QueueState:
-    """Convert the body of a `stats-tube` to the model. Raises NonsenseError."""
-    return to_queue(name, parse_stats(body), server, doubts)
+def read_tube(
+    name: str, body: bytes, server: ServerState | None, implausible: ImplausibleValues
+) -> QueueState:
+    """Parse the body of a `stats-tube` reply into a QueueState, as `to_queue` does."""
+    return to_queue(name, parse_stats(body), server, implausible)
 
 
-def to_queue(name: str, stats: Stats, server: ServerState | None, doubts: Doubts) -> QueueState:
-    """Convert a `stats-tube` to the model; `server` is from the same reading.
+def to_queue(
+    name: str, stats: Stats, server: ServerState | None, implausible: ImplausibleValues
+) -> QueueState:
+    """Convert the fields of `stats-tube` to a QueueState.
 
-    `missing_jobs` and the ages of heads are 0 or None: other values need earlier readings. Raises
-    NonsenseError.
+    `server` is the server's state in the same reading. `missing_jobs` and the ages of heads are 0
+    or None, since other values need earlier readings. A value that cannot be right becomes None and
+    is noted in `implausible`. Raises NonsenseError if a field is missing.
     """
-    counts = doubts.check(name, stats, TUBE_FIELDS)
-    return _make_queue(name, counts, to_native(name, stats, MODEL_FIELDS, doubts), server)
+    counts = implausible.check(name, stats, TUBE_FIELDS)
+    return _make_queue(name, counts, to_native(name, stats, MODEL_FIELDS, implausible), server)
 
 
 def read_plain_tube(
-    name: str, body: bytes, server: ServerState | None, doubts: Doubts
+    name: str, body: bytes, server: ServerState | None, implausible: ImplausibleValues
 ) -> QueueState:
-    """Convert the body of a `stats-tube` to the model, with one regular expression.
+    """Do the same as `read_tube` in a third of the time, with one regular expression.
 
-    This takes a third of the time of `read_tube`, which is called for a body that has not exactly
-    PLAIN_FIELDS. The first call takes as long as a hundred tubes. Raises NonsenseError.
+    A body that does not have exactly the fields PLAIN_FIELDS is passed to `read_tube`. The first
+    call compiles the expression, which takes as long as reading 100 tubes. Raises NonsenseError.
     """
     match = _plain_tube().fullmatch(body.decode("latin-1"))
     if match is None:
-        return read_tube(name, body, server, doubts)
+        return read_tube(name, body, server, implausible)
     numbers = list(map(_NUMBERS.__getitem__, match.groups()))
     urgent, ready, reserved, delayed, buried, puts, using = numbers[:7]
     watching, waiting, deletes, pauses, pause, pause_left = numbers[7:]
@@ -157,7 +166,7 @@ def read_plain_tube(
 
 
 class _Numbers(dict[str, int]):
-    """A cache of the numbers of short texts, which most counts are: int() takes longer."""
+    """Maps digits to their number. Caches the short ones, since int() is slower."""
 
     def __missing__(self, text: str) -> int:
         number = int(text)
@@ -181,11 +190,11 @@ def _make_queue(
     native: dict[str, Number],
     server: ServerState | None,
 ) -> QueueState:
-    """Make the model of a tube. `counts` are in the order of TUBE_FIELDS."""
+    """Make the QueueState of a tube. `counts` are in the order of TUBE_FIELDS."""
     ready, reserved, delayed, buried, watching, waiting, puts, deletes = counts
     is_default = name == "default"
     if is_default:
-        # Subtract our own connection: each one uses and watches `default` at first.
+        # Subtract our own connection: every new connection uses and watches `default`.
         watching = watching and watching - 1
         if native.get("current_using"):
             native["current_using"] -= 1
@@ -219,11 +228,12 @@ def _make_queue(
 def count_held(
     reserved: int | None, watching: int | None, server: ServerState | None, is_default: bool
 ) -> int | None:
-    """Return how many jobs a tube's consumers may hold; 0 if at least one of them holds none.
+    """Return how many jobs the consumers of a tube may have reserved; None if that is unknown.
 
-    A worker that watches several tubes may hold a job of another tube. All workers of this tube
-    may do so if at least as many jobs are reserved elsewhere as workers watch this tube. For
-    `default` only its own jobs count, since every connection watches it. None if not known.
+    If jobs of this tube are reserved, it is their number. Otherwise its consumers may have reserved
+    jobs of other tubes that they watch too. All of them can be busy in this way only if at least as
+    many jobs are reserved on the server as consumers watch this tube; if fewer are, the result is
+    0. For `default` only its own jobs count, since every connection watches it.
     """
     if reserved is None or reserved > 0 or is_default:
         return reserved
@@ -233,11 +243,11 @@ def count_held(
     return elsewhere if elsewhere >= watching else 0
 
 
-def to_server(stats: Stats, doubts: Doubts) -> ServerState:
-    """Convert `stats` to the model. Raises NonsenseError."""
-    counts = doubts.check("server", stats, STATS_FIELDS)
+def to_server(stats: Stats, implausible: ImplausibleValues) -> ServerState:
+    """Convert the fields of `stats` to a ServerState, as `to_queue` does for a tube."""
+    counts = implausible.check("server", stats, STATS_FIELDS)
     ready, reserved, delayed, buried, puts, connections, tubes, uptime = counts
-    native = to_native("server", stats, MODEL_STATS, doubts)
+    native = to_native("server", stats, MODEL_STATS, implausible)
     binlog_bytes = count_binlog_bytes(native)
     if binlog_bytes is not None:
         native["binlog_bytes"] = binlog_bytes
@@ -260,12 +270,17 @@ def to_server(stats: Stats, doubts: Doubts) -> ServerState:
 
 
 def instance_of(stats: Stats) -> str | None:
-    """Return the id of the server's process, or its pid before 1.9; it differs after a restart."""
+    """Return a text that differs after each restart: the server's `id`, or its pid before 1.9."""
     return str(stats.get("id") or stats.get("pid", "")) or None
 
 
-def to_native(owner: str, stats: Stats, known: frozenset[str], doubts: Doubts) -> dict[str, Number]:
-    """Return every number that is not in the model, by the name of its series."""
+def to_native(
+    owner: str, stats: Stats, known: frozenset[str], implausible: ImplausibleValues
+) -> dict[str, Number]:
+    """Return every number that is not in `known`, the fields of the model, by its series' name.
+
+    A number that is out of range is noted in `implausible`.
+    """
     native: dict[str, Number] = {}
     for field, value in stats.items():
         if field in known or isinstance(value, str):
@@ -273,18 +288,21 @@ def to_native(owner: str, stats: Stats, known: frozenset[str], doubts: Doubts) -
         if -UNDERFLOW < value < UNDERFLOW:
             native[series_name(field)] = value
         else:
-            doubts.tell(owner, field, value)
+            implausible.note(owner, field, value)
     return native
 
 
 @lru_cache(1024)
 def series_name(field: str) -> str:
-    """Return a field's name as a node of a metric path: `pause_time_left`."""
+    """Return the name of a field's series: `pause_time_left` for `pause-time-left`."""
     return node(field).replace("-", "_")
 
 
 def count_binlog_bytes(native: Mapping[str, Number]) -> Number | None:
-    """Return the size of the binlog in bytes, 0 without one; its files have their full size."""
+    """Return the size of the binlog in bytes; 0 without one, None if unknown.
+
+    Each file counts with its maximum size, since beanstalkd allocates it when it creates the file.
+    """
     try:
         last, size = native["binlog_current_index"], native["binlog_max_size"]
         return (last - native["binlog_oldest_index"] + 1) * size if last else 0
@@ -306,10 +324,10 @@ def describe_restart(native: Mapping[str, Number], jobs: Sequence[int | None]) -
 
 
 def balance_of(queue: QueueState) -> int | None:
-    """Return puts - deletes - present jobs; None if one of them is not known.
+    """Return puts - deletes - present jobs of a tube; None if one of these counts is unknown.
 
-    It is 0 when a tube is created, and may be below 0 after a replay of the binlog. It rises by one
-    with each job that the server loses (on a full disk).
+    This balance is 0 in a new tube. It rises by one with each job that the server loses (when the
+    binlog's disk is full). It may be negative after the server has read its binlog.
     """
     counts = (queue.puts, queue.deletes, queue.ready, queue.reserved, queue.delayed, queue.buried)
     if None in counts:
@@ -318,26 +336,26 @@ def balance_of(queue: QueueState) -> int | None:
 
 
 class Rejected(NamedTuple):
-    """The puts that this instance of the server refused.
+    """The number of puts that the server has refused since its start.
 
-    `seen` is the number that looked refused in the last reading, `sure` the number that two
-    readings confirmed.
+    `seen` is the number by the last reading alone, `confirmed` the number by two readings.
+    `is_first` is true after one reading, when `confirmed` may still be too high.
     """
 
     seen: int
-    sure: int
+    confirmed: int
     is_first: bool = False
 
 
 def count_rejected(seen: int, before: Rejected | None) -> Rejected:
-    """Count refused puts. `seen` is cmd-put - total-jobs of `stats`, as it is now.
+    """Count the refused puts. `seen` is the present cmd-put minus total-jobs of `stats`.
 
-    cmd-put also counts a put whose body is still being sent. It looks refused in one sample but
-    not in two. So the minimum of two consecutive samples is taken, and it never decreases; only
-    the first sample may be corrected downwards by the second.
+    cmd-put also counts a put whose body is still being sent. That put looks refused in one sample
+    but not in two. So the minimum of two consecutive samples is used, and it never decreases;
+    only the second sample may lower the number of the first.
     """
     seen = max(0, seen)
     if before is None:
         return Rejected(seen, seen, is_first=True)
-    sure = min(before.seen, seen)
-    return Rejected(seen, sure if before.is_first else max(before.sure, sure))
+    confirmed = min(before.seen, seen)
+    return Rejected(seen, confirmed if before.is_first else max(before.confirmed, confirmed))
