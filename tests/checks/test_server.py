@@ -28,7 +28,10 @@ def test_a_server_that_was_just_started_is_a_warning_for_a_while(
 
 @pytest.mark.parametrize(
     ("binlog", "fate"),
-    [(False, ", without a binlog: the jobs that it held are gone"), (True, ": it has 2 jobs")],
+    [
+        (False, ", without a binlog: its jobs do not survive a restart"),
+        (True, ": it has 2 jobs now"),
+    ],
 )
 def test_after_a_restart_it_is_said_whether_the_jobs_are_still_there(
     check: Check, tmp_path, binlog: bool, fate: str
@@ -41,6 +44,23 @@ def test_after_a_restart_it_is_said_whether_the_jobs_are_still_there(
         answer = check("queue_server", "--server", server.address)
     assert answer.code == WARNING
     assert answer.text.endswith(fate)
+
+
+@pytest.mark.parametrize(
+    ("binlog", "text"),
+    [
+        (False, ", without a binlog: its jobs do not survive a restart"),
+        (True, ", with a new binlog"),
+    ],
+)
+def test_the_first_start_of_a_new_server_is_not_said_to_have_lost_jobs(
+    check: Check, tmp_path, binlog: bool, text: str
+):
+    with Beanstalkd(tmp_path / "server", binlog=binlog) as server:
+        answer = check("queue_server", "--server", server.address)
+    assert answer.code == WARNING
+    assert answer.text.endswith(text)
+    assert not {"lost", "gone", "read"} & set(answer.text.split())
 
 
 def test_a_draining_server_is_a_warning(check: Check, beanstalkd: Beanstalkd):

@@ -414,7 +414,7 @@ def test_a_server_of_every_version_becomes_the_model(version: str):
         buried=3,
         puts=4711,
         draining=version in ("1.12", "1.13+"),
-        restart_note=", and read its binlog: it has 12 jobs",
+        restart_note=", with a binlog: it has 12 jobs now",
     )
     assert state.native["binlog_bytes"] == 3 * 10485760
     assert state.native["cmd_put"] == 4720
@@ -458,16 +458,21 @@ def test_a_count_of_a_server_that_cannot_be_right_is_not_known_and_told(field: s
     unknown = {name for name in SERVER_COUNTS.values() if getattr(state, name) is None}
     assert unknown == {SERVER_COUNTS[field]}
     is_job_count = field.startswith("current-jobs-")
-    assert state.restart_note == ", and read its binlog" + (
-        "" if is_job_count else ": it has 12 jobs"
+    assert state.restart_note == ", with a binlog" + (
+        "" if is_job_count else ": it has 12 jobs now"
     )
 
 
-def test_a_server_without_a_binlog_has_no_binlog_bytes_and_lost_its_jobs():
+def test_a_server_without_a_binlog_has_no_binlog_bytes_and_keeps_no_jobs():
     stats = parse_stats(SERVERS["1.12"]) | {"binlog-oldest-index": 0, "binlog-current-index": 0}
     state = to_server(stats, ImplausibleValues())
     assert state.native["binlog_bytes"] == 0
-    assert state.restart_note == ", without a binlog: the jobs that it held are gone"
+    assert state.restart_note == ", without a binlog: its jobs do not survive a restart"
+
+
+def test_the_first_file_of_a_binlog_is_a_new_binlog_and_not_one_that_was_read():
+    stats = parse_stats(SERVERS["1.12"]) | {"binlog-oldest-index": 1, "binlog-current-index": 1}
+    assert to_server(stats, ImplausibleValues()).restart_note == ", with a new binlog"
 
 
 def test_a_server_that_does_not_tell_of_a_binlog_is_not_said_to_have_none():
@@ -480,7 +485,7 @@ def test_a_server_that_does_not_tell_of_a_binlog_is_not_said_to_have_none():
 def test_one_job_is_one_job():
     stats = parse_stats(SERVERS["1.12"])
     stats |= {"current-jobs-ready": 1, "current-jobs-reserved": 0, "current-jobs-buried": 0}
-    assert to_server(stats, ImplausibleValues()).restart_note.endswith("it has 1 job")
+    assert to_server(stats, ImplausibleValues()).restart_note.endswith("it has 1 job now")
 
 
 @pytest.mark.parametrize(("text", "draining"), [("true", True), ("false", False), ("maybe", None)])

@@ -311,16 +311,22 @@ def count_binlog_bytes(native: Mapping[str, Number]) -> Number | None:
 
 
 def describe_restart(native: Mapping[str, Number], jobs: Sequence[int | None]) -> str:
-    """Return a text on the effect of a restart; `jobs` are the counts in each state now."""
+    """Return what the server's start did to jobs, to follow "was started 2m ago"; "" if unknown.
+
+    `jobs` are the present counts in each state. One reading does not tell a restart from the first
+    start of a new server, so the text never says that jobs were lost.
+    """
     current = native.get("binlog_current_index")
     if current is None:  # before 1.4.3
         return ""
-    if not current:  # the first file of a binlog has the number 1
-        return ", without a binlog: the jobs that it held are gone"
+    if not current:  # no file is open: beanstalkd numbers the files of a binlog from 1
+        return ", without a binlog: its jobs do not survive a restart"
+    if current == 1:  # each start opens a file with a new number, so there was no file before
+        return ", with a new binlog"
     if None in jobs:
-        return ", and read its binlog"
+        return ", with a binlog"
     count = sum(number or 0 for number in jobs)
-    return f", and read its binlog: it has {count} job{'' if count == 1 else 's'}"
+    return f", with a binlog: it has {count} job{'' if count == 1 else 's'} now"
 
 
 def balance_of(queue: QueueState) -> int | None:
