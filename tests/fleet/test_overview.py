@@ -28,13 +28,17 @@ def test_what_a_server_does_not_tell_is_null_and_never_0() -> None:
 @pytest.mark.parametrize(
     ("server", "queues", "jobs"),
     [
-        (ServerState(ready=2, buried=1), [QueueState("a", ready=9)], 3),
-        (ServerState(), [QueueState("a", ready=9), QueueState("b", buried=0)], 9),
-        (ServerState(), [QueueState("a", ready=0)], 0),
+        (ServerState(ready=2, reserved=3, delayed=0, buried=1), [QueueState("a", ready=9)], 6),
+        (ServerState(), [QueueState("a", 9, 1, 0, 0), QueueState("b", 2, 0, 0, 1)], 13),
+        (ServerState(), [QueueState("a", 0, 0, 0, 0)], 0),
         (ServerState(), [QueueState("a")], None),
+        (ServerState(), [], None),
+        # One unknown state makes the sum unknown: without it, the sum would be too low.
+        (ServerState(ready=2, reserved=3, buried=1), [QueueState("a", 9, 0, 0, 0)], None),
+        (ServerState(), [QueueState("a", 9, 0, 0, 0), QueueState("b", 2, 0, None, 1)], None),
     ],
 )
-def test_jobs_are_counted_by_the_server_else_over_its_queues(
+def test_jobs_are_added_up_by_the_server_else_over_its_queues_if_every_count_is_known(
     server: ServerState, queues: list[QueueState], jobs: int | None
 ) -> None:
     seen = Observation(server, {queue.name: ObservedQueue(queue) for queue in queues})

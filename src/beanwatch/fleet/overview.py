@@ -55,7 +55,7 @@ class ServerRow(NamedTuple):
     version: str | None = None
     uptime: float | None = None  # seconds
     connections: int | None = None
-    jobs: int | None = None  # in all states that are known
+    jobs: int | None = None  # in all states
     queues: int | None = None
     draining: bool | None = None
     problems: Sequence[Problem] = ()
@@ -159,16 +159,16 @@ def server_row(server: Server, seen: Observation) -> ServerRow:
 
 
 def count_jobs(seen: Observation) -> int | None:
-    """The jobs of a server in all states that are known; None if none is.
+    """Add up the jobs of a server in all states; None if one of the counts is unknown.
 
-    By its own counts where it has them, which include queues that were not read.
+    The server's own counts are used, since they include queues that were not read. The counts of
+    the queues are used instead if the server has no count of its own.
     """
     states: Iterable[Any] = [seen.state] if seen.state else []
     if seen.state and all(getattr(seen.state, state) is None for state in JOB_STATES):
         states = [queue.state for queue in (seen.queues or {}).values()]
     counts = [getattr(one, state) for one in states for state in JOB_STATES]
-    known = [count for count in counts if count is not None]
-    return sum(known) if known else None
+    return None if not counts or None in counts else sum(counts)
 
 
 def queue_row(server: str, queue: ObservedQueue) -> QueueRow:
