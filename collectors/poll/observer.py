@@ -40,6 +40,11 @@ class Observation(NamedTuple):
     problems: Sequence[Problem] = ()  # empty unless they were requested
 
     @property
+    def is_complete(self) -> bool:
+        """True if every requested part was read, and no value had to be left out as implausible."""
+        return not self.trouble and not self.implausible
+
+    @property
     def missing_jobs(self) -> int | None:
         """The number of jobs that the server lost, in all queues that were read.
 

@@ -85,7 +85,7 @@ class Poller:
         yield (
             f"{self._prefix}.collector.{self._node}",
             {
-                "success": int(not seen.trouble),
+                "success": int(seen.is_complete),
                 "poll_seconds": round(self._clock() - started, 6),
                 "points": points,
                 "dropped": self._outbox.dropped(self._node),

@@ -14,7 +14,7 @@ from beanwatch.collectors.poll.samples import StateFile
 from beanwatch.queues.consumers import CODES
 from beanwatch.queues.servers import Server, parse_server
 from tests.collector.station import Station, measures, stats_with
-from tests.queues.liar import STATS, TUBE, Liar, Lie
+from tests.queues.liar import STATS, TUBE, Liar, Lie, ok
 from tests.real import Beanstalkd
 
 
@@ -106,11 +106,11 @@ def test_a_number_that_underflowed_has_no_point_nor_what_follows_from_it(
     points = station.poll()
     assert well - measures(points, "queue.q1.t").keys() == absent
     assert max(points.values()) < 2**63
-    assert points["collector.q1.success"] == 1
+    assert points["collector.q1.success"] == 0, "a number was left out"
     # What is added up over the queues is not known either.
     assert ("server.q1.missing_jobs" in points) == ("missing_jobs" not in absent)
     liar.lie(b"stats-tube", BUSY)
-    station.poll()
+    assert station.poll()["collector.q1.success"] == 1
     assert measures(station.poll(), "queue.q1.t").keys() == well
     station.observer.close()
     text = f"t: {field} is {UNDERFLOW - 1}, which is not a count"
@@ -128,6 +128,31 @@ def test_a_number_of_the_server_that_underflowed_has_no_point(liar: Liar):
     station.observer.close()
     assert well.keys() - points.keys() == {"server.q1.reserved"}
     assert points["server.q1.up"] == 1
+    assert (well["collector.q1.success"], points["collector.q1.success"]) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    ("command", "reply", "text"),
+    [
+        (b"stats", ok(stats_with(STATS, rusage_utime="much")), "server: rusage-utime is 'much'"),
+        (b"stats", ok(stats_with(STATS, draining="maybe")), "server: draining is 'maybe'"),
+        (b"list-tubes", ok(b"---\n- t\n- a 1 1\n"), "server: it lists a queue with the invalid"),
+        (b"peek-ready", b"FOUND x 1\r\ny\r\n", "t: the id of its first ready job is 'x'"),
+        (b"stats-job", ok(b"---\nid: 5\nstate: ready\n"), "server: it described job '5' instead"),
+    ],
+)
+def test_a_poll_that_left_out_a_value_is_no_success(
+    liar: Liar, command: bytes, reply: bytes, text: str
+):
+    station = Station(liar.address)
+    told = [station.poll()["collector.q1.success"]]
+    liar.lies[command] = Lie(reply)
+    told.append(station.poll()["collector.q1.success"])
+    liar.lies.clear()
+    told.append(station.poll()["collector.q1.success"])
+    station.observer.close()
+    assert told == [1, 0, 1]
+    assert f"left out an implausible value: {text}" in station.memory.messages[0]
 
 
 def test_workers_of_several_queues_are_not_called_stalled_while_the_total_is_not_known(liar: Liar):

@@ -1,6 +1,7 @@
 """A server that answers nonsense, at whatever question, is told of and no more than that."""
 
 import math
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -102,6 +103,19 @@ def test_a_head_whose_id_is_no_number_is_not_known(liar: Liar, job: bytes):
     its_stats = Lie(ok(b"---\nid: %b\ntube: t\nstate: ready\nreserves: 1\n" % job))
     _, seen, _, _ = observe(liar, {b"peek-ready": found, b"stats-job": its_stats})
     assert head_age(seen) is None
+
+
+@pytest.mark.parametrize("field", [b"age", b"delay", b"reserves", b"kicks"])
+def test_a_ready_head_with_an_unreadable_counter_ages_from_when_it_was_first_seen(
+    liar: Liar, field: bytes
+):
+    job = b"---\nid: 1\ntube: t\nstate: ready\nage: 9\ndelay: 0\nreserves: 0\nkicks: 0\n"
+    found = Lie(b"FOUND 1 1\r\nx\r\n")
+    wrong = re.sub(rb"%b: .*" % field, rb"%b: x" % field, job)
+    for body, expected in ((job, 9), (wrong, 0)):
+        lies = {b"peek-ready": found, b"stats-job": Lie(ok(body))}
+        _, seen, _, _ = observe(liar, lies)
+        assert head_age(seen) == expected
 
 
 def test_a_head_whose_stats_lack_its_id_is_not_known(liar: Liar):

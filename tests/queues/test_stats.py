@@ -490,8 +490,25 @@ def test_one_job_is_one_job():
 
 @pytest.mark.parametrize(("text", "draining"), [("true", True), ("false", False), ("maybe", None)])
 def test_a_server_is_draining_if_it_says_so(text: str, draining: bool | None):
+    implausible = ImplausibleValues()
     stats = parse_stats(with_field(SERVERS["1.12"], "draining", text))
-    assert to_server(stats, ImplausibleValues()).draining is draining
+    assert to_server(stats, implausible).draining is draining
+    told = ["server: draining is 'maybe', which is not true or false"]
+    assert implausible == (told if draining is None else [])
+
+
+@pytest.mark.parametrize("value", ["many", "nan", "1" * 30])
+def test_a_native_number_that_is_a_text_is_left_out_and_told(value: str):
+    implausible = ImplausibleValues()
+    stats = parse_stats(with_field(SERVERS["1.12"], "max-job-size", value))
+    assert "max_job_size" not in to_server(stats, implausible).native
+    assert implausible == [f"server: max-job-size is {value!r}, which is not a count"]
+
+
+def test_a_text_in_a_field_of_a_later_version_is_no_wrong_number():
+    implausible = ImplausibleValues()
+    to_server(parse_stats(SERVERS["1.13+"] + b'region: "north"\n'), implausible)
+    assert implausible == []
 
 
 @given(ANY_BODY, st.dictionaries(st.sampled_from(sorted(parse_stats(SERVERS["1.12"]))), VALUES))

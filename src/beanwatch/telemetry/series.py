@@ -124,7 +124,11 @@ WORKERS = Group(
 COLLECTOR = Group(
     "<prefix>.collector.<server>",
     (
-        Series("success", "", "1 if this poll read everything, 0 if not"),
+        Series(
+            "success",
+            "",
+            "1 if the poll read all that it requested and every value was plausible, 0 if not",
+        ),
         Series("poll_seconds", "s", "how long the poll took"),
         Series("points", "", "points of this poll"),
         Series("dropped", "", "points lost for good", is_counter=True),

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from beanwatch.net.errors import quote_answer
 from beanwatch.queues.beanstalkd.connection import QueryConnection, body_of
 from beanwatch.queues.beanstalkd.protocol import (
     ID_DIGITS,
@@ -13,7 +14,7 @@ from beanwatch.queues.beanstalkd.protocol import (
     stats_job,
     use,
 )
-from beanwatch.queues.beanstalkd.stats import Stats, count_of, parse_stats
+from beanwatch.queues.beanstalkd.stats import Stats, known_count, parse_stats
 
 # Limits for one reading, since heads are expensive: the reply to a peek has the whole body of the
 # job, and for each `use` the server searches all its tubes.
@@ -33,11 +34,13 @@ class Heads(NamedTuple):
     """The first jobs that `read_heads` found.
 
     `jobs` has the fields of `stats-job` for each query, {} if the tube had no such job any more.
-    `left` are the queries that were not sent because a limit was reached.
+    `left` are the queries that were not sent because a limit was reached. `implausible` has a text
+    for each reply that cannot be right, and was ignored.
     """
 
     jobs: dict[Peek, Stats]
     left: Sequence[Peek] = ()
+    implausible: Sequence[str] = ()
 
 
 def read_heads(
@@ -52,6 +55,7 @@ def read_heads(
     if max_job_size > MAX_BODY:
         return Heads({}, peeks)
     ids: dict[Peek, bytes] = {}
+    implausible: list[str] = []
     size = done = 0
     # Bodies are rarely as large as the server allows, but the limit must hold even then.
     chunk = max(1, min(CHUNK, max_bytes // max(1, max_job_size)))
@@ -59,21 +63,31 @@ def read_heads(
         asked = peeks[done : done + chunk]
         for query, reply in _ask(link, asked):
             size += len(reply.body)
-            if reply.word == b"FOUND" and is_job_id(reply.args[0]):
+            if reply.word != b"FOUND":
+                continue
+            if is_job_id(reply.args[0]):
                 ids[query] = reply.args[0]
+            else:
+                implausible.append(
+                    f"{query.tube}: the id of its first {query.state} job is "
+                    f"{quote_answer(reply.args[0][:30])}, which is not a number"
+                )
         done += len(asked)
     if peeks:
         link.ask_one(USE_DEFAULT)
-    jobs = dict(zip(ids, read_jobs(link, list(ids.values())), strict=True))
+    jobs = dict(zip(ids, read_jobs(link, list(ids.values()), implausible), strict=True))
     found = {query: job for query, job in jobs.items() if _is_still_head(query, job)}
-    return Heads({query: found.get(query, {}) for query in peeks[:done]}, peeks[done:])
+    heads = {query: found.get(query, {}) for query in peeks[:done]}
+    return Heads(heads, peeks[done:], implausible)
 
 
-def read_jobs(link: QueryConnection, ids: Sequence[bytes]) -> Iterator[Stats]:
+def read_jobs(
+    link: QueryConnection, ids: Sequence[bytes], implausible: list[str] | None = None
+) -> Iterator[Stats]:
     """Yield the fields of `stats-job` for each id; {} for a job that does not exist any more.
 
-    The commands are pipelined. The field `id` is a text. A reply about another job counts as {}.
-    Raises ServerError.
+    The commands are pipelined. The field `id` is a text. A reply about another job counts as {},
+    and a text about it is added to `implausible`. Raises ServerError.
     """
     commands = list(map(stats_job, ids))
     for job_id, command, reply in zip(ids, commands, link.stream(commands), strict=False):
@@ -81,7 +95,13 @@ def read_jobs(link: QueryConnection, ids: Sequence[bytes]) -> Iterator[Stats]:
             yield {}
             continue
         job = parse_stats(body_of(link, command, reply))
-        yield job if job.get("id") == job_id.decode() else {}
+        if job.get("id") == job_id.decode():
+            yield job
+            continue
+        if implausible is not None:
+            told = repr(str(job.get("id", ""))[:30])
+            implausible.append(f"server: it described job {told} instead of {job_id.decode()}")
+        yield {}
 
 
 def ready_seconds(job: Stats) -> float | None:
@@ -90,9 +110,12 @@ def ready_seconds(job: Stats) -> float | None:
     beanstalkd's `age` counts from the put. For a job that was never reserved or kicked, the result
     is the age minus the delay. For any other job the age includes earlier runs, so it is of no use.
     """
-    if count_of(job, "reserves") or count_of(job, "kicks"):
+    reserves, kicks, age, delay = (
+        known_count(job, field) for field in ("reserves", "kicks", "age", "delay")
+    )
+    if reserves != 0 or kicks != 0 or age is None or delay is None:
         return None
-    return float(max(0, count_of(job, "age") - count_of(job, "delay")))
+    return float(max(0, age - delay))
 
 
 def is_job_id(text: bytes) -> bool:

@@ -360,6 +360,7 @@ class _OneReading:
                 heads = read_heads(self._link, peeks, count_of(stats, "max-job-size"))
             except ServerError as error:
                 heads, trouble = Heads({}, peeks), f"cannot read head ages: {error}"
+        self._implausible.extend(heads.implausible)
         self._reader.add_heads(tubes, peeks, heads, instance_of(stats) or "")
         unread = frozenset(peek.tube for peek in heads.left if peek.state == "ready")
         return reading._replace(trouble=trouble, unread_heads=unread)

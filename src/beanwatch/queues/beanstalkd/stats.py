@@ -44,6 +44,10 @@ PLAIN_FIELDS = (
     *("cmd-delete", "cmd-pause-tube", "pause", "pause-time-left"),
 )
 MODEL_STATS = frozenset((*STATS_FIELDS, "draining"))
+# Fields whose names begin with one of these words, before the first hyphen, are numbers.
+NUMBER_PREFIXES = frozenset(
+    ("cmd", "current", "total", "binlog", "rusage", "job", "max", "pause", "pid")
+)
 
 
 def parse_stats(body: bytes) -> Stats:
@@ -252,6 +256,8 @@ def to_server(stats: Stats, implausible: ImplausibleValues) -> ServerState:
     if binlog_bytes is not None:
         native["binlog_bytes"] = binlog_bytes
     draining = stats.get("draining", 0)
+    if isinstance(draining, str):
+        implausible.append(f"server: draining is {draining[:30]!r}, which is not true or false")
     return ServerState(
         version=str(stats.get("version", "")) or None,
         instance=instance_of(stats),
@@ -279,13 +285,16 @@ def to_native(
 ) -> dict[str, Number]:
     """Return every number that is not in `known`, the fields of the model, by its series' name.
 
-    A number that is out of range is noted in `implausible`.
+    A number that is out of range, and a text in a field of numbers, is noted in `implausible`.
     """
     native: dict[str, Number] = {}
     for field, value in stats.items():
-        if field in known or isinstance(value, str):
+        if field in known:
             continue
-        if -UNDERFLOW < value < UNDERFLOW:
+        if isinstance(value, str):
+            if field.partition("-")[0] in NUMBER_PREFIXES:
+                implausible.note(owner, field, value)
+        elif -UNDERFLOW < value < UNDERFLOW:
             native[series_name(field)] = value
         else:
             implausible.note(owner, field, value)
