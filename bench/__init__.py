@@ -1,1 +1,1 @@
-"""Measurements, as ratios within one run: nothing here is asserted by a test."""
+"""Benchmarks. They print ratios of two things measured in the same run; no test depends on them."""

@@ -1,4 +1,4 @@
-"""Run every measurement and write what it printed to bench/README.md: `python -m bench`."""
+"""Run every benchmark and write its output to bench/README.md: `python -m bench`."""
 
 import os
 import platform
@@ -19,16 +19,16 @@ PARTS = {
 HEAD = """\
 # Benchmarks
 
-Written by `make bench`. Ratios are of two things that were measured in turns within one run, on the
-same cores: compare these with yours. Where seconds stand, they depend on the machine more than on
-the program.
+`make bench` writes this page. A ratio compares two things that were measured alternately in one
+run, on the same cores. Compare the ratios with your own. Absolute times depend on the machine more
+than on the program.
 
 This run: Python {python}, {cores} cores, beanstalkd {beanstalkd}.
 """
 
 
 def main() -> None:
-    """Measure, show, and write the page when all went well."""
+    """Run the benchmarks, show their output, and write the page. SystemExit if one fails."""
     version = subprocess.run(["beanstalkd", "-v"], capture_output=True, text=True).stdout.split()
     sections = [
         HEAD.format(python=platform.python_version(), cores=os.cpu_count(), beanstalkd=version[-1])
@@ -40,16 +40,18 @@ def main() -> None:
             [sys.executable, "-m", f"bench.{module}"], cwd=ROOT, stdout=subprocess.PIPE, text=True
         )
         if done.returncode:
-            raise SystemExit(f"bench/{module}.py failed")
+            raise SystemExit(
+                f"bench: bench/{module}.py exited with {done.returncode}; {PAGE.name} is unchanged"
+            )
         sys.stderr.write(f"{done.stdout}bench: done in {time.monotonic() - started:.0f} s\n\n")
         sections.append(f"## {title}\n\n{as_markdown(done.stdout)}\n")
     PAGE.write_text("\n".join(sections))
-    sys.stderr.write(f"bench: written to {PAGE.relative_to(ROOT)}\n")
+    sys.stderr.write(f"bench: the results are in {PAGE.relative_to(ROOT)}\n")
 
 
 def as_markdown(text: str) -> str:
-    """Tables of Markdown as they are, others as text in columns."""
-    text = text.strip("\n")  # the spaces of the first line are its columns
+    """Return Markdown tables unchanged, and other text as a code block, which keeps its columns."""
+    text = text.strip("\n")  # not spaces: those of the first line align its columns
     return text if text.startswith("|") else f"```text\n{text}\n```"
 
 

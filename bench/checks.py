@@ -1,11 +1,11 @@
-"""Measure a check as a whole process, beside Python itself, nagiosplugin, and a plugin in C.
+"""Measure each check as a process, compared with Python, a nagiosplugin script and a C plugin.
 
     .venv/bin/python -m bench.checks
 
-A Nagios with 1,000 services starts 1,000 of these a minute. The limit: 1.25 times a minimal
-nagiosplugin script. Programs run in turns, so that a busy machine slows all of them alike. Times
-are CPU seconds of the process, which other programs disturb least, and the wall clock. Bytecode is
-compiled beforehand, as pip does when it installs.
+A Nagios with 1,000 services starts 1,000 such processes a minute. A check should take at most 1.25
+times the CPU time of a minimal nagiosplugin script. The programs run alternately, so that a busy
+machine slows all of them alike. CPU time is shown beside wall-clock time, because other programs
+disturb it less. Bytecode is compiled first, as pip does when it installs a package.
 """
 
 import os
@@ -44,10 +44,10 @@ main()
 
 
 def measure(argv: Sequence[str | Path], env: dict[str, str]) -> tuple[float, float]:
-    """CPU and wall-clock milliseconds of one run."""
+    """Run the program once. Return its CPU time and its wall-clock time, in milliseconds."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     started = time.perf_counter()
-    # No timeout: with one, Python polls, and the wall clock shows its pauses (4, 8, 16, 32 ms).
+    # Without a timeout, because with one Python polls, and its pauses (4, 8, 16, 32 ms) add up.
     subprocess.run(argv, env=env, stdout=subprocess.DEVNULL)
     wall = time.perf_counter() - started
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -56,7 +56,7 @@ def measure(argv: Sequence[str | Path], env: dict[str, str]) -> tuple[float, flo
 
 
 def main() -> None:
-    """Print a table: medians, and the best, which other programs disturbed least."""
+    """Measure, and print a table of medians and of best values, the least disturbed ones."""
     bin_ = ROOT / ".venv" / "bin"
     with tempfile.TemporaryDirectory() as name, HttpSink() as web:
         root = Path(name)
@@ -100,7 +100,7 @@ def main() -> None:
             }
             times: dict[str, list[tuple[float, float]]] = {row: [] for row in rows}
             for argv in rows.values():
-                measure(argv, env)  # compiles
+                measure(argv, env)  # compiles the bytecode
             for _ in range(ROUNDS):
                 for row, argv in rows.items():
                     times[row].append(measure(argv, env))

@@ -1,9 +1,11 @@
-"""What a poll costs: beside a raw socket, beside greenstalk, and to the server's other clients.
+"""Measure a poll of the collector, compared with a raw socket and with greenstalk.
+
+Measure also how much it slows down other clients of the server.
 
     python -m bench.collector [--queues 10,100,1000,10000] [--rounds 5]
 
-Everything is a ratio of two things measured in turns within one run, and the median of its
-rounds: what else the machine does falls on both.
+Each ratio compares two things that are measured alternately in one run, so that other programs on
+the machine slow both alike. It is the median of all rounds.
 """
 
 import argparse
@@ -38,18 +40,18 @@ from beanwatch.telemetry.logging.setup import get_logger
 from bench.delay import DelayProxy
 from tests.real import Beanstalkd
 
-DELAY = 0.001  # seconds each way
+DELAY = 0.001  # seconds, in each direction
 
 
 def timed(work: Callable[[], object]) -> float:
-    """Seconds that it takes."""
+    """Call `work`, and return the seconds that it took."""
     started = time.perf_counter()
     work()
     return time.perf_counter() - started
 
 
 def read_raw(sock: socket.socket, queues: list[str]) -> None:
-    """The floor: the same questions, pipelined as much; nothing of the answers is looked at."""
+    """Send the same commands, in the same batches, and read the replies without parsing them."""
     commands = [b"stats\r\n", b"list-tubes\r\n"]
     commands += [f"stats-tube {name}\r\n".encode() for name in queues]
     for start in range(0, len(commands), BATCH):
@@ -64,13 +66,13 @@ def read_raw(sock: socket.socket, queues: list[str]) -> None:
 
 
 def server_at(port: int) -> Server:
-    """A server on this host."""
+    """Return the configuration of a server on this host."""
     return Server("q1", parse_server(f"127.0.0.1:{port}"))
 
 
 @contextmanager
 def open_reader(port: int) -> Iterator[Reader]:
-    """The collector's reader of a server on this host."""
+    """Open the collector's reader for a server on this host."""
     server = server_at(port)
     reader = server.system.open_reader(server, ReaderOptions(timeout=600))
     try:
@@ -80,14 +82,14 @@ def open_reader(port: int) -> Iterator[Reader]:
 
 
 def read_ours(reader: Reader, known: Sequence[str]) -> list[str]:
-    """The server, its queues' names, and the numbers of each, as the model; the names."""
+    """Read the server and all its queues into the model. Return the names of the queues."""
     reading = reader.read(Wanted(known=known))
     assert reading.queues, reading.trouble
     return list(reading.queues)
 
 
 def sweep_forever(port: int) -> None:
-    """A neighbour that nobody wishes for."""
+    """Read all queues again and again, without a pause, to put load on the server."""
     with open_reader(port) as reader:
         names = read_ours(reader, ())
         while True:
@@ -95,7 +97,7 @@ def sweep_forever(port: int) -> None:
 
 
 def read_greenstalk(port: int, queues: list[str]) -> None:
-    """One by one, as most exporters do."""
+    """Read the same numbers with greenstalk, one command at a time, as most exporters do."""
     with greenstalk.Client(("127.0.0.1", port)) as client:
         client.stats()
         client.tubes()
@@ -104,7 +106,7 @@ def read_greenstalk(port: int, queues: list[str]) -> None:
 
 
 def make_queues(server: Beanstalkd, count: int) -> greenstalk.Client:
-    """Queues that live as long as the client that watches them."""
+    """Create `count` queues, which exist until the returned client is closed."""
     client = server.client()
     for number in range(count - 1):
         client.watch(f"queue.number.{number:05d}")
@@ -112,18 +114,19 @@ def make_queues(server: Beanstalkd, count: int) -> greenstalk.Client:
 
 
 def bench_sweeps(server: Beanstalkd, count: int, rounds: int) -> None:
-    """A sweep beside its floor, on loopback and with a delay."""
+    """Time a read of all queues against a raw socket and greenstalk, without and with a delay."""
     with server.client() as client:
         names = client.tubes()
     here = ("127.0.0.1", server.port)
     with open_reader(server.port) as reader, socket.create_connection(here) as raw:
         raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        floors, ours = [], []
-        for _ in range(max(rounds, 20_000 // count)):  # what is short varies most
-            floors.append(timed(lambda: read_raw(raw, names)))
+        raw_times, ours = [], []
+        # Short times vary most, so they are measured more often.
+        for _ in range(max(rounds, 20_000 // count)):
+            raw_times.append(timed(lambda: read_raw(raw, names)))
             ours.append(timed(lambda: read_ours(reader, names)))
     near = statistics.median(ours)
-    times = statistics.median(mine / floor for mine, floor in zip(ours, floors, strict=True))
+    times = statistics.median(mine / floor for mine, floor in zip(ours, raw_times, strict=True))
     slow = time_greenstalk(server.port, names, 500) / near
     print(f"{count:6} queues: {near * 1000:8.2f} ms, {times:.2f} x a raw socket, ", end="")
     print(f"{slow:.1f} x as fast as greenstalk")
@@ -138,13 +141,16 @@ def bench_sweeps(server: Beanstalkd, count: int, rounds: int) -> None:
 
 
 def time_greenstalk(port: int, names: list[str], most: int) -> float:
-    """Seconds for all of them, from some: they are asked one by one, which takes long."""
+    """Estimate the seconds that greenstalk takes for all queues, from the first `most` of them.
+
+    It reads one queue at a time, so reading all of them would take too long.
+    """
     few = names[:most]
     return timed(lambda: read_greenstalk(port, few)) * len(names) / len(few)
 
 
 def bench_neighbour(server: Beanstalkd, count: int) -> None:
-    """What another client, who puts and deletes, feels of sweeps without a pause."""
+    """Measure how much another client slows down while all queues are read without a pause."""
     with server.client(use="neighbour") as client:
 
         def median(seconds: float) -> float:
@@ -162,13 +168,14 @@ def bench_neighbour(server: Beanstalkd, count: int) -> None:
             with sweeping(server.port):
                 ratios.append(median(2.0) / alone)
     print(
-        f"{count:6} queues: p50 of another client {statistics.median(ratios):.2f} x while sweeping"
+        f"{count:6} queues: put and delete of another client take "
+        f"{statistics.median(ratios):.2f} x as long during reads"
     )
 
 
 @contextmanager
 def sweeping(port: int) -> Iterator[None]:
-    """Sweeps one after the other, in a process of their own."""
+    """Run `sweep_forever` in a process of its own while the context lasts."""
     code = f"import bench.collector; bench.collector.sweep_forever({port})"
     with subprocess.Popen([sys.executable, "-c", code]) as sweeper:
         time.sleep(0.5)
@@ -179,7 +186,7 @@ def sweeping(port: int) -> Iterator[None]:
 
 
 def bench_lines(count: int = 10_000) -> None:
-    """CPU to make and send the lines of that many queues, to a sink that reads."""
+    """Measure the CPU time for making and sending Graphite's lines of `count` queues."""
     values = absent_queue(server_at(1).system)
     series = [(f"beanwatch.queue.q1.queue_{number:05d}", values) for number in range(count)]
     with sink() as address:
@@ -198,7 +205,7 @@ def bench_lines(count: int = 10_000) -> None:
 
 @contextmanager
 def sink() -> Iterator[Address]:
-    """Somebody who reads everything and keeps nothing, in a process of its own."""
+    """Yield the address of a TCP server that discards all it receives, in its own process."""
     code = """
 import socket
 listener = socket.create_server(("127.0.0.1", 0))
@@ -217,7 +224,7 @@ while connection.recv(1 << 20): pass
 
 
 def bench_heads(server: Beanstalkd, count: int, rounds: int) -> None:
-    """What the ages of the heads cost, when every queue has a ready job of 1 kB."""
+    """Measure polls with and without the ages of first jobs. Each queue has one job of 1 kB."""
     with server.client() as client:
         for number in range(count):
             client.use(f"queue.number.{number:05d}")
@@ -226,13 +233,13 @@ def bench_heads(server: Beanstalkd, count: int, rounds: int) -> None:
     without, with_heads = Observer(here, head_ages=False), Observer(here)
     taken = [(timed(without.observe), timed(with_heads.observe)) for _ in range(rounds)]
     plain, peeked = (statistics.median(column) for column in zip(*taken, strict=True))
-    print(f"{'':12}  with the ages of all heads: {peeked * 1000:.0f} ms, {peeked / plain:.1f} x")
+    print(f"{'':12}  with ages of all first jobs: {peeked * 1000:.0f} ms, {peeked / plain:.1f} x")
     without.close()
     with_heads.close()
 
 
 def bench_memory(server: Beanstalkd, count: int, polls: int) -> None:
-    """Whole polls one after the other: does it grow?"""
+    """Run polls one after the other, and print whether the memory of the process grows."""
     with sink() as address:
         log = get_logger("collector")
         outbox = Outbox(memory=8 * 1024 * 1024)
@@ -259,13 +266,13 @@ def bench_memory(server: Beanstalkd, count: int, polls: int) -> None:
 
 
 def resident() -> float:
-    """Megabytes in memory now."""
+    """Return the resident memory of this process, in megabytes."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * resource.getpagesize() / 1e6
 
 
 def main() -> None:
-    """Measure and print."""
+    """Run all measurements for each number of queues, and print the results."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--queues", default="10,100,1000,10000")
     parser.add_argument("--rounds", type=int, default=5)

@@ -1,4 +1,4 @@
-"""A proxy that holds every byte back for a while, each way, without narrowing the stream."""
+"""A TCP proxy that delays all data in both directions, as a distant network does."""
 
 import queue
 import socket
@@ -8,7 +8,10 @@ from typing import Self
 
 
 class DelayProxy:
-    """Unlike a proxy that sleeps before it sends, many chunks are on their way at once."""
+    """Forwards connections to `upstream` (host, port), and delays each byte by `delay` seconds.
+
+    Many chunks can be under way at once, so the delay does not reduce the throughput.
+    """
 
     def __init__(self, upstream: tuple[str, int], delay: float) -> None:
         self._upstream = upstream

@@ -1,7 +1,7 @@
-"""What each part of the instrumentation adds to a job, beside a bare greenstalk reserve and delete.
+"""Measure what each part of the worker's instrumentation adds to the time of a job.
 
-Each part is called as the worker calls it, with its real server at the other end, pinned to the
-same core. Prints a table of ratios in Markdown.
+The result is a share of the time of a bare greenstalk reserve and delete. Each part is called as
+the worker calls it, and sends to its real server, on the same core. Prints a table in Markdown.
 """
 
 import os
@@ -30,22 +30,22 @@ from bench.worker import BODY, pin
 from tests.real import Beanstalkd, Redis
 
 JOBS = 5_000
-TICK = 2_000  # jobs between two ticks: what a worker does in about a second, or less
+JOBS_PER_TICK = 2_000  # jobs between two ticks; a worker runs about as many in a second
 WORKER, INSTANCE = "host.bench", "0123456789abcdef"
 OWNER = SeriesOwner("p", "server", WORKER)
 RUN = Run("server", "bench", "bench.nothing", 1, 1, "ok", "uuid", wait=0.001, duration=0.001)
 
 
 def per_job(work: Callable[[], object], jobs: int = JOBS) -> float:
-    """Seconds a call."""
+    """Call `work` for each job. Return the mean seconds of one call."""
     started = time.perf_counter()
     for _ in range(jobs):
         work()
     return (time.perf_counter() - started) / jobs
 
 
-def tell(sinks: Sequence[Sink]) -> Callable[[], None]:
-    """What the worker does with a finished job."""
+def report_to(sinks: Sequence[Sink]) -> Callable[[], None]:
+    """Return a function that reports one finished job to the sinks, as the worker does."""
     done = 0
 
     def work() -> None:
@@ -56,7 +56,7 @@ def tell(sinks: Sequence[Sink]) -> Callable[[], None]:
             if isinstance(sink, LedgerWriter):
                 sink.on_finishing(run)
             sink.on_finished(run)
-        if done % TICK == 0:
+        if done % JOBS_PER_TICK == 0:
             for sink in sinks:
                 sink.tick()
 
@@ -64,7 +64,7 @@ def tell(sinks: Sequence[Sink]) -> Callable[[], None]:
 
 
 def main(rounds: int = 5) -> None:
-    """Measure every part in turn, `rounds` times."""
+    """Measure every part alternately, `rounds` times, and print the medians."""
     pin(os.getpid())
     with (
         tempfile.TemporaryDirectory() as directory,
@@ -83,15 +83,15 @@ def main(rounds: int = 5) -> None:
         heart = HeartbeatWriter(url, WORKER)
         address = Address(*statsd.getsockname())
         parts: dict[str, Callable[[], object]] = {
-            "no instrumentation at all": tell([]),
-            "log line": tell([LogSink(log, output)]),
-            "metrics by StatsD": tell([make_metrics(f"statsd://{address}", OWNER, log=log)]),
-            "metrics straight to Graphite": tell(
+            "no instrumentation at all": report_to([]),
+            "log line": report_to([LogSink(log, output)]),
+            "metrics by StatsD": report_to([make_metrics(f"statsd://{address}", OWNER, log=log)]),
+            "metrics straight to Graphite": report_to(
                 [make_metrics(f"graphite://{address}", OWNER, log=log)]
             ),
-            "counts of outcomes in Redis": tell([OutcomeCounter(stream)]),
-            "ledger of failures": tell([LedgerWriter(stream, WORKER, INSTANCE, "failures")]),
-            "ledger of all": tell([LedgerWriter(stream, WORKER, INSTANCE, "all")]),
+            "counts of outcomes in Redis": report_to([OutcomeCounter(stream)]),
+            "ledger of failures": report_to([LedgerWriter(stream, WORKER, INSTANCE, "failures")]),
+            "ledger of all": report_to([LedgerWriter(stream, WORKER, INSTANCE, "all")]),
         }
         found: dict[str, list[float]] = {}
         for _ in range(rounds):

@@ -1,9 +1,9 @@
-"""The same job for every contender, and the same way of timing it."""
+"""The payload and the stopwatch that the jobs of all workers share."""
 
 import os
 import time
 
-# 100 bytes, as an e-mail job would carry.
+# About 100 bytes, like the data of an e-mail job.
 PAYLOAD = {
     "to": "someone@example.org",
     "template": "welcome",
@@ -13,9 +13,9 @@ PAYLOAD = {
 
 
 class Stopwatch:
-    """Called once a job; at the last of `jobs` prints jobs a second and ends the process.
+    """A callable that each job calls once. The last job prints jobs per second, and exits.
 
-    The first tenth of the jobs is not timed: imports, connections and caches are not the loop.
+    The first tenth of the jobs is not timed, because imports, connections and caches slow it.
     """
 
     def __init__(self, jobs: int) -> None:
@@ -27,5 +27,5 @@ class Stopwatch:
             self.started = time.perf_counter()
         elif self.seen == self.jobs:
             rate = (self.jobs - self.jobs // 10) / (time.perf_counter() - self.started)
-            os.write(1, f"RATE {rate:.1f}\n".encode())  # Celery takes sys.stdout for its log
-            os._exit(0)  # some workers cannot be told to end from within a job
+            os.write(1, f"RATE {rate:.1f}\n".encode())  # not sys.stdout: Celery redirects it
+            os._exit(0)  # a job cannot stop some of the workers in any other way

@@ -1,7 +1,7 @@
-"""Jobs a second: the instrumented worker beside a bare greenstalk loop and beside its peers.
+"""Measure jobs per second of the worker, of a bare greenstalk loop, and of other workers.
 
-One process each, client and server pinned to one core, several rounds in turn, the median
-of each. Prints a table of ratios in Markdown.
+Each runs as one process, with client and server pinned to one core. They run alternately, for
+several rounds; the medians are compared. Prints a table of ratios in Markdown.
 """
 
 import json
@@ -42,7 +42,7 @@ with greenstalk.Client((host, int(port)), watch="bench", use="bench", encoding=N
 
 
 def measure(argv: list[str], jobs: int, server: str = "") -> float:
-    """Jobs a second that a contender reports of itself."""
+    """Run a worker, and return the jobs per second that its Stopwatch prints."""
     environ = {**os.environ, "BENCH_JOBS": str(jobs), "BENCH_SERVER": server}
     done = subprocess.run(
         ["taskset", "-c", CORE, *argv],
@@ -55,11 +55,11 @@ def measure(argv: list[str], jobs: int, server: str = "") -> float:
     for line in done.stdout.splitlines():
         if line.startswith("RATE "):
             return float(line.split()[1])
-    raise SystemExit(f"{argv[:4]} gave no rate:\n{done.stdout}\n{done.stderr[-2000:]}")
+    raise SystemExit(f"{argv[:4]} printed no RATE line:\n{done.stdout}\n{done.stderr[-2000:]}")
 
 
 def fill(beanstalkd: Beanstalkd, jobs: int) -> None:
-    """Put the jobs and a few more, so that the last one timed is not the last one there."""
+    """Put the jobs and 10 more, so that the queue is not empty when the last timed job ends."""
     client: greenstalk.Client = beanstalkd.client(use="bench", encoding=None)
     for _ in range(jobs + 10):
         client.put(BODY)
@@ -67,7 +67,7 @@ def fill(beanstalkd: Beanstalkd, jobs: int) -> None:
 
 
 def run_bare(directory: Path) -> float:
-    """reserve and delete, nothing else."""
+    """Measure a loop of reserve and delete with greenstalk."""
     with Beanstalkd(directory) as beanstalkd:
         pin(beanstalkd.pid)
         fill(beanstalkd, JOBS["bare"])
@@ -75,7 +75,7 @@ def run_bare(directory: Path) -> float:
 
 
 def run_beanwatch(directory: Path, *options: str) -> float:
-    """The worker as it is run for real: StatsD, JSON log, heartbeat, poison gate, ledger."""
+    """Measure the worker with all it has in production: StatsD, log, heartbeat, ledger."""
     with (
         Beanstalkd(directory) as beanstalkd,
         Redis(directory / "redis") as redis,
@@ -94,7 +94,7 @@ def run_beanwatch(directory: Path, *options: str) -> float:
 
 
 def run_peer(peer: str, directory: Path) -> float:
-    """One of the Redis-based workers."""
+    """Measure one of the Redis-based workers."""
     with Redis(directory) as redis:
         pin(redis.pid)
         call = f"import bench.peers; bench.peers.main({peer!r}, {JOBS[peer]}, {redis.url!r})"
@@ -102,13 +102,13 @@ def run_peer(peer: str, directory: Path) -> float:
 
 
 def pin(pid: int) -> None:
-    """Keep a server on the core of its client: across cores the same loop varies eightfold."""
+    """Pin a process to CORE, because across cores the rate of the same loop varies eightfold."""
     os.sched_setaffinity(pid, {int(CORE)})
 
 
 def main(rounds: int = 3) -> None:
-    """Measure every contender in turn, `rounds` times."""
-    contenders = {
+    """Measure all workers alternately, `rounds` times, and print the medians."""
+    workers = {
         "bare greenstalk loop": run_bare,
         "beanwatch worker, ledger of failures": run_beanwatch,
         "beanwatch worker, ledger of all": lambda d: run_beanwatch(d, "--ledger", "all"),
@@ -117,11 +117,11 @@ def main(rounds: int = 3) -> None:
             for peer in ("huey", "dramatiq", "celery", "rq")
         },
     }
-    rates: dict[str, list[float]] = {name: [] for name in contenders}
+    rates: dict[str, list[float]] = {name: [] for name in workers}
     for number in range(rounds):
-        for name, contender in contenders.items():
+        for name, run_one in workers.items():
             with tempfile.TemporaryDirectory() as directory:
-                rates[name].append(contender(Path(directory) / str(number)))
+                rates[name].append(run_one(Path(directory) / str(number)))
     medians = {name: statistics.median(found) for name, found in rates.items()}
     fastest = max(medians[peer] for peer in ("huey", "dramatiq", "celery", "rq"))
     sys.stdout.write(

@@ -1,5 +1,6 @@
 """The demo's own parts; the demo as a whole is `make demo`."""
 
+import re
 import signal
 import subprocess
 import sys
@@ -7,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from beanwatch.telemetry.series import QUEUE
+from tests.demo import pictures
 from tests.demo.mailbox import Alert, Expected, Mailbox
 from tests.real import ROOT, wait_until
 
@@ -23,6 +26,13 @@ def test_the_mailbox_gives_each_whole_line_once(tmp_path: Path):
     with mailbox.path.open("a") as stream:
         stream.write(LINE[20:])
     assert [alert._replace(received=0.0) for alert in mailbox.fetch()] == [ALERT]
+
+
+def test_its_graphs_show_series_that_exist():
+    targets = " ".join(target for _, _, targets in pictures.GRAPHS.values() for target in targets)
+    shown = re.findall(r"beanwatch\.queue\.\*\.\*\.(\w+)", targets)
+    assert len(shown) == 4
+    assert set(shown) <= set(QUEUE.names)
 
 
 def test_an_expectation_is_of_a_service_a_state_and_words():
@@ -54,7 +64,7 @@ def test_an_interrupted_demo_leaves_nothing_behind(
         if demo.poll() is None:  # else it plays on, beside all other tests
             demo.terminate()
             demo.wait(60)
-    assert "Stopped by you; everything is removed." in output.read_text()
+    assert "The demo was interrupted." in output.read_text()
     assert list(tmp_path.iterdir()) == [output]
     wait_until(lambda: processes_in(tmp_path) == [], message="nothing runs on")
 

@@ -253,7 +253,7 @@ def test_sinks_record_what_arrives():
 
 
 def test_waiting_in_vain_says_what_was_seen_last():
-    with pytest.raises(WaitError, match=r"the moon: not within 0 s; last value: \[\]"):
+    with pytest.raises(WaitError, match=r"after 0 s waiting for: the moon; last value: \[\]"):
         wait_until(list, timeout=0, message="the moon")
     with pytest.raises(WaitError, match="last error: ZeroDivisionError"):
         wait_until(lambda: 1 / 0, timeout=0)

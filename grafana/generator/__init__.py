@@ -1,1 +1,1 @@
-"""Writes the dashboards and alert rules; not in the wheel."""
+"""The program that writes the dashboards and alert rules. It is not in the wheel."""

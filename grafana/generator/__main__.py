@@ -1,4 +1,4 @@
-"""Write the dashboards and the alert rules, or with `--check` compare the files with the code."""
+"""Write the dashboards and alert rules. With `--check`, only compare the files with the code."""
 
 import json
 import sys
@@ -18,13 +18,13 @@ HERE = Path(__file__).resolve().parent.parent  # grafana/
 class _Encoder(JSONEncoder):
     def default(self, obj: Any) -> Any:
         if isinstance(obj, DashboardLink):
-            # The SDK would put every link into a menu, where nobody looks for it.
+            # `placement` would move every link from the top of the page into a menu.
             return {key: value for key, value in obj.to_json().items() if key != "placement"}
         return super().default(obj)
 
 
 def files() -> Iterator[tuple[Path, str]]:
-    """Every generated file and its content."""
+    """Yield the path and the content of each generated file."""
     for module in (fleet, queue, worker, server):
         dashboard = module.build()
         text = json.dumps(dashboard, cls=_Encoder, indent=2, ensure_ascii=False)
@@ -33,7 +33,7 @@ def files() -> Iterator[tuple[Path, str]]:
 
 
 def main(arguments: list[str]) -> int:
-    """Exit 0: all files are written or up to date; 1: one differs (`--check`)."""
+    """Return the exit code: 1 if `--check` finds a file that differs, else 0."""
     changed = [
         (path, text)
         for path, text in files()
@@ -42,7 +42,7 @@ def main(arguments: list[str]) -> int:
     check = arguments == ["--check"]
     for path, text in changed:
         if check:
-            sys.stderr.write(f"{path}: differs from what the code makes; run: make dashboards\n")
+            sys.stderr.write(f"{path}: not what the generator writes; run: make dashboards\n")
         else:
             path.parent.mkdir(exist_ok=True)
             path.write_text(text, encoding="utf-8")

@@ -1,7 +1,8 @@
-"""The alert rules: the problems that the checks report, as Grafana sees them in Graphite.
+"""The alert rules. They find in Graphite the problems that the checks report.
 
-A rule cannot use variables of a dashboard: the prefix and the data source are written out. Every
-series is an alert of its own. Alerts are told apart by the alias, which must be unique.
+A rule cannot use the variables of a dashboard, so the prefix and the data source are written out.
+Each series of a rule is an alert of its own. Grafana tells alerts apart by the alias of the series,
+so the alias must be unique.
 """
 
 from collections.abc import Iterator
@@ -26,27 +27,27 @@ from beanwatch.store import health
 from beanwatch.telemetry.series import PREFIX
 
 HOUR = 60 * MINUTE
-# A server whose series have ended stays an alert for so long. It must be shorter than the finest
-# archive of the storage schema (6 h): a coarser one has no points that are 10 s apart.
-REMEMBERED = 5 * HOUR
-# How many ready jobs are too many depends on the queue: the operator sets this number.
+# Seconds for which a server without new points stays an alert. It must be less than the finest
+# archive of the storage schema (6 h), because only there are the points 10 s apart.
+SILENCE_WINDOW = 5 * HOUR
+# Ready jobs. Only the operator knows how many are too many, and changes this number.
 BACKLOG = 1000.0
 
 EVERY = Patterns(PREFIX, PREFIX, servers=ANY)
 CONSUMER, HEALTH = consumers.CODES, health.HEALTH_CODES
 
-# The alias of a queue's series is <server>.<queue>; `$$` is Grafana's way to write `$` here.
+# Templates for texts. The alias of a queue's series is <server>.<queue>. `$$` stands for `$`.
 NAME = "{{ $$labels.name }}"
 NAME_OR_ANY = '{{ or $$labels.name "any server" }}'
-FIRST = '{{ reReplaceAll "[.].*" "" $$labels.name }}'
-SECOND = '{{ reReplaceAll "^[^.]*[.]" "" $$labels.name }}'
+FIRST_NODE = '{{ reReplaceAll "[.].*" "" $$labels.name }}'
+SECOND_NODE = '{{ reReplaceAll "^[^.]*[.]" "" $$labels.name }}'
 VALUE = "{{ $$values.B.Value }}"
 DURATION = "{{ humanizeDuration $$values.B.Value }}"
 PERCENT = '{{ printf "%.0f" $$values.B.Value }} %'
 
 
 def rules() -> Iterator[Rule]:
-    """Every rule, in the order of the runbook."""
+    """Yield every rule, in the order of the runbook."""
     yield from _servers()
     yield from _queues()
     yield from _workers()
@@ -73,7 +74,8 @@ def _servers() -> Iterator[Rule]:
         limits=(1,),
         hold="1m",
         summary=f"Server {NAME} does not answer",
-        description="The collector cannot read the server. No job is put or taken there.",
+        description="The collector cannot read the server. Probably nobody can put or take jobs"
+        " there.",
         panel=41,
     )
     silent = graphite.name_by(graphite.silent(EVERY.collector("success")), SERVER)
@@ -86,12 +88,12 @@ def _servers() -> Iterator[Rule]:
             query=silent,
             hold=hold,
             summary=f"No point of {NAME_OR_ANY} has arrived for {minutes:g} minutes",
-            description="The collector, Graphite or the way between them is broken: no other rule"
-            " can fire.",
+            description="The collector, Graphite or the network between them is down. Until it is"
+            " up again, no other rule can fire.",
             runbook="metrics-fresh",
             dashboard=page.FLEET,
             panel=61,
-            window=REMEMBERED,
+            window=SILENCE_WINDOW,
             no_data="Alerting",
         )
     yield rule(
@@ -100,8 +102,8 @@ def _servers() -> Iterator[Rule]:
         severity="warning",
         query=named(graphite.moving(graphite.increase(EVERY.server("restarts")), "10min")),
         summary=f"Server {NAME} was restarted {VALUE} times in 10 minutes",
-        description="If it keeps its jobs in memory only (beanstalkd without -b), those that it"
-        " held are gone.",
+        description="If the server keeps its jobs in memory only (beanstalkd without -b), the jobs"
+        " that it had are lost.",
         panel=42,
     )
     yield rule(
@@ -110,7 +112,7 @@ def _servers() -> Iterator[Rule]:
         severity="warning",
         query=named(EVERY.server("draining")),
         summary=f"Server {NAME} is draining: it refuses new jobs",
-        description="Somebody told it to. The runbook says how to end it.",
+        description="Somebody told the server to drain. The runbook says how to end this.",
         panel=43,
     )
     yield from beanstalkd.rules(EVERY, NAME, VALUE)
@@ -121,15 +123,15 @@ def _servers() -> Iterator[Rule]:
         query=named(EVERY.server("missing_jobs")),
         hold="5m",
         summary=f"Server {NAME} has lost {VALUE} jobs",
-        description="They were put, not deleted, and are in no state any more. A full disk does"
-        " that.",
+        description="The jobs were put and never deleted, but are in no state any more. A full disk"
+        " can cause this.",
         panel=46,
     )
 
 
 def _queues() -> Iterator[Rule]:
-    where = f"{SECOND} on {FIRST}"
-    variables = f"var-server={FIRST}&var-queue={SECOND}"
+    where = f"{SECOND_NODE} on {FIRST_NODE}"
+    variables = f"var-server={FIRST_NODE}&var-queue={SECOND_NODE}"
 
     def named(measure: str) -> str:
         return graphite.nonempty(graphite.name_by(EVERY.queue(measure), QUEUE_SERVER, QUEUE))
@@ -142,8 +144,8 @@ def _queues() -> Iterator[Rule]:
         limits=(BACKLOG,),
         hold="15m",
         summary=f"{VALUE} jobs are ready in {where}",
-        description="More ready jobs than allowed, for a quarter of an hour. Set the number that"
-        " your queues can bear.",
+        description="The queue has had more ready jobs than the rule allows for 15 minutes. Set the"
+        " limit of the rule to what your queues need.",
         runbook="queue-depth",
         dashboard=page.QUEUE,
         panel=11,
@@ -159,7 +161,8 @@ def _queues() -> Iterator[Rule]:
             query=named("head_ready_age"),
             limits=(limit,),
             summary=f"The first ready job in {where} has been waiting for {DURATION}",
-            description="Its consumers are too few, too slow, or busy with other queues.",
+            description="The queue has too few consumers, or they are slow or busy with other"
+            " queues.",
             runbook="queue-age",
             dashboard=page.QUEUE,
             panel=14,
@@ -172,15 +175,16 @@ def _queues() -> Iterator[Rule]:
         query=named("buried"),
         limits=(limits.BURIED,),
         summary=f"{VALUE} jobs are buried in {where}",
-        description="They were given up after failing. Find out why, then kick or delete them.",
+        description="Workers buried the jobs because they failed. Find out why, then kick or delete"
+        " them.",
         runbook="queue-buried",
         dashboard=page.QUEUE,
         panel=11,
         variables=variables,
     )
     problems = (
-        ("no_consumer", "critical", "2m", "Jobs are ready and nobody could take them."),
-        ("stalled", "critical", "2m", "Consumers are connected, but no job is taken."),
+        ("no_consumer", "critical", "2m", "Jobs are ready, and no consumer is connected."),
+        ("stalled", "critical", "2m", "Consumers are connected, but take none of the ready jobs."),
         ("saturated", "warning", "15m", "All consumers are busy, and the queue does not shrink."),
     )
     for state, severity, hold, text in problems:
@@ -203,7 +207,7 @@ def _queues() -> Iterator[Rule]:
 
 
 def _workers() -> Iterator[Rule]:
-    variables = f"var-host={FIRST}&var-worker={SECOND}"
+    variables = f"var-host={FIRST_NODE}&var-worker={SECOND_NODE}"
 
     def named(series: str) -> str:
         return graphite.nonempty(graphite.name_by(series, WORKER_HOST, WORKER_NAME))
@@ -217,13 +221,13 @@ def _workers() -> Iterator[Rule]:
         limits=(1,),
         hold="1m",
         summary="No worker is alive",
-        description="There is no heartbeat that is not too old.",
+        description="No worker has sent a heartbeat recently.",
         runbook="worker-heartbeat",
         dashboard=page.FLEET,
         panel=41,
     )
     problems = (
-        ("dead", "critical", "0s", "Its heartbeat stopped, and nobody told it to stop."),
+        ("dead", "critical", "0s", "Its heartbeat stopped, but nobody told the worker to stop."),
         ("hung", "warning", "0s", "It makes no progress, or its job is past the deadline."),
         (
             "blocked",
@@ -254,8 +258,8 @@ def _workers() -> Iterator[Rule]:
         severity="warning",
         query=named(graphite.moving(graphite.increase(EVERY.worker("restarts")), "10min")),
         summary=f"Worker {NAME} was restarted {VALUE} times in 10 minutes",
-        description="Nobody told it to stop: a crash, a kill, or a hard deadline. `beanwatch"
-        " workers` says which.",
+        description="Nobody told the worker to stop: it crashed, was killed, or passed a hard"
+        " deadline. `beanwatch workers` says which.",
         runbook="worker-heartbeat",
         dashboard=page.WORKER,
         panel=34,
@@ -264,7 +268,7 @@ def _workers() -> Iterator[Rule]:
 
 
 def _jobs() -> Iterator[Rule]:
-    variables = f"var-queue={FIRST}"
+    variables = f"var-queue={FIRST_NODE}"
 
     def runs(*outcomes: str) -> str:
         counts = graphite.group_by(EVERY.outcomes(*outcomes, stat="count"), JOB_QUEUE, JOB)
@@ -280,9 +284,9 @@ def _jobs() -> Iterator[Rule]:
             severity=severity,
             query=share,
             limits=(limit,),
-            summary=f"{PERCENT} of the runs of {SECOND} from {FIRST} fail",
-            description=f"Of at least {limits.FAILED_RUNS} runs in 10 minutes. `beanwatch job`"
-            " says why.",
+            summary=f"{PERCENT} of the runs of job {SECOND_NODE} in queue {FIRST_NODE} fail",
+            description=f"There were at least {limits.FAILED_RUNS} runs in 10 minutes. `beanwatch"
+            " job ID` says why a job failed.",
             runbook="job-failures",
             dashboard=page.QUEUE,
             panel=31,
@@ -290,13 +294,14 @@ def _jobs() -> Iterator[Rule]:
         )
     yield Rule(
         uid="beanwatch-jobs-lost",
-        title="Jobs poison, timed out or lost",
+        title="Runs poison, timed out or lost",
         severity="warning",
         query=graphite.nonempty(runs(*states.SERIOUS)),
-        summary=f"{VALUE} runs of {SECOND} from {FIRST} killed their worker, timed out or were"
-        " lost",
-        description="In 10 minutes. Poison: the job killed its workers. Timeout: it took too long."
-        " Lost: it had gone back to the queue before it was finished, and may have run twice.",
+        summary=f"{VALUE} runs of job {SECOND_NODE} in queue {FIRST_NODE} were poison, timed out"
+        " or lost",
+        description="These are the runs of the last 10 minutes. Poison: the job killed its workers."
+        " Timeout: the run took too long. Lost: the server did not confirm that the job is done,"
+        " so it may run twice.",
         runbook="job-failures",
         dashboard=page.QUEUE,
         panel=31,

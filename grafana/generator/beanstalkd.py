@@ -1,6 +1,6 @@
-"""Panels, columns and alert rules for the numbers that only beanstalkd has.
+"""Panels, table columns and alert rules for the numbers that only beanstalkd reports.
 
-The series are native: they have beanstalkd's own names, `_` for `-` (protocol.txt, "stats").
+The series have beanstalkd's own names, with `_` for `-` (beanstalkd's protocol.txt, "stats").
 """
 
 from collections.abc import Iterator
@@ -32,13 +32,13 @@ COMMANDS = (
     "stats_tube",
     "list_tubes",
 )
-COLUMNS_TEXT = "CPU and refused puts (since the server's start) are known of beanstalkd only."
-QUEUES_TEXT = "beanstalkd gets slow with many thousands of them."
+COLUMNS_TEXT = "Only beanstalkd reports CPU and refused puts (since the server's start)."
+QUEUES_TEXT = "beanstalkd becomes slow with many thousands of queues."
 LARGE, QUARTER = Size(12, 9), Size(6, 8)
 
 
 def server_columns(servers: Patterns) -> list[Column]:
-    """Columns for the table of servers."""
+    """Return the columns to add to the table of servers."""
     refused = graphite.name_by(servers.native_server("rejected_puts"), SERVER)
     return [
         Column("CPU", _cpu(servers), unit=PERCENT, decimals=1),
@@ -47,12 +47,12 @@ def server_columns(servers: Patterns) -> list[Column]:
 
 
 def server_sections(servers: Patterns) -> list[page.Section]:
-    """Rows for the Server dashboard."""
+    """Return the rows to add to the Server dashboard."""
     return [_load(servers), _losses(servers), _binlog(servers)]
 
 
 def queue_section(one: Patterns) -> page.Section:
-    """A row for the Queue dashboard."""
+    """Return the row to add to the Queue dashboard."""
 
     def total(name: str) -> str:
         return graphite.total(one.native_queue(name))
@@ -65,7 +65,7 @@ def queue_section(one: Patterns) -> page.Section:
             chart(
                 51,
                 "Urgent jobs",
-                "Ready jobs with a priority number below 1024. They are a part of the ready jobs.",
+                "Ready jobs with a priority number below 1024. The ready jobs include them.",
                 [graphite.alias(total("current_jobs_urgent"), "urgent")],
                 colors={"urgent": "blue"},
                 size=QUARTER,
@@ -73,7 +73,7 @@ def queue_section(one: Patterns) -> page.Section:
             chart(
                 52,
                 "Producers",
-                "Connections that put into the queue.",
+                "Connections that put jobs into the queue.",
                 [graphite.alias(total("current_using"), "producers")],
                 colors={"producers": "purple"},
                 style=STEPPED,
@@ -82,7 +82,7 @@ def queue_section(one: Patterns) -> page.Section:
             chart(
                 53,
                 "Pause",
-                "Time until workers may take jobs again, where somebody paused the queue.",
+                "If somebody paused the queue: the time until workers may take jobs again.",
                 [
                     graphite.alias(
                         graphite.maximum(one.native_queue("pause_time_left")), "paused for"
@@ -96,9 +96,10 @@ def queue_section(one: Patterns) -> page.Section:
             chart(
                 23,
                 "Kicks and timeouts of the server",
-                "In each minute, over all queues of the server: beanstalkd does not count them by"
-                " queue. Kicks: buried jobs that somebody made ready again. Timeouts: jobs that"
-                " went back to ready because their worker did not finish them in time (TTR).",
+                "Kicks and timeouts per minute, over all queues of the server, because beanstalkd"
+                " does not count them by queue. Kicks: buried jobs that somebody made ready again."
+                " Timeouts: jobs that went back to ready because their worker did not finish them"
+                " in time (TTR).",
                 [graphite.alias(kicks, "kicks"), graphite.alias(timeouts, "timeouts")],
                 colors={"kicks": "blue", "timeouts": "dark-orange"},
                 style=BARS,
@@ -110,7 +111,7 @@ def queue_section(one: Patterns) -> page.Section:
 
 
 def rules(every: Patterns, name: str, value: str) -> Iterator[Rule]:
-    """The alert rules. `name` and `value` are templates of the server's name and of the number."""
+    """Yield the alert rules. Their texts have the templates `name` (the server's) and `value`."""
     refused = graphite.moving(graphite.increase(every.native_server("rejected_puts")), "10min")
     yield Rule(
         uid="beanwatch-rejected-puts",
@@ -118,8 +119,8 @@ def rules(every: Patterns, name: str, value: str) -> Iterator[Rule]:
         severity="warning",
         query=graphite.nonempty(graphite.name_by(refused, SERVER)),
         summary=f"beanstalkd {name} refused {value} jobs in 10 minutes",
-        description="They were too big, the server drains, or it has no memory or disk left. They"
-        " are lost unless the producer puts them again.",
+        description="The jobs were too big, the server is draining, or it has no memory or disk"
+        " left. The jobs are lost unless their producers put them again.",
         runbook="queue-server",
         dashboard=page.SERVER_PAGE,
         panel=44,
@@ -136,7 +137,7 @@ def _named(series: str) -> str:
 
 
 def _cpu(servers: Patterns) -> str:
-    """Percent of a processor, by server."""
+    """Return the query for the CPU use of each server, in percent of one processor."""
     times = servers.native_server("rusage_utime", "rusage_stime")
     used = graphite.scale(graphite.per_second(times), 100)
     return graphite.nonempty(graphite.group_by(used, SERVER))
@@ -157,7 +158,7 @@ def _load(servers: Patterns) -> page.Section:
             chart(
                 11,
                 "Commands",
-                "The ten most frequent commands, a second, over the chosen servers.",
+                "The ten most frequent commands, per second, summed over the chosen servers.",
                 [f"aliasSub({busiest}, '^cmd_', '')"],
                 unit=PER_SECOND,
                 style=Style(legend_right=True),
@@ -166,7 +167,7 @@ def _load(servers: Patterns) -> page.Section:
             chart(
                 12,
                 "CPU",
-                "beanstalkd has one thread: at 100 % all its clients wait.",
+                "beanstalkd has one thread. At 100 %, all its clients must wait.",
                 [graphite.highest(_cpu(servers), graphite.MANY)],
                 unit=PERCENT,
                 style=Style(legend_right=True),
@@ -175,8 +176,8 @@ def _load(servers: Patterns) -> page.Section:
             chart(
                 21,
                 "Connections by role",
-                "Producers have put a job, workers have reserved one; waiting ones ask for a job"
-                " right now. One connection may be all three.",
+                "Producers have put a job. Workers have reserved a job. Waiting connections wait"
+                " for a job now. One connection may be all three.",
                 [
                     graphite.alias(graphite.total(servers.native_server(name)), role)
                     for role, name in roles.items()
@@ -188,7 +189,7 @@ def _load(servers: Patterns) -> page.Section:
             chart(
                 22,
                 "New connections",
-                "Connections opened, a second. Many: somebody opens one for every job.",
+                "Connections opened per second. Many mean that a client opens one for every job.",
                 [graphite.highest(_named(opened))],
                 unit=PER_SECOND,
                 size=HALF,
@@ -207,16 +208,17 @@ def _losses(servers: Patterns) -> page.Section:
             chart(
                 44,
                 "Refused puts",
-                "Jobs that were refused, in each minute: too big, the server drains, or it has no"
-                " memory or disk left. They are lost unless the producer puts them again.",
+                "Jobs per minute that the server refused: the job was too big, the server is"
+                " draining, or it has no memory or disk left. The jobs are lost unless their"
+                " producers put them again.",
                 [per_minute(servers.native_server("rejected_puts"))],
                 style=BARS,
             ),
             chart(
                 45,
                 "Jobs past their TTR",
-                "Jobs, in each minute, that went back to ready because their worker did not finish"
-                " them in time. They run again.",
+                "Jobs per minute that went back to ready because their worker did not finish them"
+                " in time. They run again.",
                 [per_minute(servers.native_server("job_timeouts"))],
                 style=BARS,
                 runbook="job-failures",
@@ -224,7 +226,7 @@ def _losses(servers: Patterns) -> page.Section:
             chart(
                 47,
                 "Kicks",
-                "Commands, in each minute, that made buried jobs ready again.",
+                "Commands per minute that made buried jobs ready again.",
                 [
                     graphite.top_nonzero(
                         graphite.group_by(
@@ -258,15 +260,15 @@ def _binlog(servers: Patterns) -> page.Section:
             chart(
                 32,
                 "Records written",
-                "Records written, a second, by server.",
+                "Records written per second, by server.",
                 [graphite.highest(_named(written))],
                 unit=PER_SECOND,
             ),
             chart(
                 33,
                 "Records migrated",
-                "Records of jobs that were moved out of old files, a second. Many: jobs live long,"
-                " and the disk is busy with them.",
+                "Records per second that were moved out of old files. Many mean that jobs live long"
+                " and keep the disk busy.",
                 [graphite.highest(_named(migrated))],
                 unit=PER_SECOND,
             ),

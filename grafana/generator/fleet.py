@@ -33,14 +33,14 @@ from beanwatch.queues.consumers import CODES
 from beanwatch.telemetry import series
 
 ALL = Patterns()
-SOME = Patterns(queues="$queues")  # the queues that the table and the charts show
+SOME = Patterns(queues="$queues")  # only the queues that the box "Queues" selects
 WIDE_TILE = Size(4, 5)
 LARGE, SMALL = Size(12, 9), Size(8, 6)
-BESIDE = Style(legend_right=True)
+LEGEND_RIGHT = Style(legend_right=True)
 
 
 def build() -> Dashboard:
-    """The dashboard `beanwatch-fleet`."""
+    """Build the dashboard `beanwatch-fleet`."""
     sections = (_now(), _queues(), _flow(), _workers(), _servers(), _collectors())
     return page.page(
         page.FLEET,
@@ -53,7 +53,7 @@ def build() -> Dashboard:
 
 
 def _queues_shown() -> page.Variable:
-    about = "The queues that the table and the charts show: a name or a pattern such as email_*."
+    about = "The queues that the table and the charts show: a name, or a pattern such as email_*."
     return page.text("queues", "Queues", about, "*")
 
 
@@ -70,7 +70,8 @@ def _now() -> page.Section:
             tile(
                 1,
                 "Servers down",
-                "Servers that did not answer the collector. No job is put or taken there.",
+                "Servers that did not answer the collector. Probably nobody can put or take jobs"
+                " there.",
                 down,
                 steps=limits.ANY_PAGES,
                 runbook="queue-server",
@@ -78,8 +79,8 @@ def _now() -> page.Section:
             tile(
                 2,
                 "Servers silent",
-                "Servers of which no point arrived for 2 minutes: the collector, Graphite or the"
-                " way between them is broken, and every other number here is old.",
+                "Servers without a new point for 2 minutes. The collector, Graphite or the network"
+                " between them is down, and all other numbers here are old.",
                 silent,
                 steps=limits.ANY_PAGES,
                 runbook="metrics-fresh",
@@ -87,7 +88,8 @@ def _now() -> page.Section:
             tile(
                 3,
                 "Queues stuck",
-                "Queues with ready jobs that have no consumer, or whose consumers take no job.",
+                "Queues with ready jobs, but without a consumer or with consumers that take no"
+                " job.",
                 stuck,
                 steps=limits.ANY_PAGES,
                 runbook="queue-consumers",
@@ -96,7 +98,8 @@ def _now() -> page.Section:
                 4,
                 "Longest wait",
                 describe(
-                    series.QUEUE.find("head_ready_age"), "This is the longest wait of all queues."
+                    series.QUEUE.find("head_ready_age"),
+                    "The tile shows the longest wait of all queues.",
                 ),
                 graphite.newest(graphite.maximum(ALL.queue("head_ready_age"))),
                 unit=unit_of(series.QUEUE.find("head_ready_age")),
@@ -107,7 +110,10 @@ def _now() -> page.Section:
             tile(
                 5,
                 "Buried jobs",
-                describe(series.QUEUE.find("buried"), "They wait until somebody looks at them."),
+                describe(
+                    series.QUEUE.find("buried"),
+                    "They stay buried until somebody kicks or deletes them.",
+                ),
                 graphite.newest(graphite.total(ALL.server("buried"))),
                 steps=limits.ANY_WARNS,
                 runbook="queue-buried",
@@ -123,7 +129,10 @@ def _now() -> page.Section:
             tile(
                 7,
                 "Workers hung",
-                describe(series.WORKERS.find("hung"), "Also those whose job is past its deadline."),
+                describe(
+                    series.WORKERS.find("hung"),
+                    "Workers whose job is past its deadline count too.",
+                ),
                 graphite.newest(ALL.all_workers("hung")),
                 steps=limits.ANY_WARNS,
                 runbook="worker-heartbeat",
@@ -131,8 +140,8 @@ def _now() -> page.Section:
             tile(
                 8,
                 "Failed runs",
-                "The share of runs in the last 10 minutes that failed: retried, buried, timed out,"
-                " poison or invalid.",
+                "The share of the runs of the last 10 minutes that failed: their outcome is retry,"
+                " buried, timeout, poison or invalid.",
                 queries.failed_share(ALL),
                 unit=PERCENT,
                 steps=limits.steps(limits.FAILED),
@@ -182,7 +191,9 @@ def _now() -> page.Section:
             tile(
                 15,
                 "Workers live",
-                describe(series.WORKERS.find("live"), "They may be in any state."),
+                describe(
+                    series.WORKERS.find("live"), "A live worker may be in any state but dead."
+                ),
                 graphite.newest(ALL.all_workers("live")),
                 good=states.LIVE,
                 graph=True,
@@ -192,7 +203,7 @@ def _now() -> page.Section:
             tile(
                 16,
                 "Workers busy",
-                "The share of live workers that run a job. Near 100 % for long: add workers.",
+                "The share of live workers that run a job. If it stays near 100 %, add workers.",
                 graphite.newest(busy),
                 unit=PERCENT,
                 good=states.LIVE,
@@ -206,7 +217,7 @@ def _now() -> page.Section:
 
 
 def _by_queue(measure: str) -> str:
-    """One series a queue, over the chosen servers."""
+    """Return the query of one series for each queue, combined over the chosen servers."""
     how = "max" if series.QUEUE.find(measure).is_worst else "sum"
     return graphite.nonempty(graphite.group_by(SOME.queue(measure), QUEUE, how=how))
 
@@ -244,13 +255,14 @@ def _queues() -> page.Section:
             grid(
                 21,
                 "Queues now",
-                "Every queue, over the servers chosen above. Idle: consumers that wait for a job."
-                " First job waits: since it could be taken. Drained in: at the"
-                " present rates; never: it does not get shorter. n/a: not known, or the queue"
-                " system cannot tell.",
+                "Every queue, combined over the servers chosen above. Idle: consumers that wait for"
+                " a job. First job waits: how long the first ready job has been ready. Drained in:"
+                " the time until the queue is empty at the present rates; never: it does not get"
+                " shorter. n/a: not known, or the queue system does not report it.",
                 "Queue",
                 columns,
-                link=f"/d/{page.QUEUE}?{page.KEPT}&${{server:queryparam}}&var-queue=${{__value.text}}",
+                link=f"/d/{page.QUEUE}?{page.KEPT_VARIABLES}&${{server:queryparam}}"
+                "&var-queue=${__value.text}",
                 sort="Ready",
                 size=Size(24, 11),
                 runbook="queue-consumers",
@@ -258,21 +270,21 @@ def _queues() -> page.Section:
             chart(
                 22,
                 "Ready jobs: longest queues",
-                "The ten queues with the most ready jobs. A rising line: jobs come in faster than"
-                " they are finished.",
+                "The ten queues with the most ready jobs. A line rises when jobs come in faster"
+                " than workers finish them.",
                 [graphite.top_nonzero(_by_queue("ready"), graphite.MANY)],
-                style=BESIDE,
+                style=LEGEND_RIGHT,
                 size=LARGE,
                 runbook="queue-depth",
             ),
             chart(
                 23,
                 "First ready job: longest waits",
-                describe(head_age, "These are the ten queues with the longest wait."),
+                describe(head_age, "The chart shows the ten queues with the longest wait."),
                 [graphite.top_nonzero(_by_queue("head_ready_age"), graphite.MANY)],
                 unit=unit_of(head_age),
                 steps=limits.steps(limits.HEAD_AGE),
-                style=BESIDE,
+                style=LEGEND_RIGHT,
                 size=LARGE,
                 runbook="queue-age",
             ),
@@ -287,8 +299,8 @@ def _flow() -> page.Section:
             chart(
                 31,
                 "Put and deleted",
-                "Jobs put and jobs finished, a second, over all queues. Put above deleted: a"
-                " backlog is growing.",
+                "Jobs put and jobs finished per second, over all queues. While put is above"
+                " deleted, the number of jobs grows.",
                 [
                     graphite.alias(graphite.total(ALL.queue("put_rate")), "put"),
                     graphite.alias(graphite.total(ALL.queue("delete_rate")), "deleted"),
@@ -299,7 +311,7 @@ def _flow() -> page.Section:
             chart(
                 32,
                 "Runs by outcome",
-                "How the workers' runs ended, a second.",
+                "Runs per second, by how they ended.",
                 queries.outcomes(ALL),
                 unit=PER_SECOND,
                 colors=states.OUTCOMES,
@@ -308,7 +320,7 @@ def _flow() -> page.Section:
             ),
             chart(
                 33,
-                "Buried jobs: most",
+                "Buried jobs: top queues",
                 "The six queues with the most buried jobs.",
                 [graphite.top_nonzero(_by_queue("buried"))],
                 runbook="queue-buried",
@@ -331,8 +343,7 @@ def _workers() -> page.Section:
             chart(
                 41,
                 "Workers by state",
-                "How many workers are in each state. Dead and hung ones are missing where jobs"
-                " wait.",
+                "How many workers are in each state. Dead and hung workers take no jobs.",
                 [idle, *by_state],
                 colors={"idle": "super-light-green", **states.ALL_WORKERS},
                 style=STACKED,
@@ -341,14 +352,16 @@ def _workers() -> page.Section:
             chart(
                 42,
                 "Failed runs by job",
-                "Runs that failed in the 10 minutes before, of the six kinds of job with the most.",
+                "Runs that failed in the last 10 minutes. The chart shows the six kinds of job with"
+                " the most failed runs.",
                 [graphite.top_nonzero(failed, known=ALL.all_workers("live"))],
                 runbook="job-failures",
             ),
             chart(
                 43,
-                "Slowest jobs (95 % take less)",
-                "How long a run takes, of the six slowest kinds of job.",
+                "Slowest jobs (95th percentile)",
+                "How long runs take: 95 % of them take less. The chart shows the six slowest kinds"
+                " of job.",
                 [graphite.highest(graphite.nonempty(slowest))],
                 unit=MILLISECONDS,
                 runbook="job-failures",
@@ -375,7 +388,7 @@ def _servers() -> page.Section:
         Column("Put", rate("put_rate"), unit=PER_SECOND, decimals=1),
         Column("Deleted", rate("delete_rate"), unit=PER_SECOND, decimals=1),
         Column("Missing jobs", each("missing_jobs"), steps=limits.ANY_WARNS),
-        Column("Up for", each("uptime"), unit="dtdurations"),
+        Column("Uptime", each("uptime"), unit="dtdurations"),
         *beanstalkd.server_columns(ALL),
     ]
     return page.Section(
@@ -388,7 +401,7 @@ def _servers() -> page.Section:
                 f" lost. {beanstalkd.COLUMNS_TEXT}",
                 "Server",
                 columns,
-                link=f"/d/{page.SERVER_PAGE}?{page.KEPT}&var-server=${{__value.text}}",
+                link=f"/d/{page.SERVER_PAGE}?{page.KEPT_VARIABLES}&var-server=${{__value.text}}",
                 size=Size(24, 6),
                 runbook="queue-server",
             )
@@ -409,8 +422,8 @@ def _collectors() -> page.Section:
             timeline(
                 61,
                 "Polls",
-                "Whether the collector could read each server; the worst eight. A gap: the"
-                " collector did not run.",
+                "Shows whether the collector could read each server. If there are more than eight,"
+                " those with failed polls come first. In a gap, the collector did not run.",
                 graphite.lowest(each("success"), 8),
                 states.POLLS,
                 worst="min",
@@ -420,7 +433,7 @@ def _collectors() -> page.Section:
             chart(
                 62,
                 "Duration of a poll",
-                text("poll_seconds", "It has to stay well below the interval."),
+                text("poll_seconds", "It must stay well below the interval."),
                 [graphite.highest(each("poll_seconds"))],
                 unit=unit_of(series.COLLECTOR.find("poll_seconds")),
                 axis=Axis(soft_most=None),
@@ -432,8 +445,8 @@ def _collectors() -> page.Section:
                 "Points not sent yet",
                 text(
                     "backlog",
-                    "Those of one poll are usual. A rising line: Graphite does not take them, and"
-                    " in the end they are lost.",
+                    "The points of one poll are usual. If the line rises, Graphite does not accept"
+                    " points, and they are lost once the memory for them is full.",
                 ),
                 [
                     graphite.alias(graphite.maximum(ALL.collector("backlog")), "kept"),
@@ -445,7 +458,7 @@ def _collectors() -> page.Section:
             ),
             chart(
                 64,
-                "Points of a poll",
+                "Points per poll",
                 "Points that each poll sends to Graphite, by server.",
                 [graphite.highest(each("points"))],
                 runbook="metrics-fresh",
@@ -453,18 +466,23 @@ def _collectors() -> page.Section:
             chart(
                 65,
                 "Queues read",
-                text("queues", "Those over the limit share one series."),
+                text("queues", "The queues over the limit (max_queues) share one series."),
                 [
                     graphite.alias(graphite.total(ALL.collector("queues")), "read"),
-                    graphite.alias(graphite.total(ALL.collector("queues_skipped")), "over"),
+                    graphite.alias(
+                        graphite.total(ALL.collector("queues_skipped")), "over the limit"
+                    ),
                 ],
-                colors={"read": "blue", "over": "orange"},
+                colors={"read": "blue", "over the limit": "orange"},
                 runbook="metrics-fresh",
             ),
             chart(
                 66,
-                "Names that collide",
-                text("collisions", "Their names differ only in characters that Graphite forbids."),
+                "Colliding names",
+                text(
+                    "collisions",
+                    "These names differ only in characters that Graphite does not allow.",
+                ),
                 [graphite.highest(each("collisions"))],
                 runbook="metrics-fresh",
             ),

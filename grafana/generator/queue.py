@@ -1,4 +1,4 @@
-"""The Queue dashboard: one queue, what comes in, what goes out, and who works on it."""
+"""The Queue dashboard: which jobs enter and leave one queue, and who works on them."""
 
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
@@ -32,9 +32,9 @@ DRAIN = series.QUEUE.find("drain_seconds")
 
 
 def build() -> Dashboard:
-    """The dashboard `beanwatch-queue`."""
+    """Build the dashboard `beanwatch-queue`."""
     queues = series.queue("$prefix", "$server", "*", "ready").rpartition(".")[0]
-    about = "The queue. Dots and other special characters of its name are written as _."
+    about = "The queue to show. Dots and other special characters of its name are written as _."
     return page.page(
         page.QUEUE,
         "beanwatch / Queue",
@@ -72,9 +72,10 @@ def _now() -> page.Section:
             tile(
                 1,
                 "Consumer state",
-                "Whether the queue is drained. No consumer: jobs are ready and nobody could take"
-                " them. Stalled: consumers are connected, but no job is taken. Saturated: all are"
-                " busy, perhaps with other queues, and the queue does not shrink.",
+                "Shows whether consumers take the jobs of the queue. No consumer: jobs are ready,"
+                " and no consumer is connected. Stalled: consumers are connected, but take no job."
+                " Saturated: all consumers are busy, perhaps with other queues, and the queue does"
+                " not shrink.",
                 graphite.newest(_worst("consumer_state")),
                 states=states.CONSUMERS,
                 runbook="queue-consumers",
@@ -100,7 +101,7 @@ def _now() -> page.Section:
             tile(
                 4,
                 "Drained in",
-                "Time until the queue is empty at the present rates. Never: it does not get"
+                "Time until the queue is empty at the present rates. Never: the queue does not get"
                 " shorter.",
                 graphite.newest(queries.time_to_drain(ONE)),
                 unit=unit_of(DRAIN),
@@ -110,7 +111,7 @@ def _now() -> page.Section:
             tile(
                 5,
                 "Buried",
-                _text("buried", "Look at them, then kick or delete them."),
+                _text("buried", "Find out why they failed, then kick or delete them."),
                 graphite.newest(_sum("buried")),
                 steps=limits.ANY_WARNS,
                 runbook="queue-buried",
@@ -155,8 +156,9 @@ def _jobs() -> page.Section:
             chart(
                 11,
                 "Jobs by state",
-                "Ready: could be taken now. Reserved: taken and not finished. Delayed: not due yet."
-                " Buried: given up.",
+                "Ready: a worker may take the job now. Reserved: a worker has taken it and has not"
+                " finished it. Delayed: it is not due yet. Buried: it failed, and waits for"
+                " somebody to kick or delete it.",
                 queries.jobs_by_state(ONE.queue),
                 colors=states.JOB_STATES,
                 style=STACKED,
@@ -165,7 +167,8 @@ def _jobs() -> page.Section:
             chart(
                 12,
                 "Put and deleted",
-                "Jobs put and jobs finished, a second. Put above deleted: the backlog grows.",
+                "Jobs put and jobs finished per second. While put is above deleted, the number of"
+                " jobs grows.",
                 [graphite.alias(put, "put"), graphite.alias(deleted, "deleted")],
                 unit=PER_SECOND,
                 colors={"put": states.PUT, "deleted": states.DELETED},
@@ -174,8 +177,8 @@ def _jobs() -> page.Section:
             chart(
                 13,
                 "Net growth",
-                "Jobs put less jobs finished, a second, averaged over a minute. Above zero the"
-                " queue fills up, below zero it empties.",
+                "Jobs put minus jobs finished per second, averaged over one minute. Above zero the"
+                " queue grows, below zero it shrinks.",
                 [graphite.alias(graphite.moving(growth, "1min", "Average"), "growth")],
                 unit=PER_SECOND,
                 colors={"growth": states.PUT},
@@ -194,8 +197,8 @@ def _jobs() -> page.Section:
             chart(
                 15,
                 "Time to drain",
-                "Time until the queue is empty, at the rates of that moment. A gap: it did not get"
-                " shorter.",
+                "Time until the queue is empty, at the rates of that moment. In a gap, the queue"
+                " did not get shorter.",
                 [graphite.alias(_worst(DRAIN.name), "drained in")],
                 unit=unit_of(DRAIN),
                 style=Style(bridged=False),
@@ -213,8 +216,8 @@ def _consumers() -> page.Section:
             timeline(
                 21,
                 "Consumer state by server",
-                "Whether the queue is drained, by server, the worst ten first. Only saturated,"
-                " stalled and no consumer are problems.",
+                "Shows whether consumers take the jobs of the queue, for the ten servers with the"
+                " worst states. Only saturated, stalled and no consumer are problems.",
                 graphite.highest(graphite.nonempty(by_server), 10),
                 states.CONSUMERS,
                 size=HALF,
@@ -223,7 +226,7 @@ def _consumers() -> page.Section:
             chart(
                 22,
                 "Consumers",
-                _text("consumers", "Idle ones wait for a job."),
+                _text("consumers", "Idle consumers wait for a job."),
                 [
                     graphite.alias(_sum("consumers"), "consumers"),
                     graphite.alias(_sum("idle_consumers"), "idle"),
@@ -244,9 +247,9 @@ def _runs() -> page.Section:
             chart(
                 31,
                 "Runs by outcome",
-                "How the runs ended, a second. Retry and buried: the handler failed. Timeout: it"
-                " took too long. Lost: the job had gone back before it was finished. Poison: it"
-                " killed its workers.",
+                "Runs per second, by how they ended. Retry and buried: the handler failed. Timeout:"
+                " the handler took too long. Lost: the server did not confirm that the job is done,"
+                " so it may run twice. Poison: the job killed its workers.",
                 queries.outcomes(ONE),
                 unit=PER_SECOND,
                 colors=states.OUTCOMES,
@@ -258,8 +261,8 @@ def _runs() -> page.Section:
                 "Duration by job",
                 describe(
                     series.TIMERS[0],
-                    "Half of the runs, 95 % and 99 % take less. Of several workers the slowest"
-                    " counts.",
+                    "The lines are the times that 50 %, 95 % and 99 % of the runs stay below. Of"
+                    " several workers, the slowest counts.",
                 ),
                 queries.percentiles(ONE, "duration"),
                 unit=MILLISECONDS,
@@ -268,7 +271,10 @@ def _runs() -> page.Section:
             chart(
                 33,
                 "Wait by job",
-                describe(series.TIMERS[1], "Half of the runs, 95 % and 99 % waited less."),
+                describe(
+                    series.TIMERS[1],
+                    "The lines are the times that 50 %, 95 % and 99 % of the waits stay below.",
+                ),
                 queries.percentiles(ONE, "wait"),
                 unit=MILLISECONDS,
                 runbook="queue-age",
@@ -279,7 +285,7 @@ def _runs() -> page.Section:
 
 def _buried() -> page.Section:
     return page.Section(
-        "Given up and lost",
+        "Buried and missing jobs",
         [
             chart(
                 24,
@@ -326,7 +332,7 @@ def _servers() -> page.Section:
         Column("Consumers", each("consumers")),
         Column("Idle", each("idle_consumers")),
         Column("First job waits", each(HEAD_AGE.name), unit=unit_of(HEAD_AGE), decimals=0),
-        Column("Put in all", each("puts")),
+        Column("Total put", each("puts")),
         Column("Missing jobs", each("missing_jobs"), steps=limits.ANY_WARNS),
     ]
     return page.Section(
@@ -335,11 +341,11 @@ def _servers() -> page.Section:
             grid(
                 41,
                 "The queue on each server now",
-                "The same queue on each server that has it. Put in all: since the queue began to"
-                " exist. Missing jobs: jobs of it that the server lost.",
+                "This queue on each server that has it. Total put: jobs put since the queue was"
+                " created. Missing jobs: jobs of this queue that the server lost.",
                 "Server",
                 columns,
-                link=f"/d/{page.SERVER_PAGE}?{page.KEPT}&var-server=${{__value.text}}",
+                link=f"/d/{page.SERVER_PAGE}?{page.KEPT_VARIABLES}&var-server=${{__value.text}}",
                 size=Size(24, 6),
                 runbook="queue-consumers",
             )

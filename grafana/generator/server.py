@@ -1,4 +1,4 @@
-"""The Server dashboard: one queue server or several, and what goes through them."""
+"""The Server dashboard: do the queue servers answer, and do they lose jobs?"""
 
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
@@ -22,11 +22,11 @@ ALL = Patterns()
 
 
 def build() -> Dashboard:
-    """The dashboard `beanwatch-server`."""
+    """Build the dashboard `beanwatch-server`."""
     return page.page(
         page.SERVER_PAGE,
         "beanwatch / Server",
-        "Queue servers: do they answer, how many jobs do they hold, do they lose any?",
+        "Queue servers: do they answer, how many jobs do they have, do they lose any?",
         [page.servers()],
         [_now(), _jobs(), _size(), _trouble(), *beanstalkd.server_sections(ALL)],
         runbook="queue-server",
@@ -65,8 +65,8 @@ def _now() -> page.Section:
             ),
             tile(
                 3,
-                "Up for",
-                "Time since the last start, of the server that started last.",
+                "Uptime",
+                "The uptime of the server that was started last.",
                 graphite.newest(graphite.minimum(ALL.server("uptime"))),
                 unit="dtdurations",
                 good=WARNING,
@@ -103,7 +103,9 @@ def _now() -> page.Section:
             tile(
                 7,
                 "Connections",
-                _text("connections", "Producers, workers and the collector have them."),
+                _text(
+                    "connections", "Producers, workers, checks and the collector open connections."
+                ),
                 graphite.newest(graphite.total(ALL.server("connections"))),
                 good=states.PUT,
                 graph=True,
@@ -136,14 +138,14 @@ def _jobs() -> page.Section:
             chart(
                 14,
                 "Put",
-                "Jobs put, a second, by server.",
+                "Jobs put per second, by server.",
                 [graphite.highest(_rate("put_rate"))],
                 unit=PER_SECOND,
             ),
             chart(
                 15,
                 "Deleted",
-                "Jobs finished, a second, by server.",
+                "Jobs finished per second, by server.",
                 [graphite.highest(_rate("delete_rate"))],
                 unit=PER_SECOND,
             ),
@@ -183,7 +185,8 @@ def _trouble() -> page.Section:
             timeline(
                 41,
                 "Answers",
-                "Whether each server answered the collector; the worst ten. A gap: nobody asked.",
+                "Shows whether each server answered the collector. If there are more than ten,"
+                " those that did not answer come first. In a gap, the collector did not run.",
                 graphite.lowest(_each("up"), 10),
                 states.ANSWERS,
                 worst="min",
@@ -192,7 +195,7 @@ def _trouble() -> page.Section:
             timeline(
                 43,
                 "Draining",
-                "When a server refused new jobs because somebody told it to.",
+                "Shows when each server was draining: somebody told it to refuse new jobs.",
                 graphite.highest(_each("draining"), 10),
                 states.DRAINING,
                 size=HALF,
@@ -200,7 +203,7 @@ def _trouble() -> page.Section:
             chart(
                 42,
                 "Restarts",
-                "Restarts that the collector saw, in each minute.",
+                "Restarts per minute that the collector noticed.",
                 [graphite.top_nonzero(graphite.name_by(restarts, SERVER))],
                 style=BARS,
                 size=HALF,
@@ -208,7 +211,7 @@ def _trouble() -> page.Section:
             chart(
                 46,
                 "Missing jobs",
-                _text("missing_jobs", "One line for each server that lost any."),
+                _text("missing_jobs", "The chart has a line for each server that lost jobs."),
                 [graphite.top_nonzero(_each("missing_jobs"))],
                 style=STEPPED,
                 size=HALF,

@@ -1,4 +1,4 @@
-"""The Worker dashboard: is every worker alive, what does it do, how often do its runs fail?"""
+"""The Worker dashboard: is every worker alive, what does it do, how do its runs end?"""
 
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
@@ -32,14 +32,14 @@ from beanwatch.telemetry import series
 SOME = Patterns(servers="*", hosts="$host", workers="$worker")
 BUSY, MEMORY = series.WORKER.find("busy"), series.WORKER.find("rss")
 BEAT_AGE, DISK = series.WORKER_SEEN.find("beat_age"), series.WORKER_SEEN.find("disk_free")
-OWN_RUNS = (
-    "Those of a single worker are known only if it sends series of its own"
+PER_WORKER_TEXT = (
+    "The runs of a single worker are shown only if it sends series of its own"
     " (--metrics-per-worker, or graphite://)."
 )
 
 
 def build() -> Dashboard:
-    """The dashboard `beanwatch-worker`."""
+    """Build the dashboard `beanwatch-worker`."""
     hosts = series.worker("$prefix", "HOST.NAME", "state").partition(".HOST")[0]
     return page.page(
         page.WORKER,
@@ -72,7 +72,9 @@ def _now() -> page.Section:
             tile(
                 1,
                 "Live",
-                describe(series.WORKERS.find("live"), "They may be in any state."),
+                describe(
+                    series.WORKERS.find("live"), "A live worker may be in any state but dead."
+                ),
                 graphite.count_between(state, 0, dead - 1),
                 good=states.LIVE,
                 graph=True,
@@ -87,7 +89,10 @@ def _now() -> page.Section:
             tile(
                 3,
                 "Hung",
-                describe(series.WORKERS.find("hung"), "Also those whose job is past its deadline."),
+                describe(
+                    series.WORKERS.find("hung"),
+                    "Workers whose job is past its deadline count too.",
+                ),
                 graphite.count_between(state, hung, hung),
                 steps=limits.ANY_WARNS,
             ),
@@ -101,7 +106,8 @@ def _now() -> page.Section:
             tile(
                 5,
                 "Oldest heartbeat",
-                "Age of the oldest heartbeat. Dead: more than 10 seconds (or 3 intervals).",
+                "Age of the oldest heartbeat. A worker counts as dead after 10 seconds or 3"
+                " intervals, whichever is longer.",
                 graphite.newest(graphite.maximum(graphite.nonempty(SOME.worker("beat_age")))),
                 unit=unit_of(BEAT_AGE),
                 steps=limits.BEAT_AGE,
@@ -110,7 +116,7 @@ def _now() -> page.Section:
             tile(
                 6,
                 "Busy",
-                describe(BUSY, "This is the mean of the workers. Near 100 %: add workers."),
+                describe(BUSY, "The tile shows the mean. If it stays near 100 %, add workers."),
                 graphite.newest(graphite.average(graphite.nonempty(SOME.worker("busy")))),
                 unit=unit_of(BUSY),
                 good=states.LIVE,
@@ -120,7 +126,7 @@ def _now() -> page.Section:
             tile(
                 7,
                 "Runs",
-                f"Runs that ended, a second, in any way. {OWN_RUNS}",
+                f"Runs per second that ended, in any way. {PER_WORKER_TEXT}",
                 graphite.newest(graphite.total(SOME.outcomes())),
                 unit=PER_SECOND,
                 good=states.DELETED,
@@ -130,8 +136,8 @@ def _now() -> page.Section:
             tile(
                 8,
                 "Failed runs",
-                "The share of runs in the last 10 minutes that failed: retried, buried, timed out,"
-                f" poison or invalid. {OWN_RUNS}",
+                "The share of the runs of the last 10 minutes that failed: their outcome is retry,"
+                f" buried, timeout, poison or invalid. {PER_WORKER_TEXT}",
                 queries.failed_share(SOME),
                 unit=PERCENT,
                 steps=limits.steps(limits.FAILED),
@@ -143,8 +149,8 @@ def _now() -> page.Section:
 
 
 def _state() -> page.Section:
-    # The node of a job's worker is <host>_<name>; a host's name has no `_`. Other series of
-    # workers have two nodes, so the first `_` becomes a dot.
+    # In series of jobs, a worker is one node, <host>_<name>. Elsewhere host and name are two nodes.
+    # To get the same names, replace the first `_` by a dot: a host's name has no `_`.
     runs = graphite.nonempty(graphite.group_by(SOME.outcomes(), JOB_WORKER))
     runs = rf"aliasSub(exclude({runs}, '^{series.ALL_WORKERS}$'), '^([^_]*)_', '\1.')"
     return page.Section(
@@ -153,8 +159,9 @@ def _state() -> page.Section:
             timeline(
                 11,
                 "State of each worker",
-                "The fifteen workers in the worst state. Dead: no heartbeat. Hung: no progress."
-                " Blocked: it takes no jobs. States shorter than the interval may not be seen.",
+                "The fifteen workers with the worst states. Dead: no heartbeat. Hung: no progress."
+                " Blocked: it takes no jobs. A state that is shorter than the collector's interval"
+                " may be missing.",
                 graphite.highest(_each("state"), 15),
                 states.WORKERS,
                 size=Size(24, 10),
@@ -162,7 +169,7 @@ def _state() -> page.Section:
             grid(
                 12,
                 "Workers now",
-                f"Every worker of the last 2 minutes. Runs: {OWN_RUNS[0].lower()}{OWN_RUNS[1:]}",
+                f"Every worker that has had a point in the last 2 minutes. {PER_WORKER_TEXT}",
                 "Worker",
                 [
                     Column("State", _each("state"), states=states.WORKERS, width=110),
@@ -194,8 +201,8 @@ def _runs() -> page.Section:
             chart(
                 21,
                 "Runs by outcome",
-                "How the runs ended, a second. Retry, buried, timeout, poison and invalid are"
-                f" failures. {OWN_RUNS}",
+                "Runs per second, by how they ended. Retry, buried, timeout, poison and invalid are"
+                f" failures. {PER_WORKER_TEXT}",
                 queries.outcomes(SOME),
                 unit=PER_SECOND,
                 colors=states.OUTCOMES,
@@ -207,8 +214,8 @@ def _runs() -> page.Section:
                 "Duration by job",
                 describe(
                     series.TIMERS[0],
-                    "Half of the runs, 95 % and 99 % take less. Of several workers the slowest"
-                    f" counts. {OWN_RUNS}",
+                    "The lines are the times that 50 %, 95 % and 99 % of the runs stay below. Of"
+                    f" several workers, the slowest counts. {PER_WORKER_TEXT}",
                 ),
                 queries.percentiles(SOME, "duration"),
                 unit=MILLISECONDS,
@@ -218,7 +225,9 @@ def _runs() -> page.Section:
                 23,
                 "Wait by job",
                 describe(
-                    series.TIMERS[1], f"Half of the runs, 95 % and 99 % waited less. {OWN_RUNS}"
+                    series.TIMERS[1],
+                    "The lines are the times that 50 %, 95 % and 99 % of the waits stay below."
+                    f" {PER_WORKER_TEXT}",
                 ),
                 queries.percentiles(SOME, "wait"),
                 unit=MILLISECONDS,
@@ -238,7 +247,7 @@ def _process() -> page.Section:
             chart(
                 31,
                 "Busy",
-                describe(BUSY, "The six busiest workers are shown."),
+                describe(BUSY, "The chart shows the six busiest workers."),
                 [graphite.highest(_each("busy"))],
                 unit=unit_of(BUSY),
                 axis=Axis(most=1),
@@ -248,8 +257,8 @@ def _process() -> page.Section:
                 "Memory",
                 describe(
                     MEMORY,
-                    "The six largest are shown. A line that only rises is a leak; --max-memory"
-                    " replaces the process.",
+                    "The chart shows the six largest workers. A line that only rises is a leak;"
+                    " --max-memory restarts such a worker.",
                 ),
                 [graphite.highest(_each("rss"))],
                 unit=unit_of(MEMORY),
@@ -257,8 +266,8 @@ def _process() -> page.Section:
             chart(
                 33,
                 "Heartbeat age",
-                "The six oldest heartbeats. That of a live worker stays near its interval of 1"
-                " second.",
+                "The six oldest heartbeats. The heartbeat of a live worker is seldom older than its"
+                " interval, 1 second by default.",
                 [graphite.highest(_each("beat_age"))],
                 unit=unit_of(BEAT_AGE),
                 steps=limits.BEAT_AGE,
@@ -266,15 +275,15 @@ def _process() -> page.Section:
             chart(
                 34,
                 "Restarts",
-                "Starts of a worker that nobody told to stop, in each minute: after a crash, a"
-                " hard deadline, or a limit such as --max-jobs.",
+                "Restarts per minute of workers that nobody told to stop: after a crash, a hard"
+                " deadline, or a limit such as --max-jobs.",
                 [per_minute("restarts")],
                 style=BARS,
             ),
             chart(
                 35,
                 "Reconnects",
-                describe(series.WORKER.find("reconnects"), "Counted in each minute."),
+                describe(series.WORKER.find("reconnects"), "The chart shows them per minute."),
                 [per_minute("reconnects")],
                 style=BARS,
             ),
@@ -283,8 +292,8 @@ def _process() -> page.Section:
                 "Touches",
                 describe(
                     series.WORKER.find("touches"),
-                    "Counted in each minute. Many: runs take longer than a third of the time that"
-                    " the server gives them.",
+                    "The chart shows them per minute. Many touches mean that runs take longer than"
+                    " a third of their TTR, the time that the server gives them.",
                 ),
                 [per_minute("touches")],
                 style=BARS,

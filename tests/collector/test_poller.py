@@ -18,7 +18,7 @@ from beanwatch.telemetry.series import COLLECTOR, QUEUE, SERVER
 from tests.collector.station import Station, measures, stats_with
 from tests.queues.liar import STATS, TUBE, Liar, Lie
 from tests.real import Beanstalkd, Proxy, closed_port
-from tests.real.full_disk import fill_disk, put_in_limbo
+from tests.real.full_disk import fill_disk, lose_jobs
 
 
 @pytest.fixture
@@ -617,7 +617,7 @@ def test_jobs_that_a_full_disk_put_in_limbo_are_found(tmp_path: Path, small_disk
         with server.client(use="t", watch="t") as client:
             fill_disk(client)
             assert station.poll()["queue.q1.t.missing_jobs"] == 0
-            lost = put_in_limbo(client, 5)
+            lost = lose_jobs(client, 5)
             points = station.poll()
         station.observer.close()
     assert lost > 0

@@ -1,1 +1,1 @@
-"""`make demo`: the whole chain on real servers, trouble made on purpose, every alert received."""
+"""`make demo`: run all servers, cause faults on purpose, and check that each alert arrives."""

@@ -1,4 +1,4 @@
-"""`python -m tests.demo [--keep]`: exit 0 only if every expected alert arrived."""
+"""Run the demo. The exit code is 0 only if every expected alert and recovery arrived."""
 
 import argparse
 import os
@@ -16,7 +16,7 @@ from typing import NoReturn
 from rich.console import Console
 
 from tests.demo import pictures
-from tests.demo.detach import detached
+from tests.demo.detach import run_detached
 from tests.demo.director import Director
 from tests.demo.narrator import Narrator
 from tests.demo.programs import BIN, ProgramError
@@ -24,22 +24,30 @@ from tests.demo.scenes import SCENES
 from tests.demo.stage import Stage
 from tests.real import ROOT, StartupError, WaitError
 
-KEEPSAKES = ROOT / ".demo"  # what is left when all is removed
-LOGS = KEEPSAKES / "logs"  # only if something went wrong
-KEPT_FOR = 2 * 3600.0  # seconds, should nobody stop it
+RESULTS = ROOT / ".demo"  # files that stay after the demo
+LOGS = RESULTS / "logs"  # written only if the demo failed
+KEEP_SECONDS = 2 * 3600.0  # with --keep, the demo stops by itself after this time
 
 FAILURES = (StartupError, WaitError, ProgramError, OSError, subprocess.TimeoutExpired)
 
 
 def main(argv: list[str]) -> int:
-    """Parse the arguments, and play."""
+    """Parse the arguments, run the demo, and return its exit code."""
     parser = argparse.ArgumentParser(prog="python -m tests.demo", description=__doc__)
-    parser.add_argument("--keep", action="store_true", help="leave everything running")
-    return detached(play) if parser.parse_args(argv).keep else play()
+    parser.add_argument(
+        "--keep",
+        action="store_true",
+        help="leave all programs running at the end, for at most two hours",
+    )
+    return run_detached(play) if parser.parse_args(argv).keep else play()
 
 
-def play(let_go: Callable[[int], None] | None = None) -> int:
-    """The demo from start to end. With `let_go`, it is called with the exit code, and all stays."""
+def play(detach: Callable[[int], None] | None = None) -> int:
+    """Run the demo, stop everything, and return the exit code.
+
+    With `detach`: call it with the exit code, and leave all running until a signal or the time
+    limit.
+    """
     console = Console()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
@@ -48,24 +56,24 @@ def play(let_go: Callable[[int], None] | None = None) -> int:
     try:
         with Narrator(console, len(SCENES) + 2) as narrator, Stage(directory, narrator) as stage:
             try:
-                code = tell(stage, narrator)
+                code = play_scenes(stage, narrator)
             finally:
                 if code and not isinstance(sys.exception(), KeyboardInterrupt):
-                    keep_logs(directory)
-            if let_go:
-                tell_how_to_look_around(stage, console)
+                    copy_logs(directory)
+            if detach:
+                print_hints(stage, console)
                 narrator.close()
-                let_go(code)
-                linger(stage)
+                detach(code)
+                keep_running(stage)
             else:
-                narrator.waits_for("stopping everything")
-        console.print("Everything is stopped and removed.\n", style="dim")
+                narrator.waits_for("stopping all programs")
+        console.print("All programs are stopped and their files removed.\n", style="dim")
     except KeyboardInterrupt:
-        console.print("\nStopped by you; everything is removed.")
+        console.print("\nThe demo was interrupted. All programs are stopped, all files removed.")
         code = 130
     except FAILURES as error:
-        console.print(f"\nThe demo cannot go on: {error}", style="bold red", soft_wrap=True)
-        console.print(f"What every program said is in {LOGS}", soft_wrap=True)
+        console.print(f"\nThe demo failed and ends here: {error}", style="bold red", soft_wrap=True)
+        console.print(f"The logs of all programs are in {LOGS}", soft_wrap=True)
     finally:
         shutil.rmtree(directory, ignore_errors=True)
     return code
@@ -73,31 +81,34 @@ def play(let_go: Callable[[int], None] | None = None) -> int:
 
 def _interrupt(signum: int, frame: FrameType | None) -> NoReturn:
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)  # cleaning up takes a second: once is enough
+        signal.signal(number, signal.SIG_IGN)  # no second interrupt while we clean up
     raise KeyboardInterrupt
 
 
-def tell(stage: Stage, narrator: Narrator) -> int:
-    """The story; 0 if every expected alert arrived."""
+def play_scenes(stage: Stage, narrator: Narrator) -> int:
+    """Start everything, play all scenes, and print the results.
+
+    Return 0 if every expected alert arrived, else 1.
+    """
     shutil.rmtree(LOGS, ignore_errors=True)
     started = time.time()
     director = Director(stage)
-    narrator.title("beanwatch demo", f"real servers on loopback ports, all in {stage.directory}")
-    narrator.chapter("The stage is set")
+    narrator.title("beanwatch demo", f"real servers on loopback, all files in {stage.directory}")
+    narrator.chapter("Start everything")
     stage.start_servers()
     stage.start_programs()
     stage.start_nagios()
-    director.wait_until_all_is_well()
+    director.wait_until_all_is_ok()
     for scene in SCENES:
         director.play(scene)
-    narrator.chapter("What was expected, and what arrived")
-    narrator.scores(director.receipts, director.surprises)
-    narrator.chapter("What is left")
-    narrator.files("graphs by Graphite", pictures.draw(stage.graphite, KEEPSAKES, started))
-    narrator.files("the log, in JSON", [shutil.copy(stage.log, KEEPSAKES)])
-    narrator.files("the alerts", [shutil.copy(stage.mailbox.path, KEEPSAKES)])
+    narrator.chapter("Expected alerts, and when they arrived")
+    narrator.scores(director.receipts, director.unexpected)
+    narrator.chapter("Files that stay")
+    narrator.files("graphs by Graphite", pictures.draw(stage.graphite, RESULTS, started))
+    narrator.files("log of the workers", [shutil.copy(stage.log, RESULTS)])
+    narrator.files("all alerts", [shutil.copy(stage.mailbox.path, RESULTS)])
     if director.missing:
-        narrator.files("what programs said", [LOGS])
+        narrator.files("logs of all programs", [LOGS])
         narrator.end(f"{director.missing} of the expected alerts did not arrive.", good=False)
         return 1
     seconds = time.time() - started
@@ -105,29 +116,29 @@ def tell(stage: Stage, narrator: Narrator) -> int:
     return 0
 
 
-def keep_logs(directory: Path) -> None:
-    """When something went wrong, what every program said outlives the directory."""
+def copy_logs(directory: Path) -> None:
+    """Copy the logs and configurations of all programs to LOGS, before `directory` is removed."""
     LOGS.mkdir(parents=True, exist_ok=True)
     for path in directory.rglob("*"):
         if path.suffix in (".log", ".events", ".cfg", ".toml") or path.name == "mailbox":
             shutil.copy(path, LOGS / path.name)
 
 
-def tell_how_to_look_around(stage: Stage, console: Console) -> None:
-    """What to type now."""
+def print_hints(stage: Stage, console: Console) -> None:
+    """Print the commands with which to explore the running demo, and to stop it."""
     console.print(
         f"""\
-Everything goes on, for two hours at most. To look around:
+All programs keep running, for two hours at most. To explore them:
 
    export BEANWATCH_CONFIG={stage.config} PATH={BIN}:$PATH
-   beanwatch top                                        servers, queues and workers, live
-   check_worker_heartbeat --restarted 15s               what Nagios sees
-   beanwatch put images image.resize '{{"hang": 60}}'     more trouble
-   tail -f {stage.mailbox.path}
-   tail -f {stage.log}
-   {stage.graphite.url}
+   beanwatch top                                        show servers, queues and workers, live
+   check_worker_heartbeat --restarted 15s               run a check as Nagios does
+   beanwatch put images image.resize '{{"hang": 60}}'     put a job that hangs
+   tail -f {stage.mailbox.path}       # the alerts
+   tail -f {stage.log}       # the log of the workers
+   {stage.graphite.url}       # Graphite, in a browser
 
-To stop and remove everything:
+To stop all programs and remove their files:
 
    kill {os.getpid()}
 """,
@@ -137,11 +148,11 @@ To stop and remove everything:
     )
 
 
-def linger(stage: Stage) -> None:
-    """Go on until somebody says stop, or the time is over."""
-    deadline = time.monotonic() + KEPT_FOR
+def keep_running(stage: Stage) -> None:
+    """Restart workers that end, until a signal arrives or KEEP_SECONDS have passed."""
+    deadline = time.monotonic() + KEEP_SECONDS
     while time.monotonic() < deadline:
-        stage.tend()
+        stage.supervise()
         time.sleep(0.2)
 
 

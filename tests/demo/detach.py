@@ -1,4 +1,4 @@
-"""Leave the demo running: the terminal gets its prompt back, the demo lives on."""
+"""Run the demo in a child process that outlives the command, so that the prompt comes back."""
 
 import os
 import signal
@@ -6,11 +6,13 @@ import sys
 from collections.abc import Callable
 
 
-def detached(play: Callable[[Callable[[int], None]], int]) -> int:
-    """Run `play(let_go)` in a child. Its `let_go(code)` ends us with that code, not the child.
+def run_detached(play: Callable[[Callable[[int], None]], int]) -> int:
+    """Run `play(detach)` in a child process. Return the exit code for this process.
 
-    The child is forked before anything is started, since servers die with the process that
-    started them. Ctrl-C before `let_go` is passed on.
+    When `play` calls `detach(code)`, this function returns `code`, and the child runs on. If it
+    never does, the child's own exit code is returned. The child is forked before any server is
+    started, because servers die with the process that started them. Ctrl-C and SIGTERM are passed
+    on to the child.
     """
     reader, writer = os.pipe()
     child = os.fork()
@@ -35,5 +37,5 @@ def _tell(writer: int, code: int) -> None:
     os.write(writer, bytes([code]))
     os.close(writer)
     silence = os.open(os.devnull, os.O_RDWR)
-    for descriptor in (0, 1, 2):  # whoever reads our output sees its end
+    for descriptor in (0, 1, 2):  # close our output, so that a pipe that reads it ends
         os.dup2(silence, descriptor)

@@ -1,4 +1,4 @@
-"""Plays a scene, and notes which of the expected alerts arrived, and when."""
+"""The director: it plays scenes, and records which expected alerts arrived, and when."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -8,54 +8,61 @@ from tests.demo.scenes import Scene
 from tests.demo.stage import Stage
 from tests.real import WaitError
 
-PATIENCE = 60.0  # seconds; on an idle machine every alert takes less than 15
+ALERT_TIMEOUT = 60.0  # seconds; on an idle machine each alert takes less than 15
 
 
 class Director:
-    """Plays scenes on a stage; `receipts` and `surprises` tell how it went."""
+    """Plays scenes on a stage.
+
+    `receipts` has the expected alerts of each scene, by its title. `unexpected` has all other
+    alerts. `timeout` is how long to wait for an alert, in seconds.
+    """
 
     def __init__(
         self,
         stage: Stage,
         *,
-        patience: float = PATIENCE,
+        timeout: float = ALERT_TIMEOUT,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.receipts: dict[str, list[Receipt]] = {}
-        self.surprises: list[Alert] = []
+        self.unexpected: list[Alert] = []
         self._stage = stage
         self._narrator = stage.narrator
-        self._patience = patience
+        self._timeout = timeout
         self._clock = clock
         self._sleep = sleep
 
     @property
     def missing(self) -> int:
-        """How many expected alerts did not arrive."""
+        """The number of expected alerts that did not arrive."""
         return sum(not one.alert for receipts in self.receipts.values() for one in receipts)
 
-    def wait_until_all_is_well(self) -> None:
-        """Until every service was checked and is OK. Raises WaitError."""
-        self._narrator.waits_for("Nagios looks at everything")
-        if not self._until(self._stage.is_well):
-            raise WaitError(f"not all is well at first: {self._stage.complaints()}")
+    def wait_until_all_is_ok(self) -> None:
+        """Wait until Nagios has checked every service and all are OK. Raises WaitError."""
+        self._narrator.waits_for("waiting until Nagios has checked every service")
+        if not self._until(self._stage.is_ok):
+            raise WaitError(
+                f"before the first scene, not all was OK within {self._timeout:g} s: "
+                f"{self._stage.problems()}"
+            )
 
     def play(self, scene: Scene) -> None:
-        """Make the trouble, wait for its alerts, mend it, wait for the recoveries."""
+        """Cause the fault, wait for its alerts, fix it, and wait for the recoveries."""
         receipts = self.receipts[scene.title] = []
         self._narrator.chapter(scene.title)
         self._narrator.breaks(scene.breaks)
-        self._stage.mark("trouble")
+        self._stage.mark("fault")
         started = self._clock()
-        scene.make(self._stage)
+        scene.cause(self._stage)
         receipts += self._receive(scene.alerts, started, "waiting for the alert")
         if reason := self._stage.last_error():
             self._narrator.logged(reason)
-        self._narrator.mends(scene.mends)
-        self._stage.mark("mended")
+        self._narrator.fixes(scene.fixes)
+        self._stage.mark("fixed")
         started = self._clock()
-        scene.mend(self._stage)
+        scene.fix(self._stage)
         receipts += self._receive(scene.recoveries, started, "waiting for the recovery")
 
     def _receive(self, expected: Sequence[Expected], started: float, waiting: str) -> list[Receipt]:
@@ -67,7 +74,7 @@ class Director:
                 self._narrator.alert(alert)
                 match = next((one for one in pending if one.matches(alert)), None)
                 if match is None:
-                    self.surprises.append(alert)
+                    self.unexpected.append(alert)
                 else:
                     pending.remove(match)
                     receipts.append(Receipt(match, alert, alert.received - started))
@@ -76,14 +83,16 @@ class Director:
         self._narrator.waits_for(waiting)
         self._until(all_arrived)
         for one in pending:
-            self._narrator.failed(f"no alert arrived: {one.service} {one.state}")
+            self._narrator.failed(
+                f"no alert arrived within {self._timeout:g} s: {one.service} {one.state}"
+            )
         return receipts + [Receipt(one) for one in pending]
 
     def _until(self, condition: Callable[[], bool]) -> bool:
-        deadline = self._clock() + self._patience
+        deadline = self._clock() + self._timeout
         while not condition():
             if self._clock() > deadline:
                 return False
-            self._stage.tend()
+            self._stage.supervise()
             self._sleep(0.1)
         return True

@@ -1,4 +1,4 @@
-"""The mailbox: a file to which beanwatch_notify appends a line for each alert, tabs between."""
+"""The mailbox: a file to which `beanwatch_notify --file` appends one line of TSV for each alert."""
 
 import time
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Alert(NamedTuple):
-    """One notification: a PROBLEM, or the RECOVERY from it."""
+    """One notification of Nagios. `kind` is PROBLEM or RECOVERY."""
 
     kind: str
     host: str
@@ -14,23 +14,24 @@ class Alert(NamedTuple):
     state: str
     reason: str
     runbook: str
-    received: float = 0.0  # time.monotonic()
+    received: float = 0.0  # when it was read, by time.monotonic()
 
 
 class Expected(NamedTuple):
-    """An alert that must arrive: of which service, in which state, with which words in it."""
+    """An alert that must arrive: its service, its state, and words that its reason must contain."""
 
     service: str
     state: str
     words: str = ""
 
     def matches(self, alert: Alert) -> bool:
+        """Return True if this is the expected alert."""
         same = (alert.service, alert.state) == (self.service, self.state)
         return same and self.words in alert.reason
 
 
 class Receipt(NamedTuple):
-    """What became of an expectation; `alert` is None if it was waited for in vain."""
+    """An expected alert, the alert that arrived (or None), and the seconds until it arrived."""
 
     expected: Expected
     alert: Alert | None = None
@@ -38,7 +39,7 @@ class Receipt(NamedTuple):
 
 
 class Mailbox:
-    """Reads the file as it grows."""
+    """Reads the alerts from the file while it grows."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -46,7 +47,7 @@ class Mailbox:
         path.touch()
 
     def fetch(self) -> list[Alert]:
-        """The alerts that came since the last call."""
+        """Return the alerts that were written since the last call. An unfinished line waits."""
         with self.path.open("rb") as stream:
             stream.seek(self._offset)
             data = stream.read()
@@ -57,6 +58,6 @@ class Mailbox:
 
 
 def parse_alert(line: str, received: float = 0.0) -> Alert:
-    """A line of the mailbox, whatever is missing at its end."""
+    """Parse a line of the mailbox. Fields that are missing at its end are empty."""
     kind, host, service, state, reason, runbook = [*line.split("\t"), *[""] * 6][:6]
     return Alert(kind, host, service, state, reason, runbook, received)

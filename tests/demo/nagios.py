@@ -1,4 +1,4 @@
-"""What Nagios watches here: one host and its services, by the templates that the project ships."""
+"""The Nagios objects of the demo: one host and its services, made from the shipped templates."""
 
 from pathlib import Path
 
@@ -14,25 +14,26 @@ BURIED = "buried"
 CONSUMERS = "consumers"
 WORKERS = "workers"
 
-# Times are in seconds here. A restart is worth a warning for ten minutes, which nobody wants to
-# watch: here for some seconds. Some retries outlast the hang of a worker that mends itself.
+# Nagios counts intervals in seconds here, not in minutes. `--restarted` is some seconds instead of
+# ten minutes, so that the demo need not wait for the warning to end. Some retry intervals are
+# longer, so that a worker that hangs has restarted before its service alerts.
 
 
 def write_objects(directory: Path, config: Path, mailbox: Path) -> list[Path]:
-    """The configuration files for Nagios: those shipped, and the one of this demo."""
+    """Write the object files of the demo. Return them and the shipped ones, for Nagios to load."""
     checks = directory / "checks.cfg"
     checks.write_text("\n".join(nagios_checks(configuration.load(str(config)))))
     own = directory / "queue1.cfg"
     own.write_text(f"""\
 define contact {{
     use           beanwatch-contact
-    contact_name  spectator
+    contact_name  viewer
     _NOTIFY       --file {mailbox}
 }}
 
 define contactgroup {{
     contactgroup_name  beanwatch
-    members            spectator
+    members            viewer
 }}
 
 define host {{

@@ -1,4 +1,4 @@
-"""What the spectator sees: short lines, and on a terminal a live footer below them."""
+"""The output of the demo: numbered chapters with short lines, and a live footer on a terminal."""
 
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
@@ -25,7 +25,7 @@ _INDENT = "   "
 
 
 class Narrator:
-    """Numbered chapters, and under each what was done, what broke, and what arrived."""
+    """Prints what the demo does. `chapters` is their number, for the progress bar."""
 
     def __init__(self, console: Console, chapters: int) -> None:
         self.console = console
@@ -62,16 +62,16 @@ class Narrator:
         self._print(Text.assemble("\n", (f"{self._chapter}  {title}", "bold cyan")))
 
     def did(self, what: str, detail: str = "") -> None:
-        """A step that is done."""
+        """Print a step that is done."""
         self._print(Text.assemble(_INDENT, ("✓ ", "green"), f"{what:<14}", (detail, "dim")))
 
     def types(self, argv: Sequence[str], times: int = 1) -> None:
-        """A command that is run now."""
+        """Print a command that runs now."""
         often = f"   # {times} times" if times > 1 else ""
         self._print(Text.assemble(_INDENT, "  ", (f"$ {shlex.join(argv)}{often}", "dim")))
 
     def logged(self, message: str) -> None:
-        self._tell(Text.assemble(("the log: ", "dim"), message))
+        self._tell(Text.assemble(("log: ", "dim"), message))
 
     def breaks(self, text: str) -> None:
         self._print(Text.assemble(_INDENT, ("✗ ", "red"), text))
@@ -79,11 +79,11 @@ class Narrator:
     def failed(self, text: str) -> None:
         self._print(Text.assemble(_INDENT, ("✗ ", "bold red"), (text, "bold red")))
 
-    def mends(self, text: str) -> None:
+    def fixes(self, text: str) -> None:
         self._print(Text.assemble(_INDENT, ("✓ ", "green"), text))
 
     def alert(self, alert: Alert) -> None:
-        """A notification as the person who is paged gets it."""
+        """Print an alert as the person who is paged gets it."""
         where = f"{alert.host} / {alert.service}" if alert.service else alert.host
         style = STYLES.get(alert.state, "")
         self._print(
@@ -100,15 +100,15 @@ class Narrator:
             self._tell(Text(alert.runbook, "dim"))
 
     def news(self, text: str) -> None:
-        """The right end of the footer."""
+        """Show this text at the right end of the footer."""
         self._progress.update(self._task, news=text)
 
     def waits_for(self, what: str) -> None:
-        """The left end of the footer."""
+        """Show at the left end of the footer what the demo waits for."""
         self._progress.update(self._task, description=what)
 
-    def scores(self, receipts: Mapping[str, Sequence[Receipt]], surprises: Iterable[Alert]) -> None:
-        """A row for each expectation, and for each alert that nobody expected."""
+    def scores(self, receipts: Mapping[str, Sequence[Receipt]], others: Iterable[Alert]) -> None:
+        """Print a table: a row for each expected alert, and one for each other alert."""
         table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
         for title, of_scene in receipts.items():
             heading = title
@@ -123,9 +123,9 @@ class Narrator:
                     else Text("✗ did not arrive", "bold red"),
                 )
                 heading = ""
-        for alert in surprises:
+        for alert in others:
             state = Text(alert.state, STYLES.get(alert.state, ""))
-            table.add_row(f"{_INDENT}and besides", state, alert.service, "✓ not expected")
+            table.add_row(f"{_INDENT}other alerts", state, alert.service, "not expected")
         self.console.print(table)
 
     def files(self, what: str, paths: Iterable[Path | str]) -> None:
@@ -138,12 +138,12 @@ class Narrator:
         self._print(Text.assemble("\n", (text, "bold green" if good else "bold red"), "\n"))
 
     def _tell(self, text: Text) -> None:
-        """What belongs to the line above: indented, and wrapped where there is a screen."""
+        """Print a detail of the line above: indented, and wrapped on a terminal."""
         if self.console.is_terminal:
             self.console.print(Padding(text, (0, 0, 0, 8)), highlight=False)
         else:
             self._print(Text.assemble(" " * 8, text))
 
     def _print(self, text: Text) -> None:
-        # soft_wrap: paths and links stay whole, to be clicked or copied.
+        # soft_wrap keeps paths and links in one piece, so that they can be clicked or copied.
         self.console.print(text, soft_wrap=True, highlight=False)

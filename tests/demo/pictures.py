@@ -1,7 +1,8 @@
-"""The graphs that graphite-web draws at the end."""
+"""The graphs that graphite-web draws at the end of the demo."""
 
 from pathlib import Path
 
+from beanwatch.telemetry.series import QUEUE
 from tests.real import Graphite
 
 _STYLE = {
@@ -23,50 +24,51 @@ _STYLE = {
 
 
 def queues(stat: str) -> str:
-    """A stat of every queue that has jobs, by the queue's name: node 3 of the path."""
-    return f"aliasByNode(exclude(beanwatch.queue.*.*.{stat}, '\\.default\\.'), 3)"
+    """Return the target for a number of each queue but `default`, named by the queue (node 3)."""
+    name = QUEUE.find(stat).name
+    return f"aliasByNode(exclude(beanwatch.queue.*.*.{name}, '\\.default\\.'), 3)"
 
 
-# File name: title, axis, targets.
+# File name without .png -> title, label of the vertical axis, Graphite targets.
 GRAPHS: dict[str, tuple[str, str, list[str]]] = {
     "ready": (
         "Jobs ready, by queue",
         "jobs",
-        [queues("current_jobs_ready")],
+        [queues("ready")],
     ),
     "buried": (
         "Jobs buried, by queue",
         "jobs",
-        [queues("current_jobs_buried")],
+        [queues("buried")],
     ),
     "flow": (
-        "Jobs in and out",
-        "jobs a second",
+        "Jobs put and deleted",
+        "jobs per second",
         [
             "alias(sumSeries(beanwatch.queue.*.*.put_rate), 'put')",
             "alias(sumSeries(beanwatch.queue.*.*.delete_rate), 'deleted')",
         ],
     ),
     "outcomes": (
-        "What became of the jobs",
+        "Runs by outcome",
         "runs in 10 s",
         ["groupByNode(beanwatch.job.*.*.*.*.{ok,retry,buried,timeout}.count, 6, 'sum')"],
     ),
     "duration": (
-        "How long a job runs: the slowest of twenty",
+        "Duration of runs (95th percentile), by job",
         "milliseconds",
         ["groupByNode(beanwatch.job.*.*.*.*.duration.upper_95, 4, 'max')"],
     ),
 }
-# When trouble was made and mended, as vertical lines in every graph.
+# Vertical lines in every graph, at the times at which a fault was caused and fixed.
 MARKS = [
-    "color(alias(drawAsInfinite(demo.trouble), 'trouble'), '#d6272880')",
-    "color(alias(drawAsInfinite(demo.mended), 'mended'), '#2ca02c80')",
+    "color(alias(drawAsInfinite(demo.fault), 'fault'), '#d6272880')",
+    "color(alias(drawAsInfinite(demo.fixed), 'fixed'), '#2ca02c80')",
 ]
 
 
 def draw(graphite: Graphite, directory: Path, started: float) -> list[Path]:
-    """Draw every graph from `started` (seconds since the epoch) until now."""
+    """Draw every graph from `started` (seconds since 1970) until now. Return the PNG files."""
     directory.mkdir(parents=True, exist_ok=True)
     pictures = []
     for name, (title, axis, targets) in GRAPHS.items():

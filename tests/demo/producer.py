@@ -1,4 +1,4 @@
-"""The producer: a lively mix of jobs, a dozen a second, by its own connection."""
+"""The producer of the demo: it puts a random mix of jobs, about a dozen per second."""
 
 import json
 import random
@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import greenstalk
 
-# Queue, job, its data, and how often in a hundred. A large image takes longer than an email.
+# Queue, job, function that makes its data from a number, and share of all jobs in percent.
 MIX: list[tuple[str, str, Callable[[int], dict[str, Any]], int]] = [
     ("email.priority", "email.send", lambda n: {"to": f"user{n}@example.org"}, 15),
     ("email.regular", "email.send", lambda n: {"to": f"user{n}@example.org"}, 35),
@@ -22,7 +22,7 @@ JOBS_PER_SECOND = 12.0
 
 
 class Producer:
-    """Puts jobs from a thread of its own until the context ends."""
+    """Puts jobs from its own thread while the context lasts. `put` counts them."""
 
     def __init__(self, connect: Callable[[], "greenstalk.Client[str]"]) -> None:
         self._connect = connect

@@ -1,4 +1,4 @@
-"""beanwatch's own commands as processes, and a supervisor for those that must stay up."""
+"""beanwatch's commands as processes. Some are restarted when they end, as systemd would do."""
 
 import subprocess
 import sys
@@ -9,16 +9,16 @@ from tests.real import spawn, stop_process
 
 BIN = Path(sys.executable).parent
 
-# How a worker exits when nobody should start it again: told to stop, bad usage, duplicate.
-_STAYS_DOWN = (0, 2, 12)
+# Exit codes after which a worker is not restarted: told to stop, wrong usage, duplicate id.
+_NO_RESTART = (0, 2, 12)
 
 
 class ProgramError(Exception):
-    """A command of ours failed; carries what it said."""
+    """A beanwatch command failed. The text has the command, its exit code and its stderr."""
 
 
 class Program:
-    """A command of ours that runs until it is stopped."""
+    """A beanwatch command that runs until it is stopped. Its output goes to `log`."""
 
     def __init__(self, name: str, argv: Sequence[str | Path], directory: Path) -> None:
         self.name = name
@@ -37,33 +37,36 @@ class Program:
         self._process = spawn(self._argv, log=self.log, cwd=self._directory)
 
     def stop(self) -> None:
-        """A clean stop: what it does is finished first."""
+        """Send SIGTERM, and wait until the program ends. A worker finishes its job first."""
         if self._process:
             stop_process(self._process, timeout=20)
             self._process = None
 
     def kill(self) -> None:
-        """SIGKILL, as the kernel does when memory runs out; nobody starts it again."""
+        """Send SIGKILL, as the kernel does when memory runs out. It is not restarted."""
         if self._process:
             self._process.kill()
             self._process.wait()
             self._process = None
 
     def supervise(self) -> None:
-        """What systemd's Restart= does: start again what ended by itself and should not have."""
+        """Start the program again if it ended by itself, as systemd does with Restart=."""
         if self._process is None or (code := self._process.poll()) is None:
             return
         self.last_exit = code
-        if code not in _STAYS_DOWN:
+        if code not in _NO_RESTART:
             self.restarts += 1
             self.start()
 
 
 def run(argv: Sequence[str | Path], timeout: float = 20.0) -> str:
-    """Run one of our commands to its end; its output. Raises when it fails."""
+    """Run a beanwatch command, and return its output. Raises ProgramError if it fails."""
     done = subprocess.run(
         [BIN / argv[0], *argv[1:]], capture_output=True, text=True, timeout=timeout, check=False
     )
     if done.returncode:
-        raise ProgramError(f"{argv[0]} exited {done.returncode}: {done.stderr.strip()}")
+        command = " ".join(map(str, argv))
+        raise ProgramError(
+            f"`{command}` failed with exit code {done.returncode}: {done.stderr.strip()}"
+        )
     return done.stdout.strip()

@@ -1,4 +1,4 @@
-"""The four troubles: how each is made and mended, and which alerts must come of it."""
+"""The four scenes: how each fault is caused and fixed, and which alerts must arrive."""
 
 import json
 from collections.abc import Callable
@@ -11,14 +11,17 @@ from tests.demo.stage import Stage
 
 
 class Scene(NamedTuple):
-    """One trouble. `make` and `mend` only act; the director waits."""
+    """One fault. `breaks` and `fixes` are printed before `cause` and `fix` are called.
+
+    Neither function waits. The director waits for the `alerts` and the `recoveries`.
+    """
 
     title: str
     breaks: str
-    make: Callable[[Stage], None]
+    cause: Callable[[Stage], None]
     alerts: tuple[Expected, ...]
-    mends: str
-    mend: Callable[[Stage], None]
+    fixes: str
+    fix: Callable[[Stage], None]
     recoveries: tuple[Expected, ...]
 
 
@@ -60,7 +63,7 @@ def start_newsletter_worker(stage: Stage) -> None:
 SCENES = [
     Scene(
         "Jobs fail until they are buried",
-        "three emails are refused, three times each",
+        "three emails cannot be sent; their worker tries each of them three times",
         put_failing_emails,
         (Expected(BURIED, "WARNING", "email.bulk"),),
         "the buried emails are deleted",
@@ -69,25 +72,25 @@ SCENES = [
     ),
     Scene(
         "A handler hangs",
-        "an image never ends: 1 s after its time its worker ends itself, and is started again",
+        "the job of one image hangs: 1 s after its timeout, its worker exits and is restarted",
         put_endless_image,
         (
             Expected(BURIED, "WARNING", "images"),
             Expected(WORKERS, "WARNING", "hard deadline of image.resize"),
         ),
-        "the buried image is deleted; the worker has mended itself",
+        "the buried job is deleted; the worker runs again already",
         partial(delete_buried, queue="images"),
         (Expected(BURIED, "OK"), Expected(WORKERS, "OK")),
     ),
     Scene(
         "A worker is killed",
-        "the mailer gets a SIGKILL, and nobody starts it again",
+        "the worker `mailer` is killed by SIGKILL, and is not restarted",
         kill_mailer,
         (
             Expected(WORKERS, "CRITICAL", "mailer: dead"),
             Expected(CONSUMERS, "CRITICAL", "no worker watches it, dead: web1.mailer"),
         ),
-        "the mailer is started again",
+        "the worker `mailer` is started again",
         start_mailer,
         (
             Expected(CONSUMERS, "OK"),
@@ -96,14 +99,14 @@ SCENES = [
         ),
     ),
     Scene(
-        "A queue fills up that no worker watches",
-        "200 newsletters are put",
+        "A queue without a worker fills up",
+        "200 newsletters are put into a queue that no worker watches",
         fill_newsletter,
         (
             Expected(DEPTH, "CRITICAL", "newsletter"),
             Expected(CONSUMERS, "CRITICAL", "newsletter: 200 jobs ready and no worker watches it"),
         ),
-        "a worker for newsletters is started",
+        "a worker for this queue is started",
         start_newsletter_worker,
         (Expected(DEPTH, "OK"), Expected(CONSUMERS, "OK")),
     ),

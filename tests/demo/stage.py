@@ -1,4 +1,4 @@
-"""The stage: every server and program of the demo, in one directory, on loopback ports."""
+"""The stage: all servers and programs of the demo, on loopback ports, in one directory."""
 
 import contextlib
 import json
@@ -49,7 +49,7 @@ critical = 20
 
 
 class Stage(contextlib.ExitStack):
-    """Starts everything in order; leaving the context stops it in reverse, whatever happened."""
+    """Starts the servers and programs. When the context ends, it stops them in reverse order."""
 
     def __init__(self, directory: Path, narrator: Narrator) -> None:
         super().__init__()
@@ -91,13 +91,13 @@ class Stage(contextlib.ExitStack):
             self.add_worker(name, queues)
             self.narrator.did(f"worker {name}", ", ".join(queues))
         self.enter_context(self.producer)
-        self.narrator.did("producer", "a dozen jobs a second, of three kinds, into five queues")
+        self.narrator.did("producer", "puts a dozen jobs per second into five queues")
         collector = self._program("collector", "collect")
         collector.start()
-        self.narrator.did("collector", "every number of beanstalkd into Graphite, every second")
+        self.narrator.did("collector", "sends all numbers of beanstalkd to Graphite, every second")
 
     def add_worker(self, name: str, queues: Iterable[str]) -> Program:
-        """Start one worker under the supervisor."""
+        """Start a worker, which `supervise` restarts when it ends."""
         argv = ["worker", "beanwatch.worker.example:app", "--name", name, "--host", HOST]
         worker = self.workers[name] = self._program(
             name, *argv, *(word for queue in queues for word in ("--queue", queue))
@@ -118,12 +118,16 @@ class Stage(contextlib.ExitStack):
         self.enter_context(self.nagios)
         self.narrator.did("Nagios", f"{len(self.nagios.statuses()) - 1} services on one host")
 
-    def is_well(self) -> bool:
-        """Every service was checked and is OK, and Graphite has numbers of both sources."""
-        return not self.complaints()
+    def is_ok(self) -> bool:
+        """Return True if there are no `problems`."""
+        return not self.problems()
 
-    def complaints(self) -> list[str]:
-        """What is not well, or not known yet."""
+    def problems(self) -> list[str]:
+        """Return the services that are not OK or not checked yet.
+
+        If there are none, return the series that Graphite does not have yet: one series that the
+        collector sends, and one that the workers send.
+        """
         services = {name: one for (_, name), one in self.nagios.statuses().items() if name}
         found = [
             f"{name}: {status['plugin_output'] or 'not checked yet'}"
@@ -131,16 +135,18 @@ class Stage(contextlib.ExitStack):
             if status["has_been_checked"] == "0" or status["current_state"] != "0"
         ]
         sources = ("beanwatch.queue.*.*.puts", "beanwatch.job.*.*.*.*.ok.count")
-        return found or [f"no {path} yet" for path in sources if not self.graphite.values(path)]
+        return found or [
+            f"Graphite has no {path} yet" for path in sources if not self.graphite.values(path)
+        ]
 
     def run(self, argv: list[str], times: int = 1) -> None:
-        """Type a command, as an operator would, so often. Raises ProgramError."""
+        """Print a command and run it, `times` times. Raises ProgramError if it fails."""
         self.narrator.types(argv, times)
         for _ in range(times):
             run([*argv, "--config", self.config])
 
     def last_error(self) -> str:
-        """The newest message in the workers' log of level ERROR or above, since the last call."""
+        """Return the newest message since the last call with level ERROR or above, else ''."""
         with self.log.open("rb") as stream:
             stream.seek(self._log_read)
             lines = [line for line in stream if line.endswith(b"\n")]
@@ -149,11 +155,11 @@ class Stage(contextlib.ExitStack):
         return next((one["message"] for one in reversed(entries) if one["level"] >= 400), "")
 
     def mark(self, what: str) -> None:
-        """Put a mark into the graphs."""
+        """Send a point to Graphite that marks this moment in the graphs: `fault` or `fixed`."""
         self.graphite.send(f"demo.{what}", 1)
 
-    def tend(self) -> None:
-        """What goes on while the demo waits: workers are kept up, the footer tells the news."""
+    def supervise(self) -> None:
+        """Restart workers that ended, and update the footer. Call it often while waiting."""
         for worker in self.workers.values():
             worker.supervise()
         self.narrator.news(f"{self.producer.put} jobs put")

@@ -16,7 +16,7 @@ from tests.grafana.boards import Json, Query
 from tests.grafana.evaluate import evaluate
 from tests.grafana.lively import FLOW, WORKERS, LiveFleet, WorkerSpec, vanish
 from tests.real import Beanstalkd, Graphite, wait_until
-from tests.real.full_disk import fill_disk, put_in_limbo
+from tests.real.full_disk import fill_disk, lose_jobs
 
 # More than one node, so that nothing may count the nodes from the front.
 PREFIX = "acme.queues"
@@ -231,7 +231,7 @@ def test_a_job_that_the_server_lost_fires_the_rule_of_missing_jobs(
             wait_until(lambda: graphite.values(path), PATIENCE, "the first point")
             assert evaluate(missing, graphite) == {}
             # When it loses track of one
-            assert put_in_limbo(client, 5) > 0
+            assert lose_jobs(client, 5) > 0
             collect()
         # Then that is an alert
         wait_until(lambda: "q9" in evaluate(missing, graphite), PATIENCE, "the rule fires")

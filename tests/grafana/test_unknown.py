@@ -29,7 +29,7 @@ SHOWN = {
         "Servers now: State": [1],
         "Servers now: Put": [2],
         "Polls": [1],
-        "Points of a poll": [4],
+        "Points per poll": [4],
     },
     "queue": {
         "Ready": [3],

@@ -69,10 +69,11 @@ def test_the_series_that_scaling_counts_are_as_many_as_there_are(beanstalkd: Bea
     assert f"| series | {measures + native},000 | {measures + native}0,000 |" in page
     megabytes = (measures * size_of("ready") + native * size_of("current_using")) / 1e6
     assert f"| {megabytes:.0f} GB | {megabytes * 10:.0f} GB | derived:" in page
-    assert f"{size_of('ready') / 1e6:.1f} MB a series" in page
-    assert f"{size_of('current_using') / 1e6:.2f} MB a native one" in page
+    assert f"{size_of('ready') / 1e6:.1f} MB for each series," in page
+    native_size = f"{size_of('current_using') / 1e6:.2f} MB"
+    assert f"{native_size} for each series of beanstalkd's own numbers" in page
     worker = len(paths.WORKER.names) + len(paths.WORKER_SEEN.names)
-    assert f"| {worker}00 | {worker},000 | derived: {worker} each |" in page
+    assert f"| {worker}00 | {worker},000 | derived: {worker} for each worker |" in page
     job = 2 * len(outcomes.NAMES) + len(paths.TIMERS) * len(paths.TIMER_STATS)
     assert f"| {job} | {job} | derived:" in page
 

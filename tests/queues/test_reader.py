@@ -31,7 +31,7 @@ from beanwatch.queues.servers import Server, parse_server
 from tests.queues.formats import SERVERS
 from tests.queues.liar import STATS, TUBE, Liar, Lie
 from tests.real import Beanstalkd, Proxy, closed_port, wait_until
-from tests.real.full_disk import fill_disk, put_in_limbo
+from tests.real.full_disk import fill_disk, lose_jobs
 
 MakeProxy = Callable[[str], Proxy]
 ALL = Wanted()
@@ -891,7 +891,7 @@ def test_jobs_that_a_full_disk_lost_are_missing(
         reading = look(reader, memory)
         assert queue_of(reading).missing_jobs == 0
         assert not [text for text in texts(reader, reading) if "lost" in text]
-        lost = put_in_limbo(client, 5)
+        lost = lose_jobs(client, 5)
         assert lost > 1
         reading = look(reader, memory)
         assert queue_of(reading).missing_jobs == lost

@@ -1,7 +1,7 @@
-"""The real servers that the tests and the demo run against.
+"""The real servers that the tests and the demo use.
 
-Each is a context manager: it starts in a directory of its own on a free loopback port, and is
-stopped at the end whatever happens.
+Each server is a context manager. It starts on a free loopback port, in a directory of its own. At
+the end it is stopped, even after an exception.
 
     with Beanstalkd(tmp_path / "beanstalkd") as server:
         server.client().put("hello")

@@ -1,4 +1,4 @@
-"""beanstalkd, as Debian ships it."""
+"""The real beanstalkd, from Debian's package."""
 
 import shutil
 import socket
@@ -29,7 +29,7 @@ class Beanstalkd(Server):
         self.binlog = self.directory / "binlog" if binlog else None
         if self.binlog:
             self.binlog.mkdir(exist_ok=True)
-        # A socket's path has room for 108 bytes, which a test's directory may exceed.
+        # The path of a socket may have at most 108 bytes, and a test's directory may be longer.
         self._socket_directory = Path(tempfile.mkdtemp(prefix="beanstalkd-")) if unix else None
         self._args = list(args)
 
@@ -64,11 +64,11 @@ class Beanstalkd(Server):
     def stats(self) -> dict[str, Any]:
         with self.client() as client:
             stats = dict(client.stats())
-        # An id without a letter, which one in 1,800 has, is a number to greenstalk.
+        # greenstalk parses an id without letters (one in 1,800) as a number, and drops zeros.
         return stats | {"id": f"{stats['id']:0>16}"}
 
     def stats_tube(self, name: str) -> dict[str, Any]:
-        """The tube's stats, or nothing while no job, user or watcher holds it."""
+        """Return the statistics of a tube, or an empty dict if the tube does not exist."""
         with self.client() as client:
             try:
                 return dict(client.stats_tube(name))

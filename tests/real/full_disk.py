@@ -1,4 +1,4 @@
-"""Jobs that beanstalkd loses track of: they need a binlog whose disk is full."""
+"""Make beanstalkd lose jobs, which happens if the disk of its binlog is full."""
 
 import contextlib
 
@@ -6,14 +6,14 @@ import greenstalk
 
 
 def fill_disk(client: "greenstalk.Client[str]") -> None:
-    """Put jobs until the binlog has no room."""
+    """Put jobs until the disk of the binlog is full."""
     with contextlib.suppress(greenstalk.OutOfMemoryError):
         while True:
             client.put("x" * 1000)
 
 
-def put_in_limbo(client: "greenstalk.Client[str]", jobs: int) -> int:
-    """Bury jobs that the binlog cannot take down; how many are nowhere now."""
+def lose_jobs(client: "greenstalk.Client[str]", jobs: int) -> int:
+    """Bury jobs while the disk is full. Return how many the server lost."""
     lost = 0
     for _ in range(jobs):
         try:

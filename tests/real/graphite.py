@@ -1,4 +1,4 @@
-"""Graphite: carbon-cache and graphite-web, from the venv that `make setup` makes."""
+"""A real Graphite: carbon-cache and graphite-web, from the venv that `make setup` creates."""
 
 import json
 import socket
@@ -16,7 +16,7 @@ from tests.real.waiting import wait_until
 
 VENV = ROOT / ".graphite"
 
-# As fine as a test or a demo wants it: points a second apart, for an hour.
+# Storage rules for tests and the demo: one point per second, kept for an hour.
 EVERY_SECOND = """\
 [carbon]
 pattern = ^carbon\\.
@@ -26,7 +26,8 @@ retentions = 10s:1h
 pattern = .*
 retentions = 1s:1h
 """
-# What beanwatch ships, and below it: any point fills its step, whatever the prefix.
+# The rules for aggregation: the shipped ones, and for all other series one that needs no minimum
+# number of points.
 SHIPPED_AGGREGATION = ROOT / "collectors" / "graphite" / "storage-aggregation.conf"
 KEEP_ANY_POINT = """
 [all]
@@ -95,7 +96,7 @@ class _Carbon(Server):
         conf.write_text(_CARBON_CONF.format(root=self.directory, **ports))
 
     def argv(self) -> list[str | Path]:
-        # A killed carbon leaves its pid file, and would not start again because of it.
+        # A carbon that was killed leaves its pid file, and then refuses to start.
         (self.directory / "carbon.pid").unlink(missing_ok=True)
         return [
             VENV / "bin" / "carbon-cache.py",
@@ -147,7 +148,7 @@ class _Web(Server):
 class Graphite:
     """carbon-cache and graphite-web on free ports.
 
-    Storage rules are the text or the path of a Graphite configuration file.
+    `storage_schemas` and `storage_aggregation` are the text or the path of these Graphite files.
     """
 
     def __init__(
@@ -183,7 +184,7 @@ class Graphite:
 
     def start(self) -> None:
         if not (VENV / "bin" / "gunicorn").exists():
-            raise StartupError(f"no Graphite in {VENV}; run: make setup")
+            raise StartupError(f"cannot start Graphite: it is not in {VENV}; run: make setup")
         self.start_carbon()
         settings = self.directory / "conf" / "beanwatch_test_settings.py"
         settings.write_text(_SETTINGS.format(root=self.directory, query=self._carbon.query_port))
@@ -195,7 +196,9 @@ class Graphite:
             timeout=120,
         )
         if migration.returncode:
-            raise StartupError(f"graphite-web's database:\n{migration.stderr[-2000:]}")
+            raise StartupError(
+                f"cannot create the database of graphite-web:\n{migration.stderr[-2000:]}"
+            )
         self._web.start()
 
     def stop(self) -> None:
@@ -215,40 +218,47 @@ class Graphite:
         self._carbon.thaw()
 
     def send(self, path: str, value: float, timestamp: float | None = None) -> None:
-        """One point by the plaintext protocol."""
+        """Send a point by the plaintext protocol. `timestamp`: seconds since 1970, default now."""
         when = time.time() if timestamp is None else timestamp
         with socket.create_connection(("127.0.0.1", self._carbon.port), timeout=5) as carbon:
             carbon.sendall(f"{path} {value} {when:.0f}\n".encode())
 
     def render(self, target: str | Sequence[str], since: str = "-5min") -> list[dict[str, Any]]:
-        """The series of one or more targets: `target` and `datapoints` of (value, time)."""
+        """Return the series of one or more targets, as dicts.
+
+        `target` is the name, `datapoints` a list of (value or None, seconds since 1970).
+        """
         answer: list[dict[str, Any]] = json.loads(self._render(target, since, format="json"))
         return answer
 
     def values(self, target: str, since: str = "-5min") -> list[float]:
-        """Every value that is there of a target that is one series, oldest first."""
+        """Return the known values of a target, oldest first. Gaps are left out."""
         series = self.render(target, since)
         return [value for one in series for value, _ in one["datapoints"] if value is not None]
 
     def latest(self, target: str, since: str = "-5min", timeout: float = 15.0) -> float:
-        """The newest value, waiting until there is one."""
+        """Wait until the target has a value, and return the newest. Raises WaitError."""
         values = wait_until(
             lambda: self.values(target, since), timeout, f"{target} arrives in Graphite"
         )
         return values[-1]
 
     def find(self, query: str) -> list[str]:
-        """The paths of nodes that match; `a.*` lists what is below `a`."""
+        """Return the paths that match, sorted. The query `a.*` lists the nodes below `a`."""
         answer = self._get("/metrics/expand", {"query": query, "groupByExpr": "0"})
         return sorted(json.loads(answer)["results"])
 
     def png(
         self, target: str | Sequence[str], path: Path, since: str = "-5min", **options: Any
     ) -> Path:
-        """Draw a graph into `path`. Options are those of the render API (title, width ...)."""
+        """Draw a graph into the file `path`, and return it.
+
+        `options` are parameters of the render API (title, width ...). Raises ValueError if
+        graphite-web returns no PNG.
+        """
         picture = self._render(target, since, format="png", **options)
         if not picture.startswith(b"\x89PNG"):
-            raise ValueError(f"no picture from graphite-web: {picture[:200]!r}")
+            raise ValueError(f"graphite-web returned no PNG, but {picture[:200]!r}")
         path.write_bytes(picture)
         return path
 
@@ -263,7 +273,7 @@ class Graphite:
                 content: bytes = answer.read()
                 return content
         except urllib.error.HTTPError as error:
-            error.close()  # else its socket is closed when nobody looks, with a warning
+            error.close()  # otherwise the garbage collector closes its socket, with a warning
             raise
 
     def __enter__(self) -> Self:

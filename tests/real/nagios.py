@@ -1,4 +1,4 @@
-"""Nagios Core in a private directory, as an ordinary foreground process."""
+"""A real Nagios Core, as a foreground process with all its files in one directory."""
 
 import grp
 import os
@@ -14,7 +14,8 @@ from tests.real.process import SYSTEM_PATH, Server, StartupError
 
 Status = dict[str, str]
 
-# Times are in seconds, results are read every second, and nothing is spread out or kept.
+# Intervals count seconds, not minutes. Results are read every second. Checks are not spread over
+# time, and no state is kept over a restart.
 _NAGIOS_CFG = """\
 log_file={root}/nagios.events
 object_cache_file={root}/objects.cache
@@ -51,7 +52,10 @@ illegal_macro_output_chars=`~$&|'"<>
 
 
 class Nagios(Server):
-    """Runs the given object files or directories; `macros` become `$NAME$` (USER1 ... USER256)."""
+    """A Nagios that loads these object files or directories.
+
+    `macros` sets the macros $USER1$ to $USER256$. `settings` is text to append to nagios.cfg.
+    """
 
     name = "nagios"
 
@@ -64,7 +68,7 @@ class Nagios(Server):
         settings: str = "",
     ) -> None:
         super().__init__(directory)
-        # The sockets' paths have room for 108 bytes, which a test's directory may exceed.
+        # The path of a socket may have at most 108 bytes, and a test's directory may be longer.
         self._run = Path(tempfile.mkdtemp(prefix="nagios-"))
         for name in ("tmp", "results", "archive"):
             (self.directory / name).mkdir(exist_ok=True)
@@ -84,12 +88,12 @@ class Nagios(Server):
 
     @property
     def events(self) -> str:
-        """What Nagios logged: states, notifications, errors."""
+        """The log of Nagios: states, notifications, errors."""
         path = self.directory / "nagios.events"
         return path.read_text(errors="replace") if path.exists() else ""
 
     def verify(self) -> str:
-        """What `nagios4 -v` says of the configuration, which must be without a warning."""
+        """Return the output of `nagios4 -v`. Raises StartupError if it has errors or warnings."""
         result = subprocess.run(
             ["nagios4", "-v", self.config],
             env={**os.environ, "PATH": SYSTEM_PATH},
@@ -99,7 +103,7 @@ class Nagios(Server):
         )
         report = result.stdout + result.stderr
         if result.returncode or "Total Warnings: 0" not in report:
-            raise StartupError(f"the Nagios configuration is wrong:\n{report}")
+            raise StartupError(f"`nagios4 -v` found errors or warnings in {self.config}:\n{report}")
         return report
 
     def choose_ports(self) -> None:
@@ -109,12 +113,12 @@ class Nagios(Server):
         return ["nagios4", self.config]
 
     def ready(self) -> bool:
-        # Refused until its reader has opened it, too.
+        # This raises OSError until Nagios has created the pipe and opened it for reading.
         os.close(os.open(self._run / "commands", os.O_WRONLY | os.O_NONBLOCK))
         return bool(self.statuses())
 
     def command(self, text: str) -> None:
-        """One external command, such as `PROCESS_SERVICE_CHECK_RESULT;host;service;2;text`."""
+        """Send an external command, such as `PROCESS_SERVICE_CHECK_RESULT;host;service;2;text`."""
         pipe = os.open(self._run / "commands", os.O_WRONLY | os.O_NONBLOCK)
         try:
             os.write(pipe, f"[{time.time():.0f}] {text}\n".encode())
@@ -122,7 +126,10 @@ class Nagios(Server):
             os.close(pipe)
 
     def statuses(self) -> dict[tuple[str, str], Status]:
-        """Every host (with an empty service) and service, as Nagios last wrote them down."""
+        """Return the status of each host and service, by (host, service), from status.dat.
+
+        A host itself has an empty service. Nagios writes the file every second.
+        """
         path = self.directory / "status.dat"
         return parse_status(path.read_text(errors="replace")) if path.exists() else {}
 
@@ -132,7 +139,7 @@ class Nagios(Server):
 
 
 def parse_status(text: str) -> dict[tuple[str, str], Status]:
-    """status.dat: blocks of `kind {`, lines of `name=value`, and `}`."""
+    """Parse status.dat. Its blocks have a line `kind {`, lines `name=value`, and a line `}`."""
     statuses: dict[tuple[str, str], Status] = {}
     kind = ""
     entry: Status = {}

@@ -1,4 +1,4 @@
-"""A server as a child process: its own directory, a free port, no survivors."""
+"""Servers as child processes, with their own directory and port. They die with this process."""
 
 import ctypes
 import os
@@ -21,17 +21,17 @@ _LISTENING = "0A"  # TCP state in /proc/net/tcp
 
 
 class StartupError(Exception):
-    """A server did not come up; carries the end of its log."""
+    """A server could not be started. The text has the end of its log, if there is one."""
 
 
-# Each of the test processes beside us has a part of its own: a port that is free for a while, of a
-# server that is down, is taken by none of them.
-_PART = int(os.environ.get("PYTEST_XDIST_WORKER", "gw-1").removeprefix("gw")) + 1
-_PORTS = range(10_000 + _PART % 11 * 2_000, 12_000 + _PART % 11 * 2_000)
+# Each parallel test process has its own range of ports. So no other process takes the port of a
+# server that a test has stopped and will start again.
+_PROCESS = int(os.environ.get("PYTEST_XDIST_WORKER", "gw-1").removeprefix("gw")) + 1
+_PORTS = range(10_000 + _PROCESS % 11 * 2_000, 12_000 + _PROCESS % 11 * 2_000)
 
 
 def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
-    """A port that nobody has bound, below the range that outgoing connections are given."""
+    """Return a free port, below the range that the kernel uses for outgoing connections."""
     while True:
         port = random.choice(_PORTS)
         with socket.socket(socket.AF_INET, kind) as probe:
@@ -43,7 +43,7 @@ def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
 
 
 def closed_port() -> int:
-    """A port on which nobody listens, nor will: it stays bound for as long as we live."""
+    """Return a port on which nothing listens. It stays bound while this process lives."""
     probe = socket.socket()
     probe.bind(("127.0.0.1", 0))
     port: int = probe.getsockname()[1]
@@ -52,12 +52,12 @@ def closed_port() -> int:
 
 
 def ports_of(pid: int) -> set[int]:
-    """The ports on which a process listens (TCP) or receives (UDP)."""
+    """Return the ports on which a process listens (TCP) or receives (UDP)."""
     inodes = set()
     for entry in Path(f"/proc/{pid}/fd").iterdir():
         try:
             target = entry.readlink().name
-        except OSError:  # closed while we looked
+        except OSError:  # it was closed meanwhile
             continue
         if target.startswith("socket:["):
             inodes.add(target[len("socket:[") : -1])
@@ -77,9 +77,10 @@ def spawn(
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
 ) -> subprocess.Popen[bytes]:
-    """Start a process that dies with us and writes to `log`, in a session of its own.
+    """Start a process that writes to `log` and is killed when this process dies.
 
-    A session of its own keeps Ctrl-C for the one who typed it: we stop the servers in order.
+    It has a session of its own, so that Ctrl-C reaches only this process, which then stops the
+    servers in order.
     """
     with log.open("ab") as output:
         return subprocess.Popen(
@@ -99,7 +100,7 @@ def _die_with_parent() -> None:
 
 
 def stop_process(process: subprocess.Popen[bytes], timeout: float = 10.0) -> int:
-    """TERM, then KILL; the exit code, negative for a signal."""
+    """Send SIGTERM, and SIGKILL after `timeout` seconds. Return the exit code (-N for signal N)."""
     if process.poll() is None:
         process.send_signal(signal.SIGCONT)
         process.terminate()
@@ -111,7 +112,7 @@ def stop_process(process: subprocess.Popen[bytes], timeout: float = 10.0) -> int
 
 
 class Server:
-    """The common life of a server process. Subclasses say how it is started."""
+    """A server process: start, stop, kill, freeze. Subclasses define its command line."""
 
     name = "server"
     startup_timeout = 30.0
@@ -124,7 +125,7 @@ class Server:
         self._process: subprocess.Popen[bytes] | None = None
 
     def argv(self) -> Sequence[str | Path]:
-        """The command line, with `self.port` known."""
+        """Return the command line. `choose_ports` has set `self.port` before."""
         raise NotImplementedError
 
     def environment(self) -> dict[str, str]:
@@ -139,7 +140,7 @@ class Server:
     @property
     def pid(self) -> int:
         if self._process is None:
-            raise StartupError(f"{self.name} is not running")
+            raise StartupError(f"cannot return the PID of {self.name}: it is not running")
         return self._process.pid
 
     @property
@@ -147,7 +148,10 @@ class Server:
         return self._process is not None and self._process.poll() is None
 
     def start(self) -> None:
-        """Start, and wait until it listens. Another port is tried if the first was taken."""
+        """Start the server, and wait until it is ready. Raises StartupError or WaitError.
+
+        If it ends at its first start, perhaps because its port was taken, other ports are tried.
+        """
         first_start = not self.port
         for attempts_left in reversed(range(5 if first_start else 1)):
             if first_start:
@@ -156,14 +160,16 @@ class Server:
                 self.argv(), log=self.log, env=self.environment(), cwd=self.directory
             )
             try:
-                wait_until(self._ready_or_dead, self.startup_timeout, f"{self.name} starts")
+                wait_until(self._ready_or_dead, self.startup_timeout, f"{self.name} is ready")
             except BaseException:
                 self.kill()
                 raise
             if self.running:
                 return
             if not attempts_left:
-                raise StartupError(f"{self.name} does not start:\n{self.tail()}")
+                raise StartupError(
+                    f"cannot start {self.name}; the end of {self.log}:\n{self.tail()}"
+                )
 
     def _ready_or_dead(self) -> bool:
         return not self.running or self.ready()
@@ -180,12 +186,12 @@ class Server:
             self._process = None
 
     def restart(self) -> None:
-        """Stop and start again on the same port, with what it kept on disk."""
+        """Stop and start the server on the same port. Its files on disk stay."""
         self.stop()
         self.start()
 
     def freeze(self) -> None:
-        """Alive to the kernel, which still accepts connections, but answering nobody."""
+        """Send SIGSTOP. The kernel still accepts connections, but the server does not answer."""
         os.kill(self.pid, signal.SIGSTOP)
 
     def thaw(self) -> None:

@@ -1,4 +1,4 @@
-"""A TCP proxy for the faults that a real server does not produce on demand."""
+"""A TCP proxy that causes network faults which a real server does not produce on demand."""
 
 import contextlib
 import socket
@@ -13,9 +13,9 @@ _RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER: on, 0 s
 
 
 class Proxy:
-    """Stands in front of `upstream` ("host:port" or "unix:/path") and misbehaves when told.
+    """Forwards connections to `upstream` ("host:port" or "unix:/path"), and causes faults.
 
-    A fault holds for the connections that exist as well as for new ones, until `restore`.
+    A fault affects existing and new connections, until `restore` is called.
     """
 
     def __init__(self, upstream: str) -> None:
@@ -38,21 +38,21 @@ class Proxy:
         return f"127.0.0.1:{self.port}"
 
     def blackhole(self) -> None:
-        """Accept everything and answer nothing, as a dropped route does."""
+        """Accept all data and send no reply, like a network that drops packets."""
         self._swallow = True
 
     def refuse(self) -> None:
-        """Connection refused for newcomers, the end for those who are here."""
+        """Refuse new connections, and close the existing ones."""
         self._refuse = True
         self._close_listener()
         self._drop_all(reset=False)
 
     def reset(self) -> None:
-        """RST to every connection; new ones work."""
+        """Send RST to every connection. New connections work."""
         self._drop_all(reset=True)
 
     def truncate(self, count: int) -> None:
-        """Pass `count` more bytes of replies, then close that connection."""
+        """Forward `count` more bytes of replies, then close the connection."""
         self._reply_budget = count
 
     def garble(self, answer: bytes) -> None:
@@ -60,11 +60,11 @@ class Proxy:
         self._garbage = answer
 
     def latency(self, seconds: float) -> None:
-        """Hold every reply back by this much."""
+        """Delay every reply by this time."""
         self._latency = seconds
 
     def restore(self) -> None:
-        """Behave again. Connections that lost bytes are closed: they cannot be made whole."""
+        """End all faults. Connections that lost bytes are closed, because they are out of step."""
         harmed = self._swallow or self._garbage is not None
         self._swallow = False
         self._latency = 0.0
@@ -138,13 +138,13 @@ class Proxy:
                 if is_reply and self._reply_budget == 0:
                     break
             else:
-                if self._swallow or pair.is_reset:  # no goodbye to the peer
+                if self._swallow or pair.is_reset:  # the peer gets no FIN
                     return
                 with contextlib.suppress(OSError):
                     target.shutdown(socket.SHUT_WR)
                 return
         except OSError:
-            pass  # either end is gone, which ends the pair
+            pass  # one end has closed: close the other one too
         pair.close()
 
     def _drop_all(self, *, reset: bool) -> None:
@@ -175,7 +175,8 @@ class _Pair:
         self.is_reset = False
 
     def close(self, *, reset: bool = False) -> None:
-        # shutdown wakes the thread that reads; a half one leaves the goodbye to close: an RST.
+        # shutdown wakes the thread that reads. For a reset, only the reading side is shut down,
+        # so that close sends an RST instead of a FIN.
         self.is_reset |= reset
         with contextlib.suppress(OSError):
             if reset:

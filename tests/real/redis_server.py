@@ -1,4 +1,4 @@
-"""Redis without persistence, and Sentinel."""
+"""Real Redis servers without persistence, and a Sentinel."""
 
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ from tests.real.process import Server
 
 
 class Redis(Server):
-    """A redis-server on a free port that keeps nothing."""
+    """A redis-server on a free port. It saves nothing to disk."""
 
     name = "redis"
 
@@ -26,7 +26,7 @@ class Redis(Server):
 
 
 class SpecialRedis(Redis):
-    """A Redis started with more options than most."""
+    """A Redis with additional options. `{port}` in an option stands for its port."""
 
     def __init__(self, directory: Path, *options: str) -> None:
         super().__init__(directory)
@@ -37,7 +37,7 @@ class SpecialRedis(Redis):
 
 
 class Sentinel(Redis):
-    """Watches one Redis under the name `main`."""
+    """A Sentinel that monitors one Redis under the name `main`."""
 
     name = "sentinel"
 

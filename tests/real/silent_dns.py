@@ -1,4 +1,4 @@
-"""Runs a program where the only name server receives every question and answers none."""
+"""Run a program on a host whose only name server receives queries but never answers."""
 
 import os
 import subprocess
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-# In a network and a mount namespace of its own, so that the name server can be on port 53.
+# It runs in network and mount namespaces of its own, so that the name server can use port 53.
 _SCRIPT = """
 import fcntl, socket, struct, subprocess, sys
 lo = struct.pack("16sh14x", b"lo", 1)
@@ -28,9 +28,9 @@ sys.exit(done.returncode)
 def run_with_silent_dns(
     directory: Path, argv: Sequence[str | Path], *, timeout: float = 30.0
 ) -> "subprocess.CompletedProcess[str]":
-    """What the program printed and its exit code; it must have asked the name server.
+    """Run the program; return its output and exit code. Fails if it sent no DNS query.
 
-    Skips the test on a machine that allows no namespaces.
+    Skips the test on a machine that does not allow namespaces.
     """
     resolv = directory / "resolv.conf"
     resolv.write_text("nameserver 127.0.0.1\n")
@@ -42,5 +42,5 @@ def run_with_silent_dns(
         timeout=timeout,
     )
     if done.stderr.startswith(("unshare: ", "mount: ")):
-        pytest.skip("this machine allows no namespaces")
+        pytest.skip("this machine does not allow network namespaces (unshare failed)")
     return done

@@ -1,4 +1,4 @@
-"""Servers that record what arrives: mail, HTTP requests, lines."""
+"""Servers that record what they receive: mails, HTTP requests, lines."""
 
 import http.server
 import json
@@ -21,7 +21,7 @@ class Mail(NamedTuple):
 
 
 class SmtpSink:
-    """An SMTP server on a free port; `mails` grows as mail arrives."""
+    """An SMTP server on a free port. It appends each mail to `mails`."""
 
     def __init__(self) -> None:
         self.mails: list[Mail] = []
@@ -58,7 +58,7 @@ class Request(NamedTuple):
 
 
 class HttpSink:
-    """An HTTP server on a free port; `requests` grows, and every answer is `status`."""
+    """An HTTP server on a free port. It records all `requests`, and answers each with `status`."""
 
     def __init__(self, status: int = 200) -> None:
         self.requests: list[Request] = []
@@ -100,7 +100,7 @@ class HttpSink:
 
 
 class LineSink:
-    """A TCP server on a free port that records lines: a Graphite that only listens."""
+    """A TCP server on a free port that records all lines, in place of carbon."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []

@@ -1,4 +1,4 @@
-"""Etsy's StatsD daemon, the reference for what metric paths it makes."""
+"""A real StatsD daemon (the npm package `statsd`). It shows which metric paths StatsD makes."""
 
 import json
 import socket
@@ -9,7 +9,8 @@ from tests.real.process import ROOT, Server, StartupError, free_port, ports_of
 
 _PACKAGE = ROOT / ".statsd" / "node_modules" / "statsd"
 
-# The shape of paths that beanwatch documents: nothing before a name, `count` and `rate` after.
+# The configuration for the paths that beanwatch documents: no prefix, and the suffixes `count` and
+# `rate` for counters.
 PLAIN_PATHS: dict[str, Any] = {
     "flushInterval": 1000,
     "percentThreshold": [50, 95, 99],
@@ -27,9 +28,10 @@ PLAIN_PATHS: dict[str, Any] = {
 
 
 class StatsD(Server):
-    """The npm package, sending to a carbon ("host:port").
+    """A StatsD on a free port that sends to `carbon` ("host:port").
 
-    `config`: a dict, or the path of a StatsD configuration file; host and ports are set here.
+    `config` is a dict or the path of a StatsD configuration file. Its addresses and ports are
+    replaced.
     """
 
     name = "statsd"
@@ -63,7 +65,7 @@ class StatsD(Server):
             "graphitePort": int(port),
             "backends": [str(_PACKAGE / "backends" / "graphite")],
         }
-        # StatsD evaluates its file as one JavaScript expression, so this is an expression.
+        # StatsD evaluates the whole file as one JavaScript expression.
         given = (
             self._config.read_text().strip().rstrip(";")
             if isinstance(self._config, Path)
@@ -74,7 +76,9 @@ class StatsD(Server):
 
     def argv(self) -> list[str | Path]:
         if not _PACKAGE.exists():
-            raise StartupError(f"no StatsD in {_PACKAGE}; run: make setup-test")
+            raise StartupError(
+                f"cannot start StatsD: it is not in {_PACKAGE}; run: make setup-test"
+            )
         return ["node", _PACKAGE / "stats.js", self.directory / "statsd.js"]
 
     def ready(self) -> bool:

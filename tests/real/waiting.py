@@ -1,4 +1,4 @@
-"""Wait for a condition, never for a time."""
+"""Wait until a condition is true, instead of a fixed time."""
 
 import time
 from collections.abc import Callable
@@ -8,7 +8,7 @@ T = TypeVar("T")
 
 
 class WaitError(AssertionError):
-    """The condition did not come true in time; says what was seen last."""
+    """The condition did not become true in time. The text has its last value or exception."""
 
 
 def wait_until(
@@ -19,7 +19,11 @@ def wait_until(
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> T:
-    """The first true value of `predicate`; an exception in it counts as not yet."""
+    """Call `predicate` until it returns a true value, and return that value.
+
+    An exception counts as "not yet". After `timeout` seconds, raises WaitError; `message` says in
+    its text what was waited for.
+    """
     deadline = clock() + timeout
     pause = 0.005
     while True:
@@ -28,10 +32,10 @@ def wait_until(
             if value:
                 return value
             seen = f"last value: {value!r}"
-        except Exception as error:  # whatever it was, it may be gone at the next try
+        except Exception as error:  # the next call may succeed
             seen = f"last error: {error!r}"
         if clock() >= deadline:
             what = message or getattr(predicate, "__name__", repr(predicate))
-            raise WaitError(f"{what}: not within {timeout:g} s; {seen}")
+            raise WaitError(f"timed out after {timeout:g} s waiting for: {what}; {seen}")
         sleep(pause)
         pause = min(pause * 1.5, 0.1)

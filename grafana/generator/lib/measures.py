@@ -1,12 +1,12 @@
-"""The unit and the description of a measure for a panel, from the one table of series."""
+"""Units and descriptions for panels, made from the table of series (telemetry/series.py)."""
 
 from beanwatch.telemetry.series import Series
 
-COUNT = "locale"  # whole numbers, with a sign between the thousands
+COUNT = "locale"  # whole numbers, with a thousands separator
 PER_SECOND = "suffix:/s"
 PERCENT = "percent"  # 0 to 100
 MILLISECONDS = "ms"
-# Grafana's unit for each unit of the table. A share (0 to 1) is drawn as percent.
+# Unit of the table of series -> unit of Grafana. A share (0 to 1) is shown as percent.
 UNITS = {
     "": COUNT,
     "jobs": COUNT,
@@ -19,13 +19,13 @@ UNITS = {
 
 
 def unit_of(series: Series) -> str:
-    """Grafana's unit for the values of this measure. Raises KeyError for an unknown unit."""
+    """Return Grafana's unit for this series. Raises KeyError if its unit is not in UNITS."""
     return UNITS[series.unit]
 
 
 def describe(series: Series, more: str = "") -> str:
-    """The table's help text as a sentence, and then `more`."""
+    """Return the help text of the series as a sentence, followed by `more`."""
     text = f"{series.help[0].upper()}{series.help[1:]}"
     if series.unit == "/s":
-        text += ", a second"
+        text += " per second"
     return f"{text}. {more}".strip()

@@ -1,4 +1,4 @@
-"""The common parts of the four dashboards: variables, links between them, annotations."""
+"""The parts that the four dashboards share: variables, links between them, annotations."""
 
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -34,8 +34,8 @@ FLEET, QUEUE, WORKER, SERVER_PAGE = (
     "beanwatch-worker",
     "beanwatch-server",
 )
-# The variables that a link to another dashboard keeps, besides its own.
-KEPT = (
+# URL parameters that every link to another dashboard passes on.
+KEPT_VARIABLES = (
     "${__url_time_range}&${datasource:queryparam}&${prefix:queryparam}&${worker_prefix:queryparam}"
 )
 
@@ -43,14 +43,14 @@ Variable = Builder[dashboard.VariableModel]
 
 
 class Section(NamedTuple):
-    """A row: a title (the first row has none) and its panels, left to right."""
+    """A row of a dashboard: its title (empty for the first row) and its panels, left to right."""
 
     title: str
     panels: Sequence[Panel]
 
 
 class Event(Query):
-    """A query of an annotation: each point other than zero is a mark on every chart."""
+    """The query of an annotation. Each point that is not zero makes a mark on every chart."""
 
     def to_json(self) -> dict[str, object]:
         return {**super().to_json(), "fromAnnotations": True, "textEditor": True}
@@ -70,9 +70,9 @@ def page(
     *,
     runbook: str,
 ) -> dashboard.Dashboard:
-    """A dashboard. The places of its panels follow from their order.
+    """Build a dashboard. Panels are placed in their order, row after row.
 
-    `runbook` is the heading of the runbook for the panels that have none of their own.
+    `runbook` is the runbook heading to which those panels link that name no heading themselves.
     """
     made = (
         Dashboard(title)
@@ -104,7 +104,10 @@ def page(
 def choice(
     name: str, label: str, description: str, query: str, *, several: bool = True
 ) -> QueryVariable:
-    """A variable whose values are the nodes that match: several or all, or a single one."""
+    """Build a variable whose values are the nodes that match `query`, a Graphite pattern.
+
+    With `several`, the user may select several or all of them; without, exactly one.
+    """
     variable = (
         QueryVariable(name)
         .label(label)
@@ -123,17 +126,17 @@ def choice(
 
 
 def servers() -> QueryVariable:
-    """The variable `server`: all, or some of them."""
+    """Build the variable `server`, with which the user selects servers. All are selected first."""
     return choice(
         "server",
         "Server",
-        "The queue servers to look at.",
+        "The queue servers that the dashboard shows.",
         paths.server("$prefix", "*", "up").rpartition(".")[0],
     )
 
 
 def text(name: str, label: str, description: str, value: str) -> TextBoxVariable:
-    """A variable that is typed in."""
+    """Build a variable that is a text box. `value` is its default."""
     only = dashboard.VariableOption(selected=True, text=value, value=value)
     variable = TextBoxVariable(name).label(label).description(description)
     return variable.default_value(value).current(only).options([only])
@@ -149,9 +152,9 @@ def _prefixes() -> tuple[Variable, ...]:
         text(
             "worker_prefix",
             "Prefix of workers",
-            "The first nodes of the series that workers send: the same with the shipped StatsD"
-            f" configuration or without StatsD; stats.*.{paths.PREFIX} for a StatsD that adds"
-            " prefixes of its own.",
+            "The first nodes of the series that workers send. It is the same prefix if you use the"
+            " shipped StatsD configuration, or no StatsD. It is"
+            f" stats.*.{paths.PREFIX} if your StatsD adds prefixes of its own.",
             paths.PREFIX,
         ),
     )
@@ -179,7 +182,7 @@ def _runbook() -> DashboardLink:
         DashboardLink("Runbook")
         .type(dashboard.DashboardLinkType.LINK)
         .icon("doc")
-        .tooltip("What each alert means, how to look, how to fix")
+        .tooltip("What each alert means, what to look at, how to fix it")
         .url("${runbook}")
         .target_blank(True)
     )

@@ -1,4 +1,4 @@
-"""The kinds of panel that the dashboards are made of, all with one look and with every part set."""
+"""The kinds of panel of the dashboards: tile, chart and timeline. All share one style."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, TypeAlias, TypeVar
@@ -27,34 +27,34 @@ DATASOURCE = common.DataSourceRef(type_val="graphite", uid="${datasource}")
 Panel: TypeAlias = stat.Panel | timeseries.Panel | table.Panel | statetimeline.Panel
 P = TypeVar("P", stat.Panel, timeseries.Panel, table.Panel, statetimeline.Panel)
 
-# In place of a number that is not known: the system cannot tell it, or nothing new has arrived.
+# Shown for an unknown number: the queue system does not report it, or no new point has arrived.
 UNKNOWN = "n/a"
-# Lines bridge the points that a slow poll leaves out, but not a server that was gone.
+# A line is drawn across gaps up to this long: a slow poll leaves points out. Longer gaps stay.
 BRIDGED_MS = 120_000
 
 
 class Size(NamedTuple):
-    """Of a panel, in Grafana's grid of 24 columns."""
+    """The size of a panel, in cells of Grafana's grid. The grid has 24 columns."""
 
     width: int
     height: int
 
 
 class Style(NamedTuple):
-    """The way a chart draws its series: as lines, unless `stacked` or as `bars`."""
+    """How a chart draws its series: as lines, as stacked areas, or as bars."""
 
     stacked: bool = False
     bars: bool = False
-    steps: bool = False  # a value holds until the next one
-    bridged: bool = True  # over gaps of up to BRIDGED_MS
-    legend_right: bool = False  # with the newest and the highest value of each series
+    steps: bool = False  # draw a horizontal line from each value to the next point
+    bridged: bool = True  # draw lines across gaps of up to BRIDGED_MS
+    legend_right: bool = False  # a table with the newest and the highest value of each series
 
 
 class Axis(NamedTuple):
-    """The values that a chart's axis covers.
+    """The range of a chart's vertical axis: from `least` to `most`, or to the highest value.
 
-    It reaches `soft_most` at least: a line at zero should not be drawn under a scale to 100.
-    Without `least`, zero is in the middle.
+    The axis reaches at least `soft_most`, as Grafana would scale a chart of zeros to 100. If
+    `least` is None, zero is in the middle.
     """
 
     least: float | None = 0
@@ -68,7 +68,7 @@ TILE, CHART, HALF, WIDE = Size(3, 4), Size(8, 8), Size(12, 8), Size(24, 8)
 
 
 class Query(Dataquery):
-    """A Graphite query, which the SDK has no class for."""
+    """A Graphite query of a panel. The SDK has no class for it."""
 
     def __init__(self, ref_id: str, target: str) -> None:
         self.ref_id = ref_id
@@ -84,7 +84,7 @@ class Query(Dataquery):
 
 
 class Target(Builder[Dataquery]):
-    """The form in which a panel takes its queries."""
+    """The builder of a Query, because the SDK's panels accept only builders."""
 
     def __init__(self, ref_id: str, target: str) -> None:
         self._query = Query(ref_id, target)
@@ -108,16 +108,17 @@ def tile(
     size: Size = TILE,
     runbook: str = "",
 ) -> stat.Panel:
-    """One number: the newest, or UNKNOWN where there is no new one.
+    """Build a tile that shows the newest value as one number, or UNKNOWN if there is none.
 
-    It is green while it is below the `steps`, unless it has another `good` colour.
+    Below the first of `steps` the number has the colour `good`: by default green, or the text's
+    colour if there are no steps. `graph` draws a small chart behind the number.
     """
     good = good or (GOOD if steps else NEUTRAL)
     queries = [consolidate(query, "last")]
     panel = (
         common_panel(stat.Panel(), number, title, description, queries, size, runbook)
         .unit(unit)
-        # An unknown value is neither good nor bad.
+        # The neutral base colour is for an unknown value.
         .thresholds(thresholds([(0, good), *steps], NEUTRAL))
         .color_scheme(FieldColor().mode(dashboard.FieldColorModeId.THRESHOLDS))
         .no_value(UNKNOWN)
@@ -150,8 +151,12 @@ def chart(
     size: Size = CHART,
     runbook: str = "",
 ) -> timeseries.Panel:
-    """Series over time. `colors` are by the name of a series; the others take any."""
-    if unit != PER_SECOND:  # the average of a rate is right
+    """Build a chart of series over time.
+
+    `colors` maps the names of series to colours; Grafana chooses the others. `steps` are drawn as
+    dashed lines.
+    """
+    if unit != PER_SECOND:  # for a rate, Grafana's default (the average) is right
         queries = [consolidate(query, "sum" if style.bars else "max") for query in queries]
     panel = (
         common_panel(timeseries.Panel(), number, title, description, queries, size, runbook)
@@ -198,7 +203,7 @@ def _draw(panel: timeseries.Panel, style: Style, *, is_filled: bool) -> None:
     panel.line_interpolation(
         common.LineInterpolation.STEP_AFTER if style.steps else common.LineInterpolation.LINEAR
     )
-    # Without a bridge, a value between two gaps can only be seen as a point.
+    # If gaps are not bridged, a single value between two gaps is visible only as a point.
     panel.show_points(
         common.VisibilityMode.NEVER if style.bridged else common.VisibilityMode.AUTO
     ).span_nulls(BRIDGED_MS if style.bridged else False)
@@ -228,7 +233,10 @@ def timeline(
     size: Size = WIDE,
     runbook: str = "",
 ) -> statetimeline.Panel:
-    """One bar a series, coloured by its state, over time. Of several points `worst` is shown."""
+    """Build a chart with one bar for each series, coloured by its state over time.
+
+    `worst` (max or min) says which state is shown where several points share a pixel.
+    """
     queries = [consolidate(query, worst)]
     return (
         common_panel(statetimeline.Panel(), number, title, description, queries, size, runbook)
@@ -254,13 +262,13 @@ def timeline(
 
 
 def help_link(heading: str) -> DashboardLink:
-    """A panel's link to a heading of the runbook."""
+    """Build a panel's link to this heading of the runbook."""
     link = DashboardLink("What to do").url(runbook_links.link(heading)).target_blank(True)
     return link.type(dashboard.DashboardLinkType.LINK)
 
 
 def letter(index: int) -> str:
-    """The name that Grafana gives to a panel's query: A, B, C ..."""
+    """Return the name that Grafana gives to the query at this index: A, B, C ..."""
     return chr(ord("A") + index)
 
 
@@ -273,7 +281,7 @@ def common_panel(
     size: Size,
     runbook: str,
 ) -> P:
-    """The parts that every kind of panel has."""
+    """Set the parts that every kind of panel has, and return the panel."""
     panel.id(number).title(title).description(description).datasource(DATASOURCE)
     panel.span(size.width).height(size.height)
     if runbook:
@@ -284,14 +292,14 @@ def common_panel(
 
 
 def thresholds(steps: Steps, base: str) -> ThresholdsConfig:
-    """A colour from each value on, and `base` below them all."""
+    """Build thresholds: a colour from each value on, and the colour `base` below all of them."""
     colored = [dashboard.Threshold(value=None, color=base)]
     colored += [dashboard.Threshold(value=value, color=color) for value, color in steps]
     return ThresholdsConfig().mode(dashboard.ThresholdsMode.ABSOLUTE).steps(colored)
 
 
 def mapping(states: States) -> dashboard.ValueMap:
-    """Words and colours in place of the numbers."""
+    """Build the mapping that shows a word and a colour for the number of each state."""
     options = {
         str(value): dashboard.ValueMappingResult(text=word, color=color, index=index)
         for index, (value, (word, color)) in enumerate(states.items())

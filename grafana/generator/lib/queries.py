@@ -14,7 +14,7 @@ from beanwatch.queues.model import JOB_STATES
 
 
 def failed_share(runs: Patterns) -> str:
-    """Percent of the runs that failed, in the last minutes."""
+    """Return the query for the percentage of runs that failed in the last FAILED_SPAN."""
     all_runs, good = (
         graphite.moving(graphite.total(runs.outcomes(*names, stat="count")), limits.FAILED_SPAN)
         for names in ((), states.SUCCESSES)
@@ -23,13 +23,16 @@ def failed_share(runs: Patterns) -> str:
 
 
 def outcomes(runs: Patterns) -> list[str]:
-    """Runs a second, by outcome."""
+    """Return the queries for runs per second, one series for each outcome."""
     by_outcome = graphite.group_by(runs.outcomes(), JOB_OUTCOME)
     return [graphite.largest_first(graphite.nonempty(by_outcome))]
 
 
 def percentiles(runs: Patterns, timer: str, count: int = 3) -> list[str]:
-    """Milliseconds that half of the runs, 95 % and 99 % stay below, of the slowest kinds of job."""
+    """Return the queries for the 50th, 95th and 99th percentile of a timer, in milliseconds.
+
+    Each has the `count` slowest kinds of job.
+    """
     shares = (("upper_50", "50 %"), ("upper_95", "95 %"), ("upper_99", "99 %"))
 
     def slowest(stat: str) -> str:
@@ -40,19 +43,23 @@ def percentiles(runs: Patterns, timer: str, count: int = 3) -> list[str]:
 
 
 def time_to_drain(queues: Patterns) -> str:
-    """Seconds until a queue is empty, by queue; NEVER_DRAINED where it does not get shorter.
+    """Return the query for the seconds until each queue is empty.
 
-    The time is absent for a queue that grows, and for one whose rates are unknown. So it is
-    replaced only where both rates are known. Of several servers the longest time counts.
+    A queue that does not get shorter has the value NEVER_DRAINED. Its `drain_seconds` is absent,
+    but so is that of a queue whose rates are unknown: so the value is inserted only where both
+    rates are known. If several servers have the queue, the longest time counts.
     """
     drain = graphite.group_by(queues.queue("drain_seconds"), QUEUE_SERVER, QUEUE, how="max")
     rates = graphite.count_known(queues.queue("put_rate", "delete_rate"), QUEUE_SERVER, QUEUE)
     never = graphite.constant_from(rates, 2, states.NEVER_DRAINED)
-    # Where there is a time, it is below NEVER_DRAINED, and so is the minimum.
+    # Every real time is below NEVER_DRAINED, so the minimum prefers the real time.
     both = graphite.group_by(graphite.group(drain, never), 0, 1, how="min")
     return graphite.nonempty(graphite.group_by(both, 1, how="max"))
 
 
 def jobs_by_state(measure: Callable[[str], str]) -> list[str]:
-    """The jobs in each state; `measure` makes the pattern of one of JOB_STATES."""
+    """Return the queries for the number of jobs in each of JOB_STATES.
+
+    `measure` returns the pattern for the name of a state.
+    """
     return [graphite.alias(graphite.total(measure(state)), state) for state in JOB_STATES]

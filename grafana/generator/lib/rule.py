@@ -1,4 +1,4 @@
-"""An alert rule, and its form in a file that Grafana provisions."""
+"""The alert rule, and the YAML file in which Grafana provisions the rules."""
 
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -12,14 +12,15 @@ FOLDER = "beanwatch"
 INTERVAL = "1m"
 EXPRESSION = "__expr__"
 MINUTE = 60
-# Older points are not looked at: a queue that is gone must not stay an alert for long.
-FRESH = 2 * MINUTE
+# A query covers only the last 2 minutes, so that the alert of a removed queue ends soon.
+QUERY_WINDOW = 2 * MINUTE
 
 
 class Rule(NamedTuple):
-    """`query` makes one series for each server, queue or worker.
+    """One alert rule of Grafana.
 
-    Its `reduce`d value is compared with `limits`; each series that exceeds them is an alert.
+    `query` returns one series for each server, queue or worker. `reduce` makes one number of each
+    series. Grafana compares this number with `limits`, and each series that is outside is an alert.
     """
 
     uid: str
@@ -28,20 +29,20 @@ class Rule(NamedTuple):
     query: str
     summary: str
     description: str
-    runbook: str  # a heading of the runbook
-    dashboard: str
-    panel: int
+    runbook: str  # the heading of the runbook that the alert links to
+    dashboard: str  # uid of the dashboard that the alert links to
+    panel: int  # id of the panel there
     compare: str = "gt"  # gt, lt, within_range
     limits: tuple[float, ...] = (0,)
-    hold: str = "0s"  # how long it must last before anybody is notified
-    variables: str = ""  # of the dashboard, so that it shows what the alert is about
-    reduce: str = "last"
-    window: int = FRESH  # seconds that the query covers
-    no_data: str = "OK"
+    hold: str = "0s"  # how long the limits must be exceeded before Grafana notifies
+    variables: str = ""  # URL parameters: the dashboard shows the queue or worker of the alert
+    reduce: str = "last"  # last, min, max ...
+    window: int = QUERY_WINDOW  # seconds that the query covers
+    no_data: str = "OK"  # state of the rule while the query returns no series
 
 
 def to_yaml(rules: Iterable[Rule]) -> str:
-    """The provisioning file."""
+    """Return the content of the provisioning file."""
     group = {
         "orgId": 1,
         "name": "beanwatch",

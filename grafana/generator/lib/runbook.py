@@ -1,12 +1,12 @@
-"""The address of the runbook, to whose headings the panels and the alert rules link."""
+"""The address of the runbook. Panels and alert rules link to its headings."""
 
 from beanwatch.config import LinksConfig
 
 BASE = LinksConfig().runbook
-# The dashboards have the address in a variable, so that it can be changed in one place.
+# In dashboards the address is a variable, so that a site can change it in one place.
 BASE_VARIABLE = "${runbook}"
 
 
 def link(heading: str) -> str:
-    """The address of a heading, for a panel."""
+    """Return the link from a panel to this heading of the runbook."""
     return f"{BASE_VARIABLE}#{heading}"

@@ -1,4 +1,4 @@
-"""Words and colours for states that are numbers in Graphite, and for outcomes of runs."""
+"""The words and colours that panels show for numeric states, and the colours of outcomes."""
 
 from collections.abc import Mapping
 from typing import TypeAlias
@@ -7,10 +7,10 @@ from beanwatch import outcomes
 from beanwatch.queues import consumers
 from beanwatch.store import health
 
-# A state's number, its word and its colour.
+# The number of a state in Graphite -> its word and its colour.
 States: TypeAlias = Mapping[int, tuple[str, str]]
 
-# Orange is a warning and red a page, as in the checks. Numbers that are neither have no colour.
+# Orange is a warning and red is a page, as in the checks. Other numbers have the text's colour.
 NEUTRAL, GOOD, WARNING, CRITICAL = "text", "green", "orange", "red"
 
 _CONSUMERS = {
@@ -37,11 +37,11 @@ ANSWERS: States = {1: ("up", GOOD), 0: ("down", CRITICAL)}
 POLLS: States = {1: ("ok", GOOD), 0: ("failed", CRITICAL)}
 DRAINING: States = {0: ("no", GOOD), 1: ("draining", WARNING)}
 
-# Seconds in place of the time to drain, where the queue does not get shorter: longer than any.
+# Seconds. Stands for the time to drain of a queue that does not get shorter; above any real time.
 NEVER_DRAINED = 10**9
 DRAINED: States = {NEVER_DRAINED: ("never", NEUTRAL)}
 
-# The same kind of job has one colour on every chart.
+# Each job state has the same colour on every chart.
 READY, RESERVED, DELAYED, BURIED = "blue", "green", "purple", WARNING
 JOB_STATES = {"ready": READY, "reserved": RESERVED, "delayed": DELAYED, "buried": BURIED}
 PUT, DELETED, LIVE = "blue", "green", "purple"
@@ -49,7 +49,7 @@ OUTCOMES = {outcome.name: outcome.color for outcome in outcomes.OUTCOMES}
 FAILURES = tuple(outcome.name for outcome in outcomes.OUTCOMES if outcome.is_failure)
 SERIOUS = tuple(outcome.name for outcome in outcomes.OUTCOMES if outcome.warning)
 SUCCESSES = tuple(outcome for outcome in OUTCOMES if outcome not in FAILURES)
-# Live workers that are in none of these states are idle, starting or stopping.
+# A live worker that is in none of these states is idle, starting or stopping.
 ALL_WORKERS = {
     "busy": GOOD,
     "waiting": "blue",

@@ -1,4 +1,4 @@
-"""Tables: one row for each server, queue or worker, one query for each column."""
+"""Table panels: a row for each server, queue or worker, and a query for each column."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -24,7 +24,7 @@ TABLE = Size(24, 10)
 
 
 class Column(NamedTuple):
-    """One column of a table: a query with one series a row, named as the row."""
+    """A column of a table. Its query returns one series for each row, named like the row."""
 
     title: str
     query: str
@@ -47,10 +47,11 @@ def grid(
     size: Size = TABLE,
     runbook: str = "",
 ) -> table.Panel:
-    """A table of the newest values (of the last 2 minutes): a row for each name in any column.
+    """Build a table of the newest values of the last 2 minutes.
 
-    `key` is the title of the first column, the names. A row without a value in a column shows
-    UNKNOWN there. `link` is the address that a name leads to, `sort` the title of a column.
+    It has a row for each series name that occurs in any column. `key` is the title of the first
+    column, which shows these names. A cell without a value shows UNKNOWN. A name links to the
+    address `link`. `sort` is the title of the column that rows are sorted by, highest first.
     """
     queries = [column.query for column in columns]
     panel = (
@@ -68,8 +69,9 @@ def grid(
     )
     if sort:
         panel.sort_by([TableSortByFieldState().display_name(sort).desc(True)])
-    # Each query in turn becomes a frame of (name, newest value). Only the newest frame has a
-    # column "Last *", so only that column is renamed. In the end the frames are joined by name.
+    # The transformations turn one query after the other into a frame of (name, newest value), in
+    # a column "Last *". It is renamed before the next query, so that only one column has this
+    # name at a time. At the end the frames are joined by name.
     for index, column in enumerate(columns):
         only = dashboard.MatcherConfig(id_val="byRefId", options=letter(index))
         newest: dict[str, object] = {"mode": "seriesToRows", "reducers": ["lastNotNull"]}
