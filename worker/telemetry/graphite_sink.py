@@ -125,7 +125,7 @@ class GraphiteSink:
             self._slot = slot
 
     def close(self, timeout: float) -> None:
-        """Send all points within `timeout` seconds; the current interval has its end as time."""
+        """Send all points within `timeout` seconds; stamp new ones with the end of the interval."""
         self._summarize(self._slot + 1)
         self._delivery.close(timeout)
 
