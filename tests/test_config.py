@@ -201,8 +201,11 @@ def test_config_check_says_fine_or_what_is_wrong(
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ('[worker]\nmetrics = "grphite://x"', "worker.metrics: metrics 'grphite://x': expected"),
-        ('[worker]\nserver = "nosuch:port"', "worker.server: address 'nosuch:port'"),
+        (
+            '[worker]\nmetrics = "grphite://x"',
+            "worker.metrics: metrics URL 'grphite://x': expected",
+        ),
+        ('[worker]\nserver = "nosuch:port"', "worker.server: invalid address 'nosuch:port'"),
         ('[graphite]\nurl = "graphite:8080"', "graphite.url: expected http://HOST"),
         ("[collect]\ninterval = 0", "collect.interval: at least 0.1 s"),
         ('[checks.job_failures]\nfor = "5m"', "unknown key 'for'; known: warning, critical"),

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from beanwatch.checks.metrics_fresh import newest, parse_series
-from beanwatch.net.http import HttpError, parse_answer
+from beanwatch.net.http import HttpError, parse_response
 from tests.checks.conftest import Check
 from tests.real import Graphite, HttpSink, wait_until
 
@@ -77,5 +77,5 @@ def test_what_is_no_answer_of_the_render_api_is_said(body: bytes):
 )
 def test_only_a_whole_good_answer_counts(answer: bytes, reason: str):
     with pytest.raises(HttpError, match=reason):
-        parse_answer(answer, "graphite")
-    assert parse_answer(b"HTTP/1.0 200 OK\r\ncontent-length: 2\r\n\r\nab", "graphite") == b"ab"
+        parse_response(answer, "graphite")
+    assert parse_response(b"HTTP/1.0 200 OK\r\ncontent-length: 2\r\n\r\nab", "graphite") == b"ab"

@@ -202,7 +202,7 @@ def test_a_name_server_that_hangs_does_not_hang_the_check(tmp_path: Path, name: 
         ("queue_depth", ("-H", ""), "address ''"),
         ("queue_depth", ("-H", "127.0.0.1", "-Q", "a\r\nput 0 0 60 1\r\nx"), "no queue is called"),
         ("queue_depth", ("-H", "127.0.0.1", "-Q", "\udcff"), "no queue is called"),
-        ("worker_heartbeat", ("--redis", "redis://127.0.0.1/x"), "the database is a number"),
+        ("worker_heartbeat", ("--redis", "redis://127.0.0.1/x"), "the database must be a number"),
         ("worker_heartbeat", ("--redis", "redis://[::1/0"), "Invalid IPv6 URL"),
         ("job_failures", ("--minutes", "121"), "--minutes: only 120 minutes are kept, not 121"),
         ("metrics_fresh", ("--graphite-url", "http://[::1"), "URL: expected http://HOST"),

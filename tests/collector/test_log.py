@@ -88,7 +88,7 @@ def test_a_file_that_cannot_be_reopened_is_tried_again_at_the_next_line(
     path.parent.mkdir()
     log.info("three")
     assert json.loads(path.read_text())["message"] == "three"
-    assert capfd.readouterr().err.count("going on in the old file") == 1
+    assert capfd.readouterr().err.count("continuing in the old file") == 1
 
 
 def test_a_full_disk_stops_nothing():

@@ -84,12 +84,15 @@ def test_misuse_does_not(tmp_path: Path) -> None:
 def test_two_handlers_of_one_name_are_an_error() -> None:
     app = App()
     app.job("a")(lambda ctx, data: None)
-    with pytest.raises(ValueError, match="job 'a' has a handler already"):
+    with pytest.raises(ValueError, match="job 'a' already has a handler"):
         app.job("a")(lambda ctx, data: None)
 
 
 def test_a_handler_that_takes_no_data_is_an_error() -> None:
-    with pytest.raises(TypeError, match=r"job 'a': a handler takes \(ctx, data\)"):
+    with pytest.raises(
+        TypeError,
+        match=r"job 'a': cannot use the handler: it must take two parameters: \(ctx, data\)",
+    ):
         App().job("a")(lambda ctx: None)
 
 
@@ -102,5 +105,7 @@ def test_a_timeout_that_cannot_be_kept_is_an_error(timeout: float) -> None:
 def test_an_annotation_that_cannot_be_checked_is_an_error() -> None:
     def handler(ctx: Any, data: "Unknown") -> None: ...  # type: ignore[name-defined]  # noqa: F821
 
-    with pytest.raises(TypeError, match="job 'a': its annotations cannot be read"):
+    with pytest.raises(
+        TypeError, match="job 'a': cannot use the handler: its annotations cannot be read"
+    ):
         App().job("a")(handler)

@@ -101,4 +101,4 @@ def test_follow_ups_of_one_job_have_ids_of_their_own_that_never_change() -> None
 def test_a_wrong_name_is_told_in_words_not_as_a_regular_expression(body: bytes, words: str) -> None:
     with pytest.raises(EnvelopeError) as error:
         decode(body)
-    assert str(error.value) == f"not a job envelope: {words}"
+    assert str(error.value) == f"not a valid job envelope: {words}"

@@ -194,7 +194,7 @@ def test_a_command_that_fails_is_answered_so(
     assert (answer.ok, answer.id, answer.text) == (
         False,
         "1",
-        "it failed: RuntimeError: no stacks today",
+        "the command failed: RuntimeError: no stacks today",
     )
     assert (log.parts, state.errors) == (["the command dump"], 1)
 

@@ -100,9 +100,9 @@ def test_a_backoff_or_delay_that_makes_no_sense_does_not_end_the_worker(
 @pytest.mark.parametrize(
     ("body", "reason"),
     [
-        (b"junk", "not a job envelope"),
-        (b"\xff\xfe\x00", "not a job envelope"),
-        (b"[" * 50_000, "not a job envelope"),
+        (b"junk", "not a valid job envelope"),
+        (b"\xff\xfe\x00", "not a valid job envelope"),
+        (b"[" * 50_000, "not a valid job envelope"),
         (b'{"job": 5}', "$.job"),
         (b'{"job": "os.system", "data": "true"}', "no handler for the job 'os.system'"),
         (b'{"job": "mail", "data": {"to": 5}}', "$.to"),

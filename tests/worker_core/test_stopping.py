@@ -345,7 +345,7 @@ def test_usr1_logs_the_stacks(start_worker: StartWorker, broker: Broker) -> None
     worker = start_worker()
     wait_until(lambda: worker.beat().job == "sleep")
     worker.signal(signal.SIGUSR1)
-    wait_until(lambda: worker.logged("stacks, as SIGUSR1 asked"))
+    wait_until(lambda: worker.logged("stacks of all threads, requested by SIGUSR1"))
     line = worker.logged("stacks")
     assert line
     assert "in sleep" in line["context"]["stacks"]

@@ -18,7 +18,7 @@ from beanwatch.worker.telemetry import graphite_delivery
 from beanwatch.worker.telemetry.graphite_delivery import GraphiteDelivery
 from beanwatch.worker.telemetry.graphite_sink import MAX_SAMPLE, GraphiteSink, Timer, summarize
 from beanwatch.worker.telemetry.metrics import NoMetrics, RunSeries, SeriesOwner, make_metrics
-from beanwatch.worker.telemetry.statsd_sink import FULL, MAX_WAITING, StatsdSink
+from beanwatch.worker.telemetry.statsd_sink import MAX_DATAGRAM, MAX_WAITING, StatsdSink
 from tests.real import Beanstalkd, LineSink, Proxy, Redis, free_port, wait_until
 from tests.worker_telemetry.conftest import RecordingLog
 
@@ -99,8 +99,8 @@ def test_statsd_gets_few_and_full_datagrams(
     assert sum(line.endswith("|ms") for line in datagrams.lines) == 1000
     assert f"{STEM}.duration:999.000000|ms" in datagrams.lines
     timings = [data for data in datagrams.received if data.count(b"|ms") > 1]
-    assert all(len(data) <= FULL for data in datagrams.received)
-    assert statistics.median(map(len, timings)) > FULL - 100
+    assert all(len(data) <= MAX_DATAGRAM for data in datagrams.received)
+    assert statistics.median(map(len, timings)) > MAX_DATAGRAM - 100
     assert sink.dropped == 0
 
 
@@ -274,7 +274,7 @@ def test_what_answers_where_carbon_should_be_is_told_and_gets_no_points(
     redis_server: Redis,
     monkeypatch: pytest.MonkeyPatch,
 ):
-    monkeypatch.setattr(graphite_delivery, "ANSWERS_WITHIN", 10.0)  # whatever else the host does
+    monkeypatch.setattr(graphite_delivery, "ANSWER_WAIT", 10.0)  # whatever else the host does
     for port, answer in ((beanstalkd.port, "UNKNOWN_COMMAND"), (redis_server.port, "-ERR")):
         sink = graphite(f"127.0.0.1:{port}", log, lambda: 1_700_000_000.0)
         sink.on_finished(make_run())
@@ -282,7 +282,7 @@ def test_what_answers_where_carbon_should_be_is_told_and_gets_no_points(
         sink.close(0.01)
         assert sink.dropped > 0
         (told,) = (context for _, _, context in log.lines)
-        assert told["reason"].startswith("this is no carbon, it answered")
+        assert told["reason"].startswith("this is not carbon: it answered")
         assert answer in told["reason"]
         log.lines.clear()
 
@@ -300,7 +300,7 @@ def test_no_call_waits_for_a_graphite_that_takes_nothing(
             now[0] += 10
             sink.tick()
         assert sink.dropped > 0
-        assert sink._delivery._size <= graphite_delivery.LIMIT
+        assert sink._delivery._size <= graphite_delivery.MAX_KEPT
         sink.close(0.01)
 
 

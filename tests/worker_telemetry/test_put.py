@@ -85,14 +85,16 @@ def test_a_server_that_is_gone_or_refuses_is_one_line_and_exit_1(run: Run, beans
     code, _, err = run("beanwatch", "put", "t", "j", "-", "--server", beanstalkd.address, stdin=big)
     assert (code, err) == (
         1,
-        f"beanwatch: {beanstalkd.address}: the job is larger than the server's max-job-size\n",
+        f"beanwatch: putting the job failed: {beanstalkd.address}: "
+        "the job is larger than the server's max-job-size\n",
     )
     os.kill(beanstalkd.pid, signal.SIGUSR1)
     wait_until(lambda: beanstalkd.stats()["draining"])
     code, _, err = run("beanwatch", "put", "t", "j", "--server", beanstalkd.address)
     assert (code, err) == (
         1,
-        f"beanwatch: {beanstalkd.address}: the server is draining and takes no new jobs\n",
+        f"beanwatch: putting the job failed: {beanstalkd.address}: "
+        "the server is draining and takes no new jobs\n",
     )
     code, _, err = run("beanwatch", "put", "t", "j", "--server", "127.0.0.1:1")
     assert (code, err.count("\n")) == (1, 1)
@@ -123,7 +125,7 @@ def make_app() -> App:
 def test_an_application_checks_the_data_as_its_worker_will(beanstalkd: Beanstalkd):
     app = make_app()
     for job, data, said in (
-        ("mail", {"to": 1}, r"data: Expected `str`, got `int` - at `\$.to`"),
+        ("mail", {"to": 1}, r"its data is invalid: Expected `str`, got `int` - at `\$.to`"),
         ("male", {"to": "ann"}, "no handler for the job 'male'"),
         ("mail", {"to": object()}, "cannot be written as JSON"),
     ):

@@ -170,7 +170,7 @@ def test_a_record_that_does_not_move_on_is_no_living_twin(parts: Parts):
     parts.heartbeat.write(MINE)
     assert (parts.state.exit_code, parts.state.stop_reason) == (
         DUPLICATE,
-        "the same id runs on web2, pid 7",
+        "another worker with this id runs on web2, pid 7",
     )
     assert parts.connection.interrupts == 1
 
@@ -192,15 +192,15 @@ def test_a_raised_version_restarts_the_worker(parts: Parts):
     parts.heartbeat.write(MINE)
     assert (parts.state.exit_code, parts.state.stop_reason) == (
         RECYCLED,
-        "beanwatch:version was raised",
+        "all workers were told to restart (beanwatch:version has changed)",
     )
 
 
 def test_a_restart_for_a_new_version_comes_within_the_spread():
     watch = VersionWatch(30.0)
-    watch.see(None, 0.0)  # never raised so far
-    watch.see(b"1", 100.0)
-    watch.see(b"1", 101.0)
+    watch.observe(None, 0.0)  # never raised so far
+    watch.observe(b"1", 100.0)
+    watch.observe(b"1", 101.0)
     assert not watch.is_restart_due(99.9)
     assert watch.is_restart_due(130.0)
 
@@ -221,7 +221,7 @@ def test_the_last_record_says_how_the_worker_ended(
     parts.writer.is_expected = is_expected
     parts.heartbeat.write(MINE)
     parts.state.stop("it ends", code)
-    assert parts.heartbeat.last_words(words)
+    assert parts.heartbeat.report_exit(words)
     left = parts.writer.record
     assert (left and (left.last_words, left.is_over)) == kept
 
@@ -229,13 +229,13 @@ def test_the_last_record_says_how_the_worker_ended(
 def test_the_record_of_another_instance_stays(parts: Parts):
     other = Heartbeat(instance="a")
     parts.writer.record = other
-    assert parts.heartbeat.last_words("failed")
+    assert parts.heartbeat.report_exit("failed")
     assert parts.writer.record is other
 
 
 def test_last_words_that_redis_does_not_take_are_told_to_the_caller(parts: Parts):
     parts.writer.is_away = True
-    assert not parts.heartbeat.last_words("failed")
+    assert not parts.heartbeat.report_exit("failed")
     assert parts.log.levels == ["warning"]
 
 
@@ -256,7 +256,7 @@ def test_too_much_memory_recycles_the_worker_unless_it_was_told_to_wait(
     parts.host.tick(parts.now)
     assert (parts.state.exit_code, parts.state.stop_reason) == (
         RECYCLED,
-        "it uses 300 MiB of memory",
+        "it uses 300 MiB of memory, over its limit",
     )
     assert parts.connection.interrupts == 1
 
@@ -266,7 +266,7 @@ def test_a_worker_that_is_old_enough_is_recycled(make_parts: Callable[..., Parts
     parts.host.tick(parts.now + 59)
     assert parts.state.is_running
     parts.host.tick(parts.now + 60)
-    assert (parts.state.exit_code, parts.state.stop_reason) == (RECYCLED, "its time is over")
+    assert (parts.state.exit_code, parts.state.stop_reason) == (RECYCLED, "it has run for max_time")
 
 
 def test_no_jobs_are_taken_while_the_disk_is_full(
@@ -278,7 +278,7 @@ def test_no_jobs_are_taken_while_the_disk_is_full(
     for _ in range(2):
         parts.host.tick(parts.now)
     assert not parts.state.wants_jobs()
-    assert parts.state.disk_full == "50 MiB of disk are free, under 100"
+    assert parts.state.disk_full == "only 50 MiB of disk are free, under 100 MiB"
     assert parts.connection.interrupts == 1
     free[0] = 150 * MIB
     parts.host.tick(parts.now)
@@ -289,7 +289,7 @@ def test_no_jobs_are_taken_while_the_disk_is_full(
 def test_without_a_temporary_directory_no_jobs_are_taken(parts: Parts, tmp_path: Path):
     tmp_path.rmdir()
     parts.host.tick(parts.now)
-    assert parts.state.disk_full == "no temporary directory: No such file or directory"
+    assert parts.state.disk_full == "cannot use the temporary directory: No such file or directory"
 
 
 # -- the gauges

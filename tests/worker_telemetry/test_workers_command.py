@@ -118,7 +118,7 @@ def test_who_did_not_answer_is_said(
     assert (code, out.split()[:2]) == (1, ["here.awake:", "waits"])
     assert err == (
         "beanwatch: here.frozen: no answer within 3 s; "
-        "it has received the command, and may obey it for 5 s yet\n"
+        "the worker has received the command and may still carry it out within 5 s\n"
     )
     assert beanstalkd.stats()["current-jobs-ready"] == 0  # no answer lies about
 
@@ -131,7 +131,7 @@ def test_an_order_is_taken_back_while_a_worker_is_too_slow_to_take_it(
         code, _, err = workers("stop", "here.slow", "--timeout", "0.2")
     assert (code, err) == (
         1,
-        "beanwatch: here.slow: no answer within 0.2 s; the command was taken back\n",
+        "beanwatch: here.slow: no answer within 0.2 s; the command was withdrawn\n",
     )
     assert beanstalkd.stats()["current-jobs-ready"] == 0
 
@@ -144,8 +144,8 @@ def test_an_order_that_nobody_takes_leaves_no_job_behind(
     assert code == 1
     assert err == (
         "beanwatch: here.gone: no answer within 0.2 s; "
-        f"nobody listens for it at {beanstalkd.address}: it is gone, or cut off, "
-        "or its beanstalkd is another one (--server)\n"
+        f"no worker of this name listens at {beanstalkd.address}: it has exited, has lost its "
+        "connection, or uses another beanstalkd (--server)\n"
     )
     assert beanstalkd.stats()["current-jobs-ready"] == 0
 

@@ -1,1 +1,1 @@
-"""The interface for applications: App, Context, Producer and the exceptions."""
+"""The programming interface for applications: App, Context, Producer and the exceptions."""

@@ -1,4 +1,4 @@
-"""The application: its jobs and their handlers, resources and hooks."""
+"""App: an application registers its job handlers, resources and hooks here."""
 
 import inspect
 from collections.abc import Callable
@@ -21,16 +21,16 @@ from beanwatch.worker.core.decide import Backoff
 
 F = TypeVar("F", bound=Callable[..., Any])
 H = TypeVar("H", bound=Callable[..., object])
-MAX_TIMEOUT = 1e9  # seconds that the watchdog can count
+MAX_TIMEOUT = 1e9  # seconds; the watchdog's timer cannot run for longer
 OnTimeout = Literal["retry", "bury"]
 BeforeHook = Callable[[Context], object]
 AfterHook = Callable[[Context, BaseException | None], object]
 
 
 class Handler:
-    """The function that runs one kind of job, the type of its data, and its limits.
+    """A registered handler: the function for jobs of one name, its data type and its limits.
 
-    Raises ValueError for a wrong timeout, TypeError for a function that cannot be a handler.
+    Raises ValueError for an invalid timeout, TypeError for a function that cannot be a handler.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class Handler:
     ) -> None:
         if timeout is not None and not 0 < timeout < MAX_TIMEOUT:
             limits = f"more than 0 and less than {MAX_TIMEOUT:.0e} seconds"
-            raise ValueError(f"job {name!r}: a timeout is {limits}, not {timeout!r}")
+            raise ValueError(f"job {name!r}: the timeout must be {limits}, not {timeout!r}")
         self.name = name
         self.function = function
         self.timeout = timeout
@@ -52,15 +52,18 @@ class Handler:
         self.backoff = backoff
         self.on_timeout = on_timeout
         if _would_not_run(function):
-            raise TypeError(f"job {name!r}: a handler that yields would never run")
+            raise TypeError(f"job {name!r}: the handler must not yield, or it would never run")
         try:
             self.decode_data = msgspec.json.Decoder(data_type(function)).decode
         except TypeError as error:
-            raise TypeError(f"job {name!r}: {error}") from None
+            raise TypeError(f"job {name!r}: cannot use the handler: {error}") from None
 
 
 class Resource:
-    """A function that opens what several jobs share; closed after `max_idle` seconds unused."""
+    """The registration of something that jobs share, such as a database connection.
+
+    `make` returns a context manager that opens it. It is closed after `max_idle` seconds unused.
+    """
 
     def __init__(self, make: Callable[[], AbstractContextManager[Any]], max_idle: float) -> None:
         self.make = make
@@ -68,7 +71,7 @@ class Resource:
 
 
 class App:
-    """The jobs of an application. The worker runs no job that is not registered here.
+    """An application: its job handlers by name. A worker buries jobs with an unregistered name.
 
     app = App()
 
@@ -93,18 +96,19 @@ class App:
         backoff: Backoff = None,
         on_timeout: OnTimeout = "retry",
     ) -> Callable[[F], F]:
-        """Register a handler, sync or async: `handler(ctx, data)`.
+        """Register a handler, sync or async: `handler(ctx, data)`. Use it as a decorator.
 
         `timeout` (seconds) and `max_attempts` default to the worker's settings. `backoff` is the
         delay in seconds before the second attempt, doubled for each later one, or a function that
-        is given the attempt and returns the delay. `data` is validated against the handler's
-        annotation. Raises ValueError for a second handler of the same name or a wrong timeout,
-        TypeError for a function that cannot be a handler.
+        takes the attempt's number and returns the delay. `on_timeout` says what happens to a job
+        that timed out. The worker validates `data` against the handler's annotation. Raises
+        ValueError for a second handler of the same name or an invalid timeout, TypeError for a
+        function that cannot be a handler.
         """
 
         def register(function: F) -> F:
             if name in self.handlers:
-                raise ValueError(f"job {name!r} has a handler already")
+                raise ValueError(f"job {name!r} already has a handler: use another name")
             self.handlers[name] = Handler(
                 name, function, timeout, max_attempts, backoff, on_timeout
             )
@@ -126,19 +130,22 @@ class App:
         failure: FollowUp | None = None,
         id: str | None = None,  # noqa: A002 - the envelope's field
     ) -> Put:
-        """Put one of this application's jobs, over a connection that is kept open.
+        """Put one of this application's jobs, over a connection that stays open for later puts.
 
-        The data is validated as the worker will do it. `delay` and `ttr` are whole seconds. Raises
-        EnvelopeError for wrong data, PutError if the server cannot be reached or refuses the job.
+        `data` is validated as the worker will validate it. `delay` and `ttr` are whole seconds.
+        Raises EnvelopeError for an unregistered job or invalid data, and PutError if the server
+        cannot be reached or refuses the job.
         """
         handler = self.handlers.get(job)
         if handler is None:
-            raise EnvelopeError(f"no handler for the job {job!r}")
+            raise EnvelopeError(f"the job was not put: this app has no handler for the job {job!r}")
         raw = raw_data(data)
         try:
             handler.decode_data(raw)
         except (msgspec.MsgspecError, RecursionError, ValueError) as wrong:
-            raise EnvelopeError(f"data: {wrong}") from None
+            raise EnvelopeError(
+                f"the job {job!r} was not put: its data is invalid: {wrong}"
+            ) from None
         producer = self._producers.setdefault(server, Producer(server))
         return producer.put(
             queue,
@@ -153,7 +160,7 @@ class App:
         )
 
     def close(self) -> None:
-        """Close the connections that `put` keeps."""
+        """Close the connections that `put` has opened, one for each server."""
         for producer in self._producers.values():
             producer.close()
 
@@ -162,30 +169,37 @@ class App:
     ) -> Callable[
         [Callable[[], AbstractContextManager[Any]]], Callable[[], AbstractContextManager[Any]]
     ]:
-        """Register a function that makes a context manager; handlers call `ctx.resource(name)`.
+        """Register a function that returns a context manager; handlers call `ctx.resource(name)`.
 
-        It is opened at first use and kept open for later jobs. Before a job it is closed if it was
-        unused for more than `max_idle` seconds, since idle connections go stale; 0: before each
-        job. Raises ValueError for a second resource of the same name.
+        The resource is opened at first use and kept open for later jobs. It is closed before a job
+        if it was unused for `max_idle` seconds or longer, since idle connections go stale; with 0,
+        before each job. Raises ValueError for a second resource of the same name.
         """
 
         def register(
             make: Callable[[], AbstractContextManager[Any]],
         ) -> Callable[[], AbstractContextManager[Any]]:
             if name in self.resources:
-                raise ValueError(f"resource {name!r} is registered already")
+                raise ValueError(f"resource {name!r} is already registered: use another name")
             self.resources[name] = Resource(make, max_idle)
             return make
 
         return register
 
     def before_job(self, hook: BeforeHook) -> BeforeHook:
-        """Call `hook(ctx)` before each job. If it raises, the job fails as if its handler had."""
+        """Call `hook(ctx)` before each job. An exception in it counts as one in the handler.
+
+        Raises TypeError for a hook that is not a plain function.
+        """
         self.before.append(_check_hook(hook))
         return hook
 
     def after_job(self, hook: AfterHook) -> AfterHook:
-        """Call `hook(ctx, error)` after each job. If it raises, this is only logged."""
+        """Call `hook(ctx, error)` after each job; `error` is the handler's exception or None.
+
+        An exception in the hook is logged and counted, and does not change the job's outcome.
+        Raises TypeError for a hook that is not a plain function.
+        """
         self.after.append(_check_hook(hook))
         return hook
 
@@ -196,15 +210,20 @@ def _would_not_run(function: Callable[..., object]) -> bool:
 
 def _check_hook(hook: H) -> H:
     if _would_not_run(hook) or inspect.iscoroutinefunction(hook):
-        raise TypeError(f"hook {hook!r}: it would never run, because it is not a plain function")
+        raise TypeError(
+            f"hook {hook!r} must be a plain function: a generator or coroutine would never run"
+        )
     return hook
 
 
 def data_type(function: Callable[..., Any]) -> Any:
-    """The annotation of a handler's second parameter; Any without one. Raises TypeError."""
+    """Return the annotation of a handler's second parameter, `data`; Any if it has none.
+
+    Raises TypeError for fewer than two parameters or for annotations that cannot be evaluated.
+    """
     parameters = list(inspect.signature(function).parameters.values())
     if len(parameters) < 2:
-        raise TypeError("a handler takes (ctx, data)")
+        raise TypeError("it must take two parameters: (ctx, data)")
     try:
         hints = get_type_hints(function, include_extras=True)
     except NameError as error:

@@ -1,4 +1,4 @@
-"""The context that a handler receives together with its data."""
+"""Context: the object through which a handler uses its worker."""
 
 import itertools
 from collections.abc import Callable
@@ -13,12 +13,12 @@ from beanwatch.worker.api.envelope import DEFAULT_PRIORITY, DEFAULT_TTR, Envelop
 if TYPE_CHECKING:
     from beanwatch.worker.core.job import RunningJob
 
-MAX_PROGRESS = 2**53  # larger numbers are not exact in every reader of JSON
+MAX_PROGRESS = 2**53  # many JSON readers use doubles, which are not exact for larger numbers
 MAX_NOTE = 200  # characters in the heartbeat
 
 
 class ContextServices(NamedTuple):
-    """The functions behind a Context; the same for all jobs of a worker."""
+    """The worker's functions that a Context calls; all jobs of a worker share them."""
 
     make_log: Callable[["RunningJob"], FilteringBoundLogger]
     make_tmpdir: Callable[["RunningJob"], Path]
@@ -28,39 +28,39 @@ class ContextServices(NamedTuple):
 
 
 class Context:
-    """One run of one job, as its handler sees it.
+    """The first argument of a handler: facts about the running job, and the worker's services.
 
-    The threads of a handler may use it too, but can put jobs only while this job runs.
+    Threads that the handler starts may use it too, but can put jobs only while this job runs.
     """
 
     def __init__(self, job: "RunningJob", services: ContextServices) -> None:
         self._job, self._services = job, services
         self._log: FilteringBoundLogger | None = None
-        self._puts = itertools.count(1)  # counts also when several threads put
+        self._puts = itertools.count(1)  # safe when several threads put at once
 
     @property
     def job(self) -> str:
-        """The name of the job."""
+        """The name of the job, under which its handler is registered."""
         return self._job.name
 
     @property
     def envelope(self) -> Envelope:
-        """The decoded body of the job."""
+        """The decoded body of the job: its name, data, follow-ups and ids."""
         return self._job.envelope
 
     @property
     def queue(self) -> str:
-        """The queue from which the job came."""
+        """The name of the queue from which the job was reserved."""
         return self._job.queue
 
     @property
     def job_id(self) -> int:
-        """beanstalkd's id of the job."""
+        """The id that beanstalkd gave the job; ids start again at 1 when beanstalkd restarts."""
         return self._job.id
 
     @property
     def attempt(self) -> int:
-        """The number of this run; the first is 1."""
+        """The number of this attempt, from 1: how often the job was reserved (`reserves`)."""
         return self._job.stats.reserves
 
     @property
@@ -70,35 +70,35 @@ class Context:
 
     @property
     def log(self) -> FilteringBoundLogger:
-        """A logger that adds the job's name, ids and queue to each line."""
+        """A logger that adds the job's name, ids, queue and attempt to each line."""
         if self._log is None:
             self._log = self._services.make_log(self._job)
         return self._log
 
     @property
     def tmpdir(self) -> Path:
-        """A directory for this run alone, made at first use and removed after the run."""
+        """A temporary directory for this run only, created at first use, removed after the run."""
         if self._job.tmpdir is None:
             self._job.tmpdir = self._services.make_tmpdir(self._job)
         return self._job.tmpdir
 
     def resource(self, name: str) -> Any:
-        """The resource of this name, opened if needed. Raises LookupError for an unknown name."""
+        """Return a registered resource; open it if needed. Raises LookupError for another name."""
         return self._services.resource(name)
 
     def note(self, text: str) -> None:
-        """Show in the heartbeat what the job is doing; cut to 200 characters."""
+        """Set a text that the heartbeat shows while the job runs; cut to 200 characters."""
         # A file name may hold lone surrogates, which JSON cannot carry.
         self._job.note = str(text)[:MAX_NOTE].encode("utf-8", "backslashreplace").decode()
 
     def progress(self, done: int, total: int = 0) -> None:
-        """Show in the heartbeat how far the job is: `done` of `total` (0: unknown)."""
+        """Set the progress that the heartbeat shows: `done` of `total` steps (0: total unknown)."""
         self._job.progress = (min(int(done), MAX_PROGRESS), min(int(total), MAX_PROGRESS))
 
     def touch(self) -> bool:
-        """Start the job's time to run anew. False if that failed.
+        """Reset the job's time to run (TTR) with a TOUCH; return False if that failed.
 
-        The worker does this by itself every third of the TTR.
+        The worker does this itself each time a third of the TTR has passed.
         """
         return self._services.touch()
 
@@ -116,11 +116,11 @@ class Context:
     ) -> str:
         """Put another job now and return its envelope id. `delay` and `ttr` are whole seconds.
 
-        The id is derived from this job's id and the number of the call. So the jobs that a second
-        run puts again have the same ids as before, and can be recognised as duplicates.
+        The id is derived from this job's id and the number of the call. If the job is retried, the
+        jobs that it puts again get the same ids, so duplicates can be recognised.
 
-        Raises EnvelopeError for wrong arguments, RefusedError if the server refuses the job or if
-        this job has ended already, and ConnectionLostError.
+        Raises EnvelopeError for invalid arguments, RefusedError if the server refuses the job or
+        if this job has already ended, and ConnectionLostError.
         """
         new_id = envelopes.derive_id(self._job.identity, f"put:{next(self._puts)}")
         body = envelopes.encode(

@@ -1,9 +1,10 @@
-"""The job envelope: JSON that any language can write. It is validated strictly when it is read.
+"""The job envelope: the JSON body of every job. Any language can write it; reading validates it.
 
     {"job": "email.send", "data": {...}, "success": follow-up, "failure": follow-up}
 
-and optionally `id`, `enqueued_at` (seconds since the epoch), `parent` and `v`. A follow-up is a job
-that is put before this one is deleted or buried.
+Optional fields are `id`, `enqueued_at` (seconds since the epoch), `parent` (the id of the job that
+put this one) and `v` (the version). A follow-up is a job that the worker puts after this one has
+succeeded or failed, before it deletes or buries this one.
 """
 
 import uuid
@@ -18,7 +19,7 @@ DEFAULT_TTR = 60  # seconds
 MAX_NUMBER = 2**32 - 1  # beanstalkd's limit for priorities, delays and times to run
 _FOLLOW_UPS = uuid.UUID("6f0a3ad5-6c2c-5d0b-9f6e-0a5f6d3b9c11")
 
-# `\Z`, not `$`: that would allow a newline at the end, which starts a second command.
+# Use `\Z`: `$` also matches before a final newline, which would start a second command.
 _QUEUE_PATTERN = r"^[A-Za-z0-9+/;.$_()][A-Za-z0-9+/;.$_()-]{0,199}\Z"
 _ID_PATTERN = r"^[A-Za-z0-9_.:-]{1,64}\Z"
 _PATTERNS_IN_WORDS = {
@@ -34,13 +35,13 @@ Ttr = Annotated[int, Meta(ge=1, le=MAX_NUMBER)]
 
 
 class EnvelopeError(ValueError):
-    """The body is not an envelope; the text names the field and the fault."""
+    """Raised if a job's envelope or arguments are invalid; the text names field and fault."""
 
 
 class FollowUp(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A job to put when another one has ended. `data` is not decoded.
+    """A job that the worker puts when another job has ended. `delay` and `ttr` are in seconds.
 
-    `tube` is an alias of `queue`, for envelopes that use beanstalkd's word.
+    `data` is not decoded. `tube` is an alias of `queue`, since beanstalkd calls queues tubes.
     """
 
     queue: Queue = ""
@@ -52,18 +53,27 @@ class FollowUp(msgspec.Struct, frozen=True, omit_defaults=True):
     tube: Queue = ""
 
     def __post_init__(self) -> None:
-        """Move the alias into `queue`. Raises ValueError if a name is missing or given twice."""
+        """Move `tube` into `queue`. Raises ValueError unless `job` and one of the two are given."""
         if not self.job:
             raise ValueError("Object missing required field `job`")
         if bool(self.queue) == bool(self.tube):
-            raise ValueError("Object needs the field `queue` (or its alias `tube`), once")
+            raise ValueError("Object must have either the field `queue` or its alias `tube`")
         if self.tube:
             msgspec.structs.force_setattr(self, "queue", self.tube)
             msgspec.structs.force_setattr(self, "tube", "")
 
 
+class _Target(msgspec.Struct):
+    """The arguments of beanstalkd's commands `use` and `put`, without the body."""
+
+    queue: Queue
+    priority: Number
+    delay: Number
+    ttr: Ttr
+
+
 class Envelope(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One job. `data` is decoded later, when its handler and so its type is known."""
+    """The decoded body of one job. `data` stays raw JSON until the handler's data type is known."""
 
     job: Name
     data: msgspec.Raw = msgspec.Raw(b"{}")
@@ -80,18 +90,20 @@ _encoder = msgspec.json.Encoder()
 
 
 def decode(body: bytes) -> Envelope:
-    """Read a job's body. Raises EnvelopeError."""
+    """Parse and validate a job's body. Raises EnvelopeError, also for a newer version."""
     try:
         envelope = _decoder.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise EnvelopeError(f"not a job envelope: {_in_words(str(error))}") from None
+        raise EnvelopeError(f"not a valid job envelope: {_in_words(str(error))}") from None
     if envelope.v > VERSION:
-        raise EnvelopeError(f"envelope version {envelope.v}, this worker reads up to {VERSION}")
+        raise EnvelopeError(
+            f"envelope version {envelope.v} is too new: this worker reads versions up to {VERSION}"
+        )
     return envelope
 
 
 def _in_words(fault: str) -> str:
-    """The fault as msgspec tells it, with what a regular expression asks for in words."""
+    """Replace the regular expressions in msgspec's message by the characters that they allow."""
     for pattern, words in _PATTERNS_IN_WORDS.items():
         fault = fault.replace(f"matching regex {pattern!r}", words)
     return fault
@@ -107,7 +119,7 @@ def encode(
     parent: str | None = None,
     enqueued_at: float | None = None,
 ) -> bytes:
-    """Write a job's body. `data` is anything that msgspec can write as JSON.
+    """Return the JSON body of a job. `data` is anything that msgspec can write as JSON.
 
     Raises EnvelopeError for anything that `decode` would reject, so that no unreadable job is put.
     """
@@ -118,18 +130,19 @@ def encode(
 
 
 def raw_data(data: Any) -> msgspec.Raw:
-    """The data as JSON; None becomes an empty object. Raises EnvelopeError."""
+    """Encode a job's data as JSON; None becomes `{}`. Raises EnvelopeError if that fails."""
     try:
         return msgspec.Raw(_encoder.encode({} if data is None else data))
     except (TypeError, ValueError, RecursionError, msgspec.MsgspecError) as error:
-        raise EnvelopeError(f"data cannot be written as JSON: {error}") from None
+        raise EnvelopeError(f"the job's data cannot be written as JSON: {error}") from None
 
 
 def derive_id(parent: str, which: str) -> str:
-    """The id of a job put by another (`which`: success, failure, put:1 ...), always the same.
+    """Return the id (a UUID) of a job that the job `parent` puts. Equal arguments give equal ids.
 
-    A worker that dies between the put and the delete puts the follow-up again at the next attempt.
-    The same id shows that it is a duplicate.
+    `which` is success or failure for a follow-up, `put:1` for the first put of a handler, and so
+    on. If a worker dies between the put and the delete, the next attempt puts the follow-up again.
+    The equal id shows that it is a duplicate.
     """
     return str(uuid.uuid5(_FOLLOW_UPS, f"{parent}:{which}"))
 
@@ -137,14 +150,24 @@ def derive_id(parent: str, which: str) -> str:
 def encode_follow_up(
     follow_up: FollowUp, which: str, *, identity: str, parent: str | None, now: float
 ) -> tuple[str, bytes]:
-    """The id and the body of a follow-up. `parent` is the id of the job with this `identity`."""
+    """Return the id and the JSON body of a follow-up.
+
+    `which` is success or failure. `identity` and `parent` are the `identity` and the envelope id of
+    the job that has ended. `now` is its `enqueued_at`, in seconds since the epoch.
+    """
     new_id = derive_id(identity, which)
     return new_id, encode(follow_up.job, follow_up.data, id=new_id, parent=parent, enqueued_at=now)
 
 
 def check_target(queue: str, priority: int, delay: int, ttr: int) -> None:
-    """Raise EnvelopeError for values that beanstalkd rejects, or that would start a command."""
+    """Raise EnvelopeError for arguments of a put that beanstalkd would reject.
+
+    It also rejects a line end in `queue`, which would start a second command. `delay` and `ttr` are
+    whole seconds.
+    """
     try:
-        msgspec.convert((queue, priority, delay, ttr), tuple[Queue, Number, Number, Ttr])
+        msgspec.convert({"queue": queue, "priority": priority, "delay": delay, "ttr": ttr}, _Target)
     except msgspec.ValidationError as error:
-        raise EnvelopeError(f"queue, priority, delay or ttr: {_in_words(str(error))}") from None
+        raise EnvelopeError(
+            f"invalid queue, priority, delay or ttr: {_in_words(str(error))}"
+        ) from None

@@ -1,10 +1,10 @@
-"""The exceptions that a handler may raise, and those that the worker raises in a handler."""
+"""Exceptions that a handler may raise, and exceptions that the worker raises in a handler."""
 
 
 class Retry(Exception):  # noqa: N818 - not an error but a request
-    """Raise in a handler to run the job again in `delay` seconds; None: after its backoff.
+    """Raise this in a handler to release the job, so that it runs again after `delay` seconds.
 
-    This run counts as an attempt.
+    With None, the job's backoff gives the delay. The current run counts as an attempt.
     """
 
     def __init__(self, delay: float | None = None, reason: str = "") -> None:
@@ -13,36 +13,36 @@ class Retry(Exception):  # noqa: N818 - not an error but a request
 
 
 class Bury(Exception):  # noqa: N818 - not an error but a request
-    """Raise in a handler to bury the job now, even if attempts are left."""
+    """Raise this in a handler to bury the job now, even if attempts are left."""
 
     def __init__(self, reason: str = "") -> None:
-        super().__init__(reason or "the handler asked to bury it")
+        super().__init__(reason or "the handler asked to bury the job")
 
 
 class Discard(Exception):  # noqa: N818 - not an error but a request
-    """Raise in a handler to delete the job, which has not succeeded."""
+    """Raise this in a handler to delete a job that has failed and must not be retried."""
 
     def __init__(self, reason: str = "") -> None:
-        super().__init__(reason or "the handler discarded it")
+        super().__init__(reason or "the handler asked to delete the job")
 
 
 class Interrupted(BaseException):
-    """Raised in a handler that must end: clean up, and let the exception through.
+    """Raised in a handler that must end. The handler may clean up, but must not swallow it.
 
-    Not an Exception, so that a handler's `except Exception` does not catch it.
+    It is not an Exception, so a handler's `except Exception` does not catch it.
     """
 
 
 class JobTimeout(Interrupted):
-    """The job's timeout has passed. `grace` seconds later, at its hard deadline, it is killed."""
+    """Raised in a handler whose timeout has passed. After `grace` more seconds the worker exits."""
 
 
 class JobStopped(Interrupted):
-    """The worker must stop now. The job goes back to its queue, for another worker."""
+    """Raised in a handler when the worker must stop now. The job is released to other workers."""
 
 
 class WorkerError(Exception):
-    """The worker cannot start. The text gives the reason in one line; `code` is the exit code."""
+    """Raised if the worker cannot start. The text gives the reason; `code` is the exit code."""
 
     def __init__(self, message: str, code: int = 1) -> None:
         super().__init__(message)

@@ -1,4 +1,4 @@
-"""Puts jobs: for web applications and scripts that give workers something to do."""
+"""Producer: puts jobs into queues from web applications and scripts."""
 
 import os
 import threading
@@ -21,7 +21,7 @@ from beanwatch.worker.api.envelope import (
     encode,
 )
 
-PUT_TIMEOUT = 5.0  # seconds
+PUT_TIMEOUT = 5.0  # seconds for connecting, and for each reply
 _REFUSALS: dict[type[greenstalk.Error], str] = {
     greenstalk.JobTooBigError: "the job is larger than the server's max-job-size",
     greenstalk.DrainingError: "the server is draining and takes no new jobs",
@@ -31,11 +31,14 @@ _REFUSALS: dict[type[greenstalk.Error], str] = {
 
 
 class PutError(Exception):
-    """The job was not put; the text names the server and the cause."""
+    """Raised if a put failed or was not confirmed; the text names the server and the cause."""
 
 
 class Put(NamedTuple):
-    """A job that was put: beanstalkd's id, valid until it restarts, and the envelope's id."""
+    """The ids of a job that was put.
+
+    `job_id` is beanstalkd's, which restarts at 1 with beanstalkd. `id` is the envelope's.
+    """
 
     job_id: int
     id: str
@@ -44,9 +47,9 @@ class Put(NamedTuple):
 class Producer:
     """Puts jobs over one connection, which is opened at the first put and after each error.
 
-    Threads and forked processes may share it. `timeout` (seconds) limits the connect and each wait
-    for the server. A put whose connection broke is tried once more with the same envelope id: at
-    worst the job is there twice, which its id shows.
+    Threads and forked processes may share it. `timeout` (seconds) limits connecting and each wait
+    for a reply. A put whose connection broke is retried once with the same envelope id. The first
+    attempt may have succeeded, so the job may exist twice; both have the same id.
     """
 
     def __init__(
@@ -88,10 +91,10 @@ class Producer:
         failure: FollowUp | None = None,
         id: str | None = None,  # noqa: A002 - the field's name
     ) -> Put:
-        """Put one job. `delay` and `ttr` are whole seconds; smaller priorities go first.
+        """Put one job. `delay` and `ttr` are whole seconds; jobs with smaller priorities go first.
 
-        Raises EnvelopeError for what no worker could read, and PutError if the server cannot be
-        reached or refuses the job.
+        Raises EnvelopeError for arguments or data that no worker could read, and PutError if the
+        server cannot be reached or refuses the job.
         """
         check_target(queue, priority, delay, ttr)
         own_id = id or str(uuid.uuid4())
@@ -114,7 +117,7 @@ class Producer:
             return self._put_over(client, queue, body, priority, delay, ttr)
         except ServerError as error:
             self._close()
-            raise PutError(str(error)) from None
+            raise PutError(f"putting the job failed: {error}") from None
 
     def _put_over(
         self,
@@ -132,8 +135,8 @@ class Producer:
                     self._used_queue = queue
                 return client.put(body, priority, delay, ttr)
             except greenstalk.BeanstalkdError as refused:
-                reason = _REFUSALS.get(type(refused)) or f"it answered {reply_word(refused)}"
-                raise PutError(f"{self._address}: {reason}") from None
+                reason = _REFUSALS.get(type(refused)) or f"the server replied {reply_word(refused)}"
+                raise PutError(f"putting the job failed: {self._address}: {reason}") from None
 
     def _close(self) -> None:
         if self._client is not None:

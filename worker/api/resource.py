@@ -1,4 +1,4 @@
-"""Resources that jobs share and that go stale when unused, such as database connections."""
+"""Opens and closes the resources that jobs share, such as database connections."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -10,7 +10,11 @@ from beanwatch.worker.core.internal_errors import InternalErrors
 
 
 class Resources:
-    """Opens resources at first use, and closes them when unused for too long and at the end."""
+    """The open resources of one worker.
+
+    It opens a resource at first use, and closes it when it was unused for `max_idle` seconds, and
+    at the worker's exit. `known` has the registrations by name.
+    """
 
     def __init__(
         self,
@@ -26,7 +30,10 @@ class Resources:
         self._used_at: dict[str, float] = {}
 
     def get(self, name: str) -> Any:
-        """The resource, opened if it is not. Raises LookupError for an unknown name."""
+        """Return a resource, and open it first if needed. Raises LookupError for an unknown name.
+
+        Also raises whatever the application's function raises while it opens the resource.
+        """
         if name not in self._open:
             if name not in self._known:
                 known = ", ".join(self._known) or "none"
@@ -37,7 +44,7 @@ class Resources:
         return self._open[name][1]
 
     def before_job(self) -> None:
-        """Close the resources that have been idle for their `max_idle` or longer."""
+        """Close each resource that was unused for its `max_idle` seconds or longer."""
         if self._open:
             now = self._clock()
             for name in list(self._open):
@@ -45,12 +52,12 @@ class Resources:
                     self._close(name)
 
     def after_job(self) -> None:
-        """Count the job's time as use of all open resources."""
+        """Restart the idle time of all open resources: the job may have used any of them."""
         for name in self._open:
             self._used_at[name] = self._clock()
 
     def close(self) -> None:
-        """Close all resources, the last opened first."""
+        """Close all resources, the most recently opened one first. Raises nothing."""
         for name in reversed(list(self._open)):
             self._close(name)
 

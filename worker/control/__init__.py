@@ -1,1 +1,1 @@
-"""Commands to workers: their messages, the sender, and the receiver in the worker."""
+"""Commands from operators to running workers: stop, restart, wait, resume, status and dump."""

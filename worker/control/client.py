@@ -1,4 +1,4 @@
-"""Sends commands to workers through their control queues, and collects their answers."""
+"""Sends an operator's commands to workers through their control queues; collects their answers."""
 
 import secrets
 import time
@@ -31,14 +31,17 @@ from beanwatch.worker.control.messages import (
     parse_answer,
 )
 
-# A command expires so many seconds after its sender gave up, since clocks differ.
+# A command expires this many seconds after its sender stops waiting, since clocks differ.
 EXPIRY_MARGIN = 5.0
-REPLY_TIMEOUT = 5.0  # seconds for the server to connect, and to reply
-POLL_INTERVAL = 0.05  # seconds, where several servers are asked in turn
+REPLY_TIMEOUT = 5.0  # seconds for connecting to beanstalkd, and for each of its replies
+POLL_INTERVAL = 0.05  # seconds between two rounds over several servers
 
 
 class Target(NamedTuple):
-    """A worker that is to receive a command. Instance "": whichever runs."""
+    """The receiver of a command: a worker's id, the address of its beanstalkd, and an instance.
+
+    With `instance` "", any instance of this worker carries the command out.
+    """
 
     worker: str
     address: Address
@@ -46,7 +49,7 @@ class Target(NamedTuple):
 
 
 class CommandResult(NamedTuple):
-    """The result of one command: the worker's answer, or the problem if there is none."""
+    """The result of one command: the worker's answer, or why there is none (`problem`)."""
 
     worker: str
     answer: Answer | None
@@ -54,19 +57,20 @@ class CommandResult(NamedTuple):
 
     @property
     def ok(self) -> bool:
-        """True if the worker has accepted the command."""
+        """True if the worker has answered that it accepts the command."""
         return self.answer is not None and self.answer.ok
 
 
 class ControlClient:
-    """Sends commands to the workers of one server, and receives answers in a queue of its own.
+    """Sends commands to the workers of one beanstalkd, and receives answers in a private queue.
 
-    Its methods raise ServerError, after which the connection is closed.
+    Connects at once. All methods raise ServerError on connection problems, and then close the
+    connection.
     """
 
     def __init__(self, address: Address) -> None:
         self.address = address
-        self.waiting: dict[str, tuple[str, int]] = {}  # command's id: worker, beanstalkd's job id
+        self.waiting: dict[str, tuple[str, int]] = {}  # by command id: worker, beanstalkd's job id
         self.answers: dict[str, Answer] = {}  # by worker
         self._queue = REPLY_PREFIX + secrets.token_hex(8)
         self._client = open_client(address, REPLY_TIMEOUT)
@@ -79,7 +83,10 @@ class ControlClient:
         self._client.close()
 
     def send(self, target: Target, command: Command, args: Args, expires_at: float) -> str:
-        """Put one command; the reason if it could not be put, or ""."""
+        """Put one command into the worker's control queue; return "", or why that failed.
+
+        `expires_at` is in seconds since the epoch.
+        """
         command_id = secrets.token_hex(8)
         message = Message(command, args, target.instance, expires_at, self._queue, command_id)
         queue = control_queue(target.worker)
@@ -92,12 +99,12 @@ class ControlClient:
                 self._client.use(queue)
                 job_id = self._client.put(encode(message), CONTROL_PRIORITY, 0, CONTROL_TTR)
             except greenstalk.BeanstalkdError as refused:
-                return f"the command was refused: {reply_word(refused)}"
+                return f"the command was not sent: beanstalkd replied {reply_word(refused)}"
         self.waiting[command_id] = target.worker, job_id
         return ""
 
     def receive(self, seconds: int) -> bool:
-        """Wait so long for one answer; false if none came."""
+        """Wait up to `seconds` for one answer; return False if none arrived."""
         with self._exchange():
             try:
                 job = self._client.reserve(timeout=seconds)
@@ -113,22 +120,25 @@ class ControlClient:
             self.answers[worker] = answer
         return True
 
-    def take_back(self) -> dict[str, str]:
-        """Delete the commands without an answer; for each such worker, what became of it."""
-        return {worker: self._take_back(worker, job_id) for worker, job_id in self.waiting.values()}
+    def withdraw(self) -> dict[str, str]:
+        """Delete the unanswered commands; return for each worker what happened to its command."""
+        return {worker: self._withdraw(worker, job_id) for worker, job_id in self.waiting.values()}
 
-    def _take_back(self, worker: str, job_id: int) -> str:
+    def _withdraw(self, worker: str, job_id: int) -> str:
         with self._exchange():
             watchers = count_watchers(self._client, control_queue(worker))
             try:
                 self._client.delete(job_id)
             except greenstalk.NotFoundError:
-                return f"it has received the command, and may obey it for {EXPIRY_MARGIN:g} s yet"
+                return (
+                    "the worker has received the command and may still carry it out "
+                    f"within {EXPIRY_MARGIN:g} s"
+                )
         if watchers:
-            return "the command was taken back"
+            return "the command was withdrawn"
         return (
-            f"nobody listens for it at {self.address}: it is gone, or cut off, "
-            "or its beanstalkd is another one (--server)"
+            f"no worker of this name listens at {self.address}: it has exited, has lost its "
+            "connection, or uses another beanstalkd (--server)"
         )
 
     @contextmanager
@@ -152,8 +162,9 @@ def send_command(
 ) -> list[CommandResult]:
     """Send one command to all targets and wait up to `timeout` seconds for their answers.
 
-    A command that was not received in time is deleted by its id, and expires soon after, so that a
-    worker that comes back later does not obey it.
+    A command that no worker has received by then is deleted. It also has an expiry time, so that a
+    worker that reconnects later does not carry it out. Problems of servers and workers are in the
+    results, one for each target in the given order; no exception is raised for them.
     """
     problems: dict[str, str] = {}
     clients: dict[Address, ControlClient] = {}
@@ -170,7 +181,7 @@ def send_command(
         _collect_answers(clients.values(), clock() + timeout, problems, clock)
         for client in clients.values():
             try:
-                for worker, what in client.take_back().items():
+                for worker, what in client.withdraw().items():
                     problems.setdefault(worker, f"no answer within {timeout:g} s; {what}")
             except ServerError as error:
                 for worker, _ in client.waiting.values():
@@ -191,7 +202,7 @@ def _collect_answers(
     problems: dict[str, str],
     clock: Callable[[], float],
 ) -> None:
-    """Read answers until `end`, from the servers in turn: a silent worker delays no other's."""
+    """Read answers from all servers in turn until `end` (monotonic), so none delays the others."""
     waiting = [client for client in clients if client.waiting]
     while waiting and clock() < end:
         is_quiet = True

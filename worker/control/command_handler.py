@@ -1,4 +1,4 @@
-"""Carries out the commands that an operator or a signal gives to this worker."""
+"""CommandHandler: carries out the commands that an operator or a signal sends to this worker."""
 
 from structlog.typing import FilteringBoundLogger
 
@@ -9,13 +9,14 @@ from beanwatch.worker.core.wake import Wake
 from beanwatch.worker.guard.stacks import dump_stacks
 from beanwatch.worker.telemetry.reporter import Reporter
 
-MAX_DUMP = 30_000  # characters; by default beanstalkd takes 64 KiB a job
+MAX_DUMP = 30_000  # characters of stack traces; by default beanstalkd accepts jobs of 64 KiB
 
 
 class CommandHandler:
-    """Runs in the pulse thread, except for `stop` and `request_dump`.
+    """Carries out commands in the pulse thread, the worker's background thread.
 
-    `wake` wakes the pulse, which does what a signal handler must not do.
+    Signal handlers may call only `stop` and `request_dump`. A signal handler must not log, so
+    `request_dump` sets a flag and wakes the pulse thread (`wake`), which then logs the stacks.
     """
 
     def __init__(
@@ -32,13 +33,16 @@ class CommandHandler:
         self._is_dump_requested = False
 
     def stop(self, reason: str, code: int = STOPPED) -> None:
-        """Finish the current job, if any, and exit. Safe in signal handlers."""
+        """Have the worker finish its current job, if any, and exit with `code`.
+
+        The heartbeat and the log show `reason`. Safe in signal handlers.
+        """
         self._state.stop(reason, code)
         self._connection.interrupt()
 
     def handle(self, message: Message) -> Answer:
-        """Carry out a command and return the answer."""
-        self._log.info("told to {command}", command=message.command)
+        """Carry out a command and return the worker's answer to it."""
+        self._log.info("received the command {command}", command=message.command)
         text, dump = self._do(message)
         beat = self._reporter.make_heartbeat()
         return Answer(
@@ -52,18 +56,18 @@ class CommandHandler:
         )
 
     def request_dump(self) -> None:
-        """Have the pulse log all stacks. Safe in signal handlers."""
+        """Have the pulse thread log the stacks of all threads. Safe in signal handlers."""
         self._is_dump_requested = True
         self._wake.set()
 
     def tick(self, _now: float) -> None:
-        """Log the stacks if a signal asked for them."""
+        """Log the stacks of all threads if a signal has requested them."""
         if self._is_dump_requested:
             self._is_dump_requested = False
             self._dump("SIGUSR1")
 
     def _do(self, message: Message) -> tuple[str, str]:
-        """The answer's text and its dump."""
+        """Carry out a command; return the answer's `text` and its `dump`."""
         job = self._state.job
         after = f" after {job.name} (job {job.id})" if job else ""
         if message.command == "stop":
@@ -79,10 +83,10 @@ class CommandHandler:
             return f"waits{f' for {seconds:g} s' if seconds else ''}{after}", ""
         if message.command == "resume":
             self._state.wait(0)
-            return "takes jobs", ""
+            return "takes jobs again", ""
         return "", self._dump("an operator") if message.command == "dump" else ""
 
     def _dump(self, who: str) -> str:
         stacks = dump_stacks()
-        self._log.warning("stacks, as {who} asked", who=who, stacks=stacks)
+        self._log.warning("stacks of all threads, requested by {who}", who=who, stacks=stacks)
         return stacks[-MAX_DUMP:]

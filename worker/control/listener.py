@@ -1,4 +1,4 @@
-"""Receives commands from the worker's control queue, on a connection of the pulse thread's own."""
+"""Listener: receives commands from the worker's control queue, over a separate connection."""
 
 import time
 from collections.abc import Callable
@@ -20,15 +20,17 @@ from beanwatch.worker.core.connection import ConnectionLostError, RefusedError, 
 from beanwatch.worker.core.decide import decide_reconnect, format_exception_line
 from beanwatch.worker.core.internal_errors import InternalErrors
 
-EXCHANGE_TIMEOUT = 0.5  # seconds; short, so that a silent server costs the pulse no tick
+EXCHANGE_TIMEOUT = 0.5  # seconds for each reply; short, since the pulse thread waits meanwhile
 
 
 class Listener:
-    """Waits for a job in the control queue and has `handle` carry it out. Raises nothing.
+    """Reserves commands from the control queue and passes them to `handle`.
 
-    `find_server` returns the address of the main thread's connection, so that no name is looked up
-    here, or None while there is none. While the connection is lost, the worker goes on without
-    commands.
+    Runs in the pulse thread, the worker's background thread.
+
+    `find_server` returns the IP address of the main thread's connection, or None while there is
+    none: a name lookup here could block the thread. No method raises: if the connection fails, the
+    worker keeps running jobs, and the listener reconnects later.
     """
 
     def __init__(
@@ -50,11 +52,11 @@ class Listener:
         self._next_try = 0.0
 
     def fileno(self) -> int | None:
-        """The file descriptor to poll; None while there is no connection."""
+        """Return the connection's file descriptor, for poll(2); None if there is no connection."""
         return self._connection.fileno() if self._connection else None
 
     def tick(self) -> None:
-        """Connect if there is no connection and the next attempt is due."""
+        """Connect and start a reserve, if there is no connection and the next attempt is due."""
         if self._connection is not None or self._clock() < self._next_try:
             return
         address = self._find_server()
@@ -62,7 +64,8 @@ class Listener:
             return
         queues = [control_queue(self._worker)]
         connection = WorkerConnection(address, queues, None, timeout=EXCHANGE_TIMEOUT)
-        self._connection = connection  # before `open`: a child forked meanwhile has to close it
+        # Set it before `open`, so that a child that is forked meanwhile closes it.
+        self._connection = connection
         try:
             connection.open()
             connection.start_reserve()
@@ -72,7 +75,7 @@ class Listener:
         self._failures = 0
 
     def receive(self) -> None:
-        """Read one message, which has arrived, and answer it."""
+        """Carry out one command and send its answer. Call this when `fileno` is readable."""
         connection = self._connection
         if connection is None:
             return
@@ -80,7 +83,7 @@ class Listener:
             reserved = connection.reserve(lambda: True)
             if reserved is None:
                 return
-            # Delete it first: otherwise a command to stop would stop the next instance too.
+            # Delete the command first: otherwise a stop would also stop the next instance.
             connection.acknowledge("delete", reserved.id)
             message = self._read(reserved.body)
             if message is not None:
@@ -90,13 +93,13 @@ class Listener:
                     connection.put(message.reply_to, body, CONTROL_PRIORITY, 0, CONTROL_TTR)
             connection.start_reserve()
         except RefusedError as refused:
-            self._log.warning("an answer could not be put: {reason}", reason=str(refused))
+            self._log.warning("cannot send the answer to a command: {reason}", reason=str(refused))
             self._give_up(connection)
         except ConnectionLostError:
             self._give_up(connection)
 
     def close(self) -> None:
-        """Close the connection."""
+        """Close the connection, if there is one."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None
@@ -106,7 +109,7 @@ class Listener:
             return self._handle(message)
         except Exception as error:
             self._errors.report(f"the command {message.command}", error)
-            text = f"it failed: {format_exception_line(error)}"
+            text = f"the command failed: {format_exception_line(error)}"
             return Answer(
                 self._worker, self._instance, message.command, id=message.id, ok=False, text=text
             )
@@ -115,14 +118,16 @@ class Listener:
         try:
             message = parse_message(body, instance=self._instance, now=time.time())
         except MessageError as error:
-            self._log.warning("control message dropped: {reason}", reason=str(error))
+            self._log.warning("ignored a job in the control queue: {reason}", reason=str(error))
             return None
         if message is None:
-            self._log.info("control message dropped: expired, or for another instance")
+            self._log.info(
+                "ignored a command: it has expired or was sent to another instance of this worker"
+            )
         return message
 
     def _give_up(self, connection: WorkerConnection) -> None:
-        """Close the connection, and connect again later."""
+        """Close the connection, and schedule the next attempt to connect."""
         connection.close()
         self._connection = None
         self._failures += 1

@@ -14,27 +14,31 @@ from beanwatch.worker.api.envelope import Queue
 CONTROL_PREFIX = "beanwatch.control."
 REPLY_PREFIX = "beanwatch.reply."
 CONTROL_PRIORITY = 0
-CONTROL_TTR = 10  # seconds; a worker acts on a message within one
-MAX_WAIT = 7 * 86400.0  # seconds
+CONTROL_TTR = 10  # seconds; a worker deletes a command within one second
+MAX_WAIT = 7 * 86400.0  # seconds; longest time for the command `wait`
 
 Command = Literal["stop", "wait", "resume", "restart", "status", "dump"]
 COMMANDS: tuple[str, ...] = get_args(Command)
 
 
 class MessageError(ValueError):
-    """The body is not a message of this kind; the text gives the reason."""
+    """Raised if a job's body is not a valid command or answer; the text gives the reason."""
 
 
 class Args(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The arguments of a command. `seconds`: how long to wait; None: until `resume`."""
+    """The arguments of a command.
+
+    `seconds` is how long `wait` keeps the worker from taking jobs; None means until `resume`.
+    """
 
     seconds: Annotated[float, Meta(gt=0, le=MAX_WAIT)] | None = None
 
 
 class Message(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A command. Ignored after `expires_at`, and by any other instance if `instance` is given.
+    """A command to a worker. If `instance` is given, other instances of the worker ignore it.
 
-    `expires_at` is in seconds since the epoch; 0: never. The answer repeats `id`.
+    Workers ignore it after `expires_at` (seconds since the epoch; 0: it does not expire). The
+    answer, which has the same `id`, is put into the queue `reply_to`; None: no answer is sent.
     """
 
     command: Command
@@ -46,7 +50,11 @@ class Message(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The worker's answer. `beat` is its heartbeat record (`status`), `dump` its stacks."""
+    """A worker's answer to a command.
+
+    `ok` is false if carrying out the command raised an exception. `beat` is the worker's heartbeat
+    record (for `status` and `dump`), `dump` the stack traces of its threads (for `dump`).
+    """
 
     worker: str
     instance: str
@@ -64,16 +72,19 @@ _encoder = msgspec.json.Encoder()
 
 
 def control_queue(worker: str) -> str:
-    """The control queue of a worker, by its id."""
+    """Return the name of a worker's control queue; `worker` is its id."""
     return CONTROL_PREFIX + worker
 
 
 def parse_message(body: bytes, *, instance: str, now: float) -> Message | None:
-    """Read a command. None if it has expired or is for another instance. Raises MessageError."""
+    """Parse a command. Return None if it has expired or was sent to another instance.
+
+    `now` is in seconds since the epoch. Raises MessageError.
+    """
     try:
         message = _decoder.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise MessageError(f"not a control message: {error}") from None
+        raise MessageError(f"not a valid command: {error}") from None
     if message.instance and message.instance != instance:
         return None
     if message.expires_at and message.expires_at < now:
@@ -82,13 +93,13 @@ def parse_message(body: bytes, *, instance: str, now: float) -> Message | None:
 
 
 def parse_answer(body: bytes) -> Answer:
-    """Read a worker's answer. Raises MessageError."""
+    """Parse a worker's answer. Raises MessageError."""
     try:
         return _answer_decoder.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise MessageError(f"not an answer: {error}") from None
+        raise MessageError(f"not a valid answer to a command: {error}") from None
 
 
 def encode(message: Message | Answer) -> bytes:
-    """The body of a job with this message."""
+    """Return a command or an answer as JSON, the body of a job."""
     return _encoder.encode(message)

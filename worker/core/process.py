@@ -227,7 +227,7 @@ class Process:
         """
         self._sinks.close(SINK_CLOSE_TIMEOUT)
         try:
-            is_written = self._reporter.last_words(words)
+            is_written = self._reporter.report_exit(words)
         except Exception as error:
             self._errors.report("the last heartbeat", error)
             is_written = False

@@ -1,19 +1,20 @@
 // StatsD's configuration for beanwatch workers (--metrics statsd://HOST:8125).
 //
-// With it StatsD sends the same series that a worker sends straight to Graphite:
-// nothing before a name, `count` and `rate` after that of a counter.
+// With this configuration, StatsD sends the same series as a worker that sends directly to
+// Graphite (--metrics graphite://): names get no prefix, counters end in `.count` and `.rate`.
 {
   graphiteHost: "127.0.0.1",
   graphitePort: 2003,
   port: 8125,
   backends: ["./backends/graphite"],
 
-  // The finest step of the storage schema: of two points in one step the first would be lost.
+  // Milliseconds. Must equal the finest step of Graphite's storage schema, which stores one point
+  // per step: with a shorter interval, points would overwrite each other.
   flushInterval: 10000,
 
   percentThreshold: [50, 95, 99],
   calculatedTimerMetrics: ["count", "mean", "upper", "upper_percent"],
-  // Without it every job that ever ran sends zeroes for ever.
+  // Otherwise StatsD keeps sending zeros for every kind of job that has ever run.
   deleteIdleStats: true,
 
   graphite: {

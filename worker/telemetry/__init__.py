@@ -1,1 +1,1 @@
-"""The reports of a worker: metrics, log, heartbeat, ledger and outcome counts."""
+"""What a worker reports: metrics, log lines, heartbeats, the ledger of runs and outcome counts."""

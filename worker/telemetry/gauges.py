@@ -1,4 +1,4 @@
-"""Measure the worker itself: how busy it is, its memory, its reconnects and touches."""
+"""WorkerGauges: metrics of the worker process, such as its memory and its share of busy time."""
 
 import time
 from collections.abc import Callable
@@ -7,11 +7,14 @@ from beanwatch.worker.core.state import WorkerState
 from beanwatch.worker.telemetry.host_watch import HostWatch
 from beanwatch.worker.telemetry.metrics import Metrics
 
-INTERVAL = 10.0  # seconds, as often as StatsD flushes
+INTERVAL = 10.0  # seconds between two measurements; StatsD flushes as often
 
 
 class WorkerGauges:
-    """Sets the series of `telemetry.series.WORKER` once an interval."""
+    """Sends the worker's share of busy time, memory, reconnects and touches every 10 seconds.
+
+    The series are those of `beanwatch.telemetry.series.WORKER`.
+    """
 
     def __init__(
         self,
@@ -24,11 +27,11 @@ class WorkerGauges:
         self._metrics, self._state, self._host = metrics, state, host
         self._next_at = 0.0
         self._measured_at = clock()
-        self._busy = 0.0  # seconds in jobs, at `_measured_at`
-        self._reconnects = self._touches = 0  # counted so far
+        self._busy = 0.0  # total seconds spent in jobs until `_measured_at`
+        self._reconnects = self._touches = 0  # the totals that were sent already
 
     def tick(self, now: float) -> None:
-        """Measure if it is time; `now` is monotonic."""
+        """Measure and send, if the interval has passed; `now` is the monotonic time in seconds."""
         if now < self._next_at:
             return
         self._next_at = now + INTERVAL - 0.01

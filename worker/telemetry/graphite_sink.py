@@ -1,4 +1,4 @@
-"""Metrics straight to Graphite: summed in the process, sent once an interval as StatsD would."""
+"""GraphiteSink: sums a worker's metrics and sends them directly to Graphite, without StatsD."""
 
 import math
 import random
@@ -16,11 +16,11 @@ from beanwatch.worker.telemetry.graphite_delivery import Batch, GraphiteDelivery
 from beanwatch.worker.telemetry.metrics import RunSeries
 
 PERCENTILES = (50, 95, 99)
-MAX_SAMPLE = 10_000  # values kept of a timer in an interval; of more, a random choice
+MAX_SAMPLE = 10_000  # values of a timer kept in one interval; of more, a random sample
 
 
 class Timer:
-    """The values of one timer in one interval, in milliseconds."""
+    """The values of one timer in one interval, in milliseconds, for `summarize`."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -29,7 +29,7 @@ class Timer:
         self.values: list[float] = []
 
     def add(self, value: float) -> None:
-        """Add one value."""
+        """Add one value. Beyond MAX_SAMPLE values, `values` is a uniform random sample."""
         self.count += 1
         self.total += value
         self.largest = max(self.largest, value)
@@ -40,7 +40,11 @@ class Timer:
 
 
 def summarize(timer: Timer) -> dict[str, float]:
-    """The statistics that StatsD makes of the same values; it rounds the index of a percentile."""
+    """Return a timer's statistics by name, in milliseconds, equal to StatsD's for the same values.
+
+    `upper` is the maximum, `upper_95` the 95th percentile. Like StatsD, round the index of a
+    percentile. `timer` has at least one value.
+    """
     values = sorted(timer.values)
     found = {
         "count": timer.count,
@@ -48,7 +52,7 @@ def summarize(timer: Timer) -> dict[str, float]:
         "upper": timer.largest,
     }
     for percent in PERCENTILES:
-        within = math.floor(percent / 100 * len(values) + 0.5)  # Math.round
+        within = math.floor(percent / 100 * len(values) + 0.5)  # as StatsD's Math.round
         found[f"upper_{percent}"] = values[max(within, 1) - 1]
     return found
 
@@ -56,11 +60,12 @@ def summarize(timer: Timer) -> dict[str, float]:
 class GraphiteSink:
     """Sends one point per series and interval, at times that are multiples of the interval.
 
-    A storage step keeps one point per series. A worker's first interval began before it started,
-    so what it does in the rest of it is added to the next one: it never overwrites the last point
-    of its predecessor. A counter or timer that was idle for an interval has no point.
+    Graphite stores one point per series and step. A worker's first interval is incomplete, and the
+    worker's previous instance may have sent a point for it. So the first interval is added to the
+    second one. A counter or timer that was idle in an interval has no point.
 
-    graphyte formats and sends the points; `GraphiteDelivery` runs it in a thread.
+    `interval` is in seconds. graphyte formats and sends the points; `GraphiteDelivery` calls it in
+    a thread.
     """
 
     def __init__(
@@ -88,21 +93,21 @@ class GraphiteSink:
 
     @property
     def dropped(self) -> int:
-        """Points lost."""
+        """The number of points that could not be sent."""
         return self._delivery.dropped
 
     def gauge(self, name: str, value: float) -> None:
-        """Set one of the worker's own series."""
+        """Set one of the series that describe the worker itself; see `Metrics.gauge`."""
         with self._lock:
             self._gauges[name] = value
 
     def count(self, name: str, n: int = 1) -> None:
-        """Add to one of the worker's own totals."""
+        """Add `n` to one of the counters that describe the worker itself."""
         with self._lock:
             self._totals[name] += n
 
     def on_finished(self, run: Run) -> None:
-        """Add a run to the current interval."""
+        """Add a run's count, duration and wait to the current interval."""
         counter, timings = self._series.counter(run), self._series.timings(run)
         with self._lock:
             self._counts[counter] += 1
@@ -113,21 +118,21 @@ class GraphiteSink:
                 timer.add(milliseconds)
 
     def tick(self) -> None:
-        """At the end of an interval hand its points over."""
+        """If the interval has ended, queue its points for sending."""
         slot = int(self._clock() // self._interval)
         if slot > self._slot or slot < self._slot - 1:  # or the clock was set back
             self._summarize(slot)
             self._slot = slot
 
     def close(self, timeout: float) -> None:
-        """Send the points of the current interval, under its end, and what waits."""
+        """Send all points within `timeout` seconds; stamp new ones with the end of the interval."""
         self._summarize(self._slot + 1)
         self._delivery.close(timeout)
 
     def _make_first_line(self, dropped: int) -> bytes:
-        """A point that goes first over a new connection.
+        """Return the first line of a new connection: the point of `dropped_metrics`.
 
-        It ends with CR LF, so that a server of another protocol sees a line and answers.
+        It ends with CR LF, so that a server of another protocol (HTTP, Redis) answers it.
         """
         line: bytes = self._format(self._dropped_series, dropped, self._slot * self._interval)
         return line.rstrip(b"\n") + b"\r\n"
@@ -156,5 +161,5 @@ class GraphiteSink:
 def make_sink(
     address: Address, series: RunSeries, log: FilteringBoundLogger, interval: float
 ) -> GraphiteSink:
-    """The sink of `graphite://`, with a point for each `interval` (seconds)."""
+    """Make the sink for `graphite://`; it sends a point for each `interval` (seconds)."""
     return GraphiteSink(address, series, log, interval=interval)

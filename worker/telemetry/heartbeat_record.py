@@ -1,4 +1,4 @@
-"""Make the heartbeat record from what the worker's threads know."""
+"""HeartbeatRecord: makes the worker's heartbeat record from its current state."""
 
 import time
 from collections.abc import Callable
@@ -10,10 +10,10 @@ from beanwatch.worker.telemetry.host_watch import HostWatch
 
 
 class HeartbeatRecord:
-    """Makes this worker's records.
+    """Makes the heartbeat records of this worker.
 
-    `identity` is the part of the record that does not change. `current_line` returns the line that
-    the running handler is at.
+    `identity` is a record with the fields that never change (host, pid, queues and so on).
+    `current_line` returns the source line that the running handler is executing.
     """
 
     def __init__(
@@ -30,12 +30,12 @@ class HeartbeatRecord:
         self._state, self._host, self._current_line = state, host, current_line
         self._clock, self._wall = clock, wall
 
-    def make(self, last_words: str = "") -> Heartbeat:
-        """The record as of now."""
+    def make(self, exit_reason: str = "") -> Heartbeat:
+        """Return the record of this moment. `exit_reason`: why the worker is failing, if it is."""
         worker = self._state
         job = worker.job
         state, reason = worker.state(job)
-        # Convert all monotonic times by one offset: the wall clock may jump between two readings.
+        # Convert all monotonic times with the same offset: the wall clock may be set at any time.
         now = self._wall()
         ahead = now - self._clock()
         heartbeat = self.identity._replace(
@@ -48,7 +48,7 @@ class HeartbeatRecord:
             errors=worker.errors,
             rss=self._host.rss,
             disk_free=self._host.disk_free,
-            last_words=last_words,
+            last_words=exit_reason,
         )
         if job is None:
             return heartbeat

@@ -1,4 +1,4 @@
-"""Write the heartbeat to Redis, and act on what is found there: another instance, a new version."""
+"""HeartbeatReporter: writes heartbeats to Redis; stops on a duplicate id or a restart request."""
 
 import time
 from collections.abc import Callable
@@ -15,7 +15,12 @@ from beanwatch.worker.telemetry.host_watch import stop_once
 
 
 class HeartbeatReporter:
-    """Writes heartbeats. While Redis is away jobs go on, and the lost heartbeats are counted."""
+    """Writes this worker's heartbeats to Redis. A failure is logged, and jobs keep running.
+
+    It stops the worker if an older instance runs under the same id, or if an operator has requested
+    a restart of all workers. Then each worker restarts after a random part of `restart_spread`
+    (seconds).
+    """
 
     def __init__(
         self,
@@ -31,61 +36,72 @@ class HeartbeatReporter:
         self._writer, self._record = writer, record
         self._state, self._connection, self._log = state, connection, log
         self._clock = clock
-        self._lost = 0  # heartbeats, in a row
+        self._lost = 0  # consecutive heartbeats that could not be written
         self._duplicates = DuplicateWatch(record.identity)
         self._versions = VersionWatch(restart_spread)
 
     def write(self, heartbeat: Heartbeat) -> None:
-        """Write a record. Stops the worker if its id is taken, or to start a new version."""
+        """Write a record. Stop the worker if another one has its id, or for a requested restart."""
         try:
             seen = self._writer.write(heartbeat)
         except RedisError as error:
             self._lost += 1
             if self._lost == 1:
-                self._log.warning("redis is gone, jobs go on: {reason}", reason=str(error))
+                self._log.warning(
+                    "cannot write the heartbeat, jobs keep running: {reason}", reason=str(error)
+                )
         else:
             if self._lost:
-                self._log.info("redis is back after {missed} lost heartbeats", missed=self._lost)
+                self._log.info(
+                    "heartbeats are written again, {missed} were lost", missed=self._lost
+                )
                 self._lost = 0
-            self._versions.see(seen.version, self._clock())
+            self._versions.observe(seen.version, self._clock())
             if other := self._duplicates.find(seen.record):
-                why = f"the same id runs on {other.host}, pid {other.pid}"
+                why = f"another worker with this id runs on {other.host}, pid {other.pid}"
                 stop_once(self._state, self._connection, why, DUPLICATE)
         if self._versions.is_restart_due(self._clock()):
-            stop_once(self._state, self._connection, "beanwatch:version was raised", RECYCLED)
+            why = "all workers were told to restart (beanwatch:version has changed)"
+            stop_once(self._state, self._connection, why, RECYCLED)
 
-    def last_words(self, words: str) -> bool:
-        """Write how this process ends. False if Redis did not take it.
+    def report_exit(self, failure: str) -> bool:
+        """Write why this process exits. Return False if Redis fails.
 
-        With `words` (a failure) the record is kept and shows them. Without, the worker stopped as
-        requested: its record is removed or, for an expected worker, marked `is_over` until the next
-        instance starts.
+        After a failure, the record stays and shows the text `failure`. If it is empty, the worker
+        stops as requested. Then the record is removed. If the configuration expects this worker,
+        the record stays instead, with `is_over` set, until the next instance starts.
         """
         is_awaited = self._writer.is_expected and self._state.exit_code in (STOPPED, RECYCLED)
         instance = self._record.identity.instance
         try:
-            if (words or is_awaited) and self._writer.is_mine(instance):
-                self._writer.write(self._record.make(words)._replace(is_over=not words))
+            if (failure or is_awaited) and self._writer.is_mine(instance):
+                self._writer.write(self._record.make(failure)._replace(is_over=not failure))
             else:
                 self._writer.remove(instance)
         except RedisError as error:
-            self._log.warning("redis does not take the last words: {reason}", reason=str(error))
+            self._log.warning(
+                "cannot write the reason for the exit to Redis: {reason}", reason=str(error)
+            )
             return False
         return True
 
 
 class DuplicateWatch:
-    """Finds an older instance under the same id. Two that started at once see each other here."""
+    """Detects that an older instance of this worker is still running under the same id.
+
+    `identity` is this instance's record. If two instances run, the younger one stops.
+    """
 
     def __init__(self, identity: Heartbeat) -> None:
         self._identity = identity
-        self._last: Heartbeat | None = None  # record of another instance
+        self._last: Heartbeat | None = None  # the last record of another instance
 
     def find(self, previous: Heartbeat | None) -> Heartbeat | None:
-        """The older instance if `previous`, which our record replaced, shows that it is alive.
+        """Return `previous` if it belongs to an older instance that is running, else None.
 
-        It may be our predecessor's old record (Redis may have been restored from a backup). Only a
-        record whose `beat_at` advances belongs to a live worker.
+        `previous` is the record that our last heartbeat replaced. It may be left over from an
+        instance that has exited, for example if Redis was restored from a backup. Only a record
+        whose `beat_at` advances belongs to a running worker.
         """
         if previous is None or previous.is_over or previous.instance == self._identity.instance:
             return None
@@ -97,9 +113,9 @@ class DuplicateWatch:
 
 
 class VersionWatch:
-    """A raised `beanwatch:version` restarts every worker, each at a random moment within `spread`.
+    """Watches the Redis key `beanwatch:version`; a change requests a restart of all workers.
 
-    `spread` is in seconds.
+    Each worker restarts at a random moment within `spread` seconds, so that not all do at once.
     """
 
     def __init__(self, spread: float) -> None:
@@ -108,8 +124,12 @@ class VersionWatch:
         self._is_known = False
         self._restart_at = 0.0
 
-    def see(self, version: bytes | None, now: float) -> None:
-        """Take in the version that Redis has; the first one is that of this instance."""
+    def observe(self, version: bytes | None, now: float) -> None:
+        """Compare the key's value with the previous one; schedule a restart if it has changed.
+
+        The first value is only remembered. None means that the key does not exist. `now` is
+        monotonic.
+        """
         if not self._is_known:
             self._version, self._is_known = version, True
         elif version is not None and version != self._version:
@@ -117,5 +137,5 @@ class VersionWatch:
             self._restart_at = now + random_delay(self._spread)
 
     def is_restart_due(self, now: float) -> bool:
-        """True once the moment has come."""
+        """Return True once a scheduled restart is due; `now` is monotonic."""
         return bool(self._restart_at) and now >= self._restart_at

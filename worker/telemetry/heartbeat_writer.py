@@ -1,4 +1,4 @@
-"""Writes one worker's heartbeat record into Redis, and reads what is there under its id."""
+"""HeartbeatWriter: the Redis commands that write, read and remove one worker's heartbeat record."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -16,22 +16,26 @@ from beanwatch.store.heartbeats import (
 )
 from beanwatch.store.records import RecordError
 
-TIMEOUT = 0.5  # seconds for each call: the pulse thread makes them, and must not wait longer
+TIMEOUT = 0.5  # seconds for each round trip; short, since the thread also guards the running job
 
 
 class PreviousHeartbeat(NamedTuple):
-    """The record that a heartbeat has replaced, and the version key as it was then."""
+    """What Redis held before a heartbeat was written.
+
+    `record` is the record that the heartbeat has replaced; None if there was none, or if it could
+    not be decoded. `version` is the value of `beanwatch:version`; None if it is not set.
+    """
 
     record: Heartbeat | None
     version: bytes | None
 
 
 class HeartbeatWriter:
-    """One worker's record. Every method may raise RedisError.
+    """Reads and writes the record of the worker with the id `worker`. All methods raise RedisError.
 
-    Each round trip ends within TIMEOUT; no method makes more than four.
-    Ages are by Redis's clock, which all workers share. If `is_expected`, the configuration names
-    this worker, and its record does not expire.
+    Each round trip ends within TIMEOUT; no method makes more than four. Times are by Redis's clock,
+    since the clocks of hosts differ. `is_expected`: the configuration lists this worker, so its
+    record does not expire.
     """
 
     def __init__(
@@ -50,14 +54,14 @@ class HeartbeatWriter:
         self._clock_offset: float | None = None  # Redis's clock minus our monotonic one, seconds
 
     def read(self) -> tuple[Heartbeat | None, float]:
-        """The record that is there now, and its age in seconds."""
+        """Return the stored record (None if missing or unreadable) and its age in seconds."""
         clock, record, score = self._execute(
             [("TIME",), ("GET", worker_key(self._worker)), ("ZSCORE", WORKERS_KEY, self._worker)]
         )
         return _decode(record), self._set_clock(clock) - float(score or 0.0)
 
     def write(self, heartbeat: Heartbeat) -> PreviousHeartbeat:
-        """Write the record, in one round trip; the first time in two."""
+        """Write the record; return what was stored before. The first call takes two round trips."""
         if self._clock_offset is None:
             self._set_clock(self._execute([("TIME",)])[0])
         now = self._monotonic() + (self._clock_offset or 0.0)
@@ -75,17 +79,17 @@ class HeartbeatWriter:
         return PreviousHeartbeat(_decode(before), version)
 
     def is_mine(self, instance: str) -> bool:
-        """True unless another instance has written the record that is there now."""
+        """Return False if another instance has written the stored record."""
         before, _ = self.read()
         return before is None or before.instance == instance
 
     def remove(self, instance: str) -> None:
-        """Remove the record, unless another instance has written it."""
+        """Remove the record of `instance`; do nothing if another instance has overwritten it."""
         if self.is_mine(instance):
             self._execute([("DEL", worker_key(self._worker)), ("ZREM", WORKERS_KEY, self._worker)])
 
     def forget_expired(self) -> None:
-        """Remove the ids of all workers whose records have expired."""
+        """Remove all workers whose records have expired from the set of worker ids."""
         clock = self._execute([("TIME",)])[0]
         limit = self._set_clock(clock) - RECORD_EXPIRY
         old = self._execute([("ZRANGEBYSCORE", WORKERS_KEY, "-inf", limit)])[0]
@@ -97,14 +101,14 @@ class HeartbeatWriter:
                 self._execute([("ZREM", WORKERS_KEY, *gone)])
 
     def _set_clock(self, clock: Sequence[bytes]) -> float:
-        """Note Redis's reply to TIME, and return it in seconds."""
+        """Store the offset of Redis's clock, from a reply to TIME. Return the reply in seconds."""
         now = int(clock[0]) + int(clock[1]) / 1e6
         self._clock_offset = now - self._monotonic()
         return now
 
 
 def _decode(record: bytes | None) -> Heartbeat | None:
-    """The record; None if there is none, or none that we can read."""
+    """Decode a stored record; None if there is none, or if it is invalid."""
     try:
         return None if record is None else decode_heartbeat(record)
     except RecordError:

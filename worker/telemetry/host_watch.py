@@ -1,4 +1,4 @@
-"""Watch the process and its host: memory, free disk, age. Stop or pause the worker at a limit."""
+"""HostWatch: stops or pauses the worker at limits of memory, free disk space and running time."""
 
 import time
 from collections.abc import Callable
@@ -12,19 +12,20 @@ from beanwatch.worker.guard.host import TemporaryRoot, read_rss
 
 
 class HostLimits(NamedTuple):
-    """The limits of a worker's use of its host; 0 is no limit."""
+    """The limits at which a worker stops or pauses; 0 means no limit."""
 
-    min_free_disk: int = 0  # bytes where jobs get their temporary directories
-    max_memory: float = 0.0  # bytes resident
-    max_time: float = 0.0  # seconds since the start
+    min_free_disk: int = 0  # bytes, on the file system of the jobs' temporary directories
+    max_memory: float = 0.0  # bytes of resident memory
+    max_time: float = 0.0  # seconds since the worker's start
 
 
 class HostWatch:
-    """Measures memory, free disk and the worker's age once a tick, and enforces their limits.
+    """Measures memory and free disk space at each tick, and enforces the limits.
 
-    `rss` and `disk_free` are the results of the last tick in bytes. Above `max_memory`, or after
-    `max_time`, the worker stops to be started again, unless it was told to wait. Below
-    `min_free_disk` it takes no jobs until enough disk is free.
+    `rss` and `disk_free` are the bytes measured at the last tick. Above `max_memory`, or after
+    `max_time`, the worker exits with code 10, so that its supervisor restarts it, but not while an
+    operator has paused it (`wait`). Below `min_free_disk` it takes no jobs until enough space is
+    free.
     """
 
     def __init__(
@@ -44,22 +45,22 @@ class HostWatch:
         self._ends_at = clock() + limits.max_time if limits.max_time else 0.0
 
     def tick(self, now: float) -> None:
-        """Measure once, and stop or pause the worker at a limit; `now` is monotonic, in seconds."""
+        """Measure, and stop or pause the worker at a limit. `now` is monotonic, in seconds."""
         self.rss = read_rss()
         if not self._state.is_waiting:
             if self._limits.max_memory and self.rss > self._limits.max_memory:
                 stop_once(
                     self._state,
                     self._connection,
-                    f"it uses {self.rss >> 20} MiB of memory",
+                    f"it uses {self.rss >> 20} MiB of memory, over its limit",
                     RECYCLED,
                 )
             if self._ends_at and now >= self._ends_at:
-                stop_once(self._state, self._connection, "its time is over", RECYCLED)
+                stop_once(self._state, self._connection, "it has run for max_time", RECYCLED)
         try:
             self.disk_free = self._temporary.free()
         except OSError as error:
-            self._state.disk_full = f"no temporary directory: {error.strerror}"
+            self._state.disk_full = f"cannot use the temporary directory: {error.strerror}"
         else:
             self._check_disk()
 
@@ -67,20 +68,20 @@ class HostWatch:
         state, least = self._state, self._limits.min_free_disk
         is_full = self.disk_free < least
         if is_full and not state.disk_full:
-            reason = f"{self.disk_free >> 20} MiB of disk are free, under {least >> 20}"
-            self._log.warning("no jobs are taken: {reason}", reason=reason)
+            reason = f"only {self.disk_free >> 20} MiB of disk are free, under {least >> 20} MiB"
+            self._log.warning("the worker takes no jobs: {reason}", reason=reason)
             state.disk_full = reason
             self._connection.interrupt()
         elif not is_full and state.disk_full:
-            self._log.info("jobs are taken again: the disk has room")
+            self._log.info("the worker takes jobs again: enough disk space is free")
             state.disk_full = ""
             state.wake.set()
 
 
 def stop_once(state: WorkerState, connection: WorkerConnection, why: str, code: int) -> None:
-    """Stop the worker with a reason and an exit code, unless it is stopping already.
+    """Stop the worker with a reason and an exit code, unless it is already stopping.
 
-    A wait for a job is interrupted.
+    A worker that is waiting for a job stops waiting. A running job is finished first.
     """
     if state.is_running:
         state.stop(why, code)

@@ -1,4 +1,4 @@
-"""Writes how each run of a job ended into the ledger in Redis, without waiting for Redis."""
+"""LedgerWriter: records in Redis how each run of a job ended, without waiting for replies."""
 
 import time
 from collections.abc import Callable
@@ -16,18 +16,18 @@ from beanwatch.worker.telemetry.redis_stream import RedisStream
 Mode = Literal["all", "failures", "off"]
 
 DAY = 86400
-KEPT = 7 * DAY  # seconds for which a job is kept that failed at least once
-KEPT_OK = DAY  # seconds for any other
-RUNS_KEPT = 50  # the last runs of one job
-KEYS_KEPT = 100_000  # the last keys of the ledger; a job with a uuid has two
-BURIED_KEPT = 10_000  # the jobs of one queue with the highest ids
-REASON_SIZE = 500  # characters
-TRACEBACK_SIZE = 2000  # characters at its end, which says what was raised
-RETRY_TRACEBACK_SIZE = 500  # characters, for a run that is retried and likely to fail the same way
-TRIM_EVERY = 10.0  # seconds
-TRIM_AT_ONCE = 1000  # keys; few, because Redis does nothing else while a script runs
-TRIM_AFTER = 250  # runs written: they add at most 500 keys, half of what one trim removes
-# The outcomes that bury a job, or may.
+KEPT = 7 * DAY  # seconds until the runs of a job expire, if one of them failed
+KEPT_OK = DAY  # seconds until they expire, if the first run succeeded
+RUNS_KEPT = 50  # runs of one job; older ones are removed
+KEYS_KEPT = 100_000  # keys of the ledger; older ones are removed. A job with a uuid has two
+BURIED_KEPT = 10_000  # buried jobs of one queue: those with the highest ids
+REASON_SIZE = 500  # characters kept of a reason
+TRACEBACK_SIZE = 2000  # characters kept of a traceback's end, which has the exception
+RETRY_TRACEBACK_SIZE = 500  # the same if the job is retried: it will often fail the same way again
+TRIM_EVERY = 10.0  # seconds between two removals of old keys
+TRIM_AT_ONCE = 1000  # keys removed by one script: Redis serves nobody else while it runs
+TRIM_AFTER = 250  # runs after which to trim: they add at most 500 keys, and a trim removes 1000
+# The outcomes with which a job is buried, or may be.
 BURIES = frozenset(outcome.name for outcome in OUTCOMES if outcome.may_be_buried)
 
 _TRIM = """
@@ -45,11 +45,11 @@ return over
 
 
 class LedgerWriter:
-    """Writes one entry for each run that `mode` selects. Writing an entry twice leaves one.
+    """Writes one ledger entry for each run that `mode` selects. Resending an entry does no harm.
 
-    all: every run. failures: every run except those that were ok at the first attempt. off: none.
-    `on_finishing` writes the outcome before the job is acknowledged, so that the entry survives a
-    crash of the worker; `on_finished` writes again only if the outcome was another.
+    Modes: `all` runs; `failures`, all runs except successful first attempts; `off`, none.
+    `on_finishing` writes the entry before the job is acknowledged, so that it survives a crash of
+    the worker. `on_finished` corrects the entry if the run ended differently.
     """
 
     def __init__(
@@ -65,40 +65,40 @@ class LedgerWriter:
         self._mode = mode
         self._clock = clock
         self._encode = msgspec.json.Encoder().encode
-        # The start of every entry, a JSON object that is left open for the fields of the run.
+        # The beginning of each entry's JSON object; the fields of the run are appended.
         self._head = self._encode({"worker": worker, "instance": instance})[:-1] + b","
-        self._announced: Run | None = None  # by `on_finishing`, not yet finished
+        self._announced: Run | None = None  # the run given to `on_finishing`, until `on_finished`
         self._written = 0  # runs since the last trim
         self._trimmed_at = clock()
 
     @property
     def dropped(self) -> int:
-        """Writes lost, of everything that is sent over this connection."""
+        """The number of messages to Redis that were lost, including those of `OutcomeCounter`."""
         return self._stream.dropped
 
     def on_finishing(self, run: Run) -> None:
-        """Write the run as it is about to be acknowledged."""
+        """Write the entry of a run whose job is about to be acknowledged."""
         self._announced = run
         if self._wants(run):
             self._stream.send(self._commands(run))
             self._written += 1
 
     def on_finished(self, run: Run) -> None:
-        """Write the run if it was not announced; correct its entry if it ended in another way."""
+        """Write the entry of a run, or correct the entry that `on_finishing` has written for it."""
         announced, self._announced = self._announced, None
         if run is announced:
-            return  # it ended as announced
+            return  # `on_finishing` has written it
         if announced is not None and (announced.job_id, announced.attempt) != (
             run.job_id,
             run.attempt,
         ):
-            announced = None  # that was another run
+            announced = None  # `on_finishing` was called for another run
         if self._wants(run) or (announced is not None and self._wants(announced)):
             self._stream.send(self._commands(run, corrects=announced is not None))
             self._written += 1
 
     def tick(self) -> None:
-        """Send what could not be sent before, and remove the oldest jobs now and then."""
+        """Send what is queued, and remove the oldest jobs from Redis from time to time."""
         now = self._clock()
         rounds = self._written // TRIM_AFTER
         if rounds or (self._written and now - self._trimmed_at >= TRIM_EVERY):
@@ -108,11 +108,11 @@ class LedgerWriter:
         self._stream.flush()
 
     def close(self, timeout: float) -> None:
-        """Send the rest and close the connection."""
+        """Send what is queued within `timeout` seconds, and close the connection."""
         self._stream.close(timeout)
 
     def _wants(self, run: Run) -> bool:
-        """True if the mode selects this run."""
+        """Return True if the mode selects this run."""
         if self._mode == "failures":
             return run.outcome != "ok" or run.attempt > 1
         return self._mode == "all"
@@ -160,5 +160,5 @@ class LedgerWriter:
 
 
 def _fit(text: str) -> str:
-    """Escape what JSON cannot hold: an exception's text may have half of a surrogate pair."""
+    """Escape lone surrogates, which an exception's text may contain and JSON cannot."""
     return text.encode("utf-8", "backslashreplace").decode()

@@ -1,4 +1,4 @@
-"""A worker's metrics: the series of each run, and the sinks that send them."""
+"""A worker's metrics: the paths of their series, and the choice of the sink that sends them."""
 
 from collections.abc import Callable
 from importlib import import_module
@@ -15,36 +15,36 @@ from beanwatch.worker.core.record import Run, Sink
 
 
 class SinkKind(NamedTuple):
-    """The default port and the module of a sink. The module defines `make_sink`."""
+    """A kind of sink: its default port, and its module, which defines `make_sink`."""
 
     port: int
     module: str
 
 
-# The sinks by the scheme of their URL. A new sink is a file and a line here.
+# The kinds of sinks by URL scheme. To add one, write its module and add a line here.
 SINKS = {
     "statsd": SinkKind(8125, "beanwatch.worker.telemetry.statsd_sink"),
     "graphite": SinkKind(2003, "beanwatch.worker.telemetry.graphite_sink"),
 }
-# Outcomes of jobs that were not run: there is no duration to tell.
+# Outcomes of jobs whose handler was not called: they have no duration.
 NOT_RUN = frozenset(outcome.name for outcome in OUTCOMES if not outcome.was_run)
 
 
 class Metrics(Sink, Protocol):
-    """A sink that also takes the worker's own series."""
+    """A sink that also receives the series that describe the worker itself (`series.WORKER`)."""
 
     def gauge(self, name: str, value: float) -> None:
-        """Set one of the worker's own series (`series.WORKER`) to a value of 0 or more.
+        """Set the worker's series `name` to a value of 0 or more.
 
         The value is sent repeatedly until another one is set.
         """
 
     def count(self, name: str, n: int = 1) -> None:
-        """Add `n` to one of the worker's own counters, which start at 0 with the process."""
+        """Add `n` to the worker's counter `name`, which starts at 0 with the process."""
 
 
 class JobSeries(NamedTuple):
-    """The paths of one kind of job: the stem of its counters, and its two timers."""
+    """The series of one kind of job: the path before its outcomes, and the paths of its timers."""
 
     stem: str
     duration: str
@@ -52,9 +52,10 @@ class JobSeries(NamedTuple):
 
 
 class SeriesOwner(NamedTuple):
-    """The owner of the series, whose names are the first nodes of their paths.
+    """The names that all paths of one worker have in common.
 
-    `server` is the node of the queue server. `worker` is the worker's id.
+    `prefix` is the first node, by default `beanwatch`. `server` is the node of the queue server.
+    `worker` is the worker's id, `<host>.<name>`.
     """
 
     prefix: str
@@ -63,9 +64,9 @@ class SeriesOwner(NamedTuple):
 
 
 class RunSeries:
-    """The series that a run changes. Paths are made once for each kind of job.
+    """Makes the paths of the series to which a run adds values; caches them by queue and job.
 
-    `node` is the worker's node in the paths of jobs: its own, or `series.ALL_WORKERS`.
+    `node` is the last node before the outcome: the worker's id, or `series.ALL_WORKERS`.
     """
 
     def __init__(self, owner: SeriesOwner, node: str, log: FilteringBoundLogger) -> None:
@@ -73,10 +74,10 @@ class RunSeries:
         self._node = node
         self._log = log
         self._jobs: dict[tuple[str, str], JobSeries] = {}  # by queue and job
-        self._owners: dict[str, tuple[str, str]] = {}  # queue and job, by stem
+        self._owners: dict[str, tuple[str, str]] = {}  # the first queue and job with this stem
 
     def counter(self, run: Run) -> str:
-        """Return the path of the counter that a run adds 1 to.
+        """Return the path of the counter to which a run adds 1.
 
         It is `<prefix>.job.<server>.<queue>.<job>.<worker>.<outcome>`.
         """
@@ -85,8 +86,8 @@ class RunSeries:
     def timings(self, run: Run) -> list[tuple[str, float]]:
         """Return the paths of a run's timers with their values in milliseconds.
 
-        A job whose handler was not called has no duration. Only the first attempt has a wait,
-        since later attempts waited for their retry delay.
+        If the handler was not called, there is no duration. Only the first attempt has a wait: the
+        wait of a retry is mostly its delay.
         """
         names = self._of(run)
         found = [] if run.outcome in NOT_RUN else [(names.duration, run.duration * 1000)]
@@ -95,7 +96,10 @@ class RunSeries:
         return found
 
     def own(self, name: str) -> str:
-        """Return the path `<prefix>.worker.<host>.<name>.<stat>`."""
+        """Return the path of a series of the worker itself: `<prefix>.worker.<host>.<name>.<stat>`.
+
+        The argument `name` is the stat: the name of a series of `series.WORKER`.
+        """
         return paths.worker(self._owner.prefix, self._owner.worker, name)
 
     def _of(self, run: Run) -> JobSeries:
@@ -107,7 +111,7 @@ class RunSeries:
         other = self._owners.setdefault(stem, kind)
         if other != kind:
             self._log.warning(
-                "{kind} and {other} share the series {series}: their counts are added up",
+                "the jobs {kind} and {other} share the series {series}: their counts are added up",
                 kind=" ".join(kind),
                 other=" ".join(other),
                 series=stem,
@@ -117,7 +121,7 @@ class RunSeries:
 
 
 class NoMetrics:
-    """The sink that sends nothing."""
+    """The sink of a worker for which no metrics are configured: it sends nothing."""
 
     dropped = 0
 
@@ -147,23 +151,25 @@ def make_metrics(
 ) -> Metrics:
     """Make the sink for `statsd://host[:8125]` or `graphite://host[:2003]`; "" sends nothing.
 
-    StatsD adds up the runs of all workers, unless `per_worker` gives each worker its own series.
-    Graphite cannot add up, so each worker always has its own series there. `interval` (seconds) is
-    the finest step of the storage schema. Raises ValueError for another URL.
+    StatsD adds up the runs of all workers, unless `per_worker` gives each worker separate series.
+    Graphite cannot add up, so there each worker always has separate series. `interval` (seconds) is
+    the finest step of Graphite's storage schema. Raises ValueError for an invalid URL.
     """
     if not url:
         return NoMetrics()
     scheme, address = parse_metrics(url)
     make: Callable[..., Metrics] = import_module(SINKS[scheme].module).make_sink
     log = log or get_logger()
-    is_own = per_worker or scheme == "graphite"
-    series = RunSeries(owner, owner.worker if is_own else paths.ALL_WORKERS, log)
+    is_separate = per_worker or scheme == "graphite"
+    series = RunSeries(owner, owner.worker if is_separate else paths.ALL_WORKERS, log)
     return make(address, series, log, interval)
 
 
 def parse_metrics(url: str) -> tuple[str, Address]:
-    """Parse the URL of a sink into its scheme, one of SINKS, and its address. Raises ValueError."""
+    """Parse the URL of a sink into its scheme (a key of SINKS) and address. Raises ValueError."""
     parts = urlsplit(url)
     if parts.scheme not in SINKS:
-        raise ValueError(f"metrics {url!r}: expected statsd://host:8125 or graphite://host:2003")
+        raise ValueError(
+            f"metrics URL {url!r}: expected statsd://HOST:8125 or graphite://HOST:2003"
+        )
     return parts.scheme, parse_address(parts.netloc, SINKS[parts.scheme].port)

@@ -1,4 +1,4 @@
-"""Counts in Redis how jobs ended, by the minute, for the check of job failures."""
+"""OutcomeCounter: counts outcomes of jobs per minute in Redis, for the check of job failures."""
 
 import threading
 import time
@@ -11,10 +11,10 @@ from beanwatch.worker.telemetry.redis_stream import RedisStream
 
 
 class OutcomeCounter:
-    """Adds up the runs in this process, and sends the sums at each tick.
+    """Counts runs by queue, job and outcome, and adds the counts to those in Redis at each tick.
 
-    It uses the ledger's connection, so it must come before the ledger among the sinks: they are
-    closed in their order.
+    It uses the ledger's connection, which the ledger closes. Sinks are closed in their order, so
+    this sink must come before the ledger.
     """
 
     def __init__(self, stream: RedisStream, *, clock: Callable[[], float] = time.time) -> None:
@@ -25,25 +25,25 @@ class OutcomeCounter:
 
     @property
     def dropped(self) -> int:
-        """Writes lost, of everything that is sent over the ledger's connection."""
+        """The number of messages to Redis that were lost, including those of the ledger."""
         return self._stream.dropped
 
     def on_finished(self, run: Run) -> None:
-        """Count a run."""
+        """Count a run under its queue, job and outcome."""
         with self._lock:
             self._counts[run.queue, run.job, run.outcome] += 1
 
     def tick(self) -> None:
-        """Send the sums."""
+        """Send the counts since the last tick."""
         with self._lock:
             counts, self._counts = self._counts, Counter()
         if counts:
             key = outcomes_key(int(self._clock()) // 60)
             added = [("HINCRBY", key, outcome_field(*ended), n) for ended, n in counts.items()]
-            # Send them once: a run that is counted twice is worse than one that is not counted.
+            # Never resend: to count a run twice is worse than to miss it.
             self._stream.send([*added, ("EXPIRE", key, KEPT_MINUTES * 60)], may_repeat=False)
         self._stream.flush()
 
     def close(self, timeout: float) -> None:
-        """Send the rest. The ledger, which is closed after this, closes the connection."""
+        """Send the remaining counts. The ledger closes the connection afterwards."""
         self.tick()

@@ -1,4 +1,4 @@
-"""Sends commands to Redis without waiting for replies; they are confirmed later, or sent again."""
+"""RedisStream: sends commands to Redis without waiting; unconfirmed commands are sent again."""
 
 import socket
 import time
@@ -11,15 +11,15 @@ from structlog.typing import FilteringBoundLogger
 from beanwatch.net.redis_reader import RedisReader
 from beanwatch.net.redis_url import Command, RedisUrl
 from beanwatch.store.ledger import PROBE_KEY
-from beanwatch.worker.telemetry.resending import LIMIT, OutgoingMessage, ResendingConnection
+from beanwatch.worker.telemetry.resending import MAX_KEPT, OutgoingMessage, ResendingConnection
 
-CONNECT_TIMEOUT = 2.0  # seconds, for the login too
-ANSWER_TIMEOUT = 5.0  # seconds from a probe to its answer
-PROBE_AFTER = 256 * 1024  # unconfirmed bytes after which a probe does not wait for the next tick
+CONNECT_TIMEOUT = 2.0  # seconds, including the login
+ANSWER_TIMEOUT = 5.0  # seconds from a probe to its last reply
+PROBE_AFTER = 256 * 1024  # unconfirmed bytes; above it, send a probe before the next tick
 _pack: Callable[[tuple[Any, ...]], bytes] = pack_command  # its stub allows one argument only
 
 _SILENCE = _pack(("CLIENT", "REPLY", "OFF"))
-# Redis refuses it whenever it refuses other writes: when it is full, or has become a replica.
+# A write without effect. Redis refuses it when it refuses other writes: if it is full or a replica.
 _WRITE = ("SET", PROBE_KEY, "", "EX", 60)
 _PROBE = OutgoingMessage(
     _pack(("CLIENT", "REPLY", "ON")) + _pack(_WRITE) + _SILENCE,
@@ -30,14 +30,14 @@ _PROBE = OutgoingMessage(
 
 
 class RedisStream(ResendingConnection):
-    """A connection on which commands are pipelined and nobody waits.
+    """A Redis connection for pipelined commands. No method waits for replies, except `close`.
 
-    It is made by hiredis and a plain socket: the redis package reads a reply to each command.
+    It uses hiredis and a plain socket: the redis package reads a reply to each command.
 
-    `CLIENT REPLY OFF` makes Redis send no replies. With unread replies the kernel would reset the
-    connection when the worker is killed, and what was sent last would be lost. Once a tick a
-    probe is sent, with replies on, which confirms all commands before it. If Redis refuses the
-    probe, the connection is closed and everything is kept until Redis takes writes again.
+    `CLIENT REPLY OFF` makes Redis send no replies. If a worker were killed with unread replies, its
+    kernel would reset the connection, and Redis would lose the last commands. At each tick a probe,
+    a small write with replies on, confirms all commands before it. If Redis refuses the probe, the
+    connection is closed, and all commands are kept until Redis accepts writes again.
     """
 
     def __init__(
@@ -45,30 +45,31 @@ class RedisStream(ResendingConnection):
         url: RedisUrl,
         log: FilteringBoundLogger,
         *,
-        limit: int = LIMIT,
+        limit: int = MAX_KEPT,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._parser = Reader()
-        self._answers = 0  # to the probe that is under way
+        self._answers = 0  # replies to the current probe, which has two
         self._probing = False
         self._probed_at = 0.0
 
         def dial() -> socket.socket:
             redis = RedisReader(url, CONNECT_TIMEOUT)
-            # A frozen Redis accepts connections, and a full one answers: so try a write first.
+            # Try a write first: a stopped Redis still accepts connections (its kernel does), and a
+            # Redis that is full still replies.
             redis.execute([("CLIENT", "REPLY", "ON"), _WRITE])
             sock = redis.detach()
             sock.sendall(_SILENCE)
             if sock.family != socket.AF_UNIX:
-                # Let the kernel gather small writes, since nobody waits for a reply: so Redis
-                # wakes up a few times a second instead of once a job.
+                # Let the kernel combine small writes: nobody waits for replies, and Redis wakes
+                # up a few times a second instead of once per job.
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 0)
             return sock
 
         super().__init__(f"redis {url.name}", dial, log, limit=limit, clock=clock)
 
     def send(self, commands: Sequence[Command], *, may_repeat: bool = True) -> None:
-        """Send commands as one message. `may_repeat`: running them twice does no harm."""
+        """Send commands as one message. `may_repeat`: it does no harm to execute them twice."""
         data = b"".join([_pack(tuple(command)) for command in commands])
         self.write(OutgoingMessage(data, may_repeat=may_repeat))
 
@@ -105,11 +106,12 @@ class RedisStream(ResendingConnection):
             while (answer := self._parser.gets()) is not False:
                 self._answer(answer)
         except HiredisError as error:
-            raise OSError(f"this is no Redis: {error}") from None
+            raise OSError(f"this is not Redis: {error}") from None
 
     def _answer(self, answer: Any) -> None:
         if not self._probing or isinstance(answer, HiredisError):
-            # The messages are kept, and the next connect finds the cause.
+            # An error or an unexpected reply. The commands are kept, and the next connect finds
+            # the cause.
             raise OSError(str(answer))
         self._answers += 1
         if self._answers == 2:

@@ -1,4 +1,4 @@
-"""Report on the worker once a heartbeat interval: to Redis, to the metrics, to systemd."""
+"""Reporter: sends the worker's heartbeat, metrics and systemd status once a heartbeat interval."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -13,7 +13,7 @@ from beanwatch.worker.telemetry.systemd_status import SystemdStatus
 
 
 class Reporter:
-    """Runs in the pulse thread."""
+    """Sends all reports, in the pulse thread, which is the worker's background thread."""
 
     def __init__(
         self,
@@ -32,12 +32,12 @@ class Reporter:
         self._next_at = 0.0
 
     def begin(self) -> None:
-        """Before the pulse and the first job: check the host, and write the first heartbeat."""
+        """Check the host's limits and write the first heartbeat, before the first job is taken."""
         self._host.tick(self._clock())
         self._heartbeat.write(self.make_heartbeat())
 
     def tick(self, now: float) -> None:
-        """Report if it is time; `now` is monotonic."""
+        """Send all reports, if the interval has passed; `now` is the monotonic time in seconds."""
         if now < self._next_at:
             return
         self._next_at = now + self._record.identity.interval - 0.01
@@ -50,9 +50,9 @@ class Reporter:
         self._gauges.tick(now)
 
     def make_heartbeat(self) -> Heartbeat:
-        """The heartbeat record as of now."""
+        """Return the heartbeat record of this moment."""
         return self._record.make()
 
-    def last_words(self, words: str) -> bool:
-        """Tell Redis how this process ends; see `HeartbeatReporter.last_words`."""
-        return self._heartbeat.last_words(words)
+    def report_exit(self, failure: str) -> bool:
+        """Write to Redis why this process exits; see `HeartbeatReporter.report_exit`."""
+        return self._heartbeat.report_exit(failure)

@@ -1,4 +1,4 @@
-"""A connection that is written to without waiting, and that sends again what a break may lose."""
+"""ResendingConnection: sends messages without waiting, and again if the connection breaks."""
 
 import socket
 import ssl
@@ -14,29 +14,30 @@ from structlog.typing import FilteringBoundLogger
 from beanwatch.net.dialer import Dialer
 from beanwatch.telemetry.logging.problems import ProblemLog
 
-LIMIT = 4 * 1024 * 1024  # bytes of messages that wait, or were sent and are not confirmed
+MAX_KEPT = 4 * 1024 * 1024  # bytes of unsent messages and of sent, unconfirmed messages
 _MAX_BATCH = 256  # messages in one system call
-_TRY_EVERY = 32  # messages
+_TRY_EVERY = 32  # messages queued between two attempts to send
 _MAX_CALLS = 16  # system calls in one flush: the main thread may be waiting for the lock
-# What a socket raises that does not block and cannot go on now.
+# A non-blocking socket raises these when it can neither read nor write now.
 _NOT_NOW = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
 class OutgoingMessage(Struct):
-    """Bytes that are sent whole or not at all. `weight` is what is counted when they are lost."""
+    """Bytes that are sent as a whole or dropped. If they are dropped, `weight` counts as lost."""
 
     data: bytes
     weight: int = 1
-    may_repeat: bool = True  # it does no harm to send it again when it may have arrived
-    is_probe: bool = False  # asks for an answer, which confirms everything sent before it
+    may_repeat: bool = True  # the server may receive it twice without harm
+    is_probe: bool = False  # requests a reply, which confirms all messages sent before it
 
 
 class ResendingConnection:
     """Sends messages in order over one connection, from any thread. Only `close` waits.
 
-    When the connection breaks, what was not confirmed is sent again over the next one, except for
-    messages that may not be repeated. All that is lost is counted in `dropped`, by weight.
-    Subclasses say what confirms a message: see `_on_connect`, `_on_data` and `_check`.
+    If the connection breaks, unconfirmed messages are sent again over the next one, except for
+    those with `may_repeat` false. `dropped` is the total weight of lost messages. `limit` is the
+    size of the buffer in bytes. Subclasses implement confirmations in `_on_connect`, `_on_data` and
+    `_check`. `dial` returns a connected socket; `name` stands for the server in log lines.
     """
 
     def __init__(
@@ -45,7 +46,7 @@ class ResendingConnection:
         dial: Callable[[], socket.socket],
         log: FilteringBoundLogger,
         *,
-        limit: int = LIMIT,
+        limit: int = MAX_KEPT,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.dropped = 0
@@ -57,25 +58,28 @@ class ResendingConnection:
         self._lock = threading.Lock()
         self._socket: socket.socket | None = None
         self._waiting: deque[OutgoingMessage] = deque()
-        self._sent: deque[OutgoingMessage] = deque()  # not confirmed
-        self._offset = 0  # bytes of the first waiting message that are sent
-        self._size = 0  # bytes in both
+        self._sent: deque[OutgoingMessage] = deque()  # sent and not confirmed
+        self._offset = 0  # bytes of the first waiting message that were sent already
+        self._size = 0  # bytes in `_waiting` and `_sent`
         self._break_reason = ""  # why there is no connection
         self._dropped_before = 0
         self._dialer.poll()
 
     @property
     def is_connected(self) -> bool:
-        """True if the last flush found a connection."""
+        """True if there was a connection at the last flush or write."""
         return self._socket is not None
 
     @property
     def is_unfinished(self) -> bool:
-        """True while a message waits to be sent or confirmed."""
+        """True while a message is not yet sent or not yet confirmed."""
         return bool(self._waiting or self._sent)
 
     def write(self, message: OutgoingMessage) -> None:
-        """Send a message now if that is possible, else keep it; drop it if there is no room."""
+        """Queue a message, and send it if the socket is ready. If the buffer is full, drop data.
+
+        Without a connection the oldest messages are dropped, else the new one.
+        """
         with self._lock:
             if self._socket is None:
                 self._connect()
@@ -85,12 +89,12 @@ class ResendingConnection:
                 return
             self._waiting.append(message)
             self._size += len(message.data)
-            # While the reader is slow, do not try for every message.
+            # If the server reads slowly, do not try again for every message.
             if self._socket is not None and len(self._waiting) % _TRY_EVERY == 1:
                 self._send()
 
     def flush(self) -> None:
-        """Connect if need be, send what waits, read what was confirmed. To be called each tick."""
+        """Connect if needed, send queued messages, read confirmations. Call this at each tick."""
         with self._lock:
             if self._socket is None:
                 self._connect()
@@ -103,7 +107,7 @@ class ResendingConnection:
         self._report(is_connected)
 
     def close(self, timeout: float) -> None:
-        """Send what waits within `timeout` seconds, and count the rest as dropped."""
+        """Send the queued messages within `timeout` seconds; count unconfirmed ones as dropped."""
         end = self._clock() + timeout
         self.flush()
         while self.is_unfinished and self._clock() < end:
@@ -120,13 +124,13 @@ class ResendingConnection:
                 self._socket = None
 
     def _on_connect(self) -> None:
-        """Called with the lock held when there is a new connection."""
+        """Prepare for a new connection. Called with the lock held; for subclasses."""
 
     def _on_data(self, data: bytes) -> None:
-        """Called with what the server sent. Raises OSError to give the connection up."""
+        """Handle data from the server. Raises OSError to close the connection; for subclasses."""
 
     def _check(self) -> None:
-        """Called at each flush: ask for a confirmation, or give the connection up."""
+        """Request a confirmation, or close the connection. Called at each flush; for subclasses."""
 
     def _connect(self) -> None:
         self._socket = self._dialer.poll()
@@ -140,8 +144,8 @@ class ResendingConnection:
         return message
 
     def _make_room(self, needed: int) -> None:
-        # Only without a connection: with one, a part of the first message may be sent, and TLS
-        # must be given the same bytes again.
+        # Only without a connection: otherwise a part of the first message may have been sent, and
+        # TLS must be given the same bytes again.
         while self._socket is None and self._waiting and self._size + needed > self._limit:
             oldest = self._waiting.popleft()
             self._size -= len(oldest.data)
@@ -160,7 +164,7 @@ class ResendingConnection:
             self._break(error)
 
     def _account(self, sent: int) -> None:
-        """Move the messages that these bytes complete from waiting to sent."""
+        """Move the messages that are sent completely, now that `sent` more bytes are sent."""
         sent += self._offset
         while self._waiting and sent >= len(self._waiting[0].data):
             message = self._waiting.popleft()
@@ -181,12 +185,12 @@ class ResendingConnection:
             self._break(error)
 
     def _break(self, error: OSError) -> None:
-        """Close the connection, and put what may not have arrived first into the queue again."""
+        """Close the connection, and put unconfirmed messages back at the front of the queue."""
         if self._socket is not None:
             self._socket.close()
         self._socket = None
         self._break_reason = str(error)
-        if self._offset and not self._waiting[0].may_repeat:  # the server may have a part of it
+        if self._offset and not self._waiting[0].may_repeat:  # the server may have received a part
             partial = self._waiting.popleft()
             self._size -= len(partial.data)
             self.dropped += partial.weight
@@ -200,15 +204,20 @@ class ResendingConnection:
                 self.dropped += message.weight
 
     def _report(self, is_connected: bool) -> None:
-        """Log a break that the next connect did not mend, and its end."""
+        """Log when reconnecting has failed too, and when a connection works again."""
         if is_connected:
             lost, self._dropped_before = self.dropped - self._dropped_before, self.dropped
             self._break_reason = ""
-            self._problems.clear("connection", "{server} is back", server=self._name, lost=lost)
+            self._problems.clear(
+                "connection",
+                "sending to {server} again, {lost} messages were lost",
+                server=self._name,
+                lost=lost,
+            )
         elif self._break_reason and self._dialer.error:
             self._problems.report(
                 "connection",
-                "{server} cannot be reached: {reason}; keeping what can be kept, counting the rest",
+                "cannot send to {server}: {reason}; retrying, and dropping the oldest data if full",
                 server=self._name,
-                reason=self._break_reason,
+                reason=self._break_reason.removeprefix(f"{self._name}: "),
             )

@@ -1,4 +1,4 @@
-"""Metrics to a StatsD daemon, through the statsd package's client and pipeline."""
+"""StatsdSink: sends a worker's metrics to a StatsD daemon with the statsd package."""
 
 import socket
 import threading
@@ -15,20 +15,21 @@ from beanwatch.telemetry.logging.problems import ProblemLog
 from beanwatch.worker.core.record import Run
 from beanwatch.worker.telemetry.metrics import RunSeries
 
-FULL = 1432  # bytes: what an Ethernet frame has room for, with its headers
-BATCH = 500  # timings in one pipeline: about twenty datagrams, of which only the last is not full
-MAX_WAITING = 12_000  # timings kept until the daemon's name is resolved
-RESOLVE_EVERY = 60.0  # seconds: the daemon's name may have moved to another address
-WELL_AFTER = 3.0  # seconds without a refusal after which the daemon counts as back
+MAX_DATAGRAM = 1432  # bytes of data that fit into one Ethernet frame
+BATCH_TIMINGS = 500  # timings sent at once: about 20 datagrams, and only the last is not full
+MAX_WAITING = 12_000  # timings kept while the daemon's name is not resolved
+RESOLVE_EVERY = 60.0  # seconds between two name lookups: the daemon's address may change
+RECOVERED_AFTER = 3.0  # seconds without an error after which the daemon counts as working
 
 
 class StatsdSink:
-    """Sums counts, gathers timings, and sends them at each tick or when a batch is full.
+    """Sums counts, collects timings, and sends them at each tick or when a batch is full.
 
-    The client resolves names in its constructor and reports no errors. So the Dialer looks the
-    name up in a thread and connects a socket there. The client is made for the address that the
-    socket is connected to, and an empty datagram follows each batch over the socket: if nobody
-    listens, the kernel says so on the socket, and the batch is counted as lost.
+    statsd's client resolves the host name in its constructor, which may block, and reports no
+    errors. So the Dialer resolves the name in a thread and connects a UDP socket, the probe. The
+    client gets the probe's IP address. After each batch, an empty datagram is sent over the probe:
+    if nothing listens on the port, the kernel reports an error on this socket, and the batch is
+    counted as lost.
     """
 
     def __init__(
@@ -39,7 +40,7 @@ class StatsdSink:
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.dropped = 0
+        self.dropped = 0  # values lost so far
         self._address = address
         self._series = series
         self._problems = ProblemLog(log)
@@ -54,38 +55,38 @@ class StatsdSink:
         self._client: StatsClient | None = None
         self._probe: socket.socket | None = None
         self._unconfirmed = 0  # values sent before the last probe
-        self._failed_at = -WELL_AFTER
+        self._failed_at = -RECOVERED_AFTER
         self._dropped_before = 0
         self._dialer.poll()
 
     def gauge(self, name: str, value: float) -> None:
-        """Set one of the worker's own series; 0 or more, as a negative one first sends 0."""
+        """Set one of the worker's series to 0 or more: StatsD would read `-1` as a decrement."""
         with self._lock:
             self._gauges[name] = value
 
     def count(self, name: str, n: int = 1) -> None:
-        """Add to one of the worker's own totals."""
+        """Add `n` to one of the counters that describe the worker itself."""
         with self._lock:
             self._totals[name] += n
 
     def on_finished(self, run: Run) -> None:
-        """Add a run; a full batch is sent at once."""
+        """Add a run's count, duration and wait; if the batch is full, send its timings now."""
         counter, timings = self._series.counter(run), self._series.timings(run)
         with self._lock:
             self._counts[counter] += 1
             self._timings += timings
-            if len(self._timings) >= BATCH:
+            if len(self._timings) >= BATCH_TIMINGS:
                 self._send(only_timings=True)
 
     def tick(self) -> None:
-        """Send what was gathered."""
+        """Send all counts, timings and gauges that were collected."""
         with self._lock:
             self._connect()
             self._send()
         self._report()
 
     def close(self, timeout: float) -> None:
-        """Send the rest within `timeout` seconds, and count what cannot be sent."""
+        """Send the rest within `timeout` seconds, and count what cannot be sent as dropped."""
         end = self._clock() + timeout
         self.tick()
         while self._client is None and self._clock() < end:
@@ -114,7 +115,7 @@ class StatsdSink:
         return sock
 
     def _connect(self) -> None:
-        """Use a new address when it is resolved; resolve the name now and then."""
+        """Make a client when the name is resolved; resolve it again every RESOLVE_EVERY seconds."""
         if self._client is not None and self._clock() - self._dialled_at < RESOLVE_EVERY:
             return
         fresh = self._dialer.poll()
@@ -123,7 +124,7 @@ class StatsdSink:
         host, port = fresh.getpeername()[:2]
         is_ipv6 = fresh.family == socket.AF_INET6
         try:
-            client = StatsClient(host, port, maxudpsize=FULL + 1, ipv6=is_ipv6)
+            client = StatsClient(host, port, maxudpsize=MAX_DATAGRAM + 1, ipv6=is_ipv6)
         except OSError:  # no more file descriptors
             fresh.close()
             return
@@ -140,7 +141,7 @@ class StatsdSink:
             self._probe = None
 
     def _send(self, *, only_timings: bool = False) -> None:
-        """Send what was gathered, if the address is known; else keep it, within bounds."""
+        """Send all that was collected. If the address is unknown, keep it, up to MAX_WAITING."""
         if self._client is None:
             while len(self._timings) > MAX_WAITING:
                 self._timings.popleft()
@@ -164,11 +165,11 @@ class StatsdSink:
         try:
             if self._probe is not None:
                 self._probe.send(b"")
-        except OSError:  # no route, or an answer to the last batch that came just now
+        except OSError:  # no route, or the kernel has just reported an error for the last batch
             self._count_loss()
 
     def _confirm(self) -> None:
-        """See whether the kernel heard that nobody listens, after the last probe."""
+        """Count the last batch as lost if the kernel has reported an error since its probe."""
         if self._probe is not None and self._probe.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
             self._count_loss()
         self._unconfirmed = 0
@@ -179,24 +180,30 @@ class StatsdSink:
         self._failed_at = self._clock()
 
     def _report(self) -> None:
-        """Log when the daemon begins to fail, and when it has worked for a while again."""
+        """Log when sending begins to fail, and when it has worked for RECOVERED_AFTER seconds."""
         server = f"statsd {self._address}"
         if self._client is None and self._dialer.error:
             self._failed_at = self._clock()
-        if self._clock() - self._failed_at < WELL_AFTER:
+        if self._clock() - self._failed_at < RECOVERED_AFTER:
             self._problems.report(
                 "statsd",
-                "{server} takes no metrics; counting what is lost",
+                "cannot send metrics to {server}: {reason}; lost values are counted",
                 server=server,
+                reason=self._dialer.error or "the host or port rejects datagrams",
                 lost=self.dropped,
             )
         elif self._client is not None:
             lost, self._dropped_before = self.dropped - self._dropped_before, self.dropped
-            self._problems.clear("statsd", "{server} takes metrics again", server=server, lost=lost)
+            self._problems.clear(
+                "statsd",
+                "sending metrics to {server} again, {lost} values were lost",
+                server=server,
+                lost=lost,
+            )
 
 
 def make_sink(
     address: Address, series: RunSeries, log: FilteringBoundLogger, _interval: float
 ) -> StatsdSink:
-    """The sink of `statsd://`. StatsD has a flush interval of its own."""
+    """Make the sink for `statsd://`. The interval is not used: StatsD decides when it flushes."""
     return StatsdSink(address, series, log)

@@ -1,4 +1,4 @@
-"""Tell systemd what the worker does and that it is alive."""
+"""SystemdStatus: sends the worker's state and the watchdog's keep-alive to systemd."""
 
 from beanwatch.net.systemd import SystemdNotifier
 from beanwatch.store.health import decide_health
@@ -6,14 +6,17 @@ from beanwatch.store.heartbeats import Heartbeat, Worker
 
 
 class SystemdStatus:
-    """The line that `systemctl status` shows, and the watchdog's ping unless the worker hangs."""
+    """Sends STATUS=, which `systemctl status` shows, and WATCHDOG=1 unless the worker hangs.
+
+    Without WATCHDOG=1, systemd kills and restarts the worker after WatchdogSec= of its unit.
+    """
 
     def __init__(self, notifier: SystemdNotifier, worker: str) -> None:
         self._notifier = notifier
         self._worker = worker
 
     def report(self, heartbeat: Heartbeat) -> None:
-        """Pass on what a heartbeat record says."""
+        """Send the state, the job or reason, and the keep-alive for a heartbeat record."""
         what = f"{heartbeat.job} (job {heartbeat.job_id})" if heartbeat.job_id else heartbeat.reason
         self._notifier.status(f"{heartbeat.state}: {what}" if what else heartbeat.state)
         if decide_health(Worker(self._worker, 0.0, heartbeat)) != "hung":

@@ -1,1 +1,1 @@
-"""Addresses, connections, timeouts, name lookups, systemd, and files that hold state."""
+"""Network and operating system: addresses, connections, Redis, HTTP, systemd, files, processes."""

@@ -1,6 +1,6 @@
-"""Where a server listens, looking its name up, and connecting to it, all within a time limit.
+"""Parses addresses, resolves host names, and opens connections, within a time limit.
 
-One module, because every check loads all of it: a second one would cost each check 0.25 ms.
+This is one module because every check loads all of it: a second one would cost a check 0.25 ms.
 """
 
 import socket
@@ -13,12 +13,12 @@ from beanwatch.net.errors import LookupTimeoutError
 
 BEANSTALKD_PORT = 11300
 
-SocketAddress = tuple[int, Any]  # the family, and what socket.connect takes in it
+SocketAddress = tuple[int, Any]  # the address family, and the argument of socket.connect
 T = TypeVar("T")
 
 
 class AddressError(ValueError):
-    """The text is not an address; the message says what was expected."""
+    """Raised if a text is not a valid address; the message quotes it and says what was expected."""
 
 
 class Address(NamedTuple):
@@ -35,43 +35,48 @@ class Address(NamedTuple):
 
     @property
     def is_local(self) -> bool:
-        """True for a unix socket and for the loopback interface."""
+        """True for a unix socket and for an address of the loopback interface."""
         return bool(self.path) or self.host in ("localhost", "::1") or self.host.startswith("127.")
 
 
 def parse_address(text: str, default_port: int = BEANSTALKD_PORT) -> Address:
-    """Read `host`, `host:port`, `[v6]:port`, `v6` or `unix:/path`. Raises AddressError."""
+    """Parse `host`, `host:port`, `[v6]:port`, `v6` or `unix:/path`. Raises AddressError."""
     text = text.strip()
     if text.startswith("unix:"):
         path = text.removeprefix("unix:").removeprefix("//")
         if not path.startswith("/"):
             raise AddressError(
-                f"address {text!r}: a unix socket needs an absolute path: unix:/path"
+                f"invalid address {text!r}: a unix socket needs an absolute path: unix:/path"
             )
         return Address("", 0, path)
     if text.startswith("["):
         host, bracket, rest = text[1:].partition("]")
         if not bracket or (rest and not rest.startswith(":")):
-            raise AddressError(f"address {text!r}: write an IPv6 address as [::1]:{default_port}")
+            raise AddressError(
+                f"invalid address {text!r}: write an IPv6 address as [::1]:{default_port}"
+            )
         port = rest[1:]
     elif text.count(":") > 1:
         host, port = text, ""
     else:
         host, _, port = text.partition(":")
     if not host or any(c.isspace() or c == "/" for c in host):
-        raise AddressError(f"address {text!r}: expected host, host:port, [v6]:port or unix:/path")
+        raise AddressError(
+            f"invalid address {text!r}: expected host, host:port, [v6]:port or unix:/path"
+        )
     if not port:
         return Address(host, default_port)
     if not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
-        raise AddressError(f"address {text!r}: the port must be a number from 1 to 65535")
+        raise AddressError(f"invalid address {text!r}: the port must be a number from 1 to 65535")
     return Address(host, int(port))
 
 
 class BackgroundCall(Generic[T]):
-    """Runs `function` once, in a thread of its own, so that the caller can stop waiting for it.
+    """Runs `function` once in a new thread, so that the caller can stop waiting for it.
 
-    For calls that cannot be interrupted, such as a name lookup. The thread starts at once and
-    does not keep the process alive. Raises RuntimeError if the system allows no more threads.
+    Use it for calls that cannot be interrupted, such as a name lookup. The thread starts at once
+    and does not keep the process alive. The constructor raises RuntimeError if the system allows
+    no more threads.
     """
 
     def __init__(self, function: Callable[[], T], name: str) -> None:
@@ -83,11 +88,14 @@ class BackgroundCall(Generic[T]):
 
     @property
     def is_running(self) -> bool:
-        """False once `function` has ended; also in a forked child, which has no such thread."""
+        """True until `function` has ended; false in a forked child, which has no such thread."""
         return self._thread.is_alive()
 
     def wait(self, timeout: float) -> T:
-        """The result. Raises what `function` raised, or TimeoutError after `timeout` seconds."""
+        """Return the result of `function`, or raise its exception.
+
+        Raises TimeoutError if `function` has not ended after `timeout` seconds.
+        """
         self._thread.join(timeout)
         if self._thread.is_alive():
             raise TimeoutError
@@ -102,17 +110,17 @@ class BackgroundCall(Generic[T]):
             self._error = error
 
 
-# The lookups that are under way. Whoever asks for the same name again joins the first lookup:
-# otherwise each retry would leave one more thread behind while a name server is silent.
+# The running lookups by host and port. A second call with the same name waits for the first lookup:
+# otherwise each retry would leave one more thread behind while a name server does not reply.
 _lookups: "dict[tuple[str, int], BackgroundCall[list[SocketAddress]]]" = {}
 
 
 def resolve(host: str, port: int, timeout: float) -> list[SocketAddress]:
-    """The addresses of a host, in the order in which they should be tried.
+    """Return the addresses of a host, in the order in which they should be tried.
 
-    A name is looked up in a thread of its own: the resolver cannot be interrupted, and takes up
-    to a minute when the name server is silent. Literal addresses and the names in /etc/hosts
-    need no name server, and so no thread, which costs a check 0.3 ms. Raises LookupTimeoutError
+    A name is resolved in a thread: the resolver cannot be interrupted, and takes up to a minute if
+    the name server does not reply. IP addresses and the names in /etc/hosts need no name server, so
+    they are resolved without a thread, which would cost a check 0.3 ms. Raises LookupTimeoutError
     after `timeout` seconds, socket.gaierror for a name that does not exist, and OSError if the
     system allows no more threads.
     """
@@ -126,7 +134,7 @@ def resolve(host: str, port: int, timeout: float) -> list[SocketAddress]:
         try:
             lookup = BackgroundCall(lambda: _look_up(host, port), "beanwatch-lookup")
         except RuntimeError as error:
-            raise OSError(f"the host name cannot be looked up: {error}") from None
+            raise OSError(f"the host name cannot be resolved: {error}") from None
         _lookups[host, port] = lookup
     try:
         found = lookup.wait(timeout)
@@ -149,21 +157,22 @@ def _is_in_hosts_file(host: str) -> bool:
 
 
 def _look_up(host: str, port: int, flags: int = 0) -> list[SocketAddress]:
-    # As bytes: getaddrinfo converts a str by the IDNA rules, whose module takes 2 ms to import.
+    # Pass bytes: for a str, getaddrinfo imports the IDNA codec, which takes 2 ms.
     name = host.encode() if host.isascii() else host
     try:
         found = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM, flags=flags)
-    except UnicodeError:  # no IDNA form exists, for example because a label is too long
-        raise socket.gaierror(socket.EAI_NONAME, "no host can have this name") from None
+    except UnicodeError:  # the name has no IDNA form, for example because a label is too long
+        raise socket.gaierror(socket.EAI_NONAME, "this is not a valid host name") from None
     return [(family, where) for family, _, _, _, where in found]
 
 
 def connect(
     address: Address, timeout: float, *, clock: Callable[[], float] = time.monotonic
 ) -> socket.socket:
-    """Open a socket. Raises OSError.
+    """Connect to an address and return the socket; try all IP addresses of a name in turn.
 
-    `timeout` (seconds) covers the name lookup and all addresses of the name together.
+    `timeout` (seconds) covers the name lookup and all attempts together. Raises OSError:
+    the error of the last attempt.
     """
     if address.path:
         return _open(socket.AF_UNIX, address.path, timeout)
@@ -196,10 +205,10 @@ def _open(family: int, where: Any, timeout: float) -> socket.socket:
 
 
 def keep_alive(sock: socket.socket, *, idle: int = 10, unacknowledged_ms: int = 20_000) -> None:
-    """Let the kernel close a connection whose peer is gone.
+    """Have the kernel close a TCP connection whose peer no longer responds (tcp(7)).
 
-    It probes after `idle` seconds of silence, and gives up when data that was sent stays
-    unacknowledged for `unacknowledged_ms`.
+    The kernel probes after `idle` seconds without data. It closes the connection after three
+    unanswered probes, 5 s apart, or when sent data is unacknowledged for `unacknowledged_ms`.
     """
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for name, value in (
@@ -208,6 +217,8 @@ def keep_alive(sock: socket.socket, *, idle: int = 10, unacknowledged_ms: int = 
         ("TCP_KEEPCNT", 3),
         ("TCP_USER_TIMEOUT", unacknowledged_ms),
     ):
-        option = getattr(socket, name, None)  # Linux has all of them, other systems only some
+        option = getattr(
+            socket, name, None
+        )  # Linux has all of these options, other systems only some
         if option is not None:
             sock.setsockopt(socket.IPPROTO_TCP, option, value)

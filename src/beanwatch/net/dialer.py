@@ -1,4 +1,4 @@
-"""Makes connections in a thread of its own, so that the caller never waits for one."""
+"""Dialer: connects in a background thread, so that the caller never waits for a connection."""
 
 import random
 import socket
@@ -8,17 +8,19 @@ from collections.abc import Callable
 
 from beanwatch.net.errors import socket_reason
 
-FIRST_PAUSE = 0.5  # seconds; doubles with each failure
-LONGEST_PAUSE = 30.0
-CONNECT_TIMEOUT = 5.0  # seconds, for a `dial` that takes its limit from here
+FIRST_PAUSE = (
+    0.5  # seconds; limit of the pause after the first failure, doubled with each further one
+)
+LONGEST_PAUSE = 30.0  # seconds
+CONNECT_TIMEOUT = 5.0  # seconds; the timeout that `error` names
 
 
 class Dialer:
-    """Calls `dial` in the background, one call at a time, until one of them connects.
+    """Calls `dial` in a background thread, one call at a time, until it connects.
 
-    `dial` returns a connected socket or raises. After a failure the next call waits for a random
-    time, at most FIRST_PAUSE, doubled with each failure up to LONGEST_PAUSE. `error` says why the
-    last call failed; it is empty after a success.
+    `dial` returns a connected socket or raises an exception. After a failure, the next call follows
+    after a random pause: at most FIRST_PAUSE, doubled with each failure up to LONGEST_PAUSE.
+    `error` says why the last call failed; it is empty after a success.
     """
 
     def __init__(
@@ -37,7 +39,10 @@ class Dialer:
         self._is_closed = False
 
     def poll(self) -> socket.socket | None:
-        """Return the new connection if there is one, non-blocking. Starts the next call if due."""
+        """Return a new connection as a non-blocking socket, or None if there is none yet.
+
+        Starts the next call of `dial` if it is due. Does not wait. Raises nothing.
+        """
         if self._thread is not None:
             if self._thread.is_alive():
                 return None
@@ -55,7 +60,7 @@ class Dialer:
         return None
 
     def close(self) -> None:
-        """Make no more connections; one that is being made is closed as soon as it is there."""
+        """Stop calling `dial`. A connection that is still being made is closed once it is there."""
         self._is_closed = True
         self._close_made()
 
@@ -79,7 +84,7 @@ class Dialer:
             self._made = self._dial()
         except OSError as error:
             self.error = socket_reason(error, CONNECT_TIMEOUT)
-        except Exception as error:  # nothing else would report it: this is a thread
+        except Exception as error:  # in a thread, nothing else would report it
             self.error = str(error) or type(error).__name__
         if self._is_closed:
             self._close_made()

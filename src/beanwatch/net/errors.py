@@ -1,19 +1,19 @@
-"""Texts that say what went wrong on a connection, for the person who is paged."""
+"""Turns errors of connections into texts for messages and alerts."""
 
 import socket
 
 
 class LookupTimeoutError(TimeoutError):
-    """The name server did not answer in time."""
+    """Raised if a host name was not resolved in time: the name server did not reply."""
 
 
 def quote_answer(answer: bytes) -> str:
-    """Quote an answer that was not understood; every byte that is not ASCII text is escaped."""
+    """Quote an unexpected reply for a message; bytes that are not printable ASCII are escaped."""
     return repr(answer.decode("ascii", "backslashreplace"))
 
 
 def socket_reason(error: OSError, timeout: float) -> str:
-    """Say why a connection failed; `timeout` is the limit (seconds) that was in force."""
+    """Return why a connection failed, in words; `timeout` is the limit that it had, in seconds."""
     if isinstance(error, LookupTimeoutError):
         return "the host name cannot be resolved (no answer from the name server)"
     if isinstance(error, TimeoutError):

@@ -1,7 +1,7 @@
-"""Private files (mode 0600) that a crash leaves whole, and a lock between processes.
+"""Reads and writes private files (mode 0600), and locks files between processes.
 
-A new content is written under a new name and then renamed. Symlinks are refused: another user
-could point one at a file of ours.
+A file is replaced by writing a new one and renaming it, so a crash never leaves a partial file.
+Symlinks are rejected: another user could create one that points to a file of ours.
 """
 
 import errno
@@ -13,15 +13,15 @@ from contextlib import contextmanager
 
 
 class LockedError(Exception):
-    """Another process holds the lock; the text names the file."""
+    """Raised if another process has locked a file; the text names the file."""
 
 
 def write_private(path: str, content: bytes) -> None:
-    """Replace a whole file: a reader sees the old content or the new. Raises OSError."""
+    """Write or replace a file atomically: readers see the old or new content. Raises OSError."""
     new = f"{path}.{os.getpid()}.new"
     try:
         descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-    except FileExistsError:  # left by a process with our pid that was killed
+    except FileExistsError:  # left over from a killed process that had our pid
         os.unlink(new)
         descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     try:
@@ -34,9 +34,12 @@ def write_private(path: str, content: bytes) -> None:
 
 
 def read_private(path: str) -> bytes | None:
-    """Return the content, None if there is no such file. Raises OSError if it is no plain file."""
+    """Return the content of a file, or None if it does not exist.
+
+    Raises OSError if the file cannot be read, is a symlink, or is not a regular file.
+    """
     try:
-        # O_NONBLOCK: opening a FIFO would otherwise wait until somebody writes to it.
+        # Without O_NONBLOCK, opening a FIFO would wait for a writer.
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
         return None
@@ -51,11 +54,11 @@ def read_private(path: str) -> bytes | None:
 
 @contextmanager
 def locked(path: str) -> Iterator[None]:
-    """Hold a lock on the file, which is created if it is missing.
+    """Hold an exclusive lock (flock(2)) on a file; the file is created if it is missing.
 
-    Raises LockedError without waiting if another process holds it, and OSError. The kernel
-    releases the lock when the process ends, however it ends. The file is not removed: a process
-    that still has the old file open could then lock it beside one that locks a new file.
+    Does not wait: raises LockedError if another process holds the lock, and OSError if the file
+    cannot be opened. The kernel releases the lock when the process ends. The file is not removed:
+    otherwise one process could lock the removed file while another one locks a new file.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:

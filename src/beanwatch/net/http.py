@@ -1,4 +1,4 @@
-"""One HTTP GET within one deadline. Importing http.client instead would cost a check 13 ms."""
+"""An HTTP GET with a total timeout. Importing http.client instead would cost a check 13 ms."""
 
 import socket
 import time
@@ -9,18 +9,19 @@ from urllib.parse import unquote, urlsplit
 from beanwatch.net.address import Address, connect
 from beanwatch.net.errors import socket_reason
 
-MAX_BYTES = 32 * 1024 * 1024
+MAX_BYTES = 32 * 1024 * 1024  # of a response, with its headers
 
 
 class HttpError(Exception):
-    """No answer, or not status 200. The text holds neither user nor password of the URL."""
+    """Raised if a request failed or its status is not 200. The text has no user or password."""
 
 
 def get(url: str, timeout: float, *, clock: Callable[[], float] = time.monotonic) -> bytes:
-    """Return the body of an answer with status 200. Raises HttpError.
+    """Request a URL and return the body of the response, which must have status 200.
 
-    `timeout` (seconds) covers everything: the name lookup, TLS, and the whole answer. The request
-    is HTTP/1.0, so that the server closes the connection at the end and sends no chunks.
+    `timeout` (seconds) covers everything: the name lookup, TLS and the whole response. The request
+    is HTTP/1.0, so that the server sends no chunks and closes the connection at the end. Redirects
+    are not followed. Raises HttpError.
     """
     try:
         parts = urlsplit(url)
@@ -29,7 +30,7 @@ def get(url: str, timeout: float, *, clock: Callable[[], float] = time.monotonic
         if not address.host:
             raise ValueError
     except (KeyError, ValueError):
-        raise HttpError("URL: expected http://HOST[:PORT] or https://HOST[:PORT]") from None
+        raise HttpError("invalid URL: expected http://HOST[:PORT] or https://HOST[:PORT]") from None
     head = [
         f"GET {parts.path or '/'}?{parts.query} HTTP/1.0",
         f"Host: {parts.netloc.rpartition('@')[2]}",
@@ -43,23 +44,26 @@ def get(url: str, timeout: float, *, clock: Callable[[], float] = time.monotonic
     try:
         with connect(address, timeout) as sock:
             sock.settimeout(max(0.001, end - clock()))
-            stream = wrap(sock, address.host) if is_secure else sock
+            stream = start_tls(sock, address.host) if is_secure else sock
             stream.settimeout(max(0.001, end - clock()))
             stream.sendall(request)
-            return parse_answer(read_all(stream, end, clock), str(address))
+            return parse_response(read_response(stream, end, clock), str(address))
     except OSError as error:
         raise HttpError(f"{address}: {socket_reason(error, timeout)}") from error
 
 
-def wrap(sock: socket.socket, host: str) -> socket.socket:
-    """Start TLS and check the certificate. Raises OSError."""
+def start_tls(sock: socket.socket, host: str) -> socket.socket:
+    """Start TLS on a connection and verify the certificate for `host`. Raises OSError."""
     import ssl  # takes 7 ms, so import it only for https
 
     return ssl.create_default_context().wrap_socket(sock, server_hostname=host)
 
 
-def read_all(sock: socket.socket, end: float, clock: Callable[[], float]) -> bytes:
-    """Read until the server closes, at most MAX_BYTES. Raises OSError, TimeoutError at `end`."""
+def read_response(sock: socket.socket, end: float, clock: Callable[[], float]) -> bytes:
+    """Read until the server closes the connection, or MAX_BYTES have arrived.
+
+    Raises OSError, and TimeoutError at the time `end` (by `clock`, in seconds).
+    """
     data = bytearray()
     while len(data) < MAX_BYTES:
         left = end - clock()
@@ -73,8 +77,11 @@ def read_all(sock: socket.socket, end: float, clock: Callable[[], float]) -> byt
     return bytes(data)
 
 
-def parse_answer(data: bytes, where: str) -> bytes:
-    """Return the body of a complete answer with status 200. Raises HttpError."""
+def parse_response(data: bytes, where: str) -> bytes:
+    """Return the body of a response. Raises HttpError if it is incomplete or not status 200.
+
+    `where` is the server's name for the error's text.
+    """
     head, gap, body = data.partition(b"\r\n\r\n")
     status, *fields = head.split(b"\r\n")
     words = status.split(b" ", 2)

@@ -1,8 +1,12 @@
-"""The state of a process on this host, from /proc, for a worker that sends no heartbeat."""
+"""Reads the state of a process on this host from /proc, for a worker that sends no heartbeat."""
 
 
 def read_process(pid: int) -> str:
-    """Return `running`, `waiting` (in a system call), `stopped` (SIGSTOP, a debugger) or `gone`."""
+    """Return a process's state: `running`, `waiting`, `stopped` or `gone`.
+
+    waiting: in a system call. stopped: by SIGSTOP or a debugger. gone: it has exited, or there is
+    no process with this pid.
+    """
     try:
         with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as stat:
             return parse_process(stat.read())
@@ -11,9 +15,9 @@ def read_process(pid: int) -> str:
 
 
 def parse_process(stat: str) -> str:
-    """Read the text of `/proc/<pid>/stat` (proc(5)).
+    """Return a process's state, as `read_process` does, from `/proc/<pid>/stat` (proc(5)).
 
-    The command's name in it may hold spaces and brackets, so look behind the last bracket.
+    The state follows the last closing bracket: the command's name may contain spaces and brackets.
     """
     letter = stat.rpartition(")")[2].strip()[:1]
     if letter in ("T", "t"):

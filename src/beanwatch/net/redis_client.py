@@ -1,6 +1,6 @@
-"""The Redis client of everything that stays up and waits for replies, on the redis package.
+"""RedisClient: the client of long-running programs, which uses the redis package.
 
-Importing redis takes 0.3 s: `open_redis` imports this module when it is needed.
+Importing redis takes 0.3 s, so `open_redis` imports this module only when it is needed.
 """
 
 import threading
@@ -17,28 +17,27 @@ from beanwatch.net.address import BackgroundCall, resolve
 from beanwatch.net.errors import socket_reason
 from beanwatch.net.redis_url import Command, RedisError, RedisUrl, load_authorities
 
-# The package removes these words from Redis's answer, and gives them back as the exception's
-# `status_code` from version 7.4 on. They name the cause, so they are put in front again.
-CODES = {
+# The codes at the start of Redis's error replies, by the exceptions that the package raises. The
+# package removes them from the text, and has them in `status_code` only since 7.4. They name the
+# cause, so `add_code` adds them again.
+ERROR_CODES = {
     exceptions.NoPermissionError: "NOPERM",
     exceptions.ReadOnlyError: "READONLY",
     exceptions.OutOfMemoryError: "OOM",
     exceptions.BusyLoadingError: "LOADING",
     exceptions.AuthenticationError: "WRONGPASS",
 }
-LOOKUP_SHARE = 0.8  # of a call's time, so that there is time to say that the lookup failed
-NO_PASSWORD = "Authentication required."  # noqa: S105 - Redis's answer, which has no password in it
+LOOKUP_SHARE = 0.8  # of a call's timeout; the rest is for reporting that the lookup failed
+NO_PASSWORD = "Authentication required."  # noqa: S105 - a reply of Redis, not a password
 
 
 class RedisClient:
-    """One Redis. It connects when it is first used, and again after the connection broke.
+    """A client that connects at its first call, and again after the connection was lost.
 
-    Every call ends within `timeout` seconds: the name lookup, Sentinel, TLS and the login
-    included. The package limits each of these steps, but not the lookup and not their sum.
-    Therefore a call runs in a thread of its own, and we stop waiting for it. Nothing is retried:
-    the caller knows whether its commands may be sent twice.
-
-    Any thread may call; the calls go one after the other.
+    Each call ends within `timeout` seconds, including the name lookup, Sentinel, TLS and the login.
+    The redis package limits the single steps, but neither the lookup nor the sum. So each call runs
+    in a thread, and the caller stops waiting for it. Nothing is retried: only the caller knows
+    whether its commands may be sent twice. Threads may share a client; calls run one after another.
     """
 
     def __init__(
@@ -47,7 +46,7 @@ class RedisClient:
         self._url = url
         self._timeout = timeout
         self._clock = clock
-        self._end = 0.0  # of the time of the running call
+        self._end = 0.0  # monotonic; when the running call times out
         self._is_connected = False
         self._lock = threading.Lock()
         self._call: BackgroundCall[list[Any]] | None = None
@@ -70,8 +69,8 @@ class RedisClient:
     def execute(self, commands: Sequence[Command]) -> list[Any]:
         """Send all commands in one write and return their replies: bytes, int, list or None.
 
-        Raises RedisError, also if Redis answers one of them with an error. After a timeout the
-        commands may have been executed nevertheless, or may be soon.
+        Raises RedisError, also if one of the replies is an error. After a timeout, the commands may
+        have been executed, or may still be executed.
         """
         end = self._clock() + self._timeout
         if not self._lock.acquire(timeout=self._timeout):
@@ -81,7 +80,9 @@ class RedisClient:
             self._end = end
             try:
                 self._call = BackgroundCall(lambda: self._run(commands), "beanwatch-redis")
-            except RuntimeError:  # no more threads: the limits of the single steps still hold
+            except (
+                RuntimeError
+            ):  # no more threads: run it here, with only the timeouts of the single steps
                 return self._run(commands)
             return self._call.wait(end - self._clock())
         except TimeoutError:
@@ -90,12 +91,12 @@ class RedisClient:
             self._lock.release()
 
     def _wait_for_previous_call(self, end: float) -> None:
-        """Wait for a call that nobody waits for any more. Raises TimeoutError."""
+        """Wait until `end` for a call that has timed out but still runs. Raises TimeoutError."""
         if self._call is not None and self._call.is_running:
             try:
                 self._call.wait(end - self._clock())
             except RedisError:
-                pass  # its caller was told that it took too long
+                pass  # its own caller has already got a timeout
 
     def _run(self, commands: Sequence[Command]) -> list[Any]:
         try:
@@ -104,7 +105,7 @@ class RedisClient:
             pipeline: Any
             with self._redis.pipeline(transaction=False) as pipeline:
                 for command in commands:
-                    # The reply as Redis sent it, as RedisReader returns it.
+                    # Return the reply unconverted, as RedisReader does.
                     self._redis.set_response_callback(str(command[0]), _unchanged)
                     pipeline.execute_command(*command)
                 replies: list[Any] = pipeline.execute(raise_on_error=False)
@@ -119,7 +120,7 @@ class RedisClient:
         return replies
 
     def _check_url(self) -> None:
-        """Find faults for which the package has no clear message. Raises OSError, RedisError."""
+        """Test the host name and the CA file, for clearer messages. Raises OSError, RedisError."""
         host, port = self._url.address.host, self._url.address.port
         if host and not self._url.service:
             resolve(host, port, self._timeout * LOOKUP_SHARE)
@@ -127,9 +128,11 @@ class RedisClient:
             load_authorities(self._url.ca_file)
 
     def _on_connect(self, connection: Any) -> None:
-        """Log in. The package calls this for each new connection."""
+        """Log in on a new connection, unless the call has timed out. The package calls this."""
         connection.on_connect()
-        if self._clock() > self._end:  # the caller has given up; its commands are out of date
+        if (
+            self._clock() > self._end
+        ):  # the caller has stopped waiting: do not send its commands late
             raise exceptions.TimeoutError
         self._is_connected = True
 
@@ -151,7 +154,7 @@ class RedisClient:
                 "ssl": True,
                 "ssl_ca_certs": url.ca_file or None,
                 "ssl_cert_reqs": "required",
-                "ssl_check_hostname": True,  # not the default before version 6
+                "ssl_check_hostname": True,  # off by default before version 6
             }
         return Redis(host=url.address.host, port=url.address.port, **options)
 
@@ -159,10 +162,10 @@ class RedisClient:
         return RedisError(f"redis {self._url.name}: {socket_reason(TimeoutError(), self._timeout)}")
 
     def _explain(self, error: Exception) -> str:
-        """The cause in one line."""
+        """Return the cause of an error in one line, without the server's name."""
         if isinstance(error, MasterNotFoundError):
             asked = ", ".join(map(str, self._url.sentinels))
-            return f"no sentinel that answers knows service {self._url.service!r} (asked: {asked})"
+            return f"no sentinel that replied knows service {self._url.service!r} (asked: {asked})"
         cause = error if isinstance(error, OSError) else error.__context__
         if isinstance(error, exceptions.TimeoutError):
             cause = TimeoutError()
@@ -172,20 +175,23 @@ class RedisClient:
             return "the server closed the connection"
         if isinstance(error, exceptions.ResponseError | exceptions.ConnectionError):
             return add_code(error)
-        return "this is no Redis"
+        return "this is not Redis"
 
 
 def make_sentinel(url: RedisUrl, timeout: float) -> Any:
-    """The package's Sentinel for a `redis+sentinel://` URL."""
-    # A silent sentinel must leave time for the others, and for the master.
+    """Make the redis package's Sentinel object for a `redis+sentinel://` URL.
+
+    `timeout` (seconds) is for all sentinels and the master together.
+    """
+    # Divide the timeout, so that a sentinel that does not reply leaves time for the next servers.
     share = timeout / (len(url.sentinels) + 1)
     hosts = [(sentinel.host, sentinel.port) for sentinel in url.sentinels]
-    sentinel: Any = Sentinel  # it has no types
+    sentinel: Any = Sentinel  # it has no type annotations
     return sentinel(hosts, sentinel_kwargs=common_options(share))
 
 
 def common_options(timeout: float) -> dict[str, Any]:
-    """Options of every connection: limits for each step, no retries, replies as in RESP 2."""
+    """Return the options of all connections: timeouts in seconds, no retries, protocol RESP 2."""
     return {
         "socket_timeout": timeout,
         "socket_connect_timeout": timeout,
@@ -196,9 +202,9 @@ def common_options(timeout: float) -> dict[str, Any]:
 
 
 def add_code(error: exceptions.RedisError) -> str:
-    """Redis's answer with the word in front that names the kind of error."""
+    """Return the text of an error reply with its error code in front, such as `NOAUTH` or `OOM`."""
     text = str(error.args[0]) if error.args else type(error).__name__
-    code = next((code for kind, code in CODES.items() if isinstance(error, kind)), "")
+    code = next((code for kind, code in ERROR_CODES.items() if isinstance(error, kind)), "")
     if text == NO_PASSWORD:
         code = "NOAUTH"
     return f"{code} {text}" if code else text

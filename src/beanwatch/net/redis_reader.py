@@ -1,8 +1,7 @@
-"""A small Redis client on hiredis and a plain socket, within one deadline.
+"""RedisReader: a small Redis client with one total timeout, on hiredis and a plain socket.
 
-For checks, where importing redis costs several times a whole check; and for the ledger stream of
-the worker, which goes on writing to the connected socket without waiting for replies. Everything
-else uses RedisClient.
+Checks use it, since importing the redis package takes several times as long as a whole check. The
+worker's RedisStream uses it to connect and log in. Everything else uses RedisClient.
 """
 
 import socket
@@ -16,23 +15,24 @@ from beanwatch.net.address import Address, connect
 from beanwatch.net.errors import socket_reason
 from beanwatch.net.redis_url import Command, RedisError, RedisUrl, load_authorities
 
-_pack: Callable[[tuple[Any, ...]], bytes] = pack_command  # its stub allows one argument only
+_pack: Callable[[tuple[Any, ...]], bytes] = pack_command  # its type stub allows only one argument
 
-# hiredis allocates as many elements as an array announces, and nothing else runs meanwhile, not
-# even a watchdog. No reply that we ask for has more.
+# A larger array in a reply is rejected. hiredis allocates all elements that an array announces, and
+# holds the GIL meanwhile, so not even a watchdog could run. Our commands have smaller replies.
 MAX_ELEMENTS = 10_000_000
 
 
-def announced(data: bytes) -> int:
-    """The number of elements of the array that starts here; 0 for any other reply."""
+def announced_elements(data: bytes) -> int:
+    """Return the length that a RESP array at the start of `data` announces; 0 for other replies."""
     count = data[1:24].partition(b"\r\n")[0]
     return int(count) if data[:1] == b"*" and count.isdigit() else 0
 
 
 class RedisReader:
-    """One connection. `timeout` (seconds) covers everything that is done through it together.
+    """One connection. `timeout` (seconds) covers connecting and all calls together.
 
-    Connects at once. Raises RedisError, after which the connection is closed.
+    The constructor connects and logs in; with a `redis+sentinel://` URL it asks the sentinels for
+    the master first. All methods raise RedisError, after which the connection is closed.
     """
 
     def __init__(
@@ -72,13 +72,13 @@ class RedisReader:
         self._socket.close()
 
     def detach(self) -> socket.socket:
-        """The connected, authenticated socket, for a caller that writes to it in its own way."""
+        """Return the connected, authenticated socket; the caller takes it over and closes it."""
         return self._socket
 
     def execute(self, commands: Sequence[Command]) -> list[Any]:
         """Send all commands in one write and return their replies: bytes, int, list or None.
 
-        Raises RedisError, also if Redis answers one of them with an error.
+        Raises RedisError, also if one of the replies is an error.
         """
         self._send(b"".join(_pack(tuple(command)) for command in commands))
         replies = [self._read_reply() for _ in commands]
@@ -107,10 +107,10 @@ class RedisReader:
             raise
 
     def _ask_sentinels(self, url: RedisUrl) -> Address:
-        last = RedisError("no sentinel named")
+        last = RedisError("redis: the URL names no sentinel")
         whole = self._end
         for number, sentinel in enumerate(url.sentinels):
-            # A silent sentinel must leave time for the others, and for the master.
+            # Divide the time, so that a sentinel that does not reply leaves some for the others.
             share = (whole - self._clock()) / (len(url.sentinels) - number + 1)
             self._end = self._clock() + share
             try:
@@ -125,7 +125,7 @@ class RedisReader:
                 self._end = whole
             if found:
                 return Address(found[0].decode(), int(found[1]))
-            last = RedisError(f"redis {sentinel}: sentinel knows no service {url.service!r}")
+            last = RedisError(f"redis {sentinel}: the sentinel knows no service {url.service!r}")
         raise last
 
     def _left(self) -> float:
@@ -148,14 +148,14 @@ class RedisReader:
                 data = self._socket.recv(65536)
                 if not data:
                     raise ConnectionResetError("the server closed the connection")
-                if not self._parser.has_data() and announced(data) > MAX_ELEMENTS:
+                if not self._parser.has_data() and announced_elements(data) > MAX_ELEMENTS:
                     raise ProtocolError
                 self._parser.feed(data)
         except OSError as error:
             raise self._failed(error) from None
         except HiredisError:
             self.close()
-            raise RedisError(f"redis {self._where}: this is no Redis") from None
+            raise RedisError(f"redis {self._where}: this is not Redis") from None
         return reply
 
     def _failed(self, error: OSError) -> RedisError:

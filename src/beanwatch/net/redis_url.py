@@ -1,6 +1,6 @@
-"""Redis URLs, and what both clients of a Redis share.
+"""Parses Redis URLs, and defines what both Redis clients share.
 
-`open_redis` connects programs that stay up; `RedisReader` (redis_reader.py) is for checks.
+`open_redis` is for long-running programs; `RedisReader` (redis_reader.py) is for checks.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 DEFAULT_URL = "redis://127.0.0.1:6379/0"
 
 Command = Sequence[bytes | str | int | float]
-# Sends commands in one write and returns their replies (bytes, int, list or None), or raises
-# RedisError: `execute` of either client.
+# The method `execute` of either client: it sends commands in one write and returns their replies
+# (bytes, int, list or None), or raises RedisError.
 Execute = Callable[[Sequence[Command]], list[Any]]
 
-# The parameters that each scheme takes after a `?`.
+# The query parameters that each URL scheme allows.
 PARAMETERS = {
     "redis": (),
     "rediss": ("ssl_ca_certs",),
@@ -31,11 +31,15 @@ PARAMETERS = {
 
 
 class RedisError(Exception):
-    """Redis cannot be used; the text names the server and the cause, never the password."""
+    """Raised if a call to Redis failed; the text names server and cause, never the password."""
 
 
 class RedisUrl(NamedTuple):
-    """The parts of a Redis URL. `service` is set for `redis+sentinel://` only."""
+    """The parts of a Redis URL.
+
+    `service` and `sentinels` are set for `redis+sentinel://` only; then `address` is that of the
+    first sentinel. `ca_file` is for `rediss://` only.
+    """
 
     address: Address
     db: int = 0
@@ -48,29 +52,29 @@ class RedisUrl(NamedTuple):
 
     @property
     def name(self) -> str:
-        """The server's name in messages: the service that Sentinel knows, or the address."""
+        """The server's name for messages: the Sentinel service, or else the address."""
         return self.service or str(self.address)
 
 
 def parse_redis_url(url: str, password: str = "") -> RedisUrl:
-    """Read a Redis URL. Raises ValueError, also for a part that would have no effect.
+    """Parse a Redis URL. Raises ValueError, also for a part that would have no effect.
 
     redis://[user:password@]host[:port][/db]
     rediss://host/0?ssl_ca_certs=/path
     unix:///path/to/socket?db=0
     redis+sentinel://host1:26379,host2:26379/service[/db]
 
-    `password`, read from a file or the environment, is used if the URL has none.
+    `password`, from a file or the environment, is used if the URL has none.
     """
     try:
         return _parse(url, password)
     except ValueError as error:
-        raise ValueError(f"redis URL {redact(url)!r}: {error}") from None
+        raise ValueError(f"invalid redis URL {redact(url)!r}: {error}") from None
 
 
 def open_redis(url: RedisUrl, timeout: float) -> "RedisClient":
-    """A client that connects when it is first used; see RedisClient."""
-    # Importing redis takes 0.3 s, so commands and checks that never connect must not do it.
+    """Return a RedisClient, which connects at its first call; each call ends within `timeout` s."""
+    # Importing redis takes 0.3 s: spare commands and checks that never connect.
     from beanwatch.net.redis_client import RedisClient
 
     return RedisClient(url, timeout)
@@ -79,12 +83,12 @@ def open_redis(url: RedisUrl, timeout: float) -> "RedisClient":
 def _parse(url: str, password: str) -> RedisUrl:
     parts = urlsplit(url)
     if "@" in url and "@" not in parts.netloc and parts.scheme != "unix":
-        raise ValueError("in a user or password write / as %2F, ? as %3F, # as %23")
+        raise ValueError("in a user name or password, write / as %2F, ? as %3F and # as %23")
     if parts.scheme not in PARAMETERS:
         raise ValueError("expected redis://, rediss://, unix:// or redis+sentinel://")
     query = _parse_query(parts.query, PARAMETERS[parts.scheme])
     if parts.fragment:
-        raise ValueError(f"#{parts.fragment} has no meaning here")
+        raise ValueError(f"#{parts.fragment} has no meaning here: remove it")
     userinfo, _, hosts = parts.netloc.rpartition("@")
     user, _, secret = userinfo.partition(":")
     username, secret = unquote(user), unquote(secret) or password
@@ -97,7 +101,7 @@ def _parse(url: str, password: str) -> RedisUrl:
     if parts.scheme == "redis+sentinel":
         service, _, db = path.partition("/")
         if not service:
-            raise ValueError("name the service: redis+sentinel://host:26379/SERVICE")
+            raise ValueError("the service is missing: redis+sentinel://host:26379/SERVICE")
         sentinels = tuple(_parse_host(host, 26379) for host in hosts.split(","))
         return RedisUrl(
             sentinels[0], _parse_db(db), username, secret, service=service, sentinels=sentinels
@@ -110,14 +114,14 @@ def _parse_query(query: str, allowed: Sequence[str]) -> dict[str, str]:
     pairs = dict(parse_qsl(query, keep_blank_values=True))
     for name in pairs:
         if name not in allowed:
-            known = f"; known here: {', '.join(allowed)}" if allowed else ""
-            raise ValueError(f"the parameter {name!r} is not known{known}")
+            known = f"; allowed: {', '.join(allowed)}" if allowed else ""
+            raise ValueError(f"the parameter {name!r} is not allowed here{known}")
     return pairs
 
 
 def _parse_db(text: str) -> int:
     if text and not (text.isascii() and text.isdigit()):
-        raise ValueError(f"the database is a number, not {text!r}")
+        raise ValueError(f"the database must be a number, not {text!r}")
     return int(text or 0)
 
 
@@ -126,13 +130,13 @@ def _parse_host(text: str, port: int) -> Address:
 
 
 def redact(url: str) -> str:
-    """The URL without its user and password, fit for a log."""
+    """Return the URL without its user and password, for messages and logs."""
     scheme, sep, rest = url.partition("://")
     return f"{scheme}{sep}{rest.rpartition('@')[2]}"
 
 
 def load_authorities(ca_file: str) -> "SSLContext":
-    """TLS that trusts the certificates in `ca_file`, or the system's if it is empty.
+    """Make a TLS context that trusts the CA certificates in `ca_file`, or the system's if it is "".
 
     Raises RedisError, which names the file.
     """
@@ -142,4 +146,4 @@ def load_authorities(ca_file: str) -> "SSLContext":
         return ssl.create_default_context(cafile=ca_file or None)
     except OSError as error:
         reason = error.strerror or "no certificates in PEM form"
-        raise RedisError(f"redis: ssl_ca_certs={ca_file}: {reason}") from None
+        raise RedisError(f"redis: cannot read ssl_ca_certs={ca_file}: {reason}") from None

@@ -1,4 +1,4 @@
-"""Messages to systemd about this process, as in sd_notify(3), without systemd's library."""
+"""SystemdNotifier: sends this process's state to systemd, as sd_notify(3) does."""
 
 import os
 import socket
@@ -6,7 +6,10 @@ from collections.abc import Mapping
 
 
 class SystemdNotifier:
-    """Sends messages to $NOTIFY_SOCKET, without waiting; does nothing if that is not set."""
+    """Sends datagrams to the socket $NOTIFY_SOCKET without blocking; does nothing if it is unset.
+
+    Raises nothing when sending fails.
+    """
 
     def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
         self._address = environ.get("NOTIFY_SOCKET", "")
@@ -19,15 +22,15 @@ class SystemdNotifier:
             self._socket.setblocking(False)
 
     def send(self, *lines: str) -> None:
-        """Send assignments such as READY=1. A message that the socket does not take is dropped."""
+        """Send assignments such as READY=1 in one datagram; drop it if the socket is not ready."""
         if self._socket is not None:
             try:
                 self._socket.sendto("\n".join(lines).encode(), self._address)
             except OSError:
-                pass  # the next WATCHDOG=1 follows in a second, and nobody could be told
+                pass  # the next WATCHDOG=1 follows within seconds
 
     def status(self, text: str) -> None:
-        """Send STATUS=, if the text has changed."""
+        """Send a text as STATUS=, which `systemctl status` shows, if it has changed."""
         if text != self._last:
             self._last = text
             self.send(f"STATUS={text}")

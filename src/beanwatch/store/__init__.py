@@ -1,1 +1,1 @@
-"""The data in Redis: heartbeats, the ledger of jobs, and counts of outcomes."""
+"""The data that beanwatch keeps in Redis: heartbeats, the ledger of runs, and outcome counts."""

@@ -1,4 +1,4 @@
-"""The workers' heartbeats in Redis: their keys, their record, and how they are read."""
+"""The workers' heartbeat records in Redis: keys, fields, encoding and reading."""
 
 import json
 from collections.abc import Iterable
@@ -7,20 +7,23 @@ from typing import NamedTuple
 from beanwatch.net.redis_url import Execute
 from beanwatch.store.records import RecordError, decode_record
 
-# A sorted set: the ids of the workers, by the time of their last heartbeat (Redis's clock).
+# A sorted set of worker ids; the score is the time of the last heartbeat by Redis's clock.
 WORKERS_KEY = "beanwatch:workers"
-# A number. Every worker restarts when it is raised.
+# A number. All workers restart when it changes.
 VERSION_KEY = "beanwatch:version"
-RECORD_EXPIRY = 3600  # seconds for which a dead worker's record stays, unless it is expected
+RECORD_EXPIRY = 3600  # seconds after which a record expires, unless the worker is an expected one
 
 
 def worker_key(worker: str) -> str:
-    """The key of one worker's record."""
+    """Return the key of a worker's record; `worker` is its id, `<host>.<name>`."""
     return f"beanwatch:worker:{worker}"
 
 
 class Heartbeat(NamedTuple):
-    """A worker's record. Times are seconds since the epoch, by the worker's clock."""
+    """A worker's record. Times are seconds since the epoch by the worker's clock; 0 means none.
+
+    docs/reference.md explains all fields.
+    """
 
     instance: str = ""
     host: str = ""
@@ -34,36 +37,36 @@ class Heartbeat(NamedTuple):
     job_id: int = 0
     job_uuid: str = ""
     queue: str = ""
-    where: str = ""  # the top frame of the handler
-    note: str = ""
-    progress: tuple[int, ...] = ()  # (n, total)
+    where: str = ""  # the source line that the handler is executing
+    note: str = ""  # set by the handler with `ctx.note`
+    progress: tuple[int, ...] = ()  # (steps done, total steps)
     app_version: str = ""
     started_at: float = 0.0
     job_started_at: float = 0.0
-    job_cpu: float = 0.0  # seconds of processor time that the job has used
-    deadline: float = 0.0
-    hard_deadline: float = 0.0
-    loop_at: float = 0.0  # moved by the main thread only
-    beat_at: float = 0.0
+    job_cpu: float = 0.0  # seconds of CPU time that the job has used
+    deadline: float = 0.0  # when JobTimeout is raised in the handler
+    hard_deadline: float = 0.0  # when the worker exits if the handler has not ended
+    loop_at: float = 0.0  # when the main thread last ran its loop
+    beat_at: float = 0.0  # when this record was made
     processed: int = 0
     failed: int = 0
     errors: int = 0  # exceptions in the worker's sinks, hooks, ticks and closes since its start
     rss: int = 0  # bytes
     disk_free: int = 0  # bytes
-    interval: float = 1.0
-    reserve_timeout: float = 0.0
+    interval: float = 1.0  # seconds between two heartbeats
+    reserve_timeout: float = 0.0  # seconds
     version: str = ""
     restarts: int = 0
-    last_exit: str = ""  # how the instance before it ended; empty if it was told to
-    last_words: str = ""  # why this instance ended itself; empty while it runs
-    is_over: bool = False  # it ended as it was told to, and the next one is to come
+    last_exit: str = ""  # why the previous instance crashed or failed; empty after a requested stop
+    last_words: str = ""  # the failure for which this instance has exited; empty while it runs
+    is_over: bool = False  # this instance has exited on request; the next one has not started yet
 
 
 class Worker(NamedTuple):
-    """A worker as seen from outside: its id, its last record, and that record's age in seconds.
+    """A worker as read from Redis: its id, its last record, and the age of that record.
 
-    `age` is by Redis's clock. `heartbeat` is None when there is no record, or when it was rejected:
-    then `problem` names the field and the reason.
+    `age` is in seconds by Redis's clock. `heartbeat` is None if there is no record, or if the
+    record is invalid. In the second case `problem` says why.
     """
 
     id: str
@@ -73,17 +76,17 @@ class Worker(NamedTuple):
 
 
 def encode_heartbeat(heartbeat: Heartbeat) -> bytes:
-    """The record as it is stored: a JSON object."""
+    """Encode a record as the JSON object that is stored in Redis."""
     return json.dumps(heartbeat._asdict(), separators=(",", ":")).encode()
 
 
 def decode_heartbeat(body: bytes) -> Heartbeat:
-    """Read a record. Raises RecordError."""
+    """Decode and validate a stored record. Raises RecordError."""
     return decode_record(body, Heartbeat)
 
 
 def make_worker(worker: str, age: float, body: bytes | None) -> Worker:
-    """A worker with this record. `body` is None if there is none."""
+    """Make a Worker from a stored record, which may be invalid; `body` is None if there is none."""
     if body is None:
         return Worker(worker, age, None)
     try:
@@ -93,9 +96,9 @@ def make_worker(worker: str, age: float, body: bytes | None) -> Worker:
 
 
 def read_workers(execute: Execute, only: Iterable[str] | None = None) -> list[Worker]:
-    """All workers by id, or those of `only` that there are, in two round trips.
+    """Read all workers, or those with an id in `only`, sorted by id. Takes two round trips.
 
-    Raises RedisError.
+    `execute` sends commands to Redis. Raises RedisError.
     """
     (seconds, micros), scored = execute([("TIME",), ("ZRANGE", WORKERS_KEY, 0, -1, "WITHSCORES")])
     now = int(seconds) + int(micros) / 1e6

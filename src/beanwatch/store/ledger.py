@@ -1,4 +1,4 @@
-"""The ledger: how each run of a job ended. Its keys and records in Redis, and how they are read."""
+"""The ledger, records in Redis of how each run of a job ended: keys, fields and reading."""
 
 from collections.abc import Callable
 from typing import NamedTuple, TypeVar
@@ -6,9 +6,10 @@ from typing import NamedTuple, TypeVar
 from beanwatch.net.redis_url import Execute
 from beanwatch.store.records import RecordError, decode_record
 
-# A sorted set: all keys of the ledger by the time of their last entry. It bounds the whole ledger.
+# A sorted set of the ledger's keys; the score is the start of the last run. It serves to remove the
+# oldest keys.
 JOBS_KEY = "beanwatch:jobs"
-# Written only to see whether Redis still takes writes; see `RedisStream`.
+# A key that is written only to test whether Redis accepts writes; see `RedisStream`.
 PROBE_KEY = "beanwatch:probe"
 
 T = TypeVar("T")
@@ -16,28 +17,32 @@ OnRejected = Callable[[RecordError], object]
 
 
 def job_key(uuid: str, server: str, job_id: int) -> str:
-    """The key of a job's runs: a sorted set of entries (JSON) by their start.
+    """Return the key of a job's runs: a sorted set of JSON entries, the score is the run's start.
 
-    It is named by the job's uuid, or if it has none by its beanstalkd id and `server`, the `id` of
-    beanstalkd's `stats`: job ids start again at 1 when the server does.
+    The key contains the job's uuid. Without one, it contains the job's beanstalkd id and `server`,
+    the `id` in beanstalkd's `stats`: job ids restart at 1 when the server restarts.
     """
     return f"beanwatch:job:{uuid}" if uuid else f"beanwatch:job:{server}:{job_id}"
 
 
 def uuid_key(server: str, job_id: int) -> str:
-    """The key of the uuid of a job of which only the beanstalkd id is known."""
+    """Return the key that maps a job's beanstalkd id to its uuid; `server` is as in `job_key`."""
     return f"beanwatch:job-uuid:{server}:{job_id}"
 
 
 def buried_key(server: str, queue: str) -> str:
-    """The key of the jobs that were buried in a queue: a sorted set (JSON) by beanstalkd id."""
+    """Return the key of a queue's buried jobs: a sorted set of JSON; the score is the job's id.
+
+    `server` is as in `job_key`.
+    """
     return f"beanwatch:buried:{server}:{queue}"
 
 
 class LedgerEntry(NamedTuple):
-    """One run of one job. Times are seconds since the epoch by the worker's clock, spans seconds.
+    """The record of one run of one job. `started_at` is seconds since the epoch (worker's clock).
 
-    The fields are those of the worker's `Run`, which is what is written, and two of the worker.
+    `wait`, `duration` and `delay` are in seconds. The fields are `worker`, `instance`, and those of
+    `beanwatch.worker.core.record.Run`, which documents them.
     """
 
     worker: str = ""
@@ -60,7 +65,10 @@ class LedgerEntry(NamedTuple):
 
 
 class BuriedJob(NamedTuple):
-    """A job that a worker buried. It may have been kicked or deleted since: ask beanstalkd."""
+    """A job that a worker has buried. Ask beanstalkd whether it was kicked or deleted since then.
+
+    `buried_at` is in seconds since the epoch by the worker's clock.
+    """
 
     job_id: int
     job: str = ""
@@ -71,13 +79,13 @@ class BuriedJob(NamedTuple):
 
 
 def ignore(_: RecordError) -> None:
-    """Leave a rejected record out."""
+    """Do nothing about an invalid record: it is left out of the result."""
 
 
 def read_job(execute: Execute, uuid: str, on_rejected: OnRejected = ignore) -> list[LedgerEntry]:
-    """Every recorded run of a job, in the order of their starts. Empty: nothing is known.
+    """Return the recorded runs of a job in the order of their starts; empty if there are none.
 
-    `on_rejected` is called for each entry that cannot be read. Raises RedisError.
+    `on_rejected` is called for each invalid entry. Takes one round trip. Raises RedisError.
     """
     (members,) = execute([("ZRANGE", job_key(uuid, "", 0), 0, -1)])
     return _decode_all(members, LedgerEntry, on_rejected)
@@ -86,10 +94,11 @@ def read_job(execute: Execute, uuid: str, on_rejected: OnRejected = ignore) -> l
 def read_job_by_id(
     execute: Execute, server: str, job_id: int, on_rejected: OnRejected = ignore
 ) -> list[LedgerEntry]:
-    """The same for a beanstalkd id and the `id` of its server's `stats`.
+    """Return the recorded runs of a job by its beanstalkd id, in the order of their starts.
 
-    For a job that has a uuid, all runs under that uuid: so a duplicate (the same uuid under
-    another beanstalkd id) shows. Raises RedisError.
+    `server` is the `id` in beanstalkd's `stats`. If the job has a uuid, the result has all runs
+    with that uuid, also those of a duplicate of the job with another beanstalkd id. `on_rejected`
+    is called for each invalid entry. Raises RedisError.
     """
     uuid, members = execute(
         [("GET", uuid_key(server, job_id)), ("ZRANGE", job_key("", server, job_id), 0, -1)]
@@ -102,10 +111,10 @@ def read_job_by_id(
 def find_buried(
     execute: Execute, server: str, queue: str, on_rejected: OnRejected = ignore
 ) -> list[BuriedJob]:
-    """The jobs that workers buried in a queue, by beanstalkd id; one round trip.
+    """Return the jobs that workers have buried in a queue, ordered by beanstalkd id.
 
-    `server` is the `id` of beanstalkd's `stats`. Empty also when the workers keep no ledger.
-    Raises RedisError.
+    `server` is the `id` in beanstalkd's `stats`. The result is also empty if the workers write no
+    ledger. `on_rejected` is called for each invalid entry. Takes one round trip. Raises RedisError.
     """
     (members,) = execute([("ZRANGE", buried_key(server, queue), 0, -1)])
     return _decode_all(members, BuriedJob, on_rejected)

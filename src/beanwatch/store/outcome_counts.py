@@ -1,32 +1,38 @@
-"""Counts of how jobs ended, by the minute: their keys in Redis, and how they are read."""
+"""Counts of job outcomes per minute in Redis: keys, fields and reading."""
 
 from collections import Counter
 from typing import NamedTuple
 
 from beanwatch.net.redis_url import Execute
 
-KEPT_MINUTES = 120
+KEPT_MINUTES = 120  # minutes after which a count expires
 
 
 class JobKind(NamedTuple):
-    """A queue and the name of a job in it; `unknown` for jobs without a registered handler."""
+    """A kind of job: the name of a queue and the name of a job.
+
+    The job's name is `unknown` for all jobs that have no registered handler.
+    """
 
     queue: str
     job: str
 
 
 def outcomes_key(minute: int) -> str:
-    """The key of the counts of one minute (seconds since the epoch // 60): a hash."""
+    """Return the key of one minute's counts, a hash; `minute` is seconds since the epoch // 60."""
     return f"beanwatch:outcomes:{minute}"
 
 
 def outcome_field(queue: str, job: str, outcome: str) -> str:
-    """The field of one count. A queue's name and an outcome never hold a `|`; a job's may."""
+    """Return the hash field `<queue>|<job>|<outcome>`. Only the job's name may contain a `|`."""
     return f"{queue}|{job}|{outcome}"
 
 
 def parse_outcomes(fields: list[bytes]) -> dict[JobKind, Counter[str]]:
-    """Counts by outcome for each kind of job, from one HGETALL. Other fields are left out."""
+    """Return the counts by outcome for each kind of job, from a reply to HGETALL.
+
+    `fields` has names and values in turn. Fields of any other form are ignored.
+    """
     counts: dict[JobKind, Counter[str]] = {}
     for field, value in zip(fields[::2], fields[1::2], strict=False):
         queue, _, rest = field.decode("utf-8", "replace").partition("|")
@@ -37,10 +43,11 @@ def parse_outcomes(fields: list[bytes]) -> dict[JobKind, Counter[str]]:
 
 
 def read_outcomes(execute: Execute, minutes: int) -> dict[JobKind, Counter[str]]:
-    """The sums over the last `minutes` (at most KEPT_MINUTES), the running one included.
+    """Return the counts by outcome for each kind of job, summed over the last `minutes`.
 
-    Two round trips. Raises RedisError. Minutes are those of Redis's clock; a worker whose clock
-    is off by some seconds counts into the minute beside it.
+    The current minute is included; the most is KEPT_MINUTES. Minutes are by Redis's clock. A worker
+    whose clock is some seconds off may count a run in the next or previous minute. Takes two round
+    trips. Raises RedisError.
     """
     ((seconds, _),) = execute([("TIME",)])
     now = int(seconds) // 60

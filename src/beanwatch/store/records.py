@@ -1,13 +1,14 @@
-"""Reads JSON records that another program may have written, and says why one is rejected."""
+"""Decodes and validates JSON records that other programs, or other versions, may have written."""
 
 import json
 from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-# The types that fields may have; what JSON has instead of them, for messages.
-MEMBERS = {tuple[str, ...]: str, tuple[int, ...]: int}
-EXPECTED = {
+# The types of the members of the list types that fields may have.
+MEMBER_TYPES = {tuple[str, ...]: str, tuple[int, ...]: int}
+# The types that fields may have, in words for messages.
+EXPECTED_WORDS = {
     str: "a text",
     int: "a whole number",
     float: "a number",
@@ -15,7 +16,8 @@ EXPECTED = {
     tuple[str, ...]: "a list of texts",
     tuple[int, ...]: "a list of whole numbers",
 }
-FOUND = {
+# The types that values have after `json.loads`, in words for messages.
+FOUND_WORDS = {
     str: "a text",
     int: "a whole number",
     float: "a number with a fraction",
@@ -27,14 +29,14 @@ FOUND = {
 
 
 class RecordError(ValueError):
-    """A record is rejected; the text names the field and the reason, but no value."""
+    """Raised if a record is invalid; the text names the field and the reason, but not the value."""
 
 
 def decode_record(body: bytes, kind: type[T]) -> T:
-    """Read a JSON object as a NamedTuple of this class. Raises RecordError.
+    """Decode a JSON object into `kind`, a NamedTuple class. Raises RecordError.
 
-    Unknown fields, which a newer program may write, are left out. Missing fields get their
-    defaults. A field of another type rejects the record: half of it could be misunderstood.
+    Unknown fields, which a newer version may write, are ignored. Missing fields get their defaults.
+    A field of the wrong type makes the whole record invalid: the rest of it may be wrong too.
     """
     try:
         record = json.loads(body)
@@ -60,8 +62,10 @@ def _read(name: str, wanted: Any, value: Any) -> Any:
         if -(2**63) < value < 2**63:  # false for NaN and infinity
             return wanted(value)
         raise RecordError(f"field {name!r}: the number is not finite, or too large")
-    if kind is list and wanted in MEMBERS:
-        if all(type(member) is MEMBERS[wanted] for member in value):
+    if kind is list and wanted in MEMBER_TYPES:
+        if all(type(member) is MEMBER_TYPES[wanted] for member in value):
             return tuple(value)
-        raise RecordError(f"field {name!r}: expected {EXPECTED[wanted]}, but one has another type")
-    raise RecordError(f"field {name!r}: expected {EXPECTED[wanted]}, not {FOUND[kind]}")
+        raise RecordError(
+            f"field {name!r}: expected {EXPECTED_WORDS[wanted]}, but one has another type"
+        )
+    raise RecordError(f"field {name!r}: expected {EXPECTED_WORDS[wanted]}, not {FOUND_WORDS[kind]}")

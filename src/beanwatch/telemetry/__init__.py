@@ -1,1 +1,1 @@
-"""The names of all series, lines for Graphite, and the log."""
+"""The table of all Graphite series, the format of their lines, and logging."""

@@ -1,4 +1,4 @@
-"""The nodes of metric paths, made from names of servers, queues and workers."""
+"""Makes nodes, the parts of Graphite paths, from the names of servers, queues and workers."""
 
 import re
 
@@ -8,22 +8,23 @@ _NODE_CHARACTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwx
 
 
 def node(name: str) -> str:
-    """Return one node, never empty: every character outside `[A-Za-z0-9_-]` becomes `_`."""
+    """Return a name as one node: each character outside `[A-Za-z0-9_-]` becomes `_`, and "" too."""
     if _NODE_CHARACTERS.issuperset(name):
         return name or "_"
-    return re.sub(r"[^A-Za-z0-9_-]", "_", name)  # compiled only here: most names do not need it
+    return re.sub(r"[^A-Za-z0-9_-]", "_", name)  # rarely needed, so not compiled at import
 
 
 def worker_nodes(worker: str) -> str:
-    """Return the two nodes of a worker id `<host>.<name>`; a host has no dot in it."""
+    """Return the two nodes `<host>.<name>` of a worker's id, which it splits at the first dot."""
     host, _, name = worker.partition(".")
     return f"{node(host)}.{node(name)}"
 
 
 def server_node(address: Address, name: str | None, here: str, default_port: int) -> str:
-    """Return a server's node: its configured name, else its host, or `here` for a local address.
+    """Return a server's node, made from its configured name, or else from its host.
 
-    A port that is not the system's default is appended, since a host may run several servers.
+    For a local address the host is `here`, this host's name. A port other than `default_port` is
+    appended, since a host may run several servers.
     """
     if name:
         return node(name)

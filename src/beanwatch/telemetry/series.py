@@ -1,10 +1,10 @@
 """The table of all series that beanwatch sends: path in Graphite, unit and meaning.
 
-The collector and the workers take their paths from it, the dashboards their units, and
-docs/reference.md its rows. Paths begin with a prefix, by default `beanwatch`.
+The collector and the workers take the paths from it, the dashboards the units, and
+docs/reference.md the texts. All paths begin with a prefix, by default `beanwatch`.
 
-There are also native series below `server` and `queue`: every other number of a queue system,
-under the server's own name for it, with `_` for `-`.
+The groups `server` and `queue` also have series that are not in the table: all other numbers that
+the queue system reports. Their name is the system's own, with `_` instead of `-`.
 """
 
 from typing import NamedTuple
@@ -12,32 +12,35 @@ from typing import NamedTuple
 from beanwatch.telemetry.nodes import node, worker_nodes
 
 PREFIX = "beanwatch"
-ALL_WORKERS = "all"  # the node of series that are sums over all workers, made by StatsD
+ALL_WORKERS = "all"  # the worker's node in series that StatsD sums over all workers
 
 
 class Series(NamedTuple):
-    """One measure. Units: jobs, s (seconds), /s (per second), bytes, share (0 to 1), or empty."""
+    """One series of a group: its last node, its unit and its meaning.
+
+    Units are jobs, s (seconds), ms, /s (per second), bytes, share (0 to 1), or empty.
+    """
 
     name: str
     unit: str
     help: str
-    is_counter: bool = False  # it only rises, except that a restart sets it to 0
-    is_worst: bool = False  # a series of several queues has their highest value, not the sum
+    is_counter: bool = False  # it only rises, but restarts at 0 with its process
+    is_worst: bool = False  # the total over several queues is their maximum, not their sum
 
 
 class Group(NamedTuple):
-    """The series of one kind of object. `stem` is the path before the measure's name."""
+    """All series of one kind of object. `stem` is the path before the name of the series."""
 
     stem: str
     series: tuple[Series, ...]
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The names of the measures, in the order of the table."""
+        """The names of the series, in the order of the table."""
         return tuple(one.name for one in self.series)
 
     def find(self, name: str) -> Series:
-        """Return the series of this measure. Raises KeyError."""
+        """Return the series with this name. Raises KeyError if the group has none."""
         for one in self.series:
             if one.name == name:
                 return one
@@ -49,8 +52,10 @@ SERVER = Group(
     (
         Series("up", "", "1 if the server answered, 0 if not"),
         Series("connections", "", "connections to the server"),
-        Series("uptime", "s", "since the server was started"),
-        Series("restarts", "", "restarts seen since the collector's state began", is_counter=True),
+        Series("uptime", "s", "time since the server was started"),
+        Series(
+            "restarts", "", "restarts of the server that the collector has seen", is_counter=True
+        ),
         Series("memory", "bytes", "memory that the server uses"),
         Series("queues", "", "queues that exist"),
         Series("ready", "jobs", "ready jobs of all queues"),
@@ -58,22 +63,27 @@ SERVER = Group(
         Series("delayed", "jobs", "delayed jobs of all queues"),
         Series("buried", "jobs", "buried jobs of all queues"),
         Series("puts", "jobs", "jobs put since the server's start", is_counter=True),
-        Series("draining", "", "1 while it refuses new jobs"),
+        Series("draining", "", "1 while the server refuses new jobs, else 0"),
         Series("missing_jobs", "jobs", "jobs that the server lost: put, and in no state any more"),
     ),
 )
 QUEUE = Group(
     "<prefix>.queue.<server>.<queue>",
     (
-        Series("ready", "jobs", "jobs that could be taken now"),
-        Series("reserved", "jobs", "jobs that were taken and are not finished"),
-        Series("delayed", "jobs", "jobs that are not due yet"),
-        Series("buried", "jobs", "jobs that were given up: buried, failed, dead-lettered"),
-        Series("consumers", "", "consumers that are connected; what one is depends on the system"),
-        Series("idle_consumers", "", "consumers that wait for a job"),
-        Series("puts", "jobs", "jobs put since the queue began to exist", is_counter=True),
-        Series("deletes", "jobs", "jobs finished since the queue began to exist", is_counter=True),
-        Series("redeliveries", "jobs", "jobs handed out once more", is_counter=True),
+        Series("ready", "jobs", "jobs that a consumer could reserve now"),
+        Series("reserved", "jobs", "jobs that consumers have reserved and not yet finished"),
+        Series("delayed", "jobs", "jobs whose delay has not passed yet"),
+        Series("buried", "jobs", "jobs that are not tried again: buried, failed, dead-lettered"),
+        Series("consumers", "", "connected consumers, as the queue system counts them"),
+        Series("idle_consumers", "", "consumers that are waiting for a job"),
+        Series("puts", "jobs", "jobs put since the queue was created", is_counter=True),
+        Series("deletes", "jobs", "jobs finished since the queue was created", is_counter=True),
+        Series(
+            "redeliveries",
+            "jobs",
+            "jobs delivered again after an earlier delivery",
+            is_counter=True,
+        ),
         Series("put_rate", "/s", "jobs put"),
         Series("delete_rate", "/s", "jobs finished"),
         Series("head_ready_age", "s", "how long the first ready job has been ready", is_worst=True),
@@ -83,42 +93,53 @@ QUEUE = Group(
         Series(
             "drain_seconds",
             "s",
-            "until the queue is empty at the present rates; absent while it grows",
+            "time until the queue is empty at the current rates; absent while it grows",
             is_worst=True,
         ),
-        Series("consumer_state", "", "who drains it, worst last: {consumer_states}", is_worst=True),
+        Series(
+            "consumer_state",
+            "",
+            "whether consumers keep up, the worst last: {consumer_states}",
+            is_worst=True,
+        ),
         Series("missing_jobs", "jobs", "jobs that the server lost: put, and in no state any more"),
     ),
 )
 WORKER = Group(
     "<prefix>.worker.<host>.<name>",
     (
-        Series("busy", "share", "share of the time that it spent in jobs"),
+        Series("busy", "share", "share of its time that the worker spent in jobs"),
         Series("rss", "bytes", "resident memory"),
         Series("reconnects", "", "reconnects to the queue server", is_counter=True),
-        Series("touches", "", "renewals of a running job's time", is_counter=True),
-        Series("dropped_metrics", "", "values that could not be sent", is_counter=True),
+        Series("touches", "", "renewals of a running job's time to run (TTR)", is_counter=True),
+        Series("dropped_metrics", "", "metric values that could not be sent", is_counter=True),
     ),
 )
 WORKER_SEEN = Group(
     WORKER.stem,
     (
-        Series("beat_age", "s", "since its last heartbeat, as the collector saw it"),
-        Series("state", "", "as a number: {worker_states}"),
-        Series("restarts", "", "starts under its id since it was last told to stop"),
-        Series("disk_free", "bytes", "free where jobs get their temporary directories"),
+        Series("beat_age", "s", "time since the worker's last heartbeat, as the collector sees it"),
+        Series("state", "", "the worker's state as a number: {worker_states}"),
+        Series("restarts", "", "restarts of the worker since an operator last stopped it"),
+        Series("disk_free", "bytes", "free disk space for the jobs' temporary directories"),
     ),
 )
 WORKERS = Group(
     "<prefix>.workers",
     (
-        Series("live", "", "workers that beat"),
-        Series("busy", "", "workers in a job"),
-        Series("waiting", "", "workers that were told to wait"),
-        Series("blocked", "", "workers without their queue server, or short of disk"),
-        Series("hung", "", "workers that beat and make no progress"),
-        Series("dead", "", "workers without a heartbeat for 10 s and for three intervals"),
-        Series("deploys", "", "times that all workers were told to restart", is_counter=True),
+        Series("live", "", "workers with a current heartbeat"),
+        Series("busy", "", "workers that are running a job"),
+        Series("waiting", "", "workers that an operator has paused"),
+        Series(
+            "blocked",
+            "",
+            "workers without a connection to their queue server, or short of disk space",
+        ),
+        Series("hung", "", "workers with a current heartbeat that make no progress"),
+        Series(
+            "dead", "", "workers without a heartbeat for 10 s and for three heartbeat intervals"
+        ),
+        Series("deploys", "", "requests to restart all workers", is_counter=True),
     ),
 )
 COLLECTOR = Group(
@@ -130,18 +151,29 @@ COLLECTOR = Group(
             "1 if the poll read all that it requested and every value was plausible, 0 if not",
         ),
         Series("poll_seconds", "s", "how long the poll took"),
-        Series("points", "", "points of this poll"),
-        Series("dropped", "", "points lost for good", is_counter=True),
-        Series("backlog", "", "points kept for a Graphite that is away"),
+        Series("points", "", "points that this poll made"),
+        Series(
+            "dropped", "", "points that were dropped and never reached Graphite", is_counter=True
+        ),
+        Series("backlog", "", "points that wait until Graphite accepts them"),
         Series("queues", "", "queues that were read"),
-        Series("queues_skipped", "", "queues without series of their own: over max_queues"),
-        Series("collisions", "", "queues whose node has a hash, as two names would make one node"),
-        Series("missed_ticks", "", "polls left out because one took too long", is_counter=True),
+        Series("queues_skipped", "", "queues beyond max_queues, which get no separate series"),
+        Series(
+            "collisions",
+            "",
+            "queues with a hash in their node, since another queue has the same node",
+        ),
+        Series(
+            "missed_ticks",
+            "",
+            "polls skipped because an earlier poll took too long",
+            is_counter=True,
+        ),
     ),
 )
 TIMERS = (
     Series("duration", "ms", "how long the handler ran"),
-    Series("wait", "ms", "how long the job was ready before it was taken"),
+    Series("wait", "ms", "how long the job was ready before it was reserved"),
 )
 TIMER_STATS = ("count", "mean", "upper", "upper_50", "upper_95", "upper_99")
 GROUPS = (SERVER, QUEUE, WORKER, WORKER_SEEN, WORKERS, COLLECTOR)

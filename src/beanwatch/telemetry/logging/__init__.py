@@ -1,1 +1,1 @@
-"""Logging for the worker and the collector: processors render an event, one output writes it."""
+"""Logging for the worker and the collector, with structlog: set-up, rendering and output."""

@@ -1,4 +1,4 @@
-"""Log a problem when it begins, changes or ends, not each time it is seen."""
+"""ProblemLog: logs a problem when it begins, changes or ends, not each time it occurs."""
 
 import threading
 
@@ -6,7 +6,10 @@ from structlog.typing import FilteringBoundLogger
 
 
 class ProblemLog:
-    """Remembers for each key which problem was logged last. Safe to use from many threads."""
+    """Remembers the last logged problem of each key, so that repeated problems are logged once.
+
+    Threads may share it.
+    """
 
     def __init__(self, log: FilteringBoundLogger) -> None:
         self._log = log
@@ -14,7 +17,10 @@ class ProblemLog:
         self._lock = threading.Lock()
 
     def report(self, key: str, message: str, **context: object) -> None:
-        """`key` has this problem; a warning is logged unless it was the same the last time."""
+        """Log a problem of `key` as a warning, unless its last report had the same `message`.
+
+        `message` has placeholders `{name}` for `context`, whose values are not compared.
+        """
         with self._lock:
             is_news = self._problems.get(key) != message
             self._problems[key] = message
@@ -22,7 +28,7 @@ class ProblemLog:
             self._log.warning(message, **context)
 
     def clear(self, key: str, message: str, **context: object) -> None:
-        """`key` has no problem; this is logged if it had one."""
+        """Log that a problem of `key` has ended; log nothing if it had none."""
         with self._lock:
             had_problem = self._problems.pop(key, None)
         if had_problem:

@@ -1,6 +1,6 @@
-"""Turn an event into one line: Monolog's JSON, text for a terminal, or plain text for a mail.
+"""Formats a log event as one line: Monolog's JSON, text for a terminal, or plain text for a mail.
 
-Each processor does one thing, and a format is a list of processors. The last one returns bytes.
+A format is a list of structlog processors, of which the last one returns bytes.
 """
 
 import json
@@ -17,7 +17,7 @@ import structlog
 from structlog.typing import EventDict, Processor
 
 CHANNEL = "beanwatch"
-# Monolog's numbers for the levels of PSR-3.
+# Monolog's numbers and names for the levels of PSR-3 (PHP's logging standard).
 LEVELS = {
     "debug": (100, "DEBUG"),
     "info": (200, "INFO"),
@@ -26,27 +26,30 @@ LEVELS = {
     "critical": (500, "CRITICAL"),
 }
 _PLACEHOLDER = re.compile(r"\{([A-Za-z0-9_.]+)\}")
-_MAX_DEPTH = 8  # levels of nesting that are written out for a value that is not plain JSON
+_MAX_DEPTH = 8  # levels of nesting that `_simplify` keeps
 
 
 def json_processors(clock: Callable[[], float] = time.time) -> list[Processor]:
-    """One JSON object a line, with the fields of PHP's Monolog."""
+    """Return the processors of the format json: one object a line, as PHP's Monolog writes it.
+
+    `clock` returns seconds since the epoch.
+    """
     return [describe_exception, fill_placeholders, shape_as_monolog(clock), encode_json]
 
 
 def console_processors(*, colors: bool) -> list[Processor]:
-    """Aligned text with the time of day, for a terminal."""
+    """Return the processors of the format console: aligned text with the time, for a terminal."""
     pretty = structlog.dev.ConsoleRenderer(colors=colors)
     return [fill_placeholders, add_console_fields, or_json(pretty), encode_text]
 
 
 def plain_processors() -> list[Processor]:
-    """`beanwatch: error: message key=value`, as other commands write their errors."""
-    return [describe_exception, fill_placeholders, or_json(write_words), encode_text]
+    """Return the processors of the format plain: `beanwatch: error: message key=value`."""
+    return [describe_exception, fill_placeholders, or_json(render_plain), encode_text]
 
 
 def describe_exception(_logger: Any, _level: str, event: EventDict) -> EventDict:
-    """Replace `exc_info` by `exception`, with the fields of Monolog's normalizer."""
+    """Replace `exc_info` by `exception`, an object with the fields of Monolog's normalizer."""
     if "exc_info" not in event:
         return event
     info = event.pop("exc_info")
@@ -73,13 +76,13 @@ def describe_exception(_logger: Any, _level: str, event: EventDict) -> EventDict
 
 
 def fill_placeholders(_logger: Any, _level: str, event: EventDict) -> EventDict:
-    """Fill the message's `{name}` from the context."""
+    """Replace each `{name}` in the message by the context's value of that name."""
     event["event"] = fill(event.get("event", ""), event)
     return event
 
 
 def shape_as_monolog(clock: Callable[[], float]) -> Processor:
-    """Arrange the event as Monolog does, with the time that `clock` gives (since the epoch)."""
+    """Return a processor that makes Monolog's record; `clock` returns seconds since the epoch."""
 
     def shape(_logger: Any, level: str, event: EventDict) -> EventDict:
         return make_record(level, event, format_time(clock()))
@@ -88,7 +91,11 @@ def shape_as_monolog(clock: Callable[[], float]) -> Processor:
 
 
 def make_record(level: str, event: EventDict, moment: Any) -> EventDict:
-    """Monolog's fields. `event` and `channel` leave the event; the rest of it is the context."""
+    """Return an event as a record with Monolog's fields.
+
+    `event` becomes the message, `channel` the channel, and all other values the context. `moment`
+    is the time as text.
+    """
     message = event.pop("event", "")
     channel = event.pop("channel", CHANNEL)
     number, name = LEVELS.get(level, LEVELS["error"])
@@ -104,28 +111,28 @@ def make_record(level: str, event: EventDict, moment: Any) -> EventDict:
 
 
 def format_time(seconds: float) -> str:
-    """Seconds since the epoch as Monolog writes them: ISO 8601 in UTC with microseconds."""
+    """Format seconds since the epoch as Monolog does: ISO 8601 in UTC with microseconds."""
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds")
 
 
 def encode_json(_logger: Any, _level: str, record: EventDict) -> bytes:
-    """One line of JSON. A value that JSON has no form for becomes text."""
+    """Encode a record as one line of JSON. A value of a type unknown to JSON becomes text."""
     try:
         return _encode(record) + b"\n"
-    except Exception:  # write the line whatever the caller logged: odd keys, huge numbers, cycles
+    except Exception:  # odd keys, huge numbers or cycles: write the line in any case
         return _encode(_simplify(record)) + b"\n"
 
 
 def add_console_fields(_logger: Any, level: str, event: EventDict) -> EventDict:
-    """Add what structlog's console renderer shows beside the message."""
+    """Add the level, time and logger, which structlog's console renderer shows with the message."""
     event["level"] = level
     event["timestamp"] = time.strftime("%H:%M:%S")
     event["logger"] = event.pop("channel", CHANNEL)
     return event
 
 
-def write_words(_logger: Any, level: str, event: EventDict) -> str:
-    """The level, the message and the context as words; the channel is left out."""
+def render_plain(_logger: Any, level: str, event: EventDict) -> str:
+    """Return `beanwatch: <level>: <message>` and the context as `key=value`; omit the channel."""
     message = event.pop("event")
     event.pop("channel", None)
     details = "".join(f" {key}={value}" for key, value in event.items())
@@ -133,7 +140,7 @@ def write_words(_logger: Any, level: str, event: EventDict) -> str:
 
 
 def or_json(render: Processor) -> Processor:
-    """Use `render`, or JSON where a value makes it raise: the line is written in any case."""
+    """Return a processor that calls `render`, and writes JSON instead if `render` raises."""
 
     def render_any(logger: Any, level: str, event: EventDict) -> str:
         try:
@@ -145,14 +152,14 @@ def or_json(render: Processor) -> Processor:
 
 
 def encode_text(_logger: Any, _level: str, text: Any) -> bytes:
-    """The bytes of a text, with a newline."""
+    """Encode a text as UTF-8, with a newline; characters that cannot be encoded are escaped."""
     return f"{text}\n".encode("utf-8", "backslashreplace")
 
 
 def fill(message: Any, context: Mapping[str, Any]) -> str:
-    """Replace each `{name}` by that value of the context (PSR-3, section 1.2).
+    """Return the message with each `{name}` replaced by its value (PSR-3, section 1.2).
 
-    A name that the context does not have stays as it is.
+    A placeholder whose name is not in `context` stays as it is.
     """
     text = message if isinstance(message, str) else _describe(message)
     if "{" not in text:
@@ -168,7 +175,7 @@ def fill(message: Any, context: Mapping[str, Any]) -> str:
 def _describe(value: Any) -> str:
     try:
         return str(value) if isinstance(value, int | float | BaseException) else repr(value)
-    except Exception as error:  # the application's own __repr__ is broken
+    except Exception as error:  # a __str__ or __repr__ of the application is broken
         return f"<{type(value).__name__}: {type(error).__name__} in repr>"
 
 
@@ -176,7 +183,7 @@ _encode = msgspec.json.Encoder(enc_hook=_describe).encode
 
 
 def _simplify(value: Any, depth: int = 0) -> Any:
-    """The same value, made of what JSON has."""
+    """Convert a value to types that JSON has; anything else, or nested too deeply, becomes text."""
     if value is None or isinstance(value, bool | float):
         return value
     if isinstance(value, int):

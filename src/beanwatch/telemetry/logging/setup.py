@@ -1,4 +1,4 @@
-"""Set structlog up for a process, and get loggers."""
+"""Configures structlog for a process, and makes loggers."""
 
 import logging
 import os
@@ -24,10 +24,10 @@ def configure(
     *,
     stream: int = STDOUT,
 ) -> LogOutput:
-    """Set structlog up for this process, and send the logging module the same way.
+    """Configure structlog for this process, and send records of Python's logging module to it.
 
-    `format` is json, console or plain. Lines go to `file`, or to `stream` (a file descriptor)
-    if that is empty. Raises OSError when the file cannot be opened.
+    `format` is json, console or plain. Lines go to the path `file`, or if it is empty to `stream`
+    (a file descriptor). Raises OSError if the file cannot be opened.
     """
     processors = pick_processors(format, colors=not file and os.isatty(stream))
     output = LogOutput(file, processors, stream=stream)
@@ -42,29 +42,29 @@ def configure(
 
 
 def pick_processors(format: str, *, colors: bool = False) -> list[Processor]:  # noqa: A002
-    """The processors of a format: json, console or plain."""
+    """Return structlog's processors for a format: json, console or plain."""
     if format == "json":
         return json_processors()
     return plain_processors() if format == "plain" else console_processors(colors=colors)
 
 
 def get_logger(channel: str = CHANNEL, **context: Any) -> FilteringBoundLogger:
-    """A logger whose lines carry this channel and context."""
+    """Return a logger that adds a channel (Monolog's logger name) and `context` to each line."""
     return cast("FilteringBoundLogger", structlog.get_logger(channel=channel, **context))
 
 
 def reopen() -> None:
-    """Go on in a new file after logrotate moved the old one. Safe in a signal handler."""
+    """Open the log file again, after logrotate has renamed it. Safe in a signal handler."""
     output = structlog.get_config()["logger_factory"]
     if isinstance(output, LogOutput):
         output.reopen()
 
 
 class _ToStructlog(logging.Handler):
-    """Turns records of the logging module, which libraries use, into lines of the same kind."""
+    """Passes records of Python's logging module, which libraries use, to structlog."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write one record under the name of its logger."""
+        """Log one record; the channel is the name of its logger."""
         try:
             message = record.getMessage()
         except Exception as error:  # the library gave arguments that do not fit its message
