@@ -85,7 +85,7 @@ SCENES = [
         kill_mailer,
         (
             Expected(WORKERS, "CRITICAL", "mailer: dead"),
-            Expected(CONSUMERS, "CRITICAL", "no worker watches it, dead: web1.mailer"),
+            Expected(CONSUMERS, "CRITICAL", "no consumer watches it, dead: web1.mailer"),
         ),
         "the mailer is started again",
         start_mailer,
@@ -96,12 +96,14 @@ SCENES = [
         ),
     ),
     Scene(
-        "A queue fills up that no worker watches",
+        "A queue fills up that no consumer watches",
         "200 newsletters are put",
         fill_newsletter,
         (
             Expected(DEPTH, "CRITICAL", "newsletter"),
-            Expected(CONSUMERS, "CRITICAL", "newsletter: 200 jobs ready and no worker watches it"),
+            Expected(
+                CONSUMERS, "CRITICAL", "newsletter: 200 jobs ready and no consumer watches it"
+            ),
         ),
         "a worker for newsletters is started",
         start_newsletter_worker,
