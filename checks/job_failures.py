@@ -168,7 +168,7 @@ class Outcomes(Resource):  # type: ignore[misc]
 def decide(runs: RunCounts, limits: Threshold, least: int, minutes: int) -> tuple[State, str]:
     """Judge the share of failed runs, if there are at least `least` runs in `minutes`.
 
-    For one kind of job, also warn of each single run with an outcome in OUTCOME_WARNINGS.
+    For one kind of job, a single run that timed out, was lost or was poison is a WARNING, too.
     """
     state, limit = judge(runs.percent, limits) if runs.total >= least else (Ok, "")
     parts = []

@@ -59,8 +59,8 @@ def parser() -> Parser:
 class ConsumersJudge:
     """Decides the state of a queue by its verdict and by the limits on its number of consumers.
 
-    Missing or stuck consumers are CRITICAL. Somebody paused the queue or drains the server on
-    purpose, so these are OK by default.
+    Missing or stuck consumers are CRITICAL. A paused queue and a draining server are OK by default,
+    because somebody wanted them.
     """
 
     def __init__(self, options: argparse.Namespace) -> None:
@@ -74,7 +74,7 @@ class ConsumersJudge:
         }
 
     def __call__(self, queue: CheckedQueue, limits: Threshold) -> tuple[State, str]:
-        """Return the worse of the two states, and the text for the alert."""
+        """Return the worse of the states by verdict and by limits, and the text of the alert."""
         consumers = queue.state.consumers or 0
         by_number, limit = judge(consumers, limits)
         text = f"{queue.label}: {describe(queue)}"

@@ -38,7 +38,7 @@ def group_by_health(workers: "Iterable[Worker]") -> WorkersByHealth:
 
 
 def name_some(number: int, ids: Sequence[str]) -> str:
-    """Return `a, b`; or `1 of a, b` if `number` is less than the number of ids."""
+    """Return `a, b`; or `1 of a, b` if it is not known which `number` of them are meant."""
     names = ", ".join(ids)
     return names if number >= len(ids) else f"{number} of {names}"
 

@@ -126,7 +126,7 @@ def test_a_limit_on_a_number_that_is_not_known_is_unknown(check: Check):
     with fake_beanstalkd(stats_changes={"current-connections": UNDERFLOW}) as address:
         answer = check("queue_server", "--server", address, "-c", "5")
     assert answer.code == UNKNOWN
-    assert "did not report its number of connections" in answer.text
+    assert f" ({address}) did not report its number of connections" in answer.text
 
 
 @pytest.mark.parametrize(("limit", "code"), [("1", UNKNOWN), ("1:critical", CRITICAL)])
