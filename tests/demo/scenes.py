@@ -96,7 +96,7 @@ SCENES = [
         ),
     ),
     Scene(
-        "A queue fills up that no consumer watches",
+        "A queue without a consumer fills up",
         "200 newsletters are put",
         fill_newsletter,
         (
