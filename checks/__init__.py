@@ -1,1 +1,1 @@
-"""Nagios and Icinga plugins: each module is one check and one command."""
+"""Plugins for Nagios and Icinga: each module is one check, run as the command `check_<module>`."""

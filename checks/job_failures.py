@@ -1,4 +1,4 @@
-"""check_job_failures: do the jobs that run also succeed?"""
+"""check_job_failures: did too many of the jobs that ran fail?"""
 
 import argparse
 from collections import Counter
@@ -31,90 +31,100 @@ from beanwatch.outcomes import OUTCOMES
 from beanwatch.store.outcome_counts import KEPT_MINUTES, JobKind, read_outcomes
 
 DEFAULT_LIMITS = Threshold(warning="5", critical="25")  # percent
-MIN_RUNS = 20  # with fewer, a single failure would already be a large share
+MIN_RUNS = 20  # with fewer runs, a single failure would be a large share
 WINDOW_MINUTES = 10
 FAILED_OUTCOMES = tuple(outcome.name for outcome in OUTCOMES if outcome.is_failure)
 OUTCOME_WARNINGS = {outcome.name: outcome.warning for outcome in OUTCOMES if outcome.warning}
 
-Read = Callable[[], Mapping[JobKind, Counter[str]]]
+# Returns the number of runs by outcome, for each kind of job. Raises RedisError.
+ReadOutcomes = Callable[[], Mapping[JobKind, Counter[str]]]
 
 
-class Runs(NamedTuple):
-    """The runs of one kind of job, by outcome; `kind` is None for all kinds together."""
+class RunCounts(NamedTuple):
+    """The number of runs with each outcome, for one kind of job; or for all, if `kind` is None."""
 
     kind: JobKind | None
     outcomes: Counter[str]
-    # Of all together, the `Runs` that failed most, if there are several kinds. As a string the type
-    # would take 2 ms.
+    # If `kind` is None: the RunCounts of the kind that failed most often; None for a single kind.
+    # The type is Any: Python would compile a type given as a string, which takes 2 ms.
     worst: Any = None
 
     @property
     def label(self) -> str:
-        """`queue job`, or `all`."""
+        """The name of the kind in texts and performance data: `images resize`, or `all`."""
         return f"{self.kind.queue} {self.kind.job or '(no job)'}" if self.kind else "all"
 
     @property
     def total(self) -> int:
-        """The number of all runs."""
+        """The number of runs with any outcome."""
         return sum(self.outcomes.values())
 
     @property
     def failed(self) -> int:
-        """The number of runs that did not do the job."""
+        """The number of runs whose outcome is a failure."""
         return sum(self.outcomes[outcome] for outcome in FAILED_OUTCOMES)
 
     @property
     def percent(self) -> float:
-        """The share of all runs that failed, in percent."""
+        """The share of the runs that failed, in percent; 0 if there was no run."""
         return 100 * self.failed / self.total if self.total else 0.0
 
 
 def parser() -> Parser:
-    """The command line."""
+    """Make the command-line parser of check_job_failures."""
     parser = Parser("job_failures", __doc__, "--redis redis://queue1/0 -Q 'email.*' -w 5 -c 25")
     add_redis(parser)
     for flags, what in (
-        (("-Q", "--queue", "-T", "--tube"), "queues"),
-        (("--job",), "jobs"),
-        (("--exclude",), None),
+        (("-Q", "--queue", "-T", "--tube"), "only jobs of the queues that match"),
+        (("--job",), "only jobs whose names match"),
+        (("--exclude",), "ignore the jobs whose names match"),
     ):
         parser.add_argument(
             *flags,
             action="append",
             default=[],
             metavar="GLOB",
-            help=f"only these {what}; repeatable" if what else "but not these jobs; repeatable",
+            help=f"{what}; repeatable",
         )
     parser.add_argument(
         "--minutes",
         type=_minutes,
         default=WINDOW_MINUTES,
-        help=f"length of the window, at most {KEPT_MINUTES} (default: {WINDOW_MINUTES})",
+        metavar="N",
+        help=f"judge the runs of the last N minutes, at most {KEPT_MINUTES} "
+        f"(default: {WINDOW_MINUTES})",
     )
     parser.add_argument(
         "--least",
-        type=_whole,
+        type=_positive_integer,
         default=MIN_RUNS,
-        help=f"with fewer runs, do not judge the share that failed (default: {MIN_RUNS})",
+        metavar="N",
+        help="do not judge the share of failed runs if there are fewer than N runs "
+        f"(default: {MIN_RUNS})",
     )
     parser.add_argument(
-        "--missing", choices=STATES, default="ok", help="state when nothing ran (default: ok)"
+        "--missing",
+        choices=STATES,
+        default="ok",
+        help="state to report if no job ran (default: ok)",
     )
     parser.add_limits()
-    parser.epilog = f"-w and -c are percent of the runs.\n\n{parser.epilog}"
+    meaning = "-w and -c are limits on the share of failed runs, in percent."
+    parser.epilog = f"{meaning}\n\n{parser.epilog}"
     return parser
 
 
-def _whole(text: str) -> int:
+def _positive_integer(text: str) -> int:
     if not text.isascii() or not text.isdigit() or not 0 < int(text) <= 1_000_000:
-        raise argparse.ArgumentTypeError(f"expected a whole number above 0, not {text!r}")
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1 to 1000000, not {text!r}")
     return int(text)
 
 
 def _minutes(text: str) -> int:
-    minutes = _whole(text)
+    minutes = _positive_integer(text)
     if minutes > KEPT_MINUTES:
-        raise argparse.ArgumentTypeError(f"only {KEPT_MINUTES} minutes are kept, not {minutes}")
+        text = f"runs are kept for {KEPT_MINUTES} minutes only, not {minutes}"
+        raise argparse.ArgumentTypeError(text)
     return minutes
 
 
@@ -122,24 +132,24 @@ def _minutes(text: str) -> int:
 
 
 class Outcomes(Resource):  # type: ignore[misc]
-    """The chosen kinds of jobs, and all of them together."""
+    """Reads how the runs of the chosen kinds of jobs ended."""
 
-    def __init__(self, options: argparse.Namespace, read: Read) -> None:
+    def __init__(self, options: argparse.Namespace, read: ReadOutcomes) -> None:
         self._options, self._read = options, read
 
     def probe(self) -> Iterator[Metric]:
-        """Read Redis, or say why that is not possible."""
+        """Yield the runs of all jobs and of each kind; or a Failure if Redis cannot be read."""
         try:
             found = self._read()
         except RedisError as error:
             yield Metric("redis", redis_failure(error), context="failure")
             return
-        kinds = [Runs(kind, found[kind]) for kind in sorted(found) if self._is_chosen(kind)]
+        kinds = [RunCounts(kind, found[kind]) for kind in sorted(found) if self._is_chosen(kind)]
         together: Counter[str] = Counter()
         for runs in kinds:
             together.update(runs.outcomes)
         worst = max(kinds, key=lambda runs: runs.failed) if len(kinds) > 1 else None
-        yield Metric("all", Runs(None, together, worst), context="runs")
+        yield Metric("all", RunCounts(None, together, worst), context="runs")
         for runs in kinds:
             yield Metric(runs.label, runs, context="runs")
 
@@ -155,8 +165,11 @@ class Outcomes(Resource):  # type: ignore[misc]
 # -- evaluate
 
 
-def decide(runs: Runs, limits: Threshold, least: int, minutes: int) -> tuple[State, str]:
-    """The state of one kind of job, or of all together, for which only the share counts."""
+def decide(runs: RunCounts, limits: Threshold, least: int, minutes: int) -> tuple[State, str]:
+    """Judge the share of failed runs, if there are at least `least` runs in `minutes`.
+
+    For one kind of job, a single run that timed out, was lost or was poison is a WARNING, too.
+    """
     state, limit = judge(runs.percent, limits) if runs.total >= least else (Ok, "")
     parts = []
     if limit:
@@ -166,40 +179,40 @@ def decide(runs: Runs, limits: Threshold, least: int, minutes: int) -> tuple[Sta
             parts.append(f"{most} {worst.label}: {worst.failed} of {worst.total}")
     if runs.kind:
         warnings = [
-            f"{runs.outcomes[outcome]} {words}"
-            for outcome, words in OUTCOME_WARNINGS.items()
+            f"{runs.outcomes[outcome]} {text}"
+            for outcome, text in OUTCOME_WARNINGS.items()
             if runs.outcomes[outcome]
         ]
         state = worst_state([state, Warn]) if warnings else state
         parts += warnings
     what = runs.label if runs.kind else "all jobs"
     if not parts:
-        few = f" (under {least}, too few to judge)" if runs.failed and runs.total < least else ""
+        few = f" (too few to judge: under {least})" if runs.failed and runs.total < least else ""
         return state, f"{what}: {runs.failed} of {count(runs.total, 'run')} failed{few}"
     return state, f"{what}: {', '.join(parts)}, in {count(minutes, 'minute')}"
 
 
 class RunsContext(Context):  # type: ignore[misc]
-    """Judges the runs of a kind of job."""
+    """Judges the runs of one kind of job, or of all kinds together."""
 
     def __init__(self, limits: Threshold, options: argparse.Namespace) -> None:
         super().__init__("runs")
         self._limits, self._options = limits, options
 
     def evaluate(self, metric: Metric, resource: Any) -> Finding:
-        """The state by their outcomes; that of `--missing` if nothing ran."""
-        runs: Runs = metric.value
+        """Return the state by the outcomes; the state that `--missing` names if no job ran."""
+        runs: RunCounts = metric.value
         if not runs.total:
-            ran = f"no job ran in {count(self._options.minutes, 'minute')}"
-            return Finding(STATES[self._options.missing], ran, metric)
+            text = f"no job ran in {count(self._options.minutes, 'minute')}"
+            return Finding(STATES[self._options.missing], text, metric)
         least, minutes = self._options.least, self._options.minutes
         return Finding(*decide(runs, self._limits, least, minutes), metric)
 
     # -- present
 
     def performance(self, metric: Metric, resource: Any) -> str:
-        """The share that failed; of all kinds together also the numbers that it is made of."""
-        runs: Runs = metric.value
+        """Format the share of failed runs (percent); for the sum of all kinds also the counts."""
+        runs: RunCounts = metric.value
         share = perf(f"{runs.label} failed", runs.percent, "%", self._limits)
         if runs.kind:
             return share
@@ -208,15 +221,15 @@ class RunsContext(Context):  # type: ignore[misc]
 
 
 class RunsSummary(Summary):  # type: ignore[misc]
-    """Nothing failed too often."""
+    """Presents runs without a problem."""
 
     def ok(self, results: Any) -> str:
-        """The share of all kinds together."""
+        """Return the text for all kinds together: `all jobs: 4 of 1200 runs failed`."""
         return str(next(result for result in results if result.metric.value.kind is None))
 
 
-def build(options: argparse.Namespace, config: Config, read: Read) -> Check:
-    """Put the three acts together."""
+def build(options: argparse.Namespace, config: Config, read: ReadOutcomes) -> Check:
+    """Make the check from its resource, its contexts and its summary."""
     limits = pick_limits(options, config, "job_failures", DEFAULT_LIMITS)
     return Check(
         "job_failures",
@@ -228,7 +241,7 @@ def build(options: argparse.Namespace, config: Config, read: Read) -> Check:
 
 
 def with_live_redis(options: argparse.Namespace, config: Config, output: PluginOutput) -> Check:
-    """The check with the real Redis."""
+    """Make the check that reads the Redis of the options or of the configuration."""
 
     def read() -> Mapping[JobKind, Counter[str]]:
         with open_redis(options, config, output) as link:
@@ -238,5 +251,5 @@ def with_live_redis(options: argparse.Namespace, config: Config, output: PluginO
 
 
 def main() -> None:
-    """Run as a plugin."""
+    """Parse `sys.argv`, run the check, print its result and exit with its state (0 to 3)."""
     run(parser(), with_live_redis)

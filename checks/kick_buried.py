@@ -1,4 +1,4 @@
-"""beanwatch_kick_buried: an event handler that gives buried jobs one more chance."""
+"""beanwatch_kick_buried: event handler that kicks a queue's buried jobs, so that they run again."""
 
 import argparse
 import sys
@@ -9,11 +9,11 @@ from beanwatch.net.address import AddressError
 from beanwatch.queues.base import ServerError
 from beanwatch.queues.servers import resolve_servers
 
-MAX_KICKED = 1000  # at once; a job that fails again is buried again, and alerts again
+MAX_KICKED = 1000  # jobs in one call; those that fail are buried, and cause the next alert
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line; Nagios fills it in (checks/nagios/commands.cfg)."""
+    """Make the command-line parser. checks/nagios/commands.cfg lists what Nagios passes."""
     parser = argparse.ArgumentParser(
         prog="beanwatch_kick_buried",
         description=__doc__,
@@ -22,28 +22,43 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--server", required=True, metavar="NAME|ADDRESS", help="the queue server")
     parser.add_argument(
-        "-Q", "--queue", "-T", "--tube", required=True, help="one queue; nothing is done for a glob"
+        "--server", required=True, metavar="NAME|ADDRESS", help="server of the queue"
     )
-    parser.add_argument("--state", required=True, help="it kicks in WARNING and CRITICAL ...")
-    parser.add_argument("--type", required=True, help="... once that is HARD")
     parser.add_argument(
-        "--most", type=int, default=MAX_KICKED, metavar="JOBS", help=f"default: {MAX_KICKED}"
+        "-Q",
+        "--queue",
+        "-T",
+        "--tube",
+        required=True,
+        help="name of one queue; for a glob, nothing is kicked",
+    )
+    parser.add_argument(
+        "--state", required=True, help="state of the service: kick in WARNING and CRITICAL only"
+    )
+    parser.add_argument(
+        "--type", required=True, help="type of the state, SOFT or HARD: kick in HARD only"
+    )
+    parser.add_argument(
+        "--most",
+        type=int,
+        default=MAX_KICKED,
+        metavar="JOBS",
+        help=f"kick at most this many jobs (default: {MAX_KICKED})",
     )
     parser.add_argument("--config", metavar="FILE", help="configuration file (TOML)")
-    parser.add_argument("-t", "--timeout", default="10", help="seconds")
+    parser.add_argument("-t", "--timeout", default="10", help="time limit in seconds (default: 10)")
     return parser
 
 
 def decide(state: str, state_type: str, queue: str) -> bool:
-    """True when the alert is real, and names one queue."""
-    is_real = state in ("WARNING", "CRITICAL") and state_type == "HARD"
-    return is_real and queue not in ("", "none") and not GLOB.search(queue)
+    """Return True if the state is WARNING or CRITICAL, its type is HARD and `queue` is no glob."""
+    is_confirmed = state in ("WARNING", "CRITICAL") and state_type == "HARD"
+    return is_confirmed and queue not in ("", "none") and not GLOB.search(queue)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Exit 0 on success or if there was nothing to do, 1 on failure, 2 for wrong arguments."""
+    """Kick the jobs. Exit 0 on success or if none may be kicked, 1 on failure, 2 if misused."""
     options = parser().parse_args(argv)
     if not decide(options.state, options.type, options.queue):
         return
@@ -56,6 +71,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         finally:
             actions.close()
     except (AddressError, ConfigError, ServerError, ValueError) as error:
-        print(f"beanwatch_kick_buried: {error}", file=sys.stderr)  # noqa: T201
+        failed = f"cannot kick the buried jobs of {options.queue}"
+        print(f"beanwatch_kick_buried: {failed}: {error}", file=sys.stderr)  # noqa: T201
         sys.exit(1)
     print(f"kicked {kicked} job{'' if kicked == 1 else 's'} in {options.queue}")  # noqa: T201

@@ -29,38 +29,47 @@ from beanwatch.durations import format_duration
 from beanwatch.net.http import HttpError, get
 from beanwatch.telemetry.series import collector
 
-DEFAULT_LIMITS = Threshold(warning="120", critical="300")
-WINDOW = 3600  # seconds back; Graphite has points of that age at their finest step
-# Seconds by which a collector's clock may be ahead of ours: its points are in our future.
+DEFAULT_LIMITS = Threshold(warning="120", critical="300")  # seconds
+WINDOW = 3600  # seconds to look back; Graphite still has these points at their finest step
+# Seconds to look ahead: if a collector's clock is fast, its newest points are in our future.
 MAX_CLOCK_AHEAD = 60
 
+# Gets patterns of series and a window in seconds. Returns the JSON of the render API, or raises
+# HttpError.
 Fetch = Callable[[Sequence[str], int], bytes]
 
 
 class Series(NamedTuple):
-    """One series, and the age in seconds of its newest point; None if there is none."""
+    """One series, and the age of its newest point in seconds; None if the window has no point."""
 
     name: str
     age: float | None
 
 
 def parser() -> Parser:
-    """The command line."""
+    """Make the command-line parser of check_metrics_fresh."""
     parser = Parser("metrics_fresh", __doc__, "--graphite-url http://graphite:8080 -w 120 -c 300")
-    parser.add_argument("--graphite-url", metavar="URL", help="the render API")
-    parser.add_argument("--prefix", help="of all metrics (default: that of the configuration)")
+    parser.add_argument(
+        "--graphite-url",
+        metavar="URL",
+        help="URL of Graphite (default: graphite.url of the configuration)",
+    )
+    parser.add_argument(
+        "--prefix", help="first part of all series' names (default: prefix of the configuration)"
+    )
     parser.add_argument(
         "--metric",
         action="append",
         default=[],
         metavar="PATTERN",
-        help="series to look at; repeatable (default: each collector's own, for each server)",
+        help="series to check, or a pattern; repeatable (default: for each server of the "
+        "configuration, the collector's series success)",
     )
     parser.add_argument(
         "--missing",
         choices=STATES,
         default="critical",
-        help="state when Graphite has no such series (default: critical)",
+        help="state to report if Graphite has no such series (default: critical)",
     )
     parser.add_limits()
     return parser
@@ -70,7 +79,7 @@ def parser() -> Parser:
 
 
 class Graphite(Resource):  # type: ignore[misc]
-    """The newest point of every series that the patterns match."""
+    """Asks Graphite for the newest point of every series that matches the patterns."""
 
     def __init__(
         self, patterns: Sequence[str], fetch: Fetch, clock: Callable[[], float] = time.time
@@ -78,13 +87,18 @@ class Graphite(Resource):  # type: ignore[misc]
         self._patterns, self._fetch, self._clock = patterns, fetch, clock
 
     def probe(self) -> Iterator[Metric]:
-        """Ask the render API, or say why that is not possible."""
+        """Yield a metric for each series, and for each pattern without one; or a Failure.
+
+        A pattern with wildcards is reported as missing only if Graphite returned no series at all.
+        """
         try:
             series = parse_series(self._fetch(self._patterns, WINDOW), self._clock())
         except HttpError as error:
             timed_out = isinstance(error.__cause__, TimeoutError)
             yield Metric(
-                "graphite", Failure(f"graphite {error}", timed_out=timed_out), context="failure"
+                "graphite",
+                Failure(f"cannot read Graphite: {error}", timed_out=timed_out),
+                context="failure",
             )
             return
         for one in series:
@@ -96,17 +110,24 @@ class Graphite(Resource):  # type: ignore[misc]
 
 
 def parse_series(body: bytes, now: float) -> list[Series]:
-    """The answer of the render API in JSON. Raises HttpError when it is none."""
+    """Parse the JSON of Graphite's render API. `now` is seconds since the epoch.
+
+    Raises HttpError if `body` is anything else.
+    """
     try:
         return [
-            Series(str(one["target"]), newest(one["datapoints"], now)) for one in json.loads(body)
+            Series(str(one["target"]), newest_age(one["datapoints"], now))
+            for one in json.loads(body)
         ]
     except (ValueError, TypeError, KeyError, RecursionError):
-        raise HttpError("does not answer as its render API does") from None
+        raise HttpError("the reply is not the JSON of its render API; is the URL right?") from None
 
 
-def newest(datapoints: Sequence[tuple[float | None, float]], now: float) -> float | None:
-    """The age of the newest point that has a value."""
+def newest_age(datapoints: Sequence[tuple[float | None, float]], now: float) -> float | None:
+    """Return the age in seconds of the newest point that has a value; None if no point has one.
+
+    A point is `(value, seconds since the epoch)`. A point in the future has age 0.
+    """
     stamps = [float(stamp) for value, stamp in datapoints if value is not None]
     return max(0.0, now - max(stamps)) if stamps else None
 
@@ -115,7 +136,7 @@ def newest(datapoints: Sequence[tuple[float | None, float]], now: float) -> floa
 
 
 def decide(series: Series, limits: Threshold) -> tuple[State, str]:
-    """The state, and for how long nothing has come."""
+    """Judge the age of the newest point of a series."""
     if series.age is None:
         return Critical, f"{series.name}: no point for more than {format_duration(WINDOW)}"
     state, limit = judge(series.age, limits)
@@ -124,41 +145,41 @@ def decide(series: Series, limits: Threshold) -> tuple[State, str]:
 
 
 class SeriesContext(Context):  # type: ignore[misc]
-    """Judges one series."""
+    """Judges one series by the age of its newest point."""
 
     def __init__(self, limits: Threshold) -> None:
         super().__init__("series")
         self._limits = limits
 
     def evaluate(self, metric: Metric, resource: Any) -> Finding:
-        """The state by the age of its newest point."""
+        """Return the state of the series; CRITICAL if the window has no point of it."""
         return Finding(*decide(metric.value, self._limits), metric)
 
     # -- present
 
     def performance(self, metric: Metric, resource: Any) -> str:
-        """The age."""
+        """Format the age of the newest point (seconds) as performance data."""
         series: Series = metric.value
         return perf(series.name, series.age, "s", self._limits)
 
 
 class MissingContext(Context):  # type: ignore[misc]
-    """No series at all."""
+    """Judges a pattern for which Graphite has no series."""
 
     def __init__(self, state: State) -> None:
         super().__init__("missing")
         self._state = state
 
     def evaluate(self, metric: Metric, resource: Any) -> Finding:
-        """The state of `--missing`."""
+        """Return the state that `--missing` names."""
         return Finding(self._state, f"Graphite has no series {metric.value}", metric)
 
 
 class FreshSummary(Summary):  # type: ignore[misc]
-    """All series are fresh."""
+    """Presents series without a problem."""
 
     def ok(self, results: Any) -> str:
-        """`2 series, the oldest newest point is 8s old`."""
+        """Return a text such as `2 series, the newest point of each at most 8s old`."""
         ages = [r.metric.value.age or 0.0 for r in results if isinstance(r.metric.value, Series)]
         if len(ages) < 2:
             return str(results[0])
@@ -167,7 +188,7 @@ class FreshSummary(Summary):  # type: ignore[misc]
 
 
 def list_nodes(config: Config) -> list[str]:
-    """The nodes of the configured servers in metric paths; without any, a glob for all."""
+    """Return the names of the configured servers in series; `*` if none is configured."""
     if not config.servers:
         return ["*"]
     from beanwatch.queues.servers import resolve_servers  # takes time to import
@@ -176,7 +197,7 @@ def list_nodes(config: Config) -> list[str]:
 
 
 def build(options: argparse.Namespace, config: Config, fetch: Fetch) -> Check:
-    """Put the three acts together."""
+    """Make the check from its resource, its contexts and its summary."""
     limits = pick_limits(options, config, "metrics_fresh", DEFAULT_LIMITS)
     prefix = options.prefix or config.prefix
     patterns = options.metric or [collector(prefix, node, "success") for node in list_nodes(config)]
@@ -191,11 +212,11 @@ def build(options: argparse.Namespace, config: Config, fetch: Fetch) -> Check:
 
 
 def with_live_graphite(options: argparse.Namespace, config: Config, output: PluginOutput) -> Check:
-    """The check with the real Graphite."""
+    """Make the check that asks Graphite over HTTP. Raises UsageError if no URL is set."""
     url = options.graphite_url or config.graphite.url
     if not url:
         raise UsageError(
-            "no URL of Graphite: use --graphite-url http://HOST, or set url under [graphite]"
+            "Graphite's URL is not set: use --graphite-url http://HOST, or set url under [graphite]"
         )
 
     def fetch(patterns: Sequence[str], window: int) -> bytes:
@@ -208,5 +229,5 @@ def with_live_graphite(options: argparse.Namespace, config: Config, output: Plug
 
 
 def main() -> None:
-    """Run as a plugin."""
+    """Parse `sys.argv`, run the check, print its result and exit with its state (0 to 3)."""
     run(parser(), with_live_graphite)

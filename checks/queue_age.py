@@ -18,7 +18,7 @@ DEFAULT_LIMITS = Threshold(warning="300", critical="1800")  # seconds
 
 
 def parser() -> Parser:
-    """The command line."""
+    """Make the command-line parser of check_queue_age."""
     parser = Parser("queue_age", __doc__, "-H queue1 -Q 'email.*' -w 300 -c 1800")
     source.add_servers(parser)
     queues.add_queues(parser)
@@ -30,18 +30,18 @@ def parser() -> Parser:
 
 
 class QueueHeads(queues.QueueResource):
-    """The chosen queues, each with the age of its first ready job."""
+    """Reads the chosen queues, and the age of the first ready job of each."""
 
     wanted = Wanted(server=False, heads=("ready",))
 
     def complete(self, queue: QueueState, reading: Reading) -> QueueState:
-        """Give age 0 to a queue whose first job was taken while we looked: its jobs move."""
+        """Set age 0 if a consumer took the first job during the reading: the queue is moving."""
         is_moving = queue.head_ready_age is None and queue.name not in reading.unread_heads
         return queue._replace(head_ready_age=0.0) if queue.ready and is_moving else queue
 
 
-def waited(queue: CheckedQueue) -> float:
-    """Seconds that the next job has waited; 0 when no job is ready."""
+def seconds_waited(queue: CheckedQueue) -> float:
+    """Return for how many seconds the next job has been ready; 0 if no job is ready."""
     return queue.state.head_ready_age or 0.0
 
 
@@ -49,11 +49,11 @@ def waited(queue: CheckedQueue) -> float:
 
 
 def decide(queue: CheckedQueue, limits: Threshold) -> tuple[State, str]:
-    """The state, and how many jobs wait in all."""
-    state, limit = judge(waited(queue), limits)
+    """Judge the wait of the next job. An alert's text also has the number of ready jobs."""
+    state, limit = judge(seconds_waited(queue), limits)
     if not queue.state.ready:
         return state, f"{queue.label}: no job waits"
-    text = f"{queue.label}: the next job has waited {format_duration(waited(queue))}"
+    text = f"{queue.label}: the next job has waited {format_duration(seconds_waited(queue))}"
     if limit:
         text += f" ({limit} s), {count(queue.state.ready, 'job')} ready"
     return state, text
@@ -63,37 +63,37 @@ def decide(queue: CheckedQueue, limits: Threshold) -> tuple[State, str]:
 
 
 def perfdata(queue: CheckedQueue, limits: Threshold) -> str:
-    """The number that was judged."""
+    """Format the wait of the next job (seconds) as performance data."""
     return perf(queue.label, queue.state.head_ready_age, "s", limits)
 
 
 class AgeSummary(queue_check.QueueSummary):
-    """Ages do not add up, so the longest wait is shown."""
+    """Presents several queues without a problem by their longest wait, as ages do not add up."""
 
     def ok(self, results: Any) -> str:
-        """`3 queues: the longest wait is 12s, in images`."""
+        """Return a text such as `3 queues: the longest wait is 12s, in images`."""
         found = queue_check.queues_of(results)
         if len(found) < 2:
             return super().ok(results)
         waiting = [queue for queue in found if queue.state.ready]
         if not waiting:
             return f"{len(found)} queues: no job waits"
-        top = max(waiting, key=waited)
-        longest = format_duration(waited(top))
+        top = max(waiting, key=seconds_waited)
+        longest = format_duration(seconds_waited(top))
         return f"{len(found)} queues: the longest wait is {longest}, in {top.label}"
 
 
 def build(options: argparse.Namespace, config: Config, source_: Source) -> Check:
-    """Acquire by QueueHeads, evaluate and present as above."""
+    """Make the check from its resources, its context and its summary."""
     name = "queue_age"
     context = queue_check.QueueContext(
         name, options, config, source_.memory, DEFAULT_LIMITS, decide, perfdata
     )
     resources = queues.on_all_servers(QueueHeads, name, options, config, source_)
-    summary = AgeSummary(waited, "")
+    summary = AgeSummary(seconds_waited, "")
     return queue_check.queue_check(context, summary, source_, resources)
 
 
 def main() -> None:
-    """Run as a plugin."""
+    """Parse `sys.argv`, run the check, print its result and exit with its state (0 to 3)."""
     run(parser(), source.with_live_servers(build))

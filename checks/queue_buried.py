@@ -1,4 +1,4 @@
-"""check_queue_buried: have jobs given up, and wait for a human?"""
+"""check_queue_buried: are jobs buried, so that a person must kick or delete them?"""
 
 import argparse
 
@@ -14,7 +14,7 @@ DEFAULT_LIMITS = Threshold(warning="0")  # a buried job is work that was not don
 
 
 def parser() -> Parser:
-    """The command line."""
+    """Make the command-line parser of check_queue_buried."""
     parser = Parser("queue_buried", __doc__, "-H queue1 -Q 'email.*' -w 0 -c 100")
     source.add_servers(parser)
     queues.add_queues(parser)
@@ -25,15 +25,15 @@ def parser() -> Parser:
 # -- evaluate
 
 
-def buried(queue: CheckedQueue) -> int:
-    """The jobs that nobody takes until they are kicked or deleted."""
+def count_buried(queue: CheckedQueue) -> int:
+    """Return the number of buried jobs. No consumer takes them until somebody kicks them."""
     return queue.state.buried or 0
 
 
 def decide(queue: CheckedQueue, limits: Threshold) -> tuple[State, str]:
-    """The state, and the command that shows the jobs."""
-    state, limit = judge(buried(queue), limits)
-    text = f"{queue.label}: {count(buried(queue), 'job')} buried"
+    """Judge the number of buried jobs. An alert's text also has the command that shows the jobs."""
+    state, limit = judge(count_buried(queue), limits)
+    text = f"{queue.label}: {count(count_buried(queue), 'job')} buried"
     return state, f"{text} ({limit}), see: beanwatch queues peek {queue.name}" if limit else text
 
 
@@ -41,21 +41,21 @@ def decide(queue: CheckedQueue, limits: Threshold) -> tuple[State, str]:
 
 
 def perfdata(queue: CheckedQueue, limits: Threshold) -> str:
-    """The number that was judged."""
+    """Format the number of buried jobs as performance data."""
     return perf(queue.label, queue.state.buried, limits=limits)
 
 
 def build(options: argparse.Namespace, config: Config, source_: Source) -> Check:
-    """Acquire from the source, evaluate and present as above."""
+    """Make the check from its resources, its context and its summary."""
     name = "queue_buried"
     context = queue_check.QueueContext(
         name, options, config, source_.memory, DEFAULT_LIMITS, decide, perfdata
     )
     resources = queues.on_all_servers(queues.QueueResource, name, options, config, source_)
-    summary = queue_check.QueueSummary(buried, "jobs buried")
+    summary = queue_check.QueueSummary(count_buried, "jobs buried")
     return queue_check.queue_check(context, summary, source_, resources)
 
 
 def main() -> None:
-    """Run as a plugin."""
+    """Parse `sys.argv`, run the check, print its result and exit with its state (0 to 3)."""
     run(parser(), source.with_live_servers(build))

@@ -1,4 +1,4 @@
-"""check_queue_consumers: do the workers of a queue take its jobs?"""
+"""check_queue_consumers: does a queue have consumers, and do they take its jobs?"""
 
 import argparse
 from typing import Any
@@ -27,29 +27,41 @@ from beanwatch.checks.lib.queues import CheckedQueue
 from beanwatch.checks.lib.source import Source
 from beanwatch.config import Config, Threshold
 
-DEFAULT_LIMITS = Threshold()  # only the operator knows how many workers there should be
+DEFAULT_LIMITS = Threshold()  # none: only the operator knows how many consumers there should be
 
 
 def parser() -> Parser:
-    """The command line."""
+    """Make the command-line parser of check_queue_consumers."""
     parser = Parser("queue_consumers", __doc__, "-H queue1 -Q 'email.*' -c 1:")
     source.add_servers(parser)
     queues.add_queues(parser)
     queue_check.add_limits(parser)
     for word, what in (("paused", "a paused queue"), ("draining", "a draining server")):
         parser.add_argument(
-            f"--{word}", choices=STATES, default="ok", help=f"state of {what} (default: ok)"
+            f"--{word}",
+            choices=STATES,
+            default="ok",
+            help=f"state to report for {what} (default: ok)",
         )
-    parser.add_argument("--redis", metavar="URL", help="compare with the heartbeats there")
-    parser.epilog = f"-w and -c judge the number of workers that watch.\n\n{parser.epilog}"
+    parser.add_argument(
+        "--redis",
+        metavar="URL",
+        help="compare the consumers with the workers' heartbeats in this Redis "
+        "(default: redis.url of the configuration, else do not compare)",
+    )
+    parser.epilog = f"-w and -c are limits on the number of consumers.\n\n{parser.epilog}"
     return parser
 
 
 # -- evaluate
 
 
-class Judge:
-    """Missing or stuck workers are CRITICAL. Pauses and drains are deliberate, so OK by default."""
+class ConsumersJudge:
+    """Decides the state of a queue by its verdict and by the limits on its number of consumers.
+
+    Missing or stuck consumers are CRITICAL. A paused queue and a draining server are OK by default,
+    because somebody wanted them.
+    """
 
     def __init__(self, options: argparse.Namespace) -> None:
         self._states = {
@@ -62,12 +74,12 @@ class Judge:
         }
 
     def __call__(self, queue: CheckedQueue, limits: Threshold) -> tuple[State, str]:
-        """The worse of the verdict and of the limits on the number of workers."""
+        """Return the worse of the states by verdict and by limits, and the text of the alert."""
         consumers = queue.state.consumers or 0
         by_number, limit = judge(consumers, limits)
         text = f"{queue.label}: {describe(queue)}"
         if limit:
-            text += f", {count(consumers, 'worker')} ({limit})"
+            text += f", {count(consumers, 'consumer')} ({limit})"
         if queue.workers is not None and not queue.state.is_default:
             groups = group_by_health(queue.workers)
             text = ", ".join([text, *explain_with_heartbeats(groups, consumers, queue.verdict)])
@@ -80,43 +92,44 @@ class Judge:
 
 
 def describe(queue: CheckedQueue) -> str:
-    """The verdict in words."""
+    """Explain `queue.verdict` to the person who is paged: `2 jobs ready and no consumer ...`."""
     state = queue.state
-    ready, consumers = count(state.ready or 0, "job"), state.consumers or 0
-    workers = count(consumers, "worker")
+    ready, number = count(state.ready or 0, "job"), state.consumers or 0
+    consumers = count(number, "consumer")
     match queue.verdict:
         case "no_consumer" | "stalled" if state.is_default:
-            return f"{ready} ready that nobody takes: a producer does not name its queue"
+            return f"{ready} ready that no consumer takes: a producer does not name its queue"
         case "no_consumer":
-            return f"{ready} ready and no worker watches it"
+            return f"{ready} ready and no consumer watches it"
         case "stalled":
-            return f"{ready} ready, and of {workers} nobody takes one"
+            who = "its one consumer takes none" if number == 1 else f"none of {consumers} takes one"
+            return f"{ready} ready, but {who}"
         case "frozen":
-            verb = "is connected but does" if consumers == 1 else "are connected but do"
-            names = name_some(consumers, group_by_health(queue.workers or ()).dead)
-            return f"{ready} ready, nobody works: {names} {verb} not beat (frozen?)"
+            verb = "is connected but sends" if number == 1 else "are connected but send"
+            names = name_some(number, group_by_health(queue.workers or ()).dead)
+            return f"{ready} ready and none gets done: {names} {verb} no heartbeat (frozen?)"
         case "saturated":
-            who, verb = ("its one worker", "is") if consumers == 1 else (f"all of {workers}", "are")
-            busy = f"{verb} busy" if state.reserved else "may be busy elsewhere"
+            who, verb = ("its one consumer", "is") if number == 1 else (f"all {consumers}", "are")
+            busy = f"{verb} busy" if state.reserved else "may be busy with other queues"
             return f"{ready} ready and not getting fewer, though {who} {busy}"
         case "paused":
             left = "" if state.pause_left is None else f" for {state.pause_left:.0f} s more"
             return f"paused{left}, {ready} ready"
         case "draining":
-            nobody = "" if consumers else ", no worker watches it"
-            return f"the server is draining, {ready} ready{nobody}"
+            none = "" if number else ", no consumer watches it"
+            return f"the server is draining, {ready} ready{none}"
     if state.idle_consumers is not None:
-        return f"{ready} ready, {workers}, {state.idle_consumers} of them waiting for one"
+        return f"{ready} ready, {consumers}, {state.idle_consumers} of them waiting for a job"
     if queue.server.system.can_tell("idle_consumers"):
-        return f"{ready} ready, {workers}, the number of those waiting is not known"
-    return f"{ready} ready, {workers}"
+        return f"{ready} ready, {consumers}, the number of idle ones is not known"
+    return f"{ready} ready, {consumers}"
 
 
 # -- present
 
 
 def perfdata(queue: CheckedQueue, limits: Threshold) -> str:
-    """The consumers by what they do."""
+    """Format the numbers of consumers, idle consumers and reserved jobs as performance data."""
     label, state, system = queue.label, queue.state, queue.server.system
     judged = perf(f"{label} consumers", state.consumers, limits=limits)
     others = [
@@ -128,23 +141,23 @@ def perfdata(queue: CheckedQueue, limits: Threshold) -> str:
 
 
 class ConsumersSummary(queue_check.QueueSummary):
-    """All jobs are being taken, or are not meant to be."""
+    """Presents queues without a problem, and names those that are paused or draining."""
 
     def ok(self, results: Any) -> str:
-        """`3 queues: workers take what is ready`, and those that are paused or draining."""
+        """Return a text such as `3 queues: consumers take what is ready / images: paused, ...`."""
         found = queue_check.queues_of(results)
         if len(found) < 2:
             return super().ok(results)
-        held = [q for q in found if q.verdict in ("paused", "draining")]
-        texts = [f"{queue.label}: {describe(queue)}" for queue in held]
-        return BETWEEN_PROBLEMS.join([f"{len(found)} queues: workers take what is ready", *texts])
+        stopped = [q for q in found if q.verdict in ("paused", "draining")]
+        texts = [f"{queue.label}: {describe(queue)}" for queue in stopped]
+        return BETWEEN_PROBLEMS.join([f"{len(found)} queues: consumers take what is ready", *texts])
 
 
 def build(options: argparse.Namespace, config: Config, source_: Source) -> Check:
-    """Acquire by TwoSamples, evaluate and present as above."""
+    """Make the check from its resources, its context and its summary."""
     name = "queue_consumers"
     context = queue_check.QueueContext(
-        name, options, config, source_.memory, DEFAULT_LIMITS, Judge(options), perfdata
+        name, options, config, source_.memory, DEFAULT_LIMITS, ConsumersJudge(options), perfdata
     )
     summary = ConsumersSummary(lambda queue: queue.state.ready or 0, "")
     diagnoses = queues.on_all_servers(ConsumerDiagnosis, name, options, config, source_)
@@ -152,5 +165,5 @@ def build(options: argparse.Namespace, config: Config, source_: Source) -> Check
 
 
 def main() -> None:
-    """Run as a plugin."""
+    """Parse `sys.argv`, run the check, print its result and exit with its state (0 to 3)."""
     run(parser(), source.with_live_servers(build))

@@ -1,4 +1,4 @@
-"""check_queue_depth: do more jobs wait in a queue than should?"""
+"""check_queue_depth: are more jobs ready in a queue than the limit allows?"""
 
 import argparse
 
@@ -10,11 +10,11 @@ from beanwatch.checks.lib.queues import CheckedQueue
 from beanwatch.checks.lib.source import Source
 from beanwatch.config import Config, Threshold
 
-DEFAULT_LIMITS = Threshold()  # only the operator knows how deep is too deep
+DEFAULT_LIMITS = Threshold()  # none: only the operator knows how many jobs are too many
 
 
 def parser() -> Parser:
-    """The command line."""
+    """Make the command-line parser of check_queue_depth."""
     parser = Parser("queue_depth", __doc__, "-H queue1 -Q 'email.*' -w 1000 -c 5000 --for 300")
     source.add_servers(parser)
     queues.add_queues(parser)
@@ -25,48 +25,51 @@ def parser() -> Parser:
 # -- evaluate
 
 
-def ready(queue: CheckedQueue) -> int:
-    """The jobs that a worker could take now."""
+def count_ready(queue: CheckedQueue) -> int:
+    """Return the number of jobs that a consumer could take now."""
     return queue.state.ready or 0
 
 
 def decide(queue: CheckedQueue, limits: Threshold) -> tuple[State, str]:
-    """The state, and who works on the jobs, since that is the next question."""
-    state, limit = judge(ready(queue), limits)
-    text = f"{queue.label}: {count(ready(queue), 'job')} ready"
-    return state, f"{text} ({limit}){describe_workers(queue)}" if limit else text
+    """Judge the number of ready jobs. An alert's text also has the number of consumers."""
+    state, limit = judge(count_ready(queue), limits)
+    text = f"{queue.label}: {count(count_ready(queue), 'job')} ready"
+    return state, f"{text} ({limit}){describe_consumers(queue)}" if limit else text
 
 
-def describe_workers(queue: CheckedQueue) -> str:
-    """The workers, as far as they are known. Every connection watches the default queue."""
+def describe_consumers(queue: CheckedQueue) -> str:
+    """Return the end of an alert's text, such as `, 3 consumers, 0 of them idle`.
+
+    It is empty for the default queue: every new connection is a consumer of that one.
+    """
     consumers, idle = queue.state.consumers, queue.state.idle_consumers
     if queue.state.is_default or consumers is None:
         return ""
     if not consumers:
-        return ", no worker watches it"
+        return ", no consumer watches it"
     of_them = "" if idle is None else f", {idle} of them idle"
-    return f", {count(consumers, 'worker')} there{of_them}"
+    return f", {count(consumers, 'consumer')}{of_them}"
 
 
 # -- present
 
 
 def perfdata(queue: CheckedQueue, limits: Threshold) -> str:
-    """The number that was judged."""
+    """Format the number of ready jobs as performance data."""
     return perf(queue.label, queue.state.ready, limits=limits)
 
 
 def build(options: argparse.Namespace, config: Config, source_: Source) -> Check:
-    """Acquire from the source, evaluate and present as above."""
+    """Make the check from its resources, its context and its summary."""
     name = "queue_depth"
     context = queue_check.QueueContext(
         name, options, config, source_.memory, DEFAULT_LIMITS, decide, perfdata
     )
     resources = queues.on_all_servers(queues.QueueResource, name, options, config, source_)
-    summary = queue_check.QueueSummary(ready, "jobs ready")
+    summary = queue_check.QueueSummary(count_ready, "jobs ready")
     return queue_check.queue_check(context, summary, source_, resources)
 
 
 def main() -> None:
-    """Run as a plugin."""
+    """Parse `sys.argv`, run the check, print its result and exit with its state (0 to 3)."""
     run(parser(), source.with_live_servers(build))

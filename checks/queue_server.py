@@ -1,4 +1,4 @@
-"""check_queue_server: does the server answer, take jobs, and account for all of them?"""
+"""check_queue_server: does the server answer, does it accept jobs, and has it lost any?"""
 
 import argparse
 from collections.abc import Iterator, Sequence
@@ -32,12 +32,12 @@ from beanwatch.queues.servers import Server
 
 
 def parser() -> Parser:
-    """The command line."""
+    """Make the command-line parser of check_queue_server."""
     parser = Parser("queue_server", __doc__, "-H queue1 -w 5000 -c 20000", Critical)
     source.add_servers(parser)
     parser.add_limits()
     parser.add_restarted()
-    parser.epilog = f"-w and -c are for the number of connections.\n\n{parser.epilog}"
+    parser.epilog = f"-w and -c are limits on the number of connections.\n\n{parser.epilog}"
     return parser
 
 
@@ -45,38 +45,38 @@ def parser() -> Parser:
 
 
 class CheckedServer(NamedTuple):
-    """A server that answered."""
+    """The state and the faults of one server that answered."""
 
     server: Server
-    prefix: str  # of its performance data, when there are several servers
+    prefix: str  # starts the labels of its performance data: `queue1/`; empty for one server
     state: ServerState
     problems: Sequence[Problem]
-    doubts: Sequence[str]  # numbers that cannot be right
+    doubts: Sequence[str]  # a text for each number that cannot be right
 
     @property
     def label(self) -> str:
-        """Its name and its address."""
+        """The server's name and address: `queue1 (10.0.0.5:11300)`."""
         return f"{self.server.node} ({self.server})"
 
     @property
     def headings(self) -> tuple[str, ...]:
-        """The runbook's headings for what is wrong."""
+        """The headings of the runbook that explain the problems."""
         return tuple(problem.runbook for problem in self.problems)
 
 
 class ServerResource(Resource):  # type: ignore[misc]
-    """One server."""
+    """Reads one server and all its queues."""
 
     def __init__(self, source: Source, server: Server, config: Config) -> None:
         self._source, self._server, self._config = source, server, config
 
     @property
     def name(self) -> str:
-        """The server, in nagiosplugin's own messages."""
+        """The server's name, which nagiosplugin puts into its error messages."""
         return self._server.node
 
     def probe(self) -> Iterator[Metric]:
-        """Read the server and all queues, or say why that is not possible."""
+        """Yield one metric: the CheckedServer, or the Failure if the server cannot be read."""
         try:
             reading = self._source.read(self._server, Wanted(problems=True))
         except ServerError as error:
@@ -94,7 +94,7 @@ class ServerResource(Resource):  # type: ignore[misc]
 
 
 def decide(seen: CheckedServer, limits: Threshold, restarted: float) -> Iterator[tuple[State, str]]:
-    """Everything that is wrong with a server that answers."""
+    """Yield a state and a text for each problem. Each text follows the name of the server."""
     state = seen.state
     for problem in seen.problems:
         yield STATES[problem.severity], problem.text
@@ -102,7 +102,7 @@ def decide(seen: CheckedServer, limits: Threshold, restarted: float) -> Iterator
         yield Warn, f"was started {format_duration(state.uptime)} ago{state.restart_note}"
     if limits.warning or limits.critical:
         if state.connections is None:
-            yield Unknown, f"{seen.server.system.name} did not tell the number of connections"
+            yield Unknown, "did not report its number of connections"
         else:
             by_number, limit = judge(state.connections, limits)
             if limit:
@@ -113,14 +113,14 @@ def decide(seen: CheckedServer, limits: Threshold, restarted: float) -> Iterator
 
 
 class ServerContext(Context):  # type: ignore[misc]
-    """Judges one server."""
+    """Judges one server: its problems, its last restart and its number of connections."""
 
     def __init__(self, limits: Threshold, restarted: float) -> None:
         super().__init__("server")
         self._limits, self._restarted = limits, restarted
 
     def evaluate(self, metric: Metric, resource: Any) -> Finding:
-        """The worst of what is wrong, and the words for all of it."""
+        """Return the worst state and the texts of all problems; without any, OK and the uptime."""
         seen: CheckedServer = metric.value
         wrong = list(decide(seen, self._limits, self._restarted))
         if not wrong:
@@ -133,7 +133,7 @@ class ServerContext(Context):  # type: ignore[misc]
     # -- present
 
     def performance(self, metric: Metric, resource: Any) -> str:
-        """The numbers that this system can tell."""
+        """Format the numbers that this queue system reports as performance data."""
         seen: CheckedServer = metric.value
         units = {"puts": "c", "uptime": "s"}
         fields = ("connections", "ready", "reserved", "delayed", "buried", "queues", "puts")
@@ -151,15 +151,15 @@ class ServerContext(Context):  # type: ignore[misc]
 
 
 class ServerSummary(Summary):  # type: ignore[misc]
-    """All servers answer."""
+    """Presents servers without a problem."""
 
     def ok(self, results: Any) -> str:
-        """One after the other."""
+        """Return the texts of all servers, separated by ` / `."""
         return BETWEEN_PROBLEMS.join(map(str, results))
 
 
 def build(options: argparse.Namespace, config: Config, source_: Source) -> Check:
-    """Acquire from the source, evaluate and present as above."""
+    """Make the check from its resources, its context and its summary."""
     limits = pick_limits(options, config, "queue_server", Threshold())
     return Check(
         "queue_server",
@@ -172,5 +172,5 @@ def build(options: argparse.Namespace, config: Config, source_: Source) -> Check
 
 
 def main() -> None:
-    """Run as a plugin: a server that does not answer is CRITICAL here."""
+    """Parse `sys.argv`, run the check, print its result and exit with its state (0 to 3)."""
     run(parser(), source.with_live_servers(build))

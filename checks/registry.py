@@ -1,45 +1,45 @@
-"""The table of all checks. To add one: its module in this folder, its line here, its entry point.
+"""The table of all checks. A new check needs a module here, a line in `CHECKS`, an entry point.
 
 `beanwatch passive`, `beanwatch install`, `beanwatch doctor` and the generated configuration of
-Nagios, NRPE and Icinga 2 read this table. A test compares it with the entry points in
+Nagios, NRPE and Icinga 2 use this table. A test compares it with the entry points in
 pyproject.toml and with the keys that the configuration allows.
 """
 
 from importlib import import_module
 from typing import Any
 
-# What a check is of. It decides how the check is called, and which services it gets.
+# What a check is about. This decides which arguments its command gets, and which services it has.
 SERVER, QUEUE, WORKERS, JOBS, METRICS = "server", "queue", "workers", "jobs", "metrics"
 
 
 class RegisteredCheck:
     """One check: the module `beanwatch.checks.<name>`, run as `check_<name>`.
 
-    `service` is the name of its service. For a queue it is the measure: "depth" gives "depth of
-    QUEUE". `fields` are those of `QueueState` that it needs: where a system does not declare one of
-    them, the check is UNKNOWN, and no service is generated.
+    `service` is the name of its service in Nagios. For a check about a queue it is the first word:
+    "depth" makes "depth of QUEUE". `fields` names the fields of `QueueState` that the check needs.
+    If a queue system does not declare one of them, the check is UNKNOWN and gets no service.
     """
 
-    def __init__(self, name: str, of: str, service: str, fields: tuple[str, ...] = ()) -> None:
-        self.name, self.of, self.service, self.fields = name, of, service, fields
+    def __init__(self, name: str, subject: str, service: str, fields: tuple[str, ...] = ()) -> None:
+        self.name, self.subject, self.service, self.fields = name, subject, service, fields
 
     @property
     def program(self) -> str:
-        """The name of the plugin."""
+        """The name of the plugin: `check_queue_depth`."""
         return f"check_{self.name}"
 
     @property
     def config_key(self) -> str:
-        """Its key under [checks]; for a queue it is also the key under [queues."GLOB"]."""
-        return self.service if self.of == QUEUE else self.name
+        """The key of its limits under [checks]; for a queue, also the key under [queues."GLOB"]."""
+        return self.service if self.subject == QUEUE else self.name
 
     @property
     def heading(self) -> str:
-        """Its heading in docs/runbook.md."""
+        """The heading of docs/runbook.md that explains its alerts: `queue-depth`."""
         return self.name.replace("_", "-")
 
     def load(self) -> Any:
-        """Import its module, which has `parser`, `build` and `main`."""
+        """Import and return its module, which has `parser`, `build` and `main`."""
         return import_module(f"beanwatch.checks.{self.name}")
 
 
@@ -56,7 +56,7 @@ CHECKS = (
 
 
 def find_check(name: str) -> RegisteredCheck:
-    """The check of this name. Raises KeyError for one that is not in CHECKS."""
+    """Return the check with this name, such as `queue_depth`. Raises KeyError if there is none."""
     for check in CHECKS:
         if check.name == name:
             return check

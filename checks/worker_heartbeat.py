@@ -1,4 +1,4 @@
-"""check_worker_heartbeat: is every worker there, alive, and making progress?"""
+"""check_worker_heartbeat: is every worker alive, and making progress?"""
 
 import argparse
 from collections.abc import Iterable, Iterator
@@ -30,7 +30,7 @@ from beanwatch.store.heartbeats import RECORD_EXPIRY, Heartbeat, Worker
 
 
 def parser() -> Parser:
-    """The command line."""
+    """Make the command-line parser of check_worker_heartbeat."""
     parser = Parser("worker_heartbeat", __doc__, "--redis redis://queue1/0 --worker 'web1.*'")
     add_redis(parser)
     parser.add_argument(
@@ -38,7 +38,8 @@ def parser() -> Parser:
         action="append",
         default=[],
         metavar="GLOB",
-        help="worker id HOST.NAME, or glob; a plain id must be there; repeatable (default: all)",
+        help="worker id HOST.NAME, or glob; a worker named by its id must be running; repeatable "
+        "(default: all)",
     )
     parser.add_argument(
         "-Q",
@@ -48,11 +49,12 @@ def parser() -> Parser:
         action="append",
         default=[],
         metavar="GLOB",
-        help="only workers of these queues; repeatable",
+        help="only workers that take jobs from the queues that match; repeatable",
     )
     parser.add_limits()
     parser.add_restarted()
-    parser.epilog = f"-w and -c judge the number of live workers: -c 2:\n\n{parser.epilog}"
+    meaning = "-w and -c are limits on the number of live workers: -c 2: alerts below 2."
+    parser.epilog = f"{meaning}\n\n{parser.epilog}"
     return parser
 
 
@@ -60,7 +62,7 @@ def parser() -> Parser:
 
 
 class Workers(Resource):  # type: ignore[misc]
-    """The chosen workers, those expected but missing, and how many are alive."""
+    """Reads the heartbeats of the chosen workers, and finds expected workers that have none."""
 
     def __init__(self, options: argparse.Namespace, config: Config, read: ReadWorkers) -> None:
         self._read = read
@@ -70,7 +72,10 @@ class Workers(Resource):  # type: ignore[misc]
         self._expected = [worker for worker in dict.fromkeys(expected) if self._is_chosen(worker)]
 
     def probe(self) -> Iterator[Metric]:
-        """Read Redis, or say why that is not possible."""
+        """Yield a metric for each worker, for each missing one and for the number of live ones.
+
+        Yield only a Failure if Redis cannot be read.
+        """
         try:
             found = {worker.id: worker for worker in self._read()}
         except RedisError as error:
@@ -100,7 +105,7 @@ class Workers(Resource):  # type: ignore[misc]
 
 
 def decide(worker: Worker, restarted: float = RESTARTED_WITHIN) -> tuple[State, str]:
-    """The state of one worker, and the words for the person who is paged."""
+    """Judge one worker by its heartbeat. A restart is a WARNING for `restarted` seconds."""
     health, beat = decide_health(worker), worker.heartbeat
     if beat is None:
         why = f"cannot be read: {worker.problem}" if worker.problem else "is gone"
@@ -111,53 +116,54 @@ def decide(worker: Worker, restarted: float = RESTARTED_WITHIN) -> tuple[State, 
         why = f" ({beat.reason})" if beat.reason else ""
         return Critical, f"{worker.id}: ended {age} ago{why}, and was not started again"
     if health == "dead":
-        was = f"running {job}" if job else beat.state
-        return Critical, f"{worker.id}: dead, no heartbeat for {age}, last seen {was}"
+        last = f"running {job}" if job else beat.state
+        return Critical, f"{worker.id}: dead, no heartbeat for {age}, last seen {last}"
     if health == "hung" and job:
         late = format_duration(beat.beat_at - beat.deadline)
         where = f" at {beat.where}" if beat.where else ""
         text = f"{worker.id}: hung in {job}{where}, {late} past its deadline"
         return (Critical if 0 < beat.hard_deadline < beat.beat_at else Warn), text
     if health == "hung":
-        still = format_duration(beat.beat_at - beat.loop_at)
-        return Critical, f"{worker.id}: hung outside a job, its main loop has not moved for {still}"
+        stuck = format_duration(beat.beat_at - beat.loop_at)
+        text = f"hung outside a job, its main loop has been stuck for {stuck}"
+        return Critical, f"{worker.id}: {text}"
     if health == "blocked":
         return Warn, f"{worker.id}: blocked, takes no job: {beat.reason or 'no reason given'}"
     if decide_restarted(beat, restarted):
         often = f" and {beat.restarts} times in all" if beat.restarts > 1 else ""
         when = f"{format_duration(beat.beat_at - beat.started_at)} ago{often}"
-        return Warn, f"{worker.id}: restarted {when}, the one before ended: {beat.last_exit}"
+        return Warn, f"{worker.id}: restarted {when}, the previous process ended: {beat.last_exit}"
     return Ok, f"{worker.id}: {health}{f' with {job}' if job else ''}"
 
 
 def describe_missing(name: str, found: Iterable[str]) -> str:
-    """The text for an expected worker that is not there. It may run under another host's name."""
+    """Return the text for a missing worker. It suggests ids in `found` with the same NAME."""
     _, _, own = name.partition(".")
     others = [other for other in found if other.partition(".")[2] == own]
-    hint = f" (an id is HOST.NAME: {', '.join(others[:3])} is there)" if others else ""
+    hint = f" (an id is HOST.NAME; did you mean {' or '.join(others[:3])}?)" if others else ""
     return f"{name}: not running, though it is expected{hint}"
 
 
 def count_live(workers: Iterable[Worker]) -> int:
-    """The number of those that are alive."""
+    """Return how many of the workers are not dead."""
     return sum(decide_health(worker) != "dead" for worker in workers)
 
 
 class WorkerContext(Context):  # type: ignore[misc]
-    """Judges one worker."""
+    """Judges one worker that has a record in Redis."""
 
     def __init__(self, restarted: float) -> None:
         super().__init__("worker")
         self._restarted = restarted
 
     def evaluate(self, metric: Metric, resource: Any) -> Finding:
-        """The state by its last heartbeat."""
+        """Return the state by the worker's last heartbeat."""
         return Finding(*decide(metric.value, self._restarted), metric)
 
     # -- present
 
     def performance(self, metric: Metric, resource: Any) -> str:
-        """The age of the heartbeat, with the limit that holds for it."""
+        """Format the age of the heartbeat (seconds), and the age at which a worker is dead."""
         worker: Worker = metric.value
         interval = worker.heartbeat.interval if worker.heartbeat else 1.0
         limits = Threshold(critical=f"{max(3 * interval, DEAD_AFTER):g}")
@@ -165,22 +171,22 @@ class WorkerContext(Context):  # type: ignore[misc]
 
 
 class MissingContext(Context):  # type: ignore[misc]
-    """A worker that should be there and is not."""
+    """Judges an expected worker that has no record in Redis."""
 
     def evaluate(self, metric: Metric, resource: Any) -> Finding:
-        """Always CRITICAL."""
+        """Return CRITICAL."""
         return Finding(Critical, metric.value, metric)
 
 
 class LiveContext(Context):  # type: ignore[misc]
-    """Judges how many workers are alive."""
+    """Judges the number of live workers. `what` describes the chosen workers in the text."""
 
     def __init__(self, limits: Threshold, what: str) -> None:
         super().__init__("live")
         self._limits, self._what = limits, what
 
     def evaluate(self, metric: Metric, resource: Any) -> Finding:
-        """No worker at all is CRITICAL whatever the limits are."""
+        """Judge the number by the limits. If there is no worker, return CRITICAL."""
         if not metric.value:
             return Finding(Critical, f"no {self._what} sends a heartbeat", metric)
         live = count_live(metric.value)
@@ -189,15 +195,15 @@ class LiveContext(Context):  # type: ignore[misc]
         return Finding(state, text, metric)
 
     def performance(self, metric: Metric, resource: Any) -> str:
-        """The number of live workers."""
+        """Format the number of live workers as performance data."""
         return perf("live", count_live(metric.value), limits=self._limits)
 
 
 class WorkersSummary(Summary):  # type: ignore[misc]
-    """All is well."""
+    """Presents workers without a problem."""
 
     def ok(self, results: Any) -> str:
-        """Count the workers by state: `3 workers: 2 idle, 1 busy`. Describe a single worker."""
+        """Return a text such as `3 workers: 1 busy, 2 idle`; for a single worker, its own text."""
         workers = [r.metric.value for r in results if isinstance(r.metric.value, Worker)]
         if len(workers) == 1:
             return next(str(r) for r in results if isinstance(r.metric.value, Worker))
@@ -207,7 +213,7 @@ class WorkersSummary(Summary):  # type: ignore[misc]
 
 
 def build(options: argparse.Namespace, config: Config, read: ReadWorkers) -> Check:
-    """Acquire by `read`, evaluate and present as above."""
+    """Make the check from its resource, its contexts and its summary."""
     limits = pick_limits(options, config, "worker_heartbeat", Threshold())
     globs = [glob for glob in options.worker if glob != "*"]
     what = " ".join(["worker", *globs, *(f"of queue {queue}" for queue in options.queue)])
@@ -223,10 +229,10 @@ def build(options: argparse.Namespace, config: Config, read: ReadWorkers) -> Che
 
 
 def with_live_redis(options: argparse.Namespace, config: Config, output: PluginOutput) -> Check:
-    """The check with the real Redis."""
+    """Make the check that reads the Redis of the options or of the configuration."""
     return build(options, config, live_workers(options, config, output))
 
 
 def main() -> None:
-    """Run as a plugin."""
+    """Parse `sys.argv`, run the check, print its result and exit with its state (0 to 3)."""
     run(parser(), with_live_redis)

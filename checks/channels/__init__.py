@@ -1,1 +1,1 @@
-"""The channels that carry alerts. Each module defines one as `CHANNEL`."""
+"""The ways to deliver alerts: mail, webhook and file. Each module defines one as `CHANNEL`."""

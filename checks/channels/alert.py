@@ -1,4 +1,4 @@
-"""An alert of Nagios or Icinga, and the interface of a channel that carries it."""
+"""`Alert`, a notification of Nagios or Icinga, and `Channel`, a way to deliver it."""
 
 import re
 import time
@@ -7,79 +7,80 @@ from typing import NamedTuple
 
 
 class DeliveryError(Exception):
-    """The alert could not be delivered; the text names the target and the cause."""
+    """The alert could not be delivered to one target; the text names the target and the cause."""
 
 
 class Alert(NamedTuple):
-    """The texts from the monitoring server. `since` is seconds since the epoch, 0 if not known."""
+    """One notification, in the texts that Nagios or Icinga passes to beanwatch_notify."""
 
     kind: str  # PROBLEM RECOVERY ACKNOWLEDGEMENT DOWNTIMESTART ... CUSTOM
-    host: str
-    service: str
-    state: str
-    output: str
-    long: str = ""
-    runbook: str = ""
-    graphs: str = ""
-    since: float = 0.0
-    comment: str = ""
+    host: str  # its name in Nagios or Icinga
+    service: str  # empty: the alert is about the host
+    state: str  # OK WARNING CRITICAL UNKNOWN UP DOWN
+    output: str  # the first line of the check's output
+    long: str = ""  # the other lines
+    runbook: str = ""  # a URL
+    graphs: str = ""  # a URL
+    since: float = 0.0  # when the state began, in seconds since the epoch; 0: not known
+    comment: str = ""  # from the person who acknowledged the alert
 
     @property
     def subject(self) -> str:
-        """One line of at most 200 characters, for a mail's subject or a telephone's lock screen."""
+        """The alert in one line of at most 200 characters, as the subject of a mail."""
         reason = re.sub(r"^[A-Z_]+ (OK|WARNING|CRITICAL|UNKNOWN) - ", "", self.output)
         where = f"{self.host} {self.service}".strip()
         return one_line(f"{self.kind}: {where} is {self.state}: {reason}")[:200]
 
     def long_lines(self) -> list[str]:
-        """The lines of the long output, without the links that `runbook` and `graphs` hold."""
+        """Return the lines of `long`, without the links that `runbook` and `graphs` repeat."""
         links = {f"Runbook: {self.runbook}", f"Graphs: {self.graphs}"}
         lines = self.long.replace("\\n", "\n").splitlines()
         return [line for line in lines if line not in links]
 
     def body(self, now: Callable[[], float] = time.time) -> str:
-        """The text of a mail: outputs, host, service, state, links, comment and times."""
+        """Return the text of a mail: all fields, and the time `now` (seconds since the epoch)."""
         lines = [self.output, *self.long_lines(), ""]
         lines += [f"Host:    {self.host}"]
         lines += [f"Service: {self.service}"] if self.service else []
-        lines += [f"State:   {self.state}{f', since {when(self.since)}' if self.since else ''}"]
+        since = f", since {format_time(self.since)}" if self.since else ""
+        lines += [f"State:   {self.state}{since}"]
         lines += [f"Runbook: {self.runbook}"] if self.runbook else []
         lines += [f"Graphs:  {self.graphs}"] if self.graphs else []
         lines += [f"Comment: {self.comment}"] if self.comment else []
-        return "\n".join([*lines, f"Sent:    {when(now())}", ""])
+        return "\n".join([*lines, f"Sent:    {format_time(now())}", ""])
 
 
-class Options(NamedTuple):
-    """The settings of all channels. `timeout` (seconds) is for each target."""
+class ChannelOptions(NamedTuple):
+    """The settings of all channels, from the command line of beanwatch_notify."""
 
-    timeout: float
-    sender: str
+    timeout: float  # seconds for each target
+    sender: str  # the mail address in From
     smtp: str = ""  # host[:port]; empty: use this host's sendmail
 
 
 class Channel(NamedTuple):
-    """A way to carry an alert.
+    """A way to deliver an alert, and the flag of beanwatch_notify that chooses it.
 
-    `plan` gets the alert, the values of the flag and the options. It returns one function for
-    each target. Calling it delivers the alert, or raises DeliveryError.
+    `plan` gets the alert, the values of the flag and the options. It returns functions without
+    arguments. Each of them delivers the alert to one target, or raises DeliveryError.
     """
 
-    flag: str
+    flag: str  # such as "--mail"
     metavar: str
     help: str
-    plan: Callable[[Alert, Sequence[str], Options], Iterable[Callable[[], None]]]
+    plan: Callable[[Alert, Sequence[str], ChannelOptions], Iterable[Callable[[], None]]]
 
 
-def when(seconds: float) -> str:
+def format_time(seconds: float) -> str:
     """Format seconds since the epoch as local time with its offset from UTC."""
     return time.strftime("%Y-%m-%d %H:%M:%S %z", time.localtime(seconds))
 
 
-def readable(text: str) -> str:
-    """Replace bytes of an argument that are not UTF-8, so that the text can be encoded."""
+def replace_invalid_utf8(text: str) -> str:
+    """Replace each invalid byte of a command-line argument by U+FFFD, so that it can be encoded."""
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def one_line(text: str) -> str:
-    """Replace line ends and control characters by spaces, as headers must not have them."""
+    """Join the text into one line without control characters, so that a mail header may hold it."""
     return " ".join(re.sub(r"[\x00-\x1f\x7f]", " ", text).split())

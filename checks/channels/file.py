@@ -4,19 +4,21 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
-from beanwatch.checks.channels.alert import Alert, Channel, DeliveryError, Options, one_line
+from beanwatch.checks.channels.alert import Alert, Channel, ChannelOptions, DeliveryError, one_line
 
 
-def plan(alert: Alert, paths: Sequence[str], _options: Options) -> Iterable[Callable[[], None]]:
-    """Append one line to each file."""
+def plan(
+    alert: Alert, paths: Sequence[str], _options: ChannelOptions
+) -> Iterable[Callable[[], None]]:
+    """Return a function for each file. Calling it appends the alert to the file as one line."""
     for path in paths:
         yield partial(append_file, alert, path)
 
 
 def append_file(alert: Alert, path: str) -> None:
-    """Append kind, host, service, state, output and runbook, separated by tabs, as one line.
+    """Append one line: kind, host, service, state, output and runbook, separated by tabs.
 
-    Raises DeliveryError.
+    Creates the file if it does not exist. Raises DeliveryError, also if it is a symbolic link.
     """
     fields = (alert.kind, alert.host, alert.service, alert.state, alert.output, alert.runbook)
     line = "\t".join(map(one_line, fields)) + "\n"
@@ -28,7 +30,7 @@ def append_file(alert: Alert, path: str) -> None:
         finally:
             os.close(descriptor)
     except OSError as error:
-        raise DeliveryError(f"cannot write alert to {path}: {error.strerror}") from None
+        raise DeliveryError(f"cannot write the alert to {path}: {error.strerror}") from None
 
 
-CHANNEL = Channel("--file", "FILE", "append a line", plan)
+CHANNEL = Channel("--file", "FILE", "append the alert to FILE as one line", plan)

@@ -1,4 +1,4 @@
-"""The channel that posts alerts to webhooks, in the format of Slack, Mattermost and others."""
+"""The channel that posts alerts to webhooks, in the format of Slack and Mattermost."""
 
 import json
 import time
@@ -7,21 +7,23 @@ import urllib.request
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
-from beanwatch.checks.channels.alert import Alert, Channel, DeliveryError, Options
+from beanwatch.checks.channels.alert import Alert, Channel, ChannelOptions, DeliveryError
 
 COLORS = {"CRITICAL": "#d32f2f", "DOWN": "#d32f2f", "WARNING": "#f9a825", "UNKNOWN": "#7b1fa2"}
-GOOD_COLOR = "#388e3c"  # of every other state
+OTHER_COLOR = "#388e3c"  # green, for OK and UP
 
 
-def plan(alert: Alert, files: Sequence[str], options: Options) -> Iterable[Callable[[], None]]:
-    """Send one request for each file; a file holds a URL in its first line."""
+def plan(
+    alert: Alert, files: Sequence[str], options: ChannelOptions
+) -> Iterable[Callable[[], None]]:
+    """Return a function for each file. Calling it posts the alert to the URL in the first line."""
     body = make_slack(alert)
     for file in files:
         yield partial(send_webhook, body, file, options.timeout)
 
 
 def make_slack(alert: Alert) -> bytes:
-    """Format the alert as JSON for Slack's incoming webhooks."""
+    """Format the alert as a JSON message for an incoming webhook of Slack."""
     links = [
         f"<{url}|{name}>"
         for name, url in (("Runbook", alert.runbook), ("Graphs", alert.graphs))
@@ -30,7 +32,7 @@ def make_slack(alert: Alert) -> bytes:
     long = "\n".join(alert.long_lines()).strip()
     text = "\n".join(filter(None, [escape(alert.output), escape(long), " ".join(links)]))
     attachment = {
-        "color": COLORS.get(alert.state, GOOD_COLOR),
+        "color": COLORS.get(alert.state, OTHER_COLOR),
         "title": escape(f"{alert.kind}: {alert.host} {alert.service} is {alert.state}"),
         "text": text,
         "fallback": escape(alert.subject),
@@ -41,28 +43,31 @@ def make_slack(alert: Alert) -> bytes:
 
 
 def escape(text: str) -> str:
-    """Escape the three characters that are special to Slack: &, < and >."""
+    """Escape &, < and >, which have a special meaning in Slack's messages."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def send_webhook(body: bytes, url_file: str, timeout: float) -> None:
-    """POST `body` to the URL in the file, within `timeout` seconds. Raises DeliveryError.
+    """POST `body` to the URL in the first line of `url_file`, within `timeout` seconds.
 
-    The URL is a secret, so no error text contains it.
+    Raises DeliveryError. Its text names the file and not the URL, because the URL is a secret.
     """
+    failed = f"cannot post the alert to the webhook in {url_file}"
     try:
         with open(url_file, encoding="utf-8") as stream:
             url = stream.readline().strip()
         if not url.startswith(("http://", "https://")):
-            raise DeliveryError(f"{url_file}: its first line is no http(s) URL")
+            raise DeliveryError(f"{failed}: its first line is not an http(s) URL")
         headers = {"Content-Type": "application/json"}
         request = urllib.request.Request(url, body, headers)  # noqa: S310 - http or https, see above
         urllib.request.urlopen(request, timeout=timeout).close()  # noqa: S310
     except urllib.error.HTTPError as error:
-        raise DeliveryError(f"webhook of {url_file}: HTTP {error.code}") from None
+        raise DeliveryError(f"{failed}: HTTP {error.code}") from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", None) or getattr(error, "strerror", None)
-        raise DeliveryError(f"webhook of {url_file}: {reason or type(error).__name__}") from None
+        raise DeliveryError(f"{failed}: {reason or type(error).__name__}") from None
 
 
-CHANNEL = Channel("--webhook-file", "FILE", "POST to its URL", plan)
+CHANNEL = Channel(
+    "--webhook-file", "FILE", "post the alert to the URL in the first line of FILE", plan
+)

@@ -1,1 +1,1 @@
-"""Shared by the checks: the plugin, its process, its memory, its sources, and what installs it."""
+"""Code that the checks share: process, output, state file, data sources, installation."""

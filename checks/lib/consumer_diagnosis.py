@@ -1,4 +1,4 @@
-"""Acquire for check_queue_consumers: two samples of each queue, the run before, the heartbeats."""
+"""Reads queues for check_queue_consumers, and decides from several samples how consumers work."""
 
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
@@ -15,46 +15,47 @@ from beanwatch.queues.consumers import Consumers, decide_consumers
 if TYPE_CHECKING:
     from beanwatch.store.heartbeats import Heartbeat, Worker
 
-# With all consumers busy or silent, only time tells whether the queue is being drained.
-NEED_TIME = ("saturated", "stalled")
+# If all consumers are busy, or none takes a job, one sample cannot tell whether the queue is being
+# drained. The sample of the previous run tells it.
+NEED_PREVIOUS_RUN = ("saturated", "stalled")
 
 
 class TwoSamples(Resource):  # type: ignore[misc]
-    """The chosen queues of all servers, so that one pause serves the second samples of all."""
+    """Reads the queues of all servers. The servers share one pause before the second samples."""
 
-    name = "servers"  # in nagiosplugin's own messages
+    name = "servers"  # nagiosplugin puts it into its error messages
 
     def __init__(self, source: Source, diagnoses: "Sequence[ConsumerDiagnosis]") -> None:
         self._source, self._diagnoses = source, diagnoses
 
     def probe(self) -> Iterator[Metric]:
-        """Read the queues, and those that look stalled once more if there is time."""
+        """Yield a metric for each queue. Read queues that look stalled twice, if there is time."""
         for diagnosis in self._diagnoses:
             diagnosis.take_first_sample()
-        doubtful = [diagnosis for diagnosis in self._diagnoses if diagnosis.doubtful]
-        if doubtful and self._source.wait([diagnosis.server for diagnosis in doubtful]):
-            for diagnosis in doubtful:
+        unsure = [diagnosis for diagnosis in self._diagnoses if diagnosis.look_stalled]
+        if unsure and self._source.wait([diagnosis.server for diagnosis in unsure]):
+            for diagnosis in unsure:
                 diagnosis.take_second_sample()
-        elif doubtful:
+        elif unsure:
             self._source.notes.append(
-                "Only one sample, as -t left no time for a second: a worker between two jobs looks "
-                "stalled, too"
+                "Only one sample, because -t left no time for a second: perhaps the consumers only "
+                "were between two jobs"
             )
         for diagnosis in self._diagnoses:
             yield from diagnosis.probe()
 
 
 class ConsumerDiagnosis(QueueResource):
-    """The chosen queues of one server, each with a verdict on its consumers, and its heartbeats."""
+    """Reads the chosen queues of one server, and decides a verdict on the consumers of each."""
 
-    wanted = Wanted(server=True)  # it may be draining, and a worker may hold another queue's job
+    wanted = Wanted(server=True)  # tells if it is draining, and how many jobs other queues hold
 
     def take_first_sample(self) -> None:
-        """Read the queues. Set `doubtful` to those that must be read once more to be judged."""
+        """Read the queues. Set `look_stalled` to the names of those that need a second sample."""
         self._metrics: list[Metric] = []
         self._first: dict[str, Consumers] = {}
         self._second: dict[str, Consumers] = {}
-        self.doubtful: list[str] = []
+        self.look_stalled: list[str] = []
         reading = self.read()
         if not isinstance(reading, Reading):
             self._metrics = [reading]
@@ -62,14 +63,14 @@ class ConsumerDiagnosis(QueueResource):
         self._metrics = list(self.to_metrics(reading))
         queues = [m.value.state for m in self._metrics if isinstance(m.value, CheckedQueue)]
         self._first = {queue.name: Consumers.of(queue, reading.server) for queue in queues}
-        self.doubtful = [
+        self.look_stalled = [
             name for name, first in self._first.items() if decide_consumers(first) == "stalled"
         ]
 
     def take_second_sample(self) -> None:
-        """Read the doubtful queues again."""
+        """Read the queues in `look_stalled` again."""
         try:
-            reading = self.source.read_again(self.server, self.doubtful)
+            reading = self.source.read_again(self.server, self.look_stalled)
         except ServerError as error:
             self._metrics = [server_failure(self.server, self.config, error)]
             return
@@ -78,11 +79,11 @@ class ConsumerDiagnosis(QueueResource):
             name: Consumers.of(found[name], reading.server)
             if name in found
             else Consumers(ready=0, held=0, idle=0, consumers=0)
-            for name in self.doubtful
+            for name in self.look_stalled
         }
 
     def probe(self) -> Iterator[Metric]:
-        """The queues with their verdicts."""
+        """Yield the queues with their verdicts, or the Failure of a server that cannot be read."""
         for metric in self._metrics:
             queue = metric.value
             if isinstance(queue, CheckedQueue):
@@ -92,12 +93,12 @@ class ConsumerDiagnosis(QueueResource):
             yield metric
 
     def _diagnose(self, queue: CheckedQueue, workers: "Sequence[Worker] | None") -> str | None:
-        """By both samples; a queue is saturated by what the run before saw, too."""
+        """Decide from both samples; for `saturated` and `frozen`, from the previous run's too."""
         first, second = self._first[queue.name], self._second.get(queue.name)
         verdict = decide_consumers(second, first) if second else decide_consumers(first)
         now = second or first
-        before = self._compare(queue, now)
-        # Every connection is a consumer of the default queue at first, so it says nothing there.
+        before = self._previous_sample(queue, now)
+        # Every new connection is a consumer of the default queue: their number says nothing there.
         has_workers = workers is not None and not queue.state.is_default
         if has_workers and decide_frozen(group_by_health(workers or ()), now, before):
             return "frozen"
@@ -105,20 +106,20 @@ class ConsumerDiagnosis(QueueResource):
             return verdict
         return decide_consumers(now, before) if before else "ok"
 
-    def _compare(self, queue: CheckedQueue, now: Consumers) -> Consumers | None:
-        """The sample of the run before, if jobs waited then for consumers that were busy."""
-        if decide_consumers(now) not in NEED_TIME:
+    def _previous_sample(self, queue: CheckedQueue, now: Consumers) -> Consumers | None:
+        """Store `now` for the next run, and return what the previous run stored, or None."""
+        if decide_consumers(now) not in NEED_PREVIOUS_RUN:
             return None
         memory, key = self.source.memory, f"busy {queue.key}"
         before = memory.recall(key)
         memory.remember(key, list(now))
         if not isinstance(before, list) or len(before) != len(now):
             return None
-        seen = Consumers(*before)
-        if seen.deletes is None or now.deletes is None:
-            return seen
-        was_made_anew = seen.deletes > now.deletes
-        return None if was_made_anew else seen
+        previous = Consumers(*before)
+        if previous.deletes is None or now.deletes is None:
+            return previous
+        was_recreated = previous.deletes > now.deletes
+        return None if was_recreated else previous
 
     def _workers(self, queue: CheckedQueue) -> "tuple[Worker, ...] | None":
         workers = self.source.workers()
@@ -129,26 +130,26 @@ class ConsumerDiagnosis(QueueResource):
             for worker in workers
             if worker.heartbeat
             and queue.name in worker.heartbeat.queues
-            and self._is_here(worker.heartbeat)
+            and self._is_connected_to_server(worker.heartbeat)
         )
 
-    def _is_here(self, beat: "Heartbeat") -> bool:
-        """True for a worker of this server.
+    def _is_connected_to_server(self, heartbeat: "Heartbeat") -> bool:
+        """Return True if the worker takes its jobs from this server.
 
-        A worker names its server as it was told, which may be an alias: with one server, all
-        workers belong to it.
+        A worker reports the address that it was given, which may be an alias. So with a single
+        server, every worker counts as a worker of this server.
         """
-        return self.is_only_server or beat.server == str(self.server)
+        return self.is_only_server or heartbeat.server == str(self.server)
 
 
 def decide_frozen(groups: WorkersByHealth, now: Consumers, before: Consumers | None) -> bool:
-    """True if jobs are ready, and all consumers are connected but send no heartbeat.
+    """Return True if jobs are ready, and no connected consumer sends heartbeats or deletes jobs.
 
-    Only if the run before saw the same, and no job was deleted since. Otherwise the workers may
-    have lost nothing but Redis.
+    `before` is the sample of the previous run. If jobs were deleted since then, the workers do
+    their jobs, and have only lost their connection to Redis.
     """
-    is_stuck = decide_consumers(now) in NEED_TIME
-    are_dead = not groups.others and len(groups.dead) >= (now.consumers or 0)
+    is_stuck = decide_consumers(now) in NEED_PREVIOUS_RUN
+    are_dead = not groups.running and len(groups.dead) >= (now.consumers or 0)
     if not is_stuck or not are_dead or before is None:
         return False
     return now.deletes is not None and now.deletes == before.deletes

@@ -1,4 +1,4 @@
-"""Explains the state of a queue's consumers with the heartbeats of its workers."""
+"""Explains the state of a queue's consumers by the heartbeats of its workers."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
@@ -8,17 +8,17 @@ if TYPE_CHECKING:
 
 
 class WorkersByHealth(NamedTuple):
-    """The ids of a queue's workers by what their heartbeats say; `blocked` by the reason."""
+    """The ids of a queue's workers, grouped by the health that their heartbeats show."""
 
-    dead: list[str]
-    waiting: list[str]
-    blocked: dict[str, list[str]]
-    others: list[str]  # these should be connected
+    dead: list[str]  # the heartbeat is too old
+    waiting: list[str]  # somebody ran `beanwatch workers wait`
+    blocked: dict[str, list[str]]  # by the reason why they take no job
+    running: list[str]  # in any other state; these should be connected
 
 
 def group_by_health(workers: "Iterable[Worker]") -> WorkersByHealth:
-    """Sort the workers. One that has ended is left out, since it is not connected."""
-    from beanwatch.store.health import decide_health  # only for those with a Redis
+    """Group the workers. Leave out those that have ended: they are not connected."""
+    from beanwatch.store.health import decide_health  # imported only where Redis is used
 
     groups = WorkersByHealth([], [], {}, [])
     for worker in workers:
@@ -33,12 +33,12 @@ def group_by_health(workers: "Iterable[Worker]") -> WorkersByHealth:
                 reason = (worker.heartbeat and worker.heartbeat.reason) or "no reason given"
                 groups.blocked.setdefault(reason, []).append(worker.id)
             case _:
-                groups.others.append(worker.id)
+                groups.running.append(worker.id)
     return groups
 
 
 def name_some(number: int, ids: Sequence[str]) -> str:
-    """`a, b`; or `1 of a, b` where only the number is known, and not which."""
+    """Return `a, b`; or `1 of a, b` if it is not known which `number` of them are meant."""
     names = ", ".join(ids)
     return names if number >= len(ids) else f"{number} of {names}"
 
@@ -46,15 +46,16 @@ def name_some(number: int, ids: Sequence[str]) -> str:
 def explain_with_heartbeats(
     groups: WorkersByHealth, consumers: int, verdict: str | None
 ) -> Iterator[str]:
-    """Reasons, of which none repeats the verdict. `consumers` is the number of those connected.
+    """Yield texts that say why jobs wait. None of them repeats what the verdict says.
 
-    A worker that waits or is blocked has closed its connection.
+    `consumers` is the number of connections that watch the queue. Workers that wait or are blocked
+    have closed their connections.
     """
-    not_connected = len(groups.others) - consumers
-    without_heartbeat = consumers - len(groups.others)
+    not_connected = len(groups.running) - consumers
+    without_heartbeat = consumers - len(groups.running)
     if not_connected > 0:
-        verb = "beats but is" if not_connected == 1 else "beat but are"
-        yield f"{name_some(not_connected, groups.others)} {verb} not connected here"
+        verb = "sends heartbeats but is" if not_connected == 1 else "send heartbeats but are"
+        yield f"{name_some(not_connected, groups.running)} {verb} not connected to this server"
     if groups.dead and verdict != "frozen":
         if without_heartbeat > 0:
             names = name_some(without_heartbeat, groups.dead)
@@ -62,8 +63,8 @@ def explain_with_heartbeats(
         else:
             yield f"dead: {', '.join(groups.dead)}"
     if groups.waiting:
-        yield f"told to wait: {', '.join(groups.waiting)} (beanwatch workers resume)"
+        yield f"told to wait: {', '.join(groups.waiting)} (undo: beanwatch workers resume)"
     for reason, ids in groups.blocked.items():
         yield f"blocked: {', '.join(ids)} ({reason})"
     if consumers and not any(groups):
-        yield "none of them sends a heartbeat"
+        yield "none of the consumers sends a heartbeat"

@@ -1,4 +1,4 @@
-"""The configuration of Icinga 2, as text."""
+"""Generates the configuration of Icinga 2."""
 
 from collections.abc import Iterator, Sequence
 
@@ -7,7 +7,7 @@ from beanwatch.checks.lib.services import Service
 from beanwatch.checks.registry import CHECKS, QUEUE, SERVER, WORKERS, RegisteredCheck
 from beanwatch.config import Config
 
-# The templates of commands.conf, by what a check is of.
+# The templates in commands.conf, by the subject of the check.
 COMMAND_TEMPLATES = {SERVER: "beanwatch-check-server", QUEUE: "beanwatch-check-queue"}
 WORKERS_ARGUMENT = """\
   arguments["--worker"] = {
@@ -18,33 +18,36 @@ WORKERS_ARGUMENT = """\
 
 
 def icinga_checks(config: Config) -> Iterator[str]:
-    """A command for each check, and rules that apply it to the hosts that ask for it."""
+    """Yield for each check a CheckCommand, and the apply rule that makes its services."""
     for check in CHECKS:
         yield (
-            f"object CheckCommand {icinga_text(f'beanwatch_{check.name}')} {{\n"
-            f"  import {icinga_text(COMMAND_TEMPLATES.get(check.of, 'beanwatch-check'))}\n"
-            f"  command = [ PluginDir + {icinga_text(f'/{check.program}')} ]\n"
-            f"{WORKERS_ARGUMENT if check.of == WORKERS else ''}"
+            f"object CheckCommand {icinga_string(f'beanwatch_{check.name}')} {{\n"
+            f"  import {icinga_string(COMMAND_TEMPLATES.get(check.subject, 'beanwatch-check'))}\n"
+            f"  command = [ PluginDir + {icinga_string(f'/{check.program}')} ]\n"
+            f"{WORKERS_ARGUMENT if check.subject == WORKERS else ''}"
             "}\n"
         )
         yield apply_rule(check, config)
 
 
 def apply_rule(check: RegisteredCheck, config: Config) -> str:
-    """The service of each host, or of each queue of it, whose beanwatch_checks names the check."""
-    name, queue = icinga_text(check.service), ""
-    if check.of == QUEUE:
-        name = icinga_text(f"{check.service} of ")
+    """Return the apply rule of a check. It applies to hosts whose beanwatch_checks lists the check.
+
+    A check about a queue gets a service for each queue in the host's beanwatch_queues.
+    """
+    name, queue = icinga_string(check.service), ""
+    if check.subject == QUEUE:
+        name = icinga_string(f"{check.service} of ")
         name += " for (label => queue in host.vars.beanwatch_queues)"
         queue = "  vars.beanwatch_queue = queue\n"
     return (
         f"apply Service {name} {{\n"
         '  import "beanwatch-service"\n'
-        f"  check_command = {icinga_text(f'beanwatch_{check.name}')}\n"
+        f"  check_command = {icinga_string(f'beanwatch_{check.name}')}\n"
         f"{queue}"
-        f"  notes_url = {icinga_text(fill_link(config.links.runbook, check.heading))}\n"
+        f"  notes_url = {icinga_string(fill_link(config.links.runbook, check.heading))}\n"
         '  if (host.vars.beanwatch_passive) { import "beanwatch-passive" }\n'
-        f"  assign where {icinga_text(check.name)} in host.vars.beanwatch_checks\n"
+        f"  assign where {icinga_string(check.name)} in host.vars.beanwatch_checks\n"
         "}\n"
     )
 
@@ -52,28 +55,31 @@ def apply_rule(check: RegisteredCheck, config: Config) -> str:
 def icinga_hosts(
     services: Sequence[Service], config: Config, *, passive: bool = False
 ) -> Iterator[str]:
-    """The hosts, with the variables to which the rules apply the services."""
+    """Yield a Host object for each host, with the variables that the apply rules use.
+
+    With `passive`, the services get their results from `beanwatch passive`.
+    """
     for host in dict.fromkeys(service.host for service in services):
         mine = [service for service in services if service.host == host]
-        # By the label that is in the services' names, as `beanwatch passive` uses it too.
+        # The keys are the labels in the services' names, by which `beanwatch passive` submits.
         queues = {s.name.partition(" of ")[2]: s.queue for s in mine if s.queue}
-        pairs = (f"{icinga_text(label)} = {icinga_text(queue)}" for label, queue in queues.items())
+        pairs = (f"{icinga_string(key)} = {icinga_string(queue)}" for key, queue in queues.items())
         checks = dict.fromkeys(service.check for service in mine)
         lines = [
-            f"object Host {icinga_text(host)} {{",
+            f"object Host {icinga_string(host)} {{",
             '  import "beanwatch-host"',
-            f"  vars.beanwatch_server = {icinga_text(mine[0].server)}",
+            f"  vars.beanwatch_server = {icinga_string(mine[0].server)}",
             f"  vars.beanwatch_queues = {{ {', '.join(pairs)} }}",
-            f"  vars.beanwatch_checks = [ {', '.join(map(icinga_text, checks))} ]",
+            f"  vars.beanwatch_checks = [ {', '.join(map(icinga_string, checks))} ]",
         ]
         if passive:
             lines.append("  vars.beanwatch_passive = true")
         if config.file:
-            lines.append(f"  vars.beanwatch_config = {icinga_text(config.file)}")
+            lines.append(f"  vars.beanwatch_config = {icinga_string(config.file)}")
         yield "\n".join([*lines, "}", ""])
 
 
-def icinga_text(text: str) -> str:
-    """A string literal. `$` starts a macro in command arguments."""
+def icinga_string(text: str) -> str:
+    """Return the text as a string literal. `$` is doubled, because it would start a macro."""
     escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("$", "$$")
     return f'"{escaped}"'

@@ -1,7 +1,7 @@
-"""The entry points: a check that cannot even be imported says so on one line, and exits 3.
+"""The entry points of the checks. If a check cannot be imported, they print why and exit with 3.
 
-In pyproject.toml the entry point of check `queue_depth` is
-`beanwatch.checks.lib.launch:queue_depth`, and so on.
+pyproject.toml names `beanwatch.checks.lib.launch:queue_depth` as the entry point of
+check_queue_depth, and likewise for each check.
 """
 
 import gc
@@ -12,23 +12,23 @@ from importlib import import_module
 
 
 def __getattr__(name: str) -> "Callable[[], None]":
-    """The entry point of the check in module `beanwatch.checks.<name>`."""
-    if name.startswith("_"):  # Python itself asks modules for some of these
+    """Return the entry point of the check in the module `beanwatch.checks.<name>`."""
+    if name.startswith("_"):  # Python asks every module for names such as __path__
         raise AttributeError(name)
     return partial(start, name)
 
 
 def start(name: str) -> None:
-    """Run a check and end the process. Every exception becomes one line and exit code 3."""
-    gc.disable()  # a process of 30 ms has nothing to collect; collecting costs it 1 ms
+    """Run a check, which ends the process. On an exception, print one line and exit with code 3."""
+    gc.disable()  # the process ends after 30 ms; collecting garbage would cost 1 ms
     try:
         import_module(f"beanwatch.checks.{name}").main()
-        reason = "it ended without a result"
+        reason = "the check returned without a result; please report it"
     except ImportError as error:
-        reason = f"cannot start: {error}; install it again: pip install beanwatch"
+        reason = f"cannot start: {error}; install beanwatch again: pip install beanwatch"
     except KeyboardInterrupt:
         reason = "interrupted"
-    except BaseException as error:  # whatever it is, Nagios must read UNKNOWN and not exit code 1
+    except BaseException as error:  # also SystemExit: Nagios would read exit code 1 as WARNING
         reason = f"cannot start: {type(error).__name__}: {error}"
     line = f"{name.upper()} UNKNOWN - {' '.join(reason.replace('|', '/').split())}\n"
     os.write(1, line.encode("utf-8", "replace"))

@@ -1,4 +1,4 @@
-"""The file in which a check remembers things between its runs: since when a value is wrong."""
+"""The state file of a check: it keeps values between runs, such as since when a limit is broken."""
 
 import json
 import os
@@ -10,22 +10,23 @@ from typing import Any
 
 from beanwatch.queues.base import Memory
 
-# Seconds without a run. After more of them nobody can say that a value was wrong all the time.
+# Seconds. After a longer gap between two runs the stored values are dropped: nobody knows whether a
+# limit was broken all the time.
 MAX_GAP = 3600.0
-# Names of queues are part of keys, and the server decides how many there are.
+# Keys contain names of queues, and clients of the server can create any number of queues.
 MAX_ENTRIES = 100_000
 
 
 def default_directory() -> str:
-    """A place of each user's own: plugins run as nagios, nrpe or icinga."""
+    """Return $BEANWATCH_STATE_DIR, or a directory for this user: plugins run as nagios or nrpe."""
     return os.environ.get("BEANWATCH_STATE_DIR") or f"/var/tmp/beanwatch-{os.geteuid()}"  # noqa: S108
 
 
 class FileMemory(Memory):
-    """A small file of one check with its arguments, read at first use and written by `save`.
+    """A JSON file that holds the memory of one check. It is read at first use; `save` writes it.
 
-    A check goes on without it: a file that cannot be used is reported in `trouble`, and the check
-    judges the current value only. A corrupt file counts as none, and is replaced.
+    An OSError is not raised: `trouble` gets a text that says what failed, and the check goes on
+    with nothing remembered. A corrupt file is replaced. `now` is seconds since the epoch.
     """
 
     def __init__(
@@ -40,23 +41,23 @@ class FileMemory(Memory):
 
     @classmethod
     def for_arguments(cls, check: str, arguments: object, directory: str = "") -> "FileMemory":
-        """The memory of a check with these arguments, so that two services never share one."""
+        """Return the memory for a check with these arguments: each service gets its own file."""
         checksum = zlib.crc32(repr(arguments).encode("utf-8", "replace"))
         return cls(f"{check}-{checksum:08x}", directory)
 
     def recall(self, key: str) -> Any:
-        """As Memory does."""
+        """Return the value that the previous run stored, or None. It may be of any type."""
         if self._old is None:
             self._old = self._load()
         return self._old.get(key)
 
     def remember(self, key: str, value: Any) -> None:
-        """As Memory does."""
+        """Store a value for the next run. Above MAX_ENTRIES values, drop it."""
         if len(self._new) < MAX_ENTRIES:
             self._new[key] = value
 
     def lasting(self, key: str, token: str = "") -> float:
-        """As Memory does."""
+        """Return how long, in seconds, every run has passed this token for this key; 0 at first."""
         since = self.now
         match self.recall(key):
             case [known, int() | float() as start] if known == token and start <= self.now:
@@ -65,20 +66,20 @@ class FileMemory(Memory):
         return float(self.now - since)
 
     def keep(self, key: str) -> None:
-        """As Memory does."""
+        """Keep the value of the previous run, because this run could not read a new one."""
         known = self.recall(key)
         if known is not None:
             self.remember(key, known)
 
     def scoped(self, scope: str) -> "ScopedMemory":
-        """The part of one of several checks that share this memory; the owner saves it."""
+        """Return a view for one check that shares this file; its keys start with `scope`."""
         return ScopedMemory(self, scope)
 
     def save(self) -> None:
-        """Write what was remembered. What was not is forgotten: then there is no file."""
+        """Write the values stored in this run and drop the rest. Without any, delete the file."""
         if not self._new and not os.path.lexists(self._path):
             return
-        # Imported here, because most runs have nothing to remember and can save its millisecond.
+        # Imported here, because the import takes 1 ms and most runs have nothing to store.
         from beanwatch.net.files import LockedError, locked, write_private
 
         content = json.dumps({"at": self.now, **self._new}).encode()
@@ -87,18 +88,18 @@ class FileMemory(Memory):
             if not self._new:
                 self._remove()
                 return
-            # Of two runs at once the second one does not wait: what the first one saw is as good.
+            # If another run holds the lock, do not wait: its values are as good as ours.
             with locked(f"{self._path}.lock"):
                 write_private(self._path, content)
         except LockedError:
             return
         except OSError as error:
-            self.trouble = f"{self._path}: {error.strerror}"
+            self.trouble = f"cannot write {self._path}: {error.strerror}"
 
     def _remove(self) -> None:
         try:
             os.unlink(self._path)
-        except FileNotFoundError:  # another run has done so
+        except FileNotFoundError:  # another run has deleted it
             pass
 
     def _load(self) -> dict[str, Any]:
@@ -110,7 +111,7 @@ class FileMemory(Memory):
             old = json.loads(content)
             at = old["at"]
         except OSError as error:
-            self.trouble = f"{self._path}: {error.strerror}"
+            self.trouble = f"cannot read {self._path}: {error.strerror}"
             return {}
         except (ValueError, TypeError, KeyError, RecursionError):
             return {}
@@ -118,43 +119,44 @@ class FileMemory(Memory):
         return old if is_recent else {}
 
     def _prepare(self) -> None:
-        """Make the directory, and refuse one that somebody else could write to."""
+        """Make the directory. Raise PermissionError if it exists and others could write to it."""
         try:
             os.mkdir(self._directory, 0o700)
         except FileExistsError:
             found = os.lstat(self._directory)
             if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
-                raise PermissionError(0, f"{self._directory} is not a directory of ours") from None
+                reason = f"{self._directory} is not a directory of this user"
+                raise PermissionError(0, reason) from None
             if found.st_mode & 0o022:
                 raise PermissionError(0, f"other users can write to {self._directory}") from None
 
 
 class ScopedMemory(Memory):
-    """A FileMemory whose keys are one check's own."""
+    """A view of a FileMemory in which the keys of one check are separate from those of others."""
 
     def __init__(self, memory: FileMemory, scope: str) -> None:
         self._memory, self._scope = memory, scope
 
     @property
     def trouble(self) -> str:
-        """As FileMemory.trouble."""
+        """The text that says why the file cannot be used; empty if it can."""
         return self._memory.trouble
 
     def recall(self, key: str) -> Any:
-        """As Memory does."""
+        """Return the value that the previous run stored, or None. It may be of any type."""
         return self._memory.recall(f"{self._scope} {key}")
 
     def remember(self, key: str, value: Any) -> None:
-        """As Memory does."""
+        """Store a value for the next run."""
         self._memory.remember(f"{self._scope} {key}", value)
 
     def lasting(self, key: str, token: str = "") -> float:
-        """As Memory does."""
+        """Return how long, in seconds, every run has passed this token for this key; 0 at first."""
         return self._memory.lasting(f"{self._scope} {key}", token)
 
     def keep(self, key: str) -> None:
-        """As Memory does."""
+        """Keep the value of the previous run, because this run could not read a new one."""
         self._memory.keep(f"{self._scope} {key}")
 
     def save(self) -> None:
-        """Left to the owner."""
+        """Do nothing: the caller that made the FileMemory saves it."""

@@ -1,4 +1,4 @@
-"""The configuration of Nagios and of NRPE, as text."""
+"""Generates the configuration of Nagios and of NRPE."""
 
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -8,38 +8,38 @@ from beanwatch.checks.registry import CHECKS, JOBS, METRICS, QUEUE, SERVER, WORK
 from beanwatch.config import Config
 from beanwatch.queues.servers import parse_server
 
-# What a check's command gets, by what the check is of. $ARG1$ and $ARG2$ are between the `!` of
-# a service's check_command; _BEANWATCH_SERVER and _BEANWATCH_OPTIONS are the host's.
-_OF_HOST = "--server '$_HOSTBEANWATCH_SERVER$' $_HOSTBEANWATCH_OPTIONS$"
+# The arguments of a check's command, by the subject of the check. In a service's check_command, `!`
+# precedes $ARG1$ and $ARG2$. The host defines _BEANWATCH_SERVER and _BEANWATCH_OPTIONS.
+_HOST_ARGUMENTS = "--server '$_HOSTBEANWATCH_SERVER$' $_HOSTBEANWATCH_OPTIONS$"
 COMMAND_ARGUMENTS = {
-    SERVER: f"{_OF_HOST} $ARG1$",
-    QUEUE: f"{_OF_HOST} -Q '$ARG1$' $ARG2$",
+    SERVER: f"{_HOST_ARGUMENTS} $ARG1$",
+    QUEUE: f"{_HOST_ARGUMENTS} -Q '$ARG1$' $ARG2$",
     WORKERS: "$_HOSTBEANWATCH_OPTIONS$ --worker '$ARG1$' $ARG2$",
     JOBS: "$_HOSTBEANWATCH_OPTIONS$ -Q '$ARG1$' $ARG2$",
     METRICS: "$_HOSTBEANWATCH_OPTIONS$ $ARG1$",
 }
-MAX_DEPENDENTS = 200  # in one definition, since Nagios limits the length of a line
+MAX_DEPENDENTS = 200  # services in one dependency: Nagios limits the length of a line
 
 
 def nagios_checks(config: Config) -> Iterator[str]:
-    """A command and a service template for each check."""
+    """Yield a command and a service template for each check."""
     for check in CHECKS:
         yield define(
             "command",
             command_name=check.program,
-            command_line=f"$USER1$/{check.program} {COMMAND_ARGUMENTS[check.of]}",
+            command_line=f"$USER1$/{check.program} {COMMAND_ARGUMENTS[check.subject]}",
         )
         fields = {
-            "name": template_of(check.name),
+            "name": service_template(check.name),
             "use": "beanwatch-service",
             "register": "0",
-            "notes_url": nagios_text(fill_link(config.links.runbook, check.heading)),
+            "notes_url": escape_nagios(fill_link(config.links.runbook, check.heading)),
         }
-        if check.of in (SERVER, METRICS):  # these need no argument
+        if check.subject in (SERVER, METRICS):  # these need no argument
             fields["check_command"] = check.program
         if check.service == SERVER_SERVICE:
-            # One attempt fewer than beanwatch-service: services that depend on this one must find
-            # it down before they notify anybody.
+            # Fewer attempts than in beanwatch-service: this service must be in a HARD state before
+            # the services that depend on it would notify.
             fields["max_check_attempts"] = "2"
         yield define("service", **fields)
 
@@ -47,7 +47,7 @@ def nagios_checks(config: Config) -> Iterator[str]:
 def nagios_services(
     services: Sequence[Service], config: Config, *, passive: bool = False
 ) -> Iterator[str]:
-    """Hosts, services and dependencies."""
+    """Yield hosts, services, dependencies. With `passive`, `beanwatch passive` runs the checks."""
     hosts = dict.fromkeys(service.host for service in services)
     for host in hosts:
         server = next(s.server for s in services if s.host == host)
@@ -60,7 +60,7 @@ def nagios_services(
             _BEANWATCH_OPTIONS=f"-t 10 --config {config.file}" if config.file else "-t 10",
         )
     for service in services:
-        template = template_of(service.check)
+        template = service_template(service.check)
         fields = {
             "use": f"beanwatch-passive,{template}" if passive else template,
             "host_name": service.host,
@@ -69,10 +69,10 @@ def nagios_services(
         if not passive:
             fields["check_command"] = "!".join(command_words(service))
         if service.queue:
-            fields["_QUEUE"] = nagios_text(service.queue)
+            fields["_QUEUE"] = escape_nagios(service.queue)
         if config.links.graphs:
             heading = find_check(service.check).heading
-            fields["action_url"] = nagios_text(fill_link(config.links.graphs, heading))
+            fields["action_url"] = escape_nagios(fill_link(config.links.graphs, heading))
         yield define("service", **fields)
     for host in hosts:
         dependents = [s.name for s in services if s.host == host and s.queue]
@@ -88,27 +88,27 @@ def nagios_services(
             )
 
 
-def template_of(check: str) -> str:
-    """The service template of a check."""
+def service_template(check: str) -> str:
+    """Return the name of a check's service template: `beanwatch-queue-depth`."""
     return f"beanwatch-{check.replace('_', '-')}"
 
 
 def command_words(service: Service) -> list[str]:
-    """The command and its arguments, which Nagios wants separated by `!`."""
+    """Return the command of a service and its arguments. In check_command, `!` separates them."""
     if service.queue:
-        return [service.program, nagios_text(service.queue).replace("!", r"\!")]
-    if find_check(service.check).of in (WORKERS, JOBS):
+        return [service.program, escape_nagios(service.queue).replace("!", r"\!")]
+    if find_check(service.check).subject in (WORKERS, JOBS):
         return [service.program, "*"]
     return [service.program]
 
 
-def nagios_text(text: str) -> str:
-    """Text in an object file: `$` would start a macro there, and `;` a comment."""
+def escape_nagios(text: str) -> str:
+    """Escape `$`, which starts a macro in an object file, and `;`, which starts a comment."""
     return text.replace("$", "$$").replace(";", r"\;")
 
 
 def define(kind: str, **fields: str) -> str:
-    """One definition of an object file."""
+    """Return one definition for an object file, such as `define service { ... }`."""
     width = max(map(len, fields))
     lines = "".join(f"    {name:{width}}  {value}\n" for name, value in fields.items())
     return f"define {kind} {{\n{lines}}}\n"
@@ -118,13 +118,13 @@ def define(kind: str, **fields: str) -> str:
 
 
 def nrpe_checks(plugins: str, config: Config) -> Iterator[str]:
-    """A command for each check, without arguments, since Debian's NRPE allows none."""
+    """Yield an NRPE command for each check. It has no arguments: Debian's NRPE allows none."""
     for check in CHECKS:
         yield f"command[beanwatch_{check.name}]={plugins}/{check.program}{_config(config)}\n"
 
 
 def nrpe_services(services: Iterable[Service], plugins: str, config: Config) -> Iterator[str]:
-    """A command for each service."""
+    """Yield an NRPE command for each service, with its server and its queue."""
     for service in services:
         server = f" --server '{service.server}'" if service.server else ""
         queue = f" -Q '{service.queue}'" if service.queue else ""

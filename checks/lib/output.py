@@ -1,4 +1,4 @@
-"""The text of a plugin: numbers, performance data, and what fits into its output.
+"""Formats the output of a plugin: text, performance data and links, within Nagios's limits.
 
 Performance data follow the plugin guidelines:
 https://www.monitoring-plugins.org/doc/guidelines.html#AEN200
@@ -11,9 +11,9 @@ from typing import NamedTuple
 from beanwatch.config import LinksConfig, Threshold
 
 MAX_LINE = 1000  # characters of text on line 1; send_nsca and old NRPE cut what is longer
-MAX_OUTPUT = 4000  # bytes in all: send_nsca sends nothing at all of more than 4,095
-BETWEEN_PROBLEMS = " / "  # on line 1; Nagios replaces `;` by `:`
-# Patterns as text, compiled where they are needed: most outputs need none of them.
+MAX_OUTPUT = 4000  # bytes of all lines; send_nsca drops a result of more than 4,095 bytes
+BETWEEN_PROBLEMS = " / "  # on line 1; not `;`, because Nagios replaces it by `:`
+# Compiled at first use, because most outputs need neither.
 UNPRINTABLE = r"[\x00-\x1f\x7f|\s]+"  # `|` would start the performance data
 NOT_IN_A_LABEL = r"[\x00-\x1f\x7f|'=]"
 NO_LIMITS = Threshold()
@@ -22,9 +22,9 @@ NO_LIMITS = Threshold()
 def perf(
     label: str, value: int | float | None, unit: str = "", limits: Threshold = NO_LIMITS
 ) -> str:
-    """One item of performance data. `value` is None if it is not known.
+    """Format one item of performance data: `'label'=12s;300;1800;0`. None is shown as `U`.
 
-    The label is always quoted, since names of queues hold `;` and `(`.
+    The label is always quoted, because names of queues may contain `;` and `(`.
     """
     if not label.isidentifier():
         label = re.sub(NOT_IN_A_LABEL, "_", label)
@@ -34,7 +34,7 @@ def perf(
 
 
 def format_number(value: int | float | None) -> str:
-    """A number as performance data has it: no exponent, `U` if it is not known."""
+    """Format a number for performance data: without an exponent; `U` for None, NaN and infinity."""
     if isinstance(value, int):
         return str(int(value))  # int, because True is one too
     if value is None or value - value != 0:
@@ -43,12 +43,12 @@ def format_number(value: int | float | None) -> str:
 
 
 def count(number: int, noun: str) -> str:
-    """`1 job`, `2 jobs`, `2 queues`."""
+    """Return the number with its noun: `1 job`, `2 jobs`."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 class PluginResult(NamedTuple):
-    """The findings of a check: its state, the text of line 1, numbers, and the lines after it."""
+    """The result of a check. Line 1 is `text` and `perfdata`; `details` are the other lines."""
 
     check: str
     state: str  # ok, warning, critical, unknown
@@ -58,8 +58,8 @@ class PluginResult(NamedTuple):
     details: tuple[str, ...] = ()
 
     def render(self) -> str:
-        """The output for Nagios, without control characters, at most MAX_OUTPUT bytes."""
-        line = clean(f"{self.check.upper()} {self.state.upper()} - {self.text}")
+        """Return the output for Nagios: no control characters, at most MAX_OUTPUT bytes."""
+        line = strip_unprintable(f"{self.check.upper()} {self.state.upper()} - {self.text}")
         text = line if len(line) <= MAX_LINE else f"{line[: MAX_LINE - 4]} ..."
         room = MAX_OUTPUT - len(text.encode("utf-8", "replace")) - 200
         kept = []
@@ -71,26 +71,26 @@ class PluginResult(NamedTuple):
         dropped = len(self.perfdata) - len(kept)
         lines = [f"{text} | {' '.join(kept)}" if kept else text]
         if dropped:
-            lines.append(f"performance data: {dropped} more did not fit; choose queues with -Q")
-        lines += map(clean, self.details)
-        return fit(lines)
+            lines.append(f"{dropped} items of performance data did not fit; choose queues with -Q")
+        lines += map(strip_unprintable, self.details)
+        return join_fitting(lines)
 
     def json(self) -> str:
-        """The same as one JSON object."""
-        import json  # nagiosplugin has loaded it
+        """Return all fields as one JSON object."""
+        import json  # here, because it is rarely needed
 
         return json.dumps(self._asdict())
 
 
-def clean(text: str) -> str:
-    """Text without what would end a line or start the performance data."""
+def strip_unprintable(text: str) -> str:
+    """Replace control characters, line ends and `|` by spaces: `|` would start performance data."""
     if text.isprintable() and "|" not in text:
         return text.strip()
     return re.sub(UNPRINTABLE, " ", text).strip()
 
 
-def fit(lines: Iterable[str]) -> str:
-    """As many of the lines as fit into MAX_OUTPUT bytes, and how many did not."""
+def join_fitting(lines: Iterable[str]) -> str:
+    """Join the lines that fit into MAX_OUTPUT bytes. A last line counts those that do not fit."""
     lines = list(lines)
     room = MAX_OUTPUT - 40
     for index, line in enumerate(lines):
@@ -104,9 +104,10 @@ def fit(lines: Iterable[str]) -> str:
 
 
 def runbook_lines(links: LinksConfig, heading: str, headings: Iterable[str]) -> list[str]:
-    """Lines for the person who is paged: the command first, since it needs no network.
+    """Return the lines that tell the person who is paged what to read.
 
-    `heading` is the check's own, which the link to the graphs takes.
+    `headings` are headings of the runbook. `heading` is the one of the check; the link to the
+    graphs contains it. The command comes first, because it works without a network.
     """
     lines = []
     for one in headings:
@@ -118,5 +119,5 @@ def runbook_lines(links: LinksConfig, heading: str, headings: Iterable[str]) -> 
 
 
 def fill_link(url: str, name: str) -> str:
-    """Replace `{name}` in a URL by the name. A URL without it gets `#name` at its end."""
+    """Replace `{name}` in a URL by the name. Append `#` and the name if the URL has no `{name}`."""
     return url.replace("{name}", name) if "{name}" in url else f"{url}#{name}"

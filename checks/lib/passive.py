@@ -1,4 +1,4 @@
-"""All checks in one process: one reading of each server, one of Redis, every service judged."""
+"""Runs all checks in one process: reads each server and Redis once, then judges every service."""
 
 import argparse
 import os
@@ -27,83 +27,90 @@ from beanwatch.queues.servers import Server
 from beanwatch.store.heartbeats import Worker, read_workers
 from beanwatch.store.outcome_counts import JobKind, read_outcomes
 
-MAX_REMEMBERED_QUEUES = 20_000  # of a server
+MAX_REMEMBERED_QUEUES = 20_000  # for each server
 EVERYTHING = Wanted(heads=("ready",), problems=True)
 
 
-class Poll(NamedTuple):
-    """One server's reading, or the reason why there is none."""
+class PollResult(NamedTuple):
+    """The reading of one server, or the error if there is none."""
 
     error: ServerError | None = None
     reading: Reading = Reading()
     problems: Sequence[Problem] = ()
-    # The queues that looked stalled, a moment later; None if there was no time for that.
+    # The second sample of the queues that look stalled; None if there is none.
     second: Reading | None = None
 
 
-def poll(server: Server, memory: FileMemory, timeout: float, output: PluginOutput) -> Poll:
-    """Read everything that any check may want to know. Every error becomes `Poll.error`."""
+def poll(server: Server, memory: FileMemory, timeout: float, output: PluginOutput) -> PollResult:
+    """Read everything that the checks need of one server, within `timeout` seconds.
+
+    Raises nothing: every exception becomes the `error` of the result.
+    """
     source = LiveSource([server], memory, timeout, output)
     try:
         reading = source.fetch(server, EVERYTHING)
         problems = list(source.problems(server, reading))
-        doubtful = [
+        look_stalled = [
             name
             for name, queue in (reading.queues or {}).items()
             if decide_consumers(Consumers.of(queue, reading.server)) == "stalled"
         ]
-        has_time = bool(doubtful) and source.wait([server])
-        second = source.read_again(server, doubtful) if has_time else None
-        return Poll(None, reading, problems, second)
+        has_time = bool(look_stalled) and source.wait([server])
+        second = source.read_again(server, look_stalled) if has_time else None
+        return PollResult(None, reading, problems, second)
     except ServerError as error:
-        return Poll(error)
+        return PollResult(error)
     except Exception as error:
-        failed = ServerError(f"{server}: {describe_internal(error)}")
+        failed = ServerError(f"{server}: {describe_internal_error(error)}")
         print(f"beanwatch: {failed}", file=sys.stderr)  # noqa: T201
-        return Poll(failed)
+        return PollResult(failed)
     finally:
         source.close()
 
 
-def describe_internal(error: Exception) -> str:
-    """The words for a fault of ours."""
+def describe_internal_error(error: Exception) -> str:
+    """Return the text for an exception that only a fault of beanwatch can cause."""
     return f"internal error, please report it: {type(error).__name__}: {error}"
 
 
 class PolledSource(Source):
-    """A poll of one server, as the source of one check."""
+    """Gives one check the data that `poll` has already read of one server."""
 
     def __init__(
-        self, server: Server, poll: Poll, memory: ScopedMemory, workers: Sequence[Worker] | None
+        self,
+        server: Server,
+        poll: PollResult,
+        memory: ScopedMemory,
+        workers: Sequence[Worker] | None,
     ) -> None:
         super().__init__([server], memory)
         self._poll, self._workers = poll, workers
 
     def fetch(self, server: Server, wanted: Wanted) -> Reading:
-        """As Source does: the part of the poll that is wanted."""
+        """Return the wanted queues of the reading. Raises ServerError if the poll failed."""
         if self._poll.error:
             raise self._poll.error
-        return _only(self._poll.reading, wanted)
+        return _select_queues(self._poll.reading, wanted)
 
     def problems(self, server: Server, reading: Reading) -> Sequence[Problem]:
-        """As Source does."""
+        """Return the problems that the poll found."""
         return self._poll.problems
 
     def wait(self, servers: Sequence[Server]) -> bool:
-        """As Source does. The poll has waited, if there was time."""
+        """Return True if the poll took a second sample. It has paused for it already."""
         return self._poll.second is not None
 
     def read_again(self, server: Server, names: Sequence[str]) -> Reading:
-        """As Source does."""
-        return _only(self._poll.second or self._poll.reading, Wanted(names=names))
+        """Return these queues from the second sample of the poll."""
+        return _select_queues(self._poll.second or self._poll.reading, Wanted(names=names))
 
     def workers(self) -> Sequence[Worker] | None:
-        """As Source does."""
+        """Return all heartbeats; None if no Redis is configured or it could not be read."""
         return self._workers
 
 
-def _only(reading: Reading, wanted: Wanted) -> Reading:
-    """The reading with no other queues than those wanted."""
+def _select_queues(reading: Reading, wanted: Wanted) -> Reading:
+    """Return the reading with only the queues that `wanted` names or chooses."""
     queues, names = reading.queues, wanted.names
     if queues is None:
         return reading
@@ -113,25 +120,25 @@ def _only(reading: Reading, wanted: Wanted) -> Reading:
 
 
 class ServiceResult(NamedTuple):
-    """The result that is submitted for one service."""
+    """A service and its result, ready to be submitted to Nagios or Icinga."""
 
     service: Service
     result: PluginResult
 
 
-class Round:
-    """One evaluation of all services."""
+class PassiveRound:
+    """Judges all services once: call `read`, then `judge`, then `save`. `timeout` is in seconds."""
 
     def __init__(self, config: Config, servers: Sequence[Server], timeout: float) -> None:
         self._config, self._servers, self._timeout = config, servers, timeout
-        self._output = PluginOutput("passive")  # it tells a watchdog, and there is none here
+        self._output = PluginOutput("passive")  # unused: only a watchdog reads it
         self._checks = {check.name: check for check in CHECKS}
         self._modules = {check.name: check.load() for check in CHECKS}
         self._parsers = {name: module.parser() for name, module in self._modules.items()}
         self._defaults = {name: parser.parse_args([]) for name, parser in self._parsers.items()}
 
     def read(self) -> None:
-        """Poll all servers side by side, and Redis."""
+        """Poll all servers in parallel, then read Redis. Errors are kept for `judge`."""
         addresses = [str(server) for server in self._servers]
         file = self._config.file and os.path.abspath(self._config.file)
         self.memory = FileMemory.for_arguments("passive", (file, addresses))
@@ -152,13 +159,14 @@ class Round:
                 self._outcomes = read_from(link, partial(read_outcomes, minutes=WINDOW_MINUTES))
         except RedisError as error:
             self._redis_error = error
-        except (UsageError, ConfigError) as error:  # a wrong URL or password file of Redis only
+        except (UsageError, ConfigError) as error:  # the URL or the password file of Redis is wrong
             self._redis_error = RedisError(str(error))
 
     def queues(self) -> dict[str, list[str]]:
-        """The queues found lately, by the node of their server.
+        """Return the names of the queues of this round and of earlier rounds, by `Server.node`.
 
-        An empty queue that nobody uses vanishes, but its services still wait for results.
+        Earlier rounds count because beanstalkd removes an empty queue, whose services still need
+        results.
         """
         queues = {}
         is_wanted = Selection().is_wanted
@@ -172,30 +180,30 @@ class Round:
         return queues
 
     def judge(self, services: Iterable[Service]) -> Iterator[ServiceResult]:
-        """A result for every service. One that cannot be judged is UNKNOWN, and stops no other."""
+        """Yield a result for every service. If judging one raises an exception, it is UNKNOWN."""
         by_node = {server.node: server for server in self._servers}
         for service in services:
             try:
                 check = self._build(service, by_node)
                 result = conclude(check, self._config.links)
             except Exception as error:
-                reason = describe_internal(error)
+                reason = describe_internal_error(error)
                 result = PluginResult(service.check, Unknown.text, Unknown.code, reason)
             yield ServiceResult(service, result)
 
     def save(self) -> None:
-        """Remember for the next round."""
+        """Write the state file for the next round."""
         self.memory.save()
 
     def _build(self, service: Service, by_node: Mapping[str, Server]) -> Check:
-        module, of = self._modules[service.check], self._checks[service.check].of
+        module, subject = self._modules[service.check], self._checks[service.check].subject
         options = self._options(service.check)
         check: Check
-        if of == WORKERS:
+        if subject == WORKERS:
             check = module.build(options, self._config, self._read_workers)
-        elif of == JOBS:
+        elif subject == JOBS:
             check = module.build(options, self._config, self._read_outcomes)
-        elif of == METRICS:
+        elif subject == METRICS:
             check = module.with_live_graphite(options, self._config, self._output)
         else:
             options.queue = [service.queue]

@@ -1,9 +1,9 @@
-"""Our use of nagiosplugin: resources acquire, contexts evaluate and present.
+"""Runs a check with nagiosplugin: resources read values, contexts judge and format them.
 
-Two things differ from nagiosplugin's own behaviour:
+Two things differ from plain nagiosplugin:
 
-- CRITICAL outranks UNKNOWN: a server that cannot be asked hides no alert of another;
-- all problems are on line 1, worst first, and performance data always ends that line.
+- CRITICAL outranks UNKNOWN, so that an unreachable server does not hide a CRITICAL of another one;
+- line 1 has all problems, worst first, and the performance data is at its end.
 """
 
 from collections.abc import Iterable, Iterator
@@ -21,11 +21,12 @@ __all__ = ["Critical", "Metric", "Ok", "Unknown", "Warn"]
 State = Any  # nagiosplugin has no types
 
 STATES: dict[str, State] = {"ok": Ok, "warning": Warn, "critical": Critical, "unknown": Unknown}
+# By severity: the worst state has the highest number.
 RANK = {Ok: 0, Warn: 1, Unknown: 2, Critical: 3}
-# The share of `-t` that reading may use. The rest is for telling which server was silent, with
-# everything else that was found; the watchdog could only say that the time is over.
+# The share of `-t` that reading may use. The rest is for printing the results, and which server did
+# not answer. The watchdog, which ends the check after `-t`, can print neither.
 READING_SHARE = 0.9
-MAX_PROBLEMS_ON_LINE_1 = 20  # there is room for hardly as many
+MAX_PROBLEMS_ON_LINE_1 = 20  # more rarely fit into MAX_LINE characters
 
 
 # -- evaluate
@@ -37,13 +38,16 @@ def _range(text: str) -> Any:
 
 
 def is_outside(value: float, text: str) -> bool:
-    """True if the value alerts by this range; an empty range never alerts."""
+    """Return True if the value must alert by this range (plugin guidelines). `""` never alerts."""
     return bool(text) and value not in _range(text)
 
 
 def judge(value: float, limits: Threshold) -> tuple[State, str]:
-    """The state of a value, and in words the limit that it broke. NaN is UNKNOWN."""
-    if value != value:  # nagiosplugin takes NaN for a value inside every range
+    """Return the state of a value, and the broken limit as text: `limit 10`, `allowed 2:` or "".
+
+    NaN is UNKNOWN.
+    """
+    if value != value:  # NaN; for nagiosplugin it is inside every range
         return Unknown, "not a number"
     for state, text in ((Critical, limits.critical), (Warn, limits.warning)):
         if is_outside(value, text):
@@ -53,19 +57,19 @@ def judge(value: float, limits: Threshold) -> tuple[State, str]:
 
 
 def worst_state(states: Iterable[State]) -> State:
-    """The worst of these states, OK if there are none."""
+    """Return the worst of these states; OK if there are none."""
     return max(states, key=RANK.__getitem__, default=Ok)
 
 
 class Finding(nagiosplugin.Result):  # type: ignore[misc]
-    """A state and the words for it."""
+    """A state, and the text that explains it to the person who is paged."""
 
     def __str__(self) -> str:
         return self.hint or ""
 
 
 class Results(nagiosplugin.Results):  # type: ignore[misc]
-    """The findings, worst first."""
+    """The findings of a check, worst first."""
 
     def __iter__(self) -> Iterator[Finding]:
         for state in sorted(self.by_state, key=RANK.__getitem__, reverse=True):
@@ -73,14 +77,15 @@ class Results(nagiosplugin.Results):  # type: ignore[misc]
 
     @property
     def most_significant_state(self) -> State:
-        """The worst state; UNKNOWN when nothing was found out."""
+        """The worst state; UNKNOWN if there are no findings."""
         return max(self.by_state, key=RANK.__getitem__, default=Unknown)
 
 
 class Failure:
-    """The value of a metric that could not be read.
+    """The value of a metric that stands for a failed reading.
 
-    `headings` are those of the runbook, if not the check's own.
+    `reason` says what failed. `headings` are the headings of the runbook that explain it; without
+    any, it is the heading of the check.
     """
 
     def __init__(
@@ -90,21 +95,24 @@ class Failure:
 
 
 class FailureContext(nagiosplugin.Context):  # type: ignore[misc]
-    """UNKNOWN for a Failure, unless the check or `-t SEC:STATE` says otherwise."""
+    """Judges a Failure: `timeout_state` if it timed out, else `state`."""
 
     def __init__(self, state: State = Unknown, timeout_state: State = Unknown) -> None:
         super().__init__("failure")
         self.state, self.timeout_state = state, timeout_state
 
     def evaluate(self, metric: Metric, resource: Any) -> Finding:
-        """The state for this kind of failure."""
+        """Return the state for a timeout or for another failure."""
         failure: Failure = metric.value
         state = self.timeout_state if failure.timed_out else self.state
         return Finding(state, failure.reason, metric)
 
 
 class Check(nagiosplugin.Check):  # type: ignore[misc]
-    """A check with our order of results. `source` is a `Source`, if it reads queue servers."""
+    """A check whose findings are ordered worst first.
+
+    `source` is the `Source` that it reads; None if it does not read queue servers.
+    """
 
     def __init__(self, name: str, *parts: Any, source: Any = None) -> None:
         super().__init__(*parts, Results(), name=name)
@@ -112,7 +120,7 @@ class Check(nagiosplugin.Check):  # type: ignore[misc]
 
     @property
     def heading(self) -> str:
-        """Its heading in the runbook: `queue_depth` is under `#queue-depth`."""
+        """The heading of the runbook for this check: `queue-depth` for `queue_depth`."""
         return str(self.name).replace("_", "-")
 
 
@@ -120,7 +128,7 @@ class Check(nagiosplugin.Check):  # type: ignore[misc]
 
 
 def conclude(check: Check, links: LinksConfig, *, verbose: bool = False) -> PluginResult:
-    """Run the check and put what it found into words."""
+    """Run the check and return its result. `verbose` adds a line for each finding that is OK."""
     check()
     results: list[Finding] = list(check.results)
     problems = [result for result in results if result.state is not Ok]
@@ -151,7 +159,7 @@ def conclude(check: Check, links: LinksConfig, *, verbose: bool = False) -> Plug
 
 
 def find_headings(problems: Iterable[Finding], own: str) -> list[str]:
-    """The runbook's headings for these problems. A value may name others than the check's own."""
+    """Return the headings of the runbook for these problems: those of their values, else `own`."""
     found: dict[str, None] = {}
     for problem in problems:
         value = problem.metric.value if problem.metric else None

@@ -1,7 +1,7 @@
-"""The life of a check's process: its arguments, its time, its one output and its exit code.
+"""Runs a check as a process: parses its arguments, limits its time, prints once and exits.
 
-- Bad arguments, `--help` and every error exit 3, since argparse's 2 would mean CRITICAL;
-- `-t` is kept by a thread: a signal handler does not run while a name lookup hangs.
+- Wrong arguments, `--help` and internal errors exit with 3: argparse's 2 would mean CRITICAL.
+- A thread enforces `-t`: a signal handler does not run while a name lookup hangs.
 """
 
 import argparse
@@ -20,17 +20,17 @@ from beanwatch.values import duration, threshold
 
 DEFAULT_TIMEOUT = 10.0  # seconds
 MAX_TIMEOUT = 3600.0
-RESTARTED_WITHIN = 600.0  # seconds; by default a restart is a warning for so long
+RESTARTED_WITHIN = 600.0  # default of --restarted, in seconds
 
 
 class UsageError(Exception):
-    """Arguments that cannot be used together or at all."""
+    """The arguments are wrong; the text says which one, and what is expected."""
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse with the exit code of the plugin guidelines, and the error on line 1.
+    """An argument parser with the options of all checks. It exits with 3, as the guidelines want.
 
-    `timeout_state` is the check's state when `-t` is over.
+    `question` is the description in `--help`. `timeout_state` is the default state after `-t`.
     """
 
     def __init__(
@@ -46,49 +46,63 @@ class Parser(argparse.ArgumentParser):
         )
         self.add_argument("-V", "--version", action="version", version=f"%(prog)s {__version__}")
         self.add_argument(
-            "-v", "--verbose", action="count", default=0, help="show what is well, too"
+            "-v", "--verbose", action="count", default=0, help="also print what is OK"
         )
-        self.add_argument("--json", action="store_true", help="one JSON object instead of text")
-        self.add_argument("--config", metavar="FILE", help="configuration file (TOML)")
+        self.add_argument(
+            "--json", action="store_true", help="print one JSON object instead of text"
+        )
+        self.add_argument(
+            "--config",
+            metavar="FILE",
+            help="configuration file (default: $BEANWATCH_CONFIG, or "
+            "/etc/beanwatch/beanwatch.toml)",
+        )
         self.add_argument(
             "-t",
             "--timeout",
             type=_timeout,
             default=None,
             metavar="SEC[:STATE]",
-            help="wall-clock limit, and the state when it is over "
+            help="time limit in seconds, and the state to report when it is reached "
             f"(default: {DEFAULT_TIMEOUT:g}:{timeout_state.text})",
         )
 
     def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
-        """Exit 3: by the guidelines help and version are UNKNOWN, since nothing was checked."""
-        sys.stdout.flush()  # the process ends without the interpreter's own flush
+        """Exit with 3, UNKNOWN: `--help` and `--version` check nothing (plugin guidelines)."""
+        sys.stdout.flush()  # `run` ends the process by os._exit, which does not flush
         super().exit(3, message)
 
     def error(self, message: str) -> NoReturn:
-        """Raise a UsageError, which becomes one line on stdout, where Nagios reads."""
+        """Raise UsageError. `run` prints it on stdout, because Nagios does not read stderr."""
         raise UsageError(f"{message} (see check_{self.check} --help)")
 
     def add_limits(self) -> None:
-        """`-w` and `-c`, ranges."""
+        """Add `-w` and `-c`."""
         for flag, name in (("-w", "--warning"), ("-c", "--critical")):
-            self.add_argument(flag, name, type=_limit, metavar="RANGE", help=f"{name[2:]} range")
+            state = name[2:].upper()
+            self.add_argument(
+                flag,
+                name,
+                type=_limit,
+                metavar="RANGE",
+                help=f"{state} outside this range: 10 means 0 to 10, 5: means 5 or more",
+            )
 
     def add_restarted(self) -> None:
-        """`--restarted`, a duration."""
+        """Add `--restarted`."""
         self.add_argument(
             "--restarted",
             type=duration_argument,
             default=RESTARTED_WITHIN,
             metavar="DURATION",
-            help="how long a restart is a warning (default: 10m)",
+            help="report a restart as WARNING for this time (default: 10m)",
         )
 
 
 def pick_limits(
     options: argparse.Namespace, config: Config, key: str, default: Threshold
 ) -> Threshold:
-    """The limits of a check: the arguments, else those under `[checks.<key>]`, else `default`."""
+    """Return the limits of the arguments, else those of `[checks.<key>]`, else `default`."""
     if options.warning is not None or options.critical is not None:
         return Threshold(options.warning or "", options.critical or "")
     return config.checks.get(key, default)
@@ -102,7 +116,7 @@ def _limit(text: str) -> str:
 
 
 def duration_argument(text: str) -> float:
-    """Seconds, for argparse: it shows the words of an ArgumentTypeError."""
+    """Parse a duration such as `5m` into seconds. Raises ArgumentTypeError, as argparse wants."""
     try:
         return duration(text)
     except ValueError as error:
@@ -115,25 +129,26 @@ def _timeout(text: str) -> tuple[float, State | None]:
     state = states.get(word.lower()) if colon else None
     is_number = re.fullmatch(r"\d+(\.\d+)?", seconds, re.ASCII)
     if not is_number or not 0 < float(seconds) <= MAX_TIMEOUT:
-        raise argparse.ArgumentTypeError(f"expected seconds, more than 0, not {seconds!r}")
+        text = f"expected seconds, above 0 and up to {MAX_TIMEOUT:g}, not {seconds!r}"
+        raise argparse.ArgumentTypeError(text)
     if colon and state is None:
         raise argparse.ArgumentTypeError(f"expected one of {', '.join(STATES)}, not {word!r}")
     return float(seconds), state
 
 
 class PluginOutput:
-    """The one output of the process. The first thread to write, check or watchdog, ends it."""
+    """Prints the only output of the process and exits. The main thread or the watchdog uses it."""
 
     def __init__(self, check: str, *, as_json: bool = False) -> None:
         self.check = check
         self.as_json = as_json
-        self.current_step = "starting"  # the watchdog says that this was not done in time
-        self.heading = ""  # of the runbook, for that step, if not the check's own
-        self._turn = threading.Lock()
+        self.current_step = "starting"  # the watchdog prints what was not done in time
+        self.heading = ""  # the heading of the runbook for this step; empty: that of the check
+        self._lock = threading.Lock()
 
     def write_and_exit(self, text: str, code: int) -> NoReturn:
-        """Write and exit at once: tearing the interpreter down takes longer than most checks."""
-        self._turn.acquire()  # never released: a second thread waits here for the end
+        """Print and exit at once: a normal end of the interpreter takes longer than most checks."""
+        self._lock.acquire()  # never released, so that a second thread prints nothing
         data = text.encode("utf-8", "replace")
         try:
             while data:
@@ -142,16 +157,16 @@ class PluginOutput:
             os._exit(code)
 
     def finish(self, result: PluginResult) -> NoReturn:
-        """Write what was found, and exit with its state."""
+        """Print the result, and exit with its state."""
         text = result.json() + "\n" if self.as_json else result.render()
         self.write_and_exit(text, result.exit_code)
 
     def fail(self, reason: str) -> NoReturn:
-        """UNKNOWN, for this reason."""
+        """Print UNKNOWN with this reason, and exit with 3."""
         self.finish(PluginResult(self.check, Unknown.text, Unknown.code, reason))
 
     def start_watchdog(self, seconds: float, state: State) -> None:
-        """Exit in `state` when the time is over, whatever call the main thread hangs in."""
+        """Start a thread that exits with `state` after `seconds`, even if the main thread hangs."""
 
         def give_up() -> None:
             reason = f"no answer within {seconds:g} s while {self.current_step}"
@@ -169,9 +184,12 @@ Build = Callable[[argparse.Namespace, Config, PluginOutput], Check]
 
 
 def run(parser: Parser, build: Build, argv: Sequence[str] | None = None) -> NoReturn:
-    """Parse, build, run, print, exit: the whole life of a check process."""
+    """Parse the arguments, build and run the check, print its result and exit with its state.
+
+    `argv` is None for the arguments of the process.
+    """
     argv = sys.argv[1:] if argv is None else argv
-    # Before the arguments are parsed: a program that reads JSON reads the errors as JSON, too.
+    # Looked up before parsing, so that errors in the arguments are JSON, too.
     output = PluginOutput(parser.check, as_json="--json" in argv)
     try:
         options = parser.parse_args(argv)

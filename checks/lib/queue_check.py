@@ -1,4 +1,4 @@
-"""Evaluate and present for the checks of queues: which limits, for how long, and the good news."""
+"""Judges and presents queues for all checks about queues: limits, `--for`, texts, summary."""
 
 import argparse
 from collections.abc import Callable, Iterable
@@ -21,40 +21,39 @@ from beanwatch.checks.lib.plugin import (
     Warn,
 )
 from beanwatch.checks.lib.plugin_process import Parser, duration_argument, pick_limits
-from beanwatch.checks.lib.queues import CheckedQueue
+from beanwatch.checks.lib.queues import FIELD_NAMES, CheckedQueue
 from beanwatch.checks.lib.source import Source
 from beanwatch.checks.registry import find_check
 from beanwatch.config import GLOB, Config, Threshold
 from beanwatch.durations import format_duration
 
-# The fields of `QueueState` in words, for a text that says that one is not known.
-FIELD_WORDS = {
-    "ready": "the number of ready jobs",
-    "buried": "the number of buried jobs",
-    "consumers": "the number of its consumers",
-    "head_ready_age": "how long its next job has waited",
-}
+NO_QUEUE = "there is no queue, and no job"
 
 
 # -- limits
 
 
 def add_limits(parser: Parser) -> None:
-    """`-w -c --for`."""
+    """Add `-w`, `-c` and `--for`."""
     parser.add_limits()
     parser.add_argument(
         "--for",
         dest="hold",
         type=duration_argument,
         metavar="SECONDS",
-        help="alert only when every run has found it so for that long",
+        help="alert only if every run has found the problem for this long "
+        "(default: `for` of the limits in the configuration, else 0)",
     )
 
 
 def pick_queue_limits(
     options: argparse.Namespace, config: Config, measure: str, queue: str, default: Threshold
 ) -> Threshold:
-    """The limits of a queue: the arguments, else its rule, else the check's, else `default`."""
+    """Return the limits for a queue, from the first of these that has any.
+
+    They are: the arguments, the rule `[queues."GLOB".<measure>]` that matches the queue,
+    `[checks.<measure>]`, `default`. `--for` replaces the `for` of the limits.
+    """
     rule = config.threshold(measure, queue)
     found = pick_limits(options, config, measure, default)
     has_arguments = options.warning is not None or options.critical is not None
@@ -67,7 +66,11 @@ def pick_queue_limits(
 
 
 class QueueContext(Context):  # type: ignore[misc]
-    """Judges queues by two functions of the check: `decide` the state, `perfdata` the numbers."""
+    """Judges queues with two functions of the check.
+
+    `decide` returns the state and the text of a queue, `perfdata` its performance data. `memory`
+    stores since when `--for` counts.
+    """
 
     def __init__(
         self,
@@ -94,7 +97,7 @@ class QueueContext(Context):  # type: ignore[misc]
         )
 
     def evaluate(self, metric: Metric, resource: Any) -> Finding:
-        """The state of a queue. UNKNOWN if a number that the check needs is not known."""
+        """Return the state of a queue; UNKNOWN if a number that the check needs is not known."""
         queue: CheckedQueue = metric.value
         if not queue.is_there:
             by_system = Ok if queue.server.system.absent_is_empty else Unknown
@@ -103,16 +106,21 @@ class QueueContext(Context):  # type: ignore[misc]
                 return Finding(state, f"{queue.label}: no such queue", metric)
         for field in self.check.fields:
             if getattr(queue.state, field) is None:
-                words = FIELD_WORDS.get(field, field)
-                return Finding(Unknown, f"{queue.label}: {words} is not known", metric)
+                name = FIELD_NAMES.get(field, field)
+                return Finding(Unknown, f"{queue.label}: {name} is not known", metric)
         limits = self._limits(queue)
         state, text = self._decide(queue, limits)
         if limits.hold:
-            state, text = self._hold(queue, limits.hold, state, text)
+            state, text = self._apply_hold(queue, limits.hold, state, text)
         return Finding(state, text, metric)
 
-    def _hold(self, queue: CheckedQueue, hold: float, state: State, text: str) -> tuple[State, str]:
-        """`--for`: the worst state that has lasted long enough, in words that say how long."""
+    def _apply_hold(
+        self, queue: CheckedQueue, hold: float, state: State, text: str
+    ) -> tuple[State, str]:
+        """Return the worst state that has lasted for `hold` seconds, and say in the text how long.
+
+        Without a usable state file nothing is held back: the state is returned unchanged.
+        """
         if state not in (Warn, Critical):
             return state, text
         lasted, since = Ok, 0.0
@@ -128,44 +136,44 @@ class QueueContext(Context):  # type: ignore[misc]
     # -- present
 
     def performance(self, metric: Metric, resource: Any) -> str | None:
-        """The check's numbers; a glob that matches nothing has none."""
+        """Return the performance data of a queue; None for a glob that matches no queue."""
         queue: CheckedQueue = metric.value
         return None if GLOB.search(queue.name) else self._perfdata(queue, self._limits(queue))
 
 
 def queues_of(results: Iterable[Finding]) -> list[CheckedQueue]:
-    """The queues that were judged, without the globs that matched none."""
+    """Return the queues that were judged, without the globs that match no queue."""
     values = (result.metric.value for result in results if result.metric)
     return [v for v in values if isinstance(v, CheckedQueue) and not GLOB.search(v.name)]
 
 
 class QueueSummary(Summary):  # type: ignore[misc]
-    """Presents the good case: how many queues, how many jobs, and where the most are."""
+    """Presents queues without a problem: their number, the sum of a measure, the largest queue."""
 
-    def __init__(self, measure: Callable[[CheckedQueue], float], words: str) -> None:
-        self._measure, self._words = measure, words
+    def __init__(self, measure: Callable[[CheckedQueue], float], unit: str) -> None:
+        self._measure, self._unit = measure, unit
 
     def ok(self, results: Any) -> str:
-        """`3 queues: 12 jobs ready, most in images: 9`."""
+        """Return a text such as `3 queues: 12 jobs ready, most in images: 9`."""
         queues = queues_of(results)
         if not queues:
-            return "no queue there, no job"
+            return NO_QUEUE
         if len(queues) == 1:
             return str(results[0])
         top = max(queues, key=self._measure)
         total = sum(map(self._measure, queues))
         most = f", most in {top.label}: {self._measure(top):g}" if total else ""
-        return f"{len(queues)} queues: {total:g} {self._words}{most}"
+        return f"{len(queues)} queues: {total:g} {self._unit}{most}"
 
     def empty(self) -> str:
-        """Nothing was asked for and nothing is there."""
-        return "no queue there, no job"
+        """Return the text for a server without queues, if no queue was named."""
+        return NO_QUEUE
 
 
 def queue_check(
     context: QueueContext, summary: QueueSummary, source: Source, resources: Iterable[Resource]
 ) -> Check:
-    """A check over the chosen queues of all servers; one that cannot be asked is UNKNOWN."""
+    """Make a check from these parts. A server that cannot be read makes it UNKNOWN."""
     failures = FailureContext(Unknown, context.options.timeout_state)
     name = context.check.name
     return Check(name, *resources, context, failures, summary, source=source)

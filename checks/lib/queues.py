@@ -1,4 +1,4 @@
-"""Acquire for the checks of queues: which queues, and a metric for each."""
+"""Reads queues for all checks about queues: chooses them, and makes a metric of each."""
 
 import argparse
 from collections.abc import Iterable, Iterator
@@ -16,19 +16,29 @@ from beanwatch.queues.base import Chosen, Reading, ServerError, Wanted
 from beanwatch.queues.model import QueueState
 from beanwatch.queues.servers import Server
 
-# In a system that removes empty queues, a queue that is not there has these numbers.
-EMPTY = QueueState("", 0, 0, 0, 0, 0, 0, head_ready_age=0.0, head_buried_age=0.0, paused=False)
-MAX_GLOB = 200
+# If a queue system removes empty queues, a queue that does not exist has these numbers.
+EMPTY_QUEUE = QueueState(
+    "", 0, 0, 0, 0, 0, 0, head_ready_age=0.0, head_buried_age=0.0, paused=False
+)
+MAX_GLOB = 200  # characters
+# How the texts of alerts name the fields of `QueueState`.
+FIELD_NAMES = {
+    "ready": "the number of ready jobs",
+    "buried": "the number of buried jobs",
+    "consumers": "the number of consumers",
+    "head_ready_age": "the wait of the next job",
+}
 GLOB_CHARACTERS = frozenset(
     "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/;.$_()*?![]-"
 )
 
 
 class CheckedQueue(NamedTuple):
-    """One queue of one server. Of a queue that is not there the system says what its state is.
+    """One queue of one server, or a glob that matches no queue.
 
-    `verdict` and `workers` are for check_queue_consumers: a word of
-    `beanwatch.queues.consumers.STATES` or `frozen`, and the heartbeats of its workers.
+    If `is_there` is False, `state` has the numbers of EMPTY_QUEUE, or None for each number if the
+    queue system does not remove empty queues. check_queue_consumers sets `verdict` (a word of
+    `beanwatch.queues.consumers.STATES`, or `frozen`) and `workers` (those with a heartbeat).
     """
 
     label: str  # in performance data and texts: `queue`, or `server/queue` if there are several
@@ -36,16 +46,16 @@ class CheckedQueue(NamedTuple):
     state: QueueState
     is_there: bool = True
     verdict: str | None = None
-    workers: tuple[Any, ...] | None = None  # of `Worker`; as a string the type would take 2 ms
+    workers: tuple[Any, ...] | None = None  # Worker; compiling that type takes 2 ms
 
     @property
     def name(self) -> str:
-        """The queue, without its server."""
+        """The name of the queue, without its server."""
         return self.state.name
 
     @property
     def key(self) -> str:
-        """Its name in the check's memory."""
+        """The name of the queue in the keys of the state file: `server/queue`."""
         return f"{self.server.node}/{self.name}"
 
 
@@ -53,7 +63,7 @@ class CheckedQueue(NamedTuple):
 
 
 def add_queues(parser: Parser) -> None:
-    """`-Q --exclude --missing`."""
+    """Add `-Q`, `--exclude` and `--missing`."""
     parser.add_argument(
         "-Q",
         "--queue",
@@ -63,27 +73,32 @@ def add_queues(parser: Parser) -> None:
         default=[],
         type=_glob,
         metavar="GLOB",
-        help="queue, or glob such as 'email.*'; repeatable (default: all)",
+        help="check this queue, or those that match a glob such as 'email.*'; repeatable "
+        "(default: all)",
     )
     parser.add_argument(
-        "--exclude", action="append", default=[], metavar="GLOB", help="but not these; repeatable"
+        "--exclude",
+        action="append",
+        default=[],
+        metavar="GLOB",
+        help="do not check the queues that match; repeatable",
     )
     parser.add_argument(
         "--missing",
         choices=STATES,
-        help="state when a named queue is not there, or a glob matches none (default: ok if the "
-        "system removes empty queues, else unknown)",
+        help="state to report if a named queue does not exist, or a glob matches none (default: ok "
+        "if the queue system removes empty queues, as beanstalkd does; else unknown)",
     )
 
 
 def _glob(text: str) -> str:
     if not 0 < len(text) <= MAX_GLOB or not GLOB_CHARACTERS.issuperset(text):
-        raise argparse.ArgumentTypeError(f"no queue is called {text!r}")
+        raise argparse.ArgumentTypeError(f"not a valid name or glob of a queue: {text!r}")
     return text
 
 
 def is_internal(name: str) -> bool:
-    """True for a queue of beanwatch itself."""
+    """Return True for a queue that beanwatch uses itself, such as `beanwatch.reply.*`."""
     if not name.startswith("beanwatch."):
         return False
     from beanwatch.queues.selection import INTERNAL  # rarely needed, and takes time to import
@@ -92,7 +107,7 @@ def is_internal(name: str) -> bool:
 
 
 def matches(name: str, globs: Iterable[str]) -> bool:
-    """True if any of the globs matches."""
+    """Return True if the name matches at least one of the globs."""
     return any(fnmatchcase(name, glob) for glob in globs)
 
 
@@ -100,9 +115,9 @@ def matches(name: str, globs: Iterable[str]) -> bool:
 
 
 class QueueResource(Resource):  # type: ignore[misc]
-    """The chosen queues of one server, each as a metric of the context `queue`.
+    """Reads the chosen queues of one server. Each becomes a metric of the context `queue`.
 
-    `wanted` says what is read of the server beside the queues' numbers.
+    `wanted` says what else is read. Subclasses override it.
     """
 
     wanted = Wanted(server=False)
@@ -124,18 +139,18 @@ class QueueResource(Resource):  # type: ignore[misc]
         self._patterns = [glob for glob in self._globs if GLOB.search(glob)]
         self._named = [glob for glob in self._globs if not GLOB.search(glob)]
         self._exclude: list[str] = options.exclude
-        # Queues that the configuration names are expected, whether or not they are there.
+        # Without -Q, a queue that the configuration names is checked even if it does not exist.
         self._expected = (
             [] if self._globs else [rule.glob for rule in config.queues if rule.is_name]
         )
 
     @property
     def name(self) -> str:
-        """The server, in nagiosplugin's own messages."""
+        """The server's name, which nagiosplugin puts into its error messages."""
         return self.server.node
 
     def probe(self) -> Iterator[Metric]:
-        """Read the queues, or say why they cannot be read."""
+        """Yield a metric for each queue; or one Failure if they cannot be read."""
         reading = self.read()
         if isinstance(reading, Metric):
             yield reading
@@ -143,11 +158,15 @@ class QueueResource(Resource):  # type: ignore[misc]
             yield from self.to_metrics(reading)
 
     def read(self) -> Reading | Metric:
-        """The reading; or the failure of a server that cannot be read, or cannot tell enough."""
+        """Return the reading of the server; or a metric with a Failure.
+
+        It is a Failure if the server cannot be read, or its queue system lacks a needed field.
+        """
         system = self.server.system
         for field in self._fields:
             if not system.can_tell(field):
-                reason = f"{self.server}: {system.name} cannot tell {field} of a queue"
+                name = FIELD_NAMES.get(field, field)
+                reason = f"{self.server}: {system.name} does not report {name}"
                 return Metric(self.server.node, Failure(reason), context="failure")
         wanted = self.wanted._replace(choose=self._choose)
         if self._named and not self._patterns:
@@ -162,7 +181,7 @@ class QueueResource(Resource):  # type: ignore[misc]
         return reading
 
     def to_metrics(self, reading: Reading) -> Iterator[Metric]:
-        """A metric for each queue, for each that should be there, and for each glob without one."""
+        """Yield a metric for each queue, each missing queue, and each glob that matches none."""
         found = reading.queues or {}
         for name in sorted(found):
             yield self._metric(self.complete(found[name], reading))
@@ -174,7 +193,7 @@ class QueueResource(Resource):  # type: ignore[misc]
                 yield self._metric(self._absent(glob), is_there=False)
 
     def complete(self, queue: QueueState, reading: Reading) -> QueueState:
-        """The state of one queue, where a check adds something to it."""
+        """Return the state of one queue. Subclasses add values that they take from the reading."""
         return queue
 
     def _choose(self, names: Iterable[str]) -> Chosen:
@@ -185,11 +204,11 @@ class QueueResource(Resource):  # type: ignore[misc]
             return False
         if self._globs and name not in self._globs and not matches(name, self._patterns):
             return False
-        # Our own queues come and go with workers and commands: only for those who name them.
+        # beanwatch's own queues are temporary, so they are checked only if -Q names them.
         return not is_internal(name) or any(g.startswith("beanwatch.") for g in self._globs)
 
     def _absent(self, name: str) -> QueueState:
-        empty = EMPTY if self.server.system.absent_is_empty else QueueState("")
+        empty = EMPTY_QUEUE if self.server.system.absent_is_empty else QueueState("")
         return empty._replace(name=name)
 
     def _metric(self, queue: QueueState, is_there: bool = True) -> Metric:
@@ -197,12 +216,16 @@ class QueueResource(Resource):  # type: ignore[misc]
         return Metric(label, CheckedQueue(label, self.server, queue, is_there), context="queue")
 
 
-Kind = TypeVar("Kind", bound=QueueResource)
+ResourceType = TypeVar("ResourceType", bound=QueueResource)
 
 
 def on_all_servers(
-    kind: type[Kind], name: str, options: argparse.Namespace, config: Config, source: Source
-) -> list[Kind]:
-    """One resource of this kind for each server, for the check of this name."""
+    resource: type[ResourceType],
+    name: str,
+    options: argparse.Namespace,
+    config: Config,
+    source: Source,
+) -> list[ResourceType]:
+    """Make a resource of this class for each server of the source. `name` is that of the check."""
     check = find_check(name)
-    return [kind(check, options, config, source, server) for server in source.servers]
+    return [resource(check, options, config, source, server) for server in source.servers]

@@ -1,4 +1,4 @@
-"""Reads Redis for the checks: the option, the password, one connection within `-t`."""
+"""Connects the checks to Redis: the option `--redis`, the password, the timeout, the errors."""
 
 import argparse
 from collections.abc import Callable, Sequence
@@ -11,16 +11,24 @@ from beanwatch.net.redis_reader import RedisReader
 from beanwatch.net.redis_url import DEFAULT_URL, Execute, RedisError, RedisUrl, parse_redis_url
 from beanwatch.store.heartbeats import Worker, read_workers
 
+# Returns the heartbeats of all workers. Raises RedisError.
 ReadWorkers = Callable[[], Sequence[Worker]]
 
 
 def add_redis(parser: Parser, default: str = DEFAULT_URL) -> None:
-    """`--redis`. Its password is in the file that `redis.password_file` names."""
-    parser.add_argument("--redis", metavar="URL", help=f"default: that of --config, or {default}")
+    """Add `--redis`. The password comes from the file that `redis.password_file` names."""
+    parser.add_argument(
+        "--redis",
+        metavar="URL",
+        help=f"URL of Redis (default: redis.url of the configuration, or {default})",
+    )
 
 
 def pick_redis(options: argparse.Namespace, config: Config) -> RedisUrl:
-    """The Redis that the arguments or the configuration name. Raises UsageError, ConfigError."""
+    """Return the Redis of `--redis`, else of the configuration, else DEFAULT_URL.
+
+    Raises UsageError for an invalid URL, ConfigError for an unreadable password file.
+    """
     url = options.redis or config.redis.url or DEFAULT_URL
     try:
         return parse_redis_url(url, config.redis.read_password())
@@ -29,14 +37,14 @@ def pick_redis(options: argparse.Namespace, config: Config) -> RedisUrl:
 
 
 def open_redis(options: argparse.Namespace, config: Config, output: PluginOutput) -> RedisReader:
-    """One connection. Raises RedisError."""
+    """Connect to Redis. Raises RedisError, UsageError (wrong URL), ConfigError (password file)."""
     url = pick_redis(options, config)
     output.current_step, output.heading = f"asking redis {url.address}", "redis"
     return RedisReader(url, options.timeout * READING_SHARE)
 
 
 def live_workers(options: argparse.Namespace, config: Config, output: PluginOutput) -> ReadWorkers:
-    """A function that reads all heartbeats over a connection of its own. It raises RedisError."""
+    """Return a function that connects to Redis and returns all workers. It raises RedisError."""
 
     def read() -> list[Worker]:
         with open_redis(options, config, output) as link:
@@ -49,14 +57,14 @@ T = TypeVar("T")
 
 
 def read_from(link: RedisReader, read: Callable[[Execute], T]) -> T:
-    """The result of `read`. Raises RedisError, also for replies of an unexpected type."""
+    """Return the result of `read`. Raises RedisError, also if a reply has an unexpected type."""
     try:
         return read(link.execute)
     except (ValueError, TypeError, AttributeError, OverflowError) as error:
-        raise RedisError(f"redis gave an answer that makes no sense ({error})") from None
+        raise RedisError(f"redis sent an unexpected reply ({error})") from None
 
 
 def redis_failure(error: RedisError) -> Failure:
-    """The failure to read Redis, for the context `failure`."""
+    """Make the Failure for a Redis that cannot be read. Its alert names the heading `redis`."""
     timed_out = isinstance(error.__context__, TimeoutError)
     return Failure(str(error), timed_out=timed_out, headings=("redis",))

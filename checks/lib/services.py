@@ -1,4 +1,4 @@
-"""Which services a monitoring server should have for these queue servers, queues and workers."""
+"""Plans the services that Nagios or Icinga should have for the queue servers and their queues."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
@@ -9,36 +9,38 @@ from beanwatch.net.address import AddressError
 from beanwatch.queues.servers import Server, parse_server
 
 EVERY_QUEUE = "*"
-# All services of a host's queues depend on this one.
+# The service on which all services of a host's queues depend.
 SERVER_SERVICE = find_check("queue_server").service
-# What the names of Nagios's objects must not hold (illegal_object_name_chars), and `;` and `!`.
+# Characters that Nagios forbids in names (illegal_object_name_chars) or splits at. `_` replaces
+# them.
 ILLEGAL_IN_NAMES = dict.fromkeys(map(ord, "`~!$%^&*|'\"<>?,()=;\\"), "_")
 
 
 class Service(NamedTuple):
-    """One service of one host: which check it is, and of what."""
+    """One service of one host: the check, and what it checks."""
 
     host: str
     name: str
     check: str  # queue_server, queue_depth, ...
-    server: str = ""  # as `--server` takes it
+    server: str = ""  # value for `--server`: a name or an address
     queue: str = ""  # a name or glob, EVERY_QUEUE for all
 
     @property
     def program(self) -> str:
-        """The plugin."""
+        """The name of the plugin: `check_queue_depth`."""
         return f"check_{self.check}"
 
 
 def plan_services(
     config: Config, servers: Sequence[Server], queues: Mapping[str, Iterable[str]] | None = None
 ) -> list[Service]:
-    """The services for these servers: every queue of the configuration, and of `queues` by server.
+    """Return the services for these servers, their queues, the workers and the metrics.
 
-    Where no queue is known, one service of each kind looks at all of them. A check that needs a
-    field which the server's system does not declare has no service. The checks that are not of
-    one server are with the first, where the configuration says that there is something to ask:
-    sites without beanwatch workers have no Redis, and a service would alert forever.
+    Queues are those that the configuration names, and those in `queues` (by `Server.node`). If
+    neither has any, one service per check covers all queues. A check gets no service if it needs
+    a field that the queue system does not report. The checks of workers, jobs and metrics belong to
+    the first host. They are left out if the configuration names no Redis and no Graphite: their
+    services would alert forever.
     """
     services: list[Service] = []
     for server in servers:
@@ -50,17 +52,17 @@ def plan_services(
         services += [
             Service(host, check.service, check.name)
             for check in CHECKS
-            if check.of not in (SERVER, QUEUE)
-            and (config.graphite.url if check.of == METRICS else has_workers)
+            if check.subject not in (SERVER, QUEUE)
+            and (config.graphite.url if check.subject == METRICS else has_workers)
         ]
     return services
 
 
 def _services_of(config: Config, server: Server, queues: Iterable[str]) -> Iterable[Service]:
-    """The checks of one server, then those of each of its queues."""
-    host, address = server.node, name_of(config, server)
+    """Yield the services of one server, then the services of each of its queues."""
+    host, address = server.node, name_or_address(config, server)
     for check in CHECKS:
-        if check.of == SERVER:
+        if check.subject == SERVER:
             yield Service(host, check.service, check.name, address)
     known = dict.fromkeys([*(rule.glob for rule in config.queues), *sorted(queues)])
     known.pop(EVERY_QUEUE, None)
@@ -68,13 +70,13 @@ def _services_of(config: Config, server: Server, queues: Iterable[str]) -> Itera
     for queue in known or [EVERY_QUEUE]:
         label = labels.get(queue, "all queues")
         for check in CHECKS:
-            if check.of == QUEUE and all(map(server.system.can_tell, check.fields)):
+            if check.subject == QUEUE and all(map(server.system.can_tell, check.fields)):
                 name = f"{check.service} of {label}"
                 yield Service(host, name, check.name, address, queue)
 
 
-def name_of(config: Config, server: Server) -> str:
-    """The server as the configuration calls it, else its address."""
+def name_or_address(config: Config, server: Server) -> str:
+    """Return the server's name in the configuration, else its address."""
     for name, text in config.servers.items():
         try:
             if name == server.node or parse_server(text) == server.url:
@@ -85,7 +87,7 @@ def name_of(config: Config, server: Server) -> str:
 
 
 def number_duplicates(names: Mapping[str, str]) -> dict[str, str]:
-    """The same, with a number added to a name that is taken."""
+    """Make the values unique: append ` 2`, ` 3` ... to a value that occurred before."""
     taken: set[str] = set()
     result = {}
     for key, name in names.items():

@@ -1,4 +1,4 @@
-"""Readings of queue servers for the checks, and the options that choose the servers."""
+"""Reads queue servers for the checks within `-t`, and adds the options that choose the servers."""
 
 import argparse
 import time
@@ -26,16 +26,16 @@ if TYPE_CHECKING:
     from beanwatch.checks.lib.redis_source import ReadWorkers
     from beanwatch.store.heartbeats import Worker
 
-# A consumer between two jobs looks stalled for an instant, so a second sample is taken after this
-# many seconds, if that leaves so many for each server.
+# A consumer between two jobs looks stalled for an instant. So a second sample is taken after
+# SECOND_SAMPLE_AFTER seconds, if at least MIN_SECONDS_EACH then remain for each server.
 SECOND_SAMPLE_AFTER = 0.5
-MIN_SHARE = 0.1
+MIN_SECONDS_EACH = 0.1
 
 
 class Source:
-    """Readings of servers, and the heartbeats of workers.
+    """Where a check gets its data: the readings of servers, and the heartbeats of workers.
 
-    `notes` are troubles that do not decide the state; they go to the long output.
+    `notes` are texts for the long output, about problems that do not change the state.
     """
 
     def __init__(self, servers: Sequence[Server], memory: FileMemory | ScopedMemory) -> None:
@@ -43,45 +43,45 @@ class Source:
         self.notes: list[str] = []
 
     def read(self, server: Server, wanted: Wanted) -> Reading:
-        """Everything that is wanted of a server. Raises ServerError if any part is missing."""
+        """Read the wanted parts of a server. Raises ServerError if any part is missing."""
         reading = self.fetch(server, wanted)
         if reading.queues is None or (wanted.heads and reading.trouble):
-            cause = TimeoutError() if self.is_over(server) else None
+            cause = TimeoutError() if self.has_timed_out(server) else None
             raise ServerError(reading.trouble) from cause
         return reading
 
-    def is_over(self, server: Server) -> bool:
-        """True if this server has used up its share of the time."""
+    def has_timed_out(self, server: Server) -> bool:
+        """Return True if reading this server has used up its share of the time."""
         return False
 
     def note_doubts(self, server: Server, doubts: Iterable[str]) -> None:
-        """Tell numbers that cannot be right in the long output."""
+        """Add texts about implausible numbers of this server to `notes`."""
         prefix = f"{server.node}: " if len(self.servers) > 1 else ""
         self.notes += [f"{prefix}{doubt}" for doubt in doubts]
 
     def fetch(self, server: Server, wanted: Wanted) -> Reading:
-        """A reading that may lack parts. Raises ServerError if nothing could be read."""
+        """Read the wanted parts; some may be missing. Raises ServerError if nothing can be read."""
         raise NotImplementedError
 
     def problems(self, server: Server, reading: Reading) -> Iterable[Problem]:
-        """Problems that only this system has, by the reading just made."""
+        """Return the faults in this reading that only this queue system has, such as draining."""
         raise NotImplementedError
 
     def wait(self, servers: Sequence[Server]) -> bool:
-        """Pause before the second sample of these servers; False if there is no time for it."""
+        """Sleep until the second sample. Return False at once if `-t` is too short for it."""
         raise NotImplementedError
 
     def read_again(self, server: Server, names: Sequence[str]) -> Reading:
-        """The second sample: the server and these queues. Raises ServerError."""
+        """Take the second sample: read the server and these queues again. Raises ServerError."""
         raise NotImplementedError
 
     def workers(self) -> "Sequence[Worker] | None":
-        """All heartbeats; None if they are not known or not wanted."""
+        """Return the heartbeats of all workers; None if Redis is not used or cannot be read."""
         return None
 
 
 class LiveSource(Source):
-    """Asks each server when a check wants to know. Servers share the time that is left."""
+    """Reads each server when the check asks for it. The servers share `timeout` seconds."""
 
     def __init__(
         self,
@@ -102,20 +102,20 @@ class LiveSource(Source):
         self._end = clock() + timeout
         self._unasked = len(servers)
         self._readers: dict[Server, Reader] = {}
-        self._ends: dict[Server, float] = {}  # when the share of each is used up, by `clock`
+        self._ends: dict[Server, float] = {}  # when the share of each server ends, by `clock`
 
     def fetch(self, server: Server, wanted: Wanted) -> Reading:
-        """As Source does."""
+        """Connect and read, within the server's share of the time. Raises ServerError."""
         share = self._share()
         self._ends[server] = self._clock() + share
-        # Only these two need what the run before saw, and reading the file takes a millisecond.
+        # Heads and problems need values of the previous run. Reading the state file takes 1 ms.
         memory = self.memory if wanted.heads or wanted.problems else Memory()
         reader = self._readers[server] = self._open(server, share, memory)
         reading = reader.read(wanted, share)
         return self._with_other_heads(reader, reading, self._ends[server])
 
-    def is_over(self, server: Server) -> bool:
-        """As Source does."""
+    def has_timed_out(self, server: Server) -> bool:
+        """Return True if reading this server has used up its share of the time."""
         return self._clock() >= self._ends[server]
 
     def _open(self, server: Server, timeout: float, memory: Memory) -> Reader:
@@ -125,16 +125,16 @@ class LiveSource(Source):
         return server.system.open_reader(server, options)
 
     def _share(self) -> float:
-        """The next server's part of the time that is left, in seconds."""
+        """Return the next server's share of the remaining time, in seconds."""
         share = (self._end - self._clock()) / max(1, self._unasked)
         self._unasked -= 1
         return max(0.01, round(share, 2))
 
     def _with_other_heads(self, reader: Reader, reading: Reading, end: float) -> Reading:
-        """The reading with the heads for which it had no room, as long as there is time."""
+        """Add the ages of first jobs that `reading` had no room for, until `end` (by `clock`)."""
         queues, unread = dict(reading.queues or {}), sorted(reading.unread_heads)
         trouble = reading.trouble
-        # As many at once as there was room for the last time.
+        # In each step read as many heads as the step before did.
         room = sum(bool(queue.ready) for queue in queues.values()) - len(unread)
         while unread and room > 0 and not trouble and (left := end - self._clock()) > 0:
             names, unread = unread[:room], unread[room:]
@@ -151,20 +151,23 @@ class LiveSource(Source):
         return reading._replace(queues=queues, trouble=trouble, unread_heads=frozenset(unread))
 
     def problems(self, server: Server, reading: Reading) -> Iterable[Problem]:
-        """As Source does."""
+        """Return the faults in this reading that only this queue system has, such as draining."""
         return self._readers[server].problems(reading)
 
     def wait(self, servers: Sequence[Server]) -> bool:
-        """As Source does."""
+        """Sleep until the second sample. Return False at once if `-t` is too short for it."""
         left = self._end - self._clock()
-        if left < SECOND_SAMPLE_AFTER + MIN_SHARE * len(servers):
+        if left < SECOND_SAMPLE_AFTER + MIN_SECONDS_EACH * len(servers):
             return False
         self._sleep(SECOND_SAMPLE_AFTER)
         self._unasked = len(servers)
         return True
 
     def read_again(self, server: Server, names: Sequence[str]) -> Reading:
-        """As Source does, by a reader without a memory: it must not count as another run."""
+        """Take the second sample, without the memory, so that it does not count as another run.
+
+        Raises ServerError.
+        """
         self._readers[server].close()
         share = self._share()
         reader = self._open(server, share, Memory())
@@ -177,44 +180,52 @@ class LiveSource(Source):
         return reading
 
     def workers(self) -> "Sequence[Worker] | None":
-        """As Source does. A Redis that cannot be read is a note, since the server can."""
+        """Read the heartbeats once. If Redis cannot be read, add a note and return None."""
         if self._read_workers is not None:
             from beanwatch.net.redis_url import RedisError
 
             try:
                 self._workers = self._read_workers()
             except RedisError as error:
-                self.notes.append(f"Not compared with the heartbeats: {error}")
+                self.notes.append(f"Consumers not compared with the workers' heartbeats: {error}")
             self._read_workers = None
         return self._workers
 
     def close(self) -> None:
-        """For a process that goes on; that of a check ends with its connections open."""
+        """Close the connections. Only `beanwatch passive` needs it: a check ends its process."""
         for reader in self._readers.values():
             reader.close()
 
 
 def add_servers(parser: Parser) -> None:
-    """`-H -p --server --state`."""
-    parser.add_argument("-H", "--hostname", "--host", metavar="HOST", help="the server's host")
-    parser.add_argument("-p", "--port", metavar="PORT", help="its port (default: 11300)")
+    """Add `-H`, `-p`, `--server` and `--state`."""
+    parser.add_argument(
+        "-H", "--hostname", "--host", metavar="HOST", help="host of the queue server"
+    )
+    parser.add_argument("-p", "--port", metavar="PORT", help="port on that host (default: 11300)")
     parser.add_argument(
         "--server",
         action="append",
         default=[],
         metavar="NAME|ADDRESS",
-        help="a server of the configuration, host:port, [::1]:port, unix:/path or a URL; "
-        "repeatable",
+        help="queue server: a name of the configuration, host:port, [::1]:port, unix:/path or a "
+        "URL; repeatable (default: all of the configuration, else 127.0.0.1:11300)",
     )
     parser.add_argument(
-        "--state", metavar="DIR", help="where to remember things (default: /var/tmp/beanwatch-UID)"
+        "--state",
+        metavar="DIR",
+        help="directory of the state file (default: $BEANWATCH_STATE_DIR, or "
+        "/var/tmp/beanwatch-UID)",
     )
 
 
 def pick_servers(options: argparse.Namespace, config: Config) -> list[Server]:
-    """The servers that the arguments name, else all of the configuration. Raises UsageError."""
+    """Return the servers that the arguments name, else all of the configuration.
+
+    Raises UsageError for an invalid address.
+    """
     wanted = list(options.server)
-    # Also when it is empty, as a macro of Nagios may be: then no other server is meant.
+    # An empty -H, from an empty macro of Nagios, is an error and does not mean all servers.
     if options.hostname is not None:
         host = options.hostname
         if options.port and not host.startswith("unix:"):
@@ -229,11 +240,12 @@ def pick_servers(options: argparse.Namespace, config: Config) -> list[Server]:
         raise UsageError(str(error)) from None
 
 
+# The `build` function of a check about servers or queues.
 Build = Callable[[argparse.Namespace, Config, Source], Check]
 
 
 def with_live_servers(build: Build) -> Callable[[argparse.Namespace, Config, PluginOutput], Check]:
-    """The check with the real servers as its source."""
+    """Turn the `build` of a check into a function for `run`, which passes it a LiveSource."""
 
     def build_check(options: argparse.Namespace, config: Config, output: PluginOutput) -> Check:
         servers = pick_servers(options, config)
@@ -252,7 +264,10 @@ def with_live_servers(build: Build) -> Callable[[argparse.Namespace, Config, Plu
 
 
 def server_failure(server: Server, config: Config, error: ServerError) -> Metric:
-    """The metric of a server that could not be read, by its name if the configuration has one."""
+    """Make the metric of a server that cannot be read.
+
+    Its text starts with the server's name in the configuration, if it has one, and its address.
+    """
     timed_out = isinstance(error.__cause__ or error.__context__, TimeoutError)
     reason = str(error).removeprefix(f"{server}: ").replace(f"{server.address}: ", "", 1)
     names = (name for name, address in config.servers.items() if name != address)

@@ -35,7 +35,7 @@ def test_jobs_that_nobody_watches_are_critical(check: Check, beanstalkd: Beansta
     put(beanstalkd, "images", 2)
     answer = check("queue_consumers", "--server", beanstalkd.address, "-Q", "images")
     assert answer.code == CRITICAL
-    assert answer.text.endswith("images: 2 jobs ready and no worker watches it")
+    assert answer.text.endswith("images: 2 jobs ready and no consumer watches it")
 
 
 def test_jobs_in_default_are_a_producers_mistake(check: Check, beanstalkd: Beanstalkd):
@@ -44,7 +44,7 @@ def test_jobs_in_default_are_a_producers_mistake(check: Check, beanstalkd: Beans
         producer.stats()
         answer = check("queue_consumers", "--server", beanstalkd.address)
     assert answer.code == CRITICAL
-    assert "1 job ready that nobody takes: a producer does not name its queue" in answer.text
+    assert "1 job ready that no consumer takes: a producer does not name its queue" in answer.text
 
 
 def test_a_worker_that_watches_and_does_not_reserve_has_stalled(
@@ -54,7 +54,7 @@ def test_a_worker_that_watches_and_does_not_reserve_has_stalled(
         put(beanstalkd, "images", 3)
         answer = check("queue_consumers", "--server", beanstalkd.address, "-Q", "images")
     assert answer.code == CRITICAL
-    assert "3 jobs ready, and of 1 worker nobody takes one" in answer.text
+    assert "3 jobs ready, but its one consumer takes none" in answer.text
 
 
 def test_a_queue_has_stalled_on_the_last_of_many_servers_too(run, beanstalkd: Beanstalkd):
@@ -78,7 +78,7 @@ def test_without_time_for_a_second_look_the_moment_is_judged(check: Check, beans
             lambda: (found := check("queue_consumers", *arguments)).code != UNKNOWN and found
         )
     assert answer.code == CRITICAL
-    assert "of 1 worker nobody takes one" in answer.text
+    assert "3 jobs ready, but its one consumer takes none" in answer.text
     assert any(line.startswith("Only one sample") for line in answer.long)
 
 
@@ -93,7 +93,7 @@ def test_busy_workers_are_saturated_once_the_queue_has_not_shrunk(
         put(beanstalkd, "images", 2)
         answer = check("queue_consumers", *arguments)
         assert answer.code == WARNING
-        assert "not getting fewer, though its one worker is busy" in answer.text
+        assert "not getting fewer, though its one consumer is busy" in answer.text
 
 
 def work(worker, jobs: int) -> None:
@@ -155,7 +155,9 @@ def test_half_a_second_does_not_make_a_queue_one_that_is_not_getting_shorter(
         found = queue_consumers.build(options, Config(), source)
         found()
         source.close()
-    assert found.summary_str.startswith("images: 3 jobs ready, 1 worker, 0 of them waiting")
+    assert found.summary_str.startswith(
+        "images: 3 jobs ready, 1 consumer, 0 of them waiting for a job"
+    )
 
 
 def test_a_worker_that_is_busy_with_another_queue_has_not_stalled(
@@ -169,11 +171,11 @@ def test_a_worker_that_is_busy_with_another_queue_has_not_stalled(
         assert check("queue_consumers", *arguments).code == OK
         answer = check("queue_consumers", *arguments)
         assert answer.code == WARNING
-        assert answer.text.endswith("though its one worker may be busy elsewhere")
+        assert answer.text.endswith("though its one consumer may be busy with other queues")
         idler.watch("reports")  # two watch it and one job is held: one of them takes none
         answer = check("queue_consumers", *arguments)
         assert answer.code == CRITICAL
-        assert "3 jobs ready, and of 2 workers nobody takes one" in answer.text
+        assert "3 jobs ready, but none of 2 consumers takes one" in answer.text
         worker.delete(job)
 
 
@@ -213,7 +215,7 @@ def test_a_draining_server_does_not_page_unless_asked(check: Check, beanstalkd: 
     arguments = ("--server", beanstalkd.address, "-Q", "images")
     answer = check("queue_consumers", *arguments)
     draining = "images: the server is draining, 3 jobs ready"
-    assert answer.text == f"QUEUE_CONSUMERS OK - {draining}, no worker watches it"
+    assert answer.text == f"QUEUE_CONSUMERS OK - {draining}, no consumer watches it"
     with beanstalkd.client(watch="images"):
         assert check("queue_consumers", *arguments).text == f"QUEUE_CONSUMERS OK - {draining}"
     assert check("queue_consumers", *arguments, "--draining", "critical").code == CRITICAL
@@ -238,26 +240,44 @@ def test_a_worker_that_beats_but_is_not_connected_is_named(
     arguments = ("--server", beanstalkd.address, "-Q", "images", "--redis", redis_server.url)
     answer = check("queue_consumers", *arguments)
     assert answer.code == CRITICAL
-    assert answer.text.endswith("no worker watches it, web1.a beats but is not connected here")
+    assert answer.text.endswith(
+        "no consumer watches it, web1.a sends heartbeats but is not connected to this server"
+    )
 
 
 @pytest.mark.parametrize(
     ("workers", "watching", "words"),
     [
-        ({"a": "idle", "b": "busy"}, 0, "a, b beat but are not connected here"),
-        ({"a": "idle", "b": "busy"}, 1, "1 of a, b beats but is not connected here"),
+        (
+            {"a": "idle", "b": "busy"},
+            0,
+            "a, b send heartbeats but are not connected to this server",
+        ),
+        (
+            {"a": "idle", "b": "busy"},
+            1,
+            "1 of a, b sends heartbeats but is not connected to this server",
+        ),
         (
             {"a": "idle", "b": "idle", "c": "idle"},
             1,
-            "2 of a, b, c beat but are not connected here",
+            "2 of a, b, c send heartbeats but are not connected to this server",
         ),
-        ({"a": "dead", "b": "idle"}, 0, "b beats but is not connected here, dead: a"),
+        (
+            {"a": "dead", "b": "idle"},
+            0,
+            "b sends heartbeats but is not connected to this server, dead: a",
+        ),
         ({"a": "dead", "b": "dead"}, 1, "connected but without a heartbeat: 1 of a, b"),
         ({"a": "dead", "b": "idle"}, 2, "connected but without a heartbeat: a"),
-        ({"a": "waiting", "b": "waiting"}, 0, "told to wait: a, b (beanwatch workers resume)"),
-        ({"a": "waiting", "b": "idle"}, 1, "told to wait: a (beanwatch workers resume)"),
+        (
+            {"a": "waiting", "b": "waiting"},
+            0,
+            "told to wait: a, b (undo: beanwatch workers resume)",
+        ),
+        ({"a": "waiting", "b": "idle"}, 1, "told to wait: a (undo: beanwatch workers resume)"),
         ({"a": "blocked", "b": "blocked"}, 0, "blocked: a, b (the disk is full)"),
-        ({}, 1, "none of them sends a heartbeat"),
+        ({}, 1, "none of the consumers sends a heartbeat"),
         ({}, 0, ""),
     ],
 )
@@ -281,8 +301,9 @@ def test_workers_that_were_told_to_wait_or_are_blocked_are_the_cause(
     answer = check("queue_consumers", *arguments)
     assert answer.code == CRITICAL
     assert answer.text.endswith(
-        "images: 1 job ready and no worker watches it, "
-        "told to wait: web1.a (beanwatch workers resume), blocked: web1.b (0 MiB of disk are free)"
+        "images: 1 job ready and no consumer watches it, "
+        "told to wait: web1.a (undo: beanwatch workers resume), "
+        "blocked: web1.b (0 MiB of disk are free)"
     )
 
 
@@ -302,8 +323,8 @@ def test_frozen_workers_are_critical_unless_jobs_get_done(
         answer = check("queue_consumers", *arguments)
         assert answer.code == CRITICAL
         assert answer.text.endswith(
-            "images: 6 jobs ready, nobody works: web1.a, web1.b are connected but do not beat "
-            "(frozen?)"
+            "images: 6 jobs ready and none gets done: web1.a, web1.b are connected but send no "
+            "heartbeat (frozen?)"
         )
         work(one, 1)  # they have only lost Redis
         assert check("queue_consumers", *arguments).code == OK
@@ -328,7 +349,7 @@ def test_of_several_servers_a_worker_counts_for_its_own(
         f'[servers]\nq1 = "{beanstalkd.address}"\nq2 = "10.9.9.9:11300"\n'
     )
     answer = check("queue_consumers", "--config", config, "--server", "q1", "-Q", "images")
-    assert answer.text.endswith(", web1.a beats but is not connected here")
+    assert answer.text.endswith(", web1.a sends heartbeats but is not connected to this server")
 
 
 def test_a_worker_that_is_connected_but_does_not_beat_is_named(
@@ -346,4 +367,7 @@ def test_without_redis_the_server_is_believed(check: Check, beanstalkd: Beanstal
     arguments = ("--server", beanstalkd.address, "-Q", "images", "--redis", "redis://127.0.0.1:1")
     answer = check("queue_consumers", *arguments)
     assert answer.code == OK
-    assert any(line.startswith("Not compared with the heartbeats: ") for line in answer.long)
+    assert any(
+        line.startswith("Consumers not compared with the workers' heartbeats: ")
+        for line in answer.long
+    )

@@ -78,7 +78,7 @@ def test_what_is_older_than_the_window_does_not_count(check: Check, redis_server
     ("outcomes", "code", "words"),
     [
         ({"ok": 2}, OK, "all jobs: 0 of 2 runs failed"),
-        ({"buried": 2}, OK, "all jobs: 2 of 2 runs failed (under 20, too few to judge)"),
+        ({"buried": 2}, OK, "all jobs: 2 of 2 runs failed (too few to judge: under 20)"),
         (
             {"ok": 100, "lost": 3},
             WARNING,

@@ -150,7 +150,7 @@ def test_a_directory_of_somebody_else_is_refused(tmp_path: Path):
     (tmp_path / "link").symlink_to(tmp_path)
     memory = FileMemory("x", str(tmp_path / "link"))
     assert memory.recall("a") is None
-    assert "not a directory of ours" in memory.trouble
+    assert "not a directory of this user" in memory.trouble
 
 
 _RACE = """

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from beanwatch.checks.metrics_fresh import newest, parse_series
+from beanwatch.checks.metrics_fresh import newest_age, parse_series
 from beanwatch.net.http import HttpError, parse_response
 from tests.checks.conftest import Check
 from tests.real import Graphite, HttpSink, wait_until
@@ -49,19 +49,20 @@ def test_an_error_of_graphite_is_unknown_and_hides_the_password(check: Check):
         answer = check("metrics_fresh", "--graphite-url", url)
         assert web.requests[0].headers["authorization"] == "Basic bWU6c2VjcmV0"
     assert answer.code == UNKNOWN
+    assert "cannot read Graphite: 127.0.0.1" in answer.text
     assert "HTTP 502" in answer.text
     assert "secret" not in str(answer)
 
 
 def test_the_newest_point_is_the_last_with_a_value():
-    assert newest([[1.0, 100], [None, 110]], 130.0) == 30
-    assert newest([[None, 100]], 130.0) is None
-    assert newest([[1.0, 140]], 130.0) == 0  # of a clock ahead of ours
+    assert newest_age([[1.0, 100], [None, 110]], 130.0) == 30
+    assert newest_age([[None, 100]], 130.0) is None
+    assert newest_age([[1.0, 140]], 130.0) == 0  # of a clock ahead of ours
 
 
 @pytest.mark.parametrize("body", [b"", b"{}x", b'[{"target": "a"}]', b"[1]", b"[[[[", b"null"])
 def test_what_is_no_answer_of_the_render_api_is_said(body: bytes):
-    with pytest.raises(HttpError, match="does not answer as its render API does"):
+    with pytest.raises(HttpError, match="the reply is not the JSON of its render API"):
         parse_series(body, 0)
 
 

@@ -200,11 +200,19 @@ def test_a_name_server_that_hangs_does_not_hang_the_check(tmp_path: Path, name: 
     ("name", "argv", "reason"),
     [
         ("queue_depth", ("-H", ""), "address ''"),
-        ("queue_depth", ("-H", "127.0.0.1", "-Q", "a\r\nput 0 0 60 1\r\nx"), "no queue is called"),
-        ("queue_depth", ("-H", "127.0.0.1", "-Q", "\udcff"), "no queue is called"),
+        (
+            "queue_depth",
+            ("-H", "127.0.0.1", "-Q", "a\r\nput 0 0 60 1\r\nx"),
+            "not a valid name or glob of a queue",
+        ),
+        ("queue_depth", ("-H", "127.0.0.1", "-Q", "\udcff"), "not a valid name or glob of a queue"),
         ("worker_heartbeat", ("--redis", "redis://127.0.0.1/x"), "the database must be a number"),
         ("worker_heartbeat", ("--redis", "redis://[::1/0"), "Invalid IPv6 URL"),
-        ("job_failures", ("--minutes", "121"), "--minutes: only 120 minutes are kept, not 121"),
+        (
+            "job_failures",
+            ("--minutes", "121"),
+            "--minutes: runs are kept for 120 minutes only, not 121",
+        ),
         ("metrics_fresh", ("--graphite-url", "http://[::1"), "URL: expected http://HOST"),
         ("metrics_fresh", ("--graphite-url", "http://"), "URL: expected http://HOST"),
     ],
@@ -264,9 +272,8 @@ def test_a_missing_module_is_unknown_on_one_line(run, tmp_path: Path, name: str,
     (tmp_path / f"{module}.py").write_text("raise ImportError('gone', name=__name__)")
     code, stdout, stderr = run(f"check_{name}", env={"PYTHONPATH": str(tmp_path)})
     assert (code, stderr) == (UNKNOWN, "")
-    assert stdout == (
-        f"{name.upper()} UNKNOWN - cannot start: gone; install it again: pip install beanwatch\n"
-    )
+    reason = "cannot start: gone; install beanwatch again: pip install beanwatch"
+    assert stdout == f"{name.upper()} UNKNOWN - {reason}\n"
 
 
 def test_hiredis_is_only_missed_by_those_who_need_it(run, tmp_path: Path, beanstalkd: Beanstalkd):

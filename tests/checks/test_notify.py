@@ -47,7 +47,9 @@ def test_one_failure_stops_no_other_and_no_secret_is_shown(run, tmp_path: Path):
     assert (code, stdout) == (1, "")
     lines = stderr.splitlines()
     assert lines[0].startswith(f"beanwatch_notify: cannot send mail through {smtp}: ")
-    assert lines[1].startswith(f"beanwatch_notify: webhook of {secret}: ")
+    assert lines[1].startswith(
+        f"beanwatch_notify: cannot post the alert to the webhook in {secret}: "
+    )
     assert "SECRET" not in stderr
     fields = mailbox.read_text().rstrip("\n").split("\t")
     assert fields[:4] == ["PROBLEM", "queue1", "buried of images", "CRITICAL"]
@@ -66,7 +68,7 @@ def test_what_is_no_utf_8_and_no_address_loses_nothing(run, tmp_path: Path):
     argv = ("--mail", "a@example.org\nBcc: b@example.org", "--file", mailbox)
     code, _, stderr = run("beanwatch_notify", *argv, *ALERT)
     assert (code, len(stderr.splitlines())) == (1, 1)
-    assert stderr.startswith("beanwatch_notify: mail to 'a@example.org\\nBcc")
+    assert stderr.startswith("beanwatch_notify: cannot make a mail to 'a@example.org\\nBcc")
     assert len(mailbox.read_text().splitlines()) == 2
 
 
@@ -75,7 +77,8 @@ def test_a_webhook_that_refuses_is_said(run, tmp_path: Path):
         secret = tmp_path / "url"
         secret.write_text(f"{web.url}/x\n")
         code, _, stderr = run("beanwatch_notify", "--webhook-file", secret, *ALERT)
-    assert (code, stderr) == (1, f"beanwatch_notify: webhook of {secret}: HTTP 404\n")
+    failed = f"cannot post the alert to the webhook in {secret}"
+    assert (code, stderr) == (1, f"beanwatch_notify: {failed}: HTTP 404\n")
 
 
 def test_a_file_is_not_written_through_a_symlink(run, tmp_path: Path):
@@ -88,7 +91,8 @@ def test_a_file_is_not_written_through_a_symlink(run, tmp_path: Path):
 
 def test_nowhere_to_send_it_is_misuse(run):
     code, _, stderr = run("beanwatch_notify", *ALERT)
-    assert (code, stderr) == (2, "beanwatch_notify: name --mail, --webhook-file or --file\n")
+    wrong = "no target: use --mail, --webhook-file or --file"
+    assert (code, stderr) == (2, f"beanwatch_notify: {wrong}\n")
 
 
 text = st.text(max_size=100)

@@ -65,7 +65,7 @@ def test_limits_come_from_the_first_rule_that_fits_and_flags_win(
     )
     answer = check("queue_depth", "--config", config)
     assert answer.code == CRITICAL
-    assert "email.fast: 5 jobs ready (limit 4), no worker watches it" in answer.text
+    assert "email.fast: 5 jobs ready (limit 4), no consumer watches it" in answer.text
     assert "email.bulk" not in answer.text
     assert answer.perfdata["expected"] == "0"
     assert check("queue_depth", "--config", config, "-w", "10").code == OK
@@ -146,7 +146,7 @@ def test_for_waits_until_it_has_lasted(check: Check, beanstalkd: Beanstalkd):
     first = check("queue_depth", *arguments)
     assert (first.code, first.text) == (
         OK,
-        "QUEUE_DEPTH OK - a: 2 jobs ready (limit 1), no worker watches it, for 0s",
+        "QUEUE_DEPTH OK - a: 2 jobs ready (limit 1), no consumer watches it, for 0s",
     )
     wait_until(lambda: check("queue_depth", *arguments).code == WARNING)
 

@@ -34,7 +34,7 @@ def test_every_check_has_its_entry_point():
 
 def test_the_configuration_knows_every_check_and_every_measure():
     assert set(config.CHECKS) == {check.config_key for check in CHECKS}
-    assert set(config.MEASURES) == {check.config_key for check in CHECKS if check.of == QUEUE}
+    assert set(config.MEASURES) == {check.config_key for check in CHECKS if check.subject == QUEUE}
 
 
 def test_every_check_is_a_module_that_says_what_it_asks():

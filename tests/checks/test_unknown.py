@@ -64,7 +64,7 @@ def test_nor_does_it_count_as_a_server_that_answers(check: Check, fake: Mapping[
         ("queue_depth", "current-jobs-ready", "the number of ready jobs", "images"),
         ("queue_buried", "current-jobs-buried", "the number of buried jobs", "images"),
         ("queue_age", "current-jobs-ready", "the number of ready jobs", "images"),
-        ("queue_consumers", "current-watching", "the number of its consumers", "images consumers"),
+        ("queue_consumers", "current-watching", "the number of consumers", "images consumers"),
     ],
 )
 def test_a_number_that_cannot_be_right_is_not_known(
@@ -85,7 +85,7 @@ def test_whether_consumers_take_jobs_is_not_known_without_the_number_of_those_wa
     with fake_beanstalkd(tube_changes={"current-waiting": UNDERFLOW}) as address:
         answer = check("queue_consumers", "--server", address)
     assert answer.code == UNKNOWN
-    assert answer.text.endswith("1 worker, the number of those waiting is not known")
+    assert answer.text.endswith("1 consumer, the number of idle ones is not known")
     assert answer.perfdata["images idle_consumers"] == "U"
 
 
@@ -107,7 +107,7 @@ def test_the_age_of_a_head_that_cannot_be_read_is_not_known(check: Check):
     with fake_beanstalkd(stats_changes={"max-job-size": 2**40}) as address:
         answer = check("queue_age", "--server", address, "-Q", "images")
     assert answer.code == UNKNOWN
-    assert answer.text.endswith("images: how long its next job has waited is not known")
+    assert answer.text.endswith("images: the wait of the next job is not known")
     assert answer.perfdata == {"images": "U"}
 
 
@@ -126,7 +126,7 @@ def test_a_limit_on_a_number_that_is_not_known_is_unknown(check: Check):
     with fake_beanstalkd(stats_changes={"current-connections": UNDERFLOW}) as address:
         answer = check("queue_server", "--server", address, "-c", "5")
     assert answer.code == UNKNOWN
-    assert "beanstalkd did not tell the number of connections" in answer.text
+    assert f" ({address}) did not report its number of connections" in answer.text
 
 
 @pytest.mark.parametrize(("limit", "code"), [("1", UNKNOWN), ("1:critical", CRITICAL)])

@@ -62,7 +62,7 @@ BUSY = {
         (
             {"loop_at": -90.0},
             CRITICAL,
-            "hung outside a job, its main loop has not moved for 1m 30s",
+            "hung outside a job, its main loop has been stuck for 1m 30s",
         ),
         (
             {"state": "blocked", "reason": "free disk 12 MB"},
@@ -72,13 +72,14 @@ BUSY = {
         (
             {"started_at": -90.0, "last_exit": "killed by SIGKILL", "restarts": 1},
             WARNING,
-            "restarted 1m 30s ago, the one before ended: killed by SIGKILL",
+            "restarted 1m 30s ago, the previous process ended: killed by SIGKILL",
         ),
         ({"started_at": -900.0, "last_exit": "killed by SIGKILL"}, OK, "idle"),
         (
             {"started_at": -90.0, "last_exit": "killed while idle", "restarts": 7},
             WARNING,
-            "restarted 1m 30s ago and 7 times in all, the one before ended: killed while idle",
+            "restarted 1m 30s ago and 7 times in all, "
+            "the previous process ended: killed while idle",
         ),
         ({"state": "stopping", "is_over": True, "age": 30.0}, OK, "web1.a: stopping"),
         (
@@ -132,7 +133,7 @@ def test_an_expected_worker_that_runs_under_another_host_is_named(
     answer = check("worker_heartbeat", "--redis", redis_server.url, "--config", config)
     assert answer.code == CRITICAL
     assert answer.text.endswith(
-        "queue1.a: not running, though it is expected (an id is HOST.NAME: web1.a is there)"
+        "queue1.a: not running, though it is expected (an id is HOST.NAME; did you mean web1.a?)"
     )
 
 

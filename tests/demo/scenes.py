@@ -88,7 +88,7 @@ SCENES = [
         kill_mailer,
         (
             Expected(WORKERS, "CRITICAL", "mailer: dead"),
-            Expected(CONSUMERS, "CRITICAL", "no worker watches it, dead: web1.mailer"),
+            Expected(CONSUMERS, "CRITICAL", "no consumer watches it, dead: web1.mailer"),
         ),
         "the worker `mailer` is started again",
         start_mailer,
@@ -99,12 +99,14 @@ SCENES = [
         ),
     ),
     Scene(
-        "A queue without a worker fills up",
-        "200 newsletters are put into a queue that no worker watches",
+        "A queue without a consumer fills up",
+        "200 newsletters are put into a queue that nobody watches",
         fill_newsletter,
         (
             Expected(DEPTH, "CRITICAL", "newsletter"),
-            Expected(CONSUMERS, "CRITICAL", "newsletter: 200 jobs ready and no worker watches it"),
+            Expected(
+                CONSUMERS, "CRITICAL", "newsletter: 200 jobs ready and no consumer watches it"
+            ),
         ),
         "a worker for this queue is started",
         start_newsletter_worker,

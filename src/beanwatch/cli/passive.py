@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from beanwatch.checks.lib.passive import Round, ServiceResult
+from beanwatch.checks.lib.passive import PassiveRound, ServiceResult
 from beanwatch.checks.lib.services import plan_services
 from beanwatch.cli.lib.options import (
     DURATION,
@@ -90,7 +90,7 @@ def command(
         submit = submit_stdout
     due = time.monotonic()
     while True:
-        now = Round(config, picked, timeout)
+        now = PassiveRound(config, picked, timeout)
         now.read()
         services = plan_services(config, picked, now.queues() if discover else None)
         try:
