@@ -73,7 +73,7 @@ SCENES = [
         put_endless_image,
         (
             Expected(BURIED, "WARNING", "images"),
-            Expected(WORKERS, "WARNING", "hard deadline of image.resize"),
+            Expected(WORKERS, "WARNING", "ran past its hard deadline"),
         ),
         "the buried image is deleted; the worker has mended itself",
         partial(delete_buried, queue="images"),
