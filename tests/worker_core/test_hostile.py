@@ -100,7 +100,10 @@ def test_a_handler_whose_decorator_hides_that_it_is_async_is_run(
     worker = start_worker(app=APP)
     wait_until(lambda: worker.outcomes() == ["ok", "timeout", "buried"])
     assert file.read_text() == "ran\n"
-    assert "of which nothing has run" in worker.runs()[2]["reason"]
+    assert (
+        "the handler returned a generator, which the worker cannot run"
+        in worker.runs()[2]["reason"]
+    )
 
 
 def test_what_would_never_run_is_refused_at_once() -> None:

@@ -170,7 +170,7 @@ def test_without_redis_it_starts_and_says_so(
     broker.put("ok")
     worker = start_worker(redis="redis://127.0.0.1:1/0")
     wait_until(lambda: worker.outcomes() == ["ok"])
-    assert worker.logged("without knowing if its id is free, because Redis failed")
+    assert worker.logged("could not check in Redis whether this id is in use")
 
 
 def test_the_command_name_does_not_confuse_the_reading_of_a_process() -> None:

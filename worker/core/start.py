@@ -73,7 +73,7 @@ def _try_to_find_previous(
         return find_previous(writer, settings.worker, instance)
     except RedisError as error:
         log.warning(
-            "the worker starts without knowing if its id is free, because Redis failed: {reason}",
+            "could not check in Redis whether this id is in use, the worker continues: {reason}",
             reason=str(error),
         )
         return None
