@@ -1,4 +1,4 @@
-"""The instrumented beanstalkd worker and its handler API."""
+"""The public API for programs that put jobs into beanstalkd or handle them in a worker."""
 
 from beanwatch.worker.api.app import App
 from beanwatch.worker.api.context import Context

@@ -1,10 +1,10 @@
-"""An example application. The demo and the tests use it too.
+"""An example application of three jobs. The demo and the tests use it too.
 
     beanwatch worker beanwatch.worker.example:app --queue email.regular --name w1
 
-The data of a job can make it misbehave: {"fail": true} raises an exception, {"hang": 30} ignores
-every interruption for 30 seconds, {"seconds": 2} sets how long the job takes, and {"crash": true}
-kills the worker.
+A job's data can make it misbehave: {"fail": true} raises an exception, {"hang": 30} ignores every
+interruption for 30 seconds, {"seconds": 2} sets the job's duration, and {"crash": true} kills the
+worker.
 """
 
 import os
@@ -18,8 +18,8 @@ from beanwatch.worker import App, Context
 app = App(version="1.0")
 
 
-class Trouble(msgspec.Struct, kw_only=True):
-    """The fields that every job of this example understands."""
+class Misbehaviour(msgspec.Struct, kw_only=True):
+    """The fields that make any job slow, fail, hang or crash; times are in seconds."""
 
     seconds: float | None = None
     fail: bool = False
@@ -27,22 +27,22 @@ class Trouble(msgspec.Struct, kw_only=True):
     crash: bool = False
 
 
-class Email(Trouble):
-    """An email to send."""
+class Email(Misbehaviour):
+    """The data of the job `email.send`."""
 
     to: str = "somebody@example.org"
     subject: str = ""
 
 
-class Image(Trouble):
-    """An image to resize."""
+class Image(Misbehaviour):
+    """The data of the job `image.resize`."""
 
     path: str = "image.jpg"
     width: int = 800
 
 
-class Report(Trouble):
-    """A report over several sections."""
+class Report(Misbehaviour):
+    """The data of the job `report.build`."""
 
     name: str = "sales"
     sections: int = 5
@@ -50,43 +50,43 @@ class Report(Trouble):
 
 @app.job("email.send", timeout=10, max_attempts=3, backoff=1)
 def send_email(ctx: Context, email: Email) -> None:
-    """A quick job, of which there are many."""
+    """Pretend to send an email, in about 20 ms."""
     work(email, 0.02)
     ctx.log.debug("sent to {to}", to=email.to)
 
 
 @app.job("image.resize", timeout=5, max_attempts=3, backoff=1, on_timeout="bury")
 def resize_image(ctx: Context, image: Image) -> None:
-    """A job that writes a temporary file."""
+    """Write a temporary file, and pretend to resize an image, in about 100 ms."""
     (ctx.tmpdir / "resized").write_bytes(b"\0" * image.width)
     work(image, 0.1)
 
 
 @app.job("report.build", timeout=60, max_attempts=2, backoff=2, on_timeout="bury")
 def build_report(ctx: Context, report: Report) -> None:
-    """A long job that reports its progress."""
+    """Pretend to build a report, in about 500 ms, and show the progress in the heartbeat."""
     for section in range(report.sections):
         ctx.note(f"section {section + 1} of {report.name}")
         ctx.progress(section, report.sections)
         work(report, 0.5 / report.sections)
 
 
-def work(order: Trouble, usual: float) -> None:
-    """Take about the usual time (seconds), or do what the data says."""
-    if order.crash:
+def work(data: Misbehaviour, usual: float) -> None:
+    """Sleep for about `usual` seconds, or misbehave as `data` says."""
+    if data.crash:
         os._exit(137)
-    if order.fail:
+    if data.fail:
         raise ConnectionError("the mail server answered 451: try again later")
-    if order.hang:
-        hang(order.hang)
-    time.sleep(usual * random.uniform(0.5, 1.5) if order.seconds is None else order.seconds)
+    if data.hang:
+        hang(data.hang)
+    time.sleep(usual * random.uniform(0.5, 1.5) if data.seconds is None else data.seconds)
 
 
 def hang(seconds: float) -> None:
-    """Wait, and let nothing interrupt the wait."""
+    """Sleep for `seconds`, and ignore every exception that interrupts the sleep."""
     end = time.monotonic() + seconds
     while (left := end - time.monotonic()) > 0:
         try:
             time.sleep(left)
-        except BaseException:  # noqa: S112 - a hanging job ignores it
+        except BaseException:  # noqa: S112 - a job that hangs ignores it
             continue

@@ -332,7 +332,7 @@ def test_frozen_workers_are_critical_unless_jobs_get_done(
 
 def test_a_worker_that_said_goodbye_is_neither_frozen_nor_missing():
     dead, over = Heartbeat(), Heartbeat(is_over=True)
-    killed = Heartbeat(last_words="hard deadline of x (job 7)")
+    killed = Heartbeat(last_words="x (job 7) ran past its hard deadline")
     workers = [Worker(f"w{n}", 300.0, beat) for n, beat in enumerate((dead, over, killed))]
     assert group_by_health(workers) == WorkersByHealth(["w0"], [], {}, [])
 

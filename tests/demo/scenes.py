@@ -76,7 +76,7 @@ SCENES = [
         put_endless_image,
         (
             Expected(BURIED, "WARNING", "images"),
-            Expected(WORKERS, "WARNING", "hard deadline of image.resize"),
+            Expected(WORKERS, "WARNING", "ran past its hard deadline"),
         ),
         "the buried job is deleted; the worker runs again already",
         partial(delete_buried, queue="images"),

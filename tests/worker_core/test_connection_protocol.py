@@ -46,7 +46,9 @@ def test_a_queue_is_read_quoted_or_not(written: bytes, read: str) -> None:
 
 
 def test_the_stats_of_another_job_are_an_error() -> None:
-    with pytest.raises(BadReplyError, match="asked about job 2 and answered about job 1"):
+    with pytest.raises(
+        BadReplyError, match="asked about job 2, but the server answered about job 1"
+    ):
         parse_job_stats(STATS % b"work", 2)
 
 

@@ -50,7 +50,7 @@ def test_past_the_hard_deadline_the_job_is_released_and_the_process_ends(
     assert worker.exit_code() == 11
     (run,) = worker.runs("hang")
     assert (run["outcome"], run["attempt"]) == ("timeout", 1)
-    stacks = worker.logged("the main thread does not end")
+    stacks = worker.logged("the main thread did not end")
     assert stacks
     assert "jobs.py" in stacks["context"]["stacks"]
     assert "Thread pulse" in stacks["context"]["stacks"]
@@ -64,7 +64,7 @@ def test_past_the_hard_deadline_the_job_is_released_and_the_process_ends(
     heir = start_worker()
     beat = heir.wait_for("idle")
     assert beat.restarts == 2
-    assert beat.last_exit == f"hard deadline of hang (job {job_id})"
+    assert beat.last_exit == f"hang (job {job_id}) ran past its hard deadline"
     with redis_server.client() as redis:
         minutes = [redis.hgetall(key) for key in redis.keys("beanwatch:outcomes:*")]  # 1 or 2
         assert sum(int(minute["work|hang|timeout"]) for minute in minutes) == 2
@@ -151,4 +151,4 @@ def test_a_job_that_was_given_to_another_worker_is_recorded_as_lost(
         assert other.reserve(10).id == job_id
         taken.touch()
         wait_until(lambda: worker.outcomes() == ["lost"])
-    assert "gave the job away" in worker.runs()[0]["reason"]
+    assert "beanstalkd took the job back" in worker.runs()[0]["reason"]

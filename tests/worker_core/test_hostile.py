@@ -100,7 +100,10 @@ def test_a_handler_whose_decorator_hides_that_it_is_async_is_run(
     worker = start_worker(app=APP)
     wait_until(lambda: worker.outcomes() == ["ok", "timeout", "buried"])
     assert file.read_text() == "ran\n"
-    assert "of which nothing has run" in worker.runs()[2]["reason"]
+    assert (
+        "the handler returned a generator, which the worker cannot run"
+        in worker.runs()[2]["reason"]
+    )
 
 
 def test_what_would_never_run_is_refused_at_once() -> None:
@@ -124,10 +127,10 @@ def test_a_thread_that_outlives_its_job_puts_nothing_and_harms_nobody(
     file = tmp_path / "file"
     broker.put("leaves", {"file": str(file)})
     worker = start_worker(app=APP)
-    assert "the job is over" in wait_until(file.read_text)
+    assert "the job has ended" in wait_until(file.read_text)
     broker.put("ok")
     wait_until(lambda: worker.outcomes() == ["ok", "ok"])
-    assert not worker.logged("cut off")
+    assert not worker.logged("the connection to beanstalkd failed")
 
 
 def test_a_forked_child_that_exits_without_a_word_has_done_well(
@@ -145,7 +148,7 @@ def test_an_error_without_a_text_is_described_all_the_same() -> None:
         def __str__(self) -> str:
             raise KeyError("text")
 
-    assert format_exception_line(Unspeakable()) == "Unspeakable: its text raises KeyError"
+    assert format_exception_line(Unspeakable()) == "Unspeakable: its __str__ raises KeyError"
 
 
 @pytest.mark.parametrize("kind", ["chdir", "fds", "stdout", "thread", "environ"])
@@ -177,7 +180,7 @@ def test_a_worker_whose_job_closed_standard_output_still_logs_there(
 def test_signals_that_a_handler_took_come_back(start_worker: StartWorker, broker: Broker) -> None:
     broker.put("harm", {"kind": "signals"})
     worker = start_worker("--reserve-timeout", 1, app=APP)
-    wait_until(lambda: worker.logged("a job took SIGTERM away"))
+    wait_until(lambda: worker.logged("a job replaced the handler of SIGTERM"))
     broker.put("soft")
     wait_until(lambda: worker.outcomes() == ["ok", "timeout"])
     worker.signal(signal.SIGTERM)
@@ -199,9 +202,9 @@ def test_no_hook_and_no_resource_ends_the_worker(
 @pytest.mark.parametrize(
     ("how", "outcome", "reason"),
     [
-        ("raise", "invalid", "data: KeyError: 'how'"),
+        ("raise", "invalid", "the data does not fit the handler: KeyError: 'how'"),
         ("exit", "buried", "SystemExit: 5"),
-        ("hang", "timeout", "it ran longer than 0.3 s"),
+        ("hang", "timeout", "the job ran longer than 0.3 s, its timeout"),
     ],
 )
 def test_the_types_of_an_application_may_fail_as_its_handlers_may(
@@ -234,7 +237,7 @@ def test_a_forked_child_keeps_no_job_and_says_nothing_to_beanstalkd(
     wait_until(lambda: broker.server.stats_tube(listening).get("current-waiting"))
     job_id = broker.put("child", {"said": str(said), "child": str(child)})
     pid = int(wait_until(child.read_text))
-    assert "the connection was lost" in wait_until(said.read_text)
+    assert "the connection to beanstalkd is closed" in wait_until(said.read_text)
     worker.process.kill()
     worker.process.wait()
     try:
@@ -252,7 +255,8 @@ def test_no_producer_makes_a_series_or_a_time_that_there_cannot_be(
     worker = start_worker(app=APP)
     wait_until(lambda: worker.outcomes() == ["invalid", "invalid"])
     assert [run["job"] for run in worker.runs()] == ["unknown", "unknown"]
-    assert worker.runs()[0]["reason"] == "no handler for the job 'no\\nsuch\\x00job'"
+    reason = "the application has no handler for the job 'no\\nsuch\\x00job'"
+    assert worker.runs()[0]["reason"] == reason
     assert "$.enqueued_at" in worker.runs()[1]["reason"]
 
 
@@ -285,5 +289,5 @@ def test_without_a_thread_to_be_had_the_watchdog_is_armed_at_the_next_tick(
     monkeypatch.setattr(watchdog.faulthandler, "dump_traceback_later", arm)
     dog = watchdog.Watchdog(clock=lambda: 100.0)
     dog.tick(0.0)
-    dog.cover(130.0)  # a job may come first
+    dog.cover_job(130.0)  # a job may come first
     assert armed[1:] == [30.0 + watchdog.HARD_DEADLINE_MARGIN + 2.0]

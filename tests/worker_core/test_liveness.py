@@ -108,7 +108,7 @@ def test_told_to_wait_it_waits(start_worker: StartWorker, broker: Broker) -> Non
     worker = start_worker()
     worker.wait_for("idle")
     broker.put_raw('{"command": "wait"}', queue=f"beanwatch.control.{worker.id}")
-    assert worker.wait_for("waiting").reason == "told to wait"
+    assert worker.wait_for("waiting").reason == "an operator sent the command `wait`"
     assert worker.health() == "waiting"
 
 
@@ -120,7 +120,7 @@ def test_stopping_it_says_why_and_what_it_still_does(
     wait_until(lambda: worker.beat().job == "sleep")
     worker.signal(signal.SIGTERM)
     beat = worker.wait_for("stopping")
-    assert (beat.job, beat.reason) == ("sleep", "told to by SIGTERM")
+    assert (beat.job, beat.reason) == ("sleep", "it received SIGTERM")
 
 
 def test_cut_off_from_beanstalkd_it_is_blocked_and_says_by_what(
@@ -139,7 +139,7 @@ def test_cut_off_from_beanstalkd_it_is_blocked_and_says_by_what(
     broker.put("ok")
     wait_until(lambda: worker.outcomes() == ["ok"], 60)
     worker.wait_for("idle")
-    assert worker.logged("back with beanstalkd")
+    assert worker.logged("works again")
 
 
 def test_cut_off_from_redis_it_works_on_and_is_dead_only_to_redis(
@@ -170,7 +170,7 @@ def test_without_redis_it_starts_and_says_so(
     broker.put("ok")
     worker = start_worker(redis="redis://127.0.0.1:1/0")
     wait_until(lambda: worker.outcomes() == ["ok"])
-    assert worker.logged("redis cannot be asked")
+    assert worker.logged("could not check in Redis whether this id is in use")
 
 
 def test_the_command_name_does_not_confuse_the_reading_of_a_process() -> None:

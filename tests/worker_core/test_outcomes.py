@@ -93,7 +93,7 @@ def test_a_backoff_or_delay_that_makes_no_sense_does_not_end_the_worker(
     job_id = broker.put(job, data)
     worker = start_worker()
     wait_until(lambda: worker.outcomes() == ["retry"])
-    assert worker.logged("the job's own backoff or delay failed")
+    assert worker.logged("the worker uses the default backoff")
     assert broker.job(job_id)["state"] == "delayed"
 
 

@@ -91,7 +91,7 @@ def test_a_job_that_takes_too_long_is_given_back_with_its_priority(
     job = broker.job(job_id)
     assert (job["state"], job["pri"], job["releases"]) == ("ready", 42, 1)
     assert worker.outcomes() == ["retry"]
-    assert "had to stop" in worker.runs()[0]["reason"]
+    assert "the worker stops and gives the job no more time" in worker.runs()[0]["reason"]
 
 
 def test_a_second_signal_does_not_wait_for_the_job(

@@ -1,1 +1,1 @@
-"""The path of a job through the worker: connect, reserve, run, acknowledge."""
+"""Runs jobs: connects to beanstalkd, reserves a job, calls its handler, acknowledges the job."""

@@ -1,11 +1,12 @@
-"""The worker's connection to beanstalkd.
+"""Defines the worker's connection to beanstalkd.
 
 Every operation has a timeout; on any unexpected reply the connection is closed.
 
-Two threads use it. The main thread reserves jobs and acknowledges them; the pulse thread touches
-the reserved job, and a handler's threads may put jobs. Each exchange holds the lock, except for the
-wait for a job: then no job is reserved, and so nobody else uses the socket. The replies to touches
-are not awaited: whoever reads next skips them, so that a silent server cannot hold up the pulse.
+Several threads use it: the main thread reserves and acknowledges jobs, the pulse thread touches the
+reserved job, and threads that a handler started may put jobs. A thread holds the lock while it
+sends a command and reads the reply. Only the wait for a job needs no lock: no job is reserved then,
+so no other thread uses the socket. `touch` does not wait for its reply, so that a silent server
+cannot block the pulse thread. The next read skips the replies to touches.
 """
 
 import socket
@@ -21,25 +22,30 @@ from beanwatch.worker.core.connection_protocol import Action, JobStats, Reserved
 from beanwatch.worker.core.line_socket import BadReplyError, LineSocket
 
 EXCHANGE_TIMEOUT = 2.0  # seconds
-RESERVE_MARGIN = 5.0  # seconds over the reserve timeout before a silent server is given up
+RESERVE_MARGIN = 5.0  # seconds after the reserve timeout: then a silent server counts as lost
 
 
 class ConnectionLostError(Exception):
-    """The connection is closed: the server is gone, silent, or sent an unexpected reply."""
+    """Raised when the connection to beanstalkd was closed.
+
+    The server went away, did not reply within the timeout, or sent an unexpected reply.
+    """
 
 
 class RefusedError(Exception):
-    """A job was not put: the server refused it (JOB_TOO_BIG, DRAINING), or its job is over.
+    """Raised when a job was not put. The connection stays open.
 
-    The connection stays open.
+    The server refused the job (JOB_TOO_BIG, DRAINING, OUT_OF_MEMORY), or the running job that
+    wanted to put it has ended.
     """
 
 
 class WorkerConnection:
-    """One connection at a time to one server. It watches `queues` and no other.
+    """Reserves, touches, puts and acknowledges jobs over one connection to one beanstalkd server.
 
-    `reserve_timeout` (seconds) is how long the server waits for a job. None: without end, for a
-    caller that polls `fileno` and reads only when a job has arrived.
+    The connection watches exactly `queues`. beanstalkd waits up to `reserve_timeout` seconds for a
+    job. With None it waits without limit; then the caller must poll `fileno` and call `reserve`
+    only when a reply has arrived. `timeout` (seconds) limits each other exchange.
     """
 
     def __init__(
@@ -52,12 +58,13 @@ class WorkerConnection:
         open_socket: Callable[[Address, float], socket.socket] = connect,
     ) -> None:
         self.address = address
-        self.server_id = ""  # `id` in the server's stats
-        self.peer: Any = None  # the connected address: to connect again without a name lookup
+        self.server_id = ""  # the `id` in the reply to `stats`; a restarted server has another
+        self.peer: Any = None  # the socket's remote address, for connecting without a name lookup
         self.job_id = 0  # the reserved job; 0: none
-        self.unanswered_touches = 0  # of this job
-        self.job_was_taken_away = False  # a touch was answered NOT_FOUND: another worker has it
-        self.reserve_is_pipelined = False  # sent with the last acknowledgement; may bring a job
+        self.unanswered_touches = 0  # touches of this job that have no reply yet
+        self.job_was_taken_away = False  # beanstalkd answered NOT_FOUND to a touch
+        # A reserve was sent together with the last acknowledgement; its reply may contain a job.
+        self.reserve_is_pipelined = False
         self._queues = list(queues)
         if reserve_timeout is None:
             self._reserve, self._reserve_limit = protocol.RESERVE, timeout
@@ -70,16 +77,19 @@ class WorkerConnection:
         self._exchange = _Exchange(self._lock, self._fail)
         self._socket: LineSocket | None = None
         self._used_queue = b"default"
-        self._reserve_is_pending = False  # sent by `start_reserve`
-        self._is_waiting = False  # for a job, and none is reserved: `interrupt` may end it
+        self._reserve_is_pending = False  # `start_reserve` sent a reserve; its reply is unread
+        self._is_waiting = False  # the main thread waits for a job, so `interrupt` may end the wait
 
     @property
     def is_open(self) -> bool:
-        """True if connected, as far as is known."""
+        """Return True from `open` until `close` or a failed exchange with the server."""
         return self._socket is not None
 
     def open(self) -> None:
-        """Connect, and verify that exactly `queues` are watched. Raises ConnectionLostError."""
+        """Connect, watch `queues`, and verify that the server watches no other for this connection.
+
+        Raises ConnectionLostError.
+        """
         with self._exchange:
             connected = self._open_socket(self.address, self._timeout)
             lines = self._socket = LineSocket(connected, self._timeout)
@@ -90,12 +100,14 @@ class WorkerConnection:
                 self._expect(lines, b"WATCHING ")
             watched = parse_list(self._read_body(lines))
             if set(watched) != set(self._queues):
-                raise BadReplyError(f"it watches {watched}, not the queues it was told to")
+                raise BadReplyError(
+                    f"the worker asked to watch {self._queues}, but the server watches {watched}"
+                )
             self.server_id = str(parse_stats(self._read_body(lines)).get("id", ""))
             self.peer = lines.peer()
 
     def close(self) -> None:
-        """Close the connection. The server gives a reserved job to another worker."""
+        """Close the connection. beanstalkd then releases the reserved job, for any worker."""
         self._reserve_is_pending = self.reserve_is_pipelined = False
         self.job_id = 0
         lines, self._socket = self._socket, None
@@ -103,9 +115,10 @@ class WorkerConnection:
             lines.close()
 
     def interrupt(self) -> None:
-        """End a wait for a job, from another thread or a signal handler; closes the connection.
+        """End the main thread's wait for a job, by closing the connection.
 
-        Does nothing if a reply has arrived: it may hold a job, which has to be handled.
+        Any thread and any signal handler may call this. It does nothing if a reply has arrived
+        already: the reply may contain a job, which must be handled.
         """
         lines = self._socket
         if lines is not None and self._is_waiting and not lines.has_input() and self._is_waiting:
@@ -114,21 +127,22 @@ class WorkerConnection:
             lines.shut_down()
 
     def fileno(self) -> int:
-        """The socket's file descriptor, to poll."""
+        """Return the socket's file descriptor, for `poll`. Raises ConnectionLostError if closed."""
         return self._connected().fileno()
 
     def start_reserve(self) -> None:
-        """Ask for a job; `reserve` then only reads the reply. Raises ConnectionLostError."""
+        """Send a reserve; a later `reserve` only reads the reply. Raises ConnectionLostError."""
         with self._exchange:
             self._connected().send(self._reserve)
             self._reserve_is_pending = True
 
     def reserve(self, is_wanted: Callable[[], bool]) -> Reserved | None:
-        """Wait for a job; None after the reserve timeout. Raises ConnectionLostError.
+        """Wait for a job; None if none came within the reserve timeout. Raises ConnectionLostError.
 
         A job already received with the last acknowledgement is returned even if `is_wanted()` is
-        false: closing the connection now would count as an unfinished run. `_is_waiting` is set
-        before `is_wanted` is called, so a concurrent stop is noticed by one or the other.
+        false: if the connection were closed instead, beanstalkd would count a run that nobody
+        acknowledged. `_is_waiting` is set before `is_wanted` is called, so that no stop is missed:
+        either `is_wanted` returns false, or `interrupt` ends the wait.
         """
         try:
             lines = self._connected()
@@ -136,7 +150,7 @@ class WorkerConnection:
                 return reserved
             self._is_waiting = True
             if not is_wanted():
-                raise ConnectionLostError("no job is wanted")
+                raise ConnectionLostError("the worker takes no jobs now, so it did not reserve one")
             if not self._reserve_is_pending:
                 lines.send(self._reserve)
             return self._read_job(lines, self._reserve_limit)
@@ -146,16 +160,17 @@ class WorkerConnection:
             self._is_waiting = False
 
     def job_stats(self, job_id: int) -> JobStats:
-        """`stats-job` of the reserved job. Raises ConnectionLostError."""
+        """Send `stats-job` and return the parsed reply. Raises ConnectionLostError."""
         with self._exchange:
             lines = self._connected()
             lines.send(protocol.encode_job_stats(job_id))
             return protocol.parse_job_stats(self._read_body(lines), job_id)
 
     def touch(self, wait: float) -> bool:
-        """Start the reserved job's time to run anew; does not wait for the reply.
+        """Send `touch`, which restarts the reserved job's TTR. Does not wait for the reply.
 
-        False if the lock was not free within `wait` seconds, or if no job is reserved.
+        Returns False if nothing was sent: the lock was not free within `wait` seconds, no job is
+        reserved, or the connection failed.
         """
         if not self._lock.acquire(timeout=wait):
             return False
@@ -184,17 +199,20 @@ class WorkerConnection:
         *,
         during_job: int = 0,
     ) -> int:
-        """Put a job and return its id. Raises RefusedError, ConnectionLostError.
+        """Put a job and return its id; `delay` and `ttr` are whole seconds.
 
-        `during_job`: only while this job is reserved. The lock is held from this check to the
-        reply: replies carry no id, so after the job's end the main thread, which waits for the next
-        job without the lock, would read this reply, or this thread would read its job.
+        If `during_job` is given, that job must be reserved. The lock is held from this check until
+        the reply is read. Otherwise the job could end in between: then the main thread waits for
+        the next job without the lock, and could read this reply, or this thread could read that
+        job, because replies carry no id.
+
+        Raises RefusedError, ConnectionLostError.
         """
         name = queue.encode()
         with self._exchange:
             lines = self._connected()
             if during_job and self.job_id != during_job:
-                raise RefusedError("the job is over: its threads can put no more jobs")
+                raise RefusedError("the job has ended, so its threads cannot put jobs any more")
             if name != self._used_queue:
                 lines.send(protocol.encode_use(name))
                 self._expect(lines, b"USING ")
@@ -214,10 +232,12 @@ class WorkerConnection:
         *,
         and_reserve: bool = False,
     ) -> bool:
-        """Delete, release or bury the reserved job. False if the server had given it away.
+        """Delete, release (after `delay` seconds) or bury the reserved job.
 
-        `and_reserve` asks for the next job in the same write, if one is ready. Raises
-        ConnectionLostError; then it is unknown whether the server got the command.
+        Returns False if beanstalkd answered NOT_FOUND: the job's TTR had passed, so this worker did
+        not hold the job any more. `and_reserve` also reserves the next job, if one is ready, in the
+        same write. Raises ConnectionLostError; then it is unknown whether the server executed the
+        command.
         """
         command = protocol.encode_end(action, job_id, priority, delay)
         with self._exchange:
@@ -232,7 +252,7 @@ class WorkerConnection:
 
     def _connected(self) -> LineSocket:
         if self._socket is None:
-            raise ConnectionLostError(f"{self.address}: the connection was lost")
+            raise ConnectionLostError(f"{self.address}: the connection to beanstalkd is closed")
         return self._socket
 
     def _read_job(self, lines: LineSocket, timeout: float) -> Reserved | None:
@@ -256,7 +276,7 @@ class WorkerConnection:
             raise protocol.unexpected_reply(line)
 
     def _expect(self, lines: LineSocket, start: bytes) -> bytes:
-        """The rest of the next line, which must begin with `start`."""
+        """Read the next line, which must begin with `start`, and return the rest of it."""
         line = self._read_reply(lines)
         if not line.startswith(start):
             raise protocol.unexpected_reply(line)
@@ -266,25 +286,26 @@ class WorkerConnection:
         return lines.read_body(self._expect(lines, b"OK "))
 
     def _fail(self, error: BaseException) -> BaseException:
-        """Close the connection, and return the error to raise.
+        """Close the connection, and return the exception that the caller must raise.
 
-        Socket and protocol errors become ConnectionLostError; anything else is returned unchanged.
+        Socket and protocol errors become ConnectionLostError; others are returned unchanged.
         """
         self.close()
         if isinstance(error, OSError):
             return ConnectionLostError(f"{self.address}: {socket_reason(error, self._timeout)}")
         if isinstance(error, KeyError):
-            return ConnectionLostError(f"{self.address}: its answer has no field {error}")
+            return ConnectionLostError(f"{self.address}: the reply to stats-job lacks {error}")
         if isinstance(error, ValueError):
             return ConnectionLostError(f"{self.address}: {error}")
         return error
 
 
 class _Exchange:
-    """Holds the lock during an exchange. Any error except RefusedError closes the connection.
+    """Holds the lock while a command is sent and its reply is read.
 
-    That includes an exception that the alarm raises before the reply has been read. A class,
-    because it is entered twice a job and a generator takes three times as long.
+    Any exception except RefusedError closes the connection, also one that the alarm raises before
+    the reply was read. This is a class because it is entered twice per job, and a generator-based
+    context manager takes three times as long.
     """
 
     def __init__(
@@ -294,7 +315,10 @@ class _Exchange:
 
     def __enter__(self) -> None:
         if not self._lock.acquire(True, 2 * EXCHANGE_TIMEOUT):
-            raise ConnectionLostError("another thread keeps the connection busy")
+            raise ConnectionLostError(
+                "another thread used the connection to beanstalkd for more than "
+                f"{2 * EXCHANGE_TIMEOUT:g} s"
+            )
 
     def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
         try:

@@ -1,4 +1,4 @@
-"""beanstalkd's commands and replies as the worker uses them: bytes in, bytes out, no socket.
+"""Encodes the commands that the worker sends to beanstalkd, and parses the replies. No sockets.
 
 Source: beanstalkd's doc/protocol.txt, "Producer Commands" and "Worker Commands".
 """
@@ -15,21 +15,24 @@ from beanwatch.worker.core.line_socket import BadReplyError
 RESERVE = b"reserve\r\n"
 RESERVE_NOW = b"reserve-with-timeout 0\r\n"
 PUT_REFUSALS = frozenset((b"JOB_TOO_BIG", b"DRAINING", b"OUT_OF_MEMORY"))
-# NOT_FOUND: the time to run was over, and the server gave the job away.
+# NOT_FOUND means that the TTR had passed, so this worker did not hold the job any more.
 ACKNOWLEDGED = frozenset((b"DELETED", b"RELEASED", b"BURIED", b"NOT_FOUND"))
 
 Action = Literal["delete", "release", "bury"]
 
 
 class Reserved(Struct, frozen=True):
-    """A job as `reserve` hands it out."""
+    """Holds the id and body of a job that beanstalkd has reserved for this worker."""
 
     id: int
     body: bytes
 
 
 class JobStats(Struct, frozen=True):
-    """The fields of `stats-job` that the worker needs. Times are whole seconds."""
+    """Holds the fields of a reply to `stats-job` that the worker needs.
+
+    `age`, `delay` and `ttr` are whole seconds; `reserves` and the rest are counters.
+    """
 
     id: int
     queue: str
@@ -44,43 +47,46 @@ class JobStats(Struct, frozen=True):
 
 
 def encode_open(queues: Sequence[str]) -> bytes:
-    """Watch these queues and no other, and ask for the list and for the server's statistics."""
+    """Return the commands that watch exactly `queues`, then list them and ask for `stats`."""
     commands = [b"watch " + queue.encode() for queue in queues]
-    if "default" not in queues:  # which every connection watches at first
+    if "default" not in queues:  # a new connection watches it
         commands.append(b"ignore default")
     return b"\r\n".join((*commands, b"list-tubes-watched", b"stats", b""))
 
 
 def encode_reserve(timeout: float) -> bytes:
-    """Wait up to `timeout` seconds for a job: whole seconds, and at least 1, as 0 would spin."""
+    """Return the command that waits up to `timeout` seconds for a job.
+
+    The timeout is rounded to whole seconds, at least 1: with 0 the worker would never pause.
+    """
     return b"reserve-with-timeout %d\r\n" % max(1, round(timeout))
 
 
 def encode_use(queue: bytes) -> bytes:
-    """Put into this queue from now on."""
+    """Return the command that selects the queue into which later commands put jobs."""
     return b"use %b\r\n" % queue
 
 
 def encode_put(body: bytes, priority: int, delay: int, ttr: int) -> bytes:
-    """Put a job; `delay` and `ttr` in seconds."""
+    """Return the command that puts a job; `delay` and `ttr` are whole seconds."""
     return b"put %d %d %d %d\r\n%b\r\n" % (priority, delay, ttr, len(body), body)
 
 
 def encode_job_stats(job_id: int) -> bytes:
-    """Ask for the statistics of a job."""
+    """Return the command that asks for a job's statistics."""
     return b"stats-job %d\r\n" % job_id
 
 
 def encode_touch(job_id: int) -> bytes:
-    """Start the job's time to run anew."""
+    """Return the command that restarts a job's TTR."""
     return b"touch %d\r\n" % job_id
 
 
 def encode_end(action: Action, job_id: int, priority: int, delay: float) -> bytes:
-    """Delete, release or bury a job. Without its priority a released job would get another.
+    """Return the command that deletes, releases (after `delay` seconds) or buries a job.
 
-    beanstalkd counts the delay in whole seconds. Round up: rounding down would undo the jitter for
-    short delays.
+    A release and a bury set the job's priority, so pass its current one. beanstalkd takes whole
+    seconds; the delay is rounded up, because rounding down would undo the jitter of short delays.
     """
     if action == "delete":
         return b"delete %d\r\n" % job_id
@@ -90,9 +96,10 @@ def encode_end(action: Action, job_id: int, priority: int, delay: float) -> byte
 
 
 def parse_reserve(line: bytes) -> tuple[int, bytes] | None:
-    """The job's id and the size of its body; None if no job came. Raises BadReplyError.
+    """Return the job's id and the size of its body (ASCII digits); None for TIMED_OUT.
 
-    DEADLINE_SOON is an error too: it is about a job that we do not know of.
+    Raises BadReplyError for any other reply. This includes DEADLINE_SOON: it means that this
+    connection holds a job that the worker does not know.
     """
     word, _, numbers = line.partition(b" ")
     if word == b"RESERVED":
@@ -104,9 +111,10 @@ def parse_reserve(line: bytes) -> tuple[int, bytes] | None:
 
 
 def parse_inserted(line: bytes) -> int:
-    """The id of a job that was put. Raises BadReplyError.
+    """Return the id of the job that was put.
 
-    BURIED is an error too: the server could not queue the job, and nobody will run it.
+    Raises BadReplyError for any other reply. This includes BURIED: the server had no memory to
+    queue the job, so no worker would run it.
     """
     word, _, job_id = line.partition(b" ")
     if word != b"INSERTED":
@@ -115,16 +123,17 @@ def parse_inserted(line: bytes) -> int:
 
 
 def parse_job_stats(body: bytes, job_id: int) -> JobStats:
-    """Read the reply to `stats-job`.
+    """Parse the body of a reply to `stats-job`.
 
-    Raises KeyError for a missing field, ValueError for a wrong one or another job's statistics. One
-    call with each field in place, because this runs for every job: a loop takes a third longer.
+    Raises KeyError for a missing field, and ValueError for a field that cannot be parsed or for
+    the statistics of another job. This runs for every job, so each field is written out: a loop
+    takes a third longer.
     """
-    words = body.split()  # `---`, then a name and a value a line
+    words = body.split()  # YAML: `---`, then one `name: value` per line
     fields = dict(zip(words[1::2], words[2::2], strict=True))
     stats = JobStats(
         id=int(fields[b"id:"]),
-        queue=fields[b"tube:"].strip(b'"').decode(),  # quoted from 1.13 on
+        queue=fields[b"tube:"].strip(b'"').decode(),  # beanstalkd 1.13 and later quote it
         priority=int(fields[b"pri:"]),
         age=int(fields[b"age:"]),
         delay=int(fields[b"delay:"]),
@@ -135,10 +144,12 @@ def parse_job_stats(body: bytes, job_id: int) -> JobStats:
         kicks=int(fields[b"kicks:"]),
     )
     if stats.id != job_id:
-        raise BadReplyError(f"it was asked about job {job_id} and answered about job {stats.id}")
+        raise BadReplyError(
+            f"stats-job asked about job {job_id}, but the server answered about job {stats.id}"
+        )
     return stats
 
 
 def unexpected_reply(line: bytes) -> BadReplyError:
-    """The error for a reply that does not fit its command."""
-    return BadReplyError(f"it answered {quote_answer(line[:40])}")
+    """Return the exception for a reply that does not fit its command."""
+    return BadReplyError(f"the server sent an unexpected reply: {quote_answer(line[:40])}")

@@ -1,4 +1,4 @@
-"""Decisions about jobs, made from numbers alone: attempts, poison, retries, burial."""
+"""Decides whether a job is deleted, retried or buried, and when to retry. Does no I/O."""
 
 import math
 import random
@@ -8,17 +8,21 @@ from typing import NamedTuple
 from beanwatch.worker.api.errors import Bury, Discard, JobStopped, JobTimeout, Retry
 from beanwatch.worker.core.connection_protocol import Action, JobStats
 
-FIRST_BACKOFF = 5.0  # seconds before the second attempt, doubled for each one after
+FIRST_BACKOFF = 5.0  # seconds before the second attempt; doubled for each later attempt
 MAX_BACKOFF = 3600.0  # seconds
 MAX_REASON = 1000  # characters
-MAX_DELAY = 2.0**32 - 1  # seconds that beanstalkd can count
+MAX_DELAY = 2.0**32 - 1  # seconds; beanstalkd stores 32 bits
 MAX_RECONNECT_DELAY = 30.0  # seconds
 
 Backoff = float | Callable[[int], float] | None
 
 
 class Verdict(NamedTuple):
-    """The end of a run: its outcome, and what beanstalkd is told. `delay` is in seconds."""
+    """Says how a run ended, and with which command the worker acknowledges the job (`action`).
+
+    `outcome` is one of `beanwatch.outcomes.NAMES`. `reason` is a text for people. `delay` (seconds)
+    is for a release.
+    """
 
     outcome: str
     action: Action
@@ -30,17 +34,18 @@ OK = Verdict("ok", "delete")
 
 
 def decide_poison(stats: JobStats, max_attempts: int) -> str:
-    """The reason to bury a job before it runs, or "".
+    """Return why a job must be buried before it runs again (it is "poison"); "" if it may run.
 
-    A run that nobody acknowledged (its worker died, or its time to run was over) raises `reserves`
-    only. `max_attempts` such runs are allowed, and as many again after each kick.
+    A run that nobody acknowledged (its worker died, or its TTR passed) increases `reserves` but no
+    other counter. `max_attempts` such runs are allowed (0: any number), and as many again after
+    each kick.
     """
     unacknowledged = stats.reserves - 1 - stats.releases - stats.buries
     if not max_attempts or unacknowledged < max_attempts * (stats.kicks + 1):
         return ""
     return (
-        f"{unacknowledged} runs ended without an answer: "
-        "the job kills its worker, or outlasts its TTR"
+        "the job kills its worker or runs longer than its TTR "
+        f"(runs that were never acknowledged: {unacknowledged})"
     )
 
 
@@ -51,9 +56,10 @@ def decide_end(
     backoff: Backoff = None,
     on_timeout: str = "retry",
 ) -> Verdict:
-    """The verdict on a run whose handler returned (`error` is None) or raised `error`.
+    """Decide what happens after the handler returned (`error` is None) or raised `error`.
 
-    Raises what an application's own backoff raises, and TypeError or ValueError for its result.
+    Raises whatever the application's backoff function raises, and TypeError or ValueError if its
+    result is not a number.
     """
     if error is None:
         return OK
@@ -78,10 +84,11 @@ def decide_end(
 def decide_delay(
     attempt: int, backoff: Backoff, *, draw: Callable[[], float] = random.random
 ) -> float:
-    """Seconds until the next attempt: a function's result, or `backoff` doubled for each attempt.
+    """Return the seconds until the attempt after `attempt` (1 is the first).
 
-    Up to half of the doubled delay is random, so that jobs that failed together do not come back
-    together.
+    If `backoff` is a function, it decides. If it is a number (seconds), it is doubled for each
+    attempt after the first, up to MAX_BACKOFF. Up to half of the result is subtracted at random,
+    so that jobs that failed together do not run again together.
     """
     if callable(backoff):
         return backoff(attempt)
@@ -91,28 +98,34 @@ def decide_delay(
 
 
 def check_delay(delay: float) -> float:
-    """The delay, cut to what beanstalkd takes. Raises TypeError or ValueError if not a number."""
+    """Limit a delay to 0 to MAX_DELAY seconds. Raises TypeError or ValueError if not a number."""
     if math.isnan(delay):
-        raise ValueError("a delay is a number of seconds, not nan")
+        raise ValueError("the delay must be a number of seconds, not nan")
     return min(MAX_DELAY, max(0.0, delay))
 
 
 def decide_reconnect(failures: int, *, draw: Callable[[], float] = random.random) -> float:
-    """Seconds before the next connect after `failures` in a row: random, growing up to 30 s."""
+    """Return a random number of seconds to wait before the worker connects again.
+
+    The maximum doubles with each of the `failures` in a row, up to MAX_RECONNECT_DELAY.
+    """
     return draw() * min(MAX_RECONNECT_DELAY, 0.1 * 2.0 ** min(failures, 20))
 
 
 def jitter_limit(limit: float, *, draw: Callable[[], float] = random.random) -> float:
-    """The limit plus up to a quarter, so that not all workers reach it at the same time."""
+    """Increase a limit at random by up to a quarter, so that not all workers reach it at once."""
     return limit * (1 + draw() / 4)
 
 
 def format_exception_line(error: BaseException) -> str:
-    """An exception in one line, with its class unless the class is one of ours."""
+    """Format an exception as one line; its text is cut to MAX_REASON characters.
+
+    The line begins with the class, except for the exceptions of beanwatch's handler API.
+    """
     try:
         text = " ".join(str(error)[:MAX_REASON].split())
-    except Exception as wrong:  # the application's own __str__ may fail
-        text = f"its text raises {type(wrong).__name__}"
+    except Exception as wrong:  # __str__ is the application's code and may fail
+        text = f"its __str__ raises {type(wrong).__name__}"
     if isinstance(error, Retry | Bury | Discard | JobTimeout | JobStopped) and text:
         return text
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

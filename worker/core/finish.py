@@ -1,7 +1,7 @@
-"""The end of a run: follow-ups, announcement, acknowledgement, outcome. In this order.
+"""Ends a run: puts the follow-up job, acknowledges the job, and reports the outcome.
 
-Follow-ups are put before the acknowledgement. A crash between the two makes a duplicate, which its
-id shows; in the other order a crash would lose the follow-up.
+The follow-up is put before the acknowledgement. If the worker crashes in between, the follow-up is
+put twice, with the same id; in the other order it would be lost.
 """
 
 import time
@@ -17,11 +17,11 @@ from beanwatch.worker.core.job import RunningJob
 from beanwatch.worker.core.record import Run, Sinks
 from beanwatch.worker.core.state import WorkerState
 
-MAX_TRACEBACK = 8192  # characters; the end is kept, where the error is
+MAX_TRACEBACK = 8192  # characters; the end is kept, because it shows the error
 
 
 class Finisher:
-    """Ends runs, in the main thread or, after the hard deadline, in the pulse thread."""
+    """Ends runs of jobs. The main thread uses it; after a hard deadline the pulse thread does."""
 
     def __init__(
         self,
@@ -42,11 +42,13 @@ class Finisher:
         *,
         and_reserve: bool = False,
     ) -> Run:
-        """Put the follow-up, acknowledge the job, and tell the sinks.
+        """Put the job's follow-up, send `verdict.action` to beanstalkd, and report the run.
 
-        `and_reserve` asks for the next job together with the acknowledgement.
+        `error` is the handler's exception, for its traceback. `and_reserve` reserves the
+        next job together with the acknowledgement. The outcome of the returned run is `lost` if
+        beanstalkd did not confirm the acknowledgement.
         """
-        duration = self._monotonic() - job.began
+        duration = self._monotonic() - job.started_monotonic
         lost = ""
         follow_ups: tuple[str, ...] = ()
         which, follow_up = pick_follow_up(job, verdict)
@@ -54,7 +56,7 @@ class Finisher:
             try:
                 verdict, follow_ups = self._put(job, verdict, which, follow_up)
             except ConnectionLostError as closed:
-                lost = str(closed)
+                lost = f"the {which} follow-up was not put: {closed}"
         run = Run(
             server=self._connection.server_id,
             queue=job.queue,
@@ -76,7 +78,9 @@ class Finisher:
         if not lost:
             lost = self._acknowledge(job, verdict, and_reserve=and_reserve)
         if lost:
-            reason = f"{lost}; it was: {run.outcome} {run.reason}".rstrip()
+            reason = f"{lost}; without this, the outcome would be {run.outcome}"
+            if run.reason:
+                reason = f"{reason} ({run.reason})"
             run = replace(run, outcome="lost", reason=reason)
         self._sinks.on_finished(run)
         self._state.processed += 1
@@ -85,7 +89,7 @@ class Finisher:
         return run
 
     def _acknowledge(self, job: RunningJob, verdict: Verdict, *, and_reserve: bool) -> str:
-        """Why the acknowledgement was lost, or ""."""
+        """Acknowledge the job. Return why beanstalkd did not confirm that; "" if it did."""
         try:
             is_ours = self._connection.acknowledge(
                 verdict.action,
@@ -95,8 +99,8 @@ class Finisher:
                 and_reserve=and_reserve,
             )
         except ConnectionLostError as closed:
-            return f"no answer to {verdict.action}: {closed}"
-        return "" if is_ours else "beanstalkd gave the job away: its TTR was over"
+            return f"beanstalkd did not confirm the {verdict.action}: {closed}"
+        return "" if is_ours else "beanstalkd took the job back, because its TTR had passed"
 
     def _put(
         self, job: RunningJob, verdict: Verdict, which: str, follow_up: FollowUp
@@ -110,13 +114,16 @@ class Finisher:
                 follow_up.queue, body, follow_up.priority, follow_up.delay, follow_up.ttr
             )
         except (RefusedError, EnvelopeError) as refused:
-            reason = f"its {which} follow-up was refused: {refused}"
+            reason = f"the {which} follow-up was not put: {refused}"
             return Verdict("buried", "bury", f"{verdict.reason}; {reason}".lstrip("; ")), ()
         return verdict, (new_id,)
 
 
 def pick_follow_up(job: RunningJob, verdict: Verdict) -> tuple[str, FollowUp | None]:
-    """The follow-up to put (`success` or `failure`); none if the job will run again."""
+    """Return the kind of follow-up to put (`success` or `failure`), and the follow-up.
+
+    The follow-up is None if the envelope has none of this kind, or if the job will run again.
+    """
     if verdict.action == "release":
         return "", None
     if verdict.outcome == "ok":
@@ -125,12 +132,12 @@ def pick_follow_up(job: RunningJob, verdict: Verdict) -> tuple[str, FollowUp | N
 
 
 def render_traceback(error: BaseException | None) -> str:
-    """The traceback of a handler's error, cut to its last MAX_TRACEBACK characters."""
+    """Format the traceback of a handler's exception, cut to its last MAX_TRACEBACK characters."""
     if error is None or error.__traceback__ is None:
         return ""
     try:
         lines = traceback.format_exception(error)
-    except Exception as wrong:  # the application's error may fail when it is formatted
+    except Exception as wrong:  # an application's exception may fail to be formatted
         lines = [*traceback.format_tb(error.__traceback__), f"{format_exception_line(error)}\n"]
-        lines.append(f"(Python cannot show it: {format_exception_line(wrong)})\n")
+        lines.append(f"(formatting the exception failed: {format_exception_line(wrong)})\n")
     return "".join(lines)[-MAX_TRACEBACK:]

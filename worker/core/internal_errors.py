@@ -1,4 +1,4 @@
-"""Exceptions in sinks, hooks, ticks and closes: logged and counted, and the worker goes on."""
+"""Logs and counts exceptions in sinks, hooks, ticks and closes, so that the worker goes on."""
 
 import threading
 import time
@@ -8,11 +8,11 @@ from structlog.typing import FilteringBoundLogger
 
 from beanwatch.worker.core.state import WorkerState
 
-LOG_INTERVAL = 10.0  # seconds between two log lines about the same part
+LOG_INTERVAL = 10.0  # seconds; shortest time between two log lines about the same part
 
 
 class InternalErrors:
-    """Counts in `state.errors`, which the heartbeat shows. For all threads."""
+    """Logs exceptions, and counts them in `state.errors` for the heartbeat. It is thread-safe."""
 
     def __init__(
         self,
@@ -28,9 +28,9 @@ class InternalErrors:
     def report(
         self, part: str, error: BaseException, log: FilteringBoundLogger | None = None
     ) -> None:
-        """Count an exception of `part`, and log it unless its last line is too recent.
+        """Count an exception. Log it, but for each `part` (its name) only once per LOG_INTERVAL.
 
-        `log` may carry a job's context. Raises nothing, even if the log itself fails.
+        `log` may carry a job's context. Raises nothing, even if logging fails.
         """
         with self._lock:
             self._state.errors += 1
@@ -43,11 +43,11 @@ class InternalErrors:
                 "{part} failed, the worker goes on", part=part, errors=self._state.errors,
                 exc_info=error,
             )  # fmt: skip
-        except Exception:  # noqa: S110 - it is counted, and there is nowhere else to log it
+        except Exception:  # noqa: S110 - it is counted; there is no other log
             pass
 
     def attempt(self, call: Callable[..., object], *args: object) -> bool:
-        """Call it. If it raises, report that and return False."""
+        """Run `call(*args)`. If it raises an exception, report that and return False."""
         try:
             call(*args)
         except Exception as error:

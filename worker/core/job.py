@@ -1,4 +1,4 @@
-"""A job that this worker runs, as its threads see it."""
+"""Holds the state of the running job, which the worker's threads share."""
 
 import threading
 import time
@@ -8,16 +8,16 @@ from pathlib import Path
 from beanwatch.worker.api.envelope import Envelope
 from beanwatch.worker.core.connection_protocol import JobStats, Reserved
 
-UNKNOWN = "unknown"  # the name of a job for which no handler is registered
-EMPTY_ENVELOPE = Envelope(UNKNOWN)
+UNKNOWN_JOB = "unknown"  # the name of a job for which no handler is registered
+EMPTY_ENVELOPE = Envelope(UNKNOWN_JOB)
 
 
 class RunningJob:
-    """One run of one job.
+    """Holds the state of one run of one job.
 
-    Durations and deadlines use the monotonic clock; what other processes see uses the wall clock.
-    The thread that ends the run, the main thread or the pulse, takes `end_lock` and keeps it, so
-    that a run ends once.
+    Durations and `hard_deadline` use the monotonic clock. `started_at` and `deadline_at`, which
+    other processes see, are seconds since the epoch. Both the main thread and the pulse thread may
+    end the run. The one that takes `end_lock` does, and never releases it, so a run ends once.
     """
 
     def __init__(
@@ -34,33 +34,33 @@ class RunningJob:
         self.queue = stats.queue
         self.clock = clock
         self.started_at = clock()
-        self.began = self.last_touched = monotonic()
-        self.wait = float(stats.age)  # seconds from the put, or the end of its delay, to the run
+        self.started_monotonic = self.last_touched = monotonic()
+        self.wait = float(stats.age)  # seconds from the put, or the end of its delay, to this run
         self.end_lock = threading.Lock()
 
-    # Class attributes, because most runs never change them.
+    # Class attributes, because most runs never set them and __init__ runs for each job.
     envelope = EMPTY_ENVELOPE
-    name = UNKNOWN
+    name = UNKNOWN_JOB
     deadline_at = grace = 0.0
     hard_deadline = 0.0  # monotonic; 0 while the handler does not run
     connection_problem = ""
     note = ""
     progress: tuple[int, ...] = ()
     tmpdir: Path | None = None
-    cpu_before: float | None = None  # the main thread's CPU time at the run's first heartbeat
+    cpu_before: float | None = None  # seconds of the main thread at the run's first heartbeat
 
     @property
     def uuid(self) -> str:
-        """The envelope's id, or ""."""
+        """Return the id in the job's envelope; "" if it has none."""
         return self.envelope.id or ""
 
     @property
     def identity(self) -> str:
-        """The text from which follow-ups derive their ids; the same in each run of the job."""
+        """Return the text from which follow-ups derive their ids; equal in all runs of the job."""
         return self.uuid or f"{self.id}:{self.body.hex()}"
 
     def set_envelope(self, envelope: Envelope) -> None:
-        """Take the decoded body, and with it the time of the put."""
+        """Store the decoded body. Recompute `wait` from the time of the put, if the body has it."""
         self.envelope = envelope
         put_at = envelope.enqueued_at
         if put_at is not None:
@@ -70,7 +70,10 @@ class RunningJob:
         self.wait = max(0.0, self.wait)
 
     def start(self, timeout: float, grace: float) -> None:
-        """Set the deadlines: JobTimeout after `timeout` seconds, the end `grace` seconds later."""
+        """Set the deadlines of the run.
+
+        JobTimeout is raised after `timeout` seconds. `grace` seconds later the worker ends the run.
+        """
         self.deadline_at = self.started_at + timeout
         self.grace = grace
-        self.hard_deadline = self.began + timeout + grace
+        self.hard_deadline = self.started_monotonic + timeout + grace

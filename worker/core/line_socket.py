@@ -1,7 +1,7 @@
-"""A connected socket from which whole lines and bodies are read, each within its time.
+"""Reads lines and bodies from a connected socket, each within a timeout.
 
-Raises OSError when the server is gone or silent, and BadReplyError when what it sends is neither a
-line nor a body of the announced size.
+Raises OSError if the server closes the connection or does not answer in time, and BadReplyError if
+it sends neither a line nor a body of the announced size.
 """
 
 import select
@@ -13,21 +13,21 @@ from typing import Any
 
 from beanwatch.net.errors import quote_answer
 
-READ_SIZE = 65536  # bytes of one read
-MIN_BODY_RATE = 50_000  # bytes a second; over a slower link no job can be taken
+READ_SIZE = 65536  # bytes per read
+MIN_BODY_RATE = 50_000  # bytes per second; a job that arrives more slowly is not accepted
 MAX_LINE = 1024  # bytes
 MAX_BODY = 1 << 30  # bytes; beanstalkd allows no larger job
 
 
 class BadReplyError(ValueError):
-    """The reply does not follow beanstalkd's protocol."""
+    """Raised when a reply does not follow beanstalkd's protocol."""
 
 
 class LineSocket:
-    """Owns the socket. `timeout` (seconds) limits one send and one read.
+    """Owns a connected socket and buffers its input. `timeout` (seconds) limits a send and a read.
 
-    The kernel enforces the timeout (SO_RCVTIMEO, SO_SNDTIMEO): Python's own costs another system
-    call each time.
+    The kernel enforces the timeout (SO_RCVTIMEO, SO_SNDTIMEO), because Python's own timeouts cost
+    one more system call per operation.
     """
 
     def __init__(
@@ -44,16 +44,16 @@ class LineSocket:
         self._socket = connected
         self._timeout = timeout
         self._clock = clock
-        self._buffer = b""  # received and not read yet
+        self._buffer = b""  # bytes that were received but not returned yet
         self.fileno = connected.fileno
         self.close = connected.close
 
     def peer(self) -> Any:
-        """The address of the server, as `getpeername` gives it."""
+        """Return the server's address in the form of `getpeername`. Raises OSError."""
         return self._socket.getpeername()
 
     def has_input(self) -> bool:
-        """True if there is something to read, or if the socket was closed."""
+        """Return True if a read would not wait: data has arrived, or the socket was closed."""
         if self._buffer:
             return True
         poll = select.poll()
@@ -64,14 +64,14 @@ class LineSocket:
         return bool(poll.poll(0))
 
     def shut_down(self) -> None:
-        """End a read that is waiting. Any thread and any signal handler may call this."""
+        """Make a waiting read fail at once. Any thread and any signal handler may call this."""
         try:
             self._socket.shutdown(socket.SHUT_RDWR)
         except OSError:
             pass  # the connection is gone already, which ends the read as well
 
     def send(self, data: bytes) -> None:
-        """Send all of it within the timeout."""
+        """Send all of `data`. Raises TimeoutError if that takes longer than the timeout."""
         end = 0.0
         try:
             while (sent := self._socket.send(data)) < len(data):
@@ -83,12 +83,12 @@ class LineSocket:
             raise TimeoutError from None
 
     def send_now(self, data: bytes) -> None:
-        """Send a few bytes without waiting. Raises BlockingIOError if the buffer is full."""
+        """Send a few bytes without waiting. Raises BlockingIOError if the send buffer is full."""
         if self._socket.send(data, socket.MSG_DONTWAIT) != len(data):
-            raise BlockingIOError("the connection takes no more")
+            raise BlockingIOError("the send buffer of the connection to beanstalkd is full")
 
     def read_line_now(self) -> bytes | None:
-        """The next line without its end, or None if it has not arrived yet."""
+        """Return the next line without its CRLF, or None if it has not arrived yet."""
         try:
             while b"\r\n" not in self._buffer:
                 self._add(self._socket.recv(READ_SIZE, socket.MSG_DONTWAIT))
@@ -97,10 +97,10 @@ class LineSocket:
         return self.read_line()
 
     def read_line(self, timeout: float = 0.0) -> bytes:
-        """The next line without its end.
+        """Wait for the next line and return it without its CRLF. Raises TimeoutError.
 
-        Waits for the socket's timeout, or for `timeout` seconds if that is given: then up to half
-        of the socket's timeout longer or shorter.
+        The limit is the socket's timeout, or `timeout` seconds if given. A given limit may be
+        missed by up to half of the socket's timeout.
         """
         end = 0.0
         while True:
@@ -109,23 +109,29 @@ class LineSocket:
                 self._buffer = rest
                 return line
             if len(self._buffer) > MAX_LINE:
-                raise BadReplyError(f"it answered {quote_answer(self._buffer[:40])}")
+                raise BadReplyError(
+                    f"the server sent an overlong line: {quote_answer(self._buffer[:40])}"
+                )
             end = end or self._clock() + (timeout or self._timeout)
             self._receive(end)
 
     def read_body(self, size: bytes) -> bytes:
-        """The body of `size` bytes, a decimal number as it stood in the line before it.
+        """Read a body and return it. `size` is its length: the ASCII digits from the line before.
 
-        A long body may take longer than the timeout, as long as it keeps arriving at MIN_BODY_RATE.
+        The time limit grows with the size, by one second per MIN_BODY_RATE bytes. Raises
+        TimeoutError, and BadReplyError if the size is wrong.
         """
         if not size.isdigit() or (end := int(size)) > MAX_BODY:
-            raise BadReplyError(f"it announced a body of {size[:40]!r} bytes")
+            raise BadReplyError(f"the server announced a body of {quote_answer(size[:40])} bytes")
         stop = end + 2
         if len(self._buffer) < stop:
             self._receive_up_to(stop)
         buffer = self._buffer
         if buffer[end:stop] != b"\r\n":
-            raise BadReplyError(f"a body ended with {buffer[max(0, end - 40) : stop]!r}")
+            raise BadReplyError(
+                f"a body is not of the announced size {end}: instead of CRLF it ends with "
+                f"{quote_answer(buffer[max(0, end - 40) : stop])}"
+            )
         self._buffer = buffer[stop:]
         return buffer[:end]
 

@@ -1,4 +1,4 @@
-"""The main thread: connect, reserve, run, acknowledge, until told to stop."""
+"""Runs the main thread's loop: connect, reserve a job, run it, acknowledge it, repeat."""
 
 import time
 from collections.abc import Callable
@@ -14,12 +14,12 @@ from beanwatch.worker.core.run import Runner
 from beanwatch.worker.core.state import RECYCLED, WorkerState
 from beanwatch.worker.guard.pulse import Pulse
 
-CLEAN_UP_TIMEOUT = 60.0  # seconds to remove a job's temporary files
-SIGNAL_CHECK_INTERVAL = 1.0  # seconds between two checks of the signal handlers
+CLEAN_UP_TIMEOUT = 60.0  # seconds for removing a job's temporary files
+SIGNAL_CHECK_INTERVAL = 1.0  # seconds between two checks that no job replaced a signal handler
 
 
 class Loop:
-    """Takes jobs one by one, until `state.is_running` is false and no job is reserved."""
+    """Runs one job after the other until `state.is_running` is false and no job is reserved."""
 
     def __init__(
         self,
@@ -39,10 +39,10 @@ class Loop:
         self._max_jobs = max_jobs
         self._keep_signals, self._monotonic = keep_signals, monotonic
         self._next_signal_check = 0.0
-        self._failures = 0  # of the connection, in a row
+        self._failures = 0  # connects and reserves that failed since the last reply to a reserve
 
     def run(self) -> None:
-        """Work until told to stop."""
+        """Run jobs until the worker is stopped, then close the connection."""
         state, connection = self._state, self._connection
         try:
             while state.is_running or connection.reserve_is_pipelined:
@@ -55,7 +55,7 @@ class Loop:
                 elif state.wants_jobs():
                     self._connect()
                 else:
-                    connection.close()  # otherwise a pending reserve would take one more job
+                    connection.close()  # otherwise the server could still hand out a job to it
                     state.sleep(1.0)
         finally:
             connection.close()
@@ -68,15 +68,17 @@ class Loop:
             self._back_off(str(error))
 
     def _back_off(self, reason: str) -> None:
-        """Log once that the server is gone, and sleep longer after each failure."""
-        if not self._state.cut_off:
-            self._log.warning("cut off from beanstalkd: {reason}", reason=reason)
-        self._state.cut_off = reason
+        """Log the failure if it is the first in a row, then sleep, longer for each failure."""
+        if not self._state.connection_error:
+            self._log.warning(
+                "the connection to beanstalkd failed, the worker retries: {reason}", reason=reason
+            )
+        self._state.connection_error = reason
         self._failures += 1
         self._state.sleep(decide_reconnect(self._failures))
 
     def _on_connection_lost(self, error: ConnectionLostError) -> None:
-        if self._state.wants_jobs():  # otherwise the worker itself may have closed it
+        if self._state.wants_jobs():  # otherwise the worker may have closed the connection itself
             self._state.reconnects += 1
             self._back_off(str(error))
 
@@ -86,12 +88,12 @@ class Loop:
         except ConnectionLostError as error:
             self._on_connection_lost(error)
             return
-        # Only a reply to a reserve shows that the server works; a connect does not.
+        # Only a reply to a reserve proves that the server works; a connect does not.
         self._failures = 0
-        if self._state.cut_off:
+        if self._state.connection_error:
             address = str(self._connection.address)
-            self._log.info("back with beanstalkd at {address}", address=address)
-            self._state.cut_off = ""
+            self._log.info("beanstalkd at {address} works again", address=address)
+            self._state.connection_error = ""
         if reserved is not None:
             self._work_on(reserved)
 
@@ -104,17 +106,17 @@ class Loop:
             return
         state.job = job
         self._pulse.tick_within(job.stats.ttr / 3)
-        # A stop that came during the reserve is treated as one that comes now: the job runs.
+        # If the worker was stopped during the reserve, the job runs nevertheless.
         verdict, raised = self._runner.run(job, disk_full=state.disk_full)
         if not job.end_lock.acquire(blocking=False):
-            while True:  # the pulse is ending this run, and then the process
+            while True:  # the pulse thread ends this run, then the process
                 time.sleep(60)
-        # A disk that hangs must not hang the worker for good.
+        # If the disk hangs, the pulse thread ends the process at this deadline.
         job.hard_deadline = self._monotonic() + CLEAN_UP_TIMEOUT
         self._runner.clean_up(job)
         job.hard_deadline = 0.0
         if self._max_jobs and state.processed + 1 >= self._max_jobs:
-            state.stop(f"{state.processed + 1} jobs done, as many as it may", RECYCLED)
+            state.stop(f"it has run {state.processed + 1} jobs (--max-jobs)", RECYCLED)
         self._finisher.end(job, verdict, raised, and_reserve=state.wants_jobs())
-        self._runner.forget()
+        self._runner.end_job()
         state.job = None

@@ -1,4 +1,4 @@
-"""One worker process, from its start to its exit code: makes the parts and connects them."""
+"""Makes the parts of a worker process, connects them, runs them, and returns the exit code."""
 
 import os
 import secrets
@@ -27,7 +27,7 @@ from beanwatch.worker.core.record import Sink, Sinks
 from beanwatch.worker.core.run import Limits, Runner
 from beanwatch.worker.core.settings import Settings
 from beanwatch.worker.core.signals import handle_signals, ignore_signals
-from beanwatch.worker.core.start import begin
+from beanwatch.worker.core.start import prepare_start
 from beanwatch.worker.core.state import FATAL, WorkerState
 from beanwatch.worker.core.wake import Wake
 from beanwatch.worker.guard.guard import Guard
@@ -47,36 +47,36 @@ from beanwatch.worker.telemetry.redis_stream import RedisStream
 from beanwatch.worker.telemetry.reporter import Reporter
 from beanwatch.worker.telemetry.systemd_status import SystemdStatus
 
-SINK_CLOSE_TIMEOUT = 2.0  # seconds for each sink
+SINK_CLOSE_TIMEOUT = 2.0  # seconds per sink
 PULSE_END_TIMEOUT = 2.0  # seconds
 EXIT_TIMEOUT = 3.0  # seconds for Python to shut down
 
 
 class Telemetry(NamedTuple):
-    """The log and everything else that a worker reports to."""
+    """Holds the objects through which a worker reports: log, heartbeat, metrics, other sinks."""
 
     log: FilteringBoundLogger
-    heart: HeartbeatWriter
+    heartbeat_writer: HeartbeatWriter
     metrics: Metrics
     sinks: Sequence[Sink]
 
 
 def run_worker(app: App, settings: Settings, log_output: LogOutput) -> int:
-    """Run a worker until it is told to stop; returns the exit code.
+    """Run a worker until it is stopped, and return the exit code (docs/reference.md).
 
     Raises WorkerError if it cannot start, and ValueError for a wrong URL.
     """
     instance = secrets.token_hex(8)
     telemetry = make_telemetry(settings, instance, log_output)
     temporary = TemporaryRoot(settings.options.tmp_root, settings.worker, instance)
-    identity, black_box = begin(
-        telemetry.heart, temporary, settings, instance, app.version, telemetry.log
+    identity, black_box = prepare_start(
+        telemetry.heartbeat_writer, temporary, settings, instance, app.version, telemetry.log
     )
     return Process(app, settings, identity, telemetry, JobGuards(black_box, temporary)).run()
 
 
 def make_telemetry(settings: Settings, instance: str, log_output: LogOutput) -> Telemetry:
-    """Make the sinks that the settings ask for. Raises ValueError for a wrong URL."""
+    """Make the log, the heartbeat writer and the sinks. Raises ValueError for a wrong URL."""
     worker = settings.worker
     log = logs.get_logger(worker=worker, instance=instance)
     redis = parse_redis_url(settings.redis_url, settings.redis_password)
@@ -89,12 +89,12 @@ def make_telemetry(settings: Settings, instance: str, log_output: LogOutput) -> 
     stream = RedisStream(redis, log)
     ledger = LedgerWriter(stream, worker, instance, settings.options.ledger)
     sinks: list[Sink] = [LogSink(log, log_output), metrics, OutcomeCounter(stream), ledger]
-    heart = HeartbeatWriter(redis, worker, is_expected=settings.is_expected)
-    return Telemetry(log, heart, metrics, sinks)
+    heartbeat_writer = HeartbeatWriter(redis, worker, is_expected=settings.is_expected)
+    return Telemetry(log, heartbeat_writer, metrics, sinks)
 
 
 class Process:
-    """One worker process. The constructor makes its parts and connects them."""
+    """Runs one worker process. The constructor makes its parts and connects them."""
 
     def __init__(
         self,
@@ -126,7 +126,7 @@ class Process:
         host = HostWatch(state, connection, guards.temporary, host_limits, log)
         record = HeartbeatRecord(identity, state, host, runner.current_line)
         heartbeats = HeartbeatReporter(
-            telemetry.heart,
+            telemetry.heartbeat_writer,
             record,
             state,
             connection,
@@ -142,7 +142,7 @@ class Process:
             [sinks],
         )
         commands = CommandHandler(settings.worker, state, connection, wake, reporter, log)
-        guard = Guard(connection, runner, finisher, state, guards, self._last_words, log)
+        guard = Guard(connection, runner, finisher, state, guards, self._report_exit, log)
         self._listener = listener = Listener(
             self._control_address,
             settings.worker,
@@ -173,33 +173,33 @@ class Process:
         )
 
     def run(self) -> int:
-        """Work until told to stop; returns the exit code."""
+        """Run jobs until the worker is stopped, and return the exit code."""
         # Close both connections in forked children: otherwise the connection outlives a killed
         # worker, and the child could write into it.
         for connection in (self._connection, self._listener):
             os.register_at_fork(after_in_child=connection.close)
         self._log.info("the worker starts", queues=self._settings.queues, pid=os.getpid())
-        # A heartbeat and a look at the disk before the first job, which may kill the process.
+        # Write a heartbeat and check the disk before the first job, which may kill the process.
         self._reporter.begin()
         self._pulse.start()
         self._notifier.send("READY=1")
-        words = ""
+        exit_reason = ""
         try:
             self._loop.run()
         except Exception as error:
-            self._log.critical("the worker failed", exc_info=error)
-            words = f"failed: {format_exception_line(error)}"
-            self._state.stop(words, FATAL)
-        self._close(words)
+            self._log.critical("the main loop failed, so the worker exits", exc_info=error)
+            exit_reason = f"internal error: {format_exception_line(error)}"
+            self._state.stop(exit_reason, FATAL)
+        self._close(exit_reason)
         return self._state.exit_code
 
-    def _close(self, words: str) -> None:
+    def _close(self, exit_reason: str) -> None:
         state = self._state
         self._notifier.send("STOPPING=1")
-        state.start_shutdown_timer()  # the pulse ends the process if something here hangs
+        state.start_shutdown_timer()  # if a step below hangs, the pulse ends the process
         self._runner.close()
         pulse_has_ended = self._pulse.end(PULSE_END_TIMEOUT)
-        self._guards.watchdog.tick(0.0)  # from now on the watchdog does
+        self._guards.watchdog.tick(0.0)  # from here on, the watchdog ends it
         self._log.info(
             "the worker ends: {reason}",
             reason=state.stop_reason,
@@ -208,35 +208,43 @@ class Process:
             failed=state.failed,
         )
         if not pulse_has_ended:
-            # It still uses the sinks and the connection of the heartbeat.
-            self._log.warning("the pulse did not end: no last metrics, no last heartbeat")
-            self._guards.black_box.end(words)
-        elif self._last_words(words):
+            # It still uses the sinks and the heartbeat's connection, so nobody else may.
+            self._log.warning(
+                f"the pulse thread did not end within {PULSE_END_TIMEOUT:g} s, so the worker exits "
+                "without sending its last metrics and its last heartbeat"
+            )
+            self._guards.black_box.write_exit(exit_reason)
+        elif self._report_exit(exit_reason):
             self._guards.temporary.close()
         self._guards.watchdog.disarm()
         ignore_signals()
-        # Python waits for threads that a handler left behind. Do not wait longer than this.
+        # Python waits for threads that a handler left running. After EXIT_TIMEOUT, exit anyway.
         exit_timer = threading.Timer(EXIT_TIMEOUT, os._exit, (state.exit_code,))
         exit_timer.daemon = True
         exit_timer.start()
 
-    def _last_words(self, words: str) -> bool:
-        """Close the sinks and write the last heartbeat. False if that could not be written.
+    def _report_exit(self, exit_reason: str) -> bool:
+        """Close the sinks and write the last heartbeat with `exit_reason` ("": stopped on request).
 
-        Then the black box keeps `words` for the next instance.
+        Returns False if Redis did not take the heartbeat. Then the reason is written to the black
+        box, where the next instance finds it.
         """
         self._sinks.close(SINK_CLOSE_TIMEOUT)
         try:
-            is_written = self._reporter.report_exit(words)
+            is_written = self._reporter.report_exit(exit_reason)
         except Exception as error:
             self._errors.report("the last heartbeat", error)
             is_written = False
         if not is_written:
-            self._guards.black_box.end(words)
+            self._guards.black_box.write_exit(exit_reason)
         return is_written
 
     def _control_address(self) -> Address | None:
-        """The address of the main connection, so that the pulse looks up no name."""
+        """Return the address for the control connection; None before the first connect.
+
+        It is the address that the main connection found, so that the pulse thread needs no name
+        lookup, which could block it.
+        """
         peer = self._connection.peer
         if isinstance(peer, tuple):
             return Address(peer[0], peer[1])

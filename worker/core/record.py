@@ -1,4 +1,4 @@
-"""One run of one job, and the sinks that are told about it: the log, the metrics, the ledger."""
+"""Defines the result of a run, and the sinks (log, metrics, ledger) that receive it."""
 
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
@@ -9,12 +9,13 @@ from beanwatch.worker.core.internal_errors import InternalErrors
 
 
 class Run(Struct, frozen=True, omit_defaults=True):
-    """The result of one run. Times are seconds since the epoch, durations are seconds.
+    """Holds the result of one run of a job.
 
-    `outcome` is one of `beanwatch.outcomes.NAMES`. `attempt` is beanstalkd's
-    `reserves`, so 1 is the first run. `uuid` is the envelope's id, or "". `server` is the `id` in
-    the server's `stats`. `job` is the name of a registered handler, or `unknown`: other names that
-    a producer writes must not make series.
+    Times are seconds since the epoch, durations are seconds. `outcome` is one of
+    `beanwatch.outcomes.NAMES`. `attempt` is beanstalkd's `reserves`, so 1 is the first run. `uuid`
+    is the envelope's id, or "". `server` is the `id` in the server's `stats`. `job` is the name of
+    a registered handler, or `unknown`, so that a name which a producer invents does not create
+    metric series.
     """
 
     server: str
@@ -35,11 +36,12 @@ class Run(Struct, frozen=True, omit_defaults=True):
 
 
 class Sink(Protocol):
-    """A receiver of all runs. Its methods must not wait, and count the data that they lose.
+    """Receives every run of a worker.
 
-    `on_finished` is called after the acknowledgement, with the final outcome: only then is `lost`
-    known. `tick` is called by the pulse thread once a tick, to send what was collected. `close`
-    sends the rest within `timeout` seconds.
+    The methods must not block, and must count the data that they lose. `on_finished` is called
+    after the acknowledgement, because the outcome `lost` is only known then. The pulse thread calls
+    `tick` once per tick, to send the collected data. `close` sends the rest within `timeout`
+    seconds.
     """
 
     def on_finished(self, run: Run) -> None: ...
@@ -51,15 +53,15 @@ class Sink(Protocol):
 
 @runtime_checkable
 class FinishingSink(Sink, Protocol):
-    """A sink that is also told of each run before its acknowledgement."""
+    """Receives each run twice: before its job is acknowledged (`on_finishing`), and after."""
 
     def on_finishing(self, run: Run) -> None: ...
 
 
 class Sinks:
-    """All sinks of a worker, used like one.
+    """Passes each call on to all sinks of a worker.
 
-    If a sink raises, this is logged and counted, and the other sinks are still called.
+    If a sink raises an exception, it is logged and counted, and the other sinks are still called.
     """
 
     def __init__(self, sinks: Sequence[Sink], errors: InternalErrors) -> None:
@@ -68,17 +70,17 @@ class Sinks:
         self._on_finished = [s.on_finished for s in sinks]
 
     def on_finishing(self, run: Run) -> None:
-        """Announce a run that is about to be acknowledged."""
+        """Pass a run to each `FinishingSink`, before its job is acknowledged."""
         for on_finishing in self._on_finishing:
             self._errors.attempt(on_finishing, run)
 
     def on_finished(self, run: Run) -> None:
-        """Report a run that has ended."""
+        """Pass a run to each sink, after its job was acknowledged."""
         for on_finished in self._on_finished:
             self._errors.attempt(on_finished, run)
 
     def tick(self) -> None:
-        """Have each sink send what it has collected."""
+        """Let each sink send the data that it has collected."""
         for sink in self._sinks:
             self._errors.attempt(sink.tick)
 

@@ -1,4 +1,4 @@
-"""One run of one job: decode it, check it, call its handler, and judge how it ended."""
+"""Runs a job: decodes it, checks it, calls its handler, and decides the outcome."""
 
 import os
 from collections.abc import AsyncGenerator, Awaitable, Generator
@@ -25,11 +25,11 @@ from beanwatch.worker.guard.deadline import AsyncCalls
 from beanwatch.worker.guard.job_guards import JobGuards
 from beanwatch.worker.guard.stacks import find_handler_frame
 
-TOUCH_LOCK_TIMEOUT = 1.0  # seconds for a handler's own touch
+TOUCH_LOCK_TIMEOUT = 1.0  # seconds that `ctx.touch()` waits for the lock of the connection
 
 
 class Limits(NamedTuple):
-    """Defaults for handlers that do not set their own (seconds)."""
+    """Defaults for handlers that do not set their own; `timeout` and `grace` are in seconds."""
 
     timeout: float
     grace: float
@@ -37,11 +37,11 @@ class Limits(NamedTuple):
 
 
 class InvalidDataError(Exception):
-    """The job's data does not fit the type that its handler declares."""
+    """Raised when a job's data does not fit the type that its handler declares."""
 
 
 class Runner:
-    """Runs jobs of one application in the main thread."""
+    """Runs the jobs of one application, in the main thread."""
 
     def __init__(
         self,
@@ -64,10 +64,10 @@ class Runner:
         os.register_at_fork(after_in_child=self._note_fork)
 
     def run(self, job: RunningJob, *, disk_full: str = "") -> tuple[Verdict, BaseException | None]:
-        """Run the job and return the verdict, with the handler's error. Raises nothing.
+        """Run the job. Return the verdict and the handler's exception, if any. Raises nothing.
 
-        `disk_full`: give the job back for this reason. It is decoded all the same, so that the run
-        is counted under the job's name.
+        If `disk_full` gives a reason, the job is released instead. It is still decoded, so that
+        the run is counted under the job's name.
         """
         try:
             envelope = decode(job.body)
@@ -76,7 +76,8 @@ class Runner:
         job.set_envelope(envelope)
         handler = self._app.handlers.get(envelope.job)
         if handler is None:
-            return Verdict("invalid", "bury", f"no handler for the job {envelope.job!r}"), None
+            reason = f"the application has no handler for the job {envelope.job!r}"
+            return Verdict("invalid", "bury", reason), None
         job.name = handler.name
         if disk_full:
             return Verdict("retry", "release", disk_full), None
@@ -88,7 +89,10 @@ class Runner:
         return self.judge(job, error), error
 
     def judge(self, job: RunningJob, error: BaseException | None) -> Verdict:
-        """The verdict on a job that ran. Raises nothing, even if the application's backoff does."""
+        """Decide what happens to a job after its run. Raises nothing.
+
+        If the application's backoff fails, the failure is logged and the default backoff is used.
+        """
         if error is None:
             return OK
         handler = self._app.handlers[job.name]
@@ -96,7 +100,10 @@ class Runner:
         try:
             return decide_end(error, job.stats, attempts, handler.backoff, on_timeout)
         except Exception as wrong:
-            self._make_log(job).error("the job's own backoff or delay failed", exc_info=wrong)
+            self._make_log(job).error(
+                "the backoff or delay of {job} failed, the worker uses the default backoff",
+                exc_info=wrong,
+            )
             plain = RuntimeError(format_exception_line(error))
             return decide_end(plain, job.stats, attempts, None, on_timeout)
 
@@ -105,25 +112,27 @@ class Runner:
         return self._limits.max_attempts if own is None else own
 
     def current_line(self) -> str:
-        """The line that the running handler is executing, as `file:line function`, or ""."""
+        """Return the running handler's current line as `file:line function`; "" if none runs."""
         return find_handler_frame(self._async.coroutine)
 
     def clean_up(self, job: RunningJob) -> None:
-        """Remove the job's temporary files."""
+        """Remove the job's temporary files. Log a warning if some cannot be removed."""
         if left := self._guards.remove_directory(job):
-            self._log.warning("temporary files of {job} stay: {left}", job=job.name, left=left)
+            self._log.warning(
+                "the temporary files of {job} could not be removed: {left}", job=job.name, left=left
+            )
 
-    def forget(self) -> None:
-        """Forget the job, now that it is acknowledged: a later crash is not its fault."""
+    def end_job(self) -> None:
+        """Clear the black box: a crash after the acknowledgement is not the job's fault."""
         self._guards.end_job()
 
     def close(self) -> None:
-        """Close the resources and the event loop. Raises nothing."""
+        """Close the resources and the event loop. Exceptions are reported, not raised."""
         self._resources.close()
         self._errors.attempt(self._async.close)
 
     def _call(self, handler: Handler, job: RunningJob) -> BaseException | None:
-        # The heartbeat finds the handler's line on the stack by the name of this function.
+        # guard/stacks.py finds the handler on the stack by the name of this function.
         timeout = self._limits.timeout if handler.timeout is None else handler.timeout
         job.start(timeout, self._limits.grace)
         ctx = Context(job, self._services)
@@ -133,32 +142,38 @@ class Runner:
         try:
             try:
                 self._alarm.arm(timeout)
-                data = _decode(handler, job)  # in here: the application's own types may be slow
+                data = _decode(handler, job)  # under the alarm: it may be slow
                 for before in self._app.before:
                     before(ctx)
                 if (result := handler.function(ctx, data)) is not None:
                     self._await(result)
             finally:
                 self._alarm.disarm()
-        except BaseException as raised:  # a handler's SystemExit must not end the worker either
+        except BaseException as raised:  # also SystemExit: it must not end the worker
             error = raised
         if self._is_child:
             _exit_child(error)
         for after in () if isinstance(error, InvalidDataError) else self._app.after:
             try:
                 after(ctx, error)
-            except BaseException as failed:  # its SystemExit neither
+            except BaseException as failed:  # also SystemExit: it must not end the worker
                 self._errors.report("an after_job hook", failed, self._make_log(job))
         self._resources.after_job()
         return error
 
     def _await(self, result: object) -> None:
-        """Run an awaitable that the handler returned: a decorator can hide that it is async."""
+        """Run the result of a handler if it is awaitable: a decorator can hide an async handler.
+
+        Raises Bury for a generator, because calling a generator function runs none of its code.
+        """
         if isinstance(result, Awaitable):
             self._alarm.divert(self._async.interrupt)
             self._async.run(result)
         elif isinstance(result, Generator | AsyncGenerator):
-            raise Bury("the handler is a generator, or returned one, of which nothing has run")
+            raise Bury(
+                "the handler returned a generator, which the worker cannot run: "
+                "use a function without `yield`"
+            )
 
     def _note_fork(self) -> None:
         self._is_child = True
@@ -188,13 +203,13 @@ def _decode(handler: Handler, job: RunningJob) -> Any:
         return handler.decode_data(job.envelope.data)
     except Exception as wrong:
         text = str(wrong) if isinstance(wrong, ValueError) else format_exception_line(wrong)
-        raise InvalidDataError(f"data: {text}") from None
+        raise InvalidDataError(f"the data does not fit the handler: {text}") from None
 
 
 def _exit_child(error: BaseException | None) -> None:
-    """End a child process that a handler forked and that came back here.
+    """Exit from a child process that a handler forked and that returned from the handler.
 
-    The job and the connection belong to its parent.
+    The job and the connection belong to the parent process.
     """
     code = error.code if isinstance(error, SystemExit) else int(error is not None)
     os._exit(code if isinstance(code, int) else int(code is not None))

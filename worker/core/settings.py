@@ -1,4 +1,4 @@
-"""The settings of one worker, from the command line and the configuration."""
+"""Defines the settings of one worker, from the command line and the configuration file."""
 
 import re
 from typing import NamedTuple
@@ -6,16 +6,16 @@ from typing import NamedTuple
 from beanwatch.config import WorkerConfig
 from beanwatch.net.address import Address
 
-NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+WORKER_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 class Settings(NamedTuple):
-    """The worker's identity, its server and queues, and the options of the section [worker]."""
+    """Holds a worker's name, host, servers and queues, and the options of section [worker]."""
 
     name: str
     host: str
     address: Address
-    server_node: str  # of the queue server, in metric paths
+    server_node: str  # the part of metric paths that names the queue server
     queues: tuple[str, ...]
     redis_url: str
     redis_password: str
@@ -25,5 +25,5 @@ class Settings(NamedTuple):
 
     @property
     def worker(self) -> str:
-        """The worker's id: `HOST.NAME`."""
+        """Return the worker's id: `HOST.NAME`."""
         return f"{self.host}.{self.name}"

@@ -1,4 +1,8 @@
-"""Signals: TERM and INT stop, twice at once; HUP reopens the log; USR1 logs the stacks."""
+"""Handles signals.
+
+SIGTERM and SIGINT stop the worker after its current job; a second one stops it at once. SIGHUP
+reopens the log. SIGUSR1 logs the stacks of all threads.
+"""
 
 import math
 import os
@@ -21,18 +25,18 @@ def handle_signals(
     reopen_log: Callable[[], None],
     log: FilteringBoundLogger,
 ) -> Callable[[], None]:
-    """Install the handlers, which run in the main thread.
+    """Install the signal handlers. They run in the main thread.
 
-    Returns a function that installs them again if a job has replaced them; call it between jobs.
+    Returns a function that installs them again if a job has replaced them. Call it between jobs.
     """
 
     def on_stop(number: int, _frame: FrameType | None) -> None:
         name = signal.Signals(number).name
-        if state.shutdown_deadline == math.inf:  # also while a restart waits for a job
-            commands.stop(f"told to by {name}")
+        if state.shutdown_deadline == math.inf:  # the first; also after an order to restart
+            commands.stop(f"it received {name}")
         else:
             state.shut_down_now()
-            alarm.throw(JobStopped(f"the worker had to stop: a second {name}"))
+            alarm.throw(JobStopped(f"the worker has to stop at once: it received a second {name}"))
 
     handlers: dict[signal.Signals, Callable[[int, FrameType | None], None]] = {
         signal.SIGTERM: on_stop,
@@ -48,10 +52,13 @@ def handle_signals(
         taken = [number for number in handlers if signal.getsignal(number) != handlers[number]]
         for number in taken:
             signal.signal(number, handlers[number])
-            log.warning("a job took {signal} away, the worker takes it back", signal=number.name)
+            log.warning(
+                "a job replaced the handler of {signal}, the worker installs its own again",
+                signal=number.name,
+            )
 
     def reset_in_child() -> None:
-        """Give a child that a handler forks the default handlers: multiprocessing sends SIGTERM."""
+        """Restore the default handlers in a forked child: multiprocessing sends it SIGTERM."""
         for number in handlers:
             signal.signal(number, signal.SIG_DFL)
         unblock()
@@ -69,6 +76,6 @@ def handle_signals(
 
 
 def ignore_signals() -> None:
-    """Ignore further signals, since the process is exiting: a TERM could kill it half-way."""
+    """Ignore further signals while the process exits; otherwise they could kill it half-way."""
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)

@@ -1,4 +1,4 @@
-"""The start of a process: check that its id is free, and find out how the last instance ended."""
+"""Checks at the start that the worker's id is free, and how the previous instance ended."""
 
 import os
 import time
@@ -13,40 +13,40 @@ from beanwatch.store.heartbeats import Heartbeat
 from beanwatch.worker.api.errors import WorkerError
 from beanwatch.worker.core.settings import Settings
 from beanwatch.worker.core.state import DUPLICATE
-from beanwatch.worker.guard.black_box import BlackBox, LastJob
+from beanwatch.worker.guard.black_box import BlackBox, BlackBoxRecord
 from beanwatch.worker.guard.host import TemporaryRoot
 from beanwatch.worker.telemetry.heartbeat_writer import HeartbeatWriter
 
-CLAIM_READS = 20  # of the other instance's record, over two of its intervals
+LIVENESS_READS = 20  # reads of the other instance's heartbeat, within two intervals
 
 
-def begin(
-    heart: HeartbeatWriter,
+def prepare_start(
+    writer: HeartbeatWriter,
     temporary: TemporaryRoot,
     settings: Settings,
     instance: str,
     app_version: str,
     log: FilteringBoundLogger,
 ) -> tuple[Heartbeat, BlackBox]:
-    """Claim the id and make the temporary directory.
+    """Check that the worker's id is free, and make the temporary directory.
 
-    Returns the part of the heartbeat record that does not change, and the black box. Raises
-    WorkerError if another worker uses the id, or if the directory cannot be made.
+    Returns the heartbeat with the fields that never change, and the black box. Raises WorkerError
+    if another instance uses the id, or if the temporary directory cannot be used.
     """
-    previous = _claim_or_go_on(heart, settings, instance, log)
+    previous = _try_to_find_previous(writer, settings, instance, log)
     try:
         black_box = temporary.open()
         leftovers = temporary.sweep()
     except OSError as error:
         raise WorkerError(
-            f"no temporary directory {error.filename}: {error.strerror}; see --tmp-root"
+            f"cannot use the temporary directory {error.filename}: {error.strerror}; see --tmp-root"
         ) from None
     restarts, last_exit = 0, ""
     if previous is not None:
         last_exit = describe_exit(previous, leftovers.get(previous.instance))
         if last_exit:
             restarts = previous.restarts + 1
-            log.warning("the previous instance ended: {exit}", exit=last_exit)
+            log.warning("the previous instance ended unexpectedly: {exit}", exit=last_exit)
     beat = Heartbeat(
         instance=instance,
         host=settings.host,
@@ -65,55 +65,60 @@ def begin(
     return beat, black_box
 
 
-def _claim_or_go_on(
-    heart: HeartbeatWriter, settings: Settings, instance: str, log: FilteringBoundLogger
+def _try_to_find_previous(
+    writer: HeartbeatWriter, settings: Settings, instance: str, log: FilteringBoundLogger
 ) -> Heartbeat | None:
     try:
-        heart.forget_expired()
-        return claim(heart, settings.worker, instance)
+        writer.forget_expired()
+        return find_previous(writer, settings.worker, instance)
     except RedisError as error:
         log.warning(
-            "redis cannot be asked whether this id is free, going on: {reason}", reason=str(error)
+            "could not check in Redis whether this id is in use, the worker continues: {reason}",
+            reason=str(error),
         )
         return None
 
 
-def claim(
-    heart: HeartbeatWriter,
+def find_previous(
+    writer: HeartbeatWriter,
     worker: str,
     instance: str,
     *,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Heartbeat | None:
-    """The record that this instance replaces, or None. Raises RedisError, WorkerError.
+    """Return the last heartbeat of the previous instance with this id; None if there is none.
 
-    Another instance is alive if its `beat_at` advances within two of its intervals.
+    Raises WorkerError if that instance is alive: its `beat_at` advances within two of its heartbeat
+    intervals. Raises RedisError.
     """
-    previous, age = heart.read()
+    previous, age = writer.read()
     if previous is None or previous.is_over or age > max(3 * previous.interval, DEAD_AFTER):
         return previous
-    for _ in range(CLAIM_READS):
-        sleep(2 * previous.interval / CLAIM_READS)
-        now, _ = heart.read()
+    for _ in range(LIVENESS_READS):
+        sleep(2 * previous.interval / LIVENESS_READS)
+        now, _ = writer.read()
         if now is None:
-            return None  # it was told to stop, and removed its record
+            return None  # the other instance stopped on request, and removed its heartbeat
         if now.instance != instance and now.beat_at != previous.beat_at:
             raise WorkerError(
                 f"worker {worker} runs already, on {now.host} with pid {now.pid}: "
-                "stop that one, or give this one another --name",
+                "stop it, or start this worker with another --name",
                 DUPLICATE,
             )
     return previous
 
 
-def describe_exit(previous: Heartbeat, last_job: LastJob | None) -> str:
-    """Say how the previous instance ended, by its record and black box; "" if told to."""
+def describe_exit(previous: Heartbeat, black_box: BlackBoxRecord | None) -> str:
+    """Return a text that says how the previous instance ended; "" if it stopped on request.
+
+    Uses its last heartbeat and, if Redis did not get the exit reason, its black box.
+    """
     if previous.is_over or previous.last_words:
         return previous.last_words
-    if last_job is not None and last_job.words is not None:
-        return last_job.words  # written while Redis could not be reached
-    if last_job is None:
-        last_job = LastJob(previous.job_id, previous.job)
-    if last_job.id:
-        return f"killed while running {last_job.name} (job {last_job.id})"
+    if black_box is not None and black_box.exit_reason is not None:
+        return black_box.exit_reason  # not in the heartbeat: Redis could not be reached
+    if black_box is None:
+        black_box = BlackBoxRecord(previous.job_id, previous.job)
+    if black_box.job_id:
+        return f"killed while running {black_box.job_name} (job {black_box.job_id})"
     return f"killed while {'idle' if previous.state == 'busy' else previous.state}"

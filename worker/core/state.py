@@ -1,4 +1,4 @@
-"""The state of a worker, which its threads and signal handlers share."""
+"""Holds the state of a worker, which its threads and signal handlers share."""
 
 import math
 import random
@@ -13,10 +13,10 @@ STOPPED, FATAL, RECYCLED, HARD_DEADLINE, DUPLICATE = 0, 1, 10, 11, 12
 
 
 class WorkerState:
-    """Plain attributes, each assigned in one step, so that readers need no lock.
+    """Holds the state of a worker. Each attribute is assigned in one step, so no lock is needed.
 
-    One order of writes matters: to stop taking jobs, first say so here and then interrupt the
-    connection (see WorkerConnection.reserve).
+    To stop the worker from taking jobs, first change this state and then interrupt the connection:
+    WorkerConnection.reserve relies on this order.
     """
 
     def __init__(
@@ -27,25 +27,25 @@ class WorkerState:
         self.is_running = True
         self.exit_code = STOPPED
         self.stop_reason = ""
-        self.shutdown_deadline = math.inf  # monotonic; a job that still runs then is given back
-        self.wait_until = 0.0  # monotonic; takes no jobs before
-        self.is_ready = False  # has been connected
-        self.cut_off = ""  # why beanstalkd cannot be used
-        self.disk_full = ""  # why no jobs are taken
+        self.shutdown_deadline = math.inf  # monotonic; a job that still runs then is released
+        self.wait_until = 0.0  # monotonic; no job is reserved before
+        self.is_ready = False  # the worker has connected once
+        self.connection_error = ""  # why beanstalkd cannot be used; "": it can
+        self.disk_full = ""  # why no jobs are reserved; "": the disk has room
         self.job: RunningJob | None = None
-        self.loop_at = clock()  # when the main thread last moved
+        self.loop_at = clock()  # monotonic; last activity of the main thread
         self.processed = 0
         self.failed = 0
         self.reconnects = 0
         self.touches = 0
         self.busy_seconds = 0.0
-        self.errors = 0  # exceptions in the worker's own parts and in hooks
+        self.errors = 0  # exceptions in sinks, hooks, ticks and closes
         self.wake = Wake()  # wakes the main thread
 
     def stop(self, reason: str, code: int = STOPPED) -> None:
         """Finish the current job, then exit. Any thread and any signal handler may call this.
 
-        An order to stop replaces an earlier order to restart, but not the other way round.
+        A stop replaces an earlier restart, but a restart does not replace an earlier stop.
         """
         if self.is_running or code in (STOPPED, DUPLICATE):
             self.exit_code, self.stop_reason = code, reason
@@ -55,43 +55,46 @@ class WorkerState:
         self.wake.set()
 
     def start_shutdown_timer(self) -> None:
-        """Give the current job the shutdown timeout from now on, unless less is left already."""
+        """Set the shutdown deadline to the shutdown timeout from now; an earlier one stays."""
         self.shutdown_deadline = min(self.shutdown_deadline, self._clock() + self._shutdown_timeout)
 
     def shut_down_now(self) -> None:
-        """Give the current job no more time."""
+        """Set the shutdown deadline to now, so that the current job is stopped and released."""
         self.shutdown_deadline = self._clock()
 
     def wait(self, seconds: float) -> None:
-        """Take no jobs for so many seconds; 0 ends the wait."""
+        """Reserve no jobs for `seconds`; 0 ends an earlier wait."""
         self.wait_until = self._clock() + seconds if seconds else 0.0
         self.wake.set()
 
     @property
     def is_waiting(self) -> bool:
-        """True while an operator's `wait` lasts."""
+        """Return True while the worker reserves no jobs because an operator sent `wait`."""
         return self.wait_until > self._clock()
 
     def wants_jobs(self) -> bool:
-        """True if there is no reason not to reserve the next job."""
+        """Return True if the worker runs, does not wait, and has enough free disk for a job."""
         return (
             self.is_running and not self.disk_full and (not self.wait_until or not self.is_waiting)
         )
 
     def state(self, job: RunningJob | None) -> tuple[str, str]:
-        """The heartbeat's `state` and `reason`. `job` is `self.job` as the caller just read it."""
+        """Return `state` and `reason` for the heartbeat.
+
+        Pass `self.job` as `job`. The caller reads it once, because the main thread may change it.
+        """
         if not self.is_running:
             return "stopping", self.stop_reason
         if job is not None:
             return "busy", job.connection_problem
         if self.is_waiting:
-            return "waiting", "told to wait"
-        if self.cut_off or self.disk_full:
-            return "blocked", self.cut_off or self.disk_full
+            return "waiting", "an operator sent the command `wait`"
+        if self.connection_error or self.disk_full:
+            return "blocked", self.connection_error or self.disk_full
         return "idle" if self.is_ready else "starting", ""
 
     def sleep(self, seconds: float) -> None:
-        """Sleep on the main thread until woken; `loop_at` keeps moving."""
+        """Sleep in the main thread until woken, and update `loop_at` at least once a second."""
         end = self._clock() + seconds
         while (left := end - self._clock()) > 0:
             self.loop_at = self._clock()
@@ -100,5 +103,5 @@ class WorkerState:
 
 
 def random_delay(seconds: float, *, draw: Callable[[], float] = random.random) -> float:
-    """A random delay of up to `seconds`, so that not all workers restart at once."""
+    """Return a random delay between 0 and `seconds`, so that not all workers restart at once."""
     return draw() * seconds

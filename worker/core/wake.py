@@ -1,11 +1,11 @@
-"""Waking a thread that sleeps. By a pipe, because a lock would deadlock in a signal handler."""
+"""Wakes a sleeping thread through a pipe: a lock could deadlock in a signal handler."""
 
 import os
 import select
 
 
 class Wake:
-    """One thread sleeps; any other thread and any signal handler can wake it."""
+    """Lets any thread and any signal handler wake the one thread that sleeps."""
 
     def __init__(self) -> None:
         self._read, self._write = os.pipe()
@@ -13,16 +13,16 @@ class Wake:
         os.set_blocking(self._write, False)
 
     def set(self) -> None:
-        """End the current sleep, or the next one if nobody sleeps."""
+        """Wake the sleeping thread. If none sleeps, its next `sleep` returns at once."""
         try:
             os.write(self._write, b".")
         except BlockingIOError:
-            pass  # the pipe is full: the sleeper will wake anyway
+            pass  # the pipe is full, so the thread wakes anyway
 
     def sleep(self, seconds: float, other: int | None = None) -> tuple[bool, bool]:
-        """Sleep until woken, or until the file descriptor `other` can be read.
+        """Sleep for `seconds`, until woken, or until the file descriptor `other` can be read.
 
-        Returns (was woken, `other` can be read).
+        Returns two flags: whether the thread was woken, and whether `other` can be read.
         """
         poll = select.poll()
         poll.register(self._read, select.POLLIN)

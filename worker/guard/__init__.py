@@ -1,1 +1,1 @@
-"""Keeps a job within its time, and the worker from harming its host."""
+"""Enforces the time limits of jobs, and cleans up what jobs leave on the host."""

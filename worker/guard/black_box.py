@@ -1,7 +1,7 @@
-"""The black box: a file that outlives the process and names the job that it was running.
+"""Writes and reads the black box: a file that names the running job and survives a kill.
 
-A heartbeat is up to a second old, so a job that kills its worker at once would be missing in it.
-The file also keeps the last words of a process that could not reach Redis.
+The heartbeat names the job too, but it is up to a second old: it may miss a job that kills its
+worker at once. The file also keeps the exit reason of a worker that could not reach Redis.
 """
 
 import mmap
@@ -14,39 +14,42 @@ _END_MARK = "end"
 _NEWLINE = ord("\n")
 
 
-class LastJob(NamedTuple):
-    """The job that a process was running when it died; id 0: none.
+class BlackBoxRecord(NamedTuple):
+    """Holds the content of an ended process's black box. `job_id` is 0 if no job was running.
 
-    `words`: why the process ended by itself ("" if it was told to); None if it was killed.
+    `exit_reason` is None if the process was killed, and "" if it stopped on request.
     """
 
-    id: int = 0
-    name: str = ""
-    words: str | None = None
+    job_id: int = 0
+    job_name: str = ""
+    exit_reason: str | None = None
 
 
 class BlackBox:
-    """Mapped into memory, because it is written twice a job. Raises OSError."""
+    """Writes the black box file. It is mapped into memory, because it is written twice per job.
+
+    The constructor creates the file, and raises OSError if it exists or cannot be created.
+    """
 
     def __init__(self, path: Path) -> None:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
-            # Otherwise a write to the map kills the process once the disk is full.
+            # Without this, a write to the map would kill the process when the disk is full.
             os.posix_fallocate(fd, 0, _SIZE)
             self._map = mmap.mmap(fd, _SIZE)
         finally:
             os.close(fd)
 
-    def write(self, job_id: int, name: str) -> None:
-        """Note the job that is about to run."""
+    def write_job(self, job_id: int, name: str) -> None:
+        """Write the id and name of the job that is about to run."""
         self._put(b"%d %b" % (job_id, name.encode("utf-8", "replace")))
 
-    def end(self, words: str) -> None:
-        """Note that the process ends by itself, and why."""
-        self._put(f"{_END_MARK} {words}".encode("utf-8", "replace"))
+    def write_exit(self, reason: str) -> None:
+        """Write why the process exits; "" if it was stopped on request."""
+        self._put(f"{_END_MARK} {reason}".encode("utf-8", "replace"))
 
     def clear(self) -> None:
-        """Note that no job is running."""
+        """Mark that no job is running."""
         self._map[0] = _NEWLINE
 
     def _put(self, text: bytes) -> None:
@@ -54,8 +57,8 @@ class BlackBox:
         self._map[: len(line)] = line
 
 
-def read_black_box(path: Path) -> LastJob | None:
-    """Read the black box of a dead process; None if it cannot be read."""
+def read_black_box(path: Path) -> BlackBoxRecord | None:
+    """Read the black box of a process that has ended; None if the file cannot be read."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
     except OSError:
@@ -64,5 +67,5 @@ def read_black_box(path: Path) -> LastJob | None:
         line = file.read(_SIZE).partition(b"\n")[0]
     first, _, rest = line.decode("utf-8", "replace").partition(" ")
     if first == _END_MARK:
-        return LastJob(words=rest)
-    return LastJob(int(first), rest) if first.isdecimal() else LastJob()
+        return BlackBoxRecord(exit_reason=rest)
+    return BlackBoxRecord(int(first), rest) if first.isdecimal() else BlackBoxRecord()

@@ -1,7 +1,7 @@
 """Raises an exception in a running handler: at its timeout, or when the worker must stop.
 
-SIGALRM does this, because only a signal ends a system call in which the main thread is blocked. It
-works for sync and async handlers alike. A handler must not use SIGALRM itself.
+It uses SIGALRM, because only a signal interrupts a system call that blocks the main thread. This
+works for sync and async handlers. A handler must not use SIGALRM itself.
 """
 
 import asyncio
@@ -14,12 +14,12 @@ from typing import Any
 
 from beanwatch.worker.api.errors import Interrupted, JobTimeout
 
-# Seconds in which a cancelled coroutine must yield. Then it is interrupted at its current line.
+# Seconds for a cancelled coroutine to reach an `await`; then its current line is interrupted.
 _YIELD_TIMEOUT = 1.0
 
 
 class Alarm:
-    """Raises one exception in the main thread, and only between `arm` and `disarm`."""
+    """Raises JobTimeout or JobStopped in the main thread, between `arm` and `disarm` only."""
 
     def __init__(self) -> None:
         self._error: Interrupted | None = None
@@ -31,30 +31,36 @@ class Alarm:
         self._thread = threading.main_thread().ident or 0
 
     def arm(self, seconds: float) -> None:
-        """Raise JobTimeout after so many seconds."""
+        """Start the timer: after `seconds`, JobTimeout is raised in the main thread."""
         self._error, self._deliver, self._seconds = None, None, seconds
         self._is_due = False
         self._is_armed = True
         signal.setitimer(signal.ITIMER_REAL, seconds)
 
     def divert(self, deliver: Callable[[Interrupted], None]) -> None:
-        """Call `deliver` with the exception, in the main thread, instead of raising it."""
+        """Pass the exception to `deliver` instead of raising it, until the next `arm`.
+
+        `deliver` is called in the main thread.
+        """
         self._deliver = deliver
 
     def disarm(self) -> None:
-        """Raise nothing from now on."""
-        self._is_armed = False  # first: the signal may be pending already
+        """Stop the timer, and raise nothing until the next `arm`."""
+        self._is_armed = False  # before the timer: a signal may already be pending
         signal.setitimer(signal.ITIMER_REAL, 0)
 
     def throw(self, error: Interrupted) -> None:
-        """Raise `error` now, if armed. Any thread and any signal handler may call this."""
+        """Raise `error` in the main thread now, if armed.
+
+        Any thread and any signal handler may call this.
+        """
         if self._is_armed:
-            self._error = error  # before the signal, whose handler reads it
+            self._error = error  # before the signal is sent: its handler reads this
             signal.pthread_kill(self._thread, signal.SIGALRM)
 
     @contextmanager
     def shield(self) -> Iterator[None]:
-        """Delay the exception until the end of the block: an exchange with beanstalkd, say."""
+        """Delay the exception until the end of the block, such as an exchange with beanstalkd."""
         if threading.get_ident() != self._thread:
             yield  # the exception is raised in the main thread only
             return
@@ -68,10 +74,11 @@ class Alarm:
                 self.ring()
 
     def ring(self, _number: int = 0, _frame: FrameType | None = None) -> None:
-        """The handler of SIGALRM."""
+        """Handle SIGALRM: raise or deliver the exception, or delay it within `shield`."""
         if not self._is_armed:
             return
-        error = self._error or JobTimeout(f"it ran longer than {self._seconds:g} s")
+        late = f"the job ran longer than {self._seconds:g} s, its timeout"
+        error = self._error or JobTimeout(late)
         if self._is_shielded:
             self._is_due = True
         elif self._deliver is not None:
@@ -82,11 +89,11 @@ class Alarm:
 
 
 class AsyncCalls:
-    """Runs coroutines in one event loop that lives as long as the worker.
+    """Runs the coroutines of async handlers, all in one event loop.
 
-    At the timeout the task is cancelled, as asyncio's own timeouts do: the coroutine sees
-    CancelledError, the worker sees the reason. A coroutine that does not yield is interrupted at
-    its current line.
+    At the timeout the task is cancelled, as asyncio's own timeouts do: CancelledError is raised in
+    the coroutine, and `run` raises the alarm's exception. A coroutine that does not reach an
+    `await` is interrupted at its current line.
     """
 
     def __init__(self) -> None:
@@ -94,10 +101,10 @@ class AsyncCalls:
         self._task: asyncio.Task[Any] | None = None
         self._error: Interrupted | None = None
         self._is_cancelled = False
-        self.coroutine: Awaitable[Any] | None = None  # the running one
+        self.coroutine: Awaitable[Any] | None = None  # the one that runs now
 
     def run(self, coroutine: Awaitable[Any]) -> Any:
-        """Run it to its end. Raises what it raises, or the alarm's exception."""
+        """Run the coroutine and return its result. Raises its exception, or that of the alarm."""
         if self._runner is None:
             self._runner = asyncio.Runner()
         self._error, self._is_cancelled = None, False
@@ -108,17 +115,20 @@ class AsyncCalls:
             self._task = self.coroutine = None
 
     def interrupt(self, error: Interrupted) -> None:
-        """Cancel the coroutine; for `Alarm.divert`."""
+        """Cancel the running coroutine; pass this method to `Alarm.divert`.
+
+        Raises `error` if none runs, or if the event loop is blocked since an earlier call.
+        """
         if self._task is None or self._runner is None:
             raise error
         if self._error is not None and not self._is_cancelled:
-            raise error  # the second call: the event loop did not run since the first
+            raise error  # the coroutine did not reach an `await` since the first call
         self._error = error
         self._runner.get_loop().call_soon_threadsafe(self._cancel)
         signal.setitimer(signal.ITIMER_REAL, _YIELD_TIMEOUT)
 
     def close(self) -> None:
-        """Close the event loop."""
+        """Close the event loop, if one was started."""
         if self._runner is not None:
             self._runner.close()
 

@@ -1,4 +1,4 @@
-"""Guards the running job: touches, the hard deadline, the shutdown deadline."""
+"""Touches the running job, and enforces its hard deadline and the shutdown deadline."""
 
 import os
 import time
@@ -17,15 +17,18 @@ from beanwatch.worker.guard.host import kill_descendants
 from beanwatch.worker.guard.job_guards import JobGuards
 from beanwatch.worker.guard.stacks import dump_stacks
 
-HANDLER_CLEAN_UP_TIME = 2.0  # seconds, after JobStopped was raised in a handler
-TOUCH_LOCK_TIMEOUT = 0.3  # seconds
-TAKE_OVER_TIMEOUT = 30.0  # seconds to end the run and to report before the exit
+HANDLER_CLEAN_UP_TIME = 2.0  # seconds for a handler to end after JobStopped was raised in it
+TOUCH_LOCK_TIMEOUT = 0.3  # seconds that a touch waits for the lock of the connection
+TAKE_OVER_TIMEOUT = 30.0  # seconds to end the run and to send the last reports
+
+SHUTDOWN_REASON = "the worker stops and gives the job no more time"
 
 
 class Guard:
-    """Runs in the pulse thread; ends the process if the main thread does not.
+    """Runs in the pulse thread. Ends the process if the main thread does not end its job in time.
 
-    `last_words` closes the sinks and writes the last heartbeat before the exit.
+    Before the exit, `report_exit(reason)` closes the sinks and writes the last heartbeat. `leave`
+    is called with the exit code, and must not return.
     """
 
     def __init__(
@@ -35,24 +38,24 @@ class Guard:
         finisher: Finisher,
         state: WorkerState,
         guards: JobGuards,
-        last_words: Callable[[str], object],
+        report_exit: Callable[[str], object],
         log: FilteringBoundLogger,
         *,
         leave: Callable[[int], None] = os._exit,
     ) -> None:
         self._connection, self._runner, self._finisher = connection, runner, finisher
         self._state, self._alarm, self._watchdog = state, guards.alarm, guards.watchdog
-        self._log, self._last_words, self._leave = log, last_words, leave
+        self._log, self._report_exit, self._leave = log, report_exit, leave
         self._has_thrown = False
 
     def tick(self, now: float) -> None:
-        """Do what is due at `now` (monotonic)."""
+        """Touch the job every third of its TTR, and enforce the deadlines; `now` is monotonic."""
         job = self._state.job
         self._watchdog.tick(job.hard_deadline if job else 0.0)
         if job is not None and now - job.last_touched >= job.stats.ttr / 3:
             self._touch(job, now)
         if job is not None and job.hard_deadline and now >= job.hard_deadline:
-            self._kill(job, now)
+            self._enforce_hard_deadline(job, now)
         elif not self._state.is_running and now >= self._state.shutdown_deadline:
             self._enforce_shutdown(job, now)
 
@@ -62,39 +65,46 @@ class Guard:
             self._state.touches += 1
         if not self._connection.is_open:
             job.connection_problem = (
-                "beanstalkd is gone: another worker may have been given the job"
+                "the connection to beanstalkd was lost: another worker may run the job too"
             )
         elif self._connection.job_was_taken_away:
-            job.connection_problem = "beanstalkd gave the job to another worker: its TTR was over"
+            job.connection_problem = (
+                "the TTR of the job has passed: beanstalkd may give the job to another worker"
+            )
         elif self._connection.unanswered_touches > 1:
-            job.connection_problem = "beanstalkd does not answer"
+            job.connection_problem = "beanstalkd does not reply to the touches of the job"
         else:
             job.connection_problem = ""
 
-    def _kill(self, job: RunningJob, now: float) -> None:
-        late = JobTimeout(f"it did not end within {now - job.began:.0f} s and was killed")
+    def _enforce_hard_deadline(self, job: RunningJob, now: float) -> None:
+        late = JobTimeout(
+            f"the job did not end within {now - job.started_monotonic:.0f} s (hard deadline), "
+            "so its worker ended"
+        )
         verdict = self._runner.judge(job, late)
-        words = f"hard deadline of {job.name} (job {job.id})"
-        self._take_over(job, verdict, HARD_DEADLINE, words)
+        exit_reason = f"{job.name} (job {job.id}) ran past its hard deadline"
+        self._take_over(job, verdict, HARD_DEADLINE, exit_reason)
 
     def _enforce_shutdown(self, job: RunningJob | None, now: float) -> None:
         if not self._has_thrown:
             self._has_thrown = True
-            self._alarm.throw(JobStopped("the worker had to stop"))
+            self._alarm.throw(JobStopped(SHUTDOWN_REASON))
         elif now >= self._state.shutdown_deadline + HANDLER_CLEAN_UP_TIME:
-            verdict = Verdict("retry", "release", "the worker had to stop")
+            verdict = Verdict("retry", "release", SHUTDOWN_REASON)
             self._take_over(job, verdict, self._state.exit_code, "")
 
-    def _take_over(self, job: RunningJob | None, verdict: Verdict, code: int, words: str) -> None:
-        """End the run in place of the main thread, then exit."""
+    def _take_over(
+        self, job: RunningJob | None, verdict: Verdict, code: int, exit_reason: str
+    ) -> None:
+        """End the run in place of the main thread, then exit from the process with `code`."""
         if job is not None and not job.end_lock.acquire(blocking=False):
-            return  # the main thread has just come back
+            return  # the main thread ends the run itself
         try:
             self._watchdog.tick(time.monotonic() + TAKE_OVER_TIMEOUT)
             stacks = dump_stacks()
             killed = kill_descendants()
             self._log.critical(
-                "the main thread does not end, exit {code}: {reason}",
+                "the main thread did not end in time, so the worker exits with {code}: {reason}",
                 code=code,
                 reason=verdict.reason,
                 child_processes_killed=killed,
@@ -103,8 +113,8 @@ class Guard:
             if job is not None:
                 self._finisher.end(job, verdict)
                 self._runner.clean_up(job)
-            self._last_words(words)
+            self._report_exit(exit_reason)
         except Exception as error:
-            self._log.critical("the worker could not report its end", exc_info=error)
+            self._log.critical("the exiting worker could not report its last run", exc_info=error)
         finally:
             self._leave(code)

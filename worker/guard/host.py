@@ -1,4 +1,4 @@
-"""Limits what a worker leaves on its host: temporary files, child processes, disk, memory."""
+"""Removes temporary files, kills child processes, and reads memory use and free disk."""
 
 import errno
 import fcntl
@@ -12,36 +12,39 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
-from beanwatch.worker.guard.black_box import BlackBox, LastJob, read_black_box
+from beanwatch.worker.guard.black_box import BlackBox, BlackBoxRecord, read_black_box
 
 _BLACK_BOX_NAME = "job"
 _PAGE_SIZE = os.sysconf("SC_PAGE_SIZE")
 
 
 class TemporaryRoot:
-    """The temporary directory of one worker process, with one inside for each job that asks.
+    """Manages the temporary directory of one worker process, and the directories of jobs in it.
 
-    The process keeps it locked as long as it lives. So a sweep can tell the directory of a killed
-    process from that of a live one, even if both have the same worker id.
+    The process keeps the directory locked while it lives. So `sweep` can tell the directory of a
+    killed process from that of a live one, even if both have the same worker id.
     """
 
     def __init__(self, root: str, worker: str, instance: str) -> None:
-        self._root = Path(root or tempfile.gettempdir()).absolute()  # since jobs may chdir
+        self._root = Path(root or tempfile.gettempdir()).absolute()  # a job may chdir
         self._start_directory = -1
         self._stem = f"beanwatch-{worker}-"
         self.path = self._root / f"{self._stem}{instance}"
         self._lock = -1
 
     def open(self) -> BlackBox:
-        """Make and lock it. Returns the black box in it. Raises OSError."""
+        """Make the directory and lock it. Returns a new black box in it. Raises OSError."""
         self.path.mkdir(mode=0o700)
         self._start_directory = os.open(".", os.O_RDONLY | os.O_DIRECTORY)
         self._lock = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
         fcntl.flock(self._lock, fcntl.LOCK_EX)
         return BlackBox(self.path / _BLACK_BOX_NAME)
 
-    def sweep(self) -> dict[str, LastJob | None]:
-        """Remove the directories of killed instances. Returns the job that each was running."""
+    def sweep(self) -> dict[str, BlackBoxRecord | None]:
+        """Remove the directories that killed instances of this worker left. Raises OSError.
+
+        Returns the content of their black boxes, by instance.
+        """
         found = {}
         pattern = re.compile(re.escape(self._stem) + "([0-9a-f]+)")
         for path in self._root.iterdir():
@@ -52,13 +55,13 @@ class TemporaryRoot:
         return found
 
     def make(self, job_id: int) -> Path:
-        """Make a new directory for a job."""
+        """Make a new directory for a job and return its path. Raises OSError."""
         return Path(tempfile.mkdtemp(prefix=f"{job_id}-", dir=self.path))
 
     def remove(self, path: Path) -> str:
-        """Remove a job's directory. Returns what could not be removed, and why, or ""."""
+        """Remove a job's directory. Returns "", or the path that remains and the reason."""
         try:
-            os.fchdir(self._start_directory)  # the job may have changed into the directory
+            os.fchdir(self._start_directory)  # the job may have made the directory the current one
             _remove(path)
         except FileNotFoundError:
             return ""  # the handler removed it
@@ -67,7 +70,7 @@ class TemporaryRoot:
         return ""
 
     def close(self) -> None:
-        """Remove the directory with all that is in it, and unlock it."""
+        """Remove the directory and everything in it, and unlock it."""
         if self._lock >= 0:
             _remove_as_far_as_possible(self.path)
             os.close(self._lock)
@@ -75,7 +78,7 @@ class TemporaryRoot:
             self._lock = -1
 
     def free(self) -> int:
-        """Free bytes on the disk of the temporary directory. Raises OSError."""
+        """Return the free bytes on the disk of the temporary directory. Raises OSError."""
         found = os.statvfs(self._root)
         return found.f_bavail * found.f_frsize
 
@@ -94,9 +97,9 @@ def _remove(path: Path) -> None:
     try:
         done = subprocess.run(argv, stderr=subprocess.DEVNULL, check=False, timeout=60)
     except subprocess.TimeoutExpired:
-        raise OSError(errno.ETIMEDOUT, "it takes too long to empty", str(path)) from None
+        raise OSError(errno.ETIMEDOUT, "it was not removed within 60 s", str(path)) from None
     if done.returncode:
-        raise OSError(errno.ENOTEMPTY, "it cannot be emptied", str(path))
+        raise OSError(errno.ENOTEMPTY, "rm -rf failed to remove it", str(path))
 
 
 def _remove_as_far_as_possible(path: Path) -> None:
@@ -108,7 +111,7 @@ def _remove_as_far_as_possible(path: Path) -> None:
 
 
 def _is_left_over(path: Path) -> bool:
-    """True for a directory of this user that no live process has locked."""
+    """Return True for a directory of this user that no live process has locked."""
     try:
         found = path.lstat()
         if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
@@ -126,7 +129,7 @@ def _is_left_over(path: Path) -> bool:
 
 
 def read_rss() -> int:
-    """Resident memory of this process in bytes; 0 without /proc."""
+    """Return the resident memory of this process in bytes; 0 without /proc."""
     try:
         with open("/proc/self/statm", "rb") as statm:
             return int(statm.read().split()[1]) * _PAGE_SIZE
@@ -135,7 +138,7 @@ def read_rss() -> int:
 
 
 def find_descendants(pid: int) -> list[int]:
-    """The descendants of a process, parents first."""
+    """Return the pids of all descendants of a process, parents before their children."""
     found: list[int] = []
     try:
         tasks = os.listdir(f"/proc/{pid}/task")
@@ -153,7 +156,7 @@ def find_descendants(pid: int) -> list[int]:
 
 
 def kill_descendants() -> int:
-    """Kill all descendants of this process, which handlers started. Returns how many."""
+    """Kill all descendants of this process, which handlers started. Returns their number."""
     killed = find_descendants(os.getpid())
     for pid in killed:
         try:

@@ -1,4 +1,4 @@
-"""The guards of a running job: its timeout, its hard deadline, its black box and its files."""
+"""Holds the objects that guard a running job: alarm, watchdog, black box, temporary files."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from beanwatch.worker.guard.watchdog import Watchdog
 
 
 class JobGuards:
-    """The guards of one worker process.
+    """Holds the guards of one worker process.
 
     The alarm raises an exception in a handler at its timeout. The watchdog ends the process if no
     Python code can run any more. The black box tells the next instance which job was running. The
@@ -24,18 +24,18 @@ class JobGuards:
         self.temporary = temporary
 
     def start_job(self, job: RunningJob) -> None:
-        """Write the job into the black box, and set the watchdog to its hard deadline."""
-        self.black_box.write(job.id, job.name)
-        self.watchdog.cover(job.hard_deadline)
+        """Write the job into the black box, and arm the watchdog for its hard deadline."""
+        self.black_box.write_job(job.id, job.name)
+        self.watchdog.cover_job(job.hard_deadline)
 
     def end_job(self) -> None:
-        """Clear the black box: after the acknowledgement a crash must not be blamed on the job."""
+        """Clear the black box: a crash after the acknowledgement is not the job's fault."""
         self.black_box.clear()
 
     def make_directory(self, job: RunningJob) -> Path:
-        """Make a temporary directory for the job."""
+        """Make a temporary directory for the job and return its path. Raises OSError."""
         return self.temporary.make(job.id)
 
     def remove_directory(self, job: RunningJob) -> str:
-        """Remove the job's directory, if it has one. Returns why files are left, or ""."""
+        """Remove the job's directory, if any. Returns "", or the path that remains and why."""
         return self.temporary.remove(job.tmpdir) if job.tmpdir is not None else ""

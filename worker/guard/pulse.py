@@ -1,7 +1,7 @@
-"""The pulse thread: runs once a tick while the main thread runs a job, or is stuck in one.
+"""Defines the pulse thread, which runs once per tick, also while the main thread hangs in a job.
 
-At each tick it guards the running job, then reports. In between it waits for commands. None of its
-steps may wait for longer than a tick.
+At each tick it guards the running job, then reports. Between ticks it waits for the commands of
+operators. No step may take longer than a tick.
 """
 
 import threading
@@ -20,9 +20,10 @@ MIN_TICK = 0.05  # seconds
 
 
 class Pulse(threading.Thread):
-    """Calls `steps` in this order once a tick, with the monotonic time.
+    """Is the pulse thread. Calls each of `steps` once per tick, in order, with monotonic time.
 
-    A step that raises is logged and counted; the other steps and the next ticks go on.
+    `tick` is in seconds. If a step raises an exception, it is logged and counted; the other steps
+    still run.
     """
 
     def __init__(
@@ -42,43 +43,43 @@ class Pulse(threading.Thread):
         self._state, self._errors, self._log = state, errors, log
         self._clock = clock
         self._tick = min(tick, MAX_TICK)
-        self._is_over = False
+        self._is_ended = False
         self._wake = wake
 
     def tick_within(self, seconds: float) -> None:
-        """Tick at least this often from now on: a job with a short time to run has come."""
+        """Tick at least every `seconds` from now on: a job with a short TTR was reserved."""
         if seconds < self._tick:
             self._tick = max(MIN_TICK, seconds)
             self._wake.set()
 
     def end(self, timeout: float) -> bool:
-        """Stop ticking, and wait up to `timeout` seconds for the current tick to end.
+        """Stop ticking, and wait up to `timeout` seconds for the thread to end.
 
-        False if it did not end: then the thread still uses what its steps use.
+        Returns False if it did not end: then its steps may still use the sinks and connections.
         """
-        self._is_over = True
+        self._is_ended = True
         self._wake.set()
         self.join(timeout)
         return not self.is_alive()
 
     def run(self) -> None:
-        """Tick until told to end."""
+        """Tick until `end` is called."""
         try:
-            while not self._is_over:
+            while not self._is_ended:
                 now = self._clock()
                 for step in self._steps:
                     self._errors.attempt(step, now)
                 self._errors.attempt(self._listener.tick)
                 self._wait(now + self._tick)
         except Exception as error:
-            # Without a pulse nobody guards the job, so stop. The watchdog still guards the process.
-            self._log.critical("the pulse failed", exc_info=error)
-            self._state.stop(f"the pulse failed: {error}", FATAL)
+            # Stop, because nothing guards the job now. The watchdog still ends a hanging process.
+            self._log.critical("the pulse thread failed, so the worker stops", exc_info=error)
+            self._state.stop(f"the pulse thread failed: {error}", FATAL)
         finally:
             self._listener.close()
 
     def _wait(self, until: float) -> None:
-        while not self._is_over and (left := until - self._clock()) > 0:
+        while not self._is_ended and (left := until - self._clock()) > 0:
             is_woken, has_input = self._wake.sleep(left, self._listener.fileno())
             if has_input:
                 self._listener.receive()

@@ -1,4 +1,4 @@
-"""Finds where the worker's threads are, for the heartbeat, the log and the command `dump`."""
+"""Reads the stacks of the worker's threads, for the heartbeat, the log and the command `dump`."""
 
 import sys
 import sysconfig
@@ -14,7 +14,7 @@ _CALLER_OF_HANDLERS = ("_call", "beanwatch.worker.core.run")
 
 
 def dump_stacks() -> str:
-    """The stack of every thread, the main one first."""
+    """Return the stacks of all threads as text, that of the main thread first."""
     names = {thread.ident: thread.name for thread in threading.enumerate()}
     parts = []
     for ident, frame in sorted(sys._current_frames().items(), key=lambda item: not _is_main(item)):
@@ -24,9 +24,10 @@ def dump_stacks() -> str:
 
 
 def find_handler_frame(coroutine: Any = None) -> str:
-    """The application's innermost line in the running handler, as `file:line function`, or "".
+    """Return the running handler's current line as `file:line function`; "" if none runs.
 
-    `coroutine` is that of an async handler: while it awaits, it is on no thread's stack.
+    Lines in libraries are skipped. For an async handler pass its coroutine: while the coroutine
+    awaits, it is on no thread's stack.
     """
     while coroutine is not None:
         awaits: Any = getattr(coroutine, "cr_await", None)
@@ -48,11 +49,11 @@ def find_handler_frame(coroutine: Any = None) -> str:
 
 
 def read_main_cpu() -> float:
-    """Seconds of CPU time that the main thread has used; 0 if the system does not tell."""
+    """Return the seconds of CPU time that the main thread has used; 0 if not on Linux."""
     try:
         clock = time.pthread_getcpuclockid(threading.main_thread().ident or 0)
         return time.clock_gettime(clock)
-    except (AttributeError, OSError):  # not on Linux
+    except (AttributeError, OSError):
         return 0.0
 
 

@@ -37,7 +37,7 @@ class WorkerGauges:
         self._next_at = now + INTERVAL - 0.01
         state = self._state
         job = state.job
-        busy = state.busy_seconds + (now - job.began if job else 0.0)
+        busy = state.busy_seconds + (now - job.started_monotonic if job else 0.0)
         if now > self._measured_at:
             share = (busy - self._busy) / (now - self._measured_at)
             self._metrics.gauge("busy", min(1.0, max(0.0, share)))

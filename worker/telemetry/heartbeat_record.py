@@ -63,7 +63,7 @@ class HeartbeatRecord:
             where=self._current_line(),
             note=job.note,
             progress=job.progress,
-            job_started_at=ahead + job.began,
+            job_started_at=ahead + job.started_monotonic,
             job_cpu=round(cpu - job.cpu_before, 3),
             deadline=ahead + job.hard_deadline - job.grace if job.hard_deadline else 0.0,
             hard_deadline=ahead + job.hard_deadline if job.hard_deadline else 0.0,

@@ -25,7 +25,7 @@ from beanwatch.worker.api.app import App
 from beanwatch.worker.api.envelope import EnvelopeError, check_target
 from beanwatch.worker.api.errors import WorkerError
 from beanwatch.worker.core.process import run_worker
-from beanwatch.worker.core.settings import NAME, Settings
+from beanwatch.worker.core.settings import WORKER_NAME, Settings
 
 
 @click.command("worker")
@@ -125,7 +125,7 @@ def make_settings(
 ) -> Settings:
     """Everything a worker needs to know, checked. Raises UsageError."""
     for what, word in (("--name", name), ("--host", host)):
-        if not NAME.fullmatch(word):
+        if not WORKER_NAME.fullmatch(word):
             raise click.UsageError(f"{what} {word!r}: expected 1 to 64 of A-Z a-z 0-9 _ -")
     for queue in queues:
         try:
