@@ -74,7 +74,7 @@ def test_a_queue_that_is_not_there_is_said_and_exit_1(beanstalkd: Beanstalkd, ru
     ):
         code, stdout, stderr = run("beanwatch", "queues", *argv, *server)
         assert (code, stdout) == (1, "")
-        assert stderr == f"beanwatch: {said}; see beanwatch queues list\n"
+        assert stderr == (f"beanwatch: {said}; to list all queues, use beanwatch queues list\n")
     code, stdout, stderr = run("beanwatch", "queues", "nosuch", "--json", *server)
     assert (code, stdout, "there is no queue" in stderr) == (1, "[]\n", True)
 
@@ -235,7 +235,7 @@ def test_buried_jobs_that_the_ledger_does_not_know_are_said(
         *("--server", beanstalkd.address, "--redis", redis_server.url),
     )
     assert code == 0
-    assert "the ledger knows none of the 2 buried jobs of t" in stderr
+    assert "the ledger has no record of the 2 buried jobs of t" in stderr
 
 
 def test_without_its_redis_the_ledger_is_an_error_and_nothing_is_touched(
@@ -332,7 +332,7 @@ def test_top_is_live_on_a_terminal_and_obeys_keys(beanstalkd: Beanstalkd, end: s
         terminal.type("s")
         wait_until(lambda: "sort: name" in terminal.shown)
         terminal.type("w")
-        wait_until(lambda: "show: only what is wrong" in terminal.shown)
+        wait_until(lambda: "show: only problems" in terminal.shown)
         if end == "q":
             terminal.type("q")
         else:

@@ -1,11 +1,14 @@
-"""Mistakes in the configuration that reading it does not find: addresses, URLs, files, names."""
+"""Find errors in the configuration's addresses, URLs, files and names.
+
+`beanwatch.config` checks only the type of each value when it reads the file.
+"""
 
 import os
 import stat
 from collections.abc import Callable, Iterator
 from urllib.parse import urlsplit
 
-from beanwatch.cli.lib.options import SHORTEST
+from beanwatch.cli.lib.options import MIN_DURATION
 from beanwatch.config import Config
 from beanwatch.net.address import parse_address
 from beanwatch.net.redis_url import parse_redis_url
@@ -14,7 +17,7 @@ from beanwatch.worker.telemetry.metrics import parse_metrics
 
 
 def find_problems(config: Config) -> Iterator[str]:
-    """Each mistake as the key, and what is wrong with its value."""
+    """Yield a message for each error: the key, and what is wrong with its value."""
     readers: list[tuple[str, str, Callable[[str], object]]] = [
         ("graphite.address", config.graphite.address, lambda text: parse_address(text, 2003)),
         ("graphite.url", config.graphite.url, _check_http_url),
@@ -30,14 +33,14 @@ def find_problems(config: Config) -> Iterator[str]:
         except ValueError as error:
             yield f"{key}: {error}"
     for name in ("interval", "timeout"):
-        if getattr(config.collect, name) < SHORTEST:
-            yield f"collect.{name}: at least {SHORTEST:g} s"
+        if getattr(config.collect, name) < MIN_DURATION:
+            yield f"collect.{name}: must be at least {MIN_DURATION:g} s"
     if config.redis.password_file:
         yield from _find_file_problems(config.redis.password_file)
     for worker in config.expected_workers:
         host, _, name = worker.partition(".")
         if not host or not name:
-            yield f"workers.expected: {worker!r} is not <short host>.<name>"
+            yield f"workers.expected: {worker!r} must be a worker's id, <short host>.<name>"
 
 
 def _check_http_url(text: str) -> None:
@@ -54,7 +57,10 @@ def _find_file_problems(path: str) -> Iterator[str]:
     try:
         mode = os.stat(path).st_mode
     except OSError as error:
-        yield f"redis.password_file: {path}: {error.strerror}"
+        yield f"redis.password_file: cannot read {path}: {error.strerror}"
         return
     if mode & (stat.S_IRWXO | stat.S_IWGRP):
-        yield f"redis.password_file: {path} can be read by everybody: chmod 0640 {path}"
+        yield (
+            f"redis.password_file: other users can read or change {path}; "
+            f"to protect it: chmod 0640 {path}"
+        )
