@@ -209,6 +209,8 @@ def test_config_check_says_that_there_are_no_errors_or_names_them(
         ('[worker]\nmetrics = "grphite://x"', "worker.metrics: metrics 'grphite://x': expected"),
         ('[worker]\nserver = "nosuch:port"', "worker.server: address 'nosuch:port'"),
         ('[graphite]\nurl = "graphite:8080"', "graphite.url: expected http://HOST"),
+        ('[servers]\n"q.1" = "a:11300"\nq_1 = "b:11300"', "servers: "),
+        ('[servers]\n"q.1" = "a:11300"\nq_1 = "b:11300"', "'q_1'"),
         ("[collect]\ninterval = 0", "collect.interval: must be at least 0.1 s"),
         ('[checks.job_failures]\nfor = "5m"', "unknown key 'for'; known keys: warning, critical"),
     ],

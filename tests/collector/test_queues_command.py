@@ -17,6 +17,7 @@ from beanwatch.queues.model import QUEUE_FIELDS, SERVER_FIELDS
 from beanwatch.store.heartbeats import WORKERS_KEY, Heartbeat, encode_heartbeat, worker_key
 from beanwatch.store.ledger import buried_key
 from tests.collector.parts import Terminal
+from tests.queues.liar import Liar, Lie
 from tests.real import Beanstalkd, Redis, closed_port, wait_until
 
 Run = Callable[..., Any]
@@ -77,6 +78,22 @@ def test_a_queue_that_is_not_there_is_said_and_exit_1(beanstalkd: Beanstalkd, ru
         assert stderr == (f"beanwatch: {said}; to list all queues, use beanwatch queues list\n")
     code, stdout, stderr = run("beanwatch", "queues", "nosuch", "--json", *server)
     assert (code, stdout, "there is no queue" in stderr) == (1, "[]\n", True)
+
+
+def test_a_server_whose_queues_could_not_be_read_is_exit_1(run: Run):
+    with Liar() as liar:
+        liar.lies[b"list-tubes"] = Lie(b"OUT_OF_MEMORY\r\n")
+        server = ("--server", liar.address)
+        code, stdout, _ = run("beanwatch", "top", "--once", *server)
+        assert (code, f"queues: {liar.address}: " in stdout) == (1, True)
+        code, stdout, _ = run("beanwatch", "top", "--json", *server)
+        (told,) = json.loads(stdout)["servers"]
+        assert (code, told["up"], told["trouble"].startswith("queues: ")) == (1, True, True)
+        # Whether it has the queue is not known.
+        code, _, stderr = run("beanwatch", "queues", "nosuch", *server)
+        assert (code, stderr.count("\n"), "there is no queue" in stderr) == (1, 1, False)
+        liar.lies = {}
+        assert run("beanwatch", "top", "--once", *server).code == 0
 
 
 def test_what_each_system_can_tell_and_do_is_shown(run: Run):

@@ -167,7 +167,8 @@ def test_a_killed_and_a_hung_worker_come_back_and_everyone_is_told(
     assert (code, line.split(" - ")[0]) == (1, "WORKER_HEARTBEAT WARNING")
     assert all(worker in line for worker in back)
     assert beanstalkd.stats_tube("email.regular")["current-jobs-ready"] == 0
-    code, told, _ = run("beanwatch", "job", hung_job, "--redis", redis_server.url)
+    where = ("--redis", redis_server.url, "--server", beanstalkd.address)
+    code, told, _ = run("beanwatch", "job", hung_job, *where)
     assert code == 0
     assert "timeout" in told
     assert hung in told

@@ -12,6 +12,7 @@ from beanwatch.fleet.job_story import Now, Story
 from beanwatch.queues.base import Job as ServerJob
 from beanwatch.store.ledger import LedgerEntry
 from tests.conftest import Result
+from tests.queues.liar import Liar, Lie
 from tests.real import Beanstalkd, Redis, wait_until
 from tests.worker_core.conftest import Broker, StartWorker, broker, start_worker
 
@@ -145,6 +146,24 @@ def test_a_server_or_a_redis_that_is_gone_is_one_line(
     assert err.splitlines()[0].startswith(
         "beanwatch: cannot look up the job on 127.0.0.1:1: connection refused"
     )
+
+
+def test_a_server_that_could_not_be_asked_is_named_and_exit_1_though_another_has_the_job(
+    run: Run, redis_server: Redis, beanstalkd: Beanstalkd, broker: Broker
+):
+    number = broker.put("ok")
+    where = ("--redis", redis_server.url, "--server", beanstalkd.address)
+    code, out, err = run("beanwatch", "job", number, *where)
+    assert (code, err) == (0, "")
+    code, out, err = run("beanwatch", "job", number, *where, "--server", "127.0.0.1:1")
+    assert (code, "now: ready in work" in out) == (1, True)
+    assert err.startswith("beanwatch: cannot look up the job on 127.0.0.1:1: connection refused")
+    with Liar() as liar:  # one that fails only when it is asked for the job
+        liar.lies[b"stats-job"] = Lie(b"OUT_OF_MEMORY\r\n")
+        code, out, err = run("beanwatch", "job", number, *where, "--server", liar.address)
+    assert (code, "now: ready in work" in out) == (1, True)
+    assert err.startswith(f"beanwatch: cannot look up the job on {liar.address}: ")
+    assert err.count("\n") == 1
 
 
 def test_no_job_can_write_control_characters_to_the_terminal():

@@ -37,7 +37,7 @@ def command(
       beanwatch job 6f1c2f0e-8a55-4b0c-9d1e-0a4f6f1d2c3b
       beanwatch job 4711 --server q1
 
-    The exit code is 1 if nothing is known of the job.
+    The exit code is 1 if nothing is known of the job, or if a server could not be asked for it.
     """
     config = load_config(config_file)
     chosen = pick_servers(config, servers)
@@ -58,9 +58,11 @@ def command(
         raise click.ClickException(
             f"cannot read the recorded runs: {error} (--redis URL chooses another Redis)"
         ) from None
-    for place in places:
-        if place.trouble:
-            print_error(f"cannot look up the job on {place.trouble}")
+    # A server can fail before the search, and also during it.
+    failures = [place.trouble for place in places if place.trouble]
+    failures += [now.state for story in stories for now in story.nows if now.has_failed]
+    for failure in dict.fromkeys(failures):
+        print_error(f"cannot look up the job on {failure}")
     if as_json:
         print_json([story.tree() for story in stories])
     else:
@@ -74,4 +76,4 @@ def command(
         )
         hint = RECORDING_HINTS[config.worker.ledger] + number_hint * is_number
         print_error(f"nothing is known of job {ident}. {hint}")
-    return 0 if stories else 1
+    return 0 if stories and not failures else 1

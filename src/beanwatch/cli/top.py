@@ -207,7 +207,8 @@ def show_once(screen: Screen, fleet: FleetObserver, console: Console, *, as_json
         if not console.is_terminal:
             console.width = max(console.width, 120)
         console.print(screen.draw(snapshot))
-    return 0 if all(row.up for row in first.servers) else 1
+    is_complete = all(row.up and not row.trouble for row in snapshot.overview.servers)
+    return 0 if is_complete and all(row.up for row in first.servers) else 1
 
 
 def show_live(screen: Screen, console: Console, interval: float) -> None:

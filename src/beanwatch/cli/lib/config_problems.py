@@ -12,7 +12,7 @@ from beanwatch.cli.lib.options import MIN_DURATION
 from beanwatch.config import Config
 from beanwatch.net.address import parse_address
 from beanwatch.net.redis_url import parse_redis_url
-from beanwatch.queues.servers import parse_server, resolve_servers
+from beanwatch.queues.servers import find_clash, parse_server, resolve_servers
 from beanwatch.worker.telemetry.metrics import parse_metrics
 
 
@@ -27,11 +27,19 @@ def find_problems(config: Config) -> Iterator[str]:
     ]
     readers = [reader for reader in readers if reader[1]]  # empty: not configured
     servers = [(f"servers.{name}", text, parse_server) for name, text in config.servers.items()]
+    invalid = set()
     for key, text, read in (*servers, *readers):
         try:
             read(text)
         except ValueError as error:
+            invalid.add(key)
             yield f"{key}: {error}"
+    # Two servers with one node in metric paths would write the same series.
+    valid = {
+        name: text for name, text in config.servers.items() if f"servers.{name}" not in invalid
+    }
+    if clash := find_clash(resolve_servers(valid)):
+        yield f"servers: {clash}"
     for name in ("interval", "timeout"):
         if getattr(config.collect, name) < MIN_DURATION:
             yield f"collect.{name}: must be at least {MIN_DURATION:g} s"

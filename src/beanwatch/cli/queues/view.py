@@ -71,7 +71,8 @@ def list_queues(
     troubles = [row.trouble for row in seen.servers if row.trouble]
     for trouble in troubles:
         print_error(f"the list is incomplete: {trouble}")
-    if has_no_match and any(row.up for row in seen.servers):
+    # If no server's queues were read, nobody knows whether one matches.
+    if has_no_match and any(not row.trouble for row in seen.servers):
         print_error(describe_no_match(queue_glob))
     return 1 if troubles or has_no_match else 0
 
