@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from beanwatch import config, values
-from beanwatch.cli.config import plain, to_toml
+from beanwatch.cli.config import to_toml, to_tree
 from beanwatch.config import Config, ConfigError, Threshold, find_line, parse
 
 FULL = """\
@@ -76,12 +76,12 @@ def test_a_full_file_is_read_as_written() -> None:
             "f.toml:2: queues.a*.depth.warning: expected a r",
         ),
         ("[queues.a]\ndepht = {warning = 3}", "f.toml:2: queues.a: unknown key 'depht'; did you"),
-        ("servers = 3", "f.toml:1: servers: expected a table of names"),
+        ("servers = 3", "f.toml:1: servers: expected a TOML table of names"),
         ('prefix = "a b"', "f.toml:1: prefix: expected letters, digits, _ and -"),
         ('prefix = "a..b"', "f.toml:1: prefix: expected letters, digits, _ and -"),
         ("prefix = 3", "f.toml:1: prefix: expected text in quotes, not 3"),
-        ("a = ", "f.toml:1: not TOML"),
-        ('x = "\n', "f.toml:1: not TOML"),
+        ("a = ", "f.toml:1: not valid TOML"),
+        ('x = "\n', "f.toml:1: not valid TOML"),
     ],
 )
 def test_what_is_wrong_is_named_with_its_line(source: str, error: str) -> None:
@@ -107,7 +107,9 @@ def test_the_environment_wins_over_the_file() -> None:
 
 
 def test_a_bad_value_in_the_environment_names_its_variable() -> None:
-    with pytest.raises(ConfigError, match=r"^\$BEANWATCH_WORKER_GRACE: expected a duration"):
+    with pytest.raises(
+        ConfigError, match=r"^environment variable \$BEANWATCH_WORKER_GRACE: expected a dur"
+    ):
         parse("", "", {"BEANWATCH_WORKER_GRACE": "soon"})
 
 
@@ -149,9 +151,9 @@ def test_every_value_parser_returns_or_raises_value_error(value: object) -> None
     for parser in (
         values.duration,
         values.size,
-        values.whole,
-        values.flag,
-        values.words,
+        values.whole_number,
+        values.boolean,
+        values.string_list,
         values.threshold,
         values.text,
         values.metric_prefix,
@@ -178,17 +180,20 @@ def test_the_line_of_a_key_is_found_in_dotted_and_nested_tables() -> None:
 
 def test_what_show_prints_reads_back_as_the_same_configuration() -> None:
     read = parse(FULL, "f.toml")
-    printed = "\n".join(to_toml(plain(read)))
+    printed = "\n".join(to_toml(to_tree(read)))
     tomllib.loads(printed)
     assert parse(printed, "f.toml") == read
 
 
-def test_config_check_says_fine_or_what_is_wrong(
+def test_config_check_says_that_there_are_no_errors_or_names_them(
     run: Callable[..., tuple[int, str, str]], tmp_path: Path
 ) -> None:
     good = tmp_path / "good.toml"
     good.write_text(FULL)
-    assert run("beanwatch", "config", "check", "--config", good)[:2] == (0, f"{good}: fine\n")
+    assert run("beanwatch", "config", "check", "--config", good)[:2] == (
+        0,
+        f"{good}: no errors found\n",
+    )
     bad = tmp_path / "bad.toml"
     bad.write_text('[servers]\nq1 = "host:port"\n[redis]\nurl = "http://x"\n')
     code, out, err = run("beanwatch", "config", "check", "--config", bad)
@@ -207,8 +212,10 @@ def test_config_check_says_fine_or_what_is_wrong(
         ),
         ('[worker]\nserver = "nosuch:port"', "worker.server: invalid address 'nosuch:port'"),
         ('[graphite]\nurl = "graphite:8080"', "graphite.url: expected http://HOST"),
-        ("[collect]\ninterval = 0", "collect.interval: at least 0.1 s"),
-        ('[checks.job_failures]\nfor = "5m"', "unknown key 'for'; known: warning, critical"),
+        ('[servers]\n"q.1" = "a:11300"\nq_1 = "b:11300"', "servers: "),
+        ('[servers]\n"q.1" = "a:11300"\nq_1 = "b:11300"', "'q_1'"),
+        ("[collect]\ninterval = 0", "collect.interval: must be at least 0.1 s"),
+        ('[checks.job_failures]\nfor = "5m"', "unknown key 'for'; known keys: warning, critical"),
     ],
 )
 def test_config_check_sees_what_worker_and_collector_would_stop_at(
@@ -228,7 +235,8 @@ def test_a_variable_that_nothing_reads_is_named(
     code, _, err = run("beanwatch", "config", "check", env=env)
     assert code == 2
     assert err == (
-        "$BEANWATCH_COLECT_INTERVAL: nothing reads it; did you mean 'BEANWATCH_COLLECT_INTERVAL'?\n"
+        "environment variable $BEANWATCH_COLECT_INTERVAL has no effect; "
+        "did you mean 'BEANWATCH_COLLECT_INTERVAL'?\n"
     )
 
 

@@ -1,4 +1,4 @@
-"""`python -m beanwatch` is the `beanwatch` command."""
+"""Run the `beanwatch` command when Python is started as `python -m beanwatch`."""
 
 from beanwatch.cli import main
 

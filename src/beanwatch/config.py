@@ -1,8 +1,8 @@
-"""The configuration file: one TOML table for each part. Every key is checked.
+"""Read the configuration from a TOML file and from environment variables, and check every key.
 
-A flag has precedence over the environment (`BEANWATCH_*`), then come the file and the defaults,
-which suit one host. This module imports only `beanwatch.values` of beanwatch, since every check
-loads it when it starts.
+Command-line flags override the environment variables (`BEANWATCH_*`). These override the file, and
+the file overrides the defaults, which suit a single host. Every check imports this module when it
+starts. Therefore it imports no other module of beanwatch than `beanwatch.values`.
 """
 
 import os
@@ -12,35 +12,39 @@ from fnmatch import fnmatchcase
 from typing import Any, Literal, NamedTuple
 
 from beanwatch.values import (
+    boolean,
     duration,
-    flag,
     metric_prefix,
     one_of,
     size,
+    string_list,
     text,
     threshold,
-    whole,
-    words,
+    whole_number,
 )
 
 DEFAULT_FILE = "/etc/beanwatch/beanwatch.toml"
-GLOB = re.compile(r"[*?\[]")
+GLOB = re.compile(r"[*?\[]")  # the characters that make a name a glob
 
 
 class ConfigError(Exception):
-    """The configuration cannot be used; the text names file, line, key, and what is allowed."""
+    """The configuration is invalid or cannot be read.
+
+    The text names the file, the line and the key if they are known, and says what is allowed.
+    """
 
 
 class RedisConfig(NamedTuple):
-    """Table [redis]."""
+    """Table [redis]: the Redis server that stores the workers' heartbeats and the ledger."""
 
-    url: str = ""
-    password_file: str = ""
+    url: str = ""  # such as redis://HOST:6379/0; empty if no Redis is configured
+    password_file: str = ""  # the password is its first line
 
     def read_password(self, environ: Mapping[str, str] = os.environ) -> str:
-        """Return the first line of `password_file`; without one, $BEANWATCH_REDIS_PASSWORD or "".
+        """Return the password: the first line of `password_file`.
 
-        Raises ConfigError.
+        If `password_file` is empty, return $BEANWATCH_REDIS_PASSWORD, or "" if that is not set.
+        Raises ConfigError if the file cannot be read.
         """
         if not self.password_file:
             return environ.get("BEANWATCH_REDIS_PASSWORD", "")
@@ -49,18 +53,20 @@ class RedisConfig(NamedTuple):
                 return stream.readline().rstrip("\r\n")
         except (OSError, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-            raise ConfigError(f"redis.password_file: {self.password_file}: {reason}") from None
+            raise ConfigError(
+                f"redis.password_file: cannot read {self.password_file}: {reason}"
+            ) from None
 
 
 class GraphiteConfig(NamedTuple):
-    """Table [graphite]: `address` accepts plaintext lines, `url` is the render API."""
+    """Table [graphite]: where metrics are written to, and where checks read them."""
 
-    address: str = ""
-    url: str = ""
+    address: str = ""  # host:port of carbon's plaintext receiver
+    url: str = ""  # base URL of the render API, without /render
 
 
 class CollectConfig(NamedTuple):
-    """Table [collect]; durations are in seconds."""
+    """Table [collect]: settings of `beanwatch collect`. Durations are in seconds."""
 
     interval: float = 10.0
     queues_interval: float = 0.0  # 0: the same as interval
@@ -74,7 +80,10 @@ class CollectConfig(NamedTuple):
 
 
 class WorkerConfig(NamedTuple):
-    """Table [worker]; durations are in seconds, sizes in bytes; 0 is no limit."""
+    """Table [worker]: settings of `beanwatch worker`.
+
+    Durations are in seconds, sizes in bytes. For the fields `max_...`, 0 means no limit.
+    """
 
     server: str = ""
     metrics: str = ""
@@ -95,27 +104,37 @@ class WorkerConfig(NamedTuple):
 
 
 class Threshold(NamedTuple):
-    """Nagios ranges as text. `hold` is for how many seconds a value must be outside of them."""
+    """When a check alerts: two ranges as text, in the syntax of the Nagios plugin guidelines.
+
+    A value outside the range `warning` is a WARNING, outside `critical` it is CRITICAL; "" means
+    no limit. The alert starts only after the value was outside for `hold` seconds.
+    """
 
     warning: str = ""
     critical: str = ""
-    hold: float = 0.0  # `for` in the file
+    hold: float = 0.0  # seconds; the key `for` in the file
 
 
 class QueueRule(NamedTuple):
-    """Table [queues."GLOB"]: the thresholds of the queues that the glob matches."""
+    """Table [queues."GLOB"]: thresholds for all queues whose names match the glob.
+
+    The keys of `thresholds` are from MEASURES.
+    """
 
     glob: str
     thresholds: Mapping[str, Threshold]
 
     @property
     def is_name(self) -> bool:
-        """True if the glob is a plain name. Then the queue is expected to exist."""
+        """True if the glob is a plain queue name. Then that queue is expected to exist."""
         return not GLOB.search(self.glob)
 
 
 class LinksConfig(NamedTuple):
-    """Table [links]: the targets of links in alerts. The maker of a link fills in `{name}`."""
+    """Table [links]: URLs that alerts link to.
+
+    `{name}` in a URL is replaced by the name of the alert, such as `queue-depth`.
+    """
 
     runbook: str = "https://beanwatch.readthedocs.io/en/latest/runbook/"
     graphs: str = ""
@@ -124,7 +143,8 @@ class LinksConfig(NamedTuple):
 class Config(NamedTuple):
     """The whole configuration, with its defaults.
 
-    `servers` maps names to addresses; a server without a name has its address as the name.
+    `servers` maps the names of queue servers to their addresses. A server that was given without
+    a name has its address as its name.
     """
 
     file: str = ""
@@ -142,9 +162,9 @@ class Config(NamedTuple):
     links: LinksConfig = LinksConfig()
 
     def threshold(self, measure: str, queue: str) -> Threshold | None:
-        """Return the threshold of the first rule that matches the queue and has this measure.
+        """Return the threshold for one measure (from MEASURES) of a queue; None if no rule applies.
 
-        Rules are in the order of the file. None if no rule matches.
+        The first rule in the file that matches the queue and sets this measure applies.
         """
         for rule in self.queues:
             if measure in rule.thresholds and fnmatchcase(queue, rule.glob):
@@ -165,24 +185,24 @@ COLLECT: Spec = {
     "interval": duration,
     "queues_interval": duration,
     "timeout": duration,
-    "include": words,
-    "exclude": words,
-    "max_queues": whole,
-    "head_ages": flag,
+    "include": string_list,
+    "exclude": string_list,
+    "max_queues": whole_number,
+    "head_ages": boolean,
     "state": text,
     "spool": text,
 }
 WORKER: Spec = {
     "server": text,
     "metrics": text,
-    "metrics_per_worker": flag,
+    "metrics_per_worker": boolean,
     "reserve_timeout": duration,
     "job_timeout": duration,
     "grace": duration,
-    "max_attempts": whole,
+    "max_attempts": whole_number,
     "shutdown_timeout": duration,
     "heartbeat_interval": duration,
-    "max_jobs": whole,
+    "max_jobs": whole_number,
     "max_time": duration,
     "max_memory": size,
     "tmp_root": text,
@@ -190,7 +210,7 @@ WORKER: Spec = {
     "ledger": one_of("all", "failures", "off"),
     "restart_spread": duration,
 }
-WORKERS: Spec = {"expected": words}
+WORKERS: Spec = {"expected": string_list}
 LINKS: Spec = {"runbook": text, "graphs": text}
 LIMITS: Spec = {"warning": threshold, "critical": threshold}
 THRESHOLD: Spec = {**LIMITS, "for": duration}
@@ -206,35 +226,43 @@ TABLES: Mapping[str, Spec] = {
 }
 
 
-# Variables without a key in the file. The modules that read them document them.
+# Environment variables (without BEANWATCH_) that have no key in the file. The modules that read
+# them document them.
 OTHER_VARIABLES = ("CONFIG", "SERVERS", "REDIS_PASSWORD", "STATE_DIR")
 
 
 def variable_of(*path: str) -> str:
-    """Return the variable of a key: BEANWATCH_COLLECT_INTERVAL for `collect`, `interval`."""
+    """Return the name of the environment variable that overrides a key of the file.
+
+    For the path `collect`, `interval` it is BEANWATCH_COLLECT_INTERVAL.
+    """
     return "_".join(("BEANWATCH", *path)).upper()
 
 
-def find_strays(environ: Mapping[str, str] = os.environ) -> Iterator[str]:
-    """Yield one line for each BEANWATCH_ variable that no program reads."""
+def find_unknown_variables(environ: Mapping[str, str] = os.environ) -> Iterator[str]:
+    """Yield a message for each environment variable BEANWATCH_* that beanwatch does not know.
+
+    Such a variable is usually misspelled, and would be ignored without a message.
+    """
     known = {variable_of(key) for key in (*GENERAL, *OTHER_VARIABLES)}
     known |= {variable_of(name, key) for name, spec in TABLES.items() for key in spec}
     for variable in sorted(environ):
         if variable.startswith("BEANWATCH_") and variable not in known:
-            yield f"${variable}: nothing reads it{_hint(variable, known)}"
+            yield f"environment variable ${variable} has no effect{_hint(variable, known)}"
 
 
 def _hint(word: str, known: Iterable[str]) -> str:
-    import difflib  # imported here: it takes a millisecond, and only an error needs it
+    import difflib  # imported here because it takes 1 ms and only an error message needs it
 
     similar = difflib.get_close_matches(word, known, 1)
     return f"; did you mean {similar[0]!r}?" if similar else ""
 
 
 def load(file: str | None = None, environ: Mapping[str, str] = os.environ) -> Config:
-    """Read the configuration from `file`, $BEANWATCH_CONFIG or DEFAULT_FILE. Raises ConfigError.
+    """Read the configuration from `file`, else from $BEANWATCH_CONFIG, else from DEFAULT_FILE.
 
-    Only the default file may be missing.
+    If DEFAULT_FILE does not exist, the defaults apply. Raises ConfigError if a file that was
+    named does not exist, if a file cannot be read, or if its content is invalid.
     """
     named = file or environ.get("BEANWATCH_CONFIG", "")
     path = named or DEFAULT_FILE
@@ -243,16 +271,24 @@ def load(file: str | None = None, environ: Mapping[str, str] = os.environ) -> Co
             source = stream.read()
     except FileNotFoundError:
         if named:
-            raise ConfigError(f"{path}: no such file") from None
+            raise ConfigError(f"configuration file {path}: no such file") from None
         path, source = "", ""
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-        raise ConfigError(f"{path}: {reason}") from None
+        raise ConfigError(f"cannot read configuration file {path}: {reason}") from None
     return parse(source, path, environ)
 
 
+def describe_missing_file() -> str:
+    """Return the text that stands for the file's path when the default file does not exist."""
+    return f"no configuration file ({DEFAULT_FILE} does not exist), defaults for one host"
+
+
 def parse(source: str, file: str = "", environ: Mapping[str, str] = {}) -> Config:
-    """Parse TOML text and the environment variables. Raises ConfigError."""
+    """Parse the TOML text `source`, overridden by the variables in `environ`.
+
+    `file` is the name that error messages show. Raises ConfigError if a value is invalid.
+    """
     return _Reader(source, file, environ).config()
 
 
@@ -285,21 +321,20 @@ class _Reader:
     def _parse_toml(self) -> dict[str, Any]:
         if not self.source.strip():
             return {}
-        import tomllib  # imported here: it takes 6 ms, and is not needed without a file
+        import tomllib  # imported here because it takes 6 ms and only a file needs it
 
         try:
             return tomllib.loads(self.source)
         except tomllib.TOMLDecodeError as error:
             where = re.search(r"\(at line (\d+), column \d+\)", str(error))
-            line = (
-                where[1] if where else len(self.source.splitlines())
-            )  # an error without a line is at the end
+            # An error without a line number is at the end of the file.
+            line = where[1] if where else len(self.source.splitlines())
             reason = str(error).partition(" (at ")[0]
-            raise ConfigError(f"{self.file}:{line}: not TOML: {reason}") from None
+            raise ConfigError(f"{self.file}:{line}: not valid TOML: {reason}") from None
 
     def _table(self, path: tuple[str, ...], table: Any, spec: Spec) -> dict[str, Any]:
         if not isinstance(table, dict):
-            raise self._wrong(path, "expected a table")
+            raise self._wrong(path, "expected a TOML table")
         values: dict[str, Any] = {}
         for key, value in table.items():
             if key not in spec:
@@ -311,21 +346,23 @@ class _Reader:
                 try:
                     values[key] = spec[key](self.environ[variable])
                 except ValueError as error:
-                    raise ConfigError(f"${variable}: {error}") from None
+                    raise ConfigError(f"environment variable ${variable}: {error}") from None
         return values
 
     def _servers(self, table: Any) -> dict[str, str]:
         if not isinstance(table, dict):
-            raise self._wrong(("servers",), 'expected a table of names: q1 = "host:11300"')
+            raise self._wrong(
+                ("servers",), 'expected a TOML table of names and addresses: q1 = "host:11300"'
+            )
         servers = {name: self._value(("servers", name), table[name], text) for name in table}
-        for entry in words(self.environ.get("BEANWATCH_SERVERS", "")):
+        for entry in string_list(self.environ.get("BEANWATCH_SERVERS", "")):
             name, equals, address = entry.partition("=")
             servers[name] = address if equals else name
         return servers
 
     def _queues(self, table: Any) -> Iterator[QueueRule]:
         if not isinstance(table, dict):
-            raise self._wrong(("queues",), 'expected tables: [queues."email.*".depth]')
+            raise self._wrong(("queues",), 'expected TOML tables: [queues."email.*".depth]')
         for glob, measures in table.items():
             yield QueueRule(glob, self._thresholds(("queues", glob), measures, MEASURES))
 
@@ -333,7 +370,7 @@ class _Reader:
         self, path: tuple[str, ...], table: Any, known: tuple[str, ...]
     ) -> dict[str, Threshold]:
         if not isinstance(table, dict):
-            raise self._wrong(path, "expected a table")
+            raise self._wrong(path, "expected a TOML table")
         found = {}
         for name, values in table.items():
             if name not in known:
@@ -351,7 +388,7 @@ class _Reader:
             raise self._wrong(path, f"{error}, not {value!r}") from None
 
     def _unknown(self, path: tuple[str, ...], known: Any) -> ConfigError:
-        hint = _hint(path[-1], known) or f"; known: {', '.join(known)}"
+        hint = _hint(path[-1], known) or f"; known keys: {', '.join(known)}"
         return self._wrong(path[:-1], f"unknown key {path[-1]!r}{hint}", at=path)
 
     def _wrong(
@@ -363,7 +400,10 @@ class _Reader:
 
 
 def find_line(source: str, path: tuple[str, ...]) -> int:
-    """Return the line (from 1) that sets the key or table `path`; 0 if it is not found."""
+    """Return the number of the line (from 1) in the TOML text that sets the key or table `path`.
+
+    Return 0 if there is no such line.
+    """
     import tomllib
 
     table: tuple[str, ...] = ()
@@ -371,7 +411,8 @@ def find_line(source: str, path: tuple[str, ...]) -> int:
         stripped = line.strip()
         is_header = stripped.startswith("[")
         try:
-            # A header is valid TOML. So is a key with the value 0, even if its value spans lines.
+            # A table header is valid TOML by itself. A value may span several lines, so replace
+            # it by 0, and the line with its key is valid as well.
             tree = tomllib.loads(stripped if is_header else stripped.partition("=")[0] + "= 0")
         except tomllib.TOMLDecodeError:
             continue

@@ -1,13 +1,13 @@
-"""Format durations for people, the same in texts of checks and in tables.
+"""Format durations for people, in the same way in the output of checks and in tables.
 
-This module imports nothing. `beanwatch.values.duration` parses durations.
+`beanwatch.values.duration` parses durations. This module imports nothing, so checks start fast.
 """
 
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 
 
 def format_duration(seconds: float) -> str:
-    """Format a duration in its two largest units, rounded down: `45s`, `3m 20s`, `4d 1h`."""
+    """Return seconds as text in the two largest units, rounded down: `45s`, `3m 20s`, `4d 1h`."""
     whole = int(seconds)
     if whole < _MINUTE:
         return f"{whole}s"

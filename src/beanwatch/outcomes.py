@@ -1,25 +1,26 @@
-"""The table of outcomes: the ways in which a run of a job can end.
+"""The table of outcomes: all the ways in which a run of a job can end.
 
-To add an outcome, add a row. The worker decides which outcome a run has (`Verdict` in
-worker/core/decide.py, and `lost` in finish.py). Log, metrics, ledger, checks, dashboards and
-docs/reference.md use this table for everything else. It imports little, since checks load it.
+To add an outcome, add a row. The worker decides the outcome of a run (`Verdict` in
+worker/core/decide.py, and `lost` in finish.py). The log, metrics, ledger, checks, dashboards and
+docs/reference.md read everything else about an outcome from this table. Checks import this module
+when they start, so it imports little.
 """
 
 from typing import NamedTuple
 
 
 class Outcome(NamedTuple):
-    """One outcome. Logs, series and Redis contain its `name`."""
+    """One way in which a run can end. Log lines, metric paths and Redis contain its `name`."""
 
     name: str
     help: str
-    color: str  # a color's name in Grafana
-    level: str = "info"  # of the run's log line
-    is_failure: bool = False  # the job was not done, against its handler's will: counts as failed
+    color: str  # the name of its color in Grafana
+    level: str = "info"  # the log level of the run's log line
+    is_failure: bool = False  # the run counts as failed; a discarded job does not
     was_run: bool = True  # the handler was called, so the run has a duration
-    may_be_buried: bool = False  # beanstalkd may keep the job as buried
-    is_deleted: bool = False  # the job is gone from beanstalkd
-    # The text that follows the number of such runs in an alert. Empty: no alert for a single run.
+    may_be_buried: bool = False  # the job may now be buried in beanstalkd
+    is_deleted: bool = False  # the worker deleted the job from beanstalkd
+    # If set, one such run is a WARNING, and this text follows the number of runs in the alert.
     warning: str = ""
 
 
@@ -27,23 +28,28 @@ OUTCOMES = (
     Outcome("ok", "done and deleted", "green", is_deleted=True),
     Outcome(
         "retry",
-        "failed, released with a delay, will run again",
+        "failed; the job was released with a delay and will run again",
         "yellow",
         level="warning",
         is_failure=True,
     ),
     Outcome(
         "buried",
-        "failed for the last time, or by `Bury(reason)`",
+        "failed at its last attempt, or the handler raised `Bury(reason)`; the job was buried",
         "orange",
         level="error",
         is_failure=True,
         may_be_buried=True,
     ),
-    Outcome("discarded", "deleted undone, by `Discard(reason)`", "light-green", is_deleted=True),
+    Outcome(
+        "discarded",
+        "deleted without being done, because the handler raised `Discard(reason)`",
+        "light-green",
+        is_deleted=True,
+    ),
     Outcome(
         "timeout",
-        "did not end by its hard deadline; the worker was replaced",
+        "still ran at its hard deadline; its worker process exited to stop it",
         "dark-orange",
         level="error",
         is_failure=True,
@@ -52,24 +58,24 @@ OUTCOMES = (
     ),
     Outcome(
         "lost",
-        "done, but the job was no longer this worker's: it may have run twice",
+        "done, but beanstalkd did not confirm the delete: the job may run twice",
         "purple",
         level="warning",
         warning="done, but beanstalkd did not confirm the delete: may run twice",
     ),
     Outcome(
         "poison",
-        "buried before it ran: it has killed its workers, or outlasted its TTR, too often",
+        "buried without running: too many earlier runs killed the worker or exceeded the TTR",
         "red",
         level="error",
         is_failure=True,
         was_run=False,
         may_be_buried=True,
-        warning="poison (it ended its workers)",
+        warning="poison (buried because its runs killed workers)",
     ),
     Outcome(
         "invalid",
-        "buried before it ran: no envelope, or a job that no application registered",
+        "buried without running: its envelope is invalid, or names a job that is not registered",
         "dark-red",
         level="error",
         is_failure=True,

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from beanwatch.cli.install import KINDS
-from beanwatch.cli.lib.placing import Placer, Wanted
+from beanwatch.cli.lib.installer import FileInstaller, FileToInstall
 from tests.real import ROOT, Beanstalkd
 
 
@@ -65,7 +65,7 @@ def test_what_somebody_changed_is_kept_and_ours_is_beside_it(run, tmp_path: Path
     commands.write_text("# mine\n")
     code, said, _ = run(*argv)
     assert code == 0
-    assert f"kept     {commands} (changed by somebody; ours is in" in said
+    assert f"kept     {commands} (changed by somebody; the new version is in" in said
     assert commands.read_text() == "# mine\n"
     assert commands.with_name(f"{commands.name}.beanwatch-new").read_text() == shipped
 
@@ -80,22 +80,29 @@ def test_all_is_placed_though_nobody_reads_what_is_said(tmp_path: Path):
 
 
 def test_examples_are_placed_once(tmp_path: Path):
-    place = Placer(tmp_path).place
-    assert [s.word for s in place([Wanted("/a", b"1", keep=True)])] == ["new"]
-    assert [s.word for s in Placer(tmp_path).place([Wanted("/a", b"2", keep=True)])] == ["kept"]
+    install = FileInstaller(tmp_path).install
+    assert [s.status for s in install([FileToInstall("/a", b"1", is_example=True)])] == ["new"]
+    assert [
+        s.status
+        for s in FileInstaller(tmp_path).install([FileToInstall("/a", b"2", is_example=True)])
+    ] == ["kept"]
     assert (tmp_path / "a").read_bytes() == b"1"
 
 
 def test_a_file_of_ours_that_nobody_changed_is_updated(tmp_path: Path):
-    assert [s.word for s in Placer(tmp_path).place([Wanted("/a", b"1")])] == ["new"]
-    assert [s.word for s in Placer(tmp_path).place([Wanted("/a", b"2")])] == ["updated"]
+    assert [s.status for s in FileInstaller(tmp_path).install([FileToInstall("/a", b"1")])] == [
+        "new"
+    ]
+    assert [s.status for s in FileInstaller(tmp_path).install([FileToInstall("/a", b"2")])] == [
+        "updated"
+    ]
     assert (tmp_path / "a").read_bytes() == b"2"
 
 
 def test_another_program_of_that_name_is_kept(tmp_path: Path):
     (tmp_path / "check_x").write_text("theirs")
-    (step,) = Placer(tmp_path).place([Wanted("/check_x", link="/ours")])
-    assert step.word == "kept"
+    (step,) = FileInstaller(tmp_path).install([FileToInstall("/check_x", link="/ours")])
+    assert step.status == "kept"
     assert (tmp_path / "check_x").read_text() == "theirs"
 
 
@@ -104,14 +111,19 @@ def test_what_cannot_be_placed_is_said_and_exits_1(run, tmp_path: Path):
     code, said, stderr = run("beanwatch", "install", "cron", "--dest", tmp_path / "root")
     assert code == 1
     assert "failed" in said
-    assert stderr == "beanwatch: not all was placed: run it as root, or name --dest DIR\n"
+    assert stderr == (
+        "beanwatch: some files were not installed (see `failed` above): run it as root, or install "
+        "below another directory with --dest DIR\n"
+    )
 
 
 def test_a_server_that_cannot_be_discovered_is_said(run, tmp_path: Path):
     argv = ("beanwatch", "install", "nagios", "--dest", tmp_path, "--discover")
     code, _, stderr = run(*argv, "--server", "127.0.0.1:1")
     assert code == 1
-    assert stderr.startswith("beanwatch: --discover: 127.0.0.1:1: connection refused")
+    assert stderr.startswith(
+        "beanwatch: --discover: cannot list the queues of 127.0.0.1:1: connection refused"
+    )
 
 
 def test_a_wrong_word_names_the_right_ones(run):

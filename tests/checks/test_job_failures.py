@@ -32,7 +32,11 @@ def count(redis: Redis, queue: str, job: str, **outcomes: int) -> None:
         ({"ok": 10, "buried": 10}, CRITICAL, "10 of 20 runs failed, 50 % (limit 25 %)"),
         ({"ok": 1, "buried": 10}, OK, "10 of 11 runs failed"),  # too few to say anything
         ({"ok": 9, "discarded": 100}, OK, "0 of 109 runs failed"),
-        ({"ok": 100, "poison": 1}, WARNING, "1 poison (it ended its workers), in 10 minutes"),
+        (
+            {"ok": 100, "poison": 1},
+            WARNING,
+            "1 poison (buried because its runs killed workers), in 10 minutes",
+        ),
         ({"ok": 100, "timeout": 2}, WARNING, "2 timed out"),
         (
             {"ok": 100, "lost": 3},

@@ -102,7 +102,7 @@ def test_passive_results_arrive_by_the_command_file_and_their_absence_is_an_aler
         site.bury()
         commands = nagios._run / "commands"
         argv = ("passive", "--once", "--to", "command-file", "--command-file", commands)
-        assert site.beanwatch(*argv) == "7 results submitted\n"
+        assert site.beanwatch(*argv) == "7 check results submitted\n"
         wait_until(lambda: state_of(nagios, "buried of images")[0] == "2", timeout=60)
         assert "images: 1 job buried" in state_of(nagios, "buried of images")[1]
         assert "fresh" not in state_of(nagios, "buried of images")[1]

@@ -12,7 +12,7 @@ from beanwatch.checks.lib.passive import ServiceResult, poll
 from beanwatch.checks.lib.plugin_process import PluginOutput
 from beanwatch.checks.lib.services import Service
 from beanwatch.checks.lib.source import LiveSource
-from beanwatch.cli.passive import LINE, PIPE_BUF, format_nsca, one_line
+from beanwatch.cli.passive import MAX_NSCA_LINE, PIPE_BUF, format_nsca, one_line
 from beanwatch.queues.servers import Server, parse_server
 from tests.checks.conftest import parse_output
 from tests.checks.site import Site
@@ -155,7 +155,7 @@ def test_a_result_is_one_line_that_its_way_can_carry(size: int):
     (line,) = format_nsca([result])
     assert line.count(b"\n") == 1
     assert line.count(b"\t") == 3
-    assert len(line) <= LINE + 1
+    assert len(line) <= MAX_NSCA_LINE + 1
     assert len(one_line(result, PIPE_BUF - 100).encode()) <= PIPE_BUF - 100
 
 
@@ -169,4 +169,4 @@ def test_nsca_without_a_host_is_misuse(run):
 def test_a_time_of_nothing_is_misuse(run, option: str):
     code, _, stderr = run("beanwatch", "passive", "--to", "stdout", option, "0")
     assert code == 2
-    assert stderr.startswith(f"beanwatch: {option}: at least 0.1 s")
+    assert stderr.startswith(f"beanwatch: {option}: must be at least 0.1 s")

@@ -130,7 +130,7 @@ def test_nsca_delivers_passive_results(site: Site, tmp_path: Path):
     with site.nagios("--file /dev/null") as nagios:
         with Nsca(tmp_path / "nsca", nagios._run / "commands") as nsca:
             argv = ("--to", "nsca", "--monitor", f"127.0.0.1:{nsca.port}", "--nsca-config", sender)
-            assert site.beanwatch("passive", "--once", *argv) == "7 results submitted\n"
+            assert site.beanwatch("passive", "--once", *argv) == "7 check results submitted\n"
             wait_until(lambda: output(nagios, "buried of images") != "", timeout=30)
         assert "images: 1 job buried" in output(nagios, "buried of images")
         assert "'images'=1" in nagios.statuses()["queue1", "buried of images"]["performance_data"]
@@ -149,7 +149,7 @@ def test_an_nsca_that_is_not_there_is_said(site: Site, run, tmp_path: Path):
         *("--nsca-config", sender, "--config", site.config),
     )
     assert code == 1
-    assert stderr.startswith(f"beanwatch: send_nsca to {monitor}: ")
+    assert stderr.startswith(f"beanwatch: cannot submit results to {monitor}: send_nsca: ")
 
 
 def test_a_command_file_that_nobody_reads_is_said(site: Site, run, tmp_path: Path):
@@ -158,7 +158,10 @@ def test_a_command_file_that_nobody_reads_is_said(site: Site, run, tmp_path: Pat
     argv = ("--to", "command-file", "--command-file", fifo, "--config", site.config)
     code, _, stderr = run("beanwatch", "passive", "--once", *argv)
     assert code == 1
-    assert stderr.startswith(f"beanwatch: {fifo}: nobody reads it: is Nagios running?")
+    assert stderr.startswith(
+        f"beanwatch: cannot submit results to {fifo}: no process reads this pipe; "
+        "is Nagios running?"
+    )
 
 
 def test_a_command_file_that_is_none_is_left_alone(site: Site, run, tmp_path: Path):
@@ -167,4 +170,4 @@ def test_a_command_file_that_is_none_is_left_alone(site: Site, run, tmp_path: Pa
     argv = ("--to", "command-file", "--command-file", file, "--config", site.config)
     code, _, stderr = run("beanwatch", "passive", "--once", *argv)
     assert (code, file.read_text()) == (1, "mine")
-    assert stderr.startswith(f"beanwatch: {file}: this is no pipe")
+    assert stderr.startswith(f"beanwatch: cannot submit results to {file}: it is not a named pipe")

@@ -212,7 +212,7 @@ def test_a_second_collector_with_the_same_state_is_refused(
     wait_until(lambda: sink.lines)
     code, _, stderr = run("beanwatch", "collect", "--once", *argv)
     assert code == 2
-    assert "another beanwatch collect is running" in stderr
+    assert "another `beanwatch collect` uses the state file" in stderr
 
 
 def test_a_hanging_server_delays_none_of_the_others(
@@ -379,12 +379,15 @@ def test_a_real_graphite_draws_what_was_collected(
     [
         (("--server", "a b"), "address 'a b'"),
         (("--graphite", "x:y"), "the port must be a number"),
-        (("--interval", "0"), "--interval: at least 0.1 s"),
-        (("--timeout", "0"), "--timeout: at least 0.1 s"),
+        (("--interval", "0"), "--interval: must be at least 0.1 s"),
+        (("--timeout", "0"), "--timeout: must be at least 0.1 s"),
         (("--interval", "soon"), "expected a duration"),
         (("--redis", "http://x"), "redis URL"),
-        (("--graphite", "127.0.0.1:1", "--spool", "/proc/nowhere"), "spool /proc/nowhere"),
-        (("--state", "/proc/nowhere/x"), "state file /proc/nowhere/x"),
+        (
+            ("--graphite", "127.0.0.1:1", "--spool", "/proc/nowhere"),
+            "cannot open spool directory /proc/nowhere",
+        ),
+        (("--state", "/proc/nowhere/x"), "cannot open state file /proc/nowhere/x"),
         (("--server", "q.1:1", "--server", "q_1:1"), "would both be called 'q_1_1'"),
         (("--config", "/nowhere.toml"), "/nowhere.toml: no such file"),
     ],

@@ -20,10 +20,10 @@ def test_peek_counts_the_reasons_of_what_is_buried_now(
     argv = ("beanwatch", "queues", "peek", "t", "--server", beanstalkd.address)
     code, shown, stderr = run(*argv, "--redis", redis_server.url)
     assert (code, stderr) == (0, "")
-    assert [line for line in shown.splitlines() if "buried for" in line] == [
-        f"  buried for: email.send: refused (2 jobs, such as {ids[2]})",
-        f"  buried for: email.send: no such file (1 job, such as {ids[1]})",
-        f"  buried for: email.send: refused\\x1b[31m (1 job, such as {ids[3]})",
+    assert [line for line in shown.splitlines() if "buried because" in line] == [
+        f"  buried because: email.send: refused (2 jobs, the last is {ids[2]})",
+        f"  buried because: email.send: no such file (1 job, the last is {ids[1]})",
+        f"  buried because: email.send: refused\\x1b[31m (1 job, the last is {ids[3]})",
     ]
     (head,) = json.loads(run(*argv, "--redis", redis_server.url, "--json").stdout)
     assert [reason["jobs"] for reason in head["reasons"]] == [2, 1, 1]
@@ -35,5 +35,5 @@ def test_without_the_ledger_peek_shows_the_jobs_all_the_same(beanstalkd: Beansta
     assert run(*argv).stderr == ""
     code, shown, stderr = run(*argv, "--redis", f"redis://127.0.0.1:{closed_port()}")
     assert code == 0
-    assert "next buried job" in shown
-    assert stderr.startswith("beanwatch: why they are buried is not known: redis")
+    assert "first buried job" in shown
+    assert stderr.startswith("beanwatch: cannot show why jobs were buried: redis")

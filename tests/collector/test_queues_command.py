@@ -17,6 +17,7 @@ from beanwatch.queues.model import QUEUE_FIELDS, SERVER_FIELDS
 from beanwatch.store.heartbeats import WORKERS_KEY, Heartbeat, encode_heartbeat, worker_key
 from beanwatch.store.ledger import buried_key
 from tests.collector.parts import Terminal
+from tests.queues.liar import Liar, Lie
 from tests.real import Beanstalkd, Redis, closed_port, wait_until
 
 Run = Callable[..., Any]
@@ -74,9 +75,25 @@ def test_a_queue_that_is_not_there_is_said_and_exit_1(beanstalkd: Beanstalkd, ru
     ):
         code, stdout, stderr = run("beanwatch", "queues", *argv, *server)
         assert (code, stdout) == (1, "")
-        assert stderr == f"beanwatch: {said}; see beanwatch queues list\n"
+        assert stderr == (f"beanwatch: {said}; to list all queues, use beanwatch queues list\n")
     code, stdout, stderr = run("beanwatch", "queues", "nosuch", "--json", *server)
     assert (code, stdout, "there is no queue" in stderr) == (1, "[]\n", True)
+
+
+def test_a_server_whose_queues_could_not_be_read_is_exit_1(run: Run):
+    with Liar() as liar:
+        liar.lies[b"list-tubes"] = Lie(b"OUT_OF_MEMORY\r\n")
+        server = ("--server", liar.address)
+        code, stdout, _ = run("beanwatch", "top", "--once", *server)
+        assert (code, f"queues: {liar.address}: " in stdout) == (1, True)
+        code, stdout, _ = run("beanwatch", "top", "--json", *server)
+        (told,) = json.loads(stdout)["servers"]
+        assert (code, told["up"], told["trouble"].startswith("queues: ")) == (1, True, True)
+        # Whether it has the queue is not known.
+        code, _, stderr = run("beanwatch", "queues", "nosuch", *server)
+        assert (code, stderr.count("\n"), "there is no queue" in stderr) == (1, 1, False)
+        liar.lies = {}
+        assert run("beanwatch", "top", "--once", *server).code == 0
 
 
 def test_what_each_system_can_tell_and_do_is_shown(run: Run):
@@ -235,7 +252,7 @@ def test_buried_jobs_that_the_ledger_does_not_know_are_said(
         *("--server", beanstalkd.address, "--redis", redis_server.url),
     )
     assert code == 0
-    assert "the ledger knows none of the 2 buried jobs of t" in stderr
+    assert "the ledger has no record of the 2 buried jobs of t" in stderr
 
 
 def test_without_its_redis_the_ledger_is_an_error_and_nothing_is_touched(
@@ -332,7 +349,7 @@ def test_top_is_live_on_a_terminal_and_obeys_keys(beanstalkd: Beanstalkd, end: s
         terminal.type("s")
         wait_until(lambda: "sort: name" in terminal.shown)
         terminal.type("w")
-        wait_until(lambda: "show: only what is wrong" in terminal.shown)
+        wait_until(lambda: "show: only problems" in terminal.shown)
         if end == "q":
             terminal.type("q")
         else:

@@ -144,7 +144,7 @@ EXIT_CODES = {
         2: "wrong usage or configuration; with `--once`: no server was polled",
     },
     "doctor": {0: "nothing failed", 1: "something failed", 2: "wrong usage or configuration"},
-    "config check": {0: "fine", 2: "something is wrong: one line each on stderr"},
+    "config check": {0: "no errors found", 2: "errors found: one line each on stderr"},
     "every other command": {
         0: "done",
         1: "not done, or not all of it: the reason is on stderr",

@@ -92,7 +92,7 @@ def test_all_is_well(
     assert code == 0
     assert "hunter2" not in str(found)
     assert "version" in found["beanstalkd q1"]["text"]
-    assert found["graphite render"]["text"].endswith("the point came back")
+    assert found["graphite render"]["text"].endswith("returned the test metric")
     assert f"{prefix}.doctor." in found[f"statsd {statsd.address}"]["text"]
     assert found["heartbeats"]["text"] == "1 idle"
     assert {f"check_{check}" for check in CHECKS} <= set(found)
@@ -106,7 +106,10 @@ def test_on_an_empty_host_only_beanstalkd_is_missed(run: Run) -> None:
         "beanstalkd"
     ]
     assert "-> start it (systemctl start beanstalkd)" in out
-    assert "unused   check_queue_depth: skipped: it needs a queue server, see above" in out
+    assert (
+        "unused   check_queue_depth: skipped: it needs a queue server, which is not available"
+        in out
+    )
 
 
 def test_every_failure_comes_with_its_cure(
@@ -137,7 +140,9 @@ def test_every_failure_comes_with_its_cure(
     assert "connection refused" in failed["beanstalkd q1"]["text"]
     assert "no such socket" in failed["beanstalkd q2"]["text"]
     assert "HTTP 500" in failed["graphite render"]["text"]
-    assert failed["statsd 127.0.0.1:1"]["text"] == "nobody listens there"
+    assert failed["statsd 127.0.0.1:1"]["text"] == (
+        "cannot send a test counter: nothing listens on this port"
+    )
     assert "web1.email is dead, web2.email is missing" in failed["heartbeats"]["text"]
     assert found["check_worker_heartbeat"]["state"] == "critical"
     assert found["check_metrics_fresh"]["state"] == "unused"
@@ -173,7 +178,7 @@ def test_a_statsd_that_renames_the_series_is_found_out(
     finding = found[f"statsd {daemon.address}"]
     assert code == 1
     assert finding["state"] == "failed"
-    assert f"arrived as stats.counters.{prefix}.doctor." in finding["text"]
+    assert f"arrived in the series stats.counters.{prefix}.doctor." in finding["text"]
     assert "/etc/beanwatch/statsd" in finding["cure"]
 
 
@@ -191,7 +196,7 @@ def test_an_old_point_and_no_point_of_the_collector_are_told_apart(
     assert code == 1
     assert {found[f"freshness {name}"]["state"] for name in ("old", "never")} == {"failed"}
     assert "the newest point is 6" in found["freshness old"]["text"]
-    assert "no point within an hour" in found["freshness never"]["text"]
+    assert "Graphite has no point of the last hour" in found["freshness never"]["text"]
 
 
 def test_a_redis_that_is_a_replica_or_that_evicts_is_no_good(
@@ -303,7 +308,7 @@ def test_a_user_that_nobody_is_is_exit_2(run: Run) -> None:
     code, _, err = run("beanwatch", "doctor", "--user", "no-such-user")
     assert (code, err) == (
         2,
-        "beanwatch: --user no-such-user: no such user (see beanwatch doctor --help)\n",
+        "beanwatch: --user no-such-user: there is no such user (see beanwatch doctor --help)\n",
     )
 
 
@@ -329,7 +334,7 @@ def test_what_is_no_answer_of_a_render_api_is_refused() -> None:
         (1.0, 5)
     ]
     for body in (b"<html>", b"{}", b'[{"target": "a"}]', b"[1]", b"null"):
-        with pytest.raises(ValueError, match="no answer of a render API"):
+        with pytest.raises(ValueError, match="this is not a reply of a render API"):
             parse_render(body)
 
 

@@ -12,6 +12,7 @@ from beanwatch.fleet.job_story import JobLocation, Story
 from beanwatch.queues.base import Job as ServerJob
 from beanwatch.store.ledger import LedgerEntry
 from tests.conftest import Result
+from tests.queues.liar import Liar, Lie
 from tests.real import Beanstalkd, Redis, wait_until
 from tests.worker_core.conftest import Broker, StartWorker, broker, start_worker
 
@@ -58,10 +59,10 @@ def test_follow_ups_and_parents_are_named(job: Job, start_worker: StartWorker, b
     after = {"queue": "work", "job": "fail", "data": {}}
     broker.put("ok", {}, envelope={"id": "parent", "success": after})
     wait_until(lambda: broker.counts(buried=1))
-    wait_until(lambda: "put " in job("parent").stdout)
+    wait_until(lambda: "put follow-up job " in job("parent").stdout)
     out = job("parent").stdout
     assert "now: no longer in beanstalkd: it was deleted" in out
-    child = out.partition("\n      put ")[2].partition("\n")[0]
+    child = out.partition("\n      put follow-up job ")[2].partition("\n")[0]
     assert "  follow-up of parent\n" in job(child).stdout
 
 
@@ -73,7 +74,9 @@ def test_a_job_that_runs_is_told_with_its_worker(
     worker.wait_for("busy")
     code, out, _ = job(number)
     assert code == 0
-    assert out.startswith("sleep long in work\n  no run is recorded\n  now: reserved in work")
+    assert out.startswith(
+        "sleep long in work\n  no run of this job is recorded\n  now: reserved in work"
+    )
     assert "held by here.w1" in out
     assert "it is being run, held by here.w1" in job("long").stdout
 
@@ -93,7 +96,7 @@ def test_a_run_that_killed_its_worker_is_missing_and_said_to_be(
     wait_until(lambda: broker.counts(), 30)
     wait_until(lambda: "here.w2" in job("a").stdout)
     out = job("a").stdout
-    assert "   1  not recorded: the worker died in it" in out
+    assert "   1  not recorded: the worker died during the run" in out
     assert "\n   2  " in out
 
 
@@ -120,13 +123,13 @@ def test_why_nothing_is_known_depends_on_what_is_recorded(
     code, out, err = job("nobody")
     assert (code, out) == (1, "")
     assert err == (
-        "beanwatch: nothing is known of job nobody. Workers record what failed "
-        "(--ledger failures), for 7 days: it succeeded at its first run, has not run yet, "
-        "or is older.\n"
+        "beanwatch: nothing is known of job nobody. Workers record only jobs of which a run "
+        "failed (--ledger failures), for 7 days, so the job has not run yet, or succeeded at its "
+        "first run, or ran earlier.\n"
     )
     file = tmp_path / "beanwatch.toml"
     file.write_text('[worker]\nledger = "off"\n')
-    assert "nothing is recorded" in job("7", "--config", file).stderr
+    assert "Workers record no runs" in job("7", "--config", file).stderr
     assert json.loads(job("nobody", "--json").stdout) == []
 
 
@@ -140,7 +143,27 @@ def test_a_server_or_a_redis_that_is_gone_is_one_line(
     dead = ("--redis", redis_server.url, "--server", "127.0.0.1:1")
     code, _, err = run("beanwatch", "job", "7", *dead)
     assert code == 1
-    assert err.splitlines()[0].startswith("beanwatch: 127.0.0.1:1: connection refused")
+    assert err.splitlines()[0].startswith(
+        "beanwatch: cannot look up the job on 127.0.0.1:1: connection refused"
+    )
+
+
+def test_a_server_that_could_not_be_asked_is_named_and_exit_1_though_another_has_the_job(
+    run: Run, redis_server: Redis, beanstalkd: Beanstalkd, broker: Broker
+):
+    number = broker.put("ok")
+    where = ("--redis", redis_server.url, "--server", beanstalkd.address)
+    code, out, err = run("beanwatch", "job", number, *where)
+    assert (code, err) == (0, "")
+    code, out, err = run("beanwatch", "job", number, *where, "--server", "127.0.0.1:1")
+    assert (code, "now: ready in work" in out) == (1, True)
+    assert err.startswith("beanwatch: cannot look up the job on 127.0.0.1:1: connection refused")
+    with Liar() as liar:  # one that fails only when it is asked for the job
+        liar.lies[b"stats-job"] = Lie(b"OUT_OF_MEMORY\r\n")
+        code, out, err = run("beanwatch", "job", number, *where, "--server", liar.address)
+    assert (code, "now: ready in work" in out) == (1, True)
+    assert err.startswith(f"beanwatch: cannot look up the job on {liar.address}: ")
+    assert err.count("\n") == 1
 
 
 def test_no_job_can_write_control_characters_to_the_terminal():

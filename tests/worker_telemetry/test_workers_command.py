@@ -72,7 +72,7 @@ def test_a_glob_and_one_name_choose_who_is_told(workers: Workers, start_worker: 
     one.wait_for("idle")
     assert workers("stop", "*").code == 0
     assert [worker.exit_code() for worker in (one, two, three)] == [0, 0, 0]
-    assert workers().stdout == "no workers have been seen\n"
+    assert workers().stdout == "Redis has no record of any worker\n"
 
 
 def test_a_worker_obeys_while_its_job_runs(
@@ -187,7 +187,7 @@ def test_a_restart_of_all_raises_the_version_and_interrupts_no_job(
     idle.wait_for("idle")
     code, out, _ = workers("restart")
     assert code == 0
-    assert out.startswith("version 1: 2 workers restart")
+    assert out.startswith("restart 1 was requested: 2 workers will restart")
     assert idle.exit_code() == 10
     busy.wait_for("stopping")
     gate.touch()
@@ -204,7 +204,9 @@ def test_only_the_dead_are_forgotten(
     add_record(redis_server, "here.dead", age=3600)
     code, out, err = workers("forget", "here.*")
     assert (code, out) == (0, "here.dead: removed from the list of workers\n")
-    assert err == "beanwatch: here.w1 is still running; stop it first\n"
+    assert err == (
+        "beanwatch: cannot remove the record of here.w1: it is still running; stop it first\n"
+    )
     assert workers("forget", "here.w1").code == 1
     assert worker.beat().state == "idle"
     assert redis_server.client().zrange(WORKERS_KEY, 0, -1) == ["here.w1"]

@@ -1,4 +1,4 @@
-"""The `beanwatch` command: each subcommand is a module here, imported only when it is run."""
+"""The `beanwatch` command. Each subcommand is a module here, imported only when it is run."""
 
 import difflib
 import importlib
@@ -10,23 +10,23 @@ import click
 from beanwatch import __version__
 
 COMMANDS = {
-    "worker": "run one worker",
+    "worker": "run one worker process",
     "put": "put one job into a queue",
-    "collect": "send the numbers of queue servers to Graphite",
-    "top": "servers, queues and workers at a glance, what is wrong first",
-    "workers": "list workers; stop, restart or pause them, or ask what they do",
-    "job": "what happened to a job, run by run, and where it is now",
-    "queues": "look at queues; kick, delete, empty, pause or resume them",
-    "install": "place plugins, configuration and units where this system expects them",
-    "passive": "evaluate all checks in one process, and report them",
-    "runbook": "what an alert means, and what to do",
+    "collect": "send metrics of queue servers and workers to Graphite",
+    "top": "show servers, queues and workers on one screen, problems first",
+    "workers": "list workers; stop, restart or pause them, or show what they do",
+    "job": "show the recorded runs of a job, and its present state",
+    "queues": "list queues; kick or delete their jobs; empty, pause or resume them",
+    "install": "install plugins, configuration files or systemd units on this host",
+    "passive": "run all checks in one process, and submit their results",
+    "runbook": "print what an alert means, and what to do",
     "config": "check or show the configuration",
-    "doctor": "test the whole chain, and say what to do about each failure",
-    "completion": "print the script that lets a shell complete commands and flags",
+    "doctor": "test all servers and checks, and say how to fix each failure",
+    "completion": "print the script for completion of commands and flags in a shell",
 }
-# Words that people type for a command, and the right ones.
+# Words that people type by mistake, and the command that they probably want.
 NEAR_MISSES = {
-    "check": "check_queue_server and its siblings are commands of their own: check_<TAB>",
+    "check": "check_queue_server (each check is a separate program, named check_...)",
     "collector": "beanwatch collect",
     "queue": "beanwatch queues",
     "tubes": "beanwatch queues",
@@ -37,36 +37,44 @@ WORKERS_ACTIONS = ("list", "stop", "restart", "wait", "resume", "status", "dump"
 
 
 class Commands(click.Group):
-    """Imports a subcommand when it is run; for an unknown one it names the nearest."""
+    """A group that imports each subcommand only when it is run.
+
+    For an unknown subcommand, the error message suggests the most similar one.
+    """
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """The subcommands in the order of COMMANDS."""
+        """Return the names of the subcommands, in the order of COMMANDS."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import and return `beanwatch.cli.<name>.command`."""
+        """Import and return `beanwatch.cli.<name>.command`; None for an unknown name."""
         if cmd_name not in COMMANDS:
             return None
         module: Any = importlib.import_module(f"beanwatch.cli.{cmd_name}")
         return cast("click.Command", module.command)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Take the texts from COMMANDS, so that `--help` imports no command."""
+        """Write the list for `--help` from the texts in COMMANDS, so that no module is imported."""
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Name the nearest command for an unknown word."""
+        """Return the subcommand that `args` names.
+
+        Exits with code 2 for an unknown name, or for `worker ACTION` instead of `workers ACTION`.
+        """
         word = args[0]
         if word not in COMMANDS:
             near = difflib.get_close_matches(word, COMMANDS, 1)
             right = NEAR_MISSES.get(word) or (f"beanwatch {near[0]}" if near else "")
             hint = f"; did you mean: {right}" if right else ""
-            ctx.fail(f"no such command: {word!r}{hint}")
+            ctx.fail(f"there is no command {word!r}{hint}")
         if word == "worker" and args[1:2] and args[1] in WORKERS_ACTIONS:
-            ctx.fail(f"beanwatch worker runs one; did you mean: beanwatch workers {args[1]}")
+            ctx.fail(
+                f"`beanwatch worker` starts a worker; did you mean: beanwatch workers {args[1]}"
+            )
         return super().resolve_command(ctx, args)
 
 
@@ -82,7 +90,11 @@ def beanwatch() -> None:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Run the command line; every expected error is one line on stderr, and exit 1 or 2."""
+    """Run the command line `argv` (default: that of the process), and exit.
+
+    For an expected error, print one line on stderr. The exit code is 2 for wrong usage, 1 for
+    other errors, 130 after Ctrl-C, and 141 if standard output was closed.
+    """
     try:
         result: Any = beanwatch.main(argv, prog_name="beanwatch", standalone_mode=False)
     except click.UsageError as error:
@@ -91,14 +103,14 @@ def main(argv: list[str] | None = None) -> None:
     except click.ClickException as error:
         fail(error.format_message(), 1)
     except (click.Abort, KeyboardInterrupt):
-        fail("interrupted", 130)
+        fail("interrupted before the end", 130)
     except BrokenPipeError:
-        sys.stderr.close()  # else the interpreter reports the closed pipe once more
+        sys.stderr.close()  # otherwise Python reports the closed pipe again when it exits
         sys.exit(141)
     sys.exit(result if isinstance(result, int) else 0)
 
 
 def fail(message: str, code: int) -> None:
-    """Print one line to stderr and exit."""
+    """Print `message` as one line on stderr, and exit with `code`."""
     click.echo(f"beanwatch: {message}", err=True)
     sys.exit(code)

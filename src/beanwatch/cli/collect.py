@@ -1,4 +1,4 @@
-"""`beanwatch collect`: send the numbers of queue servers to Graphite."""
+"""`beanwatch collect`: send metrics of queue servers and workers to Graphite."""
 
 import signal
 import sys
@@ -13,10 +13,10 @@ from beanwatch.cli.lib.options import (
     COUNT,
     DURATION,
     PREFIX,
+    apply_flags,
+    check_durations,
     config_option,
     load_config,
-    need_time,
-    override,
     pick_redis,
     pick_servers,
     server_option,
@@ -44,25 +44,43 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 @click.command("collect")
 @config_option
 @server_option
-@click.option("--graphite", metavar="HOST:PORT", help="carbon's plaintext port; - prints the lines")
-@click.option("--redis", metavar="URL", help="also send the states of workers, by their heartbeats")
-@click.option("--prefix", type=PREFIX, help="first node of all paths (beanwatch)")
-@click.option("--once", is_flag=True, help="poll every server once and exit: for cron")
-@click.option("--interval", type=DURATION, help="between two polls (10s)")
 @click.option(
-    "--queues-interval", type=DURATION, help="between two readings of the queues (as --interval)"
+    "--graphite",
+    metavar="HOST:PORT",
+    help="carbon's plaintext receiver (127.0.0.1:2003); - prints the lines instead",
 )
-@click.option("--timeout", type=DURATION, help="for a server's answer (5s)")
-@click.option("--include", multiple=True, metavar="GLOB", help="queues to send (all)")
-@click.option("--exclude", multiple=True, metavar="GLOB", help="queues to leave out")
-@click.option("--max-queues", type=COUNT, help="queues with series of their own, 0: any (10000)")
 @click.option(
-    "--head-ages/--no-head-ages", default=None, help="tell how long each queue's first job waited"
+    "--redis",
+    metavar="URL",
+    help="also send metrics of the workers whose heartbeats are in this Redis",
 )
-@click.option("--state", metavar="FILE", help="remember counters there between two runs")
-@click.option("--spool", metavar="DIR", help="keep points there while Graphite is down")
-@click.option("--log-format", type=click.Choice(["json", "console"]), help="of the log (json)")
-@click.option("--log-file", metavar="FILE", help="instead of stderr; reopened on SIGHUP")
+@click.option("--prefix", type=PREFIX, help="first node of all metric paths (beanwatch)")
+@click.option("--once", is_flag=True, help="poll every server once, then exit; for cron")
+@click.option("--interval", type=DURATION, help="time between two polls of a server (10s)")
+@click.option(
+    "--queues-interval",
+    type=DURATION,
+    help="time between two polls of all queues (default: --interval)",
+)
+@click.option("--timeout", type=DURATION, help="longest wait for a server's reply (5s)")
+@click.option("--include", multiple=True, metavar="GLOB", help="send metrics of these queues (all)")
+@click.option("--exclude", multiple=True, metavar="GLOB", help="send no metrics of these queues")
+@click.option(
+    "--max-queues",
+    type=COUNT,
+    help="send separate series for this many queues, and one sum for the rest; 0: all (10000)",
+)
+@click.option(
+    "--head-ages/--no-head-ages",
+    default=None,
+    help="also send for how long the first job of each queue has waited (on)",
+)
+@click.option("--state", metavar="FILE", help="keep counters in this file between two runs")
+@click.option("--spool", metavar="DIR", help="keep unsent points here while Graphite is down")
+@click.option("--log-format", type=click.Choice(["json", "console"]), help="log format (json)")
+@click.option(
+    "--log-file", metavar="FILE", help="write the log here, not to stderr; SIGHUP reopens it"
+)
 def command(
     config_file: str | None,
     servers: tuple[str, ...],
@@ -76,18 +94,18 @@ def command(
     exclude: tuple[str, ...],
     **flags: float | str | bool | None,
 ) -> int:
-    """Send the numbers of queue servers to Graphite, until it is told to stop.
+    """Send metrics of queue servers and workers to Graphite, until SIGTERM or Ctrl-C.
 
     \b
     Examples:
       beanwatch collect --server q1.example.org --graphite graphite.example.org
       beanwatch collect --once --graphite -        print what would be sent
 
-    With --once the exit code is 0 if every server answered and all was sent, 1 if some
-    of it failed, 2 if no server answered; the reason is on standard error.
+    With --once the exit code is 0 if every server answered and all points were sent, 2 if
+    no server answered, else 1. The reason is on standard error.
     """
     config = load_config(config_file)
-    collect = override(config.collect, include=include or None, exclude=exclude or None, **flags)
+    collect = apply_flags(config.collect, include=include or None, exclude=exclude or None, **flags)
     collect = collect._replace(queues_interval=collect.queues_interval or collect.interval)
     config = config._replace(
         prefix=prefix or config.prefix,
@@ -97,7 +115,7 @@ def command(
         log_file=log_file or config.log_file,
         collect=collect,
     )
-    need_time(interval=collect.interval, timeout=collect.timeout)
+    check_durations(interval=collect.interval, timeout=collect.timeout)
     chosen = pick_servers(config, servers)
     if clash := find_clash(chosen):
         raise click.UsageError(clash)
@@ -106,13 +124,16 @@ def command(
 
 
 def run(config: Config, servers: Sequence[Server], stack: ExitStack, *, once: bool) -> int:
-    """Put the parts together and run them; returns the exit code."""
+    """Make the collector from the configuration, and run it. Return the exit code.
+
+    `stack` keeps the lock files open until the end. Raises UsageError if a setting is invalid.
+    """
     collect = config.collect
     log = open_log(config, once=once)
     problems = ProblemLog(log)
     state = open_state(state_path(collect.state, servers, once=once), stack)
     known = load_state(state, log)
-    # Points that are only printed need no spool, and a running collector may hold it.
+    # With `-` points are only printed. They need no spool, and a running collector may lock it.
     spool = "" if config.graphite.address == "-" else collect.spool
     outbox = Outbox(open_spool(spool, problems, stack))
     selection = Selection(
@@ -143,12 +164,12 @@ def run(config: Config, servers: Sequence[Server], stack: ExitStack, *, once: bo
         notifier=SystemdNotifier(),
     )
     if once:
-        # The server, its queues and their first jobs have their timeouts one after the other.
+        # The timeouts add up: a poll reads the server, then its queues, then their first jobs.
         limit = collect.timeout * 2 + max(collect.timeout, collect.queues_interval)
         answered, well = collector.once(round(time.time()), limit)
         return 2 if not answered else 0 if well and answered == len(servers) else 1
-    # Signals are waited for. A handler could interrupt the main thread while it holds a lock that
-    # the handler needs. The threads inherit the mask.
+    # Block the signals, and wait for them with sigtimedwait. A signal handler could interrupt the
+    # main thread while that holds a lock which the handler needs. New threads inherit the mask.
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     collector.run(wait_for_signal)
     return 0
@@ -157,7 +178,7 @@ def run(config: Config, servers: Sequence[Server], stack: ExitStack, *, once: bo
 def make_observer(
     server: Server, samples: ServerSamples | None, selection: Selection, collect: CollectConfig
 ) -> Observer:
-    """Make the observer of one server. `samples` holds what an earlier run saved of it."""
+    """Make the object that polls one server. `samples` are its counters from an earlier run."""
     return Observer(
         server,
         samples,
@@ -169,7 +190,7 @@ def make_observer(
 
 
 def wait_for_signal(seconds: float) -> bool:
-    """Sleep; true if told to stop meanwhile. SIGHUP reopens the log file."""
+    """Sleep for `seconds`. Return True early if a signal asks to stop; SIGHUP reopens the log."""
     received = signal.sigtimedwait(SIGNALS, seconds)
     if received and received.si_signo == signal.SIGHUP:
         reopen()
@@ -178,7 +199,10 @@ def wait_for_signal(seconds: float) -> bool:
 
 
 def pick_transport(address: str) -> Transport:
-    """Where points go: to carbon, or to standard output for `-`."""
+    """Return the transport for points: a connection to carbon, or standard output for `-`.
+
+    Raises UsageError if the address is invalid.
+    """
     if address == "-":
         return Printer(sys.stdout)
     try:
@@ -188,7 +212,7 @@ def pick_transport(address: str) -> Transport:
 
 
 def pick_extras(config: Config, outbox: Outbox, problems: ProblemLog) -> list[Extra]:
-    """The states of workers, if a Redis is named."""
+    """Return the poller for metrics of workers, or an empty list if no Redis is configured."""
     url = pick_redis(config, None)
     if url is None:
         return []

@@ -1,4 +1,4 @@
-"""`beanwatch completion`: the script that lets a shell complete commands and flags."""
+"""`beanwatch completion`: print the script for completion in a shell."""
 
 import click
 from click.shell_completion import get_completion_class
@@ -8,7 +8,7 @@ from click.shell_completion import get_completion_class
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context
 def command(ctx: click.Context, shell: str) -> None:
-    """Print the completion script for bash, zsh or fish.
+    """Print the script with which bash, zsh or fish completes commands and flags.
 
     \b
     Example:
@@ -16,6 +16,6 @@ def command(ctx: click.Context, shell: str) -> None:
     """
     complete = get_completion_class(shell)
     if complete is None:
-        raise click.UsageError(f"no completion for {shell}")
-    # Only its script is used, for which it needs no command.
+        raise click.UsageError(f"there is no completion script for {shell}")
+    # `source` returns the script. It does not use the command, so any command will do.
     click.echo(complete(ctx.find_root().command, {}, "beanwatch", "_BEANWATCH_COMPLETE").source())

@@ -1,4 +1,4 @@
-"""`beanwatch config`: check the configuration, or show it."""
+"""`beanwatch config check|show`: check the configuration, or print it."""
 
 import json
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from beanwatch.net.redis_url import redact
 
 @click.group()
 def command() -> None:
-    """Check or show the configuration.
+    """Check the configuration, or print it.
 
     \b
     Example:
@@ -27,16 +27,19 @@ def command() -> None:
 @command.command()
 @config_option
 def check(config_file: str | None) -> int:
-    """Read the configuration and say what is wrong with it; exit 2 if anything is."""
+    """Read the configuration, and print each error in it. The exit code is 2 if there is one.
+
+    This checks keys, values, addresses, URLs, files and the names of BEANWATCH_ variables.
+    It connects to no server; `beanwatch doctor` does.
+    """
     config = load_config(config_file)
     problems = [f"{config.file or 'environment'}: {problem}" for problem in find_problems(config)]
-    problems += configuration.find_strays()
+    problems += configuration.find_unknown_variables()
     for problem in problems:
         click.echo(problem, err=True)
     if problems:
         return 2
-    source = config.file or f"no file ({configuration.DEFAULT_FILE} is not there), defaults only"
-    click.echo(f"{source}: fine")
+    click.echo(f"{config.file or configuration.describe_missing_file()}: no errors found")
     return 0
 
 
@@ -44,16 +47,19 @@ def check(config_file: str | None) -> int:
 @config_option
 @json_option
 def show(config_file: str | None, as_json: bool) -> None:
-    """Print the configuration as it is in force: file, environment and defaults together."""
-    tree = plain(load_config(config_file))
+    """Print all settings that apply: those of the file, the environment and the defaults.
+
+    Passwords in URLs are left out.
+    """
+    tree = to_tree(load_config(config_file))
     if as_json:
         print_json(tree)
     else:
         click.echo("\n".join(to_toml(tree)))
 
 
-def plain(config: Config) -> dict[str, Any]:
-    """The configuration as in the file, without the passwords in URLs."""
+def to_tree(config: Config) -> dict[str, Any]:
+    """Return the configuration as a tree with the keys of the file, without passwords in URLs."""
     tree: dict[str, Any] = {
         key: getattr(config, key) for key in configuration.GENERAL if getattr(config, key) != ""
     }
@@ -80,11 +86,14 @@ def _thresholds(thresholds: Any) -> dict[str, Any]:
 
 
 def to_toml(tree: dict[str, Any], path: tuple[str, ...] = ()) -> Iterator[str]:
-    """Write a tree of tables, texts, numbers, flags and lists of texts as TOML lines."""
+    """Yield the TOML lines of a tree. `path` is the name of the table that contains it.
+
+    Leaves may be strings, numbers, booleans and lists of strings.
+    """
     tables = {key: value for key, value in tree.items() if isinstance(value, dict)}
     for key, value in tree.items():
         if key not in tables:
-            # JSON's texts, numbers, flags and lists are TOML's too.
+            # TOML writes strings, numbers, booleans and lists as JSON does.
             yield f"{_key(key)} = {json.dumps(value, ensure_ascii=False)}"
     for key, table in tables.items():
         if any(not isinstance(value, dict) for value in table.values()):

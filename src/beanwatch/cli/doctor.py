@@ -1,4 +1,4 @@
-"""`beanwatch doctor`: tests the whole chain, and says what to do about each failure."""
+"""`beanwatch doctor`: test all servers and checks, and say how to fix each failure."""
 
 import os
 import pwd
@@ -25,9 +25,9 @@ from beanwatch.cli.lib.options import (
 )
 from beanwatch.cli.lib.output import print_json, printable
 from beanwatch.cli.lib.probes.checks import CHECKS, probe_check
-from beanwatch.cli.lib.probes.finding import Chain, Finding
+from beanwatch.cli.lib.probes.finding import Finding, ProbeSettings
 from beanwatch.cli.lib.probes.graphite import probe_freshness, probe_graphite
-from beanwatch.cli.lib.probes.runner import Probe, run_all, waiting
+from beanwatch.cli.lib.probes.runner import Probe, run_all, show_progress
 from beanwatch.cli.lib.probes.servers import (
     probe_heartbeats,
     probe_redis,
@@ -35,7 +35,13 @@ from beanwatch.cli.lib.probes.servers import (
     server_part,
 )
 from beanwatch.cli.lib.probes.statsd import probe_statsd
-from beanwatch.config import DEFAULT_FILE, Config, ConfigError, GraphiteConfig, find_strays
+from beanwatch.config import (
+    Config,
+    ConfigError,
+    GraphiteConfig,
+    describe_missing_file,
+    find_unknown_variables,
+)
 
 COLOURS = {
     "ok": "green",
@@ -45,33 +51,42 @@ COLOURS = {
     "unused": "bright_black",
 }
 DEFAULT_CARBON = "127.0.0.1:2003"
-# The users that run the checks on Debian and on Red Hat; the first that exists is taken.
+# The users as which monitoring systems run checks on Debian and Red Hat. The first that exists is
+# used.
 MONITORS = ("nagios", "icinga", "nrpe")
 QUEUE_SERVER = "a queue server"
-# What a check cannot do without; the others need a queue server.
+# The server without which a check cannot run. Checks that are not listed need a queue server.
 NEEDS = {
     "check_queue_server": "",
     "check_worker_heartbeat": "redis",
     "check_job_failures": "redis",
     "check_metrics_fresh": "graphite render",
 }
-NARROW = 72  # columns; with fewer there is no room for a table
-SLACK = 20.0  # seconds on top of the wait for a point: to connect and ask, or for a check
+MIN_TABLE_WIDTH = 72  # characters; a narrower terminal has no room for a table
+EXTRA_TIME = 20.0  # seconds; a probe takes them in addition to `--wait`, to connect and to query
 
 
 @click.command("doctor")
 @config_option
 @server_option
 @redis_option("the heartbeats")
-@click.option("--graphite", metavar="HOST:PORT", help="carbon's plaintext port")
+@click.option("--graphite", metavar="HOST:PORT", help="carbon's plaintext receiver")
 @click.option("--graphite-url", metavar="URL", help="Graphite's render API: http://host")
-@click.option("--metrics", metavar="URL", help="where workers send: statsd:// or graphite://")
-@click.option("--prefix", type=PREFIX, help="first node of all paths")
 @click.option(
-    "--user", help=f"run the checks as this user (default, as root: {' or '.join(MONITORS)})"
+    "--metrics",
+    metavar="URL",
+    help="where workers send metrics: statsd://host:8125 or graphite://host:2003",
+)
+@click.option("--prefix", type=PREFIX, help="first node of all metric paths (beanwatch)")
+@click.option(
+    "--user",
+    help=f"run the checks as this user (default: if started by root, {' or '.join(MONITORS)})",
 )
 @click.option(
-    "--wait", type=DURATION, default=30.0, help="how long a point may take to Graphite (30s)"
+    "--wait",
+    type=DURATION,
+    default=30.0,
+    help="longest wait until Graphite returns the test metric (30s)",
 )
 @json_option
 def command(
@@ -86,9 +101,11 @@ def command(
     wait: float,
     as_json: bool,
 ) -> int:
-    """Test the whole chain, and say what to do about each failure; exit 1 if there is one.
+    """Test all servers and checks, and say how to fix each failure.
 
-    Two points, or a point and a counter, are sent under PREFIX.doctor; nothing else changes.
+    This tests the configuration, the queue servers, Redis, Graphite, StatsD, the heartbeats of
+    the workers, the collector and every check. To do so, it sends test metrics whose paths
+    begin with PREFIX.doctor; it changes nothing else. The exit code is 1 if a test failed.
 
     \b
     Example:
@@ -110,34 +127,35 @@ def command(
         user = find_monitor()
     elif user:
         check_user(user)
-    chain = make_chain(config, servers, user, wait)
-    links = list_links(config, chain)
-    checks = {f"check_{check}": partial(probe_check, chain, check) for check in CHECKS}
-    with waiting([*links, *checks]) as finished:
-        found = problems + run_all(links, wait + SLACK, finished)
-        there = {
-            check: probe for check, probe in checks.items() if not missing(check, chain, found)
-        }
-        found += run_all(there, wait + SLACK, finished)
+    settings = make_settings(config, servers, user, wait)
+    probes = list_probes(config, settings)
+    checks = {f"check_{check}": partial(probe_check, settings, check) for check in CHECKS}
+    with show_progress([*probes, *checks]) as finished:
+        found = problems + run_all(probes, wait + EXTRA_TIME, finished)
+        needs = {check: find_missing(check, settings, found) for check in checks}
+        possible = {check: probe for check, probe in checks.items() if not needs[check]}
+        found += run_all(possible, wait + EXTRA_TIME, finished)
     found += [
-        Finding(check, "unused", f"skipped: it needs {missing(check, chain, found)}, see above")
-        for check in checks
-        if check not in there
+        Finding(check, "unused", f"skipped: it needs {need}, which is not available (see above)")
+        for check, need in needs.items()
+        if need
     ]
     return report(found, as_json)
 
 
-def make_chain(config: Config, servers: tuple[str, ...], user: str, wait: float) -> Chain:
-    """Everything that the probes need: the configuration, with the flags over it."""
+def make_settings(
+    config: Config, servers: tuple[str, ...], user: str, wait: float
+) -> ProbeSettings:
+    """Return the settings of all probes, from the configuration and the command's flags."""
     chosen = pick_servers(config, servers)
     environ = {
-        "BEANWATCH_CONFIG": config.file and os.path.abspath(config.file),  # they run elsewhere
+        "BEANWATCH_CONFIG": config.file and os.path.abspath(config.file),  # checks run in /
         "BEANWATCH_PREFIX": config.prefix,
         "BEANWATCH_REDIS_URL": config.redis.url,
         "BEANWATCH_GRAPHITE_URL": config.graphite.url,
         "BEANWATCH_SERVERS": ",".join(f"{s.node}={s}" for s in chosen if servers),
     }
-    return Chain(
+    return ProbeSettings(
         servers=chosen,
         prefix=config.prefix,
         redis=need_redis(config, None),
@@ -145,7 +163,7 @@ def make_chain(config: Config, servers: tuple[str, ...], user: str, wait: float)
         url=config.graphite.url,
         metrics=config.worker.metrics,
         expected=config.expected_workers,
-        # Where `beanwatch install` places plugins, else where pip does.
+        # Where `beanwatch install` links the checks, and then where pip installs them.
         plugins=[*map(Path, DIRECTORIES["plugins"]), Path(sys.prefix) / "bin"],
         user=user,
         environ={name: value for name, value in environ.items() if value},
@@ -154,7 +172,10 @@ def make_chain(config: Config, servers: tuple[str, ...], user: str, wait: float)
 
 
 def find_monitor() -> str:
-    """The user that runs the checks here, if we may become it; empty for ourselves."""
+    """Return the user as which the monitoring system runs checks on this host.
+
+    Return "" (run them as the current user) if there is none, or if this process is not root.
+    """
     if os.geteuid() != 0:
         return ""
     users = {entry.pw_name for entry in pwd.getpwall()}
@@ -162,70 +183,77 @@ def find_monitor() -> str:
 
 
 def check_user(user: str) -> None:
-    """Exit 2 if there is no such user, or if we may not become it."""
+    """Raise UsageError if the user does not exist, or if this process cannot become that user."""
     try:
         uid = pwd.getpwnam(user).pw_uid
     except KeyError:
-        raise click.UsageError(f"--user {user}: no such user") from None
+        raise click.UsageError(f"--user {user}: there is no such user") from None
     if os.geteuid() not in (0, uid):
         raise click.UsageError(f"--user {user}: only root can run the checks as another user")
 
 
 def probe_configuration(config: Config) -> Iterator[Finding]:
-    """The mistakes that `beanwatch config check` finds."""
+    """Report the errors in the configuration that `beanwatch config check` finds."""
     problems = list(find_problems(config))
     try:
         config.redis.read_password()
     except ConfigError as error:
         problems.append(str(error))
     for problem in problems:
-        yield Finding("configuration", "failed", problem, f"edit {config.file or 'it'}")
-    for stray in find_strays():
-        yield Finding("configuration", "warning", stray, "correct its name, or unset it")
+        yield Finding(
+            "configuration", "failed", problem, f"edit {config.file or 'the configuration'}"
+        )
+    for message in find_unknown_variables():
+        yield Finding("configuration", "warning", message, "correct its name, or unset it")
     if not problems:
-        text = config.file or f"{DEFAULT_FILE} is not there: defaults for one host"
-        yield Finding("configuration", "ok", text)
+        yield Finding("configuration", "ok", config.file or describe_missing_file())
 
 
-def list_links(config: Config, chain: Chain) -> dict[str, Probe]:
-    """The probes, in the order of the screen, by the names that are shown while they run."""
-    redis = partial(probe_redis, chain.redis)
-    graphite = partial(probe_graphite, chain)
+def list_probes(config: Config, settings: ProbeSettings) -> dict[str, Probe]:
+    """Return the probes of servers, by the names that the progress display shows.
+
+    Their findings are printed in this order.
+    """
+    redis = partial(probe_redis, settings.redis)
+    graphite = partial(probe_graphite, settings)
     return {
-        **{server_part(server): partial(probe_server, server) for server in chain.servers},
-        "redis": redis if config.redis.url else partial(lenient, redis, "redis"),
+        **{server_part(server): partial(probe_server, server) for server in settings.servers},
+        "redis": redis if config.redis.url else partial(excuse_unconfigured, redis, "redis"),
         "graphite": graphite
         if config.graphite.address
-        else partial(lenient, graphite, "graphite carbon"),
-        "statsd": partial(probe_statsd, chain),
-        "heartbeats": partial(probe_heartbeats, chain.redis, chain.expected),
-        "freshness": partial(probe_freshness, chain),
+        else partial(excuse_unconfigured, graphite, "graphite carbon"),
+        "statsd": partial(probe_statsd, settings),
+        "heartbeats": partial(probe_heartbeats, settings.redis, settings.expected),
+        "freshness": partial(probe_freshness, settings),
     }
 
 
-def missing(check: str, chain: Chain, found: Sequence[Finding]) -> str:
-    """The thing that a check needs and that is not usable, or "".
+def find_missing(check: str, settings: ProbeSettings, found: Sequence[Finding]) -> str:
+    """Return the name of the server that a check needs and that does not work; "" if it works.
 
-    It has a finding of its own. Without this, each check would report it once more.
+    The caller skips such a check, which would only repeat the server's finding in `found`.
     """
     need = NEEDS.get(check, QUEUE_SERVER)
-    parts = tuple(map(server_part, chain.servers)) if need == QUEUE_SERVER else (need,)
+    parts = tuple(map(server_part, settings.servers)) if need == QUEUE_SERVER else (need,)
     usable = any(f.part.startswith(parts) and f.state in ("ok", "warning") for f in found)
     return "" if usable or not need else need
 
 
-def lenient(probe: Probe, part: str) -> Iterator[Finding]:
-    """A server that is not configured, and not at the default address, is no failure."""
+def excuse_unconfigured(probe: Probe, part: str) -> Iterator[Finding]:
+    """Run the probe of a server that is not configured, at its default address.
+
+    A failure of `part` is reported as `unused`, because the site may not have such a server.
+    """
     for finding in probe():
         if finding.state == "failed" and finding.part == part:
-            text = f"not configured, and not at the default address: {finding.text}"
+            text = f"not configured, and not found at the default address: {finding.text}"
             yield finding._replace(state="unused", text=text)
         else:
             yield finding
 
 
 def report(findings: Sequence[Finding], as_json: bool) -> int:
-    """Print all findings and the verdict; 1 if anything failed."""
+    """Print all findings, and how many there are of each state. Return 1 if one failed, else 0."""
     counts = {state: sum(f.state == state for f in findings) for state in COLOURS}
     if as_json:
         tree = {
@@ -235,17 +263,17 @@ def report(findings: Sequence[Finding], as_json: bool) -> int:
         }
         print_json(tree)
     else:
-        if sys.stdout.isatty() and shutil.get_terminal_size().columns >= NARROW:
+        if sys.stdout.isatty() and shutil.get_terminal_size().columns >= MIN_TABLE_WIDTH:
             print_table(findings)
         else:
-            for line in lines(findings):
+            for line in format_lines(findings):
                 click.echo(printable(line))
         click.echo(", ".join(f"{number} {state}" for state, number in counts.items() if number))
     return 1 if counts["failed"] else 0
 
 
-def lines(findings: Iterable[Finding]) -> Iterator[str]:
-    """Plain text: a line for each finding, and one for its cure."""
+def format_lines(findings: Iterable[Finding]) -> Iterator[str]:
+    """Yield plain text: a line for each finding, and another one that says how to fix it."""
     for finding in findings:
         yield f"{finding.state:8} {finding.part}: {finding.text}"
         if finding.cure:
@@ -253,7 +281,7 @@ def lines(findings: Iterable[Finding]) -> Iterator[str]:
 
 
 def print_table(findings: Iterable[Finding]) -> None:
-    """The same for a terminal, where long lines wrap within their column."""
+    """Print the findings as a table for a terminal. Long texts wrap within their column."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text

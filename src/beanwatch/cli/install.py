@@ -1,4 +1,4 @@
-"""`beanwatch install`: plugins, configuration and units, placed where this system expects them."""
+"""`beanwatch install`: install plugins, configuration files or systemd units on this host."""
 
 import os
 import sys
@@ -15,8 +15,8 @@ from beanwatch.checks.lib import icinga_files, nagios_files
 from beanwatch.checks.lib.services import Service, plan_services
 from beanwatch.checks.registry import CHECKS
 from beanwatch.cli.lib.directories import DIRECTORIES
+from beanwatch.cli.lib.installer import FileInstaller, FileToInstall, InstallResult
 from beanwatch.cli.lib.options import config_option, load_config, pick_servers, server_option
-from beanwatch.cli.lib.placing import Placer, Step, Wanted
 from beanwatch.fleet.queue_actions import list_queue_names
 from beanwatch.queues.base import DEFAULT_TIMEOUT, ServerError
 from beanwatch.queues.servers import Server
@@ -25,35 +25,31 @@ PLUGINS = (*(check.program for check in CHECKS), "beanwatch_kick_buried", "beanw
 COLORS = {"new": "green", "linked": "green", "updated": "green", "kept": "yellow", "failed": "red"}
 
 
-class Site(NamedTuple):
-    """Everything that generated files are made of."""
+class FileContext(NamedTuple):
+    """The data from which the contents of generated files are made."""
 
     config: configuration.Config
     services: Sequence[Service]
-    plugins: str
+    plugins: str  # the directory with the plugins
     passive: bool
 
 
-Generate = Callable[[Site], Iterator[str]]
+Generate = Callable[[FileContext], Iterator[str]]
 
 
-class Kind(NamedTuple):
-    """One kind of installation; directories are by family, Debian's and Red Hat's.
+class InstallKind(NamedTuple):
+    """The files that `beanwatch install KIND` installs. Directories are keys of DIRECTORIES."""
 
-    `pieces` are (file or glob in the package, directory). `examples` are placed once and
-    then left alone. `generated` are (file, directory, function that makes its text). `then` is the
-    next step for the person.
-    """
-
-    then: str
-    pieces: tuple[tuple[str, str], ...]
+    next_step: str  # what the user must do afterwards
+    shipped: tuple[tuple[str, str], ...]  # (path or glob in the package, directory)
+    # The same, but for files to be edited: one that exists already is never overwritten.
     examples: tuple[tuple[str, str], ...] = ()
-    generated: tuple[tuple[str, str, Generate], ...] = ()
-    plugins: bool = False
+    generated: tuple[tuple[str, str, Generate], ...] = ()  # (name, directory, makes its lines)
+    plugins: bool = False  # also link the checks into the directory of the plugins
 
 
-KINDS: Mapping[str, Kind] = {
-    "nagios": Kind(
+KINDS: Mapping[str, InstallKind] = {
+    "nagios": InstallKind(
         "edit beanwatch-contacts.cfg, then: nagios4 -v /etc/nagios4/nagios.cfg && "
         "systemctl reload nagios4 (Red Hat: nagios)",
         (
@@ -65,19 +61,19 @@ KINDS: Mapping[str, Kind] = {
             (
                 "beanwatch-checks.cfg",
                 "nagios",
-                lambda site: nagios_files.nagios_checks(site.config),
+                lambda context: nagios_files.nagios_checks(context.config),
             ),
             (
                 "beanwatch-services.cfg",
                 "nagios",
-                lambda site: nagios_files.nagios_services(
-                    site.services, site.config, passive=site.passive
+                lambda context: nagios_files.nagios_services(
+                    context.services, context.config, passive=context.passive
                 ),
             ),
         ),
         plugins=True,
     ),
-    "nrpe": Kind(
+    "nrpe": InstallKind(
         "systemctl reload nagios-nrpe-server (Red Hat: nrpe); test: check_nrpe -H 127.0.0.1 "
         "-c beanwatch_queue_server",
         (),
@@ -85,23 +81,25 @@ KINDS: Mapping[str, Kind] = {
             (
                 "beanwatch-checks.cfg",
                 "nrpe",
-                lambda site: nagios_files.nrpe_checks(site.plugins, site.config),
+                lambda context: nagios_files.nrpe_checks(context.plugins, context.config),
             ),
             (
                 "beanwatch-services.cfg",
                 "nrpe",
-                lambda site: nagios_files.nrpe_services(site.services, site.plugins, site.config),
+                lambda context: nagios_files.nrpe_services(
+                    context.services, context.plugins, context.config
+                ),
             ),
         ),
         plugins=True,
     ),
-    "nsca": Kind(
+    "nsca": InstallKind(
         "edit /etc/default/beanwatch-passive, then: systemctl enable --now beanwatch-passive; on "
         "the monitoring server: beanwatch install nagios --passive (or icinga2)",
         (("checks/nsca/beanwatch-passive.service", "systemd"),),
         examples=(("checks/nsca/beanwatch-passive", "default"),),
     ),
-    "icinga2": Kind(
+    "icinga2": InstallKind(
         "edit users.conf, then: icinga2 daemon -C && systemctl reload icinga2",
         (
             ("checks/icinga2/commands.conf", "icinga2"),
@@ -112,37 +110,40 @@ KINDS: Mapping[str, Kind] = {
             (
                 "checks.conf",
                 "icinga2",
-                lambda site: icinga_files.icinga_checks(site.config),
+                lambda context: icinga_files.icinga_checks(context.config),
             ),
             (
                 "hosts.conf",
                 "icinga2",
-                lambda site: icinga_files.icinga_hosts(
-                    site.services, site.config, passive=site.passive
+                lambda context: icinga_files.icinga_hosts(
+                    context.services, context.config, passive=context.passive
                 ),
             ),
         ),
         plugins=True,
     ),
-    "systemd": Kind(
+    "systemd": InstallKind(
         "systemctl daemon-reload && systemctl enable --now beanwatch-collect; for workers: "
-        "beanwatch-worker@NAME (see the head of its unit)",
+        "beanwatch-worker@NAME (see the comments in its unit file)",
         (("collectors/systemd/*", "systemd"), ("worker/systemd/*", "systemd")),
     ),
-    "supervisor": Kind(
+    "supervisor": InstallKind(
         "edit beanwatch-workers.conf, then: supervisorctl reread && supervisorctl update",
         (),
         examples=(("worker/supervisor/*", "supervisor"),),
     ),
-    "cron": Kind("no further step: cron picks it up", (("collectors/cron/*", "cron"),)),
-    "graphite": Kind(
-        "put the sections of /etc/beanwatch/graphite/*.conf in front of those of carbon's files of "
-        "the same names, and restart carbon-cache; StatsD: node stats.js "
+    "cron": InstallKind(
+        "no further step: cron reads the new file by itself", (("collectors/cron/*", "cron"),)
+    ),
+    "graphite": InstallKind(
+        "insert each file of /etc/beanwatch/graphite/*.conf at the top of carbon's file with the "
+        "same name, and restart carbon-cache; start StatsD with: node stats.js "
         "/etc/beanwatch/statsd/beanwatch.js",
         (("collectors/graphite/*", "graphite"), ("worker/statsd/*", "statsd")),
     ),
-    "grafana": Kind(
-        "edit datasources/beanwatch.yaml, or leave it out for your own (grafana/README.md), then: "
+    "grafana": InstallKind(
+        "edit datasources/beanwatch.yaml, or delete it if Grafana has a data source for Graphite "
+        "already (grafana/README.md), then: "
         "systemctl restart grafana-server",
         (
             ("grafana/dashboards/*.json", "dashboards"),
@@ -156,12 +157,24 @@ KINDS: Mapping[str, Kind] = {
 
 @click.command()
 @click.argument("kind", type=click.Choice(list(KINDS)))
-@click.option("--dest", metavar="DIR", default="/", help="below this directory (default: /)")
-@click.option("--dry-run", is_flag=True, help="show what would be done, and do nothing")
-@click.option("--family", type=click.Choice(["debian", "redhat"]), help="whose directories")
-@click.option("--discover", is_flag=True, help="services for the queues that are there now, too")
 @click.option(
-    "--passive", is_flag=True, help="nagios, icinga2: services that `beanwatch passive` reports"
+    "--dest", metavar="DIR", default="/", help="install below this directory (default: /)"
+)
+@click.option("--dry-run", is_flag=True, help="only show what would be done")
+@click.option(
+    "--family",
+    type=click.Choice(["debian", "redhat"]),
+    help="use the directories of this family of distributions (default: that of this host)",
+)
+@click.option(
+    "--discover",
+    is_flag=True,
+    help="also generate services for the queues that exist on the servers now",
+)
+@click.option(
+    "--passive",
+    is_flag=True,
+    help="for nagios and icinga2: generate passive services, for results of `beanwatch passive`",
 )
 @server_option
 @config_option
@@ -175,62 +188,67 @@ def command(
     servers: tuple[str, ...],
     config_file: str | None,
 ) -> int:
-    """Place plugins, configuration or units where this system expects them.
+    """Install plugins, configuration files or systemd units in the directories of this host.
 
-    Running it again updates what it placed. A file that somebody has changed is left alone,
-    and the new one put beside it.
+    Run it again to update the installed files. A file that somebody has changed is kept, and
+    the new version is written next to it, with the suffix .beanwatch-new.
 
     \b
     Examples:
       beanwatch install nagios --dry-run --discover
-      beanwatch install systemd --dest /tmp/look
+      beanwatch install systemd --dest /tmp/preview
     """
     config = load_config(config_file)
-    config = config._replace(file=config.file and os.path.abspath(config.file))  # read elsewhere
+    # Checks that name this file run in other directories.
+    config = config._replace(file=config.file and os.path.abspath(config.file))
     picked = pick_servers(config, servers)
     index = 1 if (family or find_family()) == "redhat" else 0
     queues = {server.node: discover_queues(server) for server in picked} if discover else None
     services = plan_services(config, picked, queues)
-    site = Site(config, services, DIRECTORIES["plugins"][index], passive)
-    wanted = list(collect(KINDS[kind], site, index))
+    context = FileContext(config, services, DIRECTORIES["plugins"][index], passive)
+    wanted = list(list_files(KINDS[kind], context, index))
     failed = False
-    # Everything is placed before anything is printed: a pipe that closes early must not stop it.
-    for step in list(Placer(Path(dest), dry_run=dry_run).place(wanted)):
-        failed = failed or step.word == "failed"
-        click.echo(describe(step))
+    # Install all files before printing anything: a pipe that is closed early must not stop it.
+    for result in list(FileInstaller(Path(dest), dry_run=dry_run).install(wanted)):
+        failed = failed or result.status == "failed"
+        click.echo(describe(result))
     if failed:
-        click.echo("beanwatch: not all was placed: run it as root, or name --dest DIR", err=True)
+        click.echo(
+            "beanwatch: some files were not installed (see `failed` above): run it as root, or "
+            "install below another directory with --dest DIR",
+            err=True,
+        )
         return 1
-    then = KINDS[kind].then
-    prefix = "" if then.startswith("no ") else "would then: " if dry_run else "then: "
-    click.echo(f"{prefix}{then}")
+    next_step = KINDS[kind].next_step
+    prefix = "" if next_step.startswith("no ") else "would then: " if dry_run else "then: "
+    click.echo(f"{prefix}{next_step}")
     return 0
 
 
-def collect(kind: Kind, site: Site, index: int) -> Iterator[Wanted]:
-    """Every file of one kind, and its place."""
+def list_files(kind: InstallKind, context: FileContext, index: int) -> Iterator[FileToInstall]:
+    """Yield every file of one kind. `index` is 0 for the directories of Debian, 1 for Red Hat."""
     if kind.plugins:
         scripts = Path(sys.executable).parent
         for name in PLUGINS:
-            yield Wanted(f"{site.plugins}/{name}", link=str(scripts / name))
-    for pieces, keep in ((kind.pieces, False), (kind.examples, True)):
-        for pattern, directory in pieces:
-            for name, content in shipped(pattern):
-                path = f"{DIRECTORIES[directory][index]}/{prefixed(name)}"
+            yield FileToInstall(f"{context.plugins}/{name}", link=str(scripts / name))
+    for sources, is_example in ((kind.shipped, False), (kind.examples, True)):
+        for pattern, directory in sources:
+            for name, content in read_package_files(pattern):
+                path = f"{DIRECTORIES[directory][index]}/{add_prefix(name)}"
                 if index and directory == "supervisor":
-                    path = path.removesuffix(".conf") + ".ini"  # Red Hat's reads no others
-                here = DIRECTORIES["plugins"][0].encode()
-                content = content.replace(here, site.plugins.encode())
-                yield Wanted(path, content, keep=keep)
+                    path = path.removesuffix(".conf") + ".ini"  # Red Hat's supervisor reads *.ini
+                default = DIRECTORIES["plugins"][0].encode()
+                content = content.replace(default, context.plugins.encode())
+                yield FileToInstall(path, content, is_example=is_example)
     for name, directory, generate in kind.generated:
         head = "# Written by `beanwatch install`; change beanwatch.toml and run it again.\n\n"
         head = head.replace("#", "//") if name.endswith(".conf") else head
-        content = (head + "\n".join(generate(site))).encode()
-        yield Wanted(f"{DIRECTORIES[directory][index]}/{prefixed(name)}", content)
+        content = (head + "\n".join(generate(context))).encode()
+        yield FileToInstall(f"{DIRECTORIES[directory][index]}/{add_prefix(name)}", content)
 
 
-def shipped(pattern: str) -> Iterator[tuple[str, bytes]]:
-    """The package's files that match, by name."""
+def read_package_files(pattern: str) -> Iterator[tuple[str, bytes]]:
+    """Yield (name, content) of the files in the package that match a path with a glob, sorted."""
     directory, _, glob = pattern.rpartition("/")
     found = files("beanwatch").joinpath(*directory.split("/"))
     if not found.is_dir():
@@ -240,26 +258,33 @@ def shipped(pattern: str) -> Iterator[tuple[str, bytes]]:
             yield item.name, item.read_bytes()
 
 
-def prefixed(name: str) -> str:
-    """Files in directories that others share carry our name; Icinga's have a directory."""
+def add_prefix(name: str) -> str:
+    """Return the file name, with the prefix `beanwatch-` for Nagios's files (*.cfg).
+
+    Their directory has files of other software, too. Other files need no prefix: they have a
+    directory of their own, or `beanwatch` is in the name already.
+    """
     shared = name.endswith(".cfg") and not name.startswith("beanwatch")
     return f"beanwatch-{name}" if shared else name
 
 
 def find_family(root: Path = Path("/")) -> str:
-    """Whose directories this system has."""
+    """Return the family of this host's distribution: "redhat", or "debian" for all others."""
     return "redhat" if (root / "etc/redhat-release").exists() else "debian"
 
 
 def discover_queues(server: Server) -> list[str]:
-    """The queues that are there now, without those of beanwatch itself."""
+    """Return the names of a server's queues, without beanwatch's internal ones.
+
+    Raises ClickException if the server cannot be read.
+    """
     try:
         return list_queue_names(server, DEFAULT_TIMEOUT)
     except ServerError as error:
-        raise click.ClickException(f"--discover: {error}") from None
+        raise click.ClickException(f"--discover: cannot list the queues of {error}") from None
 
 
-def describe(step: Step) -> str:
-    """One line."""
-    word = click.style(f"{step.word:8}", fg=COLORS.get(step.word))
-    return f"{word} {step.path}{f' ({step.why})' if step.why else ''}"
+def describe(result: InstallResult) -> str:
+    """Return one line: the status of a file in color, its path, and the reason if there is one."""
+    status = click.style(f"{result.status:8}", fg=COLORS.get(result.status))
+    return f"{status} {result.path}{f' ({result.reason})' if result.reason else ''}"

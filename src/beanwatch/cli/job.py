@@ -1,8 +1,8 @@
-"""`beanwatch job ID`: what happened to a job, and where it is now."""
+"""`beanwatch job ID`: show the recorded runs of a job, and its present state."""
 
 import click
 
-from beanwatch.cli.lib.job_view import KEPT_WORDS, story_lines
+from beanwatch.cli.lib.job_view import RECORDING_HINTS, story_lines
 from beanwatch.cli.lib.options import (
     QUERY_TIMEOUT,
     config_option,
@@ -13,7 +13,7 @@ from beanwatch.cli.lib.options import (
     redis_option,
     server_option,
 )
-from beanwatch.cli.lib.output import complain, print_json
+from beanwatch.cli.lib.output import print_error, print_json
 from beanwatch.fleet.job_story import StoryReader, find_job_servers
 from beanwatch.net.redis_url import RedisError, open_redis
 from beanwatch.store.heartbeats import read_workers
@@ -28,16 +28,16 @@ from beanwatch.store.heartbeats import read_workers
 def command(
     ident: str, redis: str | None, as_json: bool, servers: tuple[str, ...], config_file: str | None
 ) -> int:
-    """Tell what happened to a job: each run, its worker, its outcome and the reason.
+    """Show each recorded run of a job, with its worker, outcome and reason, and its present state.
 
-    ID is the id of the job's envelope, or the number that the server gave it.
+    ID is the id in the job's envelope, or the number that the server gave the job.
 
     \b
     Examples:
       beanwatch job 6f1c2f0e-8a55-4b0c-9d1e-0a4f6f1d2c3b
       beanwatch job 4711 --server q1
 
-    The exit code is 1 if nothing is known of it.
+    The exit code is 1 if nothing is known of the job, or if a server could not be asked for it.
     """
     config = load_config(config_file)
     chosen = pick_servers(config, servers)
@@ -46,7 +46,7 @@ def command(
     if not places:
         names = ", ".join(dict.fromkeys(server.system.name for server in chosen))
         raise click.ClickException(
-            f"jobs cannot be looked up on {names}: it has no action 'find' "
+            f"cannot look up jobs on {names}: this system has no action 'find' "
             "(see beanwatch queues systems)"
         )
     try:
@@ -55,10 +55,14 @@ def command(
             reader = StoryReader(link.execute, places, workers, QUERY_TIMEOUT)
             stories = reader.read(ident)
     except RedisError as error:
-        raise click.ClickException(f"{error} (--redis URL names another)") from None
-    for place in places:
-        if place.trouble:
-            complain(place.trouble)
+        raise click.ClickException(
+            f"cannot read the recorded runs: {error} (--redis URL chooses another Redis)"
+        ) from None
+    # A server can fail before the search, and also during it.
+    failures = [place.trouble for place in places if place.trouble]
+    failures += [now.state for story in stories for now in story.nows if now.has_failed]
+    for failure in dict.fromkeys(failures):
+        print_error(f"cannot look up the job on {failure}")
     if as_json:
         print_json([story.tree() for story in stories])
     else:
@@ -67,8 +71,9 @@ def command(
                 click.echo(line)
     if not stories:
         is_number = ident.isascii() and ident.isdigit()
-        anew = " A number is valid until its server is restarted: use the envelope's id."
-        kept = KEPT_WORDS[config.worker.ledger] + anew * is_number
-        complain(f"nothing is known of job {ident}. {kept}")
-        return 1
-    return 0
+        number_hint = (
+            " Numbers are valid only until the server is restarted: use the id in the envelope."
+        )
+        hint = RECORDING_HINTS[config.worker.ledger] + number_hint * is_number
+        print_error(f"nothing is known of job {ident}. {hint}")
+    return 0 if stories and not failures else 1

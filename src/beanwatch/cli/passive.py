@@ -1,4 +1,4 @@
-"""`beanwatch passive`: all checks in one process, submitted as passive results."""
+"""`beanwatch passive`: run all checks in one process, and submit their results to Nagios."""
 
 import errno
 import os
@@ -15,45 +15,58 @@ from beanwatch.checks.lib.passive import PassiveRound, ServiceResult
 from beanwatch.checks.lib.services import plan_services
 from beanwatch.cli.lib.options import (
     DURATION,
+    check_durations,
     config_option,
     load_config,
-    need_time,
     pick_servers,
     server_option,
 )
 
 COMMAND_FILES = ("/var/lib/nagios4/rw/nagios.cmd", "/var/spool/nagios/cmd/nagios.cmd")
-# A pipe takes so many bytes whole or not at all; more could be mixed with another's command.
+# Bytes that one write to a pipe sends as a whole. The parts of a longer command could be mixed with
+# a command that another process writes.
 PIPE_BUF = select.PIPE_BUF
-ETB = b"\x17"  # between the results: send_nsca takes a line end for a part of the output
-LINE = 4000  # send_nsca sends nothing of a longer one
+ETB = b"\x17"  # ends a result for send_nsca, which would read a line end as a part of the output
+MAX_NSCA_LINE = 4000  # bytes; send_nsca does not send a longer line
 
 
 class SubmitError(Exception):
-    """Results that did not arrive; the text says where and why."""
+    """The results of the checks could not be submitted. The text says where and why."""
 
 
 @click.command()
-@click.option("--once", is_flag=True, help="one round, then exit: 0 submitted, 1 not")
+@click.option("--once", is_flag=True, help="run the checks once, then exit: 0 if submitted, else 1")
 @click.option(
     "--to",
     type=click.Choice(["stdout", "nsca", "command-file"]),
     default="stdout",
     show_default=True,
-    help="where the results go",
+    help="where to submit the results",
 )
-@click.option("--monitor", metavar="HOST[:PORT]", help="nsca: the monitoring server")
+@click.option(
+    "--monitor", metavar="HOST[:PORT]", help="for nsca: the monitoring server (port 5667)"
+)
 @click.option(
     "--nsca-config",
     metavar="FILE",
     default="/etc/send_nsca.cfg",
     show_default=True,
-    help="nsca: send_nsca's own",
+    help="for nsca: the configuration file of send_nsca",
 )
-@click.option("--command-file", metavar="FILE", help=f"default: {COMMAND_FILES[0]}")
-@click.option("--interval", type=DURATION, default=60.0, help="between rounds (default: 60 s)")
-@click.option("-t", "--timeout", type=DURATION, default=10.0, help="for reading (default: 10 s)")
-@click.option("--discover", is_flag=True, help="the queues that are there now, too")
+@click.option(
+    "--command-file",
+    metavar="FILE",
+    help=f"for command-file: the external command file of Nagios ({' or '.join(COMMAND_FILES)})",
+)
+@click.option(
+    "--interval", type=DURATION, default=60.0, help="time between two runs of the checks (60s)"
+)
+@click.option(
+    "-t", "--timeout", type=DURATION, default=10.0, help="longest wait for the servers (10s)"
+)
+@click.option(
+    "--discover", is_flag=True, help="also check the queues that exist on the servers now"
+)
 @server_option
 @config_option
 def command(
@@ -68,14 +81,16 @@ def command(
     servers: tuple[str, ...],
     config_file: str | None,
 ) -> int:
-    """Evaluate every check that `beanwatch install nagios` makes a service of, and report them.
+    """Run all checks in one process, and submit their results as passive results.
+
+    These are the checks for which `beanwatch install nagios --passive` generates services.
 
     \b
     Examples:
       beanwatch passive --once
       beanwatch passive --to nsca --monitor monitoring.example.org
     """
-    need_time(interval=interval, timeout=timeout)
+    check_durations(interval=interval, timeout=timeout)
     config = load_config(config_file)
     picked = pick_servers(config, servers)
     submit: Callable[[Iterable[ServiceResult]], int]
@@ -100,7 +115,7 @@ def command(
             code = 1
         else:
             if to != "stdout" and once:
-                click.echo(f"{sent} results submitted")
+                click.echo(f"{sent} check results submitted")
         now.save()
         if once:
             return code
@@ -109,10 +124,14 @@ def command(
 
 
 def one_line(result: ServiceResult, room: int) -> str:
-    """The output as one line of at most `room` bytes: Nagios reads a `\\n` in it as a line end."""
+    """Return a check's output as one line of at most `room` bytes.
+
+    Its line ends are written as the characters `\\` and `n`, which Nagios reads as a line end.
+    Lines that do not fit are left out.
+    """
     lines = result.result.render().rstrip("\n").split("\n")
     text = lines[0].replace("\\", "/")
-    if len(text.encode()) > room:  # then the performance data is too long
+    if len(text.encode()) > room:  # leave out the performance data, which is too long
         text = text.partition(" | ")[0].encode()[:room].decode(errors="ignore")
     for line in lines[1:]:
         longer = rf"{text}\n{line}".replace("\t", " ")
@@ -123,15 +142,18 @@ def one_line(result: ServiceResult, room: int) -> str:
 
 
 def format_nsca(results: Iterable[ServiceResult]) -> Iterator[bytes]:
-    """Lines as send_nsca reads them."""
+    """Yield a line for each result, in the input format of send_nsca (fields between tabs)."""
     for result in results:
         service = result.service
         head = f"{service.host}\t{service.name}\t{result.result.exit_code}\t"
-        yield f"{head}{one_line(result, LINE - len(head.encode()))}\n".encode()
+        yield f"{head}{one_line(result, MAX_NSCA_LINE - len(head.encode()))}\n".encode()
 
 
 def submit_stdout(results: Iterable[ServiceResult]) -> int:
-    """Lines as send_nsca reads them, for whatever reads standard output."""
+    """Print the results on standard output, in the input format of send_nsca.
+
+    Return the number of results.
+    """
     sent = 0
     for line in format_nsca(results):
         click.echo(line, nl=False)
@@ -145,7 +167,10 @@ def submit_nsca(
     config: str,
     run: Callable[..., Any] = subprocess.run,
 ) -> int:
-    """By one send_nsca. Raises SubmitError."""
+    """Submit the results with one call of the program send_nsca. Return the number of results.
+
+    `monitor` is HOST or HOST:PORT, `config` the file for its option -c. Raises SubmitError.
+    """
     host, _, port = monitor.partition(":")
     lines = list(format_nsca(results))
     argv = ["send_nsca", "-H", host, "-p", port or "5667", "-c", config, "-to", "10"]
@@ -157,12 +182,19 @@ def submit_nsca(
             timeout=60,
         )
     except FileNotFoundError:
-        raise SubmitError("no send_nsca here: install nsca-client") from None
+        raise SubmitError(
+            "cannot submit results: there is no program send_nsca; install nsca-client"
+        ) from None
     except subprocess.TimeoutExpired:
-        raise SubmitError(f"send_nsca to {monitor}: no end within 60 s") from None
+        raise SubmitError(
+            f"cannot submit results to {monitor}: send_nsca did not end within 60 s"
+        ) from None
     if done.returncode:
         said = " ".join((done.stdout + done.stderr).decode(errors="replace").split())
-        raise SubmitError(f"send_nsca to {monitor}: {said or f'exit {done.returncode}'}")
+        raise SubmitError(
+            f"cannot submit results to {monitor}: send_nsca: "
+            f"{said or f'exit code {done.returncode}'}"
+        )
     return len(lines)
 
 
@@ -172,20 +204,26 @@ def submit_commands(
     timeout: float = 30.0,
     clock: Callable[[], float] = time.time,
 ) -> int:
-    """Into Nagios's command file, a pipe. Raises SubmitError.
+    """Write the results to the external command file of Nagios, a named pipe. Return their number.
 
-    Not blocking: without a Nagios that reads, opening or writing it would hang for ever.
+    `timeout` (seconds) limits each write. The pipe is opened without blocking: if Nagios does not
+    read it, a blocking open or write would never return. Raises SubmitError.
     """
     try:
         pipe = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
-        is_deaf = "nobody reads it: is Nagios running?"
-        reason = is_deaf if error.errno == errno.ENXIO else error.strerror
-        raise SubmitError(f"{path}: {reason} (command_file in nagios.cfg)") from None
+        not_read = "no process reads this pipe; is Nagios running?"
+        reason = not_read if error.errno == errno.ENXIO else error.strerror
+        raise SubmitError(
+            f"cannot submit results to {path}: {reason} (see command_file in nagios.cfg)"
+        ) from None
     sent = 0
     try:
         if not stat.S_ISFIFO(os.fstat(pipe).st_mode):
-            raise SubmitError(f"{path}: this is no pipe of Nagios (command_file in nagios.cfg)")
+            raise SubmitError(
+                f"cannot submit results to {path}: it is not a named pipe of Nagios "
+                "(see command_file in nagios.cfg)"
+            )
         poller = select.poll()
         poller.register(pipe, select.POLLOUT)
         for result in results:
@@ -196,7 +234,8 @@ def submit_commands(
             _write(pipe, line, poller, timeout)
             sent += 1
     except OSError as error:
-        raise SubmitError(f"{path}: {error.strerror or 'it is not read any more'}") from None
+        reason = error.strerror or "Nagios does not read this pipe any more"
+        raise SubmitError(f"submitted only {sent} results to {path}: {reason}") from None
     finally:
         os.close(pipe)
     return sent
@@ -208,7 +247,7 @@ def _write(pipe: int, line: bytes, poller: "select.poll", timeout: float) -> Non
             raise TimeoutError
         try:
             os.write(pipe, line)
-        except BlockingIOError:  # there is room, but not for all of it
+        except BlockingIOError:  # the pipe has room, but not for the whole line
             time.sleep(0.01)
             continue
         return

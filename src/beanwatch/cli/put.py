@@ -23,10 +23,22 @@ from beanwatch.worker.api.producer import Producer, PutError
 @click.argument("queue")
 @click.argument("job")
 @click.argument("data", metavar="[DATA-JSON]", default="{}")
-@click.option("--priority", type=COUNT, default=DEFAULT_PRIORITY, help="smaller goes first (65536)")
-@click.option("--delay", type=DURATION, default=0.0, help="before it can be taken (0)")
-@click.option("--ttr", type=DURATION, default=float(DEFAULT_TTR), help="time to run (60s)")
-@click.option("--server", metavar="NAME|ADDRESS", help="the beanstalkd to put it into")
+@click.option(
+    "--priority",
+    type=COUNT,
+    default=DEFAULT_PRIORITY,
+    help="jobs with a smaller number run first (65536)",
+)
+@click.option(
+    "--delay", type=DURATION, default=0.0, help="time before a worker can reserve the job (0s)"
+)
+@click.option(
+    "--ttr",
+    type=DURATION,
+    default=float(DEFAULT_TTR),
+    help="time to run: beanstalkd releases the job if its worker is silent for so long (60s)",
+)
+@click.option("--server", metavar="NAME|ADDRESS", help="beanstalkd that gets the job")
 @json_option
 @config_option
 def command(
@@ -40,10 +52,11 @@ def command(
     as_json: bool,
     config_file: str | None,
 ) -> None:
-    """Put one job into a queue, in an envelope that workers read.
+    """Put one job into a queue, in the envelope format that beanwatch's workers read.
 
-    DATA-JSON is what the job's handler is given; - reads it from standard input.
-    beanstalkd counts in whole seconds: delay and time to run are rounded up.
+    JOB is the name under which the application registered the handler. DATA-JSON is the data
+    for the handler (default: {}); - reads it from standard input. The delay and the time to
+    run are rounded up to whole seconds.
 
     \b
     Example:
@@ -63,14 +76,17 @@ def command(
     if as_json:
         print_json({"job_id": put.job_id, "id": put.id, "queue": queue, "server": str(address)})
     else:
-        click.echo(f"job {put.job_id} in {queue} on {address}, id {put.id}")
+        click.echo(f"put job {put.job_id} into {queue} on {address}, envelope id {put.id}")
 
 
 def read_data(text: str) -> msgspec.Raw:
-    """The data as it was written, if it is JSON; else UsageError."""
+    """Return the JSON text unchanged, or that on standard input if `text` is `-`.
+
+    Raises UsageError if it is not valid JSON.
+    """
     try:
         source = sys.stdin.buffer.read() if text == "-" else text.encode()
         msgspec.json.decode(source)
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
-        raise click.UsageError(f"DATA-JSON is not JSON: {error}") from None
+        raise click.UsageError(f"DATA-JSON is not valid JSON: {error}") from None
     return msgspec.Raw(source)

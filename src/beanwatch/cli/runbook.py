@@ -1,4 +1,4 @@
-"""`beanwatch runbook`: the runbook in a terminal, without a browser or a network."""
+"""`beanwatch runbook`: print the runbook in a terminal, without a browser or a network."""
 
 import difflib
 import re
@@ -13,7 +13,9 @@ from rich.markdown import Markdown
 @click.command()
 @click.argument("alert", required=False, metavar="[ALERT]")
 def command(alert: str | None) -> None:
-    """Print the runbook, or its part for one alert: its heading, or the check's name.
+    """Print the runbook, or only its section for one alert.
+
+    ALERT is the section's heading, or the name of the check.
 
     \b
     Example:
@@ -22,7 +24,7 @@ def command(alert: str | None) -> None:
     """
     text = files("beanwatch").joinpath("runbook.md").read_text(encoding="utf-8")
     if alert:
-        text = pick(parse_headings(text), alert)
+        text = find_section(parse_headings(text), alert)
     if sys.stdout.isatty():
         Console().print(Markdown(text))
     else:
@@ -30,16 +32,16 @@ def command(alert: str | None) -> None:
 
 
 def parse_headings(text: str) -> dict[str, str]:
-    """The parts of the page by heading; each begins with its heading."""
+    """Return the sections of the page by heading. The text of each begins with its heading."""
     parts = re.split(r"^(?=## )", text, flags=re.MULTILINE)[1:]
     return {part.partition("\n")[0].removeprefix("## ").strip(): part for part in parts}
 
 
-def pick(parts: dict[str, str], alert: str) -> str:
-    """The part for an alert. Raises click.UsageError, which names the headings."""
+def find_section(parts: dict[str, str], alert: str) -> str:
+    """Return the section for an alert. Raises UsageError, with similar headings or all of them."""
     name = alert.lower().removeprefix("check_").lstrip("#").replace("_", "-")
     if name in parts:
         return parts[name]
     near = difflib.get_close_matches(name, parts, 1)
-    hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(parts)}"
+    hint = f"did you mean {near[0]}?" if near else f"its headings are: {', '.join(parts)}"
     raise click.UsageError(f"the runbook has no heading {alert!r}; {hint}")

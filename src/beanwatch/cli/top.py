@@ -1,4 +1,4 @@
-"""`beanwatch top`: servers, queues and workers at a glance, what is wrong first."""
+"""`beanwatch top`: show servers, queues and workers on one screen, problems first."""
 
 import time
 from collections.abc import Sequence
@@ -32,21 +32,21 @@ from beanwatch.queues.selection import Selection
 from beanwatch.store.health import HEALTH_CODES, decide_health
 from beanwatch.store.heartbeats import Worker, read_workers
 
-HEADING_LINES = 8  # of the screen: headings, blank lines and the hint
-MAX_WORKERS = 8  # shown on a screen, so that the queues have room
-BETWEEN_LOOKS = 1.0  # seconds; --once takes its rates over that time
+HEADING_LINES = 8  # lines of the screen for headings, blank lines and the list of keys
+MAX_WORKERS = 8  # rows of workers on a screen; the rest of it is for queues
+RATE_INTERVAL = 1.0  # seconds between the two polls from which --once computes rates
 
 
-class Seen(NamedTuple):
-    """One look: servers and queues, the workers, and what was wrong with Redis."""
+class Snapshot(NamedTuple):
+    """The result of one poll of all servers and of Redis."""
 
     overview: Overview
     workers: Sequence[Worker]
-    trouble: str
+    redis_error: str  # why the workers could not be read, or ""
 
 
-class View:
-    """One screen, and its settings; each look gives a new picture."""
+class Screen:
+    """Polls the servers and Redis, and draws the tables. Keys change its order and its filter."""
 
     def __init__(
         self,
@@ -67,12 +67,12 @@ class View:
 
     @property
     def hint(self) -> str:
-        """The keys, and what they are set to."""
-        shown = "only what is wrong" if self._only_wrong else "all"
+        """The line that lists the keys and the present settings."""
+        shown = "only problems" if self._only_wrong else "all"
         return f"q quit   s sort: {self._order}   w show: {shown}"
 
     def press(self, key: str) -> bool:
-        """Obey a key; false if it means the end."""
+        """Change the setting that the key is for. Return False if the key is `q`, for quit."""
         if key == "s":
             names = list(SORTS)
             self._order = names[(names.index(self._order) + 1) % len(names)]
@@ -80,8 +80,8 @@ class View:
             self._only_wrong = not self._only_wrong
         return key != "q"
 
-    def look(self) -> Seen:
-        """Ask the servers and Redis."""
+    def poll(self) -> Snapshot:
+        """Poll all servers and Redis. Return the rows that match the filters, in order."""
         overview = self._fleet.observe()
         rows = [
             row
@@ -89,21 +89,21 @@ class View:
             if fnmatchcase(row.queue, self._pattern) and (row.wrong or not self._only_wrong)
         ]
         workers: list[Worker] = []
-        trouble = ""
+        redis_error = ""
         if self._redis:
             try:
                 with open_redis(self._redis, self._timeout) as redis:
                     workers = read_workers(redis.execute)
             except RedisError as error:
-                trouble = str(error)
+                redis_error = f"cannot read the workers: {error}"
         if self._only_wrong:
             workers = [worker for worker in workers if worker_style(worker)]
         workers.sort(key=lambda worker: (-HEALTH_CODES[decide_health(worker)], worker.id))
-        return Seen(Overview(overview.servers, rows), workers, trouble)
+        return Snapshot(Overview(overview.servers, rows), workers, redis_error)
 
-    def picture(self, height: int | None = None) -> Group:
-        """The tables, cut to `height` lines."""
-        (servers, queues), workers, trouble = self.look()
+    def draw(self, snapshot: Snapshot, height: int | None = None) -> Group:
+        """Return the tables of a snapshot, cut to `height` lines (None: not cut)."""
+        (servers, queues), workers, redis_error = snapshot
         parts: list[Columns | Text] = [server_table(servers), Text()]
         room = len(queues)
         if height is not None:
@@ -111,14 +111,14 @@ class View:
             room = max(3, height - HEADING_LINES - len(servers) - taken)
         parts.append(queue_table(queues[:room], several=len(servers) > 1))
         if (hidden := len(queues) - room) > 0:
-            parts.append(Text(f"... and {hidden} queues more", style="dim"))
-        if trouble:
-            parts += [Text(), Text(trouble, style=STYLES["critical"])]
+            parts.append(Text(f"... and {hidden} more queues", style="dim"))
+        if redis_error:
+            parts += [Text(), Text(redis_error, style=STYLES["critical"])]
         if workers:
             shown = workers if height is None else workers[:MAX_WORKERS]
             parts += [Text(), worker_table(shown)]
             if len(shown) < len(workers):
-                parts.append(Text(f"... and {len(workers) - len(shown)} workers more", style="dim"))
+                parts.append(Text(f"... and {len(workers) - len(shown)} more workers", style="dim"))
         if height is not None:
             parts += [Text(), Text(self.hint, style="dim")]
         return Group(*parts)
@@ -129,12 +129,22 @@ class View:
 @server_option
 @click.argument("queue_glob", default="*")
 @redis_option("the workers' heartbeats")
-@click.option("--interval", type=DURATION, default=2.0, help="between two looks (2s)")
-@click.option("--sort", "order", type=click.Choice(list(SORTS)), default="worst", help="of queues")
-@click.option("--wrong", "only_wrong", is_flag=True, help="only what somebody should look at")
-@click.option("--once", is_flag=True, help="print one picture and exit")
-@click.option("--json", "as_json", is_flag=True, help="print one picture as JSON and exit")
-@click.option("--timeout", type=DURATION, default=QUERY_TIMEOUT, help="for a server's answer (5s)")
+@click.option("--interval", type=DURATION, default=2.0, help="time between two polls (2s)")
+@click.option(
+    "--sort",
+    "order",
+    type=click.Choice(list(SORTS)),
+    default="worst",
+    help="order of the queues (worst: problems first)",
+)
+@click.option(
+    "--wrong", "only_wrong", is_flag=True, help="show only queues and workers with problems"
+)
+@click.option("--once", is_flag=True, help="print the tables once, then exit")
+@click.option("--json", "as_json", is_flag=True, help="print the numbers once as JSON, then exit")
+@click.option(
+    "--timeout", type=DURATION, default=QUERY_TIMEOUT, help="longest wait for a server's reply (5s)"
+)
 def command(
     config_file: str | None,
     servers: tuple[str, ...],
@@ -147,10 +157,11 @@ def command(
     as_json: bool,
     timeout: float,
 ) -> int:
-    """Show servers, queues and workers, what is wrong first; q ends it.
+    """Show servers, queues and workers, problems first, until the key q is pressed.
 
-    In a pipe it prints one picture and exits. Rates need two looks: --once takes them
-    a second apart.
+    In a pipe, or with --once, print the tables once and exit. This takes a second, because
+    rates are computed from two polls a second apart. Then the exit code is 1 if a server did
+    not answer or its queues could not be read; the server's row says why.
 
     \b
     Examples:
@@ -162,7 +173,7 @@ def command(
     chosen = pick_servers(config, servers)
     observers = [Observer(one, selection=selection, timeout=timeout) for one in chosen]
     fleet = FleetObserver(observers, timeout * 2)
-    view = View(
+    screen = Screen(
         fleet,
         pick_redis(config, redis),
         order=order,
@@ -173,8 +184,8 @@ def command(
     console = Console()
     try:
         if as_json or once or not console.is_terminal:
-            return show_once(view, fleet, console, as_json=as_json)
-        show_live(view, console, max(0.2, interval))
+            return show_once(screen, fleet, console, as_json=as_json)
+        show_live(screen, console, max(0.2, interval))
     except KeyboardInterrupt:
         return 0
     finally:
@@ -182,36 +193,41 @@ def command(
     return 0
 
 
-def show_once(view: View, fleet: FleetObserver, console: Console, *, as_json: bool) -> int:
-    """One picture; exit 1 if a server did not answer."""
-    first = fleet.observe()
-    time.sleep(BETWEEN_LOOKS)
+def show_once(screen: Screen, fleet: FleetObserver, console: Console, *, as_json: bool) -> int:
+    """Print the servers, queues and workers once. Return the exit code.
+
+    It is 1 if a server did not answer one of the two polls, or if some of its numbers are missing.
+    """
+    first = fleet.observe()  # rates are differences from this poll
+    time.sleep(RATE_INTERVAL)
+    snapshot = screen.poll()
     if as_json:
-        print_json(as_tree(view.look()))
+        print_json(as_tree(snapshot))
     else:
         if not console.is_terminal:
             console.width = max(console.width, 120)
-        console.print(view.picture())
-    return 0 if all(row.up for row in first.servers) else 1
+        console.print(screen.draw(snapshot))
+    is_complete = all(row.up and not row.trouble for row in snapshot.overview.servers)
+    return 0 if is_complete and all(row.up for row in first.servers) else 1
 
 
-def show_live(view: View, console: Console, interval: float) -> None:
-    """A new picture every `interval` seconds or at a key, until q or Ctrl-C."""
+def show_live(screen: Screen, console: Console, interval: float) -> None:
+    """Redraw the screen every `interval` seconds, and after a key, until `q` or Ctrl-C."""
     with Live(console=console, screen=True, auto_refresh=False) as live, Keys() as keys:
         while True:
             started = time.monotonic()
-            live.update(view.picture(console.height), refresh=True)
-            if not view.press(keys.wait(interval - (time.monotonic() - started))):
+            live.update(screen.draw(screen.poll(), console.height), refresh=True)
+            if not screen.press(keys.wait(interval - (time.monotonic() - started))):
                 return
 
 
-def as_tree(seen: Seen) -> dict[str, Any]:
-    """Everything for JSON, with what is wrong in a field of its own."""
+def as_tree(snapshot: Snapshot) -> dict[str, Any]:
+    """Return a snapshot as a tree for JSON. The field `wrong` of a row says how bad it is."""
     tree: dict[str, Any] = {
-        "servers": [row.tree() for row in seen.overview.servers],
-        "queues": [row.tree() for row in seen.overview.queues],
-        "workers": [worker_tree(worker) for worker in seen.workers],
+        "servers": [row.tree() for row in snapshot.overview.servers],
+        "queues": [row.tree() for row in snapshot.overview.queues],
+        "workers": [worker_tree(worker) for worker in snapshot.workers],
     }
-    if seen.trouble:
-        tree["trouble"] = [{"redis": seen.trouble}]
+    if snapshot.redis_error:
+        tree["trouble"] = [{"redis": snapshot.redis_error}]
     return tree

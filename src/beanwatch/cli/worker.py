@@ -1,4 +1,4 @@
-"""`beanwatch worker MODULE:APP`: run one worker."""
+"""`beanwatch worker MODULE:APP`: run one worker process."""
 
 import importlib
 import os
@@ -12,9 +12,9 @@ from beanwatch.cli.lib.options import (
     DURATION,
     PREFIX,
     SIZE,
+    apply_flags,
     config_option,
     load_config,
-    override,
     pick_job_server,
 )
 from beanwatch.config import Config, ConfigError
@@ -39,37 +39,75 @@ from beanwatch.worker.core.settings import WORKER_NAME, Settings
     multiple=True,
     required=True,
     metavar="QUEUE",
-    help="take jobs from this queue; repeatable (-T, --tube: aliases)",
+    help="reserve jobs from this queue; repeatable (-T and --tube mean the same)",
 )
-@click.option("--name", required=True, help="this worker's name on its host: keep it over restarts")
-@click.option("--host", default="", help="instead of this host's short name")
-@click.option("--server", metavar="NAME|ADDRESS", help="the beanstalkd to take jobs from")
-@click.option("--redis", "redis_url", metavar="URL", help="where heartbeats go")
-@click.option("--metrics", metavar="URL", help="statsd://host:8125 or graphite://host:2003")
+@click.option(
+    "--name", required=True, help="name of this worker, unique on its host and kept over restarts"
+)
+@click.option("--host", default="", help="host name in the worker's id (this host's short name)")
+@click.option("--server", metavar="NAME|ADDRESS", help="beanstalkd from which to reserve jobs")
+@click.option(
+    "--redis", "redis_url", metavar="URL", help="Redis to which heartbeats and the ledger go"
+)
+@click.option(
+    "--metrics",
+    metavar="URL",
+    help="where metrics go: statsd://host:8125 or graphite://host:2003 (default: nowhere)",
+)
 @click.option(
     "--metrics-per-worker/--metrics-for-all",
     default=None,
-    help="with StatsD, series of its own for this worker; or added up over all workers",
+    help="with StatsD: separate series for this worker, or sums over all workers (for-all)",
 )
-@click.option("--prefix", type=PREFIX, help="first part of metric names")
+@click.option("--prefix", type=PREFIX, help="first node of all metric paths (beanwatch)")
 @click.option(
-    "--reserve-timeout", type=DURATION, help="longest wait for a job before checking for orders"
+    "--reserve-timeout",
+    type=DURATION,
+    help="longest wait for a job before checking for commands (10s)",
 )
-@click.option("--job-timeout", type=DURATION, help="timeout of jobs that set none")
-@click.option("--grace", type=DURATION, help="from a job's timeout to its hard deadline")
-@click.option("--max-attempts", type=COUNT, help="attempts of jobs that set none")
-@click.option("--shutdown-timeout", type=DURATION, help="time for the running job to end at a stop")
-@click.option("--heartbeat-interval", type=DURATION, help="between two heartbeats")
-@click.option("--max-jobs", type=COUNT, help="restart after this many jobs")
-@click.option("--max-time", type=DURATION, help="restart after this time")
-@click.option("--max-memory", type=SIZE, help="restart above this resident memory")
-@click.option("--tmp-root", metavar="DIR", help="where jobs get their temporary directories")
-@click.option("--min-free-disk", type=SIZE, help="take no jobs while less is free there")
-@click.option("--restart-spread", type=DURATION, help="restart within this time after a deploy")
-@click.option("--ledger", type=click.Choice(["all", "failures", "off"]), help="runs to record")
-@click.option("--log-format", type=click.Choice(["json", "console"]), help="of the log lines")
-@click.option("--log-file", metavar="FILE", help="instead of standard output")
-@click.option("-v", "--verbose", is_flag=True, help="log debug messages too")
+@click.option("--job-timeout", type=DURATION, help="timeout of a job whose handler sets none (60s)")
+@click.option(
+    "--grace",
+    type=DURATION,
+    help="time from a job's timeout to its hard deadline, at which the worker exits (10s)",
+)
+@click.option(
+    "--max-attempts", type=COUNT, help="bury a job after so many attempts, if it sets none (5)"
+)
+@click.option(
+    "--shutdown-timeout",
+    type=DURATION,
+    help="time that the running job has to end after a stop command or SIGTERM (30s)",
+)
+@click.option("--heartbeat-interval", type=DURATION, help="time between two heartbeats (1s)")
+@click.option(
+    "--max-jobs", type=COUNT, help="exit, to be restarted, after this many jobs (0: never)"
+)
+@click.option("--max-time", type=DURATION, help="exit, to be restarted, after this time (0: never)")
+@click.option(
+    "--max-memory",
+    type=SIZE,
+    help="exit, to be restarted, when the resident memory is larger than this (0: never)",
+)
+@click.option("--tmp-root", metavar="DIR", help="directory for the jobs' temporary directories")
+@click.option(
+    "--min-free-disk",
+    type=SIZE,
+    help="reserve no jobs while the disk of --tmp-root has less free space (100M)",
+)
+@click.option(
+    "--restart-spread",
+    type=DURATION,
+    help="after `beanwatch workers restart`: exit within this time, at a random moment (30s)",
+)
+@click.option(
+    "--ledger",
+    type=click.Choice(["all", "failures", "off"]),
+    help="which runs to record in Redis (failures)",
+)
+@click.option("--log-format", type=click.Choice(["json", "console"]), help="log format (json)")
+@click.option("--log-file", metavar="FILE", help="write the log here, not to standard output")
+@click.option("-v", "--verbose", is_flag=True, help="also log debug messages")
 @config_option
 def command(
     application: str,
@@ -85,33 +123,38 @@ def command(
     config_file: str | None,
     **flags: Any,
 ) -> int:
-    """Run the jobs of one application, one at a time, and report on each.
+    """Run the jobs of one application, one at a time, until the worker is told to stop.
 
     \b
     Exit codes:
-      0   told to stop        10  reached a limit (--max-...), or told to restart
-      1   fatal               11  a job did not end by its hard deadline
-      2   wrong usage         12  another worker with this id runs
+      0   stopped by a command or a signal
+      1   stopped by an error, which is printed
+      2   wrong usage or configuration
+      10  to be restarted: a limit (--max-...) was reached, or a restart was requested
+      11  to be restarted: a job still ran at its hard deadline
+      12  another worker with this id is running
 
     \b
     Example:
       beanwatch worker beanwatch.worker.example:app --queue email.regular --name w1
     """
     config = load_config(config_file)
-    config = override(config, prefix=prefix, log_format=log_format, log_file=log_file)
-    config = config._replace(worker=override(config.worker, **flags))
+    config = apply_flags(config, prefix=prefix, log_format=log_format, log_file=log_file)
+    config = config._replace(worker=apply_flags(config.worker, **flags))
     settings = make_settings(config, queues, name, host or short_host(), server, redis_url)
     try:
         output = logs.configure(config.log_format, config.log_file, "debug" if verbose else "info")
     except OSError as error:
-        raise click.UsageError(f"log file {config.log_file}: {error.strerror}") from None
+        raise click.UsageError(
+            f"cannot open log file {config.log_file}: {error.strerror}"
+        ) from None
     app = load_app(application)
     try:
         return run_worker(app, settings, output)
     except WorkerError as error:
         click.echo(f"beanwatch: {error}", err=True)
         return error.code
-    except ValueError as error:  # of a URL
+    except ValueError as error:  # a URL in the settings is invalid
         raise click.UsageError(str(error)) from None
 
 
@@ -123,22 +166,24 @@ def make_settings(
     server: str | None,
     redis_url: str | None,
 ) -> Settings:
-    """Everything a worker needs to know, checked. Raises UsageError."""
+    """Return the settings of the worker. Raises UsageError if a value is not allowed."""
     for what, word in (("--name", name), ("--host", host)):
         if not WORKER_NAME.fullmatch(word):
-            raise click.UsageError(f"{what} {word!r}: expected 1 to 64 of A-Z a-z 0-9 _ -")
+            raise click.UsageError(
+                f"{what} {word!r}: expected 1 to 64 characters of A-Z a-z 0-9 _ -"
+            )
     for queue in queues:
         try:
             check_target(queue, 0, 0, 1)
         except EnvelopeError:
             raise click.UsageError(
-                f"--queue {queue!r}: expected 1 to 200 of A-Z a-z 0-9 - + / ; . $ _ ( )"
+                f"--queue {queue!r}: expected 1 to 200 characters of A-Z a-z 0-9 - + / ; . $ _ ( )"
             ) from None
     chosen = pick_job_server(config, server)
     values = config.worker
     for field in ("job_timeout", "heartbeat_interval", "reserve_timeout"):
         if not getattr(values, field) > 0:
-            raise click.UsageError(f"--{field.replace('_', '-')}: more than 0 is needed")
+            raise click.UsageError(f"--{field.replace('_', '-')}: must be more than 0 seconds")
     worker = f"{host}.{name}"
     return Settings(
         name=name,
@@ -155,7 +200,10 @@ def make_settings(
 
 
 def read_password(config: Config) -> str:
-    """Redis's password from its file or the environment, or "". Raises UsageError."""
+    """Return Redis's password from its file or the environment; "" if there is none.
+
+    Raises UsageError if the file cannot be read.
+    """
     try:
         return config.redis.read_password()
     except ConfigError as error:
@@ -163,21 +211,24 @@ def read_password(config: Config) -> str:
 
 
 def load_app(name: str) -> App:
-    """Import the application `module:attribute`. Raises UsageError with the cause in one line."""
+    """Import and return the application `module:attribute`.
+
+    Raises UsageError, with the cause in one line, if it cannot be imported or is no App.
+    """
     module_name, colon, attribute = name.partition(":")
     if not colon or not module_name or not attribute:
         raise click.UsageError(f"{name!r}: expected MODULE:APP, as in mailer.jobs:app")
-    sys.path.insert(0, os.getcwd())  # as `python -m` does: the application is often just here
+    sys.path.insert(0, os.getcwd())  # as `python -m` does; the application is often found there
     try:
         module = importlib.import_module(module_name)
     except Exception as error:
         raise click.UsageError(
-            f"{module_name} cannot be imported: {type(error).__name__}: {error}"
+            f"cannot import {module_name}: {type(error).__name__}: {error}"
         ) from error
     app = getattr(module, attribute, None)
     if not isinstance(app, App):
-        found = "nothing" if app is None else f"a {type(app).__name__}"
+        found = "does not exist" if app is None else f"is of type {type(app).__name__}"
         raise click.UsageError(
-            f"{name}: expected a beanwatch.worker.App, found {found} called {attribute!r}"
+            f"{name}: {attribute!r} must be a beanwatch.worker.App, but it {found}"
         )
     return app

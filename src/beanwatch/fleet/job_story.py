@@ -39,6 +39,7 @@ class JobLocation(NamedTuple):
     state: str
     job: Job | None = None
     holder: str = ""
+    has_failed: bool = False  # the server could not be asked; then `state` is the error's text
 
     def tree(self) -> dict[str, Any]:
         """Return the fields as objects that JSON can hold."""
@@ -146,6 +147,8 @@ class StoryReader:
                 ident = envelope.id or "" if envelope else ""
                 entries = read_job(self._execute, ident) if ident else []
                 stories.append(Story(ident, entries, [now], envelope.job if envelope else ""))
+            elif now.has_failed:  # the job may be on this server, so do not leave it out
+                stories.append(Story("", [], [now]))
         return stories
 
     def _find(self, places: Sequence[JobServer], instance: str, job_id: int) -> JobLocation:
@@ -158,7 +161,7 @@ class StoryReader:
             with closing(place.server.system.open_actions(place.server, self._timeout)) as actions:
                 found = actions.find([str(job_id)])
         except ServerError as error:
-            return JobLocation(where, job_id, str(error))
+            return JobLocation(where, job_id, str(error), has_failed=True)
         if not found:
             gone = f"no longer in {place.server.system.name}: it was deleted"
             return JobLocation(where, job_id, gone)

@@ -1,1 +1,1 @@
-"""Shared by several commands: options, tables, printing, probes."""
+"""Code that several commands share: options, tables, output and probes."""

@@ -1,4 +1,4 @@
-"""The files of `beanwatch collect`: its log, its state and its spool; each error is exit 2."""
+"""Open the files of `beanwatch collect`: log, state and spool. Errors are raised as UsageError."""
 
 import hashlib
 import os
@@ -19,24 +19,26 @@ from beanwatch.telemetry.logging.setup import configure, get_logger
 
 
 def open_log(config: Config, *, once: bool) -> FilteringBoundLogger:
-    """The collector's log, on standard error unless a file is set.
+    """Open the collector's log, on standard error unless a file is set.
 
-    With --once it is plain text on standard error, as cron mails that to a person.
+    With --once, the log is plain text on standard error, because cron mails that to a person.
     """
     style, file = ("plain", "") if once else (config.log_format, config.log_file)
     try:
         configure(style, file, stream=STDERR)
     except OSError as error:
-        raise click.UsageError(f"log file {file}: {error.strerror}") from None
+        raise click.UsageError(f"cannot open log file {file}: {error.strerror}") from None
     return get_logger("collector")
 
 
 def state_path(
     given: str, servers: Sequence[Server], *, once: bool, environ: Mapping[str, str] = os.environ
 ) -> str:
-    """The state file: as given, else in systemd's directory, else, for --once, in a usual place.
+    """Return the path of the state file: `given`, or a file in a default directory; "" for none.
 
-    Its name is made of the servers, so that collectors of different servers can run at once.
+    The default directory is $STATE_DIRECTORY of systemd. If that is not set, it is, with --once
+    only, /var/lib/beanwatch for root and ~/.local/state/beanwatch for others. The name of the
+    file is a hash of the servers, so that collectors of different servers can run side by side.
     """
     if given:
         return given
@@ -52,7 +54,10 @@ def state_path(
 
 
 def open_state(path: str, stack: ExitStack) -> StateFile | None:
-    """The state file, locked against a second collector for as long as `stack` is open."""
+    """Open the state file, and lock it until `stack` is closed. None if `path` is empty.
+
+    The lock keeps a second collector from using the same file.
+    """
     if not path:
         return None
     try:
@@ -61,26 +66,26 @@ def open_state(path: str, stack: ExitStack) -> StateFile | None:
         stack.enter_context(locked(f"{path}.lock"))
     except LockedError:
         raise click.UsageError(
-            f"another beanwatch collect is running (it holds {path}.lock)"
+            f"another `beanwatch collect` uses the state file {path}: it has locked {path}.lock"
         ) from None
     except OSError as error:
         raise click.UsageError(
-            f"state file {path}: {error.strerror}; name another with --state FILE"
+            f"cannot open state file {path}: {error.strerror}; choose another with --state FILE"
         ) from None
     return StateFile(path)
 
 
 def load_state(state: StateFile | None, log: FilteringBoundLogger) -> State:
-    """Return the state of an earlier run; {} if it cannot be read, which is logged."""
+    """Return the counters that an earlier run saved. If they cannot be read, log it, return {}."""
     try:
         return state.load() if state else {}
     except StateError as error:
-        log.warning(f"{error}; starting anew")
+        log.warning(f"{error}; starting without saved counters")
         return {}
 
 
 def open_spool(directory: str, problems: ProblemLog, stack: ExitStack) -> Spool | None:
-    """The spool, if one is set, locked against a second collector."""
+    """Open the spool directory, and lock it until `stack` is closed. None if it is not set."""
     if not directory:
         return None
     try:
@@ -88,8 +93,10 @@ def open_spool(directory: str, problems: ProblemLog, stack: ExitStack) -> Spool 
         stack.enter_context(locked(os.path.join(directory, ".lock")))
     except LockedError as error:
         raise click.UsageError(
-            f"spool {directory} is in use by another beanwatch collect ({error})"
+            f"another `beanwatch collect` uses the spool directory {directory} ({error})"
         ) from None
     except OSError as error:
-        raise click.UsageError(f"spool {directory}: {error.strerror}") from None
+        raise click.UsageError(
+            f"cannot open spool directory {directory}: {error.strerror}"
+        ) from None
     return spool

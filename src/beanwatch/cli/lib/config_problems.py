@@ -1,20 +1,23 @@
-"""Mistakes in the configuration that reading it does not find: addresses, URLs, files, names."""
+"""Find errors in the configuration's addresses, URLs, files and names.
+
+`beanwatch.config` checks only the type of each value when it reads the file.
+"""
 
 import os
 import stat
 from collections.abc import Callable, Iterator
 from urllib.parse import urlsplit
 
-from beanwatch.cli.lib.options import SHORTEST
+from beanwatch.cli.lib.options import MIN_DURATION
 from beanwatch.config import Config
 from beanwatch.net.address import parse_address
 from beanwatch.net.redis_url import parse_redis_url
-from beanwatch.queues.servers import parse_server, resolve_servers
+from beanwatch.queues.servers import find_clash, parse_server, resolve_servers
 from beanwatch.worker.telemetry.metrics import parse_metrics
 
 
 def find_problems(config: Config) -> Iterator[str]:
-    """Each mistake as the key, and what is wrong with its value."""
+    """Yield a message for each error: the key, and what is wrong with its value."""
     readers: list[tuple[str, str, Callable[[str], object]]] = [
         ("graphite.address", config.graphite.address, lambda text: parse_address(text, 2003)),
         ("graphite.url", config.graphite.url, _check_http_url),
@@ -24,20 +27,28 @@ def find_problems(config: Config) -> Iterator[str]:
     ]
     readers = [reader for reader in readers if reader[1]]  # empty: not configured
     servers = [(f"servers.{name}", text, parse_server) for name, text in config.servers.items()]
+    invalid = set()
     for key, text, read in (*servers, *readers):
         try:
             read(text)
         except ValueError as error:
+            invalid.add(key)
             yield f"{key}: {error}"
+    # Two servers with one node in metric paths would write the same series.
+    valid = {
+        name: text for name, text in config.servers.items() if f"servers.{name}" not in invalid
+    }
+    if clash := find_clash(resolve_servers(valid)):
+        yield f"servers: {clash}"
     for name in ("interval", "timeout"):
-        if getattr(config.collect, name) < SHORTEST:
-            yield f"collect.{name}: at least {SHORTEST:g} s"
+        if getattr(config.collect, name) < MIN_DURATION:
+            yield f"collect.{name}: must be at least {MIN_DURATION:g} s"
     if config.redis.password_file:
         yield from _find_file_problems(config.redis.password_file)
     for worker in config.expected_workers:
         host, _, name = worker.partition(".")
         if not host or not name:
-            yield f"workers.expected: {worker!r} is not <short host>.<name>"
+            yield f"workers.expected: {worker!r} must be a worker's id, <short host>.<name>"
 
 
 def _check_http_url(text: str) -> None:
@@ -54,7 +65,10 @@ def _find_file_problems(path: str) -> Iterator[str]:
     try:
         mode = os.stat(path).st_mode
     except OSError as error:
-        yield f"redis.password_file: {path}: {error.strerror}"
+        yield f"redis.password_file: cannot read {path}: {error.strerror}"
         return
     if mode & (stat.S_IRWXO | stat.S_IWGRP):
-        yield f"redis.password_file: {path} can be read by everybody: chmod 0640 {path}"
+        yield (
+            f"redis.password_file: other users can read or change {path}; "
+            f"to protect it: chmod 0640 {path}"
+        )

@@ -1,7 +1,8 @@
-"""Where this system expects files: directories by family, Debian's and Red Hat's."""
+"""The directories into which `beanwatch install` installs files."""
 
 from collections.abc import Mapping
 
+# The directory of each kind of file, on Debian and on Red Hat.
 DIRECTORIES: Mapping[str, tuple[str, str]] = {
     "plugins": ("/usr/lib/nagios/plugins", "/usr/lib64/nagios/plugins"),
     "nagios": ("/etc/nagios4/conf.d", "/etc/nagios/conf.d"),
@@ -13,7 +14,8 @@ DIRECTORIES: Mapping[str, tuple[str, str]] = {
     "graphite": ("/etc/beanwatch/graphite", "/etc/beanwatch/graphite"),
     "statsd": ("/etc/beanwatch/statsd", "/etc/beanwatch/statsd"),
     "default": ("/etc/default", "/etc/default"),
-    "dashboards": ("/etc/grafana/dashboards/beanwatch",) * 2,  # as the provider's file says
+    "dashboards": ("/etc/grafana/dashboards/beanwatch",)
+    * 2,  # the path in grafana/provisioning/dashboards
     "datasources": ("/etc/grafana/provisioning/datasources",) * 2,
     "provisioning": ("/etc/grafana/provisioning/dashboards",) * 2,
     "alerting": ("/etc/grafana/provisioning/alerting",) * 2,

@@ -1,4 +1,4 @@
-"""The story of a job, as lines for a terminal."""
+"""Format the recorded runs and the present state of a job as lines of text."""
 
 import time
 from collections.abc import Iterator
@@ -12,17 +12,18 @@ from beanwatch.store.ledger import LedgerEntry
 
 DELETED = frozenset(outcome.name for outcome in OUTCOMES if outcome.is_deleted)
 
-KEPT_WORDS = {
-    "all": "Workers with --ledger all record every run, for 1 day (7 days where one failed): "
-    "it has not run yet, is older, or its workers record less or to another Redis.",
-    "failures": "Workers record what failed (--ledger failures), for 7 days: "
-    "it succeeded at its first run, has not run yet, or is older.",
-    "off": "The configuration says --ledger off: nothing is recorded.",
+# Why nothing may be known of a job, by the setting `worker.ledger`.
+RECORDING_HINTS = {
+    "all": "Workers with --ledger all record every run for 1 day (7 days if a run failed), so the "
+    "job has not run yet, or ran earlier, or its workers use another --ledger or --redis.",
+    "failures": "Workers record only jobs of which a run failed (--ledger failures), for 7 days, "
+    "so the job has not run yet, or succeeded at its first run, or ran earlier.",
+    "off": "Workers record no runs, because the configuration sets ledger to off.",
 }
 
 
 def story_lines(story: Story) -> Iterator[str]:
-    """The story, one line after the other. Nothing in it can control the terminal."""
+    """Yield the lines that show a job, with control characters escaped."""
     return map(printable, _lines(story))
 
 
@@ -38,44 +39,46 @@ def _lines(story: Story) -> Iterator[str]:
     before: LedgerEntry | None = None
     for entry, after in zip_longest(story.entries, story.entries[1:]):
         yield from gap_lines(before, entry)
-        # Of runs that failed alike, the last one shows where.
+        # If runs failed with the same traceback, show it only for the last of them.
         alike = after is not None and after.traceback.endswith(entry.traceback)
         yield from entry_lines(entry, show_number=len(numbers) > 1, show_traceback=not alike)
-        if after is not None and is_unheard(entry, after):
-            yield "      the server did not hear of it: the worker died before it could tell"
+        if after is not None and ran_again(entry, after):
+            yield "      the job ran again, because the worker died before it deleted the job"
         before = entry
     if not story.entries:
-        yield "  no run is recorded"
+        yield "  no run of this job is recorded"
     if len(numbers) > 1:
-        yield f"  it was put {len(numbers)} times under one id: the later ones are duplicates"
+        count = len(numbers)
+        yield f"  the job was put {count} times with the same id: the later ones are duplicates"
     for now in story.nows:
         yield from now_lines(now)
 
 
 def gap_lines(before: LedgerEntry | None, entry: LedgerEntry) -> Iterator[str]:
-    """Runs between two entries that nobody recorded."""
+    """Yield a line for the runs between two recorded runs of which there is no record."""
     same = before is not None and (before.server, before.job_id) == (entry.server, entry.job_id)
     known = before.attempt if before is not None and same else 0
     missing = range(known + 1, entry.attempt)
     if missing:
         which = f"{missing[0]}" if len(missing) == 1 else f"{missing[0]} to {missing[-1]}"
         yield (
-            f"  {which:>2}  not recorded: the worker died in it, lost its connection or its Redis"
+            f"  {which:>2}  not recorded: the worker died during the run, or lost its connection "
+            "to the server or to Redis"
         )
 
 
-def is_unheard(entry: LedgerEntry, after: LedgerEntry) -> bool:
-    """True for a run that was to end the job, which then ran again all the same."""
+def ran_again(entry: LedgerEntry, after: LedgerEntry) -> bool:
+    """Return True if a run was recorded as done and deleted, but the same job ran again."""
     same = (entry.server, entry.job_id) == (after.server, after.job_id)
     return same and entry.outcome in DELETED
 
 
 def entry_lines(entry: LedgerEntry, *, show_number: bool, show_traceback: bool) -> Iterator[str]:
-    """One run."""
+    """Yield the lines of one run: when, outcome, worker, times, reason, traceback, follow-ups."""
     when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(entry.started_at))
-    spans = f"{entry.wait:.1f} s after its put, ran {entry.duration:.3f} s"
+    spans = f"started {entry.wait:.1f} s after its put, ran for {entry.duration:.3f} s"
     if entry.outcome in ("retry", "timeout") and entry.delay:
-        spans += f", again in {entry.delay:.0f} s"
+        spans += f", to run again in {entry.delay:.0f} s"
     number = f" job {entry.job_id}" if show_number else ""
     who = f"{entry.worker} ({entry.instance})"
     yield f"  {entry.attempt:>2}  {when}  {entry.outcome:9} {who}{number}: {spans}"
@@ -85,11 +88,11 @@ def entry_lines(entry: LedgerEntry, *, show_number: bool, show_traceback: bool) 
         for line in entry.traceback.splitlines():
             yield f"        {line}"
     for follow_up in entry.follow_ups:
-        yield f"      put {follow_up}"
+        yield f"      put follow-up job {follow_up}"
 
 
 def now_lines(now: JobLocation) -> Iterator[str]:
-    """Where it is now."""
+    """Yield the line that shows the present state of a job."""
     words = now.state
     if job := now.job:
         words += f" in {job.queue}"

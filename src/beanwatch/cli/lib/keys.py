@@ -1,4 +1,4 @@
-"""Single keys from a terminal, without Enter."""
+"""Read single keys from a terminal, without waiting for Enter."""
 
 import os
 import select
@@ -9,9 +9,9 @@ from typing import Any, Self
 
 
 class Keys:
-    """Reads keys inside its `with`; afterwards the terminal is restored, whatever happens.
+    """Reads single keys inside a `with` block. At its end, the terminal's settings are restored.
 
-    Where standard input is no terminal there are no keys, and `wait` only waits.
+    If standard input is not a terminal, `wait` only waits.
     """
 
     def __init__(self) -> None:
@@ -29,12 +29,12 @@ class Keys:
             termios.tcsetattr(self._descriptor, termios.TCSADRAIN, self._saved)
 
     def wait(self, seconds: float) -> str:
-        """The key that is pressed within that time, or an empty text."""
+        """Wait for a key, up to `seconds`. Return its character, or "" if none was pressed."""
         watched = [] if self._descriptor is None else [self._descriptor]
         ready, _, _ = select.select(watched, [], [], max(0.0, seconds))
         if not ready or self._descriptor is None:
             return ""
         pressed = os.read(self._descriptor, 1)
-        if not pressed:  # the terminal is gone
+        if not pressed:  # the terminal was closed
             self._descriptor = None
         return pressed.decode("ascii", "replace")

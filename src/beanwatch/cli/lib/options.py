@@ -1,4 +1,4 @@
-"""Options that several commands share, and the parameter types of their values."""
+"""Options that several commands share, the types of their values, and what they select."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -14,18 +14,18 @@ from beanwatch.queues.servers import Server, resolve_servers
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-QUERY_TIMEOUT = 5.0  # seconds for one server or one Redis, where no flag says otherwise
-SHORTEST = 0.1  # seconds: less would be no time to wait, or a loop without a pause
+QUERY_TIMEOUT = 5.0  # seconds to query one server or Redis, in commands without --timeout
+MIN_DURATION = 0.1  # seconds; a shorter timeout always expires, a shorter interval is a busy loop
 
 
-class Parsed(click.ParamType[Any]):
-    """A value read by one of the parsers of `beanwatch.values`, with that parser's error."""
+class ParsedType(click.ParamType[Any]):
+    """The type of an option whose value one of the parsers of `beanwatch.values` reads."""
 
     def __init__(self, parser: Callable[[Any], Any], name: str) -> None:
         self.parser, self.name = parser, name
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Parse a text; a default that is no text is taken as it is."""
+        """Parse a string; return any other value (a default) unchanged. Exits for a bad value."""
         if not isinstance(value, str):
             return value
         try:
@@ -34,50 +34,57 @@ class Parsed(click.ParamType[Any]):
             self.fail(f"{error}, not {value!r}", param, ctx)
 
 
-DURATION = Parsed(values.duration, "DURATION")
-SIZE = Parsed(values.size, "SIZE")
-PREFIX = Parsed(values.metric_prefix, "PREFIX")
-COUNT = Parsed(values.whole, "COUNT")
+DURATION = ParsedType(values.duration, "DURATION")
+SIZE = ParsedType(values.size, "SIZE")
+PREFIX = ParsedType(values.metric_prefix, "PREFIX")
+COUNT = ParsedType(values.whole_number, "COUNT")
 
 
 def config_option(command: F) -> F:
-    """`--config FILE`."""
+    """Add the option `--config FILE` to a command."""
     return click.option(
-        "--config", "config_file", metavar="FILE", help="configuration file (TOML)"
+        "--config",
+        "config_file",
+        metavar="FILE",
+        help=f"configuration file in TOML format ({configuration.DEFAULT_FILE})",
     )(command)
 
 
 def server_option(command: F) -> F:
-    """`--server NAME|ADDRESS`, repeatable."""
+    """Add the option `--server NAME|ADDRESS`, which can be repeated, to a command."""
     return click.option(
         "--server",
         "servers",
         multiple=True,
         metavar="NAME|ADDRESS",
-        help="queue server: a name of the configuration, host:port, unix:/path or a URL; "
-        "repeatable",
+        help="queue server: its name in the configuration, host:port, unix:/path or a URL; "
+        "repeatable (default: all configured servers)",
     )(command)
 
 
 def redis_option(what: str) -> Callable[[F], F]:
-    """`--redis URL`; `what` says what is read there."""
-    return click.option("--redis", metavar="URL", help=f"Redis with {what}")
+    """Add the option `--redis URL` to a command. `what` says, for the help, what Redis holds."""
+    return click.option(
+        "--redis", metavar="URL", help=f"Redis with {what} (default: the configured one)"
+    )
 
 
 def json_option(command: F) -> F:
-    """`--json`."""
-    return click.option("--json", "as_json", is_flag=True, help="print JSON")(command)
+    """Add the flag `--json` to a command."""
+    return click.option("--json", "as_json", is_flag=True, help="print JSON instead of text")(
+        command
+    )
 
 
-def need_time(**durations: float) -> None:
-    """Raise UsageError for an option whose duration is shorter than SHORTEST."""
+def check_durations(**durations: float) -> None:
+    """Raise UsageError for an option (by name) whose duration is shorter than MIN_DURATION."""
     for name, seconds in durations.items():
-        if not seconds >= SHORTEST:
-            raise click.UsageError(f"--{name}: at least {SHORTEST:g} s")
+        if not seconds >= MIN_DURATION:
+            raise click.UsageError(f"--{name}: must be at least {MIN_DURATION:g} s")
 
 
 def load_config(file: str | None) -> configuration.Config:
-    """The configuration, or one line and exit 2 that name the file, the line and the key."""
+    """Load the configuration. Raises UsageError, which names the file, the line and the key."""
     try:
         return configuration.load(file)
     except configuration.ConfigError as error:
@@ -85,7 +92,10 @@ def load_config(file: str | None) -> configuration.Config:
 
 
 def pick_servers(config: configuration.Config, wanted: tuple[str, ...]) -> list[Server]:
-    """The servers that the flags or the configuration name, or exit 2."""
+    """Return the servers of --server (`wanted`); if there are none, all configured servers.
+
+    Raises UsageError if an address is invalid.
+    """
     try:
         return resolve_servers(config.servers, wanted)
     except AddressError as error:
@@ -93,24 +103,30 @@ def pick_servers(config: configuration.Config, wanted: tuple[str, ...]) -> list[
 
 
 def pick_job_server(config: configuration.Config, wanted: str | None) -> Server:
-    """The one server that a worker takes jobs from, or that `put` puts them into; or exit 2."""
+    """Return the one server from which a worker reserves jobs, or to which `put` puts them.
+
+    Raises UsageError if several are configured and none is chosen, or if it is not beanstalkd.
+    """
     name = wanted or config.worker.server
     servers = pick_servers(config, (name,) if name else ())
     if len(servers) > 1:
         raise click.UsageError(
-            f"several servers are configured: name one with --server ({', '.join(config.servers)})"
+            f"several servers are configured; choose one with --server: {', '.join(config.servers)}"
         )
     (server,) = servers
     if server.url.scheme != DEFAULT_SCHEME:
         raise click.UsageError(
-            f"{server}: beanwatch puts and runs jobs on {DEFAULT_SCHEME} only; "
-            f"use the tools of {server.system.name} for its jobs"
+            f"{server} is a server of {server.system.name}, but beanwatch can put and run jobs on "
+            f"{DEFAULT_SCHEME} only; use the tools of {server.system.name} for its jobs"
         )
     return server
 
 
 def pick_redis(config: configuration.Config, url: str | None) -> RedisUrl | None:
-    """The Redis of the flag or of the configuration, None if neither names one; or exit 2."""
+    """Return the URL of the Redis of the flag or the configuration; None if there is none.
+
+    Raises UsageError if the URL is invalid or the password cannot be read.
+    """
     url = url or config.redis.url
     try:
         return parse_redis_url(url, config.redis.read_password()) if url else None
@@ -119,13 +135,16 @@ def pick_redis(config: configuration.Config, url: str | None) -> RedisUrl | None
 
 
 def need_redis(config: configuration.Config, url: str | None) -> RedisUrl:
-    """The Redis for a command that cannot do without one; by default that on this host."""
+    """Return the URL of the Redis for a command that needs one; by default that on this host.
+
+    Raises UsageError if the URL is invalid or the password cannot be read.
+    """
     found = pick_redis(config, url or config.redis.url or DEFAULT_URL)
     if found is None:  # DEFAULT_URL is never empty
-        raise click.UsageError("--redis URL: name the Redis of the workers")
+        raise click.UsageError("no Redis is configured: give its URL with --redis")
     return found
 
 
-def override(section: Any, **flags: Any) -> Any:
-    """A configuration section with the flags that were given (those not None) put over it."""
+def apply_flags(section: Any, **flags: Any) -> Any:
+    """Return a table of the configuration, changed by the flags that were given (not None)."""
     return section._replace(**{key: value for key, value in flags.items() if value is not None})

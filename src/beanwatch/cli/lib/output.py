@@ -1,4 +1,4 @@
-"""Printing that all commands share: JSON, tables, errors, foreign text made safe."""
+"""Print JSON, tables and errors, and escape control characters, for all commands."""
 
 import json
 import sys
@@ -11,15 +11,15 @@ from rich.console import Console, RenderableType
 
 
 def print_json(tree: Any) -> None:
-    """Print for programs. What is not known is null."""
+    """Print a tree as indented JSON on standard output. Unknown values (None) become null."""
     json.dump(tree, sys.stdout, indent=2)
     sys.stdout.write("\n")
 
 
 def printable(text: str) -> str:
-    """The text with every control character escaped, line ends too.
+    """Return the text with all control characters escaped, including line ends.
 
-    Names, reasons and bodies of jobs were written by others: none may control the terminal.
+    Names, reasons and bodies of jobs come from other programs, which must not control the terminal.
     """
     return "".join(
         char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
@@ -27,22 +27,25 @@ def printable(text: str) -> str:
 
 
 def print_table(table: RenderableType, *, width: int = 200) -> None:
-    """Print a table as wide as the terminal; in a pipe it has `width` characters."""
+    """Print a table as wide as the terminal; if output is no terminal, `width` characters wide."""
     console = Console()
     if not console.is_terminal:
         console.width = max(console.width, width)
     console.print(table)
 
 
-def complain(text: str) -> None:
-    """Print one line on standard error: something is wrong, and the command goes on."""
+def print_error(text: str) -> None:
+    """Print an error as one line on standard error. Unlike `fail`, this does not exit."""
     click.echo(f"beanwatch: {printable(text)}", err=True)
 
 
 @contextmanager
-def exit_on(*errors: type[Exception]) -> Iterator[None]:
-    """An error of these kinds inside becomes its text in one line, and exit 1."""
+def exit_1_on(*errors: type[Exception], failure: str = "") -> Iterator[None]:
+    """Turn these errors in a `with` block into a ClickException, which means exit code 1.
+
+    Its text is that of the error, after `failure`, which says what could not be done.
+    """
     try:
         yield
     except errors as error:
-        raise click.ClickException(str(error)) from None
+        raise click.ClickException(f"{failure}: {error}" if failure else str(error)) from None

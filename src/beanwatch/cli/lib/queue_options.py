@@ -1,4 +1,4 @@
-"""Shared by the actions of `beanwatch queues`: options, and finding the queues that are meant."""
+"""Options that the actions of `beanwatch queues` share, and the queues that these select."""
 
 from typing import Any
 
@@ -14,46 +14,54 @@ from beanwatch.cli.lib.options import (
     redis_option,
     server_option,
 )
-from beanwatch.cli.lib.output import exit_on
+from beanwatch.cli.lib.output import exit_1_on
 from beanwatch.config import GLOB, Config
 from beanwatch.fleet.queue_actions import Target, find_targets
 from beanwatch.queues.base import ServerError
 
 
-def common(action: Any) -> Any:
-    """The options of every action."""
+def add_query_options(action: Any) -> Any:
+    """Add the options that every action has: --server, --config and --json."""
     return server_option(config_option(json_option(action)))
 
 
-def changing(action: Any) -> Any:
-    """The argument and the options of an action that changes something."""
-    action = click.option("--yes", "-y", is_flag=True, help="do not ask")(action)
-    action = click.option("--dry-run", is_flag=True, help="only say what would be done")(action)
-    return click.argument("queue_glob")(common(action))
+def add_change_options(action: Any) -> Any:
+    """Add the argument QUEUE_GLOB and the options of an action that changes queues or jobs."""
+    action = click.option("--yes", "-y", is_flag=True, help="do not ask for confirmation")(action)
+    action = click.option("--dry-run", is_flag=True, help="only show what would be done")(action)
+    return click.argument("queue_glob")(add_query_options(action))
 
 
-def choosing(action: Any) -> Any:
-    """Add the options that select buried jobs by their entries in the ledger."""
+def add_ledger_options(action: Any) -> Any:
+    """Add the options that select buried jobs by their records in the ledger."""
     action = redis_option("the ledger")(action)
-    action = click.option("--older-than", type=DURATION, help="buried for longer than this")(action)
-    action = click.option("--reason", metavar="GLOB", help="buried for this reason")(action)
-    return click.option("--job", metavar="GLOB", help="buried jobs of this name")(action)
+    action = click.option(
+        "--older-than", type=DURATION, help="only jobs that were buried longer ago than this"
+    )(action)
+    action = click.option(
+        "--reason", metavar="GLOB", help="only jobs that were buried for this reason"
+    )(action)
+    return click.option("--job", metavar="GLOB", help="only jobs with this name")(action)
 
 
-def pass_targets(
+def load_targets(
     config_file: str | None, servers: tuple[str, ...], glob: str, *, heads: tuple[str, ...] = ()
 ) -> tuple[Config, list[Target]]:
-    """The queues that the glob matches on the chosen servers; exit 1 if there is none."""
+    """Return the configuration, and the queues that the glob matches on the selected servers.
+
+    `heads` are the job states for which the age of the first job is read, too. Raises
+    ClickException if no queue matches or a server cannot be read.
+    """
     config = load_config(config_file)
     chosen = pick_servers(config, servers)
-    with exit_on(ServerError):
+    with exit_1_on(ServerError, failure="cannot read the queues"):
         targets = find_targets(chosen, glob, QUERY_TIMEOUT, heads=heads)
     if not targets:
-        raise click.ClickException(no_queue(glob))
+        raise click.ClickException(describe_no_match(glob))
     return config, targets
 
 
-def no_queue(glob: str) -> str:
-    """The message when nothing matches."""
+def describe_no_match(glob: str) -> str:
+    """Return the error message for a queue name or a glob that matches no queue."""
     what = f"no queue matches {glob!r}" if GLOB.search(glob) else f"there is no queue {glob!r}"
-    return f"{what}; see beanwatch queues list"
+    return f"{what}; to list all queues, use beanwatch queues list"

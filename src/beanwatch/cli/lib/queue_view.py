@@ -1,4 +1,4 @@
-"""Tables of queues and servers, for `beanwatch queues` and `beanwatch top`."""
+"""Make the tables of queues and servers for `beanwatch queues` and `beanwatch top`."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -11,17 +11,17 @@ from beanwatch.cli.lib.tables import (
     UNKNOWN,
     Columns,
     count_cell,
-    number,
+    number_column,
     rate_cell,
+    text_column,
     time_cell,
-    word,
 )
 from beanwatch.fleet.overview import QueueRow, ServerRow
 
 RANK = {"critical": 0, "warning": 1, "": 2}
 STATE_WORDS = {"no_consumer": "no consumer", None: UNKNOWN}
 
-# What is not known comes last, with the zeros.
+# The sort orders by name. Unknown numbers sort last, like zeros.
 SORTS: dict[str, Callable[[QueueRow], Any]] = {
     "worst": lambda row: (RANK[row.wrong], -(row.ready or 0), row.queue),
     "name": lambda row: (row.queue, row.server),
@@ -36,18 +36,18 @@ SORTS: dict[str, Callable[[QueueRow], Any]] = {
 
 
 def sort_queues(rows: Iterable[QueueRow], order: str) -> list[QueueRow]:
-    """The rows in the order of one of SORTS; equal ones by server and name."""
+    """Return the rows in one of the orders of SORTS; equal rows by server and name."""
     return sorted(sorted(rows, key=lambda row: (row.server, row.queue)), key=SORTS[order])
 
 
 def server_table(rows: Sequence[ServerRow]) -> Columns:
-    """One line a server, with what is wrong in colour and in words."""
+    """Return a table with a row for each server. Its last column describes problems."""
     is_mixed = len({row.system for row in rows}) > 1
     table = Columns(
-        word("SERVER"),
-        *([word("SYSTEM")] if is_mixed else []),
-        *map(word, ("VERSION", "UP")),
-        *map(number, ("JOBS", "QUEUES", "CONN")),
+        text_column("SERVER"),
+        *([text_column("SYSTEM")] if is_mixed else []),
+        *map(text_column, ("VERSION", "UP")),
+        *map(number_column, ("JOBS", "QUEUES", "CONN")),
         Column("", min_width=NAME_WIDTH),
         spare=("VERSION", "QUEUES", "CONN", "SYSTEM", "JOBS"),
     )
@@ -66,19 +66,19 @@ def server_table(rows: Sequence[ServerRow]) -> Columns:
 
 
 def queue_table(rows: Sequence[QueueRow], *, several: bool) -> Columns:
-    """One line a queue; `several` servers: with a column that names them.
+    """Return a table with a row for each queue. If `several`, a column names the server.
 
-    Rates take two looks: at the first one their columns are left out.
+    Rates are known only after a second poll. If no row has one, their columns are left out.
     """
     has_rates = any(row.put_rate is not None or row.delete_rate is not None for row in rows)
     table = Columns(
-        *([word("SERVER")] if several else []),
-        word("QUEUE", NAME_WIDTH),
-        *map(number, ("READY", "RESRVD", "DELAYED", "BURIED", "CONSUMERS", "IDLE")),
-        *(map(number, ("PUT/S", "DEL/S")) if has_rates else ()),
-        number("AGE"),
-        *([number("DRAIN")] if has_rates else []),
-        word("STATE", NAME_WIDTH),
+        *([text_column("SERVER")] if several else []),
+        text_column("QUEUE", NAME_WIDTH),
+        *map(number_column, ("READY", "RESRVD", "DELAYED", "BURIED", "CONSUMERS", "IDLE")),
+        *(map(number_column, ("PUT/S", "DEL/S")) if has_rates else ()),
+        number_column("AGE"),
+        *([number_column("DRAIN")] if has_rates else []),
+        text_column("STATE", NAME_WIDTH),
         spare=(
             *("DRAIN", "DELAYED", "PUT/S", "DEL/S", "IDLE", "RESRVD", "CONSUMERS", "AGE"),
             *("SERVER", "BURIED"),
@@ -100,7 +100,7 @@ def queue_table(rows: Sequence[QueueRow], *, several: bool) -> Columns:
 
 
 def state_words(row: QueueRow) -> str:
-    """The consumers' state, and what else is wrong."""
+    """Return the text of the column STATE: the state of the consumers, and the missing jobs."""
     state = STATE_WORDS.get(row.state, row.state or UNKNOWN)
     if state == "paused" and row.pause_left is not None:
         state = f"paused {time_cell(row.pause_left)}"

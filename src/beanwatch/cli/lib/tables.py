@@ -1,4 +1,4 @@
-"""Tables for a terminal: where there is no room, whole columns are left out, and never digits."""
+"""Tables for a terminal. In a narrow terminal, whole columns are left out, but no digit is cut."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -11,16 +11,17 @@ from rich.text import Text
 from beanwatch.cli.lib.output import printable
 from beanwatch.durations import format_duration
 
-GAP = 2  # between two columns
-NAME_WIDTH = 12  # characters to which a name may be cut where there is little room
+GAP = 2  # characters between two columns
+NAME_WIDTH = 12  # characters; in a narrow terminal, a name may be cut to this length
 STYLES = {"critical": "bold red", "warning": "yellow", "": ""}
-UNKNOWN = "n/a"  # 0 is shown as a dot, or as 0; what is not known never is
+UNKNOWN = "n/a"  # shown for an unknown value; a dot or 0 always means zero
 
 
 class Columns:
-    """A table without lines. `spare` are the headings that can be missed, the first one first.
+    """A table without border lines that fits the width of the terminal.
 
-    A column with a `min_width` may be cut to it; of any other each cell is shown whole.
+    If there is no room, columns are left out in the order of their headings in `spare`. Then
+    columns with a `min_width` are cut, down to that width. Cells of other columns are never cut.
     """
 
     def __init__(self, *columns: Column, spare: Sequence[str]) -> None:
@@ -29,16 +30,16 @@ class Columns:
         self._rows: list[tuple[Sequence[str], str]] = []
 
     def add_row(self, *cells: str, style: str = "") -> None:
-        """One row: a cell for each column. Control characters in it are escaped."""
+        """Add a row with a cell for each column. Control characters in the cells are escaped."""
         self._rows.append((list(map(printable, cells)), style))
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Table]:
         widths = self._fit(options.max_width)
-        # If the widths were not fixed, rich would shrink every column, figures too.
+        # Fix the widths; otherwise rich would shrink every column, and so cut off digits.
         columns = [replace(self._columns[i].copy(), width=width) for i, width in widths.items()]
         table = Table(*columns, box=None, pad_edge=False, header_style="bold")
         for cells, style in self._rows:
-            # As Text: in a str, rich would read `[red]` as markup.
+            # Wrap the cells in Text, because rich reads `[red]` in a str as markup.
             table.add_row(*(Text(cells[index]) for index in widths), style=style)
         yield table
 
@@ -60,30 +61,30 @@ class Columns:
         return max(map(cell_len, texts))
 
 
-def number(heading: str) -> Column:
-    """A column of figures."""
+def number_column(heading: str) -> Column:
+    """Return a column of numbers: aligned to the right, and never cut."""
     return Column(heading, justify="right", no_wrap=True)
 
 
-def word(heading: str, min_width: int | None = None) -> Column:
-    """A column of names; with `min_width` one that may be cut."""
+def text_column(heading: str, min_width: int | None = None) -> Column:
+    """Return a column of texts, which may be cut to `min_width` characters if that is given."""
     return Column(heading, no_wrap=True, overflow="ellipsis", min_width=min_width)
 
 
 def count_cell(count: int | None, *, zero: str = ".") -> str:
-    """A count; a dot for 0, so that what is there stands out."""
+    """Format a count; 0 becomes a dot, so that other counts stand out, and None becomes n/a."""
     if count is None:
         return UNKNOWN
     return f"{count:,}" if count else zero
 
 
 def rate_cell(rate: float | None) -> str:
-    """Jobs a second; a dot for none."""
+    """Format a rate in jobs per second; 0 becomes a dot, and None becomes n/a."""
     if rate is None:
         return UNKNOWN
     return f"{rate:,.1f}" if rate else "."
 
 
 def time_cell(seconds: float | None) -> str:
-    """A duration."""
+    """Format a duration in seconds; None becomes n/a."""
     return UNKNOWN if seconds is None else format_duration(seconds)

@@ -1,16 +1,23 @@
-"""Workers as a table and as JSON."""
+"""Show workers as a table or as JSON."""
 
 from collections.abc import Sequence
 from typing import Any
 
-from beanwatch.cli.lib.tables import NAME_WIDTH, STYLES, Columns, count_cell, number, word
+from beanwatch.cli.lib.tables import (
+    NAME_WIDTH,
+    STYLES,
+    Columns,
+    count_cell,
+    number_column,
+    text_column,
+)
 from beanwatch.durations import format_duration
 from beanwatch.store.health import decide_health, decide_restarted
 from beanwatch.store.heartbeats import Heartbeat, Worker
 
 
 def worker_style(worker: Worker) -> str:
-    """The style of a worker's row; empty if all is well with it."""
+    """Return the style of a worker's row in tables; "" for a worker without problems."""
     health = decide_health(worker)
     if health in ("dead", "hung"):
         return STYLES["critical"]
@@ -19,20 +26,20 @@ def worker_style(worker: Worker) -> str:
 
 
 def worker_table(workers: Sequence[Worker]) -> Columns:
-    """One line a worker: its health, what it does, for how long.
+    """Return a table with a row for each worker: health, queue, job, how long that runs, counts.
 
-    And which version of the application it runs, where several do.
+    If the workers run different versions of the application, a column shows the version.
     """
     versions = {worker.heartbeat.app_version for worker in workers if worker.heartbeat}
     differ = len(versions - {""}) > 1
     table = Columns(
-        word("WORKER", NAME_WIDTH),
-        word("STATE"),
-        word("QUEUE", NAME_WIDTH),
-        word("JOB", NAME_WIDTH),
-        *map(number, ("FOR", "DONE", "FAILED", "BEAT")),
-        *([word("VERSION")] if differ else []),
-        word("", NAME_WIDTH),
+        text_column("WORKER", NAME_WIDTH),
+        text_column("STATE"),
+        text_column("QUEUE", NAME_WIDTH),
+        text_column("JOB", NAME_WIDTH),
+        *map(number_column, ("FOR", "DONE", "FAILED", "BEAT")),
+        *([text_column("VERSION")] if differ else []),
+        text_column("", NAME_WIDTH),
         spare=("VERSION", "DONE", "BEAT", "FAILED", "QUEUE", "", "FOR", "JOB"),
     )
     for worker in workers:
@@ -40,7 +47,7 @@ def worker_table(workers: Sequence[Worker]) -> Columns:
         health = decide_health(worker)
         if beat is None:
             blank = [""] * (6 + differ)
-            words = f"its record cannot be read: {worker.problem}" if worker.problem else ""
+            words = f"cannot read its record: {worker.problem}" if worker.problem else ""
             table.add_row(worker.id, health, *blank, words, style=worker_style(worker))
             continue
         busy_for = beat.beat_at - beat.job_started_at if beat.job_started_at else None
@@ -61,7 +68,11 @@ def worker_table(workers: Sequence[Worker]) -> Columns:
 
 
 def worker_words(beat: Heartbeat, health: str) -> str:
-    """The last column: where it hangs, why it is blocked, how it ended last, or its note."""
+    """Return the text of the last column: the most important remark on a worker.
+
+    It is the place in the code where the worker hangs, else the reason why it is blocked, waiting
+    or stopping, else how its previous process ended, else the note of the job's handler.
+    """
     if health == "hung" and beat.where:
         return beat.where
     if beat.reason:
@@ -73,7 +84,10 @@ def worker_words(beat: Heartbeat, health: str) -> str:
 
 
 def worker_tree(worker: Worker) -> dict[str, Any]:
-    """A worker for JSON: its record, and what is decided from it."""
+    """Return a worker as a tree for JSON: all fields of its record, its health, and the age.
+
+    `age` is the time in seconds since the worker's last heartbeat.
+    """
     return {
         "id": worker.id,
         "health": decide_health(worker),

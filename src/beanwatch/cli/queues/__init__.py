@@ -1,14 +1,14 @@
-"""`beanwatch queues`: look at queues, and change them."""
+"""`beanwatch queues`: list, inspect and change queues."""
 
 import click
 
 from beanwatch.cli.lib.groups import ActionGroup
-from beanwatch.cli.queues import change, look, systems
+from beanwatch.cli.queues import change, systems, view
 
 
 @click.group("queues", cls=ActionGroup, context_settings={"help_option_names": ["-h", "--help"]})
 def command() -> None:
-    """Look at queues; kick, delete, empty, pause and resume them.
+    """List and inspect queues; kick or delete their jobs; empty, pause or resume them.
 
     \b
     Examples:
@@ -19,7 +19,7 @@ def command() -> None:
 
 
 for action in (
-    *(look.list_queues, look.show, look.peek),
+    *(view.list_queues, view.show, view.peek),
     *(change.kick, change.delete, change.empty, change.pause, change.resume),
     systems.systems,
 ):

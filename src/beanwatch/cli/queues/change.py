@@ -1,4 +1,4 @@
-"""`beanwatch queues kick|delete|empty|pause|resume`: the actions that change something."""
+"""`beanwatch queues kick|delete|empty|pause|resume`: the actions that change queues or jobs."""
 
 import math
 import time
@@ -8,9 +8,9 @@ from typing import Any
 import click
 
 from beanwatch.cli.lib.options import COUNT, DURATION, QUERY_TIMEOUT, need_redis
-from beanwatch.cli.lib.output import complain, exit_on
-from beanwatch.cli.lib.queue_options import changing, choosing, pass_targets
-from beanwatch.cli.lib.queue_work import Manner, Work
+from beanwatch.cli.lib.output import exit_1_on, print_error
+from beanwatch.cli.lib.plan_runner import PlanRunner, RunFlags
+from beanwatch.cli.lib.queue_options import add_change_options, add_ledger_options, load_targets
 from beanwatch.config import Config
 from beanwatch.fleet.queue_actions import (
     FREE_STATES,
@@ -26,12 +26,14 @@ from beanwatch.fleet.queue_actions import (
 from beanwatch.net.redis_url import RedisError, open_redis
 from beanwatch.queues.base import ServerError
 
-count_option = click.option("--count", type=COUNT, help="of each queue at most this many")
+count_option = click.option(
+    "--count", type=COUNT, help="at most this many jobs of each queue (all)"
+)
 
 
 @click.command("kick")
-@changing
-@choosing
+@add_change_options
+@add_ledger_options
 @count_option
 def kick(
     config_file: str | None,
@@ -44,15 +46,19 @@ def kick(
     as_json: bool,
     **choice: Any,
 ) -> int:
-    """Put buried jobs back into the queue: all, or those chosen by the ledger."""
-    config, targets = pass_targets(config_file, servers, queue_glob)
+    """Kick buried jobs: make them ready again, so that workers run them.
+
+    --job, --reason and --older-than select jobs by what workers recorded in the ledger when
+    they buried them. Without these options, this kicks all buried jobs.
+    """
+    config, targets = load_targets(config_file, servers, queue_glob)
     steps = plan_buried(config, redis, targets, "kick", BuriedFilter(**choice), count)
-    return Work("kick", Manner(dry_run, yes, as_json)).run(steps)
+    return PlanRunner("kick", RunFlags(dry_run, yes, as_json)).run(steps)
 
 
 @click.command("delete")
-@changing
-@choosing
+@add_change_options
+@add_ledger_options
 @count_option
 def delete(
     config_file: str | None,
@@ -65,16 +71,23 @@ def delete(
     as_json: bool,
     **choice: Any,
 ) -> int:
-    """Delete buried jobs: all, or those chosen by the ledger."""
-    config, targets = pass_targets(config_file, servers, queue_glob)
+    """Delete buried jobs.
+
+    --job, --reason and --older-than select jobs by what workers recorded in the ledger when
+    they buried them. Without these options, this deletes all buried jobs.
+    """
+    config, targets = load_targets(config_file, servers, queue_glob)
     steps = plan_buried(config, redis, targets, "delete", BuriedFilter(**choice), count)
-    return Work("delete", Manner(dry_run, yes, as_json)).run(steps)
+    return PlanRunner("delete", RunFlags(dry_run, yes, as_json)).run(steps)
 
 
 @click.command("empty")
-@changing
+@add_change_options
 @click.option(
-    "--only", multiple=True, type=click.Choice(FREE_STATES), help="only jobs in this state (all)"
+    "--only",
+    multiple=True,
+    type=click.Choice(FREE_STATES),
+    help="delete only jobs in this state; repeatable (all)",
 )
 def empty(
     config_file: str | None,
@@ -85,11 +98,11 @@ def empty(
     yes: bool,
     as_json: bool,
 ) -> int:
-    """Delete all jobs that no worker holds."""
-    _, targets = pass_targets(config_file, servers, queue_glob)
-    with exit_on(ServerError):
+    """Delete all ready, delayed and buried jobs. Jobs that a worker has reserved are kept."""
+    _, targets = load_targets(config_file, servers, queue_glob)
+    with exit_1_on(ServerError, failure="cannot empty queues"):
         steps = plan_jobs(targets, "delete", only or FREE_STATES)
-    return Work("delete", Manner(dry_run, yes, as_json)).run(steps)
+    return PlanRunner("delete", RunFlags(dry_run, yes, as_json)).run(steps)
 
 
 def plan_buried(
@@ -100,16 +113,20 @@ def plan_buried(
     choice: BuriedFilter,
     count: int | None,
 ) -> list[Step]:
-    """The steps for these queues; exit 1 if the ledger is needed and cannot be read."""
-    with exit_on(RedisError, ServerError):
+    """Plan an action (kick or delete) on the buried jobs of these queues, and return its steps.
+
+    `count` is the largest number of jobs of each queue. Raises ClickException if a server, or
+    the ledger that `choice` needs, cannot be read.
+    """
+    with exit_1_on(RedisError, ServerError, failure=f"cannot {action} buried jobs"):
         if not choice.is_set:
             return plan_jobs(targets, action, ["buried"], count)
         with open_redis(need_redis(config, redis), QUERY_TIMEOUT) as link:
             for target in find_unrecorded(link.execute, targets):
-                complain(
-                    f"the ledger knows none of the {target.queue.buried} buried jobs of "
-                    f"{target.name}: they were buried before the server was restarted, or by "
-                    "workers that keep no ledger"
+                print_error(
+                    f"the ledger has no record of the {target.queue.buried} buried jobs of "
+                    f"{target.name}: they were buried before the server was restarted, or their "
+                    "workers do not write to this ledger"
                 )
             return plan_by_ledger(
                 link.execute,
@@ -123,8 +140,8 @@ def plan_buried(
 
 
 @click.command("pause")
-@changing
-@click.option("--for", "seconds", type=DURATION, default=3600.0, help="how long (1h)")
+@add_change_options
+@click.option("--for", "seconds", type=DURATION, default=3600.0, help="duration of the pause (1h)")
 def pause(
     config_file: str | None,
     servers: tuple[str, ...],
@@ -134,18 +151,20 @@ def pause(
     yes: bool,
     as_json: bool,
 ) -> int:
-    """Let nobody take jobs for a while. Jobs that are running go on."""
+    """Pause queues: for a while, workers can reserve no jobs of theirs. Running jobs continue."""
     whole = math.ceil(seconds)
     if not whole:
-        raise click.UsageError("--for: at least a second; to end a pause: beanwatch queues resume")
-    _, targets = pass_targets(config_file, servers, queue_glob)
-    with exit_on(ServerError):
+        raise click.UsageError(
+            "--for: must be at least one second; to end a pause, use beanwatch queues resume"
+        )
+    _, targets = load_targets(config_file, servers, queue_glob)
+    with exit_1_on(ServerError, failure="cannot pause queues"):
         steps = plan_pause(targets, whole)
-    return Work("pause", Manner(dry_run, yes, as_json)).run(steps)
+    return PlanRunner("pause", RunFlags(dry_run, yes, as_json)).run(steps)
 
 
 @click.command("resume")
-@changing
+@add_change_options
 def resume(
     config_file: str | None,
     servers: tuple[str, ...],
@@ -154,8 +173,8 @@ def resume(
     yes: bool,
     as_json: bool,
 ) -> int:
-    """End a pause."""
-    _, targets = pass_targets(config_file, servers, queue_glob)
-    with exit_on(ServerError):
+    """End the pause of queues, so that workers can reserve their jobs again."""
+    _, targets = load_targets(config_file, servers, queue_glob)
+    with exit_1_on(ServerError, failure="cannot resume queues"):
         steps = plan_resume(targets)
-    return Work("resume", Manner(dry_run, yes, as_json)).run(steps)
+    return PlanRunner("resume", RunFlags(dry_run, yes, as_json)).run(steps)

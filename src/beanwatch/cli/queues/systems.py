@@ -1,4 +1,4 @@
-"""`beanwatch queues systems`: which queue system can tell what, and do what."""
+"""`beanwatch queues systems`: show which fields and actions each queue system has."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -15,20 +15,20 @@ from beanwatch.queues.registry import MODULES, all_systems, find_system
 @click.command("systems")
 @json_option
 def systems(as_json: bool) -> None:
-    """The queue systems: the fields that each can tell, and the actions that it has.
+    """Show the queue systems that beanwatch supports, with the fields and actions of each.
 
-    What a system cannot tell is n/a in tables, null in JSON, and UNKNOWN in a check.
+    A field that a system does not have is n/a in tables, null in JSON, and UNKNOWN in a check.
     """
     found = all_systems()
     if as_json:
         print_json([as_tree(system) for system in found])
         return
-    for line in lines(found):
+    for line in format_table(found):
         click.echo(line)
 
 
 def as_tree(system: System) -> dict[str, Any]:
-    """One system for JSON."""
+    """Return a system as a tree for JSON."""
     return {
         "system": system.name,
         "schemes": [scheme for scheme in MODULES if find_system(scheme) is system],
@@ -40,23 +40,23 @@ def as_tree(system: System) -> dict[str, Any]:
     }
 
 
-def lines(systems: Sequence[System]) -> Iterator[str]:
-    """A table with a column for each system, in three parts."""
-    yield row("FIELD OR ACTION", [system.name for system in systems])
+def format_table(systems: Sequence[System]) -> Iterator[str]:
+    """Yield a table with a column for each system: fields of queues, fields of servers, actions."""
+    yield format_row("FIELD OR ACTION", [system.name for system in systems])
     parts = (
-        ("of a queue", QUEUE_FIELDS, [system.queue_fields for system in systems]),
-        ("of a server", SERVER_FIELDS, [system.server_fields for system in systems]),
+        ("fields of a queue", QUEUE_FIELDS, [system.queue_fields for system in systems]),
+        ("fields of a server", SERVER_FIELDS, [system.server_fields for system in systems]),
         ("actions", ACTIONS, [system.actions for system in systems]),
     )
     for title, names, declared in parts:
         yield title
         for name in names:
-            yield row(f"  {name}", ["yes" if name in has else "-" for has in declared])
+            yield format_row(f"  {name}", ["yes" if name in has else "-" for has in declared])
     yield ""
     for system in systems:
         yield f"{system.name}: consumers are {system.consumers}"
 
 
-def row(name: str, cells: Sequence[str]) -> str:
-    """One line of the table."""
+def format_row(name: str, cells: Sequence[str]) -> str:
+    """Format one line of the table."""
     return "  ".join([f"{name:18}", *(f"{cell:10}" for cell in cells)]).rstrip()

@@ -1,1 +1,1 @@
-"""The probes of `beanwatch doctor`: one for each link of the chain, in the chain's order."""
+"""The probes of `beanwatch doctor`: each tests one kind of server, or the checks."""

@@ -1,4 +1,4 @@
-"""Probe the installed checks: each must run as the monitoring user, and give a result."""
+"""Test the installed checks: each must run as the monitoring user, and print a result."""
 
 import os
 import pwd
@@ -6,23 +6,23 @@ import subprocess
 from collections.abc import Iterator
 
 from beanwatch.checks import registry
-from beanwatch.cli.lib.probes.finding import Chain, Finding
+from beanwatch.cli.lib.probes.finding import Finding, ProbeSettings
 
-CHECK_TIMEOUT = 15.0  # seconds; a check gives up after 10 by itself
+CHECK_TIMEOUT = 15.0  # seconds; longer than the timeout of the checks themselves (10)
 CHECKS = tuple(check.name for check in registry.CHECKS)
 
 
-def probe_check(chain: Chain, check: str) -> Iterator[Finding]:
-    """Run one installed check as the monitoring host would, and look at what it gives."""
+def probe_check(settings: ProbeSettings, check: str) -> Iterator[Finding]:
+    """Run one installed check as the monitoring system would, and report its result."""
     command = f"check_{check}"
-    paths = [directory / command for directory in chain.plugins]
+    paths = [directory / command for directory in settings.plugins]
     path = next(filter(os.path.exists, paths), paths[-1])
-    uid, gid, groups = identity(chain.user)
-    part = command + (f" as {chain.user}" if chain.user else "")
+    uid, gid, groups = find_ids(settings.user)
+    part = command + (f" as {settings.user}" if settings.user else "")
     try:
         done = subprocess.run(
             [path],
-            env={**os.environ, **chain.environ},
+            env={**os.environ, **settings.environ},
             capture_output=True,
             text=True,
             timeout=CHECK_TIMEOUT,
@@ -33,26 +33,32 @@ def probe_check(chain: Chain, check: str) -> Iterator[Finding]:
             extra_groups=groups,
         )
     except FileNotFoundError:
-        yield Finding(part, "failed", f"{path}: not there", "pip install beanwatch, once more")
+        yield Finding(part, "failed", f"{path} does not exist", "run pip install beanwatch again")
         return
     except subprocess.TimeoutExpired:
         yield Finding(
-            part, "failed", f"no result within {CHECK_TIMEOUT:g} s", "report this, please"
+            part,
+            "failed",
+            f"the check did not end within {CHECK_TIMEOUT:g} s",
+            "please report this as an error of beanwatch",
         )
         return
     except OSError as error:
         yield Finding(
             part,
             "failed",
-            f"{path}: {error.strerror}",
+            f"cannot run {path}: {error.strerror}",
             "install beanwatch where the monitoring user can read it, such as /opt/beanwatch",
         )
         return
     yield judge_check(part, done.returncode, done.stdout, done.stderr)
 
 
-def identity(user: str) -> tuple[int | None, int | None, list[int] | None]:
-    """User, group and groups for a subprocess; None for what stays as it is."""
+def find_ids(user: str) -> tuple[int | None, int | None, list[int] | None]:
+    """Return the user id, group id and other groups with which a subprocess runs as `user`.
+
+    All are None if it runs as the current user.
+    """
     if not user:
         return None, None, None
     entry = pwd.getpwnam(user)
@@ -62,7 +68,10 @@ def identity(user: str) -> tuple[int | None, int | None, list[int] | None]:
 
 
 def judge_check(part: str, code: int, out: str, err: str) -> Finding:
-    """OK, WARNING and CRITICAL are results; UNKNOWN and a crash mean that the check is broken."""
+    """Judge a check by its exit code, stdout (`out`) and stderr (`err`).
+
+    OK, WARNING and CRITICAL show that the check works. UNKNOWN or a crash is a failed test.
+    """
     lines = out.splitlines()
     line = lines[0].partition(" | ")[0] if lines else ""
     if code not in (0, 1, 2, 3) or not line or "Traceback" in err:
@@ -70,12 +79,15 @@ def judge_check(part: str, code: int, out: str, err: str) -> Finding:
         return Finding(
             part,
             "failed",
-            f"exit {code}, {last[-1] if last else 'nothing on stdout'}",
-            "run it by hand; pip install beanwatch, once more",
+            f"the check crashed: exit code {code}, {last[-1] if last else 'no output'}",
+            "run it by hand to see why; run pip install beanwatch again",
         )
     if code == 3:
         return Finding(
-            part, "failed", line, "mend what it names; then run it by hand, as this user"
+            part,
+            "failed",
+            line,
+            "fix the problem that the check names; then run it by hand as this user",
         )
     if code:
         return Finding(part, "critical" if code == 2 else "warning", line, find_cure(lines))
@@ -83,7 +95,7 @@ def judge_check(part: str, code: int, out: str, err: str) -> Finding:
 
 
 def find_cure(lines: list[str]) -> str:
-    """The command that the check itself names."""
-    word = "What to do: "
-    cures = (line.removeprefix(word) for line in lines if line.startswith(word))
+    """Return the command that a check's output recommends in its line `What to do: `."""
+    label = "What to do: "
+    cures = (line.removeprefix(label) for line in lines if line.startswith(label))
     return next(cures, "beanwatch runbook")

@@ -1,4 +1,4 @@
-"""The input of all probes, and the findings that each reports."""
+"""The settings of all probes of `beanwatch doctor`, and the findings that a probe reports."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,29 +8,33 @@ from typing import NamedTuple
 from beanwatch.net.redis_url import RedisUrl
 from beanwatch.queues.servers import Server
 
-TIMEOUT = 5.0  # seconds for one connection or one request
+TIMEOUT = 5.0  # seconds to connect, or to wait for one reply
 
 
 class Finding(NamedTuple):
-    """One line of the screen. `cure` says what to do, for what is not ok."""
+    """The result of one test, which `beanwatch doctor` prints as one line.
 
-    part: str
-    state: str  # ok, warning or critical (what a check says), failed, or unused: not needed
+    `state` is ok, warning, failed, critical (a check works, but reports CRITICAL), or unused (not
+    configured, or skipped).
+    """
+
+    part: str  # what was tested
+    state: str
     text: str
-    cure: str = ""
+    cure: str = ""  # how to fix the problem
 
 
-class Chain(NamedTuple):
-    """Everything that is tested. `url` and `metrics` are empty when they are not configured."""
+class ProbeSettings(NamedTuple):
+    """The servers and programs that the probes test, and how."""
 
     servers: Sequence[Server]
-    prefix: str
+    prefix: str  # the first node of all metric paths
     redis: RedisUrl
-    carbon: str
-    url: str
-    metrics: str
-    expected: Sequence[str]
-    plugins: Sequence[Path]  # directories in which the checks may be, the first one counts
-    user: str = ""  # who runs the checks, empty for ourselves
-    environ: Mapping[str, str] = MappingProxyType({})  # what the checks are told
-    wait: float = 30.0  # seconds that a point may take to Graphite
+    carbon: str  # address of carbon's plaintext receiver
+    url: str  # base URL of Graphite's render API; empty if not configured
+    metrics: str  # URL to which workers send metrics; empty if not configured
+    expected: Sequence[str]  # ids of the expected workers
+    plugins: Sequence[Path]  # directories with the checks; the first that has a check is used
+    user: str = ""  # run the checks as this user; empty for the current user
+    environ: Mapping[str, str] = MappingProxyType({})  # additional environment of the checks
+    wait: float = 30.0  # seconds to wait until Graphite returns a test metric

@@ -1,103 +1,103 @@
-"""Graphite: does a point that carbon takes come back, and do the collector's arrive?"""
+"""Test Graphite: it must return a point that carbon got, and have new points of the collector."""
 
 import random
 import time
 from collections.abc import Callable, Iterator
 
-from beanwatch.cli.lib.probes.finding import TIMEOUT, Chain, Finding
-from beanwatch.cli.lib.probes.render import await_value, render, without_user
+from beanwatch.cli.lib.probes.finding import TIMEOUT, Finding, ProbeSettings
+from beanwatch.cli.lib.probes.render import hide_password, render, wait_for_value
 from beanwatch.collectors.deliver.carbon import CarbonConnection, GraphiteError, parse_graphite
 from beanwatch.net.address import AddressError
 from beanwatch.queues.servers import short_host
 from beanwatch.telemetry.nodes import node
 from beanwatch.telemetry.series import collector
 
-FRESH = 120.0  # seconds; older points are a warning of check_metrics_fresh too
+MAX_AGE = 120.0  # seconds; check_metrics_fresh warns of older points as well
 
 
-def probe_graphite(chain: Chain) -> Iterator[Finding]:
-    """Send a point to carbon, and read it back from the render API."""
-    path = f"{chain.prefix}.doctor.{node(short_host())}.graphite"
+def probe_graphite(settings: ProbeSettings) -> Iterator[Finding]:
+    """Send a test metric to carbon, and wait until the render API returns it."""
+    path = f"{settings.prefix}.doctor.{node(short_host())}.graphite"
+    shown_url = hide_password(settings.url)
     value = random.randrange(1, 1_000_000)
     sent = False
     try:
-        carbon = CarbonConnection(parse_graphite(chain.carbon), TIMEOUT)
+        carbon = CarbonConnection(parse_graphite(settings.carbon), TIMEOUT)
         carbon.send(f"{path} {value} {time.time():.0f}\n".encode())
-        carbon.close_confirmed(
-            TIMEOUT
-        )  # what is no carbon answers, or never says that it has read all
+        # Another kind of server would send a reply, or not confirm that it read everything.
+        carbon.close_confirmed(TIMEOUT)
         sent = True
-        yield Finding("graphite carbon", "ok", f"{chain.carbon}: took a point")
+        yield Finding("graphite carbon", "ok", f"{settings.carbon}: received a test metric")
     except (GraphiteError, AddressError) as error:
         yield Finding(
             "graphite carbon",
             "failed",
-            str(error),
+            f"cannot send a test metric: {error}",
             "start carbon-cache or the relay, or correct address under [graphite]: the port "
             "is LINE_RECEIVER_PORT in carbon.conf",
         )
-    if not chain.url:
+    if not settings.url:
         yield Finding(
             "graphite render",
             "unused",
-            "not configured: nobody can say whether the series are fresh",
+            "the render API is not configured, so nothing can check that new points arrive",
             "set url under [graphite], or $BEANWATCH_GRAPHITE_URL",
         )
         return
     try:
         if not sent:
-            render(chain.url, [path])
-            yield Finding("graphite render", "ok", f"{without_user(chain.url)}: answers")
-        elif await_value(chain.url, [path], value, chain.wait):
-            yield Finding(
-                "graphite render", "ok", f"{without_user(chain.url)}: the point came back"
-            )
+            render(settings.url, [path])
+            yield Finding("graphite render", "ok", f"{shown_url}: the render API answers")
+        elif wait_for_value(settings.url, [path], value, settings.wait):
+            yield Finding("graphite render", "ok", f"{shown_url}: returned the test metric")
         else:
             yield Finding(
                 "graphite render",
                 "failed",
-                f"{without_user(chain.url)}: {path} did not arrive within {chain.wait:g} s",
-                "carbon makes 50 new series a minute unless MAX_CREATES_PER_MINUTE says more; "
-                "graphite-web reads carbon's memory only if CARBONLINK_HOSTS names it; clocks",
+                f"{shown_url}: did not return the test metric {path} within {settings.wait:g} s",
+                "raise MAX_CREATES_PER_MINUTE in carbon.conf if carbon creates new series slowly; "
+                "set CARBONLINK_HOSTS of graphite-web to carbon-cache; compare the hosts' clocks",
             )
     except GraphiteError as error:
         yield Finding(
             "graphite render",
             "failed",
             str(error),
-            "start graphite-web, or correct url under [graphite]: it is the address that Grafana "
-            "has as its data source, without /render",
+            "start graphite-web, or correct url under [graphite]: it is the URL of Grafana's data "
+            "source, without /render",
         )
 
 
-def probe_freshness(chain: Chain, *, now: Callable[[], float] = time.time) -> Iterator[Finding]:
-    """Does the collector run: how old is its newest point?"""
-    if not chain.url:
+def probe_freshness(
+    settings: ProbeSettings, *, now: Callable[[], float] = time.time
+) -> Iterator[Finding]:
+    """Test that the collector is running, by the age of its newest point for each server."""
+    if not settings.url:
         yield Finding("freshness", "unused", "the render API is not configured")
         return
-    for server in chain.servers:
+    for server in settings.servers:
         part = f"freshness {server.node}"
-        path = collector(chain.prefix, server.node, "success")
+        path = collector(settings.prefix, server.node, "success")
         try:
-            found = render(chain.url, [path], "-1h")
+            found = render(settings.url, [path], "-1h")
         except GraphiteError:
-            yield Finding(part, "unused", "the render API is not there: see above")
+            yield Finding(part, "unused", "skipped: the render API does not work (see above)")
             continue
         newest = max((at for series in found for _, at in series.points), default=0)
         if not newest:
             yield Finding(
                 part,
                 "failed",
-                f"{path}: no point within an hour",
-                "start the collector: systemctl start beanwatch-collect, or: beanwatch collect; "
-                "if it runs: is its --prefix this one, and its --graphite this Graphite?",
+                f"{path}: Graphite has no point of the last hour",
+                "start the collector: systemctl start beanwatch-collect, or: beanwatch collect; if "
+                "it is running, check that its --prefix and --graphite are the same as here",
             )
-        elif now() - newest > FRESH:
+        elif now() - newest > MAX_AGE:
             yield Finding(
                 part,
                 "failed",
                 f"{path}: the newest point is {now() - newest:.0f} s old",
-                "is the collector running? journalctl -u beanwatch-collect",
+                "check that the collector is running: journalctl -u beanwatch-collect",
             )
         else:
             yield Finding(part, "ok", f"the newest point is {max(0, now() - newest):.0f} s old")

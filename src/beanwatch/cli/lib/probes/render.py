@@ -1,4 +1,4 @@
-"""Graphite's render API: what arrived, and under which name."""
+"""Query Graphite's render API, to find out which points arrived, and in which series."""
 
 import json
 import time
@@ -12,14 +12,17 @@ from beanwatch.net.http import HttpError, get
 
 
 class Series(NamedTuple):
-    """One series of the render API: its name, and its points as (value, epoch seconds)."""
+    """One series in a reply of the render API. Points are (value, seconds since the epoch)."""
 
     name: str
     points: list[tuple[float, int]]
 
 
 def parse_render(body: bytes) -> list[Series]:
-    """Read the render API's JSON, points without a value left out. Raises ValueError."""
+    """Parse a JSON reply of the render API. Points whose value is null are left out.
+
+    Raises ValueError if it is no such reply.
+    """
     try:
         answer = json.loads(body)
         if not isinstance(answer, list):
@@ -36,26 +39,26 @@ def parse_render(body: bytes) -> list[Series]:
             for series in answer
         ]
     except (KeyError, TypeError, ValueError):
-        raise ValueError(f"no answer of a render API: {body[:60]!r}") from None
+        raise ValueError(f"this is not a reply of a render API: {body[:60]!r}") from None
 
 
 def render(url: str, targets: Sequence[str], since: str = "-10min") -> list[Series]:
-    """Ask the render API. Raises GraphiteError."""
+    """Query the series of `targets`, from the time `since`. Raises GraphiteError if that fails."""
     query = {"target": targets, "from": since, "format": "json", "noCache": "1"}
     try:
         body = get(f"{url.rstrip('/')}/render?{urlencode(query, doseq=True)}", TIMEOUT)
         return parse_render(body)
     except (HttpError, ValueError) as error:
-        raise GraphiteError(f"render API {error}") from None
+        raise GraphiteError(f"cannot query the render API: {error}") from None
 
 
-def without_user(url: str) -> str:
-    """The URL without user and password."""
+def hide_password(url: str) -> str:
+    """Return the URL without user and password."""
     parts = urlsplit(url)
     return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
-def await_value(
+def wait_for_value(
     url: str,
     targets: Sequence[str],
     value: float,
@@ -64,9 +67,9 @@ def await_value(
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> str:
-    """The name of the series in which the value turns up, empty if in none within `wait` seconds.
+    """Return the name of the series in which `value` appears; "" if none has it in `wait` seconds.
 
-    Raises GraphiteError if the render API cannot be asked at all.
+    Raises GraphiteError if the render API does not work.
     """
     end = clock() + wait
     while True:

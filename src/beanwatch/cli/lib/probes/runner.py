@@ -1,4 +1,4 @@
-"""Runs probes side by side, and says meanwhile what is not done yet."""
+"""Run probes at the same time, and show which of them have not ended yet."""
 
 import queue
 import sys
@@ -14,9 +14,10 @@ Probe = Callable[[], Iterable[Finding]]
 def run_all(
     probes: Mapping[str, Probe], wait: float, finished: Callable[[str], object]
 ) -> list[Finding]:
-    """Run all probes side by side; what has not ended after `wait` seconds is a finding too.
+    """Run all probes, each in its own thread, and return their findings in the probes' order.
 
-    In threads that are left behind then: a name lookup that hangs cannot be interrupted.
+    A probe that has not ended after `wait` seconds gets a finding, and its thread is left running:
+    a name lookup that hangs cannot be interrupted. `finished` is called with each probe's name.
     """
     done: queue.SimpleQueue[tuple[str, list[Finding]]] = queue.SimpleQueue()
 
@@ -24,7 +25,7 @@ def run_all(
         try:
             done.put((name, list(probe())))
         except Exception as error:
-            text = f"internal error, please report it: {type(error).__name__}: {error}"
+            text = f"internal error of beanwatch, please report it: {type(error).__name__}: {error}"
             done.put((name, [Finding(name, "failed", text)]))
 
     for name, probe in probes.items():
@@ -38,14 +39,17 @@ def run_all(
             break
         found[name] = findings
         finished(name)
-    silent = f"no result within {wait:g} s"
-    cure = "does its host name resolve? try: getent hosts NAME"
+    silent = f"the test did not end within {wait:g} s"
+    cure = "check that the name of its host can be resolved: getent hosts NAME"
     unfinished = {name: [Finding(name, "failed", silent, cure)] for name in probes}
     return [finding for name in probes for finding in found.get(name, unfinished[name])]
 
 
-class waiting:  # noqa: N801 - read as `with waiting(names) as finished`
-    """On a terminal, says what is still being tested; silent in a pipe."""
+class show_progress:  # noqa: N801 - used as `with show_progress(names) as finished`
+    """Shows on a terminal which probes have not ended yet. If stderr is no terminal, does nothing.
+
+    `with` returns a function, to be called with the name of each probe that has ended.
+    """
 
     def __init__(self, names: Sequence[str]) -> None:
         self._left = list(names)

@@ -1,4 +1,4 @@
-"""The servers at the source: queue servers, and Redis with the workers' heartbeats."""
+"""Test the queue servers, Redis, and the workers' heartbeats in Redis."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import closing
@@ -13,12 +13,12 @@ from beanwatch.store.heartbeats import read_workers
 
 
 def server_part(server: Server) -> str:
-    """The name of a queue server on the screen."""
+    """Return the name of a queue server in findings: its system and its node in metric paths."""
     return f"{server.system.name} {server.node}"
 
 
 def probe_server(server: Server) -> Iterator[Finding]:
-    """Ask one queue server how it is."""
+    """Test that a queue server answers and has no problems."""
     part, name = server_part(server), server.system.name
     try:
         with closing(server.system.open_reader(server, ReaderOptions(TIMEOUT))) as reader:
@@ -26,9 +26,9 @@ def probe_server(server: Server) -> Iterator[Finding]:
             problems = list(reader.problems(reading))
     except ServerError as error:
         cure = "correct its address: [servers] in the configuration, or --server"
-        if not isinstance(error, ProtocolError):  # else something is there, but not this system
+        if not isinstance(error, ProtocolError):  # with one, another kind of server is running
             cure = f"start it (systemctl start {name}), or {cure}"
-        yield Finding(part, "failed", str(error), cure)
+        yield Finding(part, "failed", f"cannot query {error}", cure)
         return
     text = f"{server}: {describe(reading.server or ServerState())}"
     if problems:
@@ -40,7 +40,7 @@ def probe_server(server: Server) -> Iterator[Finding]:
 
 
 def describe(state: ServerState) -> str:
-    """A server's version, queues and jobs, as far as they are known."""
+    """Return a server's version and its numbers of queues and jobs, if they are known, as text."""
     counts = ((state.ready, "ready"), (state.buried, "buried"))
     jobs = ", ".join(f"{count} {word}" for count, word in counts if count is not None)
     queues = "1 queue" if state.queues == 1 else f"{state.queues} queues"
@@ -53,7 +53,7 @@ def describe(state: ServerState) -> str:
 
 
 def probe_redis(redis: RedisUrl) -> Iterator[Finding]:
-    """Ask Redis whether it will take and keep the heartbeats."""
+    """Test that Redis answers, accepts writes, and does not evict heartbeats."""
     try:
         with open_redis(redis, TIMEOUT) as client:
             (info,) = client.execute([("INFO",)])
@@ -62,7 +62,7 @@ def probe_redis(redis: RedisUrl) -> Iterator[Finding]:
             cure = "correct password_file, or the user in url, under [redis]"
         else:
             cure = "start it (systemctl start redis-server), or correct url under [redis]"
-        yield Finding("redis", "failed", str(error), cure)
+        yield Finding("redis", "failed", f"cannot query Redis: {error}", cure)
         return
     facts = dict(
         line.split(":", 1) for line in info.decode("utf-8", "replace").splitlines() if ":" in line
@@ -74,7 +74,7 @@ def probe_redis(redis: RedisUrl) -> Iterator[Finding]:
             "redis",
             "failed",
             f"{text}, but this is a replica, so workers cannot write to it",
-            "name the master, or use redis+sentinel://HOST:26379/SERVICE",
+            "set url under [redis] to the master, or to redis+sentinel://HOST:26379/SERVICE",
         )
     elif policy.startswith("allkeys") and facts.get("maxmemory", "0") != "0":
         yield Finding(
@@ -88,12 +88,12 @@ def probe_redis(redis: RedisUrl) -> Iterator[Finding]:
 
 
 def probe_heartbeats(redis: RedisUrl, expected: Sequence[str]) -> Iterator[Finding]:
-    """Read the heartbeats: is every expected worker there, and well?"""
+    """Test that every expected worker has a heartbeat, and that no worker is dead or hung."""
     try:
         with open_redis(redis, TIMEOUT) as client:
             workers = read_workers(client.execute)
     except RedisError:
-        yield Finding("heartbeats", "unused", "Redis cannot be asked: see above")
+        yield Finding("heartbeats", "unused", "skipped: Redis does not work (see above)")
         return
     health = {worker.id: decide_health(worker) for worker in workers}
     for worker in expected:
@@ -110,7 +110,7 @@ def probe_heartbeats(redis: RedisUrl, expected: Sequence[str]) -> Iterator[Findi
         yield Finding(
             "heartbeats",
             "unused",
-            "no worker beats",
+            "Redis has no record of any worker",
             "start one: beanwatch worker MODULE:APP --queue QUEUE --name NAME",
         )
     elif bad:
@@ -120,15 +120,15 @@ def probe_heartbeats(redis: RedisUrl, expected: Sequence[str]) -> Iterator[Findi
             "heartbeats",
             "failed",
             f"{text}: {named}{more}",
-            "beanwatch workers list; a worker that is gone for good: beanwatch workers forget ID, "
-            "and take it off expected under [workers]",
+            "see beanwatch workers list; if a worker will not come back: beanwatch workers forget "
+            "ID, and remove it from expected under [workers]",
         )
     elif restarted:
         yield Finding(
             "heartbeats",
             "warning",
             f"{text}; restarted after a crash: {', '.join(restarted[:5])}",
-            "beanwatch workers list shows why; its log has the stacks",
+            "see the reason in beanwatch workers list, and the stacks in the worker's log",
         )
     else:
         yield Finding("heartbeats", "ok", text)

@@ -1,12 +1,12 @@
-"""StatsD: does a worker's counter arrive in Graphite, and under the name that is looked for?"""
+"""Test that metrics of workers arrive in Graphite, directly or through StatsD."""
 
 import random
 import socket
 import time
 from collections.abc import Iterator
 
-from beanwatch.cli.lib.probes.finding import TIMEOUT, Chain, Finding
-from beanwatch.cli.lib.probes.render import await_value
+from beanwatch.cli.lib.probes.finding import TIMEOUT, Finding, ProbeSettings
+from beanwatch.cli.lib.probes.render import wait_for_value
 from beanwatch.collectors.deliver.carbon import CarbonConnection, GraphiteError, parse_graphite
 from beanwatch.net.address import Address, AddressError, parse_address
 from beanwatch.queues.servers import short_host
@@ -15,15 +15,15 @@ from beanwatch.telemetry.nodes import node
 STATSD_PORT = 8125
 
 
-def probe_statsd(chain: Chain) -> Iterator[Finding]:
-    """Send a counter, and see under which name it arrives in Graphite."""
-    scheme, _, rest = chain.metrics.partition("://")
-    stem = f"{chain.prefix}.doctor.{node(short_host())}"
-    if not chain.metrics:
+def probe_statsd(settings: ProbeSettings) -> Iterator[Finding]:
+    """Send a test counter to StatsD, and test that it arrives in Graphite in the right series."""
+    scheme, _, rest = settings.metrics.partition("://")
+    stem = f"{settings.prefix}.doctor.{node(short_host())}"
+    if not settings.metrics:
         yield Finding(
             "worker metrics",
             "unused",
-            "not configured: no series of jobs and workers",
+            "not configured, so workers send no metrics of jobs",
             "set metrics under [worker]: statsd://HOST:8125 or graphite://HOST:2003",
         )
         return
@@ -35,48 +35,58 @@ def probe_statsd(chain: Chain) -> Iterator[Finding]:
     value = random.randrange(1, 1_000_000)
     try:
         if scheme != "statsd":
-            raise AddressError(f"{chain.metrics!r}: expected statsd:// or graphite://")
+            raise AddressError(f"{settings.metrics!r}: expected statsd:// or graphite://")
         send_counter(parse_address(rest, STATSD_PORT), stem, value)
     except (OSError, AddressError) as error:
         yield Finding(
             part,
             "failed",
-            "nobody listens there" if isinstance(error, ConnectionRefusedError) else str(error),
+            "cannot send a test counter: "
+            + (
+                "nothing listens on this port"
+                if isinstance(error, ConnectionRefusedError)
+                else str(error)
+            ),
             "start the StatsD daemon, or correct metrics under [worker]",
         )
         return
-    if not chain.url:
+    if not settings.url:
         yield Finding(
             part,
             "warning",
-            "a counter was sent; whether it arrived cannot be seen without the render API",
+            "sent a test counter, but cannot see whether it arrived: no render API is configured",
             "set url under [graphite]",
         )
         return
     ours = f"{stem}.count"
     others = [f"stats.counters.{stem}.count", f"stats_counts.{stem}", f"*.{stem}.count", stem]
     try:
-        arrived = await_value(chain.url, [ours, *others], value, chain.wait)
+        arrived = wait_for_value(settings.url, [ours, *others], value, settings.wait)
     except GraphiteError:
-        yield Finding(part, "unused", "a counter was sent; the render API is not there: see above")
+        yield Finding(
+            part,
+            "unused",
+            "sent a test counter, but cannot see whether it arrived: the render API does not work "
+            "(see above)",
+        )
         return
     if arrived == ours:
-        yield Finding(part, "ok", f"a counter arrived as {ours}")
+        yield Finding(part, "ok", f"the test counter arrived in the series {ours}")
     elif arrived:
         yield Finding(
             part,
             "failed",
-            f"a counter arrived as {arrived}, where no dashboard looks: it should be {ours}",
-            "give the daemon the configuration that `beanwatch install graphite` places in "
+            f"the test counter arrived in the series {arrived}, but dashboards read {ours}",
+            "start StatsD with the configuration that `beanwatch install graphite` installs in "
             "/etc/beanwatch/statsd (legacyNamespace false, empty prefixes)",
         )
     else:
         yield Finding(
             part,
             "failed",
-            f"a counter did not arrive in Graphite within {chain.wait:g} s",
-            "is the daemon there (nothing tells a UDP sender), does it send to this Graphite, "
-            "and how long is its flushInterval?",
+            f"the test counter did not arrive in Graphite within {settings.wait:g} s",
+            "check that StatsD is running (a sender of UDP gets no error), that it sends to this "
+            "Graphite, and that its flushInterval is short",
         )
 
 
@@ -86,13 +96,21 @@ def _probe_direct(address: str, path: str) -> Iterator[Finding]:
         carbon = CarbonConnection(parse_graphite(address), TIMEOUT)
         carbon.send(f"{path} 1 {time.time():.0f}\n".encode())
         carbon.close_confirmed(TIMEOUT)
-        yield Finding(part, "ok", "carbon takes the workers' series")
+        yield Finding(part, "ok", "carbon received a test metric")
     except (GraphiteError, AddressError) as error:
-        yield Finding(part, "failed", str(error), "start carbon, or correct metrics under [worker]")
+        yield Finding(
+            part,
+            "failed",
+            f"cannot send a test metric: {error}",
+            "start carbon, or correct metrics under [worker]",
+        )
 
 
 def send_counter(address: Address, name: str, value: int) -> None:
-    """Count in StatsD. Raises OSError, which for a closed port comes at the second datagram."""
+    """Add `value` to the counter `name` in StatsD, by UDP. Raises OSError.
+
+    If the port is closed, the kernel reports it only at the second datagram, so this sends two.
+    """
     (family, kind, _, _, where), *_ = socket.getaddrinfo(
         address.host, address.port, type=socket.SOCK_DGRAM
     )
@@ -100,5 +118,5 @@ def send_counter(address: Address, name: str, value: int) -> None:
         sock.settimeout(TIMEOUT)
         sock.connect(where)
         sock.send(f"{name}:{value}|c".encode())
-        time.sleep(0.05)  # for the kernel's refusal to come back
+        time.sleep(0.05)  # until the reply that the port is closed has arrived
         sock.send(f"{name}:0|c".encode())

@@ -1,4 +1,4 @@
-"""`beanwatch queues list|show|peek`: the actions that change nothing."""
+"""`beanwatch queues list|show|peek`: the actions that only read."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -13,8 +13,8 @@ from beanwatch.cli.lib.options import (
     pick_servers,
     redis_option,
 )
-from beanwatch.cli.lib.output import complain, exit_on, print_json, print_table, printable
-from beanwatch.cli.lib.queue_options import common, no_queue, pass_targets
+from beanwatch.cli.lib.output import exit_1_on, print_error, print_json, print_table, printable
+from beanwatch.cli.lib.queue_options import add_query_options, describe_no_match, load_targets
 from beanwatch.cli.lib.queue_view import SORTS, queue_table, sort_queues
 from beanwatch.cli.lib.tables import UNKNOWN
 from beanwatch.collectors.poll.observer import Observer
@@ -27,16 +27,22 @@ from beanwatch.queues.base import Job, ServerError
 from beanwatch.queues.model import QUEUE_FIELDS
 from beanwatch.queues.selection import INTERNAL, Selection
 
-EXCERPT = 200  # bytes of a body that peek shows
-MAX_REASONS = 5  # that peek shows
+DEFAULT_EXCERPT = 200  # bytes of a job's body that `peek` shows
+MAX_REASONS = 5  # reasons of buried jobs that `peek` shows for a queue
 SHOWN_FIELDS = (*QUEUE_FIELDS, "pause_left")
 
 
 @click.command("list")
 @click.argument("queue_glob", default="*")
-@click.option("--sort", "order", type=click.Choice(list(SORTS)), default="name", help="by (name)")
-@click.option("--internal", is_flag=True, help="also beanwatch's own: control and reply queues")
-@common
+@click.option(
+    "--sort", "order", type=click.Choice(list(SORTS)), default="name", help="order (name)"
+)
+@click.option(
+    "--internal",
+    is_flag=True,
+    help="also list the queues that beanwatch uses itself, for commands to workers and replies",
+)
+@add_query_options
 def list_queues(
     config_file: str | None,
     servers: tuple[str, ...],
@@ -45,7 +51,11 @@ def list_queues(
     internal: bool,
     as_json: bool,
 ) -> int:
-    """One line a queue: jobs, consumers, how long the first ready job has waited, state."""
+    """List queues: their jobs by state, consumers, the age of the first ready job, and a state.
+
+    The exit code is 1 if QUEUE_GLOB is given and matches no queue, or if a server did not
+    answer or its queues could not be read. The reason is on standard error.
+    """
     chosen = pick_servers(load_config(config_file), servers)
     selection = Selection((queue_glob,), internal=() if internal else INTERNAL)
     observers = [Observer(one, selection=selection, timeout=QUERY_TIMEOUT) for one in chosen]
@@ -53,25 +63,26 @@ def list_queues(
     seen = fleet.observe()
     fleet.close()
     rows = sort_queues(seen.queues, order)
-    is_missed = not rows and queue_glob != "*"
+    has_no_match = not rows and queue_glob != "*"
     if as_json:
         print_json([row.tree() for row in rows])
-    elif not is_missed:
+    elif not has_no_match:
         print_table(queue_table(rows, several=len(chosen) > 1))
     troubles = [row.trouble for row in seen.servers if row.trouble]
     for trouble in troubles:
-        complain(trouble)
-    if is_missed and any(row.up for row in seen.servers):
-        complain(no_queue(queue_glob))
-    return 1 if troubles or is_missed else 0
+        print_error(f"the list is incomplete: {trouble}")
+    # If no server's queues were read, nobody knows whether one matches.
+    if has_no_match and any(not row.trouble for row in seen.servers):
+        print_error(describe_no_match(queue_glob))
+    return 1 if troubles or has_no_match else 0
 
 
 @click.command("show")
 @click.argument("queue_glob", default="*")
-@common
+@add_query_options
 def show(config_file: str | None, servers: tuple[str, ...], queue_glob: str, as_json: bool) -> None:
-    """Every number of a queue, and below them those that only its system has."""
-    _, targets = pass_targets(config_file, servers, queue_glob, heads=("ready",))
+    """Show every number of queues: first those of all queue systems, then those of this system."""
+    _, targets = load_targets(config_file, servers, queue_glob, heads=("ready",))
     if as_json:
         print_json([as_tree(target) for target in targets])
         return
@@ -84,7 +95,7 @@ def show(config_file: str | None, servers: tuple[str, ...], queue_glob: str, as_
 
 
 def as_tree(target: Target) -> dict[str, Any]:
-    """A queue for JSON."""
+    """Return a queue as a tree for JSON."""
     return {
         "server": target.server.node,
         "system": target.server.system.name,
@@ -95,7 +106,7 @@ def as_tree(target: Target) -> dict[str, Any]:
 
 
 def value_text(value: float | bool | None) -> str:
-    """A number as it is; yes or no; n/a for what is not known."""
+    """Format a number; booleans become yes or no, and None (unknown) becomes n/a."""
     if value is None:
         return UNKNOWN
     if isinstance(value, bool):
@@ -105,9 +116,11 @@ def value_text(value: float | bool | None) -> str:
 
 @click.command("peek")
 @click.argument("queue_glob")
-@click.option("--bytes", "limit", type=COUNT, default=EXCERPT, help="of the body to show (200)")
+@click.option(
+    "--bytes", "limit", type=COUNT, default=DEFAULT_EXCERPT, help="bytes of the body to show (200)"
+)
 @redis_option("the ledger")
-@common
+@add_query_options
 def peek(
     config_file: str | None,
     servers: tuple[str, ...],
@@ -116,12 +129,12 @@ def peek(
     redis: str | None,
     as_json: bool,
 ) -> None:
-    """The next ready, delayed and buried job: its facts and the start of its body.
+    """Show the first ready, delayed and buried job of queues, with the start of its body.
 
-    Of buried jobs also why, as far as the workers recorded it.
+    For buried jobs, also show the most frequent reasons that workers recorded in the ledger.
     """
-    config, targets = pass_targets(config_file, servers, queue_glob)
-    with exit_on(ServerError):
+    config, targets = load_targets(config_file, servers, queue_glob)
+    with exit_1_on(ServerError, failure="cannot read jobs"):
         found = [(one, job) for one in targets for job in peek_queue(one, QUERY_TIMEOUT)]
     buried = [target for target, job in found if job.state == "buried"]
     reasons = find_reasons(buried, config, redis) if buried else {}
@@ -136,7 +149,10 @@ def peek(
 def find_reasons(
     targets: Sequence[Target], config: Config, redis: str | None
 ) -> dict[str, list[Reason]]:
-    """Why the jobs of these queues are buried; {} where no Redis is named."""
+    """Return why jobs of each queue were buried, by the queue's text; {} without a Redis.
+
+    If the ledger or a server cannot be read, print why, and return the reasons found before.
+    """
     url = pick_redis(config, redis)
     if url is None:
         return {}
@@ -146,26 +162,26 @@ def find_reasons(
             for target in targets:
                 found[str(target)] = count_reasons(target, link.execute, QUERY_TIMEOUT)
     except (RedisError, ServerError) as error:
-        complain(f"why they are buried is not known: {error}")
+        print_error(f"cannot show why jobs were buried: {error}")
     return found
 
 
 def facts_of(target: Target, job: Job) -> dict[str, Any]:
-    """All that the server says of a job, under its own names, and how large its body is."""
+    """Return the server's fields of a job, under their own names, and the body's size in bytes."""
     size = None if job.body is None else len(job.body)
     named = {"id": job.id, "queue": job.queue, "state": job.state}
     return {"server": target.server.node, **named, **job.facts, "size": size}
 
 
 def excerpt(job: Job, limit: int) -> str | None:
-    """The start of the body as text; bytes that are no UTF-8 are escaped."""
+    """Return the first `limit` bytes of the body as text. Bytes that are not UTF-8 are escaped."""
     return None if job.body is None else job.body[:limit].decode("utf-8", "backslashreplace")
 
 
 def job_tree(
     target: Target, job: Job, limit: int, reasons: Sequence[Reason] | None
 ) -> dict[str, Any]:
-    """A job for JSON."""
+    """Return a job as a tree for JSON. `reasons` is None if they are not known."""
     tree = {**facts_of(target, job), "body": excerpt(job, limit)}
     if job.state == "buried" and reasons is not None:
         tree["reasons"] = [
@@ -176,9 +192,9 @@ def job_tree(
 
 
 def job_lines(target: Target, job: Job, limit: int, reasons: Sequence[Reason]) -> Iterator[str]:
-    """A job for a terminal."""
+    """Yield the lines that show a job, and if it is buried, why jobs of its queue were buried."""
     facts = facts_of(target, job)
-    yield f"{facts.pop('server')} {job.queue}: next {job.state} job"
+    yield f"{facts.pop('server')} {job.queue}: first {job.state} job"
     yield "  " + " ".join(f"{key}={value}" for key, value in facts.items())
     body = excerpt(job, limit)
     if body is not None and job.body is not None:
@@ -187,6 +203,6 @@ def job_lines(target: Target, job: Job, limit: int, reasons: Sequence[Reason]) -
         return
     for one in reasons[:MAX_REASONS]:
         jobs = "1 job" if one.jobs == 1 else f"{one.jobs} jobs"
-        yield f"  buried for: {one.job}: {one.reason} ({jobs}, such as {one.job_id})"
+        yield f"  buried because: {one.job}: {one.reason} ({jobs}, the last is {one.job_id})"
     if len(reasons) > MAX_REASONS:
-        yield f"  and for {len(reasons) - MAX_REASONS} other reasons"
+        yield f"  and because of {len(reasons) - MAX_REASONS} more reasons"

@@ -1,4 +1,4 @@
-"""Carry out a plan: ask first, show progress, say what was done."""
+"""Run an action on queues: ask for confirmation, show progress, and print what was done."""
 
 import sys
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from beanwatch.cli.lib.options import QUERY_TIMEOUT
-from beanwatch.cli.lib.output import complain, print_json, printable
+from beanwatch.cli.lib.output import print_error, print_json, printable
 from beanwatch.durations import format_duration
 from beanwatch.fleet.queue_actions import Step, carry_out, open_actions
 from beanwatch.queues.base import ServerError
@@ -18,36 +18,39 @@ from beanwatch.queues.base import ServerError
 PAST = {"kick": "kicked", "delete": "deleted", "pause": "paused", "resume": "resumed"}
 
 
-class Manner(NamedTuple):
-    """Flags of a command: only show the plan; do not ask; report as JSON."""
+class RunFlags(NamedTuple):
+    """The flags of a command that runs an action."""
 
-    dry_run: bool
-    yes: bool
-    as_json: bool
+    dry_run: bool  # only show the plan
+    yes: bool  # do not ask for confirmation
+    as_json: bool  # print the result as JSON
 
 
-class Work:
-    """One action, a word of PAST, on the steps of a plan."""
+class PlanRunner:
+    """Runs one action (a key of PAST) on the steps of a plan."""
 
-    def __init__(self, action: str, manner: Manner) -> None:
+    def __init__(self, action: str, flags: RunFlags) -> None:
         self._action = action
-        self._manner = manner
+        self._flags = flags
         self._done: list[int] = []
 
     def run(self, steps: Sequence[Step]) -> int:
-        """Ask, act and report; exit 1 if the answer is no, or a server failed on the way."""
+        """Ask for confirmation, run the steps, and print the result. Return the exit code.
+
+        It is 1 if the user said no, or if a server failed before the last step was done.
+        """
         self._done = [0] * len(steps)
-        if not steps or self._manner.dry_run:
+        if not steps or self._flags.dry_run:
             self._report(steps)
             return 0
         if not self._ask(steps):
-            click.echo("nothing was done", err=True)
+            click.echo("not confirmed: nothing was changed", err=True)
             return 1
         try:
             self._act(steps)
         except ServerError as error:
             self._report(steps)
-            complain(str(error))
+            print_error(f"stopped before the end: {error}")
             return 1
         except KeyboardInterrupt:
             self._report(steps)
@@ -56,10 +59,13 @@ class Work:
         return 0
 
     def _ask(self, steps: Sequence[Step]) -> bool:
-        if self._manner.yes or self._action == "resume":  # which loses nothing
+        if self._flags.yes or self._action == "resume":  # resuming loses nothing
             return True
         if not sys.stdin.isatty():
-            raise click.UsageError("there is no terminal to ask on: --yes does it, --dry-run shows")
+            raise click.UsageError(
+                "cannot ask for confirmation, because standard input is not a terminal: add --yes "
+                "to do it without asking, or --dry-run to see what would be done"
+            )
         for step in steps:
             click.echo(f"  {describe(step, step.jobs)}", err=True)
         return click.confirm(f"{self._action.capitalize()} all of these?", err=True)
@@ -79,15 +85,15 @@ class Work:
                         progress.advance(task, count)
 
     def _report(self, steps: Sequence[Step]) -> None:
-        if self._manner.as_json:
+        if self._flags.as_json:
             rows = [as_tree(step, done) for step, done in zip(steps, self._done, strict=True)]
-            dry_run = self._manner.dry_run
+            dry_run = self._flags.dry_run
             print_json({"action": self._action, "dry_run": dry_run, "queues": rows})
             return
         if not steps:
             click.echo(f"nothing to {self._action}")
         for step, done in zip(steps, self._done, strict=True):
-            if self._manner.dry_run:
+            if self._flags.dry_run:
                 click.echo(f"would {self._action} {describe(step, step.jobs)}")
             elif step.is_pause and not done:
                 click.echo(f"{describe(step, done)}: not {PAST[self._action]}")
@@ -96,7 +102,7 @@ class Work:
 
 
 def describe(step: Step, count: int) -> str:
-    """A step in words, with this number of jobs."""
+    """Return a step as text: the queue, and `count` jobs or the duration of a pause."""
     where = printable(str(step.target))
     if not step.is_pause:
         return f"{where}: {count:,} {step.state} job{'s' if count != 1 else ''}"
@@ -104,7 +110,7 @@ def describe(step: Step, count: int) -> str:
 
 
 def as_tree(step: Step, done: int) -> dict[str, object]:
-    """A step for JSON."""
+    """Return a step as a tree for JSON. `done` is the number of jobs that were changed."""
     return {
         "server": step.target.server.node,
         "queue": step.target.name,
