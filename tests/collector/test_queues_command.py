@@ -88,7 +88,11 @@ def test_a_server_whose_queues_could_not_be_read_is_exit_1(run: Run):
         assert (code, f"queues: {liar.address}: " in stdout) == (1, True)
         code, stdout, _ = run("beanwatch", "top", "--json", *server)
         (told,) = json.loads(stdout)["servers"]
-        assert (code, told["up"], told["trouble"].startswith("queues: ")) == (1, True, True)
+        assert (code, told["up"], told["trouble"].startswith("cannot read the queues: ")) == (
+            1,
+            True,
+            True,
+        )
         # Whether it has the queue is not known.
         code, _, stderr = run("beanwatch", "queues", "nosuch", *server)
         assert (code, stderr.count("\n"), "there is no queue" in stderr) == (1, 1, False)
