@@ -44,6 +44,8 @@ class RunningJob:
     deadline_at = grace = 0.0
     hard_deadline = 0.0  # monotonic; 0 while the handler does not run
     connection_problem = ""
+    start_is_recorded = False  # in Redis; see `RunStarts`
+    unstarted = 0  # earlier deliveries to workers that died before they ran the job
     note = ""
     progress: tuple[int, ...] = ()
     tmpdir: Path | None = None
@@ -53,6 +55,11 @@ class RunningJob:
     def uuid(self) -> str:
         """Return the id in the job's envelope; "" if it has none."""
         return self.envelope.id or ""
+
+    @property
+    def attempt(self) -> int:
+        """Return the number of this run; 1 is the first. Deliveries without a run do not count."""
+        return self.stats.reserves - self.unstarted
 
     @property
     def identity(self) -> str:

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from beanwatch.net.redis_url import Command
 from beanwatch.outcomes import OUTCOMES
+from beanwatch.store.bounded_keys import trim_command
 from beanwatch.store.ledger import JOBS_KEY, BuriedJob, buried_key, job_key, uuid_key
 from beanwatch.worker.core.record import Run
 from beanwatch.worker.telemetry.redis_stream import RedisStream
@@ -29,19 +30,6 @@ TRIM_AT_ONCE = 1000  # keys removed by one script: Redis serves nobody else whil
 TRIM_AFTER = 250  # runs after which to trim: they add at most 500 keys, and a trim removes 1000
 # The outcomes with which a job is buried, or may be.
 BURIES = frozenset(outcome.name for outcome in OUTCOMES if outcome.may_be_buried)
-
-_TRIM = """
-local over = redis.call('ZCARD', KEYS[1]) - tonumber(ARGV[1])
-local old = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', ARGV[2], 'LIMIT', 0, ARGV[3])
-if #old > 0 then redis.call('ZREM', KEYS[1], unpack(old)) end
-over = math.min(over - #old, tonumber(ARGV[3]))
-if over > 0 then
-  local oldest = redis.call('ZRANGE', KEYS[1], 0, over - 1)
-  redis.call('ZREM', KEYS[1], unpack(oldest))
-  redis.call('UNLINK', unpack(oldest))
-end
-return over
-"""
 
 
 class LedgerWriter:
@@ -103,7 +91,7 @@ class LedgerWriter:
         rounds = self._written // TRIM_AFTER
         if rounds or (self._written and now - self._trimmed_at >= TRIM_EVERY):
             self._written, self._trimmed_at = 0, now
-            trim = ("EVAL", _TRIM, 1, JOBS_KEY, KEYS_KEPT, int(now - KEPT), TRIM_AT_ONCE)
+            trim = trim_command(JOBS_KEY, KEYS_KEPT, TRIM_AT_ONCE, expired_before=int(now - KEPT))
             self._stream.send([trim] * (rounds + 1))
         self._stream.flush()
 
