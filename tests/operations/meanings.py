@@ -63,6 +63,7 @@ BEAT = {
     "progress": "(n, total), set with `ctx.progress`",
     "app_version": "version of the application",
     "started_at": "when the process started",
+    "redis_started_at": "the same by Redis's clock; 0 before Redis has answered",
     "job_started_at": "when the running job started, 0 without a job",
     "job_cpu": "processor time of the running job: much in a loop, little in a wait",
     "deadline": "when the job is interrupted",

@@ -67,11 +67,16 @@ class RunningJob:
         return self.uuid or f"{self.id}:{self.body.hex()}"
 
     def set_envelope(self, envelope: Envelope) -> None:
-        """Store the decoded body. Recompute `wait` from the time of the put, if the body has it."""
+        """Store the decoded body. Refine `wait` with the time of the put, if the body has it.
+
+        That time is by the producer's clock, which may differ from ours. beanstalkd's `age` is
+        right, but in whole seconds: so the result stays within that second.
+        """
         self.envelope = envelope
         put_at = envelope.enqueued_at
         if put_at is not None:
-            self.wait = self.started_at - put_at
+            age = self.stats.age
+            self.wait = min(max(age, self.started_at - put_at), age + 1.0)
         if self.stats.reserves == 1:
             self.wait -= self.stats.delay
         self.wait = max(0.0, self.wait)

@@ -94,11 +94,14 @@ def make_telemetry(settings: Settings, instance: str, log_output: LogOutput) -> 
         per_worker=settings.options.metrics_per_worker,
         log=log,
     )
-    stream = RedisStream(redis, log)
-    ledger = LedgerWriter(stream, worker, instance, settings.options.ledger)
-    sinks: list[Sink] = [LogSink(log, log_output), metrics, OutcomeCounter(stream), ledger]
     heartbeat_writer = HeartbeatWriter(redis, worker, is_expected=settings.is_expected)
-    return Telemetry(log, heartbeat_writer, metrics, sinks, RunStarts(redis, log))
+    # All workers write with Redis's clock, because readers compare these times.
+    clock = heartbeat_writer.time
+    stream = RedisStream(redis, log)
+    ledger = LedgerWriter(stream, worker, instance, settings.options.ledger, clock=clock)
+    counter = OutcomeCounter(stream, clock=clock)
+    sinks: list[Sink] = [LogSink(log, log_output), metrics, counter, ledger]
+    return Telemetry(log, heartbeat_writer, metrics, sinks, RunStarts(redis, log, clock=clock))
 
 
 class Process:

@@ -36,8 +36,9 @@ class LedgerWriter:
     """Writes one ledger entry for each run that `mode` selects. Resending an entry does no harm.
 
     Modes: `all` runs; `failures`, all runs except successful first attempts; `off`, none.
-    `on_finishing` writes the entry before the job is acknowledged, so that it survives a crash of
-    the worker. `on_finished` corrects the entry if the run ended differently.
+    `clock` is Redis's, as `HeartbeatWriter.time` returns it: the times that several workers write
+    are compared. `on_finishing` writes the entry before the job is acknowledged, so that it
+    survives a crash of the worker. `on_finished` corrects the entry if the run ended differently.
     """
 
     def __init__(
@@ -108,6 +109,7 @@ class LedgerWriter:
     def _commands(self, run: Run, corrects: bool = False) -> list[Command]:
         key = job_key(run.uuid, run.server, run.job_id)
         kept = KEPT_OK if run.outcome == "ok" and run.attempt == 1 else KEPT
+        now = self._clock()
         commands: list[Command] = []
         if corrects:
             commands.append(("ZREMRANGEBYSCORE", key, run.started_at, run.started_at))
@@ -115,13 +117,13 @@ class LedgerWriter:
             ("ZADD", key, run.started_at, self._entry(run)),
             ("ZREMRANGEBYRANK", key, 0, -RUNS_KEPT - 1),
             ("EXPIRE", key, kept),
-            ("ZADD", JOBS_KEY, int(run.started_at), key),
+            ("ZADD", JOBS_KEY, now, key),
         ]
         if run.uuid:
             by_id = uuid_key(run.server, run.job_id)
             commands += [
                 ("SET", by_id, run.uuid, "EX", kept),
-                ("ZADD", JOBS_KEY, int(run.started_at), by_id),
+                ("ZADD", JOBS_KEY, now, by_id),
             ]
         buried = buried_key(run.server, run.queue)
         if run.attempt > 1 or corrects or run.outcome in BURIES:

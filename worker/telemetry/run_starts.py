@@ -1,7 +1,7 @@
 """RunStarts: records in Redis that a run has started, in the rare cases in which this matters."""
 
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 from structlog.typing import FilteringBoundLogger
 
@@ -17,8 +17,14 @@ class RunStarts:
     Each call connects and disconnects: most workers never need it.
     """
 
-    def __init__(self, url: RedisUrl, log: FilteringBoundLogger) -> None:
-        self._url, self._log = url, log
+    def __init__(
+        self,
+        url: RedisUrl,
+        log: FilteringBoundLogger,
+        *,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._url, self._log, self._clock = url, log, clock
 
     def record(self, server: str, job_id: int, delivery: int, known: Collection[int] = ()) -> int:
         """Record one start; return how many runs of the job started before.
@@ -29,7 +35,7 @@ class RunStarts:
         if not server:
             raise RedisError("the server sends no id, so no run can be recorded")
         with open_redis(self._url, TIMEOUT) as link:
-            return record_start(link.execute, server, job_id, delivery, time.time(), known)
+            return record_start(link.execute, server, job_id, delivery, self._clock(), known)
 
     def forget(self, server: str, job_id: int, delivery: int) -> None:
         """Remove the record of one start: the run was acknowledged. Log a warning if that fails."""

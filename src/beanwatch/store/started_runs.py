@@ -9,7 +9,7 @@ from collections.abc import Collection
 from beanwatch.net.redis_url import Execute
 from beanwatch.store.bounded_keys import trim_command
 
-# A sorted set of the keys below; the score is the time of the last start, by the worker's clock.
+# A sorted set of the keys below; the score is the time of the last start.
 STARTED_INDEX = "beanwatch:started"
 STARTED_EXPIRY = 7 * 86400  # seconds after the last start of a run of the job
 STARTED_KEPT = 10_000  # jobs with a record; the ones that started first are removed
@@ -34,8 +34,8 @@ def record_start(
     """Record that a run of a job starts; return how many other runs of it are recorded.
 
     `delivery` is the job's `reserves` in this run, and `known` those of earlier runs, which are
-    recorded too. Recording one again changes nothing. `now` is in seconds since the epoch. Takes
-    one round trip. Raises RedisError.
+    recorded too. Recording one again changes nothing. `now` is in seconds since the epoch, by
+    Redis's clock. Takes one round trip. Raises RedisError.
     """
     key = started_key(server, job_id)
     *_, count = execute(
