@@ -35,6 +35,14 @@ REDIS = {
         "sorted set: all keys of the ledger, so that it can be limited as a whole",
         "never",
     ),
+    "beanwatch:started:<server id>:<job id>": (
+        "set: deliveries (`reserves`) of a job that started to run and were not acknowledged",
+        "7 days",
+    ),
+    "beanwatch:started": (
+        "sorted set: the keys `beanwatch:started:...`, so that at most 10000 are kept",
+        "never",
+    ),
     "beanwatch:probe": ("written to confirm that the writes before it arrived", "1 minute"),
 }
 BEAT = {
@@ -55,6 +63,7 @@ BEAT = {
     "progress": "(n, total), set with `ctx.progress`",
     "app_version": "version of the application",
     "started_at": "when the process started",
+    "redis_started_at": "the same by Redis's clock; 0 before Redis has answered",
     "job_started_at": "when the running job started, 0 without a job",
     "job_cpu": "processor time of the running job: much in a loop, little in a wait",
     "deadline": "when the job is interrupted",
@@ -81,7 +90,7 @@ LOG = {
     "job_id": "the job's id on the server",
     "id": "the job's id in the envelope, if it has one",
     "job": "the job's name",
-    "attempt": "1 for the first",
+    "attempt": "1 for the first; deliveries to workers that died before they ran it do not count",
     "wait_ms": "milliseconds that the job was ready before it was taken",
     "duration_ms": "milliseconds that the handler took",
     "outcome": "the outcome, as in the metrics",

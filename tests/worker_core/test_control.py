@@ -1,7 +1,6 @@
 """The control queue: obeyed within a second, also while a job runs."""
 
 import json
-import time
 from typing import Any
 
 import pytest
@@ -90,12 +89,12 @@ def test_messages_for_others_and_old_ones_are_dropped(
     queue = f"beanwatch.control.{worker.id}"
     for body in (
         '{"command": "stop", "instance": "another"}',
-        json.dumps({"command": "stop", "expires_at": time.time() - 1}),
         '{"command": "explode"}',
         '{"command": "wait", "args": {"seconds": -1}}',
         "junk",
     ):
         broker.put_raw(body, queue=queue)
+    broker.put_raw('{"command": "stop", "lifetime": 0.5}', queue=queue, delay=1)
     tell(broker, worker, "status", instance=worker.beat().instance)
     wait_until(lambda: broker.counts(queue), message="all are taken out of the queue")
     assert worker.in_state("idle")
@@ -113,11 +112,11 @@ def test_control_comes_back_after_beanstalkd_was_away(
 
 
 def test_a_message_that_was_encoded_is_read_again() -> None:
-    message = Message("wait", instance="i", expires_at=5.0, reply_to="queue", id="7")
-    assert parse_message(encode(message), instance="i", now=4.0) == message
+    message = Message("wait", instance="i", lifetime=5.0, reply_to="queue", id="7")
+    assert parse_message(encode(message), instance="i", age=4.0) == message
 
 
 @given(st.binary() | st.recursive(st.none() | st.text(), st.lists).map(lambda v: repr(v).encode()))
 def test_nothing_that_is_no_message_is_obeyed(body: bytes) -> None:
     with pytest.raises(MessageError):
-        parse_message(body, instance="i", now=0.0)
+        parse_message(body, instance="i", age=0.0)

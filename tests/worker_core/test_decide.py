@@ -12,6 +12,7 @@ from beanwatch.worker.core.connection_protocol import JobStats
 from beanwatch.worker.core.decide import (
     MAX_DELAY,
     check_delay,
+    count_unacknowledged,
     decide_delay,
     decide_end,
     decide_poison,
@@ -39,8 +40,32 @@ def stats(**numbers: int) -> JobStats:
         ({"reserves": 12, "buries": 1, "kicks": 1}, True),
     ],
 )
-def test_poison_is_what_nobody_acknowledged(numbers: dict[str, int], is_poison: bool) -> None:
-    assert bool(decide_poison(stats(**numbers), max_attempts=5)) is is_poison
+def test_poison_is_what_ran_and_nobody_acknowledged(
+    numbers: dict[str, int], is_poison: bool
+) -> None:
+    now = stats(**numbers)
+    poison = decide_poison(now, max_attempts=5, started=count_unacknowledged(now))
+    assert bool(poison) is is_poison
+    assert ("runs that started" in poison) is is_poison
+    assert decide_poison(now, max_attempts=5, started=0) == ""
+
+
+@pytest.mark.parametrize(
+    ("numbers", "is_poison"),
+    [
+        ({"reserves": 15}, False),
+        ({"reserves": 16}, True),  # fifteen deliveries before this one, none acknowledged
+        ({"reserves": 16, "releases": 1}, False),
+        ({"reserves": 31, "buries": 1, "kicks": 1}, False),
+        ({"reserves": 32, "buries": 1, "kicks": 1}, True),
+    ],
+)
+def test_where_runs_are_unknown_three_times_as_many_deliveries_are_poison(
+    numbers: dict[str, int], is_poison: bool
+) -> None:
+    poison = decide_poison(stats(**numbers), max_attempts=5, started=None)
+    assert bool(poison) is is_poison
+    assert ("deliveries" in poison) is is_poison
 
 
 @given(st.integers(1, 20), st.integers(0, 5))
@@ -51,7 +76,7 @@ def test_a_crashing_job_runs_max_attempts_times_and_as_often_after_each_kick(
     for kicked in range(kicks + 1):
         while True:
             now = stats(reserves=runs + buries + 1, buries=buries, kicks=kicked)
-            if decide_poison(now, max_attempts):
+            if decide_poison(now, max_attempts, started=runs):
                 buries += 1
                 break
             runs += 1
@@ -99,7 +124,8 @@ def test_a_stopped_job_is_given_back_at_once_even_at_its_last_attempt() -> None:
 
 
 def test_without_a_limit_nothing_is_ever_buried_for_its_attempts() -> None:
-    assert decide_poison(stats(reserves=10_000), 0) == ""
+    assert decide_poison(stats(reserves=10_000), 0, 10_000) == ""
+    assert decide_poison(stats(reserves=10_000), 0, None) == ""
     assert decide_end(ValueError(), stats(reserves=10_000), 0).action == "release"
 
 

@@ -44,6 +44,7 @@ class Writer:
     """A Redis with one record and a version, which can be taken away."""
 
     is_expected = False
+    started_at = 50.0
 
     def __init__(self) -> None:
         self.record: Heartbeat | None = None
@@ -175,8 +176,8 @@ def test_a_record_that_does_not_move_on_is_no_living_twin(parts: Parts):
     assert parts.connection.interrupts == 1
 
 
-def test_the_younger_of_two_twins_goes(parts: Parts):
-    younger = Heartbeat(instance="c", started_at=51.0)
+def test_the_younger_of_two_twins_goes_whatever_the_clocks_of_their_hosts_say(parts: Parts):
+    younger = Heartbeat(instance="c", started_at=-3600.0, redis_started_at=51.0)
     for beat_at in (60.0, 61.0):
         parts.writer.record = younger._replace(beat_at=beat_at)
         parts.heartbeat.write(MINE)

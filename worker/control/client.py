@@ -31,7 +31,7 @@ from beanwatch.worker.control.messages import (
     parse_answer,
 )
 
-# A command expires this many seconds after its sender stops waiting, since clocks differ.
+# A command expires this many seconds after its sender stops waiting.
 EXPIRY_MARGIN = 5.0
 REPLY_TIMEOUT = 5.0  # seconds for connecting to beanstalkd, and for each of its replies
 POLL_INTERVAL = 0.05  # seconds between two rounds over several servers
@@ -82,13 +82,13 @@ class ControlClient:
         """Close the connection."""
         self._client.close()
 
-    def send(self, target: Target, command: Command, args: Args, expires_at: float) -> str:
+    def send(self, target: Target, command: Command, args: Args, lifetime: float) -> str:
         """Put one command into the worker's control queue; return "", or why that failed.
 
-        `expires_at` is in seconds since the epoch.
+        The worker ignores it after `lifetime` seconds.
         """
         command_id = secrets.token_hex(8)
-        message = Message(command, args, target.instance, expires_at, self._queue, command_id)
+        message = Message(command, args, target.instance, lifetime, self._queue, command_id)
         queue = control_queue(target.worker)
         try:
             check_target(queue, CONTROL_PRIORITY, 0, CONTROL_TTR)
@@ -158,7 +158,6 @@ def send_command(
     *,
     timeout: float,
     clock: Callable[[], float] = time.monotonic,
-    wall: Callable[[], float] = time.time,
 ) -> list[CommandResult]:
     """Send one command to all targets and wait up to `timeout` seconds for their answers.
 
@@ -173,8 +172,9 @@ def send_command(
             try:
                 client = clients[address] = ControlClient(address)
                 for target in group:
-                    expires_at = wall() + timeout + EXPIRY_MARGIN
-                    if reason := client.send(target, command, args or Args(), expires_at):
+                    if reason := client.send(
+                        target, command, args or Args(), timeout + EXPIRY_MARGIN
+                    ):
                         problems[target.worker] = reason
             except ServerError as error:
                 problems.update({target.worker: str(error) for target in group})

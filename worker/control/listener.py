@@ -83,9 +83,10 @@ class Listener:
             reserved = connection.reserve(lambda: True)
             if reserved is None:
                 return
+            age = connection.job_stats(reserved.id).age
             # Delete the command first: otherwise a stop would also stop the next instance.
             connection.acknowledge("delete", reserved.id)
-            message = self._read(reserved.body)
+            message = self._read(reserved.body, age)
             if message is not None:
                 answer = self._carry_out(message)
                 if message.reply_to:
@@ -114,9 +115,9 @@ class Listener:
                 self._worker, self._instance, message.command, id=message.id, ok=False, text=text
             )
 
-    def _read(self, body: bytes) -> Message | None:
+    def _read(self, body: bytes, age: float) -> Message | None:
         try:
-            message = parse_message(body, instance=self._instance, now=time.time())
+            message = parse_message(body, instance=self._instance, age=age)
         except MessageError as error:
             self._log.warning("ignored a job in the control queue: {reason}", reason=str(error))
             return None

@@ -37,14 +37,15 @@ class Args(msgspec.Struct, frozen=True, omit_defaults=True):
 class Message(msgspec.Struct, frozen=True, omit_defaults=True):
     """A command to a worker. If `instance` is given, other instances of the worker ignore it.
 
-    Workers ignore it after `expires_at` (seconds since the epoch; 0: it does not expire). The
-    answer, which has the same `id`, is put into the queue `reply_to`; None: no answer is sent.
+    Workers ignore it `lifetime` seconds after it was put (0: it does not expire). beanstalkd
+    measures this, because the clocks of the sender and of the worker may differ. The answer, which
+    has the same `id`, is put into the queue `reply_to`; None: no answer is sent.
     """
 
     command: Command
     args: Args = Args()
     instance: str = ""
-    expires_at: float = 0.0
+    lifetime: float = 0.0
     reply_to: Queue | None = None
     id: str = ""
 
@@ -76,10 +77,10 @@ def control_queue(worker: str) -> str:
     return CONTROL_PREFIX + worker
 
 
-def parse_message(body: bytes, *, instance: str, now: float) -> Message | None:
+def parse_message(body: bytes, *, instance: str, age: float) -> Message | None:
     """Parse a command. Return None if it has expired or was sent to another instance.
 
-    `now` is in seconds since the epoch. Raises MessageError.
+    `age` is the time since its put, in seconds. Raises MessageError.
     """
     try:
         message = _decoder.decode(body)
@@ -87,7 +88,7 @@ def parse_message(body: bytes, *, instance: str, now: float) -> Message | None:
         raise MessageError(f"not a valid command: {error}") from None
     if message.instance and message.instance != instance:
         return None
-    if message.expires_at and message.expires_at < now:
+    if message.lifetime and message.lifetime < age:
         return None
     return message
 

@@ -13,6 +13,7 @@ MAX_BACKOFF = 3600.0  # seconds
 MAX_REASON = 1000  # characters
 MAX_DELAY = 2.0**32 - 1  # seconds; beanstalkd stores 32 bits
 MAX_RECONNECT_DELAY = 30.0  # seconds
+DELIVERIES_PER_RUN = 3  # deliveries that count as one run, if the started runs are unknown
 
 Backoff = float | Callable[[int], float] | None
 
@@ -33,19 +34,37 @@ class Verdict(NamedTuple):
 OK = Verdict("ok", "delete")
 
 
-def decide_poison(stats: JobStats, max_attempts: int) -> str:
+def count_unacknowledged(stats: JobStats) -> int:
+    """Return how many earlier deliveries of a job nobody acknowledged; not above 0: none.
+
+    Such a delivery increases `reserves` but no other counter. Its worker may have died before,
+    during or after the run, or the TTR may have passed.
+    """
+    return stats.reserves - 1 - stats.releases - stats.buries
+
+
+def decide_poison(stats: JobStats, max_attempts: int, started: int | None) -> str:
     """Return why a job must be buried before it runs again (it is "poison"); "" if it may run.
 
-    A run that nobody acknowledged (its worker died, or its TTR passed) increases `reserves` but no
-    other counter. `max_attempts` such runs are allowed (0: any number), and as many again after
-    each kick.
+    `started` is the number of earlier runs that started and were never acknowledged. `max_attempts`
+    such runs are allowed (0: any number), and as many again after each kick. If `started` is
+    unknown (None), deliveries are counted instead, and DELIVERIES_PER_RUN times as many are
+    allowed: many of them may have been to a dead connection, where the job never ran.
     """
-    unacknowledged = stats.reserves - 1 - stats.releases - stats.buries
-    if not max_attempts or unacknowledged < max_attempts * (stats.kicks + 1):
+    allowed = max_attempts * (stats.kicks + 1)
+    if started is not None:
+        if not allowed or started < allowed:
+            return ""
+        return (
+            "the job kills its worker or runs longer than its TTR "
+            f"(runs that started and were never acknowledged: {started})"
+        )
+    deliveries = count_unacknowledged(stats)
+    if not allowed or deliveries < DELIVERIES_PER_RUN * allowed:
         return ""
     return (
-        "the job kills its worker or runs longer than its TTR "
-        f"(runs that were never acknowledged: {unacknowledged})"
+        "the job probably kills its worker or runs longer than its TTR (deliveries that were never "
+        f"acknowledged: {deliveries}; it is unknown how many of them started to run)"
     )
 
 

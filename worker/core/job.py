@@ -44,6 +44,8 @@ class RunningJob:
     deadline_at = grace = 0.0
     hard_deadline = 0.0  # monotonic; 0 while the handler does not run
     connection_problem = ""
+    start_is_recorded = False  # in Redis; see `RunStarts`
+    unstarted = 0  # earlier deliveries to workers that died before they ran the job
     note = ""
     progress: tuple[int, ...] = ()
     tmpdir: Path | None = None
@@ -55,16 +57,26 @@ class RunningJob:
         return self.envelope.id or ""
 
     @property
+    def attempt(self) -> int:
+        """Return the number of this run; 1 is the first. Deliveries without a run do not count."""
+        return self.stats.reserves - self.unstarted
+
+    @property
     def identity(self) -> str:
         """Return the text from which follow-ups derive their ids; equal in all runs of the job."""
         return self.uuid or f"{self.id}:{self.body.hex()}"
 
     def set_envelope(self, envelope: Envelope) -> None:
-        """Store the decoded body. Recompute `wait` from the time of the put, if the body has it."""
+        """Store the decoded body. Refine `wait` with the time of the put, if the body has it.
+
+        That time is by the producer's clock, which may differ from ours. beanstalkd's `age` is
+        right, but in whole seconds: so the result stays within that second.
+        """
         self.envelope = envelope
         put_at = envelope.enqueued_at
         if put_at is not None:
-            self.wait = self.started_at - put_at
+            age = self.stats.age
+            self.wait = min(max(age, self.started_at - put_at), age + 1.0)
         if self.stats.reserves == 1:
             self.wait -= self.stats.delay
         self.wait = max(0.0, self.wait)

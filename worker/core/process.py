@@ -45,6 +45,7 @@ from beanwatch.worker.telemetry.metrics import Metrics, SeriesOwner, make_metric
 from beanwatch.worker.telemetry.outcome_counter import OutcomeCounter
 from beanwatch.worker.telemetry.redis_stream import RedisStream
 from beanwatch.worker.telemetry.reporter import Reporter
+from beanwatch.worker.telemetry.run_starts import RunStarts
 from beanwatch.worker.telemetry.systemd_status import SystemdStatus
 
 SINK_CLOSE_TIMEOUT = 2.0  # seconds per sink
@@ -59,6 +60,7 @@ class Telemetry(NamedTuple):
     heartbeat_writer: HeartbeatWriter
     metrics: Metrics
     sinks: Sequence[Sink]
+    starts: RunStarts
 
 
 def run_worker(app: App, settings: Settings, log_output: LogOutput) -> int:
@@ -70,7 +72,13 @@ def run_worker(app: App, settings: Settings, log_output: LogOutput) -> int:
     telemetry = make_telemetry(settings, instance, log_output)
     temporary = TemporaryRoot(settings.options.tmp_root, settings.worker, instance)
     identity, black_box = prepare_start(
-        telemetry.heartbeat_writer, temporary, settings, instance, app.version, telemetry.log
+        telemetry.heartbeat_writer,
+        telemetry.starts,
+        temporary,
+        settings,
+        instance,
+        app.version,
+        telemetry.log,
     )
     return Process(app, settings, identity, telemetry, JobGuards(black_box, temporary)).run()
 
@@ -86,11 +94,14 @@ def make_telemetry(settings: Settings, instance: str, log_output: LogOutput) -> 
         per_worker=settings.options.metrics_per_worker,
         log=log,
     )
-    stream = RedisStream(redis, log)
-    ledger = LedgerWriter(stream, worker, instance, settings.options.ledger)
-    sinks: list[Sink] = [LogSink(log, log_output), metrics, OutcomeCounter(stream), ledger]
     heartbeat_writer = HeartbeatWriter(redis, worker, is_expected=settings.is_expected)
-    return Telemetry(log, heartbeat_writer, metrics, sinks)
+    # All workers write with Redis's clock, because readers compare these times.
+    clock = heartbeat_writer.time
+    stream = RedisStream(redis, log)
+    ledger = LedgerWriter(stream, worker, instance, settings.options.ledger, clock=clock)
+    counter = OutcomeCounter(stream, clock=clock)
+    sinks: list[Sink] = [LogSink(log, log_output), metrics, counter, ledger]
+    return Telemetry(log, heartbeat_writer, metrics, sinks, RunStarts(redis, log, clock=clock))
 
 
 class Process:
@@ -116,8 +127,11 @@ class Process:
         wake = Wake()
         limits = Limits(options.job_timeout, options.grace, options.max_attempts)
         resources = Resources(app.resources, errors)
-        self._runner = runner = Runner(app, limits, connection, guards, resources, errors, log)
-        finisher = Finisher(connection, sinks, state)
+        starts = telemetry.starts
+        self._runner = runner = Runner(
+            app, limits, connection, guards, resources, starts, errors, log
+        )
+        finisher = Finisher(connection, sinks, starts, state)
         host_limits = HostLimits(
             options.min_free_disk,
             jitter_limit(options.max_memory),

@@ -4,8 +4,10 @@ import os
 from collections.abc import AsyncGenerator, Awaitable, Generator
 from typing import Any, NamedTuple
 
+from msgspec.structs import replace
 from structlog.typing import FilteringBoundLogger
 
+from beanwatch.net.redis_url import RedisError
 from beanwatch.worker.api.app import App, Handler
 from beanwatch.worker.api.context import Context, ContextServices
 from beanwatch.worker.api.envelope import EnvelopeError, decode
@@ -15,6 +17,7 @@ from beanwatch.worker.core.connection import WorkerConnection
 from beanwatch.worker.core.decide import (
     OK,
     Verdict,
+    count_unacknowledged,
     decide_end,
     decide_poison,
     format_exception_line,
@@ -24,6 +27,7 @@ from beanwatch.worker.core.job import RunningJob
 from beanwatch.worker.guard.deadline import AsyncCalls
 from beanwatch.worker.guard.job_guards import JobGuards
 from beanwatch.worker.guard.stacks import find_handler_frame
+from beanwatch.worker.telemetry.run_starts import RunStarts
 
 TOUCH_LOCK_TIMEOUT = 1.0  # seconds that `ctx.touch()` waits for the lock of the connection
 
@@ -50,12 +54,14 @@ class Runner:
         connection: WorkerConnection,
         guards: JobGuards,
         resources: Resources,
+        starts: RunStarts,
         errors: InternalErrors,
         log: FilteringBoundLogger,
     ) -> None:
         self._app, self._limits = app, limits
         self._connection, self._guards, self._alarm = connection, guards, guards.alarm
-        self._resources, self._errors, self._log = resources, errors, log
+        self._resources, self._starts = resources, starts
+        self._errors, self._log = errors, log
         self._async = AsyncCalls()
         self._services = ContextServices(
             self._make_log, guards.make_directory, self._touch, self._put, resources.get
@@ -81,7 +87,9 @@ class Runner:
         job.name = handler.name
         if disk_full:
             return Verdict("retry", "release", disk_full), None
-        if poison := decide_poison(job.stats, self._max_attempts(handler)):
+        if count_unacknowledged(job.stats) > 0 and (
+            poison := self._find_poison(job, self._max_attempts(handler))
+        ):
             return Verdict("poison", "bury", poison), None
         error = self._call(handler, job)
         if isinstance(error, InvalidDataError):
@@ -97,15 +105,35 @@ class Runner:
             return OK
         handler = self._app.handlers[job.name]
         attempts, on_timeout = self._max_attempts(handler), handler.on_timeout
+        stats = replace(job.stats, reserves=job.attempt) if job.unstarted else job.stats
         try:
-            return decide_end(error, job.stats, attempts, handler.backoff, on_timeout)
+            return decide_end(error, stats, attempts, handler.backoff, on_timeout)
         except Exception as wrong:
             self._make_log(job).error(
                 "the backoff or delay of {job} failed, the worker uses the default backoff",
                 exc_info=wrong,
             )
             plain = RuntimeError(format_exception_line(error))
-            return decide_end(plain, job.stats, attempts, None, on_timeout)
+            return decide_end(plain, stats, attempts, None, on_timeout)
+
+    def _find_poison(self, job: RunningJob, max_attempts: int) -> str:
+        """Record that a run starts. Return why the job must be buried instead; "" if it may run.
+
+        Called if nobody acknowledged an earlier delivery of the job. The number of earlier
+        deliveries that never became a run is stored in `job.unstarted`.
+        """
+        if not max_attempts:
+            return ""
+        server, delivery = self._connection.server_id, job.stats.reserves
+        try:
+            known = self._guards.temporary.find_runs(server, job.id)
+            started = self._starts.record(server, job.id, delivery, known)
+        except RedisError as error:
+            poison = decide_poison(job.stats, max_attempts, None)
+            return poison and f"{poison}: {error}"
+        job.start_is_recorded = True
+        job.unstarted = max(0, count_unacknowledged(job.stats) - started)
+        return decide_poison(job.stats, max_attempts, started)
 
     def _max_attempts(self, handler: Handler) -> int:
         own = handler.max_attempts
@@ -138,7 +166,7 @@ class Runner:
         ctx = Context(job, self._services)
         error: BaseException | None = None
         self._resources.before_job()
-        self._guards.start_job(job)
+        self._guards.start_job(job, self._connection.server_id)
         try:
             try:
                 self._alarm.arm(timeout)
@@ -184,7 +212,7 @@ class Runner:
             job_id=job.id,
             id=job.uuid,
             job=job.name,
-            attempt=job.stats.reserves,
+            attempt=job.attempt,
         )
 
     def _touch(self) -> bool:

@@ -16,12 +16,14 @@ from beanwatch.worker.core.state import DUPLICATE
 from beanwatch.worker.guard.black_box import BlackBox, BlackBoxRecord
 from beanwatch.worker.guard.host import TemporaryRoot
 from beanwatch.worker.telemetry.heartbeat_writer import HeartbeatWriter
+from beanwatch.worker.telemetry.run_starts import RunStarts
 
 LIVENESS_READS = 20  # reads of the other instance's heartbeat, within two intervals
 
 
 def prepare_start(
     writer: HeartbeatWriter,
+    starts: RunStarts,
     temporary: TemporaryRoot,
     settings: Settings,
     instance: str,
@@ -41,6 +43,10 @@ def prepare_start(
         raise WorkerError(
             f"cannot use the temporary directory {error.filename}: {error.strerror}; see --tmp-root"
         ) from None
+    for box in leftovers.values():
+        # A killed worker could not record its run itself.
+        if box is not None and box.job_id:
+            starts.try_to_record(box.server, box.job_id, box.delivery)
     restarts, last_exit = 0, ""
     if previous is not None:
         last_exit = describe_exit(previous, leftovers.get(previous.instance))

@@ -17,12 +17,15 @@ _NEWLINE = ord("\n")
 class BlackBoxRecord(NamedTuple):
     """Holds the content of an ended process's black box. `job_id` is 0 if no job was running.
 
+    `delivery` is the job's `reserves`, and `server` the id of the beanstalkd, "" if it has none.
     `exit_reason` is None if the process was killed, and "" if it stopped on request.
     """
 
     job_id: int = 0
     job_name: str = ""
     exit_reason: str | None = None
+    delivery: int = 0
+    server: str = ""
 
 
 class BlackBox:
@@ -40,9 +43,9 @@ class BlackBox:
         finally:
             os.close(fd)
 
-    def write_job(self, job_id: int, name: str) -> None:
-        """Write the id and name of the job that is about to run."""
-        self._put(b"%d %b" % (job_id, name.encode("utf-8", "replace")))
+    def write_job(self, job_id: int, name: str, delivery: int, server: str) -> None:
+        """Write the job that is about to run; the arguments are as in BlackBoxRecord."""
+        self._put(f"{job_id} {delivery} {server} {name}".encode("utf-8", "replace"))
 
     def write_exit(self, reason: str) -> None:
         """Write why the process exits; "" if it was stopped on request."""
@@ -68,4 +71,8 @@ def read_black_box(path: Path) -> BlackBoxRecord | None:
     first, _, rest = line.decode("utf-8", "replace").partition(" ")
     if first == _END_MARK:
         return BlackBoxRecord(exit_reason=rest)
-    return BlackBoxRecord(int(first), rest) if first.isdecimal() else BlackBoxRecord()
+    delivery, _, rest = rest.partition(" ")
+    server, _, name = rest.partition(" ")
+    if not first.isdecimal() or not delivery.isdecimal():
+        return BlackBoxRecord()
+    return BlackBoxRecord(int(first), name, delivery=int(delivery), server=server)

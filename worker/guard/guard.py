@@ -113,6 +113,7 @@ class Guard:
             if job is not None:
                 self._finisher.end(job, verdict)
                 self._runner.clean_up(job)
+                self._runner.end_job()
             self._report_exit(exit_reason)
         except Exception as error:
             self._log.critical("the exiting worker could not report its last run", exc_info=error)

@@ -54,6 +54,19 @@ class TemporaryRoot:
                 _remove_as_far_as_possible(path)
         return found
 
+    def find_runs(self, server: str, job_id: int) -> set[int]:
+        """Return the deliveries of a job that other workers of this host and user began to run.
+
+        Their black boxes name them. `server` and the deliveries are as in BlackBoxRecord.
+        """
+        found = set()
+        with suppress(OSError):
+            for path in self._root.glob("beanwatch-*"):
+                box = read_black_box(path / _BLACK_BOX_NAME) if _is_own(path) else None
+                if box is not None and (box.server, box.job_id) == (server, job_id):
+                    found.add(box.delivery)
+        return found
+
     def make(self, job_id: int) -> Path:
         """Make a new directory for a job and return its path. Raises OSError."""
         return Path(tempfile.mkdtemp(prefix=f"{job_id}-", dir=self.path))
@@ -110,11 +123,16 @@ def _remove_as_far_as_possible(path: Path) -> None:
             shutil.rmtree(path, ignore_errors=True)
 
 
+def _is_own(path: Path) -> bool:
+    """Return True for a directory of this user, not a link to one. Raises OSError."""
+    found = path.lstat()
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid()
+
+
 def _is_left_over(path: Path) -> bool:
     """Return True for a directory of this user that no live process has locked."""
     try:
-        found = path.lstat()
-        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+        if not _is_own(path):
             return False
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     except OSError:

@@ -23,9 +23,12 @@ class JobGuards:
         self.black_box = black_box
         self.temporary = temporary
 
-    def start_job(self, job: RunningJob) -> None:
-        """Write the job into the black box, and arm the watchdog for its hard deadline."""
-        self.black_box.write_job(job.id, job.name)
+    def start_job(self, job: RunningJob, server: str) -> None:
+        """Write the job into the black box, and arm the watchdog for its hard deadline.
+
+        `server` is the id of the beanstalkd that delivered the job.
+        """
+        self.black_box.write_job(job.id, job.name, job.stats.reserves, server)
         self.watchdog.cover_job(job.hard_deadline)
 
     def end_job(self) -> None:

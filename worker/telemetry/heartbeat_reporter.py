@@ -57,7 +57,7 @@ class HeartbeatReporter:
                 )
                 self._lost = 0
             self._versions.observe(seen.version, self._clock())
-            if other := self._duplicates.find(seen.record):
+            if other := self._duplicates.find(seen.record, self._writer.started_at):
                 why = f"another worker with this id runs on {other.host}, pid {other.pid}"
                 stop_once(self._state, self._connection, why, DUPLICATE)
         if self._versions.is_restart_due(self._clock()):
@@ -96,20 +96,21 @@ class DuplicateWatch:
         self._identity = identity
         self._last: Heartbeat | None = None  # the last record of another instance
 
-    def find(self, previous: Heartbeat | None) -> Heartbeat | None:
+    def find(self, previous: Heartbeat | None, started_at: float) -> Heartbeat | None:
         """Return `previous` if it belongs to an older instance that is running, else None.
 
         `previous` is the record that our last heartbeat replaced. It may be left over from an
         instance that has exited, for example if Redis was restored from a backup. Only a record
-        whose `beat_at` advances belongs to a running worker.
+        whose `beat_at` advances belongs to a running worker. `started_at` is our own start. It and
+        that of the other are by Redis's clock, because the clocks of the hosts may differ.
         """
         if previous is None or previous.is_over or previous.instance == self._identity.instance:
             return None
         last, self._last = self._last, previous
         if last is None or last.instance != previous.instance or previous.beat_at <= last.beat_at:
             return None
-        mine = (self._identity.started_at, self._identity.instance)
-        return previous if mine > (previous.started_at, previous.instance) else None
+        mine = (started_at, self._identity.instance)
+        return previous if mine > (previous.redis_started_at, previous.instance) else None
 
 
 class VersionWatch:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from beanwatch.net.redis_url import Command, RedisUrl, open_redis
+from beanwatch.store.clock import parse_time
 from beanwatch.store.heartbeats import (
     RECORD_EXPIRY,
     VERSION_KEY,
@@ -45,13 +46,23 @@ class HeartbeatWriter:
         *,
         is_expected: bool = False,
         monotonic: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
     ) -> None:
         self._worker = worker
         self.is_expected = is_expected
         self._expiry: Command = () if is_expected else ("EX", RECORD_EXPIRY)
-        self._monotonic = monotonic
+        self._monotonic, self._wall = monotonic, wall
         self._execute = open_redis(url, TIMEOUT).execute
         self._clock_offset: float | None = None  # Redis's clock minus our monotonic one, seconds
+        self._started = monotonic()
+        self.started_at = 0.0  # the start by Redis's clock; 0 before its first answer
+
+    def time(self) -> float:
+        """Return the time by Redis's clock, in seconds since the epoch.
+
+        Before the first answer of Redis, it is by the clock of this host.
+        """
+        return self._wall() if self._clock_offset is None else self._now()
 
     def read(self) -> tuple[Heartbeat | None, float]:
         """Return the stored record (None if missing or unreadable) and its age in seconds."""
@@ -64,15 +75,15 @@ class HeartbeatWriter:
         """Write the record; return what was stored before. The first call takes two round trips."""
         if self._clock_offset is None:
             self._set_clock(self._execute([("TIME",)])[0])
-        now = self._monotonic() + (self._clock_offset or 0.0)
         key = worker_key(self._worker)
+        stamped = heartbeat._replace(redis_started_at=self.started_at)
         clock, version, before, *_ = self._execute(
             [
                 ("TIME",),
                 ("GET", VERSION_KEY),
                 ("GET", key),
-                ("SET", key, encode_heartbeat(heartbeat), *self._expiry),
-                ("ZADD", WORKERS_KEY, now, self._worker),
+                ("SET", key, encode_heartbeat(stamped), *self._expiry),
+                ("ZADD", WORKERS_KEY, self._now(), self._worker),
             ]
         )
         self._set_clock(clock)
@@ -100,10 +111,14 @@ class HeartbeatWriter:
             if gone:
                 self._execute([("ZREM", WORKERS_KEY, *gone)])
 
+    def _now(self) -> float:
+        return self._monotonic() + (self._clock_offset or 0.0)
+
     def _set_clock(self, clock: Sequence[bytes]) -> float:
         """Store the offset of Redis's clock, from a reply to TIME. Return the reply in seconds."""
-        now = int(clock[0]) + int(clock[1]) / 1e6
+        now = parse_time(clock)
         self._clock_offset = now - self._monotonic()
+        self.started_at = self.started_at or self._started + self._clock_offset
         return now
 
 

@@ -21,6 +21,7 @@ from beanwatch.queues.base import (
 from beanwatch.queues.model import QueueState
 from beanwatch.queues.selection import INTERNAL, Selection
 from beanwatch.queues.servers import Server
+from beanwatch.store.clock import read_time
 from beanwatch.store.ledger import BuriedJob, find_buried
 
 OWN_QUEUES = "beanwatch."  # the names of queues that beanwatch itself creates begin with this
@@ -84,7 +85,7 @@ class BuriedFilter(NamedTuple):
         return self != BuriedFilter()
 
     def matches(self, buried: BuriedJob, now: float) -> bool:
-        """Return True if a job meets all conditions. `now` is in seconds since the epoch."""
+        """Return True if a job meets all conditions. `now` is the time by Redis's clock (s)."""
         return (
             (self.job is None or fnmatchcase(buried.job, self.job))
             and (self.reason is None or fnmatch(buried.reason.lower(), self.reason.lower()))
@@ -182,17 +183,17 @@ def plan_by_ledger(
     action: str,
     choice: BuriedFilter,
     *,
-    now: float,
     timeout: float,
     count: int | None = None,
 ) -> list[Step]:
     """Plan to `kick` or `delete` the buried jobs whose record in the ledger matches `choice`.
 
-    Only jobs that are still buried are included, at most `count` of each queue (None: all). `now`
-    is in seconds since the epoch, `timeout` in seconds. Raises ServerError and RedisError.
+    Only jobs that are still buried are included, at most `count` of each queue (None: all).
+    `timeout` is in seconds. Raises ServerError and RedisError.
     """
     require_action(targets, "find")
     require_action(targets, f"{action}_jobs")
+    now = read_time(execute)  # the clock by which the workers have written `buried_at`
     steps = []
     for target in targets:
         buried = find_buried(execute, target.instance, target.name)

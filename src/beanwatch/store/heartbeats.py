@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from beanwatch.net.redis_url import Execute
+from beanwatch.store.clock import parse_time
 from beanwatch.store.records import RecordError, decode_record
 
 # A sorted set of worker ids; the score is the time of the last heartbeat by Redis's clock.
@@ -42,6 +43,7 @@ class Heartbeat(NamedTuple):
     progress: tuple[int, ...] = ()  # (steps done, total steps)
     app_version: str = ""
     started_at: float = 0.0
+    redis_started_at: float = 0.0  # the same by Redis's clock, to compare with other workers
     job_started_at: float = 0.0
     job_cpu: float = 0.0  # seconds of CPU time that the job has used
     deadline: float = 0.0  # when JobTimeout is raised in the handler
@@ -100,8 +102,8 @@ def read_workers(execute: Execute, only: Iterable[str] | None = None) -> list[Wo
 
     `execute` sends commands to Redis. Raises RedisError.
     """
-    (seconds, micros), scored = execute([("TIME",), ("ZRANGE", WORKERS_KEY, 0, -1, "WITHSCORES")])
-    now = int(seconds) + int(micros) / 1e6
+    clock, scored = execute([("TIME",), ("ZRANGE", WORKERS_KEY, 0, -1, "WITHSCORES")])
+    now = parse_time(clock)
     wanted = None if only is None else set(only)
     seen = sorted(
         (member.decode("utf-8", "replace"), float(score))

@@ -1,7 +1,6 @@
 """`beanwatch queues kick|delete|empty|pause|resume`: the actions that change queues or jobs."""
 
 import math
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -133,7 +132,6 @@ def plan_buried(
                 targets,
                 action,
                 choice,
-                now=time.time(),
                 timeout=QUERY_TIMEOUT,
                 count=count,
             )
