@@ -14,7 +14,7 @@ from beanwatch.checks.lib.memory import FileMemory, ScopedMemory
 from beanwatch.checks.lib.output import PluginResult
 from beanwatch.checks.lib.plugin import READING_SHARE, Check, Unknown, conclude
 from beanwatch.checks.lib.plugin_process import PluginOutput, UsageError
-from beanwatch.checks.lib.redis_source import open_redis, read_from
+from beanwatch.checks.lib.redis_source import open_redis, read_from, read_known_workers
 from beanwatch.checks.lib.services import Service
 from beanwatch.checks.lib.source import LiveSource, Source
 from beanwatch.checks.registry import CHECKS, JOBS, METRICS, WORKERS
@@ -24,7 +24,7 @@ from beanwatch.queues.base import Problem, Reading, ServerError, Wanted
 from beanwatch.queues.consumers import Consumers, decide_consumers
 from beanwatch.queues.selection import Selection
 from beanwatch.queues.servers import Server
-from beanwatch.store.heartbeats import Worker, read_workers
+from beanwatch.store.heartbeats import Worker
 from beanwatch.store.outcome_counts import JobKind, read_outcomes
 
 MAX_REMEMBERED_QUEUES = 20_000  # for each server
@@ -155,7 +155,7 @@ class PassiveRound:
         options = self._options("worker_heartbeat")
         try:
             with open_redis(options, self._config, self._output) as link:
-                self._workers = read_from(link, read_workers)
+                self._workers = read_from(link, read_known_workers)
                 self._outcomes = read_from(link, partial(read_outcomes, minutes=WINDOW_MINUTES))
         except RedisError as error:
             self._redis_error = error

@@ -35,7 +35,10 @@ REDIS = {
         "sorted set: all keys of the ledger, so that it can be limited as a whole",
         "never",
     ),
-    "beanwatch:probe": ("written to confirm that the writes before it arrived", "1 minute"),
+    "beanwatch:probe": (
+        "written to test that Redis takes writes, and that those before it arrived",
+        "1 minute",
+    ),
 }
 BEAT = {
     "instance": "a random id, new with every start of the process",

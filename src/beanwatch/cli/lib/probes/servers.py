@@ -95,6 +95,9 @@ def probe_heartbeats(redis: RedisUrl, expected: Sequence[str]) -> Iterator[Findi
     except RedisError:
         yield Finding("heartbeats", "unused", "skipped: Redis does not work (see above)")
         return
+    if doubt := next((worker.doubt for worker in workers if worker.doubt), ""):
+        yield Finding("heartbeats", "unused", f"not known which workers are alive: {doubt}")
+        return
     health = {worker.id: decide_health(worker) for worker in workers}
     for worker in expected:
         health.setdefault(worker, "missing")
