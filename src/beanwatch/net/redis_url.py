@@ -35,7 +35,7 @@ PARAMETERS = {
 # Redis still answers reads.
 WRITE_REFUSALS = {
     "OOM": "its memory is full",
-    "READONLY": "it is a replica",
+    "READONLY": "this is a replica",
     "MISCONF": "it cannot save its data to disk",
     "NOREPLICAS": "too few replicas are connected to it",
 }

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from beanwatch.net.redis_url import Execute, RedisError, describe_refusal
 from beanwatch.store.records import RecordError, decode_record
-from beanwatch.store.redis_state import read_state
+from beanwatch.store.redis_state import RedisState, read_state
 
 # A sorted set of worker ids; the score is the time of the last heartbeat by Redis's clock.
 WORKERS_KEY = "beanwatch:workers"
@@ -151,3 +151,8 @@ def parse_clock(reply: Sequence[bytes]) -> float:
 def has_fresh_heartbeats(clock: Sequence[bytes], newest: Sequence[bytes]) -> bool:
     """Return True if a worker wrote a heartbeat lately, from the replies to NEWEST_HEARTBEAT."""
     return bool(newest) and parse_clock(clock) - float(newest[1]) < DEAD_AFTER
+
+
+def read_redis(execute: Execute) -> RedisState:
+    """Read the whole state of the Redis that has the heartbeats. Raises RedisError."""
+    return read_state(execute, has_fresh_heartbeats(*execute(NEWEST_HEARTBEAT)), everything=True)

@@ -1,16 +1,28 @@
 """Reads what Redis says of itself: whether it takes writes, its memory, its copy on disk."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from beanwatch.net.redis_url import WRITE_REFUSALS, Command, Execute, RedisError
+from beanwatch.net.redis_url import WRITE_REFUSALS, Command, Execute, RedisError, describe_refusal
 
 # A key that is written only to test whether Redis accepts writes.
 PROBE_KEY = "beanwatch:probe"
 WRITE_TEST: Command = ("SET", PROBE_KEY, "", "EX", 60)
 # Two sections suffice to tell whether Redis takes writes; PING tells the rest.
 _WRITE_SECTIONS: tuple[Command, ...] = (("INFO", "replication"), ("INFO", "memory"))
+MIB = 1024 * 1024
 NEARLY_FULL = 0.9  # of maxmemory; above it, the next write may be refused
+# The policies by which a full Redis may delete a heartbeat before it deletes other keys. The other
+# ones delete what was not used for the longest time, of the keys that expire.
+EVICTING_HEARTBEATS = (
+    "allkeys-lru",
+    "allkeys-lfu",
+    "allkeys-random",
+    "volatile-ttl",
+    "volatile-random",
+)
+# The fields of INFO that are `err` after a failed attempt to save.
+SAVE_FIELDS = ("rdb_last_bgsave_status", "aof_last_write_status", "aof_last_bgrewrite_status")
 
 
 class RedisState(NamedTuple):
@@ -122,3 +134,42 @@ def find_refusal(state: RedisState) -> str | None:
     if share is not None and share > 1 and not state.evicts:
         return "OOM"
     return None if replicas or (share is not None and share > NEARLY_FULL) else ""
+
+
+def find_problems(state: RedisState) -> Iterator[tuple[str, str]]:
+    """Yield a severity (critical, warning, unknown) and a text for each problem of this Redis.
+
+    How much memory is used is not among them: that depends on limits.
+    """
+    if state.refusal:
+        yield "critical", describe_refusal(state.refusal)
+    elif state.refusal is None:
+        yield (
+            "unknown",
+            "not known whether Redis takes writes: its user may run neither INFO nor SET "
+            f"{PROBE_KEY}",
+        )
+    policy = state.info.get("maxmemory_policy", "")
+    if state.number("maxmemory") and policy in EVICTING_HEARTBEATS:
+        gone = state.number("evicted_keys")
+        deleted = f", and it has deleted {gone} keys" if gone else ""
+        yield (
+            "warning",
+            f"Redis may delete heartbeats when its memory is full (maxmemory-policy {policy})"
+            f"{deleted}",
+        )
+    if state.refusal != "MISCONF" and any(state.info.get(f) == "err" for f in SAVE_FIELDS):
+        yield "warning", "Redis could not save its data to disk at its last attempt"
+
+
+def describe_state(state: RedisState) -> str:
+    """Return what is known of this Redis in one line: `version 7.0.15, 1.2 of 64.0 MiB used`."""
+    if not state.info:
+        does = "takes writes" if state.refusal == "" else "answers"
+        return f"it {does}; its user may not run INFO, so version and memory are not known"
+    used, limit = state.used_memory, state.number("maxmemory")
+    parts = [f"version {state.info.get('redis_version', 'not known')}"]
+    if used is not None:
+        of = f" of {limit / MIB:,.1f}" if limit else ""
+        parts.append(f"{used / MIB:,.1f}{of} MiB used{'' if limit else ' (no limit)'}")
+    return ", ".join([*parts, *(["a replica"] if state.info.get("role") == "slave" else [])])
