@@ -9,7 +9,8 @@ from importlib import import_module
 from typing import Any
 
 # What a check is about. This decides which arguments its command gets, and which services it has.
-SERVER, QUEUE, WORKERS, JOBS, METRICS = "server", "queue", "workers", "jobs", "metrics"
+SERVER, QUEUE, METRICS = "server", "queue", "metrics"
+REDIS, WORKERS, JOBS = "redis", "workers", "jobs"
 
 
 class RegisteredCheck:
@@ -38,6 +39,11 @@ class RegisteredCheck:
         """The heading of docs/runbook.md that explains its alerts: `queue-depth`."""
         return self.name.replace("_", "-")
 
+    @property
+    def needs_redis(self) -> bool:
+        """True if the check is UNKNOWN while Redis does not work."""
+        return self.subject in (WORKERS, JOBS)
+
     def load(self) -> Any:
         """Import and return its module, which has `parser`, `build` and `main`."""
         return import_module(f"beanwatch.checks.{self.name}")
@@ -49,6 +55,7 @@ CHECKS = (
     RegisteredCheck("queue_buried", QUEUE, "buried", ("buried",)),
     RegisteredCheck("queue_age", QUEUE, "age", ("ready", "head_ready_age")),
     RegisteredCheck("queue_consumers", QUEUE, "consumers", ("ready", "consumers")),
+    RegisteredCheck("redis", REDIS, "redis"),
     RegisteredCheck("worker_heartbeat", WORKERS, "workers"),
     RegisteredCheck("job_failures", JOBS, "job failures"),
     RegisteredCheck("metrics_fresh", METRICS, "metrics"),

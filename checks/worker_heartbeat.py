@@ -25,7 +25,13 @@ from beanwatch.checks.lib.redis_source import ReadWorkers, add_redis, live_worke
 from beanwatch.config import GLOB, Config, Threshold
 from beanwatch.durations import format_duration
 from beanwatch.net.redis_url import RedisError
-from beanwatch.store.health import DEAD_AFTER, RESTARTED_WITHIN, decide_health, decide_restarted
+from beanwatch.store.health import (
+    DEAD_AFTER,
+    RESTARTED_WITHIN,
+    UNKNOWN,
+    decide_health,
+    decide_restarted,
+)
 from beanwatch.store.heartbeats import RECORD_EXPIRY, Heartbeat, Worker
 
 
@@ -109,6 +115,8 @@ def decide(worker: Worker, restarted: float = RESTARTED_WITHIN) -> tuple[State, 
     health, beat = decide_health(worker), worker.heartbeat
     if beat is None:
         why = f"cannot be read: {worker.problem}" if worker.problem else "is gone"
+        if health == UNKNOWN:
+            return Unknown, f"{worker.id}: its record in Redis {why}"
         return Critical, f"{worker.id}: dead, its record in Redis {why}"
     job = f"{beat.job} (job {beat.job_id}, queue {beat.queue})" if beat.job else ""
     age = format_duration(worker.age)

@@ -51,7 +51,7 @@ def play_fake(mails: list[tuple[float, NightMail]], *expected: Expected) -> Nigh
 
 
 def test_the_service_is_read_from_the_body_as_the_subject_is_cut():
-    assert DEAD == NightMail("PROBLEM", "queue1", "worker web1.a", "CRITICAL", BODY)
+    assert NightMail("PROBLEM", "queue1", "worker web1.a", "CRITICAL", BODY) == DEAD
     assert parse_mail("Undelivered Mail Returned to Sender", "x").kind == "OTHER"
 
 

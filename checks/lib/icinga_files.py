@@ -36,6 +36,7 @@ def apply_rule(check: RegisteredCheck, config: Config) -> str:
     A check about a queue gets a service for each queue in the host's beanwatch_queues.
     """
     name, queue = icinga_string(check.service), ""
+    redis = "  vars.beanwatch_needs_redis = true\n" if check.needs_redis else ""
     if check.subject == QUEUE:
         name = icinga_string(f"{check.service} of ")
         name += " for (label => queue in host.vars.beanwatch_queues)"
@@ -45,6 +46,7 @@ def apply_rule(check: RegisteredCheck, config: Config) -> str:
         '  import "beanwatch-service"\n'
         f"  check_command = {icinga_string(f'beanwatch_{check.name}')}\n"
         f"{queue}"
+        f"{redis}"
         f"  notes_url = {icinga_string(fill_link(config.links.runbook, check.heading))}\n"
         '  if (host.vars.beanwatch_passive) { import "beanwatch-passive" }\n'
         f"  assign where {icinga_string(check.name)} in host.vars.beanwatch_checks\n"

@@ -3,8 +3,17 @@
 from collections.abc import Iterable, Iterator, Sequence
 
 from beanwatch.checks.lib.output import fill_link
-from beanwatch.checks.lib.services import SERVER_SERVICE, Service
-from beanwatch.checks.registry import CHECKS, JOBS, METRICS, QUEUE, SERVER, WORKERS, find_check
+from beanwatch.checks.lib.services import REDIS_SERVICE, SERVER_SERVICE, Service
+from beanwatch.checks.registry import (
+    CHECKS,
+    JOBS,
+    METRICS,
+    QUEUE,
+    REDIS,
+    SERVER,
+    WORKERS,
+    find_check,
+)
 from beanwatch.config import Config
 from beanwatch.queues.servers import parse_server
 
@@ -17,6 +26,7 @@ COMMAND_ARGUMENTS = {
     WORKERS: "$_HOSTBEANWATCH_OPTIONS$ --worker '$ARG1$' $ARG2$",
     JOBS: "$_HOSTBEANWATCH_OPTIONS$ -Q '$ARG1$' $ARG2$",
     METRICS: "$_HOSTBEANWATCH_OPTIONS$ $ARG1$",
+    REDIS: "$_HOSTBEANWATCH_OPTIONS$ $ARG1$",
 }
 MAX_DEPENDENTS = 200  # services in one dependency: Nagios limits the length of a line
 
@@ -35,9 +45,9 @@ def nagios_checks(config: Config) -> Iterator[str]:
             "register": "0",
             "notes_url": escape_nagios(fill_link(config.links.runbook, check.heading)),
         }
-        if check.subject in (SERVER, METRICS):  # these need no argument
+        if check.subject in (SERVER, METRICS, REDIS):  # these need no argument
             fields["check_command"] = check.program
-        if check.service == SERVER_SERVICE:
+        if check.subject in (SERVER, REDIS):
             # Fewer attempts than in beanwatch-service: this service must be in a HARD state before
             # the services that depend on it would notify.
             fields["max_check_attempts"] = "2"
@@ -76,16 +86,35 @@ def nagios_services(
         yield define("service", **fields)
     for host in hosts:
         dependents = [s.name for s in services if s.host == host and s.queue]
-        for start in range(0, len(dependents), MAX_DEPENDENTS):
-            names = ",".join(dependents[start : start + MAX_DEPENDENTS])
-            yield define(
-                "servicedependency",
-                host_name=host,
-                service_description=SERVER_SERVICE,
-                dependent_host_name=host,
-                dependent_service_description=names,
-                notification_failure_criteria="c",
-            )
+        yield from define_dependency((host, SERVER_SERVICE), host, dependents)
+    yield from redis_dependencies(services)
+
+
+def redis_dependencies(services: Sequence[Service]) -> Iterator[str]:
+    """Yield the dependencies, on Redis's service, of all services that need Redis."""
+    for redis in (service for service in services if service.name == REDIS_SERVICE):
+        for host in dict.fromkeys(service.host for service in services):
+            mine = [s for s in services if s.host == host and find_check(s.check).needs_redis]
+            names = [service.name for service in mine]
+            yield from define_dependency((redis.host, redis.name), host, names)
+
+
+def define_dependency(
+    parent: tuple[str, str], host: str, dependents: Sequence[str]
+) -> Iterator[str]:
+    """Yield definitions that silence services of a host while `parent` is CRITICAL.
+
+    `parent` is the host and the name of a service.
+    """
+    for start in range(0, len(dependents), MAX_DEPENDENTS):
+        yield define(
+            "servicedependency",
+            host_name=parent[0],
+            service_description=parent[1],
+            dependent_host_name=host,
+            dependent_service_description=",".join(dependents[start : start + MAX_DEPENDENTS]),
+            notification_failure_criteria="c",
+        )
 
 
 def service_template(check: str) -> str:

@@ -4,28 +4,29 @@ import argparse
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from beanwatch.checks.job_failures import WINDOW_MINUTES
 from beanwatch.checks.lib.memory import FileMemory, ScopedMemory
 from beanwatch.checks.lib.output import PluginResult
 from beanwatch.checks.lib.plugin import READING_SHARE, Check, Unknown, conclude
 from beanwatch.checks.lib.plugin_process import PluginOutput, UsageError
-from beanwatch.checks.lib.redis_source import open_redis, read_from
+from beanwatch.checks.lib.redis_source import open_redis, read_from, read_known_workers
 from beanwatch.checks.lib.services import Service
 from beanwatch.checks.lib.source import LiveSource, Source
-from beanwatch.checks.registry import CHECKS, JOBS, METRICS, WORKERS
+from beanwatch.checks.registry import CHECKS, JOBS, METRICS, REDIS, WORKERS
 from beanwatch.config import Config, ConfigError
-from beanwatch.net.redis_url import RedisError
+from beanwatch.net.redis_url import Execute, RedisError
 from beanwatch.queues.base import Problem, Reading, ServerError, Wanted
 from beanwatch.queues.consumers import Consumers, decide_consumers
 from beanwatch.queues.selection import Selection
 from beanwatch.queues.servers import Server
-from beanwatch.store.heartbeats import Worker, read_workers
+from beanwatch.store.heartbeats import Worker, read_redis
 from beanwatch.store.outcome_counts import JobKind, read_outcomes
+from beanwatch.store.redis_state import RedisState
 
 MAX_REMEMBERED_QUEUES = 20_000  # for each server
 EVERYTHING = Wanted(heads=("ready",), problems=True)
@@ -126,6 +127,24 @@ class ServiceResult(NamedTuple):
     result: PluginResult
 
 
+T = TypeVar("T")
+
+
+class RedisReadings(NamedTuple):
+    """What one round read from Redis: each part, or the error with which it could not be read."""
+
+    state: RedisState | Exception
+    workers: Sequence[Worker] | Exception
+    outcomes: Mapping[JobKind, Counter[str]] | Exception
+
+
+def unwrap(found: T | Exception) -> T:
+    """Return what was read. Raises the error if it could not be read."""
+    if isinstance(found, Exception):
+        raise found
+    return found
+
+
 class PassiveRound:
     """Judges all services once: call `read`, then `judge`, then `save`. `timeout` is in seconds."""
 
@@ -149,18 +168,26 @@ class PassiveRound:
                 for server in self._servers
             ]
             self._polls = dict(zip(self._servers, (task.result() for task in tasks), strict=True))
-        self._workers: Sequence[Worker] = ()
-        self._outcomes: Mapping[JobKind, Counter[str]] = {}
-        self._redis_error: RedisError | None = None
-        options = self._options("worker_heartbeat")
+        self._redis = self._read_redis()
+
+    def _read_redis(self) -> "RedisReadings":
         try:
-            with open_redis(options, self._config, self._output) as link:
-                self._workers = read_from(link, read_workers)
-                self._outcomes = read_from(link, partial(read_outcomes, minutes=WINDOW_MINUTES))
+            with open_redis(self._options("redis"), self._config, self._output) as link:
+
+                def attempt(read: Callable[[Execute], T]) -> T | RedisError:
+                    try:
+                        return read_from(link, read)
+                    except RedisError as error:
+                        return error
+
+                outcomes = partial(read_outcomes, minutes=WINDOW_MINUTES)
+                return RedisReadings(
+                    attempt(read_redis), attempt(read_known_workers), attempt(outcomes)
+                )
         except RedisError as error:
-            self._redis_error = error
+            return RedisReadings(error, error, error)
         except (UsageError, ConfigError) as error:  # the URL or the password file of Redis is wrong
-            self._redis_error = RedisError(str(error))
+            return RedisReadings(error, error, error)
 
     def queues(self) -> dict[str, list[str]]:
         """Return the names of the queues of this round and of earlier rounds, by `Server.node`.
@@ -186,6 +213,8 @@ class PassiveRound:
             try:
                 check = self._build(service, by_node)
                 result = conclude(check, self._config.links)
+            except (UsageError, ConfigError) as error:
+                result = PluginResult(service.check, Unknown.text, Unknown.code, str(error))
             except Exception as error:
                 reason = describe_internal_error(error)
                 result = PluginResult(service.check, Unknown.text, Unknown.code, reason)
@@ -199,18 +228,20 @@ class PassiveRound:
         module, subject = self._modules[service.check], self._checks[service.check].subject
         options = self._options(service.check)
         check: Check
-        if subject == WORKERS:
-            check = module.build(options, self._config, self._read_workers)
+        if subject == REDIS:
+            check = module.build(options, self._config, partial(unwrap, self._redis.state))
+        elif subject == WORKERS:
+            check = module.build(options, self._config, partial(unwrap, self._redis.workers))
         elif subject == JOBS:
-            check = module.build(options, self._config, self._read_outcomes)
+            check = module.build(options, self._config, partial(unwrap, self._redis.outcomes))
         elif subject == METRICS:
             check = module.with_live_graphite(options, self._config, self._output)
         else:
             options.queue = [service.queue]
             server = by_node[service.host]
             memory = self.memory.scoped(service.check)
-            has_redis = self._config.redis.url and not self._redis_error
-            workers = self._workers if has_redis else None
+            workers = self._redis.workers if self._config.redis.url else None
+            workers = None if isinstance(workers, Exception) else workers
             source = PolledSource(server, self._polls[server], memory, workers)
             check = module.build(options, self._config, source)
         return check
@@ -220,13 +251,3 @@ class PassiveRound:
         options.timeout = self._timeout
         options.timeout_state = self._parsers[check].timeout_state
         return options
-
-    def _read_workers(self) -> Sequence[Worker]:
-        if self._redis_error:
-            raise self._redis_error
-        return self._workers
-
-    def _read_outcomes(self) -> Mapping[JobKind, Counter[str]]:
-        if self._redis_error:
-            raise self._redis_error
-        return self._outcomes

@@ -48,9 +48,18 @@ def live_workers(options: argparse.Namespace, config: Config, output: PluginOutp
 
     def read() -> list[Worker]:
         with open_redis(options, config, output) as link:
-            return read_from(link, read_workers)
+            return read_from(link, read_known_workers)
 
     return read
+
+
+def read_known_workers(execute: Execute) -> list[Worker]:
+    """Read all workers. Raises RedisError, also if it is not known which of them are alive."""
+    workers = read_workers(execute)
+    for worker in workers:
+        if worker.doubt:
+            raise RedisError(worker.doubt)
+    return workers
 
 
 T = TypeVar("T")

@@ -11,6 +11,8 @@ from beanwatch.queues.servers import Server, parse_server
 EVERY_QUEUE = "*"
 # The service on which all services of a host's queues depend.
 SERVER_SERVICE = find_check("queue_server").service
+# The service on which the services of workers and jobs depend.
+REDIS_SERVICE = find_check("redis").service
 # Characters that Nagios forbids in names (illegal_object_name_chars) or splits at. `_` replaces
 # them.
 ILLEGAL_IN_NAMES = dict.fromkeys(map(ord, "`~!$%^&*|'\"<>?,()=;\\"), "_")

@@ -215,7 +215,7 @@ LINKS: Spec = {"runbook": text, "graphs": text}
 LIMITS: Spec = {"warning": threshold, "critical": threshold}
 THRESHOLD: Spec = {**LIMITS, "for": duration}
 MEASURES = ("depth", "buried", "age", "consumers")
-CHECKS = ("queue_server", *MEASURES, "worker_heartbeat", "job_failures", "metrics_fresh")
+CHECKS = ("queue_server", *MEASURES, "redis", "worker_heartbeat", "job_failures", "metrics_fresh")
 TABLES: Mapping[str, Spec] = {
     "redis": REDIS,
     "graphite": GRAPHITE,

@@ -9,6 +9,7 @@ from beanwatch.checks.lib.services import plan_services
 from beanwatch.config import parse
 from beanwatch.queues.servers import resolve_servers
 from tests.checks.site import Site
+from tests.checks.test_workers import beat
 from tests.real import Beanstalkd, HttpSink, Nagios, Redis, SmtpSink, wait_until
 
 
@@ -95,6 +96,32 @@ def test_a_server_that_is_down_is_one_alert_and_no_storm(site: Site):
         wait_until(lambda: state_of(nagios, "age of images")[0] == "0", timeout=60)
 
 
+def test_a_redis_that_is_down_is_one_alert(site: Site):
+    site.install("nagios")
+    templates = site.root / "etc/nagios4/conf.d/beanwatch-templates.cfg"
+    text = templates.read_text()
+    templates.write_text(text.replace("max_check_attempts      4\n", "max_check_attempts 8\n"))
+    beat(site.redis, "web1.a", interval=600.0)
+    mailbox = site.directory / "mailbox"
+    mailbox.touch()
+    with site.nagios(f"--file {mailbox}") as nagios:
+        nagios.verify()
+        wait_until(lambda: "web1.a: idle" in state_of(nagios, "workers")[1], timeout=60)
+        site.redis.kill()
+        wait_until(lambda: "\tredis\tCRITICAL\t" in mailbox.read_text(), timeout=60)
+        dependents = ("workers", "job failures")
+        wait_until(
+            lambda: all(
+                nagios.statuses()["queue1", name].get("state_type") == "1"
+                and nagios.statuses()["queue1", name].get("current_state") == "3"
+                for name in dependents
+            ),
+            timeout=60,
+            message="the checks of workers and jobs are UNKNOWN for good",
+        )
+        assert not any(f"\t{name}\t" in mailbox.read_text() for name in dependents)
+
+
 def test_passive_results_arrive_by_the_command_file_and_their_absence_is_an_alert(site: Site):
     site.install("nagios", "--passive")
     with site.nagios("--file /dev/null") as nagios:
@@ -102,7 +129,7 @@ def test_passive_results_arrive_by_the_command_file_and_their_absence_is_an_aler
         site.bury()
         commands = nagios._run / "commands"
         argv = ("passive", "--once", "--to", "command-file", "--command-file", commands)
-        assert site.beanwatch(*argv) == "7 check results submitted\n"
+        assert site.beanwatch(*argv) == "8 check results submitted\n"
         wait_until(lambda: state_of(nagios, "buried of images")[0] == "2", timeout=60)
         assert "images: 1 job buried" in state_of(nagios, "buried of images")[1]
         assert "fresh" not in state_of(nagios, "buried of images")[1]

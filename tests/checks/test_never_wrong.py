@@ -15,7 +15,7 @@ from tests.real.silent_dns import run_with_silent_dns
 
 QUEUE_CHECKS = ("queue_depth", "queue_buried", "queue_age", "queue_consumers")
 SERVER_CHECKS = ("queue_server", *QUEUE_CHECKS)
-REDIS_CHECKS = ("worker_heartbeat", "job_failures")
+REDIS_CHECKS = ("redis", "worker_heartbeat", "job_failures")
 CHECKS = (*SERVER_CHECKS, *REDIS_CHECKS, "metrics_fresh")
 OK, WARNING, CRITICAL, UNKNOWN = range(4)
 # A loaded machine takes its time to start a process; a check that hangs takes for ever.
@@ -33,7 +33,7 @@ def address_arguments(name: str, address: str) -> list[str]:
 
 def unreachable(name: str) -> int:
     """The documented state of a server that cannot be used."""
-    return CRITICAL if name == "queue_server" else UNKNOWN
+    return CRITICAL if name in ("queue_server", "redis") else UNKNOWN
 
 
 def runbook_of(name: str) -> str:
@@ -250,7 +250,7 @@ def test_bad_arguments_are_unknown_and_not_critical(run, name: str, argv: tuple[
 
 @pytest.mark.parametrize("name", CHECKS)
 def test_the_help_names_the_state_of_a_timeout(run, name: str):
-    state = "critical" if name == "queue_server" else "unknown"
+    state = "critical" if unreachable(name) == CRITICAL else "unknown"
     assert f"10:{state})" in " ".join(run(f"check_{name}", "--help").stdout.split())
 
 

@@ -152,13 +152,19 @@ def test_the_number_of_live_workers_of_a_queue_can_be_judged(check: Check, redis
     assert "1 live worker (allowed 2:)" in answer.text
 
 
-def test_a_record_that_cannot_be_read_is_a_dead_worker(check: Check, redis_server: Redis):
-    beat(redis_server, "web1.a")
-    with redis_server.client() as client:
-        client.set(worker_key("web1.a"), b"{nonsense")
-    answer = check("worker_heartbeat", "--redis", redis_server.url)
-    assert answer.code == CRITICAL
-    assert "web1.a: dead, its record in Redis cannot be read: it is not JSON" in answer.text
+def test_a_fresh_record_that_cannot_be_read_is_not_a_dead_worker_and_an_old_one_is(
+    check: Check, redis_server: Redis
+):
+    for age, code, words in (
+        (0.2, UNKNOWN, "web1.a: its record in Redis cannot be read: it is not JSON"),
+        (60.0, CRITICAL, "web1.a: dead, its record in Redis cannot be read: it is not JSON"),
+    ):
+        beat(redis_server, "web1.a", age=age)
+        with redis_server.client() as client:
+            client.set(worker_key("web1.a"), b"{nonsense")
+        answer = check("worker_heartbeat", "--redis", redis_server.url)
+        assert answer.code == code
+        assert words in answer.text
     with redis_server.client() as client:
         client.delete(worker_key("web1.a"))
     answer = check("worker_heartbeat", "--redis", redis_server.url)

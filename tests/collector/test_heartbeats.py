@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beanwatch.store.health import HEALTH, decide_health
+from beanwatch.store.health import HEALTH, UNKNOWN, decide_health
 from beanwatch.store.heartbeats import Heartbeat, decode_heartbeat, encode_heartbeat, make_worker
 from beanwatch.store.records import RecordError
 
@@ -26,7 +26,8 @@ def test_what_is_written_is_read():
 @given(st.dictionaries(st.sampled_from(Heartbeat._fields), VALUES))
 def test_any_record_is_a_heartbeat_of_which_all_follows_or_is_rejected(record: dict[str, object]):
     worker = make_worker("w", 0.0, json.dumps(record).encode())
-    assert decide_health(worker) in HEALTH
+    assert (decide_health(worker) in HEALTH) == (not worker.problem)
+    assert (decide_health(worker) == UNKNOWN) == bool(worker.problem)
     assert bool(worker.heartbeat is None) == bool(worker.problem)
     if worker.heartbeat is not None:
         found = worker.heartbeat

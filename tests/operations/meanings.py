@@ -43,7 +43,10 @@ REDIS = {
         "sorted set: the keys `beanwatch:started:...`, so that at most 10000 are kept",
         "never",
     ),
-    "beanwatch:probe": ("written to confirm that the writes before it arrived", "1 minute"),
+    "beanwatch:probe": (
+        "written to test that Redis takes writes, and that those before it arrived",
+        "1 minute",
+    ),
 }
 BEAT = {
     "instance": "a random id, new with every start of the process",

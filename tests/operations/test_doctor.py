@@ -15,6 +15,7 @@ import pytest
 
 from beanwatch.cli.lib.probes.checks import CHECKS, judge_check
 from beanwatch.cli.lib.probes.render import parse_render
+from beanwatch.net.redis_url import WRITE_REFUSALS
 from beanwatch.store.heartbeats import WORKERS_KEY, Heartbeat, encode_heartbeat, worker_key
 from tests.real import ROOT, Beanstalkd, Graphite, HttpSink, Proxy, Redis, StatsD
 
@@ -216,6 +217,47 @@ def test_a_redis_that_is_a_replica_or_that_evicts_is_no_good(
     code, found = doctor("--wait", "1s")
     assert (code, found["redis"]["state"]) == (1, "failed")
     assert "this is a replica" in found["redis"]["text"]
+
+
+def test_a_redis_user_without_info_has_all_that_works_said_to_work(
+    doctor: Doctor, beanstalkd: Beanstalkd, redis_server: Redis
+) -> None:
+    beat(redis_server, "web1.email", interval=100.0)
+    rights = "on >secret ~beanwatch:* -@all +@read +@write +time +ping +select"
+    redis_server.client().execute_command("ACL", "SETUSER", "watch", *rights.split())
+    doctor.tables = {
+        "servers": {"q1": beanstalkd.address},
+        "redis": {"url": f"redis://watch:secret@127.0.0.1:{redis_server.port}/0"},
+    }
+    _, found = doctor("--wait", "1s")
+    parts = ("redis", "heartbeats", "check_redis", "check_worker_heartbeat", "check_job_failures")
+    assert {part: found[part]["state"] for part in parts} == dict.fromkeys(parts, "ok")
+    assert "it takes writes; its user may not run INFO" in found["redis"]["text"]
+    redis_server.client().execute_command("ACL", "SETUSER", "watch", "-zrange")
+    _, found = doctor("--wait", "1s")
+    assert found["redis"]["state"] == "failed"
+    assert "NOPERM" in found["redis"]["text"]
+    assert found["redis"]["cure"] == (
+        "see beanwatch runbook redis, for the rights that this Redis user needs"
+    )
+
+
+@pytest.mark.parametrize("code", WRITE_REFUSALS)
+def test_a_redis_that_takes_no_writes_is_said_once_and_nobody_is_dead(
+    doctor: Doctor, beanstalkd: Beanstalkd, redis_server: Redis, code: str
+) -> None:
+    beat(redis_server, "web1.email", age=60.0)
+    redis_server.refuse_writes(code)
+    doctor.tables = {
+        "servers": {"q1": beanstalkd.address},
+        "redis": {"url": redis_server.url},
+    }
+    exit_code, found = doctor("--wait", "1s")
+    assert exit_code == 1
+    assert [part for part, f in found.items() if f["state"] == "failed"] == ["redis"]
+    assert f"Redis takes no writes: {code}, " in found["redis"]["text"]
+    assert f"Redis takes no writes: {code}, " in found["heartbeats"]["text"]
+    assert found["check_worker_heartbeat"]["state"] == "unused"
 
 
 def test_silent_servers_cost_seconds_and_no_more(

@@ -58,6 +58,7 @@ QUEUE_SERVER = "a queue server"
 # The server without which a check cannot run. Checks that are not listed need a queue server.
 NEEDS = {
     "check_queue_server": "",
+    "check_redis": "redis",
     "check_worker_heartbeat": "redis",
     "check_job_failures": "redis",
     "check_metrics_fresh": "graphite render",

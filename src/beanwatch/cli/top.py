@@ -29,7 +29,7 @@ from beanwatch.collectors.poll.observer import Observer
 from beanwatch.fleet.overview import FleetObserver, Overview
 from beanwatch.net.redis_url import RedisError, RedisUrl, open_redis
 from beanwatch.queues.selection import Selection
-from beanwatch.store.health import HEALTH_CODES, decide_health
+from beanwatch.store.health import decide_health, rank_health
 from beanwatch.store.heartbeats import Worker, read_workers
 
 HEADING_LINES = 8  # lines of the screen for headings, blank lines and the list of keys
@@ -94,11 +94,12 @@ class Screen:
             try:
                 with open_redis(self._redis, self._timeout) as redis:
                     workers = read_workers(redis.execute)
+                redis_error = next((worker.doubt for worker in workers if worker.doubt), "")
             except RedisError as error:
                 redis_error = f"cannot read the workers: {error}"
         if self._only_wrong:
             workers = [worker for worker in workers if worker_style(worker)]
-        workers.sort(key=lambda worker: (-HEALTH_CODES[decide_health(worker)], worker.id))
+        workers.sort(key=lambda worker: (-rank_health(decide_health(worker)), worker.id))
         return Snapshot(Overview(overview.servers, rows), workers, redis_error)
 
     def draw(self, snapshot: Snapshot, height: int | None = None) -> Group:

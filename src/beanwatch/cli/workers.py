@@ -170,6 +170,8 @@ def forget(config_file: str | None, redis: str | None, id_glob: str, as_json: bo
     """Remove the records of dead workers that will not be started again."""
     config = load_config(config_file)
     found = find_workers(config, redis, id_glob)
+    if doubt := next((worker.doubt for worker in found if worker.doubt), ""):
+        raise click.ClickException(f"it is not known which workers are dead: {doubt}")
     forgotten = query_redis(config, redis, lambda execute: forget_dead(execute, found))
     if as_json:
         print_json({"forgotten": forgotten.dead, "alive": forgotten.running})

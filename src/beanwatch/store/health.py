@@ -1,8 +1,8 @@
 """Decides from a worker's heartbeat whether the worker is alive and makes progress."""
 
+from beanwatch.store.heartbeats import DEAD_AFTER as DEAD_AFTER
 from beanwatch.store.heartbeats import Heartbeat, Worker
 
-DEAD_AFTER = 10.0  # seconds without a heartbeat; or three heartbeat intervals, if that is longer
 NEXT_INSTANCE_WITHIN = 60.0  # seconds in which a worker must start again after a requested exit
 LOOP_MARGIN = 10.0  # seconds added to the reserve timeout before an idle main loop counts as hung
 RESTARTED_WITHIN = 600.0  # seconds for which an unexpected restart is a warning
@@ -11,11 +11,15 @@ RESTARTED_WITHIN = 600.0  # seconds for which an unexpected restart is a warning
 # over several workers is their worst health.
 HEALTH = ("idle", "busy", "starting", "stopping", "waiting", "blocked", "hung", "dead")
 HEALTH_CODES = {health: code for code, health in enumerate(HEALTH)}
+# The result if nobody can know whether the worker is alive. It has no value in Graphite.
+UNKNOWN = "unknown"
 
 
 def decide_health(worker: Worker) -> str:
-    """Return one of HEALTH: `dead`, `hung`, or the state in the worker's heartbeat.
+    """Return one of HEALTH: `dead`, `hung`, or the state in the worker's heartbeat; or UNKNOWN.
 
+    unknown: the worker would be dead, but Redis takes no writes, so no heartbeat can arrive. Or the
+    worker sends heartbeats, but its record cannot be read.
     dead: no heartbeat for 10 s or three intervals, whichever is longer. If the worker has exited on
     request and must start again, it is dead after 60 s.
     hung: during a job, the job's deadline has passed. Without a job, the main loop has not run for
@@ -23,17 +27,23 @@ def decide_health(worker: Worker) -> str:
     A state that is not in HEALTH, from a newer worker, counts as busy or idle.
     """
     heartbeat = worker.heartbeat
-    interval = heartbeat.interval if heartbeat else 1.0
-    if heartbeat is not None and heartbeat.is_over:
-        return "stopping" if worker.age < NEXT_INSTANCE_WITHIN else "dead"
-    if heartbeat is None or worker.age > max(3 * interval, DEAD_AFTER):
-        return "dead"
+    if heartbeat is not None and heartbeat.is_over and worker.age < NEXT_INSTANCE_WITHIN:
+        return "stopping"
+    if worker.is_late or (heartbeat is not None and heartbeat.is_over):
+        return UNKNOWN if worker.doubt else "dead"
+    if heartbeat is None:
+        return UNKNOWN if worker.problem else "dead"
     is_known = heartbeat.state in HEALTH
     state = heartbeat.state if is_known else "busy" if heartbeat.job_started_at else "idle"
     if heartbeat.job_started_at:
         return "hung" if 0 < heartbeat.deadline < heartbeat.beat_at else state
     loop_age = heartbeat.beat_at - heartbeat.loop_at
     return "hung" if loop_age > heartbeat.reserve_timeout + LOOP_MARGIN else state
+
+
+def rank_health(health: str) -> int:
+    """Return how bad a result of `decide_health` is: the larger, the worse."""
+    return HEALTH_CODES.get("blocked" if health == UNKNOWN else health, 0)
 
 
 def decide_restarted(heartbeat: Heartbeat, within: float = RESTARTED_WITHIN) -> bool:

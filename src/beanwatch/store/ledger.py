@@ -9,8 +9,6 @@ from beanwatch.store.records import RecordError, decode_record
 # A sorted set of the ledger's keys; the score is the time of the last write, by Redis's clock. It
 # serves to remove the oldest keys.
 JOBS_KEY = "beanwatch:jobs"
-# A key that is written only to test whether Redis accepts writes; see `RedisStream`.
-PROBE_KEY = "beanwatch:probe"
 
 T = TypeVar("T")
 OnRejected = Callable[[RecordError], object]

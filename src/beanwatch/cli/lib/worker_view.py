@@ -12,7 +12,7 @@ from beanwatch.cli.lib.tables import (
     text_column,
 )
 from beanwatch.durations import format_duration
-from beanwatch.store.health import decide_health, decide_restarted
+from beanwatch.store.health import UNKNOWN, decide_health, decide_restarted
 from beanwatch.store.heartbeats import Heartbeat, Worker
 
 
@@ -22,7 +22,7 @@ def worker_style(worker: Worker) -> str:
     if health in ("dead", "hung"):
         return STYLES["critical"]
     restarted = worker.heartbeat is not None and decide_restarted(worker.heartbeat)
-    return STYLES["warning"] if health == "blocked" or restarted else ""
+    return STYLES["warning"] if health in ("blocked", UNKNOWN) or restarted else ""
 
 
 def worker_table(workers: Sequence[Worker]) -> Columns:
@@ -47,7 +47,7 @@ def worker_table(workers: Sequence[Worker]) -> Columns:
         health = decide_health(worker)
         if beat is None:
             blank = [""] * (6 + differ)
-            words = f"cannot read its record: {worker.problem}" if worker.problem else ""
+            words = f"cannot read its record: {worker.problem}" if worker.problem else worker.doubt
             table.add_row(worker.id, health, *blank, words, style=worker_style(worker))
             continue
         busy_for = beat.beat_at - beat.job_started_at if beat.job_started_at else None
@@ -61,7 +61,7 @@ def worker_table(workers: Sequence[Worker]) -> Columns:
             count_cell(beat.failed),
             f"{worker.age:.1f}s",
             *([beat.app_version] if differ else []),
-            worker_words(beat, health),
+            worker.doubt or worker_words(beat, health),
             style=worker_style(worker),
         )
     return table
@@ -92,5 +92,6 @@ def worker_tree(worker: Worker) -> dict[str, Any]:
         "id": worker.id,
         "health": decide_health(worker),
         "age": round(worker.age, 3),
+        "problem": worker.problem or worker.doubt,
         **(worker.heartbeat._asdict() if worker.heartbeat else {}),
     }

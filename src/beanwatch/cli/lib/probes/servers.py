@@ -9,7 +9,10 @@ from beanwatch.queues.base import SERVER_ONLY, ProtocolError, ReaderOptions, Ser
 from beanwatch.queues.model import ServerState
 from beanwatch.queues.servers import Server
 from beanwatch.store.health import decide_health, decide_restarted
-from beanwatch.store.heartbeats import read_workers
+from beanwatch.store.heartbeats import read_redis, read_workers
+from beanwatch.store.redis_state import describe_state, find_problems
+
+REDIS_CURE = "see beanwatch runbook redis"
 
 
 def server_part(server: Server) -> str:
@@ -56,35 +59,24 @@ def probe_redis(redis: RedisUrl) -> Iterator[Finding]:
     """Test that Redis answers, accepts writes, and does not evict heartbeats."""
     try:
         with open_redis(redis, TIMEOUT) as client:
-            (info,) = client.execute([("INFO",)])
+            state = read_redis(client.execute)
     except RedisError as error:
-        if any(word in str(error) for word in ("NOAUTH", "WRONGPASS", "NOPERM")):
+        if error.code in ("NOAUTH", "WRONGPASS"):
             cure = "correct password_file, or the user in url, under [redis]"
+        elif error.code == "NOPERM":
+            cure = f"{REDIS_CURE}, for the rights that this Redis user needs"
         else:
             cure = "start it (systemctl start redis-server), or correct url under [redis]"
         yield Finding("redis", "failed", f"cannot query Redis: {error}", cure)
         return
-    facts = dict(
-        line.split(":", 1) for line in info.decode("utf-8", "replace").splitlines() if ":" in line
-    )
-    text = f"{redis.address}: version {facts.get('redis_version', '?')}"
-    policy = facts.get("maxmemory_policy", "noeviction")
-    if facts.get("role") == "slave":
-        yield Finding(
-            "redis",
-            "failed",
-            f"{text}, but this is a replica, so workers cannot write to it",
-            "set url under [redis] to the master, or to redis+sentinel://HOST:26379/SERVICE",
-        )
-    elif policy.startswith("allkeys") and facts.get("maxmemory", "0") != "0":
-        yield Finding(
-            "redis",
-            "warning",
-            f"{text}; when memory is short it may evict heartbeats ({policy})",
-            "set maxmemory-policy to noeviction or volatile-lru, or give beanwatch its own Redis",
-        )
-    else:
+    text = f"{redis.address}: {describe_state(state)}"
+    problems = list(find_problems(state))
+    if not problems:
         yield Finding("redis", "ok", text)
+        return
+    words = "; ".join(problem for _, problem in problems)
+    is_broken = any(severity == "critical" for severity, _ in problems)
+    yield Finding("redis", "failed" if is_broken else "warning", f"{text}; {words}", REDIS_CURE)
 
 
 def probe_heartbeats(redis: RedisUrl, expected: Sequence[str]) -> Iterator[Finding]:
@@ -92,8 +84,12 @@ def probe_heartbeats(redis: RedisUrl, expected: Sequence[str]) -> Iterator[Findi
     try:
         with open_redis(redis, TIMEOUT) as client:
             workers = read_workers(client.execute)
-    except RedisError:
-        yield Finding("heartbeats", "unused", "skipped: Redis does not work (see above)")
+    except RedisError as error:
+        text = f"skipped: the workers' records cannot be read: {error}"
+        yield Finding("heartbeats", "unused", text)
+        return
+    if doubt := next((worker.doubt for worker in workers if worker.doubt), ""):
+        yield Finding("heartbeats", "unused", f"not known which workers are alive: {doubt}")
         return
     health = {worker.id: decide_health(worker) for worker in workers}
     for worker in expected:
