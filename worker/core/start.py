@@ -14,7 +14,7 @@ from beanwatch.worker.api.errors import WorkerError
 from beanwatch.worker.core.settings import Settings
 from beanwatch.worker.core.state import DUPLICATE
 from beanwatch.worker.guard.black_box import BlackBox, BlackBoxRecord
-from beanwatch.worker.guard.host import TemporaryRoot
+from beanwatch.worker.guard.temporary import TemporaryRoot
 from beanwatch.worker.telemetry.heartbeat_writer import HeartbeatWriter
 
 LIVENESS_READS = 20  # reads of the other instance's heartbeat, within two intervals
