@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from beanwatch.worker import App, Context
 from beanwatch.worker.core.decide import format_exception_line
 from beanwatch.worker.guard import watchdog
 from tests.real import Redis, wait_until
+from tests.real.hung_disk import hung_disk
 from tests.worker_core.conftest import Broker, StartWorker
 from tests.worker_core.test_control import tell
 
@@ -75,19 +77,80 @@ def test_directories_deeper_than_python_can_follow_are_removed(
     assert worker.stop() == 0
 
 
-def test_a_disk_that_hangs_after_the_job_ends_the_worker_and_gives_the_job_back(
+def test_a_disk_that_hangs_blocks_the_worker_and_costs_neither_the_job_nor_the_stop(
+    start_worker: StartWorker, broker: Broker, tmp_path: Path
+) -> None:
+    disk, go = tmp_path / "disk", tmp_path / "go"
+    disk.mkdir()
+    broker.put("leave", {"until": str(go)})
+    worker = start_worker(
+        *("--tmp-root", disk, "--shutdown-timeout", 2),
+        app="tests.worker_core.stuck_jobs:app",
+        env={"STUCK_LIMIT": "1"},
+    )
+    worker.wait_for("busy")
+    with hung_disk(disk):
+        go.touch()
+        wait_until(lambda: worker.outcomes() == ["ok"])
+        assert worker.logged("the temporary files of leave could not be removed: ")
+        reason = worker.wait_for("blocked").reason
+        assert reason.startswith(f"the disk of {disk}/beanwatch-here.w1-")
+        assert reason.endswith(" does not respond")
+        broker.put("leave", {"until": str(go)})
+        assert broker.counts(ready=1)
+    wait_until(lambda: worker.outcomes() == ["ok", "ok"])
+    with hung_disk(disk):
+        started = time.monotonic()
+        assert worker.stop() == 0
+        assert time.monotonic() - started < 8
+
+
+def test_a_stop_does_not_wait_for_temporary_files_longer_than_for_a_job(
+    start_worker: StartWorker, broker: Broker, tmp_path: Path
+) -> None:
+    disk, go = tmp_path / "disk", tmp_path / "go"
+    disk.mkdir()
+    broker.put("leave", {"until": str(go)})
+    app = "tests.worker_core.stuck_jobs:app"
+    worker = start_worker("--tmp-root", disk, "--shutdown-timeout", 1, app=app)
+    worker.wait_for("busy")
+    with hung_disk(disk):
+        go.touch()
+        wait_until(lambda: worker.beat().hard_deadline - time.time() > 75)  # it cleans up
+        started = time.monotonic()
+        assert worker.stop() == 0
+        assert time.monotonic() - started < 8
+    assert worker.outcomes() == ["ok"]
+    assert broker.counts()
+
+
+def test_a_disk_that_hangs_at_the_start_is_one_line_and_exit_1(
+    start_worker: StartWorker, tmp_path: Path
+) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    with hung_disk(disk):
+        worker = start_worker("--tmp-root", disk)
+        assert worker.exit_code() == 1
+    assert worker.errors.read_text().endswith(
+        ": the disk did not respond within 10 s; see --tmp-root\n"
+    )
+
+
+def test_a_worker_that_hangs_while_it_ends_a_run_is_ended_in_time(
     start_worker: StartWorker, broker: Broker
 ) -> None:
-    job_id = broker.put("leave")
-    worker = start_worker(app="tests.worker_core.stuck_jobs:app")
-    assert worker.exit_code() == 1
-    assert "in clean_up" in worker.errors.read_text()
-    wait_until(lambda: broker.job(job_id)["state"] == "ready")
-    with broker.server.client(watch="work") as client:
-        client.bury(client.reserve())
-    heir = start_worker()
-    wait_until(lambda: heir.beat().pid == heir.process.pid)
-    assert heir.beat().last_exit == f"killed while running leave (job {job_id})"
+    job_id = broker.put("ok")
+    worker = start_worker(
+        "--shutdown-timeout", 1, app="tests.worker_core.stuck_jobs:app", env={"STUCK_LOG": "1"}
+    )
+    worker.wait_for("busy")
+    wait_until(broker.counts)  # it is acknowledged, and hangs then
+    started = time.monotonic()
+    worker.signal(signal.SIGTERM)
+    assert worker.exit_code() == 0
+    assert time.monotonic() - started < 12
+    assert worker.logged(f"the worker hung while it ended the run of ok (job {job_id})")
 
 
 def test_a_handler_whose_decorator_hides_that_it_is_async_is_run(

@@ -15,6 +15,7 @@ from beanwatch.store.heartbeats import Heartbeat
 from beanwatch.telemetry.logging import setup as logs
 from beanwatch.telemetry.logging.output import LogOutput
 from beanwatch.worker.api.app import App
+from beanwatch.worker.api.errors import WorkerError
 from beanwatch.worker.api.resource import Resources
 from beanwatch.worker.control.command_handler import CommandHandler
 from beanwatch.worker.control.listener import Listener
@@ -31,9 +32,9 @@ from beanwatch.worker.core.start import prepare_start
 from beanwatch.worker.core.state import FATAL, WorkerState
 from beanwatch.worker.core.wake import Wake
 from beanwatch.worker.guard.guard import Guard
-from beanwatch.worker.guard.host import TemporaryRoot
 from beanwatch.worker.guard.job_guards import JobGuards
 from beanwatch.worker.guard.pulse import Pulse
+from beanwatch.worker.guard.temporary import TemporaryRoot
 from beanwatch.worker.telemetry.gauges import WorkerGauges
 from beanwatch.worker.telemetry.heartbeat_record import HeartbeatRecord
 from beanwatch.worker.telemetry.heartbeat_reporter import HeartbeatReporter
@@ -70,7 +71,10 @@ def run_worker(app: App, settings: Settings, log_output: LogOutput) -> int:
     """
     instance = secrets.token_hex(8)
     telemetry = make_telemetry(settings, instance, log_output)
-    temporary = TemporaryRoot(settings.options.tmp_root, settings.worker, instance)
+    try:
+        temporary = TemporaryRoot(settings.options.tmp_root, settings.worker, instance)
+    except OSError as error:  # this host has no directory for temporary files
+        raise WorkerError(f"{error.strerror}; see --tmp-root") from None
     identity, black_box = prepare_start(
         telemetry.heartbeat_writer,
         telemetry.starts,

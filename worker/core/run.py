@@ -1,7 +1,7 @@
 """Runs a job: decodes it, checks it, calls its handler, and decides the outcome."""
 
 import os
-from collections.abc import AsyncGenerator, Awaitable, Generator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from typing import Any, NamedTuple
 
 from msgspec.structs import replace
@@ -143,9 +143,17 @@ class Runner:
         """Return the running handler's current line as `file:line function`; "" if none runs."""
         return find_handler_frame(self._async.coroutine)
 
-    def clean_up(self, job: RunningJob) -> None:
-        """Remove the job's temporary files. Log a warning if some cannot be removed."""
-        if left := self._guards.remove_directory(job):
+    def clean_up(
+        self,
+        job: RunningJob,
+        timeout: float,
+        must_stop: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """Remove the job's temporary files. Log a warning if some cannot be removed.
+
+        Waits as `TemporaryRoot.remove` does: a disk that hangs does not stop the worker.
+        """
+        if left := self._guards.remove_directory(job, timeout, must_stop):
             self._log.warning(
                 "the temporary files of {job} could not be removed: {left}", job=job.name, left=left
             )

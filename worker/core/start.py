@@ -14,7 +14,7 @@ from beanwatch.worker.api.errors import WorkerError
 from beanwatch.worker.core.settings import Settings
 from beanwatch.worker.core.state import DUPLICATE
 from beanwatch.worker.guard.black_box import BlackBox, BlackBoxRecord
-from beanwatch.worker.guard.host import TemporaryRoot
+from beanwatch.worker.guard.temporary import TemporaryRoot
 from beanwatch.worker.telemetry.heartbeat_writer import HeartbeatWriter
 from beanwatch.worker.telemetry.run_starts import RunStarts
 

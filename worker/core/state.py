@@ -58,6 +58,10 @@ class WorkerState:
         """Set the shutdown deadline to the shutdown timeout from now; an earlier one stays."""
         self.shutdown_deadline = min(self.shutdown_deadline, self._clock() + self._shutdown_timeout)
 
+    def is_shutdown_due(self) -> bool:
+        """Return True if the worker stops and the shutdown deadline has passed."""
+        return not self.is_running and self._clock() >= self.shutdown_deadline
+
     def shut_down_now(self) -> None:
         """Set the shutdown deadline to now, so that the current job is stopped and released."""
         self.shutdown_deadline = self._clock()

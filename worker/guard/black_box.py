@@ -35,13 +35,7 @@ class BlackBox:
     """
 
     def __init__(self, path: Path) -> None:
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        try:
-            # Without this, a write to the map would kill the process when the disk is full.
-            os.posix_fallocate(fd, 0, _SIZE)
-            self._map = mmap.mmap(fd, _SIZE)
-        finally:
-            os.close(fd)
+        self._map = _create(path)
 
     def write_job(self, job_id: int, name: str, delivery: int, server: str) -> None:
         """Write the job that is about to run; the arguments are as in BlackBoxRecord."""
@@ -51,6 +45,12 @@ class BlackBox:
         """Write why the process exits; "" if it was stopped on request."""
         self._put(f"{_END_MARK} {reason}".encode("utf-8", "replace"))
 
+    def move_to(self, path: Path) -> None:
+        """Write to a new file from now on: the old one was removed. Raises OSError."""
+        new = _create(path)
+        new[:] = self._map[:]
+        self._map = new
+
     def clear(self) -> None:
         """Mark that no job is running."""
         self._map[0] = _NEWLINE
@@ -58,6 +58,16 @@ class BlackBox:
     def _put(self, text: bytes) -> None:
         line = text[: _SIZE - 1] + b"\n"
         self._map[: len(line)] = line
+
+
+def _create(path: Path) -> mmap.mmap:
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        # Without this, a write to the map would kill the process when the disk is full.
+        os.posix_fallocate(fd, 0, _SIZE)
+        return mmap.mmap(fd, _SIZE)
+    finally:
+        os.close(fd)
 
 
 def read_black_box(path: Path) -> BlackBoxRecord | None:

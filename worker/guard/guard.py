@@ -20,6 +20,10 @@ from beanwatch.worker.guard.stacks import dump_stacks
 HANDLER_CLEAN_UP_TIME = 2.0  # seconds for a handler to end after JobStopped was raised in it
 TOUCH_LOCK_TIMEOUT = 0.3  # seconds that a touch waits for the lock of the connection
 TAKE_OVER_TIMEOUT = 30.0  # seconds to end the run and to send the last reports
+CLEAN_UP_TIMEOUT = 2.0  # seconds of these to remove the job's temporary files
+# Seconds after a deadline for the main thread to end a run itself, once it has begun to.
+END_MARGIN = 2.0
+END_TIMEOUT_AT_SHUTDOWN = 10.0
 
 SHUTDOWN_REASON = "the worker stops and gives the job no more time"
 
@@ -98,7 +102,10 @@ class Guard:
     ) -> None:
         """End the run in place of the main thread, then exit from the process with `code`."""
         if job is not None and not job.end_lock.acquire(blocking=False):
-            return  # the main thread ends the run itself
+            if not self._hangs_while_ending(job):
+                return  # the main thread ends the run itself
+            reason = f"the worker hung while it ended the run of {job.name} (job {job.id})"
+            verdict, exit_reason, job = Verdict("lost", "release", reason), reason, None
         try:
             self._watchdog.tick(time.monotonic() + TAKE_OVER_TIMEOUT)
             stacks = dump_stacks()
@@ -112,10 +119,18 @@ class Guard:
             )
             if job is not None:
                 self._finisher.end(job, verdict)
-                self._runner.clean_up(job)
+                self._runner.clean_up(job, CLEAN_UP_TIMEOUT)
                 self._runner.end_job()
             self._report_exit(exit_reason)
         except Exception as error:
             self._log.critical("the exiting worker could not report its last run", exc_info=error)
         finally:
             self._leave(code)
+
+    def _hangs_while_ending(self, job: RunningJob) -> bool:
+        """Return True if the main thread has not ended the job's run in time."""
+        # Read again: the main thread sets another deadline when it begins to end the run.
+        end = job.hard_deadline + END_MARGIN
+        if not self._state.is_running:
+            end = min(end, self._state.shutdown_deadline + END_TIMEOUT_AT_SHUTDOWN)
+        return time.monotonic() >= end

@@ -1,11 +1,12 @@
 """Holds the objects that guard a running job: alarm, watchdog, black box, temporary files."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from beanwatch.worker.core.job import RunningJob
 from beanwatch.worker.guard.black_box import BlackBox
 from beanwatch.worker.guard.deadline import Alarm
-from beanwatch.worker.guard.host import TemporaryRoot
+from beanwatch.worker.guard.temporary import TemporaryRoot
 from beanwatch.worker.guard.watchdog import Watchdog
 
 
@@ -39,6 +40,13 @@ class JobGuards:
         """Make a temporary directory for the job and return its path. Raises OSError."""
         return self.temporary.make(job.id)
 
-    def remove_directory(self, job: RunningJob) -> str:
-        """Remove the job's directory, if any. Returns "", or the path that remains and why."""
-        return self.temporary.remove(job.tmpdir) if job.tmpdir is not None else ""
+    def remove_directory(
+        self, job: RunningJob, timeout: float, must_stop: Callable[[], bool]
+    ) -> str:
+        """Remove the job's directory, if any. Returns "", or the path that remains and why.
+
+        Waits as `TemporaryRoot.remove` does.
+        """
+        if job.tmpdir is None:
+            return ""
+        return self.temporary.remove(job.tmpdir, timeout, must_stop)

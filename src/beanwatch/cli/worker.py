@@ -93,7 +93,8 @@ from beanwatch.worker.core.settings import WORKER_NAME, Settings
 @click.option(
     "--min-free-disk",
     type=SIZE,
-    help="reserve no jobs while the disk of --tmp-root has less free space (100M)",
+    help="reserve no jobs while the disk of --tmp-root has less free space, or few free inodes "
+    "(100M; 0: never)",
 )
 @click.option(
     "--restart-spread",
