@@ -4,7 +4,8 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
-from beanwatch.checks.channels.alert import Alert, Channel, ChannelOptions, DeliveryError, one_line
+from beanwatch.checks.channels.alert import Alert, Channel, ChannelOptions, DeliveryError
+from beanwatch.quoting import header_text
 
 
 def plan(
@@ -21,7 +22,7 @@ def append_file(alert: Alert, path: str) -> None:
     Creates the file if it does not exist. Raises DeliveryError, also if it is a symbolic link.
     """
     fields = (alert.kind, alert.host, alert.service, alert.state, alert.output, alert.runbook)
-    line = "\t".join(map(one_line, fields)) + "\n"
+    line = "\t".join(map(header_text, fields)) + "\n"
     try:
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         descriptor = os.open(path, flags, 0o640)

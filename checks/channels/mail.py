@@ -7,7 +7,8 @@ from email.message import EmailMessage
 from email.utils import formatdate, make_msgid
 from functools import partial
 
-from beanwatch.checks.channels.alert import Alert, Channel, ChannelOptions, DeliveryError, one_line
+from beanwatch.checks.channels.alert import Alert, Channel, ChannelOptions, DeliveryError
+from beanwatch.quoting import header_text
 
 SENDMAIL = "/usr/sbin/sendmail"
 
@@ -41,7 +42,7 @@ def make_mail(alert: Alert, sender: str, recipients: Sequence[str]) -> EmailMess
     mail["Date"] = formatdate(localtime=True)
     mail["Message-ID"] = make_msgid("beanwatch", domain=sender.rpartition("@")[2] or None)
     mail["Auto-Submitted"] = "auto-generated"
-    mail["X-Beanwatch-State"] = one_line(alert.state)
+    mail["X-Beanwatch-State"] = header_text(alert.state)
     mail.set_content(alert.body())
     return mail
 

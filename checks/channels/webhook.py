@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
 from beanwatch.checks.channels.alert import Alert, Channel, ChannelOptions, DeliveryError
+from beanwatch.quoting import chat_link, chat_text
 
 COLORS = {"CRITICAL": "#d32f2f", "DOWN": "#d32f2f", "WARNING": "#f9a825", "UNKNOWN": "#7b1fa2"}
 OTHER_COLOR = "#388e3c"  # green, for OK and UP
@@ -25,26 +26,21 @@ def plan(
 def make_slack(alert: Alert) -> bytes:
     """Format the alert as a JSON message for an incoming webhook of Slack."""
     links = [
-        f"<{url}|{name}>"
+        chat_link(url, name)
         for name, url in (("Runbook", alert.runbook), ("Graphs", alert.graphs))
         if url
     ]
     long = "\n".join(alert.long_lines()).strip()
-    text = "\n".join(filter(None, [escape(alert.output), escape(long), " ".join(links)]))
+    text = "\n".join(filter(None, [chat_text(alert.output), chat_text(long), " ".join(links)]))
     attachment = {
         "color": COLORS.get(alert.state, OTHER_COLOR),
-        "title": escape(f"{alert.kind}: {alert.host} {alert.service} is {alert.state}"),
+        "title": chat_text(f"{alert.kind}: {alert.host} {alert.service} is {alert.state}"),
         "text": text,
-        "fallback": escape(alert.subject),
-        "footer": escape(alert.comment),
+        "fallback": chat_text(alert.subject),
+        "footer": chat_text(alert.comment),
         "ts": int(alert.since) or int(time.time()),
     }
-    return json.dumps({"text": escape(alert.subject), "attachments": [attachment]}).encode()
-
-
-def escape(text: str) -> str:
-    """Escape &, < and >, which have a special meaning in Slack's messages."""
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return json.dumps({"text": chat_text(alert.subject), "attachments": [attachment]}).encode()
 
 
 def send_webhook(body: bytes, url_file: str, timeout: float) -> None:

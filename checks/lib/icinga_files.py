@@ -6,6 +6,7 @@ from beanwatch.checks.lib.output import fill_link
 from beanwatch.checks.lib.services import Service
 from beanwatch.checks.registry import CHECKS, QUEUE, SERVER, WORKERS, RegisteredCheck
 from beanwatch.config import Config
+from beanwatch.quoting import icinga_macro_string, icinga_string, quote_url
 
 # The templates in commands.conf, by the subject of the check.
 COMMAND_TEMPLATES = {SERVER: "beanwatch-check-server", QUEUE: "beanwatch-check-queue"}
@@ -37,6 +38,7 @@ def apply_rule(check: RegisteredCheck, config: Config) -> str:
     """
     name, queue = icinga_string(check.service), ""
     redis = "  vars.beanwatch_needs_redis = true\n" if check.needs_redis else ""
+    runbook = quote_url(fill_link(config.links.runbook, check.heading))
     if check.subject == QUEUE:
         name = icinga_string(f"{check.service} of ")
         name += " for (label => queue in host.vars.beanwatch_queues)"
@@ -47,7 +49,7 @@ def apply_rule(check: RegisteredCheck, config: Config) -> str:
         f"  check_command = {icinga_string(f'beanwatch_{check.name}')}\n"
         f"{queue}"
         f"{redis}"
-        f"  notes_url = {icinga_string(fill_link(config.links.runbook, check.heading))}\n"
+        f"  notes_url = {icinga_string(runbook)}\n"
         '  if (host.vars.beanwatch_passive) { import "beanwatch-passive" }\n'
         f"  assign where {icinga_string(check.name)} in host.vars.beanwatch_checks\n"
         "}\n"
@@ -65,23 +67,19 @@ def icinga_hosts(
         mine = [service for service in services if service.host == host]
         # The keys are the labels in the services' names, by which `beanwatch passive` submits.
         queues = {s.name.partition(" of ")[2]: s.queue for s in mine if s.queue}
-        pairs = (f"{icinga_string(key)} = {icinga_string(queue)}" for key, queue in queues.items())
+        pairs = (
+            f"{icinga_string(key)} = {icinga_macro_string(queue)}" for key, queue in queues.items()
+        )
         checks = dict.fromkeys(service.check for service in mine)
         lines = [
             f"object Host {icinga_string(host)} {{",
             '  import "beanwatch-host"',
-            f"  vars.beanwatch_server = {icinga_string(mine[0].server)}",
+            f"  vars.beanwatch_server = {icinga_macro_string(mine[0].server)}",
             f"  vars.beanwatch_queues = {{ {', '.join(pairs)} }}",
             f"  vars.beanwatch_checks = [ {', '.join(map(icinga_string, checks))} ]",
         ]
         if passive:
             lines.append("  vars.beanwatch_passive = true")
         if config.file:
-            lines.append(f"  vars.beanwatch_config = {icinga_string(config.file)}")
+            lines.append(f"  vars.beanwatch_config = {icinga_macro_string(config.file)}")
         yield "\n".join([*lines, "}", ""])
-
-
-def icinga_string(text: str) -> str:
-    """Return the text as a string literal. `$` is doubled, because it would start a macro."""
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("$", "$$")
-    return f'"{escaped}"'

@@ -1,9 +1,14 @@
 """Generates the configuration of Nagios and of NRPE."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from beanwatch.checks.lib.output import fill_link
-from beanwatch.checks.lib.services import REDIS_SERVICE, SERVER_SERVICE, Service
+from beanwatch.checks.lib.services import (
+    REDIS_SERVICE,
+    SERVER_SERVICE,
+    Service,
+    number_duplicates,
+)
 from beanwatch.checks.registry import (
     CHECKS,
     JOBS,
@@ -16,6 +21,16 @@ from beanwatch.checks.registry import (
 )
 from beanwatch.config import Config
 from beanwatch.queues.servers import parse_server
+from beanwatch.quoting import (
+    nagios_argument,
+    nagios_glob,
+    nagios_quoted,
+    nagios_value,
+    nagios_word,
+    nrpe_name,
+    nrpe_word,
+    quote_url,
+)
 
 # The arguments of a check's command, by the subject of the check. In a service's check_command, `!`
 # precedes $ARG1$ and $ARG2$. The host defines _BEANWATCH_SERVER and _BEANWATCH_OPTIONS.
@@ -43,7 +58,7 @@ def nagios_checks(config: Config) -> Iterator[str]:
             "name": service_template(check.name),
             "use": "beanwatch-service",
             "register": "0",
-            "notes_url": escape_nagios(fill_link(config.links.runbook, check.heading)),
+            "notes_url": _link(config.links.runbook, check.heading),
         }
         if check.subject in (SERVER, METRICS, REDIS):  # these need no argument
             fields["check_command"] = check.program
@@ -65,9 +80,12 @@ def nagios_services(
             "host",
             use="beanwatch-host",
             host_name=host,
-            address=parse_server(config.servers.get(server, server)).address.host or "127.0.0.1",
-            _BEANWATCH_SERVER=server,
-            _BEANWATCH_OPTIONS=f"-t 10 --config {config.file}" if config.file else "-t 10",
+            address=nagios_value(
+                parse_server(config.servers.get(server, server)).address.host or "127.0.0.1"
+            ),
+            _BEANWATCH_SERVER=nagios_quoted(server),
+            _BEANWATCH_OPTIONS="-t 10"
+            + (f" --config {nagios_word(config.file)}" if config.file else ""),
         )
     for service in services:
         template = service_template(service.check)
@@ -79,10 +97,10 @@ def nagios_services(
         if not passive:
             fields["check_command"] = "!".join(command_words(service))
         if service.queue:
-            fields["_QUEUE"] = escape_nagios(service.queue)
+            fields["_QUEUE"] = nagios_glob(service.queue)
         if config.links.graphs:
             heading = find_check(service.check).heading
-            fields["action_url"] = escape_nagios(fill_link(config.links.graphs, heading))
+            fields["action_url"] = _link(config.links.graphs, heading)
         yield define("service", **fields)
     for host in hosts:
         dependents = [s.name for s in services if s.host == host and s.queue]
@@ -125,15 +143,14 @@ def service_template(check: str) -> str:
 def command_words(service: Service) -> list[str]:
     """Return the command of a service and its arguments. In check_command, `!` separates them."""
     if service.queue:
-        return [service.program, escape_nagios(service.queue).replace("!", r"\!")]
+        return [service.program, nagios_argument(service.queue)]
     if find_check(service.check).subject in (WORKERS, JOBS):
         return [service.program, "*"]
     return [service.program]
 
 
-def escape_nagios(text: str) -> str:
-    """Escape `$`, which starts a macro in an object file, and `;`, which starts a comment."""
-    return text.replace("$", "$$").replace(";", r"\;")
+def _link(url: str, heading: str) -> str:
+    return nagios_value(quote_url(fill_link(url, heading)))
 
 
 def define(kind: str, **fields: str) -> str:
@@ -149,17 +166,21 @@ def define(kind: str, **fields: str) -> str:
 def nrpe_checks(plugins: str, config: Config) -> Iterator[str]:
     """Yield an NRPE command for each check. It has no arguments: Debian's NRPE allows none."""
     for check in CHECKS:
-        yield f"command[beanwatch_{check.name}]={plugins}/{check.program}{_config(config)}\n"
+        yield nrpe_command(f"beanwatch_{check.name}", f"{plugins}/{check.program}", config)
 
 
 def nrpe_services(services: Iterable[Service], plugins: str, config: Config) -> Iterator[str]:
     """Yield an NRPE command for each service, with its server and its queue."""
-    for service in services:
-        server = f" --server '{service.server}'" if service.server else ""
-        queue = f" -Q '{service.queue}'" if service.queue else ""
-        label = f"beanwatch_{service.host}_{service.name}".replace(" ", "_")
-        yield f"command[{label}]={plugins}/{service.program}{_config(config)}{server}{queue}\n"
+    labels = {s: nrpe_name(f"beanwatch_{s.host}_{s.name}") for s in services}
+    for service, label in number_duplicates(labels, "_").items():
+        options = {"--server": service.server, "-Q": service.queue}
+        yield nrpe_command(label, f"{plugins}/{service.program}", config, options)
 
 
-def _config(config: Config) -> str:
-    return f" --config {config.file}" if config.file else ""
+def nrpe_command(
+    name: str, program: str, config: Config, options: Mapping[str, str] | None = None
+) -> str:
+    """Return the line that defines an NRPE command. Empty options are left out."""
+    found = {"--config": config.file, **(options or {})}
+    words = "".join(f" {flag} {nrpe_word(value)}" for flag, value in found.items() if value)
+    return f"command[{name}]={program}{words}\n"

@@ -91,8 +91,13 @@ def add_queues(parser: Parser) -> None:
     )
 
 
+def is_queue_glob(text: str) -> bool:
+    """Return True if the text can be the name of a queue, or a glob that matches such names."""
+    return 0 < len(text) <= MAX_GLOB and GLOB_CHARACTERS.issuperset(text)
+
+
 def _glob(text: str) -> str:
-    if not 0 < len(text) <= MAX_GLOB or not GLOB_CHARACTERS.issuperset(text):
+    if not is_queue_glob(text):
         raise argparse.ArgumentTypeError(f"not a valid name or glob of a queue: {text!r}")
     return text
 

@@ -1,21 +1,21 @@
 """Plans the services that Nagios or Icinga should have for the queue servers and their queues."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
+from beanwatch.checks.lib.queues import is_queue_glob
 from beanwatch.checks.registry import CHECKS, METRICS, QUEUE, SERVER, find_check
 from beanwatch.config import Config
 from beanwatch.net.address import AddressError
 from beanwatch.queues.servers import Server, parse_server
+from beanwatch.quoting import nagios_name
 
+K = TypeVar("K")
 EVERY_QUEUE = "*"
 # The service on which all services of a host's queues depend.
 SERVER_SERVICE = find_check("queue_server").service
 # The service on which the services of workers and jobs depend.
 REDIS_SERVICE = find_check("redis").service
-# Characters that Nagios forbids in names (illegal_object_name_chars) or splits at. `_` replaces
-# them.
-ILLEGAL_IN_NAMES = dict.fromkeys(map(ord, "`~!$%^&*|'\"<>?,()=;\\"), "_")
 
 
 class Service(NamedTuple):
@@ -38,7 +38,8 @@ def plan_services(
 ) -> list[Service]:
     """Return the services for these servers, their queues, the workers and the metrics.
 
-    Queues are those that the configuration names, and those in `queues` (by `Server.node`). If
+    Queues are those that the configuration names, and those in `queues` (by `Server.node`), without
+    names that no queue can have: the checks refuse these, and a false server may send them. If
     neither has any, one service per check covers all queues. A check gets no service if it needs
     a field that the queue system does not report. The checks of workers, jobs and metrics belong to
     the first host. They are left out if the configuration names no Redis and no Graphite: their
@@ -68,7 +69,8 @@ def _services_of(config: Config, server: Server, queues: Iterable[str]) -> Itera
             yield Service(host, check.service, check.name, address)
     known = dict.fromkeys([*(rule.glob for rule in config.queues), *sorted(queues)])
     known.pop(EVERY_QUEUE, None)
-    labels = number_duplicates({queue: queue.translate(ILLEGAL_IN_NAMES) for queue in known})
+    known = dict.fromkeys(filter(is_queue_glob, known))
+    labels = number_duplicates({queue: nagios_name(queue) for queue in known})
     for queue in known or [EVERY_QUEUE]:
         label = labels.get(queue, "all queues")
         for check in CHECKS:
@@ -88,15 +90,15 @@ def name_or_address(config: Config, server: Server) -> str:
     return str(server)
 
 
-def number_duplicates(names: Mapping[str, str]) -> dict[str, str]:
+def number_duplicates(names: Mapping[K, str], separator: str = " ") -> dict[K, str]:
     """Make the values unique: append ` 2`, ` 3` ... to a value that occurred before."""
     taken: set[str] = set()
-    result = {}
+    result: dict[K, str] = {}
     for key, name in names.items():
         number, candidate = 1, name
         while candidate in taken:
             number += 1
-            candidate = f"{name} {number}"
+            candidate = f"{name}{separator}{number}"
         taken.add(candidate)
         result[key] = candidate
     return result

@@ -17,9 +17,11 @@ from beanwatch.checks.registry import CHECKS
 from beanwatch.cli.lib.directories import DIRECTORIES
 from beanwatch.cli.lib.installer import FileInstaller, FileToInstall, InstallResult
 from beanwatch.cli.lib.options import config_option, load_config, pick_servers, server_option
+from beanwatch.cli.lib.output import print_error
 from beanwatch.fleet.queue_actions import list_queue_names
 from beanwatch.queues.base import DEFAULT_TIMEOUT, ServerError
 from beanwatch.queues.servers import Server
+from beanwatch.quoting import QuoteError
 
 PLUGINS = (*(check.program for check in CHECKS), "beanwatch_kick_buried", "beanwatch_notify")
 COLORS = {"new": "green", "linked": "green", "updated": "green", "kept": "yellow", "failed": "red"}
@@ -206,7 +208,10 @@ def command(
     queues = {server.node: discover_queues(server) for server in picked} if discover else None
     services = plan_services(config, picked, queues)
     context = FileContext(config, services, DIRECTORIES["plugins"][index], passive)
-    wanted = list(list_files(KINDS[kind], context, index))
+    try:
+        wanted = list(list_files(KINDS[kind], context, index))
+    except QuoteError as error:
+        raise click.UsageError(str(error)) from None
     failed = False
     # Install all files before printing anything: a pipe that is closed early must not stop it.
     for result in list(FileInstaller(Path(dest), dry_run=dry_run).install(wanted)):
@@ -276,10 +281,11 @@ def find_family(root: Path = Path("/")) -> str:
 def discover_queues(server: Server) -> list[str]:
     """Return the names of a server's queues, without beanwatch's internal ones.
 
-    Raises ClickException if the server cannot be read.
+    Prints a line if the server lists a name that no queue can have. Raises ClickException if the
+    server cannot be read.
     """
     try:
-        return list_queue_names(server, DEFAULT_TIMEOUT)
+        return list_queue_names(server, DEFAULT_TIMEOUT, print_error)
     except ServerError as error:
         raise click.ClickException(f"--discover: cannot list the queues of {error}") from None
 

@@ -4,7 +4,7 @@ The plan is complete before the first step runs, so that an operator can confirm
 is impossible or a needed number is unknown, planning raises ServerError and nothing was changed.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from fnmatch import fnmatch, fnmatchcase
 from typing import NamedTuple
@@ -118,10 +118,13 @@ def find_targets(
     return targets
 
 
-def list_queue_names(server: Server, timeout: float) -> list[str]:
+def list_queue_names(
+    server: Server, timeout: float, note: Callable[[str], object] | None = None
+) -> list[str]:
     """Return the names of a server's queues, without those that beanwatch creates.
 
-    `timeout` is in seconds. Raises ServerError.
+    Names that no queue of this system can have are left out; `note` is called with a text about
+    them. `timeout` is in seconds. Raises ServerError.
     """
     names: list[str] = []
 
@@ -133,6 +136,9 @@ def list_queue_names(server: Server, timeout: float) -> list[str]:
         reading = reader.read(Wanted(server=False, choose=choose))
     if reading.queues is None:
         raise ServerError(reading.trouble)
+    if note is not None:
+        for text in reading.implausible:
+            note(f"{server}: {text.removeprefix('server: ')}")
     return names
 
 

@@ -8,6 +8,7 @@ import stat
 from collections.abc import Callable, Iterator
 from urllib.parse import urlsplit
 
+from beanwatch.checks.lib.queues import is_queue_glob
 from beanwatch.cli.lib.options import MIN_DURATION
 from beanwatch.config import Config
 from beanwatch.net.address import parse_address
@@ -40,6 +41,9 @@ def find_problems(config: Config) -> Iterator[str]:
     }
     if clash := find_clash(resolve_servers(valid)):
         yield f"servers: {clash}"
+    for rule in config.queues:
+        if not is_queue_glob(rule.glob):
+            yield f'queues."{rule.glob}": no queue can have this name, and no check accepts it'
     for name in ("interval", "timeout"):
         if getattr(config.collect, name) < MIN_DURATION:
             yield f"collect.{name}: must be at least {MIN_DURATION:g} s"
