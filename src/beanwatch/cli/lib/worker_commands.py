@@ -6,7 +6,13 @@ from typing import TypeVar
 
 import click
 
-from beanwatch.cli.lib.options import QUERY_TIMEOUT, load_config, need_redis, pick_servers
+from beanwatch.cli.lib.options import (
+    QUERY_TIMEOUT,
+    load_config,
+    need_redis,
+    pick_servers,
+    read_command_secret,
+)
 from beanwatch.cli.lib.output import exit_1_on
 from beanwatch.config import GLOB, Config
 from beanwatch.fleet.workers import WorkerError, find_target, match_workers
@@ -45,7 +51,7 @@ def send_to_workers(
             f"waiting up to {timeout:g} s for {len(targets)} workers to reply to {command!r}",
             err=True,
         )
-    return send_command(targets, command, args, timeout=timeout)
+    return send_command(targets, command, args, timeout=timeout, secret=read_command_secret(config))
 
 
 def find_workers(config: Config, redis: str | None, id_glob: str) -> list[Worker]:
