@@ -7,7 +7,7 @@ from typing import Any
 
 from nagiosplugin import Context, Resource, Summary
 
-from beanwatch.checks.lib.output import count, perf
+from beanwatch.checks.lib.output import perf
 from beanwatch.checks.lib.plugin import (
     Check,
     Critical,
@@ -27,6 +27,7 @@ from beanwatch.durations import format_duration
 from beanwatch.net.redis_url import RedisError
 from beanwatch.store.health import DEAD_AFTER, RESTARTED_WITHIN, decide_health, decide_restarted
 from beanwatch.store.heartbeats import RECORD_EXPIRY, Heartbeat, Worker
+from beanwatch.words import count
 
 
 def parser() -> Parser:

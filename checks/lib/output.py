@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from beanwatch.config import LinksConfig, Threshold
+from beanwatch.words import count
 
 MAX_LINE = 1000  # characters of text on line 1; send_nsca and old NRPE cut what is longer
 MAX_OUTPUT = 4000  # bytes of all lines; send_nsca drops a result of more than 4,095 bytes
@@ -42,11 +43,6 @@ def format_number(value: int | float | None) -> str:
     return f"{value:.3f}".rstrip("0").rstrip(".")
 
 
-def count(number: int, noun: str) -> str:
-    """Return the number with its noun: `1 job`, `2 jobs`."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
 class PluginResult(NamedTuple):
     """The result of a check. Line 1 is `text` and `perfdata`; `details` are the other lines."""
 
@@ -71,7 +67,9 @@ class PluginResult(NamedTuple):
         dropped = len(self.perfdata) - len(kept)
         lines = [f"{text} | {' '.join(kept)}" if kept else text]
         if dropped:
-            lines.append(f"{dropped} items of performance data did not fit; choose queues with -Q")
+            lines.append(
+                f"{count(dropped, 'item')} of performance data did not fit; choose queues with -Q"
+            )
         lines += map(strip_unprintable, self.details)
         return join_fitting(lines)
 
@@ -96,7 +94,9 @@ def join_fitting(lines: Iterable[str]) -> str:
     for index, line in enumerate(lines):
         room -= len(line.encode("utf-8", "replace")) + 1
         if room < 0 and index:
-            return "\n".join([*lines[:index], f"... {len(lines) - index} more lines"]) + "\n"
+            return (
+                "\n".join([*lines[:index], f"... {count(len(lines) - index, 'more line')}"]) + "\n"
+            )
     return "\n".join(lines) + "\n"
 
 
