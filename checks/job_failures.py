@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from nagiosplugin import Context, Resource, Summary
 
-from beanwatch.checks.lib.output import count, perf
+from beanwatch.checks.lib.output import perf
 from beanwatch.checks.lib.plugin import (
     STATES,
     Check,
@@ -29,6 +29,7 @@ from beanwatch.config import Config, Threshold
 from beanwatch.net.redis_url import RedisError
 from beanwatch.outcomes import OUTCOMES
 from beanwatch.store.outcome_counts import KEPT_MINUTES, JobKind, read_outcomes
+from beanwatch.words import count
 
 DEFAULT_LIMITS = Threshold(warning="5", critical="25")  # percent
 MIN_RUNS = 20  # with fewer runs, a single failure would be a large share

@@ -4,7 +4,7 @@ import argparse
 from typing import Any
 
 from beanwatch.checks.lib import queue_check, queues, source
-from beanwatch.checks.lib.output import count, perf
+from beanwatch.checks.lib.output import perf
 from beanwatch.checks.lib.plugin import Check, State, judge
 from beanwatch.checks.lib.plugin_process import Parser, run
 from beanwatch.checks.lib.queues import CheckedQueue
@@ -13,6 +13,7 @@ from beanwatch.config import Config, Threshold
 from beanwatch.durations import format_duration
 from beanwatch.queues.base import Reading, Wanted
 from beanwatch.queues.model import QueueState
+from beanwatch.words import count
 
 DEFAULT_LIMITS = Threshold(warning="300", critical="1800")  # seconds
 
@@ -90,7 +91,7 @@ def build(options: argparse.Namespace, config: Config, source_: Source) -> Check
         name, options, config, source_.memory, DEFAULT_LIMITS, decide, perfdata
     )
     resources = queues.on_all_servers(QueueHeads, name, options, config, source_)
-    summary = AgeSummary(seconds_waited, "")
+    summary = AgeSummary(seconds_waited)
     return queue_check.queue_check(context, summary, source_, resources)
 
 

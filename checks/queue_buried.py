@@ -3,13 +3,14 @@
 import argparse
 
 from beanwatch.checks.lib import queue_check, queues, source
-from beanwatch.checks.lib.output import count, perf
+from beanwatch.checks.lib.output import perf
 from beanwatch.checks.lib.plugin import Check, State, judge
 from beanwatch.checks.lib.plugin_process import Parser, run
 from beanwatch.checks.lib.queues import CheckedQueue
 from beanwatch.checks.lib.source import Source
 from beanwatch.config import Config, Threshold
 from beanwatch.quoting import shell_word
+from beanwatch.words import count
 
 DEFAULT_LIMITS = Threshold(warning="0")  # a buried job is work that was not done
 
@@ -54,7 +55,7 @@ def build(options: argparse.Namespace, config: Config, source_: Source) -> Check
         name, options, config, source_.memory, DEFAULT_LIMITS, decide, perfdata
     )
     resources = queues.on_all_servers(queues.QueueResource, name, options, config, source_)
-    summary = queue_check.QueueSummary(count_buried, "jobs buried")
+    summary = queue_check.QueueSummary(count_buried, "job buried", "jobs buried")
     return queue_check.queue_check(context, summary, source_, resources)
 
 

@@ -10,7 +10,7 @@ from beanwatch.checks.lib.heartbeat_evidence import (
     group_by_health,
     name_some,
 )
-from beanwatch.checks.lib.output import BETWEEN_PROBLEMS, count, perf
+from beanwatch.checks.lib.output import BETWEEN_PROBLEMS, perf
 from beanwatch.checks.lib.plugin import (
     STATES,
     Check,
@@ -26,6 +26,7 @@ from beanwatch.checks.lib.plugin_process import Parser, run
 from beanwatch.checks.lib.queues import CheckedQueue
 from beanwatch.checks.lib.source import Source
 from beanwatch.config import Config, Threshold
+from beanwatch.words import count
 
 DEFAULT_LIMITS = Threshold()  # none: only the operator knows how many consumers there should be
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from nagiosplugin import Context, Resource, Summary
 
 from beanwatch.checks.lib import source
-from beanwatch.checks.lib.output import BETWEEN_PROBLEMS, NO_LIMITS, count, perf
+from beanwatch.checks.lib.output import BETWEEN_PROBLEMS, NO_LIMITS, perf
 from beanwatch.checks.lib.plugin import (
     STATES,
     Check,
@@ -29,6 +29,7 @@ from beanwatch.durations import format_duration
 from beanwatch.queues.base import Problem, ServerError, Wanted
 from beanwatch.queues.model import ServerState
 from beanwatch.queues.servers import Server
+from beanwatch.words import count
 
 
 def parser() -> Parser:

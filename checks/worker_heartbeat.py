@@ -7,7 +7,7 @@ from typing import Any
 
 from nagiosplugin import Context, Resource, Summary
 
-from beanwatch.checks.lib.output import count, perf
+from beanwatch.checks.lib.output import perf
 from beanwatch.checks.lib.plugin import (
     Check,
     Critical,
@@ -33,6 +33,7 @@ from beanwatch.store.health import (
     decide_restarted,
 )
 from beanwatch.store.heartbeats import RECORD_EXPIRY, Heartbeat, Worker
+from beanwatch.words import count
 
 
 def parser() -> Parser:

@@ -16,6 +16,7 @@ from beanwatch.collectors.poll.samples import ServerSamples, StateError, StateFi
 from beanwatch.collectors.poll.schedule import EveryNthTick, Schedule
 from beanwatch.net.systemd import SystemdNotifier
 from beanwatch.telemetry.logging.problems import ProblemLog
+from beanwatch.words import count
 
 HOUSEKEEPING_SECONDS = 60.0  # between two saves of the state and reports of dropped points
 SHUTDOWN_SECONDS = 5.0  # time for threads to end, and again for sending the remaining points
@@ -92,7 +93,8 @@ class Collector:
             if all(thread.is_alive() for thread in threads):
                 self._notifier.send("WATCHDOG=1")
             self._notifier.status(
-                f"{len(self._pollers)} servers, backlog {self._outbox.total_backlog} points, "
+                f"{count(len(self._pollers), 'server')}, backlog "
+                f"{count(self._outbox.total_backlog, 'point')}, "
                 f"{self._outbox.total_dropped} dropped"
             )
             if self._clock() >= housekeeping_at:
@@ -155,7 +157,12 @@ class Collector:
 
     def _log_unsent(self) -> None:
         where = "kept in the spool" if self._outbox.has_spool else "lost (no spool is set)"
-        self._log.error(f"{self._outbox.total_backlog} points were not sent; they are {where}")
+        points = count(
+            self._outbox.total_backlog,
+            "point was not sent; it is",
+            "points were not sent; they are",
+        )
+        self._log.error(f"{points} {where}")
 
     def _poll(self, poller: Poller) -> None:
         schedule = Schedule(self._interval)
@@ -199,7 +206,7 @@ class Collector:
         if dropped:
             self._reported += dropped
             self._log.error(
-                f"{dropped} points were dropped: "
+                f"{count(dropped, 'point was', 'points were')} dropped: "
                 "Graphite was down too long, or a spool file was lost",
                 backlog=self._outbox.total_backlog,
             )

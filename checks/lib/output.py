@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from beanwatch.config import LinksConfig, Threshold
 from beanwatch.quoting import perf_label, plugin_text
+from beanwatch.words import count
 
 MAX_LINE = 1000  # characters of text on line 1; send_nsca and old NRPE cut what is longer
 MAX_OUTPUT = 4000  # bytes of all lines; send_nsca drops a result of more than 4,095 bytes
@@ -37,11 +38,6 @@ def format_number(value: int | float | None) -> str:
     return f"{value:.3f}".rstrip("0").rstrip(".")
 
 
-def count(number: int, noun: str) -> str:
-    """Return the number with its noun: `1 job`, `2 jobs`."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
 class PluginResult(NamedTuple):
     """The result of a check. Line 1 is `text` and `perfdata`; `details` are the other lines."""
 
@@ -66,7 +62,9 @@ class PluginResult(NamedTuple):
         dropped = len(self.perfdata) - len(kept)
         lines = [f"{text} | {' '.join(kept)}" if kept else text]
         if dropped:
-            lines.append(f"{dropped} items of performance data did not fit; choose queues with -Q")
+            lines.append(
+                f"{count(dropped, 'item')} of performance data did not fit; choose queues with -Q"
+            )
         lines += map(plugin_text, self.details)
         return join_fitting(lines)
 
@@ -84,7 +82,9 @@ def join_fitting(lines: Iterable[str]) -> str:
     for index, line in enumerate(lines):
         room -= len(line.encode("utf-8", "replace")) + 1
         if room < 0 and index:
-            return "\n".join([*lines[:index], f"... {len(lines) - index} more lines"]) + "\n"
+            return (
+                "\n".join([*lines[:index], f"... {count(len(lines) - index, 'more line')}"]) + "\n"
+            )
     return "\n".join(lines) + "\n"
 
 

@@ -26,6 +26,7 @@ from beanwatch.checks.lib.source import Source
 from beanwatch.checks.registry import find_check
 from beanwatch.config import GLOB, Config, Threshold
 from beanwatch.durations import format_duration
+from beanwatch.words import count
 
 NO_QUEUE = "there is no queue, and no job"
 
@@ -150,7 +151,7 @@ def queues_of(results: Iterable[Finding]) -> list[CheckedQueue]:
 class QueueSummary(Summary):  # type: ignore[misc]
     """Presents queues without a problem: their number, the sum of a measure, the largest queue."""
 
-    def __init__(self, measure: Callable[[CheckedQueue], float], unit: str) -> None:
+    def __init__(self, measure: Callable[[CheckedQueue], float], *unit: str) -> None:
         self._measure, self._unit = measure, unit
 
     def ok(self, results: Any) -> str:
@@ -163,7 +164,7 @@ class QueueSummary(Summary):  # type: ignore[misc]
         top = max(queues, key=self._measure)
         total = sum(map(self._measure, queues))
         most = f", most in {top.label}: {self._measure(top):g}" if total else ""
-        return f"{len(queues)} queues: {total:g} {self._unit}{most}"
+        return f"{len(queues)} queues: {count(total, *self._unit)}{most}"
 
     def empty(self) -> str:
         """Return the text for a server without queues, if no queue was named."""

@@ -11,6 +11,7 @@ from beanwatch.collectors.deliver.carbon import GraphiteError
 from beanwatch.collectors.deliver.outbox import Outbox
 from beanwatch.collectors.deliver.spool import Parcel
 from beanwatch.telemetry.logging.problems import ProblemLog
+from beanwatch.words import count
 
 # Speed at which late points are sent, so that they do not overload a carbon that has just started.
 LATE_RATE = 50_000.0  # points per second
@@ -156,7 +157,7 @@ class Delivery:
             self._problems.report(
                 f"spool {parcel.file}",
                 f"cannot read spool file {parcel.file}: {error.strerror}; "
-                f"its {parcel.points} points are dropped",
+                f"its {count(parcel.points, 'point is', 'points are')} dropped",
             )
             return 0.0
         try:

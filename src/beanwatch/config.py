@@ -7,6 +7,7 @@ starts. Therefore it imports no other module of beanwatch than `beanwatch.values
 
 import os
 import re
+import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from typing import Any, Literal, NamedTuple
@@ -24,6 +25,7 @@ from beanwatch.values import (
 )
 
 DEFAULT_FILE = "/etc/beanwatch/beanwatch.toml"
+MIN_SECRET = 32  # characters; a shorter secret could be guessed from a signed command
 GLOB = re.compile(r"[*?\[]")  # the characters that make a name a glob
 
 
@@ -48,14 +50,31 @@ class RedisConfig(NamedTuple):
         """
         if not self.password_file:
             return environ.get("BEANWATCH_REDIS_PASSWORD", "")
-        try:
-            with open(self.password_file, encoding="utf-8") as stream:
-                return stream.readline().rstrip("\r\n")
-        except (OSError, UnicodeDecodeError) as error:
-            reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-            raise ConfigError(
-                f"redis.password_file: cannot read {self.password_file}: {reason}"
-            ) from None
+        return _read_first_line("redis.password_file", self.password_file)
+
+
+def _read_first_line(key: str, path: str) -> str:
+    """Return the first line of the file that `key` names. Raises ConfigError."""
+    try:
+        with open(path, encoding="utf-8") as stream:
+            return stream.readline().rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        raise ConfigError(f"{key}: cannot read {path}: {reason}") from None
+
+
+def describe_exposure(path: str) -> str:
+    """Return a text if users other than the owner and the group can read or change a file.
+
+    The text says how to protect it. Return "" if nobody else can. Raises ConfigError.
+    """
+    try:
+        mode = os.stat(path).st_mode
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from None
+    if mode & (stat.S_IRWXO | stat.S_IWGRP):
+        return f"other users can read or change {path}; to protect it: chmod 0640 {path}"
+    return ""
 
 
 class GraphiteConfig(NamedTuple):
@@ -157,9 +176,29 @@ class Config(NamedTuple):
     collect: CollectConfig = CollectConfig()
     worker: WorkerConfig = WorkerConfig()
     expected_workers: tuple[str, ...] = ()
+    secret_file: str = ""  # the secret that signs commands to workers; "": they are not signed
     queues: tuple[QueueRule, ...] = ()
     checks: Mapping[str, Threshold] = {}
     links: LinksConfig = LinksConfig()
+
+    def read_secret(self) -> bytes:
+        """Return the secret that signs commands to workers: the first line of `secret_file`.
+
+        Return b"" if there is no such file. Raises ConfigError if the file cannot be read, if other
+        users can, or if the secret is shorter than MIN_SECRET characters.
+        """
+        if not self.secret_file:
+            return b""
+        key, path = "workers.secret_file", self.secret_file
+        secret = _read_first_line(key, path)
+        if exposed := describe_exposure(path):
+            raise ConfigError(f"{key}: {exposed}")
+        if len(secret) < MIN_SECRET:
+            raise ConfigError(
+                f"{key}: the first line of {path} has {len(secret)} characters, expected at least "
+                f"{MIN_SECRET}; to make a secret: openssl rand -hex 32"
+            )
+        return secret.encode()
 
     def threshold(self, measure: str, queue: str) -> Threshold | None:
         """Return the threshold for one measure (from MEASURES) of a queue; None if no rule applies.
@@ -210,7 +249,7 @@ WORKER: Spec = {
     "ledger": one_of("all", "failures", "off"),
     "restart_spread": duration,
 }
-WORKERS: Spec = {"expected": string_list}
+WORKERS: Spec = {"expected": string_list, "secret_file": text}
 LINKS: Spec = {"runbook": text, "graphs": text}
 LIMITS: Spec = {"warning": threshold, "critical": threshold}
 THRESHOLD: Spec = {**LIMITS, "for": duration}
@@ -313,6 +352,7 @@ class _Reader:
             worker=WorkerConfig(**tables["worker"]),
             links=LinksConfig(**tables["links"]),
             expected_workers=tables["workers"].get("expected", ()),
+            secret_file=tables["workers"].get("secret_file", ""),
             queues=tuple(self._queues(tree.get("queues", {}))),
             checks=self._thresholds(("checks",), tree.get("checks", {}), CHECKS),
             **self._table((), general, GENERAL),

@@ -20,6 +20,7 @@ from beanwatch.checks.lib.plugin import (
     is_outside,
     judge,
 )
+from beanwatch.checks.lib.plugin_process import Parser, join_ranges
 from beanwatch.config import Threshold, threshold
 from tests.checks.conftest import parse_output, parse_perfdata
 
@@ -154,3 +155,13 @@ def test_critical_outranks_unknown_outranks_warning(found):
 
 def test_a_check_that_found_nothing_out_is_unknown():
     assert Check("x").results.most_significant_state is Unknown
+
+
+@given(numbers, numbers, st.sampled_from(["-w", "--warning", "-c", "--critical"]))
+def test_a_range_may_start_with_a_minus(one: float, two: float, flag: str):
+    text = f"{spell(min(one, two))}:{spell(max(one, two))}"
+    parser = Parser("some_check", "", "")
+    parser.add_limits()
+    options = parser.parse_args(join_ranges([flag, text, "-t", "7"]))
+    assert text in (options.warning, options.critical)
+    assert options.timeout == (7.0, None)

@@ -245,3 +245,16 @@ def test_a_retried_job_has_waited_since_it_was_seen(check: Check, beanstalkd: Be
     beanstalkd.restart()  # without a binlog: another job has the same id
     put_and_release()
     assert age() == 0
+
+
+def test_one_job_of_several_queues_is_one_job(check: Check, beanstalkd: Beanstalkd):
+    put(beanstalkd, "a")
+    answer = check("queue_depth", "--server", beanstalkd.address)
+    assert answer.text == "QUEUE_DEPTH OK - 2 queues: 1 job ready, most in a: 1"
+
+
+def test_a_range_that_starts_with_a_minus_is_accepted(check: Check, beanstalkd: Beanstalkd):
+    put(beanstalkd, "a")
+    limits = ("-w", "-7:23", "-c", "-0.5:0")
+    answer = check("queue_depth", "--server", beanstalkd.address, "-Q", "a", *limits)
+    assert (answer.code, answer.perfdata) == (CRITICAL, {"a": "1"})

@@ -322,7 +322,7 @@ def test_systemd_is_told_ready_alive_and_stopping(
         assert systemd.recv(1000) == b"READY=1"
         heard = [systemd.recv(1000) for _ in range(3)]
         assert b"WATCHDOG=1" in heard
-        assert any(line.startswith(b"STATUS=1 servers, backlog ") for line in heard)
+        assert any(line.startswith(b"STATUS=1 server, backlog ") for line in heard)
         one.process.terminate()
         wait_until(lambda: systemd.recv(1000) == b"STOPPING=1")
         assert one.process.wait(20) == 0

@@ -121,6 +121,8 @@ CONFIG = {
     "collect.head_ages": "ask for the ages of the first ready and the first buried job",
     "collect.state": "file that remembers counters between two runs of `--once`",
     "collect.spool": "directory that keeps what Graphite cannot take now",
+    "workers.secret_file": "file with the secret that signs commands to workers (at least 32 "
+    "characters); empty: commands are not signed",
     "worker.server": "name or address of the server to take jobs from",
     "worker.metrics_per_worker": "with StatsD: series of its own for each worker, not one for all",
     "worker.metrics": "where metrics go: `statsd://host:8125` or `graphite://host:2003`",

@@ -102,3 +102,22 @@ def test_a_wrong_name_is_told_in_words_not_as_a_regular_expression(body: bytes, 
     with pytest.raises(EnvelopeError) as error:
         decode(body)
     assert str(error.value) == f"not a valid job envelope: {words}"
+
+
+@pytest.mark.parametrize(
+    ("target", "field", "words"),
+    [
+        (("q", 2**32, 0, 1), "priority", "expected a whole number <= 4294967295"),
+        (("q", 0, -1, 1), "delay", "expected a whole number >= 0"),
+        (("q", 0, 0, 1.5), "ttr", "expected a whole number, got `float`"),
+        (("a b", 0, 0, 1), "queue", "expected text with only letters, digits and"),
+    ],
+)
+def test_the_error_of_a_put_names_the_field(target: Any, field: str, words: str) -> None:
+    with pytest.raises(EnvelopeError) as error:
+        check_target(*target)
+    assert str(error.value).startswith(f"invalid {field}: {words}")
+    assert error.value.field == field
+    with pytest.raises(EnvelopeError) as error:
+        encode("j", success=FollowUp("q", "j", ttr=0))
+    assert error.value.field == "success.ttr"

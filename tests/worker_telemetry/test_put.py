@@ -202,3 +202,19 @@ def test_what_is_put_is_what_a_worker_reads(job: str, data: Any):
     envelope = decode(encode(job, data, id="a", enqueued_at=1.5))
     assert envelope.job == job
     assert msgspec.json.decode(envelope.data) == ({} if data is None else data)
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["q", "j", "--priority", "4294967296"], "--priority: expected a whole number <="),
+        (["q", "j", "--ttr", "0"], "--ttr: expected a whole number >= 1"),
+        (["a b", "j"], "QUEUE: expected text with only letters"),
+        (["q", ""], "JOB: expected text of length >= 1"),
+    ],
+)
+def test_a_refused_argument_is_named_as_it_was_typed(run: Run, argv: list[str], words: str):
+    code, _, err = run("beanwatch", "put", *argv)
+    assert code == 2
+    assert err.startswith(f"beanwatch: {words}")
+    assert "$" not in err.replace("+/;.$_()", "")

@@ -35,7 +35,15 @@ Ttr = Annotated[int, Meta(ge=1, le=MAX_NUMBER)]
 
 
 class EnvelopeError(ValueError):
-    """Raised if a job's envelope or arguments are invalid; the text names field and fault."""
+    """Raised if a job's envelope or arguments are invalid; the text names field and fault.
+
+    `field` is the name of the invalid field, such as `ttr` or `success.queue`, and `fault` says
+    what was expected. Both are "" if no single field is invalid.
+    """
+
+    def __init__(self, text: str, field: str = "", fault: str = "") -> None:
+        super().__init__(text)
+        self.field, self.fault = field, fault
 
 
 class FollowUp(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -94,7 +102,8 @@ def decode(body: bytes) -> Envelope:
     try:
         envelope = _decoder.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise EnvelopeError(f"not a valid job envelope: {_in_words(str(error))}") from None
+        text = _in_words(str(error))
+        raise EnvelopeError(f"not a valid job envelope: {text}", *_find_field(text)) from None
     if envelope.v > VERSION:
         raise EnvelopeError(
             f"envelope version {envelope.v} is too new: this worker reads versions up to {VERSION}"
@@ -107,6 +116,18 @@ def _in_words(fault: str) -> str:
     for pattern, words in _PATTERNS_IN_WORDS.items():
         fault = fault.replace(f"matching regex {pattern!r}", words)
     return fault
+
+
+def _find_field(fault: str) -> tuple[str, str]:
+    """Split msgspec's message into the name of the field and what was expected, in plain words.
+
+    Return two empty strings if the message names no field.
+    """
+    text, at, path = fault.partition(" - at `$.")
+    if not at:
+        return "", ""
+    text = text.replace("`int`", "a whole number").replace("`str`", "text")
+    return path.rstrip("`"), text[0].lower() + text[1:]
 
 
 def encode(
@@ -168,6 +189,5 @@ def check_target(queue: str, priority: int, delay: int, ttr: int) -> None:
     try:
         msgspec.convert({"queue": queue, "priority": priority, "delay": delay, "ttr": ttr}, _Target)
     except msgspec.ValidationError as error:
-        raise EnvelopeError(
-            f"invalid queue, priority, delay or ttr: {_in_words(str(error))}"
-        ) from None
+        field, fault = _find_field(_in_words(str(error)))
+        raise EnvelopeError(f"invalid {field}: {fault}", field, fault) from None

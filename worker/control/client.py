@@ -30,6 +30,7 @@ from beanwatch.worker.control.messages import (
     encode,
     parse_answer,
 )
+from beanwatch.worker.control.signature import HARMLESS, sign
 
 # A command expires this many seconds after its sender stops waiting.
 EXPIRY_MARGIN = 5.0
@@ -64,12 +65,12 @@ class CommandResult(NamedTuple):
 class ControlClient:
     """Sends commands to the workers of one beanstalkd, and receives answers in a private queue.
 
-    Connects at once. All methods raise ServerError on connection problems, and then close the
-    connection.
+    Connects at once. Signs the commands with `secret`, if there is one. All methods raise
+    ServerError on connection problems, and then close the connection.
     """
 
-    def __init__(self, address: Address) -> None:
-        self.address = address
+    def __init__(self, address: Address, secret: bytes = b"") -> None:
+        self.address, self._secret = address, secret
         self.waiting: dict[str, tuple[str, int]] = {}  # by command id: worker, beanstalkd's job id
         self.answers: dict[str, Answer] = {}  # by worker
         self._queue = REPLY_PREFIX + secrets.token_hex(8)
@@ -97,7 +98,10 @@ class ControlClient:
         with self._exchange():
             try:
                 self._client.use(queue)
-                job_id = self._client.put(encode(message), CONTROL_PRIORITY, 0, CONTROL_TTR)
+                body = encode(message)
+                if self._secret:
+                    body = sign(body, queue, self._secret)
+                job_id = self._client.put(body, CONTROL_PRIORITY, 0, CONTROL_TTR)
             except greenstalk.BeanstalkdError as refused:
                 return f"the command was not sent: beanstalkd replied {reply_word(refused)}"
         self.waiting[command_id] = target.worker, job_id
@@ -157,6 +161,7 @@ def send_command(
     args: Args | None = None,
     *,
     timeout: float,
+    secret: bytes = b"",
     clock: Callable[[], float] = time.monotonic,
 ) -> list[CommandResult]:
     """Send one command to all targets and wait up to `timeout` seconds for their answers.
@@ -164,13 +169,18 @@ def send_command(
     A command that no worker has received by then is deleted. It also has an expiry time, so that a
     worker that reconnects later does not carry it out. Problems of servers and workers are in the
     results, one for each target in the given order; no exception is raised for them.
+
+    With a `secret`, the commands are signed. A signed command must name the worker's instance, so
+    targets without one are first asked for theirs, which can take another `timeout` seconds.
     """
+    if secret and command not in HARMLESS and not all(target.instance for target in targets):
+        return _ask_and_send(targets, command, args, timeout=timeout, secret=secret)
     problems: dict[str, str] = {}
     clients: dict[Address, ControlClient] = {}
     try:
         for address, group in _by_address(targets).items():
             try:
-                client = clients[address] = ControlClient(address)
+                client = clients[address] = ControlClient(address, secret)
                 for target in group:
                     if reason := client.send(
                         target, command, args or Args(), timeout + EXPIRY_MARGIN
@@ -194,6 +204,28 @@ def send_command(
         CommandResult(target.worker, answers.get(target.worker), problems.get(target.worker, ""))
         for target in targets
     ]
+
+
+def _ask_and_send(
+    targets: Sequence[Target],
+    command: Command,
+    args: Args | None,
+    *,
+    timeout: float,
+    secret: bytes,
+) -> list[CommandResult]:
+    """Ask the targets without an instance for theirs; then send the command to all of them."""
+    unknown = [target for target in targets if not target.instance]
+    results = {r.worker: r for r in send_command(unknown, "status", timeout=timeout, secret=secret)}
+    found = [
+        target._replace(instance=answer.instance)
+        for target in unknown
+        if (answer := results[target.worker].answer) and answer.ok
+    ]
+    known = [target for target in targets if target.instance]
+    sent = send_command([*known, *found], command, args, timeout=timeout, secret=secret)
+    results.update({result.worker: result for result in sent})
+    return [results[target.worker] for target in targets]
 
 
 def _collect_answers(

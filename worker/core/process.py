@@ -168,6 +168,7 @@ class Process:
             commands.handle,
             errors,
             log,
+            secret=settings.command_secret,
         )
         self._pulse = pulse = Pulse(
             [guard.tick, commands.tick, reporter.tick],

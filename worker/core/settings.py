@@ -21,6 +21,7 @@ class Settings(NamedTuple):
     redis_password: str
     prefix: str
     is_expected: bool
+    command_secret: bytes  # b"": commands need no signature
     options: WorkerConfig
 
     @property

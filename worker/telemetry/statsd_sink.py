@@ -194,7 +194,7 @@ class StatsdSink:
             lost, self._dropped_before = self.dropped - self._dropped_before, self.dropped
             self._problems.clear(
                 "statsd",
-                "sending metrics to {server} again, {lost} values were lost",
+                "sending metrics to {server} again, values lost: {lost}",
                 server=server,
                 lost=lost,
             )

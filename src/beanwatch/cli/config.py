@@ -66,7 +66,10 @@ def to_tree(config: Config) -> dict[str, Any]:
     tree["servers"] = dict(config.servers)
     for name in configuration.TABLES:
         if name == "workers":
-            tree[name] = {"expected": list(config.expected_workers)}
+            tree[name] = {
+                "expected": list(config.expected_workers),
+                "secret_file": config.secret_file,
+            }
             continue
         section = getattr(config, name)._asdict()
         tree[name] = {k: list(v) if isinstance(v, tuple) else v for k, v in section.items()}

@@ -21,6 +21,7 @@ from beanwatch.cli.lib.options import (
     pick_servers,
     server_option,
 )
+from beanwatch.words import count
 
 COMMAND_FILES = ("/var/lib/nagios4/rw/nagios.cmd", "/var/spool/nagios/cmd/nagios.cmd")
 # Bytes that one write to a pipe sends as a whole. The parts of a longer command could be mixed with
@@ -115,7 +116,7 @@ def command(
             code = 1
         else:
             if to != "stdout" and once:
-                click.echo(f"{sent} check results submitted")
+                click.echo(f"{count(sent, 'check result')} submitted")
         now.save()
         if once:
             return code
@@ -235,7 +236,7 @@ def submit_commands(
             sent += 1
     except OSError as error:
         reason = error.strerror or "Nagios does not read this pipe any more"
-        raise SubmitError(f"submitted only {sent} results to {path}: {reason}") from None
+        raise SubmitError(f"submitted only {count(sent, 'result')} to {path}: {reason}") from None
     finally:
         os.close(pipe)
     return sent

@@ -18,6 +18,15 @@ from beanwatch.cli.lib.output import print_json
 from beanwatch.worker.api.envelope import DEFAULT_PRIORITY, DEFAULT_TTR, EnvelopeError
 from beanwatch.worker.api.producer import Producer, PutError
 
+# The arguments and flags by the fields of an envelope that they set.
+FLAGS = {
+    "queue": "QUEUE",
+    "job": "JOB",
+    "priority": "--priority",
+    "delay": "--delay",
+    "ttr": "--ttr",
+}
+
 
 @click.command("put")
 @click.argument("queue")
@@ -70,7 +79,8 @@ def command(
                 queue, job, body, priority=priority, delay=math.ceil(delay), ttr=math.ceil(ttr)
             )
         except EnvelopeError as error:
-            raise click.UsageError(str(error)) from None
+            flag = FLAGS.get(error.field)
+            raise click.UsageError(f"{flag}: {error.fault}" if flag else str(error)) from None
         except PutError as error:
             raise click.ClickException(str(error)) from None
     if as_json:

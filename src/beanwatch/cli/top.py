@@ -31,6 +31,7 @@ from beanwatch.net.redis_url import RedisError, RedisUrl, open_redis
 from beanwatch.queues.selection import Selection
 from beanwatch.store.health import decide_health, rank_health
 from beanwatch.store.heartbeats import Worker, read_workers
+from beanwatch.words import count
 
 HEADING_LINES = 8  # lines of the screen for headings, blank lines and the list of keys
 MAX_WORKERS = 8  # rows of workers on a screen; the rest of it is for queues
@@ -112,14 +113,15 @@ class Screen:
             room = max(3, height - HEADING_LINES - len(servers) - taken)
         parts.append(queue_table(queues[:room], several=len(servers) > 1))
         if (hidden := len(queues) - room) > 0:
-            parts.append(Text(f"... and {hidden} more queues", style="dim"))
+            parts.append(Text(f"... and {count(hidden, 'more queue')}", style="dim"))
         if redis_error:
             parts += [Text(), Text(redis_error, style=STYLES["critical"])]
         if workers:
             shown = workers if height is None else workers[:MAX_WORKERS]
             parts += [Text(), worker_table(shown)]
             if len(shown) < len(workers):
-                parts.append(Text(f"... and {len(workers) - len(shown)} more workers", style="dim"))
+                more = count(len(workers) - len(shown), "more worker")
+                parts.append(Text(f"... and {more}", style="dim"))
         if height is not None:
             parts += [Text(), Text(self.hint, style="dim")]
         return Group(*parts)

@@ -16,6 +16,7 @@ from beanwatch.cli.lib.options import (
     config_option,
     load_config,
     pick_job_server,
+    read_command_secret,
 )
 from beanwatch.config import Config, ConfigError
 from beanwatch.net.redis_url import DEFAULT_URL
@@ -196,6 +197,7 @@ def make_settings(
         redis_password=read_password(config),
         prefix=config.prefix,
         is_expected=worker in config.expected_workers,
+        command_secret=read_command_secret(config),
         options=values,
     )
 

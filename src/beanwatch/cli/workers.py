@@ -20,6 +20,7 @@ from beanwatch.cli.lib.worker_view import worker_table, worker_tree
 from beanwatch.config import GLOB
 from beanwatch.fleet.workers import forget_dead, restart_all
 from beanwatch.store.heartbeats import Worker, make_worker, read_workers
+from beanwatch.words import count
 from beanwatch.worker.control.client import CommandResult
 from beanwatch.worker.control.messages import Args
 
@@ -118,8 +119,9 @@ def restart(
     if as_json:
         print_json(deploy._asdict())
     else:
+        workers = count(len(deploy.workers), "worker")
         click.echo(
-            f"restart {deploy.version} was requested: {len(deploy.workers)} workers will restart, "
+            f"restart {deploy.version} was requested: {workers} will restart, "
             "each after its job and within its --restart-spread"
         )
     return 0

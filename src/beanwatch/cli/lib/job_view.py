@@ -9,6 +9,7 @@ from beanwatch.durations import format_duration
 from beanwatch.fleet.job_story import JobLocation, Story
 from beanwatch.outcomes import OUTCOMES
 from beanwatch.store.ledger import LedgerEntry
+from beanwatch.words import count
 
 DELETED = frozenset(outcome.name for outcome in OUTCOMES if outcome.is_deleted)
 
@@ -48,8 +49,8 @@ def _lines(story: Story) -> Iterator[str]:
     if not story.entries:
         yield "  no run of this job is recorded"
     if len(numbers) > 1:
-        count = len(numbers)
-        yield f"  the job was put {count} times with the same id: the later ones are duplicates"
+        times = len(numbers)
+        yield f"  the job was put {times} times with the same id: the later ones are duplicates"
     for now in story.nows:
         yield from now_lines(now)
 
@@ -103,7 +104,7 @@ def now_lines(now: JobLocation) -> Iterator[str]:
         if job.ready_in is not None:
             words += f", ready in {format_duration(job.ready_in)}"
         if job.kicks:
-            words += f", kicked {job.kicks} times"
+            words += f", kicked {count(job.kicks, 'time')}"
     if now.holder:
         words += f", held by {now.holder}"
     where = f" (job {now.job_id} on {now.server})" if now.server else ""

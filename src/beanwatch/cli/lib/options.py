@@ -145,6 +145,17 @@ def need_redis(config: configuration.Config, url: str | None) -> RedisUrl:
     return found
 
 
+def read_command_secret(config: configuration.Config) -> bytes:
+    """Return the secret that signs commands to workers; b"" if none is configured.
+
+    Raises UsageError if its file cannot be read, is readable by others, or holds no good secret.
+    """
+    try:
+        return config.read_secret()
+    except configuration.ConfigError as error:
+        raise click.UsageError(str(error)) from None
+
+
 def apply_flags(section: Any, **flags: Any) -> Any:
     """Return a table of the configuration, changed by the flags that were given (not None)."""
     return section._replace(**{key: value for key, value in flags.items() if value is not None})

@@ -6,12 +6,19 @@ from typing import TypeVar
 
 import click
 
-from beanwatch.cli.lib.options import QUERY_TIMEOUT, load_config, need_redis, pick_servers
+from beanwatch.cli.lib.options import (
+    QUERY_TIMEOUT,
+    load_config,
+    need_redis,
+    pick_servers,
+    read_command_secret,
+)
 from beanwatch.cli.lib.output import exit_1_on
 from beanwatch.config import GLOB, Config
 from beanwatch.fleet.workers import WorkerError, find_target, match_workers
 from beanwatch.net.redis_url import Execute, RedisError, open_redis
 from beanwatch.store.heartbeats import Worker, read_workers
+from beanwatch.words import count
 from beanwatch.worker.control.client import CommandResult, Target, send_command
 from beanwatch.worker.control.messages import Args, Command
 
@@ -41,11 +48,9 @@ def send_to_workers(
         with exit_1_on(WorkerError):
             targets = [find_target(worker, address) for worker in found]
     if sys.stderr.isatty():
-        click.echo(
-            f"waiting up to {timeout:g} s for {len(targets)} workers to reply to {command!r}",
-            err=True,
-        )
-    return send_command(targets, command, args, timeout=timeout)
+        workers = count(len(targets), "worker")
+        click.echo(f"waiting up to {timeout:g} s for {workers} to reply to {command!r}", err=True)
+    return send_command(targets, command, args, timeout=timeout, secret=read_command_secret(config))
 
 
 def find_workers(config: Config, redis: str | None, id_glob: str) -> list[Worker]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from beanwatch import words
 from beanwatch.cli.lib.options import COUNT, DURATION, QUERY_TIMEOUT, need_redis
 from beanwatch.cli.lib.output import exit_1_on, print_error
 from beanwatch.cli.lib.plan_runner import PlanRunner, RunFlags
@@ -123,9 +124,10 @@ def plan_buried(
         with open_redis(need_redis(config, redis), QUERY_TIMEOUT) as link:
             for target in find_unrecorded(link.execute, targets):
                 print_error(
-                    f"the ledger has no record of the {target.queue.buried} buried jobs of "
-                    f"{target.name}: they were buried before the server was restarted, or their "
-                    "workers do not write to this ledger"
+                    "the ledger has no record of the "
+                    f"{words.count(target.queue.buried or 0, 'buried job')} of "
+                    f"{target.name}: buried before the server was restarted, or by workers that "
+                    "do not write to this ledger"
                 )
             return plan_by_ledger(
                 link.execute,

@@ -26,6 +26,7 @@ from beanwatch.net.redis_url import RedisError, open_redis
 from beanwatch.queues.base import Job, ServerError
 from beanwatch.queues.model import QUEUE_FIELDS
 from beanwatch.queues.selection import INTERNAL, Selection
+from beanwatch.words import count
 
 DEFAULT_EXCERPT = 200  # bytes of a job's body that `peek` shows
 MAX_REASONS = 5  # reasons of buried jobs that `peek` shows for a queue
@@ -202,7 +203,7 @@ def job_lines(target: Target, job: Job, limit: int, reasons: Sequence[Reason]) -
     if job.state != "buried":
         return
     for one in reasons[:MAX_REASONS]:
-        jobs = "1 job" if one.jobs == 1 else f"{one.jobs} jobs"
+        jobs = count(one.jobs, "job")
         yield f"  buried because: {one.job}: {one.reason} ({jobs}, the last is {one.job_id})"
     if len(reasons) > MAX_REASONS:
-        yield f"  and because of {len(reasons) - MAX_REASONS} more reasons"
+        yield f"  and because of {count(len(reasons) - MAX_REASONS, 'more reason')}"

@@ -39,6 +39,7 @@ from beanwatch.queues.beanstalkd.stats import (
     to_server,
 )
 from beanwatch.queues.model import QueueState, ServerState
+from beanwatch.words import count
 
 if TYPE_CHECKING:
     from beanwatch.queues.beanstalkd.heads import Heads, Peek
@@ -97,11 +98,11 @@ class BeanstalkdReader(Reader):
         if server.draining:
             yield Problem("warning", "is draining: it accepts no new jobs")
         if self._refused:
-            puts = "1 put" if self._refused == 1 else f"{self._refused} puts"
+            puts = count(self._refused, "put")
             yield Problem("warning", f"refused {puts} lately: these jobs are in no queue")
         for queue in sorted(reading.queues or ()):
             if missing := (reading.queues or {})[queue].missing_jobs:
-                jobs = "1 job" if missing == 1 else f"{missing} jobs"
+                jobs = count(missing, "job")
                 yield Problem(
                     "warning", f"lost track of {jobs} of queue {queue} (binlog's disk full?)"
                 )

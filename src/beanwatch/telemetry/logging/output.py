@@ -12,6 +12,7 @@ from typing import Any, cast
 from structlog.typing import Processor
 
 from beanwatch.telemetry.logging.render import encode_json
+from beanwatch.words import count
 
 STDOUT, STDERR = 1, 2
 _NAMES = {STDOUT: "standard output", STDERR: "standard error"}
@@ -82,7 +83,8 @@ class LogOutput:
         self.dropped += 1
 
     def _explain_loss(self) -> bytes:
-        line: Any = {"event": "before this line {lost} log lines were lost", "lost": self._lost}
+        lines = count(self._lost, "log line was", "log lines were")
+        line: Any = {"event": f"before this line {lines} lost", "lost": self._lost}
         for processor in self._processors:
             line = processor(None, "warning", line)
         return cast("bytes", line)

@@ -11,6 +11,7 @@ from beanwatch.queues.servers import Server
 from beanwatch.store.health import decide_health, decide_restarted
 from beanwatch.store.heartbeats import read_redis, read_workers
 from beanwatch.store.redis_state import describe_state, find_problems
+from beanwatch.words import count
 
 REDIS_CURE = "see beanwatch runbook redis"
 
@@ -45,11 +46,10 @@ def probe_server(server: Server) -> Iterator[Finding]:
 def describe(state: ServerState) -> str:
     """Return a server's version and its numbers of queues and jobs, if they are known, as text."""
     counts = ((state.ready, "ready"), (state.buried, "buried"))
-    jobs = ", ".join(f"{count} {word}" for count, word in counts if count is not None)
-    queues = "1 queue" if state.queues == 1 else f"{state.queues} queues"
+    jobs = ", ".join(f"{number} {word}" for number, word in counts if number is not None)
     parts = [
         f"version {state.version}" if state.version else "",
-        queues if state.queues is not None else "",
+        count(state.queues, "queue") if state.queues is not None else "",
         f"jobs {jobs}" if jobs else "",
     ]
     return ", ".join(filter(None, parts)) or "it answers"
