@@ -155,7 +155,7 @@ class PassiveRound:
         options = self._options("worker_heartbeat")
         try:
             with open_redis(options, self._config, self._output) as link:
-                self._workers = read_from(link, read_workers)
+                self._workers = read_from(link, partial(read_workers, with_ended=True))
                 self._outcomes = read_from(link, partial(read_outcomes, minutes=WINDOW_MINUTES))
         except RedisError as error:
             self._redis_error = error
@@ -210,7 +210,8 @@ class PassiveRound:
             server = by_node[service.host]
             memory = self.memory.scoped(service.check)
             has_redis = self._config.redis.url and not self._redis_error
-            workers = self._workers if has_redis else None
+            running = [worker for worker in self._workers if not worker.has_left]
+            workers = running if has_redis else None
             source = PolledSource(server, self._polls[server], memory, workers)
             check = module.build(options, self._config, source)
         return check

@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TypeVar
 
 from beanwatch.checks.lib.plugin import READING_SHARE, Failure
@@ -43,12 +44,21 @@ def open_redis(options: argparse.Namespace, config: Config, output: PluginOutput
     return RedisReader(url, options.timeout * READING_SHARE)
 
 
-def live_workers(options: argparse.Namespace, config: Config, output: PluginOutput) -> ReadWorkers:
-    """Return a function that connects to Redis and returns all workers. It raises RedisError."""
+def live_workers(
+    options: argparse.Namespace,
+    config: Config,
+    output: PluginOutput,
+    *,
+    with_ended: bool = False,
+) -> ReadWorkers:
+    """Return a function that connects to Redis and returns all workers. It raises RedisError.
+
+    `with_ended` adds workers that have stopped but still tell of a crash.
+    """
 
     def read() -> list[Worker]:
         with open_redis(options, config, output) as link:
-            return read_from(link, read_workers)
+            return read_from(link, partial(read_workers, with_ended=with_ended))
 
     return read
 

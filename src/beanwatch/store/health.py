@@ -1,6 +1,6 @@
 """Decides from a worker's heartbeat whether the worker is alive and makes progress."""
 
-from beanwatch.store.heartbeats import Heartbeat, Worker
+from beanwatch.store.heartbeats import Worker
 
 DEAD_AFTER = 10.0  # seconds without a heartbeat; or three heartbeat intervals, if that is longer
 NEXT_INSTANCE_WITHIN = 60.0  # seconds in which a worker must start again after a requested exit
@@ -36,7 +36,19 @@ def decide_health(worker: Worker) -> str:
     return "hung" if loop_age > heartbeat.reserve_timeout + LOOP_MARGIN else state
 
 
-def decide_restarted(heartbeat: Heartbeat, within: float = RESTARTED_WITHIN) -> bool:
+def crash_age(worker: Worker) -> float | None:
+    """Return how long ago (seconds) the worker was started after a crash or failure; None: never.
+
+    A planned restart since then changes nothing: the record tells the crash on.
+    """
+    beat = worker.heartbeat
+    if beat is None or not beat.last_exit:
+        return None
+    # Records of version 0.1 have no `crashed_at`, and no crash from before the last start.
+    return worker.age + beat.beat_at - (beat.crashed_at or beat.started_at)
+
+
+def decide_restarted(worker: Worker, within: float = RESTARTED_WITHIN) -> bool:
     """Return True for `within` seconds after a start that followed a crash or failure."""
-    age = heartbeat.beat_at - heartbeat.started_at
-    return bool(heartbeat.last_exit) and age < within
+    age = crash_age(worker)
+    return age is not None and age < within
