@@ -29,6 +29,7 @@ from beanwatch.store.health import (
     DEAD_AFTER,
     RESTARTED_WITHIN,
     UNKNOWN,
+    crash_age,
     decide_health,
     decide_restarted,
 )
@@ -81,13 +82,18 @@ class Workers(Resource):  # type: ignore[misc]
     def probe(self) -> Iterator[Metric]:
         """Yield a metric for each worker, for each missing one and for the number of live ones.
 
-        Yield only a Failure if Redis cannot be read.
+        Also yield a metric for each worker that has stopped and whose crash is still told. Yield
+        only a Failure if Redis cannot be read.
         """
         try:
-            found = {worker.id: worker for worker in self._read()}
+            every = self._read()
         except RedisError as error:
             yield Metric("redis", redis_failure(error), context="failure")
             return
+        found = {worker.id: worker for worker in every if not worker.has_left}
+        for worker in every:
+            if worker.has_left and self._is_chosen(worker.id, worker.heartbeat):
+                yield Metric(worker.id, worker, context="left")
         chosen = [w for w in found.values() if self._is_chosen(w.id, w.heartbeat)]
         chosen = [
             w for w in chosen if w.heartbeat or w.age < RECORD_EXPIRY or w.id in self._expected
@@ -138,11 +144,26 @@ def decide(worker: Worker, restarted: float = RESTARTED_WITHIN) -> tuple[State, 
         return Critical, f"{worker.id}: {text}"
     if health == "blocked":
         return Warn, f"{worker.id}: blocked, takes no job: {beat.reason or 'no reason given'}"
-    if decide_restarted(beat, restarted):
-        often = f" and {beat.restarts} times in all" if beat.restarts > 1 else ""
-        when = f"{format_duration(beat.beat_at - beat.started_at)} ago{often}"
-        return Warn, f"{worker.id}: restarted {when}, the previous process ended: {beat.last_exit}"
+    if decide_restarted(worker, restarted):
+        return Warn, f"{worker.id}: {describe_restart(worker, beat)}"
     return Ok, f"{worker.id}: {health}{f' with {job}' if job else ''}"
+
+
+def describe_restart(worker: Worker, beat: Heartbeat) -> str:
+    """Return the text for a worker that was started after a crash; planned restarts may follow."""
+    often = f" and {beat.restarts} times in all" if beat.restarts > 1 else ""
+    when = f"{format_duration(crash_age(worker) or 0.0)} ago{often}"
+    process = "an earlier" if 0 < beat.crashed_at < beat.started_at else "the previous"
+    return f"restarted {when}, {process} process ended: {beat.last_exit}"
+
+
+def decide_left(worker: Worker, restarted: float = RESTARTED_WITHIN) -> tuple[State, str]:
+    """Judge a worker that has stopped on request, and need not run: its crash is still told."""
+    if worker.heartbeat is None or not decide_restarted(worker, restarted):
+        return Ok, ""
+    stopped = format_duration(worker.age)
+    crash = describe_restart(worker, worker.heartbeat)
+    return Warn, f"{worker.id}: stopped on request {stopped} ago, {crash}"
 
 
 def describe_missing(name: str, found: Iterable[str]) -> str:
@@ -179,6 +200,18 @@ class WorkerContext(Context):  # type: ignore[misc]
         return perf(worker.id, worker.age, "s", limits)
 
 
+class LeftContext(Context):  # type: ignore[misc]
+    """Judges a worker that has stopped on request and need not run."""
+
+    def __init__(self, restarted: float) -> None:
+        super().__init__("left")
+        self._restarted = restarted
+
+    def evaluate(self, metric: Metric, resource: Any) -> Finding:
+        """Return WARNING while a crash from before its stop must be told."""
+        return Finding(*decide_left(metric.value, self._restarted), metric)
+
+
 class MissingContext(Context):  # type: ignore[misc]
     """Judges an expected worker that has no record in Redis."""
 
@@ -213,9 +246,10 @@ class WorkersSummary(Summary):  # type: ignore[misc]
 
     def ok(self, results: Any) -> str:
         """Return a text such as `3 workers: 1 busy, 2 idle`; for a single worker, its own text."""
-        workers = [r.metric.value for r in results if isinstance(r.metric.value, Worker)]
+        judged = [r for r in results if r.metric.context == "worker"]
+        workers = [result.metric.value for result in judged]
         if len(workers) == 1:
-            return next(str(r) for r in results if isinstance(r.metric.value, Worker))
+            return str(judged[0])
         states = [decide_health(worker) for worker in workers]
         parts = ", ".join(f"{states.count(state)} {state}" for state in sorted(set(states)))
         return f"{count(len(workers), 'worker')}: {parts}"
@@ -230,6 +264,7 @@ def build(options: argparse.Namespace, config: Config, read: ReadWorkers) -> Che
         "worker_heartbeat",
         Workers(options, config, read),
         WorkerContext(options.restarted),
+        LeftContext(options.restarted),
         MissingContext("missing"),
         LiveContext(limits, what),
         FailureContext(Unknown, options.timeout_state),
@@ -239,7 +274,7 @@ def build(options: argparse.Namespace, config: Config, read: ReadWorkers) -> Che
 
 def with_live_redis(options: argparse.Namespace, config: Config, output: PluginOutput) -> Check:
     """Make the check that reads the Redis of the options or of the configuration."""
-    return build(options, config, live_workers(options, config, output))
+    return build(options, config, live_workers(options, config, output, with_ended=True))
 
 
 def main() -> None:

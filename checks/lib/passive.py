@@ -182,7 +182,9 @@ class PassiveRound:
 
                 outcomes = partial(read_outcomes, minutes=WINDOW_MINUTES)
                 return RedisReadings(
-                    attempt(read_redis), attempt(read_known_workers), attempt(outcomes)
+                    attempt(read_redis),
+                    attempt(partial(read_known_workers, with_ended=True)),
+                    attempt(outcomes),
                 )
         except RedisError as error:
             return RedisReadings(error, error, error)
@@ -241,7 +243,10 @@ class PassiveRound:
             server = by_node[service.host]
             memory = self.memory.scoped(service.check)
             workers = self._redis.workers if self._config.redis.url else None
-            workers = None if isinstance(workers, Exception) else workers
+            if isinstance(workers, Exception):
+                workers = None
+            if workers is not None:
+                workers = [worker for worker in workers if not worker.has_left]
             source = PolledSource(server, self._polls[server], memory, workers)
             check = module.build(options, self._config, source)
         return check

@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TypeVar
 
 from beanwatch.checks.lib.plugin import READING_SHARE, Failure
@@ -43,19 +44,31 @@ def open_redis(options: argparse.Namespace, config: Config, output: PluginOutput
     return RedisReader(url, options.timeout * READING_SHARE)
 
 
-def live_workers(options: argparse.Namespace, config: Config, output: PluginOutput) -> ReadWorkers:
-    """Return a function that connects to Redis and returns all workers. It raises RedisError."""
+def live_workers(
+    options: argparse.Namespace,
+    config: Config,
+    output: PluginOutput,
+    *,
+    with_ended: bool = False,
+) -> ReadWorkers:
+    """Return a function that connects to Redis and returns all workers. It raises RedisError.
+
+    `with_ended` adds workers that have stopped but still tell of a crash.
+    """
 
     def read() -> list[Worker]:
         with open_redis(options, config, output) as link:
-            return read_from(link, read_known_workers)
+            return read_from(link, partial(read_known_workers, with_ended=with_ended))
 
     return read
 
 
-def read_known_workers(execute: Execute) -> list[Worker]:
-    """Read all workers. Raises RedisError, also if it is not known which of them are alive."""
-    workers = read_workers(execute)
+def read_known_workers(execute: Execute, *, with_ended: bool = False) -> list[Worker]:
+    """Read all workers. Raises RedisError, also if it is not known which of them are alive.
+
+    `with_ended` is that of `read_workers`.
+    """
+    workers = read_workers(execute, with_ended=with_ended)
     for worker in workers:
         if worker.doubt:
             raise RedisError(worker.doubt)

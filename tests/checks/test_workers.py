@@ -5,7 +5,13 @@ from typing import Any
 
 import pytest
 
-from beanwatch.store.heartbeats import WORKERS_KEY, Heartbeat, encode_heartbeat, worker_key
+from beanwatch.store.heartbeats import (
+    ENDED_KEY,
+    WORKERS_KEY,
+    Heartbeat,
+    encode_heartbeat,
+    worker_key,
+)
 from tests.checks.conftest import Check
 from tests.real import Redis
 
@@ -17,7 +23,7 @@ def beat(redis: Redis, worker: str, *, age: float = 0.2, **fields: Any) -> None:
     """A heartbeat; times are relative to the worker's own clock."""
     times = {"beat_at": 0.0, "loop_at": 0.0, "started_at": -9000.0}
     record = {"state": "idle", "queues": ("images",), "reserve_timeout": 10.0, **times, **fields}
-    for key in ("beat_at", "loop_at", "started_at", "job_started_at", "deadline", "hard_deadline"):
+    for key in (*times, "crashed_at", "job_started_at", "deadline", "hard_deadline"):
         if key in record:
             record[key] += NOW
     with redis.client() as client:
@@ -75,6 +81,18 @@ BUSY = {
             "restarted 1m 30s ago, the previous process ended: killed by SIGKILL",
         ),
         ({"started_at": -900.0, "last_exit": "killed by SIGKILL"}, OK, "idle"),
+        (
+            {"started_at": -5.0, "crashed_at": -90.0, "last_exit": "killed while idle"},
+            WARNING,
+            "restarted 1m 30s ago, an earlier process ended: killed while idle",
+        ),
+        ({"started_at": -5.0, "crashed_at": -601.0, "last_exit": "killed while idle"}, OK, "idle"),
+        (
+            {"state": "stopping", "is_over": True, "age": 30.0, "last_exit": "killed while idle"}
+            | {"started_at": -90.0, "crashed_at": -90.0},
+            WARNING,
+            "restarted 2m 0s ago, the previous process ended: killed while idle",
+        ),
         (
             {"started_at": -90.0, "last_exit": "killed while idle", "restarts": 7},
             WARNING,
@@ -169,6 +187,36 @@ def test_a_fresh_record_that_cannot_be_read_is_not_a_dead_worker_and_an_old_one_
         client.delete(worker_key("web1.a"))
     answer = check("worker_heartbeat", "--redis", redis_server.url)
     assert "web1.a: dead, its record in Redis is gone" in answer.text
+
+
+def retire(redis: Redis, worker: str) -> None:
+    """Take a worker out of the list, as it does when it stops and still has a crash to tell."""
+    with redis.client() as client:
+        (score,) = client.zmscore(WORKERS_KEY, [worker])
+        client.zrem(WORKERS_KEY, worker)
+        client.zadd(ENDED_KEY, {worker: score})
+
+
+def test_a_crash_is_told_for_ten_minutes_though_the_worker_was_stopped_since(
+    check: Check, redis_server: Redis
+):
+    crashed = {"is_over": True, "started_at": -20.0, "last_exit": "killed while idle"}
+    beat(redis_server, "web1.a")
+    for worker, crashed_at, age in (("b", -30.0, 300.0), ("c", -30.0, 580.0), ("d", -30.0, 200.0)):
+        beat(redis_server, f"web1.{worker}", **crashed, crashed_at=crashed_at, age=age)
+        retire(redis_server, f"web1.{worker}")
+    with redis_server.client() as client:
+        client.delete(worker_key("web1.d"))  # its record has expired
+    answer = check("worker_heartbeat", "--redis", redis_server.url)
+    assert (answer.code, answer.text) == (
+        WARNING,
+        "WORKER_HEARTBEAT WARNING - web1.b: stopped on request 5m 0s ago, restarted 5m 30s ago, "
+        "an earlier process ended: killed while idle",
+    )
+    assert answer.perfdata["live"] == "1"
+    arguments = ("--redis", redis_server.url, "--restarted")
+    assert check("worker_heartbeat", *arguments, "5m").code == OK
+    assert "web1.c" in check("worker_heartbeat", *arguments, "11m").text
 
 
 def test_a_worker_that_has_been_gone_for_an_hour_is_forgotten(check: Check, redis_server: Redis):

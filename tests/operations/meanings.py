@@ -25,6 +25,11 @@ REDIS = {
         "the heartbeat record, JSON, see below",
         "1 hour; of an expected worker: never",
     ),
+    "beanwatch:ended": (
+        "sorted set: workers that stopped, need not run, but still have a crash to tell; by the "
+        "time of the stop",
+        "1 hour, or until the worker starts again",
+    ),
     "beanwatch:version": ("raised by `beanwatch workers restart`", "never"),
     "beanwatch:outcomes:<minute>": ("hash: `queue|job|outcome` to count", "2 hours"),
     "beanwatch:job:<uuid>": ("sorted set: the runs of a job, JSON, by their start", "{ledger}"),
@@ -81,8 +86,10 @@ BEAT = {
     "interval": "time between two heartbeats",
     "reserve_timeout": "longest wait for a job before it checks for orders",
     "version": "version of beanwatch",
-    "restarts": "starts under this id since it was last told to stop",
-    "last_exit": "how the instance before ended; empty if it was told to stop",
+    "restarts": "starts after a crash or failure under this id; 0 again an hour after the last",
+    "last_exit": "how the last instance that crashed or failed ended; kept for an hour, also over "
+    "planned restarts and stops",
+    "crashed_at": "when the instance after that one started",
     "last_words": "why this instance ended itself; empty while it runs",
     "is_over": "true if it stopped as requested and the next instance has not started yet",
 }

@@ -176,6 +176,7 @@ def redis_keys() -> str:
     keys = (
         heartbeats.WORKERS_KEY,
         heartbeats.worker_key("<id>"),
+        heartbeats.ENDED_KEY,
         heartbeats.VERSION_KEY,
         outcome_counts.outcomes_key("<minute>"),  # type: ignore[arg-type]
         ledger.job_key("<uuid>", "", 0),

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from beanwatch.net.redis_reader import RedisReader
 from beanwatch.net.redis_url import open_redis, parse_redis_url
-from beanwatch.store.health import decide_health
+from beanwatch.store.health import decide_health, decide_restarted
+from beanwatch.store.heartbeats import ENDED_KEY, read_workers
 from beanwatch.store.outcome_counts import read_outcomes
 from tests.real import Beanstalkd, Redis, wait_until
 from tests.worker_core.conftest import Broker, RunningWorker, StartWorker
@@ -252,6 +254,37 @@ def test_it_starts_at_once_after_a_killed_instance_and_tells_its_end(
     wait_until(lambda: heir.beat().pid == heir.process.pid)
     beat = heir.beat()
     assert (beat.restarts, beat.last_exit) == (1, f"killed while running sleep (job {job_id})")
+
+
+@pytest.mark.parametrize("is_expected", [False, True], ids=["any", "expected"])
+def test_a_crash_is_told_by_the_instances_after_a_planned_restart_and_after_a_stop(
+    start_worker: StartWorker, broker: Broker, tmp_path: Path, is_expected: bool
+) -> None:
+    options = expected(tmp_path) if is_expected else ()
+    worker = start_worker("--max-jobs", 1, *options)
+    worker.wait_for("idle")
+    worker.signal(signal.SIGKILL)
+    worker.process.wait()
+    worker = start_worker("--max-jobs", 1, *options)
+    crash = worker.wait_for("idle")
+    assert (crash.restarts, crash.last_exit) == (1, "killed while idle")
+    broker.put("ok")
+    assert worker.exit_code() == 10
+    worker = start_worker(*options)
+    heir = worker.wait_for("idle")
+    assert (heir.restarts, heir.last_exit) == (1, "killed while idle")
+    assert heir.crashed_at == crash.crashed_at < heir.started_at
+    assert worker.stop() == 0
+    with RedisReader(parse_redis_url(worker.redis_url), 5) as link:
+        (left,) = read_workers(link.execute, with_ended=True)
+        assert bool(read_workers(link.execute)) == is_expected
+    assert decide_restarted(left)
+    assert left.has_left != is_expected
+    assert start_worker(*options).wait_for("idle").last_exit == "killed while idle"
+    with RedisReader(parse_redis_url(worker.redis_url), 5) as link:
+        (back,) = read_workers(link.execute, with_ended=True)
+        assert not back.has_left
+        assert link.execute([("ZCARD", ENDED_KEY)]) == [0]
 
 
 def test_a_raised_version_restarts_every_worker_after_its_job(

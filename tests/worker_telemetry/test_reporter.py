@@ -56,6 +56,7 @@ class Writer:
 
     def __init__(self) -> None:
         self.record: Heartbeat | None = None
+        self.retired: Heartbeat | None = None
         self.version: bytes | None = None
         self.is_away = False
 
@@ -71,6 +72,10 @@ class Writer:
     def remove(self, instance: str) -> None:
         if self.is_mine(instance):
             self.record = None
+
+    def retire(self, heartbeat: Heartbeat) -> None:
+        if self.is_mine(heartbeat.instance):
+            self.record, self.retired = None, heartbeat
 
     def _check(self) -> None:
         if self.is_away:
@@ -233,6 +238,16 @@ def test_the_last_record_says_how_the_worker_ended(
     assert parts.heartbeat.report_exit(words)
     left = parts.writer.record
     assert (left and (left.last_words, left.is_over)) == kept
+
+
+def test_the_last_record_of_a_worker_with_a_crash_to_tell_is_kept(parts: Parts):
+    parts.record.identity = MINE._replace(last_exit="killed while idle", crashed_at=40.0)
+    parts.heartbeat.write(MINE)
+    parts.state.stop("told to stop")
+    assert parts.heartbeat.report_exit("")
+    assert parts.writer.record is None
+    assert parts.writer.retired.is_over
+    assert parts.writer.retired.last_exit == "killed while idle"
 
 
 def test_the_record_of_another_instance_stays(parts: Parts):

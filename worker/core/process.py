@@ -209,6 +209,8 @@ class Process:
             self._log.critical("the main loop failed, so the worker exits", exc_info=error)
             exit_reason = f"internal error: {format_exception_line(error)}"
             self._state.stop(exit_reason, FATAL)
+        if self._state.exit_code == FATAL:  # also when the pulse thread failed
+            exit_reason = exit_reason or self._state.stop_reason
         self._close(exit_reason)
         return self._state.exit_code
 

@@ -18,6 +18,7 @@ from beanwatch.worker.guard.temporary import TemporaryRoot
 from beanwatch.worker.telemetry.heartbeat_writer import HeartbeatWriter
 from beanwatch.worker.telemetry.run_starts import RunStarts
 
+CRASH_KEPT = 3600.0  # seconds for which instances hand on a crash; the check tells it for less
 LIVENESS_READS = 20  # reads of the other instance's heartbeat, within two intervals
 
 
@@ -47,13 +48,14 @@ def prepare_start(
         # A killed worker could not record its run itself.
         if box is not None and box.job_id:
             starts.try_to_record(box.server, box.job_id, box.delivery)
-    restarts, last_exit = 0, ""
+    now = time.time()
+    inherited = Heartbeat()
     if previous is not None:
-        last_exit = describe_exit(previous, leftovers.get(previous.instance))
-        if last_exit:
-            restarts = previous.restarts + 1
-            log.warning("the previous instance ended unexpectedly: {exit}", exit=last_exit)
-    beat = Heartbeat(
+        crash = describe_exit(previous, leftovers.get(previous.instance))
+        if crash:
+            log.warning("the previous instance ended unexpectedly: {exit}", exit=crash)
+        inherited = inherit(previous, crash, now)
+    beat = inherited._replace(
         instance=instance,
         host=settings.host,
         pid=os.getpid(),
@@ -61,14 +63,29 @@ def prepare_start(
         server=str(settings.address),
         queues=settings.queues,
         app_version=app_version,
-        started_at=time.time(),
+        started_at=now,
         interval=settings.options.heartbeat_interval,
         reserve_timeout=settings.options.reserve_timeout,
         version=__version__,
-        restarts=restarts,
-        last_exit=last_exit,
     )
     return beat, black_box
+
+
+def inherit(previous: Heartbeat, crash: str, now: float) -> Heartbeat:
+    """Return a record with only the fields that a new instance takes over from the previous one.
+
+    `crash` says how the previous instance ended; "" if it stopped on request. A stop on request
+    does not hide an earlier crash: that is told until CRASH_KEPT seconds have passed. `now` is in
+    seconds since the epoch.
+    """
+    if crash:
+        return Heartbeat(restarts=previous.restarts + 1, last_exit=crash, crashed_at=now)
+    crashed_at = previous.crashed_at or previous.started_at
+    if not previous.last_exit or now - crashed_at > CRASH_KEPT:
+        return Heartbeat()
+    return Heartbeat(
+        restarts=previous.restarts, last_exit=previous.last_exit, crashed_at=crashed_at
+    )
 
 
 def _try_to_find_previous(

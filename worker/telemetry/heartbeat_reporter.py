@@ -69,13 +69,18 @@ class HeartbeatReporter:
 
         After a failure, the record stays and shows the text `failure`. If it is empty, the worker
         stops as requested. Then the record is removed. If the configuration expects this worker,
-        the record stays instead, with `is_over` set, until the next instance starts.
+        the record stays instead, with `is_over` set, until the next instance starts. If the record
+        tells of a crash that must still be reported, it stays for an hour.
         """
-        is_awaited = self._writer.is_expected and self._state.exit_code in (STOPPED, RECYCLED)
+        is_requested = not failure and self._state.exit_code in (STOPPED, RECYCLED)
+        is_awaited = is_requested and self._writer.is_expected
         instance = self._record.identity.instance
+        last = self._record.make(failure)._replace(is_over=not failure)
         try:
             if (failure or is_awaited) and self._writer.is_mine(instance):
-                self._writer.write(self._record.make(failure)._replace(is_over=not failure))
+                self._writer.write(last)
+            elif is_requested and last.last_exit:
+                self._writer.retire(last)
             else:
                 self._writer.remove(instance)
         except RedisError as error:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from beanwatch.net.redis_url import Command, RedisUrl, open_redis
 from beanwatch.store.clock import parse_time
 from beanwatch.store.heartbeats import (
+    ENDED_KEY,
     RECORD_EXPIRY,
     VERSION_KEY,
     WORKERS_KEY,
@@ -56,6 +57,8 @@ class HeartbeatWriter:
         self._clock_offset: float | None = None  # Redis's clock minus our monotonic one, seconds
         self._started = monotonic()
         self.started_at = 0.0  # the start by Redis's clock; 0 before its first answer
+        # Sent with the first record: the worker runs again.
+        self._first_commands: list[Command] = [("ZREM", ENDED_KEY, worker)]
 
     def time(self) -> float:
         """Return the time by Redis's clock, in seconds since the epoch.
@@ -84,8 +87,10 @@ class HeartbeatWriter:
                 ("GET", key),
                 ("SET", key, encode_heartbeat(stamped), *self._expiry),
                 ("ZADD", WORKERS_KEY, self._now(), self._worker),
+                *self._first_commands,
             ]
         )
+        self._first_commands = []
         self._set_clock(clock)
         return PreviousHeartbeat(_decode(before), version)
 
@@ -99,10 +104,28 @@ class HeartbeatWriter:
         if self.is_mine(instance):
             self._execute([("DEL", worker_key(self._worker)), ("ZREM", WORKERS_KEY, self._worker)])
 
+    def retire(self, heartbeat: Heartbeat) -> None:
+        """Write the last record of a worker that need not run again, but has something to tell.
+
+        The worker leaves the set of workers. Do nothing if another instance has overwritten the
+        record.
+        """
+        if self.is_mine(heartbeat.instance):
+            now = self._monotonic() + (self._clock_offset or 0.0)
+            key = worker_key(self._worker)
+            self._execute(
+                [
+                    ("SET", key, encode_heartbeat(heartbeat), "EX", RECORD_EXPIRY),
+                    ("ZREM", WORKERS_KEY, self._worker),
+                    ("ZADD", ENDED_KEY, now, self._worker),
+                ]
+            )
+
     def forget_expired(self) -> None:
-        """Remove all workers whose records have expired from the set of worker ids."""
+        """Remove all workers whose records have expired from both sets of worker ids."""
         clock = self._execute([("TIME",)])[0]
         limit = self._set_clock(clock) - RECORD_EXPIRY
+        self._execute([("ZREMRANGEBYSCORE", ENDED_KEY, "-inf", limit)])
         old = self._execute([("ZRANGEBYSCORE", WORKERS_KEY, "-inf", limit)])[0]
         if old:
             keys = [worker_key(member.decode("utf-8", "replace")) for member in old]

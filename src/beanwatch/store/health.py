@@ -1,7 +1,7 @@
 """Decides from a worker's heartbeat whether the worker is alive and makes progress."""
 
 from beanwatch.store.heartbeats import DEAD_AFTER as DEAD_AFTER
-from beanwatch.store.heartbeats import Heartbeat, Worker
+from beanwatch.store.heartbeats import Worker
 
 NEXT_INSTANCE_WITHIN = 60.0  # seconds in which a worker must start again after a requested exit
 LOOP_MARGIN = 10.0  # seconds added to the reserve timeout before an idle main loop counts as hung
@@ -46,7 +46,19 @@ def rank_health(health: str) -> int:
     return HEALTH_CODES.get("blocked" if health == UNKNOWN else health, 0)
 
 
-def decide_restarted(heartbeat: Heartbeat, within: float = RESTARTED_WITHIN) -> bool:
+def crash_age(worker: Worker) -> float | None:
+    """Return how long ago (seconds) the worker was started after a crash or failure; None: never.
+
+    A planned restart since then changes nothing: the record tells the crash on.
+    """
+    beat = worker.heartbeat
+    if beat is None or not beat.last_exit:
+        return None
+    # Records of version 0.1 have no `crashed_at`, and no crash from before the last start.
+    return worker.age + beat.beat_at - (beat.crashed_at or beat.started_at)
+
+
+def decide_restarted(worker: Worker, within: float = RESTARTED_WITHIN) -> bool:
     """Return True for `within` seconds after a start that followed a crash or failure."""
-    age = heartbeat.beat_at - heartbeat.started_at
-    return bool(heartbeat.last_exit) and age < within
+    age = crash_age(worker)
+    return age is not None and age < within

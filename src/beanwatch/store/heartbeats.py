@@ -1,16 +1,19 @@
 """The workers' heartbeat records in Redis: keys, fields, encoding and reading."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from beanwatch.net.redis_url import Execute, RedisError, describe_refusal
+from beanwatch.net.redis_url import Command, Execute, RedisError, describe_refusal
 from beanwatch.store.clock import parse_time
 from beanwatch.store.records import RecordError, decode_record
 from beanwatch.store.redis_state import RedisState, read_state
 
 # A sorted set of worker ids; the score is the time of the last heartbeat by Redis's clock.
 WORKERS_KEY = "beanwatch:workers"
+# A sorted set of workers that have stopped and need not run, but whose record still tells of a
+# crash; the score is the time of the stop by Redis's clock.
+ENDED_KEY = "beanwatch:ended"
 # A number. All workers restart when it changes.
 VERSION_KEY = "beanwatch:version"
 RECORD_EXPIRY = 3600  # seconds after which a record expires, unless the worker is an expected one
@@ -63,7 +66,8 @@ class Heartbeat(NamedTuple):
     reserve_timeout: float = 0.0  # seconds
     version: str = ""
     restarts: int = 0
-    last_exit: str = ""  # why the previous instance crashed or failed; empty after a requested stop
+    last_exit: str = ""  # how the last instance that crashed or failed ended; empty if none did
+    crashed_at: float = 0.0  # when the instance after that one started
     last_words: str = ""  # the failure for which this instance has exited; empty while it runs
     is_over: bool = False  # this instance has exited on request; the next one has not started yet
 
@@ -76,6 +80,8 @@ class Worker(NamedTuple):
 
     `doubt` says why nobody can know whether this worker is alive, though its last heartbeat is too
     old: Redis refuses writes. It is empty for a worker that can be judged.
+
+    `has_left`: it has stopped and need not run, but its record still tells of a crash.
     """
 
     id: str
@@ -83,12 +89,13 @@ class Worker(NamedTuple):
     heartbeat: Heartbeat | None
     problem: str = ""
     doubt: str = ""
+    has_left: bool = False
 
     @property
     def is_late(self) -> bool:
         """True if the last heartbeat is older than 10 s and older than three intervals."""
         interval = self.heartbeat.interval if self.heartbeat else 1.0
-        return self.age > max(3 * interval, DEAD_AFTER)
+        return not self.has_left and self.age > max(3 * interval, DEAD_AFTER)
 
 
 def encode_heartbeat(heartbeat: Heartbeat) -> bytes:
@@ -111,37 +118,51 @@ def make_worker(worker: str, age: float, body: bytes | None) -> Worker:
         return Worker(worker, age, None, str(error))
 
 
-def read_workers(execute: Execute, only: Iterable[str] | None = None) -> list[Worker]:
+def read_workers(
+    execute: Execute, only: Iterable[str] | None = None, *, with_ended: bool = False
+) -> list[Worker]:
     """Read all workers, or those with an id in `only`, sorted by id. Takes two round trips.
 
+    `with_ended` adds the workers that have stopped and whose record still tells of a crash.
     `execute` sends commands to Redis. If a worker seems to be dead, one or two more round trips
     find out whether Redis takes writes; if not, each such worker has a `doubt`. Raises RedisError,
     also if Redis has no worker and takes no writes.
     """
-    clock, scored = execute([("TIME",), ("ZRANGE", WORKERS_KEY, 0, -1, "WITHSCORES")])
+    commands: list[Command] = [("TIME",), ("ZRANGE", WORKERS_KEY, 0, -1, "WITHSCORES")]
+    if with_ended:
+        commands.append(("ZRANGE", ENDED_KEY, 0, -1, "WITHSCORES"))
+    clock, running, *ended = execute(commands)
     now = parse_time(clock)
     wanted = None if only is None else set(only)
-    seen = sorted(
-        (member.decode("utf-8", "replace"), float(score))
-        for member, score in zip(scored[::2], scored[1::2], strict=True)
-    )
-    is_fresh = any(now - score < DEAD_AFTER for _, score in seen)
+    seen = [(worker, score, False) for worker, score in _parse_scores(running)]
+    is_fresh = any(now - score < DEAD_AFTER for _, score, _ in seen)
+    names = {worker for worker, _, _ in seen}
+    for scored in ended:
+        seen += [(worker, at, True) for worker, at in _parse_scores(scored) if worker not in names]
+    seen.sort()
     if not seen and (refusal := read_state(execute).refusal):
         raise RedisError(describe_refusal(refusal), refusal)
     if wanted is not None:
-        seen = [(worker, score) for worker, score in seen if worker in wanted]
+        seen = [one for one in seen if one[0] in wanted]
     if not seen:
         return []
-    (records,) = execute([("MGET", *(worker_key(worker) for worker, _ in seen))])
+    (records,) = execute([("MGET", *(worker_key(worker) for worker, _, _ in seen))])
     workers = [
-        make_worker(worker, max(0.0, now - score), record)
-        for (worker, score), record in zip(seen, records, strict=True)
+        make_worker(worker, max(0.0, now - score), record)._replace(has_left=has_left)
+        for (worker, score, has_left), record in zip(seen, records, strict=True)
+        if record is not None or not has_left  # the record of one that has stopped may expire
     ]
     if not any(worker.is_late for worker in workers):
         return workers
     refusal = read_state(execute, is_fresh).refusal
     doubt = describe_refusal(refusal) if refusal else ""
     return [worker._replace(doubt=doubt) if worker.is_late else worker for worker in workers]
+
+
+def _parse_scores(scored: Sequence[bytes]) -> Iterator[tuple[str, float]]:
+    """Yield the members and scores of a sorted set, from a reply WITHSCORES."""
+    for member, score in zip(scored[::2], scored[1::2], strict=True):
+        yield member.decode("utf-8", "replace"), float(score)
 
 
 def has_fresh_heartbeats(clock: Sequence[bytes], newest: Sequence[bytes]) -> bool:

@@ -21,8 +21,8 @@ def worker_style(worker: Worker) -> str:
     health = decide_health(worker)
     if health in ("dead", "hung"):
         return STYLES["critical"]
-    restarted = worker.heartbeat is not None and decide_restarted(worker.heartbeat)
-    return STYLES["warning"] if health in ("blocked", UNKNOWN) or restarted else ""
+    is_warning = health in ("blocked", UNKNOWN) or decide_restarted(worker)
+    return STYLES["warning"] if is_warning else ""
 
 
 def worker_table(workers: Sequence[Worker]) -> Columns:
@@ -61,23 +61,23 @@ def worker_table(workers: Sequence[Worker]) -> Columns:
             count_cell(beat.failed),
             f"{worker.age:.1f}s",
             *([beat.app_version] if differ else []),
-            worker.doubt or worker_words(beat, health),
+            worker.doubt or worker_words(worker, beat, health),
             style=worker_style(worker),
         )
     return table
 
 
-def worker_words(beat: Heartbeat, health: str) -> str:
+def worker_words(worker: Worker, beat: Heartbeat, health: str) -> str:
     """Return the text of the last column: the most important remark on a worker.
 
     It is the place in the code where the worker hangs, else the reason why it is blocked, waiting
-    or stopping, else how its previous process ended, else the note of the job's handler.
+    or stopping, else how its last process that crashed ended, else the note of the job's handler.
     """
     if health == "hung" and beat.where:
         return beat.where
     if beat.reason:
         return beat.reason
-    if decide_restarted(beat):
+    if decide_restarted(worker):
         return f"restarted: {beat.last_exit}"
     done = "/".join(f"{n:,}" for n in beat.progress if n)
     return f"{beat.note} {done}".strip()

@@ -101,7 +101,7 @@ def probe_heartbeats(redis: RedisUrl, expected: Sequence[str]) -> Iterator[Findi
     bad = {
         worker: state for worker, state in health.items() if state in ("dead", "hung", "missing")
     }
-    restarted = [w.id for w in workers if w.heartbeat and decide_restarted(w.heartbeat)]
+    restarted = [worker.id for worker in workers if decide_restarted(worker)]
     if not health:
         yield Finding(
             "heartbeats",
