@@ -332,7 +332,7 @@ def test_the_next_instance_finds_the_black_box_in_a_directory_that_was_made_agai
     parts: Parts, tmp_path: Path
 ):
     black_box = parts.temporary.open()
-    black_box.write_job(7, "send")
+    black_box.write_job(7, "send", 1, "s1")
     shutil.rmtree(parts.temporary.path)
     parts.host.tick(parts.now)
     os.close(parts.temporary._lock)  # as if the process was killed
