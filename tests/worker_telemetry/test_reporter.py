@@ -337,7 +337,7 @@ def test_the_next_instance_finds_the_black_box_in_a_directory_that_was_made_agai
     parts.host.tick(parts.now)
     os.close(parts.temporary._lock)  # as if the process was killed
     heir = TemporaryRoot(str(tmp_path), "web1.w1", "c")
-    assert heir.sweep() == {"b": BlackBoxRecord(7, "send")}
+    assert heir.sweep() == {"b": BlackBoxRecord(7, "send", delivery=1, server="s1")}
 
 
 def test_without_a_temporary_directory_no_jobs_are_taken(parts: Parts, tmp_path: Path):
