@@ -64,7 +64,7 @@ class RunningJob:
     @property
     def identity(self) -> str:
         """Return the text from which follow-ups derive their ids; equal in all runs of the job."""
-        return self.uuid or f"{self.id}:{self.body.hex()}"
+        return self.uuid or f"#{self.id}:{self.body.hex()}"  # no uuid begins with a `#`
 
     def set_envelope(self, envelope: Envelope) -> None:
         """Store the decoded body. Refine `wait` with the time of the put, if the body has it.
