@@ -77,6 +77,7 @@ BEAT = {
     "processed": "runs that ended since the process started",
     "failed": "those of them that were not ok",
     "errors": "exceptions in the worker's sinks, hooks, ticks and closes since the process started",
+    "ignored_values": "values in envelopes that were ignored, as they cannot be right",
     "rss": "resident memory in bytes",
     "disk_free": "free bytes where jobs get their temporary directories",
     "interval": "time between two heartbeats",

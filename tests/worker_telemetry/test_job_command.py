@@ -187,6 +187,15 @@ def test_an_id_that_a_producer_forges_shows_in_no_other_jobs_history(
     assert "beyond repair" not in job(forged).stdout
 
 
+def test_a_job_is_found_by_an_id_that_is_a_number(
+    job: Job, start_worker: StartWorker, broker: Broker
+):
+    worker = start_worker()
+    broker.put("raise", {"kind": "discard"}, envelope={"id": 4711})
+    wait_until(lambda: worker.outcomes() == ["discarded"])
+    wait_until(lambda: "discarded" in job(4711).stdout)
+
+
 @given(
     uuid=st.from_regex("[A-Za-z0-9_.:-]{1,64}", fullmatch=True),
     server=st.from_regex("[A-Za-z0-9_-]{1,64}", fullmatch=True),

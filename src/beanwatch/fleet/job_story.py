@@ -113,11 +113,14 @@ class StoryReader:
         """Return what is known about a job; [] if nothing is. Raises RedisError.
 
         `ident` is the id of its envelope, or the number that a server gave it. Several servers may
-        have given the same number; then the result has a story for each.
+        have given the same number, and a producer may use it as an id; then the result has a story
+        for each.
         """
+        stories = self._read_by_id(ident)
         if ident.isascii() and ident.isdigit():
-            return self._read_by_number(int(ident))
-        return self._read_by_id(ident)
+            numbered = self._read_by_number(int(ident))
+            stories = numbered + [one for one in stories if one not in numbered]
+        return stories
 
     def _read_by_id(self, ident: str) -> list[Story]:
         entries = read_job(self._execute, ident)
