@@ -33,9 +33,13 @@ REDIS = {
     "beanwatch:version": ("raised by `beanwatch workers restart`", "never"),
     "beanwatch:outcomes:<minute>": ("hash: `queue|job|outcome` to count", "2 hours"),
     "beanwatch:job:<uuid>": ("sorted set: the runs of a job, JSON, by their start", "{ledger}"),
-    "beanwatch:job:<server id>:<job id>": ("the runs of a job without a uuid", "{ledger}"),
+    "beanwatch:job-number:<server id>:<job id>": ("the runs of a job without a uuid", "{ledger}"),
     "beanwatch:job-uuid:<server id>:<job id>": ("the uuid of a job", "{ledger}"),
     "beanwatch:buried:<server id>:<queue>": ("sorted set: buried jobs by job id", "30 days"),
+    "beanwatch:buried-on:<queue>": (
+        "sorted set: ids of the servers on which jobs of the queue were buried, by the last time",
+        "30 days",
+    ),
     "beanwatch:jobs": (
         "sorted set: all keys of the ledger, so that it can be limited as a whole",
         "never",
@@ -81,6 +85,7 @@ BEAT = {
     "processed": "runs that ended since the process started",
     "failed": "those of them that were not ok",
     "errors": "exceptions in the worker's sinks, hooks, ticks and closes since the process started",
+    "ignored_values": "values in envelopes that were ignored, as they cannot be right",
     "rss": "resident memory in bytes",
     "disk_free": "free bytes where jobs get their temporary directories",
     "interval": "time between two heartbeats",

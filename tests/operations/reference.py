@@ -183,6 +183,7 @@ def redis_keys() -> str:
         ledger.job_key("", "<server id>", "<job id>"),  # type: ignore[arg-type]
         ledger.uuid_key("<server id>", "<job id>"),  # type: ignore[arg-type]
         ledger.buried_key("<server id>", "<queue>"),
+        ledger.buried_servers_key("<queue>"),
         ledger.JOBS_KEY,
         started_runs.started_key("<server id>", "<job id>"),  # type: ignore[arg-type]
         started_runs.STARTED_INDEX,

@@ -5,6 +5,7 @@ import socket
 import struct
 import threading
 import time
+from collections.abc import Callable
 from typing import Self
 
 from tests.real.process import free_port
@@ -31,6 +32,7 @@ class Proxy:
         self._latency = 0.0
         self._reply_budget: int | None = None
         self._garbage: bytes | None = None
+        self._edit: Callable[[bytes], bytes] | None = None
         self.connections = 0
 
     @property
@@ -58,6 +60,10 @@ class Proxy:
     def garble(self, answer: bytes) -> None:
         """Answer every request with these bytes instead of the server's."""
         self._garbage = answer
+
+    def edit(self, change: Callable[[bytes], bytes]) -> None:
+        """Change every piece of data that the server sends."""
+        self._edit = change
 
     def latency(self, seconds: float) -> None:
         """Delay every reply by this time."""
@@ -129,6 +135,8 @@ class Proxy:
                         pair.near.sendall(self._garbage)
                     continue
                 if is_reply:
+                    if self._edit is not None:
+                        data = self._edit(data)
                     if self._latency:
                         time.sleep(self._latency)
                     if self._reply_budget is not None:

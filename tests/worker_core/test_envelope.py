@@ -1,5 +1,6 @@
 """The envelope: whatever is written can be read, and anything else is rejected."""
 
+import json
 from typing import Any
 
 import pytest
@@ -121,3 +122,43 @@ def test_the_error_of_a_put_names_the_field(target: Any, field: str, words: str)
     with pytest.raises(EnvelopeError) as error:
         encode("j", success=FollowUp("q", "j", ttr=0))
     assert error.value.field == "success.ttr"
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected", "ignored"),
+    [
+        ('"id": 4711', "4711", []),
+        ('"id": 0', "0", []),
+        ('"id": -1', None, ["id"]),
+        ('"id": 1.5', None, ["id"]),
+        ('"id": 1e400', None, ["id"]),
+        ('"id": 12345678901234567890', None, ["id"]),
+        ('"id": "a", "parent": 1e3', "a", ["parent"]),
+        ('"id": "a", "enqueued_at": "2026-11-29"', "a", ["enqueued_at"]),
+        ('"id": "a", "enqueued_at": 1e999', "a", ["enqueued_at"]),
+        ('"id": "a", "enqueued_at": true', "a", ["enqueued_at"]),
+        ('"id": 7, "enqueued_at": []', "7", ["enqueued_at"]),
+        ('"id": "a", "enqueued_at": null', "a", []),
+    ],
+)
+def test_a_number_as_id_is_a_text_and_a_wrong_number_refuses_no_job(
+    fields: str, expected: str | None, ignored: list[str]
+) -> None:
+    problems: list[str] = []
+    body = f'{{"job": "a", "data": {{"x": [1e3]}}, "newer": 1, {fields}}}'
+    envelope = decode(body.encode(), problems.append)
+    assert (envelope.id, bytes(envelope.data)) == (expected, b'{"x": [1e3]}')
+    assert [problem.split("`")[1] for problem in problems] == ignored
+
+
+@given(
+    st.fixed_dictionaries(
+        {"job": st.just("a")},
+        optional={name: st.integers() | st.floats() for name in ("id", "parent", "enqueued_at")},
+    )
+)
+def test_no_number_in_a_describing_field_refuses_a_job(envelope: dict[str, Any]) -> None:
+    body = json.dumps(envelope).replace("NaN", "1e999").replace("Infinity", "1e999")
+    read = decode(body.encode())
+    assert read.job == "a"
+    assert read.id is None or read.id.isdigit()

@@ -316,11 +316,28 @@ def test_no_producer_makes_a_series_or_a_time_that_there_cannot_be(
     broker.put("no\nsuch\x00job")
     broker.put("ok", envelope={"enqueued_at": -1e308})
     worker = start_worker(app=APP)
-    wait_until(lambda: worker.outcomes() == ["invalid", "invalid"])
-    assert [run["job"] for run in worker.runs()] == ["unknown", "unknown"]
+    wait_until(lambda: worker.outcomes() == ["invalid", "ok"])
+    assert [run["job"] for run in worker.runs()] == ["unknown", "ok"]
     reason = "the application has no handler for the job 'no\\nsuch\\x00job'"
     assert worker.runs()[0]["reason"] == reason
-    assert "$.enqueued_at" in worker.runs()[1]["reason"]
+    assert 0 <= worker.runs()[1]["wait_ms"] < 10_000
+
+
+def test_a_time_that_is_no_time_of_a_put_is_ignored_and_counted(
+    start_worker: StartWorker, broker: Broker
+) -> None:
+    now = time.time()
+    for wrong in (0, now * 1000, now + 2 * 86400, "now"):
+        broker.put("ok", envelope={"enqueued_at": wrong, "id": 4711})
+    broker.put("ok", envelope={"enqueued_at": now})
+    worker = start_worker(app=APP)
+    wait_until(lambda: worker.outcomes() == ["ok"] * 5)
+    assert all(0 <= run["wait_ms"] < 10_000 for run in worker.runs())
+    assert [run["id"] for run in worker.runs()] == ["4711"] * 4 + [""]
+    wait_until(lambda: worker.beat().ignored_values == 4)
+    lines = [line for line in worker.lines() if "ignored a value" in line["message"]]
+    assert len(lines) == 1, "not a line for each job"
+    assert "expected seconds since 1970" in lines[0]["message"]
 
 
 def test_a_clean_end_that_redis_did_not_hear_of_is_no_crash(

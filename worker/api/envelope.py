@@ -7,7 +7,9 @@ put this one) and `v` (the version). A follow-up is a job that the worker puts a
 succeeded or failed, before it deletes or buries this one.
 """
 
+import re
 import uuid
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import msgspec
@@ -89,18 +91,32 @@ class Envelope(msgspec.Struct, frozen=True, omit_defaults=True):
     failure: FollowUp | None = None
     id: Id | None = None
     parent: Id | None = None
-    enqueued_at: Annotated[float, Meta(ge=0)] | None = None
+    enqueued_at: float | None = None
     v: int = VERSION
 
 
 _decoder = msgspec.json.Decoder(Envelope)
+_fields_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_NUMBER = re.compile(rb"-?[0-9]")
+_WHOLE_NUMBER = re.compile(rb"[0-9]{1,18}")
 _encoder = msgspec.json.Encoder()
 
 
-def decode(body: bytes) -> Envelope:
-    """Parse and validate a job's body. Raises EnvelopeError, also for a newer version."""
+def decode(body: bytes, on_ignored: Callable[[str], object] = lambda _: None) -> Envelope:
+    """Parse and validate a job's body. Raises EnvelopeError, also for a newer version.
+
+    An id that is a whole number becomes a text. No job is refused for another number as an id or
+    for its `enqueued_at`, which only serve to describe it: `on_ignored` is called with the reason
+    for which such a value is ignored.
+    """
     try:
-        envelope = _decoder.decode(body)
+        try:
+            envelope = _decoder.decode(body)
+        except msgspec.ValidationError:
+            corrected = _correct(body, on_ignored)
+            if corrected is None:
+                raise
+            envelope = _decoder.decode(corrected)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         text = _in_words(str(error))
         raise EnvelopeError(f"not a valid job envelope: {text}", *_find_field(text)) from None
@@ -109,6 +125,30 @@ def decode(body: bytes) -> Envelope:
             f"envelope version {envelope.v} is too new: this worker reads versions up to {VERSION}"
         )
     return envelope
+
+
+def _correct(body: bytes, on_ignored: Callable[[str], object]) -> bytes | None:
+    """Correct or remove the values in a body that `decode` tolerates; None if there are none."""
+    fields = _fields_decoder.decode(body)
+    is_changed = False
+    for name in ("id", "parent"):
+        raw = bytes(fields.get(name, b""))
+        if not _NUMBER.match(raw):
+            continue
+        is_changed = True
+        if _WHOLE_NUMBER.fullmatch(raw):
+            fields[name] = msgspec.Raw(b'"%b"' % raw)
+        else:
+            del fields[name]
+            on_ignored(f"`{name}` is a number, but not a whole number of 0 to 10**18")
+    if "enqueued_at" in fields:
+        try:
+            msgspec.json.decode(fields["enqueued_at"], type=float | None)
+        except msgspec.MsgspecError:
+            is_changed = True
+            del fields["enqueued_at"]
+            on_ignored("`enqueued_at` is not a number of seconds")
+    return _encoder.encode(fields) if is_changed else None
 
 
 def _in_words(fault: str) -> str:
@@ -146,8 +186,12 @@ def encode(
     """
     raw = data if isinstance(data, msgspec.Raw) else raw_data(data)
     body = _encoder.encode(Envelope(job, raw, success, failure, id, parent, enqueued_at))
-    decode(body)
+    decode(body, _refuse)
     return body
+
+
+def _refuse(problem: str) -> None:
+    raise EnvelopeError(f"not a valid job envelope: {problem}")
 
 
 def raw_data(data: Any) -> msgspec.Raw:

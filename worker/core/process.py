@@ -22,6 +22,7 @@ from beanwatch.worker.control.listener import Listener
 from beanwatch.worker.core.connection import WorkerConnection
 from beanwatch.worker.core.decide import format_exception_line, jitter_limit
 from beanwatch.worker.core.finish import Finisher
+from beanwatch.worker.core.ignored_values import IgnoredValues
 from beanwatch.worker.core.internal_errors import InternalErrors
 from beanwatch.worker.core.loop import Loop
 from beanwatch.worker.core.record import Sink, Sinks
@@ -132,8 +133,9 @@ class Process:
         limits = Limits(options.job_timeout, options.grace, options.max_attempts)
         resources = Resources(app.resources, errors)
         starts = telemetry.starts
+        ignored = IgnoredValues(state, log)
         self._runner = runner = Runner(
-            app, limits, connection, guards, resources, starts, errors, log
+            app, limits, connection, guards, resources, starts, ignored, errors, log
         )
         finisher = Finisher(connection, sinks, starts, state)
         host_limits = HostLimits(

@@ -22,6 +22,7 @@ from beanwatch.worker.core.decide import (
     decide_poison,
     format_exception_line,
 )
+from beanwatch.worker.core.ignored_values import IgnoredValues
 from beanwatch.worker.core.internal_errors import InternalErrors
 from beanwatch.worker.core.job import RunningJob
 from beanwatch.worker.guard.deadline import AsyncCalls
@@ -55,12 +56,13 @@ class Runner:
         guards: JobGuards,
         resources: Resources,
         starts: RunStarts,
+        ignored: IgnoredValues,
         errors: InternalErrors,
         log: FilteringBoundLogger,
     ) -> None:
         self._app, self._limits = app, limits
         self._connection, self._guards, self._alarm = connection, guards, guards.alarm
-        self._resources, self._starts = resources, starts
+        self._resources, self._starts, self._ignored = resources, starts, ignored
         self._errors, self._log = errors, log
         self._async = AsyncCalls()
         self._services = ContextServices(
@@ -76,10 +78,11 @@ class Runner:
         the run is counted under the job's name.
         """
         try:
-            envelope = decode(job.body)
+            envelope = decode(job.body, lambda problem: self._ignore(job, problem))
         except EnvelopeError as wrong:
             return Verdict("invalid", "bury", str(wrong)), None
-        job.set_envelope(envelope)
+        if ignored := job.set_envelope(envelope):
+            self._ignore(job, ignored)
         handler = self._app.handlers.get(envelope.job)
         if handler is None:
             reason = f"the application has no handler for the job {envelope.job!r}"
@@ -115,6 +118,9 @@ class Runner:
             )
             plain = RuntimeError(format_exception_line(error))
             return decide_end(plain, stats, attempts, None, on_timeout)
+
+    def _ignore(self, job: RunningJob, problem: str) -> None:
+        self._ignored.report(problem, job.queue, job.id)
 
     def _find_poison(self, job: RunningJob, max_attempts: int) -> str:
         """Record that a run starts. Return why the job must be buried instead; "" if it may run.

@@ -39,6 +39,7 @@ class WorkerState:
         self.reconnects = 0
         self.touches = 0
         self.busy_seconds = 0.0
+        self.ignored_values = 0  # values in envelopes that cannot be right
         self.errors = 0  # exceptions in sinks, hooks, ticks and closes
         self.wake = Wake()  # wakes the main thread
 

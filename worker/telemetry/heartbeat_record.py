@@ -46,6 +46,7 @@ class HeartbeatRecord:
             processed=worker.processed,
             failed=worker.failed,
             errors=worker.errors,
+            ignored_values=worker.ignored_values,
             rss=self._host.rss,
             disk_free=self._host.disk_free,
             last_words=exit_reason,

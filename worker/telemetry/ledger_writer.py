@@ -10,7 +10,14 @@ from msgspec.structs import replace
 from beanwatch.net.redis_url import Command
 from beanwatch.outcomes import OUTCOMES
 from beanwatch.store.bounded_keys import trim_command
-from beanwatch.store.ledger import JOBS_KEY, BuriedJob, buried_key, job_key, uuid_key
+from beanwatch.store.ledger import (
+    JOBS_KEY,
+    BuriedJob,
+    buried_key,
+    buried_servers_key,
+    job_key,
+    uuid_key,
+)
 from beanwatch.worker.core.record import Run
 from beanwatch.worker.telemetry.redis_stream import RedisStream
 
@@ -22,6 +29,8 @@ KEPT_OK = DAY  # seconds until they expire, if the first run succeeded
 RUNS_KEPT = 50  # runs of one job; older ones are removed
 KEYS_KEPT = 100_000  # keys of the ledger; older ones are removed. A job with a uuid has two
 BURIED_KEPT = 10_000  # buried jobs of one queue: those with the highest ids
+BURIED_SERVERS_KEPT = 50  # servers, and earlier processes of servers, of one queue
+BURIED_EXPIRY = 30 * DAY  # seconds after the last job of the queue was buried
 REASON_SIZE = 500  # characters kept of a reason
 TRACEBACK_SIZE = 2000  # characters kept of a traceback's end, which has the exception
 RETRY_TRACEBACK_SIZE = 500  # the same if the job is retried: it will often fail the same way again
@@ -125,14 +134,17 @@ class LedgerWriter:
                 ("SET", by_id, run.uuid, "EX", kept),
                 ("ZADD", JOBS_KEY, now, by_id),
             ]
-        buried = buried_key(run.server, run.queue)
+        buried, servers = buried_key(run.server, run.queue), buried_servers_key(run.queue)
         if run.attempt > 1 or corrects or run.outcome in BURIES:
             commands.append(("ZREMRANGEBYSCORE", buried, run.job_id, run.job_id))
         if run.outcome in BURIES:
             commands += [
                 ("ZADD", buried, run.job_id, self._buried(run)),
                 ("ZREMRANGEBYRANK", buried, 0, -BURIED_KEPT - 1),
-                ("EXPIRE", buried, 30 * DAY),
+                ("EXPIRE", buried, BURIED_EXPIRY),
+                ("ZADD", servers, now, run.server),
+                ("ZREMRANGEBYRANK", servers, 0, -BURIED_SERVERS_KEPT - 1),
+                ("EXPIRE", servers, BURIED_EXPIRY),
             ]
         return commands
 

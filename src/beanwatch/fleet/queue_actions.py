@@ -9,6 +9,7 @@ from contextlib import closing
 from fnmatch import fnmatch, fnmatchcase
 from typing import NamedTuple
 
+from beanwatch.fleet.buried_jobs import find_recorded
 from beanwatch.net.redis_url import Execute
 from beanwatch.queues.base import (
     Actions,
@@ -22,7 +23,7 @@ from beanwatch.queues.model import QueueState
 from beanwatch.queues.selection import INTERNAL, Selection
 from beanwatch.queues.servers import Server
 from beanwatch.store.clock import read_time
-from beanwatch.store.ledger import BuriedJob, find_buried
+from beanwatch.store.ledger import BuriedJob
 
 OWN_QUEUES = "beanwatch."  # the names of queues that beanwatch itself creates begin with this
 FREE_STATES = ("ready", "delayed", "buried")  # the states of jobs that no consumer has reserved
@@ -191,41 +192,27 @@ def plan_by_ledger(
     *,
     timeout: float,
     count: int | None = None,
+    on_unrecorded: Callable[[Target], None] = lambda _: None,
 ) -> list[Step]:
     """Plan to `kick` or `delete` the buried jobs whose record in the ledger matches `choice`.
 
     Only jobs that are still buried are included, at most `count` of each queue (None: all).
-    `timeout` is in seconds. Raises ServerError and RedisError.
+    `timeout` is in seconds. `on_unrecorded` is called for each queue with buried jobs of which the
+    ledger has no record. Raises ServerError and RedisError.
     """
     require_action(targets, "find")
     require_action(targets, f"{action}_jobs")
     now = read_time(execute)  # the clock by which the workers have written `buried_at`
     steps = []
     for target in targets:
-        buried = find_buried(execute, target.instance, target.name)
-        fitting = [str(entry.job_id) for entry in buried if choice.matches(entry, now)]
-        if not fitting:
-            continue
         with closing(open_actions(target.server, timeout)) as actions:
-            still = find_still_buried(actions, target.name, fitting)[:count]
-        if still:
-            steps.append(Step(target, action, len(still), "buried", ids=tuple(still)))
+            recorded = find_recorded(execute, actions, target.instance, target.queue)
+        if target.queue.buried and not recorded:
+            on_unrecorded(target)
+        fitting = [str(one.job_id) for one in recorded if choice.matches(one, now)][:count]
+        if fitting:
+            steps.append(Step(target, action, len(fitting), "buried", ids=tuple(fitting)))
     return steps
-
-
-def find_unrecorded(execute: Execute, targets: Iterable[Target]) -> list[Target]:
-    """Return the queues with buried jobs of which the ledger has no record. Raises RedisError."""
-    return [
-        target
-        for target in targets
-        if target.queue.buried and not find_buried(execute, target.instance, target.name)
-    ]
-
-
-def find_still_buried(actions: Actions, queue: str, ids: Sequence[str]) -> list[str]:
-    """Return those of the ids whose jobs are buried in this queue now. Raises ServerError."""
-    found = actions.find(ids)
-    return [job.id for job in found if job.state == "buried" and job.queue == queue]
 
 
 def plan_pause(targets: Sequence[Target], seconds: int) -> list[Step]:

@@ -60,6 +60,7 @@ class Heartbeat(NamedTuple):
     processed: int = 0
     failed: int = 0
     errors: int = 0  # exceptions in the worker's sinks, hooks, ticks and closes since its start
+    ignored_values: int = 0  # in envelopes since its start: numbers that cannot be right
     rss: int = 0  # bytes
     disk_free: int = 0  # bytes
     interval: float = 1.0  # seconds between two heartbeats

@@ -18,9 +18,10 @@ def job_key(uuid: str, server: str, job_id: int) -> str:
     """Return the key of a job's runs: a sorted set of JSON entries, the score is the run's start.
 
     The key contains the job's uuid. Without one, it contains the job's beanstalkd id and `server`,
-    the `id` in beanstalkd's `stats`: job ids restart at 1 when the server restarts.
+    which identifies the process of the beanstalkd: job ids restart at 1 when the server restarts.
+    The two kinds of keys begin differently, as a producer may choose any uuid.
     """
-    return f"beanwatch:job:{uuid}" if uuid else f"beanwatch:job:{server}:{job_id}"
+    return f"beanwatch:job:{uuid}" if uuid else f"beanwatch:job-number:{server}:{job_id}"
 
 
 def uuid_key(server: str, job_id: int) -> str:
@@ -34,6 +35,14 @@ def buried_key(server: str, queue: str) -> str:
     `server` is as in `job_key`.
     """
     return f"beanwatch:buried:{server}:{queue}"
+
+
+def buried_servers_key(queue: str) -> str:
+    """Return the key of the servers on which jobs of a queue were buried.
+
+    It is a sorted set; the score is the time of the last one, by Redis's clock.
+    """
+    return f"beanwatch:buried-on:{queue}"
 
 
 class LedgerEntry(NamedTuple):
@@ -116,6 +125,23 @@ def find_buried(
     """
     (members,) = execute([("ZRANGE", buried_key(server, queue), 0, -1)])
     return _decode_all(members, BuriedJob, on_rejected)
+
+
+def find_buried_elsewhere(
+    execute: Execute, server: str, queue: str, on_rejected: OnRejected = ignore
+) -> list[BuriedJob]:
+    """Return the jobs with a uuid that were buried in a queue of this name, but not on `server`.
+
+    They were buried on other servers, or before a restart of this one. The arguments are as in
+    `find_buried`. Takes up to two round trips. Raises RedisError.
+    """
+    (servers,) = execute([("ZRANGE", buried_servers_key(queue), 0, -1)])
+    others = [one for raw in servers if (one := raw.decode("utf-8", "replace")) != server]
+    if not others:
+        return []
+    replies = execute([("ZRANGE", buried_key(other, queue), 0, -1) for other in others])
+    found = [job for members in replies for job in _decode_all(members, BuriedJob, on_rejected)]
+    return [job for job in found if job.uuid]
 
 
 def _sort_runs(entries: list[LedgerEntry]) -> list[LedgerEntry]:

@@ -6,7 +6,6 @@ from typing import Any
 
 import click
 
-from beanwatch import words
 from beanwatch.cli.lib.options import COUNT, DURATION, QUERY_TIMEOUT, need_redis
 from beanwatch.cli.lib.output import exit_1_on, print_error
 from beanwatch.cli.lib.plan_runner import PlanRunner, RunFlags
@@ -17,7 +16,6 @@ from beanwatch.fleet.queue_actions import (
     BuriedFilter,
     Step,
     Target,
-    find_unrecorded,
     plan_by_ledger,
     plan_jobs,
     plan_pause,
@@ -122,13 +120,6 @@ def plan_buried(
         if not choice.is_set:
             return plan_jobs(targets, action, ["buried"], count)
         with open_redis(need_redis(config, redis), QUERY_TIMEOUT) as link:
-            for target in find_unrecorded(link.execute, targets):
-                print_error(
-                    "the ledger has no record of the "
-                    f"{words.count(target.queue.buried or 0, 'buried job')} of "
-                    f"{target.name}: buried before the server was restarted, or by workers that "
-                    "do not write to this ledger"
-                )
             return plan_by_ledger(
                 link.execute,
                 targets,
@@ -136,7 +127,17 @@ def plan_buried(
                 choice,
                 timeout=QUERY_TIMEOUT,
                 count=count,
+                on_unrecorded=print_unrecorded,
             )
+
+
+def print_unrecorded(target: Target) -> None:
+    """Print that the ledger has no record of the buried jobs of a queue, and the likely causes."""
+    print_error(
+        f"the ledger has no record of the {target.queue.buried} buried jobs of {target.name}: they "
+        "have no id in their envelope and were buried before the server was restarted, or their "
+        "workers do not write to this ledger"
+    )
 
 
 @click.command("pause")

@@ -22,6 +22,8 @@ MAX_NUMBER = 2**64
 # count from here on is a negative one.
 UNDERFLOW = 2**63
 
+_INSTANCE = re.compile("[A-Za-z0-9_-]{1,64}")
+
 Value = int | float | str
 Stats = dict[str, Value]
 
@@ -276,8 +278,12 @@ def to_server(stats: Stats, implausible: ImplausibleValues) -> ServerState:
 
 
 def instance_of(stats: Stats) -> str | None:
-    """Return a text that differs after each restart: the server's `id`, or its pid before 1.9."""
-    return str(stats.get("id") or stats.get("pid", "")) or None
+    """Return a text that differs after each restart: the server's `id`, or its pid before 1.9.
+
+    It becomes a part of keys and file names, so a text that no server has as its id is None.
+    """
+    instance = str(stats.get("id") or stats.get("pid", ""))
+    return instance if _INSTANCE.fullmatch(instance) else None
 
 
 def to_native(
