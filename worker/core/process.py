@@ -23,6 +23,7 @@ from beanwatch.worker.core.connection import WorkerConnection
 from beanwatch.worker.core.decide import format_exception_line, jitter_limit
 from beanwatch.worker.core.finish import Finisher
 from beanwatch.worker.core.internal_errors import InternalErrors
+from beanwatch.worker.core.job import RunningJob
 from beanwatch.worker.core.loop import Loop
 from beanwatch.worker.core.record import Sink, Sinks
 from beanwatch.worker.core.run import Limits, Runner
@@ -32,6 +33,7 @@ from beanwatch.worker.core.start import prepare_start
 from beanwatch.worker.core.state import FATAL, WorkerState
 from beanwatch.worker.core.wake import Wake
 from beanwatch.worker.guard.guard import Guard
+from beanwatch.worker.guard.host import kill_descendants
 from beanwatch.worker.guard.job_guards import JobGuards
 from beanwatch.worker.guard.pulse import Pulse
 from beanwatch.worker.guard.temporary import TemporaryRoot
@@ -57,6 +59,7 @@ class Telemetry(NamedTuple):
     """Holds the objects through which a worker reports: log, heartbeat, metrics, other sinks."""
 
     log: FilteringBoundLogger
+    log_output: LogOutput
     heartbeat_writer: HeartbeatWriter
     metrics: Metrics
     sinks: Sequence[Sink]
@@ -94,7 +97,7 @@ def make_telemetry(settings: Settings, instance: str, log_output: LogOutput) -> 
     ledger = LedgerWriter(stream, worker, instance, settings.options.ledger)
     sinks: list[Sink] = [LogSink(log, log_output), metrics, OutcomeCounter(stream), ledger]
     heartbeat_writer = HeartbeatWriter(redis, worker, is_expected=settings.is_expected)
-    return Telemetry(log, heartbeat_writer, metrics, sinks)
+    return Telemetry(log, log_output, heartbeat_writer, metrics, sinks)
 
 
 class Process:
@@ -110,6 +113,7 @@ class Process:
     ) -> None:
         options, log = settings.options, telemetry.log
         self._settings, self._guards, self._log = settings, guards, log
+        self._log_output, self._leaving = telemetry.log_output, threading.Lock()
         self._state = state = WorkerState(options.shutdown_timeout)
         self._errors = errors = InternalErrors(state, log)
         self._sinks = sinks = Sinks(telemetry.sinks, errors)
@@ -118,6 +122,9 @@ class Process:
         )
         self._notifier = notifier = SystemdNotifier()
         wake = Wake()
+        guards.descriptors.watch((*state.wake.descriptors, *wake.descriptors))
+        guards.descriptors.on_loss = self._leave_without_descriptors
+        telemetry.log_output.on_closed = lambda: guards.descriptors.check(state.job)
         limits = Limits(options.job_timeout, options.grace, options.max_attempts)
         resources = Resources(app.resources, errors)
         self._runner = runner = Runner(app, limits, connection, guards, resources, errors, log)
@@ -161,6 +168,7 @@ class Process:
             state,
             wake,
             errors,
+            guards.descriptors,
             log,
             tick=options.heartbeat_interval,
         )
@@ -191,6 +199,7 @@ class Process:
         try:
             self._loop.run()
         except Exception as error:
+            self._guards.descriptors.check(self._state.job)
             self._log.critical("the main loop failed, so the worker exits", exc_info=error)
             exit_reason = f"internal error: {format_exception_line(error)}"
             self._state.stop(exit_reason, FATAL)
@@ -242,6 +251,25 @@ class Process:
         if not is_written:
             self._guards.black_box.write_exit(exit_reason)
         return is_written
+
+    def _leave_without_descriptors(self, job: RunningJob | None) -> None:
+        """Exit at once: the worker's descriptors were closed, and may be other files now.
+
+        The log is opened again for one line. The black box, which is mapped into memory, keeps the
+        reason for the next instance.
+        """
+        self._leaving.acquire()  # never released, so that a second thread reports nothing
+        who = f"{job.name} (job {job.id})" if job else "a job or its thread"
+        reason = f"{who} closed file descriptors of the worker"
+        self._guards.black_box.write_exit(reason)
+        self._log_output.restore()
+        self._log.critical(
+            "the worker exits with {code}: {reason}",
+            code=FATAL,
+            reason=reason,
+            child_processes_killed=kill_descendants(),
+        )
+        os._exit(FATAL)
 
     def _control_address(self) -> Address | None:
         """Return the address for the control connection; None before the first connect.
