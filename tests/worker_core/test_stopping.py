@@ -17,7 +17,7 @@ from tests.worker_core.conftest import Broker, RunningWorker, StartWorker
 from tests.worker_core.test_deadlines import is_alive
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
 def test_an_idle_worker_stops_at_once_and_takes_its_record_away(
     start_worker: StartWorker, number: int
 ) -> None:
@@ -30,8 +30,9 @@ def test_an_idle_worker_stops_at_once_and_takes_its_record_away(
     assert worker.seen() is None
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGQUIT])
 def test_a_running_job_is_finished_first_and_no_other_is_taken(
-    start_worker: StartWorker, broker: Broker, tmp_path: Path
+    start_worker: StartWorker, broker: Broker, tmp_path: Path, number: int
 ) -> None:
     started, until, file = tmp_path / "started", tmp_path / "until", tmp_path / "file"
     data = {"started": str(started), "until": str(until), "file": str(file)}
@@ -39,7 +40,7 @@ def test_a_running_job_is_finished_first_and_no_other_is_taken(
     waiting = broker.put("ok")
     worker = start_worker()
     wait_until(started.exists)
-    worker.signal(signal.SIGTERM)
+    worker.signal(number)
     worker.wait_for("stopping")
     until.touch()
     assert worker.exit_code() == 0
