@@ -74,8 +74,11 @@ def run_worker(app: App, settings: Settings, log_output: LogOutput) -> int:
     telemetry = make_telemetry(settings, instance, log_output)
     try:
         temporary = TemporaryRoot(settings.options.tmp_root, settings.worker, instance)
-    except OSError as error:  # this host has no directory for temporary files
-        raise WorkerError(f"{error.strerror}; see --tmp-root") from None
+    except OSError:  # for example in a container whose root is read-only
+        raise WorkerError(
+            "no directory for temporary files can be written: mount one on /tmp, or name another "
+            "with --tmp-root"
+        ) from None
     identity, black_box = prepare_start(
         telemetry.heartbeat_writer, temporary, settings, instance, app.version, telemetry.log
     )
