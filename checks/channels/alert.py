@@ -56,21 +56,26 @@ class ChannelOptions(NamedTuple):
     """The settings of all channels, from the command line of beanwatch_notify."""
 
     timeout: float  # seconds for each target
-    sender: str  # the mail address in From
+    sender: str  # the mail address in From; empty: beanwatch@THIS-HOST
     smtp: str = ""  # host[:port]; empty: use this host's sendmail
+
+
+# A target's name for messages, such as "to the file /x", and the function that delivers the alert.
+Target = tuple[str, Callable[[], None]]
 
 
 class Channel(NamedTuple):
     """A way to deliver an alert, and the flag of beanwatch_notify that chooses it.
 
-    `plan` gets the alert, the values of the flag and the options. It returns functions without
-    arguments. Each of them delivers the alert to one target, or raises DeliveryError.
+    `plan` gets the alert, the values of the flag and the options. It returns, for each target, its
+    name for messages and a function without arguments, which delivers the alert to this target or
+    raises DeliveryError. The function runs in a thread, which is left alone at the timeout.
     """
 
     flag: str  # such as "--mail"
     metavar: str
     help: str
-    plan: Callable[[Alert, Sequence[str], ChannelOptions], Iterable[Callable[[], None]]]
+    plan: Callable[[Alert, Sequence[str], ChannelOptions], Iterable[Target]]
 
 
 def _line(text: str) -> str:

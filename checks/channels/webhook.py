@@ -1,26 +1,26 @@
 """The channel that posts alerts to webhooks, in the format of Slack and Mattermost."""
 
+import http.client
 import json
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 
-from beanwatch.checks.channels.alert import Alert, Channel, ChannelOptions, DeliveryError
+from beanwatch.checks.channels.alert import Alert, Channel, ChannelOptions, DeliveryError, Target
 from beanwatch.quoting import chat_link, chat_text
 
 COLORS = {"CRITICAL": "#d32f2f", "DOWN": "#d32f2f", "WARNING": "#f9a825", "UNKNOWN": "#7b1fa2"}
 OTHER_COLOR = "#388e3c"  # green, for OK and UP
 
 
-def plan(
-    alert: Alert, files: Sequence[str], options: ChannelOptions
-) -> Iterable[Callable[[], None]]:
-    """Return a function for each file. Calling it posts the alert to the URL in the first line."""
+def plan(alert: Alert, files: Sequence[str], options: ChannelOptions) -> Iterable[Target]:
+    """Return a target for each file. Its function posts the alert to the URL in the first line."""
     body = make_slack(alert)
     for file in files:
-        yield partial(send_webhook, body, file, options.timeout)
+        name = f"to the webhook in {file}"
+        yield name, partial(send_webhook, body, file, options.timeout)
 
 
 def make_slack(alert: Alert) -> bytes:
@@ -44,8 +44,9 @@ def make_slack(alert: Alert) -> bytes:
 
 
 def send_webhook(body: bytes, url_file: str, timeout: float) -> None:
-    """POST `body` to the URL in the first line of `url_file`, within `timeout` seconds.
+    """POST `body` to the URL in the first line of `url_file`.
 
+    `timeout` (seconds) limits each step; the caller limits the sum. `url_file` may be a FIFO.
     Raises DeliveryError. Its text names the file and not the URL, because the URL is a secret.
     """
     failed = f"cannot post the alert to the webhook in {url_file}"
@@ -59,7 +60,7 @@ def send_webhook(body: bytes, url_file: str, timeout: float) -> None:
         urllib.request.urlopen(request, timeout=timeout).close()  # noqa: S310
     except urllib.error.HTTPError as error:
         raise DeliveryError(f"{failed}: HTTP {error.code}") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", None) or getattr(error, "strerror", None)
         raise DeliveryError(f"{failed}: {reason or type(error).__name__}") from None
 

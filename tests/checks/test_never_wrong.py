@@ -11,6 +11,7 @@ import pytest
 
 from tests.checks.conftest import Check, parse_output
 from tests.real import ROOT, Beanstalkd, HttpSink, Proxy, Redis, closed_port
+from tests.real.drip import Drip
 from tests.real.silent_dns import run_with_silent_dns
 
 QUEUE_CHECKS = ("queue_depth", "queue_buried", "queue_age", "queue_consumers")
@@ -181,6 +182,40 @@ def test_a_frozen_server_is_reported_beside_one_in_trouble(
     assert answer.code == CRITICAL
     assert "images: 1 job ready" in answer.text
     assert answer.text.index("images") < answer.text.index("no answer")
+
+
+TLS_RECORD = b"\x16\x03\x03\x40\x00"  # the start of a handshake message of 16 KiB
+
+
+@pytest.mark.parametrize(
+    ("name", "option", "start"),
+    [
+        ("metrics_fresh", "--graphite-url=http://", b"HTTP/1.0 200 OK\r\nX: "),
+        ("metrics_fresh", "--graphite-url=https://", TLS_RECORD),
+        ("worker_heartbeat", "--redis=redis://", b"+"),
+        ("worker_heartbeat", "--redis=rediss://", TLS_RECORD),
+        ("queue_depth", "--server=", b"OK 100000\r\n"),
+    ],
+)
+def test_a_reply_that_comes_byte_by_byte_ends_with_the_timeout(
+    check: Check, name: str, option: str, start: bytes
+):
+    started = time.monotonic()
+    with Drip(start) as server:
+        answer = check(name, f"{option}{server.address}", "-t", "1")
+    assert time.monotonic() - started < 1 + START
+    assert answer.code == UNKNOWN
+    assert "no answer within" in answer.text
+
+
+def test_an_event_handler_ends_with_the_timeout_when_a_reply_comes_byte_by_byte(run):
+    started = time.monotonic()
+    with Drip(b"USING ") as server:
+        argv = ("--server", server.address, "-Q", "q", "--state", "CRITICAL", "--type", "HARD")
+        code, _, stderr = run("beanwatch_kick_buried", *argv, "-t", "1")
+    assert time.monotonic() - started < 1 + START
+    failed = "cannot kick the buried jobs of q: not done within 1 s"
+    assert (code, stderr) == (1, f"beanwatch_kick_buried: {failed}\n")
 
 
 @pytest.mark.parametrize("name", CHECKS)

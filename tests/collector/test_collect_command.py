@@ -241,7 +241,7 @@ def test_points_are_an_interval_apart_and_the_end_is_clean(
     one = daemon("--server", beanstalkd.address, "--graphite", sink.address, "--interval", "1")
     path = f"beanwatch.server.{host()}_{beanstalkd.port}.uptime"
     wait_until(lambda: len(stamps(sink, path)) >= 5)
-    assert one.stop() == 0
+    assert one.stop(signal.SIGQUIT) == 0
     seen = stamps(sink, path)
     assert len(set(seen[1:])) == len(seen[1:]), "each in a step of its own"
     assert seen == sorted(seen)

@@ -202,3 +202,18 @@ def child(ctx: Context, data: dict[str, str]) -> None:
         os._exit(0)
     append(data["child"], str(pid))
     time.sleep(600)
+
+
+@app.job("closes")
+def closes(ctx: Context, data: dict[str, float]) -> None:
+    """Do as a daemon does at its start; then take the numbers for other files."""
+    os.closerange(3, 256)
+    for _ in range(int(data["files"])):
+        os.open(os.devnull, os.O_WRONLY)
+    time.sleep(data["seconds"])
+
+
+@app.job("closes_async")
+async def closes_async(ctx: Context, data: dict[str, float]) -> None:
+    os.closerange(3, 256)
+    await asyncio.sleep(data["seconds"])

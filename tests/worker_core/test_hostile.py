@@ -1,5 +1,6 @@
 """Jobs and handlers that harm the worker, and how it deals with them."""
 
+import json
 import os
 import signal
 import time
@@ -371,3 +372,32 @@ def test_without_a_thread_to_be_had_the_watchdog_is_armed_at_the_next_tick(
     dog.tick(0.0)
     dog.cover_job(130.0)  # a job may come first
     assert armed[1:] == [30.0 + watchdog.HARD_DEADLINE_MARGIN + 2.0]
+
+
+@pytest.mark.parametrize(
+    ("job", "data", "to_file"),
+    [
+        ("closes", {"files": 0, "seconds": 0}, True),
+        ("closes", {"files": 0, "seconds": 30}, False),
+        ("closes", {"files": 200, "seconds": 30}, True),
+        ("closes_async", {"seconds": 0.1}, True),
+    ],
+)
+def test_a_handler_that_closes_all_descriptors_is_named_in_one_line(
+    start_worker: StartWorker, broker: Broker, job: str, data: dict[str, float], to_file: bool
+) -> None:
+    job_id = broker.put(job, data)
+    worker = start_worker(*() if to_file else ("--log-file", ""), app=APP)
+    assert worker.exit_code() == 1
+    reason = f"{job} (job {job_id}) closed file descriptors of the worker"
+    if to_file:
+        assert worker.errors.read_text() == ""
+        lines = [line["message"] for line in worker.lines()]
+    else:
+        lines = [json.loads(line)["message"] for line in worker.errors.read_text().splitlines()]
+    assert lines[1:] == [f"the worker exits with 1: {reason}"]
+    with broker.server.client(watch="work") as client:
+        client.bury(client.reserve())
+    heir = start_worker()
+    wait_until(lambda: heir.beat().pid == heir.process.pid)
+    assert heir.beat().last_exit == reason

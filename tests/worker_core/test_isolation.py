@@ -19,6 +19,7 @@ from beanwatch.worker.core.job import RunningJob
 from beanwatch.worker.core.record import Run, Sinks
 from beanwatch.worker.core.state import WorkerState
 from beanwatch.worker.core.wake import Wake
+from beanwatch.worker.guard.descriptors import OwnDescriptors
 from beanwatch.worker.guard.pulse import Pulse
 from beanwatch.worker.telemetry.run_starts import RunStarts
 from tests.real import Beanstalkd, Proxy, wait_until
@@ -140,8 +141,8 @@ def test_a_log_that_fails_too_changes_nothing(
 def start_pulse(step: Callable[[float], None], state: WorkerState, errors: InternalErrors) -> Pulse:
     none: Any = None
     listener = Listener(lambda: None, "here.w", "i", none, errors, none)
-    pulse = Pulse([step, lambda now: ticks.append(now)], listener, state, Wake(), errors, none,
-                  tick=0.05)  # fmt: skip
+    pulse = Pulse([step, lambda now: ticks.append(now)], listener, state, Wake(), errors,
+                  OwnDescriptors(), none, tick=0.05)  # fmt: skip
     ticks: list[float] = []
     pulse.ticks = ticks  # type: ignore[attr-defined]
     pulse.start()

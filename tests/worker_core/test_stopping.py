@@ -14,12 +14,13 @@ from beanwatch.net.redis_url import open_redis, parse_redis_url
 from beanwatch.store.health import decide_health, decide_restarted
 from beanwatch.store.heartbeats import ENDED_KEY, read_workers
 from beanwatch.store.outcome_counts import read_outcomes
-from tests.real import Beanstalkd, Redis, wait_until
+from tests.real import ROOT, Beanstalkd, Redis, wait_until
+from tests.real.read_only import run_read_only
 from tests.worker_core.conftest import Broker, RunningWorker, StartWorker
 from tests.worker_core.test_deadlines import is_alive
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
 def test_an_idle_worker_stops_at_once_and_takes_its_record_away(
     start_worker: StartWorker, number: int
 ) -> None:
@@ -32,8 +33,9 @@ def test_an_idle_worker_stops_at_once_and_takes_its_record_away(
     assert worker.seen() is None
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGQUIT])
 def test_a_running_job_is_finished_first_and_no_other_is_taken(
-    start_worker: StartWorker, broker: Broker, tmp_path: Path
+    start_worker: StartWorker, broker: Broker, tmp_path: Path, number: int
 ) -> None:
     started, until, file = tmp_path / "started", tmp_path / "until", tmp_path / "file"
     data = {"started": str(started), "until": str(until), "file": str(file)}
@@ -41,7 +43,7 @@ def test_a_running_job_is_finished_first_and_no_other_is_taken(
     waiting = broker.put("ok")
     worker = start_worker()
     wait_until(started.exists)
-    worker.signal(signal.SIGTERM)
+    worker.signal(number)
     worker.wait_for("stopping")
     until.touch()
     assert worker.exit_code() == 0
@@ -424,3 +426,17 @@ def test_a_bad_temporary_directory_is_one_line_and_exit_1(
     worker: RunningWorker = start_worker("--tmp-root", "/nowhere/at/all")
     assert worker.exit_code() == 1
     assert "see --tmp-root" in worker.errors.read_text()
+
+
+def test_a_read_only_root_is_one_line_and_exit_1_or_no_matter_with_a_temporary_directory(
+    tmp_path: Path, beanstalkd: Beanstalkd
+) -> None:
+    argv: list[str | Path] = [ROOT / ".venv/bin/beanwatch", "worker", "tests.worker_core.jobs:app"]
+    argv += ["--queue", "work", "--name", "w", "--server", beanstalkd.address, "--max-time", "1"]
+    argv += ["--redis", "redis://127.0.0.1:1/0"]
+    done = run_read_only(tmp_path, argv)
+    reason = "no directory for temporary files can be written: mount one on /tmp, or name another"
+    assert (done.returncode, done.stderr) == (1, f"beanwatch: {reason} with --tmp-root\n")
+    assert done.stdout == ""
+    done = run_read_only(tmp_path, [*argv, "--tmp-root", tmp_path])
+    assert (done.returncode, done.stderr) == (10, "")

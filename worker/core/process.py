@@ -24,6 +24,7 @@ from beanwatch.worker.core.decide import format_exception_line, jitter_limit
 from beanwatch.worker.core.finish import Finisher
 from beanwatch.worker.core.ignored_values import IgnoredValues
 from beanwatch.worker.core.internal_errors import InternalErrors
+from beanwatch.worker.core.job import RunningJob
 from beanwatch.worker.core.loop import Loop
 from beanwatch.worker.core.record import Sink, Sinks
 from beanwatch.worker.core.run import Limits, Runner
@@ -33,6 +34,7 @@ from beanwatch.worker.core.start import prepare_start
 from beanwatch.worker.core.state import FATAL, WorkerState
 from beanwatch.worker.core.wake import Wake
 from beanwatch.worker.guard.guard import Guard
+from beanwatch.worker.guard.host import kill_descendants
 from beanwatch.worker.guard.job_guards import JobGuards
 from beanwatch.worker.guard.pulse import Pulse
 from beanwatch.worker.guard.temporary import TemporaryRoot
@@ -59,6 +61,7 @@ class Telemetry(NamedTuple):
     """Holds the objects through which a worker reports: log, heartbeat, metrics, other sinks."""
 
     log: FilteringBoundLogger
+    log_output: LogOutput
     heartbeat_writer: HeartbeatWriter
     metrics: Metrics
     sinks: Sequence[Sink]
@@ -74,8 +77,11 @@ def run_worker(app: App, settings: Settings, log_output: LogOutput) -> int:
     telemetry = make_telemetry(settings, instance, log_output)
     try:
         temporary = TemporaryRoot(settings.options.tmp_root, settings.worker, instance)
-    except OSError as error:  # this host has no directory for temporary files
-        raise WorkerError(f"{error.strerror}; see --tmp-root") from None
+    except OSError:  # for example in a container whose root is read-only
+        raise WorkerError(
+            "no directory for temporary files can be written: mount one on /tmp, or name another "
+            "with --tmp-root"
+        ) from None
     identity, black_box = prepare_start(
         telemetry.heartbeat_writer,
         telemetry.starts,
@@ -106,7 +112,8 @@ def make_telemetry(settings: Settings, instance: str, log_output: LogOutput) -> 
     ledger = LedgerWriter(stream, worker, instance, settings.options.ledger, clock=clock)
     counter = OutcomeCounter(stream, clock=clock)
     sinks: list[Sink] = [LogSink(log, log_output), metrics, counter, ledger]
-    return Telemetry(log, heartbeat_writer, metrics, sinks, RunStarts(redis, log, clock=clock))
+    starts = RunStarts(redis, log, clock=clock)
+    return Telemetry(log, log_output, heartbeat_writer, metrics, sinks, starts)
 
 
 class Process:
@@ -122,6 +129,7 @@ class Process:
     ) -> None:
         options, log = settings.options, telemetry.log
         self._settings, self._guards, self._log = settings, guards, log
+        self._log_output, self._leaving = telemetry.log_output, threading.Lock()
         self._state = state = WorkerState(options.shutdown_timeout)
         self._errors = errors = InternalErrors(state, log)
         self._sinks = sinks = Sinks(telemetry.sinks, errors)
@@ -130,6 +138,9 @@ class Process:
         )
         self._notifier = notifier = SystemdNotifier()
         wake = Wake()
+        guards.descriptors.watch((*state.wake.descriptors, *wake.descriptors))
+        guards.descriptors.on_loss = self._leave_without_descriptors
+        telemetry.log_output.on_closed = lambda: guards.descriptors.check(state.job)
         limits = Limits(options.job_timeout, options.grace, options.max_attempts)
         resources = Resources(app.resources, errors)
         starts = telemetry.starts
@@ -178,6 +189,7 @@ class Process:
             state,
             wake,
             errors,
+            guards.descriptors,
             log,
             tick=options.heartbeat_interval,
         )
@@ -208,6 +220,7 @@ class Process:
         try:
             self._loop.run()
         except Exception as error:
+            self._guards.descriptors.check(self._state.job)
             self._log.critical("the main loop failed, so the worker exits", exc_info=error)
             exit_reason = f"internal error: {format_exception_line(error)}"
             self._state.stop(exit_reason, FATAL)
@@ -261,6 +274,25 @@ class Process:
         if not is_written:
             self._guards.black_box.write_exit(exit_reason)
         return is_written
+
+    def _leave_without_descriptors(self, job: RunningJob | None) -> None:
+        """Exit at once: the worker's descriptors were closed, and may be other files now.
+
+        The log is opened again for one line. The black box, which is mapped into memory, keeps the
+        reason for the next instance.
+        """
+        self._leaving.acquire()  # never released, so that a second thread reports nothing
+        who = f"{job.name} (job {job.id})" if job else "a job or its thread"
+        reason = f"{who} closed file descriptors of the worker"
+        self._guards.black_box.write_exit(reason)
+        self._log_output.restore()
+        self._log.critical(
+            "the worker exits with {code}: {reason}",
+            code=FATAL,
+            reason=reason,
+            child_processes_killed=kill_descendants(),
+        )
+        os._exit(FATAL)
 
     def _control_address(self) -> Address | None:
         """Return the address for the control connection; None before the first connect.

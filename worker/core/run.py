@@ -195,6 +195,7 @@ class Runner:
             error = raised
         if self._is_child:
             _exit_child(error)
+        self._guards.descriptors.check_after_job(job)
         for after in () if isinstance(error, InvalidDataError) else self._app.after:
             try:
                 after(ctx, error)

@@ -6,6 +6,7 @@ from pathlib import Path
 from beanwatch.worker.core.job import RunningJob
 from beanwatch.worker.guard.black_box import BlackBox
 from beanwatch.worker.guard.deadline import Alarm
+from beanwatch.worker.guard.descriptors import OwnDescriptors
 from beanwatch.worker.guard.temporary import TemporaryRoot
 from beanwatch.worker.guard.watchdog import Watchdog
 
@@ -15,7 +16,8 @@ class JobGuards:
 
     The alarm raises an exception in a handler at its timeout. The watchdog ends the process if no
     Python code can run any more. The black box tells the next instance which job was running. The
-    temporary root holds the directories that handlers ask for.
+    temporary root holds the directories that handlers ask for. `descriptors` detects that a job
+    closed the worker's own files.
     """
 
     def __init__(self, black_box: BlackBox, temporary: TemporaryRoot) -> None:
@@ -23,6 +25,8 @@ class JobGuards:
         self.watchdog = Watchdog()
         self.black_box = black_box
         self.temporary = temporary
+        self.descriptors = OwnDescriptors()
+        self.descriptors.watch(temporary.descriptors)
 
     def start_job(self, job: RunningJob, server: str) -> None:
         """Write the job into the black box, and arm the watchdog for its hard deadline.

@@ -61,6 +61,11 @@ class TemporaryRoot:
         self._make_failed = False
         self._removal: BackgroundCall[None] | None = None  # the last one, if it did not end in time
 
+    @property
+    def descriptors(self) -> tuple[int, ...]:
+        """The descriptors that stay open from `open` to `close`."""
+        return (self._start_directory,)
+
     def open(self) -> BlackBox:
         """Make the directory and lock it. Returns a new black box in it. Raises OSError."""
         return _within(OPEN_TIMEOUT, self._open, self.path)

@@ -38,7 +38,7 @@ from beanwatch.telemetry.logging.problems import ProblemLog
 from beanwatch.telemetry.logging.setup import reopen
 
 DEFAULT_GRAPHITE = "127.0.0.1:2003"
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
 
 
 @click.command("collect")

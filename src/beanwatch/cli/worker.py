@@ -78,7 +78,8 @@ from beanwatch.worker.core.settings import WORKER_NAME, Settings
 @click.option(
     "--shutdown-timeout",
     type=DURATION,
-    help="time that the running job has to end after a stop command or SIGTERM (30s)",
+    help="time that the running job has to end after a stop command, SIGTERM, SIGINT or SIGQUIT "
+    "(30s)",
 )
 @click.option("--heartbeat-interval", type=DURATION, help="time between two heartbeats (1s)")
 @click.option(

@@ -1,11 +1,13 @@
 """LogOutput: writes log lines to a file or stream, and never raises an error to the caller."""
 
+import errno
 import os
 import select
 import stat
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from fcntl import F_DUPFD_CLOEXEC, fcntl
 from typing import Any, cast
 
@@ -29,9 +31,12 @@ class LogOutput:
     `processors` render it. The constructor raises OSError if the file cannot be opened.
     """
 
+    _is_writing: bool
+
     def __init__(self, path: str, processors: Sequence[Processor], *, stream: int = STDOUT) -> None:
         self.dropped = 0
         self.is_json = encode_json in processors
+        self.on_closed: Callable[[], None] = lambda: None  # called if the descriptor was closed
         self._path = os.path.abspath(path) if path else ""  # a job may change directory
         self._name = self._path or _NAMES.get(stream, f"descriptor {stream}")
         self._processors = processors
@@ -40,11 +45,9 @@ class LogOutput:
         self._must_reopen = False
         self._reopen_failed = False
         self._pid = os.getpid()
-        self._lock = threading.RLock()  # reentrant: a signal handler may log during a write
-        self._waiting: deque[bytes] = deque()
-        self._is_writing = False
-        # Duplicate the stream: if a job closes it, a new socket may get its descriptor number.
-        self._use(self._open(path) if path else fcntl(stream, F_DUPFD_CLOEXEC, STDERR + 1))
+        self._reset()
+        self._stream = stream
+        self._use(self._open_target())
 
     def __call__(self, *_: object) -> "LogOutput":
         return self
@@ -53,11 +56,21 @@ class LogOutput:
         """Open the file anew before the next line, as after logrotate. Safe in signal handlers."""
         self._must_reopen = bool(self._path)
 
+    def restore(self) -> None:
+        """Open the file or stream again for the last lines, because a job closed its descriptor.
+
+        Call this only before the process exits: it does not wait for other threads that write.
+        Raises nothing: if it cannot be opened, lines are lost and counted.
+        """
+        self._reset()
+        with suppress(OSError):
+            self._use(self._open_target())
+
     def write(self, line: bytes) -> None:
         """Write one line, which ends with a newline. Counts it if that fails; raises no OSError."""
         if os.getpid() != self._pid:  # after a fork: the parent may have held the lock
-            self._pid, self._lock = os.getpid(), threading.RLock()
-            self._waiting, self._is_writing = deque(), False
+            self._pid = os.getpid()
+            self._reset()
         with self._lock:
             if self._is_writing:
                 self._waiting.append(line)
@@ -71,6 +84,11 @@ class LogOutput:
                 self._is_writing = False
 
     debug = info = warning = error = critical = write
+
+    def _reset(self) -> None:
+        self._lock = threading.RLock()  # reentrant: a signal handler may log during a write
+        self._waiting: deque[bytes] = deque()
+        self._is_writing = False
 
     def _write(self, line: bytes) -> None:
         if self._must_reopen:
@@ -98,6 +116,8 @@ class LogOutput:
                     self._wait_for_room()
                 left = left[os.write(self._fd, left[: self._chunk]) :]
         except OSError as error:
+            if error.errno == errno.EBADF:
+                self.on_closed()
             self._is_torn = self._is_torn or len(left) < whole
             if not self._lost:
                 self._complain(
@@ -128,8 +148,12 @@ class LogOutput:
         except OSError:
             return  # standard error fails too; `dropped` still counts
 
-    def _open(self, path: str) -> int:
-        return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
+    def _open_target(self) -> int:
+        if self._path:
+            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+            return os.open(self._path, flags, 0o640)
+        # Duplicate the stream: if a job closes it, a new socket may get its descriptor number.
+        return fcntl(self._stream, F_DUPFD_CLOEXEC, STDERR + 1)
 
     def _use(self, fd: int) -> None:
         self._fd = fd
@@ -139,7 +163,7 @@ class LogOutput:
     def _reopen(self) -> None:
         self._must_reopen = False  # first, since a signal may request the next one at any time
         try:
-            fd = self._open(self._path)
+            fd = self._open_target()
         except OSError as error:
             self._must_reopen = True  # write this line to the old file, and try again with the next
             if not self._reopen_failed:
