@@ -42,8 +42,11 @@ class QueueHeads(queues.QueueResource):
 
 
 def seconds_waited(queue: CheckedQueue) -> float:
-    """Return for how many seconds the next job has been ready; 0 if no job is ready."""
-    return queue.state.head_ready_age or 0.0
+    """Return for how many seconds the next job has been ready; 0 if no job is ready.
+
+    These are whole seconds, as they are shown, so that no alert says `5m 0s (limit 300 s)`.
+    """
+    return float(int(queue.state.head_ready_age or 0.0))
 
 
 # -- evaluate

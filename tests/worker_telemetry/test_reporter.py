@@ -278,7 +278,8 @@ def test_no_jobs_are_taken_while_the_disk_is_full(
     for _ in range(2):
         parts.host.tick(parts.now)
     assert not parts.state.wants_jobs()
-    assert parts.state.disk_full == "only 50 MiB of disk are free, under 100 MiB"
+    root = parts.temporary.path.parent
+    assert parts.state.disk_full == f"only 50 MiB of disk are free in {root}, under 100 MiB"
     assert parts.connection.interrupts == 1
     free[0] = 150 * MIB
     parts.host.tick(parts.now)
@@ -289,7 +290,9 @@ def test_no_jobs_are_taken_while_the_disk_is_full(
 def test_without_a_temporary_directory_no_jobs_are_taken(parts: Parts, tmp_path: Path):
     tmp_path.rmdir()
     parts.host.tick(parts.now)
-    assert parts.state.disk_full == "cannot use the temporary directory: No such file or directory"
+    assert parts.state.disk_full == (
+        f"cannot use the temporary directory {tmp_path}: No such file or directory"
+    )
 
 
 # -- the gauges

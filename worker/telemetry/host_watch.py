@@ -60,7 +60,8 @@ class HostWatch:
         try:
             self.disk_free = self._temporary.free()
         except OSError as error:
-            self._state.disk_full = f"cannot use the temporary directory: {error.strerror}"
+            root = self._temporary.path.parent
+            self._state.disk_full = f"cannot use the temporary directory {root}: {error.strerror}"
         else:
             self._check_disk()
 
@@ -68,7 +69,10 @@ class HostWatch:
         state, least = self._state, self._limits.min_free_disk
         is_full = self.disk_free < least
         if is_full and not state.disk_full:
-            reason = f"only {self.disk_free >> 20} MiB of disk are free, under {least >> 20} MiB"
+            reason = (
+                f"only {self.disk_free >> 20} MiB of disk are free in "
+                f"{self._temporary.path.parent}, under {least >> 20} MiB"
+            )
             self._log.warning("the worker takes no jobs: {reason}", reason=reason)
             state.disk_full = reason
             self._connection.interrupt()
