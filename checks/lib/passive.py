@@ -28,7 +28,7 @@ from beanwatch.store.heartbeats import Worker, read_workers
 from beanwatch.store.outcome_counts import JobKind, read_outcomes
 
 MAX_REMEMBERED_QUEUES = 20_000  # for each server
-EVERYTHING = Wanted(heads=("ready",), problems=True)
+EVERYTHING = Wanted(heads=("ready",), overtaken=True, problems=True)
 
 
 class PollResult(NamedTuple):

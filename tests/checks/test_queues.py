@@ -286,3 +286,18 @@ def test_an_age_is_judged_as_it_is_shown(age: float, limit: int):
     state, text = decide(queue, Threshold(str(limit)))
     assert (state == Warn) == (int(age) > limit)
     assert f"has waited {format_duration(age)}" in text
+
+
+def test_a_job_that_others_overtake_is_judged_too(check: Check, beanstalkd: Beanstalkd):
+    argv = ("queue_age", "--server", beanstalkd.address, "-Q", "a", "-w", "0", "-c", "1800")
+    put(beanstalkd, "a", priority=100_000)
+    check(*argv)
+    put(beanstalkd, "a", priority=1)
+    wait_until(lambda: "overtook" in (answer := check(*argv)).text and answer.code == WARNING)
+    answer = check(*argv)
+    assert re.search(
+        r"a: a job that others overtook by their priority has waited \d+s "
+        r"\(limit 0 s\), 2 jobs ready$",
+        answer.text,
+    )
+    assert int(answer.perfdata["a"].partition("s")[0]) >= 1
