@@ -67,8 +67,11 @@ class RunCounts(NamedTuple):
 
     @property
     def percent(self) -> float:
-        """The share of the runs that failed, in percent; 0 if there was no run."""
-        return 100 * self.failed / self.total if self.total else 0.0
+        """The share of the runs that failed, in percent, as it is shown; 0 if there was no run.
+
+        It is rounded before it is judged, so that no alert says `5 % (limit 5 %)`.
+        """
+        return round(100 * self.failed / self.total, 1) if self.total else 0.0
 
 
 def parser() -> Parser:
@@ -174,7 +177,7 @@ def decide(runs: RunCounts, limits: Threshold, least: int, minutes: int) -> tupl
     state, limit = judge(runs.percent, limits) if runs.total >= least else (Ok, "")
     parts = []
     if limit:
-        parts.append(f"{runs.failed} of {runs.total} runs failed, {runs.percent:.0f} % ({limit} %)")
+        parts.append(f"{runs.failed} of {runs.total} runs failed, {runs.percent:g} % ({limit} %)")
         if (worst := runs.worst) and worst.failed:
             most = "most of them" if 2 * worst.failed > runs.failed else "above all"
             parts.append(f"{most} {worst.label}: {worst.failed} of {worst.total}")

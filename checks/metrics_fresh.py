@@ -126,10 +126,11 @@ def parse_series(body: bytes, now: float) -> list[Series]:
 def newest_age(datapoints: Sequence[tuple[float | None, float]], now: float) -> float | None:
     """Return the age in seconds of the newest point that has a value; None if no point has one.
 
-    A point is `(value, seconds since the epoch)`. A point in the future has age 0.
+    A point is `(value, seconds since the epoch)`. A point in the future has age 0. The age is in
+    whole seconds, as it is shown, so that no alert says `2m 0s old (limit 120 s)`.
     """
     stamps = [float(stamp) for value, stamp in datapoints if value is not None]
-    return max(0.0, now - max(stamps)) if stamps else None
+    return float(int(max(0.0, now - max(stamps)))) if stamps else None
 
 
 # -- evaluate

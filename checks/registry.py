@@ -19,10 +19,20 @@ class RegisteredCheck:
     `service` is the name of its service in Nagios. For a check about a queue it is the first word:
     "depth" makes "depth of QUEUE". `fields` names the fields of `QueueState` that the check needs.
     If a queue system does not declare one of them, the check is UNKNOWN and gets no service.
+    A check that `needs_limits` is always OK without limits, as it has no default ones.
     """
 
-    def __init__(self, name: str, subject: str, service: str, fields: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        name: str,
+        subject: str,
+        service: str,
+        fields: tuple[str, ...] = (),
+        *,
+        needs_limits: bool = False,
+    ) -> None:
         self.name, self.subject, self.service, self.fields = name, subject, service, fields
+        self.needs_limits = needs_limits
 
     @property
     def program(self) -> str:
@@ -51,7 +61,7 @@ class RegisteredCheck:
 
 CHECKS = (
     RegisteredCheck("queue_server", SERVER, "queue server"),
-    RegisteredCheck("queue_depth", QUEUE, "depth", ("ready",)),
+    RegisteredCheck("queue_depth", QUEUE, "depth", ("ready",), needs_limits=True),
     RegisteredCheck("queue_buried", QUEUE, "buried", ("buried",)),
     RegisteredCheck("queue_age", QUEUE, "age", ("ready", "head_ready_age")),
     RegisteredCheck("queue_consumers", QUEUE, "consumers", ("ready", "consumers")),

@@ -228,6 +228,13 @@ def test_config_check_sees_what_worker_and_collector_would_stop_at(
     assert words in err
 
 
+@pytest.mark.parametrize("table", ["checks.depth", "queues.images.depth", "checks.job_failures"])
+def test_limits_that_never_warn_are_refused(table: str) -> None:
+    with pytest.raises(ConfigError, match=rf"f:1: {table}: no value would be a WARNING"):
+        parse(f"[{table}]\nwarning = 10\ncritical = 5", "f")
+    assert parse(f"[{table}]\nwarning = 5\ncritical = 5", "f")
+
+
 def test_a_variable_that_nothing_reads_is_named(
     run: Callable[..., tuple[int, str, str]],
 ) -> None:

@@ -29,7 +29,7 @@ from beanwatch.store.outcome_counts import JobKind, read_outcomes
 from beanwatch.store.redis_state import RedisState
 
 MAX_REMEMBERED_QUEUES = 20_000  # for each server
-EVERYTHING = Wanted(heads=("ready",), problems=True)
+EVERYTHING = Wanted(heads=("ready",), overtaken=True, problems=True)
 
 
 class PollResult(NamedTuple):

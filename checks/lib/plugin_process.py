@@ -15,8 +15,8 @@ from typing import NoReturn
 from beanwatch import __version__
 from beanwatch.checks.lib.output import PluginResult, runbook_lines
 from beanwatch.checks.lib.plugin import STATES, Check, State, Unknown, conclude
-from beanwatch.config import Config, ConfigError, LinksConfig, Threshold, load
-from beanwatch.values import duration, threshold
+from beanwatch.config import HIDDEN_WARNING, Config, ConfigError, LinksConfig, Threshold, load
+from beanwatch.values import duration, hides_warning, threshold
 
 DEFAULT_TIMEOUT = 10.0  # seconds
 MAX_TIMEOUT = 3600.0
@@ -126,6 +126,13 @@ def join_ranges(argv: Sequence[str]) -> list[str]:
     return joined
 
 
+def refuse_hidden_warning(parser: Parser, options: argparse.Namespace) -> None:
+    """Raise UsageError if `-w` and `-c` are such that the check never reports a WARNING."""
+    warning, critical = getattr(options, "warning", None), getattr(options, "critical", None)
+    if hides_warning(warning or "", critical or ""):
+        parser.error(f"-w {warning} -c {critical}: {HIDDEN_WARNING.format(warning, critical)}")
+
+
 def _limit(text: str) -> str:
     try:
         return threshold(text)
@@ -211,6 +218,7 @@ def run(parser: Parser, build: Build, argv: Sequence[str] | None = None) -> NoRe
     output = PluginOutput(parser.check, as_json="--json" in argv)
     try:
         options = parser.parse_args(join_ranges(argv))
+        refuse_hidden_warning(parser, options)
         seconds, state = options.timeout or (DEFAULT_TIMEOUT, None)
         options.timeout, options.timeout_state = seconds, state or parser.timeout_state
         output.start_watchdog(seconds, options.timeout_state)

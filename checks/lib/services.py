@@ -5,7 +5,7 @@ from typing import NamedTuple, TypeVar
 
 from beanwatch.checks.lib.queues import is_queue_glob
 from beanwatch.checks.registry import CHECKS, METRICS, QUEUE, SERVER, find_check
-from beanwatch.config import Config
+from beanwatch.config import Config, Threshold
 from beanwatch.net.address import AddressError
 from beanwatch.queues.servers import Server, parse_server
 from beanwatch.quoting import nagios_name
@@ -59,6 +59,18 @@ def plan_services(
             and (config.graphite.url if check.subject == METRICS else has_workers)
         ]
     return services
+
+
+def without_limits(config: Config, services: Iterable[Service]) -> list[Service]:
+    """Return the services that are always OK, as their check needs limits, and none are set."""
+    found = []
+    for service in services:
+        check = find_check(service.check)
+        key = check.config_key
+        limits = config.threshold(key, service.queue) or config.checks.get(key, Threshold())
+        if check.needs_limits and not limits.warning and not limits.critical:
+            found.append(service)
+    return found
 
 
 def _services_of(config: Config, server: Server, queues: Iterable[str]) -> Iterable[Service]:

@@ -15,6 +15,7 @@ from typing import Any, Literal, NamedTuple
 from beanwatch.values import (
     boolean,
     duration,
+    hides_warning,
     metric_prefix,
     one_of,
     size,
@@ -27,6 +28,12 @@ from beanwatch.values import (
 DEFAULT_FILE = "/etc/beanwatch/beanwatch.toml"
 MIN_SECRET = 32  # characters; a shorter secret could be guessed from a signed command
 GLOB = re.compile(r"[*?\[]")  # the characters that make a name a glob
+
+
+HIDDEN_WARNING = (
+    "no value would be a WARNING, because each value outside the range {} of the warning is also "
+    "outside the range {} of critical"
+)
 
 
 class ConfigError(Exception):
@@ -418,7 +425,10 @@ class _Reader:
             spec = THRESHOLD if path[0] == "queues" or name in MEASURES else LIMITS
             fields = self._table((*path, name), values, spec)
             fields["hold"] = fields.pop("for", 0.0)
-            found[name] = Threshold(**fields)
+            found[name] = limits = Threshold(**fields)
+            if hides_warning(limits.warning, limits.critical):
+                reason = HIDDEN_WARNING.format(limits.warning, limits.critical)
+                raise self._wrong((*path, name), reason)
         return found
 
     def _value(self, path: tuple[str, ...], value: Any, parser: Callable[[Any], Any]) -> Any:

@@ -33,7 +33,25 @@ def test_a_dry_run_touches_nothing(run, tmp_path: Path):
     assert code == 0
     assert "beanwatch-commands.cfg" in said
     assert said.splitlines()[-1].startswith("would then: ")
+    steps = said.splitlines()[:-1]
+    assert {step[:13].strip() for step in steps} == {"would create", "would link"}
     assert not (tmp_path / "root").exists()
+
+
+def test_services_without_limits_are_named(run, tmp_path: Path):
+    (tmp_path / "b.toml").write_text(
+        "[queues.'email.*'.depth]\nwarning = 5\n[queues.images.age]\nwarning = 5\n"
+    )
+    argv = ("beanwatch", "install", "nagios", "--dest", tmp_path / "root")
+    said = run(*argv, "--config", "b.toml")
+    assert said.stderr == (
+        "note: no limits are set for 1 service, so the result is always OK: depth of images; "
+        'set limits in [checks.depth] or [queues."GLOB".depth]\n'
+    )
+    assert "depth of all queues" in run(*argv).stderr
+    (tmp_path / "b.toml").write_text("[checks.depth]\nwarning = 5\n")
+    assert run(*argv, "--config", "b.toml").stderr == ""
+    assert run("beanwatch", "install", "cron", "--dest", tmp_path / "root").stderr == ""
 
 
 @pytest.mark.parametrize("kind", ["nagios", "nrpe", "icinga2"])

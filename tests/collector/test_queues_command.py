@@ -88,11 +88,8 @@ def test_a_server_whose_queues_could_not_be_read_is_exit_1(run: Run):
         assert (code, f"queues: {liar.address}: " in stdout) == (1, True)
         code, stdout, _ = run("beanwatch", "top", "--json", *server)
         (told,) = json.loads(stdout)["servers"]
-        assert (code, told["up"], told["trouble"].startswith("cannot read the queues: ")) == (
-            1,
-            True,
-            True,
-        )
+        is_told = told["trouble"].startswith("cannot read the queues: ")
+        assert (code, told["up"], is_told) == (1, True, True)
         # Whether it has the queue is not known.
         code, _, stderr = run("beanwatch", "queues", "nosuch", *server)
         assert (code, stderr.count("\n"), "there is no queue" in stderr) == (1, 1, False)
@@ -354,6 +351,16 @@ def test_top_is_live_on_a_terminal_and_obeys_keys(beanstalkd: Beanstalkd, end: s
         wait_until(lambda: "sort: name" in terminal.shown)
         terminal.type("w")
         wait_until(lambda: "show: only problems" in terminal.shown)
+        terminal.type("?")
+        wait_until(lambda: "press any key to go back" in terminal.shown)
+        terminal.type("x/sec")
+        wait_until(lambda: "names match: sec" in terminal.shown)
+        terminal.type("\r")
+        wait_until(lambda: "filter: *sec*" in terminal.shown)
+        terminal.type("+")
+        wait_until(lambda: "every 0.4s" in terminal.shown)
+        terminal.type("p")
+        wait_until(lambda: "PAUSED" in terminal.shown)
         if end == "q":
             terminal.type("q")
         else:

@@ -169,7 +169,11 @@ EXIT_CODES = {
         1: "with `--once`: some servers answered",
         2: "wrong usage or configuration; with `--once`: no server was polled",
     },
-    "doctor": {0: "nothing failed", 1: "something failed", 2: "wrong usage or configuration"},
+    "doctor": {
+        0: "nothing failed",
+        1: "something failed, or a check is CRITICAL",
+        2: "wrong usage or configuration",
+    },
     "config check": {0: "no errors found", 2: "errors found: one line each on stderr"},
     "every other command": {
         0: "done",

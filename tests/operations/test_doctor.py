@@ -207,6 +207,9 @@ def test_a_redis_that_is_a_replica_or_that_evicts_is_no_good(
         "servers": {"q1": beanstalkd.address},
         "redis": {"url": redis_server.url},
     }
+    code, found = doctor()
+    assert (code, found["check_worker_heartbeat"]["state"]) == (1, "critical")  # no worker yet
+    beat(redis_server, "web1.email")
     redis_server.client().config_set("maxmemory", "100mb")
     redis_server.client().config_set("maxmemory-policy", "allkeys-lru")
     code, found = doctor()

@@ -106,7 +106,8 @@ def command(
 
     This tests the configuration, the queue servers, Redis, Graphite, StatsD, the heartbeats of
     the workers, the collector and every check. To do so, it sends test metrics whose paths
-    begin with PREFIX.doctor; it changes nothing else. The exit code is 1 if a test failed.
+    begin with PREFIX.doctor; it changes nothing else. The exit code is 1 if a test failed, or
+    if a check reports CRITICAL.
 
     \b
     Example:
@@ -254,11 +255,15 @@ def excuse_unconfigured(probe: Probe, part: str) -> Iterator[Finding]:
 
 
 def report(findings: Sequence[Finding], as_json: bool) -> int:
-    """Print all findings, and how many there are of each state. Return 1 if one failed, else 0."""
+    """Print all findings, and how many there are of each state.
+
+    Return the exit code: 1 if a test failed, or if a check reports CRITICAL; else 0.
+    """
+    is_wrong = any(finding.state in ("failed", "critical") for finding in findings)
     counts = {state: sum(f.state == state for f in findings) for state in COLOURS}
     if as_json:
         tree = {
-            "ok": not counts["failed"],
+            "ok": not is_wrong,
             "counts": counts,
             "findings": [f._asdict() for f in findings],
         }
@@ -270,7 +275,7 @@ def report(findings: Sequence[Finding], as_json: bool) -> int:
             for line in format_lines(findings):
                 click.echo(printable(line))
         click.echo(", ".join(f"{number} {state}" for state, number in counts.items() if number))
-    return 1 if counts["failed"] else 0
+    return int(is_wrong)
 
 
 def format_lines(findings: Iterable[Finding]) -> Iterator[str]:

@@ -12,8 +12,8 @@ import click
 
 from beanwatch import config as configuration
 from beanwatch.checks.lib import icinga_files, nagios_files
-from beanwatch.checks.lib.services import Service, plan_services
-from beanwatch.checks.registry import CHECKS
+from beanwatch.checks.lib.services import Service, plan_services, without_limits
+from beanwatch.checks.registry import CHECKS, find_check
 from beanwatch.cli.lib.directories import DIRECTORIES
 from beanwatch.cli.lib.installer import FileInstaller, FileToInstall, InstallResult
 from beanwatch.cli.lib.options import config_option, load_config, pick_servers, server_option
@@ -22,9 +22,19 @@ from beanwatch.fleet.queue_actions import list_queue_names
 from beanwatch.queues.base import DEFAULT_TIMEOUT, ServerError
 from beanwatch.queues.servers import Server
 from beanwatch.quoting import QuoteError
+from beanwatch.words import count
 
 PLUGINS = (*(check.program for check in CHECKS), "beanwatch_kick_buried", "beanwatch_notify")
 COLORS = {"new": "green", "linked": "green", "updated": "green", "kept": "yellow", "failed": "red"}
+
+# What `--dry-run` prints for each status.
+WOULD = {
+    "new": "would create",
+    "linked": "would link",
+    "updated": "would update",
+    "kept": "would keep",
+}
+MAX_NAMED = 3  # services that a note names
 
 
 class FileContext(NamedTuple):
@@ -216,7 +226,10 @@ def command(
     # Install all files before printing anything: a pipe that is closed early must not stop it.
     for result in list(FileInstaller(Path(dest), dry_run=dry_run).install(wanted)):
         failed = failed or result.status == "failed"
-        click.echo(describe(result))
+        click.echo(describe(result, dry_run=dry_run))
+    if KINDS[kind].generated:
+        for note in limit_notes(config, services):
+            click.echo(note, err=True)
     if failed:
         click.echo(
             "beanwatch: some files were not installed (see `failed` above): run it as root, or "
@@ -290,7 +303,24 @@ def discover_queues(server: Server) -> list[str]:
         raise click.ClickException(f"--discover: cannot list the queues of {error}") from None
 
 
-def describe(result: InstallResult) -> str:
-    """Return one line: the status of a file in color, its path, and the reason if there is one."""
-    status = click.style(f"{result.status:8}", fg=COLORS.get(result.status))
+def limit_notes(config: configuration.Config, services: Sequence[Service]) -> Iterator[str]:
+    """Yield a line if there are services that are always OK, because no limits are set for them."""
+    found = without_limits(config, services)
+    if found:
+        key = find_check(found[0].check).config_key
+        names = ", ".join(one.name for one in found[:MAX_NAMED])
+        more = f" and {len(found) - MAX_NAMED} more" if len(found) > MAX_NAMED else ""
+        yield (
+            f"note: no limits are set for {count(len(found), 'service')}, so the result is always "
+            f'OK: {names}{more}; set limits in [checks.{key}] or [queues."GLOB".{key}]'
+        )
+
+
+def describe(result: InstallResult, *, dry_run: bool = False) -> str:
+    """Return one line: the status of a file in color, its path, and the reason if there is one.
+
+    With `dry_run`, it says what would be done.
+    """
+    word = WOULD.get(result.status, result.status) if dry_run else result.status
+    status = click.style(f"{word:{13 if dry_run else 8}}", fg=COLORS.get(result.status))
     return f"{status} {result.path}{f' ({result.reason})' if result.reason else ''}"

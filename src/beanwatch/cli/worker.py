@@ -20,7 +20,7 @@ from beanwatch.cli.lib.options import (
 )
 from beanwatch.config import Config, ConfigError
 from beanwatch.net.redis_url import DEFAULT_URL
-from beanwatch.queues.servers import short_host
+from beanwatch.queues.servers import DEFAULT_SERVER, short_host
 from beanwatch.telemetry.logging import setup as logs
 from beanwatch.worker.api.app import App
 from beanwatch.worker.api.envelope import EnvelopeError, check_target
@@ -46,9 +46,16 @@ from beanwatch.worker.core.settings import WORKER_NAME, Settings
     "--name", required=True, help="name of this worker, unique on its host and kept over restarts"
 )
 @click.option("--host", default="", help="host name in the worker's id (this host's short name)")
-@click.option("--server", metavar="NAME|ADDRESS", help="beanstalkd from which to reserve jobs")
 @click.option(
-    "--redis", "redis_url", metavar="URL", help="Redis to which heartbeats and the ledger go"
+    "--server",
+    metavar="NAME|ADDRESS",
+    help=f"beanstalkd from which to reserve jobs (the configured one, else {DEFAULT_SERVER})",
+)
+@click.option(
+    "--redis",
+    "redis_url",
+    metavar="URL",
+    help=f"Redis to which heartbeats and the ledger go (the configured one, else {DEFAULT_URL})",
 )
 @click.option(
     "--metrics",
@@ -58,7 +65,8 @@ from beanwatch.worker.core.settings import WORKER_NAME, Settings
 @click.option(
     "--metrics-per-worker/--metrics-for-all",
     default=None,
-    help="with StatsD: separate series for this worker, or sums over all workers (for-all)",
+    help="with StatsD: separate series for this worker, or sums over all workers "
+    "(--metrics-for-all)",
 )
 @click.option("--prefix", type=PREFIX, help="first node of all metric paths (beanwatch)")
 @click.option(
@@ -91,7 +99,11 @@ from beanwatch.worker.core.settings import WORKER_NAME, Settings
     type=SIZE,
     help="exit, to be restarted, when the resident memory is larger than this (0: never)",
 )
-@click.option("--tmp-root", metavar="DIR", help="directory for the jobs' temporary directories")
+@click.option(
+    "--tmp-root",
+    metavar="DIR",
+    help="directory for the jobs' temporary directories ($TMPDIR, else /tmp)",
+)
 @click.option(
     "--min-free-disk",
     type=SIZE,
@@ -109,7 +121,7 @@ from beanwatch.worker.core.settings import WORKER_NAME, Settings
     help="which runs to record in Redis (failures)",
 )
 @click.option("--log-format", type=click.Choice(["json", "console"]), help="log format (json)")
-@click.option("--log-file", metavar="FILE", help="write the log here, not to standard output")
+@click.option("--log-file", metavar="FILE", help="write the log to this file (standard output)")
 @click.option("-v", "--verbose", is_flag=True, help="also log debug messages")
 @config_option
 def command(

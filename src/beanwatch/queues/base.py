@@ -58,6 +58,7 @@ class Wanted(NamedTuple):
     # "ready", "buried" or both: for each queue, read for how long its first job in this state has
     # been in it.
     heads: Sequence[str] = ()
+    overtaken: bool = False  # also look for ready jobs that others overtook; needs heads, a memory
     problems: bool = False  # true if the caller will call `Reader.problems` with the result
 
 

@@ -70,6 +70,9 @@ class QueueState(NamedTuple):
     held: int | None = None
     is_default: bool = False  # true for the queue that each new connection watches
     native: Native = NOTHING  # every other number, under the server's own name
+    # Seconds for which a ready job has waited that was the first one, until jobs of a higher
+    # priority were put. None: no such job is known. Others may wait longer that never were first.
+    overtaken_age: float | None = None
 
     @property
     def jobs(self) -> int:

@@ -76,8 +76,9 @@ class FileInstaller:
                 return InstallResult(path, "kept", "an example that you may have edited")
             aside = path.with_name(path.name + NEW_SUFFIX)
             self._write(aside, one.content)
+            verb = "would be in" if self._dry_run else "is in"
             return InstallResult(
-                path, "kept", f"changed by somebody; the new version is in {aside.name}"
+                path, "kept", f"changed by somebody; the new version {verb} {aside.name}"
             )
         self._write(path, one.content)
         self._written[str(path)] = digest(one.content)

@@ -13,15 +13,19 @@ from beanwatch.durations import format_duration
 
 GAP = 2  # characters between two columns
 NAME_WIDTH = 12  # characters; in a narrow terminal, a name may be cut to this length
+WANTED_WIDTH = 32  # characters of a text; columns are left out before a text is cut below this
 STYLES = {"critical": "bold red", "warning": "yellow", "": ""}
 UNKNOWN = "n/a"  # shown for an unknown value; a dot or 0 always means zero
+EMPTY_CELLS = ("", ".", "0s", UNKNOWN)
 
 
 class Columns:
     """A table without border lines that fits the width of the terminal.
 
-    If there is no room, columns are left out in the order of their headings in `spare`. Then
-    columns with a `min_width` are cut, down to that width. Cells of other columns are never cut.
+    If there is no room, columns are left out in the order of their headings in `spare`: first those
+    in which no row has a number other than 0 or a text, then the others. This stops as soon as the
+    columns with a `min_width` need not be cut below WANTED_WIDTH. Then these are cut, down to their
+    `min_width`. Cells of other columns are never cut.
     """
 
     def __init__(self, *columns: Column, spare: Sequence[str]) -> None:
@@ -46,15 +50,20 @@ class Columns:
     def _fit(self, room: int) -> dict[int, int]:
         widths = {i: width for i in range(len(self._columns)) if (width := self._longest(i))}
         least = {i: self._columns[i].min_width or width for i, width in widths.items()}
-        for heading in self._spare:
-            if sum(least[i] + GAP for i in widths) - GAP <= room:
+        wanted = {i: max(least[i], min(width, WANTED_WIDTH)) for i, width in widths.items()}
+        spare = [i for h in self._spare for i in widths if self._columns[i].header == h]
+        for index in sorted(spare, key=self._has_content):  # the sort is stable
+            if sum(wanted[i] + GAP for i in widths) - GAP <= room:
                 break
-            widths = {i: w for i, w in widths.items() if self._columns[i].header != heading}
+            del widths[index]
         for index in sorted(widths, key=lambda i: least[i] - widths[i]):
             over = sum(width + GAP for width in widths.values()) - GAP - room
             if over > 0 and widths[index] > least[index]:
                 widths[index] = max(least[index], widths[index] - over)
         return widths
+
+    def _has_content(self, index: int) -> bool:
+        return any(cells[index] not in EMPTY_CELLS for cells, _ in self._rows)
 
     def _longest(self, index: int) -> int:
         texts = [str(self._columns[index].header), *(cells[index] for cells, _ in self._rows)]
