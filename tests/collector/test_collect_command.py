@@ -1,5 +1,6 @@
 """`beanwatch collect` as a process, on real servers."""
 
+import contextlib
 import json
 import os
 import signal
@@ -309,6 +310,46 @@ def test_points_that_are_left_at_the_end_are_said(
     wait_until(lambda: any("points are kept" in message for message in one.messages))
     assert one.stop() == 0
     assert one.messages[-1].endswith("points were not sent; they are lost (no spool is set)")
+
+
+def kept_points(spool: Path) -> int:
+    """The number of lines in the files of a spool."""
+    return sum(len(file.read_text().splitlines()) for file in spool.glob("[0-9]*"))
+
+
+@pytest.mark.parametrize("is_freed", [False, True])
+def test_with_a_full_disk_the_end_says_what_the_spool_has_and_what_is_lost(
+    beanstalkd: Beanstalkd, daemon: Callable[..., Daemon], small_disk: Path, is_freed: bool
+):
+    spool = small_disk / "spool"
+    one = daemon(
+        *("--server", beanstalkd.address, "--graphite", f"127.0.0.1:{closed_port()}"),
+        *("--interval", "0.2", "--spool", spool),
+    )
+    wait_until(lambda: len(list(spool.glob("[0-9]*"))) >= 3)
+    blob = small_disk / "blob"
+    with blob.open("wb", buffering=0) as stream, contextlib.suppress(OSError):
+        while stream.write(b"x" * 4096):
+            pass
+    full = f"cannot write to spool {spool}: No space left on device; points are kept in memory only"
+    wait_until(lambda: full in one.messages)
+    before = kept_points(spool)
+    if is_freed:
+        blob.unlink()
+    assert one.stop() == 0
+    kept = kept_points(spool)
+    (message,) = (text for text in one.messages if "were not sent" in text)
+    unsent = int(message.split()[0])
+    assert unsent >= kept > 0
+    if is_freed:
+        assert message == f"{unsent} points were not sent; they are kept in the spool"
+        assert kept == unsent > before
+    else:
+        assert message == (
+            f"{unsent} points were not sent; {kept} are kept in the spool, "
+            f"{unsent - kept} are lost: the spool could not be written"
+        )
+        assert unsent > kept == before
 
 
 def test_systemd_is_told_ready_alive_and_stopping(

@@ -137,7 +137,7 @@ def test_late_points_leave_at_a_limited_speed(memory: Memory):
         outbox.requeue()
         delivery.step()
         assert outbox.total_backlog == 150
-        assert delivery.step() == 0.5
+        assert 0 < delivery.step() <= 0.5
         assert outbox.total_backlog == 150
         outbox.put(batch(9))  # what is new does not wait for what is late
         delivery.step()

@@ -135,7 +135,7 @@ def run(config: Config, servers: Sequence[Server], stack: ExitStack, *, once: bo
     known = load_state(state, log)
     # With `-` points are only printed. They need no spool, and a running collector may lock it.
     spool = "" if config.graphite.address == "-" else collect.spool
-    outbox = Outbox(open_spool(spool, problems, stack))
+    outbox = Outbox(open_spool(spool, problems, stack), interval=collect.interval)
     selection = Selection(
         collect.include,
         collect.exclude,
