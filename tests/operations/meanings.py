@@ -90,7 +90,7 @@ LOG = {
     "job": "the job's name",
     "attempt": "1 for the first",
     "wait_ms": "milliseconds that the job was ready before it was taken",
-    "duration_ms": "milliseconds that the handler took",
+    "duration_ms": "milliseconds that the handler took; missing if the worker was killed during the run",
     "outcome": "the outcome, as in the metrics",
     "reason": "why it is not ok",
     "traceback": "the traceback, if the handler raised",

@@ -81,13 +81,16 @@ def test_a_disk_that_hangs_after_the_job_ends_the_worker_and_gives_the_job_back(
     job_id = broker.put("leave")
     worker = start_worker(app="tests.worker_core.stuck_jobs:app")
     assert worker.exit_code() == 1
-    assert "in clean_up" in worker.errors.read_text()
     wait_until(lambda: broker.job(job_id)["state"] == "ready")
     with broker.server.client(watch="work") as client:
         client.bury(client.reserve())
     heir = start_worker()
     wait_until(lambda: heir.beat().pid == heir.process.pid)
-    assert heir.beat().last_exit == f"killed while running leave (job {job_id})"
+    assert heir.beat().last_exit.startswith("ended by its watchdog (the pulse thread did")
+    assert heir.beat().last_exit.endswith(f" while running leave (job {job_id})")
+    line = heir.logged("the previous instance ended unexpectedly")
+    assert line
+    assert "in clean_up" in line["context"]["stacks"]
 
 
 def test_a_handler_whose_decorator_hides_that_it_is_async_is_run(
@@ -276,18 +279,20 @@ def test_a_clean_end_that_redis_did_not_hear_of_is_no_crash(
 
 
 def test_without_a_thread_to_be_had_the_watchdog_is_armed_at_the_next_tick(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     armed: list[float] = []
 
-    def arm(seconds: float, *, exit: bool) -> None:  # noqa: A002
+    def arm(seconds: float, **_: object) -> None:
         if not armed:
             armed.append(0.0)
             raise RuntimeError("unable to start watchdog thread")
         armed.append(seconds)
 
     monkeypatch.setattr(watchdog.faulthandler, "dump_traceback_later", arm)
-    dog = watchdog.Watchdog(clock=lambda: 100.0)
+    monkeypatch.setattr(watchdog.signal, "setitimer", lambda *_: None)
+    with (tmp_path / "stacks").open("ab", buffering=0) as file:
+        dog = watchdog.Watchdog(file, file, clock=lambda: 100.0)
     dog.tick(0.0)
     dog.cover_job(130.0)  # a job may come first
     assert armed[1:] == [30.0 + watchdog.HARD_DEADLINE_MARGIN + 2.0]

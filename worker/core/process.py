@@ -3,6 +3,7 @@
 import os
 import secrets
 import threading
+import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -23,7 +24,7 @@ from beanwatch.worker.core.decide import format_exception_line, jitter_limit
 from beanwatch.worker.core.finish import Finisher
 from beanwatch.worker.core.internal_errors import InternalErrors
 from beanwatch.worker.core.loop import Loop
-from beanwatch.worker.core.record import Sink, Sinks
+from beanwatch.worker.core.record import Run, Sink, Sinks
 from beanwatch.worker.core.run import Limits, Runner
 from beanwatch.worker.core.settings import Settings
 from beanwatch.worker.core.signals import handle_signals, ignore_signals
@@ -49,13 +50,19 @@ from beanwatch.worker.telemetry.systemd_status import SystemdStatus
 
 SINK_CLOSE_TIMEOUT = 2.0  # seconds per sink
 PULSE_END_TIMEOUT = 2.0  # seconds
+CLOSE_TIMEOUT = 55.0  # seconds for the last reports, after which the watchdog ends the process
 EXIT_TIMEOUT = 3.0  # seconds for Python to shut down
 
 
 class Telemetry(NamedTuple):
-    """Holds the objects through which a worker reports: log, heartbeat, metrics, other sinks."""
+    """Holds the objects through which a worker reports: log, heartbeat, metrics, other sinks.
+
+    `log_sink` is one of the sinks; others send through `stream`.
+    """
 
     log: FilteringBoundLogger
+    log_sink: LogSink
+    stream: RedisStream
     heartbeat_writer: HeartbeatWriter
     metrics: Metrics
     sinks: Sequence[Sink]
@@ -69,10 +76,27 @@ def run_worker(app: App, settings: Settings, log_output: LogOutput) -> int:
     instance = secrets.token_hex(8)
     telemetry = make_telemetry(settings, instance, log_output)
     temporary = TemporaryRoot(settings.options.tmp_root, settings.worker, instance)
-    identity, black_box = prepare_start(
+    start = prepare_start(
         telemetry.heartbeat_writer, temporary, settings, instance, app.version, telemetry.log
     )
-    return Process(app, settings, identity, telemetry, JobGuards(black_box, temporary)).run()
+    for previous, run in start.killed_runs:
+        record_killed_run(telemetry, settings, previous, run)
+    guards = JobGuards(start.black_box, temporary)
+    guards.watchdog.start()
+    return Process(app, settings, start.identity, telemetry, guards).run()
+
+
+def record_killed_run(telemetry: Telemetry, settings: Settings, instance: str, run: Run) -> None:
+    """Write a run during which the previous instance ended into log, ledger and outcome counts.
+
+    It gets no metrics, because nobody measured how long the handler ran.
+    """
+    stream = telemetry.stream
+    counter = OutcomeCounter(stream)
+    ledger = LedgerWriter(stream, settings.worker, instance, settings.options.ledger)
+    for sink in (telemetry.log_sink, counter, ledger):
+        sink.on_finished(run)
+    counter.tick()
 
 
 def make_telemetry(settings: Settings, instance: str, log_output: LogOutput) -> Telemetry:
@@ -88,9 +112,10 @@ def make_telemetry(settings: Settings, instance: str, log_output: LogOutput) -> 
     )
     stream = RedisStream(redis, log)
     ledger = LedgerWriter(stream, worker, instance, settings.options.ledger)
-    sinks: list[Sink] = [LogSink(log, log_output), metrics, OutcomeCounter(stream), ledger]
+    log_sink = LogSink(log, log_output)
+    sinks: list[Sink] = [log_sink, metrics, OutcomeCounter(stream), ledger]
     heartbeat_writer = HeartbeatWriter(redis, worker, is_expected=settings.is_expected)
-    return Telemetry(log, heartbeat_writer, metrics, sinks)
+    return Telemetry(log, log_sink, stream, heartbeat_writer, metrics, sinks)
 
 
 class Process:
@@ -201,7 +226,8 @@ class Process:
         state.start_shutdown_timer()  # if a step below hangs, the pulse ends the process
         self._runner.close()
         pulse_has_ended = self._pulse.end(PULSE_END_TIMEOUT)
-        self._guards.watchdog.tick(0.0)  # from here on, the watchdog ends it
+        # From here on, the watchdog ends the process if it hangs.
+        self._guards.watchdog.tick(time.monotonic() + CLOSE_TIMEOUT)
         self._log.info(
             "the worker ends: {reason}",
             reason=state.stop_reason,

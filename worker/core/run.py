@@ -138,7 +138,7 @@ class Runner:
         ctx = Context(job, self._services)
         error: BaseException | None = None
         self._resources.before_job()
-        self._guards.start_job(job)
+        self._guards.start_job(job, self._connection.server_id)
         try:
             try:
                 self._alarm.arm(timeout)
