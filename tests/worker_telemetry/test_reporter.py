@@ -90,7 +90,13 @@ class Parts:
             MINE, self.state, self.host, lambda: "jobs.py:7 send", clock=self.clock
         )
         self.heartbeat = HeartbeatReporter(
-            self.writer, self.record, self.state, self.connection, log.as_logger(), clock=self.clock
+            self.writer,
+            self.record,
+            self.state,
+            self.connection,
+            log.as_logger(),
+            restart=lambda why: self.state.stop(why, RECYCLED),
+            clock=self.clock,
         )
 
     def clock(self) -> float:

@@ -19,6 +19,8 @@ from beanwatch.worker.api.app import App
 from beanwatch.worker.api.resource import Resources
 from beanwatch.worker.control.command_handler import CommandHandler
 from beanwatch.worker.control.listener import Listener
+from beanwatch.worker.control.restart_check import RestartCheck
+from beanwatch.worker.control.restarter import Restarter
 from beanwatch.worker.core.connection import WorkerConnection
 from beanwatch.worker.core.decide import format_exception_line, jitter_limit
 from beanwatch.worker.core.finish import Finisher
@@ -28,8 +30,8 @@ from beanwatch.worker.core.record import Run, Sink, Sinks
 from beanwatch.worker.core.run import Limits, Runner
 from beanwatch.worker.core.settings import Settings
 from beanwatch.worker.core.signals import handle_signals, ignore_signals
-from beanwatch.worker.core.start import prepare_start
-from beanwatch.worker.core.state import FATAL, WorkerState
+from beanwatch.worker.core.start import decide_start_delay, prepare_start, report_failed_start
+from beanwatch.worker.core.state import FATAL, NO_APP, USAGE, WorkerState
 from beanwatch.worker.core.wake import Wake
 from beanwatch.worker.guard.guard import Guard
 from beanwatch.worker.guard.host import TemporaryRoot
@@ -84,6 +86,22 @@ def run_worker(app: App, settings: Settings, log_output: LogOutput) -> int:
     guards = JobGuards(start.black_box, temporary)
     guards.watchdog.start()
     return Process(app, settings, start.identity, telemetry, guards).run()
+
+
+def run_failed_start(settings: Settings, reason: str) -> int:
+    """Report that the application cannot be imported, wait a while, and return the exit code.
+
+    The wait grows with each failed start, so that a supervisor which restarts the worker at once
+    does not use up a processor. Raises WorkerError if another instance uses the worker's id.
+    """
+    instance = secrets.token_hex(8)
+    log = logs.get_logger(worker=settings.worker, instance=instance)
+    log.critical("the worker cannot start: {reason}", reason=reason)
+    url = parse_redis_url(settings.redis_url, settings.redis_password)
+    writer = HeartbeatWriter(url, settings.worker, is_expected=settings.is_expected)
+    failed = report_failed_start(writer, settings, instance, reason, log)
+    time.sleep(decide_start_delay(failed))
+    return NO_APP
 
 
 def record_killed_run(telemetry: Telemetry, settings: Settings, instance: str, run: Run) -> None:
@@ -150,12 +168,15 @@ class Process:
         )
         host = HostWatch(state, connection, guards.temporary, host_limits, log)
         record = HeartbeatRecord(identity, state, host, runner.current_line)
+        check = RestartCheck(settings.check_command, os.getcwd(), (USAGE, NO_APP))
+        restarter = Restarter(check, state, connection, log)
         heartbeats = HeartbeatReporter(
             telemetry.heartbeat_writer,
             record,
             state,
             connection,
             log,
+            restarter.restart,
             restart_spread=options.restart_spread,
         )
         self._reporter = reporter = Reporter(
@@ -166,7 +187,16 @@ class Process:
             SystemdStatus(notifier, settings.worker),
             [sinks],
         )
-        commands = CommandHandler(settings.worker, state, connection, wake, reporter, log)
+        commands = CommandHandler(
+            settings.worker,
+            state,
+            connection,
+            wake,
+            reporter,
+            restarter,
+            lambda message, answer: self._listener.answer_later(message, answer),
+            log,
+        )
         guard = Guard(connection, runner, finisher, state, guards, self._report_exit, log)
         self._listener = listener = Listener(
             self._control_address,

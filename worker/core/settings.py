@@ -22,6 +22,8 @@ class Settings(NamedTuple):
     prefix: str
     is_expected: bool
     options: WorkerConfig
+    # A command that exits with 2 or 13 if a worker with these settings cannot start; (): none.
+    check_command: tuple[str, ...] = ()
 
     @property
     def worker(self) -> str:

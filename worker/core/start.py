@@ -22,6 +22,7 @@ from beanwatch.worker.telemetry.heartbeat_writer import HeartbeatWriter
 
 CRASH = "Fatal Python error: "  # so begins what faulthandler writes when the process crashes
 CRASH_KEPT = 3600.0  # seconds for which instances hand on a crash; the check tells it for less
+MAX_START_DELAY = 30.0  # seconds
 LIVENESS_READS = 20  # reads of the other instance's heartbeat, within two intervals
 
 
@@ -68,25 +69,67 @@ def prepare_start(
             stacks = {"stacks": box.stacks} if box and box.stacks else {}
             log.warning("the previous instance ended unexpectedly: {exit}", exit=crash, **stacks)
         inherited = inherit(previous, crash, now)
-    beat = inherited._replace(
-        instance=instance,
-        host=settings.host,
-        pid=os.getpid(),
-        name=settings.name,
-        server=str(settings.address),
-        queues=settings.queues,
-        app_version=app_version,
-        started_at=now,
-        interval=settings.options.heartbeat_interval,
-        reserve_timeout=settings.options.reserve_timeout,
-        version=__version__,
-    )
+    beat = identify(inherited, settings, instance, now)._replace(app_version=app_version)
     killed = [
         (ended, judge_killed(box.run, box.stacks))
         for ended, box in leftovers.items()
         if box and box.run
     ]
     return Start(beat, black_box, killed)
+
+
+def identify(inherited: Heartbeat, settings: Settings, instance: str, now: float) -> Heartbeat:
+    """Return a record with the fields that never change. `now` is in seconds since the epoch."""
+    return inherited._replace(
+        instance=instance,
+        host=settings.host,
+        pid=os.getpid(),
+        name=settings.name,
+        server=str(settings.address),
+        queues=settings.queues,
+        started_at=now,
+        interval=settings.options.heartbeat_interval,
+        reserve_timeout=settings.options.reserve_timeout,
+        shutdown_timeout=settings.options.shutdown_timeout,
+        version=__version__,
+    )
+
+
+def report_failed_start(
+    writer: HeartbeatWriter,
+    settings: Settings,
+    instance: str,
+    reason: str,
+    log: FilteringBoundLogger,
+) -> int:
+    """Write into Redis why this worker cannot start, for the alert and for the next instance.
+
+    Returns how many starts have failed in a row; 0 if Redis cannot be used. Raises WorkerError if
+    another instance uses the id: its record must stay.
+    """
+    previous = _try_to_find_previous(writer, settings, instance, log)
+    now = time.time()
+    inherited, failed = Heartbeat(), 0
+    if previous is not None:
+        failed = previous.failed_starts
+        inherited = inherit(previous, "" if failed else describe_exit(previous, None), now)
+    record = identify(inherited, settings, instance, now)._replace(
+        beat_at=now, loop_at=now, last_words=reason, failed_starts=failed + 1
+    )
+    try:
+        writer.write(record)
+    except RedisError as error:
+        log.warning("cannot write the failed start to Redis: {reason}", reason=str(error))
+        return 0
+    return record.failed_starts
+
+
+def decide_start_delay(failed_starts: int) -> float:
+    """Return the seconds to wait before the exit after so many failed starts in a row.
+
+    The first exits at once. The limit is below the 60 s that systemd's unit allows for a start.
+    """
+    return 0.0 if failed_starts < 2 else min(MAX_START_DELAY, 2.0 ** (failed_starts - 1))
 
 
 def inherit(previous: Heartbeat, crash: str, now: float) -> Heartbeat:
@@ -96,6 +139,8 @@ def inherit(previous: Heartbeat, crash: str, now: float) -> Heartbeat:
     does not hide an earlier crash: that is told until CRASH_KEPT seconds have passed. `now` is in
     seconds since the epoch.
     """
+    if previous.failed_starts and previous.last_exit:
+        crash = ""  # tell the crash from before the failed starts
     if crash:
         return Heartbeat(restarts=previous.restarts + 1, last_exit=crash, crashed_at=now)
     crashed_at = previous.crashed_at or previous.started_at
@@ -133,7 +178,9 @@ def find_previous(
     intervals. Raises RedisError.
     """
     previous, age = writer.read()
-    if previous is None or previous.is_over or age > max(3 * previous.interval, DEAD_AFTER):
+    if previous is None or previous.is_over or previous.failed_starts:
+        return previous
+    if age > max(3 * previous.interval, DEAD_AFTER):
         return previous
     for _ in range(LIVENESS_READS):
         sleep(2 * previous.interval / LIVENESS_READS)

@@ -1,6 +1,6 @@
 """Decides from a worker's heartbeat whether the worker is alive and makes progress."""
 
-from beanwatch.store.heartbeats import Worker
+from beanwatch.store.heartbeats import Heartbeat, Worker
 
 DEAD_AFTER = 10.0  # seconds without a heartbeat; or three heartbeat intervals, if that is longer
 NEXT_INSTANCE_WITHIN = 60.0  # seconds in which a worker must start again after a requested exit
@@ -17,23 +17,34 @@ def decide_health(worker: Worker) -> str:
     """Return one of HEALTH: `dead`, `hung`, or the state in the worker's heartbeat.
 
     dead: no heartbeat for 10 s or three intervals, whichever is longer. If the worker has exited on
-    request and must start again, it is dead after 60 s.
+    request and must start again, it is dead after its shutdown timeout, but after 10 to 60 s.
+    If its last start failed, it is dead at once.
     hung: during a job, the job's deadline has passed. Without a job, the main loop has not run for
-    the reserve timeout plus 10 s.
+    the reserve timeout plus 10 s. While stopping, the shutdown timeout has passed by 10 s.
     A state that is not in HEALTH, from a newer worker, counts as busy or idle.
     """
     heartbeat = worker.heartbeat
     interval = heartbeat.interval if heartbeat else 1.0
     if heartbeat is not None and heartbeat.is_over:
-        return "stopping" if worker.age < NEXT_INSTANCE_WITHIN else "dead"
-    if heartbeat is None or worker.age > max(3 * interval, DEAD_AFTER):
+        limit = heartbeat.shutdown_timeout or NEXT_INSTANCE_WITHIN
+        limit = min(NEXT_INSTANCE_WITHIN, max(DEAD_AFTER, limit))
+        return "stopping" if worker.age < limit else "dead"
+    if heartbeat is None or worker.age > max(3 * interval, DEAD_AFTER) or heartbeat.failed_starts:
         return "dead"
+    if is_stop_late(heartbeat):
+        return "hung"
     is_known = heartbeat.state in HEALTH
     state = heartbeat.state if is_known else "busy" if heartbeat.job_started_at else "idle"
     if heartbeat.job_started_at:
         return "hung" if 0 < heartbeat.deadline < heartbeat.beat_at else state
     loop_age = heartbeat.beat_at - heartbeat.loop_at
     return "hung" if loop_age > heartbeat.reserve_timeout + LOOP_MARGIN else state
+
+
+def is_stop_late(heartbeat: Heartbeat) -> bool:
+    """Return True if a worker that was told to stop runs on after its shutdown timeout."""
+    deadline = heartbeat.shutdown_deadline
+    return bool(deadline) and deadline + LOOP_MARGIN < heartbeat.beat_at
 
 
 def crash_age(worker: Worker) -> float | None:
