@@ -32,6 +32,7 @@ from beanwatch.store.health import (
     crash_age,
     decide_health,
     decide_restarted,
+    is_stop_late,
 )
 from beanwatch.store.heartbeats import RECORD_EXPIRY, Heartbeat, Worker
 from beanwatch.words import count
@@ -130,9 +131,20 @@ def decide(worker: Worker, restarted: float = RESTARTED_WITHIN) -> tuple[State, 
     if health == "dead" and beat.is_over:
         why = f" ({beat.reason})" if beat.reason else ""
         return Critical, f"{worker.id}: ended {age} ago{why}, and was not started again"
+    if beat.failed_starts:
+        often = f", {beat.failed_starts} times in a row" if beat.failed_starts > 1 else ""
+        return Critical, f"{worker.id}: cannot start: {beat.last_words} (tried {age} ago{often})"
+    if health == "dead" and beat.last_words:
+        return Critical, f"{worker.id}: dead for {age}, it ended itself: {beat.last_words}"
     if health == "dead":
         last = f"running {job}" if job else beat.state
         return Critical, f"{worker.id}: dead, no heartbeat for {age}, last seen {last}"
+    if health == "hung" and is_stop_late(beat):
+        late = format_duration(beat.beat_at - beat.shutdown_deadline)
+        text = (
+            f"hung while it stops{f', in {job}' if job else ''}, {late} past its shutdown timeout"
+        )
+        return Critical, f"{worker.id}: {text}"
     if health == "hung" and job:
         late = format_duration(beat.beat_at - beat.deadline)
         where = f" at {beat.where}" if beat.where else ""
@@ -144,8 +156,15 @@ def decide(worker: Worker, restarted: float = RESTARTED_WITHIN) -> tuple[State, 
         return Critical, f"{worker.id}: {text}"
     if health == "blocked":
         return Warn, f"{worker.id}: blocked, takes no job: {beat.reason or 'no reason given'}"
+    if beat.restart_refused:
+        return Warn, f"{worker.id}: did not restart as told, runs on: {beat.restart_refused}"
     if decide_restarted(worker, restarted):
         return Warn, f"{worker.id}: {describe_restart(worker, beat)}"
+    if beat.is_over:
+        return (
+            Ok,
+            f"{worker.id}: stopping, its process has ended and the next one has not started yet",
+        )
     return Ok, f"{worker.id}: {health}{f' with {job}' if job else ''}"
 
 
@@ -250,7 +269,12 @@ class WorkersSummary(Summary):  # type: ignore[misc]
         workers = [result.metric.value for result in judged]
         if len(workers) == 1:
             return str(judged[0])
-        states = [decide_health(worker) for worker in workers]
+        states = [
+            "ended, not started again yet"
+            if worker.heartbeat and worker.heartbeat.is_over
+            else decide_health(worker)
+            for worker in workers
+        ]
         parts = ", ".join(f"{states.count(state)} {state}" for state in sorted(set(states)))
         return f"{count(len(workers), 'worker')}: {parts}"
 

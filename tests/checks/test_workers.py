@@ -23,7 +23,14 @@ def beat(redis: Redis, worker: str, *, age: float = 0.2, **fields: Any) -> None:
     """A heartbeat; times are relative to the worker's own clock."""
     times = {"beat_at": 0.0, "loop_at": 0.0, "started_at": -9000.0}
     record = {"state": "idle", "queues": ("images",), "reserve_timeout": 10.0, **times, **fields}
-    for key in (*times, "crashed_at", "job_started_at", "deadline", "hard_deadline"):
+    for key in (
+        *times,
+        "crashed_at",
+        "job_started_at",
+        "deadline",
+        "hard_deadline",
+        "shutdown_deadline",
+    ):
         if key in record:
             record[key] += NOW
     with redis.client() as client:
@@ -104,6 +111,41 @@ BUSY = {
             {"state": "stopping", "is_over": True, "reason": "3 jobs done", "age": 7260.0},
             CRITICAL,
             "web1.a: ended 2h 1m ago (3 jobs done), and was not started again",
+        ),
+        (
+            {"state": "stopping", "is_over": True, "shutdown_timeout": 15.0, "age": 16.0},
+            CRITICAL,
+            "web1.a: ended 16s ago, and was not started again",
+        ),
+        (
+            {"state": "stopping", "is_over": True, "shutdown_timeout": 600.0, "age": 61.0},
+            CRITICAL,
+            "web1.a: ended 1m 1s ago, and was not started again",
+        ),
+        (
+            {"state": "stopping", "shutdown_deadline": -5.0, "shutdown_timeout": 30.0},
+            OK,
+            "web1.a: stopping",
+        ),
+        (
+            {**BUSY, "state": "stopping", "shutdown_deadline": -40.0},
+            CRITICAL,
+            "hung while it stops, in image.resize (job 7, queue images), 40s past its shutdown",
+        ),
+        (
+            {"state": "starting", "failed_starts": 3, "last_words": "cannot import shop: no json"},
+            CRITICAL,
+            "web1.a: cannot start: cannot import shop: no json (tried 0s ago, 3 times in a row)",
+        ),
+        (
+            {**BUSY, "age": 7260.0, "last_words": "image.resize ran past its hard deadline"},
+            CRITICAL,
+            "web1.a: dead for 2h 1m, it ended itself: image.resize ran past its hard deadline",
+        ),
+        (
+            {"restart_refused": "cannot import shop: no json"},
+            WARNING,
+            "web1.a: did not restart as told, runs on: cannot import shop: no json",
         ),
         ({"state": "of a newer worker"}, OK, "web1.a: idle"),
     ],

@@ -90,12 +90,16 @@ BEAT = {
     "disk_free": "free bytes where jobs get their temporary directories",
     "interval": "time between two heartbeats",
     "reserve_timeout": "longest wait for a job before it checks for orders",
+    "shutdown_timeout": "time that the running job has to end after a stop",
+    "shutdown_deadline": "when that time ends; 0 while the worker was not told to stop",
     "version": "version of beanwatch",
     "restarts": "starts after a crash or failure under this id; 0 again an hour after the last",
     "last_exit": "how the last instance that crashed or failed ended; kept for an hour, also over "
     "planned restarts and stops",
     "crashed_at": "when the instance after that one started",
     "last_words": "why this instance ended itself; empty while it runs",
+    "restart_refused": "why it runs on though it was told to restart: the next could not start",
+    "failed_starts": "starts in a row that failed, because the application cannot be imported",
     "is_over": "true if it stopped as requested and the next instance has not started yet",
 }
 LOG = {
@@ -107,7 +111,7 @@ LOG = {
     "job": "the job's name",
     "attempt": "1 for the first; deliveries to workers that died before they ran it do not count",
     "wait_ms": "milliseconds that the job was ready before it was taken",
-    "duration_ms": "milliseconds that the handler took",
+    "duration_ms": "milliseconds that the handler took; missing if the worker was killed in it",
     "outcome": "the outcome, as in the metrics",
     "reason": "why it is not ok",
     "traceback": "the traceback, if the handler raised",
@@ -163,6 +167,7 @@ EXIT_CODES = {
         10: "recycled, or told to restart",
         11: "a job did not end by its hard deadline",
         12: "another worker with this id runs",
+        13: "the application cannot be imported; with `--check` too",
     },
     "collect": {
         0: "told to stop; with `--once`: all servers answered",

@@ -357,18 +357,20 @@ def test_a_clean_end_that_redis_did_not_hear_of_is_no_crash(
 
 
 def test_without_a_thread_to_be_had_the_watchdog_is_armed_at_the_next_tick(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     armed: list[float] = []
 
-    def arm(seconds: float, *, exit: bool) -> None:  # noqa: A002
+    def arm(seconds: float, **_: object) -> None:
         if not armed:
             armed.append(0.0)
             raise RuntimeError("unable to start watchdog thread")
         armed.append(seconds)
 
     monkeypatch.setattr(watchdog.faulthandler, "dump_traceback_later", arm)
-    dog = watchdog.Watchdog(clock=lambda: 100.0)
+    monkeypatch.setattr(watchdog.signal, "setitimer", lambda *_: None)
+    with (tmp_path / "stacks").open("ab", buffering=0) as file:
+        dog = watchdog.Watchdog(file, file, clock=lambda: 100.0)
     dog.tick(0.0)
     dog.cover_job(130.0)  # a job may come first
     assert armed[1:] == [30.0 + watchdog.HARD_DEADLINE_MARGIN + 2.0]

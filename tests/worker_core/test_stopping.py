@@ -389,15 +389,6 @@ def test_usr1_logs_the_stacks(start_worker: StartWorker, broker: Broker) -> None
 @pytest.mark.parametrize(
     ("argv", "says"),
     [
-        (("nowhere:app",), "cannot import nowhere"),
-        (
-            ("tests.worker_core.jobs:nothing",),
-            "'nothing' must be a beanwatch.worker.App, but it does not exist",
-        ),
-        (
-            ("tests.worker_core.jobs:append",),
-            "'append' must be a beanwatch.worker.App, but it is of type function",
-        ),
         (("tests.worker_core.jobs",), "expected MODULE:APP"),
         (("tests.worker_core.jobs:app", "--name", "a.b"), "--name 'a.b'"),
         (("tests.worker_core.jobs:app", "--queue", "a\r\nquit"), "--queue"),

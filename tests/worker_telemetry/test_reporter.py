@@ -19,6 +19,7 @@ from beanwatch.store.health import decide_health
 from beanwatch.store.heartbeats import Heartbeat, Worker
 from beanwatch.worker.core.connection_protocol import JobStats, Reserved
 from beanwatch.worker.core.job import RunningJob
+from beanwatch.worker.core.record import Run
 from beanwatch.worker.core.state import DUPLICATE, HARD_DEADLINE, RECYCLED, STOPPED, WorkerState
 from beanwatch.worker.guard.black_box import BlackBoxRecord
 from beanwatch.worker.guard.temporary import Room, TemporaryRoot
@@ -99,7 +100,13 @@ class Parts:
             MINE, self.state, self.host, lambda: "jobs.py:7 send", clock=self.clock
         )
         self.heartbeat = HeartbeatReporter(
-            self.writer, self.record, self.state, self.connection, log.as_logger(), clock=self.clock
+            self.writer,
+            self.record,
+            self.state,
+            self.connection,
+            log.as_logger(),
+            restart=lambda why: self.state.stop(why, RECYCLED),
+            clock=self.clock,
         )
 
     def clock(self) -> float:
@@ -332,12 +339,13 @@ def test_the_next_instance_finds_the_black_box_in_a_directory_that_was_made_agai
     parts: Parts, tmp_path: Path
 ):
     black_box = parts.temporary.open()
-    black_box.write_job(7, "send", 1, "s1")
+    run = Run("s1", "q", "send", 7, 1, "")
+    black_box.write_run(run)
     shutil.rmtree(parts.temporary.path)
     parts.host.tick(parts.now)
     os.close(parts.temporary._lock)  # as if the process was killed
     heir = TemporaryRoot(str(tmp_path), "web1.w1", "c")
-    assert heir.sweep() == {"b": BlackBoxRecord(7, "send", delivery=1, server="s1")}
+    assert heir.sweep() == {"b": BlackBoxRecord(run)}
 
 
 def test_without_a_temporary_directory_no_jobs_are_taken(parts: Parts, tmp_path: Path):

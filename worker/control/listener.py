@@ -21,12 +21,15 @@ from beanwatch.worker.core.connection import ConnectionLostError, RefusedError, 
 from beanwatch.worker.core.decide import decide_reconnect, format_exception_line
 from beanwatch.worker.core.internal_errors import InternalErrors
 
+ANSWER_TIMEOUT = 2.0  # seconds for each reply, in a thread that guards nothing
 EXCHANGE_TIMEOUT = 0.5  # seconds for each reply; short, since the pulse thread waits meanwhile
 REFUSAL_LOG_INTERVAL = 10.0  # seconds; shortest time between two log lines about refused commands
 
 
 class Listener:
     """Reserves commands from the control queue and passes them to `handle`.
+
+    `handle` returns the answer, or None if `answer_later` will be called with it.
 
     Runs in the pulse thread, the worker's background thread.
 
@@ -41,7 +44,7 @@ class Listener:
         find_server: Callable[[], Address | None],
         worker: str,
         instance: str,
-        handle: Callable[[Message], Answer],
+        handle: Callable[[Message], Answer | None],
         errors: InternalErrors,
         log: FilteringBoundLogger,
         *,
@@ -96,7 +99,7 @@ class Listener:
             message, refusal = self._read(reserved.body, age)
             if message is not None:
                 answer = self._refuse(message, refusal) if refusal else self._carry_out(message)
-                if message.reply_to:
+                if answer is not None and message.reply_to:
                     body = encode(answer)
                     connection.put(message.reply_to, body, CONTROL_PRIORITY, 0, CONTROL_TTR)
             connection.start_reserve()
@@ -106,13 +109,31 @@ class Listener:
         except ConnectionLostError:
             self._give_up(connection)
 
+    def answer_later(self, message: Message, answer: Answer) -> None:
+        """Send an answer that `handle` did not return, over a connection of its own.
+
+        The listener's own connection waits for the next command. Any other thread may call this; a
+        failure is logged.
+        """
+        address = self._find_server()
+        if not message.reply_to or address is None:
+            return
+        connection = WorkerConnection(address, [message.reply_to], None, timeout=ANSWER_TIMEOUT)
+        try:
+            connection.open()
+            connection.put(message.reply_to, encode(answer), CONTROL_PRIORITY, 0, CONTROL_TTR)
+        except (ConnectionLostError, RefusedError) as error:
+            self._log.warning("cannot send the answer to a command: {reason}", reason=str(error))
+        finally:
+            connection.close()
+
     def close(self) -> None:
         """Close the connection, if there is one."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None
 
-    def _carry_out(self, message: Message) -> Answer:
+    def _carry_out(self, message: Message) -> Answer | None:
         try:
             return self._handle(message)
         except Exception as error:

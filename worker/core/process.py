@@ -3,6 +3,7 @@
 import os
 import secrets
 import threading
+import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -19,6 +20,8 @@ from beanwatch.worker.api.errors import WorkerError
 from beanwatch.worker.api.resource import Resources
 from beanwatch.worker.control.command_handler import CommandHandler
 from beanwatch.worker.control.listener import Listener
+from beanwatch.worker.control.restart_check import RestartCheck
+from beanwatch.worker.control.restarter import Restarter
 from beanwatch.worker.core.connection import WorkerConnection
 from beanwatch.worker.core.decide import format_exception_line, jitter_limit
 from beanwatch.worker.core.finish import Finisher
@@ -26,12 +29,12 @@ from beanwatch.worker.core.ignored_values import IgnoredValues
 from beanwatch.worker.core.internal_errors import InternalErrors
 from beanwatch.worker.core.job import RunningJob
 from beanwatch.worker.core.loop import Loop
-from beanwatch.worker.core.record import Sink, Sinks
+from beanwatch.worker.core.record import Run, Sink, Sinks
 from beanwatch.worker.core.run import Limits, Runner
 from beanwatch.worker.core.settings import Settings
 from beanwatch.worker.core.signals import handle_signals, ignore_signals
-from beanwatch.worker.core.start import prepare_start
-from beanwatch.worker.core.state import FATAL, WorkerState
+from beanwatch.worker.core.start import decide_start_delay, prepare_start, report_failed_start
+from beanwatch.worker.core.state import FATAL, NO_APP, USAGE, WorkerState
 from beanwatch.worker.core.wake import Wake
 from beanwatch.worker.guard.guard import Guard
 from beanwatch.worker.guard.host import kill_descendants
@@ -54,14 +57,20 @@ from beanwatch.worker.telemetry.systemd_status import SystemdStatus
 
 SINK_CLOSE_TIMEOUT = 2.0  # seconds per sink
 PULSE_END_TIMEOUT = 2.0  # seconds
+CLOSE_TIMEOUT = 55.0  # seconds for the last reports, after which the watchdog ends the process
 EXIT_TIMEOUT = 3.0  # seconds for Python to shut down
 
 
 class Telemetry(NamedTuple):
-    """Holds the objects through which a worker reports: log, heartbeat, metrics, other sinks."""
+    """Holds the objects through which a worker reports: log, heartbeat, metrics, other sinks.
+
+    `log_sink` is one of the sinks; others send through `stream`.
+    """
 
     log: FilteringBoundLogger
     log_output: LogOutput
+    log_sink: LogSink
+    stream: RedisStream
     heartbeat_writer: HeartbeatWriter
     metrics: Metrics
     sinks: Sequence[Sink]
@@ -82,7 +91,7 @@ def run_worker(app: App, settings: Settings, log_output: LogOutput) -> int:
             "no directory for temporary files can be written: mount one on /tmp, or name another "
             "with --tmp-root"
         ) from None
-    identity, black_box = prepare_start(
+    start = prepare_start(
         telemetry.heartbeat_writer,
         telemetry.starts,
         temporary,
@@ -91,7 +100,41 @@ def run_worker(app: App, settings: Settings, log_output: LogOutput) -> int:
         app.version,
         telemetry.log,
     )
-    return Process(app, settings, identity, telemetry, JobGuards(black_box, temporary)).run()
+    for previous, run in start.killed_runs:
+        record_killed_run(telemetry, settings, previous, run)
+    guards = JobGuards(start.black_box, temporary)
+    guards.watchdog.start()
+    return Process(app, settings, start.identity, telemetry, guards).run()
+
+
+def run_failed_start(settings: Settings, reason: str) -> int:
+    """Report that the application cannot be imported, wait a while, and return the exit code.
+
+    The wait grows with each failed start, so that a supervisor which restarts the worker at once
+    does not use up a processor. Raises WorkerError if another instance uses the worker's id.
+    """
+    instance = secrets.token_hex(8)
+    log = logs.get_logger(worker=settings.worker, instance=instance)
+    log.critical("the worker cannot start: {reason}", reason=reason)
+    url = parse_redis_url(settings.redis_url, settings.redis_password)
+    writer = HeartbeatWriter(url, settings.worker, is_expected=settings.is_expected)
+    failed = report_failed_start(writer, settings, instance, reason, log)
+    time.sleep(decide_start_delay(failed))
+    return NO_APP
+
+
+def record_killed_run(telemetry: Telemetry, settings: Settings, instance: str, run: Run) -> None:
+    """Write a run during which the previous instance ended into log, ledger and outcome counts.
+
+    It gets no metrics, because nobody measured how long the handler ran.
+    """
+    stream = telemetry.stream
+    clock = telemetry.heartbeat_writer.time
+    counter = OutcomeCounter(stream, clock=clock)
+    ledger = LedgerWriter(stream, settings.worker, instance, settings.options.ledger, clock=clock)
+    for sink in (telemetry.log_sink, counter, ledger):
+        sink.on_finished(run)
+    counter.tick()
 
 
 def make_telemetry(settings: Settings, instance: str, log_output: LogOutput) -> Telemetry:
@@ -111,9 +154,10 @@ def make_telemetry(settings: Settings, instance: str, log_output: LogOutput) -> 
     stream = RedisStream(redis, log)
     ledger = LedgerWriter(stream, worker, instance, settings.options.ledger, clock=clock)
     counter = OutcomeCounter(stream, clock=clock)
-    sinks: list[Sink] = [LogSink(log, log_output), metrics, counter, ledger]
+    log_sink = LogSink(log, log_output)
+    sinks: list[Sink] = [log_sink, metrics, counter, ledger]
     starts = RunStarts(redis, log, clock=clock)
-    return Telemetry(log, log_output, heartbeat_writer, metrics, sinks, starts)
+    return Telemetry(log, log_output, log_sink, stream, heartbeat_writer, metrics, sinks, starts)
 
 
 class Process:
@@ -156,12 +200,15 @@ class Process:
         )
         host = HostWatch(state, connection, guards.temporary, host_limits, log)
         record = HeartbeatRecord(identity, state, host, runner.current_line)
+        check = RestartCheck(settings.check_command, os.getcwd(), (USAGE, NO_APP))
+        restarter = Restarter(check, state, connection, log)
         heartbeats = HeartbeatReporter(
             telemetry.heartbeat_writer,
             record,
             state,
             connection,
             log,
+            restarter.restart,
             restart_spread=options.restart_spread,
         )
         self._reporter = reporter = Reporter(
@@ -172,7 +219,16 @@ class Process:
             SystemdStatus(notifier, settings.worker),
             [sinks],
         )
-        commands = CommandHandler(settings.worker, state, connection, wake, reporter, log)
+        commands = CommandHandler(
+            settings.worker,
+            state,
+            connection,
+            wake,
+            reporter,
+            restarter,
+            lambda message, answer: self._listener.answer_later(message, answer),
+            log,
+        )
         guard = Guard(connection, runner, finisher, state, guards, self._report_exit, log)
         self._listener = listener = Listener(
             self._control_address,
@@ -235,7 +291,8 @@ class Process:
         state.start_shutdown_timer()  # if a step below hangs, the pulse ends the process
         self._runner.close()
         pulse_has_ended = self._pulse.end(PULSE_END_TIMEOUT)
-        self._guards.watchdog.tick(0.0)  # from here on, the watchdog ends it
+        # From here on, the watchdog ends the process if it hangs.
+        self._guards.watchdog.tick(time.monotonic() + CLOSE_TIMEOUT)
         self._log.info(
             "the worker ends: {reason}",
             reason=state.stop_reason,

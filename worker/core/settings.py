@@ -23,6 +23,8 @@ class Settings(NamedTuple):
     is_expected: bool
     command_secret: bytes  # b"": commands need no signature
     options: WorkerConfig
+    # A command that exits with 2 or 13 if a worker with these settings cannot start; (): none.
+    check_command: tuple[str, ...] = ()
 
     @property
     def worker(self) -> str:

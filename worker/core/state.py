@@ -9,7 +9,7 @@ from beanwatch.worker.core.job import RunningJob
 from beanwatch.worker.core.wake import Wake
 
 # Exit codes; docs/reference.md lists them.
-STOPPED, FATAL, RECYCLED, HARD_DEADLINE, DUPLICATE = 0, 1, 10, 11, 12
+STOPPED, FATAL, USAGE, RECYCLED, HARD_DEADLINE, DUPLICATE, NO_APP = 0, 1, 2, 10, 11, 12, 13
 
 
 class WorkerState:
@@ -31,6 +31,7 @@ class WorkerState:
         self.wait_until = 0.0  # monotonic; no job is reserved before
         self.is_ready = False  # the worker has connected once
         self.connection_error = ""  # why beanstalkd cannot be used; "": it can
+        self.restart_refused = ""  # why it did not obey the last order to restart
         self.disk_full = ""  # why no jobs are reserved; "": the disk has room
         self.job: RunningJob | None = None
         self.loop_at = clock()  # monotonic; last activity of the main thread

@@ -1,53 +1,73 @@
-"""Writes and reads the black box: a file that names the running job and survives a kill.
+"""Writes and reads the black box: files that tell the next instance how this process ended.
 
-The heartbeat names the job too, but it is up to a second old: it may miss a job that kills its
-worker at once. The file also keeps the exit reason of a worker that could not reach Redis.
+They survive a kill. One names the running job: the heartbeat does too, but it is up to a second
+old, so it may miss a job that kills its worker at once. This file also keeps the exit reason of a
+worker that could not reach Redis. Into the other two, C code writes the stacks of all threads: when
+the process crashes or its watchdog ends it, and when no Python code runs while it is idle.
 """
 
 import mmap
 import os
+from io import FileIO
 from pathlib import Path
 from typing import NamedTuple
 
-_SIZE = 512  # bytes
+import msgspec
+from msgspec.structs import replace
+
+from beanwatch.worker.core.record import Run
+
+_SIZE = 4096  # bytes of the file that names the job: one page
+_MAX_NAME = 200  # characters of a name, if the whole entry is too long
+_MAX_STACKS = 64 * 1024  # bytes that are read of stacks
 _END_MARK = "end"
 _NEWLINE = ord("\n")
+_FLAGS = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_APPEND
 
 
 class BlackBoxRecord(NamedTuple):
-    """Holds the content of an ended process's black box. `job_id` is 0 if no job was running.
+    """Holds the content of an ended process's black box. `run` is None if no job was running.
 
-    `delivery` is the job's `reserves`, and `server` the id of the beanstalkd, "" if it has none.
-    `exit_reason` is None if the process was killed, and "" if it stopped on request.
+    `exit_reason` is None if the process was killed, and "" if it stopped on request. `stacks` were
+    written as it crashed or as its watchdog ended it; "" if neither happened. The outcome of `run`
+    is "", as the run had not ended.
     """
 
-    job_id: int = 0
-    job_name: str = ""
+    run: Run | None = None
     exit_reason: str | None = None
-    delivery: int = 0
-    server: str = ""
+    stacks: str = ""
 
 
 class BlackBox:
-    """Writes the black box file. It is mapped into memory, because it is written twice per job.
+    """Writes the black box. The file of the job is mapped into memory: each job writes it twice.
 
-    The constructor creates the file, and raises OSError if it exists or cannot be created.
+    The constructor creates the files, and raises OSError if they exist or cannot be created.
+    `fatal_stacks` and `idle_stacks` are open files for `faulthandler`.
     """
 
     def __init__(self, path: Path) -> None:
-        self._map = _create(path)
+        self._map = _create_map(path)
+        # Open until the process has ended, since C code may write to them at any time.
+        self.fatal_stacks = _create(_fatal(path))
+        self.idle_stacks = _create(path.with_name(f"{path.name}.idle"))
 
-    def write_job(self, job_id: int, name: str, delivery: int, server: str) -> None:
-        """Write the job that is about to run; the arguments are as in BlackBoxRecord."""
-        self._put(f"{job_id} {delivery} {server} {name}".encode("utf-8", "replace"))
+    def write_run(self, run: Run) -> None:
+        """Write the run that is about to start."""
+        line = msgspec.json.encode(run)
+        if len(line) >= _SIZE:
+            line = msgspec.json.encode(replace(run, job=run.job[:_MAX_NAME], uuid=""))
+        self._put(line)
 
     def write_exit(self, reason: str) -> None:
         """Write why the process exits; "" if it was stopped on request."""
         self._put(f"{_END_MARK} {reason}".encode("utf-8", "replace"))
 
     def move_to(self, path: Path) -> None:
-        """Write to a new file from now on: the old one was removed. Raises OSError."""
-        new = _create(path)
+        """Write the running job to a new file: the old one was removed. Raises OSError.
+
+        The files of the stacks are not made again, because C code may be writing to the old ones.
+        """
+        new = _create_map(path)
         new[:] = self._map[:]
         self._map = new
 
@@ -55,13 +75,43 @@ class BlackBox:
         """Mark that no job is running."""
         self._map[0] = _NEWLINE
 
+    def take_idle_stacks(self) -> str:
+        """Return the stacks that were written while no Python code ran, and remove them."""
+        fd = self.idle_stacks.fileno()
+        if not os.fstat(fd).st_size:
+            return ""
+        text = os.pread(fd, _MAX_STACKS, 0).decode("utf-8", "replace")
+        os.ftruncate(fd, 0)
+        return text
+
     def _put(self, text: bytes) -> None:
         line = text[: _SIZE - 1] + b"\n"
         self._map[: len(line)] = line
 
 
-def _create(path: Path) -> mmap.mmap:
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+def read_black_box(path: Path) -> BlackBoxRecord | None:
+    """Read the black box of a process that has ended; None if it cannot be read."""
+    try:
+        line = _read(path, _SIZE).partition("\n")[0]
+    except OSError:
+        return None
+    try:
+        stacks = _read(_fatal(path), _MAX_STACKS)
+    except OSError:
+        stacks = ""
+    first, _, rest = line.partition(" ")
+    if first == _END_MARK:
+        return BlackBoxRecord(exit_reason=rest)
+    if not line.strip("\0"):
+        return BlackBoxRecord(stacks=stacks)
+    try:
+        return BlackBoxRecord(msgspec.json.decode(line, type=Run), stacks=stacks)
+    except msgspec.MsgspecError:
+        return None  # another version of beanwatch wrote it
+
+
+def _create_map(path: Path) -> mmap.mmap:
+    fd = os.open(path, _FLAGS & ~os.O_APPEND, 0o600)
     try:
         # Without this, a write to the map would kill the process when the disk is full.
         os.posix_fallocate(fd, 0, _SIZE)
@@ -70,19 +120,15 @@ def _create(path: Path) -> mmap.mmap:
         os.close(fd)
 
 
-def read_black_box(path: Path) -> BlackBoxRecord | None:
-    """Read the black box of a process that has ended; None if the file cannot be read."""
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
-    except OSError:
-        return None
+def _fatal(path: Path) -> Path:
+    return path.with_name(f"{path.name}.stacks")
+
+
+def _create(path: Path) -> FileIO:
+    return FileIO(os.open(path, _FLAGS, 0o600), "a")
+
+
+def _read(path: Path, size: int) -> str:
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
     with open(fd, "rb") as file:
-        line = file.read(_SIZE).partition(b"\n")[0]
-    first, _, rest = line.decode("utf-8", "replace").partition(" ")
-    if first == _END_MARK:
-        return BlackBoxRecord(exit_reason=rest)
-    delivery, _, rest = rest.partition(" ")
-    server, _, name = rest.partition(" ")
-    if not first.isdecimal() or not delivery.isdecimal():
-        return BlackBoxRecord()
-    return BlackBoxRecord(int(first), name, delivery=int(delivery), server=server)
+        return file.read(size).decode("utf-8", "replace")

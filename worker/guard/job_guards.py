@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from beanwatch.worker.core.job import RunningJob
+from beanwatch.worker.core.record import Run
 from beanwatch.worker.guard.black_box import BlackBox
 from beanwatch.worker.guard.deadline import Alarm
 from beanwatch.worker.guard.descriptors import OwnDescriptors
@@ -22,7 +23,7 @@ class JobGuards:
 
     def __init__(self, black_box: BlackBox, temporary: TemporaryRoot) -> None:
         self.alarm = Alarm()
-        self.watchdog = Watchdog()
+        self.watchdog = Watchdog(black_box.fatal_stacks, black_box.idle_stacks)
         self.black_box = black_box
         self.temporary = temporary
         self.descriptors = OwnDescriptors()
@@ -31,9 +32,21 @@ class JobGuards:
     def start_job(self, job: RunningJob, server: str) -> None:
         """Write the job into the black box, and arm the watchdog for its hard deadline.
 
-        `server` is the id of the beanstalkd that delivered the job.
+        `server` is the `id` in the `stats` of the beanstalkd that delivered the job.
         """
-        self.black_box.write_job(job.id, job.name, job.stats.reserves, server)
+        self.black_box.write_run(
+            Run(
+                server=server,
+                queue=job.queue,
+                job=job.name,
+                job_id=job.id,
+                attempt=job.stats.reserves,
+                outcome="",
+                uuid=job.uuid,
+                started_at=job.started_at,
+                wait=job.wait,
+            )
+        )
         self.watchdog.cover_job(job.hard_deadline)
 
     def end_job(self) -> None:

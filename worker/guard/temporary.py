@@ -85,8 +85,8 @@ class TemporaryRoot:
     def find_runs(self, server: str, job_id: int) -> set[int]:
         """Return the deliveries of a job that other workers of this host and user began to run.
 
-        Their black boxes name them. `server` and the deliveries are as in BlackBoxRecord. Returns
-        an empty set if the disk does not respond within OPEN_TIMEOUT.
+        Their black boxes name them. `server` and the deliveries are `Run.server` and `Run.attempt`.
+        Returns an empty set if the disk does not respond within OPEN_TIMEOUT.
         """
         with suppress(OSError):
             return _within(OPEN_TIMEOUT, lambda: self._find_runs(server, job_id), self._root)
@@ -209,8 +209,9 @@ class TemporaryRoot:
         for path in self._root.glob("beanwatch-*"):
             with suppress(OSError):  # it may be removed meanwhile
                 box = read_black_box(path / _BLACK_BOX_NAME) if _is_own(path) else None
-                if box is not None and (box.server, box.job_id) == (server, job_id):
-                    found.add(box.delivery)
+                run = box and box.run
+                if run and (run.server, run.job_id) == (server, job_id):
+                    found.add(run.attempt)
         return found
 
     def _remove(self, path: Path) -> None:

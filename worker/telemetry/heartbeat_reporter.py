@@ -18,8 +18,8 @@ class HeartbeatReporter:
     """Writes this worker's heartbeats to Redis. A failure is logged, and jobs keep running.
 
     It stops the worker if an older instance runs under the same id, or if an operator has requested
-    a restart of all workers. Then each worker restarts after a random part of `restart_spread`
-    (seconds).
+    a restart of all workers. Then it calls `restart` with the reason, after a random part of
+    `restart_spread` (seconds).
     """
 
     def __init__(
@@ -29,6 +29,7 @@ class HeartbeatReporter:
         state: WorkerState,
         connection: WorkerConnection,
         log: FilteringBoundLogger,
+        restart: Callable[[str], object],
         *,
         restart_spread: float = 0.0,
         clock: Callable[[], float] = time.monotonic,
@@ -36,6 +37,7 @@ class HeartbeatReporter:
         self._writer, self._record = writer, record
         self._state, self._connection, self._log = state, connection, log
         self._clock = clock
+        self._restart = restart
         self._lost = 0  # consecutive heartbeats that could not be written
         self._duplicates = DuplicateWatch(record.identity)
         self._versions = VersionWatch(restart_spread)
@@ -62,7 +64,8 @@ class HeartbeatReporter:
                 stop_once(self._state, self._connection, why, DUPLICATE)
         if self._versions.is_restart_due(self._clock()):
             why = "all workers were told to restart (beanwatch:version has changed)"
-            stop_once(self._state, self._connection, why, RECYCLED)
+            self._versions.take_restart()
+            self._restart(why)
 
     def report_exit(self, failure: str) -> bool:
         """Write why this process exits. Return False if Redis fails.
@@ -145,3 +148,7 @@ class VersionWatch:
     def is_restart_due(self, now: float) -> bool:
         """Return True once a scheduled restart is due; `now` is monotonic."""
         return bool(self._restart_at) and now >= self._restart_at
+
+    def take_restart(self) -> None:
+        """Forget the scheduled restart, which is being carried out."""
+        self._restart_at = 0.0

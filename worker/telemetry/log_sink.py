@@ -103,9 +103,10 @@ def make_context(run: Run) -> dict[str, Any]:
         "job": run.job,
         "attempt": run.attempt,
         "wait_ms": round(run.wait * 1000, 1),
-        "duration_ms": round(run.duration * 1000, 1),
-        "outcome": run.outcome,
     }
+    if run.duration or run.outcome == "ok":  # unknown if the worker was killed during the run
+        context["duration_ms"] = round(run.duration * 1000, 1)
+    context["outcome"] = run.outcome
     if run.reason:
         context["reason"] = run.reason
     if run.traceback:

@@ -18,15 +18,18 @@ from beanwatch.cli.lib.options import (
     pick_job_server,
     read_command_secret,
 )
+from beanwatch.cli.lib.output import printable
 from beanwatch.config import Config, ConfigError
 from beanwatch.net.redis_url import DEFAULT_URL
 from beanwatch.queues.servers import DEFAULT_SERVER, short_host
 from beanwatch.telemetry.logging import setup as logs
 from beanwatch.worker.api.app import App
 from beanwatch.worker.api.envelope import EnvelopeError, check_target
-from beanwatch.worker.api.errors import WorkerError
-from beanwatch.worker.core.process import run_worker
+from beanwatch.worker.api.errors import AppError, WorkerError
+from beanwatch.worker.core.decide import format_exception_line
+from beanwatch.worker.core.process import run_failed_start, run_worker
 from beanwatch.worker.core.settings import WORKER_NAME, Settings
+from beanwatch.worker.core.state import NO_APP
 
 
 @click.command("worker")
@@ -38,13 +41,10 @@ from beanwatch.worker.core.settings import WORKER_NAME, Settings
     "--tube",
     "queues",
     multiple=True,
-    required=True,
     metavar="QUEUE",
     help="reserve jobs from this queue; repeatable (-T and --tube mean the same)",
 )
-@click.option(
-    "--name", required=True, help="name of this worker, unique on its host and kept over restarts"
-)
+@click.option("--name", help="name of this worker, unique on its host and kept over restarts")
 @click.option("--host", default="", help="host name in the worker's id (this host's short name)")
 @click.option(
     "--server",
@@ -123,11 +123,16 @@ from beanwatch.worker.core.settings import WORKER_NAME, Settings
 @click.option("--log-format", type=click.Choice(["json", "console"]), help="log format (json)")
 @click.option("--log-file", metavar="FILE", help="write the log to this file (standard output)")
 @click.option("-v", "--verbose", is_flag=True, help="also log debug messages")
+@click.option(
+    "--check",
+    is_flag=True,
+    help="only import the application, and exit with 0 or 13; other options are not needed",
+)
 @config_option
 def command(
     application: str,
     queues: tuple[str, ...],
-    name: str,
+    name: str | None,
     host: str,
     server: str | None,
     redis_url: str | None,
@@ -135,6 +140,7 @@ def command(
     log_format: str | None,
     log_file: str | None,
     verbose: bool,
+    check: bool,
     config_file: str | None,
     **flags: Any,
 ) -> int:
@@ -148,6 +154,7 @@ def command(
       10  to be restarted: a limit (--max-...) was reached, or a restart was requested
       11  to be restarted: a job still ran at its hard deadline
       12  another worker with this id is running
+      13  to be restarted: the application cannot be imported; also with --check
 
     \b
     Example:
@@ -156,15 +163,26 @@ def command(
     config = load_config(config_file)
     config = apply_flags(config, prefix=prefix, log_format=log_format, log_file=log_file)
     config = config._replace(worker=apply_flags(config.worker, **flags))
+    if check and not (queues and name):
+        return check_app(application)
+    if not queues or not name:
+        raise click.UsageError("a worker needs --queue and --name")
     settings = make_settings(config, queues, name, host or short_host(), server, redis_url)
+    if check:
+        return check_app(application)
     try:
         output = logs.configure(config.log_format, config.log_file, "debug" if verbose else "info")
     except OSError as error:
         raise click.UsageError(
             f"cannot open log file {config.log_file}: {error.strerror}"
         ) from None
-    app = load_app(application)
     try:
+        try:
+            app = load_app(application)
+        except AppError as error:
+            click.echo(f"beanwatch: {error}", err=True)
+            return run_failed_start(settings, str(error))
+        settings = settings._replace(check_command=(*sys.orig_argv, "--check"))
         return run_worker(app, settings, output)
     except WorkerError as error:
         click.echo(f"beanwatch: {error}", err=True)
@@ -226,10 +244,22 @@ def read_password(config: Config) -> str:
         raise click.UsageError(str(error)) from None
 
 
+def check_app(application: str) -> int:
+    """Import the application, print its jobs or why it cannot be imported; return the exit code."""
+    try:
+        app = load_app(application)
+    except AppError as error:
+        click.echo(f"beanwatch: {error}", err=True)
+        return NO_APP
+    click.echo(f"{application} can be imported; its jobs: {', '.join(sorted(app.handlers))}")
+    return 0
+
+
 def load_app(name: str) -> App:
     """Import and return the application `module:attribute`.
 
-    Raises UsageError, with the cause in one line, if it cannot be imported or is no App.
+    Raises AppError, with the cause in one line, if it cannot be imported or is no App; UsageError
+    if `name` has another form.
     """
     module_name, colon, attribute = name.partition(":")
     if not colon or not module_name or not attribute:
@@ -237,14 +267,11 @@ def load_app(name: str) -> App:
     sys.path.insert(0, os.getcwd())  # as `python -m` does; the application is often found there
     try:
         module = importlib.import_module(module_name)
-    except Exception as error:
-        raise click.UsageError(
-            f"cannot import {module_name}: {type(error).__name__}: {error}"
-        ) from error
+    except (Exception, SystemExit) as error:  # a module may call sys.exit
+        cause = printable(format_exception_line(error))
+        raise AppError(f"cannot import {module_name}: {cause}") from error
     app = getattr(module, attribute, None)
     if not isinstance(app, App):
         found = "does not exist" if app is None else f"is of type {type(app).__name__}"
-        raise click.UsageError(
-            f"{name}: {attribute!r} must be a beanwatch.worker.App, but it {found}"
-        )
+        raise AppError(f"{name}: {attribute!r} must be a beanwatch.worker.App, but it {found}")
     return app

@@ -1,7 +1,7 @@
 """Decides from a worker's heartbeat whether the worker is alive and makes progress."""
 
 from beanwatch.store.heartbeats import DEAD_AFTER as DEAD_AFTER
-from beanwatch.store.heartbeats import Worker
+from beanwatch.store.heartbeats import Heartbeat, Worker
 
 NEXT_INSTANCE_WITHIN = 60.0  # seconds in which a worker must start again after a requested exit
 LOOP_MARGIN = 10.0  # seconds added to the reserve timeout before an idle main loop counts as hung
@@ -21,18 +21,25 @@ def decide_health(worker: Worker) -> str:
     unknown: the worker would be dead, but Redis takes no writes, so no heartbeat can arrive. Or the
     worker sends heartbeats, but its record cannot be read.
     dead: no heartbeat for 10 s or three intervals, whichever is longer. If the worker has exited on
-    request and must start again, it is dead after 60 s.
+    request and must start again, it is dead after its shutdown timeout, but after 10 to 60 s.
+    If its last start failed, it is dead at once.
     hung: during a job, the job's deadline has passed. Without a job, the main loop has not run for
-    the reserve timeout plus 10 s.
+    the reserve timeout plus 10 s. While stopping, the shutdown timeout has passed by 10 s.
     A state that is not in HEALTH, from a newer worker, counts as busy or idle.
     """
     heartbeat = worker.heartbeat
-    if heartbeat is not None and heartbeat.is_over and worker.age < NEXT_INSTANCE_WITHIN:
-        return "stopping"
+    if heartbeat is not None and heartbeat.is_over:
+        limit = heartbeat.shutdown_timeout or NEXT_INSTANCE_WITHIN
+        if worker.age < min(NEXT_INSTANCE_WITHIN, max(DEAD_AFTER, limit)):
+            return "stopping"
     if worker.is_late or (heartbeat is not None and heartbeat.is_over):
         return UNKNOWN if worker.doubt else "dead"
     if heartbeat is None:
         return UNKNOWN if worker.problem else "dead"
+    if heartbeat.failed_starts:
+        return "dead"
+    if is_stop_late(heartbeat):
+        return "hung"
     is_known = heartbeat.state in HEALTH
     state = heartbeat.state if is_known else "busy" if heartbeat.job_started_at else "idle"
     if heartbeat.job_started_at:
@@ -44,6 +51,12 @@ def decide_health(worker: Worker) -> str:
 def rank_health(health: str) -> int:
     """Return how bad a result of `decide_health` is: the larger, the worse."""
     return HEALTH_CODES.get("blocked" if health == UNKNOWN else health, 0)
+
+
+def is_stop_late(heartbeat: Heartbeat) -> bool:
+    """Return True if a worker that was told to stop runs on after its shutdown timeout."""
+    deadline = heartbeat.shutdown_deadline
+    return bool(deadline) and deadline + LOOP_MARGIN < heartbeat.beat_at
 
 
 def crash_age(worker: Worker) -> float | None:

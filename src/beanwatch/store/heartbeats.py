@@ -65,11 +65,15 @@ class Heartbeat(NamedTuple):
     disk_free: int = 0  # bytes
     interval: float = 1.0  # seconds between two heartbeats
     reserve_timeout: float = 0.0  # seconds
+    shutdown_timeout: float = 0.0  # seconds that the running job has to end after a stop
+    shutdown_deadline: float = 0.0  # when that time ends
     version: str = ""
     restarts: int = 0
     last_exit: str = ""  # how the last instance that crashed or failed ended; empty if none did
     crashed_at: float = 0.0  # when the instance after that one started
     last_words: str = ""  # the failure for which this instance has exited; empty while it runs
+    restart_refused: str = ""  # why it runs on though it was told to restart
+    failed_starts: int = 0  # starts in a row that failed; then `state` is starting
     is_over: bool = False  # this instance has exited on request; the next one has not started yet
 
 

@@ -1,7 +1,7 @@
 """Find workers by their ids, and send commands to them. Each failure is printed as one line."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import click
@@ -34,10 +34,12 @@ def send_to_workers(
     redis: str | None,
     server: str | None,
     timeout: float,
+    skip: Sequence[str] = (),
 ) -> list[CommandResult]:
     """Send one command to all workers that match, and return their replies.
 
-    `timeout` (seconds) limits the wait for replies. Raises ClickException if no worker matches.
+    The command is not sent to the workers in `skip`. `timeout` (seconds) limits the wait for
+    replies. Raises ClickException if no worker matches.
     """
     config = load_config(config_file)
     address = pick_servers(config, (server,))[0].address if server else None
@@ -46,7 +48,7 @@ def send_to_workers(
     else:
         found = find_workers(config, redis, id_glob)
         with exit_1_on(WorkerError):
-            targets = [find_target(worker, address) for worker in found]
+            targets = [find_target(worker, address) for worker in found if worker.id not in skip]
     if sys.stderr.isatty():
         workers = count(len(targets), "worker")
         click.echo(f"waiting up to {timeout:g} s for {workers} to reply to {command!r}", err=True)
