@@ -37,7 +37,7 @@ from beanwatch.worker.guard.pulse import Pulse
 from beanwatch.worker.telemetry.gauges import WorkerGauges
 from beanwatch.worker.telemetry.heartbeat_record import HeartbeatRecord
 from beanwatch.worker.telemetry.heartbeat_reporter import HeartbeatReporter
-from beanwatch.worker.telemetry.heartbeat_writer import HeartbeatWriter
+from beanwatch.worker.telemetry.heartbeat_writer import HeartbeatWriter, NoHeartbeatWriter
 from beanwatch.worker.telemetry.host_watch import HostLimits, HostWatch
 from beanwatch.worker.telemetry.ledger_writer import LedgerWriter
 from beanwatch.worker.telemetry.log_sink import LogSink
@@ -79,16 +79,22 @@ def make_telemetry(settings: Settings, instance: str, log_output: LogOutput) -> 
     """Make the log, the heartbeat writer and the sinks. Raises ValueError for a wrong URL."""
     worker = settings.worker
     log = logs.get_logger(worker=worker, instance=instance)
-    redis = parse_redis_url(settings.redis_url, settings.redis_password)
     metrics = make_metrics(
         settings.options.metrics,
         SeriesOwner(settings.prefix, settings.server_node, worker),
         per_worker=settings.options.metrics_per_worker,
         log=log,
     )
+    sinks: list[Sink] = [LogSink(log, log_output), metrics]
+    if not settings.redis_url:
+        log.warning(
+            "Redis is off (redis.url is empty): this worker sends no heartbeats and records no runs"
+        )
+        return Telemetry(log, NoHeartbeatWriter(), metrics, sinks)
+    redis = parse_redis_url(settings.redis_url, settings.redis_password)
     stream = RedisStream(redis, log)
     ledger = LedgerWriter(stream, worker, instance, settings.options.ledger)
-    sinks: list[Sink] = [LogSink(log, log_output), metrics, OutcomeCounter(stream), ledger]
+    sinks += [OutcomeCounter(stream), ledger]
     heartbeat_writer = HeartbeatWriter(redis, worker, is_expected=settings.is_expected)
     return Telemetry(log, heartbeat_writer, metrics, sinks)
 

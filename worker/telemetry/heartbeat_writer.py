@@ -12,6 +12,7 @@ from beanwatch.store.heartbeats import (
     Heartbeat,
     decode_heartbeat,
     encode_heartbeat,
+    make_worker,
     worker_key,
 )
 from beanwatch.store.records import RecordError
@@ -51,13 +52,18 @@ class HeartbeatWriter:
         self._expiry: Command = () if is_expected else ("EX", RECORD_EXPIRY)
         self._monotonic = monotonic
         self._execute = open_redis(url, TIMEOUT).execute
+        self.problem = ""  # why the record that `read` found is unreadable
         self._clock_offset: float | None = None  # Redis's clock minus our monotonic one, seconds
 
     def read(self) -> tuple[Heartbeat | None, float]:
-        """Return the stored record (None if missing or unreadable) and its age in seconds."""
+        """Return the stored record (None if missing or unreadable) and its age in seconds.
+
+        If it is unreadable, `problem` says why.
+        """
         clock, record, score = self._execute(
             [("TIME",), ("GET", worker_key(self._worker)), ("ZSCORE", WORKERS_KEY, self._worker)]
         )
+        self.problem = make_worker(self._worker, 0.0, record).problem
         return _decode(record), self._set_clock(clock) - float(score or 0.0)
 
     def write(self, heartbeat: Heartbeat) -> PreviousHeartbeat:
@@ -105,6 +111,27 @@ class HeartbeatWriter:
         now = int(clock[0]) + int(clock[1]) / 1e6
         self._clock_offset = now - self._monotonic()
         return now
+
+
+class NoHeartbeatWriter(HeartbeatWriter):
+    """Takes the place of a HeartbeatWriter if Redis is off: it writes nothing and finds nothing."""
+
+    def __init__(self) -> None:
+        self.is_expected, self.problem = False, ""
+
+    def read(self) -> tuple[Heartbeat | None, float]:
+        """Return no record."""
+        return None, 0.0
+
+    def write(self, heartbeat: Heartbeat) -> PreviousHeartbeat:
+        """Write nothing."""
+        return PreviousHeartbeat(None, None)
+
+    def remove(self, instance: str) -> None:
+        """Remove nothing."""
+
+    def forget_expired(self) -> None:
+        """Remove nothing."""
 
 
 def _decode(record: bytes | None) -> Heartbeat | None:

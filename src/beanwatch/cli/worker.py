@@ -18,7 +18,6 @@ from beanwatch.cli.lib.options import (
     pick_job_server,
 )
 from beanwatch.config import Config, ConfigError
-from beanwatch.net.redis_url import DEFAULT_URL
 from beanwatch.queues.servers import short_host
 from beanwatch.telemetry.logging import setup as logs
 from beanwatch.worker.api.app import App
@@ -191,7 +190,7 @@ def make_settings(
         address=chosen.address,
         server_node=chosen.node,
         queues=tuple(dict.fromkeys(queues)),
-        redis_url=redis_url or config.redis.url or DEFAULT_URL,
+        redis_url=config.redis.url if redis_url is None else redis_url,
         redis_password=read_password(config),
         prefix=config.prefix,
         is_expected=worker in config.expected_workers,
