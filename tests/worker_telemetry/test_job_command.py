@@ -10,7 +10,7 @@ import pytest
 from beanwatch.cli.lib.job_view import story_lines
 from beanwatch.fleet.job_story import JobLocation, Story
 from beanwatch.queues.base import Job as ServerJob
-from beanwatch.store.ledger import LedgerEntry
+from beanwatch.store.ledger import LedgerEntry, job_key
 from tests.conftest import Result
 from tests.queues.liar import Liar, Lie
 from tests.real import Beanstalkd, Redis, wait_until
@@ -175,3 +175,14 @@ def test_no_job_can_write_control_characters_to_the_terminal():
     server_job = ServerJob("1", nasty, "ready", attempts=0)
     story = Story(nasty, [entry], [JobLocation(nasty, 1, nasty, server_job, nasty)], nasty)
     assert all(line.isprintable() for line in story_lines(story))
+
+
+def test_a_run_whose_record_cannot_be_read_is_named(job: Job, redis_server: Redis):
+    good, bad = '{"job": "send", "outcome": "ok"}', '{"job": "send", "attempt": "first"}'
+    redis_server.client().zadd(job_key("u-1", "", 0), {good: 1, bad: 2})
+    code, out, err = job("u-1")
+    assert (code, "send u-1" in out) == (0, True)
+    assert err == (
+        "beanwatch: the record of one run cannot be read: "
+        "field 'attempt': expected a whole number, not a text\n"
+    )

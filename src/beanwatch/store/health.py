@@ -23,7 +23,7 @@ def decide_health(worker: Worker) -> str:
     dead: no heartbeat for 10 s or three intervals, whichever is longer. If the worker has exited on
     request and must start again, it is dead after 60 s.
     hung: during a job, the job's deadline has passed. Without a job, the main loop has not run for
-    the reserve timeout plus 10 s.
+    the reserve timeout plus 10 s. A record without these times is not judged by them.
     A state that is not in HEALTH, from a newer worker, counts as busy or idle.
     """
     heartbeat = worker.heartbeat
@@ -34,10 +34,11 @@ def decide_health(worker: Worker) -> str:
     if heartbeat is None:
         return UNKNOWN if worker.problem else "dead"
     is_known = heartbeat.state in HEALTH
-    state = heartbeat.state if is_known else "busy" if heartbeat.job_started_at else "idle"
-    if heartbeat.job_started_at:
+    has_job = bool(heartbeat.job_started_at or heartbeat.job)
+    state = heartbeat.state if is_known else "busy" if has_job else "idle"
+    if has_job:
         return "hung" if 0 < heartbeat.deadline < heartbeat.beat_at else state
-    loop_age = heartbeat.beat_at - heartbeat.loop_at
+    loop_age = heartbeat.beat_at - heartbeat.loop_at if heartbeat.loop_at else 0.0
     return "hung" if loop_age > heartbeat.reserve_timeout + LOOP_MARGIN else state
 
 
@@ -49,4 +50,4 @@ def rank_health(health: str) -> int:
 def decide_restarted(heartbeat: Heartbeat, within: float = RESTARTED_WITHIN) -> bool:
     """Return True for `within` seconds after a start that followed a crash or failure."""
     age = heartbeat.beat_at - heartbeat.started_at
-    return bool(heartbeat.last_exit) and age < within
+    return bool(heartbeat.last_exit) and 0 <= age < within

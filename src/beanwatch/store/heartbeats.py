@@ -56,7 +56,7 @@ class Heartbeat(NamedTuple):
     failed: int = 0
     errors: int = 0  # exceptions in the worker's sinks, hooks, ticks and closes since its start
     rss: int = 0  # bytes
-    disk_free: int = 0  # bytes
+    disk_free: int | None = None  # bytes; None: not known
     interval: float = 1.0  # seconds between two heartbeats
     reserve_timeout: float = 0.0  # seconds
     version: str = ""
