@@ -1,5 +1,6 @@
 """One rule for all parts: each is looked for on this host, and an empty value turns it off."""
 
+import argparse
 import json
 import re
 from collections.abc import Callable
@@ -7,11 +8,18 @@ from pathlib import Path
 
 import pytest
 
+from beanwatch.checks.lib.redis_source import pick_redis as pick_check_redis
 from beanwatch.checks.lib.services import plan_services
+from beanwatch.cli.collect import pick_extras
 from beanwatch.cli.lib.absent_parts import PresentParts
+from beanwatch.cli.lib.options import need_redis, pick_redis
+from beanwatch.cli.worker import make_settings
+from beanwatch.collectors.deliver.outbox import Outbox
 from beanwatch.config import Config, GraphiteConfig, RedisConfig, parse
+from beanwatch.net.redis_url import parse_redis_url
 from beanwatch.queues.servers import resolve_servers
 from tests.checks.conftest import parse_output
+from tests.collector.parts import Memory
 from tests.real import ROOT, Beanstalkd, HttpSink, Redis, closed_port, wait_until
 from tests.worker_core.conftest import Broker, StartWorker
 from tests.worker_core.conftest import broker as broker
@@ -29,6 +37,21 @@ def off(tmp_path: Path, beanstalkd: Beanstalkd) -> Path:
         '[redis]\nurl = ""\n[graphite]\naddress = ""\nurl = ""\n'
     )
     return path
+
+
+def test_without_a_configuration_every_part_is_looked_for_on_this_host():
+    config = parse("")
+    assert config.redis.url == "redis://127.0.0.1:6379/0"
+    assert config.graphite == ("127.0.0.1:2003", "http://127.0.0.1:8080")
+    assert str(resolve_servers(config.servers)[0]) == "127.0.0.1:11300"
+    options = argparse.Namespace(redis=None)
+    expected = parse_redis_url(config.redis.url)
+    assert {pick_check_redis(options, config), pick_redis(config, None)} == {expected}
+    assert need_redis(config, None) == expected
+    extras = pick_extras(config, Outbox(), Memory().problems, once=False)
+    assert [str(extra) for extra in extras] == ["redis 127.0.0.1:6379"]
+    settings = make_settings(config, ("q",), "w1", "here", None, None)
+    assert settings.redis_url == config.redis.url
 
 
 def test_the_default_addresses_are_written_in_one_place_only():
