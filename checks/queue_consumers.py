@@ -48,7 +48,7 @@ def parser() -> Parser:
         "--redis",
         metavar="URL",
         help="compare the consumers with the workers' heartbeats in this Redis "
-        "(default: redis.url of the configuration, else do not compare)",
+        "(default: redis.url of the configuration, or that on this host)",
     )
     parser.epilog = f"-w and -c are limits on the number of consumers.\n\n{parser.epilog}"
     return parser

@@ -7,30 +7,41 @@ from typing import TypeVar
 
 from beanwatch.checks.lib.plugin import READING_SHARE, Failure
 from beanwatch.checks.lib.plugin_process import Parser, PluginOutput, UsageError
-from beanwatch.config import Config
+from beanwatch.config import Config, RedisConfig
 from beanwatch.net.redis_reader import RedisReader
-from beanwatch.net.redis_url import DEFAULT_URL, Execute, RedisError, RedisUrl, parse_redis_url
+from beanwatch.net.redis_url import (
+    WRITE_REFUSALS,
+    Execute,
+    RedisError,
+    RedisUrl,
+    parse_redis_url,
+)
 from beanwatch.store.heartbeats import Worker, read_workers
+
+NAME_REDIS = "set redis.url in the configuration, or use --redis URL"
 
 # Returns the heartbeats of all workers. Raises RedisError.
 ReadWorkers = Callable[[], Sequence[Worker]]
 
 
-def add_redis(parser: Parser, default: str = DEFAULT_URL) -> None:
+def add_redis(parser: Parser) -> None:
     """Add `--redis`. The password comes from the file that `redis.password_file` names."""
     parser.add_argument(
         "--redis",
         metavar="URL",
-        help=f"URL of Redis (default: redis.url of the configuration, or {default})",
+        help=f"URL of Redis (default: redis.url of the configuration, or {RedisConfig().url})",
     )
 
 
 def pick_redis(options: argparse.Namespace, config: Config) -> RedisUrl:
-    """Return the Redis of `--redis`, else of the configuration, else DEFAULT_URL.
+    """Return the Redis of `--redis`, else of the configuration.
 
-    Raises UsageError for an invalid URL, ConfigError for an unreadable password file.
+    Raises UsageError for an invalid URL and if Redis is off, ConfigError for an unreadable password
+    file.
     """
-    url = options.redis or config.redis.url or DEFAULT_URL
+    url = config.redis.url if options.redis is None else options.redis
+    if not url:
+        raise UsageError(f"Redis is off, because its URL is empty; {NAME_REDIS}")
     try:
         return parse_redis_url(url, config.redis.read_password())
     except ValueError as error:
@@ -71,7 +82,8 @@ def read_known_workers(execute: Execute, *, with_ended: bool = False) -> list[Wo
     workers = read_workers(execute, with_ended=with_ended)
     for worker in workers:
         if worker.doubt:
-            raise RedisError(worker.doubt)
+            code = next(filter(worker.doubt.__contains__, WRITE_REFUSALS), "")
+            raise RedisError(worker.doubt, code)
     return workers
 
 

@@ -42,8 +42,7 @@ def plan_services(
     names that no queue can have: the checks refuse these, and a false server may send them. If
     neither has any, one service per check covers all queues. A check gets no service if it needs
     a field that the queue system does not report. The checks of workers, jobs and metrics belong to
-    the first host. They are left out if the configuration names no Redis and no Graphite: their
-    services would alert forever.
+    the first host. Those that need Redis or Graphite are left out if it is off (an empty URL).
     """
     services: list[Service] = []
     for server in servers:
@@ -51,12 +50,11 @@ def plan_services(
         services += _services_of(config, server, found)
     if servers:
         host = servers[0].node
-        has_workers = bool(config.redis.url or config.expected_workers)
         services += [
             Service(host, check.service, check.name)
             for check in CHECKS
             if check.subject not in (SERVER, QUEUE)
-            and (config.graphite.url if check.subject == METRICS else has_workers)
+            and (config.graphite.url if check.subject == METRICS else config.redis.url)
         ]
     return services
 

@@ -34,10 +34,9 @@ def derive_workers(
         if health in HEALTH_CODES:
             values["state"] = HEALTH_CODES[health]
         if worker.heartbeat:
-            values |= {
-                "restarts": worker.heartbeat.restarts,
-                "disk_free": worker.heartbeat.disk_free,
-            }
+            values["restarts"] = worker.heartbeat.restarts
+            if worker.heartbeat.disk_free is not None:
+                values["disk_free"] = worker.heartbeat.disk_free
         yield f"{prefix}.worker.{worker_nodes(worker.id)}", values
     yield f"{prefix}.workers", counts
 

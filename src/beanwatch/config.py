@@ -46,7 +46,7 @@ class ConfigError(Exception):
 class RedisConfig(NamedTuple):
     """Table [redis]: the Redis server that stores the workers' heartbeats and the ledger."""
 
-    url: str = ""  # such as redis://HOST:6379/0; empty if no Redis is configured
+    url: str = "redis://127.0.0.1:6379/0"  # empty: off, beanwatch uses no Redis
     password_file: str = ""  # the password is its first line
 
     def read_password(self, environ: Mapping[str, str] = os.environ) -> str:
@@ -87,8 +87,8 @@ def describe_exposure(path: str) -> str:
 class GraphiteConfig(NamedTuple):
     """Table [graphite]: where metrics are written to, and where checks read them."""
 
-    address: str = ""  # host:port of carbon's plaintext receiver
-    url: str = ""  # base URL of the render API, without /render
+    address: str = "127.0.0.1:2003"  # of carbon's plaintext receiver; empty: off
+    url: str = "http://127.0.0.1:8080"  # base URL of the render API, without /render; empty: off
 
 
 class CollectConfig(NamedTuple):
@@ -170,10 +170,12 @@ class Config(NamedTuple):
     """The whole configuration, with its defaults.
 
     `servers` maps the names of queue servers to their addresses. A server that was given without
-    a name has its address as its name.
+    a name has its address as its name. `given` has the keys, such as `redis.url`, that the file,
+    the environment or a flag sets: a server at a default address may not exist on this site.
     """
 
     file: str = ""
+    given: frozenset[str] = frozenset()
     prefix: str = "beanwatch"
     log_format: str = "json"
     log_file: str = ""
@@ -206,6 +208,12 @@ class Config(NamedTuple):
                 f"{MIN_SECRET}; to make a secret: openssl rand -hex 32"
             )
         return secret.encode()
+
+    def set_redis(self, url: str | None) -> "Config":
+        """Return this configuration with the Redis of a flag; unchanged if `url` is None."""
+        if url is None:
+            return self
+        return self._replace(redis=self.redis._replace(url=url), given=self.given | {"redis.url"})
 
     def threshold(self, measure: str, queue: str) -> Threshold | None:
         """Return the threshold for one measure (from MEASURES) of a queue; None if no rule applies.
@@ -350,8 +358,10 @@ class _Reader:
                 raise self._unknown((key,), known)
         general = {key: value for key, value in tree.items() if key in GENERAL}
         tables = {name: self._table((name,), tree.get(name, {}), TABLES[name]) for name in TABLES}
+        given = {f"{name}.{key}" for name, table in tables.items() for key in table}
         return Config(
             file=self.file,
+            given=frozenset(given),
             servers=self._servers(tree.get("servers", {})),
             redis=RedisConfig(**tables["redis"]),
             graphite=GraphiteConfig(**tables["graphite"]),

@@ -17,7 +17,7 @@ class Site:
         self.config = directory / "beanwatch.toml"
         self.config.write_text(
             f'[servers]\nqueue1 = "{beanstalkd.address}"\n'
-            f'[redis]\nurl = "{redis.url}"\n'
+            f'[redis]\nurl = "{redis.url}"\n[graphite]\naddress = ""\nurl = ""\n'
             '[queues."images".buried]\ncritical = 0\n'
         )
         self.root = directory / "root"

@@ -68,6 +68,12 @@ def test_icinga_validates_runs_and_notifies(site: Site, tmp_path: Path):
         site.beanstalkd.kill()
         wait_until(lambda: has("PROBLEM", "queue server", "CRITICAL"), timeout=90)
         assert "UNKNOWN" not in icinga.alerts
+        # One dead Redis is one alert, too.
+        site.redis.kill()
+        wait_until(lambda: has("PROBLEM", "redis", "CRITICAL"), timeout=90)
+        site.redis.start()
+        wait_until(lambda: has("RECOVERY", "redis", "OK"), timeout=90)
+        assert "\tUNKNOWN\t" not in icinga.alerts
 
 
 def test_icinga_takes_passive_results_and_alerts_when_there_are_none(site: Site, tmp_path: Path):

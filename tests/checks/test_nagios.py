@@ -119,6 +119,9 @@ def test_a_redis_that_is_down_is_one_alert(site: Site):
             timeout=60,
             message="the checks of workers and jobs are UNKNOWN for good",
         )
+        site.redis.start()
+        beat(site.redis, "web1.a", interval=600.0)
+        wait_until(lambda: "RECOVERY\tqueue1\tredis\t" in mailbox.read_text(), timeout=60)
         assert not any(f"\t{name}\t" in mailbox.read_text() for name in dependents)
 
 

@@ -9,6 +9,7 @@ from tests.checks.conftest import Check
 from tests.checks.test_redis_writes import USERS, url_of
 from tests.checks.test_workers import beat
 from tests.real import Redis
+from tests.real.redis_server import SpecialRedis
 
 OK, WARNING, CRITICAL, UNKNOWN = range(4)
 MIB = 1024 * 1024
@@ -86,6 +87,16 @@ def test_a_user_without_info_is_no_alert_unless_memory_has_limits(
     )
     assert answer.perfdata == {"used_memory": "U"}
     assert check("redis", "--redis", url, "-w", "80").code == UNKNOWN
+
+
+def test_a_redis_whose_info_was_renamed_is_tested_by_a_write(check: Check, tmp_path: Path):
+    with SpecialRedis(tmp_path / "hardened", "--rename-command", "INFO", "") as server:
+        beat(server, "web1.a", age=60.0)
+        assert "it takes writes; " in check("redis", "--redis", server.url).text
+        assert check("worker_heartbeat", "--redis", server.url).code == CRITICAL
+        assert check("job_failures", "--redis", server.url).code == OK
+        server.refuse_writes("OOM")
+        assert check("worker_heartbeat", "--redis", server.url).code == UNKNOWN
 
 
 def test_a_user_who_may_not_find_out_is_unknown_until_heartbeats_arrive(

@@ -90,7 +90,7 @@ def test_nrpe_serves_every_shipped_command_without_arguments(site: Site, tmp_pat
             "redis": (0, "MiB used"),
             "worker_heartbeat": (2, "no worker sends a heartbeat"),
             "job_failures": (0, "no job ran"),
-            "metrics_fresh": (3, "Graphite's URL is not set"),
+            "metrics_fresh": (3, "Graphite is off"),
         }
         for name, (code, words) in expected.items():
             done = nrpe.run("-c", f"beanwatch_{name}")

@@ -239,7 +239,8 @@ def test_a_hanging_server_delays_none_of_the_others(
 def test_points_are_an_interval_apart_and_the_end_is_clean(
     beanstalkd: Beanstalkd, sink: Sink, daemon: Callable[..., Daemon]
 ):
-    one = daemon("--server", beanstalkd.address, "--graphite", sink.address, "--interval", "1")
+    server = ("--server", beanstalkd.address, "--redis", "")
+    one = daemon(*server, "--graphite", sink.address, "--interval", "1")
     path = f"beanwatch.server.{host()}_{beanstalkd.port}.uptime"
     wait_until(lambda: len(stamps(sink, path)) >= 5)
     assert one.stop(signal.SIGQUIT) == 0

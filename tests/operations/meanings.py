@@ -123,11 +123,11 @@ CONFIG = {
     "prefix": "first node of all metric paths",
     "log_format": "format of the log lines of worker and collector",
     "log_file": "log file instead of standard output; reopened on SIGHUP",
-    "redis.url": "the Redis of the heartbeats and the ledger; `redis://`, `rediss://`, `unix://`, "
-    "`redis+sentinel://`",
+    "redis.url": "the Redis of the heartbeats and the ledger; empty: off; `redis://`, "
+    "`rediss://`, `unix://`, `redis+sentinel://`",
     "redis.password_file": "a file whose first line is the password",
-    "graphite.address": "carbon's plaintext port, `host:2003`",
-    "graphite.url": "the render API, `http://host`",
+    "graphite.address": "carbon's plaintext port; empty: off",
+    "graphite.url": "the render API, without `/render`; empty: off",
     "collect.interval": "time between two polls of a server",
     "collect.queues_interval": "time between two polls of the queues; 0: as the interval",
     "collect.timeout": "longest time for a server's whole reply",

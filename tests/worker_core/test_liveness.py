@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from beanwatch.net.processes import parse_process, read_process
+from beanwatch.store.heartbeats import WORKERS_KEY, worker_key
 from tests.real import Beanstalkd, Proxy, Redis, wait_until
 from tests.worker_core.conftest import Broker, StartWorker
 
@@ -198,3 +199,16 @@ def test_with_a_redis_that_refuses_writes_it_runs_jobs_says_why_and_is_not_dead(
     assert seen.doubt == reason
     redis_server.client().config_set("maxmemory", "0")
     worker.wait_for("idle")
+
+
+def test_a_record_of_its_id_that_cannot_be_read_is_named_in_its_log(
+    start_worker: StartWorker, redis_server: Redis
+) -> None:
+    with redis_server.client() as client:
+        client.set(worker_key("here.w1"), '{"pid": "many"}')
+        client.zadd(WORKERS_KEY, {"here.w1": client.time()[0]})
+    worker = start_worker()
+    worker.wait_for("idle")
+    line = worker.logged("the last record of this id cannot be read")
+    assert line is not None
+    assert line["message"].endswith(": field 'pid': expected a whole number, not a text")

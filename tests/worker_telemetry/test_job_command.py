@@ -269,3 +269,14 @@ def test_no_job_can_write_control_characters_to_the_terminal():
     server_job = ServerJob("1", nasty, "ready", attempts=0)
     story = Story(nasty, [entry], [JobLocation(nasty, 1, nasty, server_job, nasty)], nasty)
     assert all(line.isprintable() for line in story_lines(story))
+
+
+def test_a_run_whose_record_cannot_be_read_is_named(job: Job, redis_server: Redis):
+    good, bad = '{"job": "send", "outcome": "ok"}', '{"job": "send", "attempt": "first"}'
+    redis_server.client().zadd(job_key("u-1", "", 0), {good: 1, bad: 2})
+    code, out, err = job("u-1")
+    assert (code, "send u-1" in out) == (0, True)
+    assert err == (
+        "beanwatch: the record of one run cannot be read: "
+        "field 'attempt': expected a whole number, not a text\n"
+    )

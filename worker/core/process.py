@@ -44,7 +44,7 @@ from beanwatch.worker.guard.temporary import TemporaryRoot
 from beanwatch.worker.telemetry.gauges import WorkerGauges
 from beanwatch.worker.telemetry.heartbeat_record import HeartbeatRecord
 from beanwatch.worker.telemetry.heartbeat_reporter import HeartbeatReporter
-from beanwatch.worker.telemetry.heartbeat_writer import HeartbeatWriter
+from beanwatch.worker.telemetry.heartbeat_writer import HeartbeatWriter, NoHeartbeatWriter
 from beanwatch.worker.telemetry.host_watch import HostLimits, HostWatch
 from beanwatch.worker.telemetry.ledger_writer import LedgerWriter
 from beanwatch.worker.telemetry.log_sink import LogSink
@@ -64,13 +64,13 @@ EXIT_TIMEOUT = 3.0  # seconds for Python to shut down
 class Telemetry(NamedTuple):
     """Holds the objects through which a worker reports: log, heartbeat, metrics, other sinks.
 
-    `log_sink` is one of the sinks; others send through `stream`.
+    `log_sink` is one of the sinks; others send through `stream`, which is None if Redis is off.
     """
 
     log: FilteringBoundLogger
     log_output: LogOutput
     log_sink: LogSink
-    stream: RedisStream
+    stream: RedisStream | None
     heartbeat_writer: HeartbeatWriter
     metrics: Metrics
     sinks: Sequence[Sink]
@@ -129,6 +129,9 @@ def record_killed_run(telemetry: Telemetry, settings: Settings, instance: str, r
     It gets no metrics, because nobody measured how long the handler ran.
     """
     stream = telemetry.stream
+    if stream is None:
+        telemetry.log_sink.on_finished(run)
+        return
     clock = telemetry.heartbeat_writer.time
     counter = OutcomeCounter(stream, clock=clock)
     ledger = LedgerWriter(stream, settings.worker, instance, settings.options.ledger, clock=clock)
@@ -141,13 +144,23 @@ def make_telemetry(settings: Settings, instance: str, log_output: LogOutput) -> 
     """Make the log, the heartbeat writer and the sinks. Raises ValueError for a wrong URL."""
     worker = settings.worker
     log = logs.get_logger(worker=worker, instance=instance)
-    redis = parse_redis_url(settings.redis_url, settings.redis_password)
     metrics = make_metrics(
         settings.options.metrics,
         SeriesOwner(settings.prefix, settings.server_node, worker),
         per_worker=settings.options.metrics_per_worker,
         log=log,
     )
+    if not settings.redis_url:
+        log.warning(
+            "Redis is off (redis.url is empty): this worker sends no heartbeats and records no runs"
+        )
+        log_sink = LogSink(log, log_output)
+        sinks: list[Sink] = [log_sink, metrics]
+        starts = RunStarts(None, log)
+        return Telemetry(
+            log, log_output, log_sink, None, NoHeartbeatWriter(), metrics, sinks, starts
+        )
+    redis = parse_redis_url(settings.redis_url, settings.redis_password)
     heartbeat_writer = HeartbeatWriter(redis, worker, is_expected=settings.is_expected)
     # All workers write with Redis's clock, because readers compare these times.
     clock = heartbeat_writer.time
@@ -155,7 +168,7 @@ def make_telemetry(settings: Settings, instance: str, log_output: LogOutput) -> 
     ledger = LedgerWriter(stream, worker, instance, settings.options.ledger, clock=clock)
     counter = OutcomeCounter(stream, clock=clock)
     log_sink = LogSink(log, log_output)
-    sinks: list[Sink] = [log_sink, metrics, counter, ledger]
+    sinks = [log_sink, metrics, counter, ledger]
     starts = RunStarts(redis, log, clock=clock)
     return Telemetry(log, log_output, log_sink, stream, heartbeat_writer, metrics, sinks, starts)
 

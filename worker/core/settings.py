@@ -17,7 +17,7 @@ class Settings(NamedTuple):
     address: Address
     server_node: str  # the part of metric paths that names the queue server
     queues: tuple[str, ...]
-    redis_url: str
+    redis_url: str  # empty: no heartbeats and no ledger
     redis_password: str
     prefix: str
     is_expected: bool

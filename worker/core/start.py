@@ -162,7 +162,14 @@ def _try_to_find_previous(
 ) -> Heartbeat | None:
     try:
         writer.forget_expired()
-        return find_previous(writer, settings.worker, instance)
+        previous = find_previous(writer, settings.worker, instance)
+        if writer.problem:
+            log.warning(
+                "the last record of this id cannot be read, so it is not known how the previous "
+                "instance ended: {reason}",
+                reason=writer.problem,
+            )
+        return previous
     except RedisError as error:
         log.warning(
             "could not check in Redis whether this id is in use, the worker continues: {reason}",

@@ -8,7 +8,6 @@ the process crashes or its watchdog ends it, and when no Python code runs while 
 
 import mmap
 import os
-from io import FileIO
 from pathlib import Path
 from typing import NamedTuple
 
@@ -42,7 +41,7 @@ class BlackBox:
     """Writes the black box. The file of the job is mapped into memory: each job writes it twice.
 
     The constructor creates the files, and raises OSError if they exist or cannot be created.
-    `fatal_stacks` and `idle_stacks` are open files for `faulthandler`.
+    `fatal_stacks` and `idle_stacks` are descriptors of open files, for `faulthandler`.
     """
 
     def __init__(self, path: Path) -> None:
@@ -77,7 +76,7 @@ class BlackBox:
 
     def take_idle_stacks(self) -> str:
         """Return the stacks that were written while no Python code ran, and remove them."""
-        fd = self.idle_stacks.fileno()
+        fd = self.idle_stacks
         if not os.fstat(fd).st_size:
             return ""
         text = os.pread(fd, _MAX_STACKS, 0).decode("utf-8", "replace")
@@ -124,8 +123,8 @@ def _fatal(path: Path) -> Path:
     return path.with_name(f"{path.name}.stacks")
 
 
-def _create(path: Path) -> FileIO:
-    return FileIO(os.open(path, _FLAGS, 0o600), "a")
+def _create(path: Path) -> int:
+    return os.open(path, _FLAGS, 0o600)
 
 
 def _read(path: Path, size: int) -> str:

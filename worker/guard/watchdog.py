@@ -11,7 +11,6 @@ import os
 import signal
 import time
 from collections.abc import Callable
-from io import FileIO
 
 HARD_DEADLINE_MARGIN = 5.0  # seconds after the hard deadline; the pulse ends the job earlier
 IDLE_TIMEOUT = 60.0  # seconds without a tick after which an idle worker writes its stacks
@@ -25,8 +24,9 @@ class Watchdog:
     """Ends the process unless it is re-armed in time; before, writes all stacks to a file.
 
     During a job it exits with code 1 after the job's hard deadline. While idle it ends by SIGPROF
-    after IDLE_CPU_LIMIT. `fatal` is the file for the stacks of a process that ends, also of one
-    that crashes; `idle` is for an idle process in which no Python code runs, and which goes on.
+    after IDLE_CPU_LIMIT. `fatal` is the descriptor of the file for the stacks of a process that
+    ends, also of one that crashes. `idle` is the one for the stacks of an idle process in which no
+    Python code runs, and which goes on.
 
     Re-arming starts a thread, so it happens once per tick. A job that starts between ticks re-arms
     only if the watchdog would expire before the job's hard deadline, or much later.
@@ -34,8 +34,8 @@ class Watchdog:
 
     def __init__(
         self,
-        fatal: FileIO,
-        idle: FileIO,
+        fatal: int,
+        idle: int,
         *,
         cpu_limit: float = IDLE_CPU_LIMIT,
         clock: Callable[[], float] = time.monotonic,
@@ -84,7 +84,7 @@ class Watchdog:
         self._dump_after(IDLE_TIMEOUT, self._idle, is_fatal=False)
         self._limit_cpu(self._cpu_limit)
 
-    def _dump_after(self, seconds: float, file: FileIO, *, is_fatal: bool) -> None:
+    def _dump_after(self, seconds: float, file: int, *, is_fatal: bool) -> None:
         try:
             faulthandler.dump_traceback_later(max(1.0, seconds), file=file, exit=is_fatal)
         except RuntimeError:  # no thread can be started; the pulse still guards the job

@@ -14,6 +14,7 @@ from beanwatch.store.heartbeats import (
     Heartbeat,
     decode_heartbeat,
     encode_heartbeat,
+    make_worker,
     worker_key,
 )
 from beanwatch.store.records import RecordError
@@ -54,6 +55,7 @@ class HeartbeatWriter:
         self._expiry: Command = () if is_expected else ("EX", RECORD_EXPIRY)
         self._monotonic, self._wall = monotonic, wall
         self._execute = open_redis(url, TIMEOUT).execute
+        self.problem = ""  # why the record that `read` found is unreadable
         self._clock_offset: float | None = None  # Redis's clock minus our monotonic one, seconds
         self._started = monotonic()
         self.started_at = 0.0  # the start by Redis's clock; 0 before its first answer
@@ -68,10 +70,14 @@ class HeartbeatWriter:
         return self._wall() if self._clock_offset is None else self._now()
 
     def read(self) -> tuple[Heartbeat | None, float]:
-        """Return the stored record (None if missing or unreadable) and its age in seconds."""
+        """Return the stored record (None if missing or unreadable) and its age in seconds.
+
+        If it is unreadable, `problem` says why.
+        """
         clock, record, score = self._execute(
             [("TIME",), ("GET", worker_key(self._worker)), ("ZSCORE", WORKERS_KEY, self._worker)]
         )
+        self.problem = make_worker(self._worker, 0.0, record).problem
         return _decode(record), self._set_clock(clock) - float(score or 0.0)
 
     def write(self, heartbeat: Heartbeat) -> PreviousHeartbeat:
@@ -143,6 +149,34 @@ class HeartbeatWriter:
         self._clock_offset = now - self._monotonic()
         self.started_at = self.started_at or self._started + self._clock_offset
         return now
+
+
+class NoHeartbeatWriter(HeartbeatWriter):
+    """Takes the place of a HeartbeatWriter if Redis is off: it writes nothing and finds nothing."""
+
+    def __init__(self) -> None:
+        self.is_expected, self.problem = False, ""
+
+    def time(self) -> float:
+        """Return the time by the clock of this host, in seconds since the epoch."""
+        return time.time()
+
+    def read(self) -> tuple[Heartbeat | None, float]:
+        """Return no record."""
+        return None, 0.0
+
+    def write(self, heartbeat: Heartbeat) -> PreviousHeartbeat:
+        """Write nothing."""
+        return PreviousHeartbeat(None, None)
+
+    def remove(self, instance: str) -> None:
+        """Remove nothing."""
+
+    def retire(self, heartbeat: Heartbeat) -> None:
+        """Write nothing."""
+
+    def forget_expired(self) -> None:
+        """Remove nothing."""
 
 
 def _decode(record: bytes | None) -> Heartbeat | None:

@@ -14,12 +14,12 @@ TIMEOUT = 0.5  # seconds; a job, or the worker's start, waits for it
 class RunStarts:
     """Records the starts of runs of jobs that a worker did not acknowledge before.
 
-    Each call connects and disconnects: most workers never need it.
+    Each call connects and disconnects: most workers never need it. `url` is None if Redis is off.
     """
 
     def __init__(
         self,
-        url: RedisUrl,
+        url: RedisUrl | None,
         log: FilteringBoundLogger,
         *,
         clock: Callable[[], float] = time.time,
@@ -34,11 +34,15 @@ class RunStarts:
         """
         if not server:
             raise RedisError("the server sends no id, so no run can be recorded")
+        if self._url is None:
+            raise RedisError("Redis is off (redis.url is empty), so no run can be recorded")
         with open_redis(self._url, TIMEOUT) as link:
             return record_start(link.execute, server, job_id, delivery, self._clock(), known)
 
     def forget(self, server: str, job_id: int, delivery: int) -> None:
         """Remove the record of one start: the run was acknowledged. Log a warning if that fails."""
+        if self._url is None:
+            return
         try:
             with open_redis(self._url, TIMEOUT) as link:
                 forget_start(link.execute, server, job_id, delivery)

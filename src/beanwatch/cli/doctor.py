@@ -15,17 +15,18 @@ from beanwatch.cli.lib.directories import DIRECTORIES
 from beanwatch.cli.lib.options import (
     DURATION,
     PREFIX,
+    apply_flags,
     config_option,
     json_option,
     load_config,
-    need_redis,
+    pick_redis,
     pick_servers,
     redis_option,
     server_option,
 )
 from beanwatch.cli.lib.output import print_json, printable
 from beanwatch.cli.lib.probes.checks import CHECKS, probe_check
-from beanwatch.cli.lib.probes.finding import Finding, ProbeSettings
+from beanwatch.cli.lib.probes.finding import COSTS, Finding, ProbeSettings
 from beanwatch.cli.lib.probes.graphite import probe_freshness, probe_graphite
 from beanwatch.cli.lib.probes.runner import Probe, run_all, show_progress
 from beanwatch.cli.lib.probes.servers import (
@@ -38,7 +39,6 @@ from beanwatch.cli.lib.probes.statsd import probe_statsd
 from beanwatch.config import (
     Config,
     ConfigError,
-    GraphiteConfig,
     describe_missing_file,
     find_unknown_variables,
 )
@@ -50,7 +50,6 @@ COLOURS = {
     "failed": "red",
     "unused": "bright_black",
 }
-DEFAULT_CARBON = "127.0.0.1:2003"
 # The users as which monitoring systems run checks on Debian and Red Hat. The first that exists is
 # used.
 MONITORS = ("nagios", "icinga", "nrpe")
@@ -62,6 +61,12 @@ NEEDS = {
     "check_worker_heartbeat": "redis",
     "check_job_failures": "redis",
     "check_metrics_fresh": "graphite render",
+}
+# The key of the configuration that names each part.
+PARTS = {
+    "redis": "redis.url",
+    "graphite carbon": "graphite.address",
+    "graphite render": "graphite.url",
 }
 MIN_TABLE_WIDTH = 72  # characters; a narrower terminal has no room for a table
 EXTRA_TIME = 20.0  # seconds; a probe takes them in addition to `--wait`, to connect and to query
@@ -114,12 +119,13 @@ def command(
       beanwatch doctor --config /etc/beanwatch/beanwatch.toml
     """
     config = load_config(config_file)
+    flags = {"graphite.address": graphite, "graphite.url": graphite_url}
+    given = {key for key, value in flags.items() if value is not None}
+    config = config.set_redis(redis)
     config = config._replace(
         prefix=prefix or config.prefix,
-        redis=config.redis._replace(url=redis or config.redis.url),
-        graphite=GraphiteConfig(
-            graphite or config.graphite.address, graphite_url or config.graphite.url
-        ),
+        graphite=apply_flags(config.graphite, address=graphite, url=graphite_url),
+        given=config.given | given,
         worker=config.worker._replace(metrics=metrics or config.worker.metrics),
     )
     problems = list(probe_configuration(config))
@@ -153,22 +159,26 @@ def make_settings(
     environ = {
         "BEANWATCH_CONFIG": config.file and os.path.abspath(config.file),  # checks run in /
         "BEANWATCH_PREFIX": config.prefix,
+        "BEANWATCH_SERVERS": ",".join(f"{s.node}={s}" for s in chosen if servers),
+    }
+    environ = {name: value for name, value in environ.items() if value}
+    # An empty URL is passed on, too: it turns a part off.
+    environ |= {
         "BEANWATCH_REDIS_URL": config.redis.url,
         "BEANWATCH_GRAPHITE_URL": config.graphite.url,
-        "BEANWATCH_SERVERS": ",".join(f"{s.node}={s}" for s in chosen if servers),
     }
     return ProbeSettings(
         servers=chosen,
         prefix=config.prefix,
-        redis=need_redis(config, None),
-        carbon=config.graphite.address or DEFAULT_CARBON,
+        redis=pick_redis(config, None),
+        carbon=config.graphite.address,
         url=config.graphite.url,
         metrics=config.worker.metrics,
         expected=config.expected_workers,
         # Where `beanwatch install` links the checks, and then where pip installs them.
         plugins=[*map(Path, DIRECTORIES["plugins"]), Path(sys.prefix) / "bin"],
         user=user,
-        environ={name: value for name, value in environ.items() if value},
+        environ=environ,
         wait=wait,
     )
 
@@ -218,12 +228,11 @@ def list_probes(config: Config, settings: ProbeSettings) -> dict[str, Probe]:
     """
     redis = partial(probe_redis, settings.redis)
     graphite = partial(probe_graphite, settings)
+    assumed = [part for part, key in PARTS.items() if key not in config.given]
     return {
         **{server_part(server): partial(probe_server, server) for server in settings.servers},
-        "redis": redis if config.redis.url else partial(excuse_unconfigured, redis, "redis"),
-        "graphite": graphite
-        if config.graphite.address
-        else partial(excuse_unconfigured, graphite, "graphite carbon"),
+        "redis": partial(excuse_assumed, redis, assumed),
+        "graphite": partial(excuse_assumed, graphite, assumed),
         "statsd": partial(probe_statsd, settings),
         "heartbeats": partial(probe_heartbeats, settings.redis, settings.expected),
         "freshness": partial(probe_freshness, settings),
@@ -241,15 +250,16 @@ def find_missing(check: str, settings: ProbeSettings, found: Sequence[Finding]) 
     return "" if usable or not need else need
 
 
-def excuse_unconfigured(probe: Probe, part: str) -> Iterator[Finding]:
-    """Run the probe of a server that is not configured, at its default address.
+def excuse_assumed(probe: Probe, assumed: Sequence[str]) -> Iterator[Finding]:
+    """Run the probe of a server. If nobody has configured it, report a failure as `unused`.
 
-    A failure of `part` is reported as `unused`, because the site may not have such a server.
+    `assumed` are the parts that were looked for at a default address: the site may not have them.
     """
     for finding in probe():
-        if finding.state == "failed" and finding.part == part:
+        if finding.state == "failed" and finding.part in assumed:
             text = f"not configured, and not found at the default address: {finding.text}"
-            yield finding._replace(state="unused", text=text)
+            cost = f"without it: {COSTS[finding.part]}"
+            yield finding._replace(state="unused", text=f"{text}; {cost}")
         else:
             yield finding
 

@@ -14,6 +14,7 @@ from beanwatch import config as configuration
 from beanwatch.checks.lib import icinga_files, nagios_files
 from beanwatch.checks.lib.services import Service, plan_services, without_limits
 from beanwatch.checks.registry import CHECKS, find_check
+from beanwatch.cli.lib.absent_parts import PresentParts
 from beanwatch.cli.lib.directories import DIRECTORIES
 from beanwatch.cli.lib.installer import FileInstaller, FileToInstall, InstallResult
 from beanwatch.cli.lib.options import config_option, load_config, pick_servers, server_option
@@ -216,7 +217,7 @@ def command(
     picked = pick_servers(config, servers)
     index = 1 if (family or find_family()) == "redhat" else 0
     queues = {server.node: discover_queues(server) for server in picked} if discover else None
-    services = plan_services(config, picked, queues)
+    services = plan_services(PresentParts().turn_off_absent(config), picked, queues)
     context = FileContext(config, services, DIRECTORIES["plugins"][index], passive)
     try:
         wanted = list(list_files(KINDS[kind], context, index))

@@ -63,6 +63,8 @@ def command(
     failures += [now.state for story in stories for now in story.nows if now.has_failed]
     for failure in dict.fromkeys(failures):
         print_error(f"cannot look up the job on {failure}")
+    for rejected in reader.rejected:
+        print_error(f"the record of one run cannot be read: {rejected}")
     if as_json:
         print_json([story.tree() for story in stories])
     else:

@@ -13,6 +13,7 @@ import click
 
 from beanwatch.checks.lib.passive import PassiveRound, ServiceResult
 from beanwatch.checks.lib.services import plan_services
+from beanwatch.cli.lib.absent_parts import PresentParts
 from beanwatch.cli.lib.options import (
     DURATION,
     check_durations,
@@ -105,10 +106,12 @@ def command(
     else:
         submit = submit_stdout
     due = time.monotonic()
+    parts = PresentParts()
     while True:
-        now = PassiveRound(config, picked, timeout)
+        present = parts.turn_off_absent(config)
+        now = PassiveRound(present, picked, timeout)
         now.read()
-        services = plan_services(config, picked, now.queues() if discover else None)
+        services = plan_services(present, picked, now.queues() if discover else None)
         try:
             sent, code = submit(now.judge(services)), 0
         except SubmitError as error:

@@ -224,7 +224,7 @@ def make_settings(
         address=chosen.address,
         server_node=chosen.node,
         queues=tuple(dict.fromkeys(queues)),
-        redis_url=redis_url or config.redis.url or DEFAULT_URL,
+        redis_url=config.redis.url if redis_url is None else redis_url,
         redis_password=read_password(config),
         prefix=config.prefix,
         is_expected=worker in config.expected_workers,

@@ -97,10 +97,14 @@ def status(id_glob: str, as_json: bool, **options: Any) -> int:
     outcomes = send_to_workers("status", id_glob, **options)
     live = []
     for outcome in outcomes:
-        if outcome.answer and outcome.answer.beat is not None:
+        if outcome.answer and outcome.answer.beat is None:
+            live.append(Worker(outcome.worker, 0.0, None, "its reply has no record"))
+        elif outcome.answer:
             record = json.dumps(outcome.answer.beat).encode()
             live.append(make_worker(outcome.worker, 0.0, record))
-    show(live, as_json)
+    # Without any reply, the errors below say all that is known.
+    if live or as_json:
+        show(live, as_json)
     return report_missing_replies(outcomes)
 
 

@@ -10,6 +10,7 @@ from beanwatch.queues.base import SERVER_ONLY, Job, ReaderOptions, ServerError
 from beanwatch.queues.servers import Server
 from beanwatch.store.heartbeats import Worker
 from beanwatch.store.ledger import LedgerEntry, read_job, read_job_by_id
+from beanwatch.store.records import RecordError
 from beanwatch.worker.api.envelope import Envelope
 
 # The state of a job on a server instance that none of the given servers has.
@@ -108,6 +109,7 @@ class StoryReader:
     ) -> None:
         self._execute, self._places, self._workers = execute, places, workers
         self._timeout = timeout
+        self.rejected: list[RecordError] = []  # of runs whose records cannot be read
 
     def read(self, ident: str) -> list[Story]:
         """Return what is known about a job; [] if nothing is. Raises RedisError.
@@ -123,7 +125,7 @@ class StoryReader:
         return stories
 
     def _read_by_id(self, ident: str) -> list[Story]:
-        entries = read_job(self._execute, ident)
+        entries = read_job(self._execute, ident, self.rejected.append)
         numbers = dict.fromkeys((entry.server, entry.job_id) for entry in entries)
         nows: list[JobLocation] = []
         for number in numbers:
@@ -145,7 +147,7 @@ class StoryReader:
         for place in self._places:
             if place.trouble:
                 continue
-            entries = read_job_by_id(self._execute, place.instance, job_id)
+            entries = read_job_by_id(self._execute, place.instance, job_id, self.rejected.append)
             now = self._find([place], place.instance, job_id)
             if entries:
                 stories.append(Story(entries[-1].uuid, entries, [now]))
@@ -153,7 +155,7 @@ class StoryReader:
                 envelope = self._read_envelope(place.server, now.job.id)
                 # The job may have run before a restart of the server, which gave it a new number.
                 ident = envelope.id or "" if envelope else ""
-                entries = read_job(self._execute, ident) if ident else []
+                entries = read_job(self._execute, ident, self.rejected.append) if ident else []
                 stories.append(Story(ident, entries, [now], envelope.job if envelope else ""))
             elif now.has_failed:  # the job may be on this server, so do not leave it out
                 stories.append(Story("", [], [now]))

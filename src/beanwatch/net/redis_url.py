@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
     from beanwatch.net.redis_client import RedisClient
 
-DEFAULT_URL = "redis://127.0.0.1:6379/0"
-
 Command = Sequence[bytes | str | int | float]
 # The method `execute` of either client: it sends commands in one write and returns their replies
 # (bytes, int, list or None), or raises RedisError.

@@ -24,7 +24,8 @@ def decide_health(worker: Worker) -> str:
     request and must start again, it is dead after its shutdown timeout, but after 10 to 60 s.
     If its last start failed, it is dead at once.
     hung: during a job, the job's deadline has passed. Without a job, the main loop has not run for
-    the reserve timeout plus 10 s. While stopping, the shutdown timeout has passed by 10 s.
+    the reserve timeout plus 10 s. While stopping, the shutdown timeout has passed by 10 s. A record
+    without these times is not judged by them.
     A state that is not in HEALTH, from a newer worker, counts as busy or idle.
     """
     heartbeat = worker.heartbeat
@@ -41,10 +42,11 @@ def decide_health(worker: Worker) -> str:
     if is_stop_late(heartbeat):
         return "hung"
     is_known = heartbeat.state in HEALTH
-    state = heartbeat.state if is_known else "busy" if heartbeat.job_started_at else "idle"
-    if heartbeat.job_started_at:
+    has_job = bool(heartbeat.job_started_at or heartbeat.job)
+    state = heartbeat.state if is_known else "busy" if has_job else "idle"
+    if has_job:
         return "hung" if 0 < heartbeat.deadline < heartbeat.beat_at else state
-    loop_age = heartbeat.beat_at - heartbeat.loop_at
+    loop_age = heartbeat.beat_at - heartbeat.loop_at if heartbeat.loop_at else 0.0
     return "hung" if loop_age > heartbeat.reserve_timeout + LOOP_MARGIN else state
 
 
@@ -74,4 +76,4 @@ def crash_age(worker: Worker) -> float | None:
 def decide_restarted(worker: Worker, within: float = RESTARTED_WITHIN) -> bool:
     """Return True for `within` seconds after a start that followed a crash or failure."""
     age = crash_age(worker)
-    return age is not None and age < within
+    return age is not None and 0 <= age < within

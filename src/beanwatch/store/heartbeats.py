@@ -62,7 +62,7 @@ class Heartbeat(NamedTuple):
     errors: int = 0  # exceptions in the worker's sinks, hooks, ticks and closes since its start
     ignored_values: int = 0  # in envelopes since its start: numbers that cannot be right
     rss: int = 0  # bytes
-    disk_free: int = 0  # bytes
+    disk_free: int | None = None  # bytes; None: not known
     interval: float = 1.0  # seconds between two heartbeats
     reserve_timeout: float = 0.0  # seconds
     shutdown_timeout: float = 0.0  # seconds that the running job has to end after a stop

@@ -95,18 +95,19 @@ def _read_info(execute: Execute) -> Mapping[str, str]:
     try:
         return parse_info(execute([("INFO",)])[0])
     except RedisError as error:
-        if error.code != "NOPERM":
+        if not error.code:
             raise
         return {}
 
 
 def _read_refusal(error: RedisError) -> str | None:
-    """Return the code if Redis refuses writes, None for a missing right. Raises other errors."""
-    if error.code in WRITE_REFUSALS:
-        return error.code
-    if error.code == "NOPERM":
-        return None
-    raise error
+    """Return the code if Redis refuses writes, None for another error reply. Raises other errors.
+
+    Another error reply means that this user may not run the command, or that it was renamed.
+    """
+    if not error.code:
+        raise error
+    return error.code if error.code in WRITE_REFUSALS else None
 
 
 def parse_info(reply: bytes) -> dict[str, str]:

@@ -73,5 +73,5 @@ def query_redis(config: Config, redis: str | None, query: Callable[[Execute], T]
             return query(client.execute)
     except RedisError as error:
         raise click.ClickException(
-            f"cannot read the workers' records: {error} (--redis URL chooses another Redis)"
+            f"cannot use the workers' records: {error} (--redis URL chooses another Redis)"
         ) from None

@@ -50,7 +50,8 @@ def worker_table(workers: Sequence[Worker]) -> Columns:
             words = f"cannot read its record: {worker.problem}" if worker.problem else worker.doubt
             table.add_row(worker.id, health, *blank, words, style=worker_style(worker))
             continue
-        busy_for = beat.beat_at - beat.job_started_at if beat.job_started_at else None
+        has_times = beat.beat_at and beat.job_started_at
+        busy_for = beat.beat_at - beat.job_started_at if has_times else None
         table.add_row(
             worker.id,
             health,

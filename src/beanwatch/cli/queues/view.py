@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from beanwatch.cli.lib.absent_parts import has_redis
 from beanwatch.cli.lib.options import (
     COUNT,
     QUERY_TIMEOUT,
@@ -150,12 +151,13 @@ def peek(
 def find_reasons(
     targets: Sequence[Target], config: Config, redis: str | None
 ) -> dict[str, list[Reason]]:
-    """Return why jobs of each queue were buried, by the queue's text; {} without a Redis.
+    """Return why jobs of each queue were buried, by the queue's text; {} if Redis is off or absent.
 
     If the ledger or a server cannot be read, print why, and return the reasons found before.
     """
-    url = pick_redis(config, redis)
-    if url is None:
+    config = config.set_redis(redis)
+    url = pick_redis(config, None)
+    if url is None or not has_redis(config):
         return {}
     found: dict[str, list[Reason]] = {}
     try:

@@ -4,7 +4,7 @@ import random
 import time
 from collections.abc import Callable, Iterator
 
-from beanwatch.cli.lib.probes.finding import TIMEOUT, Finding, ProbeSettings
+from beanwatch.cli.lib.probes.finding import TIMEOUT, Finding, ProbeSettings, report_off
 from beanwatch.cli.lib.probes.render import hide_password, render, wait_for_value
 from beanwatch.collectors.deliver.carbon import CarbonConnection, GraphiteError, parse_graphite
 from beanwatch.net.address import AddressError
@@ -21,28 +21,14 @@ def probe_graphite(settings: ProbeSettings) -> Iterator[Finding]:
     shown_url = hide_password(settings.url)
     value = random.randrange(1, 1_000_000)
     sent = False
-    try:
-        carbon = CarbonConnection(parse_graphite(settings.carbon), TIMEOUT)
-        carbon.send(f"{path} {value} {time.time():.0f}\n".encode())
-        # Another kind of server would send a reply, or not confirm that it read everything.
-        carbon.close_confirmed(TIMEOUT)
-        sent = True
-        yield Finding("graphite carbon", "ok", f"{settings.carbon}: received a test metric")
-    except (GraphiteError, AddressError) as error:
-        yield Finding(
-            "graphite carbon",
-            "failed",
-            f"cannot send a test metric: {error}",
-            "start carbon-cache or the relay, or correct address under [graphite]: the port "
-            "is LINE_RECEIVER_PORT in carbon.conf",
-        )
+    if settings.carbon:
+        finding = _send_test_metric(settings.carbon, path, value)
+        sent = finding.state == "ok"
+        yield finding
+    else:
+        yield report_off("graphite carbon", "graphite.address")
     if not settings.url:
-        yield Finding(
-            "graphite render",
-            "unused",
-            "the render API is not configured, so nothing can check that new points arrive",
-            "set url under [graphite], or $BEANWATCH_GRAPHITE_URL",
-        )
+        yield report_off("graphite render", "graphite.url")
         return
     try:
         if not sent:
@@ -68,12 +54,29 @@ def probe_graphite(settings: ProbeSettings) -> Iterator[Finding]:
         )
 
 
+def _send_test_metric(address: str, path: str, value: int) -> Finding:
+    try:
+        carbon = CarbonConnection(parse_graphite(address), TIMEOUT)
+        carbon.send(f"{path} {value} {time.time():.0f}\n".encode())
+        # Another kind of server would send a reply, or not confirm that it read everything.
+        carbon.close_confirmed(TIMEOUT)
+    except (GraphiteError, AddressError) as error:
+        return Finding(
+            "graphite carbon",
+            "failed",
+            f"cannot send a test metric: {error}",
+            "start carbon-cache or the relay, or correct address under [graphite]: the port "
+            "is LINE_RECEIVER_PORT in carbon.conf",
+        )
+    return Finding("graphite carbon", "ok", f"{address}: received a test metric")
+
+
 def probe_freshness(
     settings: ProbeSettings, *, now: Callable[[], float] = time.time
 ) -> Iterator[Finding]:
     """Test that the collector is running, by the age of its newest point for each server."""
     if not settings.url:
-        yield Finding("freshness", "unused", "the render API is not configured")
+        yield Finding("freshness", "unused", "skipped: the render API is off")
         return
     for server in settings.servers:
         part = f"freshness {server.node}"

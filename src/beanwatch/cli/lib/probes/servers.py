@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 
-from beanwatch.cli.lib.probes.finding import TIMEOUT, Finding
+from beanwatch.cli.lib.probes.finding import TIMEOUT, Finding, report_off
 from beanwatch.net.redis_url import RedisError, RedisUrl, open_redis
 from beanwatch.queues.base import SERVER_ONLY, ProtocolError, ReaderOptions, ServerError
 from beanwatch.queues.model import ServerState
@@ -55,8 +55,11 @@ def describe(state: ServerState) -> str:
     return ", ".join(filter(None, parts)) or "it answers"
 
 
-def probe_redis(redis: RedisUrl) -> Iterator[Finding]:
+def probe_redis(redis: RedisUrl | None) -> Iterator[Finding]:
     """Test that Redis answers, accepts writes, and does not evict heartbeats."""
+    if redis is None:
+        yield report_off("redis", "redis.url")
+        return
     try:
         with open_redis(redis, TIMEOUT) as client:
             state = read_redis(client.execute)
@@ -79,8 +82,11 @@ def probe_redis(redis: RedisUrl) -> Iterator[Finding]:
     yield Finding("redis", "failed" if is_broken else "warning", f"{text}; {words}", REDIS_CURE)
 
 
-def probe_heartbeats(redis: RedisUrl, expected: Sequence[str]) -> Iterator[Finding]:
+def probe_heartbeats(redis: RedisUrl | None, expected: Sequence[str]) -> Iterator[Finding]:
     """Test that every expected worker has a heartbeat, and that no worker is dead or hung."""
+    if redis is None:
+        yield Finding("heartbeats", "unused", "skipped: Redis is off")
+        return
     try:
         with open_redis(redis, TIMEOUT) as client:
             workers = read_workers(client.execute)

@@ -5,7 +5,7 @@ import socket
 import time
 from collections.abc import Iterator
 
-from beanwatch.cli.lib.probes.finding import TIMEOUT, Finding, ProbeSettings
+from beanwatch.cli.lib.probes.finding import TIMEOUT, Finding, ProbeSettings, report_off
 from beanwatch.cli.lib.probes.render import wait_for_value
 from beanwatch.collectors.deliver.carbon import CarbonConnection, GraphiteError, parse_graphite
 from beanwatch.net.address import Address, AddressError, parse_address, resolve
@@ -21,12 +21,8 @@ def probe_statsd(settings: ProbeSettings) -> Iterator[Finding]:
     scheme, _, rest = settings.metrics.partition("://")
     stem = f"{settings.prefix}.doctor.{node(short_host())}"
     if not settings.metrics:
-        yield Finding(
-            "worker metrics",
-            "unused",
-            "not configured, so workers send no metrics of jobs",
-            "set metrics under [worker]: statsd://HOST:8125 or graphite://HOST:2003",
-        )
+        off = report_off("worker metrics", "worker.metrics")
+        yield off._replace(cure=f"{off.cure}: statsd://HOST:8125 or graphite://HOST:2003")
         return
     if scheme == "graphite":
         yield from _probe_direct(rest, f"{stem}.workers")
