@@ -24,6 +24,7 @@ from beanwatch.telemetry.logging import setup as logs
 from beanwatch.worker.api.app import App
 from beanwatch.worker.api.envelope import EnvelopeError, check_target
 from beanwatch.worker.api.errors import WorkerError
+from beanwatch.worker.core.init import leave_pid_1
 from beanwatch.worker.core.process import run_worker
 from beanwatch.worker.core.settings import WORKER_NAME, Settings
 
@@ -140,6 +141,7 @@ def command(
     Example:
       beanwatch worker beanwatch.worker.example:app --queue email.regular --name w1
     """
+    leave_pid_1()
     config = load_config(config_file)
     config = apply_flags(config, prefix=prefix, log_format=log_format, log_file=log_file)
     config = config._replace(worker=apply_flags(config.worker, **flags))
