@@ -407,3 +407,32 @@ def test_a_read_only_root_is_one_line_and_exit_1_or_no_matter_with_a_temporary_d
     assert done.stdout == ""
     done = run_read_only(tmp_path, [*argv, "--tmp-root", tmp_path])
     assert (done.returncode, done.stderr) == (10, "")
+
+
+@pytest.mark.parametrize(
+    ("library", "replaced"),
+    [
+        ("gevent", "_thread.start_new_thread"),
+        ("gevent", "time.sleep"),
+        ("gevent", "socket.socket"),
+        ("gevent", "signal.signal"),
+        ("eventlet", "_thread.start_new_thread"),
+    ],
+)
+def test_an_application_that_replaces_threads_is_refused_at_the_start(
+    run: Callable[..., tuple[int, str, str]], tmp_path: Path, library: str, replaced: str
+) -> None:
+    """The library is a stand-in that replaces one function, as `monkey.patch_all()` does."""
+    module, _, name = replaced.partition(".")
+    (tmp_path / f"{library}.py").write_text("def replacement(*_): ...\n")
+    (tmp_path / "patched.py").write_text(
+        f"import {library}, {module}\n"
+        "from beanwatch.worker import App\n"
+        f"{module}.{name} = {library}.replacement\n"
+        "app = App()\n"
+    )
+    argv = ("beanwatch", "worker", "patched:app", "--queue", "q", "--name", "w")
+    code, out, err = run(*argv, env={"PYTHONPATH": str(tmp_path)})
+    assert (code, out, len(err.splitlines())) == (2, "", 1)
+    reason = f"patched:app has replaced Python's threads and sockets by those of {library}: "
+    assert err.startswith(f"beanwatch: {reason}")

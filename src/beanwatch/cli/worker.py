@@ -1,8 +1,12 @@
 """`beanwatch worker MODULE:APP`: run one worker process."""
 
+import _thread
 import importlib
 import os
+import signal
+import socket
 import sys
+import time
 from typing import Any
 
 import click
@@ -153,6 +157,12 @@ def command(
             f"cannot open log file {config.log_file}: {error.strerror}"
         ) from None
     app = load_app(application)
+    if library := find_green_library():
+        raise click.UsageError(
+            f"{application} has replaced Python's threads and sockets by those of {library}: then "
+            "a job stops the worker's heartbeat, and its timeout does not end it; remove the call "
+            "of monkey patching from the application"
+        )
     try:
         return run_worker(app, settings, output)
     except WorkerError as error:
@@ -212,6 +222,17 @@ def read_password(config: Config) -> str:
         return config.redis.read_password()
     except ConfigError as error:
         raise click.UsageError(str(error)) from None
+
+
+def find_green_library() -> str:
+    """Return the library that has replaced threads, sleep, sockets or signals; "" if none has.
+
+    These libraries switch between tasks only where a task waits: a job that computes would stop all
+    others. Debuggers replace the same functions and do no harm, so look for these libraries only.
+    """
+    replaced = (_thread.start_new_thread, time.sleep, socket.socket, signal.signal)
+    libraries = {(function.__module__ or "").partition(".")[0] for function in replaced}
+    return min(libraries & {"gevent", "eventlet"}, default="")
 
 
 def load_app(name: str) -> App:
