@@ -1,7 +1,9 @@
 """Every way in which a worker ends, and its exit code."""
 
+import os
 import signal
 import socket
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -9,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from beanwatch.net.redis_reader import RedisReader
 from beanwatch.net.redis_url import open_redis, parse_redis_url
 from beanwatch.store.health import decide_health
+from beanwatch.store.heartbeats import read_workers
 from beanwatch.store.outcome_counts import read_outcomes
 from tests.real import ROOT, Beanstalkd, Redis, wait_until
 from tests.real.read_only import run_read_only
@@ -228,6 +232,40 @@ def test_a_second_worker_of_the_same_id_does_not_start(
     broker.put("ok")
     wait_until(lambda: first.outcomes() == ["ok"])
     assert first.beat().pid == first.process.pid
+
+
+def on_host(name: str) -> list[str]:
+    """The command that runs another one on a host with this name."""
+    user = [] if os.geteuid() == 0 else ["--map-root-user"]
+    command = ["unshare", *user, "--uts", "sh", "-c", 'hostname "$0" && exec "$@"', name]
+    if subprocess.run([*command, "true"], capture_output=True).returncode:
+        pytest.skip("this machine does not allow namespaces (unshare failed)")
+    return command
+
+
+def test_workers_on_hosts_whose_names_are_ip_addresses_have_ids_of_their_own(
+    start_worker: StartWorker, redis_server: Redis
+) -> None:
+    for host in ("10.20.30.41", "10.20.30.42"):
+        start_worker("--host", "", wrapper=on_host(host))
+    ids = [f"10_20_30_{last}.w1" for last in (41, 42)]
+
+    def seen() -> list[str]:
+        with RedisReader(parse_redis_url(redis_server.url), 5) as link:
+            return [worker.id for worker in read_workers(link.execute)]
+
+    wait_until(lambda: seen() == ids)
+
+
+def test_two_hosts_of_one_short_name_are_both_named_in_full(start_worker: StartWorker) -> None:
+    first = start_worker(wrapper=on_host("here.example.org"))
+    first.wait_for("idle")
+    second = start_worker("--host", "", wrapper=on_host("here.example.net"))
+    assert second.exit_code() == 12
+    where = f"here.example.org with pid {first.process.pid}, and this host is here.example.net"
+    fix = "both are here in the workers' ids, so start one of them with another --host"
+    text = f"beanwatch: worker here.w1 runs already, on {where}: {fix}\n"
+    assert second.errors.read_text().endswith(text)
 
 
 def test_of_two_that_start_at_the_same_moment_one_stays(

@@ -1,6 +1,7 @@
 """Checks at the start that the worker's id is free, and how the previous instance ended."""
 
 import os
+import socket
 import time
 from collections.abc import Callable
 
@@ -15,6 +16,7 @@ from beanwatch.worker.core.settings import Settings
 from beanwatch.worker.core.state import DUPLICATE
 from beanwatch.worker.guard.black_box import BlackBox, BlackBoxRecord
 from beanwatch.worker.guard.temporary import TemporaryRoot
+from beanwatch.worker.telemetry.heartbeat_reporter import describe_rival
 from beanwatch.worker.telemetry.heartbeat_writer import HeartbeatWriter
 
 LIVENESS_READS = 20  # reads of the other instance's heartbeat, within two intervals
@@ -50,6 +52,7 @@ def prepare_start(
     beat = Heartbeat(
         instance=instance,
         host=settings.host,
+        hostname=socket.gethostname(),
         pid=os.getpid(),
         name=settings.name,
         server=str(settings.address),
@@ -101,8 +104,7 @@ def find_previous(
             return None  # the other instance stopped on request, and removed its heartbeat
         if now.instance != instance and now.beat_at != previous.beat_at:
             raise WorkerError(
-                f"worker {worker} runs already, on {now.host} with pid {now.pid}: "
-                "stop it, or start this worker with another --name",
+                f"worker {worker} runs already, on {describe_rival(now, socket.gethostname())}",
                 DUPLICATE,
             )
     return previous

@@ -49,7 +49,11 @@ from beanwatch.worker.core.settings import WORKER_NAME, Settings
 @click.option(
     "--name", required=True, help="name of this worker, unique on its host and kept over restarts"
 )
-@click.option("--host", default="", help="host name in the worker's id (this host's short name)")
+@click.option(
+    "--host",
+    default="",
+    help="host name in the worker's id (this host's short name; for an IP address all of it, with _)",
+)
 @click.option("--server", metavar="NAME|ADDRESS", help="beanstalkd from which to reserve jobs")
 @click.option(
     "--redis", "redis_url", metavar="URL", help="Redis to which heartbeats and the ledger go"
