@@ -52,7 +52,7 @@ from beanwatch.worker.core.settings import WORKER_NAME, Settings
 @click.option(
     "--host",
     default="",
-    help="host name in the worker's id (this host's short name; for an IP address all of it, with _)",
+    help="host name in the worker's id (this host's short name; all of it for an IP address)",
 )
 @click.option("--server", metavar="NAME|ADDRESS", help="beanstalkd from which to reserve jobs")
 @click.option(
