@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from beanwatch.queues.servers import short_host
 from tests.collector.parts import Sink
 from tests.real import ROOT, Beanstalkd, Graphite, Proxy, Redis, closed_port, wait_until
 
@@ -460,4 +461,4 @@ def test_a_proxy_that_trickles_is_cut_off_at_the_timeout(
 
 
 def host() -> str:
-    return socket.gethostname().partition(".")[0]
+    return short_host()

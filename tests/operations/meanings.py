@@ -60,6 +60,7 @@ REDIS = {
 BEAT = {
     "instance": "a random id, new with every start of the process",
     "host": "the short host name; the worker's id is `<host>.<name>`",
+    "hostname": "the whole host name",
     "pid": "process id on that host",
     "name": "the worker's name, from `--name`",
     "server": "the server that it takes jobs from",

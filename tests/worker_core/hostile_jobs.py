@@ -4,6 +4,7 @@ import asyncio
 import functools
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -13,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from beanwatch.worker import App, Context
+from beanwatch.worker import App, Bury, Context
 from tests.real import wait_until
 from tests.worker_core.jobs import append
 
@@ -217,3 +218,14 @@ def closes(ctx: Context, data: dict[str, float]) -> None:
 async def closes_async(ctx: Context, data: dict[str, float]) -> None:
     os.closerange(3, 256)
     await asyncio.sleep(data["seconds"])
+
+
+@app.job("orphans", max_attempts=1)
+def orphans(ctx: Context, data: Any) -> None:
+    """Leave ten processes without a parent; the exit code of the eleventh must not be lost."""
+    for _ in range(10):
+        subprocess.run(["sh", "-c", "sleep 0.2 & true"], check=True)
+    with subprocess.Popen(["sh", "-c", "exit 7"]) as child:
+        time.sleep(0.5)
+        if (code := child.wait()) != 7:
+            raise Bury(f"the exit code is {code}")

@@ -1,7 +1,9 @@
 """Every way in which a worker ends, and its exit code."""
 
+import os
 import signal
 import socket
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -232,6 +234,40 @@ def test_a_second_worker_of_the_same_id_does_not_start(
     assert first.beat().pid == first.process.pid
 
 
+def on_host(name: str) -> list[str]:
+    """The command that runs another one on a host with this name."""
+    user = [] if os.geteuid() == 0 else ["--map-root-user"]
+    command = ["unshare", *user, "--uts", "sh", "-c", 'hostname "$0" && exec "$@"', name]
+    if subprocess.run([*command, "true"], capture_output=True).returncode:
+        pytest.skip("this machine does not allow namespaces (unshare failed)")
+    return command
+
+
+def test_workers_on_hosts_whose_names_are_ip_addresses_have_ids_of_their_own(
+    start_worker: StartWorker, redis_server: Redis
+) -> None:
+    for host in ("10.20.30.41", "10.20.30.42"):
+        start_worker("--host", "", wrapper=on_host(host))
+    ids = [f"10_20_30_{last}.w1" for last in (41, 42)]
+
+    def seen() -> list[str]:
+        with RedisReader(parse_redis_url(redis_server.url), 5) as link:
+            return [worker.id for worker in read_workers(link.execute)]
+
+    wait_until(lambda: seen() == ids)
+
+
+def test_two_hosts_of_one_short_name_are_both_named_in_full(start_worker: StartWorker) -> None:
+    first = start_worker(wrapper=on_host("here.example.org"))
+    first.wait_for("idle")
+    second = start_worker("--host", "", wrapper=on_host("here.example.net"))
+    assert second.exit_code() == 12
+    where = f"here.example.org with pid {first.process.pid}, and this host is here.example.net"
+    fix = "both are here in the workers' ids, so start one of them with another --host"
+    text = f"beanwatch: worker here.w1 runs already, on {where}: {fix}\n"
+    assert second.errors.read_text().endswith(text)
+
+
 def test_of_two_that_start_at_the_same_moment_one_stays(
     start_worker: StartWorker, redis_server: Redis
 ) -> None:
@@ -431,3 +467,32 @@ def test_a_read_only_root_is_one_line_and_exit_1_or_no_matter_with_a_temporary_d
     assert done.stdout == ""
     done = run_read_only(tmp_path, [*argv, "--tmp-root", tmp_path])
     assert (done.returncode, done.stderr) == (10, "")
+
+
+@pytest.mark.parametrize(
+    ("library", "replaced"),
+    [
+        ("gevent", "_thread.start_new_thread"),
+        ("gevent", "time.sleep"),
+        ("gevent", "socket.socket"),
+        ("gevent", "signal.signal"),
+        ("eventlet", "_thread.start_new_thread"),
+    ],
+)
+def test_an_application_that_replaces_threads_is_refused_at_the_start(
+    run: Callable[..., tuple[int, str, str]], tmp_path: Path, library: str, replaced: str
+) -> None:
+    """The library is a stand-in that replaces one function, as `monkey.patch_all()` does."""
+    module, _, name = replaced.partition(".")
+    (tmp_path / f"{library}.py").write_text("def replacement(*_): ...\n")
+    (tmp_path / "patched.py").write_text(
+        f"import {library}, {module}\n"
+        "from beanwatch.worker import App\n"
+        f"{module}.{name} = {library}.replacement\n"
+        "app = App()\n"
+    )
+    argv = ("beanwatch", "worker", "patched:app", "--queue", "q", "--name", "w")
+    code, out, err = run(*argv, env={"PYTHONPATH": str(tmp_path)})
+    assert (code, out, len(err.splitlines())) == (2, "", 1)
+    reason = f"patched:app has replaced Python's threads and sockets by those of {library}: "
+    assert err.startswith(f"beanwatch: {reason}")

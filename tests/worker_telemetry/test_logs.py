@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import datetime
@@ -357,6 +358,36 @@ def test_what_was_lost_is_said_when_there_is_room_again(tmp_path: Path):
     assert whole[0] == "one"
     assert whole[-1] == "last"
     assert whole[-2].endswith("log lines were lost")
+
+
+def test_a_disk_that_hangs_in_one_thread_does_not_stop_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+):
+    """The main thread may log on a network file system whose server is away."""
+    responds, write, calls = threading.Event(), os.write, []
+
+    def hang(descriptor: int, data: bytes) -> int:
+        calls.append(data)
+        responds.wait(20)
+        return write(descriptor, data)
+
+    output = LogOutput(str(tmp_path / "log"), [lambda *_: b"some lost\n"])
+    monkeypatch.setattr("beanwatch.telemetry.logging.output.MAX_WAIT", 0.1)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", hang)
+        hung, other = (
+            threading.Thread(target=output.write, args=(line,)) for line in (b"one\n", b"two\n")
+        )
+        hung.start()
+        wait_until(lambda: calls)
+        other.start()
+        other.join(10)
+        assert not other.is_alive()
+        assert output.dropped == 1
+        responds.set()
+        hung.join()
+    output.write(b"three\n")
+    assert (tmp_path / "log").read_text() == "one\nsome lost\nthree\n"
 
 
 def test_a_reader_that_stands_still_does_not_stop_the_worker(tmp_path: Path):

@@ -190,6 +190,31 @@ def test_threads_and_forked_children_may_share_a_producer(beanstalkd: Beanstalkd
     assert beanstalkd.stats_tube("t")["current-jobs-ready"] == 351
 
 
+def test_a_child_that_is_forked_while_another_thread_puts_can_put(beanstalkd: Beanstalkd):
+    with Producer(beanstalkd.address, timeout=20) as producer:
+        producer.put("t", "j")
+        beanstalkd.freeze()
+        thread = threading.Thread(target=producer.put, args=("t", "j"))
+        thread.start()
+        lock = next(iter(producer._locks.values()))
+        wait_until(lock.locked)
+        child = os.fork()
+        if not child:
+            code = 1
+            try:
+                producer.put("t", "j")
+                code = 0
+            finally:
+                os._exit(code)
+        beanstalkd.thaw()
+        thread.join()
+        try:
+            wait_until(lambda: beanstalkd.stats_tube("t")["current-jobs-ready"] == 3)
+        finally:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+
+
 _data = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),

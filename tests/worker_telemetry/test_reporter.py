@@ -191,7 +191,8 @@ def test_a_record_that_does_not_move_on_is_no_living_twin(parts: Parts):
     parts.heartbeat.write(MINE)
     assert (parts.state.exit_code, parts.state.stop_reason) == (
         DUPLICATE,
-        "another worker with this id runs on web2, pid 7",
+        "another worker with this id runs on web2 with pid 7: "
+        "stop it, or start this worker with another --name",
     )
     assert parts.connection.interrupts == 1
 

@@ -1,6 +1,7 @@
 """Checks at the start that the worker's id is free, and how the previous instance ended."""
 
 import os
+import socket
 import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -18,6 +19,7 @@ from beanwatch.worker.core.settings import Settings
 from beanwatch.worker.core.state import DUPLICATE
 from beanwatch.worker.guard.black_box import BlackBox, BlackBoxRecord
 from beanwatch.worker.guard.temporary import TemporaryRoot
+from beanwatch.worker.telemetry.heartbeat_reporter import describe_rival
 from beanwatch.worker.telemetry.heartbeat_writer import HeartbeatWriter
 from beanwatch.worker.telemetry.run_starts import RunStarts
 
@@ -89,6 +91,7 @@ def identify(inherited: Heartbeat, settings: Settings, instance: str, now: float
     return inherited._replace(
         instance=instance,
         host=settings.host,
+        hostname=socket.gethostname(),
         pid=os.getpid(),
         name=settings.name,
         server=str(settings.address),
@@ -202,8 +205,7 @@ def find_previous(
             return None  # the other instance stopped on request, and removed its heartbeat
         if now.instance != instance and now.beat_at != previous.beat_at:
             raise WorkerError(
-                f"worker {worker} runs already, on {now.host} with pid {now.pid}: "
-                "stop it, or start this worker with another --name",
+                f"worker {worker} runs already, on {describe_rival(now, socket.gethostname())}",
                 DUPLICATE,
             )
     return previous

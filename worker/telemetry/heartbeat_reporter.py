@@ -60,7 +60,8 @@ class HeartbeatReporter:
                 self._lost = 0
             self._versions.observe(seen.version, self._clock())
             if other := self._duplicates.find(seen.record, self._writer.started_at):
-                why = f"another worker with this id runs on {other.host}, pid {other.pid}"
+                rival = describe_rival(other, self._record.identity.hostname)
+                why = f"another worker with this id runs on {rival}"
                 stop_once(self._state, self._connection, why, DUPLICATE)
         if self._versions.is_restart_due(self._clock()):
             why = "all workers were told to restart (beanwatch:version has changed)"
@@ -92,6 +93,20 @@ class HeartbeatReporter:
             )
             return False
         return True
+
+
+def describe_rival(other: Heartbeat, hostname: str) -> str:
+    """Return where another worker with this worker's id runs, and what to do about it.
+
+    `hostname` is the whole name of this host.
+    """
+    where = f"{other.hostname or other.host} with pid {other.pid}"
+    if other.hostname in ("", hostname):
+        return f"{where}: stop it, or start this worker with another --name"
+    return (
+        f"{where}, and this host is {hostname}: both are {other.host} in the workers' ids, so "
+        "start one of them with another --host"
+    )
 
 
 class DuplicateWatch:

@@ -1,8 +1,12 @@
 """`beanwatch worker MODULE:APP`: run one worker process."""
 
+import _thread
 import importlib
 import os
+import signal
+import socket
 import sys
+import time
 from typing import Any
 
 import click
@@ -19,14 +23,14 @@ from beanwatch.cli.lib.options import (
     read_command_secret,
 )
 from beanwatch.cli.lib.output import printable
-from beanwatch.config import Config, ConfigError
-from beanwatch.net.redis_url import DEFAULT_URL
+from beanwatch.config import Config, ConfigError, RedisConfig
 from beanwatch.queues.servers import DEFAULT_SERVER, short_host
 from beanwatch.telemetry.logging import setup as logs
 from beanwatch.worker.api.app import App
 from beanwatch.worker.api.envelope import EnvelopeError, check_target
 from beanwatch.worker.api.errors import AppError, WorkerError
 from beanwatch.worker.core.decide import format_exception_line
+from beanwatch.worker.core.init import leave_pid_1
 from beanwatch.worker.core.process import run_failed_start, run_worker
 from beanwatch.worker.core.settings import WORKER_NAME, Settings
 from beanwatch.worker.core.state import NO_APP
@@ -45,7 +49,11 @@ from beanwatch.worker.core.state import NO_APP
     help="reserve jobs from this queue; repeatable (-T and --tube mean the same)",
 )
 @click.option("--name", help="name of this worker, unique on its host and kept over restarts")
-@click.option("--host", default="", help="host name in the worker's id (this host's short name)")
+@click.option(
+    "--host",
+    default="",
+    help="host name in the worker's id (this host's short name; all of it for an IP address)",
+)
 @click.option(
     "--server",
     metavar="NAME|ADDRESS",
@@ -55,7 +63,8 @@ from beanwatch.worker.core.state import NO_APP
     "--redis",
     "redis_url",
     metavar="URL",
-    help=f"Redis to which heartbeats and the ledger go (the configured one, else {DEFAULT_URL})",
+    help="Redis to which heartbeats and the ledger go (the configured one, else "
+    f"{RedisConfig().url})",
 )
 @click.option(
     "--metrics",
@@ -160,6 +169,7 @@ def command(
     Example:
       beanwatch worker beanwatch.worker.example:app --queue email.regular --name w1
     """
+    leave_pid_1()
     config = load_config(config_file)
     config = apply_flags(config, prefix=prefix, log_format=log_format, log_file=log_file)
     config = config._replace(worker=apply_flags(config.worker, **flags))
@@ -182,6 +192,7 @@ def command(
         except AppError as error:
             click.echo(f"beanwatch: {error}", err=True)
             return run_failed_start(settings, str(error))
+        refuse_green_threads(application)
         settings = settings._replace(check_command=(*sys.orig_argv, "--check"))
         return run_worker(app, settings, output)
     except WorkerError as error:
@@ -251,8 +262,30 @@ def check_app(application: str) -> int:
     except AppError as error:
         click.echo(f"beanwatch: {error}", err=True)
         return NO_APP
+    refuse_green_threads(application)
     click.echo(f"{application} can be imported; its jobs: {', '.join(sorted(app.handlers))}")
     return 0
+
+
+def refuse_green_threads(application: str) -> None:
+    """Raise UsageError if the application has replaced Python's threads by green ones."""
+    if library := find_green_library():
+        raise click.UsageError(
+            f"{application} has replaced Python's threads and sockets by those of {library}: then "
+            "a job stops the worker's heartbeat, and its timeout does not end it; remove the call "
+            "of monkey patching from the application"
+        )
+
+
+def find_green_library() -> str:
+    """Return the library that has replaced threads, sleep, sockets or signals; "" if none has.
+
+    These libraries switch between tasks only where a task waits: a job that computes would stop all
+    others. Debuggers replace the same functions and do no harm, so look for these libraries only.
+    """
+    replaced = (_thread.start_new_thread, time.sleep, socket.socket, signal.signal)
+    libraries = {(function.__module__ or "").partition(".")[0] for function in replaced}
+    return min(libraries & {"gevent", "eventlet"}, default="")
 
 
 def load_app(name: str) -> App:

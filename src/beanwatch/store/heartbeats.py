@@ -35,6 +35,7 @@ class Heartbeat(NamedTuple):
 
     instance: str = ""
     host: str = ""
+    hostname: str = ""  # the whole name of the host; `host` may be its first part
     pid: int = 0
     name: str = ""
     server: str = ""

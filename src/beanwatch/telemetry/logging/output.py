@@ -18,7 +18,8 @@ from beanwatch.words import count
 
 STDOUT, STDERR = 1, 2
 _NAMES = {STDOUT: "standard output", STDERR: "standard error"}
-# Seconds to wait for a pipe's reader that has stopped reading. After a loss, lines do not wait.
+# Seconds to wait for a pipe's reader that has stopped reading, or for another thread that writes.
+# After a loss, lines do not wait.
 MAX_WAIT = 1.0
 
 
@@ -26,9 +27,10 @@ class LogOutput:
     """Appends lines to the file `path`, or to `stream` (a file descriptor) if `path` is empty.
 
     It is both structlog's logger and its logger factory. If a line cannot be written (full disk,
-    closed pipe, reader that has stopped), it is lost and counted in `dropped`. The first loss is
-    reported on standard error. When writing works again, a line says how many were lost;
-    `processors` render it. The constructor raises OSError if the file cannot be opened.
+    closed pipe, reader that has stopped, another thread that hangs in a write), it is lost and
+    counted in `dropped`. The first loss is reported on standard error. When writing works again, a
+    line says how many were lost; `processors` render it. The constructor raises OSError if the file
+    cannot be opened.
     """
 
     _is_writing: bool
@@ -71,24 +73,38 @@ class LogOutput:
         if os.getpid() != self._pid:  # after a fork: the parent may have held the lock
             self._pid = os.getpid()
             self._reset()
-        with self._lock:
-            if self._is_writing:
-                self._waiting.append(line)
-                return  # called by a signal handler that interrupted a write
+        if threading.get_ident() == self._main_thread:
+            # Use `with`: after any other call, a signal handler may raise a job's timeout.
+            with self._lock:
+                self._write_all(line)
+        # The main thread may hang in a write, with its disk. The pulse thread must not hang too.
+        elif self._lock.acquire(timeout=0 if self._lost else MAX_WAIT):
             try:
-                self._is_writing = True
-                self._write(line)
-                while self._waiting:
-                    self._write(self._waiting.popleft())
+                self._write_all(line)
             finally:
-                self._is_writing = False
+                self._lock.release()
+        else:
+            self._count_loss()
 
     debug = info = warning = error = critical = write
 
     def _reset(self) -> None:
         self._lock = threading.RLock()  # reentrant: a signal handler may log during a write
+        self._main_thread = threading.main_thread().ident
         self._waiting: deque[bytes] = deque()
         self._is_writing = False
+
+    def _write_all(self, line: bytes) -> None:
+        if self._is_writing:
+            self._waiting.append(line)
+            return  # called by a signal handler that interrupted a write
+        try:
+            self._is_writing = True
+            self._write(line)
+            while self._waiting:
+                self._write(self._waiting.popleft())
+        finally:
+            self._is_writing = False
 
     def _write(self, line: bytes) -> None:
         if self._must_reopen:
@@ -97,6 +113,9 @@ class LogOutput:
             self._lost = 0
         if not self._lost and self._put(line):
             return
+        self._count_loss()
+
+    def _count_loss(self) -> None:
         self._lost += 1
         self.dropped += 1
 
