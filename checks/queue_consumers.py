@@ -28,6 +28,7 @@ from beanwatch.checks.lib.source import Source
 from beanwatch.config import Config, Threshold
 from beanwatch.words import count
 
+MAX_NAMED = 5  # queues named in the text when nothing is wrong
 DEFAULT_LIMITS = Threshold()  # none: only the operator knows how many consumers there should be
 
 
@@ -70,6 +71,7 @@ class ConsumersJudge:
             "stalled": Critical,
             "frozen": Critical,
             "saturated": Warn,
+            "silent": Warn,
             "paused": STATES[options.paused],
             "draining": STATES[options.draining],
         }
@@ -109,6 +111,10 @@ def describe(queue: CheckedQueue) -> str:
             verb = "is connected but sends" if number == 1 else "are connected but send"
             names = name_some(number, group_by_health(queue.workers or ()).dead)
             return f"{ready} ready and none gets done: {names} {verb} no heartbeat (frozen?)"
+        case "silent":
+            verb = "is connected but sends" if number == 1 else "are connected but send"
+            names = name_some(number, group_by_health(queue.workers or ()).dead)
+            return f"{ready} ready, and {names} {verb} no heartbeat (frozen?)"
         case "saturated":
             who, verb = ("its one consumer", "is") if number == 1 else (f"all {consumers}", "are")
             busy = f"{verb} busy" if state.reserved else "may be busy with other queues"
@@ -124,6 +130,11 @@ def describe(queue: CheckedQueue) -> str:
     if queue.server.system.can_tell("idle_consumers"):
         return f"{ready} ready, {consumers}, the number of idle ones is not known"
     return f"{ready} ready, {consumers}"
+
+
+def are_all_busy(queue: CheckedQueue) -> bool:
+    """Return True if jobs are ready, and no consumer waits for one."""
+    return bool(queue.state.ready) and queue.state.idle_consumers == 0
 
 
 # -- present
@@ -145,13 +156,19 @@ class ConsumersSummary(queue_check.QueueSummary):
     """Presents queues without a problem, and names those that are paused or draining."""
 
     def ok(self, results: Any) -> str:
-        """Return a text such as `3 queues: consumers take what is ready / images: paused, ...`."""
+        """Return a text such as `3 queues: consumers take what is ready / images: paused, ...`.
+
+        Whether jobs get done is not known at the first run if all consumers of a queue are busy.
+        """
         found = queue_check.queues_of(results)
         if len(found) < 2:
             return super().ok(results)
         stopped = [q for q in found if q.verdict in ("paused", "draining")]
         texts = [f"{queue.label}: {describe(queue)}" for queue in stopped]
-        return BETWEEN_PROBLEMS.join([f"{len(found)} queues: consumers take what is ready", *texts])
+        busy = [q.label for q in found if q.verdict == "ok" and are_all_busy(q)]
+        more = f", or are all busy ({', '.join(busy[:MAX_NAMED])})" if busy else ""
+        text = f"{len(found)} queues: consumers take what is ready{more}"
+        return BETWEEN_PROBLEMS.join([text, *texts])
 
 
 def build(options: argparse.Namespace, config: Config, source_: Source) -> Check:
