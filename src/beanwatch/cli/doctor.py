@@ -163,6 +163,7 @@ def make_settings(
         carbon=config.graphite.address or DEFAULT_CARBON,
         url=config.graphite.url,
         metrics=config.worker.metrics,
+        collect=config.collect,
         expected=config.expected_workers,
         # Where `beanwatch install` links the checks, and then where pip installs them.
         plugins=[*map(Path, DIRECTORIES["plugins"]), Path(sys.prefix) / "bin"],
