@@ -1,11 +1,18 @@
 """Tables on a narrow terminal."""
 
 import io
+import json
+import time
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.cells import cell_len
 from rich.console import Console
 
+from beanwatch.cli.lib.output import printable
 from beanwatch.cli.lib.queue_view import queue_table, server_table, state_words
+from beanwatch.cli.lib.tables import fit_cell
 from beanwatch.cli.lib.worker_view import worker_table
 from beanwatch.fleet.overview import QueueRow, ServerRow
 from beanwatch.store.heartbeats import Heartbeat, Worker
@@ -131,3 +138,24 @@ def test_no_name_or_note_can_control_the_terminal():
         text = "".join(printed(table, 160))
         assert r"\x1b[31m[red]" in text
         assert text.isprintable()
+
+
+@given(st.text().map(printable), st.integers(1, 40), st.booleans())
+def test_a_cell_has_the_width_of_its_column(text: str, width: int, to_right: bool):
+    cell = fit_cell(text, width, to_right=to_right)
+    assert cell_len(cell) == width
+    assert text in cell or cell.endswith("…")
+
+
+def test_a_table_of_many_queues_costs_no_more_than_their_json():
+    rows = [
+        QueueRow("q1", f"user.{n}.mail", n, n, 0, n % 7, 5, 1, "ok", 1.5, 2.5, float(n))
+        for n in range(3000)
+    ]
+    started = time.process_time()
+    lines = printed(queue_table(rows, several=True), 200)
+    between = time.process_time()
+    json.dumps([row.tree() for row in rows], indent=2)
+    end = time.process_time()
+    assert len(lines) == 3001
+    assert between - started < 2 * (end - between)

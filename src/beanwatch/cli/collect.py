@@ -22,6 +22,7 @@ from beanwatch.cli.lib.options import (
     pick_servers,
     server_option,
 )
+from beanwatch.cli.lib.probes.storage_step import StepWatch
 from beanwatch.collectors.collector import Collector, Extra
 from beanwatch.collectors.deliver.carbon import CarbonConnection, Printer, parse_graphite
 from beanwatch.collectors.deliver.delivery import Delivery, Transport
@@ -152,9 +153,13 @@ def run(config: Config, servers: Sequence[Server], stack: ExitStack, *, once: bo
         )
         for server in servers
     ]
+    extras = pick_extras(config, outbox, problems, once=once)
+    if not once and config.graphite.address != "-":
+        nodes = [server.node for server in servers]
+        extras.append(StepWatch(config.graphite.url, config.prefix, nodes, collect, problems))
     collector = Collector(
         pollers,
-        pick_extras(config, outbox, problems, once=once),
+        extras,
         outbox,
         Delivery(outbox, pick_transport(config.graphite.address), problems),
         log,

@@ -174,6 +174,7 @@ def make_settings(
         carbon=config.graphite.address,
         url=config.graphite.url,
         metrics=config.worker.metrics,
+        collect=config.collect,
         expected=config.expected_workers,
         # Where `beanwatch install` links the checks, and then where pip installs them.
         plugins=[*map(Path, DIRECTORIES["plugins"]), Path(sys.prefix) / "bin"],

@@ -21,6 +21,8 @@ def printable(text: str) -> str:
 
     Names, reasons and bodies of jobs come from other programs, which must not control the terminal.
     """
+    if text.isprintable():
+        return text
     return "".join(
         char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
     )

@@ -5,6 +5,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
+from beanwatch.config import CollectConfig
 from beanwatch.net.redis_url import RedisUrl
 from beanwatch.queues.servers import Server
 
@@ -48,6 +49,7 @@ class ProbeSettings(NamedTuple):
     carbon: str  # address of carbon's plaintext receiver; empty if it is off
     url: str  # base URL of Graphite's render API; empty if it is off
     metrics: str  # URL to which workers send metrics; empty if not configured
+    collect: CollectConfig  # the intervals of the collector
     expected: Sequence[str]  # ids of the expected workers
     plugins: Sequence[Path]  # directories with the checks; the first that has a check is used
     user: str = ""  # run the checks as this user; empty for the current user

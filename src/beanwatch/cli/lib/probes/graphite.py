@@ -3,9 +3,11 @@
 import random
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 from beanwatch.cli.lib.probes.finding import TIMEOUT, Finding, ProbeSettings, report_off
 from beanwatch.cli.lib.probes.render import hide_password, render, wait_for_value
+from beanwatch.cli.lib.probes.storage_step import CURE, find_step_problems
 from beanwatch.collectors.deliver.carbon import CarbonConnection, GraphiteError, parse_graphite
 from beanwatch.net.address import AddressError
 from beanwatch.queues.servers import short_host
@@ -74,7 +76,10 @@ def _send_test_metric(address: str, path: str, value: int) -> Finding:
 def probe_freshness(
     settings: ProbeSettings, *, now: Callable[[], float] = time.time
 ) -> Iterator[Finding]:
-    """Test that the collector is running, by the age of its newest point for each server."""
+    """Test that the collector is running, by the age of its newest point for each server.
+
+    Also test that Graphite's step fits the collector's intervals.
+    """
     if not settings.url:
         yield Finding("freshness", "unused", "skipped: the render API is off")
         return
@@ -104,3 +109,7 @@ def probe_freshness(
             )
         else:
             yield Finding(part, "ok", f"the newest point is {max(0, now() - newest):.0f} s old")
+    nodes = [server.node for server in settings.servers]
+    with suppress(GraphiteError):  # a render API that does not work is in another finding
+        for problem in find_step_problems(settings.url, settings.prefix, nodes, settings.collect):
+            yield Finding("storage step", "warning", problem, CURE)
