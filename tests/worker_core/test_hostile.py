@@ -291,3 +291,14 @@ def test_without_a_thread_to_be_had_the_watchdog_is_armed_at_the_next_tick(
     dog.tick(0.0)
     dog.cover_job(130.0)  # a job may come first
     assert armed[1:] == [30.0 + watchdog.HARD_DEADLINE_MARGIN + 2.0]
+
+
+def test_data_that_does_not_fit_is_not_in_the_log(
+    start_worker: StartWorker, broker: Broker
+) -> None:
+    broker.put("color", "5ecret")
+    worker = start_worker(app=APP)
+    wait_until(lambda: worker.outcomes() == ["invalid"])
+    reason = "the data does not fit the handler: Invalid enum value (not shown)"
+    assert worker.runs()[0]["reason"] == reason
+    assert "5ecret" not in worker.log_file.read_text()

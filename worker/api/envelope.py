@@ -7,6 +7,7 @@ put this one) and `v` (the version). A follow-up is a job that the worker puts a
 succeeded or failed, before it deletes or buries this one.
 """
 
+import re
 import uuid
 from typing import Annotated, Any
 
@@ -94,7 +95,7 @@ def decode(body: bytes) -> Envelope:
     try:
         envelope = _decoder.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise EnvelopeError(f"not a valid job envelope: {_in_words(str(error))}") from None
+        raise EnvelopeError(f"not a valid job envelope: {describe_fault(error)}") from None
     if envelope.v > VERSION:
         raise EnvelopeError(
             f"envelope version {envelope.v} is too new: this worker reads versions up to {VERSION}"
@@ -102,8 +103,21 @@ def decode(body: bytes) -> Envelope:
     return envelope
 
 
-def _in_words(fault: str) -> str:
-    """Replace the regular expressions in msgspec's message by the characters that they allow."""
+# The two messages of msgspec that quote a value. A path such as $.to or $.items[0] may follow.
+_QUOTED_VALUE = re.compile(
+    r"(Invalid (?:enum )?value) .*?( - at (?:`key` in )?`\$[\w.\[\]-]*`)?", re.DOTALL
+)
+
+
+def describe_fault(error: Exception) -> str:
+    """Return what msgspec found wrong: the field and the expected type, but never a value.
+
+    Logs show this text, and the data of a job must not get into them. Regular expressions are
+    replaced by the characters that they allow.
+    """
+    fault = str(error)
+    if quoted := _QUOTED_VALUE.fullmatch(fault):
+        fault = f"{quoted[1]} (not shown){quoted[2] or ''}"
     for pattern, words in _PATTERNS_IN_WORDS.items():
         fault = fault.replace(f"matching regex {pattern!r}", words)
     return fault
@@ -169,5 +183,5 @@ def check_target(queue: str, priority: int, delay: int, ttr: int) -> None:
         msgspec.convert({"queue": queue, "priority": priority, "delay": delay, "ttr": ttr}, _Target)
     except msgspec.ValidationError as error:
         raise EnvelopeError(
-            f"invalid queue, priority, delay or ttr: {_in_words(str(error))}"
+            f"invalid queue, priority, delay or ttr: {describe_fault(error)}"
         ) from None
