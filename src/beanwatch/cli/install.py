@@ -17,7 +17,7 @@ from beanwatch.checks.registry import CHECKS
 from beanwatch.cli.lib.directories import DIRECTORIES
 from beanwatch.cli.lib.installer import FileInstaller, FileToInstall, InstallResult
 from beanwatch.cli.lib.options import config_option, load_config, pick_servers, server_option
-from beanwatch.cli.lib.output import print_error
+from beanwatch.cli.lib.output import print_error, print_line, print_status
 from beanwatch.fleet.queue_actions import list_queue_names
 from beanwatch.queues.base import DEFAULT_TIMEOUT, ServerError
 from beanwatch.queues.servers import Server
@@ -216,9 +216,9 @@ def command(
     # Install all files before printing anything: a pipe that is closed early must not stop it.
     for result in list(FileInstaller(Path(dest), dry_run=dry_run).install(wanted)):
         failed = failed or result.status == "failed"
-        click.echo(describe(result))
+        print_result(result)
     if failed:
-        click.echo(
+        print_line(
             "beanwatch: some files were not installed (see `failed` above): run it as root, or "
             "install below another directory with --dest DIR",
             err=True,
@@ -226,7 +226,7 @@ def command(
         return 1
     next_step = KINDS[kind].next_step
     prefix = "" if next_step.startswith("no ") else "would then: " if dry_run else "then: "
-    click.echo(f"{prefix}{next_step}")
+    print_line(f"{prefix}{next_step}")
     return 0
 
 
@@ -290,7 +290,7 @@ def discover_queues(server: Server) -> list[str]:
         raise click.ClickException(f"--discover: cannot list the queues of {error}") from None
 
 
-def describe(result: InstallResult) -> str:
-    """Return one line: the status of a file in color, its path, and the reason if there is one."""
-    status = click.style(f"{result.status:8}", fg=COLORS.get(result.status))
-    return f"{status} {result.path}{f' ({result.reason})' if result.reason else ''}"
+def print_result(result: InstallResult) -> None:
+    """Print one line: the status of a file in color, its path, and the reason if there is one."""
+    reason = f" ({result.reason})" if result.reason else ""
+    print_status(result.status, COLORS.get(result.status), f"{result.path}{reason}")

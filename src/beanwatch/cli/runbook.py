@@ -9,6 +9,8 @@ import click
 from rich.console import Console
 from rich.markdown import Markdown
 
+from beanwatch.cli.lib.output import print_text
+
 
 @click.command()
 @click.argument("alert", required=False, metavar="[ALERT]")
@@ -28,7 +30,7 @@ def command(alert: str | None) -> None:
     if sys.stdout.isatty():
         Console().print(Markdown(text))
     else:
-        click.echo(text, nl=False)
+        print_text(text)
 
 
 def parse_headings(text: str) -> dict[str, str]:

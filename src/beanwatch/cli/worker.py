@@ -17,6 +17,7 @@ from beanwatch.cli.lib.options import (
     load_config,
     pick_job_server,
 )
+from beanwatch.cli.lib.output import print_line
 from beanwatch.config import Config, ConfigError
 from beanwatch.net.redis_url import DEFAULT_URL
 from beanwatch.queues.servers import short_host
@@ -152,7 +153,7 @@ def command(
     try:
         return run_worker(app, settings, output)
     except WorkerError as error:
-        click.echo(f"beanwatch: {error}", err=True)
+        print_line(f"beanwatch: {error}", err=True)
         return error.code
     except ValueError as error:  # a URL in the settings is invalid
         raise click.UsageError(str(error)) from None

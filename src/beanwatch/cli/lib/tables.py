@@ -8,8 +8,8 @@ from rich.console import Console, ConsoleOptions
 from rich.table import Column, Table
 from rich.text import Text
 
-from beanwatch.cli.lib.output import printable
 from beanwatch.durations import format_duration
+from beanwatch.quoting import terminal_text
 
 GAP = 2  # characters between two columns
 NAME_WIDTH = 12  # characters; in a narrow terminal, a name may be cut to this length
@@ -31,7 +31,7 @@ class Columns:
 
     def add_row(self, *cells: str, style: str = "") -> None:
         """Add a row with a cell for each column. Control characters in the cells are escaped."""
-        self._rows.append((list(map(printable, cells)), style))
+        self._rows.append((list(map(terminal_text, cells)), style))
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Table]:
         widths = self._fit(options.max_width)

@@ -7,7 +7,7 @@ from typing import TypeVar
 import click
 
 from beanwatch.cli.lib.options import QUERY_TIMEOUT, load_config, need_redis, pick_servers
-from beanwatch.cli.lib.output import exit_1_on
+from beanwatch.cli.lib.output import exit_1_on, print_line
 from beanwatch.config import GLOB, Config
 from beanwatch.fleet.workers import WorkerError, find_target, match_workers
 from beanwatch.net.redis_url import Execute, RedisError, open_redis
@@ -41,7 +41,7 @@ def send_to_workers(
         with exit_1_on(WorkerError):
             targets = [find_target(worker, address) for worker in found]
     if sys.stderr.isatty():
-        click.echo(
+        print_line(
             f"waiting up to {timeout:g} s for {len(targets)} workers to reply to {command!r}",
             err=True,
         )
