@@ -9,6 +9,7 @@ from beanwatch.config import GLOB, ConfigError, load
 from beanwatch.net.address import AddressError, BackgroundCall
 from beanwatch.queues.base import ServerError
 from beanwatch.queues.servers import Server, resolve_servers
+from beanwatch.quoting import terminal_text
 
 MAX_KICKED = 1000  # jobs in one call; those that fail are buried, and cause the next alert
 
@@ -83,9 +84,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         work = partial(kick, server, options.queue, options.most, timeout)
         kicked = BackgroundCall(work, "beanwatch-kick").wait(timeout)
     except TimeoutError:
-        print(f"beanwatch_kick_buried: {failed}: not done within {timeout:g} s", file=sys.stderr)  # noqa: T201
+        line = f"beanwatch_kick_buried: {failed}: not done within {timeout:g} s"
+        print(terminal_text(line), file=sys.stderr)  # noqa: T201
         sys.exit(1)
     except (AddressError, ConfigError, ServerError, ValueError, RuntimeError) as error:
-        print(f"beanwatch_kick_buried: {failed}: {error}", file=sys.stderr)  # noqa: T201
+        line = terminal_text(f"beanwatch_kick_buried: {failed}: {error}")
+        print(line, file=sys.stderr)  # noqa: T201
         sys.exit(1)
-    print(f"kicked {kicked} job{'' if kicked == 1 else 's'} in {options.queue}")  # noqa: T201
+    line = f"kicked {kicked} job{'' if kicked == 1 else 's'} in {options.queue}"
+    print(terminal_text(line))  # noqa: T201

@@ -13,6 +13,7 @@ from beanwatch.checks.channels.alert import (
     replace_invalid_utf8,
 )
 from beanwatch.net.address import BackgroundCall
+from beanwatch.quoting import terminal_text
 
 # To add a channel, add a module to checks/channels and an entry here.
 CHANNELS = (mail.CHANNEL, webhook.CHANNEL, file.CHANNEL)
@@ -161,5 +162,5 @@ def main() -> None:
         sys.exit(2)
     failed = deliver(options)
     for line in failed:
-        print(f"beanwatch_notify: {line}", file=sys.stderr)  # noqa: T201
+        print(terminal_text(f"beanwatch_notify: {line}"), file=sys.stderr)  # noqa: T201
     sys.exit(1 if failed else 0)

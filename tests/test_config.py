@@ -256,3 +256,10 @@ def test_config_show_hides_the_password(
     assert code == 0
     assert "hunter2" not in out
     assert "redis://127.0.0.1/0" in out
+
+
+@pytest.mark.parametrize("value", ['["redis://:5ecret@h"]', '{ a = "5ecret" }'])
+def test_a_list_or_a_table_in_place_of_a_text_is_not_quoted(value: str) -> None:
+    with pytest.raises(ConfigError, match=r"expected text in quotes, not (list|dict)") as error:
+        parse(f"[redis]\nurl = {value}\n", "b.toml")
+    assert "5ecret" not in str(error.value)

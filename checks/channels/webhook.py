@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -9,7 +10,8 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 
 from beanwatch.checks.channels.alert import Alert, Channel, ChannelOptions, DeliveryError, Target
-from beanwatch.quoting import chat_link, chat_text
+from beanwatch.file_access import find_writers
+from beanwatch.quoting import chat_link, chat_text, terminal_text
 
 COLORS = {"CRITICAL": "#d32f2f", "DOWN": "#d32f2f", "WARNING": "#f9a825", "UNKNOWN": "#7b1fa2"}
 OTHER_COLOR = "#388e3c"  # green, for OK and UP
@@ -46,13 +48,17 @@ def make_slack(alert: Alert) -> bytes:
 def send_webhook(body: bytes, url_file: str, timeout: float) -> None:
     """POST `body` to the URL in the first line of `url_file`.
 
-    `timeout` (seconds) limits each step; the caller limits the sum. `url_file` may be a FIFO.
-    Raises DeliveryError. Its text names the file and not the URL, because the URL is a secret.
+    `timeout` (seconds) limits each step; the caller limits the sum. `url_file` may be a FIFO. If
+    other users can change the file, says so on standard error, and sends the alert, which is worth
+    more. Raises DeliveryError. Its text names the file and not the URL, which is a secret.
     """
     failed = f"cannot post the alert to the webhook in {url_file}"
     try:
         with open(url_file, encoding="utf-8") as stream:
             url = stream.readline().strip()
+        for writer in find_writers(url_file):
+            text = f"beanwatch_notify: others can change {url_file}: {writer}"
+            print(terminal_text(text), file=sys.stderr)  # noqa: T201
         if not url.startswith(("http://", "https://")):
             raise DeliveryError(f"{failed}: its first line is not an http(s) URL")
         headers = {"Content-Type": "application/json"}

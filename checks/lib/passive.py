@@ -24,6 +24,7 @@ from beanwatch.queues.base import Problem, Reading, ServerError, Wanted
 from beanwatch.queues.consumers import Consumers, decide_consumers
 from beanwatch.queues.selection import Selection
 from beanwatch.queues.servers import Server
+from beanwatch.quoting import terminal_text
 from beanwatch.store.heartbeats import Worker, read_redis
 from beanwatch.store.outcome_counts import JobKind, read_outcomes
 from beanwatch.store.redis_state import RedisState
@@ -63,7 +64,7 @@ def poll(server: Server, memory: FileMemory, timeout: float, output: PluginOutpu
         return PollResult(error)
     except Exception as error:
         failed = ServerError(f"{server}: {describe_internal_error(error)}")
-        print(f"beanwatch: {failed}", file=sys.stderr)  # noqa: T201
+        print(terminal_text(f"beanwatch: {failed}"), file=sys.stderr)  # noqa: T201
         return PollResult(failed)
     finally:
         source.close()

@@ -3,6 +3,7 @@
 Command-line flags override the environment variables (`BEANWATCH_*`). These override the file, and
 the file overrides the defaults, which suit a single host. Every check imports this module when it
 starts. Therefore it imports no other module of beanwatch than `beanwatch.values`.
+Only for root, it also imports `beanwatch.file_access`.
 """
 
 import os
@@ -316,7 +317,9 @@ def load(file: str | None = None, environ: Mapping[str, str] = os.environ) -> Co
     """Read the configuration from `file`, else from $BEANWATCH_CONFIG, else from DEFAULT_FILE.
 
     If DEFAULT_FILE does not exist, the defaults apply. Raises ConfigError if a file that was
-    named does not exist, if a file cannot be read, or if its content is invalid.
+    named does not exist, if a file cannot be read, or if its content is invalid. It also raises
+    ConfigError if this process is root and another user can change the file: such a user could
+    have root write logs and state to any file, or send any file to a server as a password.
     """
     named = file or environ.get("BEANWATCH_CONFIG", "")
     path = named or DEFAULT_FILE
@@ -330,7 +333,22 @@ def load(file: str | None = None, environ: Mapping[str, str] = os.environ) -> Co
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
         raise ConfigError(f"cannot read configuration file {path}: {reason}") from None
+    if path and os.geteuid() == 0:
+        _refuse_writers(path, environ)
     return parse(source, path, environ)
+
+
+def _refuse_writers(path: str, environ: Mapping[str, str]) -> None:
+    from beanwatch.file_access import find_writers  # imported here because only root needs it
+
+    try:
+        writer = next(find_writers(path, environ), "")
+    except OSError:  # it is a pipe, as in `--config <(...)`, which has no directory
+        return
+    if writer:
+        raise ConfigError(
+            f"configuration file {path}: root does not use a file that others can change: {writer}"
+        )
 
 
 def describe_missing_file() -> str:
@@ -445,7 +463,9 @@ class _Reader:
         try:
             return parser(value)
         except ValueError as error:
-            raise self._wrong(path, f"{error}, not {value!r}") from None
+            # A list or a table may contain a password.
+            found = type(value).__name__ if isinstance(value, list | dict) else repr(value)
+            raise self._wrong(path, f"{error}, not {found}") from None
 
     def _unknown(self, path: tuple[str, ...], known: Any) -> ConfigError:
         hint = _hint(path[-1], known) or f"; known keys: {', '.join(known)}"

@@ -35,14 +35,17 @@ def terminal_text(text: str) -> str:
 def json_text(line: bytes) -> bytes:
     r"""Escape in JSON what a terminal could obey and JSON leaves as it is: U+009B as `\u009b`.
 
-    The line is JSON in UTF-8. Such characters occur only inside its strings.
+    The line is JSON in UTF-8. Such characters occur only inside its strings, where JSON itself
+    escapes C0 controls, so a raw NUL or line end is not text.
     """
     if line.isascii() and b"\x7f" not in line:
         return line
     text = line.decode("utf-8", "replace")
     if text.isprintable():
         return line
-    return "".join(c if c.isprintable() or c in "\n\t" else _json_escape(c) for c in text).encode()
+    return "".join(
+        c if c.isprintable() or c in "\0\t\n" else _json_escape(c) for c in text
+    ).encode()
 
 
 def _json_escape(char: str) -> str:

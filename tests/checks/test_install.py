@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from beanwatch.cli.install import KINDS
-from beanwatch.cli.lib.installer import FileInstaller, FileToInstall
+from beanwatch.cli.lib.installer import MANIFEST, FileInstaller, FileToInstall
 from tests.real import ROOT, Beanstalkd
 
 
@@ -165,3 +165,69 @@ def test_services_are_made_of_the_configuration_and_of_what_is_there(
     assert "check_queue_depth!email.*\n" in services
     assert "check_queue_age!found\n" in services
     assert f"_BEANWATCH_OPTIONS  -t 10 --config {config}\n" in services
+
+
+@pytest.mark.parametrize("level", ["root", "root/etc", "root/etc/cron.d"])
+def test_nothing_is_installed_through_a_link_at_any_level(run, tmp_path: Path, level: str):
+    victim = tmp_path / "victim"
+    (victim / "cron.d").mkdir(parents=True)
+    link = tmp_path / level
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.symlink_to(victim)
+    code, said, _ = run("beanwatch", "install", "cron", "--dest", tmp_path / "root")
+    assert code == 1
+    assert f"({link} is a symbolic link, and nothing is written through one)" in said
+    assert [path.name for path in victim.rglob("*")] == ["cron.d"]
+
+
+def test_a_link_in_place_of_a_file_is_kept_and_what_it_names_is_not_read(tmp_path: Path):
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"1")
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root/a").symlink_to(victim)
+    (tmp_path / "root/a.beanwatch-new").symlink_to(victim)
+    (step,) = FileInstaller(tmp_path / "root").install([FileToInstall("/a", b"1")])
+    assert step.status == "kept"
+    assert victim.read_bytes() == b"1"
+    assert (tmp_path / "root/a").is_symlink()
+    assert (tmp_path / "root/a.beanwatch-new").read_bytes() == b"1"
+
+
+def test_a_list_of_what_was_installed_is_not_written_through_a_link(tmp_path: Path):
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"{}")
+    manifest = tmp_path / "root" / MANIFEST
+    manifest.parent.mkdir(parents=True)
+    manifest.symlink_to(victim)
+    (step,) = FileInstaller(tmp_path / "root").install([FileToInstall("/a", b"1")])
+    assert step.status == "new"
+    assert victim.read_bytes() == b"{}"
+
+
+def test_names_of_temporary_files_cannot_be_known_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    renamed: list[str] = []
+    rename = os.rename
+    monkeypatch.setattr(os, "rename", lambda a, b, **to: (renamed.append(a), rename(a, b, **to)))
+    for number in range(2):
+        files = [FileToInstall("/a", b"%d" % number), FileToInstall("/b", link=f"/{number}")]
+        list(FileInstaller(tmp_path).install(files))
+    assert len(set(renamed)) == len(renamed) == 6
+    assert not list(tmp_path.rglob("*.beanwatch-new"))
+
+
+def test_a_pipe_in_place_of_a_file_is_refused_and_not_waited_for(tmp_path: Path):
+    os.mkfifo(tmp_path / "a")
+    (step,) = FileInstaller(tmp_path).install([FileToInstall("/a", b"1")])
+    assert (step.status, step.reason) == ("failed", "not a regular file")
+
+
+def test_directories_are_made_that_only_their_owner_can_write_to(tmp_path: Path):
+    old = os.umask(0)
+    try:
+        list(FileInstaller(tmp_path).install([FileToInstall("/made/a", b"1")]))
+    finally:
+        os.umask(old)
+    assert (tmp_path / "made").stat().st_mode & 0o777 == 0o755
+    assert (tmp_path / "made/a").stat().st_mode & 0o777 == 0o644

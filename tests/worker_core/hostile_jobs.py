@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -157,6 +157,11 @@ class Picky(msgspec.Struct):
 
 @app.job("picky", timeout=0.3, max_attempts=1)
 def picky(ctx: Context, data: Picky) -> None:
+    pass
+
+
+@app.job("color")
+def color(ctx: Context, data: Literal["red"]) -> None:
     pass
 
 

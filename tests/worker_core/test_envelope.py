@@ -1,8 +1,13 @@
 """The envelope: whatever is written can be read, and anything else is rejected."""
 
+import datetime
+import decimal
+import enum
 import json
-from typing import Any
+import uuid
+from typing import Annotated, Any, Literal
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,6 +18,7 @@ from beanwatch.worker.api.envelope import (
     check_target,
     decode,
     derive_id,
+    describe_fault,
     encode,
     encode_follow_up,
     raw_data,
@@ -162,3 +168,53 @@ def test_no_number_in_a_describing_field_refuses_a_job(envelope: dict[str, Any])
     read = decode(body.encode())
     assert read.job == "a"
     assert read.id is None or read.id.isdigit()
+
+
+class Color(enum.Enum):
+    RED = "red"
+
+
+class Left(msgspec.Struct, tag="left"):
+    color: Color = Color.RED
+    counts: dict[str, int] = {}
+
+
+class Right(msgspec.Struct, tag="right"):
+    pass
+
+
+TYPES = [
+    *(Color, Literal["a"], Literal[1], Left, Left | Right, dict[Color, int], dict[int, int]),
+    *(datetime.datetime, uuid.UUID, decimal.Decimal, bytes, int, bool, list[int], list[Color]),
+    Annotated[str, msgspec.Meta(pattern="^x$")],
+    Annotated[int, msgspec.Meta(le=3)],
+]
+SECRETS = [
+    b'"5ecret"',
+    b"5555",
+    b'["5ecret"]',
+    b'{"5ecret": 1}',
+    b'{"type": "5ecret"}',
+    b'{"type": "left", "color": "5ecret"}',
+    b'{"type": "left", "color": "x\\n5ecret - at `$.x` y"}',
+    b'{"type": "left", "counts": {"5ecret": "5ecret"}}',
+    b'"\\ud5ecret',
+]
+
+
+@pytest.mark.parametrize("kind", TYPES)
+@pytest.mark.parametrize("data", SECRETS)
+def test_what_is_wrong_with_data_is_told_without_a_value(kind: Any, data: bytes) -> None:
+    try:
+        msgspec.json.decode(data, type=kind)
+    except msgspec.MsgspecError as error:
+        fault = describe_fault(error)
+        assert fault
+        assert "5ecret" not in fault
+        assert "5555" not in fault
+
+
+def test_what_is_wrong_with_data_names_the_field() -> None:
+    with pytest.raises(msgspec.MsgspecError) as error:
+        msgspec.json.decode(SECRETS[5], type=Left)
+    assert describe_fault(error.value) == "Invalid enum value (not shown) - at `$.color`"

@@ -403,3 +403,14 @@ def test_a_handler_that_closes_all_descriptors_is_named_in_one_line(
     heir = start_worker()
     wait_until(lambda: heir.beat().pid == heir.process.pid)
     assert heir.beat().last_exit == reason
+
+
+def test_data_that_does_not_fit_is_not_in_the_log(
+    start_worker: StartWorker, broker: Broker
+) -> None:
+    broker.put("color", "5ecret")
+    worker = start_worker(app=APP)
+    wait_until(lambda: worker.outcomes() == ["invalid"])
+    reason = "the data does not fit the handler: Invalid enum value (not shown)"
+    assert worker.runs()[0]["reason"] == reason
+    assert "5ecret" not in worker.log_file.read_text()

@@ -118,7 +118,7 @@ def decode(body: bytes, on_ignored: Callable[[str], object] = lambda _: None) ->
                 raise
             envelope = _decoder.decode(corrected)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        text = _in_words(str(error))
+        text = describe_fault(error)
         raise EnvelopeError(f"not a valid job envelope: {text}", *_find_field(text)) from None
     if envelope.v > VERSION:
         raise EnvelopeError(
@@ -151,8 +151,21 @@ def _correct(body: bytes, on_ignored: Callable[[str], object]) -> bytes | None:
     return _encoder.encode(fields) if is_changed else None
 
 
-def _in_words(fault: str) -> str:
-    """Replace the regular expressions in msgspec's message by the characters that they allow."""
+# The two messages of msgspec that quote a value. A path such as $.to or $.items[0] may follow.
+_QUOTED_VALUE = re.compile(
+    r"(Invalid (?:enum )?value) .*?( - at (?:`key` in )?`\$[\w.\[\]-]*`)?", re.DOTALL
+)
+
+
+def describe_fault(error: Exception) -> str:
+    """Return what msgspec found wrong: the field and the expected type, but never a value.
+
+    Logs show this text, and the data of a job must not get into them. Regular expressions are
+    replaced by the characters that they allow.
+    """
+    fault = str(error)
+    if quoted := _QUOTED_VALUE.fullmatch(fault):
+        fault = f"{quoted[1]} (not shown){quoted[2] or ''}"
     for pattern, words in _PATTERNS_IN_WORDS.items():
         fault = fault.replace(f"matching regex {pattern!r}", words)
     return fault
@@ -233,5 +246,5 @@ def check_target(queue: str, priority: int, delay: int, ttr: int) -> None:
     try:
         msgspec.convert({"queue": queue, "priority": priority, "delay": delay, "ttr": ttr}, _Target)
     except msgspec.ValidationError as error:
-        field, fault = _find_field(_in_words(str(error)))
+        field, fault = _find_field(describe_fault(error))
         raise EnvelopeError(f"invalid {field}: {fault}", field, fault) from None

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, get_args
 import msgspec
 from msgspec import Meta
 
-from beanwatch.worker.api.envelope import Queue
+from beanwatch.worker.api.envelope import Queue, describe_fault
 
 CONTROL_PREFIX = "beanwatch.control."
 REPLY_PREFIX = "beanwatch.reply."
@@ -85,7 +85,7 @@ def parse_message(body: bytes, *, instance: str, age: float) -> Message | None:
     try:
         message = _decoder.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise MessageError(f"not a valid command: {error}") from None
+        raise MessageError(f"not a valid command: {describe_fault(error)}") from None
     if message.instance and message.instance != instance:
         return None
     if message.lifetime and message.lifetime < age:
@@ -98,7 +98,7 @@ def parse_answer(body: bytes) -> Answer:
     try:
         return _answer_decoder.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise MessageError(f"not a valid answer to a command: {error}") from None
+        raise MessageError(f"not a valid answer to a command: {describe_fault(error)}") from None
 
 
 def encode(message: Message | Answer) -> bytes:

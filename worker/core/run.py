@@ -10,7 +10,7 @@ from structlog.typing import FilteringBoundLogger
 from beanwatch.net.redis_url import RedisError
 from beanwatch.worker.api.app import App, Handler
 from beanwatch.worker.api.context import Context, ContextServices
-from beanwatch.worker.api.envelope import EnvelopeError, decode
+from beanwatch.worker.api.envelope import EnvelopeError, decode, describe_fault
 from beanwatch.worker.api.errors import Bury
 from beanwatch.worker.api.resource import Resources
 from beanwatch.worker.core.connection import WorkerConnection
@@ -245,7 +245,8 @@ def _decode(handler: Handler, job: RunningJob) -> Any:
     try:
         return handler.decode_data(job.envelope.data)
     except Exception as wrong:
-        text = str(wrong) if isinstance(wrong, ValueError) else format_exception_line(wrong)
+        is_fault = isinstance(wrong, ValueError)
+        text = describe_fault(wrong) if is_fault else format_exception_line(wrong)
         raise InvalidDataError(f"the data does not fit the handler: {text}") from None
 
 

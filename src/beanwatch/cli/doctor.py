@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from beanwatch.cli.lib.config_problems import find_problems
+from beanwatch.cli.lib.config_problems import find_problems, find_writer_problems
 from beanwatch.cli.lib.directories import DIRECTORIES
 from beanwatch.cli.lib.options import (
     DURATION,
@@ -24,7 +24,7 @@ from beanwatch.cli.lib.options import (
     redis_option,
     server_option,
 )
-from beanwatch.cli.lib.output import print_json, printable
+from beanwatch.cli.lib.output import print_json, print_line
 from beanwatch.cli.lib.probes.checks import CHECKS, probe_check
 from beanwatch.cli.lib.probes.finding import COSTS, Finding, ProbeSettings
 from beanwatch.cli.lib.probes.graphite import probe_freshness, probe_graphite
@@ -42,6 +42,7 @@ from beanwatch.config import (
     describe_missing_file,
     find_unknown_variables,
 )
+from beanwatch.quoting import terminal_text
 
 COLOURS = {
     "ok": "green",
@@ -216,6 +217,9 @@ def probe_configuration(config: Config) -> Iterator[Finding]:
         yield Finding(
             "configuration", "failed", problem, f"edit {config.file or 'the configuration'}"
         )
+    for problem in find_writer_problems(config):
+        cure = "let only root, or the user of these programs, own and write to it"
+        yield Finding("configuration", "warning", problem, cure)
     for message in find_unknown_variables():
         yield Finding("configuration", "warning", message, "correct its name, or unset it")
     if not problems:
@@ -284,8 +288,8 @@ def report(findings: Sequence[Finding], as_json: bool) -> int:
             print_table(findings)
         else:
             for line in format_lines(findings):
-                click.echo(printable(line))
-        click.echo(", ".join(f"{number} {state}" for state, number in counts.items() if number))
+                print_line(line)
+        print_line(", ".join(f"{number} {state}" for state, number in counts.items() if number))
     return int(is_wrong)
 
 
@@ -308,9 +312,9 @@ def print_table(findings: Iterable[Finding]) -> None:
     table.add_column(no_wrap=True)
     table.add_column(ratio=1)
     for finding in findings:
-        text = Text(printable(finding.text))
+        text = Text(terminal_text(finding.text))
         if finding.cure:
-            text.append(f"\n-> {finding.cure}", style="italic")
+            text.append(f"\n-> {terminal_text(finding.cure)}", style="italic")
         state = Text(finding.state, style=COLOURS[finding.state])
-        table.add_row(state, Text(finding.part), text)
+        table.add_row(state, Text(terminal_text(finding.part)), text)
     Console().print(table)

@@ -18,7 +18,7 @@ from beanwatch.cli.lib.absent_parts import PresentParts
 from beanwatch.cli.lib.directories import DIRECTORIES
 from beanwatch.cli.lib.installer import FileInstaller, FileToInstall, InstallResult
 from beanwatch.cli.lib.options import config_option, load_config, pick_servers, server_option
-from beanwatch.cli.lib.output import print_error
+from beanwatch.cli.lib.output import print_error, print_line, print_status
 from beanwatch.fleet.queue_actions import list_queue_names
 from beanwatch.queues.base import DEFAULT_TIMEOUT, ServerError
 from beanwatch.queues.servers import Server
@@ -227,12 +227,12 @@ def command(
     # Install all files before printing anything: a pipe that is closed early must not stop it.
     for result in list(FileInstaller(Path(dest), dry_run=dry_run).install(wanted)):
         failed = failed or result.status == "failed"
-        click.echo(describe(result, dry_run=dry_run))
+        print_result(result, dry_run=dry_run)
     if KINDS[kind].generated:
         for note in limit_notes(config, services):
-            click.echo(note, err=True)
+            print_line(note, err=True)
     if failed:
-        click.echo(
+        print_line(
             "beanwatch: some files were not installed (see `failed` above): run it as root, or "
             "install below another directory with --dest DIR",
             err=True,
@@ -240,7 +240,7 @@ def command(
         return 1
     next_step = KINDS[kind].next_step
     prefix = "" if next_step.startswith("no ") else "would then: " if dry_run else "then: "
-    click.echo(f"{prefix}{next_step}")
+    print_line(f"{prefix}{next_step}")
     return 0
 
 
@@ -317,11 +317,13 @@ def limit_notes(config: configuration.Config, services: Sequence[Service]) -> It
         )
 
 
-def describe(result: InstallResult, *, dry_run: bool = False) -> str:
-    """Return one line: the status of a file in color, its path, and the reason if there is one.
+def print_result(result: InstallResult, *, dry_run: bool = False) -> None:
+    """Print one line: the status of a file in color, its path, and the reason if there is one.
 
     With `dry_run`, it says what would be done.
     """
     word = WOULD.get(result.status, result.status) if dry_run else result.status
-    status = click.style(f"{word:{13 if dry_run else 8}}", fg=COLORS.get(result.status))
-    return f"{status} {result.path}{f' ({result.reason})' if result.reason else ''}"
+    reason = f" ({result.reason})" if result.reason else ""
+    print_status(
+        f"{word:{13 if dry_run else 8}}", COLORS.get(result.status), f"{result.path}{reason}"
+    )

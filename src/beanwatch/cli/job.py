@@ -13,7 +13,7 @@ from beanwatch.cli.lib.options import (
     redis_option,
     server_option,
 )
-from beanwatch.cli.lib.output import print_error, print_json
+from beanwatch.cli.lib.output import print_error, print_json, print_line
 from beanwatch.fleet.job_story import StoryReader, find_job_servers
 from beanwatch.net.redis_url import RedisError, open_redis
 from beanwatch.store.heartbeats import read_workers
@@ -70,7 +70,7 @@ def command(
     else:
         for story in stories:
             for line in story_lines(story):
-                click.echo(line)
+                print_line(line)
     if not stories:
         is_number = ident.isascii() and ident.isdigit()
         number_hint = (

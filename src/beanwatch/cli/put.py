@@ -14,7 +14,7 @@ from beanwatch.cli.lib.options import (
     load_config,
     pick_job_server,
 )
-from beanwatch.cli.lib.output import print_json
+from beanwatch.cli.lib.output import print_json, print_line
 from beanwatch.worker.api.envelope import DEFAULT_PRIORITY, DEFAULT_TTR, EnvelopeError
 from beanwatch.worker.api.producer import Producer, PutError
 
@@ -86,7 +86,7 @@ def command(
     if as_json:
         print_json({"job_id": put.job_id, "id": put.id, "queue": queue, "server": str(address)})
     else:
-        click.echo(f"put job {put.job_id} into {queue} on {address}, envelope id {put.id}")
+        print_line(f"put job {put.job_id} into {queue} on {address}, envelope id {put.id}")
 
 
 def read_data(text: str) -> msgspec.Raw:

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markdown import Markdown
 
 from beanwatch.checks.registry import CHECKS
+from beanwatch.cli.lib.output import print_text
 
 
 @click.command()
@@ -30,7 +31,7 @@ def command(alert: str | None) -> None:
     if sys.stdout.isatty():
         Console().print(Markdown(text))
     else:
-        click.echo(text, nl=False)
+        print_text(text)
 
 
 def parse_headings(text: str) -> dict[str, str]:

@@ -22,7 +22,7 @@ from beanwatch.cli.lib.options import (
     redis_option,
     server_option,
 )
-from beanwatch.cli.lib.output import print_json, printable
+from beanwatch.cli.lib.output import print_json
 from beanwatch.cli.lib.queue_view import SORTS, queue_table, server_table, sort_queues
 from beanwatch.cli.lib.tables import STYLES, Columns
 from beanwatch.cli.lib.worker_view import worker_style, worker_table, worker_tree
@@ -31,6 +31,7 @@ from beanwatch.config import GLOB
 from beanwatch.fleet.overview import FleetObserver, Overview
 from beanwatch.net.redis_url import RedisError, RedisUrl, open_redis
 from beanwatch.queues.selection import Selection
+from beanwatch.quoting import terminal_text
 from beanwatch.store.health import decide_health, rank_health
 from beanwatch.store.heartbeats import Worker, read_workers
 from beanwatch.words import count
@@ -101,7 +102,7 @@ class Screen:
         shown = "only problems" if self._only_wrong else "all"
         settings = f"q quit  ? help  s sort: {self._order}  w show: {shown}"
         if self._pattern != "*":
-            settings += f"  / filter: {printable(self._pattern)}"
+            settings += f"  / filter: {terminal_text(self._pattern)}"
         return f"{settings}  PAUSED" if self.is_paused else f"{settings}  every {self.interval:g}s"
 
     def press(self, key: str) -> bool:

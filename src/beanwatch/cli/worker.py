@@ -22,9 +22,10 @@ from beanwatch.cli.lib.options import (
     pick_job_server,
     read_command_secret,
 )
-from beanwatch.cli.lib.output import printable
+from beanwatch.cli.lib.output import print_line
 from beanwatch.config import Config, ConfigError, RedisConfig
 from beanwatch.queues.servers import DEFAULT_SERVER, short_host
+from beanwatch.quoting import terminal_text
 from beanwatch.telemetry.logging import setup as logs
 from beanwatch.worker.api.app import App
 from beanwatch.worker.api.envelope import EnvelopeError, check_target
@@ -190,13 +191,13 @@ def command(
         try:
             app = load_app(application)
         except AppError as error:
-            click.echo(f"beanwatch: {error}", err=True)
+            print_line(f"beanwatch: {error}", err=True)
             return run_failed_start(settings, str(error))
         refuse_green_threads(application)
         settings = settings._replace(check_command=(*sys.orig_argv, "--check"))
         return run_worker(app, settings, output)
     except WorkerError as error:
-        click.echo(f"beanwatch: {error}", err=True)
+        print_line(f"beanwatch: {error}", err=True)
         return error.code
     except ValueError as error:  # a URL in the settings is invalid
         raise click.UsageError(str(error)) from None
@@ -260,10 +261,10 @@ def check_app(application: str) -> int:
     try:
         app = load_app(application)
     except AppError as error:
-        click.echo(f"beanwatch: {error}", err=True)
+        print_line(f"beanwatch: {error}", err=True)
         return NO_APP
     refuse_green_threads(application)
-    click.echo(f"{application} can be imported; its jobs: {', '.join(sorted(app.handlers))}")
+    print_line(f"{application} can be imported; its jobs: {', '.join(sorted(app.handlers))}")
     return 0
 
 
@@ -301,7 +302,7 @@ def load_app(name: str) -> App:
     try:
         module = importlib.import_module(module_name)
     except (Exception, SystemExit) as error:  # a module may call sys.exit
-        cause = printable(format_exception_line(error))
+        cause = terminal_text(format_exception_line(error))
         raise AppError(f"cannot import {module_name}: {cause}") from error
     app = getattr(module, attribute, None)
     if not isinstance(app, App):

@@ -15,7 +15,7 @@ from beanwatch.cli.lib.options import (
     load_config,
     redis_option,
 )
-from beanwatch.cli.lib.output import print_error, print_json, print_table, printable
+from beanwatch.cli.lib.output import print_error, print_json, print_line, print_table
 from beanwatch.cli.lib.worker_commands import find_workers, query_redis, send_to_workers
 from beanwatch.cli.lib.worker_view import worker_table, worker_tree
 from beanwatch.config import GLOB
@@ -161,7 +161,7 @@ def restart(
         print_json(deploy._asdict())
     else:
         workers = count(len(deploy.workers), "worker")
-        click.echo(
+        print_line(
             f"restart {deploy.version} was requested: {workers} will restart, "
             "each after its job and within its --restart-spread"
         )
@@ -216,7 +216,7 @@ def dump(id_glob: str, as_json: bool, **options: Any) -> int:
         for outcome in outcomes:
             if outcome.answer:
                 for line in (f"{outcome.worker}: {outcome.answer.text}", *stack_lines(outcome)):
-                    click.echo(printable(line))
+                    print_line(line)
         return report_missing_replies(outcomes)
     return report(outcomes, as_json)
 
@@ -235,7 +235,7 @@ def forget(config_file: str | None, redis: str | None, id_glob: str, as_json: bo
         print_json({"forgotten": forgotten.dead, "alive": forgotten.running})
     else:
         for worker in forgotten.dead:
-            click.echo(f"{printable(worker)}: removed from the list of workers")
+            print_line(f"{worker}: removed from the list of workers")
     for worker in forgotten.running:
         print_error(f"cannot remove the record of {worker}: it is still running; stop it first")
     return 1 if forgotten.running and not GLOB.search(id_glob) else 0
@@ -248,7 +248,7 @@ def show(workers: Sequence[Worker], as_json: bool) -> None:
     elif workers:
         print_table(worker_table(workers))
     else:
-        click.echo("Redis has no record of any worker")
+        print_line("Redis has no record of any worker")
 
 
 def stack_lines(outcome: CommandResult) -> list[str]:
@@ -263,8 +263,7 @@ def report(outcomes: Sequence[CommandResult], as_json: bool) -> int:
         return exit_code(outcomes)
     for outcome in outcomes:
         if outcome.answer:
-            line = printable(f"{outcome.worker}: {outcome.answer.text}")
-            click.echo(line, err=not outcome.ok)
+            print_line(f"{outcome.worker}: {outcome.answer.text}", err=not outcome.ok)
     return report_missing_replies(outcomes)
 
 

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from beanwatch.checks.lib.queues import is_queue_glob
 from beanwatch.cli.lib.options import MIN_DURATION
 from beanwatch.config import Config, ConfigError, describe_exposure
+from beanwatch.file_access import find_writers
 from beanwatch.net.address import parse_address
 from beanwatch.net.redis_url import parse_redis_url
 from beanwatch.queues.servers import find_clash, parse_server, resolve_servers
@@ -55,6 +56,17 @@ def find_problems(config: Config) -> Iterator[str]:
         host, _, name = worker.partition(".")
         if not host or not name:
             yield f"workers.expected: {worker!r} must be a worker's id, <short host>.<name>"
+
+
+def find_writer_problems(config: Config) -> Iterator[str]:
+    """Yield a message for each file of the configuration that another user can change."""
+    files = (("configuration", config.file), ("redis.password_file", config.redis.password_file))
+    for key, path in files:
+        try:
+            for writer in find_writers(path) if path else ():
+                yield f"{key}: others can change {path}: {writer}"
+        except OSError:  # `find_problems` says what cannot be read
+            continue
 
 
 def _check_http_url(text: str) -> None:

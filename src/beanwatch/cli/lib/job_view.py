@@ -4,10 +4,10 @@ import time
 from collections.abc import Iterator
 from itertools import zip_longest
 
-from beanwatch.cli.lib.output import printable
 from beanwatch.durations import format_duration
 from beanwatch.fleet.job_story import JobLocation, Story
 from beanwatch.outcomes import OUTCOMES
+from beanwatch.quoting import terminal_text
 from beanwatch.store.ledger import LedgerEntry
 from beanwatch.words import count
 
@@ -25,7 +25,7 @@ RECORDING_HINTS = {
 
 def story_lines(story: Story) -> Iterator[str]:
     """Yield the lines that show a job, with control characters escaped."""
-    return map(printable, _lines(story))
+    return map(terminal_text, _lines(story))
 
 
 def _lines(story: Story) -> Iterator[str]:

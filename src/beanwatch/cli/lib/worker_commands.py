@@ -13,7 +13,7 @@ from beanwatch.cli.lib.options import (
     pick_servers,
     read_command_secret,
 )
-from beanwatch.cli.lib.output import exit_1_on
+from beanwatch.cli.lib.output import exit_1_on, print_line
 from beanwatch.config import GLOB, Config
 from beanwatch.fleet.workers import WorkerError, find_target, match_workers
 from beanwatch.net.redis_url import Execute, RedisError, open_redis
@@ -51,7 +51,7 @@ def send_to_workers(
             targets = [find_target(worker, address) for worker in found if worker.id not in skip]
     if sys.stderr.isatty():
         workers = count(len(targets), "worker")
-        click.echo(f"waiting up to {timeout:g} s for {workers} to reply to {command!r}", err=True)
+        print_line(f"waiting up to {timeout:g} s for {workers} to reply to {command!r}", err=True)
     return send_command(targets, command, args, timeout=timeout, secret=read_command_secret(config))
 
 

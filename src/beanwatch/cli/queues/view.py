@@ -14,7 +14,7 @@ from beanwatch.cli.lib.options import (
     pick_servers,
     redis_option,
 )
-from beanwatch.cli.lib.output import exit_1_on, print_error, print_json, print_table, printable
+from beanwatch.cli.lib.output import exit_1_on, print_error, print_json, print_line, print_table
 from beanwatch.cli.lib.queue_options import add_query_options, describe_no_match, load_targets
 from beanwatch.cli.lib.queue_view import SORTS, queue_table, sort_queues
 from beanwatch.cli.lib.tables import UNKNOWN
@@ -89,11 +89,11 @@ def show(config_file: str | None, servers: tuple[str, ...], queue_glob: str, as_
         print_json([as_tree(target) for target in targets])
         return
     for target in targets:
-        click.echo(f"{printable(str(target))} ({target.server.system.name})")
+        print_line(f"{target} ({target.server.system.name})")
         for field in SHOWN_FIELDS:
-            click.echo(f"  {field:24} {value_text(getattr(target.queue, field))}")
+            print_line(f"  {field:24} {value_text(getattr(target.queue, field))}")
         for name, value in target.queue.native.items():
-            click.echo(f"  {name:24} {value_text(value)}")
+            print_line(f"  {name:24} {value_text(value)}")
 
 
 def as_tree(target: Target) -> dict[str, Any]:
@@ -145,7 +145,7 @@ def peek(
         return
     for target, job in found:
         for line in job_lines(target, job, limit, reasons.get(str(target)) or ()):
-            click.echo(printable(line))
+            print_line(line)
 
 
 def find_reasons(
