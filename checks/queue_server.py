@@ -128,7 +128,10 @@ class ServerContext(Context):  # type: ignore[misc]
             text = "it answers" if uptime is None else f"up for {format_duration(uptime)}"
             return Finding(Ok, f"{seen.label}: {text}", metric)
         state = worst_state(state for state, _ in wrong)
-        return Finding(state, f"{seen.label} {', '.join(text for _, text in wrong)}", metric)
+        texts = [text for _, text in wrong]
+        # The first word tells the kinds of problems apart: is (draining), refused, lost, was, has.
+        causes = [text.partition(" ")[0] for text in texts]
+        return Finding(state, f"{seen.label} {', '.join(texts)}", metric, causes)
 
     # -- present
 

@@ -45,11 +45,13 @@ def nagios_checks(config: Config) -> Iterator[str]:
 
 
 def nagios_services(
-    services: Sequence[Service], config: Config, *, passive: bool = False
+    services: Sequence[Service], config: Config, *, passive: bool = False, list_file: str = ""
 ) -> Iterator[str]:
-    """Yield hosts, services, dependencies. With `passive`, `beanwatch passive` runs the checks."""
-    hosts = dict.fromkeys(service.host for service in services)
-    for host in hosts:
+    """Yield hosts, services, dependencies. With `passive`, `beanwatch passive` runs the checks.
+
+    `list_file` is the file that the catch-all services read (see `own_services`).
+    """
+    for host in dict.fromkeys(service.host for service in services):
         server = next(s.server for s in services if s.host == host)
         yield define(
             "host",
@@ -60,27 +62,36 @@ def nagios_services(
             _BEANWATCH_OPTIONS=f"-t 10 --config {config.file}" if config.file else "-t 10",
         )
     for service in services:
-        template = service_template(service.check)
+        templates = [service_template(service.check)]
+        if service.covers_several:
+            templates.insert(0, "beanwatch-several")
+        if passive:
+            templates.insert(0, "beanwatch-passive")
         fields = {
-            "use": f"beanwatch-passive,{template}" if passive else template,
+            "use": ",".join(templates),
             "host_name": service.host,
             "service_description": service.name,
         }
         if not passive:
-            fields["check_command"] = "!".join(command_words(service))
+            fields["check_command"] = "!".join(command_words(service, list_file))
         if service.queue:
             fields["_QUEUE"] = escape_nagios(service.queue)
         if config.links.graphs:
             heading = find_check(service.check).heading
             fields["action_url"] = escape_nagios(fill_link(config.links.graphs, heading))
         yield define("service", **fields)
-    for host in hosts:
-        dependents = [s.name for s in services if s.host == host and s.queue]
+    yield from dependencies(services)
+
+
+def dependencies(services: Sequence[Service]) -> Iterator[str]:
+    """Yield the dependencies of all services that need a server on the service of that server."""
+    for needs, host in dict.fromkeys((s.needs, s.host) for s in services if s.needs):
+        dependents = [s.name for s in services if (s.needs, s.host) == (needs, host)]
         for start in range(0, len(dependents), MAX_DEPENDENTS):
             names = ",".join(dependents[start : start + MAX_DEPENDENTS])
             yield define(
                 "servicedependency",
-                host_name=host,
+                host_name=needs,
                 service_description=SERVER_SERVICE,
                 dependent_host_name=host,
                 dependent_service_description=names,
@@ -93,13 +104,19 @@ def service_template(check: str) -> str:
     return f"beanwatch-{check.replace('_', '-')}"
 
 
-def command_words(service: Service) -> list[str]:
-    """Return the command of a service and its arguments. In check_command, `!` separates them."""
-    if service.queue:
-        return [service.program, escape_nagios(service.queue).replace("!", r"\!")]
-    if find_check(service.check).subject in (WORKERS, JOBS):
-        return [service.program, "*"]
-    return [service.program]
+def command_words(service: Service, list_file: str = "") -> list[str]:
+    """Return the command of a service and its arguments. In check_command, `!` separates them.
+
+    The first argument is the value of `-Q` or `--worker`. The second one has further options.
+    """
+    arguments = service.arguments(list_file)
+    if not arguments:
+        return [service.program]
+    (_, first), *others = arguments
+    words = [service.program, escape_nagios(first).replace("!", r"\!")]
+    if others:
+        words.append(" ".join(f"{flag} {escape_nagios(value)}" for flag, value in others))
+    return words
 
 
 def escape_nagios(text: str) -> str:
@@ -123,13 +140,15 @@ def nrpe_checks(plugins: str, config: Config) -> Iterator[str]:
         yield f"command[beanwatch_{check.name}]={plugins}/{check.program}{_config(config)}\n"
 
 
-def nrpe_services(services: Iterable[Service], plugins: str, config: Config) -> Iterator[str]:
-    """Yield an NRPE command for each service, with its server and its queue."""
+def nrpe_services(
+    services: Iterable[Service], plugins: str, config: Config, list_file: str = ""
+) -> Iterator[str]:
+    """Yield an NRPE command for each service, with its server and its arguments."""
     for service in services:
         server = f" --server '{service.server}'" if service.server else ""
-        queue = f" -Q '{service.queue}'" if service.queue else ""
+        options = "".join(f" {flag} '{value}'" for flag, value in service.arguments(list_file))
         label = f"beanwatch_{service.host}_{service.name}".replace(" ", "_")
-        yield f"command[{label}]={plugins}/{service.program}{_config(config)}{server}{queue}\n"
+        yield f"command[{label}]={plugins}/{service.program}{_config(config)}{server}{options}\n"
 
 
 def _config(config: Config) -> str:

@@ -25,6 +25,12 @@ from beanwatch.values import (
 
 DEFAULT_FILE = "/etc/beanwatch/beanwatch.toml"
 GLOB = re.compile(r"[*?\[]")  # the characters that make a name a glob
+# The characters of a worker's id, and those of globs. Globs go into files of Nagios and Icinga.
+WORKER_GLOB = r"[A-Za-z0-9._*?\[\]!-]{1,200}"
+EXPECTED_FORM = (
+    "expected a list of the workers' ids and of counts: "
+    '["web1.email-1", { glob = "k8s.*", least = 3 }]'
+)
 
 
 class ConfigError(Exception):
@@ -130,6 +136,17 @@ class QueueRule(NamedTuple):
         return not GLOB.search(self.glob)
 
 
+class WorkerGroup(NamedTuple):
+    """An entry `{ glob = "k8s.*", least = 3 }` of workers.expected.
+
+    At least `least` live workers with ids that match the glob are expected. Which ones does not
+    matter, so that the names of containers may change.
+    """
+
+    glob: str
+    least: int
+
+
 class LinksConfig(NamedTuple):
     """Table [links]: URLs that alerts link to.
 
@@ -156,7 +173,8 @@ class Config(NamedTuple):
     graphite: GraphiteConfig = GraphiteConfig()
     collect: CollectConfig = CollectConfig()
     worker: WorkerConfig = WorkerConfig()
-    expected_workers: tuple[str, ...] = ()
+    expected_workers: tuple[str, ...] = ()  # ids
+    expected_groups: tuple[WorkerGroup, ...] = ()
     queues: tuple[QueueRule, ...] = ()
     checks: Mapping[str, Threshold] = {}
     links: LinksConfig = LinksConfig()
@@ -170,6 +188,33 @@ class Config(NamedTuple):
             if measure in rule.thresholds and fnmatchcase(queue, rule.glob):
                 return rule.thresholds[measure]
         return None
+
+
+def parse_expected(value: Any) -> tuple[str | WorkerGroup, ...]:
+    """Parse workers.expected: ids of workers, and tables `{ glob = "k8s.*", least = 3 }`.
+
+    In text, such as an environment variable, commas separate ids. Raises ValueError.
+    """
+    if isinstance(value, str):
+        value = list(string_list(value))
+    if not isinstance(value, list):
+        raise ValueError(EXPECTED_FORM)
+    return tuple(map(_parse_expected, value))
+
+
+def _parse_expected(table: Any) -> str | WorkerGroup:
+    if isinstance(table, str):
+        if not re.fullmatch(WORKER_GLOB, table) or GLOB.search(table):
+            raise ValueError(f"{EXPECTED_FORM}; an id has letters, digits and . _ -")
+        return table
+    if not isinstance(table, dict) or set(table) != {"glob", "least"}:
+        raise ValueError(EXPECTED_FORM)
+    glob, least = table["glob"], table["least"]
+    if not isinstance(glob, str) or not re.fullmatch(WORKER_GLOB, glob):
+        raise ValueError(f"{EXPECTED_FORM}; a glob has letters, digits and . _ - * ? [ ]")
+    if isinstance(least, bool) or not isinstance(least, int) or least < 1:
+        raise ValueError(f"{EXPECTED_FORM}; least is a whole number, 1 or more")
+    return WorkerGroup(glob, least)
 
 
 Spec = Mapping[str, Callable[[Any], Any]]
@@ -210,7 +255,7 @@ WORKER: Spec = {
     "ledger": one_of("all", "failures", "off"),
     "restart_spread": duration,
 }
-WORKERS: Spec = {"expected": string_list}
+WORKERS: Spec = {"expected": lambda value: parse_expected(value)}
 LINKS: Spec = {"runbook": text, "graphs": text}
 LIMITS: Spec = {"warning": threshold, "critical": threshold}
 THRESHOLD: Spec = {**LIMITS, "for": duration}
@@ -304,6 +349,7 @@ class _Reader:
                 raise self._unknown((key,), known)
         general = {key: value for key, value in tree.items() if key in GENERAL}
         tables = {name: self._table((name,), tree.get(name, {}), TABLES[name]) for name in TABLES}
+        expected = tables["workers"].get("expected", ())
         return Config(
             file=self.file,
             servers=self._servers(tree.get("servers", {})),
@@ -312,7 +358,8 @@ class _Reader:
             collect=CollectConfig(**tables["collect"]),
             worker=WorkerConfig(**tables["worker"]),
             links=LinksConfig(**tables["links"]),
-            expected_workers=tables["workers"].get("expected", ()),
+            expected_workers=tuple(one for one in expected if isinstance(one, str)),
+            expected_groups=tuple(one for one in expected if isinstance(one, WorkerGroup)),
             queues=tuple(self._queues(tree.get("queues", {}))),
             checks=self._thresholds(("checks",), tree.get("checks", {}), CHECKS),
             **self._table((), general, GENERAL),

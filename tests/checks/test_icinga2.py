@@ -118,7 +118,7 @@ def test_icinga_validates_runs_and_notifies(site: Site, tmp_path: Path):
     site.install("icinga2")
     with Icinga(tmp_path / "icinga2", site) as icinga:
         report = icinga.validate()
-        for count, kind in ((7, "Services"), (9, "CheckCommands"), (4, "Dependencies")):
+        for count, kind in ((11, "Services"), (9, "CheckCommands"), (10, "Dependencies")):
             assert f"Instantiated {count} {kind}" in report or kind == "CheckCommands"
         site.bury()
 

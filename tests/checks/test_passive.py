@@ -44,6 +44,7 @@ def test_it_says_what_the_plugins_say(site: Site):
     assert set(found) == {
         "queue server",
         *(f"{check} of images" for check in ("depth", "buried", "age", "consumers")),
+        *(f"{check} of other queues" for check in ("depth", "buried", "age", "consumers")),
         "workers",
         "job failures",
     }
@@ -71,7 +72,11 @@ def test_a_redis_that_is_not_configured_well_is_said_for_its_services_only(site:
         '[workers]\nexpected = ["web1.a"]\n'
     )
     found = results(site.beanwatch("passive", "--once"))
-    assert {name for name, (code, _) in found.items() if code == 3} == {"workers", "job failures"}
+    assert {name for name, (code, _) in found.items() if code == 3} == {
+        "worker web1.a",
+        "other workers",
+        "job failures",
+    }
 
 
 def test_who_has_no_redis_is_not_told_of_it_for_ever(site: Site):
@@ -138,7 +143,8 @@ def test_ten_thousand_queues_in_one_go(site: Site):
             connection.sendall(b"".join(puts))
             assert all(replies.readline() for _ in range(200))
     found = results(site.beanwatch("passive", "--once", "--discover", "-t", "30"))
-    assert len(found) == 40_000 + 4 + 4 + 3  # default and images are queues, too
+    # default, images and the rest are queues, too.
+    assert len(found) == 40_000 + 4 + 4 + 4 + 3
     assert found["depth of queue.77"] == (
         0,
         "QUEUE_DEPTH OK - queue.77: 1 job ready | 'queue.77'=1;;;0",

@@ -125,7 +125,7 @@ CONFIG = {
     "worker.min_free_disk": "take no jobs while less is free in that directory",
     "worker.ledger": "which runs to record",
     "worker.restart_spread": "restart within this time after `beanwatch workers restart`",
-    "workers.expected": "ids of workers whose absence is an alert",
+    "workers.expected": 'ids of workers whose absence is an alert; and `{ glob = "k8s.*", least = 3 }`: at least three live workers whose ids match',
     "links.runbook": "page that alerts link to; `{name}` is replaced",
     "links.graphs": "dashboard that alerts link to; `{name}` is replaced",
 }

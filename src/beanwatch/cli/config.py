@@ -66,7 +66,8 @@ def to_tree(config: Config) -> dict[str, Any]:
     tree["servers"] = dict(config.servers)
     for name in configuration.TABLES:
         if name == "workers":
-            tree[name] = {"expected": list(config.expected_workers)}
+            groups = [group._asdict() for group in config.expected_groups]
+            tree[name] = {"expected": [*config.expected_workers, *groups]}
             continue
         section = getattr(config, name)._asdict()
         tree[name] = {k: list(v) if isinstance(v, tuple) else v for k, v in section.items()}
@@ -88,18 +89,27 @@ def _thresholds(thresholds: Any) -> dict[str, Any]:
 def to_toml(tree: dict[str, Any], path: tuple[str, ...] = ()) -> Iterator[str]:
     """Yield the TOML lines of a tree. `path` is the name of the table that contains it.
 
-    Leaves may be strings, numbers, booleans and lists of strings.
+    Leaves may be strings, numbers, booleans and lists of strings and of flat tables.
     """
     tables = {key: value for key, value in tree.items() if isinstance(value, dict)}
     for key, value in tree.items():
         if key not in tables:
-            # TOML writes strings, numbers, booleans and lists as JSON does.
-            yield f"{_key(key)} = {json.dumps(value, ensure_ascii=False)}"
+            yield f"{_key(key)} = {_value(value)}"
     for key, table in tables.items():
         if any(not isinstance(value, dict) for value in table.values()):
             yield ""
             yield f"[{'.'.join(map(_key, (*path, key)))}]"
         yield from to_toml(table, (*path, key))
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, list):
+        return f"[{', '.join(map(_value, value))}]"
+    if isinstance(value, dict):
+        pairs = (f"{_key(key)} = {_value(one)}" for key, one in value.items())
+        return f"{{ {', '.join(pairs)} }}"
+    # TOML writes strings, numbers and booleans as JSON does.
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _key(key: str) -> str:

@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import NamedTuple
@@ -12,14 +13,25 @@ import click
 
 from beanwatch import config as configuration
 from beanwatch.checks.lib import icinga_files, nagios_files
-from beanwatch.checks.lib.services import Service, plan_services
+from beanwatch.checks.lib.own_services import OwnServices
+from beanwatch.checks.lib.redis_source import read_from
+from beanwatch.checks.lib.services import LIST_FILES, Service, list_own, plan_services
 from beanwatch.checks.registry import CHECKS
 from beanwatch.cli.lib.directories import DIRECTORIES
 from beanwatch.cli.lib.installer import FileInstaller, FileToInstall, InstallResult
-from beanwatch.cli.lib.options import config_option, load_config, pick_servers, server_option
+from beanwatch.cli.lib.options import (
+    config_option,
+    load_config,
+    pick_redis,
+    pick_servers,
+    server_option,
+)
 from beanwatch.fleet.queue_actions import list_queue_names
+from beanwatch.net.redis_reader import RedisReader
+from beanwatch.net.redis_url import RedisError
 from beanwatch.queues.base import DEFAULT_TIMEOUT, ServerError
 from beanwatch.queues.servers import Server
+from beanwatch.store.outcome_counts import KEPT_MINUTES, JobKind, read_outcomes
 
 PLUGINS = (*(check.program for check in CHECKS), "beanwatch_kick_buried", "beanwatch_notify")
 COLORS = {"new": "green", "linked": "green", "updated": "green", "kept": "yellow", "failed": "red"}
@@ -32,6 +44,8 @@ class FileContext(NamedTuple):
     services: Sequence[Service]
     plugins: str  # the directory with the plugins
     passive: bool
+    own: OwnServices = OwnServices()
+    list_file: str = ""  # the path of the file with `own`; empty if a kind has no such file
 
 
 Generate = Callable[[FileContext], Iterator[str]]
@@ -46,6 +60,7 @@ class InstallKind(NamedTuple):
     examples: tuple[tuple[str, str], ...] = ()
     generated: tuple[tuple[str, str, Generate], ...] = ()  # (name, directory, makes its lines)
     plugins: bool = False  # also link the checks into the directory of the plugins
+    list_file: str = ""  # where to write the list of what has a service of its own
 
 
 KINDS: Mapping[str, InstallKind] = {
@@ -67,11 +82,15 @@ KINDS: Mapping[str, InstallKind] = {
                 "beanwatch-services.cfg",
                 "nagios",
                 lambda context: nagios_files.nagios_services(
-                    context.services, context.config, passive=context.passive
+                    context.services,
+                    context.config,
+                    passive=context.passive,
+                    list_file=context.list_file,
                 ),
             ),
         ),
         plugins=True,
+        list_file=LIST_FILES["nagios"],
     ),
     "nrpe": InstallKind(
         "systemctl reload nagios-nrpe-server (Red Hat: nrpe); test: check_nrpe -H 127.0.0.1 "
@@ -87,11 +106,12 @@ KINDS: Mapping[str, InstallKind] = {
                 "beanwatch-services.cfg",
                 "nrpe",
                 lambda context: nagios_files.nrpe_services(
-                    context.services, context.plugins, context.config
+                    context.services, context.plugins, context.config, context.list_file
                 ),
             ),
         ),
         plugins=True,
+        list_file=LIST_FILES["nrpe"],
     ),
     "nsca": InstallKind(
         "edit /etc/default/beanwatch-passive, then: systemctl enable --now beanwatch-passive; on "
@@ -116,11 +136,15 @@ KINDS: Mapping[str, InstallKind] = {
                 "hosts.conf",
                 "icinga2",
                 lambda context: icinga_files.icinga_hosts(
-                    context.services, context.config, passive=context.passive
+                    context.services,
+                    context.config,
+                    passive=context.passive,
+                    list_file=context.list_file,
                 ),
             ),
         ),
         plugins=True,
+        list_file=LIST_FILES["icinga2"],
     ),
     "systemd": InstallKind(
         "systemctl daemon-reload && systemctl enable --now beanwatch-collect; for workers: "
@@ -169,7 +193,8 @@ KINDS: Mapping[str, InstallKind] = {
 @click.option(
     "--discover",
     is_flag=True,
-    help="also generate services for the queues that exist on the servers now",
+    help="also generate services for the queues that exist on the servers now, and for the kinds "
+    "of jobs that ran lately",
 )
 @click.option(
     "--passive",
@@ -204,8 +229,11 @@ def command(
     picked = pick_servers(config, servers)
     index = 1 if (family or find_family()) == "redhat" else 0
     queues = {server.node: discover_queues(server) for server in picked} if discover else None
-    services = plan_services(config, picked, queues)
-    context = FileContext(config, services, DIRECTORIES["plugins"][index], passive)
+    kinds = discover_kinds(config) if discover else ()
+    services = plan_services(config, picked, queues, kinds)
+    own = list_own(services)
+    list_file = KINDS[kind].list_file if own != OwnServices() else ""
+    context = FileContext(config, services, DIRECTORIES["plugins"][index], passive, own, list_file)
     wanted = list(list_files(KINDS[kind], context, index))
     failed = False
     # Install all files before printing anything: a pipe that is closed early must not stop it.
@@ -240,6 +268,8 @@ def list_files(kind: InstallKind, context: FileContext, index: int) -> Iterator[
                 default = DIRECTORIES["plugins"][0].encode()
                 content = content.replace(default, context.plugins.encode())
                 yield FileToInstall(path, content, is_example=is_example)
+    if context.list_file:
+        yield FileToInstall(context.list_file, context.own.to_json().encode())
     for name, directory, generate in kind.generated:
         head = "# Written by `beanwatch install`; change beanwatch.toml and run it again.\n\n"
         head = head.replace("#", "//") if name.endswith(".conf") else head
@@ -282,6 +312,21 @@ def discover_queues(server: Server) -> list[str]:
         return list_queue_names(server, DEFAULT_TIMEOUT)
     except ServerError as error:
         raise click.ClickException(f"--discover: cannot list the queues of {error}") from None
+
+
+def discover_kinds(config: configuration.Config) -> list[JobKind]:
+    """Return the kinds of jobs that ran in the last two hours; none if no Redis is configured.
+
+    Raises ClickException if Redis cannot be read, UsageError if its URL is wrong.
+    """
+    url = pick_redis(config, None)
+    if url is None:
+        return []
+    try:
+        with RedisReader(url, DEFAULT_TIMEOUT) as link:
+            return sorted(read_from(link, partial(read_outcomes, minutes=KEPT_MINUTES)))
+    except RedisError as error:
+        raise click.ClickException(f"--discover: cannot list the kinds of jobs: {error}") from None
 
 
 def describe(result: InstallResult) -> str:
