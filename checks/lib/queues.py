@@ -142,6 +142,7 @@ class QueueResource(Resource):  # type: ignore[misc]
         self._named = [glob for glob in self._globs if not GLOB.search(glob)]
         self._exclude: list[str] = options.exclude
         own = options.services.queues.get(server.node, ()) if options.services else ()
+        self._is_rest = bool(own)
         self._has_own_service = matcher(own)
         # Without -Q, a queue that the configuration names is checked even if it does not exist.
         self._expected = (
@@ -195,6 +196,8 @@ class QueueResource(Resource):  # type: ignore[misc]
         for glob in self._patterns:
             if not any(fnmatchcase(name, glob) for name in found):
                 yield self._metric(self._absent(glob), is_there=False)
+        if self._is_rest and not any(map(self._is_chosen, found)):
+            yield Metric(self.name, "every queue has a service of its own", context="none")
 
     def complete(self, queue: QueueState, reading: Reading) -> QueueState:
         """Return the state of one queue. Subclasses add values that they take from the reading."""

@@ -9,6 +9,7 @@ from beanwatch.checks.lib.services import plan_services
 from beanwatch.config import parse
 from beanwatch.queues.servers import resolve_servers
 from tests.checks.site import Site
+from tests.checks.test_workers import beat
 from tests.real import Beanstalkd, HttpSink, Nagios, Redis, SmtpSink, wait_until
 
 
@@ -64,6 +65,28 @@ def test_a_problem_and_its_recovery_arrive_by_mail_and_by_webhook(site: Site):
     assert any(text.startswith(recovery) for text in texts)
     (alert,) = [h for h in hooks if h["text"].startswith("PROBLEM: queue1 buried")]
     assert "#queue-buried|Runbook>" in alert["attachments"][0]["text"]
+
+
+def test_a_first_start_of_everything_alerts_nobody(site: Site):
+    site.install("nagios", "--discover")
+    mailbox = site.directory / "mailbox"
+    mailbox.touch()
+    beat(site.redis, "web1.a")
+    with site.nagios(f"--file {mailbox}") as nagios:
+        nagios.verify()
+
+        def oldest_check() -> int:
+            beat(site.redis, "web1.a")
+            return min(int(s["last_check"]) for (_, name), s in nagios.statuses().items() if name)
+
+        wait_until(lambda: oldest_check() > 0, timeout=60)
+        first = oldest_check()
+        # An alert takes four checks, one each second.
+        wait_until(lambda: oldest_check() > first + 5, timeout=60)
+        states = {name: s["current_state"] for (_, name), s in nagios.statuses().items() if name}
+        assert set(states.values()) == {"0"}, states
+        assert "up for" in state_of(nagios, "queue server")[1]
+    assert mailbox.read_text() == ""
 
 
 def test_a_server_that_is_down_is_one_alert_and_no_storm(site: Site):

@@ -50,12 +50,18 @@ def test_it_says_what_the_plugins_say(site: Site):
     }
     assert found["buried of images"][0] == 2
     assert "images: 1 job buried (limit 0)" in found["buried of images"][1]
-    assert found["queue server"][0] == 1
+    assert found["queue server"][0] == 0
     assert found["workers"][0] == 2
     assert found["depth of images"] == (
         0,
         "QUEUE_DEPTH OK - images: 0 jobs ready | 'images'=0;;;0",
     )
+
+
+def test_a_restart_between_two_rounds_is_a_warning(site: Site):
+    assert results(site.beanwatch("passive", "--once"))["queue server"][0] == 0
+    site.beanstalkd.restart()
+    assert results(site.beanwatch("passive", "--once"))["queue server"][0] == 1
 
 
 def test_a_server_and_a_redis_that_are_down_are_said_for_each_service(site: Site):

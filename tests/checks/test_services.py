@@ -185,6 +185,19 @@ def test_the_rest_of_the_queues_has_no_queue_with_a_service_of_its_own(
     assert set(answer.perfdata) == {"default", "emial.regular"}
 
 
+@pytest.mark.parametrize("name", ["queue_depth", "queue_buried", "queue_age", "queue_consumers"])
+def test_if_every_queue_has_a_service_of_its_own_the_rest_is_well(
+    check: Check, beanstalkd: Beanstalkd, tmp_path: Path, name: str
+):
+    config = tmp_path / "beanwatch.toml"
+    config.write_text(f'[servers]\nq1 = "{beanstalkd.address}"\n')
+    path = tmp_path / "list.json"
+    path.write_text(OwnServices({"q1": ["default"]}).to_json())
+    answer = check(name, "--config", config, "-Q", "*", "--services", path)
+    assert (answer.code, answer.perfdata) == (OK, {})
+    assert answer.text.endswith(" - every queue has a service of its own")
+
+
 def test_the_rest_of_the_workers_has_no_worker_with_a_service_of_its_own(
     check: Check, redis_server: Redis, own_list: Path, tmp_path: Path
 ):
