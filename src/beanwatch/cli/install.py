@@ -18,15 +18,19 @@ from beanwatch.checks.lib.redis_source import read_from
 from beanwatch.checks.lib.services import LIST_FILES, Service, list_own, plan_services
 from beanwatch.checks.registry import CHECKS
 from beanwatch.cli.lib.directories import DIRECTORIES
-from beanwatch.cli.lib.installer import FileInstaller, FileToInstall, InstallResult
+from beanwatch.cli.lib.discovered import FORGET_AFTER, Discovered
+from beanwatch.cli.lib.installer import MANIFEST, FileInstaller, FileToInstall, InstallResult
 from beanwatch.cli.lib.options import (
+    DURATION,
     config_option,
     load_config,
     pick_redis,
     pick_servers,
     server_option,
 )
+from beanwatch.cli.lib.reload import Backup, ReloadError, put_into_service
 from beanwatch.fleet.queue_actions import list_queue_names
+from beanwatch.net.files import LockedError, locked
 from beanwatch.net.redis_reader import RedisReader
 from beanwatch.net.redis_url import RedisError
 from beanwatch.queues.base import DEFAULT_TIMEOUT, ServerError
@@ -35,6 +39,8 @@ from beanwatch.store.outcome_counts import KEPT_MINUTES, JobKind, read_outcomes
 
 PLUGINS = (*(check.program for check in CHECKS), "beanwatch_kick_buried", "beanwatch_notify")
 COLORS = {"new": "green", "linked": "green", "updated": "green", "kept": "yellow", "failed": "red"}
+
+STATE_DIRECTORY = Path(MANIFEST).parent
 
 
 class FileContext(NamedTuple):
@@ -61,6 +67,8 @@ class InstallKind(NamedTuple):
     generated: tuple[tuple[str, str, Generate], ...] = ()  # (name, directory, makes its lines)
     plugins: bool = False  # also link the checks into the directory of the plugins
     list_file: str = ""  # where to write the list of what has a service of its own
+    # The commands that test the generated files on Debian and on Red Hat.
+    validate: tuple[str, str] = ("", "")
 
 
 KINDS: Mapping[str, InstallKind] = {
@@ -91,6 +99,7 @@ KINDS: Mapping[str, InstallKind] = {
         ),
         plugins=True,
         list_file=LIST_FILES["nagios"],
+        validate=("nagios4 -v /etc/nagios4/nagios.cfg", "nagios -v /etc/nagios/nagios.cfg"),
     ),
     "nrpe": InstallKind(
         "systemctl reload nagios-nrpe-server (Red Hat: nrpe); test: check_nrpe -H 127.0.0.1 "
@@ -145,6 +154,19 @@ KINDS: Mapping[str, InstallKind] = {
         ),
         plugins=True,
         list_file=LIST_FILES["icinga2"],
+        validate=("icinga2 daemon -C",) * 2,
+    ),
+    "regenerate": InstallKind(
+        "edit /etc/default/beanwatch-regenerate, then: systemctl daemon-reload && systemctl enable "
+        "--now beanwatch-regenerate.timer; without systemd: edit /etc/cron.d/beanwatch-regenerate",
+        (
+            ("checks/regenerate/*.service", "systemd"),
+            ("checks/regenerate/*.timer", "systemd"),
+        ),
+        examples=(
+            ("checks/regenerate/beanwatch-regenerate", "default"),
+            ("checks/regenerate/cron/*", "cron"),
+        ),
     ),
     "systemd": InstallKind(
         "systemctl daemon-reload && systemctl enable --now beanwatch-collect; for workers: "
@@ -201,6 +223,25 @@ KINDS: Mapping[str, InstallKind] = {
     is_flag=True,
     help="for nagios and icinga2: generate passive services, for results of `beanwatch passive`",
 )
+@click.option(
+    "--forget",
+    type=DURATION,
+    default=FORGET_AFTER,
+    help="with --discover: keep the services of a queue or kind of job for this time after it was "
+    "last found (7d)",
+)
+@click.option(
+    "--reload",
+    metavar="COMMAND",
+    help="for nagios and icinga2: if a file changed, validate all files, restore the old ones if "
+    "they are not valid, and else run this command, such as 'systemctl reload nagios4'",
+)
+@click.option(
+    "--validate",
+    metavar="COMMAND",
+    help="with --reload: the command that validates the files (default: "
+    "'nagios4 -v /etc/nagios4/nagios.cfg', or 'icinga2 daemon -C')",
+)
 @server_option
 @config_option
 def command(
@@ -210,6 +251,9 @@ def command(
     family: str | None,
     discover: bool,
     passive: bool,
+    forget: float,
+    reload: str | None,
+    validate: str | None,
     servers: tuple[str, ...],
     config_file: str | None,
 ) -> int:
@@ -221,6 +265,7 @@ def command(
     \b
     Examples:
       beanwatch install nagios --dry-run --discover
+      beanwatch install nagios --discover --reload 'systemctl reload nagios4'
       beanwatch install systemd --dest /tmp/preview
     """
     config = load_config(config_file)
@@ -228,16 +273,41 @@ def command(
     config = config._replace(file=config.file and os.path.abspath(config.file))
     picked = pick_servers(config, servers)
     index = 1 if (family or find_family()) == "redhat" else 0
-    queues = {server.node: discover_queues(server) for server in picked} if discover else None
-    kinds = discover_kinds(config) if discover else ()
+    test = validate or KINDS[kind].validate[index]
+    if reload and not test:
+        raise click.UsageError(f"--reload is for nagios and icinga2 only, not for {kind}")
+    state = Path(dest) / STATE_DIRECTORY
+    seen = Discovered(state / f"discovered-{kind}.json", forget)
+    queues, kinds = None, []
+    if discover:
+        queues = seen.queues({server.node: discover_queues(server) for server in picked})
+        kinds = seen.kinds(discover_kinds(config))
     services = plan_services(config, picked, queues, kinds)
     own = list_own(services)
     list_file = KINDS[kind].list_file if own != OwnServices() else ""
     context = FileContext(config, services, DIRECTORIES["plugins"][index], passive, own, list_file)
     wanted = list(list_files(KINDS[kind], context, index))
+    if not reload or dry_run:
+        code = install_files(wanted, Path(dest), dry_run=dry_run)
+        if not code:
+            next_step = KINDS[kind].next_step
+            prefix = "" if next_step.startswith("no ") else "would then: " if dry_run else "then: "
+            click.echo(f"{prefix}{next_step}")
+    else:
+        code = install_and_reload(wanted, Path(dest), kind, test, reload)
+    if discover and not dry_run and not code:
+        try:
+            seen.save()
+        except OSError as error:
+            raise click.ClickException(f"cannot write below {state}: {error.strerror}") from None
+    return code
+
+
+def install_files(wanted: list[FileToInstall], dest: Path, *, dry_run: bool = False) -> int:
+    """Install the files and print what was done. Return the exit code."""
     failed = False
     # Install all files before printing anything: a pipe that is closed early must not stop it.
-    for result in list(FileInstaller(Path(dest), dry_run=dry_run).install(wanted)):
+    for result in list(FileInstaller(dest, dry_run=dry_run).install(wanted)):
         failed = failed or result.status == "failed"
         click.echo(describe(result))
     if failed:
@@ -246,10 +316,41 @@ def command(
             "install below another directory with --dest DIR",
             err=True,
         )
-        return 1
-    next_step = KINDS[kind].next_step
-    prefix = "" if next_step.startswith("no ") else "would then: " if dry_run else "then: "
-    click.echo(f"{prefix}{next_step}")
+    return int(failed)
+
+
+def install_and_reload(
+    wanted: list[FileToInstall], dest: Path, kind: str, validate: str, reload: str
+) -> int:
+    """Install the files. If one changed, validate them, and reload or restore the old ones.
+
+    Return the exit code. Raises ClickException if the files are not valid, if the reload failed, or
+    if another run has not ended.
+    """
+    state = dest / STATE_DIRECTORY
+    backup = Backup(state / f"backup-{kind}.json")
+    try:
+        state.mkdir(parents=True, exist_ok=True)
+        with locked(str(state / "install.lock")):
+            planned = list(FileInstaller(dest, dry_run=True).install(wanted))
+            if all(r.status in ("same", "kept") for r in planned) and not backup.is_pending:
+                click.echo("nothing changed, so nothing was reloaded")
+                return 0
+            kept = [result.path for result in planned if result.status == "kept"]
+            changing = [r.path for r in planned if r.status not in ("same", "kept")]
+            backup.save([*changing, dest / MANIFEST], kept)
+            if code := install_files(wanted, dest):
+                backup.restore()
+                return code
+            put_into_service(backup, validate, reload)
+    except LockedError:
+        raise click.ClickException("another `beanwatch install` is running") from None
+    except OSError as error:
+        where = error.filename or state
+        raise click.ClickException(f"cannot write {where}: {error.strerror}") from None
+    except ReloadError as error:
+        raise click.ClickException(str(error)) from None
+    click.echo(f"the files are valid ({validate}); reloaded ({reload})")
     return 0
 
 
