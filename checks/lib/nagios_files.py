@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 
 from beanwatch.checks.lib.output import fill_link
-from beanwatch.checks.lib.services import SERVER_SERVICE, Service
+from beanwatch.checks.lib.services import ILLEGAL_IN_NAMES, SERVER_SERVICE, Service
 from beanwatch.checks.registry import CHECKS, JOBS, METRICS, QUEUE, SERVER, WORKERS, find_check
 from beanwatch.config import Config
 from beanwatch.queues.servers import parse_server
@@ -76,11 +76,21 @@ def nagios_services(
             fields["check_command"] = "!".join(command_words(service, list_file))
         if service.queue:
             fields["_QUEUE"] = escape_nagios(service.queue)
+        if group := queue_group(service):
+            fields["servicegroups"] = group
         if config.links.graphs:
             heading = find_check(service.check).heading
             fields["action_url"] = escape_nagios(fill_link(config.links.graphs, heading))
         yield define("service", **fields)
+    for group in dict.fromkeys(filter(None, map(queue_group, services))):
+        yield define("servicegroup", servicegroup_name=group, alias=group)
     yield from dependencies(services)
+
+
+def queue_group(service: Service) -> str:
+    """Return the name of the service group of a service's queue; "" for a catch-all service."""
+    named = service.queue and not service.is_rest
+    return f"queue {service.queue.translate(ILLEGAL_IN_NAMES)}" if named else ""
 
 
 def dependencies(services: Sequence[Service]) -> Iterator[str]:

@@ -79,7 +79,10 @@ KINDS: Mapping[str, InstallKind] = {
             ("checks/nagios/commands.cfg", "nagios"),
             ("checks/nagios/templates.cfg", "nagios"),
         ),
-        examples=(("checks/nagios/contacts.cfg", "nagios"),),
+        examples=(
+            ("checks/nagios/contacts.cfg", "nagios"),
+            ("checks/nagios/beanwatch-teams.cfg.example", "nagios"),
+        ),
         generated=(
             (
                 "beanwatch-checks.cfg",
@@ -134,7 +137,10 @@ KINDS: Mapping[str, InstallKind] = {
             ("checks/icinga2/commands.conf", "icinga2"),
             ("checks/icinga2/services.conf", "icinga2"),
         ),
-        examples=(("checks/icinga2/users.conf", "icinga2"),),
+        examples=(
+            ("checks/icinga2/users.conf", "icinga2"),
+            ("checks/icinga2/teams.conf.example", "icinga2"),
+        ),
         generated=(
             (
                 "checks.conf",
