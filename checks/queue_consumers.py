@@ -78,8 +78,8 @@ class ConsumersJudge:
 
     def __call__(self, queue: CheckedQueue, limits: Threshold) -> tuple[State, str]:
         """Return the worse of the states by verdict and by limits, and the text of the alert."""
-        consumers = queue.state.consumers or 0
-        by_number, limit = judge(consumers, limits)
+        consumers = count_consumers(queue) or 0
+        by_number, limit = judge(consumers, limits) if is_used(queue) else (Ok, "")
         text = f"{queue.label}: {describe(queue)}"
         if limit:
             text += f", {count(consumers, 'consumer')} ({limit})"
@@ -94,10 +94,27 @@ class ConsumersJudge:
         return self._states.get(queue.verdict or "", Ok)
 
 
+def count_consumers(queue: CheckedQueue) -> int | None:
+    """Return the number of consumers.
+
+    Every connection watches the default queue, also those of producers and of monitoring. So there,
+    only those that wait for a job or hold one count.
+    """
+    state = queue.state
+    if not state.is_default or state.idle_consumers is None or state.reserved is None:
+        return state.consumers
+    return state.idle_consumers + state.reserved
+
+
+def is_used(queue: CheckedQueue) -> bool:
+    """Return False for a default queue without a job so far: it exists though nobody wants it."""
+    return not queue.state.is_default or queue.state.puts != 0 or bool(count_consumers(queue))
+
+
 def describe(queue: CheckedQueue) -> str:
     """Explain `queue.verdict` to the person who is paged: `2 jobs ready and no consumer ...`."""
     state = queue.state
-    ready, number = count(state.ready or 0, "job"), state.consumers or 0
+    ready, number = count(state.ready or 0, "job"), count_consumers(queue) or 0
     consumers = count(number, "consumer")
     match queue.verdict:
         case "no_consumer" | "stalled" if state.is_default:
@@ -125,6 +142,10 @@ def describe(queue: CheckedQueue) -> str:
         case "draining":
             none = "" if number else ", no consumer watches it"
             return f"the server is draining, {ready} ready{none}"
+    if not is_used(queue):
+        return "not used"
+    if state.is_default and state.idle_consumers is not None:
+        return f"{ready} ready, {count(state.idle_consumers, 'consumer')} waiting for a job"
     if state.idle_consumers is not None:
         return f"{ready} ready, {consumers}, {state.idle_consumers} of them waiting for a job"
     if queue.server.system.can_tell("idle_consumers"):
@@ -143,7 +164,7 @@ def are_all_busy(queue: CheckedQueue) -> bool:
 def perfdata(queue: CheckedQueue, limits: Threshold) -> str:
     """Format the numbers of consumers, idle consumers and reserved jobs as performance data."""
     label, state, system = queue.label, queue.state, queue.server.system
-    judged = perf(f"{label} consumers", state.consumers, limits=limits)
+    judged = perf(f"{label} consumers", count_consumers(queue), limits=limits)
     others = [
         perf(f"{label} {field}", getattr(state, field))
         for field in ("idle_consumers", "reserved")

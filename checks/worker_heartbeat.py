@@ -1,13 +1,14 @@
 """check_worker_heartbeat: is every worker alive, and making progress?"""
 
 import argparse
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, NamedTuple
 
 from nagiosplugin import Context, Resource, Summary
 
 from beanwatch.checks.lib.output import perf
+from beanwatch.checks.lib.own_services import add_services, matcher
 from beanwatch.checks.lib.plugin import (
     Check,
     Critical,
@@ -22,7 +23,7 @@ from beanwatch.checks.lib.plugin import (
 )
 from beanwatch.checks.lib.plugin_process import Parser, PluginOutput, pick_limits, run
 from beanwatch.checks.lib.redis_source import ReadWorkers, add_redis, live_workers, redis_failure
-from beanwatch.config import GLOB, Config, Threshold
+from beanwatch.config import GLOB, Config, Threshold, WorkerGroup
 from beanwatch.durations import format_duration
 from beanwatch.net.redis_url import RedisError
 from beanwatch.store.health import (
@@ -36,6 +37,8 @@ from beanwatch.store.health import (
 )
 from beanwatch.store.heartbeats import RECORD_EXPIRY, Heartbeat, Worker
 from beanwatch.words import count
+
+MAX_NAMED = 5  # dead workers that the text of a group names
 
 
 def parser() -> Parser:
@@ -60,14 +63,32 @@ def parser() -> Parser:
         metavar="GLOB",
         help="only workers that take jobs from the queues that match; repeatable",
     )
+    add_services(parser, "workers")
     parser.add_limits()
     parser.add_restarted()
-    meaning = "-w and -c are limits on the number of live workers: -c 2: alerts below 2."
+    meaning = (
+        "-w and -c are limits on the number of live workers: -c 2: alerts below 2. The limits of "
+        "the configuration are for all workers together, so --worker and -Q switch them off."
+    )
     parser.epilog = f"{meaning}\n\n{parser.epilog}"
     return parser
 
 
 # -- acquire
+
+
+class Live(NamedTuple):
+    """The workers whose number the limits are for. `must_be_some`: without any, it is CRITICAL."""
+
+    workers: Sequence[Worker]
+    must_be_some: bool
+
+
+class LiveGroup(NamedTuple):
+    """A group of workers of the configuration, and the workers whose ids match its glob."""
+
+    group: WorkerGroup
+    members: Sequence[Worker]
 
 
 class Workers(Resource):  # type: ignore[misc]
@@ -77,11 +98,17 @@ class Workers(Resource):  # type: ignore[misc]
         self._read = read
         self._globs: list[str] = options.worker
         self._queues: list[str] = options.queue
+        own = options.services.workers if options.services else ()
+        self._is_rest = bool(own)
+        self._has_own_service = matcher(own)
         expected = [*config.expected_workers, *(g for g in self._globs if not GLOB.search(g))]
         self._expected = [worker for worker in dict.fromkeys(expected) if self._is_chosen(worker)]
+        groups = () if self._queues else config.expected_groups
+        self._groups = [group for group in groups if self._is_chosen_group(group)]
+        self._is_in_a_group = matcher(group.glob for group in config.expected_groups)
 
     def probe(self) -> Iterator[Metric]:
-        """Yield a metric for each worker, for each missing one and for the number of live ones.
+        """Yield a metric for each worker, each missing one, each group, and the number that live.
 
         Also yield a metric for each worker that has stopped and whose crash is still told. Yield
         only a Failure if Redis cannot be read.
@@ -100,14 +127,34 @@ class Workers(Resource):  # type: ignore[misc]
             w for w in chosen if w.heartbeat or w.age < RECORD_EXPIRY or w.id in self._expected
         ]
         for worker in chosen:
-            yield Metric(worker.id, worker, context="worker")
+            if not self._is_replaceable(worker):
+                yield Metric(worker.id, worker, context="worker")
         if not self._queues:
             for name in self._expected:
                 if name not in found:
                     yield Metric(name, describe_missing(name, found), context="missing")
-        yield Metric("live", chosen, context="live")
+        for group in self._groups:
+            members = [w for w in found.values() if fnmatchcase(w.id, group.glob)]
+            yield Metric(group.glob, LiveGroup(group, members), context="group")
+        # The limits of the configuration are for the whole fleet, so the catch-all service judges
+        # the number of all workers, also of those that have a service of their own.
+        counted = list(found.values()) if self._is_rest else chosen
+        must_be_some = not self._is_rest and not self._groups
+        yield Metric("live", Live(counted, must_be_some), context="live")
+
+    def _is_replaceable(self, worker: Worker) -> bool:
+        """Return True for a dead worker of a group: only the number of the others matters."""
+        is_dead = decide_health(worker) == "dead"
+        return is_dead and worker.id not in self._expected and self._is_in_a_group(worker.id)
+
+    def _is_chosen_group(self, group: WorkerGroup) -> bool:
+        if self._has_own_service(group.glob):
+            return False
+        return not self._globs or any(glob in ("*", group.glob) for glob in self._globs)
 
     def _is_chosen(self, name: str, beat: Heartbeat | None = None) -> bool:
+        if self._has_own_service(name):
+            return False
         if self._globs and not any(fnmatchcase(name, glob) for glob in self._globs):
             return False
         if not self._queues or beat is None:
@@ -247,17 +294,40 @@ class LiveContext(Context):  # type: ignore[misc]
         self._limits, self._what = limits, what
 
     def evaluate(self, metric: Metric, resource: Any) -> Finding:
-        """Judge the number by the limits. If there is no worker, return CRITICAL."""
-        if not metric.value:
+        """Judge the number by the limits. If there must be a worker and is none, it is CRITICAL."""
+        workers, must_be_some = metric.value
+        if not workers and must_be_some:
             return Finding(Critical, f"no {self._what} sends a heartbeat", metric)
-        live = count_live(metric.value)
+        live = count_live(workers)
         state, limit = judge(live, self._limits)
         text = f"{count(live, 'live worker')} ({limit})" if limit else ""
         return Finding(state, text, metric)
 
     def performance(self, metric: Metric, resource: Any) -> str:
         """Format the number of live workers as performance data."""
-        return perf("live", count_live(metric.value), limits=self._limits)
+        return perf("live", count_live(metric.value.workers), limits=self._limits)
+
+
+class GroupContext(Context):  # type: ignore[misc]
+    """Judges a group of workers by the number of those that live."""
+
+    def evaluate(self, metric: Metric, resource: Any) -> Finding:
+        """Return CRITICAL if fewer workers live than the configuration expects."""
+        group, members = metric.value
+        live = count_live(members)
+        if live >= group.least:
+            return Finding(Ok, "", metric)
+        dead = [worker.id for worker in members if decide_health(worker) == "dead"]
+        which = f", dead: {', '.join(dead[:MAX_NAMED])}" if dead else ""
+        which += f" and {len(dead) - MAX_NAMED} more" if len(dead) > MAX_NAMED else ""
+        text = f"{group.glob}: {count(live, 'live worker')}, {group.least} are expected{which}"
+        return Finding(Critical, text, metric)
+
+    def performance(self, metric: Metric, resource: Any) -> str:
+        """Format the number of live workers of the group as performance data."""
+        group, members = metric.value
+        limits = Threshold(critical=f"{group.least}:")
+        return perf(f"{group.glob} live", count_live(members), limits=limits)
 
 
 class WorkersSummary(Summary):  # type: ignore[misc]
@@ -267,6 +337,8 @@ class WorkersSummary(Summary):  # type: ignore[misc]
         """Return a text such as `3 workers: 1 busy, 2 idle`; for a single worker, its own text."""
         judged = [r for r in results if r.metric.context == "worker"]
         workers = [result.metric.value for result in judged]
+        if not workers:
+            return "every worker has a service of its own"
         if len(workers) == 1:
             return str(judged[0])
         states = [
@@ -281,8 +353,9 @@ class WorkersSummary(Summary):  # type: ignore[misc]
 
 def build(options: argparse.Namespace, config: Config, read: ReadWorkers) -> Check:
     """Make the check from its resource, its contexts and its summary."""
-    limits = pick_limits(options, config, "worker_heartbeat", Threshold())
     globs = [glob for glob in options.worker if glob != "*"]
+    are_all = not globs and not options.queue
+    limits = pick_limits(options, config if are_all else Config(), "worker_heartbeat", Threshold())
     what = " ".join(["worker", *globs, *(f"of queue {queue}" for queue in options.queue)])
     return Check(
         "worker_heartbeat",
@@ -290,6 +363,7 @@ def build(options: argparse.Namespace, config: Config, read: ReadWorkers) -> Che
         WorkerContext(options.restarted),
         LeftContext(options.restarted),
         MissingContext("missing"),
+        GroupContext("group"),
         LiveContext(limits, what),
         FailureContext(Unknown, options.timeout_state),
         WorkersSummary(),

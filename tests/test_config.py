@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from beanwatch import config, values
 from beanwatch.cli.config import to_toml, to_tree
-from beanwatch.config import Config, ConfigError, Threshold, find_line, parse
+from beanwatch.config import Config, ConfigError, Threshold, WorkerGroup, find_line, parse
 
 FULL = """\
 prefix = "acme"
@@ -33,7 +33,7 @@ job_timeout = "2m"
 max_memory = "512M"
 
 [workers]
-expected = ["web1.email-1"]
+expected = ["web1.email-1", { glob = "k8s.*", least = 3 }]
 
 [queues."email.*".depth]
 warning = 1000
@@ -57,6 +57,7 @@ def test_a_full_file_is_read_as_written() -> None:
     assert read.worker.job_timeout == 120.0
     assert read.worker.max_memory == 512 * 1024 * 1024
     assert read.expected_workers == ("web1.email-1",)
+    assert read.expected_groups == (WorkerGroup("k8s.*", 3),)
     assert read.threshold("depth", "email.bulk") == Threshold("1000", "5000", 300.0)
     assert read.threshold("depth", "images") is None
     assert [rule.is_name for rule in read.queues] == [False, True]
@@ -76,6 +77,13 @@ def test_a_full_file_is_read_as_written() -> None:
             "f.toml:2: queues.a*.depth.warning: expected a r",
         ),
         ("[queues.a]\ndepht = {warning = 3}", "f.toml:2: queues.a: unknown key 'depht'; did you"),
+        (
+            "[workers]\nexpected = [{ glob = 'k8s.*' }]",
+            "f.toml:2: workers.expected: expected a list",
+        ),
+        ("[workers]\nexpected = [{ glob = 'k8s.*', least = 0 }]", "least is a whole number, 1 or"),
+        ('[workers]\nexpected = [{ glob = "a\'b", least = 1 }]', "a glob has letters, digits and"),
+        ('[workers]\nexpected = ["k8s.*"]', "an id has letters, digits and . _ -, not ['k8s.*']"),
         ("servers = 3", "f.toml:1: servers: expected a TOML table of names"),
         ('prefix = "a b"', "f.toml:1: prefix: expected letters, digits, _ and -"),
         ('prefix = "a..b"', "f.toml:1: prefix: expected letters, digits, _ and -"),

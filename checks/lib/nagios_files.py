@@ -24,6 +24,7 @@ from beanwatch.queues.servers import parse_server
 from beanwatch.quoting import (
     nagios_argument,
     nagios_glob,
+    nagios_name,
     nagios_quoted,
     nagios_value,
     nagios_word,
@@ -70,11 +71,13 @@ def nagios_checks(config: Config) -> Iterator[str]:
 
 
 def nagios_services(
-    services: Sequence[Service], config: Config, *, passive: bool = False
+    services: Sequence[Service], config: Config, *, passive: bool = False, list_file: str = ""
 ) -> Iterator[str]:
-    """Yield hosts, services, dependencies. With `passive`, `beanwatch passive` runs the checks."""
-    hosts = dict.fromkeys(service.host for service in services)
-    for host in hosts:
+    """Yield hosts, services, dependencies. With `passive`, `beanwatch passive` runs the checks.
+
+    `list_file` is the file that the catch-all services read (see `own_services`).
+    """
+    for host in dict.fromkeys(service.host for service in services):
         server = next(s.server for s in services if s.host == host)
         yield define(
             "host",
@@ -88,28 +91,42 @@ def nagios_services(
             + (f" --config {nagios_word(config.file)}" if config.file else ""),
         )
     for service in services:
-        template = service_template(service.check)
+        templates = [service_template(service.check)]
+        if service.covers_several:
+            templates.insert(0, "beanwatch-several")
+        if passive:
+            templates.insert(0, "beanwatch-passive")
         fields = {
-            "use": f"beanwatch-passive,{template}" if passive else template,
+            "use": ",".join(templates),
             "host_name": service.host,
             "service_description": service.name,
         }
         if not passive:
-            fields["check_command"] = "!".join(command_words(service))
+            fields["check_command"] = "!".join(command_words(service, list_file))
         if service.queue:
             fields["_QUEUE"] = nagios_glob(service.queue)
+        if group := queue_group(service):
+            fields["servicegroups"] = group
         if config.links.graphs:
             heading = find_check(service.check).heading
             fields["action_url"] = _link(config.links.graphs, heading)
         yield define("service", **fields)
-    for host in hosts:
-        dependents = [s.name for s in services if s.host == host and s.queue]
-        yield from define_dependency((host, SERVER_SERVICE), host, dependents)
-    yield from redis_dependencies(services)
+    for group in dict.fromkeys(filter(None, map(queue_group, services))):
+        yield define("servicegroup", servicegroup_name=group, alias=group)
+    yield from dependencies(services)
 
 
-def redis_dependencies(services: Sequence[Service]) -> Iterator[str]:
-    """Yield the dependencies, on Redis's service, of all services that need Redis."""
+def queue_group(service: Service) -> str:
+    """Return the name of the service group of a service's queue; "" for a catch-all service."""
+    named = service.queue and not service.is_rest
+    return f"queue {nagios_name(service.queue)}" if named else ""
+
+
+def dependencies(services: Sequence[Service]) -> Iterator[str]:
+    """Yield the dependencies on the services of the queue servers, and on that of Redis."""
+    for needs, host in dict.fromkeys((s.needs, s.host) for s in services if s.needs):
+        names = [s.name for s in services if (s.needs, s.host) == (needs, host)]
+        yield from define_dependency((needs, SERVER_SERVICE), host, names)
     for redis in (service for service in services if service.name == REDIS_SERVICE):
         for host in dict.fromkeys(service.host for service in services):
             mine = [s for s in services if s.host == host and find_check(s.check).needs_redis]
@@ -140,13 +157,19 @@ def service_template(check: str) -> str:
     return f"beanwatch-{check.replace('_', '-')}"
 
 
-def command_words(service: Service) -> list[str]:
-    """Return the command of a service and its arguments. In check_command, `!` separates them."""
-    if service.queue:
-        return [service.program, nagios_argument(service.queue)]
-    if find_check(service.check).subject in (WORKERS, JOBS):
-        return [service.program, "*"]
-    return [service.program]
+def command_words(service: Service, list_file: str = "") -> list[str]:
+    """Return the command of a service and its arguments. In check_command, `!` separates them.
+
+    The first argument is the value of `-Q` or `--worker`. The second one has further options.
+    """
+    arguments = service.arguments(list_file)
+    if not arguments:
+        return [service.program]
+    (_, first), *others = arguments
+    words = [service.program, nagios_argument(first)]
+    if others:
+        words.append(" ".join(f"{flag} '{nagios_argument(value)}'" for flag, value in others))
+    return words
 
 
 def _link(url: str, heading: str) -> str:
@@ -169,11 +192,13 @@ def nrpe_checks(plugins: str, config: Config) -> Iterator[str]:
         yield nrpe_command(f"beanwatch_{check.name}", f"{plugins}/{check.program}", config)
 
 
-def nrpe_services(services: Iterable[Service], plugins: str, config: Config) -> Iterator[str]:
-    """Yield an NRPE command for each service, with its server and its queue."""
+def nrpe_services(
+    services: Iterable[Service], plugins: str, config: Config, list_file: str = ""
+) -> Iterator[str]:
+    """Yield an NRPE command for each service, with its server and its arguments."""
     labels = {s: nrpe_name(f"beanwatch_{s.host}_{s.name}") for s in services}
     for service, label in number_duplicates(labels, "_").items():
-        options = {"--server": service.server, "-Q": service.queue}
+        options = {"--server": service.server, **dict(service.arguments(list_file))}
         yield nrpe_command(label, f"{plugins}/{service.program}", config, options)
 
 

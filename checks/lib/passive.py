@@ -12,10 +12,18 @@ from typing import NamedTuple, TypeVar
 from beanwatch.checks.job_failures import WINDOW_MINUTES
 from beanwatch.checks.lib.memory import FileMemory, ScopedMemory
 from beanwatch.checks.lib.output import PluginResult
-from beanwatch.checks.lib.plugin import READING_SHARE, Check, Unknown, conclude
+from beanwatch.checks.lib.own_services import OwnServices
+from beanwatch.checks.lib.plugin import (
+    READING_SHARE,
+    Check,
+    Critical,
+    Unknown,
+    conclude,
+    list_problems,
+)
 from beanwatch.checks.lib.plugin_process import PluginOutput, UsageError
 from beanwatch.checks.lib.redis_source import open_redis, read_from, read_known_workers
-from beanwatch.checks.lib.services import Service
+from beanwatch.checks.lib.services import SERVER_SERVICE, Service
 from beanwatch.checks.lib.source import LiveSource, Source
 from beanwatch.checks.registry import CHECKS, JOBS, METRICS, REDIS, WORKERS
 from beanwatch.config import Config, ConfigError
@@ -30,6 +38,9 @@ from beanwatch.store.outcome_counts import JobKind, read_outcomes
 from beanwatch.store.redis_state import RedisState
 
 MAX_REMEMBERED_QUEUES = 20_000  # for each server
+MAX_PROBLEMS = 2_000  # of one service, that are remembered
+FORGET_PROBLEM_AFTER = 600.0  # seconds
+MAX_REMEMBERED_KINDS = 1_000
 EVERYTHING = Wanted(heads=("ready",), overtaken=True, problems=True)
 
 
@@ -126,6 +137,8 @@ class ServiceResult(NamedTuple):
 
     service: Service
     result: PluginResult
+    # True if something else went wrong since the round before, and the state is still the same.
+    has_grown: bool = False
 
 
 T = TypeVar("T")
@@ -209,19 +222,94 @@ class PassiveRound:
             self.memory.remember(key, queues[server.node])
         return queues
 
-    def judge(self, services: Iterable[Service]) -> Iterator[ServiceResult]:
-        """Yield a result for every service. If judging one raises an exception, it is UNKNOWN."""
+    def kinds(self) -> list[JobKind]:
+        """Return the kinds of jobs of this round and of earlier rounds.
+
+        Earlier rounds count because the counts of a job that runs rarely expire.
+        """
+        key = "kinds of jobs"
+        before = self.memory.recall(key)
+        found = self._redis.outcomes
+        known = dict.fromkeys(() if isinstance(found, Exception) else found)
+        for kind in before if isinstance(before, list) else ():
+            if isinstance(kind, list) and len(kind) == 2:
+                known[JobKind(*map(str, kind))] = None
+        kinds = list(known)[:MAX_REMEMBERED_KINDS]
+        self.memory.remember(key, kinds)
+        return kinds
+
+    def first_queues(self) -> dict[str, list[str]]:
+        """Return the names of the queues of the first round, by `Server.node`.
+
+        It is the first round since the state file began.
+        """
+        first = {}
+        for server, found in self._polls.items():
+            key = f"first queues of {server.node}"
+            known = self.memory.recall(key)
+            if not isinstance(known, list) and found.reading.queues is not None:
+                known = list(found.reading.queues)[:MAX_REMEMBERED_QUEUES]
+            if isinstance(known, list):
+                first[server.node] = known
+                self.memory.remember(key, known)
+        return first
+
+    def judge(self, services: Iterable[Service], own: OwnServices) -> Iterator[ServiceResult]:
+        """Yield a result for every service. If judging one raises an exception, it is UNKNOWN.
+
+        The catch-all services leave out what `own` lists.
+        """
+        self._own = own
+        down: set[str] = set()  # hosts whose queue server is CRITICAL
         by_node = {server.node: server for server in self._servers}
         for service in services:
+            has_grown = False
             try:
                 check = self._build(service, by_node)
                 result = conclude(check, self._config.links)
+                if service.name == SERVER_SERVICE and result.exit_code == Critical.code:
+                    down.add(service.host)
+                # A custom notification ignores the dependencies of Nagios, so this must not.
+                has_grown = self._has_grown(service, check, result, service.needs in down)
             except (UsageError, ConfigError) as error:
                 result = PluginResult(service.check, Unknown.text, Unknown.code, str(error))
             except Exception as error:
                 reason = describe_internal_error(error)
                 result = PluginResult(service.check, Unknown.text, Unknown.code, reason)
-            yield ServiceResult(service, result)
+            yield ServiceResult(service, result, has_grown)
+
+    def _has_grown(
+        self, service: Service, check: Check, result: PluginResult, is_silent: bool
+    ) -> bool:
+        """Return True if a problem is new or worse, though the state is that of the last round.
+
+        A problem that was there in the last FORGET_PROBLEM_AFTER seconds is not new.
+        """
+        key = f"problems of {service.host} {service.name}"
+        if is_silent:
+            self.memory.keep(key)
+            return False
+        found = list_problems(check)
+        if not found:
+            return False
+        now = self.memory.now
+        match self.memory.recall(key):
+            case [int() as state, dict() as before]:
+                is_same = state == result.exit_code
+            case _:
+                is_same, before = False, {}
+        known = {
+            name: (rank, at)
+            for name, (rank, at) in before.items()
+            if now - at <= FORGET_PROBLEM_AFTER
+        }
+        has_grown = is_same and any(
+            name not in known or rank > known[name][0] for name, rank in found.items()
+        )
+        known |= {name: (rank, now) for name, rank in found.items()}
+        kept = dict(sorted(known.items(), key=lambda item: -item[1][1])[:MAX_PROBLEMS])
+        self.memory.remember(key, [result.exit_code, kept])
+        return has_grown
 
     def save(self) -> None:
         """Write the state file for the next round."""
@@ -230,12 +318,15 @@ class PassiveRound:
     def _build(self, service: Service, by_node: Mapping[str, Server]) -> Check:
         module, subject = self._modules[service.check], self._checks[service.check].subject
         options = self._options(service.check)
+        options.services = self._own if service.is_rest else None
         check: Check
         if subject == REDIS:
             check = module.build(options, self._config, partial(unwrap, self._redis.state))
         elif subject == WORKERS:
+            options.worker = [service.worker]
             check = module.build(options, self._config, partial(unwrap, self._redis.workers))
         elif subject == JOBS:
+            options.queue, options.job = [service.queue], [service.job] if service.job else []
             check = module.build(options, self._config, partial(unwrap, self._redis.outcomes))
         elif subject == METRICS:
             check = module.with_live_graphite(options, self._config, self._output)

@@ -62,7 +62,19 @@ def worst_state(states: Iterable[State]) -> State:
 
 
 class Finding(nagiosplugin.Result):  # type: ignore[misc]
-    """A state, and the text that explains it to the person who is paged."""
+    """A state, and the text that explains it to the person who is paged.
+
+    `causes` are words that tell several causes of one finding apart. They have no numbers, so that
+    they stay the same as long as the causes do.
+    """
+
+    def __new__(
+        cls, state: State, hint: str, metric: Metric | None = None, causes: Iterable[str] = ()
+    ) -> "Finding":
+        """Make a finding; nagiosplugin's Result is a tuple, which gets its values here."""
+        self: Finding = super().__new__(cls, state, hint, metric)
+        self.causes = tuple(causes) or ("",)
+        return self
 
     def __str__(self) -> str:
         return self.hint or ""
@@ -156,6 +168,16 @@ def conclude(check: Check, links: LinksConfig, *, verbose: bool = False) -> Plug
         if result.metric is not None and (item := result.metric.performance())
     )
     return PluginResult(check.name, state.text, state.code, text, perfdata, tuple(details))
+
+
+def list_problems(check: Check) -> dict[str, int]:
+    """Return a name for each problem that a check has found, with its rank (see RANK)."""
+    return {
+        f"{finding.metric.name if finding.metric else ''} {cause}".strip(): RANK[finding.state]
+        for finding in check.results
+        if finding.state is not Ok
+        for cause in finding.causes
+    }
 
 
 def find_headings(problems: Iterable[Finding], own: str) -> list[str]:

@@ -142,6 +142,14 @@ class QueueContext(Context):  # type: ignore[misc]
         return None if GLOB.search(queue.name) else self._perfdata(queue, self._limits(queue))
 
 
+class NoneContext(Context):  # type: ignore[misc]
+    """Judges a server none of whose queues is left for a catch-all service."""
+
+    def evaluate(self, metric: Metric, resource: Any) -> Finding:
+        """Return OK, and the text that says so."""
+        return Finding(Ok, metric.value, metric)
+
+
 def queues_of(results: Iterable[Finding]) -> list[CheckedQueue]:
     """Return the queues that were judged, without the globs that match no queue."""
     values = (result.metric.value for result in results if result.metric)
@@ -158,7 +166,7 @@ class QueueSummary(Summary):  # type: ignore[misc]
         """Return a text such as `3 queues: 12 jobs ready, most in images: 9`."""
         queues = queues_of(results)
         if not queues:
-            return NO_QUEUE
+            return next((str(result) for result in results if str(result)), NO_QUEUE)
         if len(queues) == 1:
             return str(results[0])
         top = max(queues, key=self._measure)
@@ -177,4 +185,5 @@ def queue_check(
     """Make a check from these parts. A server that cannot be read makes it UNKNOWN."""
     failures = FailureContext(Unknown, context.options.timeout_state)
     name = context.check.name
-    return Check(name, *resources, context, failures, summary, source=source)
+    none = NoneContext("none")
+    return Check(name, *resources, context, none, failures, summary, source=source)

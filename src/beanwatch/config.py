@@ -29,6 +29,12 @@ from beanwatch.values import (
 DEFAULT_FILE = "/etc/beanwatch/beanwatch.toml"
 MIN_SECRET = 32  # characters; a shorter secret could be guessed from a signed command
 GLOB = re.compile(r"[*?\[]")  # the characters that make a name a glob
+# The characters of a worker's id, and those of globs. Globs go into files of Nagios and Icinga.
+WORKER_GLOB = r"[A-Za-z0-9._*?\[\]!-]{1,200}"
+EXPECTED_FORM = (
+    "expected a list of the workers' ids and of counts: "
+    '["web1.email-1", { glob = "k8s.*", least = 3 }]'
+)
 
 
 HIDDEN_WARNING = (
@@ -157,6 +163,17 @@ class QueueRule(NamedTuple):
         return not GLOB.search(self.glob)
 
 
+class WorkerGroup(NamedTuple):
+    """An entry `{ glob = "k8s.*", least = 3 }` of workers.expected.
+
+    At least `least` live workers with ids that match the glob are expected. Which ones does not
+    matter, so that the names of containers may change.
+    """
+
+    glob: str
+    least: int
+
+
 class LinksConfig(NamedTuple):
     """Table [links]: URLs that alerts link to.
 
@@ -185,7 +202,8 @@ class Config(NamedTuple):
     graphite: GraphiteConfig = GraphiteConfig()
     collect: CollectConfig = CollectConfig()
     worker: WorkerConfig = WorkerConfig()
-    expected_workers: tuple[str, ...] = ()
+    expected_workers: tuple[str, ...] = ()  # ids
+    expected_groups: tuple[WorkerGroup, ...] = ()
     secret_file: str = ""  # the secret that signs commands to workers; "": they are not signed
     queues: tuple[QueueRule, ...] = ()
     checks: Mapping[str, Threshold] = {}
@@ -227,6 +245,33 @@ class Config(NamedTuple):
         return None
 
 
+def parse_expected(value: Any) -> tuple[str | WorkerGroup, ...]:
+    """Parse workers.expected: ids of workers, and tables `{ glob = "k8s.*", least = 3 }`.
+
+    In text, such as an environment variable, commas separate ids. Raises ValueError.
+    """
+    if isinstance(value, str):
+        value = list(string_list(value))
+    if not isinstance(value, list):
+        raise ValueError(EXPECTED_FORM)
+    return tuple(map(_parse_expected, value))
+
+
+def _parse_expected(table: Any) -> str | WorkerGroup:
+    if isinstance(table, str):
+        if not re.fullmatch(WORKER_GLOB, table) or GLOB.search(table):
+            raise ValueError(f"{EXPECTED_FORM}; an id has letters, digits and . _ -")
+        return table
+    if not isinstance(table, dict) or set(table) != {"glob", "least"}:
+        raise ValueError(EXPECTED_FORM)
+    glob, least = table["glob"], table["least"]
+    if not isinstance(glob, str) or not re.fullmatch(WORKER_GLOB, glob):
+        raise ValueError(f"{EXPECTED_FORM}; a glob has letters, digits and . _ - * ? [ ]")
+    if isinstance(least, bool) or not isinstance(least, int) or least < 1:
+        raise ValueError(f"{EXPECTED_FORM}; least is a whole number, 1 or more")
+    return WorkerGroup(glob, least)
+
+
 Spec = Mapping[str, Callable[[Any], Any]]
 
 GENERAL: Spec = {
@@ -265,7 +310,7 @@ WORKER: Spec = {
     "ledger": one_of("all", "failures", "off"),
     "restart_spread": duration,
 }
-WORKERS: Spec = {"expected": string_list, "secret_file": text}
+WORKERS: Spec = {"expected": lambda value: parse_expected(value), "secret_file": text}
 LINKS: Spec = {"runbook": text, "graphs": text}
 LIMITS: Spec = {"warning": threshold, "critical": threshold}
 THRESHOLD: Spec = {**LIMITS, "for": duration}
@@ -377,6 +422,7 @@ class _Reader:
         general = {key: value for key, value in tree.items() if key in GENERAL}
         tables = {name: self._table((name,), tree.get(name, {}), TABLES[name]) for name in TABLES}
         given = {f"{name}.{key}" for name, table in tables.items() for key in table}
+        expected = tables["workers"].get("expected", ())
         return Config(
             file=self.file,
             given=frozenset(given),
@@ -386,7 +432,8 @@ class _Reader:
             collect=CollectConfig(**tables["collect"]),
             worker=WorkerConfig(**tables["worker"]),
             links=LinksConfig(**tables["links"]),
-            expected_workers=tables["workers"].get("expected", ()),
+            expected_workers=tuple(one for one in expected if isinstance(one, str)),
+            expected_groups=tuple(one for one in expected if isinstance(one, WorkerGroup)),
             secret_file=tables["workers"].get("secret_file", ""),
             queues=tuple(self._queues(tree.get("queues", {}))),
             checks=self._thresholds(("checks",), tree.get("checks", {}), CHECKS),

@@ -40,6 +40,29 @@ def test_jobs_that_nobody_watches_are_critical(check: Check, beanstalkd: Beansta
     assert answer.text.endswith("images: 2 jobs ready and no consumer watches it")
 
 
+def test_connections_of_monitoring_are_no_consumers_of_default(
+    check: Check, beanstalkd: Beanstalkd
+):
+    with beanstalkd.client(), beanstalkd.client(use="images"):  # as a collector and a producer
+        arguments = ("--server", beanstalkd.address, "-Q", "default", "-c", "1:")
+        answer = check("queue_consumers", *arguments)
+        assert (answer.code, answer.text.partition(" - ")[2]) == (OK, "default: not used")
+        assert answer.perfdata["default consumers"] == "0"
+        with beanstalkd.client(use="default") as client:
+            client.put("x")
+            client.delete(client.reserve(timeout=5))
+        answer = check("queue_consumers", *arguments)
+        assert answer.code == CRITICAL
+        assert answer.text.endswith(
+            "default: 0 jobs ready, 0 consumers waiting for a job, 0 consumers (allowed 1:)"
+        )
+        with beanstalkd.client() as client:
+            client.put("x")
+            client.reserve(timeout=5)
+            answer = check("queue_consumers", *arguments)
+        assert (answer.code, answer.perfdata["default consumers"]) == (OK, "1")
+
+
 def test_jobs_in_default_are_a_producers_mistake(check: Check, beanstalkd: Beanstalkd):
     put(beanstalkd, "default")
     with beanstalkd.client() as producer:

@@ -52,7 +52,7 @@ def test_icinga_validates_runs_and_notifies(site: Site, tmp_path: Path):
     site.install("icinga2")
     with MailingIcinga(tmp_path / "icinga2", site) as icinga:
         report = icinga.verify()
-        for count, kind in ((8, "Services"), (10, "CheckCommands"), (6, "Dependencies")):
+        for count, kind in ((12, "Services"), (10, "CheckCommands"), (12, "Dependencies")):
             assert f"Instantiated {count} {kind}" in report or kind == "CheckCommands"
         site.bury()
 

@@ -1,5 +1,6 @@
 """beanwatch install: what goes where, again and again, and never over what is yours."""
 
+import json
 import os
 import subprocess
 from pathlib import Path
@@ -162,8 +163,14 @@ def test_services_are_made_of_the_configuration_and_of_what_is_there(
     argv = ("--dest", tmp_path / "root", "--family", "debian", "--discover", "--config", config)
     assert run("beanwatch", "install", "nagios", *argv)[0] == 0
     services = (tmp_path / "root/etc/nagios4/conf.d/beanwatch-services.cfg").read_text()
-    assert "check_queue_depth!email.*\n" in services
     assert "check_queue_age!found\n" in services
+    assert "email" not in services, "a glob gives limits only, where queues are discovered"
+    assert "check_queue_age!*!--services /etc/beanwatch/services-nagios.json\n" in services
+    own = json.loads((tmp_path / "root/etc/beanwatch/services-nagios.json").read_text())
+    assert own == {"queues": {"q1": ["default", "found"]}, "workers": [], "jobs": []}
+    assert run("beanwatch", "install", "nagios", *argv[:4], *argv[5:])[0] == 0
+    services = (tmp_path / "root/etc/nagios4/conf.d/beanwatch-services.cfg").read_text()
+    assert "check_queue_depth!email.*\n" in services
     assert f"_BEANWATCH_OPTIONS  -t 10 --config {config}\n" in services
 
 

@@ -61,6 +61,8 @@ def test_a_check_of_a_field_that_the_system_does_not_declare_has_no_service(
         "queue server",
         "depth of images",
         "buried of images",
+        "depth of other queues",
+        "buried of other queues",
     ]
 
 

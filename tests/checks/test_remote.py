@@ -82,7 +82,7 @@ def test_nrpe_serves_every_shipped_command_without_arguments(site: Site, tmp_pat
     site.bury()
     with Nrpe(tmp_path / "nrpe", site) as nrpe:
         expected = {
-            "queue_server": (1, "was started"),
+            "queue_server": (0, "up for "),
             "queue_depth": (0, "jobs ready"),
             "queue_buried": (2, "images: 1 job buried (limit 0)"),
             "queue_age": (0, "2 queues"),
@@ -131,7 +131,7 @@ def test_nsca_delivers_passive_results(site: Site, tmp_path: Path):
     with site.nagios("--file /dev/null") as nagios:
         with Nsca(tmp_path / "nsca", nagios._run / "commands") as nsca:
             argv = ("--to", "nsca", "--monitor", f"127.0.0.1:{nsca.port}", "--nsca-config", sender)
-            assert site.beanwatch("passive", "--once", *argv) == "8 check results submitted\n"
+            assert site.beanwatch("passive", "--once", *argv) == "12 check results submitted\n"
             wait_until(lambda: output(nagios, "buried of images") != "", timeout=30)
         assert "images: 1 job buried" in output(nagios, "buried of images")
         assert "'images'=1" in nagios.statuses()["queue1", "buried of images"]["performance_data"]

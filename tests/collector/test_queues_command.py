@@ -47,6 +47,15 @@ def counts(server: Beanstalkd, queue: str) -> tuple[int, int, int]:
     return tuple(int(stats.get(f"current-jobs-{s}", 0)) for s in ("ready", "delayed", "buried"))
 
 
+def test_the_connections_of_monitoring_are_not_shown_as_consumers_of_default(
+    beanstalkd: Beanstalkd, run: Run
+):
+    with beanstalkd.client(), beanstalkd.client(use="images"):
+        argv = ("beanwatch", "queues", "list", "default", "--json", "--server", beanstalkd.address)
+        (row,) = json.loads(run(*argv)[1])
+    assert (row["consumers"], row["idle_consumers"]) == (None, 0)
+
+
 def test_the_list_shows_each_queue_and_what_is_wrong(beanstalkd: Beanstalkd, run: Run):
     fill(beanstalkd, "email.regular", ready=3, buried=2)
     fill(beanstalkd, "beanwatch.control.x", ready=1)

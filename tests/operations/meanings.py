@@ -156,7 +156,8 @@ CONFIG = {
     "worker.min_free_disk": "take no jobs while less is free in that directory",
     "worker.ledger": "which runs to record",
     "worker.restart_spread": "restart within this time after `beanwatch workers restart`",
-    "workers.expected": "ids of workers whose absence is an alert",
+    "workers.expected": "ids of workers whose absence is an alert; and tables "
+    '`{ glob = "k8s.*", least = 3 }`: fewer than 3 live workers with such ids are an alert',
     "links.runbook": "page that alerts link to; `{name}` is replaced",
     "links.graphs": "dashboard that alerts link to; `{name}` is replaced",
 }

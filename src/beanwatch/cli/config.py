@@ -70,8 +70,9 @@ def to_tree(config: Config) -> dict[str, Any]:
     tree["servers"] = dict(config.servers)
     for name in configuration.TABLES:
         if name == "workers":
+            groups = [group._asdict() for group in config.expected_groups]
             tree[name] = {
-                "expected": list(config.expected_workers),
+                "expected": [*config.expected_workers, *groups],
                 "secret_file": config.secret_file,
             }
             continue
@@ -95,7 +96,7 @@ def _thresholds(thresholds: Any) -> dict[str, Any]:
 def to_toml(tree: dict[str, Any], path: tuple[str, ...] = ()) -> Iterator[str]:
     """Yield the TOML lines of a tree. `path` is the name of the table that contains it.
 
-    Leaves may be strings, numbers, booleans and lists of strings.
+    Leaves may be strings, numbers, booleans and lists of strings and of flat tables.
     """
     tables = {key: value for key, value in tree.items() if isinstance(value, dict)}
     for key, value in tree.items():
@@ -109,7 +110,12 @@ def to_toml(tree: dict[str, Any], path: tuple[str, ...] = ()) -> Iterator[str]:
 
 
 def _value(value: Any) -> str:
-    # TOML writes strings, numbers, booleans and lists as JSON does.
+    if isinstance(value, list):
+        return f"[{', '.join(map(_value, value))}]"
+    if isinstance(value, dict):
+        pairs = (f"{_key(key)} = {_value(one)}" for key, one in value.items())
+        return f"{{ {', '.join(pairs)} }}"
+    # TOML writes strings, numbers and booleans as JSON does.
     return json_text(json.dumps(value, ensure_ascii=False).encode()).decode()
 
 

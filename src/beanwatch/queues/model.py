@@ -95,6 +95,8 @@ class ServerState(NamedTuple):
     buried: int | None = None
     puts: int | None = None  # counter
     draining: bool | None = None  # true if an operator told it to refuse new jobs
+    # False if the server has data of an earlier process, True if it has none; None: unknown.
+    is_first_start: bool | None = None
     # What the start did to jobs. It follows "was started 2m ago": ", with a new binlog".
     restart_note: str = ""
     native: Native = NOTHING

@@ -272,6 +272,7 @@ def to_server(stats: Stats, implausible: ImplausibleValues) -> ServerState:
         buried=buried,
         puts=puts,
         draining=None if isinstance(draining, str) else bool(draining),
+        is_first_start=decide_first_start(native),
         restart_note=describe_restart(native, (ready, reserved, delayed, buried)),
         native=native,
     )
@@ -325,6 +326,15 @@ def count_binlog_bytes(native: Mapping[str, Number]) -> Number | None:
         return None
 
 
+def decide_first_start(native: Mapping[str, Number]) -> bool | None:
+    """Return whether the binlog began with this process; None if that is unknown.
+
+    Each start opens a file with a new number. Without a binlog the number is 0.
+    """
+    current = native.get("binlog_current_index")
+    return current == 1 if current else None
+
+
 def describe_restart(native: Mapping[str, Number], jobs: Sequence[int | None]) -> str:
     """Return what the server's start did to jobs, to follow "was started 2m ago"; "" if unknown.
 
@@ -336,7 +346,7 @@ def describe_restart(native: Mapping[str, Number], jobs: Sequence[int | None]) -
         return ""
     if not current:  # no file is open: beanstalkd numbers the files of a binlog from 1
         return ", without a binlog: its jobs do not survive a restart"
-    if current == 1:  # each start opens a file with a new number, so there was no file before
+    if decide_first_start(native):
         return ", with a new binlog"
     if None in jobs:
         return ", with a binlog"
