@@ -1,7 +1,7 @@
 """An application whose temporary files stay, as the disk hangs when its job ends.
 
 With STUCK_LOG in the environment, the log hangs as soon as a run has ended. STUCK_LIMIT is the time
-for the removal of temporary files, in seconds.
+for the removal of temporary files, and STUCK_END the time for the rest of the end, in seconds.
 """
 
 import os
@@ -15,6 +15,7 @@ from beanwatch.worker.guard import guard
 from beanwatch.worker.telemetry.log_sink import LogSink
 
 loop.CLEAN_UP_TIMEOUT = float(os.environ.get("STUCK_LIMIT", 60))
+loop.END_TIMEOUT = float(os.environ.get("STUCK_END", 30))
 guard.END_TIMEOUT_AT_SHUTDOWN = 2.5
 if "STUCK_LOG" in os.environ:
     LogSink.on_finished = lambda self, run: time.sleep(600)  # type: ignore[method-assign]

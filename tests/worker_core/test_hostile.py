@@ -154,6 +154,18 @@ def test_a_worker_that_hangs_while_it_ends_a_run_is_ended_in_time(
     assert worker.logged(f"the worker hung while it ended the run of ok (job {job_id})")
 
 
+def test_a_worker_that_hangs_while_it_ends_a_run_does_not_hang_for_ever(
+    start_worker: StartWorker, broker: Broker
+) -> None:
+    job_id = broker.put("no-such-job")
+    env = {"STUCK_LOG": "1", "STUCK_LIMIT": "0.5", "STUCK_END": "0.5"}
+    worker = start_worker(app="tests.worker_core.stuck_jobs:app", env=env)
+    assert worker.exit_code() == 11
+    assert worker.logged(f"the worker hung while it ended the run of unknown (job {job_id})")
+    reason = f"the worker hung while it ended the run of unknown (job {job_id})"
+    assert worker.beat().last_words == reason
+
+
 def test_a_handler_whose_decorator_hides_that_it_is_async_is_run(
     start_worker: StartWorker, broker: Broker, tmp_path: Path
 ) -> None:

@@ -98,6 +98,9 @@ class Guard:
             job.connection_problem = ""
 
     def _enforce_hard_deadline(self, job: RunningJob, now: float) -> None:
+        if job.end_lock.locked():
+            self._leave_if_ending_hangs(job, now, HARD_DEADLINE)
+            return
         late = JobTimeout(
             f"the job did not end within {now - job.started_monotonic:.0f} s (hard deadline), "
             "so its worker ended"
@@ -110,6 +113,8 @@ class Guard:
         if not self._has_thrown:
             self._has_thrown = True
             self._alarm.throw(JobStopped(SHUTDOWN_REASON))
+        elif job is not None and job.end_lock.locked():
+            self._leave_if_ending_hangs(job, now, self._state.exit_code)
         elif now >= self._state.shutdown_deadline + HANDLER_CLEAN_UP_TIME:
             verdict = Verdict("retry", "release", SHUTDOWN_REASON)
             self._take_over(job, verdict, self._state.exit_code, "")
@@ -119,10 +124,7 @@ class Guard:
     ) -> None:
         """End the run in place of the main thread, then exit from the process with `code`."""
         if job is not None and not job.end_lock.acquire(blocking=False):
-            if not self._hangs_while_ending(job):
-                return  # the main thread ends the run itself
-            reason = f"the worker hung while it ended the run of {job.name} (job {job.id})"
-            verdict, exit_reason, job = Verdict("lost", "release", reason), reason, None
+            return  # the main thread ends the run itself
         try:
             self._watchdog.tick(time.monotonic() + TAKE_OVER_TIMEOUT)
             stacks = dump_stacks()
@@ -144,10 +146,12 @@ class Guard:
         finally:
             self._leave(code)
 
-    def _hangs_while_ending(self, job: RunningJob) -> bool:
-        """Return True if the main thread has not ended the job's run in time."""
-        # Read again: the main thread sets another deadline when it begins to end the run.
+    def _leave_if_ending_hangs(self, job: RunningJob, now: float, code: int) -> None:
+        """Exit with `code` if the main thread has not ended the run of `job` in time."""
+        # Read it again: the main thread sets another deadline when it begins to end the run.
         end = job.hard_deadline + END_MARGIN
         if not self._state.is_running:
             end = min(end, self._state.shutdown_deadline + END_TIMEOUT_AT_SHUTDOWN)
-        return time.monotonic() >= end
+        if now >= end:
+            reason = f"the worker hung while it ended the run of {job.name} (job {job.id})"
+            self._take_over(None, Verdict("lost", "release", reason), code, reason)
