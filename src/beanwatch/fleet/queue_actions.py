@@ -21,7 +21,7 @@ from beanwatch.queues.base import (
 from beanwatch.queues.model import QueueState
 from beanwatch.queues.selection import INTERNAL, Selection
 from beanwatch.queues.servers import Server
-from beanwatch.store.ledger import BuriedJob, find_buried
+from beanwatch.store.ledger import BuriedJob, OnRejected, find_buried, ignore
 
 OWN_QUEUES = "beanwatch."  # the names of queues that beanwatch itself creates begin with this
 FREE_STATES = ("ready", "delayed", "buried")  # the states of jobs that no consumer has reserved
@@ -185,17 +185,19 @@ def plan_by_ledger(
     now: float,
     timeout: float,
     count: int | None = None,
+    on_rejected: OnRejected = ignore,
 ) -> list[Step]:
     """Plan to `kick` or `delete` the buried jobs whose record in the ledger matches `choice`.
 
     Only jobs that are still buried are included, at most `count` of each queue (None: all). `now`
-    is in seconds since the epoch, `timeout` in seconds. Raises ServerError and RedisError.
+    is in seconds since the epoch, `timeout` in seconds. `on_rejected` is called for each
+    record that cannot be read. Raises ServerError and RedisError.
     """
     require_action(targets, "find")
     require_action(targets, f"{action}_jobs")
     steps = []
     for target in targets:
-        buried = find_buried(execute, target.instance, target.name)
+        buried = find_buried(execute, target.instance, target.name, on_rejected)
         fitting = [str(entry.job_id) for entry in buried if choice.matches(entry, now)]
         if not fitting:
             continue

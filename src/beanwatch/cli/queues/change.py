@@ -136,6 +136,9 @@ def plan_buried(
                 now=time.time(),
                 timeout=QUERY_TIMEOUT,
                 count=count,
+                on_rejected=lambda error: print_error(
+                    f"a record of a buried job cannot be read, so this job is left out: {error}"
+                ),
             )
 
 
