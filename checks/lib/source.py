@@ -264,7 +264,7 @@ def with_live_servers(build: Build) -> Callable[[argparse.Namespace, Config, Plu
 
             read_workers = live_workers(options, config, output)
         may_lack_redis = not (options.redis if "redis" in options else "") and (
-            "redis.url" not in config.given
+            not config.is_wanted("redis.url")
         )
         source = LiveSource(
             servers, memory, timeout, output, read_workers, may_lack_redis=may_lack_redis

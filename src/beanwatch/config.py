@@ -228,6 +228,11 @@ class Config(NamedTuple):
             )
         return secret.encode()
 
+    def is_wanted(self, key: str) -> bool:
+        """Return False if nobody asked for this part: its address (`key`) is only a default."""
+        needs_it = key == "redis.url" and bool(self.expected_workers)
+        return needs_it or key in self.given
+
     def set_redis(self, url: str | None) -> "Config":
         """Return this configuration with the Redis of a flag; unchanged if `url` is None."""
         if url is None:

@@ -265,6 +265,26 @@ def test_buried_jobs_that_the_ledger_does_not_know_are_said(
     assert "the ledger has no record of the 2 buried jobs of t" in stderr
 
 
+def test_a_record_of_a_buried_job_that_cannot_be_read_is_named(
+    beanstalkd: Beanstalkd, redis_server: Redis, run: Run
+):
+    ids = fill(beanstalkd, "t", buried=2)
+    key = buried_key(str(beanstalkd.stats()["id"]), "t")
+    with redis_server.client() as client:
+        client.zadd(key, {json.dumps({"job_id": float(ids[0]), "uuid": None, "job": "a"}): ids[0]})
+        client.zadd(key, {json.dumps({"job_id": ids[1], "job": 7}): ids[1]})
+    code, _, stderr = run(
+        *("beanwatch", "queues", "kick", "t", "--yes", "--job", "*"),
+        *("--server", beanstalkd.address, "--redis", redis_server.url),
+    )
+    assert code == 0
+    assert stderr == (
+        "beanwatch: a record of a buried job cannot be read, so this job is left out: "
+        "field 'job': expected a text, not a whole number\n"
+    )
+    assert counts(beanstalkd, "t") == (1, 0, 1)
+
+
 def test_without_its_redis_the_ledger_is_an_error_and_nothing_is_touched(
     beanstalkd: Beanstalkd, run: Run
 ):

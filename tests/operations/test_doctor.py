@@ -249,6 +249,20 @@ def test_a_redis_user_without_info_has_all_that_works_said_to_work(
     )
 
 
+def test_a_record_that_cannot_be_read_is_named(
+    doctor: Doctor, beanstalkd: Beanstalkd, redis_server: Redis
+) -> None:
+    beat(redis_server, "web1.email", interval=100.0)
+    redis_server.client().set(worker_key("web1.email"), '{"queues": "email"}')
+    doctor.tables = {"servers": {"q1": beanstalkd.address}, "redis": {"url": redis_server.url}}
+    _, found = doctor("--wait", "1s")
+    assert found["heartbeats"]["state"] == "warning"
+    assert found["heartbeats"]["text"] == (
+        "1 unknown; records that cannot be read: "
+        "web1.email: field 'queues': expected a list of texts, not a text"
+    )
+
+
 @pytest.mark.parametrize("code", WRITE_REFUSALS)
 def test_a_redis_that_takes_no_writes_is_said_once_and_nobody_is_dead(
     doctor: Doctor, beanstalkd: Beanstalkd, redis_server: Redis, code: str

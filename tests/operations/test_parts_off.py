@@ -11,8 +11,10 @@ import pytest
 from beanwatch.checks.lib.redis_source import pick_redis as pick_check_redis
 from beanwatch.checks.lib.services import plan_services
 from beanwatch.cli.collect import pick_extras
+from beanwatch.cli.doctor import excuse_assumed
 from beanwatch.cli.lib.absent_parts import PresentParts
 from beanwatch.cli.lib.options import need_redis, pick_redis
+from beanwatch.cli.lib.probes.finding import Finding
 from beanwatch.cli.worker import make_settings
 from beanwatch.collectors.deliver.outbox import Outbox
 from beanwatch.config import Config, GraphiteConfig, RedisConfig, parse
@@ -176,6 +178,24 @@ def test_services_are_planned_for_parts_that_are_configured_or_answer(
     assert planned(present) == {"redis", "workers"}
     redis_server.stop()
     assert planned(present) == {"redis", "workers"}
+
+
+def test_doctor_says_what_a_part_that_nobody_configured_would_give():
+    failed = Finding("redis", "failed", "connection refused", "start it")
+    (found,) = excuse_assumed(lambda: [failed], ["redis"])
+    assert found.state == "unused"
+    assert found.text.startswith(
+        "not configured, and not found at the default address: connection refused; without it: "
+        "no heartbeats and no ledger"
+    )
+    assert list(excuse_assumed(lambda: [failed], [])) == [failed]
+
+
+def test_a_part_is_wanted_if_it_is_configured_or_needed():
+    assert not parse("").is_wanted("redis.url")
+    assert parse('[redis]\nurl = "redis://h"').is_wanted("redis.url")
+    assert parse('[workers]\nexpected = ["web1.a"]').is_wanted("redis.url")
+    assert not parse('[workers]\nexpected = ["web1.a"]').is_wanted("graphite.url")
 
 
 def test_what_the_file_the_environment_or_a_flag_sets_is_given():

@@ -233,7 +233,7 @@ def list_probes(config: Config, settings: ProbeSettings) -> dict[str, Probe]:
     """
     redis = partial(probe_redis, settings.redis)
     graphite = partial(probe_graphite, settings)
-    assumed = [part for part, key in PARTS.items() if key not in config.given]
+    assumed = [part for part, key in PARTS.items() if not config.is_wanted(key)]
     return {
         **{server_part(server): partial(probe_server, server) for server in settings.servers},
         "redis": partial(excuse_assumed, redis, assumed),

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from beanwatch.net.redis_url import Execute
 from beanwatch.queues.base import Actions
 from beanwatch.queues.model import QueueState
-from beanwatch.store.ledger import BuriedJob, find_buried, find_buried_elsewhere
+from beanwatch.store.ledger import BuriedJob, OnRejected, find_buried, find_buried_elsewhere, ignore
 from beanwatch.worker.api.envelope import Envelope, EnvelopeError, decode
 
 
@@ -16,21 +16,22 @@ def find_recorded(
     queue: QueueState,
     *,
     limit: int | None = None,
+    on_rejected: OnRejected = ignore,
 ) -> list[BuriedJob]:
     """Return the records of the jobs that are buried in this queue now, ordered by their ids.
 
     `instance` identifies the server's process. A server that was restarted with its binlog still
     has the jobs under their numbers, but the workers recorded them under its previous instance.
     Such a record counts if the buried job has the envelope id that was recorded. `limit` is the
-    number of jobs of each kind of record that are looked up, those buried last; None: all. Raises
-    ServerError and RedisError.
+    number of jobs of each kind of record that are looked up, those buried last; None: all.
+    `on_rejected` is called for each record that cannot be read. Raises ServerError and RedisError.
     """
-    records = _last_buried(find_buried(execute, instance, queue.name), limit)
+    records = _last_buried(find_buried(execute, instance, queue.name, on_rejected), limit)
     still = _still_buried(actions, queue.name, records)
     found = {one.job_id: one for one in records if one.job_id in still}
     if queue.buried is not None and len(found) >= queue.buried:
         return [found[job_id] for job_id in sorted(found)]
-    records = find_buried_elsewhere(execute, instance, queue.name)
+    records = find_buried_elsewhere(execute, instance, queue.name, on_rejected)
     records = _last_buried([one for one in records if one.job_id not in found], limit)
     still = _still_buried(actions, queue.name, records)
     for one in records:

@@ -23,7 +23,7 @@ from beanwatch.queues.model import QueueState
 from beanwatch.queues.selection import INTERNAL, Selection
 from beanwatch.queues.servers import Server
 from beanwatch.store.clock import read_time
-from beanwatch.store.ledger import BuriedJob
+from beanwatch.store.ledger import BuriedJob, OnRejected, ignore
 
 OWN_QUEUES = "beanwatch."  # the names of queues that beanwatch itself creates begin with this
 FREE_STATES = ("ready", "delayed", "buried")  # the states of jobs that no consumer has reserved
@@ -193,12 +193,14 @@ def plan_by_ledger(
     timeout: float,
     count: int | None = None,
     on_unrecorded: Callable[[Target], None] = lambda _: None,
+    on_rejected: OnRejected = ignore,
 ) -> list[Step]:
     """Plan to `kick` or `delete` the buried jobs whose record in the ledger matches `choice`.
 
     Only jobs that are still buried are included, at most `count` of each queue (None: all).
     `timeout` is in seconds. `on_unrecorded` is called for each queue with buried jobs of which the
-    ledger has no record. Raises ServerError and RedisError.
+    ledger has no record, `on_rejected` for each record that cannot be read. Raises ServerError and
+    RedisError.
     """
     require_action(targets, "find")
     require_action(targets, f"{action}_jobs")
@@ -206,7 +208,9 @@ def plan_by_ledger(
     steps = []
     for target in targets:
         with closing(open_actions(target.server, timeout)) as actions:
-            recorded = find_recorded(execute, actions, target.instance, target.queue)
+            recorded = find_recorded(
+                execute, actions, target.instance, target.queue, on_rejected=on_rejected
+            )
         if target.queue.buried and not recorded:
             on_unrecorded(target)
         fitting = [str(one.job_id) for one in recorded if choice.matches(one, now)][:count]

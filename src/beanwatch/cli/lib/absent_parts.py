@@ -22,14 +22,14 @@ class PresentParts:
 
     def turn_off_absent(self, config: Config) -> Config:
         """Return the configuration, with an empty URL for each part that does not exist."""
-        if not self._exists("redis.url", config, is_wanted=bool(config.expected_workers)):
+        if not self._exists("redis.url", config):
             config = config._replace(redis=config.redis._replace(url=""))
         if not self._exists("graphite.url", config):
             config = config._replace(graphite=config.graphite._replace(url=""))
         return config
 
-    def _exists(self, key: str, config: Config, *, is_wanted: bool = False) -> bool:
-        if is_wanted or key in config.given | self._answered:
+    def _exists(self, key: str, config: Config) -> bool:
+        if config.is_wanted(key) or key in self._answered:
             return True
         answers = redis_answers if key == "redis.url" else graphite_answers
         url = config.redis.url if key == "redis.url" else config.graphite.url
@@ -42,7 +42,7 @@ class PresentParts:
 def has_redis(config: Config) -> bool:
     """Return False if Redis is off, or if nobody has configured it and none answers."""
     return bool(config.redis.url) and (
-        "redis.url" in config.given or redis_answers(config.redis.url)
+        config.is_wanted("redis.url") or redis_answers(config.redis.url)
     )
 
 

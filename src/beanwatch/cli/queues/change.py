@@ -128,6 +128,9 @@ def plan_buried(
                 timeout=QUERY_TIMEOUT,
                 count=count,
                 on_unrecorded=print_unrecorded,
+                on_rejected=lambda error: print_error(
+                    f"a record of a buried job cannot be read, so this job is left out: {error}"
+                ),
             )
 
 

@@ -107,6 +107,7 @@ def probe_heartbeats(redis: RedisUrl | None, expected: Sequence[str]) -> Iterato
     bad = {
         worker: state for worker, state in health.items() if state in ("dead", "hung", "missing")
     }
+    unreadable = [f"{worker.id}: {worker.problem}" for worker in workers if worker.problem]
     restarted = [worker.id for worker in workers if decide_restarted(worker)]
     if not health:
         yield Finding(
@@ -124,6 +125,13 @@ def probe_heartbeats(redis: RedisUrl | None, expected: Sequence[str]) -> Iterato
             f"{text}: {named}{more}",
             "see beanwatch workers list; if a worker will not come back: beanwatch workers forget "
             "ID, and remove it from expected under [workers]",
+        )
+    elif unreadable:
+        yield Finding(
+            "heartbeats",
+            "warning",
+            f"{text}; records that cannot be read: {'; '.join(unreadable[:5])}",
+            "correct the program that writes them, or install the same version of beanwatch there",
         )
     elif restarted:
         yield Finding(
