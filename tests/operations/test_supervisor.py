@@ -53,6 +53,7 @@ class Supervisord(Server):
         program["command"] = command
         program["directory"] = str(directory)
         program["stdout_logfile"] = f"{directory}/%(program_name)s-%(process_num)d.log"
+        program["stderr_logfile"] = f"{directory}/%(program_name)s-%(process_num)d.err"
         program["environment"] = ",".join(f'{k}="{v}"' for k, v in environment.items())
         shipped["supervisord"] = {
             "nodaemon": "true",
@@ -217,4 +218,4 @@ def test_misuse_is_not_tried_again(tmp_path: Path) -> None:
     directory = tmp_path / "supervisord"
     with Supervisord(directory, command, {"PATH": os.environ["PATH"]}) as server:
         wait_until(lambda: server.states() == ["EXITED"] * 3, 30)
-        assert "cannot import nothing" in (directory / "email-1.log").read_text()
+        assert "cannot import nothing" in (directory / "email-1.err").read_text()

@@ -4,6 +4,7 @@ import asyncio
 import functools
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -162,6 +163,12 @@ def picky(ctx: Context, data: Picky) -> None:
 @app.job("color")
 def color(ctx: Context, data: Literal["red"]) -> None:
     pass
+
+
+@app.job("half")
+def half(ctx: Context, data: Any) -> None:
+    print("half a line", end="", flush=True)
+    subprocess.run(["sh", "-c", "printf out; printf err >&2"], check=True)
 
 
 @app.job("note", timeout=60)

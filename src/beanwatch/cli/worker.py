@@ -149,6 +149,7 @@ def command(
         raise click.UsageError(
             f"cannot open log file {config.log_file}: {error.strerror}"
         ) from None
+    output.keep_from_jobs()
     app = load_app(application)
     try:
         return run_worker(app, settings, output)
