@@ -1,5 +1,6 @@
 """LogOutput: writes log lines to a file or stream, and never raises an error to the caller."""
 
+import errno
 import os
 import select
 import stat
@@ -11,6 +12,7 @@ from typing import Any, cast
 
 from structlog.typing import Processor
 
+from beanwatch.file_access import find_writers
 from beanwatch.telemetry.logging.render import encode_json
 
 STDOUT, STDERR = 1, 2
@@ -167,7 +169,19 @@ class LogOutput:
             return  # standard error fails too; `dropped` still counts
 
     def _open(self, path: str) -> int:
-        return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        """Open the file. A symlink is followed only if no other user can have made it."""
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+        try:
+            return os.open(path, flags | os.O_NOFOLLOW, 0o640)
+        except OSError as error:
+            if error.errno != errno.ELOOP:
+                raise
+        is_foreign = os.lstat(path).st_uid not in (0, os.geteuid())
+        if is_foreign or any(find_writers(os.path.dirname(os.path.abspath(path)))):
+            raise OSError(
+                errno.ELOOP, "it is a symbolic link that another user can have made", path
+            )
+        return os.open(path, flags, 0o640)
 
     def _use(self, fd: int) -> None:
         self._fd = fd
