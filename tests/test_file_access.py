@@ -9,6 +9,7 @@ from beanwatch.cli.doctor import probe_configuration
 from beanwatch.cli.lib.config_problems import find_writer_problems
 from beanwatch.config import ConfigError, load
 from beanwatch.file_access import find_writers
+from beanwatch.telemetry.logging.output import LogOutput
 from tests.real import HttpSink
 
 NOBODY = 65534
@@ -119,3 +120,20 @@ def test_a_webhook_that_others_can_change_is_named_and_the_alert_is_sent(file: P
 
 def test_a_pipe_can_be_a_configuration(run):
     assert run("beanwatch", "config", "check", "--config", "/dev/stdin", stdin="").code == 0
+
+
+@needs_root
+@pytest.mark.parametrize("how", ["link", "directory"])
+def test_a_log_is_not_written_through_a_link_of_another_user(file: Path, tmp_path: Path, how: str):
+    link = file.parent / "log"
+    link.symlink_to(tmp_path / "victim")
+    LogOutput(str(link), []).write(
+        b"ours\n"
+    )  # as /var/log/worker.log -> /dev/stdout in a container
+    if how == "link":
+        os.chown(link, NOBODY, 0, follow_symlinks=False)
+    else:
+        file.parent.chmod(0o777)
+    with pytest.raises(OSError, match="it is a symbolic link that another user can have made"):
+        LogOutput(str(link), [])
+    assert (tmp_path / "victim").read_bytes() == b"ours\n"

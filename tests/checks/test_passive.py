@@ -176,6 +176,12 @@ def test_a_result_is_one_line_that_its_way_can_carry(size: int):
     assert len(one_line(result, PIPE_BUF - 100).encode()) <= PIPE_BUF - 100
 
 
+def test_a_backslash_in_a_text_is_no_line_end():
+    found = PluginResult("x", "critical", 2, r"C:\new", (), (r"D:\now",))
+    result = ServiceResult(Service("queue1", "a", "queue_depth"), found)
+    assert one_line(result, 1000) == r"X CRITICAL - C:/new\nD:/now"
+
+
 def test_nsca_without_a_host_is_misuse(run):
     code, _, stderr = run("beanwatch", "passive", "--once", "--to", "nsca")
     assert code == 2

@@ -134,7 +134,11 @@ def test_nsca_delivers_passive_results(site: Site, tmp_path: Path):
             assert site.beanwatch("passive", "--once", *argv) == "12 check results submitted\n"
             wait_until(lambda: output(nagios, "buried of images") != "", timeout=30)
         assert "images: 1 job buried" in output(nagios, "buried of images")
-        assert "'images'=1" in nagios.statuses()["queue1", "buried of images"]["performance_data"]
+        status = nagios.statuses()["queue1", "buried of images"]
+        assert status["performance_data"] == "'images'=1;;0;0"
+        assert status["long_plugin_output"].startswith(
+            r"What to do: beanwatch runbook queue-buried\n"
+        )
 
 
 def output(nagios: Nagios, service: str) -> str:

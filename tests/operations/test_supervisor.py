@@ -53,6 +53,7 @@ class Supervisord(Server):
         program["command"] = command
         program["directory"] = str(directory)
         program["stdout_logfile"] = f"{directory}/%(program_name)s-%(process_num)d.log"
+        program["stderr_logfile"] = f"{directory}/%(program_name)s-%(process_num)d.err"
         program["environment"] = ",".join(f'{k}="{v}"' for k, v in environment.items())
         shipped["supervisord"] = {
             "nodaemon": "true",
@@ -214,11 +215,11 @@ def test_misuse_is_not_tried_again_but_a_broken_application_is(tmp_path: Path) -
     redis = f"--redis redis://127.0.0.1:{closed_port()}/0"
     command = f"{BIN}/beanwatch worker nothing:app --name %(program_name)s-%(process_num)d {redis}"
     directory = tmp_path / "supervisord"
-    log = directory / "email-1.log"
+    log, errors = directory / "email-1.log", directory / "email-1.err"
     with Supervisord(directory, command, {"PATH": os.environ["PATH"]}) as server:
         wait_until(lambda: server.states() == ["EXITED"] * 3, 30)
-        assert "a worker needs --queue and --name" in log.read_text()
+        assert "a worker needs --queue and --name" in errors.read_text()
     with Supervisord(directory, f"{command} --queue t", {"PATH": os.environ["PATH"]}) as server:
-        wait_until(lambda: log.read_text().count("beanwatch: cannot import nothing") > 1, 60)
+        wait_until(lambda: errors.read_text().count("beanwatch: cannot import nothing") > 1, 60)
         (directory / "nothing.py").write_text("from beanwatch.worker import App\napp = App()\n")
         wait_until(lambda: "the worker starts" in log.read_text(), 60)

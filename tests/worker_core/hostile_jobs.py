@@ -165,6 +165,12 @@ def color(ctx: Context, data: Literal["red"]) -> None:
     pass
 
 
+@app.job("half")
+def half(ctx: Context, data: Any) -> None:
+    print("half a line", end="", flush=True)
+    subprocess.run(["sh", "-c", "printf out; printf err >&2"], check=True)
+
+
 @app.job("note", timeout=60)
 def note(ctx: Context, data: Any) -> None:
     ctx.note("\udcff")  # as in a file's name that is no UTF-8

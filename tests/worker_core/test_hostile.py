@@ -426,3 +426,19 @@ def test_data_that_does_not_fit_is_not_in_the_log(
     reason = "the data does not fit the handler: Invalid enum value (not shown)"
     assert worker.runs()[0]["reason"] == reason
     assert "5ecret" not in worker.log_file.read_text()
+
+
+def test_what_a_handler_and_its_children_print_spoils_no_line_of_the_log(
+    start_worker: StartWorker, broker: Broker
+) -> None:
+    for _ in range(2):
+        broker.put("half")
+    worker = start_worker("--log-file", "", app=APP)  # standard output, also standard error
+
+    def outcomes() -> list[str]:
+        lines = worker.errors.read_text().splitlines()
+        found = [json.loads(line)["context"] for line in lines if line.startswith("{")]
+        return [context["outcome"] for context in found if "outcome" in context]
+
+    wait_until(lambda: outcomes() == ["ok", "ok"])
+    assert worker.errors.read_text().count("\nhalf a lineouterr\n") == 2

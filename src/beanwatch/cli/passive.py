@@ -191,30 +191,34 @@ class ServicePlanner:
         return services, list_own(first)
 
 
-def one_line(result: ServiceResult, room: int) -> str:
+def one_line(result: ServiceResult, room: int, line_end: str = r"\n") -> str:
     """Return a check's output as one line of at most `room` bytes.
 
-    Its line ends are written as the characters `\\` and `n`, which Nagios reads as a line end.
-    Lines that do not fit are left out.
+    Its line ends are written as `line_end`: the characters `\\` and `n`, which Nagios reads as a
+    line end in its command file. Lines that do not fit are left out.
     """
-    lines = result.result.render().rstrip("\n").split("\n")
-    text = lines[0].replace("\\", "/")
+    # Nagios would read a backslash and an n in a text as a line end.
+    lines = result.result.render().replace("\\", "/").rstrip("\n").split("\n")
+    text = lines[0]
     if len(text.encode()) > room:  # leave out the performance data, which is too long
         text = text.partition(" | ")[0].encode()[:room].decode(errors="ignore")
     for line in lines[1:]:
-        longer = rf"{text}\n{line}".replace("\t", " ")
+        longer = f"{text}{line_end}{line}".replace("\t", " ")
         if len(longer.encode()) > room:
             break
         text = longer
     return text
 
 
-def format_nsca(results: Iterable[ServiceResult]) -> Iterator[bytes]:
-    """Yield a line for each result, in the input format of send_nsca (fields between tabs)."""
+def format_nsca(results: Iterable[ServiceResult], line_end: str = r"\n") -> Iterator[bytes]:
+    """Yield a line for each result, in the input format of send_nsca (fields between tabs).
+
+    `line_end` stands between the lines of an output.
+    """
     for result in results:
         service = result.service
         head = f"{service.host}\t{service.name}\t{result.result.exit_code}\t"
-        yield f"{head}{one_line(result, MAX_NSCA_LINE - len(head.encode()))}\n".encode()
+        yield f"{head}{one_line(result, MAX_NSCA_LINE - len(head.encode()), line_end)}\n".encode()
 
 
 def submit_stdout(results: Iterable[ServiceResult]) -> int:
@@ -240,7 +244,9 @@ def submit_nsca(
     `monitor` is HOST or HOST:PORT, `config` the file for its option -c. Raises SubmitError.
     """
     host, _, port = monitor.partition(":")
-    lines = list(format_nsca(results))
+    # send_nsca doubles a backslash, so Nagios would read `\n` as text, and what follows as
+    # performance data. It passes on a real line end, since ETB ends each result.
+    lines = list(format_nsca(results, "\n"))
     argv = ["send_nsca", "-H", host, "-p", port or "5667", "-c", config, "-to", "10"]
     try:
         done = run(

@@ -187,6 +187,7 @@ def command(
         raise click.UsageError(
             f"cannot open log file {config.log_file}: {error.strerror}"
         ) from None
+    output.keep_from_jobs()
     try:
         try:
             app = load_app(application)

@@ -13,6 +13,7 @@ from typing import Any, cast
 
 from structlog.typing import Processor
 
+from beanwatch.file_access import find_writers
 from beanwatch.telemetry.logging.render import encode_json
 from beanwatch.words import count
 
@@ -44,6 +45,9 @@ class LogOutput:
         self._processors = processors
         self._lost = 0  # lines lost since the last one that was written
         self._is_torn = False  # only a part of the last line was written
+        self._has_jobs = False  # jobs run in this process, and may print anything
+        self._is_shared = False  # what jobs print goes into the same file as the log
+        self._size = 0  # of that file after our last line, if it is a regular one; bytes
         self._must_reopen = False
         self._reopen_failed = False
         self._pid = os.getpid()
@@ -67,6 +71,20 @@ class LogOutput:
         self._reset()
         with suppress(OSError):
             self._use(self._open_target())
+
+    def keep_from_jobs(self) -> None:
+        """Keep apart from the log what jobs and their child processes print, line end or not.
+
+        What they print on standard output goes to standard error, if the log is on standard output.
+        If both are the same file, each line of the log begins on a new line there.
+        """
+        self._has_jobs = True
+        if not self._path:
+            try:
+                os.dup2(STDERR, STDOUT)
+            except OSError:  # standard error is closed: then the stream is shared
+                pass
+        self._note_sharing()
 
     def write(self, line: bytes) -> None:
         """Write one line, which ends with a newline. Counts it if that fails; raises no OSError."""
@@ -127,7 +145,8 @@ class LogOutput:
         return cast("bytes", line)
 
     def _put(self, line: bytes) -> bool:
-        left = b"\n" + line if self._is_torn else line
+        is_torn = self._is_torn or (self._is_shared and self._may_have_been_written_to())
+        left = b"\n" + line if is_torn else line
         whole = len(left)
         try:
             while left:
@@ -149,7 +168,29 @@ class LogOutput:
             self._is_torn = True
             raise
         self._is_torn = False
+        if self._is_shared and not self._chunk:
+            self._size = os.fstat(self._fd).st_size
         return True
+
+    def _note_sharing(self) -> None:
+        own = os.fstat(self._fd)
+        self._size = 0  # if the file has content, its last line may have no end
+        self._is_shared = False
+        if not self._has_jobs or stat.S_ISCHR(own.st_mode):  # a terminal is read by people
+            return
+        for descriptor in (STDOUT, STDERR):
+            try:
+                if os.path.samestat(own, os.fstat(descriptor)):
+                    self._is_shared = True
+            except OSError:  # it is closed
+                continue
+
+    def _may_have_been_written_to(self) -> bool:
+        """Return False if nobody has written to the shared file since our last line.
+
+        Of a pipe or a socket, nobody can tell. journald ignores the empty line that this costs.
+        """
+        return bool(self._chunk) or os.fstat(self._fd).st_size != self._size
 
     def _wait_for_room(self) -> None:
         poll = (
@@ -169,15 +210,30 @@ class LogOutput:
 
     def _open_target(self) -> int:
         if self._path:
-            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
-            return os.open(self._path, flags, 0o640)
+            return self._open(self._path)
         # Duplicate the stream: if a job closes it, a new socket may get its descriptor number.
         return fcntl(self._stream, F_DUPFD_CLOEXEC, STDERR + 1)
+
+    def _open(self, path: str) -> int:
+        """Open the file. A symlink is followed only if no other user can have made it."""
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+        try:
+            return os.open(path, flags | os.O_NOFOLLOW, 0o640)
+        except OSError as error:
+            if error.errno != errno.ELOOP:
+                raise
+        is_foreign = os.lstat(path).st_uid not in (0, os.geteuid())
+        if is_foreign or any(find_writers(os.path.dirname(os.path.abspath(path)))):
+            raise OSError(
+                errno.ELOOP, "it is a symbolic link that another user can have made", path
+            )
+        return os.open(path, flags, 0o640)
 
     def _use(self, fd: int) -> None:
         self._fd = fd
         # Writes to pipes may block. After POLLOUT, a pipe accepts PIPE_BUF bytes without blocking.
         self._chunk = None if stat.S_ISREG(os.fstat(fd).st_mode) else select.PIPE_BUF
+        self._note_sharing()
 
     def _reopen(self) -> None:
         self._must_reopen = False  # first, since a signal may request the next one at any time
