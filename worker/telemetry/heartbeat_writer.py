@@ -16,6 +16,7 @@ from beanwatch.store.heartbeats import (
 )
 from beanwatch.store.records import RecordError
 
+MAX_WORKERS = 100_000  # ids in Redis; whoever may write there can add any number of them
 TIMEOUT = 0.5  # seconds for each round trip; short, since the thread also guards the running job
 
 
@@ -88,8 +89,12 @@ class HeartbeatWriter:
         if self.is_mine(instance):
             self._execute([("DEL", worker_key(self._worker)), ("ZREM", WORKERS_KEY, self._worker)])
 
-    def forget_expired(self) -> None:
-        """Remove all workers whose records have expired from the set of worker ids."""
+    def forget_expired(self) -> int:
+        """Remove all workers whose records have expired from the set of worker ids.
+
+        If more than MAX_WORKERS remain, also remove those whose last heartbeats are the oldest.
+        Return how many these are.
+        """
         clock = self._execute([("TIME",)])[0]
         limit = self._set_clock(clock) - RECORD_EXPIRY
         old = self._execute([("ZRANGEBYSCORE", WORKERS_KEY, "-inf", limit)])[0]
@@ -99,6 +104,7 @@ class HeartbeatWriter:
             gone = [member for member, record in zip(old, records, strict=True) if record is None]
             if gone:
                 self._execute([("ZREM", WORKERS_KEY, *gone)])
+        return int(self._execute([("ZREMRANGEBYRANK", WORKERS_KEY, 0, -MAX_WORKERS - 1)])[0])
 
     def _set_clock(self, clock: Sequence[bytes]) -> float:
         """Store the offset of Redis's clock, from a reply to TIME. Return the reply in seconds."""
