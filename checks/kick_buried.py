@@ -8,6 +8,7 @@ from beanwatch.config import GLOB, ConfigError, load
 from beanwatch.net.address import AddressError
 from beanwatch.queues.base import ServerError
 from beanwatch.queues.servers import resolve_servers
+from beanwatch.words import count
 
 MAX_KICKED = 1000  # jobs in one call; those that fail are buried, and cause the next alert
 
@@ -74,4 +75,4 @@ def main(argv: Sequence[str] | None = None) -> None:
         failed = f"cannot kick the buried jobs of {options.queue}"
         print(f"beanwatch_kick_buried: {failed}: {error}", file=sys.stderr)  # noqa: T201
         sys.exit(1)
-    print(f"kicked {kicked} job{'' if kicked == 1 else 's'} in {options.queue}")  # noqa: T201
+    print(f"kicked {count(kicked, 'job')} in {options.queue}")  # noqa: T201
