@@ -10,6 +10,7 @@ from beanwatch.net.address import AddressError, BackgroundCall
 from beanwatch.queues.base import ServerError
 from beanwatch.queues.servers import Server, resolve_servers
 from beanwatch.quoting import terminal_text
+from beanwatch.words import count
 
 MAX_KICKED = 1000  # jobs in one call; those that fail are buried, and cause the next alert
 
@@ -91,5 +92,5 @@ def main(argv: Sequence[str] | None = None) -> None:
         line = terminal_text(f"beanwatch_kick_buried: {failed}: {error}")
         print(line, file=sys.stderr)  # noqa: T201
         sys.exit(1)
-    line = f"kicked {kicked} job{'' if kicked == 1 else 's'} in {options.queue}"
+    line = f"kicked {count(kicked, 'job')} in {options.queue}"
     print(terminal_text(line))  # noqa: T201

@@ -38,6 +38,7 @@ class Observation(NamedTuple):
     trouble: str = ""
     implausible: Sequence[str] = ()
     problems: Sequence[Problem] = ()  # empty unless they were requested
+    forgotten: int = 0  # values that the reader's memory had no room for: there are too many queues
 
     @property
     def is_complete(self) -> bool:
@@ -104,9 +105,10 @@ class Observer:
                 state, trouble=reading.trouble, implausible=reading.implausible, problems=found
             )
         observed = self._derive(reading, reading.queues, state)
+        forgotten = self.samples.memory.dropped
         self.samples.memory.forget_old()
         return Observation(
-            state, observed, reading.chosen, reading.trouble, reading.implausible, found
+            state, observed, reading.chosen, reading.trouble, reading.implausible, found, forgotten
         )
 
     def close(self) -> None:

@@ -1126,3 +1126,38 @@ def test_a_job_that_ran_before_has_waited_since_it_was_seen_at_the_head(
         assert overtaken(reader, memory, 30.0) == 60.0
         beanstalkd.restart()
         assert look(reader, memory, overtaken=True).queues is not None
+
+
+# -- a server that allows large bodies
+
+
+@pytest.mark.parametrize("limit", [55_000_000, 1 << 30])
+def test_a_server_that_allows_large_bodies_has_ages(tmp_path: Path, memory: PollMemory, limit: int):
+    with (
+        Beanstalkd(tmp_path, args=["-z", str(limit)]) as server,
+        open_reader(server.address, memory=memory) as reader,
+        server.client() as client,
+    ):
+        assert server.stats()["max-job-size"] == limit
+        for number in range(30):
+            client.use(f"t{number}")
+            client.put("xx")
+        reading = look(reader, memory)
+    assert reading.queues is not None
+    assert all(reading.queues[f"t{number}"].head_ready_age is not None for number in range(30))
+
+
+def test_a_body_too_large_to_be_kept_is_skipped_and_its_age_is_known(
+    tmp_path: Path, memory: PollMemory, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("beanwatch.queues.beanstalkd.protocol.MAX_BODY", 100_000)
+    with (
+        Beanstalkd(tmp_path, args=["-z", "1000000"]) as server,
+        open_reader(server.address, memory=memory) as reader,
+        server.client() as client,
+    ):
+        for name, size in (("a", 10), ("large", 999_999), ("small", 10)):
+            client.use(name)
+            client.put("x" * size)
+        reading = look(reader, memory)
+    assert all(ages(reading, name)[0] is not None for name in ("a", "large", "small"))

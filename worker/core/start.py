@@ -164,7 +164,11 @@ def _try_to_find_previous(
     writer: HeartbeatWriter, settings: Settings, instance: str, log: FilteringBoundLogger
 ) -> Heartbeat | None:
     try:
-        writer.forget_expired()
+        if removed := writer.forget_expired():
+            log.warning(
+                "Redis had too many worker ids, {removed} of the oldest were removed",
+                removed=removed,
+            )
         previous = find_previous(writer, settings.worker, instance)
         if writer.problem:
             log.warning(

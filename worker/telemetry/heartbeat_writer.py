@@ -19,6 +19,7 @@ from beanwatch.store.heartbeats import (
 )
 from beanwatch.store.records import RecordError
 
+MAX_WORKERS = 100_000  # ids in Redis; whoever may write there can add any number of them
 TIMEOUT = 0.5  # seconds for each round trip; short, since the thread also guards the running job
 
 
@@ -117,18 +118,21 @@ class HeartbeatWriter:
         record.
         """
         if self.is_mine(heartbeat.instance):
-            now = self._monotonic() + (self._clock_offset or 0.0)
             key = worker_key(self._worker)
             self._execute(
                 [
                     ("SET", key, encode_heartbeat(heartbeat), "EX", RECORD_EXPIRY),
                     ("ZREM", WORKERS_KEY, self._worker),
-                    ("ZADD", ENDED_KEY, now, self._worker),
+                    ("ZADD", ENDED_KEY, self._now(), self._worker),
                 ]
             )
 
-    def forget_expired(self) -> None:
-        """Remove all workers whose records have expired from both sets of worker ids."""
+    def forget_expired(self) -> int:
+        """Remove all workers whose records have expired from both sets of worker ids.
+
+        If more than MAX_WORKERS remain, also remove those whose last heartbeats are the oldest.
+        Return how many these are.
+        """
         clock = self._execute([("TIME",)])[0]
         limit = self._set_clock(clock) - RECORD_EXPIRY
         self._execute([("ZREMRANGEBYSCORE", ENDED_KEY, "-inf", limit)])
@@ -139,6 +143,7 @@ class HeartbeatWriter:
             gone = [member for member, record in zip(old, records, strict=True) if record is None]
             if gone:
                 self._execute([("ZREM", WORKERS_KEY, *gone)])
+        return int(self._execute([("ZREMRANGEBYRANK", WORKERS_KEY, 0, -MAX_WORKERS - 1)])[0])
 
     def _now(self) -> float:
         return self._monotonic() + (self._clock_offset or 0.0)
@@ -175,8 +180,9 @@ class NoHeartbeatWriter(HeartbeatWriter):
     def retire(self, heartbeat: Heartbeat) -> None:
         """Write nothing."""
 
-    def forget_expired(self) -> None:
-        """Remove nothing."""
+    def forget_expired(self) -> int:
+        """Remove nothing, and return 0."""
+        return 0
 
 
 def _decode(record: bytes | None) -> Heartbeat | None:
