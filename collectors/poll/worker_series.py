@@ -19,9 +19,9 @@ def derive_workers(
 ) -> Iterator[tuple[str, Values]]:
     """Yield each worker's path and values, then the path and values of all workers together.
 
-    A worker's values are the age of its heartbeat (seconds), its state as a number, its restarts
-    and its free disk (bytes). The values of all workers together are the number of workers in each
-    state, and `deploys`: how often all workers were told to restart.
+    A worker's values are the age of its heartbeat (seconds), its state as a number, its restarts,
+    its recycles and its free disk (bytes). The values of all workers together are the number of
+    workers in each state, and `deploys`: how often all workers were told to restart.
     """
     counts = {**dict.fromkeys(WORKERS.names, 0), "deploys": deploys}
     for worker in workers:
@@ -36,6 +36,7 @@ def derive_workers(
         if worker.heartbeat:
             values |= {
                 "restarts": worker.heartbeat.restarts,
+                "recycles": worker.heartbeat.recycles,
                 "disk_free": worker.heartbeat.disk_free,
             }
         yield f"{prefix}.worker.{worker_nodes(worker.id)}", values

@@ -247,6 +247,18 @@ def test_the_last_record_of_a_worker_with_a_crash_to_tell_is_kept(parts: Parts):
     assert parts.writer.retired.last_exit == "killed while idle"
 
 
+def test_of_recycles_only_the_times_of_the_last_hour_are_handed_on(parts: Parts):
+    now = int(time.time())
+    times = tuple(range(now - 3700, now, 100))
+    parts.record.identity = MINE._replace(recycles=900, recycled_at=times)
+    parts.heartbeat.write(MINE)
+    parts.state.recycle("it has run for max_time")
+    assert parts.heartbeat.report_exit("")
+    left = parts.writer.retired
+    assert (left.recycles, len(left.recycled_at)) == (901, 20)
+    assert left.recycled_why == "it has run for max_time (jobs run: 0)"
+
+
 def test_the_record_of_another_instance_stays(parts: Parts):
     other = Heartbeat(instance="a")
     parts.writer.record = other

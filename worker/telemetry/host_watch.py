@@ -7,7 +7,7 @@ from typing import NamedTuple
 from structlog.typing import FilteringBoundLogger
 
 from beanwatch.worker.core.connection import WorkerConnection
-from beanwatch.worker.core.state import RECYCLED, WorkerState
+from beanwatch.worker.core.state import WorkerState
 from beanwatch.worker.guard.host import TemporaryRoot, read_rss
 
 
@@ -49,20 +49,20 @@ class HostWatch:
         self.rss = read_rss()
         if not self._state.is_waiting:
             if self._limits.max_memory and self.rss > self._limits.max_memory:
-                stop_once(
-                    self._state,
-                    self._connection,
-                    f"it uses {self.rss >> 20} MiB of memory, over its limit",
-                    RECYCLED,
-                )
+                self._recycle(f"it uses {self.rss >> 20} MiB of memory, over its limit")
             if self._ends_at and now >= self._ends_at:
-                stop_once(self._state, self._connection, "it has run for max_time", RECYCLED)
+                self._recycle("it has run for max_time")
         try:
             self.disk_free = self._temporary.free()
         except OSError as error:
             self._state.disk_full = f"cannot use the temporary directory: {error.strerror}"
         else:
             self._check_disk()
+
+    def _recycle(self, limit: str) -> None:
+        if self._state.is_running:
+            self._state.recycle(limit)
+            self._connection.interrupt()
 
     def _check_disk(self) -> None:
         state, least = self._state, self._limits.min_free_disk
