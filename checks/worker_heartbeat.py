@@ -28,8 +28,10 @@ from beanwatch.durations import format_duration
 from beanwatch.net.redis_url import RedisError
 from beanwatch.store.health import (
     DEAD_AFTER,
+    MAX_RECYCLES,
     RESTARTED_WITHIN,
     UNKNOWN,
+    count_recycles,
     crash_age,
     decide_health,
     decide_restarted,
@@ -66,6 +68,14 @@ def parser() -> Parser:
     add_services(parser, "workers")
     parser.add_limits()
     parser.add_restarted()
+    parser.add_argument(
+        "--recycled",
+        type=int,
+        default=MAX_RECYCLES,
+        metavar="COUNT",
+        help="WARNING if a worker reached its own limits (--max-...) more often within ten minutes "
+        f"(default: {MAX_RECYCLES})",
+    )
     meaning = (
         "-w and -c are limits on the number of live workers: -c 2: alerts below 2. The limits of "
         "the configuration are for all workers together, so --worker and -Q switch them off."
@@ -165,8 +175,13 @@ class Workers(Resource):  # type: ignore[misc]
 # -- evaluate
 
 
-def decide(worker: Worker, restarted: float = RESTARTED_WITHIN) -> tuple[State, str]:
-    """Judge one worker by its heartbeat. A restart is a WARNING for `restarted` seconds."""
+def decide(
+    worker: Worker, restarted: float = RESTARTED_WITHIN, recycled: int = MAX_RECYCLES
+) -> tuple[State, str]:
+    """Judge one worker by its heartbeat. A restart is a WARNING for `restarted` seconds.
+
+    More than `recycled` recycles within ten minutes are a WARNING.
+    """
     health, beat = decide_health(worker), worker.heartbeat
     if beat is None:
         why = f"cannot be read: {worker.problem}" if worker.problem else "is gone"
@@ -205,14 +220,24 @@ def decide(worker: Worker, restarted: float = RESTARTED_WITHIN) -> tuple[State, 
         return Warn, f"{worker.id}: blocked, takes no job: {beat.reason or 'no reason given'}"
     if beat.restart_refused:
         return Warn, f"{worker.id}: did not restart as told, runs on: {beat.restart_refused}"
-    if decide_restarted(worker, restarted):
-        return Warn, f"{worker.id}: {describe_restart(worker, beat)}"
+    if past := describe_past(worker, restarted, recycled):
+        return Warn, f"{worker.id}: {', and '.join(past)}"
     if beat.is_over:
-        return (
-            Ok,
-            f"{worker.id}: stopping, its process has ended and the next one has not started yet",
-        )
+        health = "stopping, its process has ended and the next one has not started yet"
     return Ok, f"{worker.id}: {health}{f' with {job}' if job else ''}"
+
+
+def describe_past(worker: Worker, restarted: float, recycled: int) -> list[str]:
+    """Return texts about a crash within `restarted` seconds, and about too many recycles."""
+    beat, texts = worker.heartbeat, []
+    if beat is not None and decide_restarted(worker, restarted):
+        texts.append(describe_restart(worker, beat))
+    if beat is not None and (recycles := count_recycles(worker)) > recycled:
+        texts.append(
+            f"recycled {recycles} times in 10 minutes (limit {recycled}), the last time because "
+            f"{beat.recycled_why}"
+        )
+    return texts
 
 
 def describe_restart(worker: Worker, beat: Heartbeat) -> str:
@@ -248,13 +273,13 @@ def count_live(workers: Iterable[Worker]) -> int:
 class WorkerContext(Context):  # type: ignore[misc]
     """Judges one worker that has a record in Redis."""
 
-    def __init__(self, restarted: float) -> None:
+    def __init__(self, restarted: float, recycled: int) -> None:
         super().__init__("worker")
-        self._restarted = restarted
+        self._restarted, self._recycled = restarted, recycled
 
     def evaluate(self, metric: Metric, resource: Any) -> Finding:
         """Return the state by the worker's last heartbeat."""
-        return Finding(*decide(metric.value, self._restarted), metric)
+        return Finding(*decide(metric.value, self._restarted, self._recycled), metric)
 
     # -- present
 
@@ -360,7 +385,7 @@ def build(options: argparse.Namespace, config: Config, read: ReadWorkers) -> Che
     return Check(
         "worker_heartbeat",
         Workers(options, config, read),
-        WorkerContext(options.restarted),
+        WorkerContext(options.restarted, options.recycled),
         LeftContext(options.restarted),
         MissingContext("missing"),
         GroupContext("group"),

@@ -19,10 +19,10 @@ def derive_workers(
 ) -> Iterator[tuple[str, Values]]:
     """Yield each worker's path and values, then the path and values of all workers together.
 
-    A worker's values are the age of its heartbeat (seconds), its state as a number, its restarts
-    and its free disk (bytes). A worker whose record cannot be read has only the age. The values of
-    all workers together are the number of workers in each state, and `deploys`: how often all
-    workers were told to restart.
+    A worker's values are the age of its heartbeat (seconds), its state as a number, its restarts,
+    its recycles and its free disk (bytes). A worker whose record cannot be read has only the age.
+    The values of all workers together are the number of workers in each state, and `deploys`: how
+    often all workers were told to restart.
     """
     counts = {**dict.fromkeys(WORKERS.names, 0), "deploys": deploys}
     for worker in workers:
@@ -35,6 +35,7 @@ def derive_workers(
             values["state"] = HEALTH_CODES[health]
         if worker.heartbeat:
             values["restarts"] = worker.heartbeat.restarts
+            values["recycles"] = worker.heartbeat.recycles
             if worker.heartbeat.disk_free is not None:
                 values["disk_free"] = worker.heartbeat.disk_free
         yield f"{prefix}.worker.{worker_nodes(worker.id)}", values

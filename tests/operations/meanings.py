@@ -26,8 +26,8 @@ REDIS = {
         "1 hour; of an expected worker: never",
     ),
     "beanwatch:ended": (
-        "sorted set: workers that stopped, need not run, but still have a crash to tell; by the "
-        "time of the stop",
+        "sorted set: workers that stopped, need not run, but still have a crash or recycles to "
+        "tell; by the time of the stop",
         "1 hour, or until the worker starts again",
     ),
     "beanwatch:version": ("raised by `beanwatch workers restart`", "never"),
@@ -99,6 +99,9 @@ BEAT = {
     "planned restarts and stops",
     "crashed_at": "when the instance after that one started",
     "last_words": "why this instance ended itself; empty while it runs",
+    "recycles": "exits at a limit of its own (`--max-...`) since it was last told to stop",
+    "recycled_at": "when the last of these were, at most 20 within an hour",
+    "recycled_why": "which limit the last one reached, and after how many jobs",
     "restart_refused": "why it runs on though it was told to restart: the next could not start",
     "failed_starts": "starts in a row that failed, because the application cannot be imported",
     "is_over": "true if it stopped as requested and the next instance has not started yet",

@@ -1,4 +1,4 @@
-"""An application whose worker takes a pause of a second for what a minute is to others."""
+"""An application whose worker takes a pause of two seconds for what a minute is to others."""
 
 import sys
 
@@ -7,7 +7,7 @@ from tests.worker_core.jobs import app
 
 __all__ = ["app"]
 
-IMPATIENCE = 1.0  # seconds
+IMPATIENCE = 2.0  # seconds
 
 if "pytest" not in sys.modules:  # in the worker's own process only
     watchdog.IDLE_TIMEOUT = guard.PAUSE_LOGGED_AFTER = IMPATIENCE

@@ -44,6 +44,7 @@ def test_it_is_told_in_the_alert_until_a_start_succeeds(
     shop.write_text(BROKEN)
     worker = start_shop()
     assert worker.exit_code() == 13
+    assert worker.health() == "dead", "also before its heartbeat is old"
     (line,) = worker.errors.read_text().splitlines()
     assert line.startswith(f"beanwatch: {CAUSE}")
     logged = worker.logged("the worker cannot start")

@@ -182,8 +182,30 @@ def test_it_is_recycled_by_its_limits_after_the_job_in_hand(
     assert broker.stats()["reserved"] == 0
     assert broker.stats()["ready"] == 20 - len(worker.outcomes())
     assert worker.seen() is None
+    ran = len(worker.outcomes())
     if option[0] == "--max-jobs":
-        assert len(worker.outcomes()) in (3, 4)
+        assert ran in (3, 4)
+    heir = start_worker(queue="other").wait_for("idle")
+    assert (heir.recycles, len(heir.recycled_at)) == (1, 1)
+    assert heir.recycled_why.endswith(f" (jobs run: {ran})")
+
+
+def test_recycles_are_counted_over_restarts_until_an_operator_stops_the_worker(
+    start_worker: StartWorker, broker: Broker
+) -> None:
+    """As with a leak of memory: each instance runs one job."""
+    for _ in range(2):
+        broker.put("ok")
+        assert start_worker("--max-jobs", 1).exit_code() == 10
+    worker = start_worker()
+    beat = worker.wait_for("idle")
+    assert (beat.recycles, len(beat.recycled_at), beat.last_exit) == (2, 2, "")
+    broker.put_raw('{"command": "restart"}', queue=f"beanwatch.control.{worker.id}")
+    assert worker.exit_code() == 10
+    worker = start_worker()
+    assert worker.wait_for("idle").recycles == 2, "an operator's restart is no recycle"
+    assert worker.stop() == 0
+    assert start_worker().wait_for("idle").recycles == 0
 
 
 def expected(tmp_path: Path) -> tuple[object, ...]:

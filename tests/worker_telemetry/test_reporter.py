@@ -21,7 +21,6 @@ from beanwatch.worker.core.connection_protocol import JobStats, Reserved
 from beanwatch.worker.core.job import RunningJob
 from beanwatch.worker.core.record import Run
 from beanwatch.worker.core.state import DUPLICATE, HARD_DEADLINE, RECYCLED, STOPPED, WorkerState
-from beanwatch.worker.guard.black_box import BlackBoxRecord
 from beanwatch.worker.guard.temporary import Room, TemporaryRoot
 from beanwatch.worker.telemetry import host_watch
 from beanwatch.worker.telemetry.gauges import WorkerGauges
@@ -258,6 +257,18 @@ def test_the_last_record_of_a_worker_with_a_crash_to_tell_is_kept(parts: Parts):
     assert parts.writer.retired.last_exit == "killed while idle"
 
 
+def test_of_recycles_only_the_times_of_the_last_hour_are_handed_on(parts: Parts):
+    now = int(time.time())
+    times = tuple(range(now - 3700, now, 100))
+    parts.record.identity = MINE._replace(recycles=900, recycled_at=times)
+    parts.heartbeat.write(MINE)
+    parts.state.recycle("it has run for max_time")
+    assert parts.heartbeat.report_exit("")
+    left = parts.writer.retired
+    assert (left.recycles, len(left.recycled_at)) == (901, 20)
+    assert left.recycled_why == "it has run for max_time (jobs run: 0)"
+
+
 def test_the_record_of_another_instance_stays(parts: Parts):
     other = Heartbeat(instance="a")
     parts.writer.record = other
@@ -340,13 +351,16 @@ def test_the_next_instance_finds_the_black_box_in_a_directory_that_was_made_agai
     parts: Parts, tmp_path: Path
 ):
     black_box = parts.temporary.open()
-    run = Run("s1", "q", "send", 7, 1, "")
-    black_box.write_run(run)
+    job = RunningJob(Reserved(7, b""), JobStats(7, "q", 0, 0, 0, 60, 1, 0, 0, 0))
+    job.name = "send"
+    black_box.write_run(job, "s1")
     shutil.rmtree(parts.temporary.path)
     parts.host.tick(parts.now)
     os.close(parts.temporary._lock)  # as if the process was killed
     heir = TemporaryRoot(str(tmp_path), "web1.w1", "c")
-    assert heir.sweep() == {"b": BlackBoxRecord(run)}
+    (box,) = heir.sweep().values()
+    assert box is not None
+    assert box.run == Run("s1", "q", "send", 7, 1, "", started_at=job.started_at, wait=job.wait)
 
 
 def test_without_a_temporary_directory_no_jobs_are_taken(parts: Parts, tmp_path: Path):

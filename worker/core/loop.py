@@ -11,7 +11,7 @@ from beanwatch.worker.core.decide import decide_reconnect
 from beanwatch.worker.core.finish import Finisher
 from beanwatch.worker.core.job import RunningJob
 from beanwatch.worker.core.run import Runner
-from beanwatch.worker.core.state import RECYCLED, WorkerState
+from beanwatch.worker.core.state import WorkerState
 from beanwatch.worker.guard.pulse import Pulse
 
 CLEAN_UP_TIMEOUT = 60.0  # seconds for removing a job's temporary files
@@ -116,7 +116,7 @@ class Loop:
         job.hard_deadline = self._monotonic() + CLEAN_UP_TIMEOUT + END_TIMEOUT
         self._runner.clean_up(job, CLEAN_UP_TIMEOUT, state.is_shutdown_due)
         if self._max_jobs and state.processed + 1 >= self._max_jobs:
-            state.stop(f"it has run {state.processed + 1} jobs (--max-jobs)", RECYCLED)
+            state.recycle(f"it has run {state.processed + 1} jobs (--max-jobs)")
         self._finisher.end(job, verdict, raised, and_reserve=state.wants_jobs())
         self._runner.end_job()
         state.job = None

@@ -150,12 +150,17 @@ def inherit(previous: Heartbeat, crash: str, now: float) -> Heartbeat:
     """
     if previous.failed_starts and previous.last_exit:
         crash = ""  # tell the crash from before the failed starts
+    kept = Heartbeat(
+        recycles=previous.recycles,
+        recycled_at=previous.recycled_at,
+        recycled_why=previous.recycled_why,
+    )
     if crash:
-        return Heartbeat(restarts=previous.restarts + 1, last_exit=crash, crashed_at=now)
+        return kept._replace(restarts=previous.restarts + 1, last_exit=crash, crashed_at=now)
     crashed_at = previous.crashed_at or previous.started_at
     if not previous.last_exit or now - crashed_at > CRASH_KEPT:
-        return Heartbeat()
-    return Heartbeat(
+        return kept
+    return kept._replace(
         restarts=previous.restarts, last_exit=previous.last_exit, crashed_at=crashed_at
     )
 

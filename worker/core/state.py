@@ -27,6 +27,7 @@ class WorkerState:
         self.is_running = True
         self.exit_code = STOPPED
         self.stop_reason = ""
+        self.is_recycled = False  # it stops because it has reached a limit (--max-...)
         self.shutdown_deadline = math.inf  # monotonic; a job that still runs then is released
         self.wait_until = 0.0  # monotonic; no job is reserved before
         self.is_ready = False  # the worker has connected once
@@ -55,6 +56,12 @@ class WorkerState:
             self.start_shutdown_timer()
         self.is_running = False
         self.wake.set()
+
+    def recycle(self, limit: str) -> None:
+        """Finish the current job, then exit to be restarted: `limit` says which one is reached."""
+        if self.is_running:
+            self.is_recycled = True
+            self.stop(limit, RECYCLED)
 
     def start_shutdown_timer(self) -> None:
         """Set the shutdown deadline to the shutdown timeout from now; an earlier one stays."""

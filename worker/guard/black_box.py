@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
-from msgspec.structs import replace
 
+from beanwatch.worker.core.job import RunningJob
 from beanwatch.worker.core.record import Run
 
 _SIZE = 4096  # bytes of the file that names the job: one page
-_MAX_NAME = 200  # characters of a name, if the whole entry is too long
+_MAX_NAME = 200  # characters of a job's name; an entry must fit into a page
+_MAX_TEMPLATES = 1000
 _MAX_STACKS = 64 * 1024  # bytes that are read of stacks
 _END_MARK = "end"
 _NEWLINE = ord("\n")
@@ -46,16 +47,34 @@ class BlackBox:
 
     def __init__(self, path: Path) -> None:
         self._map = _create_map(path)
+        self._encode = msgspec.json.Encoder().encode
+        self._templates: dict[tuple[str, str, str], bytes] = {}  # by server, queue and job
         # Open until the process has ended, since C code may write to them at any time.
         self.fatal_stacks = _create(_fatal(path))
         self.idle_stacks = _create(path.with_name(f"{path.name}.idle"))
 
-    def write_run(self, run: Run) -> None:
-        """Write the run that is about to start."""
-        line = msgspec.json.encode(run)
+    def write_run(self, job: RunningJob, server: str) -> None:
+        """Write the run that is about to start. `server` is the `id` in beanstalkd's `stats`.
+
+        It is a Run as JSON, from a template: to make and encode a Run takes four times as long.
+        """
+        kind = server, job.queue, job.name
+        template = self._templates.get(kind) or self._make_template(*kind)
+        encode = self._encode
+        times = encode(job.started_at), encode(job.wait)
+        line = template % (job.id, job.stats.reserves, encode(job.uuid), *times)
         if len(line) >= _SIZE:
-            line = msgspec.json.encode(replace(run, job=run.job[:_MAX_NAME], uuid=""))
+            line = template % (job.id, job.stats.reserves, b'""', *times)
         self._put(line)
+
+    def _make_template(self, server: str, queue: str, name: str) -> bytes:
+        named = {"server": server, "queue": queue, "job": name[:_MAX_NAME], "outcome": ""}
+        head = self._encode(named)[:-1].replace(b"%", b"%%")
+        rest = b',"job_id":%d,"attempt":%d,"uuid":%b,"started_at":%b,"wait":%b}'
+        if len(self._templates) >= _MAX_TEMPLATES:  # a restarted server has another id
+            self._templates.clear()
+        template = self._templates[server, queue, name] = head + rest
+        return template
 
     def write_exit(self, reason: str) -> None:
         """Write why the process exits; "" if it was stopped on request."""

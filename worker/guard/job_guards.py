@@ -4,7 +4,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from beanwatch.worker.core.job import RunningJob
-from beanwatch.worker.core.record import Run
 from beanwatch.worker.guard.black_box import BlackBox
 from beanwatch.worker.guard.deadline import Alarm
 from beanwatch.worker.guard.descriptors import OwnDescriptors
@@ -34,19 +33,7 @@ class JobGuards:
 
         `server` is the `id` in the `stats` of the beanstalkd that delivered the job.
         """
-        self.black_box.write_run(
-            Run(
-                server=server,
-                queue=job.queue,
-                job=job.name,
-                job_id=job.id,
-                attempt=job.stats.reserves,
-                outcome="",
-                uuid=job.uuid,
-                started_at=job.started_at,
-                wait=job.wait,
-            )
-        )
+        self.black_box.write_run(job, server)
         self.watchdog.cover_job(job.hard_deadline)
 
     def end_job(self) -> None:

@@ -13,6 +13,9 @@ from beanwatch.worker.telemetry.heartbeat_record import HeartbeatRecord
 from beanwatch.worker.telemetry.heartbeat_writer import HeartbeatWriter
 from beanwatch.worker.telemetry.host_watch import stop_once
 
+RECYCLES_KEPT = 3600.0  # seconds for which the times of recycles are handed on
+MAX_RECYCLES_KEPT = 20  # of their times
+
 
 class HeartbeatReporter:
     """Writes this worker's heartbeats to Redis. A failure is logged, and jobs keep running.
@@ -74,16 +77,18 @@ class HeartbeatReporter:
         After a failure, the record stays and shows the text `failure`. If it is empty, the worker
         stops as requested. Then the record is removed. If the configuration expects this worker,
         the record stays instead, with `is_over` set, until the next instance starts. If the record
-        tells of a crash that must still be reported, it stays for an hour.
+        tells of a crash or of recycles, it stays for an hour, for the next instance.
         """
         is_requested = not failure and self._state.exit_code in (STOPPED, RECYCLED)
         is_awaited = is_requested and self._writer.is_expected
         instance = self._record.identity.instance
         last = self._record.make(failure)._replace(is_over=not failure)
+        if is_requested:
+            last = count_recycle(last, self._state)
         try:
             if (failure or is_awaited) and self._writer.is_mine(instance):
                 self._writer.write(last)
-            elif is_requested and last.last_exit:
+            elif is_requested and (last.last_exit or last.recycled_at):
                 self._writer.retire(last)
             else:
                 self._writer.remove(instance)
@@ -107,6 +112,23 @@ def describe_rival(other: Heartbeat, hostname: str) -> str:
         f"{where}, and this host is {hostname}: both are {other.host} in the workers' ids, so "
         "start one of them with another --host"
     )
+
+
+def count_recycle(last: Heartbeat, state: WorkerState) -> Heartbeat:
+    """Return the last record of an instance with its recycles, to which it may add its own end.
+
+    An operator's stop begins the count anew, a restart does not.
+    """
+    if state.exit_code == STOPPED:
+        return last._replace(recycles=0, recycled_at=(), recycled_why="")
+    recent = [at for at in last.recycled_at if last.beat_at - at < RECYCLES_KEPT]
+    if state.is_recycled:
+        return last._replace(
+            recycles=last.recycles + 1,
+            recycled_at=(*recent, int(last.beat_at))[-MAX_RECYCLES_KEPT:],
+            recycled_why=f"{state.stop_reason} (jobs run: {state.processed})",
+        )
+    return last._replace(recycled_at=tuple(recent))
 
 
 class DuplicateWatch:

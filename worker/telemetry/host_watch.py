@@ -8,7 +8,7 @@ from structlog.typing import FilteringBoundLogger
 
 from beanwatch.net.address import BackgroundCall
 from beanwatch.worker.core.connection import WorkerConnection
-from beanwatch.worker.core.state import RECYCLED, WorkerState
+from beanwatch.worker.core.state import WorkerState
 from beanwatch.worker.guard.host import read_rss
 from beanwatch.worker.guard.temporary import Room, TemporaryRoot
 
@@ -61,15 +61,15 @@ class HostWatch:
         self.rss = read_rss()
         if not self._state.is_waiting:
             if self._limits.max_memory and self.rss > self._limits.max_memory:
-                stop_once(
-                    self._state,
-                    self._connection,
-                    f"it uses {self.rss >> 20} MiB of memory, over its limit",
-                    RECYCLED,
-                )
+                self._recycle(f"it uses {self.rss >> 20} MiB of memory, over its limit")
             if self._ends_at and now >= self._ends_at:
-                stop_once(self._state, self._connection, "it has run for max_time", RECYCLED)
+                self._recycle("it has run for max_time")
         self._check_disk(now)
+
+    def _recycle(self, limit: str) -> None:
+        if self._state.is_running:
+            self._state.recycle(limit)
+            self._connection.interrupt()
 
     def _check_disk(self, now: float) -> None:
         try:

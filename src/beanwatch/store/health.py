@@ -5,6 +5,8 @@ from beanwatch.store.heartbeats import Heartbeat, Worker
 
 NEXT_INSTANCE_WITHIN = 60.0  # seconds in which a worker must start again after a requested exit
 LOOP_MARGIN = 10.0  # seconds added to the reserve timeout before an idle main loop counts as hung
+RECYCLES_WITHIN = 600.0  # seconds in which recycles are counted
+MAX_RECYCLES = 5  # recycles of one worker within that time; more are a warning
 RESTARTED_WITHIN = 600.0  # seconds for which an unexpected restart is a warning
 
 # The results of `decide_health`, the worst last. The index is the value in Graphite, so the maximum
@@ -77,3 +79,12 @@ def decide_restarted(worker: Worker, within: float = RESTARTED_WITHIN) -> bool:
     """Return True for `within` seconds after a start that followed a crash or failure."""
     age = crash_age(worker)
     return age is not None and 0 <= age < within
+
+
+def count_recycles(worker: Worker, within: float = RECYCLES_WITHIN) -> int:
+    """Return how often the worker reached a limit (--max-...) in the last `within` seconds."""
+    beat = worker.heartbeat
+    if beat is None:
+        return 0
+    now = beat.beat_at + worker.age
+    return sum(now - at < within for at in beat.recycled_at)

@@ -12,7 +12,7 @@ from beanwatch.store.redis_state import RedisState, read_state
 # A sorted set of worker ids; the score is the time of the last heartbeat by Redis's clock.
 WORKERS_KEY = "beanwatch:workers"
 # A sorted set of workers that have stopped and need not run, but whose record still tells of a
-# crash; the score is the time of the stop by Redis's clock.
+# crash or of recycles; the score is the time of the stop by Redis's clock.
 ENDED_KEY = "beanwatch:ended"
 # A number. All workers restart when it changes.
 VERSION_KEY = "beanwatch:version"
@@ -73,6 +73,9 @@ class Heartbeat(NamedTuple):
     last_exit: str = ""  # how the last instance that crashed or failed ended; empty if none did
     crashed_at: float = 0.0  # when the instance after that one started
     last_words: str = ""  # the failure for which this instance has exited; empty while it runs
+    recycles: int = 0  # exits at a limit (--max-...) since an operator last stopped the worker
+    recycled_at: tuple[int, ...] = ()  # when the last ones were, at most 20 within an hour
+    recycled_why: str = ""  # which limit the last one reached, and after how many jobs
     restart_refused: str = ""  # why it runs on though it was told to restart
     failed_starts: int = 0  # starts in a row that failed; then `state` is starting
     is_over: bool = False  # this instance has exited on request; the next one has not started yet
@@ -87,7 +90,8 @@ class Worker(NamedTuple):
     `doubt` says why nobody can know whether this worker is alive, though its last heartbeat is too
     old: Redis refuses writes. It is empty for a worker that can be judged.
 
-    `has_left`: it has stopped and need not run, but its record still tells of a crash.
+    `has_left`: it has stopped and need not run, but its record still tells of a crash or of
+    recycles.
     """
 
     id: str
@@ -129,7 +133,7 @@ def read_workers(
 ) -> list[Worker]:
     """Read all workers, or those with an id in `only`, sorted by id. Takes two round trips.
 
-    `with_ended` adds the workers that have stopped and whose record still tells of a crash.
+    `with_ended` adds the workers that have stopped and whose record still tells something.
     `execute` sends commands to Redis. If a worker seems to be dead, one or two more round trips
     find out whether Redis takes writes; if not, each such worker has a `doubt`. Raises RedisError,
     also if Redis has no worker and takes no writes.
