@@ -1,6 +1,7 @@
 """The decisions about jobs, from numbers alone."""
 
 import math
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -11,12 +12,14 @@ from beanwatch.worker.api.errors import Bury, Discard, JobStopped, JobTimeout, R
 from beanwatch.worker.core.connection_protocol import JobStats
 from beanwatch.worker.core.decide import (
     MAX_DELAY,
+    MAX_REASON,
     check_delay,
     count_unacknowledged,
     decide_delay,
     decide_end,
     decide_poison,
     decide_reconnect,
+    format_exception_line,
     jitter_limit,
 )
 
@@ -157,3 +160,49 @@ def test_reconnecting_never_waits_longer_than_30_s(failures: int, draw: float) -
 @given(st.floats(0, 1e9), st.floats(0, 1))
 def test_a_limit_gets_at_most_a_quarter_more(limit: float, draw: float) -> None:
     assert limit <= jitter_limit(limit, draw=lambda: draw) <= limit * 1.25
+
+
+def test_the_reason_of_a_group_names_the_exceptions_in_it() -> None:
+    inner = ExceptionGroup("two", [KeyError("to"), TimeoutError("no answer\nfrom mx1")])
+    group = ExceptionGroup("unhandled errors in a TaskGroup", [ValueError("bad"), inner])
+    assert format_exception_line(group) == (
+        "ExceptionGroup: unhandled errors in a TaskGroup (2 sub-exceptions): "
+        "ValueError: bad; KeyError: 'to'; TimeoutError: no answer from mx1"
+    )
+
+
+@given(st.recursive(st.text().map(ValueError), lambda inner: st.lists(inner, min_size=1)))
+def test_the_reason_of_any_group_is_one_line_and_bounded(tree: Any) -> None:
+    def build(part: Any) -> Exception:
+        return part if isinstance(part, Exception) else ExceptionGroup("g", list(map(build, part)))
+
+    line = format_exception_line(build([tree]))
+    assert line == " ".join(line.split())
+    assert "ValueError" in line
+    assert len(line) <= MAX_REASON
+
+
+def test_the_reason_of_a_group_of_thousands_or_in_thousands_of_groups_is_bounded() -> None:
+    deep: Exception = ValueError("x" * 10_000)
+    for _ in range(5000):
+        deep = ExceptionGroup("g", [deep])
+    for group in (deep, ExceptionGroup("g", [ValueError("x" * 10_000)] * 10_000)):
+        assert len(format_exception_line(group)) <= MAX_REASON
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome", "action"),
+    [
+        (Bury("x"), "buried", "bury"),
+        (Discard("x"), "discarded", "delete"),
+        (JobTimeout(), "timeout", "release"),
+    ],
+)
+def test_what_the_only_failed_task_of_a_group_decides_holds(
+    error: Exception, outcome: str, action: str
+) -> None:
+    group = BaseExceptionGroup("g", [BaseExceptionGroup("g", [error])])
+    verdict = decide_end(group, stats(), 5)
+    assert (verdict.outcome, verdict.action) == (outcome, action)
+    both = BaseExceptionGroup("g", [error, ValueError()])
+    assert decide_end(both, stats(), 5).outcome == "retry"
