@@ -15,6 +15,7 @@ from beanwatch.checks.lib.plugin import (
     FailureContext,
     Finding,
     Metric,
+    Note,
     Ok,
     State,
     Unknown,
@@ -22,7 +23,7 @@ from beanwatch.checks.lib.plugin import (
     judge,
 )
 from beanwatch.checks.lib.plugin_process import Parser, PluginOutput, pick_limits, run
-from beanwatch.checks.lib.redis_source import ReadWorkers, add_redis, live_workers, redis_failure
+from beanwatch.checks.lib.redis_source import ReadFleet, add_redis, live_fleet, redis_failure
 from beanwatch.config import GLOB, Config, Threshold, WorkerGroup
 from beanwatch.durations import format_duration
 from beanwatch.net.redis_url import RedisError
@@ -38,6 +39,7 @@ from beanwatch.store.health import (
     is_stop_late,
 )
 from beanwatch.store.heartbeats import RECORD_EXPIRY, Heartbeat, Worker
+from beanwatch.store.stops import Stop
 from beanwatch.words import count
 
 MAX_NAMED = 5  # dead workers that the text of a group names
@@ -102,9 +104,12 @@ class LiveGroup(NamedTuple):
 
 
 class Workers(Resource):  # type: ignore[misc]
-    """Reads the heartbeats of the chosen workers, and finds expected workers that have none."""
+    """Reads the heartbeats of the chosen workers, and finds expected workers that have none.
 
-    def __init__(self, options: argparse.Namespace, config: Config, read: ReadWorkers) -> None:
+    It also reads which workers a command has stopped in the last minutes.
+    """
+
+    def __init__(self, options: argparse.Namespace, config: Config, read: ReadFleet) -> None:
         self._read = read
         self._globs: list[str] = options.worker
         self._queues: list[str] = options.queue
@@ -124,12 +129,12 @@ class Workers(Resource):  # type: ignore[misc]
         only a Failure if Redis cannot be read.
         """
         try:
-            every = self._read()
+            fleet = self._read()
         except RedisError as error:
             yield Metric("redis", redis_failure(error), context="failure")
             return
-        found = {worker.id: worker for worker in every if not worker.has_left}
-        for worker in every:
+        found = {worker.id: worker for worker in fleet.workers if not worker.has_left}
+        for worker in fleet.workers:
             if worker.has_left and self._is_chosen(worker.id, worker.heartbeat):
                 yield Metric(worker.id, worker, context="left")
         chosen = [w for w in found.values() if self._is_chosen(w.id, w.heartbeat)]
@@ -151,6 +156,9 @@ class Workers(Resource):  # type: ignore[misc]
         counted = list(found.values()) if self._is_rest else chosen
         must_be_some = not self._is_rest and not self._groups
         yield Metric("live", Live(counted, must_be_some), context="live")
+        for stop in fleet.stops:
+            if not is_running(found.get(stop.worker)) and self._is_chosen(stop.worker):
+                yield Metric(stop.worker, stop, context="stop")
 
     def _is_replaceable(self, worker: Worker) -> bool:
         """Return True for a dead worker of a group: only the number of the others matters."""
@@ -170,6 +178,11 @@ class Workers(Resource):  # type: ignore[misc]
         if not self._queues or beat is None:
             return True
         return any(fnmatchcase(queue, glob) for queue in beat.queues for glob in self._queues)
+
+
+def is_running(worker: Worker | None) -> bool:
+    """Return True if the record of a worker shows that it has not ended."""
+    return worker is not None and worker.heartbeat is not None and not worker.heartbeat.is_over
 
 
 # -- evaluate
@@ -311,6 +324,18 @@ class MissingContext(Context):  # type: ignore[misc]
         return Finding(Critical, metric.value, metric)
 
 
+class StopContext(Context):  # type: ignore[misc]
+    """Reports a worker that a command has stopped, for some minutes. This is not a problem."""
+
+    def __init__(self) -> None:
+        super().__init__("stop")
+
+    def evaluate(self, metric: Metric, resource: Any) -> Finding:
+        """Return OK, with a note that names the sender of the command."""
+        stop: Stop = metric.value
+        return Note(Ok, f"{stop.worker}: {stop.reason}, {format_duration(stop.age)} ago", metric)
+
+
 class LiveContext(Context):  # type: ignore[misc]
     """Judges the number of live workers. `what` describes the chosen workers in the text."""
 
@@ -376,7 +401,7 @@ class WorkersSummary(Summary):  # type: ignore[misc]
         return f"{count(len(workers), 'worker')}: {parts}"
 
 
-def build(options: argparse.Namespace, config: Config, read: ReadWorkers) -> Check:
+def build(options: argparse.Namespace, config: Config, read: ReadFleet) -> Check:
     """Make the check from its resource, its contexts and its summary."""
     globs = [glob for glob in options.worker if glob != "*"]
     are_all = not globs and not options.queue
@@ -389,6 +414,7 @@ def build(options: argparse.Namespace, config: Config, read: ReadWorkers) -> Che
         LeftContext(options.restarted),
         MissingContext("missing"),
         GroupContext("group"),
+        StopContext(),
         LiveContext(limits, what),
         FailureContext(Unknown, options.timeout_state),
         WorkersSummary(),
@@ -397,7 +423,7 @@ def build(options: argparse.Namespace, config: Config, read: ReadWorkers) -> Che
 
 def with_live_redis(options: argparse.Namespace, config: Config, output: PluginOutput) -> Check:
     """Make the check that reads the Redis of the options or of the configuration."""
-    return build(options, config, live_workers(options, config, output, with_ended=True))
+    return build(options, config, live_fleet(options, config, output))
 
 
 def main() -> None:

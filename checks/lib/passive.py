@@ -22,7 +22,7 @@ from beanwatch.checks.lib.plugin import (
     list_problems,
 )
 from beanwatch.checks.lib.plugin_process import PluginOutput, UsageError
-from beanwatch.checks.lib.redis_source import open_redis, read_from, read_known_workers
+from beanwatch.checks.lib.redis_source import Fleet, open_redis, read_fleet, read_from
 from beanwatch.checks.lib.services import SERVER_SERVICE, Service
 from beanwatch.checks.lib.source import LiveSource, Source
 from beanwatch.checks.registry import CHECKS, JOBS, METRICS, REDIS, WORKERS
@@ -148,7 +148,7 @@ class RedisReadings(NamedTuple):
     """What one round read from Redis: each part, or the error with which it could not be read."""
 
     state: RedisState | Exception
-    workers: Sequence[Worker] | Exception
+    fleet: Fleet | Exception
     outcomes: Mapping[JobKind, Counter[str]] | Exception
 
 
@@ -195,11 +195,7 @@ class PassiveRound:
                         return error
 
                 outcomes = partial(read_outcomes, minutes=WINDOW_MINUTES)
-                return RedisReadings(
-                    attempt(read_redis),
-                    attempt(partial(read_known_workers, with_ended=True)),
-                    attempt(outcomes),
-                )
+                return RedisReadings(attempt(read_redis), attempt(read_fleet), attempt(outcomes))
         except RedisError as error:
             return RedisReadings(error, error, error)
         except (UsageError, ConfigError) as error:  # the URL or the password file of Redis is wrong
@@ -324,7 +320,7 @@ class PassiveRound:
             check = module.build(options, self._config, partial(unwrap, self._redis.state))
         elif subject == WORKERS:
             options.worker = [service.worker]
-            check = module.build(options, self._config, partial(unwrap, self._redis.workers))
+            check = module.build(options, self._config, partial(unwrap, self._redis.fleet))
         elif subject == JOBS:
             options.queue, options.job = [service.queue], [service.job] if service.job else []
             check = module.build(options, self._config, partial(unwrap, self._redis.outcomes))
@@ -334,11 +330,9 @@ class PassiveRound:
             options.queue = [service.queue]
             server = by_node[service.host]
             memory = self.memory.scoped(service.check)
-            workers = self._redis.workers if self._config.redis.url else None
-            if isinstance(workers, Exception):
-                workers = None
-            if workers is not None:
-                workers = [worker for worker in workers if not worker.has_left]
+            fleet, workers = self._redis.fleet, None
+            if self._config.redis.url and not isinstance(fleet, Exception):
+                workers = [worker for worker in fleet.workers if not worker.has_left]
             source = PolledSource(server, self._polls[server], memory, workers)
             check = module.build(options, self._config, source)
         return check

@@ -26,6 +26,7 @@ RANK = {Ok: 0, Warn: 1, Unknown: 2, Critical: 3}
 # The share of `-t` that reading may use. The rest is for printing the results, and which server did
 # not answer. The watchdog, which ends the check after `-t`, can print neither.
 READING_SHARE = 0.9
+MAX_NOTES_ON_LINE_1 = 3
 MAX_PROBLEMS_ON_LINE_1 = 20  # more rarely fit into MAX_LINE characters
 
 
@@ -78,6 +79,10 @@ class Finding(nagiosplugin.Result):  # type: ignore[misc]
 
     def __str__(self) -> str:
         return self.hint or ""
+
+
+class Note(Finding):
+    """A finding that is no problem, but that the text of the check always has."""
 
 
 class Results(nagiosplugin.Results):  # type: ignore[misc]
@@ -150,7 +155,9 @@ def conclude(check: Check, links: LinksConfig, *, verbose: bool = False) -> Plug
         text = BETWEEN_PROBLEMS.join(map(str, problems[:MAX_PROBLEMS_ON_LINE_1]))
     if len(problems) > 3:
         text = f"{len(problems)} problems: {text}"
-    details = []
+    notes = [str(result) for result in results if isinstance(result, Note)]
+    text = BETWEEN_PROBLEMS.join([text, *notes[:MAX_NOTES_ON_LINE_1]])
+    details = [f"NOTE: {note}" for note in notes[MAX_NOTES_ON_LINE_1:]]
     if state is not Ok:
         details += runbook_lines(links, check.heading, find_headings(problems, check.heading))
     if check.source is not None:

@@ -2,8 +2,7 @@
 
 import argparse
 from collections.abc import Callable, Sequence
-from functools import partial
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from beanwatch.checks.lib.plugin import READING_SHARE, Failure
 from beanwatch.checks.lib.plugin_process import Parser, PluginOutput, UsageError
@@ -17,11 +16,26 @@ from beanwatch.net.redis_url import (
     parse_redis_url,
 )
 from beanwatch.store.heartbeats import Worker, read_workers
+from beanwatch.store.stops import Stop, read_stops
 
 NAME_REDIS = "set redis.url in the configuration, or use --redis URL"
 
 # Returns the heartbeats of all workers. Raises RedisError.
 ReadWorkers = Callable[[], Sequence[Worker]]
+
+
+class Fleet(NamedTuple):
+    """The heartbeats of all workers, and the stops of workers that somebody ordered.
+
+    `workers` has those, too, that have stopped but still tell of a crash.
+    """
+
+    workers: Sequence[Worker] = ()
+    stops: Sequence[Stop] = ()
+
+
+# Returns the fleet. Raises RedisError.
+ReadFleet = Callable[[], Fleet]
 
 
 def add_redis(parser: Parser) -> None:
@@ -55,21 +69,12 @@ def open_redis(options: argparse.Namespace, config: Config, output: PluginOutput
     return RedisReader(url, options.timeout * READING_SHARE)
 
 
-def live_workers(
-    options: argparse.Namespace,
-    config: Config,
-    output: PluginOutput,
-    *,
-    with_ended: bool = False,
-) -> ReadWorkers:
-    """Return a function that connects to Redis and returns all workers. It raises RedisError.
-
-    `with_ended` adds workers that have stopped but still tell of a crash.
-    """
+def live_workers(options: argparse.Namespace, config: Config, output: PluginOutput) -> ReadWorkers:
+    """Return a function that connects to Redis and returns all workers. It raises RedisError."""
 
     def read() -> list[Worker]:
         with open_redis(options, config, output) as link:
-            return read_from(link, partial(read_known_workers, with_ended=with_ended))
+            return read_from(link, read_known_workers)
 
     return read
 
@@ -85,6 +90,24 @@ def read_known_workers(execute: Execute, *, with_ended: bool = False) -> list[Wo
             code = next(filter(worker.doubt.__contains__, WRITE_REFUSALS), "")
             raise RedisError(worker.doubt, code)
     return workers
+
+
+def read_fleet(execute: Execute) -> Fleet:
+    """Read the workers and the ordered stops, with one round trip more than `read_known_workers`.
+
+    Raises RedisError.
+    """
+    return Fleet(read_known_workers(execute, with_ended=True), read_stops(execute))
+
+
+def live_fleet(options: argparse.Namespace, config: Config, output: PluginOutput) -> ReadFleet:
+    """Return a function that connects to Redis and returns the fleet. It raises RedisError."""
+
+    def read() -> Fleet:
+        with open_redis(options, config, output) as link:
+            return read_from(link, read_fleet)
+
+    return read
 
 
 T = TypeVar("T")

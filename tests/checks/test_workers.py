@@ -6,6 +6,9 @@ from typing import Any
 
 import pytest
 
+from beanwatch.net.redis_reader import RedisReader
+from beanwatch.net.redis_url import parse_redis_url
+from beanwatch.store.clock import read_time
 from beanwatch.store.heartbeats import (
     ENDED_KEY,
     WORKERS_KEY,
@@ -13,6 +16,7 @@ from beanwatch.store.heartbeats import (
     encode_heartbeat,
     worker_key,
 )
+from beanwatch.store.stops import STOPS_KEPT, STOPS_KEY, Stop, read_stops, stop_commands
 from tests.checks.conftest import Check
 from tests.real import Redis
 
@@ -285,3 +289,35 @@ def test_a_worker_that_has_been_gone_for_an_hour_is_forgotten(check: Check, redi
     with redis_server.client() as client:
         client.delete(worker_key("web1.b"))  # as its expiry does
     assert check("worker_heartbeat", "--redis", redis_server.url).code == OK
+
+
+def test_a_worker_that_a_command_stopped_is_named_with_its_sender_for_ten_minutes(
+    check: Check, redis_server: Redis
+):
+    beat(redis_server, "web1.a")
+    with RedisReader(parse_redis_url(redis_server.url), 30) as link:
+        now = read_time(link.execute)
+        for worker, age in (("web1.b", 125.0), ("web1.old", 601.0), ("web1.a", 20.0)):
+            stop = Stop(worker, "5e1f", "told to stop by ann@adm1: a | new\x1b[2J disk")
+            link.execute(stop_commands(stop, now - age))
+    answer = check("worker_heartbeat", "--redis", redis_server.url)
+    assert answer.code == OK
+    assert answer.text.endswith(
+        "web1.a: idle / web1.b: told to stop by ann@adm1: a new [2J disk, 2m 5s ago"
+    ), "neither the one that runs again nor the one of long ago"
+    beat(redis_server, "web1.c", age=60.0)
+    answer = check("worker_heartbeat", "--redis", redis_server.url)
+    assert answer.code == CRITICAL
+    assert "web1.c: dead" in answer.text
+    assert "web1.b: told to stop by ann@adm1" in answer.text
+
+
+def test_stops_that_are_recorded_are_bounded_and_expire(redis_server: Redis):
+    with RedisReader(parse_redis_url(redis_server.url), 30) as link:
+        now = read_time(link.execute)
+        for n in range(STOPS_KEPT + 20):
+            link.execute(stop_commands(Stop(f"web1.{n}"), now))
+        assert len(read_stops(link.execute)) == STOPS_KEPT
+        link.execute([("ZADD", STOPS_KEY, now, b"junk")])
+        assert len(read_stops(link.execute)) == STOPS_KEPT
+    assert 0 < redis_server.client().ttl(STOPS_KEY) <= 600

@@ -52,6 +52,10 @@ REDIS = {
         "sorted set: the keys `beanwatch:started:...`, so that at most 10000 are kept",
         "never",
     ),
+    "beanwatch:stops": (
+        "sorted set: stops that a command caused, JSON, by Redis's clock; at most 1000",
+        "10 minutes",
+    ),
     "beanwatch:probe": (
         "written to test that Redis takes writes, and that those before it arrived",
         "1 minute",

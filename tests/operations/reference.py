@@ -16,7 +16,7 @@ from beanwatch import config
 from beanwatch.checks import registry
 from beanwatch.cli import COMMANDS, beanwatch
 from beanwatch.outcomes import OUTCOMES
-from beanwatch.store import heartbeats, ledger, outcome_counts, redis_state, started_runs
+from beanwatch.store import heartbeats, ledger, outcome_counts, redis_state, started_runs, stops
 from beanwatch.worker.telemetry import ledger_writer as recording
 from tests.operations import meanings, series_tables
 from tests.operations.markdown import Blocks, explained, fill, table
@@ -187,6 +187,7 @@ def redis_keys() -> str:
         ledger.JOBS_KEY,
         started_runs.started_key("<server id>", "<job id>"),  # type: ignore[arg-type]
         started_runs.STARTED_INDEX,
+        stops.STOPS_KEY,
         redis_state.PROBE_KEY,
     )
     check_complete("REDIS", keys)

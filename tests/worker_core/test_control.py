@@ -7,7 +7,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beanwatch.worker.control.messages import Answer, Message, MessageError, encode, parse_message
+from beanwatch.net.address import parse_address
+from beanwatch.net.redis_reader import RedisReader
+from beanwatch.net.redis_url import parse_redis_url
+from beanwatch.store.stops import read_stops
+from beanwatch.worker.control.client import Target, describe_user, send_command
+from beanwatch.worker.control.messages import (
+    Answer,
+    Command,
+    Message,
+    MessageError,
+    encode,
+    parse_message,
+)
 from tests.real import Redis, wait_until
 from tests.worker_core.conftest import Broker, RunningWorker, StartWorker
 
@@ -52,6 +64,39 @@ def test_stop_ends_it_after_the_job(busy: RunningWorker, broker: Broker) -> None
     assert busy.beat().state in ("busy", "stopping")
     assert busy.exit_code() == 0
     assert busy.outcomes() == ["ok"]
+
+
+@pytest.mark.parametrize(("command", "code"), [("stop", 0), ("restart", 10)])
+def test_a_stop_leaves_the_command_its_sender_and_the_words_in_the_log_and_for_the_checks(
+    start_worker: StartWorker,
+    broker: Broker,
+    redis_server: Redis,
+    command: Command,
+    code: int,
+) -> None:
+    worker = start_worker()
+    worker.wait_for("idle")
+    told = Target(worker.id, parse_address(broker.server.address))
+    (result,) = send_command([told], command, timeout=30, words="a new\n disk" + 300 * "!")
+    assert result.ok, result.problem
+    assert worker.exit_code() == code
+    words = f"{describe_user()}: a new disk!"
+    assert worker.logged(f"received the command {command} from {words}")
+    assert worker.logged(f"the worker ends: told to {command} by {words}")
+    with RedisReader(parse_redis_url(redis_server.url), 30) as link:
+        (stop,) = read_stops(link.execute)
+    assert stop.worker == worker.id
+    assert stop.reason.startswith(f"told to {command} by {words}")
+
+
+def test_a_stop_by_a_signal_is_no_stop_by_a_command(
+    start_worker: StartWorker, redis_server: Redis
+) -> None:
+    worker = start_worker()
+    worker.wait_for("idle")
+    assert worker.stop() == 0
+    with RedisReader(parse_redis_url(redis_server.url), 30) as link:
+        assert read_stops(link.execute) == []
 
 
 def test_restart_is_a_stop_that_the_supervisor_undoes(busy: RunningWorker, broker: Broker) -> None:

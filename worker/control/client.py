@@ -1,6 +1,9 @@
 """Sends an operator's commands to workers through their control queues; collects their answers."""
 
+import os
+import pwd
 import secrets
+import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,6 +23,7 @@ from beanwatch.worker.api.envelope import EnvelopeError, check_target
 from beanwatch.worker.control.messages import (
     CONTROL_PRIORITY,
     CONTROL_TTR,
+    MAX_WORDS,
     REPLY_PREFIX,
     Answer,
     Args,
@@ -65,12 +69,16 @@ class CommandResult(NamedTuple):
 class ControlClient:
     """Sends commands to the workers of one beanstalkd, and receives answers in a private queue.
 
-    Connects at once. Signs the commands with `secret`, if there is one. All methods raise
+    Connects at once. `sender` (user@host) and `words` go with each command; both are cut to
+    MAX_WORDS characters. Signs the commands with `secret`, if there is one. All methods raise
     ServerError on connection problems, and then close the connection.
     """
 
-    def __init__(self, address: Address, secret: bytes = b"") -> None:
+    def __init__(
+        self, address: Address, secret: bytes = b"", sender: str = "", words: str = ""
+    ) -> None:
         self.address, self._secret = address, secret
+        self._sender, self._words = sender[:MAX_WORDS], words[:MAX_WORDS]
         self.waiting: dict[str, tuple[str, int]] = {}  # by command id: worker, beanstalkd's job id
         self.answers: dict[str, Answer] = {}  # by worker
         self._queue = REPLY_PREFIX + secrets.token_hex(8)
@@ -89,7 +97,16 @@ class ControlClient:
         The worker ignores it after `lifetime` seconds.
         """
         command_id = secrets.token_hex(8)
-        message = Message(command, args, target.instance, lifetime, self._queue, command_id)
+        message = Message(
+            command,
+            args,
+            target.instance,
+            lifetime,
+            self._queue,
+            command_id,
+            self._sender,
+            self._words,
+        )
         queue = control_queue(target.worker)
         try:
             check_target(queue, CONTROL_PRIORITY, 0, CONTROL_TTR)
@@ -162,9 +179,12 @@ def send_command(
     *,
     timeout: float,
     secret: bytes = b"",
+    words: str = "",
     clock: Callable[[], float] = time.monotonic,
 ) -> list[CommandResult]:
     """Send one command to all targets and wait up to `timeout` seconds for their answers.
+
+    The workers log this user and host, and `words`, which say why the command is sent.
 
     A command that no worker has received by then is deleted. It also has an expiry time, so that a
     worker that reconnects later does not carry it out. Problems of servers and workers are in the
@@ -174,13 +194,14 @@ def send_command(
     targets without one are first asked for theirs, which can take another `timeout` seconds.
     """
     if secret and command not in HARMLESS and not all(target.instance for target in targets):
-        return _ask_and_send(targets, command, args, timeout=timeout, secret=secret)
+        return _ask_and_send(targets, command, args, timeout=timeout, secret=secret, words=words)
     problems: dict[str, str] = {}
     clients: dict[Address, ControlClient] = {}
     try:
         for address, group in _by_address(targets).items():
             try:
-                client = clients[address] = ControlClient(address, secret)
+                client = ControlClient(address, secret, describe_user(), words)
+                clients[address] = client
                 for target in group:
                     if reason := client.send(
                         target, command, args or Args(), timeout + EXPIRY_MARGIN
@@ -213,6 +234,7 @@ def _ask_and_send(
     *,
     timeout: float,
     secret: bytes,
+    words: str,
 ) -> list[CommandResult]:
     """Ask the targets without an instance for theirs; then send the command to all of them."""
     unknown = [target for target in targets if not target.instance]
@@ -223,9 +245,20 @@ def _ask_and_send(
         if (answer := results[target.worker].answer) and answer.ok
     ]
     known = [target for target in targets if target.instance]
-    sent = send_command([*known, *found], command, args, timeout=timeout, secret=secret)
+    sent = send_command(
+        [*known, *found], command, args, timeout=timeout, secret=secret, words=words
+    )
     results.update({result.worker: result for result in sent})
     return [results[target.worker] for target in targets]
+
+
+def describe_user() -> str:
+    """Return the user and the host of this process as `user@host`."""
+    try:
+        user = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # a container may run under a number that has no name
+        user = str(os.getuid())
+    return f"{user}@{socket.gethostname()}"
 
 
 def _collect_answers(

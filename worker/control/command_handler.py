@@ -51,7 +51,11 @@ class CommandHandler:
 
         None: the answer follows through `answer_later`.
         """
-        self._log.info("received the command {command}", command=message.command)
+        self._log.info(
+            "received the command {command} from {origin}",
+            command=message.command,
+            origin=message.origin,
+        )
         if message.command == "restart":
             self._restart(message)
             return None
@@ -86,24 +90,25 @@ class CommandHandler:
                 Answer(self._worker, instance, "restart", id=message.id, ok=ok, text=text),
             )
 
-        self._restarter.restart("told to restart", answer)
+        self._restarter.restart(f"told to restart by {message.origin}", answer)
 
     def _do(self, message: Message) -> tuple[str, str]:
         """Carry out a command; return the answer's `text` and its `dump`."""
         job = self._state.job
         after = f" after {job.name} (job {job.id})" if job else ""
         if message.command == "stop":
-            self.stop("told to stop")
+            self._state.is_stopped_by_command = True
+            self.stop(f"told to stop by {message.origin}")
             return f"stops{after}", ""
         if message.command == "wait":
             seconds = message.args.seconds
-            self._state.wait(seconds or MAX_WAIT)
+            self._state.wait(seconds or MAX_WAIT, message.origin if message.sender else "")
             self._connection.interrupt()
             return f"waits{f' for {seconds:g} s' if seconds else ''}{after}", ""
         if message.command == "resume":
             self._state.wait(0)
             return "takes jobs again", ""
-        return "", self._dump("an operator") if message.command == "dump" else ""
+        return "", self._dump(message.origin) if message.command == "dump" else ""
 
     def _dump(self, who: str) -> str:
         stacks = dump_stacks()

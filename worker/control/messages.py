@@ -15,6 +15,7 @@ CONTROL_PREFIX = "beanwatch.control."
 REPLY_PREFIX = "beanwatch.reply."
 CONTROL_PRIORITY = 0
 CONTROL_TTR = 10  # seconds; a worker deletes a command within one second
+MAX_WORDS = 200  # characters of a command's sender, and of the words with it
 MAX_WAIT = 7 * 86400.0  # seconds; longest time for the command `wait`
 
 Command = Literal["stop", "wait", "resume", "restart", "status", "dump"]
@@ -39,7 +40,8 @@ class Message(msgspec.Struct, frozen=True, omit_defaults=True):
 
     Workers ignore it `lifetime` seconds after it was put (0: it does not expire). beanstalkd
     measures this, because the clocks of the sender and of the worker may differ. The answer, which
-    has the same `id`, is put into the queue `reply_to`; None: no answer is sent.
+    has the same `id`, is put into the queue `reply_to`; None: no answer is sent. `sender` is
+    `user@host`, and `words` say why the command was sent.
     """
 
     command: Command
@@ -48,6 +50,15 @@ class Message(msgspec.Struct, frozen=True, omit_defaults=True):
     lifetime: float = 0.0
     reply_to: Queue | None = None
     id: str = ""
+    sender: Annotated[str, Meta(max_length=MAX_WORDS)] = ""
+    words: Annotated[str, Meta(max_length=MAX_WORDS)] = ""
+
+    @property
+    def origin(self) -> str:
+        """Return who sent the command, and the words: `ann@adm1: a new disk`. Both are claims."""
+        sender = " ".join(self.sender.split()) or "a sender without a name"
+        words = " ".join(self.words.split())
+        return f"{sender}: {words}" if words else sender
 
 
 class Answer(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -26,7 +26,8 @@ class Restarter:
         self._check, self._state, self._connection, self._log = check, state, connection, log
 
     def restart(self, why: str, answer: Callable[[bool, str], object] | None = None) -> None:
-        """Check, then restart for the reason `why`. `answer` gets the result and a text.
+        """Check, then restart for the reason `why`. `answer` gets the result and a text;
+        only a command that somebody sent to this worker has one.
 
         A restart is not started twice: if a check runs already, only that one's result counts.
         """
@@ -46,5 +47,6 @@ class Restarter:
         if answer is not None:  # before the stop: an idle worker has exited a moment later
             answer(not fault, text)
         if not fault and state.is_running:
+            state.is_stopped_by_command = answer is not None
             state.stop(why, RECYCLED)
             self._connection.interrupt()

@@ -28,8 +28,10 @@ class WorkerState:
         self.exit_code = STOPPED
         self.stop_reason = ""
         self.is_recycled = False  # it stops because it has reached a limit (--max-...)
+        self.is_stopped_by_command = False  # somebody sent a command, who may not be known
         self.shutdown_deadline = math.inf  # monotonic; a job that still runs then is released
         self.wait_until = 0.0  # monotonic; no job is reserved before
+        self._wait_origin = ""
         self.is_ready = False  # the worker has connected once
         self.connection_error = ""  # why beanstalkd cannot be used; "": it can
         self.restart_refused = ""  # why it did not obey the last order to restart
@@ -75,8 +77,9 @@ class WorkerState:
         """Set the shutdown deadline to now, so that the current job is stopped and released."""
         self.shutdown_deadline = self._clock()
 
-    def wait(self, seconds: float) -> None:
-        """Reserve no jobs for `seconds`; 0 ends an earlier wait."""
+    def wait(self, seconds: float, origin: str = "") -> None:
+        """Reserve no jobs for `seconds`; 0 ends an earlier wait. `origin` says who wants this."""
+        self._wait_origin = origin
         self.wait_until = self._clock() + seconds if seconds else 0.0
         self.wake.set()
 
@@ -101,7 +104,8 @@ class WorkerState:
         if job is not None:
             return "busy", job.connection_problem
         if self.is_waiting:
-            return "waiting", "an operator sent the command `wait`"
+            by = f": {self._wait_origin}" if self._wait_origin else ""
+            return "waiting", f"an operator sent the command `wait`{by}"
         if self.connection_error or self.disk_full:
             return "blocked", self.connection_error or self.disk_full
         return "idle" if self.is_ready else "starting", ""

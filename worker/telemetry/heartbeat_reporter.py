@@ -92,6 +92,9 @@ class HeartbeatReporter:
                 self._writer.retire(last)
             else:
                 self._writer.remove(instance)
+            # Last: a Redis whose memory is full removes the record, but takes no new one.
+            if self._state.is_stopped_by_command:
+                self._writer.record_stop(instance, self._state.stop_reason)
         except RedisError as error:
             self._log.warning(
                 "cannot write the reason for the exit to Redis: {reason}", reason=str(error)

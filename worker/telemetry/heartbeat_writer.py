@@ -18,6 +18,7 @@ from beanwatch.store.heartbeats import (
     worker_key,
 )
 from beanwatch.store.records import RecordError
+from beanwatch.store.stops import Stop, stop_commands
 
 MAX_WORKERS = 100_000  # ids in Redis; whoever may write there can add any number of them
 TIMEOUT = 0.5  # seconds for each round trip; short, since the thread also guards the running job
@@ -111,6 +112,10 @@ class HeartbeatWriter:
         if self.is_mine(instance):
             self._execute([("DEL", worker_key(self._worker)), ("ZREM", WORKERS_KEY, self._worker)])
 
+    def record_stop(self, instance: str, reason: str) -> None:
+        """Record that a command stopped this worker. `reason` names it and its sender."""
+        self._execute(stop_commands(Stop(self._worker, instance, reason), self.time()))
+
     def retire(self, heartbeat: Heartbeat) -> None:
         """Write the last record of a worker that need not run again, but has something to tell.
 
@@ -176,6 +181,9 @@ class NoHeartbeatWriter(HeartbeatWriter):
 
     def remove(self, instance: str) -> None:
         """Remove nothing."""
+
+    def record_stop(self, instance: str, reason: str) -> None:
+        """Record nothing."""
 
     def retire(self, heartbeat: Heartbeat) -> None:
         """Write nothing."""

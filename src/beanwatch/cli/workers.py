@@ -76,6 +76,15 @@ def add_command_options(timeout: float = REPLY_TIMEOUT) -> Callable[[F], F]:
     return add
 
 
+reason_option = click.option(
+    "--reason",
+    "words",
+    default="",
+    metavar="TEXT",
+    help="why; the worker logs it with your name, and check_worker_heartbeat shows both",
+)
+
+
 @command.command("list")
 @click.argument("id_glob", default="*")
 @add_read_options
@@ -110,6 +119,7 @@ def status(id_glob: str, as_json: bool, **options: Any) -> int:
 
 @command.command("stop")
 @click.argument("id_glob")
+@reason_option
 @add_command_options()
 def stop(id_glob: str, as_json: bool, **options: Any) -> int:
     """Stop workers: each finishes its job and exits with code 0, so it is not restarted."""
@@ -118,6 +128,7 @@ def stop(id_glob: str, as_json: bool, **options: Any) -> int:
 
 @command.command("restart")
 @click.argument("id_glob", default="")
+@reason_option
 @click.option(
     "--all-at-once",
     is_flag=True,
@@ -141,6 +152,10 @@ def restart(
     Without ID_GLOB, restart all workers, as after a deploy. Each worker waits for a random time
     within its --restart-spread, so that they do not all restart at once.
     """
+    if options["words"] and not id_glob:
+        raise click.UsageError(
+            "--reason: needs an ID_GLOB, because Redis passes no text to workers"
+        )
     where = {"redis": redis, "config_file": config_file, **options}
     config = load_config(config_file)
     first: list[CommandResult] = []
@@ -188,6 +203,7 @@ def restart_first(worker: Worker, where: dict[str, Any]) -> list[CommandResult]:
 @click.option(
     "--for", "seconds", type=DURATION, help="reserve jobs again after this time (default: never)"
 )
+@reason_option
 @add_command_options()
 def wait(id_glob: str, seconds: float | None, as_json: bool, **options: Any) -> int:
     """Let workers finish their job and reserve no more, until `resume` or a restart."""

@@ -34,12 +34,13 @@ def send_to_workers(
     redis: str | None,
     server: str | None,
     timeout: float,
+    words: str = "",
     skip: Sequence[str] = (),
 ) -> list[CommandResult]:
     """Send one command to all workers that match, and return their replies.
 
-    The command is not sent to the workers in `skip`. `timeout` (seconds) limits the wait for
-    replies. Raises ClickException if no worker matches.
+    `words` say why. The command is not sent to the workers in `skip`. `timeout` (seconds) limits
+    the wait for replies. Raises ClickException if no worker matches.
     """
     config = load_config(config_file)
     address = pick_servers(config, (server,))[0].address if server else None
@@ -52,7 +53,8 @@ def send_to_workers(
     if sys.stderr.isatty():
         workers = count(len(targets), "worker")
         print_line(f"waiting up to {timeout:g} s for {workers} to reply to {command!r}", err=True)
-    return send_command(targets, command, args, timeout=timeout, secret=read_command_secret(config))
+    secret = read_command_secret(config)
+    return send_command(targets, command, args, timeout=timeout, secret=secret, words=words)
 
 
 def find_workers(config: Config, redis: str | None, id_glob: str) -> list[Worker]:
