@@ -1,7 +1,7 @@
 """check_worker_heartbeat: is every worker alive, and making progress?"""
 
 import argparse
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
@@ -27,6 +27,7 @@ from beanwatch.checks.lib.redis_source import ReadFleet, add_redis, live_fleet, 
 from beanwatch.config import GLOB, Config, Threshold, WorkerGroup
 from beanwatch.durations import format_duration
 from beanwatch.net.redis_url import RedisError
+from beanwatch.store.black_box import read_exit_reasons
 from beanwatch.store.health import (
     DEAD_AFTER,
     MAX_RECYCLES,
@@ -43,6 +44,7 @@ from beanwatch.store.stops import Stop
 from beanwatch.words import count
 
 MAX_NAMED = 5  # dead workers that the text of a group names
+UNHEARD = "it stopped on request while Redis was away"
 
 
 def parser() -> Parser:
@@ -133,8 +135,10 @@ class Workers(Resource):  # type: ignore[misc]
         except RedisError as error:
             yield Metric("redis", redis_failure(error), context="failure")
             return
-        found = {worker.id: worker for worker in fleet.workers if not worker.has_left}
-        for worker in fleet.workers:
+        workers, unheard = add_exits(fleet.workers, self._expected)
+        stops = [*fleet.stops, *unheard]
+        found = {worker.id: worker for worker in workers if not worker.has_left}
+        for worker in workers:
             if worker.has_left and self._is_chosen(worker.id, worker.heartbeat):
                 yield Metric(worker.id, worker, context="left")
         chosen = [w for w in found.values() if self._is_chosen(w.id, w.heartbeat)]
@@ -156,7 +160,7 @@ class Workers(Resource):  # type: ignore[misc]
         counted = list(found.values()) if self._is_rest else chosen
         must_be_some = not self._is_rest and not self._groups
         yield Metric("live", Live(counted, must_be_some), context="live")
-        for stop in fleet.stops:
+        for stop in stops:
             if not is_running(found.get(stop.worker)) and self._is_chosen(stop.worker):
                 yield Metric(stop.worker, stop, context="stop")
 
@@ -180,8 +184,43 @@ class Workers(Resource):  # type: ignore[misc]
         return any(fnmatchcase(queue, glob) for queue in beat.queues for glob in self._queues)
 
 
+def add_exits(
+    workers: Iterable[Worker], expected: Collection[str]
+) -> tuple[list[Worker], list[Stop]]:
+    """Add to dead workers how they ended, if their black boxes are on this host.
+
+    Redis may have been away when they stopped: then their last heartbeats do not say so. Also
+    returns a Stop for each worker that stopped on request and need not start again: it counts as
+    one that has left.
+    """
+    workers = list(workers)
+    reasons = read_exit_reasons(worker for worker in workers if has_unknown_end(worker))
+    told, stops = [], []
+    for worker in workers:
+        reason, beat = reasons.get(worker.id), worker.heartbeat
+        if reason is None or beat is None:
+            told.append(worker)
+        elif reason:
+            told.append(worker._replace(heartbeat=beat._replace(last_words=reason)))
+        elif worker.id in expected:
+            ended = beat._replace(is_over=True, reason=UNHEARD)
+            told.append(worker._replace(heartbeat=ended))
+        else:
+            told.append(worker._replace(has_left=True))
+            stops.append(Stop(worker.id, beat.instance, UNHEARD, worker.age))
+    return told, stops
+
+
+def has_unknown_end(worker: Worker) -> bool:
+    """Return True if a worker is dead, and its record does not say how it ended."""
+    beat = worker.heartbeat
+    if beat is None or worker.has_left or beat.is_over or beat.last_words:
+        return False
+    return decide_health(worker) == "dead"
+
+
 def is_running(worker: Worker | None) -> bool:
-    """Return True if the record of a worker shows that it has not ended."""
+    """Return True if the record of a worker does not show that it has ended."""
     return worker is not None and worker.heartbeat is not None and not worker.heartbeat.is_over
 
 

@@ -108,6 +108,7 @@ BEAT = {
     "recycled_why": "which limit the last one reached, and after how many jobs",
     "restart_refused": "why it runs on though it was told to restart: the next could not start",
     "failed_starts": "starts in a row that failed, because the application cannot be imported",
+    "black_box": "path of the file that says, on its host, how this instance ended",
     "is_over": "true if it stopped as requested and the next instance has not started yet",
 }
 LOG = {

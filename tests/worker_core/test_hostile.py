@@ -4,14 +4,19 @@ import json
 import os
 import signal
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from beanwatch.store.black_box import read_exit_reason
+from beanwatch.store.heartbeats import WORKERS_KEY, Heartbeat, Worker
 from beanwatch.worker import App, Context
 from beanwatch.worker.core.decide import format_exception_line
 from beanwatch.worker.guard import watchdog
+from tests.conftest import Result
 from tests.real import Redis, wait_until
 from tests.real.hung_disk import hung_disk
 from tests.worker_core.conftest import Broker, StartWorker
@@ -366,6 +371,66 @@ def test_a_clean_end_that_redis_did_not_hear_of_is_no_crash(
     heir = start_worker()
     beat = heir.wait_for("idle")
     assert (beat.last_exit, beat.restarts) == ("", 0)
+
+
+def test_the_check_learns_from_the_black_box_how_a_worker_ended_while_redis_was_away(
+    start_worker: StartWorker, redis_server: Redis, run: Callable[..., Result]
+) -> None:
+    clean, killed, live = (start_worker(name=name) for name in ("clean", "killed", "live"))
+    for worker in (clean, killed, live):
+        worker.wait_for("idle")
+    redis_server.freeze()
+    clean.signal(signal.SIGTERM)
+    killed.signal(signal.SIGKILL)
+    assert clean.exit_code() == 0
+    killed.exit_code()
+    redis_server.thaw()
+    wait_until(live.seen)
+    with redis_server.client() as redis:
+        for worker in (clean, killed):
+            redis.zincrby(WORKERS_KEY, -300, worker.id)
+    check = partial(run, "check_worker_heartbeat", "--redis", redis_server.url, "--worker")
+    wait_until(lambda: check("here.[cl]*").code == 0)
+    words = "here.clean: it stopped on request while Redis was away, 5m"
+    assert words in check("here.[cl]*").stdout
+    assert "here.killed: dead, no heartbeat for 5m" in check("*").stdout
+    expected = check("here.clean")  # a worker that is named by its id must run
+    assert expected.code == 2
+    assert "here.clean: ended 5m" in expected.stdout
+    assert "(it stopped on request while Redis was away), and was not started" in expected.stdout
+
+
+@pytest.mark.parametrize(
+    ("path", "instance"),
+    [
+        ("{dir}/beanwatch-here.w1-{instance}/other", "0123456789abcdef"),
+        ("{dir}/elsewhere/job", "0123456789abcdef"),
+        ("{dir}/beanwatch-here.w1-x/job", "x"),
+        ("relative/beanwatch-here.w1-{instance}/job", "0123456789abcdef"),
+        ("{dir}/beanwatch-here.w1-{instance}/job\0", "0123456789abcdef"),
+        ("", "0123456789abcdef"),
+    ],
+)
+def test_no_record_makes_a_check_read_a_file_that_is_no_black_box(
+    tmp_path: Path, path: str, instance: str
+) -> None:
+    good = tmp_path / f"beanwatch-here.w1-{instance}" / "job"
+    good.parent.mkdir()
+    good.write_text("end why\n")
+    for name in (good.parent / "other", tmp_path / "elsewhere" / "job"):
+        name.parent.mkdir(exist_ok=True)
+        name.write_text("end secret\n")
+
+    def read(where: str) -> str | None:
+        beat = Heartbeat(instance=instance, black_box=where)
+        return read_exit_reason(Worker("here.w1", 60.0, beat))
+
+    assert read(path.format(dir=tmp_path, instance=instance)) is None
+    if instance != "x":
+        assert read(str(good)) == "why"
+        good.unlink()
+        os.mkfifo(good)  # nobody writes into it
+        assert read(str(good)) is None
 
 
 def test_without_a_thread_to_be_had_the_watchdog_is_armed_at_the_next_tick(

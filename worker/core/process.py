@@ -319,7 +319,7 @@ class Process:
                 f"the pulse thread did not end within {PULSE_END_TIMEOUT:g} s, so the worker exits "
                 "without sending its last metrics and its last heartbeat"
             )
-            self._guards.black_box.write_exit(exit_reason)
+            self._errors.attempt(self._guards.write_exit, exit_reason)
         elif self._report_exit(exit_reason):
             self._guards.temporary.close()
         self._guards.watchdog.disarm()
@@ -333,7 +333,7 @@ class Process:
         """Close the sinks and write the last heartbeat with `exit_reason` ("": stopped on request).
 
         Returns False if Redis did not take the heartbeat. Then the reason is written to the black
-        box, where the next instance finds it.
+        box, where the next instance and the checks find it.
         """
         self._sinks.close(SINK_CLOSE_TIMEOUT)
         try:
@@ -342,7 +342,7 @@ class Process:
             self._errors.report("the last heartbeat", error)
             is_written = False
         if not is_written:
-            self._guards.black_box.write_exit(exit_reason)
+            self._errors.attempt(self._guards.write_exit, exit_reason)
         return is_written
 
     def _leave_without_descriptors(self, job: RunningJob | None) -> None:

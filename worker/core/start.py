@@ -77,7 +77,9 @@ def prepare_start(
             stacks = {"stacks": box.stacks} if box and box.stacks else {}
             log.warning("the previous instance ended unexpectedly: {exit}", exit=crash, **stacks)
         inherited = inherit(previous, crash, now)
-    beat = identify(inherited, settings, instance, now)._replace(app_version=app_version)
+    beat = identify(inherited, settings, instance, now)._replace(
+        app_version=app_version, black_box=str(temporary.black_box_path)
+    )
     killed = [
         (ended, judge_killed(box.run, box.stacks))
         for ended, box in leftovers.items()

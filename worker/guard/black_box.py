@@ -2,8 +2,9 @@
 
 They survive a kill. One names the running job: the heartbeat does too, but it is up to a second
 old, so it may miss a job that kills its worker at once. This file also keeps the exit reason of a
-worker that could not reach Redis. Into the other two, C code writes the stacks of all threads: when
-the process crashes or its watchdog ends it, and when no Python code runs while it is idle.
+worker that could not reach Redis; the checks read it, too (beanwatch.store.black_box). Into the
+other two, C code writes the stacks of all threads: when the process crashes or its watchdog ends
+it, and when no Python code runs while it is idle.
 """
 
 import mmap
@@ -13,14 +14,13 @@ from typing import NamedTuple
 
 import msgspec
 
+from beanwatch.store.black_box import END_MARK, SIZE, parse_exit_reason, read_file
 from beanwatch.worker.core.job import RunningJob
 from beanwatch.worker.core.record import Run
 
-_SIZE = 4096  # bytes of the file that names the job: one page
 _MAX_NAME = 200  # characters of a job's name; an entry must fit into a page
 _MAX_TEMPLATES = 1000
 _MAX_STACKS = 64 * 1024  # bytes that are read of stacks
-_END_MARK = "end"
 _NEWLINE = ord("\n")
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_APPEND
 
@@ -63,7 +63,7 @@ class BlackBox:
         encode = self._encode
         times = encode(job.started_at), encode(job.wait)
         line = template % (job.id, job.stats.reserves, encode(job.uuid), *times)
-        if len(line) >= _SIZE:
+        if len(line) >= SIZE:
             line = template % (job.id, job.stats.reserves, b'""', *times)
         self._put(line)
 
@@ -78,7 +78,9 @@ class BlackBox:
 
     def write_exit(self, reason: str) -> None:
         """Write why the process exits; "" if it was stopped on request."""
-        self._put(f"{_END_MARK} {reason}".encode("utf-8", "replace"))
+        line = f"{END_MARK} {reason}\n".encode("utf-8", "replace")
+        # Nothing of the last job stays: every user of the host may read this.
+        self._put(line.ljust(SIZE, b"\0"))
 
     def move_to(self, path: Path) -> None:
         """Write the running job to a new file: the old one was removed. Raises OSError.
@@ -103,23 +105,23 @@ class BlackBox:
         return text
 
     def _put(self, text: bytes) -> None:
-        line = text[: _SIZE - 1] + b"\n"
+        line = text[: SIZE - 1] + b"\n"
         self._map[: len(line)] = line
 
 
 def read_black_box(path: Path) -> BlackBoxRecord | None:
     """Read the black box of a process that has ended; None if it cannot be read."""
     try:
-        line = _read(path, _SIZE).partition("\n")[0]
+        line = read_file(path, SIZE).partition("\n")[0]
     except OSError:
         return None
     try:
-        stacks = _read(_fatal(path), _MAX_STACKS)
+        stacks = read_file(_fatal(path), _MAX_STACKS)
     except OSError:
         stacks = ""
-    first, _, rest = line.partition(" ")
-    if first == _END_MARK:
-        return BlackBoxRecord(exit_reason=rest)
+    reason = parse_exit_reason(line)
+    if reason is not None:
+        return BlackBoxRecord(exit_reason=reason)
     if not line.strip("\0"):
         return BlackBoxRecord(stacks=stacks)
     try:
@@ -132,8 +134,8 @@ def _create_map(path: Path) -> mmap.mmap:
     fd = os.open(path, _FLAGS & ~os.O_APPEND, 0o600)
     try:
         # Without this, a write to the map would kill the process when the disk is full.
-        os.posix_fallocate(fd, 0, _SIZE)
-        return mmap.mmap(fd, _SIZE)
+        os.posix_fallocate(fd, 0, SIZE)
+        return mmap.mmap(fd, SIZE)
     finally:
         os.close(fd)
 
@@ -144,9 +146,3 @@ def _fatal(path: Path) -> Path:
 
 def _create(path: Path) -> int:
     return os.open(path, _FLAGS, 0o600)
-
-
-def _read(path: Path, size: int) -> str:
-    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
-    with open(fd, "rb") as file:
-        return file.read(size).decode("utf-8", "replace")

@@ -36,6 +36,14 @@ class JobGuards:
         self.black_box.write_run(job, server)
         self.watchdog.cover_job(job.hard_deadline)
 
+    def write_exit(self, reason: str) -> None:
+        """Write into the black box why the process exits ("": on request). Checks can read it.
+
+        Raises OSError.
+        """
+        self.black_box.write_exit(reason)
+        self.temporary.share_black_box()
+
     def end_job(self) -> None:
         """Clear the black box: a crash after the acknowledgement is not the job's fault."""
         self.black_box.clear()

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from beanwatch.net.address import BackgroundCall
+from beanwatch.store.black_box import FILE_NAME, directory_name
 from beanwatch.worker.guard.black_box import BlackBox, BlackBoxRecord, read_black_box
 
 OPEN_TIMEOUT = 10.0  # seconds to make the directory at the start
@@ -27,7 +28,6 @@ CLOSE_TIMEOUT = 2.0  # seconds to remove the directory at the end
 _RM_TIMEOUT = 600.0  # seconds for `rm -rf`, which runs in a thread
 _RESTORE_TIMEOUT = 5.0  # seconds to wait for another thread that makes the directory again
 _STEP = 0.05  # seconds between two looks whether a waiting caller must stop
-_BLACK_BOX_NAME = "job"
 
 T = TypeVar("T")
 
@@ -53,8 +53,9 @@ class TemporaryRoot:
     def __init__(self, root: str, worker: str, instance: str) -> None:
         self._root = Path(root or tempfile.gettempdir()).absolute()  # a job may chdir
         self._start_directory = -1
-        self._stem = f"beanwatch-{worker}-"
-        self.path = self._root / f"{self._stem}{instance}"
+        self._stem = directory_name(worker, "")
+        self.path = self._root / directory_name(worker, instance)
+        self.black_box_path = self.path / FILE_NAME
         self._lock = -1
         self._black_box: BlackBox | None = None
         self._restoring = threading.Lock()
@@ -81,6 +82,14 @@ class TemporaryRoot:
             _within(SWEEP_TIMEOUT, lambda: list(map(_remove_as_far_as_possible, found)), self._root)
         stem = len(self._stem)
         return {path.name[stem:]: record for path, record in found.items()}
+
+    def share_black_box(self) -> None:
+        """Let every user of this host read the black box: a check may run as another user.
+
+        The names of the other files in the directory stay hidden. Raises OSError, also if the disk
+        does not respond within CLOSE_TIMEOUT.
+        """
+        _within(CLOSE_TIMEOUT, self._share_black_box, self.path)
 
     def find_runs(self, server: str, job_id: int) -> set[int]:
         """Return the deliveries of a job that other workers of this host and user began to run.
@@ -168,12 +177,16 @@ class TemporaryRoot:
         self.path.mkdir(mode=0o700)
         self._start_directory = os.open(".", os.O_RDONLY | os.O_DIRECTORY)
         self._lock = _lock(self.path)
-        self._black_box = BlackBox(self.path / _BLACK_BOX_NAME)
+        self._black_box = BlackBox(self.black_box_path)
         return self._black_box
+
+    def _share_black_box(self) -> None:
+        self.black_box_path.chmod(0o644)
+        self.path.chmod(0o711)
 
     def _restore(self) -> None:
         """Make the directory and the black box again if they were removed. Raises OSError."""
-        box = self.path / _BLACK_BOX_NAME
+        box = self.black_box_path
         if self._black_box is None or (self._owns_directory() and os.path.lexists(box)):
             return
         if not self._restoring.acquire(timeout=_RESTORE_TIMEOUT):
@@ -199,7 +212,7 @@ class TemporaryRoot:
     def _find_left_over(self) -> dict[Path, BlackBoxRecord | None]:
         pattern = re.compile(re.escape(self._stem) + "[0-9a-f]+")
         return {
-            path: read_black_box(path / _BLACK_BOX_NAME)
+            path: read_black_box(path / FILE_NAME)
             for path in self._root.iterdir()
             if pattern.fullmatch(path.name) and path != self.path and _is_left_over(path)
         }
@@ -208,7 +221,7 @@ class TemporaryRoot:
         found = set()
         for path in self._root.glob("beanwatch-*"):
             with suppress(OSError):  # it may be removed meanwhile
-                box = read_black_box(path / _BLACK_BOX_NAME) if _is_own(path) else None
+                box = read_black_box(path / FILE_NAME) if _is_own(path) else None
                 run = box and box.run
                 if run and (run.server, run.job_id) == (server, job_id):
                     found.add(run.attempt)

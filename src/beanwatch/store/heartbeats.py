@@ -78,6 +78,7 @@ class Heartbeat(NamedTuple):
     recycled_why: str = ""  # which limit the last one reached, and after how many jobs
     restart_refused: str = ""  # why it runs on though it was told to restart
     failed_starts: int = 0  # starts in a row that failed; then `state` is starting
+    black_box: str = ""  # path of the file that says how this instance ended, on its host
     is_over: bool = False  # this instance has exited on request; the next one has not started yet
 
 
