@@ -25,6 +25,7 @@ from beanwatch.quoting import (
     nagios_argument,
     nagios_glob,
     nagios_name,
+    nagios_option,
     nagios_quoted,
     nagios_value,
     nagios_word,
@@ -168,7 +169,7 @@ def command_words(service: Service, list_file: str = "") -> list[str]:
     (_, first), *others = arguments
     words = [service.program, nagios_argument(first)]
     if others:
-        words.append(" ".join(f"{flag} '{nagios_argument(value)}'" for flag, value in others))
+        words.append(" ".join(f"{flag} {nagios_option(value)}" for flag, value in others))
     return words
 
 

@@ -161,6 +161,15 @@ def nagios_argument(text: str) -> str:
     return nagios_value(inner).replace("!", r"\!")
 
 
+def nagios_option(text: str) -> str:
+    r"""Return one word in an argument of check_command that a command has without quotes.
+
+    It is a word of the shell. `!` ends an argument unless it is `\!`. Raises QuoteError for a
+    control character.
+    """
+    return nagios_value(shell_word(text)).replace("!", r"\!")
+
+
 def nagios_word(text: str) -> str:
     r"""Return one word of a custom variable that a command has without quotes around it.
 

@@ -46,8 +46,8 @@ def test_services_without_limits_are_named(run, tmp_path: Path):
     argv = ("beanwatch", "install", "nagios", "--dest", tmp_path / "root")
     said = run(*argv, "--config", "b.toml")
     assert said.stderr == (
-        "note: no limits are set for 1 service, so the result is always OK: depth of images; "
-        'set limits in [checks.depth] or [queues."GLOB".depth]\n'
+        "note: no limits are set for 2 services, so the result is always OK: depth of images, "
+        'depth of other queues; set limits in [checks.depth] or [queues."GLOB".depth]\n'
     )
     assert "depth of all queues" in run(*argv).stderr
     (tmp_path / "b.toml").write_text("[checks.depth]\nwarning = 5\n")

@@ -98,7 +98,7 @@ def test_files_that_are_not_valid_are_replaced_by_the_old_ones(site: Site, insta
     assert done.returncode == 1
     assert done.stderr.startswith(
         f"beanwatch: the new files are not valid, so the old ones are back: `{test}` failed with "
-        "exit code 1\n  Error: "
+        "exit code 1 Error: "
     )
     assert {path: path.read_bytes() for path in before} == before
     assert leftovers(site) == []

@@ -46,6 +46,7 @@ def test_each_expected_worker_each_group_and_each_kind_of_job_has_a_service():
         "age of email.bulk",
         "age of images",
         "age of other queues",
+        "redis",
         "worker web1.mail-1",
         "workers k8s._",
         "other workers",
@@ -67,7 +68,7 @@ def test_a_glob_has_a_service_only_where_queues_are_not_discovered():
 
 def test_without_anything_of_its_own_there_is_one_service_for_all():
     found = plan(text='[redis]\nurl = "redis://127.0.0.1/0"\n')
-    assert list(found) == ["queue server", "age of all queues", "workers", "job failures"]
+    assert list(found) == ["queue server", "age of all queues", "redis", "workers", "job failures"]
 
 
 def test_services_that_cover_several_remind_and_others_do_not():
@@ -86,11 +87,14 @@ def test_services_that_cover_several_remind_and_others_do_not():
 
 def test_all_that_needs_a_server_depends_on_its_service():
     found = plan(queues={"q1": ["images"]}, kinds=[("images", "crop")])
-    assert {s.needs for s in found.values() if s.check != "queue_server"} == {"q1"}
-    assert found["queue server"].needs == ""
+    parents = {"queue server", "redis"}
+    assert {s.needs for s in found.values() if s.name not in parents} == {"q1"}
+    assert {found[name].needs for name in parents} == {""}
     text = "".join(nagios_services(list(found.values()), parse(CONFIG)))
-    (line,) = [li for li in text.splitlines() if " dependent_service_description" in li]
-    assert set(line.split(None, 1)[1].split(",")) == set(found) - {"queue server"}
+    lines = [li for li in text.splitlines() if " dependent_service_description" in li]
+    on_server, on_redis = (set(line.split(None, 1)[1].split(",")) for line in lines)
+    assert on_server == set(found) - parents
+    assert on_redis == {name for name in on_server if "worker" in name or "failures" in name}
 
 
 def test_with_several_servers_only_what_is_known_depends_on_one():

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.checks.site import Site
-from tests.checks.test_icinga2 import Icinga
+from tests.checks.test_icinga2 import MailingIcinga as Icinga
 from tests.checks.test_job_failures import count
 from tests.real import Beanstalkd, Redis, wait_until
 
@@ -68,12 +68,12 @@ def test_icinga_accepts_the_teams_and_every_kind_of_service(site: Site, tmp_path
     use_example(site, "etc/icinga2/conf.d/beanwatch/teams.conf.example")
     icinga = Icinga(tmp_path / "icinga2", site)
     with icinga:
-        report = icinga.validate()
-        # Four checks of four queues and of the rest; 1 server; 3 of workers; 2 of jobs.
-        for number, kind in ((26, "Services"), (25, "Dependencies"), (2, "ServiceGroups")):
+        report = icinga.verify()
+        # Four checks of four queues and of the rest; 1 server; 1 Redis; 3 of workers; 2 of jobs.
+        for number, kind in ((27, "Services"), (25, "Dependencies"), (2, "ServiceGroups")):
             assert f"Instantiated {number} {kind}" in report
         # One for each service; two more for the nine of the team: eight of queues, one of jobs.
-        assert f"Instantiated {26 + 2 * 9} Notifications" in report
+        assert f"Instantiated {27 + 2 * 9} Notifications" in report
 
         def has(service: str, words: str) -> bool:
             lines = icinga.alerts.splitlines()

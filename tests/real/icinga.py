@@ -91,7 +91,7 @@ class Icinga(Server):
 
     def ready(self) -> bool:
         log = self.home / "icinga2.log"
-        return log.exists() and "Checkable" in log.read_text()
+        return log.exists() and "Activated all objects" in log.read_text()
 
     def __exit__(self, *exc: object) -> None:
         super().__exit__(*exc)

@@ -323,7 +323,7 @@ def command(
             print_line(f"{prefix}{next_step}")
     else:
         code = install_and_reload(wanted, Path(dest), kind, test, reload)
-    if KINDS[kind].generated:
+    if KINDS[kind].generated and not reload:  # a timer must not say it each time
         for note in limit_notes(config, services):
             print_line(note, err=True)
     if discover and not dry_run and not code:
