@@ -54,7 +54,8 @@ def parser() -> argparse.ArgumentParser:
         "--smtp",
         default="",
         metavar="HOST[:PORT]",
-        help=f"SMTP server that sends the mails (default: {mail.SENDMAIL} sends them; port: 25)",
+        help=f"SMTP server that sends the mails (default: {mail.SENDMAIL} sends them; "
+        "default port: 25)",
     )
     parser.add_argument(
         "--from",

@@ -214,8 +214,8 @@ def add_servers(parser: Parser) -> None:
         action="append",
         default=[],
         metavar="NAME|ADDRESS",
-        help="queue server: a name of the configuration, host:port, [::1]:port, unix:/path or a "
-        "URL; repeatable (default: all of the configuration, else 127.0.0.1:11300)",
+        help="queue server: a name from the configuration, host:port, [::1]:port, unix:/path or a "
+        "URL; repeatable (default: all servers in the configuration, else 127.0.0.1:11300)",
     )
     parser.add_argument(
         "--state",

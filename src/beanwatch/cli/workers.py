@@ -209,7 +209,8 @@ def wait(id_glob: str, seconds: float | None, as_json: bool, **options: Any) -> 
     """Let workers finish their job and reserve no more, until `resume` or a restart."""
     if seconds == 0:
         raise click.UsageError(
-            "--for: must be more than 0; to end a wait, use beanwatch workers resume"
+            "--for: must be more than 0; to let waiting workers continue, use "
+            "beanwatch workers resume"
         )
     return report(send_to_workers("wait", id_glob, Args(seconds), **options), as_json)
 

@@ -28,7 +28,7 @@ class UnsupportedError(ServerError):
 
 
 class Problem(NamedTuple):
-    """A fault of a server that answers, of a kind that only its queue system can have."""
+    """A fault that is specific to one queue system (beanstalkd, ...), on a server that answers."""
 
     severity: str  # "warning" or "critical"
     text: str  # follows the server's name: "is draining: it accepts no new jobs"

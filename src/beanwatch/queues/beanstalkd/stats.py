@@ -369,8 +369,9 @@ def balance_of(queue: QueueState) -> int | None:
 class Rejected(NamedTuple):
     """The number of puts that the server has refused since its start.
 
-    `seen` is the number by the last reading alone, `confirmed` the number by two readings.
-    `is_first` is true after one reading, when `confirmed` may still be too high.
+    `seen` comes from the last reading alone, and may count puts whose body is still being sent.
+    `confirmed` counts only what two readings in a row show. `is_first` is true after the first
+    reading: then there is nothing to compare with, so `confirmed` may still be too high.
     """
 
     seen: int
