@@ -20,6 +20,8 @@ from tests.real import Beanstalkd, Redis
 
 OK, WARNING, CRITICAL, UNKNOWN = range(4)
 CONFIG = """
+[graphite]
+url = ""
 [redis]
 url = "redis://127.0.0.1/0"
 [workers]
@@ -67,7 +69,7 @@ def test_a_glob_has_a_service_only_where_queues_are_not_discovered():
 
 
 def test_without_anything_of_its_own_there_is_one_service_for_all():
-    found = plan(text='[redis]\nurl = "redis://127.0.0.1/0"\n')
+    found = plan(text='[redis]\nurl = "redis://127.0.0.1/0"\n[graphite]\nurl = ""\n')
     assert list(found) == ["queue server", "age of all queues", "redis", "workers", "job failures"]
 
 

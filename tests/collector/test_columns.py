@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
 
-from beanwatch.cli.lib.output import printable
 from beanwatch.cli.lib.queue_view import queue_table, server_table, state_words
 from beanwatch.cli.lib.tables import fit_cell
 from beanwatch.cli.lib.worker_view import worker_table
 from beanwatch.fleet.overview import QueueRow, ServerRow
+from beanwatch.quoting import terminal_text
 from beanwatch.store.heartbeats import Heartbeat, Worker
 
 LONG_NAME = "a.queue.with.a.long.name"
@@ -140,7 +140,7 @@ def test_no_name_or_note_can_control_the_terminal():
         assert text.isprintable()
 
 
-@given(st.text().map(printable), st.integers(1, 40), st.booleans())
+@given(st.text().map(terminal_text), st.integers(1, 40), st.booleans())
 def test_a_cell_has_the_width_of_its_column(text: str, width: int, to_right: bool):
     cell = fit_cell(text, width, to_right=to_right)
     assert cell_len(cell) == width

@@ -163,7 +163,8 @@ def test_services_are_planned_for_parts_that_are_configured_or_answer(
     def planned(config: Config) -> set[str]:
         config = parts.turn_off_absent(config)
         services = plan_services(config, resolve_servers({"q": "127.0.0.1"}))
-        return {service.name for service in services} & {"redis", "workers", "metrics"}
+        names = {"redis", "workers", "other workers", "metrics"}
+        return {service.name for service in services} & names
 
     absent = Config(
         redis=RedisConfig(f"redis://{silent}"), graphite=GraphiteConfig("", f"http://{silent}")
@@ -171,7 +172,7 @@ def test_services_are_planned_for_parts_that_are_configured_or_answer(
     assert planned(absent) == set()
     assert planned(absent._replace(given=frozenset(["redis.url"]))) == {"redis", "workers"}
     assert planned(absent._replace(given=frozenset(["graphite.url"]))) == {"metrics"}
-    assert planned(absent._replace(expected_workers=("web1.a",))) == {"redis", "workers"}
+    assert planned(absent._replace(expected_workers=("web1.a",))) == {"redis", "other workers"}
     with HttpSink() as web:  # another program listens on Graphite's port
         assert planned(absent._replace(graphite=GraphiteConfig("", web.url))) == set()
     present = absent._replace(redis=RedisConfig(redis_server.url))

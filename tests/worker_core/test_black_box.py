@@ -1,5 +1,6 @@
 """The black box holds every run as it is, and fits into its page."""
 
+import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,8 +19,11 @@ from beanwatch.worker.guard.black_box import BlackBox, BlackBoxRecord, read_blac
 def open_box(path: Path) -> Iterator[BlackBox]:
     """A black box whose files are closed at the end, as the end of its process does."""
     box = BlackBox(path)
-    with box.fatal_stacks, box.idle_stacks:
+    try:
         yield box
+    finally:
+        os.close(box.fatal_stacks)
+        os.close(box.idle_stacks)
 
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=300)

@@ -7,7 +7,7 @@ import click
 from beanwatch.cli.worker import command
 from beanwatch.config import WORKER, Config
 
-WITHOUT_DEFAULT = ("--queue", "--name", "--verbose", "--help")  # required, or flags
+WITHOUT_DEFAULT = ("--queue", "--name", "--verbose", "--check", "--help")  # required, or flags
 
 
 def test_the_help_shows_every_default_and_each_is_the_right_one():
@@ -18,7 +18,7 @@ def test_the_help_shows_every_default_and_each_is_the_right_one():
         shown = re.search(r"\((?:default: )?([^()]+)\)$", option.help or "")
         assert shown, f"{option.opts[-1]} shows no default"
         name = option.name or ""
-        text = shown[1].partition(":")[0]
+        text = re.split("[:;]", shown[1])[0]
         if (
             name in WORKER
             and getattr(defaults.worker, name) != ""

@@ -59,4 +59,4 @@ def test_signals_reach_it_and_its_exit_code_is_that_of_the_container(
 
 
 def test_wrong_use_is_its_exit_code_too(start_worker: StartWorker, pid_1: list[str]) -> None:
-    assert start_worker(app="no.such:app", wrapper=pid_1).exit_code() == 2
+    assert start_worker("--max-jobs", "many", wrapper=pid_1).exit_code() == 2

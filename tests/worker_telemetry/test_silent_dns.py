@@ -51,10 +51,11 @@ def test_a_name_server_that_hangs_blocks_a_worker_and_delays_no_stop(tmp_path: P
 _PROBE = """
 from beanwatch.cli.lib.probes import statsd
 from beanwatch.cli.lib.probes.finding import ProbeSettings
+from beanwatch.config import CollectConfig
 
 URL = "statsd://statsd.example.org"
 statsd.TIMEOUT = 0.5
-(found,) = statsd.probe_statsd(ProbeSettings((), "p", None, "", "", URL, (), ()))
+(found,) = statsd.probe_statsd(ProbeSettings((), "p", None, "", "", URL, CollectConfig(), (), ()))
 print(found.text)
 """
 

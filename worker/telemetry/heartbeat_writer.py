@@ -165,7 +165,7 @@ class NoHeartbeatWriter(HeartbeatWriter):
     """Takes the place of a HeartbeatWriter if Redis is off: it writes nothing and finds nothing."""
 
     def __init__(self) -> None:
-        self.is_expected, self.problem = False, ""
+        self.is_expected, self.problem, self.started_at = False, "", 0.0
 
     def time(self) -> float:
         """Return the time by the clock of this host, in seconds since the epoch."""

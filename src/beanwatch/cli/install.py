@@ -317,15 +317,14 @@ def command(
         raise click.UsageError(str(error)) from None
     if not reload or dry_run:
         code = install_files(wanted, Path(dest), dry_run=dry_run)
+        for note in limit_notes(config, services) if KINDS[kind].generated else ():
+            print_line(note, err=True)
         if not code:
             next_step = KINDS[kind].next_step
             prefix = "" if next_step.startswith("no ") else "would then: " if dry_run else "then: "
             print_line(f"{prefix}{next_step}")
     else:
         code = install_and_reload(wanted, Path(dest), kind, test, reload)
-    if KINDS[kind].generated and not reload:  # a timer must not say it each time
-        for note in limit_notes(config, services):
-            print_line(note, err=True)
     if discover and not dry_run and not code:
         try:
             seen.save()
