@@ -145,7 +145,7 @@ T = TypeVar("T")
 
 
 class RedisReadings(NamedTuple):
-    """What one round read from Redis: each part, or the error with which it could not be read."""
+    """Holds what one round read from Redis: each part, or the error that prevented reading it."""
 
     state: RedisState | Exception
     fleet: Fleet | Exception

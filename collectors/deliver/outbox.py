@@ -236,7 +236,7 @@ class Outbox:
 
     @property
     def only_in_memory(self) -> int:
-        """How many of the points that are unsent or unconfirmed are lost if this process ends."""
+        """The number of unsent or unconfirmed points that are lost if this process ends."""
         with self._ready:
             parcels = {id(one): one for one in (*self._fresh, *self._late)}
             parcels |= {id(sent.parcel): sent.parcel for sent in self._sent}

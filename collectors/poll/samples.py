@@ -29,7 +29,7 @@ class QueueSample(NamedTuple):
 
 @dataclass
 class ServerSamples:
-    """What is kept of one server between two polls.
+    """Holds the samples of one server that are kept between two polls.
 
     `instance` identifies the server's process; `restarts` counts how often it changed. `rest` has
     the names of the queues that share one series. `memory` belongs to the server's reader.

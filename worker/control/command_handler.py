@@ -30,6 +30,7 @@ class CommandHandler:
         wake: Wake,
         reporter: Reporter,
         restarter: Restarter,
+        *,
         answer_later: Callable[[Message, Answer], object],
         log: FilteringBoundLogger,
     ) -> None:

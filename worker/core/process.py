@@ -203,7 +203,11 @@ class Process:
         starts = telemetry.starts
         ignored = IgnoredValues(state, log)
         self._runner = runner = Runner(
-            app, limits, connection, guards, resources, starts, ignored, errors, log
+            *(app, limits, connection, guards, resources),
+            starts=starts,
+            ignored=ignored,
+            errors=errors,
+            log=log,
         )
         finisher = Finisher(connection, sinks, starts, state)
         host_limits = HostLimits(
@@ -239,8 +243,8 @@ class Process:
             wake,
             reporter,
             restarter,
-            lambda message, answer: self._listener.answer_later(message, answer),
-            log,
+            answer_later=lambda message, answer: self._listener.answer_later(message, answer),
+            log=log,
         )
         guard = Guard(connection, runner, finisher, state, guards, self._report_exit, log)
         self._listener = listener = Listener(

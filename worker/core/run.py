@@ -55,6 +55,7 @@ class Runner:
         connection: WorkerConnection,
         guards: JobGuards,
         resources: Resources,
+        *,
         starts: RunStarts,
         ignored: IgnoredValues,
         errors: InternalErrors,

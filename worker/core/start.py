@@ -30,7 +30,7 @@ LIVENESS_READS = 20  # reads of the other instance's heartbeat, within two inter
 
 
 class Start(NamedTuple):
-    """What a new instance begins with: the fields of its heartbeat that never change, and so on.
+    """Holds what a new instance begins with: the constant fields of its heartbeat, and so on.
 
     `killed_runs` are the runs during which earlier instances ended, each with that instance.
     """
