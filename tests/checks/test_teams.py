@@ -58,7 +58,7 @@ def test_nagios_notifies_the_team_and_later_its_manager(site: Site):
             return [line for line in lines if "\tconsumers of email.bulk\t" in line]
 
         wait_until(lambda: alerts("manager"), timeout=60)
-        assert len(alerts("team")) >= 3
+        wait_until(lambda: len(alerts("team")) >= 3, timeout=30)
         assert alerts("others") == []
         assert "\tworker web1.a\t" in boxes["others"].read_text()
 

@@ -1,8 +1,6 @@
 """Tables on a narrow terminal."""
 
 import io
-import json
-import time
 
 import pytest
 from hypothesis import given
@@ -145,17 +143,3 @@ def test_a_cell_has_the_width_of_its_column(text: str, width: int, to_right: boo
     cell = fit_cell(text, width, to_right=to_right)
     assert cell_len(cell) == width
     assert text in cell or cell.endswith("…")
-
-
-def test_a_table_of_many_queues_costs_no_more_than_their_json():
-    rows = [
-        QueueRow("q1", f"user.{n}.mail", n, n, 0, n % 7, 5, 1, "ok", 1.5, 2.5, float(n))
-        for n in range(3000)
-    ]
-    started = time.process_time()
-    lines = printed(queue_table(rows, several=True), 200)
-    between = time.process_time()
-    json.dumps([row.tree() for row in rows], indent=2)
-    end = time.process_time()
-    assert len(lines) == 3001
-    assert between - started < 2 * (end - between)

@@ -224,6 +224,7 @@ def test_a_connection_that_breaks_when_nothing_is_sent_is_no_problem(
                 before = sink.connections
                 link.reset()
                 wait_until(lambda before=before: sink.connections > before)
+                wait_until(lambda: not polls.delivery._retry, message="the new one is accepted")
             assert_about_once(sink, polls, duplicates=0)
     assert memory.messages == []
 
