@@ -82,6 +82,7 @@ class ServerResource(Resource):  # type: ignore[misc]
         try:
             reading = self._source.read(self._server, Wanted(problems=True))
         except ServerError as error:
+            self._source.memory.keep(self._instance_key)  # the next run may see another process
             yield server_failure(self._server, self._config, error)
             return
         prefix = f"{self.name}/" if len(self._source.servers) > 1 else ""
@@ -94,13 +95,17 @@ class ServerResource(Resource):  # type: ignore[misc]
         )
         yield Metric(self.name, seen, context="server")
 
+    @property
+    def _instance_key(self) -> str:
+        return f"instance of {self._server}"
+
     def _was_restarted(self, state: ServerState) -> bool:
         """Return True if an earlier run saw another process, or the server has its data.
 
         A first start is no restart: nobody lost anything. If no earlier run is known, and the
         server does not tell, it is not known which it was.
         """
-        key, memory = f"instance of {self._server}", self._source.memory
+        key, memory = self._instance_key, self._source.memory
         match memory.recall(key):
             case [str() as instance, bool() as was_restarted] if instance == state.instance:
                 pass

@@ -1,4 +1,4 @@
-"""The night: its own parts, and a short one on a real Nagios. The whole is `make night`."""
+"""The parts of the night. The night itself is `make night`."""
 
 import re
 from collections.abc import Iterator
@@ -6,7 +6,6 @@ from typing import Any, cast
 
 import pytest
 
-from tests.night.__main__ import play
 from tests.night.fleet import Fleet
 from tests.night.mails import Expected, NightMail, parse_mail
 from tests.night.night import Night
@@ -86,7 +85,3 @@ def test_troubles_have_names_of_their_own_and_valid_expressions():
         for one in (*trouble.problems, *trouble.recoveries):
             assert re.compile(one.words)
             assert re.compile(one.service)
-
-
-def test_a_short_night_on_nagios_has_each_mail_and_no_other():
-    assert play("nagios", seed=1, is_short=True)

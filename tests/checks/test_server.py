@@ -27,6 +27,19 @@ def test_a_server_that_was_restarted_is_a_warning_for_a_while(check: Check, bean
     assert answer.perfdata["connections"] == "1"
 
 
+def test_a_server_that_was_found_dead_and_came_back_is_a_warning(
+    check: Check, beanstalkd: Beanstalkd
+):
+    assert check("queue_server", "--server", beanstalkd.address).code == OK
+    beanstalkd.kill()
+    for _ in range(2):
+        assert check("queue_server", "--server", beanstalkd.address).code == CRITICAL
+    beanstalkd.start()
+    answer = check("queue_server", "--server", beanstalkd.address)
+    assert answer.code == WARNING
+    assert "was started" in answer.text
+
+
 @pytest.mark.parametrize(
     ("binlog", "fate"),
     [

@@ -18,6 +18,11 @@ def install(fleet: Fleet, kind: str) -> Path:
     """Install the configuration of `kind` below the fleet's root. Return the plugins' directory."""
     argv = ["install", kind, "--dest", str(fleet.root), "--family", "debian", "--discover"]
     fleet.beanwatch(*argv)
+    for path in (fleet.root / "etc").rglob("*"):
+        if path.suffix in (".cfg", ".conf"):  # what is installed for / is below the root here
+            text = path.read_text()
+            text = text.replace(" /etc/beanwatch/", f" {fleet.root}/etc/beanwatch/")
+            path.write_text(text.replace('"/etc/beanwatch/', f'"{fleet.root}/etc/beanwatch/'))
     plugins = fleet.root / "usr/lib/nagios/plugins"
     dummy = plugins / "check_dummy"
     if not dummy.exists():
