@@ -7,7 +7,7 @@ export PYTHON ?= python3
 DEMO_COMMANDS := beanstalkd redis-server nagios4 monitoring-plugins font cairo venv
 TEST_COMMANDS := $(DEMO_COMMANDS) nrpe check_nrpe nsca send_nsca icinga2 stunnel npm
 
-.PHONY: help setup setup-test lint format dashboards test soak docs bench dist demo clean
+.PHONY: help setup setup-test lint format dashboards test soak night docs bench dist demo clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -67,6 +67,9 @@ dist: .venv/.installed ## build sdist and wheel into dist, and test both
 
 soak: setup ## fifty workers killed at random for two minutes, 20,000 jobs, no job lost
 	.venv/bin/pytest -m soak tests/soak -s $(PYTEST)
+
+night: setup-test ## troubles in a random order, on Nagios and on Icinga 2; judges each mail (NIGHT="--seed 1")
+	.venv/bin/python -m tests.night $(NIGHT)
 
 demo: setup ## the whole chain on real servers, with trouble and alerts (KEEP=1 leaves it running)
 	@.venv/bin/python -m tests.demo $(if $(KEEP),--keep)

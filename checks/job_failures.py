@@ -2,14 +2,15 @@
 
 import argparse
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from functools import partial
 from typing import Any, NamedTuple
 
 from nagiosplugin import Context, Resource, Summary
 
-from beanwatch.checks.lib.output import count, perf
+from beanwatch.checks.lib.output import perf
+from beanwatch.checks.lib.own_services import add_services
 from beanwatch.checks.lib.plugin import (
     STATES,
     Check,
@@ -25,10 +26,11 @@ from beanwatch.checks.lib.plugin import (
 )
 from beanwatch.checks.lib.plugin_process import Parser, PluginOutput, pick_limits, run
 from beanwatch.checks.lib.redis_source import add_redis, open_redis, read_from, redis_failure
-from beanwatch.config import Config, Threshold
+from beanwatch.config import GLOB, Config, Threshold
 from beanwatch.net.redis_url import RedisError
 from beanwatch.outcomes import OUTCOMES
 from beanwatch.store.outcome_counts import KEPT_MINUTES, JobKind, read_outcomes
+from beanwatch.words import count
 
 DEFAULT_LIMITS = Threshold(warning="5", critical="25")  # percent
 MIN_RUNS = 20  # with fewer runs, a single failure would be a large share
@@ -48,6 +50,7 @@ class RunCounts(NamedTuple):
     # If `kind` is None: the RunCounts of the kind that failed most often; None for a single kind.
     # The type is Any: Python would compile a type given as a string, which takes 2 ms.
     worst: Any = None
+    what: str = "all jobs"  # if `kind` is None: which jobs these are
 
     @property
     def label(self) -> str:
@@ -66,8 +69,11 @@ class RunCounts(NamedTuple):
 
     @property
     def percent(self) -> float:
-        """The share of the runs that failed, in percent; 0 if there was no run."""
-        return 100 * self.failed / self.total if self.total else 0.0
+        """The share of the runs that failed, in percent, as it is shown; 0 if there was no run.
+
+        It is rounded before it is judged, so that no alert says `5 % (limit 5 %)`.
+        """
+        return round(100 * self.failed / self.total, 1) if self.total else 0.0
 
 
 def parser() -> Parser:
@@ -86,6 +92,7 @@ def parser() -> Parser:
             metavar="GLOB",
             help=f"{what}; repeatable",
         )
+    add_services(parser, "kinds of jobs")
     parser.add_argument(
         "--minutes",
         type=_minutes,
@@ -136,6 +143,12 @@ class Outcomes(Resource):  # type: ignore[misc]
 
     def __init__(self, options: argparse.Namespace, read: ReadOutcomes) -> None:
         self._options, self._read = options, read
+        own = options.services.jobs if options.services else ()
+        self._own = {JobKind(*kind) for kind in own}
+        names = [*options.queue, *options.job]
+        self._is_one_kind = len(options.queue) == len(options.job) == 1 and not any(
+            map(GLOB.search, names)
+        )
 
     def probe(self) -> Iterator[Metric]:
         """Yield the runs of all jobs and of each kind; or a Failure if Redis cannot be read."""
@@ -144,14 +157,22 @@ class Outcomes(Resource):  # type: ignore[misc]
         except RedisError as error:
             yield Metric("redis", redis_failure(error), context="failure")
             return
-        kinds = [RunCounts(kind, found[kind]) for kind in sorted(found) if self._is_chosen(kind)]
+        chosen = [RunCounts(kind, found[kind]) for kind in sorted(found) if self._is_chosen(kind)]
+        own = [runs for runs in chosen if runs.kind not in self._own]
+        # A kind that has a service of its own counts in the sum only if that service has too few
+        # runs to judge: many kinds that run rarely can still fail together.
+        rare = [r for r in chosen if r.kind in self._own and r.total < self._options.least]
+        if not self._is_one_kind or not own:
+            yield Metric("all", self._add_up([*own, *rare]), context="runs")
+        for runs in own:
+            yield Metric(runs.label, runs, context="runs")
+
+    def _add_up(self, kinds: Sequence[RunCounts]) -> RunCounts:
         together: Counter[str] = Counter()
         for runs in kinds:
             together.update(runs.outcomes)
         worst = max(kinds, key=lambda runs: runs.failed) if len(kinds) > 1 else None
-        yield Metric("all", RunCounts(None, together, worst), context="runs")
-        for runs in kinds:
-            yield Metric(runs.label, runs, context="runs")
+        return RunCounts(None, together, worst, "all other jobs" if self._own else "all jobs")
 
     def _is_chosen(self, kind: JobKind) -> bool:
         queues, jobs, exclude = self._options.queue, self._options.job, self._options.exclude
@@ -173,7 +194,7 @@ def decide(runs: RunCounts, limits: Threshold, least: int, minutes: int) -> tupl
     state, limit = judge(runs.percent, limits) if runs.total >= least else (Ok, "")
     parts = []
     if limit:
-        parts.append(f"{runs.failed} of {runs.total} runs failed, {runs.percent:.0f} % ({limit} %)")
+        parts.append(f"{runs.failed} of {runs.total} runs failed, {runs.percent:g} % ({limit} %)")
         if (worst := runs.worst) and worst.failed:
             most = "most of them" if 2 * worst.failed > runs.failed else "above all"
             parts.append(f"{most} {worst.label}: {worst.failed} of {worst.total}")
@@ -185,7 +206,7 @@ def decide(runs: RunCounts, limits: Threshold, least: int, minutes: int) -> tupl
         ]
         state = worst_state([state, Warn]) if warnings else state
         parts += warnings
-    what = runs.label if runs.kind else "all jobs"
+    what = runs.label if runs.kind else runs.what
     if not parts:
         few = f" (too few to judge: under {least})" if runs.failed and runs.total < least else ""
         return state, f"{what}: {runs.failed} of {count(runs.total, 'run')} failed{few}"
@@ -203,10 +224,14 @@ class RunsContext(Context):  # type: ignore[misc]
         """Return the state by the outcomes; the state that `--missing` names if no job ran."""
         runs: RunCounts = metric.value
         if not runs.total:
-            text = f"no job ran in {count(self._options.minutes, 'minute')}"
+            which = "other job" if self._options.services else "job"
+            text = f"no {which} ran in {count(self._options.minutes, 'minute')}"
             return Finding(STATES[self._options.missing], text, metric)
         least, minutes = self._options.least, self._options.minutes
-        return Finding(*decide(runs, self._limits, least, minutes), metric)
+        causes = [o for o in OUTCOME_WARNINGS if runs.kind and runs.outcomes[o]]
+        if runs.total >= least and judge(runs.percent, self._limits)[1]:
+            causes.append("share")
+        return Finding(*decide(runs, self._limits, least, minutes), metric, causes)
 
     # -- present
 
@@ -224,8 +249,11 @@ class RunsSummary(Summary):  # type: ignore[misc]
     """Presents runs without a problem."""
 
     def ok(self, results: Any) -> str:
-        """Return the text for all kinds together: `all jobs: 4 of 1200 runs failed`."""
-        return str(next(result for result in results if result.metric.value.kind is None))
+        """Return the text for all kinds together: `all jobs: 4 of 1200 runs failed`.
+
+        For a single kind that was named, return its own text.
+        """
+        return str(next((r for r in results if r.metric.value.kind is None), results[0]))
 
 
 def build(options: argparse.Namespace, config: Config, read: ReadOutcomes) -> Check:

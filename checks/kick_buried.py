@@ -3,11 +3,14 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from functools import partial
 
 from beanwatch.config import GLOB, ConfigError, load
-from beanwatch.net.address import AddressError
+from beanwatch.net.address import AddressError, BackgroundCall
 from beanwatch.queues.base import ServerError
-from beanwatch.queues.servers import resolve_servers
+from beanwatch.queues.servers import Server, resolve_servers
+from beanwatch.quoting import terminal_text
+from beanwatch.words import count
 
 MAX_KICKED = 1000  # jobs in one call; those that fail are buried, and cause the next alert
 
@@ -57,21 +60,37 @@ def decide(state: str, state_type: str, queue: str) -> bool:
     return is_confirmed and queue not in ("", "none") and not GLOB.search(queue)
 
 
+def kick(server: Server, queue: str, most: int, timeout: float) -> int:
+    """Kick at most `most` buried jobs of a queue, and return their number. Raises ServerError.
+
+    `timeout` (seconds) limits each reply of the server.
+    """
+    actions = server.system.open_actions(server, timeout)
+    try:
+        return sum(actions.kick(queue, most))
+    finally:
+        actions.close()
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Kick the jobs. Exit 0 on success or if none may be kicked, 1 on failure, 2 if misused."""
     options = parser().parse_args(argv)
     if not decide(options.state, options.type, options.queue):
         return
+    failed = f"cannot kick the buried jobs of {options.queue}"
     try:
         timeout = float(options.timeout.partition(":")[0])
         (server,) = resolve_servers(load(options.config).servers, [options.server])
-        actions = server.system.open_actions(server, timeout)
-        try:
-            kicked = sum(actions.kick(options.queue, options.most))
-        finally:
-            actions.close()
-    except (AddressError, ConfigError, ServerError, ValueError) as error:
-        failed = f"cannot kick the buried jobs of {options.queue}"
-        print(f"beanwatch_kick_buried: {failed}: {error}", file=sys.stderr)  # noqa: T201
+        # `kick` limits each step, the thread limits the sum.
+        work = partial(kick, server, options.queue, options.most, timeout)
+        kicked = BackgroundCall(work, "beanwatch-kick").wait(timeout)
+    except TimeoutError:
+        line = f"beanwatch_kick_buried: {failed}: not done within {timeout:g} s"
+        print(terminal_text(line), file=sys.stderr)  # noqa: T201
         sys.exit(1)
-    print(f"kicked {kicked} job{'' if kicked == 1 else 's'} in {options.queue}")  # noqa: T201
+    except (AddressError, ConfigError, ServerError, ValueError, RuntimeError) as error:
+        line = terminal_text(f"beanwatch_kick_buried: {failed}: {error}")
+        print(line, file=sys.stderr)  # noqa: T201
+        sys.exit(1)
+    line = f"kicked {count(kicked, 'job')} in {options.queue}"
+    print(terminal_text(line))  # noqa: T201

@@ -24,7 +24,7 @@ from beanwatch.checks.lib.plugin import (
     judge,
 )
 from beanwatch.checks.lib.plugin_process import Parser, PluginOutput, UsageError, pick_limits, run
-from beanwatch.config import GLOB, Config, Threshold
+from beanwatch.config import GLOB, Config, GraphiteConfig, Threshold
 from beanwatch.durations import format_duration
 from beanwatch.net.http import HttpError, get
 from beanwatch.telemetry.series import collector
@@ -52,7 +52,8 @@ def parser() -> Parser:
     parser.add_argument(
         "--graphite-url",
         metavar="URL",
-        help="URL of Graphite (default: graphite.url of the configuration)",
+        help="URL of Graphite (default: graphite.url of the configuration, or "
+        f"{GraphiteConfig().url})",
     )
     parser.add_argument(
         "--prefix", help="first part of all series' names (default: prefix of the configuration)"
@@ -126,10 +127,11 @@ def parse_series(body: bytes, now: float) -> list[Series]:
 def newest_age(datapoints: Sequence[tuple[float | None, float]], now: float) -> float | None:
     """Return the age in seconds of the newest point that has a value; None if no point has one.
 
-    A point is `(value, seconds since the epoch)`. A point in the future has age 0.
+    A point is `(value, seconds since the epoch)`. A point in the future has age 0. The age is in
+    whole seconds, as it is shown, so that no alert says `2m 0s old (limit 120 s)`.
     """
     stamps = [float(stamp) for value, stamp in datapoints if value is not None]
-    return max(0.0, now - max(stamps)) if stamps else None
+    return float(int(max(0.0, now - max(stamps)))) if stamps else None
 
 
 # -- evaluate
@@ -212,11 +214,11 @@ def build(options: argparse.Namespace, config: Config, fetch: Fetch) -> Check:
 
 
 def with_live_graphite(options: argparse.Namespace, config: Config, output: PluginOutput) -> Check:
-    """Make the check that asks Graphite over HTTP. Raises UsageError if no URL is set."""
+    """Make the check that asks Graphite over HTTP. Raises UsageError if Graphite is off."""
     url = options.graphite_url or config.graphite.url
     if not url:
         raise UsageError(
-            "Graphite's URL is not set: use --graphite-url http://HOST, or set url under [graphite]"
+            "Graphite is off, because graphite.url is empty; name one with --graphite-url http://HOST"
         )
 
     def fetch(patterns: Sequence[str], window: int) -> bytes:

@@ -4,7 +4,7 @@ import argparse
 from typing import Any
 
 from beanwatch.checks.lib import queue_check, queues, source
-from beanwatch.checks.lib.output import count, perf
+from beanwatch.checks.lib.output import perf
 from beanwatch.checks.lib.plugin import Check, State, judge
 from beanwatch.checks.lib.plugin_process import Parser, run
 from beanwatch.checks.lib.queues import CheckedQueue
@@ -13,6 +13,7 @@ from beanwatch.config import Config, Threshold
 from beanwatch.durations import format_duration
 from beanwatch.queues.base import Reading, Wanted
 from beanwatch.queues.model import QueueState
+from beanwatch.words import count
 
 DEFAULT_LIMITS = Threshold(warning="300", critical="1800")  # seconds
 
@@ -32,7 +33,7 @@ def parser() -> Parser:
 class QueueHeads(queues.QueueResource):
     """Reads the chosen queues, and the age of the first ready job of each."""
 
-    wanted = Wanted(server=False, heads=("ready",))
+    wanted = Wanted(server=False, heads=("ready",), overtaken=True)
 
     def complete(self, queue: QueueState, reading: Reading) -> QueueState:
         """Set age 0 if a consumer took the first job during the reading: the queue is moving."""
@@ -41,19 +42,27 @@ class QueueHeads(queues.QueueResource):
 
 
 def seconds_waited(queue: CheckedQueue) -> float:
-    """Return for how many seconds the next job has been ready; 0 if no job is ready."""
-    return queue.state.head_ready_age or 0.0
+    """Return for how many seconds the job that waits longest has been ready; 0 if none is ready.
+
+    It is the next job, or one that jobs of a higher priority have overtaken, if that is known.
+    These are whole seconds, as they are shown, so that no alert says `5m 0s (limit 300 s)`.
+    """
+    ages = (queue.state.head_ready_age, queue.state.overtaken_age)
+    return float(int(max(age or 0.0 for age in ages)))
 
 
 # -- evaluate
 
 
 def decide(queue: CheckedQueue, limits: Threshold) -> tuple[State, str]:
-    """Judge the wait of the next job. An alert's text also has the number of ready jobs."""
+    """Judge the longest known wait. An alert's text also has the number of ready jobs."""
     state, limit = judge(seconds_waited(queue), limits)
     if not queue.state.ready:
         return state, f"{queue.label}: no job waits"
-    text = f"{queue.label}: the next job has waited {format_duration(seconds_waited(queue))}"
+    overtaken = queue.state.overtaken_age
+    is_overtaken = overtaken is not None and overtaken >= (queue.state.head_ready_age or 0.0)
+    who = "a job that others overtook by their priority" if is_overtaken else "the next job"
+    text = f"{queue.label}: {who} has waited {format_duration(seconds_waited(queue))}"
     if limit:
         text += f" ({limit} s), {count(queue.state.ready, 'job')} ready"
     return state, text
@@ -63,8 +72,9 @@ def decide(queue: CheckedQueue, limits: Threshold) -> tuple[State, str]:
 
 
 def perfdata(queue: CheckedQueue, limits: Threshold) -> str:
-    """Format the wait of the next job (seconds) as performance data."""
-    return perf(queue.label, queue.state.head_ready_age, "s", limits)
+    """Format the longest known wait (seconds) as performance data."""
+    is_known = queue.state.head_ready_age is not None
+    return perf(queue.label, seconds_waited(queue) if is_known else None, "s", limits)
 
 
 class AgeSummary(queue_check.QueueSummary):
@@ -90,7 +100,7 @@ def build(options: argparse.Namespace, config: Config, source_: Source) -> Check
         name, options, config, source_.memory, DEFAULT_LIMITS, decide, perfdata
     )
     resources = queues.on_all_servers(QueueHeads, name, options, config, source_)
-    summary = AgeSummary(seconds_waited, "")
+    summary = AgeSummary(seconds_waited)
     return queue_check.queue_check(context, summary, source_, resources)
 
 

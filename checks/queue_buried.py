@@ -3,12 +3,14 @@
 import argparse
 
 from beanwatch.checks.lib import queue_check, queues, source
-from beanwatch.checks.lib.output import count, perf
+from beanwatch.checks.lib.output import perf
 from beanwatch.checks.lib.plugin import Check, State, judge
 from beanwatch.checks.lib.plugin_process import Parser, run
 from beanwatch.checks.lib.queues import CheckedQueue
 from beanwatch.checks.lib.source import Source
 from beanwatch.config import Config, Threshold
+from beanwatch.quoting import shell_word
+from beanwatch.words import count
 
 DEFAULT_LIMITS = Threshold(warning="0")  # a buried job is work that was not done
 
@@ -34,7 +36,8 @@ def decide(queue: CheckedQueue, limits: Threshold) -> tuple[State, str]:
     """Judge the number of buried jobs. An alert's text also has the command that shows the jobs."""
     state, limit = judge(count_buried(queue), limits)
     text = f"{queue.label}: {count(count_buried(queue), 'job')} buried"
-    return state, f"{text} ({limit}), see: beanwatch queues peek {queue.name}" if limit else text
+    look = f"see: beanwatch queues peek {shell_word(queue.name)}"
+    return state, f"{text} ({limit}), {look}" if limit else text
 
 
 # -- present
@@ -52,7 +55,7 @@ def build(options: argparse.Namespace, config: Config, source_: Source) -> Check
         name, options, config, source_.memory, DEFAULT_LIMITS, decide, perfdata
     )
     resources = queues.on_all_servers(queues.QueueResource, name, options, config, source_)
-    summary = queue_check.QueueSummary(count_buried, "jobs buried")
+    summary = queue_check.QueueSummary(count_buried, "job buried", "jobs buried")
     return queue_check.queue_check(context, summary, source_, resources)
 
 

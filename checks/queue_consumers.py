@@ -10,7 +10,7 @@ from beanwatch.checks.lib.heartbeat_evidence import (
     group_by_health,
     name_some,
 )
-from beanwatch.checks.lib.output import BETWEEN_PROBLEMS, count, perf
+from beanwatch.checks.lib.output import BETWEEN_PROBLEMS, perf
 from beanwatch.checks.lib.plugin import (
     STATES,
     Check,
@@ -26,7 +26,9 @@ from beanwatch.checks.lib.plugin_process import Parser, run
 from beanwatch.checks.lib.queues import CheckedQueue
 from beanwatch.checks.lib.source import Source
 from beanwatch.config import Config, Threshold
+from beanwatch.words import count
 
+MAX_NAMED = 5  # queues named in the text when nothing is wrong
 DEFAULT_LIMITS = Threshold()  # none: only the operator knows how many consumers there should be
 
 
@@ -47,7 +49,7 @@ def parser() -> Parser:
         "--redis",
         metavar="URL",
         help="compare the consumers with the workers' heartbeats in this Redis "
-        "(default: redis.url of the configuration, else do not compare)",
+        "(default: redis.url of the configuration, or that on this host)",
     )
     parser.epilog = f"-w and -c are limits on the number of consumers.\n\n{parser.epilog}"
     return parser
@@ -69,14 +71,15 @@ class ConsumersJudge:
             "stalled": Critical,
             "frozen": Critical,
             "saturated": Warn,
+            "silent": Warn,
             "paused": STATES[options.paused],
             "draining": STATES[options.draining],
         }
 
     def __call__(self, queue: CheckedQueue, limits: Threshold) -> tuple[State, str]:
         """Return the worse of the states by verdict and by limits, and the text of the alert."""
-        consumers = queue.state.consumers or 0
-        by_number, limit = judge(consumers, limits)
+        consumers = count_consumers(queue) or 0
+        by_number, limit = judge(consumers, limits) if is_used(queue) else (Ok, "")
         text = f"{queue.label}: {describe(queue)}"
         if limit:
             text += f", {count(consumers, 'consumer')} ({limit})"
@@ -91,10 +94,27 @@ class ConsumersJudge:
         return self._states.get(queue.verdict or "", Ok)
 
 
+def count_consumers(queue: CheckedQueue) -> int | None:
+    """Return the number of consumers.
+
+    Every connection watches the default queue, also those of producers and of monitoring. So there,
+    only those that wait for a job or hold one count.
+    """
+    state = queue.state
+    if not state.is_default or state.idle_consumers is None or state.reserved is None:
+        return state.consumers
+    return state.idle_consumers + state.reserved
+
+
+def is_used(queue: CheckedQueue) -> bool:
+    """Return False for a default queue without a job so far: it exists though nobody wants it."""
+    return not queue.state.is_default or queue.state.puts != 0 or bool(count_consumers(queue))
+
+
 def describe(queue: CheckedQueue) -> str:
     """Explain `queue.verdict` to the person who is paged: `2 jobs ready and no consumer ...`."""
     state = queue.state
-    ready, number = count(state.ready or 0, "job"), state.consumers or 0
+    ready, number = count(state.ready or 0, "job"), count_consumers(queue) or 0
     consumers = count(number, "consumer")
     match queue.verdict:
         case "no_consumer" | "stalled" if state.is_default:
@@ -108,6 +128,10 @@ def describe(queue: CheckedQueue) -> str:
             verb = "is connected but sends" if number == 1 else "are connected but send"
             names = name_some(number, group_by_health(queue.workers or ()).dead)
             return f"{ready} ready and none gets done: {names} {verb} no heartbeat (frozen?)"
+        case "silent":
+            verb = "is connected but sends" if number == 1 else "are connected but send"
+            names = name_some(number, group_by_health(queue.workers or ()).dead)
+            return f"{ready} ready, and {names} {verb} no heartbeat (frozen?)"
         case "saturated":
             who, verb = ("its one consumer", "is") if number == 1 else (f"all {consumers}", "are")
             busy = f"{verb} busy" if state.reserved else "may be busy with other queues"
@@ -118,11 +142,20 @@ def describe(queue: CheckedQueue) -> str:
         case "draining":
             none = "" if number else ", no consumer watches it"
             return f"the server is draining, {ready} ready{none}"
+    if not is_used(queue):
+        return "not used"
+    if state.is_default and state.idle_consumers is not None:
+        return f"{ready} ready, {count(state.idle_consumers, 'consumer')} waiting for a job"
     if state.idle_consumers is not None:
         return f"{ready} ready, {consumers}, {state.idle_consumers} of them waiting for a job"
     if queue.server.system.can_tell("idle_consumers"):
         return f"{ready} ready, {consumers}, the number of idle ones is not known"
     return f"{ready} ready, {consumers}"
+
+
+def are_all_busy(queue: CheckedQueue) -> bool:
+    """Return True if jobs are ready, and no consumer waits for one."""
+    return bool(queue.state.ready) and queue.state.idle_consumers == 0
 
 
 # -- present
@@ -131,7 +164,7 @@ def describe(queue: CheckedQueue) -> str:
 def perfdata(queue: CheckedQueue, limits: Threshold) -> str:
     """Format the numbers of consumers, idle consumers and reserved jobs as performance data."""
     label, state, system = queue.label, queue.state, queue.server.system
-    judged = perf(f"{label} consumers", state.consumers, limits=limits)
+    judged = perf(f"{label} consumers", count_consumers(queue), limits=limits)
     others = [
         perf(f"{label} {field}", getattr(state, field))
         for field in ("idle_consumers", "reserved")
@@ -144,13 +177,19 @@ class ConsumersSummary(queue_check.QueueSummary):
     """Presents queues without a problem, and names those that are paused or draining."""
 
     def ok(self, results: Any) -> str:
-        """Return a text such as `3 queues: consumers take what is ready / images: paused, ...`."""
+        """Return a text such as `3 queues: consumers take what is ready / images: paused, ...`.
+
+        Whether jobs get done is not known at the first run if all consumers of a queue are busy.
+        """
         found = queue_check.queues_of(results)
         if len(found) < 2:
             return super().ok(results)
         stopped = [q for q in found if q.verdict in ("paused", "draining")]
         texts = [f"{queue.label}: {describe(queue)}" for queue in stopped]
-        return BETWEEN_PROBLEMS.join([f"{len(found)} queues: consumers take what is ready", *texts])
+        busy = [q.label for q in found if q.verdict == "ok" and are_all_busy(q)]
+        more = f", or are all busy ({', '.join(busy[:MAX_NAMED])})" if busy else ""
+        text = f"{len(found)} queues: consumers take what is ready{more}"
+        return BETWEEN_PROBLEMS.join([text, *texts])
 
 
 def build(options: argparse.Namespace, config: Config, source_: Source) -> Check:

@@ -3,12 +3,13 @@
 import argparse
 
 from beanwatch.checks.lib import queue_check, queues, source
-from beanwatch.checks.lib.output import count, perf
+from beanwatch.checks.lib.output import perf
 from beanwatch.checks.lib.plugin import Check, State, judge
 from beanwatch.checks.lib.plugin_process import Parser, run
 from beanwatch.checks.lib.queues import CheckedQueue
 from beanwatch.checks.lib.source import Source
 from beanwatch.config import Config, Threshold
+from beanwatch.words import count
 
 DEFAULT_LIMITS = Threshold()  # none: only the operator knows how many jobs are too many
 
@@ -66,7 +67,7 @@ def build(options: argparse.Namespace, config: Config, source_: Source) -> Check
         name, options, config, source_.memory, DEFAULT_LIMITS, decide, perfdata
     )
     resources = queues.on_all_servers(queues.QueueResource, name, options, config, source_)
-    summary = queue_check.QueueSummary(count_ready, "jobs ready")
+    summary = queue_check.QueueSummary(count_ready, "job ready", "jobs ready")
     return queue_check.queue_check(context, summary, source_, resources)
 
 

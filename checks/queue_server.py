@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from nagiosplugin import Context, Resource, Summary
 
 from beanwatch.checks.lib import source
-from beanwatch.checks.lib.output import BETWEEN_PROBLEMS, NO_LIMITS, count, perf
+from beanwatch.checks.lib.output import BETWEEN_PROBLEMS, NO_LIMITS, perf
 from beanwatch.checks.lib.plugin import (
     STATES,
     Check,
@@ -29,6 +29,7 @@ from beanwatch.durations import format_duration
 from beanwatch.queues.base import Problem, ServerError, Wanted
 from beanwatch.queues.model import ServerState
 from beanwatch.queues.servers import Server
+from beanwatch.words import count
 
 
 def parser() -> Parser:
@@ -52,6 +53,7 @@ class CheckedServer(NamedTuple):
     state: ServerState
     problems: Sequence[Problem]
     doubts: Sequence[str]  # a text for each number that cannot be right
+    was_restarted: bool  # True if an earlier process of this server is known
 
     @property
     def label(self) -> str:
@@ -80,14 +82,40 @@ class ServerResource(Resource):  # type: ignore[misc]
         try:
             reading = self._source.read(self._server, Wanted(problems=True))
         except ServerError as error:
+            self._source.memory.keep(self._instance_key)  # the next run may see another process
             yield server_failure(self._server, self._config, error)
             return
         prefix = f"{self.name}/" if len(self._source.servers) > 1 else ""
         problems = list(self._source.problems(self._server, reading))
         self._source.note_doubts(self._server, reading.implausible)
         state = reading.server or ServerState()
-        seen = CheckedServer(self._server, prefix, state, problems, reading.implausible)
+        was_restarted = self._was_restarted(state)
+        seen = CheckedServer(
+            self._server, prefix, state, problems, reading.implausible, was_restarted
+        )
         yield Metric(self.name, seen, context="server")
+
+    @property
+    def _instance_key(self) -> str:
+        return f"instance of {self._server}"
+
+    def _was_restarted(self, state: ServerState) -> bool:
+        """Return True if an earlier run saw another process, or the server has its data.
+
+        A first start is no restart: nobody lost anything. If no earlier run is known, and the
+        server does not tell, it is not known which it was.
+        """
+        key, memory = self._instance_key, self._source.memory
+        match memory.recall(key):
+            case [str() as instance, bool() as was_restarted] if instance == state.instance:
+                pass
+            case [str(), bool()] if state.instance:
+                was_restarted = True
+            case _:
+                was_restarted = state.is_first_start is False
+        if state.instance:
+            memory.remember(key, [state.instance, was_restarted])
+        return was_restarted
 
 
 # -- evaluate
@@ -98,7 +126,7 @@ def decide(seen: CheckedServer, limits: Threshold, restarted: float) -> Iterator
     state = seen.state
     for problem in seen.problems:
         yield STATES[problem.severity], problem.text
-    if state.uptime is not None and state.uptime < restarted:
+    if seen.was_restarted and state.uptime is not None and state.uptime < restarted:
         yield Warn, f"was started {format_duration(state.uptime)} ago{state.restart_note}"
     if limits.warning or limits.critical:
         if state.connections is None:
@@ -126,9 +154,14 @@ class ServerContext(Context):  # type: ignore[misc]
         if not wrong:
             uptime = seen.state.uptime
             text = "it answers" if uptime is None else f"up for {format_duration(uptime)}"
+            if uptime is not None and uptime < self._restarted:
+                text += seen.state.restart_note
             return Finding(Ok, f"{seen.label}: {text}", metric)
         state = worst_state(state for state, _ in wrong)
-        return Finding(state, f"{seen.label} {', '.join(text for _, text in wrong)}", metric)
+        texts = [text for _, text in wrong]
+        # The first word tells the kinds of problems apart: is (draining), refused, lost, was, has.
+        causes = [text.partition(" ")[0] for text in texts]
+        return Finding(state, f"{seen.label} {', '.join(texts)}", metric, causes)
 
     # -- present
 

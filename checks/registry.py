@@ -9,7 +9,8 @@ from importlib import import_module
 from typing import Any
 
 # What a check is about. This decides which arguments its command gets, and which services it has.
-SERVER, QUEUE, WORKERS, JOBS, METRICS = "server", "queue", "workers", "jobs", "metrics"
+SERVER, QUEUE, METRICS = "server", "queue", "metrics"
+REDIS, WORKERS, JOBS = "redis", "workers", "jobs"
 
 
 class RegisteredCheck:
@@ -18,10 +19,20 @@ class RegisteredCheck:
     `service` is the name of its service in Nagios. For a check about a queue it is the first word:
     "depth" makes "depth of QUEUE". `fields` names the fields of `QueueState` that the check needs.
     If a queue system does not declare one of them, the check is UNKNOWN and gets no service.
+    A check that `needs_limits` is always OK without limits, as it has no default ones.
     """
 
-    def __init__(self, name: str, subject: str, service: str, fields: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        name: str,
+        subject: str,
+        service: str,
+        fields: tuple[str, ...] = (),
+        *,
+        needs_limits: bool = False,
+    ) -> None:
         self.name, self.subject, self.service, self.fields = name, subject, service, fields
+        self.needs_limits = needs_limits
 
     @property
     def program(self) -> str:
@@ -38,6 +49,11 @@ class RegisteredCheck:
         """The heading of docs/runbook.md that explains its alerts: `queue-depth`."""
         return self.name.replace("_", "-")
 
+    @property
+    def needs_redis(self) -> bool:
+        """True if the check is UNKNOWN while Redis does not work."""
+        return self.subject in (WORKERS, JOBS)
+
     def load(self) -> Any:
         """Import and return its module, which has `parser`, `build` and `main`."""
         return import_module(f"beanwatch.checks.{self.name}")
@@ -45,10 +61,11 @@ class RegisteredCheck:
 
 CHECKS = (
     RegisteredCheck("queue_server", SERVER, "queue server"),
-    RegisteredCheck("queue_depth", QUEUE, "depth", ("ready",)),
+    RegisteredCheck("queue_depth", QUEUE, "depth", ("ready",), needs_limits=True),
     RegisteredCheck("queue_buried", QUEUE, "buried", ("buried",)),
     RegisteredCheck("queue_age", QUEUE, "age", ("ready", "head_ready_age")),
     RegisteredCheck("queue_consumers", QUEUE, "consumers", ("ready", "consumers")),
+    RegisteredCheck("redis", REDIS, "redis"),
     RegisteredCheck("worker_heartbeat", WORKERS, "workers"),
     RegisteredCheck("job_failures", JOBS, "job failures"),
     RegisteredCheck("metrics_fresh", METRICS, "metrics"),

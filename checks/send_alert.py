@@ -1,8 +1,9 @@
 """beanwatch_notify: send one alert of Nagios or Icinga by mail, to a webhook or to a file."""
 
 import argparse
-import socket
 import sys
+import time
+from collections.abc import Callable
 
 from beanwatch.checks.channels import file, mail, webhook
 from beanwatch.checks.channels.alert import (
@@ -11,9 +12,14 @@ from beanwatch.checks.channels.alert import (
     DeliveryError,
     replace_invalid_utf8,
 )
+from beanwatch.net.address import BackgroundCall
+from beanwatch.quoting import terminal_text
 
 # To add a channel, add a module to checks/channels and an entry here.
 CHANNELS = (mail.CHANNEL, webhook.CHANNEL, file.CHANNEL)
+# A channel gets this share of the timeout. The rest is for its own error text, which says more.
+CHANNEL_SHARE = 0.9
+MAX_TIMEOUT = 3600.0  # seconds
 REQUIRED_TEXTS = {
     "kind": "kind of notification: PROBLEM, RECOVERY ...",
     "host": "name of the host in Nagios or Icinga",
@@ -48,7 +54,8 @@ def parser() -> argparse.ArgumentParser:
         "--smtp",
         default="",
         metavar="HOST[:PORT]",
-        help=f"SMTP server that sends the mails (default: {mail.SENDMAIL} sends them; port: 25)",
+        help=f"SMTP server that sends the mails (default: {mail.SENDMAIL} sends them; "
+        "default port: 25)",
     )
     parser.add_argument(
         "--from",
@@ -59,10 +66,10 @@ def parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--timeout",
-        type=float,
+        type=parse_timeout,
         default=20.0,
         metavar="SECONDS",
-        help="time limit for each target (default: 20)",
+        help="time limit for all targets together (default: 20)",
     )
     for name, words in REQUIRED_TEXTS.items():
         parser.add_argument(f"--{name}", required=True, metavar="TEXT", help=words)
@@ -75,6 +82,19 @@ def parser() -> argparse.ArgumentParser:
         help="when the state began, in seconds since the epoch (default: 0, not known)",
     )
     return parser
+
+
+def parse_timeout(text: str) -> float:
+    """Parse the value of `--timeout`, in seconds. Raises ArgumentTypeError."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds <= MAX_TIMEOUT:  # also false for `nan`
+        raise argparse.ArgumentTypeError(
+            f"expected seconds, above 0 and up to {MAX_TIMEOUT:g}, not {text!r}"
+        )
+    return seconds
 
 
 def targets_of(options: argparse.Namespace, flag: str) -> list[str]:
@@ -96,20 +116,42 @@ def make_alert(options: argparse.Namespace) -> Alert:
     return Alert(**texts, since=float(since) if is_time else 0.0)
 
 
-def deliver(options: argparse.Namespace) -> list[str]:
-    """Send the alert to every target, even if one fails. Return one error text for each failure."""
+def deliver(
+    options: argparse.Namespace, *, clock: Callable[[], float] = time.monotonic
+) -> list[str]:
+    """Send the alert to all targets at the same time. Return one error text for each failure.
+
+    A target may wait at many places: a name lookup, a server that sends one byte a second, a FIFO
+    that nobody reads. So each has a thread, and all of them end with the timeout.
+    """
+    end = clock() + options.timeout
     alert = make_alert(options)
-    sender = options.sender or f"beanwatch@{socket.getfqdn()}"
-    settings = ChannelOptions(options.timeout, sender, options.smtp)
-    failed = []
+    settings = ChannelOptions(options.timeout * CHANNEL_SHARE, options.sender, options.smtp)
+    sending = []
     for channel in CHANNELS:
         if targets := targets_of(options, channel.flag):
-            for send in channel.plan(alert, targets, settings):
-                try:
-                    send()
-                except DeliveryError as error:
-                    failed.append(str(error))
+            for target, send in channel.plan(alert, targets, settings):
+                sending.append((target, start(send)))
+    failed = []
+    for target, wait in sending:
+        try:
+            wait(max(0.0, end - clock()))
+        except DeliveryError as error:
+            failed.append(str(error))
+        except TimeoutError:
+            failed.append(f"cannot send the alert {target}: not done within {options.timeout:g} s")
+        except Exception as error:  # its text may contain a secret, such as the webhook's URL
+            kind = type(error).__name__
+            failed.append(f"cannot send the alert {target}: internal error, {kind}")
     return failed
+
+
+def start(send: Callable[[], None]) -> Callable[[float], None]:
+    """Start `send` in a thread. Return a function that waits for it, for a number of seconds."""
+    try:
+        return BackgroundCall(send, "beanwatch-alert").wait
+    except RuntimeError:  # the system allows no more threads: send without the time limit
+        return lambda _seconds: send()
 
 
 def main() -> None:
@@ -121,5 +163,5 @@ def main() -> None:
         sys.exit(2)
     failed = deliver(options)
     for line in failed:
-        print(f"beanwatch_notify: {line}", file=sys.stderr)  # noqa: T201
+        print(terminal_text(f"beanwatch_notify: {line}"), file=sys.stderr)  # noqa: T201
     sys.exit(1 if failed else 0)

@@ -3,6 +3,7 @@
 import threading
 import time
 import traceback
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Protocol
@@ -16,6 +17,7 @@ from beanwatch.collectors.poll.samples import ServerSamples, StateError, StateFi
 from beanwatch.collectors.poll.schedule import EveryNthTick, Schedule
 from beanwatch.net.systemd import SystemdNotifier
 from beanwatch.telemetry.logging.problems import ProblemLog
+from beanwatch.words import count
 
 HOUSEKEEPING_SECONDS = 60.0  # between two saves of the state and reports of dropped points
 SHUTDOWN_SECONDS = 5.0  # time for threads to end, and again for sending the remaining points
@@ -65,7 +67,7 @@ class Collector:
         self._notifier = notifier or SystemdNotifier()
         self._clock = clock
         self._stop = threading.Event()
-        self._reported = 0
+        self._reported: Counter[str] = Counter()  # dropped points, by cause
 
     def run(self, wait: Callable[[float], bool]) -> None:
         """Poll and send until `wait` returns true; then send the remaining points, save the state.
@@ -92,7 +94,8 @@ class Collector:
             if all(thread.is_alive() for thread in threads):
                 self._notifier.send("WATCHDOG=1")
             self._notifier.status(
-                f"{len(self._pollers)} servers, backlog {self._outbox.total_backlog} points, "
+                f"{count(len(self._pollers), 'server')}, backlog "
+                f"{count(self._outbox.total_backlog, 'point')}, "
                 f"{self._outbox.total_dropped} dropped"
             )
             if self._clock() >= housekeeping_at:
@@ -106,8 +109,7 @@ class Collector:
         if not sender.is_alive():
             self._delivery.finish(SHUTDOWN_SECONDS)
             self._delivery.close()
-        if self._outbox.total_backlog:
-            self._log_unsent()
+        self._log_unsent()
         self._keep_house()
 
     def once(self, stamp: int, timeout: float) -> tuple[int, bool]:
@@ -147,15 +149,32 @@ class Collector:
         count, all_succeeded = len(answered), len(succeeded) == len(polled)
         sent = self._delivery.finish(SHUTDOWN_SECONDS)
         self._delivery.close()
-        if not sent:
-            self._log_unsent()
+        self._log_unsent()
         dropped = self._report_drops()
         self._save()
         return count, all_succeeded and sent and not dropped
 
     def _log_unsent(self) -> None:
-        where = "kept in the spool" if self._outbox.has_spool else "lost (no spool is set)"
-        self._log.error(f"{self._outbox.total_backlog} points were not sent; they are {where}")
+        unsent, unconfirmed = self._outbox.total_backlog, self._outbox.unconfirmed
+        if not unsent + unconfirmed:
+            return
+        self._outbox.save()
+        lost = self._outbox.only_in_memory
+        kept = unsent + unconfirmed - lost
+        if not self._outbox.has_spool:
+            fate = "they are lost (no spool is set)"
+        elif not lost:
+            fate = "they are kept in the spool"
+        elif not kept:
+            fate = "they are lost: the spool could not be written"
+        else:
+            fate = f"{kept} are kept in the spool, {lost} are lost: the spool could not be written"
+        what = f"{count(unsent, 'point was', 'points were')} not sent" if unsent else ""
+        if unconfirmed:
+            sent = count(unconfirmed, "point was", "points were")
+            also = f"{sent} sent, but not confirmed by Graphite"
+            what = f"{what}, and {also}" if what else also
+        self._log.error(f"{what}; {fate}")
 
     def _poll(self, poller: Poller) -> None:
         schedule = Schedule(self._interval)
@@ -195,15 +214,16 @@ class Collector:
         self._save()
 
     def _report_drops(self) -> int:
-        dropped = self._outbox.total_dropped - self._reported
-        if dropped:
-            self._reported += dropped
+        causes = self._outbox.causes
+        new = causes - self._reported
+        self._reported = causes
+        if new:
+            reasons = ", ".join(f"{points}: {cause}" for cause, points in new.items())
             self._log.error(
-                f"{dropped} points were dropped: "
-                "Graphite was down too long, or a spool file was lost",
+                f"{count(new.total(), 'point was', 'points were')} dropped and lost ({reasons})",
                 backlog=self._outbox.total_backlog,
             )
-        return dropped
+        return new.total()
 
     def _save(self) -> None:
         if self._state is None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from beanwatch import config, values
 from beanwatch.cli.config import to_toml, to_tree
-from beanwatch.config import Config, ConfigError, Threshold, find_line, parse
+from beanwatch.config import Config, ConfigError, Threshold, WorkerGroup, find_line, parse
 
 FULL = """\
 prefix = "acme"
@@ -33,7 +33,7 @@ job_timeout = "2m"
 max_memory = "512M"
 
 [workers]
-expected = ["web1.email-1"]
+expected = ["web1.email-1", { glob = "k8s.*", least = 3 }]
 
 [queues."email.*".depth]
 warning = 1000
@@ -57,6 +57,7 @@ def test_a_full_file_is_read_as_written() -> None:
     assert read.worker.job_timeout == 120.0
     assert read.worker.max_memory == 512 * 1024 * 1024
     assert read.expected_workers == ("web1.email-1",)
+    assert read.expected_groups == (WorkerGroup("k8s.*", 3),)
     assert read.threshold("depth", "email.bulk") == Threshold("1000", "5000", 300.0)
     assert read.threshold("depth", "images") is None
     assert [rule.is_name for rule in read.queues] == [False, True]
@@ -76,6 +77,13 @@ def test_a_full_file_is_read_as_written() -> None:
             "f.toml:2: queues.a*.depth.warning: expected a r",
         ),
         ("[queues.a]\ndepht = {warning = 3}", "f.toml:2: queues.a: unknown key 'depht'; did you"),
+        (
+            "[workers]\nexpected = [{ glob = 'k8s.*' }]",
+            "f.toml:2: workers.expected: expected a list",
+        ),
+        ("[workers]\nexpected = [{ glob = 'k8s.*', least = 0 }]", "least is a whole number, 1 or"),
+        ('[workers]\nexpected = [{ glob = "a\'b", least = 1 }]', "a glob has letters, digits and"),
+        ('[workers]\nexpected = ["k8s.*"]', "an id has letters, digits and . _ -"),
         ("servers = 3", "f.toml:1: servers: expected a TOML table of names"),
         ('prefix = "a b"', "f.toml:1: prefix: expected letters, digits, _ and -"),
         ('prefix = "a..b"', "f.toml:1: prefix: expected letters, digits, _ and -"),
@@ -182,7 +190,8 @@ def test_what_show_prints_reads_back_as_the_same_configuration() -> None:
     read = parse(FULL, "f.toml")
     printed = "\n".join(to_toml(to_tree(read)))
     tomllib.loads(printed)
-    assert parse(printed, "f.toml") == read
+    # It shows the defaults, too, which are then given.
+    assert parse(printed, "f.toml")._replace(given=read.given) == read
 
 
 def test_config_check_says_that_there_are_no_errors_or_names_them(
@@ -228,6 +237,13 @@ def test_config_check_sees_what_worker_and_collector_would_stop_at(
     assert words in err
 
 
+@pytest.mark.parametrize("table", ["checks.depth", "queues.images.depth", "checks.job_failures"])
+def test_limits_that_never_warn_are_refused(table: str) -> None:
+    with pytest.raises(ConfigError, match=rf"f:1: {table}: no value would be a WARNING"):
+        parse(f"[{table}]\nwarning = 10\ncritical = 5", "f")
+    assert parse(f"[{table}]\nwarning = 5\ncritical = 5", "f")
+
+
 def test_a_variable_that_nothing_reads_is_named(
     run: Callable[..., tuple[int, str, str]],
 ) -> None:
@@ -248,3 +264,10 @@ def test_config_show_hides_the_password(
     assert code == 0
     assert "hunter2" not in out
     assert "redis://127.0.0.1/0" in out
+
+
+@pytest.mark.parametrize("value", ['["redis://:5ecret@h"]', '{ a = "5ecret" }'])
+def test_a_list_or_a_table_in_place_of_a_text_is_not_quoted(value: str) -> None:
+    with pytest.raises(ConfigError, match=r"expected text in quotes, not (list|dict)") as error:
+        parse(f"[redis]\nurl = {value}\n", "b.toml")
+    assert "5ecret" not in str(error.value)

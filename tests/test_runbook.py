@@ -4,6 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
+from beanwatch.checks.registry import CHECKS
+
 Run = Callable[..., tuple[int, str, str]]
 
 
@@ -15,6 +17,20 @@ def test_the_part_for_an_alert_is_printed_under_any_of_its_names(run: Run, name:
     assert code == 0
     assert out.startswith("## queue-depth\n")
     assert out.count("\n## ") == 0
+
+
+@pytest.mark.parametrize(
+    ("service", "heading"),
+    [
+        *((check.service, check.heading) for check in CHECKS),
+        ("depth of email.regular", "queue-depth"),
+        ("Consumers of all queues", "queue-consumers"),
+    ],
+)
+def test_the_name_of_a_service_in_nagios_is_enough(run: Run, service: str, heading: str) -> None:
+    code, out, _ = run("beanwatch", "runbook", service)
+    assert code == 0
+    assert out.startswith(f"## {heading}\n")
 
 
 def test_without_a_name_all_of_it_is_printed(run: Run) -> None:

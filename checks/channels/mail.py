@@ -1,32 +1,47 @@
 """The channel that sends alerts by mail, through an SMTP server or this host's sendmail."""
 
 import smtplib
+import socket
 import subprocess
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from email.message import EmailMessage
 from email.utils import formatdate, make_msgid
 from functools import partial
 
-from beanwatch.checks.channels.alert import Alert, Channel, ChannelOptions, DeliveryError, one_line
+from beanwatch.checks.channels.alert import Alert, Channel, ChannelOptions, DeliveryError, Target
+from beanwatch.net.address import BackgroundCall
+from beanwatch.quoting import header_text
 
 SENDMAIL = "/usr/sbin/sendmail"
+HOST_NAME_SHARE = 0.25  # of the timeout, to look up this host's name
 
 
-def plan(
-    alert: Alert, addresses: Sequence[str], options: ChannelOptions
-) -> Iterable[Callable[[], None]]:
-    """Return a single function. Calling it sends one mail to all addresses."""
-    yield partial(send, alert, addresses, options)
+def plan(alert: Alert, addresses: Sequence[str], options: ChannelOptions) -> Iterable[Target]:
+    """Return a single target. Its function sends one mail to all addresses."""
+    name = f"by mail through {options.smtp or SENDMAIL}"
+    yield name, partial(send, alert, addresses, options)
 
 
 def send(alert: Alert, addresses: Sequence[str], options: ChannelOptions) -> None:
     """Make one mail for all addresses and send it. Raises DeliveryError."""
+    host = find_host_name(options.timeout * HOST_NAME_SHARE)
     try:
-        mail = make_mail(alert, options.sender, addresses)
+        mail = make_mail(alert, options.sender or f"beanwatch@{host}", addresses)
     except (ValueError, IndexError) as error:  # an address contains a line end
         text = f"cannot make a mail to {' '.join(addresses)!r}: {error}"
         raise DeliveryError(text) from None
-    send_mail(mail, options.smtp, options.timeout)
+    send_mail(mail, options.smtp, options.timeout, host)
+
+
+def find_host_name(timeout: float) -> str:
+    """Return this host's name with its domain, or its short name if the lookup takes too long.
+
+    `timeout` is in seconds.
+    """
+    try:
+        return BackgroundCall(socket.getfqdn, "beanwatch-lookup").wait(timeout)
+    except TimeoutError:
+        return socket.gethostname()
 
 
 def make_mail(alert: Alert, sender: str, recipients: Sequence[str]) -> EmailMessage:
@@ -41,15 +56,16 @@ def make_mail(alert: Alert, sender: str, recipients: Sequence[str]) -> EmailMess
     mail["Date"] = formatdate(localtime=True)
     mail["Message-ID"] = make_msgid("beanwatch", domain=sender.rpartition("@")[2] or None)
     mail["Auto-Submitted"] = "auto-generated"
-    mail["X-Beanwatch-State"] = one_line(alert.state)
+    mail["X-Beanwatch-State"] = header_text(alert.state)
     mail.set_content(alert.body())
     return mail
 
 
-def send_mail(mail: EmailMessage, smtp: str, timeout: float) -> None:
+def send_mail(mail: EmailMessage, smtp: str, timeout: float, host: str) -> None:
     """Send a mail through the SMTP server `smtp` (HOST[:PORT]), or through sendmail if it is "".
 
-    `timeout` is in seconds. Raises DeliveryError.
+    `timeout` (seconds) limits sendmail, or each step of SMTP; the caller limits the sum. `host` is
+    this host's name, for the server. Raises DeliveryError.
     """
     try:
         if not smtp:
@@ -60,14 +76,16 @@ def send_mail(mail: EmailMessage, smtp: str, timeout: float) -> None:
                 reason = result.stderr.decode(errors="replace").strip()
                 raise DeliveryError(f"cannot send mail through {SENDMAIL}: {reason}")
             return
-        host, _, port = smtp.rpartition(":") if ":" in smtp else (smtp, "", "25")
-        with smtplib.SMTP(host, int(port), timeout=timeout) as server:
+        server_name, _, port = smtp.rpartition(":") if ":" in smtp else (smtp, "", "25")
+        with smtplib.SMTP(server_name, int(port), host, timeout=timeout) as server:
             server.send_message(mail)
     except FileNotFoundError:
         raise DeliveryError(
             f"cannot send mail: no {SENDMAIL} here; install a mail server, or use --smtp HOST:PORT"
         ) from None
-    except (OSError, smtplib.SMTPException, subprocess.TimeoutExpired, ValueError) as error:
+    except subprocess.TimeoutExpired:
+        raise DeliveryError(f"cannot send mail through {SENDMAIL}: it did not end") from None
+    except (OSError, smtplib.SMTPException, ValueError) as error:
         raise DeliveryError(f"cannot send mail through {smtp or SENDMAIL}: {error}") from None
 
 

@@ -1,61 +1,64 @@
 """The channel that posts alerts to webhooks, in the format of Slack and Mattermost."""
 
+import http.client
 import json
+import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 
-from beanwatch.checks.channels.alert import Alert, Channel, ChannelOptions, DeliveryError
+from beanwatch.checks.channels.alert import Alert, Channel, ChannelOptions, DeliveryError, Target
+from beanwatch.file_access import find_writers
+from beanwatch.quoting import chat_link, chat_text, terminal_text
 
 COLORS = {"CRITICAL": "#d32f2f", "DOWN": "#d32f2f", "WARNING": "#f9a825", "UNKNOWN": "#7b1fa2"}
 OTHER_COLOR = "#388e3c"  # green, for OK and UP
 
 
-def plan(
-    alert: Alert, files: Sequence[str], options: ChannelOptions
-) -> Iterable[Callable[[], None]]:
-    """Return a function for each file. Calling it posts the alert to the URL in the first line."""
+def plan(alert: Alert, files: Sequence[str], options: ChannelOptions) -> Iterable[Target]:
+    """Return a target for each file. Its function posts the alert to the URL in the first line."""
     body = make_slack(alert)
     for file in files:
-        yield partial(send_webhook, body, file, options.timeout)
+        name = f"to the webhook in {file}"
+        yield name, partial(send_webhook, body, file, options.timeout)
 
 
 def make_slack(alert: Alert) -> bytes:
     """Format the alert as a JSON message for an incoming webhook of Slack."""
     links = [
-        f"<{url}|{name}>"
+        chat_link(url, name)
         for name, url in (("Runbook", alert.runbook), ("Graphs", alert.graphs))
         if url
     ]
     long = "\n".join(alert.long_lines()).strip()
-    text = "\n".join(filter(None, [escape(alert.output), escape(long), " ".join(links)]))
+    text = "\n".join(filter(None, [chat_text(alert.output), chat_text(long), " ".join(links)]))
     attachment = {
         "color": COLORS.get(alert.state, OTHER_COLOR),
-        "title": escape(f"{alert.kind}: {alert.host} {alert.service} is {alert.state}"),
+        "title": chat_text(f"{alert.kind}: {alert.host} {alert.service} is {alert.state}"),
         "text": text,
-        "fallback": escape(alert.subject),
-        "footer": escape(alert.comment),
+        "fallback": chat_text(alert.subject),
+        "footer": chat_text(alert.comment),
         "ts": int(alert.since) or int(time.time()),
     }
-    return json.dumps({"text": escape(alert.subject), "attachments": [attachment]}).encode()
-
-
-def escape(text: str) -> str:
-    """Escape &, < and >, which have a special meaning in Slack's messages."""
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return json.dumps({"text": chat_text(alert.subject), "attachments": [attachment]}).encode()
 
 
 def send_webhook(body: bytes, url_file: str, timeout: float) -> None:
-    """POST `body` to the URL in the first line of `url_file`, within `timeout` seconds.
+    """POST `body` to the URL in the first line of `url_file`.
 
-    Raises DeliveryError. Its text names the file and not the URL, because the URL is a secret.
+    `timeout` (seconds) limits each step; the caller limits the sum. `url_file` may be a FIFO. If
+    other users can change the file, says so on standard error, and sends the alert, which is worth
+    more. Raises DeliveryError. Its text names the file and not the URL, which is a secret.
     """
     failed = f"cannot post the alert to the webhook in {url_file}"
     try:
         with open(url_file, encoding="utf-8") as stream:
             url = stream.readline().strip()
+        for writer in find_writers(url_file):
+            text = f"beanwatch_notify: others can change {url_file}: {writer}"
+            print(terminal_text(text), file=sys.stderr)  # noqa: T201
         if not url.startswith(("http://", "https://")):
             raise DeliveryError(f"{failed}: its first line is not an http(s) URL")
         headers = {"Content-Type": "application/json"}
@@ -63,7 +66,7 @@ def send_webhook(body: bytes, url_file: str, timeout: float) -> None:
         urllib.request.urlopen(request, timeout=timeout).close()  # noqa: S310
     except urllib.error.HTTPError as error:
         raise DeliveryError(f"{failed}: HTTP {error.code}") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", None) or getattr(error, "strerror", None)
         raise DeliveryError(f"{failed}: {reason or type(error).__name__}") from None
 

@@ -1,11 +1,12 @@
 """Reads queues for check_queue_consumers, and decides from several samples how consumers work."""
 
+import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from nagiosplugin import Resource
 
-from beanwatch.checks.lib.heartbeat_evidence import WorkersByHealth, group_by_health
+from beanwatch.checks.lib.heartbeat_evidence import group_by_health
 from beanwatch.checks.lib.plugin import Metric
 from beanwatch.checks.lib.queues import CheckedQueue, QueueResource
 from beanwatch.checks.lib.source import Source, server_failure
@@ -97,29 +98,38 @@ class ConsumerDiagnosis(QueueResource):
         first, second = self._first[queue.name], self._second.get(queue.name)
         verdict = decide_consumers(second, first) if second else decide_consumers(first)
         now = second or first
-        before = self._previous_sample(queue, now)
+        before, before_age = self._previous_sample(queue, now)
         # Every new connection is a consumer of the default queue: their number says nothing there.
         has_workers = workers is not None and not queue.state.is_default
-        if has_workers and decide_frozen(group_by_health(workers or ()), now, before):
-            return "frozen"
+        if has_workers and (silent := decide_silent(workers or (), now, before, before_age)):
+            return silent
         if verdict != "saturated":
             return verdict
         return decide_consumers(now, before) if before else "ok"
 
-    def _previous_sample(self, queue: CheckedQueue, now: Consumers) -> Consumers | None:
-        """Store `now` for the next run, and return what the previous run stored, or None."""
+    def _previous_sample(
+        self, queue: CheckedQueue, now: Consumers
+    ) -> tuple[Consumers | None, float]:
+        """Store `now` for the next run. Return what the previous run stored, or None, and its age.
+
+        The age is in seconds.
+        """
         if decide_consumers(now) not in NEED_PREVIOUS_RUN:
-            return None
+            return None, 0.0
         memory, key = self.source.memory, f"busy {queue.key}"
-        before = memory.recall(key)
-        memory.remember(key, list(now))
-        if not isinstance(before, list) or len(before) != len(now):
-            return None
-        previous = Consumers(*before)
-        if previous.deletes is None or now.deletes is None:
-            return previous
-        was_recreated = previous.deletes > now.deletes
-        return None if was_recreated else previous
+        stored = memory.recall(key)
+        clock = time.time()
+        memory.remember(key, [clock, *now])
+        match stored:
+            case [int() | float() as at, *before] if len(before) == len(now):
+                previous = Consumers(*before)
+            case _:
+                return None, 0.0
+        if previous.deletes is not None and now.deletes is not None:
+            was_recreated = previous.deletes > now.deletes
+            if was_recreated:
+                return None, 0.0
+        return previous, clock - at
 
     def _workers(self, queue: CheckedQueue) -> "tuple[Worker, ...] | None":
         workers = self.source.workers()
@@ -142,14 +152,23 @@ class ConsumerDiagnosis(QueueResource):
         return self.is_only_server or heartbeat.server == str(self.server)
 
 
-def decide_frozen(groups: WorkersByHealth, now: Consumers, before: Consumers | None) -> bool:
-    """Return True if jobs are ready, and no connected consumer sends heartbeats or deletes jobs.
+def decide_silent(
+    workers: "Sequence[Worker]", now: Consumers, before: Consumers | None, before_age: float
+) -> str:
+    """Return a verdict if jobs are ready, and no connected consumer sends heartbeats; "" otherwise.
 
-    `before` is the sample of the previous run. If jobs were deleted since then, the workers do
-    their jobs, and have only lost their connection to Redis.
+    frozen: no job was deleted since `before`, the sample of the previous run `before_age` s ago.
+    silent: it is not known whether jobs get done: there is no such sample, or jobs were deleted
+    since then, but perhaps before the last heartbeat.
+    "": jobs were deleted after the last heartbeat, so the workers have only lost Redis.
     """
+    groups = group_by_health(workers)
     is_stuck = decide_consumers(now) in NEED_PREVIOUS_RUN
-    are_dead = not groups.running and len(groups.dead) >= (now.consumers or 0)
-    if not is_stuck or not are_dead or before is None:
-        return False
-    return now.deletes is not None and now.deletes == before.deletes
+    if not is_stuck or groups.running or len(groups.dead) < (now.consumers or 0):
+        return ""
+    if before is None or now.deletes is None or before.deletes is None:
+        return "silent"
+    if now.deletes == before.deletes:
+        return "frozen"
+    silent_for = min(worker.age for worker in workers if worker.id in groups.dead)
+    return "" if 0 <= before_age < silent_for else "silent"

@@ -56,7 +56,7 @@ def explain_with_heartbeats(
     if not_connected > 0:
         verb = "sends heartbeats but is" if not_connected == 1 else "send heartbeats but are"
         yield f"{name_some(not_connected, groups.running)} {verb} not connected to this server"
-    if groups.dead and verdict != "frozen":
+    if groups.dead and verdict not in ("frozen", "silent"):
         if without_heartbeat > 0:
             names = name_some(without_heartbeat, groups.dead)
             yield f"connected but without a heartbeat: {names}"

@@ -1,30 +1,46 @@
 """Generates the configuration of Icinga 2."""
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from beanwatch.checks.lib.output import fill_link
 from beanwatch.checks.lib.services import Service
-from beanwatch.checks.registry import CHECKS, QUEUE, SERVER, WORKERS, RegisteredCheck
+from beanwatch.checks.registry import (
+    CHECKS,
+    JOBS,
+    QUEUE,
+    SERVER,
+    WORKERS,
+    RegisteredCheck,
+    find_check,
+)
 from beanwatch.config import Config
+from beanwatch.quoting import icinga_macro_string, icinga_string, quote_url
 
 # The templates in commands.conf, by the subject of the check.
 COMMAND_TEMPLATES = {SERVER: "beanwatch-check-server", QUEUE: "beanwatch-check-queue"}
-WORKERS_ARGUMENT = """\
-  arguments["--worker"] = {
-    value = "$beanwatch_workers$"
-    repeat_key = true
-  }
-"""
+# The further arguments of a CheckCommand, and the variables that hold them, by the subject.
+ARGUMENTS = {
+    QUEUE: {"--services": "$beanwatch_services$"},
+    WORKERS: {"--worker": "$beanwatch_worker$", "--services": "$beanwatch_services$"},
+    JOBS: {
+        "--queue": "$beanwatch_job_queue$",
+        "--job": "$beanwatch_job$",
+        "--services": "$beanwatch_services$",
+    },
+}
 
 
 def icinga_checks(config: Config) -> Iterator[str]:
     """Yield for each check a CheckCommand, and the apply rule that makes its services."""
     for check in CHECKS:
+        arguments = ARGUMENTS.get(check.subject, {}).items()
+        lines = [f'  arguments["{flag}"] = "{macro}"\n' for flag, macro in arguments]
         yield (
             f"object CheckCommand {icinga_string(f'beanwatch_{check.name}')} {{\n"
             f"  import {icinga_string(COMMAND_TEMPLATES.get(check.subject, 'beanwatch-check'))}\n"
             f"  command = [ PluginDir + {icinga_string(f'/{check.program}')} ]\n"
-            f"{WORKERS_ARGUMENT if check.subject == WORKERS else ''}"
+            f"{''.join(lines)}"
             "}\n"
         )
         yield apply_rule(check, config)
@@ -33,19 +49,28 @@ def icinga_checks(config: Config) -> Iterator[str]:
 def apply_rule(check: RegisteredCheck, config: Config) -> str:
     """Return the apply rule of a check. It applies to hosts whose beanwatch_checks lists the check.
 
-    A check about a queue gets a service for each queue in the host's beanwatch_queues.
+    A check about a queue gets a service for each entry of the host's beanwatch_queues. A check
+    about workers or jobs gets one for each entry of beanwatch_workers or beanwatch_jobs.
     """
-    name, queue = icinga_string(check.service), ""
+    name, body = icinga_string(check.service), ""
+    redis = "  vars.beanwatch_needs_redis = true\n" if check.needs_redis else ""
+    runbook = quote_url(fill_link(config.links.runbook, check.heading))
     if check.subject == QUEUE:
         name = icinga_string(f"{check.service} of ")
         name += " for (label => queue in host.vars.beanwatch_queues)"
-        queue = "  vars.beanwatch_queue = queue\n"
+        body = "  vars.beanwatch_queue = queue\n  vars.beanwatch_needs = host.name\n"
+        body += '  if (match("*[*?[]*", queue)) { vars.beanwatch_several = true }\n'
+        body += '  if (queue == "*") { vars.beanwatch_services = host.vars.beanwatch_list }\n'
+    elif check.subject in (WORKERS, JOBS):
+        name = f"for (label => entry in host.vars.beanwatch_{check.subject})"
+        body = "  vars += entry\n"
     return (
         f"apply Service {name} {{\n"
         '  import "beanwatch-service"\n'
         f"  check_command = {icinga_string(f'beanwatch_{check.name}')}\n"
-        f"{queue}"
-        f"  notes_url = {icinga_string(fill_link(config.links.runbook, check.heading))}\n"
+        f"{body}"
+        f"{redis}"
+        f"  notes_url = {icinga_string(runbook)}\n"
         '  if (host.vars.beanwatch_passive) { import "beanwatch-passive" }\n'
         f"  assign where {icinga_string(check.name)} in host.vars.beanwatch_checks\n"
         "}\n"
@@ -53,33 +78,70 @@ def apply_rule(check: RegisteredCheck, config: Config) -> str:
 
 
 def icinga_hosts(
-    services: Sequence[Service], config: Config, *, passive: bool = False
+    services: Sequence[Service], config: Config, *, passive: bool = False, list_file: str = ""
 ) -> Iterator[str]:
     """Yield a Host object for each host, with the variables that the apply rules use.
 
-    With `passive`, the services get their results from `beanwatch passive`.
+    With `passive`, the services get their results from `beanwatch passive`. `list_file` is the file
+    that the catch-all services read (see `own_services`).
     """
     for host in dict.fromkeys(service.host for service in services):
         mine = [service for service in services if service.host == host]
         # The keys are the labels in the services' names, by which `beanwatch passive` submits.
-        queues = {s.name.partition(" of ")[2]: s.queue for s in mine if s.queue}
-        pairs = (f"{icinga_string(key)} = {icinga_string(queue)}" for key, queue in queues.items())
+        queues = {s.name.partition(" of ")[2]: s.queue for s in mine if s.queue and _is_of_queue(s)}
         checks = dict.fromkeys(service.check for service in mine)
         lines = [
             f"object Host {icinga_string(host)} {{",
             '  import "beanwatch-host"',
-            f"  vars.beanwatch_server = {icinga_string(mine[0].server)}",
-            f"  vars.beanwatch_queues = {{ {', '.join(pairs)} }}",
-            f"  vars.beanwatch_checks = [ {', '.join(map(icinga_string, checks))} ]",
+            f"  vars.beanwatch_server = {icinga_macro_string(mine[0].server)}",
+            f"  vars.beanwatch_queues = {icinga_value(queues)}",
         ]
+        for subject in (WORKERS, JOBS):
+            entries = {
+                service.name: entry_of(service, list_file)
+                for service in mine
+                if find_check(service.check).subject == subject
+            }
+            if entries:
+                lines.append(f"  vars.beanwatch_{subject} = {icinga_value(entries)}")
+        lines.append(f"  vars.beanwatch_checks = {icinga_value(list(checks))}")
+        if list_file:
+            lines.append(f"  vars.beanwatch_list = {icinga_macro_string(list_file)}")
         if passive:
             lines.append("  vars.beanwatch_passive = true")
         if config.file:
-            lines.append(f"  vars.beanwatch_config = {icinga_string(config.file)}")
+            lines.append(f"  vars.beanwatch_config = {icinga_macro_string(config.file)}")
         yield "\n".join([*lines, "}", ""])
 
 
-def icinga_string(text: str) -> str:
-    """Return the text as a string literal. `$` is doubled, because it would start a macro."""
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("$", "$$")
-    return f'"{escaped}"'
+def _is_of_queue(service: Service) -> bool:
+    return find_check(service.check).subject == QUEUE
+
+
+def entry_of(service: Service, list_file: str) -> dict[str, str | bool]:
+    """Return the variables of a service about workers or jobs, by name."""
+    entry: dict[str, str | bool] = {
+        "beanwatch_worker": service.worker,
+        "beanwatch_job_queue": service.queue,
+        "beanwatch_job": service.job,
+        "beanwatch_services": list_file if service.is_rest else "",
+        "beanwatch_needs": service.needs,
+        "beanwatch_several": service.covers_several,
+    }
+    return {name: value for name, value in entry.items() if value}
+
+
+def icinga_value(value: Any) -> str:
+    """Return a string, a boolean, or a list or dictionary of these as a literal of Icinga.
+
+    The strings are for variables in which Icinga replaces macros.
+    """
+    match value:
+        case bool():
+            return "true" if value else "false"
+        case dict():
+            pairs = (f"{icinga_string(key)} = {icinga_value(one)}" for key, one in value.items())
+            return f"{{ {', '.join(pairs)} }}"
+        case list():
+            return f"[ {', '.join(map(icinga_value, value))} ]"
+    return icinga_macro_string(value)

@@ -38,6 +38,7 @@ class FileMemory(Memory):
         self._path = f"{self._directory}/{name}.json"
         self._old: dict[str, Any] | None = None
         self._new: dict[str, Any] = {}
+        self._dropped = 0  # values for which there was no room
 
     @classmethod
     def for_arguments(cls, check: str, arguments: object, directory: str = "") -> "FileMemory":
@@ -53,8 +54,13 @@ class FileMemory(Memory):
 
     def remember(self, key: str, value: Any) -> None:
         """Store a value for the next run. Above MAX_ENTRIES values, drop it."""
-        if len(self._new) < MAX_ENTRIES:
+        if key in self._new or len(self._new) < MAX_ENTRIES:
             self._new[key] = value
+        else:
+            self._dropped += 1
+            self.trouble = (
+                f"{self._path} has room for {MAX_ENTRIES} values only, {self._dropped} were dropped"
+            )
 
     def lasting(self, key: str, token: str = "") -> float:
         """Return how long, in seconds, every run has passed this token for this key; 0 at first."""

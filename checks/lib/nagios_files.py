@@ -1,12 +1,38 @@
 """Generates the configuration of Nagios and of NRPE."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from beanwatch.checks.lib.output import fill_link
-from beanwatch.checks.lib.services import SERVER_SERVICE, Service
-from beanwatch.checks.registry import CHECKS, JOBS, METRICS, QUEUE, SERVER, WORKERS, find_check
+from beanwatch.checks.lib.services import (
+    REDIS_SERVICE,
+    SERVER_SERVICE,
+    Service,
+    number_duplicates,
+)
+from beanwatch.checks.registry import (
+    CHECKS,
+    JOBS,
+    METRICS,
+    QUEUE,
+    REDIS,
+    SERVER,
+    WORKERS,
+    find_check,
+)
 from beanwatch.config import Config
 from beanwatch.queues.servers import parse_server
+from beanwatch.quoting import (
+    nagios_argument,
+    nagios_glob,
+    nagios_name,
+    nagios_option,
+    nagios_quoted,
+    nagios_value,
+    nagios_word,
+    nrpe_name,
+    nrpe_word,
+    quote_url,
+)
 
 # The arguments of a check's command, by the subject of the check. In a service's check_command, `!`
 # precedes $ARG1$ and $ARG2$. The host defines _BEANWATCH_SERVER and _BEANWATCH_OPTIONS.
@@ -17,6 +43,7 @@ COMMAND_ARGUMENTS = {
     WORKERS: "$_HOSTBEANWATCH_OPTIONS$ --worker '$ARG1$' $ARG2$",
     JOBS: "$_HOSTBEANWATCH_OPTIONS$ -Q '$ARG1$' $ARG2$",
     METRICS: "$_HOSTBEANWATCH_OPTIONS$ $ARG1$",
+    REDIS: "$_HOSTBEANWATCH_OPTIONS$ $ARG1$",
 }
 MAX_DEPENDENTS = 200  # services in one dependency: Nagios limits the length of a line
 
@@ -33,11 +60,11 @@ def nagios_checks(config: Config) -> Iterator[str]:
             "name": service_template(check.name),
             "use": "beanwatch-service",
             "register": "0",
-            "notes_url": escape_nagios(fill_link(config.links.runbook, check.heading)),
+            "notes_url": _link(config.links.runbook, check.heading),
         }
-        if check.subject in (SERVER, METRICS):  # these need no argument
+        if check.subject in (SERVER, METRICS, REDIS):  # these need no argument
             fields["check_command"] = check.program
-        if check.service == SERVER_SERVICE:
+        if check.subject in (SERVER, REDIS):
             # Fewer attempts than in beanwatch-service: this service must be in a HARD state before
             # the services that depend on it would notify.
             fields["max_check_attempts"] = "2"
@@ -45,47 +72,85 @@ def nagios_checks(config: Config) -> Iterator[str]:
 
 
 def nagios_services(
-    services: Sequence[Service], config: Config, *, passive: bool = False
+    services: Sequence[Service], config: Config, *, passive: bool = False, list_file: str = ""
 ) -> Iterator[str]:
-    """Yield hosts, services, dependencies. With `passive`, `beanwatch passive` runs the checks."""
-    hosts = dict.fromkeys(service.host for service in services)
-    for host in hosts:
+    """Yield hosts, services, dependencies. With `passive`, `beanwatch passive` runs the checks.
+
+    `list_file` is the file that the catch-all services read (see `own_services`).
+    """
+    for host in dict.fromkeys(service.host for service in services):
         server = next(s.server for s in services if s.host == host)
         yield define(
             "host",
             use="beanwatch-host",
             host_name=host,
-            address=parse_server(config.servers.get(server, server)).address.host or "127.0.0.1",
-            _BEANWATCH_SERVER=server,
-            _BEANWATCH_OPTIONS=f"-t 10 --config {config.file}" if config.file else "-t 10",
+            address=nagios_value(
+                parse_server(config.servers.get(server, server)).address.host or "127.0.0.1"
+            ),
+            _BEANWATCH_SERVER=nagios_quoted(server),
+            _BEANWATCH_OPTIONS="-t 10"
+            + (f" --config {nagios_word(config.file)}" if config.file else ""),
         )
     for service in services:
-        template = service_template(service.check)
+        templates = [service_template(service.check)]
+        if service.covers_several:
+            templates.insert(0, "beanwatch-several")
+        if passive:
+            templates.insert(0, "beanwatch-passive")
         fields = {
-            "use": f"beanwatch-passive,{template}" if passive else template,
+            "use": ",".join(templates),
             "host_name": service.host,
             "service_description": service.name,
         }
         if not passive:
-            fields["check_command"] = "!".join(command_words(service))
+            fields["check_command"] = "!".join(command_words(service, list_file))
         if service.queue:
-            fields["_QUEUE"] = escape_nagios(service.queue)
+            fields["_QUEUE"] = nagios_glob(service.queue)
+        if group := queue_group(service):
+            fields["servicegroups"] = group
         if config.links.graphs:
             heading = find_check(service.check).heading
-            fields["action_url"] = escape_nagios(fill_link(config.links.graphs, heading))
+            fields["action_url"] = _link(config.links.graphs, heading)
         yield define("service", **fields)
-    for host in hosts:
-        dependents = [s.name for s in services if s.host == host and s.queue]
-        for start in range(0, len(dependents), MAX_DEPENDENTS):
-            names = ",".join(dependents[start : start + MAX_DEPENDENTS])
-            yield define(
-                "servicedependency",
-                host_name=host,
-                service_description=SERVER_SERVICE,
-                dependent_host_name=host,
-                dependent_service_description=names,
-                notification_failure_criteria="c",
-            )
+    for group in dict.fromkeys(filter(None, map(queue_group, services))):
+        yield define("servicegroup", servicegroup_name=group, alias=group)
+    yield from dependencies(services)
+
+
+def queue_group(service: Service) -> str:
+    """Return the name of the service group of a service's queue; "" for a catch-all service."""
+    named = service.queue and not service.is_rest
+    return f"queue {nagios_name(service.queue)}" if named else ""
+
+
+def dependencies(services: Sequence[Service]) -> Iterator[str]:
+    """Yield the dependencies on the services of the queue servers, and on that of Redis."""
+    for needs, host in dict.fromkeys((s.needs, s.host) for s in services if s.needs):
+        names = [s.name for s in services if (s.needs, s.host) == (needs, host)]
+        yield from define_dependency((needs, SERVER_SERVICE), host, names)
+    for redis in (service for service in services if service.name == REDIS_SERVICE):
+        for host in dict.fromkeys(service.host for service in services):
+            mine = [s for s in services if s.host == host and find_check(s.check).needs_redis]
+            names = [service.name for service in mine]
+            yield from define_dependency((redis.host, redis.name), host, names)
+
+
+def define_dependency(
+    parent: tuple[str, str], host: str, dependents: Sequence[str]
+) -> Iterator[str]:
+    """Yield definitions that silence services of a host while `parent` is CRITICAL.
+
+    `parent` is the host and the name of a service.
+    """
+    for start in range(0, len(dependents), MAX_DEPENDENTS):
+        yield define(
+            "servicedependency",
+            host_name=parent[0],
+            service_description=parent[1],
+            dependent_host_name=host,
+            dependent_service_description=",".join(dependents[start : start + MAX_DEPENDENTS]),
+            notification_failure_criteria="c",
+        )
 
 
 def service_template(check: str) -> str:
@@ -93,18 +158,23 @@ def service_template(check: str) -> str:
     return f"beanwatch-{check.replace('_', '-')}"
 
 
-def command_words(service: Service) -> list[str]:
-    """Return the command of a service and its arguments. In check_command, `!` separates them."""
-    if service.queue:
-        return [service.program, escape_nagios(service.queue).replace("!", r"\!")]
-    if find_check(service.check).subject in (WORKERS, JOBS):
-        return [service.program, "*"]
-    return [service.program]
+def command_words(service: Service, list_file: str = "") -> list[str]:
+    """Return the command of a service and its arguments. In check_command, `!` separates them.
+
+    The first argument is the value of `-Q` or `--worker`. The second one has further options.
+    """
+    arguments = service.arguments(list_file)
+    if not arguments:
+        return [service.program]
+    (_, first), *others = arguments
+    words = [service.program, nagios_argument(first)]
+    if others:
+        words.append(" ".join(f"{flag} {nagios_option(value)}" for flag, value in others))
+    return words
 
 
-def escape_nagios(text: str) -> str:
-    """Escape `$`, which starts a macro in an object file, and `;`, which starts a comment."""
-    return text.replace("$", "$$").replace(";", r"\;")
+def _link(url: str, heading: str) -> str:
+    return nagios_value(quote_url(fill_link(url, heading)))
 
 
 def define(kind: str, **fields: str) -> str:
@@ -120,17 +190,23 @@ def define(kind: str, **fields: str) -> str:
 def nrpe_checks(plugins: str, config: Config) -> Iterator[str]:
     """Yield an NRPE command for each check. It has no arguments: Debian's NRPE allows none."""
     for check in CHECKS:
-        yield f"command[beanwatch_{check.name}]={plugins}/{check.program}{_config(config)}\n"
+        yield nrpe_command(f"beanwatch_{check.name}", f"{plugins}/{check.program}", config)
 
 
-def nrpe_services(services: Iterable[Service], plugins: str, config: Config) -> Iterator[str]:
-    """Yield an NRPE command for each service, with its server and its queue."""
-    for service in services:
-        server = f" --server '{service.server}'" if service.server else ""
-        queue = f" -Q '{service.queue}'" if service.queue else ""
-        label = f"beanwatch_{service.host}_{service.name}".replace(" ", "_")
-        yield f"command[{label}]={plugins}/{service.program}{_config(config)}{server}{queue}\n"
+def nrpe_services(
+    services: Iterable[Service], plugins: str, config: Config, list_file: str = ""
+) -> Iterator[str]:
+    """Yield an NRPE command for each service, with its server and its arguments."""
+    labels = {s: nrpe_name(f"beanwatch_{s.host}_{s.name}") for s in services}
+    for service, label in number_duplicates(labels, "_").items():
+        options = {"--server": service.server, **dict(service.arguments(list_file))}
+        yield nrpe_command(label, f"{plugins}/{service.program}", config, options)
 
 
-def _config(config: Config) -> str:
-    return f" --config {config.file}" if config.file else ""
+def nrpe_command(
+    name: str, program: str, config: Config, options: Mapping[str, str] | None = None
+) -> str:
+    """Return the line that defines an NRPE command. Empty options are left out."""
+    found = {"--config": config.file, **(options or {})}
+    words = "".join(f" {flag} {nrpe_word(value)}" for flag, value in found.items() if value)
+    return f"command[{name}]={program}{words}\n"

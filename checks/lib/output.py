@@ -4,18 +4,16 @@ Performance data follow the plugin guidelines:
 https://www.monitoring-plugins.org/doc/guidelines.html#AEN200
 """
 
-import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
 from beanwatch.config import LinksConfig, Threshold
+from beanwatch.quoting import perf_label, plugin_text
+from beanwatch.words import count
 
 MAX_LINE = 1000  # characters of text on line 1; send_nsca and old NRPE cut what is longer
 MAX_OUTPUT = 4000  # bytes of all lines; send_nsca drops a result of more than 4,095 bytes
 BETWEEN_PROBLEMS = " / "  # on line 1; not `;`, because Nagios replaces it by `:`
-# Compiled at first use, because most outputs need neither.
-UNPRINTABLE = r"[\x00-\x1f\x7f|\s]+"  # `|` would start the performance data
-NOT_IN_A_LABEL = r"[\x00-\x1f\x7f|'=]"
 NO_LIMITS = Threshold()
 
 
@@ -26,11 +24,9 @@ def perf(
 
     The label is always quoted, because names of queues may contain `;` and `(`.
     """
-    if not label.isidentifier():
-        label = re.sub(NOT_IN_A_LABEL, "_", label)
     number = format_number(value)
     unit = "" if number == "U" else unit  # by the guidelines, U has no unit
-    return f"'{label}'={number}{unit};{limits.warning};{limits.critical};0"
+    return f"{perf_label(label)}={number}{unit};{limits.warning};{limits.critical};0"
 
 
 def format_number(value: int | float | None) -> str:
@@ -40,11 +36,6 @@ def format_number(value: int | float | None) -> str:
     if value is None or value - value != 0:
         return "U"
     return f"{value:.3f}".rstrip("0").rstrip(".")
-
-
-def count(number: int, noun: str) -> str:
-    """Return the number with its noun: `1 job`, `2 jobs`."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 class PluginResult(NamedTuple):
@@ -59,7 +50,7 @@ class PluginResult(NamedTuple):
 
     def render(self) -> str:
         """Return the output for Nagios: no control characters, at most MAX_OUTPUT bytes."""
-        line = strip_unprintable(f"{self.check.upper()} {self.state.upper()} - {self.text}")
+        line = plugin_text(f"{self.check.upper()} {self.state.upper()} - {self.text}")
         text = line if len(line) <= MAX_LINE else f"{line[: MAX_LINE - 4]} ..."
         room = MAX_OUTPUT - len(text.encode("utf-8", "replace")) - 200
         kept = []
@@ -71,8 +62,10 @@ class PluginResult(NamedTuple):
         dropped = len(self.perfdata) - len(kept)
         lines = [f"{text} | {' '.join(kept)}" if kept else text]
         if dropped:
-            lines.append(f"{dropped} items of performance data did not fit; choose queues with -Q")
-        lines += map(strip_unprintable, self.details)
+            lines.append(
+                f"{count(dropped, 'item')} of performance data did not fit; choose queues with -Q"
+            )
+        lines += map(plugin_text, self.details)
         return join_fitting(lines)
 
     def json(self) -> str:
@@ -82,13 +75,6 @@ class PluginResult(NamedTuple):
         return json.dumps(self._asdict())
 
 
-def strip_unprintable(text: str) -> str:
-    """Replace control characters, line ends and `|` by spaces: `|` would start performance data."""
-    if text.isprintable() and "|" not in text:
-        return text.strip()
-    return re.sub(UNPRINTABLE, " ", text).strip()
-
-
 def join_fitting(lines: Iterable[str]) -> str:
     """Join the lines that fit into MAX_OUTPUT bytes. A last line counts those that do not fit."""
     lines = list(lines)
@@ -96,7 +82,9 @@ def join_fitting(lines: Iterable[str]) -> str:
     for index, line in enumerate(lines):
         room -= len(line.encode("utf-8", "replace")) + 1
         if room < 0 and index:
-            return "\n".join([*lines[:index], f"... {len(lines) - index} more lines"]) + "\n"
+            return (
+                "\n".join([*lines[:index], f"... {count(len(lines) - index, 'more line')}"]) + "\n"
+            )
     return "\n".join(lines) + "\n"
 
 

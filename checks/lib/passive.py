@@ -4,31 +4,44 @@ import argparse
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from beanwatch.checks.job_failures import WINDOW_MINUTES
 from beanwatch.checks.lib.memory import FileMemory, ScopedMemory
 from beanwatch.checks.lib.output import PluginResult
-from beanwatch.checks.lib.plugin import READING_SHARE, Check, Unknown, conclude
+from beanwatch.checks.lib.own_services import OwnServices
+from beanwatch.checks.lib.plugin import (
+    READING_SHARE,
+    Check,
+    Critical,
+    Unknown,
+    conclude,
+    list_problems,
+)
 from beanwatch.checks.lib.plugin_process import PluginOutput, UsageError
-from beanwatch.checks.lib.redis_source import open_redis, read_from
-from beanwatch.checks.lib.services import Service
+from beanwatch.checks.lib.redis_source import Fleet, open_redis, read_fleet, read_from
+from beanwatch.checks.lib.services import SERVER_SERVICE, Service
 from beanwatch.checks.lib.source import LiveSource, Source
-from beanwatch.checks.registry import CHECKS, JOBS, METRICS, WORKERS
+from beanwatch.checks.registry import CHECKS, JOBS, METRICS, REDIS, WORKERS
 from beanwatch.config import Config, ConfigError
-from beanwatch.net.redis_url import RedisError
+from beanwatch.net.redis_url import Execute, RedisError
 from beanwatch.queues.base import Problem, Reading, ServerError, Wanted
 from beanwatch.queues.consumers import Consumers, decide_consumers
 from beanwatch.queues.selection import Selection
 from beanwatch.queues.servers import Server
-from beanwatch.store.heartbeats import Worker, read_workers
+from beanwatch.quoting import terminal_text
+from beanwatch.store.heartbeats import Worker, read_redis
 from beanwatch.store.outcome_counts import JobKind, read_outcomes
+from beanwatch.store.redis_state import RedisState
 
 MAX_REMEMBERED_QUEUES = 20_000  # for each server
-EVERYTHING = Wanted(heads=("ready",), problems=True)
+MAX_PROBLEMS = 2_000  # of one service, that are remembered
+FORGET_PROBLEM_AFTER = 600.0  # seconds
+MAX_REMEMBERED_KINDS = 1_000
+EVERYTHING = Wanted(heads=("ready",), overtaken=True, problems=True)
 
 
 class PollResult(NamedTuple):
@@ -62,7 +75,7 @@ def poll(server: Server, memory: FileMemory, timeout: float, output: PluginOutpu
         return PollResult(error)
     except Exception as error:
         failed = ServerError(f"{server}: {describe_internal_error(error)}")
-        print(f"beanwatch: {failed}", file=sys.stderr)  # noqa: T201
+        print(terminal_text(f"beanwatch: {failed}"), file=sys.stderr)  # noqa: T201
         return PollResult(failed)
     finally:
         source.close()
@@ -124,6 +137,26 @@ class ServiceResult(NamedTuple):
 
     service: Service
     result: PluginResult
+    # True if something else went wrong since the round before, and the state is still the same.
+    has_grown: bool = False
+
+
+T = TypeVar("T")
+
+
+class RedisReadings(NamedTuple):
+    """Holds what one round read from Redis: each part, or the error that prevented reading it."""
+
+    state: RedisState | Exception
+    fleet: Fleet | Exception
+    outcomes: Mapping[JobKind, Counter[str]] | Exception
+
+
+def unwrap(found: T | Exception) -> T:
+    """Return what was read. Raises the error if it could not be read."""
+    if isinstance(found, Exception):
+        raise found
+    return found
 
 
 class PassiveRound:
@@ -149,18 +182,24 @@ class PassiveRound:
                 for server in self._servers
             ]
             self._polls = dict(zip(self._servers, (task.result() for task in tasks), strict=True))
-        self._workers: Sequence[Worker] = ()
-        self._outcomes: Mapping[JobKind, Counter[str]] = {}
-        self._redis_error: RedisError | None = None
-        options = self._options("worker_heartbeat")
+        self._redis = self._read_redis()
+
+    def _read_redis(self) -> "RedisReadings":
         try:
-            with open_redis(options, self._config, self._output) as link:
-                self._workers = read_from(link, read_workers)
-                self._outcomes = read_from(link, partial(read_outcomes, minutes=WINDOW_MINUTES))
+            with open_redis(self._options("redis"), self._config, self._output) as link:
+
+                def attempt(read: Callable[[Execute], T]) -> T | RedisError:
+                    try:
+                        return read_from(link, read)
+                    except RedisError as error:
+                        return error
+
+                outcomes = partial(read_outcomes, minutes=WINDOW_MINUTES)
+                return RedisReadings(attempt(read_redis), attempt(read_fleet), attempt(outcomes))
         except RedisError as error:
-            self._redis_error = error
+            return RedisReadings(error, error, error)
         except (UsageError, ConfigError) as error:  # the URL or the password file of Redis is wrong
-            self._redis_error = RedisError(str(error))
+            return RedisReadings(error, error, error)
 
     def queues(self) -> dict[str, list[str]]:
         """Return the names of the queues of this round and of earlier rounds, by `Server.node`.
@@ -179,17 +218,94 @@ class PassiveRound:
             self.memory.remember(key, queues[server.node])
         return queues
 
-    def judge(self, services: Iterable[Service]) -> Iterator[ServiceResult]:
-        """Yield a result for every service. If judging one raises an exception, it is UNKNOWN."""
+    def kinds(self) -> list[JobKind]:
+        """Return the kinds of jobs of this round and of earlier rounds.
+
+        Earlier rounds count because the counts of a job that runs rarely expire.
+        """
+        key = "kinds of jobs"
+        before = self.memory.recall(key)
+        found = self._redis.outcomes
+        known = dict.fromkeys(() if isinstance(found, Exception) else found)
+        for kind in before if isinstance(before, list) else ():
+            if isinstance(kind, list) and len(kind) == 2:
+                known[JobKind(*map(str, kind))] = None
+        kinds = list(known)[:MAX_REMEMBERED_KINDS]
+        self.memory.remember(key, kinds)
+        return kinds
+
+    def first_queues(self) -> dict[str, list[str]]:
+        """Return the names of the queues of the first round, by `Server.node`.
+
+        It is the first round since the state file began.
+        """
+        first = {}
+        for server, found in self._polls.items():
+            key = f"first queues of {server.node}"
+            known = self.memory.recall(key)
+            if not isinstance(known, list) and found.reading.queues is not None:
+                known = list(found.reading.queues)[:MAX_REMEMBERED_QUEUES]
+            if isinstance(known, list):
+                first[server.node] = known
+                self.memory.remember(key, known)
+        return first
+
+    def judge(self, services: Iterable[Service], own: OwnServices) -> Iterator[ServiceResult]:
+        """Yield a result for every service. If judging one raises an exception, it is UNKNOWN.
+
+        The catch-all services leave out what `own` lists.
+        """
+        self._own = own
+        down: set[str] = set()  # hosts whose queue server is CRITICAL
         by_node = {server.node: server for server in self._servers}
         for service in services:
+            has_grown = False
             try:
                 check = self._build(service, by_node)
                 result = conclude(check, self._config.links)
+                if service.name == SERVER_SERVICE and result.exit_code == Critical.code:
+                    down.add(service.host)
+                # A custom notification ignores the dependencies of Nagios, so this must not.
+                has_grown = self._has_grown(service, check, result, service.needs in down)
+            except (UsageError, ConfigError) as error:
+                result = PluginResult(service.check, Unknown.text, Unknown.code, str(error))
             except Exception as error:
                 reason = describe_internal_error(error)
                 result = PluginResult(service.check, Unknown.text, Unknown.code, reason)
-            yield ServiceResult(service, result)
+            yield ServiceResult(service, result, has_grown)
+
+    def _has_grown(
+        self, service: Service, check: Check, result: PluginResult, is_silent: bool
+    ) -> bool:
+        """Return True if a problem is new or worse, though the state is that of the last round.
+
+        A problem that was there in the last FORGET_PROBLEM_AFTER seconds is not new.
+        """
+        key = f"problems of {service.host} {service.name}"
+        if is_silent:
+            self.memory.keep(key)
+            return False
+        found = list_problems(check)
+        if not found:
+            return False
+        now = self.memory.now
+        match self.memory.recall(key):
+            case [int() as state, dict() as before]:
+                is_same = state == result.exit_code
+            case _:
+                is_same, before = False, {}
+        known = {
+            name: (rank, at)
+            for name, (rank, at) in before.items()
+            if now - at <= FORGET_PROBLEM_AFTER
+        }
+        has_grown = is_same and any(
+            name not in known or rank > known[name][0] for name, rank in found.items()
+        )
+        known |= {name: (rank, now) for name, rank in found.items()}
+        kept = dict(sorted(known.items(), key=lambda item: -item[1][1])[:MAX_PROBLEMS])
+        self.memory.remember(key, [result.exit_code, kept])
+        return has_grown
 
     def save(self) -> None:
         """Write the state file for the next round."""
@@ -198,19 +314,25 @@ class PassiveRound:
     def _build(self, service: Service, by_node: Mapping[str, Server]) -> Check:
         module, subject = self._modules[service.check], self._checks[service.check].subject
         options = self._options(service.check)
+        options.services = self._own if service.is_rest else None
         check: Check
-        if subject == WORKERS:
-            check = module.build(options, self._config, self._read_workers)
+        if subject == REDIS:
+            check = module.build(options, self._config, partial(unwrap, self._redis.state))
+        elif subject == WORKERS:
+            options.worker = [service.worker]
+            check = module.build(options, self._config, partial(unwrap, self._redis.fleet))
         elif subject == JOBS:
-            check = module.build(options, self._config, self._read_outcomes)
+            options.queue, options.job = [service.queue], [service.job] if service.job else []
+            check = module.build(options, self._config, partial(unwrap, self._redis.outcomes))
         elif subject == METRICS:
             check = module.with_live_graphite(options, self._config, self._output)
         else:
             options.queue = [service.queue]
             server = by_node[service.host]
             memory = self.memory.scoped(service.check)
-            has_redis = self._config.redis.url and not self._redis_error
-            workers = self._workers if has_redis else None
+            fleet, workers = self._redis.fleet, None
+            if self._config.redis.url and not isinstance(fleet, Exception):
+                workers = [worker for worker in fleet.workers if not worker.has_left]
             source = PolledSource(server, self._polls[server], memory, workers)
             check = module.build(options, self._config, source)
         return check
@@ -220,13 +342,3 @@ class PassiveRound:
         options.timeout = self._timeout
         options.timeout_state = self._parsers[check].timeout_state
         return options
-
-    def _read_workers(self) -> Sequence[Worker]:
-        if self._redis_error:
-            raise self._redis_error
-        return self._workers
-
-    def _read_outcomes(self) -> Mapping[JobKind, Counter[str]]:
-        if self._redis_error:
-            raise self._redis_error
-        return self._outcomes

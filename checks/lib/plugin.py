@@ -26,6 +26,7 @@ RANK = {Ok: 0, Warn: 1, Unknown: 2, Critical: 3}
 # The share of `-t` that reading may use. The rest is for printing the results, and which server did
 # not answer. The watchdog, which ends the check after `-t`, can print neither.
 READING_SHARE = 0.9
+MAX_NOTES_ON_LINE_1 = 3
 MAX_PROBLEMS_ON_LINE_1 = 20  # more rarely fit into MAX_LINE characters
 
 
@@ -62,10 +63,26 @@ def worst_state(states: Iterable[State]) -> State:
 
 
 class Finding(nagiosplugin.Result):  # type: ignore[misc]
-    """A state, and the text that explains it to the person who is paged."""
+    """A state, and the text that explains it to the person who is paged.
+
+    `causes` are words that tell several causes of one finding apart. They have no numbers, so that
+    they stay the same as long as the causes do.
+    """
+
+    def __new__(
+        cls, state: State, hint: str, metric: Metric | None = None, causes: Iterable[str] = ()
+    ) -> "Finding":
+        """Make a finding; nagiosplugin's Result is a tuple, which gets its values here."""
+        self: Finding = super().__new__(cls, state, hint, metric)
+        self.causes = tuple(causes) or ("",)
+        return self
 
     def __str__(self) -> str:
         return self.hint or ""
+
+
+class Note(Finding):
+    """A finding that is no problem, but that the text of the check always has."""
 
 
 class Results(nagiosplugin.Results):  # type: ignore[misc]
@@ -138,7 +155,9 @@ def conclude(check: Check, links: LinksConfig, *, verbose: bool = False) -> Plug
         text = BETWEEN_PROBLEMS.join(map(str, problems[:MAX_PROBLEMS_ON_LINE_1]))
     if len(problems) > 3:
         text = f"{len(problems)} problems: {text}"
-    details = []
+    notes = [str(result) for result in results if isinstance(result, Note)]
+    text = BETWEEN_PROBLEMS.join([text, *notes[:MAX_NOTES_ON_LINE_1]])
+    details = [f"NOTE: {note}" for note in notes[MAX_NOTES_ON_LINE_1:]]
     if state is not Ok:
         details += runbook_lines(links, check.heading, find_headings(problems, check.heading))
     if check.source is not None:
@@ -156,6 +175,16 @@ def conclude(check: Check, links: LinksConfig, *, verbose: bool = False) -> Plug
         if result.metric is not None and (item := result.metric.performance())
     )
     return PluginResult(check.name, state.text, state.code, text, perfdata, tuple(details))
+
+
+def list_problems(check: Check) -> dict[str, int]:
+    """Return a name for each problem that a check has found, with its rank (see RANK)."""
+    return {
+        f"{finding.metric.name if finding.metric else ''} {cause}".strip(): RANK[finding.state]
+        for finding in check.results
+        if finding.state is not Ok
+        for cause in finding.causes
+    }
 
 
 def find_headings(problems: Iterable[Finding], own: str) -> list[str]:

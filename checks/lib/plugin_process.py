@@ -15,8 +15,8 @@ from typing import NoReturn
 from beanwatch import __version__
 from beanwatch.checks.lib.output import PluginResult, runbook_lines
 from beanwatch.checks.lib.plugin import STATES, Check, State, Unknown, conclude
-from beanwatch.config import Config, ConfigError, LinksConfig, Threshold, load
-from beanwatch.values import duration, threshold
+from beanwatch.config import HIDDEN_WARNING, Config, ConfigError, LinksConfig, Threshold, load
+from beanwatch.values import duration, hides_warning, threshold
 
 DEFAULT_TIMEOUT = 10.0  # seconds
 MAX_TIMEOUT = 3600.0
@@ -25,6 +25,9 @@ RESTARTED_WITHIN = 600.0  # default of --restarted, in seconds
 
 class UsageError(Exception):
     """The arguments are wrong; the text says which one, and what is expected."""
+
+
+LIMIT_FLAGS = ("-w", "--warning", "-c", "--critical")
 
 
 class Parser(argparse.ArgumentParser):
@@ -78,7 +81,7 @@ class Parser(argparse.ArgumentParser):
 
     def add_limits(self) -> None:
         """Add `-w` and `-c`."""
-        for flag, name in (("-w", "--warning"), ("-c", "--critical")):
+        for flag, name in zip(LIMIT_FLAGS[::2], LIMIT_FLAGS[1::2], strict=True):
             state = name[2:].upper()
             self.add_argument(
                 flag,
@@ -106,6 +109,28 @@ def pick_limits(
     if options.warning is not None or options.critical is not None:
         return Threshold(options.warning or "", options.critical or "")
     return config.checks.get(key, default)
+
+
+def join_ranges(argv: Sequence[str]) -> list[str]:
+    """Join `-w` or `-c` and a range that starts with a minus, as in `-w -7:23`, to one argument.
+
+    argparse would take such a range for another option.
+    """
+    joined: list[str] = []
+    for argument in argv:
+        flag = joined[-1] if joined else ""
+        if flag in LIMIT_FLAGS and re.match(r"-[\d.]", argument):
+            joined[-1] = f"{flag}={argument}" if flag.startswith("--") else f"{flag}{argument}"
+        else:
+            joined.append(argument)
+    return joined
+
+
+def refuse_hidden_warning(parser: Parser, options: argparse.Namespace) -> None:
+    """Raise UsageError if `-w` and `-c` are such that the check never reports a WARNING."""
+    warning, critical = getattr(options, "warning", None), getattr(options, "critical", None)
+    if hides_warning(warning or "", critical or ""):
+        parser.error(f"-w {warning} -c {critical}: {HIDDEN_WARNING.format(warning, critical)}")
 
 
 def _limit(text: str) -> str:
@@ -192,7 +217,8 @@ def run(parser: Parser, build: Build, argv: Sequence[str] | None = None) -> NoRe
     # Looked up before parsing, so that errors in the arguments are JSON, too.
     output = PluginOutput(parser.check, as_json="--json" in argv)
     try:
-        options = parser.parse_args(argv)
+        options = parser.parse_args(join_ranges(argv))
+        refuse_hidden_warning(parser, options)
         seconds, state = options.timeout or (DEFAULT_TIMEOUT, None)
         options.timeout, options.timeout_state = seconds, state or parser.timeout_state
         output.start_watchdog(seconds, options.timeout_state)

@@ -26,6 +26,7 @@ from beanwatch.checks.lib.source import Source
 from beanwatch.checks.registry import find_check
 from beanwatch.config import GLOB, Config, Threshold
 from beanwatch.durations import format_duration
+from beanwatch.words import count
 
 NO_QUEUE = "there is no queue, and no job"
 
@@ -141,6 +142,14 @@ class QueueContext(Context):  # type: ignore[misc]
         return None if GLOB.search(queue.name) else self._perfdata(queue, self._limits(queue))
 
 
+class NoneContext(Context):  # type: ignore[misc]
+    """Judges a server none of whose queues is left for a catch-all service."""
+
+    def evaluate(self, metric: Metric, resource: Any) -> Finding:
+        """Return OK, and the text that says so."""
+        return Finding(Ok, metric.value, metric)
+
+
 def queues_of(results: Iterable[Finding]) -> list[CheckedQueue]:
     """Return the queues that were judged, without the globs that match no queue."""
     values = (result.metric.value for result in results if result.metric)
@@ -150,20 +159,20 @@ def queues_of(results: Iterable[Finding]) -> list[CheckedQueue]:
 class QueueSummary(Summary):  # type: ignore[misc]
     """Presents queues without a problem: their number, the sum of a measure, the largest queue."""
 
-    def __init__(self, measure: Callable[[CheckedQueue], float], unit: str) -> None:
+    def __init__(self, measure: Callable[[CheckedQueue], float], *unit: str) -> None:
         self._measure, self._unit = measure, unit
 
     def ok(self, results: Any) -> str:
         """Return a text such as `3 queues: 12 jobs ready, most in images: 9`."""
         queues = queues_of(results)
         if not queues:
-            return NO_QUEUE
+            return next((str(result) for result in results if str(result)), NO_QUEUE)
         if len(queues) == 1:
             return str(results[0])
         top = max(queues, key=self._measure)
         total = sum(map(self._measure, queues))
         most = f", most in {top.label}: {self._measure(top):g}" if total else ""
-        return f"{len(queues)} queues: {total:g} {self._unit}{most}"
+        return f"{len(queues)} queues: {count(total, *self._unit)}{most}"
 
     def empty(self) -> str:
         """Return the text for a server without queues, if no queue was named."""
@@ -176,4 +185,5 @@ def queue_check(
     """Make a check from these parts. A server that cannot be read makes it UNKNOWN."""
     failures = FailureContext(Unknown, context.options.timeout_state)
     name = context.check.name
-    return Check(name, *resources, context, failures, summary, source=source)
+    none = NoneContext("none")
+    return Check(name, *resources, context, none, failures, summary, source=source)

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from nagiosplugin import Resource
 
+from beanwatch.checks.lib.own_services import add_services, matcher
 from beanwatch.checks.lib.plugin import STATES, Failure, Metric
 from beanwatch.checks.lib.plugin_process import Parser
 from beanwatch.checks.lib.source import Source, server_failure
@@ -89,10 +90,16 @@ def add_queues(parser: Parser) -> None:
         help="state to report if a named queue does not exist, or a glob matches none (default: ok "
         "if the queue system removes empty queues, as beanstalkd does; else unknown)",
     )
+    add_services(parser, "queues")
+
+
+def is_queue_glob(text: str) -> bool:
+    """Return True if the text can be the name of a queue, or a glob that matches such names."""
+    return 0 < len(text) <= MAX_GLOB and GLOB_CHARACTERS.issuperset(text)
 
 
 def _glob(text: str) -> str:
-    if not 0 < len(text) <= MAX_GLOB or not GLOB_CHARACTERS.issuperset(text):
+    if not is_queue_glob(text):
         raise argparse.ArgumentTypeError(f"not a valid name or glob of a queue: {text!r}")
     return text
 
@@ -139,6 +146,9 @@ class QueueResource(Resource):  # type: ignore[misc]
         self._patterns = [glob for glob in self._globs if GLOB.search(glob)]
         self._named = [glob for glob in self._globs if not GLOB.search(glob)]
         self._exclude: list[str] = options.exclude
+        own = options.services.queues.get(server.node, ()) if options.services else ()
+        self._is_rest = bool(own)
+        self._has_own_service = matcher(own)
         # Without -Q, a queue that the configuration names is checked even if it does not exist.
         self._expected = (
             [] if self._globs else [rule.glob for rule in config.queues if rule.is_name]
@@ -186,11 +196,13 @@ class QueueResource(Resource):  # type: ignore[misc]
         for name in sorted(found):
             yield self._metric(self.complete(found[name], reading))
         for name in (*self._named, *self._expected):
-            if name not in found and not matches(name, self._exclude):
+            if name not in found and not self._is_excluded(name):
                 yield self._metric(self._absent(name), is_there=False)
         for glob in self._patterns:
             if not any(fnmatchcase(name, glob) for name in found):
                 yield self._metric(self._absent(glob), is_there=False)
+        if self._is_rest and not any(map(self._is_chosen, found)):
+            yield Metric(self.name, "every queue has a service of its own", context="none")
 
     def complete(self, queue: QueueState, reading: Reading) -> QueueState:
         """Return the state of one queue. Subclasses add values that they take from the reading."""
@@ -199,8 +211,11 @@ class QueueResource(Resource):  # type: ignore[misc]
     def _choose(self, names: Iterable[str]) -> Chosen:
         return Chosen([name for name in names if self._is_chosen(name)])
 
+    def _is_excluded(self, name: str) -> bool:
+        return matches(name, self._exclude) or self._has_own_service(name)
+
     def _is_chosen(self, name: str) -> bool:
-        if matches(name, self._exclude):
+        if self._is_excluded(name):
             return False
         if self._globs and name not in self._globs and not matches(name, self._patterns):
             return False

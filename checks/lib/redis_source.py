@@ -2,34 +2,60 @@
 
 import argparse
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from beanwatch.checks.lib.plugin import READING_SHARE, Failure
 from beanwatch.checks.lib.plugin_process import Parser, PluginOutput, UsageError
-from beanwatch.config import Config
+from beanwatch.config import Config, RedisConfig
 from beanwatch.net.redis_reader import RedisReader
-from beanwatch.net.redis_url import DEFAULT_URL, Execute, RedisError, RedisUrl, parse_redis_url
+from beanwatch.net.redis_url import (
+    WRITE_REFUSALS,
+    Execute,
+    RedisError,
+    RedisUrl,
+    parse_redis_url,
+)
 from beanwatch.store.heartbeats import Worker, read_workers
+from beanwatch.store.stops import Stop, read_stops
+
+NAME_REDIS = "set redis.url in the configuration, or use --redis URL"
 
 # Returns the heartbeats of all workers. Raises RedisError.
 ReadWorkers = Callable[[], Sequence[Worker]]
 
 
-def add_redis(parser: Parser, default: str = DEFAULT_URL) -> None:
+class Fleet(NamedTuple):
+    """The heartbeats of all workers, and the stops of workers that somebody ordered.
+
+    `workers` has those, too, that have stopped but still tell of a crash.
+    """
+
+    workers: Sequence[Worker] = ()
+    stops: Sequence[Stop] = ()
+
+
+# Returns the fleet. Raises RedisError.
+ReadFleet = Callable[[], Fleet]
+
+
+def add_redis(parser: Parser) -> None:
     """Add `--redis`. The password comes from the file that `redis.password_file` names."""
     parser.add_argument(
         "--redis",
         metavar="URL",
-        help=f"URL of Redis (default: redis.url of the configuration, or {default})",
+        help=f"URL of Redis (default: redis.url of the configuration, or {RedisConfig().url})",
     )
 
 
 def pick_redis(options: argparse.Namespace, config: Config) -> RedisUrl:
-    """Return the Redis of `--redis`, else of the configuration, else DEFAULT_URL.
+    """Return the Redis of `--redis`, else of the configuration.
 
-    Raises UsageError for an invalid URL, ConfigError for an unreadable password file.
+    Raises UsageError for an invalid URL and if Redis is off, ConfigError for an unreadable password
+    file.
     """
-    url = options.redis or config.redis.url or DEFAULT_URL
+    url = config.redis.url if options.redis is None else options.redis
+    if not url:
+        raise UsageError(f"Redis is off, because its URL is empty; {NAME_REDIS}")
     try:
         return parse_redis_url(url, config.redis.read_password())
     except ValueError as error:
@@ -48,7 +74,38 @@ def live_workers(options: argparse.Namespace, config: Config, output: PluginOutp
 
     def read() -> list[Worker]:
         with open_redis(options, config, output) as link:
-            return read_from(link, read_workers)
+            return read_from(link, read_known_workers)
+
+    return read
+
+
+def read_known_workers(execute: Execute, *, with_ended: bool = False) -> list[Worker]:
+    """Read all workers. Raises RedisError, also if it is not known which of them are alive.
+
+    `with_ended` is that of `read_workers`.
+    """
+    workers = read_workers(execute, with_ended=with_ended)
+    for worker in workers:
+        if worker.doubt:
+            code = next(filter(worker.doubt.__contains__, WRITE_REFUSALS), "")
+            raise RedisError(worker.doubt, code)
+    return workers
+
+
+def read_fleet(execute: Execute) -> Fleet:
+    """Read the workers and the ordered stops, with one round trip more than `read_known_workers`.
+
+    Raises RedisError.
+    """
+    return Fleet(read_known_workers(execute, with_ended=True), read_stops(execute))
+
+
+def live_fleet(options: argparse.Namespace, config: Config, output: PluginOutput) -> ReadFleet:
+    """Return a function that connects to Redis and returns the fleet. It raises RedisError."""
+
+    def read() -> Fleet:
+        with open_redis(options, config, output) as link:
+            return read_from(link, read_fleet)
 
     return read
 

@@ -1,19 +1,41 @@
 """Plans the services that Nagios or Icinga should have for the queue servers and their queues."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
-from beanwatch.checks.registry import CHECKS, METRICS, QUEUE, SERVER, find_check
-from beanwatch.config import Config
+from beanwatch.checks.lib.own_services import OwnServices
+from beanwatch.checks.lib.queues import is_queue_glob
+from beanwatch.checks.registry import (
+    CHECKS,
+    JOBS,
+    METRICS,
+    QUEUE,
+    REDIS,
+    SERVER,
+    WORKERS,
+    find_check,
+)
+from beanwatch.config import GLOB, Config, Threshold
 from beanwatch.net.address import AddressError
 from beanwatch.queues.servers import Server, parse_server
+from beanwatch.quoting import nagios_name
 
+Key = TypeVar("Key")
 EVERY_QUEUE = "*"
 # The service on which all services of a host's queues depend.
 SERVER_SERVICE = find_check("queue_server").service
-# Characters that Nagios forbids in names (illegal_object_name_chars) or splits at. `_` replaces
-# them.
-ILLEGAL_IN_NAMES = dict.fromkeys(map(ord, "`~!$%^&*|'\"<>?,()=;\\"), "_")
+# The service on which the services of workers and jobs depend.
+REDIS_SERVICE = find_check("redis").service
+
+# Where `beanwatch install` writes the list of what has a service of its own.
+LIST_FILES = {
+    kind: f"/etc/beanwatch/services-{kind}.json" for kind in ("nagios", "icinga2", "nrpe")
+}
+# A kind of job whose names have other characters, or more, is judged by the catch-all service.
+SAFE_QUEUE = r"[A-Za-z0-9+/;.$_()][A-Za-z0-9+/;.$_()-]*"
+SAFE_JOB = r"[A-Za-z0-9_.][A-Za-z0-9_.:/+@-]*"
+MAX_KIND = 100  # characters of both names; NSCA cuts the name of a service at 127 bytes
 
 
 class Service(NamedTuple):
@@ -24,55 +46,178 @@ class Service(NamedTuple):
     check: str  # queue_server, queue_depth, ...
     server: str = ""  # value for `--server`: a name or an address
     queue: str = ""  # a name or glob, EVERY_QUEUE for all
+    worker: str = ""  # an id or glob
+    job: str = ""  # the name of a job of `queue`
+    # True for a catch-all service: it judges what has no service of its own.
+    is_rest: bool = False
+    # The host whose service SERVER_SERVICE must not be CRITICAL, or this service notifies nobody.
+    needs: str = ""
 
     @property
     def program(self) -> str:
         """The name of the plugin: `check_queue_depth`."""
         return f"check_{self.check}"
 
+    def arguments(self, list_file: str = "") -> list[tuple[str, str]]:
+        """Return the options of the check, without the server, as pairs of a flag and its value.
+
+        `list_file` is the file for the `--services` of a catch-all service; "": no file.
+        """
+        flags = {"--worker": self.worker, "-Q": self.queue, "--job": self.job}
+        found = [(flag, value) for flag, value in flags.items() if value]
+        return [*found, ("--services", list_file)] if self.is_rest and list_file else found
+
+    @property
+    def covers_several(self) -> bool:
+        """True if a second problem can hide behind a first one: a glob or a catch-all service."""
+        return self.is_rest or bool(GLOB.search(self.queue or self.worker))
+
 
 def plan_services(
-    config: Config, servers: Sequence[Server], queues: Mapping[str, Iterable[str]] | None = None
+    config: Config,
+    servers: Sequence[Server],
+    queues: Mapping[str, Iterable[str]] | None = None,
+    kinds: Iterable[tuple[str, str]] = (),
 ) -> list[Service]:
-    """Return the services for these servers, their queues, the workers and the metrics.
+    """Return the services for these servers, their queues, the workers, jobs and the metrics.
 
-    Queues are those that the configuration names, and those in `queues` (by `Server.node`). If
-    neither has any, one service per check covers all queues. A check gets no service if it needs
-    a field that the queue system does not report. The checks of workers, jobs and metrics belong to
-    the first host. They are left out if the configuration names no Redis and no Graphite: their
-    services would alert forever.
+    Each queue that the configuration names has services of its own. If `queues` is given (found
+    names, by `Server.node`), these have too, and a glob of the configuration has none: it only
+    gives limits to the queues that match. Each expected worker, each group of workers, and each
+    kind of job in `kinds` (queue, job) has one, too. A catch-all service per check covers the rest.
+
+    Names that no queue can have are left out: the checks refuse these, and a false server may send
+    them. A check gets no service if it needs a field that the queue system does not report. The
+    checks of Redis, workers, jobs and metrics belong to the first host. Those that need Redis or
+    Graphite are left out if it is off (an empty URL).
     """
     services: list[Service] = []
     for server in servers:
-        found = (queues or {}).get(server.node, ())
+        found = None if queues is None else queues.get(server.node, ())
         services += _services_of(config, server, found)
-    if servers:
-        host = servers[0].node
-        has_workers = bool(config.redis.url or config.expected_workers)
+    if not servers:
+        return services
+    host = servers[0].node
+    if config.redis.url:
         services += [
-            Service(host, check.service, check.name)
-            for check in CHECKS
-            if check.subject not in (SERVER, QUEUE)
-            and (config.graphite.url if check.subject == METRICS else has_workers)
+            Service(host, check.service, check.name) for check in CHECKS if check.subject == REDIS
+        ]
+        services += _services_of_workers(config, host, _server_of_workers(config, servers))
+        owners = {kind: _server_of_queue(kind[0], servers, queues) for kind in kinds}
+        services += _services_of_jobs(host, owners, _server_of_workers(config, servers))
+    if config.graphite.url:
+        services += [
+            Service(host, check.service, check.name) for check in CHECKS if check.subject == METRICS
         ]
     return services
 
 
-def _services_of(config: Config, server: Server, queues: Iterable[str]) -> Iterable[Service]:
+def without_limits(config: Config, services: Iterable[Service]) -> list[Service]:
+    """Return the services that are always OK, as their check needs limits, and none are set."""
+    found = []
+    for service in services:
+        check = find_check(service.check)
+        key = check.config_key
+        limits = config.threshold(key, service.queue) or config.checks.get(key, Threshold())
+        if check.needs_limits and not limits.warning and not limits.critical:
+            found.append(service)
+    return found
+
+
+def _services_of(config: Config, server: Server, found: Iterable[str] | None) -> Iterable[Service]:
     """Yield the services of one server, then the services of each of its queues."""
     host, address = server.node, name_or_address(config, server)
     for check in CHECKS:
         if check.subject == SERVER:
             yield Service(host, check.service, check.name, address)
-    known = dict.fromkeys([*(rule.glob for rule in config.queues), *sorted(queues)])
-    known.pop(EVERY_QUEUE, None)
-    labels = number_duplicates({queue: queue.translate(ILLEGAL_IN_NAMES) for queue in known})
-    for queue in known or [EVERY_QUEUE]:
-        label = labels.get(queue, "all queues")
+    configured = (rule.glob for rule in config.queues if found is None or rule.is_name)
+    known = sorted(filter(is_queue_glob, {*configured, *(found or ())} - {EVERY_QUEUE}))
+    labels = number_duplicates({queue: nagios_name(queue) for queue in known})
+    labels[EVERY_QUEUE] = "other queues" if known else "all queues"
+    for queue, label in labels.items():
         for check in CHECKS:
             if check.subject == QUEUE and all(map(server.system.can_tell, check.fields)):
-                name = f"{check.service} of {label}"
-                yield Service(host, name, check.name, address, queue)
+                name, is_rest = f"{check.service} of {label}", queue == EVERY_QUEUE
+                yield Service(host, name, check.name, address, queue, is_rest=is_rest, needs=host)
+
+
+def _services_of_workers(config: Config, host: str, needs: str) -> Iterable[Service]:
+    """Yield a service for each expected worker and each group, then one for all other workers."""
+    own = {worker: f"worker {worker}" for worker in config.expected_workers}
+    own |= {group.glob: f"workers {nagios_name(group.glob)}" for group in config.expected_groups}
+    for check in CHECKS:
+        if check.subject == WORKERS:
+            for worker, name in number_duplicates(own).items():
+                yield Service(host, name, check.name, worker=worker, needs=needs)
+            rest = f"other {check.service}" if own else check.service
+            yield Service(host, rest, check.name, worker="*", is_rest=True, needs=needs)
+
+
+def _services_of_jobs(
+    host: str, owners: Mapping[tuple[str, str], str], needs: str
+) -> Iterable[Service]:
+    """Yield a service for each kind of job, then one for all others.
+
+    `owners` maps each kind (queue, job) to the host whose server has its queue; "" if unknown.
+    """
+    names = {
+        (queue, job): nagios_name(f"failures of {queue} {job}")
+        for queue, job in sorted(owners)
+        if has_safe_names(queue, job)
+    }
+    for check in CHECKS:
+        if check.subject == JOBS:
+            for (queue, job), name in number_duplicates(names).items():
+                owner = owners[queue, job] or needs
+                yield Service(host, name, check.name, queue=queue, job=job, needs=owner)
+            rest = f"other {check.service}" if names else check.service
+            yield Service(host, rest, check.name, queue="*", is_rest=True, needs=needs)
+
+
+def has_safe_names(queue: str, job: str) -> bool:
+    """Return True if a kind of job can have a service of its own.
+
+    Both names come from Redis. Any other name could be read as an option or as a command where a
+    monitoring system runs the check, or does not fit into the name of a service for NSCA.
+    """
+    is_safe = re.fullmatch(SAFE_QUEUE, queue) and re.fullmatch(SAFE_JOB, job)
+    return bool(is_safe) and len(queue) + len(job) < MAX_KIND
+
+
+def _server_of_workers(config: Config, servers: Sequence[Server]) -> str:
+    """Return the node of the server from which the workers take jobs; "" if there are several."""
+    if len(servers) == 1:
+        return servers[0].node
+    name = config.worker.server
+    nodes = [server.node for server in servers if name and name in (server.node, str(server))]
+    return nodes[0] if nodes else ""
+
+
+def _server_of_queue(
+    queue: str, servers: Sequence[Server], queues: Mapping[str, Iterable[str]] | None
+) -> str:
+    """Return the node of the only server that has this queue; "" if it is not known."""
+    nodes = [server.node for server in servers if queue in (queues or {}).get(server.node, ())]
+    return nodes[0] if len(nodes) == 1 else ""
+
+
+def list_own(services: Iterable[Service]) -> OwnServices:
+    """Return what these services judge by themselves, so that catch-all services leave it out."""
+    queues: dict[str, dict[str, None]] = {}
+    workers: dict[str, None] = {}
+    jobs: dict[tuple[str, str], None] = {}
+    for service in services:
+        if service.is_rest:
+            continue
+        if service.worker:
+            workers[service.worker] = None
+        elif service.job:
+            jobs[service.queue, service.job] = None
+        elif service.queue:
+            queues.setdefault(service.host, {})[service.queue] = None
+    return OwnServices(
+        {host: tuple(names) for host, names in queues.items()}, tuple(workers), tuple(jobs)
+    )
 
 
 def name_or_address(config: Config, server: Server) -> str:
@@ -86,15 +231,15 @@ def name_or_address(config: Config, server: Server) -> str:
     return str(server)
 
 
-def number_duplicates(names: Mapping[str, str]) -> dict[str, str]:
+def number_duplicates(names: Mapping[Key, str], separator: str = " ") -> dict[Key, str]:
     """Make the values unique: append ` 2`, ` 3` ... to a value that occurred before."""
     taken: set[str] = set()
-    result = {}
+    result: dict[Key, str] = {}
     for key, name in names.items():
         number, candidate = 1, name
         while candidate in taken:
             number += 1
-            candidate = f"{name} {number}"
+            candidate = f"{name}{separator}{number}"
         taken.add(candidate)
         result[key] = candidate
     return result

@@ -91,12 +91,13 @@ class LiveSource(Source):
         output: PluginOutput,
         read_workers: "ReadWorkers | None" = None,
         *,
+        may_lack_redis: bool = False,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], object] = time.sleep,
     ) -> None:
         super().__init__(servers, memory)
         self._output = output
-        self._read_workers = read_workers
+        self._read_workers, self._may_lack_redis = read_workers, may_lack_redis
         self._workers: Sequence[Worker] | None = None
         self._clock, self._sleep = clock, sleep
         self._end = clock() + timeout
@@ -180,14 +181,19 @@ class LiveSource(Source):
         return reading
 
     def workers(self) -> "Sequence[Worker] | None":
-        """Read the heartbeats once. If Redis cannot be read, add a note and return None."""
+        """Read the heartbeats once. If Redis cannot be read, add a note and return None.
+
+        There is no note if nobody has configured Redis, and none answers at the default address.
+        """
         if self._read_workers is not None:
             from beanwatch.net.redis_url import RedisError
 
             try:
                 self._workers = self._read_workers()
             except RedisError as error:
-                self.notes.append(f"Consumers not compared with the workers' heartbeats: {error}")
+                if error.code or not self._may_lack_redis:
+                    text = "Consumers not compared with the workers' heartbeats"
+                    self.notes.append(f"{text}: {error}")
             self._read_workers = None
         return self._workers
 
@@ -208,8 +214,8 @@ def add_servers(parser: Parser) -> None:
         action="append",
         default=[],
         metavar="NAME|ADDRESS",
-        help="queue server: a name of the configuration, host:port, [::1]:port, unix:/path or a "
-        "URL; repeatable (default: all of the configuration, else 127.0.0.1:11300)",
+        help="queue server: a name from the configuration, host:port, [::1]:port, unix:/path or a "
+        "URL; repeatable (default: all servers in the configuration, else 127.0.0.1:11300)",
     )
     parser.add_argument(
         "--state",
@@ -253,11 +259,16 @@ def with_live_servers(build: Build) -> Callable[[argparse.Namespace, Config, Plu
         memory = FileMemory.for_arguments(output.check, arguments, options.state)
         timeout = options.timeout * READING_SHARE
         read_workers = None
-        if "redis" in options and (options.redis or config.redis.url):
+        if "redis" in options and (config.redis.url if options.redis is None else options.redis):
             from beanwatch.checks.lib.redis_source import live_workers
 
             read_workers = live_workers(options, config, output)
-        source = LiveSource(servers, memory, timeout, output, read_workers)
+        may_lack_redis = not (options.redis if "redis" in options else "") and (
+            not config.is_wanted("redis.url")
+        )
+        source = LiveSource(
+            servers, memory, timeout, output, read_workers, may_lack_redis=may_lack_redis
+        )
         return build(options, config, source)
 
     return build_check

@@ -5,7 +5,8 @@ import re
 import stat
 import time
 from collections.abc import Callable
-from typing import NamedTuple, Self
+from dataclasses import dataclass
+from typing import Self
 
 from beanwatch.net.files import read_private
 from beanwatch.telemetry.graphite import Batch
@@ -17,7 +18,8 @@ FILE_NAME = re.compile(r"[0-9]+\.([0-9]+)\.(.*)", re.DOTALL)
 BLOCK_BYTES = 4096  # size of a block of the file system, which the smallest file takes up
 
 
-class Parcel(NamedTuple):
+@dataclass(eq=False, slots=True)
+class Parcel:
     """A batch of points in the outbox: its lines, or the path of its file in the spool."""
 
     source: str  # a server's node, or "workers"
@@ -25,11 +27,20 @@ class Parcel(NamedTuple):
     lines: bytes = b""
     file: str = ""
     size: int = 0  # bytes on disk, in whole blocks
+    stamp: int = 0  # seconds since the epoch; 0 if an earlier process left the batch
+    put_at: float = 0.0  # clock time at which the outbox got it
+    confirmed_bytes: int = 0  # of its lines, Graphite has read these at the start
+    confirmed_points: int = 0
 
     @classmethod
     def of(cls, batch: Batch) -> Self:
         """Make a parcel that has the lines of the batch in memory."""
-        return cls(batch.source, batch.points, batch.lines)
+        return cls(batch.source, batch.points, batch.lines, stamp=batch.stamp)
+
+    @property
+    def points_left(self) -> int:
+        """The number of points that Graphite has not confirmed."""
+        return self.points - self.confirmed_points
 
 
 class Spool:
@@ -77,13 +88,26 @@ class Spool:
 
     def write(self, batch: Batch) -> Parcel:
         """Write a batch to a new file. If that fails, log it and keep the batch in memory."""
-        name = f"{self._nanoseconds():020d}.{batch.points}.{batch.source}"
+        parcel = Parcel.of(batch)
+        self.save(parcel)
+        return parcel
+
+    def save(self, parcel: Parcel) -> bool:
+        """Move the lines of a batch from memory to a new file. Log it if that fails.
+
+        Return True if the batch is on disk.
+        """
+        if parcel.file:
+            return True
+        # What Graphite has confirmed of it is not needed any more.
+        lines = parcel.lines[parcel.confirmed_bytes :]
+        name = f"{self._nanoseconds():020d}.{parcel.points_left}.{parcel.source}"
         path = os.path.join(self.directory, name)
         new = path + ".new"
         try:
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
             with open(os.open(new, flags, 0o600), "wb") as stream:
-                stream.write(batch.lines)
+                stream.write(lines)
             os.rename(new, path)
         except OSError as error:
             _unlink(new)
@@ -92,12 +116,14 @@ class Spool:
                 f"cannot write to spool {self.directory}: {error.strerror}; "
                 "points are kept in memory only",
             )
-            return Parcel.of(batch)
+            return False
         self._problems.clear("spool", f"spool {self.directory} can be written again")
-        return Parcel(batch.source, batch.points, file=path, size=_blocks(len(batch.lines)))
+        parcel.points, parcel.confirmed_bytes, parcel.confirmed_points = parcel.points_left, 0, 0
+        parcel.lines, parcel.file, parcel.size = b"", path, _blocks(len(lines))
+        return True
 
     def read(self, parcel: Parcel) -> bytes:
-        """Return the lines of a batch on disk. Raises OSError, also if the file is gone."""
+        """Return all lines of a batch on disk. Raises OSError, also if the file is gone."""
         content = read_private(parcel.file)
         if content is None:
             raise FileNotFoundError(2, "No such file", parcel.file)

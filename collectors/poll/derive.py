@@ -43,19 +43,28 @@ class ObservedQueue(NamedTuple):
 
 
 def derive_queue(
-    state: QueueState, server: ServerState, before: QueueSample | None, now: float
+    state: QueueState,
+    server: ServerState,
+    before: QueueSample | None,
+    now: float,
+    absent_at: float | None = None,
 ) -> tuple[ObservedQueue, QueueSample]:
     """Compute a queue's rates, time to drain and state of consumers.
 
     Return them, and the sample to pass as `before` next time. `before` must be from the same
     process of the server; None: there is none. `server` is the server's state in this reading.
     `now` is the time when the queue's numbers arrived, in seconds of the clock of `before.at`.
+
+    Without `before`, `absent_at` is a time at which the queue did not exist (None: unknown). Its
+    counters started at 0 after that, so its rates are known at the first reading.
     """
     consumers = Consumers.of(state, server)
     if before and is_new_queue(state, before):
-        before = None
-    put_rate = rate_of(state.puts, before and before.puts, before, now)
-    delete_rate = rate_of(state.deletes, before and before.deletes, before, now)
+        absent_at, before = before.at, None
+    born = None if absent_at is None else QueueSample(absent_at, 0, 0, None, None, None)
+    counted = before or born
+    put_rate = rate_of(state.puts, counted and counted.puts, counted, now)
+    delete_rate = rate_of(state.deletes, counted and counted.deletes, counted, now)
     earlier = before and Consumers(
         before.ready, before.held, before.idle, None, deletes=before.deletes
     )

@@ -20,6 +20,7 @@ class PollMemory(Memory):
 
     def __init__(self) -> None:
         self.now = 0.0
+        self.dropped = 0  # values for which there was no room, since `forget_old`
         self._values: dict[str, Any] = {}
         self._new_values: dict[str, Any] = {}
         self._since: dict[str, tuple[str, float]] = {}
@@ -33,6 +34,8 @@ class PollMemory(Memory):
         """Store a value, which must be serializable as JSON."""
         if key in self._new_values or len(self._new_values) < MAX_ENTRIES:
             self._new_values[key] = value
+        else:
+            self.dropped += 1
 
     def lasting(self, key: str, token: str = "") -> float:
         """Return for how many seconds this key has had this token; 0 for a new key or token."""
@@ -41,6 +44,8 @@ class PollMemory(Memory):
         since = known[1] if known and is_same else self.now
         if len(self._new_since) < MAX_ENTRIES:
             self._new_since[key] = (token, since)
+        else:
+            self.dropped += 1
         return self.now - since
 
     def keep(self, key: str) -> None:
@@ -50,6 +55,7 @@ class PollMemory(Memory):
 
     def forget_old(self) -> None:
         """Drop the entries that were not used since the previous call of this method."""
+        self.dropped = 0
         self._values, self._new_values = self._new_values, {}
         self._since, self._new_since = self._new_since, {}
 

@@ -38,6 +38,7 @@ class Observation(NamedTuple):
     trouble: str = ""
     implausible: Sequence[str] = ()
     problems: Sequence[Problem] = ()  # empty unless they were requested
+    forgotten: int = 0  # values that the reader's memory had no room for: there are too many queues
 
     @property
     def is_complete(self) -> bool:
@@ -104,9 +105,10 @@ class Observer:
                 state, trouble=reading.trouble, implausible=reading.implausible, problems=found
             )
         observed = self._derive(reading, reading.queues, state)
+        forgotten = self.samples.memory.dropped
         self.samples.memory.forget_old()
         return Observation(
-            state, observed, reading.chosen, reading.trouble, reading.implausible, found
+            state, observed, reading.chosen, reading.trouble, reading.implausible, found, forgotten
         )
 
     def close(self) -> None:
@@ -122,15 +124,19 @@ class Observer:
     def _derive(
         self, reading: Reading, queues: Mapping[str, QueueState], state: ServerState
     ) -> dict[str, ObservedQueue]:
-        before = self.samples.queues
+        before, selection = self.samples.queues, self._selection.key
+        absent_at = self.samples.absent_at(selection)
         observed: dict[str, ObservedQueue] = {}
         samples: dict[str, QueueSample] = {}
         for name, queue in queues.items():
             received_at = reading.received_at.get(name, self.samples.memory.now)
             observed[name], samples[name] = derive_queue(
-                queue, state, before.get(name), received_at
+                queue, state, before.get(name), received_at, absent_at
             )
         # Replace the whole dict, do not change it: another thread may be saving the old one.
         self.samples.queues = samples
         self.samples.rest = frozenset(reading.chosen.rest)
+        if state.instance is not None:
+            # The list was read after this moment: a queue that is not in it did not exist then.
+            self.samples.swept_at, self.samples.selection = self.samples.memory.now, selection
         return observed

@@ -60,6 +60,19 @@ class Poller:
             self._problems.clear(
                 self._node, f"{self}: all parts can be read again", server=self._node
             )
+        key = f"{self._node} memory"
+        if seen.forgotten:
+            self._problems.report(
+                key,
+                f"{self}: it has too many queues to remember all of their first jobs, so some ages "
+                "are unknown or too low",
+                server=self._node,
+                forgotten=seen.forgotten,
+            )
+        elif seen.queues is not None:
+            self._problems.clear(
+                key, f"{self}: all first jobs can be remembered again", server=self._node
+            )
         key = f"{self._node} implausible"
         if seen.implausible:
             # Log the first value only: its number may differ at each poll.

@@ -29,7 +29,7 @@ class QueueSample(NamedTuple):
 
 @dataclass
 class ServerSamples:
-    """What is kept of one server between two polls.
+    """Holds the samples of one server that are kept between two polls.
 
     `instance` identifies the server's process; `restarts` counts how often it changed. `rest` has
     the names of the queues that share one series. `memory` belongs to the server's reader.
@@ -40,6 +40,10 @@ class ServerSamples:
     queues: dict[str, QueueSample] = field(default_factory=dict)
     rest: frozenset[str] = frozenset()
     memory: PollMemory = field(default_factory=PollMemory)
+    # When the list of all queues was last read, by the clock of QueueSample, and the globs by which
+    # queues were chosen from it. None: not since the server's start.
+    swept_at: float | None = None
+    selection: str = ""
 
     def enter_instance(self, instance: str | None) -> None:
         """Set the instance that answered. If it changed, count a restart and drop the samples.
@@ -47,11 +51,19 @@ class ServerSamples:
         None means that the server did not send its instance. Then nothing changes.
         """
         if instance is None:
+            self.swept_at = None
             return
         if self.instance and self.instance != instance:
             self.restarts += 1
-            self.queues = {}
+            self.queues, self.swept_at = {}, None
         self.instance = instance
+
+    def absent_at(self, selection: str) -> float | None:
+        """Return when a queue without a sample did not exist; None if that is unknown.
+
+        `selection` has the globs that choose queues now: other globs may have skipped the queue.
+        """
+        return self.swept_at if self.selection == selection else None
 
 
 State = dict[str, ServerSamples]  # the key is the address of the server
@@ -87,6 +99,8 @@ def dump_state(state: Mapping[str, ServerSamples], moment: Moment) -> bytes:
             "queues": known.queues,
             "rest": sorted(known.rest),
             "memory": known.memory.dump(),
+            "swept_at": known.swept_at,
+            "selection": known.selection,
         }
         for address, known in state.items()
     }
@@ -117,6 +131,8 @@ def parse_state(content: bytes, moment: Moment) -> State:
                 _queues(known["queues"], shift, moment.now),
                 frozenset(map(str, known["rest"])),
                 _memory(known["memory"], shift, moment.now),
+                _past_time(known.get("swept_at"), shift, moment.now),
+                str(known.get("selection", "")),
             )
             for address, known in record["servers"].items()
         }
@@ -166,6 +182,11 @@ def _time(value: Any, shift: float) -> float:
     if not math.isfinite(moved):
         raise ValueError(f"the time {value!r} is not finite")
     return moved
+
+
+def _past_time(value: Any, shift: float, now: float) -> float | None:
+    moved = None if value is None else _time(value, shift)
+    return moved if moved is not None and moved <= now else None
 
 
 def read_boot() -> str:

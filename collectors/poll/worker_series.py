@@ -19,9 +19,10 @@ def derive_workers(
 ) -> Iterator[tuple[str, Values]]:
     """Yield each worker's path and values, then the path and values of all workers together.
 
-    A worker's values are the age of its heartbeat (seconds), its state as a number, its restarts
-    and its free disk (bytes). The values of all workers together are the number of workers in each
-    state, and `deploys`: how often all workers were told to restart.
+    A worker's values are the age of its heartbeat (seconds), its state as a number, its restarts,
+    its recycles and its free disk (bytes). A worker whose record cannot be read has only the age.
+    The values of all workers together are the number of workers in each state, and `deploys`: how
+    often all workers were told to restart.
     """
     counts = {**dict.fromkeys(WORKERS.names, 0), "deploys": deploys}
     for worker in workers:
@@ -29,15 +30,14 @@ def derive_workers(
         if health in counts:
             counts[health] += 1
         counts["live"] += health != "dead"
-        values: dict[str, int | float] = {
-            "beat_age": round(worker.age, 3),
-            "state": HEALTH_CODES[health],
-        }
+        values: dict[str, int | float] = {"beat_age": round(worker.age, 3)}
+        if health in HEALTH_CODES:
+            values["state"] = HEALTH_CODES[health]
         if worker.heartbeat:
-            values |= {
-                "restarts": worker.heartbeat.restarts,
-                "disk_free": worker.heartbeat.disk_free,
-            }
+            values["restarts"] = worker.heartbeat.restarts
+            values["recycles"] = worker.heartbeat.recycles
+            if worker.heartbeat.disk_free is not None:
+                values["disk_free"] = worker.heartbeat.disk_free
         yield f"{prefix}.worker.{worker_nodes(worker.id)}", values
     yield f"{prefix}.workers", counts
 
@@ -76,10 +76,17 @@ class WorkerPoller:
             (version,) = self._redis.execute([("GET", VERSION_KEY)])
             deploys = int(version) if version and version.isdigit() else 0
         except RedisError as error:
-            text = f"cannot read the workers' heartbeats: {error}"
-            self._problems.report(SOURCE, text)
-            return text
-        self._problems.clear(SOURCE, "the workers' heartbeats can be read again")
+            return self._report(f"cannot read the workers' heartbeats: {error}")
+        if doubt := next((worker.doubt for worker in workers if worker.doubt), ""):
+            return self._report(f"no worker states are sent, because they are not known: {doubt}")
         for batch in make_batches(SOURCE, stamp, derive_workers(self._prefix, workers, deploys)):
             self._outbox.put(batch)
+        unreadable = [f"{worker.id}: {worker.problem}" for worker in workers if worker.problem]
+        if unreadable:
+            return self._report(f"a worker's record cannot be read: {'; '.join(unreadable[:5])}")
+        self._problems.clear(SOURCE, "the workers' heartbeats can be read again")
         return ""
+
+    def _report(self, text: str) -> str:
+        self._problems.report(SOURCE, text)
+        return text

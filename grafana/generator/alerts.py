@@ -101,7 +101,7 @@ def _servers() -> Iterator[Rule]:
         title="Server restarted",
         severity="warning",
         query=named(graphite.moving(graphite.increase(EVERY.server("restarts")), "10min")),
-        summary=f"Server {NAME} was restarted {VALUE} times in 10 minutes",
+        summary=f"Restarts of server {NAME} in 10 minutes: {VALUE}",
         description="If the server keeps its jobs in memory only (beanstalkd without -b), the jobs"
         " that it had are lost.",
         panel=42,
@@ -122,7 +122,7 @@ def _servers() -> Iterator[Rule]:
         severity="warning",
         query=named(EVERY.server("missing_jobs")),
         hold="5m",
-        summary=f"Server {NAME} has lost {VALUE} jobs",
+        summary=f"Jobs that server {NAME} has lost: {VALUE}",
         description="The jobs were put and never deleted, but are in no state any more. A full disk"
         " can cause this.",
         panel=46,
@@ -143,7 +143,7 @@ def _queues() -> Iterator[Rule]:
         query=named("ready"),
         limits=(BACKLOG,),
         hold="15m",
-        summary=f"{VALUE} jobs are ready in {where}",
+        summary=f"Ready jobs in {where}: {VALUE}",
         description="The queue has had more ready jobs than the rule allows for 15 minutes. Set the"
         " limit of the rule to what your queues need.",
         runbook="queue-depth",
@@ -174,7 +174,7 @@ def _queues() -> Iterator[Rule]:
         severity="warning",
         query=named("buried"),
         limits=(limits.BURIED,),
-        summary=f"{VALUE} jobs are buried in {where}",
+        summary=f"Buried jobs in {where}: {VALUE}",
         description="Workers buried the jobs because they failed. Find out why, then kick or delete"
         " them.",
         runbook="queue-buried",
@@ -257,7 +257,7 @@ def _workers() -> Iterator[Rule]:
         title="Worker restarted",
         severity="warning",
         query=named(graphite.moving(graphite.increase(EVERY.worker("restarts")), "10min")),
-        summary=f"Worker {NAME} was restarted {VALUE} times in 10 minutes",
+        summary=f"Restarts of worker {NAME} in 10 minutes: {VALUE}",
         description="Nobody told the worker to stop: it crashed, was killed, or passed a hard"
         " deadline. `beanwatch workers` says which.",
         runbook="worker-heartbeat",
@@ -297,8 +297,8 @@ def _jobs() -> Iterator[Rule]:
         title="Runs poison, timed out or lost",
         severity="warning",
         query=graphite.nonempty(runs(*states.SERIOUS)),
-        summary=f"{VALUE} runs of job {SECOND_NODE} in queue {FIRST_NODE} were poison, timed out"
-        " or lost",
+        summary=f"Runs of job {SECOND_NODE} in queue {FIRST_NODE} that were poison, timed out"
+        f" or lost: {VALUE}",
         description="These are the runs of the last 10 minutes. Poison: the job killed its workers."
         " Timeout: the run took too long. Lost: the server did not confirm that the job is done,"
         " so it may run twice.",

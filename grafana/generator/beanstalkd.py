@@ -118,7 +118,7 @@ def rules(every: Patterns, name: str, value: str) -> Iterator[Rule]:
         title="Puts refused",
         severity="warning",
         query=graphite.nonempty(graphite.name_by(refused, SERVER)),
-        summary=f"beanstalkd {name} refused {value} jobs in 10 minutes",
+        summary=f"beanstalkd {name} refused jobs in the last 10 minutes: {value}",
         description="The jobs were too big, the server is draining, or it has no memory or disk"
         " left. The jobs are lost unless their producers put them again.",
         runbook="queue-server",

@@ -29,6 +29,7 @@ from beanwatch.grafana.generator.lib.tables import Column, grid
 from beanwatch.store.health import HEALTH_CODES
 from beanwatch.telemetry import series
 
+QUARTER = Size(6, 8)  # of a row
 SOME = Patterns(servers="*", hosts="$host", workers="$worker")
 BUSY, MEMORY = series.WORKER.find("busy"), series.WORKER.find("rss")
 BEAT_AGE, DISK = series.WORKER_SEEN.find("beat_age"), series.WORKER_SEEN.find("disk_free")
@@ -275,10 +276,11 @@ def _process() -> page.Section:
             chart(
                 34,
                 "Restarts",
-                "Restarts per minute of workers that nobody told to stop: after a crash, a hard"
-                " deadline, or a limit such as --max-jobs.",
+                "Restarts per minute of workers that nobody told to stop: after a crash or a hard"
+                " deadline.",
                 [per_minute("restarts")],
                 style=BARS,
+                size=QUARTER,
             ),
             chart(
                 35,
@@ -286,6 +288,7 @@ def _process() -> page.Section:
                 describe(series.WORKER.find("reconnects"), "The chart shows them per minute."),
                 [per_minute("reconnects")],
                 style=BARS,
+                size=QUARTER,
             ),
             chart(
                 36,
@@ -297,6 +300,19 @@ def _process() -> page.Section:
                 ),
                 [per_minute("touches")],
                 style=BARS,
+                size=QUARTER,
+            ),
+            chart(
+                37,
+                "Recycles",
+                describe(
+                    series.WORKER_SEEN.find("recycles"),
+                    "The chart shows them per minute. Many of them mean a leak of memory, or a"
+                    " limit that is too low.",
+                ),
+                [per_minute("recycles")],
+                style=BARS,
+                size=QUARTER,
             ),
         ],
     )

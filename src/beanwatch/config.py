@@ -3,10 +3,12 @@
 Command-line flags override the environment variables (`BEANWATCH_*`). These override the file, and
 the file overrides the defaults, which suit a single host. Every check imports this module when it
 starts. Therefore it imports no other module of beanwatch than `beanwatch.values`.
+Only for root, it also imports `beanwatch.file_access`.
 """
 
 import os
 import re
+import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from typing import Any, Literal, NamedTuple
@@ -14,6 +16,7 @@ from typing import Any, Literal, NamedTuple
 from beanwatch.values import (
     boolean,
     duration,
+    hides_warning,
     metric_prefix,
     one_of,
     size,
@@ -24,7 +27,20 @@ from beanwatch.values import (
 )
 
 DEFAULT_FILE = "/etc/beanwatch/beanwatch.toml"
+MIN_SECRET = 32  # characters; a shorter secret could be guessed from a signed command
 GLOB = re.compile(r"[*?\[]")  # the characters that make a name a glob
+# The characters of a worker's id, and those of globs. Globs go into files of Nagios and Icinga.
+WORKER_GLOB = r"[A-Za-z0-9._*?\[\]!-]{1,200}"
+EXPECTED_FORM = (
+    "expected a list of the workers' ids and of counts: "
+    '["web1.email-1", { glob = "k8s.*", least = 3 }]'
+)
+
+
+HIDDEN_WARNING = (
+    "no value would be a WARNING, because each value outside the range {} of the warning is also "
+    "outside the range {} of critical"
+)
 
 
 class ConfigError(Exception):
@@ -37,7 +53,7 @@ class ConfigError(Exception):
 class RedisConfig(NamedTuple):
     """Table [redis]: the Redis server that stores the workers' heartbeats and the ledger."""
 
-    url: str = ""  # such as redis://HOST:6379/0; empty if no Redis is configured
+    url: str = "redis://127.0.0.1:6379/0"  # empty: off, beanwatch uses no Redis
     password_file: str = ""  # the password is its first line
 
     def read_password(self, environ: Mapping[str, str] = os.environ) -> str:
@@ -48,21 +64,38 @@ class RedisConfig(NamedTuple):
         """
         if not self.password_file:
             return environ.get("BEANWATCH_REDIS_PASSWORD", "")
-        try:
-            with open(self.password_file, encoding="utf-8") as stream:
-                return stream.readline().rstrip("\r\n")
-        except (OSError, UnicodeDecodeError) as error:
-            reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-            raise ConfigError(
-                f"redis.password_file: cannot read {self.password_file}: {reason}"
-            ) from None
+        return _read_first_line("redis.password_file", self.password_file)
+
+
+def _read_first_line(key: str, path: str) -> str:
+    """Return the first line of the file that `key` names. Raises ConfigError."""
+    try:
+        with open(path, encoding="utf-8") as stream:
+            return stream.readline().rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        raise ConfigError(f"{key}: cannot read {path}: {reason}") from None
+
+
+def describe_exposure(path: str) -> str:
+    """Return a text if users other than the owner and the group can read or change a file.
+
+    The text says how to protect it. Return "" if nobody else can. Raises ConfigError.
+    """
+    try:
+        mode = os.stat(path).st_mode
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from None
+    if mode & (stat.S_IRWXO | stat.S_IWGRP):
+        return f"other users can read or change {path}; to protect it: chmod 0640 {path}"
+    return ""
 
 
 class GraphiteConfig(NamedTuple):
     """Table [graphite]: where metrics are written to, and where checks read them."""
 
-    address: str = ""  # host:port of carbon's plaintext receiver
-    url: str = ""  # base URL of the render API, without /render
+    address: str = "127.0.0.1:2003"  # of carbon's plaintext receiver; empty: off
+    url: str = "http://127.0.0.1:8080"  # base URL of the render API, without /render; empty: off
 
 
 class CollectConfig(NamedTuple):
@@ -130,6 +163,17 @@ class QueueRule(NamedTuple):
         return not GLOB.search(self.glob)
 
 
+class WorkerGroup(NamedTuple):
+    """An entry `{ glob = "k8s.*", least = 3 }` of workers.expected.
+
+    At least `least` live workers with ids that match the glob are expected. Which ones does not
+    matter, so that the names of containers may change.
+    """
+
+    glob: str
+    least: int
+
+
 class LinksConfig(NamedTuple):
     """Table [links]: URLs that alerts link to.
 
@@ -144,10 +188,12 @@ class Config(NamedTuple):
     """The whole configuration, with its defaults.
 
     `servers` maps the names of queue servers to their addresses. A server that was given without
-    a name has its address as its name.
+    a name has its address as its name. `given` has the keys, such as `redis.url`, that the file,
+    the environment or a flag sets: a server at a default address may not exist on this site.
     """
 
     file: str = ""
+    given: frozenset[str] = frozenset()
     prefix: str = "beanwatch"
     log_format: str = "json"
     log_file: str = ""
@@ -156,10 +202,42 @@ class Config(NamedTuple):
     graphite: GraphiteConfig = GraphiteConfig()
     collect: CollectConfig = CollectConfig()
     worker: WorkerConfig = WorkerConfig()
-    expected_workers: tuple[str, ...] = ()
+    expected_workers: tuple[str, ...] = ()  # ids
+    expected_groups: tuple[WorkerGroup, ...] = ()
+    secret_file: str = ""  # the secret that signs commands to workers; "": they are not signed
     queues: tuple[QueueRule, ...] = ()
     checks: Mapping[str, Threshold] = {}
     links: LinksConfig = LinksConfig()
+
+    def read_secret(self) -> bytes:
+        """Return the secret that signs commands to workers: the first line of `secret_file`.
+
+        Return b"" if there is no such file. Raises ConfigError if the file cannot be read, if other
+        users can, or if the secret is shorter than MIN_SECRET characters.
+        """
+        if not self.secret_file:
+            return b""
+        key, path = "workers.secret_file", self.secret_file
+        secret = _read_first_line(key, path)
+        if exposed := describe_exposure(path):
+            raise ConfigError(f"{key}: {exposed}")
+        if len(secret) < MIN_SECRET:
+            raise ConfigError(
+                f"{key}: the first line of {path} has {len(secret)} characters, expected at least "
+                f"{MIN_SECRET}; to make a secret: openssl rand -hex 32"
+            )
+        return secret.encode()
+
+    def is_wanted(self, key: str) -> bool:
+        """Return False if nobody asked for this part: its address (`key`) is only a default."""
+        needs_it = key == "redis.url" and bool(self.expected_workers)
+        return needs_it or key in self.given
+
+    def set_redis(self, url: str | None) -> "Config":
+        """Return this configuration with the Redis of a flag; unchanged if `url` is None."""
+        if url is None:
+            return self
+        return self._replace(redis=self.redis._replace(url=url), given=self.given | {"redis.url"})
 
     def threshold(self, measure: str, queue: str) -> Threshold | None:
         """Return the threshold for one measure (from MEASURES) of a queue; None if no rule applies.
@@ -170,6 +248,33 @@ class Config(NamedTuple):
             if measure in rule.thresholds and fnmatchcase(queue, rule.glob):
                 return rule.thresholds[measure]
         return None
+
+
+def parse_expected(value: Any) -> tuple[str | WorkerGroup, ...]:
+    """Parse workers.expected: ids of workers, and tables `{ glob = "k8s.*", least = 3 }`.
+
+    In text, such as an environment variable, commas separate ids. Raises ValueError.
+    """
+    if isinstance(value, str):
+        value = list(string_list(value))
+    if not isinstance(value, list):
+        raise ValueError(EXPECTED_FORM)
+    return tuple(map(_parse_expected, value))
+
+
+def _parse_expected(table: Any) -> str | WorkerGroup:
+    if isinstance(table, str):
+        if not re.fullmatch(WORKER_GLOB, table) or GLOB.search(table):
+            raise ValueError(f"{EXPECTED_FORM}; an id has letters, digits and . _ -")
+        return table
+    if not isinstance(table, dict) or set(table) != {"glob", "least"}:
+        raise ValueError(EXPECTED_FORM)
+    glob, least = table["glob"], table["least"]
+    if not isinstance(glob, str) or not re.fullmatch(WORKER_GLOB, glob):
+        raise ValueError(f"{EXPECTED_FORM}; a glob has letters, digits and . _ - * ? [ ]")
+    if isinstance(least, bool) or not isinstance(least, int) or least < 1:
+        raise ValueError(f"{EXPECTED_FORM}; least is a whole number, 1 or more")
+    return WorkerGroup(glob, least)
 
 
 Spec = Mapping[str, Callable[[Any], Any]]
@@ -210,12 +315,12 @@ WORKER: Spec = {
     "ledger": one_of("all", "failures", "off"),
     "restart_spread": duration,
 }
-WORKERS: Spec = {"expected": string_list}
+WORKERS: Spec = {"expected": lambda value: parse_expected(value), "secret_file": text}
 LINKS: Spec = {"runbook": text, "graphs": text}
 LIMITS: Spec = {"warning": threshold, "critical": threshold}
 THRESHOLD: Spec = {**LIMITS, "for": duration}
 MEASURES = ("depth", "buried", "age", "consumers")
-CHECKS = ("queue_server", *MEASURES, "worker_heartbeat", "job_failures", "metrics_fresh")
+CHECKS = ("queue_server", *MEASURES, "redis", "worker_heartbeat", "job_failures", "metrics_fresh")
 TABLES: Mapping[str, Spec] = {
     "redis": REDIS,
     "graphite": GRAPHITE,
@@ -262,7 +367,9 @@ def load(file: str | None = None, environ: Mapping[str, str] = os.environ) -> Co
     """Read the configuration from `file`, else from $BEANWATCH_CONFIG, else from DEFAULT_FILE.
 
     If DEFAULT_FILE does not exist, the defaults apply. Raises ConfigError if a file that was
-    named does not exist, if a file cannot be read, or if its content is invalid.
+    named does not exist, if a file cannot be read, or if its content is invalid. It also raises
+    ConfigError if this process is root and another user can change the file: such a user could
+    have root write logs and state to any file, or send any file to a server as a password.
     """
     named = file or environ.get("BEANWATCH_CONFIG", "")
     path = named or DEFAULT_FILE
@@ -276,7 +383,22 @@ def load(file: str | None = None, environ: Mapping[str, str] = os.environ) -> Co
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
         raise ConfigError(f"cannot read configuration file {path}: {reason}") from None
+    if path and os.geteuid() == 0:
+        _refuse_writers(path, environ)
     return parse(source, path, environ)
+
+
+def _refuse_writers(path: str, environ: Mapping[str, str]) -> None:
+    from beanwatch.file_access import find_writers  # imported here because only root needs it
+
+    try:
+        writer = next(find_writers(path, environ), "")
+    except OSError:  # it is a pipe, as in `--config <(...)`, which has no directory
+        return
+    if writer:
+        raise ConfigError(
+            f"configuration file {path}: root does not use a file that others can change: {writer}"
+        )
 
 
 def describe_missing_file() -> str:
@@ -304,15 +426,20 @@ class _Reader:
                 raise self._unknown((key,), known)
         general = {key: value for key, value in tree.items() if key in GENERAL}
         tables = {name: self._table((name,), tree.get(name, {}), TABLES[name]) for name in TABLES}
+        given = {f"{name}.{key}" for name, table in tables.items() for key in table}
+        expected = tables["workers"].get("expected", ())
         return Config(
             file=self.file,
+            given=frozenset(given),
             servers=self._servers(tree.get("servers", {})),
             redis=RedisConfig(**tables["redis"]),
             graphite=GraphiteConfig(**tables["graphite"]),
             collect=CollectConfig(**tables["collect"]),
             worker=WorkerConfig(**tables["worker"]),
             links=LinksConfig(**tables["links"]),
-            expected_workers=tables["workers"].get("expected", ()),
+            expected_workers=tuple(one for one in expected if isinstance(one, str)),
+            expected_groups=tuple(one for one in expected if isinstance(one, WorkerGroup)),
+            secret_file=tables["workers"].get("secret_file", ""),
             queues=tuple(self._queues(tree.get("queues", {}))),
             checks=self._thresholds(("checks",), tree.get("checks", {}), CHECKS),
             **self._table((), general, GENERAL),
@@ -378,14 +505,19 @@ class _Reader:
             spec = THRESHOLD if path[0] == "queues" or name in MEASURES else LIMITS
             fields = self._table((*path, name), values, spec)
             fields["hold"] = fields.pop("for", 0.0)
-            found[name] = Threshold(**fields)
+            found[name] = limits = Threshold(**fields)
+            if hides_warning(limits.warning, limits.critical):
+                reason = HIDDEN_WARNING.format(limits.warning, limits.critical)
+                raise self._wrong((*path, name), reason)
         return found
 
     def _value(self, path: tuple[str, ...], value: Any, parser: Callable[[Any], Any]) -> Any:
         try:
             return parser(value)
         except ValueError as error:
-            raise self._wrong(path, f"{error}, not {value!r}") from None
+            # A list or a table may contain a password.
+            found = type(value).__name__ if isinstance(value, list | dict) else repr(value)
+            raise self._wrong(path, f"{error}, not {found}") from None
 
     def _unknown(self, path: tuple[str, ...], known: Any) -> ConfigError:
         hint = _hint(path[-1], known) or f"; known keys: {', '.join(known)}"

@@ -5,8 +5,10 @@ it raises ValueError with a text that says what is. This module imports no other
 beanwatch, so checks start fast.
 """
 
+import math
 import re
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 
@@ -102,6 +104,37 @@ def threshold(value: Any) -> str:
     if end and start != "~" and float(start or 0) > float(end):
         raise ValueError(f"{expected}; the start of a range must not be above its end")
     return value
+
+
+def hides_warning(warning: str, critical: str) -> bool:
+    """Return True if no value can be a WARNING: each that breaks `warning` breaks `critical`, too.
+
+    Both are ranges as `threshold` returns them, of a value that is never negative. Return False if
+    the ranges are equal, or if one of them never alerts: then somebody wants one state only.
+    """
+    if not warning or not critical or warning == critical:
+        return False
+    if warning.isdecimal() and critical.isdecimal():
+        return float(critical) < float(warning)
+    limits = {0.0, *_bounds(warning), *_bounds(critical)} - {-math.inf, math.inf}
+    ends = sorted(limit for limit in limits if limit >= 0)
+    between = [(one + two) / 2 for one, two in pairwise(ends)]
+    values = [*ends, *between, ends[-1] + 1]  # a range changes its answer at its ends only
+    warns = {value for value in values if _breaks(value, warning)}
+    return bool(warns) and warns < {value for value in values if _breaks(value, critical)}
+
+
+def _bounds(limit: str) -> tuple[float, float]:
+    """Return the first and the last value of a range."""
+    start, _, end = limit.lstrip("@").rpartition(":")
+    low = -math.inf if start == "~" else float(start or 0)
+    return low, float(end) if end else math.inf
+
+
+def _breaks(value: float, limit: str) -> bool:
+    """Return True if a value alerts by a range. `checks.lib.plugin` does it with nagiosplugin."""
+    start, end = _bounds(limit)
+    return (start <= value <= end) == limit.startswith("@")
 
 
 def one_of(*allowed: str) -> Callable[[Any], str]:

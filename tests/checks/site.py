@@ -17,7 +17,7 @@ class Site:
         self.config = directory / "beanwatch.toml"
         self.config.write_text(
             f'[servers]\nqueue1 = "{beanstalkd.address}"\n'
-            f'[redis]\nurl = "{redis.url}"\n'
+            f'[redis]\nurl = "{redis.url}"\n[graphite]\naddress = ""\nurl = ""\n'
             '[queues."images".buried]\ncritical = 0\n'
         )
         self.root = directory / "root"
@@ -37,6 +37,14 @@ class Site:
     def install(self, kind: str, *argv: str) -> str:
         """`beanwatch install` for Debian, below `root`."""
         said = self.beanwatch("install", kind, "--dest", self.root, "--family", "debian", *argv)
+        # The files name the places where they would be if `root` were `/`.
+        for name in ("etc/nagios4/conf.d", "etc/icinga2/conf.d/beanwatch"):
+            for path in (self.root / name).glob("*"):
+                text = path.read_text()
+                here = text.replace(" /etc/beanwatch/", f" {self.root}/etc/beanwatch/")
+                here = here.replace('"/etc/beanwatch/', f'"{self.root}/etc/beanwatch/')
+                if here != text:
+                    path.write_text(here)
         if self.plugins.is_dir() and not (self.plugins / "check_dummy").exists():
             (self.plugins / "check_dummy").symlink_to("/usr/lib/nagios/plugins/check_dummy")
         return said

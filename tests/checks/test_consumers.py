@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from beanwatch.checks import queue_consumers
+from beanwatch.checks.lib.consumer_diagnosis import decide_silent
 from beanwatch.checks.lib.heartbeat_evidence import (
     WorkersByHealth,
     explain_with_heartbeats,
@@ -17,6 +18,7 @@ from beanwatch.checks.lib.plugin import Unknown
 from beanwatch.checks.lib.plugin_process import PluginOutput
 from beanwatch.checks.lib.source import LiveSource
 from beanwatch.config import Config
+from beanwatch.queues.consumers import Consumers
 from beanwatch.queues.servers import Server, parse_server
 from beanwatch.store.heartbeats import WORKERS_KEY, Heartbeat, Worker, encode_heartbeat, worker_key
 from tests.checks.conftest import Check
@@ -36,6 +38,29 @@ def test_jobs_that_nobody_watches_are_critical(check: Check, beanstalkd: Beansta
     answer = check("queue_consumers", "--server", beanstalkd.address, "-Q", "images")
     assert answer.code == CRITICAL
     assert answer.text.endswith("images: 2 jobs ready and no consumer watches it")
+
+
+def test_connections_of_monitoring_are_no_consumers_of_default(
+    check: Check, beanstalkd: Beanstalkd
+):
+    with beanstalkd.client(), beanstalkd.client(use="images"):  # as a collector and a producer
+        arguments = ("--server", beanstalkd.address, "-Q", "default", "-c", "1:")
+        answer = check("queue_consumers", *arguments)
+        assert (answer.code, answer.text.partition(" - ")[2]) == (OK, "default: not used")
+        assert answer.perfdata["default consumers"] == "0"
+        with beanstalkd.client(use="default") as client:
+            client.put("x")
+            client.delete(client.reserve(timeout=5))
+        answer = check("queue_consumers", *arguments)
+        assert answer.code == CRITICAL
+        assert answer.text.endswith(
+            "default: 0 jobs ready, 0 consumers waiting for a job, 0 consumers (allowed 1:)"
+        )
+        with beanstalkd.client() as client:
+            client.put("x")
+            client.reserve(timeout=5)
+            answer = check("queue_consumers", *arguments)
+        assert (answer.code, answer.perfdata["default consumers"]) == (OK, "1")
 
 
 def test_jobs_in_default_are_a_producers_mistake(check: Check, beanstalkd: Beanstalkd):
@@ -318,8 +343,10 @@ def test_frozen_workers_are_critical_unless_jobs_get_done(
         one.reserve(timeout=5)
         two.reserve(timeout=5)
         answer = check("queue_consumers", *arguments)
-        assert answer.code == OK, "nobody knows yet whether they get on"
-        assert answer.text.endswith("connected but without a heartbeat: web1.a, web1.b")
+        assert answer.code == WARNING, "nobody knows yet whether they get on"
+        assert answer.text.endswith(
+            "images: 6 jobs ready, and web1.a, web1.b are connected but send no heartbeat (frozen?)"
+        )
         answer = check("queue_consumers", *arguments)
         assert answer.code == CRITICAL
         assert answer.text.endswith(
@@ -328,6 +355,52 @@ def test_frozen_workers_are_critical_unless_jobs_get_done(
         )
         work(one, 1)  # they have only lost Redis
         assert check("queue_consumers", *arguments).code == OK
+
+
+def test_of_a_frozen_worker_nobody_says_that_it_takes_what_is_ready(
+    check: Check, beanstalkd: Beanstalkd, redis_server: Redis
+):
+    """As of a run by hand, which has no earlier run to compare with."""
+    put(beanstalkd, "images", 3)
+    put(beanstalkd, "mail", 2)
+    beat(redis_server, "web1.a", "images", age=38)
+    beat(redis_server, "web1.b", "mail")
+    with beanstalkd.client(watch="images") as frozen, beanstalkd.client(watch="mail") as busy:
+        frozen.reserve(timeout=5)
+        busy.reserve(timeout=5)
+        arguments = ("--server", beanstalkd.address, "--redis", redis_server.url)
+        answer = check("queue_consumers", *arguments)
+        assert (answer.code, answer.text) == (
+            WARNING,
+            "QUEUE_CONSUMERS WARNING - images: 2 jobs ready, and web1.a is connected but sends no "
+            "heartbeat (frozen?)",
+        )
+        answer = check("queue_consumers", "--server", beanstalkd.address, "-Q", "*i*")
+        assert answer.text.endswith(
+            "2 queues: consumers take what is ready, or are all busy (images, mail)"
+        )
+
+
+@pytest.mark.parametrize(
+    ("deletes", "before_age", "verdict"),
+    [
+        (10, 5.0, "frozen"),
+        (10, 60.0, "frozen"),
+        (9, 29.0, ""),
+        (9, 60.0, "silent"),
+        (9, -5.0, "silent"),
+        (None, 5.0, "silent"),
+    ],
+)
+def test_only_jobs_done_after_the_last_heartbeat_show_that_a_silent_worker_lives(
+    deletes: int | None, before_age: float, verdict: str
+):
+    workers = [Worker("a", 30.0, Heartbeat())]
+    now = Consumers(ready=2, held=1, idle=0, consumers=1, deletes=10)
+    before = now._replace(deletes=deletes)
+    assert decide_silent(workers, now, before, before_age) == verdict
+    assert decide_silent(workers, now, None, 0.0) == "silent"
+    assert decide_silent([Worker("a", 1.0, Heartbeat())], now, before, before_age) == ""
 
 
 def test_a_worker_that_said_goodbye_is_neither_frozen_nor_missing():

@@ -1,5 +1,6 @@
 """beanwatch install: what goes where, again and again, and never over what is yours."""
 
+import json
 import os
 import subprocess
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from beanwatch.cli.install import KINDS
-from beanwatch.cli.lib.installer import FileInstaller, FileToInstall
+from beanwatch.cli.lib.installer import MANIFEST, FileInstaller, FileToInstall
 from tests.real import ROOT, Beanstalkd
 
 
@@ -33,7 +34,25 @@ def test_a_dry_run_touches_nothing(run, tmp_path: Path):
     assert code == 0
     assert "beanwatch-commands.cfg" in said
     assert said.splitlines()[-1].startswith("would then: ")
+    steps = said.splitlines()[:-1]
+    assert {step[:13].strip() for step in steps} == {"would create", "would link"}
     assert not (tmp_path / "root").exists()
+
+
+def test_services_without_limits_are_named(run, tmp_path: Path):
+    (tmp_path / "b.toml").write_text(
+        "[queues.'email.*'.depth]\nwarning = 5\n[queues.images.age]\nwarning = 5\n"
+    )
+    argv = ("beanwatch", "install", "nagios", "--dest", tmp_path / "root")
+    said = run(*argv, "--config", "b.toml")
+    assert said.stderr == (
+        "note: no limits are set for 2 services, so the result is always OK: depth of images, "
+        'depth of other queues; set limits in [checks.depth] or [queues."GLOB".depth]\n'
+    )
+    assert "depth of all queues" in run(*argv).stderr
+    (tmp_path / "b.toml").write_text("[checks.depth]\nwarning = 5\n")
+    assert run(*argv, "--config", "b.toml").stderr == ""
+    assert run("beanwatch", "install", "cron", "--dest", tmp_path / "root").stderr == ""
 
 
 @pytest.mark.parametrize("kind", ["nagios", "nrpe", "icinga2"])
@@ -144,6 +163,78 @@ def test_services_are_made_of_the_configuration_and_of_what_is_there(
     argv = ("--dest", tmp_path / "root", "--family", "debian", "--discover", "--config", config)
     assert run("beanwatch", "install", "nagios", *argv)[0] == 0
     services = (tmp_path / "root/etc/nagios4/conf.d/beanwatch-services.cfg").read_text()
-    assert "check_queue_depth!email.*\n" in services
     assert "check_queue_age!found\n" in services
+    assert "email" not in services, "a glob gives limits only, where queues are discovered"
+    assert "check_queue_age!*!--services /etc/beanwatch/services-nagios.json\n" in services
+    own = json.loads((tmp_path / "root/etc/beanwatch/services-nagios.json").read_text())
+    assert own == {"queues": {"q1": ["default", "found"]}, "workers": [], "jobs": []}
+    assert run("beanwatch", "install", "nagios", *argv[:4], *argv[5:])[0] == 0
+    services = (tmp_path / "root/etc/nagios4/conf.d/beanwatch-services.cfg").read_text()
+    assert "check_queue_depth!email.*\n" in services
     assert f"_BEANWATCH_OPTIONS  -t 10 --config {config}\n" in services
+
+
+@pytest.mark.parametrize("level", ["root", "root/etc", "root/etc/cron.d"])
+def test_nothing_is_installed_through_a_link_at_any_level(run, tmp_path: Path, level: str):
+    victim = tmp_path / "victim"
+    (victim / "cron.d").mkdir(parents=True)
+    link = tmp_path / level
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.symlink_to(victim)
+    code, said, _ = run("beanwatch", "install", "cron", "--dest", tmp_path / "root")
+    assert code == 1
+    assert f"({link} is a symbolic link, and nothing is written through one)" in said
+    assert [path.name for path in victim.rglob("*")] == ["cron.d"]
+
+
+def test_a_link_in_place_of_a_file_is_kept_and_what_it_names_is_not_read(tmp_path: Path):
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"1")
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root/a").symlink_to(victim)
+    (tmp_path / "root/a.beanwatch-new").symlink_to(victim)
+    (step,) = FileInstaller(tmp_path / "root").install([FileToInstall("/a", b"1")])
+    assert step.status == "kept"
+    assert victim.read_bytes() == b"1"
+    assert (tmp_path / "root/a").is_symlink()
+    assert (tmp_path / "root/a.beanwatch-new").read_bytes() == b"1"
+
+
+def test_a_list_of_what_was_installed_is_not_written_through_a_link(tmp_path: Path):
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"{}")
+    manifest = tmp_path / "root" / MANIFEST
+    manifest.parent.mkdir(parents=True)
+    manifest.symlink_to(victim)
+    (step,) = FileInstaller(tmp_path / "root").install([FileToInstall("/a", b"1")])
+    assert step.status == "new"
+    assert victim.read_bytes() == b"{}"
+
+
+def test_names_of_temporary_files_cannot_be_known_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    renamed: list[str] = []
+    rename = os.rename
+    monkeypatch.setattr(os, "rename", lambda a, b, **to: (renamed.append(a), rename(a, b, **to)))
+    for number in range(2):
+        files = [FileToInstall("/a", b"%d" % number), FileToInstall("/b", link=f"/{number}")]
+        list(FileInstaller(tmp_path).install(files))
+    assert len(set(renamed)) == len(renamed) == 6
+    assert not list(tmp_path.rglob("*.beanwatch-new"))
+
+
+def test_a_pipe_in_place_of_a_file_is_refused_and_not_waited_for(tmp_path: Path):
+    os.mkfifo(tmp_path / "a")
+    (step,) = FileInstaller(tmp_path).install([FileToInstall("/a", b"1")])
+    assert (step.status, step.reason) == ("failed", "not a regular file")
+
+
+def test_directories_are_made_that_only_their_owner_can_write_to(tmp_path: Path):
+    old = os.umask(0)
+    try:
+        list(FileInstaller(tmp_path).install([FileToInstall("/made/a", b"1")]))
+    finally:
+        os.umask(old)
+    assert (tmp_path / "made").stat().st_mode & 0o777 == 0o755
+    assert (tmp_path / "made/a").stat().st_mode & 0o777 == 0o644

@@ -9,6 +9,7 @@ from beanwatch.checks.lib.services import plan_services
 from beanwatch.config import parse
 from beanwatch.queues.servers import resolve_servers
 from tests.checks.site import Site
+from tests.checks.test_workers import beat
 from tests.real import Beanstalkd, HttpSink, Nagios, Redis, SmtpSink, wait_until
 
 
@@ -66,6 +67,28 @@ def test_a_problem_and_its_recovery_arrive_by_mail_and_by_webhook(site: Site):
     assert "#queue-buried|Runbook>" in alert["attachments"][0]["text"]
 
 
+def test_a_first_start_of_everything_alerts_nobody(site: Site):
+    site.install("nagios", "--discover")
+    mailbox = site.directory / "mailbox"
+    mailbox.touch()
+    beat(site.redis, "web1.a")
+    with site.nagios(f"--file {mailbox}") as nagios:
+        nagios.verify()
+
+        def oldest_check() -> int:
+            beat(site.redis, "web1.a")
+            return min(int(s["last_check"]) for (_, name), s in nagios.statuses().items() if name)
+
+        wait_until(lambda: oldest_check() > 0, timeout=60)
+        first = oldest_check()
+        # An alert takes four checks, one each second.
+        wait_until(lambda: oldest_check() > first + 5, timeout=60)
+        states = {name: s["current_state"] for (_, name), s in nagios.statuses().items() if name}
+        assert set(states.values()) == {"0"}, states
+        assert "up for" in state_of(nagios, "queue server")[1]
+    assert mailbox.read_text() == ""
+
+
 def test_a_server_that_is_down_is_one_alert_and_no_storm(site: Site):
     site.install("nagios")
     # Where a minute is a second, two attempts more than the server's are no room for a slow look.
@@ -95,6 +118,35 @@ def test_a_server_that_is_down_is_one_alert_and_no_storm(site: Site):
         wait_until(lambda: state_of(nagios, "age of images")[0] == "0", timeout=60)
 
 
+def test_a_redis_that_is_down_is_one_alert(site: Site):
+    site.install("nagios")
+    templates = site.root / "etc/nagios4/conf.d/beanwatch-templates.cfg"
+    text = templates.read_text()
+    templates.write_text(text.replace("max_check_attempts      4\n", "max_check_attempts 8\n"))
+    beat(site.redis, "web1.a", interval=600.0)
+    mailbox = site.directory / "mailbox"
+    mailbox.touch()
+    with site.nagios(f"--file {mailbox}") as nagios:
+        nagios.verify()
+        wait_until(lambda: "web1.a: idle" in state_of(nagios, "workers")[1], timeout=60)
+        site.redis.kill()
+        wait_until(lambda: "\tredis\tCRITICAL\t" in mailbox.read_text(), timeout=60)
+        dependents = ("workers", "job failures")
+        wait_until(
+            lambda: all(
+                nagios.statuses()["queue1", name].get("state_type") == "1"
+                and nagios.statuses()["queue1", name].get("current_state") == "3"
+                for name in dependents
+            ),
+            timeout=60,
+            message="the checks of workers and jobs are UNKNOWN for good",
+        )
+        site.redis.start()
+        beat(site.redis, "web1.a", interval=600.0)
+        wait_until(lambda: "RECOVERY\tqueue1\tredis\t" in mailbox.read_text(), timeout=60)
+        assert not any(f"\t{name}\t" in mailbox.read_text() for name in dependents)
+
+
 def test_passive_results_arrive_by_the_command_file_and_their_absence_is_an_alert(site: Site):
     site.install("nagios", "--passive")
     with site.nagios("--file /dev/null") as nagios:
@@ -102,7 +154,7 @@ def test_passive_results_arrive_by_the_command_file_and_their_absence_is_an_aler
         site.bury()
         commands = nagios._run / "commands"
         argv = ("passive", "--once", "--to", "command-file", "--command-file", commands)
-        assert site.beanwatch(*argv) == "7 check results submitted\n"
+        assert site.beanwatch(*argv) == "12 check results submitted\n"
         wait_until(lambda: state_of(nagios, "buried of images")[0] == "2", timeout=60)
         assert "images: 1 job buried" in state_of(nagios, "buried of images")[1]
         assert "fresh" not in state_of(nagios, "buried of images")[1]
@@ -122,6 +174,76 @@ def test_passive_results_arrive_by_the_command_file_and_their_absence_is_an_aler
     with overdue as nagios:
         wait_until(lambda: state_of(nagios, "depth of images")[0] == "3", timeout=60)
         assert "No result from beanwatch passive" in state_of(nagios, "depth of images")[1]
+
+
+def write(path: Path, text: str) -> None:
+    """Replace the file at once: who reads it sees the old text or the new one."""
+    new = path.with_suffix(".new")
+    new.write_text(text)
+    new.replace(path)
+
+
+def test_passive_results_follow_queues_as_they_come_and_tell_of_a_second_problem(site: Site):
+    with site.beanstalkd.client(use="email.regular") as client:
+        client.put("x")
+    site.install("nagios", "--passive", "--discover")
+    mailbox = site.directory / "mailbox"
+    mailbox.touch()
+    own = site.root / "etc/beanwatch/services-nagios.json"
+    with site.nagios(f"--file {mailbox}") as nagios:
+        commands = nagios._run / "commands"
+
+        def submit() -> None:
+            argv = ("--to", "command-file", "--command-file", commands, "--services", own)
+            site.beanwatch("passive", "--once", *argv)
+
+        def alerts(kind: str, text: str) -> list[str]:
+            lines = mailbox.read_text().splitlines()
+            head = f"{kind}\tqueue1\tconsumers of other queues\tCRITICAL\t"
+            return [line for line in lines if head in line and text in line]
+
+        submit()
+        with site.beanstalkd.client(use="emial.regular") as client:
+            client.put("x")
+        submit()
+        problem = "emial.regular: 1 job ready and no consumer watches it"
+        wait_until(lambda: alerts("PROBLEM", problem), timeout=60)
+        submit()
+        with site.beanstalkd.client(use="imgaes") as client:
+            client.put("x")
+        submit()
+        second = "imgaes: 1 job ready and no consumer watches it"
+        wait_until(lambda: alerts("CUSTOM", second), timeout=60)
+        submit()
+        submit()
+        site.beanstalkd.kill()
+        submit()
+        wait_until(lambda: "\tqueue server\tCRITICAL\t" in mailbox.read_text(), timeout=60)
+        submit()
+    assert len(alerts("CUSTOM", "")) == 1
+    assert "could not be found" not in nagios.events
+
+
+def test_an_active_service_that_covers_several_reminds(site: Site):
+    site.install("nagios", "--discover")
+    templates = site.root / "etc/nagios4/conf.d/beanwatch-templates.cfg"
+    text = templates.read_text()
+    assert "notification_interval  30\n" in text
+    write(templates, text.replace("notification_interval  30\n", "notification_interval  3\n"))
+    mailbox = site.directory / "mailbox"
+    mailbox.touch()
+    with site.nagios(f"--file {mailbox}") as nagios:
+        nagios.verify()
+        for queue in ("emial.regular", "imgaes"):
+            with site.beanstalkd.client(use=queue) as client:
+                client.put("x")
+            wait_until(
+                lambda queue=queue: any(
+                    "\tconsumers of other queues\tCRITICAL\t" in line and queue in line
+                    for line in mailbox.read_text().splitlines()
+                ),
+                timeout=60,
+            )
 
 
 def test_the_event_handler_kicks_buried_jobs_when_it_is_switched_on(site: Site):
@@ -170,6 +292,6 @@ def test_names_that_nagios_would_confuse_are_numbered():
     config = parse('[queues."a$b".depth]\nwarning = 1\n[queues."a(b".depth]\nwarning = 1\n')
     services = plan_services(config, resolve_servers({"q": "127.0.0.1"}))
     names = [service.name for service in services if service.check == "queue_depth"]
-    assert names == ["depth of a_b", "depth of a_b 2"]
+    assert names == ["depth of a_b", "depth of a_b 2", "depth of other queues"]
     text = "".join(nagios_services(services, config))
     assert "check_queue_depth!a$$b\n" in text

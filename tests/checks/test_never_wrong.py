@@ -11,11 +11,12 @@ import pytest
 
 from tests.checks.conftest import Check, parse_output
 from tests.real import ROOT, Beanstalkd, HttpSink, Proxy, Redis, closed_port
+from tests.real.drip import Drip
 from tests.real.silent_dns import run_with_silent_dns
 
 QUEUE_CHECKS = ("queue_depth", "queue_buried", "queue_age", "queue_consumers")
 SERVER_CHECKS = ("queue_server", *QUEUE_CHECKS)
-REDIS_CHECKS = ("worker_heartbeat", "job_failures")
+REDIS_CHECKS = ("redis", "worker_heartbeat", "job_failures")
 CHECKS = (*SERVER_CHECKS, *REDIS_CHECKS, "metrics_fresh")
 OK, WARNING, CRITICAL, UNKNOWN = range(4)
 # A loaded machine takes its time to start a process; a check that hangs takes for ever.
@@ -33,7 +34,7 @@ def address_arguments(name: str, address: str) -> list[str]:
 
 def unreachable(name: str) -> int:
     """The documented state of a server that cannot be used."""
-    return CRITICAL if name == "queue_server" else UNKNOWN
+    return CRITICAL if name in ("queue_server", "redis") else UNKNOWN
 
 
 def runbook_of(name: str) -> str:
@@ -155,9 +156,8 @@ def test_an_answer_that_is_cut_off_is_no_answer(
 def test_a_slow_answer_is_an_answer(check: Check, front: Callable[[str], Proxy], name: str):
     proxy = front(name)
     proxy.latency(0.1)
-    started = ("--restarted", "1h") if name == "queue_server" else ()
-    answer = check(name, *address_arguments(name, proxy.address), "-t", "20", *started)
-    assert answer.code == (WARNING if name == "queue_server" else OK)
+    answer = check(name, *address_arguments(name, proxy.address), "-t", "20")
+    assert answer.code == OK
 
 
 @pytest.mark.parametrize("name", REDIS_CHECKS)
@@ -181,6 +181,40 @@ def test_a_frozen_server_is_reported_beside_one_in_trouble(
     assert answer.code == CRITICAL
     assert "images: 1 job ready" in answer.text
     assert answer.text.index("images") < answer.text.index("no answer")
+
+
+TLS_RECORD = b"\x16\x03\x03\x40\x00"  # the start of a handshake message of 16 KiB
+
+
+@pytest.mark.parametrize(
+    ("name", "option", "start"),
+    [
+        ("metrics_fresh", "--graphite-url=http://", b"HTTP/1.0 200 OK\r\nX: "),
+        ("metrics_fresh", "--graphite-url=https://", TLS_RECORD),
+        ("worker_heartbeat", "--redis=redis://", b"+"),
+        ("worker_heartbeat", "--redis=rediss://", TLS_RECORD),
+        ("queue_depth", "--server=", b"OK 100000\r\n"),
+    ],
+)
+def test_a_reply_that_comes_byte_by_byte_ends_with_the_timeout(
+    check: Check, name: str, option: str, start: bytes
+):
+    started = time.monotonic()
+    with Drip(start) as server:
+        answer = check(name, f"{option}{server.address}", "-t", "1")
+    assert time.monotonic() - started < 1 + START
+    assert answer.code == UNKNOWN
+    assert "no answer within" in answer.text
+
+
+def test_an_event_handler_ends_with_the_timeout_when_a_reply_comes_byte_by_byte(run):
+    started = time.monotonic()
+    with Drip(b"USING ") as server:
+        argv = ("--server", server.address, "-Q", "q", "--state", "CRITICAL", "--type", "HARD")
+        code, _, stderr = run("beanwatch_kick_buried", *argv, "-t", "1")
+    assert time.monotonic() - started < 1 + START
+    failed = "cannot kick the buried jobs of q: not done within 1 s"
+    assert (code, stderr) == (1, f"beanwatch_kick_buried: {failed}\n")
 
 
 @pytest.mark.parametrize("name", CHECKS)
@@ -250,7 +284,7 @@ def test_bad_arguments_are_unknown_and_not_critical(run, name: str, argv: tuple[
 
 @pytest.mark.parametrize("name", CHECKS)
 def test_the_help_names_the_state_of_a_timeout(run, name: str):
-    state = "critical" if name == "queue_server" else "unknown"
+    state = "critical" if unreachable(name) == CRITICAL else "unknown"
     assert f"10:{state})" in " ".join(run(f"check_{name}", "--help").stdout.split())
 
 

@@ -1,15 +1,23 @@
 """beanwatch_notify: mail, webhook, file; and what it says when one fails."""
 
+import os
+import socket
 import stat
+import threading
+import time
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from beanwatch.checks.channels import mail as mail_channel
 from beanwatch.checks.channels.alert import Alert
 from beanwatch.checks.channels.mail import make_mail
 from beanwatch.checks.channels.webhook import make_slack
-from tests.real import HttpSink, SmtpSink, closed_port
+from tests.real import ROOT, HttpSink, SmtpSink, closed_port
+from tests.real.drip import Drip
+from tests.real.silent_dns import run_with_silent_dns
 
 ALERT = (
     *("--kind", "PROBLEM", "--host", "queue1", "--service", "buried of images"),
@@ -87,6 +95,78 @@ def test_a_file_is_not_written_through_a_symlink(run, tmp_path: Path):
     assert code == 1
     assert "symbolic links" in stderr
     assert not (tmp_path / "victim").exists()
+
+
+# -- the whole ends with the timeout
+
+START = 8.0  # a loaded machine takes its time to start a process
+
+
+def test_targets_that_hang_end_with_the_timeout_and_stop_no_other(run, tmp_path: Path):
+    mailbox, fifo, drips, reads = (tmp_path / name for name in ("mailbox", "fifo", "drips", "url"))
+    os.mkfifo(fifo)
+    os.mkfifo(reads)
+    with Drip(b"HTTP/1.1 200 OK\r\nX: ") as web, Drip(b"220-") as smtp:
+        drips.write_text(f"http://{web.address}/services/SECRET\n")
+        started = time.monotonic()
+        code, stdout, stderr = run(
+            *("beanwatch_notify", "--timeout", "2", *ALERT),
+            *("--mail", "a@example.org", "--smtp", smtp.address),
+            *("--webhook-file", drips, "--webhook-file", reads),
+            *("--file", fifo, "--file", mailbox),
+        )
+        assert time.monotonic() - started < 2 + START
+    late = "not done within 2 s"
+    assert (code, stdout, stderr.splitlines()) == (
+        1,
+        "",
+        [
+            f"beanwatch_notify: cannot send the alert by mail through {smtp.address}: {late}",
+            f"beanwatch_notify: cannot send the alert to the webhook in {drips}: {late}",
+            f"beanwatch_notify: cannot send the alert to the webhook in {reads}: {late}",
+            f"beanwatch_notify: cannot write the alert to {fifo}: No such device or address",
+        ],
+    )
+    assert len(mailbox.read_text().splitlines()) == 1
+
+
+def test_a_name_server_that_hangs_costs_the_timeout_and_stops_no_other_target(tmp_path: Path):
+    mailbox = tmp_path / "mailbox"
+    argv = [str(ROOT / ".venv" / "bin" / "beanwatch_notify"), "--timeout", "2", *ALERT]
+    argv += ["--mail", "a@example.org", "--smtp", "smtp.example.org", "--file", str(mailbox)]
+    started = time.monotonic()
+    done = run_with_silent_dns(tmp_path, argv)
+    assert time.monotonic() - started < 2 + START
+    failed = "cannot send the alert by mail through smtp.example.org: not done within 2 s"
+    assert (done.returncode, done.stderr) == (1, f"beanwatch_notify: {failed}\n")
+    assert len(mailbox.read_text().splitlines()) == 1
+
+
+def test_without_a_name_server_a_mail_has_the_hosts_short_name(monkeypatch: pytest.MonkeyPatch):
+    answered = threading.Event()
+    monkeypatch.setattr(socket, "getfqdn", lambda: str(answered.wait(20)))
+    assert mail_channel.find_host_name(0.1) == socket.gethostname()
+    answered.set()
+
+
+def test_a_webhook_that_is_no_web_server_or_no_url_shows_no_secret(run, tmp_path: Path):
+    secret = tmp_path / "url"
+    with Drip(b"SSH-2.0-x\r\n\r\n") as other:
+        for url in (f"http://{other.address}/SECRET", "http://h/SECRET \x01", "http://[SECRET"):
+            secret.write_text(f"{url}\n")
+            code, _, stderr = run("beanwatch_notify", "--webhook-file", secret, *ALERT)
+            assert code == 1
+            failed = f"beanwatch_notify: cannot post the alert to the webhook in {secret}: "
+            assert stderr.startswith(failed)
+            assert len(stderr.splitlines()) == 1
+            assert "SECRET" not in stderr
+
+
+@pytest.mark.parametrize("seconds", ["0", "-1", "nan", "inf", "x", "3601"])
+def test_a_timeout_that_is_no_time_limit_is_misuse(run, seconds: str):
+    code, _, stderr = run("beanwatch_notify", f"--timeout={seconds}", "--file", "/x", *ALERT)
+    assert code == 2
+    assert "expected seconds, above 0 and up to 3600" in stderr
 
 
 def test_nowhere_to_send_it_is_misuse(run):

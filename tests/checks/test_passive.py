@@ -8,14 +8,17 @@ import pytest
 
 from beanwatch.checks.lib.memory import FileMemory
 from beanwatch.checks.lib.output import PluginResult
-from beanwatch.checks.lib.passive import ServiceResult, poll
+from beanwatch.checks.lib.passive import PassiveRound, ServiceResult, poll
 from beanwatch.checks.lib.plugin_process import PluginOutput
-from beanwatch.checks.lib.services import Service
+from beanwatch.checks.lib.services import Service, list_own, plan_services
 from beanwatch.checks.lib.source import LiveSource
 from beanwatch.cli.passive import MAX_NSCA_LINE, PIPE_BUF, format_nsca, one_line
-from beanwatch.queues.servers import Server, parse_server
+from beanwatch.config import load
+from beanwatch.queues.servers import Server, parse_server, resolve_servers
 from tests.checks.conftest import parse_output
 from tests.checks.site import Site
+from tests.checks.test_job_failures import count
+from tests.checks.test_workers import beat
 from tests.real import Beanstalkd, Redis, wait_until
 
 
@@ -44,17 +47,25 @@ def test_it_says_what_the_plugins_say(site: Site):
     assert set(found) == {
         "queue server",
         *(f"{check} of images" for check in ("depth", "buried", "age", "consumers")),
+        "redis",
+        *(f"{check} of other queues" for check in ("depth", "buried", "age", "consumers")),
         "workers",
         "job failures",
     }
     assert found["buried of images"][0] == 2
     assert "images: 1 job buried (limit 0)" in found["buried of images"][1]
-    assert found["queue server"][0] == 1
+    assert found["queue server"][0] == 0
     assert found["workers"][0] == 2
     assert found["depth of images"] == (
         0,
         "QUEUE_DEPTH OK - images: 0 jobs ready | 'images'=0;;;0",
     )
+
+
+def test_a_restart_between_two_rounds_is_a_warning(site: Site):
+    assert results(site.beanwatch("passive", "--once"))["queue server"][0] == 0
+    site.beanstalkd.restart()
+    assert results(site.beanwatch("passive", "--once"))["queue server"][0] == 1
 
 
 def test_a_server_and_a_redis_that_are_down_are_said_for_each_service(site: Site):
@@ -71,7 +82,12 @@ def test_a_redis_that_is_not_configured_well_is_said_for_its_services_only(site:
         '[workers]\nexpected = ["web1.a"]\n'
     )
     found = results(site.beanwatch("passive", "--once"))
-    assert {name for name, (code, _) in found.items() if code == 3} == {"workers", "job failures"}
+    assert {name for name, (code, _) in found.items() if code == 3} == {
+        "redis",
+        "worker web1.a",
+        "other workers",
+        "job failures",
+    }
 
 
 def test_who_has_no_redis_is_not_told_of_it_for_ever(site: Site):
@@ -138,7 +154,8 @@ def test_ten_thousand_queues_in_one_go(site: Site):
             connection.sendall(b"".join(puts))
             assert all(replies.readline() for _ in range(200))
     found = results(site.beanwatch("passive", "--once", "--discover", "-t", "30"))
-    assert len(found) == 40_000 + 4 + 4 + 3  # default and images are queues, too
+    # default, images and the rest are queues, too.
+    assert len(found) == 40_000 + 4 + 4 + 4 + 4
     assert found["depth of queue.77"] == (
         0,
         "QUEUE_DEPTH OK - queue.77: 1 job ready | 'queue.77'=1;;;0",
@@ -159,6 +176,12 @@ def test_a_result_is_one_line_that_its_way_can_carry(size: int):
     assert len(one_line(result, PIPE_BUF - 100).encode()) <= PIPE_BUF - 100
 
 
+def test_a_backslash_in_a_text_is_no_line_end():
+    found = PluginResult("x", "critical", 2, r"C:\new", (), (r"D:\now",))
+    result = ServiceResult(Service("queue1", "a", "queue_depth"), found)
+    assert one_line(result, 1000) == r"X CRITICAL - C:/new\nD:/now"
+
+
 def test_nsca_without_a_host_is_misuse(run):
     code, _, stderr = run("beanwatch", "passive", "--once", "--to", "nsca")
     assert code == 2
@@ -170,3 +193,44 @@ def test_a_time_of_nothing_is_misuse(run, option: str):
     code, _, stderr = run("beanwatch", "passive", "--to", "stdout", option, "0")
     assert code == 2
     assert stderr.startswith(f"beanwatch: {option}: must be at least 0.1 s")
+
+
+def grown(site: Site) -> set[str]:
+    """The services of which the next round says that they have one more problem."""
+    config = load(str(site.config), {})
+    servers = resolve_servers(config.servers)
+    services = plan_services(config, servers)
+    round_ = PassiveRound(config, servers, 10.0)
+    round_.read()
+    found = {
+        one.service.name for one in round_.judge(services, list_own(services)) if one.has_grown
+    }
+    round_.save()
+    return found
+
+
+def test_a_second_problem_in_a_service_is_told_once(site: Site):
+    count(site.redis, "images", "resize", ok=1)
+    beat(site.redis, "web1.a", state="blocked")
+    assert grown(site) == set()
+    assert grown(site) == set()
+    beat(site.redis, "web1.b", state="blocked")
+    count(site.redis, "images", "resize", poison=1)
+    assert grown(site) == {"workers"}, "the first poison changes the state"
+    count(site.redis, "images", "resize", timeout=1)
+    assert grown(site) == {"job failures"}, "of the same kind of job, but another failure"
+    assert grown(site) == set()
+    beat(site.redis, "web1.a")
+    assert grown(site) == set()
+    beat(site.redis, "web1.a", state="blocked")
+    assert grown(site) == set(), "it was there a moment ago"
+
+
+def test_while_a_server_is_down_nobody_is_told_of_workers_that_only_miss_it(site: Site):
+    beat(site.redis, "web1.a", state="blocked")
+    grown(site)
+    site.beanstalkd.kill()
+    beat(site.redis, "web1.b", state="blocked")
+    assert grown(site) == set()
+    site.beanstalkd.start()
+    assert grown(site) == {"workers"}, "and who is blocked still is told then"

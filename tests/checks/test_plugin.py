@@ -20,7 +20,9 @@ from beanwatch.checks.lib.plugin import (
     is_outside,
     judge,
 )
+from beanwatch.checks.lib.plugin_process import Parser, join_ranges
 from beanwatch.config import Threshold, threshold
+from beanwatch.values import _breaks, hides_warning
 from tests.checks.conftest import parse_output, parse_perfdata
 
 numbers = st.integers(-10_000, 10_000) | st.decimals(-1000, 1000, places=2).map(float)
@@ -154,3 +156,37 @@ def test_critical_outranks_unknown_outranks_warning(found):
 
 def test_a_check_that_found_nothing_out_is_unknown():
     assert Check("x").results.most_significant_state is Unknown
+
+
+@given(numbers, numbers, st.sampled_from(["-w", "--warning", "-c", "--critical"]))
+def test_a_range_may_start_with_a_minus(one: float, two: float, flag: str):
+    text = f"{spell(min(one, two))}:{spell(max(one, two))}"
+    parser = Parser("some_check", "", "")
+    parser.add_limits()
+    options = parser.parse_args(join_ranges([flag, text, "-t", "7"]))
+    assert text in (options.warning, options.critical)
+    assert options.timeout == (7.0, None)
+
+
+limits = (
+    st.tuples(st.sampled_from(["", "@"]), st.integers(0, 6), st.integers(0, 6)).map(
+        lambda r: f"{r[0]}{min(r[1:])}:{max(r[1:])}"
+    )
+    | st.integers(0, 6).map(str)
+    | st.integers(0, 6).map("~:{}".format)
+    | st.integers(0, 6).map("{}:".format)
+    | st.just("")
+)
+
+
+@given(limits, limits)
+def test_a_warning_that_critical_always_hides_is_found(warning: str, critical: str):
+    values = [n / 4 for n in range(40)]  # the limits are whole numbers up to 6
+    warns = {v for v in values if is_outside(v, warning)}
+    criticals = {v for v in values if is_outside(v, critical)}
+    assert hides_warning(warning, critical) == (bool(warns) and warns < criticals)
+
+
+@given(values, limits)
+def test_values_reads_a_range_as_nagiosplugin_does(value: float, limit: str):
+    assert not limit or _breaks(value, limit) == is_outside(value, limit)

@@ -5,7 +5,16 @@ import time
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from beanwatch.checks.lib.plugin import Warn
+from beanwatch.checks.lib.queues import CheckedQueue
+from beanwatch.checks.queue_age import decide
+from beanwatch.config import Threshold
+from beanwatch.durations import format_duration
+from beanwatch.queues.model import QueueState
+from beanwatch.queues.servers import resolve_servers
 from tests.checks.conftest import Check
 from tests.real import Beanstalkd, closed_port, wait_until
 
@@ -245,3 +254,50 @@ def test_a_retried_job_has_waited_since_it_was_seen(check: Check, beanstalkd: Be
     beanstalkd.restart()  # without a binlog: another job has the same id
     put_and_release()
     assert age() == 0
+
+
+def test_one_job_of_several_queues_is_one_job(check: Check, beanstalkd: Beanstalkd):
+    put(beanstalkd, "a")
+    answer = check("queue_depth", "--server", beanstalkd.address)
+    assert answer.text == "QUEUE_DEPTH OK - 2 queues: 1 job ready, most in a: 1"
+
+
+def test_a_range_that_starts_with_a_minus_is_accepted(check: Check, beanstalkd: Beanstalkd):
+    put(beanstalkd, "a")
+    limits = ("-w", "-0.5:0", "-c", "-7:23")
+    answer = check("queue_depth", "--server", beanstalkd.address, "-Q", "a", *limits)
+    assert (answer.code, answer.perfdata) == (WARNING, {"a": "1"})
+
+
+@pytest.mark.parametrize(
+    "limits", [("-w", "10", "-c", "5"), ("-w", "5:", "-c", "10:"), ("-w", "10", "-c", "~:5")]
+)
+def test_limits_that_never_warn_are_refused(run, limits: tuple[str, ...]):
+    code, stdout, _ = run("check_queue_depth", *limits)
+    assert code == UNKNOWN
+    assert "no value would be a WARNING" in stdout
+    assert " ".join(limits) in stdout
+
+
+@given(st.floats(0, 10_000), st.integers(0, 3599))
+def test_an_age_is_judged_as_it_is_shown(age: float, limit: int):
+    (server,) = resolve_servers({}, ["q1"])
+    queue = CheckedQueue("q", server, QueueState("q", ready=1, head_ready_age=age))
+    state, text = decide(queue, Threshold(str(limit)))
+    assert (state == Warn) == (int(age) > limit)
+    assert f"has waited {format_duration(age)}" in text
+
+
+def test_a_job_that_others_overtake_is_judged_too(check: Check, beanstalkd: Beanstalkd):
+    argv = ("queue_age", "--server", beanstalkd.address, "-Q", "a", "-w", "0", "-c", "1800")
+    put(beanstalkd, "a", priority=100_000)
+    check(*argv)
+    put(beanstalkd, "a", priority=1)
+    wait_until(lambda: "overtook" in (answer := check(*argv)).text and answer.code == WARNING)
+    answer = check(*argv)
+    assert re.search(
+        r"a: a job that others overtook by their priority has waited \d+s "
+        r"\(limit 0 s\), 2 jobs ready$",
+        answer.text,
+    )
+    assert int(answer.perfdata["a"].partition("s")[0]) >= 1

@@ -57,10 +57,12 @@ def test_a_check_of_a_field_that_the_system_does_not_declare_has_no_service(
     monkeypatch.setattr("beanwatch.queues.servers.find_system", lambda scheme: poor)
     loaded = config.parse('[queues."images".depth]\nwarning = 1\n')
     services = plan_services(loaded, resolve_servers({"q": "127.0.0.1"}))
-    assert [service.name for service in services] == [
+    assert [service.name for service in services if service.server] == [
         "queue server",
         "depth of images",
         "buried of images",
+        "depth of other queues",
+        "buried of other queues",
     ]
 
 

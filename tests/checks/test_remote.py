@@ -82,14 +82,15 @@ def test_nrpe_serves_every_shipped_command_without_arguments(site: Site, tmp_pat
     site.bury()
     with Nrpe(tmp_path / "nrpe", site) as nrpe:
         expected = {
-            "queue_server": (1, "was started"),
+            "queue_server": (0, "up for "),
             "queue_depth": (0, "jobs ready"),
             "queue_buried": (2, "images: 1 job buried (limit 0)"),
             "queue_age": (0, "2 queues"),
             "queue_consumers": (0, "2 queues"),
+            "redis": (0, "MiB used"),
             "worker_heartbeat": (2, "no worker sends a heartbeat"),
             "job_failures": (0, "no job ran"),
-            "metrics_fresh": (3, "Graphite's URL is not set"),
+            "metrics_fresh": (3, "Graphite is off"),
         }
         for name, (code, words) in expected.items():
             done = nrpe.run("-c", f"beanwatch_{name}")
@@ -130,10 +131,14 @@ def test_nsca_delivers_passive_results(site: Site, tmp_path: Path):
     with site.nagios("--file /dev/null") as nagios:
         with Nsca(tmp_path / "nsca", nagios._run / "commands") as nsca:
             argv = ("--to", "nsca", "--monitor", f"127.0.0.1:{nsca.port}", "--nsca-config", sender)
-            assert site.beanwatch("passive", "--once", *argv) == "7 check results submitted\n"
+            assert site.beanwatch("passive", "--once", *argv) == "12 check results submitted\n"
             wait_until(lambda: output(nagios, "buried of images") != "", timeout=30)
         assert "images: 1 job buried" in output(nagios, "buried of images")
-        assert "'images'=1" in nagios.statuses()["queue1", "buried of images"]["performance_data"]
+        status = nagios.statuses()["queue1", "buried of images"]
+        assert status["performance_data"] == "'images'=1;;0;0"
+        assert status["long_plugin_output"].startswith(
+            r"What to do: beanwatch runbook queue-buried\n"
+        )
 
 
 def output(nagios: Nagios, service: str) -> str:

@@ -14,16 +14,30 @@ OK, WARNING, CRITICAL, UNKNOWN = range(4)
 SETTLED = ("--restarted", "0s")
 
 
-def test_a_server_that_was_just_started_is_a_warning_for_a_while(
-    check: Check, beanstalkd: Beanstalkd
-):
-    answer = check("queue_server", "--server", beanstalkd.address)
-    assert answer.code == WARNING
-    assert "was started" in answer.text
+def test_a_server_that_was_restarted_is_a_warning_for_a_while(check: Check, beanstalkd: Beanstalkd):
+    assert check("queue_server", "--server", beanstalkd.address).code == OK
+    beanstalkd.restart()
+    for _ in range(2):
+        answer = check("queue_server", "--server", beanstalkd.address)
+        assert answer.code == WARNING
+        assert "was started" in answer.text
     answer = check("queue_server", "--server", beanstalkd.address, *SETTLED)
     assert answer.code == OK
     assert f"({beanstalkd.address}): up for" in answer.text
     assert answer.perfdata["connections"] == "1"
+
+
+def test_a_server_that_was_found_dead_and_came_back_is_a_warning(
+    check: Check, beanstalkd: Beanstalkd
+):
+    assert check("queue_server", "--server", beanstalkd.address).code == OK
+    beanstalkd.kill()
+    for _ in range(2):
+        assert check("queue_server", "--server", beanstalkd.address).code == CRITICAL
+    beanstalkd.start()
+    answer = check("queue_server", "--server", beanstalkd.address)
+    assert answer.code == WARNING
+    assert "was started" in answer.text
 
 
 @pytest.mark.parametrize(
@@ -40,6 +54,7 @@ def test_after_a_restart_it_is_said_whether_the_jobs_are_still_there(
         with server.client() as client:
             client.put("x")
             client.put("x", delay=999)
+        assert check("queue_server", "--server", server.address).code == OK
         server.restart()
         answer = check("queue_server", "--server", server.address)
     assert answer.code == WARNING
@@ -53,14 +68,23 @@ def test_after_a_restart_it_is_said_whether_the_jobs_are_still_there(
         (True, ", with a new binlog"),
     ],
 )
-def test_the_first_start_of_a_new_server_is_not_said_to_have_lost_jobs(
+def test_the_first_start_of_a_new_server_is_no_problem_and_loses_no_jobs(
     check: Check, tmp_path, binlog: bool, text: str
 ):
     with Beanstalkd(tmp_path / "server", binlog=binlog) as server:
+        for _ in range(2):
+            answer = check("queue_server", "--server", server.address)
+            assert answer.code == OK
+            assert answer.text.endswith(text)
+            assert not {"lost", "gone", "read", "was"} & set(answer.text.split())
+
+
+def test_a_restart_that_no_earlier_run_saw_is_known_by_the_binlog(check: Check, tmp_path):
+    with Beanstalkd(tmp_path / "server", binlog=True) as server:
+        server.restart()
         answer = check("queue_server", "--server", server.address)
     assert answer.code == WARNING
-    assert answer.text.endswith(text)
-    assert not {"lost", "gone", "read"} & set(answer.text.split())
+    assert answer.text.endswith(" ago, with a binlog: it has 0 jobs now")
 
 
 def test_a_draining_server_is_a_warning(check: Check, beanstalkd: Beanstalkd):

@@ -1,11 +1,22 @@
 """Heartbeats in a real Redis."""
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from beanwatch.store.heartbeats import WORKERS_KEY, Heartbeat, encode_heartbeat, worker_key
+from beanwatch.net.redis_reader import RedisReader
+from beanwatch.net.redis_url import parse_redis_url
+from beanwatch.store.clock import read_time
+from beanwatch.store.heartbeats import (
+    ENDED_KEY,
+    WORKERS_KEY,
+    Heartbeat,
+    encode_heartbeat,
+    worker_key,
+)
+from beanwatch.store.stops import STOPS_KEPT, STOPS_KEY, Stop, read_stops, stop_commands
 from tests.checks.conftest import Check
 from tests.real import Redis
 
@@ -17,7 +28,14 @@ def beat(redis: Redis, worker: str, *, age: float = 0.2, **fields: Any) -> None:
     """A heartbeat; times are relative to the worker's own clock."""
     times = {"beat_at": 0.0, "loop_at": 0.0, "started_at": -9000.0}
     record = {"state": "idle", "queues": ("images",), "reserve_timeout": 10.0, **times, **fields}
-    for key in ("beat_at", "loop_at", "started_at", "job_started_at", "deadline", "hard_deadline"):
+    for key in (
+        *times,
+        "crashed_at",
+        "job_started_at",
+        "deadline",
+        "hard_deadline",
+        "shutdown_deadline",
+    ):
         if key in record:
             record[key] += NOW
     with redis.client() as client:
@@ -76,6 +94,18 @@ BUSY = {
         ),
         ({"started_at": -900.0, "last_exit": "killed by SIGKILL"}, OK, "idle"),
         (
+            {"started_at": -5.0, "crashed_at": -90.0, "last_exit": "killed while idle"},
+            WARNING,
+            "restarted 1m 30s ago, an earlier process ended: killed while idle",
+        ),
+        ({"started_at": -5.0, "crashed_at": -601.0, "last_exit": "killed while idle"}, OK, "idle"),
+        (
+            {"state": "stopping", "is_over": True, "age": 30.0, "last_exit": "killed while idle"}
+            | {"started_at": -90.0, "crashed_at": -90.0},
+            WARNING,
+            "restarted 2m 0s ago, the previous process ended: killed while idle",
+        ),
+        (
             {"started_at": -90.0, "last_exit": "killed while idle", "restarts": 7},
             WARNING,
             "restarted 1m 30s ago and 7 times in all, "
@@ -87,6 +117,50 @@ BUSY = {
             CRITICAL,
             "web1.a: ended 2h 1m ago (3 jobs done), and was not started again",
         ),
+        (
+            {"state": "stopping", "is_over": True, "shutdown_timeout": 15.0, "age": 16.0},
+            CRITICAL,
+            "web1.a: ended 16s ago, and was not started again",
+        ),
+        (
+            {"state": "stopping", "is_over": True, "shutdown_timeout": 600.0, "age": 61.0},
+            CRITICAL,
+            "web1.a: ended 1m 1s ago, and was not started again",
+        ),
+        (
+            {"state": "stopping", "shutdown_deadline": -5.0, "shutdown_timeout": 30.0},
+            OK,
+            "web1.a: stopping",
+        ),
+        (
+            {**BUSY, "state": "stopping", "shutdown_deadline": -40.0},
+            CRITICAL,
+            "hung while it stops, in image.resize (job 7, queue images), 40s past its shutdown",
+        ),
+        (
+            {"state": "starting", "failed_starts": 3, "last_words": "cannot import shop: no json"},
+            CRITICAL,
+            "web1.a: cannot start: cannot import shop: no json (tried 0s ago, 3 times in a row)",
+        ),
+        (
+            {**BUSY, "age": 7260.0, "last_words": "image.resize ran past its hard deadline"},
+            CRITICAL,
+            "web1.a: dead for 2h 1m, it ended itself: image.resize ran past its hard deadline",
+        ),
+        (
+            {"restart_refused": "cannot import shop: no json"},
+            WARNING,
+            "web1.a: did not restart as told, runs on: cannot import shop: no json",
+        ),
+        (
+            {"recycled_at": tuple(int(NOW) - 60 * n for n in range(7)), "recycles": 90}
+            | {"recycled_why": "it uses 300 MiB of memory, over its limit (jobs run: 1)"},
+            WARNING,
+            "web1.a: recycled 7 times in 10 minutes (limit 5), the last time because it uses "
+            "300 MiB of memory, over its limit (jobs run: 1)",
+        ),
+        ({"recycled_at": tuple(int(NOW) - 119 * n for n in range(9))}, WARNING, "recycled 6 times"),
+        ({"recycled_at": tuple(int(NOW) - 121 * n for n in range(9))}, OK, "web1.a: idle"),
         ({"state": "of a newer worker"}, OK, "web1.a: idle"),
     ],
 )
@@ -96,6 +170,13 @@ def test_each_state_of_a_worker_has_its_words(
     beat(redis_server, "web1.a", **fields)
     answer = check("worker_heartbeat", "--redis", redis_server.url)
     assert (answer.code, words in answer.text) == (code, True), answer.text
+
+
+def test_how_often_a_worker_may_be_recycled_can_be_chosen(check: Check, redis_server: Redis):
+    beat(redis_server, "web1.a", recycled_at=(int(NOW) - 20, int(NOW) - 10), recycled_why="x")
+    arguments = ("--redis", redis_server.url, "--recycled")
+    assert check("worker_heartbeat", *arguments, "1").code == WARNING
+    assert check("worker_heartbeat", *arguments, "2").code == OK
 
 
 def test_the_worst_worker_comes_first(check: Check, redis_server: Redis):
@@ -152,17 +233,54 @@ def test_the_number_of_live_workers_of_a_queue_can_be_judged(check: Check, redis
     assert "1 live worker (allowed 2:)" in answer.text
 
 
-def test_a_record_that_cannot_be_read_is_a_dead_worker(check: Check, redis_server: Redis):
-    beat(redis_server, "web1.a")
-    with redis_server.client() as client:
-        client.set(worker_key("web1.a"), b"{nonsense")
-    answer = check("worker_heartbeat", "--redis", redis_server.url)
-    assert answer.code == CRITICAL
-    assert "web1.a: dead, its record in Redis cannot be read: it is not JSON" in answer.text
+def test_a_fresh_record_that_cannot_be_read_is_not_a_dead_worker_and_an_old_one_is(
+    check: Check, redis_server: Redis
+):
+    for age, code, words in (
+        (0.2, UNKNOWN, "web1.a: its record in Redis cannot be read: it is not JSON"),
+        (60.0, CRITICAL, "web1.a: dead, its record in Redis cannot be read: it is not JSON"),
+    ):
+        beat(redis_server, "web1.a", age=age)
+        with redis_server.client() as client:
+            client.set(worker_key("web1.a"), b"{nonsense")
+        answer = check("worker_heartbeat", "--redis", redis_server.url)
+        assert answer.code == code
+        assert words in answer.text
     with redis_server.client() as client:
         client.delete(worker_key("web1.a"))
     answer = check("worker_heartbeat", "--redis", redis_server.url)
     assert "web1.a: dead, its record in Redis is gone" in answer.text
+
+
+def retire(redis: Redis, worker: str) -> None:
+    """Take a worker out of the list, as it does when it stops and still has a crash to tell."""
+    with redis.client() as client:
+        (score,) = client.zmscore(WORKERS_KEY, [worker])
+        client.zrem(WORKERS_KEY, worker)
+        client.zadd(ENDED_KEY, {worker: score})
+
+
+def test_a_crash_is_told_for_ten_minutes_though_the_worker_was_stopped_since(
+    check: Check, redis_server: Redis
+):
+    crashed = {"is_over": True, "started_at": -20.0, "last_exit": "killed while idle"}
+    beat(redis_server, "web1.a")
+    for worker, crashed_at, age in (("b", -30.0, 300.0), ("c", -30.0, 580.0), ("d", -30.0, 200.0)):
+        beat(redis_server, f"web1.{worker}", **crashed, crashed_at=crashed_at, age=age)
+        retire(redis_server, f"web1.{worker}")
+    with redis_server.client() as client:
+        client.delete(worker_key("web1.d"))  # its record has expired
+    answer = check("worker_heartbeat", "--redis", redis_server.url)
+    assert answer.code == WARNING
+    assert re.fullmatch(
+        r"WORKER_HEARTBEAT WARNING - web1.b: stopped on request 5m \ds ago, restarted 5m 3\ds ago, "
+        "an earlier process ended: killed while idle",
+        answer.text,
+    )
+    assert answer.perfdata["live"] == "1"
+    arguments = ("--redis", redis_server.url, "--restarted")
+    assert check("worker_heartbeat", *arguments, "5m").code == OK
+    assert "web1.c" in check("worker_heartbeat", *arguments, "11m").text
 
 
 def test_a_worker_that_has_been_gone_for_an_hour_is_forgotten(check: Check, redis_server: Redis):
@@ -171,3 +289,35 @@ def test_a_worker_that_has_been_gone_for_an_hour_is_forgotten(check: Check, redi
     with redis_server.client() as client:
         client.delete(worker_key("web1.b"))  # as its expiry does
     assert check("worker_heartbeat", "--redis", redis_server.url).code == OK
+
+
+def test_a_worker_that_a_command_stopped_is_named_with_its_sender_for_ten_minutes(
+    check: Check, redis_server: Redis
+):
+    beat(redis_server, "web1.a")
+    with RedisReader(parse_redis_url(redis_server.url), 30) as link:
+        now = read_time(link.execute)
+        for worker, age in (("web1.b", 125.0), ("web1.old", 601.0), ("web1.a", 20.0)):
+            stop = Stop(worker, "5e1f", "told to stop by ann@adm1: a | new\x1b[2J disk")
+            link.execute(stop_commands(stop, now - age))
+    answer = check("worker_heartbeat", "--redis", redis_server.url)
+    assert answer.code == OK
+    assert answer.text.endswith(
+        "web1.a: idle / web1.b: told to stop by ann@adm1: a new [2J disk, 2m 5s ago"
+    ), "neither the one that runs again nor the one of long ago"
+    beat(redis_server, "web1.c", age=60.0)
+    answer = check("worker_heartbeat", "--redis", redis_server.url)
+    assert answer.code == CRITICAL
+    assert "web1.c: dead" in answer.text
+    assert "web1.b: told to stop by ann@adm1" in answer.text
+
+
+def test_stops_that_are_recorded_are_bounded_and_expire(redis_server: Redis):
+    with RedisReader(parse_redis_url(redis_server.url), 30) as link:
+        now = read_time(link.execute)
+        for n in range(STOPS_KEPT + 20):
+            link.execute(stop_commands(Stop(f"web1.{n}"), now))
+        assert len(read_stops(link.execute)) == STOPS_KEPT
+        link.execute([("ZADD", STOPS_KEY, now, b"junk")])
+        assert len(read_stops(link.execute)) == STOPS_KEPT
+    assert 0 < redis_server.client().ttl(STOPS_KEY) <= 600

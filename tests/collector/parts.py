@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import socket
+import struct
 import subprocess
 import threading
 from typing import Any, Self
@@ -16,6 +17,8 @@ from beanwatch.telemetry.logging.problems import ProblemLog
 from beanwatch.telemetry.logging.render import json_processors
 from tests.real import ROOT, free_port
 
+RESET = struct.pack("ii", 1, 0)  # SO_LINGER: on, 0 s
+
 
 class Sink:
     """A carbon on one port that can be cut off, refuse, swallow, and come back; keeps all lines."""
@@ -26,6 +29,7 @@ class Sink:
         self._connections: list[socket.socket] = []
         self._lock = threading.Lock()
         self._deaf = threading.Event()
+        self._stopped = threading.Event()
         self._rude = False
         self.lines: list[str] = []
         self.connections = 0
@@ -38,6 +42,7 @@ class Sink:
     def start(self) -> None:
         family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
         self._deaf.clear()
+        self._stopped = threading.Event()
         self.port = self.port or free_port()  # which outgoing connections are not given meanwhile
         self._listener = socket.create_server((self._host, self.port), family=family)
         threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
@@ -51,10 +56,13 @@ class Sink:
         with self._lock:
             for connection in self._connections:
                 try:
-                    connection.shutdown(socket.SHUT_RDWR)
+                    if self._deaf.is_set():  # a host that died resets: it has confirmed nothing
+                        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+                    connection.shutdown(socket.SHUT_RD if self._deaf.is_set() else socket.SHUT_RDWR)
                 except OSError:
                     continue
             self._connections.clear()
+        self._stopped.set()
 
     def swallow(self) -> None:
         """Take what comes and lose it, as a host does that is about to die."""
@@ -76,14 +84,18 @@ class Sink:
             threading.Thread(target=self._read, args=(connection,), daemon=True).start()
 
     def _read(self, connection: socket.socket) -> None:
+        stopped = self._stopped
         with connection, connection.makefile("rb") as stream:
             try:
                 if self._rude:
                     connection.recv(1)
                     return
                 for line in stream:
-                    if not self._deaf.is_set():
+                    # As carbon, drop a line that is cut off by the end of the connection.
+                    if not self._deaf.is_set() and line.endswith(b"\n"):
                         self.lines.append(line.decode().rstrip("\n"))
+                if self._deaf.is_set():
+                    stopped.wait(30)  # a dying host confirms nothing
             except OSError:
                 return
 

@@ -113,7 +113,7 @@ def silent_resolver(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event
     look_up = socket.getaddrinfo
 
     def wait_and_look_up(host: Any, port: Any, *, flags: int = 0, **options: Any) -> Any:
-        if not flags & socket.AI_NUMERICHOST and host != b"localhost":
+        if not flags & socket.AI_NUMERICHOST:
             answered.wait(20)
             host = b"127.0.0.1"
         return look_up(host, port, flags=flags, **options)
@@ -146,7 +146,9 @@ def test_retries_of_a_lookup_that_hangs_share_one_thread(silent_resolver: thread
     assert resolve("q1.example.org", 11300, 5) == [(socket.AF_INET, ("127.0.0.1", 11300))]
 
 
-def test_addresses_and_names_of_the_hosts_file_need_no_thread(silent_resolver: threading.Event):
+def test_addresses_and_names_of_the_hosts_file_never_wait_for_a_name_server(
+    silent_resolver: threading.Event,
+):
     with socket.create_server(("127.0.0.1", 0)) as listener:
         for host in ("127.0.0.1", "localhost"):
             connect(Address(host, listener.getsockname()[1]), 5).close()

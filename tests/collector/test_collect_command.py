@@ -1,5 +1,6 @@
 """`beanwatch collect` as a process, on real servers."""
 
+import contextlib
 import json
 import os
 import signal
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from beanwatch.queues.servers import short_host
 from tests.collector.parts import Sink
 from tests.real import ROOT, Beanstalkd, Graphite, Proxy, Redis, closed_port, wait_until
 
@@ -238,10 +240,11 @@ def test_a_hanging_server_delays_none_of_the_others(
 def test_points_are_an_interval_apart_and_the_end_is_clean(
     beanstalkd: Beanstalkd, sink: Sink, daemon: Callable[..., Daemon]
 ):
-    one = daemon("--server", beanstalkd.address, "--graphite", sink.address, "--interval", "1")
+    server = ("--server", beanstalkd.address, "--redis", "")
+    one = daemon(*server, "--graphite", sink.address, "--interval", "1")
     path = f"beanwatch.server.{host()}_{beanstalkd.port}.uptime"
     wait_until(lambda: len(stamps(sink, path)) >= 5)
-    assert one.stop() == 0
+    assert one.stop(signal.SIGQUIT) == 0
     seen = stamps(sink, path)
     assert len(set(seen[1:])) == len(seen[1:]), "each in a step of its own"
     assert seen == sorted(seen)
@@ -311,6 +314,46 @@ def test_points_that_are_left_at_the_end_are_said(
     assert one.messages[-1].endswith("points were not sent; they are lost (no spool is set)")
 
 
+def kept_points(spool: Path) -> int:
+    """The number of lines in the files of a spool."""
+    return sum(len(file.read_text().splitlines()) for file in spool.glob("[0-9]*"))
+
+
+@pytest.mark.parametrize("is_freed", [False, True])
+def test_with_a_full_disk_the_end_says_what_the_spool_has_and_what_is_lost(
+    beanstalkd: Beanstalkd, daemon: Callable[..., Daemon], small_disk: Path, is_freed: bool
+):
+    spool = small_disk / "spool"
+    one = daemon(
+        *("--server", beanstalkd.address, "--graphite", f"127.0.0.1:{closed_port()}"),
+        *("--interval", "0.2", "--spool", spool),
+    )
+    wait_until(lambda: len(list(spool.glob("[0-9]*"))) >= 3)
+    blob = small_disk / "blob"
+    with blob.open("wb", buffering=0) as stream, contextlib.suppress(OSError):
+        while stream.write(b"x" * 4096):
+            pass
+    full = f"cannot write to spool {spool}: No space left on device; points are kept in memory only"
+    wait_until(lambda: full in one.messages)
+    before = kept_points(spool)
+    if is_freed:
+        blob.unlink()
+    assert one.stop() == 0
+    kept = kept_points(spool)
+    (message,) = (text for text in one.messages if "were not sent" in text)
+    unsent = int(message.split()[0])
+    assert unsent >= kept > 0
+    if is_freed:
+        assert message == f"{unsent} points were not sent; they are kept in the spool"
+        assert kept == unsent > before
+    else:
+        assert message == (
+            f"{unsent} points were not sent; {kept} are kept in the spool, "
+            f"{unsent - kept} are lost: the spool could not be written"
+        )
+        assert unsent > kept == before
+
+
 def test_systemd_is_told_ready_alive_and_stopping(
     beanstalkd: Beanstalkd, sink: Sink, daemon: Callable[..., Daemon], tmp_path: Path
 ):
@@ -322,7 +365,7 @@ def test_systemd_is_told_ready_alive_and_stopping(
         assert systemd.recv(1000) == b"READY=1"
         heard = [systemd.recv(1000) for _ in range(3)]
         assert b"WATCHDOG=1" in heard
-        assert any(line.startswith(b"STATUS=1 servers, backlog ") for line in heard)
+        assert any(line.startswith(b"STATUS=1 server, backlog ") for line in heard)
         one.process.terminate()
         wait_until(lambda: systemd.recv(1000) == b"STOPPING=1")
         assert one.process.wait(20) == 0
@@ -418,4 +461,4 @@ def test_a_proxy_that_trickles_is_cut_off_at_the_timeout(
 
 
 def host() -> str:
-    return socket.gethostname().partition(".")[0]
+    return short_host()

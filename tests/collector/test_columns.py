@@ -3,11 +3,16 @@
 import io
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.cells import cell_len
 from rich.console import Console
 
-from beanwatch.cli.lib.queue_view import queue_table, server_table
+from beanwatch.cli.lib.queue_view import queue_table, server_table, state_words
+from beanwatch.cli.lib.tables import fit_cell
 from beanwatch.cli.lib.worker_view import worker_table
 from beanwatch.fleet.overview import QueueRow, ServerRow
+from beanwatch.quoting import terminal_text
 from beanwatch.store.heartbeats import Heartbeat, Worker
 
 LONG_NAME = "a.queue.with.a.long.name"
@@ -42,6 +47,27 @@ def test_a_queue_has_its_name_its_depth_and_its_state_whole_at_any_width(width: 
         assert "a.queue.wit" in row
         assert "123,456" in row.split()
     assert "no consumer" in rows[1]
+
+
+@pytest.mark.parametrize("width", range(40, 161, 5))
+def test_a_queue_with_buried_jobs_is_not_ok_at_any_width(width: int):
+    row = QueueRow("q", "mail", 1, 0, 0, 3, 2, 1, "ok")
+    buried, missing = (row, row._replace(missing_jobs=2, state="no_consumer"))
+    _, one, two = printed(queue_table([buried, missing], several=False), width)
+    assert one.endswith(" 3 buried")
+    assert "no consumer" in two
+    assert state_words(missing) == "no consumer, 2 missing, 3 buried"
+    assert state_words(row._replace(buried=0)) == "ok"
+
+
+def test_empty_columns_give_way_before_a_name_is_cut():
+    rows = [QueueRow("q", LONG_NAME, 123_456, 0, 0, 7, 5, 0, "ok", 0.0, 2.5, 3.0)]
+    heading, row = printed(queue_table(rows, several=False), 80)
+    assert LONG_NAME in row
+    assert heading.split() == ["QUEUE", "READY", "BURIED", "CONSUMERS", "DEL/S", "AGE", "STATE"]
+    heading, row = printed(worker_table(WORKERS[:1]), 60)
+    assert "web1.email-1" in row
+    assert "FAILED" not in heading
 
 
 @pytest.mark.parametrize("width", range(40, 161, 5))
@@ -110,3 +136,10 @@ def test_no_name_or_note_can_control_the_terminal():
         text = "".join(printed(table, 160))
         assert r"\x1b[31m[red]" in text
         assert text.isprintable()
+
+
+@given(st.text().map(terminal_text), st.integers(1, 40), st.booleans())
+def test_a_cell_has_the_width_of_its_column(text: str, width: int, to_right: bool):
+    cell = fit_cell(text, width, to_right=to_right)
+    assert cell_len(cell) == width
+    assert text in cell or cell.endswith("…")

@@ -137,7 +137,7 @@ def test_late_points_leave_at_a_limited_speed(memory: Memory):
         outbox.requeue()
         delivery.step()
         assert outbox.total_backlog == 150
-        assert delivery.step() == 0.5
+        assert 0 < delivery.step() <= 0.5
         assert outbox.total_backlog == 150
         outbox.put(batch(9))  # what is new does not wait for what is late
         delivery.step()
@@ -184,7 +184,7 @@ def test_a_spool_file_that_vanished_is_counted_and_said(tmp_path: Path, memory: 
         assert finish(outbox, sink.address, memory)
         wait_until(lambda: sink.points() == wanted(range(2, 3)))
     assert outbox.total_dropped == 1
-    assert "points are dropped" in memory.messages[0]
+    assert memory.messages[0].endswith("its 1 point is dropped")
 
 
 def reason_to_leave(carbon: CarbonConnection) -> str:

@@ -74,7 +74,7 @@ def test_a_queue_that_does_not_shrink_has_no_end(ready, puts, deletes, seconds):
 def test_a_queue_that_came_back_starts_anew():
     _, before = derive(queue(puts=100, deletes=100), now=100.0)
     values, after = derive(queue(puts=3, deletes=1, ready=2), before)
-    assert "put_rate" not in values
+    assert (values["put_rate"], values["delete_rate"]) == (0.3, 0.1), "its counters began at 0"
     values, _ = derive(queue(puts=13, deletes=1, ready=12), after, 120.0)
     assert values["put_rate"] == 1.0
 
@@ -83,8 +83,18 @@ def test_one_counter_that_fell_tells_that_the_other_is_another_too():
     _, before = derive(queue(puts=3, deletes=3), now=100.0)
     for fallen in (queue(puts=9, deletes=1, ready=8), queue(puts=1, deletes=9)):
         values, _ = derive(fallen, before)
-        assert "put_rate" not in values
-        assert "delete_rate" not in values
+        assert values["put_rate"] == fallen.puts / 10
+        assert values["delete_rate"] == fallen.deletes / 10
+
+
+def test_the_counters_of_a_new_queue_began_at_0_if_it_is_known_when_it_was_not_there():
+    state = queue(puts=30, deletes=10, ready=20)
+    observed, _ = derive_queue(state, RUNNING, None, 110.0, 100.0)
+    assert (observed.put_rate, observed.delete_rate) == (3.0, 1.0)
+    observed, _ = derive_queue(state, RUNNING, None, 110.0, None)
+    assert (observed.put_rate, observed.delete_rate) == (None, None)
+    unknown, _ = derive_queue(state._replace(puts=None), RUNNING, None, 110.0, 100.0)
+    assert (unknown.put_rate, unknown.delete_rate) == (None, 1.0)
 
 
 def test_a_queue_that_came_back_is_not_compared_with_its_consumers_before():

@@ -23,12 +23,14 @@ def spool(tmp_path: Path, memory: Memory) -> Spool:
     return Spool(str(tmp_path / "spool"), memory.problems)
 
 
-def send(outbox: Outbox, most: int = 100) -> list[str]:
+def send(outbox: Outbox, most: int = 100, *, confirmed: bool = True) -> list[str]:
     """Send what is there, and say what it was."""
     sent = []
     while len(sent) < most and (parcel := outbox.next(late=True)):
         sent.append(outbox.read(parcel).split()[0].decode())
         outbox.mark_sent(parcel)
+    if confirmed:
+        outbox.confirm()
     return sent
 
 
@@ -49,16 +51,69 @@ def test_what_is_new_leaves_before_what_is_late():
     assert send(outbox) == ["q1.2.0", "q1.0.0", "q1.1.0"]
 
 
-def test_after_a_break_the_last_minute_is_sent_again():
+def test_after_a_break_what_was_not_confirmed_is_sent_again_however_old():
     now = 0.0
-    outbox = Outbox(clock=lambda: now, replay=60)
-    for number in range(4):
+    outbox = Outbox(clock=lambda: now)
+    outbox.put(batch(0))
+    send(outbox)
+    for number in range(1, 4):
         now = number * 30.0
         outbox.put(batch(number))
-        send(outbox)
+        send(outbox, confirmed=False)
+    assert (outbox.total_backlog, outbox.unconfirmed) == (0, 3)
     now = 1000.0  # however long nobody can be reached
-    outbox.requeue()
-    assert send(outbox) == ["q1.1.0", "q1.2.0", "q1.3.0"]
+    outbox.restore()
+    assert sorted(send(outbox)) == ["q1.1.0", "q1.2.0", "q1.3.0"]
+    outbox.restore()
+    assert send(outbox) == []
+
+
+def test_after_a_crash_of_carbon_the_last_two_intervals_are_sent_again_once():
+    now = 0.0
+    outbox = Outbox(clock=lambda: now, interval=10)
+    for number in range(5):
+        now = number * 10.0
+        outbox.put(batch(number))
+        send(outbox)
+    now = 1000.0  # it hung before it crashed
+    outbox.replay()
+    assert send(outbox) == ["q1.2.0", "q1.3.0", "q1.4.0"]
+    now = 1021.0
+    outbox.put(batch(5))
+    send(outbox)
+    outbox.replay()
+    assert send(outbox) == ["q1.5.0"]
+
+
+def test_a_part_that_was_confirmed_is_not_sent_again():
+    outbox = Outbox()
+    outbox.put(batch(0, points=3))
+    parcel = outbox.next(late=False)
+    assert parcel is not None
+    first, *_ = outbox.read(parcel).splitlines(keepends=True)
+    outbox.mark_sent(parcel, first)
+    outbox.restore()
+    assert outbox.total_backlog == 3
+    outbox.mark_sent(parcel, first)
+    assert (outbox.total_backlog, outbox.unconfirmed) == (2, 1)
+    outbox.confirm()
+    assert outbox.read(parcel).split()[0::3] == [b"q1.0.1", b"q1.0.2"]
+    outbox.mark_sent(parcel)
+    outbox.confirm()
+    assert (outbox.total_backlog, outbox.unconfirmed) == (0, 0)
+
+
+def test_on_a_slow_link_a_poll_is_sent_whole_and_the_newest_one_is_next():
+    now = 0.0
+    outbox = Outbox(clock=lambda: now, interval=10)
+    for number in range(3):
+        now = number * 10.0
+        for part in ("a", "b"):
+            outbox.put(batch(number)._replace(lines=f"{part}.{number} 1 1\n".encode()))
+        if number == 0:
+            send(outbox, most=1)
+    now = 25.0
+    assert send(outbox) == ["b.0", "a.2", "b.2", "a.1", "b.1"]
 
 
 def test_memory_is_bounded_the_oldest_go_and_are_counted():
@@ -70,7 +125,7 @@ def test_memory_is_bounded_the_oldest_go_and_are_counted():
     assert send(outbox)[-1] == "q0.34.0"
 
 
-def test_what_was_sent_makes_room_first_and_is_no_loss():
+def test_what_was_confirmed_makes_room_first_and_is_no_loss():
     outbox = Outbox(memory=3 * len(batch(10).lines))
     for number in range(10, 13):
         outbox.put(batch(number))
@@ -79,6 +134,30 @@ def test_what_was_sent_makes_room_first_and_is_no_loss():
         outbox.put(batch(number))
     assert outbox.total_dropped == 0
     assert outbox.total_backlog == 3
+
+
+def test_what_is_being_sent_is_not_dropped_to_make_room():
+    outbox = Outbox(memory=3 * len(batch(10).lines))
+    for number in range(10, 13):
+        outbox.put(batch(number))
+    send(outbox, confirmed=False)
+    for number in range(13, 16):
+        outbox.put(batch(number))
+    assert outbox.total_dropped + outbox.total_backlog == 3
+    assert outbox.causes == {"memory is full": 2}
+    outbox.restore()
+    assert send(outbox) == ["q1.10.0", "q1.11.0", "q1.12.0", "q1.15.0"]
+
+
+def test_a_full_memory_drops_nothing_from_the_disk(tmp_path: Path, memory: Memory):
+    spool = Spool(str(tmp_path / "s"), memory.problems)
+    outbox = Outbox(spool, memory=3 * len(batch(10).lines))
+    outbox.put(batch(10))
+    spool.directory = str(tmp_path / "full")
+    for number in range(11, 16):
+        outbox.put(batch(number))
+    assert outbox.causes == {"memory is full": 2}
+    assert send(outbox) == ["q1.10.0", "q1.13.0", "q1.14.0", "q1.15.0"]
 
 
 def test_one_batch_larger_than_the_memory_is_still_sent():
@@ -91,7 +170,7 @@ def test_a_spool_outlives_the_process(spool: Spool, memory: Memory):
     first = Outbox(spool)
     for number in range(3):
         first.put(batch(number))
-    send(first, most=1)
+    send(first, most=1, confirmed=False)
     second = Outbox(Spool(spool.directory, memory.problems))
     # What was sent a moment ago may not have arrived, and is sent again too.
     assert second.total_backlog == 3
@@ -164,27 +243,62 @@ def test_when_the_disk_is_full_points_stay_in_memory_and_it_is_said_once(
     assert send(outbox) == ["q1.1.0", "q1.2.0", "q1.3.0"]
 
 
-STEPS = st.lists(st.sampled_from(["put", "send", "break"]), max_size=60)
+STEPS = st.lists(
+    st.sampled_from(["put", "send", "part", "confirm", "break", "outage", "crash"]), max_size=60
+)
 
 
 @given(STEPS, st.integers(1, 20))
-def test_every_point_is_waiting_or_sent_or_counted_as_dropped(steps: list[str], room: int):
-    outbox = Outbox(memory=room * len(batch(100).lines))
+def test_every_point_is_waiting_or_confirmed_or_counted_as_dropped(steps: list[str], room: int):
+    outbox = Outbox(memory=room * len(batch(100).lines), clock=lambda: 0.0)
     sent: set[str] = set()
+    confirmed: set[str] = set()
     put = 0
+    replayed = 0
+
+    def take() -> None:
+        parcel = outbox.next(late=True)
+        if parcel is None:
+            return
+        lines = outbox.read(parcel)
+        part = lines[: lines.find(b"\n") + 1]
+        outbox.mark_sent(parcel, None if part == lines else part)
+        sent.update(line.split()[0] for line in part.decode().splitlines())
+        if part != lines:
+            settle()
+
+    def settle() -> None:
+        outbox.confirm()
+        confirmed.update(sent)
+        sent.clear()
+
     for step in steps:
         if step == "put":
-            outbox.put(batch(100 + put))
+            outbox.put(batch(100 + put, points=2))
             put += 1
-        elif step == "send":
-            sent |= set(send(outbox, most=1))
-        else:
+        elif step in ("send", "part"):
+            take()
+        elif step == "confirm":
+            settle()
+        elif step == "break":
+            outbox.restore()
+            sent.clear()
+        elif step == "outage":
             outbox.requeue()
-    assert outbox.total_backlog >= 0
-    waiting = set(send(outbox))
-    assert len(sent | waiting) + outbox.total_dropped >= put
-    assert outbox.total_backlog == 0
-    assert outbox.total_dropped <= put + len(sent)
+            sent.clear()
+        else:
+            before = outbox.total_backlog
+            outbox.replay()
+            replayed += outbox.total_backlog - before
+        assert outbox.total_backlog >= 0
+    outbox.restore()
+    sent.clear()
+    while outbox.total_backlog:
+        take()
+    settle()
+    assert (outbox.total_backlog, outbox.unconfirmed) == (0, 0)
+    assert len(confirmed) + outbox.total_dropped >= 2 * put
+    assert outbox.total_dropped <= 2 * put - len(confirmed) + replayed
 
 
 def test_a_parcel_says_where_it_is():

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from beanwatch.collectors.poll.observer import Observer
+from beanwatch.collectors.poll.samples import ServerSamples
 from beanwatch.queues.consumers import CODES
 from beanwatch.queues.model import JOB_STATES
 from beanwatch.queues.registry import MODULES, find_system
@@ -192,7 +193,7 @@ def test_jobs_that_come_back_from_a_binlog_are_no_rate_and_not_missing(tmp_path:
         station.observer.close()
 
 
-def test_a_queue_that_vanished_ends_and_comes_back_without_a_rate(
+def test_a_queue_that_vanished_ends_and_comes_back_with_a_rate_from_0(
     beanstalkd: Beanstalkd, station: Station
 ):
     with beanstalkd.client(use="t", watch="t") as client:
@@ -208,7 +209,44 @@ def test_a_queue_that_vanished_ends_and_comes_back_without_a_rate(
             client.put("x")
         points = station.poll()
     assert points["queue.q1.t.puts"] == 9
-    assert "queue.q1.t.put_rate" not in points
+    assert points["queue.q1.t.put_rate"] == pytest.approx(0.9)
+
+
+@pytest.mark.parametrize("max_queues", [0, 1])
+def test_the_jobs_of_queues_that_live_for_seconds_are_counted(
+    beanstalkd: Beanstalkd, max_queues: int
+):
+    selection = Selection(max_queues=max_queues)
+    station = Station(beanstalkd.address, selection)
+    station.poll()
+    users = [f"user{number}" for number in range(20)]
+    with beanstalkd.client() as client:
+        for user in users:
+            client.use(user)
+            for _ in range(5):
+                client.put("x")
+    points = station.poll(10.0)
+    rates = [value for path, value in points.items() if path.endswith(".put_rate")]
+    assert sum(rates) == pytest.approx(100 / 10.0)
+    assert sum(station.poll(10.0)[f"queue.q1.{name}.put_rate"] for name in ("default",)) == 0
+    beanstalkd.restart()
+    with beanstalkd.client(use="user99") as client:
+        client.put("x")
+    assert "queue.q1.user99.put_rate" not in station.poll(10.0), "after a restart it is not known"
+    station.observer.close()
+
+
+def test_a_queue_that_was_not_chosen_before_is_not_taken_for_a_new_one(beanstalkd: Beanstalkd):
+    samples = ServerSamples()
+    with beanstalkd.client(use="old") as client:
+        client.put("x")
+    first = Station(beanstalkd.address, Selection(exclude=["old"]), samples=samples)
+    first.poll()
+    first.observer.close()
+    second = Station(beanstalkd.address, Selection(), samples=samples)
+    second.now = first.now
+    assert "queue.q1.old.put_rate" not in second.poll()
+    second.observer.close()
 
 
 def test_a_queue_that_is_expected_and_absent_reports_zeros(beanstalkd: Beanstalkd):
@@ -349,7 +387,7 @@ def test_queues_that_come_and_go_leave_nothing_behind(liar: Liar):
     station.observer.close()
     assert set(station.samples.queues) == set(names)
     kept = station.samples.memory.dump()
-    assert len(kept["values"]) == 21, "of each queue, and of the server"
+    assert len(kept["values"]) == 22, "of each queue, and two of the server"
     assert len(kept["since"]) <= 40
 
 

@@ -47,6 +47,15 @@ def counts(server: Beanstalkd, queue: str) -> tuple[int, int, int]:
     return tuple(int(stats.get(f"current-jobs-{s}", 0)) for s in ("ready", "delayed", "buried"))
 
 
+def test_the_connections_of_monitoring_are_not_shown_as_consumers_of_default(
+    beanstalkd: Beanstalkd, run: Run
+):
+    with beanstalkd.client(), beanstalkd.client(use="images"):
+        argv = ("beanwatch", "queues", "list", "default", "--json", "--server", beanstalkd.address)
+        (row,) = json.loads(run(*argv)[1])
+    assert (row["consumers"], row["idle_consumers"]) == (None, 0)
+
+
 def test_the_list_shows_each_queue_and_what_is_wrong(beanstalkd: Beanstalkd, run: Run):
     fill(beanstalkd, "email.regular", ready=3, buried=2)
     fill(beanstalkd, "beanwatch.control.x", ready=1)
@@ -88,11 +97,8 @@ def test_a_server_whose_queues_could_not_be_read_is_exit_1(run: Run):
         assert (code, f"queues: {liar.address}: " in stdout) == (1, True)
         code, stdout, _ = run("beanwatch", "top", "--json", *server)
         (told,) = json.loads(stdout)["servers"]
-        assert (code, told["up"], told["trouble"].startswith("cannot read the queues: ")) == (
-            1,
-            True,
-            True,
-        )
+        is_told = told["trouble"].startswith("cannot read the queues: ")
+        assert (code, told["up"], is_told) == (1, True, True)
         # Whether it has the queue is not known.
         code, _, stderr = run("beanwatch", "queues", "nosuch", *server)
         assert (code, stderr.count("\n"), "there is no queue" in stderr) == (1, 1, False)
@@ -259,6 +265,26 @@ def test_buried_jobs_that_the_ledger_does_not_know_are_said(
     assert "the ledger has no record of the 2 buried jobs of t" in stderr
 
 
+def test_a_record_of_a_buried_job_that_cannot_be_read_is_named(
+    beanstalkd: Beanstalkd, redis_server: Redis, run: Run
+):
+    ids = fill(beanstalkd, "t", buried=2)
+    key = buried_key(str(beanstalkd.stats()["id"]), "t")
+    with redis_server.client() as client:
+        client.zadd(key, {json.dumps({"job_id": float(ids[0]), "uuid": None, "job": "a"}): ids[0]})
+        client.zadd(key, {json.dumps({"job_id": ids[1], "job": 7}): ids[1]})
+    code, _, stderr = run(
+        *("beanwatch", "queues", "kick", "t", "--yes", "--job", "*"),
+        *("--server", beanstalkd.address, "--redis", redis_server.url),
+    )
+    assert code == 0
+    assert stderr == (
+        "beanwatch: a record of a buried job cannot be read, so this job is left out: "
+        "field 'job': expected a text, not a whole number\n"
+    )
+    assert counts(beanstalkd, "t") == (1, 0, 1)
+
+
 def test_without_its_redis_the_ledger_is_an_error_and_nothing_is_touched(
     beanstalkd: Beanstalkd, run: Run
 ):
@@ -354,6 +380,16 @@ def test_top_is_live_on_a_terminal_and_obeys_keys(beanstalkd: Beanstalkd, end: s
         wait_until(lambda: "sort: name" in terminal.shown)
         terminal.type("w")
         wait_until(lambda: "show: only problems" in terminal.shown)
+        terminal.type("?")
+        wait_until(lambda: "press any key to go back" in terminal.shown)
+        terminal.type("x/sec")
+        wait_until(lambda: "names match: sec" in terminal.shown)
+        terminal.type("\r")
+        wait_until(lambda: "filter: *sec*" in terminal.shown)
+        terminal.type("+")
+        wait_until(lambda: "every 0.4s" in terminal.shown)
+        terminal.type("p")
+        wait_until(lambda: "PAUSED" in terminal.shown)
         if end == "q":
             terminal.type("q")
         else:

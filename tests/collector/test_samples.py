@@ -53,13 +53,18 @@ SERVERS = st.builds(
     st.dictionaries(NAMES, SAMPLES, max_size=4),
     st.frozensets(st.text(), max_size=3),
     MEMORIES,
+    st.none() | TIMES,
+    st.text(),
 )
 
 
 def shown(state: dict[str, ServerSamples]) -> dict[str, tuple[object, ...]]:
     """A state in a form that can be compared."""
     return {
-        address: (known.instance, known.restarts, known.queues, known.rest, known.memory.dump())
+        address: (
+            *(known.instance, known.restarts, known.queues, known.rest, known.memory.dump()),
+            *(known.swept_at, known.selection),
+        )
         for address, known in state.items()
     }
 

@@ -40,7 +40,7 @@ def test_an_action_that_a_system_does_not_have_is_named_with_the_system(
         (lambda: plan_pause(other, 60), "pause"),
         (lambda: plan_resume(other), "pause"),
         (
-            lambda: plan_by_ledger(list, other, "kick", BuriedFilter("*"), now=0.0, timeout=1.0),
+            lambda: plan_by_ledger(list, other, "kick", BuriedFilter("*"), timeout=1.0),
             "find",
         ),
         (lambda: list(peek_queue(other[0], 1.0)), "peek"),

@@ -16,7 +16,7 @@ from beanwatch import config
 from beanwatch.checks import registry
 from beanwatch.cli import COMMANDS, beanwatch
 from beanwatch.outcomes import OUTCOMES
-from beanwatch.store import heartbeats, ledger, outcome_counts
+from beanwatch.store import heartbeats, ledger, outcome_counts, redis_state, started_runs, stops
 from beanwatch.worker.telemetry import ledger_writer as recording
 from tests.operations import meanings, series_tables
 from tests.operations.markdown import Blocks, explained, fill, table
@@ -176,14 +176,19 @@ def redis_keys() -> str:
     keys = (
         heartbeats.WORKERS_KEY,
         heartbeats.worker_key("<id>"),
+        heartbeats.ENDED_KEY,
         heartbeats.VERSION_KEY,
         outcome_counts.outcomes_key("<minute>"),  # type: ignore[arg-type]
         ledger.job_key("<uuid>", "", 0),
         ledger.job_key("", "<server id>", "<job id>"),  # type: ignore[arg-type]
         ledger.uuid_key("<server id>", "<job id>"),  # type: ignore[arg-type]
         ledger.buried_key("<server id>", "<queue>"),
+        ledger.buried_servers_key("<queue>"),
         ledger.JOBS_KEY,
-        ledger.PROBE_KEY,
+        started_runs.started_key("<server id>", "<job id>"),  # type: ignore[arg-type]
+        started_runs.STARTED_INDEX,
+        stops.STOPS_KEY,
+        redis_state.PROBE_KEY,
     )
     check_complete("REDIS", keys)
     days, days_ok = recording.KEPT // recording.DAY, recording.KEPT_OK // recording.DAY

@@ -15,10 +15,15 @@ import pytest
 
 from beanwatch.cli.lib.probes.checks import CHECKS, judge_check
 from beanwatch.cli.lib.probes.render import parse_render
+from beanwatch.cli.lib.probes.storage_step import SHIPPED_STEP, StepWatch, find_step_problems
+from beanwatch.config import CollectConfig
+from beanwatch.net.redis_url import WRITE_REFUSALS
 from beanwatch.store.heartbeats import WORKERS_KEY, Heartbeat, encode_heartbeat, worker_key
+from tests.collector.parts import Memory
 from tests.real import ROOT, Beanstalkd, Graphite, HttpSink, Proxy, Redis, StatsD
 
 Run = Callable[..., tuple[int, str, str]]
+SCHEMAS = "collectors/graphite/storage-schemas.conf"
 Findings = dict[str, dict[str, str]]
 
 
@@ -82,12 +87,12 @@ def test_all_is_well(
         },
         "worker": {"metrics": statsd.url},
         "workers": {"expected": ["web1.email"]},
+        "collect": {"interval": "1s"},
     }
     beat(redis_server, "web1.email", interval=100.0)  # the check looks last, seconds from now
     graphite.send(f"{prefix}.collector.q1.success", 1)
     graphite.latest(f"{prefix}.collector.q1.success")
     code, found = doctor()
-    found["check_queue_server"]["state"] = "ok"  # it warns that the server was started just now
     assert {part: f["text"] for part, f in found.items() if f["state"] != "ok"} == {}
     assert code == 0
     assert "hunter2" not in str(found)
@@ -206,16 +211,133 @@ def test_a_redis_that_is_a_replica_or_that_evicts_is_no_good(
         "servers": {"q1": beanstalkd.address},
         "redis": {"url": redis_server.url},
     }
+    code, found = doctor()
+    assert (code, found["check_worker_heartbeat"]["state"]) == (1, "critical")  # no worker yet
+    beat(redis_server, "web1.email")
     redis_server.client().config_set("maxmemory", "100mb")
     redis_server.client().config_set("maxmemory-policy", "allkeys-lru")
     code, found = doctor()
     failed = [finding for finding in found.values() if finding["state"] == "failed"]
     assert (code, failed) == (0, [])
     assert found["redis"]["state"] == "warning"
+    beat(redis_server, "web1.email", age=60.0)  # while heartbeats arrive, a replica is believed
     redis_server.client().execute_command("REPLICAOF", "127.0.0.1", "1")
     code, found = doctor("--wait", "1s")
     assert (code, found["redis"]["state"]) == (1, "failed")
     assert "this is a replica" in found["redis"]["text"]
+
+
+def test_a_redis_user_without_info_has_all_that_works_said_to_work(
+    doctor: Doctor, beanstalkd: Beanstalkd, redis_server: Redis
+) -> None:
+    beat(redis_server, "web1.email", interval=100.0)
+    rights = "on >secret ~beanwatch:* -@all +@read +@write +time +ping +select"
+    redis_server.client().execute_command("ACL", "SETUSER", "watch", *rights.split())
+    doctor.tables = {
+        "servers": {"q1": beanstalkd.address},
+        "redis": {"url": f"redis://watch:secret@127.0.0.1:{redis_server.port}/0"},
+    }
+    _, found = doctor("--wait", "1s")
+    parts = ("redis", "heartbeats", "check_redis", "check_worker_heartbeat", "check_job_failures")
+    assert {part: found[part]["state"] for part in parts} == dict.fromkeys(parts, "ok")
+    assert "it takes writes; its user may not run INFO" in found["redis"]["text"]
+    redis_server.client().execute_command("ACL", "SETUSER", "watch", "-zrange")
+    _, found = doctor("--wait", "1s")
+    assert found["redis"]["state"] == "failed"
+    assert "NOPERM" in found["redis"]["text"]
+    assert found["redis"]["cure"] == (
+        "see beanwatch runbook redis, for the rights that this Redis user needs"
+    )
+
+
+def test_a_record_that_cannot_be_read_is_named(
+    doctor: Doctor, beanstalkd: Beanstalkd, redis_server: Redis
+) -> None:
+    beat(redis_server, "web1.email", interval=100.0)
+    redis_server.client().set(worker_key("web1.email"), '{"queues": "email"}')
+    doctor.tables = {"servers": {"q1": beanstalkd.address}, "redis": {"url": redis_server.url}}
+    _, found = doctor("--wait", "1s")
+    assert found["heartbeats"]["state"] == "warning"
+    assert found["heartbeats"]["text"] == (
+        "1 unknown; records that cannot be read: "
+        "web1.email: field 'queues': expected a list of texts, not a text"
+    )
+
+
+@pytest.mark.parametrize("code", WRITE_REFUSALS)
+def test_a_redis_that_takes_no_writes_is_said_once_and_nobody_is_dead(
+    doctor: Doctor, beanstalkd: Beanstalkd, redis_server: Redis, code: str
+) -> None:
+    beat(redis_server, "web1.email", age=60.0)
+    redis_server.refuse_writes(code)
+    doctor.tables = {
+        "servers": {"q1": beanstalkd.address},
+        "redis": {"url": redis_server.url},
+    }
+    exit_code, found = doctor("--wait", "1s")
+    assert exit_code == 1
+    assert [part for part, f in found.items() if f["state"] == "failed"] == ["redis"]
+    assert f"Redis takes no writes: {code}, " in found["redis"]["text"]
+    assert f"Redis takes no writes: {code}, " in found["heartbeats"]["text"]
+    assert found["check_worker_heartbeat"]["state"] == "unused"
+
+
+@pytest.mark.parametrize(
+    ("collect", "texts"),
+    [
+        ({"interval": 60}, ["collect.interval is 60 s, but Graphite stores a point every 1 s"]),
+        (
+            {"interval": 1, "queues_interval": 30},
+            ["collect.queues_interval is 30 s, but Graphite stores a point every 1 s"],
+        ),
+        ({"interval": 1}, []),
+        ({"interval": 0.5}, []),
+    ],
+)
+def test_an_interval_longer_than_the_step_of_graphite_is_named(
+    graphite: Graphite, prefix: str, collect: dict[str, float], texts: list[str]
+) -> None:
+    for path in ("collector.q1.success", "queue.q1.a.ready"):
+        graphite.send(f"{prefix}.{path}", 1)
+        graphite.latest(f"{prefix}.{path}")
+    settings = CollectConfig(**collect)
+    found = list(find_step_problems(graphite.url, prefix, ["q1", "new"], settings))
+    assert [text.partition(":")[0] for text in found] == texts
+    memory = Memory()
+    now = [0.0]
+    watch = StepWatch(graphite.url, prefix, ["q1"], settings, memory.problems, clock=lambda: now[0])
+    for now[0] in (0.0, 59.0):
+        watch.poll(0)
+    assert memory.messages == [], "a new series needs time"
+    for now[0] in (61.0, 62.0, 4000.0):
+        watch.poll(0)
+    assert [message.partition(":")[0] for message in memory.messages] == texts
+
+
+def test_doctor_and_collector_warn_of_an_interval_longer_than_the_step(
+    doctor: Doctor, beanstalkd: Beanstalkd, graphite: Graphite, prefix: str
+) -> None:
+    doctor.general = f'prefix = "{prefix}"\n'
+    doctor.tables = {
+        "servers": {"q1": beanstalkd.address},
+        "graphite": {"address": graphite.carbon, "url": graphite.url},
+        "collect": {"interval": 60},
+    }
+    graphite.send(f"{prefix}.collector.q1.success", 1)
+    graphite.latest(f"{prefix}.collector.q1.success")
+    _, found = doctor()
+    assert found["storage step"]["state"] == "warning"
+    assert "is 60 s, but Graphite stores a point every 1 s" in found["storage step"]["text"]
+    assert "storage-schemas.conf" in found["storage step"]["cure"]
+    # Without a URL the collector cannot know the step.
+    memory = Memory()
+    StepWatch("", prefix, [], CollectConfig(interval=60), memory.problems).poll(0)
+    StepWatch("", prefix, [], CollectConfig(interval=10), memory.problems).poll(0)
+    (message,) = memory.messages
+    assert "polling every 60 s: if Graphite stores points every 10 s" in message
+    step = re.search(r"retentions = (\d+)s", (ROOT / SCHEMAS).read_text())
+    assert step is not None
+    assert int(step[1]) == SHIPPED_STEP
 
 
 def test_silent_servers_cost_seconds_and_no_more(

@@ -30,7 +30,10 @@ def test_every_flag_says_what_it_is_for() -> None:
 
 def test_the_exit_codes_of_a_worker_are_those_that_it_has() -> None:
     told = set(meanings.EXIT_CODES["worker"])
-    assert told == {2, life.STOPPED, life.FATAL, life.RECYCLED, life.HARD_DEADLINE, life.DUPLICATE}
+    assert told == {
+        *(life.STOPPED, life.FATAL, life.USAGE, life.RECYCLED),
+        *(life.HARD_DEADLINE, life.DUPLICATE, life.NO_APP),
+    }
 
 
 @pytest.fixture

@@ -67,6 +67,8 @@ def test_each_redis_user_may_do_what_it_has_to(
         wait_until(lambda: "ok" in read_ledger(), 20)
         failures = ("check_job_failures", "--redis", urls["reader"], "--least", "1")
         wait_until(lambda: run(*failures, env=secret)[0] == 2, 20, "one of two jobs has failed")
+        for url in urls.values():
+            assert run("check_redis", "--redis", url, env=secret)[0] == 0
         assert "NOPERM" not in log.read_text(), log.read_text()
     finally:
         stop_process(worker)

@@ -12,7 +12,7 @@ import pytest
 
 from beanwatch.store.heartbeats import Heartbeat, decode_heartbeat, worker_key
 from beanwatch.worker.api import envelope
-from tests.real import ROOT, Beanstalkd, Redis, Server, wait_until
+from tests.real import ROOT, Beanstalkd, Redis, Server, closed_port, wait_until
 
 BIN = ROOT / ".venv" / "bin"
 SHIPPED = ROOT / "worker" / "supervisor" / "beanwatch-workers.conf"
@@ -53,6 +53,7 @@ class Supervisord(Server):
         program["command"] = command
         program["directory"] = str(directory)
         program["stdout_logfile"] = f"{directory}/%(program_name)s-%(process_num)d.log"
+        program["stderr_logfile"] = f"{directory}/%(program_name)s-%(process_num)d.err"
         program["environment"] = ",".join(f'{k}="{v}"' for k, v in environment.items())
         shipped["supervisord"] = {
             "nodaemon": "true",
@@ -210,11 +211,15 @@ def test_told_to_stop_a_worker_stays_down_and_told_to_restart_it_comes_back(
     assert supervisord.states() == ["EXITED", "RUNNING", "RUNNING"]
 
 
-def test_misuse_is_not_tried_again(tmp_path: Path) -> None:
-    command = (
-        f"{BIN}/beanwatch worker nothing:app --name %(program_name)s-%(process_num)d --queue t"
-    )
+def test_misuse_is_not_tried_again_but_a_broken_application_is(tmp_path: Path) -> None:
+    redis = f"--redis redis://127.0.0.1:{closed_port()}/0"
+    command = f"{BIN}/beanwatch worker nothing:app --name %(program_name)s-%(process_num)d {redis}"
     directory = tmp_path / "supervisord"
+    log, errors = directory / "email-1.log", directory / "email-1.err"
     with Supervisord(directory, command, {"PATH": os.environ["PATH"]}) as server:
         wait_until(lambda: server.states() == ["EXITED"] * 3, 30)
-        assert "cannot import nothing" in (directory / "email-1.log").read_text()
+        assert "a worker needs --queue and --name" in errors.read_text()
+    with Supervisord(directory, f"{command} --queue t", {"PATH": os.environ["PATH"]}) as server:
+        wait_until(lambda: errors.read_text().count("beanwatch: cannot import nothing") > 1, 60)
+        (directory / "nothing.py").write_text("from beanwatch.worker import App\napp = App()\n")
+        wait_until(lambda: "the worker starts" in log.read_text(), 60)

@@ -12,6 +12,7 @@ from beanwatch.net.address import parse_address
 from beanwatch.queues.beanstalkd.connection import QueryConnection
 from beanwatch.queues.beanstalkd.protocol import (
     MAX_BODY,
+    MAX_JOB,
     MAX_LINE,
     WITH_BODY,
     WORDS,
@@ -238,3 +239,21 @@ def test_commands_are_those_of_the_protocol():
     assert [peek(state) for state in ("ready", "delayed", "buried")] == [
         *(b"peek-ready", b"peek-delayed", b"peek-buried")
     ]
+
+
+@given(st.binary(max_size=300), st.integers(0, 60), st.lists(st.integers(0, 400), max_size=8))
+def test_a_job_too_large_to_be_kept_is_skipped(rest: bytes, small: int, places: list[int]):
+    """However the stream is cut, the replies before and after it are whole."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("beanwatch.queues.beanstalkd.protocol.MAX_BODY", 60)
+        large = b"FOUND 8 %d\r\n%b\r\n" % (len(rest) + 61, rest + b"x" * 61)
+        kept = Reply(b"FOUND", (b"7", b"%d" % small), b"y" * small)
+        stream = encode(kept) + large + encode(kept) + b"NOT_FOUND\r\n"
+        skipped = Reply(b"FOUND", (b"8", b"%d" % (len(rest) + 61)))
+        expected = [kept, skipped, kept, Reply(b"NOT_FOUND")]
+        assert take(cut(stream, places)) == expected
+        assert take(bytes([byte]) for byte in stream) == expected
+    with pytest.raises(NonsenseError):
+        take([b"FOUND 8 %d\r\n" % (MAX_JOB + 1)])
+    with pytest.raises(NonsenseError):
+        take([b"OK %d\r\n" % (MAX_BODY + 1)])

@@ -1054,3 +1054,110 @@ def test_the_bytes_of_a_real_binlog_are_those_on_disk(tmp_path: Path):
         assert server.binlog is not None
         on_disk = sum(file.stat().st_size for file in server.binlog.glob("binlog.*"))
         assert on_disk - 10485760 <= reading.server.native["binlog_bytes"] <= on_disk
+
+
+# -- jobs that were taken back, and jobs that others overtake
+
+
+def let_a_ttr_pass(server: Beanstalkd) -> None:
+    before = server.stats()["job-timeouts"]
+    with server.client(use="t", watch="t") as client:
+        job = client.put("x", ttr=1)
+        client.reserve()
+        # beanstalkd 1.12 may not notice a passed TTR before the client sends a command.
+        wait_until(lambda: client.stats()["job-timeouts"] > before)
+        client.delete(job)
+
+
+def test_jobs_taken_back_after_their_ttr_are_a_problem_for_ten_minutes(
+    beanstalkd: Beanstalkd, memory: PollMemory
+):
+    took_back = ["took back 1 job lately, because the time to run (TTR) was over"]
+    let_a_ttr_pass(beanstalkd)
+    with open_reader(beanstalkd.address, memory=memory) as reader:
+        assert texts(reader, look(reader, memory)) == [], "it may be long ago"
+        let_a_ttr_pass(beanstalkd)
+        for _ in range(7):
+            assert texts(reader, look(reader, memory, 100.0)) == took_back
+        assert texts(reader, look(reader, memory, 100.0)) == [], "ten minutes have passed"
+        let_a_ttr_pass(beanstalkd)
+        assert texts(reader, look(reader, memory)) == took_back
+        beanstalkd.restart()
+        assert texts(reader, look(reader, memory)) == []
+
+
+def overtaken(reader: Reader, memory: PollMemory, after: float = 10.0) -> float | None:
+    reading = look(reader, memory, after, overtaken=True)
+    return queue_of(reading).overtaken_age
+
+
+def test_a_ready_job_that_others_overtake_is_still_watched(
+    beanstalkd: Beanstalkd, memory: PollMemory
+):
+    with (
+        open_reader(beanstalkd.address, memory=memory) as reader,
+        beanstalkd.client(use="t", watch="t") as client,
+    ):
+        slow = client.put("slow", priority=100_000)
+        assert overtaken(reader, memory) is None
+        client.put("fast", priority=1)
+        wait_until(lambda: (overtaken(reader, memory) or 0) >= 1, message="its age is known")
+        client.delete(client.reserve(timeout=0))
+        assert overtaken(reader, memory) is None, "it is the first one again"
+        client.put("fast", priority=1)
+        assert overtaken(reader, memory) is not None
+        client.delete(slow)
+        assert overtaken(reader, memory) is None
+        assert overtaken(reader, memory) is None
+
+
+def test_a_job_that_ran_before_has_waited_since_it_was_seen_at_the_head(
+    beanstalkd: Beanstalkd, memory: PollMemory
+):
+    with (
+        open_reader(beanstalkd.address, memory=memory) as reader,
+        beanstalkd.client(use="t", watch="t") as client,
+    ):
+        client.put("slow", priority=100_000)
+        client.release(client.reserve(timeout=0), priority=100_000)
+        assert overtaken(reader, memory) is None
+        client.put("fast", priority=1)
+        assert overtaken(reader, memory, 30.0) == 30.0
+        assert overtaken(reader, memory, 30.0) == 60.0
+        beanstalkd.restart()
+        assert look(reader, memory, overtaken=True).queues is not None
+
+
+# -- a server that allows large bodies
+
+
+@pytest.mark.parametrize("limit", [55_000_000, 1 << 30])
+def test_a_server_that_allows_large_bodies_has_ages(tmp_path: Path, memory: PollMemory, limit: int):
+    with (
+        Beanstalkd(tmp_path, args=["-z", str(limit)]) as server,
+        open_reader(server.address, memory=memory) as reader,
+        server.client() as client,
+    ):
+        assert server.stats()["max-job-size"] == limit
+        for number in range(30):
+            client.use(f"t{number}")
+            client.put("xx")
+        reading = look(reader, memory)
+    assert reading.queues is not None
+    assert all(reading.queues[f"t{number}"].head_ready_age is not None for number in range(30))
+
+
+def test_a_body_too_large_to_be_kept_is_skipped_and_its_age_is_known(
+    tmp_path: Path, memory: PollMemory, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("beanwatch.queues.beanstalkd.protocol.MAX_BODY", 100_000)
+    with (
+        Beanstalkd(tmp_path, args=["-z", "1000000"]) as server,
+        open_reader(server.address, memory=memory) as reader,
+        server.client() as client,
+    ):
+        for name, size in (("a", 10), ("large", 999_999), ("small", 10)):
+            client.use(name)
+            client.put("x" * size)
+        reading = look(reader, memory)
+    assert all(ages(reading, name)[0] is not None for name in ("a", "large", "small"))

@@ -414,6 +414,7 @@ def test_a_server_of_every_version_becomes_the_model(version: str):
         buried=3,
         puts=4711,
         draining=version in ("1.12", "1.13+"),
+        is_first_start=False,
         restart_note=", with a binlog: it has 12 jobs now",
     )
     assert state.native["binlog_bytes"] == 3 * 10485760
@@ -467,12 +468,14 @@ def test_a_server_without_a_binlog_has_no_binlog_bytes_and_keeps_no_jobs():
     stats = parse_stats(SERVERS["1.12"]) | {"binlog-oldest-index": 0, "binlog-current-index": 0}
     state = to_server(stats, ImplausibleValues())
     assert state.native["binlog_bytes"] == 0
+    assert state.is_first_start is None
     assert state.restart_note == ", without a binlog: its jobs do not survive a restart"
 
 
 def test_the_first_file_of_a_binlog_is_a_new_binlog_and_not_one_that_was_read():
     stats = parse_stats(SERVERS["1.12"]) | {"binlog-oldest-index": 1, "binlog-current-index": 1}
-    assert to_server(stats, ImplausibleValues()).restart_note == ", with a new binlog"
+    state = to_server(stats, ImplausibleValues())
+    assert (state.restart_note, state.is_first_start) == (", with a new binlog", True)
 
 
 def test_a_server_that_does_not_tell_of_a_binlog_is_not_said_to_have_none():

@@ -211,6 +211,9 @@ class Graphite:
     def stop_carbon(self) -> None:
         self._carbon.stop()
 
+    def kill_carbon(self) -> None:
+        self._carbon.kill()
+
     def freeze_carbon(self) -> None:
         self._carbon.freeze()
 

@@ -5,6 +5,7 @@ import socket
 import struct
 import threading
 import time
+from collections.abc import Callable
 from typing import Self
 
 from tests.real.process import free_port
@@ -31,6 +32,11 @@ class Proxy:
         self._latency = 0.0
         self._reply_budget: int | None = None
         self._garbage: bytes | None = None
+        self._edit: Callable[[bytes], bytes] | None = None
+        self._speed = 0.0
+        self._line = threading.Lock()  # one link for all connections
+        self._flows = threading.Event()
+        self._flows.set()
         self.connections = 0
 
     @property
@@ -59,19 +65,40 @@ class Proxy:
         """Answer every request with these bytes instead of the server's."""
         self._garbage = answer
 
+    def edit(self, change: Callable[[bytes], bytes]) -> None:
+        """Change every piece of data that the server sends."""
+        self._edit = change
+
     def latency(self, seconds: float) -> None:
         """Delay every reply by this time."""
         self._latency = seconds
 
+    def slow(self, speed: float) -> None:
+        """Forward `speed` bytes per second of requests, over all connections together."""
+        self._speed = speed
+
+    def freeze(self) -> None:
+        """Forward nothing, and accept what fits into the buffers, until `thaw`."""
+        self._flows.clear()
+
+    def thaw(self) -> None:
+        """Forward again, beginning with what was accepted meanwhile."""
+        self._flows.set()
+
     def restore(self) -> None:
-        """End all faults. Connections that lost bytes are closed, because they are out of step."""
+        """End all faults. Connections that lost bytes are reset, because they are out of step.
+
+        An orderly end would tell the sender that the other side has read all bytes.
+        """
         harmed = self._swallow or self._garbage is not None
         self._swallow = False
         self._latency = 0.0
         self._reply_budget = None
         self._garbage = None
+        self._speed = 0.0
+        self._flows.set()
         if harmed:
-            self._drop_all(reset=False)
+            self._drop_all(reset=True)
         if self._refuse:
             self._refuse = False
             self._listener = socket.create_server(("127.0.0.1", self.port))
@@ -121,7 +148,11 @@ class Proxy:
     def _pump(self, pair: "_Pair", is_reply: bool) -> None:
         source, target = (pair.far, pair.near) if is_reply else (pair.near, pair.far)
         try:
-            while data := source.recv(65536):
+            while data := source.recv(4096 if self._speed and not is_reply else 65536):
+                self._flows.wait()
+                if self._speed and not is_reply:
+                    with self._line:
+                        time.sleep(len(data) / self._speed)
                 if self._swallow:
                     continue
                 if self._garbage is not None:
@@ -129,6 +160,8 @@ class Proxy:
                         pair.near.sendall(self._garbage)
                     continue
                 if is_reply:
+                    if self._edit is not None:
+                        data = self._edit(data)
                     if self._latency:
                         time.sleep(self._latency)
                     if self._reply_budget is not None:
@@ -138,6 +171,7 @@ class Proxy:
                 if is_reply and self._reply_budget == 0:
                     break
             else:
+                self._flows.wait()
                 if self._swallow or pair.is_reset:  # the peer gets no FIN
                     return
                 with contextlib.suppress(OSError):
@@ -155,6 +189,7 @@ class Proxy:
 
     def close(self) -> None:
         self._closed = True
+        self._flows.set()
         self._close_listener()
         self._drop_all(reset=False)
 

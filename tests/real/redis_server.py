@@ -6,6 +6,7 @@ from typing import Any
 import redis
 
 from tests.real.process import Server
+from tests.real.waiting import wait_until
 
 
 class Redis(Server):
@@ -20,6 +21,22 @@ class Redis(Server):
     def argv(self) -> list[str]:
         options = ["--bind", "127.0.0.1", "--port", str(self.port), "--appendonly", "no"]
         return ["redis-server", *options, "--save", "", "--dir", str(self.directory)]
+
+    def refuse_writes(self, code: str) -> None:
+        """Let it refuse all writes with this code of error, while it still answers reads."""
+        client = self.client()
+        if code == "OOM":
+            client.config_set("maxmemory", "1")
+        elif code == "READONLY":
+            client.replicaof("127.0.0.1", "1")
+        elif code == "NOREPLICAS":
+            client.config_set("min-replicas-to-write", "1")
+        else:
+            assert code == "MISCONF"
+            (self.directory / "dump.rdb" / "in the way").mkdir(parents=True)
+            client.config_set("save", "3600 1")
+            client.bgsave()
+            wait_until(lambda: client.info("persistence")["rdb_last_bgsave_status"] == "err")
 
     def client(self, **options: Any) -> "redis.Redis":
         return redis.Redis.from_url(self.url, **{"decode_responses": True, **options})

@@ -4,7 +4,7 @@ import json
 import os
 import signal
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,14 @@ QUEUE = "work"
 class RunningWorker:
     """One `beanwatch worker` as a child process."""
 
-    def __init__(self, directory: Path, redis_url: str, argv: list[str], env: dict[str, str]):
+    def __init__(
+        self,
+        directory: Path,
+        redis_url: str,
+        argv: list[str],
+        env: dict[str, str],
+        wrapper: Sequence[str] = (),
+    ):
         self.name = argv[argv.index("--name") + 1]
         self.id = f"here.{self.name}"
         self.redis_url = redis_url
@@ -32,7 +39,7 @@ class RunningWorker:
         self.errors = directory / f"{self.name}.err"
         with self.errors.open("ab") as errors:
             self.process = subprocess.Popen(
-                [str(ROOT / ".venv/bin/beanwatch"), "worker", *argv],
+                [*wrapper, str(ROOT / ".venv/bin/beanwatch"), "worker", *argv],
                 env={**os.environ, **env},
                 cwd=ROOT,
                 stdin=subprocess.DEVNULL,
@@ -110,12 +117,13 @@ def start_worker(
         app: str = "tests.worker_core.jobs:app",
         queue: str = QUEUE,
         env: dict[str, str] | None = None,
+        wrapper: Sequence[str] = (),
     ) -> RunningWorker:
         redis = redis or redis_server.url
         argv = [app, "--queue", queue, "--name", name, "--host", "here", "--redis", redis]
         argv += ["--server", server or beanstalkd.address, "--tmp-root", str(tmp_path)]
         argv += ["--log-file", str(tmp_path / f"{name}.log"), *map(str, options)]
-        worker = RunningWorker(tmp_path, redis, argv, env or {})
+        worker = RunningWorker(tmp_path, redis, argv, env or {}, wrapper)
         running.append(worker)
         return worker
 

@@ -4,16 +4,17 @@ import asyncio
 import functools
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
-from beanwatch.worker import App, Context
+from beanwatch.worker import App, Bury, Context
 from tests.real import wait_until
 from tests.worker_core.jobs import append
 
@@ -159,6 +160,17 @@ def picky(ctx: Context, data: Picky) -> None:
     pass
 
 
+@app.job("color")
+def color(ctx: Context, data: Literal["red"]) -> None:
+    pass
+
+
+@app.job("half")
+def half(ctx: Context, data: Any) -> None:
+    print("half a line", end="", flush=True)
+    subprocess.run(["sh", "-c", "printf out; printf err >&2"], check=True)
+
+
 @app.job("note", timeout=60)
 def note(ctx: Context, data: Any) -> None:
     ctx.note("\udcff")  # as in a file's name that is no UTF-8
@@ -202,3 +214,29 @@ def child(ctx: Context, data: dict[str, str]) -> None:
         os._exit(0)
     append(data["child"], str(pid))
     time.sleep(600)
+
+
+@app.job("closes")
+def closes(ctx: Context, data: dict[str, float]) -> None:
+    """Do as a daemon does at its start; then take the numbers for other files."""
+    os.closerange(3, 256)
+    for _ in range(int(data["files"])):
+        os.open(os.devnull, os.O_WRONLY)
+    time.sleep(data["seconds"])
+
+
+@app.job("closes_async")
+async def closes_async(ctx: Context, data: dict[str, float]) -> None:
+    os.closerange(3, 256)
+    await asyncio.sleep(data["seconds"])
+
+
+@app.job("orphans", max_attempts=1)
+def orphans(ctx: Context, data: Any) -> None:
+    """Leave ten processes without a parent; the exit code of the eleventh must not be lost."""
+    for _ in range(10):
+        subprocess.run(["sh", "-c", "sleep 0.2 & true"], check=True)
+    with subprocess.Popen(["sh", "-c", "exit 7"]) as child:
+        time.sleep(0.5)
+        if (code := child.wait()) != 7:
+            raise Bury(f"the exit code is {code}")

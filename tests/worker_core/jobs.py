@@ -266,6 +266,21 @@ def thread_stays(ctx: Context, data: Any) -> None:
     threading.Thread(target=time.sleep, args=(600,)).start()
 
 
+@app.job("task-group", max_attempts=1)
+async def task_group(ctx: Context, data: Any) -> None:
+    """Two tasks fail, each with its own error; or one says that the job is beyond repair."""
+
+    async def fail(error: Exception) -> None:
+        raise error
+
+    async with asyncio.TaskGroup() as group:
+        if data:
+            group.create_task(fail(Bury("beyond repair")))
+        else:
+            group.create_task(fail(ValueError("no such order")))
+            group.create_task(fail(ConnectionError("mx1 is away")))
+
+
 async def inner() -> None:
     await asyncio.sleep(30)
 

@@ -1,14 +1,25 @@
 """The control queue: obeyed within a second, also while a job runs."""
 
 import json
-import time
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beanwatch.worker.control.messages import Answer, Message, MessageError, encode, parse_message
+from beanwatch.net.address import parse_address
+from beanwatch.net.redis_reader import RedisReader
+from beanwatch.net.redis_url import parse_redis_url
+from beanwatch.store.stops import read_stops
+from beanwatch.worker.control.client import Target, describe_user, send_command
+from beanwatch.worker.control.messages import (
+    Answer,
+    Command,
+    Message,
+    MessageError,
+    encode,
+    parse_message,
+)
 from tests.real import Redis, wait_until
 from tests.worker_core.conftest import Broker, RunningWorker, StartWorker
 
@@ -55,6 +66,39 @@ def test_stop_ends_it_after_the_job(busy: RunningWorker, broker: Broker) -> None
     assert busy.outcomes() == ["ok"]
 
 
+@pytest.mark.parametrize(("command", "code"), [("stop", 0), ("restart", 10)])
+def test_a_stop_leaves_the_command_its_sender_and_the_words_in_the_log_and_for_the_checks(
+    start_worker: StartWorker,
+    broker: Broker,
+    redis_server: Redis,
+    command: Command,
+    code: int,
+) -> None:
+    worker = start_worker()
+    worker.wait_for("idle")
+    told = Target(worker.id, parse_address(broker.server.address))
+    (result,) = send_command([told], command, timeout=30, words="a new\n disk" + 300 * "!")
+    assert result.ok, result.problem
+    assert worker.exit_code() == code
+    words = f"{describe_user()}: a new disk!"
+    assert worker.logged(f"received the command {command} from {words}")
+    assert worker.logged(f"the worker ends: told to {command} by {words}")
+    with RedisReader(parse_redis_url(redis_server.url), 30) as link:
+        (stop,) = read_stops(link.execute)
+    assert stop.worker == worker.id
+    assert stop.reason.startswith(f"told to {command} by {words}")
+
+
+def test_a_stop_by_a_signal_is_no_stop_by_a_command(
+    start_worker: StartWorker, redis_server: Redis
+) -> None:
+    worker = start_worker()
+    worker.wait_for("idle")
+    assert worker.stop() == 0
+    with RedisReader(parse_redis_url(redis_server.url), 30) as link:
+        assert read_stops(link.execute) == []
+
+
 def test_restart_is_a_stop_that_the_supervisor_undoes(busy: RunningWorker, broker: Broker) -> None:
     tell(broker, busy, "restart")
     assert busy.exit_code() == 10
@@ -90,12 +134,12 @@ def test_messages_for_others_and_old_ones_are_dropped(
     queue = f"beanwatch.control.{worker.id}"
     for body in (
         '{"command": "stop", "instance": "another"}',
-        json.dumps({"command": "stop", "expires_at": time.time() - 1}),
         '{"command": "explode"}',
         '{"command": "wait", "args": {"seconds": -1}}',
         "junk",
     ):
         broker.put_raw(body, queue=queue)
+    broker.put_raw('{"command": "stop", "lifetime": 0.5}', queue=queue, delay=1)
     tell(broker, worker, "status", instance=worker.beat().instance)
     wait_until(lambda: broker.counts(queue), message="all are taken out of the queue")
     assert worker.in_state("idle")
@@ -113,11 +157,11 @@ def test_control_comes_back_after_beanstalkd_was_away(
 
 
 def test_a_message_that_was_encoded_is_read_again() -> None:
-    message = Message("wait", instance="i", expires_at=5.0, reply_to="queue", id="7")
-    assert parse_message(encode(message), instance="i", now=4.0) == message
+    message = Message("wait", instance="i", lifetime=5.0, reply_to="queue", id="7")
+    assert parse_message(encode(message), instance="i", age=4.0) == message
 
 
 @given(st.binary() | st.recursive(st.none() | st.text(), st.lists).map(lambda v: repr(v).encode()))
 def test_nothing_that_is_no_message_is_obeyed(body: bytes) -> None:
     with pytest.raises(MessageError):
-        parse_message(body, instance="i", now=0.0)
+        parse_message(body, instance="i", age=0.0)

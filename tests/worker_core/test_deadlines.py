@@ -1,11 +1,21 @@
 """Timeouts, hard deadlines, touches, poison: no job exceeds its time or runs twice at once."""
 
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
+from beanwatch.net.redis_reader import RedisReader
+from beanwatch.net.redis_url import parse_redis_url
+from beanwatch.store.ledger import LedgerEntry, read_job_by_id
+from beanwatch.worker.core.start import describe_stacks
+from beanwatch.worker.guard.black_box import read_black_box
 from tests.real import Redis, wait_until
-from tests.worker_core.conftest import Broker, StartWorker
+from tests.worker_core.conftest import Broker, RunningWorker, StartWorker
+from tests.worker_core.impatient_jobs import IMPATIENCE
 
 
 def is_alive(pid: int) -> bool:
@@ -101,17 +111,93 @@ def test_a_regex_that_never_ends_is_a_timeout_like_any_other(
     wait_until(lambda: worker.outcomes() == ["timeout"])
 
 
+def recorded(worker: RunningWorker, broker: Broker, job_id: int) -> list[LedgerEntry]:
+    """The runs of a job in the ledger."""
+    server = str(broker.server.stats()["id"])
+    with RedisReader(parse_redis_url(worker.redis_url), 5) as link:
+        return read_job_by_id(link.execute, server, job_id)
+
+
 def test_a_call_that_keeps_the_interpreter_lock_ends_by_the_watchdog(
     start_worker: StartWorker, broker: Broker
 ) -> None:
     job_id = broker.put("lock", ttr=5)
     worker = start_worker("--grace", "0.2")
     assert worker.exit_code(60) == 1
-    assert "Timeout" in worker.errors.read_text()
-    assert "jobs.py" in worker.errors.read_text()
+    assert worker.errors.read_text() == "", "no text that is not JSON is in the journal"
     wait_until(lambda: broker.job(job_id)["state"] == "ready")
-    beat = start_worker().wait_for("idle")
-    assert beat.last_exit == f"killed while running lock (job {job_id})"
+    with broker.server.client(watch="work") as client:
+        client.delete(client.reserve(5))
+    heir = start_worker()
+    cause = "ended by its watchdog (the pulse thread did not run: C code held the interpreter lock"
+    told = f"{cause}, or the process was frozen) while running lock (job {job_id})"
+    assert heir.wait_for("idle").last_exit == told
+    line = heir.logged("the previous instance ended unexpectedly: ended by its watchdog")
+    assert line
+    assert "jobs.py" in line["context"]["stacks"]
+    (run,) = heir.runs("lock")
+    assert (run["outcome"], run["attempt"], run["queue"]) == ("timeout", 1, "work")
+    assert "duration_ms" not in run, "nobody measured it"
+    (entry,) = wait_until(lambda: recorded(heir, broker, job_id))
+    assert (entry.outcome, entry.reason) == ("timeout", run["reason"])
+    assert cause in entry.reason
+    assert "jobs.py" in entry.traceback
+    assert entry.instance != heir.beat().instance
+
+
+@pytest.mark.parametrize(
+    ("how", "cause"), [("segfault", "ended by a crash (Segmentation fault)"), ("kill", "killed")]
+)
+def test_a_run_during_which_its_worker_died_is_recorded_with_the_cause(
+    start_worker: StartWorker, broker: Broker, tmp_path: Path, how: str, cause: str
+) -> None:
+    job_id = broker.put("crash", {"how": how, "file": str(tmp_path / "attempts")})
+    worker = start_worker()
+    assert worker.exit_code() < 0
+    with broker.server.client(watch="work") as client:
+        client.delete(client.reserve(5))
+    heir = start_worker(redis="redis://127.0.0.1:1/0")  # Redis is away: the black box is enough
+    wait_until(lambda: heir.outcomes("crash") == ["retry"])
+    assert heir.logged(f"ended unexpectedly: {cause} while running crash (job {job_id})")
+    assert cause in heir.runs("crash")[0]["reason"]
+
+
+def test_an_idle_worker_that_was_frozen_goes_on_and_says_so(
+    start_worker: StartWorker, broker: Broker
+) -> None:
+    worker = start_worker(app="tests.worker_core.impatient_jobs:app")
+    worker.wait_for("idle")
+    worker.signal(signal.SIGSTOP)
+    frozen_at = time.monotonic()
+    wait_until(lambda: time.monotonic() - frozen_at > IMPATIENCE + 0.5)
+    worker.signal(signal.SIGCONT)
+    line = wait_until(lambda: worker.logged("no Python code ran for"))
+    assert "process was frozen" in line["message"]
+    broker.put("ok")
+    wait_until(lambda: worker.outcomes() == ["ok"])
+    assert worker.stop() == 0
+    assert list(worker.log_file.parent.glob("beanwatch-*")) == []
+
+
+def test_an_idle_process_that_computes_without_a_tick_is_ended(tmp_path: Path) -> None:
+    """As a thread that a handler left behind may, if it never gives the interpreter lock away."""
+    code = f"""
+from beanwatch.worker.guard.black_box import BlackBox
+from beanwatch.worker.guard.watchdog import Watchdog
+from pathlib import Path
+box = BlackBox(Path({str(tmp_path / "box")!r}))
+dog = Watchdog(box.fatal_stacks, box.idle_stacks, cpu_limit=0.1)
+dog.start()
+dog.tick(0.0)
+while True:
+    pass
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60)
+    assert (done.returncode, done.stderr) == (-signal.SIGPROF, b"")
+    box = read_black_box(tmp_path / "box")
+    assert box is not None
+    assert "line 9 in <module>" in box.stacks
+    assert describe_stacks(box.stacks).startswith("ended by its watchdog")
 
 
 @pytest.mark.parametrize("how", ["exit", "segfault", "kill"])

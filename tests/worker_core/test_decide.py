@@ -1,6 +1,7 @@
 """The decisions about jobs, from numbers alone."""
 
 import math
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -11,11 +12,14 @@ from beanwatch.worker.api.errors import Bury, Discard, JobStopped, JobTimeout, R
 from beanwatch.worker.core.connection_protocol import JobStats
 from beanwatch.worker.core.decide import (
     MAX_DELAY,
+    MAX_REASON,
     check_delay,
+    count_unacknowledged,
     decide_delay,
     decide_end,
     decide_poison,
     decide_reconnect,
+    format_exception_line,
     jitter_limit,
 )
 
@@ -39,8 +43,32 @@ def stats(**numbers: int) -> JobStats:
         ({"reserves": 12, "buries": 1, "kicks": 1}, True),
     ],
 )
-def test_poison_is_what_nobody_acknowledged(numbers: dict[str, int], is_poison: bool) -> None:
-    assert bool(decide_poison(stats(**numbers), max_attempts=5)) is is_poison
+def test_poison_is_what_ran_and_nobody_acknowledged(
+    numbers: dict[str, int], is_poison: bool
+) -> None:
+    now = stats(**numbers)
+    poison = decide_poison(now, max_attempts=5, started=count_unacknowledged(now))
+    assert bool(poison) is is_poison
+    assert ("runs that started" in poison) is is_poison
+    assert decide_poison(now, max_attempts=5, started=0) == ""
+
+
+@pytest.mark.parametrize(
+    ("numbers", "is_poison"),
+    [
+        ({"reserves": 15}, False),
+        ({"reserves": 16}, True),  # fifteen deliveries before this one, none acknowledged
+        ({"reserves": 16, "releases": 1}, False),
+        ({"reserves": 31, "buries": 1, "kicks": 1}, False),
+        ({"reserves": 32, "buries": 1, "kicks": 1}, True),
+    ],
+)
+def test_where_runs_are_unknown_three_times_as_many_deliveries_are_poison(
+    numbers: dict[str, int], is_poison: bool
+) -> None:
+    poison = decide_poison(stats(**numbers), max_attempts=5, started=None)
+    assert bool(poison) is is_poison
+    assert ("deliveries" in poison) is is_poison
 
 
 @given(st.integers(1, 20), st.integers(0, 5))
@@ -51,7 +79,7 @@ def test_a_crashing_job_runs_max_attempts_times_and_as_often_after_each_kick(
     for kicked in range(kicks + 1):
         while True:
             now = stats(reserves=runs + buries + 1, buries=buries, kicks=kicked)
-            if decide_poison(now, max_attempts):
+            if decide_poison(now, max_attempts, started=runs):
                 buries += 1
                 break
             runs += 1
@@ -99,7 +127,8 @@ def test_a_stopped_job_is_given_back_at_once_even_at_its_last_attempt() -> None:
 
 
 def test_without_a_limit_nothing_is_ever_buried_for_its_attempts() -> None:
-    assert decide_poison(stats(reserves=10_000), 0) == ""
+    assert decide_poison(stats(reserves=10_000), 0, 10_000) == ""
+    assert decide_poison(stats(reserves=10_000), 0, None) == ""
     assert decide_end(ValueError(), stats(reserves=10_000), 0).action == "release"
 
 
@@ -131,3 +160,49 @@ def test_reconnecting_never_waits_longer_than_30_s(failures: int, draw: float) -
 @given(st.floats(0, 1e9), st.floats(0, 1))
 def test_a_limit_gets_at_most_a_quarter_more(limit: float, draw: float) -> None:
     assert limit <= jitter_limit(limit, draw=lambda: draw) <= limit * 1.25
+
+
+def test_the_reason_of_a_group_names_the_exceptions_in_it() -> None:
+    inner = ExceptionGroup("two", [KeyError("to"), TimeoutError("no answer\nfrom mx1")])
+    group = ExceptionGroup("unhandled errors in a TaskGroup", [ValueError("bad"), inner])
+    assert format_exception_line(group) == (
+        "ExceptionGroup: unhandled errors in a TaskGroup (2 sub-exceptions): "
+        "ValueError: bad; KeyError: 'to'; TimeoutError: no answer from mx1"
+    )
+
+
+@given(st.recursive(st.text().map(ValueError), lambda inner: st.lists(inner, min_size=1)))
+def test_the_reason_of_any_group_is_one_line_and_bounded(tree: Any) -> None:
+    def build(part: Any) -> Exception:
+        return part if isinstance(part, Exception) else ExceptionGroup("g", list(map(build, part)))
+
+    line = format_exception_line(build([tree]))
+    assert line == " ".join(line.split())
+    assert "ValueError" in line
+    assert len(line) <= MAX_REASON
+
+
+def test_the_reason_of_a_group_of_thousands_or_in_thousands_of_groups_is_bounded() -> None:
+    deep: Exception = ValueError("x" * 10_000)
+    for _ in range(5000):
+        deep = ExceptionGroup("g", [deep])
+    for group in (deep, ExceptionGroup("g", [ValueError("x" * 10_000)] * 10_000)):
+        assert len(format_exception_line(group)) <= MAX_REASON
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome", "action"),
+    [
+        (Bury("x"), "buried", "bury"),
+        (Discard("x"), "discarded", "delete"),
+        (JobTimeout(), "timeout", "release"),
+    ],
+)
+def test_what_the_only_failed_task_of_a_group_decides_holds(
+    error: Exception, outcome: str, action: str
+) -> None:
+    group = BaseExceptionGroup("g", [BaseExceptionGroup("g", [error])])
+    verdict = decide_end(group, stats(), 5)
+    assert (verdict.outcome, verdict.action) == (outcome, action)
+    both = BaseExceptionGroup("g", [error, ValueError()])
+    assert decide_end(both, stats(), 5).outcome == "retry"

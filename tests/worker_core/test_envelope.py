@@ -1,7 +1,13 @@
 """The envelope: whatever is written can be read, and anything else is rejected."""
 
-from typing import Any
+import datetime
+import decimal
+import enum
+import json
+import uuid
+from typing import Annotated, Any, Literal
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,6 +18,7 @@ from beanwatch.worker.api.envelope import (
     check_target,
     decode,
     derive_id,
+    describe_fault,
     encode,
     encode_follow_up,
     raw_data,
@@ -102,3 +109,112 @@ def test_a_wrong_name_is_told_in_words_not_as_a_regular_expression(body: bytes, 
     with pytest.raises(EnvelopeError) as error:
         decode(body)
     assert str(error.value) == f"not a valid job envelope: {words}"
+
+
+@pytest.mark.parametrize(
+    ("target", "field", "words"),
+    [
+        (("q", 2**32, 0, 1), "priority", "expected a whole number <= 4294967295"),
+        (("q", 0, -1, 1), "delay", "expected a whole number >= 0"),
+        (("q", 0, 0, 1.5), "ttr", "expected a whole number, got `float`"),
+        (("a b", 0, 0, 1), "queue", "expected text with only letters, digits and"),
+    ],
+)
+def test_the_error_of_a_put_names_the_field(target: Any, field: str, words: str) -> None:
+    with pytest.raises(EnvelopeError) as error:
+        check_target(*target)
+    assert str(error.value).startswith(f"invalid {field}: {words}")
+    assert error.value.field == field
+    with pytest.raises(EnvelopeError) as error:
+        encode("j", success=FollowUp("q", "j", ttr=0))
+    assert error.value.field == "success.ttr"
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected", "ignored"),
+    [
+        ('"id": 4711', "4711", []),
+        ('"id": 0', "0", []),
+        ('"id": -1', None, ["id"]),
+        ('"id": 1.5', None, ["id"]),
+        ('"id": 1e400', None, ["id"]),
+        ('"id": 12345678901234567890', None, ["id"]),
+        ('"id": "a", "parent": 1e3', "a", ["parent"]),
+        ('"id": "a", "enqueued_at": "2026-11-29"', "a", ["enqueued_at"]),
+        ('"id": "a", "enqueued_at": 1e999', "a", ["enqueued_at"]),
+        ('"id": "a", "enqueued_at": true', "a", ["enqueued_at"]),
+        ('"id": 7, "enqueued_at": []', "7", ["enqueued_at"]),
+        ('"id": "a", "enqueued_at": null', "a", []),
+    ],
+)
+def test_a_number_as_id_is_a_text_and_a_wrong_number_refuses_no_job(
+    fields: str, expected: str | None, ignored: list[str]
+) -> None:
+    problems: list[str] = []
+    body = f'{{"job": "a", "data": {{"x": [1e3]}}, "newer": 1, {fields}}}'
+    envelope = decode(body.encode(), problems.append)
+    assert (envelope.id, bytes(envelope.data)) == (expected, b'{"x": [1e3]}')
+    assert [problem.split("`")[1] for problem in problems] == ignored
+
+
+@given(
+    st.fixed_dictionaries(
+        {"job": st.just("a")},
+        optional={name: st.integers() | st.floats() for name in ("id", "parent", "enqueued_at")},
+    )
+)
+def test_no_number_in_a_describing_field_refuses_a_job(envelope: dict[str, Any]) -> None:
+    body = json.dumps(envelope).replace("NaN", "1e999").replace("Infinity", "1e999")
+    read = decode(body.encode())
+    assert read.job == "a"
+    assert read.id is None or read.id.isdigit()
+
+
+class Color(enum.Enum):
+    RED = "red"
+
+
+class Left(msgspec.Struct, tag="left"):
+    color: Color = Color.RED
+    counts: dict[str, int] = {}
+
+
+class Right(msgspec.Struct, tag="right"):
+    pass
+
+
+TYPES = [
+    *(Color, Literal["a"], Literal[1], Left, Left | Right, dict[Color, int], dict[int, int]),
+    *(datetime.datetime, uuid.UUID, decimal.Decimal, bytes, int, bool, list[int], list[Color]),
+    Annotated[str, msgspec.Meta(pattern="^x$")],
+    Annotated[int, msgspec.Meta(le=3)],
+]
+SECRETS = [
+    b'"5ecret"',
+    b"5555",
+    b'["5ecret"]',
+    b'{"5ecret": 1}',
+    b'{"type": "5ecret"}',
+    b'{"type": "left", "color": "5ecret"}',
+    b'{"type": "left", "color": "x\\n5ecret - at `$.x` y"}',
+    b'{"type": "left", "counts": {"5ecret": "5ecret"}}',
+    b'"\\ud5ecret',
+]
+
+
+@pytest.mark.parametrize("kind", TYPES)
+@pytest.mark.parametrize("data", SECRETS)
+def test_what_is_wrong_with_data_is_told_without_a_value(kind: Any, data: bytes) -> None:
+    try:
+        msgspec.json.decode(data, type=kind)
+    except msgspec.MsgspecError as error:
+        fault = describe_fault(error)
+        assert fault
+        assert "5ecret" not in fault
+        assert "5555" not in fault
+
+
+def test_what_is_wrong_with_data_names_the_field() -> None:
+    with pytest.raises(msgspec.MsgspecError) as error:
+        msgspec.json.decode(SECRETS[5], type=Left)
+    assert describe_fault(error.value) == "Invalid enum value (not shown) - at `$.color`"

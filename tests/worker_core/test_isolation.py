@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from beanwatch.net.address import parse_address
+from beanwatch.net.redis_url import parse_redis_url
 from beanwatch.worker.control.listener import Listener
 from beanwatch.worker.control.messages import Answer, Message, control_queue, encode, parse_answer
 from beanwatch.worker.core.connection import RefusedError, WorkerConnection
@@ -18,7 +19,9 @@ from beanwatch.worker.core.job import RunningJob
 from beanwatch.worker.core.record import Run, Sinks
 from beanwatch.worker.core.state import WorkerState
 from beanwatch.worker.core.wake import Wake
+from beanwatch.worker.guard.descriptors import OwnDescriptors
 from beanwatch.worker.guard.pulse import Pulse
+from beanwatch.worker.telemetry.run_starts import RunStarts
 from tests.real import Beanstalkd, Proxy, wait_until
 from tests.worker_core.conftest import Broker, StartWorker
 
@@ -100,7 +103,8 @@ def test_a_sink_that_raises_in_each_method_keeps_no_job_and_no_other_sink_from_i
     connection.open()
     with beanstalkd.client(use="work") as client:
         client.put("{}")
-    run = Finisher(connection, sinks, state).end(reserve(connection), OK)
+    starts = RunStarts(parse_redis_url("redis://127.0.0.1:1/0"), log)  # type: ignore[arg-type]
+    run = Finisher(connection, sinks, starts, state).end(reserve(connection), OK)
     sinks.tick()
     sinks.close(2.0)
     connection.close()
@@ -137,8 +141,8 @@ def test_a_log_that_fails_too_changes_nothing(
 def start_pulse(step: Callable[[float], None], state: WorkerState, errors: InternalErrors) -> Pulse:
     none: Any = None
     listener = Listener(lambda: None, "here.w", "i", none, errors, none)
-    pulse = Pulse([step, lambda now: ticks.append(now)], listener, state, Wake(), errors, none,
-                  tick=0.05)  # fmt: skip
+    pulse = Pulse([step, lambda now: ticks.append(now)], listener, state, Wake(), errors,
+                  OwnDescriptors(), none, tick=0.05)  # fmt: skip
     ticks: list[float] = []
     pulse.ticks = ticks  # type: ignore[attr-defined]
     pulse.start()

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from beanwatch.net.processes import parse_process, read_process
+from beanwatch.store.heartbeats import WORKERS_KEY, worker_key
 from tests.real import Beanstalkd, Proxy, Redis, wait_until
 from tests.worker_core.conftest import Broker, StartWorker
 
@@ -179,3 +180,35 @@ def test_the_command_name_does_not_confuse_the_reading_of_a_process() -> None:
     assert parse_process("17 (python3) Z 1 17") == "gone"
     assert parse_process("17 (python3) D 1 17") == "waiting"
     assert parse_process("") == "gone"
+
+
+def test_with_a_redis_that_refuses_writes_it_runs_jobs_says_why_and_is_not_dead(
+    start_worker: StartWorker, broker: Broker, redis_server: Redis
+) -> None:
+    worker = start_worker()
+    worker.wait_for("idle")
+    redis_server.refuse_writes("OOM")
+    reason = "Redis takes no writes: OOM, its memory is full"
+    wait_until(lambda: worker.logged("cannot write the heartbeat, jobs keep running: redis"))
+    assert reason in str(worker.logged("cannot write the heartbeat"))
+    broker.put("ok")
+    wait_until(lambda: worker.outcomes() == ["ok"])
+    wait_until(lambda: worker.health() == "unknown", 30)
+    seen = worker.seen()
+    assert seen is not None
+    assert seen.doubt == reason
+    redis_server.client().config_set("maxmemory", "0")
+    worker.wait_for("idle")
+
+
+def test_a_record_of_its_id_that_cannot_be_read_is_named_in_its_log(
+    start_worker: StartWorker, redis_server: Redis
+) -> None:
+    with redis_server.client() as client:
+        client.set(worker_key("here.w1"), '{"pid": "many"}')
+        client.zadd(WORKERS_KEY, {"here.w1": client.time()[0]})
+    worker = start_worker()
+    worker.wait_for("idle")
+    line = worker.logged("the last record of this id cannot be read")
+    assert line is not None
+    assert line["message"].endswith(": field 'pid': expected a whole number, not a text")

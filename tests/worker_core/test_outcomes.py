@@ -74,6 +74,18 @@ def test_what_a_handler_raises_never_loses_the_job(
     wait_until(lambda: worker.outcomes("ok") == ["ok"], message="the worker lives on")
 
 
+def test_a_handler_that_fails_in_a_task_group_is_told_with_the_causes(
+    start_worker: StartWorker, broker: Broker
+) -> None:
+    broker.put("task-group")
+    broker.put("task-group", {"bury": True})
+    worker = start_worker()
+    wait_until(lambda: worker.outcomes() == ["buried", "buried"])
+    failed, buried = worker.runs()
+    assert "ValueError: no such order; ConnectionError: mx1 is away" in failed["reason"]
+    assert buried["reason"] == "beyond repair"
+
+
 def test_a_handler_can_ask_for_its_own_delay(start_worker: StartWorker, broker: Broker) -> None:
     job_id = broker.put("raise", {"kind": "retry", "delay": 17.2})
     worker = start_worker()

@@ -1,6 +1,9 @@
 """Files and processes that a job leaves behind, and a full disk."""
 
 import os
+import shutil
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -74,3 +77,44 @@ def test_no_jobs_are_taken_while_the_disk_is_full(
     wait_until(lambda: worker.beat().loop_at > seen.loop_at + 1)
     assert broker.counts(ready=1)
     assert worker.health() == "blocked"
+
+
+@pytest.fixture
+def few_inodes(tmp_path: Path) -> Iterator[Path]:
+    """A disk with room for 99 files, which only root can make."""
+    disk = tmp_path / "few"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "nr_inodes=100", "tmpfs", str(disk)]
+    if os.geteuid() or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("no file system can be mounted here")
+    yield disk
+    subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
+def test_no_jobs_are_taken_while_the_inodes_of_the_disk_are_used_up(
+    start_worker: StartWorker, broker: Broker, few_inodes: Path, tmp_path: Path
+) -> None:
+    worker = start_worker("--tmp-root", few_inodes, "--min-free-disk", "1K")
+    worker.wait_for("idle")
+    for number in range(100 - os.statvfs(few_inodes).f_files + os.statvfs(few_inodes).f_ffree):
+        (few_inodes / str(number)).touch()
+    reason = f"only 0 inodes (files) of the disk are free in {few_inodes}, under 5"
+    assert worker.wait_for("blocked").reason == reason
+    broker.put("tmp", {"file": str(tmp_path / "names")})
+    for file in few_inodes.glob("[0-9]*"):
+        file.unlink()
+    wait_until(lambda: worker.outcomes() == ["ok"])
+
+
+def test_a_temporary_directory_that_was_removed_costs_no_job(
+    start_worker: StartWorker, broker: Broker, tmp_path: Path
+) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    worker = start_worker("--tmp-root", root)
+    worker.wait_for("idle")
+    shutil.rmtree(root)
+    broker.put("tmp", {"file": str(tmp_path / "names")})
+    wait_until(lambda: worker.outcomes() == ["ok"])
+    assert worker.stop() == 0
+    assert list(root.iterdir()) == []

@@ -1,7 +1,9 @@
 """Every way in which a worker ends, and its exit code."""
 
+import os
 import signal
 import socket
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -9,15 +11,18 @@ from pathlib import Path
 
 import pytest
 
+from beanwatch.net.redis_reader import RedisReader
 from beanwatch.net.redis_url import open_redis, parse_redis_url
-from beanwatch.store.health import decide_health
+from beanwatch.store.health import decide_health, decide_restarted
+from beanwatch.store.heartbeats import ENDED_KEY, read_workers
 from beanwatch.store.outcome_counts import read_outcomes
-from tests.real import Beanstalkd, Redis, wait_until
+from tests.real import ROOT, Beanstalkd, Redis, wait_until
+from tests.real.read_only import run_read_only
 from tests.worker_core.conftest import Broker, RunningWorker, StartWorker
 from tests.worker_core.test_deadlines import is_alive
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
 def test_an_idle_worker_stops_at_once_and_takes_its_record_away(
     start_worker: StartWorker, number: int
 ) -> None:
@@ -30,8 +35,9 @@ def test_an_idle_worker_stops_at_once_and_takes_its_record_away(
     assert worker.seen() is None
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGQUIT])
 def test_a_running_job_is_finished_first_and_no_other_is_taken(
-    start_worker: StartWorker, broker: Broker, tmp_path: Path
+    start_worker: StartWorker, broker: Broker, tmp_path: Path, number: int
 ) -> None:
     started, until, file = tmp_path / "started", tmp_path / "until", tmp_path / "file"
     data = {"started": str(started), "until": str(until), "file": str(file)}
@@ -39,7 +45,7 @@ def test_a_running_job_is_finished_first_and_no_other_is_taken(
     waiting = broker.put("ok")
     worker = start_worker()
     wait_until(started.exists)
-    worker.signal(signal.SIGTERM)
+    worker.signal(number)
     worker.wait_for("stopping")
     until.touch()
     assert worker.exit_code() == 0
@@ -176,8 +182,30 @@ def test_it_is_recycled_by_its_limits_after_the_job_in_hand(
     assert broker.stats()["reserved"] == 0
     assert broker.stats()["ready"] == 20 - len(worker.outcomes())
     assert worker.seen() is None
+    ran = len(worker.outcomes())
     if option[0] == "--max-jobs":
-        assert len(worker.outcomes()) in (3, 4)
+        assert ran in (3, 4)
+    heir = start_worker(queue="other").wait_for("idle")
+    assert (heir.recycles, len(heir.recycled_at)) == (1, 1)
+    assert heir.recycled_why.endswith(f" (jobs run: {ran})")
+
+
+def test_recycles_are_counted_over_restarts_until_an_operator_stops_the_worker(
+    start_worker: StartWorker, broker: Broker
+) -> None:
+    """As with a leak of memory: each instance runs one job."""
+    for _ in range(2):
+        broker.put("ok")
+        assert start_worker("--max-jobs", 1).exit_code() == 10
+    worker = start_worker()
+    beat = worker.wait_for("idle")
+    assert (beat.recycles, len(beat.recycled_at), beat.last_exit) == (2, 2, "")
+    broker.put_raw('{"command": "restart"}', queue=f"beanwatch.control.{worker.id}")
+    assert worker.exit_code() == 10
+    worker = start_worker()
+    assert worker.wait_for("idle").recycles == 2, "an operator's restart is no recycle"
+    assert worker.stop() == 0
+    assert start_worker().wait_for("idle").recycles == 0
 
 
 def expected(tmp_path: Path) -> tuple[object, ...]:
@@ -228,6 +256,40 @@ def test_a_second_worker_of_the_same_id_does_not_start(
     assert first.beat().pid == first.process.pid
 
 
+def on_host(name: str) -> list[str]:
+    """The command that runs another one on a host with this name."""
+    user = [] if os.geteuid() == 0 else ["--map-root-user"]
+    command = ["unshare", *user, "--uts", "sh", "-c", 'hostname "$0" && exec "$@"', name]
+    if subprocess.run([*command, "true"], capture_output=True).returncode:
+        pytest.skip("this machine does not allow namespaces (unshare failed)")
+    return command
+
+
+def test_workers_on_hosts_whose_names_are_ip_addresses_have_ids_of_their_own(
+    start_worker: StartWorker, redis_server: Redis
+) -> None:
+    for host in ("10.20.30.41", "10.20.30.42"):
+        start_worker("--host", "", wrapper=on_host(host))
+    ids = [f"10_20_30_{last}.w1" for last in (41, 42)]
+
+    def seen() -> list[str]:
+        with RedisReader(parse_redis_url(redis_server.url), 5) as link:
+            return [worker.id for worker in read_workers(link.execute)]
+
+    wait_until(lambda: seen() == ids)
+
+
+def test_two_hosts_of_one_short_name_are_both_named_in_full(start_worker: StartWorker) -> None:
+    first = start_worker(wrapper=on_host("here.example.org"))
+    first.wait_for("idle")
+    second = start_worker("--host", "", wrapper=on_host("here.example.net"))
+    assert second.exit_code() == 12
+    where = f"here.example.org with pid {first.process.pid}, and this host is here.example.net"
+    fix = "both are here in the workers' ids, so start one of them with another --host"
+    text = f"beanwatch: worker here.w1 runs already, on {where}: {fix}\n"
+    assert second.errors.read_text().endswith(text)
+
+
 def test_of_two_that_start_at_the_same_moment_one_stays(
     start_worker: StartWorker, redis_server: Redis
 ) -> None:
@@ -252,6 +314,37 @@ def test_it_starts_at_once_after_a_killed_instance_and_tells_its_end(
     wait_until(lambda: heir.beat().pid == heir.process.pid)
     beat = heir.beat()
     assert (beat.restarts, beat.last_exit) == (1, f"killed while running sleep (job {job_id})")
+
+
+@pytest.mark.parametrize("is_expected", [False, True], ids=["any", "expected"])
+def test_a_crash_is_told_by_the_instances_after_a_planned_restart_and_after_a_stop(
+    start_worker: StartWorker, broker: Broker, tmp_path: Path, is_expected: bool
+) -> None:
+    options = expected(tmp_path) if is_expected else ()
+    worker = start_worker("--max-jobs", 1, *options)
+    worker.wait_for("idle")
+    worker.signal(signal.SIGKILL)
+    worker.process.wait()
+    worker = start_worker("--max-jobs", 1, *options)
+    crash = worker.wait_for("idle")
+    assert (crash.restarts, crash.last_exit) == (1, "killed while idle")
+    broker.put("ok")
+    assert worker.exit_code() == 10
+    worker = start_worker(*options)
+    heir = worker.wait_for("idle")
+    assert (heir.restarts, heir.last_exit) == (1, "killed while idle")
+    assert heir.crashed_at == crash.crashed_at < heir.started_at
+    assert worker.stop() == 0
+    with RedisReader(parse_redis_url(worker.redis_url), 5) as link:
+        (left,) = read_workers(link.execute, with_ended=True)
+        assert bool(read_workers(link.execute)) == is_expected
+    assert decide_restarted(left)
+    assert left.has_left != is_expected
+    assert start_worker(*options).wait_for("idle").last_exit == "killed while idle"
+    with RedisReader(parse_redis_url(worker.redis_url), 5) as link:
+        (back,) = read_workers(link.execute, with_ended=True)
+        assert not back.has_left
+        assert link.execute([("ZCARD", ENDED_KEY)]) == [0]
 
 
 def test_a_raised_version_restarts_every_worker_after_its_job(
@@ -354,15 +447,6 @@ def test_usr1_logs_the_stacks(start_worker: StartWorker, broker: Broker) -> None
 @pytest.mark.parametrize(
     ("argv", "says"),
     [
-        (("nowhere:app",), "cannot import nowhere"),
-        (
-            ("tests.worker_core.jobs:nothing",),
-            "'nothing' must be a beanwatch.worker.App, but it does not exist",
-        ),
-        (
-            ("tests.worker_core.jobs:append",),
-            "'append' must be a beanwatch.worker.App, but it is of type function",
-        ),
         (("tests.worker_core.jobs",), "expected MODULE:APP"),
         (("tests.worker_core.jobs:app", "--name", "a.b"), "--name 'a.b'"),
         (("tests.worker_core.jobs:app", "--queue", "a\r\nquit"), "--queue"),
@@ -391,3 +475,46 @@ def test_a_bad_temporary_directory_is_one_line_and_exit_1(
     worker: RunningWorker = start_worker("--tmp-root", "/nowhere/at/all")
     assert worker.exit_code() == 1
     assert "see --tmp-root" in worker.errors.read_text()
+
+
+def test_a_read_only_root_is_one_line_and_exit_1_or_no_matter_with_a_temporary_directory(
+    tmp_path: Path, beanstalkd: Beanstalkd
+) -> None:
+    argv: list[str | Path] = [ROOT / ".venv/bin/beanwatch", "worker", "tests.worker_core.jobs:app"]
+    argv += ["--queue", "work", "--name", "w", "--server", beanstalkd.address, "--max-time", "1"]
+    argv += ["--redis", "redis://127.0.0.1:1/0"]
+    done = run_read_only(tmp_path, argv)
+    reason = "no directory for temporary files can be written: mount one on /tmp, or name another"
+    assert (done.returncode, done.stderr) == (1, f"beanwatch: {reason} with --tmp-root\n")
+    assert done.stdout == ""
+    done = run_read_only(tmp_path, [*argv, "--tmp-root", tmp_path])
+    assert (done.returncode, done.stderr) == (10, "")
+
+
+@pytest.mark.parametrize(
+    ("library", "replaced"),
+    [
+        ("gevent", "_thread.start_new_thread"),
+        ("gevent", "time.sleep"),
+        ("gevent", "socket.socket"),
+        ("gevent", "signal.signal"),
+        ("eventlet", "_thread.start_new_thread"),
+    ],
+)
+def test_an_application_that_replaces_threads_is_refused_at_the_start(
+    run: Callable[..., tuple[int, str, str]], tmp_path: Path, library: str, replaced: str
+) -> None:
+    """The library is a stand-in that replaces one function, as `monkey.patch_all()` does."""
+    module, _, name = replaced.partition(".")
+    (tmp_path / f"{library}.py").write_text("def replacement(*_): ...\n")
+    (tmp_path / "patched.py").write_text(
+        f"import {library}, {module}\n"
+        "from beanwatch.worker import App\n"
+        f"{module}.{name} = {library}.replacement\n"
+        "app = App()\n"
+    )
+    argv = ("beanwatch", "worker", "patched:app", "--queue", "q", "--name", "w")
+    code, out, err = run(*argv, env={"PYTHONPATH": str(tmp_path)})
+    assert (code, out, len(err.splitlines())) == (2, "", 1)
+    reason = f"patched:app has replaced Python's threads and sockets by those of {library}: "
+    assert err.startswith(f"beanwatch: {reason}")

@@ -1,19 +1,24 @@
 """`beanwatch job`: each run of a job, where it is now, and why nothing may be known."""
 
 import json
+import re
 import signal
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from beanwatch.cli.lib.job_view import story_lines
 from beanwatch.fleet.job_story import JobLocation, Story
 from beanwatch.queues.base import Job as ServerJob
-from beanwatch.store.ledger import LedgerEntry
+from beanwatch.store.ledger import LedgerEntry, job_key
+from beanwatch.worker.core.connection_protocol import JobStats, Reserved
+from beanwatch.worker.core.job import RunningJob
 from tests.conftest import Result
 from tests.queues.liar import Liar, Lie
-from tests.real import Beanstalkd, Redis, wait_until
+from tests.real import Beanstalkd, Proxy, Redis, wait_until
 from tests.worker_core.conftest import Broker, StartWorker, broker, start_worker
 
 __all__ = ["broker", "start_worker"]  # fixtures
@@ -114,7 +119,96 @@ def test_a_job_waiting_since_before_beanstalkd_was_restarted_is_found_by_its_num
         out = run("beanwatch", "job", number, *where).stdout
         assert out.startswith("fail order-7 in work")
         assert "now: buried in work" in out
-        assert "has been restarted since" in run("beanwatch", "job", "order-7", *where).stdout
+        assert "now: buried in work" in run("beanwatch", "job", "order-7", *where).stdout
+
+
+def test_buried_jobs_are_chosen_by_their_envelope_ids_after_beanstalkd_was_restarted(
+    run: Run, redis_server: Redis, start_worker: StartWorker, tmp_path: Path
+):
+    with Beanstalkd(tmp_path / "binlog", binlog=True) as server:
+        broker = Broker(server)
+        worker = start_worker(server=server.address)
+        for name in ("order-1", "order-2", "order-3"):
+            broker.put("raise", {"kind": "bury"}, envelope={"id": name})
+        broker.put("raise", {"kind": "bury"})  # without an id
+        wait_until(lambda: broker.counts(buried=4))
+        wait_until(lambda: worker.stop() == 0)
+        server.restart()
+        where = ("--redis", redis_server.url, "--server", server.address)
+        reasons = run("beanwatch", "queues", "peek", "work", *where).stdout
+        assert "buried because: raise: beyond repair (3 jobs, the last is 3)" in reasons
+        # Another job with a number that a record names is not the recorded one.
+        with server.client() as client:
+            client.delete(client.reserve_job(2))
+        choice = ("work", "--yes", "--job", "raise", "--reason", "*repair*", "--older-than", "0s")
+        result = run("beanwatch", "queues", "kick", *choice, *where)
+        assert result.code == 0, result.stderr
+        assert broker.stats()["ready"] == 2
+        assert broker.job(4)["state"] == "buried"
+
+
+def test_an_old_beanstalkd_without_an_id_is_known_by_its_pid(
+    run: Run,
+    redis_server: Redis,
+    beanstalkd: Beanstalkd,
+    proxy: Callable[[str], Proxy],
+    start_worker: StartWorker,
+):
+    """As 1.7 and 1.8 are."""
+
+    def without_id(data: bytes) -> bytes:
+        stats = re.compile(rb"OK (\d+)\r\n(---\n[^\r]*?\n)(id: [0-9a-f]{16}\n)")
+        return stats.sub(lambda m: b"OK %d\r\n%b" % (int(m[1]) - len(m[3]), m[2]), data)
+
+    front = proxy(beanstalkd.address)
+    front.edit(without_id)
+    broker = Broker(beanstalkd)
+    worker = start_worker(server=front.address)
+    number = broker.put("raise", {"kind": "bury"})
+    wait_until(lambda: worker.outcomes() == ["buried"])
+    where = ("--redis", redis_server.url, "--server", front.address)
+    wait_until(lambda: "beyond repair" in run("beanwatch", "job", number, *where).stdout)
+    result = run("beanwatch", "queues", "kick", "work", "--yes", "--reason", "*repair*", *where)
+    assert (result.code, result.stderr) == (0, "")
+    wait_until(lambda: worker.outcomes() == ["buried", "buried"])
+
+
+def test_an_id_that_a_producer_forges_shows_in_no_other_jobs_history(
+    job: Job, start_worker: StartWorker, broker: Broker, beanstalkd: Beanstalkd
+):
+    worker = start_worker()
+    number = broker.put("raise", {"kind": "bury"})
+    forged = f"{beanstalkd.stats()['id']}:{number}"
+    broker.put("raise", {"kind": "discard"}, envelope={"id": forged})
+    wait_until(lambda: worker.outcomes() == ["buried", "discarded"])
+    wait_until(lambda: "discarded" in job(forged).stdout)
+    assert "beyond repair" in job(number).stdout
+    assert "discarded" not in job(number).stdout
+    assert "beyond repair" not in job(forged).stdout
+
+
+def test_a_job_is_found_by_an_id_that_is_a_number(
+    job: Job, start_worker: StartWorker, broker: Broker
+):
+    worker = start_worker()
+    broker.put("raise", {"kind": "discard"}, envelope={"id": 4711})
+    wait_until(lambda: worker.outcomes() == ["discarded"])
+    wait_until(lambda: "discarded" in job(4711).stdout)
+
+
+@given(
+    uuid=st.from_regex("[A-Za-z0-9_.:-]{1,64}", fullmatch=True),
+    server=st.from_regex("[A-Za-z0-9_-]{1,64}", fullmatch=True),
+    number=st.integers(1, 2**63),
+)
+@example(uuid="5e1f:7", server="5e1f", number=7)
+@example(uuid="number:5e1f:7", server="5e1f", number=7)
+def test_no_envelope_id_makes_the_key_or_the_follow_ups_of_a_job_without_one(
+    uuid: str, server: str, number: int
+):
+    assert job_key(uuid, server, number) != job_key("", server, number)
+    reserved = RunningJob(Reserved(number, b"{}"), JobStats(number, "q", 0, 0, 0, 9, 1, 0, 0, 0))
+    assert reserved.identity != uuid
 
 
 def test_why_nothing_is_known_depends_on_what_is_recorded(
@@ -175,3 +269,14 @@ def test_no_job_can_write_control_characters_to_the_terminal():
     server_job = ServerJob("1", nasty, "ready", attempts=0)
     story = Story(nasty, [entry], [JobLocation(nasty, 1, nasty, server_job, nasty)], nasty)
     assert all(line.isprintable() for line in story_lines(story))
+
+
+def test_a_run_whose_record_cannot_be_read_is_named(job: Job, redis_server: Redis):
+    good, bad = '{"job": "send", "outcome": "ok"}', '{"job": "send", "attempt": "first"}'
+    redis_server.client().zadd(job_key("u-1", "", 0), {good: 1, bad: 2})
+    code, out, err = job("u-1")
+    assert (code, "send u-1" in out) == (0, True)
+    assert err == (
+        "beanwatch: the record of one run cannot be read: "
+        "field 'attempt': expected a whole number, not a text\n"
+    )

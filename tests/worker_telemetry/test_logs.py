@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import datetime
@@ -359,6 +360,36 @@ def test_what_was_lost_is_said_when_there_is_room_again(tmp_path: Path):
     assert whole[-2].endswith("log lines were lost")
 
 
+def test_a_disk_that_hangs_in_one_thread_does_not_stop_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+):
+    """The main thread may log on a network file system whose server is away."""
+    responds, write, calls = threading.Event(), os.write, []
+
+    def hang(descriptor: int, data: bytes) -> int:
+        calls.append(data)
+        responds.wait(20)
+        return write(descriptor, data)
+
+    output = LogOutput(str(tmp_path / "log"), [lambda *_: b"some lost\n"])
+    monkeypatch.setattr("beanwatch.telemetry.logging.output.MAX_WAIT", 0.1)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", hang)
+        hung, other = (
+            threading.Thread(target=output.write, args=(line,)) for line in (b"one\n", b"two\n")
+        )
+        hung.start()
+        wait_until(lambda: calls)
+        other.start()
+        other.join(10)
+        assert not other.is_alive()
+        assert output.dropped == 1
+        responds.set()
+        hung.join()
+    output.write(b"three\n")
+    assert (tmp_path / "log").read_text() == "one\nsome lost\nthree\n"
+
+
 def test_a_reader_that_stands_still_does_not_stop_the_worker(tmp_path: Path):
     script = (
         "import sys, time\n"
@@ -406,3 +437,51 @@ def test_a_child_that_is_forked_while_another_thread_logs_can_log(tmp_path: Path
         process.wait()
     assert process.returncode == 0
     assert [line["message"] for line in lines_of(file)].count("child") == 50
+
+
+PRINTING_JOB = """
+import os, subprocess, sys
+from beanwatch.telemetry.logging import setup as logs
+output = logs.configure('json', *sys.argv[1:])
+output.keep_from_jobs()
+log = logs.get_logger()
+log.info('first')
+log.info('second')
+print('half a line', end='', flush=True)
+log.info('third')
+subprocess.run(['sh', '-c', 'printf out; printf err >&2'])
+log.info('fourth')
+os.write(2, b'more')
+logs.reopen()
+log.info('fifth')
+"""
+
+
+@pytest.mark.parametrize("where", ["two pipes", "one pipe", "one file", "the log's own file"])
+def test_what_jobs_print_without_a_line_end_spoils_no_line(where: str, file: Path):
+    argv = [sys.executable, "-c", PRINTING_JOB]
+    if where == "two pipes":
+        done = subprocess.run(argv, capture_output=True, timeout=60)
+        text, printed = done.stdout, done.stderr
+        assert printed == b"half a lineouterrmore"
+    elif where == "one pipe":
+        done = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60)
+        text = done.stdout
+    else:
+        own = [str(file)] if where == "the log's own file" else []
+        with file.open("ab") as stream:
+            done = subprocess.run([*argv, *own], stdout=stream, stderr=stream, timeout=60)
+        text = file.read_bytes()
+        assert b"\n\n" not in text
+    assert done.returncode == 0
+    lines = [json.loads(line) for line in text.splitlines() if line.startswith(b"{")]
+    assert [line["message"] for line in lines] == ["first", "second", "third", "fourth", "fifth"]
+    other = [line for line in text.splitlines() if line and not line.startswith(b"{")]
+    assert other == ([] if where == "two pipes" else [b"half a line", b"outerr", b"more"])
+
+
+def test_a_log_whose_standard_error_is_closed_goes_on(file: Path):
+    script = f'exec {sys.executable} -c "$0" 2>&-'
+    done = subprocess.run(["sh", "-c", script, PRINTING_JOB], stdout=subprocess.PIPE, timeout=60)
+    lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith(b"{")]
+    assert [line["message"] for line in lines][:4] == ["first", "second", "third", "fourth"]

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from beanwatch.worker import App, Context, EnvelopeError, FollowUp, Producer, PutError
 from beanwatch.worker.api.envelope import decode, encode
 from tests.conftest import Result
-from tests.real import Beanstalkd, wait_until
+from tests.real import Beanstalkd, Proxy, wait_until
 
 Run = Callable[..., Result]
 
@@ -28,10 +28,11 @@ def take(server: Beanstalkd, queue: str) -> tuple[dict[str, Any], dict[str, Any]
 
 
 def test_a_job_is_put_in_an_envelope_and_its_ids_are_printed(run: Run, beanstalkd: Beanstalkd):
-    code, out, err = run(
-        "beanwatch", "put", "email.regular", "email.send", '{"to": "ann"}',
-        "--server", beanstalkd.address, "--priority", 5, "--ttr", "1.5s",
-    )  # fmt: skip
+    with beanstalkd.client(watch="email.regular"):
+        code, out, err = run(
+            "beanwatch", "put", "email.regular", "email.send", '{"to": "ann"}',
+            "--server", beanstalkd.address, "--priority", 5, "--ttr", "1.5s",
+        )  # fmt: skip
     body, stats = take(beanstalkd, "email.regular")
     assert (code, err) == (0, "")
     assert out == (
@@ -41,6 +42,37 @@ def test_a_job_is_put_in_an_envelope_and_its_ids_are_printed(run: Run, beanstalk
     assert (body["job"], body["data"]) == ("email.send", {"to": "ann"})
     assert (stats["pri"], stats["ttr"]) == (5, 2)
     assert decode(json.dumps(body).encode()).enqueued_at
+
+
+def test_a_queue_that_nobody_watches_is_a_warning_that_names_the_one_that_was_meant(
+    run: Run, beanstalkd: Beanstalkd, tmp_path: Path
+):
+    at = ("--server", beanstalkd.address)
+    for _ in range(2):  # at the second put, the misspelled queue exists, but nobody watches it
+        with beanstalkd.client(watch="email.regular"):
+            code, out, err = run("beanwatch", "put", "emial.regular", "email.send", *at, "--json")
+        assert json.loads(out)["queue"] == "emial.regular"
+        assert (code, err) == (
+            0,
+            "beanwatch: warning: nobody watches emial.regular; did you mean email.regular?\n",
+        )
+    code, _, err = run("beanwatch", "put", "emial.reguler", "email.send", *at)
+    assert (code, err) == (0, "beanwatch: warning: nobody watches emial.reguler\n")
+    config = tmp_path / "beanwatch.toml"
+    config.write_text('[queues."email.regular".depth]\nwarning = 5\n')
+    _, _, err = run("beanwatch", "put", "emial.regular", "email.send", *at, "--config", config)
+    assert err.endswith("; did you mean email.regular?\n")
+    assert run("beanwatch", "put", "default", "email.send", *at).stderr == ""
+
+
+def test_what_cannot_be_known_of_the_queue_is_no_warning(
+    run: Run, beanstalkd: Beanstalkd, proxy: Callable[[str], Proxy]
+):
+    between = proxy(beanstalkd.address)
+    between.truncate(len("USING t\r\nINSERTED 1\r\n"))
+    code, out, err = run("beanwatch", "put", "t", "j", "--server", between.address)
+    assert (code, err) == (0, "")
+    assert out.startswith("put job 1 into t on ")
 
 
 def test_data_comes_from_standard_input_and_the_answer_is_json(run: Run, beanstalkd: Beanstalkd):
@@ -190,6 +222,31 @@ def test_threads_and_forked_children_may_share_a_producer(beanstalkd: Beanstalkd
     assert beanstalkd.stats_tube("t")["current-jobs-ready"] == 351
 
 
+def test_a_child_that_is_forked_while_another_thread_puts_can_put(beanstalkd: Beanstalkd):
+    with Producer(beanstalkd.address, timeout=20) as producer:
+        producer.put("t", "j")
+        beanstalkd.freeze()
+        thread = threading.Thread(target=producer.put, args=("t", "j"))
+        thread.start()
+        lock = next(iter(producer._locks.values()))
+        wait_until(lock.locked)
+        child = os.fork()
+        if not child:
+            code = 1
+            try:
+                producer.put("t", "j")
+                code = 0
+            finally:
+                os._exit(code)
+        beanstalkd.thaw()
+        thread.join()
+        try:
+            wait_until(lambda: beanstalkd.stats_tube("t")["current-jobs-ready"] == 3)
+        finally:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+
+
 _data = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
@@ -202,3 +259,19 @@ def test_what_is_put_is_what_a_worker_reads(job: str, data: Any):
     envelope = decode(encode(job, data, id="a", enqueued_at=1.5))
     assert envelope.job == job
     assert msgspec.json.decode(envelope.data) == ({} if data is None else data)
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["q", "j", "--priority", "4294967296"], "--priority: expected a whole number <="),
+        (["q", "j", "--ttr", "0"], "--ttr: expected a whole number >= 1"),
+        (["a b", "j"], "QUEUE: expected text with only letters"),
+        (["q", ""], "JOB: expected text of length >= 1"),
+    ],
+)
+def test_a_refused_argument_is_named_as_it_was_typed(run: Run, argv: list[str], words: str):
+    code, _, err = run("beanwatch", "put", *argv)
+    assert code == 2
+    assert err.startswith(f"beanwatch: {words}")
+    assert "$" not in err.replace("+/;.$_()", "")

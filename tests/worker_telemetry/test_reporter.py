@@ -1,6 +1,11 @@
 """What a worker reports of itself, and what it does about what it finds."""
 
+import errno
+import os
+import shutil
 import socket
+import tempfile
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,8 +19,9 @@ from beanwatch.store.health import decide_health
 from beanwatch.store.heartbeats import Heartbeat, Worker
 from beanwatch.worker.core.connection_protocol import JobStats, Reserved
 from beanwatch.worker.core.job import RunningJob
+from beanwatch.worker.core.record import Run
 from beanwatch.worker.core.state import DUPLICATE, HARD_DEADLINE, RECYCLED, STOPPED, WorkerState
-from beanwatch.worker.guard.host import TemporaryRoot
+from beanwatch.worker.guard.temporary import Room, TemporaryRoot
 from beanwatch.worker.telemetry import host_watch
 from beanwatch.worker.telemetry.gauges import WorkerGauges
 from beanwatch.worker.telemetry.heartbeat_record import HeartbeatRecord
@@ -24,10 +30,12 @@ from beanwatch.worker.telemetry.heartbeat_writer import PreviousHeartbeat
 from beanwatch.worker.telemetry.host_watch import HostLimits, HostWatch
 from beanwatch.worker.telemetry.reporter import Reporter
 from beanwatch.worker.telemetry.systemd_status import SystemdStatus
+from tests.real import wait_until
 from tests.worker_telemetry.conftest import RecordingLog
 
 MINE = Heartbeat(instance="b", host="web1", name="w1", started_at=50.0, reserve_timeout=10.0)
 MIB = 1 << 20
+STATVFS = os.statvfs(".")
 
 
 class Connection:
@@ -44,9 +52,11 @@ class Writer:
     """A Redis with one record and a version, which can be taken away."""
 
     is_expected = False
+    started_at = 50.0
 
     def __init__(self) -> None:
         self.record: Heartbeat | None = None
+        self.retired: Heartbeat | None = None
         self.version: bytes | None = None
         self.is_away = False
 
@@ -62,6 +72,10 @@ class Writer:
     def remove(self, instance: str) -> None:
         if self.is_mine(instance):
             self.record = None
+
+    def retire(self, heartbeat: Heartbeat) -> None:
+        if self.is_mine(heartbeat.instance):
+            self.record, self.retired = None, heartbeat
 
     def _check(self) -> None:
         if self.is_away:
@@ -85,7 +99,13 @@ class Parts:
             MINE, self.state, self.host, lambda: "jobs.py:7 send", clock=self.clock
         )
         self.heartbeat = HeartbeatReporter(
-            self.writer, self.record, self.state, self.connection, log.as_logger(), clock=self.clock
+            self.writer,
+            self.record,
+            self.state,
+            self.connection,
+            log.as_logger(),
+            restart=lambda why: self.state.stop(why, RECYCLED),
+            clock=self.clock,
         )
 
     def clock(self) -> float:
@@ -170,13 +190,14 @@ def test_a_record_that_does_not_move_on_is_no_living_twin(parts: Parts):
     parts.heartbeat.write(MINE)
     assert (parts.state.exit_code, parts.state.stop_reason) == (
         DUPLICATE,
-        "another worker with this id runs on web2, pid 7",
+        "another worker with this id runs on web2 with pid 7: "
+        "stop it, or start this worker with another --name",
     )
     assert parts.connection.interrupts == 1
 
 
-def test_the_younger_of_two_twins_goes(parts: Parts):
-    younger = Heartbeat(instance="c", started_at=51.0)
+def test_the_younger_of_two_twins_goes_whatever_the_clocks_of_their_hosts_say(parts: Parts):
+    younger = Heartbeat(instance="c", started_at=-3600.0, redis_started_at=51.0)
     for beat_at in (60.0, 61.0):
         parts.writer.record = younger._replace(beat_at=beat_at)
         parts.heartbeat.write(MINE)
@@ -226,6 +247,28 @@ def test_the_last_record_says_how_the_worker_ended(
     assert (left and (left.last_words, left.is_over)) == kept
 
 
+def test_the_last_record_of_a_worker_with_a_crash_to_tell_is_kept(parts: Parts):
+    parts.record.identity = MINE._replace(last_exit="killed while idle", crashed_at=40.0)
+    parts.heartbeat.write(MINE)
+    parts.state.stop("told to stop")
+    assert parts.heartbeat.report_exit("")
+    assert parts.writer.record is None
+    assert parts.writer.retired.is_over
+    assert parts.writer.retired.last_exit == "killed while idle"
+
+
+def test_of_recycles_only_the_times_of_the_last_hour_are_handed_on(parts: Parts):
+    now = int(time.time())
+    times = tuple(range(now - 3700, now, 100))
+    parts.record.identity = MINE._replace(recycles=900, recycled_at=times)
+    parts.heartbeat.write(MINE)
+    parts.state.recycle("it has run for max_time")
+    assert parts.heartbeat.report_exit("")
+    left = parts.writer.retired
+    assert (left.recycles, len(left.recycled_at)) == (901, 20)
+    assert left.recycled_why == "it has run for max_time (jobs run: 0)"
+
+
 def test_the_record_of_another_instance_stays(parts: Parts):
     other = Heartbeat(instance="a")
     parts.writer.record = other
@@ -273,23 +316,102 @@ def test_no_jobs_are_taken_while_the_disk_is_full(
     make_parts: Callable[..., Parts], monkeypatch: pytest.MonkeyPatch
 ):
     parts = make_parts(HostLimits(min_free_disk=100 * MIB))
-    free = [50 * MIB]
-    monkeypatch.setattr(parts.temporary, "free", lambda: free[0])
+    room = [Room(50 * MIB)]
+    monkeypatch.setattr(parts.temporary, "measure", lambda: room[0])
     for _ in range(2):
         parts.host.tick(parts.now)
     assert not parts.state.wants_jobs()
-    assert parts.state.disk_full == "only 50 MiB of disk are free, under 100 MiB"
+    where = parts.temporary.path.parent
+    free = f"only 50 MiB of disk are free in {where}"
+    assert parts.state.disk_full == f"{free}, under 100 MiB"
     assert parts.connection.interrupts == 1
-    free[0] = 150 * MIB
+    room[0] = Room(150 * MIB, 999, 100_000)
+    parts.host.tick(parts.now)
+    free = f"only 999 inodes (files) of the disk are free in {where}"
+    assert parts.state.disk_full == f"{free}, under 1000"
+    room[0] = Room(150 * MIB, 30, 100)  # a small file system
     parts.host.tick(parts.now)
     assert parts.state.wants_jobs()
-    assert parts.log.levels == ["warning", "info"]
+    assert parts.log.levels == ["warning", "warning", "info"]
+
+
+def test_a_temporary_directory_that_is_removed_is_made_again(parts: Parts, tmp_path: Path):
+    parts.temporary.open()
+    shutil.rmtree(tmp_path)
+    parts.host.tick(parts.now)
+    assert parts.state.disk_full == ""
+    assert parts.temporary.make(1).exists()
+    tmp_path.rename(f"{tmp_path}.old")
+    assert parts.temporary.make(2).exists(), "also at once, within a job"
+    parts.temporary.close()
+    assert not parts.temporary.path.exists()
+
+
+def test_the_next_instance_finds_the_black_box_in_a_directory_that_was_made_again(
+    parts: Parts, tmp_path: Path
+):
+    black_box = parts.temporary.open()
+    job = RunningJob(Reserved(7, b""), JobStats(7, "q", 0, 0, 0, 60, 1, 0, 0, 0))
+    job.name = "send"
+    black_box.write_run(job, "s1")
+    shutil.rmtree(parts.temporary.path)
+    parts.host.tick(parts.now)
+    os.close(parts.temporary._lock)  # as if the process was killed
+    heir = TemporaryRoot(str(tmp_path), "web1.w1", "c")
+    (box,) = heir.sweep().values()
+    assert box is not None
+    assert box.run == Run("s1", "q", "send", 7, 1, "", started_at=job.started_at, wait=job.wait)
 
 
 def test_without_a_temporary_directory_no_jobs_are_taken(parts: Parts, tmp_path: Path):
-    tmp_path.rmdir()
+    parts.temporary.open()
+    shutil.rmtree(tmp_path)
+    tmp_path.touch()
+    for _ in range(2):
+        parts.host.tick(parts.now)
+    reason = f"cannot use the temporary directory {parts.temporary.path}: Not a directory"
+    assert parts.state.disk_full == reason
+    assert parts.log.levels == ["warning"]
+    tmp_path.unlink()
     parts.host.tick(parts.now)
-    assert parts.state.disk_full == "cannot use the temporary directory: No such file or directory"
+    assert parts.state.disk_full == ""
+
+
+def test_no_jobs_are_taken_while_a_temporary_directory_of_a_job_cannot_be_made(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+):
+    def refuse(**_: object) -> str:
+        raise OSError(errno.EDQUOT, "Disk quota exceeded", "x")
+
+    parts.temporary.open()
+    parts.host.tick(parts.now)
+    with monkeypatch.context() as patch:
+        patch.setattr(tempfile, "mkdtemp", refuse)
+        with pytest.raises(OSError, match="quota"):
+            parts.temporary.make(1)
+        parts.host.tick(parts.now)
+        assert parts.state.disk_full == (
+            "cannot use the temporary directory x: Disk quota exceeded"
+        )
+    parts.host.tick(parts.now)
+    assert parts.state.wants_jobs()
+    parts.temporary.close()
+
+
+def test_a_disk_that_hangs_blocks_the_worker_and_delays_no_tick(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+):
+    responds = threading.Event()
+    monkeypatch.setattr(os, "statvfs", lambda _: responds.wait(20) and STATVFS)
+    started = time.monotonic()
+    for seconds in range(7):
+        parts.host.tick(parts.now + seconds)
+    assert time.monotonic() - started < 2
+    reason = f"the disk of {parts.temporary.path} does not respond"
+    assert parts.state.disk_full == reason
+    assert len([one for one in threading.enumerate() if one.name == "beanwatch-disk"]) == 1
+    responds.set()
+    wait_until(lambda: parts.host.tick(parts.now + 7) or parts.state.wants_jobs())
 
 
 # -- the gauges

@@ -17,7 +17,7 @@ from beanwatch.store.heartbeats import read_workers
 url, directory = sys.argv[1:]
 argv = ["-m", "beanwatch", "worker", "beanwatch.worker.example:app", "--queue", "q", "--name", "w"]
 argv += ["--server", "q1.example.org", "--redis", url, "--tmp-root", directory]
-argv += ["--log-file", directory + "/log"]
+argv += ["--log-file", directory + "/log", "--metrics", "statsd://statsd.example.org"]
 worker = subprocess.Popen([sys.executable, *argv])
 found = []
 with open_redis(parse_redis_url(url), 5) as redis:
@@ -44,5 +44,23 @@ def test_a_name_server_that_hangs_blocks_a_worker_and_delays_no_stop(tmp_path: P
     seen = {tuple(one) for one in found}
     assert ("blocked", reason) in seen
     assert {health for health, _ in seen} <= {"starting", "blocked"}
-    assert stop_took < 6  # a lookup of 5 s at most, and nothing else that waits
+    assert stop_took < 6  # a lookup of 2 s, the last metrics, and nothing else that waits
     assert code == 0
+
+
+_PROBE = """
+from beanwatch.cli.lib.probes import statsd
+from beanwatch.cli.lib.probes.finding import ProbeSettings
+from beanwatch.config import CollectConfig
+
+URL = "statsd://statsd.example.org"
+statsd.TIMEOUT = 0.5
+(found,) = statsd.probe_statsd(ProbeSettings((), "p", None, "", "", URL, CollectConfig(), (), ()))
+print(found.text)
+"""
+
+
+def test_the_probe_of_statsd_does_not_wait_for_a_name_server_that_hangs(tmp_path: Path):
+    done = run_with_silent_dns(tmp_path, [sys.executable, "-c", _PROBE], timeout=8)
+    reason = "the host name cannot be resolved (no answer from the name server)"
+    assert done.stdout == f"cannot send a test counter: {reason}\n", done.stderr

@@ -123,6 +123,17 @@ def test_who_did_not_answer_is_said(
     assert beanstalkd.stats()["current-jobs-ready"] == 0  # no answer lies about
 
 
+def test_a_status_that_nobody_answers_is_that_and_nothing_else(
+    workers: Workers, redis_server: Redis, beanstalkd: Beanstalkd
+):
+    add_record(redis_server, "here.gone", instance="x", server=beanstalkd.address)
+    code, out, err = workers("status", "here.gone", "--timeout", "0.2")
+    assert (code, out) == (1, "")
+    assert err.startswith("beanwatch: here.gone: no answer within 0.2 s; no worker of this name")
+    code, out, _ = workers("status", "here.gone", "--timeout", "0.2", "--json")
+    assert (code, out) == (1, "[]\n")
+
+
 def test_an_order_is_taken_back_while_a_worker_is_too_slow_to_take_it(
     workers: Workers, redis_server: Redis, beanstalkd: Beanstalkd
 ):
@@ -185,7 +196,7 @@ def test_a_restart_of_all_raises_the_version_and_interrupts_no_job(
     broker.put("gate", {"file": str(gate)})
     busy.wait_for("busy")
     idle.wait_for("idle")
-    code, out, _ = workers("restart")
+    code, out, _ = workers("restart", "--all-at-once")  # nothing here starts them again
     assert code == 0
     assert out.startswith("restart 1 was requested: 2 workers will restart")
     assert idle.exit_code() == 10

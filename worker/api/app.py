@@ -14,6 +14,7 @@ from beanwatch.worker.api.envelope import (
     DEFAULT_TTR,
     EnvelopeError,
     FollowUp,
+    describe_fault,
     raw_data,
 )
 from beanwatch.worker.api.producer import Producer, Put
@@ -144,7 +145,7 @@ class App:
             handler.decode_data(raw)
         except (msgspec.MsgspecError, RecursionError, ValueError) as wrong:
             raise EnvelopeError(
-                f"the job {job!r} was not put: its data is invalid: {wrong}"
+                f"the job {job!r} was not put: its data is invalid: {describe_fault(wrong)}"
             ) from None
         producer = self._producers.setdefault(server, Producer(server))
         return producer.put(

@@ -60,8 +60,11 @@ class Context:
 
     @property
     def attempt(self) -> int:
-        """The number of this attempt, from 1: how often the job was reserved (`reserves`)."""
-        return self._job.stats.reserves
+        """The number of this attempt, from 1.
+
+        It is how often the job was reserved (`reserves`), without deliveries that became no run.
+        """
+        return self._job.attempt
 
     @property
     def deadline(self) -> float:

@@ -7,7 +7,9 @@ put this one) and `v` (the version). A follow-up is a job that the worker puts a
 succeeded or failed, before it deletes or buries this one.
 """
 
+import re
 import uuid
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import msgspec
@@ -35,7 +37,15 @@ Ttr = Annotated[int, Meta(ge=1, le=MAX_NUMBER)]
 
 
 class EnvelopeError(ValueError):
-    """Raised if a job's envelope or arguments are invalid; the text names field and fault."""
+    """Raised if a job's envelope or arguments are invalid; the text names field and fault.
+
+    `field` is the name of the invalid field, such as `ttr` or `success.queue`, and `fault` says
+    what was expected. Both are "" if no single field is invalid.
+    """
+
+    def __init__(self, text: str, field: str = "", fault: str = "") -> None:
+        super().__init__(text)
+        self.field, self.fault = field, fault
 
 
 class FollowUp(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -81,20 +91,35 @@ class Envelope(msgspec.Struct, frozen=True, omit_defaults=True):
     failure: FollowUp | None = None
     id: Id | None = None
     parent: Id | None = None
-    enqueued_at: Annotated[float, Meta(ge=0)] | None = None
+    enqueued_at: float | None = None
     v: int = VERSION
 
 
 _decoder = msgspec.json.Decoder(Envelope)
+_fields_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_NUMBER = re.compile(rb"-?[0-9]")
+_WHOLE_NUMBER = re.compile(rb"[0-9]{1,18}")
 _encoder = msgspec.json.Encoder()
 
 
-def decode(body: bytes) -> Envelope:
-    """Parse and validate a job's body. Raises EnvelopeError, also for a newer version."""
+def decode(body: bytes, on_ignored: Callable[[str], object] = lambda _: None) -> Envelope:
+    """Parse and validate a job's body. Raises EnvelopeError, also for a newer version.
+
+    An id that is a whole number becomes a text. No job is refused for another number as an id or
+    for its `enqueued_at`, which only serve to describe it: `on_ignored` is called with the reason
+    for which such a value is ignored.
+    """
     try:
-        envelope = _decoder.decode(body)
+        try:
+            envelope = _decoder.decode(body)
+        except msgspec.ValidationError:
+            corrected = _correct(body, on_ignored)
+            if corrected is None:
+                raise
+            envelope = _decoder.decode(corrected)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise EnvelopeError(f"not a valid job envelope: {_in_words(str(error))}") from None
+        text = describe_fault(error)
+        raise EnvelopeError(f"not a valid job envelope: {text}", *_find_field(text)) from None
     if envelope.v > VERSION:
         raise EnvelopeError(
             f"envelope version {envelope.v} is too new: this worker reads versions up to {VERSION}"
@@ -102,11 +127,60 @@ def decode(body: bytes) -> Envelope:
     return envelope
 
 
-def _in_words(fault: str) -> str:
-    """Replace the regular expressions in msgspec's message by the characters that they allow."""
+def _correct(body: bytes, on_ignored: Callable[[str], object]) -> bytes | None:
+    """Correct or remove the values in a body that `decode` tolerates; None if there are none."""
+    fields = _fields_decoder.decode(body)
+    is_changed = False
+    for name in ("id", "parent"):
+        raw = bytes(fields.get(name, b""))
+        if not _NUMBER.match(raw):
+            continue
+        is_changed = True
+        if _WHOLE_NUMBER.fullmatch(raw):
+            fields[name] = msgspec.Raw(b'"%b"' % raw)
+        else:
+            del fields[name]
+            on_ignored(f"`{name}` is a number, but not a whole number of 0 to 10**18")
+    if "enqueued_at" in fields:
+        try:
+            msgspec.json.decode(fields["enqueued_at"], type=float | None)
+        except msgspec.MsgspecError:
+            is_changed = True
+            del fields["enqueued_at"]
+            on_ignored("`enqueued_at` is not a number of seconds")
+    return _encoder.encode(fields) if is_changed else None
+
+
+# The two messages of msgspec that quote a value. A path such as $.to or $.items[0] may follow.
+_QUOTED_VALUE = re.compile(
+    r"(Invalid (?:enum )?value) .*?( - at (?:`key` in )?`\$[\w.\[\]-]*`)?", re.DOTALL
+)
+
+
+def describe_fault(error: Exception) -> str:
+    """Return what msgspec found wrong: the field and the expected type, but never a value.
+
+    Logs show this text, and the data of a job must not get into them. Regular expressions are
+    replaced by the characters that they allow.
+    """
+    fault = str(error)
+    if quoted := _QUOTED_VALUE.fullmatch(fault):
+        fault = f"{quoted[1]} (not shown){quoted[2] or ''}"
     for pattern, words in _PATTERNS_IN_WORDS.items():
         fault = fault.replace(f"matching regex {pattern!r}", words)
     return fault
+
+
+def _find_field(fault: str) -> tuple[str, str]:
+    """Split msgspec's message into the name of the field and what was expected, in plain words.
+
+    Return two empty strings if the message names no field.
+    """
+    text, at, path = fault.partition(" - at `$.")
+    if not at:
+        return "", ""
+    text = text.replace("`int`", "a whole number").replace("`str`", "text")
+    return path.rstrip("`"), text[0].lower() + text[1:]
 
 
 def encode(
@@ -125,8 +199,12 @@ def encode(
     """
     raw = data if isinstance(data, msgspec.Raw) else raw_data(data)
     body = _encoder.encode(Envelope(job, raw, success, failure, id, parent, enqueued_at))
-    decode(body)
+    decode(body, _refuse)
     return body
+
+
+def _refuse(problem: str) -> None:
+    raise EnvelopeError(f"not a valid job envelope: {problem}")
 
 
 def raw_data(data: Any) -> msgspec.Raw:
@@ -168,6 +246,5 @@ def check_target(queue: str, priority: int, delay: int, ttr: int) -> None:
     try:
         msgspec.convert({"queue": queue, "priority": priority, "delay": delay, "ttr": ttr}, _Target)
     except msgspec.ValidationError as error:
-        raise EnvelopeError(
-            f"invalid queue, priority, delay or ttr: {_in_words(str(error))}"
-        ) from None
+        field, fault = _find_field(describe_fault(error))
+        raise EnvelopeError(f"invalid {field}: {fault}", field, fault) from None

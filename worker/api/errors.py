@@ -47,3 +47,7 @@ class WorkerError(Exception):
     def __init__(self, message: str, code: int = 1) -> None:
         super().__init__(message)
         self.code = code
+
+
+class AppError(Exception):
+    """Raised if the application cannot be imported, or is no App. The text is one line."""

@@ -62,8 +62,9 @@ class Producer:
         self._address = parse_address(server)
         self._timeout = timeout
         self._clock = clock
-        self._lock = threading.Lock()
+        self._locks: dict[int, threading.Lock] = {}  # by process
         self._client: greenstalk.Client[bytes] | None = None
+        self._inherited: list[greenstalk.Client[bytes]] = []  # the parent's, in a forked child
         self._used_queue = ""
         self._pid = 0
 
@@ -75,7 +76,7 @@ class Producer:
 
     def close(self) -> None:
         """Close the connection; the next put opens another."""
-        with self._lock:
+        with self._own_lock():
             self._close()
 
     def put(
@@ -101,8 +102,12 @@ class Producer:
         body = encode(
             job, data, success=success, failure=failure, id=own_id, enqueued_at=self._clock()
         )
-        with self._lock:
+        with self._own_lock():
             return Put(self._put(queue, body, priority, delay, ttr), own_id)
+
+    def _own_lock(self) -> threading.Lock:
+        """Return the lock of this process: a thread of the parent may have held its at the fork."""
+        return self._locks.setdefault(os.getpid(), threading.Lock())
 
     def _put(self, queue: str, body: bytes, priority: int, delay: int, ttr: int) -> int:
         if self._client is not None and self._pid == os.getpid():
@@ -139,6 +144,10 @@ class Producer:
                 raise PutError(f"putting the job failed: {self._address}: {reason}") from None
 
     def _close(self) -> None:
-        if self._client is not None:
-            self._client.close()  # after a fork this closes only the child's copy
-            self._client = None
+        if self._client is not None and self._pid == os.getpid():
+            self._client.close()
+        elif self._client is not None:
+            # At the fork, a thread of the parent may have held a lock in it, for which `close` and
+            # the garbage collector would wait for ever.
+            self._inherited.append(self._client)
+        self._client = None

@@ -1,6 +1,9 @@
 """Sends an operator's commands to workers through their control queues; collects their answers."""
 
+import os
+import pwd
 import secrets
+import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,6 +23,7 @@ from beanwatch.worker.api.envelope import EnvelopeError, check_target
 from beanwatch.worker.control.messages import (
     CONTROL_PRIORITY,
     CONTROL_TTR,
+    MAX_WORDS,
     REPLY_PREFIX,
     Answer,
     Args,
@@ -30,8 +34,9 @@ from beanwatch.worker.control.messages import (
     encode,
     parse_answer,
 )
+from beanwatch.worker.control.signature import HARMLESS, sign
 
-# A command expires this many seconds after its sender stops waiting, since clocks differ.
+# A command expires this many seconds after its sender stops waiting.
 EXPIRY_MARGIN = 5.0
 REPLY_TIMEOUT = 5.0  # seconds for connecting to beanstalkd, and for each of its replies
 POLL_INTERVAL = 0.05  # seconds between two rounds over several servers
@@ -64,12 +69,16 @@ class CommandResult(NamedTuple):
 class ControlClient:
     """Sends commands to the workers of one beanstalkd, and receives answers in a private queue.
 
-    Connects at once. All methods raise ServerError on connection problems, and then close the
-    connection.
+    Connects at once. `sender` (user@host) and `words` go with each command; both are cut to
+    MAX_WORDS characters. Signs the commands with `secret`, if there is one. All methods raise
+    ServerError on connection problems, and then close the connection.
     """
 
-    def __init__(self, address: Address) -> None:
-        self.address = address
+    def __init__(
+        self, address: Address, secret: bytes = b"", sender: str = "", words: str = ""
+    ) -> None:
+        self.address, self._secret = address, secret
+        self._sender, self._words = sender[:MAX_WORDS], words[:MAX_WORDS]
         self.waiting: dict[str, tuple[str, int]] = {}  # by command id: worker, beanstalkd's job id
         self.answers: dict[str, Answer] = {}  # by worker
         self._queue = REPLY_PREFIX + secrets.token_hex(8)
@@ -82,13 +91,22 @@ class ControlClient:
         """Close the connection."""
         self._client.close()
 
-    def send(self, target: Target, command: Command, args: Args, expires_at: float) -> str:
+    def send(self, target: Target, command: Command, args: Args, lifetime: float) -> str:
         """Put one command into the worker's control queue; return "", or why that failed.
 
-        `expires_at` is in seconds since the epoch.
+        The worker ignores it after `lifetime` seconds.
         """
         command_id = secrets.token_hex(8)
-        message = Message(command, args, target.instance, expires_at, self._queue, command_id)
+        message = Message(
+            command,
+            args,
+            target.instance,
+            lifetime,
+            self._queue,
+            command_id,
+            self._sender,
+            self._words,
+        )
         queue = control_queue(target.worker)
         try:
             check_target(queue, CONTROL_PRIORITY, 0, CONTROL_TTR)
@@ -97,7 +115,10 @@ class ControlClient:
         with self._exchange():
             try:
                 self._client.use(queue)
-                job_id = self._client.put(encode(message), CONTROL_PRIORITY, 0, CONTROL_TTR)
+                body = encode(message)
+                if self._secret:
+                    body = sign(body, queue, self._secret)
+                job_id = self._client.put(body, CONTROL_PRIORITY, 0, CONTROL_TTR)
             except greenstalk.BeanstalkdError as refused:
                 return f"the command was not sent: beanstalkd replied {reply_word(refused)}"
         self.waiting[command_id] = target.worker, job_id
@@ -157,24 +178,34 @@ def send_command(
     args: Args | None = None,
     *,
     timeout: float,
+    secret: bytes = b"",
+    words: str = "",
     clock: Callable[[], float] = time.monotonic,
-    wall: Callable[[], float] = time.time,
 ) -> list[CommandResult]:
     """Send one command to all targets and wait up to `timeout` seconds for their answers.
+
+    The workers log this user and host, and `words`, which say why the command is sent.
 
     A command that no worker has received by then is deleted. It also has an expiry time, so that a
     worker that reconnects later does not carry it out. Problems of servers and workers are in the
     results, one for each target in the given order; no exception is raised for them.
+
+    With a `secret`, the commands are signed. A signed command must name the worker's instance, so
+    targets without one are first asked for theirs, which can take another `timeout` seconds.
     """
+    if secret and command not in HARMLESS and not all(target.instance for target in targets):
+        return _ask_and_send(targets, command, args, timeout=timeout, secret=secret, words=words)
     problems: dict[str, str] = {}
     clients: dict[Address, ControlClient] = {}
     try:
         for address, group in _by_address(targets).items():
             try:
-                client = clients[address] = ControlClient(address)
+                client = ControlClient(address, secret, describe_user(), words)
+                clients[address] = client
                 for target in group:
-                    expires_at = wall() + timeout + EXPIRY_MARGIN
-                    if reason := client.send(target, command, args or Args(), expires_at):
+                    if reason := client.send(
+                        target, command, args or Args(), timeout + EXPIRY_MARGIN
+                    ):
                         problems[target.worker] = reason
             except ServerError as error:
                 problems.update({target.worker: str(error) for target in group})
@@ -194,6 +225,40 @@ def send_command(
         CommandResult(target.worker, answers.get(target.worker), problems.get(target.worker, ""))
         for target in targets
     ]
+
+
+def _ask_and_send(
+    targets: Sequence[Target],
+    command: Command,
+    args: Args | None,
+    *,
+    timeout: float,
+    secret: bytes,
+    words: str,
+) -> list[CommandResult]:
+    """Ask the targets without an instance for theirs; then send the command to all of them."""
+    unknown = [target for target in targets if not target.instance]
+    results = {r.worker: r for r in send_command(unknown, "status", timeout=timeout, secret=secret)}
+    found = [
+        target._replace(instance=answer.instance)
+        for target in unknown
+        if (answer := results[target.worker].answer) and answer.ok
+    ]
+    known = [target for target in targets if target.instance]
+    sent = send_command(
+        [*known, *found], command, args, timeout=timeout, secret=secret, words=words
+    )
+    results.update({result.worker: result for result in sent})
+    return [results[target.worker] for target in targets]
+
+
+def describe_user() -> str:
+    """Return the user and the host of this process as `user@host`."""
+    try:
+        user = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # a container may run under a number that has no name
+        user = str(os.getuid())
+    return f"{user}@{socket.gethostname()}"
 
 
 def _collect_answers(

@@ -1,10 +1,13 @@
 """CommandHandler: carries out the commands that an operator or a signal sends to this worker."""
 
+from collections.abc import Callable
+
 from structlog.typing import FilteringBoundLogger
 
 from beanwatch.worker.control.messages import MAX_WAIT, Answer, Message
+from beanwatch.worker.control.restarter import Restarter
 from beanwatch.worker.core.connection import WorkerConnection
-from beanwatch.worker.core.state import RECYCLED, STOPPED, WorkerState
+from beanwatch.worker.core.state import STOPPED, WorkerState
 from beanwatch.worker.core.wake import Wake
 from beanwatch.worker.guard.stacks import dump_stacks
 from beanwatch.worker.telemetry.reporter import Reporter
@@ -26,10 +29,14 @@ class CommandHandler:
         connection: WorkerConnection,
         wake: Wake,
         reporter: Reporter,
+        restarter: Restarter,
+        *,
+        answer_later: Callable[[Message, Answer], object],
         log: FilteringBoundLogger,
     ) -> None:
         self._worker, self._state, self._connection = worker, state, connection
         self._wake, self._reporter, self._log = wake, reporter, log
+        self._restarter, self._answer_later = restarter, answer_later
         self._is_dump_requested = False
 
     def stop(self, reason: str, code: int = STOPPED) -> None:
@@ -40,9 +47,19 @@ class CommandHandler:
         self._state.stop(reason, code)
         self._connection.interrupt()
 
-    def handle(self, message: Message) -> Answer:
-        """Carry out a command and return the worker's answer to it."""
-        self._log.info("received the command {command}", command=message.command)
+    def handle(self, message: Message) -> Answer | None:
+        """Carry out a command and return the worker's answer to it.
+
+        None: the answer follows through `answer_later`.
+        """
+        self._log.info(
+            "received the command {command} from {origin}",
+            command=message.command,
+            origin=message.origin,
+        )
+        if message.command == "restart":
+            self._restart(message)
+            return None
         text, dump = self._do(message)
         beat = self._reporter.make_heartbeat()
         return Answer(
@@ -66,25 +83,33 @@ class CommandHandler:
             self._is_dump_requested = False
             self._dump("SIGUSR1")
 
+    def _restart(self, message: Message) -> None:
+        def answer(ok: bool, text: str) -> None:
+            instance = self._reporter.make_heartbeat().instance
+            self._answer_later(
+                message,
+                Answer(self._worker, instance, "restart", id=message.id, ok=ok, text=text),
+            )
+
+        self._restarter.restart(f"told to restart by {message.origin}", answer)
+
     def _do(self, message: Message) -> tuple[str, str]:
         """Carry out a command; return the answer's `text` and its `dump`."""
         job = self._state.job
         after = f" after {job.name} (job {job.id})" if job else ""
         if message.command == "stop":
-            self.stop("told to stop")
+            self._state.is_stopped_by_command = True
+            self.stop(f"told to stop by {message.origin}")
             return f"stops{after}", ""
-        if message.command == "restart":
-            self.stop("told to restart", RECYCLED)
-            return f"restarts{after}", ""
         if message.command == "wait":
             seconds = message.args.seconds
-            self._state.wait(seconds or MAX_WAIT)
+            self._state.wait(seconds or MAX_WAIT, message.origin if message.sender else "")
             self._connection.interrupt()
             return f"waits{f' for {seconds:g} s' if seconds else ''}{after}", ""
         if message.command == "resume":
             self._state.wait(0)
             return "takes jobs again", ""
-        return "", self._dump("an operator") if message.command == "dump" else ""
+        return "", self._dump(message.origin) if message.command == "dump" else ""
 
     def _dump(self, who: str) -> str:
         stacks = dump_stacks()

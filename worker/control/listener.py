@@ -16,21 +16,27 @@ from beanwatch.worker.control.messages import (
     encode,
     parse_message,
 )
+from beanwatch.worker.control.signature import SignatureChecker
 from beanwatch.worker.core.connection import ConnectionLostError, RefusedError, WorkerConnection
 from beanwatch.worker.core.decide import decide_reconnect, format_exception_line
 from beanwatch.worker.core.internal_errors import InternalErrors
 
+ANSWER_TIMEOUT = 2.0  # seconds for each reply, in a thread that guards nothing
 EXCHANGE_TIMEOUT = 0.5  # seconds for each reply; short, since the pulse thread waits meanwhile
+REFUSAL_LOG_INTERVAL = 10.0  # seconds; shortest time between two log lines about refused commands
 
 
 class Listener:
     """Reserves commands from the control queue and passes them to `handle`.
 
+    `handle` returns the answer, or None if `answer_later` will be called with it.
+
     Runs in the pulse thread, the worker's background thread.
 
     `find_server` returns the IP address of the main thread's connection, or None while there is
     none: a name lookup here could block the thread. No method raises: if the connection fails, the
-    worker keeps running jobs, and the listener reconnects later.
+    worker keeps running jobs, and the listener reconnects later. If `secret` is not empty, commands
+    that are not signed with it are refused.
     """
 
     def __init__(
@@ -38,13 +44,17 @@ class Listener:
         find_server: Callable[[], Address | None],
         worker: str,
         instance: str,
-        handle: Callable[[Message], Answer],
+        handle: Callable[[Message], Answer | None],
         errors: InternalErrors,
         log: FilteringBoundLogger,
         *,
+        secret: bytes = b"",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._find_server, self._worker, self._instance = find_server, worker, instance
+        self._signatures = SignatureChecker(secret, control_queue(worker))
+        self._refused = 0  # commands since the last log line about them
+        self._next_refusal_line = 0.0
         self._handle, self._errors, self._log = handle, errors, log
         self._clock = clock
         self._connection: WorkerConnection | None = None
@@ -83,12 +93,13 @@ class Listener:
             reserved = connection.reserve(lambda: True)
             if reserved is None:
                 return
+            age = connection.job_stats(reserved.id).age
             # Delete the command first: otherwise a stop would also stop the next instance.
             connection.acknowledge("delete", reserved.id)
-            message = self._read(reserved.body)
+            message, refusal = self._read(reserved.body, age)
             if message is not None:
-                answer = self._carry_out(message)
-                if message.reply_to:
+                answer = self._refuse(message, refusal) if refusal else self._carry_out(message)
+                if answer is not None and message.reply_to:
                     body = encode(answer)
                     connection.put(message.reply_to, body, CONTROL_PRIORITY, 0, CONTROL_TTR)
             connection.start_reserve()
@@ -98,13 +109,31 @@ class Listener:
         except ConnectionLostError:
             self._give_up(connection)
 
+    def answer_later(self, message: Message, answer: Answer) -> None:
+        """Send an answer that `handle` did not return, over a connection of its own.
+
+        The listener's own connection waits for the next command. Any other thread may call this; a
+        failure is logged.
+        """
+        address = self._find_server()
+        if not message.reply_to or address is None:
+            return
+        connection = WorkerConnection(address, [message.reply_to], None, timeout=ANSWER_TIMEOUT)
+        try:
+            connection.open()
+            connection.put(message.reply_to, encode(answer), CONTROL_PRIORITY, 0, CONTROL_TTR)
+        except (ConnectionLostError, RefusedError) as error:
+            self._log.warning("cannot send the answer to a command: {reason}", reason=str(error))
+        finally:
+            connection.close()
+
     def close(self) -> None:
         """Close the connection, if there is one."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None
 
-    def _carry_out(self, message: Message) -> Answer:
+    def _carry_out(self, message: Message) -> Answer | None:
         try:
             return self._handle(message)
         except Exception as error:
@@ -114,17 +143,41 @@ class Listener:
                 self._worker, self._instance, message.command, id=message.id, ok=False, text=text
             )
 
-    def _read(self, body: bytes) -> Message | None:
+    def _refuse(self, message: Message, reason: str) -> Answer:
+        text = f"the command was refused: {reason}; see workers.secret_file"
+        return Answer(
+            self._worker, self._instance, message.command, id=message.id, ok=False, text=text
+        )
+
+    def _read(self, body: bytes, age: float) -> tuple[Message | None, str]:
+        """Return the command in a job's body, and why it is refused ("": it is not)."""
+        command, refusal = self._signatures.check(body, time.time())
         try:
-            message = parse_message(body, instance=self._instance, now=time.time())
+            message = parse_message(command, instance=self._instance, age=age)
         except MessageError as error:
             self._log.warning("ignored a job in the control queue: {reason}", reason=str(error))
-            return None
+            return None, ""
         if message is None:
             self._log.info(
                 "ignored a command: it has expired or was sent to another instance of this worker"
             )
-        return message
+            return None, ""
+        refusal = refusal or self._signatures.check_instance(message)
+        if refusal:
+            self._log_refusal(message, refusal)
+        return message, refusal
+
+    def _log_refusal(self, message: Message, reason: str) -> None:
+        self._refused += 1
+        if self._clock() >= self._next_refusal_line:
+            self._log.warning(
+                "refused the command {command}: {reason}",
+                command=message.command,
+                reason=reason,
+                refused=self._refused,
+            )
+            self._refused = 0
+            self._next_refusal_line = self._clock() + REFUSAL_LOG_INTERVAL
 
     def _give_up(self, connection: WorkerConnection) -> None:
         """Close the connection, and schedule the next attempt to connect."""

@@ -9,12 +9,13 @@ from typing import Annotated, Any, Literal, get_args
 import msgspec
 from msgspec import Meta
 
-from beanwatch.worker.api.envelope import Queue
+from beanwatch.worker.api.envelope import Queue, describe_fault
 
 CONTROL_PREFIX = "beanwatch.control."
 REPLY_PREFIX = "beanwatch.reply."
 CONTROL_PRIORITY = 0
 CONTROL_TTR = 10  # seconds; a worker deletes a command within one second
+MAX_WORDS = 200  # characters of a command's sender, and of the words with it
 MAX_WAIT = 7 * 86400.0  # seconds; longest time for the command `wait`
 
 Command = Literal["stop", "wait", "resume", "restart", "status", "dump"]
@@ -37,16 +38,27 @@ class Args(msgspec.Struct, frozen=True, omit_defaults=True):
 class Message(msgspec.Struct, frozen=True, omit_defaults=True):
     """A command to a worker. If `instance` is given, other instances of the worker ignore it.
 
-    Workers ignore it after `expires_at` (seconds since the epoch; 0: it does not expire). The
-    answer, which has the same `id`, is put into the queue `reply_to`; None: no answer is sent.
+    Workers ignore it `lifetime` seconds after it was put (0: it does not expire). beanstalkd
+    measures this, because the clocks of the sender and of the worker may differ. The answer, which
+    has the same `id`, is put into the queue `reply_to`; None: no answer is sent. `sender` is
+    `user@host`, and `words` say why the command was sent.
     """
 
     command: Command
     args: Args = Args()
     instance: str = ""
-    expires_at: float = 0.0
+    lifetime: float = 0.0
     reply_to: Queue | None = None
     id: str = ""
+    sender: Annotated[str, Meta(max_length=MAX_WORDS)] = ""
+    words: Annotated[str, Meta(max_length=MAX_WORDS)] = ""
+
+    @property
+    def origin(self) -> str:
+        """Return who sent the command, and the words: `ann@adm1: a new disk`. Both are claims."""
+        sender = " ".join(self.sender.split()) or "a sender without a name"
+        words = " ".join(self.words.split())
+        return f"{sender}: {words}" if words else sender
 
 
 class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -76,18 +88,18 @@ def control_queue(worker: str) -> str:
     return CONTROL_PREFIX + worker
 
 
-def parse_message(body: bytes, *, instance: str, now: float) -> Message | None:
+def parse_message(body: bytes, *, instance: str, age: float) -> Message | None:
     """Parse a command. Return None if it has expired or was sent to another instance.
 
-    `now` is in seconds since the epoch. Raises MessageError.
+    `age` is the time since its put, in seconds. Raises MessageError.
     """
     try:
         message = _decoder.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise MessageError(f"not a valid command: {error}") from None
+        raise MessageError(f"not a valid command: {describe_fault(error)}") from None
     if message.instance and message.instance != instance:
         return None
-    if message.expires_at and message.expires_at < now:
+    if message.lifetime and message.lifetime < age:
         return None
     return message
 
@@ -97,7 +109,7 @@ def parse_answer(body: bytes) -> Answer:
     try:
         return _answer_decoder.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise MessageError(f"not a valid answer to a command: {error}") from None
+        raise MessageError(f"not a valid answer to a command: {describe_fault(error)}") from None
 
 
 def encode(message: Message | Answer) -> bytes:

@@ -16,7 +16,7 @@ from typing import Any
 
 from beanwatch.net.address import Address, connect
 from beanwatch.net.errors import socket_reason
-from beanwatch.queues.beanstalkd.stats import parse_list, parse_stats
+from beanwatch.queues.beanstalkd.stats import instance_of, parse_list, parse_stats
 from beanwatch.worker.core import connection_protocol as protocol
 from beanwatch.worker.core.connection_protocol import Action, JobStats, Reserved
 from beanwatch.worker.core.line_socket import BadReplyError, LineSocket
@@ -58,7 +58,7 @@ class WorkerConnection:
         open_socket: Callable[[Address, float], socket.socket] = connect,
     ) -> None:
         self.address = address
-        self.server_id = ""  # the `id` in the reply to `stats`; a restarted server has another
+        self.server_id = ""  # identifies the server's process: its `id`, or its pid before 1.9
         self.peer: Any = None  # the socket's remote address, for connecting without a name lookup
         self.job_id = 0  # the reserved job; 0: none
         self.unanswered_touches = 0  # touches of this job that have no reply yet
@@ -103,7 +103,7 @@ class WorkerConnection:
                 raise BadReplyError(
                     f"the worker asked to watch {self._queues}, but the server watches {watched}"
                 )
-            self.server_id = str(parse_stats(self._read_body(lines)).get("id", ""))
+            self.server_id = instance_of(parse_stats(self._read_body(lines))) or ""
             self.peer = lines.peer()
 
     def close(self) -> None:

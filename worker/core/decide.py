@@ -11,8 +11,12 @@ from beanwatch.worker.core.connection_protocol import Action, JobStats
 FIRST_BACKOFF = 5.0  # seconds before the second attempt; doubled for each later attempt
 MAX_BACKOFF = 3600.0  # seconds
 MAX_REASON = 1000  # characters
+MAX_CAUSES = 5  # exceptions of a group that a reason names
+MAX_CAUSE = 160  # characters of each of them
+MAX_GROUP = 1000  # exceptions of a group, and of the groups in it, that are looked at
 MAX_DELAY = 2.0**32 - 1  # seconds; beanstalkd stores 32 bits
 MAX_RECONNECT_DELAY = 30.0  # seconds
+DELIVERIES_PER_RUN = 3  # deliveries that count as one run, if the started runs are unknown
 
 Backoff = float | Callable[[int], float] | None
 
@@ -33,19 +37,37 @@ class Verdict(NamedTuple):
 OK = Verdict("ok", "delete")
 
 
-def decide_poison(stats: JobStats, max_attempts: int) -> str:
+def count_unacknowledged(stats: JobStats) -> int:
+    """Return how many earlier deliveries of a job nobody acknowledged; not above 0: none.
+
+    Such a delivery increases `reserves` but no other counter. Its worker may have died before,
+    during or after the run, or the TTR may have passed.
+    """
+    return stats.reserves - 1 - stats.releases - stats.buries
+
+
+def decide_poison(stats: JobStats, max_attempts: int, started: int | None) -> str:
     """Return why a job must be buried before it runs again (it is "poison"); "" if it may run.
 
-    A run that nobody acknowledged (its worker died, or its TTR passed) increases `reserves` but no
-    other counter. `max_attempts` such runs are allowed (0: any number), and as many again after
-    each kick.
+    `started` is the number of earlier runs that started and were never acknowledged. `max_attempts`
+    such runs are allowed (0: any number), and as many again after each kick. If `started` is
+    unknown (None), deliveries are counted instead, and DELIVERIES_PER_RUN times as many are
+    allowed: many of them may have been to a dead connection, where the job never ran.
     """
-    unacknowledged = stats.reserves - 1 - stats.releases - stats.buries
-    if not max_attempts or unacknowledged < max_attempts * (stats.kicks + 1):
+    allowed = max_attempts * (stats.kicks + 1)
+    if started is not None:
+        if not allowed or started < allowed:
+            return ""
+        return (
+            "the job kills its worker or runs longer than its TTR "
+            f"(runs that started and were never acknowledged: {started})"
+        )
+    deliveries = count_unacknowledged(stats)
+    if not allowed or deliveries < DELIVERIES_PER_RUN * allowed:
         return ""
     return (
-        "the job kills its worker or runs longer than its TTR "
-        f"(runs that were never acknowledged: {unacknowledged})"
+        "the job probably kills its worker or runs longer than its TTR (deliveries that were never "
+        f"acknowledged: {deliveries}; it is unknown how many of them started to run)"
     )
 
 
@@ -63,6 +85,9 @@ def decide_end(
     """
     if error is None:
         return OK
+    only = find_only_cause(error)
+    if isinstance(only, Retry | Bury | Discard | JobTimeout | JobStopped):
+        error = only  # a TaskGroup wraps what its tasks raise
     reason = format_exception_line(error)
     if isinstance(error, Discard):
         return Verdict("discarded", "delete", reason)
@@ -117,11 +142,47 @@ def jitter_limit(limit: float, *, draw: Callable[[], float] = random.random) -> 
     return limit * (1 + draw() / 4)
 
 
+def find_only_cause(error: BaseException) -> BaseException:
+    """Return the one exception inside a group, also a nested one; any other error itself."""
+    found = _list_causes(error, 2)
+    return found[0] if len(found) == 1 else error
+
+
 def format_exception_line(error: BaseException) -> str:
     """Format an exception as one line; its text is cut to MAX_REASON characters.
 
-    The line begins with the class, except for the exceptions of beanwatch's handler API.
+    The line begins with the class, except for the exceptions of beanwatch's handler API. For an
+    exception group, such as a TaskGroup raises, it ends with the first MAX_CAUSES exceptions in it.
     """
+    line = _format_one(error)
+    if not isinstance(error, BaseExceptionGroup):
+        return line
+    causes = _list_causes(error, MAX_CAUSES + 1)
+    shown = [_format_one(cause)[:MAX_CAUSE] for cause in causes[:MAX_CAUSES]]
+    if len(causes) > MAX_CAUSES:
+        shown.append("and more")
+    return f"{line[:MAX_CAUSE]}: {'; '.join(shown)}"[:MAX_REASON]
+
+
+def _list_causes(error: BaseException, limit: int) -> list[BaseException]:
+    """Return up to `limit` exceptions that are in a group, in its order; `[error]` for no group.
+
+    It looks at MAX_GROUP exceptions at most. Fewer causes than there are may be returned then.
+    """
+    causes: list[BaseException] = []
+    waiting = [error]
+    for _ in range(MAX_GROUP):
+        if not waiting or len(causes) == limit:
+            break
+        one = waiting.pop()
+        if isinstance(one, BaseExceptionGroup):
+            waiting += one.exceptions[:MAX_GROUP][::-1]
+        else:
+            causes.append(one)
+    return causes
+
+
+def _format_one(error: BaseException) -> str:
     try:
         text = " ".join(str(error)[:MAX_REASON].split())
     except Exception as wrong:  # __str__ is the application's code and may fail

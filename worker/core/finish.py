@@ -16,6 +16,7 @@ from beanwatch.worker.core.decide import Verdict, format_exception_line
 from beanwatch.worker.core.job import RunningJob
 from beanwatch.worker.core.record import Run, Sinks
 from beanwatch.worker.core.state import WorkerState
+from beanwatch.worker.telemetry.run_starts import RunStarts
 
 MAX_TRACEBACK = 8192  # characters; the end is kept, because it shows the error
 
@@ -27,11 +28,13 @@ class Finisher:
         self,
         connection: WorkerConnection,
         sinks: Sinks,
+        starts: RunStarts,
         state: WorkerState,
         *,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._connection, self._sinks, self._state = connection, sinks, state
+        self._connection, self._sinks = connection, sinks
+        self._starts, self._state = starts, state
         self._monotonic = monotonic
 
     def end(
@@ -62,7 +65,7 @@ class Finisher:
             queue=job.queue,
             job=job.name,
             job_id=job.id,
-            attempt=job.stats.reserves,
+            attempt=job.attempt,
             outcome=verdict.outcome,
             uuid=job.uuid,
             reason=verdict.reason,
@@ -82,6 +85,10 @@ class Finisher:
             if run.reason:
                 reason = f"{reason} ({run.reason})"
             run = replace(run, outcome="lost", reason=reason)
+            # The next delivery must know that this one was a run.
+            self._starts.try_to_record(run.server, job.id, job.stats.reserves)
+        elif job.start_is_recorded:
+            self._starts.forget(run.server, job.id, job.stats.reserves)
         self._sinks.on_finished(run)
         self._state.processed += 1
         self._state.failed += run.outcome != "ok"

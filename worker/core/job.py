@@ -9,6 +9,7 @@ from beanwatch.worker.api.envelope import Envelope
 from beanwatch.worker.core.connection_protocol import JobStats, Reserved
 
 UNKNOWN_JOB = "unknown"  # the name of a job for which no handler is registered
+MAX_CLOCK_ERROR = 86400.0  # seconds; a producer's time that is further off is no time of a put
 EMPTY_ENVELOPE = Envelope(UNKNOWN_JOB)
 
 
@@ -44,6 +45,8 @@ class RunningJob:
     deadline_at = grace = 0.0
     hard_deadline = 0.0  # monotonic; 0 while the handler does not run
     connection_problem = ""
+    start_is_recorded = False  # in Redis; see `RunStarts`
+    unstarted = 0  # earlier deliveries to workers that died before they ran the job
     note = ""
     progress: tuple[int, ...] = ()
     tmpdir: Path | None = None
@@ -55,19 +58,38 @@ class RunningJob:
         return self.envelope.id or ""
 
     @property
+    def attempt(self) -> int:
+        """Return the number of this run; 1 is the first. Deliveries without a run do not count."""
+        return self.stats.reserves - self.unstarted
+
+    @property
     def identity(self) -> str:
         """Return the text from which follow-ups derive their ids; equal in all runs of the job."""
-        return self.uuid or f"{self.id}:{self.body.hex()}"
+        return self.uuid or f"#{self.id}:{self.body.hex()}"  # no uuid begins with a `#`
 
-    def set_envelope(self, envelope: Envelope) -> None:
-        """Store the decoded body. Recompute `wait` from the time of the put, if the body has it."""
+    def set_envelope(self, envelope: Envelope) -> str:
+        """Store the decoded body. Refine `wait` with the time of the put, if the body has it.
+
+        That time is by the producer's clock, which may differ from ours. beanstalkd's `age` is
+        right, but in whole seconds: so the result stays within that second. Returns why the time is
+        ignored, if it is: it is far from that age.
+        """
         self.envelope = envelope
-        put_at = envelope.enqueued_at
+        put_at, ignored = envelope.enqueued_at, ""
         if put_at is not None:
-            self.wait = self.started_at - put_at
+            age = self.stats.age
+            wait = self.started_at - put_at
+            if -MAX_CLOCK_ERROR < wait - age < MAX_CLOCK_ERROR:
+                self.wait = min(max(age, wait), age + 1.0)
+            else:
+                ignored = (
+                    "`enqueued_at` is more than a day from the time of the put, as beanstalkd "
+                    "knows it: expected seconds since 1970"
+                )
         if self.stats.reserves == 1:
             self.wait -= self.stats.delay
         self.wait = max(0.0, self.wait)
+        return ignored
 
     def start(self, timeout: float, grace: float) -> None:
         """Set the deadlines of the run.

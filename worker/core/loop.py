@@ -11,10 +11,11 @@ from beanwatch.worker.core.decide import decide_reconnect
 from beanwatch.worker.core.finish import Finisher
 from beanwatch.worker.core.job import RunningJob
 from beanwatch.worker.core.run import Runner
-from beanwatch.worker.core.state import RECYCLED, WorkerState
+from beanwatch.worker.core.state import WorkerState
 from beanwatch.worker.guard.pulse import Pulse
 
 CLEAN_UP_TIMEOUT = 60.0  # seconds for removing a job's temporary files
+END_TIMEOUT = 30.0  # seconds more to acknowledge the job and to report its run
 SIGNAL_CHECK_INTERVAL = 1.0  # seconds between two checks that no job replaced a signal handler
 
 
@@ -111,12 +112,11 @@ class Loop:
         if not job.end_lock.acquire(blocking=False):
             while True:  # the pulse thread ends this run, then the process
                 time.sleep(60)
-        # If the disk hangs, the pulse thread ends the process at this deadline.
-        job.hard_deadline = self._monotonic() + CLEAN_UP_TIMEOUT
-        self._runner.clean_up(job)
-        job.hard_deadline = 0.0
+        # If this thread hangs now, the pulse thread ends the process at this deadline.
+        job.hard_deadline = self._monotonic() + CLEAN_UP_TIMEOUT + END_TIMEOUT
+        self._runner.clean_up(job, CLEAN_UP_TIMEOUT, state.is_shutdown_due)
         if self._max_jobs and state.processed + 1 >= self._max_jobs:
-            state.stop(f"it has run {state.processed + 1} jobs (--max-jobs)", RECYCLED)
+            state.recycle(f"it has run {state.processed + 1} jobs (--max-jobs)")
         self._finisher.end(job, verdict, raised, and_reserve=state.wants_jobs())
         self._runner.end_job()
         state.job = None

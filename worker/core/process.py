@@ -3,6 +3,7 @@
 import os
 import secrets
 import threading
+import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -15,29 +16,35 @@ from beanwatch.store.heartbeats import Heartbeat
 from beanwatch.telemetry.logging import setup as logs
 from beanwatch.telemetry.logging.output import LogOutput
 from beanwatch.worker.api.app import App
+from beanwatch.worker.api.errors import WorkerError
 from beanwatch.worker.api.resource import Resources
 from beanwatch.worker.control.command_handler import CommandHandler
 from beanwatch.worker.control.listener import Listener
+from beanwatch.worker.control.restart_check import RestartCheck
+from beanwatch.worker.control.restarter import Restarter
 from beanwatch.worker.core.connection import WorkerConnection
 from beanwatch.worker.core.decide import format_exception_line, jitter_limit
 from beanwatch.worker.core.finish import Finisher
+from beanwatch.worker.core.ignored_values import IgnoredValues
 from beanwatch.worker.core.internal_errors import InternalErrors
+from beanwatch.worker.core.job import RunningJob
 from beanwatch.worker.core.loop import Loop
-from beanwatch.worker.core.record import Sink, Sinks
+from beanwatch.worker.core.record import Run, Sink, Sinks
 from beanwatch.worker.core.run import Limits, Runner
 from beanwatch.worker.core.settings import Settings
 from beanwatch.worker.core.signals import handle_signals, ignore_signals
-from beanwatch.worker.core.start import prepare_start
-from beanwatch.worker.core.state import FATAL, WorkerState
+from beanwatch.worker.core.start import decide_start_delay, prepare_start, report_failed_start
+from beanwatch.worker.core.state import FATAL, NO_APP, USAGE, WorkerState
 from beanwatch.worker.core.wake import Wake
 from beanwatch.worker.guard.guard import Guard
-from beanwatch.worker.guard.host import TemporaryRoot
+from beanwatch.worker.guard.host import kill_descendants
 from beanwatch.worker.guard.job_guards import JobGuards
 from beanwatch.worker.guard.pulse import Pulse
+from beanwatch.worker.guard.temporary import TemporaryRoot
 from beanwatch.worker.telemetry.gauges import WorkerGauges
 from beanwatch.worker.telemetry.heartbeat_record import HeartbeatRecord
 from beanwatch.worker.telemetry.heartbeat_reporter import HeartbeatReporter
-from beanwatch.worker.telemetry.heartbeat_writer import HeartbeatWriter
+from beanwatch.worker.telemetry.heartbeat_writer import HeartbeatWriter, NoHeartbeatWriter
 from beanwatch.worker.telemetry.host_watch import HostLimits, HostWatch
 from beanwatch.worker.telemetry.ledger_writer import LedgerWriter
 from beanwatch.worker.telemetry.log_sink import LogSink
@@ -45,20 +52,29 @@ from beanwatch.worker.telemetry.metrics import Metrics, SeriesOwner, make_metric
 from beanwatch.worker.telemetry.outcome_counter import OutcomeCounter
 from beanwatch.worker.telemetry.redis_stream import RedisStream
 from beanwatch.worker.telemetry.reporter import Reporter
+from beanwatch.worker.telemetry.run_starts import RunStarts
 from beanwatch.worker.telemetry.systemd_status import SystemdStatus
 
 SINK_CLOSE_TIMEOUT = 2.0  # seconds per sink
 PULSE_END_TIMEOUT = 2.0  # seconds
+CLOSE_TIMEOUT = 55.0  # seconds for the last reports, after which the watchdog ends the process
 EXIT_TIMEOUT = 3.0  # seconds for Python to shut down
 
 
 class Telemetry(NamedTuple):
-    """Holds the objects through which a worker reports: log, heartbeat, metrics, other sinks."""
+    """Holds the objects through which a worker reports: log, heartbeat, metrics, other sinks.
+
+    `log_sink` is one of the sinks; others send through `stream`, which is None if Redis is off.
+    """
 
     log: FilteringBoundLogger
+    log_output: LogOutput
+    log_sink: LogSink
+    stream: RedisStream | None
     heartbeat_writer: HeartbeatWriter
     metrics: Metrics
     sinks: Sequence[Sink]
+    starts: RunStarts
 
 
 def run_worker(app: App, settings: Settings, log_output: LogOutput) -> int:
@@ -68,29 +84,93 @@ def run_worker(app: App, settings: Settings, log_output: LogOutput) -> int:
     """
     instance = secrets.token_hex(8)
     telemetry = make_telemetry(settings, instance, log_output)
-    temporary = TemporaryRoot(settings.options.tmp_root, settings.worker, instance)
-    identity, black_box = prepare_start(
-        telemetry.heartbeat_writer, temporary, settings, instance, app.version, telemetry.log
+    try:
+        temporary = TemporaryRoot(settings.options.tmp_root, settings.worker, instance)
+    except OSError:  # for example in a container whose root is read-only
+        raise WorkerError(
+            "no directory for temporary files can be written: mount one on /tmp, or name another "
+            "with --tmp-root"
+        ) from None
+    start = prepare_start(
+        telemetry.heartbeat_writer,
+        telemetry.starts,
+        temporary,
+        settings,
+        instance,
+        app.version,
+        telemetry.log,
     )
-    return Process(app, settings, identity, telemetry, JobGuards(black_box, temporary)).run()
+    for previous, run in start.killed_runs:
+        record_killed_run(telemetry, settings, previous, run)
+    guards = JobGuards(start.black_box, temporary)
+    guards.watchdog.start()
+    return Process(app, settings, start.identity, telemetry, guards).run()
+
+
+def run_failed_start(settings: Settings, reason: str) -> int:
+    """Report that the application cannot be imported, wait a while, and return the exit code.
+
+    The wait grows with each failed start, so that a supervisor which restarts the worker at once
+    does not use up a processor. Raises WorkerError if another instance uses the worker's id.
+    """
+    instance = secrets.token_hex(8)
+    log = logs.get_logger(worker=settings.worker, instance=instance)
+    log.critical("the worker cannot start: {reason}", reason=reason)
+    url = parse_redis_url(settings.redis_url, settings.redis_password)
+    writer = HeartbeatWriter(url, settings.worker, is_expected=settings.is_expected)
+    failed = report_failed_start(writer, settings, instance, reason, log)
+    time.sleep(decide_start_delay(failed))
+    return NO_APP
+
+
+def record_killed_run(telemetry: Telemetry, settings: Settings, instance: str, run: Run) -> None:
+    """Write a run during which the previous instance ended into log, ledger and outcome counts.
+
+    It gets no metrics, because nobody measured how long the handler ran.
+    """
+    stream = telemetry.stream
+    if stream is None:
+        telemetry.log_sink.on_finished(run)
+        return
+    clock = telemetry.heartbeat_writer.time
+    counter = OutcomeCounter(stream, clock=clock)
+    ledger = LedgerWriter(stream, settings.worker, instance, settings.options.ledger, clock=clock)
+    for sink in (telemetry.log_sink, counter, ledger):
+        sink.on_finished(run)
+    counter.tick()
 
 
 def make_telemetry(settings: Settings, instance: str, log_output: LogOutput) -> Telemetry:
     """Make the log, the heartbeat writer and the sinks. Raises ValueError for a wrong URL."""
     worker = settings.worker
     log = logs.get_logger(worker=worker, instance=instance)
-    redis = parse_redis_url(settings.redis_url, settings.redis_password)
     metrics = make_metrics(
         settings.options.metrics,
         SeriesOwner(settings.prefix, settings.server_node, worker),
         per_worker=settings.options.metrics_per_worker,
         log=log,
     )
-    stream = RedisStream(redis, log)
-    ledger = LedgerWriter(stream, worker, instance, settings.options.ledger)
-    sinks: list[Sink] = [LogSink(log, log_output), metrics, OutcomeCounter(stream), ledger]
+    if not settings.redis_url:
+        log.warning(
+            "Redis is off (redis.url is empty): this worker sends no heartbeats and records no runs"
+        )
+        log_sink = LogSink(log, log_output)
+        sinks: list[Sink] = [log_sink, metrics]
+        starts = RunStarts(None, log)
+        return Telemetry(
+            log, log_output, log_sink, None, NoHeartbeatWriter(), metrics, sinks, starts
+        )
+    redis = parse_redis_url(settings.redis_url, settings.redis_password)
     heartbeat_writer = HeartbeatWriter(redis, worker, is_expected=settings.is_expected)
-    return Telemetry(log, heartbeat_writer, metrics, sinks)
+    # All workers write with Redis's clock, because readers compare these times.
+    clock = heartbeat_writer.time
+    stream = RedisStream(redis, log)
+    ledger = LedgerWriter(stream, worker, instance, settings.options.ledger, clock=clock)
+    counter = OutcomeCounter(stream, clock=clock)
+    log_sink = LogSink(log, log_output)
+    sinks = [log_sink, metrics, counter, ledger]
+    starts = RunStarts(redis, log, clock=clock)
+    return Telemetry(log, log_output, log_sink, stream, heartbeat_writer, metrics, sinks, starts)
 
 
 class Process:
@@ -106,6 +186,7 @@ class Process:
     ) -> None:
         options, log = settings.options, telemetry.log
         self._settings, self._guards, self._log = settings, guards, log
+        self._log_output, self._leaving = telemetry.log_output, threading.Lock()
         self._state = state = WorkerState(options.shutdown_timeout)
         self._errors = errors = InternalErrors(state, log)
         self._sinks = sinks = Sinks(telemetry.sinks, errors)
@@ -114,10 +195,21 @@ class Process:
         )
         self._notifier = notifier = SystemdNotifier()
         wake = Wake()
+        guards.descriptors.watch((*state.wake.descriptors, *wake.descriptors))
+        guards.descriptors.on_loss = self._leave_without_descriptors
+        telemetry.log_output.on_closed = lambda: guards.descriptors.check(state.job)
         limits = Limits(options.job_timeout, options.grace, options.max_attempts)
         resources = Resources(app.resources, errors)
-        self._runner = runner = Runner(app, limits, connection, guards, resources, errors, log)
-        finisher = Finisher(connection, sinks, state)
+        starts = telemetry.starts
+        ignored = IgnoredValues(state, log)
+        self._runner = runner = Runner(
+            *(app, limits, connection, guards, resources),
+            starts=starts,
+            ignored=ignored,
+            errors=errors,
+            log=log,
+        )
+        finisher = Finisher(connection, sinks, starts, state)
         host_limits = HostLimits(
             options.min_free_disk,
             jitter_limit(options.max_memory),
@@ -125,12 +217,15 @@ class Process:
         )
         host = HostWatch(state, connection, guards.temporary, host_limits, log)
         record = HeartbeatRecord(identity, state, host, runner.current_line)
+        check = RestartCheck(settings.check_command, os.getcwd(), (USAGE, NO_APP))
+        restarter = Restarter(check, state, connection, log)
         heartbeats = HeartbeatReporter(
             telemetry.heartbeat_writer,
             record,
             state,
             connection,
             log,
+            restarter.restart,
             restart_spread=options.restart_spread,
         )
         self._reporter = reporter = Reporter(
@@ -141,7 +236,16 @@ class Process:
             SystemdStatus(notifier, settings.worker),
             [sinks],
         )
-        commands = CommandHandler(settings.worker, state, connection, wake, reporter, log)
+        commands = CommandHandler(
+            settings.worker,
+            state,
+            connection,
+            wake,
+            reporter,
+            restarter,
+            answer_later=lambda message, answer: self._listener.answer_later(message, answer),
+            log=log,
+        )
         guard = Guard(connection, runner, finisher, state, guards, self._report_exit, log)
         self._listener = listener = Listener(
             self._control_address,
@@ -150,6 +254,7 @@ class Process:
             commands.handle,
             errors,
             log,
+            secret=settings.command_secret,
         )
         self._pulse = pulse = Pulse(
             [guard.tick, commands.tick, reporter.tick],
@@ -157,6 +262,7 @@ class Process:
             state,
             wake,
             errors,
+            guards.descriptors,
             log,
             tick=options.heartbeat_interval,
         )
@@ -187,9 +293,12 @@ class Process:
         try:
             self._loop.run()
         except Exception as error:
+            self._guards.descriptors.check(self._state.job)
             self._log.critical("the main loop failed, so the worker exits", exc_info=error)
             exit_reason = f"internal error: {format_exception_line(error)}"
             self._state.stop(exit_reason, FATAL)
+        if self._state.exit_code == FATAL:  # also when the pulse thread failed
+            exit_reason = exit_reason or self._state.stop_reason
         self._close(exit_reason)
         return self._state.exit_code
 
@@ -199,7 +308,8 @@ class Process:
         state.start_shutdown_timer()  # if a step below hangs, the pulse ends the process
         self._runner.close()
         pulse_has_ended = self._pulse.end(PULSE_END_TIMEOUT)
-        self._guards.watchdog.tick(0.0)  # from here on, the watchdog ends it
+        # From here on, the watchdog ends the process if it hangs.
+        self._guards.watchdog.tick(time.monotonic() + CLOSE_TIMEOUT)
         self._log.info(
             "the worker ends: {reason}",
             reason=state.stop_reason,
@@ -213,7 +323,7 @@ class Process:
                 f"the pulse thread did not end within {PULSE_END_TIMEOUT:g} s, so the worker exits "
                 "without sending its last metrics and its last heartbeat"
             )
-            self._guards.black_box.write_exit(exit_reason)
+            self._errors.attempt(self._guards.write_exit, exit_reason)
         elif self._report_exit(exit_reason):
             self._guards.temporary.close()
         self._guards.watchdog.disarm()
@@ -227,7 +337,7 @@ class Process:
         """Close the sinks and write the last heartbeat with `exit_reason` ("": stopped on request).
 
         Returns False if Redis did not take the heartbeat. Then the reason is written to the black
-        box, where the next instance finds it.
+        box, where the next instance and the checks find it.
         """
         self._sinks.close(SINK_CLOSE_TIMEOUT)
         try:
@@ -236,8 +346,27 @@ class Process:
             self._errors.report("the last heartbeat", error)
             is_written = False
         if not is_written:
-            self._guards.black_box.write_exit(exit_reason)
+            self._errors.attempt(self._guards.write_exit, exit_reason)
         return is_written
+
+    def _leave_without_descriptors(self, job: RunningJob | None) -> None:
+        """Exit at once: the worker's descriptors were closed, and may be other files now.
+
+        The log is opened again for one line. The black box, which is mapped into memory, keeps the
+        reason for the next instance.
+        """
+        self._leaving.acquire()  # never released, so that a second thread reports nothing
+        who = f"{job.name} (job {job.id})" if job else "a job or its thread"
+        reason = f"{who} closed file descriptors of the worker"
+        self._guards.black_box.write_exit(reason)
+        self._log_output.restore()
+        self._log.critical(
+            "the worker exits with {code}: {reason}",
+            code=FATAL,
+            reason=reason,
+            child_processes_killed=kill_descendants(),
+        )
+        os._exit(FATAL)
 
     def _control_address(self) -> Address | None:
         """Return the address for the control connection; None before the first connect.

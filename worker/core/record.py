@@ -12,7 +12,8 @@ class Run(Struct, frozen=True, omit_defaults=True):
     """Holds the result of one run of a job.
 
     Times are seconds since the epoch, durations are seconds. `outcome` is one of
-    `beanwatch.outcomes.NAMES`. `attempt` is beanstalkd's `reserves`, so 1 is the first run. `uuid`
+    `beanwatch.outcomes.NAMES`. `attempt` is 1 in the first run: beanstalkd's
+    `reserves`, without deliveries to workers that died before they ran the job. `uuid`
     is the envelope's id, or "". `server` is the `id` in the server's `stats`. `job` is the name of
     a registered handler, or `unknown`, so that a name which a producer invents does not create
     metric series.

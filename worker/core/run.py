@@ -1,29 +1,34 @@
 """Runs a job: decodes it, checks it, calls its handler, and decides the outcome."""
 
 import os
-from collections.abc import AsyncGenerator, Awaitable, Generator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from typing import Any, NamedTuple
 
+from msgspec.structs import replace
 from structlog.typing import FilteringBoundLogger
 
+from beanwatch.net.redis_url import RedisError
 from beanwatch.worker.api.app import App, Handler
 from beanwatch.worker.api.context import Context, ContextServices
-from beanwatch.worker.api.envelope import EnvelopeError, decode
+from beanwatch.worker.api.envelope import EnvelopeError, decode, describe_fault
 from beanwatch.worker.api.errors import Bury
 from beanwatch.worker.api.resource import Resources
 from beanwatch.worker.core.connection import WorkerConnection
 from beanwatch.worker.core.decide import (
     OK,
     Verdict,
+    count_unacknowledged,
     decide_end,
     decide_poison,
     format_exception_line,
 )
+from beanwatch.worker.core.ignored_values import IgnoredValues
 from beanwatch.worker.core.internal_errors import InternalErrors
 from beanwatch.worker.core.job import RunningJob
 from beanwatch.worker.guard.deadline import AsyncCalls
 from beanwatch.worker.guard.job_guards import JobGuards
 from beanwatch.worker.guard.stacks import find_handler_frame
+from beanwatch.worker.telemetry.run_starts import RunStarts
 
 TOUCH_LOCK_TIMEOUT = 1.0  # seconds that `ctx.touch()` waits for the lock of the connection
 
@@ -50,12 +55,16 @@ class Runner:
         connection: WorkerConnection,
         guards: JobGuards,
         resources: Resources,
+        *,
+        starts: RunStarts,
+        ignored: IgnoredValues,
         errors: InternalErrors,
         log: FilteringBoundLogger,
     ) -> None:
         self._app, self._limits = app, limits
         self._connection, self._guards, self._alarm = connection, guards, guards.alarm
-        self._resources, self._errors, self._log = resources, errors, log
+        self._resources, self._starts, self._ignored = resources, starts, ignored
+        self._errors, self._log = errors, log
         self._async = AsyncCalls()
         self._services = ContextServices(
             self._make_log, guards.make_directory, self._touch, self._put, resources.get
@@ -70,10 +79,11 @@ class Runner:
         the run is counted under the job's name.
         """
         try:
-            envelope = decode(job.body)
+            envelope = decode(job.body, lambda problem: self._ignore(job, problem))
         except EnvelopeError as wrong:
             return Verdict("invalid", "bury", str(wrong)), None
-        job.set_envelope(envelope)
+        if ignored := job.set_envelope(envelope):
+            self._ignore(job, ignored)
         handler = self._app.handlers.get(envelope.job)
         if handler is None:
             reason = f"the application has no handler for the job {envelope.job!r}"
@@ -81,7 +91,9 @@ class Runner:
         job.name = handler.name
         if disk_full:
             return Verdict("retry", "release", disk_full), None
-        if poison := decide_poison(job.stats, self._max_attempts(handler)):
+        if count_unacknowledged(job.stats) > 0 and (
+            poison := self._find_poison(job, self._max_attempts(handler))
+        ):
             return Verdict("poison", "bury", poison), None
         error = self._call(handler, job)
         if isinstance(error, InvalidDataError):
@@ -97,15 +109,38 @@ class Runner:
             return OK
         handler = self._app.handlers[job.name]
         attempts, on_timeout = self._max_attempts(handler), handler.on_timeout
+        stats = replace(job.stats, reserves=job.attempt) if job.unstarted else job.stats
         try:
-            return decide_end(error, job.stats, attempts, handler.backoff, on_timeout)
+            return decide_end(error, stats, attempts, handler.backoff, on_timeout)
         except Exception as wrong:
             self._make_log(job).error(
                 "the backoff or delay of {job} failed, the worker uses the default backoff",
                 exc_info=wrong,
             )
             plain = RuntimeError(format_exception_line(error))
-            return decide_end(plain, job.stats, attempts, None, on_timeout)
+            return decide_end(plain, stats, attempts, None, on_timeout)
+
+    def _ignore(self, job: RunningJob, problem: str) -> None:
+        self._ignored.report(problem, job.queue, job.id)
+
+    def _find_poison(self, job: RunningJob, max_attempts: int) -> str:
+        """Record that a run starts. Return why the job must be buried instead; "" if it may run.
+
+        Called if nobody acknowledged an earlier delivery of the job. The number of earlier
+        deliveries that never became a run is stored in `job.unstarted`.
+        """
+        if not max_attempts:
+            return ""
+        server, delivery = self._connection.server_id, job.stats.reserves
+        try:
+            known = self._guards.temporary.find_runs(server, job.id)
+            started = self._starts.record(server, job.id, delivery, known)
+        except RedisError as error:
+            poison = decide_poison(job.stats, max_attempts, None)
+            return poison and f"{poison}: {error}"
+        job.start_is_recorded = True
+        job.unstarted = max(0, count_unacknowledged(job.stats) - started)
+        return decide_poison(job.stats, max_attempts, started)
 
     def _max_attempts(self, handler: Handler) -> int:
         own = handler.max_attempts
@@ -115,9 +150,17 @@ class Runner:
         """Return the running handler's current line as `file:line function`; "" if none runs."""
         return find_handler_frame(self._async.coroutine)
 
-    def clean_up(self, job: RunningJob) -> None:
-        """Remove the job's temporary files. Log a warning if some cannot be removed."""
-        if left := self._guards.remove_directory(job):
+    def clean_up(
+        self,
+        job: RunningJob,
+        timeout: float,
+        must_stop: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """Remove the job's temporary files. Log a warning if some cannot be removed.
+
+        Waits as `TemporaryRoot.remove` does: a disk that hangs does not stop the worker.
+        """
+        if left := self._guards.remove_directory(job, timeout, must_stop):
             self._log.warning(
                 "the temporary files of {job} could not be removed: {left}", job=job.name, left=left
             )
@@ -138,7 +181,7 @@ class Runner:
         ctx = Context(job, self._services)
         error: BaseException | None = None
         self._resources.before_job()
-        self._guards.start_job(job)
+        self._guards.start_job(job, self._connection.server_id)
         try:
             try:
                 self._alarm.arm(timeout)
@@ -153,6 +196,7 @@ class Runner:
             error = raised
         if self._is_child:
             _exit_child(error)
+        self._guards.descriptors.check_after_job(job)
         for after in () if isinstance(error, InvalidDataError) else self._app.after:
             try:
                 after(ctx, error)
@@ -184,7 +228,7 @@ class Runner:
             job_id=job.id,
             id=job.uuid,
             job=job.name,
-            attempt=job.stats.reserves,
+            attempt=job.attempt,
         )
 
     def _touch(self) -> bool:
@@ -202,7 +246,8 @@ def _decode(handler: Handler, job: RunningJob) -> Any:
     try:
         return handler.decode_data(job.envelope.data)
     except Exception as wrong:
-        text = str(wrong) if isinstance(wrong, ValueError) else format_exception_line(wrong)
+        is_fault = isinstance(wrong, ValueError)
+        text = describe_fault(wrong) if is_fault else format_exception_line(wrong)
         raise InvalidDataError(f"the data does not fit the handler: {text}") from None
 
 

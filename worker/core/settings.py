@@ -17,11 +17,14 @@ class Settings(NamedTuple):
     address: Address
     server_node: str  # the part of metric paths that names the queue server
     queues: tuple[str, ...]
-    redis_url: str
+    redis_url: str  # empty: no heartbeats and no ledger
     redis_password: str
     prefix: str
     is_expected: bool
+    command_secret: bytes  # b"": commands need no signature
     options: WorkerConfig
+    # A command that exits with 2 or 13 if a worker with these settings cannot start; (): none.
+    check_command: tuple[str, ...] = ()
 
     @property
     def worker(self) -> str:

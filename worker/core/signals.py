@@ -1,7 +1,7 @@
 """Handles signals.
 
-SIGTERM and SIGINT stop the worker after its current job; a second one stops it at once. SIGHUP
-reopens the log. SIGUSR1 logs the stacks of all threads.
+SIGTERM, SIGINT and SIGQUIT stop the worker after its current job; a second one stops it at once.
+SIGHUP reopens the log. SIGUSR1 logs the stacks of all threads.
 """
 
 import math
@@ -16,6 +16,10 @@ from beanwatch.worker.api.errors import JobStopped
 from beanwatch.worker.control.command_handler import CommandHandler
 from beanwatch.worker.core.state import WorkerState
 from beanwatch.worker.guard.deadline import Alarm
+
+# Container images and supervisors also send SIGQUIT, which would end the process within a job.
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
+SIGNALS = (*STOP_SIGNALS, signal.SIGHUP, signal.SIGUSR1)
 
 
 def handle_signals(
@@ -39,8 +43,7 @@ def handle_signals(
             alarm.throw(JobStopped(f"the worker has to stop at once: it received a second {name}"))
 
     handlers: dict[signal.Signals, Callable[[int, FrameType | None], None]] = {
-        signal.SIGTERM: on_stop,
-        signal.SIGINT: on_stop,
+        **dict.fromkeys(STOP_SIGNALS, on_stop),
         signal.SIGHUP: lambda _number, _frame: reopen_log(),
         signal.SIGUSR1: lambda _number, _frame: commands.request_dump(),
         signal.SIGALRM: alarm.ring,
@@ -77,5 +80,5 @@ def handle_signals(
 
 def ignore_signals() -> None:
     """Ignore further signals while the process exits; otherwise they could kill it half-way."""
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
+    for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)

@@ -9,7 +9,7 @@ from beanwatch.worker.core.job import RunningJob
 from beanwatch.worker.core.wake import Wake
 
 # Exit codes; docs/reference.md lists them.
-STOPPED, FATAL, RECYCLED, HARD_DEADLINE, DUPLICATE = 0, 1, 10, 11, 12
+STOPPED, FATAL, USAGE, RECYCLED, HARD_DEADLINE, DUPLICATE, NO_APP = 0, 1, 2, 10, 11, 12, 13
 
 
 class WorkerState:
@@ -27,10 +27,14 @@ class WorkerState:
         self.is_running = True
         self.exit_code = STOPPED
         self.stop_reason = ""
+        self.is_recycled = False  # it stops because it has reached a limit (--max-...)
+        self.is_stopped_by_command = False  # somebody sent a command, who may not be known
         self.shutdown_deadline = math.inf  # monotonic; a job that still runs then is released
         self.wait_until = 0.0  # monotonic; no job is reserved before
+        self._wait_origin = ""
         self.is_ready = False  # the worker has connected once
         self.connection_error = ""  # why beanstalkd cannot be used; "": it can
+        self.restart_refused = ""  # why it did not obey the last order to restart
         self.disk_full = ""  # why no jobs are reserved; "": the disk has room
         self.job: RunningJob | None = None
         self.loop_at = clock()  # monotonic; last activity of the main thread
@@ -39,6 +43,7 @@ class WorkerState:
         self.reconnects = 0
         self.touches = 0
         self.busy_seconds = 0.0
+        self.ignored_values = 0  # values in envelopes that cannot be right
         self.errors = 0  # exceptions in sinks, hooks, ticks and closes
         self.wake = Wake()  # wakes the main thread
 
@@ -54,16 +59,27 @@ class WorkerState:
         self.is_running = False
         self.wake.set()
 
+    def recycle(self, limit: str) -> None:
+        """Finish the current job, then exit to be restarted: `limit` says which one is reached."""
+        if self.is_running:
+            self.is_recycled = True
+            self.stop(limit, RECYCLED)
+
     def start_shutdown_timer(self) -> None:
         """Set the shutdown deadline to the shutdown timeout from now; an earlier one stays."""
         self.shutdown_deadline = min(self.shutdown_deadline, self._clock() + self._shutdown_timeout)
+
+    def is_shutdown_due(self) -> bool:
+        """Return True if the worker stops and the shutdown deadline has passed."""
+        return not self.is_running and self._clock() >= self.shutdown_deadline
 
     def shut_down_now(self) -> None:
         """Set the shutdown deadline to now, so that the current job is stopped and released."""
         self.shutdown_deadline = self._clock()
 
-    def wait(self, seconds: float) -> None:
-        """Reserve no jobs for `seconds`; 0 ends an earlier wait."""
+    def wait(self, seconds: float, origin: str = "") -> None:
+        """Reserve no jobs for `seconds`; 0 ends an earlier wait. `origin` says who wants this."""
+        self._wait_origin = origin
         self.wait_until = self._clock() + seconds if seconds else 0.0
         self.wake.set()
 
@@ -88,7 +104,8 @@ class WorkerState:
         if job is not None:
             return "busy", job.connection_problem
         if self.is_waiting:
-            return "waiting", "an operator sent the command `wait`"
+            by = f": {self._wait_origin}" if self._wait_origin else ""
+            return "waiting", f"an operator sent the command `wait`{by}"
         if self.connection_error or self.disk_full:
             return "blocked", self.connection_error or self.disk_full
         return "idle" if self.is_ready else "starting", ""

@@ -12,6 +12,11 @@ class Wake:
         os.set_blocking(self._read, False)
         os.set_blocking(self._write, False)
 
+    @property
+    def descriptors(self) -> tuple[int, int]:
+        """The two ends of the pipe."""
+        return self._read, self._write
+
     def set(self) -> None:
         """Wake the sleeping thread. If none sleeps, its next `sleep` returns at once."""
         try:

@@ -1,7 +1,10 @@
-"""Writes and reads the black box: a file that names the running job and survives a kill.
+"""Writes and reads the black box: files that tell the next instance how this process ended.
 
-The heartbeat names the job too, but it is up to a second old: it may miss a job that kills its
-worker at once. The file also keeps the exit reason of a worker that could not reach Redis.
+They survive a kill. One names the running job: the heartbeat does too, but it is up to a second
+old, so it may miss a job that kills its worker at once. This file also keeps the exit reason of a
+worker that could not reach Redis; the checks read it, too (beanwatch.store.black_box). Into the
+other two, C code writes the stacks of all threads: when the process crashes or its watchdog ends
+it, and when no Python code runs while it is idle.
 """
 
 import mmap
@@ -9,63 +12,137 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-_SIZE = 512  # bytes
-_END_MARK = "end"
+import msgspec
+
+from beanwatch.store.black_box import END_MARK, SIZE, parse_exit_reason, read_file
+from beanwatch.worker.core.job import RunningJob
+from beanwatch.worker.core.record import Run
+
+_MAX_NAME = 200  # characters of a job's name; an entry must fit into a page
+_MAX_TEMPLATES = 1000
+_MAX_STACKS = 64 * 1024  # bytes that are read of stacks
 _NEWLINE = ord("\n")
+_FLAGS = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_APPEND
 
 
 class BlackBoxRecord(NamedTuple):
-    """Holds the content of an ended process's black box. `job_id` is 0 if no job was running.
+    """Holds the content of an ended process's black box. `run` is None if no job was running.
 
-    `exit_reason` is None if the process was killed, and "" if it stopped on request.
+    `exit_reason` is None if the process was killed, and "" if it stopped on request. `stacks` were
+    written as it crashed or as its watchdog ended it; "" if neither happened. The outcome of `run`
+    is "", as the run had not ended.
     """
 
-    job_id: int = 0
-    job_name: str = ""
+    run: Run | None = None
     exit_reason: str | None = None
+    stacks: str = ""
 
 
 class BlackBox:
-    """Writes the black box file. It is mapped into memory, because it is written twice per job.
+    """Writes the black box. The file of the job is mapped into memory: each job writes it twice.
 
-    The constructor creates the file, and raises OSError if it exists or cannot be created.
+    The constructor creates the files, and raises OSError if they exist or cannot be created.
+    `fatal_stacks` and `idle_stacks` are descriptors of open files, for `faulthandler`.
     """
 
     def __init__(self, path: Path) -> None:
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        try:
-            # Without this, a write to the map would kill the process when the disk is full.
-            os.posix_fallocate(fd, 0, _SIZE)
-            self._map = mmap.mmap(fd, _SIZE)
-        finally:
-            os.close(fd)
+        self._map = _create_map(path)
+        self._encode = msgspec.json.Encoder().encode
+        self._templates: dict[tuple[str, str, str], bytes] = {}  # by server, queue and job
+        # Open until the process has ended, since C code may write to them at any time.
+        self.fatal_stacks = _create(_fatal(path))
+        self.idle_stacks = _create(path.with_name(f"{path.name}.idle"))
 
-    def write_job(self, job_id: int, name: str) -> None:
-        """Write the id and name of the job that is about to run."""
-        self._put(b"%d %b" % (job_id, name.encode("utf-8", "replace")))
+    def write_run(self, job: RunningJob, server: str) -> None:
+        """Write the run that is about to start. `server` is the `id` in beanstalkd's `stats`.
+
+        It is a Run as JSON, from a template: to make and encode a Run takes four times as long.
+        """
+        kind = server, job.queue, job.name
+        template = self._templates.get(kind) or self._make_template(*kind)
+        encode = self._encode
+        times = encode(job.started_at), encode(job.wait)
+        line = template % (job.id, job.stats.reserves, encode(job.uuid), *times)
+        if len(line) >= SIZE:
+            line = template % (job.id, job.stats.reserves, b'""', *times)
+        self._put(line)
+
+    def _make_template(self, server: str, queue: str, name: str) -> bytes:
+        named = {"server": server, "queue": queue, "job": name[:_MAX_NAME], "outcome": ""}
+        head = self._encode(named)[:-1].replace(b"%", b"%%")
+        rest = b',"job_id":%d,"attempt":%d,"uuid":%b,"started_at":%b,"wait":%b}'
+        if len(self._templates) >= _MAX_TEMPLATES:  # a restarted server has another id
+            self._templates.clear()
+        template = self._templates[server, queue, name] = head + rest
+        return template
 
     def write_exit(self, reason: str) -> None:
         """Write why the process exits; "" if it was stopped on request."""
-        self._put(f"{_END_MARK} {reason}".encode("utf-8", "replace"))
+        line = f"{END_MARK} {reason}\n".encode("utf-8", "replace")
+        # Nothing of the last job stays: every user of the host may read this.
+        self._put(line.ljust(SIZE, b"\0"))
+
+    def move_to(self, path: Path) -> None:
+        """Write the running job to a new file: the old one was removed. Raises OSError.
+
+        The files of the stacks are not made again, because C code may be writing to the old ones.
+        """
+        new = _create_map(path)
+        new[:] = self._map[:]
+        self._map = new
 
     def clear(self) -> None:
         """Mark that no job is running."""
         self._map[0] = _NEWLINE
 
+    def take_idle_stacks(self) -> str:
+        """Return the stacks that were written while no Python code ran, and remove them."""
+        fd = self.idle_stacks
+        if not os.fstat(fd).st_size:
+            return ""
+        text = os.pread(fd, _MAX_STACKS, 0).decode("utf-8", "replace")
+        os.ftruncate(fd, 0)
+        return text
+
     def _put(self, text: bytes) -> None:
-        line = text[: _SIZE - 1] + b"\n"
+        line = text[: SIZE - 1] + b"\n"
         self._map[: len(line)] = line
 
 
 def read_black_box(path: Path) -> BlackBoxRecord | None:
-    """Read the black box of a process that has ended; None if the file cannot be read."""
+    """Read the black box of a process that has ended; None if it cannot be read."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+        line = read_file(path, SIZE).partition("\n")[0]
     except OSError:
         return None
-    with open(fd, "rb") as file:
-        line = file.read(_SIZE).partition(b"\n")[0]
-    first, _, rest = line.decode("utf-8", "replace").partition(" ")
-    if first == _END_MARK:
-        return BlackBoxRecord(exit_reason=rest)
-    return BlackBoxRecord(int(first), rest) if first.isdecimal() else BlackBoxRecord()
+    try:
+        stacks = read_file(_fatal(path), _MAX_STACKS)
+    except OSError:
+        stacks = ""
+    reason = parse_exit_reason(line)
+    if reason is not None:
+        return BlackBoxRecord(exit_reason=reason)
+    if not line.strip("\0"):
+        return BlackBoxRecord(stacks=stacks)
+    try:
+        return BlackBoxRecord(msgspec.json.decode(line, type=Run), stacks=stacks)
+    except msgspec.MsgspecError:
+        return None  # another version of beanwatch wrote it
+
+
+def _create_map(path: Path) -> mmap.mmap:
+    fd = os.open(path, _FLAGS & ~os.O_APPEND, 0o600)
+    try:
+        # Without this, a write to the map would kill the process when the disk is full.
+        os.posix_fallocate(fd, 0, SIZE)
+        return mmap.mmap(fd, SIZE)
+    finally:
+        os.close(fd)
+
+
+def _fatal(path: Path) -> Path:
+    return path.with_name(f"{path.name}.stacks")
+
+
+def _create(path: Path) -> int:
+    return os.open(path, _FLAGS, 0o600)

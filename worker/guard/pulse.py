@@ -14,6 +14,7 @@ from beanwatch.worker.control.listener import Listener
 from beanwatch.worker.core.internal_errors import InternalErrors
 from beanwatch.worker.core.state import FATAL, WorkerState
 from beanwatch.worker.core.wake import Wake
+from beanwatch.worker.guard.descriptors import OwnDescriptors
 
 MAX_TICK = 1.0  # seconds
 MIN_TICK = 0.05  # seconds
@@ -33,6 +34,7 @@ class Pulse(threading.Thread):
         state: WorkerState,
         wake: Wake,
         errors: InternalErrors,
+        descriptors: OwnDescriptors,
         log: FilteringBoundLogger,
         *,
         tick: float = MAX_TICK,
@@ -41,6 +43,7 @@ class Pulse(threading.Thread):
         super().__init__(name="pulse", daemon=True)
         self._steps, self._listener = steps, listener
         self._state, self._errors, self._log = state, errors, log
+        self._descriptors = descriptors
         self._clock = clock
         self._tick = min(tick, MAX_TICK)
         self._is_ended = False
@@ -66,12 +69,14 @@ class Pulse(threading.Thread):
         """Tick until `end` is called."""
         try:
             while not self._is_ended:
+                self._descriptors.check(self._state.job)
                 now = self._clock()
                 for step in self._steps:
                     self._errors.attempt(step, now)
                 self._errors.attempt(self._listener.tick)
                 self._wait(now + self._tick)
         except Exception as error:
+            self._descriptors.check(self._state.job)
             # Stop, because nothing guards the job now. The watchdog still ends a hanging process.
             self._log.critical("the pulse thread failed, so the worker stops", exc_info=error)
             self._state.stop(f"the pulse thread failed: {error}", FATAL)

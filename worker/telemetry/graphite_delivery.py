@@ -158,7 +158,7 @@ class GraphiteDelivery:
         lost, self._dropped_before = self.dropped - self._dropped_before, self.dropped
         self._problems.clear(
             "graphite",
-            "sending to {server} again, {lost} points were lost",
+            "sending to {server} again, points lost: {lost}",
             server=f"graphite {self._address}",
             lost=lost,
         )

@@ -130,9 +130,10 @@ class GraphiteSink:
         self._delivery.close(timeout)
 
     def _make_first_line(self, dropped: int) -> bytes:
-        """Return the first line of a new connection: the point of `dropped_metrics`.
+        """Return the first line to send on a new connection: a value of `dropped_metrics`.
 
-        It ends with CR LF, so that a server of another protocol (HTTP, Redis) answers it.
+        It ends with CR LF, so that a server of another protocol (HTTP, Redis) answers it and so is
+        found out: Graphite never answers.
         """
         line: bytes = self._format(self._dropped_series, dropped, self._slot * self._interval)
         return line.rstrip(b"\n") + b"\r\n"

@@ -1,5 +1,6 @@
 """HeartbeatRecord: makes the worker's heartbeat record from its current state."""
 
+import math
 import time
 from collections.abc import Callable
 
@@ -38,17 +39,21 @@ class HeartbeatRecord:
         # Convert all monotonic times with the same offset: the wall clock may be set at any time.
         now = self._wall()
         ahead = now - self._clock()
+        ends_at = worker.shutdown_deadline
         heartbeat = self.identity._replace(
             state=state,
             reason=reason,
             loop_at=ahead + worker.loop_at,
+            shutdown_deadline=0.0 if math.isinf(ends_at) else ahead + ends_at,
             beat_at=now,
             processed=worker.processed,
             failed=worker.failed,
             errors=worker.errors,
+            ignored_values=worker.ignored_values,
             rss=self._host.rss,
             disk_free=self._host.disk_free,
             last_words=exit_reason,
+            restart_refused=worker.restart_refused,
         )
         if job is None:
             return heartbeat

@@ -13,13 +13,16 @@ from beanwatch.worker.telemetry.heartbeat_record import HeartbeatRecord
 from beanwatch.worker.telemetry.heartbeat_writer import HeartbeatWriter
 from beanwatch.worker.telemetry.host_watch import stop_once
 
+RECYCLES_KEPT = 3600.0  # seconds for which the times of recycles are handed on
+MAX_RECYCLES_KEPT = 20  # of their times
+
 
 class HeartbeatReporter:
     """Writes this worker's heartbeats to Redis. A failure is logged, and jobs keep running.
 
     It stops the worker if an older instance runs under the same id, or if an operator has requested
-    a restart of all workers. Then each worker restarts after a random part of `restart_spread`
-    (seconds).
+    a restart of all workers. Then it calls `restart` with the reason, after a random part of
+    `restart_spread` (seconds).
     """
 
     def __init__(
@@ -29,6 +32,7 @@ class HeartbeatReporter:
         state: WorkerState,
         connection: WorkerConnection,
         log: FilteringBoundLogger,
+        restart: Callable[[str], object],
         *,
         restart_spread: float = 0.0,
         clock: Callable[[], float] = time.monotonic,
@@ -36,6 +40,7 @@ class HeartbeatReporter:
         self._writer, self._record = writer, record
         self._state, self._connection, self._log = state, connection, log
         self._clock = clock
+        self._restart = restart
         self._lost = 0  # consecutive heartbeats that could not be written
         self._duplicates = DuplicateWatch(record.identity)
         self._versions = VersionWatch(restart_spread)
@@ -57,33 +62,76 @@ class HeartbeatReporter:
                 )
                 self._lost = 0
             self._versions.observe(seen.version, self._clock())
-            if other := self._duplicates.find(seen.record):
-                why = f"another worker with this id runs on {other.host}, pid {other.pid}"
+            if other := self._duplicates.find(seen.record, self._writer.started_at):
+                rival = describe_rival(other, self._record.identity.hostname)
+                why = f"another worker with this id runs on {rival}"
                 stop_once(self._state, self._connection, why, DUPLICATE)
         if self._versions.is_restart_due(self._clock()):
             why = "all workers were told to restart (beanwatch:version has changed)"
-            stop_once(self._state, self._connection, why, RECYCLED)
+            self._versions.take_restart()
+            self._restart(why)
 
     def report_exit(self, failure: str) -> bool:
         """Write why this process exits. Return False if Redis fails.
 
         After a failure, the record stays and shows the text `failure`. If it is empty, the worker
         stops as requested. Then the record is removed. If the configuration expects this worker,
-        the record stays instead, with `is_over` set, until the next instance starts.
+        the record stays instead, with `is_over` set, until the next instance starts. If the record
+        tells of a crash or of recycles, it stays for an hour, for the next instance.
         """
-        is_awaited = self._writer.is_expected and self._state.exit_code in (STOPPED, RECYCLED)
+        is_requested = not failure and self._state.exit_code in (STOPPED, RECYCLED)
+        is_awaited = is_requested and self._writer.is_expected
         instance = self._record.identity.instance
+        last = self._record.make(failure)._replace(is_over=not failure)
+        if is_requested:
+            last = count_recycle(last, self._state)
         try:
             if (failure or is_awaited) and self._writer.is_mine(instance):
-                self._writer.write(self._record.make(failure)._replace(is_over=not failure))
+                self._writer.write(last)
+            elif is_requested and (last.last_exit or last.recycled_at):
+                self._writer.retire(last)
             else:
                 self._writer.remove(instance)
+            # Last: a Redis whose memory is full removes the record, but takes no new one.
+            if self._state.is_stopped_by_command:
+                self._writer.record_stop(instance, self._state.stop_reason)
         except RedisError as error:
             self._log.warning(
                 "cannot write the reason for the exit to Redis: {reason}", reason=str(error)
             )
             return False
         return True
+
+
+def describe_rival(other: Heartbeat, hostname: str) -> str:
+    """Return where another worker with this worker's id runs, and what to do about it.
+
+    `hostname` is the whole name of this host.
+    """
+    where = f"{other.hostname or other.host} with pid {other.pid}"
+    if other.hostname in ("", hostname):
+        return f"{where}: stop it, or start this worker with another --name"
+    return (
+        f"{where}, and this host is {hostname}: both are {other.host} in the workers' ids, so "
+        "start one of them with another --host"
+    )
+
+
+def count_recycle(last: Heartbeat, state: WorkerState) -> Heartbeat:
+    """Return the last record of an instance with its recycles, to which it may add its own end.
+
+    An operator's stop begins the count anew, a restart does not.
+    """
+    if state.exit_code == STOPPED:
+        return last._replace(recycles=0, recycled_at=(), recycled_why="")
+    recent = [at for at in last.recycled_at if last.beat_at - at < RECYCLES_KEPT]
+    if state.is_recycled:
+        return last._replace(
+            recycles=last.recycles + 1,
+            recycled_at=(*recent, int(last.beat_at))[-MAX_RECYCLES_KEPT:],
+            recycled_why=f"{state.stop_reason} (jobs run: {state.processed})",
+        )
+    return last._replace(recycled_at=tuple(recent))
 
 
 class DuplicateWatch:
@@ -96,20 +144,21 @@ class DuplicateWatch:
         self._identity = identity
         self._last: Heartbeat | None = None  # the last record of another instance
 
-    def find(self, previous: Heartbeat | None) -> Heartbeat | None:
+    def find(self, previous: Heartbeat | None, started_at: float) -> Heartbeat | None:
         """Return `previous` if it belongs to an older instance that is running, else None.
 
         `previous` is the record that our last heartbeat replaced. It may be left over from an
         instance that has exited, for example if Redis was restored from a backup. Only a record
-        whose `beat_at` advances belongs to a running worker.
+        whose `beat_at` advances belongs to a running worker. `started_at` is our own start. It and
+        that of the other are by Redis's clock, because the clocks of the hosts may differ.
         """
         if previous is None or previous.is_over or previous.instance == self._identity.instance:
             return None
         last, self._last = self._last, previous
         if last is None or last.instance != previous.instance or previous.beat_at <= last.beat_at:
             return None
-        mine = (self._identity.started_at, self._identity.instance)
-        return previous if mine > (previous.started_at, previous.instance) else None
+        mine = (started_at, self._identity.instance)
+        return previous if mine > (previous.redis_started_at, previous.instance) else None
 
 
 class VersionWatch:
@@ -139,3 +188,7 @@ class VersionWatch:
     def is_restart_due(self, now: float) -> bool:
         """Return True once a scheduled restart is due; `now` is monotonic."""
         return bool(self._restart_at) and now >= self._restart_at
+
+    def take_restart(self) -> None:
+        """Forget the scheduled restart, which is being carried out."""
+        self._restart_at = 0.0

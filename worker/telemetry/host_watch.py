@@ -6,15 +6,23 @@ from typing import NamedTuple
 
 from structlog.typing import FilteringBoundLogger
 
+from beanwatch.net.address import BackgroundCall
 from beanwatch.worker.core.connection import WorkerConnection
-from beanwatch.worker.core.state import RECYCLED, WorkerState
-from beanwatch.worker.guard.host import TemporaryRoot, read_rss
+from beanwatch.worker.core.state import WorkerState
+from beanwatch.worker.guard.host import read_rss
+from beanwatch.worker.guard.temporary import Room, TemporaryRoot
+
+DISK_WAIT = 0.2  # seconds that a tick waits for a measurement of the disk
+DISK_TIMEOUT = 5.0  # seconds after which a disk that does not respond counts as hanging
+MIN_FREE_INODES = 1000
+MIN_FREE_INODES_SHARE = 20  # or a 20th of all, for a small file system
 
 
 class HostLimits(NamedTuple):
     """The limits at which a worker stops or pauses; 0 means no limit."""
 
-    min_free_disk: int = 0  # bytes, on the file system of the jobs' temporary directories
+    # Bytes on the file system of the jobs' temporary directories. If set, free inodes count too.
+    min_free_disk: int = 0
     max_memory: float = 0.0  # bytes of resident memory
     max_time: float = 0.0  # seconds since the worker's start
 
@@ -25,7 +33,8 @@ class HostWatch:
     `rss` and `disk_free` are the bytes measured at the last tick. Above `max_memory`, or after
     `max_time`, the worker exits with code 10, so that its supervisor restarts it, but not while an
     operator has paused it (`wait`). Below `min_free_disk` it takes no jobs until enough space is
-    free.
+    free; neither while jobs cannot have temporary directories, nor while the disk hangs. The disk
+    is measured in a thread, so that a disk that hangs does not stop the heartbeat.
     """
 
     def __init__(
@@ -43,38 +52,82 @@ class HostWatch:
         self._state, self._connection, self._temporary = state, connection, temporary
         self._limits, self._log = limits, log
         self._ends_at = clock() + limits.max_time if limits.max_time else 0.0
+        self._measuring: BackgroundCall[Room] | None = None
+        self._measuring_since = 0.0
+        self._disk_problem = ""  # its kind: the text in `disk_full` may hold a number
 
     def tick(self, now: float) -> None:
         """Measure, and stop or pause the worker at a limit. `now` is monotonic, in seconds."""
         self.rss = read_rss()
         if not self._state.is_waiting:
             if self._limits.max_memory and self.rss > self._limits.max_memory:
-                stop_once(
-                    self._state,
-                    self._connection,
-                    f"it uses {self.rss >> 20} MiB of memory, over its limit",
-                    RECYCLED,
-                )
+                self._recycle(f"it uses {self.rss >> 20} MiB of memory, over its limit")
             if self._ends_at and now >= self._ends_at:
-                stop_once(self._state, self._connection, "it has run for max_time", RECYCLED)
-        try:
-            self.disk_free = self._temporary.free()
-        except OSError as error:
-            self._state.disk_full = f"cannot use the temporary directory: {error.strerror}"
-        else:
-            self._check_disk()
+                self._recycle("it has run for max_time")
+        self._check_disk(now)
 
-    def _check_disk(self) -> None:
-        state, least = self._state, self._limits.min_free_disk
-        is_full = self.disk_free < least
-        if is_full and not state.disk_full:
-            reason = f"only {self.disk_free >> 20} MiB of disk are free, under {least >> 20} MiB"
-            self._log.warning("the worker takes no jobs: {reason}", reason=reason)
-            state.disk_full = reason
+    def _recycle(self, limit: str) -> None:
+        if self._state.is_running:
+            self._state.recycle(limit)
             self._connection.interrupt()
-        elif not is_full and state.disk_full:
-            self._log.info("the worker takes jobs again: enough disk space is free")
-            state.disk_full = ""
+
+    def _check_disk(self, now: float) -> None:
+        try:
+            room = self._measure(now)
+        except TimeoutError:
+            # Soon after the start of a measurement nothing is known yet, so nothing changes.
+            if now - self._measuring_since >= DISK_TIMEOUT:
+                reason = f"the disk of {self._temporary.path} does not respond"
+                self._set_disk_problem("hangs", reason)
+            return
+        except OSError as error:
+            reason = f"{error.filename or self._temporary.path}: {error.strerror}"
+            self._set_disk_problem("unusable", f"cannot use the temporary directory {reason}")
+            return
+        self.disk_free = room.free
+        if self._temporary.still_removing:
+            reason = f"removing temporary files in {self._temporary.path} hangs"
+            self._set_disk_problem("removing", reason)
+        else:
+            self._set_disk_problem(*self._judge(room))
+
+    def _measure(self, now: float) -> Room:
+        """Return the room on the disk. Raises TimeoutError if it is not known yet, or OSError."""
+        measuring, wait = self._measuring, 0.0
+        if measuring is None:
+            self._measuring_since, wait = now, DISK_WAIT
+            try:
+                measuring = BackgroundCall(self._temporary.measure, "beanwatch-disk")
+            except RuntimeError as error:  # the system allows no more threads
+                raise TimeoutError(str(error)) from None
+        try:
+            return measuring.wait(wait)
+        finally:
+            self._measuring = measuring if measuring.is_running else None
+
+    def _judge(self, room: Room) -> tuple[str, str]:
+        """Return the kind of a lack of room, and a text that names it; two empty texts if none."""
+        least, where = self._limits.min_free_disk, self._temporary.path.parent
+        if room.free < least:
+            free = f"{room.free >> 20} MiB of disk are free in {where}"
+            return "full", f"only {free}, under {least >> 20} MiB"
+        least_inodes = min(MIN_FREE_INODES, room.all_inodes // MIN_FREE_INODES_SHARE)
+        if least and room.inodes is not None and room.inodes < least_inodes:
+            free = f"{room.inodes} inodes (files) of the disk are free in {where}"
+            return "inodes", f"only {free}, under {least_inodes}"
+        return "", ""
+
+    def _set_disk_problem(self, kind: str, reason: str) -> None:
+        """Take no jobs for this reason, or take them again if `kind` is ""; log each change."""
+        state = self._state
+        if kind == self._disk_problem:
+            return
+        self._disk_problem, state.disk_full = kind, reason
+        if kind:
+            self._log.warning("the worker takes no jobs: {reason}", reason=reason)
+            self._connection.interrupt()
+        else:
+            self._log.info("the worker takes jobs again: there is room for temporary files")
             state.wake.set()
 
 

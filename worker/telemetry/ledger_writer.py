@@ -9,7 +9,15 @@ from msgspec.structs import replace
 
 from beanwatch.net.redis_url import Command
 from beanwatch.outcomes import OUTCOMES
-from beanwatch.store.ledger import JOBS_KEY, BuriedJob, buried_key, job_key, uuid_key
+from beanwatch.store.bounded_keys import trim_command
+from beanwatch.store.ledger import (
+    JOBS_KEY,
+    BuriedJob,
+    buried_key,
+    buried_servers_key,
+    job_key,
+    uuid_key,
+)
 from beanwatch.worker.core.record import Run
 from beanwatch.worker.telemetry.redis_stream import RedisStream
 
@@ -21,6 +29,8 @@ KEPT_OK = DAY  # seconds until they expire, if the first run succeeded
 RUNS_KEPT = 50  # runs of one job; older ones are removed
 KEYS_KEPT = 100_000  # keys of the ledger; older ones are removed. A job with a uuid has two
 BURIED_KEPT = 10_000  # buried jobs of one queue: those with the highest ids
+BURIED_SERVERS_KEPT = 50  # servers, and earlier processes of servers, of one queue
+BURIED_EXPIRY = 30 * DAY  # seconds after the last job of the queue was buried
 REASON_SIZE = 500  # characters kept of a reason
 TRACEBACK_SIZE = 2000  # characters kept of a traceback's end, which has the exception
 RETRY_TRACEBACK_SIZE = 500  # the same if the job is retried: it will often fail the same way again
@@ -30,26 +40,14 @@ TRIM_AFTER = 250  # runs after which to trim: they add at most 500 keys, and a t
 # The outcomes with which a job is buried, or may be.
 BURIES = frozenset(outcome.name for outcome in OUTCOMES if outcome.may_be_buried)
 
-_TRIM = """
-local over = redis.call('ZCARD', KEYS[1]) - tonumber(ARGV[1])
-local old = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', ARGV[2], 'LIMIT', 0, ARGV[3])
-if #old > 0 then redis.call('ZREM', KEYS[1], unpack(old)) end
-over = math.min(over - #old, tonumber(ARGV[3]))
-if over > 0 then
-  local oldest = redis.call('ZRANGE', KEYS[1], 0, over - 1)
-  redis.call('ZREM', KEYS[1], unpack(oldest))
-  redis.call('UNLINK', unpack(oldest))
-end
-return over
-"""
-
 
 class LedgerWriter:
     """Writes one ledger entry for each run that `mode` selects. Resending an entry does no harm.
 
     Modes: `all` runs; `failures`, all runs except successful first attempts; `off`, none.
-    `on_finishing` writes the entry before the job is acknowledged, so that it survives a crash of
-    the worker. `on_finished` corrects the entry if the run ended differently.
+    `clock` is Redis's, as `HeartbeatWriter.time` returns it: the times that several workers write
+    are compared. `on_finishing` writes the entry before the job is acknowledged, so that it
+    survives a crash of the worker. `on_finished` corrects the entry if the run ended differently.
     """
 
     def __init__(
@@ -103,7 +101,7 @@ class LedgerWriter:
         rounds = self._written // TRIM_AFTER
         if rounds or (self._written and now - self._trimmed_at >= TRIM_EVERY):
             self._written, self._trimmed_at = 0, now
-            trim = ("EVAL", _TRIM, 1, JOBS_KEY, KEYS_KEPT, int(now - KEPT), TRIM_AT_ONCE)
+            trim = trim_command(JOBS_KEY, KEYS_KEPT, TRIM_AT_ONCE, expired_before=int(now - KEPT))
             self._stream.send([trim] * (rounds + 1))
         self._stream.flush()
 
@@ -120,6 +118,7 @@ class LedgerWriter:
     def _commands(self, run: Run, corrects: bool = False) -> list[Command]:
         key = job_key(run.uuid, run.server, run.job_id)
         kept = KEPT_OK if run.outcome == "ok" and run.attempt == 1 else KEPT
+        now = self._clock()
         commands: list[Command] = []
         if corrects:
             commands.append(("ZREMRANGEBYSCORE", key, run.started_at, run.started_at))
@@ -127,22 +126,25 @@ class LedgerWriter:
             ("ZADD", key, run.started_at, self._entry(run)),
             ("ZREMRANGEBYRANK", key, 0, -RUNS_KEPT - 1),
             ("EXPIRE", key, kept),
-            ("ZADD", JOBS_KEY, int(run.started_at), key),
+            ("ZADD", JOBS_KEY, now, key),
         ]
         if run.uuid:
             by_id = uuid_key(run.server, run.job_id)
             commands += [
                 ("SET", by_id, run.uuid, "EX", kept),
-                ("ZADD", JOBS_KEY, int(run.started_at), by_id),
+                ("ZADD", JOBS_KEY, now, by_id),
             ]
-        buried = buried_key(run.server, run.queue)
+        buried, servers = buried_key(run.server, run.queue), buried_servers_key(run.queue)
         if run.attempt > 1 or corrects or run.outcome in BURIES:
             commands.append(("ZREMRANGEBYSCORE", buried, run.job_id, run.job_id))
         if run.outcome in BURIES:
             commands += [
                 ("ZADD", buried, run.job_id, self._buried(run)),
                 ("ZREMRANGEBYRANK", buried, 0, -BURIED_KEPT - 1),
-                ("EXPIRE", buried, 30 * DAY),
+                ("EXPIRE", buried, BURIED_EXPIRY),
+                ("ZADD", servers, now, run.server),
+                ("ZREMRANGEBYRANK", servers, 0, -BURIED_SERVERS_KEPT - 1),
+                ("EXPIRE", servers, BURIED_EXPIRY),
             ]
         return commands
 

@@ -9,6 +9,7 @@ import structlog
 from structlog.typing import FilteringBoundLogger
 
 from beanwatch.outcomes import OUTCOMES
+from beanwatch.quoting import json_text
 from beanwatch.telemetry.logging.output import LogOutput
 from beanwatch.telemetry.logging.render import encode_json, format_time, make_record
 from beanwatch.worker.core.record import Run
@@ -63,7 +64,7 @@ class LogSink:
             % (
                 format_time(self._clock()).encode(),
                 run.job_id,
-                self._encode(run.uuid),
+                json_text(self._encode(run.uuid)),
                 run.attempt,
                 run.wait * 1000,
                 run.duration * 1000,
@@ -103,9 +104,10 @@ def make_context(run: Run) -> dict[str, Any]:
         "job": run.job,
         "attempt": run.attempt,
         "wait_ms": round(run.wait * 1000, 1),
-        "duration_ms": round(run.duration * 1000, 1),
-        "outcome": run.outcome,
     }
+    if run.duration or run.outcome == "ok":  # unknown if the worker was killed during the run
+        context["duration_ms"] = round(run.duration * 1000, 1)
+    context["outcome"] = run.outcome
     if run.reason:
         context["reason"] = run.reason
     if run.traceback:

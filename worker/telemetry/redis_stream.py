@@ -9,8 +9,8 @@ from hiredis import HiredisError, Reader, pack_command
 from structlog.typing import FilteringBoundLogger
 
 from beanwatch.net.redis_reader import RedisReader
-from beanwatch.net.redis_url import Command, RedisUrl
-from beanwatch.store.ledger import PROBE_KEY
+from beanwatch.net.redis_url import Command, RedisError, RedisUrl, make_reply_error
+from beanwatch.store.redis_state import WRITE_TEST
 from beanwatch.worker.telemetry.resending import MAX_KEPT, OutgoingMessage, ResendingConnection
 
 CONNECT_TIMEOUT = 2.0  # seconds, including the login
@@ -19,10 +19,8 @@ PROBE_AFTER = 256 * 1024  # unconfirmed bytes; above it, send a probe before the
 _pack: Callable[[tuple[Any, ...]], bytes] = pack_command  # its stub allows one argument only
 
 _SILENCE = _pack(("CLIENT", "REPLY", "OFF"))
-# A write without effect. Redis refuses it when it refuses other writes: if it is full or a replica.
-_WRITE = ("SET", PROBE_KEY, "", "EX", 60)
 _PROBE = OutgoingMessage(
-    _pack(("CLIENT", "REPLY", "ON")) + _pack(_WRITE) + _SILENCE,
+    _pack(("CLIENT", "REPLY", "ON")) + _pack(tuple(WRITE_TEST)) + _SILENCE,
     weight=0,
     may_repeat=False,
     is_probe=True,
@@ -48,6 +46,7 @@ class RedisStream(ResendingConnection):
         limit: int = MAX_KEPT,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._server = url.name
         self._parser = Reader()
         self._answers = 0  # replies to the current probe, which has two
         self._probing = False
@@ -57,7 +56,11 @@ class RedisStream(ResendingConnection):
             redis = RedisReader(url, CONNECT_TIMEOUT)
             # Try a write first: a stopped Redis still accepts connections (its kernel does), and a
             # Redis that is full still replies.
-            redis.execute([("CLIENT", "REPLY", "ON"), _WRITE])
+            try:
+                redis.execute([("CLIENT", "REPLY", "ON"), WRITE_TEST])
+            except RedisError:
+                redis.close()
+                raise
             sock = redis.detach()
             sock.sendall(_SILENCE)
             if sock.family != socket.AF_UNIX:
@@ -112,7 +115,7 @@ class RedisStream(ResendingConnection):
         if not self._probing or isinstance(answer, HiredisError):
             # An error or an unexpected reply. The commands are kept, and the next connect finds
             # the cause.
-            raise OSError(str(answer))
+            raise OSError(str(make_reply_error(self._server, str(answer))))
         self._answers += 1
         if self._answers == 2:
             self._answers = 0

@@ -210,7 +210,7 @@ class ResendingConnection:
             self._break_reason = ""
             self._problems.clear(
                 "connection",
-                "sending to {server} again, {lost} messages were lost",
+                "sending to {server} again, messages lost: {lost}",
                 server=self._name,
                 lost=lost,
             )

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from statsd import StatsClient
 from structlog.typing import FilteringBoundLogger
 
-from beanwatch.net.address import Address
-from beanwatch.net.dialer import Dialer
+from beanwatch.net.address import Address, resolve
+from beanwatch.net.dialer import CONNECT_TIMEOUT, Dialer
 from beanwatch.telemetry.logging.problems import ProblemLog
 from beanwatch.worker.core.record import Run
 from beanwatch.worker.telemetry.metrics import RunSeries
@@ -103,10 +103,8 @@ class StatsdSink:
             self._counts.clear()
 
     def _dial(self) -> socket.socket:
-        family, kind, proto, _, where = socket.getaddrinfo(
-            self._address.host, self._address.port, type=socket.SOCK_DGRAM
-        )[0]
-        sock = socket.socket(family, kind, proto)
+        family, where = resolve(self._address.host, self._address.port, CONNECT_TIMEOUT)[0]
+        sock = socket.socket(family, socket.SOCK_DGRAM)
         try:
             sock.connect(where)
         except BaseException:
@@ -196,7 +194,7 @@ class StatsdSink:
             lost, self._dropped_before = self.dropped - self._dropped_before, self.dropped
             self._problems.clear(
                 "statsd",
-                "sending metrics to {server} again, {lost} values were lost",
+                "sending metrics to {server} again, values lost: {lost}",
                 server=server,
                 lost=lost,
             )

@@ -110,8 +110,8 @@ def tile(
 ) -> stat.Panel:
     """Build a tile that shows the newest value as one number, or UNKNOWN if there is none.
 
-    Below the first of `steps` the number has the colour `good`: by default green, or the text's
-    colour if there are no steps. `graph` draws a small chart behind the number.
+    Below the first of `steps` the number has the colour `good`. If `good` is empty, that is green,
+    or Grafana's colour for text if `steps` is empty too. `graph` draws a small chart behind it.
     """
     good = good or (GOOD if steps else NEUTRAL)
     queries = [consolidate(query, "last")]

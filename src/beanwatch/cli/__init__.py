@@ -8,6 +8,7 @@ from typing import Any, cast
 import click
 
 from beanwatch import __version__
+from beanwatch.quoting import terminal_text
 
 COMMANDS = {
     "worker": "run one worker process",
@@ -112,5 +113,6 @@ def main(argv: list[str] | None = None) -> None:
 
 def fail(message: str, code: int) -> None:
     """Print `message` as one line on stderr, and exit with `code`."""
-    click.echo(f"beanwatch: {message}", err=True)
+    line = " ".join(part.strip() for part in message.splitlines())
+    click.echo(terminal_text(f"beanwatch: {line}"), err=True)  # noqa: TID251 - imports no rich
     sys.exit(code)

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 
 import click
 
+from beanwatch.cli.lib.absent_parts import has_redis
 from beanwatch.cli.lib.collect_files import load_state, open_log, open_spool, open_state, state_path
 from beanwatch.cli.lib.options import (
     COUNT,
@@ -21,6 +22,7 @@ from beanwatch.cli.lib.options import (
     pick_servers,
     server_option,
 )
+from beanwatch.cli.lib.probes.storage_step import StepWatch
 from beanwatch.collectors.collector import Collector, Extra
 from beanwatch.collectors.deliver.carbon import CarbonConnection, Printer, parse_graphite
 from beanwatch.collectors.deliver.delivery import Delivery, Transport
@@ -37,8 +39,7 @@ from beanwatch.queues.servers import Server, find_clash
 from beanwatch.telemetry.logging.problems import ProblemLog
 from beanwatch.telemetry.logging.setup import reopen
 
-DEFAULT_GRAPHITE = "127.0.0.1:2003"
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
 
 
 @click.command("collect")
@@ -52,7 +53,8 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 @click.option(
     "--redis",
     metavar="URL",
-    help="also send metrics of the workers whose heartbeats are in this Redis",
+    help="also send metrics of the workers whose heartbeats are in this Redis (default: the "
+    "configured one); '' sends none",
 )
 @click.option("--prefix", type=PREFIX, help="first node of all metric paths (beanwatch)")
 @click.option("--once", is_flag=True, help="poll every server once, then exit; for cron")
@@ -107,10 +109,9 @@ def command(
     config = load_config(config_file)
     collect = apply_flags(config.collect, include=include or None, exclude=exclude or None, **flags)
     collect = collect._replace(queues_interval=collect.queues_interval or collect.interval)
-    config = config._replace(
+    config = config.set_redis(redis)._replace(
         prefix=prefix or config.prefix,
-        redis=config.redis._replace(url=redis or config.redis.url),
-        graphite=config.graphite._replace(address=graphite or config.graphite.address),
+        graphite=apply_flags(config.graphite, address=graphite),
         log_format=log_format or config.log_format,
         log_file=log_file or config.log_file,
         collect=collect,
@@ -135,7 +136,7 @@ def run(config: Config, servers: Sequence[Server], stack: ExitStack, *, once: bo
     known = load_state(state, log)
     # With `-` points are only printed. They need no spool, and a running collector may lock it.
     spool = "" if config.graphite.address == "-" else collect.spool
-    outbox = Outbox(open_spool(spool, problems, stack))
+    outbox = Outbox(open_spool(spool, problems, stack), interval=collect.interval)
     selection = Selection(
         collect.include,
         collect.exclude,
@@ -152,9 +153,13 @@ def run(config: Config, servers: Sequence[Server], stack: ExitStack, *, once: bo
         )
         for server in servers
     ]
+    extras = pick_extras(config, outbox, problems, once=once)
+    if not once and config.graphite.address != "-":
+        nodes = [server.node for server in servers]
+        extras.append(StepWatch(config.graphite.url, config.prefix, nodes, collect, problems))
     collector = Collector(
         pollers,
-        pick_extras(config, outbox, problems),
+        extras,
         outbox,
         Delivery(outbox, pick_transport(config.graphite.address), problems),
         log,
@@ -201,20 +206,29 @@ def wait_for_signal(seconds: float) -> bool:
 def pick_transport(address: str) -> Transport:
     """Return the transport for points: a connection to carbon, or standard output for `-`.
 
-    Raises UsageError if the address is invalid.
+    Raises UsageError if the address is invalid, or empty (off).
     """
+    if not address:
+        raise click.UsageError(
+            "there is nowhere to send to, because graphite.address is empty; name carbon's address "
+            "with --graphite HOST:PORT"
+        )
     if address == "-":
         return Printer(sys.stdout)
     try:
-        return CarbonConnection(parse_graphite(address or DEFAULT_GRAPHITE))
+        return CarbonConnection(parse_graphite(address))
     except AddressError as error:
         raise click.UsageError(f"--graphite: {error}") from None
 
 
-def pick_extras(config: Config, outbox: Outbox, problems: ProblemLog) -> list[Extra]:
-    """Return the poller for metrics of workers, or an empty list if no Redis is configured."""
+def pick_extras(config: Config, outbox: Outbox, problems: ProblemLog, *, once: bool) -> list[Extra]:
+    """Return the poller for metrics of workers, or an empty list if Redis is off.
+
+    With `once` the list is also empty if nobody has configured Redis and none answers: each run
+    would fail. A collector that keeps running logs it once, and finds a Redis that starts later.
+    """
     url = pick_redis(config, None)
-    if url is None:
+    if url is None or (once and not has_redis(config)):
         return []
     timeout = config.collect.timeout
     return [WorkerPoller(url, outbox, problems, prefix=config.prefix, timeout=timeout)]

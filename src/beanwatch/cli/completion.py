@@ -3,6 +3,8 @@
 import click
 from click.shell_completion import get_completion_class
 
+from beanwatch.cli.lib.output import print_text
+
 
 @click.command("completion")
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
@@ -18,4 +20,4 @@ def command(ctx: click.Context, shell: str) -> None:
     if complete is None:
         raise click.UsageError(f"there is no completion script for {shell}")
     # `source` returns the script. It does not use the command, so any command will do.
-    click.echo(complete(ctx.find_root().command, {}, "beanwatch", "_BEANWATCH_COMPLETE").source())
+    print_text(complete(ctx.find_root().command, {}, "beanwatch", "_BEANWATCH_COMPLETE").source())

@@ -7,11 +7,12 @@ from typing import Any
 import click
 
 from beanwatch import config as configuration
-from beanwatch.cli.lib.config_problems import find_problems
+from beanwatch.cli.lib.config_problems import find_problems, find_writer_problems
 from beanwatch.cli.lib.options import config_option, json_option, load_config
-from beanwatch.cli.lib.output import print_json
+from beanwatch.cli.lib.output import print_json, print_line
 from beanwatch.config import Config
 from beanwatch.net.redis_url import redact
+from beanwatch.quoting import json_text
 
 
 @click.group()
@@ -29,17 +30,19 @@ def command() -> None:
 def check(config_file: str | None) -> int:
     """Read the configuration, and print each error in it. The exit code is 2 if there is one.
 
-    This checks keys, values, addresses, URLs, files and the names of BEANWATCH_ variables.
+    This checks keys, values, addresses, URLs, the names of BEANWATCH_ variables, and files: that
+    they can be read, and that no other user can change them.
     It connects to no server; `beanwatch doctor` does.
     """
     config = load_config(config_file)
-    problems = [f"{config.file or 'environment'}: {problem}" for problem in find_problems(config)]
+    found = [*find_problems(config), *find_writer_problems(config)]
+    problems = [f"{config.file or 'environment'}: {problem}" for problem in found]
     problems += configuration.find_unknown_variables()
     for problem in problems:
-        click.echo(problem, err=True)
+        print_line(problem, err=True)
     if problems:
         return 2
-    click.echo(f"{config.file or configuration.describe_missing_file()}: no errors found")
+    print_line(f"{config.file or configuration.describe_missing_file()}: no errors found")
     return 0
 
 
@@ -55,7 +58,8 @@ def show(config_file: str | None, as_json: bool) -> None:
     if as_json:
         print_json(tree)
     else:
-        click.echo("\n".join(to_toml(tree)))
+        for line in to_toml(tree):
+            print_line(line)
 
 
 def to_tree(config: Config) -> dict[str, Any]:
@@ -66,7 +70,11 @@ def to_tree(config: Config) -> dict[str, Any]:
     tree["servers"] = dict(config.servers)
     for name in configuration.TABLES:
         if name == "workers":
-            tree[name] = {"expected": list(config.expected_workers)}
+            groups = [group._asdict() for group in config.expected_groups]
+            tree[name] = {
+                "expected": [*config.expected_workers, *groups],
+                "secret_file": config.secret_file,
+            }
             continue
         section = getattr(config, name)._asdict()
         tree[name] = {k: list(v) if isinstance(v, tuple) else v for k, v in section.items()}
@@ -88,13 +96,12 @@ def _thresholds(thresholds: Any) -> dict[str, Any]:
 def to_toml(tree: dict[str, Any], path: tuple[str, ...] = ()) -> Iterator[str]:
     """Yield the TOML lines of a tree. `path` is the name of the table that contains it.
 
-    Leaves may be strings, numbers, booleans and lists of strings.
+    Leaves may be strings, numbers, booleans and lists of strings and of flat tables.
     """
     tables = {key: value for key, value in tree.items() if isinstance(value, dict)}
     for key, value in tree.items():
         if key not in tables:
-            # TOML writes strings, numbers, booleans and lists as JSON does.
-            yield f"{_key(key)} = {json.dumps(value, ensure_ascii=False)}"
+            yield f"{_key(key)} = {_value(value)}"
     for key, table in tables.items():
         if any(not isinstance(value, dict) for value in table.values()):
             yield ""
@@ -102,6 +109,16 @@ def to_toml(tree: dict[str, Any], path: tuple[str, ...] = ()) -> Iterator[str]:
         yield from to_toml(table, (*path, key))
 
 
+def _value(value: Any) -> str:
+    if isinstance(value, list):
+        return f"[{', '.join(map(_value, value))}]"
+    if isinstance(value, dict):
+        pairs = (f"{_key(key)} = {_value(one)}" for key, one in value.items())
+        return f"{{ {', '.join(pairs)} }}"
+    # TOML writes strings, numbers and booleans as JSON does.
+    return json_text(json.dumps(value, ensure_ascii=False).encode()).decode()
+
+
 def _key(key: str) -> str:
     bare = key.replace("-", "").replace("_", "")
-    return key if bare.isascii() and bare.isalnum() else json.dumps(key)
+    return key if bare.isascii() and bare.isalnum() else _value(key)

@@ -10,22 +10,23 @@ from pathlib import Path
 
 import click
 
-from beanwatch.cli.lib.config_problems import find_problems
+from beanwatch.cli.lib.config_problems import find_problems, find_writer_problems
 from beanwatch.cli.lib.directories import DIRECTORIES
 from beanwatch.cli.lib.options import (
     DURATION,
     PREFIX,
+    apply_flags,
     config_option,
     json_option,
     load_config,
-    need_redis,
+    pick_redis,
     pick_servers,
     redis_option,
     server_option,
 )
-from beanwatch.cli.lib.output import print_json, printable
+from beanwatch.cli.lib.output import print_json, print_line
 from beanwatch.cli.lib.probes.checks import CHECKS, probe_check
-from beanwatch.cli.lib.probes.finding import Finding, ProbeSettings
+from beanwatch.cli.lib.probes.finding import COSTS, Finding, ProbeSettings
 from beanwatch.cli.lib.probes.graphite import probe_freshness, probe_graphite
 from beanwatch.cli.lib.probes.runner import Probe, run_all, show_progress
 from beanwatch.cli.lib.probes.servers import (
@@ -38,10 +39,10 @@ from beanwatch.cli.lib.probes.statsd import probe_statsd
 from beanwatch.config import (
     Config,
     ConfigError,
-    GraphiteConfig,
     describe_missing_file,
     find_unknown_variables,
 )
+from beanwatch.quoting import terminal_text
 
 COLOURS = {
     "ok": "green",
@@ -50,7 +51,6 @@ COLOURS = {
     "failed": "red",
     "unused": "bright_black",
 }
-DEFAULT_CARBON = "127.0.0.1:2003"
 # The users as which monitoring systems run checks on Debian and Red Hat. The first that exists is
 # used.
 MONITORS = ("nagios", "icinga", "nrpe")
@@ -58,9 +58,16 @@ QUEUE_SERVER = "a queue server"
 # The server without which a check cannot run. Checks that are not listed need a queue server.
 NEEDS = {
     "check_queue_server": "",
+    "check_redis": "redis",
     "check_worker_heartbeat": "redis",
     "check_job_failures": "redis",
     "check_metrics_fresh": "graphite render",
+}
+# The key of the configuration that names each part.
+PARTS = {
+    "redis": "redis.url",
+    "graphite carbon": "graphite.address",
+    "graphite render": "graphite.url",
 }
 MIN_TABLE_WIDTH = 72  # characters; a narrower terminal has no room for a table
 EXTRA_TIME = 20.0  # seconds; a probe takes them in addition to `--wait`, to connect and to query
@@ -105,19 +112,21 @@ def command(
 
     This tests the configuration, the queue servers, Redis, Graphite, StatsD, the heartbeats of
     the workers, the collector and every check. To do so, it sends test metrics whose paths
-    begin with PREFIX.doctor; it changes nothing else. The exit code is 1 if a test failed.
+    begin with PREFIX.doctor; it changes nothing else. The exit code is 1 if a test failed, or
+    if a check reports CRITICAL.
 
     \b
     Example:
       beanwatch doctor --config /etc/beanwatch/beanwatch.toml
     """
     config = load_config(config_file)
+    flags = {"graphite.address": graphite, "graphite.url": graphite_url}
+    given = {key for key, value in flags.items() if value is not None}
+    config = config.set_redis(redis)
     config = config._replace(
         prefix=prefix or config.prefix,
-        redis=config.redis._replace(url=redis or config.redis.url),
-        graphite=GraphiteConfig(
-            graphite or config.graphite.address, graphite_url or config.graphite.url
-        ),
+        graphite=apply_flags(config.graphite, address=graphite, url=graphite_url),
+        given=config.given | given,
         worker=config.worker._replace(metrics=metrics or config.worker.metrics),
     )
     problems = list(probe_configuration(config))
@@ -151,22 +160,27 @@ def make_settings(
     environ = {
         "BEANWATCH_CONFIG": config.file and os.path.abspath(config.file),  # checks run in /
         "BEANWATCH_PREFIX": config.prefix,
+        "BEANWATCH_SERVERS": ",".join(f"{s.node}={s}" for s in chosen if servers),
+    }
+    environ = {name: value for name, value in environ.items() if value}
+    # An empty URL is passed on, too: it turns a part off.
+    environ |= {
         "BEANWATCH_REDIS_URL": config.redis.url,
         "BEANWATCH_GRAPHITE_URL": config.graphite.url,
-        "BEANWATCH_SERVERS": ",".join(f"{s.node}={s}" for s in chosen if servers),
     }
     return ProbeSettings(
         servers=chosen,
         prefix=config.prefix,
-        redis=need_redis(config, None),
-        carbon=config.graphite.address or DEFAULT_CARBON,
+        redis=pick_redis(config, None),
+        carbon=config.graphite.address,
         url=config.graphite.url,
         metrics=config.worker.metrics,
+        collect=config.collect,
         expected=config.expected_workers,
         # Where `beanwatch install` links the checks, and then where pip installs them.
         plugins=[*map(Path, DIRECTORIES["plugins"]), Path(sys.prefix) / "bin"],
         user=user,
-        environ={name: value for name, value in environ.items() if value},
+        environ=environ,
         wait=wait,
     )
 
@@ -203,6 +217,9 @@ def probe_configuration(config: Config) -> Iterator[Finding]:
         yield Finding(
             "configuration", "failed", problem, f"edit {config.file or 'the configuration'}"
         )
+    for problem in find_writer_problems(config):
+        cure = "let only root, or the user of these programs, own and write to it"
+        yield Finding("configuration", "warning", problem, cure)
     for message in find_unknown_variables():
         yield Finding("configuration", "warning", message, "correct its name, or unset it")
     if not problems:
@@ -216,12 +233,11 @@ def list_probes(config: Config, settings: ProbeSettings) -> dict[str, Probe]:
     """
     redis = partial(probe_redis, settings.redis)
     graphite = partial(probe_graphite, settings)
+    assumed = [part for part, key in PARTS.items() if not config.is_wanted(key)]
     return {
         **{server_part(server): partial(probe_server, server) for server in settings.servers},
-        "redis": redis if config.redis.url else partial(excuse_unconfigured, redis, "redis"),
-        "graphite": graphite
-        if config.graphite.address
-        else partial(excuse_unconfigured, graphite, "graphite carbon"),
+        "redis": partial(excuse_assumed, redis, assumed),
+        "graphite": partial(excuse_assumed, graphite, assumed),
         "statsd": partial(probe_statsd, settings),
         "heartbeats": partial(probe_heartbeats, settings.redis, settings.expected),
         "freshness": partial(probe_freshness, settings),
@@ -239,25 +255,30 @@ def find_missing(check: str, settings: ProbeSettings, found: Sequence[Finding]) 
     return "" if usable or not need else need
 
 
-def excuse_unconfigured(probe: Probe, part: str) -> Iterator[Finding]:
-    """Run the probe of a server that is not configured, at its default address.
+def excuse_assumed(probe: Probe, assumed: Sequence[str]) -> Iterator[Finding]:
+    """Run the probe of a server. If nobody has configured it, report a failure as `unused`.
 
-    A failure of `part` is reported as `unused`, because the site may not have such a server.
+    `assumed` are the parts that were looked for at a default address: the site may not have them.
     """
     for finding in probe():
-        if finding.state == "failed" and finding.part == part:
+        if finding.state == "failed" and finding.part in assumed:
             text = f"not configured, and not found at the default address: {finding.text}"
-            yield finding._replace(state="unused", text=text)
+            cost = f"without it: {COSTS[finding.part]}"
+            yield finding._replace(state="unused", text=f"{text}; {cost}")
         else:
             yield finding
 
 
 def report(findings: Sequence[Finding], as_json: bool) -> int:
-    """Print all findings, and how many there are of each state. Return 1 if one failed, else 0."""
+    """Print all findings, and how many there are of each state.
+
+    Return the exit code: 1 if a test failed, or if a check reports CRITICAL; else 0.
+    """
+    is_wrong = any(finding.state in ("failed", "critical") for finding in findings)
     counts = {state: sum(f.state == state for f in findings) for state in COLOURS}
     if as_json:
         tree = {
-            "ok": not counts["failed"],
+            "ok": not is_wrong,
             "counts": counts,
             "findings": [f._asdict() for f in findings],
         }
@@ -267,9 +288,9 @@ def report(findings: Sequence[Finding], as_json: bool) -> int:
             print_table(findings)
         else:
             for line in format_lines(findings):
-                click.echo(printable(line))
-        click.echo(", ".join(f"{number} {state}" for state, number in counts.items() if number))
-    return 1 if counts["failed"] else 0
+                print_line(line)
+        print_line(", ".join(f"{number} {state}" for state, number in counts.items() if number))
+    return int(is_wrong)
 
 
 def format_lines(findings: Iterable[Finding]) -> Iterator[str]:
@@ -291,9 +312,9 @@ def print_table(findings: Iterable[Finding]) -> None:
     table.add_column(no_wrap=True)
     table.add_column(ratio=1)
     for finding in findings:
-        text = Text(printable(finding.text))
+        text = Text(terminal_text(finding.text))
         if finding.cure:
-            text.append(f"\n-> {finding.cure}", style="italic")
+            text.append(f"\n-> {terminal_text(finding.cure)}", style="italic")
         state = Text(finding.state, style=COLOURS[finding.state])
-        table.add_row(state, Text(finding.part), text)
+        table.add_row(state, Text(terminal_text(finding.part)), text)
     Console().print(table)

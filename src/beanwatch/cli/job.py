@@ -13,7 +13,7 @@ from beanwatch.cli.lib.options import (
     redis_option,
     server_option,
 )
-from beanwatch.cli.lib.output import print_error, print_json
+from beanwatch.cli.lib.output import print_error, print_json, print_line
 from beanwatch.fleet.job_story import StoryReader, find_job_servers
 from beanwatch.net.redis_url import RedisError, open_redis
 from beanwatch.store.heartbeats import read_workers
@@ -63,12 +63,14 @@ def command(
     failures += [now.state for story in stories for now in story.nows if now.has_failed]
     for failure in dict.fromkeys(failures):
         print_error(f"cannot look up the job on {failure}")
+    for rejected in reader.rejected:
+        print_error(f"the record of one run cannot be read: {rejected}")
     if as_json:
         print_json([story.tree() for story in stories])
     else:
         for story in stories:
             for line in story_lines(story):
-                click.echo(line)
+                print_line(line)
     if not stories:
         is_number = ident.isascii() and ident.isdigit()
         number_hint = (

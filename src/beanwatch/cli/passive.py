@@ -6,13 +6,15 @@ import select
 import stat
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import click
 
+from beanwatch.checks.lib.own_services import OwnServices, read_own_services
 from beanwatch.checks.lib.passive import PassiveRound, ServiceResult
-from beanwatch.checks.lib.services import plan_services
+from beanwatch.checks.lib.services import LIST_FILES, Service, list_own, plan_services
+from beanwatch.cli.lib.absent_parts import PresentParts
 from beanwatch.cli.lib.options import (
     DURATION,
     check_durations,
@@ -21,11 +23,18 @@ from beanwatch.cli.lib.options import (
     pick_servers,
     server_option,
 )
+from beanwatch.cli.lib.output import print_line
+from beanwatch.config import Config
+from beanwatch.queues.servers import Server
+from beanwatch.words import count
 
 COMMAND_FILES = ("/var/lib/nagios4/rw/nagios.cmd", "/var/spool/nagios/cmd/nagios.cmd")
+DEFAULT_LISTS = (LIST_FILES["nagios"], LIST_FILES["icinga2"])
 # Bytes that one write to a pipe sends as a whole. The parts of a longer command could be mixed with
 # a command that another process writes.
 PIPE_BUF = select.PIPE_BUF
+# The comment of a custom notification. It has no foreign text: Nagios passes it to a shell.
+GROWN = "one more problem than before; the state is the same"
 ETB = b"\x17"  # ends a result for send_nsca, which would read a line end as a part of the output
 MAX_NSCA_LINE = 4000  # bytes; send_nsca does not send a longer line
 
@@ -65,7 +74,16 @@ class SubmitError(Exception):
     "-t", "--timeout", type=DURATION, default=10.0, help="longest wait for the servers (10s)"
 )
 @click.option(
-    "--discover", is_flag=True, help="also check the queues that exist on the servers now"
+    "--services",
+    "list_file",
+    metavar="FILE",
+    help="report the services of this list, which `beanwatch install` writes (default: "
+    f"{' or '.join(DEFAULT_LISTS)}, if it exists; else those of the configuration)",
+)
+@click.option(
+    "--discover",
+    is_flag=True,
+    help="without a list: also report each queue and each kind of job that exists now by itself",
 )
 @server_option
 @config_option
@@ -77,13 +95,16 @@ def command(
     command_file: str | None,
     interval: float,
     timeout: float,
+    list_file: str | None,
     discover: bool,
     servers: tuple[str, ...],
     config_file: str | None,
 ) -> int:
     """Run all checks in one process, and submit their results as passive results.
 
-    These are the checks for which `beanwatch install nagios --passive` generates services.
+    These are the checks for which `beanwatch install nagios --passive` generates services. The
+    list of these services is read before each run. A queue that is not in it belongs to the service
+    `... of other queues` from the first run on.
 
     \b
     Examples:
@@ -103,19 +124,22 @@ def command(
         submit = lambda results: submit_commands(results, path)  # noqa: E731
     else:
         submit = submit_stdout
+    planner = ServicePlanner(picked, list_file, discover)
     due = time.monotonic()
+    parts = PresentParts()
     while True:
-        now = PassiveRound(config, picked, timeout)
+        present = parts.turn_off_absent(config)
+        now = PassiveRound(present, picked, timeout)
         now.read()
-        services = plan_services(config, picked, now.queues() if discover else None)
+        services, own = planner.plan(now, present)
         try:
-            sent, code = submit(now.judge(services)), 0
+            sent, code = submit(now.judge(services, own)), 0
         except SubmitError as error:
-            click.echo(f"beanwatch: {error}", err=True)
+            print_line(f"beanwatch: {error}", err=True)
             code = 1
         else:
             if to != "stdout" and once:
-                click.echo(f"{sent} check results submitted")
+                print_line(f"{count(sent, 'check result')} submitted")
         now.save()
         if once:
             return code
@@ -123,30 +147,78 @@ def command(
         time.sleep(max(0.0, due - time.monotonic()))
 
 
-def one_line(result: ServiceResult, room: int) -> str:
+class ServicePlanner:
+    """Plans the services of each round: those of the list, or else those of the configuration.
+
+    Raises UsageError if `list_file` was named and cannot be read at the start.
+    """
+
+    def __init__(self, servers: Sequence[Server], list_file: str | None, discover: bool) -> None:
+        self._servers, self._discover = servers, discover
+        self._path = list_file or next(filter(os.path.exists, DEFAULT_LISTS), "")
+        self._list: OwnServices | None = None
+        if self._path:
+            self._read()
+            if self._list is None:
+                raise click.UsageError(self._trouble)
+
+    def _read(self) -> None:
+        """Read the list again. If it cannot be read, keep the one that was read before."""
+        self._trouble = ""
+        try:
+            self._list = read_own_services(self._path)
+        except OSError as error:
+            self._trouble = f"cannot read {self._path}: {error.strerror}"
+        except (ValueError, RecursionError) as error:
+            self._trouble = f"{self._path} is not a list of services: {error}"
+
+    def plan(self, now: PassiveRound, config: Config) -> tuple[list[Service], OwnServices]:
+        """Return the services, and what the catch-all services leave out."""
+        if self._path:
+            self._read()
+            if self._trouble:
+                print_line(f"beanwatch: {self._trouble}; using the list read before", err=True)
+        if self._list is not None:
+            found = self._list
+            services = plan_services(config, self._servers, found.queues, found.jobs)
+            return services, list_own(services)
+        if not self._discover:
+            services = plan_services(config, self._servers)
+            return services, list_own(services)
+        services = plan_services(config, self._servers, now.queues(), now.kinds())
+        # Nagios may have no service for a queue that came later: the catch-all service has it, too.
+        first = plan_services(config, self._servers, now.first_queues(), now.kinds())
+        return services, list_own(first)
+
+
+def one_line(result: ServiceResult, room: int, line_end: str = r"\n") -> str:
     """Return a check's output as one line of at most `room` bytes.
 
-    Its line ends are written as the characters `\\` and `n`, which Nagios reads as a line end.
-    Lines that do not fit are left out.
+    Its line ends are written as `line_end`: the characters `\\` and `n`, which Nagios reads as a
+    line end in its command file. Lines that do not fit are left out.
     """
-    lines = result.result.render().rstrip("\n").split("\n")
-    text = lines[0].replace("\\", "/")
+    # Nagios would read a backslash and an n in a text as a line end.
+    lines = result.result.render().replace("\\", "/").rstrip("\n").split("\n")
+    text = lines[0]
     if len(text.encode()) > room:  # leave out the performance data, which is too long
         text = text.partition(" | ")[0].encode()[:room].decode(errors="ignore")
     for line in lines[1:]:
-        longer = rf"{text}\n{line}".replace("\t", " ")
+        longer = f"{text}{line_end}{line}".replace("\t", " ")
         if len(longer.encode()) > room:
             break
         text = longer
     return text
 
 
-def format_nsca(results: Iterable[ServiceResult]) -> Iterator[bytes]:
-    """Yield a line for each result, in the input format of send_nsca (fields between tabs)."""
+def format_nsca(results: Iterable[ServiceResult], line_end: str = r"\n") -> Iterator[bytes]:
+    """Yield a line for each result, in the input format of send_nsca (fields between tabs).
+
+    `line_end` stands between the lines of an output.
+    """
     for result in results:
         service = result.service
         head = f"{service.host}\t{service.name}\t{result.result.exit_code}\t"
-        yield f"{head}{one_line(result, MAX_NSCA_LINE - len(head.encode()))}\n".encode()
+        yield f"{head}{one_line(result, MAX_NSCA_LINE - len(head.encode()), line_end)}\n".encode()
 
 
 def submit_stdout(results: Iterable[ServiceResult]) -> int:
@@ -156,7 +228,7 @@ def submit_stdout(results: Iterable[ServiceResult]) -> int:
     """
     sent = 0
     for line in format_nsca(results):
-        click.echo(line, nl=False)
+        click.echo(line, nl=False)  # noqa: TID251 - bytes, which `plugin_text` has quoted
         sent += 1
     return sent
 
@@ -172,7 +244,9 @@ def submit_nsca(
     `monitor` is HOST or HOST:PORT, `config` the file for its option -c. Raises SubmitError.
     """
     host, _, port = monitor.partition(":")
-    lines = list(format_nsca(results))
+    # send_nsca doubles a backslash, so Nagios would read `\n` as text, and what follows as
+    # performance data. It passes on a real line end, since ETB ends each result.
+    lines = list(format_nsca(results, "\n"))
     argv = ["send_nsca", "-H", host, "-p", port or "5667", "-c", config, "-to", "10"]
     try:
         done = run(
@@ -206,6 +280,9 @@ def submit_commands(
 ) -> int:
     """Write the results to the external command file of Nagios, a named pipe. Return their number.
 
+    For a service with more problems than in the round before, Nagios is also told to notify again,
+    because it does not do so by itself while the state is the same.
+
     `timeout` (seconds) limits each write. The pipe is opened without blocking: if Nagios does not
     read it, a blocking open or write would never return. Raises SubmitError.
     """
@@ -230,12 +307,16 @@ def submit_commands(
             service, state = result.service, result.result.exit_code
             head = f"[{clock():.0f}] PROCESS_SERVICE_CHECK_RESULT;"
             head += f"{service.host};{service.name};{state};"
-            line = f"{head}{one_line(result, PIPE_BUF - len(head.encode()) - 1)}\n".encode()
-            _write(pipe, line, poller, timeout)
+            text = one_line(result, PIPE_BUF - len(head.encode()) - 1)
+            _write(pipe, f"{head}{text}\n".encode(), poller, timeout)
             sent += 1
+            if result.has_grown:
+                line = f"[{clock():.0f}] SEND_CUSTOM_SVC_NOTIFICATION;"
+                line += f"{service.host};{service.name};0;beanwatch;{GROWN}\n"
+                _write(pipe, line.encode(), poller, timeout)
     except OSError as error:
         reason = error.strerror or "Nagios does not read this pipe any more"
-        raise SubmitError(f"submitted only {sent} results to {path}: {reason}") from None
+        raise SubmitError(f"submitted only {count(sent, 'result')} to {path}: {reason}") from None
     finally:
         os.close(pipe)
     return sent

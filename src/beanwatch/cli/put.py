@@ -1,7 +1,9 @@
 """`beanwatch put QUEUE JOB [DATA-JSON]`: put one job into a queue."""
 
+import difflib
 import math
 import sys
+from contextlib import closing
 
 import click
 import msgspec
@@ -14,9 +16,23 @@ from beanwatch.cli.lib.options import (
     load_config,
     pick_job_server,
 )
-from beanwatch.cli.lib.output import print_json
+from beanwatch.cli.lib.output import print_json, print_line
+from beanwatch.config import Config
+from beanwatch.fleet.queue_actions import list_queue_names
+from beanwatch.queues.base import ReaderOptions, ServerError, Wanted
+from beanwatch.queues.servers import Server
 from beanwatch.worker.api.envelope import DEFAULT_PRIORITY, DEFAULT_TTR, EnvelopeError
 from beanwatch.worker.api.producer import Producer, PutError
+
+LOOK_TIMEOUT = 2.0  # seconds to find out whether a consumer watches the queue
+# The arguments and flags by the fields of an envelope that they set.
+FLAGS = {
+    "queue": "QUEUE",
+    "job": "JOB",
+    "priority": "--priority",
+    "delay": "--delay",
+    "ttr": "--ttr",
+}
 
 
 @click.command("put")
@@ -56,13 +72,16 @@ def command(
 
     JOB is the name under which the application registered the handler. DATA-JSON is the data
     for the handler (default: {}); - reads it from standard input. The delay and the time to
-    run are rounded up to whole seconds.
+    run are rounded up to whole seconds. If no consumer watches the queue, a warning on standard
+    error says so; the exit code is still 0.
 
     \b
     Example:
       beanwatch put email.regular email.send '{"to": "a@example.org"}' --delay 5m
     """
-    address = pick_job_server(load_config(config_file), server).address
+    config = load_config(config_file)
+    chosen = pick_job_server(config, server)
+    address = chosen.address
     body = read_data(data)
     with Producer(str(address)) as producer:
         try:
@@ -70,13 +89,47 @@ def command(
                 queue, job, body, priority=priority, delay=math.ceil(delay), ttr=math.ceil(ttr)
             )
         except EnvelopeError as error:
-            raise click.UsageError(str(error)) from None
+            flag = FLAGS.get(error.field)
+            raise click.UsageError(f"{flag}: {error.fault}" if flag else str(error)) from None
         except PutError as error:
             raise click.ClickException(str(error)) from None
     if as_json:
         print_json({"job_id": put.job_id, "id": put.id, "queue": queue, "server": str(address)})
     else:
-        click.echo(f"put job {put.job_id} into {queue} on {address}, envelope id {put.id}")
+        print_line(f"put job {put.job_id} into {queue} on {address}, envelope id {put.id}")
+    if not is_watched(chosen, queue):
+        hint = suggest_queue(chosen, queue, config)
+        print_line(f"beanwatch: warning: nobody watches {queue}{hint}", err=True)
+
+
+def is_watched(server: Server, queue: str) -> bool:
+    """Return False if the server says that no consumer watches the queue; True if it is not known.
+
+    Every connection watches the default queue, so nothing is known of that one.
+    """
+    try:
+        with closing(server.system.open_reader(server, ReaderOptions(LOOK_TIMEOUT))) as reader:
+            reading = reader.read(Wanted(server=False, names=[queue]), LOOK_TIMEOUT)
+    except ServerError:
+        return True
+    found = (reading.queues or {}).get(queue)
+    return found is None or found.is_default or found.consumers != 0
+
+
+def suggest_queue(server: Server, queue: str, config: Config) -> str:
+    """Return `; did you mean NAME?` if a queue with a similar name is watched, else "".
+
+    Such a queue exists on the server, or the configuration names it.
+    """
+    try:
+        names = set(list_queue_names(server, LOOK_TIMEOUT))
+    except ServerError:
+        names = set()
+    names |= {rule.glob for rule in config.queues if rule.is_name}
+    similar = difflib.get_close_matches(queue, sorted(names - {queue}), 3)
+    named = {rule.glob for rule in config.queues}
+    good = [name for name in similar if name in named or is_watched(server, name)]
+    return f"; did you mean {good[0]}?" if good else ""
 
 
 def read_data(text: str) -> msgspec.Raw:

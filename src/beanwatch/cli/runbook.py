@@ -9,13 +9,16 @@ import click
 from rich.console import Console
 from rich.markdown import Markdown
 
+from beanwatch.checks.registry import CHECKS
+from beanwatch.cli.lib.output import print_text
+
 
 @click.command()
 @click.argument("alert", required=False, metavar="[ALERT]")
 def command(alert: str | None) -> None:
     """Print the runbook, or only its section for one alert.
 
-    ALERT is the section's heading, or the name of the check.
+    ALERT is the section's heading, the name of the check, or that of the service in Nagios.
 
     \b
     Example:
@@ -28,7 +31,7 @@ def command(alert: str | None) -> None:
     if sys.stdout.isatty():
         Console().print(Markdown(text))
     else:
-        click.echo(text, nl=False)
+        print_text(text)
 
 
 def parse_headings(text: str) -> dict[str, str]:
@@ -39,7 +42,12 @@ def parse_headings(text: str) -> dict[str, str]:
 
 def find_section(parts: dict[str, str], alert: str) -> str:
     """Return the section for an alert. Raises UsageError, with similar headings or all of them."""
-    name = alert.lower().removeprefix("check_").lstrip("#").replace("_", "-")
+    name = alert.lower().removeprefix("check_").lstrip("#")
+    name = name.replace("_", "-").replace(" ", "-")
+    for check in CHECKS:
+        service = check.service.replace(" ", "-")
+        if name == service or name.startswith(f"{service}-of-"):  # "depth of email.regular"
+            name = check.heading
     if name in parts:
         return parts[name]
     near = difflib.get_close_matches(name, parts, 1)

@@ -1,5 +1,6 @@
 """`beanwatch top`: show servers, queues and workers on one screen, problems first."""
 
+import math
 import time
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
@@ -26,14 +27,32 @@ from beanwatch.cli.lib.queue_view import SORTS, queue_table, server_table, sort_
 from beanwatch.cli.lib.tables import STYLES, Columns
 from beanwatch.cli.lib.worker_view import worker_style, worker_table, worker_tree
 from beanwatch.collectors.poll.observer import Observer
+from beanwatch.config import GLOB
 from beanwatch.fleet.overview import FleetObserver, Overview
 from beanwatch.net.redis_url import RedisError, RedisUrl, open_redis
 from beanwatch.queues.selection import Selection
-from beanwatch.store.health import HEALTH_CODES, decide_health
+from beanwatch.quoting import terminal_text
+from beanwatch.store.health import decide_health, rank_health
 from beanwatch.store.heartbeats import Worker, read_workers
+from beanwatch.words import count
 
 HEADING_LINES = 8  # lines of the screen for headings, blank lines and the list of keys
 MAX_WORKERS = 8  # rows of workers on a screen; the rest of it is for queues
+MIN_INTERVAL, MAX_INTERVAL = 0.2, 3600.0  # seconds between two polls
+REDRAW_INTERVAL = 1.0  # seconds between two drawings while the polls are paused
+MAX_FILTER = 200  # characters; the longest name of a queue
+SCROLLING = {"down": 1, "j": 1, "up": -1, "k": -1, "page down": 10, "page up": -10}  # rows
+KEYS = (
+    ("q", "quit"),
+    ("s  S", "sort the queues by the next or the previous order"),
+    ("w", "show only queues and workers with problems, or all"),
+    ("/", "show only queues whose names match a glob, or contain a text"),
+    ("up  down", "scroll the queues (also: k, j, page up, page down)"),
+    ("p", "pause: poll no more, or go on (also: space)"),
+    ("+  -", "double or halve the time between two polls"),
+    ("?", "this help (also: h)"),
+)
+ANY_KEY = Text("press any key to go back", style="dim")
 RATE_INTERVAL = 1.0  # seconds between the two polls from which --once computes rates
 
 
@@ -46,7 +65,10 @@ class Snapshot(NamedTuple):
 
 
 class Screen:
-    """Polls the servers and Redis, and draws the tables. Keys change its order and its filter."""
+    """Polls the servers and Redis, and draws the tables. Keys change what it shows (see KEYS).
+
+    `interval` is the time between two polls in seconds, `is_paused` true if there are to be none.
+    """
 
     def __init__(
         self,
@@ -57,70 +79,122 @@ class Screen:
         pattern: str,
         only_wrong: bool,
         timeout: float,
+        interval: float = MIN_INTERVAL,
     ) -> None:
+        self.interval = interval
+        self.is_paused = False
         self._fleet = fleet
         self._redis = redis
         self._order = order
         self._pattern = pattern
         self._only_wrong = only_wrong
         self._timeout = timeout
+        self._seen = Snapshot(Overview([], []), [], "")
+        self._first_row = 0  # of the queues that are shown
+        self._typed: str | None = None  # the filter while it is typed
+        self._shows_help = False
 
     @property
     def hint(self) -> str:
         """The line that lists the keys and the present settings."""
+        if self._typed is not None:
+            return f"queues whose names match: {self._typed}_   (Enter: apply, Esc: cancel)"
         shown = "only problems" if self._only_wrong else "all"
-        return f"q quit   s sort: {self._order}   w show: {shown}"
+        settings = f"q quit  ? help  s sort: {self._order}  w show: {shown}"
+        if self._pattern != "*":
+            settings += f"  / filter: {terminal_text(self._pattern)}"
+        return f"{settings}  PAUSED" if self.is_paused else f"{settings}  every {self.interval:g}s"
 
     def press(self, key: str) -> bool:
-        """Change the setting that the key is for. Return False if the key is `q`, for quit."""
-        if key == "s":
+        """Change the setting that the key is for (see KEYS). Return False to quit."""
+        if self._typed is not None:
+            self._type(key)
+        elif self._shows_help:
+            self._shows_help = False
+        elif key in ("s", "S"):
             names = list(SORTS)
-            self._order = names[(names.index(self._order) + 1) % len(names)]
+            step = 1 if key == "s" else -1
+            self._order = names[(names.index(self._order) + step) % len(names)]
         elif key == "w":
             self._only_wrong = not self._only_wrong
-        return key != "q"
+        elif key == "/":
+            self._typed = ""
+        elif key in ("p", " "):
+            self.is_paused = not self.is_paused
+        elif key in ("+", "-"):
+            factor = 2.0 if key == "+" else 0.5
+            self.interval = min(max(MIN_INTERVAL, self.interval * factor), MAX_INTERVAL)
+        elif key in SCROLLING:
+            self._first_row = max(0, self._first_row + SCROLLING[key])
+        elif key in ("?", "h"):
+            self._shows_help = True
+        return key != "q" or self._typed is not None
 
-    def poll(self) -> Snapshot:
-        """Poll all servers and Redis. Return the rows that match the filters, in order."""
+    def _type(self, key: str) -> None:
+        """Change the filter that is typed. Text that is no glob matches any part of a name."""
+        typed = self._typed or ""
+        if key in ("\r", "\n"):
+            self._pattern = typed if GLOB.search(typed) else f"*{typed}*" if typed else "*"
+            self._typed, self._first_row = None, 0
+        elif key == "escape":
+            self._typed = None
+        elif key in ("\x7f", "\b"):
+            self._typed = typed[:-1]
+        elif len(key) == 1 and key.isprintable() and len(typed) < MAX_FILTER:
+            self._typed = typed + key
+
+    def poll(self) -> None:
+        """Poll all servers and Redis."""
         overview = self._fleet.observe()
-        rows = [
-            row
-            for row in sort_queues(overview.queues, self._order)
-            if fnmatchcase(row.queue, self._pattern) and (row.wrong or not self._only_wrong)
-        ]
         workers: list[Worker] = []
         redis_error = ""
         if self._redis:
             try:
                 with open_redis(self._redis, self._timeout) as redis:
                     workers = read_workers(redis.execute)
+                redis_error = next((worker.doubt for worker in workers if worker.doubt), "")
             except RedisError as error:
                 redis_error = f"cannot read the workers: {error}"
-        if self._only_wrong:
-            workers = [worker for worker in workers if worker_style(worker)]
-        workers.sort(key=lambda worker: (-HEALTH_CODES[decide_health(worker)], worker.id))
-        return Snapshot(Overview(overview.servers, rows), workers, redis_error)
+        self._seen = Snapshot(overview, workers, redis_error)
+
+    def select(self) -> Snapshot:
+        """Return the result of the last poll: the rows that match the filters, in order."""
+        overview, workers, redis_error = self._seen
+        rows = [
+            row
+            for row in sort_queues(overview.queues, self._order)
+            if fnmatchcase(row.queue, self._pattern) and (row.wrong or not self._only_wrong)
+        ]
+        shown = [worker for worker in workers if worker_style(worker) or not self._only_wrong]
+        shown.sort(key=lambda worker: (-rank_health(decide_health(worker)), worker.id))
+        return Snapshot(Overview(overview.servers, rows), shown, redis_error)
 
     def draw(self, snapshot: Snapshot, height: int | None = None) -> Group:
         """Return the tables of a snapshot, cut to `height` lines (None: not cut)."""
         (servers, queues), workers, redis_error = snapshot
+        if self._shows_help:
+            return Group(*(Text(f"{key:>9}  {meaning}") for key, meaning in KEYS), Text(), ANY_KEY)
         parts: list[Columns | Text] = [server_table(servers), Text()]
         room = len(queues)
         if height is not None:
             taken = min(len(workers), MAX_WORKERS) + 2 if workers else 0
             room = max(3, height - HEADING_LINES - len(servers) - taken)
-        parts.append(queue_table(queues[:room], several=len(servers) > 1))
-        if (hidden := len(queues) - room) > 0:
-            parts.append(Text(f"... and {hidden} more queues", style="dim"))
+        self._first_row = first = min(self._first_row, max(0, len(queues) - room))
+        parts.append(queue_table(queues[first : first + room], several=len(servers) > 1))
+        if len(queues) > room:
+            more = f"... and {count(len(queues) - room, 'more queue')}"
+            above = f", {first} of them above" if first else ""
+            parts.append(Text(more + above, style="dim"))
         if redis_error:
             parts += [Text(), Text(redis_error, style=STYLES["critical"])]
         if workers:
             shown = workers if height is None else workers[:MAX_WORKERS]
             parts += [Text(), worker_table(shown)]
             if len(shown) < len(workers):
-                parts.append(Text(f"... and {len(workers) - len(shown)} more workers", style="dim"))
+                more = count(len(workers) - len(shown), "more worker")
+                parts.append(Text(f"... and {more}", style="dim"))
         if height is not None:
-            parts += [Text(), Text(self.hint, style="dim")]
+            parts += [Text(), Text(self.hint, style="dim", no_wrap=True, overflow="ellipsis")]
         return Group(*parts)
 
 
@@ -159,6 +233,8 @@ def command(
 ) -> int:
     """Show servers, queues and workers, problems first, until the key q is pressed.
 
+    The key ? lists the keys: they sort, filter, scroll, pause, and change the interval.
+
     In a pipe, or with --once, print the tables once and exit. This takes a second, because
     rates are computed from two polls a second apart. Then the exit code is 1 if a server did
     not answer or its queues could not be read; the server's row says why.
@@ -180,12 +256,13 @@ def command(
         pattern=queue_glob,
         only_wrong=only_wrong,
         timeout=timeout,
+        interval=max(MIN_INTERVAL, interval),
     )
     console = Console()
     try:
         if as_json or once or not console.is_terminal:
             return show_once(screen, fleet, console, as_json=as_json)
-        show_live(screen, console, max(0.2, interval))
+        show_live(screen, console)
     except KeyboardInterrupt:
         return 0
     finally:
@@ -200,7 +277,8 @@ def show_once(screen: Screen, fleet: FleetObserver, console: Console, *, as_json
     """
     first = fleet.observe()  # rates are differences from this poll
     time.sleep(RATE_INTERVAL)
-    snapshot = screen.poll()
+    screen.poll()
+    snapshot = screen.select()
     if as_json:
         print_json(as_tree(snapshot))
     else:
@@ -211,13 +289,20 @@ def show_once(screen: Screen, fleet: FleetObserver, console: Console, *, as_json
     return 0 if is_complete and all(row.up for row in first.servers) else 1
 
 
-def show_live(screen: Screen, console: Console, interval: float) -> None:
-    """Redraw the screen every `interval` seconds, and after a key, until `q` or Ctrl-C."""
+def show_live(screen: Screen, console: Console) -> None:
+    """Poll and redraw the screen at its interval, and redraw it after a key, until `q` or Ctrl-C.
+
+    A key causes no poll: it must work at once, also if a server does not answer.
+    """
+    polled_at = -math.inf  # monotonic
     with Live(console=console, screen=True, auto_refresh=False) as live, Keys() as keys:
         while True:
-            started = time.monotonic()
-            live.update(screen.draw(screen.poll(), console.height), refresh=True)
-            if not screen.press(keys.wait(interval - (time.monotonic() - started))):
+            if not screen.is_paused and time.monotonic() >= polled_at + screen.interval:
+                polled_at = time.monotonic()
+                screen.poll()
+            live.update(screen.draw(screen.select(), console.height), refresh=True)
+            left = screen.interval - (time.monotonic() - polled_at)
+            if not screen.press(keys.wait(REDRAW_INTERVAL if screen.is_paused else left)):
                 return
 
 

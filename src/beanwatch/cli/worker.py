@@ -1,8 +1,12 @@
 """`beanwatch worker MODULE:APP`: run one worker process."""
 
+import _thread
 import importlib
 import os
+import signal
+import socket
 import sys
+import time
 from typing import Any
 
 import click
@@ -16,16 +20,21 @@ from beanwatch.cli.lib.options import (
     config_option,
     load_config,
     pick_job_server,
+    read_command_secret,
 )
-from beanwatch.config import Config, ConfigError
-from beanwatch.net.redis_url import DEFAULT_URL
-from beanwatch.queues.servers import short_host
+from beanwatch.cli.lib.output import print_line
+from beanwatch.config import Config, ConfigError, RedisConfig
+from beanwatch.queues.servers import DEFAULT_SERVER, short_host
+from beanwatch.quoting import terminal_text
 from beanwatch.telemetry.logging import setup as logs
 from beanwatch.worker.api.app import App
 from beanwatch.worker.api.envelope import EnvelopeError, check_target
-from beanwatch.worker.api.errors import WorkerError
-from beanwatch.worker.core.process import run_worker
+from beanwatch.worker.api.errors import AppError, WorkerError
+from beanwatch.worker.core.decide import format_exception_line
+from beanwatch.worker.core.init import leave_pid_1
+from beanwatch.worker.core.process import run_failed_start, run_worker
 from beanwatch.worker.core.settings import WORKER_NAME, Settings
+from beanwatch.worker.core.state import NO_APP
 
 
 @click.command("worker")
@@ -37,17 +46,26 @@ from beanwatch.worker.core.settings import WORKER_NAME, Settings
     "--tube",
     "queues",
     multiple=True,
-    required=True,
     metavar="QUEUE",
     help="reserve jobs from this queue; repeatable (-T and --tube mean the same)",
 )
+@click.option("--name", help="name of this worker, unique on its host and kept over restarts")
 @click.option(
-    "--name", required=True, help="name of this worker, unique on its host and kept over restarts"
+    "--host",
+    default="",
+    help="host name in the worker's id (this host's short name; all of it for an IP address)",
 )
-@click.option("--host", default="", help="host name in the worker's id (this host's short name)")
-@click.option("--server", metavar="NAME|ADDRESS", help="beanstalkd from which to reserve jobs")
 @click.option(
-    "--redis", "redis_url", metavar="URL", help="Redis to which heartbeats and the ledger go"
+    "--server",
+    metavar="NAME|ADDRESS",
+    help=f"beanstalkd from which to reserve jobs (the configured one, else {DEFAULT_SERVER})",
+)
+@click.option(
+    "--redis",
+    "redis_url",
+    metavar="URL",
+    help="Redis to which heartbeats and the ledger go (the configured one, else "
+    f"{RedisConfig().url})",
 )
 @click.option(
     "--metrics",
@@ -57,7 +75,8 @@ from beanwatch.worker.core.settings import WORKER_NAME, Settings
 @click.option(
     "--metrics-per-worker/--metrics-for-all",
     default=None,
-    help="with StatsD: separate series for this worker, or sums over all workers (for-all)",
+    help="with StatsD: separate series for this worker, or sums over all workers "
+    "(--metrics-for-all)",
 )
 @click.option("--prefix", type=PREFIX, help="first node of all metric paths (beanwatch)")
 @click.option(
@@ -77,7 +96,8 @@ from beanwatch.worker.core.settings import WORKER_NAME, Settings
 @click.option(
     "--shutdown-timeout",
     type=DURATION,
-    help="time that the running job has to end after a stop command or SIGTERM (30s)",
+    help="time that the running job has to end after a stop command, SIGTERM, SIGINT or SIGQUIT "
+    "(30s)",
 )
 @click.option("--heartbeat-interval", type=DURATION, help="time between two heartbeats (1s)")
 @click.option(
@@ -89,11 +109,16 @@ from beanwatch.worker.core.settings import WORKER_NAME, Settings
     type=SIZE,
     help="exit, to be restarted, when the resident memory is larger than this (0: never)",
 )
-@click.option("--tmp-root", metavar="DIR", help="directory for the jobs' temporary directories")
+@click.option(
+    "--tmp-root",
+    metavar="DIR",
+    help="directory for the jobs' temporary directories ($TMPDIR, else /tmp)",
+)
 @click.option(
     "--min-free-disk",
     type=SIZE,
-    help="reserve no jobs while the disk of --tmp-root has less free space (100M)",
+    help="reserve no jobs while the disk of --tmp-root has less free space, or few free inodes "
+    "(100M; 0: never)",
 )
 @click.option(
     "--restart-spread",
@@ -106,13 +131,18 @@ from beanwatch.worker.core.settings import WORKER_NAME, Settings
     help="which runs to record in Redis (failures)",
 )
 @click.option("--log-format", type=click.Choice(["json", "console"]), help="log format (json)")
-@click.option("--log-file", metavar="FILE", help="write the log here, not to standard output")
+@click.option("--log-file", metavar="FILE", help="write the log to this file (standard output)")
 @click.option("-v", "--verbose", is_flag=True, help="also log debug messages")
+@click.option(
+    "--check",
+    is_flag=True,
+    help="only import the application, and exit with 0 or 13; other options are not needed",
+)
 @config_option
 def command(
     application: str,
     queues: tuple[str, ...],
-    name: str,
+    name: str | None,
     host: str,
     server: str | None,
     redis_url: str | None,
@@ -120,6 +150,7 @@ def command(
     log_format: str | None,
     log_file: str | None,
     verbose: bool,
+    check: bool,
     config_file: str | None,
     **flags: Any,
 ) -> int:
@@ -133,26 +164,41 @@ def command(
       10  to be restarted: a limit (--max-...) was reached, or a restart was requested
       11  to be restarted: a job still ran at its hard deadline
       12  another worker with this id is running
+      13  to be restarted: the application cannot be imported; also with --check
 
     \b
     Example:
       beanwatch worker beanwatch.worker.example:app --queue email.regular --name w1
     """
+    leave_pid_1()
     config = load_config(config_file)
     config = apply_flags(config, prefix=prefix, log_format=log_format, log_file=log_file)
     config = config._replace(worker=apply_flags(config.worker, **flags))
+    if check and not (queues and name):
+        return check_app(application)
+    if not queues or not name:
+        raise click.UsageError("a worker needs --queue and --name")
     settings = make_settings(config, queues, name, host or short_host(), server, redis_url)
+    if check:
+        return check_app(application)
     try:
         output = logs.configure(config.log_format, config.log_file, "debug" if verbose else "info")
     except OSError as error:
         raise click.UsageError(
             f"cannot open log file {config.log_file}: {error.strerror}"
         ) from None
-    app = load_app(application)
+    output.keep_from_jobs()
     try:
+        try:
+            app = load_app(application)
+        except AppError as error:
+            print_line(f"beanwatch: {error}", err=True)
+            return run_failed_start(settings, str(error))
+        refuse_green_threads(application)
+        settings = settings._replace(check_command=(*sys.orig_argv, "--check"))
         return run_worker(app, settings, output)
     except WorkerError as error:
-        click.echo(f"beanwatch: {error}", err=True)
+        print_line(f"beanwatch: {error}", err=True)
         return error.code
     except ValueError as error:  # a URL in the settings is invalid
         raise click.UsageError(str(error)) from None
@@ -191,10 +237,11 @@ def make_settings(
         address=chosen.address,
         server_node=chosen.node,
         queues=tuple(dict.fromkeys(queues)),
-        redis_url=redis_url or config.redis.url or DEFAULT_URL,
+        redis_url=config.redis.url if redis_url is None else redis_url,
         redis_password=read_password(config),
         prefix=config.prefix,
         is_expected=worker in config.expected_workers,
+        command_secret=read_command_secret(config),
         options=values,
     )
 
@@ -210,10 +257,44 @@ def read_password(config: Config) -> str:
         raise click.UsageError(str(error)) from None
 
 
+def check_app(application: str) -> int:
+    """Import the application, print its jobs or why it cannot be imported; return the exit code."""
+    try:
+        app = load_app(application)
+    except AppError as error:
+        print_line(f"beanwatch: {error}", err=True)
+        return NO_APP
+    refuse_green_threads(application)
+    print_line(f"{application} can be imported; its jobs: {', '.join(sorted(app.handlers))}")
+    return 0
+
+
+def refuse_green_threads(application: str) -> None:
+    """Raise UsageError if the application has replaced Python's threads by green ones."""
+    if library := find_green_library():
+        raise click.UsageError(
+            f"{application} has replaced Python's threads and sockets by those of {library}: then "
+            "a job stops the worker's heartbeat, and its timeout does not end it; remove the call "
+            "of monkey patching from the application"
+        )
+
+
+def find_green_library() -> str:
+    """Return the library that has replaced threads, sleep, sockets or signals; "" if none has.
+
+    These libraries switch between tasks only where a task waits: a job that computes would stop all
+    others. Debuggers replace the same functions and do no harm, so look for these libraries only.
+    """
+    replaced = (_thread.start_new_thread, time.sleep, socket.socket, signal.signal)
+    libraries = {(function.__module__ or "").partition(".")[0] for function in replaced}
+    return min(libraries & {"gevent", "eventlet"}, default="")
+
+
 def load_app(name: str) -> App:
     """Import and return the application `module:attribute`.
 
-    Raises UsageError, with the cause in one line, if it cannot be imported or is no App.
+    Raises AppError, with the cause in one line, if it cannot be imported or is no App; UsageError
+    if `name` has another form.
     """
     module_name, colon, attribute = name.partition(":")
     if not colon or not module_name or not attribute:
@@ -221,14 +302,11 @@ def load_app(name: str) -> App:
     sys.path.insert(0, os.getcwd())  # as `python -m` does; the application is often found there
     try:
         module = importlib.import_module(module_name)
-    except Exception as error:
-        raise click.UsageError(
-            f"cannot import {module_name}: {type(error).__name__}: {error}"
-        ) from error
+    except (Exception, SystemExit) as error:  # a module may call sys.exit
+        cause = terminal_text(format_exception_line(error))
+        raise AppError(f"cannot import {module_name}: {cause}") from error
     app = getattr(module, attribute, None)
     if not isinstance(app, App):
         found = "does not exist" if app is None else f"is of type {type(app).__name__}"
-        raise click.UsageError(
-            f"{name}: {attribute!r} must be a beanwatch.worker.App, but it {found}"
-        )
+        raise AppError(f"{name}: {attribute!r} must be a beanwatch.worker.App, but it {found}")
     return app

@@ -5,16 +5,15 @@ from collections.abc import Iterator
 from contextlib import closing
 from typing import NamedTuple
 
+from beanwatch.fleet.buried_jobs import find_recorded
 from beanwatch.fleet.queue_actions import (
     FREE_STATES,
     Target,
-    find_still_buried,
     open_actions,
     require_action,
 )
 from beanwatch.net.redis_url import Execute
 from beanwatch.queues.base import Job
-from beanwatch.store.ledger import find_buried
 
 MAX_LOOKED_UP = 1000  # most buried jobs whose reasons are counted; the latest ones are taken
 
@@ -54,13 +53,12 @@ def count_reasons(target: Target, execute: Execute, timeout: float) -> list[Reas
     that were buried last count, and of these the ones that are still buried. `timeout` (seconds)
     limits each wait for the server. Raises ServerError and RedisError.
     """
-    recorded = find_buried(execute, target.instance, target.name)
-    recorded = sorted(recorded, key=lambda one: one.buried_at)[-MAX_LOOKED_UP:]
-    ids = [str(one.job_id) for one in recorded]
     require_action([target], "find")
     with closing(open_actions(target.server, timeout)) as actions:
-        still = set(find_still_buried(actions, target.name, ids))
-    recorded = [one for one in recorded if str(one.job_id) in still]
+        recorded = find_recorded(
+            execute, actions, target.instance, target.queue, limit=MAX_LOOKED_UP
+        )
+    recorded.sort(key=lambda one: one.buried_at)
     counts = Counter((one.job, one.reason) for one in recorded)
     last = {(one.job, one.reason): one.job_id for one in recorded}
     return [Reason(*kind, jobs, last[kind]) for kind, jobs in counts.most_common()]

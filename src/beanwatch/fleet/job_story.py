@@ -4,12 +4,14 @@ from collections.abc import Iterable, Sequence
 from contextlib import closing
 from typing import Any, NamedTuple
 
+from beanwatch.fleet.buried_jobs import read_envelope
 from beanwatch.net.redis_url import Execute
 from beanwatch.queues.base import SERVER_ONLY, Job, ReaderOptions, ServerError
 from beanwatch.queues.servers import Server
 from beanwatch.store.heartbeats import Worker
 from beanwatch.store.ledger import LedgerEntry, read_job, read_job_by_id
-from beanwatch.worker.api.envelope import Envelope, EnvelopeError, decode
+from beanwatch.store.records import RecordError
+from beanwatch.worker.api.envelope import Envelope
 
 # The state of a job on a server instance that none of the given servers has.
 ELSEWHERE = "on a server that was not given, or that has been restarted since"
@@ -107,21 +109,29 @@ class StoryReader:
     ) -> None:
         self._execute, self._places, self._workers = execute, places, workers
         self._timeout = timeout
+        self.rejected: list[RecordError] = []  # of runs whose records cannot be read
 
     def read(self, ident: str) -> list[Story]:
         """Return what is known about a job; [] if nothing is. Raises RedisError.
 
         `ident` is the id of its envelope, or the number that a server gave it. Several servers may
-        have given the same number; then the result has a story for each.
+        have given the same number, and a producer may use it as an id; then the result has a story
+        for each.
         """
+        stories = self._read_by_id(ident)
         if ident.isascii() and ident.isdigit():
-            return self._read_by_number(int(ident))
-        return self._read_by_id(ident)
+            numbered = self._read_by_number(int(ident))
+            stories = numbered + [one for one in stories if one not in numbered]
+        return stories
 
     def _read_by_id(self, ident: str) -> list[Story]:
-        entries = read_job(self._execute, ident)
+        entries = read_job(self._execute, ident, self.rejected.append)
         numbers = dict.fromkeys((entry.server, entry.job_id) for entry in entries)
-        nows = [self._find(self._places, *number) for number in numbers]
+        nows: list[JobLocation] = []
+        for number in numbers:
+            now = self._find_again(ident, *number)
+            if now not in nows:  # a job that outlived a restart of the server is in one place
+                nows.append(now)
         holders = [
             one.id for one in self._workers if one.heartbeat and one.heartbeat.job_uuid == ident
         ]
@@ -137,7 +147,7 @@ class StoryReader:
         for place in self._places:
             if place.trouble:
                 continue
-            entries = read_job_by_id(self._execute, place.instance, job_id)
+            entries = read_job_by_id(self._execute, place.instance, job_id, self.rejected.append)
             now = self._find([place], place.instance, job_id)
             if entries:
                 stories.append(Story(entries[-1].uuid, entries, [now]))
@@ -145,11 +155,23 @@ class StoryReader:
                 envelope = self._read_envelope(place.server, now.job.id)
                 # The job may have run before a restart of the server, which gave it a new number.
                 ident = envelope.id or "" if envelope else ""
-                entries = read_job(self._execute, ident) if ident else []
+                entries = read_job(self._execute, ident, self.rejected.append) if ident else []
                 stories.append(Story(ident, entries, [now], envelope.job if envelope else ""))
             elif now.has_failed:  # the job may be on this server, so do not leave it out
                 stories.append(Story("", [], [now]))
         return stories
+
+    def _find_again(self, ident: str, instance: str, job_id: int) -> JobLocation:
+        """Find a job by its number, or by its envelope id if its server was restarted since.
+
+        beanstalkd's binlog keeps the numbers of jobs.
+        """
+        if all(place.instance != instance for place in self._places):
+            for place in self._places:
+                envelope = None if place.trouble else self._read_envelope(place.server, str(job_id))
+                if envelope is not None and envelope.id == ident:
+                    return self._find([place], place.instance, job_id)
+        return self._find(self._places, instance, job_id)
 
     def _find(self, places: Sequence[JobServer], instance: str, job_id: int) -> JobLocation:
         asked = (one for one in places if one.instance == instance and not one.trouble)
@@ -180,6 +202,6 @@ class StoryReader:
     def _read_envelope(self, server: Server, job_id: str) -> Envelope | None:
         try:
             with closing(server.system.open_actions(server, self._timeout)) as actions:
-                return decode(actions.body(job_id) or b"")
-        except (ServerError, EnvelopeError):
+                return read_envelope(actions, job_id)
+        except ServerError:
             return None

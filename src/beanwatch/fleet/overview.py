@@ -181,7 +181,8 @@ def queue_row(server: str, queue: ObservedQueue) -> QueueRow:
         reserved=state.reserved,
         delayed=state.delayed,
         buried=state.buried,
-        consumers=state.consumers,
+        # Every connection watches the default queue, ours too: their number says nothing.
+        consumers=None if state.is_default else state.consumers,
         idle_consumers=state.idle_consumers,
         state=queue.consumer_state,
         put_rate=queue.put_rate,

@@ -4,11 +4,12 @@ The plan is complete before the first step runs, so that an operator can confirm
 is impossible or a needed number is unknown, planning raises ServerError and nothing was changed.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from fnmatch import fnmatch, fnmatchcase
 from typing import NamedTuple
 
+from beanwatch.fleet.buried_jobs import find_recorded
 from beanwatch.net.redis_url import Execute
 from beanwatch.queues.base import (
     Actions,
@@ -21,7 +22,8 @@ from beanwatch.queues.base import (
 from beanwatch.queues.model import QueueState
 from beanwatch.queues.selection import INTERNAL, Selection
 from beanwatch.queues.servers import Server
-from beanwatch.store.ledger import BuriedJob, find_buried
+from beanwatch.store.clock import read_time
+from beanwatch.store.ledger import BuriedJob, OnRejected, ignore
 
 OWN_QUEUES = "beanwatch."  # the names of queues that beanwatch itself creates begin with this
 FREE_STATES = ("ready", "delayed", "buried")  # the states of jobs that no consumer has reserved
@@ -84,7 +86,7 @@ class BuriedFilter(NamedTuple):
         return self != BuriedFilter()
 
     def matches(self, buried: BuriedJob, now: float) -> bool:
-        """Return True if a job meets all conditions. `now` is in seconds since the epoch."""
+        """Return True if a job meets all conditions. `now` is the time by Redis's clock (s)."""
         return (
             (self.job is None or fnmatchcase(buried.job, self.job))
             and (self.reason is None or fnmatch(buried.reason.lower(), self.reason.lower()))
@@ -117,10 +119,13 @@ def find_targets(
     return targets
 
 
-def list_queue_names(server: Server, timeout: float) -> list[str]:
+def list_queue_names(
+    server: Server, timeout: float, note: Callable[[str], object] | None = None
+) -> list[str]:
     """Return the names of a server's queues, without those that beanwatch creates.
 
-    `timeout` is in seconds. Raises ServerError.
+    Names that no queue of this system can have are left out; `note` is called with a text about
+    them. `timeout` is in seconds. Raises ServerError.
     """
     names: list[str] = []
 
@@ -132,6 +137,9 @@ def list_queue_names(server: Server, timeout: float) -> list[str]:
         reading = reader.read(Wanted(server=False, choose=choose))
     if reading.queues is None:
         raise ServerError(reading.trouble)
+    if note is not None:
+        for text in reading.implausible:
+            note(f"{server}: {text.removeprefix('server: ')}")
     return names
 
 
@@ -182,43 +190,33 @@ def plan_by_ledger(
     action: str,
     choice: BuriedFilter,
     *,
-    now: float,
     timeout: float,
     count: int | None = None,
+    on_unrecorded: Callable[[Target], None] = lambda _: None,
+    on_rejected: OnRejected = ignore,
 ) -> list[Step]:
     """Plan to `kick` or `delete` the buried jobs whose record in the ledger matches `choice`.
 
-    Only jobs that are still buried are included, at most `count` of each queue (None: all). `now`
-    is in seconds since the epoch, `timeout` in seconds. Raises ServerError and RedisError.
+    Only jobs that are still buried are included, at most `count` of each queue (None: all).
+    `timeout` is in seconds. `on_unrecorded` is called for each queue with buried jobs of which the
+    ledger has no record, `on_rejected` for each record that cannot be read. Raises ServerError and
+    RedisError.
     """
     require_action(targets, "find")
     require_action(targets, f"{action}_jobs")
+    now = read_time(execute)  # the clock by which the workers have written `buried_at`
     steps = []
     for target in targets:
-        buried = find_buried(execute, target.instance, target.name)
-        fitting = [str(entry.job_id) for entry in buried if choice.matches(entry, now)]
-        if not fitting:
-            continue
         with closing(open_actions(target.server, timeout)) as actions:
-            still = find_still_buried(actions, target.name, fitting)[:count]
-        if still:
-            steps.append(Step(target, action, len(still), "buried", ids=tuple(still)))
+            recorded = find_recorded(
+                execute, actions, target.instance, target.queue, on_rejected=on_rejected
+            )
+        if target.queue.buried and not recorded:
+            on_unrecorded(target)
+        fitting = [str(one.job_id) for one in recorded if choice.matches(one, now)][:count]
+        if fitting:
+            steps.append(Step(target, action, len(fitting), "buried", ids=tuple(fitting)))
     return steps
-
-
-def find_unrecorded(execute: Execute, targets: Iterable[Target]) -> list[Target]:
-    """Return the queues with buried jobs of which the ledger has no record. Raises RedisError."""
-    return [
-        target
-        for target in targets
-        if target.queue.buried and not find_buried(execute, target.instance, target.name)
-    ]
-
-
-def find_still_buried(actions: Actions, queue: str, ids: Sequence[str]) -> list[str]:
-    """Return those of the ids whose jobs are buried in this queue now. Raises ServerError."""
-    found = actions.find(ids)
-    return [job.id for job in found if job.state == "buried" and job.queue == queue]
 
 
 def plan_pause(targets: Sequence[Target], seconds: int) -> list[Step]:

@@ -68,8 +68,13 @@ def restart_all(execute: Execute) -> Deploy:
     It increments a version number in Redis, which the workers read with each heartbeat.
     """
     version = int(execute([("INCR", VERSION_KEY)])[0])
-    live = [one for one in read_workers(execute) if one.heartbeat and not one.heartbeat.is_over]
-    return Deploy(version, [one.id for one in live if decide_health(one) != "dead"])
+    return Deploy(version, [one.id for one in find_live(read_workers(execute))])
+
+
+def find_live(workers: Iterable[Worker]) -> list[Worker]:
+    """Return the workers whose process runs, as far as their heartbeats tell."""
+    running = (one for one in workers if one.heartbeat and not one.heartbeat.is_over)
+    return [one for one in running if decide_health(one) != "dead"]
 
 
 def forget_dead(execute: Execute, workers: Iterable[Worker]) -> Forgotten:

@@ -120,15 +120,19 @@ def resolve(host: str, port: int, timeout: float) -> list[SocketAddress]:
 
     A name is resolved in a thread: the resolver cannot be interrupted, and takes up to a minute if
     the name server does not reply. IP addresses and the names in /etc/hosts need no name server, so
-    they are resolved without a thread, which would cost a check 0.3 ms. Raises LookupTimeoutError
-    after `timeout` seconds, socket.gaierror for a name that does not exist, and OSError if the
-    system allows no more threads.
+    they are resolved without a thread, which would cost a check 0.3 ms. The file is read here:
+    the resolver may ask the name server first (nsswitch.conf). Raises LookupTimeoutError after
+    `timeout` seconds, socket.gaierror for a name that does not exist, and OSError if the system
+    allows no more threads.
     """
-    try:
-        return _look_up(host, port, socket.AI_NUMERICHOST)
-    except socket.gaierror:
-        if _is_in_hosts_file(host):
-            return _look_up(host, port)
+    known: list[SocketAddress] = []
+    for number in (host, *_find_in_hosts_file(host)):
+        try:
+            known += _look_up(number, port, socket.AI_NUMERICHOST)
+        except socket.gaierror:  # a name, or an invalid line of /etc/hosts
+            continue
+    if known:
+        return known
     lookup = _lookups.get((host, port))
     if lookup is None or not lookup.is_running:
         try:
@@ -147,13 +151,15 @@ def resolve(host: str, port: int, timeout: float) -> list[SocketAddress]:
     return found
 
 
-def _is_in_hosts_file(host: str) -> bool:
+def _find_in_hosts_file(host: str) -> list[str]:
+    """Return the IP addresses that /etc/hosts gives to a name."""
     name = host.lower().encode("utf-8", "replace")
     try:
         with open("/etc/hosts", "rb") as hosts:
-            return any(name in line.partition(b"#")[0].lower().split()[1:] for line in hosts)
+            lines = [line.partition(b"#")[0].lower().split() for line in hosts]
     except OSError:
-        return False
+        return []
+    return [line[0].decode("ascii", "replace") for line in lines if name in line[1:]]
 
 
 def _look_up(host: str, port: int, flags: int = 0) -> list[SocketAddress]:

@@ -33,14 +33,17 @@ def write_private(path: str, content: bytes) -> None:
         raise
 
 
-def read_private(path: str) -> bytes | None:
+def read_private(path: str, *, dir_fd: int | None = None) -> bytes | None:
     """Return the content of a file, or None if it does not exist.
 
+    A relative path is below the directory `dir_fd`, or else below the current directory.
     Raises OSError if the file cannot be read, is a symlink, or is not a regular file.
     """
     try:
         # Without O_NONBLOCK, opening a FIFO would wait for a writer.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        descriptor = os.open(
+            path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=dir_fd
+        )
     except FileNotFoundError:
         return None
     try:
@@ -50,6 +53,35 @@ def read_private(path: str) -> bytes | None:
             return stream.read()
     finally:
         os.close(descriptor)
+
+
+def open_directory(path: str, *, create: bool = False) -> int:
+    """Open a directory as a descriptor for `dir_fd`, and follow no symlink on the way to it.
+
+    `path` is absolute and has no `..`. With `create`, missing directories are made (mode 0755).
+    Raises OSError: FileNotFoundError for a missing directory, and ELOOP with a text for a symlink.
+    """
+    flags = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    current, walked = os.open("/", flags), ""
+    for name in filter(None, path.split("/")):
+        walked += f"/{name}"
+        try:
+            try:
+                inner = os.open(name, flags, dir_fd=current)
+            except FileNotFoundError:
+                if not create:
+                    raise
+                os.mkdir(name, 0o755, dir_fd=current)
+                inner = os.open(name, flags, dir_fd=current)
+        except NotADirectoryError:
+            if stat.S_ISLNK(os.lstat(name, dir_fd=current).st_mode):
+                text = f"{walked} is a symbolic link, and nothing is written through one"
+                raise OSError(errno.ELOOP, text, walked) from None
+            raise
+        finally:
+            os.close(current)
+        current = inner
+    return current
 
 
 @contextmanager

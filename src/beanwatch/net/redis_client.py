@@ -15,7 +15,13 @@ from redis.sentinel import MasterNotFoundError, Sentinel
 
 from beanwatch.net.address import BackgroundCall, resolve
 from beanwatch.net.errors import socket_reason
-from beanwatch.net.redis_url import Command, RedisError, RedisUrl, load_authorities
+from beanwatch.net.redis_url import (
+    Command,
+    RedisError,
+    RedisUrl,
+    load_authorities,
+    make_reply_error,
+)
 
 # The codes at the start of Redis's error replies, by the exceptions that the package raises. The
 # package removes them from the text, and has them in `status_code` only since 7.4. They name the
@@ -113,10 +119,10 @@ class RedisClient:
             raise
         except Exception as error:
             self.close()
-            raise RedisError(f"redis {self._url.name}: {self._explain(error)}") from error
+            raise make_reply_error(self._url.name, self._explain(error)) from error
         for reply in replies:
             if isinstance(reply, exceptions.RedisError):
-                raise RedisError(f"redis {self._url.name}: {self._explain(reply)}")
+                raise make_reply_error(self._url.name, self._explain(reply))
         return replies
 
     def _check_url(self) -> None:

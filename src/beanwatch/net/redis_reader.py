@@ -13,7 +13,13 @@ from hiredis import HiredisError, ProtocolError, Reader, pack_command
 
 from beanwatch.net.address import Address, connect
 from beanwatch.net.errors import socket_reason
-from beanwatch.net.redis_url import Command, RedisError, RedisUrl, load_authorities
+from beanwatch.net.redis_url import (
+    Command,
+    RedisError,
+    RedisUrl,
+    load_authorities,
+    make_reply_error,
+)
 
 _pack: Callable[[tuple[Any, ...]], bytes] = pack_command  # its type stub allows only one argument
 
@@ -32,7 +38,8 @@ class RedisReader:
     """One connection. `timeout` (seconds) covers connecting and all calls together.
 
     The constructor connects and logs in; with a `redis+sentinel://` URL it asks the sentinels for
-    the master first. All methods raise RedisError, after which the connection is closed.
+    the master first. All methods raise RedisError. After one with a `code`, which is an error reply
+    of Redis, the connection can still be used; after any other, it is closed.
     """
 
     def __init__(
@@ -59,7 +66,11 @@ class RedisReader:
         if url.db:
             hello.append(("SELECT", url.db))
         if hello:
-            self.execute(hello)
+            try:
+                self.execute(hello)
+            except RedisError:
+                self.close()
+                raise
 
     def __enter__(self) -> "RedisReader":
         return self
@@ -84,8 +95,7 @@ class RedisReader:
         replies = [self._read_reply() for _ in commands]
         for reply in replies:
             if isinstance(reply, HiredisError):
-                self.close()
-                raise RedisError(f"redis {self._where}: {reply}")
+                raise make_reply_error(str(self._where), str(reply))
         return replies
 
     def _connect(self, address: Address, url: RedisUrl) -> None:
@@ -119,6 +129,8 @@ class RedisReader:
                 found = self.execute([("SENTINEL", "get-master-addr-by-name", url.service)])[0]
                 self.close()
             except RedisError as error:
+                if error.code:
+                    self.close()
                 last = error
                 continue
             finally:

@@ -3,6 +3,7 @@
 `open_redis` is for long-running programs; `RedisReader` (redis_reader.py) is for checks.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -13,8 +14,6 @@ if TYPE_CHECKING:
     from ssl import SSLContext
 
     from beanwatch.net.redis_client import RedisClient
-
-DEFAULT_URL = "redis://127.0.0.1:6379/0"
 
 Command = Sequence[bytes | str | int | float]
 # The method `execute` of either client: it sends commands in one write and returns their replies
@@ -30,8 +29,38 @@ PARAMETERS = {
 }
 
 
+# The codes of the error replies with which Redis refuses every write, and what each means. Such a
+# Redis still answers reads.
+WRITE_REFUSALS = {
+    "OOM": "its memory is full",
+    "READONLY": "this is a replica",
+    "MISCONF": "it cannot save its data to disk",
+    "NOREPLICAS": "too few replicas are connected to it",
+}
+
+
 class RedisError(Exception):
-    """Raised if a call to Redis failed; the text names server and cause, never the password."""
+    """Raised if a call to Redis failed; the text names server and cause, never the password.
+
+    `code` is the code of Redis's error reply, such as NOPERM; "" if the error is no such reply.
+    """
+
+    def __init__(self, text: str, code: str = "") -> None:
+        super().__init__(text)
+        self.code = code
+
+
+def describe_refusal(code: str) -> str:
+    """Return the text for a Redis that refuses all writes with this code of WRITE_REFUSALS."""
+    return f"Redis takes no writes: {code}, {WRITE_REFUSALS[code]}"
+
+
+def make_reply_error(server: str, reply: str) -> RedisError:
+    """Make the RedisError for an error reply, which begins with a code such as OOM or NOPERM."""
+    match = re.match(r"[A-Z]+\b", reply)
+    code = match[0] if match else ""
+    text = describe_refusal(code) if code in WRITE_REFUSALS else reply
+    return RedisError(f"redis {server}: {text}", code)
 
 
 class RedisUrl(NamedTuple):

@@ -4,6 +4,8 @@ import os
 import socket
 from collections.abc import Mapping
 
+from beanwatch.quoting import terminal_text
+
 
 class SystemdNotifier:
     """Sends datagrams to the socket $NOTIFY_SOCKET without blocking; does nothing if it is unset.
@@ -30,7 +32,11 @@ class SystemdNotifier:
                 pass  # the next WATCHDOG=1 follows within seconds
 
     def status(self, text: str) -> None:
-        """Send a text as STATUS=, which `systemctl status` shows, if it has changed."""
+        """Send a text as STATUS=, which `systemctl status` shows, if it has changed.
+
+        A line end in the text, which may have the name of a job, would start another assignment.
+        """
+        text = terminal_text(text)
         if text != self._last:
             self._last = text
             self.send(f"STATUS={text}")

@@ -28,7 +28,7 @@ class UnsupportedError(ServerError):
 
 
 class Problem(NamedTuple):
-    """A fault of a server that answers, of a kind that only its queue system can have."""
+    """A fault that is specific to one queue system (beanstalkd, ...), on a server that answers."""
 
     severity: str  # "warning" or "critical"
     text: str  # follows the server's name: "is draining: it accepts no new jobs"
@@ -58,6 +58,7 @@ class Wanted(NamedTuple):
     # "ready", "buried" or both: for each queue, read for how long its first job in this state has
     # been in it.
     heads: Sequence[str] = ()
+    overtaken: bool = False  # also look for ready jobs that others overtook; needs heads, a memory
     problems: bool = False  # true if the caller will call `Reader.problems` with the result
 
 

@@ -70,6 +70,9 @@ class QueueState(NamedTuple):
     held: int | None = None
     is_default: bool = False  # true for the queue that each new connection watches
     native: Native = NOTHING  # every other number, under the server's own name
+    # Seconds for which a ready job has waited that was the first one, until jobs of a higher
+    # priority were put. None: no such job is known. Others may wait longer that never were first.
+    overtaken_age: float | None = None
 
     @property
     def jobs(self) -> int:
@@ -92,6 +95,8 @@ class ServerState(NamedTuple):
     buried: int | None = None
     puts: int | None = None  # counter
     draining: bool | None = None  # true if an operator told it to refuse new jobs
+    # False if the server has data of an earlier process, True if it has none; None: unknown.
+    is_first_start: bool | None = None
     # What the start did to jobs. It follows "was started 2m ago": ", with a new binlog".
     restart_note: str = ""
     native: Native = NOTHING

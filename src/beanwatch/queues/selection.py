@@ -39,6 +39,7 @@ class Selection:
         self._include = compile_globs(include)
         self._exclude = compile_globs((*internal, *exclude))
         self._max_queues = max_queues
+        self.key = repr((tuple(include), tuple(exclude), tuple(internal)))  # equal for equal globs
         self.expected = [name for name in expected if self.is_wanted(name)]
 
     def is_wanted(self, name: str) -> bool:

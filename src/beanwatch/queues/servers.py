@@ -7,7 +7,7 @@ from typing import NamedTuple
 from beanwatch.net.address import Address, AddressError, parse_address
 from beanwatch.queues.base import System
 from beanwatch.queues.registry import DEFAULT_SCHEME, MODULES, find_system
-from beanwatch.telemetry.nodes import server_node
+from beanwatch.telemetry.nodes import node, server_node
 
 DEFAULT_SERVER = "127.0.0.1:11300"
 
@@ -64,8 +64,15 @@ def parse_server(text: str) -> ServerUrl:
 
 
 def short_host(gethostname: Callable[[], str] = socket.gethostname) -> str:
-    """Return the name of the local host without its domain."""
-    return gethostname().partition(".")[0]
+    """Return the name of the local host without its domain, as one node of a metric path.
+
+    If the first label is no name, as in 10.20.30.41, return the whole name, here `10_20_30_41`:
+    other hosts have the same first label.
+    """
+    whole = gethostname()
+    label = whole.partition(".")[0]
+    is_name = label and not label.isdigit() and ":" not in whole
+    return node(label if is_name else whole)
 
 
 def resolve_servers(

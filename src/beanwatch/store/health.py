@@ -1,42 +1,90 @@
 """Decides from a worker's heartbeat whether the worker is alive and makes progress."""
 
+from beanwatch.store.heartbeats import DEAD_AFTER as DEAD_AFTER
 from beanwatch.store.heartbeats import Heartbeat, Worker
 
-DEAD_AFTER = 10.0  # seconds without a heartbeat; or three heartbeat intervals, if that is longer
 NEXT_INSTANCE_WITHIN = 60.0  # seconds in which a worker must start again after a requested exit
 LOOP_MARGIN = 10.0  # seconds added to the reserve timeout before an idle main loop counts as hung
+RECYCLES_WITHIN = 600.0  # seconds in which recycles are counted
+MAX_RECYCLES = 5  # recycles of one worker within that time; more are a warning
 RESTARTED_WITHIN = 600.0  # seconds for which an unexpected restart is a warning
 
 # The results of `decide_health`, the worst last. The index is the value in Graphite, so the maximum
 # over several workers is their worst health.
 HEALTH = ("idle", "busy", "starting", "stopping", "waiting", "blocked", "hung", "dead")
 HEALTH_CODES = {health: code for code, health in enumerate(HEALTH)}
+# The result if nobody can know whether the worker is alive. It has no value in Graphite.
+UNKNOWN = "unknown"
 
 
 def decide_health(worker: Worker) -> str:
-    """Return one of HEALTH: `dead`, `hung`, or the state in the worker's heartbeat.
+    """Return one of HEALTH: `dead`, `hung`, or the state in the worker's heartbeat; or UNKNOWN.
 
+    unknown: the worker would be dead, but Redis takes no writes, so no heartbeat can arrive. Or the
+    worker sends heartbeats, but its record cannot be read.
     dead: no heartbeat for 10 s or three intervals, whichever is longer. If the worker has exited on
-    request and must start again, it is dead after 60 s.
+    request and must start again, it is dead after its shutdown timeout, but after 10 to 60 s.
+    If its last start failed, it is dead at once.
     hung: during a job, the job's deadline has passed. Without a job, the main loop has not run for
-    the reserve timeout plus 10 s.
+    the reserve timeout plus 10 s. While stopping, the shutdown timeout has passed by 10 s. A record
+    without these times is not judged by them.
     A state that is not in HEALTH, from a newer worker, counts as busy or idle.
     """
     heartbeat = worker.heartbeat
-    interval = heartbeat.interval if heartbeat else 1.0
     if heartbeat is not None and heartbeat.is_over:
-        return "stopping" if worker.age < NEXT_INSTANCE_WITHIN else "dead"
-    if heartbeat is None or worker.age > max(3 * interval, DEAD_AFTER):
+        limit = heartbeat.shutdown_timeout or NEXT_INSTANCE_WITHIN
+        if worker.age < min(NEXT_INSTANCE_WITHIN, max(DEAD_AFTER, limit)):
+            return "stopping"
+    if worker.is_late or (heartbeat is not None and heartbeat.is_over):
+        return UNKNOWN if worker.doubt else "dead"
+    if heartbeat is None:
+        return UNKNOWN if worker.problem else "dead"
+    if heartbeat.failed_starts:
         return "dead"
+    if is_stop_late(heartbeat):
+        return "hung"
     is_known = heartbeat.state in HEALTH
-    state = heartbeat.state if is_known else "busy" if heartbeat.job_started_at else "idle"
-    if heartbeat.job_started_at:
+    has_job = bool(heartbeat.job_started_at or heartbeat.job)
+    state = heartbeat.state if is_known else "busy" if has_job else "idle"
+    if has_job:
         return "hung" if 0 < heartbeat.deadline < heartbeat.beat_at else state
-    loop_age = heartbeat.beat_at - heartbeat.loop_at
+    loop_age = heartbeat.beat_at - heartbeat.loop_at if heartbeat.loop_at else 0.0
     return "hung" if loop_age > heartbeat.reserve_timeout + LOOP_MARGIN else state
 
 
-def decide_restarted(heartbeat: Heartbeat, within: float = RESTARTED_WITHIN) -> bool:
+def rank_health(health: str) -> int:
+    """Return how bad a result of `decide_health` is: the larger, the worse."""
+    return HEALTH_CODES.get("blocked" if health == UNKNOWN else health, 0)
+
+
+def is_stop_late(heartbeat: Heartbeat) -> bool:
+    """Return True if a worker that was told to stop runs on after its shutdown timeout."""
+    deadline = heartbeat.shutdown_deadline
+    return bool(deadline) and deadline + LOOP_MARGIN < heartbeat.beat_at
+
+
+def crash_age(worker: Worker) -> float | None:
+    """Return how long ago (seconds) the worker was started after a crash or failure; None: never.
+
+    A planned restart since then changes nothing: the record tells the crash on.
+    """
+    beat = worker.heartbeat
+    if beat is None or not beat.last_exit:
+        return None
+    # Records of version 0.1 have no `crashed_at`, and no crash from before the last start.
+    return worker.age + beat.beat_at - (beat.crashed_at or beat.started_at)
+
+
+def decide_restarted(worker: Worker, within: float = RESTARTED_WITHIN) -> bool:
     """Return True for `within` seconds after a start that followed a crash or failure."""
-    age = heartbeat.beat_at - heartbeat.started_at
-    return bool(heartbeat.last_exit) and age < within
+    age = crash_age(worker)
+    return age is not None and 0 <= age < within
+
+
+def count_recycles(worker: Worker, within: float = RECYCLES_WITHIN) -> int:
+    """Return how often the worker reached a limit (--max-...) in the last `within` seconds."""
+    beat = worker.heartbeat
+    if beat is None:
+        return 0
+    now = beat.beat_at + worker.age
+    return sum(now - at < within for at in beat.recycled_at)

@@ -6,11 +6,9 @@ from typing import NamedTuple, TypeVar
 from beanwatch.net.redis_url import Execute
 from beanwatch.store.records import RecordError, decode_record
 
-# A sorted set of the ledger's keys; the score is the start of the last run. It serves to remove the
-# oldest keys.
+# A sorted set of the ledger's keys; the score is the time of the last write, by Redis's clock. It
+# serves to remove the oldest keys.
 JOBS_KEY = "beanwatch:jobs"
-# A key that is written only to test whether Redis accepts writes; see `RedisStream`.
-PROBE_KEY = "beanwatch:probe"
 
 T = TypeVar("T")
 OnRejected = Callable[[RecordError], object]
@@ -20,9 +18,10 @@ def job_key(uuid: str, server: str, job_id: int) -> str:
     """Return the key of a job's runs: a sorted set of JSON entries, the score is the run's start.
 
     The key contains the job's uuid. Without one, it contains the job's beanstalkd id and `server`,
-    the `id` in beanstalkd's `stats`: job ids restart at 1 when the server restarts.
+    which identifies the process of the beanstalkd: job ids restart at 1 when the server restarts.
+    The two kinds of keys begin differently, as a producer may choose any uuid.
     """
-    return f"beanwatch:job:{uuid}" if uuid else f"beanwatch:job:{server}:{job_id}"
+    return f"beanwatch:job:{uuid}" if uuid else f"beanwatch:job-number:{server}:{job_id}"
 
 
 def uuid_key(server: str, job_id: int) -> str:
@@ -36,6 +35,14 @@ def buried_key(server: str, queue: str) -> str:
     `server` is as in `job_key`.
     """
     return f"beanwatch:buried:{server}:{queue}"
+
+
+def buried_servers_key(queue: str) -> str:
+    """Return the key of the servers on which jobs of a queue were buried.
+
+    It is a sorted set; the score is the time of the last one, by Redis's clock.
+    """
+    return f"beanwatch:buried-on:{queue}"
 
 
 class LedgerEntry(NamedTuple):
@@ -67,7 +74,7 @@ class LedgerEntry(NamedTuple):
 class BuriedJob(NamedTuple):
     """A job that a worker has buried. Ask beanstalkd whether it was kicked or deleted since then.
 
-    `buried_at` is in seconds since the epoch by the worker's clock.
+    `buried_at` is in seconds since the epoch by Redis's clock.
     """
 
     job_id: int
@@ -83,18 +90,18 @@ def ignore(_: RecordError) -> None:
 
 
 def read_job(execute: Execute, uuid: str, on_rejected: OnRejected = ignore) -> list[LedgerEntry]:
-    """Return the recorded runs of a job in the order of their starts; empty if there are none.
+    """Return the recorded runs of a job in their order; empty if there are none.
 
     `on_rejected` is called for each invalid entry. Takes one round trip. Raises RedisError.
     """
     (members,) = execute([("ZRANGE", job_key(uuid, "", 0), 0, -1)])
-    return _decode_all(members, LedgerEntry, on_rejected)
+    return _sort_runs(_decode_all(members, LedgerEntry, on_rejected))
 
 
 def read_job_by_id(
     execute: Execute, server: str, job_id: int, on_rejected: OnRejected = ignore
 ) -> list[LedgerEntry]:
-    """Return the recorded runs of a job by its beanstalkd id, in the order of their starts.
+    """Return the recorded runs of a job by its beanstalkd id, in their order.
 
     `server` is the `id` in beanstalkd's `stats`. If the job has a uuid, the result has all runs
     with that uuid, also those of a duplicate of the job with another beanstalkd id. `on_rejected`
@@ -105,7 +112,7 @@ def read_job_by_id(
     )
     if uuid:
         return read_job(execute, uuid.decode("utf-8", "replace"), on_rejected)
-    return _decode_all(members, LedgerEntry, on_rejected)
+    return _sort_runs(_decode_all(members, LedgerEntry, on_rejected))
 
 
 def find_buried(
@@ -118,6 +125,38 @@ def find_buried(
     """
     (members,) = execute([("ZRANGE", buried_key(server, queue), 0, -1)])
     return _decode_all(members, BuriedJob, on_rejected)
+
+
+def find_buried_elsewhere(
+    execute: Execute, server: str, queue: str, on_rejected: OnRejected = ignore
+) -> list[BuriedJob]:
+    """Return the jobs with a uuid that were buried in a queue of this name, but not on `server`.
+
+    They were buried on other servers, or before a restart of this one. The arguments are as in
+    `find_buried`. Takes up to two round trips. Raises RedisError.
+    """
+    (servers,) = execute([("ZRANGE", buried_servers_key(queue), 0, -1)])
+    others = [one for raw in servers if (one := raw.decode("utf-8", "replace")) != server]
+    if not others:
+        return []
+    replies = execute([("ZRANGE", buried_key(other, queue), 0, -1) for other in others])
+    found = [job for members in replies for job in _decode_all(members, BuriedJob, on_rejected)]
+    return [job for job in found if job.uuid]
+
+
+def _sort_runs(entries: list[LedgerEntry]) -> list[LedgerEntry]:
+    """Sort runs by their attempt: they may have started by the clocks of different hosts.
+
+    Runs under another beanstalkd id (of a duplicate, or after a restart of beanstalkd) follow.
+    """
+    first: dict[tuple[str, int], float] = {}
+    for entry in entries:
+        start = first.get((entry.server, entry.job_id), entry.started_at)
+        first[entry.server, entry.job_id] = min(start, entry.started_at)
+    return sorted(
+        entries,
+        key=lambda one: (first[one.server, one.job_id], one.server, one.job_id, one.attempt),
+    )
 
 
 def _decode_all(members: list[bytes], kind: type[T], on_rejected: OnRejected) -> list[T]:

@@ -3,7 +3,10 @@
 from collections import Counter
 from typing import NamedTuple
 
-from beanwatch.net.redis_url import Execute
+from beanwatch.net.redis_url import Execute, RedisError, describe_refusal
+from beanwatch.store.clock import parse_time
+from beanwatch.store.heartbeats import NEWEST_HEARTBEAT, has_fresh_heartbeats
+from beanwatch.store.redis_state import read_state
 
 KEPT_MINUTES = 120  # minutes after which a count expires
 
@@ -45,12 +48,14 @@ def parse_outcomes(fields: list[bytes]) -> dict[JobKind, Counter[str]]:
 def read_outcomes(execute: Execute, minutes: int) -> dict[JobKind, Counter[str]]:
     """Return the counts by outcome for each kind of job, summed over the last `minutes`.
 
-    The current minute is included; the most is KEPT_MINUTES. Minutes are by Redis's clock. A worker
-    whose clock is some seconds off may count a run in the next or previous minute. Takes two round
-    trips. Raises RedisError.
+    The current minute is included; the most is KEPT_MINUTES. Minutes are by Redis's clock,
+    here and in the workers. Takes three or four round trips. Raises RedisError, also if Redis
+    takes no writes: then runs are not counted.
     """
-    ((seconds, _),) = execute([("TIME",)])
-    now = int(seconds) // 60
+    clock, newest = execute(NEWEST_HEARTBEAT)
+    if refusal := read_state(execute, has_fresh_heartbeats(clock, newest)).refusal:
+        raise RedisError(describe_refusal(refusal), refusal)
+    now = int(parse_time(clock)) // 60
     span = range(now - max(1, min(minutes, KEPT_MINUTES)) + 1, now + 1)
     total: dict[JobKind, Counter[str]] = {}
     for fields in execute([("HGETALL", outcomes_key(minute)) for minute in span]):

@@ -12,6 +12,7 @@ EXPECTED_WORDS = {
     str: "a text",
     int: "a whole number",
     float: "a number",
+    int | None: "a whole number",
     bool: "true or false",
     tuple[str, ...]: "a list of texts",
     tuple[int, ...]: "a list of whole numbers",
@@ -35,8 +36,10 @@ class RecordError(ValueError):
 def decode_record(body: bytes, kind: type[T]) -> T:
     """Decode a JSON object into `kind`, a NamedTuple class. Raises RecordError.
 
-    Unknown fields, which a newer version may write, are ignored. Missing fields get their defaults.
-    A field of the wrong type makes the whole record invalid: the rest of it may be wrong too.
+    Programs in other languages write these records, too. So unknown fields are ignored, a field
+    that is null counts as missing, missing fields get their defaults, and a whole number may be
+    written as 7.0. A field of the wrong type makes the whole record invalid: the rest of it may be
+    wrong too.
     """
     try:
         record = json.loads(body)
@@ -45,7 +48,11 @@ def decode_record(body: bytes, kind: type[T]) -> T:
     if not isinstance(record, dict):
         raise RecordError("it is not a JSON object")
     wanted: dict[str, Any] = kind.__annotations__
-    fields = {name: _read(name, wanted[name], record[name]) for name in wanted if name in record}
+    fields = {
+        name: _read(name, wanted[name], record[name])
+        for name in wanted
+        if record.get(name) is not None
+    }
     try:
         return kind(**fields)
     except TypeError:  # a field without a default is missing
@@ -54,17 +61,26 @@ def decode_record(body: bytes, kind: type[T]) -> T:
         raise RecordError(f"field {missing!r} is missing") from None
 
 
+def _as_integer(value: Any) -> Any:
+    """Return 7 for 7.0; any other value unchanged."""
+    return int(value) if type(value) is float and value.is_integer() else value
+
+
 def _read(name: str, wanted: Any, value: Any) -> Any:
     kind = type(value)
     if kind is wanted and (kind is str or kind is bool):
         return value
-    if (wanted is int or wanted is float) and (kind is wanted or kind is int):
-        if -(2**63) < value < 2**63:  # false for NaN and infinity
-            return wanted(value)
-        raise RecordError(f"field {name!r}: the number is not finite, or too large")
+    if (wanted in (int, float, int | None)) and (kind is int or kind is float):
+        if not -(2**63) < value < 2**63:  # also for NaN and infinity
+            raise RecordError(f"field {name!r}: the number is not finite, or too large")
+        if wanted is float:
+            return float(value)
+        if value == int(value):
+            return int(value)
     if kind is list and wanted in MEMBER_TYPES:
-        if all(type(member) is MEMBER_TYPES[wanted] for member in value):
-            return tuple(value)
+        members = [_as_integer(member) for member in value] if wanted == tuple[int, ...] else value
+        if all(type(member) is MEMBER_TYPES[wanted] for member in members):
+            return tuple(members)
         raise RecordError(
             f"field {name!r}: expected {EXPECTED_WORDS[wanted]}, but one has another type"
         )

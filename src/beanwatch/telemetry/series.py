@@ -120,7 +120,13 @@ WORKER_SEEN = Group(
     (
         Series("beat_age", "s", "time since the worker's last heartbeat, as the collector sees it"),
         Series("state", "", "the worker's state as a number: {worker_states}"),
-        Series("restarts", "", "restarts of the worker since an operator last stopped it"),
+        Series("restarts", "", "restarts of the worker after a crash or failure"),
+        Series(
+            "recycles",
+            "",
+            "exits of the worker at a limit of its own, such as --max-memory",
+            is_counter=True,
+        ),
         Series("disk_free", "bytes", "free disk space for the jobs' temporary directories"),
     ),
 )

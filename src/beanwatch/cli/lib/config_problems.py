@@ -3,13 +3,13 @@
 `beanwatch.config` checks only the type of each value when it reads the file.
 """
 
-import os
-import stat
 from collections.abc import Callable, Iterator
 from urllib.parse import urlsplit
 
+from beanwatch.checks.lib.queues import is_queue_glob
 from beanwatch.cli.lib.options import MIN_DURATION
-from beanwatch.config import Config
+from beanwatch.config import Config, ConfigError, describe_exposure
+from beanwatch.file_access import find_writers
 from beanwatch.net.address import parse_address
 from beanwatch.net.redis_url import parse_redis_url
 from beanwatch.queues.servers import find_clash, parse_server, resolve_servers
@@ -40,15 +40,33 @@ def find_problems(config: Config) -> Iterator[str]:
     }
     if clash := find_clash(resolve_servers(valid)):
         yield f"servers: {clash}"
+    for rule in config.queues:
+        if not is_queue_glob(rule.glob):
+            yield f'queues."{rule.glob}": no queue can have this name, and no check accepts it'
     for name in ("interval", "timeout"):
         if getattr(config.collect, name) < MIN_DURATION:
             yield f"collect.{name}: must be at least {MIN_DURATION:g} s"
     if config.redis.password_file:
         yield from _find_file_problems(config.redis.password_file)
+    try:
+        config.read_secret()
+    except ConfigError as error:
+        yield str(error)
     for worker in config.expected_workers:
         host, _, name = worker.partition(".")
         if not host or not name:
             yield f"workers.expected: {worker!r} must be a worker's id, <short host>.<name>"
+
+
+def find_writer_problems(config: Config) -> Iterator[str]:
+    """Yield a message for each file of the configuration that another user can change."""
+    files = (("configuration", config.file), ("redis.password_file", config.redis.password_file))
+    for key, path in files:
+        try:
+            for writer in find_writers(path) if path else ():
+                yield f"{key}: others can change {path}: {writer}"
+        except OSError:  # `find_problems` says what cannot be read
+            continue
 
 
 def _check_http_url(text: str) -> None:
@@ -63,12 +81,8 @@ def _check_http_url(text: str) -> None:
 
 def _find_file_problems(path: str) -> Iterator[str]:
     try:
-        mode = os.stat(path).st_mode
-    except OSError as error:
-        yield f"redis.password_file: cannot read {path}: {error.strerror}"
-        return
-    if mode & (stat.S_IRWXO | stat.S_IWGRP):
-        yield (
-            f"redis.password_file: other users can read or change {path}; "
-            f"to protect it: chmod 0640 {path}"
-        )
+        problem = describe_exposure(path)
+    except ConfigError as error:
+        problem = str(error)
+    if problem:
+        yield f"redis.password_file: {problem}"

@@ -4,11 +4,12 @@ import time
 from collections.abc import Iterator
 from itertools import zip_longest
 
-from beanwatch.cli.lib.output import printable
 from beanwatch.durations import format_duration
 from beanwatch.fleet.job_story import JobLocation, Story
 from beanwatch.outcomes import OUTCOMES
+from beanwatch.quoting import terminal_text
 from beanwatch.store.ledger import LedgerEntry
+from beanwatch.words import count
 
 DELETED = frozenset(outcome.name for outcome in OUTCOMES if outcome.is_deleted)
 
@@ -24,7 +25,7 @@ RECORDING_HINTS = {
 
 def story_lines(story: Story) -> Iterator[str]:
     """Yield the lines that show a job, with control characters escaped."""
-    return map(printable, _lines(story))
+    return map(terminal_text, _lines(story))
 
 
 def _lines(story: Story) -> Iterator[str]:
@@ -48,8 +49,8 @@ def _lines(story: Story) -> Iterator[str]:
     if not story.entries:
         yield "  no run of this job is recorded"
     if len(numbers) > 1:
-        count = len(numbers)
-        yield f"  the job was put {count} times with the same id: the later ones are duplicates"
+        times = len(numbers)
+        yield f"  the job was put {times} times with the same id: the later ones are duplicates"
     for now in story.nows:
         yield from now_lines(now)
 
@@ -76,7 +77,9 @@ def ran_again(entry: LedgerEntry, after: LedgerEntry) -> bool:
 def entry_lines(entry: LedgerEntry, *, show_number: bool, show_traceback: bool) -> Iterator[str]:
     """Yield the lines of one run: when, outcome, worker, times, reason, traceback, follow-ups."""
     when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(entry.started_at))
-    spans = f"started {entry.wait:.1f} s after its put, ran for {entry.duration:.3f} s"
+    # Nobody measured the run if its worker was killed.
+    ran = f"ran for {entry.duration:.3f} s" if entry.duration else "ran for an unknown time"
+    spans = f"started {entry.wait:.1f} s after its put, {ran}"
     if entry.outcome in ("retry", "timeout") and entry.delay:
         spans += f", to run again in {entry.delay:.0f} s"
     number = f" job {entry.job_id}" if show_number else ""
@@ -103,7 +106,7 @@ def now_lines(now: JobLocation) -> Iterator[str]:
         if job.ready_in is not None:
             words += f", ready in {format_duration(job.ready_in)}"
         if job.kicks:
-            words += f", kicked {job.kicks} times"
+            words += f", kicked {count(job.kicks, 'time')}"
     if now.holder:
         words += f", held by {now.holder}"
     where = f" (job {now.job_id} on {now.server})" if now.server else ""

@@ -8,7 +8,7 @@ import click
 from beanwatch import config as configuration
 from beanwatch import values
 from beanwatch.net.address import AddressError
-from beanwatch.net.redis_url import DEFAULT_URL, RedisUrl, parse_redis_url
+from beanwatch.net.redis_url import RedisUrl, parse_redis_url
 from beanwatch.queues.registry import DEFAULT_SCHEME
 from beanwatch.queues.servers import Server, resolve_servers
 
@@ -123,11 +123,11 @@ def pick_job_server(config: configuration.Config, wanted: str | None) -> Server:
 
 
 def pick_redis(config: configuration.Config, url: str | None) -> RedisUrl | None:
-    """Return the URL of the Redis of the flag or the configuration; None if there is none.
+    """Return the URL of the Redis of the flag or the configuration; None if it is empty (off).
 
     Raises UsageError if the URL is invalid or the password cannot be read.
     """
-    url = url or config.redis.url
+    url = config.redis.url if url is None else url
     try:
         return parse_redis_url(url, config.redis.read_password()) if url else None
     except (ValueError, configuration.ConfigError) as error:
@@ -135,14 +135,27 @@ def pick_redis(config: configuration.Config, url: str | None) -> RedisUrl | None
 
 
 def need_redis(config: configuration.Config, url: str | None) -> RedisUrl:
-    """Return the URL of the Redis for a command that needs one; by default that on this host.
+    """Return the URL of the Redis for a command that needs one.
 
-    Raises UsageError if the URL is invalid or the password cannot be read.
+    Raises UsageError if the URL is invalid, the password cannot be read, or Redis is off.
     """
-    found = pick_redis(config, url or config.redis.url or DEFAULT_URL)
-    if found is None:  # DEFAULT_URL is never empty
-        raise click.UsageError("no Redis is configured: give its URL with --redis")
+    found = pick_redis(config, url)
+    if found is None:
+        raise click.UsageError(
+            "this needs Redis, which is off because redis.url is empty; name one with --redis URL"
+        )
     return found
+
+
+def read_command_secret(config: configuration.Config) -> bytes:
+    """Return the secret that signs commands to workers; b"" if none is configured.
+
+    Raises UsageError if its file cannot be read, is readable by others, or holds no good secret.
+    """
+    try:
+        return config.read_secret()
+    except configuration.ConfigError as error:
+        raise click.UsageError(str(error)) from None
 
 
 def apply_flags(section: Any, **flags: Any) -> Any:

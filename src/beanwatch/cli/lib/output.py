@@ -1,4 +1,4 @@
-"""Print JSON, tables and errors, and escape control characters, for all commands."""
+"""Print lines, JSON, tables and errors for all commands; what a terminal could obey is escaped."""
 
 import json
 import sys
@@ -9,6 +9,8 @@ from typing import Any
 import click
 from rich.console import Console, RenderableType
 
+from beanwatch.quoting import terminal_text
+
 
 def print_json(tree: Any) -> None:
     """Print a tree as indented JSON on standard output. Unknown values (None) become null."""
@@ -16,14 +18,24 @@ def print_json(tree: Any) -> None:
     sys.stdout.write("\n")
 
 
-def printable(text: str) -> str:
-    """Return the text with all control characters escaped, including line ends.
+def print_line(text: str, *, err: bool = False) -> None:
+    """Print one line on standard output, or with `err` on standard error.
 
-    Names, reasons and bodies of jobs come from other programs, which must not control the terminal.
+    Everything that a terminal could obey is escaped, also line ends: names, reasons and bodies of
+    jobs come from other programs. Use this and not click.echo, which would print them as they are.
     """
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
-    )
+    click.echo(terminal_text(text), err=err)  # noqa: TID251
+
+
+def print_text(text: str) -> None:
+    """Print lines of text that beanwatch itself has made, such as a script."""
+    click.echo(text.removesuffix("\n"))  # noqa: TID251
+
+
+def print_status(word: str, color: str | None, text: str) -> None:
+    """Print a line that begins with a word in a color, padded to 8 characters."""
+    line = f"{click.style(f'{word:8}', fg=color)} {terminal_text(text)}"
+    click.echo(line)  # noqa: TID251
 
 
 def print_table(table: RenderableType, *, width: int = 200) -> None:
@@ -36,7 +48,7 @@ def print_table(table: RenderableType, *, width: int = 200) -> None:
 
 def print_error(text: str) -> None:
     """Print an error as one line on standard error. Unlike `fail`, this does not exit."""
-    click.echo(f"beanwatch: {printable(text)}", err=True)
+    print_line(f"beanwatch: {text}", err=True)
 
 
 @contextmanager

@@ -10,10 +10,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from beanwatch.cli.lib.options import QUERY_TIMEOUT
-from beanwatch.cli.lib.output import print_error, print_json, printable
+from beanwatch.cli.lib.output import print_error, print_json, print_line
 from beanwatch.durations import format_duration
 from beanwatch.fleet.queue_actions import Step, carry_out, open_actions
 from beanwatch.queues.base import ServerError
+from beanwatch.quoting import terminal_text
 
 PAST = {"kick": "kicked", "delete": "deleted", "pause": "paused", "resume": "resumed"}
 
@@ -44,7 +45,7 @@ class PlanRunner:
             self._report(steps)
             return 0
         if not self._ask(steps):
-            click.echo("not confirmed: nothing was changed", err=True)
+            print_line("not confirmed: nothing was changed", err=True)
             return 1
         try:
             self._act(steps)
@@ -67,17 +68,21 @@ class PlanRunner:
                 "to do it without asking, or --dry-run to see what would be done"
             )
         for step in steps:
-            click.echo(f"  {describe(step, step.jobs)}", err=True)
+            print_line(f"  {describe(step, step.jobs)}", err=True)
         return click.confirm(f"{self._action.capitalize()} all of these?", err=True)
 
     def _act(self, steps: Sequence[Step]) -> None:
         console = Console(stderr=True)
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+        columns = (
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+        )
         with Progress(
             *columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal
         ) as progress:
             for number, step in enumerate(steps):
-                title = f"{self._action} {printable(step.target.name)}"
+                title = f"{self._action} {terminal_text(step.target.name)}"
                 task = progress.add_task(title, total=step.jobs)
                 with closing(open_actions(step.target.server, QUERY_TIMEOUT)) as actions:
                     for count in carry_out(actions, step):
@@ -91,19 +96,19 @@ class PlanRunner:
             print_json({"action": self._action, "dry_run": dry_run, "queues": rows})
             return
         if not steps:
-            click.echo(f"nothing to {self._action}")
+            print_line(f"nothing to {self._action}")
         for step, done in zip(steps, self._done, strict=True):
             if self._flags.dry_run:
-                click.echo(f"would {self._action} {describe(step, step.jobs)}")
+                print_line(f"would {self._action} {describe(step, step.jobs)}")
             elif step.is_pause and not done:
-                click.echo(f"{describe(step, done)}: not {PAST[self._action]}")
+                print_line(f"{describe(step, done)}: not {PAST[self._action]}")
             else:
-                click.echo(f"{describe(step, done)}, {PAST[self._action]}")
+                print_line(f"{describe(step, done)}, {PAST[self._action]}")
 
 
 def describe(step: Step, count: int) -> str:
     """Return a step as text: the queue, and `count` jobs or the duration of a pause."""
-    where = printable(str(step.target))
+    where = str(step.target)
     if not step.is_pause:
         return f"{where}: {count:,} {step.state} job{'s' if count != 1 else ''}"
     return f"{where}: for {format_duration(step.seconds)}" if step.seconds else where

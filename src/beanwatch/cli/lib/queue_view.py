@@ -100,8 +100,16 @@ def queue_table(rows: Sequence[QueueRow], *, several: bool) -> Columns:
 
 
 def state_words(row: QueueRow) -> str:
-    """Return the text of the column STATE: the state of the consumers, and the missing jobs."""
+    """Return the text of the column STATE: the state of the consumers, buried and missing jobs.
+
+    `ok` alone means that none of these is a problem.
+    """
     state = STATE_WORDS.get(row.state, row.state or UNKNOWN)
     if state == "paused" and row.pause_left is not None:
         state = f"paused {time_cell(row.pause_left)}"
-    return f"{state}, {row.missing_jobs} missing" if row.missing_jobs else state
+    troubles = [
+        f"{count_cell(number)} {word}"
+        for number, word in ((row.missing_jobs, "missing"), (row.buried, "buried"))
+        if number
+    ]
+    return ", ".join(troubles if troubles and state == "ok" else [state, *troubles])

@@ -1,17 +1,24 @@
 """Find workers by their ids, and send commands to them. Each failure is printed as one line."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import click
 
-from beanwatch.cli.lib.options import QUERY_TIMEOUT, load_config, need_redis, pick_servers
-from beanwatch.cli.lib.output import exit_1_on
+from beanwatch.cli.lib.options import (
+    QUERY_TIMEOUT,
+    load_config,
+    need_redis,
+    pick_servers,
+    read_command_secret,
+)
+from beanwatch.cli.lib.output import exit_1_on, print_line
 from beanwatch.config import GLOB, Config
 from beanwatch.fleet.workers import WorkerError, find_target, match_workers
 from beanwatch.net.redis_url import Execute, RedisError, open_redis
 from beanwatch.store.heartbeats import Worker, read_workers
+from beanwatch.words import count
 from beanwatch.worker.control.client import CommandResult, Target, send_command
 from beanwatch.worker.control.messages import Args, Command
 
@@ -27,10 +34,13 @@ def send_to_workers(
     redis: str | None,
     server: str | None,
     timeout: float,
+    words: str = "",
+    skip: Sequence[str] = (),
 ) -> list[CommandResult]:
     """Send one command to all workers that match, and return their replies.
 
-    `timeout` (seconds) limits the wait for replies. Raises ClickException if no worker matches.
+    `words` say why. The command is not sent to the workers in `skip`. `timeout` (seconds) limits
+    the wait for replies. Raises ClickException if no worker matches.
     """
     config = load_config(config_file)
     address = pick_servers(config, (server,))[0].address if server else None
@@ -39,13 +49,12 @@ def send_to_workers(
     else:
         found = find_workers(config, redis, id_glob)
         with exit_1_on(WorkerError):
-            targets = [find_target(worker, address) for worker in found]
+            targets = [find_target(worker, address) for worker in found if worker.id not in skip]
     if sys.stderr.isatty():
-        click.echo(
-            f"waiting up to {timeout:g} s for {len(targets)} workers to reply to {command!r}",
-            err=True,
-        )
-    return send_command(targets, command, args, timeout=timeout)
+        workers = count(len(targets), "worker")
+        print_line(f"waiting up to {timeout:g} s for {workers} to reply to {command!r}", err=True)
+    secret = read_command_secret(config)
+    return send_command(targets, command, args, timeout=timeout, secret=secret, words=words)
 
 
 def find_workers(config: Config, redis: str | None, id_glob: str) -> list[Worker]:
@@ -66,5 +75,5 @@ def query_redis(config: Config, redis: str | None, query: Callable[[Execute], T]
             return query(client.execute)
     except RedisError as error:
         raise click.ClickException(
-            f"cannot read the workers' records: {error} (--redis URL chooses another Redis)"
+            f"cannot use the workers' records: {error} (--redis URL chooses another Redis)"
         ) from None

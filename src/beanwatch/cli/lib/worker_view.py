@@ -12,7 +12,7 @@ from beanwatch.cli.lib.tables import (
     text_column,
 )
 from beanwatch.durations import format_duration
-from beanwatch.store.health import decide_health, decide_restarted
+from beanwatch.store.health import UNKNOWN, decide_health, decide_restarted
 from beanwatch.store.heartbeats import Heartbeat, Worker
 
 
@@ -21,8 +21,8 @@ def worker_style(worker: Worker) -> str:
     health = decide_health(worker)
     if health in ("dead", "hung"):
         return STYLES["critical"]
-    restarted = worker.heartbeat is not None and decide_restarted(worker.heartbeat)
-    return STYLES["warning"] if health == "blocked" or restarted else ""
+    is_warning = health in ("blocked", UNKNOWN) or decide_restarted(worker)
+    return STYLES["warning"] if is_warning else ""
 
 
 def worker_table(workers: Sequence[Worker]) -> Columns:
@@ -47,10 +47,11 @@ def worker_table(workers: Sequence[Worker]) -> Columns:
         health = decide_health(worker)
         if beat is None:
             blank = [""] * (6 + differ)
-            words = f"cannot read its record: {worker.problem}" if worker.problem else ""
+            words = f"cannot read its record: {worker.problem}" if worker.problem else worker.doubt
             table.add_row(worker.id, health, *blank, words, style=worker_style(worker))
             continue
-        busy_for = beat.beat_at - beat.job_started_at if beat.job_started_at else None
+        has_times = beat.beat_at and beat.job_started_at
+        busy_for = beat.beat_at - beat.job_started_at if has_times else None
         table.add_row(
             worker.id,
             health,
@@ -61,23 +62,23 @@ def worker_table(workers: Sequence[Worker]) -> Columns:
             count_cell(beat.failed),
             f"{worker.age:.1f}s",
             *([beat.app_version] if differ else []),
-            worker_words(beat, health),
+            worker.doubt or worker_words(worker, beat, health),
             style=worker_style(worker),
         )
     return table
 
 
-def worker_words(beat: Heartbeat, health: str) -> str:
+def worker_words(worker: Worker, beat: Heartbeat, health: str) -> str:
     """Return the text of the last column: the most important remark on a worker.
 
     It is the place in the code where the worker hangs, else the reason why it is blocked, waiting
-    or stopping, else how its previous process ended, else the note of the job's handler.
+    or stopping, else how its last process that crashed ended, else the note of the job's handler.
     """
     if health == "hung" and beat.where:
         return beat.where
     if beat.reason:
         return beat.reason
-    if decide_restarted(beat):
+    if decide_restarted(worker):
         return f"restarted: {beat.last_exit}"
     done = "/".join(f"{n:,}" for n in beat.progress if n)
     return f"{beat.note} {done}".strip()
@@ -92,5 +93,6 @@ def worker_tree(worker: Worker) -> dict[str, Any]:
         "id": worker.id,
         "health": decide_health(worker),
         "age": round(worker.age, 3),
+        "problem": worker.problem or worker.doubt,
         **(worker.heartbeat._asdict() if worker.heartbeat else {}),
     }

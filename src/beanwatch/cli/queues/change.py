@@ -1,7 +1,6 @@
 """`beanwatch queues kick|delete|empty|pause|resume`: the actions that change queues or jobs."""
 
 import math
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,7 +16,6 @@ from beanwatch.fleet.queue_actions import (
     BuriedFilter,
     Step,
     Target,
-    find_unrecorded,
     plan_by_ledger,
     plan_jobs,
     plan_pause,
@@ -122,21 +120,27 @@ def plan_buried(
         if not choice.is_set:
             return plan_jobs(targets, action, ["buried"], count)
         with open_redis(need_redis(config, redis), QUERY_TIMEOUT) as link:
-            for target in find_unrecorded(link.execute, targets):
-                print_error(
-                    f"the ledger has no record of the {target.queue.buried} buried jobs of "
-                    f"{target.name}: they were buried before the server was restarted, or their "
-                    "workers do not write to this ledger"
-                )
             return plan_by_ledger(
                 link.execute,
                 targets,
                 action,
                 choice,
-                now=time.time(),
                 timeout=QUERY_TIMEOUT,
                 count=count,
+                on_unrecorded=print_unrecorded,
+                on_rejected=lambda error: print_error(
+                    f"a record of a buried job cannot be read, so this job is left out: {error}"
+                ),
             )
+
+
+def print_unrecorded(target: Target) -> None:
+    """Print that the ledger has no record of the buried jobs of a queue, and the likely causes."""
+    print_error(
+        f"the ledger has no record of the {target.queue.buried} buried jobs of {target.name}: they "
+        "have no id in their envelope and were buried before the server was restarted, or their "
+        "workers do not write to this ledger"
+    )
 
 
 @click.command("pause")

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from beanwatch.cli.lib.options import json_option
-from beanwatch.cli.lib.output import print_json
+from beanwatch.cli.lib.output import print_json, print_line
 from beanwatch.queues.base import ACTIONS, System
 from beanwatch.queues.model import QUEUE_FIELDS, SERVER_FIELDS
 from beanwatch.queues.registry import MODULES, all_systems, find_system
@@ -24,7 +24,7 @@ def systems(as_json: bool) -> None:
         print_json([as_tree(system) for system in found])
         return
     for line in format_table(found):
-        click.echo(line)
+        print_line(line)
 
 
 def as_tree(system: System) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from beanwatch.cli.lib.absent_parts import has_redis
 from beanwatch.cli.lib.options import (
     COUNT,
     QUERY_TIMEOUT,
@@ -13,7 +14,7 @@ from beanwatch.cli.lib.options import (
     pick_servers,
     redis_option,
 )
-from beanwatch.cli.lib.output import exit_1_on, print_error, print_json, print_table, printable
+from beanwatch.cli.lib.output import exit_1_on, print_error, print_json, print_line, print_table
 from beanwatch.cli.lib.queue_options import add_query_options, describe_no_match, load_targets
 from beanwatch.cli.lib.queue_view import SORTS, queue_table, sort_queues
 from beanwatch.cli.lib.tables import UNKNOWN
@@ -26,6 +27,7 @@ from beanwatch.net.redis_url import RedisError, open_redis
 from beanwatch.queues.base import Job, ServerError
 from beanwatch.queues.model import QUEUE_FIELDS
 from beanwatch.queues.selection import INTERNAL, Selection
+from beanwatch.words import count
 
 DEFAULT_EXCERPT = 200  # bytes of a job's body that `peek` shows
 MAX_REASONS = 5  # reasons of buried jobs that `peek` shows for a queue
@@ -87,11 +89,11 @@ def show(config_file: str | None, servers: tuple[str, ...], queue_glob: str, as_
         print_json([as_tree(target) for target in targets])
         return
     for target in targets:
-        click.echo(f"{printable(str(target))} ({target.server.system.name})")
+        print_line(f"{target} ({target.server.system.name})")
         for field in SHOWN_FIELDS:
-            click.echo(f"  {field:24} {value_text(getattr(target.queue, field))}")
+            print_line(f"  {field:24} {value_text(getattr(target.queue, field))}")
         for name, value in target.queue.native.items():
-            click.echo(f"  {name:24} {value_text(value)}")
+            print_line(f"  {name:24} {value_text(value)}")
 
 
 def as_tree(target: Target) -> dict[str, Any]:
@@ -143,18 +145,19 @@ def peek(
         return
     for target, job in found:
         for line in job_lines(target, job, limit, reasons.get(str(target)) or ()):
-            click.echo(printable(line))
+            print_line(line)
 
 
 def find_reasons(
     targets: Sequence[Target], config: Config, redis: str | None
 ) -> dict[str, list[Reason]]:
-    """Return why jobs of each queue were buried, by the queue's text; {} without a Redis.
+    """Return why jobs of each queue were buried, by the queue's text; {} if Redis is off or absent.
 
     If the ledger or a server cannot be read, print why, and return the reasons found before.
     """
-    url = pick_redis(config, redis)
-    if url is None:
+    config = config.set_redis(redis)
+    url = pick_redis(config, None)
+    if url is None or not has_redis(config):
         return {}
     found: dict[str, list[Reason]] = {}
     try:
@@ -202,7 +205,7 @@ def job_lines(target: Target, job: Job, limit: int, reasons: Sequence[Reason]) -
     if job.state != "buried":
         return
     for one in reasons[:MAX_REASONS]:
-        jobs = "1 job" if one.jobs == 1 else f"{one.jobs} jobs"
+        jobs = count(one.jobs, "job")
         yield f"  buried because: {one.job}: {one.reason} ({jobs}, the last is {one.job_id})"
     if len(reasons) > MAX_REASONS:
-        yield f"  and because of {len(reasons) - MAX_REASONS} more reasons"
+        yield f"  and because of {count(len(reasons) - MAX_REASONS, 'more reason')}"

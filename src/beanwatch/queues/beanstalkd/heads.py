@@ -7,7 +7,7 @@ from beanwatch.net.errors import quote_answer
 from beanwatch.queues.beanstalkd.connection import QueryConnection, body_of
 from beanwatch.queues.beanstalkd.protocol import (
     ID_DIGITS,
-    MAX_BODY,
+    MAX_JOB,
     USE_DEFAULT,
     Reply,
     peek,
@@ -20,6 +20,8 @@ from beanwatch.queues.beanstalkd.stats import Stats, known_count, parse_stats
 # job, and for each `use` the server searches all its tubes.
 MAX_BYTES = 8 * 1024 * 1024  # of all bodies
 MAX_HEADS = 1000
+SMALL_BODY = 65_535  # bytes; by default beanstalkd allows no larger body
+GROWN_CHUNK = 10
 CHUNK = 50  # peeks that are sent at once, each with its `use`
 
 
@@ -48,23 +50,27 @@ def read_heads(
 ) -> Heads:
     """Read at most MAX_HEADS heads, until `max_bytes` of bodies have arrived. Raises ServerError.
 
-    `max_job_size` (bytes) is the server's limit for a body; if it is above MAX_BODY, no head is
-    read. Each peek needs `use`, which creates a tube that does not exist. So pass only tubes that
-    were just listed. Afterwards the connection uses `default` again.
+    `max_job_size` (bytes) is the server's limit for a body; if it is above MAX_JOB, it cannot be
+    right, and no head is read. Each peek needs `use`, which creates a tube that does not exist. So
+    pass only tubes that were just listed. Afterwards the connection uses `default` again.
     """
-    if max_job_size > MAX_BODY:
+    if max_job_size > MAX_JOB:
         return Heads({}, peeks)
     ids: dict[Peek, bytes] = {}
     implausible: list[str] = []
     size = done = 0
-    # Bodies are rarely as large as the server allows, but the limit must hold even then.
-    chunk = max(1, min(CHUNK, max_bytes // max(1, max_job_size)))
+    # A chunk of the largest bodies must not exceed `max_bytes`. But bodies are rarely so large: ask
+    # for more at once while those that arrive are small, up to GROWN_CHUNK.
+    safe = chunk = max(1, min(CHUNK, max_bytes // max(1, max_job_size)))
     while done < min(len(peeks), MAX_HEADS) and size < max_bytes:
         asked = peeks[done : done + chunk]
+        largest = 0
         for query, reply in _ask(link, asked):
-            size += len(reply.body)
             if reply.word != b"FOUND":
                 continue
+            found_size = int(reply.args[1]) if len(reply.args) > 1 else 0
+            size += found_size
+            largest = max(largest, found_size)
             if is_job_id(reply.args[0]):
                 ids[query] = reply.args[0]
             else:
@@ -73,6 +79,8 @@ def read_heads(
                     f"{quote_answer(reply.args[0][:30])}, which is not a number"
                 )
         done += len(asked)
+        grown = min(2 * chunk, max(safe, min(CHUNK, GROWN_CHUNK)))
+        chunk = grown if largest <= SMALL_BODY else safe
     if peeks:
         link.ask_one(USE_DEFAULT)
     jobs = dict(zip(ids, read_jobs(link, list(ids.values()), implausible), strict=True))

@@ -11,8 +11,9 @@ from beanwatch.net.errors import quote_answer
 
 # Most bytes in a line of a reply. beanstalkd's are shorter, since a tube's name has at most 200.
 MAX_LINE = 1024
-# Most bytes in a body. A list of 100,000 tubes with the longest names is smaller.
+# Most bytes of a body that are kept. A list of 100,000 tubes with the longest names is smaller.
 MAX_BODY = 32 * 1024 * 1024
+MAX_JOB = 1 << 30  # most bytes in the body of a job; beanstalkd allows no more
 MAX_TUBE_NAME = 200  # bytes
 TUBE_NAME_CHARACTERS = frozenset(
     "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-+/;.$_()"
@@ -79,16 +80,28 @@ class Reply(NamedTuple):
 
 
 class ReplyBuffer:
-    """Splits the received bytes into replies. Do not use it again after a NonsenseError."""
+    """Splits the received bytes into replies. Do not use it again after a NonsenseError.
+
+    The body of a job that is larger than MAX_BODY is skipped: the reply has an empty body, and its
+    size is in the last argument.
+    """
 
     def __init__(self) -> None:
         self._data = b""
         self._start = 0  # index of the first byte that was not returned yet
         self._parts: list[bytes] = []  # pieces of a reply whose body is incomplete
         self._missing = 0  # bytes until that body is complete
+        self._unwanted = 0  # bytes until a body that is skipped has ended
+        self._skipped: Reply | None = None  # the reply with that body
 
     def feed(self, data: bytes) -> None:
         """Append bytes that the socket received."""
+        if self._unwanted:
+            skipped = min(self._unwanted, len(data))
+            self._unwanted -= skipped
+            data = data[skipped:]
+            if self._unwanted:
+                return
         if self._missing > 0:
             self._parts.append(data)
             self._missing -= len(data)
@@ -102,8 +115,11 @@ class ReplyBuffer:
 
     def next(self) -> Reply | None:
         """Return the next complete reply; None if more bytes are needed. Raises NonsenseError."""
-        if self._missing > 0:
+        if self._missing > 0 or self._unwanted:
             return None
+        if self._skipped is not None:
+            reply, self._skipped = self._skipped, None
+            return reply
         data, start = self._data, self._start
         end = data.find(b"\r\n", start, start + MAX_LINE + 2)
         if end < 0:
@@ -115,6 +131,11 @@ class ReplyBuffer:
             self._start = end + 2
             return Reply(word, args)
         body, stop = end + 2, end + 2 + size
+        if size > MAX_BODY:
+            self._skipped = Reply(word, args)
+            self._unwanted = max(0, stop + 2 - len(data))
+            self._data, self._start = data[stop + 2 :], 0
+            return self.next()
         if len(data) < stop + 2:
             # Keep the line too: the reply is parsed again when its body is complete.
             self._parts = [data[start:]]
@@ -138,7 +159,8 @@ def _read_line(line: bytes) -> tuple[bytes, tuple[bytes, ...], int | None]:
     if word not in WITH_BODY:
         return word, tuple(args), None
     size = args[-1] if args else b""
-    if not size.isdigit() or int(size) > MAX_BODY:
+    limit = MAX_JOB if word == b"FOUND" else MAX_BODY
+    if not size.isdigit() or int(size) > limit:
         raise _nonsense(line[:40])
     return word, tuple(args), int(size)
 

@@ -39,6 +39,7 @@ from beanwatch.queues.beanstalkd.stats import (
     to_server,
 )
 from beanwatch.queues.model import QueueState, ServerState
+from beanwatch.words import count
 
 if TYPE_CHECKING:
     from beanwatch.queues.beanstalkd.heads import Heads, Peek
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
 # From this number of tubes on, the fast parser saves more time than its first call costs.
 MANY_TUBES = 100
 ReadTube = Callable[[str, bytes, ServerState | None, ImplausibleValues], QueueState]
-REFUSED_WITHIN = 600.0  # seconds for which refused puts are reported as a problem
+RECENT = 600.0  # seconds for which refused puts and passed TTRs are reported as a problem
 
 
 class BeanstalkdReader(Reader):
@@ -65,7 +66,8 @@ class BeanstalkdReader(Reader):
         self._memory, self._clock = options.memory, options.clock
         self._connection: QueryConnection | None = None
         self._skipped_heads: Sequence[Peek] = ()  # in the last reading, because of a limit
-        self._refused = 0  # puts refused in the last REFUSED_WITHIN seconds
+        self._refused = 0  # puts refused in the last RECENT seconds
+        self._timeouts = 0  # jobs that the server took back in that time, as their TTR had passed
         self._has_one_deadline = False  # true if `read` was called with a timeout
 
     def read(self, wanted: Wanted, timeout: float | None = None) -> Reading:
@@ -90,18 +92,23 @@ class BeanstalkdReader(Reader):
         return self._read_from(self._open(limit), wanted, limit)
 
     def problems(self, reading: Reading) -> Iterator[Problem]:
-        """Yield problems: the server is draining, it refused puts, it lost jobs of a queue."""
+        """Yield problems: the server drains, refused puts, took jobs back, or lost jobs."""
         server = reading.server
         if server is None:
             return
         if server.draining:
             yield Problem("warning", "is draining: it accepts no new jobs")
         if self._refused:
-            puts = "1 put" if self._refused == 1 else f"{self._refused} puts"
+            puts = count(self._refused, "put")
             yield Problem("warning", f"refused {puts} lately: these jobs are in no queue")
+        if self._timeouts:
+            jobs = count(self._timeouts, "job")
+            yield Problem(
+                "warning", f"took back {jobs} lately, because the time to run (TTR) was over"
+            )
         for queue in sorted(reading.queues or ()):
             if missing := (reading.queues or {})[queue].missing_jobs:
-                jobs = "1 job" if missing == 1 else f"{missing} jobs"
+                jobs = count(missing, "job")
                 yield Problem(
                     "warning", f"lost track of {jobs} of queue {queue} (binlog's disk full?)"
                 )
@@ -157,12 +164,37 @@ class BeanstalkdReader(Reader):
         now = count_rejected(attempts - server.puts, before)
         if before is None or before.is_first:
             base = now.confirmed  # these were refused before the first reading, maybe long ago
-        self._refused = max(0, now.confirmed - base)
-        if self._refused and self._memory.lasting(f"{key} at", str(base)) > REFUSED_WITHIN:
-            base, self._refused = now.confirmed, 0
+        base, self._refused = self._count_recent(key, now.confirmed, base)
         record = [server.instance, now.seen, now.confirmed, int(now.is_first), base]
         self._memory.remember(key, record)
         return now.confirmed
+
+    def count_timeouts(self, stats: Stats, server: ServerState) -> None:
+        """Set `_timeouts`: how many jobs the server has taken back lately, for `problems`.
+
+        beanstalkd counts them for the whole server only. Those before the first reading of this
+        process of the server are not counted, because they may be old.
+        """
+        key = f"timeouts {self._node}"
+        known = _recalled(self._memory.recall(key), server.instance, 1)
+        total = known_count(stats, "job-timeouts")
+        if total is None:
+            if known:
+                self._memory.remember(key, [server.instance, *known])
+                self._memory.keep(f"{key} at")
+            return
+        base, self._timeouts = self._count_recent(key, total, known[0] if known else total)
+        self._memory.remember(key, [server.instance, base])
+
+    def _count_recent(self, key: str, total: int, base: int) -> tuple[int, int]:
+        """Return the new base of a counter, and by how much it is above its base.
+
+        If it has been above the same base for RECENT seconds, the base becomes `total`.
+        """
+        recent = max(0, total - base)
+        if recent and self._memory.lasting(f"{key} at", str(base)) > RECENT:
+            return total, 0
+        return base, recent
 
     def with_missing(self, queue: QueueState, instance: str | None) -> QueueState:
         """Return the queue with `missing_jobs` set, the number of jobs that the server lost.
@@ -212,6 +244,49 @@ class BeanstalkdReader(Reader):
         if peek.state == "ready" and (age := ready_seconds(job)) is not None:
             return age
         return round(self._memory.lasting(key, f"{instance} {job['id']}"), 3)
+
+    def add_overtaken(
+        self,
+        tubes: dict[str, QueueState],
+        heads: "Heads",
+        instance: str,
+        read: Callable[[Sequence[bytes]], Iterable[Stats]],
+    ) -> None:
+        """Set `overtaken_age` of the tubes with a ready job that is no longer the first one.
+
+        Only the first job of a tube can be asked for. So the first job is remembered until it is no
+        longer ready, and `read` asks for it by its id. Raises ServerError.
+        """
+        from beanwatch.queues.beanstalkd.heads import ready_seconds
+
+        remembered: dict[str, int] = {}
+        firsts = {
+            peek.tube: int(job["id"]) if job else None
+            for peek, job in heads.jobs.items()
+            if peek.state == "ready"
+        }
+        for tube, first in firsts.items():
+            known = _recalled(self._memory.recall(f"waiting {self._node} {tube}"), instance, 1)
+            if known and known[0] != first:
+                remembered[tube] = known[0]
+            else:
+                self._remember_waiting(tube, instance, first)
+        ids = [str(number).encode() for number in remembered.values()]
+        for (tube, number), job in zip(remembered.items(), read(ids), strict=True):
+            if job.get("state") == "ready" and job.get("tube") == tube:
+                since = self._remember_waiting(tube, instance, number)
+                age = ready_seconds(job)
+                tubes[tube] = tubes[tube]._replace(overtaken_age=since if age is None else age)
+            else:
+                self._remember_waiting(tube, instance, firsts[tube])
+
+    def _remember_waiting(self, tube: str, instance: str, job_id: int | None) -> float:
+        """Remember a ready job (None: none); return for how long it is known, in seconds."""
+        if job_id is None:
+            return 0.0
+        key = f"waiting {self._node} {tube}"
+        self._memory.remember(key, [instance, job_id])
+        return self._memory.lasting(f"{key} since", f"{instance} {job_id}")
 
     def add_heads(
         self, tubes: dict[str, QueueState], peeks: "Sequence[Peek]", heads: "Heads", instance: str
@@ -274,6 +349,7 @@ class _OneReading:
 
     def _server(self, stats: Stats) -> ServerState:
         server = to_server(stats, self._implausible)
+        self._reader.count_timeouts(stats, server)
         rejected = self._reader.count_rejected(stats, server)
         if rejected is None:
             return server
@@ -340,7 +416,7 @@ class _OneReading:
         An error is in `trouble` of the returned reading.
         """
         # Imported here, as in head_age, so that a check that reads no heads starts faster.
-        from beanwatch.queues.beanstalkd.heads import Heads, Peek, read_heads
+        from beanwatch.queues.beanstalkd.heads import Heads, Peek, read_heads, read_jobs
 
         wanted, trouble = self._wanted, ""
         heads = Heads({})
@@ -361,7 +437,15 @@ class _OneReading:
             except ServerError as error:
                 heads, trouble = Heads({}, peeks), f"cannot read head ages: {error}"
         self._implausible.extend(heads.implausible)
-        self._reader.add_heads(tubes, peeks, heads, instance_of(stats) or "")
+        instance = instance_of(stats) or ""
+        self._reader.add_heads(tubes, peeks, heads, instance)
+        if wanted.overtaken and not trouble:
+            try:
+                self._reader.add_overtaken(
+                    tubes, heads, instance, lambda ids: read_jobs(self._link, ids)
+                )
+            except ServerError as error:
+                trouble = f"cannot read the jobs that others overtook: {error}"
         unread = frozenset(peek.tube for peek in heads.left if peek.state == "ready")
         return reading._replace(trouble=trouble, unread_heads=unread)
 

@@ -22,6 +22,8 @@ MAX_NUMBER = 2**64
 # count from here on is a negative one.
 UNDERFLOW = 2**63
 
+_INSTANCE = re.compile("[A-Za-z0-9_-]{1,64}")
+
 Value = int | float | str
 Stats = dict[str, Value]
 
@@ -270,14 +272,19 @@ def to_server(stats: Stats, implausible: ImplausibleValues) -> ServerState:
         buried=buried,
         puts=puts,
         draining=None if isinstance(draining, str) else bool(draining),
+        is_first_start=decide_first_start(native),
         restart_note=describe_restart(native, (ready, reserved, delayed, buried)),
         native=native,
     )
 
 
 def instance_of(stats: Stats) -> str | None:
-    """Return a text that differs after each restart: the server's `id`, or its pid before 1.9."""
-    return str(stats.get("id") or stats.get("pid", "")) or None
+    """Return a text that differs after each restart: the server's `id`, or its pid before 1.9.
+
+    It becomes a part of keys and file names, so a text that no server has as its id is None.
+    """
+    instance = str(stats.get("id") or stats.get("pid", ""))
+    return instance if _INSTANCE.fullmatch(instance) else None
 
 
 def to_native(
@@ -319,6 +326,15 @@ def count_binlog_bytes(native: Mapping[str, Number]) -> Number | None:
         return None
 
 
+def decide_first_start(native: Mapping[str, Number]) -> bool | None:
+    """Return whether the binlog began with this process; None if that is unknown.
+
+    Each start opens a file with a new number. Without a binlog the number is 0.
+    """
+    current = native.get("binlog_current_index")
+    return current == 1 if current else None
+
+
 def describe_restart(native: Mapping[str, Number], jobs: Sequence[int | None]) -> str:
     """Return what the server's start did to jobs, to follow "was started 2m ago"; "" if unknown.
 
@@ -330,7 +346,7 @@ def describe_restart(native: Mapping[str, Number], jobs: Sequence[int | None]) -
         return ""
     if not current:  # no file is open: beanstalkd numbers the files of a binlog from 1
         return ", without a binlog: its jobs do not survive a restart"
-    if current == 1:  # each start opens a file with a new number, so there was no file before
+    if decide_first_start(native):
         return ", with a new binlog"
     if None in jobs:
         return ", with a binlog"
@@ -353,8 +369,9 @@ def balance_of(queue: QueueState) -> int | None:
 class Rejected(NamedTuple):
     """The number of puts that the server has refused since its start.
 
-    `seen` is the number by the last reading alone, `confirmed` the number by two readings.
-    `is_first` is true after one reading, when `confirmed` may still be too high.
+    `seen` comes from the last reading alone, and may count puts whose body is still being sent.
+    `confirmed` counts only what two readings in a row show. `is_first` is true after the first
+    reading: then there is nothing to compare with, so `confirmed` may still be too high.
     """
 
     seen: int

@@ -16,6 +16,8 @@ import msgspec
 import structlog
 from structlog.typing import EventDict, Processor
 
+from beanwatch.quoting import json_text, terminal_text
+
 CHANNEL = "beanwatch"
 # Monolog's numbers and names for the levels of PSR-3 (PHP's logging standard).
 LEVELS = {
@@ -40,7 +42,7 @@ def json_processors(clock: Callable[[], float] = time.time) -> list[Processor]:
 def console_processors(*, colors: bool) -> list[Processor]:
     """Return the processors of the format console: aligned text with the time, for a terminal."""
     pretty = structlog.dev.ConsoleRenderer(colors=colors)
-    return [fill_placeholders, add_console_fields, or_json(pretty), encode_text]
+    return [fill_placeholders, escape_fields, add_console_fields, or_json(pretty), encode_text]
 
 
 def plain_processors() -> list[Processor]:
@@ -116,11 +118,29 @@ def format_time(seconds: float) -> str:
 
 
 def encode_json(_logger: Any, _level: str, record: EventDict) -> bytes:
-    """Encode a record as one line of JSON. A value of a type unknown to JSON becomes text."""
+    """Encode a record as one line of JSON. A value of a type unknown to JSON becomes text.
+
+    What a terminal could obey is escaped, because people read logs in one.
+    """
     try:
-        return _encode(record) + b"\n"
+        return json_text(_encode(record)) + b"\n"
     except Exception:  # odd keys, huge numbers or cycles: write the line in any case
-        return _encode(_simplify(record)) + b"\n"
+        return json_text(_encode(_simplify(record))) + b"\n"
+
+
+def escape_fields(_logger: Any, _level: str, event: EventDict) -> EventDict:
+    """Escape what a terminal could obey in the message, the context and the lines of exceptions.
+
+    They contain texts of jobs and servers.
+    """
+    event = structlog.processors.format_exc_info(_logger, _level, event)
+    for key, value in event.items():
+        text = value if isinstance(value, str) else _describe(value)
+        if key in ("exception", "traceback"):
+            event[key] = "\n".join(map(terminal_text, text.split("\n")))
+        elif not text.isprintable():
+            event[key] = terminal_text(text)
+    return event
 
 
 def add_console_fields(_logger: Any, level: str, event: EventDict) -> EventDict:
@@ -136,7 +156,7 @@ def render_plain(_logger: Any, level: str, event: EventDict) -> str:
     message = event.pop("event")
     event.pop("channel", None)
     details = "".join(f" {key}={value}" for key, value in event.items())
-    return f"beanwatch: {level}: {message}{details}"
+    return terminal_text(f"beanwatch: {level}: {message}{details}")
 
 
 def or_json(render: Processor) -> Processor:

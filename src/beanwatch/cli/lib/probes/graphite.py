@@ -3,9 +3,11 @@
 import random
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
-from beanwatch.cli.lib.probes.finding import TIMEOUT, Finding, ProbeSettings
+from beanwatch.cli.lib.probes.finding import TIMEOUT, Finding, ProbeSettings, report_off
 from beanwatch.cli.lib.probes.render import hide_password, render, wait_for_value
+from beanwatch.cli.lib.probes.storage_step import CURE, find_step_problems
 from beanwatch.collectors.deliver.carbon import CarbonConnection, GraphiteError, parse_graphite
 from beanwatch.net.address import AddressError
 from beanwatch.queues.servers import short_host
@@ -21,28 +23,14 @@ def probe_graphite(settings: ProbeSettings) -> Iterator[Finding]:
     shown_url = hide_password(settings.url)
     value = random.randrange(1, 1_000_000)
     sent = False
-    try:
-        carbon = CarbonConnection(parse_graphite(settings.carbon), TIMEOUT)
-        carbon.send(f"{path} {value} {time.time():.0f}\n".encode())
-        # Another kind of server would send a reply, or not confirm that it read everything.
-        carbon.close_confirmed(TIMEOUT)
-        sent = True
-        yield Finding("graphite carbon", "ok", f"{settings.carbon}: received a test metric")
-    except (GraphiteError, AddressError) as error:
-        yield Finding(
-            "graphite carbon",
-            "failed",
-            f"cannot send a test metric: {error}",
-            "start carbon-cache or the relay, or correct address under [graphite]: the port "
-            "is LINE_RECEIVER_PORT in carbon.conf",
-        )
+    if settings.carbon:
+        finding = _send_test_metric(settings.carbon, path, value)
+        sent = finding.state == "ok"
+        yield finding
+    else:
+        yield report_off("graphite carbon", "graphite.address")
     if not settings.url:
-        yield Finding(
-            "graphite render",
-            "unused",
-            "the render API is not configured, so nothing can check that new points arrive",
-            "set url under [graphite], or $BEANWATCH_GRAPHITE_URL",
-        )
+        yield report_off("graphite render", "graphite.url")
         return
     try:
         if not sent:
@@ -68,12 +56,32 @@ def probe_graphite(settings: ProbeSettings) -> Iterator[Finding]:
         )
 
 
+def _send_test_metric(address: str, path: str, value: int) -> Finding:
+    try:
+        carbon = CarbonConnection(parse_graphite(address), TIMEOUT)
+        carbon.send(f"{path} {value} {time.time():.0f}\n".encode())
+        # Another kind of server would send a reply, or not confirm that it read everything.
+        carbon.close_confirmed(TIMEOUT)
+    except (GraphiteError, AddressError) as error:
+        return Finding(
+            "graphite carbon",
+            "failed",
+            f"cannot send a test metric: {error}",
+            "start carbon-cache or the relay, or correct address under [graphite]: the port "
+            "is LINE_RECEIVER_PORT in carbon.conf",
+        )
+    return Finding("graphite carbon", "ok", f"{address}: received a test metric")
+
+
 def probe_freshness(
     settings: ProbeSettings, *, now: Callable[[], float] = time.time
 ) -> Iterator[Finding]:
-    """Test that the collector is running, by the age of its newest point for each server."""
+    """Test that the collector is running, by the age of its newest point for each server.
+
+    Also test that Graphite's step fits the collector's intervals.
+    """
     if not settings.url:
-        yield Finding("freshness", "unused", "the render API is not configured")
+        yield Finding("freshness", "unused", "skipped: the render API is off")
         return
     for server in settings.servers:
         part = f"freshness {server.node}"
@@ -101,3 +109,7 @@ def probe_freshness(
             )
         else:
             yield Finding(part, "ok", f"the newest point is {max(0, now() - newest):.0f} s old")
+    nodes = [server.node for server in settings.servers]
+    with suppress(GraphiteError):  # a render API that does not work is in another finding
+        for problem in find_step_problems(settings.url, settings.prefix, nodes, settings.collect):
+            yield Finding("storage step", "warning", problem, CURE)

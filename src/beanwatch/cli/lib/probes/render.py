@@ -16,6 +16,7 @@ class Series(NamedTuple):
 
     name: str
     points: list[tuple[float, int]]
+    step: int = 0  # seconds between two points of the archive, also without a value; 0: unknown
 
 
 def parse_render(body: bytes) -> list[Series]:
@@ -35,6 +36,9 @@ def parse_render(body: bytes) -> list[Series]:
                     for value, at in series["datapoints"]
                     if value is not None
                 ],
+                int(series["datapoints"][1][1]) - int(series["datapoints"][0][1])
+                if len(series["datapoints"]) > 1
+                else 0,
             )
             for series in answer
         ]

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from beanwatch.cli.lib.probes.finding import Finding
+from beanwatch.quoting import terminal_text
 
 Probe = Callable[[], Iterable[Finding]]
 
@@ -65,8 +66,11 @@ class show_progress:  # noqa: N801 - used as `with show_progress(names) as finis
         return self._finished
 
     def _finished(self, name: str) -> None:
+        from rich.text import Text
+
         self._left.remove(name)
-        self._status.update(f"testing {', '.join(self._left)}")
+        # In a str, rich would read `[red]` as markup.
+        self._status.update(Text(terminal_text(f"testing {', '.join(self._left)}")))
 
     def __exit__(self, *_: object) -> None:
         if self._shown:

@@ -3,13 +3,17 @@
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 
-from beanwatch.cli.lib.probes.finding import TIMEOUT, Finding
+from beanwatch.cli.lib.probes.finding import TIMEOUT, Finding, report_off
 from beanwatch.net.redis_url import RedisError, RedisUrl, open_redis
 from beanwatch.queues.base import SERVER_ONLY, ProtocolError, ReaderOptions, ServerError
 from beanwatch.queues.model import ServerState
 from beanwatch.queues.servers import Server
 from beanwatch.store.health import decide_health, decide_restarted
-from beanwatch.store.heartbeats import read_workers
+from beanwatch.store.heartbeats import read_redis, read_workers
+from beanwatch.store.redis_state import describe_state, find_problems
+from beanwatch.words import count
+
+REDIS_CURE = "see beanwatch runbook redis"
 
 
 def server_part(server: Server) -> str:
@@ -42,58 +46,56 @@ def probe_server(server: Server) -> Iterator[Finding]:
 def describe(state: ServerState) -> str:
     """Return a server's version and its numbers of queues and jobs, if they are known, as text."""
     counts = ((state.ready, "ready"), (state.buried, "buried"))
-    jobs = ", ".join(f"{count} {word}" for count, word in counts if count is not None)
-    queues = "1 queue" if state.queues == 1 else f"{state.queues} queues"
+    jobs = ", ".join(f"{number} {word}" for number, word in counts if number is not None)
     parts = [
         f"version {state.version}" if state.version else "",
-        queues if state.queues is not None else "",
+        count(state.queues, "queue") if state.queues is not None else "",
         f"jobs {jobs}" if jobs else "",
     ]
     return ", ".join(filter(None, parts)) or "it answers"
 
 
-def probe_redis(redis: RedisUrl) -> Iterator[Finding]:
+def probe_redis(redis: RedisUrl | None) -> Iterator[Finding]:
     """Test that Redis answers, accepts writes, and does not evict heartbeats."""
+    if redis is None:
+        yield report_off("redis", "redis.url")
+        return
     try:
         with open_redis(redis, TIMEOUT) as client:
-            (info,) = client.execute([("INFO",)])
+            state = read_redis(client.execute)
     except RedisError as error:
-        if any(word in str(error) for word in ("NOAUTH", "WRONGPASS", "NOPERM")):
+        if error.code in ("NOAUTH", "WRONGPASS"):
             cure = "correct password_file, or the user in url, under [redis]"
+        elif error.code == "NOPERM":
+            cure = f"{REDIS_CURE}, for the rights that this Redis user needs"
         else:
             cure = "start it (systemctl start redis-server), or correct url under [redis]"
         yield Finding("redis", "failed", f"cannot query Redis: {error}", cure)
         return
-    facts = dict(
-        line.split(":", 1) for line in info.decode("utf-8", "replace").splitlines() if ":" in line
-    )
-    text = f"{redis.address}: version {facts.get('redis_version', '?')}"
-    policy = facts.get("maxmemory_policy", "noeviction")
-    if facts.get("role") == "slave":
-        yield Finding(
-            "redis",
-            "failed",
-            f"{text}, but this is a replica, so workers cannot write to it",
-            "set url under [redis] to the master, or to redis+sentinel://HOST:26379/SERVICE",
-        )
-    elif policy.startswith("allkeys") and facts.get("maxmemory", "0") != "0":
-        yield Finding(
-            "redis",
-            "warning",
-            f"{text}; when memory is short it may evict heartbeats ({policy})",
-            "set maxmemory-policy to noeviction or volatile-lru, or give beanwatch its own Redis",
-        )
-    else:
+    text = f"{redis.address}: {describe_state(state)}"
+    problems = list(find_problems(state))
+    if not problems:
         yield Finding("redis", "ok", text)
+        return
+    words = "; ".join(problem for _, problem in problems)
+    is_broken = any(severity == "critical" for severity, _ in problems)
+    yield Finding("redis", "failed" if is_broken else "warning", f"{text}; {words}", REDIS_CURE)
 
 
-def probe_heartbeats(redis: RedisUrl, expected: Sequence[str]) -> Iterator[Finding]:
+def probe_heartbeats(redis: RedisUrl | None, expected: Sequence[str]) -> Iterator[Finding]:
     """Test that every expected worker has a heartbeat, and that no worker is dead or hung."""
+    if redis is None:
+        yield Finding("heartbeats", "unused", "skipped: Redis is off")
+        return
     try:
         with open_redis(redis, TIMEOUT) as client:
             workers = read_workers(client.execute)
-    except RedisError:
-        yield Finding("heartbeats", "unused", "skipped: Redis does not work (see above)")
+    except RedisError as error:
+        text = f"skipped: the workers' records cannot be read: {error}"
+        yield Finding("heartbeats", "unused", text)
+        return
+    if doubt := next((worker.doubt for worker in workers if worker.doubt), ""):
+        yield Finding("heartbeats", "unused", f"not known which workers are alive: {doubt}")
         return
     health = {worker.id: decide_health(worker) for worker in workers}
     for worker in expected:
@@ -105,7 +107,8 @@ def probe_heartbeats(redis: RedisUrl, expected: Sequence[str]) -> Iterator[Findi
     bad = {
         worker: state for worker, state in health.items() if state in ("dead", "hung", "missing")
     }
-    restarted = [w.id for w in workers if w.heartbeat and decide_restarted(w.heartbeat)]
+    unreadable = [f"{worker.id}: {worker.problem}" for worker in workers if worker.problem]
+    restarted = [worker.id for worker in workers if decide_restarted(worker)]
     if not health:
         yield Finding(
             "heartbeats",
@@ -122,6 +125,13 @@ def probe_heartbeats(redis: RedisUrl, expected: Sequence[str]) -> Iterator[Findi
             f"{text}: {named}{more}",
             "see beanwatch workers list; if a worker will not come back: beanwatch workers forget "
             "ID, and remove it from expected under [workers]",
+        )
+    elif unreadable:
+        yield Finding(
+            "heartbeats",
+            "warning",
+            f"{text}; records that cannot be read: {'; '.join(unreadable[:5])}",
+            "correct the program that writes them, or install the same version of beanwatch there",
         )
     elif restarted:
         yield Finding(

@@ -5,10 +5,11 @@ import socket
 import time
 from collections.abc import Iterator
 
-from beanwatch.cli.lib.probes.finding import TIMEOUT, Finding, ProbeSettings
+from beanwatch.cli.lib.probes.finding import TIMEOUT, Finding, ProbeSettings, report_off
 from beanwatch.cli.lib.probes.render import wait_for_value
 from beanwatch.collectors.deliver.carbon import CarbonConnection, GraphiteError, parse_graphite
-from beanwatch.net.address import Address, AddressError, parse_address
+from beanwatch.net.address import Address, AddressError, parse_address, resolve
+from beanwatch.net.errors import socket_reason
 from beanwatch.queues.servers import short_host
 from beanwatch.telemetry.nodes import node
 
@@ -20,12 +21,8 @@ def probe_statsd(settings: ProbeSettings) -> Iterator[Finding]:
     scheme, _, rest = settings.metrics.partition("://")
     stem = f"{settings.prefix}.doctor.{node(short_host())}"
     if not settings.metrics:
-        yield Finding(
-            "worker metrics",
-            "unused",
-            "not configured, so workers send no metrics of jobs",
-            "set metrics under [worker]: statsd://HOST:8125 or graphite://HOST:2003",
-        )
+        off = report_off("worker metrics", "worker.metrics")
+        yield off._replace(cure=f"{off.cure}: statsd://HOST:8125 or graphite://HOST:2003")
         return
     if scheme == "graphite":
         yield from _probe_direct(rest, f"{stem}.workers")
@@ -38,15 +35,13 @@ def probe_statsd(settings: ProbeSettings) -> Iterator[Finding]:
             raise AddressError(f"{settings.metrics!r}: expected statsd:// or graphite://")
         send_counter(parse_address(rest, STATSD_PORT), stem, value)
     except (OSError, AddressError) as error:
+        reason = socket_reason(error, TIMEOUT) if isinstance(error, OSError) else str(error)
+        if isinstance(error, ConnectionRefusedError):
+            reason = "nothing listens on this port"
         yield Finding(
             part,
             "failed",
-            "cannot send a test counter: "
-            + (
-                "nothing listens on this port"
-                if isinstance(error, ConnectionRefusedError)
-                else str(error)
-            ),
+            f"cannot send a test counter: {reason}",
             "start the StatsD daemon, or correct metrics under [worker]",
         )
         return
@@ -111,10 +106,8 @@ def send_counter(address: Address, name: str, value: int) -> None:
 
     If the port is closed, the kernel reports it only at the second datagram, so this sends two.
     """
-    (family, kind, _, _, where), *_ = socket.getaddrinfo(
-        address.host, address.port, type=socket.SOCK_DGRAM
-    )
-    with socket.socket(family, kind) as sock:
+    family, where = resolve(address.host, address.port, TIMEOUT)[0]
+    with socket.socket(family, socket.SOCK_DGRAM) as sock:
         sock.settimeout(TIMEOUT)
         sock.connect(where)
         sock.send(f"{name}:{value}|c".encode())

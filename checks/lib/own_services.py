@@ -1,0 +1,80 @@
+"""The list of what has a service of its own. A catch-all service judges everything else.
+
+`beanwatch install` writes the list as a file. A catch-all service names it with `--services`,
+because a command line of Nagios (8 KB) has no room for the names of all queues.
+"""
+
+import argparse
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from beanwatch.config import GLOB
+
+if TYPE_CHECKING:
+    from beanwatch.checks.lib.plugin_process import Parser
+
+
+class OwnServices(NamedTuple):
+    """The queues, workers and kinds of jobs that have a service of their own."""
+
+    queues: Mapping[str, Sequence[str]] = {}  # names and globs, by `Server.node`
+    workers: Sequence[str] = ()  # ids and globs
+    jobs: Sequence[tuple[str, str]] = ()  # (queue, job)
+
+    def to_json(self) -> str:
+        """Return the content of the file: one JSON object, a name on each line."""
+        return json.dumps(self._asdict(), indent=0) + "\n"
+
+
+def parse_own_services(text: bytes) -> OwnServices:
+    """Parse the content of the file. Raises ValueError."""
+    tree = json.loads(text)
+    if not isinstance(tree, dict) or set(tree) != set(OwnServices._fields):
+        raise ValueError(f"expected a JSON object with the keys {', '.join(OwnServices._fields)}")
+    queues, workers, jobs = tree["queues"], tree["workers"], tree["jobs"]
+    if not isinstance(queues, dict) or not all(map(_is_texts, [workers, *queues.values()])):
+        raise ValueError("expected lists of strings in queues and workers")
+    if not isinstance(jobs, list) or not all(_is_texts(job) and len(job) == 2 for job in jobs):
+        raise ValueError("expected pairs of strings in jobs")
+    return OwnServices(queues, workers, [(queue, job) for queue, job in jobs])
+
+
+def _is_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)
+
+
+def read_own_services(path: str) -> OwnServices:
+    """Read the file. Raises OSError, and ValueError for content that is not such a list."""
+    with open(path, "rb") as stream:
+        return parse_own_services(stream.read())
+
+
+def add_services(parser: "Parser", what: str) -> None:
+    """Add `--services FILE`. Its value is an OwnServices, or None if it was not given."""
+    parser.add_argument(
+        "--services",
+        type=_services_argument,
+        default=None,
+        metavar="FILE",
+        help=f"check only {what} that have no service of their own; `beanwatch install` writes "
+        "this file, which lists those that have one",
+    )
+
+
+def _services_argument(path: str) -> OwnServices:
+    try:
+        return read_own_services(path)
+    except OSError as error:
+        raise argparse.ArgumentTypeError(f"cannot read {path}: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
+        raise argparse.ArgumentTypeError(f"{path} is not a list of services: {error}") from None
+
+
+def matcher(names: Iterable[str]) -> Callable[[str], bool]:
+    """Return a function that tells if a name is in `names` or matches one of the globs in it."""
+    names = list(names)
+    plain = frozenset(names)
+    globs = [name for name in names if GLOB.search(name)]
+    return lambda name: name in plain or any(fnmatchcase(name, glob) for glob in globs)

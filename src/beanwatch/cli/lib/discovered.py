@@ -1,0 +1,59 @@
+"""Remembers which queues and kinds of jobs were found, so that their services outlive a quiet time.
+
+beanstalkd removes a queue that is empty, and the counts of a job that did not run expire. Without
+this memory, the service of such a queue would go and come back, and lose its history.
+"""
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+from beanwatch.net.files import read_private, write_private
+from beanwatch.store.outcome_counts import JobKind
+
+FORGET_AFTER = 7 * 86400.0  # seconds
+MAX_NAMES = 20_000  # for each server, and of kinds of jobs: clients can create any number
+
+
+class Discovered:
+    """When each queue and each kind of job was last found. `save` writes it to the file.
+
+    A file that cannot be read counts as empty: then only what exists now has a service.
+    """
+
+    def __init__(
+        self, path: Path, forget_after: float, *, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._path, self._now, self._forget_after = path, clock(), forget_after
+        try:
+            tree = json.loads(read_private(str(path)) or b"{}")
+        except (OSError, ValueError, RecursionError):
+            tree = {}
+        self._seen: dict[str, dict[str, float]] = {}
+        for group, names in tree.items() if isinstance(tree, dict) else ():
+            if isinstance(names, dict):
+                known = {name: at for name, at in names.items() if isinstance(at, int | float)}
+                self._seen[group] = known
+
+    def queues(self, found: Mapping[str, Iterable[str]]) -> dict[str, list[str]]:
+        """Return the queues found now and lately, by `Server.node`."""
+        return {node: self._add(f"queues of {node}", names) for node, names in found.items()}
+
+    def kinds(self, found: Iterable[JobKind]) -> list[JobKind]:
+        """Return the kinds of jobs found now and lately."""
+        names = self._add("jobs", (f"{kind.queue}|{kind.job}" for kind in found))
+        return [JobKind(*name.split("|", 1)) for name in names if "|" in name]
+
+    def _add(self, group: str, names: Iterable[str]) -> list[str]:
+        seen = self._seen.get(group, {}) | dict.fromkeys(names, self._now)
+        recent = [(at, name) for name, at in seen.items() if self._now - at <= self._forget_after]
+        recent.sort(reverse=True)
+        self._seen[group] = {name: at for at, name in recent[:MAX_NAMES]}
+        return sorted(self._seen[group])
+
+    def save(self) -> None:
+        """Write the file. Raises OSError."""
+        os.makedirs(self._path.parent, exist_ok=True)
+        write_private(str(self._path), json.dumps(self._seen).encode())

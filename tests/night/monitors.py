@@ -1,0 +1,83 @@
+"""Nagios and Icinga 2 with what `beanwatch install` places, and with shorter times.
+
+A minute is TICK seconds here. Ten minutes, for which a restart is reported, are ten ticks. Nothing
+else of the configuration is changed, except the address that mails go to.
+"""
+
+from pathlib import Path
+
+from tests.night.fleet import Fleet
+from tests.real import Nagios, Server
+from tests.real.icinga import Icinga, edit
+
+TICK = 4
+RESTARTED = f"{10 * TICK}s"
+
+
+def install(fleet: Fleet, kind: str) -> Path:
+    """Install the configuration of `kind` below the fleet's root. Return the plugins' directory."""
+    argv = ["install", kind, "--dest", str(fleet.root), "--family", "debian", "--discover"]
+    fleet.beanwatch(*argv)
+    for path in (fleet.root / "etc").rglob("*"):
+        if path.suffix in (".cfg", ".conf"):  # what is installed for / is below the root here
+            text = path.read_text()
+            text = text.replace(" /etc/beanwatch/", f" {fleet.root}/etc/beanwatch/")
+            path.write_text(text.replace('"/etc/beanwatch/', f'"{fleet.root}/etc/beanwatch/'))
+    plugins = fleet.root / "usr/lib/nagios/plugins"
+    dummy = plugins / "check_dummy"
+    if not dummy.exists():
+        dummy.symlink_to("/usr/lib/nagios/plugins/check_dummy")
+    return plugins
+
+
+def make_nagios(fleet: Fleet) -> Server:
+    """Return a Nagios that has verified the generated configuration."""
+    plugins = install(fleet, "nagios")
+    objects = fleet.root / "etc/nagios4/conf.d"
+    mail = f"--mail ops@example.org --smtp {fleet.smtp.address}"
+    edit(objects / "beanwatch-contacts.cfg", {"--mail root@localhost": mail})
+    changes = {
+        f"$USER1$/{name} ": f"$USER1$/{name} --restarted {RESTARTED} "
+        for name in ("check_queue_server", "check_worker_heartbeat")
+    }
+    edit(objects / "beanwatch-checks.cfg", changes)
+    nagios = Nagios(
+        fleet.directory / "nagios",
+        [objects],
+        macros={"USER1": str(plugins)},
+        settings=f"interval_length={TICK}\n",
+    )
+    nagios.verify()
+    return nagios
+
+
+def make_icinga(fleet: Fleet) -> Server:
+    """Return an Icinga 2 that has verified the generated configuration."""
+    plugins = install(fleet, "icinga2")
+    objects = fleet.root / "etc/icinga2/conf.d/beanwatch"
+    restarted = f'\n  arguments["--restarted"] = "{RESTARTED}"\n'
+    commands = {
+        line: line + restarted
+        for line in (
+            'command = [ PluginDir + "/check_queue_server" ]',
+            'command = [ PluginDir + "/check_worker_heartbeat" ]',
+        )
+    }
+    mail = (
+        f'vars.beanwatch_mail = "ops@example.org"\n  vars.beanwatch_smtp = "{fleet.smtp.address}"'
+    )
+    icinga = Icinga(
+        fleet.directory / "icinga2",
+        objects,
+        plugins,
+        edits={
+            "services.conf": {"= 60s": f"= {TICK}s", "= 20s": "= 2s"},
+            "users.conf": {'vars.beanwatch_mail = "root@localhost"': mail},
+            "checks.conf": commands,
+        },
+    )
+    icinga.verify()
+    return icinga
+
+
+MONITORS = {"nagios": make_nagios, "icinga2": make_icinga}

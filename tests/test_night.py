@@ -1,0 +1,87 @@
+"""The parts of the night. The night itself is `make night`."""
+
+import re
+from collections.abc import Iterator
+from typing import Any, cast
+
+import pytest
+
+from tests.night.fleet import Fleet
+from tests.night.mails import Expected, NightMail, parse_mail
+from tests.night.night import Night
+from tests.night.troubles import TROUBLES, Trouble
+
+BODY = "WORKER_HEARTBEAT CRITICAL - web1.a: dead\n\nHost:    queue1\nService: worker web1.a\n"
+DEAD = parse_mail("PROBLEM: queue1 worker web1.a is CRITICAL: web1.a: dead", BODY)
+ALIVE = NightMail("RECOVERY", "queue1", "worker web1.a", "OK", "WORKER_HEARTBEAT OK - web1.a")
+EXPECTED = Expected("CRITICAL", r"web1\.a: dead", within=30)
+
+
+class FakeFleet:
+    """A fleet whose troubles do nothing. `mails` are delivered, each at its second."""
+
+    def __init__(self, mails: list[tuple[float, NightMail]]) -> None:
+        self.now, self.mails = 0.0, mails
+        self.smtp = None
+
+    def supervise(self) -> None:
+        return
+
+    def clock(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+    def fetch(self) -> Iterator[NightMail]:
+        while self.mails and self.mails[0][0] <= self.now:
+            at, mail = self.mails.pop(0)
+            yield mail._replace(at=at)
+
+
+def play_fake(mails: list[tuple[float, NightMail]], *expected: Expected) -> Night:
+    fleet = FakeFleet(mails)
+    night = Night(cast("Fleet", fleet), 1, lambda _: None, clock=fleet.clock, sleep=fleet.sleep)
+    cast("Any", night)._inbox = fleet
+    recoveries = (Expected("OK", service="web1.a"),) if expected else ()
+    nothing = lambda _: None  # noqa: E731
+    night.play([Trouble("it", frozenset(("a",)), nothing, expected, nothing, recoveries)])
+    return night
+
+
+def test_the_service_is_read_from_the_body_as_the_subject_is_cut():
+    assert NightMail("PROBLEM", "queue1", "worker web1.a", "CRITICAL", BODY) == DEAD
+    assert parse_mail("Undelivered Mail Returned to Sender", "x").kind == "OTHER"
+
+
+def test_a_night_is_well_when_each_mail_arrives_once_and_no_other():
+    assert play_fake([(5, DEAD), (10, ALIVE)], EXPECTED).is_well
+    assert play_fake([]).is_well
+
+
+@pytest.mark.parametrize(
+    "mails",
+    [
+        [(5.0, DEAD)],
+        [(31.0, DEAD), (35.0, ALIVE)],
+        [(5.0, DEAD), (6.0, DEAD), (10.0, ALIVE)],
+        [(5.0, DEAD), (10.0, ALIVE), (15.0, ALIVE)],
+        [(5.0, DEAD._replace(text="another text")), (10.0, ALIVE)],
+    ],
+    ids=["missing", "late", "twice", "extra", "other words"],
+)
+def test_a_night_is_not_well_with_a_missing_late_or_extra_mail(mails: list[Any]):
+    assert not play_fake(mails, EXPECTED).is_well
+
+
+def test_a_mail_where_nobody_must_be_woken_spoils_the_night():
+    assert not play_fake([(5, DEAD)]).is_well
+
+
+def test_troubles_have_names_of_their_own_and_valid_expressions():
+    names = [trouble.name for trouble in TROUBLES]
+    assert len(set(names)) == len(names) >= 20
+    for trouble in TROUBLES:
+        for one in (*trouble.problems, *trouble.recoveries):
+            assert re.compile(one.words)
+            assert re.compile(one.service)
