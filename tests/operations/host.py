@@ -91,7 +91,9 @@ def run(
     """
     work.mkdir()
     stub = ROOT / "tests" / "operations" / "systemctl.py"
-    script = (COVER + PROLOGUE).format(work=work, stub=stub, wheels=wheels) + before + "\n"
+    script = (COVER + PROLOGUE).format(work=work, stub=stub, wheels=wheels)
+    # /tmp is this machine's: the next run would find there what killed workers have left.
+    script += f"export TMPDIR=/var/tmp\n{before}\n"
     for number, shown in enumerate(commands):
         # Each in braces and not in a subshell: cd, export and functions go on.
         script += f"printf '\\n{MARK} %s\\n' {number}\n{{\n{shown.command}\n}}\n"
