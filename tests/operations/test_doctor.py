@@ -50,7 +50,9 @@ class Doctor:
 
 
 @pytest.fixture
-def doctor(run: Run, tmp_path: Path) -> Doctor:
+def doctor(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Doctor:
+    # Checks remember servers by their addresses, and other tests may have used the same port.
+    monkeypatch.setenv("BEANWATCH_STATE_DIR", str(tmp_path / "state"))
     return Doctor(run, tmp_path / "beanwatch.toml")
 
 
