@@ -8,9 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beanwatch import config, values
+from beanwatch import values
 from beanwatch.cli.config import to_toml, to_tree
-from beanwatch.config import Config, ConfigError, Threshold, WorkerGroup, find_line, parse
+from beanwatch.config import Config, ConfigError, Threshold, WorkerGroup
+from beanwatch.config.keys import TABLES
+from beanwatch.config.mistakes import find_line
+from beanwatch.config.reader import load, parse
 
 FULL = """\
 prefix = "acme"
@@ -123,14 +126,14 @@ def test_a_bad_value_in_the_environment_names_its_variable() -> None:
 
 def test_a_file_that_was_named_must_be_there(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no such file"):
-        config.load(str(tmp_path / "no.toml"), {})
+        load(str(tmp_path / "no.toml"), {})
 
 
 def test_a_file_that_is_no_text_is_one_line(tmp_path: Path) -> None:
     path = tmp_path / "binary.toml"
     path.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ConfigError, match="it is not UTF-8 text"):
-        config.load(str(path), {})
+        load(str(path), {})
 
 
 @given(st.text(max_size=200))
@@ -174,7 +177,7 @@ def test_every_value_parser_returns_or_raises_value_error(value: object) -> None
 
 def test_every_section_names_the_fields_that_its_table_allows() -> None:
     sections = Config._field_defaults
-    for name, spec in config.TABLES.items():
+    for name, spec in TABLES.items():
         if name != "workers":
             assert set(spec) == set(sections[name]._fields), name
 

@@ -7,6 +7,7 @@ from typing import NamedTuple, TypeVar
 from beanwatch.checks.lib.plugin import READING_SHARE, Failure
 from beanwatch.checks.lib.plugin_process import Parser, PluginOutput, UsageError
 from beanwatch.config import Config, RedisConfig
+from beanwatch.config.secrets import read_redis_password
 from beanwatch.net.redis_reader import RedisReader
 from beanwatch.net.redis_url import (
     WRITE_REFUSALS,
@@ -57,7 +58,7 @@ def pick_redis(options: argparse.Namespace, config: Config) -> RedisUrl:
     if not url:
         raise UsageError(f"Redis is off, because its URL is empty; {NAME_REDIS}")
     try:
-        return parse_redis_url(url, config.redis.read_password())
+        return parse_redis_url(url, read_redis_password(config.redis))
     except ValueError as error:
         raise UsageError(str(error)) from None
 

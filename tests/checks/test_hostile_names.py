@@ -7,7 +7,7 @@ import pytest
 
 from beanwatch.checks.lib.nagios_files import nagios_services
 from beanwatch.checks.lib.services import plan_services
-from beanwatch.config import parse
+from beanwatch.config.reader import parse
 from beanwatch.queues.servers import resolve_servers
 from tests.checks.site import Site
 from tests.checks.test_icinga2 import MailingIcinga as Icinga

@@ -13,7 +13,7 @@ from beanwatch.checks.lib.plugin_process import PluginOutput
 from beanwatch.checks.lib.services import Service, list_own, plan_services
 from beanwatch.checks.lib.source import LiveSource
 from beanwatch.cli.passive import MAX_NSCA_LINE, PIPE_BUF, format_nsca, one_line
-from beanwatch.config import load
+from beanwatch.config.reader import load
 from beanwatch.queues.servers import Server, parse_server, resolve_servers
 from tests.checks.conftest import parse_output
 from tests.checks.site import Site

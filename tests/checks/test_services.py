@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from beanwatch.checks.lib.nagios_files import command_words, nagios_services
 from beanwatch.checks.lib.own_services import OwnServices, parse_own_services
 from beanwatch.checks.lib.services import Service, has_safe_names, list_own, plan_services
-from beanwatch.config import parse
+from beanwatch.config.reader import parse
 from beanwatch.queues.servers import resolve_servers
 from tests.checks.conftest import Check
 from tests.checks.test_job_failures import count

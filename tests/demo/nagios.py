@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from beanwatch import config as configuration
 from beanwatch.checks.lib.nagios_files import nagios_checks
+from beanwatch.config.reader import load
 from tests.real import ROOT
 
 SHIPPED = [ROOT / "checks" / "nagios" / name for name in ("commands.cfg", "templates.cfg")]
@@ -22,7 +22,7 @@ WORKERS = "workers"
 def write_objects(directory: Path, config: Path, mailbox: Path) -> list[Path]:
     """Write the object files of the demo. Return them and the shipped ones, for Nagios to load."""
     checks = directory / "checks.cfg"
-    checks.write_text("\n".join(nagios_checks(configuration.load(str(config)))))
+    checks.write_text("\n".join(nagios_checks(load(str(config)))))
     own = directory / "queue1.cfg"
     own.write_text(f"""\
 define contact {{

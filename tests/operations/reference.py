@@ -12,9 +12,10 @@ from typing import Any
 
 import click
 
-from beanwatch import config
 from beanwatch.checks import registry
 from beanwatch.cli import COMMANDS, beanwatch
+from beanwatch.config import Config
+from beanwatch.config.keys import GENERAL, TABLES
 from beanwatch.outcomes import OUTCOMES
 from beanwatch.store import heartbeats, ledger, outcome_counts, redis_state, started_runs, stops
 from beanwatch.worker.telemetry import ledger_writer as recording
@@ -132,9 +133,9 @@ def choices(action: argparse.Action) -> str:
 
 def configuration() -> str:
     """Every key with its default and what is allowed."""
-    defaults = config.Config()
+    defaults = Config()
     rows = []
-    for table_name, spec in {"": config.GENERAL, **config.TABLES}.items():
+    for table_name, spec in {"": GENERAL, **TABLES}.items():
         for key, parser in spec.items():
             path = f"{table_name}.{key}" if table_name else key
             section = getattr(defaults, table_name) if table_name in dir(defaults) else defaults

@@ -36,12 +36,10 @@ from beanwatch.cli.lib.probes.servers import (
     server_part,
 )
 from beanwatch.cli.lib.probes.statsd import probe_statsd
-from beanwatch.config import (
-    Config,
-    ConfigError,
-    describe_missing_file,
-    find_unknown_variables,
-)
+from beanwatch.config import Config, ConfigError
+from beanwatch.config.mistakes import find_unknown_variables
+from beanwatch.config.reader import describe_missing_file
+from beanwatch.config.secrets import read_redis_password
 from beanwatch.quoting import terminal_text
 
 COLOURS = {
@@ -210,7 +208,7 @@ def probe_configuration(config: Config) -> Iterator[Finding]:
     """Report the errors in the configuration that `beanwatch config check` finds."""
     problems = list(find_problems(config))
     try:
-        config.redis.read_password()
+        read_redis_password(config.redis)
     except ConfigError as error:
         problems.append(str(error))
     for problem in problems:

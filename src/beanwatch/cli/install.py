@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 import click
 
-from beanwatch import config as configuration
 from beanwatch.checks.lib import icinga_files, nagios_files
 from beanwatch.checks.lib.own_services import OwnServices
 from beanwatch.checks.lib.redis_source import read_from
@@ -37,6 +36,7 @@ from beanwatch.cli.lib.options import (
 )
 from beanwatch.cli.lib.output import print_error, print_line, print_status
 from beanwatch.cli.lib.reload import Backup, ReloadError, put_into_service
+from beanwatch.config import Config
 from beanwatch.fleet.queue_actions import list_queue_names
 from beanwatch.net.files import LockedError, locked
 from beanwatch.net.redis_reader import RedisReader
@@ -64,7 +64,7 @@ STATE_DIRECTORY = Path(MANIFEST).parent
 class FileContext(NamedTuple):
     """The data from which the contents of generated files are made."""
 
-    config: configuration.Config
+    config: Config
     services: Sequence[Service]
     plugins: str  # the directory with the plugins
     passive: bool
@@ -446,7 +446,7 @@ def discover_queues(server: Server) -> list[str]:
         raise click.ClickException(f"--discover: cannot list the queues of {error}") from None
 
 
-def discover_kinds(config: configuration.Config) -> list[JobKind]:
+def discover_kinds(config: Config) -> list[JobKind]:
     """Return the kinds of jobs that ran in the last two hours; none if Redis is off.
 
     Raises ClickException if Redis cannot be read, UsageError if its URL is wrong.
@@ -461,7 +461,7 @@ def discover_kinds(config: configuration.Config) -> list[JobKind]:
         raise click.ClickException(f"--discover: cannot list the kinds of jobs: {error}") from None
 
 
-def limit_notes(config: configuration.Config, services: Sequence[Service]) -> Iterator[str]:
+def limit_notes(config: Config, services: Sequence[Service]) -> Iterator[str]:
     """Yield a line if there are services that are always OK, because no limits are set for them."""
     found = without_limits(config, services)
     if found:

@@ -24,6 +24,7 @@ from beanwatch.cli.lib.options import (
 )
 from beanwatch.cli.lib.output import print_line
 from beanwatch.config import Config, ConfigError, RedisConfig
+from beanwatch.config.secrets import read_redis_password
 from beanwatch.queues.servers import DEFAULT_SERVER, short_host
 from beanwatch.quoting import terminal_text
 from beanwatch.telemetry.logging import setup as logs
@@ -252,7 +253,7 @@ def read_password(config: Config) -> str:
     Raises UsageError if the file cannot be read.
     """
     try:
-        return config.redis.read_password()
+        return read_redis_password(config.redis)
     except ConfigError as error:
         raise click.UsageError(str(error)) from None
 

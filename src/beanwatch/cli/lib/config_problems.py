@@ -1,6 +1,6 @@
 """Find errors in the configuration's addresses, URLs, files and names.
 
-`beanwatch.config` checks only the type of each value when it reads the file.
+`beanwatch.config.reader` checks only the type of each value when it reads the file.
 """
 
 from collections.abc import Callable, Iterator
@@ -8,8 +8,9 @@ from urllib.parse import urlsplit
 
 from beanwatch.checks.lib.queues import is_queue_glob
 from beanwatch.cli.lib.options import MIN_DURATION
-from beanwatch.config import Config, ConfigError, describe_exposure
-from beanwatch.file_access import find_writers
+from beanwatch.config import Config, ConfigError
+from beanwatch.config.secrets import read_signing_secret
+from beanwatch.file_access import describe_exposure, find_writers
 from beanwatch.net.address import parse_address
 from beanwatch.net.redis_url import parse_redis_url
 from beanwatch.queues.servers import find_clash, parse_server, resolve_servers
@@ -49,7 +50,7 @@ def find_problems(config: Config) -> Iterator[str]:
     if config.redis.password_file:
         yield from _find_file_problems(config.redis.password_file)
     try:
-        config.read_secret()
+        read_signing_secret(config)
     except ConfigError as error:
         yield str(error)
     for worker in config.expected_workers:
@@ -82,7 +83,7 @@ def _check_http_url(text: str) -> None:
 def _find_file_problems(path: str) -> Iterator[str]:
     try:
         problem = describe_exposure(path)
-    except ConfigError as error:
-        problem = str(error)
+    except OSError as error:
+        problem = f"cannot read {path}: {error.strerror}"
     if problem:
         yield f"redis.password_file: {problem}"
