@@ -14,11 +14,9 @@ from beanwatch.grafana.generator.lib.panels import (
     tile,
     timeline,
 )
-from beanwatch.grafana.generator.lib.patterns import QUEUE_SERVER, SERVER, Patterns
+from beanwatch.grafana.generator.lib.patterns import ALL, QUEUE_SERVER, SERVER
 from beanwatch.grafana.generator.lib.states import WARNING
 from beanwatch.telemetry import series
-
-ALL = Patterns()
 
 
 def build() -> Dashboard:

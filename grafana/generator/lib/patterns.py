@@ -112,3 +112,6 @@ class Patterns(NamedTuple):
         if self.hosts == self.workers == ANY:
             return ANY
         return f"{self.hosts}?{self.workers}"
+
+
+ALL = Patterns()  # all series of the servers and workers that the boxes of a page select
