@@ -8,7 +8,7 @@ from nagiosplugin import Context, Resource, Summary
 
 from beanwatch.checks.lib.memory import FileMemory, ScopedMemory
 from beanwatch.checks.lib.plugin import (
-    RANK,
+    SEVERITY,
     STATES,
     Check,
     Critical,
@@ -126,7 +126,7 @@ class QueueContext(Context):  # type: ignore[misc]
             return state, text
         lasted, since = Ok, 0.0
         for step in (Critical, Warn):
-            if RANK[state] >= RANK[step]:
+            if SEVERITY[state] >= SEVERITY[step]:
                 since = self._memory.lasting(f"{step.text} {queue.key}")
                 if since >= hold and lasted is Ok:
                     lasted = step

@@ -33,7 +33,7 @@ MIN_SECONDS_EACH = 0.1
 
 
 class Source:
-    """Where a check gets its data: the readings of servers, and the heartbeats of workers.
+    """The source of a check's data: the readings of servers, and the heartbeats of workers.
 
     `notes` are texts for the long output, about problems that do not change the state.
     """

@@ -27,7 +27,7 @@ PAGE = ROOT / "docs" / "reference.md"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 SCRIPTS = sorted(PROJECT["scripts"])
 REGISTERED = {check.program: check for check in registry.CHECKS}
-CHECKS = sorted(REGISTERED)
+PROGRAMS = sorted(REGISTERED)
 HELPERS = [name for name in SCRIPTS if name.startswith("beanwatch_")]
 
 
@@ -99,10 +99,10 @@ def module_of(program: str) -> Any:
 
 def checks() -> str:
     """The flags of every check, from argparse itself; those that all share first."""
-    parsers = {name: module_of(name).parser() for name in CHECKS}
+    parsers = {name: module_of(name).parser() for name in PROGRAMS}
     flags = {name: dict(flags_of(parser)) for name, parser in parsers.items()}
     shared = set.intersection(*(set(found.items()) for found in flags.values()))
-    order = flags[CHECKS[0]]
+    order = flags[PROGRAMS[0]]
     parts = ["### All checks", table(["flag", ""], [f for f in order.items() if f in shared])]
     for name, found in flags.items():
         parts.append(f"### {name}")

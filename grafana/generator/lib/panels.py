@@ -41,7 +41,7 @@ class Size(NamedTuple):
 
 
 class Style(NamedTuple):
-    """How a chart draws its series: as lines, as stacked areas, or as bars."""
+    """The way in which a chart draws its series: as lines, as stacked areas, or as bars."""
 
     stacked: bool = False
     bars: bool = False

@@ -25,7 +25,7 @@ from beanwatch.cli.lib.options import (
     server_option,
 )
 from beanwatch.cli.lib.output import print_json, print_line
-from beanwatch.cli.lib.probes.checks import CHECKS, probe_check
+from beanwatch.cli.lib.probes.checks import CHECK_NAMES, probe_check
 from beanwatch.cli.lib.probes.finding import COSTS, Finding, ProbeSettings
 from beanwatch.cli.lib.probes.graphite import probe_freshness, probe_graphite
 from beanwatch.cli.lib.probes.runner import Probe, run_all, show_progress
@@ -136,7 +136,7 @@ def command(
         check_user(user)
     settings = make_settings(config, servers, user, wait)
     probes = list_probes(config, settings)
-    checks = {f"check_{check}": partial(probe_check, settings, check) for check in CHECKS}
+    checks = {f"check_{check}": partial(probe_check, settings, check) for check in CHECK_NAMES}
     with show_progress([*probes, *checks]) as finished:
         found = problems + run_all(probes, wait + EXTRA_TIME, finished)
         needs = {check: find_missing(check, settings, found) for check in checks}

@@ -73,7 +73,7 @@ class WorkerConfig(NamedTuple):
 
 
 class Threshold(NamedTuple):
-    """When a check alerts: two ranges as text, in the syntax of the Nagios plugin guidelines.
+    """The limits of a check: two ranges as text, in the syntax of the Nagios plugin guidelines.
 
     A value outside the range `warning` is a WARNING, outside `critical` it is CRITICAL; "" means
     no limit. The alert starts only after the value was outside for `hold` seconds.

@@ -30,7 +30,7 @@ class JobServer(NamedTuple):
 
 
 class JobLocation(NamedTuple):
-    """Where a job is now.
+    """The place where a job is now.
 
     `state` is its state on the server, or a text that says why that is unknown. `holder` is the id
     of the worker that runs it, "" if unknown. `server` is "" if the server is unknown.
@@ -56,7 +56,7 @@ class JobLocation(NamedTuple):
 
 
 class Story(NamedTuple):
-    """What is known about one job: `entries` are its recorded runs, `nows` the places where it is.
+    """All known facts about a job: `entries` are its recorded runs, `nows` the places where it is.
 
     `id` is the id in its envelope, the JSON in its body. `job` is the kind of job that the envelope
     names; it is only set for a job without a recorded run.

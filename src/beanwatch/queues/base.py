@@ -46,7 +46,7 @@ class Chosen(NamedTuple):
 
 
 class Wanted(NamedTuple):
-    """What one call of `Reader.read` reads: the server, its queues, and the ages of first jobs."""
+    """The parts that `Reader.read` is to read: the server, its queues, the ages of first jobs."""
 
     server: bool = True  # read the statistics of the server
     # Read these queues; one that does not exist is left out. None: read the queues that `choose`

@@ -18,12 +18,12 @@ from beanwatch.cli.lib.tables import (
 )
 from beanwatch.fleet.overview import QueueRow, ServerRow
 
-RANK = {"critical": 0, "warning": 1, "": 2}
+WORST_FIRST = {"critical": 0, "warning": 1, "": 2}
 STATE_WORDS = {"no_consumer": "no consumer", None: UNKNOWN}
 
 # The sort orders by name. Unknown numbers sort last, like zeros.
 SORTS: dict[str, Callable[[QueueRow], Any]] = {
-    "worst": lambda row: (RANK[row.wrong], -(row.ready or 0), row.queue),
+    "worst": lambda row: (WORST_FIRST[row.wrong], -(row.ready or 0), row.queue),
     "name": lambda row: (row.queue, row.server),
     "ready": lambda row: -(row.ready or 0),
     "reserved": lambda row: -(row.reserved or 0),

@@ -9,7 +9,7 @@ from beanwatch.checks import registry
 from beanwatch.cli.lib.probes.finding import Finding, ProbeSettings
 
 CHECK_TIMEOUT = 15.0  # seconds; longer than the timeout of the checks themselves (10)
-CHECKS = tuple(check.name for check in registry.CHECKS)
+CHECK_NAMES = tuple(check.name for check in registry.CHECKS)
 
 
 def probe_check(settings: ProbeSettings, check: str) -> Iterator[Finding]:

@@ -9,7 +9,7 @@ from beanwatch.config import CollectConfig
 from beanwatch.net.redis_url import RedisUrl
 from beanwatch.queues.servers import Server
 
-TIMEOUT = 5.0  # seconds to connect, or to wait for one reply
+PROBE_TIMEOUT = 5.0  # seconds to connect, or to wait for one reply
 
 
 # What is missing without each part.

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 
-from beanwatch.cli.lib.probes.finding import TIMEOUT, Finding, report_off
+from beanwatch.cli.lib.probes.finding import PROBE_TIMEOUT, Finding, report_off
 from beanwatch.net.redis_url import RedisError, RedisUrl, open_redis
 from beanwatch.queues.base import SERVER_ONLY, ProtocolError, ReaderOptions, ServerError
 from beanwatch.queues.model import ServerState
@@ -25,7 +25,7 @@ def probe_server(server: Server) -> Iterator[Finding]:
     """Test that a queue server answers and has no problems."""
     part, name = server_part(server), server.system.name
     try:
-        with closing(server.system.open_reader(server, ReaderOptions(TIMEOUT))) as reader:
+        with closing(server.system.open_reader(server, ReaderOptions(PROBE_TIMEOUT))) as reader:
             reading = reader.read(SERVER_ONLY._replace(problems=True))
             problems = list(reader.problems(reading))
     except ServerError as error:
@@ -61,7 +61,7 @@ def probe_redis(redis: RedisUrl | None) -> Iterator[Finding]:
         yield report_off("redis", "redis.url")
         return
     try:
-        with open_redis(redis, TIMEOUT) as client:
+        with open_redis(redis, PROBE_TIMEOUT) as client:
             state = read_redis(client.execute)
     except RedisError as error:
         if error.code in ("NOAUTH", "WRONGPASS"):
@@ -88,7 +88,7 @@ def probe_heartbeats(redis: RedisUrl | None, expected: Sequence[str]) -> Iterato
         yield Finding("heartbeats", "unused", "skipped: Redis is off")
         return
     try:
-        with open_redis(redis, TIMEOUT) as client:
+        with open_redis(redis, PROBE_TIMEOUT) as client:
             workers = read_workers(client.execute)
     except RedisError as error:
         text = f"skipped: the workers' records cannot be read: {error}"
