@@ -1,7 +1,6 @@
 """Make one reading of a beanstalkd: send the queries, and put the replies into the model."""
 
 from collections.abc import Callable, Collection, Container, Iterable, Iterator
-from typing import NamedTuple
 
 from beanwatch.queues.base import Chosen, Reading, ServerError, Wanted
 from beanwatch.queues.beanstalkd.connection import QueryConnection, body_of
@@ -32,21 +31,24 @@ MANY_TUBES = 100
 ReadTube = Callable[[str, bytes, ServerState | None, ImplausibleValues], QueueState]
 
 
-class StepTimeouts(NamedTuple):
-    """The timeouts of the steps of one reading, in seconds."""
-
-    step: float  # of each step but the sweep
-    sweep: float  # of the reading of all tubes
-    is_for_all: bool  # True: the connection's present deadline limits all steps together
-
-
 class OneReading:
-    """Makes one reading: the server, its tubes and their first jobs, over one connection."""
+    """Makes one reading: the server, its tubes and their first jobs, over one connection.
+
+    `sweep_timeout` (seconds) limits the reading of all tubes, `timeout` each other step. If both
+    are None, the present deadline of the connection limits all steps together.
+    """
 
     def __init__(
-        self, link: QueryConnection, earlier: EarlierReadings, wanted: Wanted, limits: StepTimeouts
+        self,
+        link: QueryConnection,
+        earlier: EarlierReadings,
+        wanted: Wanted,
+        *,
+        timeout: float | None,
+        sweep_timeout: float | None,
     ) -> None:
-        self._link, self._earlier, self._wanted, self._limits = link, earlier, wanted, limits
+        self._link, self._earlier, self._wanted = link, earlier, wanted
+        self._timeout, self._sweep_timeout = timeout, sweep_timeout
         self._implausible = ImplausibleValues()
         self._received_at: dict[str, float] = {}
         self._chosen = Chosen(())
@@ -69,7 +71,7 @@ class OneReading:
             stats = parse_stats(body_of(link, STATS, next(replies)))
             server = self._server(stats)
         try:
-            self._start_step(self._limits.sweep if needs_list else self._limits.step)
+            self._start_step(self._sweep_timeout if needs_list else self._timeout)
             tubes = self._tubes(server, at_once, replies)
         except (ServerError, NonsenseError) as error:
             if server is None:
@@ -83,8 +85,8 @@ class OneReading:
         )
         return self._with_heads(reading, stats, tubes) if wanted.heads else reading
 
-    def _start_step(self, timeout: float) -> None:
-        if not self._limits.is_for_all:
+    def _start_step(self, timeout: float | None) -> None:
+        if timeout is not None:
             self._link.extend(timeout)
 
     def _server(self, stats: Stats) -> ServerState:
@@ -170,7 +172,7 @@ class OneReading:
         if peeks:
             peeks = self._earlier.sort_skipped_first(peeks)
             try:
-                self._start_step(self._limits.step)
+                self._start_step(self._timeout)
                 if not stats:  # max-job-size is needed
                     stats = parse_stats(body_of(self._link, STATS, self._link.ask_one(STATS)))
                 heads = read_heads(self._link, peeks, count_of(stats, "max-job-size"))

@@ -14,7 +14,7 @@ from beanwatch.queues.base import (
 )
 from beanwatch.queues.beanstalkd.connection import QueryConnection
 from beanwatch.queues.beanstalkd.earlier_readings import EarlierReadings
-from beanwatch.queues.beanstalkd.one_reading import OneReading, StepTimeouts
+from beanwatch.queues.beanstalkd.one_reading import OneReading
 from beanwatch.queues.beanstalkd.protocol import (
     NonsenseError,
 )
@@ -95,8 +95,13 @@ class BeanstalkdReader(Reader):
 
     def _read_from(self, link: QueryConnection, wanted: Wanted, timeout: float) -> Reading:
         try:
-            limits = StepTimeouts(timeout, self._sweep_timeout, self._has_one_deadline)
-            reading = OneReading(link, self._earlier, wanted, limits).read()
+            reading = OneReading(
+                link,
+                self._earlier,
+                wanted,
+                timeout=None if self._has_one_deadline else timeout,
+                sweep_timeout=None if self._has_one_deadline else self._sweep_timeout,
+            ).read()
         except NonsenseError as error:
             link.close()
             raise ProtocolError(f"{self._address}: {error}") from None
