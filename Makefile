@@ -5,7 +5,8 @@ export PYTHON ?= python3
 
 # What the demo runs on Debian, and what only the tests need besides.
 DEMO_COMMANDS := beanstalkd redis-server nagios4 monitoring-plugins font cairo venv
-TEST_COMMANDS := $(DEMO_COMMANDS) nrpe check_nrpe nsca send_nsca icinga2 stunnel npm
+TEST_COMMANDS := $(DEMO_COMMANDS) nrpe check_nrpe nsca send_nsca icinga2 stunnel npm \
+	rabbitmq gearmand gearadmin postgresql mariadbd sidekiq php illuminate-queue
 
 .PHONY: help setup setup-test lint format dashboards test soak night docs bench dist demo clean
 
@@ -15,7 +16,7 @@ help: ## list the targets
 setup: debian .venv/.installed .graphite/.installed ## install what the demo needs (quick when nothing is to do)
 
 setup-test: DEMO_COMMANDS := $(TEST_COMMANDS)
-setup-test: setup .statsd/.installed ## the same, and what only the tests need
+setup-test: setup .statsd/.installed .frameworks/.installed ## the same, and what only the tests need
 
 .PHONY: debian
 debian:
@@ -29,6 +30,9 @@ debian:
 
 .statsd/.installed: tests/setup.sh | debian
 	@tests/setup.sh statsd .statsd
+
+.frameworks/.installed: tests/setup.sh | debian
+	@tests/setup.sh frameworks .frameworks
 
 lint: .venv/.installed ## ruff, mypy --strict, import-linter, generated files
 	.venv/bin/ruff check
@@ -75,4 +79,4 @@ demo: setup ## the whole chain on real servers, with trouble and alerts (KEEP=1 
 	@.venv/bin/python -m tests.demo $(if $(KEEP),--keep)
 
 clean: ## remove everything that was installed or built here
-	rm -rf .venv .graphite .statsd .demo .bench dist docs/_site docs/.cache .hypothesis .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf .venv .graphite .statsd .frameworks .demo .bench dist docs/_site docs/.cache .hypothesis .mypy_cache .ruff_cache .import_linter_cache

@@ -229,7 +229,7 @@ class Collector:
         if self._state is None:
             return
         state: Mapping[str, ServerSamples] = {
-            str(poller.observer.server): poller.observer.samples for poller in self._pollers
+            poller.observer.server.node: poller.observer.samples for poller in self._pollers
         }
         try:
             self._state.save(state)

@@ -20,7 +20,7 @@ from beanwatch.checks.registry import (
     find_check,
 )
 from beanwatch.config import Config
-from beanwatch.queues.servers import parse_server
+from beanwatch.queues.servers import resolve_servers
 from beanwatch.quoting import (
     nagios_argument,
     nagios_glob,
@@ -85,7 +85,7 @@ def nagios_services(
             use="beanwatch-host",
             host_name=host,
             address=nagios_value(
-                parse_server(config.servers.get(server, server)).address.host or "127.0.0.1"
+                resolve_servers(config.servers, [server])[0].address.host or "127.0.0.1"
             ),
             _BEANWATCH_SERVER=nagios_quoted(server),
             _BEANWATCH_OPTIONS="-t 10"

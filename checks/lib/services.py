@@ -17,8 +17,7 @@ from beanwatch.checks.registry import (
     find_check,
 )
 from beanwatch.config import GLOB, Config, Threshold
-from beanwatch.net.address import AddressError
-from beanwatch.queues.servers import Server, parse_server
+from beanwatch.queues.servers import Server
 from beanwatch.quoting import nagios_name
 
 Key = TypeVar("Key")
@@ -222,12 +221,9 @@ def list_own(services: Iterable[Service]) -> OwnServices:
 
 def name_or_address(config: Config, server: Server) -> str:
     """Return the server's name in the configuration, else its address."""
-    for name, text in config.servers.items():
-        try:
-            if name == server.node or parse_server(text) == server.url:
-                return name
-        except AddressError:
-            continue
+    for name, entry in config.servers.items():
+        if name == server.node or entry == server.config:
+            return name
     return str(server)
 
 

@@ -281,7 +281,7 @@ def server_failure(server: Server, config: Config, error: ServerError) -> Metric
     """
     timed_out = isinstance(error.__cause__ or error.__context__, TimeoutError)
     reason = str(error).removeprefix(f"{server}: ").replace(f"{server.address}: ", "", 1)
-    names = (name for name, address in config.servers.items() if name != address)
+    names = (name for name, entry in config.servers.items() if name != entry.url)
     label = f"{server.node} ({server})" if server.node in map(node, names) else str(server)
     failure = Failure(f"{label}: {reason}", timed_out=timed_out, headings=("queue-server",))
     return Metric(server.node, failure, context="failure")

@@ -79,7 +79,7 @@ class Observer:
         self.samples = samples or ServerSamples()
         self._selection = selection or Selection()
         # Reading many queues takes longer than reading the server, so it has its own timeout.
-        options = ReaderOptions(timeout, sweep_timeout or 0.0, self.samples.memory, clock)
+        options = ReaderOptions(timeout, sweep_timeout or 0.0, self.samples.memory, clock, True)
         self._reader: Reader = server.system.open_reader(server, options)
         self._heads = HEAD_STATES if head_ages else ()
         self._clock = clock

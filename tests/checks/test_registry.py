@@ -55,7 +55,7 @@ def test_a_check_of_a_field_that_the_system_does_not_declare_has_no_service(
 ):
     real = systems.find_system("beanstalkd")
     poor = real._replace(queue_fields=frozenset(("ready", "buried")))
-    monkeypatch.setattr("beanwatch.queues.servers.find_system", lambda scheme: poor)
+    monkeypatch.setattr("beanwatch.queues.servers.find_system", lambda scheme, layout: poor)
     loaded = parse('[queues."images".depth]\nwarning = 1\n')
     services = plan_services(loaded, resolve_servers({"q": "127.0.0.1"}))
     assert [service.name for service in services if service.server] == [

@@ -7,7 +7,7 @@ from beanwatch.queues import consumers
 from beanwatch.queues.base import ACTIONS, Actions
 from beanwatch.queues.beanstalkd.stats import ImplausibleValues, parse_stats, read_tube, to_server
 from beanwatch.queues.model import QUEUE_FIELDS, SERVER_FIELDS
-from beanwatch.queues.registry import MODULES, all_systems, find_system
+from beanwatch.queues.registry import all_systems
 from beanwatch.store.health import HEALTH
 from beanwatch.telemetry import series as paths
 from tests.operations import meanings
@@ -104,7 +104,7 @@ def systems() -> str:
     """The fields and the actions that each system declares."""
     found = all_systems()
     names = [system.name for system in found]
-    schemes = [code(s for s in MODULES if find_system(s) is system) for system in found]
+    schemes = [code(schemes) for schemes in found.values()]
     facts = [
         ["scheme of its URL", *schemes],
         ["default port", *(str(system.default_port) for system in found)],

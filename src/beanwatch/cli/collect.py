@@ -145,7 +145,7 @@ def run(config: Config, servers: Sequence[Server], stack: ExitStack, *, once: bo
     )
     pollers = [
         Poller(
-            make_observer(server, known.get(str(server)), selection, collect),
+            make_observer(server, known.get(server.node), selection, collect),
             selection,
             outbox,
             problems,

@@ -9,7 +9,7 @@ import click
 from beanwatch.cli.lib.config_problems import find_problems, find_writer_problems
 from beanwatch.cli.lib.options import config_option, json_option, load_config
 from beanwatch.cli.lib.output import print_json, print_line
-from beanwatch.config import Config
+from beanwatch.config import Config, ServerConfig
 from beanwatch.config.keys import GENERAL, TABLES
 from beanwatch.config.mistakes import find_unknown_variables
 from beanwatch.config.reader import describe_missing_file
@@ -69,7 +69,7 @@ def to_tree(config: Config) -> dict[str, Any]:
     tree: dict[str, Any] = {
         key: getattr(config, key) for key in GENERAL if getattr(config, key) != ""
     }
-    tree["servers"] = dict(config.servers)
+    tree["servers"] = {name: _server(entry) for name, entry in config.servers.items()}
     for name in TABLES:
         if name == "workers":
             groups = [group._asdict() for group in config.expected_groups]
@@ -85,6 +85,15 @@ def to_tree(config: Config) -> dict[str, Any]:
     tree["queues"] = {rule.glob: _thresholds(rule.thresholds) for rule in config.queues}
     tree["checks"] = _thresholds(config.checks)
     return tree
+
+
+def _server(entry: ServerConfig) -> str | dict[str, Any]:
+    url = redact(entry.url)
+    plain = ServerConfig()._asdict()
+    settings = {k: v for k, v in entry._asdict().items() if v != plain[k]}
+    if settings.keys() <= {"url"}:
+        return url
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in (settings | {"url": url}).items()}
 
 
 def _thresholds(thresholds: Any) -> dict[str, Any]:

@@ -20,6 +20,25 @@ class ConfigError(Exception):
     """
 
 
+class ServerConfig(NamedTuple):
+    """A queue server: an entry of the table [servers], or a table [servers.NAME].
+
+    Each queue system uses some of the settings (`System.settings`); the others are empty.
+    """
+
+    url: str = ""
+    layout: str = ""  # how the jobs are stored, for a server that may hold several kinds of queues
+    queues: tuple[str, ...] = ()  # names of queues, or globs
+    password_file: str = ""  # the password is its first line
+    ca_file: str = ""  # certificates to trust, in PEM form
+    prefix: str = ""  # of all keys in Redis
+    failed: str = ""  # the list of failed jobs: its name, with {queue} for that of the queue
+    group: str = ""  # a stream's consumer group
+    table: str = ""  # the SQL table of the jobs
+    endpoint_url: str = ""  # where the API is, in place of the provider's own address
+    cloudwatch: bool = False  # read ages and counters from CloudWatch, which bills each request
+
+
 class RedisConfig(NamedTuple):
     """Table [redis]: the Redis server that stores the workers' heartbeats and the ledger."""
 
@@ -123,8 +142,8 @@ class LinksConfig(NamedTuple):
 class Config(NamedTuple):
     """The whole configuration, with its defaults.
 
-    `servers` maps the names of queue servers to their addresses. A server that was given without
-    a name has its address as its name. `given` has the keys, such as `redis.url`, that the file,
+    `servers` maps the names of queue servers to their settings. A server that was given without
+    a name has its URL as its name. `given` has the keys, such as `redis.url`, that the file,
     the environment or a flag sets: a server at a default address may not exist on this site.
     """
 
@@ -133,7 +152,7 @@ class Config(NamedTuple):
     prefix: str = "beanwatch"
     log_format: str = "json"
     log_file: str = ""
-    servers: Mapping[str, str] = {}
+    servers: Mapping[str, ServerConfig] = {}
     redis: RedisConfig = RedisConfig()
     graphite: GraphiteConfig = GraphiteConfig()
     collect: CollectConfig = CollectConfig()

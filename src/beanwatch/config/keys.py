@@ -90,6 +90,19 @@ WORKER: Spec = {
     "ledger": one_of("all", "failures", "off"),
     "restart_spread": duration,
 }
+SERVER: Spec = {
+    "url": text,
+    "layout": text,
+    "queues": string_list,
+    "password_file": text,
+    "ca_file": text,
+    "prefix": text,
+    "failed": text,
+    "group": text,
+    "table": text,
+    "endpoint_url": text,
+    "cloudwatch": boolean,
+}
 WORKERS: Spec = {"expected": parse_expected, "secret_file": text}
 LINKS: Spec = {"runbook": text, "graphs": text}
 LIMITS: Spec = {"warning": threshold, "critical": threshold}

@@ -5,6 +5,7 @@ Only error messages and the commands that examine the configuration need this mo
 
 import difflib
 import os
+import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -20,6 +21,8 @@ def find_unknown_variables(environ: Mapping[str, str] = os.environ) -> Iterator[
     known = {variable_of(key) for key in (*GENERAL, *OTHER_VARIABLES)}
     known |= {variable_of(name, key) for name, spec in TABLES.items() for key in spec}
     for variable in sorted(environ):
+        if re.fullmatch(r"BEANWATCH_SERVER_.+_PASSWORD", variable):  # any server may have one
+            continue
         if variable.startswith("BEANWATCH_") and variable not in known:
             yield f"environment variable ${variable} has no effect{suggest(variable, known)}"
 

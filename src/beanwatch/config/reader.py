@@ -17,6 +17,7 @@ from beanwatch.config import (
     LinksConfig,
     QueueRule,
     RedisConfig,
+    ServerConfig,
     Threshold,
     WorkerConfig,
     WorkerGroup,
@@ -26,6 +27,7 @@ from beanwatch.config.keys import (
     GENERAL,
     LIMITS,
     MEASURES,
+    SERVER,
     TABLES,
     THRESHOLD,
     Spec,
@@ -34,6 +36,8 @@ from beanwatch.config.keys import (
 from beanwatch.values import hides_warning, string_list, text
 
 DEFAULT_FILE = "/etc/beanwatch/beanwatch.toml"
+# Their keys begin with names that the user chose, so no environment variable overrides them.
+WITHOUT_VARIABLES = (("servers",), ("queues",), ("checks",))
 HIDDEN_WARNING = (
     "no value would be a WARNING, because each value outside the range {} of the warning is also "
     "outside the range {} of critical"
@@ -146,23 +150,31 @@ class _Reader:
             values[key] = self._value((*path, key), value, spec[key])
         for key in spec:
             variable = variable_of(*path, key)
-            if variable in self.environ and path[:1] not in (("queues",), ("checks",)):
+            if variable in self.environ and path[:1] not in WITHOUT_VARIABLES:
                 try:
                     values[key] = spec[key](self.environ[variable])
                 except ValueError as error:
                     raise ConfigError(f"environment variable ${variable}: {error}") from None
         return values
 
-    def _servers(self, table: Any) -> dict[str, str]:
+    def _servers(self, table: Any) -> dict[str, ServerConfig]:
         if not isinstance(table, dict):
             raise self._wrong(
                 ("servers",), 'expected a TOML table of names and addresses: q1 = "host:11300"'
             )
-        servers = {name: self._value(("servers", name), table[name], text) for name in table}
+        servers = {name: self._server(("servers", name), table[name]) for name in table}
         for entry in string_list(self.environ.get("BEANWATCH_SERVERS", "")):
             name, equals, address = entry.partition("=")
-            servers[name] = address if equals else name
+            servers[name] = ServerConfig(address if equals else name)
         return servers
+
+    def _server(self, path: tuple[str, ...], entry: Any) -> ServerConfig:
+        if not isinstance(entry, dict):
+            return ServerConfig(self._value(path, entry, text))
+        settings = self._table(path, entry, SERVER)
+        if not settings.get("url"):
+            raise self._wrong(path, 'the key url is missing: url = "rabbitmq://host/vhost"')
+        return ServerConfig(**settings)
 
     def _queues(self, table: Any) -> Iterator[QueueRule]:
         if not isinstance(table, dict):

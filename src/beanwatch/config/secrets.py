@@ -16,7 +16,7 @@ def read_redis_password(redis: RedisConfig, environ: Mapping[str, str] = os.envi
     """
     if not redis.password_file:
         return environ.get("BEANWATCH_REDIS_PASSWORD", "")
-    return _read_first_line("redis.password_file", redis.password_file)
+    return read_first_line("redis.password_file", redis.password_file)
 
 
 def read_signing_secret(config: Config) -> bytes:
@@ -30,7 +30,7 @@ def read_signing_secret(config: Config) -> bytes:
     from beanwatch.file_access import describe_exposure  # imported here: passwords do not need it
 
     key, path = "workers.secret_file", config.secret_file
-    secret = _read_first_line(key, path)
+    secret = read_first_line(key, path)
     try:
         exposed = describe_exposure(path)
     except OSError as error:
@@ -45,7 +45,7 @@ def read_signing_secret(config: Config) -> bytes:
     return secret.encode()
 
 
-def _read_first_line(key: str, path: str) -> str:
+def read_first_line(key: str, path: str) -> str:
     """Return the first line of the file that `key` names. Raises ConfigError."""
     try:
         with open(path, encoding="utf-8") as stream:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from beanwatch.queues.model import QueueState, ServerState
 
 DEFAULT_TIMEOUT = 5.0  # seconds
-ACTIONS = ("peek", "find", "kick", "kick_jobs", "delete_jobs", "empty", "pause")
+ACTIONS = ("peek", "list_jobs", "find", "kick", "kick_jobs", "delete_jobs", "empty", "pause")
 
 
 class ServerError(Exception):
@@ -158,6 +158,13 @@ class Actions:
         """Return the first job of a queue in this state, with its body. None if there is none."""
         raise self._unsupported("peek")
 
+    def list_jobs(self, queue: str, state: str, count: int) -> list[Job]:
+        """Return up to `count` jobs of a queue in this state, the first one first, with bodies.
+
+        `Job.facts["error"]` is the reason of a failed job, if the system keeps it.
+        """
+        raise self._unsupported("list_jobs")
+
     def find(self, ids: Sequence[str]) -> list[Job]:
         """Return the jobs with these ids that the server still has, without their bodies."""
         raise self._unsupported("find")
@@ -197,12 +204,17 @@ class Actions:
 
 
 class ReaderOptions(NamedTuple):
-    """Settings of a reader. `sweep_timeout` limits the reading of all queues; times in seconds."""
+    """Settings of a reader. `sweep_timeout` limits the reading of all queues; times in seconds.
+
+    `is_lasting` is true in a program that stays up and reads again and again. Such a reader keeps
+    its connection, and may import a client library that takes longer than a whole check.
+    """
 
     timeout: float = DEFAULT_TIMEOUT
     sweep_timeout: float = 0.0  # a value below `timeout` means `timeout`
     memory: Memory = Memory()
     clock: Callable[[], float] = time.monotonic
+    is_lasting: bool = False
 
 
 class System(NamedTuple):
@@ -223,6 +235,10 @@ class System(NamedTuple):
     # start of a check.
     open_reader: Callable[[Any, ReaderOptions], Reader]
     open_actions: Callable[[Any, float], Actions]
+    # Keys of `ServerConfig` that this system uses, besides `url` and `layout`.
+    settings: frozenset[str] = frozenset()
+    # Raises AddressError if the URL or a setting of a `Server` is wrong. It connects to nothing.
+    check_server: Callable[[Any], object] = bool
 
     def can_tell(self, field: str) -> bool:
         """Return True if this system declares the field of `QueueState` with this name."""

@@ -20,6 +20,7 @@ class Consumers(NamedTuple):
     paused: bool = False
     draining: bool = False  # the server refuses new jobs
     deletes: int | None = None  # counter
+    is_dead_letter: bool = False  # nobody is expected to consume the queue
 
     @classmethod
     def of(cls, queue: QueueState, server: ServerState | None) -> "Consumers":
@@ -32,6 +33,7 @@ class Consumers(NamedTuple):
             bool(queue.paused),
             bool(server and server.draining),
             queue.deletes,
+            queue.is_dead_letter,
         )
 
 
@@ -48,7 +50,7 @@ def decide_consumers(now: Consumers, before: Consumers | None = None) -> str | N
     """
     if now.ready is None:
         return None
-    if now.ready == 0:
+    if now.ready == 0 or now.is_dead_letter:
         return "ok"
     if now.paused:
         return "paused"

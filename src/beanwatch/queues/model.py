@@ -73,6 +73,9 @@ class QueueState(NamedTuple):
     # Seconds for which a ready job has waited that was the first one, until jobs of a higher
     # priority were put. None: no such job is known. Others may wait longer that never were first.
     overtaken_age: float | None = None
+    # True for a queue of failed jobs, such as a dead-letter queue: a person empties it, so nobody
+    # expects that it has consumers.
+    is_dead_letter: bool = False
 
     @property
     def jobs(self) -> int:

@@ -1,6 +1,7 @@
 """The registry of queue systems, by the scheme of a server's URL.
 
-To add a system, add its line to MODULES.
+To add a system, add its line to MODULES. Where one server can hold several kinds of queues, as
+Redis does, the line names the package of its layouts, and LAYOUTS names the modules in it.
 """
 
 from functools import cache
@@ -13,15 +14,30 @@ DEFAULT_SCHEME = "beanstalkd"
 MODULES = {
     DEFAULT_SCHEME: "beanwatch.queues.beanstalkd",
 }
+# Scheme: the modules in its package, each with a `System`; `layout` in the configuration chooses.
+LAYOUTS: dict[str, tuple[str, ...]] = {}
 
 
 @cache
-def find_system(scheme: str) -> System:
-    """Return the queue system of a URL's scheme. Raises KeyError if it is not in MODULES."""
-    found: System = import_module(MODULES[scheme]).SYSTEM
+def find_system(scheme: str, layout: str = "") -> System:
+    """Return the queue system of a URL's scheme and layout.
+
+    `layout` is "" for a scheme without layouts. Raises KeyError if MODULES lacks the scheme, or
+    LAYOUTS the layout.
+    """
+    module = MODULES[scheme]
+    if layout or scheme in LAYOUTS:
+        if layout not in LAYOUTS.get(scheme, ()):
+            raise KeyError(layout)
+        module = f"{module}.{layout}"
+    found: System = import_module(module).SYSTEM
     return found
 
 
-def all_systems() -> list[System]:
-    """Return every queue system once, in the order of MODULES."""
-    return list(dict.fromkeys(map(find_system, MODULES)))
+def all_systems() -> dict[System, list[str]]:
+    """Return every queue system with its URL schemes, in the order of MODULES."""
+    found: dict[System, list[str]] = {}
+    for scheme in MODULES:
+        for layout in LAYOUTS.get(scheme, ("",)):
+            found.setdefault(find_system(scheme, layout), []).append(scheme)
+    return found

@@ -9,7 +9,7 @@ from beanwatch.cli.lib.options import json_option
 from beanwatch.cli.lib.output import print_json, print_line
 from beanwatch.queues.base import ACTIONS, System
 from beanwatch.queues.model import QUEUE_FIELDS, SERVER_FIELDS
-from beanwatch.queues.registry import MODULES, all_systems, find_system
+from beanwatch.queues.registry import all_systems
 
 
 @click.command("systems")
@@ -21,17 +21,17 @@ def systems(as_json: bool) -> None:
     """
     found = all_systems()
     if as_json:
-        print_json([as_tree(system) for system in found])
+        print_json([as_tree(system, schemes) for system, schemes in found.items()])
         return
-    for line in format_table(found):
+    for line in format_table(list(found)):
         print_line(line)
 
 
-def as_tree(system: System) -> dict[str, Any]:
+def as_tree(system: System, schemes: Sequence[str]) -> dict[str, Any]:
     """Return a system as a tree for JSON."""
     return {
         "system": system.name,
-        "schemes": [scheme for scheme in MODULES if find_system(scheme) is system],
+        "schemes": list(schemes),
         "default_port": system.default_port,
         "fields": [field for field in QUEUE_FIELDS if field in system.queue_fields],
         "server_fields": [field for field in SERVER_FIELDS if field in system.server_fields],
