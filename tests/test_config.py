@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from beanwatch import values
 from beanwatch.cli.config import to_toml, to_tree
-from beanwatch.config import Config, ConfigError, Threshold, WorkerGroup
+from beanwatch.config import Config, ConfigError, ServerConfig, Threshold, WorkerGroup
 from beanwatch.config.keys import TABLES
 from beanwatch.config.mistakes import find_line
 from beanwatch.config.reader import load, parse
@@ -54,7 +54,10 @@ warning = 5
 def test_a_full_file_is_read_as_written() -> None:
     read = parse(FULL, "f.toml")
     assert read.prefix == "acme"
-    assert read.servers == {"q1": "10.0.0.1:11300", "q2": "unix:/run/beanstalkd.sock"}
+    assert read.servers == {
+        "q1": ServerConfig("10.0.0.1:11300"),
+        "q2": ServerConfig("unix:/run/beanstalkd.sock"),
+    }
     assert read.collect.interval == 5.0
     assert read.collect.include == ("email.*", "images")
     assert read.worker.job_timeout == 120.0
@@ -113,8 +116,8 @@ def test_the_environment_wins_over_the_file() -> None:
     assert read.prefix == "env"
     assert read.collect.interval == 30.0
     assert read.collect.include == ("a", "b*")
-    assert read.servers["q9"] == "10.0.0.9"
-    assert read.servers["10.0.0.8:11301"] == "10.0.0.8:11301"
+    assert read.servers["q9"].url == "10.0.0.9"
+    assert read.servers["10.0.0.8:11301"].url == "10.0.0.8:11301"
 
 
 def test_a_bad_value_in_the_environment_names_its_variable() -> None:

@@ -132,6 +132,21 @@ CONFIG = {
     "prefix": "first node of all metric paths",
     "log_format": "format of the log lines of worker and collector",
     "log_file": "log file instead of standard output; reopened on SIGHUP",
+    "servers.NAME.url": "URL of a queue server. Where no other setting is needed, "
+    '`[servers]` takes it as `NAME = "URL"`',
+    "servers.NAME.layout": "how the jobs are stored, for Redis and SQL "
+    "(see [Queue systems](queues.md))",
+    "servers.NAME.queues": "names of queues, or globs. A system that cannot list its queues "
+    "needs it",
+    "servers.NAME.password_file": "file whose first line is the password; without it: "
+    "`$BEANWATCH_SERVER_NAME_PASSWORD`",
+    "servers.NAME.ca_file": "certificates to trust in place of the system's, in PEM form",
+    "servers.NAME.prefix": "prefix of all keys in Redis",
+    "servers.NAME.failed": "list of a queue's failed jobs in Redis, with `{queue}` for its name",
+    "servers.NAME.group": "consumer group of a stream",
+    "servers.NAME.table": "SQL table of the jobs",
+    "servers.NAME.endpoint_url": "where the API is, in place of the provider's own address",
+    "servers.NAME.cloudwatch": "read ages and counters from CloudWatch, which bills each request",
     "redis.url": "the Redis of the heartbeats and the ledger; empty: off; `redis://`, "
     "`rediss://`, `unix://`, `redis+sentinel://`",
     "redis.password_file": "a file whose first line is the password",

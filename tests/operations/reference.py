@@ -14,8 +14,8 @@ import click
 
 from beanwatch.checks import registry
 from beanwatch.cli import COMMANDS, beanwatch
-from beanwatch.config import Config
-from beanwatch.config.keys import GENERAL, TABLES
+from beanwatch.config import Config, ServerConfig
+from beanwatch.config.keys import GENERAL, SERVER, TABLES
 from beanwatch.outcomes import OUTCOMES
 from beanwatch.store import heartbeats, ledger, outcome_counts, redis_state, started_runs, stops
 from beanwatch.worker.telemetry import ledger_writer as recording
@@ -141,6 +141,9 @@ def configuration() -> str:
             section = getattr(defaults, table_name) if table_name in dir(defaults) else defaults
             value = () if path == "workers.expected" else getattr(section, key)
             rows.append([f"`{path}`", show(value), allowed(parser), meanings.CONFIG[path]])
+    for key, parser in SERVER.items():
+        path, value = f"servers.NAME.{key}", getattr(ServerConfig(), key)
+        rows.append([f"`{path}`", show(value), allowed(parser), meanings.CONFIG[path]])
     check_complete("CONFIG", (row[0].strip("`") for row in rows))
     return table(["key", "default", "takes", ""], rows)
 

@@ -108,6 +108,7 @@ def systems() -> str:
     facts = [
         ["scheme of its URL", *schemes],
         ["default port", *(str(system.default_port) for system in found)],
+        ["settings", *(code(sorted(system.settings)) or "none" for system in found)],
         ["a consumer is", *(system.consumers for system in found)],
         [
             "a queue that does not exist is",
