@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from nagiosplugin import Context, Resource, Summary
 
+from beanwatch.checks.lib.fleet_source import ReadFleet, live_fleet
 from beanwatch.checks.lib.output import perf
 from beanwatch.checks.lib.own_services import add_services, matcher
 from beanwatch.checks.lib.plugin import (
@@ -23,7 +24,7 @@ from beanwatch.checks.lib.plugin import (
     judge,
 )
 from beanwatch.checks.lib.plugin_process import Parser, PluginOutput, pick_limits, run
-from beanwatch.checks.lib.redis_source import ReadFleet, add_redis, live_fleet, redis_failure
+from beanwatch.checks.lib.redis_source import add_redis, redis_failure
 from beanwatch.config import GLOB, Config, Threshold, WorkerGroup
 from beanwatch.durations import format_duration
 from beanwatch.net.redis_url import RedisError
