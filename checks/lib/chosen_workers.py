@@ -7,9 +7,10 @@ from typing import NamedTuple
 
 from nagiosplugin import Resource
 
+from beanwatch.checks.lib.fleet_source import ReadFleet
 from beanwatch.checks.lib.own_services import matcher
 from beanwatch.checks.lib.plugin import Metric
-from beanwatch.checks.lib.redis_source import ReadFleet, redis_failure
+from beanwatch.checks.lib.redis_source import redis_failure
 from beanwatch.checks.lib.worker_verdict import describe_missing
 from beanwatch.config import GLOB, Config, WorkerGroup
 from beanwatch.net.redis_url import RedisError

@@ -10,6 +10,7 @@ from functools import partial
 from typing import NamedTuple, TypeVar
 
 from beanwatch.checks.job_failures import WINDOW_MINUTES
+from beanwatch.checks.lib.fleet_source import Fleet, read_fleet
 from beanwatch.checks.lib.memory import FileMemory, ScopedMemory
 from beanwatch.checks.lib.output import PluginResult
 from beanwatch.checks.lib.own_services import OwnServices
@@ -22,7 +23,7 @@ from beanwatch.checks.lib.plugin import (
     list_problems,
 )
 from beanwatch.checks.lib.plugin_process import PluginOutput, UsageError
-from beanwatch.checks.lib.redis_source import Fleet, open_redis, read_fleet, read_from
+from beanwatch.checks.lib.redis_source import open_redis, read_from
 from beanwatch.checks.lib.services import SERVER_SERVICE, Service
 from beanwatch.checks.lib.source import LiveSource, Source
 from beanwatch.checks.registry import CHECKS, JOBS, METRICS, REDIS, WORKERS

@@ -23,7 +23,6 @@ from beanwatch.queues.servers import Server, resolve_servers
 from beanwatch.telemetry.nodes import node
 
 if TYPE_CHECKING:
-    from beanwatch.checks.lib.redis_source import ReadWorkers
     from beanwatch.store.heartbeats import Worker
 
 # A consumer between two jobs looks stalled for an instant. So a second sample is taken after
@@ -89,7 +88,7 @@ class LiveSource(Source):
         memory: FileMemory,
         timeout: float,
         output: PluginOutput,
-        read_workers: "ReadWorkers | None" = None,
+        read_workers: "Callable[[], Sequence[Worker]] | None" = None,
         *,
         may_lack_redis: bool = False,
         clock: Callable[[], float] = time.monotonic,

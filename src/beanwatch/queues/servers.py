@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from beanwatch.config import ConfigError, ServerConfig
-from beanwatch.config.secrets import read_first_line
 from beanwatch.net.address import Address, AddressError, parse_address
 from beanwatch.queues.base import ServerError, System
 from beanwatch.queues.registry import DEFAULT_SCHEME, LAYOUTS, MODULES, find_system
@@ -56,6 +55,8 @@ class Server(NamedTuple):
         BEANWATCH_SERVER_JOBS_PASSWORD. Raises ServerError if the file cannot be read.
         """
         if self.config.password_file:
+            from beanwatch.config.secrets import read_first_line  # few servers need it
+
             key = f"servers.{self.node}.password_file"
             try:
                 return read_first_line(key, self.config.password_file)
