@@ -65,6 +65,7 @@ class CollectConfig(NamedTuple):
     head_ages: bool = True
     state: str = ""
     spool: str = ""
+    listen: str = ""  # the address on which Prometheus scrapes the collector; empty: off
 
 
 class WorkerConfig(NamedTuple):

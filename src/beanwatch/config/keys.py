@@ -71,6 +71,7 @@ COLLECT: Spec = {
     "head_ages": boolean,
     "state": text,
     "spool": text,
+    "listen": text,
 }
 WORKER: Spec = {
     "server": text,

@@ -1,0 +1,140 @@
+"""Writes metrics as text that Prometheus scrapes: its own format, or OpenMetrics.
+
+Formats: Prometheus "Exposition formats", version 0.0.4, and OpenMetrics 1.0. Rendering with the
+package prometheus_client takes 30 times as long as these lines of text (bench/metrics_page.py).
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple
+
+from beanwatch.telemetry.series import COLLECTOR, GROUPS, QUEUE, SERVER, WORKER_SEEN, Group
+
+Number = int | float
+
+PREFIX = "beanwatch_"
+PLAIN = "text/plain; version=0.0.4; charset=utf-8"
+OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
+VALUE = {ord("\\"): r"\\", ord("\n"): r"\n", ord('"'): r"\""}
+
+# Families whose help is not that of one series of the table in `telemetry.series`.
+OTHER_HELP = {
+    "collector_poll_age_seconds": "time since the last poll of the server ended",
+    "collector_queues_age_seconds": "time since the queues of the server were read",
+    "queue_consumers": "consumers of the queue: all that are connected, and those that are idle",
+    "queue_consumer_state": "1 for the state of the queue's consumers, 0 for the other states",
+    "queue_jobs": "jobs of the queue, by state",
+    "server_info": "1, with the version of the server's program",
+    "server_jobs": "jobs of all queues of the server, by state",
+    "server_start_time_seconds": "when the server was started, in seconds since the epoch",
+    "server_stat": "other numbers of the server, under its own names for them",
+    "worker_last_beat_timestamp_seconds": "when the worker's last heartbeat arrived, in seconds "
+    "since the epoch",
+    "worker_state": "1 for the state of the worker, 0 for the other states",
+}
+
+
+class Family(NamedTuple):
+    """All samples of one name, which lacks the prefix `beanwatch_` here."""
+
+    name: str
+    kind: str  # counter, gauge, info, histogram
+    help: str
+
+    @classmethod
+    def named(cls, name: str) -> "Family":
+        """Return the family with this name. Raises KeyError if no table has it."""
+        kind = "counter" if name.endswith("_total") else "gauge"
+        return cls(name, "info" if name.endswith("_info") else kind, _HELP[name])
+
+
+_HELP = {series.prometheus: series.help for group in GROUPS for series in group.series} | OTHER_HELP
+
+
+def labels(**values: str) -> str:
+    """Return labels as text, `server="q1",queue="a"`, with their values escaped."""
+    return ",".join(f"{name}={quote(value)}" for name, value in values.items())
+
+
+def quote(value: str) -> str:
+    r"""Return the value of a label in double quotes, with `\`, `"` and line ends escaped."""
+    return f'"{value.translate(VALUE)}"'
+
+
+# By stem of a group: the names of its series that Prometheus gets, with family and own label.
+# `consumer_state` is a number in Graphite and a set of states in Prometheus (`Page.add_state`).
+EXPORTED = {
+    group.stem: tuple(
+        (series.name, series.prometheus, labels(**dict([series.label])) if series.label else "")
+        for series in group.series
+        if series.prometheus and series.name not in ("consumer_state", "state")
+    )
+    for group in (SERVER, QUEUE, WORKER_SEEN, COLLECTOR)
+}
+
+
+class Page:
+    """Collects samples by family, and writes them as one text.
+
+    The samples of a family must stand together, so they are kept until `text` is called.
+    """
+
+    def __init__(self) -> None:
+        self._lines: dict[str, list[str]] = {}
+
+    def add(self, name: str, labels: str, value: float) -> None:
+        """Add a sample to the family `name`; `labels` are made by the function `labels`."""
+        lines = self._lines.get(name)
+        if lines is None:
+            lines = self._lines[name] = []
+        lines.append(f"{PREFIX}{name}{{{labels}}} {value}\n")
+
+    def add_values(self, group: Group, labels: str, values: Mapping[str, Number]) -> None:
+        """Add a sample for each value (by its name in the group) that Prometheus gets."""
+        for name, family, own in EXPORTED[group.stem]:
+            if name in values:
+                self.add(family, f"{labels},{own}" if own else labels, values[name])
+
+    def add_state(self, name: str, labels: str, states: Iterable[str], present: str) -> None:
+        """Add a sample for each state: 1 for the one that is present, 0 for the others."""
+        for state in states:
+            self.add(name, f'{labels},state="{state}"', int(state == present))
+
+    def text(self, *, openmetrics: bool = False) -> bytes:
+        """Return the page in Prometheus's own format, or in OpenMetrics."""
+        parts: list[str] = []
+        for name, lines in self._lines.items():
+            family = Family.named(name)
+            parts += _head(family, openmetrics)
+            parts += lines
+        if openmetrics:
+            parts.append("# EOF\n")
+        return "".join(parts).encode("utf-8", "replace")
+
+
+def _head(family: Family, openmetrics: bool) -> Iterator[str]:
+    """Yield the lines HELP and TYPE of a family."""
+    name, kind = family.name, family.kind
+    if openmetrics:  # there, the family's name is without the end of its samples' names
+        name = name.removesuffix("_total").removesuffix("_info")
+    elif kind == "info":
+        kind = "gauge"
+    yield f"# HELP {PREFIX}{name} {family.help}\n"
+    yield f"# TYPE {PREFIX}{name} {kind}\n"
+
+
+def wants_openmetrics(accept: str) -> bool:
+    """Return True if a client with this Accept header prefers OpenMetrics to plain text."""
+    best, is_open = 0.0, False
+    for choice in accept.split(","):
+        media, *parameters = (part.strip() for part in choice.split(";"))
+        weight = 1.0
+        for parameter in parameters:
+            name, _, value = parameter.partition("=")
+            if name == "q":
+                try:
+                    weight = float(value)
+                except ValueError:
+                    weight = 0.0
+        if media in ("application/openmetrics-text", "text/plain", "*/*") and weight > best:
+            best, is_open = weight, media == "application/openmetrics-text"
+    return is_open
