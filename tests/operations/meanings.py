@@ -159,6 +159,8 @@ CONFIG = {
     "collect.exclude": "queues to leave out",
     "collect.max_queues": "most queues with series of their own, besides configured ones; 0: any",
     "collect.head_ages": "ask for the ages of the first ready and the first buried job",
+    "collect.listen": "host:port, or a port of the loopback interface, where Prometheus scrapes "
+    "the collector; empty: off",
     "collect.state": "file that remembers counters between two runs of `--once`",
     "collect.spool": "directory that keeps what Graphite cannot take now",
     "workers.secret_file": "file with the secret that signs commands to workers (at least 32 "
