@@ -14,6 +14,7 @@ PARTS = {
     "overhead": "What the instrumentation of a job costs",
     "footprint": "Memory, and reading heartbeats",
     "collector": "The collector",
+    "metrics_page": "A scrape by Prometheus",
     "checks": "The checks",
 }
 HEAD = """\

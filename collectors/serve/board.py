@@ -6,16 +6,16 @@ left out, because nobody knows whether it is still true.
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from beanwatch.collectors.poll.derive import ObservedQueue, absent_queue, merge, server_values
 from beanwatch.collectors.poll.poller import Poll
 from beanwatch.collectors.poll.worker_series import seen_values
-from beanwatch.queues.consumers import STATES
-from beanwatch.queues.model import Number, ServerState
+from beanwatch.queues.consumers import CODES, STATES
+from beanwatch.queues.model import Number, QueueState, ServerState
 from beanwatch.queues.selection import OTHER
-from beanwatch.store.health import HEALTH, decide_health
+from beanwatch.store.health import HEALTH, HEALTH_CODES, decide_health
 from beanwatch.store.heartbeats import Worker
 from beanwatch.telemetry.prometheus import Page, labels, quote
 from beanwatch.telemetry.series import COLLECTOR, QUEUE, SERVER, WORKER_SEEN
@@ -77,12 +77,12 @@ class Board:
         """Return the page of all that is known now."""
         with self._lock:
             servers, workers = dict(self._servers), self._workers
-            has_workers = self._clock() - self._workers_at <= self._max_age
+            workers_at, at = self._workers_at, self._clock()
         page = Page()
-        for kept in servers.values():
-            self._add_server(page, kept)
-        for worker in workers if has_workers else ():
-            self._add_worker(page, worker)
+        writer = _Writer(page, at, self._max_age)
+        writer.add_servers(servers.values())
+        if at - workers_at <= self._max_age:
+            writer.add_workers(workers, self._now() - (at - workers_at))
         return page
 
     def _find_start(self, state: ServerState | None, before: Kept | None) -> float | None:
@@ -96,40 +96,98 @@ class Board:
         start = self._now() - state.uptime
         return known if known is not None and abs(start - known) < SAME_START else round(start, 3)
 
-    def _add_server(self, page: Page, kept: Kept) -> None:
-        poll, state = kept.poll, kept.poll.seen.state
-        own = labels(system=poll.server.system.name, server=poll.server.node)
-        age = self._clock() - kept.at
-        page.add("collector_poll_age_seconds", own, round(age, 3))
+
+class _Writer:
+    """Writes what a board knows at the time `at` (by its clock) to a page."""
+
+    def __init__(self, page: Page, at: float, max_age: float) -> None:
+        self._page, self._at, self._max_age = page, at, max_age
+
+    def add_servers(self, servers: Iterable[Kept]) -> None:
+        """Add the servers with their queues and last polls; only the age of a poll that is old."""
+        page = self._page
+        queues: list[tuple[str, ObservedQueue]] = []
+        for kept in servers:
+            poll, state = kept.poll, kept.poll.seen.state
+            own = labels(system=poll.server.system.name, server=poll.server.node)
+            age = self._at - kept.at
+            page.add("collector_poll_age_seconds", own, round(age, 3))
+            if age > self._max_age:
+                continue
+            page.add_one(COLLECTOR, own, _describe_poll(kept))
+            if state is None:
+                page.add_one(SERVER, own, {"up": 0})
+                continue
+            values = server_values(state, poll.restarts, poll.seen.missing_jobs)
+            page.add_one(SERVER, own, values)
+            self._add_others(own, kept, state)
+            queues += self._list_queues(own, kept)
+        owners, observed = [own for own, _ in queues], [queue for _, queue in queues]
+        page.add_all(QUEUE, owners, dict(_columns(observed)))
+        states = [(own, queue.consumer_state) for own, queue in queues]
+        codes = [(own, CODES[state]) for own, state in states if state is not None]
+        page.add_states("queue_consumer_state", STATES, codes)
+
+    def add_workers(self, workers: Iterable[Worker], read_at: float) -> None:
+        """Add the workers; `read_at` is when they were read, in seconds since the epoch."""
+        healths = []
+        for worker in workers:
+            own = labels(worker=worker.id)
+            beat_at = round(read_at - worker.age, 3)
+            self._page.add("worker_last_beat_timestamp_seconds", own, beat_at)
+            health = decide_health(worker)
+            if health in HEALTH_CODES:
+                healths.append((own, HEALTH_CODES[health]))
+            if worker.heartbeat:
+                self._page.add_one(WORKER_SEEN, own, seen_values(worker.heartbeat))
+        self._page.add_states("worker_state", HEALTH, healths)
+
+    def _add_others(self, own: str, kept: Kept, state: ServerState) -> None:
+        """Add what is in no table: version, start, and the server's own numbers."""
+        if kept.start is not None:
+            self._page.add("server_start_time_seconds", own, kept.start)
+        if state.version is not None:
+            self._page.add("server_info", f"{own},{labels(version=state.version)}", 1)
+        for stat, value in state.native.items():
+            self._page.add("server_stat", f"{own},{labels(stat=stat)}", value)
+
+    def _list_queues(self, server: str, kept: Kept) -> Iterator[tuple[str, ObservedQueue]]:
+        """Yield labels and values of a server's queues; those beyond max_queues share a name."""
+        if kept.queues is None or kept.queues.seen.queues is None:
+            return
+        queues, (own, rest) = kept.queues.seen.queues, kept.queues.seen.chosen
+        age = self._at - kept.queues_at
+        self._page.add("collector_queues_age_seconds", server, round(age, 3))
         if age > self._max_age:
             return
-        page.add_values(COLLECTOR, own, _describe_poll(kept))
-        if state is None:
-            page.add("server_up", own, 0)
-            return
-        values = server_values(state, poll.restarts, poll.seen.missing_jobs)
-        page.add_values(SERVER, own, values)
-        if kept.start is not None:
-            page.add("server_start_time_seconds", own, kept.start)
-        if state.version is not None:
-            page.add("server_info", f"{own},{labels(version=state.version)}", 1)
-        for stat, value in state.native.items():
-            page.add("server_stat", f"{own},{labels(stat=stat)}", value)
-        if kept.queues is not None and kept.queues.seen.queues is not None:
-            age = self._clock() - kept.queues_at
-            page.add("collector_queues_age_seconds", own, round(age, 3))
-            if age <= self._max_age:
-                _add_queues(page, own, kept.queues, kept.queues.seen.queues)
+        for name in own:
+            if name in queues:
+                yield f"{server},queue={quote(name)}", queues[name]
+        if others := [queues[name] for name in rest if name in queues]:
+            yield f"{server},queue={quote(OTHER)}", _to_queue(OTHER, merge(others))
+        absent = absent_queue(kept.poll.server.system)
+        for name in kept.poll.expected:
+            if absent and name not in queues:
+                yield f"{server},queue={quote(name)}", _to_queue(name, absent)
 
-    def _add_worker(self, page: Page, worker: Worker) -> None:
-        own, read_at = labels(worker=worker.id), self._now() - (self._clock() - self._workers_at)
-        page.add("worker_last_beat_timestamp_seconds", own, round(read_at - worker.age, 3))
-        health = decide_health(worker)
-        if health in HEALTH:
-            page.add_state("worker_state", own, HEALTH, health)
-        if worker.heartbeat:
-            values = seen_values(worker.heartbeat)
-            page.add_values(WORKER_SEEN, own, values)
+
+def _columns(queues: Sequence[ObservedQueue]) -> Iterator[tuple[str, list[Any]]]:
+    """Yield each series that Prometheus gets: its name, and the values of all queues."""
+    for one in QUEUE.series:
+        if one.prometheus and one.name in QueueState._fields:
+            place = QueueState._fields.index(one.name)
+            yield one.name, [queue.state[place] for queue in queues]
+        elif one.prometheus:
+            yield one.name, [getattr(queue, one.name) for queue in queues]
+
+
+def _to_queue(name: str, values: Mapping[str, Any]) -> ObservedQueue:
+    """Turn values by their names in `series.QUEUE` into a queue."""
+    fields = {field: value for field, value in values.items() if field in QueueState._fields}
+    rest = {field: values.get(field) for field in ObservedQueue._fields[1:]}
+    if rest["consumer_state"] is not None:
+        rest["consumer_state"] = STATES[rest["consumer_state"]]
+    return ObservedQueue(QueueState(name, **fields), **rest)
 
 
 def _describe_poll(kept: Kept) -> dict[str, Number]:
@@ -143,25 +201,3 @@ def _describe_poll(kept: Kept) -> dict[str, Number]:
         own, rest = queues.seen.chosen
         values |= {"queues": len(own) + len(rest), "queues_skipped": len(rest)}
     return values
-
-
-def _add_queues(page: Page, server: str, poll: Poll, queues: Mapping[str, ObservedQueue]) -> None:
-    """Add a server's queues. `server` has its labels; the queues beyond max_queues share a name."""
-    own, rest = poll.seen.chosen
-    for name in own:
-        if name in queues:
-            _add_queue(page, server, name, queues[name].values())
-    if others := [queues[name] for name in rest if name in queues]:
-        _add_queue(page, server, OTHER, merge(others))
-    absent = absent_queue(poll.server.system)
-    for name in poll.expected:
-        if absent and name not in queues:
-            _add_queue(page, server, name, absent)
-
-
-def _add_queue(page: Page, server: str, queue: str, values: Mapping[str, Number]) -> None:
-    own = f"{server},queue={quote(queue)}"
-    page.add_values(QUEUE, own, values)
-    code = values.get("consumer_state")
-    if code is not None:
-        page.add_state("queue_consumer_state", own, STATES, STATES[int(code)])

@@ -31,6 +31,8 @@ class Series(NamedTuple):
     is_worst: bool = False  # the total over several queues is their maximum, not their sum
     prometheus: str = ""  # its name for Prometheus, without `beanwatch_`; "": it is not exported
     label: tuple[str, str] | None = None  # a label that tells it from others with the same name
+    # It is a number in Graphite, and in Prometheus a sample for each state: 1 for the present one.
+    is_state: bool = False
 
 
 class Group(NamedTuple):
@@ -211,6 +213,7 @@ QUEUE = Group(
             "whether consumers keep up, the worst last: {consumer_states}",
             is_worst=True,
             prometheus="queue_consumer_state",
+            is_state=True,
         ),
         Series(
             "missing_jobs",
@@ -239,6 +242,7 @@ WORKER_SEEN = Group(
             "",
             "the worker's state as a number: {worker_states}",
             prometheus="worker_state",
+            is_state=True,
         ),
         Series(
             "restarts",
