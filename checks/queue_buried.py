@@ -9,7 +9,6 @@ from beanwatch.checks.lib.plugin_process import Parser, run
 from beanwatch.checks.lib.queues import CheckedQueue
 from beanwatch.checks.lib.source import Source
 from beanwatch.config import Config, Threshold
-from beanwatch.quoting import shell_word
 from beanwatch.words import count
 
 DEFAULT_LIMITS = Threshold(warning="0")  # a buried job is work that was not done
@@ -36,7 +35,7 @@ def decide(queue: CheckedQueue, limits: Threshold) -> tuple[State, str]:
     """Judge the number of buried jobs. An alert's text also has the command that shows the jobs."""
     state, limit = judge(count_buried(queue), limits)
     text = f"{queue.label}: {count(count_buried(queue), 'job')} buried"
-    look = f"see: beanwatch queues peek {shell_word(queue.name)}"
+    look = f"see: beanwatch queues peek {queues.queue_argument(queue.name)}"
     return state, f"{text} ({limit}), {look}" if limit else text
 
 

@@ -64,9 +64,9 @@ def test_a_full_file_is_read_as_written() -> None:
     assert read.worker.max_memory == 512 * 1024 * 1024
     assert read.expected_workers == ("web1.email-1",)
     assert read.expected_groups == (WorkerGroup("k8s.*", 3),)
-    assert read.threshold("depth", "email.bulk") == Threshold("1000", "5000", 300.0)
-    assert read.threshold("depth", "images") is None
-    assert [rule.is_name for rule in read.queues] == [False, True]
+    assert read.threshold("depth", "email.bulk", "q") == Threshold("1000", "5000", 300.0)
+    assert read.threshold("depth", "images", "q") is None
+    assert [rule.name for rule in read.queues] == [None, "images"]
     assert read.checks["job_failures"].warning == "5"
 
 

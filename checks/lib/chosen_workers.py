@@ -12,7 +12,8 @@ from beanwatch.checks.lib.own_services import matcher
 from beanwatch.checks.lib.plugin import Metric
 from beanwatch.checks.lib.redis_source import redis_failure
 from beanwatch.checks.lib.worker_verdict import describe_missing
-from beanwatch.config import GLOB, Config, WorkerGroup
+from beanwatch.config import Config, WorkerGroup
+from beanwatch.globs import GLOB
 from beanwatch.net.redis_url import RedisError
 from beanwatch.store.black_box import read_exit_reasons
 from beanwatch.store.health import decide_health

@@ -119,8 +119,10 @@ def nagios_services(
 
 def queue_group(service: Service) -> str:
     """Return the name of the service group of a service's queue; "" for a catch-all service."""
-    named = service.queue and not service.is_rest
-    return f"queue {nagios_name(service.queue)}" if named else ""
+    if not service.queue or service.is_rest:
+        return ""
+    label = nagios_name(service.queue) if service.job else service.name.partition(" of ")[2]
+    return f"queue {label}"
 
 
 def dependencies(services: Sequence[Service]) -> Iterator[str]:

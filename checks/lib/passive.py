@@ -28,6 +28,7 @@ from beanwatch.checks.lib.services import SERVER_SERVICE, Service
 from beanwatch.checks.lib.source import LiveSource, Source
 from beanwatch.checks.registry import CHECKS, JOBS, METRICS, REDIS, WORKERS
 from beanwatch.config import Config, ConfigError
+from beanwatch.globs import escape_name
 from beanwatch.net.redis_url import Execute, RedisError
 from beanwatch.queues.base import Problem, Reading, ServerError, Wanted
 from beanwatch.queues.consumers import Consumers, decide_consumers
@@ -203,7 +204,7 @@ class PassiveRound:
             return RedisReadings(error, error, error)
 
     def queues(self) -> dict[str, list[str]]:
-        """Return the names of the queues of this round and of earlier rounds, by `Server.node`.
+        """Return the queues of this round and of earlier rounds as globs, by `Server.node`.
 
         Earlier rounds count because beanstalkd removes an empty queue, whose services still need
         results.
@@ -215,8 +216,9 @@ class PassiveRound:
             before = self.memory.recall(key)
             now = filter(is_wanted, found.reading.queues or ())
             seen = dict.fromkeys([*now, *(before if isinstance(before, list) else ())])
-            queues[server.node] = list(seen)[:MAX_REMEMBERED_QUEUES]
-            self.memory.remember(key, queues[server.node])
+            names = list(seen)[:MAX_REMEMBERED_QUEUES]
+            self.memory.remember(key, names)
+            queues[server.node] = list(map(escape_name, names))
         return queues
 
     def kinds(self) -> list[JobKind]:
@@ -236,7 +238,7 @@ class PassiveRound:
         return kinds
 
     def first_queues(self) -> dict[str, list[str]]:
-        """Return the names of the queues of the first round, by `Server.node`.
+        """Return the queues of the first round as globs, by `Server.node`.
 
         It is the first round since the state file began.
         """
@@ -247,7 +249,7 @@ class PassiveRound:
             if not isinstance(known, list) and found.reading.queues is not None:
                 known = list(found.reading.queues)[:MAX_REMEMBERED_QUEUES]
             if isinstance(known, list):
-                first[server.node] = known
+                first[server.node] = [escape_name(name) for name in known if isinstance(name, str)]
                 self.memory.remember(key, known)
         return first
 

@@ -2,7 +2,6 @@
 
 import argparse
 from collections.abc import Iterable, Iterator
-from fnmatch import fnmatchcase
 from typing import Any, NamedTuple, TypeVar
 
 from nagiosplugin import Resource
@@ -12,16 +11,17 @@ from beanwatch.checks.lib.plugin import STATES, Failure, Metric
 from beanwatch.checks.lib.plugin_process import Parser
 from beanwatch.checks.lib.source import Source, server_failure
 from beanwatch.checks.registry import RegisteredCheck, find_check
-from beanwatch.config import GLOB, Config
+from beanwatch.config import Config
+from beanwatch.globs import escape_name, is_queue_glob, matches, name_of
 from beanwatch.queues.base import Chosen, Reading, ServerError, Wanted
 from beanwatch.queues.model import QueueState
 from beanwatch.queues.servers import Server
+from beanwatch.quoting import shell_word
 
 # If a queue system removes empty queues, a queue that does not exist has these numbers.
 EMPTY_QUEUE = QueueState(
     "", 0, 0, 0, 0, 0, 0, head_ready_age=0.0, head_buried_age=0.0, paused=False
 )
-MAX_GLOB = 200  # characters
 # How the texts of alerts name the fields of `QueueState`.
 FIELD_NAMES = {
     "ready": "the number of ready jobs",
@@ -29,9 +29,6 @@ FIELD_NAMES = {
     "consumers": "the number of consumers",
     "head_ready_age": "the wait of the next job",
 }
-GLOB_CHARACTERS = frozenset(
-    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/;.$_()*?![]-"
-)
 
 
 class CheckedQueue(NamedTuple):
@@ -59,6 +56,11 @@ class CheckedQueue(NamedTuple):
         """The name of the queue in the keys of the state file: `server/queue`."""
         return f"{self.server.node}/{self.name}"
 
+    @property
+    def is_glob(self) -> bool:
+        """True for a glob that matches no queue."""
+        return not self.is_there and name_of(self.name) is None
+
 
 # -- which queues
 
@@ -81,6 +83,7 @@ def add_queues(parser: Parser) -> None:
         "--exclude",
         action="append",
         default=[],
+        type=_glob,
         metavar="GLOB",
         help="do not check the queues that match; repeatable",
     )
@@ -93,15 +96,18 @@ def add_queues(parser: Parser) -> None:
     add_services(parser, "queues")
 
 
-def is_queue_glob(text: str) -> bool:
-    """Return True if the text can be the name of a queue, or a glob that matches such names."""
-    return 0 < len(text) <= MAX_GLOB and GLOB_CHARACTERS.issuperset(text)
-
-
 def _glob(text: str) -> str:
     if not is_queue_glob(text):
         raise argparse.ArgumentTypeError(f"not a valid name or glob of a queue: {text!r}")
     return text
+
+
+def queue_argument(name: str) -> str:
+    """Return a queue's name as an argument for a command that an alert proposes to a person.
+
+    `?` replaces `|`, which an output of a plugin cannot contain.
+    """
+    return shell_word(escape_name(name).replace("|", "?"))
 
 
 def is_internal(name: str) -> bool:
@@ -110,12 +116,12 @@ def is_internal(name: str) -> bool:
         return False
     from beanwatch.queues.selection import INTERNAL  # rarely needed, and takes time to import
 
-    return matches(name, INTERNAL)
+    return matches_any(name, INTERNAL)
 
 
-def matches(name: str, globs: Iterable[str]) -> bool:
+def matches_any(name: str, globs: Iterable[str]) -> bool:
     """Return True if the name matches at least one of the globs."""
-    return any(fnmatchcase(name, glob) for glob in globs)
+    return any(matches(name, glob) for glob in globs)
 
 
 # -- acquire
@@ -143,16 +149,14 @@ class QueueResource(Resource):  # type: ignore[misc]
         self._prefix = f"{server.node}/" if has_several else ""
         self.is_only_server = not has_several and len(config.servers) < 2
         self._globs: list[str] = options.queue if options.queue != ["*"] else []
-        self._patterns = [glob for glob in self._globs if GLOB.search(glob)]
-        self._named = [glob for glob in self._globs if not GLOB.search(glob)]
+        self._patterns = [glob for glob in self._globs if name_of(glob) is None]
+        self._named = list(filter(None, map(name_of, self._globs)))
         self._exclude: list[str] = options.exclude
         own = options.services.queues.get(server.node, ()) if options.services else ()
         self._is_rest = bool(own)
         self._has_own_service = matcher(own)
         # Without -Q, a queue that the configuration names is checked even if it does not exist.
-        self._expected = (
-            [] if self._globs else [rule.glob for rule in config.queues if rule.is_name]
-        )
+        self._expected = [] if self._globs else config.expected_queues(server.node)
 
     @property
     def name(self) -> str:
@@ -199,7 +203,7 @@ class QueueResource(Resource):  # type: ignore[misc]
             if name not in found and not self._is_excluded(name):
                 yield self._metric(self._absent(name), is_there=False)
         for glob in self._patterns:
-            if not any(fnmatchcase(name, glob) for name in found):
+            if not any(matches(name, glob) for name in found):
                 yield self._metric(self._absent(glob), is_there=False)
         if self._is_rest and not any(map(self._is_chosen, found)):
             yield Metric(self.name, "every queue has a service of its own", context="none")
@@ -212,12 +216,12 @@ class QueueResource(Resource):  # type: ignore[misc]
         return Chosen([name for name in names if self._is_chosen(name)])
 
     def _is_excluded(self, name: str) -> bool:
-        return matches(name, self._exclude) or self._has_own_service(name)
+        return matches_any(name, self._exclude) or self._has_own_service(name)
 
     def _is_chosen(self, name: str) -> bool:
         if self._is_excluded(name):
             return False
-        if self._globs and name not in self._globs and not matches(name, self._patterns):
+        if self._globs and not matches_any(name, self._globs):
             return False
         # beanwatch's own queues are temporary, so they are checked only if -Q names them.
         return not is_internal(name) or any(g.startswith("beanwatch.") for g in self._globs)

@@ -1,11 +1,11 @@
 """Plans the services that Nagios or Icinga should have for the queue servers and their queues."""
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
 from beanwatch.checks.lib.own_services import OwnServices
-from beanwatch.checks.lib.queues import is_queue_glob
 from beanwatch.checks.registry import (
     CHECKS,
     JOBS,
@@ -16,7 +16,8 @@ from beanwatch.checks.registry import (
     WORKERS,
     find_check,
 )
-from beanwatch.config import GLOB, Config, Threshold
+from beanwatch.config import Config, Threshold
+from beanwatch.globs import GLOB, escape_name, is_queue_glob, name_of
 from beanwatch.queues.servers import Server
 from beanwatch.quoting import nagios_name
 
@@ -69,7 +70,9 @@ class Service(NamedTuple):
     @property
     def covers_several(self) -> bool:
         """True if a second problem can hide behind a first one: a glob or a catch-all service."""
-        return self.is_rest or bool(GLOB.search(self.queue or self.worker))
+        if self.queue:
+            return self.is_rest or name_of(self.queue) is None
+        return self.is_rest or bool(GLOB.search(self.worker))
 
 
 def plan_services(
@@ -80,10 +83,11 @@ def plan_services(
 ) -> list[Service]:
     """Return the services for these servers, their queues, the workers, jobs and the metrics.
 
-    Each queue that the configuration names has services of its own. If `queues` is given (found
-    names, by `Server.node`), these have too, and a glob of the configuration has none: it only
-    gives limits to the queues that match. Each expected worker, each group of workers, and each
-    kind of job in `kinds` (queue, job) has one, too. A catch-all service per check covers the rest.
+    Each queue that the configuration names has services of its own. If `queues` is given (what was
+    found, by `Server.node`, as globs: see `escape_name`), these have too, and a glob of the
+    configuration has none: it only gives limits to the queues that match. Each expected worker,
+    each group of workers, and each kind of job in `kinds` (queue, job) has one, too. A catch-all
+    service per check covers the rest.
 
     Names that no queue can have are left out: the checks refuse these, and a false server may send
     them. A check gets no service if it needs a field that the queue system does not report. The
@@ -117,7 +121,8 @@ def without_limits(config: Config, services: Iterable[Service]) -> list[Service]
     for service in services:
         check = find_check(service.check)
         key = check.config_key
-        limits = config.threshold(key, service.queue) or config.checks.get(key, Threshold())
+        queue = name_of(service.queue) or service.queue
+        limits = config.threshold(key, queue, service.host) or config.checks.get(key, Threshold())
         if check.needs_limits and not limits.warning and not limits.critical:
             found.append(service)
     return found
@@ -129,15 +134,40 @@ def _services_of(config: Config, server: Server, found: Iterable[str] | None) ->
     for check in CHECKS:
         if check.subject == SERVER:
             yield Service(host, check.service, check.name, address)
-    configured = (rule.glob for rule in config.queues if found is None or rule.is_name)
-    known = sorted(filter(is_queue_glob, {*configured, *(found or ())} - {EVERY_QUEUE}))
-    labels = number_duplicates({queue: nagios_name(queue) for queue in known})
-    labels[EVERY_QUEUE] = "other queues" if known else "all queues"
-    for queue, label in labels.items():
+    for queue, label in label_queues(list_globs(config, server, found)).items():
         for check in CHECKS:
             if check.subject == QUEUE and all(map(server.system.can_tell, check.fields)):
                 name, is_rest = f"{check.service} of {label}", queue == EVERY_QUEUE
                 yield Service(host, name, check.name, address, queue, is_rest=is_rest, needs=host)
+
+
+def list_globs(config: Config, server: Server, found: Iterable[str] | None) -> list[str]:
+    """Return the globs of the queues of a server that have services of their own, sorted.
+
+    `found` is that of `plan_services`.
+    """
+    globs = set(map(escape_name, config.expected_queues(server.node)))
+    if found is None:
+        rules = [rule.glob for rule in config.queues if rule.is_for(server.node)]
+        found = [glob for glob in rules if name_of(glob) is None]
+    return sorted(filter(is_queue_glob, {*globs, *found} - {EVERY_QUEUE}))
+
+
+def label_queues(globs: Sequence[str]) -> dict[str, str]:
+    """Return the part of a service's name that stands for a queue, for each glob and EVERY_QUEUE.
+
+    If two queues would have the same label, those get a hash whose names Nagios does not allow. So
+    a label depends on no order, and a queue that comes later takes no other's services.
+    """
+    rest = "other queues" if globs else "all queues"
+    names = {glob: name_of(glob) or glob for glob in globs}
+    labels = {glob: nagios_name(name) for glob, name in names.items()}
+    owners = Counter([*labels.values(), "other queues", "all queues"])
+    for glob, name in names.items():
+        is_changed = labels[glob] != name or name in ("other queues", "all queues")
+        if owners[labels[glob]] > 1 and is_changed:
+            labels[glob] = nagios_name(name, with_hash=True)
+    return {**number_duplicates(labels), EVERY_QUEUE: rest}
 
 
 def _services_of_workers(config: Config, host: str, needs: str) -> Iterable[Service]:

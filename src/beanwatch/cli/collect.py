@@ -158,27 +158,18 @@ def run(config: Config, servers: Sequence[Server], stack: ExitStack, *, once: bo
     # With `-` points are only printed. They need no spool, and a running collector may lock it.
     spool = "" if config.graphite.address in ("-", "") else collect.spool
     outbox = Outbox(open_spool(spool, problems, stack), interval=collect.interval)
-    selection = Selection(
-        collect.include,
-        collect.exclude,
-        collect.max_queues,
-        [rule.glob for rule in config.queues if rule.is_name],
-    )
     points, board = GraphitePoints(outbox, config.prefix), Board(max_age(collect))
     publish: list[Publish] = [points.publish] if config.graphite.address else []
     publish_workers: list[PublishWorkers] = [points.publish_workers] if publish else []
     if collect.listen:
         publish.append(board.post)
         publish_workers.append(board.post_workers)
-    pollers = [
-        Poller(
-            make_observer(server, known.get(server.node), selection, collect),
-            selection,
-            problems,
-            publish,
-        )
-        for server in servers
-    ]
+    pollers = []
+    for server in servers:
+        expected = config.expected_queues(server.node)
+        selection = Selection(collect.include, collect.exclude, collect.max_queues, expected)
+        observer = make_observer(server, known.get(server.node), selection, collect)
+        pollers.append(Poller(observer, selection, problems, publish))
     extras = pick_extras(config, publish_workers, problems, once=once)
     if not once and config.graphite.address not in ("-", ""):
         nodes = [server.node for server in servers]

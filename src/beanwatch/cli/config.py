@@ -82,7 +82,11 @@ def to_tree(config: Config) -> dict[str, Any]:
         tree[name] = {k: list(v) if isinstance(v, tuple) else v for k, v in section.items()}
     tree["redis"]["url"] = redact(tree["redis"]["url"])
     tree["graphite"]["url"] = redact(tree["graphite"]["url"])
-    tree["queues"] = {rule.glob: _thresholds(rule.thresholds) for rule in config.queues}
+    tree["queues"] = {
+        rule.glob: ({} if rule.server == "*" else {"server": rule.server})
+        | _thresholds(rule.thresholds)
+        for rule in config.queues
+    }
     tree["checks"] = _thresholds(config.checks)
     return tree
 

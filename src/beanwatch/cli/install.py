@@ -23,6 +23,7 @@ from beanwatch.cli.lib.options import (
 )
 from beanwatch.cli.lib.output import print_line
 from beanwatch.config import Config
+from beanwatch.globs import escape_name
 from beanwatch.quoting import QuoteError
 from beanwatch.words import count
 
@@ -109,7 +110,8 @@ def command(
     present = PresentParts().turn_off_absent(config)
     queues, kinds = None, []
     if discover:
-        queues = seen.queues({server.node: discover_queues(server) for server in picked})
+        names = seen.queues({server.node: discover_queues(server) for server in picked})
+        queues = {node: list(map(escape_name, found)) for node, found in names.items()}
         kinds = seen.kinds(discover_kinds(present))
     services = plan_services(present, picked, queues, kinds)
     own = list_own(services)

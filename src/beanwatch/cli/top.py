@@ -27,8 +27,8 @@ from beanwatch.cli.lib.queue_view import SORTS, queue_table, server_table, sort_
 from beanwatch.cli.lib.tables import STYLES, Columns
 from beanwatch.cli.lib.worker_view import worker_style, worker_table, worker_tree
 from beanwatch.collectors.poll.observer import Observer
-from beanwatch.config import GLOB
 from beanwatch.fleet.overview import FleetObserver, Overview
+from beanwatch.globs import GLOB
 from beanwatch.net.redis_url import RedisError, RedisUrl, open_redis
 from beanwatch.queues.selection import Selection
 from beanwatch.quoting import terminal_text

@@ -1,16 +1,14 @@
 """The configuration as beanwatch's programs use it: one named tuple for each table of the file.
 
 `beanwatch.config.reader` makes it from the file and the environment. Every check imports both when
-it starts. Therefore they import no other module of beanwatch than `config.keys` and `values`, and
-import the rest of this package only when they need it.
+it starts. Therefore they import no other module of beanwatch than `config.keys`, `globs` and
+`values`, and import the rest of this package only when they need it.
 """
 
-import re
 from collections.abc import Mapping
-from fnmatch import fnmatchcase
 from typing import Literal, NamedTuple
 
-GLOB = re.compile(r"[*?\[]")  # the characters that make a name a glob
+from beanwatch.globs import matches, name_of
 
 
 class ConfigError(Exception):
@@ -107,16 +105,21 @@ class Threshold(NamedTuple):
 class QueueRule(NamedTuple):
     """Table [queues."GLOB"]: thresholds for all queues whose names match the glob.
 
-    The keys of `thresholds` are from MEASURES.
+    The keys of `thresholds` are from MEASURES. `server` is a glob of the servers that it is for.
     """
 
     glob: str
     thresholds: Mapping[str, Threshold]
+    server: str = "*"
 
     @property
-    def is_name(self) -> bool:
-        """True if the glob is a plain queue name. Then that queue is expected to exist."""
-        return not GLOB.search(self.glob)
+    def name(self) -> str | None:
+        """The name of the only queue that the glob matches, which is expected to exist; or None."""
+        return name_of(self.glob)
+
+    def is_for(self, server: str) -> bool:
+        """Return True if the rule is for the queues of the server with this node."""
+        return self.server == "*" or matches(server, self.server)
 
 
 class WorkerGroup(NamedTuple):
@@ -176,12 +179,18 @@ class Config(NamedTuple):
             return self
         return self._replace(redis=self.redis._replace(url=url), given=self.given | {"redis.url"})
 
-    def threshold(self, measure: str, queue: str) -> Threshold | None:
+    def threshold(self, measure: str, queue: str, server: str) -> Threshold | None:
         """Return the threshold for one measure (from MEASURES) of a queue; None if no rule applies.
 
-        The first rule in the file that matches the queue and sets this measure applies.
+        The first rule in the file that is for the server (its node), matches the queue and sets
+        this measure applies.
         """
         for rule in self.queues:
-            if measure in rule.thresholds and fnmatchcase(queue, rule.glob):
+            if measure in rule.thresholds and rule.is_for(server) and matches(queue, rule.glob):
                 return rule.thresholds[measure]
         return None
+
+    def expected_queues(self, server: str) -> list[str]:
+        """Return the names of the queues that the configuration names for a server (its node)."""
+        found = dict.fromkeys(rule.name for rule in self.queues if rule.is_for(server))
+        return [name for name in found if name is not None]

@@ -4,7 +4,8 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from beanwatch.config import GLOB, WorkerGroup
+from beanwatch.config import WorkerGroup
+from beanwatch.globs import GLOB
 from beanwatch.values import (
     boolean,
     duration,

@@ -180,7 +180,12 @@ class _Reader:
         if not isinstance(table, dict):
             raise self._wrong(("queues",), 'expected TOML tables: [queues."email.*".depth]')
         for glob, measures in table.items():
-            yield QueueRule(glob, self._thresholds(("queues", glob), measures, MEASURES))
+            path = ("queues", glob)
+            if not isinstance(measures, dict):
+                raise self._wrong(path, "expected a TOML table")
+            limits = {key: value for key, value in measures.items() if key != "server"}
+            server = self._value((*path, "server"), measures.get("server", "*"), text)
+            yield QueueRule(glob, self._thresholds(path, limits, (*MEASURES, "server")), server)
 
     def _thresholds(
         self, path: tuple[str, ...], table: Any, known: tuple[str, ...]

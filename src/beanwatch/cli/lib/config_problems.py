@@ -6,14 +6,15 @@
 from collections.abc import Callable, Iterator, Mapping
 from urllib.parse import urlsplit
 
-from beanwatch.checks.lib.queues import is_queue_glob
 from beanwatch.cli.lib.options import MIN_DURATION
 from beanwatch.config import Config, ConfigError, ServerConfig
 from beanwatch.config.secrets import read_signing_secret
 from beanwatch.file_access import describe_exposure, find_writers
+from beanwatch.globs import MAX_NAME, is_queue_glob
 from beanwatch.net.address import AddressError, parse_address
 from beanwatch.net.redis_url import parse_redis_url
 from beanwatch.queues.servers import Server, find_clash, resolve_servers
+from beanwatch.telemetry.nodes import node
 from beanwatch.worker.telemetry.metrics import parse_metrics
 
 
@@ -33,9 +34,7 @@ def find_problems(config: Config) -> Iterator[str]:
         except ValueError as error:
             yield f"{key}: {error}"
     yield from _find_server_problems(config.servers)
-    for rule in config.queues:
-        if not is_queue_glob(rule.glob):
-            yield f'queues."{rule.glob}": no queue can have this name, and no check accepts it'
+    yield from _find_rule_problems(config)
     for name in ("interval", "timeout"):
         if getattr(config.collect, name) < MIN_DURATION:
             yield f"collect.{name}: must be at least {MIN_DURATION:g} s"
@@ -64,6 +63,22 @@ def find_writer_problems(config: Config) -> Iterator[str]:
                 yield f"{key}: others can change {path}: {writer}"
         except OSError:  # `find_problems` says what cannot be read
             continue
+
+
+def _find_rule_problems(config: Config) -> Iterator[str]:
+    named = [name for name, entry in config.servers.items() if name != entry.url]
+    nodes = set(map(node, named)) if len(named) == len(config.servers) else set()
+    for rule in config.queues:
+        if not is_queue_glob(rule.glob):
+            yield (
+                f'queues."{rule.glob}": no check accepts this name: it has a character that is not '
+                f"printable, or more than {MAX_NAME} bytes"
+            )
+        if nodes and not any(map(rule.is_for, nodes)):
+            yield (
+                f'queues."{rule.glob}": server = "{rule.server}" matches none of the servers: '
+                f"{', '.join(sorted(nodes))}"
+            )
 
 
 def _find_server_problems(configured: Mapping[str, ServerConfig]) -> Iterator[str]:

@@ -15,8 +15,9 @@ from beanwatch.cli.lib.options import (
     server_option,
 )
 from beanwatch.cli.lib.output import exit_1_on
-from beanwatch.config import GLOB, Config
+from beanwatch.config import Config
 from beanwatch.fleet.queue_actions import Target, find_targets
+from beanwatch.globs import GLOB
 from beanwatch.queues.base import ServerError
 
 
