@@ -77,7 +77,7 @@ class ConsumersJudge:
         }
 
     def __call__(self, queue: CheckedQueue, limits: Threshold) -> tuple[State, str]:
-        """Return the worse of the states by verdict and by limits, and the text of the alert."""
+        """Return the worst of the states by verdict, limits and problems, and the alert's text."""
         consumers = count_consumers(queue) or 0
         by_number, limit = judge(consumers, limits) if is_used(queue) else (Ok, "")
         text = f"{queue.label}: {describe(queue)}"
@@ -86,7 +86,9 @@ class ConsumersJudge:
         if queue.workers is not None and not queue.state.is_default:
             groups = group_by_health(queue.workers)
             text = ", ".join([text, *explain_with_heartbeats(groups, consumers, queue.verdict)])
-        return worst_state([self._by_verdict(queue), by_number]), text
+        text = ", ".join([text, *(problem.text for problem in queue.problems)])
+        by_problems = [STATES[problem.severity] for problem in queue.problems]
+        return worst_state([self._by_verdict(queue), by_number, *by_problems]), text
 
     def _by_verdict(self, queue: CheckedQueue) -> State:
         if queue.verdict is None and queue.server.system.can_tell("idle_consumers"):
@@ -107,7 +109,12 @@ def count_consumers(queue: CheckedQueue) -> int | None:
 
 
 def is_used(queue: CheckedQueue) -> bool:
-    """Return False for a default queue without a job so far: it exists though nobody wants it."""
+    """Return False for a queue that needs no consumer.
+
+    It is one of failed jobs, or a default queue without a job so far, which nobody wanted.
+    """
+    if queue.state.is_dead_letter:
+        return False
     return not queue.state.is_default or queue.state.puts != 0 or bool(count_consumers(queue))
 
 
@@ -120,7 +127,7 @@ def describe(queue: CheckedQueue) -> str:
         case "no_consumer" | "stalled" if state.is_default:
             return f"{ready} ready that no consumer takes: a producer does not name its queue"
         case "no_consumer":
-            return f"{ready} ready and no consumer watches it"
+            return f"{ready} ready and {queues.describe_no_consumer(queue.server.system)}"
         case "stalled":
             who = "its one consumer takes none" if number == 1 else f"none of {consumers} takes one"
             return f"{ready} ready, but {who}"
@@ -140,8 +147,11 @@ def describe(queue: CheckedQueue) -> str:
             left = "" if state.pause_left is None else f" for {state.pause_left:.0f} s more"
             return f"paused{left}, {ready} ready"
         case "draining":
-            none = "" if number else ", no consumer watches it"
+            no_consumer = queues.describe_no_consumer(queue.server.system)
+            none = "" if number else f", {no_consumer}"
             return f"the server is draining, {ready} ready{none}"
+    if state.is_dead_letter:
+        return f"{ready} ready, which wait for a person: this is a queue of failed jobs"
     if not is_used(queue):
         return "not used"
     if state.is_default and state.idle_consumers is not None:

@@ -41,13 +41,14 @@ def decide(queue: CheckedQueue, limits: Threshold) -> tuple[State, str]:
 def describe_consumers(queue: CheckedQueue) -> str:
     """Return the end of an alert's text, such as `, 3 consumers, 0 of them idle`.
 
-    It is empty for the default queue: every new connection is a consumer of that one.
+    It is empty for the default queue, since every new connection is a consumer of that one, and for
+    a queue of failed jobs, which needs no consumer.
     """
     consumers, idle = queue.state.consumers, queue.state.idle_consumers
-    if queue.state.is_default or consumers is None:
+    if queue.state.is_default or queue.state.is_dead_letter or consumers is None:
         return ""
     if not consumers:
-        return ", no consumer watches it"
+        return f", {queues.describe_no_consumer(queue.server.system)}"
     of_them = "" if idle is None else f", {idle} of them idle"
     return f", {count(consumers, 'consumer')}{of_them}"
 

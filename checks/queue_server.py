@@ -24,9 +24,10 @@ from beanwatch.checks.lib.plugin import (
 )
 from beanwatch.checks.lib.plugin_process import Parser, pick_limits, run
 from beanwatch.checks.lib.source import Source, server_failure
+from beanwatch.checks.registry import find_check
 from beanwatch.config import Config, Threshold
 from beanwatch.durations import format_duration
-from beanwatch.queues.base import Problem, ServerError, Wanted
+from beanwatch.queues.base import Problem, Reading, ServerError, Wanted
 from beanwatch.queues.model import ServerState
 from beanwatch.queues.servers import Server
 from beanwatch.words import count
@@ -86,7 +87,7 @@ class ServerResource(Resource):  # type: ignore[misc]
             yield server_failure(self._server, self._config, error)
             return
         prefix = f"{self.name}/" if len(self._source.servers) > 1 else ""
-        problems = list(self._source.problems(self._server, reading))
+        problems = self._own_problems(reading)
         self._source.note_doubts(self._server, reading.implausible)
         state = reading.server or ServerState()
         was_restarted = self._was_restarted(state)
@@ -94,6 +95,12 @@ class ServerResource(Resource):  # type: ignore[misc]
             self._server, prefix, state, problems, reading.implausible, was_restarted
         )
         yield Metric(self.name, seen, context="server")
+
+    def _own_problems(self, reading: Reading) -> list[Problem]:
+        """Return the problems, without those of a queue that check_queue_consumers shows."""
+        found = self._source.problems(self._server, reading)
+        shown = find_check("queue_consumers").can_judge_queues(self._server.system)
+        return [problem for problem in found if not (problem.queue and shown)]
 
     @property
     def _instance_key(self) -> str:
@@ -125,7 +132,7 @@ def decide(seen: CheckedServer, limits: Threshold, restarted: float) -> Iterator
     """Yield a state and a text for each problem. Each text follows the name of the server."""
     state = seen.state
     for problem in seen.problems:
-        yield STATES[problem.severity], problem.text
+        yield STATES[problem.severity], problem.line
     if seen.was_restarted and state.uptime is not None and state.uptime < restarted:
         yield Warn, f"was started {format_duration(state.uptime)} ago{state.restart_note}"
     if limits.warning or limits.critical:

@@ -10,8 +10,9 @@ from beanwatch.checks.lib.heartbeat_evidence import group_by_health
 from beanwatch.checks.lib.plugin import Metric
 from beanwatch.checks.lib.queues import CheckedQueue, QueueResource
 from beanwatch.checks.lib.source import Source, server_failure
-from beanwatch.queues.base import Reading, ServerError, Wanted
+from beanwatch.queues.base import Problem, Reading, ServerError, Wanted
 from beanwatch.queues.consumers import Consumers, decide_consumers
+from beanwatch.queues.registry import DEFAULT_SCHEME
 
 if TYPE_CHECKING:
     from beanwatch.store.heartbeats import Heartbeat, Worker
@@ -53,15 +54,19 @@ class ConsumerDiagnosis(QueueResource):
 
     def take_first_sample(self) -> None:
         """Read the queues. Set `look_stalled` to the names of those that need a second sample."""
+        self.wanted = Wanted(problems=self.server.system.has_queue_problems)
         self._metrics: list[Metric] = []
         self._first: dict[str, Consumers] = {}
         self._second: dict[str, Consumers] = {}
+        self._problems: list[Problem] = []
         self.look_stalled: list[str] = []
         reading = self.read()
         if not isinstance(reading, Reading):
             self._metrics = [reading]
             return
         self._metrics = list(self.to_metrics(reading))
+        if self.wanted.problems:
+            self._problems = list(self.source.problems(self.server, reading))
         queues = [m.value.state for m in self._metrics if isinstance(m.value, CheckedQueue)]
         self._first = {queue.name: Consumers.of(queue, reading.server) for queue in queues}
         self.look_stalled = [
@@ -90,7 +95,9 @@ class ConsumerDiagnosis(QueueResource):
             if isinstance(queue, CheckedQueue):
                 workers = self._workers(queue)
                 verdict = self._diagnose(queue, workers)
-                metric = metric.replace(value=queue._replace(verdict=verdict, workers=workers))
+                problems = tuple(one for one in self._problems if one.queue == queue.name)
+                value = queue._replace(verdict=verdict, workers=workers, problems=problems)
+                metric = metric.replace(value=value)
             yield metric
 
     def _diagnose(self, queue: CheckedQueue, workers: "Sequence[Worker] | None") -> str | None:
@@ -135,13 +142,15 @@ class ConsumerDiagnosis(QueueResource):
         workers = self.source.workers()
         if workers is None:
             return None
-        return tuple(
+        found = tuple(
             worker
             for worker in workers
             if worker.heartbeat
             and queue.name in worker.heartbeat.queues
             and self._is_connected_to_server(worker.heartbeat)
         )
+        # Only the workers of some systems are known to send heartbeats.
+        return found if found or self.server.url.scheme == DEFAULT_SCHEME else None
 
     def _is_connected_to_server(self, heartbeat: "Heartbeat") -> bool:
         """Return True if the worker takes its jobs from this server.

@@ -104,7 +104,7 @@ def nagios_services(
         }
         if not passive:
             fields["check_command"] = "!".join(command_words(service, list_file))
-        if service.queue:
+        if service.queue and not service.judges_server:
             fields["_QUEUE"] = nagios_glob(service.queue)
         if group := queue_group(service):
             fields["servicegroups"] = group
@@ -119,7 +119,7 @@ def nagios_services(
 
 def queue_group(service: Service) -> str:
     """Return the name of the service group of a service's queue; "" for a catch-all service."""
-    if not service.queue or service.is_rest:
+    if not service.queue or service.is_rest or service.judges_server:
         return ""
     label = nagios_name(service.queue) if service.job else service.name.partition(" of ")[2]
     return f"queue {label}"

@@ -174,7 +174,8 @@ class QueueSummary(Summary):  # type: ignore[misc]
         top = max(queues, key=self._measure)
         total = sum(map(self._measure, queues))
         most = f", most in {top.label}: {self._measure(top):g}" if total else ""
-        return f"{len(queues)} queues: {count(total, *self._unit)}{most}"
+        what = "queues" if all(queue.name for queue in queues) else "queues and servers"
+        return f"{len(queues)} {what}: {count(total, *self._unit)}{most}"
 
     def empty(self) -> str:
         """Return the text for a server without queues, if no queue was named."""

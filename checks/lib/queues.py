@@ -13,7 +13,7 @@ from beanwatch.checks.lib.source import Source, server_failure
 from beanwatch.checks.registry import RegisteredCheck, find_check
 from beanwatch.config import Config
 from beanwatch.globs import escape_name, is_queue_glob, matches, name_of
-from beanwatch.queues.base import Chosen, Reading, ServerError, Wanted
+from beanwatch.queues.base import Chosen, Problem, Reading, ServerError, System, Wanted
 from beanwatch.queues.model import QueueState
 from beanwatch.queues.servers import Server
 from beanwatch.quoting import shell_word
@@ -36,7 +36,8 @@ class CheckedQueue(NamedTuple):
 
     If `is_there` is False, `state` has the numbers of EMPTY_QUEUE, or None for each number if the
     queue system does not remove empty queues. check_queue_consumers sets `verdict` (a word of
-    `beanwatch.queues.consumers.STATES`, or `frozen`) and `workers` (those with a heartbeat).
+    `beanwatch.queues.consumers.STATES`, or `frozen`), `problems` (those that name this queue) and
+    `workers` (those with a heartbeat).
     """
 
     label: str  # in performance data and texts: `queue`, or `server/queue` if there are several
@@ -44,6 +45,7 @@ class CheckedQueue(NamedTuple):
     state: QueueState
     is_there: bool = True
     verdict: str | None = None
+    problems: tuple[Problem, ...] = ()
     workers: tuple[Any, ...] | None = None  # Worker; compiling that type takes 2 ms
 
     @property
@@ -55,6 +57,11 @@ class CheckedQueue(NamedTuple):
     def key(self) -> str:
         """The name of the queue in the keys of the state file: `server/queue`."""
         return f"{self.server.node}/{self.name}"
+
+    @property
+    def headings(self) -> tuple[str, ...]:
+        """The headings of the runbook that explain the problems; none: that of the check."""
+        return tuple(problem.runbook for problem in self.problems)
 
     @property
     def is_glob(self) -> bool:
@@ -124,6 +131,24 @@ def matches_any(name: str, globs: Iterable[str]) -> bool:
     return any(matches(name, glob) for glob in globs)
 
 
+# -- what a system can tell
+
+
+def explain_missing(system: System, field: str) -> str:
+    """Return a text for a field that this system does not report, with the reason if it has one."""
+    _, _, reason = system.consumers.partition(": ") if field == "consumers" else ("", "", "")
+    text = f"{system.name} does not report {FIELD_NAMES.get(field, field)}"
+    return f"{text}: {reason}" if reason else text
+
+
+def describe_no_consumer(system: System) -> str:
+    """Return `no consumer watches it`, in the words of the queue system."""
+    unit = system.consumers.partition(" (")[0]
+    if "watch" in unit:
+        return "no consumer watches it"
+    return "no consumer" if unit.startswith("consumers") else f"no consumer: there are no {unit}"
+
+
 # -- acquire
 
 
@@ -144,19 +169,19 @@ class QueueResource(Resource):  # type: ignore[misc]
         server: Server,
     ) -> None:
         self.source, self.server, self.config = source, server, config
-        self._fields = check.fields
+        self.check = check
         has_several = len(source.servers) > 1
         self._prefix = f"{server.node}/" if has_several else ""
         self.is_only_server = not has_several and len(config.servers) < 2
-        self._globs: list[str] = options.queue if options.queue != ["*"] else []
-        self._patterns = [glob for glob in self._globs if name_of(glob) is None]
-        self._named = list(filter(None, map(name_of, self._globs)))
+        self.globs: list[str] = options.queue if options.queue != ["*"] else []
+        self._patterns = [glob for glob in self.globs if name_of(glob) is None]
+        self._named = list(filter(None, map(name_of, self.globs)))
         self._exclude: list[str] = options.exclude
         own = options.services.queues.get(server.node, ()) if options.services else ()
         self._is_rest = bool(own)
         self._has_own_service = matcher(own)
         # Without -Q, a queue that the configuration names is checked even if it does not exist.
-        self._expected = [] if self._globs else config.expected_queues(server.node)
+        self._expected = [] if self.globs else config.expected_queues(server.node)
 
     @property
     def name(self) -> str:
@@ -177,10 +202,9 @@ class QueueResource(Resource):  # type: ignore[misc]
         It is a Failure if the server cannot be read, or its queue system lacks a needed field.
         """
         system = self.server.system
-        for field in self._fields:
+        for field in self.check.fields:
             if not system.can_tell(field):
-                name = FIELD_NAMES.get(field, field)
-                reason = f"{self.server}: {system.name} does not report {name}"
+                reason = f"{self.server}: {explain_missing(system, field)}"
                 return Metric(self.server.node, Failure(reason), context="failure")
         wanted = self.wanted._replace(choose=self._choose)
         if self._named and not self._patterns:
@@ -221,10 +245,10 @@ class QueueResource(Resource):  # type: ignore[misc]
     def _is_chosen(self, name: str) -> bool:
         if self._is_excluded(name):
             return False
-        if self._globs and not matches_any(name, self._globs):
+        if self.globs and not matches_any(name, self.globs):
             return False
         # beanwatch's own queues are temporary, so they are checked only if -Q names them.
-        return not is_internal(name) or any(g.startswith("beanwatch.") for g in self._globs)
+        return not is_internal(name) or any(g.startswith("beanwatch.") for g in self.globs)
 
     def _absent(self, name: str) -> QueueState:
         empty = EMPTY_QUEUE if self.server.system.absent_is_empty else QueueState("")

@@ -70,9 +70,14 @@ class Service(NamedTuple):
     @property
     def covers_several(self) -> bool:
         """True if a second problem can hide behind a first one: a glob or a catch-all service."""
-        if self.queue:
-            return self.is_rest or name_of(self.queue) is None
-        return self.is_rest or bool(GLOB.search(self.worker))
+        if self.is_rest or self.judges_server:
+            return self.is_rest
+        return name_of(self.queue) is None if self.queue else bool(GLOB.search(self.worker))
+
+    @property
+    def judges_server(self) -> bool:
+        """True if the service judges a number of the server, and none of its queues."""
+        return self.queue == EVERY_QUEUE and not self.is_rest
 
 
 def plan_services(
@@ -134,9 +139,13 @@ def _services_of(config: Config, server: Server, found: Iterable[str] | None) ->
     for check in CHECKS:
         if check.subject == SERVER:
             yield Service(host, check.service, check.name, address)
+    for check in CHECKS:
+        if check.subject == QUEUE and check.judges_server(server.system):
+            name = f"failed jobs of {nagios_name(host)}"
+            yield Service(host, name, check.name, address, EVERY_QUEUE, needs=host)
     for queue, label in label_queues(list_globs(config, server, found)).items():
         for check in CHECKS:
-            if check.subject == QUEUE and all(map(server.system.can_tell, check.fields)):
+            if check.subject == QUEUE and check.can_judge_queues(server.system):
                 name, is_rest = f"{check.service} of {label}", queue == EVERY_QUEUE
                 yield Service(host, name, check.name, address, queue, is_rest=is_rest, needs=host)
 
@@ -236,7 +245,7 @@ def list_own(services: Iterable[Service]) -> OwnServices:
     workers: dict[str, None] = {}
     jobs: dict[tuple[str, str], None] = {}
     for service in services:
-        if service.is_rest:
+        if service.is_rest or service.judges_server:
             continue
         if service.worker:
             workers[service.worker] = None

@@ -33,6 +33,14 @@ class Problem(NamedTuple):
     severity: str  # "warning" or "critical"
     text: str  # follows the server's name: "is draining: it accepts no new jobs"
     runbook: str = "queue-server"  # a heading of docs/runbook.md
+    # The queue whose consumers have this fault: "3 consumers acknowledge nothing". Then
+    # check_queue_consumers shows it. A system with such faults sets `System.has_queue_problems`.
+    queue: str = ""
+
+    @property
+    def line(self) -> str:
+        """The text with the name of its queue, if it has one."""
+        return f"{self.queue}: {self.text}" if self.queue else self.text
 
 
 class Chosen(NamedTuple):
@@ -228,7 +236,9 @@ class System(NamedTuple):
     queue_fields: frozenset[str]  # names from `model.QUEUE_FIELDS`
     server_fields: frozenset[str]  # names from `model.SERVER_FIELDS`
     actions: frozenset[str]  # names from ACTIONS
-    consumers: str  # what the field `consumers` counts: "connections that watch the queue"
+    # What the field `consumers` counts, in the plural: "connections that watch the queue". If the
+    # system does not declare this field, "unknown: " and the reason.
+    consumers: str
     absent_is_empty: bool  # true if a queue that does not exist is the same as an empty one
     # The first argument of both functions is a `Server`. It is typed as Any, because Python would
     # compile a type given as a string when it creates this class. That would take 2 ms at each
@@ -239,6 +249,7 @@ class System(NamedTuple):
     settings: frozenset[str] = frozenset()
     # Raises AddressError if the URL or a setting of a `Server` is wrong. It connects to nothing.
     check_server: Callable[[Any], object] = bool
+    has_queue_problems: bool = False  # true if a `Problem` may name a queue
 
     def can_tell(self, field: str) -> bool:
         """Return True if this system declares the field of `QueueState` with this name."""

@@ -59,7 +59,7 @@ def server_table(rows: Sequence[ServerRow]) -> Columns:
             row.version or (UNKNOWN if row.up else ""),
             time_cell(row.uptime) if row.up else "down",
             *(count_cell(count, zero="0") if row.up else "" for count in counts),
-            row.trouble or "; ".join(problem.text for problem in row.problems),
+            row.trouble or "; ".join(problem.line for problem in row.problems),
             style=STYLES[row.wrong],
         )
     return table

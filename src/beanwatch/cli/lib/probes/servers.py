@@ -36,7 +36,7 @@ def probe_server(server: Server) -> Iterator[Finding]:
         return
     text = f"{server}: {describe(reading.server or ServerState())}"
     if problems:
-        words = "; ".join(problem.text for problem in problems)
+        words = "; ".join(problem.line for problem in problems)
         cures = dict.fromkeys(f"beanwatch runbook {problem.runbook}" for problem in problems)
         yield Finding(part, "warning", f"{text}; it {words}", "; ".join(cures))
     else:
