@@ -49,11 +49,13 @@ class BuriedJobs(queues.QueueResource):
 
     def _probe_server(self) -> Metric:
         try:
-            reading = self.source.read(self.server, SERVER_ONLY)
+            reading = self.source.fetch(self.server, SERVER_ONLY)
+            if reading.server is None:
+                raise ServerError(reading.trouble)
         except ServerError as error:
             return server_failure(self.server, self.config, error)
         self.source.note_doubts(self.server, reading.implausible)
-        state = QueueState("", buried=reading.server and reading.server.buried)
+        state = QueueState("", buried=reading.server.buried)
         queue = CheckedQueue(self.server.node, self.server, state)
         return Metric(f"{self.name} buried", queue, context="queue")
 

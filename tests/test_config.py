@@ -117,7 +117,7 @@ def test_the_environment_wins_over_the_file() -> None:
     assert read.collect.interval == 30.0
     assert read.collect.include == ("a", "b*")
     assert read.servers["q9"].url == "10.0.0.9"
-    assert read.servers["10.0.0.8:11301"] == "10.0.0.8:11301"
+    assert read.servers["10.0.0.8:11301"].url == "10.0.0.8:11301"
 
 
 def test_a_bad_value_in_the_environment_names_its_variable() -> None:

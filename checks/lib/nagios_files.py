@@ -79,15 +79,15 @@ def nagios_services(
     `list_file` is the file that the catch-all services read (see `own_services`).
     """
     for host in dict.fromkeys(service.host for service in services):
-        server = next(s.server for s in services if s.host == host)
+        name = next(s.server for s in services if s.host == host)
+        server = resolve_servers(config.servers, [name])[0]
+        address = server.address.host if server.system.has_host else ""
         yield define(
             "host",
             use="beanwatch-host",
             host_name=host,
-            address=nagios_value(
-                resolve_servers(config.servers, [server])[0].address.host or "127.0.0.1"
-            ),
-            _BEANWATCH_SERVER=nagios_quoted(server),
+            address=nagios_value(address or "127.0.0.1"),
+            _BEANWATCH_SERVER=nagios_quoted(name),
             _BEANWATCH_OPTIONS="-t 10"
             + (f" --config {nagios_word(config.file)}" if config.file else ""),
         )

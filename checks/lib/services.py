@@ -259,9 +259,9 @@ def list_own(services: Iterable[Service]) -> OwnServices:
 
 
 def name_or_address(config: Config, server: Server) -> str:
-    """Return the server's name in the configuration, else its address."""
+    """Return the server's name in the configuration, else its address, without a password."""
     for name, entry in config.servers.items():
-        if name == server.node or entry == server.config:
+        if name != entry.url and (name == server.node or entry == server.config):
             return name
     return str(server)
 

@@ -1,6 +1,6 @@
 """The tables of all series and of all queue systems, for docs/reference.md and docs/queues.md."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from beanwatch.queues import consumers
@@ -15,7 +15,6 @@ from tests.operations.markdown import code, explained, table
 from tests.queues.formats import SERVERS, TUBES
 
 JOB = paths.job("<prefix>", "SERVER", "QUEUE", "JOB", "WORKER")
-KNOWN, UNKNOWN = "yes", "no"
 
 
 # -- series
@@ -101,48 +100,61 @@ NATIVE: dict[str, Callable[[], NativeNames]] = {"beanstalkd": beanstalkd_native}
 
 
 def systems() -> str:
-    """The fields and the actions that each system declares."""
+    """Each system, then the fields and the actions with the systems that declare them."""
     found = all_systems()
-    names = [system.name for system in found]
-    schemes = [code(schemes) for schemes in found.values()]
     facts = [
-        ["scheme of its URL", *schemes],
-        ["default port", *(str(system.default_port) for system in found)],
-        ["settings", *(code(sorted(system.settings)) or "none" for system in found)],
-        ["a consumer is", *(system.consumers for system in found)],
         [
-            "a queue that does not exist is",
-            *("empty" if system.absent_is_empty else "unknown" for system in found),
-        ],
+            f"`{system.name}`",
+            code(schemes),
+            str(system.default_port or ""),
+            code(sorted(system.settings)),
+            system.consumers,
+            "empty" if system.absent_is_empty else "unknown",
+        ]
+        for system, schemes in found.items()
     ]
-    queue = [
-        [f"`{field}`", meaning, *(tick(field, system.queue_fields) for system in found)]
-        for field, meaning in meanings_of(QUEUE_FIELDS, paths.QUEUE, meanings.QUEUE_FIELDS)
-    ]
-    server = [
-        [f"`{field}`", meaning, *(tick(field, system.server_fields) for system in found)]
-        for field, meaning in meanings_of(SERVER_FIELDS, paths.SERVER, meanings.SERVER_FIELDS)
-    ]
-    actions = [
-        [f"`{name}`", first_sentence(name), *(tick(name, system.actions) for system in found)]
-        for name in ACTIONS
-    ]
+    head = ["system", "scheme", "port", "settings", "a consumer is", "a queue that does not exist is"]
+    queue = {system.name: system.queue_fields for system in found}
+    server = {system.name: system.server_fields for system in found}
+    actions = {system.name: system.actions for system in found}
+    fields = meanings_of(QUEUE_FIELDS, paths.QUEUE, meanings.QUEUE_FIELDS)
+    server_fields = meanings_of(SERVER_FIELDS, paths.SERVER, meanings.SERVER_FIELDS)
     return "\n\n".join(
         [
-            table(["", *names], facts),
+            table(head, facts),
             "## Fields of a queue",
-            table(["field", "", *names], queue),
+            table(["field", "", "reported by"], rows(fields, queue)),
             "## Fields of a server",
-            table(["field", "", *names], server),
+            table(["field", "", "reported by"], rows(server_fields, server)),
             "## Actions",
-            table(["action", "", *names], actions),
+            table(["action", "", "supported by"], rows(described_actions(), actions)),
         ]
     )
 
 
-def tick(name: str, declared: frozenset[str]) -> str:
-    """A cell: whether a system declares this."""
-    return KNOWN if name in declared else UNKNOWN
+def rows(
+    names: Iterable[tuple[str, str]], declared: Mapping[str, frozenset[str]]
+) -> Iterator[list[str]]:
+    """A row for each name: its meaning, and the systems that declare it."""
+    for name, meaning in names:
+        yield [f"`{name}`", meaning, those_with(name, declared)]
+
+
+def those_with(name: str, declared: Mapping[str, frozenset[str]]) -> str:
+    """The systems that declare a name: `all`, `all but ...`, their names, or `none`."""
+    having = [system for system, names in declared.items() if name in names]
+    lacking = [system for system in declared if system not in having]
+    if not lacking:
+        return "all"
+    if not having:
+        return "none"
+    return f"all but {code(lacking)}" if len(lacking) < len(having) / 2 else code(having)
+
+
+def described_actions() -> Iterator[tuple[str, str]]:
+    """Each action with its meaning."""
+    for name in ACTIONS:
+        yield name, first_sentence(name)
 
 
 def meanings_of(

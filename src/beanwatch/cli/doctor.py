@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from beanwatch.checks.lib.services import name_or_address
 from beanwatch.cli.lib.config_problems import find_problems, find_writer_problems
 from beanwatch.cli.lib.directories import DIRECTORIES
 from beanwatch.cli.lib.options import (
@@ -155,10 +156,13 @@ def make_settings(
 ) -> ProbeSettings:
     """Return the settings of all probes, from the configuration and the command's flags."""
     chosen = pick_servers(config, servers)
+    names = {server.node: name_or_address(config, server) for server in chosen}
+    unnamed = [server for server in chosen if names[server.node] not in config.servers]
+    names |= {server.node: server.node for server in unnamed}
     environ = {
         "BEANWATCH_CONFIG": config.file and os.path.abspath(config.file),  # checks run in /
         "BEANWATCH_PREFIX": config.prefix,
-        "BEANWATCH_SERVERS": ",".join(f"{s.node}={s}" for s in chosen if servers),
+        "BEANWATCH_SERVERS": ",".join(f"{s.node}={s}" for s in unnamed if servers),
     }
     environ = {name: value for name, value in environ.items() if value}
     # An empty URL is passed on, too: it turns a part off.
@@ -179,6 +183,8 @@ def make_settings(
         plugins=[*map(Path, DIRECTORIES["plugins"]), Path(sys.prefix) / "bin"],
         user=user,
         environ=environ,
+        names=names,
+        has_chosen=bool(servers),
         wait=wait,
     )
 

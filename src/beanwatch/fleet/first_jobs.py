@@ -30,19 +30,21 @@ class Reason(NamedTuple):
     job_id: int
 
 
-def peek_queue(target: Target, timeout: float) -> Iterator[Job]:
-    """Yield the first ready, the first delayed and the first buried job of a queue, with bodies.
+def peek_queue(target: Target, timeout: float, jobs: int = 1) -> Iterator[Job]:
+    """Yield the first ready, the first delayed and the first buried jobs of a queue, with bodies.
 
+    `jobs` is the most of each state; more than one needs a queue system that can list them.
     `timeout` (seconds) limits each wait for the server. Raises ServerError.
     """
-    require_action([target], "peek")
+    require_action([target], "list_jobs" if jobs > 1 else "peek")
     with closing(open_actions(target.server, timeout)) as actions:
         for state in FREE_STATES:
             # If the count is unknown there may be a job, so request it.
             if not target.server.system.can_tell(state) or getattr(target.queue, state) == 0:
                 continue
-            job = actions.peek(target.name, state)
-            if job is not None:
+            if jobs > 1:
+                yield from actions.list_jobs(target.name, state, jobs)
+            elif job := actions.peek(target.name, state):
                 yield job
 
 

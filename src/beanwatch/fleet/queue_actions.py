@@ -10,10 +10,12 @@ from fnmatch import fnmatch, fnmatchcase
 from typing import NamedTuple
 
 from beanwatch.fleet.buried_jobs import find_recorded
+from beanwatch.fleet.together import read_together
 from beanwatch.net.redis_url import Execute
 from beanwatch.queues.base import (
     Actions,
     Chosen,
+    Job,
     ReaderOptions,
     ServerError,
     UnsupportedError,
@@ -26,6 +28,7 @@ from beanwatch.store.clock import read_time
 from beanwatch.store.ledger import BuriedJob, OnRejected, ignore
 
 OWN_QUEUES = "beanwatch."  # the names of queues that beanwatch itself creates begin with this
+MAX_LISTED = 1000  # failed jobs of a queue that are looked at, where the server lists them
 FREE_STATES = ("ready", "delayed", "buried")  # the states of jobs that no consumer has reserved
 
 
@@ -93,29 +96,55 @@ class BuriedFilter(NamedTuple):
             and (self.older_than is None or now - buried.buried_at > self.older_than)
         )
 
+    def matches_job(self, job: Job, fact: str) -> bool:
+        """Return True if a failed job meets the conditions on its kind and its reason.
+
+        `fact` is the name of the fact that has the kind of job. An unknown fact meets no condition.
+        """
+        kind, error = job.facts.get(fact), job.facts.get("error")
+        return (self.job is None or (kind is not None and fnmatchcase(str(kind), self.job))) and (
+            self.reason is None
+            or (error is not None and fnmatch(str(error).lower(), self.reason.lower()))
+        )
+
 
 # -- finding queues
 
 
 def find_targets(
-    servers: Iterable[Server], glob: str, timeout: float, *, heads: Sequence[str] = ()
+    servers: Iterable[Server],
+    glob: str,
+    timeout: float,
+    *,
+    heads: Sequence[str] = (),
+    on_error: Callable[[ServerError], object] | None = None,
 ) -> list[Target]:
-    """Read the servers, and return every queue whose name the glob matches. Raises ServerError.
+    """Read the servers at the same time, and return every queue whose name the glob matches.
 
     Queues that beanwatch itself creates are only included if the glob begins with "beanwatch.".
-    `timeout` (seconds) limits each step of reading a server. `heads` are states, "ready" or
-    "buried", for which the age of the first job is read.
+    `timeout` (seconds) limits each of the two steps of reading a server. `heads` are states,
+    "ready" or "buried", for which the age of the first job is read. `on_error` is called for each
+    server that cannot be read; without it, this raises the first ServerError.
     """
     selection = Selection((glob,), internal=() if glob.startswith(OWN_QUEUES) else INTERNAL)
     wanted = Wanted(choose=lambda names: selection.choose(names, ()), heads=heads)
-    targets: list[Target] = []
-    for server in servers:
+
+    def read(server: Server) -> list[Target]:
         with closing(server.system.open_reader(server, ReaderOptions(timeout))) as reader:
             reading = reader.read(wanted)
         if reading.queues is None:
             raise ServerError(reading.trouble)
         instance = (reading.server and reading.server.instance) or ""
-        targets += [Target(server, instance, queue) for queue in reading.queues.values()]
+        return [Target(server, instance, queue) for queue in reading.queues.values()]
+
+    targets: list[Target] = []
+    for _, found in read_together(servers, read, timeout * 2):
+        if not isinstance(found, ServerError):
+            targets += found
+        elif on_error is None:
+            raise found
+        else:
+            on_error(found)
     return targets
 
 
@@ -146,12 +175,16 @@ def list_queue_names(
 def require_action(targets: Iterable[Target], action: str) -> None:
     """Raise UnsupportedError if the queue system of a target does not have this action."""
     for target in targets:
-        system = target.server.system
-        if action not in system.actions:
+        if not has_action(target, action):
             raise UnsupportedError(
-                f"{target.server.node}: {system.name} has no action {action!r} "
+                f"{target.server.node}: {target.server.system.name} has no action {action!r} "
                 "(see beanwatch queues systems)"
             )
+
+
+def has_action(target: Target, action: str) -> bool:
+    """Return True if the queue system of a target has this action."""
+    return action in target.server.system.actions
 
 
 # -- planning
@@ -214,6 +247,41 @@ def plan_by_ledger(
         if target.queue.buried and not recorded:
             on_unrecorded(target)
         fitting = [str(one.job_id) for one in recorded if choice.matches(one, now)][:count]
+        if fitting:
+            steps.append(Step(target, action, len(fitting), "buried", ids=tuple(fitting)))
+    return steps
+
+
+def plan_by_list(
+    targets: Sequence[Target],
+    action: str,
+    choice: BuriedFilter,
+    *,
+    timeout: float,
+    count: int | None = None,
+    on_cut: Callable[[Target], None] = lambda _: None,
+) -> list[Step]:
+    """Plan to `kick` or `delete` the failed jobs that match `choice`, by the server's own list.
+
+    It is for queue systems that keep the reason of a failure with the job. Only the first
+    MAX_LISTED jobs of a queue are looked at; `on_cut` is called for a queue that has more. At most
+    `count` of each queue are included (None: all). `timeout` is in seconds. Raises ServerError.
+    """
+    require_action(targets, "list_jobs")
+    require_action(targets, f"{action}_jobs")
+    if targets and choice.older_than is not None:
+        raise UnsupportedError(
+            f"{targets[0].server.node}: {targets[0].server.system.name} does not tell when a job "
+            "failed, so --older-than has no meaning here"
+        )
+    steps = []
+    for target in targets:
+        with closing(open_actions(target.server, timeout)) as actions:
+            listed = actions.list_jobs(target.name, "buried", MAX_LISTED)
+        if len(listed) == MAX_LISTED and (target.queue.buried or MAX_LISTED + 1) > MAX_LISTED:
+            on_cut(target)
+        fact = target.server.system.job_fact
+        fitting = [job.id for job in listed if choice.matches_job(job, fact)][:count]
         if fitting:
             steps.append(Step(target, action, len(fitting), "buried", ids=tuple(fitting)))
     return steps

@@ -250,6 +250,8 @@ class System(NamedTuple):
     # Raises AddressError if the URL or a setting of a `Server` is wrong. It connects to nothing.
     check_server: Callable[[Any], object] = bool
     has_queue_problems: bool = False  # true if a `Problem` may name a queue
+    job_fact: str = "job"  # the name in `Job.facts` of the kind of job: class, task, ...
+    has_host: bool = True  # false if the address in the URL is no host, such as a region
 
     def can_tell(self, field: str) -> bool:
         """Return True if this system declares the field of `QueueState` with this name."""

@@ -1,5 +1,6 @@
 """`beanwatch queues list|show|peek`: the actions that only read."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -15,14 +16,19 @@ from beanwatch.cli.lib.options import (
     redis_option,
 )
 from beanwatch.cli.lib.output import exit_1_on, print_error, print_json, print_line, print_table
-from beanwatch.cli.lib.queue_options import add_query_options, describe_no_match, load_targets
+from beanwatch.cli.lib.queue_options import (
+    QUEUE_GLOB,
+    add_query_options,
+    describe_no_match,
+    load_targets,
+)
 from beanwatch.cli.lib.queue_view import SORTS, queue_table, sort_queues
 from beanwatch.cli.lib.tables import UNKNOWN
 from beanwatch.collectors.poll.observer import Observer
 from beanwatch.config import Config
 from beanwatch.fleet.first_jobs import Reason, count_reasons, peek_queue
 from beanwatch.fleet.overview import FleetObserver
-from beanwatch.fleet.queue_actions import Target
+from beanwatch.fleet.queue_actions import Target, has_action
 from beanwatch.net.redis_url import RedisError, open_redis
 from beanwatch.queues.base import Job, ServerError
 from beanwatch.queues.model import QUEUE_FIELDS
@@ -30,12 +36,14 @@ from beanwatch.queues.selection import INTERNAL, Selection
 from beanwatch.words import count
 
 DEFAULT_EXCERPT = 200  # bytes of a job's body that `peek` shows
+MAX_PEEKED = 1000  # jobs of each state that `peek` shows
+MAX_FACT = 500  # characters
 MAX_REASONS = 5  # reasons of buried jobs that `peek` shows for a queue
 SHOWN_FIELDS = (*QUEUE_FIELDS, "pause_left")
 
 
 @click.command("list")
-@click.argument("queue_glob", default="*")
+@click.argument("queue_glob", type=QUEUE_GLOB, default="*")
 @click.option(
     "--sort", "order", type=click.Choice(list(SORTS)), default="name", help="order (name)"
 )
@@ -80,20 +88,29 @@ def list_queues(
 
 
 @click.command("show")
-@click.argument("queue_glob", default="*")
+@click.argument("queue_glob", type=QUEUE_GLOB, default="*")
 @add_query_options
-def show(config_file: str | None, servers: tuple[str, ...], queue_glob: str, as_json: bool) -> None:
-    """Show every number of queues: first those of all queue systems, then those of this system."""
-    _, targets = load_targets(config_file, servers, queue_glob, heads=("ready",))
+def show(config_file: str | None, servers: tuple[str, ...], queue_glob: str, as_json: bool) -> int:
+    """Show every number of queues: first those of all queue systems, then those of this system.
+
+    The exit code is 1 if no queue matches, or if a server could not be read.
+    """
+    unread: list[ServerError] = []
+    _, targets = load_targets(
+        config_file, servers, queue_glob, heads=("ready",), on_error=unread.append
+    )
+    for error in unread:
+        print_error(f"cannot read the queues: {error}")
     if as_json:
         print_json([as_tree(target) for target in targets])
-        return
+        return int(bool(unread))
     for target in targets:
         print_line(f"{target} ({target.server.system.name})")
         for field in SHOWN_FIELDS:
             print_line(f"  {field:24} {value_text(getattr(target.queue, field))}")
         for name, value in target.queue.native.items():
             print_line(f"  {name:24} {value_text(value)}")
+    return int(bool(unread))
 
 
 def as_tree(target: Target) -> dict[str, Any]:
@@ -117,9 +134,16 @@ def value_text(value: float | bool | None) -> str:
 
 
 @click.command("peek")
-@click.argument("queue_glob")
+@click.argument("queue_glob", type=QUEUE_GLOB)
 @click.option(
     "--bytes", "limit", type=COUNT, default=DEFAULT_EXCERPT, help="bytes of the body to show (200)"
+)
+@click.option(
+    "--count",
+    "jobs",
+    type=click.IntRange(1, MAX_PEEKED),
+    default=1,
+    help="jobs of each state to show (1); more need a queue system that can list jobs",
 )
 @redis_option("the ledger")
 @add_query_options
@@ -128,24 +152,39 @@ def peek(
     servers: tuple[str, ...],
     queue_glob: str,
     limit: int,
+    jobs: int,
     redis: str | None,
     as_json: bool,
-) -> None:
+) -> int:
     """Show the first ready, delayed and buried job of queues, with the start of its body.
 
-    For buried jobs, also show the most frequent reasons that workers recorded in the ledger.
+    For buried jobs, also show why they failed, if the queue system knows it, or else the most
+    frequent reasons that workers recorded in the ledger. The exit code is 1 if no queue matches,
+    or if a server could not be read.
     """
-    config, targets = load_targets(config_file, servers, queue_glob)
+    unread: list[ServerError] = []
+    config, targets = load_targets(config_file, servers, queue_glob, on_error=unread.append)
+    for error in unread:
+        print_error(f"cannot read the queues: {error}")
     with exit_1_on(ServerError, failure="cannot read jobs"):
-        found = [(one, job) for one in targets for job in peek_queue(one, QUERY_TIMEOUT)]
-    buried = [target for target, job in found if job.state == "buried"]
+        found = [(one, job) for one in targets for job in peek_queue(one, QUERY_TIMEOUT, jobs)]
+    # Only the workers of a system that finds jobs by their ids write to the ledger.
+    recorded = (one for one, job in found if job.state == "buried" and has_action(one, "find"))
+    buried = list({str(target): target for target in recorded}.values())
     reasons = find_reasons(buried, config, redis) if buried else {}
     if as_json:
         print_json([job_tree(one, job, limit, reasons.get(str(one))) for one, job in found])
-        return
+        return int(bool(unread))
+    shown: Counter[tuple[str, str]] = Counter()
     for target, job in found:
-        for line in job_lines(target, job, limit, reasons.get(str(target)) or ()):
+        place = shown[str(target), job.state]
+        shown[str(target), job.state] += 1
+        lines = job_lines(
+            target, job, limit, () if place else reasons.get(str(target)) or (), place
+        )
+        for line in lines:
             print_line(line)
+    return int(bool(unread))
 
 
 def find_reasons(
@@ -170,10 +209,20 @@ def find_reasons(
 
 
 def facts_of(target: Target, job: Job) -> dict[str, Any]:
-    """Return the server's fields of a job, under their own names, and the body's size in bytes."""
+    """Return the server's fields of a job, under their own names, and the body's size in bytes.
+
+    A longer text than MAX_FACT characters is cut.
+    """
     size = None if job.body is None else len(job.body)
     named = {"id": job.id, "queue": job.queue, "state": job.state}
-    return {"server": target.server.node, **named, **job.facts, "size": size}
+    facts = {name: _cut(value) for name, value in job.facts.items()}
+    return {"server": target.server.node, **named, **facts, "size": size}
+
+
+def _cut(value: str | int | float) -> str | int | float:
+    if not isinstance(value, str) or len(value) <= MAX_FACT:
+        return value
+    return f"{value[:MAX_FACT]} ..."
 
 
 def excerpt(job: Job, limit: int) -> str | None:
@@ -194,14 +243,23 @@ def job_tree(
     return tree
 
 
-def job_lines(target: Target, job: Job, limit: int, reasons: Sequence[Reason]) -> Iterator[str]:
-    """Yield the lines that show a job, and if it is buried, why jobs of its queue were buried."""
+def job_lines(
+    target: Target, job: Job, limit: int, reasons: Sequence[Reason], place: int = 0
+) -> Iterator[str]:
+    """Yield the lines that show a job, and if it is buried, why jobs of its queue were buried.
+
+    `place` is that of the job among those in its state, from 0 on.
+    """
     facts = facts_of(target, job)
-    yield f"{facts.pop('server')} {job.queue}: first {job.state} job"
+    error = facts.pop("error", "")
+    which = f"{job.state} job {place + 1}" if place else f"first {job.state} job"
+    yield f"{facts.pop('server')} {target.name}: {which}"
     yield "  " + " ".join(f"{key}={value}" for key, value in facts.items())
     body = excerpt(job, limit)
     if body is not None and job.body is not None:
         yield f"  {body}{' ...' if len(job.body) > limit else ''}"
+    if error:
+        yield f"  failed because: {error}"
     if job.state != "buried":
         return
     for one in reasons[:MAX_REASONS]:

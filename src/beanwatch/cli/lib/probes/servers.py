@@ -7,6 +7,7 @@ from beanwatch.cli.lib.probes.finding import PROBE_TIMEOUT, Finding, report_off
 from beanwatch.net.redis_url import RedisError, RedisUrl, open_redis
 from beanwatch.queues.base import SERVER_ONLY, ProtocolError, ReaderOptions, ServerError
 from beanwatch.queues.model import ServerState
+from beanwatch.queues.registry import DEFAULT_SCHEME
 from beanwatch.queues.servers import Server
 from beanwatch.store.health import decide_health, decide_restarted
 from beanwatch.store.heartbeats import read_redis, read_workers
@@ -31,7 +32,8 @@ def probe_server(server: Server) -> Iterator[Finding]:
     except ServerError as error:
         cure = "correct its address: [servers] in the configuration, or --server"
         if not isinstance(error, ProtocolError):  # with one, another kind of server is running
-            cure = f"start it (systemctl start {name}), or {cure}"
+            unit = f" (systemctl start {name})" if server.url.scheme == DEFAULT_SCHEME else ""
+            cure = f"start it{unit}, or {cure}"
         yield Finding(part, "failed", f"cannot query {error}", cure)
         return
     text = f"{server}: {describe(reading.server or ServerState())}"
