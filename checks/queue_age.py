@@ -101,7 +101,9 @@ def build(options: argparse.Namespace, config: Config, source_: Source) -> Check
     )
     resources = queues.on_all_servers(QueueHeads, name, options, config, source_)
     summary = AgeSummary(seconds_waited)
-    return queue_check.queue_check(context, summary, source_, resources)
+    return queue_check.queue_check(
+        context, summary, source_, [source.AllServers(source_, config, resources)]
+    )
 
 
 def main() -> None:

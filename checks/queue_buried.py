@@ -96,7 +96,9 @@ def build(options: argparse.Namespace, config: Config, source_: Source) -> Check
     )
     resources = queues.on_all_servers(BuriedJobs, name, options, config, source_)
     summary = queue_check.QueueSummary(count_buried, "job buried", "jobs buried")
-    return queue_check.queue_check(context, summary, source_, resources)
+    return queue_check.queue_check(
+        context, summary, source_, [source.AllServers(source_, config, resources)]
+    )
 
 
 def main() -> None:

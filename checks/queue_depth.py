@@ -69,7 +69,9 @@ def build(options: argparse.Namespace, config: Config, source_: Source) -> Check
     )
     resources = queues.on_all_servers(queues.QueueResource, name, options, config, source_)
     summary = queue_check.QueueSummary(count_ready, "job ready", "jobs ready")
-    return queue_check.queue_check(context, summary, source_, resources)
+    return queue_check.queue_check(
+        context, summary, source_, [source.AllServers(source_, config, resources)]
+    )
 
 
 def main() -> None:

@@ -71,40 +71,40 @@ class ServerResource(Resource):  # type: ignore[misc]
     """Reads one server and all its queues."""
 
     def __init__(self, source: Source, server: Server, config: Config) -> None:
-        self._source, self._server, self._config = source, server, config
+        self._source, self.server, self._config = source, server, config
 
     @property
     def name(self) -> str:
         """The server's name, which nagiosplugin puts into its error messages."""
-        return self._server.node
+        return self.server.node
 
     def probe(self) -> Iterator[Metric]:
         """Yield one metric: the CheckedServer, or the Failure if the server cannot be read."""
         try:
-            reading = self._source.read(self._server, Wanted(problems=True))
+            reading = self._source.read(self.server, Wanted(problems=True))
         except ServerError as error:
             self._source.memory.keep(self._instance_key)  # the next run may see another process
-            yield server_failure(self._server, self._config, error)
+            yield server_failure(self.server, self._config, error)
             return
         prefix = f"{self.name}/" if len(self._source.servers) > 1 else ""
         problems = self._own_problems(reading)
-        self._source.note_doubts(self._server, reading.implausible)
+        self._source.note_doubts(self.server, reading.implausible)
         state = reading.server or ServerState()
         was_restarted = self._was_restarted(state)
         seen = CheckedServer(
-            self._server, prefix, state, problems, reading.implausible, was_restarted
+            self.server, prefix, state, problems, reading.implausible, was_restarted
         )
         yield Metric(self.name, seen, context="server")
 
     def _own_problems(self, reading: Reading) -> list[Problem]:
         """Return the problems, without those of a queue that check_queue_consumers shows."""
-        found = self._source.problems(self._server, reading)
-        shown = find_check("queue_consumers").can_judge_queues(self._server.system)
+        found = self._source.problems(self.server, reading)
+        shown = find_check("queue_consumers").can_judge_queues(self.server.system)
         return [problem for problem in found if not (problem.queue and shown)]
 
     @property
     def _instance_key(self) -> str:
-        return f"instance of {self._server}"
+        return f"instance of {self.server}"
 
     def _was_restarted(self, state: ServerState) -> bool:
         """Return True if an earlier run saw another process, or the server has its data.
@@ -203,7 +203,9 @@ def build(options: argparse.Namespace, config: Config, source_: Source) -> Check
     limits = pick_limits(options, config, "queue_server", Threshold())
     return Check(
         "queue_server",
-        *(ServerResource(source_, server, config) for server in source_.servers),
+        source.AllServers(
+            source_, config, [ServerResource(source_, one, config) for one in source_.servers]
+        ),
         ServerContext(limits, options.restarted),
         FailureContext(Critical, options.timeout_state),
         ServerSummary(),

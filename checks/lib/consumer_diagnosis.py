@@ -22,8 +22,14 @@ if TYPE_CHECKING:
 NEED_PREVIOUS_RUN = ("saturated", "stalled")
 
 
+ONE_SAMPLE = (
+    "Only one sample, because -t left no time for a second: perhaps the consumers only were "
+    "between two jobs"
+)
+
+
 class TwoSamples(Resource):  # type: ignore[misc]
-    """Reads the queues of all servers. The servers share one pause before the second samples."""
+    """Reads the queues of all servers at the same time, and those that look stalled twice."""
 
     name = "servers"  # nagiosplugin puts it into its error messages
 
@@ -31,20 +37,16 @@ class TwoSamples(Resource):  # type: ignore[misc]
         self._source, self._diagnoses = source, diagnoses
 
     def probe(self) -> Iterator[Metric]:
-        """Yield a metric for each queue. Read queues that look stalled twice, if there is time."""
-        for diagnosis in self._diagnoses:
-            diagnosis.take_first_sample()
-        unsure = [diagnosis for diagnosis in self._diagnoses if diagnosis.look_stalled]
-        if unsure and self._source.wait([diagnosis.server for diagnosis in unsure]):
-            for diagnosis in unsure:
-                diagnosis.take_second_sample()
-        elif unsure:
-            self._source.notes.append(
-                "Only one sample, because -t left no time for a second: perhaps the consumers only "
-                "were between two jobs"
-            )
-        for diagnosis in self._diagnoses:
-            yield from diagnosis.probe()
+        """Yield a metric for each queue, or the Failure of a server that did not answer."""
+        calls = [(one.server, one.take_samples) for one in self._diagnoses]
+        found = self._source.call_together(calls)
+        if True in found:
+            self._source.notes.append(ONE_SAMPLE)
+        for diagnosis, result in zip(self._diagnoses, found, strict=True):
+            if isinstance(result, ServerError):
+                yield server_failure(diagnosis.server, diagnosis.config, result)
+            else:
+                yield from diagnosis.probe()
 
 
 class ConsumerDiagnosis(QueueResource):
@@ -52,14 +54,26 @@ class ConsumerDiagnosis(QueueResource):
 
     wanted = Wanted(server=True)  # tells if it is draining, and how many jobs other queues hold
 
-    def take_first_sample(self) -> None:
-        """Read the queues. Set `look_stalled` to the names of those that need a second sample."""
+    def take_samples(self) -> bool:
+        """Read the queues, and those that look stalled once more.
+
+        Return True if there was no time for a second sample that was needed.
+        """
+        self._take_first_sample()
+        if not self._look_stalled:
+            return False
+        if not self.source.wait([self.server]):
+            return True
+        self._take_second_sample()
+        return False
+
+    def _take_first_sample(self) -> None:
         self.wanted = Wanted(problems=self.server.system.has_queue_problems)
         self._metrics: list[Metric] = []
         self._first: dict[str, Consumers] = {}
         self._second: dict[str, Consumers] = {}
         self._problems: list[Problem] = []
-        self.look_stalled: list[str] = []
+        self._look_stalled: list[str] = []
         reading = self.read()
         if not isinstance(reading, Reading):
             self._metrics = [reading]
@@ -69,14 +83,13 @@ class ConsumerDiagnosis(QueueResource):
             self._problems = list(self.source.problems(self.server, reading))
         queues = [m.value.state for m in self._metrics if isinstance(m.value, CheckedQueue)]
         self._first = {queue.name: Consumers.of(queue, reading.server) for queue in queues}
-        self.look_stalled = [
+        self._look_stalled = [
             name for name, first in self._first.items() if decide_consumers(first) == "stalled"
         ]
 
-    def take_second_sample(self) -> None:
-        """Read the queues in `look_stalled` again."""
+    def _take_second_sample(self) -> None:
         try:
-            reading = self.source.read_again(self.server, self.look_stalled)
+            reading = self.source.read_again(self.server, self._look_stalled)
         except ServerError as error:
             self._metrics = [server_failure(self.server, self.config, error)]
             return
@@ -85,7 +98,7 @@ class ConsumerDiagnosis(QueueResource):
             name: Consumers.of(found[name], reading.server)
             if name in found
             else Consumers(ready=0, held=0, idle=0, consumers=0)
-            for name in self.look_stalled
+            for name in self._look_stalled
         }
 
     def probe(self) -> Iterator[Metric]:

@@ -2,8 +2,11 @@
 
 import argparse
 import time
-from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from nagiosplugin import Resource
 
 from beanwatch.checks.lib.memory import FileMemory, ScopedMemory
 from beanwatch.checks.lib.plugin import READING_SHARE, Check, Failure, Metric
@@ -26,9 +29,13 @@ if TYPE_CHECKING:
     from beanwatch.store.heartbeats import Worker
 
 # A consumer between two jobs looks stalled for an instant. So a second sample is taken after
-# SECOND_SAMPLE_AFTER seconds, if at least MIN_SECONDS_EACH then remain for each server.
+# SECOND_SAMPLE_AFTER seconds, if at least MIN_SECONDS then remain.
 SECOND_SAMPLE_AFTER = 0.5
-MIN_SECONDS_EACH = 0.1
+MIN_SECONDS = 0.1
+# The share of the time that a reader may take longer, since it sees a timeout only afterwards.
+GRACE_SHARE = 0.05
+
+T = TypeVar("T")
 
 
 class Source:
@@ -50,8 +57,17 @@ class Source:
         return reading
 
     def has_timed_out(self, server: Server) -> bool:
-        """Return True if reading this server has used up its share of the time."""
+        """Return True if reading this server has used up the time."""
         return False
+
+    def call_together(
+        self, calls: Sequence[tuple[Server, Callable[[], T]]]
+    ) -> list[T | ServerError]:
+        """Call a function for each server, and return the results in the same order.
+
+        A server that does not answer in time has a ServerError instead, and delays no other.
+        """
+        return [call() for _, call in calls]
 
     def note_doubts(self, server: Server, doubts: Iterable[str]) -> None:
         """Add texts about implausible numbers of this server to `notes`."""
@@ -80,7 +96,7 @@ class Source:
 
 
 class LiveSource(Source):
-    """Reads each server when the check asks for it. The servers share `timeout` seconds."""
+    """Reads each server when the check asks for it, all of them within `timeout` seconds."""
 
     def __init__(
         self,
@@ -99,24 +115,45 @@ class LiveSource(Source):
         self._read_workers, self._may_lack_redis = read_workers, may_lack_redis
         self._workers: Sequence[Worker] | None = None
         self._clock, self._sleep = clock, sleep
-        self._end = clock() + timeout
-        self._unasked = len(servers)
+        self._timeout, self._end = timeout, clock() + timeout
         self._readers: dict[Server, Reader] = {}
-        self._ends: dict[Server, float] = {}  # when the share of each server ends, by `clock`
 
     def fetch(self, server: Server, wanted: Wanted) -> Reading:
-        """Connect and read, within the server's share of the time. Raises ServerError."""
-        share = self._share()
-        self._ends[server] = self._clock() + share
+        """Connect and read, within the time that is left. Raises ServerError."""
+        left = self._left()
         # Heads and problems need values of the previous run. Reading the state file takes 1 ms.
         memory = self.memory if wanted.heads or wanted.problems else Memory()
-        reader = self._readers[server] = self._open(server, share, memory)
-        reading = reader.read(wanted, share)
-        return self._with_other_heads(reader, reading, self._ends[server])
+        reader = self._readers[server] = self._open(server, left, memory)
+        reading = reader.read(wanted, left)
+        return self._with_other_heads(reader, reading, self._end)
 
     def has_timed_out(self, server: Server) -> bool:
-        """Return True if reading this server has used up its share of the time."""
-        return self._clock() >= self._ends[server]
+        """Return True if reading this server has used up the time."""
+        return self._clock() >= self._end
+
+    def call_together(
+        self, calls: Sequence[tuple[Server, Callable[[], T]]]
+    ) -> list[T | ServerError]:
+        """Call a function for each server at the same time, each in a thread.
+
+        A server that does not answer in time has a ServerError instead, and delays no other.
+        """
+        if len(calls) < 2:
+            return super().call_together(calls)
+        from beanwatch.net.address import BackgroundCall
+
+        running = [(one, BackgroundCall(call, f"ask-{one.node}")) for one, call in calls]
+        found: list[T | ServerError] = []
+        for server, call in running:
+            self._output.current_step = f"asking {server}"
+            try:
+                # Each reader ends by itself, and then says why. Only a name lookup may hang.
+                found.append(call.wait(self._left() + self._timeout * GRACE_SHARE))
+            except TimeoutError as error:
+                late = ServerError(f"{server}: no answer within {self._timeout:.3g} s")
+                late.__cause__ = error
+                found.append(late)
+        return found
 
     def _open(self, server: Server, timeout: float, memory: Memory) -> Reader:
         self._output.current_step = f"asking {server}"
@@ -124,11 +161,9 @@ class LiveSource(Source):
         options = ReaderOptions(timeout=timeout, memory=memory, clock=self._clock)
         return server.system.open_reader(server, options)
 
-    def _share(self) -> float:
-        """Return the next server's share of the remaining time, in seconds."""
-        share = (self._end - self._clock()) / max(1, self._unasked)
-        self._unasked -= 1
-        return max(0.01, round(share, 2))
+    def _left(self) -> float:
+        """Return how much time is left, in seconds."""
+        return max(0.01, round(self._end - self._clock(), 2))
 
     def _with_other_heads(self, reader: Reader, reading: Reading, end: float) -> Reading:
         """Add the ages of first jobs that `reading` had no room for, until `end` (by `clock`)."""
@@ -157,10 +192,9 @@ class LiveSource(Source):
     def wait(self, servers: Sequence[Server]) -> bool:
         """Sleep until the second sample. Return False at once if `-t` is too short for it."""
         left = self._end - self._clock()
-        if left < SECOND_SAMPLE_AFTER + MIN_SECONDS_EACH * len(servers):
+        if left < SECOND_SAMPLE_AFTER + MIN_SECONDS:
             return False
         self._sleep(SECOND_SAMPLE_AFTER)
-        self._unasked = len(servers)
         return True
 
     def read_again(self, server: Server, names: Sequence[str]) -> Reading:
@@ -169,10 +203,10 @@ class LiveSource(Source):
         Raises ServerError.
         """
         self._readers[server].close()
-        share = self._share()
-        reader = self._open(server, share, Memory())
+        left = self._left()
+        reader = self._open(server, left, Memory())
         try:
-            reading = reader.read(Wanted(names=names), share)
+            reading = reader.read(Wanted(names=names), left)
         finally:
             reader.close()
         if reading.queues is None:
@@ -200,6 +234,29 @@ class LiveSource(Source):
         """Close the connections. Only `beanwatch passive` needs it: a check ends its process."""
         for reader in self._readers.values():
             reader.close()
+
+
+class AllServers(Resource):  # type: ignore[misc]
+    """Probes the resources of several servers at the same time. Each has an attribute `server`."""
+
+    name = "servers"  # nagiosplugin puts it into its error messages
+
+    def __init__(self, source: Source, config: Config, resources: Sequence[Any]) -> None:
+        self._source, self._config, self._resources = source, config, resources
+
+    def probe(self) -> Iterator[Metric]:
+        """Yield the metrics of each resource, or the Failure of a server that did not answer."""
+        calls = [(one.server, partial(_list_metrics, one)) for one in self._resources]
+        found = self._source.call_together(calls)
+        for resource, metrics in zip(self._resources, found, strict=True):
+            if isinstance(metrics, ServerError):
+                yield server_failure(resource.server, self._config, metrics)
+            else:
+                yield from metrics
+
+
+def _list_metrics(resource: Any) -> list[Metric]:
+    return list(resource.probe())
 
 
 def add_servers(parser: Parser) -> None:
