@@ -13,6 +13,8 @@ DEFAULT_SCHEME = "beanstalkd"
 # Scheme: module with the `System` as SYSTEM. It is imported at the first use of the system.
 MODULES = {
     DEFAULT_SCHEME: "beanwatch.queues.beanstalkd",
+    "gearman": "beanwatch.queues.gearman",
+    "sqs": "beanwatch.queues.sqs",
 }
 # Scheme: the modules in its package, each with a `System`; `layout` in the configuration chooses.
 LAYOUTS: dict[str, tuple[str, ...]] = {}

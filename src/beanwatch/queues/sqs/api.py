@@ -1,0 +1,174 @@
+"""Calls the API of SQS: opens clients, finds queues, reads attributes, translates errors."""
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from beanwatch.config import GLOB
+from beanwatch.queues.base import ProtocolError, ServerError
+from beanwatch.queues.parallel import THREADS
+
+if TYPE_CHECKING:
+    from beanwatch.queues.servers import Server
+
+QUEUE_NAME = re.compile(r"[A-Za-z0-9_-]{1,80}|[A-Za-z0-9_-]{1,75}\.fifo")
+COUNTS = {
+    "ready": "ApproximateNumberOfMessages",
+    "reserved": "ApproximateNumberOfMessagesNotVisible",
+    "delayed": "ApproximateNumberOfMessagesDelayed",
+}
+RETENTION = "MessageRetentionPeriod"  # seconds
+ATTRIBUTES = [*COUNTS.values(), "RedrivePolicy", RETENTION]
+MAX_PAGE = 1000  # queues in one reply
+Client = Any  # its methods are made from a description of the API when it is created
+
+
+class Sqs:
+    """The queues of one account in one region. Every method may raise ServerError.
+
+    `timeout` (seconds) limits the connect and each wait for bytes. Use it from several threads.
+    """
+
+    def __init__(self, server: "Server", timeout: float) -> None:
+        self.server, self.timeout = server, timeout
+        with self.translated():
+            self._client = open_client(server, "sqs", timeout)
+
+    def call(self, method: str, **arguments: Any) -> dict[str, Any]:
+        """Call a method of the API and return its reply."""
+        with self.translated():
+            reply: dict[str, Any] = getattr(self._client, method)(**arguments)
+            return reply
+
+    @contextmanager
+    def translated(self) -> Iterator[None]:
+        """Turn every error inside the block into a ServerError."""
+        try:
+            yield
+        except ServerError:
+            raise
+        except ImportError as error:
+            raise ServerError(
+                f"{self.server}: SQS needs a package: pip install 'beanwatch[sqs]' ({error})"
+            ) from None
+        except Exception as error:  # botocore lets errors of other libraries through
+            raise _translate(self.server, error, self.timeout) from error
+
+    def list_urls(self, globs: Sequence[str]) -> dict[str, str]:
+        """Return the URLs of all queues by name, of which a name starts as one of the globs does.
+
+        One call returns up to MAX_PAGE queues.
+        """
+        urls: dict[str, str] = {}
+        for prefix in find_prefixes(globs):
+            more: dict[str, Any] = {"QueueNamePrefix": prefix} if prefix else {}
+            while True:
+                reply = self.call("list_queues", MaxResults=MAX_PAGE, **more)
+                urls.update((url.rpartition("/")[2], url) for url in reply.get("QueueUrls", ()))
+                if not reply.get("NextToken"):
+                    break
+                more["NextToken"] = reply["NextToken"]
+        return urls
+
+    def find_url(self, name: str) -> str | None:
+        """Return the URL of a queue; None if it does not exist."""
+        if not QUEUE_NAME.fullmatch(name):
+            return None
+        try:
+            url: str = self.call("get_queue_url", QueueName=name)["QueueUrl"]
+        except AbsentError:
+            return None
+        return url
+
+    def attributes(self, url: str) -> dict[str, str] | None:
+        """Return ATTRIBUTES of a queue; None if it does not exist any more."""
+        try:
+            reply = self.call("get_queue_attributes", QueueUrl=url, AttributeNames=ATTRIBUTES)
+        except AbsentError:
+            return None
+        found: dict[str, str] = reply.get("Attributes", {})
+        return found
+
+    def is_shared(self, url: str) -> bool:
+        """Return True if a dead-letter queue has several source queues."""
+        reply = self.call("list_dead_letter_source_queues", QueueUrl=url, MaxResults=2)
+        return len(reply.get("queueUrls", ())) > 1
+
+
+class AbsentError(ServerError):
+    """The queue does not exist."""
+
+
+def open_client(server: "Server", service: str, timeout: float) -> Client:
+    """Return a client of a service, such as `sqs`. It finds credentials as all AWS tools do.
+
+    Raises ImportError without botocore, and the errors of botocore.
+    """
+    from botocore.config import Config
+    from botocore.session import get_session
+
+    config = Config(
+        connect_timeout=timeout,
+        read_timeout=timeout,
+        retries={"total_max_attempts": 1},  # the next reading tries again
+        max_pool_connections=THREADS,
+    )
+    return get_session().create_client(
+        service,
+        region_name=server.address.host,
+        endpoint_url=server.config.endpoint_url or None,
+        config=config,
+    )
+
+
+def find_prefixes(globs: Sequence[str]) -> list[str]:
+    """Return the literal starts of the globs, without those that another one includes."""
+    prefixes: list[str] = []
+    for start in sorted({GLOB.split(glob, maxsplit=1)[0] for glob in globs}):
+        if not any(start.startswith(prefix) for prefix in prefixes):
+            prefixes.append(start)
+    return prefixes
+
+
+def find_dead_letters(attributes: dict[str, str]) -> str | None:
+    """Return the name of the dead-letter queue in a queue's attributes; None if it has none.
+
+    It is in the same account and region.
+    """
+    try:
+        arn = json.loads(attributes["RedrivePolicy"])["deadLetterTargetArn"]
+    except (KeyError, TypeError, ValueError):
+        return None
+    return str(arn).rpartition(":")[2]
+
+
+def parse_count(attributes: dict[str, str], name: str) -> int | None:
+    """Return an attribute as a number; None if it is missing or not a number."""
+    text = attributes.get(name, "")
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else None
+
+
+def _translate(server: "Server", error: Exception, timeout: float) -> ServerError:
+    """Return a ServerError of one line. It has no credentials: the text is AWS's or botocore's."""
+    from botocore import exceptions
+
+    if isinstance(error, exceptions.ClientError):
+        found = error.response.get("Error", {})
+        code = str(found.get("Code", "unknown error"))
+        kind = AbsentError if code.endswith(("NonExistentQueue", "DoesNotExist")) else ServerError
+        return kind(f"{server}: AWS answered {_shorten(code)}: {_shorten(found.get('Message'))}")
+    if isinstance(error, exceptions.ReadTimeoutError | exceptions.ConnectTimeoutError):
+        return ServerError(f"{server}: no answer within {timeout:g} s")
+    if isinstance(error, exceptions.EndpointConnectionError):
+        return ServerError(f"{server}: cannot connect ({_shorten(error)})")
+    if isinstance(error, exceptions.BotoCoreError):
+        return ServerError(f"{server}: {_shorten(error)}")
+    return ProtocolError(
+        f"{server}: this is not SQS, its answer cannot be read ({_shorten(error)})"
+    )
+
+
+def _shorten(text: object) -> str:
+    return " ".join(str(text).split())[:200]
