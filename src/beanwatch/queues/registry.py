@@ -15,6 +15,8 @@ MODULES = {
     DEFAULT_SCHEME: "beanwatch.queues.beanstalkd",
     "gearman": "beanwatch.queues.gearman",
     "sqs": "beanwatch.queues.sqs",
+    "ironmq": "beanwatch.queues.ironmq",
+    "ironmq+http": "beanwatch.queues.ironmq",
 }
 # Scheme: the modules in its package, each with a `System`; `layout` in the configuration chooses.
 LAYOUTS: dict[str, tuple[str, ...]] = {}

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Container, Iterable, Sequence
 from fnmatch import translate
 
-from beanwatch.globs import name_of
+from beanwatch.globs import GLOB, name_of
 from beanwatch.queues.base import Chosen
 from beanwatch.telemetry.nodes import node
 
@@ -27,6 +27,15 @@ def compile_globs(globs: Iterable[str]) -> Callable[[str], object]:
             [translate(glob), f"{re.escape(glob)}\\Z"] if name is None else [translate(glob)]
         )
     return re.compile("|".join(patterns) if patterns else r"(?!)").match
+
+
+def find_prefixes(globs: Iterable[str]) -> list[str]:
+    """Return the literal starts of the globs, without those that another one includes."""
+    prefixes: list[str] = []
+    for start in sorted({GLOB.split(glob, maxsplit=1)[0] for glob in globs}):
+        if not any(start.startswith(prefix) for prefix in prefixes):
+            prefixes.append(start)
+    return prefixes
 
 
 class Selection:

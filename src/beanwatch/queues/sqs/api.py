@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from beanwatch.config import GLOB
 from beanwatch.queues.base import ProtocolError, ServerError
 from beanwatch.queues.parallel import THREADS
+from beanwatch.queues.selection import find_prefixes
 
 if TYPE_CHECKING:
     from beanwatch.queues.servers import Server
@@ -54,7 +54,8 @@ class Sqs:
                 f"{self.server}: SQS needs a package: pip install 'beanwatch[sqs]' ({error})"
             ) from None
         except Exception as error:  # botocore lets errors of other libraries through
-            raise _translate(self.server, error, self.timeout) from error
+            told = _translate(self.server, error, self.timeout)
+            raise told from (TimeoutError() if "no answer" in str(told) else error)
 
     def list_urls(self, globs: Sequence[str]) -> dict[str, str]:
         """Return the URLs of all queues by name, of which a name starts as one of the globs does.
@@ -121,15 +122,6 @@ def open_client(server: "Server", service: str, timeout: float) -> Client:
         endpoint_url=server.config.endpoint_url or None,
         config=config,
     )
-
-
-def find_prefixes(globs: Sequence[str]) -> list[str]:
-    """Return the literal starts of the globs, without those that another one includes."""
-    prefixes: list[str] = []
-    for start in sorted({GLOB.split(glob, maxsplit=1)[0] for glob in globs}):
-        if not any(start.startswith(prefix) for prefix in prefixes):
-            prefixes.append(start)
-    return prefixes
 
 
 def find_dead_letters(attributes: dict[str, str]) -> str | None:

@@ -86,7 +86,8 @@ class SqsReader(Reader):
         return self._parallel.call(function, self._left)
 
     def _explain(self, error: OSError) -> ServerError:
-        return ServerError(f"{self._server}: {error or f'no answer within {self._limit:g} s'}")
+        text = str(error) or f"no answer within {self._limit:g} s"
+        return ServerError(f"{self._server}: {text}")
 
     def _find_urls(self, sqs: Sqs, names: Iterable[str]) -> dict[str, str]:
         """Return the URLs of our queues by name: of all, or of those with these names."""
