@@ -15,6 +15,7 @@ PARTS = {
     "footprint": "Memory, and reading heartbeats",
     "collector": "The collector",
     "metrics_page": "A scrape by Prometheus",
+    "queues": "Queue systems besides beanstalkd: a poll of 1,000 queues",
     "checks": "The checks",
 }
 HEAD = """\

@@ -74,7 +74,9 @@ def native() -> str:
         names = NATIVE[system.name]()
         stems = {paths.SERVER.stem: names.server, paths.QUEUE.stem: names.queue}
         rows = [
-            [f"`{stem.replace('<prefix>', paths.PREFIX)}.`", code(n)] for stem, n in stems.items()
+            [f"`{stem.replace('<prefix>', paths.PREFIX)}.`", code(n)]
+            for stem, n in stems.items()
+            if n
         ]
         parts += [f"### Native series of {system.name}", table(["path", "series"], rows)]
         if computed := meanings.NATIVE.get(system.name):
@@ -93,7 +95,14 @@ def beanstalkd_native() -> NativeNames:
 
 
 # A queue system needs a line here, so that its native series are on the page.
-NATIVE: dict[str, Callable[[], NativeNames]] = {"beanstalkd": beanstalkd_native}
+NATIVE: dict[str, Callable[[], NativeNames]] = {
+    "beanstalkd": beanstalkd_native,
+    "gearman": lambda: NativeNames(["workers"], []),
+    "sqs": lambda: NativeNames(
+        [], ["MessageRetentionPeriod", "NumberOfMessagesDeleted", "NumberOfMessagesSent"]
+    ),
+    "ironmq": lambda: NativeNames([], ["message_expiration"]),
+}
 
 
 # -- queue systems
@@ -113,7 +122,8 @@ def systems() -> str:
         ]
         for system, schemes in found.items()
     ]
-    head = ["system", "scheme", "port", "settings", "a consumer is", "a queue that does not exist is"]
+    head = ["system", "scheme", "port", "settings", "a consumer is"]
+    head.append("a queue that does not exist is")
     queue = {system.name: system.queue_fields for system in found}
     server = {system.name: system.server_fields for system in found}
     actions = {system.name: system.actions for system in found}

@@ -20,14 +20,15 @@ class IronMq:
     """A server on a free port, without TLS.
 
     `queues` has the settings of each queue, and its messages in "messages". `requests` are the
-    methods and paths that it was asked. A function in `lies` answers in place of the truth, by the
-    start of a path.
+    methods and paths that it was asked. `lies` are sent in place of the truth, by the start of a
+    path; `headers` with each reply.
     """
 
     def __init__(self) -> None:
         self.queues: dict[str, dict[str, Any]] = {}
         self.requests: list[str] = []
         self.lies: dict[str, bytes] = {}
+        self.headers: dict[str, str] = {}
         self.max_page = 100
         self._ids = count(1)
         fake = self
@@ -47,6 +48,8 @@ class IronMq:
                         status, tree = fake.answer(self.command, self.path, body)
                     reply = json.dumps(tree).encode()
                 self.send_response(status)
+                for name, value in fake.headers.items():
+                    self.send_header(name, value)
                 self.end_headers()
                 self.wfile.write(reply or b"")
 

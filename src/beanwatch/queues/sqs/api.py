@@ -37,9 +37,17 @@ class Sqs:
             self._client = open_client(server, "sqs", timeout)
 
     def call(self, method: str, **arguments: Any) -> dict[str, Any]:
-        """Call a method of the API and return its reply."""
+        """Call a method of the API and return its reply.
+
+        botocore reads any text as an empty reply, so the type of the reply is checked here.
+        """
         with self.translated():
             reply: dict[str, Any] = getattr(self._client, method)(**arguments)
+            kind = reply["ResponseMetadata"]["HTTPHeaders"].get("content-type", "")
+            if "x-amz-json" not in kind and "xml" not in kind:
+                raise ProtocolError(
+                    f"{self.server}: this is not SQS, it answered {_shorten(kind)!r}"
+                )
             return reply
 
     @contextmanager

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from beanwatch.config import GLOB
+from beanwatch.globs import GLOB
 from beanwatch.queues.base import Chosen, Reader, ReaderOptions, Reading, ServerError, Wanted
 from beanwatch.queues.model import QueueState, ServerState
 from beanwatch.queues.parallel import Parallel

@@ -1,0 +1,104 @@
+"""Measure a poll of 1,000 queues, compared with bare calls that return the same numbers.
+
+    python -m bench.queues
+
+Each ratio is one of CPU time in this process, as the servers are other processes. Both are measured
+alternately in one run. IronMQ is not here: there is no maintained client to compare with.
+"""
+
+import os
+import socket
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from beanwatch.config import ServerConfig
+from beanwatch.queues.base import ReaderOptions, Wanted
+from beanwatch.queues.parallel import THREADS
+from beanwatch.queues.servers import resolve_servers
+from beanwatch.queues.sqs.api import ATTRIBUTES
+from tests.real.gearman import Gearmand
+from tests.real.moto import KEYS, REGION, Moto
+
+QUEUES = 1000
+
+
+def compare(name: str, ours: Callable[[], int], bare: Callable[[], int], rounds: int) -> None:
+    """Measure both alternately, and print the median of the ratios."""
+    assert ours() == bare() == QUEUES
+    ratios = [measure(ours) / measure(bare) for _ in range(rounds)]
+    print(f"{name:10} {statistics.median(ratios):.2f} x the bare calls")
+
+
+def measure(work: Callable[[], int]) -> float:
+    """Return the seconds of CPU time that this process needs for it."""
+    started = time.process_time()
+    work()
+    return time.process_time() - started
+
+
+def poller(config: ServerConfig) -> Callable[[], int]:
+    """Return a function that reads all queues of a server and returns their number."""
+    (server,) = resolve_servers({"bench": config})
+    reader = server.system.open_reader(server, ReaderOptions(600.0, is_lasting=True))
+    return lambda: len(reader.read(Wanted()).queues or ())
+
+
+def bench_gearman(directory: Path) -> None:
+    """Compare with the same commands on a socket, whose lines are split into numbers."""
+    with Gearmand(directory) as server:
+        address = ("127.0.0.1", server.port)
+        with socket.create_connection(address) as sock, sock.makefile("rb") as lines:
+            for number in range(QUEUES):
+                sock.sendall(b"create function queue-%d\n" % number)
+                lines.readline()
+
+        def bare() -> int:
+            with socket.create_connection(address) as sock, sock.makefile("rb") as lines:
+                sock.sendall(b"version\ngetpid\nstatus\nworkers\n")
+                lines.readline()
+                lines.readline()
+                found = {}
+                for line in iter(lines.readline, b".\n"):
+                    name, *numbers = line.decode().rstrip("\n").split("\t")
+                    found[name] = dict(
+                        zip(("jobs", "running", "workers"), map(int, numbers), strict=True)
+                    )
+                for _ in iter(lines.readline, b".\n"):
+                    pass
+            return len(found)
+
+        compare("gearman", poller(ServerConfig(server.url)), bare, 31)
+
+
+def bench_sqs(directory: Path) -> None:
+    """Compare with the same calls of botocore in as many threads."""
+    os.environ.update(KEYS)
+    with Moto(directory) as server:
+        client = server.client()
+        for number in range(QUEUES):
+            client.create_queue(QueueName=f"queue-{number}")
+
+        def bare() -> int:
+            with ThreadPoolExecutor(THREADS) as pool:
+                urls = client.list_queues(MaxResults=1000)["QueueUrls"]
+                ask = client.get_queue_attributes
+                asked = [pool.submit(ask, QueueUrl=u, AttributeNames=ATTRIBUTES) for u in urls]
+                return len([one.result()["Attributes"] for one in asked])
+
+        config = ServerConfig(f"sqs://{REGION}", endpoint_url=server.url)
+        compare("sqs", poller(config), bare, 3)
+
+
+def main() -> None:
+    """Run the benchmarks."""
+    with tempfile.TemporaryDirectory() as directory:
+        bench_gearman(Path(directory, "gearman"))
+        bench_sqs(Path(directory, "sqs"))
+
+
+if __name__ == "__main__":
+    main()
