@@ -17,9 +17,16 @@ MODULES = {
     "sqs": "beanwatch.queues.sqs",
     "ironmq": "beanwatch.queues.ironmq",
     "ironmq+http": "beanwatch.queues.ironmq",
+    "postgresql": "beanwatch.queues.sql",
+    "mysql": "beanwatch.queues.sql",
 }
 # Scheme: the modules in its package, each with a `System`; `layout` in the configuration chooses.
-LAYOUTS: dict[str, tuple[str, ...]] = {}
+LAYOUTS: dict[str, tuple[str, ...]] = {
+    "postgresql": ("laravel", "procrastinate", "pgqueuer"),
+    "mysql": ("laravel",),
+}
+# Ports of schemes that share a system with another scheme, and have another port.
+PORTS = {"mysql": 3306}
 
 
 @cache
@@ -36,6 +43,11 @@ def find_system(scheme: str, layout: str = "") -> System:
         module = f"{module}.{layout}"
     found: System = import_module(module).SYSTEM
     return found
+
+
+def find_port(scheme: str, layout: str = "") -> int:
+    """Return the default port of a scheme. Raises KeyError as `find_system` does."""
+    return PORTS.get(scheme) or find_system(scheme, layout).default_port
 
 
 def all_systems() -> dict[System, list[str]]:

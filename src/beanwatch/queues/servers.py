@@ -8,7 +8,7 @@ from typing import NamedTuple
 from beanwatch.config import ConfigError, ServerConfig
 from beanwatch.net.address import Address, AddressError, parse_address
 from beanwatch.queues.base import ServerError, System
-from beanwatch.queues.registry import DEFAULT_SCHEME, LAYOUTS, MODULES, find_system
+from beanwatch.queues.registry import DEFAULT_SCHEME, LAYOUTS, MODULES, find_port, find_system
 from beanwatch.telemetry.nodes import node, server_node
 
 DEFAULT_SERVER = "127.0.0.1:11300"
@@ -88,8 +88,7 @@ def parse_server(text: str, layout: str = "") -> ServerUrl:
     if scheme == "unix":
         address = Address("", 0, f"/{path.partition('?')[0]}")
     else:
-        port = find_system(scheme, layout).default_port
-        address = parse_address(hosts.partition(",")[0], port)
+        address = parse_address(hosts.partition(",")[0], find_port(scheme, layout))
     return ServerUrl(scheme, address, path, _unquote(login.partition(":")[0]), shown)
 
 
@@ -172,7 +171,8 @@ def _resolve(known: Mapping[str, ServerConfig], name: str | None, word: str, her
             url = parse_server(config.url, config.layout)
         named = None if name == config.url else name
         system = find_system(url.scheme, config.layout)
-        server = Server(server_node(url.address, named, here, system.default_port), url, config)
+        port = find_port(url.scheme, config.layout)
+        server = Server(server_node(url.address, named, here, port), url, config)
         _check_settings(server, system)
     except AddressError as error:
         raise AddressError(f"servers.{name}: {error}" if name else str(error)) from None
