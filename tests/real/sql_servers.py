@@ -5,6 +5,7 @@ import os
 import pwd
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -25,14 +26,13 @@ def unprivileged() -> list[str]:
     return ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups", "--"]
 
 
-def give_away(directory: Path) -> None:
-    """Let the unprivileged user own a directory, and enter those above it."""
+def make_home() -> Path:
+    """Create a directory of the unprivileged user: pytest's own ones are closed to others."""
+    home = Path(tempfile.mkdtemp(prefix="beanwatch-sql-"))
     if os.geteuid() == 0:
         nobody = pwd.getpwnam("nobody")
-        shutil.chown(directory, nobody.pw_uid, nobody.pw_gid)
-        for above in directory.parents:
-            if above.stat().st_uid == 0 and not above.stat().st_mode & 0o001:
-                above.chmod(above.stat().st_mode | 0o011)
+        os.chown(home, nobody.pw_uid, nobody.pw_gid)
+    return home
 
 
 class Database:
@@ -76,6 +76,14 @@ class SqlServer(Server):
     admin = "root"
     _numbers = itertools.count(1)
 
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory)
+        self.home = make_home()
+
+    def __exit__(self, *exc: object) -> None:
+        super().__exit__(*exc)
+        shutil.rmtree(self.home)
+
     def database(self) -> Database:
         """Create a database with a role `monitor`."""
         name = f"test{os.getpid()}x{next(self._numbers)}"
@@ -102,26 +110,32 @@ class PostgreSQL(SqlServer):
     """A PostgreSQL on a free port, without fsync. Its administrator is `root`, without password."""
 
     name = "postgresql"
+    programs = max(Path("/usr/lib/postgresql").glob("*/bin"), default=Path())
     scheme = "postgresql"
     startup_timeout = 120.0
 
     def argv(self) -> Sequence[str | Path]:
-        data = self.directory / "data"
+        data = self.home / "data"
         if not data.exists():
-            give_away(self.directory)
-            programs = sorted(Path("/usr/lib/postgresql").glob("*/bin"))[-1]
-            self.programs = programs
-            initdb = [str(programs / "initdb"), "--no-sync", "-U", "root", "-E", "UTF8", "--locale=C"]
+            initdb = [
+                str(self.programs / "initdb"),
+                "--no-sync",
+                "-U",
+                "root",
+                "-E",
+                "UTF8",
+                "--locale=C",
+            ]
             subprocess.run(
                 [*unprivileged(), *initdb, "-A", "trust", "-D", data],
                 check=True,
                 capture_output=True,
-                cwd=self.directory,
+                cwd=self.home,
             )
             rules = "host all monitor 127.0.0.1/32 scram-sha-256\nhost all all 127.0.0.1/32 trust\n"
             (data / "pg_hba.conf").write_text(f"{rules}local all all trust\n")
         settings = ["fsync=off", f"port={self.port}", "listen_addresses=127.0.0.1"]
-        settings += [f"unix_socket_directories={self.directory}", "max_connections=60"]
+        settings += [f"unix_socket_directories={self.home}", "max_connections=60"]
         options = [word for setting in settings for word in ("-c", setting)]
         return [*unprivileged(), self.programs / "postgres", "-D", data, *options]
 
@@ -157,19 +171,18 @@ class MariaDB(SqlServer):
     startup_timeout = 120.0
 
     def argv(self) -> Sequence[str | Path]:
-        data = self.directory / "data"
+        data = self.home / "data"
         if not data.exists():
-            give_away(self.directory)
             install = ["mariadb-install-db", "--no-defaults", f"--datadir={data}"]
             options = ["--auth-root-authentication-method=normal", "--skip-test-db"]
             subprocess.run(
                 [*unprivileged(), *install, *options],
                 check=True,
                 capture_output=True,
-                cwd=self.directory,
+                cwd=self.home,
             )
         options = [f"--datadir={data}", f"--port={self.port}", "--bind-address=127.0.0.1"]
-        options += [f"--socket={self.directory}/socket", f"--pid-file={self.directory}/pid"]
+        options += [f"--socket={self.home}/socket", f"--pid-file={self.home}/pid"]
         options += ["--innodb-flush-log-at-trx-commit=0", "--innodb-buffer-pool-size=32M"]
         # Without it, the server looks for a name for each address.
         options += ["--skip-name-resolve"]
@@ -178,7 +191,7 @@ class MariaDB(SqlServer):
     def create(self, name: str) -> None:
         with self.connect("") as connection, connection.cursor() as cursor:
             cursor.execute(f"CREATE DATABASE {name} CHARACTER SET utf8mb4")
-            user = connection.literal(PASSWORD)
+            user = connection.escape(PASSWORD)
             cursor.execute(f"CREATE USER IF NOT EXISTS monitor@'127.0.0.1' IDENTIFIED BY {user}")
 
     def connect(self, name: str, **options: Any) -> Any:

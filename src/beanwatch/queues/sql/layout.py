@@ -58,7 +58,15 @@ class Layout(NamedTuple):
 
 
 # Fields of `QueueState` that every query returns, after the queue's name.
-COLUMNS = ("ready", "reserved", "delayed", "buried", "consumers", "head_ready_age")
+COLUMNS = (
+    "ready",
+    "reserved",
+    "delayed",
+    "buried",
+    "consumers",
+    "head_ready_age",
+    "head_buried_age",
+)
 
 
 def parse_table(key: str, text: str) -> str:

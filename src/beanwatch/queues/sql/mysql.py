@@ -61,7 +61,7 @@ class MysqlConnection(SqlConnection):
 
     def text(self, value: str) -> str:
         """Return a text as an SQL literal."""
-        return str(self._opened.literal(value.encode("utf-8", "replace").decode()))
+        return str(self._opened.escape(value.encode("utf-8", "replace").decode()))
 
     def read(self, statements: Sequence[str], deadline: Deadline) -> list[Rows]:
         """Run SELECTs, each in a read-only transaction of its own."""
@@ -134,12 +134,8 @@ class MysqlConnection(SqlConnection):
         pymysql = _import_pymysql()
         from urllib.parse import unquote
 
-        from pymysql.converters import conversions
-
         server = self._server
         address, path = server.address, socket_path(server.address.host)
-        # Only the encoders, which have types as keys: values arrive as the server writes them.
-        encoders = {key: value for key, value in conversions.items() if not isinstance(key, int)}
         with self._bounded(None, deadline):
             connection: Connection[Any] = pymysql.connect(
                 host=address.host,
@@ -151,7 +147,7 @@ class MysqlConnection(SqlConnection):
                 charset="utf8mb4",
                 init_command=_limits(deadline),
                 autocommit=True,
-                conv=encoders,
+                conv={},  # values arrive as the server writes them
                 connect_timeout=max(1, int(deadline.left())),
                 read_timeout=deadline.left(),
                 write_timeout=deadline.left(),

@@ -34,6 +34,7 @@ def select(parts: Select) -> str:
         " count(*) FILTER (WHERE status = 'queued' AND execute_after > now()),"
         f" CASE WHEN {keeps_failed} THEN {failed} END, NULL,"
         f" extract(epoch FROM now() - min(execute_after) FILTER (WHERE {is_ready})),"
+        " extract(epoch FROM now() - min(updated) FILTER (WHERE status::text = 'failed')),"
         " extract(epoch FROM now() - min(heartbeat) FILTER (WHERE status = 'picked'))"
         f" FROM {table} WHERE true{parts.where} GROUP BY entrypoint ORDER BY entrypoint"
     )
@@ -68,7 +69,7 @@ def open_actions(server: "Server", timeout: float = DEFAULT_TIMEOUT) -> Actions:
 SYSTEM = System(
     name=LAYOUT.name,
     default_port=5432,
-    queue_fields=frozenset(("ready", "reserved", "delayed", "buried", "head_ready_age")),
+    queue_fields=frozenset(("ready", "reserved", "delayed", "buried", "head_ready_age", "head_buried_age")),
     server_fields=frozenset(("version", "instance", "uptime", "connections")),
     actions=frozenset(("peek", "list_jobs", "kick", "kick_jobs", "delete_jobs", "empty")),
     consumers="unknown: a worker without a job leaves no record",

@@ -58,7 +58,7 @@ def select(parts: Select) -> str:
         f"SELECT queue_name, ready, reserved, delayed, failed, {consumers},"
         # Unknown if the first job without a schedule has no event.
         f" CASE WHEN first IS NULL OR put IS NOT NULL"
-        " THEN extract(epoch FROM now() - least(due, put)) END"
+        " THEN extract(epoch FROM now() - least(due, put)) END, NULL"
         f" FROM (SELECT *, {put}::timestamptz AS put FROM ({found}) AS counted) AS timed"
         " ORDER BY queue_name"
     )
