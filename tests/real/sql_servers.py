@@ -4,6 +4,7 @@ import itertools
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Sequence
@@ -33,6 +34,11 @@ def make_home() -> Path:
         nobody = pwd.getpwnam("nobody")
         os.chown(home, nobody.pw_uid, nobody.pw_gid)
     return home
+
+
+def _is_stopped(pid: int) -> bool:
+    threads = Path(f"/proc/{pid}/task").iterdir()
+    return all((one / "stat").read_text().rpartition(")")[2].split()[0] == "T" for one in threads)
 
 
 class Database:
@@ -89,6 +95,20 @@ class SqlServer(Server):
         name = f"test{os.getpid()}x{next(self._numbers)}"
         self.create(name)
         return Database(self, name)  # type: ignore[arg-type]
+
+    def freeze(self) -> None:
+        """Stop the server and its processes for connections, and wait until they stand still."""
+        for pid in self._pids():
+            os.kill(pid, signal.SIGSTOP)
+        wait_until(lambda: all(map(_is_stopped, self._pids())))
+
+    def thaw(self) -> None:
+        for pid in self._pids():
+            os.kill(pid, signal.SIGCONT)
+
+    def _pids(self) -> list[int]:
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+        return [self.pid, *map(int, children)]
 
     def create(self, name: str) -> None:
         raise NotImplementedError
@@ -207,9 +227,3 @@ class MariaDB(SqlServer):
     def client(self, name: str, statement: str) -> list[str]:
         where = ["-h", "127.0.0.1", "-P", str(self.port), "-u", "root", name]
         return ["mariadb", "--no-defaults", "-N", "-B", *where, "-e", statement]
-
-
-def wait_for_lock(database: Database) -> None:
-    """Wait until a statement of `monitor` waits for a lock in PostgreSQL."""
-    query = "SELECT 1 FROM pg_stat_activity WHERE usename = 'monitor' AND wait_event_type = 'Lock'"
-    wait_until(lambda: database.run(query))

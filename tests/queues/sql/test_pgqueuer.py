@@ -110,6 +110,6 @@ def test_another_version_of_the_table_is_an_error(filled: Database) -> None:
     filled.run("ALTER TABLE pgqueuer DROP COLUMN execute_after")
     server = server_of(filled.admin_url, "pgqueuer")
     trouble = read(server).trouble
-    assert "not those of a supported version: column \"execute_after\" does not exist" in trouble
+    assert 'not those of a supported version: column "execute_after" does not exist' in trouble
     with pytest.raises(ServerError, match=r"execute_after"):
         server.system.open_actions(server, 10.0).peek("mail", "ready")
