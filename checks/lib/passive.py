@@ -29,6 +29,7 @@ from beanwatch.checks.lib.source import LiveSource, Source
 from beanwatch.checks.registry import CHECKS, JOBS, METRICS, REDIS, WORKERS
 from beanwatch.config import Config, ConfigError
 from beanwatch.globs import escape_name
+from beanwatch.net.redis_info import RedisState
 from beanwatch.net.redis_url import Execute, RedisError
 from beanwatch.queues.base import Problem, Reading, ServerError, Wanted
 from beanwatch.queues.consumers import Consumers, decide_consumers
@@ -37,7 +38,6 @@ from beanwatch.queues.servers import Server
 from beanwatch.quoting import terminal_text
 from beanwatch.store.heartbeats import Worker, read_redis
 from beanwatch.store.outcome_counts import JobKind, read_outcomes
-from beanwatch.store.redis_state import RedisState
 
 MAX_REMEMBERED_QUEUES = 20_000  # for each server
 MAX_PROBLEMS = 2_000  # of one service, that are remembered

@@ -21,6 +21,7 @@ from beanwatch.net.redis_url import (
     RedisUrl,
     load_authorities,
     make_reply_error,
+    raise_first_error,
 )
 
 # The codes at the start of Redis's error replies, by the exceptions that the package raises. The
@@ -78,8 +79,16 @@ class RedisClient:
         Raises RedisError, also if one of the replies is an error. After a timeout, the commands may
         have been executed, or may still be executed.
         """
-        end = self._clock() + self._timeout
-        if not self._lock.acquire(timeout=self._timeout):
+        return raise_first_error(self.execute_each(commands, self._timeout))
+
+    def execute_each(self, commands: Sequence[Command], timeout: float) -> list[Any]:
+        """Do as `execute`, but return each error reply in its place, as a RedisError.
+
+        The call ends within `timeout` seconds, if that is less than the client's own timeout.
+        """
+        timeout = max(0.0, min(timeout, self._timeout))
+        end = self._clock() + timeout
+        if not self._lock.acquire(timeout=timeout):
             raise self._timed_out()
         try:
             self._wait_for_previous_call(end)
@@ -120,10 +129,12 @@ class RedisClient:
         except Exception as error:
             self.close()
             raise make_reply_error(self._url.name, self._explain(error)) from error
-        for reply in replies:
-            if isinstance(reply, exceptions.RedisError):
-                raise make_reply_error(self._url.name, self._explain(reply))
-        return replies
+        return [
+            make_reply_error(self._url.name, self._explain(reply))
+            if isinstance(reply, exceptions.RedisError)
+            else reply
+            for reply in replies
+        ]
 
     def _check_url(self) -> None:
         """Test the host name and the CA file, for clearer messages. Raises OSError, RedisError."""

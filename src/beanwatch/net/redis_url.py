@@ -62,6 +62,14 @@ def make_reply_error(server: str, reply: str) -> RedisError:
     return RedisError(f"redis {server}: {text}", code)
 
 
+def raise_first_error(replies: list[Any]) -> list[Any]:
+    """Return the replies; if one of them is a RedisError, raise it."""
+    for reply in replies:
+        if isinstance(reply, RedisError):
+            raise reply
+    return replies
+
+
 class RedisUrl(NamedTuple):
     """The parts of a Redis URL.
 

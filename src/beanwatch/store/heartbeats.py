@@ -4,10 +4,11 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
+from beanwatch.net.redis_info import RedisState
 from beanwatch.net.redis_url import Command, Execute, RedisError, describe_refusal
 from beanwatch.store.clock import parse_time
 from beanwatch.store.records import RecordError, decode_record
-from beanwatch.store.redis_state import RedisState, read_state
+from beanwatch.store.redis_state import read_state
 
 # A sorted set of worker ids; the score is the time of the last heartbeat by Redis's clock.
 WORKERS_KEY = "beanwatch:workers"
