@@ -1,6 +1,6 @@
 """The interface of a layout: how one kind of queue is stored in the keys of a Redis."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from beanwatch.config import ServerConfig
@@ -8,8 +8,10 @@ from beanwatch.net.redis_url import Command, RedisError
 from beanwatch.queues.base import Problem
 from beanwatch.queues.model import QueueState
 from beanwatch.queues.redis.replies import count_of, is_wrong_type, name_of
+from beanwatch.words import count as count_words
 
 MAX_DOUBTS = 20  # texts of one reading
+MAX_NAMED = 3  # workers, and queues, that a problem names
 Ask = Callable[[Sequence[Command]], list[Any]]
 
 
@@ -56,6 +58,20 @@ class Poll:
             else:
                 found.append(name.removeprefix(prefix))
         return sorted(found)
+
+
+def describe_dead(kind: str, dead: Mapping[str, Collection[str]]) -> Problem:
+    """Return the problem of workers whose heartbeat has expired, by name with their queues."""
+    named = ", ".join(sorted(dead)[:MAX_NAMED])
+    more = f" and {len(dead) - MAX_NAMED} more" if len(dead) > MAX_NAMED else ""
+    queues = sorted({queue for found in dead.values() for queue in found})
+    on = f" (queue {', '.join(queues[:MAX_NAMED])})" if queues else ""
+    number = count_words(len(dead), kind)
+    return Problem(
+        "warning",
+        f"has {number} that stopped without saying so, as the heartbeat has expired: "
+        f"{named}{more}{on}",
+    )
 
 
 class LayoutReading:

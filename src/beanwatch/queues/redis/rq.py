@@ -13,7 +13,7 @@ from beanwatch.net.redis_url import Command
 from beanwatch.queues.base import DEFAULT_TIMEOUT, Actions, Problem
 from beanwatch.queues.model import QueueState
 from beanwatch.queues.redis import make_system
-from beanwatch.queues.redis.layout import LayoutReading
+from beanwatch.queues.redis.layout import LayoutReading, describe_dead
 from beanwatch.queues.redis.replies import age_of, count_of, list_of, name_of, text_of
 from beanwatch.words import count
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 PREFIX = "rq:"
 IDLE = ("idle", "started")  # the states of a worker that waits for a job
 OVERDUE = 60  # seconds after its time that a scheduled job is called overdue
-MAX_NAMED = 3  # dead workers that a problem names
 
 
 class WorkerKeys(NamedTuple):
@@ -191,23 +190,14 @@ class RqReading(LayoutReading):
 
     def _report(self) -> None:
         """Report workers whose heartbeat has expired, and scheduled jobs that nobody moves."""
-        problems = []
-        if self._gone:
-            named = ", ".join(sorted(self._gone)[:MAX_NAMED])
-            more = len(self._gone) - MAX_NAMED
-            named += f" and {more} more" if more > 0 else ""
-            on = ", ".join(sorted({queue for found in self._gone.values() for queue in found})[:3])
-            dead = count(len(self._gone), "worker")
-            problems.append(
-                f"has {dead} that stopped without saying so, as the heartbeat has expired: "
-                f"{named} (queue {on})"
-            )
+        problems = [describe_dead("worker", self._gone)] if self._gone else []
         if self._overdue:
-            problems.append(
-                f"has {count(self._overdue, 'scheduled job')} more than {OVERDUE} s overdue: "
-                "no RQ scheduler moves them to their queue"
+            jobs = count(self._overdue, "scheduled job")
+            text = (
+                f"has {jobs} more than {OVERDUE} s overdue: no RQ scheduler moves them to a queue"
             )
-        self.poll.problems[:] = [Problem("warning", text) for text in problems]
+            problems.append(Problem("warning", text))
+        self.poll.problems[:] = problems
 
     def _key(self, kind: str, name: str) -> str:
         return f"{self.prefix}{kind}:{name}"
