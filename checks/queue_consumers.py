@@ -71,6 +71,7 @@ class ConsumersJudge:
             "stalled": Critical,
             "frozen": Critical,
             "saturated": Warn,
+            "unacknowledged": Warn,
             "silent": Warn,
             "paused": STATES[options.paused],
             "draining": STATES[options.draining],
@@ -143,6 +144,13 @@ def describe(queue: CheckedQueue) -> str:
             who, verb = ("its one consumer", "is") if number == 1 else (f"all {consumers}", "are")
             busy = f"{verb} busy" if state.reserved else "may be busy with other queues"
             return f"{ready} ready and not getting fewer, though {who} {busy}"
+        case "unacknowledged":
+            who = "its one consumer holds" if number == 1 else f"its {consumers} hold"
+            held = count(state.reserved or 0, "job")
+            return (
+                f"{ready} ready, and none was acknowledged since the last check: {who} {held}, "
+                "as many as the prefetch allows"
+            )
         case "paused":
             left = "" if state.pause_left is None else f" for {state.pause_left:.0f} s more"
             return f"paused{left}, {ready} ready"

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 # If all consumers are busy, or none takes a job, one sample cannot tell whether the queue is being
 # drained. The sample of the previous run tells it.
 NEED_PREVIOUS_RUN = ("saturated", "stalled")
+MIN_SECONDS_APART = 10.0  # of two runs, to say that no job was acknowledged in between
 
 
 ONE_SAMPLE = (
@@ -125,7 +126,13 @@ class ConsumerDiagnosis(QueueResource):
             return silent
         if verdict != "saturated":
             return verdict
-        return decide_consumers(now, before) if before else "ok"
+        if before is None:
+            return "ok"
+        verdict = decide_consumers(now, before)
+        # A server's statistics may be some seconds old, so close runs may have seen the same ones.
+        is_still = now.deletes is not None and now.deletes == before.deletes
+        are_full = queue.state.has_room is False and before_age >= MIN_SECONDS_APART
+        return "unacknowledged" if verdict == "saturated" and is_still and are_full else verdict
 
     def _previous_sample(
         self, queue: CheckedQueue, now: Consumers

@@ -36,8 +36,8 @@ class CheckedQueue(NamedTuple):
 
     If `is_there` is False, `state` has the numbers of EMPTY_QUEUE, or None for each number if the
     queue system does not remove empty queues. check_queue_consumers sets `verdict` (a word of
-    `beanwatch.queues.consumers.STATES`, or `frozen`), `problems` (those that name this queue) and
-    `workers` (those with a heartbeat).
+    `beanwatch.queues.consumers.STATES`, `frozen`, `silent` or `unacknowledged`), `problems` (those
+    that name this queue) and `workers` (those with a heartbeat).
     """
 
     label: str  # in performance data and texts: `queue`, or `server/queue` if there are several

@@ -76,7 +76,7 @@ def derive_queue(
         decide_consumers(consumers, earlier),
     )
     sample = QueueSample(
-        now, state.puts, state.deletes, state.ready, consumers.held, state.idle_consumers
+        now, state.puts, state.deletes, state.ready, consumers.held, consumers.idle
     )
     return observed, sample
 

@@ -46,6 +46,27 @@ def request(
     the server sends no chunks and closes the connection at the end. Redirects are not followed.
     `ca_file` names the certificates to trust in place of the system's. Raises HttpError.
     """
+    data, where = exchange(
+        method, url, timeout, headers=headers, body=body, ca_file=ca_file, clock=clock
+    )
+    return parse_response(data, where)
+
+
+def exchange(
+    method: str,
+    url: str,
+    timeout: float,
+    *,
+    headers: Mapping[str, str] = MappingProxyType({}),
+    body: bytes = b"",
+    ca_file: str = "",
+    clock: Callable[[], float] = time.monotonic,
+) -> tuple[bytes, str]:
+    """Send a request as `request` does. Return the bytes of the response, and the address.
+
+    The caller passes both to `parse_response`, and may read the fields of the response itself.
+    Raises HttpError if the server did not respond.
+    """
     try:
         parts = urlsplit(url)
         is_secure = {"http": False, "https": True}[parts.scheme]
@@ -80,7 +101,7 @@ def request(
             stream = start_tls(sock, address.host, ca_file) if is_secure else sock
             stream.settimeout(max(0.001, end - clock()))
             stream.sendall(data)
-            return parse_response(read_response(stream, end, clock), str(address))
+            return read_response(stream, end, clock), str(address)
     except OSError as error:
         raise HttpError(f"{address}: {socket_reason(error, timeout)}") from error
 
