@@ -39,7 +39,7 @@ def make_server(layout: str, url: str, **settings: Any) -> Server:
 
 
 def read(
-    server: Server, *, timeout: float = 5.0, is_lasting: bool = True, **wanted: Any
+    server: Server, /, *, timeout: float = 5.0, is_lasting: bool = True, **wanted: Any
 ) -> Reading:
     """One reading of a server, with a reader of its own."""
     options = ReaderOptions(timeout, is_lasting=is_lasting)
