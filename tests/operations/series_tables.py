@@ -7,6 +7,7 @@ from beanwatch.queues import consumers
 from beanwatch.queues.base import ACTIONS, Actions
 from beanwatch.queues.beanstalkd.stats import ImplausibleValues, parse_stats, read_tube, to_server
 from beanwatch.queues.model import QUEUE_FIELDS, SERVER_FIELDS
+from beanwatch.queues.rabbitmq import stats as rabbitmq
 from beanwatch.queues.registry import all_systems
 from beanwatch.store.health import HEALTH
 from beanwatch.telemetry import series as paths
@@ -102,6 +103,7 @@ NATIVE: dict[str, Callable[[], NativeNames]] = {
         [], ["MessageRetentionPeriod", "NumberOfMessagesDeleted", "NumberOfMessagesSent"]
     ),
     "ironmq": lambda: NativeNames([], ["message_expiration"]),
+    "rabbitmq": lambda: NativeNames(list(rabbitmq.SERVER_NATIVE), list(rabbitmq.QUEUE_NATIVE)),
 }
 
 

@@ -51,9 +51,14 @@ def find_port(scheme: str, layout: str = "") -> int:
 
 
 def all_systems() -> dict[System, list[str]]:
-    """Return every queue system with its URL schemes, in the order of MODULES."""
+    """Return every queue system with its URL schemes, in the order of MODULES.
+
+    Schemes of one system may differ in the default port. Then the first one's is returned.
+    """
+    named: dict[str, System] = {}
     found: dict[System, list[str]] = {}
     for scheme in MODULES:
         for layout in LAYOUTS.get(scheme, ("",)):
-            found.setdefault(find_system(scheme, layout), []).append(scheme)
+            system = find_system(scheme, layout)
+            found.setdefault(named.setdefault(system.name, system), []).append(scheme)
     return found

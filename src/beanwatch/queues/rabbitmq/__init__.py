@@ -40,7 +40,7 @@ def vhost_of(server: "Server") -> str:
 def check_server(server: "Server") -> None:
     """Raise AddressError if the URL or `ca_file` cannot be right."""
     url = server.url
-    if any(sign in url.path for sign in "/?#"):
+    if any(sign in url.path for sign in "/?#") or vhost_of(server) in (".", ".."):
         raise AddressError(
             f"server {url.text!r}: the path is the name of one vhost, write %2F for a / in it"
         )
@@ -70,6 +70,6 @@ SYSTEM = System(
     absent_is_empty=False,
     open_reader=open_reader,
     open_actions=open_actions,
-    settings=frozenset(("password_file", "ca_file")),
+    settings=frozenset(("password_file", "ca_file", "failed")),
     check_server=check_server,
 )

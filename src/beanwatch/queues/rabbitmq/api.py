@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from beanwatch.net.http import HttpError, basic_login, exchange, parse_response
-from beanwatch.queues.base import ProtocolError, ServerError
+from beanwatch.queues.base import ProtocolError, ServerError, UnsupportedError
 from beanwatch.queues.rabbitmq import TLS_SCHEME, vhost_of
 
 if TYPE_CHECKING:
@@ -77,6 +77,10 @@ class ManagementApi:
         left = self._end - self._clock()
         if left <= 0:
             raise ServerError(f"{self.server}: no answer within {self._timeout:g} s")
+        if not {".", ".."}.isdisjoint(path):
+            raise UnsupportedError(
+                f"{self.server}: the management API cannot address the names '.' and '..'"
+            )
         url = "/".join((self._base, *(quote(part, safe="") for part in path))) + query
         headers = {**self._headers, "Content-Type": "application/json"} if body else self._headers
         ca_file = self.server.config.ca_file

@@ -104,8 +104,13 @@ def needs_routes(rows: Iterable[Mapping[str, Any]]) -> bool:
     return any(target is not None and target[0] for target in map(target_of, rows))
 
 
-def find_dead_letters(rows: Iterable[Mapping[str, Any]], routes: Routes) -> DeadLetters:
+def find_dead_letters(
+    rows: Iterable[Mapping[str, Any]], routes: Routes, failed: str = ""
+) -> DeadLetters:
     """Find the dead-letter queues among the queues of a vhost, which `rows` has completely.
+
+    `failed` is the name of the dead-letter queues in the configuration, with {queue} for that of
+    the source. Without it, they are found by where dead letters go.
 
     A queue with a TTL for its messages only delays jobs: the queue that gets them is an ordinary
     one. The same holds for a queue that passes its dead letters on to others: a retry.
@@ -114,10 +119,14 @@ def find_dead_letters(rows: Iterable[Mapping[str, Any]], routes: Routes) -> Dead
     targets = {name: _find_targets(name, row, table, routes) for name, row in table.items()}
     sources: dict[str, set[str]] = {}
     for name, found in targets.items():
-        if setting_of(table[name], "message-ttl") is None:
-            for target in found - {name}:
-                sources.setdefault(target, set()).add(name)
-    final = {name: frozenset(of) for name, of in sources.items() if not targets[name] - {name}}
+        if failed:
+            found = {failed.replace("{queue}", name)} & table.keys()
+        elif setting_of(table[name], "message-ttl") is not None:
+            continue
+        for target in found - {name}:
+            sources.setdefault(target, set()).add(name)
+    is_final = {name: bool(failed) or not found - {name} for name, found in targets.items()}
+    final = {name: frozenset(of) for name, of in sources.items() if is_final[name]}
     own: dict[str, tuple[str, ...]] = {}
     for name in sorted(final):
         if len(final[name]) == 1:

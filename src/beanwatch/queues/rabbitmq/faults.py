@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from beanwatch.queues.base import Problem
+from beanwatch.queues.rabbitmq.stats import MAX_NUMBER
 from beanwatch.words import count
 
 MAX_NAMED = 3  # queues named in one text
@@ -58,9 +59,10 @@ def _faults_of_node(node: Row, name: str) -> Iterator[Problem]:
 def _megabytes(node: Row, part: str, limit: str) -> str:
     """Return ` (250 of 200 MB used)` or ` (10 MB free, limit 50 MB)`; "" if a value is unknown."""
     values = [node.get(part), node.get(limit)]
-    if not all(isinstance(value, int | float) for value in values):
+    known = [value // MB for value in values if isinstance(value, int) and 0 <= value < MAX_NUMBER]
+    if len(known) < len(values):
         return ""
-    first, last = (f"{value / MB:.0f}" for value in values if value is not None)
+    first, last = known
     if part == "mem_used":
         return f" ({first} of {last} MB used)"
     return f" ({first} MB free, limit {last} MB)"

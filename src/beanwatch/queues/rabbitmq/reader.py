@@ -32,6 +32,8 @@ from beanwatch.queues.rabbitmq.stats import (
     QUEUE_COLUMNS,
     ImplausibleValues,
     Row,
+    is_name,
+    is_version,
     running,
     start_of,
     to_queue,
@@ -103,9 +105,11 @@ class RabbitReader(Reader):
 
     def _read_server(self, api: ManagementApi, implausible: ImplausibleValues) -> ServerState:
         self._overview = api.get_object("overview", columns=OVERVIEW_COLUMNS)
-        if not isinstance(self._overview.get("rabbitmq_version"), str):
+        if not is_version(self._overview.get("rabbitmq_version")):
             raise api.nonsense("no rabbitmq_version in its overview")
         self._nodes = api.get_list("nodes", columns=NODE_COLUMNS)
+        if not all(is_name(node.get("name")) for node in self._nodes):
+            raise api.nonsense("a node without a name")
         if not running(self._nodes):
             raise api.nonsense("none of its nodes runs")
         now = api.answered_at or time.time()
@@ -136,7 +140,7 @@ class RabbitReader(Reader):
     ) -> tuple[dict[str, QueueState], float]:
         """Return all queues of the vhost, and when they arrived by the reader's clock (s)."""
         columns = (*QUEUE_COLUMNS, HEAD_COLUMN) if "ready" in wanted.heads else QUEUE_COLUMNS
-        rows = read_rows(api, columns)
+        rows = read_rows(api, columns, implausible)
         arrived, now = self._options.clock(), api.answered_at
         self._rows = rows
         dead_letters = read_dead_letters(api, rows)
@@ -144,12 +148,18 @@ class RabbitReader(Reader):
         return with_dead_letters(queues, dead_letters), arrived
 
 
-def read_rows(api: ManagementApi, columns: tuple[str, ...]) -> list[Row]:
-    """Return the entries of the vhost's queues with these columns. Raises ServerError."""
+def read_rows(
+    api: ManagementApi, columns: tuple[str, ...], implausible: list[str] | None = None
+) -> list[Row]:
+    """Return the entries of the vhost's queues with these columns. Raises ServerError.
+
+    An entry without a valid name is left out, and a text about it is added to `implausible`.
+    """
     rows = api.get_list("queues", api.vhost, columns=columns)
-    if not all(isinstance(row.get("name"), str) for row in rows):
-        raise api.nonsense("a queue without a name")
-    return list(rows)
+    found: list[Row] = [row for row in rows if is_name(row.get("name"))]
+    if implausible is not None and len(found) < len(rows):
+        implausible.append("server: it lists a queue without a valid name")
+    return found
 
 
 def read_dead_letters(api: ManagementApi, rows: Sequence[Row]) -> DeadLetters:
@@ -164,4 +174,4 @@ def read_dead_letters(api: ManagementApi, rows: Sequence[Row]) -> DeadLetters:
             api.get_list("exchanges", api.vhost, columns=EXCHANGE_COLUMNS),
             api.get_list("bindings", api.vhost, columns=BINDING_COLUMNS),
         )
-    return find_dead_letters(rows, routes)
+    return find_dead_letters(rows, routes, api.server.config.failed)

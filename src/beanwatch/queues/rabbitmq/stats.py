@@ -1,6 +1,6 @@
 """Parse the answers of the management API, and fill the model. Nothing here does I/O."""
 
-import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -8,6 +8,8 @@ from beanwatch.queues.model import Number, QueueState, ServerState
 from beanwatch.queues.rabbitmq.dead_letters import DeadLetters
 
 MAX_NUMBER = 2**63
+MAX_NAME = 255  # bytes; AMQP allows no longer names
+_VERSION = re.compile("[A-Za-z0-9.+~_-]{1,64}")
 TOLERANCE = 86_400.0  # seconds by which the clock of a publisher may be ahead of RabbitMQ's
 
 QUEUE_COLUMNS = (
@@ -23,6 +25,9 @@ NODE_COLUMNS = (
     *("name", "running", "uptime", "os_pid", "mem_used", "mem_limit", "mem_alarm", "disk_free"),
     *("disk_free_limit", "disk_free_alarm", "partitions", "being_drained", "fd_used"),
 )
+# Native numbers. Those of the server are sums over its nodes; `disk_free` is the lowest one.
+QUEUE_NATIVE = ("consumer_capacity", "memory", "message_bytes")
+SERVER_NATIVE = ("mem_limit", "fd_used", "disk_free")
 Row = Mapping[str, Any]
 
 
@@ -41,6 +46,19 @@ class ImplausibleValues(list[str]):
             return value
         self.append(f"{owner}: {field} is {repr(value)[:40]}, which is not a count")
         return None
+
+
+def is_name(value: Any) -> bool:
+    """Return True for a text that can be the name of a queue or of a node."""
+    try:
+        return isinstance(value, str) and 0 < len(value.encode()) <= MAX_NAME
+    except UnicodeEncodeError:
+        return False
+
+
+def is_version(value: Any) -> bool:
+    """Return True for a text that can be the version of a RabbitMQ."""
+    return isinstance(value, str) and bool(_VERSION.fullmatch(value))
 
 
 # -- queues
@@ -65,7 +83,7 @@ def to_queue(row: Row, implausible: ImplausibleValues, now: float | None = None)
     native: dict[str, Number] = {}
     if capacity is not None:
         native["consumer_capacity"] = capacity
-    for field in ("memory", "message_bytes"):
+    for field in QUEUE_NATIVE[1:]:
         if (value := implausible.read(name, row, field)) is not None:
             native[field] = value
     return QueueState(
@@ -169,14 +187,13 @@ def to_server(
     up = running(nodes)
     counts = {
         field: [implausible.read("server", node, field) for node in up]
-        for field in ("mem_used", "mem_limit", "fd_used", "disk_free", "uptime")
+        for field in (*SERVER_NATIVE, "mem_used", "uptime")
     }
     native: dict[str, Number] = {}
-    for field in ("mem_limit", "fd_used"):
-        if (total := _sum(counts[field])) is not None:
-            native[field] = total
-    if (free := _least(counts["disk_free"])) is not None:
-        native["disk_free"] = free
+    for field in SERVER_NATIVE:
+        value = (_least if field == "disk_free" else _sum)(counts[field])
+        if value is not None:
+            native[field] = value
     youngest = _least(counts["uptime"])
     version = overview.get("rabbitmq_version")
     totals = overview.get("object_totals")
@@ -219,6 +236,7 @@ def _least(values: Sequence[int | None]) -> int | None:
 
 def start_of(node: Row, now: float) -> float | None:
     """Return the Unix time (s) at which a node was started; None if unknown."""
-    uptime: Any = node.get("uptime")
-    is_number = isinstance(uptime, int | float) and math.isfinite(uptime) and uptime >= 0
-    return now - uptime / 1000 if is_number else None
+    uptime = node.get("uptime")
+    if isinstance(uptime, int) and 0 <= uptime < MAX_NUMBER:
+        return now - uptime / 1000
+    return None

@@ -1,0 +1,328 @@
+"""RabbitMQ through beanwatch's commands and checks, with the least rights, TLS and Celery."""
+
+import json
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from beanwatch.config import ServerConfig
+from beanwatch.net.address import AddressError
+from beanwatch.queues.base import ServerError, Wanted
+from beanwatch.queues.servers import parse_server, resolve_servers
+from tests.conftest import Result
+from tests.queues.rabbitmq.helpers import holder, queues_of, reader_of, server_of, wait_for
+from tests.real import spawn, stop_process, wait_until
+from tests.real.rabbitmq import FRAMEWORKS, RabbitMQ, Vhost, rights
+
+CELERY = """\
+from celery import Celery
+app = Celery("shop", broker=BROKER)
+app.conf.update(task_default_queue="mail", worker_prefetch_multiplier=1, task_acks_late=True,
+                task_reject_on_worker_lost=True, broker_connection_retry_on_startup=True)
+
+@app.task(name="send")
+def send(path):
+    open(path, "a").write("sent\\n")
+"""
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def call(run: Run, vhost: Vhost, tmp_path: Path) -> Run:
+    """Run a command with a configuration that has only this vhost, as `mq`, and no Redis."""
+    config = tmp_path / "beanwatch.toml"
+    config.write_text(f'[redis]\nurl = ""\n[servers]\nmq = "{vhost.url}"\n')
+    state = {"BEANWATCH_STATE_DIR": str(tmp_path / "state"), "BEANWATCH_CONFIG": str(config)}
+
+    def run_it(*argv: object, **options: Any) -> Result:
+        return run(*argv, env={**state, **options.pop("env", {})}, **options)
+
+    return run_it
+
+
+def test_the_commands_on_queues(call: Run, vhost: Vhost) -> None:
+    vhost.declare("orders", dead_letter_exchange="", dead_letter_routing_key="dead")
+    vhost.declare("dead")
+    vhost.fail("orders", "first", "second", into="dead")
+    vhost.publish("orders", "third")
+    wait_for(vhost, lambda q: (q["orders"].buried, q["orders"].ready) == (2, 1))
+    listed = call("beanwatch", "queues", "list", "--json")
+    rows = {row["queue"]: row for row in json.loads(listed.stdout)}
+    assert (rows["orders"]["ready"], rows["orders"]["buried"]) == (1, 2)
+    assert rows["orders"]["delayed"] is None
+    assert rows["orders"]["state"] == "no_consumer"
+    assert rows["dead"]["state"] == "ok"
+    shown = call("beanwatch", "queues", "show", "orders")
+    assert "consumer_capacity" in shown.stdout
+    peeked = call("beanwatch", "queues", "peek", "orders")
+    assert "error=rejected in queue orders" in peeked.stdout
+    assert "  first" in peeked.stdout.splitlines()
+    kicked = call("beanwatch", "queues", "kick", "orders", "--count", "1", "--yes")
+    assert (kicked.code, kicked.stdout) == (0, "mq orders: 1 buried job, kicked\n")
+    assert vhost.payloads("orders") == ["third", "first"]
+    wait_for(vhost, lambda q: (q["orders"].buried, q["orders"].ready) == (1, 2))
+    deleted = call("beanwatch", "queues", "delete", "orders", "--yes")
+    assert deleted.code == 0, deleted.stderr
+    assert vhost.payloads("dead") == []
+    wait_for(vhost, lambda q: q["orders"].buried == 0)
+    emptied = call("beanwatch", "queues", "empty", "orders", "--yes")
+    assert emptied.stdout == "mq orders: 2 ready jobs, deleted\n"
+    for action in ("pause", "resume"):
+        refused = call("beanwatch", "queues", action, "orders", "--yes")
+        assert refused.code == 1
+        assert "rabbitmq has no action" in refused.stderr
+
+
+def test_the_checks(call: Run, vhost: Vhost) -> None:
+    vhost.declare("orders", dead_letter_exchange="", dead_letter_routing_key="dead")
+    vhost.declare("dead")
+    vhost.fail("orders", "bad", into="dead")
+    vhost.publish("orders", "x")
+    wait_for(vhost, lambda q: (q["orders"].buried, q["orders"].ready) == (1, 1))
+    code, out, _ = call("check_queue_server")
+    assert (code, out.startswith("QUEUE_SERVER OK - mq (rabbitmq://")) == (0, True)
+    code, out, _ = call("check_queue_depth", "-Q", "orders", "-c", "0")
+    assert (code, "orders: 1 job ready" in out) == (2, True)
+    code, out, _ = call("check_queue_buried")
+    assert code == 1
+    assert out.splitlines()[0].count("buried") == 2  # the text and the command: dead is not named
+    code, out, _ = call("check_queue_consumers")
+    assert code == 2
+    text = out.partition("|")[0]
+    assert "orders: 1 job ready and no consumer watches it" in text
+    assert "dead" not in text  # nobody is expected to consume it
+    code, out, _ = call("check_queue_age", "-Q", "orders")
+    assert (code, "orders: the wait of the next job is not known" in out) == (3, True)
+    code, out, _ = call("check_queue_depth", "-Q", "gone")
+    assert (code, "gone: no such queue" in out) == (3, True)
+
+
+def test_consumers_that_acknowledge_nothing(call: Run, vhost: Vhost, tmp_path: Path) -> None:
+    vhost.declare("orders")
+    for _ in range(5):
+        vhost.publish("orders", "x")
+    with holder(vhost, "orders", 2, tmp_path):
+        wait_for(vhost, lambda q: q["orders"].has_room is False)
+        first = call("check_queue_consumers", "-Q", "orders")
+        assert first.code == 0, first.stdout  # one look cannot tell
+        (state,) = (tmp_path / "state").glob("*")
+        text = state.read_text()
+        memory = json.loads(text)
+        make_older(memory, 60.0)
+        state.write_text(json.dumps(memory))
+        code, out, _ = call("check_queue_consumers", "-Q", "orders")
+    assert code == 1
+    assert (
+        "orders: 3 jobs ready, and none was acknowledged since the last check: its one consumer "
+        "holds 2 jobs, as many as the prefetch allows"
+    ) in out
+
+
+def make_older(memory: Any, seconds: float) -> None:
+    """Let the state file of check_queue_consumers be from an earlier time."""
+    if isinstance(memory, dict):
+        for value in memory.values():
+            make_older(value, seconds)
+    elif isinstance(memory, list):
+        if len(memory) > 4 and isinstance(memory[0], float):
+            memory[0] -= seconds
+        for value in memory:
+            make_older(value, seconds)
+
+
+@pytest.mark.parametrize("field", ["delayed", "idle_consumers", "head_buried_age", "paused"])
+def test_a_field_that_it_does_not_have_is_unknown_everywhere(
+    call: Run, vhost: Vhost, field: str
+) -> None:
+    vhost.declare("orders")
+    (row,) = json.loads(call("beanwatch", "queues", "list", "--json").stdout)
+    if field in row:
+        assert row[field] is None
+    (shown,) = json.loads(call("beanwatch", "queues", "show", "orders", "--json").stdout)
+    assert shown[field] is None
+    lines = call("beanwatch", "collect", "--once", "--graphite", "-").stdout
+    assert ".orders.consumers 0 " in lines
+    assert f".{field} " not in lines
+
+
+def test_the_collector_sends_its_series(call: Run, vhost: Vhost) -> None:
+    vhost.declare("a b")
+    vhost.publish("a b", "x")
+    wait_for(vhost, lambda q: q["a b"].ready == 1)
+    lines = call("beanwatch", "collect", "--once", "--graphite", "-").stdout.splitlines()
+    values = {line.split()[0]: float(line.split()[1]) for line in lines}
+    assert values["beanwatch.queue.mq.a_b.ready"] == 1
+    assert values["beanwatch.queue.mq.a_b.puts"] == 1
+    assert values["beanwatch.server.mq.up"] == 1
+    assert values["beanwatch.server.mq.memory"] > 0
+    assert "beanwatch.server.mq.puts" not in values
+
+
+def test_a_memory_alarm(call: Run, rabbitmq: RabbitMQ, vhost: Vhost) -> None:
+    rabbitmq.ctl("set_vm_memory_high_watermark", "absolute", "1MB")
+    try:
+        wait_until(lambda: rabbitmq.api("GET", "nodes")[0]["mem_alarm"], 30.0)
+        code, out, _ = call("check_queue_server")
+        assert code == 2
+        assert "blocks all publishers: memory alarm on node" in out
+        assert "of 1 MB used)" in out
+        assert call("check_queue_depth").code == 0 or not queues_of(vhost)
+    finally:
+        rabbitmq.ctl("set_vm_memory_high_watermark", "0.6")
+    wait_until(lambda: not rabbitmq.api("GET", "nodes")[0]["mem_alarm"], 30.0)
+    assert call("check_queue_server").code == 0
+
+
+# -- logins
+
+
+@pytest.fixture
+def monitor(rabbitmq: RabbitMQ, vhost: Vhost) -> Iterator[str]:
+    """The URL of a vhost, with a user that has exactly the rights that docs/queues.md gives it."""
+    rabbitmq.add_user(
+        "beanwatch", "s3cret ü", "monitoring", **{vhost.name: rights("^$", "^$", "^$")}
+    )
+    yield vhost.url.replace("://", "://beanwatch@")
+    rabbitmq.api("DELETE", "users", "beanwatch")
+
+
+def test_reading_needs_only_the_documented_rights(
+    run: Run, vhost: Vhost, monitor: str, tmp_path: Path
+) -> None:
+    vhost.declare("orders")
+    vhost.declare("dead")
+    vhost.exchange("dlx", "fanout")
+    vhost.bind("dlx", "dead")
+    vhost.policy("^orders$", dead_letter_exchange="dlx")
+    vhost.publish("orders", "x")
+    wait_for(vhost, lambda q: q["orders"].ready == 1 and q["dead"].is_dead_letter)
+    secret = tmp_path / "password"
+    secret.write_text("s3cret ü\n")
+    config = tmp_path / "beanwatch.toml"
+    config.write_text(f'[servers.mq]\nurl = "{monitor}"\npassword_file = "{secret}"\n')
+    env = {"BEANWATCH_CONFIG": str(config), "BEANWATCH_STATE_DIR": str(tmp_path)}
+    done = run("beanwatch", "queues", "list", "--json", env=env)
+    assert done.code == 0, done.stderr
+    rows = {row["queue"]: row for row in json.loads(done.stdout)}
+    assert rows["orders"]["ready"] == 1
+    assert rows["orders"]["buried"] == 0
+    assert run("check_queue_server", env=env).code == 0
+    # By the environment, without a file.
+    config.write_text(f'[servers]\nmq = "{monitor}"\n')
+    env["BEANWATCH_SERVER_MQ_PASSWORD"] = "s3cret ü"
+    assert run("check_queue_depth", env=env).code == 0
+    # These rights do not allow to look into jobs.
+    done = run("beanwatch", "queues", "peek", "orders", env=env)
+    assert done.code == 1
+    assert "s3cret" not in done.stdout + done.stderr
+
+
+def test_actions_need_only_the_documented_rights(
+    run: Run, rabbitmq: RabbitMQ, vhost: Vhost, monitor: str, tmp_path: Path
+) -> None:
+    allowed = rights("^$", "^amq\\.default$", ".*")
+    rabbitmq.api("PUT", "permissions", vhost.name, "beanwatch", body=allowed)
+    vhost.declare("orders", dead_letter_exchange="", dead_letter_routing_key="dead")
+    vhost.declare("dead")
+    vhost.fail("orders", "x", into="dead")
+    wait_for(vhost, lambda q: q["orders"].buried == 1)
+    config = tmp_path / "beanwatch.toml"
+    config.write_text(f'[redis]\nurl = ""\n[servers]\nmq = "{monitor}"\n')
+    env = {"BEANWATCH_CONFIG": str(config), "BEANWATCH_SERVER_MQ_PASSWORD": "s3cret ü"}
+    assert run("beanwatch", "queues", "peek", "orders", env=env).code == 0
+    done = run("beanwatch", "queues", "kick", "orders", "--yes", env=env)
+    assert done.code == 0, done.stderr
+    assert vhost.payloads("orders") == ["x"]
+
+
+def test_a_wrong_password_is_named_and_not_shown(
+    run: Run, monitor: str, vhost: Vhost, tmp_path: Path
+) -> None:
+    config = tmp_path / "beanwatch.toml"
+    config.write_text(f'[servers]\nmq = "{monitor}"\n')
+    env = {"BEANWATCH_CONFIG": str(config), "BEANWATCH_SERVER_MQ_PASSWORD": "hunter2"}
+    code, out, err = run("check_queue_server", env=env)
+    assert code == 2
+    assert "the password of user 'beanwatch' is wrong, or it lacks the tag monitoring" in out
+    assert vhost.url in out
+    assert "hunter2" not in out + err
+
+
+def test_tls_with_an_own_certificate_authority(rabbitmq: RabbitMQ, vhost: Vhost) -> None:
+    vhost.declare("orders")
+    url = f"rabbitmq+https://127.0.0.1:{rabbitmq.tls}/{vhost.name}"
+    server = server_of(url, ca_file=str(rabbitmq.directory / "ca.pem"))
+    from beanwatch.queues.base import ReaderOptions
+
+    reader = server.system.open_reader(server, ReaderOptions(30.0))
+    assert set(reader.read(Wanted()).queues or ()) == {"orders"}
+    with pytest.raises(ServerError, match="certificate verify failed"):
+        reader_of(url, timeout=30.0).read(Wanted())
+
+
+# -- URLs
+
+
+@pytest.mark.parametrize(
+    ("url", "port", "vhost"),
+    [
+        ("rabbitmq://mq", 15672, "/"),
+        ("rabbitmq://mq/", 15672, "/"),
+        ("rabbitmq://mq/%2F", 15672, "/"),
+        ("rabbitmq://mq:1/shop", 1, "shop"),
+        ("rabbitmq+https://mq/a%2Fb", 15671, "a/b"),
+        ("rabbitmq+https://[::1]/a%20b", 15671, "a b"),
+    ],
+)
+def test_the_path_of_a_url_is_the_vhost(url: str, port: int, vhost: str) -> None:
+    from beanwatch.queues.rabbitmq import vhost_of
+
+    (server,) = resolve_servers({"mq": ServerConfig(url)})
+    assert server.address.port == port
+    assert vhost_of(server) == vhost
+
+
+@pytest.mark.parametrize(
+    ("config", "reason"),
+    [
+        (ServerConfig("rabbitmq://mq/a/b"), "write %2F for a /"),
+        (ServerConfig("rabbitmq://mq/a?b=c"), "the name of one vhost"),
+        (ServerConfig("rabbitmq://a:1,b:2/x"), "expected one host"),
+        (ServerConfig("rabbitmq://mq/..", ca_file=""), "the name of one vhost"),
+        (ServerConfig("rabbitmq://mq", ca_file="ca.pem"), "ca_file needs a URL that begins with"),
+        (ServerConfig("rabbitmq://mq", group="g"), "group has no meaning for rabbitmq"),
+    ],
+)
+def test_a_mistake_in_the_settings_is_one_clear_line(config: ServerConfig, reason: str) -> None:
+    with pytest.raises(AddressError, match=reason):
+        resolve_servers({"mq": config})
+    assert parse_server(config.url)
+
+
+# -- Celery
+
+
+def test_celery_puts_and_takes_jobs_and_runs_one_that_was_kicked(
+    call: Run, vhost: Vhost, tmp_path: Path
+) -> None:
+    (tmp_path / "shop.py").write_text(CELERY.replace("BROKER", repr(vhost.amqp_url)))
+    done = tmp_path / "done"
+    vhost.declare("dead")
+    vhost.policy("^mail$", dead_letter_exchange="", dead_letter_routing_key="dead")
+    put = f"import shop; shop.send.delay({str(done)!r})"
+    subprocess.run([FRAMEWORKS, "-c", put], cwd=tmp_path, check=True, timeout=60)
+    assert wait_for(vhost, lambda q: "mail" in q and q["mail"].ready == 1)["mail"].puts == 1
+    vhost.reject("mail")  # as a worker does with a job that it gives up
+    wait_for(vhost, lambda q: q["mail"].buried == 1)
+    assert call("beanwatch", "queues", "kick", "mail", "--yes").code == 0
+    argv = ["-m", "celery", "-A", "shop", "worker", "-P", "solo", "-c", "1", "-l", "WARNING"]
+    worker = spawn([FRAMEWORKS, *argv], log=tmp_path / "celery.log", cwd=tmp_path)
+    try:
+        wait_until(lambda: done.read_text() == "sent\n", 60.0, "Celery has run the job")
+        taken = wait_for(vhost, lambda q: q["mail"].consumers == 1 and q["mail"].deletes == 1)
+        assert (taken["mail"].ready, taken["mail"].buried) == (0, 0)
+    finally:
+        stop_process(worker)
