@@ -6,11 +6,13 @@ Each ratio is one of CPU time in this process, as the servers are other processe
 alternately in one run. IronMQ is not here: there is no maintained client to compare with.
 """
 
+import json
 import os
 import socket
 import statistics
 import tempfile
 import time
+import urllib.request
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,10 +20,12 @@ from pathlib import Path
 from beanwatch.config import ServerConfig
 from beanwatch.queues.base import ReaderOptions, Wanted
 from beanwatch.queues.parallel import THREADS
+from beanwatch.queues.rabbitmq.stats import QUEUE_COLUMNS
 from beanwatch.queues.servers import resolve_servers
 from beanwatch.queues.sqs.api import ATTRIBUTES
 from tests.real.gearman import Gearmand
 from tests.real.moto import KEYS, REGION, Moto
+from tests.real.rabbitmq import RabbitMQ
 
 QUEUES = 1000
 
@@ -93,11 +97,32 @@ def bench_sqs(directory: Path) -> None:
         compare("sqs", poller(config), bare, 3)
 
 
+def bench_rabbitmq(directory: Path) -> None:
+    """Compare with urllib: one request for the same columns, parsed as JSON."""
+    with RabbitMQ(directory) as server:
+        vhost = server.add_vhost("bench")
+        queues = [
+            {"name": f"q{number}", "durable": False, "auto_delete": False, "arguments": {}}
+            for number in range(QUEUES)
+        ]
+        server.api("POST", "definitions", vhost.name, body={"queues": queues})
+        columns = ",".join(QUEUE_COLUMNS)
+        url = f"http://127.0.0.1:{server.port}/api/queues/{vhost.name}?columns={columns}"
+        request = urllib.request.Request(url, headers={"Authorization": "Basic Z3Vlc3Q6Z3Vlc3Q="})
+
+        def bare() -> int:
+            with urllib.request.urlopen(request) as response:
+                return len(json.load(response))
+
+        compare("rabbitmq", poller(ServerConfig(vhost.url)), bare, 15)
+
+
 def main() -> None:
     """Run the benchmarks."""
     with tempfile.TemporaryDirectory() as directory:
         bench_gearman(Path(directory, "gearman"))
         bench_sqs(Path(directory, "sqs"))
+        bench_rabbitmq(Path(directory, "rabbitmq"))
 
 
 if __name__ == "__main__":

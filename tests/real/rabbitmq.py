@@ -127,7 +127,7 @@ class RabbitMQ(Server):
         token = base64.b64encode(":".join(login).encode()).decode()
         request.add_header("Authorization", f"Basic {token}")
         try:
-            with urllib.request.urlopen(request, timeout=30) as response:
+            with urllib.request.urlopen(request, timeout=120) as response:
                 answer = response.read()
         except urllib.error.HTTPError as error:
             with error:

@@ -10,9 +10,13 @@ from importlib import import_module
 from beanwatch.queues.base import System
 
 DEFAULT_SCHEME = "beanstalkd"
+REDIS_SCHEMES = ("redis", "rediss", "redis+sentinel", "unix")
 # Scheme: module with the `System` as SYSTEM. It is imported at the first use of the system.
 MODULES = {
     DEFAULT_SCHEME: "beanwatch.queues.beanstalkd",
+    "rabbitmq": "beanwatch.queues.rabbitmq",
+    "rabbitmq+https": "beanwatch.queues.rabbitmq",
+    **dict.fromkeys(REDIS_SCHEMES, "beanwatch.queues.redis"),
     "gearman": "beanwatch.queues.gearman",
     "sqs": "beanwatch.queues.sqs",
     "ironmq": "beanwatch.queues.ironmq",
@@ -22,11 +26,12 @@ MODULES = {
 }
 # Scheme: the modules in its package, each with a `System`; `layout` in the configuration chooses.
 LAYOUTS: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(REDIS_SCHEMES, ("list", "stream", "rq", "sidekiq", "celery", "laravel")),
     "postgresql": ("laravel", "procrastinate", "pgqueuer"),
     "mysql": ("laravel",),
 }
 # Ports of schemes that share a system with another scheme, and have another port.
-PORTS = {"mysql": 3306}
+PORTS = {"mysql": 3306, "rabbitmq+https": 15671}
 
 
 @cache

@@ -17,6 +17,7 @@ def orders(vhost: Vhost) -> Vhost:
     """A queue `orders` with a dead-letter queue of its own."""
     vhost.declare("orders", dead_letter_exchange="", dead_letter_routing_key="orders.dead")
     vhost.declare("orders.dead")
+    wait_for(vhost, lambda q: q["orders.dead"].consumers == 0)
     return vhost
 
 

@@ -153,7 +153,7 @@ def test_a_thousand_queues_take_as_many_requests_as_one(
     rabbitmq: RabbitMQ, vhost: Vhost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     queues = [
-        {"name": f"q{number}", "durable": True, "auto_delete": False, "arguments": {}}
+        {"name": f"q{number}", "durable": False, "auto_delete": False, "arguments": {}}
         for number in range(1000)
     ]
     rabbitmq.api("POST", "definitions", vhost.name, body={"queues": queues})

@@ -115,10 +115,11 @@ class RabbitActions(Actions):
         places = list(found.own.get(queue, ()))
         if len(found.sources.get(queue, ())) > 1:
             places.append(queue)
-        busy = [row["name"] for row in rows if row["name"] in places and row.get("consumers") != 0]
-        if alone and busy:
-            raise ServerError(
-                f"{self._server}: queue {busy[0]} may have consumers, which could take its jobs at "
-                "the same time: stop them first"
-            )
+        for row in rows if alone else ():
+            if row["name"] in places and row.get("consumers") != 0:
+                known = "may have" if row.get("consumers") is None else "has"
+                raise ServerError(
+                    f"{self._server}: queue {row['name']} {known} consumers, which could take its "
+                    "jobs at the same time: stop them first"
+                )
         return places

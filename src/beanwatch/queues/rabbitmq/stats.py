@@ -76,10 +76,9 @@ def to_queue(row: Row, implausible: ImplausibleValues, now: float | None = None)
     consumers = implausible.read(name, row, "consumers")
     puts, deletes, redeliveries = _counters(name, row, implausible)
     capacity = _capacity(row)
-    has_room = None
-    if ready and reserved and consumers and capacity is not None:
-        # RabbitMQ delivers at once to every consumer whose prefetch is not full.
-        has_room = capacity > 0
+    # RabbitMQ delivers a job at once if the prefetch of a consumer has room for it. So if jobs are
+    # ready, none has. `consumer_capacity` does not tell that: it is an average over past times.
+    has_room = False if ready and reserved and consumers else None
     native: dict[str, Number] = {}
     if capacity is not None:
         native["consumer_capacity"] = capacity
