@@ -15,7 +15,6 @@ NATIVE = {
         "rejected_puts": "puts refused since the server's start: too big, draining, out of memory",
         "binlog_bytes": "size of the binlog's files; 0 without a binlog",
     },
-    "gearman": {"workers": "connections that can do at least one function"},
 }
 REDIS = {
     "beanwatch:workers": (

@@ -7,7 +7,6 @@ from beanwatch.queues import consumers
 from beanwatch.queues.base import ACTIONS, Actions
 from beanwatch.queues.beanstalkd.stats import ImplausibleValues, parse_stats, read_tube, to_server
 from beanwatch.queues.model import QUEUE_FIELDS, SERVER_FIELDS
-from beanwatch.queues.rabbitmq import stats as rabbitmq
 from beanwatch.queues.registry import all_systems
 from beanwatch.store.health import HEALTH
 from beanwatch.telemetry import series as paths
@@ -69,22 +68,35 @@ class NativeNames(NamedTuple):
 
 
 def native() -> str:
-    """The native series of every system, and the meaning of those that beanwatch computes."""
+    """The native series of every system, and their meanings, where the system declares them."""
     parts = []
     for system in all_systems():
-        names = NATIVE[system.name]()
-        stems = {paths.SERVER.stem: names.server, paths.QUEUE.stem: names.queue}
+        parts.append(f"### Native series of {system.name}")
+        if system.name in RECORDED:
+            parts += recorded_native(system.name)
+            continue
         rows = [
-            [f"`{stem.replace('<prefix>', paths.PREFIX)}.`", code(n)]
-            for stem, n in stems.items()
-            if n
+            [f"`{stem.replace('<prefix>', paths.PREFIX)}.{name}`", meaning]
+            for stem, names in (
+                (paths.SERVER.stem, system.native_server),
+                (paths.QUEUE.stem, system.native_queue),
+            )
+            for name, meaning in names
         ]
-        parts += [f"### Native series of {system.name}", table(["path", "series"], rows)]
-        if computed := meanings.NATIVE.get(system.name):
-            missing = computed.keys() - {*names.server, *names.queue}
-            assert not missing, missing
-            parts.append(table(["computed by beanwatch", ""], explained(computed, computed)))
+        parts.append(table(["series", ""], rows) if rows else "None.")
     return "\n\n".join(parts)
+
+
+def recorded_native(system: str) -> Iterator[str]:
+    """A table of the native series of a system, and one of those that beanwatch computes."""
+    names = RECORDED[system]()
+    stems = {paths.SERVER.stem: names.server, paths.QUEUE.stem: names.queue}
+    rows = [[f"`{stem.replace('<prefix>', paths.PREFIX)}.`", code(n)] for stem, n in stems.items()]
+    yield table(["path", "series"], rows)
+    computed = meanings.NATIVE[system]
+    missing = computed.keys() - {*names.server, *names.queue}
+    assert not missing, missing
+    yield table(["computed by beanwatch", ""], explained(computed, computed))
 
 
 def beanstalkd_native() -> NativeNames:
@@ -95,16 +107,8 @@ def beanstalkd_native() -> NativeNames:
     return NativeNames(sorted({*server.native, "rejected_puts"}), sorted(queue.native))
 
 
-# A queue system needs a line here, so that its native series are on the page.
-NATIVE: dict[str, Callable[[], NativeNames]] = {
-    "beanstalkd": beanstalkd_native,
-    "gearman": lambda: NativeNames(["workers"], []),
-    "sqs": lambda: NativeNames(
-        [], ["MessageRetentionPeriod", "NumberOfMessagesDeleted", "NumberOfMessagesSent"]
-    ),
-    "ironmq": lambda: NativeNames([], ["message_expiration"]),
-    "rabbitmq": lambda: NativeNames(list(rabbitmq.SERVER_NATIVE), list(rabbitmq.QUEUE_NATIVE)),
-}
+# Systems whose server decides which numbers there are. The names are those of a recorded reply.
+RECORDED: dict[str, Callable[[], NativeNames]] = {"beanstalkd": beanstalkd_native}
 
 
 # -- queue systems

@@ -247,6 +247,10 @@ class System(NamedTuple):
     open_actions: Callable[[Any, float], Actions]
     # Keys of `ServerConfig` that this system uses, besides `url` and `layout`.
     settings: frozenset[str] = frozenset()
+    # The names and meanings of the numbers that `ServerState.native` and `QueueState.native` may
+    # have. Empty if the server decides which there are.
+    native_server: tuple[tuple[str, str], ...] = ()
+    native_queue: tuple[tuple[str, str], ...] = ()
     # Raises AddressError if the URL or a setting of a `Server` is wrong. It connects to nothing.
     check_server: Callable[[Any], object] = bool
     has_queue_problems: bool = False  # true if a `Problem` may name a queue

@@ -50,5 +50,6 @@ SYSTEM = System(
     absent_is_empty=True,
     open_reader=open_reader,
     open_actions=open_actions,
+    native_server=(("workers", "connections that can do at least one function"),),
     check_server=check_server,
 )

@@ -47,5 +47,6 @@ SYSTEM = System(
     open_reader=open_reader,
     open_actions=open_actions,
     settings=frozenset(("queues", "password_file", "ca_file")),
+    native_queue=(("message_expiration", "seconds after which IronMQ deletes a message"),),
     check_server=check_server,
 )

@@ -71,5 +71,15 @@ SYSTEM = System(
     open_reader=open_reader,
     open_actions=open_actions,
     settings=frozenset(("password_file", "ca_file", "failed")),
+    native_server=(
+        ("mem_limit", "bytes of memory at which RabbitMQ stops its publishers, of all nodes"),
+        ("fd_used", "open files and sockets of all nodes"),
+        ("disk_free", "free bytes on the disk of the node that has the least"),
+    ),
+    native_queue=(
+        ("consumer_capacity", "share of time in which a consumer could take a job at once"),
+        ("memory", "bytes of memory that the queue uses"),
+        ("message_bytes", "bytes of the bodies of its jobs"),
+    ),
     check_server=check_server,
 )

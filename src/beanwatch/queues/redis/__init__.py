@@ -18,6 +18,14 @@ if TYPE_CHECKING:
 DEFAULT_PORT = 6379
 # Fields of the server that its reply to INFO has, in every layout.
 INFO_FIELDS = frozenset(("version", "instance", "uptime", "connections", "memory", "queues"))
+# Numbers of INFO that have no field in the model.
+INFO_NATIVE = (
+    ("blocked_clients", "clients that wait for a list or a stream"),
+    ("evicted_keys", "keys that Redis deleted since its start because its memory was full"),
+    ("maxmemory", "bytes that Redis may use; 0: no limit"),
+    ("rejected_connections", "connections that were refused because there were too many"),
+)
+Native = tuple[tuple[str, str], ...]
 SETTINGS = frozenset(("password_file", "ca_file", "prefix"))
 NAMES_SETTINGS = SETTINGS | {"queues"}  # of layouts without a key that lists the queues
 GLOB = re.compile(r"[*?\[]")
@@ -32,6 +40,8 @@ def make_system(
     consumers: str,
     settings: frozenset[str] = SETTINGS,
     actions: Iterable[str],
+    native_server: Native = (),
+    native_queue: Native = (),
     open_actions: "Callable[[Server, float], Actions]",
     check: "Callable[[Server], object]" = bool,
 ) -> System:
@@ -61,6 +71,8 @@ def make_system(
         open_reader=open_reader,
         open_actions=open_actions,
         settings=settings,
+        native_server=(*INFO_NATIVE, *native_server),
+        native_queue=native_queue,
         check_server=check_server,
     )
 

@@ -81,6 +81,7 @@ SYSTEM = make_system(
     CeleryReading,
     queue_fields=("ready",),
     server_fields=("ready", "reserved"),
+    native_server=(("unacked_age", "seconds that the oldest message has been with a worker"),),
     consumers="not known: only Celery's remote control lists its workers",
     settings=NAMES_SETTINGS,
     actions=("peek", "list_jobs", "empty"),

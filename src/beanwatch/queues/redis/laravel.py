@@ -99,6 +99,10 @@ SYSTEM = make_system(
     LaravelReading,
     queue_fields=("ready", "reserved", "delayed", "head_ready_age"),
     server_fields=("ready", "reserved", "delayed"),
+    native_queue=(
+        ("delayed_due", "delayed jobs whose time has come: no worker moves them"),
+        ("reserved_expired", "reserved jobs whose time to run is over"),
+    ),
     consumers="not known: Laravel's workers leave no trace in Redis",
     settings=NAMES_SETTINGS,
     actions=("peek", "list_jobs", "empty"),

@@ -16,6 +16,7 @@ from beanwatch.queues.base import (
     Wanted,
 )
 from beanwatch.queues.model import QueueState, ServerState
+from beanwatch.queues.redis import INFO_NATIVE
 from beanwatch.queues.redis.connection import RedisConnection
 from beanwatch.queues.redis.layout import LayoutReading, Poll
 from beanwatch.queues.redis.replies import server_time_of, sum_of
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from beanwatch.queues.servers import Server
 
 QUEUES_AT_ONCE = 500  # queues whose numbers are read in one pipeline
-NATIVE = ("blocked_clients", "evicted_keys", "maxmemory", "rejected_connections")
 SUMS = ("ready", "reserved", "delayed", "buried")
 
 
@@ -141,7 +141,7 @@ class RedisQueueReader(Reader):
         # Redis refuses PING while it refuses writes because it cannot save.
         refusal = "MISCONF" if isinstance(pong, RedisError) else find_refusal(state)
         self._problems += find_problems(state, refusal)
-        native = {name: state.number(name) for name in NATIVE}
+        native = {name: state.number(name) for name, _ in INFO_NATIVE}
         return ServerState(
             version=info["redis_version"],
             instance=info["run_id"],

@@ -245,6 +245,11 @@ SYSTEM = make_system(
         *("head_ready_age", "head_buried_age", "paused"),
     ),
     server_fields=("ready", "reserved", "delayed", "buried"),
+    native_queue=(
+        ("deferred", "jobs that wait for another job"),
+        ("finished", "jobs whose result is still kept"),
+        ("overdue", f"scheduled jobs more than {OVERDUE} s after their time"),
+    ),
     consumers="workers of the queue that still send heartbeats",
     actions=("peek", "list_jobs", "kick", "kick_jobs", "delete_jobs", "empty"),
     open_actions=open_actions,

@@ -244,6 +244,13 @@ SYSTEM = make_system(
         *("head_ready_age", "head_buried_age"),
     ),
     server_fields=("ready", "reserved", "delayed", "buried"),
+    native_server=(
+        ("processed", "jobs that ended since the first start, failed ones too"),
+        ("failed", "runs that failed since the first start"),
+        ("scheduled", "jobs whose time has not come"),
+        ("retries", "failed jobs that are tried again later"),
+        ("processes", "processes of Sidekiq that are registered"),
+    ),
     consumers="threads of the processes that still send heartbeats and are not quiet",
     actions=("peek", "list_jobs", "kick", "kick_jobs", "delete_jobs", "empty"),
     open_actions=open_actions,

@@ -178,6 +178,11 @@ SYSTEM = make_system(
     StreamReading,
     queue_fields=("ready", "reserved", "consumers", "puts", "deletes", "head_ready_age"),
     server_fields=("ready", "reserved"),
+    native_queue=(
+        ("length", "entries of the stream"),
+        ("pending_age", "seconds since the oldest pending entry was added"),
+        ("consumers_idle", "seconds since one of the consumers asked last"),
+    ),
     consumers="consumers of the group, which Redis keeps until somebody deletes them",
     settings=NAMES_SETTINGS | {"group"},
     actions=("peek", "list_jobs"),

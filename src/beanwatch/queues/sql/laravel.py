@@ -88,5 +88,6 @@ SYSTEM = System(
     open_reader=open_reader,
     open_actions=open_actions,
     settings=frozenset(("password_file", "ca_file", "table", "failed")),
+    native_queue=(("oldest_reserved_age", "seconds since the oldest reserved job was taken"),),
     check_server=lambda server: layout.check_server(server, LAYOUT),
 )

@@ -69,7 +69,9 @@ def open_actions(server: "Server", timeout: float = DEFAULT_TIMEOUT) -> Actions:
 SYSTEM = System(
     name=LAYOUT.name,
     default_port=5432,
-    queue_fields=frozenset(("ready", "reserved", "delayed", "buried", "head_ready_age", "head_buried_age")),
+    queue_fields=frozenset(
+        ("ready", "reserved", "delayed", "buried", "head_ready_age", "head_buried_age")
+    ),
     server_fields=frozenset(("version", "instance", "uptime", "connections")),
     actions=frozenset(("peek", "list_jobs", "kick", "kick_jobs", "delete_jobs", "empty")),
     consumers="unknown: a worker without a job leaves no record",
@@ -77,5 +79,6 @@ SYSTEM = System(
     open_reader=open_reader,
     open_actions=open_actions,
     settings=frozenset(("password_file", "ca_file", "table")),
+    native_queue=(("oldest_heartbeat_age", "seconds since the oldest heartbeat of a picked job"),),
     check_server=lambda server: layout.check_server(server, LAYOUT),
 )

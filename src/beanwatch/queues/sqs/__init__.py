@@ -45,5 +45,10 @@ SYSTEM = System(
     open_reader=open_reader,
     open_actions=open_actions,
     settings=frozenset(("queues", "endpoint_url", "cloudwatch")),
+    native_queue=(
+        ("MessageRetentionPeriod", "seconds after which SQS deletes a message"),
+        ("NumberOfMessagesDeleted", "messages deleted in the last minutes, by CloudWatch"),
+        ("NumberOfMessagesSent", "messages sent in the last minutes, by CloudWatch"),
+    ),
     check_server=check_server,
 )
