@@ -46,6 +46,7 @@ QUEUES = {
 }
 CONNECT = {"config.secrets", "net.redis_reader", "net.redis_url"}
 REDIS = {
+    "net.redis_info",
     *EVERY,
     *CONNECT,
     "store",
