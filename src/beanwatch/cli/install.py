@@ -110,7 +110,7 @@ def command(
     present = PresentParts().turn_off_absent(config)
     queues, kinds = None, []
     if discover:
-        names = seen.queues({server.node: discover_queues(server) for server in picked})
+        names = seen.queues(discover_queues(picked))
         queues = {node: list(map(escape_name, found)) for node, found in names.items()}
         kinds = seen.kinds(discover_kinds(present))
     services = plan_services(present, picked, queues, kinds)

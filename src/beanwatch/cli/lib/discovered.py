@@ -18,6 +18,7 @@ from beanwatch.cli.lib.options import pick_redis
 from beanwatch.cli.lib.output import print_error
 from beanwatch.config import Config
 from beanwatch.fleet.queue_actions import list_queue_names
+from beanwatch.fleet.together import read_together
 from beanwatch.net.files import read_private, write_private
 from beanwatch.net.redis_reader import RedisReader
 from beanwatch.net.redis_url import RedisError
@@ -29,16 +30,19 @@ FORGET_AFTER = 7 * 86400.0  # seconds
 MAX_NAMES = 20_000  # for each server, and of kinds of jobs: clients can create any number
 
 
-def discover_queues(server: Server) -> list[str]:
-    """Return the names of a server's queues, without beanwatch's internal ones.
+def discover_queues(servers: Iterable[Server]) -> dict[str, list[str]]:
+    """Return the names of the servers' queues by `Server.node`, without beanwatch's internal ones.
 
-    Prints a line if the server lists a name that no queue can have. Raises ClickException if the
+    Prints a line if a server lists a name that no queue can have. Raises ClickException if a
     server cannot be read.
     """
-    try:
-        return list_queue_names(server, DEFAULT_TIMEOUT, print_error)
-    except ServerError as error:
-        raise click.ClickException(f"--discover: cannot list the queues of {error}") from None
+    names = {}
+    read = partial(list_queue_names, timeout=DEFAULT_TIMEOUT, note=print_error)
+    for server, found in read_together(servers, read, DEFAULT_TIMEOUT * 2):
+        if isinstance(found, ServerError):
+            raise click.ClickException(f"--discover: cannot list the queues of {found}")
+        names[server.node] = found
+    return names
 
 
 def discover_kinds(config: Config) -> list[JobKind]:

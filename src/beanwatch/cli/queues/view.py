@@ -141,6 +141,7 @@ def value_text(value: float | bool | None) -> str:
 @click.option(
     "--count",
     "jobs",
+    metavar="COUNT",
     type=click.IntRange(1, MAX_PEEKED),
     default=1,
     help="jobs of each state to show (1); more need a queue system that can list jobs",
