@@ -1,6 +1,7 @@
 """Checks, commands and generated monitoring work on servers of several queue systems."""
 
 import json
+import re
 import shutil
 import time
 from pathlib import Path
@@ -11,6 +12,7 @@ from tests.checks.conftest import Answer, parse_output
 from tests.queues.conftest import MakeServer, Run
 from tests.queues.fake_system import SERVER
 from tests.real import Nagios
+from tests.real.icinga import Icinga
 
 OK, WARNING, CRITICAL, UNKNOWN = range(4)
 ODD_NAMES = ("a b", "größe/東京", 'it\'s "$HOME"!', "-x", "a*", "a?", "x" * 255, "pay|usd=;")
@@ -95,6 +97,28 @@ def test_each_queue_with_an_odd_name_has_services_that_nagios_accepts(
     passive = [row[1] for row in rows if row[1].startswith("depth of ")]
     assert len(set(passive)) == len(passive) == len(ODD_NAMES) + 1
     assert set(passive) <= set(depths) | {"depth of other queues"}
+
+
+def test_icinga_has_the_services_that_nagios_has(
+    fleet: Fleet, make_server: MakeServer, tmp_path: Path
+) -> None:
+    servers = {
+        "q": make_server("full", {name: {"ready": 3} for name in ODD_NAMES}, "q"),
+        "jobs": make_server("dead", {"a": {"ready": 1}, SERVER: {"buried": 7}}, "jobs"),
+    }
+    fleet.configure(servers)
+    text = fleet.install("nagios", "--discover")
+    nagios = text.count(" service_description ") - text.count("define servicedependency")
+    fleet.install("icinga2", "--discover")
+    root = tmp_path / "root"
+    objects, plugins = root / "etc/icinga2/conf.d/beanwatch", root / "usr/lib/nagios/plugins"
+    icinga = Icinga(tmp_path / "icinga2", objects, plugins, edits={})
+    try:
+        report = icinga.verify()
+    finally:
+        shutil.rmtree(icinga.home)
+    (services,) = re.findall(r"Instantiated (\d+) Services", report)
+    assert int(services) == nagios
 
 
 # -- limits that are for one server
