@@ -3,7 +3,6 @@
 import math
 import time
 from collections.abc import Sequence
-from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
 import click
@@ -28,7 +27,7 @@ from beanwatch.cli.lib.tables import STYLES, Columns
 from beanwatch.cli.lib.worker_view import worker_style, worker_table, worker_tree
 from beanwatch.collectors.poll.observer import Observer
 from beanwatch.fleet.overview import FleetObserver, Overview
-from beanwatch.globs import GLOB
+from beanwatch.globs import GLOB, MAX_NAME, matches
 from beanwatch.net.redis_url import RedisError, RedisUrl, open_redis
 from beanwatch.queues.selection import Selection
 from beanwatch.quoting import terminal_text
@@ -40,7 +39,6 @@ HEADING_LINES = 8  # lines of the screen for headings, blank lines and the list 
 MAX_WORKERS = 8  # rows of workers on a screen; the rest of it is for queues
 MIN_INTERVAL, MAX_INTERVAL = 0.2, 3600.0  # seconds between two polls
 REDRAW_INTERVAL = 1.0  # seconds between two drawings while the polls are paused
-MAX_FILTER = 200  # characters; the longest name of a queue
 SCROLLING = {"down": 1, "j": 1, "up": -1, "k": -1, "page down": 10, "page up": -10}  # rows
 KEYS = (
     ("q", "quit"),
@@ -140,7 +138,7 @@ class Screen:
             self._typed = None
         elif key in ("\x7f", "\b"):
             self._typed = typed[:-1]
-        elif len(key) == 1 and key.isprintable() and len(typed) < MAX_FILTER:
+        elif len(key) == 1 and key.isprintable() and len(typed) < MAX_NAME:
             self._typed = typed + key
 
     def poll(self) -> None:
@@ -163,7 +161,7 @@ class Screen:
         rows = [
             row
             for row in sort_queues(overview.queues, self._order)
-            if fnmatchcase(row.queue, self._pattern) and (row.wrong or not self._only_wrong)
+            if matches(row.queue, self._pattern) and (row.wrong or not self._only_wrong)
         ]
         shown = [worker for worker in workers if worker_style(worker) or not self._only_wrong]
         shown.sort(key=lambda worker: (-rank_health(decide_health(worker)), worker.id))
