@@ -4,6 +4,7 @@ import argparse
 from typing import Any
 
 from beanwatch.checks.lib import queue_check, queues, source
+from beanwatch.checks.lib.all_servers import AllServers
 from beanwatch.checks.lib.output import perf
 from beanwatch.checks.lib.plugin import Check, State, judge
 from beanwatch.checks.lib.plugin_process import Parser, run
@@ -102,7 +103,7 @@ def build(options: argparse.Namespace, config: Config, source_: Source) -> Check
     resources = queues.on_all_servers(QueueHeads, name, options, config, source_)
     summary = AgeSummary(seconds_waited)
     return queue_check.queue_check(
-        context, summary, source_, [source.AllServers(source_, config, resources)]
+        context, summary, source_, [AllServers(source_, config, resources)]
     )
 
 

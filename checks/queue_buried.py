@@ -4,11 +4,13 @@ import argparse
 from collections.abc import Iterator
 
 from beanwatch.checks.lib import queue_check, queues, source
+from beanwatch.checks.lib.all_servers import AllServers, server_failure
 from beanwatch.checks.lib.output import perf
 from beanwatch.checks.lib.plugin import Check, Failure, Metric, State, judge
 from beanwatch.checks.lib.plugin_process import Parser, run
+from beanwatch.checks.lib.queue_words import explain_missing, queue_argument
 from beanwatch.checks.lib.queues import CheckedQueue
-from beanwatch.checks.lib.source import Source, server_failure
+from beanwatch.checks.lib.source import Source
 from beanwatch.config import Config, Threshold
 from beanwatch.queues.base import SERVER_ONLY, ServerError
 from beanwatch.queues.model import QueueState
@@ -41,7 +43,7 @@ class BuriedJobs(queues.QueueResource):
         if not self.check.judges_server(system):
             yield from super().probe()
         elif self.globs:
-            reason = f"{self.server}: {queues.explain_missing(system, 'buried')} of a queue: "
+            reason = f"{self.server}: {explain_missing(system, 'buried')} of a queue: "
             reason += "its failed jobs belong to no queue, so run this check without -Q"
             yield Metric(self.name, Failure(reason), context="failure")
         else:
@@ -75,7 +77,7 @@ def decide(queue: CheckedQueue, limits: Threshold) -> tuple[State, str]:
         text = f"{queue.label}: {count(count_buried(queue), 'failed job')} on this server"
         return state, f"{text} ({limit})" if limit else text
     text = f"{queue.label}: {count(count_buried(queue), 'job')} buried"
-    look = f"see: beanwatch queues peek {queues.queue_argument(queue.name)}"
+    look = f"see: beanwatch queues peek {queue_argument(queue.name)}"
     return state, f"{text} ({limit}), {look}" if limit else text
 
 
@@ -97,7 +99,7 @@ def build(options: argparse.Namespace, config: Config, source_: Source) -> Check
     resources = queues.on_all_servers(BuriedJobs, name, options, config, source_)
     summary = queue_check.QueueSummary(count_buried, "job buried", "jobs buried")
     return queue_check.queue_check(
-        context, summary, source_, [source.AllServers(source_, config, resources)]
+        context, summary, source_, [AllServers(source_, config, resources)]
     )
 
 

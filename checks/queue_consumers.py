@@ -23,6 +23,7 @@ from beanwatch.checks.lib.plugin import (
     worst_state,
 )
 from beanwatch.checks.lib.plugin_process import Parser, run
+from beanwatch.checks.lib.queue_words import describe_no_consumer
 from beanwatch.checks.lib.queues import CheckedQueue
 from beanwatch.checks.lib.source import Source
 from beanwatch.config import Config, Threshold
@@ -128,7 +129,7 @@ def describe(queue: CheckedQueue) -> str:
         case "no_consumer" | "stalled" if state.is_default:
             return f"{ready} ready that no consumer takes: a producer does not name its queue"
         case "no_consumer":
-            return f"{ready} ready and {queues.describe_no_consumer(queue.server.system)}"
+            return f"{ready} ready and {describe_no_consumer(queue.server.system)}"
         case "stalled":
             who = "its one consumer takes none" if number == 1 else f"none of {consumers} takes one"
             return f"{ready} ready, but {who}"
@@ -155,7 +156,7 @@ def describe(queue: CheckedQueue) -> str:
             left = "" if state.pause_left is None else f" for {state.pause_left:.0f} s more"
             return f"paused{left}, {ready} ready"
         case "draining":
-            no_consumer = queues.describe_no_consumer(queue.server.system)
+            no_consumer = describe_no_consumer(queue.server.system)
             none = "" if number else f", {no_consumer}"
             return f"the server is draining, {ready} ready{none}"
     if state.is_dead_letter:

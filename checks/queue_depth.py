@@ -3,9 +3,11 @@
 import argparse
 
 from beanwatch.checks.lib import queue_check, queues, source
+from beanwatch.checks.lib.all_servers import AllServers
 from beanwatch.checks.lib.output import perf
 from beanwatch.checks.lib.plugin import Check, State, judge
 from beanwatch.checks.lib.plugin_process import Parser, run
+from beanwatch.checks.lib.queue_words import describe_no_consumer
 from beanwatch.checks.lib.queues import CheckedQueue
 from beanwatch.checks.lib.source import Source
 from beanwatch.config import Config, Threshold
@@ -48,7 +50,7 @@ def describe_consumers(queue: CheckedQueue) -> str:
     if queue.state.is_default or queue.state.is_dead_letter or consumers is None:
         return ""
     if not consumers:
-        return f", {queues.describe_no_consumer(queue.server.system)}"
+        return f", {describe_no_consumer(queue.server.system)}"
     of_them = "" if idle is None else f", {idle} of them idle"
     return f", {count(consumers, 'consumer')}{of_them}"
 
@@ -70,7 +72,7 @@ def build(options: argparse.Namespace, config: Config, source_: Source) -> Check
     resources = queues.on_all_servers(queues.QueueResource, name, options, config, source_)
     summary = queue_check.QueueSummary(count_ready, "job ready", "jobs ready")
     return queue_check.queue_check(
-        context, summary, source_, [source.AllServers(source_, config, resources)]
+        context, summary, source_, [AllServers(source_, config, resources)]
     )
 
 

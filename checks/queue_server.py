@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from nagiosplugin import Context, Resource, Summary
 
 from beanwatch.checks.lib import source
+from beanwatch.checks.lib.all_servers import AllServers, server_failure
 from beanwatch.checks.lib.output import BETWEEN_PROBLEMS, NO_LIMITS, perf
 from beanwatch.checks.lib.plugin import (
     STATES,
@@ -23,7 +24,7 @@ from beanwatch.checks.lib.plugin import (
     worst_state,
 )
 from beanwatch.checks.lib.plugin_process import Parser, pick_limits, run
-from beanwatch.checks.lib.source import Source, server_failure
+from beanwatch.checks.lib.source import Source
 from beanwatch.checks.registry import find_check
 from beanwatch.config import Config, Threshold
 from beanwatch.durations import format_duration
@@ -203,7 +204,7 @@ def build(options: argparse.Namespace, config: Config, source_: Source) -> Check
     limits = pick_limits(options, config, "queue_server", Threshold())
     return Check(
         "queue_server",
-        source.AllServers(
+        AllServers(
             source_, config, [ServerResource(source_, one, config) for one in source_.servers]
         ),
         ServerContext(limits, options.restarted),

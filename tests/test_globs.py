@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from beanwatch.checks.lib.own_services import OwnServices, matcher
-from beanwatch.checks.lib.queues import queue_argument
-from beanwatch.checks.lib.services import label_queues, list_own, plan_services
+from beanwatch.checks.lib.queue_words import queue_argument
+from beanwatch.checks.lib.service_names import label_queues
+from beanwatch.checks.lib.services import list_own, plan_services
 from beanwatch.config.reader import parse
 from beanwatch.globs import escape_name, is_queue_glob, matches, name_of
 from beanwatch.queues.servers import resolve_servers

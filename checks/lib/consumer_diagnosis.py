@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 from nagiosplugin import Resource
 
+from beanwatch.checks.lib.all_servers import server_failure
 from beanwatch.checks.lib.heartbeat_evidence import group_by_health
 from beanwatch.checks.lib.plugin import Metric
 from beanwatch.checks.lib.queues import CheckedQueue, QueueResource
-from beanwatch.checks.lib.source import Source, server_failure
+from beanwatch.checks.lib.source import Source
 from beanwatch.queues.base import Problem, Reading, ServerError, Wanted
 from beanwatch.queues.consumers import Consumers, decide_consumers
 from beanwatch.queues.registry import DEFAULT_SCHEME

@@ -3,11 +3,11 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from beanwatch.checks.lib.output import fill_link
+from beanwatch.checks.lib.service_names import number_duplicates
 from beanwatch.checks.lib.services import (
     REDIS_SERVICE,
     SERVER_SERVICE,
     Service,
-    number_duplicates,
 )
 from beanwatch.checks.registry import (
     CHECKS,

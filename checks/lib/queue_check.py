@@ -21,7 +21,8 @@ from beanwatch.checks.lib.plugin import (
     Warn,
 )
 from beanwatch.checks.lib.plugin_process import Parser, duration_argument, pick_limits
-from beanwatch.checks.lib.queues import FIELD_NAMES, CheckedQueue
+from beanwatch.checks.lib.queue_words import FIELD_NAMES
+from beanwatch.checks.lib.queues import CheckedQueue
 from beanwatch.checks.lib.source import Source
 from beanwatch.checks.registry import find_check
 from beanwatch.config import Config, Threshold

@@ -6,29 +6,23 @@ from typing import Any, NamedTuple, TypeVar
 
 from nagiosplugin import Resource
 
+from beanwatch.checks.lib.all_servers import server_failure
 from beanwatch.checks.lib.own_services import add_services, matcher
 from beanwatch.checks.lib.plugin import STATES, Failure, Metric
 from beanwatch.checks.lib.plugin_process import Parser
-from beanwatch.checks.lib.source import Source, server_failure
+from beanwatch.checks.lib.queue_words import explain_missing
+from beanwatch.checks.lib.source import Source
 from beanwatch.checks.registry import RegisteredCheck, find_check
 from beanwatch.config import Config
-from beanwatch.globs import escape_name, is_queue_glob, matches, name_of
-from beanwatch.queues.base import Chosen, Problem, Reading, ServerError, System, Wanted
+from beanwatch.globs import is_queue_glob, matches, name_of
+from beanwatch.queues.base import Chosen, Problem, Reading, ServerError, Wanted
 from beanwatch.queues.model import QueueState
 from beanwatch.queues.servers import Server
-from beanwatch.quoting import shell_word
 
 # If a queue system removes empty queues, a queue that does not exist has these numbers.
 EMPTY_QUEUE = QueueState(
     "", 0, 0, 0, 0, 0, 0, head_ready_age=0.0, head_buried_age=0.0, paused=False
 )
-# How the texts of alerts name the fields of `QueueState`.
-FIELD_NAMES = {
-    "ready": "the number of ready jobs",
-    "buried": "the number of buried jobs",
-    "consumers": "the number of consumers",
-    "head_ready_age": "the wait of the next job",
-}
 
 
 class CheckedQueue(NamedTuple):
@@ -109,14 +103,6 @@ def _glob(text: str) -> str:
     return text
 
 
-def queue_argument(name: str) -> str:
-    """Return a queue's name as an argument for a command that an alert proposes to a person.
-
-    `?` replaces `|`, which an output of a plugin cannot contain.
-    """
-    return shell_word(escape_name(name).replace("|", "?"))
-
-
 def is_internal(name: str) -> bool:
     """Return True for a queue that beanwatch uses itself, such as `beanwatch.reply.*`."""
     if not name.startswith("beanwatch."):
@@ -129,24 +115,6 @@ def is_internal(name: str) -> bool:
 def matches_any(name: str, globs: Iterable[str]) -> bool:
     """Return True if the name matches at least one of the globs."""
     return any(matches(name, glob) for glob in globs)
-
-
-# -- what a system can tell
-
-
-def explain_missing(system: System, field: str) -> str:
-    """Return a text for a field that this system does not report, with the reason if it has one."""
-    _, _, reason = system.consumers.partition(": ") if field == "consumers" else ("", "", "")
-    text = f"{system.name} does not report {FIELD_NAMES.get(field, field)}"
-    return f"{text}: {reason}" if reason else text
-
-
-def describe_no_consumer(system: System) -> str:
-    """Return `no consumer watches it`, in the words of the queue system."""
-    unit = system.consumers.partition(" (")[0]
-    if "watch" in unit:
-        return "no consumer watches it"
-    return "no consumer" if unit.startswith("consumers") else f"no consumer: there are no {unit}"
 
 
 # -- acquire

@@ -1,11 +1,11 @@
 """Plans the services that Nagios or Icinga should have for the queue servers and their queues."""
 
 import re
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 from beanwatch.checks.lib.own_services import OwnServices
+from beanwatch.checks.lib.service_names import EVERY_QUEUE, label_queues, number_duplicates
 from beanwatch.checks.registry import (
     CHECKS,
     JOBS,
@@ -21,8 +21,6 @@ from beanwatch.globs import GLOB, escape_name, is_queue_glob, name_of
 from beanwatch.queues.servers import Server
 from beanwatch.quoting import nagios_name
 
-Key = TypeVar("Key")
-EVERY_QUEUE = "*"
 # The service on which all services of a host's queues depend.
 SERVER_SERVICE = find_check("queue_server").service
 # The service on which the services of workers and jobs depend.
@@ -162,23 +160,6 @@ def list_globs(config: Config, server: Server, found: Iterable[str] | None) -> l
     return sorted(filter(is_queue_glob, {*globs, *found} - {EVERY_QUEUE}))
 
 
-def label_queues(globs: Sequence[str]) -> dict[str, str]:
-    """Return the part of a service's name that stands for a queue, for each glob and EVERY_QUEUE.
-
-    If two queues would have the same label, those get a hash whose names Nagios does not allow. So
-    a label depends on no order, and a queue that comes later takes no other's services.
-    """
-    rest = "other queues" if globs else "all queues"
-    names = {glob: name_of(glob) or glob for glob in globs}
-    labels = {glob: nagios_name(name) for glob, name in names.items()}
-    owners = Counter([*labels.values(), "other queues", "all queues"])
-    for glob, name in names.items():
-        is_changed = labels[glob] != name or name in ("other queues", "all queues")
-        if owners[labels[glob]] > 1 and is_changed:
-            labels[glob] = nagios_name(name, with_hash=True)
-    return {**number_duplicates(labels), EVERY_QUEUE: rest}
-
-
 def _services_of_workers(config: Config, host: str, needs: str) -> Iterable[Service]:
     """Yield a service for each expected worker and each group, then one for all other workers."""
     own = {worker: f"worker {worker}" for worker in config.expected_workers}
@@ -264,17 +245,3 @@ def name_or_address(config: Config, server: Server) -> str:
         if name != entry.url and (name == server.node or entry == server.config):
             return name
     return str(server)
-
-
-def number_duplicates(names: Mapping[Key, str], separator: str = " ") -> dict[Key, str]:
-    """Make the values unique: append ` 2`, ` 3` ... to a value that occurred before."""
-    taken: set[str] = set()
-    result: dict[Key, str] = {}
-    for key, name in names.items():
-        number, candidate = 1, name
-        while candidate in taken:
-            number += 1
-            candidate = f"{name}{separator}{number}"
-        taken.add(candidate)
-        result[key] = candidate
-    return result

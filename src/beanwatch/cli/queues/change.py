@@ -11,15 +11,12 @@ from beanwatch.cli.lib.output import exit_1_on, print_error
 from beanwatch.cli.lib.plan_runner import PlanRunner, RunFlags
 from beanwatch.cli.lib.queue_options import add_change_options, add_ledger_options, load_targets
 from beanwatch.config import Config
+from beanwatch.fleet.failed_jobs import MAX_LISTED, BuriedFilter, plan_by_ledger, plan_by_list
 from beanwatch.fleet.queue_actions import (
     FREE_STATES,
-    MAX_LISTED,
-    BuriedFilter,
     Step,
     Target,
     has_action,
-    plan_by_ledger,
-    plan_by_list,
     plan_jobs,
     plan_pause,
     plan_resume,
