@@ -331,8 +331,11 @@ def test_another_server_is_not_taken_for_sqs() -> None:
         other.lies["/"] = b"<html>hello</html>"
         with pytest.raises(ProtocolError, match=rf"^sqs://{REGION}: this is not SQS"):
             read(make(f"http://{other.address}"))
-        other.lies["/"] = b'{"QueueUrls": ["http://h/1/orders"]}'
+        other.lies["/"] = b'{"NextToken": "again"}'
         other.headers["Content-Type"] = "application/x-amz-json-1.0"
+        with pytest.raises(ProtocolError, match="its list of queues does not end"):
+            read(make(f"http://{other.address}"))
+        other.lies["/"] = b'{"QueueUrls": ["http://h/1/orders"]}'
         reading = read(make(f"http://{other.address}"))
     assert (reading.queues or {})["orders"].ready is None
     assert reading.implausible[0] == (

@@ -3,6 +3,7 @@
 import json
 import time
 import urllib.request
+from functools import cache
 from typing import Any
 
 import botocore.session
@@ -47,6 +48,7 @@ class Moto(Server):
 
         wait_until(send)
 
+    @cache  # noqa: B019 - opening one takes longer than many calls
     def client(self, service: str = "sqs") -> Any:
         return botocore.session.get_session().create_client(
             service,

@@ -40,7 +40,11 @@ class Parallel:
                     number, item = todo.popleft()
                 except IndexError:
                     return
-                results[number] = function(item)
+                try:
+                    results[number] = function(item)
+                except BaseException:
+                    todo.clear()
+                    raise
 
         self._hanging = [call for call in self._hanging if call.is_running]
         started: list[BackgroundCall[None]] = []

@@ -174,7 +174,7 @@ def to_job(queue: str, state: str, message: dict[str, Any], reply: dict[str, Any
         message["MessageId"],
         queue,
         state,
-        message["Body"].encode(),
+        message["Body"].encode("utf-8", "backslashreplace"),
         age,
         max(0, int(attempts) - 1) if attempts.isdecimal() else None,  # without this look
         facts=facts,

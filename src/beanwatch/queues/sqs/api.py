@@ -2,13 +2,12 @@
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from beanwatch.queues.base import ProtocolError, ServerError
 from beanwatch.queues.parallel import THREADS
-from beanwatch.queues.selection import find_prefixes
 
 if TYPE_CHECKING:
     from beanwatch.queues.servers import Server
@@ -23,6 +22,13 @@ RETENTION = "MessageRetentionPeriod"  # seconds
 ATTRIBUTES = [*COUNTS.values(), "RedrivePolicy", RETENTION]
 MAX_PAGE = 1000  # queues in one reply
 Client = Any  # its methods are made from a description of the API when it is created
+
+
+class Page(NamedTuple):
+    """A part of the list of queues: their URLs by name. `token` is that of the next page, or ""."""
+
+    urls: dict[str, str]
+    token: str
 
 
 class Sqs:
@@ -62,24 +68,18 @@ class Sqs:
                 f"{self.server}: SQS needs a package: pip install 'beanwatch[sqs]' ({error})"
             ) from None
         except Exception as error:  # botocore lets errors of other libraries through
-            told = _translate(self.server, error, self.timeout)
-            raise told from (TimeoutError() if "no answer" in str(told) else error)
+            raise _translate(self.server, error, self.timeout)  # noqa: B904
 
-    def list_urls(self, globs: Sequence[str]) -> dict[str, str]:
-        """Return the URLs of all queues by name, of which a name starts as one of the globs does.
-
-        One call returns up to MAX_PAGE queues.
-        """
-        urls: dict[str, str] = {}
-        for prefix in find_prefixes(globs):
-            more: dict[str, Any] = {"QueueNamePrefix": prefix} if prefix else {}
-            while True:
-                reply = self.call("list_queues", MaxResults=MAX_PAGE, **more)
-                urls.update((url.rpartition("/")[2], url) for url in reply.get("QueueUrls", ()))
-                if not reply.get("NextToken"):
-                    break
-                more["NextToken"] = reply["NextToken"]
-        return urls
+    def list_page(self, prefix: str, token: str = "") -> Page:
+        """Return up to MAX_PAGE queues whose names have this prefix; `token` is the last page's."""
+        arguments = {"QueueNamePrefix": prefix, "NextToken": token}
+        given = {name: value for name, value in arguments.items() if value}
+        reply = self.call("list_queues", MaxResults=MAX_PAGE, **given)
+        found = reply.get("QueueUrls", ())
+        more = str(reply.get("NextToken", ""))
+        if more and more == token:
+            raise ProtocolError(f"{self.server}: this is not SQS, its list of queues does not end")
+        return Page({str(url).rpartition("/")[2]: str(url) for url in found}, more)
 
     def find_url(self, name: str) -> str | None:
         """Return the URL of a queue; None if it does not exist."""
@@ -160,7 +160,9 @@ def _translate(server: "Server", error: Exception, timeout: float) -> ServerErro
         kind = AbsentError if code.endswith(("NonExistentQueue", "DoesNotExist")) else ServerError
         return kind(f"{server}: AWS answered {_shorten(code)}: {_shorten(found.get('Message'))}")
     if isinstance(error, exceptions.ReadTimeoutError | exceptions.ConnectTimeoutError):
-        return ServerError(f"{server}: no answer within {timeout:g} s")
+        told = ServerError(f"{server}: no answer within {timeout:g} s")
+        told.__cause__ = TimeoutError()  # a check has a state of its own for it
+        return told
     if isinstance(error, exceptions.EndpointConnectionError):
         return ServerError(f"{server}: cannot connect ({_shorten(error)})")
     if isinstance(error, exceptions.BotoCoreError):

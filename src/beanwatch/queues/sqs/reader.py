@@ -1,13 +1,14 @@
 """Reads the queues of one account in one region: one call for each queue, in a few threads."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from beanwatch.globs import GLOB
 from beanwatch.queues.base import Chosen, Reader, ReaderOptions, Reading, ServerError, Wanted
 from beanwatch.queues.model import QueueState, ServerState
 from beanwatch.queues.parallel import Parallel
-from beanwatch.queues.selection import compile_globs
+from beanwatch.queues.selection import compile_globs, find_prefixes
 from beanwatch.queues.sqs.api import COUNTS, RETENTION, Sqs, find_dead_letters, parse_count
 from beanwatch.queues.sqs.cloudwatch import AGE, CloudWatch
 
@@ -93,7 +94,13 @@ class SqsReader(Reader):
         """Return the URLs of our queues by name: of all, or of those with these names."""
         plain = list(names) or [glob for glob in self._globs if not GLOB.search(glob)]
         globs = [] if names else [glob for glob in self._globs if GLOB.search(glob)]
-        urls = self._call(lambda: sqs.list_urls(globs)) if globs else {}
+        urls: dict[str, str] = {}
+        for prefix in find_prefixes(globs):
+            page = self._call(partial(sqs.list_page, prefix))
+            urls |= page.urls
+            while page.token:
+                page = self._call(partial(sqs.list_page, prefix, page.token))
+                urls |= page.urls
         plain = [name for name in plain if self._is_ours(name)]
         found = self._parallel.map(sqs.find_url, plain, self._left)
         urls |= {name: url for name, url in zip(plain, found, strict=True) if url}
