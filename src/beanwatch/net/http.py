@@ -98,10 +98,11 @@ def exchange(
     try:
         with connect(address, timeout) as sock:
             sock.settimeout(max(0.001, end - clock()))
-            stream = start_tls(sock, address.host, ca_file) if is_secure else sock
-            stream.settimeout(max(0.001, end - clock()))
-            stream.sendall(data)
-            return read_response(stream, end, clock), str(address)
+            # TLS takes the connection over: closing `sock` would leave it open.
+            with start_tls(sock, address.host, ca_file) if is_secure else sock as stream:
+                stream.settimeout(max(0.001, end - clock()))
+                stream.sendall(data)
+                return read_response(stream, end, clock), str(address)
     except OSError as error:
         raise HttpError(f"{address}: {socket_reason(error, timeout)}") from error
 
