@@ -108,7 +108,7 @@ def app_environment(server: Redis) -> dict[str, str]:
 @pytest.fixture
 def start(redis_server: Redis, tmp_path: Path) -> Iterator[Callable[..., Any]]:
     """Starts a worker of a framework with the Redis of the test; it is stopped at the end."""
-    started = []
+    started: list[Any] = []
 
     def start(*command: object, env: dict[str, str] | None = None) -> Any:
         process = spawn(
