@@ -16,7 +16,7 @@ MAX_LISTED = 1000  # failed jobs of a queue that are looked at, where the server
 
 
 class BuriedFilter(NamedTuple):
-    """Conditions on buried jobs, tested on what the worker recorded when it buried a job.
+    """Conditions on buried jobs, tested on what the ledger or the queue system knows of a job.
 
     `job` (the kind of job) and `reason` are globs; `older_than` is the time since the job was
     buried, in seconds. None: no condition.
