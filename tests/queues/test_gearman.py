@@ -183,8 +183,11 @@ def test_odd_names_arrive_as_they_are(gearmand: Gearmand) -> None:
     assert all(queue.ready == 1 for queue in queues(gearmand).values())
 
 
-def test_a_name_that_ends_the_reply_is_nonsense_and_hides_no_queue(gearmand: Gearmand) -> None:
-    gearmand.put("orders\n.\nx")
+@pytest.mark.parametrize("name", ["orders\n.\nx", "orders\t1\t0\t0\n.\nx"])
+def test_a_name_that_ends_the_reply_is_nonsense_and_hides_no_queue(
+    gearmand: Gearmand, name: str
+) -> None:
+    gearmand.put(name)
     with pytest.raises(ProtocolError, match="this is not gearmand"):
         read(gearmand.url)
 
