@@ -36,6 +36,24 @@ def make_home() -> Path:
     return home
 
 
+def make_certificate(ca: Path, key: Path, cert: Path) -> None:
+    """Write a new CA, and a key and a certificate for 127.0.0.1 that the CA has signed."""
+    ca_key, extensions = ca.with_suffix(".key"), ca.with_name("extensions")
+    extensions.write_text("subjectAltName = IP:127.0.0.1\n")
+    new = ["openssl", "req", "-newkey", "rsa:2048", "-nodes", "-subj"]
+    for command in (
+        [*new, "/CN=CA", "-x509", "-days", "2", "-keyout", ca_key, "-out", ca],
+        [*new, "/CN=server", "-keyout", key, "-out", cert.with_suffix(".csr")],
+        ["openssl", "x509", "-req", "-in", cert.with_suffix(".csr"), "-CA", ca, "-CAkey", ca_key]
+        + ["-CAcreateserial", "-days", "2", "-extfile", extensions, "-out", cert],
+    ):
+        subprocess.run(command, check=True, capture_output=True)
+    key.chmod(0o600)
+    if os.geteuid() == 0:
+        for path in (ca, key, cert):
+            shutil.chown(path, "nobody")
+
+
 def _is_stopped(pid: int) -> bool:
     threads = Path(f"/proc/{pid}/task").iterdir()
     return all((one / "stat").read_text().rpartition(")")[2].split()[0] == "T" for one in threads)
@@ -85,6 +103,7 @@ class SqlServer(Server):
     def __init__(self, directory: Path) -> None:
         super().__init__(directory)
         self.home = make_home()
+        self.options: list[str] = []  # more words of the command line
 
     def __exit__(self, *exc: object) -> None:
         super().__exit__(*exc)
@@ -105,6 +124,16 @@ class SqlServer(Server):
     def thaw(self) -> None:
         for pid in self._pids():
             os.kill(pid, signal.SIGCONT)
+
+    def use_tls(self) -> Path:
+        """Let it offer TLS from the next start on, and return the CA of its certificate."""
+        ca, key, cert = (self.home / name for name in ("ca.pem", "key.pem", "cert.pem"))
+        make_certificate(ca, key, cert)
+        self.options = self.tls_options(str(cert), str(key))
+        return ca
+
+    def tls_options(self, cert: str, key: str) -> list[str]:
+        raise NotImplementedError
 
     def _pids(self) -> list[int]:
         children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
@@ -157,7 +186,10 @@ class PostgreSQL(SqlServer):
         settings = ["fsync=off", f"port={self.port}", "listen_addresses=127.0.0.1"]
         settings += [f"unix_socket_directories={self.home}", "max_connections=60"]
         options = [word for setting in settings for word in ("-c", setting)]
-        return [*unprivileged(), self.programs / "postgres", "-D", data, *options]
+        return [*unprivileged(), self.programs / "postgres", "-D", data, *options, *self.options]
+
+    def tls_options(self, cert: str, key: str) -> list[str]:
+        return ["-c", "ssl=on", "-c", f"ssl_cert_file={cert}", "-c", f"ssl_key_file={key}"]
 
     def create(self, name: str) -> None:
         with self.connect("") as connection:
@@ -206,7 +238,10 @@ class MariaDB(SqlServer):
         options += ["--innodb-flush-log-at-trx-commit=0", "--innodb-buffer-pool-size=32M"]
         # Without it, the server looks for a name for each address.
         options += ["--skip-name-resolve"]
-        return [*unprivileged(), "mariadbd", "--no-defaults", *options]
+        return [*unprivileged(), "mariadbd", "--no-defaults", *options, *self.options]
+
+    def tls_options(self, cert: str, key: str) -> list[str]:
+        return [f"--ssl-cert={cert}", f"--ssl-key={key}"]
 
     def create(self, name: str) -> None:
         with self.connect("") as connection, connection.cursor() as cursor:

@@ -23,7 +23,7 @@ from tests.queues.sql.databases import (
     server_of,
 )
 from tests.real.process import closed_port
-from tests.real.sql_servers import Database, PostgreSQL, SqlServer
+from tests.real.sql_servers import Database, PostgreSQL, SqlServer, make_certificate
 from tests.real.waiting import wait_until
 
 QUEUES = Wanted(server=False, heads=("ready",))
@@ -304,11 +304,19 @@ def test_a_socket_is_given_as_a_percent_encoded_host(own_server: SqlServer) -> N
     assert read_queues(server)["mail"].ready == 1
 
 
-def test_a_ca_file_requires_tls(filled: Database, tmp_path: Path) -> None:
-    ca_file = tmp_path / "ca.pem"
-    ca_file.write_bytes(Path("/etc/ssl/certs/ca-certificates.crt").read_bytes())
-    text = error_of(filled.admin_url, ca_file=str(ca_file))
-    assert "SSL" in text  # the server has none
+def test_a_ca_file_requires_tls_and_its_certificate(own_server: SqlServer, tmp_path: Path) -> None:
+    database = own_server.database()
+    laravel(database, ["migrate"], ["push", "mail", {}])
+    ca_file = own_server.use_tls()
+    text = error_of(database.admin_url, ca_file=str(ca_file))
+    assert "SSL" in text  # the server does not offer TLS yet
+    own_server.restart()
+    server = server_of(database.admin_url, ca_file=str(ca_file))
+    assert read_queues(server)["mail"].ready == 1
+    other = tmp_path / "other.pem"
+    make_certificate(other, tmp_path / "key.pem", tmp_path / "cert.pem")
+    assert "certificate verify failed" in error_of(database.admin_url, ca_file=str(other))
+    assert "ca.txt" in error_of(database.admin_url, ca_file=str(tmp_path / "ca.txt"))
 
 
 def test_reading_changes_nothing_though_the_user_could(filled: Database) -> None:

@@ -212,6 +212,24 @@ def test_an_action_without_the_right_changes_nothing(filled: Database, tmp_path:
     assert counts(read_queues(server)["mail"]) == (1, 1, 1, 1)
 
 
+def test_the_documented_rights_are_enough_to_retry_and_delete(
+    filled: Database, tmp_path: Path
+) -> None:
+    rights = "SELECT, INSERT, UPDATE, DELETE"
+    if filled.server.scheme == "postgresql":
+        filled.run(
+            f"GRANT {rights} ON jobs, failed_jobs TO monitor",
+            "GRANT USAGE ON SEQUENCE jobs_id_seq TO monitor",
+        )
+    else:
+        for table in ("jobs", "failed_jobs"):
+            filled.run(f"GRANT {rights} ON {filled.name}.{table} TO monitor@'127.0.0.1'")
+    server = server_of(filled.url, password_file=password_file(tmp_path))
+    actions = server.system.open_actions(server, 10.0)
+    assert list(actions.kick("mail", 10)) == [1]
+    assert list(actions.empty("mail", "ready", 10)) == [2]
+
+
 def test_a_large_table_without_an_index_is_a_problem(filled: Database) -> None:
     name = "jobs_queue_index"
     is_postgresql = filled.server.scheme == "postgresql"

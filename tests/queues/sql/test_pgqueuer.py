@@ -113,3 +113,17 @@ def test_another_version_of_the_table_is_an_error(filled: Database) -> None:
     assert 'not those of a supported version: column "execute_after" does not exist' in trouble
     with pytest.raises(ServerError, match=r"execute_after"):
         server.system.open_actions(server, 10.0).peek("mail", "ready")
+
+
+def test_the_documented_rights_are_enough_to_retry_and_delete(
+    filled: Database, tmp_path: Path
+) -> None:
+    filled.run(
+        "GRANT SELECT, UPDATE, DELETE ON pgqueuer TO monitor",
+        "GRANT SELECT, INSERT ON pgqueuer_log TO monitor",
+    )
+    server = server_of(filled.url, "pgqueuer", password_file=password_file(tmp_path))
+    actions = server.system.open_actions(server, 10.0)
+    assert actions.peek("bad", "buried") is not None
+    assert list(actions.kick("bad", 10)) == [1]
+    assert list(actions.empty("bad", "ready", 10)) == [1]

@@ -176,3 +176,19 @@ def test_many_finished_jobs_need_an_index_on_the_failed_ones(filled: Database) -
     query = "SELECT * FROM procrastinate_jobs WHERE status IN ('failed', 'aborting')"
     plan = " ".join(row[0] for row in filled.ask(f"EXPLAIN {query}"))
     assert "Index" in plan
+
+
+def test_the_documented_rights_are_enough_to_retry_and_delete(
+    filled: Database, tmp_path: Path
+) -> None:
+    grant(filled, *TABLES)
+    filled.run(
+        "GRANT UPDATE, DELETE ON procrastinate_jobs TO monitor",
+        "GRANT INSERT ON procrastinate_events TO monitor",
+        "GRANT USAGE ON SEQUENCE procrastinate_events_id_seq TO monitor",
+        "GRANT SELECT, UPDATE ON procrastinate_periodic_defers TO monitor",
+    )
+    server = server_of(filled.url, "procrastinate", password_file=password_file(tmp_path))
+    actions = server.system.open_actions(server, 10.0)
+    assert list(actions.kick("bad", 10)) == [1]
+    assert list(actions.empty("bad", "ready", 10)) == [1]

@@ -10,7 +10,8 @@ from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from beanwatch.queues.base import Actions, Job, ServerError, UnsupportedError
-from beanwatch.queues.sql.connection import Deadline, LostError, SqlConnection, connect
+from beanwatch.queues.sql.connection import Deadline, SqlConnection, connect
+from beanwatch.queues.sql.errors import LostError
 from beanwatch.queues.sql.layout import Layout
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ MAX_ID = 20  # digits
 
 
 class JobRows(NamedTuple):
-    """How to select the jobs in one state. All texts are SQL."""
+    """The parts of a query for the jobs in one state. All texts are SQL."""
 
     table: str
     condition: str

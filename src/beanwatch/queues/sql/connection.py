@@ -4,8 +4,6 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from beanwatch.queues.base import ServerError
-
 if TYPE_CHECKING:
     from beanwatch.queues.servers import Server
 
@@ -18,20 +16,8 @@ LOCK_SHARE = 0.8
 STATEMENT_SHARE = 0.9
 
 
-class SqlError(ServerError):
-    """The database refused a statement. The connection is as it was before the statement."""
-
-
-class MissingError(SqlError):
-    """A table does not exist, or may not be read."""
-
-
-class LostError(ServerError):
-    """The connection failed; it must be opened anew."""
-
-
 class ServerFacts(NamedTuple):
-    """What a server says about itself; None: it does not say it."""
+    """The facts that a server states about itself. None: it does not state it."""
 
     version: str
     started: float  # seconds since 1970, by the server's clock
@@ -46,6 +32,11 @@ class Deadline:
         self.timeout = timeout  # seconds
         self._clock = clock
         self._end = clock() + timeout
+
+    @property
+    def is_over(self) -> bool:
+        """True from this moment on."""
+        return self._clock() >= self._end
 
     def left(self) -> float:
         """Return the seconds that are left. Raises TimeoutError if there are none."""
@@ -131,11 +122,6 @@ def connect(server: "Server", deadline: Deadline, *, is_writer: bool = False) ->
     from beanwatch.queues.sql.postgresql import PostgresqlConnection
 
     return PostgresqlConnection(server, deadline)
-
-
-def one_line(text: str) -> str:
-    """Return a server's message as one line of at most 300 characters."""
-    return " ".join(text.split())[:300]
 
 
 def decode(value: bytes | None) -> str | None:

@@ -2,9 +2,10 @@
 
 import re
 from collections.abc import Callable, Container
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from beanwatch.net.address import AddressError
+from beanwatch.queues.base import Actions, Reader, ReaderOptions, System
 
 if TYPE_CHECKING:
     from beanwatch.queues.servers import Server
@@ -26,7 +27,7 @@ class Tables(NamedTuple):
 
 
 class Select(NamedTuple):
-    """What a layout needs to write its query."""
+    """The parts from which a layout writes its query."""
 
     connection: "SqlConnection"  # quotes names and texts, and has the server's SQL
     tables: Tables
@@ -97,3 +98,32 @@ def check_server(server: "Server", layout: Layout) -> None:
     if "," in url.text:
         raise AddressError(f"server {str(url)!r}: expected one host: {form}")
     layout.find_tables(server)
+
+
+def make_system(
+    layout: Layout,
+    queue_fields: tuple[str, ...],
+    consumers: str,
+    open_actions: Callable[[Any, float], Actions],
+    settings: tuple[str, ...] = ("table",),
+) -> System:
+    """Return the queue system of a layout. The arguments are the fields of `System`."""
+
+    def open_reader(server: "Server", options: ReaderOptions) -> Reader:
+        from beanwatch.queues.sql.reader import SqlReader
+
+        return SqlReader(server, options, layout)
+
+    return System(
+        name=layout.name,
+        default_port=5432,
+        queue_fields=frozenset(("ready", "reserved", "delayed", "buried", *queue_fields)),
+        server_fields=frozenset(("version", "instance", "uptime", "connections")),
+        actions=frozenset(("peek", "list_jobs", "kick", "kick_jobs", "delete_jobs", "empty")),
+        consumers=consumers,
+        absent_is_empty=True,
+        open_reader=open_reader,
+        open_actions=open_actions,
+        settings=frozenset(("password_file", "ca_file", *settings)),
+        check_server=lambda server: check_server(server, layout),
+    )

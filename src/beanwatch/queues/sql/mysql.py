@@ -13,23 +13,19 @@ from beanwatch.queues.sql.connection import (
     LOCK_SHARE,
     STATEMENT_SHARE,
     Deadline,
-    LostError,
-    MissingError,
     Rows,
     ServerFacts,
     SqlConnection,
-    SqlError,
     decode,
-    one_line,
     socket_path,
 )
+from beanwatch.queues.sql.errors import LostError, make_error, one_line
 
 if TYPE_CHECKING:
     from pymysql.connections import Connection
 
     from beanwatch.queues.servers import Server
 
-NO_TABLE, NO_RIGHT, NO_COLUMN_RIGHT = 1146, 1142, 1143
 # The codes of the client's own errors, and those with which the server ends the connection.
 LOST = (*range(2000, 2100), 1053, 1152, 1158, 1159, 1160, 1161, 1927, 3169, 4031)
 
@@ -211,13 +207,13 @@ class MysqlConnection(SqlConnection):
         if isinstance(original, OSError):
             self.close()
             return LostError(f"{self._server}: {socket_reason(original, deadline.timeout)}")
+        refused = make_error(self._server, code, message, deadline.timeout)
         if code in LOST or self._connection is None or not self._connection.open:
             self.close()
-            return LostError(f"{self._server}: {_explain(code, message, deadline)}")
+            return LostError(str(refused))
         with suppress(Exception):
             self._connection.rollback()
-        kind = MissingError if code in (NO_TABLE, NO_RIGHT, NO_COLUMN_RIGHT) else SqlError
-        return kind(f"{self._server}: {_explain(code, message, deadline)}")
+        return refused
 
 
 def _import_pymysql() -> Any:
@@ -261,19 +257,3 @@ def _as_text(value: object) -> str | None:
     if isinstance(value, bytes):
         return decode(value)
     return None if value is None else str(value)
-
-
-def _explain(code: int, message: str, deadline: Deadline) -> str:
-    """Return a text about an error, with the server's own message."""
-    match code:
-        case 1205:
-            return f"another transaction has locked its tables ({message})"
-        case 1969 | 3024:
-            return f"the query took longer than {deadline.timeout:g} s ({message})"
-        case 1146:
-            return f"the table is missing: {message}"
-        case 1054:
-            return f"the tables are not those of a supported version: {message}"
-        case 1044 | 1142 | 1143:
-            return f"the user lacks a right: {message}"
-    return message

@@ -2,9 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-from beanwatch.queues.base import DEFAULT_TIMEOUT, Actions, Reader, ReaderOptions, System
-from beanwatch.queues.sql import layout
-from beanwatch.queues.sql.layout import Layout, Select, Tables, parse_table
+from beanwatch.queues.base import DEFAULT_TIMEOUT, Actions
+from beanwatch.queues.sql.layout import Layout, Select, Tables, make_system, parse_table
 
 if TYPE_CHECKING:
     from beanwatch.queues.servers import Server
@@ -52,13 +51,6 @@ LAYOUT = Layout(
 )
 
 
-def open_reader(server: "Server", options: ReaderOptions) -> Reader:
-    """Return a reader of this server. It connects when `read` is called first."""
-    from beanwatch.queues.sql.reader import SqlReader
-
-    return SqlReader(server, options, LAYOUT)
-
-
 def open_actions(server: "Server", timeout: float = DEFAULT_TIMEOUT) -> Actions:
     """Return the actions on the queues of this server; `timeout` (seconds) limits each step."""
     from beanwatch.queues.sql.pgqueuer_actions import PgqueuerActions
@@ -66,19 +58,9 @@ def open_actions(server: "Server", timeout: float = DEFAULT_TIMEOUT) -> Actions:
     return PgqueuerActions(server, timeout, LAYOUT)
 
 
-SYSTEM = System(
-    name=LAYOUT.name,
-    default_port=5432,
-    queue_fields=frozenset(
-        ("ready", "reserved", "delayed", "buried", "head_ready_age", "head_buried_age")
-    ),
-    server_fields=frozenset(("version", "instance", "uptime", "connections")),
-    actions=frozenset(("peek", "list_jobs", "kick", "kick_jobs", "delete_jobs", "empty")),
-    consumers="unknown: a worker without a job leaves no record",
-    absent_is_empty=True,
-    open_reader=open_reader,
-    open_actions=open_actions,
-    settings=frozenset(("password_file", "ca_file", "table")),
-    native_queue=(("oldest_heartbeat_age", "seconds since the oldest heartbeat of a picked job"),),
-    check_server=lambda server: layout.check_server(server, LAYOUT),
+SYSTEM = make_system(
+    LAYOUT,
+    ("head_ready_age", "head_buried_age"),
+    "unknown: a worker without a job leaves no record",
+    open_actions,
 )

@@ -14,24 +14,19 @@ from beanwatch.queues.sql.connection import (
     LOCK_SHARE,
     STATEMENT_SHARE,
     Deadline,
-    LostError,
-    MissingError,
     Rows,
     ServerFacts,
     SqlConnection,
-    SqlError,
     decode,
-    one_line,
     socket_path,
 )
+from beanwatch.queues.sql.errors import LostError, make_error, one_line
 
 if TYPE_CHECKING:
     from beanwatch.queues.servers import Server
 
-LOCKED, CANCELLED = "55P03", "57014"
-NO_TABLE, NO_COLUMN, NO_RIGHT = "42P01", "42703", "42501"
-NO_LABEL = "22P02"  # a status that this version's enum does not have
-ENDS_CONNECTION = ("57P01", "57P02", "57P03")  # shutdown, crash, starting up
+# SQLSTATEs: shutdown, crash, starting up.
+ENDS_CONNECTION = ("57P01", "57P02", "57P03")
 
 
 class PostgresqlConnection(SqlConnection):
@@ -175,8 +170,7 @@ class PostgresqlConnection(SqlConnection):
             raise LostError(f"{self._server}: {message}")
         if self._pg.transaction_status == self._pq.TransactionStatus.INERROR:
             self._run("ROLLBACK", deadline)
-        kind = MissingError if code in (NO_TABLE, NO_RIGHT) else SqlError
-        raise kind(f"{self._server}: {_explain(code, message, deadline)}")
+        raise make_error(self._server, code, message, deadline.timeout)
 
     def _lost(self, error: OSError, deadline: Deadline) -> LostError:
         return LostError(f"{self._server}: {socket_reason(error, deadline.timeout)}")
@@ -264,19 +258,3 @@ def _connect_reason(message: bytes) -> str:
     first = [line for line in lines if " failed: " in line]
     text = first[-1].partition(" failed: ")[2] if first else " ".join(lines)
     return one_line(text.removeprefix("FATAL:").strip()) or "cannot connect"
-
-
-def _explain(code: str, message: str, deadline: Deadline) -> str:
-    """Return a text about an error, with the server's own message."""
-    match code:
-        case "55P03":
-            return f"another transaction has locked its tables ({message})"
-        case "57014":
-            return f"the query took longer than {deadline.timeout:g} s ({message})"
-        case "42P01":
-            return f"the table is missing: {message}"
-        case "42703" | "22P02" | "42883":
-            return f"the tables are not those of a supported version: {message}"
-        case "42501":
-            return f"the user lacks a right: {message}"
-    return message

@@ -2,9 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-from beanwatch.queues.base import DEFAULT_TIMEOUT, Actions, Reader, ReaderOptions, System
-from beanwatch.queues.sql import layout
-from beanwatch.queues.sql.layout import Layout, Select, Tables, parse_table, sibling
+from beanwatch.queues.base import DEFAULT_TIMEOUT, Actions
+from beanwatch.queues.sql.layout import Layout, Select, Tables, make_system, parse_table, sibling
 
 if TYPE_CHECKING:
     from beanwatch.queues.servers import Server
@@ -76,13 +75,6 @@ LAYOUT = Layout(
 )
 
 
-def open_reader(server: "Server", options: ReaderOptions) -> Reader:
-    """Return a reader of this server. It connects when `read` is called first."""
-    from beanwatch.queues.sql.reader import SqlReader
-
-    return SqlReader(server, options, LAYOUT)
-
-
 def open_actions(server: "Server", timeout: float = DEFAULT_TIMEOUT) -> Actions:
     """Return the actions on the queues of this server; `timeout` (seconds) limits each step."""
     from beanwatch.queues.sql.procrastinate_actions import ProcrastinateActions
@@ -90,18 +82,9 @@ def open_actions(server: "Server", timeout: float = DEFAULT_TIMEOUT) -> Actions:
     return ProcrastinateActions(server, timeout, LAYOUT)
 
 
-SYSTEM = System(
-    name=LAYOUT.name,
-    default_port=5432,
-    queue_fields=frozenset(
-        ("ready", "reserved", "delayed", "buried", "consumers", "head_ready_age")
-    ),
-    server_fields=frozenset(("version", "instance", "uptime", "connections")),
-    actions=frozenset(("peek", "list_jobs", "kick", "kick_jobs", "delete_jobs", "empty")),
-    consumers=f"workers with a heartbeat in the last {FRESH} s, of any queue",
-    absent_is_empty=True,
-    open_reader=open_reader,
-    open_actions=open_actions,
-    settings=frozenset(("password_file", "ca_file", "table")),
-    check_server=lambda server: layout.check_server(server, LAYOUT),
+SYSTEM = make_system(
+    LAYOUT,
+    ("consumers", "head_ready_age"),
+    f"workers with a heartbeat in the last {FRESH} s, of any queue",
+    open_actions,
 )

@@ -17,14 +17,13 @@ from beanwatch.queues.base import (
 from beanwatch.queues.model import Number, QueueState, ServerState
 from beanwatch.queues.sql.connection import (
     Deadline,
-    LostError,
-    MissingError,
     Row,
     Rows,
     ServerFacts,
     SqlConnection,
     connect,
 )
+from beanwatch.queues.sql.errors import LostError, MissingError
 from beanwatch.queues.sql.layout import COLUMNS, Layout, Select
 
 if TYPE_CHECKING:
@@ -63,14 +62,9 @@ class SqlReader(Reader):
             try:
                 return self._read(self._connection, wanted, deadline)
             except LostError:
-                self.close()  # most likely the server was restarted
-                try:
-                    deadline.left()
-                except TimeoutError:
-                    pass
-                else:
-                    return self._read(self._open(deadline), wanted, deadline)
-                raise
+                # Most likely the server was restarted.
+                if deadline.is_over:
+                    raise
         return self._read(self._open(deadline), wanted, deadline)
 
     def problems(self, reading: Reading) -> Iterator[Problem]:
