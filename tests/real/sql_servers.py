@@ -41,13 +41,13 @@ def make_certificate(ca: Path, key: Path, cert: Path) -> None:
     ca_key, extensions = ca.with_suffix(".key"), ca.with_name("extensions")
     extensions.write_text("subjectAltName = IP:127.0.0.1\n")
     new = ["openssl", "req", "-newkey", "rsa:2048", "-nodes", "-subj"]
+    sign = ["openssl", "x509", "-req", "-CAcreateserial", "-days", "2", "-extfile", extensions]
     for command in (
         [*new, "/CN=CA", "-x509", "-days", "2", "-keyout", ca_key, "-out", ca],
         [*new, "/CN=server", "-keyout", key, "-out", cert.with_suffix(".csr")],
-        ["openssl", "x509", "-req", "-in", cert.with_suffix(".csr"), "-CA", ca, "-CAkey", ca_key]
-        + ["-CAcreateserial", "-days", "2", "-extfile", extensions, "-out", cert],
+        [*sign, "-in", cert.with_suffix(".csr"), "-CA", ca, "-CAkey", ca_key, "-out", cert],
     ):
-        subprocess.run(command, check=True, capture_output=True)
+        subprocess.run(list(map(str, command)), check=True, capture_output=True)
     key.chmod(0o600)
     if os.geteuid() == 0:
         for path in (ca, key, cert):

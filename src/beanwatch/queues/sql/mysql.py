@@ -132,31 +132,36 @@ class MysqlConnection(SqlConnection):
 
         server = self._server
         address, path = server.address, socket_path(server.address.host)
-        with self._bounded(None, deadline):
+        password, left = server.read_password(), deadline.left()
+        try:
             connection: Connection[Any] = pymysql.connect(
                 host=address.host,
                 port=address.port,
                 unix_socket=path or None,
                 user=server.url.user or None,
-                password=server.read_password(),
+                password=password,
                 database=unquote(server.url.path),
                 charset="utf8mb4",
-                init_command=_limits(deadline),
+                init_command=_limits(left),
                 autocommit=True,
                 conv={},  # values arrive as the server writes them
-                connect_timeout=max(1, int(deadline.left())),
-                read_timeout=deadline.left(),
-                write_timeout=deadline.left(),
+                connect_timeout=max(1, int(left)),
+                read_timeout=left,
+                write_timeout=left,
                 defer_connect=True,
                 **_tls(server, is_local=bool(path) or address.is_local),
             )
+        except OSError as error:  # it only reads the file
+            reason = error.strerror or type(error).__name__
+            text = f"cannot use ca_file {server.config.ca_file}: {reason}"
+            raise ServerError(f"{server}: {text}") from None
         with self._bounded(connection, deadline):
             # With `host`, pymysql would look the name up for as long as the resolver takes.
             connection.connect(None if path else connect(address, deadline.left()))
         return connection
 
     @contextmanager
-    def _bounded(self, connection: "Connection[Any] | None", deadline: Deadline) -> Iterator[None]:
+    def _bounded(self, connection: "Connection[Any]", deadline: Deadline) -> Iterator[None]:
         """Cut the connection at the deadline, and turn each error into a ServerError.
 
         pymysql's own timeouts limit each piece that arrives, not the whole reply.
@@ -175,8 +180,7 @@ class MysqlConnection(SqlConnection):
         try:
             timer = threading.Timer(deadline.left(), cut)
             timer.daemon = True
-            if connection is not None:
-                timer.start()
+            timer.start()
             yield
         except ServerError:
             raise
@@ -226,13 +230,12 @@ def _import_pymysql() -> Any:
     return pymysql
 
 
-def _limits(deadline: Deadline) -> str:
+def _limits(left: float) -> str:
     """Return the statement that sets the session's limits.
 
     MariaDB runs the comments with `M!` and MySQL the ones with `!50708`. Only seconds can be set
-    for locks.
+    for locks. `left` is in seconds.
     """
-    left = deadline.left()
     lock = max(1, int(left * LOCK_SHARE))
     limit = left * STATEMENT_SHARE
     return (

@@ -80,7 +80,10 @@ class SqlReader(Reader):
             connection.close()
 
     def _open(self, deadline: Deadline) -> SqlConnection:
-        self._connection = connect(self._server, deadline)
+        try:
+            self._connection = connect(self._server, deadline)
+        except TimeoutError:
+            raise LostError(f"{self._server}: no answer within {deadline.timeout:g} s") from None
         return self._connection
 
     def _read(self, connection: SqlConnection, wanted: Wanted, deadline: Deadline) -> Reading:
