@@ -24,7 +24,9 @@ def unprivileged() -> list[str]:
     """Return the start of a command line for a server that refuses to run as root."""
     if os.geteuid():
         return []
-    return ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups", "--"]
+    # A change of user clears the signal that `spawn` asked for: the server must die with us.
+    user = ["--reuid=nobody", "--regid=nogroup", "--clear-groups"]
+    return ["setpriv", *user, "--pdeathsig=KILL", "--"]
 
 
 def make_home() -> Path:
