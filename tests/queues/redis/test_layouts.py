@@ -22,6 +22,7 @@ from beanwatch.queues.redis import replies as parsing
 from beanwatch.queues.redis.layout import Poll
 from beanwatch.queues.registry import find_system
 from beanwatch.queues.servers import Server
+from tests.operations import series_tables
 from tests.queues.redis.conftest import LAYOUTS, SETTINGS, make_server, read, read_problems
 from tests.queues.redis.replies import REPLIES
 from tests.real import ROOT, Proxy, Redis
@@ -102,6 +103,9 @@ def test_a_reading_in_a_check_and_in_a_lasting_program(
         reading.server.queues,
     )
     assert reading.received_at.keys() == reading.queues.keys()
+    names = series_tables.NATIVE[server.system.name]()
+    assert reading.server.native.keys() <= set(names.server)
+    assert state.native.keys() <= set(names.queue)
 
 
 def test_only_the_queues_that_are_wanted_are_read(redis_server: Redis, layout: str) -> None:

@@ -1,4 +1,4 @@
-"""What the actions of all layouts share: they send commands, and cut long bodies."""
+"""The base of the actions of all layouts: it sends commands, and cuts long bodies."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from beanwatch.net.redis_client import RedisClient
     from beanwatch.queues.servers import Server
 
-MAX_BODY = 64 * 1024  # bytes of a body that an action returns
+MAX_SHOWN_BODY = 64 * 1024  # bytes of a body that an action returns
 STEP = 100  # most jobs that one script changes: Redis serves nobody else meanwhile
 MAX_LISTED = 1000  # most jobs that `list_jobs` returns
 
@@ -92,19 +92,19 @@ class RedisActions(Actions):
 
 
 def make_job(queue: str, state: str, body: bytes, **facts: str | int | float | None) -> Job:
-    """Make a Job from a body, which is cut to MAX_BODY. Facts that are None are left out.
+    """Make a Job from a body, which is cut to MAX_SHOWN_BODY. Facts that are None are left out.
 
     `id` and `age` (seconds) are facts that have a field of the job.
     """
     known = {name: value for name, value in facts.items() if value not in (None, "")}
-    if len(body) > MAX_BODY:
+    if len(body) > MAX_SHOWN_BODY:
         known["full_size"] = len(body)
     age = known.pop("age", None)
     return Job(
         str(known.pop("id", "")),
         queue,
         state,
-        body=body[:MAX_BODY],
+        body=body[:MAX_SHOWN_BODY],
         age=age if isinstance(age, int | float) and math.isfinite(age) else None,
         facts=known,
     )

@@ -73,9 +73,9 @@ class RedisConnection:
         replies: list[Any] = []
         for start in range(0, len(commands), MAX_COMMANDS):
             replies += self._send(commands[start : start + MAX_COMMANDS])
-        for reply in replies:
-            if isinstance(reply, RedisError) and reply.code not in KEPT and not is_missing(reply):
-                raise translate(self._server, reply)
+        for error in [reply for reply in replies if isinstance(reply, RedisError)]:
+            if error.code not in KEPT and not is_missing(error):
+                raise translate(self._server, error)
         return replies
 
     def close(self) -> None:

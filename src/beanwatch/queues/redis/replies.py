@@ -16,6 +16,8 @@ LATEST = 1e11
 
 def count_of(reply: Any) -> int | None:
     """Return a reply that is a count; None for any other reply."""
+    if type(reply) is int and 0 <= reply < MAX_COUNT:  # nearly always
+        return reply
     if isinstance(reply, bytes) and reply.isdigit() and len(reply) < 20:
         reply = int(reply)
     return reply if isinstance(reply, int) and 0 <= reply < MAX_COUNT else None

@@ -20,8 +20,10 @@ from beanwatch.words import count
 if TYPE_CHECKING:
     from beanwatch.queues.servers import Server
 
-PREFIX = "rq:"
+RQ_PREFIX = "rq:"
 IDLE = ("idle", "started")  # the states of a worker that waits for a job
+# The keys that are counted for each queue, in the order of the commands.
+COUNTED = (*("queue", "wip", "scheduled", "failed", "failed", "deferred", "finished", "scheduled"),)
 OVERDUE = 60  # seconds after its time that a scheduled job is called overdue
 
 
@@ -47,7 +49,7 @@ class RqReading(LayoutReading):
     RQ gives the hash of a worker a time to live, and renews it with each heartbeat.
     """
 
-    default_prefix = PREFIX
+    default_prefix = RQ_PREFIX
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
@@ -111,17 +113,19 @@ class RqReading(LayoutReading):
             yield "ZCARD", self._key("deferred", name)
             yield "ZCARD", self._key("finished", name)
             yield "ZCOUNT", self._key("scheduled", name), 0, now - OVERDUE
-            yield "LINDEX", self._key("queue", name), 0
-            yield "ZRANGE", failed, 0, 0, "WITHSCORES"
-            yield "ZRANGEBYSCORE", failed, f"({now}", "+inf", "LIMIT", 0, 1
+            if "ready" in self.poll.heads:
+                yield "LINDEX", self._key("queue", name), 0
+            if "buried" in self.poll.heads:
+                yield "ZRANGE", failed, 0, 0, "WITHSCORES"
+                yield "ZRANGEBYSCORE", failed, f"({now}", "+inf", "LIMIT", 0, 1
 
     def _state_of(self, name: str, part: Sequence[Any]) -> QueueState:
-        keys = ("queue", "wip", "scheduled", "failed", "failed", "deferred", "finished")
-        ready, wip, scheduled, failed, forgotten, deferred, finished = (
-            self.poll.count(reply, self._key(key, name))
-            for key, reply in zip(keys, part[1:8], strict=True)
-        )
-        overdue = count_of(part[8])
+        counts = list(map(count_of, part[1:9]))
+        if None in counts:
+            for kind, count_, reply in zip(COUNTED, counts, part[1:9], strict=True):
+                if count_ is None:
+                    self.poll.doubt(self._key(kind, name), reply)
+        ready, wip, scheduled, failed, forgotten, deferred, finished, overdue = counts
         self._overdue += overdue or 0
         native = {"deferred": deferred, "finished": finished, "overdue": overdue}
         return QueueState(
@@ -135,16 +139,16 @@ class RqReading(LayoutReading):
         )
 
     def _heads(self, name: str, part: Sequence[Any]) -> Iterator[Head]:
-        first = name_of(part[9])
-        if "ready" in self.poll.heads and first:
+        heads = iter(part[9:])
+        if "ready" in self.poll.heads and (first := name_of(next(heads))):
             yield Head(name, "ready", first, "enqueued_at")
-        # A job that is never forgotten has the score -1, and is first of all.
-        lowest, expiring = list_of(part[10]), list_of(part[11])
-        is_kept = len(lowest) == 2 and text_of(lowest[1]).startswith("-")
-        found = lowest if is_kept else expiring
-        failed = name_of(found[0]) if found else None
-        if "buried" in self.poll.heads and failed:
-            yield Head(name, "buried", failed, "ended_at")
+        if "buried" in self.poll.heads:
+            # A job that is never forgotten has the score -1, and is first of all.
+            lowest, expiring = (list_of(reply) for reply in heads)
+            is_kept = len(lowest) == 2 and text_of(lowest[1]).startswith("-")
+            found = lowest if is_kept else expiring
+            if found and (failed := name_of(found[0])):
+                yield Head(name, "buried", failed, "ended_at")
 
     def _workers_of(self, name: str, reply: Any) -> list[str] | None:
         key = self._key("workers", name)

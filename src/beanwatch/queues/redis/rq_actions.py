@@ -12,9 +12,9 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from beanwatch.queues.base import DEFAULT_TIMEOUT, Job, UnsupportedError
-from beanwatch.queues.redis.actions import MAX_BODY, MAX_LISTED, STEP, RedisActions, make_job
+from beanwatch.queues.redis.actions import MAX_LISTED, MAX_SHOWN_BODY, STEP, RedisActions, make_job
 from beanwatch.queues.redis.replies import age_of, fields_of, list_of, name_of, text_of
-from beanwatch.queues.redis.rq import PREFIX, parse_time
+from beanwatch.queues.redis.rq import RQ_PREFIX, parse_time
 from beanwatch.words import count as count_words
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class RqActions(RedisActions):
 
     def __init__(self, server: "Server", timeout: float = DEFAULT_TIMEOUT) -> None:
         super().__init__(server, timeout)
-        self.prefix = self.prefix or PREFIX
+        self.prefix = self.prefix or RQ_PREFIX
 
     def peek(self, queue: str, state: str) -> Job | None:
         """Return the first job of a queue in a state; None if there is none."""
@@ -198,10 +198,10 @@ def decode(value: Any) -> bytes:
 
 
 def inflate(value: Any) -> bytes:
-    """Return the start of compressed bytes, at most MAX_BODY; b"" if they are not compressed."""
+    """Return the start of compressed bytes, at most MAX_SHOWN_BODY; b"" for other bytes."""
     if not isinstance(value, bytes):
         return b""
     try:
-        return zlib.decompressobj().decompress(value, MAX_BODY)
+        return zlib.decompressobj().decompress(value, MAX_SHOWN_BODY)
     except zlib.error:
         return b""

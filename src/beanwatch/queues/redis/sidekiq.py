@@ -107,8 +107,7 @@ class SidekiqReading(LayoutReading):
         replies = self.poll.ask(commands) if commands else []
         width = len(commands) // len(lists) if lists else 0
         for number, name in enumerate(lists):
-            part = replies[number * width : (number + 1) * width]
-            state = self._state_of(name, part)
+            state = self._state_of(name, replies[number * width : (number + 1) * width])
             if name in registered or state.jobs or state.consumers:
                 yield state
         if len(lists) < len(names):
@@ -169,13 +168,15 @@ class SidekiqReading(LayoutReading):
     def _state_of(self, name: str, part: Sequence[Any]) -> QueueState:
         ready = self.poll.count(part[0], self._key(f"queue:{name}"))
         age = age_of(self.poll.now, enqueued_at(part[1])) if len(part) > 1 else None
-        state = QueueState(name, ready=ready, head_ready_age=age)
         if self._processes is None or self._running is None:
-            return state
+            return QueueState(name, ready=ready, head_ready_age=age)
         listening = [one for one in self._processes if name in one.queues and not one.is_quiet]
         reserved = self._running[name]
         busy = sum(one.busy for one in listening)
-        return state._replace(
+        return QueueState(
+            name,
+            ready=ready,
+            head_ready_age=age,
             reserved=reserved,
             consumers=sum(one.threads for one in listening),
             idle_consumers=sum(max(0, one.threads - one.busy) for one in listening),
@@ -218,15 +219,14 @@ def queue_of(reply: Any) -> str | None:
 
 def enqueued_at(reply: Any) -> float | None:
     """Return when a job was put into its queue, in seconds since 1970; None if it does not say."""
-    payload = json_of(reply) or {}
-    return sidekiq_time(payload.get("enqueued_at"))
+    payload = json_of(reply)
+    return sidekiq_time(payload.get("enqueued_at")) if payload else None
 
 
 def sidekiq_time(value: Any) -> float | None:
     """Return a time of a job in seconds since 1970. From Sidekiq 8 on they are milliseconds."""
-    if isinstance(value, int | float) and not isinstance(value, bool) and value > LATEST:
-        return time_of(value, 0.001)
-    return time_of(value)
+    in_milliseconds = isinstance(value, int | float) and value > LATEST
+    return time_of(value, 0.001 if in_milliseconds else 1.0)
 
 
 def open_actions(server: "Server", timeout: float = DEFAULT_TIMEOUT) -> Actions:
