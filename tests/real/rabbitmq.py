@@ -41,7 +41,7 @@ class RabbitMQ(Server):
     """A node with its own name, ports, files, cookie and port mapper. It starts within 30 s."""
 
     name = "rabbitmq"
-    startup_timeout = 180.0
+    startup_timeout = 300.0
 
     def __init__(self, directory: Path) -> None:
         super().__init__(directory)
