@@ -44,11 +44,10 @@ def test_a_dead_letter_queue_of_several_counts_their_jobs_itself(vhost: Vhost) -
 
 
 @pytest.mark.parametrize(
-    ("kind", "key", "binding"),
-    [("direct", "orders", "orders"), ("topic", "orders", "orders.#"), ("fanout", "", "")],
+    ("kind", "binding"), [("direct", "orders"), ("topic", "orders.#"), ("fanout", "")]
 )
 def test_an_exchange_of_each_type_leads_to_the_dead_letter_queue(
-    vhost: Vhost, kind: str, key: str, binding: str
+    vhost: Vhost, kind: str, binding: str
 ) -> None:
     vhost.declare("orders")
     vhost.declare("orders.dead")
@@ -64,7 +63,6 @@ def test_an_exchange_of_each_type_leads_to_the_dead_letter_queue(
     vhost.fail("orders", "x", into="orders.dead")  # RabbitMQ agrees on the way
     found = wait_for(vhost, lambda q: q["orders"].buried == 1)
     assert not found["another"].is_dead_letter
-    assert key in ("", "orders")
 
 
 def test_a_dead_letter_queue_of_quorum_queues(vhost: Vhost) -> None:
