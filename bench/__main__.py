@@ -17,7 +17,6 @@ PARTS = {
     "metrics_page": "A scrape by Prometheus",
     "queues": "Queue systems besides beanstalkd: a poll of 1,000 queues",
     "checks": "The checks",
-    "queues": "Other queue systems",
 }
 HEAD = """\
 # Benchmarks

@@ -75,4 +75,5 @@ SYSTEM = make_system(
     "unknown: workers leave no record",
     open_actions,
     settings=("table", "failed"),
+    native_queue=(("oldest_reserved_age", "seconds since the oldest reserved job was taken"),),
 )

@@ -106,6 +106,7 @@ def make_system(
     consumers: str,
     open_actions: Callable[[Any, float], Actions],
     settings: tuple[str, ...] = ("table",),
+    native_queue: tuple[tuple[str, str], ...] = (),
 ) -> System:
     """Return the queue system of a layout. The arguments are the fields of `System`."""
 
@@ -125,5 +126,6 @@ def make_system(
         open_reader=open_reader,
         open_actions=open_actions,
         settings=frozenset(("password_file", "ca_file", *settings)),
+        native_queue=native_queue,
         check_server=lambda server: check_server(server, layout),
     )

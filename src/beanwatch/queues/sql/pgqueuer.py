@@ -63,4 +63,5 @@ SYSTEM = make_system(
     ("head_ready_age", "head_buried_age"),
     "unknown: a worker without a job leaves no record",
     open_actions,
+    native_queue=(("oldest_heartbeat_age", "seconds since the oldest heartbeat of a picked job"),),
 )

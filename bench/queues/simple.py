@@ -1,59 +1,27 @@
-"""Measure a poll of 1,000 queues, compared with bare calls that return the same numbers.
-
-    python -m bench.queues
-
-Each ratio is one of CPU time in this process, as the servers are other processes. Both are measured
-alternately in one run. IronMQ is not here: there is no maintained client to compare with.
-"""
+"""Gearman, RabbitMQ and SQS: each with the calls that its own tools or a plain client would make."""
 
 import json
 import os
 import socket
-import statistics
 import struct
-import tempfile
-import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from beanwatch.config import ServerConfig
-from beanwatch.queues.base import ReaderOptions, Wanted
 from beanwatch.queues.parallel import THREADS
 from beanwatch.queues.rabbitmq.stats import QUEUE_COLUMNS
-from beanwatch.queues.servers import resolve_servers
 from beanwatch.queues.sqs.api import ATTRIBUTES
+from bench.queues import QUEUES, Pair, poller
 from tests.real.gearman import Gearmand
 from tests.real.moto import KEYS, REGION, Moto
 from tests.real.rabbitmq import RabbitMQ
 
-QUEUES = 1000
-SUBMIT_JOB_BG = 18  # of Gearman's binary protocol; `create function` creates only some
+SUBMIT_JOB_BG = 18  # Gearman's PROTOCOL: put a job that nobody waits for
 
 
-def compare(name: str, ours: Callable[[], int], bare: Callable[[], int], rounds: int) -> None:
-    """Measure both alternately, and print the median of the ratios."""
-    assert ours() == bare() == QUEUES
-    ratios = [measure(ours) / measure(bare) for _ in range(rounds)]
-    print(f"{name:10} {statistics.median(ratios):.2f} x the bare calls")
-
-
-def measure(work: Callable[[], int]) -> float:
-    """Return the seconds of CPU time that this process needs for it."""
-    started = time.process_time()
-    work()
-    return time.process_time() - started
-
-
-def poller(config: ServerConfig) -> Callable[[], int]:
-    """Return a function that reads all queues of a server and returns their number."""
-    (server,) = resolve_servers({"bench": config})
-    reader = server.system.open_reader(server, ReaderOptions(600.0, is_lasting=True))
-    return lambda: len(reader.read(Wanted()).queues or ())
-
-
-def bench_gearman(directory: Path) -> None:
+def measure_gearman(directory: Path) -> Iterator[Pair]:
     """Compare with the same commands on a socket, whose lines are split into numbers."""
     with Gearmand(directory) as server:
         address = ("127.0.0.1", server.port)
@@ -78,10 +46,10 @@ def bench_gearman(directory: Path) -> None:
                     pass
             return len(found)
 
-        compare("gearman", poller(ServerConfig(server.url)), bare, 31)
+        yield Pair("Gearman", poller(ServerConfig(server.url)), bare, 31)
 
 
-def bench_sqs(directory: Path) -> None:
+def measure_sqs(directory: Path) -> Iterator[Pair]:
     """Compare with the same calls of botocore in as many threads."""
     os.environ.update(KEYS)
     with Moto(directory) as server:
@@ -97,10 +65,10 @@ def bench_sqs(directory: Path) -> None:
                 return len([one.result()["Attributes"] for one in asked])
 
         config = ServerConfig(f"sqs://{REGION}", endpoint_url=server.url)
-        compare("sqs", poller(config), bare, 3)
+        yield Pair("SQS (moto), botocore", poller(config), bare, 3)
 
 
-def bench_rabbitmq(directory: Path) -> None:
+def measure_rabbitmq(directory: Path) -> Iterator[Pair]:
     """Compare with urllib: one request for the same columns, parsed as JSON."""
     with RabbitMQ(directory) as server:
         vhost = server.add_vhost("bench")
@@ -117,16 +85,4 @@ def bench_rabbitmq(directory: Path) -> None:
             with urllib.request.urlopen(request) as response:
                 return len(json.load(response))
 
-        compare("rabbitmq", poller(ServerConfig(vhost.url)), bare, 15)
-
-
-def main() -> None:
-    """Run the benchmarks."""
-    with tempfile.TemporaryDirectory() as directory:
-        bench_gearman(Path(directory, "gearman"))
-        bench_sqs(Path(directory, "sqs"))
-        bench_rabbitmq(Path(directory, "rabbitmq"))
-
-
-if __name__ == "__main__":
-    main()
+        yield Pair("RabbitMQ, urllib", poller(ServerConfig(vhost.url)), bare)
