@@ -38,7 +38,7 @@ class QueueHeads(queues.QueueResource):
 
     def complete(self, queue: QueueState, reading: Reading) -> QueueState:
         """Set age 0 if a consumer took the first job during the reading: the queue is moving."""
-        is_moving = queue.head_ready_age is None and queue.name not in reading.unread_heads
+        is_moving = queue.head_ready_age is None and queue.name in reading.taken_heads
         return queue._replace(head_ready_age=0.0) if queue.ready and is_moving else queue
 
 

@@ -1,4 +1,4 @@
-"""Gearman, RabbitMQ and SQS: each with the calls that its own tools or a plain client would make."""
+"""Gearman, RabbitMQ and SQS, each beside the calls that a plain client would make."""
 
 import json
 import os

@@ -164,7 +164,7 @@ class LiveSource(Source):
     def _with_other_heads(self, reader: Reader, reading: Reading, end: float) -> Reading:
         """Add the ages of first jobs that `reading` had no room for, until `end` (by `clock`)."""
         queues, unread = dict(reading.queues or {}), sorted(reading.unread_heads)
-        trouble = reading.trouble
+        trouble, taken = reading.trouble, reading.taken_heads
         # In each step read as many heads as the step before did.
         room = sum(bool(queue.ready) for queue in queues.values()) - len(unread)
         while unread and room > 0 and not trouble and (left := end - self._clock()) > 0:
@@ -175,11 +175,14 @@ class LiveSource(Source):
                 trouble, unread = f"cannot read head ages: {error}", [*names, *unread]
                 break
             queues.update(more.queues or {})
+            taken |= more.taken_heads
             room, trouble = len(names) - len(more.unread_heads), more.trouble
             unread = [*more.unread_heads, *unread]
         if not reading.unread_heads:
             return reading
-        return reading._replace(queues=queues, trouble=trouble, unread_heads=frozenset(unread))
+        return reading._replace(
+            queues=queues, trouble=trouble, unread_heads=frozenset(unread), taken_heads=taken
+        )
 
     def problems(self, server: Server, reading: Reading) -> Iterable[Problem]:
         """Return the faults in this reading that only this queue system has, such as draining."""

@@ -87,9 +87,11 @@ class Reading(NamedTuple):
     received_at: Mapping[str, float] = MappingProxyType({})
     chosen: Chosen = Chosen(())
     trouble: str = ""
-    # Queues whose first ready job was not read because a limit was reached. A queue that has ready
-    # jobs and no age, but is not listed here, lost its first job to a consumer during the reading.
+    # Queues whose first ready job was not read because a limit was reached.
     unread_heads: frozenset[str] = frozenset()
+    # Queues that lost their first ready job to a consumer during the reading. They have ready jobs
+    # and no age, but consumers take these jobs.
+    taken_heads: frozenset[str] = frozenset()
     # Texts, one for each value that cannot be right, such as a negative count. It was left out.
     implausible: Sequence[str] = ()
 

@@ -189,7 +189,14 @@ class OneReading:
             except ServerError as error:
                 trouble = f"cannot read the jobs that others overtook: {error}"
         unread = frozenset(peek.tube for peek in heads.left if peek.state == "ready")
-        return reading._replace(trouble=trouble, unread_heads=unread)
+        taken = {
+            peek.tube
+            for peek, job in heads.jobs.items()
+            if peek.state == "ready" and not job and not heads.implausible
+        }
+        return reading._replace(
+            trouble=trouble, unread_heads=unread, taken_heads=frozenset(taken)
+        )
 
 
 def read_of(names: Collection[str]) -> ReadTube:

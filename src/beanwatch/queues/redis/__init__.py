@@ -42,6 +42,7 @@ def make_system(
     actions: Iterable[str],
     native_server: Native = (),
     native_queue: Native = (),
+    job_fact: str = "job",
     open_actions: "Callable[[Server, float], Actions]",
     check: "Callable[[Server], object]" = bool,
 ) -> System:
@@ -73,6 +74,7 @@ def make_system(
         settings=settings,
         native_server=(*INFO_NATIVE, *native_server),
         native_queue=native_queue,
+        job_fact=job_fact,
         check_server=check_server,
     )
 

@@ -103,7 +103,7 @@ SYSTEM = make_system(
         ("delayed_due", "delayed jobs whose time has come: no worker moves them"),
         ("reserved_expired", "reserved jobs whose time to run is over"),
     ),
-    consumers="not known: Laravel's workers leave no trace in Redis",
+    consumers="unknown: Laravel's workers leave no trace in Redis",
     settings=NAMES_SETTINGS,
     actions=("peek", "list_jobs", "empty"),
     open_actions=open_actions,

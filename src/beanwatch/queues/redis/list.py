@@ -63,7 +63,7 @@ SYSTEM = make_system(
     ListReading,
     queue_fields=("ready", "buried"),
     server_fields=("ready", "buried"),
-    consumers="not known: Redis does not say which clients wait for a list",
+    consumers="unknown: Redis does not say which clients wait for a list",
     settings=NAMES_SETTINGS | {"failed"},
     actions=("peek", "list_jobs", "kick", "empty"),
     open_actions=open_actions,

@@ -244,6 +244,7 @@ SYSTEM = make_system(
         *("head_ready_age", "head_buried_age"),
     ),
     server_fields=("ready", "reserved", "delayed", "buried"),
+    job_fact="class",
     native_server=(
         ("processed", "jobs that ended since the first start, failed ones too"),
         ("failed", "runs that failed since the first start"),

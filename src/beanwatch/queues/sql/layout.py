@@ -107,6 +107,7 @@ def make_system(
     open_actions: Callable[[Any, float], Actions],
     settings: tuple[str, ...] = ("table",),
     native_queue: tuple[tuple[str, str], ...] = (),
+    job_fact: str = "job",
 ) -> System:
     """Return the queue system of a layout. The arguments are the fields of `System`."""
 
@@ -127,5 +128,6 @@ def make_system(
         open_actions=open_actions,
         settings=frozenset(("password_file", "ca_file", *settings)),
         native_queue=native_queue,
+        job_fact=job_fact,
         check_server=lambda server: check_server(server, layout),
     )

@@ -87,4 +87,5 @@ SYSTEM = make_system(
     ("consumers", "head_ready_age"),
     f"workers with a heartbeat in the last {FRESH} s, of any queue",
     open_actions,
+    job_fact="task",
 )

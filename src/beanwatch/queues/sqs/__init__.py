@@ -51,4 +51,5 @@ SYSTEM = System(
         ("NumberOfMessagesSent", "messages sent in the last minutes, by CloudWatch"),
     ),
     check_server=check_server,
+    has_host=False,
 )
