@@ -1,15 +1,20 @@
-"""The fleet that is watched in the night: two queue servers, Redis, three workers, and the mail."""
+"""The fleet that is watched in the night: two queue servers, Redis, three workers, and the mail.
+
+A minute of the monitor is `Fleet.tick` seconds here. The longest pauses of the workers before they
+connect again are as much shorter. Nothing else in the product runs faster than by day.
+"""
 
 import contextlib
 import json
+import math
 import os
 import signal
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from tests.demo.programs import Program, run
-from tests.real import Beanstalkd, Redis, SmtpSink
+from tests.demo.programs import BIN, Program, run
+from tests.real import Beanstalkd, Redis, SmtpSink, spawn, wait_until
 
 HOST = "web1"
 # Each worker, with the server that it takes jobs from and its queues.
@@ -18,6 +23,9 @@ WORKERS = {
     "maker": ("queue1", ["images", "reports"]),
     "biller": ("queue2", ["bills"]),
 }
+LEAST_TICK = 4.0  # seconds; whole ones, as Nagios wants
+SERVICES = 50  # that the monitor checks in each tick, about
+RESTART_PAUSE = 1.0  # seconds from the end of a worker to its next start
 
 _CONFIG = """\
 log_file = "{directory}/beanwatch.log"
@@ -41,24 +49,27 @@ tmp_root = "{directory}"
 [workers]
 expected = [{expected}]
 
-[queues."email.priority".depth]
+# Globs, so that each queue has services on its own server only, as it is found there.
+[queues."*".depth]
 critical = 500
 
-[queues."email.bulk".depth]
-critical = 500
-
-[queues.images.depth]
-critical = 500
-
-[queues.reports.age]
+[queues."report*".age]
 critical = 8
 
-[queues.newsletter.depth]
+[queues."news*".depth]
 critical = 20
-
-[queues.bills.depth]
-critical = 500
 """
+
+# The application of one worker. A deploy that breaks replaces it. With the second between two
+# heartbeats, `pause` is half a minute of the monitor, as the longest pause is by day.
+_APP = """\
+from beanwatch.net import dialer
+from beanwatch.worker.core import decide
+from beanwatch.worker.example import app as app
+
+decide.MAX_RECONNECT_DELAY = dialer.LONGEST_PAUSE = {pause}
+"""
+_BROKEN_APP = "import a_module_that_nobody_installed\n"
 
 
 class Fleet(contextlib.ExitStack):
@@ -76,10 +87,15 @@ class Fleet(contextlib.ExitStack):
         self.redis = Redis(directory / "redis")
         self.smtp = SmtpSink()
         self.workers: dict[str, Program] = {}
-        os.environ["BEANWATCH_STATE_DIR"] = str(directory / "state")
+        self.tick = LEAST_TICK
+        self._ended: dict[str, float] = {}  # when each worker that has ended was found so
 
     def start(self) -> None:
-        """Start the servers and the workers, and install the configuration of the monitor."""
+        """Start the servers and the workers, and choose the tick for this machine.
+
+        Raises StartupError.
+        """
+        self.enter_context(environment(self.directory))
         for server in (*self.servers.values(), self.redis, self.smtp):
             self.enter_context(server)
         expected = ", ".join(f'"{HOST}.{name}"' for name in WORKERS)
@@ -92,29 +108,63 @@ class Fleet(contextlib.ExitStack):
                 expected=expected,
             )
         )
+        self.tick = self._choose_tick()
         for name, (server, queues) in WORKERS.items():
-            argv = ["beanwatch", "worker", "beanwatch.worker.example:app", "--name", name]
+            self.mend_app(name)
+            argv = ["beanwatch", "worker", f"{name}_app:app", "--name", name]
             argv += ["--host", HOST, "--server", server, "--config", str(self.config)]
             argv += [word for queue in queues for word in ("--queue", queue)]
             worker = self.workers[name] = Program(name, argv, self.directory)
             self.callback(worker.stop)
             worker.start()
+        # What is found has services of its own: a queue without a consumer, and a kind of job.
+        self.put("queue1", "newsletter", "email.send", delay=24 * 3600)
+        self.put("queue1", "images", "image.resize")
+        wait_until(lambda: list(self._runs()), 30, "a job has run")
+
+    def _choose_tick(self) -> float:
+        """Return a tick in which this machine, as busy as it is, does all checks twice over."""
+        argv = [BIN / "check_queue_server", "--server", "queue1", "--config", self.config]
+        seconds = 0.0
+        for _ in range(2):  # the first round compiles
+            started = time.monotonic()
+            for process in [spawn(argv, log=self.directory / "tick.log") for _ in range(8)]:
+                process.wait()
+            seconds = (time.monotonic() - started) / 8
+        return max(LEAST_TICK, math.ceil(2 * SERVICES * seconds))
 
     def supervise(self) -> None:
-        """Restart the workers that ended, as systemd does. Call it often."""
-        for worker in self.workers.values():
-            worker.supervise()
+        """Restart the workers that ended, a moment later, as systemd does. Call it often."""
+        now = time.monotonic()
+        for name, worker in self.workers.items():
+            if not worker.has_ended:
+                self._ended.pop(name, None)
+            elif now - self._ended.setdefault(name, now) > RESTART_PAUSE:
+                worker.supervise()
+
+    def mend_app(self, name: str) -> None:
+        """Deploy the application of a worker. The worker runs it from its next start on."""
+        self._deploy(name, _APP.format(pause=max(0.5, self.tick / 2 - 1)))
+
+    def break_app(self, name: str) -> None:
+        """Deploy an application that cannot be imported."""
+        self._deploy(name, _BROKEN_APP)
+
+    def _deploy(self, name: str, source: str) -> None:
+        (self.directory / f"{name}_app.py").write_text(source)
 
     def beanwatch(self, *argv: str) -> str:
         """Run a command of beanwatch. Raises ProgramError if it fails."""
         return run(["beanwatch", *argv, "--config", self.config])
 
-    def put(self, server: str, queue: str, job: str, times: int = 1, **data: object) -> None:
-        """Put jobs of the example application."""
+    def put(
+        self, server: str, queue: str, job: str, times: int = 1, delay: int = 0, **data: object
+    ) -> None:
+        """Put jobs of the example application; `delay` is in seconds."""
         with self.servers[server].client(use=queue) as client:
             for _ in range(times):
                 body = {"job": job, "data": data, "enqueued_at": time.time()}
-                client.put(json.dumps(body), ttr=120)
+                client.put(json.dumps(body), delay=delay, ttr=120)
 
     def empty(self, server: str, queue: str, *only: str) -> None:
         """Delete the jobs of a queue, only those in these states if any are given."""
@@ -127,12 +177,31 @@ class Fleet(contextlib.ExitStack):
 
     def forget_runs(self) -> None:
         """Delete the counts of runs, as if the ten minutes had passed for which they count."""
-        client = self.redis.client()
-        for key in client.scan_iter("*:outcomes:*"):
-            client.delete(key)
+        for key in self._runs():
+            self.redis.client().delete(key)
+
+    def _runs(self) -> Iterable[bytes]:
+        return self.redis.client().scan_iter("*:outcomes:*")
 
     def tails(self, lines: int = 15) -> Iterable[str]:
         """Yield the end of each log, for a report of what went wrong."""
         for path in sorted(self.directory.rglob("*.log")):
             last = path.read_text(errors="replace").splitlines()[-lines:]
             yield "\n".join([f"--- {path.name}", *last])
+
+
+@contextlib.contextmanager
+def environment(directory: Path) -> Iterator[None]:
+    """Set where the programs keep their state and their compiled code, and restore it at the end.
+
+    Without compiled code, a check would take three times as long.
+    """
+    before: Mapping[str, str] = dict(os.environ)
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    os.environ["PYTHONPYCACHEPREFIX"] = str(directory / "compiled")
+    os.environ["BEANWATCH_STATE_DIR"] = str(directory / "state")
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)

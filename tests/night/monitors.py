@@ -1,17 +1,14 @@
 """Nagios and Icinga 2 with what `beanwatch install` places, and with shorter times.
 
-A minute is TICK seconds here. Ten minutes, for which a restart is reported, are ten ticks. Nothing
-else of the configuration is changed, except the address that mails go to.
+A minute is the fleet's `tick` here. Ten minutes, for which a restart is reported, are ten ticks.
+Nothing else of the configuration is changed, except the address that mails go to.
 """
 
 from pathlib import Path
 
-from tests.night.fleet import Fleet
+from tests.night.fleet import SERVICES, Fleet
 from tests.real import Nagios, Server
 from tests.real.icinga import Icinga, edit
-
-TICK = 4
-RESTARTED = f"{10 * TICK}s"
 
 
 def install(fleet: Fleet, kind: str) -> Path:
@@ -30,6 +27,11 @@ def install(fleet: Fleet, kind: str) -> Path:
     return plugins
 
 
+def restarted(fleet: Fleet) -> str:
+    """Return the value of --restarted, which is ten minutes by day."""
+    return f"{10 * fleet.tick:.0f}s"
+
+
 def make_nagios(fleet: Fleet) -> Server:
     """Return a Nagios that has verified the generated configuration."""
     plugins = install(fleet, "nagios")
@@ -37,7 +39,7 @@ def make_nagios(fleet: Fleet) -> Server:
     mail = f"--mail ops@example.org --smtp {fleet.smtp.address}"
     edit(objects / "beanwatch-contacts.cfg", {"--mail root@localhost": mail})
     changes = {
-        f"$USER1$/{name} ": f"$USER1$/{name} --restarted {RESTARTED} "
+        f"$USER1$/{name} ": f"$USER1$/{name} --restarted {restarted(fleet)} "
         for name in ("check_queue_server", "check_worker_heartbeat")
     }
     edit(objects / "beanwatch-checks.cfg", changes)
@@ -45,7 +47,9 @@ def make_nagios(fleet: Fleet) -> Server:
         fleet.directory / "nagios",
         [objects],
         macros={"USER1": str(plugins)},
-        settings=f"interval_length={TICK}\n",
+        # The checks are spread over a tick, as Nagios does by itself by day.
+        settings=f"interval_length={fleet.tick:.0f}\n"
+        f"service_inter_check_delay_method={fleet.tick / SERVICES:.2f}\n",
     )
     nagios.verify()
     return nagios
@@ -55,9 +59,9 @@ def make_icinga(fleet: Fleet) -> Server:
     """Return an Icinga 2 that has verified the generated configuration."""
     plugins = install(fleet, "icinga2")
     objects = fleet.root / "etc/icinga2/conf.d/beanwatch"
-    restarted = f'\n  arguments["--restarted"] = "{RESTARTED}"\n'
+    argument = f'\n  arguments["--restarted"] = "{restarted(fleet)}"\n'
     commands = {
-        line: line + restarted
+        line: line + argument
         for line in (
             'command = [ PluginDir + "/check_queue_server" ]',
             'command = [ PluginDir + "/check_worker_heartbeat" ]',
@@ -71,7 +75,10 @@ def make_icinga(fleet: Fleet) -> Server:
         objects,
         plugins,
         edits={
-            "services.conf": {"= 60s": f"= {TICK}s", "= 20s": "= 2s"},
+            "services.conf": {
+                "= 60s": f"= {fleet.tick:.1f}s",
+                "= 20s": f"= {fleet.tick / 3:.1f}s",
+            },
             "users.conf": {'vars.beanwatch_mail = "root@localhost"': mail},
             "checks.conf": commands,
         },

@@ -10,9 +10,10 @@ from tests.night.mails import Expected, Inbox, NightMail
 from tests.night.troubles import Trouble
 
 AT_ONCE = 2  # troubles
-CALM = 12.0  # seconds after a trouble in which no further mail may come
-CALM_WITHOUT_MAILS = 30.0  # the same, for a trouble that must cause none
-MAX_GAP = 8.0  # seconds between the starts of two troubles, at most
+# In ticks: minutes of the monitor.
+CALM = 3.0  # after a trouble; no further mail may come in it
+CALM_WITHOUT_MAILS = 8.0  # the same, for a trouble that must cause none
+MAX_GAP = 2.0  # between the starts of two troubles, at most
 
 
 class Result(NamedTuple):
@@ -24,16 +25,20 @@ class Result(NamedTuple):
 
 
 class _Played:
-    """One trouble that is being played: its problems, then its recoveries, then calm."""
+    """One trouble that is being played: its problems, then its recoveries, then calm.
 
-    def __init__(self, trouble: Trouble, now: float) -> None:
+    `tick` is in seconds, and `limit_tick` is that for the time limits of mails.
+    """
+
+    def __init__(self, trouble: Trouble, now: float, tick: float, limit_tick: float) -> None:
         self.trouble = trouble
+        self._limit_tick = limit_tick
         self.pending = list(trouble.problems)
         self.arrived: list[tuple[Expected, float]] = []
         self.missing: list[Expected] = []
         self.is_fixed = False
         self.began = now  # when it was caused or fixed
-        self.calm_until = 0.0 if trouble.problems else now + CALM_WITHOUT_MAILS
+        self.calm_until = 0.0 if trouble.problems else now + CALM_WITHOUT_MAILS * tick
 
     def take(self, mail: NightMail) -> bool:
         """Return True if this mail was expected, and note it."""
@@ -46,13 +51,16 @@ class _Played:
 
     def drop_late(self, now: float) -> None:
         """Move the mails that did not arrive in time to `missing`."""
-        late = [one for one in self.pending if now - self.began > one.within]
+        late = [one for one in self.pending if now - self.began > one.time_limit(self._limit_tick)]
         self.pending = [one for one in self.pending if one not in late]
         self.missing += late
 
 
 class Night:
-    """Plays troubles in the given order. `say` gets each line of the report as it happens."""
+    """Plays troubles in a random order. `say` gets each line of the report as it happens.
+
+    The time limits of mails are `patience` times as long, for a machine that has other work.
+    """
 
     def __init__(
         self,
@@ -60,12 +68,14 @@ class Night:
         seed: int,
         say: Callable[[str], None],
         *,
+        patience: float = 1.0,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.results: list[Result] = []
         self.extra: list[NightMail] = []
         self._fleet, self._say = fleet, say
+        self._tick, self._patience = fleet.tick, patience
         self._random = random.Random(seed)
         self._inbox = Inbox(fleet.smtp, clock)
         self._clock, self._sleep = clock, sleep
@@ -77,9 +87,9 @@ class Night:
         """True if every expected mail arrived in time, and no other."""
         return not self.extra and not any(result.missing for result in self.results)
 
-    def wait_for_calm(self, seconds: float) -> None:
-        """Let `seconds` pass, during which nothing may be mailed: all is well at first."""
-        end = self._clock() + seconds
+    def wait_for_calm(self, ticks: float) -> None:
+        """Let `ticks` pass, during which nothing may be mailed: all is well at first."""
+        end = self._clock() + ticks * self._tick
         while self._clock() < end:
             self._step()
 
@@ -96,13 +106,14 @@ class Night:
                 if free is not None:
                     waiting.remove(free)
                     self._start(free)
-                    next_start = self._clock() + self._random.uniform(0, MAX_GAP)
+                    next_start = self._clock() + self._random.uniform(0, MAX_GAP) * self._tick
             self._step()
 
     def _start(self, trouble: Trouble) -> None:
         self._tell(f"✗ {trouble.name}")
         trouble.cause(self._fleet)
-        self._playing.append(_Played(trouble, self._clock()))
+        limit_tick = self._tick * self._patience
+        self._playing.append(_Played(trouble, self._clock(), self._tick, limit_tick))
 
     def _step(self) -> None:
         self._fleet.supervise()
@@ -127,7 +138,7 @@ class Night:
             one.pending = list(one.trouble.recoveries)
             one.calm_until = 0.0
         elif not one.calm_until:
-            one.calm_until = now + CALM
+            one.calm_until = now + CALM * self._tick
         else:
             self._playing.remove(one)
             self.results.append(Result(one.trouble, one.arrived, one.missing))
