@@ -7,6 +7,7 @@ from typing import Any
 from nagiosplugin import Context, Summary
 
 from beanwatch.checks.lib.chosen_workers import Workers
+from beanwatch.checks.lib.down_servers import FindDown, add_watched, live_find_down
 from beanwatch.checks.lib.output import perf
 from beanwatch.checks.lib.own_services import add_services
 from beanwatch.checks.lib.plugin import (
@@ -60,6 +61,7 @@ def parser() -> Parser:
         help="only workers that take jobs from the queues that match; repeatable",
     )
     add_services(parser, "workers")
+    add_watched(parser)
     parser.add_limits()
     parser.add_restarted()
     parser.add_argument(
@@ -95,7 +97,9 @@ class WorkerContext(Context):  # type: ignore[misc]
 
     def evaluate(self, metric: Metric, resource: Any) -> Finding:
         """Return the state by the worker's last heartbeat."""
-        return Finding(*decide(metric.value, self._restarted, self._recycled), metric)
+        worker: Worker = metric.value
+        awaited = resource.awaited.get(worker.id)
+        return Finding(*decide(worker, self._restarted, self._recycled, awaited), metric)
 
     # -- present
 
@@ -201,10 +205,14 @@ class WorkersSummary(Summary):  # type: ignore[misc]
             for worker in workers
         ]
         parts = ", ".join(f"{states.count(state)} {state}" for state in sorted(set(states)))
-        return f"{count(len(workers), 'worker')}: {parts}"
+        awaited = {server.node: None for r in judged for server in r.resource.awaited.values()}
+        waits = f"; {', '.join(awaited)} does not answer, see the service there" if awaited else ""
+        return f"{count(len(workers), 'worker')}: {parts}{waits}"
 
 
-def build(options: argparse.Namespace, config: Config, read: ReadFleet) -> Check:
+def build(
+    options: argparse.Namespace, config: Config, read: ReadFleet, find_down: FindDown
+) -> Check:
     """Make the check from its resource, its contexts and its summary."""
     globs = [glob for glob in options.worker if glob != "*"]
     are_all = not globs and not options.queue
@@ -212,7 +220,7 @@ def build(options: argparse.Namespace, config: Config, read: ReadFleet) -> Check
     what = " ".join(["worker", *globs, *(f"of queue {queue}" for queue in options.queue)])
     return Check(
         "worker_heartbeat",
-        Workers(options, config, read),
+        Workers(options, config, read, find_down),
         WorkerContext(options.restarted, options.recycled),
         LeftContext(options.restarted),
         MissingContext("missing"),
@@ -226,7 +234,8 @@ def build(options: argparse.Namespace, config: Config, read: ReadFleet) -> Check
 
 def with_live_redis(options: argparse.Namespace, config: Config, output: PluginOutput) -> Check:
     """Make the check that reads the Redis of the options or of the configuration."""
-    return build(options, config, live_fleet(options, config, output))
+    find_down = live_find_down(options, output)
+    return build(options, config, live_fleet(options, config, output), find_down)
 
 
 def main() -> None:

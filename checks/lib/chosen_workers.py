@@ -1,18 +1,20 @@
 """Reads the workers that check_worker_heartbeat judges, and finds those that are missing."""
 
 import argparse
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
 from nagiosplugin import Resource
 
+from beanwatch.checks.lib.down_servers import FindDown, find_awaited, pick_watched
 from beanwatch.checks.lib.own_services import matcher
 from beanwatch.checks.lib.plugin import Metric
 from beanwatch.checks.lib.redis_source import ReadFleet, redis_failure
 from beanwatch.checks.lib.worker_verdict import describe_missing
 from beanwatch.config import GLOB, Config, WorkerGroup
 from beanwatch.net.redis_url import RedisError
+from beanwatch.queues.servers import Server
 from beanwatch.store.black_box import read_exit_reasons
 from beanwatch.store.health import decide_health
 from beanwatch.store.heartbeats import RECORD_EXPIRY, Heartbeat, Worker
@@ -38,11 +40,16 @@ class LiveGroup(NamedTuple):
 class Workers(Resource):  # type: ignore[misc]
     """Reads the heartbeats of the chosen workers, and finds expected workers that have none.
 
-    It also reads which workers a command has stopped in the last minutes.
+    It also reads which workers a command has stopped in the last minutes. `awaited` has, by the id
+    of a worker, the server that is down and for which it waits, if that server has a service.
     """
 
-    def __init__(self, options: argparse.Namespace, config: Config, read: ReadFleet) -> None:
-        self._read = read
+    def __init__(
+        self, options: argparse.Namespace, config: Config, read: ReadFleet, find_down: FindDown
+    ) -> None:
+        self.awaited: Mapping[str, Server] = {}
+        self._read, self._find_down = read, find_down
+        self._watched = pick_watched(options, config)
         self._globs: list[str] = options.worker
         self._queues: list[str] = options.queue
         own = options.services.workers if options.services else ()
@@ -75,6 +82,7 @@ class Workers(Resource):  # type: ignore[misc]
         chosen = [
             w for w in chosen if w.heartbeat or w.age < RECORD_EXPIRY or w.id in self._expected
         ]
+        self.awaited = find_awaited(chosen, self._watched, self._find_down)
         for worker in chosen:
             if not self._is_replaceable(worker):
                 yield Metric(worker.id, worker, context="worker")

@@ -22,7 +22,11 @@ COMMAND_TEMPLATES = {SERVER: "beanwatch-check-server", QUEUE: "beanwatch-check-q
 # The further arguments of a CheckCommand, and the variables that hold them, by the subject.
 ARGUMENTS = {
     QUEUE: {"--services": "$beanwatch_services$"},
-    WORKERS: {"--worker": "$beanwatch_worker$", "--services": "$beanwatch_services$"},
+    WORKERS: {
+        "--worker": "$beanwatch_worker$",
+        "--services": "$beanwatch_services$",
+        "--watched": "$beanwatch_watched$",
+    },
     JOBS: {
         "--queue": "$beanwatch_job_queue$",
         "--job": "$beanwatch_job$",
@@ -118,14 +122,15 @@ def _is_of_queue(service: Service) -> bool:
     return find_check(service.check).subject == QUEUE
 
 
-def entry_of(service: Service, list_file: str) -> dict[str, str | bool]:
+def entry_of(service: Service, list_file: str) -> dict[str, str | bool | list[str]]:
     """Return the variables of a service about workers or jobs, by name."""
-    entry: dict[str, str | bool] = {
+    entry: dict[str, str | bool | list[str]] = {
         "beanwatch_worker": service.worker,
         "beanwatch_job_queue": service.queue,
         "beanwatch_job": service.job,
         "beanwatch_services": list_file if service.is_rest else "",
         "beanwatch_needs": service.needs,
+        "beanwatch_watched": list(service.watched),
         "beanwatch_several": service.covers_several,
     }
     return {name: value for name, value in entry.items() if value}

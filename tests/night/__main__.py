@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 from tests.night.fleet import Fleet
-from tests.night.monitors import MONITORS
+from tests.night.monitors import MONITORS, favor
 from tests.night.night import Night
 from tests.night.troubles import TROUBLES
 
@@ -42,7 +42,7 @@ def play(monitor: str, seed: int, *, is_short: bool = False, words: str = "") ->
     try:
         with Fleet(directory) as fleet:
             fleet.start()
-            fleet.enter_context(MONITORS[monitor](fleet))
+            favor(fleet.enter_context(MONITORS[monitor](fleet)))
             night = Night(fleet, seed, lambda line: print(line, flush=True))
             night.wait_for_calm(FIRST_CALM)
             night.play(troubles)
