@@ -1,20 +1,23 @@
-"""The parts of the night. The night itself is `make night`."""
+"""The judge of the night, and a short night on each monitor. The whole one is `make night`."""
 
+import random
 import re
 from collections.abc import Iterator
 from typing import Any, cast
 
 import pytest
 
+from tests.night.__main__ import play
 from tests.night.fleet import Fleet
 from tests.night.mails import Expected, NightMail, parse_mail
+from tests.night.monitors import MONITORS
 from tests.night.night import Night
 from tests.night.troubles import TROUBLES, Trouble
 
 BODY = "WORKER_HEARTBEAT CRITICAL - web1.a: dead\n\nHost:    queue1\nService: worker web1.a\n"
 DEAD = parse_mail("PROBLEM: queue1 worker web1.a is CRITICAL: web1.a: dead", BODY)
 ALIVE = NightMail("RECOVERY", "queue1", "worker web1.a", "OK", "WORKER_HEARTBEAT OK - web1.a")
-EXPECTED = Expected("CRITICAL", r"web1\.a: dead", within=30)
+EXPECTED = Expected("CRITICAL", "queue1 / worker web1.a", r"web1\.a: dead", minutes=25)
 
 
 class FakeFleet:
@@ -22,7 +25,7 @@ class FakeFleet:
 
     def __init__(self, mails: list[tuple[float, NightMail]]) -> None:
         self.now, self.mails = 0.0, mails
-        self.smtp = None
+        self.smtp, self.tick = None, 1.0
 
     def supervise(self) -> None:
         return
@@ -43,7 +46,7 @@ def play_fake(mails: list[tuple[float, NightMail]], *expected: Expected) -> Nigh
     fleet = FakeFleet(mails)
     night = Night(cast("Fleet", fleet), 1, lambda _: None, clock=fleet.clock, sleep=fleet.sleep)
     cast("Any", night)._inbox = fleet
-    recoveries = (Expected("OK", service="web1.a"),) if expected else ()
+    recoveries = (Expected("OK", EXPECTED.service),) if expected else ()
     nothing = lambda _: None  # noqa: E731
     night.play([Trouble("it", frozenset(("a",)), nothing, expected, nothing, recoveries)])
     return night
@@ -65,10 +68,11 @@ def test_a_night_is_well_when_each_mail_arrives_once_and_no_other():
         [(5.0, DEAD)],
         [(31.0, DEAD), (35.0, ALIVE)],
         [(5.0, DEAD), (6.0, DEAD), (10.0, ALIVE)],
-        [(5.0, DEAD), (10.0, ALIVE), (15.0, ALIVE)],
+        [(5.0, DEAD), (10.0, ALIVE), (12.0, ALIVE)],
         [(5.0, DEAD._replace(text="another text")), (10.0, ALIVE)],
+        [(5.0, DEAD._replace(host="queue2")), (10.0, ALIVE)],
     ],
-    ids=["missing", "late", "twice", "extra", "other words"],
+    ids=["missing", "late", "twice", "extra", "other words", "other host"],
 )
 def test_a_night_is_not_well_with_a_missing_late_or_extra_mail(mails: list[Any]):
     assert not play_fake(mails, EXPECTED).is_well
@@ -84,4 +88,10 @@ def test_troubles_have_names_of_their_own_and_valid_expressions():
     for trouble in TROUBLES:
         for one in (*trouble.problems, *trouble.recoveries):
             assert re.compile(one.words)
-            assert re.compile(one.service)
+            assert 0 < one.minutes < 15
+
+
+@pytest.mark.parametrize("monitor", MONITORS)
+def test_in_a_short_night_each_page_comes_once_and_no_other(monitor: str):
+    seed = random.randrange(10_000)
+    assert play(monitor, seed, is_short=True, patience=3.0)

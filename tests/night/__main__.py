@@ -6,6 +6,7 @@ import shutil
 import signal
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 
 from tests.night.fleet import Fleet
@@ -21,7 +22,7 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.night", description=__doc__)
     parser.add_argument("--monitor", choices=MONITORS, action="append", help="default: both")
     parser.add_argument("--seed", type=int, help="the order of the troubles (default: random)")
-    parser.add_argument("--short", action="store_true", help="a few troubles, in three minutes")
+    parser.add_argument("--short", action="store_true", help="a few troubles, in two minutes")
     parser.add_argument("--only", metavar="WORDS", help="troubles whose names contain these words")
     options = parser.parse_args(argv)
     seed = random.randrange(10_000) if options.seed is None else options.seed
@@ -33,17 +34,24 @@ def main(argv: list[str]) -> int:
     return 0 if all(wells) else 1
 
 
-def play(monitor: str, seed: int, *, is_short: bool = False, words: str = "") -> bool:
-    """Play a night on one monitor, and print what happens. Return True if it is as expected."""
+def play(
+    monitor: str, seed: int, *, is_short: bool = False, words: str = "", patience: float = 1.0
+) -> bool:
+    """Play a night on one monitor, and print what happens. Return True if it is as expected.
+
+    `patience` is that of Night.
+    """
     troubles = [one for one in TROUBLES if words in one.name and (one.is_short or not is_short)]
     print(f"night on {monitor}, seed {seed}, {len(troubles)} troubles", flush=True)
     directory = Path(tempfile.mkdtemp(prefix="beanwatch-night-"))
     directory.chmod(0o755)  # the monitor may run as another user
     try:
-        with Fleet(directory) as fleet:
+        with Fleet(directory, is_small=is_short) as fleet:
             fleet.start()
             favor(fleet.enter_context(MONITORS[monitor](fleet)))
-            night = Night(fleet, seed, lambda line: print(line, flush=True))
+            say = partial(print, flush=True)
+            say(f"a minute of the monitor takes {fleet.tick:g} s")
+            night = Night(fleet, seed, say, patience=patience)
             night.wait_for_calm(FIRST_CALM)
             night.play(troubles)
             if not night.is_well:

@@ -25,8 +25,7 @@ WORKERS = {
     "biller": ("queue2", ["bills"]),
 }
 LEAST_TICK = 4.0  # seconds; whole ones, as Nagios wants
-SERVICES = 44  # that the monitor checks in each tick, about
-HEADROOM = 1.5
+HEADROOM = 1.5  # a tick is so much longer than the checks of one take
 RESTART_PAUSE = 1.0  # seconds from the end of a worker to its next start
 
 _CONFIG = """\
@@ -52,16 +51,18 @@ tmp_root = "{directory}"
 [workers]
 expected = [{expected}]
 
-# Globs, so that each queue has services on its own server only, where it is found.
 [queues."report*".age]
 critical = 8
 
-[queues."news*".depth]
+{newsletter}
 critical = 20
 
 [queues."*".depth]
 critical = 500
 """
+# With a glob, a queue that is found has services on its own server only. With a name, it has them
+# on both, also if nobody looks for queues.
+_FOUND, _NAMED = '[queues."news*".depth]', "[queues.newsletter.depth]"
 
 # The application of one worker. A deploy that breaks replaces it. With the second between two
 # heartbeats, `pause` is half a minute of the monitor, as the longest pause is by day.
@@ -76,11 +77,15 @@ _BROKEN_APP = "import a_module_that_nobody_installed\n"
 
 
 class Fleet(contextlib.ExitStack):
-    """Starts the servers and workers. When the context ends, it stops them in reverse order."""
+    """Starts the servers and workers. When the context ends, it stops them in reverse order.
 
-    def __init__(self, directory: Path) -> None:
+    If it `is_small`, the queues have few services of their own, so that there are fewer checks.
+    """
+
+    def __init__(self, directory: Path, *, is_small: bool = False) -> None:
         super().__init__()
-        self.directory = directory
+        self.directory, self.is_small = directory, is_small
+        self.services = 24 if is_small else 44  # which the monitor checks in each tick, about
         self.config = directory / "beanwatch.toml"
         self.root = directory / "root"  # what `beanwatch install` places
         self.servers = {
@@ -109,6 +114,7 @@ class Fleet(contextlib.ExitStack):
                 queue2=self.servers["queue2"].address,
                 redis=self.redis.url,
                 expected=expected,
+                newsletter=_NAMED if self.is_small else _FOUND,
             )
         )
         self.tick = self._choose_tick()
@@ -126,7 +132,7 @@ class Fleet(contextlib.ExitStack):
         wait_until(lambda: list(self._runs()), 30, "a job has run")
 
     def _choose_tick(self) -> float:
-        """Return a tick in which this machine, as busy as it is, does all checks, with some room."""
+        """Return a tick in which this machine, as busy as it is now, can do all checks."""
         argv = [BIN / "check_queue_server", "--server", "queue1", "--config", self.config]
         seconds = 0.0
         for _ in range(2):  # the first round compiles
@@ -134,7 +140,7 @@ class Fleet(contextlib.ExitStack):
             for process in [spawn(argv, log=self.directory / "tick.log") for _ in range(8)]:
                 process.wait()
             seconds = (time.monotonic() - started) / 8
-        return max(LEAST_TICK, math.ceil(HEADROOM * SERVICES * seconds))
+        return max(LEAST_TICK, math.ceil(HEADROOM * self.services * seconds))
 
     def supervise(self) -> None:
         """Restart the workers that ended, a moment later, as systemd does. Call it often."""

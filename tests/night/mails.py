@@ -57,7 +57,9 @@ class Expected(NamedTuple):
         )
 
     def __str__(self) -> str:
-        return f"{self.service} is {self.state}{self.words and f': {self.words}'}"
+        words = f": {self.words}" if self.words else ""
+        limit = f"within {self.minutes:g} min + {self.seconds:g} s"
+        return f"{self.service} is {self.state}{words}, once, {limit}"
 
 
 class Inbox:

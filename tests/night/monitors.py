@@ -7,15 +7,15 @@ Nothing else of the configuration is changed, except the address that mails go t
 import contextlib
 from pathlib import Path
 
-from tests.night.fleet import SERVICES, Fleet
+from tests.night.fleet import Fleet
 from tests.real import Nagios, Server
 from tests.real.icinga import Icinga, edit
 
 
 def install(fleet: Fleet, kind: str) -> Path:
     """Install the configuration of `kind` below the fleet's root. Return the plugins' directory."""
-    argv = ["install", kind, "--dest", str(fleet.root), "--family", "debian", "--discover"]
-    fleet.beanwatch(*argv)
+    argv = ["install", kind, "--dest", str(fleet.root), "--family", "debian"]
+    fleet.beanwatch(*argv, *(() if fleet.is_small else ("--discover",)))
     for path in (fleet.root / "etc").rglob("*"):
         if path.suffix in (".cfg", ".conf"):  # what is installed for / is below the root here
             text = path.read_text()
@@ -50,7 +50,7 @@ def make_nagios(fleet: Fleet) -> Server:
         macros={"USER1": str(plugins)},
         # The checks are spread over a tick, as Nagios does by itself by day.
         settings=f"interval_length={fleet.tick:.0f}\n"
-        f"service_inter_check_delay_method={fleet.tick / SERVICES:.2f}\n",
+        f"service_inter_check_delay_method={fleet.tick / fleet.services:.2f}\n",
     )
     nagios.verify()
     return nagios

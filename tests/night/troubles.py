@@ -167,7 +167,6 @@ TROUBLES = [
             ok_after_restart(of_worker("biller")),
             ok("queue2 / consumers of bills"),
         ),
-        is_short=True,
     ),
     Trouble(
         "a worker freezes",
@@ -225,7 +224,6 @@ TROUBLES = [
         (warning("queue1 / buried of email.bulk", r"email\.bulk: \d jobs? buried", 15),),
         each(empty("queue1", "email.bulk", "buried"), forget_runs),
         (ok("queue1 / buried of email.bulk"),),
-        is_short=True,
     ),
     Trouble(
         "nearly all jobs of a kind fail",
