@@ -38,7 +38,8 @@ class _Played:
         self.missing: list[Expected] = []
         self.is_fixed = False
         self.began = now  # when it was caused or fixed
-        self.calm_until = 0.0 if trouble.problems else now + CALM_WITHOUT_MAILS * tick
+        self.lasts_until = 0.0 if trouble.problems else now + CALM_WITHOUT_MAILS * tick
+        self.calm_until = 0.0  # once it is mended
 
     def take(self, mail: NightMail) -> bool:
         """Return True if this mail was expected, and note it."""
@@ -129,14 +130,15 @@ class Night:
     def _advance(self, one: _Played) -> None:
         now = self._clock()
         one.drop_late(now)
-        if one.pending or now < one.calm_until:
+        if one.pending or now < max(one.lasts_until, one.calm_until):
             return
-        if not one.is_fixed:
+        if not one.lasts_until:
+            one.lasts_until = now + one.trouble.lasts * self._tick
+        elif not one.is_fixed:
             self._tell(f"✓ mended: {one.trouble.name}")
             one.trouble.fix(self._fleet)
             one.is_fixed, one.began = True, self._clock()
             one.pending = list(one.trouble.recoveries)
-            one.calm_until = 0.0
         elif not one.calm_until:
             one.calm_until = now + CALM * self._tick
         else:

@@ -26,6 +26,9 @@ class Trouble(NamedTuple):
     fix: Act
     recoveries: tuple[Expected, ...] = ()
     is_short: bool = False  # part of the short night in `make test`
+    # Minutes from its last page to its fix. Nobody mends a server in the second of the page, and
+    # until then the services that depend on it must alert nobody, each at its last attempt.
+    lasts: float = 0.0
 
 
 def parts(*names: str) -> frozenset[str]:
@@ -328,6 +331,7 @@ TROUBLES = [
         lambda f: f.servers["queue2"].start(),
         (warning(server("queue2"), "was started"), ok_after_restart(server("queue2"))),
         is_short=True,
+        lasts=3.0,
     ),
     Trouble(
         "a queue server freezes",
@@ -336,6 +340,7 @@ TROUBLES = [
         (critical(server("queue2"), "queue2", seconds=30),),
         lambda f: f.servers["queue2"].thaw(),
         (ok(server("queue2"), seconds=15),),
+        lasts=3.0,
     ),
     Trouble(
         "a queue server restarts with its binlog",
@@ -360,6 +365,7 @@ TROUBLES = [
         (critical(REDIS, "redis"),),
         lambda f: f.redis.start(),
         (ok(REDIS),),
+        lasts=3.0,
     ),
     Trouble(
         "Redis freezes",
@@ -368,6 +374,7 @@ TROUBLES = [
         (critical(REDIS, "redis", seconds=30),),
         lambda f: f.redis.thaw(),
         (ok(REDIS, seconds=15),),
+        lasts=3.0,
     ),
     Trouble(
         "Redis is full",
@@ -376,6 +383,7 @@ TROUBLES = [
         (critical(REDIS, "redis.*(OOM|full|memory)"),),
         lambda f: f.redis.client().config_set("maxmemory", "0"),
         (ok(REDIS),),
+        lasts=3.0,
     ),
     Trouble(
         "Redis becomes a read-only replica",
@@ -384,6 +392,7 @@ TROUBLES = [
         (critical(REDIS, "READONLY|replica"),),
         lambda f: f.redis.client().replicaof("NO", "ONE"),
         (ok(REDIS),),
+        lasts=3.0,
     ),
     Trouble(
         "a worker is stopped and nobody starts it again",
