@@ -94,4 +94,4 @@ def test_troubles_have_names_of_their_own_and_valid_expressions():
 @pytest.mark.parametrize("monitor", MONITORS)
 def test_in_a_short_night_each_page_comes_once_and_no_other(monitor: str):
     seed = random.randrange(10_000)
-    assert play(monitor, seed, is_short=True, patience=3.0)
+    assert play(monitor, seed, is_short=True)

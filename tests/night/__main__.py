@@ -12,10 +12,11 @@ from pathlib import Path
 from tests.night.fleet import Fleet
 from tests.night.monitors import MONITORS, favor
 from tests.night.night import Night
+from tests.night.pace import Pace
 from tests.night.troubles import TROUBLES
 
-# Minutes of the monitor before the first trouble. Six are enough for each service to alert.
-FIRST_CALM, SHORT_CALM = 6.0, 2.0
+# Minutes of the monitor before the first trouble. In five of them each service would alert.
+FIRST_CALM, SHORT_CALM = 5.0, 2.0
 
 
 def main(argv: list[str]) -> int:
@@ -35,13 +36,8 @@ def main(argv: list[str]) -> int:
     return 0 if all(wells) else 1
 
 
-def play(
-    monitor: str, seed: int, *, is_short: bool = False, words: str = "", patience: float = 1.0
-) -> bool:
-    """Play a night on one monitor, and print what happens. Return True if it is as expected.
-
-    `patience` is that of Night.
-    """
+def play(monitor: str, seed: int, *, is_short: bool = False, words: str = "") -> bool:
+    """Play a night on one monitor, and print what happens. Return True if it is as expected."""
     troubles = [one for one in TROUBLES if words in one.name and (one.is_short or not is_short)]
     print(f"night on {monitor}, seed {seed}, {len(troubles)} troubles", flush=True)
     directory = Path(tempfile.mkdtemp(prefix="beanwatch-night-"))
@@ -52,7 +48,8 @@ def play(
             favor(fleet.enter_context(MONITORS[monitor](fleet)))
             say = partial(print, flush=True)
             say(f"a minute of the monitor takes {fleet.tick:g} s")
-            night = Night(fleet, seed, say, patience=patience)
+            pace = fleet.enter_context(Pace(fleet.run_a_check))
+            night = Night(fleet, seed, say, clock=pace.clock)
             night.wait_for_calm(SHORT_CALM if is_short else FIRST_CALM)
             night.play(troubles)
             if not night.is_well:

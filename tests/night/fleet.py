@@ -10,6 +10,7 @@ import json
 import math
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -25,7 +26,7 @@ WORKERS = {
     "biller": ("queue2", ["bills"]),
 }
 LEAST_TICK = 4.0  # seconds; whole ones, as Nagios wants
-HEADROOM = 1.5  # a tick is so much longer than the checks of one take
+HEADROOM = 2.0  # a tick is so much longer than the checks of one take
 RESTART_PAUSE = 1.0  # seconds from the end of a worker to its next start
 
 _CONFIG = """\
@@ -67,9 +68,15 @@ _FOUND, _NAMED = '[queues."news*".depth]', "[queues.newsletter.depth]"
 # The application of one worker. A deploy that breaks replaces it. With the second between two
 # heartbeats, `pause` is half a minute of the monitor, as the longest pause is by day.
 _APP = """\
+import os
+
 from beanwatch.net import dialer
 from beanwatch.worker.core import decide
-from beanwatch.worker.example import app as app
+from beanwatch.worker.example import app
+
+@app.job("image.convert", max_attempts=1)
+def kill_the_worker(ctx, data):
+    os._exit(137)
 
 decide.MAX_RECONNECT_DELAY = dialer.LONGEST_PAUSE = {pause}
 """
@@ -133,14 +140,22 @@ class Fleet(contextlib.ExitStack):
 
     def _choose_tick(self) -> float:
         """Return a tick in which this machine, as busy as it is now, can do all checks."""
-        argv = [BIN / "check_queue_server", "--server", "queue1", "--config", self.config]
         seconds = 0.0
         for _ in range(2):  # the first round compiles
             started = time.monotonic()
-            for process in [spawn(argv, log=self.directory / "tick.log") for _ in range(8)]:
+            for process in [self._start_check() for _ in range(8)]:
                 process.wait()
             seconds = (time.monotonic() - started) / 8
         return max(LEAST_TICK, math.ceil(HEADROOM * self.services * seconds))
+
+    def run_a_check(self) -> None:
+        """Run one check, only to see how long it takes."""
+        self._start_check().wait()
+
+    def _start_check(self) -> "subprocess.Popen[bytes]":
+        # Not of a server, nor of Redis, as these may be frozen.
+        argv = [BIN / "check_queue_depth", "--server", "127.0.0.1:1"]
+        return spawn(argv, log=self.directory / "pace.log")
 
     def supervise(self) -> None:
         """Restart the workers that ended, a moment later, as systemd does. Call it often."""
