@@ -2,6 +2,7 @@
 
 import random
 import re
+import threading
 from collections.abc import Iterator
 from typing import Any, cast
 
@@ -12,7 +13,9 @@ from tests.night.fleet import Fleet
 from tests.night.mails import Expected, NightMail, parse_mail
 from tests.night.monitors import MONITORS
 from tests.night.night import Night
+from tests.night.pace import Pace
 from tests.night.troubles import TROUBLES, Trouble
+from tests.real import wait_until
 
 BODY = "WORKER_HEARTBEAT CRITICAL - web1.a: dead\n\nHost:    queue1\nService: worker web1.a\n"
 DEAD = parse_mail("PROBLEM: queue1 worker web1.a is CRITICAL: web1.a: dead", BODY)
@@ -80,6 +83,26 @@ def test_a_night_is_not_well_with_a_missing_late_or_extra_mail(mails: list[Any])
 
 def test_a_mail_where_nobody_must_be_woken_spoils_the_night():
     assert not play_fake([(5, DEAD)]).is_well
+
+
+def test_the_clock_of_a_night_goes_slower_while_the_machine_is_slow():
+    now, runs, is_over = [0.0], [], threading.Event()
+
+    def work() -> None:
+        runs.append(now[0])
+        if len(runs) == 1:
+            now[0] += 1
+        else:
+            is_over.wait(30)
+
+    with Pace(work, monotonic=lambda: now[0]) as pace:
+        pace.clock()
+        now[0] += 4
+        assert pace.clock() == 4 + 1, "as fast as at first"
+        wait_until(lambda: len(runs) == 2)
+        now[0] += 30
+        assert pace.clock() == 5 + 1, "what took 1 s has taken 30 s, and is not done yet"
+        is_over.set()
 
 
 def test_troubles_have_names_of_their_own_and_valid_expressions():

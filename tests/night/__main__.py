@@ -26,24 +26,28 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--seed", type=int, help="the order of the troubles (default: random)")
     parser.add_argument("--short", action="store_true", help="a few troubles, in two minutes")
     parser.add_argument("--only", metavar="WORDS", help="troubles whose names contain these words")
+    minute = "seconds that a minute of the monitor takes (default: as few as the machine can do)"
+    parser.add_argument("--tick", type=int, default=0, metavar="SECONDS", help=minute)
     options = parser.parse_args(argv)
     seed = random.randrange(10_000) if options.seed is None else options.seed
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     wells = [
-        play(monitor, seed, is_short=options.short, words=options.only or "")
+        play(monitor, seed, is_short=options.short, words=options.only or "", tick=options.tick)
         for monitor in options.monitor or MONITORS
     ]
     return 0 if all(wells) else 1
 
 
-def play(monitor: str, seed: int, *, is_short: bool = False, words: str = "") -> bool:
+def play(
+    monitor: str, seed: int, *, is_short: bool = False, words: str = "", tick: float = 0.0
+) -> bool:
     """Play a night on one monitor, and print what happens. Return True if it is as expected."""
     troubles = [one for one in TROUBLES if words in one.name and (one.is_short or not is_short)]
     print(f"night on {monitor}, seed {seed}, {len(troubles)} troubles", flush=True)
     directory = Path(tempfile.mkdtemp(prefix="beanwatch-night-"))
     directory.chmod(0o755)  # the monitor may run as another user
     try:
-        with Fleet(directory, is_small=is_short) as fleet:
+        with Fleet(directory, is_small=is_short, tick=tick) as fleet:
             fleet.start()
             favor(fleet.enter_context(MONITORS[monitor](fleet)))
             say = partial(print, flush=True)

@@ -86,10 +86,11 @@ _BROKEN_APP = "import a_module_that_nobody_installed\n"
 class Fleet(contextlib.ExitStack):
     """Starts the servers and workers. When the context ends, it stops them in reverse order.
 
-    If it `is_small`, the queues have few services of their own, so that there are fewer checks.
+    If it `is_small`, the queues have few services of their own, so that there are fewer checks. A
+    `tick` of 0 means: choose one for this machine.
     """
 
-    def __init__(self, directory: Path, *, is_small: bool = False) -> None:
+    def __init__(self, directory: Path, *, is_small: bool = False, tick: float = 0.0) -> None:
         super().__init__()
         self.directory, self.is_small = directory, is_small
         self.services = 24 if is_small else 44  # which the monitor checks in each tick, about
@@ -102,7 +103,7 @@ class Fleet(contextlib.ExitStack):
         self.redis = Redis(directory / "redis")
         self.smtp = SmtpSink()
         self.workers: dict[str, Program] = {}
-        self.tick = LEAST_TICK
+        self.tick = tick
         self._ended: dict[str, float] = {}  # when each worker that has ended was found so
 
     def start(self) -> None:
@@ -124,7 +125,7 @@ class Fleet(contextlib.ExitStack):
                 newsletter=_NAMED if self.is_small else _FOUND,
             )
         )
-        self.tick = self._choose_tick()
+        self.tick = self.tick or self._choose_tick()
         for name, (server, queues) in WORKERS.items():
             self.mend_app(name)
             argv = ["beanwatch", "worker", f"{name}_app:app", "--name", name]
@@ -179,7 +180,7 @@ class Fleet(contextlib.ExitStack):
 
     def beanwatch(self, *argv: str) -> str:
         """Run a command of beanwatch. Raises ProgramError if it fails."""
-        return run(["beanwatch", *argv, "--config", self.config])
+        return run(["beanwatch", *argv, "--config", self.config], timeout=60)
 
     def put(
         self, server: str, queue: str, job: str, times: int = 1, delay: int = 0, **data: object

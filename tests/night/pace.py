@@ -15,18 +15,20 @@ class Pace(contextlib.AbstractContextManager["Pace"]):
     While it takes three times as long, the clock goes at a third of the speed.
     """
 
-    def __init__(self, work: Callable[[], object]) -> None:
-        self._work = work
+    def __init__(
+        self, work: Callable[[], object], *, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._work, self._monotonic = work, monotonic
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._measure, name="pace", daemon=True)
-        self._time, self._seen_at = 0.0, time.monotonic()
+        self._time, self._seen_at = 0.0, monotonic()
         self._usual = self._slowness = 1.0
-        self._work_began = 0.0  # 0: no measurement is running
+        self._work_began: float | None = None  # None: no measurement is running
 
     def clock(self) -> float:
         """Return the seconds since the start. Call it often: each step has one speed."""
-        now = time.monotonic()
-        running = now - self._work_began if self._work_began else 0.0
+        now, began = self._monotonic(), self._work_began
+        running = 0.0 if began is None else now - began
         self._time += (now - self._seen_at) / max(self._slowness, running / self._usual)
         self._seen_at = now
         return self._time
@@ -36,10 +38,10 @@ class Pace(contextlib.AbstractContextManager["Pace"]):
             self._slowness = max(1.0, self._run_work() / self._usual)
 
     def _run_work(self) -> float:
-        self._work_began = began = time.monotonic()
+        self._work_began = began = self._monotonic()
         self._work()
-        self._work_began = 0.0
-        return time.monotonic() - began
+        self._work_began = None
+        return self._monotonic() - began
 
     def __enter__(self) -> Self:
         self._usual = self._run_work()
