@@ -2,20 +2,24 @@
 
 import random
 import re
+import subprocess
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
+from tests.demo.programs import BIN
 from tests.night.__main__ import play
+from tests.night.check_server import write_plugin
 from tests.night.fleet import Fleet
 from tests.night.mails import Expected, NightMail, parse_mail
 from tests.night.monitors import MONITORS
 from tests.night.night import Night
 from tests.night.pace import Pace
 from tests.night.troubles import TROUBLES, Trouble
-from tests.real import wait_until
+from tests.real import ROOT, spawn, stop_process, wait_until
 
 BODY = "WORKER_HEARTBEAT CRITICAL - web1.a: dead\n\nHost:    queue1\nService: worker web1.a\n"
 DEAD = parse_mail("PROBLEM: queue1 worker web1.a is CRITICAL: web1.a: dead", BODY)
@@ -103,6 +107,24 @@ def test_the_clock_of_a_night_goes_slower_while_the_machine_is_slow():
         now[0] += 30
         assert pace.clock() == 5 + 1, "what took 1 s has taken 30 s, and is not done yet"
         is_over.set()
+
+
+@pytest.mark.parametrize("argument", ["127.0.0.1:1", "unix:x", ""], ids=["down", "wrong", "empty"])
+def test_a_check_in_the_night_says_what_its_plugin_says(tmp_path: Path, argument: str):
+    plugin = tmp_path / "check_queue_depth"
+    argv = [BIN / "python", "-m", "tests.night.check_server", tmp_path / "port"]
+    server = spawn(argv, log=tmp_path / "log", cwd=ROOT)
+    try:
+        write_plugin(plugin, int(wait_until((tmp_path / "port").read_text, 60)))
+        arguments = ["--server", argument, "-Q", "a*"]
+        night, day = (
+            subprocess.run([path, *arguments], capture_output=True, text=True)
+            for path in (plugin, BIN / plugin.name)
+        )
+    finally:
+        stop_process(server)
+    assert (night.returncode, night.stdout) == (day.returncode, day.stdout)
+    assert night.stdout.startswith("QUEUE_DEPTH UNKNOWN - ")
 
 
 def test_troubles_have_names_of_their_own_and_valid_expressions():

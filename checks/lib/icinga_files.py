@@ -9,6 +9,7 @@ from beanwatch.checks.registry import (
     CHECKS,
     JOBS,
     QUEUE,
+    REDIS,
     SERVER,
     WORKERS,
     RegisteredCheck,
@@ -65,6 +66,10 @@ def apply_rule(check: RegisteredCheck, config: Config) -> str:
         body = "  vars.beanwatch_queue = queue\n  vars.beanwatch_needs = host.name\n"
         body += '  if (match("*[*?[]*", queue)) { vars.beanwatch_several = true }\n'
         body += '  if (queue == "*") { vars.beanwatch_services = host.vars.beanwatch_list }\n'
+    elif check.subject in (SERVER, REDIS):
+        # Checked more often than the services that depend on it, which alert after 40 s: it must be
+        # CRITICAL before they would notify.
+        body = "  check_interval = 20s\n"
     elif check.subject in (WORKERS, JOBS):
         name = f"for (label => entry in host.vars.beanwatch_{check.subject})"
         body = "  vars += entry\n"

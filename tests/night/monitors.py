@@ -7,6 +7,8 @@ Nothing else of the configuration is changed, except the address that mails go t
 import contextlib
 from pathlib import Path
 
+from beanwatch.checks.registry import CHECKS
+from tests.night.check_server import write_plugin
 from tests.night.fleet import Fleet
 from tests.real import Nagios, Server
 from tests.real.icinga import Icinga, edit
@@ -22,6 +24,8 @@ def install(fleet: Fleet, kind: str) -> Path:
             text = text.replace(" /etc/beanwatch/", f" {fleet.root}/etc/beanwatch/")
             path.write_text(text.replace('"/etc/beanwatch/', f'"{fleet.root}/etc/beanwatch/'))
     plugins = fleet.root / "usr/lib/nagios/plugins"
+    for check in CHECKS:
+        write_plugin(plugins / check.program, fleet.check_port)
     dummy = plugins / "check_dummy"
     if not dummy.exists():
         dummy.symlink_to("/usr/lib/nagios/plugins/check_dummy")
@@ -91,7 +95,7 @@ def make_icinga(fleet: Fleet) -> Server:
                 "= 20s": f"= {fleet.tick / 3:.1f}s",
             },
             "users.conf": {'vars.beanwatch_mail = "root@localhost"': mail},
-            "checks.conf": commands,
+            "checks.conf": {**commands, "= 20s": f"= {fleet.tick / 3:.1f}s"},
         },
     )
     icinga.verify()
