@@ -2,8 +2,8 @@
 
 A minute of the monitor is `Fleet.tick` seconds here. As much shorter are the longest pauses of the
 workers before they connect again, and how long they wait for a job: so long, a worker that was
-blocked counts as blocked. A hung job is ended sooner after its deadline. Nothing else in the product
-runs faster than by day.
+blocked counts as blocked. A hung job is ended sooner after its deadline. Nothing else in the
+product runs faster than by day.
 """
 
 import contextlib
