@@ -1,8 +1,9 @@
 """check_worker_heartbeat: is every worker alive, and making progress?"""
 
 import argparse
-from collections.abc import Iterable
-from typing import Any
+import time
+from collections.abc import Collection, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from nagiosplugin import Context, Summary
 
@@ -11,6 +12,7 @@ from beanwatch.checks.lib.fleet_source import ReadFleet, live_fleet
 from beanwatch.checks.lib.output import perf
 from beanwatch.checks.lib.own_services import add_services
 from beanwatch.checks.lib.plugin import (
+    READING_SHARE,
     Check,
     Critical,
     FailureContext,
@@ -35,7 +37,24 @@ from beanwatch.store.heartbeats import Worker
 from beanwatch.store.stops import Stop
 from beanwatch.words import count
 
+if TYPE_CHECKING:
+    from beanwatch.checks.lib.down_servers import FindDown
+    from beanwatch.queues.servers import Server
+
 MAX_NAMED = 5  # dead workers that the text of a group names
+
+
+def add_watched(parser: Parser) -> None:
+    """Add `--watched`."""
+    parser.add_argument(
+        "--watched",
+        action="append",
+        default=[],
+        metavar="NAME|ADDRESS",
+        help="queue server with a service of check_queue_server: a worker that is blocked because "
+        "this server is down is OK here, if the server does not answer this check either; "
+        "repeatable",
+    )
 
 
 def parser() -> Parser:
@@ -61,6 +80,7 @@ def parser() -> Parser:
         help="only workers that take jobs from the queues that match; repeatable",
     )
     add_services(parser, "workers")
+    add_watched(parser)
     parser.add_limits()
     parser.add_restarted()
     parser.add_argument(
@@ -96,7 +116,9 @@ class WorkerContext(Context):  # type: ignore[misc]
 
     def evaluate(self, metric: Metric, resource: Any) -> Finding:
         """Return the state by the worker's last heartbeat."""
-        return Finding(*decide(metric.value, self._restarted, self._recycled), metric)
+        worker: Worker = metric.value
+        awaited = resource.awaited.get(worker.id)
+        return Finding(*decide(worker, self._restarted, self._recycled, awaited), metric)
 
     # -- present
 
@@ -202,10 +224,14 @@ class WorkersSummary(Summary):  # type: ignore[misc]
             for worker in workers
         ]
         parts = ", ".join(f"{states.count(state)} {state}" for state in sorted(set(states)))
-        return f"{count(len(workers), 'worker')}: {parts}"
+        awaited = {server.node: None for r in judged for server in r.resource.awaited.values()}
+        waits = f"; {', '.join(awaited)} does not answer, see the service there" if awaited else ""
+        return f"{count(len(workers), 'worker')}: {parts}{waits}"
 
 
-def build(options: argparse.Namespace, config: Config, read: ReadFleet) -> Check:
+def build(
+    options: argparse.Namespace, config: Config, read: ReadFleet, find_down: "FindDown"
+) -> Check:
     """Make the check from its resource, its contexts and its summary."""
     globs = [glob for glob in options.worker if glob != "*"]
     are_all = not globs and not options.queue
@@ -213,7 +239,7 @@ def build(options: argparse.Namespace, config: Config, read: ReadFleet) -> Check
     what = " ".join(["worker", *globs, *(f"of queue {queue}" for queue in options.queue)])
     return Check(
         "worker_heartbeat",
-        Workers(options, config, read),
+        Workers(options, config, read, find_down),
         WorkerContext(options.restarted, options.recycled),
         LeftContext(options.restarted),
         MissingContext("missing"),
@@ -227,7 +253,14 @@ def build(options: argparse.Namespace, config: Config, read: ReadFleet) -> Check
 
 def with_live_redis(options: argparse.Namespace, config: Config, output: PluginOutput) -> Check:
     """Make the check that reads the Redis of the options or of the configuration."""
-    return build(options, config, live_fleet(options, config, output))
+    end = time.monotonic() + options.timeout * READING_SHARE
+
+    def find_down(servers: "Sequence[Server]") -> "Collection[Server]":
+        from beanwatch.checks.lib.down_servers import live_find_down  # takes time to import
+
+        return live_find_down(options, output, end)(servers)
+
+    return build(options, config, live_fleet(options, config, output), find_down)
 
 
 def main() -> None:

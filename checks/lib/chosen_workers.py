@@ -1,9 +1,9 @@
 """Reads the workers that check_worker_heartbeat judges, and finds those that are missing."""
 
 import argparse
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from nagiosplugin import Resource
 
@@ -19,6 +19,10 @@ from beanwatch.store.black_box import read_exit_reasons
 from beanwatch.store.health import decide_health
 from beanwatch.store.heartbeats import RECORD_EXPIRY, Heartbeat, Worker
 from beanwatch.store.stops import Stop
+
+if TYPE_CHECKING:
+    from beanwatch.checks.lib.down_servers import FindDown
+    from beanwatch.queues.servers import Server
 
 UNHEARD = "it stopped on request while Redis was away"
 
@@ -40,11 +44,20 @@ class LiveGroup(NamedTuple):
 class Workers(Resource):  # type: ignore[misc]
     """Reads the heartbeats of the chosen workers, and finds expected workers that have none.
 
-    It also reads which workers a command has stopped in the last minutes.
+    It also reads which workers a command has stopped in the last minutes. `awaited` has, by the id
+    of a worker, the server that is down and for which it waits, if that server has a service.
     """
 
-    def __init__(self, options: argparse.Namespace, config: Config, read: ReadFleet) -> None:
-        self._read = read
+    def __init__(
+        self, options: argparse.Namespace, config: Config, read: ReadFleet, find_down: "FindDown"
+    ) -> None:
+        self.awaited: Mapping[str, Server] = {}
+        self._read, self._find_down = read, find_down
+        self._options, self._config = options, config
+        if any(server not in config.servers for server in options.watched):
+            from beanwatch.checks.lib.down_servers import pick_watched
+
+            pick_watched(options, config)  # an address: refuse it now if it is invalid
         self._globs: list[str] = options.worker
         self._queues: list[str] = options.queue
         own = options.services.workers if options.services else ()
@@ -77,6 +90,7 @@ class Workers(Resource):  # type: ignore[misc]
         chosen = [
             w for w in chosen if w.heartbeat or w.age < RECORD_EXPIRY or w.id in self._expected
         ]
+        self.awaited = self._find_awaited(chosen)
         for worker in chosen:
             if not self._is_replaceable(worker):
                 yield Metric(worker.id, worker, context="worker")
@@ -95,6 +109,15 @@ class Workers(Resource):  # type: ignore[misc]
         for stop in stops:
             if not is_running(found.get(stop.worker)) and self._is_chosen(stop.worker):
                 yield Metric(stop.worker, stop, context="stop")
+
+    def _find_awaited(self, workers: Sequence[Worker]) -> "Mapping[str, Server]":
+        waiting = [one for one in workers if one.heartbeat and one.heartbeat.is_disconnected]
+        if not waiting or not self._options.watched:
+            return {}
+        from beanwatch.checks.lib import down_servers  # takes time to import
+
+        watched = down_servers.pick_watched(self._options, self._config)
+        return down_servers.find_awaited(waiting, watched, self._find_down)
 
     def _is_replaceable(self, worker: Worker) -> bool:
         """Return True for a dead worker of a group: only the number of the others matters."""

@@ -9,6 +9,7 @@ from beanwatch.checks.registry import (
     CHECKS,
     JOBS,
     QUEUE,
+    REDIS,
     SERVER,
     WORKERS,
     RegisteredCheck,
@@ -22,7 +23,11 @@ COMMAND_TEMPLATES = {SERVER: "beanwatch-check-server", QUEUE: "beanwatch-check-q
 # The further arguments of a CheckCommand, and the variables that hold them, by the subject.
 ARGUMENTS = {
     QUEUE: {"--services": "$beanwatch_services$"},
-    WORKERS: {"--worker": "$beanwatch_worker$", "--services": "$beanwatch_services$"},
+    WORKERS: {
+        "--worker": "$beanwatch_worker$",
+        "--services": "$beanwatch_services$",
+        "--watched": "$beanwatch_watched$",
+    },
     JOBS: {
         "--queue": "$beanwatch_job_queue$",
         "--job": "$beanwatch_job$",
@@ -69,6 +74,10 @@ def apply_rule(check: RegisteredCheck, config: Config, *, of_server: bool = Fals
         body = "  vars.beanwatch_queue = queue\n  vars.beanwatch_needs = host.name\n"
         body += '  if (match("*[*?[]*", queue)) { vars.beanwatch_several = true }\n'
         body += '  if (queue == "*") { vars.beanwatch_services = host.vars.beanwatch_list }\n'
+    elif check.subject in (SERVER, REDIS):
+        # Checked more often than the services that depend on it, which alert after 40 s: it must be
+        # CRITICAL before they would notify.
+        body = "  check_interval = 20s\n"
     elif check.subject in (WORKERS, JOBS):
         name = f"for (label => entry in host.vars.beanwatch_{check.subject})"
         body = "  vars += entry\n"
@@ -130,14 +139,15 @@ def _is_of_queue(service: Service) -> bool:
     return find_check(service.check).subject == QUEUE and not service.judges_server
 
 
-def entry_of(service: Service, list_file: str) -> dict[str, str | bool]:
+def entry_of(service: Service, list_file: str) -> dict[str, str | bool | list[str]]:
     """Return the variables of a service about workers or jobs, by name."""
-    entry: dict[str, str | bool] = {
+    entry: dict[str, str | bool | list[str]] = {
         "beanwatch_worker": service.worker,
         "beanwatch_job_queue": service.queue,
         "beanwatch_job": service.job,
         "beanwatch_services": list_file if service.is_rest else "",
         "beanwatch_needs": service.needs,
+        "beanwatch_watched": list(service.watched),
         "beanwatch_several": service.covers_several,
     }
     return {name: value for name, value in entry.items() if value}

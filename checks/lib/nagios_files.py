@@ -1,6 +1,6 @@
 """Generates the configuration of Nagios and of NRPE."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from beanwatch.checks.lib.output import fill_link
 from beanwatch.checks.lib.service_names import number_duplicates
@@ -201,14 +201,14 @@ def nrpe_services(
     """Yield an NRPE command for each service, with its server and its arguments."""
     labels = {s: nrpe_name(f"beanwatch_{s.host}_{s.name}") for s in services}
     for service, label in number_duplicates(labels, "_").items():
-        options = {"--server": service.server, **dict(service.arguments(list_file))}
+        options = [("--server", service.server), *service.arguments(list_file)]
         yield nrpe_command(label, f"{plugins}/{service.program}", config, options)
 
 
 def nrpe_command(
-    name: str, program: str, config: Config, options: Mapping[str, str] | None = None
+    name: str, program: str, config: Config, options: Iterable[tuple[str, str]] = ()
 ) -> str:
     """Return the line that defines an NRPE command. Empty options are left out."""
-    found = {"--config": config.file, **(options or {})}
-    words = "".join(f" {flag} {nrpe_word(value)}" for flag, value in found.items() if value)
+    found = [("--config", config.file), *options]
+    words = "".join(f" {flag} {nrpe_word(value)}" for flag, value in found if value)
     return f"command[{name}]={program}{words}\n"

@@ -322,8 +322,9 @@ class PassiveRound:
         if subject == REDIS:
             check = module.build(options, self._config, partial(unwrap, self._redis.state))
         elif subject == WORKERS:
-            options.worker = [service.worker]
-            check = module.build(options, self._config, partial(unwrap, self._redis.fleet))
+            options.worker, options.watched = [service.worker], list(service.watched)
+            read = partial(unwrap, self._redis.fleet)
+            check = module.build(options, self._config, read, self._find_down)
         elif subject == JOBS:
             options.queue, options.job = [service.queue], [service.job] if service.job else []
             check = module.build(options, self._config, partial(unwrap, self._redis.outcomes))
@@ -339,6 +340,10 @@ class PassiveRound:
             source = PolledSource(server, self._polls[server], memory, workers)
             check = module.build(options, self._config, source)
         return check
+
+    def _find_down(self, servers: Sequence[Server]) -> list[Server]:
+        """Return those of the servers that this round has asked and that did not answer."""
+        return [server for server in servers if server in self._polls and self._polls[server].error]
 
     def _options(self, check: str) -> argparse.Namespace:
         options = argparse.Namespace(**vars(self._defaults[check]))

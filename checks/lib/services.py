@@ -50,6 +50,8 @@ class Service(NamedTuple):
     is_rest: bool = False
     # The host whose service SERVER_SERVICE must not be CRITICAL, or this service notifies nobody.
     needs: str = ""
+    # For a service about workers: the servers that have a service SERVER_SERVICE, for `--watched`.
+    watched: tuple[str, ...] = ()
 
     @property
     def program(self) -> str:
@@ -63,7 +65,9 @@ class Service(NamedTuple):
         """
         flags = {"--worker": self.worker, "-Q": self.queue, "--job": self.job}
         found = [(flag, value) for flag, value in flags.items() if value]
-        return [*found, ("--services", list_file)] if self.is_rest and list_file else found
+        if self.is_rest and list_file:
+            found.append(("--services", list_file))
+        return [*found, *(("--watched", server) for server in self.watched)]
 
     @property
     def covers_several(self) -> bool:
@@ -108,7 +112,8 @@ def plan_services(
         services += [
             Service(host, check.service, check.name) for check in CHECKS if check.subject == REDIS
         ]
-        services += _services_of_workers(config, host, _server_of_workers(config, servers))
+        watched = tuple(name_or_address(config, server) for server in servers)
+        services += _services_of_workers(config, host, watched)
         owners = {kind: _server_of_queue(kind[0], servers, queues) for kind in kinds}
         services += _services_of_jobs(host, owners, _server_of_workers(config, servers))
     if config.graphite.url:
@@ -160,16 +165,20 @@ def list_globs(config: Config, server: Server, found: Iterable[str] | None) -> l
     return sorted(filter(is_queue_glob, {*globs, *found} - {EVERY_QUEUE}))
 
 
-def _services_of_workers(config: Config, host: str, needs: str) -> Iterable[Service]:
-    """Yield a service for each expected worker and each group, then one for all other workers."""
+def _services_of_workers(config: Config, host: str, watched: tuple[str, ...]) -> Iterable[Service]:
+    """Yield a service for each expected worker and each group, then one for all other workers.
+
+    They depend on no queue server: the check knows which worker waits for which server, and a
+    worker that dies while a server is down must alert.
+    """
     own = {worker: f"worker {worker}" for worker in config.expected_workers}
     own |= {group.glob: f"workers {nagios_name(group.glob)}" for group in config.expected_groups}
     for check in CHECKS:
         if check.subject == WORKERS:
             for worker, name in number_duplicates(own).items():
-                yield Service(host, name, check.name, worker=worker, needs=needs)
+                yield Service(host, name, check.name, worker=worker, watched=watched)
             rest = f"other {check.service}" if own else check.service
-            yield Service(host, rest, check.name, worker="*", is_rest=True, needs=needs)
+            yield Service(host, rest, check.name, worker="*", is_rest=True, watched=watched)
 
 
 def _services_of_jobs(

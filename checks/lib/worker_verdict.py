@@ -1,6 +1,7 @@
 """Judges one worker by its heartbeat, and puts what is wrong with it into words."""
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from beanwatch.checks.lib.plugin import Critical, Ok, State, Unknown, Warn
 from beanwatch.durations import format_duration
@@ -16,13 +17,20 @@ from beanwatch.store.health import (
 )
 from beanwatch.store.heartbeats import Heartbeat, Worker
 
+if TYPE_CHECKING:
+    from beanwatch.queues.servers import Server
+
 
 def decide(
-    worker: Worker, restarted: float = RESTARTED_WITHIN, recycled: int = MAX_RECYCLES
+    worker: Worker,
+    restarted: float = RESTARTED_WITHIN,
+    recycled: int = MAX_RECYCLES,
+    awaited: "Server | None" = None,
 ) -> tuple[State, str]:
     """Judge one worker by its heartbeat. A restart is a WARNING for `restarted` seconds.
 
-    More than `recycled` recycles within ten minutes are a WARNING.
+    More than `recycled` recycles within ten minutes are a WARNING. A blocked worker is no problem
+    if it waits for the server `awaited`, which is down: that server's own service alerts.
     """
     health, beat = decide_health(worker), worker.heartbeat
     if beat is None:
@@ -58,7 +66,7 @@ def decide(
         stuck = format_duration(beat.beat_at - beat.loop_at)
         text = f"hung outside a job, its main loop has been stuck for {stuck}"
         return Critical, f"{worker.id}: {text}"
-    if health == "blocked":
+    if health == "blocked" and awaited is None:
         return Warn, f"{worker.id}: blocked, takes no job: {beat.reason or 'no reason given'}"
     if beat.restart_refused:
         return Warn, f"{worker.id}: did not restart as told, runs on: {beat.restart_refused}"
@@ -66,6 +74,9 @@ def decide(
         return Warn, f"{worker.id}: {', and '.join(past)}"
     if beat.is_over:
         health = "stopping, its process has ended and the next one has not started yet"
+    elif awaited is not None:
+        name = f"{awaited.node} ({awaited})"
+        health = f"blocked, waits for {name}, which does not answer: see the service of that server"
     return Ok, f"{worker.id}: {health}{f' with {job}' if job else ''}"
 
 

@@ -71,6 +71,7 @@ BEAT = {
     "queues": "the queues that it takes jobs from",
     "state": "{beat_states}",
     "reason": "why it is blocked, waiting or stopping",
+    "is_disconnected": "true: it is blocked because it cannot use its queue server",
     "job": "the running job's name",
     "job_id": "the running job's id on the server",
     "job_uuid": "the running job's id in the envelope",

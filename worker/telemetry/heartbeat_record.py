@@ -43,6 +43,7 @@ class HeartbeatRecord:
         heartbeat = self.identity._replace(
             state=state,
             reason=reason,
+            is_disconnected=state == "blocked" and bool(worker.connection_error),
             loop_at=ahead + worker.loop_at,
             shutdown_deadline=0.0 if math.isinf(ends_at) else ahead + ends_at,
             beat_at=now,

@@ -43,6 +43,7 @@ class Heartbeat(NamedTuple):
     queues: tuple[str, ...] = ()
     state: str = "starting"  # starting idle busy waiting blocked stopping
     reason: str = ""  # why it is blocked, waiting or stopping
+    is_disconnected: bool = False  # it is blocked because it cannot use its queue server
     job: str = ""
     job_id: int = 0
     job_uuid: str = ""

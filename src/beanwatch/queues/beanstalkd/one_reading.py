@@ -194,9 +194,7 @@ class OneReading:
             for peek, job in heads.jobs.items()
             if peek.state == "ready" and not job and not heads.implausible
         }
-        return reading._replace(
-            trouble=trouble, unread_heads=unread, taken_heads=frozenset(taken)
-        )
+        return reading._replace(trouble=trouble, unread_heads=unread, taken_heads=frozenset(taken))
 
 
 def read_of(names: Collection[str]) -> ReadTube:
