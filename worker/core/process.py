@@ -52,6 +52,7 @@ from beanwatch.worker.telemetry.metrics import Metrics, SeriesOwner, make_metric
 from beanwatch.worker.telemetry.outcome_counter import OutcomeCounter
 from beanwatch.worker.telemetry.redis_stream import RedisStream
 from beanwatch.worker.telemetry.reporter import Reporter
+from beanwatch.worker.telemetry.run_counter import RunCounter
 from beanwatch.worker.telemetry.run_starts import RunStarts
 from beanwatch.worker.telemetry.systemd_status import SystemdStatus
 
@@ -73,6 +74,7 @@ class Telemetry(NamedTuple):
     stream: RedisStream | None
     heartbeat_writer: HeartbeatWriter
     metrics: Metrics
+    counter: RunCounter
     sinks: Sequence[Sink]
     starts: RunStarts
 
@@ -144,6 +146,7 @@ def make_telemetry(settings: Settings, instance: str, log_output: LogOutput) -> 
     """Make the log, the heartbeat writer and the sinks. Raises ValueError for a wrong URL."""
     worker = settings.worker
     log = logs.get_logger(worker=worker, instance=instance)
+    counter = RunCounter(log)
     metrics = make_metrics(
         settings.options.metrics,
         SeriesOwner(settings.prefix, settings.server_node, worker),
@@ -155,10 +158,10 @@ def make_telemetry(settings: Settings, instance: str, log_output: LogOutput) -> 
             "Redis is off (redis.url is empty): this worker sends no heartbeats and records no runs"
         )
         log_sink = LogSink(log, log_output)
-        sinks: list[Sink] = [log_sink, metrics]
+        sinks: list[Sink] = [log_sink, metrics, counter]
         starts = RunStarts(None, log)
         return Telemetry(
-            log, log_output, log_sink, None, NoHeartbeatWriter(), metrics, sinks, starts
+            log, log_output, log_sink, None, NoHeartbeatWriter(), metrics, counter, sinks, starts
         )
     redis = parse_redis_url(settings.redis_url, settings.redis_password)
     heartbeat_writer = HeartbeatWriter(redis, worker, is_expected=settings.is_expected)
@@ -166,11 +169,13 @@ def make_telemetry(settings: Settings, instance: str, log_output: LogOutput) -> 
     clock = heartbeat_writer.time
     stream = RedisStream(redis, log)
     ledger = LedgerWriter(stream, worker, instance, settings.options.ledger, clock=clock)
-    counter = OutcomeCounter(stream, clock=clock)
+    outcomes = OutcomeCounter(stream, clock=clock)
     log_sink = LogSink(log, log_output)
-    sinks = [log_sink, metrics, counter, ledger]
+    sinks = [log_sink, metrics, counter, outcomes, ledger]
     starts = RunStarts(redis, log, clock=clock)
-    return Telemetry(log, log_output, log_sink, stream, heartbeat_writer, metrics, sinks, starts)
+    return Telemetry(
+        log, log_output, log_sink, stream, heartbeat_writer, metrics, counter, sinks, starts
+    )
 
 
 class Process:
@@ -216,7 +221,7 @@ class Process:
             jitter_limit(options.max_time),
         )
         host = HostWatch(state, connection, guards.temporary, host_limits, log)
-        record = HeartbeatRecord(identity, state, host, runner.current_line)
+        record = HeartbeatRecord(identity, state, host, runner.current_line, telemetry.counter)
         check = RestartCheck(settings.check_command, os.getcwd(), (USAGE, NO_APP))
         restarter = Restarter(check, state, connection, log)
         heartbeats = HeartbeatReporter(

@@ -8,6 +8,7 @@ from beanwatch.store.heartbeats import Heartbeat
 from beanwatch.worker.core.state import WorkerState
 from beanwatch.worker.guard.stacks import read_main_cpu
 from beanwatch.worker.telemetry.host_watch import HostWatch
+from beanwatch.worker.telemetry.run_counter import RunCounter
 
 
 class HeartbeatRecord:
@@ -23,12 +24,14 @@ class HeartbeatRecord:
         state: WorkerState,
         host: HostWatch,
         current_line: Callable[[], str],
+        counter: RunCounter,
         *,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
         self.identity = identity
         self._state, self._host, self._current_line = state, host, current_line
+        self._counter = counter
         self._clock, self._wall = clock, wall
 
     def make(self, exit_reason: str = "") -> Heartbeat:
@@ -54,6 +57,7 @@ class HeartbeatRecord:
             disk_free=self._host.disk_free,
             last_words=exit_reason,
             restart_refused=worker.restart_refused,
+            totals=self._counter.totals(),
         )
         if job is None:
             return heartbeat
