@@ -10,7 +10,6 @@ from beanwatch.outcomes import NAMES
 from beanwatch.queues.servers import Server
 from beanwatch.store.heartbeats import Heartbeat, Worker
 from beanwatch.store.run_totals import BOUNDS, MAX_OUTCOMES, OTHER_JOBS, QueueRuns, RunTotals
-from beanwatch.telemetry.logging.problems import ProblemLog
 from beanwatch.telemetry.nodes import node
 
 WINDOW = 600.0  # seconds of the past over which the durations of a queue's runs are averaged
@@ -114,17 +113,18 @@ class FleetTotals:
 
     A record has the runs since its instance's start. What an instance has counted stays in the sum
     after it has ended. An instance that was there before this collector counts from when it is
-    first seen: else each start of a collector would count all earlier runs anew.
+    first seen: else each start of a collector would count all earlier runs anew. `report` gets a text
+    if there are too many kinds of job.
     """
 
     def __init__(
         self,
         servers: Sequence[Server],
-        problems: ProblemLog,
+        report: Callable[[str], object] = lambda problem: None,
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._servers, self._problems, self._clock = servers, problems, clock
+        self._servers, self._report, self._clock = servers, report, clock
         self._lock = threading.Lock()
         self._sums: dict[Kind, Sum] = {}
         self._queues: dict[tuple[str, str], QueueHistory] = {}  # by server and queue
@@ -204,8 +204,7 @@ class FleetTotals:
 
     def _sum_of(self, kind: Kind) -> Sum:
         if kind not in self._sums and len(self._sums) >= MAX_SUMS:
-            self._problems.report(
-                "fleet totals",
+            self._report(
                 f"the workers run more than {MAX_SUMS} kinds of job: further ones are counted "
                 f"under the name {OTHER_JOBS}",
             )

@@ -13,7 +13,6 @@ from beanwatch.queues.servers import Server, parse_server
 from beanwatch.store.heartbeats import Heartbeat, Worker
 from beanwatch.store.run_totals import QueueRuns, RunTotals, summarize
 from beanwatch.store.workers_needed import BUSY_SHARE, workers_needed
-from tests.collector.parts import Memory
 
 ADDRESS = "queue1:11300"
 SERVERS = [Server("q1", parse_server(ADDRESS)), Server("q2", parse_server("queue2:11300"))]
@@ -24,9 +23,9 @@ class Fleet:
 
     def __init__(self, servers: list[Server] | None = None) -> None:
         self.now = 10_000.0
-        self.memory = Memory()
+        self.told: list[str] = []
         self.totals = FleetTotals(
-            SERVERS if servers is None else servers, self.memory.problems, clock=lambda: self.now
+            SERVERS if servers is None else servers, self.told.append, clock=lambda: self.now
         )
 
     def read(self, *workers: Worker, after: float = 10.0) -> None:
@@ -154,7 +153,7 @@ def test_kinds_and_outcomes_are_limited_and_that_is_told(
     assert list(sums) == [("q1", "mail", "job0"), ("q1", "mail", "job1"), ("_other",) * 3]
     assert sums["_other", "_other", "_other"].outcomes["ok"] == 3
     assert max(len(one.outcomes) for one in sums.values()) == 20
-    assert "more than 2 kinds of job" in fleet.memory.messages[0]
+    assert "more than 2 kinds of job" in fleet.told[0]
 
 
 @given(

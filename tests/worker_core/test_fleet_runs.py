@@ -1,6 +1,8 @@
 """The collector's sums of all workers' runs, and the workers that a queue needs."""
 
+import json
 import signal
+import subprocess
 import sys
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -108,6 +110,23 @@ def test_runs_of_all_workers_add_up_over_kills_restarts_and_a_new_collector(
     assert not [
         name for name in ("worker", "host") if seen.samples("fleet_job_runs_total", **{name: ""})
     ]
+
+
+def test_top_shows_how_many_workers_each_queue_needs(
+    start_worker: StartWorker, broker: Broker, beanstalkd: Beanstalkd, redis_server: Redis
+) -> None:
+    worker = start_worker()
+    for _ in range(3):
+        broker.put("sleep", {"seconds": 0.1})
+    broker.put("ok", queue="other")
+    wait_until(lambda: has_run(worker, 3), 60)
+    argv = [BEANWATCH, "top", "--server", beanstalkd.address, "--redis", redis_server.url]
+    done = subprocess.run([*argv, "--json"], capture_output=True, text=True, timeout=60)
+    rows = {row["queue"]: row for row in json.loads(done.stdout)["queues"]}
+    assert rows["work"]["workers_needed"] == 0
+    assert rows["other"]["workers_needed"] is None, "nobody has run its jobs"
+    done = subprocess.run([*argv, "--once"], capture_output=True, text=True, timeout=60)
+    assert " NEED " in done.stdout
 
 
 TARGET = 6.0  # seconds

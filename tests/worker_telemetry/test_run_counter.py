@@ -100,7 +100,7 @@ def test_a_record_of_an_older_version_has_no_runs_and_not_zero(counter: RunCount
     ],
 )
 def test_a_field_of_another_form_is_named(totals: Any) -> None:
-    with pytest.raises(RecordError, match="^field 'totals': expected"):
+    with pytest.raises(RecordError, match=r"^field 'totals': expected"):
         decode_heartbeat(json.dumps({"totals": totals}).encode())
 
 

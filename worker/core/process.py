@@ -41,6 +41,9 @@ from beanwatch.worker.guard.host import kill_descendants
 from beanwatch.worker.guard.job_guards import JobGuards
 from beanwatch.worker.guard.pulse import Pulse
 from beanwatch.worker.guard.temporary import TemporaryRoot
+from beanwatch.worker.serve.metrics_page import MetricsPage
+from beanwatch.worker.serve.pages import WorkerPages, listen
+from beanwatch.worker.serve.status import StatusMaker
 from beanwatch.worker.telemetry.gauges import WorkerGauges
 from beanwatch.worker.telemetry.heartbeat_record import HeartbeatRecord
 from beanwatch.worker.telemetry.heartbeat_reporter import HeartbeatReporter
@@ -78,6 +81,10 @@ class Telemetry(NamedTuple):
     sinks: Sequence[Sink]
     starts: RunStarts
 
+    def count_dropped(self) -> tuple[int, int]:
+        """Return how many metric values, and how many records for Redis, could not be sent."""
+        return self.metrics.dropped, self.stream.dropped if self.stream else 0
+
 
 def run_worker(app: App, settings: Settings, log_output: LogOutput) -> int:
     """Run a worker until it is stopped, and return the exit code (docs/reference.md).
@@ -86,6 +93,8 @@ def run_worker(app: App, settings: Settings, log_output: LogOutput) -> int:
     """
     instance = secrets.token_hex(8)
     telemetry = make_telemetry(settings, instance, log_output)
+    pages = WorkerPages()
+    server = listen(settings.listen, pages, telemetry.log) if settings.listen else None
     try:
         temporary = TemporaryRoot(settings.options.tmp_root, settings.worker, instance)
     except OSError:  # for example in a container whose root is read-only
@@ -106,7 +115,11 @@ def run_worker(app: App, settings: Settings, log_output: LogOutput) -> int:
         record_killed_run(telemetry, settings, previous, run)
     guards = JobGuards(start.black_box, temporary)
     guards.watchdog.start()
-    return Process(app, settings, start.identity, telemetry, guards).run()
+    process = Process(app, settings, start.identity, telemetry, guards)
+    if server is not None:
+        guards.descriptors.watch([server.fileno()])
+        pages.show(process.status.make, process.metrics.make)
+    return process.run()
 
 
 def run_failed_start(settings: Settings, reason: str) -> int:
@@ -179,7 +192,10 @@ def make_telemetry(settings: Settings, instance: str, log_output: LogOutput) -> 
 
 
 class Process:
-    """Runs one worker process. The constructor makes its parts and connects them."""
+    """Runs one worker process. The constructor makes its parts and connects them.
+
+    `status` and `metrics` are what others may ask it for, in any thread.
+    """
 
     def __init__(
         self,
@@ -251,6 +267,18 @@ class Process:
             answer_later=lambda message, answer: self._listener.answer_later(message, answer),
             log=log,
         )
+        self.status = StatusMaker(
+            state, connection, options.reserve_timeout, guards.black_box.status
+        )
+        self.metrics = MetricsPage(
+            settings.server_node,
+            identity,
+            state,
+            connection,
+            host,
+            telemetry.counter,
+            telemetry.count_dropped,
+        )
         guard = Guard(connection, runner, finisher, state, guards, self._report_exit, log)
         self._listener = listener = Listener(
             self._control_address,
@@ -262,7 +290,7 @@ class Process:
             secret=settings.command_secret,
         )
         self._pulse = pulse = Pulse(
-            [guard.tick, commands.tick, reporter.tick],
+            [guard.tick, self.status.tick, commands.tick, reporter.tick],
             listener,
             state,
             wake,

@@ -165,7 +165,7 @@ def run(config: Config, servers: Sequence[Server], stack: ExitStack, *, once: bo
         collect.max_queues,
         [rule.glob for rule in config.queues if rule.is_name],
     )
-    totals = FleetTotals(servers, problems)
+    totals = FleetTotals(servers, lambda text: problems.report("fleet totals", text))
     # With --once, the servers and the workers are read at the same time.
     find_runs = None if once else totals.queue_runs
     points, board = GraphitePoints(outbox, config.prefix), Board(max_age(collect), totals)
