@@ -2,6 +2,8 @@
 
 Each runs as one process, with client and server pinned to one core. They run alternately, for
 several rounds; the medians are compared. Prints a table of ratios in Markdown.
+
+With --listen, measure only what a worker loses that Prometheus scrapes every second.
 """
 
 import json
@@ -11,12 +13,15 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
+import urllib.request
+from contextlib import suppress
 from pathlib import Path
 
 import greenstalk
 
 from bench.stopwatch import PAYLOAD
-from tests.real import ROOT, Beanstalkd, Redis
+from tests.real import ROOT, Beanstalkd, Redis, free_port
 
 JOBS = {
     "bare": 20_000,
@@ -93,6 +98,41 @@ def run_beanwatch(directory: Path, *options: str) -> float:
         return measure(argv, JOBS["beanwatch"])
 
 
+def run_scraped(directory: Path) -> float:
+    """Measure the worker while Prometheus scrapes it: its threads take time from the jobs."""
+    port, is_over = free_port(), threading.Event()
+
+    def scrape() -> None:
+        while not is_over.wait(1.0):
+            with suppress(OSError):
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5).read()
+
+    thread = threading.Thread(target=scrape)
+    thread.start()
+    try:
+        return run_beanwatch(directory, "--listen", str(port))
+    finally:
+        is_over.set()
+        thread.join()
+
+
+def compare_listen(rounds: int = 5) -> None:
+    """Print the rate of a worker that is scraped, as a share of that of one that does not listen.
+
+    Each round gives one ratio, and the median counts: the rate of the machine changes.
+    """
+    ratios = []
+    for number in range(rounds):
+        runs = [run_beanwatch, run_scraped] if number % 2 else [run_scraped, run_beanwatch]
+        rates = {}
+        for run_one in runs:
+            with tempfile.TemporaryDirectory() as directory:
+                rates[run_one] = run_one(Path(directory))
+        ratios.append(rates[run_scraped] / rates[run_beanwatch])
+    shown = ", ".join(f"{ratio:.3f}" for ratio in sorted(ratios))
+    sys.stdout.write(f"scraped / not listening: {statistics.median(ratios):.3f} ({shown})\n")
+
+
 def run_peer(peer: str, directory: Path) -> float:
     """Measure one of the Redis-based workers."""
     with Redis(directory) as redis:
@@ -111,6 +151,7 @@ def main(rounds: int = 3) -> None:
     workers = {
         "bare greenstalk loop": run_bare,
         "beanwatch worker, ledger of failures": run_beanwatch,
+        "beanwatch worker, scraped every second (--listen)": run_scraped,
         "beanwatch worker, ledger of all": lambda d: run_beanwatch(d, "--ledger", "all"),
         **{
             peer: lambda d, peer=peer: run_peer(peer, d)
@@ -133,4 +174,7 @@ def main(rounds: int = 3) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    if "--listen" in sys.argv[1:]:
+        compare_listen()
+    else:
+        main()

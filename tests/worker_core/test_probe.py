@@ -77,7 +77,17 @@ def test_what_is_not_known_is_not_alive(tmp_path: Path, content: bytes | None) -
 
 
 @pytest.mark.parametrize(
-    "argv", [[], ["live"], ["dead", "--name", "w1"], ["live", "--name", "../x"]]
+    "argv",
+    [
+        [],
+        ["live"],
+        ["dead", "--name", "w1"],
+        ["live", "--name", "../x"],
+        ["live", "ready", "--name", "w1"],
+        ["live", "--name"],
+        ["live", "--name", "w1", "--host=ä"],
+        ["live", "--name", "w1", "--nonsense"],
+    ],
 )
 def test_wrong_usage_is_one_line_and_exit_code_2(argv: list[str]) -> None:
     done = subprocess.run([PROBE, *argv], capture_output=True, text=True, timeout=BUSY)
@@ -106,4 +116,4 @@ def cpu_time(argv: list[str]) -> float:
 def test_it_imports_nothing_slow() -> None:
     code = "import sys, beanwatch.checks.probe; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert not {"click", "json", "redis", "nagiosplugin", "asyncio"} & set(done.stdout.split())
+    assert not {"click", "argparse", "typing", "json", "redis", "socket"} & set(done.stdout.split())

@@ -6,7 +6,7 @@ module imports little.
 
 import struct
 import zlib
-from typing import NamedTuple
+from collections import namedtuple
 
 FILE_NAME = "status"
 SIZE = 4096  # bytes: one page
@@ -18,23 +18,31 @@ FORMAT = b"1"
 # still ends its run and its process.
 END_MARGIN = 10.0
 STALE_AFTER = 10.0  # seconds; the worker writes its status every second
+FIELDS = (
+    *("pid", "beat_at", "loop_at", "max_idle", "ends_at", "is_connected"),
+    *("reason", "hard_deadline"),
+)
 
 
 class StatusError(ValueError):
     """Raised if a file is no status of a worker; the text says why."""
 
 
-class WorkerStatus(NamedTuple):
-    """The state of a worker. Times are of the host's monotonic clock, in seconds; 0 means none."""
+class WorkerStatus(namedtuple("WorkerStatus", FIELDS, defaults=("", 0.0))):
+    """The state of a worker. Times are of the host's monotonic clock, in seconds; 0 means none.
 
+    Not a typing.NamedTuple: importing typing takes longer than all else that the probe does.
+    """
+
+    __slots__ = ()
     pid: int
     beat_at: float  # when this was true
     loop_at: float  # when the main thread last ran its loop
     max_idle: float  # seconds for which it need not run its loop while no job runs
     ends_at: float  # when the time ends that a stopping worker has; 0: it does not stop
     is_connected: bool  # to its queue server
-    reason: str = ""  # why it is not connected, or takes no jobs
-    hard_deadline: float = 0.0  # of the running job
+    reason: str  # why it is not connected, or takes no jobs
+    hard_deadline: float  # of the running job
 
 
 def why_not_live(status: WorkerStatus, now: float) -> str:
