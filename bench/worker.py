@@ -3,11 +3,12 @@
 Each runs as one process, with client and server pinned to one core. They run alternately, for
 several rounds; the medians are compared. Prints a table of ratios in Markdown.
 
-With --listen, measure only what a worker loses that Prometheus scrapes every second.
+With --listen, measure only what the worker loses by counting for Prometheus and by being scraped.
 """
 
 import json
 import os
+import resource
 import socket
 import statistics
 import subprocess
@@ -15,7 +16,8 @@ import sys
 import tempfile
 import threading
 import urllib.request
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import greenstalk
@@ -98,9 +100,10 @@ def run_beanwatch(directory: Path, *options: str) -> float:
         return measure(argv, JOBS["beanwatch"])
 
 
-def run_scraped(directory: Path) -> float:
-    """Measure the worker while Prometheus scrapes it: its threads take time from the jobs."""
-    port, is_over = free_port(), threading.Event()
+@contextmanager
+def scraping(port: int) -> Iterator[None]:
+    """Scrape a worker every second, as Prometheus does every 15 s."""
+    is_over = threading.Event()
 
     def scrape() -> None:
         while not is_over.wait(1.0):
@@ -110,27 +113,45 @@ def run_scraped(directory: Path) -> float:
     thread = threading.Thread(target=scrape)
     thread.start()
     try:
-        return run_beanwatch(directory, "--listen", str(port))
+        yield
     finally:
         is_over.set()
         thread.join()
 
 
-def compare_listen(rounds: int = 5) -> None:
-    """Print the rate of a worker that is scraped, as a share of that of one that does not listen.
+def run_scraped(directory: Path) -> float:
+    """Measure the worker while it is scraped: its threads take time from the jobs."""
+    port = free_port()
+    with scraping(port):
+        return run_beanwatch(directory, "--listen", str(port))
 
-    Each round gives one ratio, and the median counts: the rate of the machine changes.
+
+def compare_listen(rounds: int = 7) -> None:
+    """Print what counting by kind of job and being scraped costs of a worker's throughput.
+
+    It compares with a worker that neither counts nor listens, in processor time: the worker is
+    bound to one core, and the rate on a busy machine varies more than the cost. Each round gives
+    one ratio, and the median counts.
     """
     ratios = []
     for number in range(rounds):
-        runs = [run_beanwatch, run_scraped] if number % 2 else [run_scraped, run_beanwatch]
-        rates = {}
-        for run_one in runs:
+        used = {}
+        for is_plain in (True, False) if number % 2 else (False, True):
             with tempfile.TemporaryDirectory() as directory:
-                rates[run_one] = run_one(Path(directory))
-        ratios.append(rates[run_scraped] / rates[run_beanwatch])
+                before = resource.getrusage(resource.RUSAGE_CHILDREN)
+                if is_plain:
+                    os.environ["BENCH_PLAIN"] = "1"
+                    run_beanwatch(Path(directory))
+                    del os.environ["BENCH_PLAIN"]
+                else:
+                    run_scraped(Path(directory))
+                after = resource.getrusage(resource.RUSAGE_CHILDREN)
+            used[is_plain] = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        ratios.append(used[True] / used[False])
     shown = ", ".join(f"{ratio:.3f}" for ratio in sorted(ratios))
-    sys.stdout.write(f"scraped / not listening: {statistics.median(ratios):.3f} ({shown})\n")
+    sys.stdout.write(
+        f"throughput, of a worker without: {statistics.median(ratios):.3f} ({shown})\n"
+    )
 
 
 def run_peer(peer: str, directory: Path) -> float:

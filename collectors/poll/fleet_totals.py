@@ -111,16 +111,16 @@ def _advance(point: Point, now: float, ended: Iterable[RunTotals]) -> Point:
 class FleetTotals:
     """Adds up the runs of all workers by server, queue and job, whichever worker had them.
 
-    A record has the runs since its instance's start. What an instance has counted stays in the sum
-    after it has ended. An instance that was there before this collector counts from when it is
-    first seen: else each start of a collector would count all earlier runs anew. `report` gets a text
-    if there are too many kinds of job.
+    A record has the runs since the start of an instance, which may be an earlier one. What an
+    instance has counted stays in the sum after it has ended. An instance that was there before this
+    collector counts from when it is first seen: else each start of a collector would count all
+    earlier runs anew. `report` gets a text if there are too many kinds of job.
     """
 
     def __init__(
         self,
         servers: Sequence[Server],
-        report: Callable[[str], object] = lambda problem: None,
+        report: Callable[[str], object] = lambda _: None,
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -173,11 +173,12 @@ class FleetTotals:
         now: float,
     ) -> Iterator[RunTotals]:
         """Add what an instance counts more than before, and yield it."""
-        instance = worker.id, beat.instance or str(beat.started_at)
+        instance = worker.id, beat.totals_of or beat.instance or str(beat.started_at)
         known = self._seen.get(instance)
         counts: Counts = known[1] if known else {}
         started = now - worker.age - (beat.beat_at - beat.started_at)
-        is_new = known is None and started >= (self._counts_from or 0.0)
+        is_first = not beat.totals_of
+        is_new = known is None and is_first and started >= (self._counts_from or 0.0)
         for one in totals:
             key = one.queue, one.job
             before = counts.get(key)

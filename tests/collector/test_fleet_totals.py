@@ -11,7 +11,7 @@ from beanwatch.collectors.poll import fleet_totals
 from beanwatch.collectors.poll.fleet_totals import WINDOW, FleetTotals
 from beanwatch.queues.servers import Server, parse_server
 from beanwatch.store.heartbeats import Heartbeat, Worker
-from beanwatch.store.run_totals import QueueRuns, RunTotals, summarize
+from beanwatch.store.run_totals import QueueRuns, RunTotals, add_totals, summarize
 from beanwatch.store.workers_needed import BUSY_SHARE, workers_needed
 
 ADDRESS = "queue1:11300"
@@ -103,6 +103,18 @@ def test_an_old_or_foreign_record_without_runs_is_not_a_worker_without_runs(flee
     fleet.read(fleet.worker(0, totals=None))
     assert fleet.totals.sums() == []
     assert fleet.totals.queue_runs("q1", "mail") is None
+
+
+def test_instances_between_two_polls_are_counted_by_the_next_one(fleet: Fleet) -> None:
+    fleet.read()
+    fleet.read(fleet.worker(10, age=5.0))
+    # The second instance has come and gone.
+    fleet.read(fleet.worker(25, age=3.0, instance="w1-c", totals_of="w1-a"))
+    assert fleet.runs() == 25
+    fleet.read(fleet.worker(99, name="w2", age=3.0, totals_of="seen by nobody"))
+    assert fleet.runs() == 25, "some of these may be from before the collector"
+    fleet.read(fleet.worker(100, name="w2", age=13.0, totals_of="seen by nobody"))
+    assert fleet.runs() == 26
 
 
 def test_a_new_kind_of_a_known_worker_counts_in_full(fleet: Fleet) -> None:
@@ -264,6 +276,35 @@ def test_what_is_not_known_is_no_number_of_workers(
     runs: QueueRuns | None, ready: int | None, put_rate: float | None
 ) -> None:
     assert workers_needed(runs, ready, put_rate) is None
+
+
+KINDS = st.dictionaries(
+    st.tuples(st.sampled_from("qr"), st.sampled_from("ab")),
+    st.tuples(st.integers(0, 9), st.integers(0, 9)),
+)
+
+
+@given(KINDS, KINDS)
+def test_the_runs_of_two_instances_add_up(
+    one: dict[tuple[str, str], tuple[int, int]], other: dict[tuple[str, str], tuple[int, int]]
+) -> None:
+    parts = [
+        [RunTotals(*kind, {"ok": a, "retry": b}, a + b, (a, b)) for kind, (a, b) in kinds.items()]
+        for kinds in (one, other)
+    ]
+    found = {(total.queue, total.job): total for total in add_totals(*parts)}
+    assert found.keys() == one.keys() | other.keys()
+    for kind, total in found.items():
+        a, b = (sum(kinds.get(kind, (0, 0))[n] for kinds in (one, other)) for n in (0, 1))
+        assert total == RunTotals(*kind, {"ok": a, "retry": b}, a + b, (a, b))
+
+
+def test_what_is_carried_on_is_limited() -> None:
+    earlier = [RunTotals("q", f"old{n}", {"ok": 1}, 1.0, (1,)) for n in range(999)]
+    later = [RunTotals("q", f"new{n}", {"ok": 1}, 1.0, (1,)) for n in range(50)]
+    found = add_totals(earlier, later)
+    assert len(found) == 100
+    assert {one.job for one in later} <= {one.job for one in found}
 
 
 def test_the_example_of_the_documentation() -> None:

@@ -112,6 +112,38 @@ def test_runs_of_all_workers_add_up_over_kills_restarts_and_a_new_collector(
     ]
 
 
+def test_a_worker_that_lives_shortly_goes_on_counting_where_the_last_one_ended(
+    start_worker: StartWorker, broker: Broker
+) -> None:
+    for _ in range(8):
+        broker.put("ok")
+    first = ""
+    for ended in (2, 4):
+        worker = start_worker("--max-jobs", 2)
+        assert worker.exit_code(60) == 10
+        if not first:
+            first = worker.runs()[0]["instance"]
+        assert len(worker.outcomes("ok")) == ended
+    worker = start_worker()
+    wait_until(lambda: has_run(worker, 8), 60)
+    beat = worker.beat()
+    assert beat.totals_of == first != beat.instance
+    worker.process.kill()
+    worker.process.wait()
+    broker.put("ok")
+    worker = start_worker()
+    wait_until(lambda: has_run(worker, 9), 60)
+    assert worker.beat().totals_of == first
+    assert worker.stop() == 0
+    broker.put("ok")
+    worker = start_worker(name="w2")
+    wait_until(lambda: has_run(worker, 1), 60)
+    assert worker.stop() == 0
+    worker = start_worker(name="w2")
+    worker.wait_for("idle", 60)
+    assert (worker.beat().totals, worker.beat().totals_of) == ((), ""), "a stop ends the count"
+
+
 def test_top_shows_how_many_workers_each_queue_needs(
     start_worker: StartWorker, broker: Broker, beanstalkd: Beanstalkd, redis_server: Redis
 ) -> None:

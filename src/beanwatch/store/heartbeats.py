@@ -81,8 +81,9 @@ class Heartbeat(NamedTuple):
     restart_refused: str = ""  # why it runs on though it was told to restart
     failed_starts: int = 0  # starts in a row that failed; then `state` is starting
     black_box: str = ""  # path of the file that says how this instance ended, on its host
-    # The runs of each kind of job since the start of this instance; None: not known
+    # The runs of each kind of job; None: not known
     totals: tuple[RunTotals, ...] | None = None
+    totals_of: str = ""  # the earlier instance since whose start they count; "": this one
     is_over: bool = False  # this instance has exited on request; the next one has not started yet
 
 

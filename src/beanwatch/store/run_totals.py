@@ -1,6 +1,7 @@
-"""Cumulative runs of each kind of job since a worker's start, as the worker's record has them."""
+"""Cumulative runs of each kind of job, as the records of workers have them."""
 
 from collections.abc import Iterable
+from itertools import zip_longest
 from math import isfinite
 from typing import Any, NamedTuple
 
@@ -11,6 +12,7 @@ BOUNDS = (
 )
 MAX_KINDS = 50  # kinds of job (queue and job) that a worker counts under their own names
 OTHER_JOBS = "_other"  # the name of all further jobs of a queue
+MAX_CARRIED = 100  # kinds in a record, with those that only earlier instances have run
 MAX_READ = 1000  # kinds in a record of another program; a record with more is invalid
 MAX_OUTCOMES = 20
 MAX_NAME = 255  # characters
@@ -44,7 +46,7 @@ class QueueRuns(NamedTuple):
 
 
 def summarize(totals: Iterable[RunTotals]) -> QueueRuns | None:
-    """Return how long the runs of these kinds took since their workers' starts; None: unknown."""
+    """Return how long the runs of these kinds took, as far back as they count; None: unknown."""
     runs = retries = 0
     seconds = 0.0
     for one in totals:
@@ -52,6 +54,29 @@ def summarize(totals: Iterable[RunTotals]) -> QueueRuns | None:
         seconds += one.seconds
         retries += one.outcomes.get("retry", 0)
     return QueueRuns(seconds / runs, None, min(1.0, retries / runs)) if runs else None
+
+
+def add_totals(earlier: Iterable[RunTotals], later: Iterable[RunTotals]) -> tuple[RunTotals, ...]:
+    """Add up the runs of two instances of a worker, by kind of job.
+
+    Of more than MAX_CARRIED kinds, leave out some that only the earlier one has run.
+    """
+    sums = {(one.queue, one.job): one for one in later}
+    for one in earlier:
+        kind = one.queue, one.job
+        if other := sums.get(kind):
+            sums[kind] = _add(one, other)
+        elif len(sums) < MAX_CARRIED:
+            sums[kind] = one
+    return tuple(sums.values())
+
+
+def _add(one: RunTotals, other: RunTotals) -> RunTotals:
+    outcomes = dict(one.outcomes)
+    for outcome, runs in other.outcomes.items():
+        outcomes[outcome] = outcomes.get(outcome, 0) + runs
+    buckets = tuple(a + b for a, b in zip_longest(one.buckets, other.buckets, fillvalue=0))
+    return RunTotals(one.queue, one.job, outcomes, round(one.seconds + other.seconds, 6), buckets)
 
 
 def parse_totals(value: Any) -> tuple[RunTotals, ...]:

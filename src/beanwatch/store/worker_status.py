@@ -18,17 +18,20 @@ FORMAT = b"1"
 # still ends its run and its process.
 END_MARGIN = 10.0
 STALE_AFTER = 10.0  # seconds; the worker writes its status every second
-FIELDS = (
-    *("pid", "beat_at", "loop_at", "max_idle", "ends_at", "is_connected"),
-    *("reason", "hard_deadline"),
-)
 
 
 class StatusError(ValueError):
     """Raised if a file is no status of a worker; the text says why."""
 
 
-class WorkerStatus(namedtuple("WorkerStatus", FIELDS, defaults=("", 0.0))):
+_Fields = namedtuple(
+    "_Fields",
+    "pid beat_at loop_at max_idle ends_at is_connected reason hard_deadline",
+    defaults=("", 0.0),
+)
+
+
+class WorkerStatus(_Fields):
     """The state of a worker. Times are of the host's monotonic clock, in seconds; 0 means none.
 
     Not a typing.NamedTuple: importing typing takes longer than all else that the probe does.
