@@ -81,8 +81,11 @@ def run_bare(directory: Path) -> float:
         return measure([sys.executable, "-c", BARE], JOBS["bare"], beanstalkd.address)
 
 
-def run_beanwatch(directory: Path, *options: str) -> float:
-    """Measure the worker with all it has in production: StatsD, log, heartbeat, ledger."""
+def run_beanwatch(directory: Path, *options: str, is_scraped: bool = False) -> float:
+    """Measure the worker with all it has in production: StatsD, log, heartbeat, ledger.
+
+    If it is scraped, its threads for that take time from the jobs.
+    """
     with (
         Beanstalkd(directory) as beanstalkd,
         Redis(directory / "redis") as redis,
@@ -97,7 +100,11 @@ def run_beanwatch(directory: Path, *options: str) -> float:
             "--metrics", f"statsd://127.0.0.1:{statsd.getsockname()[1]}",
             "--log-file", str(directory / "worker.log"), *options,
         ]  # fmt: skip
-        return measure(argv, JOBS["beanwatch"])
+        if not is_scraped:
+            return measure(argv, JOBS["beanwatch"])
+        port = free_port()
+        with scraping(port):
+            return measure([*argv, "--listen", str(port)], JOBS["beanwatch"])
 
 
 @contextmanager
@@ -119,13 +126,6 @@ def scraping(port: int) -> Iterator[None]:
         thread.join()
 
 
-def run_scraped(directory: Path) -> float:
-    """Measure the worker while it is scraped: its threads take time from the jobs."""
-    port = free_port()
-    with scraping(port):
-        return run_beanwatch(directory, "--listen", str(port))
-
-
 def compare_listen(rounds: int = 7) -> None:
     """Print what counting by kind of job and being scraped costs of a worker's throughput.
 
@@ -144,7 +144,7 @@ def compare_listen(rounds: int = 7) -> None:
                     run_beanwatch(Path(directory))
                     del os.environ["BENCH_PLAIN"]
                 else:
-                    run_scraped(Path(directory))
+                    run_beanwatch(Path(directory), is_scraped=True)
                 after = resource.getrusage(resource.RUSAGE_CHILDREN)
             used[is_plain] = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
         ratios.append(used[True] / used[False])
@@ -172,7 +172,7 @@ def main(rounds: int = 3) -> None:
     workers = {
         "bare greenstalk loop": run_bare,
         "beanwatch worker, ledger of failures": run_beanwatch,
-        "beanwatch worker, scraped every second (--listen)": run_scraped,
+        "beanwatch worker, scraped every second": lambda d: run_beanwatch(d, is_scraped=True),
         "beanwatch worker, ledger of all": lambda d: run_beanwatch(d, "--ledger", "all"),
         **{
             peer: lambda d, peer=peer: run_peer(peer, d)

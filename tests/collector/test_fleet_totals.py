@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from beanwatch.collectors.poll import fleet_totals
-from beanwatch.collectors.poll.fleet_totals import WINDOW, FleetTotals
+from beanwatch.collectors.poll.fleet_totals import FleetTotals
+from beanwatch.collectors.poll.run_history import WINDOW
 from beanwatch.queues.servers import Server, parse_server
 from beanwatch.store.heartbeats import Heartbeat, Worker
 from beanwatch.store.run_totals import QueueRuns, RunTotals, add_totals, summarize

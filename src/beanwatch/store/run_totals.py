@@ -34,7 +34,7 @@ class RunTotals(NamedTuple):
 
 
 class QueueRuns(NamedTuple):
-    """How long the runs of a queue take, and how often they are repeated.
+    """The mean duration of a queue's runs, and how often they are repeated.
 
     `retry_rate` is in runs per second; None: unknown. `retry_share` is the share of the runs after
     which the job runs again.
