@@ -10,6 +10,7 @@ from beanwatch.checks.lib.plugin import Check, State, judge
 from beanwatch.checks.lib.plugin_process import Parser, run
 from beanwatch.checks.lib.queues import CheckedQueue
 from beanwatch.checks.lib.source import Source
+from beanwatch.checks.lib.staffing import with_staffing
 from beanwatch.config import Config, Threshold
 from beanwatch.durations import format_duration
 from beanwatch.queues.base import Reading, Wanted
@@ -98,7 +99,13 @@ def build(options: argparse.Namespace, config: Config, source_: Source) -> Check
     """Make the check from its resources, its context and its summary."""
     name = "queue_age"
     context = queue_check.QueueContext(
-        name, options, config, source_.memory, DEFAULT_LIMITS, decide, perfdata
+        name,
+        options,
+        config,
+        source_.memory,
+        DEFAULT_LIMITS,
+        with_staffing(decide, config, source_),
+        perfdata,
     )
     resources = queues.on_all_servers(QueueHeads, name, options, config, source_)
     summary = AgeSummary(seconds_waited)

@@ -26,6 +26,7 @@ from beanwatch.checks.lib.plugin_process import Parser, run
 from beanwatch.checks.lib.queue_words import describe_no_consumer
 from beanwatch.checks.lib.queues import CheckedQueue
 from beanwatch.checks.lib.source import Source
+from beanwatch.checks.lib.staffing import with_staffing
 from beanwatch.config import Config, Threshold
 from beanwatch.words import count
 
@@ -215,7 +216,13 @@ def build(options: argparse.Namespace, config: Config, source_: Source) -> Check
     """Make the check from its resources, its context and its summary."""
     name = "queue_consumers"
     context = queue_check.QueueContext(
-        name, options, config, source_.memory, DEFAULT_LIMITS, ConsumersJudge(options), perfdata
+        name,
+        options,
+        config,
+        source_.memory,
+        DEFAULT_LIMITS,
+        with_staffing(ConsumersJudge(options), config, source_),
+        perfdata,
     )
     summary = ConsumersSummary(lambda queue: queue.state.ready or 0, "")
     diagnoses = queues.on_all_servers(ConsumerDiagnosis, name, options, config, source_)

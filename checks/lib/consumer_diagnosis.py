@@ -11,12 +11,13 @@ from beanwatch.checks.lib.heartbeat_evidence import group_by_health
 from beanwatch.checks.lib.plugin import Metric
 from beanwatch.checks.lib.queues import CheckedQueue, QueueResource
 from beanwatch.checks.lib.source import Source
+from beanwatch.checks.lib.staffing import workers_of
 from beanwatch.queues.base import Problem, Reading, ServerError, Wanted
 from beanwatch.queues.consumers import Consumers, decide_consumers
 from beanwatch.queues.registry import DEFAULT_SCHEME
 
 if TYPE_CHECKING:
-    from beanwatch.store.heartbeats import Heartbeat, Worker
+    from beanwatch.store.heartbeats import Worker
 
 # If all consumers are busy, or none takes a job, one sample cannot tell whether the queue is being
 # drained. The sample of the previous run tells it.
@@ -163,23 +164,9 @@ class ConsumerDiagnosis(QueueResource):
         workers = self.source.workers()
         if workers is None:
             return None
-        found = tuple(
-            worker
-            for worker in workers
-            if worker.heartbeat
-            and queue.name in worker.heartbeat.queues
-            and self._is_connected_to_server(worker.heartbeat)
-        )
+        found = workers_of(queue.name, self.server, workers, is_only_server=self.is_only_server)
         # Only the workers of some systems are known to send heartbeats.
         return found if found or self.server.url.scheme == DEFAULT_SCHEME else None
-
-    def _is_connected_to_server(self, heartbeat: "Heartbeat") -> bool:
-        """Return True if the worker takes its jobs from this server.
-
-        A worker reports the address that it was given, which may be an alias. So with a single
-        server, every worker counts as a worker of this server.
-        """
-        return self.is_only_server or heartbeat.server == str(self.server)
 
 
 def decide_silent(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from beanwatch.checks.lib.plugin import READING_SHARE, Failure
 from beanwatch.checks.lib.plugin_process import Parser, PluginOutput, UsageError
-from beanwatch.config import Config, RedisConfig
+from beanwatch.config import Config, ConfigError, RedisConfig
 from beanwatch.config.secrets import read_redis_password
 from beanwatch.net.redis_reader import RedisReader
 from beanwatch.net.redis_url import Execute, RedisError, RedisUrl, parse_redis_url
@@ -14,6 +14,7 @@ from beanwatch.net.redis_url import Execute, RedisError, RedisUrl, parse_redis_u
 if TYPE_CHECKING:
     from beanwatch.store.heartbeats import Worker
 
+OPTIONAL_SECONDS = 2.0  # for reading heartbeats that only add to the text of an alert
 NAME_REDIS = "set redis.url in the configuration, or use --redis URL"
 
 
@@ -32,7 +33,8 @@ def pick_redis(options: argparse.Namespace, config: Config) -> RedisUrl:
     Raises UsageError for an invalid URL and if Redis is off, ConfigError for an unreadable password
     file.
     """
-    url = config.redis.url if options.redis is None else options.redis
+    own = getattr(options, "redis", None)  # some checks have no such option
+    url = config.redis.url if own is None else own
     if not url:
         raise UsageError(f"Redis is off, because its URL is empty; {NAME_REDIS}")
     try:
@@ -61,6 +63,21 @@ def live_workers(
             return read_from(link, read_known_workers)
 
     return read
+
+
+def try_to_read_workers(
+    options: argparse.Namespace, config: Config, output: PluginOutput, left: float
+) -> "list[Worker]":
+    """Return all workers, for a check that can do without them and has no option `--redis`.
+
+    Takes at most OPTIONAL_SECONDS of the `left` seconds. Raises only RedisError.
+    """
+    limit = max(0.05, min(OPTIONAL_SECONDS, left)) / READING_SHARE
+    limited = argparse.Namespace(**{**vars(options), "timeout": limit})
+    try:
+        return live_workers(limited, config, output)()
+    except (UsageError, ConfigError) as error:
+        raise RedisError(str(error)) from None
 
 
 T = TypeVar("T")

@@ -290,16 +290,27 @@ def with_live_servers(build: Build) -> Callable[[argparse.Namespace, Config, Plu
         arguments = sorted((key, str(value)) for key, value in vars(options).items())
         memory = FileMemory.for_arguments(output.check, arguments, options.state)
         timeout = options.timeout * READING_SHARE
-        read_workers = None
-        if "redis" in options and (config.redis.url if options.redis is None else options.redis):
-            from beanwatch.checks.lib.redis_source import live_workers
+        own_redis = getattr(options, "redis", None)
+        is_wanted = "redis" in options or config.is_wanted("redis.url")
+        has_redis = is_wanted and bool(config.redis.url if own_redis is None else own_redis)
+        end = time.monotonic() + timeout
 
-            read_workers = live_workers(options, config, output)
-        may_lack_redis = not (options.redis if "redis" in options else "") and (
-            not config.is_wanted("redis.url")
-        )
+        def read_workers() -> "Sequence[Worker]":
+            # Imported here, because most runs of most checks need no heartbeats.
+            from beanwatch.checks.lib.redis_source import live_workers, try_to_read_workers
+
+            if "redis" in options:
+                return live_workers(options, config, output)()
+            return try_to_read_workers(options, config, output, end - time.monotonic())
+
+        may_lack_redis = not own_redis and not config.is_wanted("redis.url")
         source = LiveSource(
-            servers, memory, timeout, output, read_workers, may_lack_redis=may_lack_redis
+            servers,
+            memory,
+            timeout,
+            output,
+            read_workers if has_redis else None,
+            may_lack_redis=may_lack_redis,
         )
         return build(options, config, source)
 

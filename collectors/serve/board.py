@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from beanwatch.collectors.poll.derive import ObservedQueue, absent_queue, merge, server_values
+from beanwatch.collectors.poll.fleet_totals import FleetTotals
 from beanwatch.collectors.poll.poller import Poll
 from beanwatch.collectors.poll.worker_series import seen_values
 from beanwatch.queues.consumers import CODES, STATES
@@ -17,6 +18,7 @@ from beanwatch.queues.model import Number, QueueState, ServerState
 from beanwatch.queues.selection import OTHER
 from beanwatch.store.health import HEALTH, HEALTH_CODES, decide_health
 from beanwatch.store.heartbeats import Worker
+from beanwatch.store.run_totals import BOUNDS
 from beanwatch.telemetry.prometheus import Page, labels, quote
 from beanwatch.telemetry.series import COLLECTOR, QUEUE, SERVER, WORKER_SEEN
 
@@ -36,17 +38,19 @@ class Kept(NamedTuple):
 class Board:
     """Takes polls from the pollers' threads, and gives pages to the threads that serve them.
 
-    `max_age` (seconds): what was read longer ago is left out of the page.
+    `max_age` (seconds): what was read longer ago is left out of the page. `totals` has the runs of
+    all workers.
     """
 
     def __init__(
         self,
         max_age: float,
+        totals: FleetTotals | None = None,
         *,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], float] = time.time,
     ) -> None:
-        self._max_age = max_age
+        self._max_age, self._totals = max_age, totals
         self._clock, self._now = clock, now
         self._lock = threading.Lock()
         self._servers: dict[str, Kept] = {}
@@ -83,6 +87,8 @@ class Board:
         writer.add_servers(servers.values())
         if at - workers_at <= self._max_age:
             writer.add_workers(workers, self._now() - (at - workers_at))
+            if self._totals is not None:
+                _add_totals(page, self._totals)
         return page
 
     def _find_start(self, state: ServerState | None, before: Kept | None) -> float | None:
@@ -188,6 +194,16 @@ def _to_queue(name: str, values: Mapping[str, Any]) -> ObservedQueue:
     if rest["consumer_state"] is not None:
         rest["consumer_state"] = STATES[rest["consumer_state"]]
     return ObservedQueue(QueueState(name, **fields), **rest)
+
+
+def _add_totals(page: Page, totals: FleetTotals) -> None:
+    for (server, queue, job), total in totals.sums():
+        own = labels(server=server, queue=queue, job=job)
+        for outcome, runs in total.outcomes.items():
+            page.add("fleet_job_runs_total", f"{own},outcome={quote(outcome)}", runs)
+        page.add_histogram(
+            "fleet_job_duration_seconds", own, BOUNDS, total.buckets, round(total.seconds, 6)
+        )
 
 
 def _describe_poll(kept: Kept) -> dict[str, Number]:

@@ -54,6 +54,7 @@ REDIS = {
     "store.heartbeats",
     "store.records",
     "store.redis_state",
+    "store.run_totals",
 }
 HIREDIS = {"hiredis", "hiredis.hiredis", "hiredis.version"}
 

@@ -110,6 +110,11 @@ BEAT = {
     "restart_refused": "why it runs on though it was told to restart: the next could not start",
     "failed_starts": "starts in a row that failed, because the application cannot be imported",
     "black_box": "path of the file that says, on its host, how this instance ended",
+    "totals_of": "the earlier instance since whose start `totals` count; empty: this one. A stop "
+    "on request ends the count, unless the worker is expected, or has crashed lately",
+    "totals": "the runs since the start of the instance `totals_of`, for each kind of job: "
+    "`[queue, job, {{outcome: runs}}, seconds, [runs in each bucket]]`; the buckets are those of "
+    "`beanwatch_job_duration_seconds`, without zeros at the end; `null` if they are not known",
     "is_over": "true if it stopped as requested and the next instance has not started yet",
 }
 LOG = {
@@ -160,6 +165,8 @@ CONFIG = {
     "collect.exclude": "queues to leave out",
     "collect.max_queues": "most queues with series of their own, besides configured ones; 0: any",
     "collect.head_ages": "ask for the ages of the first ready and the first buried job",
+    "worker.listen": "host:port, or a port of the loopback interface, where Prometheus and probes "
+    "ask the worker; empty: off. Each worker of a host needs another one",
     "collect.listen": "host:port, or a port of the loopback interface, where Prometheus scrapes "
     "the collector; empty: off",
     "collect.state": "file that remembers counters between two runs of `--once`",

@@ -27,7 +27,8 @@ from beanwatch.collectors.collector import Collector, Extra
 from beanwatch.collectors.deliver.carbon import CarbonConnection, Printer, parse_graphite
 from beanwatch.collectors.deliver.delivery import Delivery, Transport
 from beanwatch.collectors.deliver.outbox import Outbox
-from beanwatch.collectors.poll.observer import Observer
+from beanwatch.collectors.poll.fleet_totals import FleetTotals
+from beanwatch.collectors.poll.observer import FindRuns, Observer
 from beanwatch.collectors.poll.points import GraphitePoints
 from beanwatch.collectors.poll.poller import Poller, Publish
 from beanwatch.collectors.poll.samples import ServerSamples
@@ -158,9 +159,14 @@ def run(config: Config, servers: Sequence[Server], stack: ExitStack, *, once: bo
     # With `-` points are only printed. They need no spool, and a running collector may lock it.
     spool = "" if config.graphite.address in ("-", "") else collect.spool
     outbox = Outbox(open_spool(spool, problems, stack), interval=collect.interval)
-    points, board = GraphitePoints(outbox, config.prefix), Board(max_age(collect))
+    totals = FleetTotals(servers, lambda text: problems.report("fleet totals", text))
+    # With --once, the servers and the workers are read at the same time.
+    find_runs = None if once else totals.queue_runs
+    points, board = GraphitePoints(outbox, config.prefix), Board(max_age(collect), totals)
     publish: list[Publish] = [points.publish] if config.graphite.address else []
-    publish_workers: list[PublishWorkers] = [points.publish_workers] if publish else []
+    publish_workers: list[PublishWorkers] = [totals.update]
+    if publish:
+        publish_workers.append(points.publish_workers)
     if collect.listen:
         publish.append(board.post)
         publish_workers.append(board.post_workers)
@@ -168,7 +174,7 @@ def run(config: Config, servers: Sequence[Server], stack: ExitStack, *, once: bo
     for server in servers:
         expected = config.expected_queues(server.node)
         selection = Selection(collect.include, collect.exclude, collect.max_queues, expected)
-        observer = make_observer(server, known.get(server.node), selection, collect)
+        observer = make_observer(server, known.get(server.node), selection, collect, find_runs)
         pollers.append(Poller(observer, selection, problems, publish))
     extras = pick_extras(config, publish_workers, problems, once=once)
     if not once and config.graphite.address not in ("-", ""):
@@ -203,7 +209,11 @@ def run(config: Config, servers: Sequence[Server], stack: ExitStack, *, once: bo
 
 
 def make_observer(
-    server: Server, samples: ServerSamples | None, selection: Selection, collect: CollectConfig
+    server: Server,
+    samples: ServerSamples | None,
+    selection: Selection,
+    collect: CollectConfig,
+    find_runs: FindRuns | None,
 ) -> Observer:
     """Make the object that polls one server. `samples` are its counters from an earlier run."""
     return Observer(
@@ -213,6 +223,7 @@ def make_observer(
         timeout=collect.timeout,
         sweep_timeout=collect.queues_interval,
         head_ages=collect.head_ages,
+        find_runs=find_runs,
     )
 
 

@@ -25,6 +25,7 @@ from beanwatch.cli.lib.output import print_json
 from beanwatch.cli.lib.queue_view import SORTS, queue_table, server_table, sort_queues
 from beanwatch.cli.lib.tables import STYLES, Columns
 from beanwatch.cli.lib.worker_view import worker_style, worker_table, worker_tree
+from beanwatch.collectors.poll.fleet_totals import FleetTotals
 from beanwatch.collectors.poll.observer import Observer
 from beanwatch.fleet.overview import FleetObserver, Overview
 from beanwatch.globs import GLOB, MAX_NAME, matches
@@ -66,12 +67,14 @@ class Screen:
     """Polls the servers and Redis, and draws the tables. Keys change what it shows (see KEYS).
 
     `interval` is the time between two polls in seconds, `is_paused` true if there are to be none.
+    `totals` gets the workers' records, for the number of workers that each queue needs.
     """
 
     def __init__(
         self,
         fleet: FleetObserver,
         redis: RedisUrl | None,
+        totals: FleetTotals,
         *,
         order: str,
         pattern: str,
@@ -82,7 +85,7 @@ class Screen:
         self.interval = interval
         self.is_paused = False
         self._fleet = fleet
-        self._redis = redis
+        self._redis, self._totals = redis, totals
         self._order = order
         self._pattern = pattern
         self._only_wrong = only_wrong
@@ -143,7 +146,6 @@ class Screen:
 
     def poll(self) -> None:
         """Poll all servers and Redis."""
-        overview = self._fleet.observe()
         workers: list[Worker] = []
         redis_error = ""
         if self._redis:
@@ -153,6 +155,8 @@ class Screen:
                 redis_error = next((worker.doubt for worker in workers if worker.doubt), "")
             except RedisError as error:
                 redis_error = f"cannot read the workers: {error}"
+        self._totals.update(workers)
+        overview = self._fleet.observe()
         self._seen = Snapshot(overview, workers, redis_error)
 
     def select(self) -> Snapshot:
@@ -245,11 +249,16 @@ def command(
     config = load_config(config_file)
     selection = Selection(config.collect.include, config.collect.exclude)
     chosen = pick_servers(config, servers)
-    observers = [Observer(one, selection=selection, timeout=timeout) for one in chosen]
+    totals = FleetTotals(chosen)
+    observers = [
+        Observer(one, selection=selection, timeout=timeout, find_runs=totals.queue_runs)
+        for one in chosen
+    ]
     fleet = FleetObserver(observers, timeout * 2)
     screen = Screen(
         fleet,
         pick_redis(config, redis),
+        totals,
         order=order,
         pattern=queue_glob,
         only_wrong=only_wrong,

@@ -88,6 +88,7 @@ class WorkerConfig(NamedTuple):
     min_free_disk: int = 100 * 1024 * 1024
     ledger: Literal["all", "failures", "off"] = "failures"
     restart_spread: float = 30.0
+    listen: str = ""  # the address on which Prometheus and probes ask the worker; empty: off
 
 
 class Threshold(NamedTuple):

@@ -91,6 +91,7 @@ WORKER: Spec = {
     "min_free_disk": size,
     "ledger": one_of("all", "failures", "off"),
     "restart_spread": duration,
+    "listen": text,
 }
 SERVER: Spec = {
     "url": text,

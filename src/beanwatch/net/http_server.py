@@ -95,6 +95,14 @@ class HttpServer:
             pass  # it was never connected, or is closed already
         self._socket.close()
 
+    def close_in_child(self) -> None:
+        """Close the copy of the socket in a forked child. The parent goes on listening."""
+        self._socket.close()
+
+    def fileno(self) -> int:
+        """Return the descriptor of the socket that listens."""
+        return self._socket.fileno()
+
     def _accept(self) -> None:
         while True:
             self._free.acquire()

@@ -20,6 +20,12 @@ VALUE = {ord("\\"): r"\\", ord("\n"): r"\n", ord('"'): r"\""}
 OTHER_HELP = {
     "collector_poll_age_seconds": "time since the last poll of the server ended",
     "collector_queues_age_seconds": "time since the queues of the server were read",
+    "fleet_job_duration_seconds": "how long the runs of all workers took, by kind of job",
+    "fleet_job_runs_total": "runs of all workers that have ended, by kind of job and outcome",
+    "job_duration_seconds": "how long the worker's runs took, by kind of job",
+    "job_runs_total": "runs of the worker that have ended, by kind of job and outcome",
+    "job_wait_seconds": "how long jobs were ready before the worker reserved them for the first "
+    "time",
     "queue_consumers": "consumers of the queue: all that are connected, and those that are idle",
     "queue_consumer_state": "1 for the state of the queue's consumers, 0 for the other states",
     "queue_jobs": "jobs of the queue, by state",
@@ -27,10 +33,20 @@ OTHER_HELP = {
     "server_jobs": "jobs of all queues of the server, by state",
     "server_start_time_seconds": "when the server was started, in seconds since the epoch",
     "server_stat": "other numbers of the server, under its own names for them",
+    "worker_busy_seconds_total": "time that the worker has spent in jobs",
+    "worker_dropped_records_total": "ledger records and counts that could not be written to Redis",
+    "worker_errors_total": "exceptions in the worker's sinks, hooks, ticks and closes",
+    "worker_ignored_values_total": "values in envelopes that cannot be right, and were ignored",
+    "worker_info": "1, with the id of the worker, and the versions of the application and of "
+    "beanwatch",
     "worker_last_beat_timestamp_seconds": "when the worker's last heartbeat arrived, in seconds "
     "since the epoch",
+    "worker_ready": "1 while the worker is connected to its queue server, else 0",
+    "worker_start_time_seconds": "when the worker was started, in seconds since the epoch",
     "worker_state": "1 for the state of the worker, 0 for the other states",
 }
+# Families with buckets, a sum and a count.
+HISTOGRAMS = ("fleet_job_duration_seconds", "job_duration_seconds", "job_wait_seconds")
 
 
 class Family(NamedTuple):
@@ -44,6 +60,7 @@ class Family(NamedTuple):
     def named(cls, name: str) -> "Family":
         """Return the family with this name. Raises KeyError if no table has it."""
         kind = "counter" if name.endswith("_total") else "gauge"
+        kind = "histogram" if name in HISTOGRAMS else kind
         return cls(name, "info" if name.endswith("_info") else kind, _HELP[name])
 
 
@@ -74,6 +91,21 @@ class Page:
     def add(self, name: str, labels: str, value: float) -> None:
         """Add a sample to the family `name`; `labels` are made by the function `labels`."""
         self._lines.setdefault(name, []).append(f"{PREFIX}{name}{{{labels}}} {value}\n")
+
+    def add_histogram(
+        self, name: str, labels: str, bounds: Sequence[float], counts: Sequence[int], total: float
+    ) -> None:
+        """Add a histogram. `counts` has the values in each bucket, and one more: those above.
+
+        `total` is the sum of all values.
+        """
+        lines = self._lines.setdefault(name, [])
+        below = 0
+        for bound, number in zip((*bounds, "+Inf"), counts, strict=True):
+            below += number
+            lines.append(f'{PREFIX}{name}_bucket{{{labels},le="{bound}"}} {below}\n')
+        lines.append(f"{PREFIX}{name}_sum{{{labels}}} {total}\n")
+        lines.append(f"{PREFIX}{name}_count{{{labels}}} {below}\n")
 
     def add_all(
         self, group: Group, owners: Sequence[str], columns: Mapping[str, Sequence[Number | None]]

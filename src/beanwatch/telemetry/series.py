@@ -216,6 +216,13 @@ QUEUE = Group(
             is_state=True,
         ),
         Series(
+            "workers_needed",
+            "",
+            "workers that it takes to run all jobs that are put or tried again, and to drain those "
+            "that are ready now within 300 s; absent if no worker has told how long a run takes",
+            prometheus="queue_workers_needed",
+        ),
+        Series(
             "missing_jobs",
             "jobs",
             "jobs that the server lost: put, and in no state any more",
@@ -227,10 +234,28 @@ WORKER = Group(
     "<prefix>.worker.<host>.<name>",
     (
         Series("busy", "share", "share of its time that the worker spent in jobs"),
-        Series("rss", "bytes", "resident memory"),
-        Series("reconnects", "", "reconnects to the queue server", is_counter=True),
-        Series("touches", "", "renewals of a running job's time to run (TTR)", is_counter=True),
-        Series("dropped_metrics", "", "metric values that could not be sent", is_counter=True),
+        Series("rss", "bytes", "resident memory", prometheus="worker_memory_bytes"),
+        Series(
+            "reconnects",
+            "",
+            "reconnects to the queue server",
+            is_counter=True,
+            prometheus="worker_reconnects_total",
+        ),
+        Series(
+            "touches",
+            "",
+            "renewals of a running job's time to run (TTR)",
+            is_counter=True,
+            prometheus="worker_touches_total",
+        ),
+        Series(
+            "dropped_metrics",
+            "",
+            "metric values that could not be sent",
+            is_counter=True,
+            prometheus="worker_dropped_metrics_total",
+        ),
     ),
 )
 WORKER_SEEN = Group(
