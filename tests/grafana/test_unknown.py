@@ -89,7 +89,7 @@ def test_a_queue_is_never_drained_only_where_its_rates_are_known(
             for measure, value in measures.items():
                 graphite.send(f"{prefix}.queue.{server}.{queue}.{measure}", value)
     wait_until(lambda: graphite.values(f"{prefix}.queue.s2.known_on_one.drain_seconds"))
-    query = queries.time_to_drain(Patterns(prefix, servers="*"))
+    query = queries.time_to_drain(Patterns(prefix, servers="*")).graphite
     shown = {
         one["target"]: max(value for value, _ in one["datapoints"] if value is not None)
         for one in graphite.render(query)
