@@ -196,6 +196,17 @@ def test_its_variables_look_again_and_cover_prefixes_of_others(board: Json) -> N
         assert "beanwatch." not in query.text
 
 
+@pytest.mark.parametrize("name", boards.NAMES)
+def test_the_readme_names_the_panels_that_prometheus_has_no_data_for(name: str) -> None:
+    text = (boards.FOLDER / "README.md").read_text().partition("## Prometheus")[2]
+    (line,) = re.findall(r"^- Panels that .*?(?=^- )", text, re.M | re.S)
+    told = re.search(rf"{name.capitalize()}: (.*?)[.,] ?(?:[A-Z]|and the)", line, re.S)
+    kept = {panel["id"] for panel in boards.panels(PROMETHEUS[f"{name}-prometheus"])}
+    missing = {p["title"] for p in boards.panels(BOARDS[name]) if p["id"] not in kept}
+    named = re.findall(r"\*([^*]+)\*", told[1]) if told else []
+    assert {" ".join(title.split()) for title in named} == missing
+
+
 def is_other(one: Json, board: Json) -> bool:
     """True if it is a dashboard for the other kind of data source."""
     return boards.source_of(one) != boards.source_of(board)

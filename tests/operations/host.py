@@ -47,7 +47,7 @@ mkdir -p /usr/local/bin /usr/local/sbin
 cp {stub} /usr/local/sbin/systemctl
 cp {stub} /usr/local/sbin/journalctl
 chmod 755 /usr/local/sbin/*
-rm -rf /etc/beanwatch /opt/beanwatch
+rm -rf /etc/beanwatch /opt/beanwatch /var/lib/prometheus
 echo '127.0.1.1 queue1' >> /etc/hosts
 printf '#!/bin/sh\ncat >> /var/mail/root\n' > /usr/sbin/sendmail
 chmod 755 /usr/sbin/sendmail
