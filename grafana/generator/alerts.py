@@ -72,15 +72,18 @@ def _servers() -> Iterator[Rule]:
         panel=41,
     )
     silent = query.name_by(queries.silent(EVERY), SERVER)
+    none_at_all = f"absent_over_time({EVERY.poll_age()}[{queries.SILENCE_HOURS}h])"
+    anything = f"({silent.promql}) > 0 or {none_at_all}"
+    # A Prometheus that was started just now has not had the time to scrape the collector.
+    scraped = f"count(last_over_time(up[1m] offset {queries.SILENT_AFTER}s))"
     for severity, hold in (("warning", "0s"), ("critical", "3m")):
         minutes = limits.SILENT[severity == "critical"] / MINUTE
-        hours = queries.SILENCE_HOURS
         yield Rule(
             uid=f"beanwatch-collector-silent-{severity}",
             title=f"Collector silent ({severity})",
             severity=severity,
             query=silent,
-            alert=f"({silent.promql}) > 0 or absent_over_time({EVERY.poll_age()}[{hours}h])",
+            alert=f"({anything}) and on () {scraped}",
             names=("server",),
             hold=hold,
             summary=f"No point of {{server_or_any}} has arrived for {minutes:g} minutes",

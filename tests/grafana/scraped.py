@@ -109,6 +109,13 @@ class ScrapedFleet:
             for _ in range(count):
                 client.put(json.dumps({"job": JOB, "data": data}))
 
+    def refill(self, queue: str, count: int) -> None:
+        """Put jobs into the queue if all were taken, so that it grows and shrinks."""
+        with self.server.client(use=queue) as client:
+            is_empty = client.stats_tube(queue)["current-jobs-ready"] == 0
+        if is_empty:
+            self.put(queue, count)
+
     def alerts(self, status: str) -> set[tuple[str, str]]:
         """The receivers and names of the alerts that were sent with this status."""
         return {

@@ -33,7 +33,7 @@ def wait_for_data(fleet: ScrapedFleet, queries: Sequence[Query], values: dict[st
     left = dict.fromkeys(queries, fleet.prometheus.query)
 
     def all_had_data() -> bool:
-        fleet.put(QUEUE, 30)
+        fleet.refill(QUEUE, 100)
         for query in list(left):
             if left[query](boards.put_in(query.text, values)):
                 del left[query]

@@ -122,28 +122,26 @@ CASES = (
         "1 1 1 0",
         "_ _ _ _",
     ),
-    case_of(
+    Case(
         "BeanwatchCollectorSilent",
         "warning",
         ON_Q1,
         "No point of q1 has arrived for 2 minutes",
         FLEET_PAGE,
         4,
-        POLL_AGE,
-        "1 1 stale",  # the collector, or Prometheus's way to it
-        "1 1 1 1 1",
-        "1 1 1 1 stale",
+        {POLL_AGE: "1 1 stale", "up": "1 1 0 0 0"},  # the collector, or the way to it
+        ({POLL_AGE: "1x4", "up": "1x4"}, {POLL_AGE: "1x3 stale", "up": "1x3 0"}),
     ),
-    case_of(
+    Case(
         "BeanwatchCollectorSilent",
         "critical",
         ON_Q1,
         "No point of q1 has arrived for 5 minutes",
         FLEET_PAGE,
         8,
-        POLL_AGE,
-        "1 1 121 181 241 301 361 421 481",  # the part of the collector that polls this server
-        "1 1 1 1 1 1 121 181 241",
+        # The part of the collector that polls this server.
+        {POLL_AGE: "1 1 121 181 241 301 361 421 481", "up": "1x8"},
+        ({POLL_AGE: "1 1 1 1 1 1 121 181 241", "up": "1x8"},),
     ),
     of_server(
         "BeanwatchServerRestarted",
@@ -151,7 +149,8 @@ CASES = (
         "Restarts of server q1 in 10 minutes: 1",
         12,
         f"beanwatch_server_restarts_total{OF_SERVER}",
-        "0 0 0 0 0 0 stale _ 1 1 1 1 1",  # its series are away while it is down
+        # Its series are away while it is down. Then the collector is started anew, too.
+        "3 3 3 3 3 3 stale _ 4 4 0 0 0",
         "3 3 3 3 3 3 3 3 3 3 3 3 3",
         "3 3 3 3 3 3 3 stale _ 0 0 0 0",  # a collector that was started anew
         "0 1 1 1 1 1 1 1 1 1 1 1 1",
@@ -405,7 +404,21 @@ def test_without_any_collector_there_is_an_alert_that_says_so(tmp_path: Path) ->
         "exp_annotations": {**rule["annotations"], "summary": summary},
     }
     test = [{"alertname": "BeanwatchCollectorSilent", "exp_alerts": [alert]}]
-    judge(tmp_path, {"up": "0 0"}, 1, alert_rule_test=test)
+    judge(tmp_path, {"up": "0x3"}, 3, alert_rule_test=test)
+
+
+@pytest.mark.parametrize(
+    "series",
+    [
+        {"up": "0"},  # a new Prometheus, and the first scrape
+        {POLL_AGE: "1x9 _x9 1x9", "up": "1x9 _x9 1x9"},  # one that was away for ten minutes
+    ],
+)
+def test_a_prometheus_that_starts_waits_for_the_collector(
+    series: Mapping[str, str], tmp_path: Path
+) -> None:
+    for minute in (0, 1, 19, 20, 21, 22, 23):
+        judge(tmp_path, series, minute, promql_expr_test=firing(name="BeanwatchCollectorSilent"))
 
 
 def test_an_outage_of_a_server_ends_no_alert_of_a_queue_unless_it_lasts(tmp_path: Path) -> None:
