@@ -82,7 +82,7 @@ def can_be_made() -> bool:
 
 
 def run(
-    commands: Sequence[Shown], wheels: Path, work: Path, *, before: str = "", timeout: float = 400
+    commands: Sequence[Shown], wheels: Path, work: Path, *, before: str = "", timeout: float = 600
 ) -> list[Ran]:
     """Type the commands into one shell of a new host; what each printed.
 

@@ -14,7 +14,7 @@ RATE_WINDOW = "$__rate_interval"  # Grafana's: four scrapes or more, at least a 
 
 
 class Query(NamedTuple):
-    """What to ask: a Graphite target, a PromQL expression, and how Prometheus's series are named.
+    """A Graphite target, a PromQL expression that asks for the same, and how its series are named.
 
     Graphite's targets name their series themselves.
     """
@@ -25,7 +25,7 @@ class Query(NamedTuple):
 
 
 class Node(NamedTuple):
-    """What tells series apart: a node of Graphite's path, a label in Prometheus."""
+    """A part of what names a series: a node of Graphite's path, a label in Prometheus."""
 
     position: int  # it counts from the end, as a prefix may have several nodes
     label: str
