@@ -1,11 +1,9 @@
 """A small fleet that a real Prometheus scrapes, with an Alertmanager that sends to a sink."""
 
 import contextlib
-import http.server
 import json
 import re
 import subprocess
-import threading
 from pathlib import Path
 from typing import Any, Self
 
@@ -23,7 +21,7 @@ from tests.real import (
     spawn,
     stop_process,
 )
-from tests.real.prometheus import Alertmanager, Prometheus
+from tests.real.prometheus import Alertmanager, MetricsPage, Prometheus
 
 BEANWATCH = ROOT / ".venv" / "bin" / "beanwatch"
 SHIPPED = boards.FOLDER / "prometheus"
@@ -79,7 +77,7 @@ class ScrapedFleet:
             self._stack.callback(self.stop_worker)
             self.start_worker()
             alertmanager = enter(Alertmanager(self.directory / "alertmanager", self._routes()))
-            scrape = self._scrape(alertmanager.address, enter(_Jobs()).address)
+            scrape = self._scrape(alertmanager.address, enter(MetricsPage(runs)).address)
             self.prometheus = enter(Prometheus(self.directory / "prometheus", scrape))
         except BaseException:
             self._stack.close()
@@ -148,51 +146,14 @@ class ScrapedFleet:
         return config
 
 
-class _Jobs:
-    """A page with runs of jobs, until the collector's own page has them."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        page = self
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                body = page.text().encode()
-                self.send_response(200)
-                self.send_header("Content-Type", "text/plain; version=0.0.4")
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-                return
-
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._thread = threading.Thread(
-            target=self._server.serve_forever, args=(0.05,), daemon=True
-        )
-
-    @property
-    def address(self) -> str:
-        return f"127.0.0.1:{self._server.server_address[1]}"
-
-    def text(self) -> str:
-        self.count += 1
-        own = labels(server="q1", queue=QUEUE, job=JOB)
-        runs = "".join(
-            f'beanwatch_fleet_job_runs_total{{{own},outcome="{name}"}} {self.count}\n'
-            for name in NAMES
-        )
-        buckets = "".join(
-            f'beanwatch_fleet_job_duration_seconds_bucket{{{own},le="{bound}"}} {self.count}\n'
-            for bound in ("0.5", "1.0", "+Inf")
-        )
-        return runs + buckets
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+def runs(scrapes: int) -> str:
+    """Runs of jobs with every outcome, until the collector's own page has them."""
+    own = labels(server="q1", queue=QUEUE, job=JOB)
+    counts = "".join(
+        f'beanwatch_fleet_job_runs_total{{{own},outcome="{name}"}} {scrapes}\n' for name in NAMES
+    )
+    buckets = "".join(
+        f'beanwatch_fleet_job_duration_seconds_bucket{{{own},le="{bound}"}} {scrapes}\n'
+        for bound in ("0.5", "1.0", "+Inf")
+    )
+    return counts + buckets

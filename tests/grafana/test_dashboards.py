@@ -102,6 +102,8 @@ def test_every_panel_says_what_it_shows(board: Json) -> None:
         if panel["type"] == "stat":
             # The newest value or none: never one that was true an hour ago.
             assert panel["options"]["reduceOptions"]["calcs"] == ["last"]
+            if boards.source_of(board) == "prometheus":
+                assert all(target["instant"] for target in panel["targets"])
 
 
 UNITS = {

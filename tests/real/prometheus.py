@@ -1,13 +1,16 @@
 """A real Prometheus with its Alertmanager."""
 
+import http.server
+import itertools
 import json
 import shutil
 import subprocess
+import threading
 import urllib.parse
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import yaml
 
@@ -96,6 +99,44 @@ class Alertmanager(_Web):
             "--cluster.listen-address=",  # alone
             "--log.level=warn",
         ]
+
+
+class MetricsPage:
+    """A page for Prometheus, on a free port. `text` makes it, from the number of the scrape."""
+
+    def __init__(self, text: Callable[[int], str]) -> None:
+        numbers = itertools.count(1)
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            timeout = 10
+
+            def do_GET(self) -> None:
+                body = text(next(numbers)).encode()
+                self.send_response(200)
+                self.send_header("Content-Type", "text/plain; version=0.0.4")
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+                return
+
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(0.05,), daemon=True
+        )
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self._server.server_address[1]}"
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
 
 
 def promtool(*arguments: str | Path, stdin: str = "") -> str:

@@ -18,7 +18,7 @@ from beanwatch.grafana.generator.lib import runbook as runbook_links
 from beanwatch.grafana.generator.lib.limits import NO_STEPS, Steps
 from beanwatch.grafana.generator.lib.measures import COUNT, PER_SECOND
 from beanwatch.grafana.generator.lib.query import Query, consolidate
-from beanwatch.grafana.generator.lib.source import Source, for_each_source
+from beanwatch.grafana.generator.lib.source import GRAPHITE, Source, for_each_source
 from beanwatch.grafana.generator.lib.states import GOOD, NEUTRAL, States
 
 P = TypeVar("P", stat.Panel, timeseries.Panel, table.Panel, statetimeline.Panel)
@@ -83,13 +83,17 @@ def tile(
     """Build a tile that shows the newest value as one number, or UNKNOWN if there is none.
 
     Below the first of `steps` the number has the colour `good`. If `good` is empty, that is green,
-    or Grafana's colour for text if `steps` is empty too. `graph` draws a small chart behind it.
+    or Grafana's colour for text if `steps` is empty too. `graph` draws a small chart behind it,
+    with Graphite.
     """
     good = good or (GOOD if steps else NEUTRAL)
     if not source.has(query):
         return None
     panel = common_panel(source, stat.Panel(), number, title, description, size, runbook)
-    panel.with_target(source.target("A", consolidate(query, "last"), instant=not graph))
+    # Prometheus's series end at their last point, and the tile would show it as if it were current.
+    # So it is asked for the value of now only, and there is nothing to draw.
+    graph = graph and source is GRAPHITE
+    panel.with_target(source.target("A", consolidate(query, "last"), instant=True))
     (
         panel.unit(unit)
         # The neutral base colour is for an unknown value.
