@@ -9,6 +9,7 @@ from beanwatch.queues.beanstalkd.stats import ImplausibleValues, parse_stats, re
 from beanwatch.queues.model import QUEUE_FIELDS, SERVER_FIELDS
 from beanwatch.queues.registry import all_systems
 from beanwatch.store.health import HEALTH
+from beanwatch.telemetry import prometheus
 from beanwatch.telemetry import series as paths
 from tests.operations import meanings
 from tests.operations.markdown import code, explained, table
@@ -27,7 +28,8 @@ def metrics() -> str:
         stems.setdefault(group.stem, []).extend(group.series)
     parts = []
     for stem, measures in stems.items():
-        parts += [heading(stem), table(["series", "unit", ""], map(describe, measures))]
+        rows = map(describe, measures)
+        parts += [heading(stem), table(["series", "unit", "", "for Prometheus"], rows)]
     stem = JOB
     for name in ("SERVER", "QUEUE", "JOB", "WORKER"):
         stem = stem.replace(name, f"<{name.lower()}>")
@@ -37,7 +39,16 @@ def metrics() -> str:
         *([f"`{one.name}.<stat>`", one.unit, one.help] for one in paths.TIMERS),
     ]
     stats = f"`<stat>` is one of {code(paths.TIMER_STATS)}."
-    return "\n\n".join([*parts, heading(stem), table(["series", "unit", ""], rows), stats])
+    parts += [heading(stem), table(["series", "unit", ""], rows), stats]
+    return "\n\n".join([*parts, "### Only for Prometheus", table(["name", ""], only_prometheus())])
+
+
+def only_prometheus() -> Iterator[list[str]]:
+    """The families of samples that Graphite gets under no name, or as several series."""
+    named = {one.prometheus for group in paths.GROUPS for one in group.series if not one.label}
+    for name, text in sorted(prometheus.OTHER_HELP.items()):
+        if name not in named:
+            yield [f"`{prometheus.PREFIX}{name}`", text]
 
 
 def heading(stem: str) -> str:
@@ -52,7 +63,10 @@ def describe(measure: paths.Series) -> list[str]:
         "worker_states": numbered(HEALTH),
     }
     unit = ", ".join(filter(None, (measure.unit, "counter" if measure.is_counter else "")))
-    return [f"`{measure.name}`", unit, measure.help.format(**states)]
+    name = f"`{prometheus.PREFIX}{measure.prometheus}`" if measure.prometheus else ""
+    if measure.label:
+        name += ' with `{}="{}"`'.format(*measure.label)
+    return [f"`{measure.name}`", unit, measure.help.format(**states), name]
 
 
 def numbered(words: Iterable[str]) -> str:

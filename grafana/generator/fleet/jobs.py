@@ -1,6 +1,6 @@
 """The sections of the Fleet dashboard on jobs: where they wait, how they flow, who runs them."""
 
-from beanwatch.grafana.generator.lib import graphite, limits, page, queries, states
+from beanwatch.grafana.generator.lib import limits, page, queries, query, states
 from beanwatch.grafana.generator.lib.measures import (
     MILLISECONDS,
     PER_SECOND,
@@ -16,10 +16,10 @@ from beanwatch.grafana.generator.lib.panels import (
 from beanwatch.grafana.generator.lib.patterns import (
     ALL,
     JOB,
-    JOB_QUEUE,
     QUEUE,
     Patterns,
 )
+from beanwatch.grafana.generator.lib.query import Query
 from beanwatch.grafana.generator.lib.tables import Column, grid
 from beanwatch.telemetry import series
 
@@ -28,10 +28,10 @@ LARGE = Size(12, 9)
 LEGEND_RIGHT = Style(legend_right=True)
 
 
-def _by_queue(measure: str) -> str:
+def _by_queue(measure: str) -> Query:
     """Return the query of one series for each queue, combined over the chosen servers."""
     how = "max" if series.QUEUE.find(measure).is_worst else "sum"
-    return graphite.nonempty(graphite.group_by(SOME.queue(measure), QUEUE, how=how))
+    return query.nonempty(query.group_by(SOME.queue(measure), QUEUE, how=how))
 
 
 def queues() -> page.Section:
@@ -74,8 +74,7 @@ def queues() -> page.Section:
                 " shorter. n/a: not known, or the queue system does not report it.",
                 "Queue",
                 columns,
-                link=f"/d/{page.QUEUE}?{page.KEPT_VARIABLES}&${{server:queryparam}}"
-                "&var-queue=${__value.text}",
+                link=(page.QUEUE, "${server:queryparam}", "var-queue=${__value.text}"),
                 sort="Ready",
                 size=Size(24, 11),
                 runbook="queue-consumers",
@@ -85,7 +84,7 @@ def queues() -> page.Section:
                 "Ready jobs: longest queues",
                 "The ten queues with the most ready jobs. A line rises when jobs come in faster"
                 " than workers finish them.",
-                [graphite.top_nonzero(_by_queue("ready"), graphite.MANY)],
+                [query.top_nonzero(_by_queue("ready"), query.MANY)],
                 style=LEGEND_RIGHT,
                 size=LARGE,
                 runbook="queue-depth",
@@ -94,7 +93,7 @@ def queues() -> page.Section:
                 23,
                 "First ready job: longest waits",
                 describe(head_age, "The chart shows the ten queues with the longest wait."),
-                [graphite.top_nonzero(_by_queue("head_ready_age"), graphite.MANY)],
+                [query.top_nonzero(_by_queue("head_ready_age"), query.MANY)],
                 unit=unit_of(head_age),
                 steps=limits.steps(limits.HEAD_AGE),
                 style=LEGEND_RIGHT,
@@ -116,8 +115,8 @@ def flow() -> page.Section:
                 "Jobs put and jobs finished per second, over all queues. While put is above"
                 " deleted, the number of jobs grows.",
                 [
-                    graphite.alias(graphite.total(ALL.queue("put_rate")), "put"),
-                    graphite.alias(graphite.total(ALL.queue("delete_rate")), "deleted"),
+                    query.alias(query.total(ALL.queue("put_rate")), "put"),
+                    query.alias(query.total(ALL.queue("delete_rate")), "deleted"),
                 ],
                 unit=PER_SECOND,
                 colors={"put": states.PUT, "deleted": states.DELETED},
@@ -136,7 +135,7 @@ def flow() -> page.Section:
                 33,
                 "Buried jobs: top queues",
                 "The six queues with the most buried jobs.",
-                [graphite.top_nonzero(_by_queue("buried"))],
+                [query.top_nonzero(_by_queue("buried"))],
                 runbook="queue-buried",
             ),
         ],
@@ -145,13 +144,11 @@ def flow() -> page.Section:
 
 def workers() -> page.Section:
     """Build the section of the workers, and of the jobs that fail or are slow."""
-    counts = SOME.outcomes(*states.FAILURES, stat="count")
-    failures = graphite.nonempty(graphite.group_by(counts, JOB_QUEUE, JOB))
-    failed = graphite.name_by(graphite.moving(failures, limits.FAILED_SPAN), 0, 1)
-    slowest = graphite.group_by(SOME.timer("duration", "upper_95"), JOB, how="max")
+    failed = query.nonempty(queries.runs_by_job(SOME, *states.FAILURES))
+    slowest = query.group_by(SOME.timer("duration", "upper_95"), JOB, how="max")
     in_a_state = (ALL.all_workers(state) for state in states.ALL_WORKERS if state != "dead")
-    idle = graphite.alias(graphite.subtract(ALL.all_workers("live"), *in_a_state), "idle")
-    by_state = (graphite.alias(ALL.all_workers(state), state) for state in states.ALL_WORKERS)
+    idle = query.alias(query.subtract(ALL.all_workers("live"), *in_a_state), "idle")
+    by_state = (query.alias(ALL.all_workers(state), state) for state in states.ALL_WORKERS)
     return page.Section(
         "Workers",
         [
@@ -169,7 +166,7 @@ def workers() -> page.Section:
                 "Failed runs by job",
                 "Runs that failed in the last 10 minutes. The chart shows the six kinds of job with"
                 " the most failed runs.",
-                [graphite.top_nonzero(failed, known=ALL.all_workers("live"))],
+                [query.top_nonzero(failed, known=ALL.all_workers("live"))],
                 runbook="job-failures",
             ),
             chart(
@@ -177,7 +174,7 @@ def workers() -> page.Section:
                 "Slowest jobs (95th percentile)",
                 "How long runs take: 95 % of them take less. The chart shows the six slowest kinds"
                 " of job.",
-                [graphite.highest(graphite.nonempty(slowest))],
+                [query.highest(query.nonempty(slowest))],
                 unit=MILLISECONDS,
                 runbook="job-failures",
             ),

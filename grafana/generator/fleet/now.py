@@ -1,6 +1,6 @@
 """The tiles of the Fleet dashboard."""
 
-from beanwatch.grafana.generator.lib import graphite, limits, page, queries, states
+from beanwatch.grafana.generator.lib import limits, page, queries, query, states
 from beanwatch.grafana.generator.lib.measures import (
     PER_SECOND,
     PERCENT,
@@ -14,7 +14,6 @@ from beanwatch.grafana.generator.lib.panels import (
 from beanwatch.grafana.generator.lib.patterns import (
     ALL,
 )
-from beanwatch.queues.consumers import CODES
 from beanwatch.telemetry import series
 
 WIDE_TILE = Size(4, 5)
@@ -22,12 +21,10 @@ WIDE_TILE = Size(4, 5)
 
 def tiles() -> page.Section:
     """Build the tiles: what is wrong now, and how much work there is."""
-    down = graphite.count_between(ALL.server("up"), 0, 0)
-    silent = graphite.total(graphite.silent(ALL.collector("success")))
-    stuck = graphite.count_between(
-        ALL.queue("consumer_state"), CODES["stalled"], CODES["no_consumer"]
-    )
-    busy = graphite.percent(ALL.all_workers("busy"), ALL.all_workers("live"))
+    down = query.count_between(ALL.server("up"), 0, 0)
+    silent = query.total(queries.silent(ALL))
+    stuck = queries.queues_in(ALL, "stalled", "no_consumer")
+    busy = query.percent(ALL.all_workers("busy"), ALL.all_workers("live"))
     return page.Section(
         "",
         [
@@ -43,8 +40,9 @@ def tiles() -> page.Section:
             tile(
                 2,
                 "Servers silent",
-                "Servers without a new point for 2 minutes. The collector, Graphite or the network"
-                " between them is down, and all other numbers here are old.",
+                "Servers without a new point for 2 minutes. The collector, the database of"
+                " the series or the network between them is down, and all other numbers here are"
+                " old.",
                 silent,
                 steps=limits.ANY_PAGES,
                 runbook="metrics-fresh",
@@ -65,7 +63,7 @@ def tiles() -> page.Section:
                     series.QUEUE.find("head_ready_age"),
                     "The tile shows the longest wait of all queues.",
                 ),
-                graphite.newest(graphite.maximum(ALL.queue("head_ready_age"))),
+                query.newest(query.maximum(ALL.queue("head_ready_age"))),
                 unit=unit_of(series.QUEUE.find("head_ready_age")),
                 steps=limits.steps(limits.HEAD_AGE),
                 decimals=0,
@@ -78,7 +76,7 @@ def tiles() -> page.Section:
                     series.QUEUE.find("buried"),
                     "They stay buried until somebody kicks or deletes them.",
                 ),
-                graphite.newest(graphite.total(ALL.server("buried"))),
+                query.newest(query.total(ALL.server("buried"))),
                 steps=limits.ANY_WARNS,
                 runbook="queue-buried",
             ),
@@ -86,7 +84,7 @@ def tiles() -> page.Section:
                 6,
                 "Workers dead",
                 describe(series.WORKERS.find("dead")),
-                graphite.newest(ALL.all_workers("dead")),
+                query.newest(ALL.all_workers("dead")),
                 steps=limits.ANY_PAGES,
                 runbook="worker-heartbeat",
             ),
@@ -97,7 +95,7 @@ def tiles() -> page.Section:
                     series.WORKERS.find("hung"),
                     "Workers whose job is past its deadline count too.",
                 ),
-                graphite.newest(ALL.all_workers("hung")),
+                query.newest(ALL.all_workers("hung")),
                 steps=limits.ANY_WARNS,
                 runbook="worker-heartbeat",
             ),
@@ -116,7 +114,7 @@ def tiles() -> page.Section:
                 11,
                 "Ready",
                 describe(series.QUEUE.find("ready")),
-                graphite.newest(graphite.total(ALL.server("ready"))),
+                query.newest(query.total(ALL.server("ready"))),
                 good=states.READY,
                 graph=True,
                 size=WIDE_TILE,
@@ -125,7 +123,7 @@ def tiles() -> page.Section:
                 12,
                 "Put",
                 describe(series.QUEUE.find("put_rate")),
-                graphite.newest(graphite.total(ALL.queue("put_rate"))),
+                query.newest(query.total(ALL.queue("put_rate"))),
                 unit=PER_SECOND,
                 good=states.PUT,
                 graph=True,
@@ -136,7 +134,7 @@ def tiles() -> page.Section:
                 13,
                 "Deleted",
                 describe(series.QUEUE.find("delete_rate")),
-                graphite.newest(graphite.total(ALL.queue("delete_rate"))),
+                query.newest(query.total(ALL.queue("delete_rate"))),
                 unit=PER_SECOND,
                 good=states.DELETED,
                 graph=True,
@@ -147,7 +145,7 @@ def tiles() -> page.Section:
                 14,
                 "Reserved",
                 describe(series.QUEUE.find("reserved")),
-                graphite.newest(graphite.total(ALL.server("reserved"))),
+                query.newest(query.total(ALL.server("reserved"))),
                 good=states.RESERVED,
                 graph=True,
                 size=WIDE_TILE,
@@ -158,7 +156,7 @@ def tiles() -> page.Section:
                 describe(
                     series.WORKERS.find("live"), "A live worker may be in any state but dead."
                 ),
-                graphite.newest(ALL.all_workers("live")),
+                query.newest(ALL.all_workers("live")),
                 good=states.LIVE,
                 graph=True,
                 size=WIDE_TILE,
@@ -168,7 +166,7 @@ def tiles() -> page.Section:
                 16,
                 "Workers busy",
                 "The share of live workers that run a job. If it stays near 100 %, add workers.",
-                graphite.newest(busy),
+                query.newest(busy),
                 unit=PERCENT,
                 good=states.LIVE,
                 graph=True,

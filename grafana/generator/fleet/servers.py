@@ -1,7 +1,7 @@
 """The sections of the Fleet dashboard on queue servers, and on the collector that reads them."""
 
 from beanwatch.grafana.generator import beanstalkd
-from beanwatch.grafana.generator.lib import graphite, limits, page, states
+from beanwatch.grafana.generator.lib import limits, page, query, states
 from beanwatch.grafana.generator.lib.measures import (
     PER_SECOND,
     describe,
@@ -18,6 +18,7 @@ from beanwatch.grafana.generator.lib.patterns import (
     QUEUE_SERVER,
     SERVER,
 )
+from beanwatch.grafana.generator.lib.query import Query
 from beanwatch.grafana.generator.lib.tables import Column, grid
 from beanwatch.telemetry import series
 
@@ -27,11 +28,11 @@ SMALL = Size(8, 6)
 def servers() -> page.Section:
     """Build the section with the table of all queue servers."""
 
-    def each(measure: str) -> str:
-        return graphite.nonempty(graphite.name_by(ALL.server(measure), SERVER))
+    def each(measure: str) -> Query:
+        return query.nonempty(query.name_by(ALL.server(measure), SERVER))
 
-    def rate(measure: str) -> str:
-        return graphite.nonempty(graphite.group_by(ALL.queue(measure), QUEUE_SERVER))
+    def rate(measure: str) -> Query:
+        return query.nonempty(query.group_by(ALL.queue(measure), QUEUE_SERVER))
 
     columns = [
         Column("State", each("up"), states=states.ANSWERS, width=90),
@@ -57,7 +58,7 @@ def servers() -> page.Section:
                 f" lost. {beanstalkd.COLUMNS_TEXT}",
                 "Server",
                 columns,
-                link=f"/d/{page.SERVER_PAGE}?{page.KEPT_VARIABLES}&var-server=${{__value.text}}",
+                link=(page.SERVER_PAGE, "var-server=${__value.text}"),
                 size=Size(24, 6),
                 runbook="queue-server",
             )
@@ -68,8 +69,8 @@ def servers() -> page.Section:
 def collectors() -> page.Section:
     """Build the section of the collector: its polls, and the points that it sends."""
 
-    def each(measure: str) -> str:
-        return graphite.nonempty(graphite.name_by(ALL.collector(measure), SERVER))
+    def each(measure: str) -> Query:
+        return query.nonempty(query.name_by(ALL.collector(measure), SERVER))
 
     def text(measure: str, more: str) -> str:
         return describe(series.COLLECTOR.find(measure), more)
@@ -82,7 +83,7 @@ def collectors() -> page.Section:
                 "Polls",
                 "Shows whether the collector could read each server. If there are more than eight,"
                 " those with failed polls come first. In a gap, the collector did not run.",
-                graphite.lowest(each("success"), 8),
+                query.lowest(each("success"), 8),
                 states.POLLS,
                 worst="min",
                 size=SMALL,
@@ -92,7 +93,7 @@ def collectors() -> page.Section:
                 62,
                 "Duration of a poll",
                 text("poll_seconds", "It must stay well below the interval."),
-                [graphite.highest(each("poll_seconds"))],
+                [query.highest(each("poll_seconds"))],
                 unit=unit_of(series.COLLECTOR.find("poll_seconds")),
                 axis=Axis(soft_most=None),
                 size=SMALL,
@@ -107,8 +108,8 @@ def collectors() -> page.Section:
                     " points, and they are lost once the memory for them is full.",
                 ),
                 [
-                    graphite.alias(graphite.maximum(ALL.collector("backlog")), "kept"),
-                    graphite.alias(graphite.maximum(ALL.collector("dropped")), "lost"),
+                    query.alias(query.maximum(ALL.collector("backlog")), "kept"),
+                    query.alias(query.maximum(ALL.collector("dropped")), "lost"),
                 ],
                 colors={"kept": "blue", "lost": "red"},
                 size=SMALL,
@@ -118,7 +119,7 @@ def collectors() -> page.Section:
                 64,
                 "Points per poll",
                 "Points that each poll sends to Graphite, by server.",
-                [graphite.highest(each("points"))],
+                [query.highest(each("points"))],
                 runbook="metrics-fresh",
             ),
             chart(
@@ -126,10 +127,8 @@ def collectors() -> page.Section:
                 "Queues read",
                 text("queues", "The queues over the limit (max_queues) share one series."),
                 [
-                    graphite.alias(graphite.total(ALL.collector("queues")), "read"),
-                    graphite.alias(
-                        graphite.total(ALL.collector("queues_skipped")), "over the limit"
-                    ),
+                    query.alias(query.total(ALL.collector("queues")), "read"),
+                    query.alias(query.total(ALL.collector("queues_skipped")), "over the limit"),
                 ],
                 colors={"read": "blue", "over the limit": "orange"},
                 runbook="metrics-fresh",
@@ -141,7 +140,7 @@ def collectors() -> page.Section:
                     "collisions",
                     "These names differ only in characters that Graphite does not allow.",
                 ),
-                [graphite.highest(each("collisions"))],
+                [query.highest(each("collisions"))],
                 runbook="metrics-fresh",
             ),
         ],

@@ -12,7 +12,12 @@ from beanwatch.checks.registry import find_check
 from beanwatch.cli.lib.absent_parts import PresentParts
 from beanwatch.cli.lib.directories import DIRECTORIES
 from beanwatch.cli.lib.discovered import FORGET_AFTER, Discovered, discover_kinds, discover_queues
-from beanwatch.cli.lib.install_kinds import KINDS, FileContext, list_files
+from beanwatch.cli.lib.install_kinds import (
+    GRAFANA_FOR_PROMETHEUS,
+    KINDS,
+    FileContext,
+    list_files,
+)
 from beanwatch.cli.lib.install_run import STATE_DIRECTORY, install_and_reload, install_files
 from beanwatch.cli.lib.options import (
     DURATION,
@@ -71,6 +76,13 @@ MAX_NAMED = 3  # services that a note names
     help="with --reload: the command that validates the files (default: "
     "'nagios4 -v /etc/nagios4/nagios.cfg', or 'icinga2 daemon -C')",
 )
+@click.option(
+    "--datasource",
+    type=click.Choice(["graphite", "prometheus"]),
+    default="graphite",
+    help="for grafana: install the dashboards for this data source (graphite); for prometheus, "
+    "without alert rules: those of `beanwatch install prometheus` are the same alerts",
+)
 @server_option
 @config_option
 def command(
@@ -83,6 +95,7 @@ def command(
     forget: float,
     reload: str | None,
     validate: str | None,
+    datasource: str,
     servers: tuple[str, ...],
     config_file: str | None,
 ) -> int:
@@ -96,13 +109,19 @@ def command(
       beanwatch install nagios --dry-run --discover
       beanwatch install nagios --discover --reload 'systemctl reload nagios4'
       beanwatch install systemd --dest /tmp/preview
+      beanwatch install grafana --datasource prometheus
     """
     config = load_config(config_file)
     # Checks that name this file run in other directories.
     config = config._replace(file=config.file and os.path.abspath(config.file))
     picked = pick_servers(config, servers)
+    chosen = KINDS[kind]
+    if datasource == "prometheus":
+        if kind != "grafana":
+            raise click.UsageError(f"--datasource is for grafana only, not for {kind}")
+        chosen = GRAFANA_FOR_PROMETHEUS
     index = 1 if (family or find_family()) == "redhat" else 0
-    test = validate or KINDS[kind].validate[index]
+    test = validate or chosen.validate[index]
     if reload and not test:
         raise click.UsageError(f"--reload is for nagios and icinga2 only, not for {kind}")
     state = Path(dest) / STATE_DIRECTORY
@@ -115,18 +134,18 @@ def command(
         kinds = seen.kinds(discover_kinds(present))
     services = plan_services(present, picked, queues, kinds)
     own = list_own(services)
-    list_file = KINDS[kind].list_file if own != OwnServices() else ""
+    list_file = chosen.list_file if own != OwnServices() else ""
     context = FileContext(config, services, DIRECTORIES["plugins"][index], passive, own, list_file)
     try:
-        wanted = list(list_files(KINDS[kind], context, index))
+        wanted = list(list_files(chosen, context, index))
     except QuoteError as error:
         raise click.UsageError(str(error)) from None
     if not reload or dry_run:
         code = install_files(wanted, Path(dest), dry_run=dry_run)
-        for note in limit_notes(config, services) if KINDS[kind].generated else ():
+        for note in limit_notes(config, services) if chosen.generated else ():
             print_line(note, err=True)
         if not code:
-            next_step = KINDS[kind].next_step
+            next_step = chosen.next_step
             prefix = "" if next_step.startswith("no ") else "would then: " if dry_run else "then: "
             print_line(f"{prefix}{next_step}")
     else:

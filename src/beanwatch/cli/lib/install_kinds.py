@@ -168,6 +168,14 @@ KINDS: Mapping[str, InstallKind] = {
         "/etc/beanwatch/statsd/beanwatch.js",
         (("collectors/graphite/*", "graphite"), ("worker/statsd/*", "statsd")),
     ),
+    "prometheus": InstallKind(
+        "copy the parts of /etc/beanwatch/prometheus/prometheus.yml into "
+        "/etc/prometheus/prometheus.yml, and those of alertmanager.yml into Alertmanager's "
+        "configuration, then: promtool check config /etc/prometheus/prometheus.yml && "
+        "systemctl reload prometheus prometheus-alertmanager; the collector must run with --listen",
+        (("grafana/prometheus/*.rules.yml", "prometheus"),),
+        examples=(("grafana/prometheus/examples/*.yml", "prometheus_examples"),),
+    ),
     "grafana": InstallKind(
         "edit datasources/beanwatch.yaml, or delete it if Grafana has a data source for Graphite "
         "already (grafana/README.md), then: "
@@ -180,6 +188,16 @@ KINDS: Mapping[str, InstallKind] = {
         examples=(("grafana/provisioning/datasources/*.yaml", "datasources"),),
     ),
 }
+# What `--datasource prometheus` installs in place of the kind "grafana": no alert rules, because
+# those of `beanwatch install prometheus` are the same alerts.
+GRAFANA_FOR_PROMETHEUS = InstallKind(
+    "add a data source for Prometheus to Grafana if it has none, then: systemctl restart "
+    "grafana-server",
+    (
+        ("grafana/prometheus/dashboards/*.json", "dashboards"),
+        ("grafana/provisioning/dashboards/*.yaml", "provisioning"),
+    ),
+)
 
 
 def list_files(kind: InstallKind, context: FileContext, index: int) -> Iterator[FileToInstall]:

@@ -1,0 +1,460 @@
+"""Each alert rule for Prometheus fires when it must, with its text, and is quiet otherwise."""
+
+import json
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import yaml
+
+from tests.grafana import boards
+from tests.grafana.boards import Json
+from tests.real.prometheus import promtool
+
+FILE = boards.FOLDER / "prometheus" / "beanwatch.rules.yml"
+EXAMPLES = boards.FOLDER / "prometheus" / "examples"
+(GROUP,) = yaml.safe_load(FILE.read_text())["groups"]
+ALERTS = {
+    (one["alert"], one["labels"]["severity"]): one for one in GROUP["rules"] if "alert" in one
+}
+SERVER_PAGE = "d/beanwatch-server-prometheus?var-server=q1"
+QUEUE_PAGE = "d/beanwatch-queue-prometheus?var-server=q1&var-queue=a%26b"
+WORKER_PAGE = "d/beanwatch-worker-prometheus?var-host=web1&var-worker=mail.1"
+FLEET_PAGE = "d/beanwatch-fleet-prometheus"
+JOBS_PAGE = "d/beanwatch-queue-prometheus?var-queue=mail"
+ON_Q1: Mapping[str, str] = {"server": "q1"}
+IN_QUEUE: Mapping[str, str] = {"server": "q1", "queue": "a&b"}
+WORKER: Mapping[str, str] = {"worker": "web1.mail.1"}
+JOB: Mapping[str, str] = {"queue": "mail", "job": "send"}
+SCRAPE = 'system="beanstalkd",instance="c:9137"'  # labels that no alert has
+RUNS = f'beanwatch_fleet_job_runs_total{{server="q1",queue="mail",job="send",{SCRAPE},outcome='
+OF_SERVER = f'{{server="q1",{SCRAPE}}}'
+OF_QUEUE = f'{{server="q1",queue="a&b",{SCRAPE}}}'
+
+
+class Case(NamedTuple):
+    """Series (one value each minute) with which a rule fires at `minute`, and others with which
+    it is quiet. `_` is a missing value: what promtool writes for a scrape without the series."""
+
+    alert: str
+    severity: str
+    labels: Mapping[str, str]
+    summary: str
+    path: str
+    minute: int
+    fires: Mapping[str, str]
+    quiet: tuple[Mapping[str, str], ...]
+
+
+def case_of(
+    alert: str,
+    severity: str,
+    labels: Mapping[str, str],
+    summary: str,
+    path: str,
+    minute: int,
+    series: str,
+    fires: str,
+    *quiet: str,
+) -> Case:
+    """A case with one series."""
+    return Case(
+        alert,
+        severity,
+        labels,
+        summary,
+        path,
+        minute,
+        {series: fires},
+        tuple({series: values} for values in quiet),
+    )
+
+
+def of_queue(
+    alert: str, severity: str, summary: str, minute: int, series: str, fires: str, *quiet: str
+) -> Case:
+    return case_of(alert, severity, IN_QUEUE, summary, QUEUE_PAGE, minute, series, fires, *quiet)
+
+
+def of_worker(
+    alert: str, severity: str, summary: str, minute: int, series: str, fires: str, *quiet: str
+) -> Case:
+    return case_of(alert, severity, WORKER, summary, WORKER_PAGE, minute, series, fires, *quiet)
+
+
+def of_server(
+    alert: str, severity: str, summary: str, minute: int, series: str, fires: str, *quiet: str
+) -> Case:
+    return case_of(alert, severity, ON_Q1, summary, SERVER_PAGE, minute, series, fires, *quiet)
+
+
+def state(family: str, name: str, labels: str) -> str:
+    return f'{family}{{state="{name}",{labels},{SCRAPE}}}'
+
+
+QUEUE_LABELS, WORKER_LABELS = 'server="q1",queue="a&b"', 'worker="web1.mail.1"'
+POLL_AGE = f"beanwatch_collector_poll_age_seconds{OF_SERVER}"
+READY = state("beanwatch_queue_jobs", "ready", QUEUE_LABELS)
+HEAD_AGE = f"beanwatch_queue_head_ready_age_seconds{OF_QUEUE}"
+RESTARTS = f'beanwatch_worker_restarts{{worker="web1.mail.1",{SCRAPE}}}'
+IDLE = state("beanwatch_worker_state", "idle", WORKER_LABELS)
+
+
+def consumers(name: str) -> str:
+    return state("beanwatch_queue_consumer_state", name, QUEUE_LABELS)
+
+
+def health(name: str) -> str:
+    return state("beanwatch_worker_state", name, WORKER_LABELS)
+
+
+CASES = (
+    of_server(
+        "BeanwatchServerDown",
+        "critical",
+        "Server q1 does not answer",
+        3,
+        f"beanwatch_server_up{OF_SERVER}",
+        "1 1 0 0",
+        "1 1 1 1",
+        "1 1 1 0",
+        "_ _ _ _",
+    ),
+    Case(
+        "BeanwatchCollectorSilent",
+        "warning",
+        ON_Q1,
+        "No point of q1 has arrived for 2 minutes",
+        FLEET_PAGE,
+        4,
+        {POLL_AGE: "1 1 stale", "up": "1 1 0 0 0"},  # the collector, or the way to it
+        ({POLL_AGE: "1x4", "up": "1x4"}, {POLL_AGE: "1x3 stale", "up": "1x3 0"}),
+    ),
+    Case(
+        "BeanwatchCollectorSilent",
+        "critical",
+        ON_Q1,
+        "No point of q1 has arrived for 5 minutes",
+        FLEET_PAGE,
+        8,
+        # The part of the collector that polls this server.
+        {POLL_AGE: "1 1 121 181 241 301 361 421 481", "up": "1x8"},
+        ({POLL_AGE: "1 1 1 1 1 1 121 181 241", "up": "1x8"},),
+    ),
+    of_server(
+        "BeanwatchServerRestarted",
+        "warning",
+        "Restarts of server q1 in 10 minutes: 1",
+        12,
+        f"beanwatch_server_restarts_total{OF_SERVER}",
+        # Its series are away while it is down. Then the collector is started anew, too.
+        "3 3 3 3 3 3 stale _ 4 4 0 0 0",
+        "3 3 3 3 3 3 3 3 3 3 3 3 3",
+        "3 3 3 3 3 3 3 stale _ 0 0 0 0",  # a collector that was started anew
+        "0 1 1 1 1 1 1 1 1 1 1 1 1",
+    ),
+    of_server(
+        "BeanwatchServerDraining",
+        "warning",
+        "Server q1 is draining: it refuses new jobs",
+        1,
+        f"beanwatch_server_draining{OF_SERVER}",
+        "0 1",
+        "0 0",
+    ),
+    of_server(
+        "BeanwatchRejectedPuts",
+        "warning",
+        "beanstalkd q1 refused jobs in the last 10 minutes: 6",
+        12,
+        f'beanwatch_server_stat{{stat="rejected_puts",server="q1",{SCRAPE}}}',
+        "2 2 2 2 2 2 2 2 2 8 8 8 8",
+        "8 8 8 8 8 8 8 8 8 8 8 8 8",
+        "8 8 8 8 8 8 8 8 8 0 0 0 0",  # a server that was started anew
+    ),
+    of_server(
+        "BeanwatchMissingJobs",
+        "warning",
+        "Jobs that server q1 has lost: 4",
+        6,
+        f"beanwatch_server_missing_jobs{OF_SERVER}",
+        "0 4x5",
+        "0x6",
+        "0 0 4x4",
+    ),
+    of_queue(
+        "BeanwatchBacklog",
+        "warning",
+        "Ready jobs in a&b on q1: 1001",
+        16,
+        READY,
+        "0 1001x15",
+        "0 1000x15",
+        "1001x9 1000 1001x5",
+    ),
+    of_queue(
+        "BeanwatchHeadAge",
+        "warning",
+        "The first ready job in a&b on q1 has been waiting for 5m 1s",
+        1,
+        HEAD_AGE,
+        "0 301",
+        "0 300",
+    ),
+    of_queue(
+        "BeanwatchHeadAge",
+        "critical",
+        "The first ready job in a&b on q1 has been waiting for 30m 1s",
+        1,
+        HEAD_AGE,
+        "0 1801",
+        "0 1800",
+    ),
+    of_queue(
+        "BeanwatchBuried",
+        "warning",
+        "Buried jobs in a&b on q1: 2",
+        1,
+        state("beanwatch_queue_jobs", "buried", QUEUE_LABELS),
+        "0 2",
+        "0 0",
+        "_ _",
+    ),
+    of_queue(
+        "BeanwatchConsumersNoConsumer",
+        "critical",
+        "No consumer: a&b on q1",
+        3,
+        consumers("no_consumer"),
+        "0 1 1 1",
+        "0 0 0 0",
+        "1 1 0 1",
+    ),
+    of_queue(
+        "BeanwatchConsumersStalled",
+        "critical",
+        "Stalled: a&b on q1",
+        3,
+        consumers("stalled"),
+        "0 1 1 1",
+        "0 0 0 0",
+    ),
+    of_queue(
+        "BeanwatchConsumersSaturated",
+        "warning",
+        "Saturated: a&b on q1",
+        16,
+        consumers("saturated"),
+        "0 1x15",
+        "1x9 0 1x5",
+    ),
+    Case(
+        "BeanwatchNoWorker",
+        "critical",
+        {},
+        "No worker is alive",
+        FLEET_PAGE,
+        2,
+        {health("dead"): "0 1 1", IDLE: "1 0 0"},
+        ({health("dead"): "0 0 0", IDLE: "1 1 1"}, {IDLE: "_ _ _"}),
+    ),
+    of_worker(
+        "BeanwatchWorkerDead",
+        "critical",
+        "Worker web1.mail.1 is dead",
+        1,
+        health("dead"),
+        "0 1",
+        "0 0",
+    ),
+    of_worker(
+        "BeanwatchWorkerHung",
+        "warning",
+        "Worker web1.mail.1 is hung",
+        1,
+        health("hung"),
+        "0 1",
+        "0 0",
+    ),
+    of_worker(
+        "BeanwatchWorkerBlocked",
+        "warning",
+        "Worker web1.mail.1 is blocked",
+        6,
+        health("blocked"),
+        "0 1x5",
+        "1 1 1 0 1 1 1",
+    ),
+    of_worker(
+        "BeanwatchWorkerRestarted",
+        "warning",
+        "Restarts of worker web1.mail.1 in 10 minutes: 1",
+        12,
+        RESTARTS,
+        "0 0 0 0 0 0 0 0 0 1 1 1 1",
+        "2 2 2 2 2 2 2 2 2 0 0 0 0",  # a worker that was told to stop begins at 0
+        "_ _ _ _ _ _ _ _ _ 2 2 2 2",  # known since Redis answers again
+    ),
+    Case(
+        "BeanwatchFailures",
+        "warning",
+        JOB,
+        "10 % of the runs of job send in queue mail fail",
+        JOBS_PAGE,
+        12,
+        {f'{RUNS}"ok"}}': "0+9x12", f'{RUNS}"retry"}}': "0+1x12"},
+        (
+            {f'{RUNS}"ok"}}': "0+100x12", f'{RUNS}"retry"}}': "0+1x12"},
+            {f'{RUNS}"ok"}}': "0+1x12", f'{RUNS}"retry"}}': "0 0 0 0 0 1x7"},  # few runs
+        ),
+    ),
+    Case(
+        "BeanwatchFailures",
+        "critical",
+        JOB,
+        "50 % of the runs of job send in queue mail fail",
+        JOBS_PAGE,
+        12,
+        {f'{RUNS}"ok"}}': "0+9x12", f'{RUNS}"buried"}}': "0+9x12"},
+        ({f'{RUNS}"ok"}}': "0+9x12", f'{RUNS}"retry"}}': "0+1x12"},),
+    ),
+    Case(
+        "BeanwatchJobsLost",
+        "warning",
+        JOB,
+        "Runs of job send in queue mail that were poison, timed out or lost: 1",
+        JOBS_PAGE,
+        12,
+        {f'{RUNS}"poison"}}': "0 0 0 0 0 0 0 0 0 1 1 1 1", f'{RUNS}"lost"}}': "5x12"},
+        ({f'{RUNS}"poison"}}': "1x12", f'{RUNS}"retry"}}': "0+5x12"},),
+    ),
+)
+
+
+every_case = pytest.mark.parametrize(
+    "case", CASES, ids=lambda case: f"{case.alert}-{case.severity}"
+)
+
+
+def judge(tmp_path: Path, series: Mapping[str, str], minute: int, **expected: list[Json]) -> None:
+    """Evaluate the rules on these series until a minute, and compare what promtool finds then."""
+    inputs = [{"series": name, "values": values} for name, values in series.items()]
+    for test in expected.values():
+        for one in test:
+            one["eval_time"] = f"{minute}m"
+    tests = [{"interval": "1m", "input_series": inputs, **expected}]
+    path = tmp_path / "test.yml"
+    path.write_text(json.dumps({"rule_files": [str(FILE)], "tests": tests}))
+    promtool("test", "rules", path)
+
+
+def firing(*, name: str = "", severity: str = "", expected: int = 0) -> list[Json]:
+    """A test of how many alerts fire."""
+    chosen = f'alertname=~"{name or ".+"}",severity=~"{severity or ".+"}",alertstate="firing"'
+    samples = [{"labels": "{}", "value": expected}]
+    return [{"expr": f"count(ALERTS{{{chosen}}}) or vector(0)", "exp_samples": samples}]
+
+
+@every_case
+def test_it_fires_with_its_text_and_the_labels_of_what_it_is_about(
+    case: Case, tmp_path: Path
+) -> None:
+    fired = [ALERTS[case.alert, case.severity]]
+    if case.severity == "critical" and (case.alert, "warning") in ALERTS:
+        fired.append(ALERTS[case.alert, "warning"])
+    alerts = []
+    for rule in fired:
+        is_weaker = rule["labels"]["severity"] != case.severity
+        summary = case.summary.replace("5 minutes", "2 minutes") if is_weaker else case.summary
+        own = {"summary": summary, "dashboard_path": case.path}
+        alerts.append(
+            {
+                "exp_labels": {**case.labels, **rule["labels"]},
+                "exp_annotations": {**rule["annotations"], **own},
+            }
+        )
+    test = [{"alertname": case.alert, "exp_alerts": alerts}]
+    judge(tmp_path, case.fires, case.minute, alert_rule_test=test)
+
+
+@every_case
+def test_it_is_quiet_when_all_is_well_or_not_yet_certain(case: Case, tmp_path: Path) -> None:
+    for series in case.quiet:
+        test = firing(name=case.alert, severity=case.severity)
+        judge(tmp_path, series, case.minute, promql_expr_test=test)
+
+
+def test_every_rule_has_a_case() -> None:
+    assert {(case.alert, case.severity) for case in CASES} == ALERTS.keys()
+
+
+def test_promtool_finds_no_fault_in_the_rules_and_the_examples() -> None:
+    assert f"{len(GROUP['rules'])} rules found" in promtool("check", "rules", FILE)
+    promtool("check", "config", "--syntax-only", EXAMPLES / "prometheus.yml")
+    subprocess.run(["amtool", "check-config", EXAMPLES / "alertmanager.yml"], check=True)
+
+
+def test_without_any_collector_there_is_an_alert_that_says_so(tmp_path: Path) -> None:
+    rule = ALERTS["BeanwatchCollectorSilent", "warning"]
+    summary = "No point of any server has arrived for 2 minutes"
+    alert = {
+        "exp_labels": rule["labels"],
+        "exp_annotations": {**rule["annotations"], "summary": summary},
+    }
+    test = [{"alertname": "BeanwatchCollectorSilent", "exp_alerts": [alert]}]
+    judge(tmp_path, {"up": "0x3"}, 3, alert_rule_test=test)
+
+
+@pytest.mark.parametrize(
+    "series",
+    [
+        {"up": "0"},  # a new Prometheus, and the first scrape
+        {POLL_AGE: "1x9 _x9 1x9", "up": "1x9 _x9 1x9"},  # one that was away for ten minutes
+    ],
+)
+def test_a_prometheus_that_starts_waits_for_the_collector(
+    series: Mapping[str, str], tmp_path: Path
+) -> None:
+    for minute in (0, 1, 19, 20, 21, 22, 23):
+        judge(tmp_path, series, minute, promql_expr_test=firing(name="BeanwatchCollectorSilent"))
+
+
+def test_an_outage_of_a_server_ends_no_alert_of_a_queue_unless_it_lasts(tmp_path: Path) -> None:
+    # While a server is down it has no series of queues.
+    short = {consumers("no_consumer"): "1 1 1 1 stale _ 1 1", POLL_AGE: "1x20"}
+    name = "BeanwatchConsumersNoConsumer"
+    for minute in (3, 4, 5, 6, 7):
+        judge(tmp_path, short, minute, promql_expr_test=firing(name=name, expected=1))
+    long = {consumers("no_consumer"): "1 1 1 1 stale", POLL_AGE: "1x20"}
+    judge(tmp_path, long, 8, promql_expr_test=firing())
+
+
+def test_a_dead_worker_is_an_alert_until_it_is_forgotten(tmp_path: Path) -> None:
+    series = {health("dead"): "0 1x60 stale", POLL_AGE: "1x90"}
+    name = "BeanwatchWorkerDead"
+    judge(tmp_path, series, 61, promql_expr_test=firing(name=name, expected=1))
+    judge(tmp_path, series, 65, promql_expr_test=firing(name=name))
+
+
+def test_it_is_the_same_alert_as_grafanas() -> None:
+    graphite = boards.rules()
+    assert len(graphite) == len(ALERTS)
+    for one, other in zip(graphite, ALERTS.values(), strict=True):
+        assert one["labels"] == other["labels"]
+        assert one["for"] == other.get("for", "0s")
+        assert one["annotations"]["runbook_url"] == other["annotations"]["runbook_url"]
+        text = one["annotations"]["description"].replace("Graphite", "Prometheus")
+        assert text == other["annotations"]["description"]
+        uid = one["annotations"]["__dashboardUid__"]
+        assert other["annotations"]["dashboard_path"].startswith(f"d/{uid}-prometheus")
+
+
+def test_the_example_routes_what_the_rules_label() -> None:
+    config = yaml.safe_load((EXAMPLES / "alertmanager.yml").read_text())
+    receivers = {one["name"] for one in config["receivers"]}
+    routes = config["route"]["routes"]
+    assert {route["receiver"] for route in routes} <= receivers
+    routed = {route["matchers"][-1] for route in routes}
+    assert routed == {f'severity = "{severity}"' for _, severity in ALERTS}
