@@ -321,7 +321,7 @@ def test_the_commands_and_checks_know_gearman(gearmand: Gearmand, run) -> None:
 
     code, out, _ = run("check_queue_consumers", "-H", url, "-Q", "orders")
     assert code == 2
-    assert "2 jobs ready and no consumer watches it" in out
+    assert "2 jobs ready and no consumer: there are no workers that can do the function" in out
     code, out, _ = run("check_queue_depth", "-H", url, "-Q", "orders", "-c", "1")
     assert code == 2
     code, out, _ = run("check_queue_server", "-H", url)

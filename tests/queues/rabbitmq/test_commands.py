@@ -54,7 +54,7 @@ def test_the_commands_on_queues(call: Run, vhost: Vhost) -> None:
     shown = call("beanwatch", "queues", "show", "orders")
     assert "consumer_capacity" in shown.stdout
     peeked = call("beanwatch", "queues", "peek", "orders")
-    assert "error=rejected in queue orders" in peeked.stdout
+    assert "failed because: rejected in queue orders" in peeked.stdout
     assert "  first" in peeked.stdout.splitlines()
     kicked = call("beanwatch", "queues", "kick", "orders", "--count", "1", "--yes")
     assert (kicked.code, kicked.stdout) == (0, "mq orders: 1 buried job, kicked\n")
@@ -90,7 +90,7 @@ def test_the_checks(call: Run, vhost: Vhost) -> None:
     code, out, _ = call("check_queue_consumers")
     assert code == 2
     text = out.partition("|")[0]
-    assert "orders: 1 job ready and no consumer watches it" in text
+    assert "orders: 1 job ready and no consumer" in text
     assert "dead" not in text  # nobody is expected to consume it
     code, out, _ = call("check_queue_age", "-Q", "orders")
     assert (code, "orders: the wait of the next job is not known" in out) == (3, True)

@@ -110,6 +110,17 @@ def facts_of(target: Target, job: Job) -> dict[str, Any]:
     return {"server": target.server.node, **named, **facts, "size": size}
 
 
+def find_error(text: str) -> str:
+    """Return the line of an error's text that names the error.
+
+    A traceback of Python ends with it; the texts of other languages begin with it.
+    """
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if not lines:
+        return ""
+    return lines[-1] if lines[0].startswith("Traceback") else lines[0]
+
+
 def _cut(value: str | int | float) -> str | int | float:
     if not isinstance(value, str) or len(value) <= MAX_FACT:
         return value
@@ -142,7 +153,8 @@ def job_lines(
     `place` is that of the job among those in its state, from 0 on.
     """
     facts = facts_of(target, job)
-    error = facts.pop("error", "")
+    facts.pop("error", "")
+    error = _cut(find_error(str(job.facts.get("error", ""))))
     which = f"{job.state} job {place + 1}" if place else f"first {job.state} job"
     yield f"{facts.pop('server')} {target.name}: {which}"
     yield "  " + " ".join(f"{key}={value}" for key, value in facts.items())
