@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from beanwatch.queues.base import ReaderOptions, ServerError, Wanted
 from beanwatch.queues.model import QUEUE_FIELDS
 from beanwatch.queues.redis import replies as parsing
+from beanwatch.queues.redis.connection import RedisConnection
 from beanwatch.queues.redis.layout import Poll
 from beanwatch.queues.registry import find_system
 from beanwatch.queues.servers import Server
@@ -329,6 +330,21 @@ def test_a_server_that_drips_bytes_costs_the_timeout(dripping: int, is_lasting: 
     server = make_server("rq", f"redis://127.0.0.1:{dripping}")
     with pytest.raises(ServerError, match="no answer within"):
         read(server, is_lasting=is_lasting, timeout=0.6)
+
+
+def test_the_pipelines_of_a_reading_share_its_timeout(redis_server: Redis) -> None:
+    now = [1000.0]
+    server = make_server("rq", redis_server.url)
+    connection = RedisConnection(server, 60.0, lambda: now[0], is_lasting=True)
+    connection.start(60.0)
+    assert connection.ask([("PING",)]) == [b"PONG"]
+    redis_server.freeze()
+    now[0] += 59.8
+    started = time.monotonic()
+    with pytest.raises(ServerError, match="no answer within"):
+        connection.ask([("PING",)])
+    assert time.monotonic() - started < 30
+    connection.close()
 
 
 def test_a_restart_in_the_middle(redis_server: Redis, layout: str) -> None:

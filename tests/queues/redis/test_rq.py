@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from beanwatch.queues.base import ServerError, UnsupportedError
 from beanwatch.queues.redis.rq import parse_time, parse_worker
-from beanwatch.queues.redis.rq_actions import RqActions, to_job
+from beanwatch.queues.redis.rq_actions import RqActions, inflate, to_job
 from beanwatch.queues.servers import Server
 from tests.queues.redis.conftest import FRAMEWORKS, App, make_server, read, read_problems
 from tests.queues.redis.replies import REPLIES
@@ -209,6 +209,7 @@ def test_a_bomb_in_a_result_is_cut(actions: RqActions, redis_server: Redis) -> N
     assert len(job.body or b"") == 65_536
     assert job.facts["full_size"] == 100_000
     assert len(str(job.facts["error"])) <= 65_536
+    assert len(inflate(bomb)) == 65_536
 
 
 def test_a_prefix_without_its_colon_is_refused(redis_server: Redis) -> None:

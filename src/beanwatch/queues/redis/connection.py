@@ -56,7 +56,6 @@ class RedisConnection:
         self._url: RedisUrl | None = None
         self._client: RedisClient | None = None
         self._reader: RedisReader | None = None
-        self._was_used = False  # True if the connection has answered before
         self._end = 0.0
 
     def start(self, timeout: float) -> None:
@@ -85,7 +84,6 @@ class RedisConnection:
         if self._reader is not None:
             self._reader.close()
         self._client = self._reader = None
-        self._was_used = False
 
     def end(self) -> None:
         """End a reading: close a connection that is not lasting."""
@@ -94,32 +92,19 @@ class RedisConnection:
 
     def _send(self, commands: Sequence[Command]) -> list[Any]:
         try:
-            try:
-                replies = self._send_once(commands)
-            except RedisError as error:
-                # Most likely the server was restarted since the last reading. All commands of a
-                # reading may be sent twice, since they change nothing.
-                if not self._was_used or is_timeout(error) or self._left() <= 0:
-                    raise
-                self.close()
-                replies = self._send_once(commands)
+            url = self._url = self._url or open_url(self._server)
+            if self._is_lasting:
+                # The package notices a connection that the server has closed, and opens a new one.
+                self._client = self._client or open_redis(url, max(self._timeout, self._left()))
+                return self._client.execute_each(commands, self._left())
+            if self._reader is None:
+                from beanwatch.net.redis_reader import RedisReader
+
+                self._reader = RedisReader(url, max(self._left(), 0.001))
+            return self._reader.execute_each(commands)
         except RedisError as error:
             self.close()
             raise translate(self._server, error) from timeout_of(error)
-        self._was_used = self._is_lasting
-        return replies
-
-    def _send_once(self, commands: Sequence[Command]) -> list[Any]:
-        url = self._url = self._url or open_url(self._server)
-        if self._is_lasting:
-            if self._client is None:
-                self._client = open_redis(url, max(self._timeout, self._left()))
-            return self._client.execute_each(commands, self._left())
-        if self._reader is None:
-            from beanwatch.net.redis_reader import RedisReader
-
-            self._reader = RedisReader(url, max(self._left(), 0.001))
-        return self._reader.execute_each(commands)
 
     def _left(self) -> float:
         return self._end - self._clock()
@@ -137,8 +122,3 @@ def timeout_of(error: RedisError) -> TimeoutError | None:
     """Return the timeout that caused an error, or None. It becomes the cause of a ServerError."""
     found = error.__cause__ or error.__context__
     return found if isinstance(found, TimeoutError) else None
-
-
-def is_timeout(error: RedisError) -> bool:
-    """Return True if an error was caused by a timeout."""
-    return timeout_of(error) is not None or "no answer within" in str(error)

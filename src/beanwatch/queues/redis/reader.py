@@ -44,7 +44,10 @@ class RedisQueueReader(Reader):
         self._options = options
         self._layout = layout
         self._connection = RedisConnection(
-            server, options.timeout, options.clock, is_lasting=options.is_lasting
+            server,
+            max(options.timeout, options.sweep_timeout),
+            options.clock,
+            is_lasting=options.is_lasting,
         )
         self._problems: list[Problem] = []
 
