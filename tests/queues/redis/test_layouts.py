@@ -152,6 +152,35 @@ def test_entry_points_follow_the_declared_fields(
             assert server.system.name in done.stdout.splitlines()[0]
 
 
+def test_an_age_that_is_unknown_is_not_0_and_that_of_an_empty_queue_is(
+    redis_server: Redis, layout: str, run: Run
+) -> None:
+    client = redis_server.client()
+    name = fill(layout, client)
+    server = make_server(layout, redis_server.url)
+    if not server.system.can_tell("head_ready_age"):
+        assert (read(server).queues or {})[name].head_ready_age is None
+        return
+    client.delete("rq:job:1")
+    client.rpush("queue:mail", "not JSON")
+    client.lpush("laravel_database_queues:mail", "[1, 2")
+    if layout == "stream":
+        client.delete("orders")
+        client.xgroup_create("orders", "shop", "0", mkstream=True)
+        client.xadd("orders", {"n": 1}, id="5-1")
+    reading = read(server, heads=("ready",))
+    assert (reading.queues or {})[name].head_ready_age is None
+    assert name in reading.unread_heads
+    done = run(server, "check_queue_age", "-H", "jobs", "-Q", name)
+    assert (done.returncode, "is not known" in done.stdout) == (3, True)
+    for key in ("rq:queue:mail", "queue:mail", "laravel_database_queues:mail", "orders"):
+        client.delete(key)
+    reading = read(server, heads=("ready",))
+    assert (reading.queues or {})[name].head_ready_age == 0
+    assert not reading.unread_heads
+    assert run(server, "check_queue_age", "-H", "jobs", "-Q", name).returncode == 0
+
+
 # -- rights
 
 

@@ -210,6 +210,24 @@ def test_a_queue_that_is_called_dead_set_is_a_queue(
         list(actions.kick("dead-set", 1))
 
 
+def test_checks_of_all_queues_take_the_dead_set_as_one_of_failed_jobs(
+    server: Server, redis_server: Redis, run: Run
+) -> None:
+    client = redis_server.client()
+    client.sadd("queues", "mail")
+    client.lpush("queue:mail", json.dumps({"enqueued_at": client.time()[0]}))
+    dead(client, {"jid": "1"})
+    client.sadd("processes", "a:1:x")
+    info = json.dumps({"queues": ["mail"], "concurrency": 5})
+    client.hset("a:1:x", mapping={"info": info, "busy": 0, "quiet": "false"})
+    for check in ("depth", "consumers", "age"):
+        done = run(server, f"check_queue_{check}", "-H", "jobs")
+        assert done.returncode == 0, done.stdout
+    # The dead jobs of one queue are not known: they are in one set with those of the others.
+    assert run(server, "check_queue_buried", "-H", "jobs", "-Q", "mail").returncode == 3
+    assert run(server, "check_queue_buried", "-H", "jobs", "-Q", "dead-set").returncode == 1
+
+
 def test_a_namespace(redis_server: Redis) -> None:
     client = redis_server.client()
     client.sadd("shop:queues", "mail")

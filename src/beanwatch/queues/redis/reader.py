@@ -1,6 +1,6 @@
 """Read the queues of one Redis: what all layouts have in common."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from typing import TYPE_CHECKING, Any
 
 from beanwatch.net.redis_info import RedisState, find_refusal, parse_info
@@ -104,9 +104,11 @@ class RedisQueueReader(Reader):
             names = list(dict.fromkeys((*chosen.own, *chosen.rest)))
         queues: dict[str, QueueState] = {}
         received_at: dict[str, float] = {}
+        fields = self._server.system.queue_fields
         try:
             for start in range(0, len(names), QUEUES_AT_ONCE):
-                found = {q.name: q for q in layout.read(names[start : start + QUEUES_AT_ONCE])}
+                part = layout.read(names[start : start + QUEUES_AT_ONCE])
+                found = {queue.name: with_age_0(queue, fields) for queue in part}
                 queues |= found
                 received_at |= dict.fromkeys(found, self._options.clock())
         except ServerError as error:
@@ -116,7 +118,15 @@ class RedisQueueReader(Reader):
             return Reading(server, trouble=trouble, implausible=poll.doubts)
         if server is not None:
             server = self._with_sums(server, layout, all_names, queues)
-        return Reading(server, queues, received_at, chosen, implausible=poll.doubts)
+        # The first job does not say since when it waits, or it cannot be parsed.
+        unread = frozenset(
+            queue.name
+            for queue in queues.values()
+            if "ready" in poll.heads and queue.ready and queue.head_ready_age is None
+        )
+        return Reading(
+            server, queues, received_at, chosen, unread_heads=unread, implausible=poll.doubts
+        )
 
     def _with_sums(
         self,
@@ -153,6 +163,15 @@ class RedisQueueReader(Reader):
             memory=state.number("used_memory"),
             native={name: value for name, value in native.items() if value is not None},
         )
+
+
+def with_age_0(queue: QueueState, fields: Container[str]) -> QueueState:
+    """Return the queue with the age 0 for a first job that there is not, if `fields` has ages."""
+    if queue.ready == 0 and queue.head_ready_age is None and "head_ready_age" in fields:
+        queue = queue._replace(head_ready_age=0.0)
+    if queue.buried == 0 and queue.head_buried_age is None and "head_buried_age" in fields:
+        queue = queue._replace(head_buried_age=0.0)
+    return queue
 
 
 def find_problems(state: RedisState, refusal: str | None) -> Iterator[Problem]:

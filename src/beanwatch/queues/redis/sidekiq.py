@@ -116,6 +116,8 @@ class SidekiqReading(LayoutReading):
                 ready=0,
                 reserved=0,
                 buried=self._sets["dead"],
+                consumers=0,
+                idle_consumers=0,
                 head_buried_age=self._oldest_dead if "buried" in self.poll.heads else None,
                 is_dead_letter=True,
             )
