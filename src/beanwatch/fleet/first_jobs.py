@@ -42,7 +42,8 @@ def peek_queue(target: Target, timeout: float, jobs: int = 1) -> Iterator[Job]:
     with closing(open_actions(target.server, timeout)) as actions:
         for state in FREE_STATES:
             # If the count is unknown there may be a job, so request it.
-            if not target.server.system.can_tell(state) or getattr(target.queue, state) == 0:
+            jobs_there = getattr(target.queue, state)
+            if jobs_there == 0 or (jobs_there is None and not target.server.system.can_tell(state)):
                 continue
             try:
                 found = _read_jobs(actions, target.name, state, jobs)

@@ -158,8 +158,8 @@ def plan_jobs(
     steps = []
     for target in targets:
         for state in states:
-            if not target.server.system.can_tell(state):
-                continue  # the system does not have this state
+            if getattr(target.queue, state) is None and not target.server.system.can_tell(state):
+                continue  # the queue does not have this state
             there = known_count(target, state)
             if there and count != 0:
                 steps.append(Step(target, action, min(there, count or there), state))

@@ -23,7 +23,6 @@ from beanwatch.queues.redis.connection import RedisConnection
 from beanwatch.queues.redis.layout import Poll
 from beanwatch.queues.registry import find_system
 from beanwatch.queues.servers import Server
-from tests.operations import series_tables
 from tests.queues.redis.conftest import LAYOUTS, SETTINGS, make_server, read, read_problems
 from tests.queues.redis.replies import REPLIES
 from tests.real import ROOT, Proxy, Redis
@@ -104,9 +103,8 @@ def test_a_reading_in_a_check_and_in_a_lasting_program(
         reading.server.queues,
     )
     assert reading.received_at.keys() == reading.queues.keys()
-    names = series_tables.NATIVE[server.system.name]()
-    assert reading.server.native.keys() <= set(names.server)
-    assert state.native.keys() <= set(names.queue)
+    assert reading.server.native.keys() <= dict(server.system.native_server).keys()
+    assert state.native.keys() <= dict(server.system.native_queue).keys()
 
 
 def test_only_the_queues_that_are_wanted_are_read(redis_server: Redis, layout: str) -> None:

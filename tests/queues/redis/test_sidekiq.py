@@ -100,8 +100,8 @@ def test_numbers_are_those_of_sidekiq(
     assert "has 1 process that stopped without saying so" in problem
     assert process in problem
     assert (read(server).queues or {})["mail"].consumers == 0
-    done = run(server, "check_queue_buried", "-H", "jobs", "-Q", "dead-set", "-c", 1)
-    assert (done.returncode, "2 jobs buried" in done.stdout) == (2, True)
+    done = run(server, "check_queue_buried", "-H", "jobs", "-c", 1)
+    assert (done.returncode, "2 failed jobs on this server" in done.stdout) == (2, True)
     done = run(server, "beanwatch", "queues", "kick", "dead-set", "--yes")
     assert done.returncode == 0, done.stderr
     assert json.loads(sidekiq("numbers"))["queues"]["mail"]["size"] == 2
@@ -225,7 +225,7 @@ def test_checks_of_all_queues_take_the_dead_set_as_one_of_failed_jobs(
         assert done.returncode == 0, done.stdout
     # The dead jobs of one queue are not known: they are in one set with those of the others.
     assert run(server, "check_queue_buried", "-H", "jobs", "-Q", "mail").returncode == 3
-    assert run(server, "check_queue_buried", "-H", "jobs", "-Q", "dead-set").returncode == 1
+    assert run(server, "check_queue_buried", "-H", "jobs").returncode == 1
 
 
 def test_a_namespace(redis_server: Redis) -> None:

@@ -241,10 +241,7 @@ def open_actions(server: "Server", timeout: float = DEFAULT_TIMEOUT) -> Actions:
 SYSTEM = make_system(
     "sidekiq",
     SidekiqReading,
-    queue_fields=(
-        *("ready", "reserved", "buried", "consumers", "idle_consumers"),
-        *("head_ready_age", "head_buried_age"),
-    ),
+    queue_fields=(*("ready", "reserved", "consumers", "idle_consumers", "head_ready_age"),),
     server_fields=("ready", "reserved", "delayed", "buried"),
     job_fact="class",
     native_server=(
