@@ -10,7 +10,7 @@ from functools import partial
 from typing import NamedTuple, TypeVar
 
 from beanwatch.checks.job_failures import WINDOW_MINUTES
-from beanwatch.checks.lib.fleet_source import Fleet, read_fleet
+from beanwatch.checks.lib.fleet_source import Fleet, read_fleet, read_settled
 from beanwatch.checks.lib.memory import FileMemory, ScopedMemory
 from beanwatch.checks.lib.output import PluginResult
 from beanwatch.checks.lib.own_services import OwnServices
@@ -196,8 +196,11 @@ class PassiveRound:
                     except RedisError as error:
                         return error
 
+                def settled(execute: Execute) -> Fleet:
+                    return read_settled(lambda: read_fleet(execute), self._timeout)
+
                 outcomes = partial(read_outcomes, minutes=WINDOW_MINUTES)
-                return RedisReadings(attempt(read_redis), attempt(read_fleet), attempt(outcomes))
+                return RedisReadings(attempt(read_redis), attempt(settled), attempt(outcomes))
         except RedisError as error:
             return RedisReadings(error, error, error)
         except (UsageError, ConfigError) as error:  # the URL or the password file of Redis is wrong

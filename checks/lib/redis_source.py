@@ -58,9 +58,12 @@ def live_workers(
     def read() -> "list[Worker]":
         with open_redis(options, config, output) as link:
             # Imported here, because without a Redis, check_queue_consumers needs no heartbeats.
-            from beanwatch.checks.lib.fleet_source import read_known_workers
+            from beanwatch.checks.lib.fleet_source import Fleet, read_known_workers, read_settled
 
-            return read_from(link, read_known_workers)
+            def read_once() -> Fleet:
+                return Fleet(read_from(link, read_known_workers))
+
+            return list(read_settled(read_once, options.timeout).workers)
 
     return read
 
