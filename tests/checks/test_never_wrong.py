@@ -241,7 +241,7 @@ def test_a_name_server_that_hangs_does_not_hang_the_check(tmp_path: Path, name: 
         ),
         ("queue_depth", ("-H", "127.0.0.1", "-Q", "\udcff"), "not a valid name or glob of a queue"),
         ("worker_heartbeat", ("--redis", "redis://127.0.0.1/x"), "the database must be a number"),
-        ("worker_heartbeat", ("--redis", "redis://[::1/0"), "Invalid IPv6 URL"),
+        ("worker_heartbeat", ("--redis", "redis://[::1/0"), "write an IPv6 address as [::1]:6379"),
         (
             "job_failures",
             ("--minutes", "121"),

@@ -136,7 +136,8 @@ def start_redis(stack: ExitStack, directory: Path, say: Callable[[str], object])
     )
 
     def push(key: str, count: int) -> None:
-        with redis.client(db=5) as client:
+        with redis.client() as client:
+            client.select(5)
             client.rpush(key, *range(count))
 
     yield Part(

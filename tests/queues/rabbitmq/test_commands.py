@@ -133,6 +133,7 @@ def make_older(memory: Any, seconds: float) -> None:
 
 def test_a_field_that_it_does_not_have_is_unknown_everywhere(call: Run, vhost: Vhost) -> None:
     vhost.declare("orders")
+    wait_for(vhost, lambda q: "orders" in q and q["orders"].consumers == 0)
     (row,) = json.loads(call("beanwatch", "queues", "list", "--json").stdout)
     (shown,) = json.loads(call("beanwatch", "queues", "show", "orders", "--json").stdout)
     lines = call("beanwatch", "collect", "--once", "--graphite", "-").stdout

@@ -254,7 +254,7 @@ SYSTEM = make_system(
         ("finished", "jobs whose result is still kept"),
         ("overdue", f"scheduled jobs more than {OVERDUE} s after their time"),
     ),
-    consumers="workers of the queue that still send heartbeats",
+    consumers="live workers of the queue",
     actions=("peek", "list_jobs", "kick", "kick_jobs", "delete_jobs", "empty"),
     open_actions=open_actions,
     check=check_prefix,

@@ -251,7 +251,7 @@ SYSTEM = make_system(
         ("retries", "failed jobs that are tried again later"),
         ("processes", "processes of Sidekiq that are registered"),
     ),
-    consumers="threads of the processes that still send heartbeats and are not quiet",
+    consumers="threads of live processes that take jobs",
     actions=("peek", "list_jobs", "kick", "kick_jobs", "delete_jobs", "empty"),
     open_actions=open_actions,
 )
