@@ -5,7 +5,9 @@ export PYTHON ?= python3
 
 # What the demo runs on Debian, and what only the tests need besides.
 DEMO_COMMANDS := beanstalkd redis-server nagios4 monitoring-plugins font cairo venv
-TEST_COMMANDS := $(DEMO_COMMANDS) nrpe check_nrpe nsca send_nsca icinga2 stunnel npm
+TEST_COMMANDS := $(DEMO_COMMANDS) nrpe check_nrpe nsca send_nsca icinga2 stunnel npm \
+	rabbitmq gearmand gearadmin postgresql mariadbd sidekiq php illuminate-queue \
+	prometheus prometheus-alertmanager
 
 .PHONY: help setup setup-test lint format dashboards test soak night docs bench dist demo clean
 
@@ -15,7 +17,7 @@ help: ## list the targets
 setup: debian .venv/.installed .graphite/.installed ## install what the demo needs (quick when nothing is to do)
 
 setup-test: DEMO_COMMANDS := $(TEST_COMMANDS)
-setup-test: setup .statsd/.installed ## the same, and what only the tests need
+setup-test: setup .statsd/.installed .frameworks/.installed ## the same, and what only the tests need
 
 .PHONY: debian
 debian:
@@ -29,6 +31,9 @@ debian:
 
 .statsd/.installed: tests/setup.sh | debian
 	@tests/setup.sh statsd .statsd
+
+.frameworks/.installed: tests/setup.sh | debian
+	@tests/setup.sh frameworks .frameworks
 
 lint: .venv/.installed ## ruff, mypy --strict, import-linter, generated files
 	.venv/bin/ruff check
@@ -71,8 +76,8 @@ soak: setup ## fifty workers killed at random for two minutes, 20,000 jobs, no j
 night: setup-test ## troubles in a random order, on Nagios and on Icinga 2; judges each mail (NIGHT="--seed 1")
 	.venv/bin/python -m tests.night $(NIGHT)
 
-demo: setup ## the whole chain on real servers, with trouble and alerts (KEEP=1 leaves it running)
-	@.venv/bin/python -m tests.demo $(if $(KEEP),--keep)
+demo: $(if $(QUEUES),setup-test,setup) ## the whole chain on real servers, with trouble and alerts (KEEP=1 leaves it running, QUEUES=all: every queue system)
+	@.venv/bin/python -m tests.demo $(if $(KEEP),--keep) $(if $(QUEUES),--queues $(QUEUES))
 
 clean: ## remove everything that was installed or built here
-	rm -rf .venv .graphite .statsd .demo .bench dist docs/_site docs/.cache .hypothesis .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf .venv .graphite .statsd .frameworks .demo .bench dist docs/_site docs/.cache .hypothesis .mypy_cache .ruff_cache .import_linter_cache

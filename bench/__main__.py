@@ -14,6 +14,8 @@ PARTS = {
     "overhead": "What the instrumentation of a job costs",
     "footprint": "Memory, and reading heartbeats",
     "collector": "The collector",
+    "metrics_page": "A scrape by Prometheus",
+    "queues": "Queue systems besides beanstalkd: a poll of 1,000 queues",
     "checks": "The checks",
 }
 HEAD = """\

@@ -28,6 +28,7 @@ from beanwatch.collectors.deliver.delivery import Delivery
 from beanwatch.collectors.deliver.outbox import Outbox
 from beanwatch.collectors.poll.derive import absent_queue
 from beanwatch.collectors.poll.observer import Observer
+from beanwatch.collectors.poll.points import GraphitePoints
 from beanwatch.collectors.poll.poller import Poller
 from beanwatch.net.address import Address
 from beanwatch.queues.base import Reader, ReaderOptions, Wanted
@@ -248,7 +249,7 @@ def bench_memory(server: Beanstalkd, count: int, polls: int) -> None:
         outbox = Outbox(memory=8 * 1024 * 1024)
         selection = Selection()
         observer = Observer(server_at(server.port), selection=selection)
-        poller = Poller(observer, selection, outbox, ProblemLog(log))
+        poller = Poller(observer, selection, ProblemLog(log), [GraphitePoints(outbox).publish])
         delivery = Delivery(outbox, CarbonConnection(address), ProblemLog(log))
         stop = threading.Event()
         sender = threading.Thread(target=delivery.run, args=(stop,))

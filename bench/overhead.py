@@ -14,10 +14,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from msgspec.structs import replace
+from structlog.typing import FilteringBoundLogger
 
 from beanwatch.net.address import Address
 from beanwatch.net.redis_url import parse_redis_url
 from beanwatch.store.heartbeats import Heartbeat
+from beanwatch.store.run_totals import BOUNDS, MAX_KINDS
 from beanwatch.telemetry.logging import setup as logs
 from beanwatch.worker.core.record import Run, Sink
 from beanwatch.worker.telemetry.heartbeat_writer import HeartbeatWriter
@@ -26,6 +28,7 @@ from beanwatch.worker.telemetry.log_sink import LogSink
 from beanwatch.worker.telemetry.metrics import SeriesOwner, make_metrics
 from beanwatch.worker.telemetry.outcome_counter import OutcomeCounter
 from beanwatch.worker.telemetry.redis_stream import RedisStream
+from beanwatch.worker.telemetry.run_counter import RunCounter
 from bench.worker import BODY, pin
 from tests.real import Beanstalkd, Redis
 
@@ -63,6 +66,15 @@ def report_to(sinks: Sequence[Sink]) -> Callable[[], None]:
     return work
 
 
+def fill_counter(log: FilteringBoundLogger) -> RunCounter:
+    """Return the counts of a worker that has run as many kinds of job as it names."""
+    counter = RunCounter(log)
+    for number in range(MAX_KINDS):
+        for bound in BOUNDS:
+            counter.on_finished(replace(RUN, job=f"bench.job_{number}", duration=bound))
+    return counter
+
+
 def main(rounds: int = 5) -> None:
     """Measure every part alternately, `rounds` times, and print the medians."""
     pin(os.getpid())
@@ -80,7 +92,7 @@ def main(rounds: int = 5) -> None:
         log = logs.get_logger(worker=WORKER, instance=INSTANCE)
         url = parse_redis_url(redis.url)
         stream = RedisStream(url, log)
-        heart = HeartbeatWriter(url, WORKER)
+        heart, full = HeartbeatWriter(url, WORKER), fill_counter(log)
         address = Address(*statsd.getsockname())
         parts: dict[str, Callable[[], object]] = {
             "no instrumentation at all": report_to([]),
@@ -89,6 +101,7 @@ def main(rounds: int = 5) -> None:
             "metrics straight to Graphite": report_to(
                 [make_metrics(f"graphite://{address}", OWNER, log=log)]
             ),
+            "counts and durations by kind of job": report_to([RunCounter(log)]),
             "counts of outcomes in Redis": report_to([OutcomeCounter(stream)]),
             "ledger of failures": report_to([LedgerWriter(stream, WORKER, INSTANCE, "failures")]),
             "ledger of all": report_to([LedgerWriter(stream, WORKER, INSTANCE, "all")]),
@@ -104,6 +117,9 @@ def main(rounds: int = 5) -> None:
                 found.setdefault(name, []).append(share)
             beat = per_job(lambda: heart.write(Heartbeat(name="bench")), 200)
             found.setdefault("heartbeat, once a second: of one second", []).append(beat)
+            beat = per_job(lambda: heart.write(Heartbeat(name="bench", totals=full.totals())), 200)
+            name = "heartbeat of a worker with 50 kinds of job: of one second"
+            found.setdefault(name, []).append(beat)
     del found["no instrumentation at all"]
     sys.stdout.write("| what a part adds | of a bare reserve and delete |\n|---|---|\n")
     for name, shares in found.items():

@@ -2,21 +2,28 @@
 
 Each runs as one process, with client and server pinned to one core. They run alternately, for
 several rounds; the medians are compared. Prints a table of ratios in Markdown.
+
+With --listen, measure only what the worker loses by counting for Prometheus and by being scraped.
 """
 
 import json
 import os
+import resource
 import socket
 import statistics
 import subprocess
 import sys
 import tempfile
+import threading
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import greenstalk
 
 from bench.stopwatch import PAYLOAD
-from tests.real import ROOT, Beanstalkd, Redis
+from tests.real import ROOT, Beanstalkd, Redis, free_port
 
 JOBS = {
     "bare": 20_000,
@@ -74,8 +81,11 @@ def run_bare(directory: Path) -> float:
         return measure([sys.executable, "-c", BARE], JOBS["bare"], beanstalkd.address)
 
 
-def run_beanwatch(directory: Path, *options: str) -> float:
-    """Measure the worker with all it has in production: StatsD, log, heartbeat, ledger."""
+def run_beanwatch(directory: Path, *options: str, is_scraped: bool = False) -> float:
+    """Measure the worker with all it has in production: StatsD, log, heartbeat, ledger.
+
+    If it is scraped, its threads for that take time from the jobs.
+    """
     with (
         Beanstalkd(directory) as beanstalkd,
         Redis(directory / "redis") as redis,
@@ -90,7 +100,58 @@ def run_beanwatch(directory: Path, *options: str) -> float:
             "--metrics", f"statsd://127.0.0.1:{statsd.getsockname()[1]}",
             "--log-file", str(directory / "worker.log"), *options,
         ]  # fmt: skip
-        return measure(argv, JOBS["beanwatch"])
+        if not is_scraped:
+            return measure(argv, JOBS["beanwatch"])
+        port = free_port()
+        with scraping(port):
+            return measure([*argv, "--listen", str(port)], JOBS["beanwatch"])
+
+
+@contextmanager
+def scraping(port: int) -> Iterator[None]:
+    """Scrape a worker every second, as Prometheus does every 15 s."""
+    is_over = threading.Event()
+
+    def scrape() -> None:
+        while not is_over.wait(1.0):
+            with suppress(OSError):
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5).read()
+
+    thread = threading.Thread(target=scrape)
+    thread.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        thread.join()
+
+
+def compare_listen(rounds: int = 7) -> None:
+    """Print what counting by kind of job and being scraped costs of a worker's throughput.
+
+    It compares with a worker that neither counts nor listens, in processor time: the worker is
+    bound to one core, and the rate on a busy machine varies more than the cost. Each round gives
+    one ratio, and the median counts.
+    """
+    ratios = []
+    for number in range(rounds):
+        used = {}
+        for is_plain in (True, False) if number % 2 else (False, True):
+            with tempfile.TemporaryDirectory() as directory:
+                before = resource.getrusage(resource.RUSAGE_CHILDREN)
+                if is_plain:
+                    os.environ["BENCH_PLAIN"] = "1"
+                    run_beanwatch(Path(directory))
+                    del os.environ["BENCH_PLAIN"]
+                else:
+                    run_beanwatch(Path(directory), is_scraped=True)
+                after = resource.getrusage(resource.RUSAGE_CHILDREN)
+            used[is_plain] = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        ratios.append(used[True] / used[False])
+    shown = ", ".join(f"{ratio:.3f}" for ratio in sorted(ratios))
+    sys.stdout.write(
+        f"throughput, of a worker without: {statistics.median(ratios):.3f} ({shown})\n"
+    )
 
 
 def run_peer(peer: str, directory: Path) -> float:
@@ -111,6 +172,7 @@ def main(rounds: int = 3) -> None:
     workers = {
         "bare greenstalk loop": run_bare,
         "beanwatch worker, ledger of failures": run_beanwatch,
+        "beanwatch worker, scraped every second": lambda d: run_beanwatch(d, is_scraped=True),
         "beanwatch worker, ledger of all": lambda d: run_beanwatch(d, "--ledger", "all"),
         **{
             peer: lambda d, peer=peer: run_peer(peer, d)
@@ -133,4 +195,7 @@ def main(rounds: int = 3) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    if "--listen" in sys.argv[1:]:
+        compare_listen()
+    else:
+        main()

@@ -26,7 +26,8 @@ from beanwatch.checks.lib.plugin import (
 )
 from beanwatch.checks.lib.plugin_process import Parser, PluginOutput, pick_limits, run
 from beanwatch.checks.lib.redis_source import add_redis, open_redis, read_from, redis_failure
-from beanwatch.config import GLOB, Config, Threshold
+from beanwatch.config import Config, Threshold
+from beanwatch.globs import GLOB
 from beanwatch.net.redis_url import RedisError
 from beanwatch.outcomes import OUTCOMES
 from beanwatch.store.outcome_counts import KEPT_MINUTES, JobKind, read_outcomes

@@ -5,7 +5,9 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 
-from beanwatch.config import GLOB, ConfigError, load
+from beanwatch.config import ConfigError
+from beanwatch.config.reader import load
+from beanwatch.globs import GLOB
 from beanwatch.net.address import AddressError, BackgroundCall
 from beanwatch.queues.base import ServerError
 from beanwatch.queues.servers import Server, resolve_servers

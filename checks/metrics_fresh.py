@@ -24,8 +24,9 @@ from beanwatch.checks.lib.plugin import (
     judge,
 )
 from beanwatch.checks.lib.plugin_process import Parser, PluginOutput, UsageError, pick_limits, run
-from beanwatch.config import GLOB, Config, GraphiteConfig, Threshold
+from beanwatch.config import Config, GraphiteConfig, Threshold
 from beanwatch.durations import format_duration
+from beanwatch.globs import GLOB
 from beanwatch.net.http import HttpError, get
 from beanwatch.telemetry.series import collector
 

@@ -4,11 +4,13 @@ import argparse
 from typing import Any
 
 from beanwatch.checks.lib import queue_check, queues, source
+from beanwatch.checks.lib.all_servers import AllServers
 from beanwatch.checks.lib.output import perf
 from beanwatch.checks.lib.plugin import Check, State, judge
 from beanwatch.checks.lib.plugin_process import Parser, run
 from beanwatch.checks.lib.queues import CheckedQueue
 from beanwatch.checks.lib.source import Source
+from beanwatch.checks.lib.staffing import with_staffing
 from beanwatch.config import Config, Threshold
 from beanwatch.durations import format_duration
 from beanwatch.queues.base import Reading, Wanted
@@ -37,7 +39,7 @@ class QueueHeads(queues.QueueResource):
 
     def complete(self, queue: QueueState, reading: Reading) -> QueueState:
         """Set age 0 if a consumer took the first job during the reading: the queue is moving."""
-        is_moving = queue.head_ready_age is None and queue.name not in reading.unread_heads
+        is_moving = queue.head_ready_age is None and queue.name in reading.taken_heads
         return queue._replace(head_ready_age=0.0) if queue.ready and is_moving else queue
 
 
@@ -97,11 +99,19 @@ def build(options: argparse.Namespace, config: Config, source_: Source) -> Check
     """Make the check from its resources, its context and its summary."""
     name = "queue_age"
     context = queue_check.QueueContext(
-        name, options, config, source_.memory, DEFAULT_LIMITS, decide, perfdata
+        name,
+        options,
+        config,
+        source_.memory,
+        DEFAULT_LIMITS,
+        with_staffing(decide, config, source_),
+        perfdata,
     )
     resources = queues.on_all_servers(QueueHeads, name, options, config, source_)
     summary = AgeSummary(seconds_waited)
-    return queue_check.queue_check(context, summary, source_, resources)
+    return queue_check.queue_check(
+        context, summary, source_, [AllServers(source_, config, resources)]
+    )
 
 
 def main() -> None:

@@ -23,8 +23,10 @@ from beanwatch.checks.lib.plugin import (
     worst_state,
 )
 from beanwatch.checks.lib.plugin_process import Parser, run
+from beanwatch.checks.lib.queue_words import describe_no_consumer
 from beanwatch.checks.lib.queues import CheckedQueue
 from beanwatch.checks.lib.source import Source
+from beanwatch.checks.lib.staffing import with_staffing
 from beanwatch.config import Config, Threshold
 from beanwatch.words import count
 
@@ -71,13 +73,14 @@ class ConsumersJudge:
             "stalled": Critical,
             "frozen": Critical,
             "saturated": Warn,
+            "unacknowledged": Warn,
             "silent": Warn,
             "paused": STATES[options.paused],
             "draining": STATES[options.draining],
         }
 
     def __call__(self, queue: CheckedQueue, limits: Threshold) -> tuple[State, str]:
-        """Return the worse of the states by verdict and by limits, and the text of the alert."""
+        """Return the worst of the states by verdict, limits and problems, and the alert's text."""
         consumers = count_consumers(queue) or 0
         by_number, limit = judge(consumers, limits) if is_used(queue) else (Ok, "")
         text = f"{queue.label}: {describe(queue)}"
@@ -86,7 +89,9 @@ class ConsumersJudge:
         if queue.workers is not None and not queue.state.is_default:
             groups = group_by_health(queue.workers)
             text = ", ".join([text, *explain_with_heartbeats(groups, consumers, queue.verdict)])
-        return worst_state([self._by_verdict(queue), by_number]), text
+        text = ", ".join([text, *(problem.text for problem in queue.problems)])
+        by_problems = [STATES[problem.severity] for problem in queue.problems]
+        return worst_state([self._by_verdict(queue), by_number, *by_problems]), text
 
     def _by_verdict(self, queue: CheckedQueue) -> State:
         if queue.verdict is None and queue.server.system.can_tell("idle_consumers"):
@@ -107,7 +112,12 @@ def count_consumers(queue: CheckedQueue) -> int | None:
 
 
 def is_used(queue: CheckedQueue) -> bool:
-    """Return False for a default queue without a job so far: it exists though nobody wants it."""
+    """Return False for a queue that needs no consumer.
+
+    It is one of failed jobs, or a default queue without a job so far, which nobody wanted.
+    """
+    if queue.state.is_dead_letter:
+        return False
     return not queue.state.is_default or queue.state.puts != 0 or bool(count_consumers(queue))
 
 
@@ -120,7 +130,7 @@ def describe(queue: CheckedQueue) -> str:
         case "no_consumer" | "stalled" if state.is_default:
             return f"{ready} ready that no consumer takes: a producer does not name its queue"
         case "no_consumer":
-            return f"{ready} ready and no consumer watches it"
+            return f"{ready} ready and {describe_no_consumer(queue.server.system)}"
         case "stalled":
             who = "its one consumer takes none" if number == 1 else f"none of {consumers} takes one"
             return f"{ready} ready, but {who}"
@@ -136,12 +146,22 @@ def describe(queue: CheckedQueue) -> str:
             who, verb = ("its one consumer", "is") if number == 1 else (f"all {consumers}", "are")
             busy = f"{verb} busy" if state.reserved else "may be busy with other queues"
             return f"{ready} ready and not getting fewer, though {who} {busy}"
+        case "unacknowledged":
+            who = "its one consumer holds" if number == 1 else f"its {consumers} hold"
+            held = count(state.reserved or 0, "job")
+            return (
+                f"{ready} ready, and none was acknowledged since the last check: {who} {held}, "
+                "as many as the prefetch allows"
+            )
         case "paused":
             left = "" if state.pause_left is None else f" for {state.pause_left:.0f} s more"
             return f"paused{left}, {ready} ready"
         case "draining":
-            none = "" if number else ", no consumer watches it"
+            no_consumer = describe_no_consumer(queue.server.system)
+            none = "" if number else f", {no_consumer}"
             return f"the server is draining, {ready} ready{none}"
+    if state.is_dead_letter:
+        return f"{ready} ready, which wait for a person: this is a queue of failed jobs"
     if not is_used(queue):
         return "not used"
     if state.is_default and state.idle_consumers is not None:
@@ -196,7 +216,13 @@ def build(options: argparse.Namespace, config: Config, source_: Source) -> Check
     """Make the check from its resources, its context and its summary."""
     name = "queue_consumers"
     context = queue_check.QueueContext(
-        name, options, config, source_.memory, DEFAULT_LIMITS, ConsumersJudge(options), perfdata
+        name,
+        options,
+        config,
+        source_.memory,
+        DEFAULT_LIMITS,
+        with_staffing(ConsumersJudge(options), config, source_),
+        perfdata,
     )
     summary = ConsumersSummary(lambda queue: queue.state.ready or 0, "")
     diagnoses = queues.on_all_servers(ConsumerDiagnosis, name, options, config, source_)

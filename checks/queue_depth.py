@@ -3,11 +3,14 @@
 import argparse
 
 from beanwatch.checks.lib import queue_check, queues, source
+from beanwatch.checks.lib.all_servers import AllServers
 from beanwatch.checks.lib.output import perf
 from beanwatch.checks.lib.plugin import Check, State, judge
 from beanwatch.checks.lib.plugin_process import Parser, run
+from beanwatch.checks.lib.queue_words import describe_no_consumer
 from beanwatch.checks.lib.queues import CheckedQueue
 from beanwatch.checks.lib.source import Source
+from beanwatch.checks.lib.staffing import with_staffing
 from beanwatch.config import Config, Threshold
 from beanwatch.words import count
 
@@ -41,13 +44,14 @@ def decide(queue: CheckedQueue, limits: Threshold) -> tuple[State, str]:
 def describe_consumers(queue: CheckedQueue) -> str:
     """Return the end of an alert's text, such as `, 3 consumers, 0 of them idle`.
 
-    It is empty for the default queue: every new connection is a consumer of that one.
+    It is empty for the default queue, since every new connection is a consumer of that one, and for
+    a queue of failed jobs, which needs no consumer.
     """
     consumers, idle = queue.state.consumers, queue.state.idle_consumers
-    if queue.state.is_default or consumers is None:
+    if queue.state.is_default or queue.state.is_dead_letter or consumers is None:
         return ""
     if not consumers:
-        return ", no consumer watches it"
+        return f", {describe_no_consumer(queue.server.system)}"
     of_them = "" if idle is None else f", {idle} of them idle"
     return f", {count(consumers, 'consumer')}{of_them}"
 
@@ -64,11 +68,19 @@ def build(options: argparse.Namespace, config: Config, source_: Source) -> Check
     """Make the check from its resources, its context and its summary."""
     name = "queue_depth"
     context = queue_check.QueueContext(
-        name, options, config, source_.memory, DEFAULT_LIMITS, decide, perfdata
+        name,
+        options,
+        config,
+        source_.memory,
+        DEFAULT_LIMITS,
+        with_staffing(decide, config, source_),
+        perfdata,
     )
     resources = queues.on_all_servers(queues.QueueResource, name, options, config, source_)
     summary = queue_check.QueueSummary(count_ready, "job ready", "jobs ready")
-    return queue_check.queue_check(context, summary, source_, resources)
+    return queue_check.queue_check(
+        context, summary, source_, [AllServers(source_, config, resources)]
+    )
 
 
 def main() -> None:

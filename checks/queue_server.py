@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from nagiosplugin import Context, Resource, Summary
 
 from beanwatch.checks.lib import source
+from beanwatch.checks.lib.all_servers import AllServers, server_failure
 from beanwatch.checks.lib.output import BETWEEN_PROBLEMS, NO_LIMITS, perf
 from beanwatch.checks.lib.plugin import (
     STATES,
@@ -23,10 +24,11 @@ from beanwatch.checks.lib.plugin import (
     worst_state,
 )
 from beanwatch.checks.lib.plugin_process import Parser, pick_limits, run
-from beanwatch.checks.lib.source import Source, server_failure
+from beanwatch.checks.lib.source import Source
+from beanwatch.checks.registry import find_check
 from beanwatch.config import Config, Threshold
 from beanwatch.durations import format_duration
-from beanwatch.queues.base import Problem, ServerError, Wanted
+from beanwatch.queues.base import Problem, Reading, ServerError, Wanted
 from beanwatch.queues.model import ServerState
 from beanwatch.queues.servers import Server
 from beanwatch.words import count
@@ -70,34 +72,40 @@ class ServerResource(Resource):  # type: ignore[misc]
     """Reads one server and all its queues."""
 
     def __init__(self, source: Source, server: Server, config: Config) -> None:
-        self._source, self._server, self._config = source, server, config
+        self._source, self.server, self._config = source, server, config
 
     @property
     def name(self) -> str:
         """The server's name, which nagiosplugin puts into its error messages."""
-        return self._server.node
+        return self.server.node
 
     def probe(self) -> Iterator[Metric]:
         """Yield one metric: the CheckedServer, or the Failure if the server cannot be read."""
         try:
-            reading = self._source.read(self._server, Wanted(problems=True))
+            reading = self._source.read(self.server, Wanted(problems=True))
         except ServerError as error:
             self._source.memory.keep(self._instance_key)  # the next run may see another process
-            yield server_failure(self._server, self._config, error)
+            yield server_failure(self.server, self._config, error)
             return
         prefix = f"{self.name}/" if len(self._source.servers) > 1 else ""
-        problems = list(self._source.problems(self._server, reading))
-        self._source.note_doubts(self._server, reading.implausible)
+        problems = self._own_problems(reading)
+        self._source.note_doubts(self.server, reading.implausible)
         state = reading.server or ServerState()
         was_restarted = self._was_restarted(state)
         seen = CheckedServer(
-            self._server, prefix, state, problems, reading.implausible, was_restarted
+            self.server, prefix, state, problems, reading.implausible, was_restarted
         )
         yield Metric(self.name, seen, context="server")
 
+    def _own_problems(self, reading: Reading) -> list[Problem]:
+        """Return the problems, without those of a queue that check_queue_consumers shows."""
+        found = self._source.problems(self.server, reading)
+        shown = find_check("queue_consumers").can_judge_queues(self.server.system)
+        return [problem for problem in found if not (problem.queue and shown)]
+
     @property
     def _instance_key(self) -> str:
-        return f"instance of {self._server}"
+        return f"instance of {self.server}"
 
     def _was_restarted(self, state: ServerState) -> bool:
         """Return True if an earlier run saw another process, or the server has its data.
@@ -125,7 +133,7 @@ def decide(seen: CheckedServer, limits: Threshold, restarted: float) -> Iterator
     """Yield a state and a text for each problem. Each text follows the name of the server."""
     state = seen.state
     for problem in seen.problems:
-        yield STATES[problem.severity], problem.text
+        yield STATES[problem.severity], problem.line
     if seen.was_restarted and state.uptime is not None and state.uptime < restarted:
         yield Warn, f"was started {format_duration(state.uptime)} ago{state.restart_note}"
     if limits.warning or limits.critical:
@@ -196,7 +204,9 @@ def build(options: argparse.Namespace, config: Config, source_: Source) -> Check
     limits = pick_limits(options, config, "queue_server", Threshold())
     return Check(
         "queue_server",
-        *(ServerResource(source_, server, config) for server in source_.servers),
+        AllServers(
+            source_, config, [ServerResource(source_, one, config) for one in source_.servers]
+        ),
         ServerContext(limits, options.restarted),
         FailureContext(Critical, options.timeout_state),
         ServerSummary(),

@@ -23,9 +23,10 @@ from beanwatch.checks.lib.plugin import (
 from beanwatch.checks.lib.plugin_process import Parser, PluginOutput, pick_limits, run
 from beanwatch.checks.lib.redis_source import add_redis, open_redis, read_from, redis_failure
 from beanwatch.config import Config, Threshold
+from beanwatch.net.redis_info import RedisState
 from beanwatch.net.redis_url import RedisError
 from beanwatch.store.heartbeats import read_redis
-from beanwatch.store.redis_state import RedisState, describe_state, find_problems
+from beanwatch.store.redis_state import describe_state, find_problems
 
 DEFAULT_LIMITS = Threshold(warning="80", critical="95")  # percent of maxmemory
 

@@ -6,7 +6,10 @@ pyproject.toml and with the keys that the configuration allows.
 """
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from beanwatch.queues.base import System
 
 # What a check is about. This decides which arguments its command gets, and which services it has.
 SERVER, QUEUE, METRICS = "server", "queue", "metrics"
@@ -19,7 +22,8 @@ class RegisteredCheck:
     `service` is the name of its service in Nagios. For a check about a queue it is the first word:
     "depth" makes "depth of QUEUE". `fields` names the fields of `QueueState` that the check needs.
     If a queue system does not declare one of them, the check is UNKNOWN and gets no service.
-    A check that `needs_limits` is always OK without limits, as it has no default ones.
+    Then it judges the `server_field` of `ServerState`, if the system declares that. A check that
+    `needs_limits` is always OK without limits, as it has no default ones.
     """
 
     def __init__(
@@ -30,9 +34,10 @@ class RegisteredCheck:
         fields: tuple[str, ...] = (),
         *,
         needs_limits: bool = False,
+        server_field: str = "",
     ) -> None:
         self.name, self.subject, self.service, self.fields = name, subject, service, fields
-        self.needs_limits = needs_limits
+        self.needs_limits, self.server_field = needs_limits, server_field
 
     @property
     def program(self) -> str:
@@ -49,6 +54,14 @@ class RegisteredCheck:
         """The heading of docs/runbook.md that explains its alerts: `queue-depth`."""
         return self.name.replace("_", "-")
 
+    def can_judge_queues(self, system: "System") -> bool:
+        """Return True if this queue system reports what the check needs of a queue."""
+        return all(map(system.can_tell, self.fields))
+
+    def judges_server(self, system: "System") -> bool:
+        """Return True if the check judges a number of the server instead of those of its queues."""
+        return not self.can_judge_queues(system) and self.server_field in system.server_fields
+
     @property
     def needs_redis(self) -> bool:
         """True if the check is UNKNOWN while Redis does not work."""
@@ -62,7 +75,7 @@ class RegisteredCheck:
 CHECKS = (
     RegisteredCheck("queue_server", SERVER, "queue server"),
     RegisteredCheck("queue_depth", QUEUE, "depth", ("ready",), needs_limits=True),
-    RegisteredCheck("queue_buried", QUEUE, "buried", ("buried",)),
+    RegisteredCheck("queue_buried", QUEUE, "buried", ("buried",), server_field="buried"),
     RegisteredCheck("queue_age", QUEUE, "age", ("ready", "head_ready_age")),
     RegisteredCheck("queue_consumers", QUEUE, "consumers", ("ready", "consumers")),
     RegisteredCheck("redis", REDIS, "redis"),

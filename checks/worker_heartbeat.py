@@ -1,15 +1,18 @@
 """check_worker_heartbeat: is every worker alive, and making progress?"""
 
 import argparse
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from fnmatch import fnmatchcase
-from typing import Any, NamedTuple
+import time
+from collections.abc import Collection, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
-from nagiosplugin import Context, Resource, Summary
+from nagiosplugin import Context, Summary
 
+from beanwatch.checks.lib.chosen_workers import Workers
+from beanwatch.checks.lib.fleet_source import ReadFleet, live_fleet
 from beanwatch.checks.lib.output import perf
-from beanwatch.checks.lib.own_services import add_services, matcher
+from beanwatch.checks.lib.own_services import add_services
 from beanwatch.checks.lib.plugin import (
+    READING_SHARE,
     Check,
     Critical,
     FailureContext,
@@ -17,34 +20,41 @@ from beanwatch.checks.lib.plugin import (
     Metric,
     Note,
     Ok,
-    State,
     Unknown,
-    Warn,
     judge,
 )
 from beanwatch.checks.lib.plugin_process import Parser, PluginOutput, pick_limits, run
-from beanwatch.checks.lib.redis_source import ReadFleet, add_redis, live_fleet, redis_failure
-from beanwatch.config import GLOB, Config, Threshold, WorkerGroup
+from beanwatch.checks.lib.redis_source import add_redis
+from beanwatch.checks.lib.worker_verdict import decide, decide_left
+from beanwatch.config import Config, Threshold
 from beanwatch.durations import format_duration
-from beanwatch.net.redis_url import RedisError
-from beanwatch.store.black_box import read_exit_reasons
 from beanwatch.store.health import (
     DEAD_AFTER,
     MAX_RECYCLES,
-    RESTARTED_WITHIN,
-    UNKNOWN,
-    count_recycles,
-    crash_age,
     decide_health,
-    decide_restarted,
-    is_stop_late,
 )
-from beanwatch.store.heartbeats import RECORD_EXPIRY, Heartbeat, Worker
+from beanwatch.store.heartbeats import Worker
 from beanwatch.store.stops import Stop
 from beanwatch.words import count
 
+if TYPE_CHECKING:
+    from beanwatch.checks.lib.down_servers import FindDown
+    from beanwatch.queues.servers import Server
+
 MAX_NAMED = 5  # dead workers that the text of a group names
-UNHEARD = "it stopped on request while Redis was away"
+
+
+def add_watched(parser: Parser) -> None:
+    """Add `--watched`."""
+    parser.add_argument(
+        "--watched",
+        action="append",
+        default=[],
+        metavar="NAME|ADDRESS",
+        help="queue server with a service of check_queue_server: a worker that is blocked because "
+        "this server is down is OK here, if the server does not answer this check either; "
+        "repeatable",
+    )
 
 
 def parser() -> Parser:
@@ -70,6 +80,7 @@ def parser() -> Parser:
         help="only workers that take jobs from the queues that match; repeatable",
     )
     add_services(parser, "workers")
+    add_watched(parser)
     parser.add_limits()
     parser.add_restarted()
     parser.add_argument(
@@ -88,233 +99,7 @@ def parser() -> Parser:
     return parser
 
 
-# -- acquire
-
-
-class Live(NamedTuple):
-    """The workers whose number the limits are for. `must_be_some`: without any, it is CRITICAL."""
-
-    workers: Sequence[Worker]
-    must_be_some: bool
-
-
-class LiveGroup(NamedTuple):
-    """A group of workers of the configuration, and the workers whose ids match its glob."""
-
-    group: WorkerGroup
-    members: Sequence[Worker]
-
-
-class Workers(Resource):  # type: ignore[misc]
-    """Reads the heartbeats of the chosen workers, and finds expected workers that have none.
-
-    It also reads which workers a command has stopped in the last minutes.
-    """
-
-    def __init__(self, options: argparse.Namespace, config: Config, read: ReadFleet) -> None:
-        self._read = read
-        self._globs: list[str] = options.worker
-        self._queues: list[str] = options.queue
-        own = options.services.workers if options.services else ()
-        self._is_rest = bool(own)
-        self._has_own_service = matcher(own)
-        expected = [*config.expected_workers, *(g for g in self._globs if not GLOB.search(g))]
-        self._expected = [worker for worker in dict.fromkeys(expected) if self._is_chosen(worker)]
-        groups = () if self._queues else config.expected_groups
-        self._groups = [group for group in groups if self._is_chosen_group(group)]
-        self._is_in_a_group = matcher(group.glob for group in config.expected_groups)
-
-    def probe(self) -> Iterator[Metric]:
-        """Yield a metric for each worker, each missing one, each group, and the number that live.
-
-        Also yield a metric for each worker that has stopped and whose crash is still told. Yield
-        only a Failure if Redis cannot be read.
-        """
-        try:
-            fleet = self._read()
-        except RedisError as error:
-            yield Metric("redis", redis_failure(error), context="failure")
-            return
-        workers, unheard = add_exits(fleet.workers, self._expected)
-        stops = [*fleet.stops, *unheard]
-        found = {worker.id: worker for worker in workers if not worker.has_left}
-        for worker in workers:
-            if worker.has_left and self._is_chosen(worker.id, worker.heartbeat):
-                yield Metric(worker.id, worker, context="left")
-        chosen = [w for w in found.values() if self._is_chosen(w.id, w.heartbeat)]
-        chosen = [
-            w for w in chosen if w.heartbeat or w.age < RECORD_EXPIRY or w.id in self._expected
-        ]
-        for worker in chosen:
-            if not self._is_replaceable(worker):
-                yield Metric(worker.id, worker, context="worker")
-        if not self._queues:
-            for name in self._expected:
-                if name not in found:
-                    yield Metric(name, describe_missing(name, found), context="missing")
-        for group in self._groups:
-            members = [w for w in found.values() if fnmatchcase(w.id, group.glob)]
-            yield Metric(group.glob, LiveGroup(group, members), context="group")
-        # The limits of the configuration are for the whole fleet, so the catch-all service judges
-        # the number of all workers, also of those that have a service of their own.
-        counted = list(found.values()) if self._is_rest else chosen
-        must_be_some = not self._is_rest and not self._groups
-        yield Metric("live", Live(counted, must_be_some), context="live")
-        for stop in stops:
-            if not is_running(found.get(stop.worker)) and self._is_chosen(stop.worker):
-                yield Metric(stop.worker, stop, context="stop")
-
-    def _is_replaceable(self, worker: Worker) -> bool:
-        """Return True for a dead worker of a group: only the number of the others matters."""
-        is_dead = decide_health(worker) == "dead"
-        return is_dead and worker.id not in self._expected and self._is_in_a_group(worker.id)
-
-    def _is_chosen_group(self, group: WorkerGroup) -> bool:
-        if self._has_own_service(group.glob):
-            return False
-        return not self._globs or any(glob in ("*", group.glob) for glob in self._globs)
-
-    def _is_chosen(self, name: str, beat: Heartbeat | None = None) -> bool:
-        if self._has_own_service(name):
-            return False
-        if self._globs and not any(fnmatchcase(name, glob) for glob in self._globs):
-            return False
-        if not self._queues or beat is None:
-            return True
-        return any(fnmatchcase(queue, glob) for queue in beat.queues for glob in self._queues)
-
-
-def add_exits(
-    workers: Iterable[Worker], expected: Collection[str]
-) -> tuple[list[Worker], list[Stop]]:
-    """Add to dead workers how they ended, if their black boxes are on this host.
-
-    Redis may have been away when they stopped: then their last heartbeats do not say so. Also
-    returns a Stop for each worker that stopped on request and need not start again: it counts as
-    one that has left.
-    """
-    workers = list(workers)
-    reasons = read_exit_reasons(worker for worker in workers if has_unknown_end(worker))
-    told, stops = [], []
-    for worker in workers:
-        reason, beat = reasons.get(worker.id), worker.heartbeat
-        if reason is None or beat is None:
-            told.append(worker)
-        elif reason:
-            told.append(worker._replace(heartbeat=beat._replace(last_words=reason)))
-        elif worker.id in expected:
-            ended = beat._replace(is_over=True, reason=UNHEARD)
-            told.append(worker._replace(heartbeat=ended))
-        else:
-            told.append(worker._replace(has_left=True))
-            stops.append(Stop(worker.id, beat.instance, UNHEARD, worker.age))
-    return told, stops
-
-
-def has_unknown_end(worker: Worker) -> bool:
-    """Return True if a worker is dead, and its record does not say how it ended."""
-    beat = worker.heartbeat
-    if beat is None or worker.has_left or beat.is_over or beat.last_words:
-        return False
-    return decide_health(worker) == "dead"
-
-
-def is_running(worker: Worker | None) -> bool:
-    """Return True if the record of a worker does not show that it has ended."""
-    return worker is not None and worker.heartbeat is not None and not worker.heartbeat.is_over
-
-
 # -- evaluate
-
-
-def decide(
-    worker: Worker, restarted: float = RESTARTED_WITHIN, recycled: int = MAX_RECYCLES
-) -> tuple[State, str]:
-    """Judge one worker by its heartbeat. A restart is a WARNING for `restarted` seconds.
-
-    More than `recycled` recycles within ten minutes are a WARNING.
-    """
-    health, beat = decide_health(worker), worker.heartbeat
-    if beat is None:
-        why = f"cannot be read: {worker.problem}" if worker.problem else "is gone"
-        if health == UNKNOWN:
-            return Unknown, f"{worker.id}: its record in Redis {why}"
-        return Critical, f"{worker.id}: dead, its record in Redis {why}"
-    job = f"{beat.job} (job {beat.job_id}, queue {beat.queue})" if beat.job else ""
-    age = format_duration(worker.age)
-    if health == "dead" and beat.is_over:
-        why = f" ({beat.reason})" if beat.reason else ""
-        return Critical, f"{worker.id}: ended {age} ago{why}, and was not started again"
-    if beat.failed_starts:
-        often = f", {beat.failed_starts} times in a row" if beat.failed_starts > 1 else ""
-        return Critical, f"{worker.id}: cannot start: {beat.last_words} (tried {age} ago{often})"
-    if health == "dead" and beat.last_words:
-        return Critical, f"{worker.id}: dead for {age}, it ended itself: {beat.last_words}"
-    if health == "dead":
-        last = f"running {job}" if job else beat.state
-        return Critical, f"{worker.id}: dead, no heartbeat for {age}, last seen {last}"
-    if health == "hung" and is_stop_late(beat):
-        late = format_duration(beat.beat_at - beat.shutdown_deadline)
-        text = (
-            f"hung while it stops{f', in {job}' if job else ''}, {late} past its shutdown timeout"
-        )
-        return Critical, f"{worker.id}: {text}"
-    if health == "hung" and job:
-        late = format_duration(beat.beat_at - beat.deadline)
-        where = f" at {beat.where}" if beat.where else ""
-        text = f"{worker.id}: hung in {job}{where}, {late} past its deadline"
-        return (Critical if 0 < beat.hard_deadline < beat.beat_at else Warn), text
-    if health == "hung":
-        stuck = format_duration(beat.beat_at - beat.loop_at)
-        text = f"hung outside a job, its main loop has been stuck for {stuck}"
-        return Critical, f"{worker.id}: {text}"
-    if health == "blocked":
-        return Warn, f"{worker.id}: blocked, takes no job: {beat.reason or 'no reason given'}"
-    if beat.restart_refused:
-        return Warn, f"{worker.id}: did not restart as told, runs on: {beat.restart_refused}"
-    if past := describe_past(worker, restarted, recycled):
-        return Warn, f"{worker.id}: {', and '.join(past)}"
-    if beat.is_over:
-        health = "stopping, its process has ended and the next one has not started yet"
-    return Ok, f"{worker.id}: {health}{f' with {job}' if job else ''}"
-
-
-def describe_past(worker: Worker, restarted: float, recycled: int) -> list[str]:
-    """Return texts about a crash within `restarted` seconds, and about too many recycles."""
-    beat, texts = worker.heartbeat, []
-    if beat is not None and decide_restarted(worker, restarted):
-        texts.append(describe_restart(worker, beat))
-    if beat is not None and (recycles := count_recycles(worker)) > recycled:
-        texts.append(
-            f"recycled {recycles} times in 10 minutes (limit {recycled}), the last time because "
-            f"{beat.recycled_why}"
-        )
-    return texts
-
-
-def describe_restart(worker: Worker, beat: Heartbeat) -> str:
-    """Return the text for a worker that was started after a crash; planned restarts may follow."""
-    often = f" and {beat.restarts} times in all" if beat.restarts > 1 else ""
-    when = f"{format_duration(crash_age(worker) or 0.0)} ago{often}"
-    process = "an earlier" if 0 < beat.crashed_at < beat.started_at else "the previous"
-    return f"restarted {when}, {process} process ended: {beat.last_exit}"
-
-
-def decide_left(worker: Worker, restarted: float = RESTARTED_WITHIN) -> tuple[State, str]:
-    """Judge a worker that has stopped on request, and need not run: its crash is still told."""
-    if worker.heartbeat is None or not decide_restarted(worker, restarted):
-        return Ok, ""
-    stopped = format_duration(worker.age)
-    crash = describe_restart(worker, worker.heartbeat)
-    return Warn, f"{worker.id}: stopped on request {stopped} ago, {crash}"
-
-
-def describe_missing(name: str, found: Iterable[str]) -> str:
-    """Return the text for a missing worker. It suggests ids in `found` with the same NAME."""
-    _, _, own = name.partition(".")
-    others = [other for other in found if other.partition(".")[2] == own]
-    hint = f" (an id is HOST.NAME; did you mean {' or '.join(others[:3])}?)" if others else ""
-    return f"{name}: not running, though it is expected{hint}"
 
 
 def count_live(workers: Iterable[Worker]) -> int:
@@ -331,7 +116,9 @@ class WorkerContext(Context):  # type: ignore[misc]
 
     def evaluate(self, metric: Metric, resource: Any) -> Finding:
         """Return the state by the worker's last heartbeat."""
-        return Finding(*decide(metric.value, self._restarted, self._recycled), metric)
+        worker: Worker = metric.value
+        awaited = resource.awaited.get(worker.id)
+        return Finding(*decide(worker, self._restarted, self._recycled, awaited), metric)
 
     # -- present
 
@@ -437,10 +224,14 @@ class WorkersSummary(Summary):  # type: ignore[misc]
             for worker in workers
         ]
         parts = ", ".join(f"{states.count(state)} {state}" for state in sorted(set(states)))
-        return f"{count(len(workers), 'worker')}: {parts}"
+        awaited = {server.node: None for r in judged for server in r.resource.awaited.values()}
+        waits = f"; {', '.join(awaited)} does not answer, see the service there" if awaited else ""
+        return f"{count(len(workers), 'worker')}: {parts}{waits}"
 
 
-def build(options: argparse.Namespace, config: Config, read: ReadFleet) -> Check:
+def build(
+    options: argparse.Namespace, config: Config, read: ReadFleet, find_down: "FindDown"
+) -> Check:
     """Make the check from its resource, its contexts and its summary."""
     globs = [glob for glob in options.worker if glob != "*"]
     are_all = not globs and not options.queue
@@ -448,7 +239,7 @@ def build(options: argparse.Namespace, config: Config, read: ReadFleet) -> Check
     what = " ".join(["worker", *globs, *(f"of queue {queue}" for queue in options.queue)])
     return Check(
         "worker_heartbeat",
-        Workers(options, config, read),
+        Workers(options, config, read, find_down),
         WorkerContext(options.restarted, options.recycled),
         LeftContext(options.restarted),
         MissingContext("missing"),
@@ -462,7 +253,14 @@ def build(options: argparse.Namespace, config: Config, read: ReadFleet) -> Check
 
 def with_live_redis(options: argparse.Namespace, config: Config, output: PluginOutput) -> Check:
     """Make the check that reads the Redis of the options or of the configuration."""
-    return build(options, config, live_fleet(options, config, output))
+    end = time.monotonic() + options.timeout * READING_SHARE
+
+    def find_down(servers: "Sequence[Server]") -> "Collection[Server]":
+        from beanwatch.checks.lib.down_servers import live_find_down  # takes time to import
+
+        return live_find_down(options, output, end)(servers)
+
+    return build(options, config, live_fleet(options, config, output), find_down)
 
 
 def main() -> None:

@@ -67,6 +67,7 @@ class Collector:
         self._notifier = notifier or SystemdNotifier()
         self._clock = clock
         self._stop = threading.Event()
+        self._threads: tuple[threading.Thread, ...] = ()
         self._reported: Counter[str] = Counter()  # dropped points, by cause
 
     def run(self, wait: Callable[[float], bool]) -> None:
@@ -79,6 +80,7 @@ class Collector:
         threads += [threading.Thread(target=self._poll_extra, args=(one,)) for one in self._extras]
         sender = threading.Thread(target=self._deliver)
         threads.append(sender)
+        self._threads = tuple(threads)
         for thread in threads:
             # A thread that hangs in a name lookup must not keep the process alive.
             thread.daemon = True
@@ -91,7 +93,7 @@ class Collector:
         )
         housekeeping_at = self._clock() + HOUSEKEEPING_SECONDS
         while not wait(WATCH_SECONDS):
-            if all(thread.is_alive() for thread in threads):
+            if self.is_alive():
                 self._notifier.send("WATCHDOG=1")
             self._notifier.status(
                 f"{count(len(self._pollers), 'server')}, backlog "
@@ -111,6 +113,10 @@ class Collector:
             self._delivery.close()
         self._log_unsent()
         self._keep_house()
+
+    def is_alive(self) -> bool:
+        """Return True if all threads that `run` has started still run."""
+        return bool(self._threads) and all(thread.is_alive() for thread in self._threads)
 
     def once(self, stamp: int, timeout: float) -> tuple[int, bool]:
         """Poll every server and extra once, within `timeout` seconds, and send the points.
@@ -229,7 +235,7 @@ class Collector:
         if self._state is None:
             return
         state: Mapping[str, ServerSamples] = {
-            str(poller.observer.server): poller.observer.samples for poller in self._pollers
+            poller.observer.server.node: poller.observer.samples for poller in self._pollers
         }
         try:
             self._state.save(state)

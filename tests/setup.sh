@@ -11,6 +11,9 @@ found() {
         monitoring-plugins) test -x /usr/lib/nagios/plugins/check_dummy ;;
         font) test -e /usr/share/fonts/truetype/dejavu/DejaVuSans.ttf ;;
         cairo) ldconfig=$(PATH=$SBIN_PATH command -v ldconfig) && "$ldconfig" -p | grep -q 'libcairo\.so\.2' ;;
+        rabbitmq) test -x /usr/lib/rabbitmq/bin/rabbitmq-server ;;
+        postgresql) ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 ;;
+        illuminate-queue) test -e /usr/share/php/Illuminate/Queue/autoload.php ;;
         venv) "$PYTHON" -c 'import ensurepip, venv' 2>/dev/null ;;
         *) PATH=$SBIN_PATH command -v "$1" >/dev/null ;;
     esac
@@ -29,6 +32,13 @@ packages() {
         icinga2) echo icinga2-bin icinga2-common ;;
         stunnel) echo stunnel4 ;;
         npm) echo nodejs npm ;;
+        rabbitmq) echo rabbitmq-server ;;
+        gearmand) echo gearman-job-server ;;
+        gearadmin) echo gearman-tools ;;
+        mariadbd) echo mariadb-server ;;
+        sidekiq) echo ruby-sidekiq ;;
+        php) echo php-cli php-redis php-mysql php-pgsql ;;
+        illuminate-queue) echo php-illuminate-queue ;;
         *) echo "$1" ;;
     esac
 }
@@ -97,7 +107,7 @@ python_at_least_3_11() {
 install_venv() {
     "$PYTHON" -m venv "$1"
     "$1/bin/pip" install --quiet --upgrade 'pip>=25.1' # the first that knows --group
-    "$1/bin/pip" install --quiet --editable . --group dev
+    "$1/bin/pip" install --quiet --editable '.[mysql,postgresql,sqs]' --group dev
 }
 
 # Graphite 1.1.10 does not run on a Python newer than 3.11.
@@ -120,6 +130,13 @@ install_statsd() {
     npm install --prefix "$1" --omit=optional --no-audit --no-fund --no-update-notifier statsd@0.9.0
 }
 
+# The frameworks whose queues the tests fill, in an environment of their own: beanwatch needs none.
+install_frameworks() {
+    "$PYTHON" -m venv "$1"
+    "$1/bin/pip" install --quiet 'rq>=2' 'celery[redis]>=5' 'moto[server]' \
+        'procrastinate' 'pgqueuer[psycopg]' 'psycopg[binary]' pymysql
+}
+
 case ${1:-} in
     debian)
         shift
@@ -140,7 +157,11 @@ case ${1:-} in
         step "StatsD in $2" install_statsd "$2"
         touch "$2/.installed"
         ;;
+    frameworks)
+        step "queue frameworks in $2" install_frameworks "$2"
+        touch "$2/.installed"
+        ;;
     *)
-        fail "usage: tests/setup.sh debian NAME...|venv DIR|graphite DIR|statsd DIR"
+        fail "usage: tests/setup.sh debian NAME...|venv DIR|graphite DIR|statsd DIR|frameworks DIR"
         ;;
 esac

@@ -14,6 +14,7 @@ from beanwatch.collectors.deliver.outbox import Outbox
 from beanwatch.collectors.poll import memory as poll_memory
 from beanwatch.collectors.poll.memory import PollMemory
 from beanwatch.collectors.poll.observer import Observer
+from beanwatch.collectors.poll.points import GraphitePoints
 from beanwatch.collectors.poll.poller import Poller
 from beanwatch.net.redis_url import parse_redis_url
 from beanwatch.queues.base import Reader, Reading, Wanted
@@ -94,7 +95,7 @@ def test_the_collector_does_not_grow_with_queues_that_come_and_go() -> None:
     reader, outbox, selection = NamesReader(), Outbox(), Selection(max_queues=100)
     observer = Observer(Server("q1", parse_server("q1")), selection=selection)
     observer._reader = reader
-    poller = Poller(observer, selection, outbox, Memory().problems)
+    poller = Poller(observer, selection, Memory().problems, [GraphitePoints(outbox).publish])
 
     def use(batch: int, found: list[str]) -> None:
         reader.found = found

@@ -8,9 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beanwatch import config, values
+from beanwatch import values
 from beanwatch.cli.config import to_toml, to_tree
-from beanwatch.config import Config, ConfigError, Threshold, WorkerGroup, find_line, parse
+from beanwatch.config import Config, ConfigError, ServerConfig, Threshold, WorkerGroup
+from beanwatch.config.keys import TABLES
+from beanwatch.config.mistakes import find_line
+from beanwatch.config.reader import load, parse
 
 FULL = """\
 prefix = "acme"
@@ -51,16 +54,19 @@ warning = 5
 def test_a_full_file_is_read_as_written() -> None:
     read = parse(FULL, "f.toml")
     assert read.prefix == "acme"
-    assert read.servers == {"q1": "10.0.0.1:11300", "q2": "unix:/run/beanstalkd.sock"}
+    assert read.servers == {
+        "q1": ServerConfig("10.0.0.1:11300"),
+        "q2": ServerConfig("unix:/run/beanstalkd.sock"),
+    }
     assert read.collect.interval == 5.0
     assert read.collect.include == ("email.*", "images")
     assert read.worker.job_timeout == 120.0
     assert read.worker.max_memory == 512 * 1024 * 1024
     assert read.expected_workers == ("web1.email-1",)
     assert read.expected_groups == (WorkerGroup("k8s.*", 3),)
-    assert read.threshold("depth", "email.bulk") == Threshold("1000", "5000", 300.0)
-    assert read.threshold("depth", "images") is None
-    assert [rule.is_name for rule in read.queues] == [False, True]
+    assert read.threshold("depth", "email.bulk", "q") == Threshold("1000", "5000", 300.0)
+    assert read.threshold("depth", "images", "q") is None
+    assert [rule.name for rule in read.queues] == [None, "images"]
     assert read.checks["job_failures"].warning == "5"
 
 
@@ -110,8 +116,8 @@ def test_the_environment_wins_over_the_file() -> None:
     assert read.prefix == "env"
     assert read.collect.interval == 30.0
     assert read.collect.include == ("a", "b*")
-    assert read.servers["q9"] == "10.0.0.9"
-    assert read.servers["10.0.0.8:11301"] == "10.0.0.8:11301"
+    assert read.servers["q9"].url == "10.0.0.9"
+    assert read.servers["10.0.0.8:11301"].url == "10.0.0.8:11301"
 
 
 def test_a_bad_value_in_the_environment_names_its_variable() -> None:
@@ -123,14 +129,14 @@ def test_a_bad_value_in_the_environment_names_its_variable() -> None:
 
 def test_a_file_that_was_named_must_be_there(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no such file"):
-        config.load(str(tmp_path / "no.toml"), {})
+        load(str(tmp_path / "no.toml"), {})
 
 
 def test_a_file_that_is_no_text_is_one_line(tmp_path: Path) -> None:
     path = tmp_path / "binary.toml"
     path.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ConfigError, match="it is not UTF-8 text"):
-        config.load(str(path), {})
+        load(str(path), {})
 
 
 @given(st.text(max_size=200))
@@ -174,7 +180,7 @@ def test_every_value_parser_returns_or_raises_value_error(value: object) -> None
 
 def test_every_section_names_the_fields_that_its_table_allows() -> None:
     sections = Config._field_defaults
-    for name, spec in config.TABLES.items():
+    for name, spec in TABLES.items():
         if name != "workers":
             assert set(spec) == set(sections[name]._fields), name
 

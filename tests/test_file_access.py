@@ -7,7 +7,8 @@ import pytest
 
 from beanwatch.cli.doctor import probe_configuration
 from beanwatch.cli.lib.config_problems import find_writer_problems
-from beanwatch.config import ConfigError, load
+from beanwatch.config import ConfigError
+from beanwatch.config.reader import load
 from beanwatch.file_access import find_writers
 from beanwatch.telemetry.logging.output import LogOutput
 from tests.real import HttpSink

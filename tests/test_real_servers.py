@@ -1,5 +1,6 @@
 """The real servers do what the other tests rely on."""
 
+import signal
 import smtplib
 import socket
 import subprocess
@@ -22,6 +23,8 @@ from tests.real import (
     SmtpSink,
     StatsD,
     WaitError,
+    spawn,
+    stop_process,
     wait_until,
 )
 
@@ -285,3 +288,20 @@ def _is_zombie(pid: int) -> bool:
 def test_run_gives_code_and_output(run):
     code, stdout, stderr = run("python", "-c", "print('out'); raise SystemExit(3)")
     assert (code, stdout, stderr) == (3, "out\n", "")
+
+
+def test_a_process_that_does_not_stop_in_time_is_killed_with_its_children(tmp_path: Path):
+    child = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(99)"
+    script = f"trap '' TERM; {sys.executable} -c '{child}' & echo $!; wait"
+    process = spawn(["bash", "-c", script], log=tmp_path / "log")
+    pid = wait_until(lambda: int((tmp_path / "log").read_text()))
+    assert stop_process(process, timeout=0.1) == -signal.SIGKILL
+    wait_until(lambda: not is_running(pid))
+
+
+def is_running(pid: int) -> bool:
+    """True if the process exists and is not only waiting to be reaped."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False

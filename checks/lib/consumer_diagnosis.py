@@ -6,23 +6,33 @@ from typing import TYPE_CHECKING
 
 from nagiosplugin import Resource
 
+from beanwatch.checks.lib.all_servers import server_failure
 from beanwatch.checks.lib.heartbeat_evidence import group_by_health
 from beanwatch.checks.lib.plugin import Metric
 from beanwatch.checks.lib.queues import CheckedQueue, QueueResource
-from beanwatch.checks.lib.source import Source, server_failure
-from beanwatch.queues.base import Reading, ServerError, Wanted
+from beanwatch.checks.lib.source import Source
+from beanwatch.checks.lib.staffing import workers_of
+from beanwatch.queues.base import Problem, Reading, ServerError, Wanted
 from beanwatch.queues.consumers import Consumers, decide_consumers
+from beanwatch.queues.registry import DEFAULT_SCHEME
 
 if TYPE_CHECKING:
-    from beanwatch.store.heartbeats import Heartbeat, Worker
+    from beanwatch.store.heartbeats import Worker
 
 # If all consumers are busy, or none takes a job, one sample cannot tell whether the queue is being
 # drained. The sample of the previous run tells it.
 NEED_PREVIOUS_RUN = ("saturated", "stalled")
+MIN_SECONDS_APART = 10.0  # of two runs, to say that no job was acknowledged in between
+
+
+ONE_SAMPLE = (
+    "Only one sample, because -t left no time for a second: perhaps the consumers only were "
+    "between two jobs"
+)
 
 
 class TwoSamples(Resource):  # type: ignore[misc]
-    """Reads the queues of all servers. The servers share one pause before the second samples."""
+    """Reads the queues of all servers at the same time, and those that look stalled twice."""
 
     name = "servers"  # nagiosplugin puts it into its error messages
 
@@ -30,20 +40,16 @@ class TwoSamples(Resource):  # type: ignore[misc]
         self._source, self._diagnoses = source, diagnoses
 
     def probe(self) -> Iterator[Metric]:
-        """Yield a metric for each queue. Read queues that look stalled twice, if there is time."""
-        for diagnosis in self._diagnoses:
-            diagnosis.take_first_sample()
-        unsure = [diagnosis for diagnosis in self._diagnoses if diagnosis.look_stalled]
-        if unsure and self._source.wait([diagnosis.server for diagnosis in unsure]):
-            for diagnosis in unsure:
-                diagnosis.take_second_sample()
-        elif unsure:
-            self._source.notes.append(
-                "Only one sample, because -t left no time for a second: perhaps the consumers only "
-                "were between two jobs"
-            )
-        for diagnosis in self._diagnoses:
-            yield from diagnosis.probe()
+        """Yield a metric for each queue, or the Failure of a server that did not answer."""
+        calls = [(one.server, one.take_samples) for one in self._diagnoses]
+        found = self._source.call_together(calls)
+        if True in found:
+            self._source.notes.append(ONE_SAMPLE)
+        for diagnosis, result in zip(self._diagnoses, found, strict=True):
+            if isinstance(result, ServerError):
+                yield server_failure(diagnosis.server, diagnosis.config, result)
+            else:
+                yield from diagnosis.probe()
 
 
 class ConsumerDiagnosis(QueueResource):
@@ -51,27 +57,42 @@ class ConsumerDiagnosis(QueueResource):
 
     wanted = Wanted(server=True)  # tells if it is draining, and how many jobs other queues hold
 
-    def take_first_sample(self) -> None:
-        """Read the queues. Set `look_stalled` to the names of those that need a second sample."""
+    def take_samples(self) -> bool:
+        """Read the queues, and those that look stalled once more.
+
+        Return True if there was no time for a second sample that was needed.
+        """
+        self._take_first_sample()
+        if not self._look_stalled:
+            return False
+        if not self.source.wait([self.server]):
+            return True
+        self._take_second_sample()
+        return False
+
+    def _take_first_sample(self) -> None:
+        self.wanted = Wanted(problems=self.server.system.has_queue_problems)
         self._metrics: list[Metric] = []
         self._first: dict[str, Consumers] = {}
         self._second: dict[str, Consumers] = {}
-        self.look_stalled: list[str] = []
+        self._problems: list[Problem] = []
+        self._look_stalled: list[str] = []
         reading = self.read()
         if not isinstance(reading, Reading):
             self._metrics = [reading]
             return
         self._metrics = list(self.to_metrics(reading))
+        if self.wanted.problems:
+            self._problems = list(self.source.problems(self.server, reading))
         queues = [m.value.state for m in self._metrics if isinstance(m.value, CheckedQueue)]
         self._first = {queue.name: Consumers.of(queue, reading.server) for queue in queues}
-        self.look_stalled = [
+        self._look_stalled = [
             name for name, first in self._first.items() if decide_consumers(first) == "stalled"
         ]
 
-    def take_second_sample(self) -> None:
-        """Read the queues in `look_stalled` again."""
+    def _take_second_sample(self) -> None:
         try:
-            reading = self.source.read_again(self.server, self.look_stalled)
+            reading = self.source.read_again(self.server, self._look_stalled)
         except ServerError as error:
             self._metrics = [server_failure(self.server, self.config, error)]
             return
@@ -80,7 +101,7 @@ class ConsumerDiagnosis(QueueResource):
             name: Consumers.of(found[name], reading.server)
             if name in found
             else Consumers(ready=0, held=0, idle=0, consumers=0)
-            for name in self.look_stalled
+            for name in self._look_stalled
         }
 
     def probe(self) -> Iterator[Metric]:
@@ -90,7 +111,9 @@ class ConsumerDiagnosis(QueueResource):
             if isinstance(queue, CheckedQueue):
                 workers = self._workers(queue)
                 verdict = self._diagnose(queue, workers)
-                metric = metric.replace(value=queue._replace(verdict=verdict, workers=workers))
+                problems = tuple(one for one in self._problems if one.queue == queue.name)
+                value = queue._replace(verdict=verdict, workers=workers, problems=problems)
+                metric = metric.replace(value=value)
             yield metric
 
     def _diagnose(self, queue: CheckedQueue, workers: "Sequence[Worker] | None") -> str | None:
@@ -105,7 +128,13 @@ class ConsumerDiagnosis(QueueResource):
             return silent
         if verdict != "saturated":
             return verdict
-        return decide_consumers(now, before) if before else "ok"
+        if before is None:
+            return "ok"
+        verdict = decide_consumers(now, before)
+        # A server's statistics may be some seconds old, so close runs may have seen the same ones.
+        is_still = now.deletes is not None and now.deletes == before.deletes
+        are_full = queue.state.has_room is False and before_age >= MIN_SECONDS_APART
+        return "unacknowledged" if verdict == "saturated" and is_still and are_full else verdict
 
     def _previous_sample(
         self, queue: CheckedQueue, now: Consumers
@@ -135,21 +164,9 @@ class ConsumerDiagnosis(QueueResource):
         workers = self.source.workers()
         if workers is None:
             return None
-        return tuple(
-            worker
-            for worker in workers
-            if worker.heartbeat
-            and queue.name in worker.heartbeat.queues
-            and self._is_connected_to_server(worker.heartbeat)
-        )
-
-    def _is_connected_to_server(self, heartbeat: "Heartbeat") -> bool:
-        """Return True if the worker takes its jobs from this server.
-
-        A worker reports the address that it was given, which may be an alias. So with a single
-        server, every worker counts as a worker of this server.
-        """
-        return self.is_only_server or heartbeat.server == str(self.server)
+        found = workers_of(queue.name, self.server, workers, is_only_server=self.is_only_server)
+        # Only the workers of some systems are known to send heartbeats.
+        return found if found or self.server.url.scheme == DEFAULT_SCHEME else None
 
 
 def decide_silent(

@@ -9,6 +9,7 @@ from beanwatch.checks.registry import (
     CHECKS,
     JOBS,
     QUEUE,
+    REDIS,
     SERVER,
     WORKERS,
     RegisteredCheck,
@@ -22,7 +23,11 @@ COMMAND_TEMPLATES = {SERVER: "beanwatch-check-server", QUEUE: "beanwatch-check-q
 # The further arguments of a CheckCommand, and the variables that hold them, by the subject.
 ARGUMENTS = {
     QUEUE: {"--services": "$beanwatch_services$"},
-    WORKERS: {"--worker": "$beanwatch_worker$", "--services": "$beanwatch_services$"},
+    WORKERS: {
+        "--worker": "$beanwatch_worker$",
+        "--services": "$beanwatch_services$",
+        "--watched": "$beanwatch_watched$",
+    },
     JOBS: {
         "--queue": "$beanwatch_job_queue$",
         "--job": "$beanwatch_job$",
@@ -44,23 +49,35 @@ def icinga_checks(config: Config) -> Iterator[str]:
             "}\n"
         )
         yield apply_rule(check, config)
+        if check.server_field:
+            yield apply_rule(check, config, of_server=True)
 
 
-def apply_rule(check: RegisteredCheck, config: Config) -> str:
+def apply_rule(check: RegisteredCheck, config: Config, *, of_server: bool = False) -> str:
     """Return the apply rule of a check. It applies to hosts whose beanwatch_checks lists the check.
 
     A check about a queue gets a service for each entry of the host's beanwatch_queues. A check
-    about workers or jobs gets one for each entry of beanwatch_workers or beanwatch_jobs.
+    about workers or jobs gets one for each entry of beanwatch_workers or beanwatch_jobs. With
+    `of_server` it is the rule for the services that judge a number of a server.
     """
     name, body = icinga_string(check.service), ""
     redis = "  vars.beanwatch_needs_redis = true\n" if check.needs_redis else ""
     runbook = quote_url(fill_link(config.links.runbook, check.heading))
-    if check.subject == QUEUE:
+    listed = f"{icinga_string(check.name)} in host.vars.beanwatch_checks"
+    if of_server:
+        name = "for (label => queue in host.vars.beanwatch_whole_server)"
+        body = "  vars.beanwatch_queue = queue\n  vars.beanwatch_needs = host.name\n"
+        listed = "host.vars.beanwatch_whole_server"
+    elif check.subject == QUEUE:
         name = icinga_string(f"{check.service} of ")
         name += " for (label => queue in host.vars.beanwatch_queues)"
         body = "  vars.beanwatch_queue = queue\n  vars.beanwatch_needs = host.name\n"
         body += '  if (match("*[*?[]*", queue)) { vars.beanwatch_several = true }\n'
         body += '  if (queue == "*") { vars.beanwatch_services = host.vars.beanwatch_list }\n'
+    elif check.subject in (SERVER, REDIS):
+        # Checked more often than the services that depend on it, which alert after 40 s: it must be
+        # CRITICAL before they would notify.
+        body = "  check_interval = 20s\n"
     elif check.subject in (WORKERS, JOBS):
         name = f"for (label => entry in host.vars.beanwatch_{check.subject})"
         body = "  vars += entry\n"
@@ -72,7 +89,7 @@ def apply_rule(check: RegisteredCheck, config: Config) -> str:
         f"{redis}"
         f"  notes_url = {icinga_string(runbook)}\n"
         '  if (host.vars.beanwatch_passive) { import "beanwatch-passive" }\n'
-        f"  assign where {icinga_string(check.name)} in host.vars.beanwatch_checks\n"
+        f"  assign where {listed}\n"
         "}\n"
     )
 
@@ -88,14 +105,18 @@ def icinga_hosts(
     for host in dict.fromkeys(service.host for service in services):
         mine = [service for service in services if service.host == host]
         # The keys are the labels in the services' names, by which `beanwatch passive` submits.
-        queues = {s.name.partition(" of ")[2]: s.queue for s in mine if s.queue and _is_of_queue(s)}
-        checks = dict.fromkeys(service.check for service in mine)
+        of_queues = [service for service in mine if _is_of_queue(service)]
+        queues = {s.name.partition(" of ")[2]: s.queue for s in of_queues}
+        of_server = {service.name: service.queue for service in mine if service.judges_server}
+        checks = dict.fromkeys(service.check for service in mine if not service.judges_server)
         lines = [
             f"object Host {icinga_string(host)} {{",
             '  import "beanwatch-host"',
             f"  vars.beanwatch_server = {icinga_macro_string(mine[0].server)}",
             f"  vars.beanwatch_queues = {icinga_value(queues)}",
         ]
+        if of_server:
+            lines.append(f"  vars.beanwatch_whole_server = {icinga_value(of_server)}")
         for subject in (WORKERS, JOBS):
             entries = {
                 service.name: entry_of(service, list_file)
@@ -115,17 +136,18 @@ def icinga_hosts(
 
 
 def _is_of_queue(service: Service) -> bool:
-    return find_check(service.check).subject == QUEUE
+    return find_check(service.check).subject == QUEUE and not service.judges_server
 
 
-def entry_of(service: Service, list_file: str) -> dict[str, str | bool]:
+def entry_of(service: Service, list_file: str) -> dict[str, str | bool | list[str]]:
     """Return the variables of a service about workers or jobs, by name."""
-    entry: dict[str, str | bool] = {
+    entry: dict[str, str | bool | list[str]] = {
         "beanwatch_worker": service.worker,
         "beanwatch_job_queue": service.queue,
         "beanwatch_job": service.job,
         "beanwatch_services": list_file if service.is_rest else "",
         "beanwatch_needs": service.needs,
+        "beanwatch_watched": list(service.watched),
         "beanwatch_several": service.covers_several,
     }
     return {name: value for name, value in entry.items() if value}

@@ -1,13 +1,13 @@
 """Generates the configuration of Nagios and of NRPE."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from beanwatch.checks.lib.output import fill_link
+from beanwatch.checks.lib.service_names import number_duplicates
 from beanwatch.checks.lib.services import (
     REDIS_SERVICE,
     SERVER_SERVICE,
     Service,
-    number_duplicates,
 )
 from beanwatch.checks.registry import (
     CHECKS,
@@ -20,7 +20,7 @@ from beanwatch.checks.registry import (
     find_check,
 )
 from beanwatch.config import Config
-from beanwatch.queues.servers import parse_server
+from beanwatch.queues.servers import resolve_servers
 from beanwatch.quoting import (
     nagios_argument,
     nagios_glob,
@@ -79,15 +79,15 @@ def nagios_services(
     `list_file` is the file that the catch-all services read (see `own_services`).
     """
     for host in dict.fromkeys(service.host for service in services):
-        server = next(s.server for s in services if s.host == host)
+        name = next(s.server for s in services if s.host == host)
+        server = resolve_servers(config.servers, [name])[0]
+        address = server.address.host if server.system.has_host else ""
         yield define(
             "host",
             use="beanwatch-host",
             host_name=host,
-            address=nagios_value(
-                parse_server(config.servers.get(server, server)).address.host or "127.0.0.1"
-            ),
-            _BEANWATCH_SERVER=nagios_quoted(server),
+            address=nagios_value(address or "127.0.0.1"),
+            _BEANWATCH_SERVER=nagios_quoted(name),
             _BEANWATCH_OPTIONS="-t 10"
             + (f" --config {nagios_word(config.file)}" if config.file else ""),
         )
@@ -104,7 +104,7 @@ def nagios_services(
         }
         if not passive:
             fields["check_command"] = "!".join(command_words(service, list_file))
-        if service.queue:
+        if service.queue and not service.judges_server:
             fields["_QUEUE"] = nagios_glob(service.queue)
         if group := queue_group(service):
             fields["servicegroups"] = group
@@ -119,8 +119,10 @@ def nagios_services(
 
 def queue_group(service: Service) -> str:
     """Return the name of the service group of a service's queue; "" for a catch-all service."""
-    named = service.queue and not service.is_rest
-    return f"queue {nagios_name(service.queue)}" if named else ""
+    if not service.queue or service.is_rest or service.judges_server:
+        return ""
+    label = nagios_name(service.queue) if service.job else service.name.partition(" of ")[2]
+    return f"queue {label}"
 
 
 def dependencies(services: Sequence[Service]) -> Iterator[str]:
@@ -199,14 +201,14 @@ def nrpe_services(
     """Yield an NRPE command for each service, with its server and its arguments."""
     labels = {s: nrpe_name(f"beanwatch_{s.host}_{s.name}") for s in services}
     for service, label in number_duplicates(labels, "_").items():
-        options = {"--server": service.server, **dict(service.arguments(list_file))}
+        options = [("--server", service.server), *service.arguments(list_file)]
         yield nrpe_command(label, f"{plugins}/{service.program}", config, options)
 
 
 def nrpe_command(
-    name: str, program: str, config: Config, options: Mapping[str, str] | None = None
+    name: str, program: str, config: Config, options: Iterable[tuple[str, str]] = ()
 ) -> str:
     """Return the line that defines an NRPE command. Empty options are left out."""
-    found = {"--config": config.file, **(options or {})}
-    words = "".join(f" {flag} {nrpe_word(value)}" for flag, value in found.items() if value)
+    found = [("--config", config.file), *options]
+    words = "".join(f" {flag} {nrpe_word(value)}" for flag, value in found if value)
     return f"command[{name}]={program}{words}\n"

@@ -7,10 +7,9 @@ because a command line of Nagios (8 KB) has no room for the names of all queues.
 import argparse
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from beanwatch.config import GLOB
+from beanwatch.globs import matches, name_of
 
 if TYPE_CHECKING:
     from beanwatch.checks.lib.plugin_process import Parser
@@ -74,7 +73,7 @@ def _services_argument(path: str) -> OwnServices:
 
 def matcher(names: Iterable[str]) -> Callable[[str], bool]:
     """Return a function that tells if a name is in `names` or matches one of the globs in it."""
-    names = list(names)
-    plain = frozenset(names)
-    globs = [name for name in names if GLOB.search(name)]
-    return lambda name: name in plain or any(fnmatchcase(name, glob) for glob in globs)
+    only = {glob: name_of(glob) for glob in names}
+    plain = frozenset(only.values())
+    globs = [glob for glob, name in only.items() if name is None]
+    return lambda name: name in plain or any(matches(name, glob) for glob in globs)

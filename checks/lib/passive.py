@@ -10,6 +10,7 @@ from functools import partial
 from typing import NamedTuple, TypeVar
 
 from beanwatch.checks.job_failures import WINDOW_MINUTES
+from beanwatch.checks.lib.fleet_source import Fleet, read_fleet, read_settled
 from beanwatch.checks.lib.memory import FileMemory, ScopedMemory
 from beanwatch.checks.lib.output import PluginResult
 from beanwatch.checks.lib.own_services import OwnServices
@@ -22,11 +23,13 @@ from beanwatch.checks.lib.plugin import (
     list_problems,
 )
 from beanwatch.checks.lib.plugin_process import PluginOutput, UsageError
-from beanwatch.checks.lib.redis_source import Fleet, open_redis, read_fleet, read_from
+from beanwatch.checks.lib.redis_source import open_redis, read_from
 from beanwatch.checks.lib.services import SERVER_SERVICE, Service
 from beanwatch.checks.lib.source import LiveSource, Source
 from beanwatch.checks.registry import CHECKS, JOBS, METRICS, REDIS, WORKERS
 from beanwatch.config import Config, ConfigError
+from beanwatch.globs import escape_name
+from beanwatch.net.redis_info import RedisState
 from beanwatch.net.redis_url import Execute, RedisError
 from beanwatch.queues.base import Problem, Reading, ServerError, Wanted
 from beanwatch.queues.consumers import Consumers, decide_consumers
@@ -35,7 +38,6 @@ from beanwatch.queues.servers import Server
 from beanwatch.quoting import terminal_text
 from beanwatch.store.heartbeats import Worker, read_redis
 from beanwatch.store.outcome_counts import JobKind, read_outcomes
-from beanwatch.store.redis_state import RedisState
 
 MAX_REMEMBERED_QUEUES = 20_000  # for each server
 MAX_PROBLEMS = 2_000  # of one service, that are remembered
@@ -194,15 +196,18 @@ class PassiveRound:
                     except RedisError as error:
                         return error
 
+                def settled(execute: Execute) -> Fleet:
+                    return read_settled(lambda: read_fleet(execute), self._timeout)
+
                 outcomes = partial(read_outcomes, minutes=WINDOW_MINUTES)
-                return RedisReadings(attempt(read_redis), attempt(read_fleet), attempt(outcomes))
+                return RedisReadings(attempt(read_redis), attempt(settled), attempt(outcomes))
         except RedisError as error:
             return RedisReadings(error, error, error)
         except (UsageError, ConfigError) as error:  # the URL or the password file of Redis is wrong
             return RedisReadings(error, error, error)
 
     def queues(self) -> dict[str, list[str]]:
-        """Return the names of the queues of this round and of earlier rounds, by `Server.node`.
+        """Return the queues of this round and of earlier rounds as globs, by `Server.node`.
 
         Earlier rounds count because beanstalkd removes an empty queue, whose services still need
         results.
@@ -214,8 +219,9 @@ class PassiveRound:
             before = self.memory.recall(key)
             now = filter(is_wanted, found.reading.queues or ())
             seen = dict.fromkeys([*now, *(before if isinstance(before, list) else ())])
-            queues[server.node] = list(seen)[:MAX_REMEMBERED_QUEUES]
-            self.memory.remember(key, queues[server.node])
+            names = list(seen)[:MAX_REMEMBERED_QUEUES]
+            self.memory.remember(key, names)
+            queues[server.node] = list(map(escape_name, names))
         return queues
 
     def kinds(self) -> list[JobKind]:
@@ -235,7 +241,7 @@ class PassiveRound:
         return kinds
 
     def first_queues(self) -> dict[str, list[str]]:
-        """Return the names of the queues of the first round, by `Server.node`.
+        """Return the queues of the first round as globs, by `Server.node`.
 
         It is the first round since the state file began.
         """
@@ -246,7 +252,7 @@ class PassiveRound:
             if not isinstance(known, list) and found.reading.queues is not None:
                 known = list(found.reading.queues)[:MAX_REMEMBERED_QUEUES]
             if isinstance(known, list):
-                first[server.node] = known
+                first[server.node] = [escape_name(name) for name in known if isinstance(name, str)]
                 self.memory.remember(key, known)
         return first
 
@@ -319,8 +325,9 @@ class PassiveRound:
         if subject == REDIS:
             check = module.build(options, self._config, partial(unwrap, self._redis.state))
         elif subject == WORKERS:
-            options.worker = [service.worker]
-            check = module.build(options, self._config, partial(unwrap, self._redis.fleet))
+            options.worker, options.watched = [service.worker], list(service.watched)
+            read = partial(unwrap, self._redis.fleet)
+            check = module.build(options, self._config, read, self._find_down)
         elif subject == JOBS:
             options.queue, options.job = [service.queue], [service.job] if service.job else []
             check = module.build(options, self._config, partial(unwrap, self._redis.outcomes))
@@ -336,6 +343,10 @@ class PassiveRound:
             source = PolledSource(server, self._polls[server], memory, workers)
             check = module.build(options, self._config, source)
         return check
+
+    def _find_down(self, servers: Sequence[Server]) -> list[Server]:
+        """Return those of the servers that this round has asked and that did not answer."""
+        return [server for server in servers if server in self._polls and self._polls[server].error]
 
     def _options(self, check: str) -> argparse.Namespace:
         options = argparse.Namespace(**vars(self._defaults[check]))

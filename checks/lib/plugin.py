@@ -22,7 +22,7 @@ State = Any  # nagiosplugin has no types
 
 STATES: dict[str, State] = {"ok": Ok, "warning": Warn, "critical": Critical, "unknown": Unknown}
 # By severity: the worst state has the highest number.
-RANK = {Ok: 0, Warn: 1, Unknown: 2, Critical: 3}
+SEVERITY = {Ok: 0, Warn: 1, Unknown: 2, Critical: 3}
 # The share of `-t` that reading may use. The rest is for printing the results, and which server did
 # not answer. The watchdog, which ends the check after `-t`, can print neither.
 READING_SHARE = 0.9
@@ -59,7 +59,7 @@ def judge(value: float, limits: Threshold) -> tuple[State, str]:
 
 def worst_state(states: Iterable[State]) -> State:
     """Return the worst of these states; OK if there are none."""
-    return max(states, key=RANK.__getitem__, default=Ok)
+    return max(states, key=SEVERITY.__getitem__, default=Ok)
 
 
 class Finding(nagiosplugin.Result):  # type: ignore[misc]
@@ -89,13 +89,13 @@ class Results(nagiosplugin.Results):  # type: ignore[misc]
     """The findings of a check, worst first."""
 
     def __iter__(self) -> Iterator[Finding]:
-        for state in sorted(self.by_state, key=RANK.__getitem__, reverse=True):
+        for state in sorted(self.by_state, key=SEVERITY.__getitem__, reverse=True):
             yield from self.by_state[state]
 
     @property
     def most_significant_state(self) -> State:
         """The worst state; UNKNOWN if there are no findings."""
-        return max(self.by_state, key=RANK.__getitem__, default=Unknown)
+        return max(self.by_state, key=SEVERITY.__getitem__, default=Unknown)
 
 
 class Failure:
@@ -178,9 +178,9 @@ def conclude(check: Check, links: LinksConfig, *, verbose: bool = False) -> Plug
 
 
 def list_problems(check: Check) -> dict[str, int]:
-    """Return a name for each problem that a check has found, with its rank (see RANK)."""
+    """Return a name for each problem that a check has found, with its rank (see SEVERITY)."""
     return {
-        f"{finding.metric.name if finding.metric else ''} {cause}".strip(): RANK[finding.state]
+        f"{finding.metric.name if finding.metric else ''} {cause}".strip(): SEVERITY[finding.state]
         for finding in check.results
         if finding.state is not Ok
         for cause in finding.causes

@@ -8,7 +8,7 @@ from nagiosplugin import Context, Resource, Summary
 
 from beanwatch.checks.lib.memory import FileMemory, ScopedMemory
 from beanwatch.checks.lib.plugin import (
-    RANK,
+    SEVERITY,
     STATES,
     Check,
     Critical,
@@ -21,10 +21,11 @@ from beanwatch.checks.lib.plugin import (
     Warn,
 )
 from beanwatch.checks.lib.plugin_process import Parser, duration_argument, pick_limits
-from beanwatch.checks.lib.queues import FIELD_NAMES, CheckedQueue
+from beanwatch.checks.lib.queue_words import FIELD_NAMES
+from beanwatch.checks.lib.queues import CheckedQueue
 from beanwatch.checks.lib.source import Source
 from beanwatch.checks.registry import find_check
-from beanwatch.config import GLOB, Config, Threshold
+from beanwatch.config import Config, Threshold
 from beanwatch.durations import format_duration
 from beanwatch.words import count
 
@@ -48,14 +49,18 @@ def add_limits(parser: Parser) -> None:
 
 
 def pick_queue_limits(
-    options: argparse.Namespace, config: Config, measure: str, queue: str, default: Threshold
+    options: argparse.Namespace,
+    config: Config,
+    measure: str,
+    queue: CheckedQueue,
+    default: Threshold,
 ) -> Threshold:
     """Return the limits for a queue, from the first of these that has any.
 
     They are: the arguments, the rule `[queues."GLOB".<measure>]` that matches the queue,
     `[checks.<measure>]`, `default`. `--for` replaces the `for` of the limits.
     """
-    rule = config.threshold(measure, queue)
+    rule = config.threshold(measure, queue.name, queue.server.node)
     found = pick_limits(options, config, measure, default)
     has_arguments = options.warning is not None or options.critical is not None
     if rule and not has_arguments:
@@ -93,9 +98,7 @@ class QueueContext(Context):  # type: ignore[misc]
 
     def _limits(self, queue: CheckedQueue) -> Threshold:
         measure = self.check.config_key
-        return pick_queue_limits(
-            self.options, self._config, measure, queue.name, self._default_limits
-        )
+        return pick_queue_limits(self.options, self._config, measure, queue, self._default_limits)
 
     def evaluate(self, metric: Metric, resource: Any) -> Finding:
         """Return the state of a queue; UNKNOWN if a number that the check needs is not known."""
@@ -103,7 +106,7 @@ class QueueContext(Context):  # type: ignore[misc]
         if not queue.is_there:
             by_system = Ok if queue.server.system.absent_is_empty else Unknown
             state = self._missing or by_system
-            if state is not Ok or GLOB.search(queue.name):
+            if state is not Ok or queue.is_glob:
                 return Finding(state, f"{queue.label}: no such queue", metric)
         for field in self.check.fields:
             if getattr(queue.state, field) is None:
@@ -126,7 +129,7 @@ class QueueContext(Context):  # type: ignore[misc]
             return state, text
         lasted, since = Ok, 0.0
         for step in (Critical, Warn):
-            if RANK[state] >= RANK[step]:
+            if SEVERITY[state] >= SEVERITY[step]:
                 since = self._memory.lasting(f"{step.text} {queue.key}")
                 if since >= hold and lasted is Ok:
                     lasted = step
@@ -139,7 +142,7 @@ class QueueContext(Context):  # type: ignore[misc]
     def performance(self, metric: Metric, resource: Any) -> str | None:
         """Return the performance data of a queue; None for a glob that matches no queue."""
         queue: CheckedQueue = metric.value
-        return None if GLOB.search(queue.name) else self._perfdata(queue, self._limits(queue))
+        return None if queue.is_glob else self._perfdata(queue, self._limits(queue))
 
 
 class NoneContext(Context):  # type: ignore[misc]
@@ -153,7 +156,7 @@ class NoneContext(Context):  # type: ignore[misc]
 def queues_of(results: Iterable[Finding]) -> list[CheckedQueue]:
     """Return the queues that were judged, without the globs that match no queue."""
     values = (result.metric.value for result in results if result.metric)
-    return [v for v in values if isinstance(v, CheckedQueue) and not GLOB.search(v.name)]
+    return [v for v in values if isinstance(v, CheckedQueue) and not v.is_glob]
 
 
 class QueueSummary(Summary):  # type: ignore[misc]
@@ -172,7 +175,8 @@ class QueueSummary(Summary):  # type: ignore[misc]
         top = max(queues, key=self._measure)
         total = sum(map(self._measure, queues))
         most = f", most in {top.label}: {self._measure(top):g}" if total else ""
-        return f"{len(queues)} queues: {count(total, *self._unit)}{most}"
+        what = "queues" if all(queue.name for queue in queues) else "queues and servers"
+        return f"{len(queues)} {what}: {count(total, *self._unit)}{most}"
 
     def empty(self) -> str:
         """Return the text for a server without queues, if no queue was named."""

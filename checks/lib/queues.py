@@ -2,35 +2,26 @@
 
 import argparse
 from collections.abc import Iterable, Iterator
-from fnmatch import fnmatchcase
 from typing import Any, NamedTuple, TypeVar
 
 from nagiosplugin import Resource
 
+from beanwatch.checks.lib.all_servers import server_failure
 from beanwatch.checks.lib.own_services import add_services, matcher
 from beanwatch.checks.lib.plugin import STATES, Failure, Metric
 from beanwatch.checks.lib.plugin_process import Parser
-from beanwatch.checks.lib.source import Source, server_failure
+from beanwatch.checks.lib.queue_words import explain_missing
+from beanwatch.checks.lib.source import Source
 from beanwatch.checks.registry import RegisteredCheck, find_check
-from beanwatch.config import GLOB, Config
-from beanwatch.queues.base import Chosen, Reading, ServerError, Wanted
+from beanwatch.config import Config
+from beanwatch.globs import is_queue_glob, matches, name_of
+from beanwatch.queues.base import Chosen, Problem, Reading, ServerError, Wanted
 from beanwatch.queues.model import QueueState
 from beanwatch.queues.servers import Server
 
 # If a queue system removes empty queues, a queue that does not exist has these numbers.
 EMPTY_QUEUE = QueueState(
     "", 0, 0, 0, 0, 0, 0, head_ready_age=0.0, head_buried_age=0.0, paused=False
-)
-MAX_GLOB = 200  # characters
-# How the texts of alerts name the fields of `QueueState`.
-FIELD_NAMES = {
-    "ready": "the number of ready jobs",
-    "buried": "the number of buried jobs",
-    "consumers": "the number of consumers",
-    "head_ready_age": "the wait of the next job",
-}
-GLOB_CHARACTERS = frozenset(
-    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/;.$_()*?![]-"
 )
 
 
@@ -39,7 +30,8 @@ class CheckedQueue(NamedTuple):
 
     If `is_there` is False, `state` has the numbers of EMPTY_QUEUE, or None for each number if the
     queue system does not remove empty queues. check_queue_consumers sets `verdict` (a word of
-    `beanwatch.queues.consumers.STATES`, or `frozen`) and `workers` (those with a heartbeat).
+    `beanwatch.queues.consumers.STATES`, `frozen`, `silent` or `unacknowledged`), `problems` (those
+    that name this queue) and `workers` (those with a heartbeat).
     """
 
     label: str  # in performance data and texts: `queue`, or `server/queue` if there are several
@@ -47,6 +39,7 @@ class CheckedQueue(NamedTuple):
     state: QueueState
     is_there: bool = True
     verdict: str | None = None
+    problems: tuple[Problem, ...] = ()
     workers: tuple[Any, ...] | None = None  # Worker; compiling that type takes 2 ms
 
     @property
@@ -58,6 +51,16 @@ class CheckedQueue(NamedTuple):
     def key(self) -> str:
         """The name of the queue in the keys of the state file: `server/queue`."""
         return f"{self.server.node}/{self.name}"
+
+    @property
+    def headings(self) -> tuple[str, ...]:
+        """The headings of the runbook that explain the problems; none: that of the check."""
+        return tuple(problem.runbook for problem in self.problems)
+
+    @property
+    def is_glob(self) -> bool:
+        """True for a glob that matches no queue."""
+        return not self.is_there and name_of(self.name) is None
 
 
 # -- which queues
@@ -81,6 +84,7 @@ def add_queues(parser: Parser) -> None:
         "--exclude",
         action="append",
         default=[],
+        type=_glob,
         metavar="GLOB",
         help="do not check the queues that match; repeatable",
     )
@@ -91,11 +95,6 @@ def add_queues(parser: Parser) -> None:
         "if the queue system removes empty queues, as beanstalkd does; else unknown)",
     )
     add_services(parser, "queues")
-
-
-def is_queue_glob(text: str) -> bool:
-    """Return True if the text can be the name of a queue, or a glob that matches such names."""
-    return 0 < len(text) <= MAX_GLOB and GLOB_CHARACTERS.issuperset(text)
 
 
 def _glob(text: str) -> str:
@@ -110,12 +109,12 @@ def is_internal(name: str) -> bool:
         return False
     from beanwatch.queues.selection import INTERNAL  # rarely needed, and takes time to import
 
-    return matches(name, INTERNAL)
+    return matches_any(name, INTERNAL)
 
 
-def matches(name: str, globs: Iterable[str]) -> bool:
+def matches_any(name: str, globs: Iterable[str]) -> bool:
     """Return True if the name matches at least one of the globs."""
-    return any(fnmatchcase(name, glob) for glob in globs)
+    return any(matches(name, glob) for glob in globs)
 
 
 # -- acquire
@@ -138,21 +137,19 @@ class QueueResource(Resource):  # type: ignore[misc]
         server: Server,
     ) -> None:
         self.source, self.server, self.config = source, server, config
-        self._fields = check.fields
+        self.check = check
         has_several = len(source.servers) > 1
         self._prefix = f"{server.node}/" if has_several else ""
         self.is_only_server = not has_several and len(config.servers) < 2
-        self._globs: list[str] = options.queue if options.queue != ["*"] else []
-        self._patterns = [glob for glob in self._globs if GLOB.search(glob)]
-        self._named = [glob for glob in self._globs if not GLOB.search(glob)]
+        self.globs: list[str] = options.queue if options.queue != ["*"] else []
+        self._patterns = [glob for glob in self.globs if name_of(glob) is None]
+        self._named = list(filter(None, map(name_of, self.globs)))
         self._exclude: list[str] = options.exclude
         own = options.services.queues.get(server.node, ()) if options.services else ()
         self._is_rest = bool(own)
         self._has_own_service = matcher(own)
         # Without -Q, a queue that the configuration names is checked even if it does not exist.
-        self._expected = (
-            [] if self._globs else [rule.glob for rule in config.queues if rule.is_name]
-        )
+        self._expected = [] if self.globs else config.expected_queues(server.node)
 
     @property
     def name(self) -> str:
@@ -173,10 +170,9 @@ class QueueResource(Resource):  # type: ignore[misc]
         It is a Failure if the server cannot be read, or its queue system lacks a needed field.
         """
         system = self.server.system
-        for field in self._fields:
+        for field in self.check.fields:
             if not system.can_tell(field):
-                name = FIELD_NAMES.get(field, field)
-                reason = f"{self.server}: {system.name} does not report {name}"
+                reason = f"{self.server}: {explain_missing(system, field)}"
                 return Metric(self.server.node, Failure(reason), context="failure")
         wanted = self.wanted._replace(choose=self._choose)
         if self._named and not self._patterns:
@@ -199,7 +195,7 @@ class QueueResource(Resource):  # type: ignore[misc]
             if name not in found and not self._is_excluded(name):
                 yield self._metric(self._absent(name), is_there=False)
         for glob in self._patterns:
-            if not any(fnmatchcase(name, glob) for name in found):
+            if not any(matches(name, glob) for name in found):
                 yield self._metric(self._absent(glob), is_there=False)
         if self._is_rest and not any(map(self._is_chosen, found)):
             yield Metric(self.name, "every queue has a service of its own", context="none")
@@ -212,15 +208,15 @@ class QueueResource(Resource):  # type: ignore[misc]
         return Chosen([name for name in names if self._is_chosen(name)])
 
     def _is_excluded(self, name: str) -> bool:
-        return matches(name, self._exclude) or self._has_own_service(name)
+        return matches_any(name, self._exclude) or self._has_own_service(name)
 
     def _is_chosen(self, name: str) -> bool:
         if self._is_excluded(name):
             return False
-        if self._globs and name not in self._globs and not matches(name, self._patterns):
+        if self.globs and not matches_any(name, self.globs):
             return False
         # beanwatch's own queues are temporary, so they are checked only if -Q names them.
-        return not is_internal(name) or any(g.startswith("beanwatch.") for g in self._globs)
+        return not is_internal(name) or any(g.startswith("beanwatch.") for g in self.globs)
 
     def _absent(self, name: str) -> QueueState:
         empty = EMPTY_QUEUE if self.server.system.absent_is_empty else QueueState("")

@@ -1,41 +1,21 @@
 """Connects the checks to Redis: the option `--redis`, the password, the timeout, the errors."""
 
 import argparse
-from collections.abc import Callable, Sequence
-from typing import NamedTuple, TypeVar
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
 
 from beanwatch.checks.lib.plugin import READING_SHARE, Failure
 from beanwatch.checks.lib.plugin_process import Parser, PluginOutput, UsageError
-from beanwatch.config import Config, RedisConfig
+from beanwatch.config import Config, ConfigError, RedisConfig
+from beanwatch.config.secrets import read_redis_password
 from beanwatch.net.redis_reader import RedisReader
-from beanwatch.net.redis_url import (
-    WRITE_REFUSALS,
-    Execute,
-    RedisError,
-    RedisUrl,
-    parse_redis_url,
-)
-from beanwatch.store.heartbeats import Worker, read_workers
-from beanwatch.store.stops import Stop, read_stops
+from beanwatch.net.redis_url import Execute, RedisError, RedisUrl, parse_redis_url
 
+if TYPE_CHECKING:
+    from beanwatch.store.heartbeats import Worker
+
+OPTIONAL_SECONDS = 2.0  # for reading heartbeats that only add to the text of an alert
 NAME_REDIS = "set redis.url in the configuration, or use --redis URL"
-
-# Returns the heartbeats of all workers. Raises RedisError.
-ReadWorkers = Callable[[], Sequence[Worker]]
-
-
-class Fleet(NamedTuple):
-    """The heartbeats of all workers, and the stops of workers that somebody ordered.
-
-    `workers` has those, too, that have stopped but still tell of a crash.
-    """
-
-    workers: Sequence[Worker] = ()
-    stops: Sequence[Stop] = ()
-
-
-# Returns the fleet. Raises RedisError.
-ReadFleet = Callable[[], Fleet]
 
 
 def add_redis(parser: Parser) -> None:
@@ -53,11 +33,12 @@ def pick_redis(options: argparse.Namespace, config: Config) -> RedisUrl:
     Raises UsageError for an invalid URL and if Redis is off, ConfigError for an unreadable password
     file.
     """
-    url = config.redis.url if options.redis is None else options.redis
+    own = getattr(options, "redis", None)  # some checks have no such option
+    url = config.redis.url if own is None else own
     if not url:
         raise UsageError(f"Redis is off, because its URL is empty; {NAME_REDIS}")
     try:
-        return parse_redis_url(url, config.redis.read_password())
+        return parse_redis_url(url, read_redis_password(config.redis))
     except ValueError as error:
         raise UsageError(str(error)) from None
 
@@ -69,45 +50,37 @@ def open_redis(options: argparse.Namespace, config: Config, output: PluginOutput
     return RedisReader(url, options.timeout * READING_SHARE)
 
 
-def live_workers(options: argparse.Namespace, config: Config, output: PluginOutput) -> ReadWorkers:
+def live_workers(
+    options: argparse.Namespace, config: Config, output: PluginOutput
+) -> "Callable[[], list[Worker]]":
     """Return a function that connects to Redis and returns all workers. It raises RedisError."""
 
-    def read() -> list[Worker]:
+    def read() -> "list[Worker]":
         with open_redis(options, config, output) as link:
-            return read_from(link, read_known_workers)
+            # Imported here, because without a Redis, check_queue_consumers needs no heartbeats.
+            from beanwatch.checks.lib.fleet_source import Fleet, read_known_workers, read_settled
+
+            def read_once() -> Fleet:
+                return Fleet(read_from(link, read_known_workers))
+
+            return list(read_settled(read_once, options.timeout).workers)
 
     return read
 
 
-def read_known_workers(execute: Execute, *, with_ended: bool = False) -> list[Worker]:
-    """Read all workers. Raises RedisError, also if it is not known which of them are alive.
+def try_to_read_workers(
+    options: argparse.Namespace, config: Config, output: PluginOutput, left: float
+) -> "list[Worker]":
+    """Return all workers, for a check that can do without them and has no option `--redis`.
 
-    `with_ended` is that of `read_workers`.
+    Takes at most OPTIONAL_SECONDS of the `left` seconds. Raises only RedisError.
     """
-    workers = read_workers(execute, with_ended=with_ended)
-    for worker in workers:
-        if worker.doubt:
-            code = next(filter(worker.doubt.__contains__, WRITE_REFUSALS), "")
-            raise RedisError(worker.doubt, code)
-    return workers
-
-
-def read_fleet(execute: Execute) -> Fleet:
-    """Read the workers and the ordered stops, with one round trip more than `read_known_workers`.
-
-    Raises RedisError.
-    """
-    return Fleet(read_known_workers(execute, with_ended=True), read_stops(execute))
-
-
-def live_fleet(options: argparse.Namespace, config: Config, output: PluginOutput) -> ReadFleet:
-    """Return a function that connects to Redis and returns the fleet. It raises RedisError."""
-
-    def read() -> Fleet:
-        with open_redis(options, config, output) as link:
-            return read_from(link, read_fleet)
-
-    return read
+    limit = max(0.05, min(OPTIONAL_SECONDS, left)) / READING_SHARE
+    limited = argparse.Namespace(**{**vars(options), "timeout": limit})
+    try:
+        return live_workers(limited, config, output)()
+    except (UsageError, ConfigError) as error:
+        raise RedisError(str(error)) from None
 
 
 T = TypeVar("T")

@@ -2,10 +2,10 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 from beanwatch.checks.lib.own_services import OwnServices
-from beanwatch.checks.lib.queues import is_queue_glob
+from beanwatch.checks.lib.service_names import EVERY_QUEUE, label_queues, number_duplicates
 from beanwatch.checks.registry import (
     CHECKS,
     JOBS,
@@ -16,13 +16,11 @@ from beanwatch.checks.registry import (
     WORKERS,
     find_check,
 )
-from beanwatch.config import GLOB, Config, Threshold
-from beanwatch.net.address import AddressError
-from beanwatch.queues.servers import Server, parse_server
+from beanwatch.config import Config, Threshold
+from beanwatch.globs import GLOB, escape_name, is_queue_glob, name_of
+from beanwatch.queues.servers import Server
 from beanwatch.quoting import nagios_name
 
-Key = TypeVar("Key")
-EVERY_QUEUE = "*"
 # The service on which all services of a host's queues depend.
 SERVER_SERVICE = find_check("queue_server").service
 # The service on which the services of workers and jobs depend.
@@ -52,6 +50,8 @@ class Service(NamedTuple):
     is_rest: bool = False
     # The host whose service SERVER_SERVICE must not be CRITICAL, or this service notifies nobody.
     needs: str = ""
+    # For a service about workers: the servers that have a service SERVER_SERVICE, for `--watched`.
+    watched: tuple[str, ...] = ()
 
     @property
     def program(self) -> str:
@@ -65,12 +65,21 @@ class Service(NamedTuple):
         """
         flags = {"--worker": self.worker, "-Q": self.queue, "--job": self.job}
         found = [(flag, value) for flag, value in flags.items() if value]
-        return [*found, ("--services", list_file)] if self.is_rest and list_file else found
+        if self.is_rest and list_file:
+            found.append(("--services", list_file))
+        return [*found, *(("--watched", server) for server in self.watched)]
 
     @property
     def covers_several(self) -> bool:
         """True if a second problem can hide behind a first one: a glob or a catch-all service."""
-        return self.is_rest or bool(GLOB.search(self.queue or self.worker))
+        if self.is_rest or self.judges_server:
+            return self.is_rest
+        return name_of(self.queue) is None if self.queue else bool(GLOB.search(self.worker))
+
+    @property
+    def judges_server(self) -> bool:
+        """True if the service judges a number of the server, and none of its queues."""
+        return self.queue == EVERY_QUEUE and not self.is_rest
 
 
 def plan_services(
@@ -81,10 +90,11 @@ def plan_services(
 ) -> list[Service]:
     """Return the services for these servers, their queues, the workers, jobs and the metrics.
 
-    Each queue that the configuration names has services of its own. If `queues` is given (found
-    names, by `Server.node`), these have too, and a glob of the configuration has none: it only
-    gives limits to the queues that match. Each expected worker, each group of workers, and each
-    kind of job in `kinds` (queue, job) has one, too. A catch-all service per check covers the rest.
+    Each queue that the configuration names has services of its own. If `queues` is given (what was
+    found, by `Server.node`, as globs: see `escape_name`), these have too, and a glob of the
+    configuration has none: it only gives limits to the queues that match. Each expected worker,
+    each group of workers, and each kind of job in `kinds` (queue, job) has one, too. A catch-all
+    service per check covers the rest.
 
     Names that no queue can have are left out: the checks refuse these, and a false server may send
     them. A check gets no service if it needs a field that the queue system does not report. The
@@ -102,7 +112,8 @@ def plan_services(
         services += [
             Service(host, check.service, check.name) for check in CHECKS if check.subject == REDIS
         ]
-        services += _services_of_workers(config, host, _server_of_workers(config, servers))
+        watched = tuple(name_or_address(config, server) for server in servers)
+        services += _services_of_workers(config, host, watched)
         owners = {kind: _server_of_queue(kind[0], servers, queues) for kind in kinds}
         services += _services_of_jobs(host, owners, _server_of_workers(config, servers))
     if config.graphite.url:
@@ -118,7 +129,8 @@ def without_limits(config: Config, services: Iterable[Service]) -> list[Service]
     for service in services:
         check = find_check(service.check)
         key = check.config_key
-        limits = config.threshold(key, service.queue) or config.checks.get(key, Threshold())
+        queue = name_of(service.queue) or service.queue
+        limits = config.threshold(key, queue, service.host) or config.checks.get(key, Threshold())
         if check.needs_limits and not limits.warning and not limits.critical:
             found.append(service)
     return found
@@ -130,27 +142,43 @@ def _services_of(config: Config, server: Server, found: Iterable[str] | None) ->
     for check in CHECKS:
         if check.subject == SERVER:
             yield Service(host, check.service, check.name, address)
-    configured = (rule.glob for rule in config.queues if found is None or rule.is_name)
-    known = sorted(filter(is_queue_glob, {*configured, *(found or ())} - {EVERY_QUEUE}))
-    labels = number_duplicates({queue: nagios_name(queue) for queue in known})
-    labels[EVERY_QUEUE] = "other queues" if known else "all queues"
-    for queue, label in labels.items():
+    for check in CHECKS:
+        if check.subject == QUEUE and check.judges_server(server.system):
+            name = f"failed jobs of {nagios_name(host)}"
+            yield Service(host, name, check.name, address, EVERY_QUEUE, needs=host)
+    for queue, label in label_queues(list_globs(config, server, found)).items():
         for check in CHECKS:
-            if check.subject == QUEUE and all(map(server.system.can_tell, check.fields)):
+            if check.subject == QUEUE and check.can_judge_queues(server.system):
                 name, is_rest = f"{check.service} of {label}", queue == EVERY_QUEUE
                 yield Service(host, name, check.name, address, queue, is_rest=is_rest, needs=host)
 
 
-def _services_of_workers(config: Config, host: str, needs: str) -> Iterable[Service]:
-    """Yield a service for each expected worker and each group, then one for all other workers."""
+def list_globs(config: Config, server: Server, found: Iterable[str] | None) -> list[str]:
+    """Return the globs of the queues of a server that have services of their own, sorted.
+
+    `found` is that of `plan_services`.
+    """
+    globs = set(map(escape_name, config.expected_queues(server.node)))
+    if found is None:
+        rules = [rule.glob for rule in config.queues if rule.is_for(server.node)]
+        found = [glob for glob in rules if name_of(glob) is None]
+    return sorted(filter(is_queue_glob, {*globs, *found} - {EVERY_QUEUE}))
+
+
+def _services_of_workers(config: Config, host: str, watched: tuple[str, ...]) -> Iterable[Service]:
+    """Yield a service for each expected worker and each group, then one for all other workers.
+
+    They depend on no queue server: the check knows which worker waits for which server, and a
+    worker that dies while a server is down must alert.
+    """
     own = {worker: f"worker {worker}" for worker in config.expected_workers}
     own |= {group.glob: f"workers {nagios_name(group.glob)}" for group in config.expected_groups}
     for check in CHECKS:
         if check.subject == WORKERS:
             for worker, name in number_duplicates(own).items():
-                yield Service(host, name, check.name, worker=worker, needs=needs)
+                yield Service(host, name, check.name, worker=worker, watched=watched)
             rest = f"other {check.service}" if own else check.service
-            yield Service(host, rest, check.name, worker="*", is_rest=True, needs=needs)
+            yield Service(host, rest, check.name, worker="*", is_rest=True, watched=watched)
 
 
 def _services_of_jobs(
@@ -207,7 +235,7 @@ def list_own(services: Iterable[Service]) -> OwnServices:
     workers: dict[str, None] = {}
     jobs: dict[tuple[str, str], None] = {}
     for service in services:
-        if service.is_rest:
+        if service.is_rest or service.judges_server:
             continue
         if service.worker:
             workers[service.worker] = None
@@ -221,25 +249,8 @@ def list_own(services: Iterable[Service]) -> OwnServices:
 
 
 def name_or_address(config: Config, server: Server) -> str:
-    """Return the server's name in the configuration, else its address."""
-    for name, text in config.servers.items():
-        try:
-            if name == server.node or parse_server(text) == server.url:
-                return name
-        except AddressError:
-            continue
+    """Return the server's name in the configuration, else its address, without a password."""
+    for name, entry in config.servers.items():
+        if name != entry.url and (name == server.node or entry == server.config):
+            return name
     return str(server)
-
-
-def number_duplicates(names: Mapping[Key, str], separator: str = " ") -> dict[Key, str]:
-    """Make the values unique: append ` 2`, ` 3` ... to a value that occurred before."""
-    taken: set[str] = set()
-    result: dict[Key, str] = {}
-    for key, name in names.items():
-        number, candidate = 1, name
-        while candidate in taken:
-            number += 1
-            candidate = f"{name}{separator}{number}"
-        taken.add(candidate)
-        result[key] = candidate
-    return result

@@ -3,10 +3,10 @@
 import argparse
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from beanwatch.checks.lib.memory import FileMemory, ScopedMemory
-from beanwatch.checks.lib.plugin import READING_SHARE, Check, Failure, Metric
+from beanwatch.checks.lib.plugin import READING_SHARE, Check
 from beanwatch.checks.lib.plugin_process import Parser, PluginOutput, UsageError
 from beanwatch.config import Config
 from beanwatch.net.address import AddressError
@@ -20,20 +20,22 @@ from beanwatch.queues.base import (
     Wanted,
 )
 from beanwatch.queues.servers import Server, resolve_servers
-from beanwatch.telemetry.nodes import node
 
 if TYPE_CHECKING:
-    from beanwatch.checks.lib.redis_source import ReadWorkers
     from beanwatch.store.heartbeats import Worker
 
 # A consumer between two jobs looks stalled for an instant. So a second sample is taken after
-# SECOND_SAMPLE_AFTER seconds, if at least MIN_SECONDS_EACH then remain for each server.
+# SECOND_SAMPLE_AFTER seconds, if at least MIN_SECONDS then remain.
 SECOND_SAMPLE_AFTER = 0.5
-MIN_SECONDS_EACH = 0.1
+MIN_SECONDS = 0.1
+# The share of the time that a reader may take longer, since it sees a timeout only afterwards.
+GRACE_SHARE = 0.05
+
+T = TypeVar("T")
 
 
 class Source:
-    """Where a check gets its data: the readings of servers, and the heartbeats of workers.
+    """The source of a check's data: the readings of servers, and the heartbeats of workers.
 
     `notes` are texts for the long output, about problems that do not change the state.
     """
@@ -51,8 +53,17 @@ class Source:
         return reading
 
     def has_timed_out(self, server: Server) -> bool:
-        """Return True if reading this server has used up its share of the time."""
+        """Return True if reading this server has used up the time."""
         return False
+
+    def call_together(
+        self, calls: Sequence[tuple[Server, Callable[[], T]]]
+    ) -> list[T | ServerError]:
+        """Call a function for each server, and return the results in the same order.
+
+        A server that does not answer in time has a ServerError instead, and delays no other.
+        """
+        return [call() for _, call in calls]
 
     def note_doubts(self, server: Server, doubts: Iterable[str]) -> None:
         """Add texts about implausible numbers of this server to `notes`."""
@@ -81,7 +92,7 @@ class Source:
 
 
 class LiveSource(Source):
-    """Reads each server when the check asks for it. The servers share `timeout` seconds."""
+    """Reads each server when the check asks for it, all of them within `timeout` seconds."""
 
     def __init__(
         self,
@@ -89,7 +100,7 @@ class LiveSource(Source):
         memory: FileMemory,
         timeout: float,
         output: PluginOutput,
-        read_workers: "ReadWorkers | None" = None,
+        read_workers: "Callable[[], Sequence[Worker]] | None" = None,
         *,
         may_lack_redis: bool = False,
         clock: Callable[[], float] = time.monotonic,
@@ -100,24 +111,45 @@ class LiveSource(Source):
         self._read_workers, self._may_lack_redis = read_workers, may_lack_redis
         self._workers: Sequence[Worker] | None = None
         self._clock, self._sleep = clock, sleep
-        self._end = clock() + timeout
-        self._unasked = len(servers)
+        self._timeout, self._end = timeout, clock() + timeout
         self._readers: dict[Server, Reader] = {}
-        self._ends: dict[Server, float] = {}  # when the share of each server ends, by `clock`
 
     def fetch(self, server: Server, wanted: Wanted) -> Reading:
-        """Connect and read, within the server's share of the time. Raises ServerError."""
-        share = self._share()
-        self._ends[server] = self._clock() + share
+        """Connect and read, within the time that is left. Raises ServerError."""
+        left = self._left()
         # Heads and problems need values of the previous run. Reading the state file takes 1 ms.
         memory = self.memory if wanted.heads or wanted.problems else Memory()
-        reader = self._readers[server] = self._open(server, share, memory)
-        reading = reader.read(wanted, share)
-        return self._with_other_heads(reader, reading, self._ends[server])
+        reader = self._readers[server] = self._open(server, left, memory)
+        reading = reader.read(wanted, left)
+        return self._with_other_heads(reader, reading, self._end)
 
     def has_timed_out(self, server: Server) -> bool:
-        """Return True if reading this server has used up its share of the time."""
-        return self._clock() >= self._ends[server]
+        """Return True if reading this server has used up the time."""
+        return self._clock() >= self._end
+
+    def call_together(
+        self, calls: Sequence[tuple[Server, Callable[[], T]]]
+    ) -> list[T | ServerError]:
+        """Call a function for each server at the same time, each in a thread.
+
+        A server that does not answer in time has a ServerError instead, and delays no other.
+        """
+        if len(calls) < 2:
+            return super().call_together(calls)
+        from beanwatch.net.address import BackgroundCall
+
+        running = [(one, BackgroundCall(call, f"ask-{one.node}")) for one, call in calls]
+        found: list[T | ServerError] = []
+        for server, call in running:
+            self._output.current_step = f"asking {server}"
+            try:
+                # Each reader ends by itself, and then says why. Only a name lookup may hang.
+                found.append(call.wait(self._left() + self._timeout * GRACE_SHARE))
+            except TimeoutError as error:
+                late = ServerError(f"{server}: no answer within {self._timeout:.3g} s")
+                late.__cause__ = error
+                found.append(late)
+        return found
 
     def _open(self, server: Server, timeout: float, memory: Memory) -> Reader:
         self._output.current_step = f"asking {server}"
@@ -125,16 +157,14 @@ class LiveSource(Source):
         options = ReaderOptions(timeout=timeout, memory=memory, clock=self._clock)
         return server.system.open_reader(server, options)
 
-    def _share(self) -> float:
-        """Return the next server's share of the remaining time, in seconds."""
-        share = (self._end - self._clock()) / max(1, self._unasked)
-        self._unasked -= 1
-        return max(0.01, round(share, 2))
+    def _left(self) -> float:
+        """Return how much time is left, in seconds."""
+        return max(0.01, round(self._end - self._clock(), 2))
 
     def _with_other_heads(self, reader: Reader, reading: Reading, end: float) -> Reading:
         """Add the ages of first jobs that `reading` had no room for, until `end` (by `clock`)."""
         queues, unread = dict(reading.queues or {}), sorted(reading.unread_heads)
-        trouble = reading.trouble
+        trouble, taken = reading.trouble, reading.taken_heads
         # In each step read as many heads as the step before did.
         room = sum(bool(queue.ready) for queue in queues.values()) - len(unread)
         while unread and room > 0 and not trouble and (left := end - self._clock()) > 0:
@@ -145,11 +175,14 @@ class LiveSource(Source):
                 trouble, unread = f"cannot read head ages: {error}", [*names, *unread]
                 break
             queues.update(more.queues or {})
+            taken |= more.taken_heads
             room, trouble = len(names) - len(more.unread_heads), more.trouble
             unread = [*more.unread_heads, *unread]
         if not reading.unread_heads:
             return reading
-        return reading._replace(queues=queues, trouble=trouble, unread_heads=frozenset(unread))
+        return reading._replace(
+            queues=queues, trouble=trouble, unread_heads=frozenset(unread), taken_heads=taken
+        )
 
     def problems(self, server: Server, reading: Reading) -> Iterable[Problem]:
         """Return the faults in this reading that only this queue system has, such as draining."""
@@ -158,10 +191,9 @@ class LiveSource(Source):
     def wait(self, servers: Sequence[Server]) -> bool:
         """Sleep until the second sample. Return False at once if `-t` is too short for it."""
         left = self._end - self._clock()
-        if left < SECOND_SAMPLE_AFTER + MIN_SECONDS_EACH * len(servers):
+        if left < SECOND_SAMPLE_AFTER + MIN_SECONDS:
             return False
         self._sleep(SECOND_SAMPLE_AFTER)
-        self._unasked = len(servers)
         return True
 
     def read_again(self, server: Server, names: Sequence[str]) -> Reading:
@@ -170,10 +202,10 @@ class LiveSource(Source):
         Raises ServerError.
         """
         self._readers[server].close()
-        share = self._share()
-        reader = self._open(server, share, Memory())
+        left = self._left()
+        reader = self._open(server, left, Memory())
         try:
-            reading = reader.read(Wanted(names=names), share)
+            reading = reader.read(Wanted(names=names), left)
         finally:
             reader.close()
         if reading.queues is None:
@@ -258,30 +290,28 @@ def with_live_servers(build: Build) -> Callable[[argparse.Namespace, Config, Plu
         arguments = sorted((key, str(value)) for key, value in vars(options).items())
         memory = FileMemory.for_arguments(output.check, arguments, options.state)
         timeout = options.timeout * READING_SHARE
-        read_workers = None
-        if "redis" in options and (config.redis.url if options.redis is None else options.redis):
-            from beanwatch.checks.lib.redis_source import live_workers
+        own_redis = getattr(options, "redis", None)
+        is_wanted = "redis" in options or config.is_wanted("redis.url")
+        has_redis = is_wanted and bool(config.redis.url if own_redis is None else own_redis)
+        end = time.monotonic() + timeout
 
-            read_workers = live_workers(options, config, output)
-        may_lack_redis = not (options.redis if "redis" in options else "") and (
-            not config.is_wanted("redis.url")
-        )
+        def read_workers() -> "Sequence[Worker]":
+            # Imported here, because most runs of most checks need no heartbeats.
+            from beanwatch.checks.lib.redis_source import live_workers, try_to_read_workers
+
+            if "redis" in options:
+                return live_workers(options, config, output)()
+            return try_to_read_workers(options, config, output, end - time.monotonic())
+
+        may_lack_redis = not own_redis and not config.is_wanted("redis.url")
         source = LiveSource(
-            servers, memory, timeout, output, read_workers, may_lack_redis=may_lack_redis
+            servers,
+            memory,
+            timeout,
+            output,
+            read_workers if has_redis else None,
+            may_lack_redis=may_lack_redis,
         )
         return build(options, config, source)
 
     return build_check
-
-
-def server_failure(server: Server, config: Config, error: ServerError) -> Metric:
-    """Make the metric of a server that cannot be read.
-
-    Its text starts with the server's name in the configuration, if it has one, and its address.
-    """
-    timed_out = isinstance(error.__cause__ or error.__context__, TimeoutError)
-    reason = str(error).removeprefix(f"{server}: ").replace(f"{server.address}: ", "", 1)
-    names = (name for name, address in config.servers.items() if name != address)
-    label = f"{server.node} ({server})" if server.node in map(node, names) else str(server)
-    failure = Failure(f"{label}: {reason}", timed_out=timed_out, headings=("queue-server",))
-    return Metric(server.node, failure, context="failure")

@@ -25,6 +25,7 @@ class ObservedQueue(NamedTuple):
     delete_rate: float | None = None  # jobs a second
     drain_seconds: float | None = None
     consumer_state: str | None = None  # one of `consumers.STATES`
+    workers_needed: float | None = None
 
     def values(self) -> dict[str, Number]:
         """Return the known values by their names in `series.QUEUE`, and the native numbers.
@@ -37,6 +38,7 @@ class ObservedQueue(NamedTuple):
             "delete_rate": self.delete_rate,
             "drain_seconds": self.drain_seconds,
             "consumer_state": CODES[self.consumer_state] if self.consumer_state else None,
+            "workers_needed": self.workers_needed,
         }
         values.update({name: value for name, value in derived.items() if value is not None})
         return values
@@ -76,7 +78,7 @@ def derive_queue(
         decide_consumers(consumers, earlier),
     )
     sample = QueueSample(
-        now, state.puts, state.deletes, state.ready, consumers.held, state.idle_consumers
+        now, state.puts, state.deletes, state.ready, consumers.held, consumers.idle
     )
     return observed, sample
 
@@ -124,7 +126,7 @@ def absent_queue(system: System) -> dict[str, Number]:
     if not system.absent_is_empty:
         return {}
     measures = [name for name in QUEUE_MEASURES if system.can_tell(name)]
-    derived = ("put_rate", "delete_rate", "drain_seconds", "consumer_state")
+    derived = ("put_rate", "delete_rate", "drain_seconds", "consumer_state", "workers_needed")
     return dict.fromkeys((*measures, *derived), 0)
 
 

@@ -20,7 +20,11 @@ from beanwatch.queues.base import (
 from beanwatch.queues.model import QueueState, ServerState
 from beanwatch.queues.selection import Selection
 from beanwatch.queues.servers import Server
+from beanwatch.store.run_totals import QueueRuns
+from beanwatch.store.workers_needed import workers_needed
 
+# A function that returns how long the runs of a queue (server's node, name) take; None: unknown.
+FindRuns = Callable[[str, str], QueueRuns | None]
 HEAD_STATES = ("ready", "buried")  # the states whose first job's age is read
 
 
@@ -61,7 +65,8 @@ class Observer:
     """Reads one server repeatedly, and computes rates with the samples of the last reading.
 
     `timeout` (seconds) limits the reading of the server, `sweep_timeout` the reading of its queues
-    (default: `timeout`). Not safe for use from several threads at once.
+    (default: `timeout`). With `find_runs`, the number of workers that each queue needs is computed.
+    Not safe for use from several threads at once.
     """
 
     def __init__(
@@ -73,14 +78,16 @@ class Observer:
         timeout: float = DEFAULT_TIMEOUT,
         sweep_timeout: float | None = None,
         head_ages: bool = True,
+        find_runs: FindRuns | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.server = server
         self.samples = samples or ServerSamples()
         self._selection = selection or Selection()
         # Reading many queues takes longer than reading the server, so it has its own timeout.
-        options = ReaderOptions(timeout, sweep_timeout or 0.0, self.samples.memory, clock)
+        options = ReaderOptions(timeout, sweep_timeout or 0.0, self.samples.memory, clock, True)
         self._reader: Reader = server.system.open_reader(server, options)
+        self._find_runs = find_runs
         self._heads = HEAD_STATES if head_ages else ()
         self._clock = clock
 
@@ -130,9 +137,13 @@ class Observer:
         samples: dict[str, QueueSample] = {}
         for name, queue in queues.items():
             received_at = reading.received_at.get(name, self.samples.memory.now)
-            observed[name], samples[name] = derive_queue(
+            one, samples[name] = derive_queue(
                 queue, state, before.get(name), received_at, absent_at
             )
+            if self._find_runs and (runs := self._find_runs(self.server.node, name)):
+                needed = workers_needed(runs, queue.ready, one.put_rate)
+                one = one._replace(workers_needed=needed)
+            observed[name] = one
         # Replace the whole dict, do not change it: another thread may be saving the old one.
         self.samples.queues = samples
         self.samples.rest = frozenset(reading.chosen.rest)

@@ -1,56 +1,75 @@
-"""Poll one server: read it, log its problems, and put its points in the outbox."""
+"""Poll one server: read it, log its problems, and publish what was seen."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
-from beanwatch.collectors.deliver.outbox import Outbox
-from beanwatch.collectors.poll.derive import absent_queue, merge, server_values
 from beanwatch.collectors.poll.observer import Observation, Observer
-from beanwatch.queues.selection import OTHER, Selection, name_nodes
-from beanwatch.telemetry.graphite import Values, make_batches
+from beanwatch.queues.selection import Selection
+from beanwatch.queues.servers import Server
 from beanwatch.telemetry.logging.problems import ProblemLog
-from beanwatch.telemetry.nodes import node
-from beanwatch.telemetry.series import PREFIX
+
+
+class Poll(NamedTuple):
+    """One poll of a server, for those who publish it: to Graphite, to Prometheus."""
+
+    server: Server
+    stamp: int  # seconds since the epoch
+    seen: Observation
+    has_queues: bool  # true if this poll was to read the queues too
+    seconds: float  # how long it took
+    restarts: int = 0  # restarts of the server that were seen
+    missed: int = 0  # polls that were skipped since the start
+    expected: Sequence[str] = ()  # the queues that the configuration names
+
+
+Publish = Callable[[Poll], object]
 
 
 class Poller:
-    """Polls one server, and makes points of its numbers and of the poll (series.COLLECTOR)."""
+    """Polls one server, and passes each poll to all functions in `publish`."""
 
     def __init__(
         self,
         observer: Observer,
         selection: Selection,
-        outbox: Outbox,
         problems: ProblemLog,
+        publish: Sequence[Publish],
         *,
-        prefix: str = PREFIX,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.observer = observer
         self._selection = selection
-        self._outbox = outbox
         self._problems = problems
-        self._prefix = prefix
+        self._publish = publish
         self._clock = clock
         self._node = observer.server.node
         self._logged_value = ""  # the line that was logged for an implausible value
-        self._counts: dict[str, int] = {"queues": 0, "queues_skipped": 0, "collisions": 0}
 
     def __str__(self) -> str:
         return str(self.observer.server)
 
     def poll(self, stamp: int, *, queues: bool = True, missed_ticks: int = 0) -> Observation:
-        """Read the server, and its queues if `queues` is true, and put the points in the outbox.
+        """Read the server, and its queues if `queues` is true, and publish what was seen.
 
-        `stamp` is the time of the points, in seconds since the epoch. `missed_ticks` is the number
-        of polls that were skipped since the start; it becomes a series.
+        `stamp` is the time of the poll, in seconds since the epoch. `missed_ticks` is the number of
+        polls that were skipped since the start.
         """
         started = self._clock()
         seen = self.observer.observe(queues=queues)
         self._log_trouble(seen)
-        series = self._with_health(seen, started, missed_ticks)
-        for batch in make_batches(self._node, stamp, series):
-            self._outbox.put(batch)
+        poll = Poll(
+            self.observer.server,
+            stamp,
+            seen,
+            queues,
+            self._clock() - started,
+            self.observer.samples.restarts,
+            missed_ticks,
+            self._selection.expected,
+        )
+        for publish in self._publish:
+            publish(poll)
         return seen
 
     def _log_trouble(self, seen: Observation) -> None:
@@ -87,51 +106,3 @@ class Poller:
         elif seen.queues is not None:
             self._logged_value = ""
             self._problems.clear(key, f"{self}: all numbers are plausible again", server=self._node)
-
-    def _with_health(
-        self, seen: Observation, started: float, missed_ticks: int
-    ) -> Iterator[tuple[str, Values]]:
-        points = 0
-        for stem, values in self._series(seen):
-            points += len(values)
-            yield stem, values
-        yield (
-            f"{self._prefix}.collector.{self._node}",
-            {
-                "success": int(seen.is_complete),
-                "poll_seconds": round(self._clock() - started, 6),
-                "points": points,
-                "dropped": self._outbox.dropped(self._node),
-                "backlog": self._outbox.backlog(self._node),
-                "missed_ticks": missed_ticks,
-                **self._counts,
-            },
-        )
-
-    def _series(self, seen: Observation) -> Iterator[tuple[str, Values]]:
-        stem = f"{self._prefix}.server.{self._node}"
-        if seen.state is None:
-            yield stem, {"up": 0}
-            return
-        restarts = self.observer.samples.restarts
-        yield stem, server_values(seen.state, restarts, seen.missing_jobs)
-        if seen.queues is None:
-            return
-        stem = f"{self._prefix}.queue.{self._node}"
-        with_series, rest = seen.chosen
-        expected = self._selection.expected
-        nodes = name_nodes(dict.fromkeys((*with_series, *expected)))
-        self._counts = {
-            "queues": len(with_series) + len(rest),
-            "queues_skipped": len(rest),
-            "collisions": sum(used != node(name) for name, used in nodes.items()),
-        }
-        for name in with_series:
-            if name in seen.queues:
-                yield f"{stem}.{nodes[name]}", seen.queues[name].values()
-        if others := [seen.queues[name] for name in rest if name in seen.queues]:
-            yield f"{stem}.{OTHER}", merge(others)
-        absent = absent_queue(self.observer.server.system)
-        for name in expected:
-            if absent and name not in seen.queues:
-                yield f"{stem}.{nodes[name]}", absent

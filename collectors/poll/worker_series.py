@@ -1,16 +1,18 @@
 """Compute series of workers from their heartbeats in Redis: a dead worker cannot send its own."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
-from beanwatch.collectors.deliver.outbox import Outbox
 from beanwatch.net.redis_url import RedisError, RedisUrl, open_redis
 from beanwatch.store.health import HEALTH_CODES, decide_health
-from beanwatch.store.heartbeats import VERSION_KEY, Worker, read_workers
-from beanwatch.telemetry.graphite import Values, make_batches
+from beanwatch.store.heartbeats import VERSION_KEY, Heartbeat, Worker, read_workers
+from beanwatch.telemetry.graphite import Values
 from beanwatch.telemetry.logging.problems import ProblemLog
 from beanwatch.telemetry.nodes import worker_nodes
-from beanwatch.telemetry.series import PREFIX, WORKERS
+from beanwatch.telemetry.series import WORKERS
 
+# A function that gets the workers, how often all were told to restart, and the time of the poll in
+# seconds since the epoch.
+PublishWorkers = Callable[[Sequence[Worker], int, int], object]
 SOURCE = "workers"  # the source of these points in the outbox; a server's source is its node
 
 
@@ -34,16 +36,24 @@ def derive_workers(
         if health in HEALTH_CODES:
             values["state"] = HEALTH_CODES[health]
         if worker.heartbeat:
-            values["restarts"] = worker.heartbeat.restarts
-            values["recycles"] = worker.heartbeat.recycles
-            if worker.heartbeat.disk_free is not None:
-                values["disk_free"] = worker.heartbeat.disk_free
+            values |= seen_values(worker.heartbeat)
         yield f"{prefix}.worker.{worker_nodes(worker.id)}", values
     yield f"{prefix}.workers", counts
 
 
+def seen_values(heartbeat: Heartbeat) -> dict[str, int | float]:
+    """Return the values of `series.WORKER_SEEN` that a worker's record has."""
+    values: dict[str, int | float] = {
+        "restarts": heartbeat.restarts,
+        "recycles": heartbeat.recycles,
+    }
+    if heartbeat.disk_free is not None:
+        values["disk_free"] = heartbeat.disk_free
+    return values
+
+
 class WorkerPoller:
-    """Reads the workers' heartbeats from Redis, and puts points in the outbox.
+    """Reads the workers' heartbeats from Redis, and passes them to all functions in `publish`.
 
     `timeout` (seconds) limits each request to Redis.
     """
@@ -51,17 +61,15 @@ class WorkerPoller:
     def __init__(
         self,
         url: RedisUrl,
-        outbox: Outbox,
         problems: ProblemLog,
+        publish: Sequence[PublishWorkers],
         *,
-        prefix: str = PREFIX,
         timeout: float = 5.0,
     ) -> None:
         self._url = url
         self._redis = open_redis(url, timeout)
-        self._outbox = outbox
         self._problems = problems
-        self._prefix = prefix
+        self._publish = publish
 
     def __str__(self) -> str:
         return f"redis {self._url.address}"
@@ -79,8 +87,8 @@ class WorkerPoller:
             return self._report(f"cannot read the workers' heartbeats: {error}")
         if doubt := next((worker.doubt for worker in workers if worker.doubt), ""):
             return self._report(f"no worker states are sent, because they are not known: {doubt}")
-        for batch in make_batches(SOURCE, stamp, derive_workers(self._prefix, workers, deploys)):
-            self._outbox.put(batch)
+        for publish in self._publish:
+            publish(workers, deploys, stamp)
         unreadable = [f"{worker.id}: {worker.problem}" for worker in workers if worker.problem]
         if unreadable:
             return self._report(f"a worker's record cannot be read: {'; '.join(unreadable[:5])}")

@@ -10,7 +10,8 @@ from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models.dashboard import DashboardLink
 
 from beanwatch.grafana.generator import alerts, fleet, queue, server, worker
-from beanwatch.grafana.generator.lib import rule
+from beanwatch.grafana.generator.lib import prometheus_rules, rule
+from beanwatch.grafana.generator.lib.source import GRAPHITE, PROMETHEUS
 
 HERE = Path(__file__).resolve().parent.parent  # grafana/
 
@@ -25,11 +26,14 @@ class _Encoder(JSONEncoder):
 
 def files() -> Iterator[tuple[Path, str]]:
     """Yield the path and the content of each generated file."""
-    for module in (fleet, queue, worker, server):
-        dashboard = module.build()
-        text = json.dumps(dashboard, cls=_Encoder, indent=2, ensure_ascii=False)
-        yield HERE / "dashboards" / f"{dashboard.uid}.json", text + "\n"
+    for source, folder in ((GRAPHITE, HERE), (PROMETHEUS, HERE / "prometheus")):
+        for module in (fleet, queue, worker, server):
+            dashboard = module.build(source)
+            text = json.dumps(dashboard, cls=_Encoder, indent=2, ensure_ascii=False)
+            yield folder / "dashboards" / f"{dashboard.uid}.json", text + "\n"
     yield HERE / "alerting" / "beanwatch-rules.yaml", rule.to_yaml(alerts.rules())
+    rules = prometheus_rules.to_yaml(alerts.rules())
+    yield HERE / "prometheus" / "beanwatch.rules.yml", rules
 
 
 def main(arguments: list[str]) -> int:
@@ -44,7 +48,7 @@ def main(arguments: list[str]) -> int:
         if check:
             sys.stderr.write(f"{path}: not what the generator writes; run: make dashboards\n")
         else:
-            path.parent.mkdir(exist_ok=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")
             sys.stdout.write(f"{path}\n")
     return 1 if check and changed else 0

@@ -5,10 +5,11 @@ The series have beanstalkd's own names, with `_` for `-` (beanstalkd's protocol.
 
 from collections.abc import Iterator
 
-from beanwatch.grafana.generator.lib import graphite, page
+from beanwatch.grafana.generator.lib import page, query
 from beanwatch.grafana.generator.lib.measures import PER_SECOND, PERCENT
 from beanwatch.grafana.generator.lib.panels import BARS, HALF, STEPPED, Size, Style, chart
 from beanwatch.grafana.generator.lib.patterns import SERVER, STAT, Patterns
+from beanwatch.grafana.generator.lib.query import Query
 from beanwatch.grafana.generator.lib.rule import Rule
 from beanwatch.grafana.generator.lib.tables import Column
 
@@ -39,10 +40,10 @@ LARGE, QUARTER = Size(12, 9), Size(6, 8)
 
 def server_columns(servers: Patterns) -> list[Column]:
     """Return the columns to add to the table of servers."""
-    refused = graphite.name_by(servers.native_server("rejected_puts"), SERVER)
+    refused = query.name_by(servers.native_server("rejected_puts"), SERVER)
     return [
         Column("CPU", _cpu(servers), unit=PERCENT, decimals=1),
-        Column("Refused puts", graphite.nonempty(refused)),
+        Column("Refused puts", query.nonempty(refused)),
     ]
 
 
@@ -54,11 +55,11 @@ def server_sections(servers: Patterns) -> list[page.Section]:
 def queue_section(one: Patterns) -> page.Section:
     """Return the row to add to the Queue dashboard."""
 
-    def total(name: str) -> str:
-        return graphite.total(one.native_queue(name))
+    def total(name: str) -> Query:
+        return query.total(one.native_queue(name))
 
-    kicks = graphite.total(graphite.per_minute(_commands(one, "kick", "kick_job")))
-    timeouts = graphite.total(graphite.per_minute(one.native_server("job_timeouts")))
+    kicks = query.total(query.per_minute(_commands(one, "kick", "kick_job")))
+    timeouts = query.total(query.per_minute(one.native_server("job_timeouts")))
     return page.Section(
         "beanstalkd",
         [
@@ -66,7 +67,7 @@ def queue_section(one: Patterns) -> page.Section:
                 51,
                 "Urgent jobs",
                 "Ready jobs with a priority number below 1024. The ready jobs include them.",
-                [graphite.alias(total("current_jobs_urgent"), "urgent")],
+                [query.alias(total("current_jobs_urgent"), "urgent")],
                 colors={"urgent": "blue"},
                 size=QUARTER,
             ),
@@ -74,7 +75,7 @@ def queue_section(one: Patterns) -> page.Section:
                 52,
                 "Producers",
                 "Connections that put jobs into the queue.",
-                [graphite.alias(total("current_using"), "producers")],
+                [query.alias(total("current_using"), "producers")],
                 colors={"producers": "purple"},
                 style=STEPPED,
                 size=QUARTER,
@@ -83,11 +84,7 @@ def queue_section(one: Patterns) -> page.Section:
                 53,
                 "Pause",
                 "If somebody paused the queue: the time until workers may take jobs again.",
-                [
-                    graphite.alias(
-                        graphite.maximum(one.native_queue("pause_time_left")), "paused for"
-                    )
-                ],
+                [query.alias(query.maximum(one.native_queue("pause_time_left")), "paused for")],
                 unit="s",
                 colors={"paused for": "blue"},
                 size=QUARTER,
@@ -100,7 +97,7 @@ def queue_section(one: Patterns) -> page.Section:
                 " does not count them by queue. Kicks: buried jobs that somebody made ready again."
                 " Timeouts: jobs that went back to ready because their worker did not finish them"
                 " in time (TTR).",
-                [graphite.alias(kicks, "kicks"), graphite.alias(timeouts, "timeouts")],
+                [query.alias(kicks, "kicks"), query.alias(timeouts, "timeouts")],
                 colors={"kicks": "blue", "timeouts": "dark-orange"},
                 style=BARS,
                 size=QUARTER,
@@ -110,48 +107,49 @@ def queue_section(one: Patterns) -> page.Section:
     )
 
 
-def rules(every: Patterns, name: str, value: str) -> Iterator[Rule]:
-    """Yield the alert rules. Their texts have the templates `name` (the server's) and `value`."""
-    refused = graphite.moving(graphite.increase(every.native_server("rejected_puts")), "10min")
+def rules(every: Patterns) -> Iterator[Rule]:
+    """Yield the alert rules."""
+    refused = query.risen(every.native_server("rejected_puts"), 10)
     yield Rule(
         uid="beanwatch-rejected-puts",
         title="Puts refused",
         severity="warning",
-        query=graphite.nonempty(graphite.name_by(refused, SERVER)),
-        summary=f"beanstalkd {name} refused jobs in the last 10 minutes: {value}",
+        query=query.nonempty(query.name_by(refused, SERVER)),
+        names=("server",),
+        summary="beanstalkd {server} refused jobs in the last 10 minutes: {value}",
         description="The jobs were too big, the server is draining, or it has no memory or disk"
         " left. The jobs are lost unless their producers put them again.",
         runbook="queue-server",
         dashboard=page.SERVER_PAGE,
         panel=44,
-        variables=f"var-server={name}",
+        variables="var-server={server}",
     )
 
 
-def _commands(servers: Patterns, *commands: str) -> str:
+def _commands(servers: Patterns, *commands: str) -> Query:
     return servers.native_server(*(f"cmd_{command}" for command in commands))
 
 
-def _named(series: str) -> str:
-    return graphite.name_by(graphite.nonempty(series), SERVER)
+def _named(series: Query) -> Query:
+    return query.name_by(query.nonempty(series), SERVER)
 
 
-def _cpu(servers: Patterns) -> str:
+def _cpu(servers: Patterns) -> Query:
     """Return the query for the CPU use of each server, in percent of one processor."""
     times = servers.native_server("rusage_utime", "rusage_stime")
-    used = graphite.scale(graphite.per_second(times), 100)
-    return graphite.nonempty(graphite.group_by(used, SERVER))
+    used = query.scale(query.per_second(times), 100)
+    return query.nonempty(query.group_by(used, SERVER))
 
 
 def _load(servers: Patterns) -> page.Section:
-    commands = graphite.group_by(graphite.per_second(_commands(servers, *COMMANDS)), STAT)
-    busiest = graphite.highest(graphite.nonempty(commands), graphite.MANY)
+    commands = query.group_by(query.per_second(_commands(servers, *COMMANDS)), STAT)
+    busiest = query.highest(query.nonempty(commands), query.MANY)
     roles = {
         "producers": "current_producers",
         "workers": "current_workers",
         "waiting": "current_waiting",
     }
-    opened = graphite.per_second(servers.native_server("total_connections"))
+    opened = query.per_second(servers.native_server("total_connections"))
     return page.Section(
         "beanstalkd: load",
         [
@@ -159,7 +157,7 @@ def _load(servers: Patterns) -> page.Section:
                 11,
                 "Commands",
                 "The ten most frequent commands, per second, summed over the chosen servers.",
-                [f"aliasSub({busiest}, '^cmd_', '')"],
+                [busiest._replace(graphite=f"aliasSub({busiest.graphite}, '^cmd_', '')")],
                 unit=PER_SECOND,
                 style=Style(legend_right=True),
                 size=LARGE,
@@ -168,7 +166,7 @@ def _load(servers: Patterns) -> page.Section:
                 12,
                 "CPU",
                 "beanstalkd has one thread. At 100 %, all its clients must wait.",
-                [graphite.highest(_cpu(servers), graphite.MANY)],
+                [query.highest(_cpu(servers), query.MANY)],
                 unit=PERCENT,
                 style=Style(legend_right=True),
                 size=LARGE,
@@ -179,7 +177,7 @@ def _load(servers: Patterns) -> page.Section:
                 "Producers have put a job. Workers have reserved a job. Waiting connections wait"
                 " for a job now. One connection may be all three.",
                 [
-                    graphite.alias(graphite.total(servers.native_server(name)), role)
+                    query.alias(query.total(servers.native_server(name)), role)
                     for role, name in roles.items()
                 ],
                 colors={"producers": "purple", "workers": "green", "waiting": "blue"},
@@ -190,7 +188,7 @@ def _load(servers: Patterns) -> page.Section:
                 22,
                 "New connections",
                 "Connections opened per second. Many mean that a client opens one for every job.",
-                [graphite.highest(_named(opened))],
+                [query.highest(_named(opened))],
                 unit=PER_SECOND,
                 size=HALF,
             ),
@@ -199,8 +197,8 @@ def _load(servers: Patterns) -> page.Section:
 
 
 def _losses(servers: Patterns) -> page.Section:
-    def per_minute(series: str) -> str:
-        return graphite.top_nonzero(_named(graphite.per_minute(series)))
+    def per_minute(series: Query) -> Query:
+        return query.top_nonzero(_named(query.per_minute(series)))
 
     return page.Section(
         "beanstalkd: refused, timed out, kicked",
@@ -228,9 +226,9 @@ def _losses(servers: Patterns) -> page.Section:
                 "Kicks",
                 "Commands per minute that made buried jobs ready again.",
                 [
-                    graphite.top_nonzero(
-                        graphite.group_by(
-                            graphite.per_minute(_commands(servers, "kick", "kick_job")), SERVER
+                    query.top_nonzero(
+                        query.group_by(
+                            query.per_minute(_commands(servers, "kick", "kick_job")), SERVER
                         )
                     )
                 ],
@@ -243,7 +241,7 @@ def _losses(servers: Patterns) -> page.Section:
 
 def _binlog(servers: Patterns) -> page.Section:
     written, migrated = (
-        graphite.per_second(servers.native_server(f"binlog_records_{kind}"))
+        query.per_second(servers.native_server(f"binlog_records_{kind}"))
         for kind in ("written", "migrated")
     )
     return page.Section(
@@ -254,14 +252,14 @@ def _binlog(servers: Patterns) -> page.Section:
                 "Size",
                 "Size of the binlog's files, by server; 0 without -b. It grows while an old job"
                 " keeps its file in use.",
-                [graphite.highest(_named(servers.native_server("binlog_bytes")))],
+                [query.highest(_named(servers.native_server("binlog_bytes")))],
                 unit="bytes",
             ),
             chart(
                 32,
                 "Records written",
                 "Records written per second, by server.",
-                [graphite.highest(_named(written))],
+                [query.highest(_named(written))],
                 unit=PER_SECOND,
             ),
             chart(
@@ -269,7 +267,7 @@ def _binlog(servers: Patterns) -> page.Section:
                 "Records migrated",
                 "Records per second that were moved out of old files. Many mean that jobs live long"
                 " and keep the disk busy.",
-                [graphite.highest(_named(migrated))],
+                [query.highest(_named(migrated))],
                 unit=PER_SECOND,
             ),
         ],

@@ -3,7 +3,7 @@
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from beanwatch.grafana.generator import beanstalkd
-from beanwatch.grafana.generator.lib import graphite, limits, page, queries, states
+from beanwatch.grafana.generator.lib import limits, page, queries, query, states
 from beanwatch.grafana.generator.lib.measures import (
     MILLISECONDS,
     PER_SECOND,
@@ -22,6 +22,8 @@ from beanwatch.grafana.generator.lib.panels import (
     timeline,
 )
 from beanwatch.grafana.generator.lib.patterns import QUEUE_SERVER, Patterns
+from beanwatch.grafana.generator.lib.query import Query
+from beanwatch.grafana.generator.lib.source import GRAPHITE, Source
 from beanwatch.grafana.generator.lib.tables import Column, grid
 from beanwatch.telemetry import series
 
@@ -31,15 +33,14 @@ BURIED_AGE = series.QUEUE.find("head_buried_age")
 DRAIN = series.QUEUE.find("drain_seconds")
 
 
-def build() -> Dashboard:
+def build(source: Source) -> Dashboard:
     """Build the dashboard `beanwatch-queue`."""
-    queues = series.queue("$prefix", "$server", "*", "ready").rpartition(".")[0]
-    about = "The queue to show. Dots and other special characters of its name are written as _."
     return page.page(
+        source,
         page.QUEUE,
         "beanwatch / Queue",
         "One queue: its jobs, its consumers, and how the runs of its jobs end.",
-        [page.servers(), page.choice("queue", "Queue", about, queues, several=False)],
+        [page.servers, _queue_shown],
         [
             _now(),
             _jobs(),
@@ -53,12 +54,23 @@ def build() -> Dashboard:
     )
 
 
-def _sum(measure: str) -> str:
-    return graphite.total(ONE.queue(measure))
+def _queue_shown(source: Source) -> page.Made:
+    about = "The queue to show."
+    if source is GRAPHITE:
+        about += " Dots and other special characters of its name are written as _."
+    found = Query(
+        series.queue("$prefix", "$server", "*", "ready").rpartition(".")[0],
+        page.values_of("queue_jobs", "queue", 'server=~"$server"'),
+    )
+    return page.choice(source, "queue", "Queue", about, found, several=False)
 
 
-def _worst(measure: str) -> str:
-    return graphite.maximum(ONE.queue(measure))
+def _sum(measure: str) -> Query:
+    return query.total(ONE.queue(measure))
+
+
+def _worst(measure: str) -> Query:
+    return query.maximum(ONE.queue(measure))
 
 
 def _text(measure: str, more: str = "") -> str:
@@ -76,7 +88,7 @@ def _now() -> page.Section:
                 " and no consumer is connected. Stalled: consumers are connected, but take no job."
                 " Saturated: all consumers are busy, perhaps with other queues, and the queue does"
                 " not shrink.",
-                graphite.newest(_worst("consumer_state")),
+                query.newest(_worst("consumer_state")),
                 states=states.CONSUMERS,
                 runbook="queue-consumers",
             ),
@@ -84,7 +96,7 @@ def _now() -> page.Section:
                 2,
                 "Ready",
                 _text("ready"),
-                graphite.newest(_sum("ready")),
+                query.newest(_sum("ready")),
                 good=states.READY,
                 graph=True,
             ),
@@ -92,7 +104,7 @@ def _now() -> page.Section:
                 3,
                 "First job waits",
                 describe(HEAD_AGE),
-                graphite.newest(_worst(HEAD_AGE.name)),
+                query.newest(_worst(HEAD_AGE.name)),
                 unit=unit_of(HEAD_AGE),
                 steps=limits.steps(limits.HEAD_AGE),
                 decimals=0,
@@ -103,7 +115,7 @@ def _now() -> page.Section:
                 "Drained in",
                 "Time until the queue is empty at the present rates. Never: the queue does not get"
                 " shorter.",
-                graphite.newest(queries.time_to_drain(ONE)),
+                query.newest(queries.time_to_drain(ONE)),
                 unit=unit_of(DRAIN),
                 states=states.DRAINED,
                 decimals=0,
@@ -112,7 +124,7 @@ def _now() -> page.Section:
                 5,
                 "Buried",
                 _text("buried", "Find out why they failed, then kick or delete them."),
-                graphite.newest(_sum("buried")),
+                query.newest(_sum("buried")),
                 steps=limits.ANY_WARNS,
                 runbook="queue-buried",
             ),
@@ -120,7 +132,7 @@ def _now() -> page.Section:
                 6,
                 "Put",
                 _text("put_rate"),
-                graphite.newest(_sum("put_rate")),
+                query.newest(_sum("put_rate")),
                 unit=PER_SECOND,
                 good=states.PUT,
                 graph=True,
@@ -130,7 +142,7 @@ def _now() -> page.Section:
                 7,
                 "Deleted",
                 _text("delete_rate"),
-                graphite.newest(_sum("delete_rate")),
+                query.newest(_sum("delete_rate")),
                 unit=PER_SECOND,
                 good=states.DELETED,
                 graph=True,
@@ -140,7 +152,7 @@ def _now() -> page.Section:
                 8,
                 "Consumers",
                 _text("consumers"),
-                graphite.newest(_sum("consumers")),
+                query.newest(_sum("consumers")),
                 runbook="queue-consumers",
             ),
         ],
@@ -149,7 +161,7 @@ def _now() -> page.Section:
 
 def _jobs() -> page.Section:
     put, deleted = _sum("put_rate"), _sum("delete_rate")
-    growth = graphite.only_where(graphite.subtract(put, deleted), put, deleted)
+    growth = query.only_where(query.subtract(put, deleted), put, deleted)
     return page.Section(
         "Jobs",
         [
@@ -169,7 +181,7 @@ def _jobs() -> page.Section:
                 "Put and deleted",
                 "Jobs put and jobs finished per second. While put is above deleted, the number of"
                 " jobs grows.",
-                [graphite.alias(put, "put"), graphite.alias(deleted, "deleted")],
+                [query.alias(put, "put"), query.alias(deleted, "deleted")],
                 unit=PER_SECOND,
                 colors={"put": states.PUT, "deleted": states.DELETED},
                 size=HALF,
@@ -179,7 +191,7 @@ def _jobs() -> page.Section:
                 "Net growth",
                 "Jobs put minus jobs finished per second, averaged over one minute. Above zero the"
                 " queue grows, below zero it shrinks.",
-                [graphite.alias(graphite.moving(growth, "1min", "Average"), "growth")],
+                [query.alias(query.smooth(growth), "growth")],
                 unit=PER_SECOND,
                 colors={"growth": states.PUT},
                 axis=Axis(least=None),
@@ -188,7 +200,7 @@ def _jobs() -> page.Section:
                 14,
                 "First job waits",
                 describe(HEAD_AGE),
-                [graphite.alias(_worst(HEAD_AGE.name), "waiting")],
+                [query.alias(_worst(HEAD_AGE.name), "waiting")],
                 unit=unit_of(HEAD_AGE),
                 steps=limits.steps(limits.HEAD_AGE),
                 colors={"waiting": states.READY},
@@ -199,7 +211,7 @@ def _jobs() -> page.Section:
                 "Time to drain",
                 "Time until the queue is empty, at the rates of that moment. In a gap, the queue"
                 " did not get shorter.",
-                [graphite.alias(_worst(DRAIN.name), "drained in")],
+                [query.alias(_worst(DRAIN.name), "drained in")],
                 unit=unit_of(DRAIN),
                 style=Style(bridged=False),
                 colors={"drained in": states.READY},
@@ -209,7 +221,7 @@ def _jobs() -> page.Section:
 
 
 def _consumers() -> page.Section:
-    by_server = graphite.name_by(ONE.queue("consumer_state"), QUEUE_SERVER)
+    by_server = query.name_by(ONE.queue("consumer_state"), QUEUE_SERVER)
     return page.Section(
         "Consumers",
         [
@@ -218,7 +230,7 @@ def _consumers() -> page.Section:
                 "Consumer state by server",
                 "Shows whether consumers take the jobs of the queue, for the ten servers with the"
                 " worst states. Only saturated, stalled and no consumer are problems.",
-                graphite.highest(graphite.nonempty(by_server), 10),
+                query.highest(query.nonempty(by_server), 10),
                 states.CONSUMERS,
                 size=HALF,
                 runbook="queue-consumers",
@@ -228,8 +240,8 @@ def _consumers() -> page.Section:
                 "Consumers",
                 _text("consumers", "Idle consumers wait for a job."),
                 [
-                    graphite.alias(_sum("consumers"), "consumers"),
-                    graphite.alias(_sum("idle_consumers"), "idle"),
+                    query.alias(_sum("consumers"), "consumers"),
+                    query.alias(_sum("idle_consumers"), "idle"),
                 ],
                 colors={"consumers": "green", "idle": "blue"},
                 style=STEPPED,
@@ -291,7 +303,7 @@ def _buried() -> page.Section:
                 24,
                 "Buried jobs",
                 _text("buried"),
-                [graphite.alias(_sum("buried"), "buried")],
+                [query.alias(_sum("buried"), "buried")],
                 colors={"buried": states.BURIED},
                 runbook="queue-buried",
             ),
@@ -299,7 +311,7 @@ def _buried() -> page.Section:
                 25,
                 "First buried job",
                 describe(BURIED_AGE),
-                [graphite.alias(_worst(BURIED_AGE.name), "buried for")],
+                [query.alias(_worst(BURIED_AGE.name), "buried for")],
                 unit=unit_of(BURIED_AGE),
                 colors={"buried for": states.BURIED},
                 runbook="queue-buried",
@@ -308,7 +320,7 @@ def _buried() -> page.Section:
                 26,
                 "Missing jobs",
                 _text("missing_jobs"),
-                [graphite.alias(_sum("missing_jobs"), "missing")],
+                [query.alias(_sum("missing_jobs"), "missing")],
                 colors={"missing": states.CRITICAL},
                 style=STEPPED,
                 runbook="queue-server",
@@ -318,8 +330,8 @@ def _buried() -> page.Section:
 
 
 def _servers() -> page.Section:
-    def each(measure: str) -> str:
-        return graphite.nonempty(graphite.name_by(ONE.queue(measure), QUEUE_SERVER))
+    def each(measure: str) -> Query:
+        return query.nonempty(query.name_by(ONE.queue(measure), QUEUE_SERVER))
 
     columns = [
         Column("Consumer state", each("consumer_state"), states=states.CONSUMERS, width=120),
@@ -345,7 +357,7 @@ def _servers() -> page.Section:
                 " created. Missing jobs: jobs of this queue that the server lost.",
                 "Server",
                 columns,
-                link=f"/d/{page.SERVER_PAGE}?{page.KEPT_VARIABLES}&var-server=${{__value.text}}",
+                link=(page.SERVER_PAGE, "var-server=${__value.text}"),
                 size=Size(24, 6),
                 runbook="queue-consumers",
             )

@@ -3,7 +3,7 @@
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from beanwatch.grafana.generator import beanstalkd
-from beanwatch.grafana.generator.lib import graphite, limits, page, queries, states
+from beanwatch.grafana.generator.lib import limits, page, queries, query, states
 from beanwatch.grafana.generator.lib.measures import PER_SECOND, describe
 from beanwatch.grafana.generator.lib.panels import (
     BARS,
@@ -14,31 +14,32 @@ from beanwatch.grafana.generator.lib.panels import (
     tile,
     timeline,
 )
-from beanwatch.grafana.generator.lib.patterns import QUEUE_SERVER, SERVER, Patterns
+from beanwatch.grafana.generator.lib.patterns import ALL, QUEUE_SERVER, SERVER
+from beanwatch.grafana.generator.lib.query import Query
+from beanwatch.grafana.generator.lib.source import Source
 from beanwatch.grafana.generator.lib.states import WARNING
 from beanwatch.telemetry import series
 
-ALL = Patterns()
 
-
-def build() -> Dashboard:
+def build(source: Source) -> Dashboard:
     """Build the dashboard `beanwatch-server`."""
     return page.page(
+        source,
         page.SERVER_PAGE,
         "beanwatch / Server",
         "Queue servers: do they answer, how many jobs do they have, do they lose any?",
-        [page.servers()],
+        [page.servers],
         [_now(), _jobs(), _size(), _trouble(), *beanstalkd.server_sections(ALL)],
         runbook="queue-server",
     )
 
 
-def _each(measure: str) -> str:
-    return graphite.name_by(graphite.nonempty(ALL.server(measure)), SERVER)
+def _each(measure: str) -> Query:
+    return query.name_by(query.nonempty(ALL.server(measure)), SERVER)
 
 
-def _rate(measure: str) -> str:
-    return graphite.nonempty(graphite.group_by(ALL.queue(measure), QUEUE_SERVER))
+def _rate(measure: str) -> Query:
+    return query.nonempty(query.group_by(ALL.queue(measure), QUEUE_SERVER))
 
 
 def _text(measure: str, more: str = "") -> str:
@@ -53,21 +54,21 @@ def _now() -> page.Section:
                 1,
                 "Servers down",
                 "Servers that did not answer the collector.",
-                graphite.count_between(ALL.server("up"), 0, 0),
+                query.count_between(ALL.server("up"), 0, 0),
                 steps=limits.ANY_PAGES,
             ),
             tile(
                 2,
                 "Draining",
                 "Servers that refuse new jobs because somebody told them to.",
-                graphite.newest(graphite.total(ALL.server("draining"))),
+                query.newest(query.total(ALL.server("draining"))),
                 steps=limits.ANY_WARNS,
             ),
             tile(
                 3,
                 "Uptime",
                 "The uptime of the server that was started last.",
-                graphite.newest(graphite.minimum(ALL.server("uptime"))),
+                query.newest(query.minimum(ALL.server("uptime"))),
                 unit="dtdurations",
                 good=WARNING,
                 steps=limits.UPTIME,
@@ -77,14 +78,14 @@ def _now() -> page.Section:
                 5,
                 "Missing jobs",
                 _text("missing_jobs"),
-                graphite.newest(graphite.total(ALL.server("missing_jobs"))),
+                query.newest(query.total(ALL.server("missing_jobs"))),
                 steps=limits.ANY_WARNS,
             ),
             tile(
                 9,
                 "Put",
                 describe(series.QUEUE.find("put_rate")),
-                graphite.newest(graphite.total(ALL.queue("put_rate"))),
+                query.newest(query.total(ALL.queue("put_rate"))),
                 unit=PER_SECOND,
                 good=states.PUT,
                 graph=True,
@@ -94,7 +95,7 @@ def _now() -> page.Section:
                 10,
                 "Deleted",
                 describe(series.QUEUE.find("delete_rate")),
-                graphite.newest(graphite.total(ALL.queue("delete_rate"))),
+                query.newest(query.total(ALL.queue("delete_rate"))),
                 unit=PER_SECOND,
                 good=states.DELETED,
                 graph=True,
@@ -106,7 +107,7 @@ def _now() -> page.Section:
                 _text(
                     "connections", "Producers, workers, checks and the collector open connections."
                 ),
-                graphite.newest(graphite.total(ALL.server("connections"))),
+                query.newest(query.total(ALL.server("connections"))),
                 good=states.PUT,
                 graph=True,
             ),
@@ -114,7 +115,7 @@ def _now() -> page.Section:
                 8,
                 "Queues",
                 _text("queues", beanstalkd.QUEUES_TEXT),
-                graphite.newest(graphite.total(ALL.server("queues"))),
+                query.newest(query.total(ALL.server("queues"))),
                 good=states.PUT,
                 graph=True,
             ),
@@ -139,14 +140,14 @@ def _jobs() -> page.Section:
                 14,
                 "Put",
                 "Jobs put per second, by server.",
-                [graphite.highest(_rate("put_rate"))],
+                [query.highest(_rate("put_rate"))],
                 unit=PER_SECOND,
             ),
             chart(
                 15,
                 "Deleted",
                 "Jobs finished per second, by server.",
-                [graphite.highest(_rate("delete_rate"))],
+                [query.highest(_rate("delete_rate"))],
                 unit=PER_SECOND,
             ),
         ],
@@ -161,7 +162,7 @@ def _size() -> page.Section:
                 24,
                 "Connections",
                 "Connections to each server.",
-                [graphite.highest(_each("connections"))],
+                [query.highest(_each("connections"))],
                 style=STEPPED,
                 size=HALF,
             ),
@@ -169,7 +170,7 @@ def _size() -> page.Section:
                 23,
                 "Queues",
                 "Queues that exist on each server.",
-                [graphite.highest(_each("queues"))],
+                [query.highest(_each("queues"))],
                 style=STEPPED,
                 size=HALF,
             ),
@@ -178,7 +179,7 @@ def _size() -> page.Section:
 
 
 def _trouble() -> page.Section:
-    restarts = graphite.nonempty(graphite.per_minute(ALL.server("restarts")))
+    restarts = query.nonempty(query.per_minute(ALL.server("restarts")))
     return page.Section(
         "Trouble",
         [
@@ -187,7 +188,7 @@ def _trouble() -> page.Section:
                 "Answers",
                 "Shows whether each server answered the collector. If there are more than ten,"
                 " those that did not answer come first. In a gap, the collector did not run.",
-                graphite.lowest(_each("up"), 10),
+                query.lowest(_each("up"), 10),
                 states.ANSWERS,
                 worst="min",
                 size=HALF,
@@ -196,7 +197,7 @@ def _trouble() -> page.Section:
                 43,
                 "Draining",
                 "Shows when each server was draining: somebody told it to refuse new jobs.",
-                graphite.highest(_each("draining"), 10),
+                query.highest(_each("draining"), 10),
                 states.DRAINING,
                 size=HALF,
             ),
@@ -204,7 +205,7 @@ def _trouble() -> page.Section:
                 42,
                 "Restarts",
                 "Restarts per minute that the collector noticed.",
-                [graphite.top_nonzero(graphite.name_by(restarts, SERVER))],
+                [query.top_nonzero(query.name_by(restarts, SERVER))],
                 style=BARS,
                 size=HALF,
             ),
@@ -212,7 +213,7 @@ def _trouble() -> page.Section:
                 46,
                 "Missing jobs",
                 _text("missing_jobs", "The chart has a line for each server that lost jobs."),
-                [graphite.top_nonzero(_each("missing_jobs"))],
+                [query.top_nonzero(_each("missing_jobs"))],
                 style=STEPPED,
                 size=HALF,
             ),

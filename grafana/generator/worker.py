@@ -2,7 +2,7 @@
 
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from beanwatch.grafana.generator.lib import graphite, limits, page, queries, states
+from beanwatch.grafana.generator.lib import limits, page, queries, query, states
 from beanwatch.grafana.generator.lib.measures import (
     MILLISECONDS,
     PER_SECOND,
@@ -23,50 +23,65 @@ from beanwatch.grafana.generator.lib.patterns import (
     JOB_WORKER,
     WORKER_HOST,
     WORKER_NAME,
+    WORKER_STATE,
     Patterns,
 )
+from beanwatch.grafana.generator.lib.query import Query
+from beanwatch.grafana.generator.lib.source import Source
 from beanwatch.grafana.generator.lib.tables import Column, grid
-from beanwatch.store.health import HEALTH_CODES
+from beanwatch.store.health import HEALTH
 from beanwatch.telemetry import series
 
 QUARTER = Size(6, 8)  # of a row
 SOME = Patterns(servers="*", hosts="$host", workers="$worker")
 BUSY, MEMORY = series.WORKER.find("busy"), series.WORKER.find("rss")
 BEAT_AGE, DISK = series.WORKER_SEEN.find("beat_age"), series.WORKER_SEEN.find("disk_free")
+WORKERS = series.worker("$prefix", "HOST.NAME", "state").partition(".HOST")[0]
 PER_WORKER_TEXT = (
     "The runs of a single worker are shown only if it sends series of its own"
     " (--metrics-per-worker, or graphite://)."
 )
 
 
-def build() -> Dashboard:
+def build(source: Source) -> Dashboard:
     """Build the dashboard `beanwatch-worker`."""
-    hosts = series.worker("$prefix", "HOST.NAME", "state").partition(".HOST")[0]
     return page.page(
+        source,
         page.WORKER,
         "beanwatch / Worker",
         "The workers: are they alive, what do they do, how do their runs end?",
         [
-            page.choice("host", "Host", "The hosts that workers run on.", f"{hosts}.*"),
-            page.choice("worker", "Worker", "The names of the workers.", f"{hosts}.$host.*"),
+            _hosts,
+            _workers,
         ],
         [_now(), _state(), _runs(), _process()],
         runbook="worker-heartbeat",
     )
 
 
-def _named(pattern: str) -> str:
-    return graphite.name_by(graphite.nonempty(pattern), WORKER_HOST, WORKER_NAME)
+def _hosts(source: Source) -> page.Made:
+    found = Query(f"{WORKERS}.*", page.values_of(WORKER_STATE, "worker"))
+    about = "The hosts that workers run on."
+    return page.choice(source, "host", "Host", about, found, part="/^([^.]*)[.]/")
 
 
-def _each(measure: str) -> str:
+def _workers(source: Source) -> page.Made:
+    on_host = page.values_of(WORKER_STATE, "worker", 'worker=~"$host[.].*"')
+    found = Query(f"{WORKERS}.$host.*", on_host)
+    about = "The names of the workers."
+    return page.choice(source, "worker", "Worker", about, found, part="/^[^.]*[.](.*)/")
+
+
+def _named(pattern: Query) -> Query:
+    return query.name_by(query.nonempty(pattern), WORKER_HOST, WORKER_NAME)
+
+
+def _each(measure: str) -> Query:
     return _named(SOME.worker(measure))
 
 
 def _now() -> page.Section:
-    state = SOME.worker("state")
-    blocked, hung, dead = (HEALTH_CODES[health] for health in ("blocked", "hung", "dead"))
-
+    live = (state for state in HEALTH if state != "dead")
     return page.Section(
         "",
         [
@@ -76,7 +91,7 @@ def _now() -> page.Section:
                 describe(
                     series.WORKERS.find("live"), "A live worker may be in any state but dead."
                 ),
-                graphite.count_between(state, 0, dead - 1),
+                queries.workers_in(SOME, *live),
                 good=states.LIVE,
                 graph=True,
             ),
@@ -84,7 +99,7 @@ def _now() -> page.Section:
                 2,
                 "Dead",
                 describe(series.WORKERS.find("dead")),
-                graphite.count_between(state, dead, dead),
+                queries.workers_in(SOME, "dead"),
                 steps=limits.ANY_PAGES,
             ),
             tile(
@@ -94,14 +109,14 @@ def _now() -> page.Section:
                     series.WORKERS.find("hung"),
                     "Workers whose job is past its deadline count too.",
                 ),
-                graphite.count_between(state, hung, hung),
+                queries.workers_in(SOME, "hung"),
                 steps=limits.ANY_WARNS,
             ),
             tile(
                 4,
                 "Blocked",
                 describe(series.WORKERS.find("blocked"), "They take no jobs."),
-                graphite.count_between(state, blocked, blocked),
+                queries.workers_in(SOME, "blocked"),
                 steps=limits.ANY_WARNS,
             ),
             tile(
@@ -109,7 +124,7 @@ def _now() -> page.Section:
                 "Oldest heartbeat",
                 "Age of the oldest heartbeat. A worker counts as dead after 10 seconds or 3"
                 " intervals, whichever is longer.",
-                graphite.newest(graphite.maximum(graphite.nonempty(SOME.worker("beat_age")))),
+                query.newest(query.maximum(query.nonempty(SOME.worker("beat_age")))),
                 unit=unit_of(BEAT_AGE),
                 steps=limits.BEAT_AGE,
                 decimals=0,
@@ -118,7 +133,7 @@ def _now() -> page.Section:
                 6,
                 "Busy",
                 describe(BUSY, "The tile shows the mean. If it stays near 100 %, add workers."),
-                graphite.newest(graphite.average(graphite.nonempty(SOME.worker("busy")))),
+                query.newest(query.average(query.nonempty(SOME.worker("busy")))),
                 unit=unit_of(BUSY),
                 good=states.LIVE,
                 graph=True,
@@ -128,7 +143,7 @@ def _now() -> page.Section:
                 7,
                 "Runs",
                 f"Runs per second that ended, in any way. {PER_WORKER_TEXT}",
-                graphite.newest(graphite.total(SOME.outcomes())),
+                query.newest(query.total(SOME.outcomes())),
                 unit=PER_SECOND,
                 good=states.DELETED,
                 graph=True,
@@ -152,8 +167,9 @@ def _now() -> page.Section:
 def _state() -> page.Section:
     # In series of jobs, a worker is one node, <host>_<name>. Elsewhere host and name are two nodes.
     # To get the same names, replace the first `_` by a dot: a host's name has no `_`.
-    runs = graphite.nonempty(graphite.group_by(SOME.outcomes(), JOB_WORKER))
-    runs = rf"aliasSub(exclude({runs}, '^{series.ALL_WORKERS}$'), '^([^_]*)_', '\1.')"
+    runs = query.nonempty(query.group_by(SOME.outcomes(), JOB_WORKER))
+    single = f"exclude({runs.graphite}, '^{series.ALL_WORKERS}$')"
+    runs = runs._replace(graphite=rf"aliasSub({single}, '^([^_]*)_', '\1.')")
     return page.Section(
         "State",
         [
@@ -163,14 +179,14 @@ def _state() -> page.Section:
                 "The fifteen workers with the worst states. Dead: no heartbeat. Hung: no progress."
                 " Blocked: it takes no jobs. A state that is shorter than the collector's interval"
                 " may be missing.",
-                graphite.highest(_each("state"), 15),
+                query.highest(_each("state"), 15),
                 states.WORKERS,
                 size=Size(24, 10),
             ),
             grid(
                 12,
                 "Workers now",
-                f"Every worker that has had a point in the last 2 minutes. {PER_WORKER_TEXT}",
+                "Every worker that has had a point in the last 2 minutes.",
                 "Worker",
                 [
                     Column("State", _each("state"), states=states.WORKERS, width=110),
@@ -182,7 +198,7 @@ def _state() -> page.Section:
                         decimals=0,
                     ),
                     Column("Busy", _each("busy"), unit=unit_of(BUSY), decimals=0),
-                    Column("Runs", runs, unit=PER_SECOND, decimals=2),
+                    Column("Runs", runs, unit=PER_SECOND, decimals=2, note=PER_WORKER_TEXT),
                     Column("Memory", _each("rss"), unit=unit_of(MEMORY)),
                     Column("Disk free", _each("disk_free"), unit=unit_of(DISK)),
                     Column("Restarts", _each("restarts")),
@@ -239,8 +255,8 @@ def _runs() -> page.Section:
 
 
 def _process() -> page.Section:
-    def per_minute(measure: str) -> str:
-        return graphite.top_nonzero(_named(graphite.per_minute(SOME.worker(measure))))
+    def per_minute(measure: str) -> Query:
+        return query.top_nonzero(_named(query.per_minute(SOME.worker(measure))))
 
     return page.Section(
         "Process",
@@ -249,7 +265,7 @@ def _process() -> page.Section:
                 31,
                 "Busy",
                 describe(BUSY, "The chart shows the six busiest workers."),
-                [graphite.highest(_each("busy"))],
+                [query.highest(_each("busy"))],
                 unit=unit_of(BUSY),
                 axis=Axis(most=1),
             ),
@@ -261,7 +277,7 @@ def _process() -> page.Section:
                     "The chart shows the six largest workers. A line that only rises is a leak;"
                     " --max-memory restarts such a worker.",
                 ),
-                [graphite.highest(_each("rss"))],
+                [query.highest(_each("rss"))],
                 unit=unit_of(MEMORY),
             ),
             chart(
@@ -269,7 +285,7 @@ def _process() -> page.Section:
                 "Heartbeat age",
                 "The six oldest heartbeats. The heartbeat of a live worker is seldom older than its"
                 " interval, 1 second by default.",
-                [graphite.highest(_each("beat_age"))],
+                [query.highest(_each("beat_age"))],
                 unit=unit_of(BEAT_AGE),
                 steps=limits.BEAT_AGE,
             ),

@@ -1,4 +1,4 @@
-"""Says who, besides root and this user, can change a file, as ssh checks its own files.
+"""Says who, besides root and this user, can read or change a file, as ssh checks its own files.
 
 This module imports no other module of beanwatch.
 """
@@ -6,6 +6,17 @@ This module imports no other module of beanwatch.
 import os
 import stat
 from collections.abc import Iterator, Mapping
+
+
+def describe_exposure(path: str) -> str:
+    """Return a text if users other than the owner and the group can read or change a file.
+
+    The text says how to protect it. Return "" if nobody else can. Raises OSError.
+    """
+    mode = os.stat(path).st_mode
+    if mode & (stat.S_IRWXO | stat.S_IWGRP):
+        return f"other users can read or change {path}; to protect it: chmod 0640 {path}"
+    return ""
 
 
 def find_writers(path: str, environ: Mapping[str, str] = os.environ) -> Iterator[str]:

@@ -70,13 +70,14 @@ def plugin_text(text: str) -> str:
 def perf_label(text: str) -> str:
     """Return the quoted label of an item of performance data: `'email.bulk'`.
 
-    Labels have no escapes, so `_` replaces `'`, `=`, `|` and everything unprintable.
+    Labels have no escapes, so `_` replaces `'`, `=`, `|` and everything unprintable. A label with
+    such a `_` ends with a hash of the text, so that no two texts have the same label.
     """
     if not text.isidentifier():
-        text = text or "_"
-        text = re.sub(_NOT_IN_A_LABEL, "_", text)
-        if not text.isprintable():
-            text = "".join(c if c.isprintable() else "_" for c in text)
+        label = re.sub(_NOT_IN_A_LABEL, "_", text) or "_"
+        if not label.isprintable():
+            label = "".join(c if c.isprintable() else "_" for c in label)
+        text = label if label == text else f"{label}_{_hash(text)}"
     return f"'{text}'"
 
 
@@ -200,18 +201,25 @@ def nagios_glob(text: str) -> str:
     return nagios_value("".join("?" if c in _REMOVED_FROM_MACROS else c for c in text))
 
 
-def nagios_name(text: str) -> str:
+def nagios_name(text: str, *, with_hash: bool = False) -> str:
     """Return a part of a service's name: `_` replaces all that Nagios forbids in names.
 
-    A longer name than MAX_NAME bytes ends with a hash of the whole.
+    It also replaces blanks at both ends, which Nagios removes. A longer name than MAX_NAME bytes
+    ends with a hash of the whole, and so does each one if `with_hash`.
     """
     name = "".join("_" if c in _FORBIDDEN_IN_NAMES or not c.isprintable() else c for c in text)
-    if len(name.encode()) <= MAX_NAME:
+    left = len(name) - len(name.lstrip(" "))
+    name = "_" * left + name[left:]
+    name = name.rstrip(" ").ljust(len(name), "_")
+    if len(name.encode()) <= MAX_NAME and not with_hash:
         return name
+    return f"{name.encode()[: MAX_NAME - 9].decode(errors='ignore')}_{_hash(text)}"
+
+
+def _hash(text: str) -> str:
     from hashlib import blake2b  # imported here because it loads slowly and is rarely needed
 
-    digest = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=4).hexdigest()
-    return f"{name.encode()[: MAX_NAME - 9].decode(errors='ignore')}_{digest}"
+    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=4).hexdigest()
 
 
 def _fits_in_a_value(text: str) -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from beanwatch.cli.install import KINDS
+from beanwatch.cli.lib.install_kinds import KINDS
 from beanwatch.cli.lib.installer import MANIFEST, FileInstaller, FileToInstall
 from tests.real import ROOT, Beanstalkd
 

@@ -13,10 +13,11 @@ from beanwatch.checks.lib.plugin_process import PluginOutput
 from beanwatch.checks.lib.services import Service, list_own, plan_services
 from beanwatch.checks.lib.source import LiveSource
 from beanwatch.cli.passive import MAX_NSCA_LINE, PIPE_BUF, format_nsca, one_line
-from beanwatch.config import load
+from beanwatch.config.reader import load
 from beanwatch.queues.servers import Server, parse_server, resolve_servers
 from tests.checks.conftest import parse_output
 from tests.checks.site import Site
+from tests.checks.test_down_servers import disconnected
 from tests.checks.test_job_failures import count
 from tests.checks.test_workers import beat
 from tests.real import Beanstalkd, Redis, wait_until
@@ -227,10 +228,11 @@ def test_a_second_problem_in_a_service_is_told_once(site: Site):
 
 
 def test_while_a_server_is_down_nobody_is_told_of_workers_that_only_miss_it(site: Site):
+    misses = disconnected(site.beanstalkd.address)
     beat(site.redis, "web1.a", state="blocked")
     grown(site)
     site.beanstalkd.kill()
-    beat(site.redis, "web1.b", state="blocked")
+    beat(site.redis, "web1.b", **misses)
     assert grown(site) == set()
     site.beanstalkd.start()
     assert grown(site) == {"workers"}, "and who is blocked still is told then"

@@ -21,8 +21,8 @@ from beanwatch.checks.lib.plugin import (
     judge,
 )
 from beanwatch.checks.lib.plugin_process import Parser, join_ranges
-from beanwatch.config import Threshold, threshold
-from beanwatch.values import _breaks, hides_warning
+from beanwatch.config import Threshold
+from beanwatch.values import _breaks, hides_warning, threshold
 from tests.checks.conftest import parse_output, parse_perfdata
 
 numbers = st.integers(-10_000, 10_000) | st.decimals(-1000, 1000, places=2).map(float)

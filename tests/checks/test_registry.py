@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from beanwatch import config
 from beanwatch.checks.lib.services import plan_services
 from beanwatch.checks.registry import CHECKS, QUEUE, find_check
+from beanwatch.config.keys import CHECK_KEYS, MEASURES
+from beanwatch.config.reader import parse
 from beanwatch.queues import registry as systems
 from beanwatch.queues.model import QUEUE_FIELDS
 from beanwatch.queues.servers import resolve_servers
@@ -33,8 +34,8 @@ def test_every_check_has_its_entry_point():
 
 
 def test_the_configuration_knows_every_check_and_every_measure():
-    assert set(config.CHECKS) == {check.config_key for check in CHECKS}
-    assert set(config.MEASURES) == {check.config_key for check in CHECKS if check.subject == QUEUE}
+    assert set(CHECK_KEYS) == {check.config_key for check in CHECKS}
+    assert set(MEASURES) == {check.config_key for check in CHECKS if check.subject == QUEUE}
 
 
 def test_every_check_is_a_module_that_says_what_it_asks():
@@ -54,8 +55,8 @@ def test_a_check_of_a_field_that_the_system_does_not_declare_has_no_service(
 ):
     real = systems.find_system("beanstalkd")
     poor = real._replace(queue_fields=frozenset(("ready", "buried")))
-    monkeypatch.setattr("beanwatch.queues.servers.find_system", lambda scheme: poor)
-    loaded = config.parse('[queues."images".depth]\nwarning = 1\n')
+    monkeypatch.setattr("beanwatch.queues.servers.find_system", lambda scheme, layout: poor)
+    loaded = parse('[queues."images".depth]\nwarning = 1\n')
     services = plan_services(loaded, resolve_servers({"q": "127.0.0.1"}))
     assert [service.name for service in services if service.server] == [
         "queue server",

@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beanwatch.checks.lib.nagios_files import command_words, nagios_services
+from beanwatch.checks.lib.icinga_files import icinga_hosts, icinga_value
+from beanwatch.checks.lib.nagios_files import command_words, nagios_services, nrpe_services
 from beanwatch.checks.lib.own_services import OwnServices, parse_own_services
 from beanwatch.checks.lib.services import Service, has_safe_names, list_own, plan_services
-from beanwatch.config import parse
+from beanwatch.config.reader import parse
 from beanwatch.queues.servers import resolve_servers
 from tests.checks.conftest import Check
 from tests.checks.test_job_failures import count
@@ -56,7 +57,8 @@ def test_each_expected_worker_each_group_and_each_kind_of_job_has_a_service():
         "failures of images resize",
         "other job failures",
     ]
-    assert command_words(found["worker web1.mail-1"]) == ["check_worker_heartbeat", "web1.mail-1"]
+    worker = command_words(found["worker web1.mail-1"])
+    assert worker == ["check_worker_heartbeat", "web1.mail-1", "--watched 127.0.0.1:11300"]
     job = command_words(found["failures of images crop"])
     assert job == ["check_job_failures", "images", "--job crop"]
     rest = command_words(found["age of other queues"], "/etc/list")
@@ -87,16 +89,33 @@ def test_services_that_cover_several_remind_and_others_do_not():
     assert text.count("use                  beanwatch-several,") == len(several)
 
 
-def test_all_that_needs_a_server_depends_on_its_service():
+def test_all_that_needs_a_server_depends_on_its_service_except_workers():
     found = plan(queues={"q1": ["images"]}, kinds=[("images", "crop")])
     parents = {"queue server", "redis"}
-    assert {s.needs for s in found.values() if s.name not in parents} == {"q1"}
-    assert {found[name].needs for name in parents} == {""}
+    workers = {name for name in found if "worker" in name}
+    assert {s.needs for s in found.values() if s.name not in parents | workers} == {"q1"}
+    assert {found[name].needs for name in parents | workers} == {""}
     text = "".join(nagios_services(list(found.values()), parse(CONFIG)))
     lines = [li for li in text.splitlines() if " dependent_service_description" in li]
     on_server, on_redis = (set(line.split(None, 1)[1].split(",")) for line in lines)
-    assert on_server == set(found) - parents
-    assert on_redis == {name for name in on_server if "worker" in name or "failures" in name}
+    assert on_server == set(found) - parents - workers
+    assert on_redis == workers | {name for name in on_server if "failures" in name}
+
+
+def test_a_service_of_workers_knows_the_servers_that_have_a_service():
+    services = plan_services(parse(CONFIG), resolve_servers(TWO))
+    watched = {s.name: s.watched for s in services if s.watched}
+    names = ("worker web1.mail-1", "workers k8s._", "other workers")
+    assert watched == dict.fromkeys(names, tuple(TWO.values()))
+    texts = [
+        "".join(nagios_services(services, parse(CONFIG), list_file="/l")),
+        "".join(nrpe_services(services, "/p", parse(CONFIG), "/l")),
+        "".join(icinga_hosts(services, parse(CONFIG), list_file="/l")),
+    ]
+    flags = "--watched 127.0.0.1:11300 --watched 127.0.0.2:11300"
+    literal = f'"beanwatch_watched" = {icinga_value(list(TWO.values()))}'
+    words = [flags, flags, literal]
+    assert [text.count(part) for text, part in zip(texts, words, strict=True)] == [3, 3, 3]
 
 
 def test_with_several_servers_only_what_is_known_depends_on_one():
@@ -110,9 +129,8 @@ def test_with_several_servers_only_what_is_known_depends_on_one():
         "failures of gone x": "",
         "other job failures": "",
     }
-    assert found["other workers"].needs == ""
-    chosen = plan(TWO, CONFIG + '[worker]\nserver = "q2"\n', queues=queues)
-    assert chosen["other workers"].needs == "q2"
+    chosen = plan(TWO, CONFIG + '[worker]\nserver = "q2"\n', queues=queues, kinds=kinds)
+    assert chosen["other job failures"].needs == "q2"
 
 
 @given(st.text(), st.text())

@@ -1,11 +1,13 @@
 """Heartbeats in a real Redis."""
 
 import re
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from beanwatch.checks.lib.fleet_source import Fleet, read_fleet, read_settled
 from beanwatch.net.redis_reader import RedisReader
 from beanwatch.net.redis_url import parse_redis_url
 from beanwatch.store.clock import read_time
@@ -321,3 +323,34 @@ def test_stops_that_are_recorded_are_bounded_and_expire(redis_server: Redis):
         link.execute([("ZADD", STOPS_KEY, now, b"junk")])
         assert len(read_stops(link.execute)) == STOPS_KEPT
     assert 0 < redis_server.client().ttl(STOPS_KEY) <= 600
+
+
+def test_workers_that_write_again_after_redis_was_away_are_not_called_dead(
+    check: Check, redis_server: Redis
+):
+    """Redis was frozen for a minute: at its first look the check sees no fresh heartbeat."""
+    for worker in ("web1.a", "web1.b"):
+        beat(redis_server, worker, age=60)
+    writing = threading.Timer(0.5, lambda: [beat(redis_server, w) for w in ("web1.a", "web1.b")])
+    writing.start()
+    answer = check("worker_heartbeat", "--redis", redis_server.url)
+    writing.join()
+    assert (answer.code, answer.text) == (OK, "WORKER_HEARTBEAT OK - 2 workers: 2 idle")
+
+
+def test_one_fresh_heartbeat_shows_that_redis_was_there(check: Check, redis_server: Redis):
+    """Then a worker without one is dead, and the check says so at once."""
+    beat(redis_server, "web1.a", age=60)
+    beat(redis_server, "web1.b")
+    reads: list[Fleet] = []
+
+    def read() -> Fleet:
+        with RedisReader(parse_redis_url(redis_server.url), 5) as link:
+            reads.append(read_fleet(link.execute))
+        return reads[-1]
+
+    read_settled(read, 10, sleep=pytest.fail)
+    assert len(reads) == 1
+    answer = check("worker_heartbeat", "--redis", redis_server.url)
+    assert answer.code == CRITICAL
+    assert "web1.a: dead, no heartbeat for 1m" in answer.text

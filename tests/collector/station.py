@@ -5,6 +5,7 @@ from typing import Any
 
 from beanwatch.collectors.deliver.outbox import Outbox
 from beanwatch.collectors.poll.observer import Observer
+from beanwatch.collectors.poll.points import GraphitePoints
 from beanwatch.collectors.poll.poller import Poller
 from beanwatch.collectors.poll.samples import ServerSamples
 from beanwatch.queues.selection import Selection
@@ -29,7 +30,9 @@ class Station:
             selection,
             **{"clock": lambda: self.now, **options},
         )
-        self.poller = Poller(self.observer, selection, self.outbox, self.memory.problems)
+        self.poller = Poller(
+            self.observer, selection, self.memory.problems, [GraphitePoints(self.outbox).publish]
+        )
 
     def poll(self, after: float = 10.0, *, queues: bool = True) -> Points:
         """The points of the next poll by their path."""

@@ -179,7 +179,7 @@ def test_every_measure_of_a_queue_and_no_other_is_there():
     _, before = derive(state, now=100.0)
     moved = state._replace(deletes=42, puts=53, ready=6)
     values, _ = derive(moved, before, 110.0)
-    assert set(values) - set(state.native) == set(QUEUE.names)
+    assert set(values) - set(state.native) == set(QUEUE.names) - {"workers_needed"}
 
 
 def test_an_absent_queue_has_the_measures_that_its_system_can_tell_as_zeros():
@@ -210,7 +210,7 @@ def test_what_is_not_known_of_a_server_has_no_value():
 def test_the_measures_are_fields_of_the_model():
     assert set(QUEUE_MEASURES) <= set(QueueState._fields)
     assert set(SERVER_MEASURES) <= set(ServerState._fields)
-    derived = {"put_rate", "delete_rate", "drain_seconds", "consumer_state"}
+    derived = {"put_rate", "delete_rate", "drain_seconds", "consumer_state", "workers_needed"}
     assert set(QUEUE.names) - set(QUEUE_MEASURES) == derived
     assert set(SERVER.names) - set(SERVER_MEASURES) == {"up", "restarts", "missing_jobs"}
 
@@ -243,17 +243,22 @@ def test_a_server_that_does_not_tell_its_instance_was_not_restarted():
 
 
 def observed(name: str = "t", **fields: Any) -> ObservedQueue:
-    derived = ("put_rate", "delete_rate", "drain_seconds", "consumer_state")
+    derived = ("put_rate", "delete_rate", "drain_seconds", "consumer_state", "workers_needed")
     own = {field: fields.pop(field) for field in derived if field in fields}
     return ObservedQueue(QueueState(name, **fields), **own)
 
 
 def test_queues_in_one_series_are_summed_but_for_ages_and_states():
-    one = observed(ready=1, put_rate=0.5, head_ready_age=10.0, consumer_state="stalled")
-    two = observed(ready=2, put_rate=1.5, head_ready_age=99.0, consumer_state="ok")
+    one = observed(
+        ready=1, put_rate=0.5, workers_needed=0.5, head_ready_age=10.0, consumer_state="stalled"
+    )
+    two = observed(
+        ready=2, put_rate=1.5, workers_needed=2, head_ready_age=99.0, consumer_state="ok"
+    )
     assert merge([one, two]) == {
         "ready": 3,
         "put_rate": 2.0,
+        "workers_needed": 2.5,
         "head_ready_age": 99.0,
         "consumer_state": CODES["stalled"],
     }

@@ -16,6 +16,7 @@ from typing import NoReturn
 from rich.console import Console
 
 from tests.demo import pictures
+from tests.demo.all_queues import AllStage, scenes
 from tests.demo.detach import run_detached
 from tests.demo.director import Director
 from tests.demo.narrator import Narrator
@@ -39,11 +40,20 @@ def main(argv: list[str]) -> int:
         action="store_true",
         help="leave all programs running at the end, for at most two hours",
     )
-    return run_detached(play) if parser.parse_args(argv).keep else play()
+    parser.add_argument(
+        "--queues",
+        choices=("beanstalkd", "all"),
+        default="beanstalkd",
+        help="all: every queue system, in place of the chain from beanstalkd to Graphite",
+    )
+    options = parser.parse_args(argv)
+    if options.queues == "all":
+        return play(kind=AllStage)
+    return run_detached(play) if options.keep else play()
 
 
-def play(detach: Callable[[int], None] | None = None) -> int:
-    """Run the demo, stop everything, and return the exit code.
+def play(detach: Callable[[int], None] | None = None, kind: type[Stage] = Stage) -> int:
+    """Run the demo on this kind of stage, stop everything, and return the exit code.
 
     With `detach`: call it with the exit code, and leave all running until a signal or the time
     limit.
@@ -54,7 +64,7 @@ def play(detach: Callable[[int], None] | None = None) -> int:
     directory = Path(tempfile.mkdtemp(prefix="beanwatch-demo-"))
     code = 1
     try:
-        with Narrator(console, len(SCENES) + 2) as narrator, Stage(directory, narrator) as stage:
+        with Narrator(console, len(SCENES) + 2) as narrator, kind(directory, narrator) as stage:
             try:
                 code = play_scenes(stage, narrator)
             finally:
@@ -92,19 +102,21 @@ def play_scenes(stage: Stage, narrator: Narrator) -> int:
     """
     shutil.rmtree(LOGS, ignore_errors=True)
     started = time.time()
-    director = Director(stage)
+    director = Director(stage, timeout=stage.alert_timeout)
     narrator.title("beanwatch demo", f"real servers on loopback, all files in {stage.directory}")
     narrator.chapter("Start everything")
     stage.start_servers()
     stage.start_programs()
     stage.start_nagios()
     director.wait_until_all_is_ok()
-    for scene in SCENES:
+    for scene in scenes(stage) if isinstance(stage, AllStage) else SCENES:
         director.play(scene)
     narrator.chapter("Expected alerts, and when they arrived")
     narrator.scores(director.receipts, director.unexpected)
     narrator.chapter("Files that stay")
-    narrator.files("graphs by Graphite", pictures.draw(stage.graphite, RESULTS, started))
+    if not isinstance(stage, AllStage):
+        graphs = pictures.draw(stage.graphite, RESULTS, started)
+        narrator.files("graphs by Graphite", graphs)
     narrator.files("log of the workers", [shutil.copy(stage.log, RESULTS)])
     narrator.files("all alerts", [shutil.copy(stage.mailbox.path, RESULTS)])
     if director.missing:

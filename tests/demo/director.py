@@ -8,8 +8,6 @@ from tests.demo.scenes import Scene
 from tests.demo.stage import Stage
 from tests.real import WaitError
 
-ALERT_TIMEOUT = 60.0  # seconds; on an idle machine each alert takes less than 15
-
 
 class Director:
     """Plays scenes on a stage.
@@ -22,7 +20,7 @@ class Director:
         self,
         stage: Stage,
         *,
-        timeout: float = ALERT_TIMEOUT,
+        timeout: float,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:

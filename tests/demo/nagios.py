@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from beanwatch import config as configuration
 from beanwatch.checks.lib.nagios_files import nagios_checks
+from beanwatch.config.reader import load
 from tests.real import ROOT
 
 SHIPPED = [ROOT / "checks" / "nagios" / name for name in ("commands.cfg", "templates.cfg")]
@@ -19,12 +19,9 @@ WORKERS = "workers"
 # longer, so that a worker that hangs has restarted before its service alerts.
 
 
-def write_objects(directory: Path, config: Path, mailbox: Path) -> list[Path]:
-    """Write the object files of the demo. Return them and the shipped ones, for Nagios to load."""
-    checks = directory / "checks.cfg"
-    checks.write_text("\n".join(nagios_checks(configuration.load(str(config)))))
-    own = directory / "queue1.cfg"
-    own.write_text(f"""\
+def contact(mailbox: Path) -> str:
+    """Return the contact whose notifications are written to the mailbox."""
+    return f"""\
 define contact {{
     use           beanwatch-contact
     contact_name  viewer
@@ -35,7 +32,16 @@ define contactgroup {{
     contactgroup_name  beanwatch
     members            viewer
 }}
+"""
 
+
+def write_objects(directory: Path, config: Path, mailbox: Path) -> list[Path]:
+    """Write the object files of the demo. Return them and the shipped ones, for Nagios to load."""
+    checks = directory / "checks.cfg"
+    checks.write_text("\n".join(nagios_checks(load(str(config)))))
+    own = directory / "queue1.cfg"
+    own.write_text(f"""\
+{contact(mailbox)}
 define host {{
     use                 beanwatch-host
     host_name           queue1

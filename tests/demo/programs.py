@@ -49,6 +49,11 @@ class Program:
             self._process.wait()
             self._process = None
 
+    @property
+    def has_ended(self) -> bool:
+        """True if the program was started and ended by itself."""
+        return self._process is not None and self._process.poll() is not None
+
     def supervise(self) -> None:
         """Start the program again if it ended by itself, as systemd does with Restart=."""
         if self._process is None or (code := self._process.poll()) is None:

@@ -51,6 +51,8 @@ critical = 20
 class Stage(contextlib.ExitStack):
     """Starts the servers and programs. When the context ends, it stops them in reverse order."""
 
+    alert_timeout = 60.0  # seconds; on an idle machine each alert takes less than 15
+
     def __init__(self, directory: Path, narrator: Narrator) -> None:
         super().__init__()
         self.directory = directory
@@ -134,10 +136,15 @@ class Stage(contextlib.ExitStack):
             for name, status in services.items()
             if status["has_been_checked"] == "0" or status["current_state"] != "0"
         ]
-        sources = ("beanwatch.queue.*.*.puts", "beanwatch.job.*.*.*.*.ok.count")
         return found or [
-            f"Graphite has no {path} yet" for path in sources if not self.graphite.values(path)
+            f"Graphite has no {path} yet"
+            for path in self.sources()
+            if not self.graphite.values(path)
         ]
+
+    def sources(self) -> tuple[str, ...]:
+        """Return a series that the collector sends, and one that the workers send."""
+        return ("beanwatch.queue.*.*.puts", "beanwatch.job.*.*.*.*.ok.count")
 
     def run(self, argv: list[str], times: int = 1) -> None:
         """Print a command and run it, `times` times. Raises ProgramError if it fails."""
@@ -162,4 +169,8 @@ class Stage(contextlib.ExitStack):
         """Restart workers that ended, and update the footer. Call it often while waiting."""
         for worker in self.workers.values():
             worker.supervise()
-        self.narrator.news(f"{self.producer.put} jobs put")
+        self.narrator.news(self.news())
+
+    def news(self) -> str:
+        """Return the text at the right end of the footer."""
+        return f"{self.producer.put} jobs put"

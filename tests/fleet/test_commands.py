@@ -46,7 +46,7 @@ def test_an_action_that_it_does_not_have_is_exit_1(
 
 def test_a_job_cannot_be_looked_up(capsys: pytest.CaptureFixture[str]) -> None:
     assert call("job", "7", *SERVER) == 1
-    assert "cannot look up jobs on other" in capsys.readouterr().err
+    assert "cannot look up jobs: other has no" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

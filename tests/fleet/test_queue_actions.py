@@ -2,14 +2,13 @@
 
 import pytest
 
+from beanwatch.fleet.failed_jobs import BuriedFilter, plan_by_ledger
 from beanwatch.fleet.first_jobs import peek_queue
 from beanwatch.fleet.queue_actions import (
     FREE_STATES,
-    BuriedFilter,
     Target,
     find_targets,
     list_queue_names,
-    plan_by_ledger,
     plan_jobs,
     plan_pause,
     plan_resume,

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from beanwatch.cli.top import KEYS, MAX_INTERVAL, MIN_INTERVAL, Screen
+from beanwatch.collectors.poll.fleet_totals import FleetTotals
 from beanwatch.fleet.overview import FleetObserver, Overview, QueueRow, ServerRow
 
 
@@ -26,7 +27,13 @@ class Fleet:
 def make_screen(order: str = "name") -> tuple[Screen, Fleet]:
     fleet = Fleet()
     screen = Screen(
-        cast("FleetObserver", fleet), None, order=order, pattern="*", only_wrong=False, timeout=1.0
+        cast("FleetObserver", fleet),
+        None,
+        FleetTotals([]),
+        order=order,
+        pattern="*",
+        only_wrong=False,
+        timeout=1.0,
     )
     screen.poll()
     return screen, fleet

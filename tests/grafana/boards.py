@@ -13,6 +13,8 @@ from tests.real import ROOT
 FOLDER = ROOT / "grafana"
 NAMES = ("fleet", "queue", "worker", "server")
 Json = dict[str, Any]
+# What Grafana puts in by itself, for a short chart of a Prometheus that scrapes each second.
+TIMES = {"__rate_interval": "10s", "__range": "1m", "__interval": "5s"}
 
 
 class Query(NamedTuple):
@@ -22,8 +24,23 @@ class Query(NamedTuple):
     text: str
 
 
-def dashboard(name: str) -> Json:
-    found: Json = json.loads((FOLDER / "dashboards" / f"beanwatch-{name}.json").read_text())
+def dashboard(name: str, source: str = "graphite") -> Json:
+    path = f"dashboards/beanwatch-{name}.json"
+    if source == "prometheus":
+        path = f"prometheus/dashboards/beanwatch-{name}-prometheus.json"
+    found: Json = json.loads((FOLDER / path).read_text())
+    return found
+
+
+def source_of(board: Json) -> str:
+    """The type of data source that a dashboard is for."""
+    found: str = variables(board)["datasource"]["query"]
+    return found
+
+
+def text_of(target: Json) -> str:
+    """The query of a panel, in the language of its data source."""
+    found: str = target["expr"] if "expr" in target else target["target"]
     return found
 
 
@@ -44,9 +61,9 @@ def targets(board: Json) -> Iterator[Query]:
     """Of every panel and every annotation."""
     for panel in panels(board):
         for target in panel["targets"]:
-            yield Query(f"{panel['title']} ({panel['id']}) {target['refId']}", target["target"])
+            yield Query(f"{panel['title']} ({panel['id']}) {target['refId']}", text_of(target))
     for event in board["annotations"]["list"]:
-        yield Query(event["name"], event["target"]["target"])
+        yield Query(event["name"], text_of(event["target"]))
 
 
 def labelled(panel: Json) -> Iterator[tuple[str, str]]:
@@ -56,7 +73,7 @@ def labelled(panel: Json) -> Iterator[tuple[str, str]]:
         _, *columns = panel["fieldConfig"]["overrides"]  # the first is the name of the row
         labels = [f"{panel['title']}: {column['matcher']['options']}" for column in columns]
     for label, target in zip(labels, panel["targets"], strict=True):
-        yield label, target["target"]
+        yield label, text_of(target)
 
 
 def variable_queries(board: Json) -> Iterator[Query]:

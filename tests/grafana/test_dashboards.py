@@ -16,8 +16,14 @@ from tests.grafana.boards import Json
 from tests.real import ROOT
 
 BOARDS = {name: boards.dashboard(name) for name in boards.NAMES}
-every_dashboard = pytest.mark.parametrize("board", BOARDS.values(), ids=BOARDS)
-DATASOURCE = {"type": "graphite", "uid": "${datasource}"}
+PROMETHEUS = {f"{name}-prometheus": boards.dashboard(name, "prometheus") for name in boards.NAMES}
+BOTH = {**BOARDS, **PROMETHEUS}
+graphite_dashboard = pytest.mark.parametrize("board", BOARDS.values(), ids=BOARDS)
+every_dashboard = pytest.mark.parametrize("board", BOTH.values(), ids=BOTH)
+
+
+def datasource(board: Json) -> Json:
+    return {"type": boards.source_of(board), "uid": "${datasource}"}
 
 
 def test_the_committed_files_are_what_the_code_makes() -> None:
@@ -37,10 +43,10 @@ def test_a_series_that_nobody_emits_cannot_be_drawn() -> None:
 
 def test_a_job_is_found_by_its_worker_or_among_those_of_all_workers() -> None:
     every = Patterns("p", "w", servers="q1", queues="t")
-    assert every.outcomes("ok") == "w.job.q1.t.*.*.ok.rate"
+    assert every.outcomes("ok").graphite == "w.job.q1.t.*.*.ok.rate"
     # `?` stands for `_`, so that `*?*` finds the node `all` too
     one = Patterns("p", "w", hosts="$host", workers="$worker")
-    assert one.timer("wait", "mean") == "w.job.$server.*.*.$host?$worker.wait.mean"
+    assert one.timer("wait", "mean").graphite == "w.job.$server.*.*.$host?$worker.wait.mean"
 
 
 @pytest.mark.parametrize(
@@ -71,16 +77,13 @@ def test_it_has_a_fixed_uid_is_read_only_and_names_no_data_source(board: Json) -
     assert board["editable"] is False
     assert "id" not in board
     found = boards.variables(board)["datasource"]
-    assert (found["type"], found["query"], found["label"]) == (
-        "datasource",
-        "graphite",
-        "Data source",
-    )
+    assert (found["type"], found["label"]) == ("datasource", "Data source")
+    own = datasource(board)
     for variable in boards.variables(board).values():
-        assert variable.get("datasource", DATASOURCE) == DATASOURCE
+        assert variable.get("datasource", own) == own
     for event in board["annotations"]["list"]:
-        assert event["datasource"] == event["target"]["datasource"] == DATASOURCE
-        assert event["target"]["fromAnnotations"] is True
+        assert event["datasource"] == event["target"]["datasource"] == own
+        assert own["type"] == "prometheus" or event["target"]["fromAnnotations"] is True
 
 
 @every_dashboard
@@ -90,15 +93,17 @@ def test_every_panel_says_what_it_shows(board: Json) -> None:
     for panel in boards.panels(board):
         assert panel["title"]
         assert panel["description"].endswith("."), panel["title"]
-        assert panel["datasource"] == DATASOURCE
+        assert panel["datasource"] == datasource(board)
         assert panel["targets"]
-        assert all(target["datasource"] == DATASOURCE for target in panel["targets"])
+        assert all(target["datasource"] == panel["datasource"] for target in panel["targets"])
         assert panel["fieldConfig"]["defaults"]["unit"], panel["title"]
         if panel["type"] in ("timeseries", "state-timeline"):
             assert panel["options"]["legend"]["showLegend"] is True
         if panel["type"] == "stat":
             # The newest value or none: never one that was true an hour ago.
             assert panel["options"]["reduceOptions"]["calcs"] == ["last"]
+            if boards.source_of(board) == "prometheus":
+                assert all(target["instant"] for target in panel["targets"])
 
 
 UNITS = {
@@ -113,7 +118,7 @@ CHANGED = re.compile(r"perSecond|asPercent|scale\((?!max)")
 READABLE = {"dtdurations": "s"}
 
 
-@every_dashboard
+@graphite_dashboard
 def test_units_are_those_of_the_table(board: Json) -> None:
     checked = 0
     for panel in boards.panels(board):
@@ -146,7 +151,7 @@ def test_what_is_unknown_is_shown_as_unknown(board: Json) -> None:
         assert panel["fieldConfig"]["defaults"]["noValue"] == "n/a", panel["title"]
 
 
-@every_dashboard
+@graphite_dashboard
 def test_a_number_is_never_made_up_but_for_counts_of_events(board: Json) -> None:
     for query in boards.targets(board):
         for made_up in re.findall(
@@ -179,23 +184,41 @@ def test_panels_leave_no_gap_and_do_not_overlap(board: Json) -> None:
 @every_dashboard
 def test_its_variables_look_again_and_cover_prefixes_of_others(board: Json) -> None:
     found = boards.variables(board)
-    assert {"prefix", "worker_prefix"} <= found.keys()
+    is_graphite = boards.source_of(board) == "graphite"
+    assert ({"prefix", "worker_prefix"} <= found.keys()) == is_graphite
     for variable in found.values():
         assert variable["type"] in ("datasource", "query", "textbox")
         if variable["type"] == "query":
             assert variable["refresh"] == 2
         if variable.get("includeAll"):
-            assert variable["allValue"] == "*"
+            assert variable["allValue"] == ("*" if is_graphite else ".*")
     for query in (*boards.targets(board), *boards.variable_queries(board)):
-        boards.put_in(query.text, dict.fromkeys(found, "x"))  # raises for one that is not there
-        assert "beanwatch" not in query.text
+        known = {**dict.fromkeys(found, "x"), **boards.TIMES}
+        boards.put_in(query.text, known)  # raises for one that is not there
+        assert "beanwatch." not in query.text
+
+
+@pytest.mark.parametrize("name", boards.NAMES)
+def test_the_readme_names_the_panels_that_prometheus_has_no_data_for(name: str) -> None:
+    text = (boards.FOLDER / "README.md").read_text().partition("## Prometheus")[2]
+    (line,) = re.findall(r"^- Panels that .*?(?=^- )", text, re.M | re.S)
+    told = re.search(rf"{name.capitalize()}: (.*?)[.,] ?(?:[A-Z]|and the)", line, re.S)
+    kept = {panel["id"] for panel in boards.panels(PROMETHEUS[f"{name}-prometheus"])}
+    missing = {p["title"] for p in boards.panels(BOARDS[name]) if p["id"] not in kept}
+    named = re.findall(r"\*([^*]+)\*", told[1]) if told else []
+    assert {" ".join(title.split()) for title in named} == missing
+
+
+def is_other(one: Json, board: Json) -> bool:
+    """True if it is a dashboard for the other kind of data source."""
+    return boards.source_of(one) != boards.source_of(board)
 
 
 @every_dashboard
 def test_it_links_to_the_others_and_keeps_time_and_variables(board: Json) -> None:
     others = next(link for link in board["links"] if link["type"] == "dashboards")
-    assert others["tags"] == ["beanwatch"]
-    assert "beanwatch" in board["tags"]
+    assert others["tags"] == board["tags"]
+    assert all(one["tags"] != board["tags"] for one in BOTH.values() if is_other(one, board))
     assert others["keepTime"]
     assert others["includeVars"]
     assert all("placement" not in link for link in board["links"])
@@ -217,7 +240,7 @@ def test_every_link_leads_to_a_heading_of_the_runbook_or_a_dashboard(board: Json
                     assert link["url"].startswith("/d/beanwatch-")
                     assert "${__url_time_range}" in link["url"]
                     uid = link["url"].split("?")[0].removeprefix("/d/")
-                    assert uid in {other["uid"] for other in BOARDS.values()}
+                    assert uid in {one["uid"] for one in BOTH.values() if not is_other(one, board)}
 
 
 def test_limits_are_those_of_the_checks() -> None:
@@ -229,8 +252,8 @@ def test_limits_are_those_of_the_checks() -> None:
     assert both(queue_buried.DEFAULT_LIMITS) == (limits.BURIED,)
     assert both(job_failures.DEFAULT_LIMITS) == limits.FAILED
     assert both(metrics_fresh.DEFAULT_LIMITS) == limits.SILENT
-    assert (job_failures.MIN_RUNS, f"{job_failures.WINDOW_MINUTES}min") == (
+    assert (job_failures.MIN_RUNS, job_failures.WINDOW_MINUTES) == (
         limits.FAILED_RUNS,
-        limits.FAILED_SPAN,
+        limits.FAILED_MINUTES,
     )
     assert job_failures.FAILED_OUTCOMES == states.FAILURES

@@ -1,11 +1,13 @@
 """Panels of a queue system that can tell little: what is unknown has no value, and is never 0."""
 
 import time
+from pathlib import Path
 
 from beanwatch.grafana.generator.lib import queries, states
 from beanwatch.grafana.generator.lib.patterns import Patterns
 from tests.grafana import boards
 from tests.real import Graphite, wait_until
+from tests.real.prometheus import MetricsPage, Prometheus
 
 # Such a server answers, and of a queue it tells the ready and the reserved jobs, and the puts.
 KNOWN = {
@@ -43,6 +45,15 @@ SHOWN = {
     "server": {"Servers down": [0], "Answers": [1], "Put": [2]},
     "worker": {},
 }
+# The same server, as Prometheus gets it.
+PAGE = """\
+beanwatch_collector_poll_age_seconds{{{s1}}} 1
+beanwatch_collector_poll_success{{{s1}}} 1
+beanwatch_server_up{{{s1}}} 1
+beanwatch_queue_jobs{{{s1},queue="orders",state="ready"}} 3
+beanwatch_queue_jobs{{{s1},queue="orders",state="reserved"}} 1
+beanwatch_queue_puts_total{{{s1},queue="orders"}} {puts}
+"""
 # Queues and the series that each has, with the time to drain that is shown.
 DRAINED = {
     "grows": ({"s1": {"put_rate": 2, "delete_rate": 1}}, states.NEVER_DRAINED),
@@ -81,6 +92,29 @@ def test_what_a_system_cannot_tell_has_no_value(graphite: Graphite, prefix: str)
         assert shown == expected
 
 
+def test_what_a_system_cannot_tell_prometheus_has_no_value_for(tmp_path: Path) -> None:
+    def page(scrapes: int) -> str:
+        return PAGE.format(s1='system="few",server="s1"', puts=2 * scrapes)
+
+    scrape = {"job_name": "beanwatch", "scrape_interval": "1s", "scrape_timeout": "1s"}
+    with MetricsPage(page) as few:
+        config = {"scrape_configs": [{**scrape, "static_configs": [{"targets": [few.address]}]}]}
+        with Prometheus(tmp_path, config) as prometheus:
+            rates = "rate(beanwatch_queue_puts_total[10s]) > 1.9"
+            wait_until(lambda: prometheus.query(rates), timeout=60)
+            values = {**dict.fromkeys(CHOICES, ".*"), "queue": "orders", **boards.TIMES}
+            for name, expected in SHOWN.items():
+                shown: dict[str, list[float]] = {}
+                for panel in boards.panels(boards.dashboard(name, "prometheus")):
+                    for label, query in boards.labelled(panel):
+                        found = prometheus.query(boards.put_in(query, values))
+                        if newest := [round(sample.value) for sample in found]:
+                            shown[label] = sorted({*shown.get(label, []), *newest})
+                # Prometheus computes the rate of the counter, and knows no points.
+                shown.pop("The queue on each server now: Total put", None)
+                assert shown == {k: v for k, v in expected.items() if k != "Points per poll"}
+
+
 def test_a_queue_is_never_drained_only_where_its_rates_are_known(
     graphite: Graphite, prefix: str
 ) -> None:
@@ -89,7 +123,7 @@ def test_a_queue_is_never_drained_only_where_its_rates_are_known(
             for measure, value in measures.items():
                 graphite.send(f"{prefix}.queue.{server}.{queue}.{measure}", value)
     wait_until(lambda: graphite.values(f"{prefix}.queue.s2.known_on_one.drain_seconds"))
-    query = queries.time_to_drain(Patterns(prefix, servers="*"))
+    query = queries.time_to_drain(Patterns(prefix, servers="*")).graphite
     shown = {
         one["target"]: max(value for value, _ in one["datapoints"] if value is not None)
         for one in graphite.render(query)

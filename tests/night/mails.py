@@ -28,28 +28,38 @@ class NightMail(NamedTuple):
 
 
 class Expected(NamedTuple):
-    """A mail that must arrive within `within` seconds, exactly once.
+    """A mail that must arrive in time, exactly once.
 
-    `words` is a regular expression that its text must match; "" matches every text. For a recovery
-    `service` is a regular expression for the service.
+    In time: within `minutes` of the monitor, and `seconds` that pass in the product itself, such as
+    those after which a worker counts as dead. By default a service is checked within a minute and
+    three times more, a minute apart, before it alerts: this is what Nagios is told.
+
+    `service` is the host and the service, as in `queue1 / redis`. `words` is a regular expression
+    that its text must match; "" matches every text.
     """
 
     state: str
+    service: str
     words: str = ""
-    service: str = ""
-    within: float = 60.0
+    minutes: float = 5.0
+    seconds: float = 5.0
+
+    def time_limit(self, tick: float) -> float:
+        """Return the time in which it must arrive, in seconds; a minute takes `tick` seconds."""
+        return self.minutes * tick + self.seconds
 
     def matches(self, mail: NightMail) -> bool:
         """Return True if `mail` is the expected one."""
-        return (
-            mail.state == self.state
-            and bool(re.search(self.words, mail.text))
-            and bool(re.search(self.service, mail.service))
+        kind = "RECOVERY" if self.state == "OK" else "PROBLEM"
+        found = (mail.kind, f"{mail.host} / {mail.service}", mail.state)
+        return found == (kind, self.service, self.state) and bool(
+            re.search(self.words, mail.text, re.IGNORECASE)
         )
 
     def __str__(self) -> str:
-        what = " ".join(word for word in (self.service, self.words) if word)
-        return f"{self.state} {what}".strip()
+        words = f": {self.words}" if self.words else ""
+        limit = f"within {self.minutes:g} min + {self.seconds:g} s"
+        return f"{self.service} is {self.state}{words}, once, {limit}"
 
 
 class Inbox:

@@ -10,9 +10,10 @@ from tests.night.mails import Expected, Inbox, NightMail
 from tests.night.troubles import Trouble
 
 AT_ONCE = 2  # troubles
-CALM = 12.0  # seconds after a trouble in which no further mail may come
-CALM_WITHOUT_MAILS = 30.0  # the same, for a trouble that must cause none
-MAX_GAP = 8.0  # seconds between the starts of two troubles, at most
+# In ticks: minutes of the monitor.
+CALM = 3.0  # after a trouble; no further mail may come in it
+CALM_WITHOUT_MAILS = 6.0  # the same, for a trouble that must cause none
+MAX_GAP = 2.0  # between the starts of two troubles, at most
 
 
 class Result(NamedTuple):
@@ -26,14 +27,16 @@ class Result(NamedTuple):
 class _Played:
     """One trouble that is being played: its problems, then its recoveries, then calm."""
 
-    def __init__(self, trouble: Trouble, now: float) -> None:
+    def __init__(self, trouble: Trouble, now: float, tick: float) -> None:
         self.trouble = trouble
+        self._tick = tick  # seconds
         self.pending = list(trouble.problems)
         self.arrived: list[tuple[Expected, float]] = []
         self.missing: list[Expected] = []
         self.is_fixed = False
         self.began = now  # when it was caused or fixed
-        self.calm_until = 0.0 if trouble.problems else now + CALM_WITHOUT_MAILS
+        self.lasts_until = 0.0 if trouble.problems else now + CALM_WITHOUT_MAILS * tick
+        self.calm_until = 0.0  # once it is mended
 
     def take(self, mail: NightMail) -> bool:
         """Return True if this mail was expected, and note it."""
@@ -46,13 +49,17 @@ class _Played:
 
     def drop_late(self, now: float) -> None:
         """Move the mails that did not arrive in time to `missing`."""
-        late = [one for one in self.pending if now - self.began > one.within]
+        late = [one for one in self.pending if now - self.began > one.time_limit(self._tick)]
         self.pending = [one for one in self.pending if one not in late]
         self.missing += late
 
 
 class Night:
-    """Plays troubles in the given order. `say` gets each line of the report as it happens."""
+    """Plays troubles in a random order. `say` gets each line of the report as it happens.
+
+    `clock` is in seconds. A night on a busy machine needs one that goes slower while the machine is
+    slow, such as `Pace.clock`.
+    """
 
     def __init__(
         self,
@@ -66,6 +73,7 @@ class Night:
         self.results: list[Result] = []
         self.extra: list[NightMail] = []
         self._fleet, self._say = fleet, say
+        self._tick = fleet.tick
         self._random = random.Random(seed)
         self._inbox = Inbox(fleet.smtp, clock)
         self._clock, self._sleep = clock, sleep
@@ -77,9 +85,9 @@ class Night:
         """True if every expected mail arrived in time, and no other."""
         return not self.extra and not any(result.missing for result in self.results)
 
-    def wait_for_calm(self, seconds: float) -> None:
-        """Let `seconds` pass, during which nothing may be mailed: all is well at first."""
-        end = self._clock() + seconds
+    def wait_for_calm(self, ticks: float) -> None:
+        """Let `ticks` pass, during which nothing may be mailed: all is well at first."""
+        end = self._clock() + ticks * self._tick
         while self._clock() < end:
             self._step()
 
@@ -96,13 +104,13 @@ class Night:
                 if free is not None:
                     waiting.remove(free)
                     self._start(free)
-                    next_start = self._clock() + self._random.uniform(0, MAX_GAP)
+                    next_start = self._clock() + self._random.uniform(0, MAX_GAP) * self._tick
             self._step()
 
     def _start(self, trouble: Trouble) -> None:
         self._tell(f"✗ {trouble.name}")
         trouble.cause(self._fleet)
-        self._playing.append(_Played(trouble, self._clock()))
+        self._playing.append(_Played(trouble, self._clock(), self._tick))
 
     def _step(self) -> None:
         self._fleet.supervise()
@@ -118,16 +126,17 @@ class Night:
     def _advance(self, one: _Played) -> None:
         now = self._clock()
         one.drop_late(now)
-        if one.pending or now < one.calm_until:
+        if one.pending or now < max(one.lasts_until, one.calm_until):
             return
-        if not one.is_fixed:
+        if not one.lasts_until:
+            one.lasts_until = now + one.trouble.lasts * self._tick
+        elif not one.is_fixed:
             self._tell(f"✓ mended: {one.trouble.name}")
             one.trouble.fix(self._fleet)
             one.is_fixed, one.began = True, self._clock()
             one.pending = list(one.trouble.recoveries)
-            one.calm_until = 0.0
         elif not one.calm_until:
-            one.calm_until = now + CALM
+            one.calm_until = now + CALM * self._tick
         else:
             self._playing.remove(one)
             self.results.append(Result(one.trouble, one.arrived, one.missing))

@@ -47,7 +47,7 @@ mkdir -p /usr/local/bin /usr/local/sbin
 cp {stub} /usr/local/sbin/systemctl
 cp {stub} /usr/local/sbin/journalctl
 chmod 755 /usr/local/sbin/*
-rm -rf /etc/beanwatch /opt/beanwatch
+rm -rf /etc/beanwatch /opt/beanwatch /var/lib/prometheus
 echo '127.0.1.1 queue1' >> /etc/hosts
 printf '#!/bin/sh\ncat >> /var/mail/root\n' > /usr/sbin/sendmail
 chmod 755 /usr/sbin/sendmail
@@ -82,7 +82,7 @@ def can_be_made() -> bool:
 
 
 def run(
-    commands: Sequence[Shown], wheels: Path, work: Path, *, before: str = "", timeout: float = 400
+    commands: Sequence[Shown], wheels: Path, work: Path, *, before: str = "", timeout: float = 600
 ) -> list[Ran]:
     """Type the commands into one shell of a new host; what each printed.
 

@@ -14,7 +14,7 @@ NATIVE = {
     "beanstalkd": {
         "rejected_puts": "puts refused since the server's start: too big, draining, out of memory",
         "binlog_bytes": "size of the binlog's files; 0 without a binlog",
-    }
+    },
 }
 REDIS = {
     "beanwatch:workers": (
@@ -71,6 +71,7 @@ BEAT = {
     "queues": "the queues that it takes jobs from",
     "state": "{beat_states}",
     "reason": "why it is blocked, waiting or stopping",
+    "is_disconnected": "true: it is blocked because it cannot use its queue server",
     "job": "the running job's name",
     "job_id": "the running job's id on the server",
     "job_uuid": "the running job's id in the envelope",
@@ -109,6 +110,11 @@ BEAT = {
     "restart_refused": "why it runs on though it was told to restart: the next could not start",
     "failed_starts": "starts in a row that failed, because the application cannot be imported",
     "black_box": "path of the file that says, on its host, how this instance ended",
+    "totals_of": "the earlier instance since whose start `totals` count; empty: this one. A stop "
+    "on request ends the count, unless the worker is expected, or has crashed lately",
+    "totals": "the runs since the start of the instance `totals_of`, for each kind of job: "
+    "`[queue, job, {{outcome: runs}}, seconds, [runs in each bucket]]`; the buckets are those of "
+    "`beanwatch_job_duration_seconds`, without zeros at the end; `null` if they are not known",
     "is_over": "true if it stopped as requested and the next instance has not started yet",
 }
 LOG = {
@@ -132,6 +138,21 @@ CONFIG = {
     "prefix": "first node of all metric paths",
     "log_format": "format of the log lines of worker and collector",
     "log_file": "log file instead of standard output; reopened on SIGHUP",
+    "servers.NAME.url": "URL of a queue server. Where no other setting is needed, "
+    '`[servers]` takes it as `NAME = "URL"`',
+    "servers.NAME.layout": "how the jobs are stored, for Redis and SQL "
+    "(see [Queue systems](queues.md))",
+    "servers.NAME.queues": "names of queues, or globs. A system that cannot list its queues "
+    "needs it",
+    "servers.NAME.password_file": "file whose first line is the password; without it: "
+    "`$BEANWATCH_SERVER_NAME_PASSWORD`",
+    "servers.NAME.ca_file": "certificates to trust in place of the system's, in PEM form",
+    "servers.NAME.prefix": "prefix of all keys in Redis",
+    "servers.NAME.failed": "list of a queue's failed jobs in Redis, with `{queue}` for its name",
+    "servers.NAME.group": "consumer group of a stream",
+    "servers.NAME.table": "SQL table of the jobs",
+    "servers.NAME.endpoint_url": "where the API is, in place of the provider's own address",
+    "servers.NAME.cloudwatch": "read ages and counters from CloudWatch, which bills each request",
     "redis.url": "the Redis of the heartbeats and the ledger; empty: off; `redis://`, "
     "`rediss://`, `unix://`, `redis+sentinel://`",
     "redis.password_file": "a file whose first line is the password",
@@ -144,6 +165,10 @@ CONFIG = {
     "collect.exclude": "queues to leave out",
     "collect.max_queues": "most queues with series of their own, besides configured ones; 0: any",
     "collect.head_ages": "ask for the ages of the first ready and the first buried job",
+    "worker.listen": "host:port, or a port of the loopback interface, where Prometheus and probes "
+    "ask the worker; empty: off. Each worker of a host needs another one",
+    "collect.listen": "host:port, or a port of the loopback interface, where Prometheus scrapes "
+    "the collector; empty: off",
     "collect.state": "file that remembers counters between two runs of `--once`",
     "collect.spool": "directory that keeps what Graphite cannot take now",
     "workers.secret_file": "file with the secret that signs commands to workers (at least 32 "

@@ -12,9 +12,10 @@ from typing import Any
 
 import click
 
-from beanwatch import config
 from beanwatch.checks import registry
 from beanwatch.cli import COMMANDS, beanwatch
+from beanwatch.config import Config, ServerConfig
+from beanwatch.config.keys import GENERAL, SERVER, TABLES
 from beanwatch.outcomes import OUTCOMES
 from beanwatch.store import heartbeats, ledger, outcome_counts, redis_state, started_runs, stops
 from beanwatch.worker.telemetry import ledger_writer as recording
@@ -26,7 +27,7 @@ PAGE = ROOT / "docs" / "reference.md"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 SCRIPTS = sorted(PROJECT["scripts"])
 REGISTERED = {check.program: check for check in registry.CHECKS}
-CHECKS = sorted(REGISTERED)
+PROGRAMS = sorted(REGISTERED)
 HELPERS = [name for name in SCRIPTS if name.startswith("beanwatch_")]
 
 
@@ -98,10 +99,10 @@ def module_of(program: str) -> Any:
 
 def checks() -> str:
     """The flags of every check, from argparse itself; those that all share first."""
-    parsers = {name: module_of(name).parser() for name in CHECKS}
+    parsers = {name: module_of(name).parser() for name in PROGRAMS}
     flags = {name: dict(flags_of(parser)) for name, parser in parsers.items()}
     shared = set.intersection(*(set(found.items()) for found in flags.values()))
-    order = flags[CHECKS[0]]
+    order = flags[PROGRAMS[0]]
     parts = ["### All checks", table(["flag", ""], [f for f in order.items() if f in shared])]
     for name, found in flags.items():
         parts.append(f"### {name}")
@@ -132,14 +133,17 @@ def choices(action: argparse.Action) -> str:
 
 def configuration() -> str:
     """Every key with its default and what is allowed."""
-    defaults = config.Config()
+    defaults = Config()
     rows = []
-    for table_name, spec in {"": config.GENERAL, **config.TABLES}.items():
+    for table_name, spec in {"": GENERAL, **TABLES}.items():
         for key, parser in spec.items():
             path = f"{table_name}.{key}" if table_name else key
             section = getattr(defaults, table_name) if table_name in dir(defaults) else defaults
             value = () if path == "workers.expected" else getattr(section, key)
             rows.append([f"`{path}`", show(value), allowed(parser), meanings.CONFIG[path]])
+    for key, parser in SERVER.items():
+        path, value = f"servers.NAME.{key}", getattr(ServerConfig(), key)
+        rows.append([f"`{path}`", show(value), allowed(parser), meanings.CONFIG[path]])
     check_complete("CONFIG", (row[0].strip("`") for row in rows))
     return table(["key", "default", "takes", ""], rows)
 

@@ -1,21 +1,21 @@
 """The tables of all series and of all queue systems, for docs/reference.md and docs/queues.md."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from beanwatch.queues import consumers
 from beanwatch.queues.base import ACTIONS, Actions
 from beanwatch.queues.beanstalkd.stats import ImplausibleValues, parse_stats, read_tube, to_server
 from beanwatch.queues.model import QUEUE_FIELDS, SERVER_FIELDS
-from beanwatch.queues.registry import MODULES, all_systems, find_system
+from beanwatch.queues.registry import all_systems
 from beanwatch.store.health import HEALTH
+from beanwatch.telemetry import prometheus
 from beanwatch.telemetry import series as paths
 from tests.operations import meanings
 from tests.operations.markdown import code, explained, table
 from tests.queues.formats import SERVERS, TUBES
 
 JOB = paths.job("<prefix>", "SERVER", "QUEUE", "JOB", "WORKER")
-KNOWN, UNKNOWN = "yes", "no"
 
 
 # -- series
@@ -28,7 +28,8 @@ def metrics() -> str:
         stems.setdefault(group.stem, []).extend(group.series)
     parts = []
     for stem, measures in stems.items():
-        parts += [heading(stem), table(["series", "unit", ""], map(describe, measures))]
+        rows = map(describe, measures)
+        parts += [heading(stem), table(["series", "unit", "", "for Prometheus"], rows)]
     stem = JOB
     for name in ("SERVER", "QUEUE", "JOB", "WORKER"):
         stem = stem.replace(name, f"<{name.lower()}>")
@@ -38,7 +39,16 @@ def metrics() -> str:
         *([f"`{one.name}.<stat>`", one.unit, one.help] for one in paths.TIMERS),
     ]
     stats = f"`<stat>` is one of {code(paths.TIMER_STATS)}."
-    return "\n\n".join([*parts, heading(stem), table(["series", "unit", ""], rows), stats])
+    parts += [heading(stem), table(["series", "unit", ""], rows), stats]
+    return "\n\n".join([*parts, "### Only for Prometheus", table(["name", ""], only_prometheus())])
+
+
+def only_prometheus() -> Iterator[list[str]]:
+    """The families of samples that Graphite gets under no name, or as several series."""
+    named = {one.prometheus for group in paths.GROUPS for one in group.series if not one.label}
+    for name, text in sorted(prometheus.OTHER_HELP.items()):
+        if name not in named:
+            yield [f"`{prometheus.PREFIX}{name}`", text]
 
 
 def heading(stem: str) -> str:
@@ -53,7 +63,10 @@ def describe(measure: paths.Series) -> list[str]:
         "worker_states": numbered(HEALTH),
     }
     unit = ", ".join(filter(None, (measure.unit, "counter" if measure.is_counter else "")))
-    return [f"`{measure.name}`", unit, measure.help.format(**states)]
+    name = f"`{prometheus.PREFIX}{measure.prometheus}`" if measure.prometheus else ""
+    if measure.label:
+        name += ' with `{}="{}"`'.format(*measure.label)
+    return [f"`{measure.name}`", unit, measure.help.format(**states), name]
 
 
 def numbered(words: Iterable[str]) -> str:
@@ -69,20 +82,35 @@ class NativeNames(NamedTuple):
 
 
 def native() -> str:
-    """The native series of every system, and the meaning of those that beanwatch computes."""
+    """The native series of every system, and their meanings, where the system declares them."""
     parts = []
     for system in all_systems():
-        names = NATIVE[system.name]()
-        stems = {paths.SERVER.stem: names.server, paths.QUEUE.stem: names.queue}
+        parts.append(f"### Native series of {system.name}")
+        if system.name in RECORDED:
+            parts += recorded_native(system.name)
+            continue
         rows = [
-            [f"`{stem.replace('<prefix>', paths.PREFIX)}.`", code(n)] for stem, n in stems.items()
+            [f"`{stem.replace('<prefix>', paths.PREFIX)}.{name}`", meaning]
+            for stem, names in (
+                (paths.SERVER.stem, system.native_server),
+                (paths.QUEUE.stem, system.native_queue),
+            )
+            for name, meaning in names
         ]
-        parts += [f"### Native series of {system.name}", table(["path", "series"], rows)]
-        if computed := meanings.NATIVE.get(system.name):
-            missing = computed.keys() - {*names.server, *names.queue}
-            assert not missing, missing
-            parts.append(table(["computed by beanwatch", ""], explained(computed, computed)))
+        parts.append(table(["series", ""], rows) if rows else "None.")
     return "\n\n".join(parts)
+
+
+def recorded_native(system: str) -> Iterator[str]:
+    """A table of the native series of a system, and one of those that beanwatch computes."""
+    names = RECORDED[system]()
+    stems = {paths.SERVER.stem: names.server, paths.QUEUE.stem: names.queue}
+    rows = [[f"`{stem.replace('<prefix>', paths.PREFIX)}.`", code(n)] for stem, n in stems.items()]
+    yield table(["path", "series"], rows)
+    computed = meanings.NATIVE[system]
+    missing = computed.keys() - {*names.server, *names.queue}
+    assert not missing, missing
+    yield table(["computed by beanwatch", ""], explained(computed, computed))
 
 
 def beanstalkd_native() -> NativeNames:
@@ -93,55 +121,70 @@ def beanstalkd_native() -> NativeNames:
     return NativeNames(sorted({*server.native, "rejected_puts"}), sorted(queue.native))
 
 
-# A queue system needs a line here, so that its native series are on the page.
-NATIVE: dict[str, Callable[[], NativeNames]] = {"beanstalkd": beanstalkd_native}
+# Systems whose server decides which numbers there are. The names are those of a recorded reply.
+RECORDED: dict[str, Callable[[], NativeNames]] = {"beanstalkd": beanstalkd_native}
 
 
 # -- queue systems
 
 
 def systems() -> str:
-    """The fields and the actions that each system declares."""
+    """Each system, then the fields and the actions with the systems that declare them."""
     found = all_systems()
-    names = [system.name for system in found]
-    schemes = [code(s for s in MODULES if find_system(s) is system) for system in found]
     facts = [
-        ["scheme of its URL", *schemes],
-        ["default port", *(str(system.default_port) for system in found)],
-        ["a consumer is", *(system.consumers for system in found)],
         [
-            "a queue that does not exist is",
-            *("empty" if system.absent_is_empty else "unknown" for system in found),
-        ],
+            f"`{system.name}`",
+            code(schemes),
+            str(system.default_port or ""),
+            code(sorted(system.settings)),
+            system.consumers,
+            "empty" if system.absent_is_empty else "unknown",
+        ]
+        for system, schemes in found.items()
     ]
-    queue = [
-        [f"`{field}`", meaning, *(tick(field, system.queue_fields) for system in found)]
-        for field, meaning in meanings_of(QUEUE_FIELDS, paths.QUEUE, meanings.QUEUE_FIELDS)
-    ]
-    server = [
-        [f"`{field}`", meaning, *(tick(field, system.server_fields) for system in found)]
-        for field, meaning in meanings_of(SERVER_FIELDS, paths.SERVER, meanings.SERVER_FIELDS)
-    ]
-    actions = [
-        [f"`{name}`", first_sentence(name), *(tick(name, system.actions) for system in found)]
-        for name in ACTIONS
-    ]
+    head = ["system", "scheme", "port", "settings", "a consumer is"]
+    head.append("a queue that does not exist is")
+    queue = {system.name: system.queue_fields for system in found}
+    server = {system.name: system.server_fields for system in found}
+    actions = {system.name: system.actions for system in found}
+    fields = meanings_of(QUEUE_FIELDS, paths.QUEUE, meanings.QUEUE_FIELDS)
+    server_fields = meanings_of(SERVER_FIELDS, paths.SERVER, meanings.SERVER_FIELDS)
     return "\n\n".join(
         [
-            table(["", *names], facts),
+            table(head, facts),
             "## Fields of a queue",
-            table(["field", "", *names], queue),
+            table(["field", "", "reported by"], rows(fields, queue)),
             "## Fields of a server",
-            table(["field", "", *names], server),
+            table(["field", "", "reported by"], rows(server_fields, server)),
             "## Actions",
-            table(["action", "", *names], actions),
+            table(["action", "", "supported by"], rows(described_actions(), actions)),
         ]
     )
 
 
-def tick(name: str, declared: frozenset[str]) -> str:
-    """A cell: whether a system declares this."""
-    return KNOWN if name in declared else UNKNOWN
+def rows(
+    names: Iterable[tuple[str, str]], declared: Mapping[str, frozenset[str]]
+) -> Iterator[list[str]]:
+    """A row for each name: its meaning, and the systems that declare it."""
+    for name, meaning in names:
+        yield [f"`{name}`", meaning, those_with(name, declared)]
+
+
+def those_with(name: str, declared: Mapping[str, frozenset[str]]) -> str:
+    """The systems that declare a name: `all`, `all but ...`, their names, or `none`."""
+    having = [system for system, names in declared.items() if name in names]
+    lacking = [system for system in declared if system not in having]
+    if not lacking:
+        return "all"
+    if not having:
+        return "none"
+    return f"all but {code(lacking)}" if len(lacking) < len(having) / 2 else code(having)
+
+
+def described_actions() -> Iterator[tuple[str, str]]:
+    """Each action with its meaning."""
+    for name in ACTIONS:
+        yield name, first_sentence(name)
 
 
 def meanings_of(

@@ -24,6 +24,8 @@ DEBIAN = {
     "beanstalkd": "/usr/bin/beanstalkd -l 127.0.0.1 -p 11300",
     "redis-server": "/usr/bin/redis-server --bind 127.0.0.1 --port 6379 --save '' --dir /tmp",
     "nagios4": "/usr/sbin/nagios4 /etc/nagios4/nagios.cfg",
+    "prometheus": "/usr/bin/prometheus",
+    "prometheus-alertmanager": "/usr/bin/prometheus-alertmanager --cluster.listen-address=",
 }
 
 

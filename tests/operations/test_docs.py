@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from beanwatch.config import LinksConfig
-from tests.operations.reference import CHECKS
+from tests.operations.reference import PROGRAMS
 from tests.real import ROOT
 
 DOCS = ROOT / "docs"
@@ -73,10 +73,10 @@ def test_every_link_to_the_runbook_has_its_heading() -> None:
     assert links, "nothing links to the runbook?"
     assert links <= anchors(DOCS / "runbook.md")
     # The checks make theirs of their own names.
-    headings = {name.removeprefix("check_").replace("_", "-") for name in CHECKS}
+    headings = {name.removeprefix("check_").replace("_", "-") for name in PROGRAMS}
     assert headings <= anchors(DOCS / "runbook.md")
 
 
 def test_every_check_has_its_sheet() -> None:
     sheet = (DOCS / "checks.md").read_text()
-    assert [name for name in CHECKS if f"# {name}" not in sheet] == []
+    assert [name for name in PROGRAMS if f"# {name}" not in sheet] == []

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from beanwatch.cli.lib.probes.checks import CHECKS, judge_check
+from beanwatch.cli.lib.probes.checks import CHECK_NAMES, judge_check
 from beanwatch.cli.lib.probes.render import parse_render
 from beanwatch.cli.lib.probes.storage_step import SHIPPED_STEP, StepWatch, find_step_problems
 from beanwatch.config import CollectConfig
@@ -102,7 +102,7 @@ def test_all_is_well(
     assert found["graphite render"]["text"].endswith("returned the test metric")
     assert f"{prefix}.doctor." in found[f"statsd {statsd.address}"]["text"]
     assert found["heartbeats"]["text"] == "1 idle"
-    assert {f"check_{check}" for check in CHECKS} <= set(found)
+    assert {f"check_{check}" for check in CHECK_NAMES} <= set(found)
 
 
 def test_on_an_empty_host_only_beanstalkd_is_missed(run: Run) -> None:

@@ -9,7 +9,7 @@ import click
 import pytest
 
 from beanwatch.cli import COMMANDS, beanwatch
-from tests.operations.reference import CHECKS, module_of
+from tests.operations.reference import PROGRAMS, module_of
 from tests.real import ROOT
 
 SUFFIXES = (".md", ".cfg", ".conf", ".service", ".yaml")
@@ -44,7 +44,7 @@ def complain(words: list[str]) -> str:
     program, *rest = words
     flags = {word.partition("=")[0] for word in rest if re.match(r"--?[a-z]", word)}
     if program.startswith("check_"):
-        if program not in CHECKS:
+        if program not in PROGRAMS:
             return f"no such check: {program}"
         parser = module_of(program).parser()
         return complain_of(flags, set(parser._option_string_actions))

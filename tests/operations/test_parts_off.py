@@ -17,7 +17,8 @@ from beanwatch.cli.lib.options import need_redis, pick_redis
 from beanwatch.cli.lib.probes.finding import Finding
 from beanwatch.cli.worker import make_settings
 from beanwatch.collectors.deliver.outbox import Outbox
-from beanwatch.config import Config, GraphiteConfig, RedisConfig, parse
+from beanwatch.config import Config, GraphiteConfig, RedisConfig
+from beanwatch.config.reader import parse
 from beanwatch.net.redis_url import parse_redis_url
 from beanwatch.queues.servers import resolve_servers
 from tests.checks.conftest import parse_output
@@ -58,14 +59,14 @@ def test_without_a_configuration_every_part_is_looked_for_on_this_host():
 
 def test_the_default_addresses_are_written_in_one_place_only():
     found = [
-        (path.name, line.strip())
+        (str(path.relative_to(ROOT / folder)), line.strip())
         for folder in ("src/beanwatch", "checks", "collectors", "worker")
         for path in sorted((ROOT / folder).rglob("*.py"))
         for line in path.read_text().splitlines()
         if re.search(r"127\.0\.0\.1:(6379|2003|8080)", line) and not line.strip().startswith("#")
     ]
     in_code = [(name, line) for name, line in found if re.search(r'= "', line)]
-    assert {name for name, _ in in_code} == {"config.py"}, in_code
+    assert {name for name, _ in in_code} == {"config/__init__.py"}, in_code
 
 
 @pytest.mark.parametrize(

@@ -36,16 +36,32 @@ def test_every_series_has_a_row() -> None:
     assert "{" not in page  # every placeholder of a help text is filled in
 
 
-def test_every_system_has_a_column_of_fields_and_actions_and_its_native_series() -> None:
+def test_every_system_is_in_the_tables_of_fields_and_actions_and_has_native_series() -> None:
     page, native = series_tables.systems(), series_tables.native()
-    for place, system in enumerate(all_systems()):
+    for system in all_systems():
+        assert f"| `{system.name}` |" in page
         for name in (*QUEUE_FIELDS, *SERVER_FIELDS, *ACTIONS):
             declared = name in system.queue_fields | system.server_fields | system.actions
             cells = re.findall(rf"^\| `{name}` \|.*\|$", page, re.M)
             assert cells, name
-            assert declared == any(row.split(" | ")[2 + place].startswith("yes") for row in cells)
+            assert declared == any(lists(row.split(" | ")[2], system.name) for row in cells)
         assert f"### Native series of {system.name}" in native
     assert meanings.NATIVE.keys() <= {system.name for system in all_systems()}
+
+
+def lists(cell: str, system: str) -> bool:
+    """Whether a cell of the tables says that a system has the field or the action."""
+    word = cell.removesuffix(" |")
+    if word.startswith("all"):
+        return f"`{system}`" not in word
+    return f"`{system}`" in word
+
+
+def test_systems_are_listed_by_what_is_shorter() -> None:
+    declared = {name: frozenset("x") for name in "abcd"} | {"e": frozenset("y")}
+    assert series_tables.those_with("x", declared) == "all but `e`"
+    assert series_tables.those_with("y", declared) == "`e`"
+    assert series_tables.those_with("z", declared) == "none"
 
 
 def test_the_native_series_of_beanstalkd_are_those_of_a_real_one(beanstalkd: Beanstalkd) -> None:

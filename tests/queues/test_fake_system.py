@@ -1,69 +1,25 @@
 """Adding a queue system takes a module and a line; a field that it does not declare is unknown."""
 
 import json
-import os
-import shutil
-import subprocess
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from beanwatch.queues.model import QUEUE_FIELDS
-from tests.real import ROOT
+from tests.queues.conftest import MakeServer, Run
 
 DECLARED = ("ready", "reserved")
-LINE = '    "fake": "beanwatch.queues.fake",\n'
-Run = Callable[..., subprocess.CompletedProcess[str]]
-
-
-@pytest.fixture(scope="module")
-def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the package with the fake system: its module, and its line in the registry."""
-    root = tmp_path_factory.mktemp("tree")
-    package = root / "beanwatch"
-    ignore = shutil.ignore_patterns("__pycache__", "generator", "dashboards")
-    shutil.copytree(ROOT / "src" / "beanwatch", package, ignore=ignore)
-    shutil.copy(Path(__file__).with_name("fake_system.py"), package / "queues" / "fake.py")
-    registry = package / "queues" / "registry.py"
-    text = registry.read_text()
-    assert "MODULES = {\n" in text
-    registry.write_text(text.replace("MODULES = {\n", "MODULES = {\n" + LINE))
-    return root
 
 
 @pytest.fixture
-def url(tmp_path: Path) -> str:
+def run(run_fake: Run) -> Run:
+    return run_fake
+
+
+@pytest.fixture
+def url(make_server: MakeServer) -> str:
     """The URL of a fake server with two queues."""
-    path = tmp_path / "server.json"
-    path.write_text(json.dumps({"orders": {"ready": 3, "reserved": 1}, "mail": {"ready": 0}}))
-    return f"fake://localhost{path}"
-
-
-@pytest.fixture
-def run(tree: Path, tmp_path: Path) -> Run:
-    def call(program: str, *arguments: object) -> subprocess.CompletedProcess[str]:
-        code = (
-            "import sys; sys.argv[0] = sys.argv.pop(1);"
-            "from importlib.metadata import entry_points;"
-            "(point,) = entry_points(group='console_scripts', name=sys.argv[0]);"
-            "sys.exit(point.load()())"
-        )
-        environment = {
-            **os.environ,
-            "PYTHONPATH": str(tree),
-            "BEANWATCH_STATE_DIR": str(tmp_path / "state"),
-        }
-        return subprocess.run(
-            [sys.executable, "-c", code, program, *map(str, arguments)],
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
-
-    return call
+    return make_server("fake", {"orders": {"ready": 3, "reserved": 1}, "mail": {"ready": 0}})
 
 
 def test_queues_commands_show_it_and_show_no_unknown_value_as_0(run: Run, url: str) -> None:

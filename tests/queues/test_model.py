@@ -43,7 +43,7 @@ def test_what_systems_declare_are_fields_of_the_model():
     assert set(QUEUE_FIELDS) <= set(QueueState._fields)
     assert set(SERVER_FIELDS) <= set(ServerState._fields)
     assert set(JOB_STATES) <= set(QUEUE_FIELDS)
-    systems: list[System] = all_systems()
+    systems: list[System] = list(all_systems())
     assert "beanstalkd" in {system.name for system in systems}
     for system in systems:
         assert system.queue_fields <= set(QUEUE_FIELDS)

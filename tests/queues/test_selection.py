@@ -54,6 +54,19 @@ def test_the_node_of_a_queue_is_the_same_wherever_it_stands_in_the_list():
 MADE = name_nodes(["a.b", "a/b"])["a.b"]
 
 
+def test_a_node_fits_into_the_name_of_a_file_and_stays_unique() -> None:
+    nodes = name_nodes(["é" * 127, "x" * 255, "x" * 254 + "y", "short"])
+    assert nodes["short"] == "short"
+    assert len(set(nodes.values())) == 4
+    assert max(map(len, nodes.values())) <= 200
+
+
+def test_a_queue_whose_name_looks_like_a_glob_is_selected_by_its_name() -> None:
+    assert Selection(("jobs[1]",)).is_wanted("jobs[1]")
+    assert Selection(("jobs[[]1]",)).is_wanted("jobs[1]")
+    assert not Selection(("jobs[[]1]",)).is_wanted("jobs1")
+
+
 @given(st.lists(st.text("ab./_", min_size=1, max_size=4), unique=True, max_size=30))
 @example(["a.b", "a/b", MADE])
 @example(["a.b", "a/b", MADE, name_nodes(["a.b", "a/b", MADE])[MADE]])

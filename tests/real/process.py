@@ -100,15 +100,27 @@ def _die_with_parent() -> None:
 
 
 def stop_process(process: subprocess.Popen[bytes], timeout: float = 10.0) -> int:
-    """Send SIGTERM, and SIGKILL after `timeout` seconds. Return the exit code (-N for signal N)."""
+    """Send SIGTERM, and after `timeout` seconds SIGKILL to it and to its children.
+
+    Returns the exit code (-N for signal N). The children are those of its process group, which a
+    process of `spawn` leads.
+    """
     if process.poll() is None:
         process.send_signal(signal.SIGCONT)
         process.terminate()
         try:
             process.wait(timeout)
         except subprocess.TimeoutExpired:
-            process.kill()
+            kill_group(process)
     return process.wait()
+
+
+def kill_group(process: subprocess.Popen[bytes]) -> None:
+    """Send SIGKILL to a process, and to its children if it leads their process group."""
+    if os.getpgid(process.pid) == process.pid:
+        os.killpg(process.pid, signal.SIGKILL)
+    else:
+        process.kill()
 
 
 class Server:

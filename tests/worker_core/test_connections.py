@@ -108,7 +108,7 @@ def test_a_server_that_answers_nonsense_is_left_and_tried_again_without_a_spin(
     worker = start_worker("--reserve-timeout", 1, server=path.address)
     worker.wait_for("idle")
     path.garble(garbage)
-    worker.wait_for("blocked", 30)
+    assert worker.wait_for("blocked", 30).is_disconnected
     before, since = path.connections, time.monotonic()
     seen = worker.beat()
     wait_until(lambda: worker.beat().beat_at > seen.beat_at + 2)

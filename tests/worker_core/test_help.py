@@ -5,7 +5,8 @@ import re
 import click
 
 from beanwatch.cli.worker import command
-from beanwatch.config import WORKER, Config
+from beanwatch.config import Config
+from beanwatch.config.keys import WORKER
 
 WITHOUT_DEFAULT = ("--queue", "--name", "--verbose", "--check", "--help")  # required, or flags
 

@@ -72,6 +72,7 @@ def test_no_jobs_are_taken_while_the_disk_is_full(
     worker = start_worker("--min-free-disk", too_much)
     beat = worker.wait_for("blocked")
     assert "MiB of disk are free" in beat.reason
+    assert not beat.is_disconnected
     broker.put("ok")
     seen = worker.beat()
     wait_until(lambda: worker.beat().loop_at > seen.loop_at + 1)

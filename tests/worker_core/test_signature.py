@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beanwatch import config
+from beanwatch.config.reader import load
+from beanwatch.config.secrets import read_signing_secret
 from beanwatch.net.address import parse_address
 from beanwatch.worker.control import signature
 from beanwatch.worker.control.client import Target, send_command
@@ -201,4 +202,4 @@ def test_the_secret_is_not_part_of_what_config_show_prints(
     assert code == 0
     assert f'secret_file = "{secret_file}"' in out
     assert SECRET.decode() not in out
-    assert config.load(None, env).read_secret() == SECRET
+    assert read_signing_secret(load(None, env)) == SECRET

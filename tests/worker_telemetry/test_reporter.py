@@ -29,6 +29,7 @@ from beanwatch.worker.telemetry.heartbeat_reporter import HeartbeatReporter, Ver
 from beanwatch.worker.telemetry.heartbeat_writer import PreviousHeartbeat
 from beanwatch.worker.telemetry.host_watch import HostLimits, HostWatch
 from beanwatch.worker.telemetry.reporter import Reporter
+from beanwatch.worker.telemetry.run_counter import RunCounter
 from beanwatch.worker.telemetry.systemd_status import SystemdStatus
 from tests.real import wait_until
 from tests.worker_telemetry.conftest import RecordingLog
@@ -96,7 +97,12 @@ class Parts:
             self.state, self.connection, self.temporary, limits, log.as_logger(), clock=self.clock
         )
         self.record = HeartbeatRecord(
-            MINE, self.state, self.host, lambda: "jobs.py:7 send", clock=self.clock
+            MINE,
+            self.state,
+            self.host,
+            lambda: "jobs.py:7 send",
+            RunCounter(log.as_logger()),
+            clock=self.clock,
         )
         self.heartbeat = HeartbeatReporter(
             self.writer,
@@ -143,6 +149,7 @@ def test_a_wall_clock_that_jumps_makes_nobody_hung(parts: Parts, jump: float):
         parts.state,
         parts.host,
         lambda: "",
+        RunCounter(parts.log.as_logger()),
         clock=parts.clock,
         wall=lambda: jump + time.time(),
     )

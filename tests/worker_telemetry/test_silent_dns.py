@@ -54,7 +54,7 @@ from beanwatch.cli.lib.probes.finding import ProbeSettings
 from beanwatch.config import CollectConfig
 
 URL = "statsd://statsd.example.org"
-statsd.TIMEOUT = 0.5
+statsd.PROBE_TIMEOUT = 0.5
 (found,) = statsd.probe_statsd(ProbeSettings((), "p", None, "", "", URL, CollectConfig(), (), ()))
 print(found.text)
 """

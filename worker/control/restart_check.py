@@ -6,7 +6,7 @@ import subprocess
 import threading
 from collections.abc import Callable, Mapping, Sequence
 
-TIMEOUT = 60.0  # seconds for the child
+TRIAL_TIMEOUT = 60.0  # seconds for the child
 MAX_OUTPUT = 1000  # characters of the child's last line
 # A child must not report itself to systemd in place of the worker.
 _OWN_VARIABLES = ("NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC")
@@ -26,7 +26,7 @@ class RestartCheck:
         directory: str,
         broken: Sequence[int],
         *,
-        timeout: float = TIMEOUT,
+        timeout: float = TRIAL_TIMEOUT,
         environment: Mapping[str, str] = os.environ,
     ) -> None:
         self._command, self._directory, self._broken = command, directory, broken

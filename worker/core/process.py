@@ -4,10 +4,6 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Sequence
-from typing import NamedTuple
-
-from structlog.typing import FilteringBoundLogger
 
 from beanwatch.net.address import Address
 from beanwatch.net.redis_url import parse_redis_url
@@ -29,7 +25,8 @@ from beanwatch.worker.core.ignored_values import IgnoredValues
 from beanwatch.worker.core.internal_errors import InternalErrors
 from beanwatch.worker.core.job import RunningJob
 from beanwatch.worker.core.loop import Loop
-from beanwatch.worker.core.record import Run, Sink, Sinks
+from beanwatch.worker.core.record import Sinks
+from beanwatch.worker.core.reports import Telemetry, make_telemetry, record_killed_run
 from beanwatch.worker.core.run import Limits, Runner
 from beanwatch.worker.core.settings import Settings
 from beanwatch.worker.core.signals import handle_signals, ignore_signals
@@ -41,40 +38,21 @@ from beanwatch.worker.guard.host import kill_descendants
 from beanwatch.worker.guard.job_guards import JobGuards
 from beanwatch.worker.guard.pulse import Pulse
 from beanwatch.worker.guard.temporary import TemporaryRoot
+from beanwatch.worker.serve.metrics_page import MetricsPage
+from beanwatch.worker.serve.pages import WorkerPages, listen
+from beanwatch.worker.serve.status import StatusMaker
 from beanwatch.worker.telemetry.gauges import WorkerGauges
 from beanwatch.worker.telemetry.heartbeat_record import HeartbeatRecord
 from beanwatch.worker.telemetry.heartbeat_reporter import HeartbeatReporter
-from beanwatch.worker.telemetry.heartbeat_writer import HeartbeatWriter, NoHeartbeatWriter
+from beanwatch.worker.telemetry.heartbeat_writer import HeartbeatWriter
 from beanwatch.worker.telemetry.host_watch import HostLimits, HostWatch
-from beanwatch.worker.telemetry.ledger_writer import LedgerWriter
-from beanwatch.worker.telemetry.log_sink import LogSink
-from beanwatch.worker.telemetry.metrics import Metrics, SeriesOwner, make_metrics
-from beanwatch.worker.telemetry.outcome_counter import OutcomeCounter
-from beanwatch.worker.telemetry.redis_stream import RedisStream
 from beanwatch.worker.telemetry.reporter import Reporter
-from beanwatch.worker.telemetry.run_starts import RunStarts
 from beanwatch.worker.telemetry.systemd_status import SystemdStatus
 
 SINK_CLOSE_TIMEOUT = 2.0  # seconds per sink
 PULSE_END_TIMEOUT = 2.0  # seconds
 CLOSE_TIMEOUT = 55.0  # seconds for the last reports, after which the watchdog ends the process
 EXIT_TIMEOUT = 3.0  # seconds for Python to shut down
-
-
-class Telemetry(NamedTuple):
-    """Holds the objects through which a worker reports: log, heartbeat, metrics, other sinks.
-
-    `log_sink` is one of the sinks; others send through `stream`, which is None if Redis is off.
-    """
-
-    log: FilteringBoundLogger
-    log_output: LogOutput
-    log_sink: LogSink
-    stream: RedisStream | None
-    heartbeat_writer: HeartbeatWriter
-    metrics: Metrics
-    sinks: Sequence[Sink]
-    starts: RunStarts
 
 
 def run_worker(app: App, settings: Settings, log_output: LogOutput) -> int:
@@ -84,6 +62,8 @@ def run_worker(app: App, settings: Settings, log_output: LogOutput) -> int:
     """
     instance = secrets.token_hex(8)
     telemetry = make_telemetry(settings, instance, log_output)
+    pages = WorkerPages()
+    server = listen(settings.listen, pages, telemetry.log) if settings.listen else None
     try:
         temporary = TemporaryRoot(settings.options.tmp_root, settings.worker, instance)
     except OSError:  # for example in a container whose root is read-only
@@ -104,7 +84,11 @@ def run_worker(app: App, settings: Settings, log_output: LogOutput) -> int:
         record_killed_run(telemetry, settings, previous, run)
     guards = JobGuards(start.black_box, temporary)
     guards.watchdog.start()
-    return Process(app, settings, start.identity, telemetry, guards).run()
+    process = Process(app, settings, start.identity, telemetry, guards)
+    if server is not None:
+        guards.descriptors.watch([server.fileno()])
+        pages.show(process.status.make, process.metrics.make)
+    return process.run()
 
 
 def run_failed_start(settings: Settings, reason: str) -> int:
@@ -123,58 +107,11 @@ def run_failed_start(settings: Settings, reason: str) -> int:
     return NO_APP
 
 
-def record_killed_run(telemetry: Telemetry, settings: Settings, instance: str, run: Run) -> None:
-    """Write a run during which the previous instance ended into log, ledger and outcome counts.
-
-    It gets no metrics, because nobody measured how long the handler ran.
-    """
-    stream = telemetry.stream
-    if stream is None:
-        telemetry.log_sink.on_finished(run)
-        return
-    clock = telemetry.heartbeat_writer.time
-    counter = OutcomeCounter(stream, clock=clock)
-    ledger = LedgerWriter(stream, settings.worker, instance, settings.options.ledger, clock=clock)
-    for sink in (telemetry.log_sink, counter, ledger):
-        sink.on_finished(run)
-    counter.tick()
-
-
-def make_telemetry(settings: Settings, instance: str, log_output: LogOutput) -> Telemetry:
-    """Make the log, the heartbeat writer and the sinks. Raises ValueError for a wrong URL."""
-    worker = settings.worker
-    log = logs.get_logger(worker=worker, instance=instance)
-    metrics = make_metrics(
-        settings.options.metrics,
-        SeriesOwner(settings.prefix, settings.server_node, worker),
-        per_worker=settings.options.metrics_per_worker,
-        log=log,
-    )
-    if not settings.redis_url:
-        log.warning(
-            "Redis is off (redis.url is empty): this worker sends no heartbeats and records no runs"
-        )
-        log_sink = LogSink(log, log_output)
-        sinks: list[Sink] = [log_sink, metrics]
-        starts = RunStarts(None, log)
-        return Telemetry(
-            log, log_output, log_sink, None, NoHeartbeatWriter(), metrics, sinks, starts
-        )
-    redis = parse_redis_url(settings.redis_url, settings.redis_password)
-    heartbeat_writer = HeartbeatWriter(redis, worker, is_expected=settings.is_expected)
-    # All workers write with Redis's clock, because readers compare these times.
-    clock = heartbeat_writer.time
-    stream = RedisStream(redis, log)
-    ledger = LedgerWriter(stream, worker, instance, settings.options.ledger, clock=clock)
-    counter = OutcomeCounter(stream, clock=clock)
-    log_sink = LogSink(log, log_output)
-    sinks = [log_sink, metrics, counter, ledger]
-    starts = RunStarts(redis, log, clock=clock)
-    return Telemetry(log, log_output, log_sink, stream, heartbeat_writer, metrics, sinks, starts)
-
-
 class Process:
-    """Runs one worker process. The constructor makes its parts and connects them."""
+    """Runs one worker process. The constructor makes its parts and connects them.
+
+    `status` and `metrics` are what others may ask it for, in any thread.
+    """
 
     def __init__(
         self,
@@ -216,7 +153,7 @@ class Process:
             jitter_limit(options.max_time),
         )
         host = HostWatch(state, connection, guards.temporary, host_limits, log)
-        record = HeartbeatRecord(identity, state, host, runner.current_line)
+        record = HeartbeatRecord(identity, state, host, runner.current_line, telemetry.counter)
         check = RestartCheck(settings.check_command, os.getcwd(), (USAGE, NO_APP))
         restarter = Restarter(check, state, connection, log)
         heartbeats = HeartbeatReporter(
@@ -246,6 +183,18 @@ class Process:
             answer_later=lambda message, answer: self._listener.answer_later(message, answer),
             log=log,
         )
+        self.status = StatusMaker(
+            state, connection, options.reserve_timeout, guards.black_box.status
+        )
+        self.metrics = MetricsPage(
+            settings.server_node,
+            identity,
+            state,
+            connection,
+            host,
+            telemetry.counter,
+            telemetry.count_dropped,
+        )
         guard = Guard(connection, runner, finisher, state, guards, self._report_exit, log)
         self._listener = listener = Listener(
             self._control_address,
@@ -257,7 +206,7 @@ class Process:
             secret=settings.command_secret,
         )
         self._pulse = pulse = Pulse(
-            [guard.tick, commands.tick, reporter.tick],
+            [guard.tick, self.status.tick, commands.tick, reporter.tick],
             listener,
             state,
             wake,

@@ -23,6 +23,7 @@ class Settings(NamedTuple):
     is_expected: bool
     command_secret: bytes  # b"": commands need no signature
     options: WorkerConfig
+    listen: Address | None = None  # where the worker serves its metrics; None: nowhere
     # A command that exits with 2 or 13 if a worker with these settings cannot start; (): none.
     check_command: tuple[str, ...] = ()
 

@@ -156,6 +156,8 @@ def inherit(previous: Heartbeat, crash: str, now: float) -> Heartbeat:
         recycles=previous.recycles,
         recycled_at=previous.recycled_at,
         recycled_why=previous.recycled_why,
+        totals=previous.totals,
+        totals_of="" if previous.totals is None else previous.totals_of or previous.instance,
     )
     if crash:
         return kept._replace(restarts=previous.restarts + 1, last_exit=crash, crashed_at=now)

@@ -7,7 +7,6 @@ other two, C code writes the stacks of all threads: when the process crashes or 
 it, and when no Python code runs while it is idle.
 """
 
-import mmap
 import os
 from pathlib import Path
 from typing import NamedTuple
@@ -15,8 +14,10 @@ from typing import NamedTuple
 import msgspec
 
 from beanwatch.store.black_box import END_MARK, SIZE, parse_exit_reason, read_file
+from beanwatch.store.worker_status import FILE_NAME as STATUS
 from beanwatch.worker.core.job import RunningJob
 from beanwatch.worker.core.record import Run
+from beanwatch.worker.guard.status_file import StatusFile, create_map
 
 _MAX_NAME = 200  # characters of a job's name; an entry must fit into a page
 _MAX_TEMPLATES = 1000
@@ -42,11 +43,13 @@ class BlackBox:
     """Writes the black box. The file of the job is mapped into memory: each job writes it twice.
 
     The constructor creates the files, and raises OSError if they exist or cannot be created.
-    `fatal_stacks` and `idle_stacks` are descriptors of open files, for `faulthandler`.
+    `status` is the file beside it for the probes. `fatal_stacks` and `idle_stacks` are descriptors
+    of open files, for `faulthandler`.
     """
 
     def __init__(self, path: Path) -> None:
-        self._map = _create_map(path)
+        self._map = create_map(path, SIZE)
+        self.status = StatusFile(path.with_name(STATUS))
         self._encode = msgspec.json.Encoder().encode
         self._templates: dict[tuple[str, str, str], bytes] = {}  # by server, queue and job
         # Open until the process has ended, since C code may write to them at any time.
@@ -87,9 +90,12 @@ class BlackBox:
 
         The files of the stacks are not made again, because C code may be writing to the old ones.
         """
-        new = _create_map(path)
+        new = create_map(path, SIZE)
         new[:] = self._map[:]
         self._map = new
+        status = path.with_name(STATUS)
+        if not status.exists():
+            self.status.move_to(status)
 
     def clear(self) -> None:
         """Mark that no job is running."""
@@ -128,16 +134,6 @@ def read_black_box(path: Path) -> BlackBoxRecord | None:
         return BlackBoxRecord(msgspec.json.decode(line, type=Run), stacks=stacks)
     except msgspec.MsgspecError:
         return None  # another version of beanwatch wrote it
-
-
-def _create_map(path: Path) -> mmap.mmap:
-    fd = os.open(path, _FLAGS & ~os.O_APPEND, 0o600)
-    try:
-        # Without this, a write to the map would kill the process when the disk is full.
-        os.posix_fallocate(fd, 0, SIZE)
-        return mmap.mmap(fd, SIZE)
-    finally:
-        os.close(fd)
 
 
 def _fatal(path: Path) -> Path:

@@ -34,6 +34,7 @@ class JobGuards:
         `server` is the `id` in the `stats` of the beanstalkd that delivered the job.
         """
         self.black_box.write_run(job, server)
+        self.black_box.status.start_job(job.hard_deadline)
         self.watchdog.cover_job(job.hard_deadline)
 
     def write_exit(self, reason: str) -> None:

@@ -1,1 +1,1 @@
-"""What a worker reports: metrics, log lines, heartbeats, the ledger of runs and outcome counts."""
+"""Reports of a worker: metrics, log lines, heartbeats, the ledger of runs and outcome counts."""

@@ -18,7 +18,7 @@ from beanwatch.telemetry.logging.problems import ProblemLog
 
 MAX_KEPT = 4 * 1024 * 1024  # bytes of unsent batches and of batches sent within RESEND_WINDOW
 MAX_SEND = 256 * 1024  # bytes in one send; a larger batch is sent alone
-TIMEOUT = 5.0  # seconds for connecting, and for each send
+SEND_TIMEOUT = 5.0  # seconds for connecting, and for each send
 ANSWER_WAIT = 0.5  # seconds to wait for an answer, which shows that the server is not carbon
 RESEND_WINDOW = 60.0  # seconds; a carbon that crashes loses the points that it received last
 CHECK_INTERVAL = 1.0  # seconds between two checks whether carbon has closed the connection
@@ -142,7 +142,7 @@ class GraphiteDelivery:
         return 0.0
 
     def _connect(self) -> None:
-        sock = connect(self._address, TIMEOUT)
+        sock = connect(self._address, SEND_TIMEOUT)
         try:
             sock.sendall(self._first_line(self.dropped))
             if said := self._read_answer(sock, ANSWER_WAIT):
@@ -152,7 +152,7 @@ class GraphiteDelivery:
             sock.close()
             raise
         # Give graphyte the IP address: it would resolve a host name for each send.
-        self._sender = Sender(host, port, timeout=TIMEOUT, raise_send_errors=True)
+        self._sender = Sender(host, port, timeout=SEND_TIMEOUT, raise_send_errors=True)
         self._watched = sock
         self._failures = 0
         lost, self._dropped_before = self.dropped - self._dropped_before, self.dropped
@@ -184,7 +184,7 @@ class GraphiteDelivery:
         if not was_connected:  # log only failed connects: most broken connections reconnect at once
             self._failures = min(self._failures + 1, 10)
             self._report(
-                socket_reason(error, TIMEOUT) if isinstance(error, OSError) else str(error)
+                socket_reason(error, SEND_TIMEOUT) if isinstance(error, OSError) else str(error)
             )
         return pause
 

@@ -5,15 +5,19 @@ import time
 from collections.abc import Callable
 
 from beanwatch.store.heartbeats import Heartbeat
+from beanwatch.store.run_totals import add_totals
 from beanwatch.worker.core.state import WorkerState
 from beanwatch.worker.guard.stacks import read_main_cpu
 from beanwatch.worker.telemetry.host_watch import HostWatch
+from beanwatch.worker.telemetry.run_counter import RunCounter
 
 
 class HeartbeatRecord:
     """Makes the heartbeat records of this worker.
 
-    `identity` is a record with the fields that never change (host, pid, queues and so on).
+    `identity` is a record with the fields that never change (host, pid, queues and so on), and the
+    runs of earlier instances: those that ended soon after the collector's last poll must not be
+    lost.
     `current_line` returns the source line that the running handler is executing.
     """
 
@@ -23,12 +27,14 @@ class HeartbeatRecord:
         state: WorkerState,
         host: HostWatch,
         current_line: Callable[[], str],
+        counter: RunCounter,
         *,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
         self.identity = identity
         self._state, self._host, self._current_line = state, host, current_line
+        self._counter = counter
         self._clock, self._wall = clock, wall
 
     def make(self, exit_reason: str = "") -> Heartbeat:
@@ -43,6 +49,7 @@ class HeartbeatRecord:
         heartbeat = self.identity._replace(
             state=state,
             reason=reason,
+            is_disconnected=state == "blocked" and bool(worker.connection_error),
             loop_at=ahead + worker.loop_at,
             shutdown_deadline=0.0 if math.isinf(ends_at) else ahead + ends_at,
             beat_at=now,
@@ -54,6 +61,7 @@ class HeartbeatRecord:
             disk_free=self._host.disk_free,
             last_words=exit_reason,
             restart_refused=worker.restart_refused,
+            totals=add_totals(self.identity.totals or (), self._counter.totals()),
         )
         if job is None:
             return heartbeat

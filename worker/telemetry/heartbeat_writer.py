@@ -21,11 +21,11 @@ from beanwatch.store.records import RecordError
 from beanwatch.store.stops import Stop, stop_commands
 
 MAX_WORKERS = 100_000  # ids in Redis; whoever may write there can add any number of them
-TIMEOUT = 0.5  # seconds for each round trip; short, since the thread also guards the running job
+ROUND_TRIP_TIMEOUT = 0.5  # seconds; short, since the thread also guards the running job
 
 
 class PreviousHeartbeat(NamedTuple):
-    """What Redis held before a heartbeat was written.
+    """The content of Redis before a heartbeat was written.
 
     `record` is the record that the heartbeat has replaced; None if there was none, or if it could
     not be decoded. `version` is the value of `beanwatch:version`; None if it is not set.
@@ -38,9 +38,9 @@ class PreviousHeartbeat(NamedTuple):
 class HeartbeatWriter:
     """Reads and writes the record of the worker with the id `worker`. All methods raise RedisError.
 
-    Each round trip ends within TIMEOUT; no method makes more than four. Times are by Redis's clock,
-    since the clocks of hosts differ. `is_expected`: the configuration lists this worker, so its
-    record does not expire.
+    Each round trip ends within ROUND_TRIP_TIMEOUT; no method makes more than four. Times are by
+    Redis's clock, since the clocks of hosts differ. `is_expected`: the configuration lists this
+    worker, so its record does not expire.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class HeartbeatWriter:
         self.is_expected = is_expected
         self._expiry: Command = () if is_expected else ("EX", RECORD_EXPIRY)
         self._monotonic, self._wall = monotonic, wall
-        self._execute = open_redis(url, TIMEOUT).execute
+        self._execute = open_redis(url, ROUND_TRIP_TIMEOUT).execute
         self.problem = ""  # why the record that `read` found is unreadable
         self._clock_offset: float | None = None  # Redis's clock minus our monotonic one, seconds
         self._started = monotonic()

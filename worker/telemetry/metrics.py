@@ -31,7 +31,13 @@ NOT_RUN = frozenset(outcome.name for outcome in OUTCOMES if not outcome.was_run)
 
 
 class Metrics(Sink, Protocol):
-    """A sink that also receives the series that describe the worker itself (`series.WORKER`)."""
+    """A sink that also receives the series that describe the worker itself (`series.WORKER`).
+
+    `dropped` is the number of values that could not be sent.
+    """
+
+    @property
+    def dropped(self) -> int: ...
 
     def gauge(self, name: str, value: float) -> None:
         """Set the worker's series `name` to a value of 0 or more.

@@ -8,7 +8,7 @@ from structlog.typing import FilteringBoundLogger
 from beanwatch.net.redis_url import RedisError, RedisUrl, open_redis
 from beanwatch.store.started_runs import forget_start, record_start
 
-TIMEOUT = 0.5  # seconds; a job, or the worker's start, waits for it
+RECORD_TIMEOUT = 0.5  # seconds; a job, or the worker's start, waits for it
 
 
 class RunStarts:
@@ -36,7 +36,7 @@ class RunStarts:
             raise RedisError("the server sends no id, so no run can be recorded")
         if self._url is None:
             raise RedisError("Redis is off (redis.url is empty), so no run can be recorded")
-        with open_redis(self._url, TIMEOUT) as link:
+        with open_redis(self._url, RECORD_TIMEOUT) as link:
             return record_start(link.execute, server, job_id, delivery, self._clock(), known)
 
     def forget(self, server: str, job_id: int, delivery: int) -> None:
@@ -44,7 +44,7 @@ class RunStarts:
         if self._url is None:
             return
         try:
-            with open_redis(self._url, TIMEOUT) as link:
+            with open_redis(self._url, RECORD_TIMEOUT) as link:
                 forget_start(link.execute, server, job_id, delivery)
         except RedisError as error:
             self._log.warning(

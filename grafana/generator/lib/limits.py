@@ -11,9 +11,10 @@ Steps: TypeAlias = Sequence[tuple[float, str]]
 
 HEAD_AGE = (300.0, 1800.0)  # seconds
 BURIED = 0.0  # jobs; more than this is a warning
-FAILED = (5.0, 25.0)  # percent of the runs in FAILED_SPAN, if there are at least FAILED_RUNS
+FAILED = (5.0, 25.0)  # percent of the runs in FAILED_MINUTES, if there are at least FAILED_RUNS
 FAILED_RUNS = 20
-FAILED_SPAN = "10min"
+FAILED_MINUTES = 10
+FAILED_SPAN = f"{FAILED_MINUTES}m"  # for Prometheus
 SILENT = (120.0, 300.0)  # seconds without a new point
 
 

@@ -1,7 +1,7 @@
 """The kinds of panel of the dashboards: tile, chart and timeline. All share one style."""
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, TypeAlias, TypeVar
+from typing import NamedTuple, TypeVar
 
 from grafana_foundation_sdk.builders import stat, statetimeline, table, timeseries
 from grafana_foundation_sdk.builders.common import (
@@ -12,19 +12,15 @@ from grafana_foundation_sdk.builders.common import (
     VizTooltipOptions,
 )
 from grafana_foundation_sdk.builders.dashboard import DashboardLink, FieldColor, ThresholdsConfig
-from grafana_foundation_sdk.cog.builder import Builder
-from grafana_foundation_sdk.cog.variants import Dataquery
 from grafana_foundation_sdk.models import common, dashboard
 
 from beanwatch.grafana.generator.lib import runbook as runbook_links
-from beanwatch.grafana.generator.lib.graphite import consolidate
 from beanwatch.grafana.generator.lib.limits import NO_STEPS, Steps
 from beanwatch.grafana.generator.lib.measures import COUNT, PER_SECOND
+from beanwatch.grafana.generator.lib.query import Query, consolidate
+from beanwatch.grafana.generator.lib.source import GRAPHITE, Source, for_each_source
 from beanwatch.grafana.generator.lib.states import GOOD, NEUTRAL, States
 
-DATASOURCE = common.DataSourceRef(type_val="graphite", uid="${datasource}")
-
-Panel: TypeAlias = stat.Panel | timeseries.Panel | table.Panel | statetimeline.Panel
 P = TypeVar("P", stat.Panel, timeseries.Panel, table.Panel, statetimeline.Panel)
 
 # Shown for an unknown number: the queue system does not report it, or no new point has arrived.
@@ -41,7 +37,7 @@ class Size(NamedTuple):
 
 
 class Style(NamedTuple):
-    """How a chart draws its series: as lines, as stacked areas, or as bars."""
+    """The way in which a chart draws its series: as lines, as stacked areas, or as bars."""
 
     stacked: bool = False
     bars: bool = False
@@ -67,37 +63,13 @@ FROM_ZERO = Axis()
 TILE, CHART, HALF, WIDE = Size(3, 4), Size(8, 8), Size(12, 8), Size(24, 8)
 
 
-class Query(Dataquery):
-    """A Graphite query of a panel. The SDK has no class for it."""
-
-    def __init__(self, ref_id: str, target: str) -> None:
-        self.ref_id = ref_id
-        self.target = target
-
-    def to_json(self) -> dict[str, object]:
-        return {
-            "refId": self.ref_id,
-            "datasource": DATASOURCE,
-            "target": self.target,
-            "textEditor": True,
-        }
-
-
-class Target(Builder[Dataquery]):
-    """The builder of a Query, because the SDK's panels accept only builders."""
-
-    def __init__(self, ref_id: str, target: str) -> None:
-        self._query = Query(ref_id, target)
-
-    def build(self) -> Dataquery:
-        return self._query
-
-
+@for_each_source
 def tile(
+    source: Source,
     number: int,
     title: str,
     description: str,
-    query: str,
+    query: Query,
     *,
     unit: str = COUNT,
     steps: Steps = NO_STEPS,
@@ -107,17 +79,23 @@ def tile(
     decimals: int | None = None,
     size: Size = TILE,
     runbook: str = "",
-) -> stat.Panel:
+) -> stat.Panel | None:
     """Build a tile that shows the newest value as one number, or UNKNOWN if there is none.
 
     Below the first of `steps` the number has the colour `good`. If `good` is empty, that is green,
-    or Grafana's colour for text if `steps` is empty too. `graph` draws a small chart behind it.
+    or Grafana's colour for text if `steps` is empty too. `graph` draws a small chart behind it,
+    with Graphite.
     """
     good = good or (GOOD if steps else NEUTRAL)
-    queries = [consolidate(query, "last")]
-    panel = (
-        common_panel(stat.Panel(), number, title, description, queries, size, runbook)
-        .unit(unit)
+    if not source.has(query):
+        return None
+    panel = common_panel(source, stat.Panel(), number, title, description, size, runbook)
+    # Prometheus's series end at their last point, and the tile would show it as if it were current.
+    # So it is asked for the value of now only, and there is nothing to draw.
+    graph = graph and source is GRAPHITE
+    panel.with_target(source.target("A", consolidate(query, "last"), instant=True))
+    (
+        panel.unit(unit)
         # The neutral base colour is for an unknown value.
         .thresholds(thresholds([(0, good), *steps], NEUTRAL))
         .color_scheme(FieldColor().mode(dashboard.FieldColorModeId.THRESHOLDS))
@@ -137,11 +115,13 @@ def tile(
     return panel
 
 
+@for_each_source
 def chart(
+    source: Source,
     number: int,
     title: str,
     description: str,
-    queries: Sequence[str],
+    queries: Sequence[Query],
     *,
     unit: str = COUNT,
     steps: Steps = NO_STEPS,
@@ -150,17 +130,22 @@ def chart(
     axis: Axis = FROM_ZERO,
     size: Size = CHART,
     runbook: str = "",
-) -> timeseries.Panel:
+) -> timeseries.Panel | None:
     """Build a chart of series over time.
 
     `colors` maps the names of series to colours; Grafana chooses the others. `steps` are drawn as
     dashed lines.
     """
+    queries = [query for query in queries if source.has(query)]
+    if not queries:
+        return None
     if unit != PER_SECOND:  # for a rate, Grafana's default (the average) is right
         queries = [consolidate(query, "sum" if style.bars else "max") for query in queries]
-    panel = (
-        common_panel(timeseries.Panel(), number, title, description, queries, size, runbook)
-        .unit(unit)
+    panel = common_panel(source, timeseries.Panel(), number, title, description, size, runbook)
+    for index, query in enumerate(queries):
+        panel.with_target(source.target(letter(index), query))
+    (
+        panel.unit(unit)
         .thresholds(thresholds(steps, "transparent"))
         .color_scheme(FieldColor().mode(dashboard.FieldColorModeId.PALETTE_CLASSIC))
         .no_value(UNKNOWN)
@@ -222,25 +207,29 @@ def _scale(panel: timeseries.Panel, axis: Axis) -> None:
         panel.axis_soft_max(axis.soft_most)
 
 
+@for_each_source
 def timeline(
+    source: Source,
     number: int,
     title: str,
     description: str,
-    query: str,
+    query: Query,
     states: States,
     *,
     worst: str = "max",
     size: Size = WIDE,
     runbook: str = "",
-) -> statetimeline.Panel:
+) -> statetimeline.Panel | None:
     """Build a chart with one bar for each series, coloured by its state over time.
 
     `worst` (max or min) says which state is shown where several points share a pixel.
     """
-    queries = [consolidate(query, worst)]
+    if not source.has(query):
+        return None
+    panel = common_panel(source, statetimeline.Panel(), number, title, description, size, runbook)
+    panel.with_target(source.target("A", consolidate(query, worst)))
     return (
-        common_panel(statetimeline.Panel(), number, title, description, queries, size, runbook)
-        .unit(COUNT)
+        panel.unit(COUNT)
         .mappings([mapping(states)])
         .thresholds(thresholds(NO_STEPS, NEUTRAL))
         .color_scheme(FieldColor().mode(dashboard.FieldColorModeId.THRESHOLDS))
@@ -273,21 +262,19 @@ def letter(index: int) -> str:
 
 
 def common_panel(
+    source: Source,
     panel: P,
     number: int,
     title: str,
     description: str,
-    queries: Sequence[str],
     size: Size,
     runbook: str,
 ) -> P:
     """Set the parts that every kind of panel has, and return the panel."""
-    panel.id(number).title(title).description(description).datasource(DATASOURCE)
+    panel.id(number).title(title).description(description).datasource(source.reference)
     panel.span(size.width).height(size.height)
     if runbook:
         panel.links([help_link(runbook)])
-    for index, query in enumerate(queries):
-        panel.with_target(Target(letter(index), query))
     return panel
 
 

@@ -1,18 +1,28 @@
-"""Graphite patterns for the paths of all series, with dashboard variables or wildcards in them."""
+"""Queries for the series of the table, with dashboard variables or wildcards in them.
 
-from collections.abc import Sequence
+Each is a pattern of Graphite's paths, and a selector of Prometheus.
+"""
+
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from beanwatch.grafana.generator.lib.query import RATE_WINDOW, Node, Query
 from beanwatch.grafana.generator.lib.states import OUTCOMES
+from beanwatch.queues import consumers
+from beanwatch.store import health
+from beanwatch.telemetry import prometheus
 from beanwatch.telemetry import series as paths
 
-# The positions of nodes in a path. They count from the end, as a prefix may have several nodes.
-STAT = -1
-SERVER, QUEUE = -2, -2  # SERVER: in a server's series; QUEUE: in a queue's series
-QUEUE_SERVER = -3
-WORKER_HOST, WORKER_NAME = -3, -2
-JOB_SERVER, JOB_QUEUE, JOB, JOB_WORKER, JOB_OUTCOME = -6, -5, -4, -3, -2
+STAT = Node(-1, "stat")
+SERVER, QUEUE = Node(-2, "server"), Node(-2, "queue")  # in a server's series, in a queue's series
+QUEUE_SERVER = Node(-3, "server")
+WORKER_HOST, WORKER_NAME = Node(-3, "worker"), Node(-2, "worker")
+JOB_QUEUE, JOB = Node(-5, "queue"), Node(-4, "job")
+JOB_WORKER, JOB_OUTCOME = Node(-3, "worker"), Node(-2, "outcome")
 ANY = "*"
+# Families of jobs, which the collector counts from the workers' records.
+RUNS, DURATION = "fleet_job_runs_total", "fleet_job_duration_seconds_bucket"
+WORKER_STATE = "worker_state"
 
 
 def any_of(names: Sequence[str]) -> str:
@@ -20,12 +30,17 @@ def any_of(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{{{','.join(names)}}}"
 
 
+def one_of(label: str, names: Sequence[str]) -> str:
+    """Return the matcher for a label with one of these values."""
+    return f'{label}="{names[0]}"' if len(names) == 1 else f'{label}=~"{"|".join(names)}"'
+
+
 class Patterns(NamedTuple):
-    """The nodes to put into patterns. Each method returns the pattern of one kind of series.
+    """The nodes to put into patterns. Each method returns the query of one kind of series.
 
     A method raises KeyError if the table of series has no such measure. `worker_prefix` is
     separate, because a StatsD with prefixes of its own (`stats.counters` ...) stores the workers'
-    series under another prefix than the collector's.
+    series under another prefix than the collector's. Prometheus's series have no prefix.
     """
 
     prefix: str = "$prefix"
@@ -35,59 +50,154 @@ class Patterns(NamedTuple):
     hosts: str = ANY
     workers: str = ANY
 
-    def server(self, measure: str) -> str:
-        """Return the pattern of a measure of each server."""
-        return self.native_server(paths.SERVER.find(measure).name)
+    def server(self, measure: str) -> Query:
+        """Return the query of a measure of each server."""
+        series = paths.SERVER.find(measure)
+        promql = self._sample(series, self._of_server())
+        if measure == "uptime":
+            promql = self._age("server_start_time_seconds", self._of_server())
+        return Query(paths.server(self.prefix, self.servers, series.name), promql)
 
-    def queue(self, *measures: str) -> str:
-        """Return the pattern of one or more measures of each queue on each server."""
-        return self.native_queue(*(paths.QUEUE.find(measure).name for measure in measures))
+    def queue(self, *measures: str) -> Query:
+        """Return the query of one or more measures of each queue on each server."""
+        found = [paths.QUEUE.find(measure) for measure in measures]
+        target = paths.queue(
+            self.prefix, self.servers, self.queues, any_of([series.name for series in found])
+        )
+        return Query(target, self._queue_promql(found[0]) if len(found) == 1 else "")
 
-    def native_server(self, *names: str) -> str:
-        """Return the pattern of native numbers (the system's own names) of each server."""
-        return paths.server(self.prefix, self.servers, any_of(names))
+    def queue_in(self, *states: str) -> str:
+        """Return Prometheus's samples of some consumer states: 1 where a queue is in the state."""
+        return self.select("queue_consumer_state", [*self._of_queue(), one_of("state", states)])
 
-    def native_queue(self, *names: str) -> str:
-        """Return the pattern of native numbers (the system's own names) of each queue."""
-        return paths.queue(self.prefix, self.servers, self.queues, any_of(names))
+    def native_server(self, *names: str) -> Query:
+        """Return the query of native numbers (the system's own names) of each server."""
+        target = paths.server(self.prefix, self.servers, any_of(names))
+        matchers = [*self._of_server(), one_of("stat", names)]
+        return Query(target, self.select("server_stat", matchers))
 
-    def collector(self, measure: str) -> str:
-        """Return the pattern of a measure of the collector, for each server that it reads."""
-        return paths.collector(self.prefix, self.servers, paths.COLLECTOR.find(measure).name)
+    def native_queue(self, *names: str) -> Query:
+        """Return the query of native numbers (the system's own names) of each queue.
 
-    def all_workers(self, measure: str) -> str:
-        """Return the path of a count of all workers."""
-        return paths.workers(self.prefix, paths.WORKERS.find(measure).name)
+        Prometheus does not get them.
+        """
+        return Query(paths.queue(self.prefix, self.servers, self.queues, any_of(names)))
 
-    def worker(self, measure: str) -> str:
-        """Return the pattern of a measure of each worker.
+    def collector(self, measure: str) -> Query:
+        """Return the query of a measure of the collector, for each server that it reads."""
+        series = paths.COLLECTOR.find(measure)
+        target = paths.collector(self.prefix, self.servers, series.name)
+        return Query(target, self._sample(series, self._of_server()))
 
-        The worker sends it, or the collector derives it from the heartbeat.
+    def poll_age(self) -> str:
+        """Return the selector of the age of each server's last poll, in seconds."""
+        return self.select("collector_poll_age_seconds", self._of_server())
+
+    def all_workers(self, measure: str) -> Query:
+        """Return the query of a count of all workers. Prometheus counts their states."""
+        path = paths.workers(self.prefix, paths.WORKERS.find(measure).name)
+        state = 'state!="dead"' if measure == "live" else f'state="{measure}"'
+        counts = measure == "live" or measure in health.HEALTH
+        return Query(path, f"sum({self.select(WORKER_STATE, [state])})" if counts else "")
+
+    def worker(self, measure: str) -> Query:
+        """Return the query of a measure of each worker.
+
+        The worker sends it, which Prometheus does not get, or the collector derives it from the
+        heartbeat.
         """
         if measure in paths.WORKER.names:
             path = paths.worker(self.worker_prefix, "HOST.NAME", measure)
+            promql = ""
         else:
-            name = paths.WORKER_SEEN.find(measure).name
-            path = paths.worker(self.prefix, "HOST.NAME", name)
-        return path.replace("HOST", self.hosts).replace("NAME", self.workers)
+            series = paths.WORKER_SEEN.find(measure)
+            path = paths.worker(self.prefix, "HOST.NAME", series.name)
+            promql = self._sample(series, self._of_worker())
+            if measure == "state":
+                promql = self._code(WORKER_STATE, self._of_worker(), health.HEALTH_CODES)
+            if measure == "beat_age":
+                promql = self._age("worker_last_beat_timestamp_seconds", self._of_worker())
+        return Query(path.replace("HOST", self.hosts).replace("NAME", self.workers), promql)
 
-    def outcomes(self, *outcomes: str, stat: str = "rate") -> str:
-        """Return the pattern of runs with these outcomes; with all outcomes, if none is named.
+    def worker_in(self, *states: str) -> str:
+        """Return Prometheus's samples of some states: 1 where a worker is in the state."""
+        return self.select(WORKER_STATE, [*self._of_worker(), one_of("state", states)])
 
-        `stat` is `rate` (runs per second) or `count`.
+    def outcomes(self, *outcomes: str, stat: str = "rate") -> Query:
+        """Return the query of runs with these outcomes; with all outcomes, if none is named.
+
+        `stat` is `rate` (runs per second) or `count`: the runs since the point before in Graphite,
+        a counter in Prometheus.
         """
         if unknown := set(outcomes) - set(OUTCOMES):
             raise KeyError(f"no such outcome: {', '.join(sorted(unknown))}")
-        return f"{self._job()}.{any_of(outcomes or tuple(OUTCOMES))}.{stat}"
+        path = f"{self._job()}.{any_of(outcomes or tuple(OUTCOMES))}.{stat}"
+        promql = self._select_job(RUNS, *([one_of("outcome", outcomes)] if outcomes else []))
+        return Query(
+            path, f"rate({promql}[{RATE_WINDOW}])" if promql and stat == "rate" else promql
+        )
 
-    def timer(self, timer: str, stat: str) -> str:
-        """Return the pattern of the `duration` or `wait` of runs, in milliseconds.
+    def timer(self, timer: str, stat: str) -> Query:
+        """Return the query of the `duration` or `wait` of runs, in milliseconds.
 
-        `stat` is one of TIMER_STATS.
+        `stat` is one of TIMER_STATS. Prometheus gets the durations only, as a histogram.
         """
         if timer not in {one.name for one in paths.TIMERS} or stat not in paths.TIMER_STATS:
             raise KeyError(f"no such timer: {timer}.{stat}")
-        return f"{self._job()}.{timer}.{stat}"
+        share = int(stat.partition("_")[2] or 0) / 100
+        buckets = self._select_job(DURATION) if timer == "duration" and share else ""
+        rates = f"sum by (queue, job, le) (rate({buckets}[{RATE_WINDOW}]))"
+        promql = f"1000 * histogram_quantile({share:g}, {rates})" if buckets else ""
+        return Query(f"{self._job()}.{timer}.{stat}", promql)
+
+    @staticmethod
+    def select(family: str, matchers: Sequence[str]) -> str:
+        """Return PromQL's selector of a family of samples."""
+        found = [matcher for matcher in matchers if matcher]
+        name = f"{prometheus.PREFIX}{family}"
+        return f"{name}{{{','.join(found)}}}" if found else name
+
+    def _of_server(self) -> list[str]:
+        return [] if self.servers == ANY else [f'server=~"{self.servers}"']
+
+    def _of_queue(self) -> list[str]:
+        # Grafana escapes the value of a variable for `=` if one value must be chosen.
+        own = {ANY: [], "$queue": ['queue="$queue"']}
+        return [*self._of_server(), *own.get(self.queues, [f'queue=~"{self.queues}"'])]
+
+    def _of_worker(self) -> list[str]:
+        every = self.hosts == self.workers == ANY
+        return [] if every else [f'worker=~"{self.hosts}[.]{self.workers}"']
+
+    def _queue_promql(self, series: paths.Series) -> str:
+        rates = {"put_rate": "puts", "delete_rate": "deletes"}
+        if series.name in rates:
+            counter = self._sample(paths.QUEUE.find(rates[series.name]), self._of_queue())
+            return f"rate({counter}[{RATE_WINDOW}])"
+        if series.name == "consumer_state":
+            return self._code("queue_consumer_state", self._of_queue(), consumers.CODES)
+        return self._sample(series, self._of_queue())
+
+    def _sample(self, series: paths.Series, matchers: Sequence[str]) -> str:
+        own = [f'{series.label[0]}="{series.label[1]}"'] if series.label else []
+        return self.select(series.prometheus, [*matchers, *own]) if series.prometheus else ""
+
+    def _age(self, family: str, matchers: Sequence[str]) -> str:
+        return f"time() - {self.select(family, matchers)}"
+
+    def _code(self, family: str, matchers: Sequence[str], codes: Mapping[str, int]) -> str:
+        """Return a state as its number in Graphite: of the samples of all states, one is 1."""
+        numbers = [
+            f"""{code} * {self.select(family, [*matchers, f'state="{state}"'])}"""
+            for state, code in codes.items()
+        ]
+        return f"sum without (state) ({' or '.join(numbers)})"
+
+    def _select_job(self, family: str, *matchers: str) -> str:
+        """Return the selector of a family of jobs; "" for single workers, which it lacks."""
+        if self.hosts == self.workers == ANY:
+            return self.select(family, [*self._of_queue(), *matchers])
+        return ""
 
     def _job(self) -> str:
         nodes = {
@@ -112,3 +222,6 @@ class Patterns(NamedTuple):
         if self.hosts == self.workers == ANY:
             return ANY
         return f"{self.hosts}?{self.workers}"
+
+
+ALL = Patterns()  # all series of the servers and workers that the boxes of a page select

@@ -1,4 +1,7 @@
-"""The alert rule, and the YAML file in which Grafana provisions the rules."""
+"""The alert rule, and the YAML file in which Grafana provisions the rules.
+
+The module `prometheus_rules` writes the same rules for Prometheus.
+"""
 
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -6,6 +9,7 @@ from typing import NamedTuple
 import yaml
 
 from beanwatch.grafana.generator.lib import runbook as runbook_links
+from beanwatch.grafana.generator.lib.query import Query
 
 DATASOURCE_UID = "beanwatch-graphite"
 FOLDER = "beanwatch"
@@ -17,16 +21,19 @@ QUERY_WINDOW = 2 * MINUTE
 
 
 class Rule(NamedTuple):
-    """One alert rule of Grafana.
+    """One alert rule, of Grafana with Graphite and of Prometheus.
 
-    `query` returns one series for each server, queue or worker. `reduce` makes one number of each
-    series. Grafana compares this number with `limits`, and each series that is outside is an alert.
+    `query` returns one series for each server, queue or worker. Grafana makes one number of each
+    series (`reduce`). The number is compared with `limits`, and each series that is outside is an
+    alert. Its texts may contain `{value}`, `{duration}` (of a number of seconds), `{percent}`, and
+    the names that the series has, such as `{server}`.
     """
 
     uid: str
     title: str
     severity: str
-    query: str
+    query: Query
+    names: tuple[str, ...]  # of a series, joined with dots: server, queue, job, host, name
     summary: str
     description: str
     runbook: str  # the heading of the runbook that the alert links to
@@ -34,11 +41,34 @@ class Rule(NamedTuple):
     panel: int  # id of the panel there
     compare: str = "gt"  # gt, lt, within_range
     limits: tuple[float, ...] = (0,)
-    hold: str = "0s"  # how long the limits must be exceeded before Grafana notifies
+    hold: str = "0s"  # how long the limits must be exceeded before somebody is notified
     variables: str = ""  # URL parameters: the dashboard shows the queue or worker of the alert
     reduce: str = "last"  # last, min, max ...
     window: int = QUERY_WINDOW  # seconds that the query covers
     no_data: str = "OK"  # state of the rule while the query returns no series
+    alert: str = ""  # the PromQL expression, if it is not the query and its limits
+    record: str = ""  # the name under which Prometheus records the query, as several rules use it
+    keep: str = "0s"  # how long Prometheus keeps the alert after its series are gone
+
+
+# Templates of Grafana. The alias of a series has its names. `$$` stands for `$`.
+WHOLE_NAME = "{{ $$labels.name }}"
+FIRST_NAME = '{{ reReplaceAll "[.].*" "" $$labels.name }}'
+SECOND_NAME = '{{ reReplaceAll "^[^.]*[.]" "" $$labels.name }}'
+TEMPLATES = {
+    "value": "{{ $$values.B.Value }}",
+    "duration": "{{ humanizeDuration $$values.B.Value }}",
+    "percent": '{{ printf "%.0f" $$values.B.Value }} %',
+    "worker": WHOLE_NAME,
+    "database": "Graphite",
+    "server_or_any": '{{ or $$labels.name "any server" }}',
+}
+
+
+def _templates(rule: Rule) -> dict[str, str]:
+    """Return the templates that stand for the placeholders of a rule's texts."""
+    parts = (FIRST_NAME, SECOND_NAME) if len(rule.names) > 1 else (WHOLE_NAME,)
+    return {**TEMPLATES, **dict(zip(rule.names, parts, strict=False))}
 
 
 def to_yaml(rules: Iterable[Rule]) -> str:
@@ -56,13 +86,20 @@ def to_yaml(rules: Iterable[Rule]) -> str:
 
 
 def _rule(rule: Rule) -> dict[str, object]:
+    templates = _templates(rule)
     target = f"{{{{ externalURL }}}}d/{rule.dashboard}"
+    variables = rule.variables.format_map(templates)
     return {
         "uid": rule.uid,
         "title": rule.title,
         "condition": "C",
         "data": [
-            _step("A", DATASOURCE_UID, rule.window, {"target": rule.query, "textEditor": True}),
+            _step(
+                "A",
+                DATASOURCE_UID,
+                rule.window,
+                {"target": rule.query.graphite, "textEditor": True},
+            ),
             _step(
                 "B",
                 EXPRESSION,
@@ -91,10 +128,10 @@ def _rule(rule: Rule) -> dict[str, object]:
         "execErrState": "Error",
         "for": rule.hold,
         "annotations": {
-            "summary": rule.summary,
-            "description": rule.description,
+            "summary": rule.summary.format_map(templates),
+            "description": rule.description.format_map(templates),
             "runbook_url": f"{runbook_links.BASE}#{rule.runbook}",
-            "dashboard_url": f"{target}?{rule.variables}" if rule.variables else target,
+            "dashboard_url": f"{target}?{variables}" if variables else target,
             "__dashboardUid__": rule.dashboard,
             "__panelId__": str(rule.panel),
         },

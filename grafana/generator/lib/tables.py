@@ -18,6 +18,8 @@ from beanwatch.grafana.generator.lib.panels import (
     mapping,
     thresholds,
 )
+from beanwatch.grafana.generator.lib.query import Query
+from beanwatch.grafana.generator.lib.source import Source, for_each_source
 from beanwatch.grafana.generator.lib.states import NEUTRAL, States
 
 TABLE = Size(24, 10)
@@ -27,36 +29,45 @@ class Column(NamedTuple):
     """A column of a table. Its query returns one series for each row, named like the row."""
 
     title: str
-    query: str
+    query: Query
     unit: str = COUNT
     steps: Steps = NO_STEPS
     states: States | None = None
     width: int | None = None
     decimals: int | None = None
+    note: str = ""  # a sentence for the description of the table
 
 
+@for_each_source
 def grid(
+    source: Source,
     number: int,
     title: str,
     description: str,
     key: str,
     columns: Sequence[Column],
     *,
-    link: str = "",
+    link: Sequence[str] = (),
     sort: str = "",
     size: Size = TABLE,
     runbook: str = "",
-) -> table.Panel:
+) -> table.Panel | None:
     """Build a table of the newest values of the last 2 minutes.
 
     It has a row for each series name that occurs in any column. `key` is the title of the first
     column, which shows these names. A cell without a value shows UNKNOWN. A name links to the
-    address `link`. `sort` is the title of the column that rows are sorted by, highest first.
+    dashboard `link`, followed by its variables. `sort` is the title of the column that rows are
+    sorted by, highest first.
     """
-    queries = [column.query for column in columns]
-    panel = (
-        common_panel(table.Panel(), number, title, description, queries, size, runbook)
-        .unit(COUNT)
+    columns = [column for column in columns if source.has(column.query)]
+    if not columns:
+        return None
+    description = " ".join([description, *(column.note for column in columns if column.note)])
+    panel = common_panel(source, table.Panel(), number, title, description, size, runbook)
+    for index, column in enumerate(columns):
+        panel.with_target(source.target(letter(index), column.query))
+    (
+        panel.unit(COUNT)
         .thresholds(thresholds(NO_STEPS, NEUTRAL))
         .color_scheme(FieldColor().mode(dashboard.FieldColorModeId.THRESHOLDS))
         .no_value(UNKNOWN)
@@ -81,7 +92,7 @@ def grid(
     panel.with_transformation(_transformation("joinByField", joined))
     order = {name: place for place, name in enumerate((key, *(c.title for c in columns)))}
     panel.with_transformation(_renaming("Field", key, {"Field": 0, **order}))
-    links = [{"title": "Open ${__value.text}", "url": link}] if link else []
+    links = [{"title": "Open ${__value.text}", "url": source.link(*link)}] if link else []
     panel.override_by_name(
         key,
         [

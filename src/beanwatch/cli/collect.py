@@ -3,8 +3,8 @@
 import signal
 import sys
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 
 import click
 
@@ -27,12 +27,17 @@ from beanwatch.collectors.collector import Collector, Extra
 from beanwatch.collectors.deliver.carbon import CarbonConnection, Printer, parse_graphite
 from beanwatch.collectors.deliver.delivery import Delivery, Transport
 from beanwatch.collectors.deliver.outbox import Outbox
-from beanwatch.collectors.poll.observer import Observer
-from beanwatch.collectors.poll.poller import Poller
+from beanwatch.collectors.poll.fleet_totals import FleetTotals
+from beanwatch.collectors.poll.observer import FindRuns, Observer
+from beanwatch.collectors.poll.points import GraphitePoints
+from beanwatch.collectors.poll.poller import Poller, Publish
 from beanwatch.collectors.poll.samples import ServerSamples
-from beanwatch.collectors.poll.worker_series import WorkerPoller
+from beanwatch.collectors.poll.worker_series import PublishWorkers, WorkerPoller
+from beanwatch.collectors.serve.board import Board
+from beanwatch.collectors.serve.pages import make_pages
 from beanwatch.config import CollectConfig, Config
 from beanwatch.net.address import AddressError
+from beanwatch.net.http_server import HttpServer, Page, describe_listen_error, parse_listen
 from beanwatch.net.systemd import SystemdNotifier
 from beanwatch.queues.selection import Selection
 from beanwatch.queues.servers import Server, find_clash
@@ -79,6 +84,12 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
 )
 @click.option("--state", metavar="FILE", help="keep counters in this file between two runs")
 @click.option("--spool", metavar="DIR", help="keep unsent points here while Graphite is down")
+@click.option(
+    "--listen",
+    metavar="ADDRESS",
+    help="serve /metrics for Prometheus, /livez and /readyz on this host:port, or on this port of "
+    "the loopback interface; then Graphite gets metrics only if it is configured",
+)
 @click.option("--log-format", type=click.Choice(["json", "console"]), help="log format (json)")
 @click.option(
     "--log-file", metavar="FILE", help="write the log here, not to stderr; SIGHUP reopens it"
@@ -96,12 +107,15 @@ def command(
     exclude: tuple[str, ...],
     **flags: float | str | bool | None,
 ) -> int:
-    """Send metrics of queue servers and workers to Graphite, until SIGTERM or Ctrl-C.
+    """Send metrics of queue servers and workers to Graphite, or let Prometheus scrape them.
+
+    It runs until SIGTERM or Ctrl-C.
 
     \b
     Examples:
       beanwatch collect --server q1.example.org --graphite graphite.example.org
       beanwatch collect --once --graphite -        print what would be sent
+      beanwatch collect --listen 9137              let Prometheus scrape it
 
     With --once the exit code is 0 if every server answered and all points were sent, 2 if
     no server answered, else 1. The reason is on standard error.
@@ -117,6 +131,14 @@ def command(
         collect=collect,
     )
     check_durations(interval=collect.interval, timeout=collect.timeout)
+    if once:
+        if flags["listen"]:
+            raise click.UsageError(
+                "--listen has no effect with --once: nothing stays to be scraped"
+            )
+        config = config._replace(collect=collect._replace(listen=""))
+    elif collect.listen and graphite is None and "graphite.address" not in config.given:
+        config = config._replace(graphite=config.graphite._replace(address=""))
     chosen = pick_servers(config, servers)
     if clash := find_clash(chosen):
         raise click.UsageError(clash)
@@ -135,33 +157,34 @@ def run(config: Config, servers: Sequence[Server], stack: ExitStack, *, once: bo
     state = open_state(state_path(collect.state, servers, once=once), stack)
     known = load_state(state, log)
     # With `-` points are only printed. They need no spool, and a running collector may lock it.
-    spool = "" if config.graphite.address == "-" else collect.spool
+    spool = "" if config.graphite.address in ("-", "") else collect.spool
     outbox = Outbox(open_spool(spool, problems, stack), interval=collect.interval)
-    selection = Selection(
-        collect.include,
-        collect.exclude,
-        collect.max_queues,
-        [rule.glob for rule in config.queues if rule.is_name],
-    )
-    pollers = [
-        Poller(
-            make_observer(server, known.get(str(server)), selection, collect),
-            selection,
-            outbox,
-            problems,
-            prefix=config.prefix,
-        )
-        for server in servers
-    ]
-    extras = pick_extras(config, outbox, problems, once=once)
-    if not once and config.graphite.address != "-":
+    totals = FleetTotals(servers, lambda text: problems.report("fleet totals", text))
+    # With --once, the servers and the workers are read at the same time.
+    find_runs = None if once else totals.queue_runs
+    points, board = GraphitePoints(outbox, config.prefix), Board(max_age(collect), totals)
+    publish: list[Publish] = [points.publish] if config.graphite.address else []
+    publish_workers: list[PublishWorkers] = [totals.update]
+    if publish:
+        publish_workers.append(points.publish_workers)
+    if collect.listen:
+        publish.append(board.post)
+        publish_workers.append(board.post_workers)
+    pollers = []
+    for server in servers:
+        expected = config.expected_queues(server.node)
+        selection = Selection(collect.include, collect.exclude, collect.max_queues, expected)
+        observer = make_observer(server, known.get(server.node), selection, collect, find_runs)
+        pollers.append(Poller(observer, selection, problems, publish))
+    extras = pick_extras(config, publish_workers, problems, once=once)
+    if not once and config.graphite.address not in ("-", ""):
         nodes = [server.node for server in servers]
         extras.append(StepWatch(config.graphite.url, config.prefix, nodes, collect, problems))
     collector = Collector(
         pollers,
         extras,
         outbox,
-        Delivery(outbox, pick_transport(config.graphite.address), problems),
+        Delivery(outbox, pick_transport(config.graphite.address, collect.listen), problems),
         log,
         interval=collect.interval,
         queues_interval=collect.queues_interval,
@@ -173,6 +196,11 @@ def run(config: Config, servers: Sequence[Server], stack: ExitStack, *, once: bo
         limit = collect.timeout * 2 + max(collect.timeout, collect.queues_interval)
         answered, well = collector.once(round(time.time()), limit)
         return 2 if not answered else 0 if well and answered == len(servers) else 1
+    if collect.listen:
+        nodes = [server.node for server in servers]
+        stack.enter_context(
+            listening(collect.listen, make_pages(board, nodes, collector.is_alive), problems)
+        )
     # Block the signals, and wait for them with sigtimedwait. A signal handler could interrupt the
     # main thread while that holds a lock which the handler needs. New threads inherit the mask.
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
@@ -181,7 +209,11 @@ def run(config: Config, servers: Sequence[Server], stack: ExitStack, *, once: bo
 
 
 def make_observer(
-    server: Server, samples: ServerSamples | None, selection: Selection, collect: CollectConfig
+    server: Server,
+    samples: ServerSamples | None,
+    selection: Selection,
+    collect: CollectConfig,
+    find_runs: FindRuns | None,
 ) -> Observer:
     """Make the object that polls one server. `samples` are its counters from an earlier run."""
     return Observer(
@@ -191,6 +223,7 @@ def make_observer(
         timeout=collect.timeout,
         sweep_timeout=collect.queues_interval,
         head_ages=collect.head_ages,
+        find_runs=find_runs,
     )
 
 
@@ -203,17 +236,40 @@ def wait_for_signal(seconds: float) -> bool:
     return received is not None
 
 
-def pick_transport(address: str) -> Transport:
+def max_age(collect: CollectConfig) -> float:
+    """Return for how long (seconds) the page shows what was read: for three polls that time out."""
+    return 3 * (max(collect.interval, collect.queues_interval) + collect.timeout)
+
+
+@contextmanager
+def listening(text: str, pages: Mapping[str, Page], problems: ProblemLog) -> Iterator[HttpServer]:
+    """Serve the pages on the address `text`. Raises UsageError if it is invalid or not free."""
+    try:
+        address = parse_listen(text)
+    except AddressError as error:
+        raise click.UsageError(f"--listen: {error}") from None
+    try:
+        server = HttpServer(address, pages, lambda text: problems.report("listen", text))
+    except OSError as error:
+        raise click.UsageError(f"--listen: {describe_listen_error(address, error)}") from None
+    try:
+        yield server
+    finally:
+        server.close()
+
+
+def pick_transport(address: str, listen: str = "") -> Transport:
     """Return the transport for points: a connection to carbon, or standard output for `-`.
 
-    Raises UsageError if the address is invalid, or empty (off).
+    Raises UsageError if the address is invalid, or empty (off) and `listen` is empty too. With
+    `listen` there are no points to send.
     """
-    if not address:
+    if not address and not listen:
         raise click.UsageError(
             "there is nowhere to send to, because graphite.address is empty; name carbon's address "
-            "with --graphite HOST:PORT"
+            "with --graphite HOST:PORT, or let Prometheus scrape with --listen"
         )
-    if address == "-":
+    if address in ("-", ""):
         return Printer(sys.stdout)
     try:
         return CarbonConnection(parse_graphite(address))
@@ -221,7 +277,9 @@ def pick_transport(address: str) -> Transport:
         raise click.UsageError(f"--graphite: {error}") from None
 
 
-def pick_extras(config: Config, outbox: Outbox, problems: ProblemLog, *, once: bool) -> list[Extra]:
+def pick_extras(
+    config: Config, publish: Sequence[PublishWorkers], problems: ProblemLog, *, once: bool
+) -> list[Extra]:
     """Return the poller for metrics of workers, or an empty list if Redis is off.
 
     With `once` the list is also empty if nobody has configured Redis and none answers: each run
@@ -231,4 +289,4 @@ def pick_extras(config: Config, outbox: Outbox, problems: ProblemLog, *, once: b
     if url is None or (once and not has_redis(config)):
         return []
     timeout = config.collect.timeout
-    return [WorkerPoller(url, outbox, problems, prefix=config.prefix, timeout=timeout)]
+    return [WorkerPoller(url, problems, publish, timeout=timeout)]

@@ -6,11 +6,13 @@ from typing import Any
 
 import click
 
-from beanwatch import config as configuration
 from beanwatch.cli.lib.config_problems import find_problems, find_writer_problems
 from beanwatch.cli.lib.options import config_option, json_option, load_config
 from beanwatch.cli.lib.output import print_json, print_line
-from beanwatch.config import Config
+from beanwatch.config import Config, ServerConfig
+from beanwatch.config.keys import GENERAL, TABLES
+from beanwatch.config.mistakes import find_unknown_variables
+from beanwatch.config.reader import describe_missing_file
 from beanwatch.net.redis_url import redact
 from beanwatch.quoting import json_text
 
@@ -37,12 +39,12 @@ def check(config_file: str | None) -> int:
     config = load_config(config_file)
     found = [*find_problems(config), *find_writer_problems(config)]
     problems = [f"{config.file or 'environment'}: {problem}" for problem in found]
-    problems += configuration.find_unknown_variables()
+    problems += find_unknown_variables()
     for problem in problems:
         print_line(problem, err=True)
     if problems:
         return 2
-    print_line(f"{config.file or configuration.describe_missing_file()}: no errors found")
+    print_line(f"{config.file or describe_missing_file()}: no errors found")
     return 0
 
 
@@ -65,10 +67,10 @@ def show(config_file: str | None, as_json: bool) -> None:
 def to_tree(config: Config) -> dict[str, Any]:
     """Return the configuration as a tree with the keys of the file, without passwords in URLs."""
     tree: dict[str, Any] = {
-        key: getattr(config, key) for key in configuration.GENERAL if getattr(config, key) != ""
+        key: getattr(config, key) for key in GENERAL if getattr(config, key) != ""
     }
-    tree["servers"] = dict(config.servers)
-    for name in configuration.TABLES:
+    tree["servers"] = {name: _server(entry) for name, entry in config.servers.items()}
+    for name in TABLES:
         if name == "workers":
             groups = [group._asdict() for group in config.expected_groups]
             tree[name] = {
@@ -80,9 +82,22 @@ def to_tree(config: Config) -> dict[str, Any]:
         tree[name] = {k: list(v) if isinstance(v, tuple) else v for k, v in section.items()}
     tree["redis"]["url"] = redact(tree["redis"]["url"])
     tree["graphite"]["url"] = redact(tree["graphite"]["url"])
-    tree["queues"] = {rule.glob: _thresholds(rule.thresholds) for rule in config.queues}
+    tree["queues"] = {
+        rule.glob: ({} if rule.server == "*" else {"server": rule.server})
+        | _thresholds(rule.thresholds)
+        for rule in config.queues
+    }
     tree["checks"] = _thresholds(config.checks)
     return tree
+
+
+def _server(entry: ServerConfig) -> str | dict[str, Any]:
+    url = redact(entry.url)
+    plain = ServerConfig()._asdict()
+    settings = {k: v for k, v in entry._asdict().items() if v != plain[k]}
+    if settings.keys() <= {"url"}:
+        return url
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in (settings | {"url": url}).items()}
 
 
 def _thresholds(thresholds: Any) -> dict[str, Any]:

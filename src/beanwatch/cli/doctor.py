@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from beanwatch.checks.lib.services import name_or_address
 from beanwatch.cli.lib.config_problems import find_problems, find_writer_problems
 from beanwatch.cli.lib.directories import DIRECTORIES
 from beanwatch.cli.lib.options import (
@@ -25,7 +26,7 @@ from beanwatch.cli.lib.options import (
     server_option,
 )
 from beanwatch.cli.lib.output import print_json, print_line
-from beanwatch.cli.lib.probes.checks import CHECKS, probe_check
+from beanwatch.cli.lib.probes.checks import CHECK_NAMES, probe_check
 from beanwatch.cli.lib.probes.finding import COSTS, Finding, ProbeSettings
 from beanwatch.cli.lib.probes.graphite import probe_freshness, probe_graphite
 from beanwatch.cli.lib.probes.runner import Probe, run_all, show_progress
@@ -36,12 +37,10 @@ from beanwatch.cli.lib.probes.servers import (
     server_part,
 )
 from beanwatch.cli.lib.probes.statsd import probe_statsd
-from beanwatch.config import (
-    Config,
-    ConfigError,
-    describe_missing_file,
-    find_unknown_variables,
-)
+from beanwatch.config import Config, ConfigError
+from beanwatch.config.mistakes import find_unknown_variables
+from beanwatch.config.reader import describe_missing_file
+from beanwatch.config.secrets import read_redis_password
 from beanwatch.quoting import terminal_text
 
 COLOURS = {
@@ -138,7 +137,7 @@ def command(
         check_user(user)
     settings = make_settings(config, servers, user, wait)
     probes = list_probes(config, settings)
-    checks = {f"check_{check}": partial(probe_check, settings, check) for check in CHECKS}
+    checks = {f"check_{check}": partial(probe_check, settings, check) for check in CHECK_NAMES}
     with show_progress([*probes, *checks]) as finished:
         found = problems + run_all(probes, wait + EXTRA_TIME, finished)
         needs = {check: find_missing(check, settings, found) for check in checks}
@@ -157,10 +156,13 @@ def make_settings(
 ) -> ProbeSettings:
     """Return the settings of all probes, from the configuration and the command's flags."""
     chosen = pick_servers(config, servers)
+    names = {server.node: name_or_address(config, server) for server in chosen}
+    unnamed = [server for server in chosen if names[server.node] not in config.servers]
+    names |= {server.node: server.node for server in unnamed}
     environ = {
         "BEANWATCH_CONFIG": config.file and os.path.abspath(config.file),  # checks run in /
         "BEANWATCH_PREFIX": config.prefix,
-        "BEANWATCH_SERVERS": ",".join(f"{s.node}={s}" for s in chosen if servers),
+        "BEANWATCH_SERVERS": ",".join(f"{s.node}={s}" for s in unnamed if servers),
     }
     environ = {name: value for name, value in environ.items() if value}
     # An empty URL is passed on, too: it turns a part off.
@@ -181,6 +183,8 @@ def make_settings(
         plugins=[*map(Path, DIRECTORIES["plugins"]), Path(sys.prefix) / "bin"],
         user=user,
         environ=environ,
+        names=names,
+        has_chosen=bool(servers),
         wait=wait,
     )
 
@@ -210,7 +214,7 @@ def probe_configuration(config: Config) -> Iterator[Finding]:
     """Report the errors in the configuration that `beanwatch config check` finds."""
     problems = list(find_problems(config))
     try:
-        config.redis.read_password()
+        read_redis_password(config.redis)
     except ConfigError as error:
         problems.append(str(error))
     for problem in problems:

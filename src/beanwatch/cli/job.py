@@ -46,8 +46,7 @@ def command(
     if not places:
         names = ", ".join(dict.fromkeys(server.system.name for server in chosen))
         raise click.ClickException(
-            f"cannot look up jobs on {names}: this system has no action 'find' "
-            "(see beanwatch queues systems)"
+            f"cannot look up jobs: {names} has no action 'find' (see beanwatch queues systems)"
         )
     try:
         with open_redis(url, QUERY_TIMEOUT) as link:

@@ -125,9 +125,9 @@ def suggest_queue(server: Server, queue: str, config: Config) -> str:
         names = set(list_queue_names(server, LOOK_TIMEOUT))
     except ServerError:
         names = set()
-    names |= {rule.glob for rule in config.queues if rule.is_name}
+    named = set(config.expected_queues(server.node))
+    names |= named
     similar = difflib.get_close_matches(queue, sorted(names - {queue}), 3)
-    named = {rule.glob for rule in config.queues}
     good = [name for name in similar if name in named or is_watched(server, name)]
     return f"; did you mean {good[0]}?" if good else ""
 

@@ -3,7 +3,6 @@
 import math
 import time
 from collections.abc import Sequence
-from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
 import click
@@ -26,9 +25,10 @@ from beanwatch.cli.lib.output import print_json
 from beanwatch.cli.lib.queue_view import SORTS, queue_table, server_table, sort_queues
 from beanwatch.cli.lib.tables import STYLES, Columns
 from beanwatch.cli.lib.worker_view import worker_style, worker_table, worker_tree
+from beanwatch.collectors.poll.fleet_totals import FleetTotals
 from beanwatch.collectors.poll.observer import Observer
-from beanwatch.config import GLOB
 from beanwatch.fleet.overview import FleetObserver, Overview
+from beanwatch.globs import GLOB, MAX_NAME, matches
 from beanwatch.net.redis_url import RedisError, RedisUrl, open_redis
 from beanwatch.queues.selection import Selection
 from beanwatch.quoting import terminal_text
@@ -40,7 +40,6 @@ HEADING_LINES = 8  # lines of the screen for headings, blank lines and the list 
 MAX_WORKERS = 8  # rows of workers on a screen; the rest of it is for queues
 MIN_INTERVAL, MAX_INTERVAL = 0.2, 3600.0  # seconds between two polls
 REDRAW_INTERVAL = 1.0  # seconds between two drawings while the polls are paused
-MAX_FILTER = 200  # characters; the longest name of a queue
 SCROLLING = {"down": 1, "j": 1, "up": -1, "k": -1, "page down": 10, "page up": -10}  # rows
 KEYS = (
     ("q", "quit"),
@@ -68,12 +67,14 @@ class Screen:
     """Polls the servers and Redis, and draws the tables. Keys change what it shows (see KEYS).
 
     `interval` is the time between two polls in seconds, `is_paused` true if there are to be none.
+    `totals` gets the workers' records, for the number of workers that each queue needs.
     """
 
     def __init__(
         self,
         fleet: FleetObserver,
         redis: RedisUrl | None,
+        totals: FleetTotals,
         *,
         order: str,
         pattern: str,
@@ -84,7 +85,7 @@ class Screen:
         self.interval = interval
         self.is_paused = False
         self._fleet = fleet
-        self._redis = redis
+        self._redis, self._totals = redis, totals
         self._order = order
         self._pattern = pattern
         self._only_wrong = only_wrong
@@ -140,12 +141,11 @@ class Screen:
             self._typed = None
         elif key in ("\x7f", "\b"):
             self._typed = typed[:-1]
-        elif len(key) == 1 and key.isprintable() and len(typed) < MAX_FILTER:
+        elif len(key) == 1 and key.isprintable() and len(typed) < MAX_NAME:
             self._typed = typed + key
 
     def poll(self) -> None:
         """Poll all servers and Redis."""
-        overview = self._fleet.observe()
         workers: list[Worker] = []
         redis_error = ""
         if self._redis:
@@ -155,6 +155,8 @@ class Screen:
                 redis_error = next((worker.doubt for worker in workers if worker.doubt), "")
             except RedisError as error:
                 redis_error = f"cannot read the workers: {error}"
+        self._totals.update(workers)
+        overview = self._fleet.observe()
         self._seen = Snapshot(overview, workers, redis_error)
 
     def select(self) -> Snapshot:
@@ -163,7 +165,7 @@ class Screen:
         rows = [
             row
             for row in sort_queues(overview.queues, self._order)
-            if fnmatchcase(row.queue, self._pattern) and (row.wrong or not self._only_wrong)
+            if matches(row.queue, self._pattern) and (row.wrong or not self._only_wrong)
         ]
         shown = [worker for worker in workers if worker_style(worker) or not self._only_wrong]
         shown.sort(key=lambda worker: (-rank_health(decide_health(worker)), worker.id))
@@ -247,11 +249,16 @@ def command(
     config = load_config(config_file)
     selection = Selection(config.collect.include, config.collect.exclude)
     chosen = pick_servers(config, servers)
-    observers = [Observer(one, selection=selection, timeout=timeout) for one in chosen]
+    totals = FleetTotals(chosen)
+    observers = [
+        Observer(one, selection=selection, timeout=timeout, find_runs=totals.queue_runs)
+        for one in chosen
+    ]
     fleet = FleetObserver(observers, timeout * 2)
     screen = Screen(
         fleet,
         pick_redis(config, redis),
+        totals,
         order=order,
         pattern=queue_glob,
         only_wrong=only_wrong,

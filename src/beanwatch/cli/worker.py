@@ -24,6 +24,9 @@ from beanwatch.cli.lib.options import (
 )
 from beanwatch.cli.lib.output import print_line
 from beanwatch.config import Config, ConfigError, RedisConfig
+from beanwatch.config.secrets import read_redis_password
+from beanwatch.net.address import AddressError
+from beanwatch.net.http_server import parse_listen
 from beanwatch.queues.servers import DEFAULT_SERVER, short_host
 from beanwatch.quoting import terminal_text
 from beanwatch.telemetry.logging import setup as logs
@@ -124,6 +127,12 @@ from beanwatch.worker.core.state import NO_APP
     "--restart-spread",
     type=DURATION,
     help="after `beanwatch workers restart`: exit within this time, at a random moment (30s)",
+)
+@click.option(
+    "--listen",
+    metavar="ADDRESS",
+    help="serve /metrics for Prometheus, /livez and /readyz on this host:port, or on this port of "
+    "the loopback interface (default: nowhere)",
 )
 @click.option(
     "--ledger",
@@ -231,6 +240,10 @@ def make_settings(
         if not getattr(values, field) > 0:
             raise click.UsageError(f"--{field.replace('_', '-')}: must be more than 0 seconds")
     worker = f"{host}.{name}"
+    try:
+        listen = parse_listen(values.listen) if values.listen else None
+    except AddressError as error:
+        raise click.UsageError(f"--listen: {error}") from None
     return Settings(
         name=name,
         host=host,
@@ -243,6 +256,7 @@ def make_settings(
         is_expected=worker in config.expected_workers,
         command_secret=read_command_secret(config),
         options=values,
+        listen=listen,
     )
 
 
@@ -252,7 +266,7 @@ def read_password(config: Config) -> str:
     Raises UsageError if the file cannot be read.
     """
     try:
-        return config.redis.read_password()
+        return read_redis_password(config.redis)
     except ConfigError as error:
         raise click.UsageError(str(error)) from None
 

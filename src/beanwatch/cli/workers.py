@@ -18,9 +18,9 @@ from beanwatch.cli.lib.options import (
 from beanwatch.cli.lib.output import print_error, print_json, print_line, print_table
 from beanwatch.cli.lib.worker_commands import find_workers, query_redis, send_to_workers
 from beanwatch.cli.lib.worker_view import worker_table, worker_tree
-from beanwatch.config import GLOB
 from beanwatch.fleet.restart_trial import pick_first, wait_for_next_instance
 from beanwatch.fleet.workers import find_live, forget_dead, restart_all
+from beanwatch.globs import GLOB
 from beanwatch.store.heartbeats import Worker, make_worker, read_workers
 from beanwatch.words import count
 from beanwatch.worker.control.client import CommandResult

@@ -1,4 +1,4 @@
-"""What commands do for all servers together: the overview, actions on queues, jobs and workers.
+"""Code that commands share: the overview of all servers, actions on queues, jobs and workers.
 
 Nothing here prints or reads input.
 """

@@ -13,7 +13,7 @@ from beanwatch.fleet.queue_actions import (
     require_action,
 )
 from beanwatch.net.redis_url import Execute
-from beanwatch.queues.base import Job
+from beanwatch.queues.base import Actions, Job, UnsupportedError
 
 MAX_LOOKED_UP = 1000  # most buried jobs whose reasons are counted; the latest ones are taken
 
@@ -30,20 +30,37 @@ class Reason(NamedTuple):
     job_id: int
 
 
-def peek_queue(target: Target, timeout: float) -> Iterator[Job]:
-    """Yield the first ready, the first delayed and the first buried job of a queue, with bodies.
+def peek_queue(target: Target, timeout: float, jobs: int = 1) -> Iterator[Job]:
+    """Yield the first ready, the first delayed and the first buried jobs of a queue, with bodies.
 
-    `timeout` (seconds) limits each wait for the server. Raises ServerError.
+    `jobs` is the most of each state; more than one needs a queue system that can list them.
+    `timeout` (seconds) limits each wait for the server. Raises ServerError. A state whose jobs the
+    queue system cannot show is an error only if no other job is shown.
     """
-    require_action([target], "peek")
+    require_action([target], "list_jobs" if jobs > 1 else "peek")
+    refused, has_shown = None, False
     with closing(open_actions(target.server, timeout)) as actions:
         for state in FREE_STATES:
             # If the count is unknown there may be a job, so request it.
-            if not target.server.system.can_tell(state) or getattr(target.queue, state) == 0:
+            jobs_there = getattr(target.queue, state)
+            if jobs_there == 0 or (jobs_there is None and not target.server.system.can_tell(state)):
                 continue
-            job = actions.peek(target.name, state)
-            if job is not None:
-                yield job
+            try:
+                found = _read_jobs(actions, target.name, state, jobs)
+            except UnsupportedError as error:
+                refused = error
+                continue
+            has_shown = has_shown or bool(found)
+            yield from found
+    if refused and not has_shown:
+        raise refused
+
+
+def _read_jobs(actions: Actions, queue: str, state: str, jobs: int) -> list[Job]:
+    if jobs > 1:
+        return actions.list_jobs(queue, state, jobs)
+    job = actions.peek(queue, state)
+    return [] if job is None else [job]
 
 
 def count_reasons(target: Target, execute: Execute, timeout: float) -> list[Reason]:

@@ -5,6 +5,7 @@ from contextlib import closing
 from typing import Any, NamedTuple
 
 from beanwatch.fleet.buried_jobs import read_envelope
+from beanwatch.fleet.together import read_together
 from beanwatch.net.redis_url import Execute
 from beanwatch.queues.base import SERVER_ONLY, Job, ReaderOptions, ServerError
 from beanwatch.queues.servers import Server
@@ -30,7 +31,7 @@ class JobServer(NamedTuple):
 
 
 class JobLocation(NamedTuple):
-    """Where a job is now.
+    """The place where a job is now.
 
     `state` is its state on the server, or a text that says why that is unknown. `holder` is the id
     of the worker that runs it, "" if unknown. `server` is "" if the server is unknown.
@@ -56,7 +57,7 @@ class JobLocation(NamedTuple):
 
 
 class Story(NamedTuple):
-    """What is known about one job: `entries` are its recorded runs, `nows` the places where it is.
+    """All known facts about a job: `entries` are its recorded runs, `nows` the places where it is.
 
     `id` is the id in its envelope, the JSON in its body. `job` is the kind of job that the envelope
     names; it is only set for a job without a recorded run.
@@ -79,19 +80,22 @@ class Story(NamedTuple):
 def find_job_servers(servers: Iterable[Server], timeout: float) -> list[JobServer]:
     """Read the instance of each server whose system can find a job by its id.
 
-    `timeout` (seconds) limits the reading of each server.
+    `timeout` (seconds) limits the reading of all servers.
     """
-    return [find_job_server(one, timeout) for one in servers if "find" in one.system.actions]
+    able = [server for server in servers if "find" in server.system.actions]
 
-
-def find_job_server(server: Server, timeout: float) -> JobServer:
-    """Read a server's instance, which is part of the keys of its jobs in the ledger."""
-    try:
+    def read_instance(server: Server) -> str:
+        """Return the server's instance, which is part of the keys of its jobs in the ledger."""
         with closing(server.system.open_reader(server, ReaderOptions(timeout))) as reader:
             state = reader.read(SERVER_ONLY).server
-    except ServerError as error:
-        return JobServer(server, trouble=str(error))
-    return JobServer(server, (state and state.instance) or "")
+        return (state and state.instance) or ""
+
+    return [
+        JobServer(server, trouble=str(found))
+        if isinstance(found, ServerError)
+        else JobServer(server, found)
+        for server, found in read_together(able, read_instance, timeout * 2)
+    ]
 
 
 class StoryReader:

@@ -32,6 +32,7 @@ class QueueRow(NamedTuple):
     drain: float | None = None  # seconds until the queue is empty at the present rates
     missing_jobs: int | None = None
     pause_left: float | None = None  # seconds until the pause ends
+    workers_needed: float | None = None
 
     @property
     def wrong(self) -> str:
@@ -191,4 +192,5 @@ def queue_row(server: str, queue: ObservedQueue) -> QueueRow:
         drain=queue.drain_seconds,
         missing_jobs=state.missing_jobs,
         pause_left=state.pause_left,
+        workers_needed=queue.workers_needed,
     )

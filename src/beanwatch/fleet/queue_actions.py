@@ -6,11 +6,9 @@ is impossible or a needed number is unknown, planning raises ServerError and not
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
-from fnmatch import fnmatch, fnmatchcase
 from typing import NamedTuple
 
-from beanwatch.fleet.buried_jobs import find_recorded
-from beanwatch.net.redis_url import Execute
+from beanwatch.fleet.together import read_together
 from beanwatch.queues.base import (
     Actions,
     Chosen,
@@ -22,8 +20,6 @@ from beanwatch.queues.base import (
 from beanwatch.queues.model import QueueState
 from beanwatch.queues.selection import INTERNAL, Selection
 from beanwatch.queues.servers import Server
-from beanwatch.store.clock import read_time
-from beanwatch.store.ledger import BuriedJob, OnRejected, ignore
 
 OWN_QUEUES = "beanwatch."  # the names of queues that beanwatch itself creates begin with this
 FREE_STATES = ("ready", "delayed", "buried")  # the states of jobs that no consumer has reserved
@@ -69,53 +65,43 @@ class Step(NamedTuple):
         return self.action in ("pause", "resume")
 
 
-class BuriedFilter(NamedTuple):
-    """Conditions on buried jobs, tested on what the worker recorded when it buried a job.
-
-    `job` (the kind of job) and `reason` are globs; `older_than` is the time since the job was
-    buried, in seconds. None: no condition.
-    """
-
-    job: str | None = None
-    reason: str | None = None
-    older_than: float | None = None
-
-    @property
-    def is_set(self) -> bool:
-        """True if at least one condition is set."""
-        return self != BuriedFilter()
-
-    def matches(self, buried: BuriedJob, now: float) -> bool:
-        """Return True if a job meets all conditions. `now` is the time by Redis's clock (s)."""
-        return (
-            (self.job is None or fnmatchcase(buried.job, self.job))
-            and (self.reason is None or fnmatch(buried.reason.lower(), self.reason.lower()))
-            and (self.older_than is None or now - buried.buried_at > self.older_than)
-        )
-
-
 # -- finding queues
 
 
 def find_targets(
-    servers: Iterable[Server], glob: str, timeout: float, *, heads: Sequence[str] = ()
+    servers: Iterable[Server],
+    glob: str,
+    timeout: float,
+    *,
+    heads: Sequence[str] = (),
+    on_error: Callable[[ServerError], object] | None = None,
 ) -> list[Target]:
-    """Read the servers, and return every queue whose name the glob matches. Raises ServerError.
+    """Read the servers at the same time, and return every queue whose name the glob matches.
 
     Queues that beanwatch itself creates are only included if the glob begins with "beanwatch.".
-    `timeout` (seconds) limits each step of reading a server. `heads` are states, "ready" or
-    "buried", for which the age of the first job is read.
+    `timeout` (seconds) limits each of the two steps of reading a server. `heads` are states,
+    "ready" or "buried", for which the age of the first job is read. `on_error` is called for each
+    server that cannot be read; without it, this raises the first ServerError.
     """
     selection = Selection((glob,), internal=() if glob.startswith(OWN_QUEUES) else INTERNAL)
     wanted = Wanted(choose=lambda names: selection.choose(names, ()), heads=heads)
-    targets: list[Target] = []
-    for server in servers:
+
+    def read(server: Server) -> list[Target]:
         with closing(server.system.open_reader(server, ReaderOptions(timeout))) as reader:
             reading = reader.read(wanted)
         if reading.queues is None:
             raise ServerError(reading.trouble)
         instance = (reading.server and reading.server.instance) or ""
-        targets += [Target(server, instance, queue) for queue in reading.queues.values()]
+        return [Target(server, instance, queue) for queue in reading.queues.values()]
+
+    targets: list[Target] = []
+    for _, found in read_together(servers, read, timeout * 2):
+        if not isinstance(found, ServerError):
+            targets += found
+        elif on_error is None:
+            raise found
+        else:
+            on_error(found)
     return targets
 
 
@@ -146,12 +132,16 @@ def list_queue_names(
 def require_action(targets: Iterable[Target], action: str) -> None:
     """Raise UnsupportedError if the queue system of a target does not have this action."""
     for target in targets:
-        system = target.server.system
-        if action not in system.actions:
+        if not has_action(target, action):
             raise UnsupportedError(
-                f"{target.server.node}: {system.name} has no action {action!r} "
+                f"{target.server.node}: {target.server.system.name} has no action {action!r} "
                 "(see beanwatch queues systems)"
             )
+
+
+def has_action(target: Target, action: str) -> bool:
+    """Return True if the queue system of a target has this action."""
+    return action in target.server.system.actions
 
 
 # -- planning
@@ -168,8 +158,8 @@ def plan_jobs(
     steps = []
     for target in targets:
         for state in states:
-            if not target.server.system.can_tell(state):
-                continue  # the system does not have this state
+            if getattr(target.queue, state) is None and not target.server.system.can_tell(state):
+                continue  # the queue does not have this state
             there = known_count(target, state)
             if there and count != 0:
                 steps.append(Step(target, action, min(there, count or there), state))
@@ -182,41 +172,6 @@ def known_count(target: Target, state: str) -> int:
     if found is None:
         raise ServerError(f"{target}: the number of {state} jobs is unknown")
     return found
-
-
-def plan_by_ledger(
-    execute: Execute,
-    targets: Sequence[Target],
-    action: str,
-    choice: BuriedFilter,
-    *,
-    timeout: float,
-    count: int | None = None,
-    on_unrecorded: Callable[[Target], None] = lambda _: None,
-    on_rejected: OnRejected = ignore,
-) -> list[Step]:
-    """Plan to `kick` or `delete` the buried jobs whose record in the ledger matches `choice`.
-
-    Only jobs that are still buried are included, at most `count` of each queue (None: all).
-    `timeout` is in seconds. `on_unrecorded` is called for each queue with buried jobs of which the
-    ledger has no record, `on_rejected` for each record that cannot be read. Raises ServerError and
-    RedisError.
-    """
-    require_action(targets, "find")
-    require_action(targets, f"{action}_jobs")
-    now = read_time(execute)  # the clock by which the workers have written `buried_at`
-    steps = []
-    for target in targets:
-        with closing(open_actions(target.server, timeout)) as actions:
-            recorded = find_recorded(
-                execute, actions, target.instance, target.queue, on_rejected=on_rejected
-            )
-        if target.queue.buried and not recorded:
-            on_unrecorded(target)
-        fitting = [str(one.job_id) for one in recorded if choice.matches(one, now)][:count]
-        if fitting:
-            steps.append(Step(target, action, len(fitting), "buried", ids=tuple(fitting)))
-    return steps
 
 
 def plan_pause(targets: Sequence[Target], seconds: int) -> list[Step]:

@@ -13,10 +13,10 @@ RUNS = frozenset(("idle", "busy", "waiting", "blocked"))  # health of an instanc
 
 def pick_first(workers: Sequence[Worker]) -> Worker:
     """Return the worker to restart first: an idle one if there is any, since it needs no wait."""
-    return min(workers, key=lambda one: RANK.get(decide_health(one), len(RANK)))
+    return min(workers, key=lambda one: RESTART_ORDER.get(decide_health(one), len(RESTART_ORDER)))
 
 
-RANK = {"idle": 0, "blocked": 1, "busy": 2}
+RESTART_ORDER = {"idle": 0, "blocked": 1, "busy": 2}
 
 
 def wait_for_next_instance(

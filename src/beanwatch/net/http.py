@@ -1,9 +1,10 @@
-"""An HTTP GET with a total timeout. Importing http.client instead would cost a check 13 ms."""
+"""An HTTP request with a total timeout. Importing http.client instead would cost a check 13 ms."""
 
 import socket
 import time
 from base64 import b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from urllib.parse import unquote, urlsplit
 
 from beanwatch.net.address import Address, connect
@@ -13,15 +14,58 @@ MAX_BYTES = 32 * 1024 * 1024  # of a response, with its headers
 
 
 class HttpError(Exception):
-    """Raised if a request failed or its status is not 200. The text has no user or password."""
+    """Raised if a request failed or its status is not 2xx. The text has no user or password.
+
+    `status` is the status of the response, None if there was none.
+    """
+
+    def __init__(self, text: str, status: int | None = None) -> None:
+        super().__init__(text)
+        self.status = status
 
 
 def get(url: str, timeout: float, *, clock: Callable[[], float] = time.monotonic) -> bytes:
-    """Request a URL and return the body of the response, which must have status 200.
+    """Request a URL and return the body of the response. See `request`. Raises HttpError."""
+    return request("GET", url, timeout, clock=clock)
 
-    `timeout` (seconds) covers everything: the name lookup, TLS and the whole response. The request
-    is HTTP/1.0, so that the server sends no chunks and closes the connection at the end. Redirects
-    are not followed. Raises HttpError.
+
+def request(
+    method: str,
+    url: str,
+    timeout: float,
+    *,
+    headers: Mapping[str, str] = MappingProxyType({}),
+    body: bytes = b"",
+    ca_file: str = "",
+    clock: Callable[[], float] = time.monotonic,
+) -> bytes:
+    """Send a request and return the body of the response, which must have a status 2xx.
+
+    A user and a password in the URL become a header for basic authentication. `timeout` (seconds)
+    covers everything: the name lookup, TLS and the whole response. The request is HTTP/1.0, so that
+    the server sends no chunks and closes the connection at the end. Redirects are not followed.
+    `ca_file` names the certificates to trust in place of the system's. Raises HttpError.
+    """
+    data, where = exchange(
+        method, url, timeout, headers=headers, body=body, ca_file=ca_file, clock=clock
+    )
+    return parse_response(data, where)
+
+
+def exchange(
+    method: str,
+    url: str,
+    timeout: float,
+    *,
+    headers: Mapping[str, str] = MappingProxyType({}),
+    body: bytes = b"",
+    ca_file: str = "",
+    clock: Callable[[], float] = time.monotonic,
+) -> tuple[bytes, str]:
+    """Send a request as `request` does. Return the bytes of the response, and the address.
+
+    The caller passes both to `parse_response`, and may read the fields of the response itself.
+    Raises HttpError if the server did not respond.
     """
     try:
         parts = urlsplit(url)
@@ -31,32 +75,49 @@ def get(url: str, timeout: float, *, clock: Callable[[], float] = time.monotonic
             raise ValueError
     except (KeyError, ValueError):
         raise HttpError("invalid URL: expected http://HOST[:PORT] or https://HOST[:PORT]") from None
-    head = [
-        f"GET {parts.path or '/'}?{parts.query} HTTP/1.0",
-        f"Host: {parts.netloc.rpartition('@')[2]}",
-    ]
-    head += ["User-Agent: beanwatch", "Accept: application/json", "Connection: close"]
+    fields = {
+        "Host": parts.netloc.rpartition("@")[2],
+        "User-Agent": "beanwatch",
+        "Accept": "application/json",
+        "Connection": "close",
+        **headers,
+    }
     if parts.username:
-        login = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
-        head.append(f"Authorization: Basic {b64encode(login.encode()).decode()}")
-    request = "\r\n".join([*head, "", ""]).encode("utf-8", "replace")
+        fields["Authorization"] = basic_login(
+            unquote(parts.username), unquote(parts.password or "")
+        )
+    if body or method not in ("GET", "HEAD"):
+        fields["Content-Length"] = str(len(body))
+    query = f"?{parts.query}" if parts.query else ""
+    head = [f"{method} {parts.path or '/'}{query} HTTP/1.0"]
+    head += [f"{name}: {value}" for name, value in fields.items()]
+    if any("\r" in line or "\n" in line for line in head):
+        raise HttpError(f"{address}: a line break in the request")
+    data = "\r\n".join([*head, "", ""]).encode("utf-8", "replace") + body
     end = clock() + timeout
     try:
         with connect(address, timeout) as sock:
             sock.settimeout(max(0.001, end - clock()))
-            stream = start_tls(sock, address.host) if is_secure else sock
-            stream.settimeout(max(0.001, end - clock()))
-            stream.sendall(request)
-            return parse_response(read_response(stream, end, clock), str(address))
+            # TLS takes the connection over: closing `sock` would leave it open.
+            with start_tls(sock, address.host, ca_file) if is_secure else sock as stream:
+                stream.settimeout(max(0.001, end - clock()))
+                stream.sendall(data)
+                return read_response(stream, end, clock), str(address)
     except OSError as error:
         raise HttpError(f"{address}: {socket_reason(error, timeout)}") from error
 
 
-def start_tls(sock: socket.socket, host: str) -> socket.socket:
+def basic_login(user: str, password: str) -> str:
+    """Return the value of the header Authorization for basic authentication (RFC 7617)."""
+    return f"Basic {b64encode(f'{user}:{password}'.encode()).decode()}"
+
+
+def start_tls(sock: socket.socket, host: str, ca_file: str = "") -> socket.socket:
     """Start TLS on a connection and verify the certificate for `host`. Raises OSError."""
     import ssl  # takes 7 ms, so import it only for https
 
-    return ssl.create_default_context().wrap_socket(sock, server_hostname=host)
+    context = ssl.create_default_context(cafile=ca_file or None)
+    return context.wrap_socket(sock, server_hostname=host)
 
 
 def read_response(sock: socket.socket, end: float, clock: Callable[[], float]) -> bytes:
@@ -78,7 +139,7 @@ def read_response(sock: socket.socket, end: float, clock: Callable[[], float]) -
 
 
 def parse_response(data: bytes, where: str) -> bytes:
-    """Return the body of a response. Raises HttpError if it is incomplete or not status 200.
+    """Return the body of a response. Raises HttpError if it is incomplete or not status 2xx.
 
     `where` is the server's name for the error's text.
     """
@@ -88,8 +149,9 @@ def parse_response(data: bytes, where: str) -> bytes:
     if not words[0].startswith(b"HTTP/1.") or len(words) < 2 or not words[1].isdigit():
         silent = "the server closed the connection without an answer"
         raise HttpError(f"{where}: {'the reply is not HTTP' if data else silent}")
-    if words[1] != b"200":
-        raise HttpError(f"{where}: HTTP {b' '.join(words[1:]).decode('ascii', 'replace')}")
+    if not 200 <= int(words[1]) < 300:
+        shown = b" ".join(words[1:]).decode("ascii", "replace")
+        raise HttpError(f"{where}: HTTP {shown}", int(words[1]))
     for field in fields:
         name, _, value = field.partition(b":")
         is_length = name.lower() == b"content-length"

@@ -19,6 +19,7 @@ from beanwatch.net.redis_url import (
     RedisUrl,
     load_authorities,
     make_reply_error,
+    raise_first_error,
 )
 
 _pack: Callable[[tuple[Any, ...]], bytes] = pack_command  # its type stub allows only one argument
@@ -91,12 +92,18 @@ class RedisReader:
 
         Raises RedisError, also if one of the replies is an error.
         """
+        return raise_first_error(self.execute_each(commands))
+
+    def execute_each(self, commands: Sequence[Command]) -> list[Any]:
+        """Do as `execute`, but return each error reply in its place, as a RedisError."""
         self._send(b"".join(_pack(tuple(command)) for command in commands))
         replies = [self._read_reply() for _ in commands]
-        for reply in replies:
-            if isinstance(reply, HiredisError):
-                raise make_reply_error(str(self._where), str(reply))
-        return replies
+        return [
+            make_reply_error(str(self._where), str(reply))
+            if isinstance(reply, HiredisError)
+            else reply
+            for reply in replies
+        ]
 
     def _connect(self, address: Address, url: RedisUrl) -> None:
         self._parser = Reader()

@@ -6,7 +6,6 @@
 import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
-from urllib.parse import parse_qsl, unquote, urlsplit
 
 from beanwatch.net.address import Address, parse_address
 
@@ -63,6 +62,14 @@ def make_reply_error(server: str, reply: str) -> RedisError:
     return RedisError(f"redis {server}: {text}", code)
 
 
+def raise_first_error(replies: list[Any]) -> list[Any]:
+    """Return the replies; if one of them is a RedisError, raise it."""
+    for reply in replies:
+        if isinstance(reply, RedisError):
+            raise reply
+    return replies
+
+
 class RedisUrl(NamedTuple):
     """The parts of a Redis URL.
 
@@ -110,24 +117,24 @@ def open_redis(url: RedisUrl, timeout: float) -> "RedisClient":
 
 
 def _parse(url: str, password: str) -> RedisUrl:
-    parts = urlsplit(url)
-    if "@" in url and "@" not in parts.netloc and parts.scheme != "unix":
+    scheme, netloc, path, query_text, fragment = _split(url)
+    if "@" in url and "@" not in netloc and scheme != "unix":
         raise ValueError("in a user name or password, write / as %2F, ? as %3F and # as %23")
-    if parts.scheme not in PARAMETERS:
+    if scheme not in PARAMETERS:
         raise ValueError("expected redis://, rediss://, unix:// or redis+sentinel://")
-    query = _parse_query(parts.query, PARAMETERS[parts.scheme])
-    if parts.fragment:
-        raise ValueError(f"#{parts.fragment} has no meaning here: remove it")
-    userinfo, _, hosts = parts.netloc.rpartition("@")
+    query = _parse_query(query_text, PARAMETERS[scheme])
+    if fragment:
+        raise ValueError(f"#{fragment} has no meaning here: remove it")
+    userinfo, _, hosts = netloc.rpartition("@")
     user, _, secret = userinfo.partition(":")
-    username, secret = unquote(user), unquote(secret) or password
-    path = parts.path.strip("/")
-    if parts.scheme == "unix":
+    username, secret = _unquote(user), _unquote(secret) or password
+    if scheme == "unix":
         if hosts:
             raise ValueError("a unix socket needs an absolute path: unix:///path")
-        address = parse_address(f"unix:{parts.path}")
+        address = parse_address(f"unix:{path}")
         return RedisUrl(address, _parse_db(query.get("db", "")), username, secret)
-    if parts.scheme == "redis+sentinel":
+    path = path.strip("/")
+    if scheme == "redis+sentinel":
         service, _, db = path.partition("/")
         if not service:
             raise ValueError("the service is missing: redis+sentinel://host:26379/SERVICE")
@@ -135,11 +142,38 @@ def _parse(url: str, password: str) -> RedisUrl:
         return RedisUrl(
             sentinels[0], _parse_db(db), username, secret, service=service, sentinels=sentinels
         )
-    address, tls = _parse_host(hosts, 6379), parts.scheme == "rediss"
+    address, tls = _parse_host(hosts, 6379), scheme == "rediss"
     return RedisUrl(address, _parse_db(path), username, secret, tls, query.get("ssl_ca_certs", ""))
 
 
+def _split(url: str) -> tuple[str, str, str, str, str]:
+    """Return scheme, authority, path, query and fragment, as urlsplit does (RFC 3986).
+
+    Importing urllib.parse takes 2 ms, and a check has no other need of it.
+    """
+    rest, _, fragment = url.lstrip().partition("#")
+    rest, _, query = rest.partition("?")
+    scheme, colon, path = rest.partition(":")
+    netloc = ""
+    if path.startswith("//"):
+        netloc, slash, path = path[2:].partition("/")
+        path = slash + path
+    return scheme.lower() if colon else "", netloc, path, query, fragment
+
+
+def _unquote(text: str) -> str:
+    if "%" not in text:
+        return text
+    from urllib.parse import unquote  # see _split
+
+    return unquote(text)
+
+
 def _parse_query(query: str, allowed: Sequence[str]) -> dict[str, str]:
+    if not query:
+        return {}
+    from urllib.parse import parse_qsl  # see _split
+
     pairs = dict(parse_qsl(query, keep_blank_values=True))
     for name in pairs:
         if name not in allowed:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from beanwatch.queues.model import QueueState, ServerState
 
 DEFAULT_TIMEOUT = 5.0  # seconds
-ACTIONS = ("peek", "find", "kick", "kick_jobs", "delete_jobs", "empty", "pause")
+ACTIONS = ("peek", "list_jobs", "find", "kick", "kick_jobs", "delete_jobs", "empty", "pause")
 
 
 class ServerError(Exception):
@@ -33,6 +33,14 @@ class Problem(NamedTuple):
     severity: str  # "warning" or "critical"
     text: str  # follows the server's name: "is draining: it accepts no new jobs"
     runbook: str = "queue-server"  # a heading of docs/runbook.md
+    # The queue whose consumers have this fault: "3 consumers acknowledge nothing". Then
+    # check_queue_consumers shows it. A system with such faults sets `System.has_queue_problems`.
+    queue: str = ""
+
+    @property
+    def line(self) -> str:
+        """The text with the name of its queue, if it has one."""
+        return f"{self.queue}: {self.text}" if self.queue else self.text
 
 
 class Chosen(NamedTuple):
@@ -46,7 +54,7 @@ class Chosen(NamedTuple):
 
 
 class Wanted(NamedTuple):
-    """What one call of `Reader.read` reads: the server, its queues, and the ages of first jobs."""
+    """The parts that `Reader.read` is to read: the server, its queues, the ages of first jobs."""
 
     server: bool = True  # read the statistics of the server
     # Read these queues; one that does not exist is left out. None: read the queues that `choose`
@@ -79,9 +87,11 @@ class Reading(NamedTuple):
     received_at: Mapping[str, float] = MappingProxyType({})
     chosen: Chosen = Chosen(())
     trouble: str = ""
-    # Queues whose first ready job was not read because a limit was reached. A queue that has ready
-    # jobs and no age, but is not listed here, lost its first job to a consumer during the reading.
+    # Queues whose first ready job was not read because a limit was reached.
     unread_heads: frozenset[str] = frozenset()
+    # Queues that lost their first ready job to a consumer during the reading. They have ready jobs
+    # and no age, but consumers take these jobs.
+    taken_heads: frozenset[str] = frozenset()
     # Texts, one for each value that cannot be right, such as a negative count. It was left out.
     implausible: Sequence[str] = ()
 
@@ -158,6 +168,13 @@ class Actions:
         """Return the first job of a queue in this state, with its body. None if there is none."""
         raise self._unsupported("peek")
 
+    def list_jobs(self, queue: str, state: str, count: int) -> list[Job]:
+        """Return up to `count` jobs of a queue in this state, the first one first, with bodies.
+
+        `Job.facts["error"]` is the reason of a failed job, if the system keeps it.
+        """
+        raise self._unsupported("list_jobs")
+
     def find(self, ids: Sequence[str]) -> list[Job]:
         """Return the jobs with these ids that the server still has, without their bodies."""
         raise self._unsupported("find")
@@ -197,12 +214,17 @@ class Actions:
 
 
 class ReaderOptions(NamedTuple):
-    """Settings of a reader. `sweep_timeout` limits the reading of all queues; times in seconds."""
+    """Settings of a reader. `sweep_timeout` limits the reading of all queues; times in seconds.
+
+    `is_lasting` is true in a program that stays up and reads again and again. Such a reader keeps
+    its connection, and may import a client library that takes longer than a whole check.
+    """
 
     timeout: float = DEFAULT_TIMEOUT
     sweep_timeout: float = 0.0  # a value below `timeout` means `timeout`
     memory: Memory = Memory()
     clock: Callable[[], float] = time.monotonic
+    is_lasting: bool = False
 
 
 class System(NamedTuple):
@@ -216,13 +238,26 @@ class System(NamedTuple):
     queue_fields: frozenset[str]  # names from `model.QUEUE_FIELDS`
     server_fields: frozenset[str]  # names from `model.SERVER_FIELDS`
     actions: frozenset[str]  # names from ACTIONS
-    consumers: str  # what the field `consumers` counts: "connections that watch the queue"
+    # What the field `consumers` counts, in the plural: "connections that watch the queue". If the
+    # system does not declare this field, "unknown: " and the reason.
+    consumers: str
     absent_is_empty: bool  # true if a queue that does not exist is the same as an empty one
     # The first argument of both functions is a `Server`. It is typed as Any, because Python would
     # compile a type given as a string when it creates this class. That would take 2 ms at each
     # start of a check.
     open_reader: Callable[[Any, ReaderOptions], Reader]
     open_actions: Callable[[Any, float], Actions]
+    # Keys of `ServerConfig` that this system uses, besides `url` and `layout`.
+    settings: frozenset[str] = frozenset()
+    # The names and meanings of the numbers that `ServerState.native` and `QueueState.native` may
+    # have. Empty if the server decides which there are.
+    native_server: tuple[tuple[str, str], ...] = ()
+    native_queue: tuple[tuple[str, str], ...] = ()
+    # Raises AddressError if the URL or a setting of a `Server` is wrong. It connects to nothing.
+    check_server: Callable[[Any], object] = bool
+    has_queue_problems: bool = False  # true if a `Problem` may name a queue
+    job_fact: str = "job"  # the name in `Job.facts` of the kind of job: class, task, ...
+    has_host: bool = True  # false if the address in the URL is no host, such as a region
 
     def can_tell(self, field: str) -> bool:
         """Return True if this system declares the field of `QueueState` with this name."""

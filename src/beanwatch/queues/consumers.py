@@ -15,11 +15,12 @@ class Consumers(NamedTuple):
 
     ready: int | None
     held: int | None  # jobs that its consumers may hold, including those of other queues
-    idle: int | None  # consumers that wait for a job
+    idle: int | None  # consumers that wait for a job; 1 if at least one has room for a job
     consumers: int | None
     paused: bool = False
     draining: bool = False  # the server refuses new jobs
     deletes: int | None = None  # counter
+    is_dead_letter: bool = False  # nobody is expected to consume the queue
 
     @classmethod
     def of(cls, queue: QueueState, server: ServerState | None) -> "Consumers":
@@ -27,12 +28,19 @@ class Consumers(NamedTuple):
         return cls(
             queue.ready,
             queue.held,
-            queue.idle_consumers,
+            _idle(queue),
             queue.consumers,
             bool(queue.paused),
             bool(server and server.draining),
             queue.deletes,
+            queue.is_dead_letter,
         )
+
+
+def _idle(queue: QueueState) -> int | None:
+    if queue.idle_consumers is None and queue.has_room is not None:
+        return int(queue.has_room)
+    return queue.idle_consumers
 
 
 def decide_consumers(now: Consumers, before: Consumers | None = None) -> str | None:
@@ -48,7 +56,7 @@ def decide_consumers(now: Consumers, before: Consumers | None = None) -> str | N
     """
     if now.ready is None:
         return None
-    if now.ready == 0:
+    if now.ready == 0 or now.is_dead_letter:
         return "ok"
     if now.paused:
         return "paused"

@@ -73,6 +73,12 @@ class QueueState(NamedTuple):
     # Seconds for which a ready job has waited that was the first one, until jobs of a higher
     # priority were put. None: no such job is known. Others may wait longer that never were first.
     overtaken_age: float | None = None
+    # True for a queue of failed jobs, such as a dead-letter queue: a person empties it, so nobody
+    # expects that it has consumers.
+    is_dead_letter: bool = False
+    # For systems that do not count idle consumers: True if a consumer could take one more job,
+    # False if jobs are ready and each holds as many as it may. None: unknown.
+    has_room: bool | None = None
 
     @property
     def jobs(self) -> int:

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Container, Iterable, Sequence
 from fnmatch import translate
 
+from beanwatch.globs import GLOB, name_of
 from beanwatch.queues.base import Chosen
 from beanwatch.telemetry.nodes import node
 
@@ -12,12 +13,29 @@ from beanwatch.telemetry.nodes import node
 # one command, so its series would end after a few seconds.
 INTERNAL = ("beanwatch.control.*", "beanwatch.reply.*")
 OTHER = "_other"  # the node of the series that all queues without their own series share
+# Characters of a node. With a hash and a suffix it must fit into the name of a file (255 bytes).
+MAX_NODE = 200
 
 
 def compile_globs(globs: Iterable[str]) -> Callable[[str], object]:
     """Return a function of a name. Its result is true if at least one of the globs matches."""
-    patterns = [translate(glob) for glob in globs]
+    patterns = []
+    for glob in globs:
+        name = name_of(glob)
+        # A queue whose name has `[` matches that name, too.
+        patterns += (
+            [translate(glob), f"{re.escape(glob)}\\Z"] if name is None else [translate(glob)]
+        )
     return re.compile("|".join(patterns) if patterns else r"(?!)").match
+
+
+def find_prefixes(globs: Iterable[str]) -> list[str]:
+    """Return the literal starts of the globs, without those that another one includes."""
+    prefixes: list[str] = []
+    for start in sorted({GLOB.split(glob, maxsplit=1)[0] for glob in globs}):
+        if not any(start.startswith(prefix) for prefix in prefixes):
+            prefixes.append(start)
+    return prefixes
 
 
 class Selection:
@@ -66,9 +84,11 @@ def name_nodes(names: Iterable[str]) -> dict[str, str]:
 
     If several names would have the same node (`a.b` and `a/b`: `a_b`), a short hash of the name is
     appended to the node of each. A queue whose name equals such a node with its hash gets one too.
+    A longer node than MAX_NODE is cut, and ends with a hash.
     """
     nodes = {name: node(name) for name in names}
-    hashed: set[str] = set()
+    hashed = {name for name, used in nodes.items() if len(used) > MAX_NODE}
+    nodes |= {name: f"{nodes[name][: MAX_NODE - 9]}_{_hash(name)}" for name in hashed}
     while True:
         owners = Counter((*nodes.values(), OTHER))
         shared = {name for name, used in nodes.items() if owners[used] > 1} - hashed
@@ -81,4 +101,4 @@ def name_nodes(names: Iterable[str]) -> dict[str, str]:
 def _hash(name: str) -> str:
     from hashlib import blake2b  # imported here because it loads slowly and is rarely needed
 
-    return blake2b(name.encode(), digest_size=4).hexdigest()
+    return blake2b(name.encode("utf-8", "surrogatepass"), digest_size=4).hexdigest()

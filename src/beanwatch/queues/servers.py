@@ -1,34 +1,34 @@
 """Queue servers: parse their URLs, and choose the servers that a command uses."""
 
+import os
 import socket
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
+from beanwatch.config import ConfigError, ServerConfig
 from beanwatch.net.address import Address, AddressError, parse_address
-from beanwatch.queues.base import System
-from beanwatch.queues.registry import DEFAULT_SCHEME, MODULES, find_system
+from beanwatch.queues.base import ServerError, System
+from beanwatch.queues.registry import DEFAULT_SCHEME, LAYOUTS, MODULES, find_port, find_system
 from beanwatch.telemetry.nodes import node, server_node
 
 DEFAULT_SERVER = "127.0.0.1:11300"
 
 
 class ServerUrl(NamedTuple):
-    """A server's URL `[scheme://][user@]address[/path]`; the default scheme is beanstalkd."""
+    """A server's URL `[scheme://][user[:password]@]address[/path]`; the default is beanstalkd.
+
+    `text` is the URL without its user and its password, for messages and for systems whose URL has
+    more parts. A URL with several addresses, `a:1,b:2`, has the first one as its `address`.
+    """
 
     scheme: str
     address: Address
     path: str = ""  # the name of a vhost or a database, for systems that have them
     user: str = ""
+    text: str = ""
 
     def __str__(self) -> str:
-        if self.scheme == DEFAULT_SCHEME:
-            return str(self.address)
-        return f"{self.scheme}://{self.address}{self.path and '/' + self.path}"
-
-    @property
-    def system(self) -> System:
-        """The queue system that this URL's scheme names."""
-        return find_system(self.scheme)
+        return str(self.address) if self.scheme == DEFAULT_SCHEME else self.text
 
 
 class Server(NamedTuple):
@@ -36,6 +36,7 @@ class Server(NamedTuple):
 
     node: str
     url: ServerUrl
+    config: ServerConfig = ServerConfig()
 
     @property
     def address(self) -> Address:
@@ -45,22 +46,74 @@ class Server(NamedTuple):
     @property
     def system(self) -> System:
         """The queue system of this server."""
-        return self.url.system
+        return find_system(self.url.scheme, self.config.layout)
+
+    def read_password(self, environ: Mapping[str, str] = os.environ) -> str:
+        """Return the password: the first line of `password_file`, or that of the environment.
+
+        Without both, return the one in the URL, or "". The variable for the server `jobs` is
+        BEANWATCH_SERVER_JOBS_PASSWORD. Raises ServerError if the file cannot be read.
+        """
+        if self.config.password_file:
+            from beanwatch.config.secrets import read_first_line  # few servers need it
+
+            key = f"servers.{self.node}.password_file"
+            try:
+                return read_first_line(key, self.config.password_file)
+            except ConfigError as error:
+                raise ServerError(str(error)) from None
+        variable = f"BEANWATCH_SERVER_{self.node.upper().replace('-', '_')}_PASSWORD"
+        return environ.get(variable, "") or parse_password(self.config.url)
 
     def __str__(self) -> str:
         return str(self.url)
 
 
-def parse_server(text: str) -> ServerUrl:
-    """Parse a server's URL or its address, such as `host:port`. Raises AddressError."""
+def parse_server(text: str, layout: str = "") -> ServerUrl:
+    """Parse a server's URL or its address, such as `host:port`. Raises AddressError.
+
+    `layout` is that of its table in the configuration. No error text contains the password.
+    """
     scheme, separator, rest = text.strip().partition("://")
-    if not separator or scheme == "unix":  # `unix:/path` is an address
+    if not separator or (scheme == "unix" and not layout):  # `unix:/path` is an address
         return ServerUrl(DEFAULT_SCHEME, parse_address(text))
+    authority, slash, path = rest.partition("/")
+    login, _, hosts = authority.rpartition("@")
+    shown = f"{scheme}://{hosts}{slash}{path}"
     if scheme not in MODULES:
-        raise AddressError(f"server {text!r}: the scheme must be one of {', '.join(MODULES)}")
-    authority, _, path = rest.partition("/")
-    user, _, address = authority.rpartition("@")
-    return ServerUrl(scheme, parse_address(address, find_system(scheme).default_port), path, user)
+        raise AddressError(f"server {shown!r}: the scheme must be one of {', '.join(MODULES)}")
+    layouts = LAYOUTS.get(scheme, ())
+    if layout not in (layouts or ("",)):
+        raise AddressError(f"server {shown!r}: {_explain_layout(layout, layouts)}")
+    if scheme == "unix":
+        address = Address("", 0, f"/{path.partition('?')[0]}")
+    else:
+        address = parse_address(hosts.partition(",")[0], find_port(scheme, layout))
+    return ServerUrl(scheme, address, path, _unquote(login.partition(":")[0]), shown)
+
+
+def _unquote(text: str) -> str:
+    if "%" not in text:
+        return text
+    from urllib.parse import unquote  # takes 3 ms, and few URLs need it
+
+    return unquote(text)
+
+
+def _explain_layout(layout: str, layouts: tuple[str, ...]) -> str:
+    if not layouts:
+        return f"layout {layout!r} has no meaning for this scheme: remove it"
+    allowed = f"layout = one of {', '.join(layouts)}"
+    if layout:
+        return f"unknown layout {layout!r}: expected {allowed}"
+    return f"it needs a table [servers.NAME] in the configuration, with url and {allowed}"
+
+
+def parse_password(text: str) -> str:
+    """Return the password in a server's URL, "" if it has none."""
+    rest = text.partition("://")[2]
+    login, _, _ = rest.partition("/")[0].rpartition("@")
+    return _unquote(login.partition(":")[2])
 
 
 def short_host(gethostname: Callable[[], str] = socket.gethostname) -> str:
@@ -76,34 +129,65 @@ def short_host(gethostname: Callable[[], str] = socket.gethostname) -> str:
 
 
 def resolve_servers(
-    configured: Mapping[str, str], wanted: Iterable[str] = (), *, here: str = ""
+    configured: Mapping[str, ServerConfig | str], wanted: Iterable[str] = (), *, here: str = ""
 ) -> list[Server]:
     """Return the servers that `wanted` lists by their configured names or by addresses.
 
     If `wanted` is empty, return all configured servers, or DEFAULT_SERVER if there are none.
-    `configured` maps names to addresses. `here` is the local host's short name, the default is
-    `short_host()`. Raises AddressError for an item that is neither a name nor an address.
+    `configured` maps names to settings, or to addresses. `here` is the local host's short name, the
+    default is `short_host()`. Raises AddressError for an item that is neither a name nor an
+    address, and for a setting that is wrong.
     """
     here = here or short_host()
-    entries: list[tuple[str | None, str]] = []
-    for word in wanted:
-        if word in configured:
-            entries.append((word, configured[word]))
-        else:
-            entries.append((None, word))
+    known = {
+        name: ServerConfig(entry) if isinstance(entry, str) else entry
+        for name, entry in configured.items()
+    }
+    entries = [(word if word in known else None, word) for word in wanted]
     if not entries:
-        entries = list(configured.items()) or [(None, DEFAULT_SERVER)]
-    servers: dict[ServerUrl, Server] = {}
-    for name, text in entries:
-        try:
-            url = parse_server(text)
-        except AddressError as error:
-            raise AddressError(f"servers.{name}: {error}" if name else str(error)) from None
-        named = None if name == text else name
-        if named is None:
-            named = _name_of(configured, url)
-        servers.setdefault(url, Server(_node(url, named, here), url))
+        entries = [(name, name) for name in known] or [(None, DEFAULT_SERVER)]
+    servers: dict[tuple[ServerUrl, ServerConfig], Server] = {}
+    for name, word in entries:
+        server = _resolve(known, name, word, here)
+        servers.setdefault((server.url, server.config), server)
     return list(servers.values())
+
+
+def _resolve(known: Mapping[str, ServerConfig], name: str | None, word: str, here: str) -> Server:
+    """Return the server with this name in the configuration (None: it is not there)."""
+    try:
+        if name is None:
+            if parse_password(word):
+                raise AddressError(
+                    "a password in an argument is shown to every user of this host: put the "
+                    "server into the configuration, and its password into password_file"
+                )
+            config = ServerConfig(word)
+            url = parse_server(word)
+            # The same series, whether a server is given by its name or by its address.
+            name, config = _find_named(known, url) or (None, config)
+        else:
+            config = known[name]
+            url = parse_server(config.url, config.layout)
+        named = None if name == config.url else name
+        system = find_system(url.scheme, config.layout)
+        port = find_port(url.scheme, config.layout)
+        server = Server(server_node(url.address, named, here, port), url, config)
+        _check_settings(server, system)
+    except AddressError as error:
+        raise AddressError(f"servers.{name}: {error}" if name else str(error)) from None
+    return server
+
+
+def _check_settings(server: Server, system: System) -> None:
+    """Raise AddressError if a setting has no meaning for this system, or is wrong."""
+    plain = ServerConfig()
+    for key in ServerConfig._fields:
+        if key in ("url", "layout", *system.settings):
+            continue
+        if getattr(server.config, key) != getattr(plain, key):
+            raise AddressError(f"{key} has no meaning for {system.name}: remove it")
+    system.check_server(server)
 
 
 def find_clash(servers: Iterable[Server]) -> str:
@@ -111,7 +195,7 @@ def find_clash(servers: Iterable[Server]) -> str:
     seen: dict[str, Server] = {}
     for server in servers:
         other = seen.setdefault(server.node, server)
-        if other.url != server.url:
+        if other[1:] != server[1:]:
             return (
                 f"servers {other} and {server} would both be called "
                 f"{server.node!r} in metric paths: give them names that differ in [servers]"
@@ -119,19 +203,14 @@ def find_clash(servers: Iterable[Server]) -> str:
     return ""
 
 
-def _node(url: ServerUrl, name: str | None, here: str) -> str:
-    return server_node(url.address, name, here, url.system.default_port)
-
-
-def _name_of(configured: Mapping[str, str], url: ServerUrl) -> str | None:
-    """Return the configured name of the server with this URL, or None.
-
-    So a server has the same series whether it is given by its name or by its address.
-    """
-    for name, text in configured.items():
+def _find_named(
+    known: Mapping[str, ServerConfig], url: ServerUrl
+) -> tuple[str, ServerConfig] | None:
+    """Return the configured name and the settings of the server with this URL, or None."""
+    for name, config in known.items():
         try:
-            if name != text and parse_server(text) == url:
-                return name
+            if name != config.url and parse_server(config.url, config.layout) == url:
+                return name, config
         except AddressError:
             continue
     return None

@@ -4,10 +4,12 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
+from beanwatch.net.redis_info import RedisState
 from beanwatch.net.redis_url import Command, Execute, RedisError, describe_refusal
 from beanwatch.store.clock import parse_time
 from beanwatch.store.records import RecordError, decode_record
-from beanwatch.store.redis_state import RedisState, read_state
+from beanwatch.store.redis_state import read_state
+from beanwatch.store.run_totals import RunTotals, parse_totals
 
 # A sorted set of worker ids; the score is the time of the last heartbeat by Redis's clock.
 WORKERS_KEY = "beanwatch:workers"
@@ -18,6 +20,7 @@ ENDED_KEY = "beanwatch:ended"
 VERSION_KEY = "beanwatch:version"
 RECORD_EXPIRY = 3600  # seconds after which a record expires, unless the worker is an expected one
 DEAD_AFTER = 10.0  # seconds without a heartbeat; or three heartbeat intervals, if that is longer
+PARSERS = {"totals": parse_totals}
 # Commands that read Redis's clock, and the time of the newest heartbeat of all workers.
 NEWEST_HEARTBEAT = (("TIME",), ("ZRANGE", WORKERS_KEY, -1, -1, "WITHSCORES"))
 
@@ -42,6 +45,7 @@ class Heartbeat(NamedTuple):
     queues: tuple[str, ...] = ()
     state: str = "starting"  # starting idle busy waiting blocked stopping
     reason: str = ""  # why it is blocked, waiting or stopping
+    is_disconnected: bool = False  # it is blocked because it cannot use its queue server
     job: str = ""
     job_id: int = 0
     job_uuid: str = ""
@@ -79,6 +83,9 @@ class Heartbeat(NamedTuple):
     restart_refused: str = ""  # why it runs on though it was told to restart
     failed_starts: int = 0  # starts in a row that failed; then `state` is starting
     black_box: str = ""  # path of the file that says how this instance ended, on its host
+    # The runs of each kind of job; None: not known
+    totals: tuple[RunTotals, ...] | None = None
+    totals_of: str = ""  # the earlier instance since whose start they count; "": this one
     is_over: bool = False  # this instance has exited on request; the next one has not started yet
 
 
@@ -116,7 +123,7 @@ def encode_heartbeat(heartbeat: Heartbeat) -> bytes:
 
 def decode_heartbeat(body: bytes) -> Heartbeat:
     """Decode and validate a stored record. Raises RecordError."""
-    return decode_record(body, Heartbeat)
+    return decode_record(body, Heartbeat, PARSERS)
 
 
 def make_worker(worker: str, age: float, body: bytes | None) -> Worker:

@@ -1,9 +1,13 @@
 """Decodes and validates JSON records that other programs, or other versions, may have written."""
 
 import json
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+# By field: a function that validates and converts its value, and raises ValueError.
+Parsers = Mapping[str, Callable[[Any], Any]]
+NO_PARSERS: Parsers = {}
 
 # The types of the members of the list types that fields may have.
 MEMBER_TYPES = {tuple[str, ...]: str, tuple[int, ...]: int}
@@ -33,8 +37,10 @@ class RecordError(ValueError):
     """Raised if a record is invalid; the text names the field and the reason, but not the value."""
 
 
-def decode_record(body: bytes, kind: type[T]) -> T:
+def decode_record(body: bytes, kind: type[T], parsers: Parsers = NO_PARSERS) -> T:
     """Decode a JSON object into `kind`, a NamedTuple class. Raises RecordError.
+
+    Fields with a parser are those that are not of a type in EXPECTED_WORDS.
 
     Programs in other languages write these records, too. So unknown fields are ignored, a field
     that is null counts as missing, missing fields get their defaults, and a whole number may be
@@ -49,7 +55,9 @@ def decode_record(body: bytes, kind: type[T]) -> T:
         raise RecordError("it is not a JSON object")
     wanted: dict[str, Any] = kind.__annotations__
     fields = {
-        name: _read(name, wanted[name], record[name])
+        name: _parse(name, parsers[name], record[name])
+        if name in parsers
+        else _read(name, wanted[name], record[name])
         for name in wanted
         if record.get(name) is not None
     }
@@ -59,6 +67,13 @@ def decode_record(body: bytes, kind: type[T]) -> T:
         defaults = getattr(kind, "_field_defaults", {})
         missing = next(name for name in wanted if name not in fields and name not in defaults)
         raise RecordError(f"field {missing!r} is missing") from None
+
+
+def _parse(name: str, parse: Callable[[Any], Any], value: Any) -> Any:
+    try:
+        return parse(value)
+    except ValueError as error:
+        raise RecordError(f"field {name!r}: {error}") from None
 
 
 def _as_integer(value: Any) -> Any:

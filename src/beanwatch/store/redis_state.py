@@ -1,8 +1,8 @@
 """Reads what Redis says of itself: whether it takes writes, its memory, its copy on disk."""
 
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
 
+from beanwatch.net.redis_info import SAVE_FIELDS, RedisState, find_refusal, parse_info
 from beanwatch.net.redis_url import WRITE_REFUSALS, Command, Execute, RedisError, describe_refusal
 
 # A key that is written only to test whether Redis accepts writes.
@@ -11,7 +11,6 @@ WRITE_TEST: Command = ("SET", PROBE_KEY, "", "EX", 60)
 # Two sections suffice to tell whether Redis takes writes; PING tells the rest.
 _WRITE_SECTIONS: tuple[Command, ...] = (("INFO", "replication"), ("INFO", "memory"))
 MIB = 1024 * 1024
-NEARLY_FULL = 0.9  # of maxmemory; above it, the next write may be refused
 # The policies by which a full Redis may delete a heartbeat before it deletes other keys. The other
 # ones delete what was not used for the longest time, of the keys that expire.
 EVICTING_HEARTBEATS = (
@@ -21,42 +20,6 @@ EVICTING_HEARTBEATS = (
     "volatile-ttl",
     "volatile-random",
 )
-# The fields of INFO that are `err` after a failed attempt to save.
-SAVE_FIELDS = ("rdb_last_bgsave_status", "aof_last_write_status", "aof_last_bgrewrite_status")
-
-
-class RedisState(NamedTuple):
-    """The state of a Redis server.
-
-    `refusal` is the code with which it refuses all writes, from WRITE_REFUSALS; "" if it takes
-    them, None if this Redis user may not find out. `info` has the fields of INFO; it is empty if
-    this user may not run INFO.
-    """
-
-    refusal: str | None
-    info: Mapping[str, str] = {}
-
-    def number(self, field: str) -> int | None:
-        """Return a field of INFO that is a count; None if it is not known."""
-        text = self.info.get(field, "")
-        return int(text) if text.isascii() and text.isdigit() else None
-
-    @property
-    def used_memory(self) -> int | None:
-        """The bytes that count against `maxmemory`; None if not known."""
-        used = self.number("used_memory")
-        return None if used is None else used - (self.number("mem_not_counted_for_evict") or 0)
-
-    @property
-    def memory_share(self) -> float | None:
-        """The used part of `maxmemory`, 1.0 if all is used; None without a limit, or not known."""
-        used, limit = self.used_memory, self.number("maxmemory")
-        return used / limit if used is not None and limit else None
-
-    @property
-    def evicts(self) -> bool:
-        """True if this Redis deletes keys when its memory is full. If not, it refuses writes."""
-        return self.info.get("maxmemory_policy", "noeviction") != "noeviction"
 
 
 def read_state(
@@ -108,33 +71,6 @@ def _read_refusal(error: RedisError) -> str | None:
     if not error.code:
         raise error
     return error.code if error.code in WRITE_REFUSALS else None
-
-
-def parse_info(reply: bytes) -> dict[str, str]:
-    """Parse the reply to INFO: lines `field:value`, and headings that start with `#`."""
-    lines = reply.decode("utf-8", "replace").splitlines()
-    return {
-        field: value for field, colon, value in (line.partition(":") for line in lines) if colon
-    }
-
-
-def find_refusal(state: RedisState) -> str | None:
-    """Return the code with which this Redis must refuse writes, by its INFO; "" if it takes them.
-
-    Return None if INFO does not tell: it does not have the limits for replicas, and memory that is
-    nearly used up may be too small for the next write.
-    """
-    info, share = state.info, state.memory_share
-    if "role" not in info or state.number("maxmemory") is None:
-        return None
-    if info["role"] == "slave" and info.get("slave_read_only") != "0":
-        return "READONLY"
-    replicas = info.get("min_slaves_good_slaves")  # there only if some are required
-    if replicas == "0":
-        return "NOREPLICAS"
-    if share is not None and share > 1 and not state.evicts:
-        return "OOM"
-    return None if replicas or (share is not None and share > NEARLY_FULL) else ""
 
 
 def find_problems(state: RedisState) -> Iterator[tuple[str, str]]:

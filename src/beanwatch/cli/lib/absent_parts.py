@@ -7,7 +7,7 @@ from beanwatch.net.http import HttpError, get
 from beanwatch.net.redis_reader import RedisReader
 from beanwatch.net.redis_url import RedisError, parse_redis_url
 
-TIMEOUT = 2.0  # seconds for each server
+PRESENCE_TIMEOUT = 2.0  # seconds for each server
 
 
 class PresentParts:
@@ -49,7 +49,7 @@ def has_redis(config: Config) -> bool:
 def redis_answers(url: str) -> bool:
     """Return True if a Redis answers at this URL, also with an error such as NOAUTH."""
     try:
-        with RedisReader(parse_redis_url(url), TIMEOUT) as redis:
+        with RedisReader(parse_redis_url(url), PRESENCE_TIMEOUT) as redis:
             redis.execute([("PING",)])
     except RedisError as error:
         return bool(error.code)
@@ -59,7 +59,9 @@ def redis_answers(url: str) -> bool:
 def graphite_answers(url: str) -> bool:
     """Return True if Graphite's render API answers at this URL."""
     try:
-        found = json.loads(get(f"{url}/render?target=beanwatch&format=json&from=-1min", TIMEOUT))
+        found = json.loads(
+            get(f"{url}/render?target=beanwatch&format=json&from=-1min", PRESENCE_TIMEOUT)
+        )
     except (HttpError, ValueError, RecursionError):
         return False
     return isinstance(found, list)

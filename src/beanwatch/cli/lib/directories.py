@@ -13,6 +13,8 @@ DIRECTORIES: Mapping[str, tuple[str, str]] = {
     "cron": ("/etc/cron.d", "/etc/cron.d"),
     "graphite": ("/etc/beanwatch/graphite", "/etc/beanwatch/graphite"),
     "statsd": ("/etc/beanwatch/statsd", "/etc/beanwatch/statsd"),
+    "prometheus": ("/etc/prometheus", "/etc/prometheus"),
+    "prometheus_examples": ("/etc/beanwatch/prometheus", "/etc/beanwatch/prometheus"),
     "default": ("/etc/default", "/etc/default"),
     "dashboards": ("/etc/grafana/dashboards/beanwatch",)
     * 2,  # the path in grafana/provisioning/dashboards

@@ -1,4 +1,4 @@
-"""Remembers which queues and kinds of jobs were found, so that their services outlive a quiet time.
+"""Finds queues and kinds of jobs, and remembers them: their services must outlive a quiet time.
 
 beanstalkd removes a queue that is empty, and the counts of a job that did not run expire. Without
 this memory, the service of such a queue would go and come back, and lose its history.
@@ -8,17 +8,60 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 
+import click
+
+from beanwatch.checks.lib.redis_source import read_from
+from beanwatch.cli.lib.options import pick_redis
+from beanwatch.cli.lib.output import print_error
+from beanwatch.config import Config
+from beanwatch.fleet.queue_actions import list_queue_names
+from beanwatch.fleet.together import read_together
 from beanwatch.net.files import read_private, write_private
-from beanwatch.store.outcome_counts import JobKind
+from beanwatch.net.redis_reader import RedisReader
+from beanwatch.net.redis_url import RedisError
+from beanwatch.queues.base import DEFAULT_TIMEOUT, ServerError
+from beanwatch.queues.servers import Server
+from beanwatch.store.outcome_counts import KEPT_MINUTES, JobKind, read_outcomes
 
 FORGET_AFTER = 7 * 86400.0  # seconds
 MAX_NAMES = 20_000  # for each server, and of kinds of jobs: clients can create any number
 
 
+def discover_queues(servers: Iterable[Server]) -> dict[str, list[str]]:
+    """Return the names of the servers' queues by `Server.node`, without beanwatch's internal ones.
+
+    Prints a line if a server lists a name that no queue can have. Raises ClickException if a
+    server cannot be read.
+    """
+    names = {}
+    read = partial(list_queue_names, timeout=DEFAULT_TIMEOUT, note=print_error)
+    for server, found in read_together(servers, read, DEFAULT_TIMEOUT * 2):
+        if isinstance(found, ServerError):
+            raise click.ClickException(f"--discover: cannot list the queues of {found}")
+        names[server.node] = found
+    return names
+
+
+def discover_kinds(config: Config) -> list[JobKind]:
+    """Return the kinds of jobs that ran in the last two hours; none if Redis is off.
+
+    Raises ClickException if Redis cannot be read, UsageError if its URL is wrong.
+    """
+    url = pick_redis(config, None)
+    if url is None:
+        return []
+    try:
+        with RedisReader(url, DEFAULT_TIMEOUT) as link:
+            return sorted(read_from(link, partial(read_outcomes, minutes=KEPT_MINUTES)))
+    except RedisError as error:
+        raise click.ClickException(f"--discover: cannot list the kinds of jobs: {error}") from None
+
+
 class Discovered:
-    """When each queue and each kind of job was last found. `save` writes it to the file.
+    """The times at which queues and kinds of jobs were last found. `save` writes them to the file.
 
     A file that cannot be read counts as empty: then only what exists now has a service.
     """

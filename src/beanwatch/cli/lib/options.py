@@ -5,8 +5,10 @@ from typing import Any, TypeVar
 
 import click
 
-from beanwatch import config as configuration
 from beanwatch import values
+from beanwatch.config import Config, ConfigError
+from beanwatch.config.reader import DEFAULT_FILE, load
+from beanwatch.config.secrets import read_redis_password, read_signing_secret
 from beanwatch.net.address import AddressError
 from beanwatch.net.redis_url import RedisUrl, parse_redis_url
 from beanwatch.queues.registry import DEFAULT_SCHEME
@@ -46,7 +48,7 @@ def config_option(command: F) -> F:
         "--config",
         "config_file",
         metavar="FILE",
-        help=f"configuration file in TOML format ({configuration.DEFAULT_FILE})",
+        help=f"configuration file in TOML format ({DEFAULT_FILE})",
     )(command)
 
 
@@ -83,15 +85,15 @@ def check_durations(**durations: float) -> None:
             raise click.UsageError(f"--{name}: must be at least {MIN_DURATION:g} s")
 
 
-def load_config(file: str | None) -> configuration.Config:
+def load_config(file: str | None) -> Config:
     """Load the configuration. Raises UsageError, which names the file, the line and the key."""
     try:
-        return configuration.load(file)
-    except configuration.ConfigError as error:
+        return load(file)
+    except ConfigError as error:
         raise click.UsageError(str(error)) from None
 
 
-def pick_servers(config: configuration.Config, wanted: tuple[str, ...]) -> list[Server]:
+def pick_servers(config: Config, wanted: tuple[str, ...]) -> list[Server]:
     """Return the servers of --server (`wanted`); if there are none, all configured servers.
 
     Raises UsageError if an address is invalid.
@@ -102,7 +104,7 @@ def pick_servers(config: configuration.Config, wanted: tuple[str, ...]) -> list[
         raise click.UsageError(str(error)) from None
 
 
-def pick_job_server(config: configuration.Config, wanted: str | None) -> Server:
+def pick_job_server(config: Config, wanted: str | None) -> Server:
     """Return the one server from which a worker reserves jobs, or to which `put` puts them.
 
     Raises UsageError if several are configured and none is chosen, or if it is not beanstalkd.
@@ -122,19 +124,19 @@ def pick_job_server(config: configuration.Config, wanted: str | None) -> Server:
     return server
 
 
-def pick_redis(config: configuration.Config, url: str | None) -> RedisUrl | None:
+def pick_redis(config: Config, url: str | None) -> RedisUrl | None:
     """Return the URL of the Redis of the flag or the configuration; None if it is empty (off).
 
     Raises UsageError if the URL is invalid or the password cannot be read.
     """
     url = config.redis.url if url is None else url
     try:
-        return parse_redis_url(url, config.redis.read_password()) if url else None
-    except (ValueError, configuration.ConfigError) as error:
+        return parse_redis_url(url, read_redis_password(config.redis)) if url else None
+    except (ValueError, ConfigError) as error:
         raise click.UsageError(str(error)) from None
 
 
-def need_redis(config: configuration.Config, url: str | None) -> RedisUrl:
+def need_redis(config: Config, url: str | None) -> RedisUrl:
     """Return the URL of the Redis for a command that needs one.
 
     Raises UsageError if the URL is invalid, the password cannot be read, or Redis is off.
@@ -147,14 +149,14 @@ def need_redis(config: configuration.Config, url: str | None) -> RedisUrl:
     return found
 
 
-def read_command_secret(config: configuration.Config) -> bytes:
+def read_command_secret(config: Config) -> bytes:
     """Return the secret that signs commands to workers; b"" if none is configured.
 
     Raises UsageError if its file cannot be read, is readable by others, or holds no good secret.
     """
     try:
-        return config.read_secret()
-    except configuration.ConfigError as error:
+        return read_signing_secret(config)
+    except ConfigError as error:
         raise click.UsageError(str(error)) from None
 
 

@@ -1,5 +1,6 @@
 """Make the tables of queues and servers for `beanwatch queues` and `beanwatch top`."""
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -18,12 +19,12 @@ from beanwatch.cli.lib.tables import (
 )
 from beanwatch.fleet.overview import QueueRow, ServerRow
 
-RANK = {"critical": 0, "warning": 1, "": 2}
+WORST_FIRST = {"critical": 0, "warning": 1, "": 2}
 STATE_WORDS = {"no_consumer": "no consumer", None: UNKNOWN}
 
 # The sort orders by name. Unknown numbers sort last, like zeros.
 SORTS: dict[str, Callable[[QueueRow], Any]] = {
-    "worst": lambda row: (RANK[row.wrong], -(row.ready or 0), row.queue),
+    "worst": lambda row: (WORST_FIRST[row.wrong], -(row.ready or 0), row.queue),
     "name": lambda row: (row.queue, row.server),
     "ready": lambda row: -(row.ready or 0),
     "reserved": lambda row: -(row.reserved or 0),
@@ -59,7 +60,7 @@ def server_table(rows: Sequence[ServerRow]) -> Columns:
             row.version or (UNKNOWN if row.up else ""),
             time_cell(row.uptime) if row.up else "down",
             *(count_cell(count, zero="0") if row.up else "" for count in counts),
-            row.trouble or "; ".join(problem.text for problem in row.problems),
+            row.trouble or "; ".join(problem.line for problem in row.problems),
             style=STYLES[row.wrong],
         )
     return table
@@ -68,19 +69,22 @@ def server_table(rows: Sequence[ServerRow]) -> Columns:
 def queue_table(rows: Sequence[QueueRow], *, several: bool) -> Columns:
     """Return a table with a row for each queue. If `several`, a column names the server.
 
-    Rates are known only after a second poll. If no row has one, their columns are left out.
+    Rates are known only after a second poll, and how many workers are needed only if workers tell
+    how long a run takes. If no row has one, their columns are left out.
     """
+    has_needs = any(row.workers_needed is not None for row in rows)
     has_rates = any(row.put_rate is not None or row.delete_rate is not None for row in rows)
     table = Columns(
         *([text_column("SERVER")] if several else []),
         text_column("QUEUE", NAME_WIDTH),
         *map(number_column, ("READY", "RESRVD", "DELAYED", "BURIED", "CONSUMERS", "IDLE")),
+        *([number_column("NEED")] if has_needs else []),
         *(map(number_column, ("PUT/S", "DEL/S")) if has_rates else ()),
         number_column("AGE"),
         *([number_column("DRAIN")] if has_rates else []),
         text_column("STATE", NAME_WIDTH),
         spare=(
-            *("DRAIN", "DELAYED", "PUT/S", "DEL/S", "IDLE", "RESRVD", "CONSUMERS", "AGE"),
+            *("DRAIN", "DELAYED", "PUT/S", "DEL/S", "IDLE", "RESRVD", "NEED", "CONSUMERS", "AGE"),
             *("SERVER", "BURIED"),
         ),
     )
@@ -90,6 +94,7 @@ def queue_table(rows: Sequence[QueueRow], *, several: bool) -> Columns:
             *([row.server] if several else []),
             row.queue,
             *map(count_cell, (*jobs, row.consumers, row.idle_consumers)),
+            *([need_cell(row.workers_needed)] if has_needs else []),
             *(map(rate_cell, (row.put_rate, row.delete_rate)) if has_rates else ()),
             "" if row.ready == 0 else time_cell(row.age),
             *(["" if row.ready == 0 else time_cell(row.drain)] if has_rates else []),
@@ -97,6 +102,11 @@ def queue_table(rows: Sequence[QueueRow], *, several: bool) -> Columns:
             style=STYLES[row.wrong],
         )
     return table
+
+
+def need_cell(needed: float | None) -> str:
+    """Return a number of workers, rounded up."""
+    return count_cell(None if needed is None else math.ceil(needed), zero="0")
 
 
 def state_words(row: QueueRow) -> str:

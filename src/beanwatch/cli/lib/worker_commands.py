@@ -14,8 +14,9 @@ from beanwatch.cli.lib.options import (
     read_command_secret,
 )
 from beanwatch.cli.lib.output import exit_1_on, print_line
-from beanwatch.config import GLOB, Config
+from beanwatch.config import Config
 from beanwatch.fleet.workers import WorkerError, find_target, match_workers
+from beanwatch.globs import GLOB
 from beanwatch.net.redis_url import Execute, RedisError, open_redis
 from beanwatch.store.heartbeats import Worker, read_workers
 from beanwatch.words import count

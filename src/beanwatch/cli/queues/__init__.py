@@ -4,6 +4,7 @@ import click
 
 from beanwatch.cli.lib.groups import ActionGroup
 from beanwatch.cli.queues import change, systems, view
+from beanwatch.cli.queues.peek import peek
 
 
 @click.group("queues", cls=ActionGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -19,7 +20,7 @@ def command() -> None:
 
 
 for action in (
-    *(view.list_queues, view.show, view.peek),
+    *(view.list_queues, view.show, peek),
     *(change.kick, change.delete, change.empty, change.pause, change.resume),
     systems.systems,
 ):

@@ -11,15 +11,16 @@ from beanwatch.cli.lib.output import exit_1_on, print_error
 from beanwatch.cli.lib.plan_runner import PlanRunner, RunFlags
 from beanwatch.cli.lib.queue_options import add_change_options, add_ledger_options, load_targets
 from beanwatch.config import Config
+from beanwatch.fleet.failed_jobs import MAX_LISTED, BuriedFilter, plan_by_ledger, plan_by_list
 from beanwatch.fleet.queue_actions import (
     FREE_STATES,
-    BuriedFilter,
     Step,
     Target,
-    plan_by_ledger,
+    has_action,
     plan_jobs,
     plan_pause,
     plan_resume,
+    require_action,
 )
 from beanwatch.net.redis_url import RedisError, open_redis
 from beanwatch.queues.base import ServerError
@@ -47,7 +48,8 @@ def kick(
     """Kick buried jobs: make them ready again, so that workers run them.
 
     --job, --reason and --older-than select jobs by what workers recorded in the ledger when
-    they buried them. Without these options, this kicks all buried jobs.
+    they buried them. If the queue system itself keeps why a job failed, --job and --reason
+    select by that. Without these options, this kicks all buried jobs.
     """
     config, targets = load_targets(config_file, servers, queue_glob)
     steps = plan_buried(config, redis, targets, "kick", BuriedFilter(**choice), count)
@@ -72,7 +74,8 @@ def delete(
     """Delete buried jobs.
 
     --job, --reason and --older-than select jobs by what workers recorded in the ledger when
-    they buried them. Without these options, this deletes all buried jobs.
+    they buried them. If the queue system itself keeps why a job failed, --job and --reason
+    select by that. Without these options, this deletes all buried jobs.
     """
     config, targets = load_targets(config_file, servers, queue_glob)
     steps = plan_buried(config, redis, targets, "delete", BuriedFilter(**choice), count)
@@ -119,10 +122,20 @@ def plan_buried(
     with exit_1_on(RedisError, ServerError, failure=f"cannot {action} buried jobs"):
         if not choice.is_set:
             return plan_jobs(targets, action, ["buried"], count)
+        # A system that lists its failed jobs keeps the reason with them. For the others, it is in
+        # the ledger.
+        listing = [target for target in targets if has_action(target, "list_jobs")]
+        others = [target for target in targets if not has_action(target, "list_jobs")]
+        steps = plan_by_list(
+            listing, action, choice, timeout=QUERY_TIMEOUT, count=count, on_cut=print_cut
+        )
+        if not others:
+            return steps
+        require_action(others, "find")
         with open_redis(need_redis(config, redis), QUERY_TIMEOUT) as link:
-            return plan_by_ledger(
+            return steps + plan_by_ledger(
                 link.execute,
-                targets,
+                others,
                 action,
                 choice,
                 timeout=QUERY_TIMEOUT,
@@ -132,6 +145,14 @@ def plan_buried(
                     f"a record of a buried job cannot be read, so this job is left out: {error}"
                 ),
             )
+
+
+def print_cut(target: Target) -> None:
+    """Print that a queue has more failed jobs than those that were looked at."""
+    print_error(
+        f"{target} has more failed jobs than the first {MAX_LISTED} that were looked at: run this "
+        "again for the others"
+    )
 
 
 def print_unrecorded(target: Target) -> None:

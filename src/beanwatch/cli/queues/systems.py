@@ -1,6 +1,8 @@
 """`beanwatch queues systems`: show which fields and actions each queue system has."""
 
+import shutil
 from collections.abc import Iterator, Sequence
+from textwrap import wrap
 from typing import Any
 
 import click
@@ -9,7 +11,9 @@ from beanwatch.cli.lib.options import json_option
 from beanwatch.cli.lib.output import print_json, print_line
 from beanwatch.queues.base import ACTIONS, System
 from beanwatch.queues.model import QUEUE_FIELDS, SERVER_FIELDS
-from beanwatch.queues.registry import MODULES, all_systems, find_system
+from beanwatch.queues.registry import all_systems
+
+MAX_WIDTH = 100  # characters
 
 
 @click.command("systems")
@@ -17,21 +21,24 @@ from beanwatch.queues.registry import MODULES, all_systems, find_system
 def systems(as_json: bool) -> None:
     """Show the queue systems that beanwatch supports, with the fields and actions of each.
 
-    A field that a system does not have is n/a in tables, null in JSON, and UNKNOWN in a check.
+    A field of a queue that a system does not report is listed as unknown. It is n/a in tables, null
+    in JSON, and UNKNOWN in a check.
     """
     found = all_systems()
     if as_json:
-        print_json([as_tree(system) for system in found])
+        print_json([as_tree(system, schemes) for system, schemes in found.items()])
         return
-    for line in format_table(found):
-        print_line(line)
+    width = min(shutil.get_terminal_size().columns, MAX_WIDTH)
+    for system, schemes in found.items():
+        for line in format_system(system, schemes, width):
+            print_line(line)
 
 
-def as_tree(system: System) -> dict[str, Any]:
+def as_tree(system: System, schemes: Sequence[str]) -> dict[str, Any]:
     """Return a system as a tree for JSON."""
     return {
         "system": system.name,
-        "schemes": [scheme for scheme in MODULES if find_system(scheme) is system],
+        "schemes": list(schemes),
         "default_port": system.default_port,
         "fields": [field for field in QUEUE_FIELDS if field in system.queue_fields],
         "server_fields": [field for field in SERVER_FIELDS if field in system.server_fields],
@@ -40,23 +47,18 @@ def as_tree(system: System) -> dict[str, Any]:
     }
 
 
-def format_table(systems: Sequence[System]) -> Iterator[str]:
-    """Yield a table with a column for each system: fields of queues, fields of servers, actions."""
-    yield format_row("FIELD OR ACTION", [system.name for system in systems])
-    parts = (
-        ("fields of a queue", QUEUE_FIELDS, [system.queue_fields for system in systems]),
-        ("fields of a server", SERVER_FIELDS, [system.server_fields for system in systems]),
-        ("actions", ACTIONS, [system.actions for system in systems]),
-    )
-    for title, names, declared in parts:
-        yield title
-        for name in names:
-            yield format_row(f"  {name}", ["yes" if name in has else "-" for has in declared])
-    yield ""
-    for system in systems:
-        yield f"{system.name}: consumers are {system.consumers}"
-
-
-def format_row(name: str, cells: Sequence[str]) -> str:
-    """Format one line of the table."""
-    return "  ".join([f"{name:18}", *(f"{cell:10}" for cell in cells)]).rstrip()
+def format_system(system: System, schemes: Sequence[str], width: int) -> Iterator[str]:
+    """Yield the lines about one system, at most `width` characters wide."""
+    yield f"{system.name} ({', '.join(f'{scheme}://' for scheme in schemes)})"
+    tree = as_tree(system, schemes)
+    parts = {
+        "queue": tree["fields"],
+        "unknown": [field for field in QUEUE_FIELDS if field not in system.queue_fields],
+        "server": tree["server_fields"],
+        "actions": tree["actions"],
+    }
+    texts = {name: ", ".join(words) or "none" for name, words in parts.items()}
+    texts["consumers"] = system.consumers
+    for name, text in texts.items():
+        start = f"  {name:10}"
+        yield from wrap(text, width, initial_indent=start, subsequent_indent=" " * len(start))

@@ -22,8 +22,6 @@ MAX_NUMBER = 2**64
 # count from here on is a negative one.
 UNDERFLOW = 2**63
 
-_INSTANCE = re.compile("[A-Za-z0-9_-]{1,64}")
-
 Value = int | float | str
 Stats = dict[str, Value]
 
@@ -284,7 +282,7 @@ def instance_of(stats: Stats) -> str | None:
     It becomes a part of keys and file names, so a text that no server has as its id is None.
     """
     instance = str(stats.get("id") or stats.get("pid", ""))
-    return instance if _INSTANCE.fullmatch(instance) else None
+    return instance if re.fullmatch("[A-Za-z0-9_-]{1,64}", instance) else None
 
 
 def to_native(

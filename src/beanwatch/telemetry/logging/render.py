@@ -18,7 +18,7 @@ from structlog.typing import EventDict, Processor
 
 from beanwatch.quoting import json_text, terminal_text
 
-CHANNEL = "beanwatch"
+DEFAULT_CHANNEL = "beanwatch"
 # Monolog's numbers and names for the levels of PSR-3 (PHP's logging standard).
 LEVELS = {
     "debug": (100, "DEBUG"),
@@ -99,7 +99,7 @@ def make_record(level: str, event: EventDict, moment: Any) -> EventDict:
     is the time as text.
     """
     message = event.pop("event", "")
-    channel = event.pop("channel", CHANNEL)
+    channel = event.pop("channel", DEFAULT_CHANNEL)
     number, name = LEVELS.get(level, LEVELS["error"])
     return {
         "datetime": moment,
@@ -147,7 +147,7 @@ def add_console_fields(_logger: Any, level: str, event: EventDict) -> EventDict:
     """Add the level, time and logger, which structlog's console renderer shows with the message."""
     event["level"] = level
     event["timestamp"] = time.strftime("%H:%M:%S")
-    event["logger"] = event.pop("channel", CHANNEL)
+    event["logger"] = event.pop("channel", DEFAULT_CHANNEL)
     return event
 
 

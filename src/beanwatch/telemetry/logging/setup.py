@@ -9,7 +9,7 @@ from structlog.typing import FilteringBoundLogger, Processor
 
 from beanwatch.telemetry.logging.output import STDOUT, LogOutput
 from beanwatch.telemetry.logging.render import (
-    CHANNEL,
+    DEFAULT_CHANNEL,
     LEVELS,
     console_processors,
     json_processors,
@@ -48,7 +48,7 @@ def pick_processors(format: str, *, colors: bool = False) -> list[Processor]:  #
     return plain_processors() if format == "plain" else console_processors(colors=colors)
 
 
-def get_logger(channel: str = CHANNEL, **context: Any) -> FilteringBoundLogger:
+def get_logger(channel: str = DEFAULT_CHANNEL, **context: Any) -> FilteringBoundLogger:
     """Return a logger that adds a channel (Monolog's logger name) and `context` to each line."""
     return cast("FilteringBoundLogger", structlog.get_logger(channel=channel, **context))
 

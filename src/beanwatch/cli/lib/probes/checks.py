@@ -9,19 +9,23 @@ from beanwatch.checks import registry
 from beanwatch.cli.lib.probes.finding import Finding, ProbeSettings
 
 CHECK_TIMEOUT = 15.0  # seconds; longer than the timeout of the checks themselves (10)
-CHECKS = tuple(check.name for check in registry.CHECKS)
+CHECK_NAMES = tuple(check.name for check in registry.CHECKS)
 
 
 def probe_check(settings: ProbeSettings, check: str) -> Iterator[Finding]:
     """Run one installed check as the monitoring system would, and report its result."""
     command = f"check_{check}"
+    servers, reason = pick_servers(settings, registry.find_check(check))
+    if reason:
+        yield Finding(command, "unused", f"skipped: {reason}")
+        return
     paths = [directory / command for directory in settings.plugins]
     path = next(filter(os.path.exists, paths), paths[-1])
     uid, gid, groups = find_ids(settings.user)
     part = command + (f" as {settings.user}" if settings.user else "")
     try:
         done = subprocess.run(
-            [path],
+            [str(path), *servers],
             env={**os.environ, **settings.environ},
             capture_output=True,
             text=True,
@@ -52,6 +56,25 @@ def probe_check(settings: ProbeSettings, check: str) -> Iterator[Finding]:
         )
         return
     yield judge_check(part, done.returncode, done.stdout, done.stderr)
+
+
+def pick_servers(settings: ProbeSettings, check: registry.RegisteredCheck) -> tuple[list[str], str]:
+    """Return the arguments that leave out servers about which the check can tell nothing.
+
+    If it can tell nothing about any server, also return the reason; else it is "".
+    """
+    if check.subject not in (registry.SERVER, registry.QUEUE):
+        return [], ""
+    able = [
+        server
+        for server in settings.servers
+        if check.can_judge_queues(server.system) or check.judges_server(server.system)
+    ]
+    if len(able) == len(settings.servers) and not settings.has_chosen:
+        return [], ""
+    names = ", ".join(dict.fromkeys(server.system.name for server in settings.servers))
+    reason = "" if able else f"{names} does not report what it needs: {', '.join(check.fields)}"
+    return [f"--server={settings.names[server.node]}" for server in able], reason
 
 
 def find_ids(user: str) -> tuple[int | None, int | None, list[int] | None]:

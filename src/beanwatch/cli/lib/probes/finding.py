@@ -9,7 +9,7 @@ from beanwatch.config import CollectConfig
 from beanwatch.net.redis_url import RedisUrl
 from beanwatch.queues.servers import Server
 
-TIMEOUT = 5.0  # seconds to connect, or to wait for one reply
+PROBE_TIMEOUT = 5.0  # seconds to connect, or to wait for one reply
 
 
 # What is missing without each part.
@@ -54,4 +54,7 @@ class ProbeSettings(NamedTuple):
     plugins: Sequence[Path]  # directories with the checks; the first that has a check is used
     user: str = ""  # run the checks as this user; empty for the current user
     environ: Mapping[str, str] = MappingProxyType({})  # additional environment of the checks
+    # The name by which a check knows a server (`--server`), by `Server.node`.
+    names: Mapping[str, str] = MappingProxyType({})
+    has_chosen: bool = False  # true if `servers` are not all that the configuration has
     wait: float = 30.0  # seconds to wait until Graphite returns a test metric

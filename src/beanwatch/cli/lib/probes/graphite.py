@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 
-from beanwatch.cli.lib.probes.finding import TIMEOUT, Finding, ProbeSettings, report_off
+from beanwatch.cli.lib.probes.finding import PROBE_TIMEOUT, Finding, ProbeSettings, report_off
 from beanwatch.cli.lib.probes.render import hide_password, render, wait_for_value
 from beanwatch.cli.lib.probes.storage_step import CURE, find_step_problems
 from beanwatch.collectors.deliver.carbon import CarbonConnection, GraphiteError, parse_graphite
@@ -58,10 +58,10 @@ def probe_graphite(settings: ProbeSettings) -> Iterator[Finding]:
 
 def _send_test_metric(address: str, path: str, value: int) -> Finding:
     try:
-        carbon = CarbonConnection(parse_graphite(address), TIMEOUT)
+        carbon = CarbonConnection(parse_graphite(address), PROBE_TIMEOUT)
         carbon.send(f"{path} {value} {time.time():.0f}\n".encode())
         # Another kind of server would send a reply, or not confirm that it read everything.
-        carbon.close_confirmed(TIMEOUT)
+        carbon.close_confirmed(PROBE_TIMEOUT)
     except (GraphiteError, AddressError) as error:
         return Finding(
             "graphite carbon",

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 from urllib.parse import urlencode, urlsplit
 
-from beanwatch.cli.lib.probes.finding import TIMEOUT
+from beanwatch.cli.lib.probes.finding import PROBE_TIMEOUT
 from beanwatch.collectors.deliver.carbon import GraphiteError
 from beanwatch.net.http import HttpError, get
 
@@ -50,7 +50,7 @@ def render(url: str, targets: Sequence[str], since: str = "-10min") -> list[Seri
     """Query the series of `targets`, from the time `since`. Raises GraphiteError if that fails."""
     query = {"target": targets, "from": since, "format": "json", "noCache": "1"}
     try:
-        body = get(f"{url.rstrip('/')}/render?{urlencode(query, doseq=True)}", TIMEOUT)
+        body = get(f"{url.rstrip('/')}/render?{urlencode(query, doseq=True)}", PROBE_TIMEOUT)
         return parse_render(body)
     except (HttpError, ValueError) as error:
         raise GraphiteError(f"cannot query the render API: {error}") from None

@@ -3,10 +3,11 @@
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 
-from beanwatch.cli.lib.probes.finding import TIMEOUT, Finding, report_off
+from beanwatch.cli.lib.probes.finding import PROBE_TIMEOUT, Finding, report_off
 from beanwatch.net.redis_url import RedisError, RedisUrl, open_redis
 from beanwatch.queues.base import SERVER_ONLY, ProtocolError, ReaderOptions, ServerError
 from beanwatch.queues.model import ServerState
+from beanwatch.queues.registry import DEFAULT_SCHEME
 from beanwatch.queues.servers import Server
 from beanwatch.store.health import decide_health, decide_restarted
 from beanwatch.store.heartbeats import read_redis, read_workers
@@ -25,18 +26,19 @@ def probe_server(server: Server) -> Iterator[Finding]:
     """Test that a queue server answers and has no problems."""
     part, name = server_part(server), server.system.name
     try:
-        with closing(server.system.open_reader(server, ReaderOptions(TIMEOUT))) as reader:
+        with closing(server.system.open_reader(server, ReaderOptions(PROBE_TIMEOUT))) as reader:
             reading = reader.read(SERVER_ONLY._replace(problems=True))
             problems = list(reader.problems(reading))
     except ServerError as error:
         cure = "correct its address: [servers] in the configuration, or --server"
         if not isinstance(error, ProtocolError):  # with one, another kind of server is running
-            cure = f"start it (systemctl start {name}), or {cure}"
+            unit = f" (systemctl start {name})" if server.url.scheme == DEFAULT_SCHEME else ""
+            cure = f"start it{unit}, or {cure}"
         yield Finding(part, "failed", f"cannot query {error}", cure)
         return
     text = f"{server}: {describe(reading.server or ServerState())}"
     if problems:
-        words = "; ".join(problem.text for problem in problems)
+        words = "; ".join(problem.line for problem in problems)
         cures = dict.fromkeys(f"beanwatch runbook {problem.runbook}" for problem in problems)
         yield Finding(part, "warning", f"{text}; it {words}", "; ".join(cures))
     else:
@@ -61,7 +63,7 @@ def probe_redis(redis: RedisUrl | None) -> Iterator[Finding]:
         yield report_off("redis", "redis.url")
         return
     try:
-        with open_redis(redis, TIMEOUT) as client:
+        with open_redis(redis, PROBE_TIMEOUT) as client:
             state = read_redis(client.execute)
     except RedisError as error:
         if error.code in ("NOAUTH", "WRONGPASS"):
@@ -88,7 +90,7 @@ def probe_heartbeats(redis: RedisUrl | None, expected: Sequence[str]) -> Iterato
         yield Finding("heartbeats", "unused", "skipped: Redis is off")
         return
     try:
-        with open_redis(redis, TIMEOUT) as client:
+        with open_redis(redis, PROBE_TIMEOUT) as client:
             workers = read_workers(client.execute)
     except RedisError as error:
         text = f"skipped: the workers' records cannot be read: {error}"

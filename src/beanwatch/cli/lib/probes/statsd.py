@@ -5,7 +5,7 @@ import socket
 import time
 from collections.abc import Iterator
 
-from beanwatch.cli.lib.probes.finding import TIMEOUT, Finding, ProbeSettings, report_off
+from beanwatch.cli.lib.probes.finding import PROBE_TIMEOUT, Finding, ProbeSettings, report_off
 from beanwatch.cli.lib.probes.render import wait_for_value
 from beanwatch.collectors.deliver.carbon import CarbonConnection, GraphiteError, parse_graphite
 from beanwatch.net.address import Address, AddressError, parse_address, resolve
@@ -35,7 +35,7 @@ def probe_statsd(settings: ProbeSettings) -> Iterator[Finding]:
             raise AddressError(f"{settings.metrics!r}: expected statsd:// or graphite://")
         send_counter(parse_address(rest, STATSD_PORT), stem, value)
     except (OSError, AddressError) as error:
-        reason = socket_reason(error, TIMEOUT) if isinstance(error, OSError) else str(error)
+        reason = socket_reason(error, PROBE_TIMEOUT) if isinstance(error, OSError) else str(error)
         if isinstance(error, ConnectionRefusedError):
             reason = "nothing listens on this port"
         yield Finding(
@@ -88,9 +88,9 @@ def probe_statsd(settings: ProbeSettings) -> Iterator[Finding]:
 def _probe_direct(address: str, path: str) -> Iterator[Finding]:
     part = f"worker metrics {address}"
     try:
-        carbon = CarbonConnection(parse_graphite(address), TIMEOUT)
+        carbon = CarbonConnection(parse_graphite(address), PROBE_TIMEOUT)
         carbon.send(f"{path} 1 {time.time():.0f}\n".encode())
-        carbon.close_confirmed(TIMEOUT)
+        carbon.close_confirmed(PROBE_TIMEOUT)
         yield Finding(part, "ok", "carbon received a test metric")
     except (GraphiteError, AddressError) as error:
         yield Finding(
@@ -106,9 +106,9 @@ def send_counter(address: Address, name: str, value: int) -> None:
 
     If the port is closed, the kernel reports it only at the second datagram, so this sends two.
     """
-    family, where = resolve(address.host, address.port, TIMEOUT)[0]
+    family, where = resolve(address.host, address.port, PROBE_TIMEOUT)[0]
     with socket.socket(family, socket.SOCK_DGRAM) as sock:
-        sock.settimeout(TIMEOUT)
+        sock.settimeout(PROBE_TIMEOUT)
         sock.connect(where)
         sock.send(f"{name}:{value}|c".encode())
         time.sleep(0.05)  # until the reply that the port is closed has arrived

@@ -1,0 +1,84 @@
+"""Reads the workers' heartbeats, and the stops that somebody ordered, for the checks."""
+
+import argparse
+import time
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from beanwatch.checks.lib.plugin_process import PluginOutput
+from beanwatch.checks.lib.redis_source import open_redis, read_from
+from beanwatch.config import Config
+from beanwatch.net.redis_url import WRITE_REFUSALS, Execute, RedisError
+from beanwatch.store.heartbeats import Worker, read_workers
+from beanwatch.store.stops import Stop, read_stops
+
+# A worker that could not write its heartbeat tries again at the next one, a second later. So this
+# is long enough for those that are alive when Redis is back.
+SETTLE_SECONDS = 2.5
+
+
+class Fleet(NamedTuple):
+    """The heartbeats of all workers, and the stops of workers that somebody ordered.
+
+    `workers` has those, too, that have stopped but still tell of a crash.
+    """
+
+    workers: Sequence[Worker] = ()
+    stops: Sequence[Stop] = ()
+
+
+# Returns the fleet. Raises RedisError.
+ReadFleet = Callable[[], Fleet]
+
+
+def read_known_workers(execute: Execute, *, with_ended: bool = False) -> list[Worker]:
+    """Read all workers. Raises RedisError, also if it is not known which of them are alive.
+
+    `with_ended` is that of `read_workers`.
+    """
+    workers = read_workers(execute, with_ended=with_ended)
+    for worker in workers:
+        if worker.doubt:
+            code = next(filter(worker.doubt.__contains__, WRITE_REFUSALS), "")
+            raise RedisError(worker.doubt, code)
+    return workers
+
+
+def read_fleet(execute: Execute) -> Fleet:
+    """Read the workers and the ordered stops, with one round trip more than `read_known_workers`.
+
+    Raises RedisError.
+    """
+    return Fleet(read_known_workers(execute, with_ended=True), read_stops(execute))
+
+
+def is_silent(fleet: Fleet) -> bool:
+    """Return True if workers should send heartbeats and none of them has sent one lately."""
+    running = [worker for worker in fleet.workers if not worker.has_left]
+    return bool(running) and all(worker.is_late for worker in running)
+
+
+def read_settled(
+    read: ReadFleet, timeout: float, sleep: Callable[[float], object] = time.sleep
+) -> Fleet:
+    """Return the fleet. If no worker at all has sent a heartbeat lately, look a second time.
+
+    Redis, or the network to it, may have been away until a moment ago. Then the workers are alive,
+    and write again within seconds. `timeout` is that of the check, in seconds: a third of it, at
+    most SETTLE_SECONDS, lies between the two looks. Raises RedisError.
+    """
+    fleet = read()
+    if not is_silent(fleet):
+        return fleet
+    sleep(min(SETTLE_SECONDS, timeout / 3))
+    return read()
+
+
+def live_fleet(options: argparse.Namespace, config: Config, output: PluginOutput) -> ReadFleet:
+    """Return a function that connects to Redis and returns the fleet. It raises RedisError."""
+
+    def read() -> Fleet:
+        with open_redis(options, config, output) as link:
+            return read_settled(lambda: read_from(link, read_fleet), options.timeout)
+
+    return read

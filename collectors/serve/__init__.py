@@ -1,0 +1,1 @@
+"""Serves the last poll of each server to Prometheus, and says whether the collector works."""

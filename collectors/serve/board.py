@@ -1,0 +1,219 @@
+"""Keeps what was last seen of each server and of the workers, and makes Prometheus's page of it.
+
+A scrape never waits for a server: it gets the last poll, and its age. What was read too long ago is
+left out, because nobody knows whether it is still true.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from beanwatch.collectors.poll.derive import ObservedQueue, absent_queue, merge, server_values
+from beanwatch.collectors.poll.fleet_totals import FleetTotals
+from beanwatch.collectors.poll.poller import Poll
+from beanwatch.collectors.poll.worker_series import seen_values
+from beanwatch.queues.consumers import CODES, STATES
+from beanwatch.queues.model import Number, QueueState, ServerState
+from beanwatch.queues.selection import OTHER
+from beanwatch.store.health import HEALTH, HEALTH_CODES, decide_health
+from beanwatch.store.heartbeats import Worker
+from beanwatch.store.run_totals import BOUNDS
+from beanwatch.telemetry.prometheus import Page, labels, quote
+from beanwatch.telemetry.series import COLLECTOR, QUEUE, SERVER, WORKER_SEEN
+
+SAME_START = 5.0  # seconds by which a computed start may differ from the one before
+
+
+class Kept(NamedTuple):
+    """What is known of a server: its last poll, and the last one that read its queues."""
+
+    poll: Poll
+    at: float  # when the poll ended, by the board's clock
+    queues: Poll | None = None
+    queues_at: float = 0.0
+    start: float | None = None  # when the server was started, in seconds since the epoch
+
+
+class Board:
+    """Takes polls from the pollers' threads, and gives pages to the threads that serve them.
+
+    `max_age` (seconds): what was read longer ago is left out of the page. `totals` has the runs of
+    all workers.
+    """
+
+    def __init__(
+        self,
+        max_age: float,
+        totals: FleetTotals | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._max_age, self._totals = max_age, totals
+        self._clock, self._now = clock, now
+        self._lock = threading.Lock()
+        self._servers: dict[str, Kept] = {}
+        self._workers: tuple[Worker, ...] = ()
+        self._workers_at = float("-inf")
+
+    def post(self, poll: Poll) -> None:
+        """Keep a poll in place of the one before of the same server."""
+        node, at = poll.server.node, self._clock()
+        with self._lock:
+            before = self._servers.get(node)
+            start = self._find_start(poll.seen.state, before)
+            queues, queues_at = (before.queues, before.queues_at) if before else (None, 0.0)
+            if poll.has_queues or poll.seen.state is None:
+                queues, queues_at = poll, at
+            self._servers[node] = Kept(poll, at, queues, queues_at, start)
+
+    def post_workers(self, workers: Sequence[Worker], deploys: int = 0, stamp: int = 0) -> None:
+        """Keep the workers as they were read from Redis now."""
+        with self._lock:
+            self._workers, self._workers_at = tuple(workers), self._clock()
+
+    def knows(self, servers: Iterable[str]) -> bool:
+        """Return True if each of these servers (nodes) has been polled at least once."""
+        return self._servers.keys() >= set(servers)
+
+    def page(self) -> Page:
+        """Return the page of all that is known now."""
+        with self._lock:
+            servers, workers = dict(self._servers), self._workers
+            workers_at, at = self._workers_at, self._clock()
+        page = Page()
+        writer = _Writer(page, at, self._max_age)
+        writer.add_servers(servers.values())
+        if at - workers_at <= self._max_age:
+            writer.add_workers(workers, self._now() - (at - workers_at))
+            if self._totals is not None:
+                _add_totals(page, self._totals)
+        return page
+
+    def _find_start(self, state: ServerState | None, before: Kept | None) -> float | None:
+        """Return when the server was started; None: unknown.
+
+        Uptimes are often whole seconds. So a start that differs by less is the same one.
+        """
+        known = before.start if before else None
+        if state is None or state.uptime is None:
+            return known
+        start = self._now() - state.uptime
+        return known if known is not None and abs(start - known) < SAME_START else round(start, 3)
+
+
+class _Writer:
+    """Writes what a board knows at the time `at` (by its clock) to a page."""
+
+    def __init__(self, page: Page, at: float, max_age: float) -> None:
+        self._page, self._at, self._max_age = page, at, max_age
+
+    def add_servers(self, servers: Iterable[Kept]) -> None:
+        """Add the servers with their queues and last polls; only the age of a poll that is old."""
+        page = self._page
+        queues: list[tuple[str, ObservedQueue]] = []
+        for kept in servers:
+            poll, state = kept.poll, kept.poll.seen.state
+            own = labels(system=poll.server.system.name, server=poll.server.node)
+            age = self._at - kept.at
+            page.add("collector_poll_age_seconds", own, round(age, 3))
+            if age > self._max_age:
+                continue
+            page.add_one(COLLECTOR, own, _describe_poll(kept))
+            if state is None:
+                page.add_one(SERVER, own, {"up": 0})
+                continue
+            values = server_values(state, poll.restarts, poll.seen.missing_jobs)
+            page.add_one(SERVER, own, values)
+            self._add_others(own, kept, state)
+            queues += self._list_queues(own, kept)
+        owners, observed = [own for own, _ in queues], [queue for _, queue in queues]
+        page.add_all(QUEUE, owners, dict(_columns(observed)))
+        states = [(own, queue.consumer_state) for own, queue in queues]
+        codes = [(own, CODES[state]) for own, state in states if state is not None]
+        page.add_states("queue_consumer_state", STATES, codes)
+
+    def add_workers(self, workers: Iterable[Worker], read_at: float) -> None:
+        """Add the workers; `read_at` is when they were read, in seconds since the epoch."""
+        healths = []
+        for worker in workers:
+            own = labels(worker=worker.id)
+            beat_at = round(read_at - worker.age, 3)
+            self._page.add("worker_last_beat_timestamp_seconds", own, beat_at)
+            health = decide_health(worker)
+            if health in HEALTH_CODES:
+                healths.append((own, HEALTH_CODES[health]))
+            if worker.heartbeat:
+                self._page.add_one(WORKER_SEEN, own, seen_values(worker.heartbeat))
+        self._page.add_states("worker_state", HEALTH, healths)
+
+    def _add_others(self, own: str, kept: Kept, state: ServerState) -> None:
+        """Add what is in no table: version, start, and the server's own numbers."""
+        if kept.start is not None:
+            self._page.add("server_start_time_seconds", own, kept.start)
+        if state.version is not None:
+            self._page.add("server_info", f"{own},{labels(version=state.version)}", 1)
+        for stat, value in state.native.items():
+            self._page.add("server_stat", f"{own},{labels(stat=stat)}", value)
+
+    def _list_queues(self, server: str, kept: Kept) -> Iterator[tuple[str, ObservedQueue]]:
+        """Yield labels and values of a server's queues; those beyond max_queues share a name."""
+        if kept.queues is None or kept.queues.seen.queues is None:
+            return
+        queues, (own, rest) = kept.queues.seen.queues, kept.queues.seen.chosen
+        age = self._at - kept.queues_at
+        self._page.add("collector_queues_age_seconds", server, round(age, 3))
+        if age > self._max_age:
+            return
+        for name in own:
+            if name in queues:
+                yield f"{server},queue={quote(name)}", queues[name]
+        if others := [queues[name] for name in rest if name in queues]:
+            yield f"{server},queue={quote(OTHER)}", _to_queue(OTHER, merge(others))
+        absent = absent_queue(kept.poll.server.system)
+        for name in kept.poll.expected:
+            if absent and name not in queues:
+                yield f"{server},queue={quote(name)}", _to_queue(name, absent)
+
+
+def _columns(queues: Sequence[ObservedQueue]) -> Iterator[tuple[str, list[Any]]]:
+    """Yield each series that Prometheus gets: its name, and the values of all queues."""
+    for one in QUEUE.series:
+        if one.prometheus and one.name in QueueState._fields:
+            place = QueueState._fields.index(one.name)
+            yield one.name, [queue.state[place] for queue in queues]
+        elif one.prometheus:
+            yield one.name, [getattr(queue, one.name) for queue in queues]
+
+
+def _to_queue(name: str, values: Mapping[str, Any]) -> ObservedQueue:
+    """Turn values by their names in `series.QUEUE` into a queue."""
+    fields = {field: value for field, value in values.items() if field in QueueState._fields}
+    rest = {field: values.get(field) for field in ObservedQueue._fields[1:]}
+    if rest["consumer_state"] is not None:
+        rest["consumer_state"] = STATES[rest["consumer_state"]]
+    return ObservedQueue(QueueState(name, **fields), **rest)
+
+
+def _add_totals(page: Page, totals: FleetTotals) -> None:
+    for (server, queue, job), total in totals.sums():
+        own = labels(server=server, queue=queue, job=job)
+        for outcome, runs in total.outcomes.items():
+            page.add("fleet_job_runs_total", f"{own},outcome={quote(outcome)}", runs)
+        page.add_histogram(
+            "fleet_job_duration_seconds", own, BOUNDS, total.buckets, round(total.seconds, 6)
+        )
+
+
+def _describe_poll(kept: Kept) -> dict[str, Number]:
+    poll, queues = kept.poll, kept.queues
+    values: dict[str, Number] = {
+        "success": int(poll.seen.is_complete),
+        "poll_seconds": round(poll.seconds, 6),
+        "missed_ticks": poll.missed,
+    }
+    if queues is not None and queues.seen.queues is not None:
+        own, rest = queues.seen.chosen
+        values |= {"queues": len(own) + len(rest), "queues_skipped": len(rest)}
+    return values

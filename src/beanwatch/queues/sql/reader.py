@@ -1,0 +1,218 @@
+"""Reads one database's job tables: one query for all queues."""
+
+from collections.abc import Iterator, Mapping
+from math import isnan
+from typing import TYPE_CHECKING
+
+from beanwatch.queues.base import (
+    Chosen,
+    Problem,
+    ProtocolError,
+    Reader,
+    ReaderOptions,
+    Reading,
+    ServerError,
+    Wanted,
+)
+from beanwatch.queues.model import Number, QueueState, ServerState
+from beanwatch.queues.sql.connection import (
+    Deadline,
+    Row,
+    Rows,
+    ServerFacts,
+    SqlConnection,
+    connect,
+)
+from beanwatch.queues.sql.errors import LostError, MissingError
+from beanwatch.queues.sql.layout import COLUMNS, Layout, Select
+
+if TYPE_CHECKING:
+    from beanwatch.queues.servers import Server
+
+MAX_QUEUES = 100_000  # of one reading
+MAX_NAMES = 1000  # in the condition of one query; more names are chosen from all rows
+MANY_ROWS = 10_000  # a table of fewer rows needs no index
+ASK_AGAIN = 60.0  # seconds after which tables that could not be read are tried again
+CHECK_INDEX_AGAIN = 3600.0  # seconds: the table may have grown
+
+
+class SqlReader(Reader):
+    """Reads the job tables of one database, over a connection that stays open."""
+
+    def __init__(self, server: "Server", options: ReaderOptions, layout: Layout) -> None:
+        self._server, self._options, self._layout = server, options, layout
+        self._tables = layout.find_tables(server)
+        self._clock = options.clock
+        self._connection: SqlConnection | None = None
+        self._usable = frozenset(self._tables.optional)
+        self._usable_until = 0.0  # by the clock; 0: all optional tables can be read
+        self._needs_index = False
+        self._index_key: tuple[str, int] | None = None
+
+    def read(self, wanted: Wanted, timeout: float | None = None) -> Reading:
+        """Read the server and its queues in one read-only transaction.
+
+        If the connection of the last reading fails, open a new one and try once more. Raises
+        ServerError.
+        """
+        is_sweep = wanted.names is None
+        limit = max(self._options.timeout, self._options.sweep_timeout if is_sweep else 0.0)
+        deadline = Deadline(timeout or limit, self._clock)
+        if self._connection is not None:
+            try:
+                return self._read(self._connection, wanted, deadline)
+            except LostError:
+                # Most likely the server was restarted.
+                if deadline.is_over:
+                    raise
+        return self._read(self._open(deadline), wanted, deadline)
+
+    def problems(self, reading: Reading) -> Iterator[Problem]:
+        """Yield a problem if the table has many rows, and no index serves the query."""
+        if self._needs_index:
+            text = f"has no index for the query of its queues: {self._layout.index_advice}"
+            yield Problem("warning", text)
+
+    def close(self) -> None:
+        """Close the connection; the next reading opens a new one."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+    def _open(self, deadline: Deadline) -> SqlConnection:
+        try:
+            self._connection = connect(self._server, deadline)
+        except TimeoutError:
+            raise LostError(f"{self._server}: no answer within {deadline.timeout:g} s") from None
+        return self._connection
+
+    def _read(self, connection: SqlConnection, wanted: Wanted, deadline: Deadline) -> Reading:
+        server = None
+        try:
+            if wanted.server:
+                results = connection.read(connection.server_queries, deadline)
+                server = self._state(connection, connection.server(results))
+            if wanted.names is not None and not wanted.names:
+                return Reading(server, {})
+            try:
+                rows = self._rows(connection, wanted, deadline)
+            except ServerError as error:
+                if server is None or isinstance(error, LostError):
+                    raise
+                return Reading(server, trouble=f"cannot read the queues: {error}")
+            if wanted.problems:
+                self._check_index(connection, server, deadline)
+        except (ValueError, IndexError, TypeError) as error:
+            self.close()
+            cause = f"its reply has another form ({error})"
+            raise ProtocolError(f"{self._server}: {cause}") from None
+        except TimeoutError:
+            self.close()
+            raise LostError(f"{self._server}: no answer within {deadline.timeout:g} s") from None
+        except BaseException:
+            self.close()
+            raise
+        return self._reading(server, rows, wanted)
+
+    def _rows(self, connection: SqlConnection, wanted: Wanted, deadline: Deadline) -> Rows:
+        """Return the rows of the queues. Leave optional tables out that cannot be read."""
+        if self._usable_until and self._clock() >= self._usable_until:
+            self._usable, self._usable_until = frozenset(self._tables.optional), 0.0
+        try:
+            return self._select(connection, wanted, deadline)
+        except MissingError:
+            optional = self._tables.optional
+            if not optional or self._usable_until:
+                raise
+            ((row,),) = connection.read([connection.probe(optional)], deadline)
+            usable = frozenset(
+                table for table, found in zip(optional, row, strict=True) if found == "1"
+            )
+            if len(usable) == len(optional):
+                raise
+            self._usable, self._usable_until = usable, self._clock() + ASK_AGAIN
+        return self._select(connection, wanted, deadline)
+
+    def _select(self, connection: SqlConnection, wanted: Wanted, deadline: Deadline) -> Rows:
+        where, names = "", wanted.names
+        if names is not None and len(names) <= MAX_NAMES:
+            where = f" AND {self._layout.queue_column} IN ({connection.texts(names)})"
+        query = self._layout.select(Select(connection, self._tables, self._usable, where))
+        (rows,) = connection.read([f"{query} LIMIT {MAX_QUEUES + 1}"], deadline)
+        if len(rows) > MAX_QUEUES:
+            raise ServerError(f"{self._server}: has more than {MAX_QUEUES} queues")
+        return rows
+
+    def _state(self, connection: SqlConnection, facts: ServerFacts) -> ServerState:
+        """Return the server's numbers. The same start has the same `instance` in each reading."""
+        if isnan(facts.started) or isnan(facts.uptime):
+            return ServerState(facts.version, connections=facts.connections)
+        key, started = f"sql started {self._server.node}", facts.started
+        before = self._options.memory.recall(key)
+        if isinstance(before, float) and abs(before - started) <= connection.start_tolerance:
+            started = before
+        self._options.memory.remember(key, started)
+        return ServerState(
+            facts.version, f"{started:.6f}", max(0.0, facts.uptime), facts.connections
+        )
+
+    def _check_index(
+        self, connection: SqlConnection, server: ServerState | None, deadline: Deadline
+    ) -> None:
+        instance = (server and server.instance) or ""
+        key = (instance, int(self._clock() / CHECK_INDEX_AGAIN))
+        if key == self._index_key:
+            return
+        layout = self._layout
+        query = connection.index_query(
+            self._tables.jobs, layout.index_column, layout.index_predicate
+        )
+        (((found, rows),),) = connection.read([query], deadline)
+        self._needs_index = found == "0" and int(rows or 0) >= MANY_ROWS
+        self._index_key = key
+
+    def _reading(self, server: ServerState | None, rows: Rows, wanted: Wanted) -> Reading:
+        implausible: list[str] = []
+        queues: dict[str, QueueState] = {}
+        for row in rows:
+            queue = _queue(row, self._layout, implausible)
+            queues[queue.name] = queue
+        if wanted.names is not None:
+            chosen = Chosen(())
+            own = {name: queues[name] for name in wanted.names if name in queues}
+        else:
+            chosen = wanted.choose(list(queues)) if wanted.choose else Chosen(list(queues))
+            own = {name: queues[name] for name in (*chosen.own, *chosen.rest) if name in queues}
+        unread = frozenset(
+            name for name, queue in own.items() if queue.ready and queue.head_ready_age is None
+        )
+        return Reading(
+            server,
+            own,
+            dict.fromkeys(own, self._clock()),
+            chosen,
+            unread_heads=unread if "ready" in wanted.heads else frozenset(),
+            implausible=implausible,
+        )
+
+
+def _queue(row: Row, layout: Layout, implausible: list[str]) -> QueueState:
+    """Return the state of the queue in a row. Leave a number out that cannot be right."""
+    fields = (*COLUMNS, *layout.native)
+    name, values = row[0] or "", {}
+    for field, text in zip(fields, row[1:], strict=True):
+        number = _number(field, text)
+        if number is not None and number < 0:
+            implausible.append(f"{name}: {field} is {text}")
+            number = None
+        values[field] = number
+    native = {field: values.pop(field) for field in layout.native}
+    known: Mapping[str, Number] = {k: v for k, v in native.items() if v is not None}
+    return QueueState(name, **values, native=known)  # type: ignore[arg-type]
+
+
+def _number(field: str, text: str | None) -> Number | None:
+    """Parse a value as the server writes it: `3`, `3.5`. Raises ValueError."""
+    if text is None:
+        return None
+    return float(text) if field.endswith("_age") else int(text)

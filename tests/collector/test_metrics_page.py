@@ -1,0 +1,302 @@
+"""What Prometheus gets: every known number under its name, nothing that is not known."""
+
+import json
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from prometheus_client import Metric
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_open
+from prometheus_client.parser import text_string_to_metric_families as parse_plain
+
+from beanwatch.collectors.poll.derive import ObservedQueue
+from beanwatch.collectors.poll.observer import Observation
+from beanwatch.collectors.poll.poller import Poll
+from beanwatch.collectors.serve.board import Board
+from beanwatch.queues.base import Chosen
+from beanwatch.queues.consumers import STATES
+from beanwatch.queues.model import QueueState, ServerState
+from beanwatch.queues.servers import Server, parse_server
+from beanwatch.store.health import HEALTH
+from beanwatch.store.heartbeats import Heartbeat, Worker
+from beanwatch.telemetry.prometheus import OPENMETRICS, Page, wants_openmetrics
+from beanwatch.telemetry.series import GROUPS
+from tests.real import Beanstalkd, closed_port, free_port, spawn, stop_process, wait_until
+
+BEANWATCH = str(Path(sys.executable).parent / "beanwatch")
+SERVER = Server("q1", parse_server("queue1:11300"))
+Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def board(clock: Clock) -> Board:
+    return Board(30.0, clock=clock, now=lambda: clock.now + 1e9)
+
+
+def seen(*queues: QueueState, state: ServerState | None = None, rest: int = 0) -> Observation:
+    names = [queue.name for queue in queues]
+    observed = {queue.name: ObservedQueue(queue) for queue in queues}
+    chosen = Chosen(names[: len(names) - rest], names[len(names) - rest :])
+    return Observation(state or ServerState(), observed, chosen)
+
+
+def poll(observation: Observation, *, has_queues: bool = True) -> Poll:
+    return Poll(SERVER, 1, observation, has_queues, 0.25)
+
+
+def read(page: Page) -> Samples:
+    """Read a page in both formats with the parsers of prometheus_client, which must agree."""
+    plain = flatten(parse_plain(page.text().decode()))
+    assert flatten(parse_open(page.text(openmetrics=True).decode())) == plain
+    return plain
+
+
+def flatten(families: Iterator[Metric]) -> Samples:
+    return {
+        (sample.name.removeprefix("beanwatch_"), frozenset(sample.labels.items())): sample.value
+        for family in families
+        for sample in family.samples
+    }
+
+
+def find(samples: Samples, name: str, **labels: str) -> list[float]:
+    wanted = set(labels.items())
+    return [value for (one, own), value in samples.items() if one == name and wanted <= own]
+
+
+def test_every_known_number_of_a_queue_is_a_sample_and_no_other(board: Board) -> None:
+    known = QueueState("mail", ready=3, buried=0, consumers=2, puts=7, head_ready_age=1.5)
+    observed = ObservedQueue(known, put_rate=1.0, drain_seconds=9.0, consumer_state="stalled")
+    board.post(poll(Observation(ServerState(), {"mail": observed}, Chosen(["mail"]))))
+    samples = {
+        (name, *sorted(dict(labels).items() - {("system", "beanstalkd"), ("server", "q1")})): value
+        for (name, labels), value in read(board.page()).items()
+        if name.startswith("queue_") and ("queue", "mail") in labels
+    }
+    queue = ("queue", "mail")
+    assert samples == {
+        ("queue_jobs", queue, ("state", "ready")): 3,
+        ("queue_jobs", queue, ("state", "buried")): 0,
+        ("queue_consumers", queue, ("state", "connected")): 2,
+        ("queue_puts_total", queue): 7,
+        ("queue_head_ready_age_seconds", queue): 1.5,
+        ("queue_drain_seconds", queue): 9,
+        **{
+            ("queue_consumer_state", queue, ("state", state)): int(state == "stalled")
+            for state in STATES
+        },
+    }
+
+
+def test_a_server_that_is_down_is_up_0_and_its_queues_are_gone(board: Board) -> None:
+    board.post(poll(seen(QueueState("mail", ready=3), state=ServerState("1.13", uptime=100))))
+    before = read(board.page())
+    assert find(before, "server_up") == [1]
+    assert find(before, "server_info", version="1.13") == [1]
+    assert find(before, "server_start_time_seconds") == [1e9 + 900]
+    board.post(poll(Observation(trouble="connection refused")))
+    after = read(board.page())
+    assert find(after, "server_up", server="q1", system="beanstalkd") == [0]
+    assert find(after, "collector_poll_success") == [0]
+    assert not [name for name, _ in after if name.startswith("queue_")]
+    assert not find(after, "server_info")
+
+
+def test_a_queue_that_is_gone_is_gone_at_the_next_poll(board: Board) -> None:
+    board.post(poll(seen(QueueState("a", ready=1), QueueState("b", ready=1))))
+    board.post(poll(seen(QueueState("a", ready=1))))
+    assert find(read(board.page()), "queue_jobs", queue="a") == [1]
+    assert find(read(board.page()), "queue_jobs", queue="b") == []
+
+
+def test_queues_stay_between_two_polls_that_read_them_and_their_age_is_told(
+    board: Board, clock: Clock
+) -> None:
+    board.post(poll(seen(QueueState("a", ready=1))))
+    clock.now += 10
+    board.post(poll(Observation(ServerState()), has_queues=False))
+    samples = read(board.page())
+    assert find(samples, "queue_jobs", queue="a") == [1]
+    assert find(samples, "collector_queues_age_seconds") == [10]
+    assert find(samples, "collector_poll_age_seconds") == [0]
+
+
+def test_queues_that_could_not_be_read_are_not_known(board: Board) -> None:
+    board.post(poll(seen(QueueState("a", ready=1))))
+    board.post(poll(Observation(ServerState(), None, trouble="cannot read the queues")))
+    samples = read(board.page())
+    assert not find(samples, "queue_jobs")
+    assert find(samples, "collector_poll_success") == [0]
+    assert find(samples, "server_up") == [1]
+
+
+def test_what_was_read_too_long_ago_is_left_out_and_its_age_stays(
+    board: Board, clock: Clock
+) -> None:
+    board.post(poll(seen(QueueState("a", ready=1))))
+    board.post_workers([Worker("web1.mailer", 2.0, Heartbeat())])
+    clock.now += 31
+    samples = read(board.page())
+    assert {name for name, _ in samples} == {"collector_poll_age_seconds"}
+    assert find(samples, "collector_poll_age_seconds") == [31]
+
+
+def test_the_start_of_a_server_does_not_move_with_its_rounded_uptime(
+    board: Board, clock: Clock
+) -> None:
+    starts = []
+    for uptime in (100, 101, 101, 103, 2):
+        board.post(poll(seen(state=ServerState(uptime=uptime))))
+        starts += find(read(board.page()), "server_start_time_seconds")
+        clock.now += 1
+    assert starts == [1e9 + 900] * 4 + [1e9 + 1002]
+
+
+def test_queues_beyond_the_limit_share_one_name_and_are_counted(board: Board) -> None:
+    queues = [QueueState(name, ready=1) for name in "abcd"]
+    board.post(poll(seen(*queues, rest=3)))
+    samples = read(board.page())
+    assert find(samples, "queue_jobs", queue="a") == [1]
+    assert find(samples, "queue_jobs", queue="_other") == [3]
+    assert find(samples, "queue_jobs", queue="b") == []
+    assert find(samples, "collector_queues_skipped") == [3]
+    assert find(samples, "collector_queues") == [4]
+
+
+def test_a_worker_has_the_time_of_its_last_beat_and_its_state(board: Board, clock: Clock) -> None:
+    board.post_workers(
+        [
+            Worker("web1.mailer", 2.0, Heartbeat(state="busy", loop_at=1, beat_at=1, restarts=2)),
+            Worker("web1.maker", 60.0, Heartbeat()),
+            Worker("web2.x", 1.0, None, "the field state is missing"),
+        ]
+    )
+    clock.now += 5
+    samples = read(board.page())
+    beat = "worker_last_beat_timestamp_seconds"
+    assert find(samples, beat, worker="web1.mailer") == [1e9 + 998]
+    assert find(samples, beat, worker="web1.maker") == [1e9 + 940]
+    assert find(samples, "worker_restarts", worker="web1.mailer") == [2]
+    for worker, health in (("web1.mailer", "busy"), ("web1.maker", "dead")):
+        states = {s: find(samples, "worker_state", worker=worker, state=s) for s in HEALTH}
+        assert states == {state: [int(state == health)] for state in HEALTH}
+    assert find(samples, "worker_state", worker="web2.x") == [], "its record cannot be read"
+
+
+@settings(deadline=None)
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), min_size=1), unique=True))
+def test_a_queue_of_any_name_is_read_back_with_this_name(names: list[str]) -> None:
+    board = Board(30.0)
+    board.post(poll(seen(*[QueueState(name, ready=1) for name in names])))
+    samples = flatten(parse_plain(board.page().text().decode()))
+    found = {dict(labels)["queue"] for name, labels in samples if name == "queue_jobs"}
+    assert found == set(names)
+
+
+def test_every_name_in_the_table_is_one_that_prometheus_takes() -> None:
+    for group in GROUPS:
+        names = [(series.prometheus, series.label) for series in group.series if series.prometheus]
+        assert len(names) == len(set(names))
+        for series in group.series:
+            if series.prometheus:
+                assert series.is_counter == series.prometheus.endswith("_total"), series.name
+
+
+@pytest.mark.parametrize(
+    ("accept", "is_open"),
+    [
+        ("", False),
+        ("*/*", False),
+        ("text/plain;version=0.0.4", False),
+        ("application/openmetrics-text", True),
+        ("application/openmetrics-text;version=1.0.0;q=0.5,text/plain;q=0.8", False),
+        (
+            "application/openmetrics-text;version=1.0.0,"
+            "application/openmetrics-text;version=0.0.1;q=0.75,text/plain;version=0.0.4;q=0.5",
+            True,
+        ),
+        ("application/openmetrics-text;q=nonsense, text/plain;q=0.1", False),
+    ],
+)
+def test_the_client_chooses_the_format(accept: str, is_open: bool) -> None:
+    assert wants_openmetrics(accept) == is_open
+
+
+def scrape(port: int, path: str = "/metrics", accept: str = "") -> tuple[int, str, str]:
+    request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", headers={"Accept": accept})
+    try:
+        with urllib.request.urlopen(request, timeout=10) as reply:
+            return reply.status, reply.headers["Content-Type"], reply.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, "", error.read().decode()
+    except OSError:
+        return 0, "", ""
+
+
+def test_a_real_collector_is_scraped_and_a_server_that_dies_is_told(
+    beanstalkd: Beanstalkd, tmp_path: Path
+) -> None:
+    port = free_port()
+    config = tmp_path / "beanwatch.toml"
+    config.write_text(
+        f'[servers]\nq1 = "{beanstalkd.address}"\nq2 = "127.0.0.1:{closed_port()}"\n'
+        '[redis]\nurl = ""\n[collect]\ninterval = "100ms"\n'
+    )
+    with beanstalkd.client(use="mail") as client:
+        client.put("x")
+    argv = [BEANWATCH, "collect", "--config", str(config), "--listen", str(port)]
+    process = spawn(argv, log=tmp_path / "log", cwd=tmp_path)
+    try:
+        wait_until(lambda: scrape(port, "/readyz")[0] == 200)
+        assert scrape(port, "/livez") == (200, "text/plain; charset=utf-8", "ok\n")
+        _, kind, text = scrape(port, accept="application/openmetrics-text")
+        assert kind == OPENMETRICS
+        samples = flatten(parse_open(text))
+        assert find(samples, "queue_jobs", queue="mail", state="ready") == [1]
+        assert find(samples, "server_up", server="q1") == [1]
+        assert find(samples, "server_up", server="q2") == [0]
+        beanstalkd.kill()
+        wait_until(
+            lambda: find(flatten(parse_plain(scrape(port)[2])), "server_up", server="q1") == [0]
+        )
+        lines = (tmp_path / "log").read_text().splitlines()
+        messages = [json.loads(line)["message"] for line in lines]
+        assert not [text for text in messages if "Graphite" in text or "2003" in text], messages
+    finally:
+        stop_process(process)
+
+
+def test_a_port_that_is_taken_is_one_line_and_exit_code_2(
+    beanstalkd: Beanstalkd,
+) -> None:
+    argv = [BEANWATCH, "collect", "--server", beanstalkd.address, "--listen"]
+    for listen, text in (
+        (str(beanstalkd.port), f"cannot listen on 127.0.0.1:{beanstalkd.port}: Address already in"),
+        ("nonsense", "invalid address 'nonsense': expected host:port, or a port"),
+    ):
+        done = subprocess.run([*argv, listen], capture_output=True, text=True, timeout=60)
+        assert done.returncode == 2
+        (line,) = done.stderr.splitlines()
+        assert line.startswith(f"beanwatch: --listen: {text}")
+    done = subprocess.run([*argv, "9137", "--once"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert "--listen has no effect with --once" in done.stderr

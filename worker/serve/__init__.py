@@ -1,0 +1,1 @@
+"""Serves the worker's metrics to Prometheus, and says to probes whether the worker works."""
