@@ -53,9 +53,18 @@ def read_fleet(execute: Execute) -> Fleet:
 
 
 def is_silent(fleet: Fleet) -> bool:
-    """Return True if workers should send heartbeats and none of them has sent one lately."""
-    running = [worker for worker in fleet.workers if not worker.has_left]
+    """Return True if workers should send heartbeats and none of them has sent one lately.
+
+    A worker whose record says that it has ended need not send any.
+    """
+    running = [worker for worker in fleet.workers if not (worker.has_left or has_ended(worker))]
     return bool(running) and all(worker.is_late for worker in running)
+
+
+def has_ended(worker: Worker) -> bool:
+    """Return True if the worker's last record says that its process has ended or is about to."""
+    beat = worker.heartbeat
+    return beat is not None and (beat.is_over or bool(beat.last_words))
 
 
 def read_settled(

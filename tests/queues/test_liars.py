@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from beanwatch.collectors.poll.derive import server_values
@@ -70,6 +70,7 @@ def head_age(seen: Observation) -> float | None:
 
 @settings(max_examples=300, deadline=None)
 @given(lies=st.dictionaries(st.sampled_from(QUESTIONS), LIES, min_size=1, max_size=2))
+@example(lies={b"peek-ready": Lie(b"FOUND   1\r\nx\r\n")})
 def test_no_answer_is_more_than_trouble_and_none_outlasts_itself(
     liar: Liar, lies: dict[bytes, Lie]
 ):

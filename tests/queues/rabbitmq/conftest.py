@@ -4,13 +4,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.real.rabbitmq import BIN, RabbitMQ, Vhost
+from tests.real.rabbitmq import RabbitMQ, Vhost
 
 
 @pytest.fixture(scope="session")
 def rabbitmq(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMQ]:
-    if not BIN.exists():
-        pytest.skip("rabbitmq-server is not installed")
     with RabbitMQ(tmp_path_factory.mktemp("rabbitmq")) as server:
         yield server
 

@@ -68,7 +68,8 @@ def read_heads(
         for query, reply in _ask(link, asked):
             if reply.word != b"FOUND":
                 continue
-            found_size = int(reply.args[1]) if len(reply.args) > 1 else 0
+            given = reply.args[1] if len(reply.args) > 1 else b""
+            found_size = int(given) if given.isdigit() else 0
             size += found_size
             largest = max(largest, found_size)
             if is_job_id(reply.args[0]):
