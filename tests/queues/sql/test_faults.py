@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from beanwatch.net.address import AddressError
@@ -235,6 +235,7 @@ STARTS = (
 @pytest.mark.parametrize("scheme", SCHEMES)
 @settings(max_examples=40)
 @given(start=st.sampled_from(STARTS), answer=st.binary(max_size=200))
+@example(start=b"", answer=b"\x01")  # libpq puts it into its message
 def test_nonsense_is_an_error(scheme: str, start: bytes, answer: bytes) -> None:
     def talk(connection: socket.socket) -> None:
         connection.settimeout(5)

@@ -1,6 +1,7 @@
 """The errors of a connection to a database, and their texts."""
 
 from beanwatch.queues.base import ServerError
+from beanwatch.quoting import terminal_text
 
 MISSING, DENIED, LOCKED, TOO_LONG, VERSION = range(5)
 # SQLSTATEs of PostgreSQL, numbers of MariaDB and MySQL.
@@ -52,5 +53,5 @@ def make_error(server: object, code: str | int, message: str, timeout: float) ->
 
 
 def one_line(text: str) -> str:
-    """Return a server's message as one line of at most 300 characters."""
-    return " ".join(text.split())[:300]
+    """Return a server's message as one printable line of at most 300 characters."""
+    return terminal_text(" ".join(text.split()))[:300]
