@@ -120,6 +120,16 @@ def test_the_environment_wins_over_the_file() -> None:
     assert read.servers["10.0.0.8:11301"].url == "10.0.0.8:11301"
 
 
+def test_a_server_with_a_password_needs_a_name_because_names_are_shown() -> None:
+    url = "rabbitmq://monitor:s3cret@mq/shop"
+    named = parse("", "", {"BEANWATCH_SERVERS": f"mq={url}, q1"}).servers
+    assert named == {"mq": ServerConfig(url), "q1": ServerConfig("q1")}
+    for unnamed in (url, url.replace("s3cret", "s3cret=")):
+        with pytest.raises(ConfigError, match=r"^environment variable \$BEANWATCH_S") as raised:
+            parse("", "", {"BEANWATCH_SERVERS": unnamed})
+        assert "s3cret" not in str(raised.value)
+
+
 def test_a_bad_value_in_the_environment_names_its_variable() -> None:
     with pytest.raises(
         ConfigError, match=r"^environment variable \$BEANWATCH_WORKER_GRACE: expected a dur"

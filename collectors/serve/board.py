@@ -26,7 +26,7 @@ SAME_START = 5.0  # seconds by which a computed start may differ from the one be
 
 
 class Kept(NamedTuple):
-    """What is known of a server: its last poll, and the last one that read its queues."""
+    """A server as it was last seen: its last poll, and the last one that read its queues."""
 
     poll: Poll
     at: float  # when the poll ended, by the board's clock

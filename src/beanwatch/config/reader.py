@@ -165,6 +165,13 @@ class _Reader:
         servers = {name: self._server(("servers", name), table[name]) for name in table}
         for entry in string_list(self.environ.get("BEANWATCH_SERVERS", "")):
             name, equals, address = entry.partition("=")
+            if "://" in name:  # the = is in the URL
+                name, equals, address = entry, "", ""
+            if not equals and re.match(r"[^/]*://[^/]*:[^/]*@", entry):
+                raise ConfigError(
+                    "environment variable $BEANWATCH_SERVERS: a server whose URL has a password "
+                    "needs a name, because messages show names: NAME=URL"
+                )
             servers[name] = ServerConfig(address if equals else name)
         return servers
 

@@ -31,7 +31,7 @@ REASONS = {
 
 
 class Response(NamedTuple):
-    """What a page answers. `status` is a key of REASONS."""
+    """The answer of a page. `status` is a key of REASONS."""
 
     body: bytes
     content_type: str = TEXT

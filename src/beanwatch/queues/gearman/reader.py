@@ -166,6 +166,7 @@ def to_server(
     """Make the state of the server from its replies. Each of `workers` is one connection."""
     pid = replies.pid.removeprefix("OK ")
     ready = [queue.ready for queue in queues.values()]
+    reserved = [queue.reserved for queue in queues.values()]
     return ServerState(
         None if replies.version.startswith("ERR") else replies.version.removeprefix("OK "),
         # In a container the server's process has the number 1 after each start.
@@ -173,6 +174,6 @@ def to_server(
         connections=len(workers),
         queues=len(queues),
         ready=None if None in ready else sum(count or 0 for count in ready),
-        reserved=sum(queue.reserved or 0 for queue in queues.values()),
+        reserved=None if None in reserved else sum(count or 0 for count in reserved),
         native={"workers": sum(map(bool, workers))},
     )

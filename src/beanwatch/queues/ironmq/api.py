@@ -21,7 +21,7 @@ Parsed = TypeVar("Parsed")
 
 
 class Push(msgspec.Struct):
-    """What a push queue has: its subscribers, and where messages go that none of them took."""
+    """The parts of a push queue: its subscribers, and where messages go that none of them took."""
 
     subscribers: list[dict[str, Any]] = []
     error_queue: str = ""
