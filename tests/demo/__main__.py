@@ -101,6 +101,7 @@ def play_scenes(stage: Stage, narrator: Narrator) -> int:
     Return 0 if every expected alert arrived, else 1.
     """
     shutil.rmtree(LOGS, ignore_errors=True)
+    RESULTS.mkdir(exist_ok=True)
     started = time.time()
     director = Director(stage, timeout=stage.alert_timeout)
     narrator.title("beanwatch demo", f"real servers on loopback, all files in {stage.directory}")
