@@ -21,14 +21,14 @@ from beanwatch.net.redis_url import parse_redis_url
 from beanwatch.store.heartbeats import Heartbeat
 from beanwatch.store.run_totals import BOUNDS, MAX_KINDS
 from beanwatch.telemetry.logging import setup as logs
-from beanwatch.worker.core.record import Run, Sink
-from beanwatch.worker.telemetry.heartbeat_writer import HeartbeatWriter
-from beanwatch.worker.telemetry.ledger_writer import LedgerWriter
-from beanwatch.worker.telemetry.log_sink import LogSink
-from beanwatch.worker.telemetry.metrics import SeriesOwner, make_metrics
-from beanwatch.worker.telemetry.outcome_counter import OutcomeCounter
-from beanwatch.worker.telemetry.redis_stream import RedisStream
-from beanwatch.worker.telemetry.run_counter import RunCounter
+from beanwatch.worker.monitor.heartbeat_writer import HeartbeatWriter
+from beanwatch.worker.monitor.ledger_writer import LedgerWriter
+from beanwatch.worker.monitor.log_sink import LogSink
+from beanwatch.worker.monitor.metrics import SeriesOwner, make_metrics
+from beanwatch.worker.monitor.outcome_counter import OutcomeCounter
+from beanwatch.worker.monitor.redis_stream import RedisStream
+from beanwatch.worker.monitor.run_counter import RunCounter
+from beanwatch.worker.monitor.runs import Run, Sink
 from bench.worker import BODY, pin
 from tests.real import Beanstalkd, Redis
 

@@ -1,4 +1,4 @@
-"""The public API for programs that put jobs into beanstalkd or handle them in a worker."""
+"""The public API for programs that put jobs, handle them in a worker, or report their own jobs."""
 
 from beanwatch.worker.api.app import App
 from beanwatch.worker.api.context import Context
@@ -13,6 +13,8 @@ from beanwatch.worker.api.errors import (
 )
 from beanwatch.worker.api.producer import Producer, Put, PutError
 from beanwatch.worker.core.connection import ConnectionLostError, RefusedError
+from beanwatch.worker.monitor.monitor import WorkerMonitor
+from beanwatch.worker.monitor.run import MonitoredRun
 
 __all__ = [
     "App",
@@ -25,9 +27,11 @@ __all__ = [
     "Interrupted",
     "JobStopped",
     "JobTimeout",
+    "MonitoredRun",
     "Producer",
     "Put",
     "PutError",
     "RefusedError",
     "Retry",
+    "WorkerMonitor",
 ]

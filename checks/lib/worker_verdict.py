@@ -13,9 +13,10 @@ from beanwatch.store.health import (
     crash_age,
     decide_health,
     decide_restarted,
+    is_late,
     is_stop_late,
 )
-from beanwatch.store.heartbeats import Heartbeat, Worker
+from beanwatch.store.heartbeats import Heartbeat, JobRecord, Worker
 
 if TYPE_CHECKING:
     from beanwatch.queues.servers import Server
@@ -34,11 +35,12 @@ def decide(
     """
     health, beat = decide_health(worker), worker.heartbeat
     if beat is None:
-        why = f"cannot be read: {worker.problem}" if worker.problem else "is gone"
         if health == UNKNOWN:
-            return Unknown, f"{worker.id}: its record in Redis {why}"
-        return Critical, f"{worker.id}: dead, its record in Redis {why}"
-    job = f"{beat.job} (job {beat.job_id}, queue {beat.queue})" if beat.job else ""
+            return Unknown, f"{worker.id}: beats, but its record is unreadable: {worker.problem}"
+        why = f"unreadable: {worker.problem}" if worker.problem else "gone"
+        return Critical, f"{worker.id}: dead, its record in Redis is {why}"
+    first = beat.job
+    job = describe_job(first, beat) if first else ""
     age = format_duration(worker.age)
     if health == "dead" and beat.is_over:
         why = f" ({beat.reason})" if beat.reason else ""
@@ -57,14 +59,15 @@ def decide(
             f"hung while it stops{f', in {job}' if job else ''}, {late} past its shutdown timeout"
         )
         return Critical, f"{worker.id}: {text}"
-    if health == "hung" and job:
-        late = format_duration(beat.beat_at - beat.deadline)
-        where = f" at {beat.where}" if beat.where else ""
+    if health == "hung" and first and is_late(first, beat):
+        late = format_duration(beat.beat_at - first.deadline)
+        where = f" at {first.where}" if first.where else ""
         text = f"{worker.id}: hung in {job}{where}, {late} past its deadline"
-        return (Critical if 0 < beat.hard_deadline < beat.beat_at else Warn), text
+        return (Critical if 0 < first.hard_deadline < beat.beat_at else Warn), text
     if health == "hung":
         stuck = format_duration(beat.beat_at - beat.loop_at)
-        text = f"hung outside a job, its main loop has been stuck for {stuck}"
+        place = "outside its jobs" if beat.jobs else "outside a job"
+        text = f"hung {place}, its main loop has been stuck for {stuck}"
         return Critical, f"{worker.id}: {text}"
     if health == "blocked" and awaited is None:
         return Warn, f"{worker.id}: blocked, takes no job: {beat.reason or 'no reason given'}"
@@ -78,6 +81,13 @@ def decide(
         name = f"{awaited.node} ({awaited})"
         health = f"blocked, waits for {name}, which does not answer: see the service of that server"
     return Ok, f"{worker.id}: {health}{f' with {job}' if job else ''}"
+
+
+def describe_job(job: JobRecord, beat: Heartbeat) -> str:
+    """Return a running job in words, and how many others this process runs."""
+    queue = f", queue {job.queue}" if job.queue else ""
+    more = len(beat.jobs) - 1
+    return f"{job.name or 'a job'} (job {job.id}{queue}){f' and {more} more' if more else ''}"
 
 
 def describe_past(worker: Worker, restarted: float, recycled: int) -> list[str]:

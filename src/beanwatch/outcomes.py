@@ -42,6 +42,13 @@ OUTCOMES = (
         may_be_buried=True,
     ),
     Outcome(
+        "failed",
+        "failed and will not run again; its queue system keeps it nowhere for a retry",
+        "dark-orange",
+        level="error",
+        is_failure=True,
+    ),
+    Outcome(
         "discarded",
         "deleted without being done, because the handler raised `Discard(reason)`",
         "light-green",
@@ -50,7 +57,7 @@ OUTCOMES = (
     Outcome(
         "timeout",
         "still ran at its hard deadline; its worker process exited to stop it",
-        "dark-orange",
+        "semi-dark-orange",
         level="error",
         is_failure=True,
         may_be_buried=True,

@@ -14,8 +14,8 @@ import pytest
 from beanwatch.store.black_box import read_exit_reason
 from beanwatch.store.heartbeats import WORKERS_KEY, Heartbeat, Worker
 from beanwatch.worker import App, Context
-from beanwatch.worker.core.decide import format_exception_line
 from beanwatch.worker.guard import watchdog
+from beanwatch.worker.monitor.exceptions import format_exception_line
 from tests.conftest import Result
 from tests.real import Redis, wait_until
 from tests.real.hung_disk import hung_disk

@@ -19,17 +19,17 @@ from beanwatch.store.health import decide_health
 from beanwatch.store.heartbeats import Heartbeat, Worker
 from beanwatch.worker.core.connection_protocol import JobStats, Reserved
 from beanwatch.worker.core.job import RunningJob
-from beanwatch.worker.core.record import Run
 from beanwatch.worker.core.state import DUPLICATE, HARD_DEADLINE, RECYCLED, STOPPED, WorkerState
 from beanwatch.worker.guard.temporary import Room, TemporaryRoot
+from beanwatch.worker.monitor.heartbeat_writer import PreviousHeartbeat
+from beanwatch.worker.monitor.run_counter import RunCounter
+from beanwatch.worker.monitor.runs import Run
 from beanwatch.worker.telemetry import host_watch
 from beanwatch.worker.telemetry.gauges import WorkerGauges
 from beanwatch.worker.telemetry.heartbeat_record import HeartbeatRecord
 from beanwatch.worker.telemetry.heartbeat_reporter import HeartbeatReporter, VersionWatch
-from beanwatch.worker.telemetry.heartbeat_writer import PreviousHeartbeat
 from beanwatch.worker.telemetry.host_watch import HostLimits, HostWatch
 from beanwatch.worker.telemetry.reporter import Reporter
-from beanwatch.worker.telemetry.run_counter import RunCounter
 from beanwatch.worker.telemetry.systemd_status import SystemdStatus
 from tests.real import wait_until
 from tests.worker_telemetry.conftest import RecordingLog

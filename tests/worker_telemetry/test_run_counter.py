@@ -12,8 +12,8 @@ from beanwatch.outcomes import OUTCOMES
 from beanwatch.store.heartbeats import Heartbeat, decode_heartbeat, encode_heartbeat
 from beanwatch.store.records import RecordError
 from beanwatch.store.run_totals import BOUNDS, MAX_KINDS, OTHER_JOBS
-from beanwatch.worker.core.record import Run
-from beanwatch.worker.telemetry.run_counter import RunCounter
+from beanwatch.worker.monitor.run_counter import RunCounter
+from beanwatch.worker.monitor.runs import Run
 from tests.worker_telemetry.conftest import RecordingLog
 
 BIGGEST = 16 * 1024  # bytes of a record with as many kinds of job as there can be

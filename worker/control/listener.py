@@ -18,8 +18,9 @@ from beanwatch.worker.control.messages import (
 )
 from beanwatch.worker.control.signature import SignatureChecker
 from beanwatch.worker.core.connection import ConnectionLostError, RefusedError, WorkerConnection
-from beanwatch.worker.core.decide import decide_reconnect, format_exception_line
-from beanwatch.worker.core.internal_errors import InternalErrors
+from beanwatch.worker.core.decide import decide_reconnect
+from beanwatch.worker.monitor.exceptions import format_exception_line
+from beanwatch.worker.monitor.internal_errors import InternalErrors
 
 ANSWER_TIMEOUT = 2.0  # seconds for each reply, in a thread that guards nothing
 EXCHANGE_TIMEOUT = 0.5  # seconds for each reply; short, since the pulse thread waits meanwhile

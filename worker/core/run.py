@@ -20,14 +20,13 @@ from beanwatch.worker.core.decide import (
     count_unacknowledged,
     decide_end,
     decide_poison,
-    format_exception_line,
 )
 from beanwatch.worker.core.ignored_values import IgnoredValues
-from beanwatch.worker.core.internal_errors import InternalErrors
 from beanwatch.worker.core.job import RunningJob
 from beanwatch.worker.guard.deadline import AsyncCalls
 from beanwatch.worker.guard.job_guards import JobGuards
-from beanwatch.worker.guard.stacks import find_handler_frame
+from beanwatch.worker.monitor.exceptions import format_exception_line
+from beanwatch.worker.monitor.internal_errors import InternalErrors
 from beanwatch.worker.telemetry.run_starts import RunStarts
 
 TOUCH_LOCK_TIMEOUT = 1.0  # seconds that `ctx.touch()` waits for the lock of the connection
@@ -146,10 +145,6 @@ class Runner:
         own = handler.max_attempts
         return self._limits.max_attempts if own is None else own
 
-    def current_line(self) -> str:
-        """Return the running handler's current line as `file:line function`; "" if none runs."""
-        return find_handler_frame(self._async.coroutine)
-
     def clean_up(
         self,
         job: RunningJob,
@@ -175,9 +170,9 @@ class Runner:
         self._errors.attempt(self._async.close)
 
     def _call(self, handler: Handler, job: RunningJob) -> BaseException | None:
-        # guard/stacks.py finds the handler on the stack by the name of this function.
         timeout = self._limits.timeout if handler.timeout is None else handler.timeout
         job.start(timeout, self._limits.grace)
+        job.note_place(0, is_part=False)
         ctx = Context(job, self._services)
         error: BaseException | None = None
         self._resources.before_job()
@@ -189,7 +184,7 @@ class Runner:
                 for before in self._app.before:
                     before(ctx)
                 if (result := handler.function(ctx, data)) is not None:
-                    self._await(result)
+                    self._await(result, job)
             finally:
                 self._alarm.disarm()
         except BaseException as raised:  # also SystemExit: it must not end the worker
@@ -205,14 +200,14 @@ class Runner:
         self._resources.after_job()
         return error
 
-    def _await(self, result: object) -> None:
+    def _await(self, result: object, job: RunningJob) -> None:
         """Run the result of a handler if it is awaitable: a decorator can hide an async handler.
 
         Raises Bury for a generator, because calling a generator function runs none of its code.
         """
         if isinstance(result, Awaitable):
             self._alarm.divert(self._async.interrupt)
-            self._async.run(result)
+            self._async.run(result, job)
         elif isinstance(result, Generator | AsyncGenerator):
             raise Bury(
                 "the handler returned a generator, which the worker cannot run: "

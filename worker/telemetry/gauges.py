@@ -4,8 +4,8 @@ import time
 from collections.abc import Callable
 
 from beanwatch.worker.core.state import WorkerState
+from beanwatch.worker.monitor.metrics import Metrics
 from beanwatch.worker.telemetry.host_watch import HostWatch
-from beanwatch.worker.telemetry.metrics import Metrics
 
 INTERVAL = 10.0  # seconds between two measurements; StatsD flushes as often
 
@@ -42,7 +42,8 @@ class WorkerGauges:
             share = (busy - self._busy) / (now - self._measured_at)
             self._metrics.gauge("busy", min(1.0, max(0.0, share)))
         self._measured_at, self._busy = now, busy
-        self._metrics.gauge("rss", self._host.rss)
+        if self._host.rss is not None:
+            self._metrics.gauge("rss", self._host.rss)
         reconnects, touches = state.reconnects, state.touches
         self._metrics.count("reconnects", reconnects - self._reconnects)
         self._metrics.count("touches", touches - self._touches)

@@ -9,8 +9,8 @@ from structlog.typing import FilteringBoundLogger
 from beanwatch.net.address import BackgroundCall
 from beanwatch.worker.core.connection import WorkerConnection
 from beanwatch.worker.core.state import WorkerState
-from beanwatch.worker.guard.host import read_rss
 from beanwatch.worker.guard.temporary import Room, TemporaryRoot
+from beanwatch.worker.monitor.host import read_rss
 
 DISK_WAIT = 0.2  # seconds that a tick waits for a measurement of the disk
 DISK_TIMEOUT = 5.0  # seconds after which a disk that does not respond counts as hanging
@@ -47,8 +47,8 @@ class HostWatch:
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.rss = 0
-        self.disk_free = 0
+        self.rss: int | None = None
+        self.disk_free: int | None = None
         self._state, self._connection, self._temporary = state, connection, temporary
         self._limits, self._log = limits, log
         self._ends_at = clock() + limits.max_time if limits.max_time else 0.0
@@ -60,8 +60,9 @@ class HostWatch:
         """Measure, and stop or pause the worker at a limit. `now` is monotonic, in seconds."""
         self.rss = read_rss()
         if not self._state.is_waiting:
-            if self._limits.max_memory and self.rss > self._limits.max_memory:
-                self._recycle(f"it uses {self.rss >> 20} MiB of memory, over its limit")
+            rss = self.rss or 0
+            if self._limits.max_memory and rss > self._limits.max_memory:
+                self._recycle(f"it uses {rss >> 20} MiB of memory, over its limit")
             if self._ends_at and now >= self._ends_at:
                 self._recycle("it has run for max_time")
         self._check_disk(now)

@@ -33,11 +33,11 @@ from beanwatch.telemetry.logging import setup as logs
 from beanwatch.worker.api.app import App
 from beanwatch.worker.api.envelope import EnvelopeError, check_target
 from beanwatch.worker.api.errors import AppError, WorkerError
-from beanwatch.worker.core.decide import format_exception_line
 from beanwatch.worker.core.init import leave_pid_1
 from beanwatch.worker.core.process import run_failed_start, run_worker
 from beanwatch.worker.core.settings import WORKER_NAME, Settings
 from beanwatch.worker.core.state import NO_APP
+from beanwatch.worker.monitor.exceptions import format_exception_line
 
 
 @click.command("worker")

@@ -4,7 +4,13 @@ from collections.abc import Callable
 from typing import NamedTuple, TypeVar
 
 from beanwatch.net.redis_url import Execute
-from beanwatch.store.records import RecordError, decode_record
+from beanwatch.store.records import (
+    NO_PARSERS,
+    Parsers,
+    RecordError,
+    decode_record,
+    parse_job_id,
+)
 
 # A sorted set of the ledger's keys; the score is the time of the last write, by Redis's clock. It
 # serves to remove the oldest keys.
@@ -14,10 +20,10 @@ T = TypeVar("T")
 OnRejected = Callable[[RecordError], object]
 
 
-def job_key(uuid: str, server: str, job_id: int) -> str:
+def job_key(uuid: str, server: str, job_id: int | str) -> str:
     """Return the key of a job's runs: a sorted set of JSON entries, the score is the run's start.
 
-    The key contains the job's uuid. Without one, it contains the job's beanstalkd id and `server`,
+    The key contains the job's uuid. Without one, it contains the job's id and `server`,
     which identifies the process of the beanstalkd: job ids restart at 1 when the server restarts.
     The two kinds of keys begin differently, as a producer may choose any uuid.
     """
@@ -49,7 +55,7 @@ class LedgerEntry(NamedTuple):
     """The record of one run of one job. `started_at` is seconds since the epoch (worker's clock).
 
     `wait`, `duration` and `delay` are in seconds. The fields are `worker`, `instance`, and those of
-    `beanwatch.worker.core.record.Run`, which documents them.
+    `beanwatch.worker.monitor.runs.Run`, which documents them.
     """
 
     worker: str = ""
@@ -57,14 +63,14 @@ class LedgerEntry(NamedTuple):
     server: str = ""
     queue: str = ""
     job: str = ""
-    job_id: int = 0
+    job_id: str = ""
     uuid: str = ""
     attempt: int = 0
     outcome: str = ""
     reason: str = ""
     traceback: str = ""
     started_at: float = 0.0
-    wait: float = 0.0
+    wait: float | None = None
     duration: float = 0.0
     delay: float = 0.0
     parent: str = ""
@@ -95,7 +101,7 @@ def read_job(execute: Execute, uuid: str, on_rejected: OnRejected = ignore) -> l
     `on_rejected` is called for each invalid entry. Takes one round trip. Raises RedisError.
     """
     (members,) = execute([("ZRANGE", job_key(uuid, "", 0), 0, -1)])
-    return _sort_runs(_decode_all(members, LedgerEntry, on_rejected))
+    return _sort_runs(_decode_all(members, LedgerEntry, on_rejected, {"job_id": parse_job_id}))
 
 
 def read_job_by_id(
@@ -112,7 +118,7 @@ def read_job_by_id(
     )
     if uuid:
         return read_job(execute, uuid.decode("utf-8", "replace"), on_rejected)
-    return _sort_runs(_decode_all(members, LedgerEntry, on_rejected))
+    return _sort_runs(_decode_all(members, LedgerEntry, on_rejected, {"job_id": parse_job_id}))
 
 
 def find_buried(
@@ -149,7 +155,7 @@ def _sort_runs(entries: list[LedgerEntry]) -> list[LedgerEntry]:
 
     Runs under another beanstalkd id (of a duplicate, or after a restart of beanstalkd) follow.
     """
-    first: dict[tuple[str, int], float] = {}
+    first: dict[tuple[str, str], float] = {}
     for entry in entries:
         start = first.get((entry.server, entry.job_id), entry.started_at)
         first[entry.server, entry.job_id] = min(start, entry.started_at)
@@ -159,11 +165,13 @@ def _sort_runs(entries: list[LedgerEntry]) -> list[LedgerEntry]:
     )
 
 
-def _decode_all(members: list[bytes], kind: type[T], on_rejected: OnRejected) -> list[T]:
+def _decode_all(
+    members: list[bytes], kind: type[T], on_rejected: OnRejected, parsers: Parsers = NO_PARSERS
+) -> list[T]:
     decoded = []
     for member in members:
         try:
-            decoded.append(decode_record(member, kind))
+            decoded.append(decode_record(member, kind, parsers))
         except RecordError as error:
             on_rejected(error)
     return decoded

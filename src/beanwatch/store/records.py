@@ -17,6 +17,7 @@ EXPECTED_WORDS = {
     int: "a whole number",
     float: "a number",
     int | None: "a whole number",
+    float | None: "a number",
     bool: "true or false",
     tuple[str, ...]: "a list of texts",
     tuple[int, ...]: "a list of whole numbers",
@@ -51,13 +52,21 @@ def decode_record(body: bytes, kind: type[T], parsers: Parsers = NO_PARSERS) -> 
         record = json.loads(body)
     except (ValueError, RecursionError):
         raise RecordError("it is not JSON") from None
+    return read_record(record, kind, parsers)
+
+
+def read_record(record: Any, kind: type[T], parsers: Parsers = NO_PARSERS, path: str = "") -> T:
+    """Convert decoded JSON into `kind`, as `decode_record` does; `path` goes before fields' names.
+
+    Raises RecordError.
+    """
     if not isinstance(record, dict):
-        raise RecordError("it is not a JSON object")
+        raise RecordError(f"{path.removesuffix('.') or 'it'} is not a JSON object")
     wanted: dict[str, Any] = kind.__annotations__
     fields = {
-        name: _parse(name, parsers[name], record[name])
+        name: _parse(path + name, parsers[name], record[name])
         if name in parsers
-        else _read(name, wanted[name], record[name])
+        else _read(path + name, wanted[name], record[name])
         for name in wanted
         if record.get(name) is not None
     }
@@ -66,14 +75,25 @@ def decode_record(body: bytes, kind: type[T], parsers: Parsers = NO_PARSERS) -> 
     except TypeError:  # a field without a default is missing
         defaults = getattr(kind, "_field_defaults", {})
         missing = next(name for name in wanted if name not in fields and name not in defaults)
-        raise RecordError(f"field {missing!r} is missing") from None
+        raise RecordError(f"{path}{missing} is missing") from None
 
 
 def _parse(name: str, parse: Callable[[Any], Any], value: Any) -> Any:
     try:
         return parse(value)
+    except RecordError:  # it names a field within this one
+        raise
     except ValueError as error:
-        raise RecordError(f"field {name!r}: {error}") from None
+        raise RecordError(f"{name}: {error}") from None
+
+
+def parse_job_id(value: Any) -> str:
+    """Return the id as text: some queue systems number their jobs."""
+    if type(value) is str:
+        return value
+    if type(value) is int or (type(value) is float and value.is_integer()):
+        return str(int(value))
+    raise ValueError("expected a text or a whole number")
 
 
 def _as_integer(value: Any) -> Any:
@@ -85,10 +105,10 @@ def _read(name: str, wanted: Any, value: Any) -> Any:
     kind = type(value)
     if kind is wanted and (kind is str or kind is bool):
         return value
-    if (wanted in (int, float, int | None)) and (kind is int or kind is float):
+    if (wanted in (int, float, int | None, float | None)) and (kind is int or kind is float):
         if not -(2**63) < value < 2**63:  # also for NaN and infinity
-            raise RecordError(f"field {name!r}: the number is not finite, or too large")
-        if wanted is float:
+            raise RecordError(f"{name}: the number is not finite, or too large")
+        if wanted in (float, float | None):
             return float(value)
         if value == int(value):
             return int(value)
@@ -96,7 +116,5 @@ def _read(name: str, wanted: Any, value: Any) -> Any:
         members = [_as_integer(member) for member in value] if wanted == tuple[int, ...] else value
         if all(type(member) is MEMBER_TYPES[wanted] for member in members):
             return tuple(members)
-        raise RecordError(
-            f"field {name!r}: expected {EXPECTED_WORDS[wanted]}, but one has another type"
-        )
-    raise RecordError(f"field {name!r}: expected {EXPECTED_WORDS[wanted]}, not {FOUND_WORDS[kind]}")
+        raise RecordError(f"{name}: expected {EXPECTED_WORDS[wanted]}, but one has another type")
+    raise RecordError(f"{name}: expected {EXPECTED_WORDS[wanted]}, not {FOUND_WORDS[kind]}")

@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Callable
 
 from beanwatch.store.outcome_counts import KEPT_MINUTES, outcome_field, outcomes_key
-from beanwatch.worker.core.record import Run
-from beanwatch.worker.telemetry.redis_stream import RedisStream
+from beanwatch.worker.monitor.redis_stream import RedisStream
+from beanwatch.worker.monitor.runs import Run
 
 
 class OutcomeCounter:

@@ -3,12 +3,17 @@
 import threading
 import time
 from collections.abc import Callable
+from typing import Protocol
 
 from structlog.typing import FilteringBoundLogger
 
-from beanwatch.worker.core.state import WorkerState
-
 LOG_INTERVAL = 10.0  # seconds; shortest time between two log lines about the same part
+
+
+class CountsErrors(Protocol):
+    """Something that has a count of errors."""
+
+    errors: int
 
 
 class InternalErrors:
@@ -16,7 +21,7 @@ class InternalErrors:
 
     def __init__(
         self,
-        state: WorkerState,
+        state: CountsErrors,
         log: FilteringBoundLogger,
         *,
         clock: Callable[[], float] = time.monotonic,

@@ -11,7 +11,7 @@ from beanwatch.net.address import Address, parse_address
 from beanwatch.outcomes import OUTCOMES
 from beanwatch.telemetry import series as paths
 from beanwatch.telemetry.logging.setup import get_logger
-from beanwatch.worker.core.record import Run, Sink
+from beanwatch.worker.monitor.runs import Run, Sink
 
 
 class SinkKind(NamedTuple):
@@ -23,8 +23,8 @@ class SinkKind(NamedTuple):
 
 # The kinds of sinks by URL scheme. To add one, write its module and add a line here.
 SINKS = {
-    "statsd": SinkKind(8125, "beanwatch.worker.telemetry.statsd_sink"),
-    "graphite": SinkKind(2003, "beanwatch.worker.telemetry.graphite_sink"),
+    "statsd": SinkKind(8125, "beanwatch.worker.monitor.statsd_sink"),
+    "graphite": SinkKind(2003, "beanwatch.worker.monitor.graphite_sink"),
 }
 # Outcomes of jobs whose handler was not called: they have no duration.
 NOT_RUN = frozenset(outcome.name for outcome in OUTCOMES if not outcome.was_run)
@@ -97,7 +97,7 @@ class RunSeries:
         """
         names = self._of(run)
         found = [] if run.outcome in NOT_RUN else [(names.duration, run.duration * 1000)]
-        if run.attempt == 1:
+        if run.attempt == 1 and run.wait is not None:
             found.append((names.wait, run.wait * 1000))
         return found
 

@@ -12,7 +12,7 @@ from beanwatch.outcomes import OUTCOMES
 from beanwatch.quoting import json_text
 from beanwatch.telemetry.logging.output import LogOutput
 from beanwatch.telemetry.logging.render import encode_json, format_time, make_record
-from beanwatch.worker.core.record import Run
+from beanwatch.worker.monitor.runs import Run
 
 LEVELS = {outcome.name: outcome.level for outcome in OUTCOMES}
 # A placeholder for a value. JSON escapes this byte in texts, so a text cannot contain it.
@@ -52,7 +52,8 @@ class LogSink:
 
     def on_finished(self, run: Run) -> None:
         """Write the line of a run."""
-        if run.outcome != "ok" or run.follow_ups or run.parent or not self._output.is_json:
+        is_plain = run.outcome == "ok" and not run.follow_ups and not run.parent
+        if not is_plain or run.wait is None or not self._output.is_json:
             level, message = LEVELS[run.outcome], "{job} {outcome}"
             if run.reason:
                 message = "{job} {outcome}: {reason}"
@@ -63,7 +64,7 @@ class LogSink:
             template
             % (
                 format_time(self._clock()).encode(),
-                run.job_id,
+                json_text(self._encode(run.job_id)),
                 json_text(self._encode(run.uuid)),
                 run.attempt,
                 run.wait * 1000,
@@ -82,7 +83,7 @@ class LogSink:
             **structlog.get_context(self._log.bind()),
             **make_context(run),
             "event": f"{run.job} {run.outcome}",
-            "job_id": _BLANK_INT,
+            "job_id": _BLANK_TEXT,
             "id": _BLANK_TEXT,
             "attempt": _BLANK_INT,
             "wait_ms": _BLANK_TENTHS,
@@ -103,8 +104,9 @@ def make_context(run: Run) -> dict[str, Any]:
         "id": run.uuid,
         "job": run.job,
         "attempt": run.attempt,
-        "wait_ms": round(run.wait * 1000, 1),
     }
+    if run.wait is not None:
+        context["wait_ms"] = round(run.wait * 1000, 1)
     if run.duration or run.outcome == "ok":  # unknown if the worker was killed during the run
         context["duration_ms"] = round(run.duration * 1000, 1)
     context["outcome"] = run.outcome

@@ -18,8 +18,8 @@ from beanwatch.store.ledger import (
     job_key,
     uuid_key,
 )
-from beanwatch.worker.core.record import Run
-from beanwatch.worker.telemetry.redis_stream import RedisStream
+from beanwatch.worker.monitor.redis_stream import RedisStream
+from beanwatch.worker.monitor.runs import Run
 
 Mode = Literal["all", "failures", "off"]
 
@@ -128,18 +128,20 @@ class LedgerWriter:
             ("EXPIRE", key, kept),
             ("ZADD", JOBS_KEY, now, key),
         ]
-        if run.uuid:
+        if run.uuid and isinstance(run.job_id, int):
             by_id = uuid_key(run.server, run.job_id)
             commands += [
                 ("SET", by_id, run.uuid, "EX", kept),
                 ("ZADD", JOBS_KEY, now, by_id),
             ]
+        if not isinstance(run.job_id, int):  # only beanstalkd numbers its jobs
+            return commands
         buried, servers = buried_key(run.server, run.queue), buried_servers_key(run.queue)
         if run.attempt > 1 or corrects or run.outcome in BURIES:
             commands.append(("ZREMRANGEBYSCORE", buried, run.job_id, run.job_id))
         if run.outcome in BURIES:
             commands += [
-                ("ZADD", buried, run.job_id, self._buried(run)),
+                ("ZADD", buried, run.job_id, self._buried(run, run.job_id)),
                 ("ZREMRANGEBYRANK", buried, 0, -BURIED_KEPT - 1),
                 ("EXPIRE", buried, BURIED_EXPIRY),
                 ("ZADD", servers, now, run.server),
@@ -155,9 +157,9 @@ class LedgerWriter:
             run = replace(run, reason=reason, traceback=trace)
         return self._head + self._encode(run)[1:]
 
-    def _buried(self, run: Run) -> bytes:
+    def _buried(self, run: Run, job_id: int) -> bytes:
         reason = _fit(run.reason[:REASON_SIZE])
-        job = BuriedJob(run.job_id, run.job, run.uuid, run.outcome, reason, self._clock())
+        job = BuriedJob(job_id, run.job, run.uuid, run.outcome, reason, self._clock())
         return self._encode(job._asdict())
 
 

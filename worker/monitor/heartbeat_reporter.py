@@ -1,46 +1,56 @@
 """HeartbeatReporter: writes heartbeats to Redis; stops on a duplicate id or a restart request."""
 
+import random
 import time
 from collections.abc import Callable
+from typing import NamedTuple
 
 from structlog.typing import FilteringBoundLogger
 
 from beanwatch.net.redis_url import RedisError
 from beanwatch.store.heartbeats import Heartbeat
-from beanwatch.worker.core.connection import WorkerConnection
-from beanwatch.worker.core.state import DUPLICATE, RECYCLED, STOPPED, WorkerState, random_delay
-from beanwatch.worker.telemetry.heartbeat_record import HeartbeatRecord
-from beanwatch.worker.telemetry.heartbeat_writer import HeartbeatWriter
-from beanwatch.worker.telemetry.host_watch import stop_once
+from beanwatch.worker.monitor.heartbeat_record import HeartbeatRecord
+from beanwatch.worker.monitor.heartbeat_writer import HeartbeatWriter
 
 RECYCLES_KEPT = 3600.0  # seconds for which the times of recycles are handed on
 MAX_RECYCLES_KEPT = 20  # of their times
 
 
-class HeartbeatReporter:
-    """Writes this worker's heartbeats to Redis. A failure is logged, and jobs keep running.
+class Ending(NamedTuple):
+    """How a process that ends came to that. `reason` is for people.
 
-    It stops the worker if an older instance runs under the same id, or if an operator has requested
-    a restart of all workers. Then it calls `restart` with the reason, after a random part of
-    `restart_spread` (seconds).
+    `is_requested`: somebody or something asked it to end, so its end is no problem.
+    """
+
+    is_requested: bool = True
+    reason: str = ""
+    by_command: bool = False  # an operator sent the command `stop`
+    recycled: str = ""  # the limit that it has reached; it is to be started again
+    keeps_recycles: bool = False  # it is to be started again, so that its recycles still count
+
+
+class HeartbeatReporter:
+    """Writes the heartbeats of this process to Redis. A failure is logged, and jobs keep running.
+
+    It calls `on_duplicate` with the reason if an older instance runs under the same id. It calls
+    `restart` with the reason if an operator has requested a restart of all workers, after a random
+    part of `restart_spread` (seconds).
     """
 
     def __init__(
         self,
         writer: HeartbeatWriter,
         record: HeartbeatRecord,
-        state: WorkerState,
-        connection: WorkerConnection,
         log: FilteringBoundLogger,
+        on_duplicate: Callable[[str], object],
         restart: Callable[[str], object],
         *,
         restart_spread: float = 0.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._writer, self._record = writer, record
-        self._state, self._connection, self._log = state, connection, log
-        self._clock = clock
-        self._restart = restart
+        self._log, self._clock = log, clock
+        self._on_duplicate, self._restart = on_duplicate, restart
         self._lost = 0  # consecutive heartbeats that could not be written
         self._duplicates = DuplicateWatch(record.identity)
         self._versions = VersionWatch(restart_spread)
@@ -65,13 +75,13 @@ class HeartbeatReporter:
             if other := self._duplicates.find(seen.record, self._writer.started_at):
                 rival = describe_rival(other, self._record.identity.hostname)
                 why = f"another worker with this id runs on {rival}"
-                stop_once(self._state, self._connection, why, DUPLICATE)
+                self._on_duplicate(why)
         if self._versions.is_restart_due(self._clock()):
             why = "all workers were told to restart (beanwatch:version has changed)"
             self._versions.take_restart()
             self._restart(why)
 
-    def report_exit(self, failure: str) -> bool:
+    def report_exit(self, failure: str, ending: Ending) -> bool:
         """Write why this process exits. Return False if Redis fails.
 
         After a failure, the record stays and shows the text `failure`. If it is empty, the worker
@@ -79,12 +89,12 @@ class HeartbeatReporter:
         the record stays instead, with `is_over` set, until the next instance starts. If the record
         tells of a crash or of recycles, it stays for an hour, for the next instance.
         """
-        is_requested = not failure and self._state.exit_code in (STOPPED, RECYCLED)
+        is_requested = not failure and ending.is_requested
         is_awaited = is_requested and self._writer.is_expected
         instance = self._record.identity.instance
         last = self._record.make(failure)._replace(is_over=not failure)
         if is_requested:
-            last = count_recycle(last, self._state)
+            last = count_recycle(last, ending)
         try:
             if (failure or is_awaited) and self._writer.is_mine(instance):
                 self._writer.write(last)
@@ -93,8 +103,8 @@ class HeartbeatReporter:
             else:
                 self._writer.remove(instance)
             # Last: a Redis whose memory is full removes the record, but takes no new one.
-            if self._state.is_stopped_by_command:
-                self._writer.record_stop(instance, self._state.stop_reason)
+            if ending.by_command:
+                self._writer.record_stop(instance, ending.reason)
         except RedisError as error:
             self._log.warning(
                 "cannot write the reason for the exit to Redis: {reason}", reason=str(error)
@@ -117,19 +127,19 @@ def describe_rival(other: Heartbeat, hostname: str) -> str:
     )
 
 
-def count_recycle(last: Heartbeat, state: WorkerState) -> Heartbeat:
+def count_recycle(last: Heartbeat, ending: Ending) -> Heartbeat:
     """Return the last record of an instance with its recycles, to which it may add its own end.
 
     An operator's stop begins the count anew, a restart does not.
     """
-    if state.exit_code == STOPPED:
+    if not ending.keeps_recycles:
         return last._replace(recycles=0, recycled_at=(), recycled_why="")
     recent = [at for at in last.recycled_at if last.beat_at - at < RECYCLES_KEPT]
-    if state.is_recycled:
+    if ending.recycled:
         return last._replace(
             recycles=last.recycles + 1,
             recycled_at=(*recent, int(last.beat_at))[-MAX_RECYCLES_KEPT:],
-            recycled_why=f"{state.stop_reason} (jobs run: {state.processed})",
+            recycled_why=f"{ending.recycled} (jobs run: {last.processed})",
         )
     return last._replace(recycled_at=tuple(recent))
 
@@ -183,7 +193,7 @@ class VersionWatch:
             self._version, self._is_known = version, True
         elif version is not None and version != self._version:
             self._version = version
-            self._restart_at = now + random_delay(self._spread)
+            self._restart_at = now + random.random() * self._spread
 
     def is_restart_due(self, now: float) -> bool:
         """Return True once a scheduled restart is due; `now` is monotonic."""

@@ -6,13 +6,13 @@ import signal
 _PAGE_SIZE = os.sysconf("SC_PAGE_SIZE")
 
 
-def read_rss() -> int:
-    """Return the resident memory of this process in bytes; 0 without /proc."""
+def read_rss() -> int | None:
+    """Return the resident memory of this process in bytes; None without /proc."""
     try:
         with open("/proc/self/statm", "rb") as statm:
             return int(statm.read().split()[1]) * _PAGE_SIZE
     except (OSError, ValueError, IndexError):
-        return 0
+        return None
 
 
 def find_descendants(pid: int) -> list[int]:

@@ -8,8 +8,8 @@ from structlog.typing import FilteringBoundLogger
 
 from beanwatch.outcomes import NAMES
 from beanwatch.store.run_totals import BOUNDS, MAX_KINDS, OTHER_JOBS, RunTotals
-from beanwatch.worker.core.record import Run
-from beanwatch.worker.telemetry.metrics import NOT_RUN
+from beanwatch.worker.monitor.metrics import NOT_RUN
+from beanwatch.worker.monitor.runs import Run
 
 
 class KindCounts:
@@ -53,7 +53,7 @@ class RunCounter:
         if outcome not in NOT_RUN:
             counts.seconds += run.duration
             counts.durations[bisect_left(BOUNDS, run.duration)] += 1
-        if run.attempt == 1:
+        if run.attempt == 1 and run.wait is not None:
             counts.wait_seconds += run.wait
             counts.waits[bisect_left(BOUNDS, run.wait)] += 1
 

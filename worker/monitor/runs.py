@@ -5,31 +5,31 @@ from typing import Protocol, runtime_checkable
 
 from msgspec import Struct
 
-from beanwatch.worker.core.internal_errors import InternalErrors
+from beanwatch.worker.monitor.internal_errors import InternalErrors
 
 
 class Run(Struct, frozen=True, omit_defaults=True):
     """Holds the result of one run of a job.
 
     Times are seconds since the epoch, durations are seconds. `outcome` is one of
-    `beanwatch.outcomes.NAMES`. `attempt` is 1 in the first run: beanstalkd's
-    `reserves`, without deliveries to workers that died before they ran the job. `uuid`
-    is the envelope's id, or "". `server` is the `id` in the server's `stats`. `job` is the name of
-    a registered handler, or `unknown`, so that a name which a producer invents does not create
-    metric series.
+    `beanwatch.outcomes.NAMES`. `job_id` is a number only in beanstalkd. `attempt` is 1 in the
+    first run: beanstalkd's `reserves`, without deliveries to workers that died before they ran the
+    job. `uuid` is the id that the producer gave it, or "". `server` is the `id` in the server's
+    `stats`. `job` is the name of a registered handler, or `unknown`, so that a name which a
+    producer invents does not create metric series.
     """
 
     server: str
     queue: str
     job: str
-    job_id: int
+    job_id: int | str
     attempt: int
     outcome: str
     uuid: str = ""
     reason: str = ""
     traceback: str = ""
     started_at: float = 0.0
-    wait: float = 0.0
+    wait: float | None = None  # in the queue; None: not known
     duration: float = 0.0
     delay: float = 0.0  # before the next attempt
     parent: str = ""  # uuid of the job that put this one

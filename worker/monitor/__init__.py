@@ -1,0 +1,1 @@
+"""What every kind of worker reports of itself: heartbeat, metrics, log and ledger."""

@@ -1,0 +1,101 @@
+"""Makes the objects through which a worker process reports: log, heartbeat, metrics, ledger."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from structlog.typing import FilteringBoundLogger
+
+from beanwatch.net.redis_url import RedisUrl
+from beanwatch.telemetry.logging.output import LogOutput
+from beanwatch.worker.monitor.heartbeat_writer import HeartbeatWriter, NoHeartbeatWriter
+from beanwatch.worker.monitor.ledger_writer import LedgerWriter, Mode
+from beanwatch.worker.monitor.log_sink import LogSink
+from beanwatch.worker.monitor.metrics import Metrics, SeriesOwner, make_metrics
+from beanwatch.worker.monitor.outcome_counter import OutcomeCounter
+from beanwatch.worker.monitor.redis_stream import RedisStream
+from beanwatch.worker.monitor.run_counter import RunCounter
+from beanwatch.worker.monitor.runs import Run, Sink
+
+
+class ReportSettings(NamedTuple):
+    """Says where a worker process reports to, and under which names."""
+
+    owner: SeriesOwner
+    redis: RedisUrl | None = None  # None: no heartbeats and no ledger
+    is_expected: bool = False  # the configuration lists this worker
+    metrics: str = ""  # URL of the sink
+    metrics_per_worker: bool = False
+    ledger: Mode = "failures"
+
+
+class Reports(NamedTuple):
+    """Holds the objects through which a worker process reports.
+
+    `log_sink` is one of the sinks; others send through `stream`, which is None if Redis is off.
+    """
+
+    settings: ReportSettings
+    instance: str
+    log: FilteringBoundLogger
+    log_output: LogOutput
+    log_sink: LogSink
+    stream: RedisStream | None
+    heartbeat_writer: HeartbeatWriter
+    metrics: Metrics
+    counter: RunCounter
+    sinks: Sequence[Sink]
+
+    def count_dropped(self) -> tuple[int, int]:
+        """Return how many metric values, and how many records for Redis, could not be sent."""
+        return self.metrics.dropped, self.stream.dropped if self.stream else 0
+
+    def record_killed_run(self, instance: str, run: Run) -> None:
+        """Write a run during which another instance ended into log, ledger and outcome counts.
+
+        It gets no metrics, because nobody measured how long the handler ran.
+        """
+        self.log_sink.on_finished(run)
+        if self.stream is None:
+            return
+        counter, ledger = _make_redis_sinks(
+            self.settings, instance, self.stream, self.heartbeat_writer
+        )
+        counter.on_finished(run)
+        ledger.on_finished(run)
+        counter.tick()
+
+
+def make_reports(
+    settings: ReportSettings, instance: str, log: FilteringBoundLogger, log_output: LogOutput
+) -> Reports:
+    """Make the heartbeat writer and the sinks. Raises ValueError for a wrong URL."""
+    counter = RunCounter(log)
+    metrics = make_metrics(
+        settings.metrics, settings.owner, per_worker=settings.metrics_per_worker, log=log
+    )
+    log_sink = LogSink(log, log_output)
+    sinks: list[Sink] = [log_sink, metrics, counter]
+    stream: RedisStream | None = None
+    writer: HeartbeatWriter = NoHeartbeatWriter()
+    if settings.redis is None:
+        log.warning(
+            "Redis is off (redis.url is empty): this worker sends no heartbeats and records no runs"
+        )
+    else:
+        worker = settings.owner.worker
+        writer = HeartbeatWriter(settings.redis, worker, is_expected=settings.is_expected)
+        stream = RedisStream(settings.redis, log)
+        sinks += _make_redis_sinks(settings, instance, stream, writer)
+    return Reports(
+        settings, instance, log, log_output, log_sink, stream, writer, metrics, counter, sinks
+    )
+
+
+def _make_redis_sinks(
+    settings: ReportSettings, instance: str, stream: RedisStream, writer: HeartbeatWriter
+) -> tuple[OutcomeCounter, LedgerWriter]:
+    """Make the sinks of Redis in the order in which they must be closed."""
+    # All workers write with Redis's clock, because readers compare these times.
+    clock = writer.time
+    ledger = LedgerWriter(stream, settings.owner.worker, instance, settings.ledger, clock=clock)
+    return OutcomeCounter(stream, clock=clock), ledger

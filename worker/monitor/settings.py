@@ -1,0 +1,120 @@
+"""The settings of a WorkerMonitor: from its arguments, else from the configuration file."""
+
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from structlog.typing import FilteringBoundLogger
+
+from beanwatch.config.reader import load
+from beanwatch.config.secrets import read_redis_password
+from beanwatch.net.redis_url import parse_redis_url
+from beanwatch.queues.servers import short_host
+from beanwatch.telemetry.logging.output import STDERR, LogOutput
+from beanwatch.telemetry.logging.setup import make_logger, pick_processors
+from beanwatch.worker.monitor.metrics import SeriesOwner
+from beanwatch.worker.monitor.reports import Reports, ReportSettings, make_reports
+
+WORKER_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+# Seconds after which a job counts as hung, if neither the program nor the configuration has a limit
+LONGEST_JOB = 3600.0
+
+
+class MonitorSettings(NamedTuple):
+    """The settings of the monitor of one process. Durations are in seconds."""
+
+    host: str
+    name: str
+    kind: str
+    queues: tuple[str, ...]
+    server: str
+    reports: ReportSettings
+    expected: frozenset[str]  # ids of workers
+    log_format: str
+    log_file: str  # "": standard error
+    interval: float
+    job_timeout: float  # 0: none
+    max_idle: float  # 0: the loop is not judged
+    has_own_loop: bool
+    app_version: str
+
+    @property
+    def worker(self) -> str:
+        """The worker's id: `HOST.NAME`."""
+        return f"{self.host}.{self.name}"
+
+    def for_child(self, slot: int, max_idle: float) -> "MonitorSettings":
+        """Return the settings of a forked child: it is a worker of its own."""
+        name = f"{self.name[:58]}-{slot}"
+        worker = f"{self.host}.{name}"
+        reports = self.reports._replace(
+            owner=self.reports.owner._replace(worker=worker), is_expected=worker in self.expected
+        )
+        return self._replace(name=name, reports=reports, max_idle=max_idle, has_own_loop=False)
+
+    def open_log(self) -> LogOutput:
+        """Open the log file. Raises OSError."""
+        return LogOutput(self.log_file, pick_processors(self.log_format), stream=STDERR)
+
+    def make_reports(self, instance: str, output: LogOutput) -> Reports:
+        """Make the objects through which this process reports."""
+        return make_reports(self.reports, instance, self.make_log(instance, output), output)
+
+    def make_log(self, instance: str, output: LogOutput) -> FilteringBoundLogger:
+        """Return a logger of this process; the program's own logging stays as it is."""
+        return make_logger(
+            output, self.log_format, worker=self.worker, instance=instance, kind=self.kind
+        )
+
+
+def make_settings(
+    name: str,
+    queues: Sequence[str],
+    *,
+    kind: str,
+    redis: str | None,
+    host: str | None,
+    server: str,
+    config: str | None,
+    metrics: str | None,
+    log_file: str | None,
+    interval: float | None,
+    job_timeout: float | None,
+    max_idle: float,
+    has_own_loop: bool,
+    app_version: str,
+) -> MonitorSettings:
+    """Read the configuration. Raises ConfigError, and ValueError for a wrong argument."""
+    host = host or short_host()
+    for what, word in (("name", name), ("host", host), ("kind", kind)):
+        if not WORKER_NAME.fullmatch(word):
+            raise ValueError(f"{what} {word!r}: expected 1 to 64 characters of A-Z a-z 0-9 _ -")
+    settings = load(config)
+    options = settings.worker
+    url = settings.redis.url if redis is None else redis
+    limit = options.job_timeout if "worker.job_timeout" in settings.given else LONGEST_JOB
+    worker = f"{host}.{name}"
+    reports = ReportSettings(
+        SeriesOwner(settings.prefix, server or kind, worker),
+        parse_redis_url(url, read_redis_password(settings.redis)) if url else None,
+        worker in settings.expected_workers,
+        options.metrics if metrics is None else metrics,
+        options.metrics_per_worker,
+        options.ledger,
+    )
+    return MonitorSettings(
+        host,
+        name,
+        kind,
+        tuple(dict.fromkeys(queues)),
+        server,
+        reports,
+        frozenset(settings.expected_workers),
+        settings.log_format,
+        settings.log_file if log_file is None else log_file,
+        options.heartbeat_interval if interval is None else interval,
+        limit if job_timeout is None else job_timeout,
+        max_idle,
+        has_own_loop,
+        app_version,
+    )
