@@ -18,7 +18,6 @@ from structlog.typing import FilteringBoundLogger
 
 from beanwatch.net.address import Address
 from beanwatch.net.redis_url import parse_redis_url
-from beanwatch.store.heartbeats import Heartbeat
 from beanwatch.store.run_totals import BOUNDS, MAX_KINDS
 from beanwatch.telemetry.logging import setup as logs
 from beanwatch.worker.monitor.heartbeat_writer import HeartbeatWriter
@@ -31,6 +30,7 @@ from beanwatch.worker.monitor.run_counter import RunCounter
 from beanwatch.worker.monitor.runs import Run, Sink
 from bench.worker import BODY, pin
 from tests.real import Beanstalkd, Redis
+from tests.records import make_beat
 
 JOBS = 5_000
 JOBS_PER_TICK = 2_000  # jobs between two ticks; a worker runs about as many in a second
@@ -115,9 +115,9 @@ def main(rounds: int = 5) -> None:
             for name, work in parts.items():
                 share = (per_job(work) - floor) / bare
                 found.setdefault(name, []).append(share)
-            beat = per_job(lambda: heart.write(Heartbeat(name="bench")), 200)
+            beat = per_job(lambda: heart.write(make_beat(name="bench")), 200)
             found.setdefault("heartbeat, once a second: of one second", []).append(beat)
-            beat = per_job(lambda: heart.write(Heartbeat(name="bench", totals=full.totals())), 200)
+            beat = per_job(lambda: heart.write(make_beat(name="bench", totals=full.totals())), 200)
             name = "heartbeat of a worker with 50 kinds of job: of one second"
             found.setdefault(name, []).append(beat)
     del found["no instrumentation at all"]

@@ -14,13 +14,14 @@ from beanwatch.store.clock import read_time
 from beanwatch.store.heartbeats import (
     ENDED_KEY,
     WORKERS_KEY,
-    Heartbeat,
+    JobRecord,
     encode_heartbeat,
     worker_key,
 )
 from beanwatch.store.stops import STOPS_KEPT, STOPS_KEY, Stop, read_stops, stop_commands
 from tests.checks.conftest import Check
 from tests.real import Redis
+from tests.records import make_beat, make_job
 
 OK, WARNING, CRITICAL, UNKNOWN = range(4)
 NOW = 1_800_000_000.0  # by the worker's clock, which may be any
@@ -29,31 +30,29 @@ NOW = 1_800_000_000.0  # by the worker's clock, which may be any
 def beat(redis: Redis, worker: str, *, age: float = 0.2, **fields: Any) -> None:
     """A heartbeat; times are relative to the worker's own clock."""
     times = {"beat_at": 0.0, "loop_at": 0.0, "started_at": -9000.0}
-    record = {"state": "idle", "queues": ("images",), "reserve_timeout": 10.0, **times, **fields}
-    for key in (
-        *times,
-        "crashed_at",
-        "job_started_at",
-        "deadline",
-        "hard_deadline",
-        "shutdown_deadline",
-    ):
+    record = {"state": "idle", "queues": ("images",), "max_idle": 20.0, **times, **fields}
+    for key in (*times, "crashed_at", "shutdown_deadline"):
         if key in record:
             record[key] += NOW
+    record["jobs"] = tuple(at_now(job) for job in record.get("jobs", ()))
     with redis.client() as client:
         seconds, micros = client.time()
-        client.set(worker_key(worker), encode_heartbeat(Heartbeat(**record)))
+        client.set(worker_key(worker), encode_heartbeat(make_beat(**record)))
         client.zadd(WORKERS_KEY, {worker: seconds + micros / 1e6 - age})
 
 
-BUSY = {
-    "state": "busy",
-    "job": "image.resize",
-    "job_id": 7,
-    "queue": "images",
-    "where": "jobs.py:12 in resize",
-    "job_started_at": -100.0,
-}
+def at_now(job: JobRecord) -> JobRecord:
+    """A job whose times were relative to the worker's clock."""
+    times = ("started_at", "deadline", "hard_deadline")
+    return job._replace(**{key: NOW + at for key in times if (at := getattr(job, key))})
+
+
+RESIZE = make_job(
+    name="image.resize", queue="images", where="jobs.py:12 in resize", started_at=-100.0
+)
+BUSY = {"state": "busy", "jobs": (RESIZE,)}
+LATE = {**BUSY, "jobs": (RESIZE._replace(deadline=-30.0, hard_deadline=5.0),)}
+TOO_LATE = {**BUSY, "jobs": (RESIZE._replace(deadline=-30.0, hard_deadline=-5.0),)}
 
 
 @pytest.mark.parametrize(
@@ -70,12 +69,12 @@ BUSY = {
             "dead, no heartbeat for 2h 1m, last seen running image.resize (job 7, queue images)",
         ),
         (
-            {**BUSY, "deadline": -30.0, "hard_deadline": 5.0},
+            LATE,
             WARNING,
             "hung in image.resize (job 7, queue images) at jobs.py:12 in resize, 30s past its",
         ),
         (
-            {**BUSY, "deadline": -30.0, "hard_deadline": -5.0},
+            TOO_LATE,
             CRITICAL,
             "hung in image.resize (job 7, queue images) at jobs.py:12 in resize, 30s past its",
         ),
@@ -239,8 +238,8 @@ def test_a_fresh_record_that_cannot_be_read_is_not_a_dead_worker_and_an_old_one_
     check: Check, redis_server: Redis
 ):
     for age, code, words in (
-        (0.2, UNKNOWN, "web1.a: its record in Redis cannot be read: it is not JSON"),
-        (60.0, CRITICAL, "web1.a: dead, its record in Redis cannot be read: it is not JSON"),
+        (0.2, UNKNOWN, "web1.a: beats, but its record is unreadable: it is not JSON"),
+        (60.0, CRITICAL, "web1.a: dead, its record in Redis is unreadable: it is not JSON"),
     ):
         beat(redis_server, "web1.a", age=age)
         with redis_server.client() as client:

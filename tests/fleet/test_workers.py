@@ -4,10 +4,11 @@ import pytest
 
 from beanwatch.fleet.workers import WorkerError, find_target, match_workers
 from beanwatch.net.address import parse_address
-from beanwatch.store.heartbeats import Heartbeat, Worker
+from beanwatch.store.heartbeats import Worker
+from tests.records import make_beat
 
 WORKERS = [
-    Worker("web1.email-1", 1.0, Heartbeat(instance="a", server="q1:11300")),
+    Worker("web1.email-1", 1.0, make_beat(instance="a", server="q1:11300")),
     Worker("web2.email-1", 1.0, None),
 ]
 

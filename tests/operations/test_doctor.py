@@ -18,9 +18,10 @@ from beanwatch.cli.lib.probes.render import parse_render
 from beanwatch.cli.lib.probes.storage_step import SHIPPED_STEP, StepWatch, find_step_problems
 from beanwatch.config import CollectConfig
 from beanwatch.net.redis_url import WRITE_REFUSALS
-from beanwatch.store.heartbeats import WORKERS_KEY, Heartbeat, encode_heartbeat, worker_key
+from beanwatch.store.heartbeats import WORKERS_KEY, encode_heartbeat, worker_key
 from tests.collector.parts import Memory
 from tests.real import ROOT, Beanstalkd, Graphite, HttpSink, Proxy, Redis, StatsD
+from tests.records import make_beat
 
 Run = Callable[..., tuple[int, str, str]]
 SCHEMAS = "collectors/graphite/storage-schemas.conf"
@@ -66,7 +67,7 @@ def beat(server: Redis, worker: str, *, age: float = 0.0, **fields: Any) -> None
     """What a worker writes, `age` seconds ago."""
     client = server.client()
     now = time.time() - age
-    record = Heartbeat(state="idle", beat_at=now, loop_at=now, started_at=now - 5, **fields)
+    record = make_beat(state="idle", beat_at=now, loop_at=now, started_at=now - 5, **fields)
     client.zadd(WORKERS_KEY, {worker: now})
     client.set(worker_key(worker), encode_heartbeat(record))
 

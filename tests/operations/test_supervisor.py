@@ -13,6 +13,7 @@ import pytest
 from beanwatch.store.heartbeats import Heartbeat, decode_heartbeat, worker_key
 from beanwatch.worker.api import envelope
 from tests.real import ROOT, Beanstalkd, Redis, Server, closed_port, wait_until
+from tests.records import running_job
 
 BIN = ROOT / ".venv" / "bin"
 SHIPPED = ROOT / "worker" / "supervisor" / "beanwatch-workers.conf"
@@ -188,7 +189,7 @@ def busy_with(server: Redis, uuid: str) -> str:
     """The worker that runs the job, if any does."""
     for number in (1, 2, 3):
         worker = f"web1.email-{number}"
-        if read_beat(server, worker).job_uuid == uuid:
+        if running_job(read_beat(server, worker)).uuid == uuid:
             return worker
     return ""
 

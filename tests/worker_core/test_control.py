@@ -40,7 +40,7 @@ def busy(start_worker: StartWorker, broker: Broker) -> RunningWorker:
     """A worker in the middle of a job."""
     broker.put("sleep", {"seconds": 8})
     worker = start_worker()
-    wait_until(lambda: worker.beat().job == "sleep")
+    wait_until(lambda: worker.running().name == "sleep")
     return worker
 
 

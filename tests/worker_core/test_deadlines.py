@@ -232,7 +232,7 @@ def test_a_job_that_was_given_to_another_worker_is_recorded_as_lost(
     taken = tmp_path / "taken"
     job_id = broker.put("give-away", {"taken": str(taken)})
     worker = start_worker()
-    wait_until(lambda: worker.beat().job == "give-away")
+    wait_until(lambda: worker.running().name == "give-away")
     with broker.server.client(watch="work") as other:
         assert other.reserve(10).id == job_id
         taken.touch()

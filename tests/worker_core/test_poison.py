@@ -76,7 +76,7 @@ def test_a_run_whose_acknowledgement_was_lost_counts_as_a_run(
     taken = tmp_path / "taken"
     job_id = broker.put("give-away", {"taken": str(taken)})
     worker = start_worker("--max-attempts", 1)
-    wait_until(lambda: worker.beat().job == "give-away")
+    wait_until(lambda: worker.running().name == "give-away")
     with broker.server.client(watch=QUEUE) as other:
         assert other.reserve(10).id == job_id
         taken.touch()

@@ -94,6 +94,7 @@ class HeartbeatRecord:
             errors=process.errors,
             ignored_values=process.ignored_values,
             rss=self._host.rss,
+            cpu=round(time.process_time(), 3),
             disk_free=self._host.disk_free,
             last_words=exit_reason,
             restart_refused=process.restart_refused,

@@ -37,6 +37,7 @@ class ObservedJob:
     thread = 0  # its identifier
     native_thread = 0  # the identifier that the system gave the thread
     task: asyncio.Task[Any] | None = None
+    shares_thread = False  # other jobs run in the same thread, as tasks
     _cpu_before: float | None = None  # of the thread, at the run's first heartbeat
 
     @property
@@ -57,7 +58,7 @@ class ObservedJob:
         self.callers, self.caller_is_part = find_callers(depth + 1), is_part
         self.thread, self.native_thread = threading.get_ident(), threading.get_native_id()
         if asyncio._get_running_loop() is not None:
-            self.task = asyncio.current_task()
+            self.task, self.shares_thread = asyncio.current_task(), True
 
     def set_note(self, text: str) -> None:
         """Set a text for the heartbeat; cut to 200 characters."""
@@ -80,11 +81,8 @@ class ObservedJob:
         return find_thread_line(frame, self.callers, is_part=self.caller_is_part)
 
     def cpu_seconds(self) -> float | None:
-        """Return the CPU time since the run's first heartbeat; None: not known.
-
-        A task shares its thread with others, so its time is not known.
-        """
-        if self.task is not None or not self.native_thread:
+        """Return the CPU time since the run's first heartbeat; None: not known."""
+        if self.shares_thread or not self.native_thread:
             return None
         cpu = read_thread_cpu(self.native_thread)
         if cpu is None:

@@ -1,9 +1,9 @@
 """Reads the stacks of threads and tasks, for the heartbeat, the log and the command `dump`."""
 
+import os
 import sys
 import sysconfig
 import threading
-import time
 import traceback
 from collections.abc import Sequence
 from types import FrameType
@@ -11,7 +11,12 @@ from typing import Any
 
 # Code of libraries: a job's line is looked for elsewhere. `scripts` has the programs that start a
 # framework's worker.
-_LIBRARIES = tuple(sysconfig.get_path(name) for name in ("stdlib", "purelib", "scripts"))
+_LIBRARIES = (
+    *(sysconfig.get_path(name) for name in ("stdlib", "purelib", "scripts")),
+    os.path.dirname(__file__),
+)
+_USER_TIME = 14 - 3  # in /proc/<pid>/stat; the time in the kernel follows
+_TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 _CALLERS = 12  # of the function that begins a run
 
 
@@ -73,20 +78,15 @@ def find_coroutine_line(coroutine: Any) -> str:
     return _format_frame(found)
 
 
-def read_main_cpu() -> float:
-    """Return the seconds of CPU time that the main thread has used; 0 if not on Linux."""
-    try:
-        clock = time.pthread_getcpuclockid(threading.main_thread().ident or 0)
-        return time.clock_gettime(clock)
-    except (AttributeError, OSError):
-        return 0.0
-
-
 def read_thread_cpu(native_id: int) -> float | None:
-    """Return the seconds of CPU time that a thread of this process has used; None: not known."""
+    """Return the seconds of CPU time that a thread of this process has used; None: not known.
+
+    Not by the thread's clock (pthread_getcpuclockid): for a thread that has ended, that crashes.
+    """
     try:
-        with open(f"/proc/self/task/{native_id}/schedstat", "rb") as stat:
-            return int(stat.read().split()[0]) / 1e9
+        with open(f"/proc/self/task/{native_id}/stat", "rb") as stat:
+            fields = stat.read().rpartition(b")")[2].split()  # they begin with the third field
+        return (int(fields[_USER_TIME]) + int(fields[_USER_TIME + 1])) / _TICKS_PER_SECOND
     except (OSError, ValueError, IndexError):
         return None
 

@@ -88,6 +88,7 @@ class Heartbeat(NamedTuple):
     errors: int | None = None  # exceptions in the worker's own parts since its start
     ignored_values: int | None = None  # in envelopes since its start: numbers that cannot be right
     rss: int | None = None  # bytes
+    cpu: float | None = None  # seconds of CPU time that the process has used
     disk_free: int | None = None  # bytes
     shutdown_timeout: float = 0.0  # seconds that the running job has to end after a stop
     shutdown_deadline: float = 0.0  # when that time ends
@@ -146,7 +147,12 @@ class Worker(NamedTuple):
 
 def heartbeat_tree(heartbeat: Heartbeat) -> dict[str, Any]:
     """Return a record as a tree for JSON."""
-    return {**heartbeat._asdict(), "jobs": [job._asdict() for job in heartbeat.jobs]}
+    totals = heartbeat.totals
+    return {
+        **heartbeat._asdict(),
+        "jobs": [job._asdict() for job in heartbeat.jobs],
+        "totals": None if totals is None else [one._asdict() for one in totals],
+    }
 
 
 def encode_heartbeat(heartbeat: Heartbeat) -> bytes:
@@ -160,10 +166,10 @@ def decode_heartbeat(body: bytes) -> Heartbeat:
 
 
 def _parse_version(value: Any) -> int:
-    if value == VERSION:
+    if value == VERSION and type(value) is not bool:
         return VERSION
     if type(value) in (int, float) and value > VERSION:
-        raise ValueError(f"the record is of version {value}, and this beanwatch reads {VERSION}")
+        raise ValueError(f"the record is of version {value}, this beanwatch reads {VERSION}")
     raise ValueError(f"expected {VERSION}, the version of the record")
 
 

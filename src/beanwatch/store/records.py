@@ -91,12 +91,13 @@ def parse_job_id(value: Any) -> str:
     """Return the id as text: some queue systems number their jobs."""
     if type(value) is str:
         return value
-    if type(value) is int or (type(value) is float and value.is_integer()):
-        return str(int(value))
+    number = as_integer(value)
+    if type(number) is int and -(2**64) < number < 2**64:
+        return str(number)
     raise ValueError("expected a text or a whole number")
 
 
-def _as_integer(value: Any) -> Any:
+def as_integer(value: Any) -> Any:
     """Return 7 for 7.0; any other value unchanged."""
     return int(value) if type(value) is float and value.is_integer() else value
 
@@ -113,7 +114,7 @@ def _read(name: str, wanted: Any, value: Any) -> Any:
         if value == int(value):
             return int(value)
     if kind is list and wanted in MEMBER_TYPES:
-        members = [_as_integer(member) for member in value] if wanted == tuple[int, ...] else value
+        members = [as_integer(member) for member in value] if wanted == tuple[int, ...] else value
         if all(type(member) is MEMBER_TYPES[wanted] for member in members):
             return tuple(members)
         raise RecordError(f"{name}: expected {EXPECTED_WORDS[wanted]}, but one has another type")
