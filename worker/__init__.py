@@ -11,14 +11,16 @@ from beanwatch.worker.api.errors import (
     JobTimeout,
     Retry,
 )
+from beanwatch.worker.api.monitor import WorkerMonitor
 from beanwatch.worker.api.producer import Producer, Put, PutError
+from beanwatch.worker.control.commands import CommandRequest
 from beanwatch.worker.core.connection import ConnectionLostError, RefusedError
-from beanwatch.worker.monitor.monitor import WorkerMonitor
 from beanwatch.worker.monitor.run import MonitoredRun
 
 __all__ = [
     "App",
     "Bury",
+    "CommandRequest",
     "ConnectionLostError",
     "Context",
     "Discard",

@@ -33,6 +33,15 @@ class ForkSlots:
                 return slot
         raise NoSlotError(f"{MAX_SLOTS} processes are watched already")
 
+    @staticmethod
+    def claim_from(slots: "ForkSlots | None", wanted: int | None) -> int:
+        """Return the number `wanted`, or the lowest one that is free. Raises as `claim`."""
+        if slots is None:
+            raise NoSlotError("its parent was not watched")
+        if wanted is not None and slots.take(wanted):
+            return wanted
+        return slots.claim()
+
     def take(self, slot: int) -> bool:
         """Take a number for this process. Return False if another one has it. Raises OSError."""
         try:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from beanwatch.net.redis_url import Command, RedisUrl, open_redis
 from beanwatch.store.clock import parse_time
@@ -63,6 +63,10 @@ class HeartbeatWriter:
         self.started_at = 0.0  # the start by Redis's clock; 0 before its first answer
         # Sent with the first record: the worker runs again.
         self._first_commands: list[Command] = [("ZREM", ENDED_KEY, worker)]
+
+    def execute(self, commands: Sequence[Command]) -> list[Any]:
+        """Send other commands over the connection of the heartbeats; return their replies."""
+        return self._execute(commands)
 
     def time(self) -> float:
         """Return the time by Redis's clock, in seconds since the epoch.

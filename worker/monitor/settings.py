@@ -7,7 +7,7 @@ from typing import NamedTuple
 from structlog.typing import FilteringBoundLogger
 
 from beanwatch.config.reader import load
-from beanwatch.config.secrets import read_redis_password
+from beanwatch.config.secrets import read_redis_password, read_signing_secret
 from beanwatch.net.redis_url import parse_redis_url
 from beanwatch.queues.servers import short_host
 from beanwatch.telemetry.logging.output import STDERR, LogOutput
@@ -37,6 +37,8 @@ class MonitorSettings(NamedTuple):
     max_idle: float  # 0: the loop is not judged
     has_own_loop: bool
     app_version: str
+    commands: tuple[str, ...]  # those that it carries out
+    secret: bytes  # b"": commands need no signature
 
     @property
     def worker(self) -> str:
@@ -83,6 +85,7 @@ def make_settings(
     max_idle: float,
     has_own_loop: bool,
     app_version: str,
+    commands: tuple[str, ...],
 ) -> MonitorSettings:
     """Read the configuration. Raises ConfigError, and ValueError for a wrong argument."""
     host = host or short_host()
@@ -117,4 +120,6 @@ def make_settings(
         max_idle,
         has_own_loop,
         app_version,
+        commands if url else (),
+        read_signing_secret(settings),
     )

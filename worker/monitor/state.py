@@ -1,11 +1,16 @@
 """ProgramState: what a watched program does now, as its monitor knows it."""
 
 import math
+import threading
 import time
 from collections.abc import Callable
 
+from beanwatch.outcomes import OUTCOMES
 from beanwatch.worker.monitor.heartbeat_record import Activity
 from beanwatch.worker.monitor.jobs import ObservedJob
+from beanwatch.worker.monitor.runs import Run
+
+FAILURES = frozenset(outcome.name for outcome in OUTCOMES if outcome.is_failure)
 
 
 class ProgramState:
@@ -16,6 +21,7 @@ class ProgramState:
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
+        self._lock = threading.Lock()
         self.loop_at = clock()
         self.is_ready = False
         self.blocked_by = ""  # why it cannot take jobs
@@ -35,6 +41,21 @@ class ProgramState:
         """Return what the program does at this moment, for its record."""
         jobs = tuple(self.running.copy().values())
         return Activity(jobs, *self._describe(bool(jobs)))
+
+    def begin(self, job: ObservedJob) -> None:
+        """Count a job as running."""
+        self.is_ready = True
+        self.running[id(job)] = job
+
+    def end(self, job: ObservedJob, result: Run, *, loop_has_moved: bool) -> None:
+        """Count a run as ended. `loop_has_moved`: it is the main loop that ran the job."""
+        self.running.pop(id(job), None)
+        if loop_has_moved:
+            self.loop_at = self._clock()
+        with self._lock:  # several threads end their runs
+            self.processed += 1
+            self.failed += result.outcome in FAILURES
+            self.busy_seconds += result.duration
 
     def _describe(self, is_busy: bool) -> tuple[str, str, bool]:
         if self.is_stopping:

@@ -1,26 +1,25 @@
 """WorkerMonitor: watches the jobs of any Python program as those of a beanwatch worker."""
 
 import atexit
-import os
 import sys
 import threading
 import time
-import weakref
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 
-from beanwatch.outcomes import OUTCOMES
-from beanwatch.telemetry.logging.output import LogOutput
-from beanwatch.worker.monitor.beat import Beat
+from beanwatch.worker.control.commands import OWN, Commands, OnCommand
+from beanwatch.worker.control.inbox import CommandInbox
+from beanwatch.worker.control.redis_mailbox import RedisMailbox
+from beanwatch.worker.monitor.beat_thread import BeatThread
 from beanwatch.worker.monitor.exceptions import format_exception_line
 from beanwatch.worker.monitor.fork_slots import ForkSlots
+from beanwatch.worker.monitor.forks import watch_forks
 from beanwatch.worker.monitor.heartbeat_reporter import Ending
 from beanwatch.worker.monitor.run import MonitoredRun
 from beanwatch.worker.monitor.runs import Run
-from beanwatch.worker.monitor.settings import MonitorSettings, make_settings
+from beanwatch.worker.monitor.settings import make_settings
 from beanwatch.worker.monitor.state import ProgramState
 
-FAILURES = frozenset(outcome.name for outcome in OUTCOMES if outcome.is_failure)
 MAX_NAMES = 1000  # kinds of job; any more would make more and more series
 OTHER = "_other"  # the name of all further ones
 _current: ContextVar[MonitoredRun | None] = ContextVar("beanwatch_run", default=None)
@@ -51,8 +50,15 @@ class WorkerMonitor:
         max_idle: float = 60.0,
         has_own_loop: bool = False,
         app_version: str = "",
+        commands: Mapping[str, OnCommand] | None = None,
     ) -> None:
-        self._settings: MonitorSettings = make_settings(
+        """Read the configuration; docs/worker-record.md explains the arguments.
+
+        Raises ValueError for a wrong argument, ConfigError for a wrong configuration, OSError if
+        the log file cannot be opened.
+        """
+        self._functions = dict(commands or {})
+        self._settings = make_settings(
             name,
             queues,
             kind=kind,
@@ -67,16 +73,18 @@ class WorkerMonitor:
             max_idle=max_idle,
             has_own_loop=has_own_loop,
             app_version=app_version,
+            commands=(*OWN, *self._functions),
         )
-        self._output: LogOutput = self._settings.open_log()
+        self._output = self._settings.open_log()
         self._state = ProgramState()
-        self._beat: Beat | None = None
+        self._beat: BeatThread | None = None
+        self._commands: Commands | None = None
         self._lock = threading.Lock()
         self._names: set[str] = set()
         self._slots: ForkSlots | None = None
         self._is_child = False  # forked, and not watched yet
         self._parent = ""  # the id of the watched parent
-        _watch_forks(self)
+        watch_forks(self)
 
     @property
     def worker(self) -> str:
@@ -95,7 +103,7 @@ class WorkerMonitor:
                 return
             if self._slots is None:
                 self._slots = ForkSlots()
-            self._beat = Beat(self._settings, self._state, self._output, self._parent)
+            self._beat = self._make_beat()
             self._beat.start()
         atexit.unregister(self._at_exit)
         atexit.register(self._at_exit)
@@ -116,7 +124,7 @@ class WorkerMonitor:
 
         The arguments are those of `begin`.
         """
-        run = self._make_run(queue, name, id, uuid, attempt, wait, timeout, hard_timeout)
+        run = self._begin(queue, name, id, uuid, attempt, wait, timeout, hard_timeout)
         run.note_place(1, is_part=True)
         return run
 
@@ -139,7 +147,7 @@ class WorkerMonitor:
         seconds; None: not known. After `timeout` seconds it counts as hung (default: the monitor's
         `job_timeout`; 0: never), and after `hard_timeout` the alert is CRITICAL.
         """
-        run = self._make_run(queue, name, id, uuid, attempt, wait, timeout, hard_timeout)
+        run = self._begin(queue, name, id, uuid, attempt, wait, timeout, hard_timeout)
         run.note_place(1, is_part=True)
         return run
 
@@ -168,27 +176,28 @@ class WorkerMonitor:
 
     def ready(self) -> None:
         """Say that the program takes jobs."""
-        self._state.blocked_by = self._state.paused_by = ""
         self.loop()
+        self._state.blocked_by = self._state.paused_by = ""
 
     def stopping(self, reason: str, timeout: float | None = None) -> None:
-        """Say that the program stops after its jobs; more than 10 s after `timeout` it is hung."""
+        """Say that the program stops after its jobs. 10 s after `timeout` (seconds) it is hung."""
         self._state.stop_reason, self._state.is_stopping = reason, True
         if timeout is not None:
             self._state.shutdown_deadline = time.monotonic() + timeout
 
-    def stop(self, reason: str = "", *, failure: str = "", by_command: bool = False) -> None:
-        """Send what is left and end the beat; may take a few seconds.
+    def stop(self, reason: str = "", *, failure: str = "") -> None:
+        """Send what is left, and end the beat. This may take a few seconds.
 
-        The record is removed: the worker has ended, and that is no problem. For an expected one it
-        stays until the next one starts. `failure` is why the program ends with an error: then the
-        record stays and the worker counts as dead. `by_command`: an operator sent the command.
+        The worker has ended, and that is no problem: its record is removed, but an expected worker
+        must be started again in time. `failure` says why the program ends with an error: then the
+        record stays, and the worker counts as dead.
         """
         with self._lock:
             beat, self._beat = self._beat, None
-        if beat is None or self._is_child:
+        if beat is None:
             return
         self.stopping(reason or self._state.stop_reason)
+        by_command = self._commands is not None and self._commands.is_stopped
         beat.end(Ending(True, self._state.stop_reason, by_command), failure)
 
     def become_child(self, slot: int | None = None, *, max_idle: float = 0.0) -> None:
@@ -197,33 +206,62 @@ class WorkerMonitor:
         The first call of `job`, `begin`, `loop` or `ready` in a child does this by itself. `slot`
         is a number from 1 that no living child has; None: the lowest such number. The loop of a
         child is not judged, unless `max_idle` (seconds) is given. Does nothing in a process that
-        is no child.
+        is no child, or is watched already.
         """
         with self._lock:
-            if not self._is_child:
+            was_child, self._is_child = self._is_child, False
+            if not was_child:
                 return
-            self._is_child = False
-            parent = self._settings.worker
             try:
-                number = self._claim(slot)
-            except Exception as error:  # no number is free: the child works, but is not watched
-                self._settings.make_log("", self._output).error(
-                    "a forked process is not watched: {reason}", reason=format_exception_line(error)
-                )
+                number = ForkSlots.claim_from(self._slots, slot)
+            except Exception as error:  # the child works, but is not watched
+                reason = format_exception_line(error)
+                log = self._settings.make_log("", self._output)
+                log.error("a forked process is not watched: {reason}", reason=reason)
                 return
+            self._slots = None  # the child's own children have their own numbers
+            self._parent = self._settings.worker
             self._settings = self._settings.for_child(number, max_idle)
-            self._parent = parent
         self.start()
 
-    def _claim(self, slot: int | None) -> int:
-        slots, self._slots = self._slots, None  # the child's own children have their own numbers
-        if slots is None:
-            return slot or os.getpid()
-        if slot is not None and slots.take(slot):
-            return slot
-        return slots.claim()
+    def before_fork(self) -> bool:
+        """Wait until no lock is held that a child would inherit; False: that takes too long."""
+        return self._beat is not None and self._beat.pause_for_fork()
 
-    def _make_run(
+    def after_fork(self) -> None:
+        """Beat on, in the parent."""
+        if self._beat is not None:
+            self._beat.go_on()
+
+    def after_fork_in_child(self) -> None:
+        """Forget, in a child, what belongs to the parent: its thread, its locks, its jobs."""
+        was_watched = self._beat is not None
+        self._lock = threading.Lock()
+        self._beat = self._commands = None
+        self._state = ProgramState()
+        self._is_child = self._is_child or was_watched
+
+    def _make_beat(self) -> BeatThread:
+        settings = self._settings
+        beat = BeatThread(settings, self._state, self._output, self._restart, self._parent)
+        self._commands = Commands(self._functions, settings.worker, beat.make_record, beat.log)
+        inbox = CommandInbox(
+            settings.worker,
+            beat.instance,
+            self._commands.handle,
+            beat.errors,
+            beat.log,
+            secret=settings.secret,
+        )
+        if settings.commands:
+            beat.steps = [RedisMailbox(beat.writer.execute, settings.worker, inbox).tick]
+        return beat
+
+    def _restart(self, why: str) -> None:
+        if self._commands is not None:
+            self._commands.restart(why)
+
+    def _begin(
         self,
         queue: str,
         name: str,
@@ -236,20 +274,22 @@ class WorkerMonitor:
     ) -> MonitoredRun:
         if self._is_child:
             self.become_child()
-        if name not in self._names:
-            name = self._know(name)
         run = MonitoredRun(
-            queue, name, id, self._on_end, uuid=uuid, attempt=attempt, wait=wait,
+            queue,
+            name if name in self._names else self._know(name),
+            id,
+            self._on_end,
+            uuid=uuid,
+            attempt=attempt,
+            wait=wait,
             server=self._settings.server,
-        )  # fmt: skip
+        )
         limit = self._settings.job_timeout if timeout is None else timeout
         if limit:
             run.deadline = run.started_monotonic + limit
         if hard_timeout:
             run.hard_deadline = run.started_monotonic + hard_timeout
-        state = self._state
-        state.is_ready = True
-        state.running[run_key(run)] = run
+        self._state.begin(run)
         _current.set(run)
         return run
 
@@ -260,41 +300,12 @@ class WorkerMonitor:
         return name
 
     def _on_end(self, run: MonitoredRun, result: Run) -> None:
-        state, beat = self._state, self._beat
-        state.running.pop(run_key(run), None)
-        if not self._settings.has_own_loop:
-            state.loop_at = time.monotonic()  # the loop has run the job
-        with self._lock:
-            state.processed += 1
-            state.failed += result.outcome in FAILURES
-            state.busy_seconds += result.duration
+        self._state.end(run, result, loop_has_moved=not self._settings.has_own_loop)
+        beat = self._beat
         if beat is not None:
             beat.on_finished(result)
 
     def _at_exit(self) -> None:
-        error = getattr(sys, "last_value", None)  # the one that ended the program, if one did
+        error = getattr(sys, "last_value", None)  # the exception that ended the program, if one did
         failure = format_exception_line(error) if isinstance(error, Exception) else ""
         self.stop("its program has ended", failure=failure)
-
-    def _after_fork(self) -> None:
-        """Forget, in a child, what belongs to the parent: its thread, its locks, its jobs."""
-        was_watched = self._beat is not None
-        self._lock = threading.Lock()
-        self._beat = None
-        self._state = ProgramState()
-        self._is_child = self._is_child or was_watched
-
-
-def run_key(run: MonitoredRun) -> int:
-    """Return the key of a run among those of its process: two jobs may have the same id."""
-    return id(run)
-
-
-def _watch_forks(monitor: WorkerMonitor) -> None:
-    reference = weakref.ref(monitor)
-
-    def after_in_child() -> None:
-        if (found := reference()) is not None:
-            found._after_fork()
-
-    os.register_at_fork(after_in_child=after_in_child)

@@ -1,0 +1,45 @@
+"""Tells the monitors of a process when it forks."""
+
+import os
+import weakref
+from typing import Protocol
+
+
+class Forking(Protocol):
+    """What must do something when its process forks."""
+
+    def before_fork(self) -> bool:
+        """Prepare; return True if `after_fork` must follow in the parent."""
+
+    def after_fork(self) -> None:
+        """Go on in the parent."""
+
+    def after_fork_in_child(self) -> None:
+        """Go on in the child."""
+
+
+def watch_forks(one: Forking) -> None:
+    """Call the methods of `one` at each fork, as long as it exists.
+
+    The hooks themselves cannot be removed, so they hold no reference to it.
+    """
+    reference = weakref.ref(one)
+    is_prepared = False
+
+    def before() -> None:
+        nonlocal is_prepared
+        found = reference()
+        is_prepared = found is not None and found.before_fork()
+
+    def after_in_parent() -> None:
+        found = reference()
+        if found is not None and is_prepared:
+            found.after_fork()
+
+    def after_in_child() -> None:
+        if (found := reference()) is not None:
+            found.after_fork_in_child()
+
+    os.register_at_fork(
+        before=before, after_in_parent=after_in_parent, after_in_child=after_in_child
+    )
