@@ -113,10 +113,14 @@ def describe_restart(worker: Worker, beat: Heartbeat) -> str:
 
 def decide_left(worker: Worker, restarted: float = RESTARTED_WITHIN) -> tuple[State, str]:
     """Judge a worker that has stopped on request, and need not run: its crash is still told."""
-    if worker.heartbeat is None or not decide_restarted(worker, restarted):
+    beat = worker.heartbeat
+    if beat is None or not decide_restarted(worker, restarted):
         return Ok, ""
+    if beat.child_of and beat.crashed_at > beat.started_at:
+        ended = format_duration(crash_age(worker) or 0.0)
+        return Warn, f"{worker.id}: ended {ended} ago: {beat.last_exit}; {beat.child_of} started it"
     stopped = format_duration(worker.age)
-    crash = describe_restart(worker, worker.heartbeat)
+    crash = describe_restart(worker, beat)
     return Warn, f"{worker.id}: stopped on request {stopped} ago, {crash}"
 
 

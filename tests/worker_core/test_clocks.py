@@ -12,7 +12,8 @@ from beanwatch.store.clock import read_time
 from beanwatch.store.ledger import LedgerEntry, find_buried, job_key, read_job
 from beanwatch.store.outcome_counts import read_outcomes
 from beanwatch.store.records import decode_record
-from beanwatch.worker.control.client import Target, send_command
+from beanwatch.worker.control.channel import Target
+from beanwatch.worker.control.client import send_command
 from tests.real import Redis, wait_until
 from tests.worker_core.conftest import QUEUE, Broker, RunningWorker, StartWorker
 

@@ -11,6 +11,7 @@ from beanwatch.worker.control.commands import OWN, Commands, OnCommand
 from beanwatch.worker.control.inbox import CommandInbox
 from beanwatch.worker.control.redis_mailbox import RedisMailbox
 from beanwatch.worker.monitor.beat_thread import BeatThread
+from beanwatch.worker.monitor.ended_children import EndedChild, EndedChildren
 from beanwatch.worker.monitor.exceptions import format_exception_line
 from beanwatch.worker.monitor.fork_slots import ForkSlots
 from beanwatch.worker.monitor.forks import watch_forks
@@ -79,6 +80,7 @@ class WorkerMonitor:
         self._state = ProgramState()
         self._beat: BeatThread | None = None
         self._commands: Commands | None = None
+        self._ended_children: EndedChildren | None = None
         self._lock = threading.Lock()
         self._names: set[str] = set()
         self._slots: ForkSlots | None = None
@@ -196,9 +198,9 @@ class WorkerMonitor:
             beat, self._beat = self._beat, None
         if beat is None:
             return
-        self.stopping(reason or self._state.stop_reason)
-        by_command = self._commands is not None and self._commands.is_stopped
-        beat.end(Ending(True, self._state.stop_reason, by_command), failure)
+        ordered = self._commands.stop_reason if self._commands else ""
+        self.stopping(ordered or reason or self._state.stop_reason)
+        beat.end(Ending(True, self._state.stop_reason, bool(ordered)), failure)
 
     def become_child(self, slot: int | None = None, *, max_idle: float = 0.0) -> None:
         """Watch this forked process as a worker of its own, `HOST.NAME-SLOT`.
@@ -221,8 +223,19 @@ class WorkerMonitor:
                 return
             self._slots = None  # the child's own children have their own numbers
             self._parent = self._settings.worker
-            self._settings = self._settings.for_child(number, max_idle)
+            # The program's functions are for the parent.
+            self._settings, self._functions = self._settings.for_child(number, max_idle, OWN), {}
         self.start()
+
+    def child_ended(self, slot: int, pid: int, cause: str = "") -> None:
+        """Say in the parent that a child has ended which could not say so itself.
+
+        Its record is removed. `cause` says why, if nobody wanted that (`killed by signal 9`): then
+        the record tells of it for some minutes. Not needed if another child takes its slot.
+        """
+        if self._ended_children is not None:
+            worker = self._settings.for_child(slot, 0.0, ()).worker
+            self._ended_children.add(EndedChild(worker, pid, cause))
 
     def before_fork(self) -> bool:
         """Wait until no lock is held that a child would inherit; False: that takes too long."""
@@ -237,7 +250,7 @@ class WorkerMonitor:
         """Forget, in a child, what belongs to the parent: its thread, its locks, its jobs."""
         was_watched = self._beat is not None
         self._lock = threading.Lock()
-        self._beat = self._commands = None
+        self._beat = self._commands = self._ended_children = None
         self._state = ProgramState()
         self._is_child = self._is_child or was_watched
 
@@ -253,8 +266,10 @@ class WorkerMonitor:
             beat.log,
             secret=settings.secret,
         )
-        if settings.commands:
-            beat.steps = [RedisMailbox(beat.writer.execute, settings.worker, inbox).tick]
+        if settings.reports.redis is not None:
+            mailbox = RedisMailbox(beat.writer.execute, settings.worker, inbox)
+            self._ended_children = EndedChildren(settings.reports.redis, settings.worker)
+            beat.steps = [mailbox.tick, self._ended_children.tick]
         return beat
 
     def _restart(self, why: str) -> None:

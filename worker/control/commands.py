@@ -52,7 +52,7 @@ class Commands:
     ) -> None:
         self._functions, self._worker = functions, worker
         self._make_record, self._log = make_record, log
-        self.is_stopped = False  # the command `stop` was carried out
+        self.stop_reason = ""  # who sent the command `stop`, if somebody did
 
     def handle(self, message: Message) -> Answer:
         """Carry out a command and return the answer to it."""
@@ -63,7 +63,8 @@ class Commands:
         function = self._functions.get(name)
         if function is None:
             return self._answer(message, ok=False, text=f"this program cannot {name}")
-        self.is_stopped = self.is_stopped or name == "stop"
+        if name == "stop":
+            self.stop_reason = f"told to stop by {origin}"
         request = CommandRequest(name, origin, message.args.seconds)
         try:
             text = BackgroundCall(lambda: function(request), "beanwatch-command").wait(CALL_TIMEOUT)

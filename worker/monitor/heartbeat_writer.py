@@ -56,7 +56,8 @@ class HeartbeatWriter:
         self.is_expected = is_expected
         self._expiry: Command = () if is_expected else ("EX", RECORD_EXPIRY)
         self._monotonic, self._wall = monotonic, wall
-        self._execute = open_redis(url, ROUND_TRIP_TIMEOUT).execute
+        redis = open_redis(url, ROUND_TRIP_TIMEOUT)
+        self._execute, self.close = redis.execute, redis.close
         self.problem = ""  # why the record that `read` found is unreadable
         self._clock_offset: float | None = None  # Redis's clock minus our monotonic one, seconds
         self._started = monotonic()

@@ -45,14 +45,20 @@ class MonitorSettings(NamedTuple):
         """The worker's id: `HOST.NAME`."""
         return f"{self.host}.{self.name}"
 
-    def for_child(self, slot: int, max_idle: float) -> "MonitorSettings":
+    def for_child(self, slot: int, max_idle: float, commands: tuple[str, ...]) -> "MonitorSettings":
         """Return the settings of a forked child: it is a worker of its own."""
         name = f"{self.name[:58]}-{slot}"
         worker = f"{self.host}.{name}"
         reports = self.reports._replace(
             owner=self.reports.owner._replace(worker=worker), is_expected=worker in self.expected
         )
-        return self._replace(name=name, reports=reports, max_idle=max_idle, has_own_loop=False)
+        return self._replace(
+            name=name,
+            reports=reports,
+            max_idle=max_idle,
+            has_own_loop=False,
+            commands=commands if self.commands else (),
+        )
 
     def open_log(self) -> LogOutput:
         """Open the log file. Raises OSError."""
