@@ -39,7 +39,7 @@ def parser() -> Parser:
     parser = Parser("redis", __doc__, "--redis redis://queue1/0 -w 80 -c 95", Critical)
     add_redis(parser)
     parser.add_limits()
-    meaning = "-w and -c are limits on the used memory, in percent of Redis's maxmemory."
+    meaning = "-w and -c are limits on the used memory, in percent of the maxmemory of Redis."
     parser.epilog = f"{meaning}\n\n{parser.epilog}"
     return parser
 
@@ -80,7 +80,7 @@ def decide(state: RedisState, limits: Threshold) -> Iterator[tuple[State, str]]:
     if share is not None and not state.evicts:
         by_share, limit = judge(100 * share, limits)
         if limit:
-            yield by_share, f"{100 * share:.0f} % of Redis's maxmemory is used ({limit} %)"
+            yield by_share, f"{100 * share:.0f} % of its maxmemory is used ({limit} %)"
 
 
 class RedisContext(Context):  # type: ignore[misc]

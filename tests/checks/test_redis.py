@@ -44,7 +44,7 @@ def test_used_memory_is_judged_by_its_limits(check: Check, redis_server: Redis, 
     assert check("redis", "--redis", url).code == OK
     answer = check("redis", "--redis", url, "-w", "30")
     assert answer.code == WARNING
-    assert " % of Redis's maxmemory is used (limit 30 %)" in answer.text
+    assert " % of its maxmemory is used (limit 30 %)" in answer.text
     assert 40 < float(answer.perfdata["memory"].removesuffix("%")) < 90
     config = tmp_path / "beanwatch.toml"
     config.write_text(f'[redis]\nurl = "{url}"\n[checks.redis]\ncritical = 30\n')
