@@ -64,6 +64,7 @@ def test_an_acl_user(tmp_path: Path, ping: Ping) -> None:
 def test_a_unix_socket(tmp_path: Path, ping: Ping) -> None:
     with SpecialRedis(tmp_path, "--unixsocket", str(tmp_path / "r.sock")):
         assert ping(f"unix://{tmp_path}/r.sock?db=2") == b"1"
+    (tmp_path / "r.sock").unlink()
     with pytest.raises(RedisError, match=f"redis unix:{tmp_path}/r.sock: no such socket"):
         ping(f"unix://{tmp_path}/r.sock?db=2")
 
