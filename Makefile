@@ -2,6 +2,8 @@
 .DELETE_ON_ERROR:
 
 export PYTHON ?= python3
+# Tests and benchmarks start hundreds of processes: each module is compiled once, not by each.
+unexport PYTHONDONTWRITEBYTECODE
 
 # What the demo runs on Debian, and what only the tests need besides.
 DEMO_COMMANDS := beanstalkd redis-server nagios4 monitoring-plugins font cairo venv
@@ -50,7 +52,7 @@ dashboards: .venv/.installed ## write Grafana's dashboards and alert rules anew
 	.venv/bin/python -m beanwatch.grafana.generator
 
 test: setup-test lint ## set up, lint, and run every test against real servers
-	.venv/bin/pytest -n 4 --dist worksteal $(PYTEST)
+	.venv/bin/pytest -n 6 $(PYTEST)
 
 docs: .venv/.installed ## write the reference from the code, build the site, check every link
 	.venv/bin/python -m tests.operations.reference

@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 import pytest
 from hypothesis import HealthCheck, settings
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from tests.real import ROOT, Beanstalkd, Graphite, Proxy, Redis
 
@@ -18,6 +20,17 @@ settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCh
 settings.load_profile("busy")
 
 _numbers = itertools.count(1)
+
+# Tests of one server that takes seconds to start, or of one thing that takes seconds to make. Each
+# group runs in one process, so that this happens once in a run.
+GROUPS = (
+    "tests/queues/rabbitmq/",
+    "tests/queues/sql/",
+    "tests/queues/test_sqs.py",
+    "tests/test_packaging.py",
+)
+# They take minutes, most of them waiting: started first, they do not delay the end of a run.
+LONG = ("tests/test_night.py", "tests/grafana/test_on_real_", "tests/operations/test_shown.py")
 
 # A shell lets what it runs in the background ignore Ctrl-C, and so would all that we start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -29,6 +42,21 @@ class Result(NamedTuple):
     code: int
     stdout: str
     stderr: str
+
+
+class OneByOne(LoadScopeScheduling):
+    """Gives each free process the next group or, outside of groups, the next test."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return next((group for group in GROUPS if nodeid.startswith(group)), nodeid)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> OneByOne:
+    return OneByOne(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: not item.nodeid.startswith(LONG))
 
 
 @pytest.fixture

@@ -91,7 +91,7 @@ class RedisClient:
         timeout = max(0.0, min(timeout, self._timeout))
         end = self._clock() + timeout
         if not self._lock.acquire(timeout=timeout):
-            raise self._timed_out()
+            raise self._timed_out() from TimeoutError()
         try:
             self._wait_for_previous_call(end)
             self._end = end
@@ -124,7 +124,9 @@ class RedisClient:
             raise
         except Exception as error:
             self.close()
-            raise make_reply_error(self._url.name, self._explain(error)) from error
+            # A check has a state of its own for a timeout: the package's is the same as ours.
+            cause = TimeoutError() if isinstance(error, exceptions.TimeoutError) else error
+            raise make_reply_error(self._url.name, self._explain(error)) from cause
         return [
             make_reply_error(self._url.name, self._explain(reply))
             if isinstance(reply, exceptions.RedisError)

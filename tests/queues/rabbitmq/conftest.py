@@ -1,4 +1,4 @@
-"""One real RabbitMQ for all tests of a process, because it takes long to start; a vhost each."""
+"""One real RabbitMQ for all tests here, because it takes long to start, and a vhost for each."""
 
 from collections.abc import Iterator
 
@@ -11,6 +11,7 @@ from tests.real.rabbitmq import RabbitMQ, Vhost
 def rabbitmq(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMQ]:
     with RabbitMQ(tmp_path_factory.mktemp("rabbitmq")) as server:
         yield server
+        server.kill()  # to stop in order would take seconds
 
 
 @pytest.fixture
