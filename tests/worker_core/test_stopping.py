@@ -351,13 +351,13 @@ def test_a_raised_version_restarts_every_worker_after_its_job(
     start_worker: StartWorker, broker: Broker, redis_server: Redis
 ) -> None:
     with redis_server.client() as redis:
-        redis.set("beanwatch:version", "1")
+        redis.set("{beanwatch}:version", "1")
         workers = [start_worker("--restart-spread", 1, name=name) for name in ("w1", "w2")]
         for worker in workers:
             worker.wait_for("idle")
         broker.put("sleep", {"seconds": 3})
         wait_until(lambda: any(worker.beat().job for worker in workers))
-        redis.set("beanwatch:version", "2")
+        redis.set("{beanwatch}:version", "2")
     assert [worker.exit_code() for worker in workers] == [10, 10]
     assert sorted(workers[0].outcomes() + workers[1].outcomes()) == ["ok"]
 
