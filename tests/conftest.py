@@ -99,6 +99,19 @@ def proxy() -> Iterator[Callable[[str], Proxy]]:
 
 
 @pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    """A certificate of 127.0.0.1, signed by itself, and its key, in one file."""
+    file = tmp_path / "cert.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
+         "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1",
+         "-keyout", file, "-out", file],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    return file
+
+
+@pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of 2 MB, which only root can make."""
     disk = tmp_path / "disk"

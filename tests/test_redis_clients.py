@@ -71,20 +71,9 @@ def test_a_unix_socket(tmp_path: Path, ping: Ping) -> None:
 
 
 @pytest.fixture
-def certificate(tmp_path: Path) -> Path:
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
-         "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1",
-         "-keyout", tmp_path / "key.pem", "-out", tmp_path / "cert.pem"],
-        check=True, capture_output=True,
-    )  # fmt: skip
-    return tmp_path / "cert.pem"
-
-
-@pytest.fixture
 def tls_redis(tmp_path: Path, certificate: Path) -> Iterator[Redis]:
     options = ["--port", "0", "--tls-port", "{port}", "--tls-auth-clients", "no"]
-    files = ["--tls-cert-file", str(certificate), "--tls-key-file", str(tmp_path / "key.pem")]
+    files = ["--tls-cert-file", str(certificate), "--tls-key-file", str(certificate)]
     with SpecialRedis(tmp_path / "redis", *options, *files) as server:
         yield server
 

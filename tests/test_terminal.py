@@ -21,6 +21,7 @@ from beanwatch.store.heartbeats import (
     encode_heartbeat,
     worker_key,
 )
+from beanwatch.store.outcome_counts import outcomes_key
 from beanwatch.telemetry.logging.setup import configure, get_logger
 from tests.queues.liar import Liar
 from tests.real import Redis
@@ -52,7 +53,7 @@ def evil_redis(redis_server: Redis) -> Redis:
         client.zadd(WORKERS_KEY, {worker: time.time()})
         client.set(worker_key(worker), encode_heartbeat(evil_record()))
     minute = int(time.time()) // 60
-    client.hset(f"beanwatch:outcomes:{minute}", f"{EVIL}|{EVIL}|failed", 5)
+    client.hset(outcomes_key(minute), f"{EVIL}|{EVIL}|failed", 5)
     client.zadd(WORKERS_KEY, {"web1.b": time.time()})
     client.set(worker_key("web1.b"), json.dumps({"note": [EVIL]}))
     return redis_server

@@ -46,7 +46,7 @@ def pick_redis(options: argparse.Namespace, config: Config) -> RedisUrl:
 def open_redis(options: argparse.Namespace, config: Config, output: PluginOutput) -> RedisReader:
     """Connect to Redis. Raises RedisError, UsageError (wrong URL), ConfigError (password file)."""
     url = pick_redis(options, config)
-    output.current_step, output.heading = f"asking redis {url.address}", "redis"
+    output.current_step, output.heading = f"asking redis {url.name}", "redis"
     return RedisReader(url, options.timeout * READING_SHARE)
 
 

@@ -105,6 +105,6 @@ def test_a_user_who_may_not_find_out_is_unknown_until_heartbeats_arrive(
     url = url_of(redis_server, USERS["no writes"].replace("+info", ""))
     answer = check("redis", "--redis", url)
     assert answer.code == UNKNOWN
-    assert "may run neither INFO nor SET beanwatch:probe" in answer.text
+    assert "may run neither INFO nor SET {beanwatch}:probe" in answer.text
     beat(redis_server, "web1.a")
     assert check("redis", "--redis", url).code == OK

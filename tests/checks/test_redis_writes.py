@@ -14,7 +14,7 @@ from tests.real import Beanstalkd, Redis
 Run = Callable[..., tuple[int, str, str]]
 OK, WARNING, CRITICAL, UNKNOWN = range(4)
 # Users with a few rights, as ACL rules.
-READS = "on >secret ~beanwatch:* -@all +@read +time +ping +select"
+READS = "on >secret ~{beanwatch}:* -@all +@read +time +ping +select"
 USERS = {
     "all": "",
     "no INFO": f"{READS} +@write",

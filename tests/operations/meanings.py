@@ -17,46 +17,46 @@ NATIVE = {
     },
 }
 REDIS = {
-    "beanwatch:workers": (
+    "{beanwatch}:workers": (
         "sorted set: worker ids by the time of their last heartbeat, by Redis's clock",
         "removed at a clean stop, unless the worker is expected; else with its record",
     ),
-    "beanwatch:worker:<id>": (
+    "{beanwatch}:worker:<id>": (
         "the heartbeat record, JSON, see below",
         "1 hour; of an expected worker: never",
     ),
-    "beanwatch:ended": (
+    "{beanwatch}:ended": (
         "sorted set: workers that stopped, need not run, but still have a crash or recycles to "
         "tell; by the time of the stop",
         "1 hour, or until the worker starts again",
     ),
-    "beanwatch:version": ("raised by `beanwatch workers restart`", "never"),
-    "beanwatch:outcomes:<minute>": ("hash: `queue|job|outcome` to count", "2 hours"),
-    "beanwatch:job:<uuid>": ("sorted set: the runs of a job, JSON, by their start", "{ledger}"),
-    "beanwatch:job-number:<server id>:<job id>": ("the runs of a job without a uuid", "{ledger}"),
-    "beanwatch:job-uuid:<server id>:<job id>": ("the uuid of a job", "{ledger}"),
-    "beanwatch:buried:<server id>:<queue>": ("sorted set: buried jobs by job id", "30 days"),
-    "beanwatch:buried-on:<queue>": (
+    "{beanwatch}:version": ("raised by `beanwatch workers restart`", "never"),
+    "{beanwatch}:outcomes:<minute>": ("hash: `queue|job|outcome` to count", "2 hours"),
+    "{beanwatch}:job:<uuid>": ("sorted set: the runs of a job, JSON, by their start", "{ledger}"),
+    "{beanwatch}:job-number:<server id>:<job id>": ("the runs of a job without a uuid", "{ledger}"),
+    "{beanwatch}:job-uuid:<server id>:<job id>": ("the uuid of a job", "{ledger}"),
+    "{beanwatch}:buried:<server id>:<queue>": ("sorted set: buried jobs by job id", "30 days"),
+    "{beanwatch}:buried-on:<queue>": (
         "sorted set: ids of the servers on which jobs of the queue were buried, by the last time",
         "30 days",
     ),
-    "beanwatch:jobs": (
+    "{beanwatch}:jobs": (
         "sorted set: all keys of the ledger, so that it can be limited as a whole",
         "never",
     ),
-    "beanwatch:started:<server id>:<job id>": (
+    "{beanwatch}:started:<server id>:<job id>": (
         "set: deliveries (`reserves`) of a job that started to run and were not acknowledged",
         "7 days",
     ),
-    "beanwatch:started": (
-        "sorted set: the keys `beanwatch:started:...`, so that at most 10000 are kept",
+    "{beanwatch}:started": (
+        "sorted set: the keys `{beanwatch}:started:...`, so that at most 10000 are kept",
         "never",
     ),
-    "beanwatch:stops": (
+    "{beanwatch}:stops": (
         "sorted set: stops that a command caused, JSON, by Redis's clock; at most 1000",
         "10 minutes",
     ),
-    "beanwatch:probe": (
+    "{beanwatch}:probe": (
         "written to test that Redis takes writes, and that those before it arrived",
         "1 minute",
     ),
@@ -154,7 +154,7 @@ CONFIG = {
     "servers.NAME.endpoint_url": "where the API is, in place of the provider's own address",
     "servers.NAME.cloudwatch": "read ages and counters from CloudWatch, which bills each request",
     "redis.url": "the Redis of the heartbeats and the ledger; empty: off; `redis://`, "
-    "`rediss://`, `unix://`, `redis+sentinel://`",
+    "`rediss://`, `unix://`, `redis+sentinel://`, `redis+cluster://`, `rediss+cluster://`",
     "redis.password_file": "a file whose first line is the password",
     "graphite.address": "carbon's plaintext port; empty: off",
     "graphite.url": "the render API, without `/render`; empty: off",

@@ -234,7 +234,7 @@ def test_a_redis_user_without_info_has_all_that_works_said_to_work(
     doctor: Doctor, beanstalkd: Beanstalkd, redis_server: Redis
 ) -> None:
     beat(redis_server, "web1.email", interval=100.0)
-    rights = "on >secret ~beanwatch:* -@all +@read +@write +time +ping +select"
+    rights = "on >secret ~{beanwatch}:* -@all +@read +@write +time +ping +select"
     redis_server.client().execute_command("ACL", "SETUSER", "watch", *rights.split())
     doctor.tables = {
         "servers": {"q1": beanstalkd.address},

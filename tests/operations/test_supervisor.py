@@ -200,7 +200,7 @@ def test_told_to_stop_a_worker_stays_down_and_told_to_restart_it_comes_back(
     first = beats(redis_server, lambda beat: beat.state == "idle")
     os.kill(first["web1.email-1"].pid, signal.SIGTERM)
     wait_until(lambda: supervisord.states() == ["EXITED", "RUNNING", "RUNNING"], 20)
-    redis_server.client().incr("beanwatch:version")
+    redis_server.client().incr("{beanwatch}:version")
     wait_until(
         lambda: all(
             read_beat(redis_server, worker).instance != first[worker].instance

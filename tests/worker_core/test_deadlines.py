@@ -76,7 +76,7 @@ def test_past_the_hard_deadline_the_job_is_released_and_the_process_ends(
     assert beat.restarts == 2
     assert beat.last_exit == f"hang (job {job_id}) ran past its hard deadline"
     with redis_server.client() as redis:
-        minutes = [redis.hgetall(key) for key in redis.keys("beanwatch:outcomes:*")]  # 1 or 2
+        minutes = [redis.hgetall(key) for key in redis.keys("{beanwatch}:outcomes:*")]  # 1 or 2
         assert sum(int(minute["work|hang|timeout"]) for minute in minutes) == 2
 
 

@@ -170,6 +170,24 @@ def test_it_stops_at_once_while_beanstalkd_is_away(
     assert worker.exit_code() == 0
 
 
+def test_a_stop_tells_what_it_could_not_send_any_more(
+    start_worker: StartWorker, broker: Broker, redis_server: Redis
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        metrics = f"graphite://127.0.0.1:{deaf.getsockname()[1]}"
+        worker = start_worker("--ledger", "all", "--metrics", metrics)
+        worker.wait_for("idle")
+        redis_server.kill()
+        broker.put("ok")
+        wait_until(lambda: worker.outcomes() == ["ok"])
+        worker.signal(signal.SIGTERM)
+        assert worker.exit_code() == 0
+    told = worker.logged("lost since the start")
+    assert told is not None
+    assert told["context"]["metrics"] > 0
+    assert told["context"]["records"] > 0
+
+
 @pytest.mark.parametrize("option", [("--max-jobs", 3), ("--max-time", "1"), ("--max-memory", "1M")])
 def test_it_is_recycled_by_its_limits_after_the_job_in_hand(
     start_worker: StartWorker, broker: Broker, option: tuple[str, object]
@@ -351,13 +369,13 @@ def test_a_raised_version_restarts_every_worker_after_its_job(
     start_worker: StartWorker, broker: Broker, redis_server: Redis
 ) -> None:
     with redis_server.client() as redis:
-        redis.set("beanwatch:version", "1")
+        redis.set("{beanwatch}:version", "1")
         workers = [start_worker("--restart-spread", 1, name=name) for name in ("w1", "w2")]
         for worker in workers:
             worker.wait_for("idle")
         broker.put("sleep", {"seconds": 3})
         wait_until(lambda: any(worker.running().name for worker in workers))
-        redis.set("beanwatch:version", "2")
+        redis.set("{beanwatch}:version", "2")
     assert [worker.exit_code() for worker in workers] == [10, 10]
     assert sorted(workers[0].outcomes() + workers[1].outcomes()) == ["ok"]
 

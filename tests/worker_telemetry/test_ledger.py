@@ -17,7 +17,7 @@ from msgspec.structs import asdict, replace
 from beanwatch.net.redis_reader import RedisReader
 from beanwatch.net.redis_url import parse_redis_url
 from beanwatch.store import ledger as reader
-from beanwatch.store.ledger import BuriedJob, LedgerEntry
+from beanwatch.store.ledger import BuriedJob, LedgerEntry, job_key
 from beanwatch.store.outcome_counts import JobKind, outcome_field, parse_outcomes, read_outcomes
 from beanwatch.store.records import RecordError, decode_record
 from beanwatch.worker.monitor.ledger_writer import LedgerWriter, Mode
@@ -27,10 +27,10 @@ from beanwatch.worker.monitor.runs import Run
 from beanwatch.worker.telemetry import ledger_writer as writer
 from tests.real import ROOT, Proxy, Redis, wait_until
 from tests.real.redis_server import Sentinel, SpecialRedis
-from tests.test_redis_clients import certificate, tls_redis
+from tests.test_redis_clients import tls_redis
 from tests.worker_telemetry.conftest import RecordingLog
 
-__all__ = ["certificate", "tls_redis"]  # fixtures
+__all__ = ["tls_redis"]  # a fixture
 
 Connect = Callable[..., RedisStream]
 
@@ -146,7 +146,7 @@ def test_what_each_mode_records(
     settled(stream)
     assert len(reader.read_job(execute(redis_server.url), "u")) == expected
     if mode == "off":
-        assert redis_server.client().keys("*") == ["beanwatch:probe"]
+        assert redis_server.client().keys("*") == ["{beanwatch}:probe"]
 
 
 def test_what_was_announced_survives_a_kill_at_the_very_next_moment(redis_server: Redis):
@@ -171,8 +171,8 @@ def test_what_was_announced_survives_a_kill_at_the_very_next_moment(redis_server
         )
         assert done.returncode == -9
         client = redis_server.client()
-        wait_until(lambda r=round_, c=client: c.exists(f"beanwatch:job:{r}-99"))
-        assert all(client.exists(f"beanwatch:job:{round_}-{n}") for n in range(100))
+        wait_until(lambda r=round_, c=client: c.exists(job_key(f"{r}-99", "", 0)))
+        assert all(client.exists(job_key(f"{round_}-{n}", "", 0)) for n in range(100))
 
 
 def test_nothing_stays_for_ever_and_nothing_grows_without_bound(
@@ -206,9 +206,9 @@ def test_nothing_stays_for_ever_and_nothing_grows_without_bound(
     ledger.tick()
     settled(stream)
     client = redis_server.client()
-    assert client.zcard("beanwatch:jobs") == 20
-    keys = {*client.keys("beanwatch:job:*"), *client.keys("beanwatch:job-uuid:*")}
-    assert keys == set(client.zrange("beanwatch:jobs", 0, -1))
+    assert client.zcard("{beanwatch}:jobs") == 20
+    keys = {*client.keys("{beanwatch}:job:*"), *client.keys("{beanwatch}:job-uuid:*")}
+    assert keys == set(client.zrange("{beanwatch}:jobs", 0, -1))
     assert all(0 < client.ttl(key) <= writer.KEPT for key in keys)
     runs = reader.read_job(execute(redis_server.url), "often")
     assert [run.attempt for run in runs] == list(range(100 - writer.RUNS_KEPT, 100))
@@ -393,7 +393,7 @@ def test_outcomes_are_counted_by_the_minute_and_expire(
     assert read_outcomes(look, 2) == {send: {"ok": 2, "buried": 1}}
     assert read_outcomes(look, 10) == {send: {"ok": 2, "buried": 1}, report: {"poison": 1}}
     client = redis_server.client()
-    assert all(0 < client.ttl(key) <= 7200 for key in client.keys("beanwatch:outcomes:*"))
+    assert all(0 < client.ttl(key) <= 7200 for key in client.keys("{beanwatch}:outcomes:*"))
 
 
 def test_counts_that_may_have_arrived_are_not_sent_twice(

@@ -222,7 +222,7 @@ def test_a_raised_version_restarts_the_worker(parts: Parts):
     parts.heartbeat.write(MINE)
     assert (parts.state.exit_code, parts.state.stop_reason) == (
         RECYCLED,
-        "all workers were told to restart (beanwatch:version has changed)",
+        "all workers were told to restart ({beanwatch}:version has changed)",
     )
 
 

@@ -1,14 +1,14 @@
 """RedisMailbox: receives commands through Redis, for workers without a beanstalkd.
 
-A command is a JSON text in the list `beanwatch:commands:<worker id>`, which expires with it. The
+A command is a JSON text in the list `{beanwatch}:commands:<worker id>`, which expires with it. The
 answer goes to the list that the command names.
 """
 
 from collections.abc import Sequence
 from typing import Any
 
+from beanwatch.net.redis_url import KEY_PREFIX, Execute, RedisError
 from beanwatch.net.redis_url import Command as RedisCommand
-from beanwatch.net.redis_url import Execute, RedisError
 from beanwatch.worker.control.inbox import CommandInbox
 from beanwatch.worker.control.messages import REPLY_PREFIX, encode
 
@@ -18,12 +18,12 @@ ANSWER_EXPIRY = 60  # seconds
 
 def commands_key(worker: str) -> str:
     """Return the key of the commands for a worker, a list."""
-    return f"beanwatch:commands:{worker}"
+    return f"{KEY_PREFIX}commands:{worker}"
 
 
 def answers_key(reply_to: str) -> str:
     """Return the key of the answers to one sender of commands, a list."""
-    return f"beanwatch:answers:{reply_to.removeprefix(REPLY_PREFIX)}"
+    return f"{KEY_PREFIX}answers:{reply_to.removeprefix(REPLY_PREFIX)}"
 
 
 class RedisMailbox:

@@ -129,6 +129,7 @@ class Process:
         options, log = settings.options, telemetry.log
         self._settings, self._guards, self._log = settings, guards, log
         self._log_output, self._leaving = telemetry.log_output, threading.Lock()
+        self._log_losses = telemetry.log_losses
         self._state = state = WorkerState(options.shutdown_timeout)
         self._errors = errors = InternalErrors(state, log)
         self._sinks = sinks = Sinks(telemetry.sinks, errors)
@@ -292,6 +293,7 @@ class Process:
         box, where the next instance and the checks find it.
         """
         self._sinks.close(SINK_CLOSE_TIMEOUT)
+        self._errors.attempt(self._log_losses)
         try:
             is_written = self._reporter.report_exit(exit_reason, self._state.ending())
         except Exception as error:

@@ -1,8 +1,6 @@
 """GraphiteDelivery: a thread that sends batches of points to carbon with the graphyte package."""
 
 import random
-import select
-import socket
 import threading
 import time
 from collections import deque
@@ -12,14 +10,16 @@ from typing import NamedTuple
 from graphyte import Sender
 from structlog.typing import FilteringBoundLogger
 
-from beanwatch.net.address import Address, connect
-from beanwatch.net.errors import quote_answer, socket_reason
+from beanwatch.net.address import Address
+from beanwatch.net.errors import socket_reason
 from beanwatch.telemetry.logging.problems import ProblemLog
+from beanwatch.worker.monitor.carbon_watch import CarbonWatch
 
-MAX_KEPT = 4 * 1024 * 1024  # bytes of unsent batches and of batches sent within RESEND_WINDOW
+MAX_KEPT = 4 * 1024 * 1024  # bytes of batches that wait or were sent within RESEND_WINDOW
 MAX_SEND = 256 * 1024  # bytes in one send; a larger batch is sent alone
 SEND_TIMEOUT = 5.0  # seconds for connecting, and for each send
-ANSWER_WAIT = 0.5  # seconds to wait for an answer, which shows that the server is not carbon
+READ_TIMEOUT = 60.0  # seconds for carbon to read what was sent; then it is sent again
+SLOW_AFTER = 10.0  # seconds; a carbon that takes longer to read is a problem
 RESEND_WINDOW = 60.0  # seconds; a carbon that crashes loses the points that it received last
 CHECK_INTERVAL = 1.0  # seconds between two checks whether carbon has closed the connection
 MAX_PAUSE = 30.0  # seconds; longest pause between two attempts to connect
@@ -35,14 +35,17 @@ class Batch(NamedTuple):
 class GraphiteDelivery:
     """Queues batches and sends them in a thread. Only `close` waits for the network.
 
-    graphyte opens a connection for each send and cannot tell whether carbon has read the points.
-    So a second connection to carbon stays open, to detect a crash. When it breaks, the batches of
-    the last RESEND_WINDOW seconds are sent again. Duplicates do no harm: Graphite overwrites a
-    point with an equal one.
+    graphyte cannot tell whether carbon has read the points, so `CarbonWatch` asks carbon after each
+    send. Until carbon answers, nothing else is sent, and the batches wait. If its connection
+    breaks, they are sent again, and so are those of the last RESEND_WINDOW seconds: a carbon that
+    crashes loses what it has not stored yet. Duplicates do no harm: Graphite overwrites a point
+    with an equal one.
 
-    `first_line(dropped)` returns a line that is sent first over the second connection; `dropped` is
-    the number of points lost so far. carbon never answers. A server that answers it is not carbon
-    and gets no points.
+    Not noticed is the loss of graphyte's connection alone: it was reset after our kernel had taken
+    all points, while carbon went on and answered.
+
+    `first_line(dropped)` returns a line that is sent first over a connection; `dropped` is the
+    number of points lost so far.
     """
 
     def __init__(
@@ -60,9 +63,11 @@ class GraphiteDelivery:
         self._clock = clock
         self._wake = threading.Condition()
         self._waiting: deque[Batch] = deque()
-        self._sent: deque[tuple[float, Batch]] = deque()
+        self._asked: list[Batch] = []  # the first of `_waiting`: sent, and carbon was asked
+        self._asked_at = 0.0
+        self._sent: deque[tuple[float, Batch]] = deque()  # carbon has read these
         self._size = 0  # bytes in `_waiting` and `_sent`
-        self._watched: socket.socket | None = None  # the second connection; for the thread only
+        self._watch = CarbonWatch(address, SEND_TIMEOUT)  # for the thread only
         self._sender: Sender | None = None
         self._failures = 0  # consecutive failures to connect
         self._retry_at = 0.0
@@ -75,12 +80,12 @@ class GraphiteDelivery:
     @property
     def is_connected(self) -> bool:
         """True while there is a connection to carbon that is not known to be closed."""
-        return self._watched is not None
+        return self._watch.is_connected
 
     def put(self, batch: Batch) -> None:
-        """Queue a batch. If it does not fit, drop the oldest batches: first sent, then unsent ones.
+        """Queue a batch. If it does not fit, drop the oldest, first those that carbon has read.
 
-        Only unsent batches count as dropped.
+        All others count as dropped, also if it is not known whether carbon has read them.
         """
         with self._wake:
             self._waiting.append(batch)
@@ -94,7 +99,7 @@ class GraphiteDelivery:
             self._wake.notify()
 
     def close(self, timeout: float) -> None:
-        """Send the queued batches within `timeout` seconds, and count the rest as dropped."""
+        """Send the queued batches within `timeout` seconds; count unconfirmed ones as dropped."""
         with self._wake:
             self._must_finish = True
             self._wake.notify()
@@ -120,41 +125,53 @@ class GraphiteDelivery:
                     break
                 if pause and not (self._waiting and self.is_connected):
                     self._wake.wait(pause)
-        if self._watched is not None:
-            self._watched.close()
+        self._watch.close()
 
     def _step(self) -> float:
-        """Connect or send once. Return the seconds to wait before the next call. Raises nothing."""
+        """Connect, send or ask once; return the seconds to wait before the next call.
+
+        Raises nothing.
+        """
         if not self.is_connected and (left := self._retry_at - self._clock()) > 0:
             return left
         try:
-            if self._watched is None:
+            if not self.is_connected:
                 self._connect()
-            elif said := self._read_answer(self._watched):
-                raise OSError(said)
-            batches = self._pick()
-            if not batches or self._sender is None:
+            self._watch.check()
+            if self._asked:
+                self._wait_for_answer()
+            elif batches := self._pick():
+                self._send(batches)
+            else:
                 return CHECK_INTERVAL
-            self._sender.send_socket(b"".join(batch.lines for batch in batches))
         except Exception as error:  # not only OSError: a resolver may raise others for odd names
             return self._disconnect(error)
-        self._mark_sent(batches)
         return 0.0
 
+    def _send(self, batches: list[Batch]) -> None:
+        if self._sender is not None:
+            self._sender.send_socket(b"".join(batch.lines for batch in batches))
+        self._watch.ask()
+        self._asked, self._asked_at = batches, self._clock()
+
+    def _wait_for_answer(self) -> None:
+        """Wait one CHECK_INTERVAL for carbon's answer. Raises TimeoutError after READ_TIMEOUT."""
+        if self._watch.has_answered(CHECK_INTERVAL):
+            self._mark_sent(self._asked)
+            self._asked = []
+            self._clear()
+        elif (waited := self._clock() - self._asked_at) > READ_TIMEOUT:
+            raise TimeoutError
+        elif waited > SLOW_AFTER:
+            self._report("it does not read what was sent")
+
     def _connect(self) -> None:
-        sock = connect(self._address, SEND_TIMEOUT)
-        try:
-            sock.sendall(self._first_line(self.dropped))
-            if said := self._read_answer(sock, ANSWER_WAIT):
-                raise OSError(said)
-            host, port = sock.getpeername()[:2]
-        except BaseException:
-            sock.close()
-            raise
         # Give graphyte the IP address: it would resolve a host name for each send.
-        self._sender = Sender(host, port, timeout=SEND_TIMEOUT, raise_send_errors=True)
-        self._watched = sock
+        where = self._watch.connect(self._first_line(self.dropped))
+        self._sender = Sender(where.host, where.port, timeout=SEND_TIMEOUT, raise_send_errors=True)
         self._failures = 0
+
+    def _clear(self) -> None:
         lost, self._dropped_before = self.dropped - self._dropped_before, self.dropped
         self._problems.clear(
             "graphite",
@@ -164,14 +181,13 @@ class GraphiteDelivery:
         )
 
     def _disconnect(self, error: Exception) -> float:
-        """Close the connection and queue again the batches that may be lost.
+        """Close the connections and queue again the batches that may be lost.
 
         Return the pause in seconds before the next attempt to connect.
         """
-        was_connected = self._watched is not None
-        if self._watched is not None:
-            self._watched.close()
-            self._watched = None
+        was_connected = self.is_connected
+        self._watch.close()
+        self._asked = []
         now = self._clock()
         with self._wake:
             again = [batch for sent_at, batch in self._sent if now - sent_at <= RESEND_WINDOW]
@@ -196,17 +212,6 @@ class GraphiteDelivery:
             reason=reason,
         )
 
-    def _read_answer(self, sock: socket.socket, timeout: float = 0.0) -> str:
-        """Return why the connection is unusable: the server has answered or closed it. Else ""."""
-        poll = select.poll()
-        poll.register(sock, select.POLLIN)
-        if not poll.poll(timeout * 1000):
-            return ""
-        said = sock.recv(40)
-        if said:
-            return f"this is not carbon: it answered {quote_answer(said)}"
-        return "the server closed the connection"
-
     def _pick(self) -> list[Batch]:
         """Return the oldest queued batches for one send. They stay queued until they are sent."""
         picked: list[Batch] = []
@@ -220,7 +225,7 @@ class GraphiteDelivery:
         return picked
 
     def _mark_sent(self, batches: list[Batch]) -> None:
-        """Keep batches that were sent for RESEND_WINDOW seconds, in case carbon crashes."""
+        """Keep batches that carbon has read for RESEND_WINDOW seconds, in case it crashes."""
         now = self._clock()
         with self._wake:
             for batch in batches:

@@ -77,7 +77,7 @@ class HeartbeatReporter:
                 why = f"another worker with this id runs on {rival}"
                 self._on_duplicate(why)
         if self._versions.is_restart_due(self._clock()):
-            why = "all workers were told to restart (beanwatch:version has changed)"
+            why = "all workers were told to restart ({beanwatch}:version has changed)"
             self._versions.take_restart()
             self._restart(why)
 
@@ -172,7 +172,7 @@ class DuplicateWatch:
 
 
 class VersionWatch:
-    """Watches the Redis key `beanwatch:version`; a change requests a restart of all workers.
+    """Watches the Redis key `{beanwatch}:version`; a change requests a restart of all workers.
 
     Each worker restarts at a random moment within `spread` seconds, so that not all do at once.
     """

@@ -28,7 +28,7 @@ class PreviousHeartbeat(NamedTuple):
     """The content of Redis before a heartbeat was written.
 
     `record` is the record that the heartbeat has replaced; None if there was none, or if it could
-    not be decoded. `version` is the value of `beanwatch:version`; None if it is not set.
+    not be decoded. `version` is the value of `{beanwatch}:version`; None if it is not set.
     """
 
     record: Heartbeat | None

@@ -9,7 +9,7 @@ from hiredis import HiredisError, Reader, pack_command
 from structlog.typing import FilteringBoundLogger
 
 from beanwatch.net.redis_reader import RedisReader
-from beanwatch.net.redis_url import Command, RedisError, RedisUrl, make_reply_error
+from beanwatch.net.redis_url import KEY_PREFIX, Command, RedisError, RedisUrl, make_reply_error
 from beanwatch.store.redis_state import WRITE_TEST
 from beanwatch.worker.monitor.resending import MAX_KEPT, OutgoingMessage, ResendingConnection
 
@@ -19,8 +19,11 @@ PROBE_AFTER = 256 * 1024  # unconfirmed bytes; above it, send a probe before the
 _pack: Callable[[tuple[Any, ...]], bytes] = pack_command  # its stub allows one argument only
 
 _SILENCE = _pack(("CLIENT", "REPLY", "OFF"))
+# While a Redis Cluster moves our keys, a node still takes writes to a key that it has, and refuses
+# those to a key that it has not: ask for one that no node has.
+_TESTS: tuple[Command, ...] = (WRITE_TEST, ("EXISTS", f"{KEY_PREFIX}none"))
 _PROBE = OutgoingMessage(
-    _pack(("CLIENT", "REPLY", "ON")) + _pack(tuple(WRITE_TEST)) + _SILENCE,
+    b"".join(_pack(tuple(one)) for one in (("CLIENT", "REPLY", "ON"), *_TESTS)) + _SILENCE,
     weight=0,
     may_repeat=False,
     is_probe=True,
@@ -48,7 +51,7 @@ class RedisStream(ResendingConnection):
     ) -> None:
         self._server = url.name
         self._parser = Reader()
-        self._answers = 0  # replies to the current probe, which has two
+        self._answers = 0  # replies to the current probe
         self._probing = False
         self._probed_at = 0.0
 
@@ -57,7 +60,7 @@ class RedisStream(ResendingConnection):
             # Try a write first: a stopped Redis still accepts connections (its kernel does), and a
             # Redis that is full still replies.
             try:
-                redis.execute([("CLIENT", "REPLY", "ON"), WRITE_TEST])
+                redis.execute([("CLIENT", "REPLY", "ON"), *_TESTS])
             except RedisError:
                 redis.close()
                 raise
@@ -117,7 +120,7 @@ class RedisStream(ResendingConnection):
             # the cause.
             raise OSError(str(make_reply_error(self._server, str(answer))))
         self._answers += 1
-        if self._answers == 2:
+        if self._answers == 1 + len(_TESTS):
             self._answers = 0
             self._probing = False
             while self._sent and not self._confirm_oldest().is_probe:

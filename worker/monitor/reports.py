@@ -49,6 +49,16 @@ class Reports(NamedTuple):
         """Return how many metric values, and how many records for Redis, could not be sent."""
         return self.metrics.dropped, self.stream.dropped if self.stream else 0
 
+    def log_losses(self) -> None:
+        """Log what the closed sinks could not send: nothing else tells it, now that they are."""
+        metrics, records = self.count_dropped()
+        if metrics or records:
+            self.log.warning(
+                "lost since the start: {metrics} metric values, {records} records for Redis",
+                metrics=metrics,
+                records=records,
+            )
+
     def record_killed_run(self, instance: str, run: Run) -> None:
         """Write a run during which another instance ended into log, ledger and outcome counts.
 

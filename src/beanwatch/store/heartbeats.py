@@ -6,19 +6,19 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from beanwatch.net.redis_info import RedisState
-from beanwatch.net.redis_url import Command, Execute, RedisError, describe_refusal
+from beanwatch.net.redis_url import KEY_PREFIX, Command, Execute, RedisError, describe_refusal
 from beanwatch.store.clock import parse_time
 from beanwatch.store.records import RecordError, decode_record, parse_job_id, read_record
 from beanwatch.store.redis_state import read_state
 from beanwatch.store.run_totals import RunTotals, parse_totals
 
 # A sorted set of worker ids; the score is the time of the last heartbeat by Redis's clock.
-WORKERS_KEY = "beanwatch:workers"
+WORKERS_KEY = f"{KEY_PREFIX}workers"
 # A sorted set of workers that have stopped and need not run, but whose record still tells of a
 # crash or of recycles; the score is the time of the stop by Redis's clock.
-ENDED_KEY = "beanwatch:ended"
+ENDED_KEY = f"{KEY_PREFIX}ended"
 # A number. All workers restart when it changes.
-VERSION_KEY = "beanwatch:version"
+VERSION_KEY = f"{KEY_PREFIX}version"
 RECORD_EXPIRY = 3600  # seconds after which a record expires, unless the worker is an expected one
 DEAD_AFTER = 10.0  # seconds without a heartbeat; or three heartbeat intervals, if that is longer
 VERSION = 2  # of the record; raised when a field gets another meaning, not when one is added
@@ -29,7 +29,7 @@ NEWEST_HEARTBEAT = (("TIME",), ("ZRANGE", WORKERS_KEY, -1, -1, "WITHSCORES"))
 
 def worker_key(worker: str) -> str:
     """Return the key of a worker's record; `worker` is its id, `<host>.<name>`."""
-    return f"beanwatch:worker:{worker}"
+    return f"{KEY_PREFIX}worker:{worker}"
 
 
 class JobRecord(NamedTuple):

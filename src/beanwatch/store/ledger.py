@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple, TypeVar
 
-from beanwatch.net.redis_url import Execute
+from beanwatch.net.redis_url import KEY_PREFIX, Execute
 from beanwatch.store.records import (
     NO_PARSERS,
     Parsers,
@@ -14,7 +14,7 @@ from beanwatch.store.records import (
 
 # A sorted set of the ledger's keys; the score is the time of the last write, by Redis's clock. It
 # serves to remove the oldest keys.
-JOBS_KEY = "beanwatch:jobs"
+JOBS_KEY = f"{KEY_PREFIX}jobs"
 
 T = TypeVar("T")
 OnRejected = Callable[[RecordError], object]
@@ -27,12 +27,12 @@ def job_key(uuid: str, server: str, job_id: int | str) -> str:
     which identifies the process of the beanstalkd: job ids restart at 1 when the server restarts.
     The two kinds of keys begin differently, as a producer may choose any uuid.
     """
-    return f"beanwatch:job:{uuid}" if uuid else f"beanwatch:job-number:{server}:{job_id}"
+    return f"{KEY_PREFIX}job:{uuid}" if uuid else f"{KEY_PREFIX}job-number:{server}:{job_id}"
 
 
 def uuid_key(server: str, job_id: int) -> str:
     """Return the key that maps a job's beanstalkd id to its uuid; `server` is as in `job_key`."""
-    return f"beanwatch:job-uuid:{server}:{job_id}"
+    return f"{KEY_PREFIX}job-uuid:{server}:{job_id}"
 
 
 def buried_key(server: str, queue: str) -> str:
@@ -40,7 +40,7 @@ def buried_key(server: str, queue: str) -> str:
 
     `server` is as in `job_key`.
     """
-    return f"beanwatch:buried:{server}:{queue}"
+    return f"{KEY_PREFIX}buried:{server}:{queue}"
 
 
 def buried_servers_key(queue: str) -> str:
@@ -48,7 +48,7 @@ def buried_servers_key(queue: str) -> str:
 
     It is a sorted set; the score is the time of the last one, by Redis's clock.
     """
-    return f"beanwatch:buried-on:{queue}"
+    return f"{KEY_PREFIX}buried-on:{queue}"
 
 
 class LedgerEntry(NamedTuple):
