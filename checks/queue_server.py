@@ -100,7 +100,7 @@ class ServerResource(Resource):  # type: ignore[misc]
     def _own_problems(self, reading: Reading) -> list[Problem]:
         """Return the problems, without those of a queue that check_queue_consumers shows."""
         found = self._source.problems(self.server, reading)
-        shown = find_check("queue_consumers").can_judge_queues(self.server.system)
+        shown = find_check("queue_consumers").can_judge_queues(self.server)
         return [problem for problem in found if not (problem.queue and shown)]
 
     @property

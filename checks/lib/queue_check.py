@@ -146,7 +146,7 @@ class QueueContext(Context):  # type: ignore[misc]
 
 
 class NoneContext(Context):  # type: ignore[misc]
-    """Judges a server none of whose queues is left for a catch-all service."""
+    """Judges a server that has none of the queues that are to be judged, as it need not."""
 
     def evaluate(self, metric: Metric, resource: Any) -> Finding:
         """Return OK, and the text that says so."""

@@ -1,7 +1,7 @@
 """Reads queues for all checks about queues: chooses them, and makes a metric of each."""
 
 import argparse
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from nagiosplugin import Resource
@@ -145,6 +145,7 @@ class QueueResource(Resource):  # type: ignore[misc]
         self._patterns = [glob for glob in self.globs if name_of(glob) is None]
         self._named = list(filter(None, map(name_of, self.globs)))
         self._exclude: list[str] = options.exclude
+        self._judges_missing = bool(options.missing)
         own = options.services.queues.get(server.node, ()) if options.services else ()
         self._is_rest = bool(own)
         self._has_own_service = matcher(own)
@@ -167,12 +168,11 @@ class QueueResource(Resource):  # type: ignore[misc]
     def read(self) -> Reading | Metric:
         """Return the reading of the server; or a metric with a Failure.
 
-        It is a Failure if the server cannot be read, or its queue system lacks a needed field.
+        It is a Failure if the server cannot be read, or does not report a needed field.
         """
-        system = self.server.system
         for field in self.check.fields:
-            if not system.can_tell(field):
-                reason = f"{self.server}: {explain_missing(system, field)}"
+            if not self.server.can_tell(field):
+                reason = f"{self.server}: {explain_missing(self.server, field)}"
                 return Metric(self.server.node, Failure(reason), context="failure")
         wanted = self.wanted._replace(choose=self._choose)
         if self._named and not self._patterns:
@@ -191,9 +191,13 @@ class QueueResource(Resource):  # type: ignore[misc]
         found = reading.queues or {}
         for name in sorted(found):
             yield self._metric(self.complete(found[name], reading))
-        for name in (*self._named, *self._expected):
-            if name not in found and not self._is_excluded(name):
-                yield self._metric(self._absent(name), is_there=False)
+        yield from self._absent_metrics(
+            [
+                name
+                for name in (*self._named, *self._expected)
+                if name not in found and not self._is_excluded(name)
+            ]
+        )
         for glob in self._patterns:
             if not any(matches(name, glob) for name in found):
                 yield self._metric(self._absent(glob), is_there=False)
@@ -217,6 +221,20 @@ class QueueResource(Resource):  # type: ignore[misc]
             return False
         # beanwatch's own queues are temporary, so they are checked only if -Q names them.
         return not is_internal(name) or any(g.startswith("beanwatch.") for g in self.globs)
+
+    def _absent_metrics(self, names: Sequence[str]) -> Iterator[Metric]:
+        """Yield a metric for each queue that the server lacks."""
+        elsewhere: frozenset[str] = frozenset()
+        if names and not self.server.system.absent_is_empty and not self._judges_missing:
+            from beanwatch.checks.lib.elsewhere import find_elsewhere  # rarely needed
+
+            elsewhere = find_elsewhere(names, self.server, self.config, self.source)
+        for name in names:
+            if name in elsewhere:
+                text = f"{self._prefix}{name}: not on this server, but it may be on another one"
+                yield Metric(self.name, text, context="none")
+            else:
+                yield self._metric(self._absent(name), is_there=False)
 
     def _absent(self, name: str) -> QueueState:
         empty = EMPTY_QUEUE if self.server.system.absent_is_empty else QueueState("")

@@ -3,6 +3,7 @@
 import argparse
 import time
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from beanwatch.checks.lib.memory import FileMemory, ScopedMemory
@@ -64,6 +65,13 @@ class Source:
         A server that does not answer in time has a ServerError instead, and delays no other.
         """
         return [call() for _, call in calls]
+
+    def ask_each(
+        self, servers: Sequence[Server], ask: Callable[[Server], T]
+    ) -> list[tuple[Server, T | ServerError]]:
+        """Call `ask` for each server as `call_together` does, and return the pairs."""
+        found = self.call_together([(one, partial(ask, one)) for one in servers])
+        return list(zip(servers, found, strict=True))
 
     def note_doubts(self, server: Server, doubts: Iterable[str]) -> None:
         """Add texts about implausible numbers of this server to `notes`."""

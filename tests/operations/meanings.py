@@ -153,6 +153,8 @@ CONFIG = {
     "servers.NAME.table": "SQL table of the jobs",
     "servers.NAME.endpoint_url": "where the API is, in place of the provider's own address",
     "servers.NAME.cloudwatch": "read ages and counters from CloudWatch, which bills each request",
+    "servers.NAME.unknown": "fields that this server cannot tell, though its system can, such as "
+    "`head_ready_age` of a RabbitMQ whose publishers set no timestamp: no service needs them",
     "redis.url": "the Redis of the heartbeats and the ledger; empty: off; `redis://`, "
     "`rediss://`, `unix://`, `redis+sentinel://`, `redis+cluster://`, `rediss+cluster://`",
     "redis.password_file": "a file whose first line is the password",

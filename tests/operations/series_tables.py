@@ -1,6 +1,7 @@
 """The tables of all series and of all queue systems, for docs/reference.md and docs/queues.md."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 from beanwatch.queues import consumers
@@ -147,15 +148,19 @@ def systems() -> str:
     queue = {system.name: system.queue_fields for system in found}
     server = {system.name: system.server_fields for system in found}
     actions = {system.name: system.actions for system in found}
+    needed: dict[str, list[str]] = {}
+    for system in found:
+        for name, setting in system.needed_settings:
+            needed.setdefault(name, []).append(f"`{system.name}` needs `{setting}`")
     fields = meanings_of(QUEUE_FIELDS, paths.QUEUE, meanings.QUEUE_FIELDS)
     server_fields = meanings_of(SERVER_FIELDS, paths.SERVER, meanings.SERVER_FIELDS)
     return "\n\n".join(
         [
             table(head, facts),
             "## Fields of a queue",
-            table(["field", "", "reported by"], rows(fields, queue)),
+            table(["field", "", "reported by"], rows(fields, queue, needed)),
             "## Fields of a server",
-            table(["field", "", "reported by"], rows(server_fields, server)),
+            table(["field", "", "reported by"], rows(server_fields, server, needed)),
             "## Actions",
             table(["action", "", "supported by"], rows(described_actions(), actions)),
         ]
@@ -163,11 +168,17 @@ def systems() -> str:
 
 
 def rows(
-    names: Iterable[tuple[str, str]], declared: Mapping[str, frozenset[str]]
+    names: Iterable[tuple[str, str]],
+    declared: Mapping[str, frozenset[str]],
+    needed: Mapping[str, list[str]] = MappingProxyType({}),
 ) -> Iterator[list[str]]:
-    """A row for each name: its meaning, and the systems that declare it."""
+    """A row for each name: its meaning, and the systems that declare it.
+
+    `needed` has the settings without which some of them do not report it.
+    """
     for name, meaning in names:
-        yield [f"`{name}`", meaning, those_with(name, declared)]
+        conditions = "".join(f"; {one}" for one in needed.get(name, ()))
+        yield [f"`{name}`", meaning, those_with(name, declared) + conditions]
 
 
 def those_with(name: str, declared: Mapping[str, frozenset[str]]) -> str:

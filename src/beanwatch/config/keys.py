@@ -105,6 +105,7 @@ SERVER: Spec = {
     "table": text,
     "endpoint_url": text,
     "cloudwatch": boolean,
+    "unknown": string_list,
 }
 WORKERS: Spec = {"expected": parse_expected, "secret_file": text}
 LINKS: Spec = {"runbook": text, "graphs": text}

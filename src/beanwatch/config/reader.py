@@ -191,7 +191,7 @@ class _Reader:
             if not isinstance(measures, dict):
                 raise self._wrong(path, "expected a TOML table")
             limits = {key: value for key, value in measures.items() if key != "server"}
-            server = self._value((*path, "server"), measures.get("server", "*"), text)
+            server = self._value((*path, "server"), measures.get("server", ""), text)
             yield QueueRule(glob, self._thresholds(path, limits, (*MEASURES, "server")), server)
 
     def _thresholds(

@@ -158,7 +158,7 @@ def plan_jobs(
     steps = []
     for target in targets:
         for state in states:
-            if getattr(target.queue, state) is None and not target.server.system.can_tell(state):
+            if getattr(target.queue, state) is None and not target.server.can_tell(state):
                 continue  # the queue does not have this state
             there = known_count(target, state)
             if there and count != 0:

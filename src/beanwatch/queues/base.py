@@ -258,7 +258,6 @@ class System(NamedTuple):
     has_queue_problems: bool = False  # true if a `Problem` may name a queue
     job_fact: str = "job"  # the name in `Job.facts` of the kind of job: class, task, ...
     has_host: bool = True  # false if the address in the URL is no host, such as a region
-
-    def can_tell(self, field: str) -> bool:
-        """Return True if this system declares the field of `QueueState` with this name."""
-        return field in self.queue_fields
+    # Fields of queues and of the server that are known only with a setting of `ServerConfig`:
+    # pairs of the field and the setting.
+    needed_settings: tuple[tuple[str, str], ...] = ()

@@ -68,4 +68,5 @@ SYSTEM = make_system(
     actions=("peek", "list_jobs", "kick", "empty"),
     open_actions=open_actions,
     check=check_failed,
+    needed_settings=(("buried", "failed"),),
 )

@@ -52,4 +52,5 @@ SYSTEM = System(
     ),
     check_server=check_server,
     has_host=False,
+    needed_settings=(("head_ready_age", "cloudwatch"),),
 )
