@@ -51,6 +51,7 @@ class OneByOne(LoadScopeScheduling):
         return next((group for group in GROUPS if nodeid.startswith(group)), nodeid)
 
 
+@pytest.hookimpl(optionalhook=True)  # pytest also runs without xdist: -p no:xdist
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> OneByOne:
     return OneByOne(config, log)
 
