@@ -3,13 +3,15 @@
 from typing import Any
 
 from beanwatch.store.heartbeats import NO_HEARTBEAT, Heartbeat, JobRecord
+from beanwatch.worker.control.messages import COMMANDS
 
 NO_JOB = JobRecord("")
 
 
 def make_beat(**fields: Any) -> Heartbeat:
-    """A record with these fields; of a worker that is starting, if none says otherwise."""
-    return NO_HEARTBEAT._replace(**fields)
+    """A record with these fields; of a beanwatch worker that is starting, if none differs."""
+    own = {"kind": "beanwatch", "commands": COMMANDS, "commands_by": "beanstalkd"}
+    return NO_HEARTBEAT._replace(**{**own, **fields})
 
 
 def make_job(**fields: Any) -> JobRecord:

@@ -18,6 +18,7 @@ from beanwatch.net.redis_url import RedisError
 from beanwatch.store.black_box import read_exit_reasons
 from beanwatch.store.health import decide_health
 from beanwatch.store.heartbeats import RECORD_EXPIRY, Heartbeat, Worker
+from beanwatch.store.local_process import find_process
 from beanwatch.store.stops import Stop
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ class Workers(Resource):  # type: ignore[misc]
         ]
         self.awaited = self._find_awaited(chosen)
         for worker in chosen:
-            if not self._is_replaceable(worker):
+            if not self._is_replaceable(worker) and not is_told_by_parent(worker, found):
                 yield Metric(worker.id, worker, context="worker")
         if not self._queues:
             for name in self._expected:
@@ -154,7 +155,7 @@ def add_exits(
     for worker in workers:
         reason, beat = reasons.get(worker.id), worker.heartbeat
         if reason is None or beat is None:
-            told.append(worker)
+            told.append(with_process(worker))
         elif reason:
             told.append(worker._replace(heartbeat=beat._replace(last_words=reason)))
         elif worker.id in expected:
@@ -164,6 +165,22 @@ def add_exits(
             told.append(worker._replace(has_left=True))
             stops.append(Stop(worker.id, beat.instance, UNHEARD, worker.age))
     return told, stops
+
+
+def with_process(worker: Worker) -> Worker:
+    """Return the worker with the state of its process, if it is dead and was on this host."""
+    if worker.heartbeat is None or not has_unknown_end(worker):
+        return worker
+    return worker._replace(process=find_process(worker.heartbeat))
+
+
+def is_told_by_parent(worker: Worker, found: Mapping[str, Worker]) -> bool:
+    """Return True for a dead worker whose parent is dead or has ended, too: that one tells it."""
+    beat = worker.heartbeat
+    if beat is None or not beat.child_of or decide_health(worker) != "dead":
+        return False
+    parent = found.get(beat.child_of)
+    return not is_running(parent) or (parent is not None and decide_health(parent) == "dead")
 
 
 def has_unknown_end(worker: Worker) -> bool:

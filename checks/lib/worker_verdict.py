@@ -21,6 +21,15 @@ from beanwatch.store.heartbeats import Heartbeat, JobRecord, Worker
 if TYPE_CHECKING:
     from beanwatch.queues.servers import Server
 
+PROCESS_WORDS = {
+    "running": "computes",
+    "waiting": "waits in a system call",
+    "stopped": "is stopped by a signal",
+}
+# By kind of worker. Other kinds are Python programs, which cannot beat while C code holds the
+# interpreter's lock. Our own worker ends itself then.
+SILENCE_WORDS = {"beanwatch": "dead, ", "run": "dead, "}
+
 
 def decide(
     worker: Worker,
@@ -52,7 +61,7 @@ def decide(
         return Critical, f"{worker.id}: dead for {age}, it ended itself: {beat.last_words}"
     if health == "dead":
         last = f"running {job}" if job else beat.state
-        return Critical, f"{worker.id}: dead, no heartbeat for {age}, last seen {last}"
+        return Critical, f"{worker.id}: {describe_silence(worker, beat)}, last seen {last}"
     if health == "hung" and is_stop_late(beat):
         late = format_duration(beat.beat_at - beat.shutdown_deadline)
         text = (
@@ -81,6 +90,22 @@ def decide(
         name = f"{awaited.node} ({awaited})"
         health = f"blocked, waits for {name}, which does not answer: see the service of that server"
     return Ok, f"{worker.id}: {health}{f' with {job}' if job else ''}"
+
+
+def describe_silence(worker: Worker, beat: Heartbeat) -> str:
+    """Return what is known of a worker without heartbeats.
+
+    On its own host, its process tells whether it is gone. From elsewhere nobody can know that of
+    a program whose heartbeats stop while it is stuck.
+    """
+    silent = f"no heartbeat for {format_duration(worker.age)}"
+    if worker.process == "gone":
+        return f"dead, {silent} and its process {beat.pid} is gone"
+    if worker.process:
+        return f"{silent}, but its process {beat.pid} is there and {PROCESS_WORDS[worker.process]}"
+    if beat.kind in SILENCE_WORDS:
+        return f"{SILENCE_WORDS[beat.kind]}{silent}"
+    return f"{silent}: stopped, or stuck in C code"
 
 
 def describe_job(job: JobRecord, beat: Heartbeat) -> str:

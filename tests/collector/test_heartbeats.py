@@ -9,7 +9,13 @@ from hypothesis import strategies as st
 
 from beanwatch.collectors.poll.worker_series import derive_workers
 from beanwatch.store.health import HEALTH, UNKNOWN, decide_health
-from beanwatch.store.heartbeats import Heartbeat, decode_heartbeat, encode_heartbeat, make_worker
+from beanwatch.store.heartbeats import (
+    NO_HEARTBEAT,
+    Heartbeat,
+    decode_heartbeat,
+    encode_heartbeat,
+    make_worker,
+)
 from beanwatch.store.records import RecordError
 from tests.records import make_beat, make_job
 
@@ -130,7 +136,7 @@ def test_a_record_of_another_program_may_have_floats_and_null_and_lack_times():
     }  # fmt: skip
     worker = make_worker("web1.a", 0.5, json.dumps(record).encode())
     assert worker.problem == ""
-    assert worker.heartbeat == make_beat(
+    assert worker.heartbeat == NO_HEARTBEAT._replace(
         instance="x",
         host="web1",
         name="a",

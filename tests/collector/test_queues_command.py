@@ -282,7 +282,7 @@ def test_a_record_of_a_buried_job_that_cannot_be_read_is_named(
     assert code == 0
     assert stderr == (
         "beanwatch: a record of a buried job cannot be read, so this job is left out: "
-        "field 'job': expected a text, not a whole number\n"
+        "job: expected a text, not a whole number\n"
     )
     assert counts(beanstalkd, "t") == (1, 0, 1)
 

@@ -263,7 +263,7 @@ def test_a_record_that_cannot_be_read_is_named(
     assert found["heartbeats"]["state"] == "warning"
     assert found["heartbeats"]["text"] == (
         "1 unknown; records that cannot be read: "
-        "web1.email: field 'queues': expected a list of texts, not a text"
+        "web1.email: queues: expected a list of texts, not a text"
     )
 
 

@@ -307,7 +307,8 @@ def test_what_json_cannot_carry_in_a_note_does_not_end_the_worker(
     wait_until(lambda: worker.running().note)
     beat = tell(broker, worker, "status").beat
     assert beat is not None
-    assert (beat["note"], beat["progress"]) == ("\\udcff", [2**53, 2**53])
+    (job,) = beat["jobs"]
+    assert (job["note"], job["progress"]) == ("\\udcff", [2**53, 2**53])
 
 
 def test_a_forked_child_keeps_no_job_and_says_nothing_to_beanstalkd(

@@ -208,4 +208,4 @@ def test_a_record_of_its_id_that_cannot_be_read_is_named_in_its_log(
     worker.wait_for("idle")
     line = worker.logged("the last record of this id cannot be read")
     assert line is not None
-    assert line["message"].endswith(": field 'pid': expected a whole number, not a text")
+    assert line["message"].endswith(": pid: expected a whole number, not a text")

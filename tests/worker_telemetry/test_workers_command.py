@@ -50,10 +50,10 @@ def test_the_list_tells_state_job_note_and_age(
     assert second.split()[:3] == ["here.w2", "idle", "other"]
     wait_until(lambda: "at the gate 12/34" in workers("here.w1").stdout)
     (told,) = json.loads(workers("list", "*.w1", "--json").stdout)
-    assert (told["id"], told["health"], told["job"]) == ("here.w1", "busy", "gate")
+    assert (told["id"], told["health"], told["jobs"][0]["name"]) == ("here.w1", "busy", "gate")
     assert told["pid"] == busy.process.pid
     (now,) = json.loads(workers("status", "here.w1", "--json").stdout)
-    assert (now["progress"], now["state"]) == ([12, 34], "busy")
+    assert (now["jobs"][0]["progress"], now["state"]) == ([12, 34], "busy")
 
 
 def test_a_glob_and_one_name_choose_who_is_told(workers: Workers, start_worker: StartWorker):

@@ -83,7 +83,8 @@ class WorkerMonitor:
         self._ended_children: EndedChildren | None = None
         self._lock = threading.Lock()
         self._names: set[str] = set()
-        self._slots: ForkSlots | None = None
+        self._slots: ForkSlots | None = None  # for the children of this process
+        self._own_slot: ForkSlots | None = None  # in a child: has its number, as long as it is open
         self._is_child = False  # forked, and not watched yet
         self._parent = ""  # the id of the watched parent
         watch_forks(self)
@@ -201,6 +202,10 @@ class WorkerMonitor:
         ordered = self._commands.stop_reason if self._commands else ""
         self.stopping(ordered or reason or self._state.stop_reason)
         beat.end(Ending(True, self._state.stop_reason, bool(ordered)), failure)
+        for slots in (self._slots, self._own_slot):
+            if slots is not None:
+                slots.close()
+        self._slots = self._own_slot = None
 
     def become_child(self, slot: int | None = None, *, max_idle: float = 0.0) -> None:
         """Watch this forked process as a worker of its own, `HOST.NAME-SLOT`.
@@ -221,7 +226,8 @@ class WorkerMonitor:
                 log = self._settings.make_log("", self._output)
                 log.error("a forked process is not watched: {reason}", reason=reason)
                 return
-            self._slots = None  # the child's own children have their own numbers
+            # The child's own children have their own numbers.
+            self._own_slot, self._slots = self._slots, None
             self._parent = self._settings.worker
             # The program's functions are for the parent.
             self._settings, self._functions = self._settings.for_child(number, max_idle, OWN), {}
@@ -249,6 +255,9 @@ class WorkerMonitor:
     def after_fork_in_child(self) -> None:
         """Forget, in a child, what belongs to the parent: its thread, its locks, its jobs."""
         was_watched = self._beat is not None
+        if self._own_slot is not None:
+            self._own_slot.close()
+            self._own_slot = None
         self._lock = threading.Lock()
         self._beat = self._commands = self._ended_children = None
         self._state = ProgramState()

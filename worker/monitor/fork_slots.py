@@ -19,12 +19,19 @@ class ForkSlots:
     """Hands out numbers from 1 to the children of the process that makes this object.
 
     A number is a lock on one byte of a file that the children inherit. The kernel releases the lock
-    when its process ends, however it ends. Such locks (lockf) belong to a process: a child of the
-    child does not share them.
+    when its process ends, however it ends, or closes the file. Such locks (lockf) belong to a
+    process: a child of the child does not share them.
     """
 
     def __init__(self) -> None:
-        self._file = tempfile.TemporaryFile(prefix="beanwatch-")  # noqa: SIM115 - children use it
+        self._fd, path = tempfile.mkstemp(prefix="beanwatch-")
+        os.unlink(path)
+
+    def close(self) -> None:
+        """Give back the number of this process. Children keep theirs."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
 
     def claim(self) -> int:
         """Return the lowest number that no living process has. Raises NoSlotError, OSError."""
@@ -45,7 +52,7 @@ class ForkSlots:
     def take(self, slot: int) -> bool:
         """Take a number for this process. Return False if another one has it. Raises OSError."""
         try:
-            fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, slot, os.SEEK_SET)
+            fcntl.lockf(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, slot, os.SEEK_SET)
         except (BlockingIOError, PermissionError):
             return False
         return True

@@ -94,7 +94,7 @@ def make_settings(
     commands: tuple[str, ...],
 ) -> MonitorSettings:
     """Read the configuration. Raises ConfigError, and ValueError for a wrong argument."""
-    host = host or short_host()
+    host = short_host() if host is None else host
     for what, word in (("name", name), ("host", host), ("kind", kind)):
         if not WORKER_NAME.fullmatch(word):
             raise ValueError(f"{what} {word!r}: expected 1 to 64 characters of A-Z a-z 0-9 _ -")

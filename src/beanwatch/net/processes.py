@@ -32,6 +32,17 @@ def parse_process(stat: str) -> str:
     return "gone" if letter in ("Z", "X", "") else "waiting"
 
 
+def is_there(pid: int) -> bool:
+    """Return True if there is a process with this pid, of any user; also if it is a zombie."""
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
 def identify_process(pid: int) -> str:
     """Return a text that tells a process from every other one, also from a later one of its pid.
 

@@ -22,6 +22,7 @@ VERSION_KEY = f"{KEY_PREFIX}version"
 RECORD_EXPIRY = 3600  # seconds after which a record expires, unless the worker is an expected one
 DEAD_AFTER = 10.0  # seconds without a heartbeat; or three heartbeat intervals, if that is longer
 VERSION = 2  # of the record; raised when a field gets another meaning, not when one is added
+OWN_KIND = "beanwatch"  # of worker
 MAX_JOBS = 1000  # in the record of one process
 # Commands that read Redis's clock, and the time of the newest heartbeat of all workers.
 NEWEST_HEARTBEAT = (("TIME",), ("ZRANGE", WORKERS_KEY, -1, -1, "WITHSCORES"))
@@ -129,6 +130,8 @@ class Worker(NamedTuple):
 
     `has_left`: it has stopped and need not run, but its record still tells of a crash or of
     recycles.
+
+    `process` is the state of its process if it was looked for (see `find_process`); "": not known.
     """
 
     id: str
@@ -137,12 +140,25 @@ class Worker(NamedTuple):
     problem: str = ""
     doubt: str = ""
     has_left: bool = False
+    process: str = ""
 
     @property
     def is_late(self) -> bool:
         """True if the last heartbeat is older than 10 s and older than three intervals."""
         interval = self.heartbeat.interval if self.heartbeat else 1.0
         return not self.has_left and self.age > max(3 * interval, DEAD_AFTER)
+
+
+def takes_jobs_from(heartbeat: Heartbeat, node: str, address: str, *, is_only_server: bool) -> bool:
+    """Return True if a worker takes its jobs from the server with this node and this address.
+
+    A record has the address that its worker was given, which may be an alias, or the name in the
+    configuration. So with a single server (`is_only_server`), every beanwatch worker takes its jobs
+    from there. Other workers may use any other server, unless they name this one.
+    """
+    if heartbeat.server in (node, address):
+        return True
+    return is_only_server and heartbeat.kind == OWN_KIND
 
 
 def heartbeat_tree(heartbeat: Heartbeat) -> dict[str, Any]:

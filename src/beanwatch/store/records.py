@@ -5,12 +5,11 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+NUMBER_LIMIT = 2**63  # numbers are below it, and above its negative
 # By field: a function that validates and converts its value, and raises ValueError.
 Parsers = Mapping[str, Callable[[Any], Any]]
 NO_PARSERS: Parsers = {}
 
-# The types of the members of the list types that fields may have.
-MEMBER_TYPES = {tuple[str, ...]: str, tuple[int, ...]: int}
 # The types that fields may have, in words for messages.
 EXPECTED_WORDS = {
     str: "a text",
@@ -90,9 +89,9 @@ def _parse(name: str, parse: Callable[[Any], Any], value: Any) -> Any:
 def parse_job_id(value: Any) -> str:
     """Return the id as text: some queue systems number their jobs."""
     if type(value) is str:
-        return value
+        return clean_text(value)
     number = as_integer(value)
-    if type(number) is int and -(2**64) < number < 2**64:
+    if _is_integer(number):
         return str(number)
     raise ValueError("expected a text or a whole number")
 
@@ -104,18 +103,39 @@ def as_integer(value: Any) -> Any:
 
 def _read(name: str, wanted: Any, value: Any) -> Any:
     kind = type(value)
-    if kind is wanted and (kind is str or kind is bool):
+    if kind is str and wanted is str:
+        return clean_text(value)
+    if kind is bool and wanted is bool:
         return value
     if (wanted in (int, float, int | None, float | None)) and (kind is int or kind is float):
-        if not -(2**63) < value < 2**63:  # also for NaN and infinity
+        if not -NUMBER_LIMIT < value < NUMBER_LIMIT:  # also for NaN and infinity
             raise RecordError(f"{name}: the number is not finite, or too large")
         if wanted in (float, float | None):
             return float(value)
         if value == int(value):
             return int(value)
-    if kind is list and wanted in MEMBER_TYPES:
+    if kind is list and wanted in _MEMBER_TESTS:
         members = [as_integer(member) for member in value] if wanted == tuple[int, ...] else value
-        if all(type(member) is MEMBER_TYPES[wanted] for member in members):
-            return tuple(members)
+        if all(map(_MEMBER_TESTS[wanted], members)):
+            return tuple(map(clean_text, members) if wanted == tuple[str, ...] else members)
         raise RecordError(f"{name}: expected {EXPECTED_WORDS[wanted]}, but one has another type")
     raise RecordError(f"{name}: expected {EXPECTED_WORDS[wanted]}, not {FOUND_WORDS[kind]}")
+
+
+def clean_text(text: str) -> str:
+    """Escape lone surrogates, which a text has that was cut in the middle of a character.
+
+    No output could encode them.
+    """
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
+
+
+def _is_integer(value: Any) -> bool:
+    return type(value) is int and -NUMBER_LIMIT < value < NUMBER_LIMIT
+
+
+# The tests of the members of the list types that fields may have.
+_MEMBER_TESTS: Mapping[Any, Callable[[Any], bool]] = {
+    tuple[str, ...]: lambda value: type(value) is str,
+    tuple[int, ...]: _is_integer,
+}

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from itertools import zip_longest
 from typing import Any, NamedTuple
 
-from beanwatch.store.records import as_integer, read_record
+from beanwatch.store.records import as_integer, clean_text, read_record
 
 # Upper limits of the buckets of a run's duration and wait, in seconds; one more bucket is above.
 BOUNDS = (
@@ -92,7 +92,7 @@ def parse_totals(value: Any) -> tuple[RunTotals, ...]:
 def _parse_name(value: Any) -> str:
     if type(value) is not str or len(value) > MAX_NAME:
         raise ValueError(f"expected a text of at most {MAX_NAME} characters")
-    return value
+    return clean_text(value)
 
 
 def _parse_outcomes(value: Any) -> dict[str, int]:
