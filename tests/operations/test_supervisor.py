@@ -125,7 +125,7 @@ def beats(server: Redis, condition: Callable[[Heartbeat], bool] = bool) -> dict[
         found = {f"web1.email-{n}": read_beat(server, f"web1.email-{n}") for n in (1, 2, 3)}
         return found if all(map(condition, found.values())) else {}
 
-    return wait_until(read, 30, "all three workers beat")
+    return wait_until(read, 60, "all three workers beat")
 
 
 def test_a_killed_and_a_hung_worker_come_back_and_everyone_is_told(
