@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from tests.demo import nagios
@@ -10,7 +10,8 @@ from tests.demo.mailbox import Mailbox
 from tests.demo.narrator import Narrator
 from tests.demo.producer import Producer
 from tests.demo.programs import BIN, Program, run
-from tests.real import Beanstalkd, Graphite, Nagios, Redis
+from tests.demo.scenes import SCENES, Scene
+from tests.real import Beanstalkd, Graphite, Nagios, Redis, free_port
 
 HOST = "web1"
 WORKERS = {
@@ -34,6 +35,7 @@ url = "{graphite}"
 [collect]
 interval = 1
 queues_interval = 1
+listen = "{metrics}"
 
 [worker]
 metrics = "graphite://{carbon}"
@@ -65,6 +67,7 @@ class Stage(contextlib.ExitStack):
         self.beanstalkd = Beanstalkd(directory / "beanstalkd")
         self.redis = Redis(directory / "redis")
         self.graphite = Graphite(directory / "graphite")
+        self.metrics = f"127.0.0.1:{free_port()}"  # where Prometheus may scrape
         self.producer = Producer(self.beanstalkd.client)
 
     def start_servers(self) -> None:
@@ -85,6 +88,7 @@ class Stage(contextlib.ExitStack):
                 carbon=self.graphite.carbon,
                 graphite=self.graphite.url,
                 expected=expected,
+                metrics=self.metrics,
             )
         )
 
@@ -97,6 +101,7 @@ class Stage(contextlib.ExitStack):
         collector = self._program("collector", "collect")
         collector.start()
         self.narrator.did("collector", "sends all numbers of beanstalkd to Graphite, every second")
+        self.narrator.did("for Prometheus", f"http://{self.metrics}/metrics")
 
     def add_worker(self, name: str, queues: Iterable[str]) -> Program:
         """Start a worker, which `supervise` restarts when it ends."""
@@ -112,6 +117,19 @@ class Stage(contextlib.ExitStack):
         program = Program(name, argv, self.directory)
         self.callback(program.stop)
         return program
+
+    def scenes(self) -> Sequence[Scene]:
+        """Return the scenes to play. Call it after all has started."""
+        return SCENES
+
+    def hints(self) -> Mapping[str, str]:
+        """Return addresses and commands with which to explore the running demo."""
+        return {
+            f"tail -f {self.mailbox.path}": "the alerts",
+            f"tail -f {self.log}": "the log of the workers",
+            self.graphite.url: "Graphite, in a browser",
+            f"curl http://{self.metrics}/metrics": "what Prometheus scrapes",
+        }
 
     def start_nagios(self) -> None:
         objects = nagios.write_objects(self.directory, self.config, self.mailbox.path)
