@@ -369,7 +369,7 @@ def test_a_program_carries_out_what_it_can_and_says_what_it_cannot(
     assert requests[0].origin.endswith(": a new disk")
     monitor.stop("the main loop has ended")
     with redis.client() as client:
-        ((stop, _),) = client.zrange("beanwatch:stops", 0, -1, withscores=True)
+        ((stop, _),) = client.zrange("{beanwatch}:stops", 0, -1, withscores=True)
     assert json.loads(stop)["reason"].startswith("told to stop by ")
 
 
