@@ -20,11 +20,11 @@ from beanwatch.store import ledger as reader
 from beanwatch.store.ledger import BuriedJob, LedgerEntry, job_key
 from beanwatch.store.outcome_counts import JobKind, outcome_field, parse_outcomes, read_outcomes
 from beanwatch.store.records import RecordError, decode_record
+from beanwatch.worker.monitor import ledger_writer as writer
 from beanwatch.worker.monitor.ledger_writer import LedgerWriter, Mode
 from beanwatch.worker.monitor.outcome_counter import OutcomeCounter
 from beanwatch.worker.monitor.redis_stream import RedisStream
 from beanwatch.worker.monitor.runs import Run
-from beanwatch.worker.telemetry import ledger_writer as writer
 from tests.real import ROOT, Proxy, Redis, wait_until
 from tests.real.redis_server import Sentinel, SpecialRedis
 from tests.test_redis_clients import tls_redis
