@@ -12,6 +12,7 @@ PAGE = ROOT / "bench" / "README.md"
 PARTS = {
     "worker": "Jobs a second",
     "overhead": "What the instrumentation of a job costs",
+    "monitor": "What WorkerMonitor adds to a job of any Python program",
     "footprint": "Memory, and reading heartbeats",
     "collector": "The collector",
     "metrics_page": "A scrape by Prometheus",

@@ -21,8 +21,8 @@ from beanwatch.worker.monitor.runs import Run
 from beanwatch.worker.monitor.settings import make_settings
 from beanwatch.worker.monitor.state import ProgramState
 
-MAX_NAMES = 1000  # kinds of job; any more would make more and more series
-OTHER = "_other"  # the name of all further ones
+MAX_NAMES = 1000  # of jobs, and of queues; any more would make more and more series
+OTHER = "_other"  # stands for all further ones
 _current: ContextVar[MonitoredRun | None] = ContextVar("beanwatch_run", default=None)
 
 
@@ -83,6 +83,7 @@ class WorkerMonitor:
         self._ended_children: EndedChildren | None = None
         self._lock = threading.Lock()
         self._names: set[str] = set()
+        self._queues: set[str] = set()
         self._slots: ForkSlots | None = None  # for the children of this process
         self._own_slot: ForkSlots | None = None  # in a child: has its number, as long as it is open
         self._is_child = False  # forked, and not watched yet
@@ -299,8 +300,8 @@ class WorkerMonitor:
         if self._is_child:
             self.become_child()
         run = MonitoredRun(
-            queue,
-            name if name in self._names else self._know(name),
+            queue if queue in self._queues else remember(queue, self._queues),
+            name if name in self._names else remember(name, self._names),
             id,
             self._on_end,
             uuid=uuid,
@@ -317,19 +318,21 @@ class WorkerMonitor:
         _current.set(run)
         return run
 
-    def _know(self, name: str) -> str:
-        if len(self._names) >= MAX_NAMES:
-            return OTHER
-        self._names.add(name)
-        return name
-
     def _on_end(self, run: MonitoredRun, result: Run) -> None:
-        self._state.end(run, result, loop_has_moved=not self._settings.has_own_loop)
+        is_ours = self._state.end(run, result, loop_has_moved=not self._settings.has_own_loop)
         beat = self._beat
-        if beat is not None:
+        if is_ours and beat is not None:  # a forked child does not end the runs of its parent
             beat.on_finished(result)
 
     def _at_exit(self) -> None:
         error = getattr(sys, "last_value", None)  # the exception that ended the program, if one did
         failure = format_exception_line(error) if isinstance(error, Exception) else ""
         self.stop("its program has ended", failure=failure)
+
+
+def remember(name: str, known: set[str]) -> str:
+    """Add a name to those that are known and return it; OTHER if there are too many."""
+    if len(known) >= MAX_NAMES:
+        return OTHER
+    known.add(name)
+    return name

@@ -1,6 +1,7 @@
 """ObservedJob: a running job as the record shows it; finds the line that it executes."""
 
 import asyncio
+import os
 import sys
 import threading
 from collections.abc import Sequence
@@ -35,7 +36,6 @@ class ObservedJob:
     callers: tuple[FrameType, ...] = ()  # see `find_callers`
     caller_is_part = False  # the innermost of them is part of the job
     thread = 0  # its identifier
-    native_thread = 0  # the identifier that the system gave the thread
     task: asyncio.Task[Any] | None = None
     shares_thread = False  # other jobs run in the same thread, as tasks
     _cpu_before: float | None = None  # of the thread, at the run's first heartbeat
@@ -56,7 +56,7 @@ class ObservedJob:
         `depth` is that of the function that begins the run, above the caller of this method.
         """
         self.callers, self.caller_is_part = find_callers(depth + 1), is_part
-        self.thread, self.native_thread = threading.get_ident(), threading.get_native_id()
+        self.thread = threading.get_ident()
         if asyncio._get_running_loop() is not None:
             self.task, self.shares_thread = asyncio.current_task(), True
 
@@ -80,11 +80,14 @@ class ObservedJob:
         frame = frames.get(self.thread)
         return find_thread_line(frame, self.callers, is_part=self.caller_is_part)
 
-    def cpu_seconds(self) -> float | None:
-        """Return the CPU time since the run's first heartbeat; None: not known."""
-        if self.shares_thread or not self.native_thread:
+    def cpu_seconds(self, native_thread: int | None) -> float | None:
+        """Return the CPU time since the run's first heartbeat; None: not known.
+
+        `native_thread` is the identifier that the system gave the job's thread.
+        """
+        if self.shares_thread or not native_thread:
             return None
-        cpu = read_thread_cpu(self.native_thread)
+        cpu = read_thread_cpu(native_thread)
         if cpu is None:
             return None
         if self._cpu_before is None:
@@ -97,8 +100,11 @@ def make_job_records(jobs: Sequence[ObservedJob], ahead: float) -> tuple[JobReco
     if not jobs:
         return ()
     frames = sys._current_frames()
-    names = {thread.ident: thread.name for thread in threading.enumerate()}
+    threads = {thread.ident: thread for thread in threading.enumerate()}
     main = threading.main_thread().ident
+    # A forked child has its parent's native_id of the main thread, whose number is that of the
+    # process.
+    numbers = {ident: thread.native_id for ident, thread in threads.items()} | {main: os.getpid()}
     return tuple(
         JobRecord(
             id=str(job.id),
@@ -110,10 +116,10 @@ def make_job_records(jobs: Sequence[ObservedJob], ahead: float) -> tuple[JobReco
             note=job.note_text,
             progress=job.progress,
             started_at=ahead + job.started_monotonic,
-            cpu=job.cpu_seconds(),
+            cpu=job.cpu_seconds(numbers.get(job.thread)),
             deadline=ahead + job.deadline if job.deadline else 0.0,
             hard_deadline=ahead + job.hard_deadline if job.hard_deadline else 0.0,
-            thread="" if job.thread in (0, main) else names.get(job.thread, ""),
+            thread=threads[job.thread].name if job.thread in threads.keys() - {main} else "",
         )
         for job in jobs
     )

@@ -43,7 +43,8 @@ class LogSink:
         self._output = output
         self._clock = clock
         self._encode = msgspec.json.Encoder().encode
-        self._templates: dict[tuple[str, str], bytes] = {}  # by queue and job
+        # By queue and job, and whether the wait is not known.
+        self._templates: dict[tuple[str, str, bool], bytes] = {}
 
     @property
     def dropped(self) -> int:
@@ -53,13 +54,14 @@ class LogSink:
     def on_finished(self, run: Run) -> None:
         """Write the line of a run."""
         is_plain = run.outcome == "ok" and not run.follow_ups and not run.parent
-        if not is_plain or run.wait is None or not self._output.is_json:
+        if not is_plain or not self._output.is_json:
             level, message = LEVELS[run.outcome], "{job} {outcome}"
             if run.reason:
                 message = "{job} {outcome}: {reason}"
             getattr(self._log, level)(message, **make_context(run))
             return
-        template = self._templates.get((run.queue, run.job)) or self._make_template(run)
+        kind = run.queue, run.job, run.wait is None
+        template = self._templates.get(kind) or self._make_template(kind, run)
         self._output.write(
             template
             % (
@@ -67,7 +69,7 @@ class LogSink:
                 json_text(self._encode(run.job_id)),
                 json_text(self._encode(run.uuid)),
                 run.attempt,
-                run.wait * 1000,
+                *(() if run.wait is None else (run.wait * 1000,)),
                 run.duration * 1000,
             )
         )
@@ -78,7 +80,7 @@ class LogSink:
     def close(self, timeout: float) -> None:
         """Do nothing: lines are written at once."""
 
-    def _make_template(self, run: Run) -> bytes:
+    def _make_template(self, kind: tuple[str, str, bool], run: Run) -> bytes:
         event = {
             **structlog.get_context(self._log.bind()),
             **make_context(run),
@@ -86,13 +88,13 @@ class LogSink:
             "job_id": _BLANK_TEXT,
             "id": _BLANK_TEXT,
             "attempt": _BLANK_INT,
-            "wait_ms": _BLANK_TENTHS,
+            **({} if run.wait is None else {"wait_ms": _BLANK_TENTHS}),
             "duration_ms": _BLANK_TENTHS,
         }
         level = LEVELS[run.outcome]
         line = encode_json(None, level, make_record(level, event, _BLANK_TIME))
         template = line.replace(b"%", b"%%").replace(_BLANK, b"%")
-        self._templates[run.queue, run.job] = template
+        self._templates[kind] = template
         return template
 
 

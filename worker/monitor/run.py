@@ -1,6 +1,5 @@
 """MonitoredRun: one run of a job in a watched program."""
 
-import os
 import time
 from collections.abc import Callable
 from types import TracebackType
@@ -37,7 +36,6 @@ class MonitoredRun(ObservedJob):
         self._uuid = uuid or ("" if isinstance(id, int) else str(self.id))
         self._attempt, self._wait, self._server = attempt, wait, server
         self._on_end: Callable[[MonitoredRun, Run], None] | None = on_end
-        self._pid = os.getpid()
 
     @property
     def uuid(self) -> str:
@@ -74,7 +72,7 @@ class MonitoredRun(ObservedJob):
         other, and the traceback. `delay`: the job runs again after so many seconds.
         """
         on_end, self._on_end = self._on_end, None
-        if on_end is None or os.getpid() != self._pid:
+        if on_end is None:
             return
         self.callers, self.task = (), None  # they keep the frames' variables alive
         if error is not None:

@@ -47,15 +47,20 @@ class ProgramState:
         self.is_ready = True
         self.running[id(job)] = job
 
-    def end(self, job: ObservedJob, result: Run, *, loop_has_moved: bool) -> None:
-        """Count a run as ended. `loop_has_moved`: it is the main loop that ran the job."""
-        self.running.pop(id(job), None)
+    def end(self, job: ObservedJob, result: Run, *, loop_has_moved: bool) -> bool:
+        """Count a run as ended. Return False if it is not one of this process.
+
+        `loop_has_moved`: it is the main loop that ran the job.
+        """
+        if self.running.pop(id(job), None) is None:
+            return False
         if loop_has_moved:
             self.loop_at = self._clock()
         with self._lock:  # several threads end their runs
             self.processed += 1
             self.failed += result.outcome in FAILURES
             self.busy_seconds += result.duration
+        return True
 
     def _describe(self, is_busy: bool) -> tuple[str, str, bool]:
         if self.is_stopping:
