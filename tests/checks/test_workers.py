@@ -170,7 +170,8 @@ def test_each_state_of_a_worker_has_its_words(
 ):
     beat(redis_server, "web1.a", **fields)
     answer = check("worker_heartbeat", "--redis", redis_server.url)
-    assert (answer.code, words in answer.text) == (code, True), answer.text
+    some_seconds = re.sub(r"\d+s\\ ago", r"\\d+s\\ ago", re.escape(words))  # on a busy machine
+    assert (answer.code, bool(re.search(some_seconds, answer.text))) == (code, True), answer.text
 
 
 def test_how_often_a_worker_may_be_recycled_can_be_chosen(check: Check, redis_server: Redis):
