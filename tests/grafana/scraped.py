@@ -50,7 +50,7 @@ class ScrapedFleet:
         self.server = Beanstalkd(directory / "q1", binlog=True)
         self.redis = Redis(directory / "redis")
         self.sink = HttpSink()
-        self.port = free_port()
+        self.port, self.worker_port = free_port(), free_port()
         self._stack = contextlib.ExitStack()
         self._config = directory / "beanwatch.toml"
         self._worker: subprocess.Popen[bytes] | None = None
@@ -76,7 +76,7 @@ class ScrapedFleet:
             rules.write_text(read_rules({r"(interval|for|keep_firing_for): \d+m": r"\1: 1s"}))
             routes = configure_alertmanager(self.sink.url)
             alertmanager = enter(Alertmanager(self.directory / "alertmanager", routes))
-            pages = [self.page, enter(MetricsPage(runs)).address]
+            pages = [self.page, f"127.0.0.1:{self.worker_port}", enter(MetricsPage(runs)).address]
             scrape = configure_prometheus(rules, alertmanager.address, pages)
             self.prometheus = enter(Prometheus(self.directory / "prometheus", scrape))
         except BaseException:
@@ -90,6 +90,7 @@ class ScrapedFleet:
     def start_worker(self) -> None:
         argv: list[str | Path] = [BEANWATCH, "worker", "beanwatch.worker.example:app"]
         argv += ["--config", self._config, "--name", "mail-1", "--host", "web1", "--queue", QUEUE]
+        argv += ["--listen", f"127.0.0.1:{self.worker_port}"]
         self._worker = spawn(argv, log=self.directory / "worker.log")
 
     def kill_worker(self) -> None:
