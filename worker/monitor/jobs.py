@@ -5,7 +5,7 @@ import sys
 import threading
 from collections.abc import Sequence
 from types import FrameType
-from typing import Any
+from typing import Any, Protocol
 
 from beanwatch.store.heartbeats import JobRecord
 from beanwatch.worker.monitor.stacks import (
@@ -17,6 +17,13 @@ from beanwatch.worker.monitor.stacks import (
 
 MAX_PROGRESS = 2**53  # many JSON readers use doubles, which are not exact for larger numbers
 MAX_NOTE = 200  # characters in the heartbeat
+
+
+class Elsewhere(Protocol):
+    """What a job does that runs in another process."""
+
+    def look(self) -> tuple[str, float | None]:
+        """Return the line that it executes, and its CPU time in seconds (None: not known)."""
 
 
 class ObservedJob:
@@ -38,6 +45,7 @@ class ObservedJob:
     native_thread = 0  # the identifier that the system gave the thread
     task: asyncio.Task[Any] | None = None
     shares_thread = False  # other jobs run in the same thread, as tasks
+    elsewhere: Elsewhere | None = None  # it runs in another process
     _cpu_before: float | None = None  # of the thread, at the run's first heartbeat
 
     @property
@@ -80,6 +88,15 @@ class ObservedJob:
         frame = frames.get(self.thread)
         return find_thread_line(frame, self.callers, is_part=self.caller_is_part)
 
+    def look(self, frames: dict[int, FrameType]) -> tuple[str, float | None]:
+        """Return the job's line and its CPU time, also if it runs in another process.
+
+        That may also set its note and progress. `frames` are those of `sys._current_frames`.
+        """
+        if self.elsewhere is not None:
+            return self.elsewhere.look()
+        return self.current_line(frames), self.cpu_seconds()
+
     def cpu_seconds(self) -> float | None:
         """Return the CPU time since the run's first heartbeat; None: not known."""
         if self.shares_thread or not self.native_thread:
@@ -99,23 +116,31 @@ def make_job_records(jobs: Sequence[ObservedJob], ahead: float) -> tuple[JobReco
     frames = sys._current_frames()
     names = {thread.ident: thread.name for thread in threading.enumerate()}
     main = threading.main_thread().ident
-    return tuple(
-        JobRecord(
-            id=str(job.id),
-            uuid=job.uuid,
-            name=job.name,
-            queue=job.queue,
-            attempt=job.attempt,
-            where=job.current_line(frames),
-            note=job.note_text,
-            progress=job.progress,
-            started_at=ahead + job.started_monotonic,
-            cpu=job.cpu_seconds(),
-            deadline=ahead + job.deadline if job.deadline else 0.0,
-            hard_deadline=ahead + job.hard_deadline if job.hard_deadline else 0.0,
-            thread="" if job.thread in (0, main) else names.get(job.thread, ""),
-        )
-        for job in jobs
+    return tuple(_make_record(job, job.look(frames), ahead, names, main) for job in jobs)
+
+
+def _make_record(
+    job: ObservedJob,
+    seen: tuple[str, float | None],
+    ahead: float,
+    names: dict[int | None, str],
+    main: int | None,
+) -> JobRecord:
+    line, cpu = seen
+    return JobRecord(
+        id=str(job.id),
+        uuid=job.uuid,
+        name=job.name,
+        queue=job.queue,
+        attempt=job.attempt,
+        where=line,
+        note=job.note_text,
+        progress=job.progress,
+        started_at=ahead + job.started_monotonic,
+        cpu=cpu,
+        deadline=ahead + job.deadline if job.deadline else 0.0,
+        hard_deadline=ahead + job.hard_deadline if job.hard_deadline else 0.0,
+        thread="" if job.thread in (0, main) else names.get(job.thread, ""),
     )
 
 
