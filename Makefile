@@ -19,7 +19,7 @@ help: ## list the targets
 setup: debian .venv/.installed .graphite/.installed ## install what the demo needs (quick when nothing is to do)
 
 setup-test: DEMO_COMMANDS := $(TEST_COMMANDS)
-setup-test: setup .statsd/.installed .frameworks/.installed ## the same, and what only the tests need
+setup-test: setup .statsd/.installed .frameworks/.installed .adapters/.installed ## the same, and what only the tests need
 
 .PHONY: debian
 debian:
@@ -36,6 +36,9 @@ debian:
 
 .frameworks/.installed: tests/setup.sh | debian
 	@tests/setup.sh frameworks .frameworks
+
+.adapters/.installed: tests/setup.sh .venv/.installed | debian
+	@tests/setup.sh adapters .adapters .venv
 
 lint: .venv/.installed ## ruff, mypy --strict, import-linter, generated files
 	.venv/bin/ruff check
@@ -83,4 +86,4 @@ demo: $(if $(QUEUES),setup-test,setup) ## the whole chain on real servers, with 
 	@.venv/bin/python -m tests.demo $(if $(KEEP),--keep) $(if $(QUEUES),--queues $(QUEUES)) $(if $(PROMETHEUS),--prometheus)
 
 clean: ## remove everything that was installed or built here
-	rm -rf .venv .graphite .statsd .frameworks .demo .bench dist docs/_site docs/.cache .hypothesis .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf .venv .graphite .statsd .frameworks .adapters .demo .bench dist docs/_site docs/.cache .hypothesis .mypy_cache .ruff_cache .import_linter_cache

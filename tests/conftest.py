@@ -14,6 +14,7 @@ from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
 from tests.real import ROOT, Beanstalkd, Graphite, Proxy, Redis
+from tests.real.rabbitmq import RabbitMQ
 
 # The machine may be busy with other tests: how long an example takes says nothing.
 settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -77,6 +78,14 @@ def graphite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Graphite]:
     """One for all tests of a process, as it takes seconds to start: use your own `prefix`."""
     with Graphite(tmp_path_factory.mktemp("graphite")) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def rabbitmq(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMQ]:
+    """One for all tests of a process, as it takes long to start: use a vhost of your own."""
+    with RabbitMQ(tmp_path_factory.mktemp("rabbitmq")) as server:
+        yield server
+        server.kill()  # to stop in order would take seconds
 
 
 @pytest.fixture

@@ -137,6 +137,24 @@ install_frameworks() {
         'procrastinate' 'pgqueuer[psycopg]' 'psycopg[binary]' pymysql
 }
 
+# The frameworks whose workers beanwatch watches: the lowest and the newest version of each, in an
+# environment of its own. Beanwatch itself comes from the tree; only what it needs is installed.
+install_adapters() {
+    while read -r name packages; do
+        [ -n "$name" ] || continue
+        "$2/bin/uv" venv --quiet --clear --python "$2/bin/python" "$1/$name"
+        # shellcheck disable=SC2086 # a list of packages
+        "$2/bin/uv" pip install --quiet --python "$1/$name/bin/python" -r pyproject.toml $packages
+    done <<END
+rq-2 rq==2.0.0
+rq-3 rq>=3
+celery-5.0 celery==5.0.0 kombu[redis]
+celery-5 celery[redis]>=5,<6
+dramatiq-1 dramatiq[redis,rabbitmq]==1.15.0
+dramatiq-2 dramatiq[redis,rabbitmq]>=2,<3
+END
+}
+
 case ${1:-} in
     debian)
         shift
@@ -161,7 +179,11 @@ case ${1:-} in
         step "queue frameworks in $2" install_frameworks "$2"
         touch "$2/.installed"
         ;;
+    adapters)
+        step "queue frameworks, lowest and newest, in $2" install_adapters "$2" "$3"
+        touch "$2/.installed"
+        ;;
     *)
-        fail "usage: tests/setup.sh debian NAME...|venv DIR|graphite DIR|statsd DIR|frameworks DIR"
+        fail "usage: tests/setup.sh debian NAME...|venv DIR|graphite DIR|statsd DIR|frameworks DIR|adapters DIR VENV"
         ;;
 esac

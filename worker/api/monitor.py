@@ -100,6 +100,16 @@ class WorkerMonitor:
         """Why this process does not beat, as another one has its id; "" if there is no problem."""
         return self._beat.problem if self._beat else ""
 
+    @property
+    def is_ready(self) -> bool:
+        """True once the program has said that it takes jobs, or has run one."""
+        return self._state.is_ready
+
+    @property
+    def interval(self) -> float:
+        """The seconds between two heartbeats."""
+        return self._settings.interval
+
     def start(self) -> None:
         """Begin to beat. Does not wait for Redis. A second call does nothing."""
         with self._lock:
@@ -170,12 +180,17 @@ class WorkerMonitor:
     def blocked(self, reason: str, *, is_disconnected: bool = True) -> None:
         """Say why the program cannot take jobs, until `ready`: a WARNING.
 
+        Until then its main loop is not judged: frameworks connect again in loops of their own.
+
         `is_disconnected`: because it cannot use its queue server.
         """
         self._state.is_disconnected, self._state.blocked_by = is_disconnected, reason
 
     def paused(self, reason: str) -> None:
-        """Say why the program takes no jobs on purpose, until `ready`. This is no problem."""
+        """Say why the program takes no jobs on purpose, until `ready`. This is no problem.
+
+        Until then its main loop is not judged.
+        """
         self._state.paused_by = reason
 
     def ready(self) -> None:

@@ -126,6 +126,8 @@ class BeatThread(threading.Thread):
 
     def _tick(self, now: float) -> None:
         self._facts.rss = read_rss()
+        if self._state.blocked_by or self._state.paused_by:
+            self._state.loop_at = now  # the program has said why its loop stands still
         if self._reporter is None and now >= self._try_at:
             self._take_id(now)
         if self._reporter is not None:

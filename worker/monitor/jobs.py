@@ -6,7 +6,7 @@ import sys
 import threading
 from collections.abc import Sequence
 from types import FrameType
-from typing import Any
+from typing import Any, Protocol
 
 from beanwatch.store.heartbeats import JobRecord
 from beanwatch.worker.monitor.stacks import (
@@ -18,6 +18,13 @@ from beanwatch.worker.monitor.stacks import (
 
 MAX_PROGRESS = 2**53  # many JSON readers use doubles, which are not exact for larger numbers
 MAX_NOTE = 200  # characters in the heartbeat
+
+
+class Elsewhere(Protocol):
+    """What a job does that runs in another process."""
+
+    def look(self) -> tuple[str, float | None]:
+        """Return the line that it executes, and its CPU time in seconds (None: not known)."""
 
 
 class ObservedJob:
@@ -38,6 +45,7 @@ class ObservedJob:
     thread = 0  # its identifier
     task: asyncio.Task[Any] | None = None
     shares_thread = False  # other jobs run in the same thread, as tasks
+    elsewhere: Elsewhere | None = None  # it runs in another process
     _cpu_before: float | None = None  # of the thread, at the run's first heartbeat
 
     @property
@@ -80,6 +88,18 @@ class ObservedJob:
         frame = frames.get(self.thread)
         return find_thread_line(frame, self.callers, is_part=self.caller_is_part)
 
+    def look(
+        self, frames: dict[int, FrameType], native_thread: int | None
+    ) -> tuple[str, float | None]:
+        """Return the job's line and its CPU time, also if it runs in another process.
+
+        That may also set its note and progress. `frames` are those of `sys._current_frames`,
+        `native_thread` is the identifier that the system gave the job's thread.
+        """
+        if self.elsewhere is not None:
+            return self.elsewhere.look()
+        return self.current_line(frames), self.cpu_seconds(native_thread)
+
     def cpu_seconds(self, native_thread: int | None) -> float | None:
         """Return the CPU time since the run's first heartbeat; None: not known.
 
@@ -105,23 +125,33 @@ def make_job_records(jobs: Sequence[ObservedJob], ahead: float) -> tuple[JobReco
     # A forked child has its parent's native_id of the main thread, whose number is that of the
     # process.
     numbers = {ident: thread.native_id for ident, thread in threads.items()} | {main: os.getpid()}
+    names = {ident: thread.name for ident, thread in threads.items() if ident != main}
     return tuple(
-        JobRecord(
-            id=str(job.id),
-            uuid=job.uuid,
-            name=job.name,
-            queue=job.queue,
-            attempt=job.attempt,
-            where=job.current_line(frames),
-            note=job.note_text,
-            progress=job.progress,
-            started_at=ahead + job.started_monotonic,
-            cpu=job.cpu_seconds(numbers.get(job.thread)),
-            deadline=ahead + job.deadline if job.deadline else 0.0,
-            hard_deadline=ahead + job.hard_deadline if job.hard_deadline else 0.0,
-            thread=threads[job.thread].name if job.thread in threads.keys() - {main} else "",
+        _make_record(
+            job, job.look(frames, numbers.get(job.thread)), ahead, names.get(job.thread, "")
         )
         for job in jobs
+    )
+
+
+def _make_record(
+    job: ObservedJob, seen: tuple[str, float | None], ahead: float, thread: str
+) -> JobRecord:
+    line, cpu = seen
+    return JobRecord(
+        id=str(job.id),
+        uuid=job.uuid,
+        name=job.name,
+        queue=job.queue,
+        attempt=job.attempt,
+        where=line,
+        note=job.note_text,
+        progress=job.progress,
+        started_at=ahead + job.started_monotonic,
+        cpu=cpu,
+        deadline=ahead + job.deadline if job.deadline else 0.0,
+        hard_deadline=ahead + job.hard_deadline if job.hard_deadline else 0.0,
+        thread=thread,
     )
 
 

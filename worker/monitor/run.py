@@ -64,17 +64,19 @@ class MonitoredRun(ObservedJob):
         reason: str = "",
         *,
         error: BaseException | None = None,
+        traceback: str = "",
         delay: float = 0.0,
     ) -> None:
         """Report how the run ended. A second call does nothing.
 
-        `outcome` is one of `beanwatch.outcomes.NAMES`; `error` gives the reason if there is no
-        other, and the traceback. `delay`: the job runs again after so many seconds.
+        `outcome` is one of `beanwatch.outcomes.NAMES`; `error` gives the reason and the traceback
+        if there are no others. `delay`: the job runs again after so many seconds.
         """
         on_end, self._on_end = self._on_end, None
         if on_end is None:
             return
-        self.callers, self.task = (), None  # they keep the frames' variables alive
+        # They keep the frames' variables and shared memory alive.
+        self.callers, self.task, self.elsewhere = (), None, None
         if error is not None:
             reason = reason or format_exception_line(error)
         run = Run(
@@ -86,7 +88,7 @@ class MonitoredRun(ObservedJob):
             outcome=outcome,
             uuid=self._uuid,
             reason=reason,
-            traceback=render_traceback(error),
+            traceback=traceback or render_traceback(error),
             started_at=self.started_at,
             wait=self._wait,
             duration=time.monotonic() - self.started_monotonic,
