@@ -1,0 +1,1 @@
+"""Decoders for the jobs of other frameworks."""
