@@ -76,8 +76,8 @@ def test_where_a_decoder_hangs_is_in_the_heartbeat(
     broker.put_raw("hang")
     worker = start_worker(app=APP)
     worker.wait_for("busy")
-    wait_until(lambda: "decoding_jobs.py" in worker.beat().where)
-    assert worker.beat().deadline > 0
+    wait_until(lambda: "decoding_jobs.py" in worker.beat().jobs[0].where)
+    assert worker.beat().jobs[0].deadline > 0
 
 
 HANDLER = App()
