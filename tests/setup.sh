@@ -14,6 +14,9 @@ found() {
         rabbitmq) test -x /usr/lib/rabbitmq/bin/rabbitmq-server ;;
         postgresql) ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 ;;
         illuminate-queue) test -e /usr/share/php/Illuminate/Queue/autoload.php ;;
+        illuminate-worker) test -e /usr/share/php/Illuminate/Bus/autoload.php &&
+            test -e /usr/share/php/Illuminate/Events/autoload.php ;;
+        pheanstalk) test -e /usr/share/php/Pheanstalk/autoload.php ;;
         venv) "$PYTHON" -c 'import ensurepip, venv' 2>/dev/null ;;
         *) PATH=$SBIN_PATH command -v "$1" >/dev/null ;;
     esac
@@ -39,6 +42,8 @@ packages() {
         sidekiq) echo ruby-sidekiq ;;
         php) echo php-cli php-redis php-mysql php-pgsql ;;
         illuminate-queue) echo php-illuminate-queue ;;
+        illuminate-worker) echo php-illuminate-bus php-illuminate-events ;;
+        pheanstalk) echo php-pda-pheanstalk ;;
         *) echo "$1" ;;
     esac
 }

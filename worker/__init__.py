@@ -2,7 +2,8 @@
 
 from beanwatch.worker.api.app import App
 from beanwatch.worker.api.context import Context
-from beanwatch.worker.api.envelope import EnvelopeError, FollowUp
+from beanwatch.worker.api.decoders import ForeignEnvelope
+from beanwatch.worker.api.envelope import Envelope, EnvelopeError, FollowUp
 from beanwatch.worker.api.errors import (
     Bury,
     Discard,
@@ -24,8 +25,10 @@ __all__ = [
     "ConnectionLostError",
     "Context",
     "Discard",
+    "Envelope",
     "EnvelopeError",
     "FollowUp",
+    "ForeignEnvelope",
     "Interrupted",
     "JobStopped",
     "JobTimeout",

@@ -82,7 +82,8 @@ OUTCOMES = (
     ),
     Outcome(
         "invalid",
-        "buried without running: its envelope is invalid, or names a job that is not registered",
+        "buried without running: its envelope is invalid, names a job that is not registered, or "
+        "comes from a decoder that refuses it",
         "dark-red",
         level="error",
         is_failure=True,

@@ -23,8 +23,9 @@ from beanwatch.worker.core.decide import jitter_limit
 from beanwatch.worker.core.finish import Finisher
 from beanwatch.worker.core.ignored_values import IgnoredValues
 from beanwatch.worker.core.job import RunningJob
+from beanwatch.worker.core.limits import Limits
 from beanwatch.worker.core.loop import Loop
-from beanwatch.worker.core.run import Limits, Runner
+from beanwatch.worker.core.run import Runner
 from beanwatch.worker.core.settings import Settings, make_report_settings
 from beanwatch.worker.core.signals import handle_signals, ignore_signals
 from beanwatch.worker.core.start import decide_start_delay, prepare_start, report_failed_start
