@@ -15,6 +15,7 @@ COMMANDS = {
     "put": "put one job into a queue",
     "collect": "send metrics of queue servers and workers to Graphite",
     "top": "show servers, queues and workers on one screen, problems first",
+    "web": "serve the live page: queues, workers, failures, checks, and what to do",
     "workers": "list workers; stop, restart or pause them, or show what they do",
     "job": "show the recorded runs of a job, and its present state",
     "queues": "list queues; kick or delete their jobs; empty, pause or resume them",
