@@ -1,8 +1,7 @@
 """A live page on a real beanstalkd and a real Redis, read when the test says so."""
 
-import asyncio
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -94,7 +93,7 @@ class Fleet:
             parse_redis_url(self.redis.url),
             timeout=5.0,
         )
-        reader.start = reader.read_once  # type: ignore[method-assign]
+        reader.start = lambda: None  # type: ignore[method-assign]
         app: Any = make_app(reader, rules or Rules(hosts=("127.0.0.1",)), print, **options)
         with TestClient(app, base_url="http://127.0.0.1", follow_redirects=False) as client:
             pages = Pages(client, reader, app)
@@ -126,15 +125,16 @@ class Pages:
         return str(answer.text)
 
 
+@pytest.fixture(scope="module")
+def web_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
+    with Redis(tmp_path_factory.mktemp("redis")) as server:
+        yield server
+
+
 @pytest.fixture
 def fleet(
-    beanstalkd: Beanstalkd, redis_server: Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    beanstalkd: Beanstalkd, web_redis: Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Fleet:
     monkeypatch.setenv("BEANWATCH_STATE_DIR", str(tmp_path / "state"))
-    return Fleet(beanstalkd, redis_server)
-
-
-@pytest.fixture
-def run_async() -> Callable[[Any], Any]:
-    """Runs a coroutine."""
-    return asyncio.run
+    web_redis.client().flushall()
+    return Fleet(beanstalkd, web_redis)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from beanwatch.worker.api.envelope import Envelope
 from beanwatch.worker.core.connection_protocol import JobStats, Reserved
+from beanwatch.worker.core.record import JobSource
 
 UNKNOWN_JOB = "unknown"  # the name of a job for which no handler is registered
 MAX_CLOCK_ERROR = 86400.0  # seconds; a producer's time that is further off is no time of a put
@@ -51,6 +52,11 @@ class RunningJob:
     progress: tuple[int, ...] = ()
     tmpdir: Path | None = None
     cpu_before: float | None = None  # seconds of the main thread at the run's first heartbeat
+
+    @property
+    def source(self) -> JobSource:
+        """Return what the job was put with."""
+        return JobSource(self.body, self.stats.priority, self.stats.ttr)
 
     @property
     def uuid(self) -> str:

@@ -10,6 +10,7 @@ from beanwatch.telemetry.logging import setup as logs
 from beanwatch.telemetry.logging.output import LogOutput
 from beanwatch.worker.core.record import Run, Sink
 from beanwatch.worker.core.settings import Settings
+from beanwatch.worker.telemetry.failure_writer import FailureWriter
 from beanwatch.worker.telemetry.heartbeat_writer import HeartbeatWriter, NoHeartbeatWriter
 from beanwatch.worker.telemetry.ledger_writer import LedgerWriter
 from beanwatch.worker.telemetry.log_sink import LogSink
@@ -53,7 +54,10 @@ def record_killed_run(telemetry: Telemetry, settings: Settings, instance: str, r
     clock = telemetry.heartbeat_writer.time
     counter = OutcomeCounter(stream, clock=clock)
     ledger = LedgerWriter(stream, settings.worker, instance, settings.options.ledger, clock=clock)
-    for sink in (telemetry.log_sink, counter, ledger):
+    sinks: list[Sink] = [telemetry.log_sink, counter, ledger]
+    if settings.options.ledger != "off":
+        sinks.append(FailureWriter(stream, settings.worker, str(settings.address), clock=clock))
+    for sink in sinks:
         sink.on_finished(run)
     counter.tick()
 
@@ -87,7 +91,10 @@ def make_telemetry(settings: Settings, instance: str, log_output: LogOutput) -> 
     ledger = LedgerWriter(stream, worker, instance, settings.options.ledger, clock=clock)
     outcomes = OutcomeCounter(stream, clock=clock)
     log_sink = LogSink(log, log_output)
-    sinks = [log_sink, metrics, counter, outcomes, ledger]
+    sinks = [log_sink, metrics, counter, outcomes]
+    if settings.options.ledger != "off":
+        sinks.append(FailureWriter(stream, worker, str(settings.address), clock=clock))
+    sinks.append(ledger)
     starts = RunStarts(redis, log, clock=clock)
     return Telemetry(
         log, log_output, log_sink, stream, heartbeat_writer, metrics, counter, sinks, starts

@@ -52,8 +52,9 @@ class Failure(NamedTuple):
     """A failed run. `failed_at` is in seconds since the epoch by Redis's clock.
 
     `server` identifies the process of the queue server, `address` is where the worker reached it.
-    `started_at` is by the worker's clock. `duration` and `delay` are in seconds. `body_size` is
-    that of the whole body in bytes: if it is more than MAX_BODY, only the start of it is kept.
+    `started_at` is by the worker's clock. `duration`, `delay` and `ttr` are in seconds. `body_size`
+    is that of the whole body in bytes, -1 if it is not known. If it is more than MAX_BODY, only the
+    start of the body is kept.
     `traceback_hash` is equal for equal tracebacks, "" if there is none.
     """
 
@@ -73,12 +74,14 @@ class Failure(NamedTuple):
     started_at: float = 0.0
     duration: float = 0.0
     delay: float = 0.0
-    body_size: int = 0
+    body_size: int = -1
+    priority: int | None = None
+    ttr: int | None = None
 
     @property
     def has_whole_body(self) -> bool:
-        """True if the body was not cut, so that the job can be put again."""
-        return self.body_size <= MAX_BODY
+        """True if the body is known and was not cut, so that the job can be put again."""
+        return 0 <= self.body_size <= MAX_BODY
 
 
 class FailureDetail(NamedTuple):

@@ -1,7 +1,7 @@
 """The web application: which address is answered by what, in which form."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 
@@ -9,20 +9,21 @@ import msgspec
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
+from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from beanwatch.web.access import Gate, Guard, Rules, Viewer
+from beanwatch.web.access import Gate, Guard, Rules
+from beanwatch.web.actions import Actions
+from beanwatch.web.answers import NO_STORE, answer_error, viewer_of, wants_json
 from beanwatch.web.look_ups import LookUps
+from beanwatch.web.runner import Runner
 from beanwatch.web.site import PAGES, STATIC, Site, limit_query, name_viewer
 from beanwatch.web.snapshot import INTERVAL, SnapshotReader
 from beanwatch.web.sources import Sources
 from beanwatch.web.stream import EventStream, Streams
 from beanwatch.web.urls import Urls
 from beanwatch.web.view import NotFoundError, Page
-
-NO_STORE = {"cache-control": "no-store", "vary": "accept"}
 
 Log = Callable[[str], object]
 
@@ -33,7 +34,6 @@ def make_app(
     log: Log,
     *,
     base: str = "",
-    extra_routes: Callable[[Site], Sequence[BaseRoute]] = lambda _: (),
     interval: float = INTERVAL,
 ) -> Guard:
     """Return the application. It starts `reader` when it starts, and closes it when it ends.
@@ -43,12 +43,14 @@ def make_app(
     """
     urls = Urls(base)
     sources = Sources(reader.servers, reader.redis, reader.timeout)
-    site = Site(reader.config, sources, LookUps(log), urls)
+    runner = Runner(sources, log)
+    site = Site(reader.config, sources, LookUps(log), runner, urls)
     streams = Streams()
     routes: list[BaseRoute] = [
         Route(page.path, partial(show, site, streams, page), name=page.path) for page in PAGES
     ]
-    routes += extra_routes(site)
+    if rules.allow_actions:
+        routes += Actions(site, sources, reader.config, runner).routes()
     routes += [
         Route("/livez", is_alive),
         Route("/readyz", partial(is_ready, site)),
@@ -113,18 +115,6 @@ async def show(
     return HTMLResponse(name_viewer(rendered.html, viewer), 200, NO_STORE)
 
 
-def viewer_of(request: Request) -> Viewer:
-    """Return who sent a request."""
-    found: Viewer = request.scope["state"]["viewer"]
-    return found
-
-
-def wants_json(request: Request) -> bool:
-    """Return True if a client asks for JSON and not for a page."""
-    accept = request.headers.get("accept", "")
-    return "application/json" in accept and "text/html" not in accept
-
-
 async def is_alive(_: Request) -> Response:
     """Answer that the process runs its loop. What it watches may be down."""
     return PlainTextResponse("ok\n", 200, NO_STORE)
@@ -138,19 +128,6 @@ async def is_ready(site: Site, _: Request) -> Response:
     return PlainTextResponse("ok\n", 200, NO_STORE)
 
 
-def answer_error(
-    site: Site, request: Request, status: int, heading: str, text: str, severity: str = "warning"
-) -> Response:
-    """Return an error as a page, or as JSON."""
-    if wants_json(request):
-        return JSONResponse({"error": text}, status, NO_STORE)
-    viewer = viewer_of(request)
-    html, _ = site.fill(
-        "message.html", "", "", {}, viewer, heading=heading, text=text, severity=severity
-    )
-    return HTMLResponse(name_viewer(html, viewer), status, NO_STORE)
-
-
 async def show_not_found(site: Site, request: Request, error: Exception) -> Response:
     """Answer for something that does not exist."""
     return answer_error(site, request, 404, "Not found", str(error))
@@ -160,8 +137,9 @@ async def show_http_error(site: Site, request: Request, error: Exception) -> Res
     """Answer for an address without a page, or a method that it does not have."""
     assert isinstance(error, HTTPException)  # noqa: S101 - starlette calls it for this only
     text = {404: "There is no such page.", 405: "This address has no such method."}
+    heading = "Not found" if error.status_code == 404 else "Not allowed"
     answer = answer_error(
-        site, request, error.status_code, "Not found", text.get(error.status_code, error.detail)
+        site, request, error.status_code, heading, text.get(error.status_code, error.detail)
     )
     answer.headers.update(error.headers or {})
     return answer

@@ -8,7 +8,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markdown_it import MarkdownIt
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from beanwatch import __version__
 from beanwatch.durations import format_duration
@@ -21,7 +21,7 @@ MAX_TEXT = 500  # characters of a text in one place
 MAX_BLOCK = 16_384  # characters of a body or a traceback
 WIDTH, HEIGHT = 120, 24  # of a sparkline, in units of its own
 UNKNOWN = "n/a"
-_SUFFIXES = ((1e9, "G"), (1e6, "M"), (1e4, "k"))
+_SUFFIXES = ((1e9, "G"), (1e6, "M"), (1e5, "k"))
 _SIZES = ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"))
 _markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
 
@@ -58,7 +58,7 @@ def rate(value: float | None) -> str:
 
 def size(value: float | None) -> str:
     """Return a number of bytes with its unit."""
-    if value is None:
+    if value is None or value < 0:
         return UNKNOWN
     for least, unit in _SIZES:
         if value >= least:
@@ -131,6 +131,11 @@ def ident(text: str) -> str:
     return f"x{blake2b(text.encode('utf-8', 'replace'), digest_size=6).hexdigest()}"
 
 
+def whole(text: str) -> Markup:
+    """Return a text for a hidden field: not cut, since the form must bring back all of it."""
+    return Markup(escape(text))  # noqa: S704
+
+
 class Renderer:
     """The templates, with the functions that they use."""
 
@@ -153,10 +158,13 @@ class Renderer:
             "markdown": markdown,
             "inline": inline,
             "ident": ident,
+            "whole": whole,
+            "capitalize_first": lambda text: text[:1].upper() + text[1:],
         }
         self._jinja.globals |= {
             "sparkline": sparkline,
             "count": count,
+            "plural": count,
             "version": __version__,
             "base": urls.base,
             "link": self._marked(urls.page),

@@ -13,6 +13,8 @@ from beanwatch.quoting import html_text
 from beanwatch.web.access import Viewer
 from beanwatch.web.look_ups import LookUps
 from beanwatch.web.pages import (
+    action,
+    actions,
     checks,
     failure,
     failures,
@@ -26,6 +28,7 @@ from beanwatch.web.pages import (
     workers,
 )
 from beanwatch.web.render import Renderer
+from beanwatch.web.runner import Runner
 from beanwatch.web.snapshot import Snapshot
 from beanwatch.web.sources import Sources
 from beanwatch.web.urls import Urls
@@ -35,7 +38,7 @@ PAGES: tuple[Page, ...] = tuple(
     module.PAGE
     for module in (
         *(overview, queues, queue, workers, worker, failures, failure, job, checks, servers),
-        search,
+        *(search, actions, action),
     )
 )
 MENU = (
@@ -64,8 +67,11 @@ class Rendered(NamedTuple):
 class Site:
     """Makes pages from the last snapshot. For the event loop's thread only."""
 
-    def __init__(self, config: Config, sources: Sources, look_ups: LookUps, urls: Urls) -> None:
+    def __init__(
+        self, config: Config, sources: Sources, look_ups: LookUps, runner: Runner, urls: Urls
+    ) -> None:
         self.urls = urls
+        self._runner = runner
         self.assets = hash_assets()
         self._config, self._sources, self._look_ups = config, sources, look_ups
         self._renderer = Renderer(urls)
@@ -94,7 +100,7 @@ class Site:
 
     async def data(self, page: Page, query: Mapping[str, str]) -> dict[str, Any]:
         """Return the data of a page. Raises NotFoundError."""
-        view = View(self.now, query, self._config)
+        view = View(self.now, query, self._config, runner=self._runner)
         wanted = page.look_up(view, self._sources) if page.look_up else None
         if wanted is not None:
             view = view._replace(found=await self._look_ups.find(wanted), now=self.now)

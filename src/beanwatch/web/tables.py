@@ -3,10 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
-from beanwatch.globs import GLOB, matches
-
 PER_PAGE = 100
-MAX_FILTER = 1000  # characters
 Row = TypeVar("Row")
 Key = Callable[[Any], Any]
 
@@ -45,16 +42,6 @@ def sort_rows(
         wanted = default
     ordered = sorted(rows, key=orders[wanted.removeprefix("-")], reverse=wanted.startswith("-"))
     return ordered, wanted
-
-
-def fits(text: str, wanted: str) -> bool:
-    """Return True if a name contains what a person typed, or matches it if that is a glob."""
-    wanted = wanted.strip()[:MAX_FILTER]
-    if not wanted:
-        return True
-    if GLOB.search(wanted):
-        return matches(text.lower(), wanted.lower())
-    return wanted.lower() in text.lower()
 
 
 def first_high(value: float | None) -> float:

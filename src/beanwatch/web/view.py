@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from beanwatch.config import Config
 from beanwatch.web.look_ups import Found, LookUp
+from beanwatch.web.runner import Runner
 from beanwatch.web.snapshot import Snapshot
 from beanwatch.web.sources import Sources
 
@@ -14,13 +15,14 @@ NOTHING = Found(None)
 class View(NamedTuple):
     """A snapshot, and what the viewer asks for: the query of the address.
 
-    `found` is the result of the page's look-up, if it has one.
+    `found` is the result of the page's look-up, if it has one. `runner` has the actions.
     """
 
     now: Snapshot
     query: Mapping[str, str]
     config: Config
     found: Found = NOTHING
+    runner: Runner | None = None
 
     def text(self, name: str) -> str:
         """Return a value of the query; "" if it is missing."""

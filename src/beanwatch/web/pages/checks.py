@@ -4,8 +4,9 @@ from typing import Any
 
 from beanwatch.checks.lib.runbook_page import find_entry
 from beanwatch.checks.registry import CHECKS, find_check
+from beanwatch.globs import fits
 from beanwatch.web.snapshot import CHECKS_INTERVAL, CheckResult
-from beanwatch.web.tables import cut_page, fits
+from beanwatch.web.tables import cut_page
 from beanwatch.web.view import Page, View
 
 PER_PAGE = 50

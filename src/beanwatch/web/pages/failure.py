@@ -3,9 +3,9 @@
 from functools import partial
 from typing import Any
 
+from beanwatch.fleet.failure_list import generalize
 from beanwatch.store.failures import FailureDetail, read_detail
 from beanwatch.web.look_ups import LookUp
-from beanwatch.web.pages.failures import shape
 from beanwatch.web.sources import Sources
 from beanwatch.web.view import NotFoundError, Page, View
 
@@ -28,7 +28,7 @@ def data(view: View) -> dict[str, Any]:
     return {
         "at": now.at,
         "failure": found._asdict(),
-        "reason_glob": shape(found.reason),
+        "reason_glob": generalize(found.reason),
         "body": detail and detail.body[:MAX_SHOWN_BODY].decode("utf-8", "backslashreplace"),
         "traceback": detail and detail.traceback,
         "detail_error": view.found.error,

@@ -2,9 +2,9 @@
 
 from typing import Any
 
+from beanwatch.fleet.failure_list import group_failures
 from beanwatch.fleet.overview import QueueRow
 from beanwatch.outcomes import OUTCOMES
-from beanwatch.web.pages.failures import group_failures
 from beanwatch.web.problems import find_problems
 from beanwatch.web.snapshot import FLEET, OUTCOME_MINUTES, Snapshot, add_known
 from beanwatch.web.view import Page, View
@@ -57,9 +57,12 @@ def data(view: View) -> dict[str, Any]:
             for row in sorted(rows, key=lambda row: (-(row.ready or 0), row.queue))[:MAX_QUEUES]
         ],
         "busy": [one for one in workers if one["jobs"]][:MAX_QUEUES],
-        "failures": group_failures(
-            [one for one in now.failures.value if one.failed_at > now.at - OUTCOME_MINUTES * 60]
-        )[:MAX_REASONS],
+        "failures": [
+            group.tree()
+            for group in group_failures(
+                one for one in now.failures.value if one.failed_at > now.at - OUTCOME_MINUTES * 60
+            )[:MAX_REASONS]
+        ],
         "redis_is_off": now.redis_is_off,
         "checked_at": now.checks.read_at,
     }

@@ -3,6 +3,7 @@
 from functools import partial
 from typing import Any
 
+from beanwatch.fleet.failure_list import group_failures
 from beanwatch.fleet.first_jobs import peek_queue
 from beanwatch.fleet.queue_actions import Target, find_targets, has_action
 from beanwatch.globs import escape_name
@@ -10,7 +11,6 @@ from beanwatch.queues.base import Job
 from beanwatch.queues.servers import Server
 from beanwatch.web.history import MEASURES
 from beanwatch.web.look_ups import LookUp
-from beanwatch.web.pages.failures import group_failures
 from beanwatch.web.pages.workers import works_on
 from beanwatch.web.problems import find_problems
 from beanwatch.web.sources import Sources
@@ -59,7 +59,7 @@ def data(view: View) -> dict[str, Any]:
         ],
         "jobs": view.found.value or [],
         "jobs_error": view.found.error,
-        "failures": group_failures(failures)[:10],
+        "failures": [group.tree() for group in group_failures(failures)[:10]],
         "failed": len(failures),
     }
 

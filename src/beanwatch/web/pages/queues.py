@@ -4,8 +4,9 @@ from collections.abc import Callable
 from typing import Any
 
 from beanwatch.fleet.overview import QueueRow
+from beanwatch.globs import fits
 from beanwatch.queues.consumers import STATES
-from beanwatch.web.tables import cut_page, first_high, fits, sort_rows
+from beanwatch.web.tables import cut_page, first_high, sort_rows
 from beanwatch.web.view import Page, View
 
 PER_PAGE = 50

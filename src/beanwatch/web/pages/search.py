@@ -4,10 +4,10 @@ import re
 from functools import partial
 from typing import Any
 
+from beanwatch.globs import fits
 from beanwatch.web.look_ups import LookUp
 from beanwatch.web.pages.job import find_story
 from beanwatch.web.sources import Sources
-from beanwatch.web.tables import fits
 from beanwatch.web.view import Page, View
 
 MAX_HITS = 50  # of each kind

@@ -3,8 +3,9 @@
 from collections import Counter
 from typing import Any
 
+from beanwatch.globs import fits
 from beanwatch.store.health import HEALTH, UNKNOWN, rank_health
-from beanwatch.web.tables import cut_page, fits, sort_rows
+from beanwatch.web.tables import cut_page, sort_rows
 from beanwatch.web.view import Page, View
 from beanwatch.web.worker_view import worker_view
 
