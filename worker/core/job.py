@@ -5,13 +5,22 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from msgspec import Struct
+
 from beanwatch.worker.api.envelope import Envelope
 from beanwatch.worker.core.connection_protocol import JobStats, Reserved
-from beanwatch.worker.core.record import JobSource
 
 UNKNOWN_JOB = "unknown"  # the name of a job for which no handler is registered
 MAX_CLOCK_ERROR = 86400.0  # seconds; a producer's time that is further off is no time of a put
 EMPTY_ENVELOPE = Envelope(UNKNOWN_JOB)
+
+
+class JobSource(Struct, frozen=True):
+    """Holds what a job was put with, so that it can be put again. `ttr` is in seconds."""
+
+    body: bytes
+    priority: int
+    ttr: int
 
 
 class RunningJob:

@@ -6,14 +6,7 @@ from typing import Protocol, runtime_checkable
 from msgspec import Struct
 
 from beanwatch.worker.core.internal_errors import InternalErrors
-
-
-class JobSource(Struct, frozen=True):
-    """What a job was put with, so that it can be put again. `ttr` is in seconds."""
-
-    body: bytes
-    priority: int
-    ttr: int
+from beanwatch.worker.core.job import JobSource
 
 
 class Run(Struct, frozen=True, omit_defaults=True):

@@ -61,7 +61,7 @@ def add_choice_options(action: Any) -> Any:
     for option in (
         click.option("--within", type=DURATION, help="only those that failed within this time"),
         click.option("--worker", default="", metavar="ID", help="only those of this worker"),
-        click.option("--outcome", default="", type=click.Choice(failed), help="only this outcome"),
+        click.option("--outcome", type=click.Choice(failed), help="only this outcome"),
         click.option(
             "--reason", default="", metavar="TEXT", help="a part of the reason, or a glob"
         ),
@@ -220,7 +220,8 @@ def find_failures(execute: Execute, choice: dict[str, Any]) -> tuple[list[Failur
         print_error(
             f"{count(len(rejected), 'record')} of failed runs cannot be read: {rejected[0]}"
         )
-    return FailureChoice(**choice).choose(every, now), now
+    given = {name: value for name, value in choice.items() if value is not None}
+    return FailureChoice(**given).choose(every, now), now
 
 
 def ask(action: str, jobs: Sequence[FailedJob], *, yes: bool) -> None:

@@ -25,9 +25,9 @@ from beanwatch.web.plans import PARAMETERS, Context, Plan, PlanError, make_plan
 from beanwatch.web.runner import BusyError, Runner
 from beanwatch.web.site import Site, name_viewer
 from beanwatch.web.sources import Sources
+from beanwatch.web.urls import MAX_VALUE
 
 MAX_BODY = 64 * 1024  # bytes of a form
-MAX_FIELD = 1_000  # characters
 VALID_FOR = 300.0  # seconds for which a plan can be confirmed
 PLAN_TIMEOUT = 15.0  # seconds
 
@@ -145,5 +145,5 @@ async def read_form(request: Request) -> dict[str, str]:
             raise HTTPException(413, "This form is too large.")
     pairs = parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=50)
     return {
-        name: value[:MAX_FIELD] for name, value in pairs if name in PARAMETERS or name == "token"
+        name: value[:MAX_VALUE] for name, value in pairs if name in PARAMETERS or name == "token"
     }

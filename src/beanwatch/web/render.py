@@ -14,7 +14,7 @@ from beanwatch import __version__
 from beanwatch.durations import format_duration
 from beanwatch.quoting import html_text
 from beanwatch.web.history import POINTS
-from beanwatch.web.urls import Urls
+from beanwatch.web.urls import MAX_VALUE, Urls
 from beanwatch.words import count
 
 MAX_TEXT = 500  # characters of a text in one place
@@ -132,8 +132,8 @@ def ident(text: str) -> str:
 
 
 def whole(text: str) -> Markup:
-    """Return a text for a hidden field: not cut, since the form must bring back all of it."""
-    return Markup(escape(text))  # noqa: S704
+    """Return a text for a field of a form, which brings back exactly this text."""
+    return Markup(escape(text[:MAX_VALUE]))  # noqa: S704
 
 
 class Renderer:

@@ -31,7 +31,7 @@ from beanwatch.web.render import Renderer
 from beanwatch.web.runner import Runner
 from beanwatch.web.snapshot import Snapshot
 from beanwatch.web.sources import Sources
-from beanwatch.web.urls import Urls
+from beanwatch.web.urls import MAX_VALUE, Urls
 from beanwatch.web.view import Page, View
 
 PAGES: tuple[Page, ...] = tuple(
@@ -50,7 +50,6 @@ MENU = (
     ("/servers", "Servers"),
 )
 MAX_PARAMETERS = 20
-MAX_VALUE = 1_000  # characters of a value in an address
 MAX_RENDERED = 300  # pages of one snapshot that are kept
 VIEWER_MARK = "<!--viewer-->"
 _TIME_TEXT = re.compile(r"(?<=>)[^<>]*(?=</time>)")

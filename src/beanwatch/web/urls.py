@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from urllib.parse import urlencode
 
+MAX_VALUE = 1_000  # characters of a value in an address or a form
+
 
 class Urls:
     """Makes addresses below `base`, the path at which a reverse proxy serves the site, or ""."""
@@ -11,8 +13,10 @@ class Urls:
         self.base = base.rstrip("/")
 
     def page(self, path: str, **query: object) -> str:
-        """Return the address of a page. Values that are None or "" are left out."""
-        known = {name: value for name, value in query.items() if value not in (None, "")}
+        """Return the address of a page. Values that are None or "" are left out, long ones cut."""
+        known = {
+            name: str(value)[:MAX_VALUE] for name, value in query.items() if value not in (None, "")
+        }
         # A lone surrogate, from a record, has no UTF-8.
         text = urlencode(known, encoding="utf-8", errors="replace")
         return f"{self.base}{path}{'?' if text else ''}{text}"
