@@ -9,7 +9,7 @@ _WORD = re.compile(r"[A-Za-z_']{2,}")
 
 
 class Entry(NamedTuple):
-    """What to do about one alert. `title` has its words, the other texts are in Markdown."""
+    """The remedy of one alert. `title` has its words, the other texts are in Markdown."""
 
     title: str
     text: str

@@ -28,7 +28,7 @@ class FailedJob(NamedTuple):
 
 
 class JobResult(NamedTuple):
-    """What was done with a failed job. `has_changed` is false if nothing was done."""
+    """The result of an action on a failed job. `has_changed` is false if nothing was done."""
 
     job: FailedJob
     text: str

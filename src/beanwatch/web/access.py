@@ -40,16 +40,16 @@ HEADERS = {
 
 
 class Viewer(NamedTuple):
-    """Who looks at a page: a name ("" without authentication), and whether they may act."""
+    """A person who looks at pages: a name ("" without a login), and whether they may act."""
 
     name: str = ""
     may_act: bool = False
 
 
 class Rules(NamedTuple):
-    """Who gets in. `users` is None if everybody who can connect does, as on loopback.
+    """The conditions on which people get in.
 
-    `proxy` is the address of the only peer whose `user_header` is believed. `hosts` are the names
+    `users` is None if everybody who can connect gets in, as on loopback. `proxy` is the address of the only peer whose `user_header` is believed. `hosts` are the names
     under which the page is reached, besides those of loopback; an empty list allows every name.
     """
 

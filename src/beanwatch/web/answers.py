@@ -1,4 +1,4 @@
-"""What several addresses need to answer: who asks, in which form, and how errors look."""
+"""Shared by all addresses: who asks, in which form, and how errors look."""
 
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response

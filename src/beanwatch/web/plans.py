@@ -80,7 +80,7 @@ class Plan(NamedTuple):
 
 
 class Context(NamedTuple):
-    """What plans are made from. `who` is the person who acts."""
+    """The sources of plans. `who` is the person who acts."""
 
     sources: Sources
     config: Config

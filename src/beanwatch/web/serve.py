@@ -21,7 +21,7 @@ STOP_SECONDS = 3  # for which requests may go on after the process was told to s
 
 
 class Settings(NamedTuple):
-    """What to show, and to whom. `timeout` is in seconds, for each wait for a server."""
+    """The things to show, and to whom. `timeout` is in seconds, for each wait for a server."""
 
     config: Config
     servers: Sequence[Server]

@@ -32,7 +32,7 @@ FLEET = ("", "")  # the key of the sums over all queues in the history
 
 
 class ServerData(NamedTuple):
-    """What one reading of a server found."""
+    """The result of one reading of a server."""
 
     row: ServerRow
     queues: Sequence[QueueRow] = ()
@@ -46,29 +46,35 @@ class CheckResult(NamedTuple):
     result: PluginResult
 
 
+class Parts(NamedTuple):
+    """The last value of each part: the servers by name, and what Redis and the checks say."""
+
+    servers: Mapping[str, Part[ServerData]]
+    workers: Part[Sequence[Worker]]
+    failures: Part[Sequence[Failure]]
+    outcomes: Part[Mapping[JobKind, Counter[str]]]
+    checks: Part[Sequence[CheckResult]]
+
+
 class Snapshot:
     """All parts at one moment. `at` is in seconds since the epoch, `number` counts the snapshots.
 
     `redis_is_off` is true if no Redis is configured: then there are no workers and no failures.
+    `timeout` is that of each reading in seconds.
     """
 
     def __init__(
         self,
         at: float,
         number: int,
-        servers: Mapping[str, Part[ServerData]],
-        workers: Part[Sequence[Worker]],
-        failures: Part[Sequence[Failure]],
-        outcomes: Part[Mapping[JobKind, Counter[str]]],
-        checks: Part[Sequence[CheckResult]],
+        parts: Parts,
         history: History,
         *,
         timeout: float,
         redis_is_off: bool = False,
     ) -> None:
-        self.at, self.number = at, number
-        self.servers, self.workers, self.failures = servers, workers, failures
-        self.outcomes, self.checks, self.history = outcomes, checks, history
+        self.at, self.number, self.history = at, number, history
+        self.servers, self.workers, self.failures, self.outcomes, self.checks = parts
         self.redis_is_off = redis_is_off
         self._patience = 3 * INTERVAL + 2 * timeout
 
@@ -184,11 +190,13 @@ class SnapshotReader:
         snapshot = Snapshot(
             time.time(),
             self._number,
-            {node: one.part for node, one in self._servers.items()},
-            self._workers.part,
-            self._failed.part,
-            self._outcomes.part,
-            self._checks.part,
+            Parts(
+                {node: one.part for node, one in self._servers.items()},
+                self._workers.part,
+                self._failed.part,
+                self._outcomes.part,
+                self._checks.part,
+            ),
             self.history,
             timeout=self.timeout,
             redis_is_off=self.redis is None,

@@ -1,4 +1,4 @@
-"""What a page gets to make its data from, and how a page is declared."""
+"""The view from which a page makes its data, and the declaration of a page."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
