@@ -112,7 +112,7 @@ python_at_least_3_11() {
 install_venv() {
     "$PYTHON" -m venv "$1"
     "$1/bin/pip" install --quiet --upgrade 'pip>=25.1' # the first that knows --group
-    "$1/bin/pip" install --quiet --editable '.[mysql,postgresql,sqs]' --group dev
+    "$1/bin/pip" install --quiet --editable '.[mysql,postgresql,sqs,web]' --group dev
 }
 
 # Graphite 1.1.10 does not run on a Python newer than 3.11.

@@ -164,11 +164,17 @@ def unwrap(found: T | Exception) -> T:
 
 
 class PassiveRound:
-    """Judges all services once: call `read`, then `judge`, then `save`. `timeout` is in seconds."""
+    """Judges all services once: call `read`, then `judge`, then `save`. `timeout` is in seconds.
 
-    def __init__(self, config: Config, servers: Sequence[Server], timeout: float) -> None:
+    `program` names the state file: two programs that judge the same servers must not share one.
+    """
+
+    def __init__(
+        self, config: Config, servers: Sequence[Server], timeout: float, *, program: str = "passive"
+    ) -> None:
         self._config, self._servers, self._timeout = config, servers, timeout
-        self._output = PluginOutput("passive")  # unused: only a watchdog reads it
+        self._program = program
+        self._output = PluginOutput(program)  # unused: only a watchdog reads it
         self._checks = {check.name: check for check in CHECKS}
         self._modules = {check.name: check.load() for check in CHECKS}
         self._parsers = {name: module.parser() for name, module in self._modules.items()}
@@ -178,7 +184,7 @@ class PassiveRound:
         """Poll all servers in parallel, then read Redis. Errors are kept for `judge`."""
         addresses = [str(server) for server in self._servers]
         file = self._config.file and os.path.abspath(self._config.file)
-        self.memory = FileMemory.for_arguments("passive", (file, addresses))
+        self.memory = FileMemory.for_arguments(self._program, (file, addresses))
         budget = self._timeout * READING_SHARE
         with ThreadPoolExecutor(max(1, len(self._servers))) as pool:
             tasks = [

@@ -56,6 +56,19 @@ REDIS = {
         "sorted set: stops that a command caused, JSON, by Redis's clock; at most 1000",
         "10 minutes",
     ),
+    "{beanwatch}:failures": (
+        "sorted set: the keys of the last failed runs, at most 10000, by Redis's clock",
+        "7 days each",
+    ),
+    "{beanwatch}:failure:<id>": (
+        "hash: `entry` (a failed run, JSON), `body` of its job (up to 64 KiB), `traceback`, `size`",
+        "7 days; the oldest go if all together have more than 64 MiB",
+    ),
+    "{beanwatch}:failures-bytes": ("the sum of their sizes", "never"),
+    "{beanwatch}:audit": (
+        "list: what people did by the live page and `beanwatch failures`, JSON, the newest first",
+        "never; at most 1000",
+    ),
     "{beanwatch}:probe": (
         "written to test that Redis takes writes, and that those before it arrived",
         "1 minute",

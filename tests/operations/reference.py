@@ -17,7 +17,16 @@ from beanwatch.cli import COMMANDS, beanwatch
 from beanwatch.config import Config, ServerConfig
 from beanwatch.config.keys import GENERAL, SERVER, TABLES
 from beanwatch.outcomes import OUTCOMES
-from beanwatch.store import heartbeats, ledger, outcome_counts, redis_state, started_runs, stops
+from beanwatch.store import (
+    audit,
+    failures,
+    heartbeats,
+    ledger,
+    outcome_counts,
+    redis_state,
+    started_runs,
+    stops,
+)
 from beanwatch.worker.monitor import ledger_writer as recording
 from tests.operations import meanings, series_tables, worker_record
 from tests.operations.markdown import Blocks, explained, fill, table
@@ -192,6 +201,10 @@ def redis_keys() -> str:
         started_runs.started_key("<server id>", "<job id>"),  # type: ignore[arg-type]
         started_runs.STARTED_INDEX,
         stops.STOPS_KEY,
+        failures.FAILURES_KEY,
+        failures.FAILURE_PREFIX + "<id>",
+        failures.BYTES_KEY,
+        audit.AUDIT_KEY,
         redis_state.PROBE_KEY,
     )
     check_complete("REDIS", keys)

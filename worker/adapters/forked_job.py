@@ -88,7 +88,8 @@ class ForkedJob:
 
     def _write_doing(self, line: str) -> None:
         run = self._run
-        doing = Doing(self._clock(), line, run.cpu_seconds(self._thread), run.note_text, run.progress)
+        cpu = run.cpu_seconds(self._thread)
+        doing = Doing(self._clock(), line, cpu, run.note_text, run.progress)
         self._doing.write(msgspec.json.encode(doing))
 
     def end_in_child(self, ended: Ended) -> None:

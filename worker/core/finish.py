@@ -74,6 +74,7 @@ class Finisher:
             delay=verdict.delay,
             parent=job.envelope.parent or "",
             follow_ups=follow_ups,
+            source=None if verdict.outcome == "ok" else job.source,
         )
         self._sinks.on_finishing(run)
         if not lost:

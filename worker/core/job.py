@@ -8,6 +8,7 @@ from pathlib import Path
 from beanwatch.worker.api.envelope import Envelope
 from beanwatch.worker.core.connection_protocol import JobStats, Reserved
 from beanwatch.worker.monitor.jobs import ObservedJob
+from beanwatch.worker.monitor.runs import JobSource
 
 UNKNOWN_JOB = "unknown"  # the name of a job for which no handler is registered
 MAX_CLOCK_ERROR = 86400.0  # seconds; a producer's time that is further off is no time of a put
@@ -50,6 +51,11 @@ class RunningJob(ObservedJob):
     start_is_recorded = False  # in Redis; see `RunStarts`
     unstarted = 0  # earlier deliveries to workers that died before they ran the job
     tmpdir: Path | None = None
+
+    @property
+    def source(self) -> JobSource:
+        """Return what the job was put with."""
+        return JobSource(self.body, self.stats.priority, self.stats.ttr)
 
     @property
     def uuid(self) -> str:

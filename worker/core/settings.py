@@ -46,4 +46,5 @@ def make_report_settings(settings: Settings) -> ReportSettings:
         options.metrics,
         options.metrics_per_worker,
         options.ledger,
+        str(settings.address),
     )

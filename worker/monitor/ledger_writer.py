@@ -155,6 +155,8 @@ class LedgerWriter:
             size = RETRY_TRACEBACK_SIZE if run.outcome == "retry" else TRACEBACK_SIZE
             reason, trace = _fit(run.reason[:REASON_SIZE]), _fit(run.traceback[-size:])
             run = replace(run, reason=reason, traceback=trace)
+        if run.source is not None:  # the list of failures has it
+            run = replace(run, source=None)
         return self._head + self._encode(run)[1:]
 
     def _buried(self, run: Run, job_id: int) -> bytes:

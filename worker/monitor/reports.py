@@ -7,6 +7,7 @@ from structlog.typing import FilteringBoundLogger
 
 from beanwatch.net.redis_url import RedisUrl
 from beanwatch.telemetry.logging.output import LogOutput
+from beanwatch.worker.monitor.failure_writer import FailureWriter
 from beanwatch.worker.monitor.heartbeat_writer import HeartbeatWriter, NoHeartbeatWriter
 from beanwatch.worker.monitor.ledger_writer import LedgerWriter, Mode
 from beanwatch.worker.monitor.log_sink import LogSink
@@ -25,7 +26,8 @@ class ReportSettings(NamedTuple):
     is_expected: bool = False  # the configuration lists this worker
     metrics: str = ""  # URL of the sink
     metrics_per_worker: bool = False
-    ledger: Mode = "failures"
+    ledger: Mode = "failures"  # "off" also turns off the list of failed runs
+    address: str = ""  # of the queue server; "": not known
 
 
 class Reports(NamedTuple):
@@ -67,12 +69,11 @@ class Reports(NamedTuple):
         self.log_sink.on_finished(run)
         if self.stream is None:
             return
-        counter, ledger = _make_redis_sinks(
-            self.settings, instance, self.stream, self.heartbeat_writer
-        )
-        counter.on_finished(run)
-        ledger.on_finished(run)
-        counter.tick()
+        sinks = _make_redis_sinks(self.settings, instance, self.stream, self.heartbeat_writer)
+        for sink in sinks:
+            sink.on_finished(run)
+        for sink in sinks:
+            sink.tick()
 
 
 def make_reports(
@@ -103,9 +104,11 @@ def make_reports(
 
 def _make_redis_sinks(
     settings: ReportSettings, instance: str, stream: RedisStream, writer: HeartbeatWriter
-) -> tuple[OutcomeCounter, LedgerWriter]:
+) -> list[Sink]:
     """Make the sinks of Redis in the order in which they must be closed."""
     # All workers write with Redis's clock, because readers compare these times.
-    clock = writer.time
-    ledger = LedgerWriter(stream, settings.owner.worker, instance, settings.ledger, clock=clock)
-    return OutcomeCounter(stream, clock=clock), ledger
+    clock, worker = writer.time, settings.owner.worker
+    sinks: list[Sink] = [OutcomeCounter(stream, clock=clock)]
+    if settings.ledger != "off":
+        sinks.append(FailureWriter(stream, worker, settings.address, clock=clock))
+    return [*sinks, LedgerWriter(stream, worker, instance, settings.ledger, clock=clock)]

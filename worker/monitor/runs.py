@@ -8,6 +8,14 @@ from msgspec import Struct
 from beanwatch.worker.monitor.internal_errors import InternalErrors
 
 
+class JobSource(Struct, frozen=True):
+    """Holds what a job was put with, so that it can be put again. `ttr` is in seconds."""
+
+    body: bytes
+    priority: int
+    ttr: int
+
+
 class Run(Struct, frozen=True, omit_defaults=True):
     """Holds the result of one run of a job.
 
@@ -34,6 +42,7 @@ class Run(Struct, frozen=True, omit_defaults=True):
     delay: float = 0.0  # before the next attempt
     parent: str = ""  # uuid of the job that put this one
     follow_ups: tuple[str, ...] = ()  # uuids of the follow-ups that were put
+    source: JobSource | None = None  # of a job that was not done
 
 
 class Sink(Protocol):

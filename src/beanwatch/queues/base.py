@@ -12,7 +12,10 @@ from typing import Any, NamedTuple
 from beanwatch.queues.model import QueueState, ServerState
 
 DEFAULT_TIMEOUT = 5.0  # seconds
-ACTIONS = ("peek", "list_jobs", "find", "kick", "kick_jobs", "delete_jobs", "empty", "pause")
+ACTIONS = (
+    *("peek", "list_jobs", "find", "kick", "kick_jobs", "delete_jobs", "empty", "pause"),
+    *("move", "put"),
+)
 
 
 class ServerError(Exception):
@@ -205,6 +208,18 @@ class Actions:
         Return False if the queue does not exist.
         """
         raise self._unsupported("pause")
+
+    def move(self, queue: str, state: str, to: str, count: int) -> Iterator[int]:
+        """Move up to `count` jobs of a queue that are in this state to the queue `to`.
+
+        Each job is put into `to` before it is deleted. If the mover dies between the two, the job
+        is in both queues and runs twice; no job is lost.
+        """
+        raise self._unsupported("move")
+
+    def put(self, queue: str, body: bytes, priority: int | None, ttr: int | None) -> str:
+        """Put a job into a queue and return its id. `ttr` is in seconds. None: the default."""
+        raise self._unsupported("put")
 
     def close(self) -> None:
         """Close the connection; closing twice does no harm."""
