@@ -18,6 +18,7 @@ from beanwatch.config import Config, ServerConfig
 from beanwatch.config.keys import GENERAL, SERVER, TABLES
 from beanwatch.outcomes import OUTCOMES
 from beanwatch.store import heartbeats, ledger, outcome_counts, redis_state, started_runs, stops
+from beanwatch.worker.control import redis_mailbox
 from beanwatch.worker.monitor import ledger_writer as recording
 from tests.operations import meanings, series_tables, worker_record
 from tests.operations.markdown import Blocks, explained, fill, table
@@ -192,6 +193,8 @@ def redis_keys() -> str:
         started_runs.started_key("<server id>", "<job id>"),  # type: ignore[arg-type]
         started_runs.STARTED_INDEX,
         stops.STOPS_KEY,
+        redis_mailbox.commands_key("<id>"),
+        redis_mailbox.answers_key("<sender>"),
         redis_state.PROBE_KEY,
     )
     check_complete("REDIS", keys)

@@ -118,6 +118,10 @@ class WorkerState:
         is_disconnected = state == "blocked" and bool(self.connection_error)
         return Activity((job,) if job else (), state, reason, is_disconnected)
 
+    def counters(self) -> dict[str, int]:
+        """Return the counters that are series of the worker, by name."""
+        return {"reconnects": self.reconnects, "touches": self.touches}
+
     def ending(self) -> Ending:
         """Return how the worker came to its end."""
         return Ending(

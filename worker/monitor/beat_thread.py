@@ -10,6 +10,7 @@ from structlog.typing import FilteringBoundLogger
 from beanwatch.net.redis_url import RedisError
 from beanwatch.store.heartbeats import NO_HEARTBEAT, Heartbeat
 from beanwatch.telemetry.logging.output import LogOutput
+from beanwatch.worker.monitor.gauges import ProcessGauges
 from beanwatch.worker.monitor.heartbeat_record import HeartbeatRecord
 from beanwatch.worker.monitor.heartbeat_reporter import Ending, HeartbeatReporter
 from beanwatch.worker.monitor.heartbeat_writer import HeartbeatWriter
@@ -69,6 +70,7 @@ class BeatThread(threading.Thread):
         self._sink_lock = threading.Lock()  # several threads end their runs
         self._beat_lock = threading.Lock()  # held except while the thread waits
         self._facts = ProcessFacts()
+        self._gauges = ProcessGauges(self._reports.metrics, state, self._facts)
         self._record = self._make_record(NO_HEARTBEAT)
         self._reporter: HeartbeatReporter | None = None  # None: the id is not ours yet
         self._try_at = 0.0
@@ -133,6 +135,7 @@ class BeatThread(threading.Thread):
             for step in self.steps:
                 self.errors.attempt(step, now)
         self._sinks.tick()
+        self._gauges.tick(now)
 
     def _take_id(self, now: float) -> None:
         """Look for an earlier process with this id, and begin to beat if none is alive."""
