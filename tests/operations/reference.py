@@ -19,7 +19,7 @@ from beanwatch.config.keys import GENERAL, SERVER, TABLES
 from beanwatch.outcomes import OUTCOMES
 from beanwatch.store import heartbeats, ledger, outcome_counts, redis_state, started_runs, stops
 from beanwatch.worker.control import redis_mailbox
-from beanwatch.worker.monitor import ledger_writer as recording
+from beanwatch.worker.monitor.sinks import ledger_writer as recording
 from tests.operations import meanings, series_tables, worker_record
 from tests.operations.markdown import Blocks, explained, fill, table
 from tests.real import ROOT

@@ -21,12 +21,12 @@ from beanwatch.worker.core.connection_protocol import JobStats, Reserved
 from beanwatch.worker.core.job import RunningJob
 from beanwatch.worker.core.state import DUPLICATE, HARD_DEADLINE, RECYCLED, STOPPED, WorkerState
 from beanwatch.worker.guard.temporary import Room, TemporaryRoot
-from beanwatch.worker.monitor.gauges import ProcessGauges
-from beanwatch.worker.monitor.heartbeat_record import HeartbeatRecord
-from beanwatch.worker.monitor.heartbeat_reporter import HeartbeatReporter, VersionWatch
-from beanwatch.worker.monitor.heartbeat_writer import PreviousHeartbeat
-from beanwatch.worker.monitor.run_counter import RunCounter
+from beanwatch.worker.monitor.heartbeat.heartbeat_record import HeartbeatRecord
+from beanwatch.worker.monitor.heartbeat.heartbeat_reporter import HeartbeatReporter, VersionWatch
+from beanwatch.worker.monitor.heartbeat.heartbeat_writer import PreviousHeartbeat
 from beanwatch.worker.monitor.runs import Run
+from beanwatch.worker.monitor.sinks.gauges import ProcessGauges
+from beanwatch.worker.monitor.sinks.run_counter import RunCounter
 from beanwatch.worker.telemetry import host_watch
 from beanwatch.worker.telemetry.host_watch import HostLimits, HostWatch, stop_once
 from beanwatch.worker.telemetry.reporter import Reporter

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from beanwatch.worker.core.job import RunningJob
 from beanwatch.worker.core.wake import Wake
-from beanwatch.worker.monitor.heartbeat_record import Activity
-from beanwatch.worker.monitor.heartbeat_reporter import Ending
+from beanwatch.worker.monitor.heartbeat.heartbeat_record import Activity
+from beanwatch.worker.monitor.heartbeat.heartbeat_reporter import Ending
 
 # Exit codes; docs/reference.md lists them.
 STOPPED, FATAL, USAGE, RECYCLED, HARD_DEADLINE, DUPLICATE, NO_APP = 0, 1, 2, 10, 11, 12, 13

@@ -4,8 +4,8 @@ import math
 import time
 from collections.abc import Callable, Mapping
 
-from beanwatch.worker.monitor.heartbeat_record import HostFacts, ProcessState
-from beanwatch.worker.monitor.metrics import Metrics
+from beanwatch.worker.monitor.heartbeat.heartbeat_record import HostFacts, ProcessState
+from beanwatch.worker.monitor.sinks.metrics import Metrics
 
 INTERVAL = 10.0  # seconds between two measurements; StatsD flushes as often
 
