@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import cast
 
 from beanwatch.worker import WorkerMonitor
-from beanwatch.worker.monitor.beat_thread import BeatThread
-from beanwatch.worker.monitor.log_sink import LogSink
+from beanwatch.worker.monitor.program.beat_thread import BeatThread
 from beanwatch.worker.monitor.runs import Sink, Sinks
-from beanwatch.worker.monitor.statsd_sink import StatsdSink
+from beanwatch.worker.monitor.sinks.log_sink import LogSink
+from beanwatch.worker.monitor.sinks.statsd_sink import StatsdSink
 from bench.worker import pin
 from tests.real import Redis, wait_until
 

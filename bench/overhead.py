@@ -20,14 +20,14 @@ from beanwatch.net.address import Address
 from beanwatch.net.redis_url import parse_redis_url
 from beanwatch.store.run_totals import BOUNDS, MAX_KINDS
 from beanwatch.telemetry.logging import setup as logs
-from beanwatch.worker.monitor.heartbeat_writer import HeartbeatWriter
-from beanwatch.worker.monitor.ledger_writer import LedgerWriter
-from beanwatch.worker.monitor.log_sink import LogSink
-from beanwatch.worker.monitor.metrics import SeriesOwner, make_metrics
-from beanwatch.worker.monitor.outcome_counter import OutcomeCounter
-from beanwatch.worker.monitor.redis_stream import RedisStream
-from beanwatch.worker.monitor.run_counter import RunCounter
+from beanwatch.worker.monitor.heartbeat.heartbeat_writer import HeartbeatWriter
 from beanwatch.worker.monitor.runs import Run, Sink
+from beanwatch.worker.monitor.sinks.ledger_writer import LedgerWriter
+from beanwatch.worker.monitor.sinks.log_sink import LogSink
+from beanwatch.worker.monitor.sinks.metrics import SeriesOwner, make_metrics
+from beanwatch.worker.monitor.sinks.outcome_counter import OutcomeCounter
+from beanwatch.worker.monitor.sinks.redis_stream import RedisStream
+from beanwatch.worker.monitor.sinks.run_counter import RunCounter
 from bench.worker import BODY, pin
 from tests.real import Beanstalkd, Redis
 from tests.records import make_beat

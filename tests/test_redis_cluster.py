@@ -16,7 +16,7 @@ from beanwatch.net.redis_reader import RedisReader
 from beanwatch.net.redis_url import KEY_PREFIX, RedisError, parse_redis_url
 from beanwatch.store.redis_state import PROBE_KEY
 from beanwatch.telemetry.logging.setup import get_logger
-from beanwatch.worker.monitor.redis_stream import RedisStream
+from beanwatch.worker.monitor.sinks.redis_stream import RedisStream
 from tests.operations.reference import redis_keys
 from tests.real import ROOT, Beanstalkd, spawn, stop_process, wait_until
 from tests.real.process import free_port

@@ -16,7 +16,7 @@ from beanwatch.worker.api.monitor import WorkerMonitor
 from beanwatch.worker.api.producer import Producer, Put, PutError
 from beanwatch.worker.control.commands import CommandRequest
 from beanwatch.worker.core.connection import ConnectionLostError, RefusedError
-from beanwatch.worker.monitor.run import MonitoredRun
+from beanwatch.worker.monitor.program.monitored_run import MonitoredRun
 
 __all__ = [
     "App",

@@ -14,7 +14,7 @@ from beanwatch.worker import CommandRequest
 from beanwatch.worker.adapters.forked_job import SIZE, SharedNote
 from beanwatch.worker.adapters.hold import Hold
 from beanwatch.worker.adapters.names import claim_name, clean_name
-from beanwatch.worker.monitor.settings import WORKER_NAME
+from beanwatch.worker.monitor.program.settings import WORKER_NAME
 from tests.real import ROOT, wait_until
 
 CLAIM = "import sys; from beanwatch.worker.adapters.names import claim_name; {}"

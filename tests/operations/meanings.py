@@ -22,7 +22,7 @@ REDIS = {
         "removed at a clean stop, unless the worker is expected; else with its record",
     ),
     "{beanwatch}:worker:<id>": (
-        "the heartbeat record, JSON, see below",
+        "the [heartbeat record](worker-record.md), JSON",
         "1 hour; of an expected worker: never",
     ),
     "{beanwatch}:ended": (
@@ -68,6 +68,14 @@ REDIS = {
     "{beanwatch}:audit": (
         "list: what people did by the live page and `beanwatch failures`, JSON, the newest first",
         "never; at most 1000",
+    ),
+    "{beanwatch}:commands:<id>": (
+        "list: commands for a worker without a beanstalkd, JSON",
+        "when the command expires",
+    ),
+    "{beanwatch}:answers:<sender>": (
+        "list: the answers to one sender of such commands, JSON",
+        "1 minute",
     ),
     "{beanwatch}:probe": (
         "written to test that Redis takes writes, and that those before it arrived",

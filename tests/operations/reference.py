@@ -27,7 +27,8 @@ from beanwatch.store import (
     started_runs,
     stops,
 )
-from beanwatch.worker.monitor import ledger_writer as recording
+from beanwatch.worker.control import redis_mailbox
+from beanwatch.worker.monitor.sinks import ledger_writer as recording
 from tests.operations import meanings, series_tables, worker_record
 from tests.operations.markdown import Blocks, explained, fill, table
 from tests.real import ROOT
@@ -205,6 +206,8 @@ def redis_keys() -> str:
         failures.FAILURE_PREFIX + "<id>",
         failures.BYTES_KEY,
         audit.AUDIT_KEY,
+        redis_mailbox.commands_key("<id>"),
+        redis_mailbox.answers_key("<sender>"),
         redis_state.PROBE_KEY,
     )
     check_complete("REDIS", keys)

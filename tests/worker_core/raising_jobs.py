@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from beanwatch.worker import App, Context
-from beanwatch.worker.monitor.log_sink import LogSink
-from beanwatch.worker.monitor.outcome_counter import OutcomeCounter
+from beanwatch.worker.monitor.sinks.log_sink import LogSink
+from beanwatch.worker.monitor.sinks.outcome_counter import OutcomeCounter
 from beanwatch.worker.telemetry.host_watch import HostWatch
 from beanwatch.worker.telemetry.reporter import Reporter
 

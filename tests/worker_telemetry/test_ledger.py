@@ -20,11 +20,11 @@ from beanwatch.store import ledger as reader
 from beanwatch.store.ledger import BuriedJob, LedgerEntry, job_key
 from beanwatch.store.outcome_counts import JobKind, outcome_field, parse_outcomes, read_outcomes
 from beanwatch.store.records import RecordError, decode_record
-from beanwatch.worker.monitor import ledger_writer as writer
-from beanwatch.worker.monitor.ledger_writer import LedgerWriter, Mode
-from beanwatch.worker.monitor.outcome_counter import OutcomeCounter
-from beanwatch.worker.monitor.redis_stream import RedisStream
 from beanwatch.worker.monitor.runs import Run
+from beanwatch.worker.monitor.sinks import ledger_writer as writer
+from beanwatch.worker.monitor.sinks.ledger_writer import LedgerWriter, Mode
+from beanwatch.worker.monitor.sinks.outcome_counter import OutcomeCounter
+from beanwatch.worker.monitor.sinks.redis_stream import RedisStream
 from tests.real import ROOT, Proxy, Redis, wait_until
 from tests.real.redis_server import Sentinel, SpecialRedis
 from tests.test_redis_clients import tls_redis
@@ -153,10 +153,10 @@ def test_what_was_announced_survives_a_kill_at_the_very_next_moment(redis_server
     script = (
         "import os, signal, sys, time\n"
         "from beanwatch.net.redis_url import parse_redis_url\n"
-        "from beanwatch.worker.monitor.ledger_writer import LedgerWriter\n"
+        "from beanwatch.worker.monitor.sinks.ledger_writer import LedgerWriter\n"
         "from beanwatch.telemetry.logging.setup import get_logger\n"
         "from beanwatch.worker.monitor.runs import Run\n"
-        "from beanwatch.worker.monitor.redis_stream import RedisStream\n"
+        "from beanwatch.worker.monitor.sinks.redis_stream import RedisStream\n"
         "stream = RedisStream(parse_redis_url(sys.argv[1]), get_logger())\n"
         "while not stream.is_connected: stream.flush()\n"
         "ledger = LedgerWriter(stream, 'web1.w1', 'ab12', 'all')\n"

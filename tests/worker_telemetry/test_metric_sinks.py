@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 
 from beanwatch.net.address import Address
 from beanwatch.telemetry import series as paths
-from beanwatch.worker.monitor import carbon_watch, graphite_delivery
-from beanwatch.worker.monitor.graphite_delivery import GraphiteDelivery
-from beanwatch.worker.monitor.graphite_sink import MAX_SAMPLE, GraphiteSink, Timer, summarize
-from beanwatch.worker.monitor.metrics import NoMetrics, RunSeries, SeriesOwner, make_metrics
 from beanwatch.worker.monitor.runs import Run
-from beanwatch.worker.monitor.statsd_sink import MAX_DATAGRAM, MAX_WAITING, StatsdSink
+from beanwatch.worker.monitor.sinks import carbon_watch, graphite_delivery
+from beanwatch.worker.monitor.sinks.graphite_delivery import GraphiteDelivery
+from beanwatch.worker.monitor.sinks.graphite_sink import MAX_SAMPLE, GraphiteSink, Timer, summarize
+from beanwatch.worker.monitor.sinks.metrics import NoMetrics, RunSeries, SeriesOwner, make_metrics
+from beanwatch.worker.monitor.sinks.statsd_sink import MAX_DATAGRAM, MAX_WAITING, StatsdSink
 from tests.real import Beanstalkd, LineSink, Proxy, Redis, free_port, wait_until
 from tests.worker_telemetry.conftest import RecordingLog
 

@@ -21,13 +21,13 @@ from beanwatch.worker.core.connection_protocol import JobStats, Reserved
 from beanwatch.worker.core.job import RunningJob
 from beanwatch.worker.core.state import DUPLICATE, HARD_DEADLINE, RECYCLED, STOPPED, WorkerState
 from beanwatch.worker.guard.temporary import Room, TemporaryRoot
-from beanwatch.worker.monitor.heartbeat_record import HeartbeatRecord
-from beanwatch.worker.monitor.heartbeat_reporter import HeartbeatReporter, VersionWatch
-from beanwatch.worker.monitor.heartbeat_writer import PreviousHeartbeat
-from beanwatch.worker.monitor.run_counter import RunCounter
+from beanwatch.worker.monitor.heartbeat.heartbeat_record import HeartbeatRecord
+from beanwatch.worker.monitor.heartbeat.heartbeat_reporter import HeartbeatReporter, VersionWatch
+from beanwatch.worker.monitor.heartbeat.heartbeat_writer import PreviousHeartbeat
 from beanwatch.worker.monitor.runs import Run
+from beanwatch.worker.monitor.sinks.gauges import ProcessGauges
+from beanwatch.worker.monitor.sinks.run_counter import RunCounter
 from beanwatch.worker.telemetry import host_watch
-from beanwatch.worker.telemetry.gauges import WorkerGauges
 from beanwatch.worker.telemetry.host_watch import HostLimits, HostWatch, stop_once
 from beanwatch.worker.telemetry.reporter import Reporter
 from beanwatch.worker.telemetry.systemd_status import SystemdStatus
@@ -441,7 +441,9 @@ class RecordingMetrics:
 
 def test_gauges_are_those_of_the_last_interval_and_totals_since_the_start(parts: Parts):
     metrics: Any = RecordingMetrics()
-    gauges = WorkerGauges(metrics, parts.state, parts.host, clock=parts.clock)
+    gauges = ProcessGauges(
+        metrics, parts.state, parts.host, parts.state.counters, capacity=1.0, clock=parts.clock
+    )
     parts.host.rss = 5
     parts.state.busy_seconds, parts.state.reconnects, parts.state.touches = 4.0, 1, 3
     gauges.tick(parts.now + 10)
@@ -499,7 +501,7 @@ def test_everything_is_reported_once_an_interval(parts: Parts):
         parts.host,
         parts.record,
         parts.heartbeat,
-        WorkerGauges(metrics, parts.state, parts.host, clock=parts.clock),
+        ProcessGauges(metrics, parts.state, parts.host, clock=parts.clock),
         SystemdStatus(SystemdNotifier({}), "web1.w1"),
         [sink],
         clock=parts.clock,

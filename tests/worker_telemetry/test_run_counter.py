@@ -13,8 +13,8 @@ from beanwatch.outcomes import OUTCOMES
 from beanwatch.store.heartbeats import decode_heartbeat, encode_heartbeat, heartbeat_tree
 from beanwatch.store.records import RecordError
 from beanwatch.store.run_totals import BOUNDS, MAX_KINDS, OTHER_JOBS, RunTotals
-from beanwatch.worker.monitor.run_counter import RunCounter
 from beanwatch.worker.monitor.runs import Run
+from beanwatch.worker.monitor.sinks.run_counter import RunCounter
 from tests.records import make_beat
 from tests.worker_telemetry.conftest import RecordingLog
 

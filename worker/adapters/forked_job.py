@@ -15,7 +15,7 @@ from typing import TypeVar
 import msgspec
 
 from beanwatch.durations import format_duration
-from beanwatch.worker.monitor.run import MonitoredRun
+from beanwatch.worker.monitor.program.monitored_run import MonitoredRun
 
 SIZE = 64 * 1024  # bytes that parent and child share, for each of two notes
 SILENT_AFTER = 5.0  # seconds without a sign of Python code, after which this is said

@@ -6,20 +6,21 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
+from typing import Unpack
 
 from beanwatch.worker.control.commands import OWN, Commands, OnCommand
 from beanwatch.worker.control.inbox import CommandInbox
 from beanwatch.worker.control.redis_mailbox import RedisMailbox
-from beanwatch.worker.monitor.beat_thread import BeatThread
-from beanwatch.worker.monitor.ended_children import EndedChild, EndedChildren
 from beanwatch.worker.monitor.exceptions import format_exception_line
-from beanwatch.worker.monitor.fork_slots import ForkSlots
-from beanwatch.worker.monitor.forks import watch_forks
-from beanwatch.worker.monitor.heartbeat_reporter import Ending
-from beanwatch.worker.monitor.run import MonitoredRun
+from beanwatch.worker.monitor.heartbeat.ended_children import EndedChild, EndedChildren
+from beanwatch.worker.monitor.heartbeat.heartbeat_reporter import Ending
+from beanwatch.worker.monitor.program.beat_thread import BeatThread
+from beanwatch.worker.monitor.program.fork_slots import ForkSlots
+from beanwatch.worker.monitor.program.forks import watch_forks
+from beanwatch.worker.monitor.program.monitored_run import MonitoredRun, RunOptions
+from beanwatch.worker.monitor.program.settings import MonitorOptions, make_settings
+from beanwatch.worker.monitor.program.state import ProgramState
 from beanwatch.worker.monitor.runs import Run
-from beanwatch.worker.monitor.settings import make_settings
-from beanwatch.worker.monitor.state import ProgramState
 
 MAX_NAMES = 1000  # of jobs, and of queues; any more would make more and more series
 OTHER = "_other"  # stands for all further ones
@@ -59,23 +60,21 @@ class WorkerMonitor:
         the log file cannot be opened.
         """
         self._functions = dict(commands or {})
-        self._settings = make_settings(
-            name,
-            queues,
-            kind=kind,
-            redis=redis,
-            host=host,
-            server=server,
-            config=config,
-            metrics=metrics,
-            log_file=log_file,
-            interval=interval,
-            job_timeout=job_timeout,
-            max_idle=max_idle,
-            has_own_loop=has_own_loop,
-            app_version=app_version,
-            commands=(*OWN, *self._functions),
+        options = MonitorOptions(
+            kind,
+            redis,
+            host,
+            server,
+            config,
+            metrics,
+            log_file,
+            interval,
+            job_timeout,
+            max_idle,
+            has_own_loop,
+            app_version,
         )
+        self._settings = make_settings(name, queues, options, (*OWN, *self._functions))
         self._output = self._settings.open_log()
         self._state = ProgramState()
         self._beat: BeatThread | None = None
@@ -127,18 +126,13 @@ class WorkerMonitor:
         queue: str,
         name: str,
         id: int | str,  # noqa: A002 - the word of the record
-        *,
-        uuid: str = "",
-        attempt: int = 1,
-        wait: float | None = None,
-        timeout: float | None = None,
-        hard_timeout: float | None = None,
+        **options: Unpack[RunOptions],
     ) -> MonitoredRun:
         """Begin a run, for a `with` block: it ends with the block, as `failed` if that raises.
 
         The arguments are those of `begin`.
         """
-        run = self._begin(queue, name, id, uuid, attempt, wait, timeout, hard_timeout)
+        run = self._begin(queue, name, id, options)
         run.note_place(1, is_part=True)
         return run
 
@@ -147,21 +141,17 @@ class WorkerMonitor:
         queue: str,
         name: str,
         id: int | str,  # noqa: A002 - the word of the record
-        *,
-        uuid: str = "",
-        attempt: int = 1,
-        wait: float | None = None,
-        timeout: float | None = None,
-        hard_timeout: float | None = None,
+        **options: Unpack[RunOptions],
     ) -> MonitoredRun:
         """Begin a run in this thread and task, and return it; `end` of it ends it.
 
         `id` is the id that the queue system gave the job, `uuid` the one by which people look for
-        it (default: `id`, if that is a text). `wait` is how long it waited in the queue, in
-        seconds; None: not known. After `timeout` seconds it counts as hung (default: the monitor's
-        `job_timeout`; 0: never), and after `hard_timeout` the alert is CRITICAL.
+        it (default: `id`, if that is a text). `attempt` is 1 in the first run. `wait` is how long
+        the job waited in the queue, in seconds; None: not known. After `timeout` seconds it counts
+        as hung (default: the monitor's `job_timeout`; 0: never), and after `hard_timeout` the
+        alert is CRITICAL.
         """
-        run = self._begin(queue, name, id, uuid, attempt, wait, timeout, hard_timeout)
+        run = self._begin(queue, name, id, options)
         run.note_place(1, is_part=True)
         return run
 
@@ -301,34 +291,18 @@ class WorkerMonitor:
         if self._commands is not None:
             self._commands.restart(why)
 
-    def _begin(
-        self,
-        queue: str,
-        name: str,
-        id: int | str,  # noqa: A002
-        uuid: str,
-        attempt: int,
-        wait: float | None,
-        timeout: float | None,
-        hard_timeout: float | None,
-    ) -> MonitoredRun:
+    def _begin(self, queue: str, name: str, job_id: int | str, options: RunOptions) -> MonitoredRun:
         if self._is_child:
             self.become_child()
         run = MonitoredRun(
             queue if queue in self._queues else remember(queue, self._queues),
             name if name in self._names else remember(name, self._names),
-            id,
+            job_id,
             self._on_end,
-            uuid=uuid,
-            attempt=attempt,
-            wait=wait,
+            options,
             server=self._settings.server,
+            timeout=self._settings.job_timeout,
         )
-        limit = self._settings.job_timeout if timeout is None else timeout
-        if limit:
-            run.deadline = run.started_monotonic + limit
-        if hard_timeout:
-            run.hard_deadline = run.started_monotonic + hard_timeout
         self._state.begin(run)
         _current.set(run)
         return run

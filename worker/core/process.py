@@ -36,17 +36,17 @@ from beanwatch.worker.guard.job_guards import JobGuards
 from beanwatch.worker.guard.pulse import Pulse
 from beanwatch.worker.guard.temporary import TemporaryRoot
 from beanwatch.worker.monitor.exceptions import format_exception_line
-from beanwatch.worker.monitor.heartbeat_record import HeartbeatRecord
-from beanwatch.worker.monitor.heartbeat_reporter import HeartbeatReporter
-from beanwatch.worker.monitor.heartbeat_writer import HeartbeatWriter
+from beanwatch.worker.monitor.heartbeat.heartbeat_record import HeartbeatRecord
+from beanwatch.worker.monitor.heartbeat.heartbeat_reporter import HeartbeatReporter
+from beanwatch.worker.monitor.heartbeat.heartbeat_writer import HeartbeatWriter
 from beanwatch.worker.monitor.host import kill_descendants
 from beanwatch.worker.monitor.internal_errors import InternalErrors
 from beanwatch.worker.monitor.reports import Reports, make_reports
 from beanwatch.worker.monitor.runs import Sinks
+from beanwatch.worker.monitor.sinks.gauges import ProcessGauges
 from beanwatch.worker.serve.metrics_page import MetricsPage
 from beanwatch.worker.serve.pages import WorkerPages, listen
 from beanwatch.worker.serve.status import StatusMaker
-from beanwatch.worker.telemetry.gauges import WorkerGauges
 from beanwatch.worker.telemetry.host_watch import HostLimits, HostWatch, stop_once
 from beanwatch.worker.telemetry.reporter import Reporter
 from beanwatch.worker.telemetry.run_starts import RunStarts
@@ -174,7 +174,7 @@ class Process:
             host,
             record,
             heartbeats,
-            WorkerGauges(telemetry.metrics, state, host),
+            ProcessGauges(telemetry.metrics, state, host, state.counters, capacity=1.0),
             SystemdStatus(notifier, settings.worker),
             [sinks],
         )

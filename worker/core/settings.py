@@ -6,8 +6,8 @@ from typing import NamedTuple
 from beanwatch.config import WorkerConfig
 from beanwatch.net.address import Address
 from beanwatch.net.redis_url import parse_redis_url
-from beanwatch.worker.monitor.metrics import SeriesOwner
 from beanwatch.worker.monitor.reports import ReportSettings
+from beanwatch.worker.monitor.sinks.metrics import SeriesOwner
 
 WORKER_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 

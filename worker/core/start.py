@@ -16,8 +16,8 @@ from beanwatch.worker.core.settings import Settings
 from beanwatch.worker.core.state import DUPLICATE
 from beanwatch.worker.guard.black_box import BlackBox, BlackBoxRecord
 from beanwatch.worker.guard.temporary import TemporaryRoot
-from beanwatch.worker.monitor.heartbeat_writer import HeartbeatWriter
-from beanwatch.worker.monitor.previous import (
+from beanwatch.worker.monitor.heartbeat.heartbeat_writer import HeartbeatWriter
+from beanwatch.worker.monitor.heartbeat.previous import (
     IdInUseError,
     describe_end,
     find_previous,

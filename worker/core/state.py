@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from beanwatch.worker.core.job import RunningJob
 from beanwatch.worker.core.wake import Wake
-from beanwatch.worker.monitor.heartbeat_record import Activity
-from beanwatch.worker.monitor.heartbeat_reporter import Ending
+from beanwatch.worker.monitor.heartbeat.heartbeat_record import Activity
+from beanwatch.worker.monitor.heartbeat.heartbeat_reporter import Ending
 
 # Exit codes; docs/reference.md lists them.
 STOPPED, FATAL, USAGE, RECYCLED, HARD_DEADLINE, DUPLICATE, NO_APP = 0, 1, 2, 10, 11, 12, 13
@@ -117,6 +117,10 @@ class WorkerState:
         state, reason = self.state(job)
         is_disconnected = state == "blocked" and bool(self.connection_error)
         return Activity((job,) if job else (), state, reason, is_disconnected)
+
+    def counters(self) -> dict[str, int]:
+        """Return the counters that are series of the worker, by name."""
+        return {"reconnects": self.reconnects, "touches": self.touches}
 
     def ending(self) -> Ending:
         """Return how the worker came to its end."""

@@ -1,1 +1,1 @@
-"""What every kind of worker reports of itself: heartbeat, metrics, log and ledger."""
+"""The reports of every kind of worker: heartbeat, metrics, log and ledger."""

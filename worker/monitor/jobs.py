@@ -28,7 +28,7 @@ class Elsewhere(Protocol):
 
 
 class ObservedJob:
-    """What a record needs to know of a running job. Deadlines are monotonic; 0 means none.
+    """The facts about a running job that the record shows. Deadlines are monotonic; 0 means none.
 
     Class attributes, because most runs never set them, and the constructor runs for each job.
     """

@@ -7,15 +7,15 @@ from structlog.typing import FilteringBoundLogger
 
 from beanwatch.net.redis_url import RedisUrl
 from beanwatch.telemetry.logging.output import LogOutput
-from beanwatch.worker.monitor.failure_writer import FailureWriter
-from beanwatch.worker.monitor.heartbeat_writer import HeartbeatWriter, NoHeartbeatWriter
-from beanwatch.worker.monitor.ledger_writer import LedgerWriter, Mode
-from beanwatch.worker.monitor.log_sink import LogSink
-from beanwatch.worker.monitor.metrics import Metrics, SeriesOwner, make_metrics
-from beanwatch.worker.monitor.outcome_counter import OutcomeCounter
-from beanwatch.worker.monitor.redis_stream import RedisStream
-from beanwatch.worker.monitor.run_counter import RunCounter
+from beanwatch.worker.monitor.heartbeat.heartbeat_writer import HeartbeatWriter, NoHeartbeatWriter
 from beanwatch.worker.monitor.runs import Run, Sink
+from beanwatch.worker.monitor.sinks.failure_writer import FailureWriter
+from beanwatch.worker.monitor.sinks.ledger_writer import LedgerWriter, Mode
+from beanwatch.worker.monitor.sinks.log_sink import LogSink
+from beanwatch.worker.monitor.sinks.metrics import Metrics, SeriesOwner, make_metrics
+from beanwatch.worker.monitor.sinks.outcome_counter import OutcomeCounter
+from beanwatch.worker.monitor.sinks.redis_stream import RedisStream
+from beanwatch.worker.monitor.sinks.run_counter import RunCounter
 
 
 class ReportSettings(NamedTuple):

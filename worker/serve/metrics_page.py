@@ -9,7 +9,7 @@ from beanwatch.store.run_totals import BOUNDS
 from beanwatch.telemetry.prometheus import Page, labels, quote
 from beanwatch.worker.core.connection import WorkerConnection
 from beanwatch.worker.core.state import WorkerState
-from beanwatch.worker.monitor.run_counter import Kind, RunCounter
+from beanwatch.worker.monitor.sinks.run_counter import Kind, RunCounter
 from beanwatch.worker.telemetry.host_watch import HostWatch
 
 

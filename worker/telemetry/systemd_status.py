@@ -3,7 +3,7 @@
 from beanwatch.net.systemd import SystemdNotifier
 from beanwatch.store.health import decide_health
 from beanwatch.store.heartbeats import Heartbeat, Worker
-from beanwatch.worker.monitor.previous import describe_jobs
+from beanwatch.worker.monitor.heartbeat.previous import describe_jobs
 
 
 class SystemdStatus:

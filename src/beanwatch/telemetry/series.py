@@ -233,7 +233,11 @@ QUEUE = Group(
 WORKER = Group(
     "<prefix>.worker.<host>.<name>",
     (
-        Series("busy", "share", "share of its time that the worker spent in jobs"),
+        Series(
+            "busy",
+            "share",
+            "share of its time that the worker spent in jobs; above 1 if it runs several at once",
+        ),
         Series("rss", "bytes", "resident memory", prometheus="worker_memory_bytes"),
         Series(
             "reconnects",

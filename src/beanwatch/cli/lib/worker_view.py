@@ -13,7 +13,7 @@ from beanwatch.cli.lib.tables import (
 )
 from beanwatch.durations import format_duration
 from beanwatch.store.health import UNKNOWN, decide_health, decide_restarted
-from beanwatch.store.heartbeats import Heartbeat, Worker, heartbeat_tree
+from beanwatch.store.heartbeats import OWN_KIND, Heartbeat, Worker, heartbeat_tree
 
 
 def worker_style(worker: Worker) -> str:
@@ -28,19 +28,22 @@ def worker_style(worker: Worker) -> str:
 def worker_table(workers: Sequence[Worker]) -> Columns:
     """Return a table with a row for each worker: health, queue, job, how long that runs, counts.
 
-    If the workers run different versions of the application, a column shows the version.
+    If the workers run different versions of the application, a column shows the version. If some
+    are not beanwatch's own, a column shows the kind.
     """
-    versions = {worker.heartbeat.app_version for worker in workers if worker.heartbeat}
-    differ = len(versions - {""}) > 1
+    beats = [worker.heartbeat for worker in workers if worker.heartbeat]
+    differ = len({beat.app_version for beat in beats} - {""}) > 1
+    has_kinds = any(beat.kind != OWN_KIND for beat in beats)
     table = Columns(
         text_column("WORKER", NAME_WIDTH),
+        *([text_column("KIND")] if has_kinds else []),
         text_column("STATE"),
         text_column("QUEUE", NAME_WIDTH),
         text_column("JOB", NAME_WIDTH),
         *map(number_column, ("FOR", "DONE", "FAILED", "BEAT")),
         *([text_column("VERSION")] if differ else []),
         text_column("", NAME_WIDTH),
-        spare=("VERSION", "DONE", "BEAT", "FAILED", "QUEUE", "", "FOR", "JOB"),
+        spare=("VERSION", "KIND", "DONE", "BEAT", "FAILED", "QUEUE", "", "FOR", "JOB"),
     )
     for worker in workers:
         beat = worker.heartbeat
@@ -48,13 +51,15 @@ def worker_table(workers: Sequence[Worker]) -> Columns:
         if beat is None:
             blank = [""] * (6 + differ)
             words = f"cannot read its record: {worker.problem}" if worker.problem else worker.doubt
-            table.add_row(worker.id, health, *blank, words, style=worker_style(worker))
+            kind = [""] if has_kinds else []
+            table.add_row(worker.id, *kind, health, *blank, words, style=worker_style(worker))
             continue
         job = beat.job
         busy_for = beat.beat_at - job.started_at if job and job.started_at else None
         more = f" +{len(beat.jobs) - 1}" if len(beat.jobs) > 1 else ""
         table.add_row(
             worker.id,
+            *([beat.kind] if has_kinds else []),
             health,
             (job.queue if job else "") or ",".join(beat.queues),
             f"{job.name or job.id}{more}" if job else "",

@@ -10,21 +10,22 @@ from structlog.typing import FilteringBoundLogger
 from beanwatch.net.redis_url import RedisError
 from beanwatch.store.heartbeats import NO_HEARTBEAT, Heartbeat
 from beanwatch.telemetry.logging.output import LogOutput
-from beanwatch.worker.monitor.heartbeat_record import HeartbeatRecord
-from beanwatch.worker.monitor.heartbeat_reporter import Ending, HeartbeatReporter
-from beanwatch.worker.monitor.heartbeat_writer import HeartbeatWriter
-from beanwatch.worker.monitor.host import read_rss
-from beanwatch.worker.monitor.internal_errors import InternalErrors
-from beanwatch.worker.monitor.previous import (
+from beanwatch.worker.monitor.heartbeat.heartbeat_record import HeartbeatRecord
+from beanwatch.worker.monitor.heartbeat.heartbeat_reporter import Ending, HeartbeatReporter
+from beanwatch.worker.monitor.heartbeat.heartbeat_writer import HeartbeatWriter
+from beanwatch.worker.monitor.heartbeat.previous import (
     IdInUseError,
     describe_end,
     find_previous,
     identify,
     inherit,
 )
+from beanwatch.worker.monitor.host import read_rss
+from beanwatch.worker.monitor.internal_errors import InternalErrors
+from beanwatch.worker.monitor.program.settings import MonitorSettings
+from beanwatch.worker.monitor.program.state import ProgramState
 from beanwatch.worker.monitor.runs import Run, Sinks
-from beanwatch.worker.monitor.settings import MonitorSettings
-from beanwatch.worker.monitor.state import ProgramState
+from beanwatch.worker.monitor.sinks.gauges import ProcessGauges
 
 TRY_AGAIN = 10.0  # seconds after which an id that was in use is tried again
 SINK_CLOSE_TIMEOUT = 2.0  # seconds per sink
@@ -36,7 +37,7 @@ Step = Callable[[float], object]
 
 
 class ProcessFacts:
-    """What is measured of this process at each beat."""
+    """The measurements of this process at its last heartbeat."""
 
     rss: int | None = None
     disk_free: int | None = None
@@ -69,6 +70,7 @@ class BeatThread(threading.Thread):
         self._sink_lock = threading.Lock()  # several threads end their runs
         self._beat_lock = threading.Lock()  # held except while the thread waits
         self._facts = ProcessFacts()
+        self._gauges = ProcessGauges(self._reports.metrics, state, self._facts)
         self._record = self._make_record(NO_HEARTBEAT)
         self._reporter: HeartbeatReporter | None = None  # None: the id is not ours yet
         self._try_at = 0.0
@@ -82,7 +84,7 @@ class BeatThread(threading.Thread):
 
     @property
     def writer(self) -> HeartbeatWriter:
-        """What reads and writes the heartbeat in Redis; only this thread may use it."""
+        """Reads and writes the heartbeat in Redis; only this thread may use it."""
         return self._reports.heartbeat_writer
 
     def on_finished(self, run: Run) -> None:
@@ -135,6 +137,7 @@ class BeatThread(threading.Thread):
             for step in self.steps:
                 self.errors.attempt(step, now)
         self._sinks.tick()
+        self._gauges.tick(now)
 
     def _take_id(self, now: float) -> None:
         """Look for an earlier process with this id, and begin to beat if none is alive."""

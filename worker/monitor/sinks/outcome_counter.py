@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Callable
 
 from beanwatch.store.outcome_counts import KEPT_MINUTES, outcome_field, outcomes_key
-from beanwatch.worker.monitor.redis_stream import RedisStream
 from beanwatch.worker.monitor.runs import Run
+from beanwatch.worker.monitor.sinks.redis_stream import RedisStream
 
 
 class OutcomeCounter:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 from beanwatch.outcomes import OUTCOMES
-from beanwatch.worker.monitor.heartbeat_record import Activity
+from beanwatch.worker.monitor.heartbeat.heartbeat_record import Activity
 from beanwatch.worker.monitor.jobs import ObservedJob
 from beanwatch.worker.monitor.runs import Run
 

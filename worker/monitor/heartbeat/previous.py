@@ -11,8 +11,8 @@ from collections.abc import Callable
 from beanwatch import __version__
 from beanwatch.net.processes import identify_process
 from beanwatch.store.heartbeats import DEAD_AFTER, NO_HEARTBEAT, Heartbeat
-from beanwatch.worker.monitor.heartbeat_reporter import describe_rival
-from beanwatch.worker.monitor.heartbeat_writer import HeartbeatWriter
+from beanwatch.worker.monitor.heartbeat.heartbeat_reporter import describe_rival
+from beanwatch.worker.monitor.heartbeat.heartbeat_writer import HeartbeatWriter
 
 CRASH_KEPT = 3600.0  # seconds for which instances hand on a crash; the check tells it for less
 LIVENESS_READS = 20  # reads of the other instance's heartbeat, within two intervals

@@ -9,15 +9,15 @@ from structlog.typing import FilteringBoundLogger
 
 from beanwatch.net.redis_url import RedisError
 from beanwatch.store.heartbeats import Heartbeat
-from beanwatch.worker.monitor.heartbeat_record import HeartbeatRecord
-from beanwatch.worker.monitor.heartbeat_writer import HeartbeatWriter
+from beanwatch.worker.monitor.heartbeat.heartbeat_record import HeartbeatRecord
+from beanwatch.worker.monitor.heartbeat.heartbeat_writer import HeartbeatWriter
 
 RECYCLES_KEPT = 3600.0  # seconds for which the times of recycles are handed on
 MAX_RECYCLES_KEPT = 20  # of their times
 
 
 class Ending(NamedTuple):
-    """How a process that ends came to that. `reason` is for people.
+    """The reason for which a process ends. `reason` is for people.
 
     `is_requested`: somebody or something asked it to end, so its end is no problem.
     """

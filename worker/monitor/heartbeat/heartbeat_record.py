@@ -8,11 +8,11 @@ from typing import NamedTuple, Protocol
 from beanwatch.store.heartbeats import Heartbeat
 from beanwatch.store.run_totals import add_totals
 from beanwatch.worker.monitor.jobs import ObservedJob, make_job_records
-from beanwatch.worker.monitor.run_counter import RunCounter
+from beanwatch.worker.monitor.sinks.run_counter import RunCounter
 
 
 class Activity(NamedTuple):
-    """What a process does: its jobs, and the fields of its record with these names."""
+    """The activity of a process: its jobs, and the fields of its record with these names."""
 
     jobs: Sequence[ObservedJob]
     state: str
@@ -21,7 +21,7 @@ class Activity(NamedTuple):
 
 
 class ProcessState(Protocol):
-    """What a process does now. Times are monotonic; infinity means none."""
+    """The present state of a process. Times are monotonic; infinity means none."""
 
     @property
     def loop_at(self) -> float: ...
@@ -31,6 +31,8 @@ class ProcessState(Protocol):
     def processed(self) -> int: ...
     @property
     def failed(self) -> int: ...
+    @property
+    def busy_seconds(self) -> float: ...  # spent in jobs that have ended
     @property
     def errors(self) -> int: ...
     @property
@@ -43,7 +45,7 @@ class ProcessState(Protocol):
 
 
 class HostFacts(Protocol):
-    """What is measured of the host."""
+    """Measurements of the process and its host."""
 
     @property
     def rss(self) -> int | None: ...

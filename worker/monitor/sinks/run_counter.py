@@ -8,8 +8,8 @@ from structlog.typing import FilteringBoundLogger
 
 from beanwatch.outcomes import NAMES
 from beanwatch.store.run_totals import BOUNDS, MAX_KINDS, OTHER_JOBS, RunTotals
-from beanwatch.worker.monitor.metrics import NOT_RUN
 from beanwatch.worker.monitor.runs import Run
+from beanwatch.worker.monitor.sinks.metrics import NOT_RUN
 
 
 class KindCounts:

@@ -18,8 +18,8 @@ from beanwatch.store.ledger import (
     job_key,
     uuid_key,
 )
-from beanwatch.worker.monitor.redis_stream import RedisStream
 from beanwatch.worker.monitor.runs import Run
+from beanwatch.worker.monitor.sinks.redis_stream import RedisStream
 
 Mode = Literal["all", "failures", "off"]
 

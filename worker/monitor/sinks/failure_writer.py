@@ -14,8 +14,8 @@ from beanwatch.store.failures import (
     failure_id,
     hash_traceback,
 )
-from beanwatch.worker.monitor.redis_stream import RedisStream
 from beanwatch.worker.monitor.runs import Run
+from beanwatch.worker.monitor.sinks.redis_stream import RedisStream
 
 FAILED = frozenset(outcome.name for outcome in OUTCOMES if outcome.is_failure)
 REASON_SIZE = 500  # characters kept of a reason
@@ -26,8 +26,8 @@ class FailureWriter:
     """Writes each failed run into the list of failures in Redis, before its acknowledgement.
 
     It uses the ledger's connection, which the ledger closes. Sinks are closed in their order, so
-    this sink must come before the ledger. `address` is that of the queue server; "": not known. `clock` is
-    Redis's, as `HeartbeatWriter.time` returns it.
+    this sink must come before the ledger. `address` is that of the queue server; "": not known.
+    `clock` is Redis's, as `HeartbeatWriter.time` returns it.
     """
 
     def __init__(

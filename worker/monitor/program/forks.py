@@ -6,7 +6,7 @@ from typing import Protocol
 
 
 class Forking(Protocol):
-    """What must do something when its process forks."""
+    """An object that must act when its process forks."""
 
     def before_fork(self) -> bool:
         """Prepare; return True if `after_fork` must follow in the parent."""

@@ -11,9 +11,9 @@ from graphyte import Sender
 from structlog.typing import FilteringBoundLogger
 
 from beanwatch.net.address import Address
-from beanwatch.worker.monitor.graphite_delivery import Batch, GraphiteDelivery
-from beanwatch.worker.monitor.metrics import RunSeries
 from beanwatch.worker.monitor.runs import Run
+from beanwatch.worker.monitor.sinks.graphite_delivery import Batch, GraphiteDelivery
+from beanwatch.worker.monitor.sinks.metrics import RunSeries
 
 PERCENTILES = (50, 95, 99)
 MAX_SAMPLE = 10_000  # values of a timer kept in one interval; of more, a random sample

@@ -12,8 +12,8 @@ from beanwatch.net.redis_url import parse_redis_url
 from beanwatch.queues.servers import short_host
 from beanwatch.telemetry.logging.output import STDERR, LogOutput
 from beanwatch.telemetry.logging.setup import make_logger, pick_processors
-from beanwatch.worker.monitor.metrics import SeriesOwner
 from beanwatch.worker.monitor.reports import Reports, ReportSettings, make_reports
+from beanwatch.worker.monitor.sinks.metrics import SeriesOwner
 
 WORKER_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 # Seconds after which a job counts as hung, if neither the program nor the configuration has a limit
@@ -75,57 +75,59 @@ class MonitorSettings(NamedTuple):
         )
 
 
+class MonitorOptions(NamedTuple):
+    """The arguments of a WorkerMonitor. None: take the value of the configuration."""
+
+    kind: str
+    redis: str | None
+    host: str | None
+    server: str
+    config: str | None  # path of the file
+    metrics: str | None
+    log_file: str | None
+    interval: float | None
+    job_timeout: float | None
+    max_idle: float
+    has_own_loop: bool
+    app_version: str
+
+
 def make_settings(
-    name: str,
-    queues: Sequence[str],
-    *,
-    kind: str,
-    redis: str | None,
-    host: str | None,
-    server: str,
-    config: str | None,
-    metrics: str | None,
-    log_file: str | None,
-    interval: float | None,
-    job_timeout: float | None,
-    max_idle: float,
-    has_own_loop: bool,
-    app_version: str,
-    commands: tuple[str, ...],
+    name: str, queues: Sequence[str], options: MonitorOptions, commands: tuple[str, ...]
 ) -> MonitorSettings:
     """Read the configuration. Raises ConfigError, and ValueError for a wrong argument."""
-    host = short_host() if host is None else host
-    for what, word in (("name", name), ("host", host), ("kind", kind)):
+    host = short_host() if options.host is None else options.host
+    for what, word in (("name", name), ("host", host), ("kind", options.kind)):
         if not WORKER_NAME.fullmatch(word):
             raise ValueError(f"{what} {word!r}: expected 1 to 64 characters of A-Z a-z 0-9 _ -")
-    settings = load(config)
-    options = settings.worker
-    url = settings.redis.url if redis is None else redis
-    limit = options.job_timeout if "worker.job_timeout" in settings.given else LONGEST_JOB
+    config = load(options.config)
+    given = config.worker
+    url = config.redis.url if options.redis is None else options.redis
+    limit = given.job_timeout if "worker.job_timeout" in config.given else LONGEST_JOB
     worker = f"{host}.{name}"
     reports = ReportSettings(
-        SeriesOwner(settings.prefix, server or kind, worker),
-        parse_redis_url(url, read_redis_password(settings.redis)) if url else None,
-        worker in settings.expected_workers,
-        options.metrics if metrics is None else metrics,
-        options.metrics_per_worker,
-        options.ledger,
+        SeriesOwner(config.prefix, options.server or options.kind, worker),
+        parse_redis_url(url, read_redis_password(config.redis)) if url else None,
+        worker in config.expected_workers,
+        given.metrics if options.metrics is None else options.metrics,
+        given.metrics_per_worker,
+        given.ledger,
     )
     return MonitorSettings(
-        host,
-        name,
-        kind,
-        tuple(dict.fromkeys(queues)),
-        server,
-        reports,
-        frozenset(settings.expected_workers),
-        settings.log_format,
-        settings.log_file if log_file is None else log_file,
-        options.heartbeat_interval if interval is None else interval,
-        limit if job_timeout is None else job_timeout,
-        max_idle,
-        has_own_loop,
-        app_version,
-        commands if url else (),
-        read_signing_secret(settings),
+        host=host,
+        name=name,
+        kind=options.kind,
+        queues=tuple(dict.fromkeys(queues)),
+        server=options.server,
+        reports=reports,
+        expected=frozenset(config.expected_workers),
+        log_format=config.log_format,
+        log_file=config.log_file if options.log_file is None else options.log_file,
+        interval=given.heartbeat_interval if options.interval is None else options.interval,
+        job_timeout=limit if options.job_timeout is None else options.job_timeout,
+        max_idle=options.max_idle,
+        has_own_loop=options.has_own_loop,
+        app_version=options.app_version,
+        commands=commands if url else (),
+        secret=read_signing_secret(config),
     )

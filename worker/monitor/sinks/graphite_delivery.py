@@ -13,7 +13,7 @@ from structlog.typing import FilteringBoundLogger
 from beanwatch.net.address import Address
 from beanwatch.net.errors import socket_reason
 from beanwatch.telemetry.logging.problems import ProblemLog
-from beanwatch.worker.monitor.carbon_watch import CarbonWatch
+from beanwatch.worker.monitor.sinks.carbon_watch import CarbonWatch
 
 MAX_KEPT = 4 * 1024 * 1024  # bytes of batches that wait or were sent within RESEND_WINDOW
 MAX_SEND = 256 * 1024  # bytes in one send; a larger batch is sent alone

@@ -12,8 +12,8 @@ from structlog.typing import FilteringBoundLogger
 from beanwatch.net.address import Address, resolve
 from beanwatch.net.dialer import CONNECT_TIMEOUT, Dialer
 from beanwatch.telemetry.logging.problems import ProblemLog
-from beanwatch.worker.monitor.metrics import RunSeries
 from beanwatch.worker.monitor.runs import Run
+from beanwatch.worker.monitor.sinks.metrics import RunSeries
 
 MAX_DATAGRAM = 1432  # bytes of data that fit into one Ethernet frame
 BATCH_TIMINGS = 500  # timings sent at once: about 20 datagrams, and only the last is not full

@@ -4,8 +4,8 @@ from collections import deque
 from typing import NamedTuple
 
 from beanwatch.net.redis_url import RedisError, RedisUrl
-from beanwatch.worker.monitor.heartbeat_writer import HeartbeatWriter
-from beanwatch.worker.monitor.previous import describe_end
+from beanwatch.worker.monitor.heartbeat.heartbeat_writer import HeartbeatWriter
+from beanwatch.worker.monitor.heartbeat.previous import describe_end
 
 MAX_KEPT = 1000  # children, while Redis cannot be used
 

@@ -3,13 +3,23 @@
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import Self
+from typing import Self, TypedDict
 
 from beanwatch.worker.monitor.exceptions import format_exception_line, render_traceback
 from beanwatch.worker.monitor.jobs import ObservedJob
 from beanwatch.worker.monitor.runs import Run
 
 MAX_ID = 255  # characters
+
+
+class RunOptions(TypedDict, total=False):
+    """Facts that a program may know of a run; `WorkerMonitor.begin` explains them."""
+
+    uuid: str
+    attempt: int
+    wait: float | None
+    timeout: float | None
+    hard_timeout: float | None
 
 
 class MonitoredRun(ObservedJob):
@@ -24,18 +34,23 @@ class MonitoredRun(ObservedJob):
         name: str,
         id: int | str,  # noqa: A002 - the word of the record
         on_end: Callable[["MonitoredRun", Run], None],
+        options: RunOptions,
         *,
-        uuid: str = "",
-        attempt: int = 1,
-        wait: float | None = None,
-        server: str = "",
+        server: str,
+        timeout: float,
     ) -> None:
         self.queue, self.name = queue, name
         self.id = id if isinstance(id, int) else str(id)[:MAX_ID]
         self.started_at, self.started_monotonic = time.time(), time.monotonic()
-        self._uuid = uuid or ("" if isinstance(id, int) else str(self.id))
-        self._attempt, self._wait, self._server = attempt, wait, server
+        self._uuid = options.get("uuid") or ("" if isinstance(id, int) else str(self.id))
+        self._attempt, self._wait = options.get("attempt", 1), options.get("wait")
+        self._server = server
         self._on_end: Callable[[MonitoredRun, Run], None] | None = on_end
+        own_timeout, hard_timeout = options.get("timeout"), options.get("hard_timeout")
+        if limit := timeout if own_timeout is None else own_timeout:
+            self.deadline = self.started_monotonic + limit
+        if hard_timeout:
+            self.hard_deadline = self.started_monotonic + hard_timeout
 
     @property
     def uuid(self) -> str:

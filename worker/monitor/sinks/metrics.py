@@ -23,8 +23,8 @@ class SinkKind(NamedTuple):
 
 # The kinds of sinks by URL scheme. To add one, write its module and add a line here.
 SINKS = {
-    "statsd": SinkKind(8125, "beanwatch.worker.monitor.statsd_sink"),
-    "graphite": SinkKind(2003, "beanwatch.worker.monitor.graphite_sink"),
+    "statsd": SinkKind(8125, "beanwatch.worker.monitor.sinks.statsd_sink"),
+    "graphite": SinkKind(2003, "beanwatch.worker.monitor.sinks.graphite_sink"),
 }
 # Outcomes of jobs whose handler was not called: they have no duration.
 NOT_RUN = frozenset(outcome.name for outcome in OUTCOMES if not outcome.was_run)

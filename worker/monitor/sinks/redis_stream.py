@@ -11,7 +11,7 @@ from structlog.typing import FilteringBoundLogger
 from beanwatch.net.redis_reader import RedisReader
 from beanwatch.net.redis_url import KEY_PREFIX, Command, RedisError, RedisUrl, make_reply_error
 from beanwatch.store.redis_state import WRITE_TEST
-from beanwatch.worker.monitor.resending import MAX_KEPT, OutgoingMessage, ResendingConnection
+from beanwatch.worker.monitor.sinks.resending import MAX_KEPT, OutgoingMessage, ResendingConnection
 
 CONNECT_TIMEOUT = 2.0  # seconds, including the login
 ANSWER_TIMEOUT = 5.0  # seconds from a probe to its last reply
