@@ -33,13 +33,14 @@ def decide(
     if it waits for the server `awaited`, which is down: that server's own service alerts.
     """
     health, beat = decide_health(worker), worker.heartbeat
-    if beat is None:
-        why = f"cannot be read: {worker.problem}" if worker.problem else "is gone"
-        if health == UNKNOWN:
-            return Unknown, f"{worker.id}: its record in Redis {why}"
-        return Critical, f"{worker.id}: dead, its record in Redis {why}"
-    job = f"{beat.job} (job {beat.job_id}, queue {beat.queue})" if beat.job else ""
     age = format_duration(worker.age)
+    if beat is None:
+        record = "its record in Redis "
+        record += f"cannot be read: {worker.problem}" if worker.problem else "is gone"
+        if health == UNKNOWN:
+            return Unknown, f"{worker.id}: {record}"
+        return Critical, f"{worker.id}: no heartbeat for {age}, and {record}"
+    job = f"{beat.job} (job {beat.job_id}, queue {beat.queue})" if beat.job else ""
     if health == "dead" and beat.is_over:
         why = f" ({beat.reason})" if beat.reason else ""
         return Critical, f"{worker.id}: ended {age} ago{why}, and was not started again"
@@ -50,7 +51,8 @@ def decide(
         return Critical, f"{worker.id}: dead for {age}, it ended itself: {beat.last_words}"
     if health == "dead":
         last = f"running {job}" if job else beat.state
-        return Critical, f"{worker.id}: dead, no heartbeat for {age}, last seen {last}"
+        # Not "dead": it may run on and not reach Redis, or have stopped while Redis was away.
+        return Critical, f"{worker.id}: no heartbeat for {age}, last seen {last}"
     if health == "hung" and is_stop_late(beat):
         late = format_duration(beat.beat_at - beat.shutdown_deadline)
         text = (
