@@ -194,7 +194,7 @@ class GroupContext(Context):  # type: ignore[misc]
         if live >= group.least:
             return Finding(Ok, "", metric)
         dead = [worker.id for worker in members if decide_health(worker) == "dead"]
-        which = f", dead: {', '.join(dead[:MAX_NAMED])}" if dead else ""
+        which = f", no heartbeat: {', '.join(dead[:MAX_NAMED])}" if dead else ""
         which += f" and {len(dead) - MAX_NAMED} more" if len(dead) > MAX_NAMED else ""
         text = f"{group.glob}: {count(live, 'live worker')}, {group.least} are expected{which}"
         return Finding(Critical, text, metric)

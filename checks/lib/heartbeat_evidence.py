@@ -61,7 +61,7 @@ def explain_with_heartbeats(
             names = name_some(without_heartbeat, groups.dead)
             yield f"connected but without a heartbeat: {names}"
         else:
-            yield f"dead: {', '.join(groups.dead)}"
+            yield f"no heartbeat: {', '.join(groups.dead)}"
     if groups.waiting:
         yield f"told to wait: {', '.join(groups.waiting)} (undo: beanwatch workers resume)"
     for reason, ids in groups.blocked.items():

@@ -26,9 +26,9 @@ PROCESS_WORDS = {
     "waiting": "waits in a system call",
     "stopped": "is stopped by a signal",
 }
-# By kind of worker. Other kinds are Python programs, which cannot beat while C code holds the
-# interpreter's lock. Our own worker ends itself then.
-SILENCE_WORDS = {"beanwatch": "dead, ", "run": "dead, "}
+# Other kinds are Python programs, which cannot beat while C code holds the interpreter's lock. Our
+# own worker ends itself then.
+KINDS_THAT_BEAT_ALWAYS = ("beanwatch", "run")
 
 
 def decide(
@@ -43,14 +43,14 @@ def decide(
     if it waits for the server `awaited`, which is down: that server's own service alerts.
     """
     health, beat = decide_health(worker), worker.heartbeat
+    age = format_duration(worker.age)
     if beat is None:
         if health == UNKNOWN:
             return Unknown, f"{worker.id}: beats, but its record is unreadable: {worker.problem}"
-        why = f"unreadable: {worker.problem}" if worker.problem else "gone"
-        return Critical, f"{worker.id}: dead, its record in Redis is {why}"
+        record = f"is unreadable: {worker.problem}" if worker.problem else "is gone"
+        return Critical, f"{worker.id}: no heartbeat for {age}, and its record in Redis {record}"
     first = beat.job
     job = describe_job(first, beat) if first else ""
-    age = format_duration(worker.age)
     if health == "dead" and beat.is_over:
         why = f" ({beat.reason})" if beat.reason else ""
         return Critical, f"{worker.id}: ended {age} ago{why}, and was not started again"
@@ -95,16 +95,16 @@ def decide(
 def describe_silence(worker: Worker, beat: Heartbeat) -> str:
     """Return what is known of a worker without heartbeats.
 
-    On its own host, its process tells whether it is gone. From elsewhere nobody can know that of
-    a program whose heartbeats stop while it is stuck.
+    On its own host, its process tells whether it is dead. From elsewhere nobody can know that: it
+    may run on and not reach Redis, or have stopped while Redis was away.
     """
     silent = f"no heartbeat for {format_duration(worker.age)}"
     if worker.process == "gone":
         return f"dead, {silent} and its process {beat.pid} is gone"
     if worker.process:
         return f"{silent}, but its process {beat.pid} is there and {PROCESS_WORDS[worker.process]}"
-    if beat.kind in SILENCE_WORDS:
-        return f"{SILENCE_WORDS[beat.kind]}{silent}"
+    if beat.kind in KINDS_THAT_BEAT_ALWAYS:
+        return silent
     return f"{silent}: stopped, or stuck in C code"
 
 

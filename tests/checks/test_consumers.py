@@ -292,7 +292,7 @@ def test_a_worker_that_beats_but_is_not_connected_is_named(
         (
             {"a": "dead", "b": "idle"},
             0,
-            "b sends heartbeats but is not connected to this server, dead: a",
+            "b sends heartbeats but is not connected to this server, no heartbeat: a",
         ),
         ({"a": "dead", "b": "dead"}, 1, "connected but without a heartbeat: 1 of a, b"),
         ({"a": "dead", "b": "idle"}, 2, "connected but without a heartbeat: a"),

@@ -239,11 +239,11 @@ def test_the_rest_of_the_workers_has_no_worker_with_a_service_of_its_own(
     beat(redis_server, "web1.image-1", age=99.0)
     answer = check("worker_heartbeat", *arguments)
     assert answer.code == CRITICAL
-    assert "web1.image-1: dead" in answer.text
+    assert "web1.image-1: no heartbeat" in answer.text
     assert "mail-1" not in answer.text
     answer = check("worker_heartbeat", "--config", config, "--worker", "web1.mail-1")
     assert answer.code == CRITICAL
-    assert answer.text.startswith("WORKER_HEARTBEAT CRITICAL - web1.mail-1: dead, no heartbeat")
+    assert answer.text.startswith("WORKER_HEARTBEAT CRITICAL - web1.mail-1: no heartbeat")
 
 
 def test_of_a_group_only_the_number_of_live_workers_counts(
@@ -263,7 +263,7 @@ def test_of_a_group_only_the_number_of_live_workers_counts(
     beat(redis_server, "k8s.c", age=99.0)
     answer = check("worker_heartbeat", *arguments)
     assert answer.code == CRITICAL
-    assert answer.text.endswith(" - k8s.*: 1 live worker, 2 are expected, dead: k8s.a, k8s.c")
+    assert answer.text.endswith(": 1 live worker, 2 are expected, no heartbeat: k8s.a, k8s.c")
 
 
 def test_limits_on_the_number_of_all_workers_do_not_judge_a_single_one(

@@ -89,8 +89,8 @@ SCENES = [
         "the worker `mailer` is killed by SIGKILL, and is not restarted",
         kill_mailer,
         (
-            Expected(WORKERS, "CRITICAL", "mailer: dead"),
-            Expected(CONSUMERS, "CRITICAL", "no consumer watches it, dead: web1.mailer"),
+            Expected(WORKERS, "CRITICAL", "mailer: no heartbeat for"),
+            Expected(CONSUMERS, "CRITICAL", "no consumer watches it, no heartbeat: web1.mailer"),
         ),
         "the worker `mailer` is started again",
         start_mailer,

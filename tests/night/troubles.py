@@ -136,7 +136,7 @@ def of_worker(name: str) -> str:
 
 
 def dead(name: str) -> Expected:
-    return critical(of_worker(name), rf"web1\.{name}: dead", seconds=15)
+    return critical(of_worker(name), rf"web1\.{name}: no heartbeat", seconds=15)
 
 
 def restarted(name: str, words: str = "", seconds: float = 10.0) -> Expected:

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from beanwatch.checks.lib.output import PluginResult
 from beanwatch.checks.lib.runbook_page import find_entry
+from beanwatch.checks.lib.worker_verdict import decide
 from beanwatch.checks.registry import QUEUE, WORKERS, RegisteredCheck, find_check
 from beanwatch.fleet.overview import BAD_STATES
 from beanwatch.store.health import decide_health
@@ -123,13 +124,9 @@ def _of_workers(now: Snapshot) -> Iterator[Problem]:
         yield Problem("critical", now.trouble(now.workers), "redis")
         return
     for worker in now.workers.value:
-        health = "" if worker.has_left else decide_health(worker)
-        if health == "dead":
-            text = f"{worker.id}: dead, no heartbeat for {worker.age:.0f} s"
-            yield Problem("critical", text, "worker-heartbeat", worker=worker.id)
-        elif health == "hung":
-            text = f"{worker.id}: hung in its job"
-            yield Problem("critical", text, "worker-heartbeat", worker=worker.id)
+        if not worker.has_left and decide_health(worker) in ("dead", "hung"):
+            state, text = decide(worker)
+            yield Problem(str(state), text, "worker-heartbeat", worker=worker.id)
 
 
 def _of_queues(now: Snapshot) -> Iterator[Problem]:
