@@ -49,8 +49,9 @@ class Viewer(NamedTuple):
 class Rules(NamedTuple):
     """The conditions on which people get in.
 
-    `users` is None if everybody who can connect gets in, as on loopback. `proxy` is the address of the only peer whose `user_header` is believed. `hosts` are the names
-    under which the page is reached, besides those of loopback; an empty list allows every name.
+    `users` is None if everybody who can connect gets in, as on loopback. `proxy` is the address of
+    the only peer whose `user_header` is believed. `hosts` are the names under which the page is
+    reached, besides those of loopback; an empty list allows every name.
     """
 
     allow_actions: bool = False
