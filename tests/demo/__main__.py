@@ -147,6 +147,7 @@ All programs keep running, for two hours at most. To explore them:
    beanwatch top                                        show servers, queues and workers, live
    check_worker_heartbeat --restarted 15s               run a check as Nagios does
    beanwatch put images image.resize '{{"hang": 60}}'     put a job that hangs
+   {stage.page}       # the live page, in a browser
    tail -f {stage.mailbox.path}       # the alerts
    tail -f {stage.log}       # the log of the workers
    {stage.graphite.url}       # Graphite, in a browser

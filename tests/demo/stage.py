@@ -10,7 +10,7 @@ from tests.demo.mailbox import Mailbox
 from tests.demo.narrator import Narrator
 from tests.demo.producer import Producer
 from tests.demo.programs import BIN, Program, run
-from tests.real import Beanstalkd, Graphite, Nagios, Redis
+from tests.real import Beanstalkd, Graphite, Nagios, Redis, free_port
 
 HOST = "web1"
 WORKERS = {
@@ -61,6 +61,7 @@ class Stage(contextlib.ExitStack):
         self.log = directory / "beanwatch.log"
         self.mailbox = Mailbox(directory / "mailbox")
         self._log_read = 0
+        self.page = ""  # the address of the live page
         self.workers: dict[str, Program] = {}
         self.beanstalkd = Beanstalkd(directory / "beanstalkd")
         self.redis = Redis(directory / "redis")
@@ -97,6 +98,10 @@ class Stage(contextlib.ExitStack):
         collector = self._program("collector", "collect")
         collector.start()
         self.narrator.did("collector", "sends all numbers of beanstalkd to Graphite, every second")
+        port = free_port()
+        self.page = f"http://127.0.0.1:{port}/"
+        self._program("page", "web", "--listen", f"127.0.0.1:{port}", "--allow-actions").start()
+        self.narrator.did("live page", self.page)
 
     def add_worker(self, name: str, queues: Iterable[str]) -> Program:
         """Start a worker, which `supervise` restarts when it ends."""

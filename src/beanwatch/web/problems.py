@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from beanwatch.checks.lib.output import PluginResult
 from beanwatch.checks.lib.runbook_page import find_entry
 from beanwatch.checks.registry import QUEUE, WORKERS, RegisteredCheck, find_check
+from beanwatch.fleet.failure_list import generalize
 from beanwatch.fleet.overview import BAD_STATES
 from beanwatch.store.health import decide_health
 from beanwatch.web.snapshot import CheckResult, Snapshot
@@ -30,11 +31,18 @@ class Problem(NamedTuple):
     worker: str = ""
     service: str = ""
 
+    @property
+    def key(self) -> str:
+        """A text that stays the same while the numbers in the problem's text change."""
+        text = "" if self.queue or self.worker else generalize(self.text)
+        return "\n".join((self.heading, self.server, self.queue, self.worker, self.service, text))
+
     def tree(self) -> dict[str, Any]:
         """Return the problem and its remedy as objects that JSON can hold."""
         entry = find_entry(self.heading, self.text)
         return {
             **self._asdict(),
+            "key": self.key,
             "look": entry.look if entry else "",
             "remedy": entry.fix if entry else "",
             "runbook": entry.text if entry else "",
