@@ -18,6 +18,7 @@ PARTS = {
     "metrics_page": "A scrape by Prometheus",
     "queues": "Queue systems besides beanstalkd: a poll of 1,000 queues",
     "checks": "The checks",
+    "web": "The live page",
 }
 HEAD = """\
 # Benchmarks

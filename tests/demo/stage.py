@@ -63,6 +63,7 @@ class Stage(contextlib.ExitStack):
         self.log = directory / "beanwatch.log"
         self.mailbox = Mailbox(directory / "mailbox")
         self._log_read = 0
+        self.page = ""  # the address of the live page
         self.workers: dict[str, Program] = {}
         self.beanstalkd = Beanstalkd(directory / "beanstalkd")
         self.redis = Redis(directory / "redis")
@@ -102,6 +103,10 @@ class Stage(contextlib.ExitStack):
         collector.start()
         self.narrator.did("collector", "sends all numbers of beanstalkd to Graphite, every second")
         self.narrator.did("for Prometheus", f"http://{self.metrics}/metrics")
+        port = free_port()
+        self.page = f"http://127.0.0.1:{port}/"
+        self._program("page", "web", "--listen", f"127.0.0.1:{port}", "--allow-actions").start()
+        self.narrator.did("live page", self.page)
 
     def add_worker(self, name: str, queues: Iterable[str]) -> Program:
         """Start a worker, which `supervise` restarts when it ends."""
@@ -128,6 +133,7 @@ class Stage(contextlib.ExitStack):
             f"tail -f {self.mailbox.path}": "the alerts",
             f"tail -f {self.log}": "the log of the workers",
             self.graphite.url: "Graphite, in a browser",
+            self.page: "the live page, in a browser",
             f"curl http://{self.metrics}/metrics": "what Prometheus scrapes",
         }
 

@@ -1,13 +1,18 @@
 """Each action asks first, does what it says on the real server, and is refused without rights."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from beanwatch.web.access import Rules
+from tests.real import Beanstalkd, Redis
 from tests.real.waiting import wait_until
 from tests.web.conftest import OURS, Fleet, Pages
+from tests.worker_core.conftest import StartWorker, broker, start_worker
+
+__all__ = ["broker", "start_worker"]  # fixtures
 
 ACT = Rules(allow_actions=True, hosts=("127.0.0.1",))
 JSON = {"accept": "application/json"}
@@ -180,3 +185,25 @@ def test_an_impossible_action_says_why(fleet: Fleet, form: dict[str, str]) -> No
     with fleet.pages(ACT) as pages:
         answer = pages.client.post("/actions/plan", data=form, headers=OURS | JSON)
         assert (answer.status_code, bool(answer.json()["error"])) == (409, True)
+
+
+def test_a_worker_obeys_and_shows_its_stacks(
+    beanstalkd: Beanstalkd,
+    redis_server: Redis,
+    start_worker: StartWorker,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.setenv("BEANWATCH_STATE_DIR", str(tmp_path / "state"))
+    worker = start_worker()
+    wait_until(lambda: worker.beat().state == "idle")
+    with Fleet(beanstalkd, redis_server).pages(ACT) as pages:
+        (found,) = pages.json("/workers")["workers"]
+        done = act(pages, action="worker-wait", worker=found["id"])
+        assert (done["state"], done["done"]) == ("done", 1)
+        wait_until(lambda: worker.beat().state == "waiting")
+        assert "of the live page" in worker.beat().reason
+        dump = act(pages, action="worker-dump", worker=found["id"])
+        assert "Thread" in dump["lines"][0] or "thread" in dump["lines"][0]
+        act(pages, action="worker-resume", worker=found["id"])
+        wait_until(lambda: worker.beat().state == "idle")

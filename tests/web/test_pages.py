@@ -43,6 +43,20 @@ def test_the_first_sentence_says_what_is_wrong_first_and_what_to_do(fleet: Fleet
         assert verdict["text"] in pages.html("/").replace("&#39;", "'")
 
 
+def test_an_open_problem_keeps_its_id_while_its_numbers_change(fleet: Fleet) -> None:
+    fleet.put("email")
+    fleet.bury("other")
+    fleet.beat("web1.other", queues=("other",))
+    with fleet.pages() as pages:
+        before = {one["key"]: one["text"] for one in pages.json("/")["problems"]}
+        fleet.put("email")
+        fleet.bury("other")
+        pages.read()
+        after = {one["key"]: one["text"] for one in pages.json("/")["problems"]}
+        assert before.keys() == after.keys()
+        assert before != after
+
+
 def test_a_server_that_is_gone_shows_its_last_numbers_and_since_when(fleet: Fleet) -> None:
     fleet.put("email")
     with fleet.pages() as pages:

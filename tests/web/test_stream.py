@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from beanwatch.web.access import Viewer
+from beanwatch.web.events import format_event
 from beanwatch.web.look_ups import LookUp, LookUps
 from beanwatch.web.site import PAGES, hash_fragment
-from beanwatch.web.stream import EventStream, Streams, format_event
+from beanwatch.web.stream import EventStream, Streams
 from tests.web.conftest import Fleet, Pages
 
 (OVERVIEW,) = (page for page in PAGES if page.path == "/queues")

@@ -47,7 +47,7 @@ def test_a_failed_job_is_listed_shown_and_retried(
     code, out, _ = failures("show", group["last"])
     assert code == 0
     assert "RuntimeError: it does not work" in out
-    assert '"to":"ann"' in out
+    assert '{"to": "ann"}' in out
     code, out, _ = failures("retry", "--job", "fail", "--yes")
     assert (code, out) == (0, "work fail order-7: kicked\n")
     assert beanstalkd.stats_tube("work")["current-jobs-ready"] == 1

@@ -83,10 +83,12 @@ def test_a_run_is_read_back_as_it_was_written_by_uuid_and_by_beanstalkd_id(
     ledger.on_finishing(run)
     ledger.on_finished(run)
     settled(stream)
+    fields = asdict(run)
+    del fields["source"]  # it is in the list of failures
     expected = LedgerEntry(
         worker="web1.w1",
         instance="ab12",
-        **{**asdict(run), "reason": "SMTP: é \\ud800"},
+        **{**fields, "reason": "SMTP: é \\ud800"},
     )
     assert reader.read_job(execute(redis_server.url), "u-7") == [expected]
     assert reader.read_job_by_id(execute(redis_server.url), "5e1f", 7) == [expected]

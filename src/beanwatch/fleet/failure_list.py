@@ -1,6 +1,7 @@
 """Choose recorded failed runs by what a person asks for, and group those that are alike."""
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from beanwatch.globs import fits
@@ -91,6 +92,7 @@ def _make_group(reason_glob: str, runs: Sequence[Failure]) -> FailureGroup:
     )
 
 
+@lru_cache(maxsize=10_000)
 def generalize(reason: str) -> str:
     """Return a glob that matches a reason with any numbers: they differ from run to run."""
     parts: list[str] = []

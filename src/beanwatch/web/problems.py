@@ -1,12 +1,14 @@
 """Lists what is wrong now, the worst first, each with its remedy from the runbook."""
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from beanwatch.checks.lib.output import PluginResult
 from beanwatch.checks.lib.runbook_page import find_entry
 from beanwatch.checks.lib.worker_verdict import decide
 from beanwatch.checks.registry import QUEUE, WORKERS, RegisteredCheck, find_check
+from beanwatch.fleet.failure_list import generalize
 from beanwatch.fleet.overview import BAD_STATES
 from beanwatch.store.health import decide_health
 from beanwatch.web.snapshot import CheckResult, Snapshot
@@ -30,37 +32,48 @@ class Problem(NamedTuple):
     worker: str = ""
     service: str = ""
 
+    @property
+    def key(self) -> str:
+        """A text that stays the same while the numbers in the problem's text change."""
+        text = "" if self.queue or self.worker else generalize(self.text)
+        return "\n".join((self.heading, self.server, self.queue, self.worker, self.service, text))
+
     def tree(self) -> dict[str, Any]:
         """Return the problem and its remedy as objects that JSON can hold."""
         entry = find_entry(self.heading, self.text)
         return {
             **self._asdict(),
+            "key": self.key,
             "look": entry.look if entry else "",
             "remedy": entry.fix if entry else "",
             "runbook": entry.text if entry else "",
         }
 
 
+@lru_cache(maxsize=1)
 def find_problems(now: Snapshot) -> list[Problem]:
     """Return what the checks find, and what has happened since they ran; the worst first.
 
     One cause is one problem: what depends on a server or a Redis that is down is left out.
     """
-    found = [_name_subject(one, now) for one in _of_checks(now)]
-    said = " ".join(one.text for one in found)
+    queues = {(row.server, row.queue) for row in now.queues}
+    workers = {one.id for one in now.workers.value}
+    found = [_name_subject(one, queues, workers) for one in _of_checks(now)]
+    said_queues = {(one.server, one.queue) for one in found if one.heading == "queue-consumers"}
+    said_workers = {one.worker for one in found}
     found += [one for one in _of_servers(now) if not _is_known(one, found)]
-    found += [one for one in _of_workers(now) if one.worker not in said]
-    found += [one for one in _of_queues(now) if one.queue not in said]
+    found += [one for one in _of_workers(now) if one.worker not in said_workers or not one.worker]
+    found += [one for one in _of_queues(now) if (one.server, one.queue) not in said_queues]
     found.sort(key=lambda one: (RANKS[one.severity], _place(one)))
     return found[:MAX_PROBLEMS]
 
 
-def _name_subject(one: Problem, now: Snapshot) -> Problem:
+def _name_subject(one: Problem, queues: set[tuple[str, str]], workers: set[str]) -> Problem:
     """Add the queue or the worker with whose name the text begins: a service may be for all."""
     name = one.text.partition(": ")[0]
-    if one.heading == "worker-heartbeat" and any(it.id == name for it in now.workers.value):
+    if one.heading == "worker-heartbeat" and name in workers:
         return one._replace(worker=name)
-    if any((it.server, it.queue) == (one.server, name) for it in now.queues):
+    if (one.server, name) in queues:
         return one._replace(queue=name)
     return one
 

@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
 
@@ -116,6 +117,7 @@ def sparkline(points: Sequence[float | None], label: str) -> Markup:
     ).format(WIDTH, HEIGHT, words, " ".join(parts))
 
 
+@lru_cache(maxsize=200)
 def markdown(text: str) -> Markup:
     """Return a text of beanwatch's own runbook as HTML; markup in it is shown as text."""
     return Markup(_markdown.render(text))  # noqa: S704 - html is off

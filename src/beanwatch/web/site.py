@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from beanwatch.config import Config
 from beanwatch.quoting import html_text
 from beanwatch.web.access import Viewer
+from beanwatch.web.events import format_event
 from beanwatch.web.look_ups import LookUps
 from beanwatch.web.pages import (
     action,
@@ -57,10 +58,10 @@ STATIC = Path(__file__).parent / "static"
 
 
 class Rendered(NamedTuple):
-    """A page, and its live fragments by id, each with a hash of its text."""
+    """A page, and an event for each of its live fragments, by id, with a hash of its text."""
 
     html: str
-    fragments: Mapping[str, tuple[str, str]]
+    events: Mapping[str, tuple[str, bytes]]
 
 
 class Site:
@@ -123,7 +124,11 @@ class Site:
     async def _make(self, page: Page, query: Mapping[str, str], viewer: Viewer) -> Rendered:
         data = await self.data(page, query)
         html, fragments = self.fill(page.template, page.path, page.group, query, viewer, **data)
-        return Rendered(html, {name: (hash_fragment(one), one) for name, one in fragments.items()})
+        events = {
+            name: (hash_fragment(text), format_event("fragment", {"id": name, "html": text}))
+            for name, text in fragments.items()
+        }
+        return Rendered(html, events)
 
     def fill(
         self,

@@ -23,6 +23,7 @@ from beanwatch.store.heartbeats import Worker, read_workers
 from beanwatch.store.outcome_counts import JobKind, read_outcomes
 from beanwatch.web.history import History
 from beanwatch.web.parts import Part, PartReader
+from beanwatch.web.worker_view import worker_view
 
 INTERVAL = 2.0  # seconds between two readings of a server or of the workers
 CHECKS_INTERVAL = 15.0  # seconds between two runs of all checks
@@ -96,6 +97,11 @@ class Snapshot:
     def queues(self) -> list[QueueRow]:
         """The queues of all servers, with the last numbers of servers that do not answer."""
         return [row for part in self.servers.values() for row in part.value.queues]
+
+    @cached_property
+    def worker_views(self) -> list[dict[str, Any]]:
+        """The workers as the pages show them; do not change them."""
+        return [worker_view(one, self.workers.read_at) for one in self.workers.value]
 
     @cached_property
     def stale_servers(self) -> dict[str, float]:

@@ -1,18 +1,17 @@
 """Server-sent events: the fragments of a page that changed, for each viewer of the page.
 
 A stream holds no queue: after each snapshot it compares what the page is now with what it sent
-last. A viewer with a slow line gets fewer, newer fragments. https://html.spec.whatwg.org/#server-sent-events
+last. A viewer with a slow line gets fewer, newer fragments.
 """
 
 import asyncio
-import json
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
 from beanwatch.web.access import Viewer
+from beanwatch.web.events import format_event
 from beanwatch.web.site import Site
 from beanwatch.web.view import NotFoundError, Page
 
@@ -20,13 +19,6 @@ MAX_STREAMS = 500
 SEND_TIMEOUT = 30.0  # seconds in which a viewer must take an event
 BEAT = 10.0  # seconds after which an event is sent though nothing changed
 RETRY = 3_000  # ms after which a browser connects again
-
-
-def format_event(name: str, data: Any) -> bytes:
-    """Return an event with data as JSON, which has no line end."""
-    return f"event: {name}\ndata: {json.dumps(data, ensure_ascii=False)}\n\n".encode(
-        "utf-8", "replace"
-    )
 
 
 class Streams:
@@ -88,15 +80,13 @@ class EventStream:
             rendered = await self._site.render(self._page, self._query, self._viewer)
         except NotFoundError as error:
             return format_event("gone", {"text": str(error)})
-        changed = {
-            name: text
-            for name, (digest, text) in rendered.fragments.items()
+        changed = [
+            event
+            for name, (digest, event) in rendered.events.items()
             if self._sent.get(name) != digest
-        }
-        self._sent = {name: digest for name, (digest, _) in rendered.fragments.items()}
-        return b"".join(
-            format_event("fragment", {"id": name, "html": text}) for name, text in changed.items()
-        )
+        ]
+        self._sent = {name: digest for name, (digest, _) in rendered.events.items()}
+        return b"".join(changed)
 
     async def _send(self, send: Send, body: bytes) -> None:
         message = {"type": "http.response.body", "body": body, "more_body": True}

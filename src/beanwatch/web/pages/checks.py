@@ -10,6 +10,7 @@ from beanwatch.web.tables import cut_page
 from beanwatch.web.view import Page, View
 
 PER_PAGE = 50
+MAX_LINES = 50  # of the details of a service
 _RANKS = {"critical": 0, "unknown": 1, "warning": 2, "ok": 3}
 
 
@@ -47,11 +48,17 @@ def _tree(one: CheckResult) -> dict[str, Any]:
         "check": service.program,
         "state": result.state,
         "text": result.text,
-        "details": [line for line in result.details if not line.startswith(_LINKS)],
+        "details": _cut([line for line in result.details if not line.startswith(_LINKS)]),
         "heading": heading,
         "runbook": entry.text if entry else "",
         "runbook_title": entry.title if entry else "",
     }
+
+
+def _cut(lines: list[str]) -> list[str]:
+    """Return the first lines; a service for all queues may have thousands."""
+    more = len(lines) - MAX_LINES
+    return [*lines[:MAX_LINES], f"... {more:,} more"] if more > 0 else lines
 
 
 _LINKS = ("What to do:", "Runbook:", "Graphs:")

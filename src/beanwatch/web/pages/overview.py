@@ -1,14 +1,14 @@
 """Overview: is all well? If not, what is wrong first, and what to do."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from beanwatch.fleet.failure_list import group_failures
 from beanwatch.fleet.overview import QueueRow
 from beanwatch.outcomes import OUTCOMES
-from beanwatch.web.problems import find_problems
+from beanwatch.web.problems import Problem, find_problems
 from beanwatch.web.snapshot import FLEET, OUTCOME_MINUTES, Snapshot, add_known
 from beanwatch.web.view import Page, View
-from beanwatch.web.worker_view import worker_view
 from beanwatch.words import count
 
 MAX_PROBLEMS = 25
@@ -21,10 +21,10 @@ _FAILED = frozenset(outcome.name for outcome in OUTCOMES if outcome.is_failure)
 def data(view: View) -> dict[str, Any]:
     """Return the data of the page."""
     now = view.now
-    problems = [one.tree() for one in find_problems(now)]
+    every = find_problems(now)
+    problems = [one.tree() for one in every[:MAX_PROBLEMS]]
     rows = [row for row in now.queues if row.server not in now.stale_servers]
-    workers = [worker_view(one, now.workers.read_at) for one in now.workers.value]
-    workers = [one for one in workers if one["health"] != "ended"]
+    workers = [one for one in now.worker_views if one["health"] != "ended"]
     totals = {
         "queues": len(now.queues),
         "servers": len(now.server_rows),
@@ -43,9 +43,9 @@ def data(view: View) -> dict[str, Any]:
     failed = sum(runs for counts in hour for name, runs in counts.items() if name in _FAILED)
     return {
         "at": now.at,
-        "verdict": verdict(now, problems, totals),
-        "problems": problems[:MAX_PROBLEMS],
-        "more_problems": max(0, len(problems) - MAX_PROBLEMS),
+        "verdict": verdict(now, every, totals),
+        "problems": problems,
+        "more_problems": max(0, len(every) - MAX_PROBLEMS),
         "totals": totals,
         "runs_last_hour": None if now.redis_is_off else runs,
         "failed_last_hour": None if now.redis_is_off else failed,
@@ -77,9 +77,7 @@ def _drained(rows: list[QueueRow]) -> dict[str, Any]:
     return {"drained_in": seconds, "growing": len(growing)}
 
 
-def verdict(
-    now: Snapshot, problems: list[dict[str, Any]], totals: dict[str, Any]
-) -> dict[str, Any]:
+def verdict(now: Snapshot, problems: Sequence[Problem], totals: dict[str, Any]) -> dict[str, Any]:
     """Return the first sentence of the page: its severity, the text, and what to do."""
     if not any(part.tried_at for part in now.servers.values()):
         return {
@@ -92,11 +90,11 @@ def verdict(
         parts = [count(totals["queues"], "queue")]
         parts.append(f"{count(totals['workers'], 'worker')}, {totals['busy_workers']} busy")
         return {"severity": "ok", "text": "All is well.", "look": "", "do": "", "facts": parts}
-    first = problems[0]
+    first = problems[0].tree()
     counts = [
         f"{n} {word}"
         for word in ("critical", "unknown", "warning")
-        if (n := sum(one["severity"] == word for one in problems))
+        if (n := sum(one.severity == word for one in problems))
     ]
     return {
         "severity": first["severity"],

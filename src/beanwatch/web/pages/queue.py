@@ -15,7 +15,6 @@ from beanwatch.web.pages.workers import works_on
 from beanwatch.web.problems import find_problems
 from beanwatch.web.sources import Sources
 from beanwatch.web.view import NotFoundError, Page, View
-from beanwatch.web.worker_view import worker_view
 
 MAX_JOBS = 5  # of each state, where the server can list them
 MAX_BODY = 2_000  # bytes
@@ -40,7 +39,7 @@ def data(view: View) -> dict[str, Any]:
         raise NotFoundError(
             f"{server} has no queue {name!r} now" if known else f"no server is called {server!r}"
         )
-    workers = [worker_view(one, now.workers.read_at) for one in now.workers.value]
+    workers = now.worker_views
     failures = [one for one in now.failures.value if one.queue == name]
     return {
         "at": now.at,

@@ -7,7 +7,6 @@ from beanwatch.globs import fits
 from beanwatch.store.health import HEALTH, UNKNOWN, rank_health
 from beanwatch.web.tables import cut_page, sort_rows
 from beanwatch.web.view import Page, View
-from beanwatch.web.worker_view import worker_view
 
 PER_PAGE = 50
 _WORST = {"critical": 0, "warning": 1, "": 2}
@@ -26,7 +25,7 @@ ORDERS = {
 def data(view: View) -> dict[str, Any]:
     """Return the data of the page. Query: q, queue, state, only=wrong, sort, page."""
     now = view.now
-    every = [worker_view(one, now.workers.read_at) for one in now.workers.value]
+    every = now.worker_views
     found = [
         one
         for one in every
