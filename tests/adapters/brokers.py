@@ -22,7 +22,7 @@ class Brokers:
         self, directory: Path, find_rabbitmq: Callable[[], RabbitMQ] | None = None
     ) -> None:
         self._directory = directory
-        self.own, self._redis = Redis(directory / "own"), Redis(directory / "broker")
+        self.own, self.redis = Redis(directory / "own"), Redis(directory / "broker")
         self._find_rabbitmq = find_rabbitmq or self._start_rabbitmq
         self._stack = ExitStack()
         self._rabbitmq: RabbitMQ | None = None
@@ -33,7 +33,7 @@ class Brokers:
         self._count += 1
         directory = self._directory / f"{kind.name}-{self._count}"
         if kind.broker == "redis":
-            broker, port = f"redis://127.0.0.1:{{port}}/{self._count % 16}", self._redis.port
+            broker, port = f"redis://127.0.0.1:{{port}}/{self._count % 16}", self.redis.port
         else:
             server = self._find_rabbitmq()
             vhost = quote(server.add_vhost().name, safe="")
@@ -48,7 +48,7 @@ class Brokers:
 
     def __enter__(self) -> Self:
         self._stack.enter_context(self.own)
-        self._stack.enter_context(self._redis)
+        self._stack.enter_context(self.redis)
         return self
 
     def __exit__(self, *exc: object) -> None:

@@ -265,6 +265,3 @@ def judge(seen: Sequence[Seen], stages: Sequence[Stage]) -> list[str]:
         if not one.is_right
     ]
     return wrong + [slip for stage in stages for slip in stage.slips]
-
-
-__all__ = ["WaitError", "choose", "format_matrix", "judge", "play_all", "start_stages"]

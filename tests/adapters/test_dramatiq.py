@@ -107,16 +107,15 @@ def test_processes_that_are_told_to_stop_together_finish_their_jobs(brokers: Bro
         wait_until(lambda: len(stage.records.read("two")) == 2, PATIENCE)
         stage.become_idle()
         end = worker.file()
-        jobs = [worker.put("busy", str(end), time_limit=600_000) for _ in range(4)]
-        wait_until(
-            lambda: (
-                sum(len(one.heartbeat.jobs) for one in stage.records.read("two") if one.heartbeat)
-                == 4
-            ),
-            PATIENCE,
-        )
+        jobs = [worker.put("busy", str(end), time_limit=600_000) for _ in range(2)]
+
+        def running() -> int:
+            found = stage.records.read("two")
+            return sum(len(one.heartbeat.jobs) for one in found if one.heartbeat is not None)
+
+        wait_until(lambda: running() == 2, PATIENCE)
         answer = worker.beanwatch("workers", "stop", "*.two-*")
         assert answer.count("all processes") == 2
         end.touch()
         assert worker.wait(PATIENCE) == 0
-        assert [worker.ends(job) for job in jobs] == [["ok"]] * 4
+        assert [worker.ends(job) for job in jobs] == [["ok"]] * 2

@@ -163,7 +163,9 @@ class ForeignWorker:
 
     def ends(self, job: str) -> list[str]:
         """How the runs of a job ended, by its id, as `outcome: reason`."""
-        found = [run for run in self.runs() if run["job_id"] == job]
+        # Two processes may write their lines in another order.
+        runs = sorted(self.runs(), key=lambda run: int(run["attempt"]))
+        found = [run for run in runs if run["job_id"] == job]
         return [f"{run['outcome']}: {run.get('reason', '')}".rstrip(": ") for run in found]
 
     def beanwatch(self, *arguments: str) -> str:

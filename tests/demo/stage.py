@@ -130,10 +130,10 @@ class Stage(contextlib.ExitStack):
     def hints(self) -> Mapping[str, str]:
         """Return addresses and commands with which to explore the running demo."""
         return {
+            self.page: "the live page, in a browser",
             f"tail -f {self.mailbox.path}": "the alerts",
             f"tail -f {self.log}": "the log of the workers",
             self.graphite.url: "Graphite, in a browser",
-            self.page: "the live page, in a browser",
             f"curl http://{self.metrics}/metrics": "what Prometheus scrapes",
         }
 

@@ -244,7 +244,8 @@ class Watched(rq.worker.BaseWorker):
             else:
                 ended = self._judge_killed(job, 0 < run.deadline < time.monotonic())
         if ended is None:
-            ended = Ended("buried", "its worker was shut down while it ran", "")
+            reason = self._read_error_text() or "its worker was shut down while it ran"
+            ended = Ended("buried", reason, "")
         run.end(ended.outcome, ended.reason, traceback=ended.traceback)
 
     def _judge(self, job: Job, is_done: bool) -> Ended:
@@ -260,10 +261,13 @@ class Watched(rq.worker.BaseWorker):
         outcome = "timeout" if isinstance(error, JobTimeoutException) else "buried"
         return Ended(outcome, reason or "the job returned Retry too often", traceback)
 
+    def _read_error_text(self) -> str:
+        """Return the last line of what RQ says of a job; "" if it says nothing."""
+        return self._error_text.strip().rpartition("\n")[2].rstrip("; ")
+
     def _judge_killed(self, job: Job, is_late: bool) -> Ended:
         """Return how a job ended whose child did not tell that, by what RQ has found."""
-        status = job.get_status()
-        reason = self._error_text.strip().rpartition("\n")[2].rstrip("; ")
+        status, reason = job.get_status(), self._read_error_text()
         if status in RUNS_AGAIN:
             return Ended("retry", reason, "")
         if status == JobStatus.STOPPED:
