@@ -99,12 +99,13 @@ class Workers(Resource):  # type: ignore[misc]
             for name in self._expected:
                 if name not in found:
                     yield Metric(name, describe_missing(name, found), context="missing")
+        whole = [worker for worker in found.values() if not is_child(worker)]
         for group in self._groups:
-            members = [w for w in found.values() if fnmatchcase(w.id, group.glob)]
+            members = [worker for worker in whole if fnmatchcase(worker.id, group.glob)]
             yield Metric(group.glob, LiveGroup(group, members), context="group")
         # The limits of the configuration are for the whole fleet, so the catch-all service judges
         # the number of all workers, also of those that have a service of their own.
-        counted = list(found.values()) if self._is_rest else chosen
+        counted = whole if self._is_rest else [one for one in chosen if not is_child(one)]
         must_be_some = not self._is_rest and not self._groups
         yield Metric("live", Live(counted, must_be_some), context="live")
         for stop in stops:
@@ -122,7 +123,7 @@ class Workers(Resource):  # type: ignore[misc]
 
     def _is_replaceable(self, worker: Worker) -> bool:
         """Return True for a dead worker of a group: only the number of the others matters."""
-        is_dead = decide_health(worker) == "dead"
+        is_dead = decide_health(worker) == "dead" and not is_child(worker)
         return is_dead and worker.id not in self._expected and self._is_in_a_group(worker.id)
 
     def _is_chosen_group(self, group: WorkerGroup) -> bool:
@@ -172,6 +173,11 @@ def with_process(worker: Worker) -> Worker:
     if worker.heartbeat is None or not has_unknown_end(worker):
         return worker
     return worker._replace(process=find_process(worker.heartbeat))
+
+
+def is_child(worker: Worker) -> bool:
+    """Return True for a process that another worker has forked: it is no worker to count."""
+    return worker.heartbeat is not None and bool(worker.heartbeat.child_of)
 
 
 def is_told_by_parent(worker: Worker, found: Mapping[str, Worker]) -> bool:

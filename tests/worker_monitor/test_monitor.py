@@ -278,7 +278,10 @@ def test_the_next_start_tells_how_the_one_before_was_killed(
     watch()
     wait_until(lambda: fleet.beat(W1).instance != "x")
     beat = fleet.beat(W1)
-    assert (beat.restarts, beat.last_exit) == (1, "killed while running resize (job 7) and 1 more")
+    assert (beat.restarts, beat.last_exit) == (
+        1,
+        "killed, last seen running resize (job 7) and 1 more",
+    )
     (line,) = read_lines(tmp_path / "log")
     assert str(line["message"]).startswith("the previous instance ended unexpectedly: killed")
 

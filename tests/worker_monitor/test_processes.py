@@ -126,7 +126,7 @@ def test_each_forked_child_is_a_worker_of_its_own_and_the_parent_beats_for_none(
     third = program.fork("next")
     wait_until(lambda: fleet.beat("web1.w1-1").pid == third)
     beat = fleet.beat("web1.w1-1")
-    assert (beat.restarts, beat.last_exit) == (1, "killed while running long (job id-long)")
+    assert (beat.restarts, beat.last_exit) == (1, "killed, last seen running long (job id-long)")
     program.fork("short")
     wait_until(lambda: "short ok" in program.log.read_text())
     wait_until(lambda: fleet.find("web1.w1-3") is None, message="it has stopped")
@@ -148,7 +148,7 @@ def test_a_child_that_died_is_told_by_its_parent_and_with_its_parent(
     assert state == Warn
     assert text.startswith("web1.w1-1: ended ")
     assert text.endswith(
-        " ago: killed by signal 9 while running long (job id-long); web1.w1 started it"
+        " ago: killed by signal 9, last seen running long (job id-long); web1.w1 started it"
     )
     os.kill(orphan, signal.SIGSTOP)
     child = grow_old(redis, "web1.w1-2", fleet)

@@ -116,6 +116,7 @@ class WorkerMonitor:
                 return
             if self._slots is None:
                 self._slots = ForkSlots()
+            self._state.restart()
             self._beat = self._make_beat()
             self._beat.start()
         atexit.unregister(self._at_exit)

@@ -94,14 +94,15 @@ def inherit(previous: Heartbeat, crash: str, now: float) -> Heartbeat:
 def describe_end(previous: Heartbeat, cause: str = "killed", job: str | None = None) -> str:
     """Return how the previous instance ended, which nobody asked to: `killed while idle`.
 
-    `job` names the job that it ran at its end, "" if it ran none; None: take its last record.
+    `job` names the job that it ran at its end, "" if it ran none. None: only its last record is
+    known, which may be older than that job: `killed, last seen idle`.
     """
-    if job is None:
-        job = describe_jobs(previous)
-    if job:
-        return f"{cause} while running {job}"
-    state = "idle" if previous.state == "busy" else previous.state
-    return f"{cause} while {state}" if state else cause
+    running = describe_jobs(previous) if job is None else job
+    idle = "idle" if previous.state == "busy" else previous.state
+    doing = f"running {running}" if running else idle
+    if not doing:
+        return cause
+    return f"{cause}, last seen {doing}" if job is None else f"{cause} while {doing}"
 
 
 def describe_jobs(heartbeat: Heartbeat) -> str:

@@ -22,6 +22,7 @@ from beanwatch.worker.monitor.heartbeat.previous import (
 )
 from beanwatch.worker.monitor.host import read_rss
 from beanwatch.worker.monitor.internal_errors import InternalErrors
+from beanwatch.worker.monitor.program.green import find_green_library
 from beanwatch.worker.monitor.program.settings import MonitorSettings
 from beanwatch.worker.monitor.program.state import ProgramState
 from beanwatch.worker.monitor.runs import Run, Sinks
@@ -98,6 +99,12 @@ class BeatThread(threading.Thread):
 
     def run(self) -> None:
         """Beat until `end` is called."""
+        if library := find_green_library():
+            self.log.warning(
+                "{library} has replaced Python's threads: while a job computes or blocks, this "
+                "process cannot beat, and counts as stopped or stuck",
+                library=library,
+            )
         self._beat_lock.acquire()
         while not self._is_ended:
             began = time.monotonic()

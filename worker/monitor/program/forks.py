@@ -1,6 +1,7 @@
 """Tells the monitors of a process when it forks."""
 
 import os
+import threading
 import weakref
 from typing import Protocol
 
@@ -24,16 +25,15 @@ def watch_forks(one: Forking) -> None:
     The hooks themselves cannot be removed, so they hold no reference to it.
     """
     reference = weakref.ref(one)
-    is_prepared = False
+    this_thread = threading.local()  # several threads may fork
 
     def before() -> None:
-        nonlocal is_prepared
         found = reference()
-        is_prepared = found is not None and found.before_fork()
+        this_thread.is_prepared = found is not None and found.before_fork()
 
     def after_in_parent() -> None:
         found = reference()
-        if found is not None and is_prepared:
+        if found is not None and this_thread.is_prepared:
             found.after_fork()
 
     def after_in_child() -> None:

@@ -42,6 +42,10 @@ class ProgramState:
         jobs = tuple(self.running.copy().values())
         return Activity(jobs, *self._describe(bool(jobs)))
 
+    def restart(self) -> None:
+        """Forget an earlier stop: the program is watched again."""
+        self.is_stopping, self.stop_reason, self.shutdown_deadline = False, "", math.inf
+
     def begin(self, job: ObservedJob) -> None:
         """Count a job as running."""
         self.is_ready = True
