@@ -3,7 +3,6 @@
 import argparse
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, NamedTuple
 
 from nagiosplugin import Resource
 
@@ -14,6 +13,7 @@ from beanwatch.checks.lib.redis_source import redis_failure
 from beanwatch.checks.lib.worker_verdict import describe_missing
 from beanwatch.config import Config, WorkerGroup
 from beanwatch.globs import GLOB
+from beanwatch.light_typing import TYPE_CHECKING, NamedTuple
 from beanwatch.net.redis_url import RedisError
 from beanwatch.store.black_box import read_exit_reasons
 from beanwatch.store.health import decide_health
