@@ -18,7 +18,6 @@ from beanwatch.net.redis_url import RedisError
 from beanwatch.store.black_box import read_exit_reasons
 from beanwatch.store.health import decide_health
 from beanwatch.store.heartbeats import RECORD_EXPIRY, Heartbeat, Worker
-from beanwatch.store.local_process import find_process
 from beanwatch.store.stops import Stop
 
 if TYPE_CHECKING:
@@ -171,6 +170,8 @@ def with_process(worker: Worker) -> Worker:
     """Return the worker with the state of its process, if it is dead and was on this host."""
     if worker.heartbeat is None or not has_unknown_end(worker):
         return worker
+    from beanwatch.store.local_process import find_process  # only dead workers need it
+
     return worker._replace(process=find_process(worker.heartbeat))
 
 
