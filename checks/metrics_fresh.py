@@ -3,7 +3,6 @@
 import argparse
 import json
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 from nagiosplugin import Context, Resource, Summary
@@ -26,6 +25,7 @@ from beanwatch.checks.lib.plugin_process import Parser, PluginOutput, UsageError
 from beanwatch.config import Config, GraphiteConfig, Threshold
 from beanwatch.durations import format_duration
 from beanwatch.globs import GLOB
+from beanwatch.light_typing import Any, NamedTuple
 from beanwatch.net.http import HttpError, get
 from beanwatch.telemetry.series import collector
 

@@ -1,7 +1,6 @@
 """check_queue_consumers: does a queue have consumers, and do they take its jobs?"""
 
 import argparse
-from typing import Any
 
 from beanwatch.checks.lib import queue_check, queues, source
 from beanwatch.checks.lib.consumer_diagnosis import ConsumerDiagnosis, TwoSamples
@@ -28,6 +27,7 @@ from beanwatch.checks.lib.queues import CheckedQueue
 from beanwatch.checks.lib.source import Source
 from beanwatch.checks.lib.staffing import with_staffing
 from beanwatch.config import Config, Threshold
+from beanwatch.light_typing import Any
 from beanwatch.words import count
 
 MAX_NAMED = 5  # queues named in the text when nothing is wrong

@@ -2,7 +2,6 @@
 
 import argparse
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
 
 from nagiosplugin import Context, Resource, Summary
 
@@ -28,6 +27,7 @@ from beanwatch.checks.lib.source import Source
 from beanwatch.checks.registry import find_check
 from beanwatch.config import Config, Threshold
 from beanwatch.durations import format_duration
+from beanwatch.light_typing import Any, NamedTuple
 from beanwatch.queues.base import Problem, Reading, ServerError, Wanted
 from beanwatch.queues.model import ServerState
 from beanwatch.queues.servers import Server

@@ -2,7 +2,6 @@
 
 import argparse
 from collections.abc import Callable, Iterator
-from typing import Any
 
 from nagiosplugin import Context, Resource, Summary
 
@@ -23,6 +22,7 @@ from beanwatch.checks.lib.plugin import (
 from beanwatch.checks.lib.plugin_process import Parser, PluginOutput, pick_limits, run
 from beanwatch.checks.lib.redis_source import add_redis, open_redis, read_from, redis_failure
 from beanwatch.config import Config, Threshold
+from beanwatch.light_typing import Any
 from beanwatch.net.redis_info import RedisState
 from beanwatch.net.redis_url import RedisError
 from beanwatch.store.heartbeats import read_redis

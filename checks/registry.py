@@ -6,7 +6,8 @@ pyproject.toml and with the keys that the configuration allows.
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+
+from beanwatch.light_typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from beanwatch.queues.servers import Server

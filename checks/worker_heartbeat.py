@@ -3,7 +3,6 @@
 import argparse
 import time
 from collections.abc import Collection, Iterable, Sequence
-from typing import TYPE_CHECKING, Any
 
 from nagiosplugin import Context, Summary
 
@@ -28,6 +27,7 @@ from beanwatch.checks.lib.redis_source import add_redis
 from beanwatch.checks.lib.worker_verdict import decide, decide_left
 from beanwatch.config import Config, Threshold
 from beanwatch.durations import format_duration
+from beanwatch.light_typing import TYPE_CHECKING, Any
 from beanwatch.store.health import (
     DEAD_AFTER,
     MAX_RECYCLES,

@@ -3,7 +3,6 @@
 import argparse
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, NamedTuple
 
 from nagiosplugin import Resource
 
@@ -14,11 +13,11 @@ from beanwatch.checks.lib.redis_source import redis_failure
 from beanwatch.checks.lib.worker_verdict import describe_missing
 from beanwatch.config import Config, WorkerGroup
 from beanwatch.globs import GLOB
+from beanwatch.light_typing import TYPE_CHECKING, NamedTuple
 from beanwatch.net.redis_url import RedisError
 from beanwatch.store.black_box import read_exit_reasons
 from beanwatch.store.health import decide_health
 from beanwatch.store.heartbeats import RECORD_EXPIRY, Heartbeat, Worker
-from beanwatch.store.local_process import find_process
 from beanwatch.store.stops import Stop
 
 if TYPE_CHECKING:
@@ -172,6 +171,8 @@ def with_process(worker: Worker) -> Worker:
     """Return the worker with the state of its process, if it is dead and was on this host."""
     if worker.heartbeat is None or not has_unknown_end(worker):
         return worker
+    from beanwatch.store.local_process import find_process  # only dead workers need it
+
     return worker._replace(process=find_process(worker.heartbeat))
 
 

@@ -1,7 +1,8 @@
 """Explains the state of a queue's consumers by the heartbeats of its workers."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+
+from beanwatch.light_typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from beanwatch.store.heartbeats import Worker

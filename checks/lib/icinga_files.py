@@ -1,7 +1,6 @@
 """Generates the configuration of Icinga 2."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from beanwatch.checks.lib.output import fill_link
 from beanwatch.checks.lib.services import Service
@@ -16,6 +15,7 @@ from beanwatch.checks.registry import (
     find_check,
 )
 from beanwatch.config import Config
+from beanwatch.light_typing import Any
 from beanwatch.quoting import icinga_macro_string, icinga_string, quote_url
 
 # The templates in commands.conf, by the subject of the check.

@@ -7,9 +7,9 @@ because a command line of Nagios (8 KB) has no room for the names of all queues.
 import argparse
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
 
 from beanwatch.globs import matches, name_of
+from beanwatch.light_typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from beanwatch.checks.lib.plugin_process import Parser

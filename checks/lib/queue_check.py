@@ -2,7 +2,6 @@
 
 import argparse
 from collections.abc import Callable, Iterable
-from typing import Any
 
 from nagiosplugin import Context, Resource, Summary
 
@@ -27,6 +26,7 @@ from beanwatch.checks.lib.source import Source
 from beanwatch.checks.registry import find_check
 from beanwatch.config import Config, Threshold
 from beanwatch.durations import format_duration
+from beanwatch.light_typing import Any
 from beanwatch.words import count
 
 NO_QUEUE = "there is no queue, and no job"

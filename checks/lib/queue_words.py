@@ -1,8 +1,7 @@
 """Words about queues in the texts of the checks: what a queue system can tell, and its names."""
 
-from typing import TYPE_CHECKING
-
 from beanwatch.globs import escape_name
+from beanwatch.light_typing import TYPE_CHECKING
 from beanwatch.queues.base import System
 from beanwatch.quoting import shell_word
 

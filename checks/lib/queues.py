@@ -2,7 +2,6 @@
 
 import argparse
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, NamedTuple, TypeVar
 
 from nagiosplugin import Resource
 
@@ -15,6 +14,7 @@ from beanwatch.checks.lib.source import Source
 from beanwatch.checks.registry import RegisteredCheck, find_check
 from beanwatch.config import Config
 from beanwatch.globs import is_queue_glob, matches, name_of
+from beanwatch.light_typing import Any, NamedTuple, TypeVar
 from beanwatch.queues.base import Chosen, Problem, Reading, ServerError, Wanted
 from beanwatch.queues.model import QueueState
 from beanwatch.queues.servers import Server

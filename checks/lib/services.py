@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import NamedTuple
 
 from beanwatch.checks.lib.own_services import OwnServices
 from beanwatch.checks.lib.service_names import EVERY_QUEUE, label_queues, number_duplicates
@@ -18,6 +17,7 @@ from beanwatch.checks.registry import (
 )
 from beanwatch.config import Config, Threshold
 from beanwatch.globs import GLOB, escape_name, is_queue_glob, name_of
+from beanwatch.light_typing import NamedTuple
 from beanwatch.queues.servers import Server
 from beanwatch.quoting import nagios_name
 

@@ -4,12 +4,12 @@ import argparse
 import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
 
 from beanwatch.checks.lib.memory import FileMemory, ScopedMemory
 from beanwatch.checks.lib.plugin import READING_SHARE, Check
 from beanwatch.checks.lib.plugin_process import Parser, PluginOutput, UsageError
 from beanwatch.config import Config
+from beanwatch.light_typing import TYPE_CHECKING, TypeVar
 from beanwatch.net.address import AddressError
 from beanwatch.queues.base import (
     Memory,

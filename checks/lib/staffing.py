@@ -3,12 +3,12 @@
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING
 
 from beanwatch.checks.lib.plugin import Critical, State, Warn
 from beanwatch.checks.lib.queues import CheckedQueue
 from beanwatch.checks.lib.source import Source
 from beanwatch.config import Config, Threshold
+from beanwatch.light_typing import TYPE_CHECKING
 from beanwatch.queues.servers import Server
 
 if TYPE_CHECKING:

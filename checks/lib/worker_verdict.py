@@ -1,10 +1,10 @@
 """Judges one worker by its heartbeat, and puts what is wrong with it into words."""
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 from beanwatch.checks.lib.plugin import Critical, Ok, State, Unknown, Warn
 from beanwatch.durations import format_duration
+from beanwatch.light_typing import TYPE_CHECKING
 from beanwatch.store.health import (
     MAX_RECYCLES,
     RESTARTED_WITHIN,

@@ -6,7 +6,7 @@ docs/reference.md read everything else about an outcome from this table. Checks 
 when they start, so it imports little.
 """
 
-from typing import NamedTuple
+from beanwatch.light_typing import NamedTuple
 
 
 class Outcome(NamedTuple):

@@ -6,9 +6,9 @@ it starts. Therefore they import no other module of beanwatch than `config.keys`
 """
 
 from collections.abc import Mapping
-from typing import Literal, NamedTuple
 
 from beanwatch.globs import matches, name_of
+from beanwatch.light_typing import Literal, NamedTuple
 
 
 class ConfigError(Exception):

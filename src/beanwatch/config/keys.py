@@ -2,10 +2,10 @@
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from beanwatch.config import WorkerGroup
 from beanwatch.globs import GLOB
+from beanwatch.light_typing import Any
 from beanwatch.values import (
     boolean,
     duration,

@@ -7,7 +7,6 @@ the file overrides the defaults, which suit a single host.
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
 
 from beanwatch.config import (
     CollectConfig,
@@ -33,6 +32,7 @@ from beanwatch.config.keys import (
     Spec,
     variable_of,
 )
+from beanwatch.light_typing import Any
 from beanwatch.values import hides_warning, string_list, text
 
 DEFAULT_FILE = "/etc/beanwatch/beanwatch.toml"

@@ -7,10 +7,10 @@ worker's RedisStream uses it to connect and log in. Everything else uses RedisCl
 import socket
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from hiredis import HiredisError, ProtocolError, Reader, pack_command
 
+from beanwatch.light_typing import Any
 from beanwatch.net.address import Address, connect
 from beanwatch.net.errors import socket_reason
 from beanwatch.net.redis_url import (

@@ -7,8 +7,8 @@ A new system needs one module under `beanwatch.queues` and one line in `beanwatc
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, NamedTuple
 
+from beanwatch.light_typing import Any, NamedTuple
 from beanwatch.queues.model import QueueState, ServerState
 
 DEFAULT_TIMEOUT = 5.0  # seconds

@@ -3,9 +3,9 @@
 import os
 import socket
 from collections.abc import Callable, Iterable, Mapping
-from typing import NamedTuple
 
 from beanwatch.config import ConfigError, ServerConfig
+from beanwatch.light_typing import NamedTuple
 from beanwatch.net.address import Address, AddressError, parse_address
 from beanwatch.queues.base import ServerError, System
 from beanwatch.queues.registry import DEFAULT_SCHEME, LAYOUTS, MODULES, find_port, find_system

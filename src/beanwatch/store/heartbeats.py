@@ -3,8 +3,8 @@
 import json
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
 
+from beanwatch.light_typing import Any, NamedTuple
 from beanwatch.net.redis_info import RedisState
 from beanwatch.net.redis_url import KEY_PREFIX, Command, Execute, RedisError, describe_refusal
 from beanwatch.store.clock import parse_time

@@ -1,8 +1,8 @@
 """The ledger, records in Redis of how each run of a job ended: keys, fields and reading."""
 
 from collections.abc import Callable
-from typing import NamedTuple, TypeVar
 
+from beanwatch.light_typing import NamedTuple, TypeVar
 from beanwatch.net.redis_url import KEY_PREFIX, Execute
 from beanwatch.store.records import (
     NO_PARSERS,

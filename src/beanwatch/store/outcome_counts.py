@@ -1,8 +1,8 @@
 """Counts of job outcomes per minute in Redis: keys, fields and reading."""
 
 from collections import Counter
-from typing import NamedTuple
 
+from beanwatch.light_typing import NamedTuple
 from beanwatch.net.redis_url import KEY_PREFIX, Execute, RedisError, describe_refusal
 from beanwatch.store.clock import parse_time
 from beanwatch.store.heartbeats import NEWEST_HEARTBEAT, has_fresh_heartbeats

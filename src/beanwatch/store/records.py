@@ -2,7 +2,8 @@
 
 import json
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+
+from beanwatch.light_typing import Any, TypeVar
 
 T = TypeVar("T")
 NUMBER_LIMIT = 2**63  # numbers are below it, and above its negative

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable
 from itertools import zip_longest
-from typing import Any, NamedTuple
 
+from beanwatch.light_typing import Any, NamedTuple
 from beanwatch.store.records import as_integer, clean_text, read_record
 
 # Upper limits of the buckets of a run's duration and wait, in seconds; one more bucket is above.

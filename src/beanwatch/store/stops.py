@@ -4,8 +4,8 @@ The record of a worker disappears when it stops, so this is the only trace for t
 """
 
 import json
-from typing import NamedTuple
 
+from beanwatch.light_typing import NamedTuple
 from beanwatch.net.redis_url import KEY_PREFIX, Command, Execute
 from beanwatch.store.clock import parse_time
 from beanwatch.store.records import RecordError, decode_record

@@ -10,8 +10,7 @@ The groups `server` and `queue` also have series that are not in the table: all 
 the queue system reports. Their name is the system's own, with `_` instead of `-`.
 """
 
-from typing import NamedTuple
-
+from beanwatch.light_typing import NamedTuple
 from beanwatch.telemetry.nodes import node, worker_nodes
 
 PREFIX = "beanwatch"

@@ -1,8 +1,8 @@
 """Parses the replies of a gearmand to the commands of its text protocol."""
 
 import re
-from typing import NamedTuple
 
+from beanwatch.light_typing import NamedTuple
 from beanwatch.net.errors import quote_answer
 
 COMMANDS = b"version\ngetpid\nstatus\nworkers\n"

@@ -1,8 +1,8 @@
 """Reads one gearmand: all functions with one connection and one round trip."""
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, NamedTuple
 
+from beanwatch.light_typing import TYPE_CHECKING, NamedTuple
 from beanwatch.net.address import connect
 from beanwatch.net.errors import socket_reason
 from beanwatch.queues.base import (

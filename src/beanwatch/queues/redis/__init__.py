@@ -6,8 +6,8 @@ core is shared: `reader.py` reads a server, `connection.py` sends the commands, 
 
 import re
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
 
+from beanwatch.light_typing import TYPE_CHECKING
 from beanwatch.net.address import AddressError
 from beanwatch.queues.base import Actions, Reader, ReaderOptions, System
 

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from beanwatch.globs import GLOB
+from beanwatch.light_typing import TYPE_CHECKING, NamedTuple, TypeVar
 from beanwatch.queues.base import Chosen, Reader, ReaderOptions, Reading, ServerError, Wanted
 from beanwatch.queues.model import QueueState, ServerState
 from beanwatch.queues.parallel import Parallel
