@@ -12,7 +12,7 @@ TEST_COMMANDS := $(DEMO_COMMANDS) nrpe check_nrpe nsca send_nsca icinga2 stunnel
 	illuminate-worker pheanstalk \
 	prometheus prometheus-alertmanager
 
-.PHONY: help setup setup-test lint format dashboards test soak night docs bench dist demo clean
+.PHONY: help setup setup-test lint format dashboards test soak night container docs bench dist demo clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -82,9 +82,19 @@ soak: setup ## fifty workers killed at random for two minutes, 20,000 jobs, no j
 night: setup-test ## troubles in a random order, on Nagios and on Icinga 2; judges each mail (NIGHT="--seed 1")
 	.venv/bin/python -m tests.night $(NIGHT)
 
+container: DEMO_COMMANDS += mmdebstrap ip
+container: setup .container/base ## build and run the container of the docs in a bare Debian root (as root)
+	rm -rf .container/wheel
+	.venv/bin/python -m hatchling build -t wheel -d .container/wheel
+	.venv/bin/python -m tests.container
+	unshare --net sh -c 'ip link set lo up && exec .venv/bin/pytest -m container tests/container -v $(PYTEST)'
+
+.container/base: | debian
+	@tests/setup.sh container $@
+
 demo: DEMO_COMMANDS += $(if $(PROMETHEUS),prometheus prometheus-alertmanager)
 demo: $(if $(QUEUES),setup-test,setup) ## the whole chain on real servers, with trouble and alerts (KEEP=1 leaves it running, QUEUES=all: every queue system, PROMETHEUS=1: its alerts too)
 	@.venv/bin/python -m tests.demo $(if $(KEEP),--keep) $(if $(QUEUES),--queues $(QUEUES)) $(if $(PROMETHEUS),--prometheus)
 
 clean: ## remove everything that was installed or built here
-	rm -rf .venv .graphite .statsd .frameworks .adapters .demo .bench dist docs/_site docs/.cache .hypothesis .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf .venv .graphite .statsd .frameworks .adapters .container .demo .bench dist docs/_site docs/.cache .hypothesis .mypy_cache .ruff_cache .import_linter_cache

@@ -44,6 +44,7 @@ packages() {
         illuminate-queue) echo php-illuminate-queue ;;
         illuminate-worker) echo php-illuminate-bus php-illuminate-events ;;
         pheanstalk) echo php-pda-pheanstalk ;;
+        ip) echo iproute2 ;;
         *) echo "$1" ;;
     esac
 }
@@ -135,11 +136,25 @@ install_statsd() {
     npm install --prefix "$1" --omit=optional --no-audit --no-fund --no-update-notifier statsd@0.9.0
 }
 
-# The frameworks whose queues the tests fill, in an environment of their own: beanwatch needs none.
+# The frameworks whose queues the tests fill, and Kubernetes' schema for the examples, in an
+# environment of their own: beanwatch needs none.
 install_frameworks() {
     "$PYTHON" -m venv "$1"
     "$1/bin/pip" install --quiet 'rq>=2' 'celery[redis]>=5' 'moto[server]' \
-        'procrastinate' 'pgqueuer[psycopg]' 'psycopg[binary]' pymysql
+        'procrastinate' 'pgqueuer[psycopg]' 'psycopg[binary]' pymysql 'kubernetes-validate>=1.30'
+}
+
+# A Debian with nothing but Python in /usr/local, as in the image python:3-slim. It has the release
+# and the mirror of this host.
+install_bare_root() {
+    release=$(. /etc/os-release && echo "$VERSION_CODENAME")
+    mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' \
+        "Codename: $release" | head -n 1)
+    rm -rf "$1" "$1.part"
+    mkdir -p "$(dirname "$1")"
+    as_root mmdebstrap --variant=minbase --include=python3-venv "$release" "$1.part" "$mirror"
+    as_root chroot "$1.part" python3 -m venv /usr/local
+    mv "$1.part" "$1"
 }
 
 # The frameworks whose workers beanwatch watches: the lowest and the newest version of each, in an
@@ -188,7 +203,10 @@ case ${1:-} in
         step "queue frameworks, lowest and newest, in $2" install_adapters "$2" "$3"
         touch "$2/.installed"
         ;;
+    container)
+        step "bare Debian root in $2" install_bare_root "$2"
+        ;;
     *)
-        fail "usage: tests/setup.sh debian NAME...|venv DIR|graphite DIR|statsd DIR|frameworks DIR|adapters DIR VENV"
+        fail "usage: tests/setup.sh debian NAME...|venv DIR|graphite DIR|statsd DIR|frameworks DIR|adapters DIR VENV|container DIR"
         ;;
 esac

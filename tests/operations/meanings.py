@@ -9,6 +9,10 @@ SERVER_FIELDS = {
     "version": "version of the server's program",
     "instance": "identifies one start of the server: another one after each restart",
 }
+# The starts of the names of families that a worker serves on its own page, and those families that
+# begin so, but come from the collector, which reads the workers' records.
+OF_A_WORKER = ("job_", "worker_")
+OF_RECORDS = ("worker_last_beat_timestamp_seconds", "worker_state")
 # Native series that beanwatch computes, by system.
 NATIVE = {
     "beanstalkd": {
