@@ -11,7 +11,7 @@ TEST_COMMANDS := $(DEMO_COMMANDS) nrpe check_nrpe nsca send_nsca icinga2 stunnel
 	rabbitmq gearmand gearadmin postgresql mariadbd sidekiq php illuminate-queue \
 	prometheus prometheus-alertmanager
 
-.PHONY: help setup setup-test lint format dashboards test soak night docs bench dist demo clean
+.PHONY: help setup setup-test lint format dashboards test soak night situations docs bench dist demo clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -82,6 +82,9 @@ night: setup-test ## troubles in a random order, on Nagios and on Icinga 2; judg
 	.venv/bin/python -m tests.night $(NIGHT)
 
 demo: DEMO_COMMANDS += $(if $(PROMETHEUS),prometheus prometheus-alertmanager)
+situations: setup-test ## workers of Celery, RQ and Dramatiq in a hundred situations; judges what the check says (SITUATIONS="--seed 1")
+	.venv/bin/python -m tests.adapters $(SITUATIONS)
+
 demo: $(if $(QUEUES),setup-test,setup) ## the whole chain on real servers, with trouble and alerts (KEEP=1 leaves it running, QUEUES=all: every queue system, PROMETHEUS=1: its alerts too)
 	@.venv/bin/python -m tests.demo $(if $(KEEP),--keep) $(if $(QUEUES),--queues $(QUEUES)) $(if $(PROMETHEUS),--prometheus)
 
