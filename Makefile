@@ -12,7 +12,7 @@ TEST_COMMANDS := $(DEMO_COMMANDS) nrpe check_nrpe nsca send_nsca icinga2 stunnel
 	illuminate-worker pheanstalk \
 	prometheus prometheus-alertmanager
 
-.PHONY: help setup setup-test lint format dashboards test soak night container docs bench dist demo clean
+.PHONY: help setup setup-test lint format dashboards test soak night situations container docs bench dist demo clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -91,6 +91,9 @@ container: setup .container/base ## build and run the container of the docs in a
 
 .container/base: | debian
 	@tests/setup.sh container $@
+
+situations: setup-test ## workers of Celery, RQ and Dramatiq in a hundred situations; judges what the check says (SITUATIONS="--seed 1")
+	.venv/bin/python -m tests.adapters $(SITUATIONS)
 
 demo: DEMO_COMMANDS += $(if $(PROMETHEUS),prometheus prometheus-alertmanager)
 demo: $(if $(QUEUES),setup-test,setup) ## the whole chain on real servers, with trouble and alerts (KEEP=1 leaves it running, QUEUES=all: every queue system, PROMETHEUS=1: its alerts too)

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.adapters.brokers import Brokers
+from tests.real.rabbitmq import RabbitMQ
 
 
 @pytest.fixture(scope="session")
@@ -13,8 +14,9 @@ def brokers(
 ) -> Iterator[Brokers]:
     """A Redis for heartbeats, and the brokers of the workers."""
 
-    def find_rabbitmq():  # type: ignore[no-untyped-def]
-        return request.getfixturevalue("rabbitmq")
+    def find_rabbitmq() -> RabbitMQ:
+        found: RabbitMQ = request.getfixturevalue("rabbitmq")
+        return found
 
     with Brokers(tmp_path_factory.mktemp("brokers"), find_rabbitmq) as found:
         yield found

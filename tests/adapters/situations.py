@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from pathlib import Path
 from typing import NamedTuple
 
 from beanwatch.store.health import HEALTH, decide_health
@@ -162,10 +163,12 @@ class Stage:
         return end.touch
 
     def _stuck(self) -> Callable[[], object]:
-        self.worker.put_limited("hold_lock", "", seconds=SHORT)
-        return self._kill_stuck
+        end = self.worker.file()
+        self.worker.put_limited("hold_lock", str(end), seconds=SHORT)
+        return lambda: self._kill_stuck(end)
 
-    def _kill_stuck(self) -> None:
+    def _kill_stuck(self, end: Path) -> None:
+        end.touch()
         if not self._forks:
             self.worker.kill()
             self.worker.start()
@@ -211,13 +214,16 @@ def play_all(
         parts[number].append(situation)
 
     def play(stage: Stage, situations: Sequence[str]) -> list[Seen]:
-        seen = []
-        stage.become_idle()
-        for situation in situations:
-            began = time.monotonic()
-            seen.append(stage.play(situation))
-            lasted = time.monotonic() - began
-            tell(f"{seen[-1].kind}, {situation}: {seen[-1].word} ({lasted:.0f} s)")
+        seen: list[Seen] = []
+        try:
+            stage.become_idle()
+            for situation in situations:
+                began = time.monotonic()
+                seen.append(stage.play(situation))
+                lasted = time.monotonic() - began
+                tell(f"{seen[-1].kind}, {situation}: {seen[-1].word} ({lasted:.0f} s)")
+        except WaitError as error:  # the others play on
+            stage.slips.append(str(error))
         return seen
 
     with ThreadPoolExecutor(len(stages)) as pool:

@@ -17,7 +17,12 @@ from celery import Celery, bootsteps, signals, states
 from celery.exceptions import SoftTimeLimitExceeded
 
 from beanwatch.worker import CommandRequest, MonitoredRun, WorkerMonitor
-from beanwatch.worker.adapters.celery_lost import report_revoked, report_unknown, watch_requests
+from beanwatch.worker.adapters.celery_lost import (
+    find_queue,
+    report_revoked,
+    report_unknown,
+    watch_requests,
+)
 from beanwatch.worker.adapters.hold import Hold
 from beanwatch.worker.adapters.names import clean_name
 from beanwatch.worker.adapters.quietly import complain, quietly
@@ -251,12 +256,3 @@ class _BrokerStep(bootsteps.StartStopStep):
     def stop(self, parent: Any) -> None:
         """Celery has lost the connection, or stops."""
         self.watch.disconnected(parent)
-
-
-def find_queue(app: Celery, delivery: dict[str, Any] | None) -> str:
-    """Return the queue from which a job came, as far as the delivery tells; "" if not known."""
-    key = (delivery or {}).get("routing_key") or ""
-    queues = app.amqp.queues
-    if key in queues:
-        return str(key)
-    return next((name for name, queue in queues.items() if queue.routing_key == key), str(key))

@@ -21,10 +21,10 @@ _revoked: deque[str] = deque(maxlen=_REMEMBERED)
 def watch_requests(app: Celery, monitor: WorkerMonitor) -> None:
     """Let the requests of all tasks report the jobs that end with their process."""
     for task in app.tasks.values():
-        task.Request = _make_request(symbol_by_name(task.Request), monitor)
+        task.Request = _make_request(symbol_by_name(task.Request), app, monitor)
 
 
-def _make_request(base: Any, monitor: WorkerMonitor) -> Any:
+def _make_request(base: Any, app: Celery, monitor: WorkerMonitor) -> Any:
     class WatchedRequest(base):
         """Celery's request, in the main process."""
 
@@ -47,7 +47,7 @@ def _make_request(base: Any, monitor: WorkerMonitor) -> Any:
             return
         request.is_told = True
         run = monitor.begin(
-            request.delivery_info.get("routing_key") or "",
+            find_queue(app, request.delivery_info),
             request.name,
             request.id,
             attempt=(request.request_dict.get("retries") or 0) + 1,
@@ -103,3 +103,12 @@ def report_revoked(
 def report_unknown(monitor: WorkerMonitor, queue: str, task_id: Any, error: Any) -> None:
     """Report a task that the application does not have. Its name could be anybody's invention."""
     monitor.begin(queue, "unknown", str(task_id or "?")).end("invalid", f"unknown task: {error}")
+
+
+def find_queue(app: Celery, delivery: dict[str, Any] | None) -> str:
+    """Return the queue from which a job came, as far as the delivery tells; "" if not known."""
+    key = (delivery or {}).get("routing_key") or ""
+    queues = app.amqp.queues
+    if key in queues:
+        return str(key)
+    return next((name for name, queue in queues.items() if queue.routing_key == key), str(key))

@@ -68,6 +68,8 @@ class BeanwatchMiddleware(Middleware):
             },
         )
         self._worker = worker
+        if not queues:
+            self.monitor.blocked("no actor is declared, so it has no queue", is_disconnected=False)
         self.monitor.start()
         _watch_consumers(broker, self)
 

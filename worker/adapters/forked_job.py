@@ -24,7 +24,7 @@ _HEADER = 8  # bytes: the length of the note, and its checksum
 
 
 class Doing(msgspec.Struct):
-    """What a child does: the time (monotonic), the line, CPU seconds, the job's own note."""
+    """The doings of a child: the time (monotonic), the line, CPU seconds, the job's own note."""
 
     at: float
     line: str
@@ -34,7 +34,7 @@ class Doing(msgspec.Struct):
 
 
 class Ended(msgspec.Struct):
-    """How a child's job ended; `outcome` is one of `beanwatch.outcomes.NAMES`."""
+    """The end of a child's job; `outcome` is one of `beanwatch.outcomes.NAMES`."""
 
     outcome: str
     reason: str

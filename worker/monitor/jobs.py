@@ -21,7 +21,7 @@ MAX_NOTE = 200  # characters in the heartbeat
 
 
 class Elsewhere(Protocol):
-    """What a job does that runs in another process."""
+    """A view of a job that runs in another process."""
 
     def look(self) -> tuple[str, float | None]:
         """Return the line that it executes, and its CPU time in seconds (None: not known)."""
