@@ -172,7 +172,7 @@ def audit(account: Account) -> list[str]:
     for ident, entries in account.recorded.items():
         by_number: dict[int, list[LedgerEntry]] = defaultdict(list)
         for entry in entries:
-            by_number[entry.job_id].append(entry)
+            by_number[int(entry.job_id)].append(entry)
         for job_id, runs in by_number.items():
             attempts = [run.attempt for run in runs]
             if attempts != sorted(set(attempts)):

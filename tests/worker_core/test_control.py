@@ -48,7 +48,7 @@ def busy(start_worker: StartWorker, broker: Broker) -> RunningWorker:
 def test_status_tells_what_the_heartbeat_does(busy: RunningWorker, broker: Broker) -> None:
     answer = tell(broker, busy, "status")
     assert answer.beat is not None
-    assert (answer.beat["job"], answer.beat["state"]) == ("sleep", "busy")
+    assert (answer.beat["jobs"][0]["name"], answer.beat["state"]) == ("sleep", "busy")
     assert answer.beat["instance"] == answer.instance
 
 
@@ -57,7 +57,7 @@ def test_dump_tells_where_every_thread_is(busy: RunningWorker, broker: Broker) -
     assert "in sleep" in answer.dump
     assert "Thread pulse" in answer.dump
     assert answer.beat is not None
-    assert answer.beat["job"] == "sleep"
+    assert answer.beat["jobs"][0]["name"] == "sleep"
 
 
 def test_stop_ends_it_after_the_job(busy: RunningWorker, broker: Broker) -> None:

@@ -88,7 +88,7 @@ def test_a_run_is_read_back_as_it_was_written_by_uuid_and_by_beanstalkd_id(
     expected = LedgerEntry(
         worker="web1.w1",
         instance="ab12",
-        **{**fields, "reason": "SMTP: é \\ud800"},
+        **{**fields, "job_id": "7", "reason": "SMTP: é \\ud800"},
     )
     assert reader.read_job(execute(redis_server.url), "u-7") == [expected]
     assert reader.read_job_by_id(execute(redis_server.url), "5e1f", 7) == [expected]
@@ -428,9 +428,9 @@ _fields = st.sampled_from([*LedgerEntry._fields, "job_id", "buried_at", "newer"]
 
 @given(st.binary() | st.dictionaries(_fields, _json).map(lambda d: json.dumps(d).encode()))
 def test_nonsense_in_redis_is_no_entry_and_no_crash(body: bytes):
-    for kind in (LedgerEntry, BuriedJob):
+    for decode in (reader.decode_entry, lambda body: decode_record(body, BuriedJob)):
         try:
-            assert isinstance(decode_record(body, kind).job_id, int | str)
+            assert isinstance(decode(body).job_id, int | str)
         except RecordError as error:
             assert re.match(r"it is not (JSON|a JSON object)$|\w+: |\w+ is missing$", str(error))
 

@@ -5,8 +5,6 @@ from collections.abc import Callable
 from beanwatch.light_typing import NamedTuple, TypeVar
 from beanwatch.net.redis_url import KEY_PREFIX, Execute
 from beanwatch.store.records import (
-    NO_PARSERS,
-    Parsers,
     RecordError,
     decode_record,
     parse_job_id,
@@ -101,7 +99,7 @@ def read_job(execute: Execute, uuid: str, on_rejected: OnRejected = ignore) -> l
     `on_rejected` is called for each invalid entry. Takes one round trip. Raises RedisError.
     """
     (members,) = execute([("ZRANGE", job_key(uuid, "", 0), 0, -1)])
-    return _sort_runs(_decode_all(members, LedgerEntry, on_rejected, {"job_id": parse_job_id}))
+    return _sort_runs(_decode_all(members, decode_entry, on_rejected))
 
 
 def read_job_by_id(
@@ -118,7 +116,7 @@ def read_job_by_id(
     )
     if uuid:
         return read_job(execute, uuid.decode("utf-8", "replace"), on_rejected)
-    return _sort_runs(_decode_all(members, LedgerEntry, on_rejected, {"job_id": parse_job_id}))
+    return _sort_runs(_decode_all(members, decode_entry, on_rejected))
 
 
 def find_buried(
@@ -130,7 +128,7 @@ def find_buried(
     ledger. `on_rejected` is called for each invalid entry. Takes one round trip. Raises RedisError.
     """
     (members,) = execute([("ZRANGE", buried_key(server, queue), 0, -1)])
-    return _decode_all(members, BuriedJob, on_rejected)
+    return _decode_all(members, _decode_buried, on_rejected)
 
 
 def find_buried_elsewhere(
@@ -146,8 +144,15 @@ def find_buried_elsewhere(
     if not others:
         return []
     replies = execute([("ZRANGE", buried_key(other, queue), 0, -1) for other in others])
-    found = [job for members in replies for job in _decode_all(members, BuriedJob, on_rejected)]
+    found = [
+        job for members in replies for job in _decode_all(members, _decode_buried, on_rejected)
+    ]
     return [job for job in found if job.uuid]
+
+
+def decode_entry(body: bytes) -> LedgerEntry:
+    """Decode and validate an entry. Raises RecordError."""
+    return decode_record(body, LedgerEntry, {"job_id": parse_job_id})
 
 
 def _sort_runs(entries: list[LedgerEntry]) -> list[LedgerEntry]:
@@ -165,13 +170,17 @@ def _sort_runs(entries: list[LedgerEntry]) -> list[LedgerEntry]:
     )
 
 
+def _decode_buried(body: bytes) -> BuriedJob:
+    return decode_record(body, BuriedJob)
+
+
 def _decode_all(
-    members: list[bytes], kind: type[T], on_rejected: OnRejected, parsers: Parsers = NO_PARSERS
+    members: list[bytes], decode: Callable[[bytes], T], on_rejected: OnRejected
 ) -> list[T]:
     decoded = []
     for member in members:
         try:
-            decoded.append(decode_record(member, kind, parsers))
+            decoded.append(decode(member))
         except RecordError as error:
             on_rejected(error)
     return decoded
