@@ -13,12 +13,12 @@ from beanwatch.net.redis_url import parse_redis_url
 from beanwatch.outcomes import OUTCOMES
 from beanwatch.telemetry.logging import setup as logs
 from beanwatch.telemetry.logging.output import LogOutput
+from beanwatch.worker.monitor.runs import Run
 from beanwatch.worker.monitor.sinks.ledger_writer import LedgerWriter
 from beanwatch.worker.monitor.sinks.log_sink import LogSink
 from beanwatch.worker.monitor.sinks.metrics import NOT_RUN, RunSeries, SeriesOwner
 from beanwatch.worker.monitor.sinks.outcome_counter import OutcomeCounter
 from beanwatch.worker.monitor.sinks.redis_stream import RedisStream
-from beanwatch.worker.monitor.runs import Run
 from tests.php_worker.conftest import Site
 from tests.real import Redis, wait_until
 from tests.worker_telemetry.conftest import RecordingLog
