@@ -9,7 +9,7 @@ from beanwatch.net.address import parse_address
 from beanwatch.net.redis_reader import RedisReader
 from beanwatch.net.redis_url import parse_redis_url
 from beanwatch.store.clock import read_time
-from beanwatch.store.ledger import find_buried, job_key, read_job
+from beanwatch.store.ledger import decode_entry, find_buried, job_key, read_job
 from beanwatch.store.outcome_counts import read_outcomes
 from beanwatch.worker.control.channel import Target
 from beanwatch.worker.control.client import send_command

@@ -4,6 +4,7 @@ python -m tests.worker_monitor.program REDIS-URL LOG
 """
 
 import ctypes
+import multiprocessing
 import os
 import re
 import sys
@@ -35,6 +36,12 @@ def fork(what: str) -> None:
     os._exit(0)
 
 
+def run_one_job(name: str) -> None:
+    """Run a job, and end as programs do."""
+    with monitor.job("email", name, f"id-{name}"):
+        pass
+
+
 def hold_the_lock(how: str) -> None:
     """Let C code hold the interpreter's lock, in a system call or in a computation."""
     if how == "wait":
@@ -52,6 +59,8 @@ def main() -> None:
             fork(rest)
         elif command == "begin":
             monitor.begin("email", rest, 7)
+        elif command == "process":
+            multiprocessing.get_context("fork").Process(target=run_one_job, args=(rest,)).start()
         elif command == "lock":
             hold_the_lock(rest)
         elif command == "reap":

@@ -128,8 +128,11 @@ def test_each_forked_child_is_a_worker_of_its_own_and_the_parent_beats_for_none(
     beat = fleet.beat("web1.w1-1")
     assert (beat.restarts, beat.last_exit) == (1, "killed, last seen running long (job id-long)")
     program.fork("short")
-    wait_until(lambda: "short ok" in program.log.read_text())
-    wait_until(lambda: fleet.find("web1.w1-3") is None, message="it has stopped")
+    program.tell("process shorter")
+    for name in ("short", "shorter"):
+        wait_until(lambda: f"{name} ok" in program.log.read_text())  # noqa: B023
+    for worker in ("web1.w1-3", "web1.w1-4"):
+        wait_until(lambda: fleet.find(worker) is None, message="it has stopped")  # noqa: B023
 
 
 def test_a_child_that_died_is_told_by_its_parent_and_with_its_parent(

@@ -1,6 +1,5 @@
 """WorkerMonitor: watches the jobs of any Python program as those of a beanwatch worker."""
 
-import atexit
 import sys
 import threading
 import time
@@ -8,15 +7,15 @@ from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from typing import Unpack
 
-from beanwatch.worker.control.commands import OWN, Commands, OnCommand
+from beanwatch.worker.control.commands import OWN, Commands, OnCommand, check_functions
 from beanwatch.worker.control.inbox import CommandInbox
 from beanwatch.worker.control.redis_mailbox import RedisMailbox
 from beanwatch.worker.monitor.exceptions import format_exception_line
 from beanwatch.worker.monitor.heartbeat.ended_children import EndedChild, EndedChildren
 from beanwatch.worker.monitor.heartbeat.heartbeat_reporter import Ending
 from beanwatch.worker.monitor.program.beat_thread import BeatThread
-from beanwatch.worker.monitor.program.fork_slots import ForkSlots
-from beanwatch.worker.monitor.program.forks import watch_forks
+from beanwatch.worker.monitor.program.fork_slots import ForkSlots, NoSlotError
+from beanwatch.worker.monitor.program.forks import call_at_exit, watch_forks
 from beanwatch.worker.monitor.program.monitored_run import MonitoredRun, RunOptions
 from beanwatch.worker.monitor.program.settings import MonitorOptions, make_settings
 from beanwatch.worker.monitor.program.state import ProgramState
@@ -60,6 +59,7 @@ class WorkerMonitor:
         the log file cannot be opened.
         """
         self._functions = dict(commands or {})
+        check_functions(self._functions)
         options = MonitorOptions(
             kind,
             redis,
@@ -110,17 +110,23 @@ class WorkerMonitor:
         return self._settings.interval
 
     def start(self) -> None:
-        """Begin to beat. Does not wait for Redis. A second call does nothing."""
+        """Begin to beat. Does not wait for Redis. A second call does nothing.
+
+        If the system allows no thread, that is logged, and the program is not watched.
+        """
         with self._lock:
             if self._beat is not None:
                 return
-            if self._slots is None:
-                self._slots = ForkSlots()
             self._state.restart()
-            self._beat = self._make_beat()
-            self._beat.start()
-        atexit.unregister(self._at_exit)
-        atexit.register(self._at_exit)
+            try:
+                self._slots = self._slots or ForkSlots()
+                beat = self._make_beat()
+                beat.start()
+            except (RuntimeError, OSError) as error:
+                self._complain("this process", error)
+                return
+            self._beat = beat
+        call_at_exit(self._at_exit)
 
     def job(
         self,
@@ -228,10 +234,8 @@ class WorkerMonitor:
                 return
             try:
                 number = ForkSlots.claim_from(self._slots, slot)
-            except Exception as error:  # the child works, but is not watched
-                reason = format_exception_line(error)
-                log = self._settings.make_log("", self._output)
-                log.error("a forked process is not watched: {reason}", reason=reason)
+            except (NoSlotError, OSError) as error:
+                self._complain("a forked process", error)
                 return
             # The child's own children have their own numbers.
             self._own_slot, self._slots = self._slots, None
@@ -287,6 +291,10 @@ class WorkerMonitor:
             self._ended_children = EndedChildren(settings.reports.redis, settings.worker)
             beat.steps = [mailbox.tick, self._ended_children.tick]
         return beat
+
+    def _complain(self, what: str, error: Exception) -> None:
+        log = self._settings.make_log("", self._output)
+        log.error("{what} is not watched: {reason}", what=what, reason=format_exception_line(error))
 
     def _restart(self, why: str) -> None:
         if self._commands is not None:

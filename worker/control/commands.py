@@ -7,11 +7,10 @@ from structlog.typing import FilteringBoundLogger
 
 from beanwatch.net.address import BackgroundCall
 from beanwatch.store.heartbeats import Heartbeat, heartbeat_tree
-from beanwatch.worker.control.messages import Answer, Message
+from beanwatch.worker.control.messages import MAX_DUMP, Answer, Message
 from beanwatch.worker.monitor.stacks import dump_stacks
 
 CALL_TIMEOUT = 2.0  # seconds until the answer is sent, and the next heartbeat made
-MAX_DUMP = 30_000  # characters of stack traces; by default beanstalkd accepts jobs of 64 KiB
 # The commands that need nothing of the program.
 OWN = ("status", "dump")
 DEFAULT_ANSWERS = {
@@ -81,19 +80,30 @@ class Commands:
             BackgroundCall(lambda: function(CommandRequest("restart", why)), "beanwatch-command")
 
     def _tell(self, message: Message) -> Answer:
+        """Return the record, and for `dump` the stacks of all threads."""
         stacks = ""
         if message.command == "dump":
             stacks = dump_stacks()
             self._log.warning(
                 "stacks of all threads, requested by {who}", who=message.origin, stacks=stacks
             )
-        answer = self._answer(message)
-        beat = heartbeat_tree(self._make_record())
-        return answer.__class__(
-            answer.worker, answer.instance, answer.command, id=answer.id, beat=beat,
+        record = self._make_record()
+        return Answer(
+            self._worker,
+            record.instance,
+            message.command,
+            id=message.id,
+            beat=heartbeat_tree(record),
             dump=stacks[-MAX_DUMP:],
-        )  # fmt: skip
+        )
 
     def _answer(self, message: Message, *, ok: bool = True, text: str = "") -> Answer:
         instance = self._make_record().instance
         return Answer(self._worker, instance, message.command, id=message.id, ok=ok, text=text)
+
+
+def check_functions(functions: Mapping[str, OnCommand]) -> None:
+    """Raise ValueError for a function of something that is no command for programs."""
+    for name in functions:
+        if name not in DEFAULT_ANSWERS:
+            raise ValueError(f"command {name!r}: expected {', '.join(DEFAULT_ANSWERS)}")

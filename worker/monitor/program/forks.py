@@ -1,8 +1,11 @@
-"""Tells the monitors of a process when it forks."""
+"""Tells the monitors of a process when it forks, and when it ends."""
 
+import atexit
 import os
+import sys
 import threading
 import weakref
+from collections.abc import Callable
 from typing import Protocol
 
 
@@ -43,3 +46,15 @@ def watch_forks(one: Forking) -> None:
     os.register_at_fork(
         before=before, after_in_parent=after_in_parent, after_in_child=after_in_child
     )
+
+
+def call_at_exit(function: Callable[[], object]) -> None:
+    """Call `function` when this process ends by itself, once for each call before that.
+
+    Children of multiprocessing end without Python's atexit.
+    """
+    atexit.unregister(function)
+    atexit.register(function)
+    library = sys.modules.get("multiprocessing")  # loaded in any such child
+    if library is not None and library.parent_process() is not None:
+        library.util.Finalize(None, function, exitpriority=0)

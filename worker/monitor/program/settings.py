@@ -100,6 +100,11 @@ def make_settings(
     for what, word in (("name", name), ("host", host), ("kind", options.kind)):
         if not WORKER_NAME.fullmatch(word):
             raise ValueError(f"{what} {word!r}: expected 1 to 64 characters of A-Z a-z 0-9 _ -")
+    for what, seconds in (("job_timeout", options.job_timeout), ("max_idle", options.max_idle)):
+        if seconds is not None and not seconds >= 0:
+            raise ValueError(f"{what} {seconds!r}: expected 0 or more seconds")
+    if options.interval is not None and not options.interval > 0:
+        raise ValueError(f"interval {options.interval!r}: expected more than 0 seconds")
     config = load(options.config)
     given = config.worker
     url = config.redis.url if options.redis is None else options.redis
