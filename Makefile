@@ -62,7 +62,7 @@ docs: .venv/.installed ## write the reference from the code, build the site, che
 	.venv/bin/python -m tests.operations.reference
 	.venv/bin/zensical build --clean --strict --config-file docs/zensical.toml
 
-bench: setup .bench/.installed ## measure everything, as ratios, into bench/README.md (10 minutes)
+bench: setup-test .bench/.installed ## measure everything, as ratios, into bench/README.md (15 minutes)
 	.venv/bin/python -m bench
 
 .bench/.installed: | debian
