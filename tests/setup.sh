@@ -17,6 +17,8 @@ found() {
         illuminate-worker) test -e /usr/share/php/Illuminate/Bus/autoload.php &&
             test -e /usr/share/php/Illuminate/Events/autoload.php ;;
         pheanstalk) test -e /usr/share/php/Pheanstalk/autoload.php ;;
+        predis) test -e /usr/share/php/Predis/autoload.php ;;
+        monolog) test -e /usr/share/php/Monolog/autoload.php ;;
         venv) "$PYTHON" -c 'import ensurepip, venv' 2>/dev/null ;;
         *) PATH=$SBIN_PATH command -v "$1" >/dev/null ;;
     esac
@@ -45,6 +47,8 @@ packages() {
         illuminate-worker) echo php-illuminate-bus php-illuminate-events ;;
         pheanstalk) echo php-pda-pheanstalk ;;
         ip) echo iproute2 ;;
+        predis) echo php-nrk-predis ;;
+        monolog) echo php-monolog ;;
         *) echo "$1" ;;
     esac
 }

@@ -29,6 +29,8 @@ PROCESS_WORDS = {
 # Other kinds are Python programs, which cannot beat while C code holds the interpreter's lock. Our
 # own worker ends itself then.
 KINDS_THAT_BEAT_ALWAYS = ("beanwatch", "run")
+# PHP has no second thread: it cannot beat while it waits for a call to return.
+HUNG_PHP = "hung in one call"
 
 
 def decide(
@@ -101,11 +103,16 @@ def describe_silence(worker: Worker, beat: Heartbeat) -> str:
     silent = f"no heartbeat for {format_duration(worker.age)}"
     if worker.process == "gone":
         return f"dead, {silent} and its process {beat.pid} is gone"
+    is_php = beat.kind == "php"
     if worker.process:
-        return f"{silent}, but its process {beat.pid} is there and {PROCESS_WORDS[worker.process]}"
+        why = (
+            f": {HUNG_PHP}, or cut off from Redis" if is_php and worker.process != "stopped" else ""
+        )
+        state = PROCESS_WORDS[worker.process]
+        return f"{silent}, but its process {beat.pid} is there and {state}{why}"
     if beat.kind in KINDS_THAT_BEAT_ALWAYS:
         return silent
-    return f"{silent}: stopped, or stuck in C code"
+    return f"{silent}: stopped, or {HUNG_PHP if is_php else 'stuck in C code'}"
 
 
 def describe_job(job: JobRecord, beat: Heartbeat) -> str:

@@ -42,15 +42,22 @@ class Supervisord(Server):
 
     name = "supervisord"
 
-    def __init__(self, directory: Path, command: str, environment: dict[str, str]) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        command: str,
+        environment: dict[str, str],
+        conf: Path = SHIPPED,
+        program_name: str = "email",
+    ) -> None:
         super().__init__(directory)
         # A socket's path has room for 108 bytes, which a test's directory may exceed.
         self._sockets = tempfile.TemporaryDirectory(prefix="supervisor-")
         self._socket = Path(self._sockets.name) / "socket"
         self._conf = directory / "supervisord.conf"
         shipped = configparser.RawConfigParser(inline_comment_prefixes=(" ;",))
-        shipped.read(SHIPPED)
-        program = shipped["program:email"]
+        shipped.read(conf)
+        program = shipped[f"program:{program_name}"]
         program["command"] = command
         program["directory"] = str(directory)
         program["stdout_logfile"] = f"{directory}/%(program_name)s-%(process_num)d.log"
@@ -100,16 +107,19 @@ def supervisord(
     directory.mkdir()
     (directory / "shop.py").write_text(APP)
     # The shipped command with the tests' servers; deadlines as short as a test wants them.
-    (command,) = (
-        line.removeprefix("command=")
-        for line in SHIPPED.read_text().splitlines()
-        if line.startswith("command=")
-    )
+    command = read_command(SHIPPED)
     command = command.replace("beanwatch worker shop.jobs:app", f"{BIN}/beanwatch worker shop:app")
     command += f" --host web1 --server {beanstalkd.address} --redis {redis_server.url}"
     command += " --grace 1s --restart-spread 1s --heartbeat-interval 0.2s"
     with Supervisord(directory, command, {"PATH": os.environ["PATH"]}) as server:
         yield server
+
+
+def read_command(conf: Path) -> str:
+    """The command of a shipped configuration."""
+    lines = conf.read_text().splitlines()
+    (command,) = (line.removeprefix("command=") for line in lines if line.startswith("command="))
+    return command
 
 
 def read_beat(server: Redis, worker: str) -> Heartbeat:
