@@ -94,7 +94,7 @@ def dump(redis: Redis, db: int) -> dict[str, Any]:
 
 
 def parse(member: str) -> Any:
-    return json.loads(member) if member.startswith("{") else member
+    return json.loads(member) if member.startswith('{"') else member
 
 
 def test_redis_holds_what_our_own_worker_writes(reported: Reported) -> None:
@@ -149,7 +149,7 @@ def test_what_an_application_logs_names_its_job_and_no_terminal_obeys_it(
     assert not set(raw) & (set(range(32)) - {10} | {127})
     error = failed["context"]["exception"]
     assert (error["class"], error["message"], error["code"]) == ("DomainException", "bad", 0)
-    assert error["file"].endswith("formats.php:30")
+    assert error["file"].endswith("formats.php:29")
 
 
 def test_the_metrics_have_our_names(reported: Reported) -> None:

@@ -31,6 +31,12 @@ def finish(site: Site, worker: PhpWorker, *bodies: tuple[Any, ...]) -> list[dict
     return worker.runs()[before:]
 
 
+def find_runs(worker: PhpWorker, job_id: int, least: int) -> list[dict[str, Any]]:
+    """The log of the runs of one job, once there are that many."""
+    runs = [run for run in worker.runs() if run["job_id"] == job_id]
+    return runs if len(runs) >= least else []
+
+
 @pytest.fixture(scope="module")
 def worker(site: Site) -> PhpWorker:
     return site.start("jobs")
@@ -78,7 +84,7 @@ def test_the_last_attempt_is_buried_and_a_poisonous_job_is_not_run(
 ) -> None:
     number = site.put(worker.name, "retry", {"delay": 0}, envelope={"id": "poor-1"})
     wait_until(lambda: site.broker.counts(worker.name, buried=1), 60)
-    runs = [run for run in worker.runs() if run["job_id"] == number]
+    runs = wait_until(lambda: find_runs(worker, number, 5), 30)
     assert [run["outcome"] for run in runs] == ["retry"] * 4 + ["buried"]
     assert [run["attempt"] for run in runs] == [1, 2, 3, 4, 5]
     assert runs[-1]["reason"] == "not now (attempt 5, the last)"

@@ -11,9 +11,6 @@ import redis
 from beanwatch.store.heartbeats import decode_heartbeat, worker_key
 from tests.php_worker.conftest import PREDIS
 from tests.real.redis_server import SpecialRedis
-from tests.test_redis_clients import certificate
-
-__all__ = ["certificate"]  # a fixture
 
 SCRIPT = Path(__file__).with_name("reach.php")
 
