@@ -85,6 +85,7 @@ class Stage:
     def __init__(self, worker: ForeignWorker, records: Records, url: str) -> None:
         self.worker, self.records, self._url = worker, records, url
         self.slips: list[str] = []  # wrong answers before the right one
+        self._killed_instances: set[str] = set()
         self._name = worker.kind.name
         self._forks = self._name.endswith(("fork", "prefork"))
 
@@ -132,8 +133,11 @@ class Stage:
             wait_until(self._tells_silence, PATIENCE, f"{self._name}: runs no Python code")
 
     def _tells_restart(self) -> bool:
-        found = self.records.read(self._name)
-        return all(one.heartbeat is not None and one.heartbeat.last_exit for one in found)
+        beats = [one.heartbeat for one in self.records.read(self._name)]
+        return all(
+            beat is not None and beat.last_exit and beat.instance not in self._killed_instances
+            for beat in beats
+        )
 
     def _tells_silence(self) -> bool:
         (found,) = self.records.read(self._name)
@@ -186,6 +190,8 @@ class Stage:
         return self.worker.start
 
     def _restarted(self) -> Callable[[], object]:
+        beats = [one.heartbeat for one in self.records.read(self._name)]
+        self._killed_instances = {beat.instance for beat in beats if beat is not None}
         self.worker.kill()
         self.worker.start()
         return lambda: None

@@ -219,7 +219,9 @@ def check(url: str, *arguments: str, host: str = "") -> tuple[int, str]:
     """
     command = [str(BIN / "check_worker_heartbeat")]
     if host:
-        patch = f"import socket, sys; socket.gethostname = lambda: {host!r}"
+        # The identity of a process begins with that of its host's boot.
+        patch = "import sys; from beanwatch.net import processes; "
+        patch += f"processes.identify_process = lambda pid: {host!r} + '/1/1/1'"
         call = "from beanwatch.checks.lib.launch import worker_heartbeat as main; sys.exit(main())"
         command = [str(BIN / "python"), "-c", f"{patch}; {call}"]
     done = subprocess.run(

@@ -48,6 +48,7 @@ class _AppWatch:
         self._is_told_to_stop = self._is_child = False
         self._runs: dict[tuple[int, str], MonitoredRun] = {}  # by thread and id of the task
         self._timer: Any = None
+        self._lost = ""  # why the broker was lost
         self._consumer: Any = None  # of Celery
         self._hold = Hold(self._cancel_queues, self._consume_queues)
         self._held: list[str] = []  # queues
@@ -150,10 +151,12 @@ class _AppWatch:
             self._timer = consumer.timer.call_repeatedly(1.0, self.monitor.loop)
 
     @quietly
-    def disconnected(self, consumer: Any) -> None:
+    def disconnected(self, consumer: Any, error: BaseException | None = None) -> None:
         """The connection was lost, or the worker stops."""
         if self.monitor is not None and consumer.blueprint.state == bootsteps.RUN:
-            self.monitor.blocked(f"lost its broker {consumer.conninfo.as_uri()}")
+            why = "" if error is None else f": {format_exception_line(error)}"
+            self._lost = why or self._lost
+            self.monitor.blocked(f"lost its broker {consumer.conninfo.as_uri()}{self._lost}")
 
     @quietly
     def _tell_unconnected(self) -> None:
@@ -248,6 +251,17 @@ class _BrokerStep(bootsteps.StartStopStep):
 
     requires = ("celery.worker.consumer.tasks:Tasks",)
     watch: _AppWatch
+
+    def __init__(self, parent: Any, **kwargs: Any) -> None:
+        # To close what is left of a lost connection may take minutes: tell the loss before that.
+        close = parent.on_connection_error_after_connected
+
+        def tell_and_close(error: BaseException) -> None:
+            self.watch.disconnected(parent, error)
+            close(error)
+
+        parent.on_connection_error_after_connected = tell_and_close
+        super().__init__(parent, **kwargs)
 
     def start(self, parent: Any) -> None:
         """Celery consumes from its queues."""
