@@ -27,7 +27,7 @@ from beanwatch.worker.telemetry.gauges import WorkerGauges
 from beanwatch.worker.telemetry.heartbeat_record import HeartbeatRecord
 from beanwatch.worker.telemetry.heartbeat_reporter import HeartbeatReporter, VersionWatch
 from beanwatch.worker.telemetry.heartbeat_writer import PreviousHeartbeat
-from beanwatch.worker.telemetry.host_watch import HostLimits, HostWatch
+from beanwatch.worker.telemetry.host_watch import HostLimits, HostWatch, show_sizes
 from beanwatch.worker.telemetry.reporter import Reporter
 from beanwatch.worker.telemetry.run_counter import RunCounter
 from beanwatch.worker.telemetry.systemd_status import SystemdStatus
@@ -332,6 +332,8 @@ def test_no_jobs_are_taken_while_the_disk_is_full(
     free = f"only 50 MiB of disk are free in {where}"
     assert parts.state.disk_full == f"{free}, under 100 MiB"
     assert parts.connection.interrupts == 1
+    assert show_sizes(100 * MIB - 1, 100 * MIB) == ("99 MiB", "100 MiB")
+    assert show_sizes(500_000, 600_000) == ("500000 bytes", "600000 bytes"), "not 0 MiB under 0 MiB"
     room[0] = Room(150 * MIB, 999, 100_000)
     parts.host.tick(parts.now)
     free = f"only 999 inodes (files) of the disk are free in {where}"
