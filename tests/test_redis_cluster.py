@@ -232,3 +232,6 @@ def test_the_urls_of_clusters() -> None:
     assert url.name == "a:6379,b:7000"
     with pytest.raises(ValueError, match="a Redis Cluster has only database 0: remove /1"):
         parse_redis_url("redis+cluster://a/1")
+    for hosts in ("", "a,,b", "u:p@"):
+        with pytest.raises(ValueError, match="an address is missing"):
+            parse_redis_url(f"redis+cluster://{hosts}")

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from nagiosplugin import Resource
 
 from beanwatch.checks.lib.all_servers import server_failure
-from beanwatch.checks.lib.own_services import add_services, matcher
+from beanwatch.checks.lib.own_services import add_services, owner_finder
 from beanwatch.checks.lib.plugin import STATES, Failure, Metric
 from beanwatch.checks.lib.plugin_process import Parser
 from beanwatch.checks.lib.queue_words import explain_missing
@@ -143,12 +143,13 @@ class QueueResource(Resource):  # type: ignore[misc]
         self.is_only_server = not has_several and len(config.servers) < 2
         self.globs: list[str] = options.queue if options.queue != ["*"] else []
         self._patterns = [glob for glob in self.globs if name_of(glob) is None]
+        self._unmatched = self._patterns
         self._named = list(filter(None, map(name_of, self.globs)))
         self._exclude: list[str] = options.exclude
         self._judges_missing = bool(options.missing)
         own = options.services.queues.get(server.node, ()) if options.services else ()
-        self._is_rest = bool(own)
-        self._has_own_service = matcher(own)
+        self._leaves_some_out = bool(own)
+        self._find_owner = owner_finder(own)
         # Without -Q, a queue that the configuration names is checked even if it does not exist.
         self._expected = [] if self.globs else config.expected_queues(server.node)
 
@@ -198,10 +199,10 @@ class QueueResource(Resource):  # type: ignore[misc]
                 if name not in found and not self._is_excluded(name)
             ]
         )
-        for glob in self._patterns:
-            if not any(matches(name, glob) for name in found):
-                yield self._metric(self._absent(glob), is_there=False)
-        if self._is_rest and not any(map(self._is_chosen, found)):
+        for glob in self._unmatched:
+            yield self._metric(self._absent(glob), is_there=False)
+        is_empty = not self._unmatched and not any(map(self._is_chosen, found))
+        if self._leaves_some_out and is_empty:
             yield Metric(self.name, "every queue has a service of its own", context="none")
 
     def complete(self, queue: QueueState, reading: Reading) -> QueueState:
@@ -209,10 +210,21 @@ class QueueResource(Resource):  # type: ignore[misc]
         return queue
 
     def _choose(self, names: Iterable[str]) -> Chosen:
+        names = list(names)
+        self._unmatched = [
+            glob
+            for glob in self._patterns
+            if not any(matches(name, glob) and self._is_wanted(name) for name in names)
+        ]
         return Chosen([name for name in names if self._is_chosen(name)])
 
+    def _is_wanted(self, name: str) -> bool:
+        return not matches_any(name, self._exclude)
+
     def _is_excluded(self, name: str) -> bool:
-        return matches_any(name, self._exclude) or self._has_own_service(name)
+        owner = self._find_owner(name)
+        has_other_service = owner is not None and owner not in self.globs
+        return has_other_service or not self._is_wanted(name)
 
     def _is_chosen(self, name: str) -> bool:
         if self._is_excluded(name):

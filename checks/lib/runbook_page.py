@@ -3,7 +3,6 @@
 import re
 from functools import cache
 from importlib.resources import files
-from typing import NamedTuple
 
 _WORD = re.compile(r"[A-Za-z_']{2,}")
 

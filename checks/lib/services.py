@@ -65,9 +65,18 @@ class Service(NamedTuple):
         """
         flags = {"--worker": self.worker, "-Q": self.queue, "--job": self.job}
         found = [(flag, value) for flag, value in flags.items() if value]
-        if self.is_rest and list_file:
+        if self.leaves_some_out and list_file:
             found.append(("--services", list_file))
         return [*found, *(("--watched", server) for server in self.watched)]
+
+    @property
+    def leaves_some_out(self) -> bool:
+        """True if other services may judge some of its queues, workers or jobs instead.
+
+        So does a catch-all service, and one for a glob of queues.
+        """
+        is_glob = bool(self.queue) and not self.job and name_of(self.queue) is None
+        return self.is_rest or (is_glob and not self.judges_server)
 
     @property
     def covers_several(self) -> bool:

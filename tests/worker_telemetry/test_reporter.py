@@ -28,7 +28,7 @@ from beanwatch.worker.monitor.runs import Run
 from beanwatch.worker.monitor.sinks.gauges import ProcessGauges
 from beanwatch.worker.monitor.sinks.run_counter import RunCounter
 from beanwatch.worker.telemetry import host_watch
-from beanwatch.worker.telemetry.host_watch import HostLimits, HostWatch, stop_once
+from beanwatch.worker.telemetry.host_watch import HostLimits, HostWatch, show_sizes, stop_once
 from beanwatch.worker.telemetry.reporter import Reporter
 from beanwatch.worker.telemetry.systemd_status import SystemdStatus
 from tests.real import wait_until
@@ -334,6 +334,8 @@ def test_no_jobs_are_taken_while_the_disk_is_full(
     free = f"only 50 MiB of disk are free in {where}"
     assert parts.state.disk_full == f"{free}, under 100 MiB"
     assert parts.connection.interrupts == 1
+    assert show_sizes(100 * MIB - 1, 100 * MIB) == ("99 MiB", "100 MiB")
+    assert show_sizes(500_000, 600_000) == ("500000 bytes", "600000 bytes"), "not 0 MiB under 0 MiB"
     room[0] = Room(150 * MIB, 999, 100_000)
     parts.host.tick(parts.now)
     free = f"only 999 inodes (files) of the disk are free in {where}"

@@ -110,8 +110,8 @@ class HostWatch:
         """Return the kind of a lack of room, and a text that names it; two empty texts if none."""
         least, where = self._limits.min_free_disk, self._temporary.path.parent
         if room.free < least:
-            free = f"{room.free >> 20} MiB of disk are free in {where}"
-            return "full", f"only {free}, under {least >> 20} MiB"
+            free, limit = show_sizes(room.free, least)
+            return "full", f"only {free} of disk are free in {where}, under {limit}"
         least_inodes = min(MIN_FREE_INODES, room.all_inodes // MIN_FREE_INODES_SHARE)
         if least and room.inodes is not None and room.inodes < least_inodes:
             free = f"{room.inodes} inodes (files) of the disk are free in {where}"
@@ -130,6 +130,12 @@ class HostWatch:
         else:
             self._log.info("the worker takes jobs again: there is room for temporary files")
             state.wake.set()
+
+
+def show_sizes(less: int, more: int) -> tuple[str, str]:
+    """Return two numbers of bytes in MiB; in bytes if they would look alike."""
+    one, other = f"{less >> 20} MiB", f"{more >> 20} MiB"
+    return (one, other) if one != other else (f"{less} bytes", f"{more} bytes")
 
 
 def stop_once(state: WorkerState, connection: WorkerConnection, why: str, code: int) -> None:

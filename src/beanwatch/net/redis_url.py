@@ -156,7 +156,7 @@ def _parse(url: str, password: str) -> RedisUrl:
         service, _, db = path.partition("/")
         if not service:
             raise ValueError("the service is missing: redis+sentinel://host:26379/SERVICE")
-        sentinels = tuple(_parse_host(host, 26379) for host in hosts.split(","))
+        sentinels = _parse_hosts(hosts, 26379)
         return RedisUrl(
             sentinels[0], _parse_db(db), username, secret, service=service, sentinels=sentinels
         )
@@ -164,7 +164,7 @@ def _parse(url: str, password: str) -> RedisUrl:
     if scheme.endswith("+cluster"):
         if _parse_db(path):
             raise ValueError(f"a Redis Cluster has only database 0: remove /{path}")
-        nodes = tuple(_parse_host(host, 6379) for host in hosts.split(","))
+        nodes = _parse_hosts(hosts, 6379)
         return RedisUrl(nodes[0], 0, username, secret, tls, ca_file, nodes=nodes)
     return RedisUrl(_parse_host(hosts, 6379), _parse_db(path), username, secret, tls, ca_file)
 
@@ -209,6 +209,12 @@ def _parse_db(text: str) -> int:
     if text and not (text.isascii() and text.isdigit()):
         raise ValueError(f"the database must be a number, not {text!r}")
     return int(text or 0)
+
+
+def _parse_hosts(text: str, port: int) -> tuple[Address, ...]:
+    if not all(text.split(",")):
+        raise ValueError("an address is missing: expected HOST[:PORT], with commas between several")
+    return tuple(_parse_host(host, port) for host in text.split(","))
 
 
 def _parse_host(text: str, port: int) -> Address:
