@@ -4,6 +4,8 @@ import re
 from functools import cache
 from importlib.resources import files
 
+from beanwatch.light_typing import NamedTuple
+
 _WORD = re.compile(r"[A-Za-z_']{2,}")
 
 

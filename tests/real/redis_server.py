@@ -25,10 +25,6 @@ class Redis(Server):
         options = ["--bind", "127.0.0.1", "--port", str(self.port), "--appendonly", "no"]
         return ["redis-server", *options, "--save", "", "--dir", str(self.directory)]
 
-    def stop(self) -> None:
-        """Kill it. To stop in order saves nothing, and takes 10 s where nothing can be saved."""
-        self.kill()
-
     def refuse_writes(self, code: str) -> None:
         """Let it refuse all writes with this code of error, while it still answers reads."""
         client = self.client()
