@@ -1,7 +1,7 @@
 """Reads everything that the checks need of a server once, and gives it to each of them."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from beanwatch.checks.lib.memory import FileMemory, ScopedMemory
 from beanwatch.checks.lib.plugin_process import PluginOutput
@@ -64,18 +64,20 @@ class PolledSource(Source):
     def __init__(
         self,
         server: Server,
-        poll: PollResult,
+        polls: Mapping[Server, PollResult],
         memory: ScopedMemory,
         workers: Sequence[Worker] | None,
     ) -> None:
         super().__init__([server], memory)
-        self._poll, self._workers = poll, workers
+        self._polls, self._workers = polls, workers
+        self._poll = polls[server]
 
     def fetch(self, server: Server, wanted: Wanted) -> Reading:
-        """Return the wanted queues of the reading. Raises ServerError if the poll failed."""
-        if self._poll.error:
-            raise self._poll.error
-        return _select_queues(self._poll.reading, wanted)
+        """Return the wanted queues of a server. Raises ServerError if its poll failed."""
+        poll = self._polls.get(server, PollResult(ServerError(f"{server}: not read by this run")))
+        if poll.error:
+            raise poll.error
+        return _select_queues(poll.reading, wanted)
 
     def problems(self, server: Server, reading: Reading) -> Sequence[Problem]:
         """Return the problems that the poll found."""
