@@ -19,6 +19,7 @@ from beanwatch.queues.base import Chosen, Problem, Reading, ServerError, Wanted
 from beanwatch.queues.model import QueueState
 from beanwatch.queues.servers import Server
 
+NO_QUEUE = "there is no queue, and no job"
 # If a queue system removes empty queues, a queue that does not exist has these numbers.
 EMPTY_QUEUE = QueueState(
     "", 0, 0, 0, 0, 0, 0, head_ready_age=0.0, head_buried_age=0.0, paused=False
@@ -204,6 +205,8 @@ class QueueResource(Resource):  # type: ignore[misc]
         is_empty = not self._unmatched and not any(map(self._is_chosen, found))
         if self._leaves_some_out and is_empty:
             yield Metric(self.name, "every queue has a service of its own", context="none")
+        elif not (found or self.globs or self._expected):
+            yield Metric(self.name, NO_QUEUE, context="none")
 
     def complete(self, queue: QueueState, reading: Reading) -> QueueState:
         """Return the state of one queue. Subclasses add values that they take from the reading."""

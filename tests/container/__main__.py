@@ -5,7 +5,7 @@ import tempfile
 from pathlib import Path
 
 from tests.container.image import IMAGE, WHEEL, Image, parse
-from tests.container.page import read_application, read_block
+from tests.container.page import read_application, read_containerfile
 
 
 def main() -> None:
@@ -16,7 +16,7 @@ def main() -> None:
         for wheel in WHEEL.glob("beanwatch-*.whl"):
             shutil.copy(wheel, context)
         (context / "jobs.py").write_text(read_application())
-        Image(IMAGE, parse(read_block("dockerfile"))).build(context)
+        Image(IMAGE, parse(read_containerfile())).build(context)
 
 
 if __name__ == "__main__":

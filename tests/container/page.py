@@ -1,6 +1,9 @@
-"""What the page for Kubernetes shows: the Containerfile, the Deployment, the application."""
+"""What the page for Kubernetes shows: the Containerfile, the Deployments, the application."""
 
 import re
+from typing import Any
+
+import yaml
 
 from tests.operations.shown import parse_page
 from tests.real import ROOT
@@ -8,10 +11,23 @@ from tests.real import ROOT
 PAGE = ROOT / "docs" / "getting-started.md"
 
 
-def read_block(language: str) -> str:
-    """Return the only block of the page in this language."""
-    (found,) = re.findall(rf"^```{language}\n(.*?)^```", PAGE.read_text(), re.M | re.S)
-    return str(found)
+def read_blocks(language: str) -> list[str]:
+    """Return the blocks of the page in this language."""
+    return re.findall(rf"^```{language}\n(.*?)^```", PAGE.read_text(), re.M | re.S)
+
+
+def read_containerfile() -> str:
+    """Return the Containerfile."""
+    (found,) = read_blocks("dockerfile")
+    return found
+
+
+def read_pod(name: str) -> dict[str, Any]:
+    """Return the specification of the pods of a Deployment."""
+    found = [yaml.safe_load(block) for block in read_blocks("yaml")]
+    (one,) = (o for o in found if "kind" in o and o["metadata"]["name"] == name)
+    spec: dict[str, Any] = one["spec"]["template"]["spec"]
+    return spec
 
 
 def read_application() -> str:

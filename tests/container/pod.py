@@ -107,5 +107,5 @@ class Pod:
         """Send a signal to PID 1; the exit code, and the seconds until the end."""
         started = time.monotonic()
         os.kill(self.pid, number)
-        code = self._unshare.wait(self.spec["terminationGracePeriodSeconds"])
+        code = self._unshare.wait(self.spec.get("terminationGracePeriodSeconds", 30))
         return code, time.monotonic() - started

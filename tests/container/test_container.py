@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from tests.container.image import IMAGE, Image, parse
-from tests.container.page import read_block
+from tests.container.page import read_containerfile, read_pod
 from tests.container.pod import Pod
 from tests.real import Beanstalkd, Redis, wait_until
 
@@ -33,7 +32,7 @@ class RedisAt(Redis):
 
 @pytest.fixture(scope="module")
 def image() -> Image:
-    return Image(IMAGE, parse(read_block("dockerfile")))
+    return Image(IMAGE, parse(read_containerfile()))
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +55,7 @@ def pod(image: Image, beanstalkd: Beanstalkd, redis: Redis, tmp_path: Path) -> I
 
 
 def make_pod(image: Image, directory: Path, **changes: Any) -> Pod:
-    spec = yaml.safe_load(read_block("yaml"))["spec"]["template"]["spec"]
+    spec = read_pod("mailer")
     spec["containers"][0] |= changes
     return Pod(image, spec, "mailer-7f9c-x2x4z", directory / "pod.log")
 
@@ -102,6 +101,19 @@ def test_it_runs_a_job_and_tells_prometheus(pod: Pod, beanstalkd: Beanstalkd) ->
     lines = [json.loads(line) for line in pod.log.read_text().splitlines() if line[:1] == "{"]
     assert "mail to a@example.org" in [line["message"] for line in lines]
     assert f'worker="{pod.name}.mailer"' in pod.get("/metrics")[1]
+
+
+def test_the_collector_runs_from_the_same_image(
+    image: Image, beanstalkd: Beanstalkd, redis: Redis, tmp_path: Path
+) -> None:
+    spec = read_pod("beanwatch-collector")
+    with Pod(image, spec, "beanwatch-collector-5d8b", tmp_path / "pod.log") as pod:
+        wait_until(lambda: pod.probe("readiness")[0], 30, "readiness")
+        assert pod.probe("liveness")[0]
+        up = 'beanwatch_server_up{system="beanstalkd",server="beanstalkd"} 1\n'
+        assert up in pod.get("/metrics")[1]
+        code, _ = pod.stop()
+    assert code == 0, pod.log.read_text()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])

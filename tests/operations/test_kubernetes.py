@@ -11,9 +11,11 @@ import pytest
 import yaml
 
 from beanwatch.checks.probe import parse_arguments
+from beanwatch.cli.collect import command as collect_command
 from beanwatch.cli.worker import command
 from beanwatch.telemetry.prometheus import PREFIX, Family
 from tests.real import ROOT
+from tests.real.prometheus import promtool
 
 VALIDATE = ROOT / ".frameworks" / "bin" / "kubernetes-validate"
 PAGES = ("getting-started.md", "scaling.md")
@@ -72,10 +74,16 @@ def read_blocks(page: str, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", text, re.M | re.S)
 
 
+WORKER, COLLECTOR = ("Deployment", "mailer"), ("Deployment", "beanwatch-collector")
+KEDA, AUTOSCALER = ("ScaledObject", "mailer"), ("HorizontalPodAutoscaler", "mailer")
+Objects = dict[tuple[str, str], Any]
+
+
 @pytest.fixture(scope="module")
-def objects() -> dict[str, Any]:
+def objects() -> Objects:
+    """The objects of the pages by their kind and name."""
     blocks = [yaml.safe_load(b) for p in PAGES for b in read_blocks(p, "yaml")]
-    return {block["kind"]: block for block in blocks}
+    return {(one["kind"], one["metadata"]["name"]): one for one in blocks if "kind" in one}
 
 
 def validate(found: Any, path: Path) -> subprocess.CompletedProcess[str]:
@@ -85,18 +93,43 @@ def validate(found: Any, path: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(argv, capture_output=True, text=True, timeout=120)
 
 
-def test_each_example_has_only_fields_of_its_kind(objects: dict[str, Any], tmp_path: Path) -> None:
-    assert set(objects) == {"Deployment", "ScaledObject", "HorizontalPodAutoscaler"}
-    msgspec.convert(objects["ScaledObject"], ScaledObject)
-    for kind in ("Deployment", "HorizontalPodAutoscaler"):
-        done = validate(objects[kind], tmp_path / "good.yaml")
+def test_each_example_has_only_fields_of_its_kind(objects: Objects, tmp_path: Path) -> None:
+    assert set(objects) == {WORKER, COLLECTOR, KEDA, AUTOSCALER}
+    msgspec.convert(objects[KEDA], ScaledObject)
+    for key in (WORKER, COLLECTOR, AUTOSCALER):
+        done = validate(objects[key], tmp_path / "good.yaml")
         assert done.returncode == 0, done.stdout + done.stderr
-        wrong = {**objects[kind], "spec": {**objects[kind]["spec"], "replicasss": 3}}
+        wrong = {**objects[key], "spec": {**objects[key]["spec"], "replicasss": 3}}
         assert validate(wrong, tmp_path / "wrong.yaml").returncode != 0
 
 
-def test_the_deployment_is_whole_and_asks_what_there_is(objects: dict[str, Any]) -> None:
-    spec = objects["Deployment"]["spec"]
+def test_prometheus_takes_the_scrape_of_pods_and_finds_the_port_that_they_name(
+    objects: Objects, tmp_path: Path
+) -> None:
+    blocks = [yaml.safe_load(block) for block in read_blocks("getting-started.md", "yaml")]
+    (config,) = (block for block in blocks if "scrape_configs" in block)
+    (job,) = config["scrape_configs"]
+    # Debian's Prometheus is built without Kubernetes.
+    assert job.pop("kubernetes_sd_configs") == [{"role": "pod"}]
+    path = tmp_path / "prometheus.yml"
+    path.write_text(yaml.safe_dump(config))
+    promtool("check", "config", "--syntax-only", path)
+    (kept,) = job["relabel_configs"]
+    for key in (WORKER, COLLECTOR):
+        (container,) = objects[key]["spec"]["template"]["spec"]["containers"]
+        assert [port["name"] for port in container["ports"]] == [kept["regex"]]
+
+
+def test_the_collector_is_asked_what_there_is(objects: Objects) -> None:
+    (container,) = objects[COLLECTOR]["spec"]["template"]["spec"]["containers"]
+    program, word = container["command"]
+    assert (program, word) == ("beanwatch", "collect")
+    options = collect_command.make_context("collect", list(container["args"])).params
+    assert options["listen"].endswith(f":{container['ports'][0]['containerPort']}")
+
+
+def test_the_deployment_is_whole_and_asks_what_there_is(objects: Objects) -> None:
+    spec = objects[WORKER]["spec"]
     template = spec["template"]
     pod = template["spec"]
     (worker,) = pod["containers"]
@@ -107,7 +140,6 @@ def test_the_deployment_is_whole_and_asks_what_there_is(objects: dict[str, Any])
     options = command.make_context("worker", ["jobs:app", *worker["args"]]).params
     _, _, port = options["listen"].rpartition(":")
     assert port == str(worker["ports"][0]["containerPort"])
-    assert template["metadata"]["annotations"]["prometheus.io/port"] == port
     for probe in (worker["startupProbe"], worker["readinessProbe"]):
         assert probe["httpGet"]["path"] in ("/livez", "/readyz")
         assert probe["httpGet"]["port"] == worker["ports"][0]["name"]
@@ -129,15 +161,14 @@ def test_the_containerfile_runs_without_root_and_passes_signals() -> None:
     assert command.make_context("worker", rest).params["name"] == "mailer"
 
 
-def test_what_scales_asks_for_a_series_that_there_is(objects: dict[str, Any]) -> None:
-    (trigger,) = objects["ScaledObject"]["spec"]["triggers"]
-    (metric,) = objects["HorizontalPodAutoscaler"]["spec"]["metrics"]
+def test_what_scales_asks_for_a_series_that_there_is(objects: Objects) -> None:
+    (trigger,) = objects[KEDA]["spec"]["triggers"]
+    (metric,) = objects[AUTOSCALER]["spec"]["metrics"]
     asked, external = trigger["metadata"], metric["external"]
     found = re.match(r"sum\((\w+)\{", asked["query"])
     assert found
     assert found[1] == external["metric"]["name"]
     assert Family.named(found[1].removeprefix(PREFIX)).kind == "gauge"
     assert float(asked["threshold"]) == float(external["target"]["averageValue"]) == 1
-    for kind in ("ScaledObject", "HorizontalPodAutoscaler"):
-        target = objects[kind]["spec"]["scaleTargetRef"]["name"]
-        assert target == objects["Deployment"]["metadata"]["name"]
+    for key in (KEDA, AUTOSCALER):
+        assert objects[key]["spec"]["scaleTargetRef"]["name"] == WORKER[1]
