@@ -15,6 +15,7 @@ MAX_DUMP = 30_000  # characters of stack traces; by default beanstalkd accepts j
 # The commands that need nothing of the program.
 OWN = ("status", "dump")
 DEFAULT_ANSWERS = {
+    "dump": "has no processes",
     "stop": "stops",
     "restart": "restarts",
     "wait": "takes no jobs until `resume`",
@@ -58,9 +59,9 @@ class Commands:
         """Carry out a command and return the answer to it."""
         name, origin = message.command, message.origin
         self._log.info("received the command {command} from {origin}", command=name, origin=origin)
-        if name in OWN:
-            return self._tell(message)
         function = self._functions.get(name)
+        if function is None and name in OWN:
+            return self._tell(message)
         if function is None:
             return self._answer(message, ok=False, text=f"this program cannot {name}")
         if name == "stop":
