@@ -9,7 +9,7 @@ unexport PYTHONDONTWRITEBYTECODE
 DEMO_COMMANDS := beanstalkd redis-server nagios4 monitoring-plugins font cairo venv
 TEST_COMMANDS := $(DEMO_COMMANDS) nrpe check_nrpe nsca send_nsca icinga2 stunnel npm \
 	rabbitmq gearmand gearadmin postgresql mariadbd sidekiq php illuminate-queue \
-	illuminate-worker pheanstalk predis monolog \
+	illuminate-worker pheanstalk predis monolog cc systemd-notify \
 	prometheus prometheus-alertmanager
 
 .PHONY: help setup setup-test lint format dashboards test soak night situations container docs bench dist demo clean

@@ -39,6 +39,8 @@ packages() {
         npm) echo nodejs npm ;;
         rabbitmq) echo rabbitmq-server ;;
         gearmand) echo gearman-job-server ;;
+        cc) echo gcc libc6-dev ;;
+        systemd-notify) echo systemd ;;
         gearadmin) echo gearman-tools ;;
         mariadbd) echo mariadb-server ;;
         sidekiq) echo ruby-sidekiq ;;

@@ -77,8 +77,11 @@ def decide(
         return (Critical if 0 < first.hard_deadline < beat.beat_at else Warn), text
     if health == "hung":
         stuck = format_duration(beat.beat_at - beat.loop_at)
-        place = "outside its jobs" if beat.jobs else "outside a job"
-        text = f"hung {place}, its main loop has been stuck for {stuck}"
+        if beat.kind == "run":
+            text = f"hung{f' with {job}' if job else ''}, has sent no WATCHDOG=1 for {stuck}"
+        else:
+            place = "outside its jobs" if beat.jobs else "outside a job"
+            text = f"hung {place}, its main loop has been stuck for {stuck}"
         return Critical, f"{worker.id}: {text}"
     if health == "blocked" and awaited is None:
         return Warn, f"{worker.id}: blocked, takes no job: {beat.reason or 'no reason given'}"

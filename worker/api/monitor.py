@@ -7,14 +7,18 @@ from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from typing import Unpack
 
+from structlog.typing import FilteringBoundLogger
+
 from beanwatch.worker.control.commands import OWN, Commands, OnCommand, check_functions
 from beanwatch.worker.control.inbox import CommandInbox
 from beanwatch.worker.control.redis_mailbox import RedisMailbox
 from beanwatch.worker.monitor.exceptions import format_exception_line
+from beanwatch.worker.monitor.facts import ProcessFacts
 from beanwatch.worker.monitor.heartbeat.ended_children import EndedChild, EndedChildren
 from beanwatch.worker.monitor.heartbeat.heartbeat_reporter import Ending
+from beanwatch.worker.monitor.jobs import cut_note
 from beanwatch.worker.monitor.program.beat_thread import BeatThread
-from beanwatch.worker.monitor.program.fork_slots import ForkSlots, NoSlotError
+from beanwatch.worker.monitor.program.fork_slots import ForkSlots
 from beanwatch.worker.monitor.program.forks import call_at_exit, watch_forks
 from beanwatch.worker.monitor.program.monitored_run import MonitoredRun, RunOptions
 from beanwatch.worker.monitor.program.settings import MonitorOptions, make_settings
@@ -23,6 +27,7 @@ from beanwatch.worker.monitor.runs import Run
 
 MAX_NAMES = 1000  # of jobs, and of queues; any more would make more and more series
 OTHER = "_other"  # stands for all further ones
+IGNORED_INTERVAL = 60.0  # seconds between two log lines about ignored messages
 _current: ContextVar[MonitoredRun | None] = ContextVar("beanwatch_run", default=None)
 
 
@@ -52,8 +57,13 @@ class WorkerMonitor:
         has_own_loop: bool = False,
         app_version: str = "",
         commands: Mapping[str, OnCommand] | None = None,
+        reports_jobs: bool = True,
+        facts: ProcessFacts | None = None,
     ) -> None:
         """Read the configuration; docs/worker-record.md explains the arguments.
+
+        `reports_jobs`: False if nobody knows whether the program runs a job; then it counts as busy
+        until the first call of `job` or `begin`. `facts` measures another process than this one.
 
         Raises ValueError for a wrong argument, ConfigError for a wrong configuration, OSError if
         the log file cannot be opened.
@@ -76,7 +86,8 @@ class WorkerMonitor:
         )
         self._settings = make_settings(name, queues, options, (*OWN, *self._functions))
         self._output = self._settings.open_log()
-        self._state = ProgramState()
+        self._state = ProgramState(reports_jobs=reports_jobs)
+        self._facts = facts or ProcessFacts()
         self._beat: BeatThread | None = None
         self._commands: Commands | None = None
         self._ended_children: EndedChildren | None = None
@@ -85,6 +96,7 @@ class WorkerMonitor:
         self._queues: set[str] = set()
         self._slots: ForkSlots | None = None  # for the children of this process
         self._own_slot: ForkSlots | None = None  # in a child: has its number, as long as it is open
+        self._next_ignored = 0.0
         self._is_child = False  # forked, and not watched yet
         self._parent = ""  # the id of the watched parent
         watch_forks(self)
@@ -108,6 +120,16 @@ class WorkerMonitor:
     def interval(self) -> float:
         """The seconds between two heartbeats."""
         return self._settings.interval
+
+    @property
+    def log(self) -> FilteringBoundLogger:
+        """The log of the monitor; the program's own logging is another one."""
+        beat = self._beat
+        return beat.log if beat else self._settings.make_log("", self._output)
+
+    def reopen_log(self) -> None:
+        """Open the log file anew before the next line, as after logrotate."""
+        self._output.reopen()
 
     def start(self) -> None:
         """Begin to beat. Does not wait for Redis. A second call does nothing.
@@ -167,12 +189,15 @@ class WorkerMonitor:
         run = _current.get()
         return None if run is None or run.has_ended else run
 
-    def loop(self) -> None:
-        """Say that the program's main loop moves. Call this at each turn, also while idle."""
+    def loop(self, *, is_ready: bool = True) -> None:
+        """Say that the program's main loop moves. Call this at each turn, also while idle.
+
+        `is_ready`: False while the program still starts, and cannot take jobs yet.
+        """
         if self._is_child:
             self.become_child()
         self._state.loop_at = time.monotonic()
-        self._state.is_ready = True
+        self._state.is_ready = self._state.is_ready or is_ready
 
     def blocked(self, reason: str, *, is_disconnected: bool = True) -> None:
         """Say why the program cannot take jobs, until `ready`: a WARNING.
@@ -194,6 +219,22 @@ class WorkerMonitor:
         """Say that the program takes jobs."""
         self.loop()
         self._state.blocked_by = self._state.paused_by = ""
+
+    def status(self, text: str) -> None:
+        """Say in a few words what the program does; cut to 200 characters."""
+        self._state.status = cut_note(text)
+
+    def ignored(self, reason: str) -> None:
+        """Count and log a message that the program could not use."""
+        self._state.ignored_values = (self._state.ignored_values or 0) + 1
+        now = time.monotonic()
+        if self._beat is not None and now >= self._next_ignored:
+            self._next_ignored = now + IGNORED_INTERVAL
+            self._beat.log.warning(
+                "ignored {ignored} messages since the start, the last one because {reason}",
+                ignored=self._state.ignored_values,
+                reason=reason,
+            )
 
     def stopping(self, reason: str, timeout: float | None = None) -> None:
         """Say that the program stops after its jobs. 10 s after `timeout` (seconds) it is hung."""
@@ -234,7 +275,7 @@ class WorkerMonitor:
                 return
             try:
                 number = ForkSlots.claim_from(self._slots, slot)
-            except (NoSlotError, OSError) as error:
+            except Exception as error:
                 self._complain("a forked process", error)
                 return
             # The child's own children have their own numbers.
@@ -271,12 +312,14 @@ class WorkerMonitor:
             self._own_slot = None
         self._lock = threading.Lock()
         self._beat = self._commands = self._ended_children = None
-        self._state = ProgramState()
+        self._state, self._facts = ProgramState(), ProcessFacts()
         self._is_child = self._is_child or was_watched
 
     def _make_beat(self) -> BeatThread:
         settings = self._settings
-        beat = BeatThread(settings, self._state, self._output, self._restart, self._parent)
+        beat = BeatThread(
+            settings, self._state, self._facts, self._output, self._restart, self._parent
+        )
         self._commands = Commands(self._functions, settings.worker, beat.make_record, beat.log)
         inbox = CommandInbox(
             settings.worker,

@@ -14,6 +14,7 @@ CALL_TIMEOUT = 2.0  # seconds until the answer is sent, and the next heartbeat m
 # The commands that need nothing of the program.
 OWN = ("status", "dump")
 DEFAULT_ANSWERS = {
+    "dump": "has no processes",
     "stop": "stops",
     "restart": "restarts",
     "wait": "takes no jobs until `resume`",
@@ -57,9 +58,9 @@ class Commands:
         """Carry out a command and return the answer to it."""
         name, origin = message.command, message.origin
         self._log.info("received the command {command} from {origin}", command=name, origin=origin)
-        if name in OWN:
-            return self._tell(message)
         function = self._functions.get(name)
+        if function is None and name in OWN:
+            return self._tell(message)
         if function is None:
             return self._answer(message, ok=False, text=f"this program cannot {name}")
         if name == "stop":

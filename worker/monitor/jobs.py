@@ -68,10 +68,13 @@ class ObservedJob:
         if asyncio._get_running_loop() is not None:
             self.task, self.shares_thread = asyncio.current_task(), True
 
+    def forget_place(self) -> None:
+        """Look for no line of the job in this process: it runs in another one."""
+        self.callers, self.task, self.thread, self.native_thread = (), None, 0, 0
+
     def set_note(self, text: str) -> None:
         """Set a text for the heartbeat; cut to 200 characters."""
-        # A file name may hold lone surrogates, which JSON cannot carry.
-        self.note_text = str(text)[:MAX_NOTE].encode("utf-8", "backslashreplace").decode()
+        self.note_text = cut_note(text)
 
     def set_progress(self, done: int, total: int = 0) -> None:
         """Set the progress for the heartbeat: `done` of `total` steps (0: total unknown)."""
@@ -113,6 +116,12 @@ class ObservedJob:
         if self._cpu_before is None:
             self._cpu_before = cpu
         return round(max(0.0, cpu - self._cpu_before), 3)
+
+
+def cut_note(text: str) -> str:
+    """Return a text as the heartbeat can carry it: 200 characters at most."""
+    # A file name may hold lone surrogates, which JSON cannot carry.
+    return str(text)[:MAX_NOTE].encode("utf-8", "backslashreplace").decode()
 
 
 def make_job_records(jobs: Sequence[ObservedJob], ahead: float) -> tuple[JobRecord, ...]:

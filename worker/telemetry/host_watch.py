@@ -10,7 +10,7 @@ from beanwatch.net.address import BackgroundCall
 from beanwatch.worker.core.connection import WorkerConnection
 from beanwatch.worker.core.state import WorkerState
 from beanwatch.worker.guard.temporary import Room, TemporaryRoot
-from beanwatch.worker.monitor.host import read_rss
+from beanwatch.worker.monitor.facts import ProcessFacts
 
 DISK_WAIT = 0.2  # seconds that a tick waits for a measurement of the disk
 DISK_TIMEOUT = 5.0  # seconds after which a disk that does not respond counts as hanging
@@ -27,7 +27,7 @@ class HostLimits(NamedTuple):
     max_time: float = 0.0  # seconds since the worker's start
 
 
-class HostWatch:
+class HostWatch(ProcessFacts):
     """Measures memory and free disk space at each tick, and enforces the limits.
 
     `rss` and `disk_free` are the bytes measured at the last tick. Above `max_memory`, or after
@@ -47,8 +47,6 @@ class HostWatch:
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.rss: int | None = None
-        self.disk_free: int | None = None
         self._state, self._connection, self._temporary = state, connection, temporary
         self._limits, self._log = limits, log
         self._ends_at = clock() + limits.max_time if limits.max_time else 0.0
@@ -58,7 +56,7 @@ class HostWatch:
 
     def tick(self, now: float) -> None:
         """Measure, and stop or pause the worker at a limit. `now` is monotonic, in seconds."""
-        self.rss = read_rss()
+        self.measure()
         if not self._state.is_waiting:
             rss = self.rss or 0
             if self._limits.max_memory and rss > self._limits.max_memory:

@@ -12,6 +12,7 @@ from beanwatch.quoting import terminal_text
 
 COMMANDS = {
     "worker": "run one worker process",
+    "run": "run any program as a watched worker",
     "put": "put one job into a queue",
     "collect": "send metrics of queue servers and workers to Graphite",
     "top": "show servers, queues and workers on one screen, problems first",

@@ -50,6 +50,8 @@ class HostFacts(Protocol):
     @property
     def rss(self) -> int | None: ...
     @property
+    def cpu(self) -> float | None: ...
+    @property
     def disk_free(self) -> int | None: ...
 
 
@@ -96,7 +98,7 @@ class HeartbeatRecord:
             errors=process.errors,
             ignored_values=process.ignored_values,
             rss=self._host.rss,
-            cpu=round(time.process_time(), 3),
+            cpu=self._host.cpu,
             disk_free=self._host.disk_free,
             last_words=exit_reason,
             restart_refused=process.restart_refused,

@@ -49,8 +49,8 @@ def find_previous(
     heartbeat intervals. Raises RedisError.
     """
     previous, age = writer.read()
-    if previous is None or previous.is_over or previous.failed_starts:
-        return previous
+    if previous is None or previous.is_over or previous.failed_starts or previous.last_words:
+        return previous  # it has said that it ended
     if age > max(3 * previous.interval, DEAD_AFTER):
         return previous
     for _ in range(LIVENESS_READS):

@@ -10,6 +10,7 @@ from structlog.typing import FilteringBoundLogger
 from beanwatch.net.redis_url import RedisError
 from beanwatch.store.heartbeats import NO_HEARTBEAT, Heartbeat
 from beanwatch.telemetry.logging.output import LogOutput
+from beanwatch.worker.monitor.facts import ProcessFacts
 from beanwatch.worker.monitor.heartbeat.heartbeat_record import HeartbeatRecord
 from beanwatch.worker.monitor.heartbeat.heartbeat_reporter import Ending, HeartbeatReporter
 from beanwatch.worker.monitor.heartbeat.heartbeat_writer import HeartbeatWriter
@@ -20,7 +21,6 @@ from beanwatch.worker.monitor.heartbeat.previous import (
     identify,
     inherit,
 )
-from beanwatch.worker.monitor.host import read_rss
 from beanwatch.worker.monitor.internal_errors import InternalErrors
 from beanwatch.worker.monitor.program.green import find_green_library
 from beanwatch.worker.monitor.program.settings import MonitorSettings
@@ -31,17 +31,11 @@ from beanwatch.worker.monitor.sinks.gauges import ProcessGauges
 TRY_AGAIN = 10.0  # seconds after which an id that was in use is tried again
 SINK_CLOSE_TIMEOUT = 2.0  # seconds per sink
 END_TIMEOUT = 3.0  # seconds for the thread to end
+FIRST_BEAT_TIMEOUT = 3.0  # seconds that a process which fails at once waits for its first beat
 MIN_WAIT = 0.05  # seconds between two beats, however long they take
 FORK_TIMEOUT = 2.0  # seconds that a fork waits for a beat to end
 
 Step = Callable[[float], object]
-
-
-class ProcessFacts:
-    """The measurements of this process at its last heartbeat."""
-
-    rss: int | None = None
-    disk_free: int | None = None
 
 
 class BeatThread(threading.Thread):
@@ -55,12 +49,14 @@ class BeatThread(threading.Thread):
         self,
         settings: MonitorSettings,
         state: ProgramState,
+        facts: ProcessFacts,
         output: LogOutput,
         restart: Callable[[str], object],
         child_of: str = "",
     ) -> None:
         super().__init__(name="beanwatch-monitor", daemon=True)
         self._settings, self._state, self._child_of = settings, state, child_of
+        self._facts = facts
         self._restart = restart
         self.instance = secrets.token_hex(8)
         self._reports = settings.make_reports(self.instance, output)
@@ -70,13 +66,13 @@ class BeatThread(threading.Thread):
         self._sinks = Sinks(self._reports.sinks, self.errors)
         self._sink_lock = threading.Lock()  # several threads end their runs
         self._beat_lock = threading.Lock()  # held except while the thread waits
-        self._facts = ProcessFacts()
-        self._gauges = ProcessGauges(self._reports.metrics, state, self._facts)
+        self._gauges = ProcessGauges(self._reports.metrics, state, facts)
         self._record = self._make_record(NO_HEARTBEAT)
         self._reporter: HeartbeatReporter | None = None  # None: the id is not ours yet
         self._try_at = 0.0
         self._redis_is_away = False
         self._wake, self._is_ended = threading.Event(), False
+        self._has_begun = threading.Event()  # or it is known that no beat can be sent
 
     @property
     def log(self) -> FilteringBoundLogger:
@@ -113,6 +109,8 @@ class BeatThread(threading.Thread):
 
     def end(self, ending: Ending, failure: str = "") -> None:
         """Stop beating, send the rest, and write the last record. Takes a few seconds at most."""
+        if failure and not self.problem:
+            self._has_begun.wait(FIRST_BEAT_TIMEOUT)  # else the failure could not be told
         self._is_ended = True
         self._wake.set()
         self.join(END_TIMEOUT)
@@ -134,7 +132,7 @@ class BeatThread(threading.Thread):
         self._beat_lock.release()
 
     def _tick(self, now: float) -> None:
-        self._facts.rss = read_rss()
+        self._facts.measure()
         if self._state.blocked_by or self._state.paused_by:
             self._state.loop_at = now  # the program has said why its loop stands still
         if self._reporter is None and now >= self._try_at:
@@ -161,6 +159,7 @@ class BeatThread(threading.Thread):
                     "no heartbeats yet, Redis cannot be used: {reason}", reason=str(error)
                 )
             self._redis_is_away = True
+            self._has_begun.set()
         else:
             if not self._is_ended:
                 self._begin(previous)
@@ -179,12 +178,14 @@ class BeatThread(threading.Thread):
         self._reporter = HeartbeatReporter(
             self.writer, self._record, self.log, on_duplicate=self._give_up, restart=self._restart
         )
+        self._has_begun.set()
 
     def _give_up(self, why: str) -> None:
         """Beat no more, because another process has this id; try again later."""
         if self.problem != why:
             self.log.error("this process is not watched: {reason}", reason=why)
         self.problem, self._reporter = why, None
+        self._has_begun.set()
         self._try_at = time.monotonic() + TRY_AGAIN
 
     def _make_record(self, inherited: Heartbeat) -> HeartbeatRecord:

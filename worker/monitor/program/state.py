@@ -16,17 +16,22 @@ FAILURES = frozenset(outcome.name for outcome in OUTCOMES if outcome.is_failure)
 class ProgramState:
     """Holds the state of a watched program. Each attribute is assigned in one step.
 
-    Times are monotonic. Any thread may change the state.
+    Times are monotonic. Any thread may change the state. `reports_jobs` is False for a program of
+    which nobody knows whether it runs a job: it counts as busy, until it reports the first one.
     """
 
-    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, *, reports_jobs: bool = True, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._clock = clock
+        self.reports_jobs = reports_jobs
         self._lock = threading.Lock()
         self.loop_at = clock()
         self.is_ready = False
         self.blocked_by = ""  # why it cannot take jobs
         self.is_disconnected = False  # that is because it cannot use its queue server
         self.paused_by = ""  # why it takes no jobs, on purpose
+        self.status = ""  # what it says about itself
         self.stop_reason = ""
         self.is_stopping = False
         self.shutdown_deadline = math.inf
@@ -48,7 +53,7 @@ class ProgramState:
 
     def begin(self, job: ObservedJob) -> None:
         """Count a job as running."""
-        self.is_ready = True
+        self.is_ready = self.reports_jobs = True
         self.running[id(job)] = job
 
     def end(self, job: ObservedJob, result: Run, *, loop_has_moved: bool) -> bool:
@@ -70,9 +75,11 @@ class ProgramState:
         if self.is_stopping:
             return "stopping", self.stop_reason, False
         if is_busy:
-            return "busy", self.blocked_by, False
+            return "busy", self.blocked_by or self.status, False
         if self.paused_by:
             return "waiting", self.paused_by, False
         if self.blocked_by:
             return "blocked", self.blocked_by, self.is_disconnected
-        return ("idle" if self.is_ready else "starting"), "", False
+        if not self.is_ready:
+            return "starting", self.status, False
+        return ("idle" if self.reports_jobs else "busy"), self.status, False
