@@ -18,7 +18,7 @@ from beanwatch.worker.monitor.sinks.graphite_delivery import GraphiteDelivery
 from beanwatch.worker.monitor.sinks.graphite_sink import MAX_SAMPLE, GraphiteSink, Timer, summarize
 from beanwatch.worker.monitor.sinks.metrics import NoMetrics, RunSeries, SeriesOwner, make_metrics
 from beanwatch.worker.monitor.sinks.statsd_sink import MAX_DATAGRAM, MAX_WAITING, StatsdSink
-from beanwatch.worker.telemetry import graphite_delivery
+from beanwatch.worker.monitor.sinks import graphite_delivery
 from tests.real import Beanstalkd, LineSink, Proxy, Redis, free_port, wait_until
 from tests.worker_telemetry.conftest import RecordingLog
 
