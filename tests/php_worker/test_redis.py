@@ -23,7 +23,7 @@ def php(request: pytest.FixtureRequest) -> Sequence[str]:
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[SpecialRedis]:
     """A Redis with a password, a user and a Unix socket."""
-    options = ["--user", "watch", "on", ">s/c:t", "~{beanwatch}:*", "+@all"]
+    options = ["--user", "watch", "on", ">s/c:t", "~{{beanwatch}}:*", "+@all"]
     options += ["--requirepass", "p:w@/%", "--unixsocket", str(tmp_path / "r.sock")]
     with SpecialRedis(tmp_path / "redis", *options) as found:
         yield found
@@ -75,7 +75,7 @@ def test_by_tls_with_the_authority_of_the_url(
     php: Sequence[str], certificate: Path, tmp_path: Path
 ) -> None:
     options = ["--port", "0", "--tls-port", "{port}", "--tls-auth-clients", "no"]
-    options += ["--tls-cert-file", str(certificate), "--tls-key-file", str(tmp_path / "key.pem")]
+    options += ["--tls-cert-file", str(certificate), "--tls-key-file", str(certificate)]
     with SpecialRedis(tmp_path / "redis", *options) as server:
         url = f"rediss://127.0.0.1:{server.port}/0"
         assert "cannot write the heartbeat" in report(php, url)

@@ -395,7 +395,7 @@ def test_the_check_learns_from_the_black_box_how_a_worker_ended_while_redis_was_
     wait_until(lambda: check("here.[cl]*").code == 0)
     words = "here.clean: it stopped on request while Redis was away, 5m"
     assert words in check("here.[cl]*").stdout
-    assert "here.killed: no heartbeat for 5m" in check("*").stdout
+    assert "here.killed: dead, no heartbeat for 5m" in check("*").stdout
     expected = check("here.clean")  # a worker that is named by its id must run
     assert expected.code == 2
     assert "here.clean: ended 5m" in expected.stdout
