@@ -38,19 +38,24 @@ def send(ctx, data):
 
 
 class Supervisord(Server):
-    """supervisord with the shipped program section; only paths and names of this test differ."""
+    """supervisord with one program section; only paths and names of this test differ.
+
+    `section` is the text of the section; default: the shipped one.
+    """
 
     name = "supervisord"
 
-    def __init__(self, directory: Path, command: str, environment: dict[str, str]) -> None:
+    def __init__(
+        self, directory: Path, command: str, environment: dict[str, str], section: str = ""
+    ) -> None:
         super().__init__(directory)
         # A socket's path has room for 108 bytes, which a test's directory may exceed.
         self._sockets = tempfile.TemporaryDirectory(prefix="supervisor-")
         self._socket = Path(self._sockets.name) / "socket"
         self._conf = directory / "supervisord.conf"
         shipped = configparser.RawConfigParser(inline_comment_prefixes=(" ;",))
-        shipped.read(SHIPPED)
-        program = shipped["program:email"]
+        shipped.read_string(section or SHIPPED.read_text())
+        (program,) = (shipped[name] for name in shipped.sections())
         program["command"] = command
         program["directory"] = str(directory)
         program["stdout_logfile"] = f"{directory}/%(program_name)s-%(process_num)d.log"
