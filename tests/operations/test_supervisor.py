@@ -38,17 +38,15 @@ def send(ctx, data):
 
 
 class Supervisord(Server):
-    """supervisord with the shipped program section; only paths and names of this test differ."""
+    """supervisord with one program section; only paths and names of this test differ.
+
+    `section` is the text of the section; default: the shipped one.
+    """
 
     name = "supervisord"
 
     def __init__(
-        self,
-        directory: Path,
-        command: str,
-        environment: dict[str, str],
-        conf: Path = SHIPPED,
-        program_name: str = "email",
+        self, directory: Path, command: str, environment: dict[str, str], section: str = ""
     ) -> None:
         super().__init__(directory)
         # A socket's path has room for 108 bytes, which a test's directory may exceed.
@@ -56,8 +54,8 @@ class Supervisord(Server):
         self._socket = Path(self._sockets.name) / "socket"
         self._conf = directory / "supervisord.conf"
         shipped = configparser.RawConfigParser(inline_comment_prefixes=(" ;",))
-        shipped.read(conf)
-        program = shipped[f"program:{program_name}"]
+        shipped.read_string(section or SHIPPED.read_text())
+        (program,) = (shipped[name] for name in shipped.sections())
         program["command"] = command
         program["directory"] = str(directory)
         program["stdout_logfile"] = f"{directory}/%(program_name)s-%(process_num)d.log"

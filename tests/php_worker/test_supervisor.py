@@ -17,7 +17,7 @@ def start(site: Site, name: str, more: str) -> Supervisord:
     command = command.replace("/srv/shop/handlers.php", str(HANDLERS))
     env = {"PATH": os.environ["PATH"], "BEANWATCH_REDIS_URL": site.redis.url}
     directory = site.directory / name
-    return Supervisord(directory, f"{command} {more}", env, SHIPPED, "phpmail")
+    return Supervisord(directory, f"{command} {more}", env, SHIPPED.read_text())
 
 
 def beat_of(site: Site, name: str) -> Heartbeat:

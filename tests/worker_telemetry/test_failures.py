@@ -115,7 +115,9 @@ def test_the_list_is_bounded_by_number_size_and_age(
     add(redis_server, "big", 1e9 + 10, b"x" * 1_980)
     assert [one.id for one in read(redis_server)] == ["big"]
     client = redis_server.client()
-    assert int(client.get(store.BYTES_KEY)) == int(client.hget(store.FAILURE_PREFIX + "big", "size"))
+    assert int(client.get(store.BYTES_KEY)) == int(
+        client.hget(store.FAILURE_PREFIX + "big", "size")
+    )
     add(redis_server, "late", 1e9 + 11 + store.KEPT)
     assert [one.id for one in read(redis_server)] == ["late"]
     assert len(client.keys(store.FAILURE_PREFIX + "*")) == 1

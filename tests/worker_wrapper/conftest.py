@@ -33,6 +33,22 @@ def shared_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
         yield server
 
 
+class Fleet:
+    """All workers, as others see them."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._url = parse_redis_url(redis.url)
+
+    def find(self, worker: str) -> Worker | None:
+        with RedisReader(self._url, 20) as link:
+            found = read_workers(link.execute, [worker], with_ended=True)
+        return found[0] if found else None
+
+    def health(self, worker: str) -> str:
+        found = self.find(worker)
+        return decide_health(found) if found else "missing"
+
+
 class WatchedProgram:
     """One `beanwatch run`, and its worker as others see it."""
 
@@ -86,9 +102,7 @@ class WatchedProgram:
         return code, out, err
 
     def find(self) -> Worker | None:
-        with RedisReader(parse_redis_url(self.redis.url), 20) as link:
-            found = read_workers(link.execute, [self.id], with_ended=True)
-        return found[0] if found else None
+        return Fleet(self.redis).find(self.id)
 
     def beat(self) -> Heartbeat:
         worker = self.find()
@@ -97,8 +111,7 @@ class WatchedProgram:
         return worker.heartbeat
 
     def health(self) -> str:
-        worker = self.find()
-        return decide_health(worker) if worker else "missing"
+        return Fleet(self.redis).health(self.id)
 
     def wait_for(self, state: str) -> Heartbeat:
         wait_until(lambda: self.beat().state == state, 60, f"the worker is {state}")

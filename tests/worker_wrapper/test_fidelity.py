@@ -5,6 +5,7 @@ import pty
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -228,9 +229,16 @@ def test_a_program_that_goes_into_the_background_is_followed(run: Run) -> None:
 
 
 def test_nothing_is_left_in_the_directory_of_temporary_files(run: Run, tmp_path: Path) -> None:
-    directory = tmp_path / "tmp"
+    script = 'ls -d "$TMPDIR"/*; kill -KILL $$'
+    with tempfile.TemporaryDirectory(prefix="short-") as directory:
+        code, out, _ = run("sh", "-c", script, env={"TMPDIR": directory}).end()
+        assert (code, b"beanwatch-run-" in out) == (-9, True)
+        assert list(Path(directory).iterdir()) == []
+    # Where the path of a socket would be too long, its name is abstract.
+    directory = tmp_path / ("long" * 25)
     directory.mkdir()
-    program = run("sh", "-c", 'ls -d "$TMPDIR"/*; kill -KILL $$', env={"TMPDIR": str(directory)})
-    code, out, _ = program.end()
-    assert (code, b"beanwatch-run-" in out) == (-9, True)
+    program = run(*TELLER, env={"TMPDIR": str(directory)}, options=["--notify"])
+    assert program.tell("env", "NOTIFY_SOCKET").startswith("@")
     assert list(directory.iterdir()) == []
+    program.tell("notify", "READY=1")
+    program.wait_for("busy")

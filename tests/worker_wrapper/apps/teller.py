@@ -16,7 +16,8 @@ received: list[str] = []
 
 def notify(text: str) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
-        sender.sendto(text.encode("latin-1"), os.environ["NOTIFY_SOCKET"])
+        address = os.environ["NOTIFY_SOCKET"]
+        sender.sendto(text.encode("latin-1"), address.replace("@", "\0", 1))
 
 
 def main() -> None:

@@ -139,6 +139,7 @@ class BeatThread(threading.Thread):
             self._take_id(now)
         if self._reporter is not None:
             self.errors.attempt(self._reporter.write, self._record.make())
+            self._has_begun.set()
             for step in self.steps:
                 self.errors.attempt(step, now)
         self._sinks.tick()
@@ -178,7 +179,6 @@ class BeatThread(threading.Thread):
         self._reporter = HeartbeatReporter(
             self.writer, self._record, self.log, on_duplicate=self._give_up, restart=self._restart
         )
-        self._has_begun.set()
 
     def _give_up(self, why: str) -> None:
         """Beat no more, because another process has this id; try again later."""
