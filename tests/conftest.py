@@ -25,6 +25,12 @@ _numbers = itertools.count(1)
 # Tests of one server that takes seconds to start, or of one thing that takes seconds to make. Each
 # group runs in one process, so that this happens once in a run.
 GROUPS = (
+    "tests/adapters/test_celery.py",
+    "tests/adapters/test_dramatiq.py",
+    "tests/adapters/test_rq.py",
+    "tests/php_worker/test_formats.py",
+    "tests/php_worker/test_jobs.py",
+    "tests/php_worker/test_liveness.py",
     "tests/queues/rabbitmq/",
     "tests/queues/sql/",
     "tests/queues/test_sqs.py",

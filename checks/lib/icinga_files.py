@@ -72,7 +72,8 @@ def apply_rule(check: RegisteredCheck, config: Config, *, of_server: bool = Fals
         name = icinga_string(f"{check.service} of ")
         name += " for (label => queue in host.vars.beanwatch_queues)"
         body = "  vars.beanwatch_queue = queue\n  vars.beanwatch_needs = host.name\n"
-        body += '  if (match("*[*?[]*", queue)) {\n    vars.beanwatch_several = true\n'
+        # Icinga's match() knows no brackets.
+        body += '  if (regex("[*?\\\\[]", queue)) {\n    vars.beanwatch_several = true\n'
         body += "    vars.beanwatch_services = host.vars.beanwatch_list\n  }\n"
     elif check.subject in (SERVER, REDIS):
         # Checked more often than the services that depend on it, which alert after 40 s: it must be

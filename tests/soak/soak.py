@@ -190,7 +190,7 @@ def audit(account: Account) -> list[str]:
             elif last not in (*DELETED, *BURIED):
                 wrong.append(f"{ident} job {job_id}: no end, the last run was {last}")
     for ident, job_id in account.begun:
-        if not any(entry.job_id == job_id for entry in account.recorded.get(ident, ())):
+        if not any(int(entry.job_id) == job_id for entry in account.recorded.get(ident, ())):
             wrong.append(f"{ident} job {job_id}: ran, but no entry tells of it")
     if sum(finals.values()) != account.put:
         wrong.append(f"{account.put} jobs were put, {sum(finals.values())} have an end")

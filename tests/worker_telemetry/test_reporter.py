@@ -21,13 +21,13 @@ from beanwatch.worker.core.connection_protocol import JobStats, Reserved
 from beanwatch.worker.core.job import RunningJob
 from beanwatch.worker.core.state import DUPLICATE, HARD_DEADLINE, RECYCLED, STOPPED, WorkerState
 from beanwatch.worker.guard.temporary import Room, TemporaryRoot
+from beanwatch.worker.monitor import facts
 from beanwatch.worker.monitor.heartbeat.heartbeat_record import HeartbeatRecord
 from beanwatch.worker.monitor.heartbeat.heartbeat_reporter import HeartbeatReporter, VersionWatch
 from beanwatch.worker.monitor.heartbeat.heartbeat_writer import PreviousHeartbeat
 from beanwatch.worker.monitor.runs import Run
 from beanwatch.worker.monitor.sinks.gauges import ProcessGauges
 from beanwatch.worker.monitor.sinks.run_counter import RunCounter
-from beanwatch.worker.telemetry import host_watch
 from beanwatch.worker.telemetry.host_watch import HostLimits, HostWatch, show_sizes, stop_once
 from beanwatch.worker.telemetry.reporter import Reporter
 from beanwatch.worker.telemetry.systemd_status import SystemdStatus
@@ -298,7 +298,7 @@ def test_too_much_memory_recycles_the_worker_unless_it_was_told_to_wait(
     make_parts: Callable[..., Parts], monkeypatch: pytest.MonkeyPatch
 ):
     parts = make_parts(HostLimits(max_memory=200 * MIB))
-    monkeypatch.setattr(host_watch, "read_rss", lambda: 300 * MIB)
+    monkeypatch.setattr(facts, "read_rss", lambda: 300 * MIB)
     parts.state.wait(60)
     parts.host.tick(parts.now)
     assert parts.host.rss == 300 * MIB
