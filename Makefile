@@ -2,14 +2,17 @@
 .DELETE_ON_ERROR:
 
 export PYTHON ?= python3
+# Tests and benchmarks start hundreds of processes: each module is compiled once, not by each.
+unexport PYTHONDONTWRITEBYTECODE
 
 # What the demo runs on Debian, and what only the tests need besides.
 DEMO_COMMANDS := beanstalkd redis-server nagios4 monitoring-plugins font cairo venv
 TEST_COMMANDS := $(DEMO_COMMANDS) nrpe check_nrpe nsca send_nsca icinga2 stunnel npm \
 	rabbitmq gearmand gearadmin postgresql mariadbd sidekiq php illuminate-queue \
+	illuminate-worker pheanstalk predis monolog cc systemd-notify \
 	prometheus prometheus-alertmanager
 
-.PHONY: help setup setup-test lint format dashboards test soak night docs bench dist demo clean
+.PHONY: help setup setup-test lint format dashboards test soak night situations container docs bench dist demo clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -17,7 +20,7 @@ help: ## list the targets
 setup: debian .venv/.installed .graphite/.installed ## install what the demo needs (quick when nothing is to do)
 
 setup-test: DEMO_COMMANDS := $(TEST_COMMANDS)
-setup-test: setup .statsd/.installed .frameworks/.installed ## the same, and what only the tests need
+setup-test: setup .statsd/.installed .frameworks/.installed .adapters/.installed ## the same, and what only the tests need
 
 .PHONY: debian
 debian:
@@ -35,6 +38,9 @@ debian:
 .frameworks/.installed: tests/setup.sh | debian
 	@tests/setup.sh frameworks .frameworks
 
+.adapters/.installed: tests/setup.sh .venv/.installed | debian
+	@tests/setup.sh adapters .adapters .venv
+
 lint: .venv/.installed ## ruff, mypy --strict, import-linter, generated files
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
@@ -50,13 +56,13 @@ dashboards: .venv/.installed ## write Grafana's dashboards and alert rules anew
 	.venv/bin/python -m beanwatch.grafana.generator
 
 test: setup-test lint ## set up, lint, and run every test against real servers
-	.venv/bin/pytest -n 4 --dist worksteal $(PYTEST)
+	.venv/bin/pytest -n 6 $(PYTEST)
 
 docs: .venv/.installed ## write the reference from the code, build the site, check every link
 	.venv/bin/python -m tests.operations.reference
 	.venv/bin/zensical build --clean --strict --config-file docs/zensical.toml
 
-bench: setup .bench/.installed ## measure everything, as ratios, into bench/README.md (10 minutes)
+bench: setup-test .bench/.installed ## measure everything, as ratios, into bench/README.md (15 minutes)
 	.venv/bin/python -m bench
 
 .bench/.installed: | debian
@@ -76,8 +82,22 @@ soak: setup ## fifty workers killed at random for two minutes, 20,000 jobs, no j
 night: setup-test ## troubles in a random order, on Nagios and on Icinga 2; judges each mail (NIGHT="--seed 1")
 	.venv/bin/python -m tests.night $(NIGHT)
 
-demo: $(if $(QUEUES),setup-test,setup) ## the whole chain on real servers, with trouble and alerts (KEEP=1 leaves it running, QUEUES=all: every queue system)
-	@.venv/bin/python -m tests.demo $(if $(KEEP),--keep) $(if $(QUEUES),--queues $(QUEUES))
+container: DEMO_COMMANDS += mmdebstrap ip
+container: setup .container/base ## build and run the container of the docs in a bare Debian root (as root)
+	rm -rf .container/wheel
+	.venv/bin/python -m hatchling build -t wheel -d .container/wheel
+	.venv/bin/python -m tests.container
+	unshare --net sh -c 'ip link set lo up && exec .venv/bin/pytest -m container tests/container -v $(PYTEST)'
+
+.container/base: | debian
+	@tests/setup.sh container $@
+
+situations: setup-test ## workers of Celery, RQ and Dramatiq in a hundred situations; judges what the check says (SITUATIONS="--seed 1")
+	.venv/bin/python -m tests.adapters $(SITUATIONS)
+
+demo: DEMO_COMMANDS += $(if $(PROMETHEUS),prometheus prometheus-alertmanager)
+demo: $(if $(QUEUES),setup-test,setup) ## the whole chain on real servers, with trouble and alerts (KEEP=1 leaves it running, QUEUES=all: every queue system, PROMETHEUS=1: its alerts too)
+	@.venv/bin/python -m tests.demo $(if $(KEEP),--keep) $(if $(QUEUES),--queues $(QUEUES)) $(if $(PROMETHEUS),--prometheus)
 
 clean: ## remove everything that was installed or built here
-	rm -rf .venv .graphite .statsd .frameworks .demo .bench dist docs/_site docs/.cache .hypothesis .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf .venv .graphite .statsd .frameworks .adapters .container .demo .bench dist docs/_site docs/.cache .hypothesis .mypy_cache .ruff_cache .import_linter_cache

@@ -12,11 +12,14 @@ PAGE = ROOT / "bench" / "README.md"
 PARTS = {
     "worker": "Jobs a second",
     "overhead": "What the instrumentation of a job costs",
+    "monitor": "What WorkerMonitor adds to a job of any Python program",
     "footprint": "Memory, and reading heartbeats",
     "collector": "The collector",
     "metrics_page": "A scrape by Prometheus",
     "queues": "Queue systems besides beanstalkd: a poll of 1,000 queues",
     "checks": "The checks",
+    "queues.checks": "A check on each queue system",
+    "web": "The live page",
 }
 HEAD = """\
 # Benchmarks
@@ -36,14 +39,14 @@ def main() -> None:
         HEAD.format(python=platform.python_version(), cores=os.cpu_count(), beanstalkd=version[-1])
     ]
     for module, title in PARTS.items():
-        sys.stderr.write(f"bench: {title} (bench/{module}.py) ...\n")
+        sys.stderr.write(f"bench: {title} (bench.{module}) ...\n")
         started = time.monotonic()
         done = subprocess.run(
             [sys.executable, "-m", f"bench.{module}"], cwd=ROOT, stdout=subprocess.PIPE, text=True
         )
         if done.returncode:
             raise SystemExit(
-                f"bench: bench/{module}.py exited with {done.returncode}; {PAGE.name} is unchanged"
+                f"bench: bench.{module} exited with {done.returncode}; {PAGE.name} is unchanged"
             )
         sys.stderr.write(f"{done.stdout}bench: done in {time.monotonic() - started:.0f} s\n\n")
         sections.append(f"## {title}\n\n{as_markdown(done.stdout)}\n")

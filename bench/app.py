@@ -5,7 +5,7 @@ from typing import Any
 
 from beanwatch.worker import App
 from beanwatch.worker.guard.status_file import StatusFile
-from beanwatch.worker.telemetry.run_counter import RunCounter
+from beanwatch.worker.monitor.sinks.run_counter import RunCounter
 from bench.stopwatch import Stopwatch
 
 app = App()

@@ -16,13 +16,13 @@ from beanwatch.net.redis_reader import RedisReader
 from beanwatch.net.redis_url import parse_redis_url
 from beanwatch.store.heartbeats import (
     WORKERS_KEY,
-    Heartbeat,
     encode_heartbeat,
     read_workers,
     worker_key,
 )
 from bench.worker import pin
 from tests.real import ROOT, Beanstalkd, Redis, wait_until
+from tests.records import make_beat
 
 WORKERS = 10_000
 ALL_LIBRARIES = "import greenstalk, hiredis, msgspec, redis, structlog, time; time.sleep(600)"
@@ -99,7 +99,7 @@ def fill(redis: Redis) -> None:
     now = time.time()
     with redis.client().pipeline(transaction=False) as pipeline:
         for number in range(WORKERS):
-            beat = Heartbeat(
+            beat = make_beat(
                 instance="0123456789abcdef", host=f"host{number % 100}", pid=number,
                 name=f"worker-{number}", server="127.0.0.1:11300", queues=("email.regular",),
                 state="busy", job="email.send", job_id=number, queue="email.regular",

@@ -18,19 +18,19 @@ from structlog.typing import FilteringBoundLogger
 
 from beanwatch.net.address import Address
 from beanwatch.net.redis_url import parse_redis_url
-from beanwatch.store.heartbeats import Heartbeat
 from beanwatch.store.run_totals import BOUNDS, MAX_KINDS
 from beanwatch.telemetry.logging import setup as logs
-from beanwatch.worker.core.record import Run, Sink
-from beanwatch.worker.telemetry.heartbeat_writer import HeartbeatWriter
-from beanwatch.worker.telemetry.ledger_writer import LedgerWriter
-from beanwatch.worker.telemetry.log_sink import LogSink
-from beanwatch.worker.telemetry.metrics import SeriesOwner, make_metrics
-from beanwatch.worker.telemetry.outcome_counter import OutcomeCounter
-from beanwatch.worker.telemetry.redis_stream import RedisStream
-from beanwatch.worker.telemetry.run_counter import RunCounter
+from beanwatch.worker.monitor.heartbeat.heartbeat_writer import HeartbeatWriter
+from beanwatch.worker.monitor.runs import Run, Sink
+from beanwatch.worker.monitor.sinks.ledger_writer import LedgerWriter
+from beanwatch.worker.monitor.sinks.log_sink import LogSink
+from beanwatch.worker.monitor.sinks.metrics import SeriesOwner, make_metrics
+from beanwatch.worker.monitor.sinks.outcome_counter import OutcomeCounter
+from beanwatch.worker.monitor.sinks.redis_stream import RedisStream
+from beanwatch.worker.monitor.sinks.run_counter import RunCounter
 from bench.worker import BODY, pin
 from tests.real import Beanstalkd, Redis
+from tests.records import make_beat
 
 JOBS = 5_000
 JOBS_PER_TICK = 2_000  # jobs between two ticks; a worker runs about as many in a second
@@ -115,9 +115,9 @@ def main(rounds: int = 5) -> None:
             for name, work in parts.items():
                 share = (per_job(work) - floor) / bare
                 found.setdefault(name, []).append(share)
-            beat = per_job(lambda: heart.write(Heartbeat(name="bench")), 200)
+            beat = per_job(lambda: heart.write(make_beat(name="bench")), 200)
             found.setdefault("heartbeat, once a second: of one second", []).append(beat)
-            beat = per_job(lambda: heart.write(Heartbeat(name="bench", totals=full.totals())), 200)
+            beat = per_job(lambda: heart.write(make_beat(name="bench", totals=full.totals())), 200)
             name = "heartbeat of a worker with 50 kinds of job: of one second"
             found.setdefault(name, []).append(beat)
     del found["no instrumentation at all"]

@@ -5,7 +5,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from functools import partial
-from typing import Any, NamedTuple
 
 from nagiosplugin import Context, Resource, Summary
 
@@ -28,6 +27,7 @@ from beanwatch.checks.lib.plugin_process import Parser, PluginOutput, pick_limit
 from beanwatch.checks.lib.redis_source import add_redis, open_redis, read_from, redis_failure
 from beanwatch.config import Config, Threshold
 from beanwatch.globs import GLOB
+from beanwatch.light_typing import Any, NamedTuple
 from beanwatch.net.redis_url import RedisError
 from beanwatch.outcomes import OUTCOMES
 from beanwatch.store.outcome_counts import KEPT_MINUTES, JobKind, read_outcomes

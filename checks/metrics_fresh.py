@@ -2,9 +2,7 @@
 
 import argparse
 import json
-import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 from nagiosplugin import Context, Resource, Summary
@@ -27,13 +25,12 @@ from beanwatch.checks.lib.plugin_process import Parser, PluginOutput, UsageError
 from beanwatch.config import Config, GraphiteConfig, Threshold
 from beanwatch.durations import format_duration
 from beanwatch.globs import GLOB
+from beanwatch.light_typing import Any, NamedTuple
 from beanwatch.net.http import HttpError, get
 from beanwatch.telemetry.series import collector
 
 DEFAULT_LIMITS = Threshold(warning="120", critical="300")  # seconds
 WINDOW = 3600  # seconds to look back; Graphite still has these points at their finest step
-# Seconds to look ahead: if a collector's clock is fast, its newest points are in our future.
-MAX_CLOCK_AHEAD = 60
 
 # Gets patterns of series and a window in seconds. Returns the JSON of the render API, or raises
 # HttpError.
@@ -41,7 +38,10 @@ Fetch = Callable[[Sequence[str], int], bytes]
 
 
 class Series(NamedTuple):
-    """One series, and the age of its newest point in seconds; None if the window has no point."""
+    """One series, and the age of its newest point in seconds; None if the window has no point.
+
+    The age is by Graphite's clock, in whole storage steps: the clock of this host may be wrong.
+    """
 
     name: str
     age: float | None
@@ -83,10 +83,8 @@ def parser() -> Parser:
 class Graphite(Resource):  # type: ignore[misc]
     """Asks Graphite for the newest point of every series that matches the patterns."""
 
-    def __init__(
-        self, patterns: Sequence[str], fetch: Fetch, clock: Callable[[], float] = time.time
-    ) -> None:
-        self._patterns, self._fetch, self._clock = patterns, fetch, clock
+    def __init__(self, patterns: Sequence[str], fetch: Fetch) -> None:
+        self._patterns, self._fetch = patterns, fetch
 
     def probe(self) -> Iterator[Metric]:
         """Yield a metric for each series, and for each pattern without one; or a Failure.
@@ -94,7 +92,7 @@ class Graphite(Resource):  # type: ignore[misc]
         A pattern with wildcards is reported as missing only if Graphite returned no series at all.
         """
         try:
-            series = parse_series(self._fetch(self._patterns, WINDOW), self._clock())
+            series = parse_series(self._fetch(self._patterns, WINDOW))
         except HttpError as error:
             timed_out = isinstance(error.__cause__, TimeoutError)
             yield Metric(
@@ -111,28 +109,24 @@ class Graphite(Resource):  # type: ignore[misc]
                 yield Metric(pattern, pattern, context="missing")
 
 
-def parse_series(body: bytes, now: float) -> list[Series]:
-    """Parse the JSON of Graphite's render API. `now` is seconds since the epoch.
-
-    Raises HttpError if `body` is anything else.
-    """
+def parse_series(body: bytes) -> list[Series]:
+    """Parse the JSON of Graphite's render API. Raises HttpError if `body` is anything else."""
     try:
         return [
-            Series(str(one["target"]), newest_age(one["datapoints"], now))
-            for one in json.loads(body)
+            Series(str(one["target"]), newest_age(one["datapoints"])) for one in json.loads(body)
         ]
-    except (ValueError, TypeError, KeyError, RecursionError):
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
         raise HttpError("the reply is not the JSON of its render API; is the URL right?") from None
 
 
-def newest_age(datapoints: Sequence[tuple[float | None, float]], now: float) -> float | None:
+def newest_age(datapoints: Sequence[tuple[float | None, float]]) -> float | None:
     """Return the age in seconds of the newest point that has a value; None if no point has one.
 
-    A point is `(value, seconds since the epoch)`. A point in the future has age 0. The age is in
-    whole seconds, as it is shown, so that no alert says `2m 0s old (limit 120 s)`.
+    A point is `(value, seconds since the epoch)`. The reply has one for each storage step, up to
+    the present by Graphite's clock, so its last point tells this time. Raises ValueError.
     """
-    stamps = [float(stamp) for value, stamp in datapoints if value is not None]
-    return float(int(max(0.0, now - max(stamps)))) if stamps else None
+    stamps = [int(stamp) for value, stamp in datapoints if value is not None]
+    return float(int(datapoints[-1][1]) - max(stamps)) if stamps else None
 
 
 # -- evaluate
@@ -225,7 +219,7 @@ def with_live_graphite(options: argparse.Namespace, config: Config, output: Plug
     def fetch(patterns: Sequence[str], window: int) -> bytes:
         output.current_step = "asking Graphite"
         query = [("target", pattern) for pattern in patterns]
-        query += [("format", "json"), ("from", f"-{window}s"), ("until", f"+{MAX_CLOCK_AHEAD}s")]
+        query += [("format", "json"), ("from", f"-{window}s"), ("noCache", "1")]
         return get(f"{url.rstrip('/')}/render?{urlencode(query)}", options.timeout * READING_SHARE)
 
     return build(options, config, fetch)

@@ -1,7 +1,6 @@
 """check_queue_age: how long has the next job of a queue been waiting?"""
 
 import argparse
-from typing import Any
 
 from beanwatch.checks.lib import queue_check, queues, source
 from beanwatch.checks.lib.all_servers import AllServers
@@ -13,6 +12,7 @@ from beanwatch.checks.lib.source import Source
 from beanwatch.checks.lib.staffing import with_staffing
 from beanwatch.config import Config, Threshold
 from beanwatch.durations import format_duration
+from beanwatch.light_typing import Any
 from beanwatch.queues.base import Reading, Wanted
 from beanwatch.queues.model import QueueState
 from beanwatch.words import count

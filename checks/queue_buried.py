@@ -39,11 +39,10 @@ class BuriedJobs(queues.QueueResource):
 
     def probe(self) -> Iterator[Metric]:
         """Yield a metric for each queue, or one for the server; or one Failure."""
-        system = self.server.system
-        if not self.check.judges_server(system):
+        if not self.check.judges_server(self.server):
             yield from super().probe()
         elif self.globs:
-            reason = f"{self.server}: {explain_missing(system, 'buried')} of a queue: "
+            reason = f"{self.server}: {explain_missing(self.server, 'buried')} of a queue: "
             reason += "its failed jobs belong to no queue, so run this check without -Q"
             yield Metric(self.name, Failure(reason), context="failure")
         else:

@@ -1,7 +1,6 @@
 """check_queue_consumers: does a queue have consumers, and do they take its jobs?"""
 
 import argparse
-from typing import Any
 
 from beanwatch.checks.lib import queue_check, queues, source
 from beanwatch.checks.lib.consumer_diagnosis import ConsumerDiagnosis, TwoSamples
@@ -28,6 +27,7 @@ from beanwatch.checks.lib.queues import CheckedQueue
 from beanwatch.checks.lib.source import Source
 from beanwatch.checks.lib.staffing import with_staffing
 from beanwatch.config import Config, Threshold
+from beanwatch.light_typing import Any
 from beanwatch.words import count
 
 MAX_NAMED = 5  # queues named in the text when nothing is wrong
@@ -94,7 +94,7 @@ class ConsumersJudge:
         return worst_state([self._by_verdict(queue), by_number, *by_problems]), text
 
     def _by_verdict(self, queue: CheckedQueue) -> State:
-        if queue.verdict is None and queue.server.system.can_tell("idle_consumers"):
+        if queue.verdict is None and queue.server.can_tell("idle_consumers"):
             return Unknown
         return self._states.get(queue.verdict or "", Ok)
 
@@ -168,7 +168,7 @@ def describe(queue: CheckedQueue) -> str:
         return f"{ready} ready, {count(state.idle_consumers, 'consumer')} waiting for a job"
     if state.idle_consumers is not None:
         return f"{ready} ready, {consumers}, {state.idle_consumers} of them waiting for a job"
-    if queue.server.system.can_tell("idle_consumers"):
+    if queue.server.can_tell("idle_consumers"):
         return f"{ready} ready, {consumers}, the number of idle ones is not known"
     return f"{ready} ready, {consumers}"
 
@@ -183,12 +183,12 @@ def are_all_busy(queue: CheckedQueue) -> bool:
 
 def perfdata(queue: CheckedQueue, limits: Threshold) -> str:
     """Format the numbers of consumers, idle consumers and reserved jobs as performance data."""
-    label, state, system = queue.label, queue.state, queue.server.system
+    label, state, server = queue.label, queue.state, queue.server
     judged = perf(f"{label} consumers", count_consumers(queue), limits=limits)
     others = [
         perf(f"{label} {field}", getattr(state, field))
         for field in ("idle_consumers", "reserved")
-        if system.can_tell(field)
+        if server.can_tell(field)
     ]
     return " ".join([judged, *others])
 

@@ -2,7 +2,6 @@
 
 import argparse
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
 
 from nagiosplugin import Context, Resource, Summary
 
@@ -28,7 +27,8 @@ from beanwatch.checks.lib.source import Source
 from beanwatch.checks.registry import find_check
 from beanwatch.config import Config, Threshold
 from beanwatch.durations import format_duration
-from beanwatch.queues.base import Problem, Reading, ServerError, Wanted
+from beanwatch.light_typing import Any, NamedTuple
+from beanwatch.queues.base import SERVER_ONLY, Problem, Reading, ServerError, Wanted
 from beanwatch.queues.model import ServerState
 from beanwatch.queues.servers import Server
 from beanwatch.words import count
@@ -40,6 +40,11 @@ def parser() -> Parser:
     source.add_servers(parser)
     parser.add_limits()
     parser.add_restarted()
+    parser.add_argument(
+        "--answers",
+        action="store_true",
+        help="only test whether the server answers, and look for no other problem",
+    )
     parser.epilog = f"-w and -c are limits on the number of connections.\n\n{parser.epilog}"
     return parser
 
@@ -87,20 +92,23 @@ class ServerResource(Resource):  # type: ignore[misc]
             self._source.memory.keep(self._instance_key)  # the next run may see another process
             yield server_failure(self.server, self._config, error)
             return
-        prefix = f"{self.name}/" if len(self._source.servers) > 1 else ""
         problems = self._own_problems(reading)
         self._source.note_doubts(self.server, reading.implausible)
         state = reading.server or ServerState()
         was_restarted = self._was_restarted(state)
         seen = CheckedServer(
-            self.server, prefix, state, problems, reading.implausible, was_restarted
+            self.server, self._prefix, state, problems, reading.implausible, was_restarted
         )
         yield Metric(self.name, seen, context="server")
+
+    @property
+    def _prefix(self) -> str:
+        return f"{self.name}/" if len(self._source.servers) > 1 else ""
 
     def _own_problems(self, reading: Reading) -> list[Problem]:
         """Return the problems, without those of a queue that check_queue_consumers shows."""
         found = self._source.problems(self.server, reading)
-        shown = find_check("queue_consumers").can_judge_queues(self.server.system)
+        shown = find_check("queue_consumers").can_judge_queues(self.server)
         return [problem for problem in found if not (problem.queue and shown)]
 
     @property
@@ -124,6 +132,22 @@ class ServerResource(Resource):  # type: ignore[misc]
         if state.instance:
             memory.remember(key, [state.instance, was_restarted])
         return was_restarted
+
+
+class AnsweringServer(ServerResource):
+    """Reads one server without its queues, and looks for no problem."""
+
+    def probe(self) -> Iterator[Metric]:
+        """Yield one metric: the CheckedServer, or the Failure if it does not answer."""
+        try:
+            reading = self._source.fetch(self.server, SERVER_ONLY)
+            if reading.server is None:
+                raise ServerError(reading.trouble)
+        except ServerError as error:
+            yield server_failure(self.server, self._config, error)
+            return
+        seen = CheckedServer(self.server, self._prefix, reading.server, (), (), False)
+        yield Metric(self.name, seen, context="server")
 
 
 # -- evaluate
@@ -202,11 +226,12 @@ class ServerSummary(Summary):  # type: ignore[misc]
 def build(options: argparse.Namespace, config: Config, source_: Source) -> Check:
     """Make the check from its resources, its context and its summary."""
     limits = pick_limits(options, config, "queue_server", Threshold())
+    resource = ServerResource
+    if options.answers:
+        limits, resource = Threshold(), AnsweringServer
     return Check(
         "queue_server",
-        AllServers(
-            source_, config, [ServerResource(source_, one, config) for one in source_.servers]
-        ),
+        AllServers(source_, config, [resource(source_, one, config) for one in source_.servers]),
         ServerContext(limits, options.restarted),
         FailureContext(Critical, options.timeout_state),
         ServerSummary(),

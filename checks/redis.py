@@ -2,7 +2,6 @@
 
 import argparse
 from collections.abc import Callable, Iterator
-from typing import Any
 
 from nagiosplugin import Context, Resource, Summary
 
@@ -23,6 +22,7 @@ from beanwatch.checks.lib.plugin import (
 from beanwatch.checks.lib.plugin_process import Parser, PluginOutput, pick_limits, run
 from beanwatch.checks.lib.redis_source import add_redis, open_redis, read_from, redis_failure
 from beanwatch.config import Config, Threshold
+from beanwatch.light_typing import Any
 from beanwatch.net.redis_info import RedisState
 from beanwatch.net.redis_url import RedisError
 from beanwatch.store.heartbeats import read_redis
@@ -39,7 +39,7 @@ def parser() -> Parser:
     parser = Parser("redis", __doc__, "--redis redis://queue1/0 -w 80 -c 95", Critical)
     add_redis(parser)
     parser.add_limits()
-    meaning = "-w and -c are limits on the used memory, in percent of Redis's maxmemory."
+    meaning = "-w and -c are limits on the used memory, in percent of the maxmemory of Redis."
     parser.epilog = f"{meaning}\n\n{parser.epilog}"
     return parser
 
@@ -76,11 +76,20 @@ def decide(state: RedisState, limits: Threshold) -> Iterator[tuple[State, str]]:
         yield STATES[severity], text
     if not state.info and limits is not DEFAULT_LIMITS:
         yield Unknown, "the used memory is not known: this Redis user may not run INFO"
-    share = state.memory_share
-    if share is not None and not state.evicts:
-        by_share, limit = judge(100 * share, limits)
+    percent = percent_used(state)
+    if percent is not None and not state.evicts:
+        by_share, limit = judge(percent, limits)
         if limit:
-            yield by_share, f"{100 * share:.0f} % of Redis's maxmemory is used ({limit} %)"
+            yield by_share, f"{percent:g} % of its maxmemory is used ({limit} %)"
+
+
+def percent_used(state: RedisState) -> float | None:
+    """Return the used part of maxmemory in percent; None without a limit, or if not known.
+
+    It is rounded before it is judged, so that no alert says `80 % (limit 80 %)`.
+    """
+    share = state.memory_share
+    return None if share is None else round(100 * share, 1)
 
 
 class RedisContext(Context):  # type: ignore[misc]
@@ -103,8 +112,7 @@ class RedisContext(Context):  # type: ignore[misc]
     def performance(self, metric: Metric, resource: Any) -> str:
         """Format the used memory (percent of maxmemory, and bytes) as performance data."""
         state: RedisState = metric.value
-        share = state.memory_share
-        percent = None if share is None else 100 * share
+        percent = percent_used(state)
         parts = [perf("used_memory", state.used_memory, "B")]
         if percent is not None:
             parts.insert(0, perf("memory", percent, "%", self._limits))

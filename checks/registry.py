@@ -6,10 +6,11 @@ pyproject.toml and with the keys that the configuration allows.
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+
+from beanwatch.light_typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from beanwatch.queues.base import System
+    from beanwatch.queues.servers import Server
 
 # What a check is about. This decides which arguments its command gets, and which services it has.
 SERVER, QUEUE, METRICS = "server", "queue", "metrics"
@@ -21,8 +22,8 @@ class RegisteredCheck:
 
     `service` is the name of its service in Nagios. For a check about a queue it is the first word:
     "depth" makes "depth of QUEUE". `fields` names the fields of `QueueState` that the check needs.
-    If a queue system does not declare one of them, the check is UNKNOWN and gets no service.
-    Then it judges the `server_field` of `ServerState`, if the system declares that. A check that
+    If a server does not report one of them, the check is UNKNOWN and gets no service.
+    Then it judges the `server_field` of `ServerState`, if the server reports that. A check that
     `needs_limits` is always OK without limits, as it has no default ones.
     """
 
@@ -54,13 +55,13 @@ class RegisteredCheck:
         """The heading of docs/runbook.md that explains its alerts: `queue-depth`."""
         return self.name.replace("_", "-")
 
-    def can_judge_queues(self, system: "System") -> bool:
-        """Return True if this queue system reports what the check needs of a queue."""
-        return all(map(system.can_tell, self.fields))
+    def can_judge_queues(self, server: "Server") -> bool:
+        """Return True if this server reports what the check needs of a queue."""
+        return all(map(server.can_tell, self.fields))
 
-    def judges_server(self, system: "System") -> bool:
+    def judges_server(self, server: "Server") -> bool:
         """Return True if the check judges a number of the server instead of those of its queues."""
-        return not self.can_judge_queues(system) and self.server_field in system.server_fields
+        return not self.can_judge_queues(server) and server.can_tell_itself(self.server_field)
 
     @property
     def needs_redis(self) -> bool:

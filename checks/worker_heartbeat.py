@@ -3,7 +3,6 @@
 import argparse
 import time
 from collections.abc import Collection, Iterable, Sequence
-from typing import TYPE_CHECKING, Any
 
 from nagiosplugin import Context, Summary
 
@@ -28,6 +27,7 @@ from beanwatch.checks.lib.redis_source import add_redis
 from beanwatch.checks.lib.worker_verdict import decide, decide_left
 from beanwatch.config import Config, Threshold
 from beanwatch.durations import format_duration
+from beanwatch.light_typing import TYPE_CHECKING, Any
 from beanwatch.store.health import (
     DEAD_AFTER,
     MAX_RECYCLES,
@@ -194,7 +194,7 @@ class GroupContext(Context):  # type: ignore[misc]
         if live >= group.least:
             return Finding(Ok, "", metric)
         dead = [worker.id for worker in members if decide_health(worker) == "dead"]
-        which = f", dead: {', '.join(dead[:MAX_NAMED])}" if dead else ""
+        which = f", no heartbeat: {', '.join(dead[:MAX_NAMED])}" if dead else ""
         which += f" and {len(dead) - MAX_NAMED} more" if len(dead) > MAX_NAMED else ""
         text = f"{group.glob}: {count(live, 'live worker')}, {group.least} are expected{which}"
         return Finding(Critical, text, metric)

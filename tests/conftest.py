@@ -10,14 +10,34 @@ from typing import NamedTuple
 
 import pytest
 from hypothesis import HealthCheck, settings
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from tests.real import ROOT, Beanstalkd, Graphite, Proxy, Redis
+from tests.real.rabbitmq import RabbitMQ
 
 # The machine may be busy with other tests: how long an example takes says nothing.
 settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("busy")
 
 _numbers = itertools.count(1)
+
+# Tests of one server that takes seconds to start, or of one thing that takes seconds to make. Each
+# group runs in one process, so that this happens once in a run.
+GROUPS = (
+    "tests/adapters/test_celery.py",
+    "tests/adapters/test_dramatiq.py",
+    "tests/adapters/test_rq.py",
+    "tests/php_worker/test_formats.py",
+    "tests/php_worker/test_jobs.py",
+    "tests/php_worker/test_liveness.py",
+    "tests/queues/rabbitmq/",
+    "tests/queues/sql/",
+    "tests/queues/test_sqs.py",
+    "tests/test_packaging.py",
+)
+# They take minutes, most of them waiting: started first, they do not delay the end of a run.
+LONG = ("tests/test_night.py", "tests/grafana/test_on_real_", "tests/operations/test_shown.py")
 
 # A shell lets what it runs in the background ignore Ctrl-C, and so would all that we start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -29,6 +49,22 @@ class Result(NamedTuple):
     code: int
     stdout: str
     stderr: str
+
+
+class OneByOne(LoadScopeScheduling):
+    """Gives each free process the next group or, outside of groups, the next test."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return next((group for group in GROUPS if nodeid.startswith(group)), nodeid)
+
+
+@pytest.hookimpl(optionalhook=True)  # pytest also runs without xdist: -p no:xdist
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> OneByOne:
+    return OneByOne(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: not item.nodeid.startswith(LONG))
 
 
 @pytest.fixture
@@ -50,6 +86,14 @@ def graphite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Graphite]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def rabbitmq(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMQ]:
+    """One for all tests of a process, as it takes long to start: use a vhost of your own."""
+    with RabbitMQ(tmp_path_factory.mktemp("rabbitmq")) as server:
+        yield server
+        server.kill()  # to stop in order would take seconds
+
+
 @pytest.fixture
 def prefix() -> str:
     """The first node of metric paths that no other test uses."""
@@ -68,6 +112,19 @@ def proxy() -> Iterator[Callable[[str], Proxy]]:
     yield make
     for one in proxies:
         one.close()
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    """A certificate of 127.0.0.1, signed by itself, and its key, in one file."""
+    file = tmp_path / "cert.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
+         "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1",
+         "-keyout", file, "-out", file],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    return file
 
 
 @pytest.fixture

@@ -14,6 +14,11 @@ found() {
         rabbitmq) test -x /usr/lib/rabbitmq/bin/rabbitmq-server ;;
         postgresql) ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 ;;
         illuminate-queue) test -e /usr/share/php/Illuminate/Queue/autoload.php ;;
+        illuminate-worker) test -e /usr/share/php/Illuminate/Bus/autoload.php &&
+            test -e /usr/share/php/Illuminate/Events/autoload.php ;;
+        pheanstalk) test -e /usr/share/php/Pheanstalk/autoload.php ;;
+        predis) test -e /usr/share/php/Predis/autoload.php ;;
+        monolog) test -e /usr/share/php/Monolog/autoload.php ;;
         venv) "$PYTHON" -c 'import ensurepip, venv' 2>/dev/null ;;
         *) PATH=$SBIN_PATH command -v "$1" >/dev/null ;;
     esac
@@ -34,11 +39,18 @@ packages() {
         npm) echo nodejs npm ;;
         rabbitmq) echo rabbitmq-server ;;
         gearmand) echo gearman-job-server ;;
+        cc) echo gcc libc6-dev ;;
+        systemd-notify) echo systemd ;;
         gearadmin) echo gearman-tools ;;
         mariadbd) echo mariadb-server ;;
         sidekiq) echo ruby-sidekiq ;;
         php) echo php-cli php-redis php-mysql php-pgsql ;;
         illuminate-queue) echo php-illuminate-queue ;;
+        illuminate-worker) echo php-illuminate-bus php-illuminate-events ;;
+        pheanstalk) echo php-pda-pheanstalk ;;
+        ip) echo iproute2 ;;
+        predis) echo php-nrk-predis ;;
+        monolog) echo php-monolog ;;
         *) echo "$1" ;;
     esac
 }
@@ -107,7 +119,7 @@ python_at_least_3_11() {
 install_venv() {
     "$PYTHON" -m venv "$1"
     "$1/bin/pip" install --quiet --upgrade 'pip>=25.1' # the first that knows --group
-    "$1/bin/pip" install --quiet --editable '.[mysql,postgresql,sqs]' --group dev
+    "$1/bin/pip" install --quiet --editable '.[mysql,postgresql,sqs,web]' --group dev
 }
 
 # Graphite 1.1.10 does not run on a Python newer than 3.11.
@@ -130,11 +142,43 @@ install_statsd() {
     npm install --prefix "$1" --omit=optional --no-audit --no-fund --no-update-notifier statsd@0.9.0
 }
 
-# The frameworks whose queues the tests fill, in an environment of their own: beanwatch needs none.
+# The frameworks whose queues the tests fill, and Kubernetes' schema for the examples, in an
+# environment of their own: beanwatch needs none.
 install_frameworks() {
     "$PYTHON" -m venv "$1"
     "$1/bin/pip" install --quiet 'rq>=2' 'celery[redis]>=5' 'moto[server]' \
-        'procrastinate' 'pgqueuer[psycopg]' 'psycopg[binary]' pymysql
+        'procrastinate' 'pgqueuer[psycopg]' 'psycopg[binary]' pymysql 'kubernetes-validate>=1.30'
+}
+
+# A Debian with nothing but Python in /usr/local, as in the image python:3-slim. It has the release
+# and the mirror of this host.
+install_bare_root() {
+    release=$(. /etc/os-release && echo "$VERSION_CODENAME")
+    mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' \
+        "Codename: $release" | head -n 1)
+    rm -rf "$1" "$1.part"
+    mkdir -p "$(dirname "$1")"
+    as_root mmdebstrap --variant=minbase --include=python3-venv "$release" "$1.part" "$mirror"
+    as_root chroot "$1.part" python3 -m venv /usr/local
+    mv "$1.part" "$1"
+}
+
+# The frameworks whose workers beanwatch watches: the lowest and the newest version of each, in an
+# environment of its own. Beanwatch itself comes from the tree; only what it needs is installed.
+install_adapters() {
+    while read -r name packages; do
+        [ -n "$name" ] || continue
+        "$2/bin/uv" venv --quiet --clear --python "$2/bin/python" "$1/$name"
+        # shellcheck disable=SC2086 # a list of packages
+        "$2/bin/uv" pip install --quiet --python "$1/$name/bin/python" -r pyproject.toml $packages
+    done <<END
+rq-2 rq==2.0.0
+rq-3 rq>=3
+celery-5.0 celery==5.0.0 kombu[redis]
+celery-5 celery[redis]>=5,<6
+dramatiq-1 dramatiq[redis,rabbitmq]==1.15.0
+dramatiq-2 dramatiq[redis,rabbitmq]>=2,<3
+END
 }
 
 case ${1:-} in
@@ -161,7 +205,14 @@ case ${1:-} in
         step "queue frameworks in $2" install_frameworks "$2"
         touch "$2/.installed"
         ;;
+    adapters)
+        step "queue frameworks, lowest and newest, in $2" install_adapters "$2" "$3"
+        touch "$2/.installed"
+        ;;
+    container)
+        step "bare Debian root in $2" install_bare_root "$2"
+        ;;
     *)
-        fail "usage: tests/setup.sh debian NAME...|venv DIR|graphite DIR|statsd DIR|frameworks DIR"
+        fail "usage: tests/setup.sh debian NAME...|venv DIR|graphite DIR|statsd DIR|frameworks DIR|adapters DIR VENV|container DIR"
         ;;
 esac

@@ -25,8 +25,8 @@ from beanwatch.queues.selection import Selection
 from beanwatch.queues.servers import Server, parse_server
 from beanwatch.store.heartbeats import WORKERS_KEY
 from beanwatch.telemetry.logging.problems import MAX_PROBLEMS, ProblemLog
-from beanwatch.worker.guard.host import read_rss
-from beanwatch.worker.telemetry import heartbeat_writer
+from beanwatch.worker.monitor.heartbeat import heartbeat_writer
+from beanwatch.worker.monitor.host import read_rss
 from tests.collector.parts import Memory
 from tests.real import Redis
 

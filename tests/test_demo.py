@@ -1,5 +1,6 @@
 """The demo's own parts; the demo as a whole is `make demo`."""
 
+import json
 import re
 import signal
 import subprocess
@@ -11,7 +12,10 @@ import pytest
 from beanwatch.telemetry.series import QUEUE
 from tests.demo import pictures
 from tests.demo.mailbox import Alert, Expected, Mailbox
-from tests.real import ROOT, wait_until
+from tests.demo.prometheus import ALERTS, FASTER, Feed
+from tests.real import ROOT, HttpSink, wait_until
+from tests.real.shipped_rules import read_rules
+from tests.real.sinks import Request
 
 LINE = "PROBLEM\tqueue1\tburied\tWARNING\t3 jobs buried\thttps://example.org/runbook#buried\n"
 ALERT = Alert(*LINE.rstrip().split("\t"))
@@ -42,6 +46,37 @@ def test_an_expectation_is_of_a_service_a_state_and_words():
     assert not Expected("buried", "WARNING", "4 jobs").matches(ALERT)
 
 
+def sent(name: str, status: str) -> dict[str, object]:
+    labels = {"alertname": name, "severity": "warning"}
+    texts = {"summary": "3 jobs", "runbook_url": "https://example.org/runbook#buried"}
+    key = {"fingerprint": name, "startsAt": "2026-01-01T00:00:00Z"}
+    return {**key, "status": status, "labels": labels, "annotations": texts}
+
+
+def test_each_alert_of_alertmanager_is_in_the_mailbox_once(tmp_path: Path):
+    mailbox = Mailbox(tmp_path / "mailbox")
+    sink = HttpSink()
+    feed = Feed(sink, mailbox.path)
+    told: list[tuple[str, str, str]] = []
+    for alerts in (
+        [sent("A", "firing")],
+        [sent("A", "firing"), sent("B", "firing")],  # a message has all alerts of its group
+        [sent("A", "resolved"), sent("B", "firing")],
+    ):
+        body = json.dumps({"alerts": alerts}).encode()
+        sink.requests.append(Request("POST", "/mail", {}, body))
+        feed.copy()
+        told += [(one.service, one.state, one.host) for one in mailbox.fetch()]
+    receiver = "Alertmanager to mail"
+    assert told == [("A", "WARNING", receiver), ("B", "WARNING", receiver), ("A", "OK", receiver)]
+
+
+def test_the_alerts_of_prometheus_that_it_waits_for_exist():
+    rules = read_rules(FASTER)
+    names = {one.service for scene in ALERTS for part in scene for one in part}
+    assert all(f"alert: {name}\n" in rules for name in names)
+
+
 @pytest.mark.parametrize("arguments", [[], ["--keep"]])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_demo_leaves_nothing_behind(
@@ -57,9 +92,9 @@ def test_an_interrupted_demo_leaves_nothing_behind(
             env={"TMPDIR": str(tmp_path), "PATH": "/usr/bin:/bin"},
         )
     try:
-        wait_until(lambda: "Nagios" in output.read_text(), 60, "the demo starts everything")
+        wait_until(lambda: "Nagios" in output.read_text(), 150, "the demo starts everything")
         demo.send_signal(number)
-        assert demo.wait(60) == 130
+        assert demo.wait(120) == 130
     finally:
         if demo.poll() is None:  # else it plays on, beside all other tests
             demo.terminate()

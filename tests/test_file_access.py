@@ -109,6 +109,21 @@ def test_a_password_file_that_others_can_change_is_named(file: Path, run):
 
 
 @needs_root
+def test_a_file_that_never_ends_or_waits_for_a_writer_is_one_line(run, tmp_path: Path):
+    """A password file, a secret, and the list of a catch-all service."""
+    fifo, config = tmp_path / "fifo", tmp_path / "beanwatch.toml"
+    os.mkfifo(fifo)
+    for path in (fifo, "/dev/zero", tmp_path):
+        config.write_text(f'[redis]\npassword_file = "{path}"\n')
+        words = f"redis.password_file: cannot read {path}: it is not a plain file"
+        code, out, err = run("beanwatch", "workers", "list", "--config", config)
+        assert (code, out, err.partition(" (see ")[0]) == (2, "", f"beanwatch: {words}")
+        code, out, _ = run("check_redis", "--config", config)
+        assert (code, out) == (3, f"REDIS UNKNOWN - {words}\n")
+        code, out, _ = run("check_queue_depth", "--services", path)
+        assert (code, f"cannot read {path}: it is not a plain file" in out) == (3, True)
+
+
 def test_a_webhook_that_others_can_change_is_named_and_the_alert_is_sent(file: Path, run):
     with HttpSink() as web:
         file.write_text(f"{web.url}/x\n")

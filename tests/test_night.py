@@ -18,7 +18,8 @@ from tests.night.mails import Expected, NightMail, parse_mail
 from tests.night.monitors import MONITORS
 from tests.night.night import Night
 from tests.night.pace import Pace
-from tests.night.troubles import TROUBLES, Trouble
+from tests.night.trouble import Trouble
+from tests.night.troubles import TROUBLES
 from tests.real import ROOT, spawn, stop_process, wait_until
 
 BODY = "WORKER_HEARTBEAT CRITICAL - web1.a: dead\n\nHost:    queue1\nService: worker web1.a\n"

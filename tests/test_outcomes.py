@@ -32,7 +32,7 @@ def test_a_new_row_is_all_that_a_new_outcome_needs():
         "from beanwatch.checks import job_failures as check\n"
         "from beanwatch.cli.lib import job_view\n"
         "from beanwatch.grafana.generator.lib import states\n"
-        "from beanwatch.worker.telemetry import ledger_writer, log_sink, metrics\n"
+        "from beanwatch.worker.monitor.sinks import ledger_writer, log_sink, metrics\n"
         "from tests.operations import reference\n"
         "print(log_sink.LEVELS['shelved'], 'shelved' in ledger_writer.BURIES,\n"
         "    'shelved' in metrics.NOT_RUN, 'shelved' in check.FAILED_OUTCOMES,\n"

@@ -82,10 +82,11 @@ def test_the_wheel_in_a_new_environment_has_every_command(
     )
 
 
+OPTIONAL = ("beanwatch.web.", "beanwatch.worker.adapters.")
 IMPORT_ALL = """
-import importlib, pkgutil, beanwatch
+import importlib, pkgutil, sys, beanwatch
 for found in pkgutil.walk_packages(beanwatch.__path__, "beanwatch."):
-    if not found.name.endswith("__main__"):
+    if not found.name.endswith("__main__") and not found.name.startswith(tuple(sys.argv[1:])):
         importlib.import_module(found.name)
         print(found.name)
 """
@@ -97,9 +98,17 @@ def test_every_module_in_the_wheel_imports_with_the_wheels_own_dependencies(
     call(BIN / "uv", "venv", "--quiet", "fresh", cwd=tmp_path)
     python = tmp_path / "fresh" / "bin" / "python"
     call(BIN / "uv", "pip", "install", "--quiet", "--python", python, wheel, cwd=tmp_path)
-    imported = call(python, "-c", IMPORT_ALL, cwd=tmp_path).split()
+    # The live page is an extra: only `beanwatch web` imports it. An adapter imports its framework.
+    imported = call(python, "-c", IMPORT_ALL, *OPTIONAL, cwd=tmp_path).split()
     assert len(imported) > 100
     assert not any("generator" in name for name in imported)
+    web = subprocess.run(
+        [python.with_name("beanwatch"), "web"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert (web.returncode, "pip install 'beanwatch[web]'" in web.stderr) == (1, True)
+    extra = f"beanwatch[web] @ file://{wheel}"
+    call(BIN / "uv", "pip", "install", "--quiet", "--python", python, extra, cwd=tmp_path)
+    assert "beanwatch.web.app" in call(python, "-c", IMPORT_ALL, OPTIONAL[1], cwd=tmp_path)
 
 
 def test_the_wheel_holds_the_package_and_nothing_beside_it(wheel: Path) -> None:

@@ -20,6 +20,7 @@ from tests.real import (
     Nagios,
     Proxy,
     Redis,
+    Server,
     SmtpSink,
     StatsD,
     WaitError,
@@ -296,6 +297,29 @@ def test_a_process_that_does_not_stop_in_time_is_killed_with_its_children(tmp_pa
     process = spawn(["bash", "-c", script], log=tmp_path / "log")
     pid = wait_until(lambda: int((tmp_path / "log").read_text()))
     assert stop_process(process, timeout=0.1) == -signal.SIGKILL
+    wait_until(lambda: not is_running(pid))
+
+
+class Parent(Server):
+    """A process with a child, which never says that it is ready."""
+
+    name = "parent"
+    startup_timeout = 2.0
+
+    def choose_ports(self) -> None:
+        self.port = -1
+
+    def argv(self) -> list[str]:
+        return ["sh", "-c", f"sleep 99 & echo $! > {self.directory}/child; wait"]
+
+    def ready(self) -> bool:
+        return False
+
+
+def test_a_server_that_does_not_get_ready_leaves_no_child(tmp_path: Path):
+    with pytest.raises(WaitError):
+        Parent(tmp_path).start()
+    pid = int((tmp_path / "child").read_text())
     wait_until(lambda: not is_running(pid))
 
 

@@ -1,6 +1,7 @@
 """Both Redis clients: every way a Redis is reached, and every way it fails."""
 
 import contextlib
+import itertools
 import socket
 import subprocess
 import sys
@@ -64,25 +65,15 @@ def test_an_acl_user(tmp_path: Path, ping: Ping) -> None:
 def test_a_unix_socket(tmp_path: Path, ping: Ping) -> None:
     with SpecialRedis(tmp_path, "--unixsocket", str(tmp_path / "r.sock")):
         assert ping(f"unix://{tmp_path}/r.sock?db=2") == b"1"
+    (tmp_path / "r.sock").unlink()
     with pytest.raises(RedisError, match=f"redis unix:{tmp_path}/r.sock: no such socket"):
         ping(f"unix://{tmp_path}/r.sock?db=2")
 
 
 @pytest.fixture
-def certificate(tmp_path: Path) -> Path:
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
-         "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1",
-         "-keyout", tmp_path / "key.pem", "-out", tmp_path / "cert.pem"],
-        check=True, capture_output=True,
-    )  # fmt: skip
-    return tmp_path / "cert.pem"
-
-
-@pytest.fixture
 def tls_redis(tmp_path: Path, certificate: Path) -> Iterator[Redis]:
     options = ["--port", "0", "--tls-port", "{port}", "--tls-auth-clients", "no"]
-    files = ["--tls-cert-file", str(certificate), "--tls-key-file", str(tmp_path / "key.pem")]
+    files = ["--tls-cert-file", str(certificate), "--tls-key-file", str(certificate)]
     with SpecialRedis(tmp_path / "redis", *options, *files) as server:
         yield server
 
@@ -118,6 +109,18 @@ def test_a_frozen_server_costs_the_timeout_and_no_more(redis_server: Redis, ping
     redis_server.freeze()
     with pytest.raises(RedisError, match=r"no answer within 0.3 s"):
         ping(redis_server.url, timeout=0.3)
+
+
+def test_a_timeout_is_the_cause_also_if_the_package_notices_it_first(redis_server: Redis) -> None:
+    redis_server.freeze()
+    late = itertools.count(0, -60)  # the client itself would wait for another minute
+    url = parse_redis_url(redis_server.url)
+    with (
+        RedisClient(url, 0.2, clock=lambda: float(next(late))) as client,
+        pytest.raises(RedisError, match=r"no answer within 0.2 s") as caught,
+    ):
+        client.execute([("PING",)])
+    assert isinstance(caught.value.__cause__, TimeoutError)
 
 
 @pytest.mark.parametrize("reply", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\x00\x01\x02\r\n"])

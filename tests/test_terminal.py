@@ -13,10 +13,19 @@ from rich.console import Console
 
 from beanwatch.cli.lib.worker_view import worker_table
 from beanwatch.net.systemd import SystemdNotifier
-from beanwatch.store.heartbeats import WORKERS_KEY, Heartbeat, Worker, encode_heartbeat, worker_key
+from beanwatch.store.heartbeats import (
+    WORKERS_KEY,
+    Heartbeat,
+    JobRecord,
+    Worker,
+    encode_heartbeat,
+    worker_key,
+)
+from beanwatch.store.outcome_counts import outcomes_key
 from beanwatch.telemetry.logging.setup import configure, get_logger
 from tests.queues.liar import Liar
 from tests.real import Redis
+from tests.records import make_beat, make_job
 
 # Clears the screen, sets a title, C1's CSI, a right-to-left override, a line end, DEL.
 EVIL = "\x1b[2J\x1b]0;PWNED\x07\x9b31m\u202ecba\u2066\n[red]fine\x7f"
@@ -29,8 +38,12 @@ def assert_plain(text: str) -> None:
 
 def evil_record() -> Heartbeat:
     """A heartbeat in which every text is EVIL."""
-    values = {name: EVIL for name, kind in Heartbeat.__annotations__.items() if kind is str}
-    return Heartbeat(**{**values, "state": "busy", "queues": (EVIL,), "job_id": 7})
+    texts, job_texts = (
+        {name: EVIL for name, kind in record.__annotations__.items() if kind is str}
+        for record in (Heartbeat, JobRecord)
+    )
+    job = make_job(**{**job_texts, "id": "7"})
+    return make_beat(**{**texts, "state": "busy", "queues": (EVIL,), "jobs": (job,)})
 
 
 @pytest.fixture
@@ -40,7 +53,7 @@ def evil_redis(redis_server: Redis) -> Redis:
         client.zadd(WORKERS_KEY, {worker: time.time()})
         client.set(worker_key(worker), encode_heartbeat(evil_record()))
     minute = int(time.time()) // 60
-    client.hset(f"beanwatch:outcomes:{minute}", f"{EVIL}|{EVIL}|failed", 5)
+    client.hset(outcomes_key(minute), f"{EVIL}|{EVIL}|failed", 5)
     client.zadd(WORKERS_KEY, {"web1.b": time.time()})
     client.set(worker_key("web1.b"), json.dumps({"note": [EVIL]}))
     return redis_server

@@ -3,8 +3,8 @@
 import re
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
 
+from beanwatch.light_typing import NamedTuple
 from beanwatch.quoting import header_text, terminal_text
 
 

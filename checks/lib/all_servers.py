@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import Any
 
 from nagiosplugin import Resource
 
 from beanwatch.checks.lib.plugin import Failure, Metric
 from beanwatch.checks.lib.source import Source
 from beanwatch.config import Config
+from beanwatch.light_typing import Any
 from beanwatch.queues.base import ServerError
 from beanwatch.queues.servers import Server
 from beanwatch.telemetry.nodes import node

@@ -3,7 +3,6 @@
 import argparse
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, NamedTuple
 
 from nagiosplugin import Resource
 
@@ -14,6 +13,7 @@ from beanwatch.checks.lib.redis_source import redis_failure
 from beanwatch.checks.lib.worker_verdict import describe_missing
 from beanwatch.config import Config, WorkerGroup
 from beanwatch.globs import GLOB
+from beanwatch.light_typing import TYPE_CHECKING, NamedTuple
 from beanwatch.net.redis_url import RedisError
 from beanwatch.store.black_box import read_exit_reasons
 from beanwatch.store.health import decide_health
@@ -92,18 +92,19 @@ class Workers(Resource):  # type: ignore[misc]
         ]
         self.awaited = self._find_awaited(chosen)
         for worker in chosen:
-            if not self._is_replaceable(worker):
+            if not self._is_replaceable(worker) and not is_told_by_parent(worker, found):
                 yield Metric(worker.id, worker, context="worker")
         if not self._queues:
             for name in self._expected:
                 if name not in found:
                     yield Metric(name, describe_missing(name, found), context="missing")
+        whole = [worker for worker in found.values() if not is_child(worker)]
         for group in self._groups:
-            members = [w for w in found.values() if fnmatchcase(w.id, group.glob)]
+            members = [worker for worker in whole if fnmatchcase(worker.id, group.glob)]
             yield Metric(group.glob, LiveGroup(group, members), context="group")
         # The limits of the configuration are for the whole fleet, so the catch-all service judges
         # the number of all workers, also of those that have a service of their own.
-        counted = list(found.values()) if self._is_rest else chosen
+        counted = whole if self._is_rest else [one for one in chosen if not is_child(one)]
         must_be_some = not self._is_rest and not self._groups
         yield Metric("live", Live(counted, must_be_some), context="live")
         for stop in stops:
@@ -121,7 +122,7 @@ class Workers(Resource):  # type: ignore[misc]
 
     def _is_replaceable(self, worker: Worker) -> bool:
         """Return True for a dead worker of a group: only the number of the others matters."""
-        is_dead = decide_health(worker) == "dead"
+        is_dead = decide_health(worker) == "dead" and not is_child(worker)
         return is_dead and worker.id not in self._expected and self._is_in_a_group(worker.id)
 
     def _is_chosen_group(self, group: WorkerGroup) -> bool:
@@ -154,7 +155,7 @@ def add_exits(
     for worker in workers:
         reason, beat = reasons.get(worker.id), worker.heartbeat
         if reason is None or beat is None:
-            told.append(worker)
+            told.append(with_process(worker))
         elif reason:
             told.append(worker._replace(heartbeat=beat._replace(last_words=reason)))
         elif worker.id in expected:
@@ -164,6 +165,29 @@ def add_exits(
             told.append(worker._replace(has_left=True))
             stops.append(Stop(worker.id, beat.instance, UNHEARD, worker.age))
     return told, stops
+
+
+def with_process(worker: Worker) -> Worker:
+    """Return the worker with the state of its process, if it is dead and was on this host."""
+    if worker.heartbeat is None or not has_unknown_end(worker):
+        return worker
+    from beanwatch.store.local_process import find_process  # only dead workers need it
+
+    return worker._replace(process=find_process(worker.heartbeat))
+
+
+def is_child(worker: Worker) -> bool:
+    """Return True for a process that another worker has forked: it is no worker to count."""
+    return worker.heartbeat is not None and bool(worker.heartbeat.child_of)
+
+
+def is_told_by_parent(worker: Worker, found: Mapping[str, Worker]) -> bool:
+    """Return True for a dead worker whose parent is dead or has ended, too: that one tells it."""
+    beat = worker.heartbeat
+    if beat is None or not beat.child_of or decide_health(worker) != "dead":
+        return False
+    parent = found.get(beat.child_of)
+    return not is_running(parent) or (parent is not None and decide_health(parent) == "dead")
 
 
 def has_unknown_end(worker: Worker) -> bool:

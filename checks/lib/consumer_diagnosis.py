@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
 from nagiosplugin import Resource
 
@@ -12,6 +11,7 @@ from beanwatch.checks.lib.plugin import Metric
 from beanwatch.checks.lib.queues import CheckedQueue, QueueResource
 from beanwatch.checks.lib.source import Source
 from beanwatch.checks.lib.staffing import workers_of
+from beanwatch.light_typing import TYPE_CHECKING
 from beanwatch.queues.base import Problem, Reading, ServerError, Wanted
 from beanwatch.queues.consumers import Consumers, decide_consumers
 from beanwatch.queues.registry import DEFAULT_SCHEME

@@ -52,10 +52,13 @@ def find_awaited(
 
 
 def find_server(beat: Heartbeat, servers: Iterable[Server]) -> Server | None:
-    """Return the one of `servers` that has the address in this record; None if there is none.
+    """Return the one of `servers` that has the address or name in this record; None: there is none.
 
     A loopback address in the record of another host is another server.
     """
+    for server in servers:
+        if server.node == beat.server:
+            return server
     try:
         address = parse_address(beat.server)
     except AddressError:

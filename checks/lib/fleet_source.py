@@ -3,11 +3,11 @@
 import argparse
 import time
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 from beanwatch.checks.lib.plugin_process import PluginOutput
 from beanwatch.checks.lib.redis_source import open_redis, read_from
 from beanwatch.config import Config
+from beanwatch.light_typing import NamedTuple
 from beanwatch.net.redis_url import WRITE_REFUSALS, Execute, RedisError
 from beanwatch.store.heartbeats import Worker, read_workers
 from beanwatch.store.stops import Stop, read_stops

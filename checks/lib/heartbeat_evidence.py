@@ -1,7 +1,8 @@
 """Explains the state of a queue's consumers by the heartbeats of its workers."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+
+from beanwatch.light_typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from beanwatch.store.heartbeats import Worker
@@ -61,7 +62,7 @@ def explain_with_heartbeats(
             names = name_some(without_heartbeat, groups.dead)
             yield f"connected but without a heartbeat: {names}"
         else:
-            yield f"dead: {', '.join(groups.dead)}"
+            yield f"no heartbeat: {', '.join(groups.dead)}"
     if groups.waiting:
         yield f"told to wait: {', '.join(groups.waiting)} (undo: beanwatch workers resume)"
     for reason, ids in groups.blocked.items():

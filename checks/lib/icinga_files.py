@@ -1,7 +1,6 @@
 """Generates the configuration of Icinga 2."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from beanwatch.checks.lib.output import fill_link
 from beanwatch.checks.lib.services import Service
@@ -16,6 +15,7 @@ from beanwatch.checks.registry import (
     find_check,
 )
 from beanwatch.config import Config
+from beanwatch.light_typing import Any
 from beanwatch.quoting import icinga_macro_string, icinga_string, quote_url
 
 # The templates in commands.conf, by the subject of the check.
@@ -72,8 +72,9 @@ def apply_rule(check: RegisteredCheck, config: Config, *, of_server: bool = Fals
         name = icinga_string(f"{check.service} of ")
         name += " for (label => queue in host.vars.beanwatch_queues)"
         body = "  vars.beanwatch_queue = queue\n  vars.beanwatch_needs = host.name\n"
-        body += '  if (match("*[*?[]*", queue)) { vars.beanwatch_several = true }\n'
-        body += '  if (queue == "*") { vars.beanwatch_services = host.vars.beanwatch_list }\n'
+        # Icinga's match() knows no brackets.
+        body += '  if (regex("[*?\\\\[]", queue)) {\n    vars.beanwatch_several = true\n'
+        body += "    vars.beanwatch_services = host.vars.beanwatch_list\n  }\n"
     elif check.subject in (SERVER, REDIS):
         # Checked more often than the services that depend on it, which alert after 40 s: it must be
         # CRITICAL before they would notify.

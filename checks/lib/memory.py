@@ -6,8 +6,8 @@ import stat
 import time
 import zlib
 from collections.abc import Callable
-from typing import Any
 
+from beanwatch.light_typing import Any
 from beanwatch.queues.base import Memory
 
 # Seconds. After a longer gap between two runs the stored values are dropped: nobody knows whether a

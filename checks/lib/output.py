@@ -5,9 +5,9 @@ https://www.monitoring-plugins.org/doc/guidelines.html#AEN200
 """
 
 from collections.abc import Iterable
-from typing import NamedTuple
 
 from beanwatch.config import LinksConfig, Threshold
+from beanwatch.light_typing import NamedTuple
 from beanwatch.quoting import perf_label, plugin_text
 from beanwatch.words import count
 

@@ -7,12 +7,15 @@ because a command line of Nagios (8 KB) has no room for the names of all queues.
 import argparse
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
 
 from beanwatch.globs import matches, name_of
+from beanwatch.light_typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from beanwatch.checks.lib.plugin_process import Parser
+
+
+MAX_FILE = 64 * 1024 * 1024  # bytes
 
 
 class OwnServices(NamedTuple):
@@ -46,8 +49,9 @@ def _is_texts(value: Any) -> bool:
 
 def read_own_services(path: str) -> OwnServices:
     """Read the file. Raises OSError, and ValueError for content that is not such a list."""
-    with open(path, "rb") as stream:
-        return parse_own_services(stream.read())
+    from beanwatch.file_access import read_plain_file  # only catch-all services read such a file
+
+    return parse_own_services(read_plain_file(path, MAX_FILE))
 
 
 def add_services(parser: "Parser", what: str) -> None:
@@ -57,8 +61,8 @@ def add_services(parser: "Parser", what: str) -> None:
         type=_services_argument,
         default=None,
         metavar="FILE",
-        help=f"check only {what} that have no service of their own; `beanwatch install` writes "
-        "this file, which lists those that have one",
+        help=f"check only {what} that have no other service; `beanwatch install` writes this file, "
+        "which lists those that have one",
     )
 
 
@@ -69,6 +73,22 @@ def _services_argument(path: str) -> OwnServices:
         raise argparse.ArgumentTypeError(f"cannot read {path}: {error.strerror}") from None
     except (ValueError, RecursionError) as error:
         raise argparse.ArgumentTypeError(f"{path} is not a list of services: {error}") from None
+
+
+def owner_finder(names: Iterable[str]) -> Callable[[str], str | None]:
+    """Return a function of a queue's name: it returns the entry of `names` with its service.
+
+    That is its own name, or else the first glob that matches: one service only, so that one cause
+    is one alert. None: it has no service of its own.
+    """
+    only = {glob: name_of(glob) for glob in names}
+    plain = {name: glob for glob, name in only.items() if name is not None}
+    globs = [glob for glob, name in only.items() if name is None]
+
+    def find(name: str) -> str | None:
+        return plain.get(name) or next((glob for glob in globs if matches(name, glob)), None)
+
+    return find
 
 
 def matcher(names: Iterable[str]) -> Callable[[str], bool]:

@@ -8,13 +8,13 @@ Two things differ from plain nagiosplugin:
 
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
-from typing import Any
 
 import nagiosplugin
 from nagiosplugin import Critical, Metric, Ok, Unknown, Warn
 
 from beanwatch.checks.lib.output import BETWEEN_PROBLEMS, PluginResult, runbook_lines
 from beanwatch.config import LinksConfig, Threshold
+from beanwatch.light_typing import Any
 
 __all__ = ["Critical", "Metric", "Ok", "Unknown", "Warn"]
 

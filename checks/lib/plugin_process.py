@@ -10,13 +10,13 @@ import re
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from typing import NoReturn
 
 from beanwatch import __version__
 from beanwatch.checks.lib.output import PluginResult, runbook_lines
 from beanwatch.checks.lib.plugin import STATES, Check, State, Unknown, conclude
 from beanwatch.config import Config, ConfigError, LinksConfig, Threshold
 from beanwatch.config.reader import HIDDEN_WARNING, load
+from beanwatch.light_typing import NoReturn
 from beanwatch.values import duration, hides_warning, threshold
 
 DEFAULT_TIMEOUT = 10.0  # seconds

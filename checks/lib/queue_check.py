@@ -2,7 +2,6 @@
 
 import argparse
 from collections.abc import Callable, Iterable
-from typing import Any
 
 from nagiosplugin import Context, Resource, Summary
 
@@ -22,15 +21,13 @@ from beanwatch.checks.lib.plugin import (
 )
 from beanwatch.checks.lib.plugin_process import Parser, duration_argument, pick_limits
 from beanwatch.checks.lib.queue_words import FIELD_NAMES
-from beanwatch.checks.lib.queues import CheckedQueue
+from beanwatch.checks.lib.queues import NO_QUEUE, CheckedQueue
 from beanwatch.checks.lib.source import Source
 from beanwatch.checks.registry import find_check
 from beanwatch.config import Config, Threshold
 from beanwatch.durations import format_duration
+from beanwatch.light_typing import Any
 from beanwatch.words import count
-
-NO_QUEUE = "there is no queue, and no job"
-
 
 # -- limits
 
@@ -146,7 +143,7 @@ class QueueContext(Context):  # type: ignore[misc]
 
 
 class NoneContext(Context):  # type: ignore[misc]
-    """Judges a server none of whose queues is left for a catch-all service."""
+    """Judges a server that has none of the queues that are to be judged, as it need not."""
 
     def evaluate(self, metric: Metric, resource: Any) -> Finding:
         """Return OK, and the text that says so."""
@@ -177,10 +174,6 @@ class QueueSummary(Summary):  # type: ignore[misc]
         most = f", most in {top.label}: {self._measure(top):g}" if total else ""
         what = "queues" if all(queue.name for queue in queues) else "queues and servers"
         return f"{len(queues)} {what}: {count(total, *self._unit)}{most}"
-
-    def empty(self) -> str:
-        """Return the text for a server without queues, if no queue was named."""
-        return NO_QUEUE
 
 
 def queue_check(

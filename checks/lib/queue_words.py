@@ -1,8 +1,12 @@
 """Words about queues in the texts of the checks: what a queue system can tell, and its names."""
 
 from beanwatch.globs import escape_name
+from beanwatch.light_typing import TYPE_CHECKING
 from beanwatch.queues.base import System
 from beanwatch.quoting import shell_word
+
+if TYPE_CHECKING:
+    from beanwatch.queues.servers import Server
 
 # How the texts of alerts name the fields of `QueueState`.
 FIELD_NAMES = {
@@ -21,10 +25,12 @@ def queue_argument(name: str) -> str:
     return shell_word(escape_name(name).replace("|", "?"))
 
 
-def explain_missing(system: System, field: str) -> str:
-    """Return a text for a field that this system does not report, with the reason if it has one."""
-    _, _, reason = system.consumers.partition(": ") if field == "consumers" else ("", "", "")
-    text = f"{system.name} does not report {FIELD_NAMES.get(field, field)}"
+def explain_missing(server: "Server", field: str) -> str:
+    """Return a text for a field that this server does not report, with the reason if it has one."""
+    reason = server.why_unknown(field)
+    if field == "consumers" and field not in server.system.queue_fields:
+        _, _, reason = server.system.consumers.partition(": ")
+    text = f"{server.system.name} does not report {FIELD_NAMES.get(field, field)}"
     return f"{text}: {reason}" if reason else text
 
 

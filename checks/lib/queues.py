@@ -1,13 +1,12 @@
 """Reads queues for all checks about queues: chooses them, and makes a metric of each."""
 
 import argparse
-from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Iterable, Iterator, Sequence
 
 from nagiosplugin import Resource
 
 from beanwatch.checks.lib.all_servers import server_failure
-from beanwatch.checks.lib.own_services import add_services, matcher
+from beanwatch.checks.lib.own_services import add_services, owner_finder
 from beanwatch.checks.lib.plugin import STATES, Failure, Metric
 from beanwatch.checks.lib.plugin_process import Parser
 from beanwatch.checks.lib.queue_words import explain_missing
@@ -15,10 +14,12 @@ from beanwatch.checks.lib.source import Source
 from beanwatch.checks.registry import RegisteredCheck, find_check
 from beanwatch.config import Config
 from beanwatch.globs import is_queue_glob, matches, name_of
+from beanwatch.light_typing import Any, NamedTuple, TypeVar
 from beanwatch.queues.base import Chosen, Problem, Reading, ServerError, Wanted
 from beanwatch.queues.model import QueueState
 from beanwatch.queues.servers import Server
 
+NO_QUEUE = "there is no queue, and no job"
 # If a queue system removes empty queues, a queue that does not exist has these numbers.
 EMPTY_QUEUE = QueueState(
     "", 0, 0, 0, 0, 0, 0, head_ready_age=0.0, head_buried_age=0.0, paused=False
@@ -143,11 +144,13 @@ class QueueResource(Resource):  # type: ignore[misc]
         self.is_only_server = not has_several and len(config.servers) < 2
         self.globs: list[str] = options.queue if options.queue != ["*"] else []
         self._patterns = [glob for glob in self.globs if name_of(glob) is None]
+        self._unmatched = self._patterns
         self._named = list(filter(None, map(name_of, self.globs)))
         self._exclude: list[str] = options.exclude
+        self._judges_missing = bool(options.missing)
         own = options.services.queues.get(server.node, ()) if options.services else ()
-        self._is_rest = bool(own)
-        self._has_own_service = matcher(own)
+        self._leaves_some_out = bool(own)
+        self._find_owner = owner_finder(own)
         # Without -Q, a queue that the configuration names is checked even if it does not exist.
         self._expected = [] if self.globs else config.expected_queues(server.node)
 
@@ -167,12 +170,11 @@ class QueueResource(Resource):  # type: ignore[misc]
     def read(self) -> Reading | Metric:
         """Return the reading of the server; or a metric with a Failure.
 
-        It is a Failure if the server cannot be read, or its queue system lacks a needed field.
+        It is a Failure if the server cannot be read, or does not report a needed field.
         """
-        system = self.server.system
         for field in self.check.fields:
-            if not system.can_tell(field):
-                reason = f"{self.server}: {explain_missing(system, field)}"
+            if not self.server.can_tell(field):
+                reason = f"{self.server}: {explain_missing(self.server, field)}"
                 return Metric(self.server.node, Failure(reason), context="failure")
         wanted = self.wanted._replace(choose=self._choose)
         if self._named and not self._patterns:
@@ -191,24 +193,41 @@ class QueueResource(Resource):  # type: ignore[misc]
         found = reading.queues or {}
         for name in sorted(found):
             yield self._metric(self.complete(found[name], reading))
-        for name in (*self._named, *self._expected):
-            if name not in found and not self._is_excluded(name):
-                yield self._metric(self._absent(name), is_there=False)
-        for glob in self._patterns:
-            if not any(matches(name, glob) for name in found):
-                yield self._metric(self._absent(glob), is_there=False)
-        if self._is_rest and not any(map(self._is_chosen, found)):
+        yield from self._absent_metrics(
+            [
+                name
+                for name in (*self._named, *self._expected)
+                if name not in found and not self._is_excluded(name)
+            ]
+        )
+        for glob in self._unmatched:
+            yield self._metric(self._absent(glob), is_there=False)
+        is_empty = not self._unmatched and not any(map(self._is_chosen, found))
+        if self._leaves_some_out and is_empty:
             yield Metric(self.name, "every queue has a service of its own", context="none")
+        elif not (found or self.globs or self._expected):
+            yield Metric(self.name, NO_QUEUE, context="none")
 
     def complete(self, queue: QueueState, reading: Reading) -> QueueState:
         """Return the state of one queue. Subclasses add values that they take from the reading."""
         return queue
 
     def _choose(self, names: Iterable[str]) -> Chosen:
+        names = list(names)
+        self._unmatched = [
+            glob
+            for glob in self._patterns
+            if not any(matches(name, glob) and self._is_wanted(name) for name in names)
+        ]
         return Chosen([name for name in names if self._is_chosen(name)])
 
+    def _is_wanted(self, name: str) -> bool:
+        return not matches_any(name, self._exclude)
+
     def _is_excluded(self, name: str) -> bool:
-        return matches_any(name, self._exclude) or self._has_own_service(name)
+        owner = self._find_owner(name)
+        has_other_service = owner is not None and owner not in self.globs
+        return has_other_service or not self._is_wanted(name)
 
     def _is_chosen(self, name: str) -> bool:
         if self._is_excluded(name):
@@ -217,6 +236,20 @@ class QueueResource(Resource):  # type: ignore[misc]
             return False
         # beanwatch's own queues are temporary, so they are checked only if -Q names them.
         return not is_internal(name) or any(g.startswith("beanwatch.") for g in self.globs)
+
+    def _absent_metrics(self, names: Sequence[str]) -> Iterator[Metric]:
+        """Yield a metric for each queue that the server lacks."""
+        elsewhere: frozenset[str] = frozenset()
+        if names and not self.server.system.absent_is_empty and not self._judges_missing:
+            from beanwatch.checks.lib.elsewhere import find_elsewhere  # rarely needed
+
+            elsewhere = find_elsewhere(names, self.server, self.config, self.source)
+        for name in names:
+            if name in elsewhere:
+                text = f"{self._prefix}{name}: not on this server, but it may be on another one"
+                yield Metric(self.name, text, context="none")
+            else:
+                yield self._metric(self._absent(name), is_there=False)
 
     def _absent(self, name: str) -> QueueState:
         empty = EMPTY_QUEUE if self.server.system.absent_is_empty else QueueState("")

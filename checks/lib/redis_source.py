@@ -2,12 +2,12 @@
 
 import argparse
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeVar
 
 from beanwatch.checks.lib.plugin import READING_SHARE, Failure
 from beanwatch.checks.lib.plugin_process import Parser, PluginOutput, UsageError
 from beanwatch.config import Config, ConfigError, RedisConfig
 from beanwatch.config.secrets import read_redis_password
+from beanwatch.light_typing import TYPE_CHECKING, TypeVar
 from beanwatch.net.redis_reader import RedisReader
 from beanwatch.net.redis_url import Execute, RedisError, RedisUrl, parse_redis_url
 
@@ -46,7 +46,7 @@ def pick_redis(options: argparse.Namespace, config: Config) -> RedisUrl:
 def open_redis(options: argparse.Namespace, config: Config, output: PluginOutput) -> RedisReader:
     """Connect to Redis. Raises RedisError, UsageError (wrong URL), ConfigError (password file)."""
     url = pick_redis(options, config)
-    output.current_step, output.heading = f"asking redis {url.address}", "redis"
+    output.current_step, output.heading = f"asking redis {url.name}", "redis"
     return RedisReader(url, options.timeout * READING_SHARE)
 
 

@@ -2,9 +2,9 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import TypeVar
 
 from beanwatch.globs import name_of
+from beanwatch.light_typing import TypeVar
 from beanwatch.quoting import nagios_name
 
 Key = TypeVar("Key")

@@ -1,8 +1,7 @@
 """Plans the services that Nagios or Icinga should have for the queue servers and their queues."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from beanwatch.checks.lib.own_services import OwnServices
 from beanwatch.checks.lib.service_names import EVERY_QUEUE, label_queues, number_duplicates
@@ -18,6 +17,7 @@ from beanwatch.checks.registry import (
 )
 from beanwatch.config import Config, Threshold
 from beanwatch.globs import GLOB, escape_name, is_queue_glob, name_of
+from beanwatch.light_typing import NamedTuple
 from beanwatch.queues.servers import Server
 from beanwatch.quoting import nagios_name
 
@@ -65,9 +65,18 @@ class Service(NamedTuple):
         """
         flags = {"--worker": self.worker, "-Q": self.queue, "--job": self.job}
         found = [(flag, value) for flag, value in flags.items() if value]
-        if self.is_rest and list_file:
+        if self.leaves_some_out and list_file:
             found.append(("--services", list_file))
         return [*found, *(("--watched", server) for server in self.watched)]
+
+    @property
+    def leaves_some_out(self) -> bool:
+        """True if other services may judge some of its queues, workers or jobs instead.
+
+        So does a catch-all service, and one for a glob of queues.
+        """
+        is_glob = bool(self.queue) and not self.job and name_of(self.queue) is None
+        return self.is_rest or (is_glob and not self.judges_server)
 
     @property
     def covers_several(self) -> bool:
@@ -85,26 +94,27 @@ class Service(NamedTuple):
 def plan_services(
     config: Config,
     servers: Sequence[Server],
-    queues: Mapping[str, Iterable[str]] | None = None,
+    queues: Mapping[str, Collection[str]] | None = None,
     kinds: Iterable[tuple[str, str]] = (),
 ) -> list[Service]:
     """Return the services for these servers, their queues, the workers, jobs and the metrics.
 
     Each queue that the configuration names has services of its own. If `queues` is given (what was
     found, by `Server.node`, as globs: see `escape_name`), these have too, and a glob of the
-    configuration has none: it only gives limits to the queues that match. Each expected worker,
+    configuration has none: it only gives limits to the queues that match. A queue whose rule names
+    no server then has none on a server that lacks it, if another one has it. Each expected worker,
     each group of workers, and each kind of job in `kinds` (queue, job) has one, too. A catch-all
     service per check covers the rest.
 
     Names that no queue can have are left out: the checks refuse these, and a false server may send
-    them. A check gets no service if it needs a field that the queue system does not report. The
+    them. A check gets no service if it needs a field that the server does not report. The
     checks of Redis, workers, jobs and metrics belong to the first host. Those that need Redis or
     Graphite are left out if it is off (an empty URL).
     """
     services: list[Service] = []
     for server in servers:
-        found = None if queues is None else queues.get(server.node, ())
-        services += _services_of(config, server, found)
+        globs = list_globs(config, server, servers, queues)
+        services += _services_of(config, server, globs)
     if not servers:
         return services
     host = servers[0].node
@@ -136,33 +146,71 @@ def without_limits(config: Config, services: Iterable[Service]) -> list[Service]
     return found
 
 
-def _services_of(config: Config, server: Server, found: Iterable[str] | None) -> Iterable[Service]:
+def _services_of(config: Config, server: Server, globs: Sequence[str]) -> Iterable[Service]:
     """Yield the services of one server, then the services of each of its queues."""
     host, address = server.node, name_or_address(config, server)
     for check in CHECKS:
         if check.subject == SERVER:
             yield Service(host, check.service, check.name, address)
     for check in CHECKS:
-        if check.subject == QUEUE and check.judges_server(server.system):
+        if check.subject == QUEUE and check.judges_server(server):
             name = f"failed jobs of {nagios_name(host)}"
             yield Service(host, name, check.name, address, EVERY_QUEUE, needs=host)
-    for queue, label in label_queues(list_globs(config, server, found)).items():
+    for queue, label in label_queues(globs).items():
         for check in CHECKS:
-            if check.subject == QUEUE and check.can_judge_queues(server.system):
+            if check.subject == QUEUE and check.can_judge_queues(server):
                 name, is_rest = f"{check.service} of {label}", queue == EVERY_QUEUE
                 yield Service(host, name, check.name, address, queue, is_rest=is_rest, needs=host)
 
 
-def list_globs(config: Config, server: Server, found: Iterable[str] | None) -> list[str]:
+def list_globs(
+    config: Config,
+    server: Server,
+    servers: Sequence[Server],
+    queues: Mapping[str, Collection[str]] | None,
+) -> list[str]:
     """Return the globs of the queues of a server that have services of their own, sorted.
 
-    `found` is that of `plan_services`.
+    `servers` and `queues` are those of `plan_services`.
     """
     globs = set(map(escape_name, config.expected_queues(server.node)))
-    if found is None:
+    if queues is None:
         rules = [rule.glob for rule in config.queues if rule.is_for(server.node)]
-        found = [glob for glob in rules if name_of(glob) is None]
-    return sorted(filter(is_queue_glob, {*globs, *found} - {EVERY_QUEUE}))
+        globs.update(glob for glob in rules if name_of(glob) is None)
+    else:
+        globs -= _list_elsewhere(config, server, servers, queues)
+        globs.update(queues.get(server.node, ()))
+    return sorted(filter(is_queue_glob, globs - {EVERY_QUEUE}))
+
+
+def _list_elsewhere(
+    config: Config,
+    server: Server,
+    servers: Sequence[Server],
+    queues: Mapping[str, Collection[str]],
+) -> frozenset[str]:
+    """Return the queues of the configuration that need no service on this server, as globs.
+
+    `queues` has the globs of the queues that were found, by `Server.node`. A server that removes
+    empty queues may have each queue later, so it keeps all services.
+    """
+    if server.system.absent_is_empty:
+        return frozenset()
+    absent = [
+        name
+        for name in config.expected_queues(server.node)
+        if config.is_for_any_server(name, server.node)
+        and escape_name(name) not in queues.get(server.node, ())
+    ]
+    others = [one for one in servers if one.node != server.node]
+    return frozenset(
+        escape_name(name)
+        for name in absent
+        if any(
+            one.system.absent_is_empty or escape_name(name) in queues.get(one.node, ())
+            for one in others
+        )
+    )
 
 
 def _services_of_workers(config: Config, host: str, watched: tuple[str, ...]) -> Iterable[Service]:

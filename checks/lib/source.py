@@ -3,12 +3,13 @@
 import argparse
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from functools import partial
 
 from beanwatch.checks.lib.memory import FileMemory, ScopedMemory
 from beanwatch.checks.lib.plugin import READING_SHARE, Check
 from beanwatch.checks.lib.plugin_process import Parser, PluginOutput, UsageError
 from beanwatch.config import Config
+from beanwatch.light_typing import TYPE_CHECKING, TypeVar
 from beanwatch.net.address import AddressError
 from beanwatch.queues.base import (
     Memory,
@@ -64,6 +65,13 @@ class Source:
         A server that does not answer in time has a ServerError instead, and delays no other.
         """
         return [call() for _, call in calls]
+
+    def ask_each(
+        self, servers: Sequence[Server], ask: Callable[[Server], T]
+    ) -> list[tuple[Server, T | ServerError]]:
+        """Call `ask` for each server as `call_together` does, and return the pairs."""
+        found = self.call_together([(one, partial(ask, one)) for one in servers])
+        return list(zip(servers, found, strict=True))
 
     def note_doubts(self, server: Server, doubts: Iterable[str]) -> None:
         """Add texts about implausible numbers of this server to `notes`."""

@@ -3,12 +3,12 @@
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING
 
 from beanwatch.checks.lib.plugin import Critical, State, Warn
 from beanwatch.checks.lib.queues import CheckedQueue
 from beanwatch.checks.lib.source import Source
 from beanwatch.config import Config, Threshold
+from beanwatch.light_typing import TYPE_CHECKING
 from beanwatch.queues.servers import Server
 
 if TYPE_CHECKING:
@@ -69,14 +69,19 @@ def workers_of(
 ) -> "tuple[Worker, ...]":
     """Return the workers that take the jobs of a queue of this server.
 
-    A worker reports the address that it was given, which may be an alias. So with a single server
-    (`is_only_server`), every worker counts as a worker of this server.
+    `is_only_server` is as in `takes_jobs_from`. The children of a worker are left out: they have
+    no connection of their own.
     """
+    from beanwatch.store.heartbeats import takes_jobs_from  # imported only where Redis is used
+
+    node, address = server.node, str(server)
 
     def find() -> "Iterator[Worker]":
         for worker in workers:
             beat = worker.heartbeat
-            if beat and queue in beat.queues and (is_only_server or beat.server == str(server)):
+            if beat is None or beat.child_of or queue not in beat.queues:
+                continue
+            if takes_jobs_from(beat, node, address, is_only_server=is_only_server):
                 yield worker
 
     return tuple(find())

@@ -1,10 +1,10 @@
 """Judges one worker by its heartbeat, and puts what is wrong with it into words."""
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 from beanwatch.checks.lib.plugin import Critical, Ok, State, Unknown, Warn
 from beanwatch.durations import format_duration
+from beanwatch.light_typing import TYPE_CHECKING
 from beanwatch.store.health import (
     MAX_RECYCLES,
     RESTARTED_WITHIN,
@@ -13,12 +13,24 @@ from beanwatch.store.health import (
     crash_age,
     decide_health,
     decide_restarted,
+    is_late,
     is_stop_late,
 )
-from beanwatch.store.heartbeats import Heartbeat, Worker
+from beanwatch.store.heartbeats import Heartbeat, JobRecord, Worker
 
 if TYPE_CHECKING:
     from beanwatch.queues.servers import Server
+
+PROCESS_WORDS = {
+    "running": "computes",
+    "waiting": "waits in a system call",
+    "stopped": "is stopped by a signal",
+}
+# Other kinds are Python programs, which cannot beat while C code holds the interpreter's lock. Our
+# own worker ends itself then.
+KINDS_THAT_BEAT_ALWAYS = ("beanwatch", "run")
+# PHP has no second thread: it cannot beat while it waits for a call to return.
+HUNG_PHP = "hung in one call"
 
 
 def decide(
@@ -33,13 +45,14 @@ def decide(
     if it waits for the server `awaited`, which is down: that server's own service alerts.
     """
     health, beat = decide_health(worker), worker.heartbeat
-    if beat is None:
-        why = f"cannot be read: {worker.problem}" if worker.problem else "is gone"
-        if health == UNKNOWN:
-            return Unknown, f"{worker.id}: its record in Redis {why}"
-        return Critical, f"{worker.id}: dead, its record in Redis {why}"
-    job = f"{beat.job} (job {beat.job_id}, queue {beat.queue})" if beat.job else ""
     age = format_duration(worker.age)
+    if beat is None:
+        if health == UNKNOWN:
+            return Unknown, f"{worker.id}: beats, but its record is unreadable: {worker.problem}"
+        record = f"is unreadable: {worker.problem}" if worker.problem else "is gone"
+        return Critical, f"{worker.id}: no heartbeat for {age}, and its record in Redis {record}"
+    first = beat.job
+    job = describe_job(first, beat) if first else ""
     if health == "dead" and beat.is_over:
         why = f" ({beat.reason})" if beat.reason else ""
         return Critical, f"{worker.id}: ended {age} ago{why}, and was not started again"
@@ -50,21 +63,25 @@ def decide(
         return Critical, f"{worker.id}: dead for {age}, it ended itself: {beat.last_words}"
     if health == "dead":
         last = f"running {job}" if job else beat.state
-        return Critical, f"{worker.id}: dead, no heartbeat for {age}, last seen {last}"
+        return Critical, f"{worker.id}: {describe_silence(worker, beat)}, last seen {last}"
     if health == "hung" and is_stop_late(beat):
         late = format_duration(beat.beat_at - beat.shutdown_deadline)
         text = (
             f"hung while it stops{f', in {job}' if job else ''}, {late} past its shutdown timeout"
         )
         return Critical, f"{worker.id}: {text}"
-    if health == "hung" and job:
-        late = format_duration(beat.beat_at - beat.deadline)
-        where = f" at {beat.where}" if beat.where else ""
+    if health == "hung" and first and is_late(first, beat):
+        late = format_duration(beat.beat_at - first.deadline)
+        where = f" at {first.where}" if first.where else ""
         text = f"{worker.id}: hung in {job}{where}, {late} past its deadline"
-        return (Critical if 0 < beat.hard_deadline < beat.beat_at else Warn), text
+        return (Critical if 0 < first.hard_deadline < beat.beat_at else Warn), text
     if health == "hung":
         stuck = format_duration(beat.beat_at - beat.loop_at)
-        text = f"hung outside a job, its main loop has been stuck for {stuck}"
+        if beat.kind == "run":
+            text = f"hung{f' with {job}' if job else ''}, has sent no WATCHDOG=1 for {stuck}"
+        else:
+            place = "outside its jobs" if beat.jobs else "outside a job"
+            text = f"hung {place}, its main loop has been stuck for {stuck}"
         return Critical, f"{worker.id}: {text}"
     if health == "blocked" and awaited is None:
         return Warn, f"{worker.id}: blocked, takes no job: {beat.reason or 'no reason given'}"
@@ -78,6 +95,34 @@ def decide(
         name = f"{awaited.node} ({awaited})"
         health = f"blocked, waits for {name}, which does not answer: see the service of that server"
     return Ok, f"{worker.id}: {health}{f' with {job}' if job else ''}"
+
+
+def describe_silence(worker: Worker, beat: Heartbeat) -> str:
+    """Return what is known of a worker without heartbeats.
+
+    On its own host, its process tells whether it is dead. From elsewhere nobody can know that: it
+    may run on and not reach Redis, or have stopped while Redis was away.
+    """
+    silent = f"no heartbeat for {format_duration(worker.age)}"
+    if worker.process == "gone":
+        return f"dead, {silent} and its process {beat.pid} is gone"
+    is_php = beat.kind == "php"
+    if worker.process:
+        why = (
+            f": {HUNG_PHP}, or cut off from Redis" if is_php and worker.process != "stopped" else ""
+        )
+        state = PROCESS_WORDS[worker.process]
+        return f"{silent}, but its process {beat.pid} is there and {state}{why}"
+    if beat.kind in KINDS_THAT_BEAT_ALWAYS:
+        return silent
+    return f"{silent}: stopped, or {HUNG_PHP if is_php else 'stuck in C code'}"
+
+
+def describe_job(job: JobRecord, beat: Heartbeat) -> str:
+    """Return a running job in words, and how many others this process runs."""
+    queue = f", queue {job.queue}" if job.queue else ""
+    more = len(beat.jobs) - 1
+    return f"{job.name or 'a job'} (job {job.id}{queue}){f' and {more} more' if more else ''}"
 
 
 def describe_past(worker: Worker, restarted: float, recycled: int) -> list[str]:
@@ -103,10 +148,14 @@ def describe_restart(worker: Worker, beat: Heartbeat) -> str:
 
 def decide_left(worker: Worker, restarted: float = RESTARTED_WITHIN) -> tuple[State, str]:
     """Judge a worker that has stopped on request, and need not run: its crash is still told."""
-    if worker.heartbeat is None or not decide_restarted(worker, restarted):
+    beat = worker.heartbeat
+    if beat is None or not decide_restarted(worker, restarted):
         return Ok, ""
+    if beat.child_of and beat.crashed_at > beat.started_at:
+        ended = format_duration(crash_age(worker) or 0.0)
+        return Warn, f"{worker.id}: ended {ended} ago: {beat.last_exit}; {beat.child_of} started it"
     stopped = format_duration(worker.age)
-    crash = describe_restart(worker, worker.heartbeat)
+    crash = describe_restart(worker, beat)
     return Warn, f"{worker.id}: stopped on request {stopped} ago, {crash}"
 
 

@@ -23,6 +23,7 @@ class Sent(NamedTuple):
     size: int  # bytes of their lines
     is_whole: bool  # True if they are all that was left of the batch
     was_late: bool
+    at: float  # clock time
 
 
 class Outbox:
@@ -123,14 +124,21 @@ class Outbox:
                 self._begun[parcel.source] = parcel.stamp
             points = parcel.points_left if part is None else part.count(b"\n")
             self._backlog[parcel.source] -= points
-            sent = Sent(parcel, points, len(part or b""), part is None, was_late)
+            size, now = len(part or b""), self._clock()
+            sent = Sent(parcel, points, size, part is None, was_late, now)
             self._sent.append(sent)
             return sent
 
     def confirm(self) -> None:
-        """Note that Graphite has read all that was sent."""
+        """Note that Graphite has read all that was sent.
+
+        Forget what it confirmed REPLAY_INTERVALS intervals before that was sent: since then it had
+        time to write it to disk. The time of this call does not count: when a Graphite that hung
+        for long is killed, its connection ends as if it had just read everything.
+        """
         now = self._clock()
         with self._ready:
+            oldest = (self._sent[-1].at if self._sent else now) - REPLAY_INTERVALS * self._interval
             for sent in self._sent:
                 if sent.is_whole:
                     self._confirmed.append((now, sent.parcel))
@@ -138,9 +146,7 @@ class Outbox:
                     sent.parcel.confirmed_bytes += sent.size
                     sent.parcel.confirmed_points += sent.points
             self._sent.clear()
-            while self._confirmed and self._confirmed[0][0] < now - (
-                REPLAY_INTERVALS * self._interval
-            ):
+            while self._confirmed and self._confirmed[0][0] < oldest:
                 self._forget(self._confirmed.popleft()[1])
 
     def restore(self) -> None:

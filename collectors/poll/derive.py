@@ -5,9 +5,9 @@ from typing import NamedTuple
 
 from beanwatch.collectors.poll.rates import Count, rate
 from beanwatch.collectors.poll.samples import QueueSample
-from beanwatch.queues.base import System
 from beanwatch.queues.consumers import CODES, Consumers, decide_consumers
 from beanwatch.queues.model import Number, QueueState, ServerState, numbers
+from beanwatch.queues.servers import Server
 from beanwatch.telemetry.series import QUEUE, SERVER
 
 # Series that are fields of the model. The other series are computed here.
@@ -117,15 +117,15 @@ def derive_drain(
     return round(ready / (delete_rate - put_rate), 3)
 
 
-def absent_queue(system: System) -> dict[str, Number]:
+def absent_queue(server: Server) -> dict[str, Number]:
     """Return the values of a configured queue that the server does not have: 0 for each series.
 
     Return {} if `System.absent_is_empty` is false. Then the queue may have jobs although the server
     does not list it, so its values are unknown.
     """
-    if not system.absent_is_empty:
+    if not server.system.absent_is_empty:
         return {}
-    measures = [name for name in QUEUE_MEASURES if system.can_tell(name)]
+    measures = [name for name in QUEUE_MEASURES if server.can_tell(name)]
     derived = ("put_rate", "delete_rate", "drain_seconds", "consumer_state", "workers_needed")
     return dict.fromkeys((*measures, *derived), 0)
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from beanwatch.collectors.poll.run_history import QueueHistory
 from beanwatch.outcomes import NAMES
 from beanwatch.queues.servers import Server
-from beanwatch.store.heartbeats import Heartbeat, Worker
+from beanwatch.store.heartbeats import Heartbeat, Worker, takes_jobs_from
 from beanwatch.store.run_totals import BOUNDS, MAX_OUTCOMES, OTHER_JOBS, QueueRuns, RunTotals
 from beanwatch.telemetry.nodes import node
 
@@ -82,7 +82,7 @@ class FleetTotals:
             for worker in workers:
                 beat = worker.heartbeat
                 if beat is not None and beat.totals is not None:
-                    server = self._find_server(beat.server)
+                    server = self._find_server(beat)
                     for more in self._take(worker, beat, server, beat.totals, now):
                         added.setdefault((server, more.queue), []).append(more)
             for key, ended in added.items():
@@ -163,18 +163,13 @@ class FleetTotals:
             _, (seen_at, _) = self._seen.popitem(last=False)
             self._counts_from = max(self._counts_from or 0.0, seen_at)
 
-    def _find_server(self, address: str) -> str:
-        """Return the node of the server that a worker takes its jobs from.
-
-        A worker reports the address that it was given, which may be an alias. So with a single
-        server, every worker counts as a worker of this server.
-        """
-        if len(self._servers) == 1:
-            return self._servers[0].node
+    def _find_server(self, beat: Heartbeat) -> str:
+        """Return the node of the server that a worker takes its jobs from, or else its kind."""
+        is_only = len(self._servers) == 1
         for server in self._servers:
-            if str(server) == address:
+            if takes_jobs_from(beat, server.node, str(server), is_only_server=is_only):
                 return server.node
-        return node(address)
+        return node(beat.server or beat.kind)
 
 
 def _highest(one: RunTotals, other: RunTotals) -> RunTotals:

@@ -76,7 +76,7 @@ class GraphitePoints:
                 yield f"{stem}.{nodes[name]}", seen.queues[name].values()
         if others := [seen.queues[name] for name in rest if name in seen.queues]:
             yield f"{stem}.{OTHER}", merge(others)
-        absent = absent_queue(poll.server.system)
+        absent = absent_queue(poll.server)
         for name in poll.expected:
             if absent and name not in seen.queues:
                 yield f"{stem}.{nodes[name]}", absent

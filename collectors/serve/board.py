@@ -171,7 +171,7 @@ class _Writer:
                 yield f"{server},queue={quote(name)}", queues[name]
         if others := [queues[name] for name in rest if name in queues]:
             yield f"{server},queue={quote(OTHER)}", _to_queue(OTHER, merge(others))
-        absent = absent_queue(kept.poll.server.system)
+        absent = absent_queue(kept.poll.server)
         for name in kept.poll.expected:
             if absent and name not in queues:
                 yield f"{server},queue={quote(name)}", _to_queue(name, absent)

@@ -238,12 +238,17 @@ def _consumers() -> page.Section:
             chart(
                 22,
                 "Consumers",
-                _text("consumers", "Idle consumers wait for a job."),
+                _text(
+                    "consumers",
+                    "Idle consumers wait for a job. Workers needed: how many workers it takes to"
+                    " run all jobs, and to drain those that are ready within 5 minutes.",
+                ),
                 [
                     query.alias(_sum("consumers"), "consumers"),
                     query.alias(_sum("idle_consumers"), "idle"),
+                    query.alias(_sum("workers_needed"), "workers needed"),
                 ],
-                colors={"consumers": "green", "idle": "blue"},
+                colors={"consumers": "green", "idle": "blue", "workers needed": "orange"},
                 style=STEPPED,
                 size=HALF,
                 runbook="queue-consumers",
@@ -343,6 +348,7 @@ def _servers() -> page.Section:
         Column("Deleted", each("delete_rate"), unit=PER_SECOND, decimals=1),
         Column("Consumers", each("consumers")),
         Column("Idle", each("idle_consumers")),
+        Column("Needed", each("workers_needed"), decimals=1),
         Column("First job waits", each(HEAD_AGE.name), unit=unit_of(HEAD_AGE), decimals=0),
         Column("Total put", each("puts")),
         Column("Missing jobs", each("missing_jobs"), steps=limits.ANY_WARNS),

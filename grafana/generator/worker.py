@@ -39,7 +39,7 @@ BEAT_AGE, DISK = series.WORKER_SEEN.find("beat_age"), series.WORKER_SEEN.find("d
 WORKERS = series.worker("$prefix", "HOST.NAME", "state").partition(".HOST")[0]
 PER_WORKER_TEXT = (
     "The runs of a single worker are shown only if it sends series of its own"
-    " (--metrics-per-worker, or graphite://)."
+    " (--metrics-per-worker, or graphite://), or if Prometheus scrapes its own page (--listen)."
 )
 
 

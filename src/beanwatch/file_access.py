@@ -1,8 +1,9 @@
 """Says who, besides root and this user, can read or change a file, as ssh checks its own files.
 
-This module imports no other module of beanwatch.
+It also reads files that people name. This module imports no other module of beanwatch.
 """
 
+import errno
 import os
 import stat
 from collections.abc import Iterator, Mapping
@@ -43,6 +44,24 @@ def find_writers(path: str, environ: Mapping[str, str] = os.environ) -> Iterator
         if path == "/":
             return
         path = os.path.dirname(path)
+
+
+def read_plain_file(path: str, limit: int) -> bytes:
+    """Return the content of a file, of at most `limit` bytes. Raises OSError.
+
+    Also if it is no plain file: a FIFO would be waited for, and /dev/zero never ends.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "it is not a plain file", path)
+        with open(descriptor, "rb", closefd=False) as stream:
+            content = stream.read(limit + 1)
+    finally:
+        os.close(descriptor)
+    if len(content) > limit:
+        raise OSError(errno.EFBIG, f"it is larger than {limit} bytes", path)
+    return content
 
 
 def _user_name(number: int) -> str:

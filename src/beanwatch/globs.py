@@ -44,3 +44,14 @@ def is_queue_glob(text: str) -> bool:
         return False
     name = name_of(text)
     return len((text if name is None else name).encode()) <= MAX_NAME
+
+
+def fits(text: str, wanted: str) -> bool:
+    """Return True if a text contains what a person typed, or matches it if that is a glob.
+
+    Capital letters do not matter. An empty `wanted` fits every text.
+    """
+    wanted = wanted.strip().lower()
+    if GLOB.search(wanted):
+        return fnmatchcase(text.lower(), wanted)
+    return wanted in text.lower()

@@ -6,7 +6,7 @@ docs/reference.md read everything else about an outcome from this table. Checks 
 when they start, so it imports little.
 """
 
-from typing import NamedTuple
+from beanwatch.light_typing import NamedTuple
 
 
 class Outcome(NamedTuple):
@@ -42,6 +42,13 @@ OUTCOMES = (
         may_be_buried=True,
     ),
     Outcome(
+        "failed",
+        "failed and will not run again; its queue system keeps it nowhere for a retry",
+        "dark-orange",
+        level="error",
+        is_failure=True,
+    ),
+    Outcome(
         "discarded",
         "deleted without being done, because the handler raised `Discard(reason)`",
         "light-green",
@@ -50,7 +57,7 @@ OUTCOMES = (
     Outcome(
         "timeout",
         "still ran at its hard deadline; its worker process exited to stop it",
-        "dark-orange",
+        "semi-dark-orange",
         level="error",
         is_failure=True,
         may_be_buried=True,
@@ -75,7 +82,8 @@ OUTCOMES = (
     ),
     Outcome(
         "invalid",
-        "buried without running: its envelope is invalid, or names a job that is not registered",
+        "buried without running: its envelope is invalid, names a job that is not registered, or "
+        "comes from a decoder that refuses it",
         "dark-red",
         level="error",
         is_failure=True,

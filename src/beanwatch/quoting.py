@@ -109,6 +109,31 @@ def quote_url(url: str) -> str:
     return quote(url, safe="%:/?#[]@!&()*+,;=-._~", errors="replace")
 
 
+# -- browsers
+
+
+def html_text(text: str, limit: int, *, keep_lines: bool = False) -> str:
+    """Return a text for HTML, also for a quoted attribute: escaped, cut, and all visible.
+
+    Control characters, invisible ones and those that change the direction of text become escapes,
+    as in `terminal_text`. With `keep_lines`, line ends and tabs stay. A text that is longer than
+    `limit` characters is cut, and says how many are missing.
+    """
+    missing = len(text) - limit
+    if missing > 0:
+        text = text[:limit]
+    if keep_lines:
+        text = text.replace("\r\n", "\n")
+        parts = re.split("([\n\t])", text)
+        text = "".join(one if one in ("\n", "\t") else terminal_text(one) for one in parts)
+    else:
+        text = terminal_text(text)
+    for char, entity in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ('"', "&quot;")):
+        text = text.replace(char, entity)
+    text = text.replace("'", "&#39;")
+    return f"{text} … ({missing:,} more characters)" if missing > 0 else text
+
+
 # -- the shell
 
 _NEEDS_NO_QUOTES = frozenset(

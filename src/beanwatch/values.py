@@ -9,7 +9,8 @@ import math
 import re
 from collections.abc import Callable
 from itertools import pairwise
-from typing import Any
+
+from beanwatch.light_typing import Any
 
 
 def text(value: Any) -> str:

@@ -26,6 +26,25 @@ class Answer(NamedTuple):
     long: list[str]
 
 
+TIME = re.compile(r"(?:\d+h )?(?:\d+m )?\d+s\b")  # such as `1m 30s`
+LATE = 60  # seconds that may pass until a check has read what a test has written
+
+
+def says(text: str, words: str) -> bool:
+    """Whether a text has these words. Times in it may be up to LATE seconds longer than there."""
+    found = re.search(f"({TIME.pattern})".join(map(re.escape, TIME.split(words))), text)
+    return found is not None and all(
+        0 <= parse_time(seen) - parse_time(wanted) <= LATE
+        for seen, wanted in zip(found.groups(), TIME.findall(words), strict=True)
+    )
+
+
+def parse_time(text: str) -> int:
+    """The seconds of a time such as `2h 1m 5s`."""
+    units = {"h": 3600, "m": 60, "s": 1}
+    return sum(int(part[:-1]) * units[part[-1]] for part in text.split())
+
+
 def parse_perfdata(text: str) -> dict[str, str]:
     """The values by label; fails on what the guidelines do not allow."""
     found, at = {}, 0

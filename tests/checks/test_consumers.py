@@ -20,9 +20,10 @@ from beanwatch.checks.lib.source import LiveSource
 from beanwatch.config import Config
 from beanwatch.queues.consumers import Consumers
 from beanwatch.queues.servers import Server, parse_server
-from beanwatch.store.heartbeats import WORKERS_KEY, Heartbeat, Worker, encode_heartbeat, worker_key
+from beanwatch.store.heartbeats import WORKERS_KEY, Worker, encode_heartbeat, worker_key
 from tests.checks.conftest import Check
 from tests.real import Beanstalkd, Proxy, Redis, wait_until
+from tests.records import make_beat
 
 OK, WARNING, CRITICAL, UNKNOWN = range(4)
 
@@ -252,7 +253,7 @@ def beat(redis: Redis, worker: str, *queues: str, age: float = 0.0, **fields: st
         seconds, micros = client.time()
         now = seconds + micros / 1e6
         times = {"beat_at": now, "loop_at": now, "started_at": now - 9000}
-        record = Heartbeat(queues=queues, **{"state": "idle", **fields, **times})
+        record = make_beat(queues=queues, **{"state": "idle", **fields, **times})
         client.set(worker_key(worker), encode_heartbeat(record))
         client.zadd(WORKERS_KEY, {worker: now - age})
 
@@ -291,7 +292,7 @@ def test_a_worker_that_beats_but_is_not_connected_is_named(
         (
             {"a": "dead", "b": "idle"},
             0,
-            "b sends heartbeats but is not connected to this server, dead: a",
+            "b sends heartbeats but is not connected to this server, no heartbeat: a",
         ),
         ({"a": "dead", "b": "dead"}, 1, "connected but without a heartbeat: 1 of a, b"),
         ({"a": "dead", "b": "idle"}, 2, "connected but without a heartbeat: a"),
@@ -310,7 +311,7 @@ def test_what_the_heartbeats_add_is_the_cause(workers: dict[str, str], watching:
     found = []
     for name, state in workers.items():
         reason = "the disk is full" if state == "blocked" else ""
-        record = Heartbeat(beat_at=1, loop_at=1, state=state, reason=reason)
+        record = make_beat(beat_at=1, loop_at=1, state=state, reason=reason)
         found.append(Worker(name, 99 if state == "dead" else 0, record))
     said = ", ".join(explain_with_heartbeats(group_by_health(found), watching, "no_consumer"))
     assert said == words
@@ -395,17 +396,17 @@ def test_of_a_frozen_worker_nobody_says_that_it_takes_what_is_ready(
 def test_only_jobs_done_after_the_last_heartbeat_show_that_a_silent_worker_lives(
     deletes: int | None, before_age: float, verdict: str
 ):
-    workers = [Worker("a", 30.0, Heartbeat())]
+    workers = [Worker("a", 30.0, make_beat())]
     now = Consumers(ready=2, held=1, idle=0, consumers=1, deletes=10)
     before = now._replace(deletes=deletes)
     assert decide_silent(workers, now, before, before_age) == verdict
     assert decide_silent(workers, now, None, 0.0) == "silent"
-    assert decide_silent([Worker("a", 1.0, Heartbeat())], now, before, before_age) == ""
+    assert decide_silent([Worker("a", 1.0, make_beat())], now, before, before_age) == ""
 
 
 def test_a_worker_that_said_goodbye_is_neither_frozen_nor_missing():
-    dead, over = Heartbeat(), Heartbeat(is_over=True)
-    killed = Heartbeat(last_words="x (job 7) ran past its hard deadline")
+    dead, over = make_beat(), make_beat(is_over=True)
+    killed = make_beat(last_words="x (job 7) ran past its hard deadline")
     workers = [Worker(f"w{n}", 300.0, beat) for n, beat in enumerate((dead, over, killed))]
     assert group_by_health(workers) == WorkersByHealth(["w0"], [], {}, [])
 

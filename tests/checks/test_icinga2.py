@@ -54,7 +54,7 @@ def test_icinga_validates_runs_and_notifies(site: Site, tmp_path: Path):
     beat(site.redis, "web1.a", interval=1000.0)
     with MailingIcinga(tmp_path / "icinga2", site) as icinga:
         report = icinga.verify()
-        for count, kind in ((12, "Services"), (10, "CheckCommands"), (10, "Dependencies")):
+        for count, kind in ((13, "Services"), (10, "CheckCommands"), (10, "Dependencies")):
             assert f"Instantiated {count} {kind}" in report or kind == "CheckCommands"
         site.bury()
 
@@ -69,6 +69,11 @@ def test_icinga_validates_runs_and_notifies(site: Site, tmp_path: Path):
         wait_until(lambda: has("RECOVERY", "buried of images", "OK"), timeout=90)
         site.beanstalkd.kill()
         wait_until(lambda: has("PROBLEM", "queue server", "CRITICAL"), timeout=90)
+        # What is not known is shown as UNKNOWN, and alerts nobody: neither during the outage, nor
+        # when the server is back, before the next check.
+        wait_until(lambda: set(states_of_queues(icinga)) == {UNKNOWN}, timeout=90)
+        site.beanstalkd.start()
+        wait_until(lambda: set(states_of_queues(icinga)) == {OK}, timeout=90)
         assert "UNKNOWN" not in icinga.alerts
         # One dead Redis is one alert, too.
         site.redis.kill()
@@ -76,6 +81,13 @@ def test_icinga_validates_runs_and_notifies(site: Site, tmp_path: Path):
         site.redis.start()
         wait_until(lambda: has("RECOVERY", "redis", "OK"), timeout=90)
         assert "\tUNKNOWN\t" not in icinga.alerts
+
+
+OK, UNKNOWN = 0, 3
+
+
+def states_of_queues(icinga: Icinga) -> list[int]:
+    return [state for name, state in icinga.states().items() if " of " in name]
 
 
 def test_icinga_takes_passive_results_and_alerts_when_there_are_none(site: Site, tmp_path: Path):

@@ -170,7 +170,7 @@ def test_services_are_made_of_the_configuration_and_of_what_is_there(
     assert own == {"queues": {"q1": ["default", "found"]}, "workers": [], "jobs": []}
     assert run("beanwatch", "install", "nagios", *argv[:4], *argv[5:])[0] == 0
     services = (tmp_path / "root/etc/nagios4/conf.d/beanwatch-services.cfg").read_text()
-    assert "check_queue_depth!email.*\n" in services
+    assert "check_queue_depth!email.*!--services /etc/beanwatch/services-nagios.json\n" in services
     assert f"_BEANWATCH_OPTIONS  -t 10 --config {config}\n" in services
 
 

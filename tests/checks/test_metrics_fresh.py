@@ -2,10 +2,21 @@
 
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from beanwatch.checks.metrics_fresh import newest_age, parse_series
+from beanwatch.checks.lib.plugin import Unknown
+from beanwatch.checks.lib.plugin_process import PluginOutput
+from beanwatch.checks.metrics_fresh import (
+    Series,
+    newest_age,
+    parse_series,
+    parser,
+    with_live_graphite,
+)
+from beanwatch.cli.lib.probes.render import parse_render
+from beanwatch.config import Config
 from beanwatch.net.http import HttpError, parse_response
 from tests.checks.conftest import Check
 from tests.real import Graphite, HttpSink, wait_until
@@ -54,16 +65,59 @@ def test_an_error_of_graphite_is_unknown_and_hides_the_password(check: Check):
     assert "secret" not in str(answer)
 
 
-def test_the_newest_point_is_the_last_with_a_value():
-    assert newest_age([[1.0, 100], [None, 110]], 130.0) == 30
-    assert newest_age([[None, 100]], 130.0) is None
-    assert newest_age([[1.0, 140]], 130.0) == 0  # of a clock ahead of ours
+def test_the_newest_point_is_the_last_with_a_value_by_graphites_clock():
+    assert newest_age([[1.0, 100], [None, 110], [None, 120]]) == 20
+    assert newest_age([[None, 100]]) is None
+    assert newest_age([]) is None
+    assert newest_age([[1.0, 140]]) == 0
 
 
-@pytest.mark.parametrize("body", [b"", b"{}x", b'[{"target": "a"}]', b"[1]", b"[[[[", b"null"])
+@pytest.mark.parametrize("skew", [-1800, 1800])
+def test_a_wrong_clock_of_the_monitoring_host_changes_nothing(
+    monkeypatch: pytest.MonkeyPatch, graphite: Graphite, prefix: str, skew: int
+):
+    """A slow clock would hide that no points arrive, and a fast one would be a false alert."""
+    now = time.time()
+    for name, age in (("fresh", 0), ("stale", 400)):
+        graphite.send(f"{prefix}.collector.{name}.success", 1, now - age)
+    monkeypatch.setattr(time, "time", lambda: now + skew)
+    options = parser().parse_args(["--graphite-url", graphite.url, "--prefix", prefix])
+    options.timeout, options.timeout_state = 10.0, Unknown
+    check = with_live_graphite(options, Config(), PluginOutput("metrics_fresh"))
+
+    def ages() -> dict[str, float]:
+        return {metric.value.name.split(".")[2]: metric.value.age for metric in found()}
+
+    def found() -> list[Any]:
+        return [one for one in check.resources[0].probe() if isinstance(one.value, Series)]
+
+    wait_until(lambda: len(ages()) == 2)
+    assert 0 <= ages()["fresh"] < 100
+    assert 390 <= ages()["stale"] < 500
+
+
+def test_the_age_of_a_test_metric_in_doctor_is_by_graphites_clock_too():
+    body = b'[{"target": "a", "datapoints": [[1, 100], [null, 110], [null, 120]]}]'
+    (series,) = parse_render(body)
+    assert series.end - series.points[-1][1] == 20
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{}x",
+        b'[{"target": "a"}]',
+        b"[1]",
+        b"[[[[",
+        b"null",
+        b'[{"target": "a", "datapoints": [[1, NaN]]}]',
+        b'[{"target": "a", "datapoints": [[1, 1e999]]}]',
+    ],
+)
 def test_what_is_no_answer_of_the_render_api_is_said(body: bytes):
     with pytest.raises(HttpError, match="the reply is not the JSON of its render API"):
-        parse_series(body, 0)
+        parse_series(body)
 
 
 @pytest.mark.parametrize(

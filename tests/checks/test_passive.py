@@ -8,11 +8,12 @@ import pytest
 
 from beanwatch.checks.lib.memory import FileMemory
 from beanwatch.checks.lib.output import PluginResult
-from beanwatch.checks.lib.passive import PassiveRound, ServiceResult, poll
+from beanwatch.checks.lib.passive import PassiveRound, ServiceResult
 from beanwatch.checks.lib.plugin_process import PluginOutput
+from beanwatch.checks.lib.polled_source import poll
 from beanwatch.checks.lib.services import Service, list_own, plan_services
 from beanwatch.checks.lib.source import LiveSource
-from beanwatch.cli.passive import MAX_NSCA_LINE, PIPE_BUF, format_nsca, one_line
+from beanwatch.cli.lib.submit import MAX_NSCA_LINE, PIPE_BUF, format_nsca, one_line
 from beanwatch.config.reader import load
 from beanwatch.queues.servers import Server, parse_server, resolve_servers
 from tests.checks.conftest import parse_output
@@ -106,6 +107,49 @@ def test_a_queue_that_is_gone_is_reported_on_all_the_same(site: Site):
     for _ in range(2):
         found = results(site.beanwatch("passive", "--once", "--discover"))
         assert found["depth of soon.gone"][0] == 0
+
+
+def put(site: Site, *queues: str) -> None:
+    """Put a job that no consumer takes, which is CRITICAL."""
+    for queue in queues:
+        with site.beanstalkd.client(use=queue) as client:
+            client.put("x")
+
+
+def stuck(said: str) -> dict[str, str]:
+    """The texts of the services about consumers that are CRITICAL."""
+    found = results(said).items()
+    return {name: text for name, (code, text) in found if code == 2 and "consumers" in name}
+
+
+def test_each_queue_belongs_to_one_service(site: Site):
+    """Of several that match, so that one cause is one alert."""
+    with site.config.open("a") as config:
+        for glob in ("email.*", "*.bulk", "email.bulk"):
+            config.write(f'[queues."{glob}".depth]\ncritical = 100\n')
+    queues = {"email.bulk": "email.bulk", "email.x": "email._", "sms.bulk": "_.bulk"}
+    queues["other"] = "other queues"
+    put(site, *queues)
+    found = stuck(site.beanwatch("passive", "--once"))
+    assert set(found) == {f"consumers of {label}" for label in queues.values()}
+    for queue in queues:
+        assert sum(f"{queue}: " in text for text in found.values()) == 1, queue
+
+
+def test_a_queue_that_comes_later_belongs_to_one_service(site: Site):
+    """Nagios has no service of its own for it: the catch-all service alerts, and no other."""
+    put(site, "early")
+    argv = ("passive", "--once", "--discover")
+    assert set(stuck(site.beanwatch(*argv))) == {"consumers of early"}
+    put(site, "late")
+    count(site.redis, "images", "late", buried=50)
+    said = site.beanwatch(*argv)
+    assert set(stuck(said)) == {"consumers of early", "consumers of other queues"}
+    found = results(said)
+    assert not any("late" in name for name in found)
+    assert {name for name, (code, _) in found.items() if "fail" in name and code} == {
+        "job failures"
+    }
 
 
 def test_two_of_them_do_not_destroy_each_others_memory(site: Site, tmp_path: Path):

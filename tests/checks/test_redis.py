@@ -3,7 +3,12 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from beanwatch.checks.redis import decide
+from beanwatch.config import Threshold
+from beanwatch.net.redis_info import RedisState
 from beanwatch.net.redis_url import WRITE_REFUSALS
 from tests.checks.conftest import Check
 from tests.checks.test_redis_writes import USERS, url_of
@@ -44,7 +49,7 @@ def test_used_memory_is_judged_by_its_limits(check: Check, redis_server: Redis, 
     assert check("redis", "--redis", url).code == OK
     answer = check("redis", "--redis", url, "-w", "30")
     assert answer.code == WARNING
-    assert " % of Redis's maxmemory is used (limit 30 %)" in answer.text
+    assert " % of its maxmemory is used (limit 30 %)" in answer.text
     assert 40 < float(answer.perfdata["memory"].removesuffix("%")) < 90
     config = tmp_path / "beanwatch.toml"
     config.write_text(f'[redis]\nurl = "{url}"\n[checks.redis]\ncritical = 30\n')
@@ -52,6 +57,17 @@ def test_used_memory_is_judged_by_its_limits(check: Check, redis_server: Redis, 
     # A cache is always full, and takes writes all the same.
     client.config_set("maxmemory-policy", "volatile-lru")
     assert check("redis", "--redis", url, "-w", "30").code == OK
+
+
+@given(st.integers(0, 10_000), st.integers(0, 100))
+def test_no_alert_says_that_80_percent_are_over_a_limit_of_80(used: int, limit: int):
+    """What is shown is what is judged."""
+    info = {"used_memory": str(used), "maxmemory": "10000", "role": "master"}
+    found = list(decide(RedisState("", info), Threshold(critical=str(limit))))
+    shown = round(100 * (used / 10000), 1)
+    assert [text for _, text in found] == (
+        [f"{shown:g} % of its maxmemory is used (limit {limit} %)"] if shown > limit else []
+    )
 
 
 @pytest.mark.parametrize("policy", ["allkeys-lru", "allkeys-random", "volatile-ttl"])
@@ -105,6 +121,6 @@ def test_a_user_who_may_not_find_out_is_unknown_until_heartbeats_arrive(
     url = url_of(redis_server, USERS["no writes"].replace("+info", ""))
     answer = check("redis", "--redis", url)
     assert answer.code == UNKNOWN
-    assert "may run neither INFO nor SET beanwatch:probe" in answer.text
+    assert "may run neither INFO nor SET {beanwatch}:probe" in answer.text
     beat(redis_server, "web1.a")
     assert check("redis", "--redis", url).code == OK

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from beanwatch.cli.lib.submit import MAX_NSCA_HOST, MAX_NSCA_SERVICE
 from tests.checks.conftest import parse_output
 from tests.checks.site import Site
 from tests.real import Beanstalkd, Nagios, Redis, Server, closed_port, wait_until
@@ -139,6 +140,34 @@ def test_nsca_delivers_passive_results(site: Site, tmp_path: Path):
         assert status["long_plugin_output"].startswith(
             r"What to do: beanwatch runbook queue-buried\n"
         )
+
+
+def test_nsca_gets_no_name_that_it_would_cut(site: Site, run, tmp_path: Path):
+    """It would cut it without a word, and Nagios would know no such host."""
+    sender, pipe = tmp_path / "send_nsca.cfg", tmp_path / "commands"
+    sender.write_text("encryption_method=1\npassword=secret\n")
+    os.mkfifo(pipe)
+    fits, long = "h" * MAX_NSCA_HOST, "i" * (MAX_NSCA_HOST + 1)
+    worker = "w" * MAX_NSCA_SERVICE
+    site.config.write_text(
+        f'[servers]\n{fits} = "{site.beanstalkd.address}"\n{long} = "127.0.0.1:1"\n'
+        f'[redis]\nurl = "{site.redis.url}"\n[workers]\nexpected = ["web1.{worker}"]\n'
+    )
+    reader = os.open(pipe, os.O_RDWR | os.O_NONBLOCK)
+    with Nsca(tmp_path / "nsca", pipe) as nsca:
+        argv = ("--to", "nsca", "--monitor", f"127.0.0.1:{nsca.port}", "--nsca-config", sender)
+        code, out, err = run("beanwatch", "passive", "--once", *argv, "--config", site.config)
+        assert (code, out) == (1, "")
+        assert err.startswith("beanwatch: submitted only ")
+        assert f"the name of host '{long}' is longer than the 63 bytes that NSCA carries" in err
+        assert f"service 'worker web1.{worker}' is longer than the 127 bytes" in err
+        got = b""
+        while b"job failures" not in got:
+            got += wait_until(lambda: os.read(reader, 65536), 20)
+    os.close(reader)
+    hosts = {line.split(b";")[1] for line in got.splitlines()}
+    assert hosts == {fits.encode()}
+    assert b"worker web1." not in got
 
 
 def output(nagios: Nagios, service: str) -> str:

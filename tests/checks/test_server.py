@@ -95,6 +95,19 @@ def test_a_draining_server_is_a_warning(check: Check, beanstalkd: Beanstalkd):
     assert "is draining: it accepts no new jobs" in answer.text
 
 
+def test_answers_is_ok_or_critical_whatever_other_problems_there_are(
+    check: Check, beanstalkd: Beanstalkd
+):
+    argv = ("queue_server", "--server", beanstalkd.address, "--answers", "-c", "0")
+    os.kill(beanstalkd.pid, signal.SIGUSR1)  # it drains
+    answer = check(*argv)
+    assert (answer.code, "up for" in answer.text) == (OK, True)
+    beanstalkd.restart()
+    assert check(*argv).code == OK
+    beanstalkd.kill()
+    assert check(*argv).code == CRITICAL
+
+
 def test_a_dead_server_is_critical_beside_a_live_one(check: Check, beanstalkd: Beanstalkd):
     arguments = ("--server", beanstalkd.address, "--server", "127.0.0.1:1", *SETTLED)
     answer = check("queue_server", *arguments)

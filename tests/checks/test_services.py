@@ -1,6 +1,7 @@
 """Each queue, worker and kind of job has a service of its own, or is judged by a catch-all one."""
 
 import json
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ from hypothesis import strategies as st
 
 from beanwatch.checks.lib.icinga_files import icinga_hosts, icinga_value
 from beanwatch.checks.lib.nagios_files import command_words, nagios_services, nrpe_services
-from beanwatch.checks.lib.own_services import OwnServices, parse_own_services
+from beanwatch.checks.lib.own_services import OwnServices, owner_finder, parse_own_services
+from beanwatch.checks.lib.service_names import EVERY_QUEUE
 from beanwatch.checks.lib.services import Service, has_safe_names, list_own, plan_services
 from beanwatch.config.reader import parse
 from beanwatch.queues.servers import resolve_servers
@@ -63,6 +65,26 @@ def test_each_expected_worker_each_group_and_each_kind_of_job_has_a_service():
     assert job == ["check_job_failures", "images", "--job crop"]
     rest = command_words(found["age of other queues"], "/etc/list")
     assert rest == ["check_queue_age", "*", "--services /etc/list"]
+
+
+globs = st.text("ab*?", min_size=1, max_size=4)
+
+
+@given(st.lists(globs, unique=True, max_size=6), st.text("ab", min_size=1, max_size=4))
+def test_a_queue_belongs_to_its_own_name_or_to_the_first_glob_that_matches(
+    entries: list[str], queue: str
+):
+    entries = [entry for entry in entries if entry != EVERY_QUEUE]
+    own = list_own(Service("h", entry, "queue_depth", queue=entry) for entry in entries)
+    owner = owner_finder(own.queues.get("h", ()))(queue)
+    matching = [entry for entry in entries if fnmatchcase(queue, entry)]
+    assert owner == (queue if queue in entries else next(iter(matching), None))
+
+
+def test_a_service_for_a_glob_knows_what_has_other_services():
+    services = plan()
+    assert command_words(services["age of email._"], "/l")[-1] == "--services /l"
+    assert command_words(services["age of images"], "/l")[1:] == ["images"]
 
 
 def test_a_glob_has_a_service_only_where_queues_are_not_discovered():
@@ -239,11 +261,11 @@ def test_the_rest_of_the_workers_has_no_worker_with_a_service_of_its_own(
     beat(redis_server, "web1.image-1", age=99.0)
     answer = check("worker_heartbeat", *arguments)
     assert answer.code == CRITICAL
-    assert "web1.image-1: dead" in answer.text
+    assert "web1.image-1: no heartbeat" in answer.text
     assert "mail-1" not in answer.text
     answer = check("worker_heartbeat", "--config", config, "--worker", "web1.mail-1")
     assert answer.code == CRITICAL
-    assert answer.text.startswith("WORKER_HEARTBEAT CRITICAL - web1.mail-1: dead, no heartbeat")
+    assert answer.text.startswith("WORKER_HEARTBEAT CRITICAL - web1.mail-1: no heartbeat")
 
 
 def test_of_a_group_only_the_number_of_live_workers_counts(
@@ -263,7 +285,7 @@ def test_of_a_group_only_the_number_of_live_workers_counts(
     beat(redis_server, "k8s.c", age=99.0)
     answer = check("worker_heartbeat", *arguments)
     assert answer.code == CRITICAL
-    assert answer.text.endswith(" - k8s.*: 1 live worker, 2 are expected, dead: k8s.a, k8s.c")
+    assert answer.text.endswith(": 1 live worker, 2 are expected, no heartbeat: k8s.a, k8s.c")
 
 
 def test_limits_on_the_number_of_all_workers_do_not_judge_a_single_one(

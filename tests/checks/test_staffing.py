@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from beanwatch.store.heartbeats import WORKERS_KEY, Heartbeat, encode_heartbeat, worker_key
+from beanwatch.store.heartbeats import WORKERS_KEY, encode_heartbeat, worker_key
 from beanwatch.store.run_totals import RunTotals
 from tests.checks.conftest import Answer
 from tests.real import Beanstalkd, Redis, closed_port, wait_until
+from tests.records import make_beat
 
 Check = Callable[..., Answer]
 MEAN = 2.0  # seconds
@@ -20,7 +21,7 @@ def beat(redis: Redis, worker: str, server: str, *, runs: int | None = 50) -> No
     with redis.client() as client:
         seconds, micros = client.time()
         now = seconds + micros / 1e6
-        record = Heartbeat(
+        record = make_beat(
             queues=("mail",),
             server=server,
             state="idle",

@@ -19,10 +19,9 @@ end = os._exit
 os._exit = lambda _: (os.write(2, " ".join(sys.modules).encode()), end(0))
 """
 CHECK = SHOW + "from beanwatch.checks.lib import launch; launch.start(sys.argv.pop(1))"
-# What every plugin needs that uses nagiosplugin, named tuples and sockets.
+# What every plugin needs that uses nagiosplugin, named tuples and sockets, but not `typing`.
 NEEDED = SHOW + (
-    "import argparse, gc, importlib, nagiosplugin, socket, typing;"
-    "argparse.ArgumentParser(); os._exit(0)"
+    "import argparse, gc, importlib, nagiosplugin, socket;argparse.ArgumentParser(); os._exit(0)"
 )
 # The packages of beanwatch below the checks, and which of their modules a check imports.
 BELOW = ("cli", "config", "collectors", "fleet", "net", "queues", "store", "telemetry", "worker")

@@ -69,10 +69,11 @@ def test_icinga_accepts_the_teams_and_every_kind_of_service(site: Site, tmp_path
     icinga = Icinga(tmp_path / "icinga2", site)
     with icinga:
         report = icinga.verify()
-        # Four checks of four queues and of the rest; 1 server; 1 Redis; 3 of workers; 2 of jobs.
-        for number, kind in ((27, "Services"), (25, "Dependencies"), (2, "ServiceGroups")):
+        # 4 checks of 4 queues and of the rest; 2 of the server, 1 of Redis, 3 of workers, 2 of jobs
+        for number, kind in ((28, "Services"), (25, "Dependencies"), (2, "ServiceGroups")):
             assert f"Instantiated {number} {kind}" in report
-        # One for each service; two more for the nine of the team: eight of queues, one of jobs.
+        # One for each service but `queue server answers`; two more for the team's eight of queues
+        # and one of jobs.
         assert f"Instantiated {27 + 2 * 9} Notifications" in report
 
         def has(service: str, words: str) -> bool:

@@ -17,6 +17,7 @@ import pytest
 from beanwatch.queues.servers import short_host
 from tests.collector.parts import Sink
 from tests.real import ROOT, Beanstalkd, Graphite, Proxy, Redis, closed_port, wait_until
+from tests.records import make_beat
 
 Run = Callable[..., Any]
 
@@ -374,10 +375,10 @@ def test_systemd_is_told_ready_alive_and_stopping(
 def test_workers_are_sent_from_their_heartbeats(
     beanstalkd: Beanstalkd, redis_server: Redis, sink: Sink, run: Run, tmp_path: Path
 ):
-    from beanwatch.store.heartbeats import WORKERS_KEY, Heartbeat, encode_heartbeat, worker_key
+    from beanwatch.store.heartbeats import WORKERS_KEY, encode_heartbeat, worker_key
 
     now = time.time()
-    alive = Heartbeat(
+    alive = make_beat(
         state="idle", interval=20, beat_at=now, loop_at=now, restarts=3, disk_free=1 << 30
     )
     with redis_server.client() as client:

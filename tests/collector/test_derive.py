@@ -18,15 +18,17 @@ from beanwatch.collectors.poll.derive import (
     server_values,
 )
 from beanwatch.collectors.poll.samples import QueueSample, ServerSamples
+from beanwatch.queues import servers
 from beanwatch.queues.beanstalkd.stats import ImplausibleValues, parse_stats, read_tube, to_server
 from beanwatch.queues.consumers import CODES
 from beanwatch.queues.model import NOTHING, QueueState, ServerState
 from beanwatch.queues.registry import find_system
+from beanwatch.queues.servers import resolve_servers
 from beanwatch.telemetry.series import QUEUE, SERVER
 from tests.queues.formats import SERVERS, TUBES
 
 BEANSTALKD = find_system("beanstalkd")
-ZEROS = {name: 0 for name in QUEUE_MEASURES if BEANSTALKD.can_tell(name)}
+ZEROS = {name: 0 for name in QUEUE_MEASURES if name in BEANSTALKD.queue_fields}
 RUNNING = ServerState(reserved=0)
 
 
@@ -182,13 +184,21 @@ def test_every_measure_of_a_queue_and_no_other_is_there():
     assert set(values) - set(state.native) == set(QUEUE.names) - {"workers_needed"}
 
 
-def test_an_absent_queue_has_the_measures_that_its_system_can_tell_as_zeros():
-    absent = absent_queue(BEANSTALKD)
+def test_an_absent_queue_has_the_measures_that_its_server_can_tell_as_zeros(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    (server,) = resolve_servers({"q1": "127.0.0.1"})
+    absent = absent_queue(server)
     assert set(absent) == set(QUEUE.names) - {"redeliveries"}
     assert set(absent.values()) == {0}
-    assert absent_queue(BEANSTALKD._replace(absent_is_empty=False)) == {}
-    only_ready = BEANSTALKD._replace(queue_fields=frozenset(("ready",)))
-    assert set(absent_queue(only_ready)) & set(QUEUE_MEASURES) == {"ready"}
+    config = server.config._replace(unknown=("delayed", "paused"))
+    assert absent.keys() - absent_queue(server._replace(config=config)).keys() == {"delayed"}
+    for changed, left in (
+        (BEANSTALKD._replace(absent_is_empty=False), set()),
+        (BEANSTALKD._replace(queue_fields=frozenset(("ready",))), {"ready"}),
+    ):
+        monkeypatch.setattr(servers, "find_system", lambda scheme, layout, system=changed: system)
+        assert set(absent_queue(server)) & set(QUEUE_MEASURES) == left
 
 
 @pytest.mark.parametrize("version", SERVERS)

@@ -11,9 +11,10 @@ from beanwatch.collectors.poll import fleet_totals
 from beanwatch.collectors.poll.fleet_totals import FleetTotals
 from beanwatch.collectors.poll.run_history import WINDOW
 from beanwatch.queues.servers import Server, parse_server
-from beanwatch.store.heartbeats import Heartbeat, Worker
+from beanwatch.store.heartbeats import Worker
 from beanwatch.store.run_totals import QueueRuns, RunTotals, add_totals, summarize
 from beanwatch.store.workers_needed import BUSY_SHARE, workers_needed
+from tests.records import make_beat
 
 ADDRESS = "queue1:11300"
 SERVERS = [Server("q1", parse_server(ADDRESS)), Server("q2", parse_server("queue2:11300"))]
@@ -43,7 +44,7 @@ class Fleet:
             "started_at": 5.0,
             "beat_at": 5.0 + age,
         }
-        return Worker(f"web1.{name}", 0.0, Heartbeat(**{**kinds, **fields}))
+        return Worker(f"web1.{name}", 0.0, make_beat(**{**kinds, **fields}))
 
     def runs(self, outcome: str = "ok", server: str = "q1") -> int | None:
         found = dict(self.totals.sums()).get((server, "mail", "send"))

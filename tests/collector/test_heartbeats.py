@@ -9,8 +9,15 @@ from hypothesis import strategies as st
 
 from beanwatch.collectors.poll.worker_series import derive_workers
 from beanwatch.store.health import HEALTH, UNKNOWN, decide_health
-from beanwatch.store.heartbeats import Heartbeat, decode_heartbeat, encode_heartbeat, make_worker
+from beanwatch.store.heartbeats import (
+    NO_HEARTBEAT,
+    Heartbeat,
+    decode_heartbeat,
+    encode_heartbeat,
+    make_worker,
+)
 from beanwatch.store.records import RecordError
+from tests.records import make_beat, make_job
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
@@ -19,14 +26,29 @@ VALUES = st.recursive(
 )
 
 
+NOW = 1_800_000_000.0
+SMALLEST = {
+    "v": 2, "instance": "x", "host": "web1", "name": "a", "pid": 7, "state": "idle",
+    "loop_at": NOW, "beat_at": NOW,
+}  # fmt: skip
+
+
+def health(**fields: object) -> str:
+    """The health of a worker with these fields in its record."""
+    worker = make_worker("web1.a", 0.1, json.dumps(SMALLEST | fields).encode())
+    assert not worker.problem
+    return decide_health(worker)
+
+
 def test_what_is_written_is_read():
-    record = Heartbeat(host="web1", queues=("a", "b"), beat_at=1.5, progress=(1, 2), is_over=True)
+    job = make_job(progress=(1, 2), cpu=0.5)
+    record = make_beat(host="web1", queues=("a", "b"), beat_at=1.5, jobs=(job,), is_over=True)
     assert decode_heartbeat(encode_heartbeat(record)) == record
 
 
 @given(st.dictionaries(st.sampled_from(Heartbeat._fields), VALUES))
 def test_any_record_is_a_heartbeat_of_which_all_follows_or_is_rejected(record: dict[str, object]):
-    worker = make_worker("w", 0.0, json.dumps(record).encode())
+    worker = make_worker("w", 0.0, json.dumps(SMALLEST | record).encode())
     assert (decide_health(worker) in HEALTH) == (not worker.problem)
     assert (decide_health(worker) == UNKNOWN) == bool(worker.problem)
     assert bool(worker.heartbeat is None) == bool(worker.problem)
@@ -44,34 +66,60 @@ def test_any_record_is_a_heartbeat_of_which_all_follows_or_is_rejected(record: d
         (b"\xff", "it is not JSON"),
         (b"[]", "it is not a JSON object"),
         (b"7", "it is not a JSON object"),
-        (b'{"beat_at": 1e999}', "field 'beat_at': the number is not finite, or too large"),
-        (b'{"beat_at": NaN}', "field 'beat_at': the number is not finite, or too large"),
-        (b'{"beat_at": "now"}', "field 'beat_at': expected a number, not a text"),
-        (b'{"pid": 1.5}', "field 'pid': expected a whole number, not a number with a fraction"),
-        (b'{"pid": true}', "field 'pid': expected a whole number, not true or false"),
-        (b'{"is_over": 1}', "field 'is_over': expected true or false, not a whole number"),
-        (b'{"queues": "email"}', "field 'queues': expected a list of texts, not a text"),
-        (b'{"queues": [1]}', "field 'queues': expected a list of texts, but one has another type"),
-        (
-            b'{"progress": [1, null]}',
-            "field 'progress': expected a list of whole numbers, but one has another type",
-        ),
-        (
-            b'{"disk_free": 0.5}',
-            "field 'disk_free': expected a whole number, not a number with a fraction",
-        ),
-        (b'{"note": {}}', "field 'note': expected a text, not an object"),
+        (b"{}", "v is missing"),
+        (b'{"v": null}', "v is missing"),
     ],
 )
-def test_a_record_is_rejected_with_the_field_and_the_reason(body: bytes, reason: str):
+def test_what_is_no_record_is_rejected_with_the_reason(body: bytes, reason: str):
     with pytest.raises(RecordError) as caught:
         decode_heartbeat(body)
     assert str(caught.value) == reason
     assert make_worker("w", 1.0, body).problem == reason
 
 
+@pytest.mark.parametrize(
+    ("field", "reason"),
+    [
+        ('"v": 3', "v: the record is of version 3, this beanwatch reads 2"),
+        ('"v": 1', "v: expected 2, the version of the record"),
+        ('"v": true', "v: expected 2, the version of the record"),
+        ('"loop_at": null', "loop_at is missing"),
+        ('"beat_at": 1e999', "beat_at: the number is not finite, or too large"),
+        ('"beat_at": NaN', "beat_at: the number is not finite, or too large"),
+        ('"beat_at": "now"', "beat_at: expected a number, not a text"),
+        ('"pid": 1.5', "pid: expected a whole number, not a number with a fraction"),
+        ('"pid": true', "pid: expected a whole number, not true or false"),
+        ('"is_over": 1', "is_over: expected true or false, not a whole number"),
+        ('"queues": "email"', "queues: expected a list of texts, not a text"),
+        ('"queues": [1]', "queues: expected a list of texts, but one has another type"),
+        (
+            '"recycled_at": [1, null]',
+            "recycled_at: expected a list of whole numbers, but one has another type",
+        ),
+        ('"disk_free": 0.5', "disk_free: expected a whole number, not a number with a fraction"),
+        ('"cpu": "1"', "cpu: expected a number, not a text"),
+        ('"reason": {}', "reason: expected a text, not an object"),
+        ('"jobs": {}', "jobs: expected a list of at most 1000 jobs"),
+        ('"jobs": [7]', "jobs[0] is not a JSON object"),
+        ('"jobs": [{"id": 1}, {}]', "jobs[1].id is missing"),
+        ('"jobs": [{"id": 1.5}]', "jobs[0].id: expected a text or a whole number"),
+        ('"jobs": [{"id": 1, "note": 2}]', "jobs[0].note: expected a text, not a whole number"),
+    ],
+)
+def test_a_record_is_rejected_with_the_field_and_the_reason(field: str, reason: str):
+    body = b"%b, %b}" % (json.dumps(SMALLEST)[:-1].encode(), field.encode())
+    assert make_worker("w", 1.0, body).problem == reason
+
+
 def test_fields_of_a_newer_worker_are_left_out_and_missing_ones_have_defaults():
-    assert decode_heartbeat(b'{"name": "w1", "colour": "red"}') == Heartbeat(name="w1")
+    found = decode_heartbeat(json.dumps(SMALLEST | {"colour": "red"}).encode())
+    assert found == Heartbeat(**SMALLEST)
+
+
+@pytest.mark.parametrize("name", SMALLEST)
+def test_a_record_without_a_required_field_says_which_one_it_lacks(name: str):
+    body = json.dumps({key: value for key, value in SMALLEST.items() if key != name}).encode()
+    assert make_worker("w", 1.0, body).problem == f"{name} is missing"
 
 
 def test_without_a_record_there_is_no_problem_to_name():
@@ -82,35 +130,48 @@ def test_without_a_record_there_is_no_problem_to_name():
 def test_a_record_of_another_program_may_have_floats_and_null_and_lack_times():
     record = {
         "host": "web1", "pid": 815.0, "queues": ["email"], "state": "idle", "note": None,
-        "progress": [3.0, 7], "beat_at": 1_800_000_000, "disk_free": 1.5e9, "interval": 1,
-        "job": None, "language": "php",
+        "beat_at": 1_800_000_000, "loop_at": 1_800_000_000, "disk_free": 1.5e9, "interval": 1,
+        "jobs": [{"id": 7.0, "uuid": None, "progress": [3.0, 7]}], "language": "php",
+        "name": "a", "instance": "x", "v": 2.0,
     }  # fmt: skip
     worker = make_worker("web1.a", 0.5, json.dumps(record).encode())
     assert worker.problem == ""
-    assert worker.heartbeat == Heartbeat(
+    assert worker.heartbeat == NO_HEARTBEAT._replace(
+        instance="x",
         host="web1",
+        name="a",
         pid=815,
         queues=("email",),
         state="idle",
-        progress=(3, 7),
+        jobs=(make_job(progress=(3, 7)),),
+        loop_at=1_800_000_000.0,
         beat_at=1_800_000_000.0,
         disk_free=1_500_000_000,
     )
     assert decide_health(worker) == "idle"
-    assert decode_heartbeat(b'{"progress": null}') == Heartbeat()
 
 
 def test_a_missing_time_is_not_taken_for_a_long_one():
-    base = {"state": "busy", "queues": ["email"], "job": "send", "beat_at": 1_800_000_000.0}
-    for missing in ({}, {"reserve_timeout": 5}, {"deadline": 0}, {"loop_at": None}):
-        worker = make_worker("w", 0.1, json.dumps(base | missing).encode())
-        assert decide_health(worker) == "busy"
-    late = make_worker("w", 0.1, json.dumps(base | {"deadline": 1_700_000_000}).encode())
-    assert decide_health(late) == "hung"
+    job = {"id": "7", "name": "send"}
+    for more in ({}, {"deadline": 0}, {"deadline": None}, {"deadline": NOW + 1}):
+        found = health(state="busy", jobs=[job | more], loop_at=NOW - 3600)
+        assert found == "busy"
+    assert health(state="busy", jobs=[job, job | {"deadline": NOW - 1}]) == "hung"
+
+
+def test_a_loop_that_stands_still_is_hung_unless_it_runs_a_job():
+    late = {"loop_at": NOW - 61}
+    assert health(state="idle", **late) == "hung"
+    assert health(state="idle", loop_at=NOW - 59) == "idle"
+    assert health(state="idle", max_idle=62, **late) == "idle"
+    assert health(state="idle", max_idle=0, **late) == "idle", "its loop is not judged"
+    busy = {"state": "busy", "jobs": [{"id": "7"}], **late}
+    assert health(**busy) == "busy"
+    assert health(**busy, has_own_loop=True) == "hung"
 
 
 def test_a_free_disk_that_is_not_in_the_record_has_no_series():
-    worker = make_worker("web1.a", 0.1, b'{"state": "idle"}')
+    worker = make_worker("web1.a", 0.1, json.dumps(SMALLEST).encode())
     (_, values), _ = derive_workers("beanwatch", [worker])
     assert "disk_free" not in values
 

@@ -24,10 +24,11 @@ from beanwatch.queues.consumers import STATES
 from beanwatch.queues.model import QueueState, ServerState
 from beanwatch.queues.servers import Server, parse_server
 from beanwatch.store.health import HEALTH
-from beanwatch.store.heartbeats import Heartbeat, Worker
+from beanwatch.store.heartbeats import Worker
 from beanwatch.telemetry.prometheus import OPENMETRICS, Page, wants_openmetrics
 from beanwatch.telemetry.series import GROUPS
 from tests.real import Beanstalkd, closed_port, free_port, spawn, stop_process, wait_until
+from tests.records import make_beat
 
 BEANWATCH = str(Path(sys.executable).parent / "beanwatch")
 SERVER = Server("q1", parse_server("queue1:11300"))
@@ -153,7 +154,7 @@ def test_what_was_read_too_long_ago_is_left_out_and_its_age_stays(
     board: Board, clock: Clock
 ) -> None:
     board.post(poll(seen(QueueState("a", ready=1))))
-    board.post_workers([Worker("web1.mailer", 2.0, Heartbeat())])
+    board.post_workers([Worker("web1.mailer", 2.0, make_beat())])
     clock.now += 31
     samples = read(board.page())
     assert {name for name, _ in samples} == {"collector_poll_age_seconds"}
@@ -185,8 +186,8 @@ def test_queues_beyond_the_limit_share_one_name_and_are_counted(board: Board) ->
 def test_a_worker_has_the_time_of_its_last_beat_and_its_state(board: Board, clock: Clock) -> None:
     board.post_workers(
         [
-            Worker("web1.mailer", 2.0, Heartbeat(state="busy", loop_at=1, beat_at=1, restarts=2)),
-            Worker("web1.maker", 60.0, Heartbeat()),
+            Worker("web1.mailer", 2.0, make_beat(state="busy", loop_at=1, beat_at=1, restarts=2)),
+            Worker("web1.maker", 60.0, make_beat()),
             Worker("web2.x", 1.0, None, "the field state is missing"),
         ]
     )

@@ -85,6 +85,20 @@ def test_after_a_crash_of_carbon_the_last_two_intervals_are_sent_again_once():
     assert send(outbox) == ["q1.5.0"]
 
 
+def test_the_end_of_a_carbon_that_hung_for_long_confirms_what_it_read_and_ages_nothing():
+    now = 0.0
+    outbox = Outbox(clock=lambda: now, interval=10)
+    outbox.put(batch(0))
+    send(outbox)
+    now = 1.0
+    outbox.put(batch(1))
+    send(outbox, confirmed=False)
+    now = 1000.0  # it hung, and was killed: its kernel closed the connection, as it had read all
+    outbox.confirm()
+    outbox.replay()
+    assert send(outbox) == ["q1.0.0", "q1.1.0"]
+
+
 def test_a_part_that_was_confirmed_is_not_sent_again():
     outbox = Outbox()
     outbox.put(batch(0, points=3))

@@ -14,11 +14,12 @@ from beanwatch.cli.lib.queue_view import SORTS, sort_queues
 from beanwatch.fleet.overview import QueueRow
 from beanwatch.queues.base import ACTIONS
 from beanwatch.queues.model import QUEUE_FIELDS, SERVER_FIELDS
-from beanwatch.store.heartbeats import WORKERS_KEY, Heartbeat, encode_heartbeat, worker_key
+from beanwatch.store.heartbeats import WORKERS_KEY, encode_heartbeat, worker_key
 from beanwatch.store.ledger import buried_key
 from tests.collector.parts import Terminal
 from tests.queues.liar import Liar, Lie
 from tests.real import Beanstalkd, Redis, closed_port, wait_until
+from tests.records import make_beat
 
 Run = Callable[..., Any]
 
@@ -281,7 +282,7 @@ def test_a_record_of_a_buried_job_that_cannot_be_read_is_named(
     assert code == 0
     assert stderr == (
         "beanwatch: a record of a buried job cannot be read, so this job is left out: "
-        "field 'job': expected a text, not a whole number\n"
+        "job: expected a text, not a whole number\n"
     )
     assert counts(beanstalkd, "t") == (1, 0, 1)
 
@@ -325,7 +326,7 @@ def test_top_prints_one_picture_in_a_pipe(
     fill(beanstalkd, "quiet")
     gone = f"127.0.0.1:{closed_port()}"
     now = time.time()
-    beat = Heartbeat(state="blocked", reason="disk full", interval=20, beat_at=now, loop_at=now)
+    beat = make_beat(state="blocked", reason="disk full", interval=20, beat_at=now, loop_at=now)
     with redis_server.client() as client:
         client.zadd(WORKERS_KEY, {"web1.w1": now})
         client.set(worker_key("web1.w1"), encode_heartbeat(beat))

@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -16,11 +17,12 @@ from typing import NoReturn
 from rich.console import Console
 
 from tests.demo import pictures
-from tests.demo.all_queues import AllStage, scenes
+from tests.demo.all_queues import AllStage
 from tests.demo.detach import run_detached
 from tests.demo.director import Director
 from tests.demo.narrator import Narrator
 from tests.demo.programs import BIN, ProgramError
+from tests.demo.prometheus import PrometheusStage
 from tests.demo.scenes import SCENES
 from tests.demo.stage import Stage
 from tests.real import ROOT, StartupError, WaitError
@@ -46,10 +48,18 @@ def main(argv: list[str]) -> int:
         default="beanstalkd",
         help="all: every queue system, in place of the chain from beanstalkd to Graphite",
     )
+    parser.add_argument(
+        "--prometheus",
+        action="store_true",
+        help="also start Prometheus and Alertmanager, and wait for their alerts too",
+    )
     options = parser.parse_args(argv)
     if options.queues == "all":
+        if options.prometheus:
+            parser.error("--prometheus needs the chain from beanstalkd to Graphite")
         return play(kind=AllStage)
-    return run_detached(play) if options.keep else play()
+    kind = PrometheusStage if options.prometheus else Stage
+    return run_detached(partial(play, kind=kind)) if options.keep else play(kind=kind)
 
 
 def play(detach: Callable[[int], None] | None = None, kind: type[Stage] = Stage) -> int:
@@ -110,7 +120,7 @@ def play_scenes(stage: Stage, narrator: Narrator) -> int:
     stage.start_programs()
     stage.start_nagios()
     director.wait_until_all_is_ok()
-    for scene in scenes(stage) if isinstance(stage, AllStage) else SCENES:
+    for scene in stage.scenes():
         director.play(scene)
     narrator.chapter("Expected alerts, and when they arrived")
     narrator.scores(director.receipts, director.unexpected)
@@ -139,6 +149,7 @@ def copy_logs(directory: Path) -> None:
 
 def print_hints(stage: Stage, console: Console) -> None:
     """Print the commands with which to explore the running demo, and to stop it."""
+    hints = "\n".join(f"   {command}       # {text}" for command, text in stage.hints().items())
     console.print(
         f"""\
 All programs keep running, for two hours at most. To explore them:
@@ -147,9 +158,7 @@ All programs keep running, for two hours at most. To explore them:
    beanwatch top                                        show servers, queues and workers, live
    check_worker_heartbeat --restarted 15s               run a check as Nagios does
    beanwatch put images image.resize '{{"hang": 60}}'     put a job that hangs
-   tail -f {stage.mailbox.path}       # the alerts
-   tail -f {stage.log}       # the log of the workers
-   {stage.graphite.url}       # Graphite, in a browser
+{hints}
 
 To stop all programs and remove their files:
 

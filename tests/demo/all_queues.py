@@ -101,6 +101,9 @@ class AllStage(Stage):
         self.enter_context(self.nagios)
         self.narrator.did("Nagios", f"{len(self.parts)} hosts, three checks at most for each")
 
+    def scenes(self) -> Sequence[Scene]:
+        return scenes(self)
+
     def sources(self) -> tuple[str, ...]:
         return ()
 

@@ -1,6 +1,7 @@
 """The output of the demo: numbered chapters with short lines, and a live footer on a terminal."""
 
 import shlex
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Self
@@ -108,8 +109,10 @@ class Narrator:
         self._progress.update(self._task, description=what)
 
     def scores(self, receipts: Mapping[str, Sequence[Receipt]], others: Iterable[Alert]) -> None:
-        """Print a table: a row for each expected alert, and one for each other alert."""
+        """Print a table: a row for each expected alert, and one for each kind of other alert."""
         table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
+        for no_wrap in (False, True, True, True):
+            table.add_column(no_wrap=no_wrap)
         for title, of_scene in receipts.items():
             heading = title
             for receipt in of_scene:
@@ -123,9 +126,11 @@ class Narrator:
                     else Text("✗ did not arrive", "bold red"),
                 )
                 heading = ""
-        for alert in others:
-            state = Text(alert.state, STYLES.get(alert.state, ""))
-            table.add_row(f"{_INDENT}other alerts", state, alert.service, "not expected")
+        heading = "other alerts"
+        for (state, service), times in Counter((one.state, one.service) for one in others).items():
+            often = "arrived too" if times == 1 else f"arrived {times} times"
+            table.add_row(_INDENT + heading, Text(state, STYLES.get(state, "")), service, often)
+            heading = ""
         self.console.print(table)
 
     def files(self, what: str, paths: Iterable[Path | str]) -> None:

@@ -3,11 +3,13 @@
 import json
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from tests.demo.mailbox import Expected
 from tests.demo.nagios import BURIED, CONSUMERS, DEPTH, WORKERS
-from tests.demo.stage import Stage
+
+if TYPE_CHECKING:
+    from tests.demo.stage import Stage
 
 
 class Scene(NamedTuple):
@@ -18,45 +20,45 @@ class Scene(NamedTuple):
 
     title: str
     breaks: str
-    cause: Callable[[Stage], None]
+    cause: Callable[["Stage"], None]
     alerts: tuple[Expected, ...]
     fixes: str
-    fix: Callable[[Stage], None]
+    fix: Callable[["Stage"], None]
     recoveries: tuple[Expected, ...]
 
 
-def put(stage: Stage, queue: str, job: str, data: dict[str, object], times: int = 1) -> None:
+def put(stage: "Stage", queue: str, job: str, data: dict[str, object], times: int = 1) -> None:
     stage.run(["beanwatch", "put", queue, job, json.dumps(data)], times)
 
 
-def put_failing_emails(stage: Stage) -> None:
+def put_failing_emails(stage: "Stage") -> None:
     put(stage, "email.bulk", "email.send", {"to": "ann@example.org", "fail": True}, times=3)
 
 
-def put_endless_image(stage: Stage) -> None:
+def put_endless_image(stage: "Stage") -> None:
     put(stage, "images", "image.resize", {"path": "endless.jpg", "hang": 3600})
 
 
-def delete_buried(stage: Stage, queue: str) -> None:
+def delete_buried(stage: "Stage", queue: str) -> None:
     stage.run(["beanwatch", "queues", "empty", queue, "--only", "buried", "--yes"])
 
 
-def kill_mailer(stage: Stage) -> None:
+def kill_mailer(stage: "Stage") -> None:
     stage.workers["mailer"].kill()
 
 
-def start_mailer(stage: Stage) -> None:
+def start_mailer(stage: "Stage") -> None:
     stage.workers["mailer"].start()
 
 
-def fill_newsletter(stage: Stage) -> None:
+def fill_newsletter(stage: "Stage") -> None:
     with stage.beanstalkd.client(use="newsletter") as client:
         for number in range(200):
             data = {"to": f"reader{number}@example.org"}
             client.put(json.dumps({"job": "email.send", "data": data}))
 
 
-def start_newsletter_worker(stage: Stage) -> None:
+def start_newsletter_worker(stage: "Stage") -> None:
     stage.add_worker("newsletter", ["newsletter"])
 
 
@@ -87,8 +89,8 @@ SCENES = [
         "the worker `mailer` is killed by SIGKILL, and is not restarted",
         kill_mailer,
         (
-            Expected(WORKERS, "CRITICAL", "mailer: dead"),
-            Expected(CONSUMERS, "CRITICAL", "no consumer watches it, dead: web1.mailer"),
+            Expected(WORKERS, "CRITICAL", "mailer: no heartbeat for"),
+            Expected(CONSUMERS, "CRITICAL", "no consumer watches it, no heartbeat: web1.mailer"),
         ),
         "the worker `mailer` is started again",
         start_mailer,

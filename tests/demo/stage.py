@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from tests.demo import nagios
@@ -10,7 +10,8 @@ from tests.demo.mailbox import Mailbox
 from tests.demo.narrator import Narrator
 from tests.demo.producer import Producer
 from tests.demo.programs import BIN, Program, run
-from tests.real import Beanstalkd, Graphite, Nagios, Redis
+from tests.demo.scenes import SCENES, Scene
+from tests.real import Beanstalkd, Graphite, Nagios, Redis, free_port
 
 HOST = "web1"
 WORKERS = {
@@ -34,6 +35,7 @@ url = "{graphite}"
 [collect]
 interval = 1
 queues_interval = 1
+listen = "{metrics}"
 
 [worker]
 metrics = "graphite://{carbon}"
@@ -61,10 +63,12 @@ class Stage(contextlib.ExitStack):
         self.log = directory / "beanwatch.log"
         self.mailbox = Mailbox(directory / "mailbox")
         self._log_read = 0
+        self.page = ""  # the address of the live page
         self.workers: dict[str, Program] = {}
         self.beanstalkd = Beanstalkd(directory / "beanstalkd")
         self.redis = Redis(directory / "redis")
         self.graphite = Graphite(directory / "graphite")
+        self.metrics = f"127.0.0.1:{free_port()}"  # where Prometheus may scrape
         self.producer = Producer(self.beanstalkd.client)
 
     def start_servers(self) -> None:
@@ -85,6 +89,7 @@ class Stage(contextlib.ExitStack):
                 carbon=self.graphite.carbon,
                 graphite=self.graphite.url,
                 expected=expected,
+                metrics=self.metrics,
             )
         )
 
@@ -97,6 +102,11 @@ class Stage(contextlib.ExitStack):
         collector = self._program("collector", "collect")
         collector.start()
         self.narrator.did("collector", "sends all numbers of beanstalkd to Graphite, every second")
+        self.narrator.did("for Prometheus", f"http://{self.metrics}/metrics")
+        port = free_port()
+        self.page = f"http://127.0.0.1:{port}/"
+        self._program("page", "web", "--listen", f"127.0.0.1:{port}", "--allow-actions").start()
+        self.narrator.did("live page", self.page)
 
     def add_worker(self, name: str, queues: Iterable[str]) -> Program:
         """Start a worker, which `supervise` restarts when it ends."""
@@ -112,6 +122,20 @@ class Stage(contextlib.ExitStack):
         program = Program(name, argv, self.directory)
         self.callback(program.stop)
         return program
+
+    def scenes(self) -> Sequence[Scene]:
+        """Return the scenes to play. Call it after all has started."""
+        return SCENES
+
+    def hints(self) -> Mapping[str, str]:
+        """Return addresses and commands with which to explore the running demo."""
+        return {
+            self.page: "the live page, in a browser",
+            f"tail -f {self.mailbox.path}": "the alerts",
+            f"tail -f {self.log}": "the log of the workers",
+            self.graphite.url: "Graphite, in a browser",
+            f"curl http://{self.metrics}/metrics": "what Prometheus scrapes",
+        }
 
     def start_nagios(self) -> None:
         objects = nagios.write_objects(self.directory, self.config, self.mailbox.path)

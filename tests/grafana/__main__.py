@@ -51,7 +51,7 @@ def scenes(fleet: LiveFleet) -> list[tuple[float, Callable[[], object]]]:
         (0.22, lambda: fleet.put("q1", "email.digest", "email.send", hang=40)),
         (0.30, lambda: fleet.put("q2", "images", "image.resize", crash=True)),
         (0.38, lambda: campaign(fleet, "q2", "images.thumbs", "image.resize", 30, 60)),
-        (0.45, lambda: fleet.redis.client().incr("beanwatch:version")),
+        (0.45, lambda: fleet.redis.client().incr("{beanwatch}:version")),
         (0.52, lambda: campaign(fleet, "q1", "email.bulk", "email.send", rate=70, seconds=60)),
         (0.60, lambda: fleet.burst("q1", "reports", "report.build", 25, seconds=3)),
         (0.66, lambda: kick(fleet)),

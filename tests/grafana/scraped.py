@@ -2,16 +2,12 @@
 
 import contextlib
 import json
-import re
 import subprocess
 from pathlib import Path
 from typing import Any, Self
 
-import yaml
-
 from beanwatch.outcomes import NAMES
 from beanwatch.telemetry.prometheus import labels
-from tests.grafana import boards
 from tests.real import (
     ROOT,
     Beanstalkd,
@@ -22,9 +18,9 @@ from tests.real import (
     stop_process,
 )
 from tests.real.prometheus import Alertmanager, MetricsPage, Prometheus
+from tests.real.shipped_rules import configure_alertmanager, configure_prometheus, read_rules
 
 BEANWATCH = ROOT / ".venv" / "bin" / "beanwatch"
-SHIPPED = boards.FOLDER / "prometheus"
 CONFIG = """\
 [servers]
 q1 = "{server}"
@@ -54,7 +50,7 @@ class ScrapedFleet:
         self.server = Beanstalkd(directory / "q1", binlog=True)
         self.redis = Redis(directory / "redis")
         self.sink = HttpSink()
-        self.port = free_port()
+        self.port, self.worker_port = free_port(), free_port()
         self._stack = contextlib.ExitStack()
         self._config = directory / "beanwatch.toml"
         self._worker: subprocess.Popen[bytes] | None = None
@@ -76,8 +72,12 @@ class ScrapedFleet:
             self._stack.callback(stop_process, spawn(argv, log=self.directory / "collector.log"))
             self._stack.callback(self.stop_worker)
             self.start_worker()
-            alertmanager = enter(Alertmanager(self.directory / "alertmanager", self._routes()))
-            scrape = self._scrape(alertmanager.address, enter(MetricsPage(runs)).address)
+            rules = self.directory / "beanwatch.rules.yml"
+            rules.write_text(read_rules({r"(interval|for|keep_firing_for): \d+m": r"\1: 1s"}))
+            routes = configure_alertmanager(self.sink.url)
+            alertmanager = enter(Alertmanager(self.directory / "alertmanager", routes))
+            pages = [self.page, f"127.0.0.1:{self.worker_port}", enter(MetricsPage(runs)).address]
+            scrape = configure_prometheus(rules, alertmanager.address, pages)
             self.prometheus = enter(Prometheus(self.directory / "prometheus", scrape))
         except BaseException:
             self._stack.close()
@@ -90,6 +90,7 @@ class ScrapedFleet:
     def start_worker(self) -> None:
         argv: list[str | Path] = [BEANWATCH, "worker", "beanwatch.worker.example:app"]
         argv += ["--config", self._config, "--name", "mail-1", "--host", "web1", "--queue", QUEUE]
+        argv += ["--listen", f"127.0.0.1:{self.worker_port}"]
         self._worker = spawn(argv, log=self.directory / "worker.log")
 
     def kill_worker(self) -> None:
@@ -122,28 +123,6 @@ class ScrapedFleet:
             for alert in request.json()["alerts"]
             if alert["status"] == status
         }
-
-    def _routes(self) -> dict[str, Any]:
-        config: dict[str, Any] = yaml.safe_load((SHIPPED / "examples/alertmanager.yml").read_text())
-        config["route"] |= {"group_wait": "100ms", "group_interval": "500ms"}
-        config["receivers"] = [
-            {"name": name, "webhook_configs": [{"url": f"{self.sink.url}/{name}"}]}
-            for name in (one["name"] for one in config["receivers"])
-        ]
-        return config
-
-    def _scrape(self, alertmanager: str, jobs: str) -> dict[str, Any]:
-        rules = (SHIPPED / "beanwatch.rules.yml").read_text()
-        rules = re.sub(r"(interval|for|keep_firing_for): \d+m", r"\1: 1s", rules)
-        (self.directory / "beanwatch.rules.yml").write_text(rules)
-        config: dict[str, Any] = yaml.safe_load((SHIPPED / "examples/prometheus.yml").read_text())
-        config["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
-        config["rule_files"] = [str(self.directory / "beanwatch.rules.yml")]
-        (manager,) = config["alerting"]["alertmanagers"]
-        manager["static_configs"] = [{"targets": [alertmanager]}]
-        (scrape,) = config["scrape_configs"]
-        scrape["static_configs"] = [{"targets": [self.page, jobs]}]
-        return config
 
 
 def runs(scrapes: int) -> str:

@@ -35,8 +35,8 @@ def test_the_committed_files_are_what_the_code_makes() -> None:
 def test_a_series_that_nobody_emits_cannot_be_drawn() -> None:
     with pytest.raises(KeyError, match=r"no series <prefix>.queue.<server>.<queue>.burried"):
         Patterns().queue("burried")
-    with pytest.raises(KeyError, match="no such outcome: failed"):
-        Patterns().outcomes("ok", "failed")
+    with pytest.raises(KeyError, match="no such outcome: faild"):
+        Patterns().outcomes("ok", "faild")
     with pytest.raises(KeyError, match="no such timer: duration"):
         Patterns().timer("duration", "middle")
 

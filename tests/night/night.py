@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from tests.night.fleet import Fleet
 from tests.night.mails import Expected, Inbox, NightMail
-from tests.night.troubles import Trouble
+from tests.night.trouble import Trouble
 
 AT_ONCE = 2  # troubles
 # In ticks: minutes of the monitor.

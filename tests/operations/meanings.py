@@ -9,6 +9,10 @@ SERVER_FIELDS = {
     "version": "version of the server's program",
     "instance": "identifies one start of the server: another one after each restart",
 }
+# The starts of the names of families that a worker serves on its own page, and those families that
+# begin so, but come from the collector, which reads the workers' records.
+OF_A_WORKER = ("job_", "worker_")
+OF_RECORDS = ("worker_last_beat_timestamp_seconds", "worker_state")
 # Native series that beanwatch computes, by system.
 NATIVE = {
     "beanstalkd": {
@@ -17,105 +21,70 @@ NATIVE = {
     },
 }
 REDIS = {
-    "beanwatch:workers": (
+    "{beanwatch}:workers": (
         "sorted set: worker ids by the time of their last heartbeat, by Redis's clock",
         "removed at a clean stop, unless the worker is expected; else with its record",
     ),
-    "beanwatch:worker:<id>": (
-        "the heartbeat record, JSON, see below",
+    "{beanwatch}:worker:<id>": (
+        "the [heartbeat record](worker-record.md), JSON",
         "1 hour; of an expected worker: never",
     ),
-    "beanwatch:ended": (
+    "{beanwatch}:ended": (
         "sorted set: workers that stopped, need not run, but still have a crash or recycles to "
         "tell; by the time of the stop",
         "1 hour, or until the worker starts again",
     ),
-    "beanwatch:version": ("raised by `beanwatch workers restart`", "never"),
-    "beanwatch:outcomes:<minute>": ("hash: `queue|job|outcome` to count", "2 hours"),
-    "beanwatch:job:<uuid>": ("sorted set: the runs of a job, JSON, by their start", "{ledger}"),
-    "beanwatch:job-number:<server id>:<job id>": ("the runs of a job without a uuid", "{ledger}"),
-    "beanwatch:job-uuid:<server id>:<job id>": ("the uuid of a job", "{ledger}"),
-    "beanwatch:buried:<server id>:<queue>": ("sorted set: buried jobs by job id", "30 days"),
-    "beanwatch:buried-on:<queue>": (
+    "{beanwatch}:version": ("raised by `beanwatch workers restart`", "never"),
+    "{beanwatch}:outcomes:<minute>": ("hash: `queue|job|outcome` to count", "2 hours"),
+    "{beanwatch}:job:<uuid>": ("sorted set: the runs of a job, JSON, by their start", "{ledger}"),
+    "{beanwatch}:job-number:<server id>:<job id>": ("the runs of a job without a uuid", "{ledger}"),
+    "{beanwatch}:job-uuid:<server id>:<job id>": ("the uuid of a job", "{ledger}"),
+    "{beanwatch}:buried:<server id>:<queue>": ("sorted set: buried jobs by job id", "30 days"),
+    "{beanwatch}:buried-on:<queue>": (
         "sorted set: ids of the servers on which jobs of the queue were buried, by the last time",
         "30 days",
     ),
-    "beanwatch:jobs": (
+    "{beanwatch}:jobs": (
         "sorted set: all keys of the ledger, so that it can be limited as a whole",
         "never",
     ),
-    "beanwatch:started:<server id>:<job id>": (
+    "{beanwatch}:started:<server id>:<job id>": (
         "set: deliveries (`reserves`) of a job that started to run and were not acknowledged",
         "7 days",
     ),
-    "beanwatch:started": (
-        "sorted set: the keys `beanwatch:started:...`, so that at most 10000 are kept",
+    "{beanwatch}:started": (
+        "sorted set: the keys `{beanwatch}:started:...`, so that at most 10000 are kept",
         "never",
     ),
-    "beanwatch:stops": (
+    "{beanwatch}:stops": (
         "sorted set: stops that a command caused, JSON, by Redis's clock; at most 1000",
         "10 minutes",
     ),
-    "beanwatch:probe": (
+    "{beanwatch}:failures": (
+        "sorted set: the keys of the last failed runs, at most 10000, by Redis's clock",
+        "7 days each",
+    ),
+    "{beanwatch}:failure:<id>": (
+        "hash: `entry` (a failed run, JSON), `body` of its job (up to 64 KiB), `traceback`, `size`",
+        "7 days; the oldest go if all together have more than 64 MiB",
+    ),
+    "{beanwatch}:failures-bytes": ("the sum of their sizes", "never"),
+    "{beanwatch}:audit": (
+        "list: what people did by the live page and `beanwatch failures`, JSON, the newest first",
+        "never; at most 1000",
+    ),
+    "{beanwatch}:commands:<id>": (
+        "list: commands for a worker without a beanstalkd, JSON",
+        "when the command expires",
+    ),
+    "{beanwatch}:answers:<sender>": (
+        "list: the answers to one sender of such commands, JSON",
+        "1 minute",
+    ),
+    "{beanwatch}:probe": (
         "written to test that Redis takes writes, and that those before it arrived",
         "1 minute",
     ),
-}
-BEAT = {
-    "instance": "a random id, new with every start of the process",
-    "host": "the short host name; the worker's id is `<host>.<name>`",
-    "hostname": "the whole host name",
-    "pid": "process id on that host",
-    "name": "the worker's name, from `--name`",
-    "server": "the server that it takes jobs from",
-    "queues": "the queues that it takes jobs from",
-    "state": "{beat_states}",
-    "reason": "why it is blocked, waiting or stopping",
-    "is_disconnected": "true: it is blocked because it cannot use its queue server",
-    "job": "the running job's name",
-    "job_id": "the running job's id on the server",
-    "job_uuid": "the running job's id in the envelope",
-    "queue": "the running job's queue",
-    "where": "the handler's topmost frame: file, line, function",
-    "note": "text that the handler set with `ctx.note`",
-    "progress": "(n, total), set with `ctx.progress`",
-    "app_version": "version of the application",
-    "started_at": "when the process started",
-    "redis_started_at": "the same by Redis's clock; 0 before Redis has answered",
-    "job_started_at": "when the running job started, 0 without a job",
-    "job_cpu": "processor time of the running job: much in a loop, little in a wait",
-    "deadline": "when the job is interrupted",
-    "hard_deadline": "when the process ends itself",
-    "loop_at": "when the main thread last moved",
-    "beat_at": "when the record was written; by the worker's clock, as all times here",
-    "processed": "runs that ended since the process started",
-    "failed": "those of them that were not ok",
-    "errors": "exceptions in the worker's sinks, hooks, ticks and closes since the process started",
-    "ignored_values": "values in envelopes that were ignored, as they cannot be right",
-    "rss": "resident memory in bytes",
-    "disk_free": "free bytes where jobs get their temporary directories",
-    "interval": "time between two heartbeats",
-    "reserve_timeout": "longest wait for a job before it checks for orders",
-    "shutdown_timeout": "time that the running job has to end after a stop",
-    "shutdown_deadline": "when that time ends; 0 while the worker was not told to stop",
-    "version": "version of beanwatch",
-    "restarts": "starts after a crash or failure under this id; 0 again an hour after the last",
-    "last_exit": "how the last instance that crashed or failed ended; kept for an hour, also over "
-    "planned restarts and stops",
-    "crashed_at": "when the instance after that one started",
-    "last_words": "why this instance ended itself; empty while it runs",
-    "recycles": "exits at a limit of its own (`--max-...`) since it was last told to stop",
-    "recycled_at": "when the last of these were, at most 20 within an hour",
-    "recycled_why": "which limit the last one reached, and after how many jobs",
-    "restart_refused": "why it runs on though it was told to restart: the next could not start",
-    "failed_starts": "starts in a row that failed, because the application cannot be imported",
-    "black_box": "path of the file that says, on its host, how this instance ended",
-    "totals_of": "the earlier instance since whose start `totals` count; empty: this one. A stop "
-    "on request ends the count, unless the worker is expected, or has crashed lately",
-    "totals": "the runs since the start of the instance `totals_of`, for each kind of job: "
-    "`[queue, job, {{outcome: runs}}, seconds, [runs in each bucket]]`; the buckets are those of "
-    "`beanwatch_job_duration_seconds`, without zeros at the end; `null` if they are not known",
-    "is_over": "true if it stopped as requested and the next instance has not started yet",
 }
 LOG = {
     "worker": "the worker's id",
@@ -153,8 +122,10 @@ CONFIG = {
     "servers.NAME.table": "SQL table of the jobs",
     "servers.NAME.endpoint_url": "where the API is, in place of the provider's own address",
     "servers.NAME.cloudwatch": "read ages and counters from CloudWatch, which bills each request",
+    "servers.NAME.unknown": "fields that this server cannot tell, though its system can, such as "
+    "`head_ready_age` of a RabbitMQ whose publishers set no timestamp: no service needs them",
     "redis.url": "the Redis of the heartbeats and the ledger; empty: off; `redis://`, "
-    "`rediss://`, `unix://`, `redis+sentinel://`",
+    "`rediss://`, `unix://`, `redis+sentinel://`, `redis+cluster://`, `rediss+cluster://`",
     "redis.password_file": "a file whose first line is the password",
     "graphite.address": "carbon's plaintext port; empty: off",
     "graphite.url": "the render API, without `/render`; empty: off",

@@ -17,9 +17,19 @@ from beanwatch.cli import COMMANDS, beanwatch
 from beanwatch.config import Config, ServerConfig
 from beanwatch.config.keys import GENERAL, SERVER, TABLES
 from beanwatch.outcomes import OUTCOMES
-from beanwatch.store import heartbeats, ledger, outcome_counts, redis_state, started_runs, stops
-from beanwatch.worker.telemetry import ledger_writer as recording
-from tests.operations import meanings, series_tables
+from beanwatch.store import (
+    audit,
+    failures,
+    heartbeats,
+    ledger,
+    outcome_counts,
+    redis_state,
+    started_runs,
+    stops,
+)
+from beanwatch.worker.control import redis_mailbox
+from beanwatch.worker.monitor.sinks import ledger_writer as recording
+from tests.operations import meanings, series_tables, worker_record
 from tests.operations.markdown import Blocks, explained, fill, table
 from tests.real import ROOT
 
@@ -192,6 +202,12 @@ def redis_keys() -> str:
         started_runs.started_key("<server id>", "<job id>"),  # type: ignore[arg-type]
         started_runs.STARTED_INDEX,
         stops.STOPS_KEY,
+        failures.FAILURES_KEY,
+        failures.FAILURE_PREFIX + "<id>",
+        failures.BYTES_KEY,
+        audit.AUDIT_KEY,
+        redis_mailbox.commands_key("<id>"),
+        redis_mailbox.answers_key("<sender>"),
         redis_state.PROBE_KEY,
     )
     check_complete("REDIS", keys)
@@ -202,15 +218,6 @@ def redis_keys() -> str:
         for key, (words, life) in meanings.REDIS.items()
     ]
     return table(["key", "what", "expires"], rows)
-
-
-def heartbeat() -> str:
-    """The fields of a record."""
-    check_complete("BEAT", heartbeats.Heartbeat._fields)
-    states = "starting, idle, busy, waiting, blocked, stopping"
-    return table(
-        ["field", ""], explained(heartbeats.Heartbeat._fields, meanings.BEAT, beat_states=states)
-    )
 
 
 def log_fields() -> str:
@@ -243,12 +250,15 @@ REFERENCE: Blocks = {
     "outcomes": outcomes,
     "native": series_tables.native,
     "redis": redis_keys,
-    "heartbeat": heartbeat,
     "log": log_fields,
     "exit codes": exit_codes,
 }
 QUEUES: Blocks = {"systems": series_tables.systems}
-PAGES = {PAGE: REFERENCE, ROOT / "docs" / "queues.md": QUEUES}
+PAGES = {
+    PAGE: REFERENCE,
+    ROOT / "docs" / "queues.md": QUEUES,
+    worker_record.PAGE: worker_record.BLOCKS,
+}
 
 
 def main(pages: Mapping[Path, Blocks] = PAGES) -> None:
@@ -259,6 +269,7 @@ def main(pages: Mapping[Path, Blocks] = PAGES) -> None:
         if new != old:
             page.write_text(new)
             sys.stdout.write(f"{page.relative_to(ROOT)}: written\n")
+    worker_record.SCHEMA.write_text(worker_record.make_schema())
 
 
 if __name__ == "__main__":

@@ -1,8 +1,10 @@
 """The tables of all series and of all queue systems, for docs/reference.md and docs/queues.md."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
+from beanwatch.grafana.generator.lib import patterns, query
 from beanwatch.queues import consumers
 from beanwatch.queues.base import ACTIONS, Actions
 from beanwatch.queues.beanstalkd.stats import ImplausibleValues, parse_stats, read_tube, to_server
@@ -23,24 +25,47 @@ JOB = paths.job("<prefix>", "SERVER", "QUEUE", "JOB", "WORKER")
 
 def metrics() -> str:
     """Every series of the table, and those of jobs."""
-    stems: dict[str, list[paths.Series]] = {}
+    stems: dict[str, list[list[str]]] = {}
     for group in paths.GROUPS:
-        stems.setdefault(group.stem, []).extend(group.series)
+        rows = (describe(measure, to_promql(group, measure)) for measure in group.series)
+        stems.setdefault(group.stem, []).extend(rows)
     parts = []
-    for stem, measures in stems.items():
-        rows = map(describe, measures)
-        parts += [heading(stem), table(["series", "unit", "", "for Prometheus"], rows)]
+    for stem, found in stems.items():
+        parts += [heading(stem), table(["series", "unit", "", "for Prometheus"], found)]
     stem = JOB
     for name in ("SERVER", "QUEUE", "JOB", "WORKER"):
         stem = stem.replace(name, f"<{name.lower()}>")
     rows = [
-        ["`<outcome>.count`", "", "runs that ended so, since the point before"],
-        ["`<outcome>.rate`", "/s", "the same, a second"],
-        *([f"`{one.name}.<stat>`", one.unit, one.help] for one in paths.TIMERS),
+        ["`<outcome>.count`", "", "runs that ended so, since the point before", counters("runs")],
+        ["`<outcome>.rate`", "/s", "the same, a second", "their `rate`"],
+        *([f"`{one.name}.<stat>`", one.unit, one.help, counters(one.name)] for one in paths.TIMERS),
     ]
     stats = f"`<stat>` is one of {code(paths.TIMER_STATS)}."
-    parts += [heading(stem), table(["series", "unit", ""], rows), stats]
-    return "\n\n".join([*parts, "### Only for Prometheus", table(["name", ""], only_prometheus())])
+    parts += [heading(stem), table(["series", "unit", "", "for Prometheus"], rows), stats]
+    parts += ["### Only for Prometheus", table(["name", "served by", ""], only_prometheus())]
+    return "\n\n".join(parts)
+
+
+def to_promql(group: paths.Group, measure: paths.Series) -> str:
+    """What a dashboard asks Prometheus for, in place of this series of Graphite; "": nothing."""
+    every = patterns.Patterns(servers=patterns.ANY)
+    ask = {
+        paths.SERVER: every.server,
+        paths.QUEUE: every.queue,
+        paths.WORKER: every.worker,
+        paths.WORKER_SEEN: every.worker,
+        paths.WORKERS: every.all_workers,
+        paths.COLLECTOR: every.collector,
+    }
+    return ask[group](measure.name).promql.replace(query.RATE_WINDOW, "5m")
+
+
+def counters(measure: str) -> str:
+    """The families that count runs, or times of runs: of all workers, and of one."""
+    found = [
+        families[measure] for families in (patterns.FLEET, patterns.OWN) if measure in families
+    ]
+    return code(f"{prometheus.PREFIX}{family.removesuffix('_bucket')}" for family in found)
 
 
 def only_prometheus() -> Iterator[list[str]]:
@@ -48,7 +73,9 @@ def only_prometheus() -> Iterator[list[str]]:
     named = {one.prometheus for group in paths.GROUPS for one in group.series if not one.label}
     for name, text in sorted(prometheus.OTHER_HELP.items()):
         if name not in named:
-            yield [f"`{prometheus.PREFIX}{name}`", text]
+            is_own = name.startswith(meanings.OF_A_WORKER) and name not in meanings.OF_RECORDS
+            who = "the worker" if is_own else "the collector"
+            yield [f"`{prometheus.PREFIX}{name}`", who, text]
 
 
 def heading(stem: str) -> str:
@@ -56,14 +83,16 @@ def heading(stem: str) -> str:
     return f"### `{stem.replace('<prefix>', paths.PREFIX)}.`"
 
 
-def describe(measure: paths.Series) -> list[str]:
-    """The row of one measure."""
+def describe(measure: paths.Series, promql: str) -> list[str]:
+    """The row of one measure. `promql` asks Prometheus for it if it has no name there."""
     states = {
         "consumer_states": numbered(consumers.STATES),
         "worker_states": numbered(HEALTH),
     }
     unit = ", ".join(filter(None, (measure.unit, "counter" if measure.is_counter else "")))
     name = f"`{prometheus.PREFIX}{measure.prometheus}`" if measure.prometheus else ""
+    if not name and promql:
+        name = f"`{promql}`"
     if measure.label:
         name += ' with `{}="{}"`'.format(*measure.label)
     return [f"`{measure.name}`", unit, measure.help.format(**states), name]
@@ -147,15 +176,19 @@ def systems() -> str:
     queue = {system.name: system.queue_fields for system in found}
     server = {system.name: system.server_fields for system in found}
     actions = {system.name: system.actions for system in found}
+    needed: dict[str, list[str]] = {}
+    for system in found:
+        for name, setting in system.needed_settings:
+            needed.setdefault(name, []).append(f"`{system.name}` needs `{setting}`")
     fields = meanings_of(QUEUE_FIELDS, paths.QUEUE, meanings.QUEUE_FIELDS)
     server_fields = meanings_of(SERVER_FIELDS, paths.SERVER, meanings.SERVER_FIELDS)
     return "\n\n".join(
         [
             table(head, facts),
             "## Fields of a queue",
-            table(["field", "", "reported by"], rows(fields, queue)),
+            table(["field", "", "reported by"], rows(fields, queue, needed)),
             "## Fields of a server",
-            table(["field", "", "reported by"], rows(server_fields, server)),
+            table(["field", "", "reported by"], rows(server_fields, server, needed)),
             "## Actions",
             table(["action", "", "supported by"], rows(described_actions(), actions)),
         ]
@@ -163,11 +196,17 @@ def systems() -> str:
 
 
 def rows(
-    names: Iterable[tuple[str, str]], declared: Mapping[str, frozenset[str]]
+    names: Iterable[tuple[str, str]],
+    declared: Mapping[str, frozenset[str]],
+    needed: Mapping[str, list[str]] = MappingProxyType({}),
 ) -> Iterator[list[str]]:
-    """A row for each name: its meaning, and the systems that declare it."""
+    """A row for each name: its meaning, and the systems that declare it.
+
+    `needed` has the settings without which some of them do not report it.
+    """
     for name, meaning in names:
-        yield [f"`{name}`", meaning, those_with(name, declared)]
+        conditions = "".join(f"; {one}" for one in needed.get(name, ()))
+        yield [f"`{name}`", meaning, those_with(name, declared) + conditions]
 
 
 def those_with(name: str, declared: Mapping[str, frozenset[str]]) -> str:

@@ -18,9 +18,10 @@ from beanwatch.cli.lib.probes.render import parse_render
 from beanwatch.cli.lib.probes.storage_step import SHIPPED_STEP, StepWatch, find_step_problems
 from beanwatch.config import CollectConfig
 from beanwatch.net.redis_url import WRITE_REFUSALS
-from beanwatch.store.heartbeats import WORKERS_KEY, Heartbeat, encode_heartbeat, worker_key
+from beanwatch.store.heartbeats import WORKERS_KEY, encode_heartbeat, worker_key
 from tests.collector.parts import Memory
 from tests.real import ROOT, Beanstalkd, Graphite, HttpSink, Proxy, Redis, StatsD
+from tests.records import make_beat
 
 Run = Callable[..., tuple[int, str, str]]
 SCHEMAS = "collectors/graphite/storage-schemas.conf"
@@ -66,7 +67,7 @@ def beat(server: Redis, worker: str, *, age: float = 0.0, **fields: Any) -> None
     """What a worker writes, `age` seconds ago."""
     client = server.client()
     now = time.time() - age
-    record = Heartbeat(state="idle", beat_at=now, loop_at=now, started_at=now - 5, **fields)
+    record = make_beat(state="idle", beat_at=now, loop_at=now, started_at=now - 5, **fields)
     client.zadd(WORKERS_KEY, {worker: now})
     client.set(worker_key(worker), encode_heartbeat(record))
 
@@ -233,7 +234,7 @@ def test_a_redis_user_without_info_has_all_that_works_said_to_work(
     doctor: Doctor, beanstalkd: Beanstalkd, redis_server: Redis
 ) -> None:
     beat(redis_server, "web1.email", interval=100.0)
-    rights = "on >secret ~beanwatch:* -@all +@read +@write +time +ping +select"
+    rights = "on >secret ~{beanwatch}:* -@all +@read +@write +time +ping +select"
     redis_server.client().execute_command("ACL", "SETUSER", "watch", *rights.split())
     doctor.tables = {
         "servers": {"q1": beanstalkd.address},
@@ -262,7 +263,7 @@ def test_a_record_that_cannot_be_read_is_named(
     assert found["heartbeats"]["state"] == "warning"
     assert found["heartbeats"]["text"] == (
         "1 unknown; records that cannot be read: "
-        "web1.email: field 'queues': expected a list of texts, not a text"
+        "web1.email: queues: expected a list of texts, not a text"
     )
 
 

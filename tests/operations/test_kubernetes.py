@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -9,123 +11,23 @@ import pytest
 import yaml
 
 from beanwatch.checks.probe import parse_arguments
+from beanwatch.cli.collect import command as collect_command
 from beanwatch.cli.worker import command
 from beanwatch.telemetry.prometheus import PREFIX, Family
 from tests.real import ROOT
+from tests.real.prometheus import promtool
 
-Labels = dict[str, str]
-Port = str | Annotated[int, msgspec.Meta(ge=1, le=65535)]
-Quantity = str | int
+VALIDATE = ROOT / ".frameworks" / "bin" / "kubernetes-validate"
+PAGES = ("getting-started.md", "scaling.md")
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 
 
 class Strict(msgspec.Struct, forbid_unknown_fields=True):
-    """An object of the API. It has only the fields that its schema names, and the required ones."""
+    """An object of KEDA, which Kubernetes' own schema lacks. It has no other fields."""
 
 
 class Metadata(Strict):
-    name: str = ""
-    labels: Labels = {}
-    annotations: Labels = {}
-
-
-class Selector(Strict):
-    matchLabels: Labels  # noqa: N815
-
-
-class HttpGet(Strict):
-    path: str
-    port: Port
-
-
-class Exec(Strict):
-    command: list[str]
-
-
-class Probe(Strict):
-    periodSeconds: Positive = 10  # noqa: N815
-    timeoutSeconds: Positive = 1  # noqa: N815
-    failureThreshold: Positive = 3  # noqa: N815
-    httpGet: HttpGet | None = None  # noqa: N815
-    exec: Exec | None = None
-
-
-class ContainerPort(Strict):
-    name: Annotated[str, msgspec.Meta(max_length=15)]
-    containerPort: Annotated[int, msgspec.Meta(ge=1, le=65535)]  # noqa: N815
-
-
-class Capabilities(Strict):
-    drop: list[str] = []
-
-
-class ContainerSecurity(Strict):
-    allowPrivilegeEscalation: bool  # noqa: N815
-    readOnlyRootFilesystem: bool  # noqa: N815
-    capabilities: Capabilities
-
-
-class Resources(Strict):
-    requests: dict[str, Quantity] = {}
-    limits: dict[str, Quantity] = {}
-
-
-class VolumeMount(Strict):
     name: str
-    mountPath: str  # noqa: N815
-
-
-class Container(Strict):
-    name: str
-    image: str
-    startupProbe: Probe  # noqa: N815
-    livenessProbe: Probe  # noqa: N815
-    readinessProbe: Probe  # noqa: N815
-    securityContext: ContainerSecurity  # noqa: N815
-    args: list[str] = []
-    ports: list[ContainerPort] = []
-    resources: Resources | None = None
-    volumeMounts: list[VolumeMount] = []  # noqa: N815
-
-
-class Seccomp(Strict):
-    type: Literal["RuntimeDefault"]
-
-
-class PodSecurity(Strict):
-    runAsNonRoot: bool  # noqa: N815
-    runAsUser: Positive  # noqa: N815
-    seccompProfile: Seccomp  # noqa: N815
-
-
-class Volume(Strict):
-    name: str
-    emptyDir: dict[str, Any]  # noqa: N815
-
-
-class PodSpec(Strict):
-    containers: list[Container]
-    securityContext: PodSecurity  # noqa: N815
-    terminationGracePeriodSeconds: Positive = 30  # noqa: N815
-    volumes: list[Volume] = []
-
-
-class Template(Strict):
-    metadata: Metadata
-    spec: PodSpec
-
-
-class DeploymentSpec(Strict):
-    selector: Selector
-    template: Template
-    replicas: Positive = 1
-
-
-class Deployment(Strict):
-    apiVersion: Literal["apps/v1"]  # noqa: N815
-    kind: Literal["Deployment"]
-    metadata: Metadata
-    spec: DeploymentSpec
 
 
 class PrometheusTrigger(Strict):
@@ -144,8 +46,6 @@ class Trigger(Strict):
 
 class NamedTarget(Strict):
     name: str
-    apiVersion: str = "apps/v1"  # noqa: N815
-    kind: str = "Deployment"
 
 
 class Fallback(Strict):
@@ -169,97 +69,87 @@ class ScaledObject(Strict):
     spec: ScaledObjectSpec
 
 
-class ExternalName(Strict):
-    name: str
-    selector: Selector
-
-
-class ExternalTarget(Strict):
-    type: Literal["AverageValue"]
-    averageValue: Quantity  # noqa: N815
-
-
-class External(Strict):
-    metric: ExternalName
-    target: ExternalTarget
-
-
-class Metric(Strict):
-    type: Literal["External"]
-    external: External
-
-
-class ScalingRules(Strict):
-    stabilizationWindowSeconds: Annotated[int, msgspec.Meta(ge=0, le=3600)]  # noqa: N815
-
-
-class Behavior(Strict):
-    scaleDown: ScalingRules  # noqa: N815
-
-
-class AutoscalerSpec(Strict):
-    scaleTargetRef: NamedTarget  # noqa: N815
-    minReplicas: Positive  # noqa: N815
-    maxReplicas: Positive  # noqa: N815
-    metrics: list[Metric]
-    behavior: Behavior
-
-
-class HorizontalPodAutoscaler(Strict):
-    apiVersion: Literal["autoscaling/v2"]  # noqa: N815
-    kind: Literal["HorizontalPodAutoscaler"]
-    metadata: Metadata
-    spec: AutoscalerSpec
-
-
-KINDS: dict[str, type[Strict]] = {
-    kind.__name__: kind for kind in (Deployment, ScaledObject, HorizontalPodAutoscaler)
-}
-
-
 def read_blocks(page: str, language: str) -> list[str]:
     text = (ROOT / "docs" / page).read_text()
     return re.findall(rf"^```{language}\n(.*?)^```", text, re.M | re.S)
 
 
-def read_objects() -> dict[str, Any]:
-    blocks = [yaml.safe_load(b) for p in PAGES for b in read_blocks(p, "yaml")]
-    return {block["kind"]: msgspec.convert(block, KINDS[block["kind"]]) for block in blocks}
-
-
-PAGES = ("getting-started.md", "scaling.md")
+WORKER, COLLECTOR = ("Deployment", "mailer"), ("Deployment", "beanwatch-collector")
+KEDA, AUTOSCALER = ("ScaledObject", "mailer"), ("HorizontalPodAutoscaler", "mailer")
+Objects = dict[tuple[str, str], Any]
 
 
 @pytest.fixture(scope="module")
-def objects() -> dict[str, Any]:
-    return read_objects()
+def objects() -> Objects:
+    """The objects of the pages by their kind and name."""
+    blocks = [yaml.safe_load(b) for p in PAGES for b in read_blocks(p, "yaml")]
+    return {(one["kind"], one["metadata"]["name"]): one for one in blocks if "kind" in one}
 
 
-def test_each_example_has_only_fields_of_its_kind(objects: dict[str, Any]) -> None:
-    assert set(objects) == set(KINDS)
+def validate(found: Any, path: Path) -> subprocess.CompletedProcess[str]:
+    """Validate an object against the schema of Kubernetes."""
+    path.write_text(yaml.safe_dump(found))
+    argv = [VALIDATE, "--strict", path]
+    return subprocess.run(argv, capture_output=True, text=True, timeout=120)
 
 
-def test_the_deployment_is_whole_and_asks_what_there_is(objects: dict[str, Any]) -> None:
-    spec = objects["Deployment"].spec
-    pod = spec.template.spec
-    (worker,) = pod.containers
-    assert spec.selector.matchLabels.items() <= spec.template.metadata.labels.items()
-    assert {mount.name for mount in worker.volumeMounts} == {v.name for v in pod.volumes}
-    assert [mount.mountPath for mount in worker.volumeMounts] == ["/tmp"]
-    options = command.make_context("worker", ["jobs:app", *worker.args]).params
+def test_each_example_has_only_fields_of_its_kind(objects: Objects, tmp_path: Path) -> None:
+    assert set(objects) == {WORKER, COLLECTOR, KEDA, AUTOSCALER}
+    msgspec.convert(objects[KEDA], ScaledObject)
+    for key in (WORKER, COLLECTOR, AUTOSCALER):
+        done = validate(objects[key], tmp_path / "good.yaml")
+        assert done.returncode == 0, done.stdout + done.stderr
+        wrong = {**objects[key], "spec": {**objects[key]["spec"], "replicasss": 3}}
+        assert validate(wrong, tmp_path / "wrong.yaml").returncode != 0
+
+
+def test_prometheus_takes_the_scrape_of_pods_and_finds_the_port_that_they_name(
+    objects: Objects, tmp_path: Path
+) -> None:
+    blocks = [yaml.safe_load(block) for block in read_blocks("getting-started.md", "yaml")]
+    (config,) = (block for block in blocks if "scrape_configs" in block)
+    (job,) = config["scrape_configs"]
+    # Debian's Prometheus is built without Kubernetes.
+    assert job.pop("kubernetes_sd_configs") == [{"role": "pod"}]
+    path = tmp_path / "prometheus.yml"
+    path.write_text(yaml.safe_dump(config))
+    promtool("check", "config", "--syntax-only", path)
+    (kept,) = job["relabel_configs"]
+    for key in (WORKER, COLLECTOR):
+        (container,) = objects[key]["spec"]["template"]["spec"]["containers"]
+        assert [port["name"] for port in container["ports"]] == [kept["regex"]]
+
+
+def test_the_collector_is_asked_what_there_is(objects: Objects) -> None:
+    (container,) = objects[COLLECTOR]["spec"]["template"]["spec"]["containers"]
+    program, word = container["command"]
+    assert (program, word) == ("beanwatch", "collect")
+    options = collect_command.make_context("collect", list(container["args"])).params
+    assert options["listen"].endswith(f":{container['ports'][0]['containerPort']}")
+
+
+def test_the_deployment_is_whole_and_asks_what_there_is(objects: Objects) -> None:
+    spec = objects[WORKER]["spec"]
+    template = spec["template"]
+    pod = template["spec"]
+    (worker,) = pod["containers"]
+    assert spec["selector"]["matchLabels"].items() <= template["metadata"]["labels"].items()
+    mounts = worker["volumeMounts"]
+    assert {mount["name"] for mount in mounts} == {volume["name"] for volume in pod["volumes"]}
+    assert [mount["mountPath"] for mount in mounts] == ["/tmp"]
+    options = command.make_context("worker", ["jobs:app", *worker["args"]]).params
     _, _, port = options["listen"].rpartition(":")
-    assert port == str(worker.ports[0].containerPort)
-    assert spec.template.metadata.annotations["prometheus.io/port"] == port
-    for probe in (worker.startupProbe, worker.readinessProbe):
-        assert probe.httpGet.path in ("/livez", "/readyz")
-        assert probe.httpGet.port == worker.ports[0].name
-    program, *arguments = worker.livenessProbe.exec.command
+    assert port == str(worker["ports"][0]["containerPort"])
+    for probe in (worker["startupProbe"], worker["readinessProbe"]):
+        assert probe["httpGet"]["path"] in ("/livez", "/readyz")
+        assert probe["httpGet"]["port"] == worker["ports"][0]["name"]
+    program, *arguments = worker["livenessProbe"]["exec"]["command"]
     assert program == "beanwatch_probe"
     parsed = parse_arguments(arguments)
     assert (parsed.question, parsed.name) == ("live", options["name"])
-    assert pod.terminationGracePeriodSeconds >= 30 + 30
-    assert worker.securityContext.readOnlyRootFilesystem
-    assert pod.securityContext.runAsNonRoot
+    assert pod["terminationGracePeriodSeconds"] >= 30 + 30
+    assert worker["securityContext"]["readOnlyRootFilesystem"]
+    assert pod["securityContext"]["runAsNonRoot"]
 
 
 def test_the_containerfile_runs_without_root_and_passes_signals() -> None:
@@ -271,13 +161,14 @@ def test_the_containerfile_runs_without_root_and_passes_signals() -> None:
     assert command.make_context("worker", rest).params["name"] == "mailer"
 
 
-def test_what_scales_asks_for_a_series_that_there_is(objects: dict[str, Any]) -> None:
-    (trigger,) = objects["ScaledObject"].spec.triggers
-    (metric,) = objects["HorizontalPodAutoscaler"].spec.metrics
-    found = re.match(r"sum\((\w+)\{", trigger.metadata.query)
+def test_what_scales_asks_for_a_series_that_there_is(objects: Objects) -> None:
+    (trigger,) = objects[KEDA]["spec"]["triggers"]
+    (metric,) = objects[AUTOSCALER]["spec"]["metrics"]
+    asked, external = trigger["metadata"], metric["external"]
+    found = re.match(r"sum\((\w+)\{", asked["query"])
     assert found
-    assert found[1] == metric.external.metric.name
+    assert found[1] == external["metric"]["name"]
     assert Family.named(found[1].removeprefix(PREFIX)).kind == "gauge"
-    assert float(trigger.metadata.threshold) == float(metric.external.target.averageValue) == 1
-    for name in ("ScaledObject", "HorizontalPodAutoscaler"):
-        assert objects[name].spec.scaleTargetRef.name == objects["Deployment"].metadata.name
+    assert float(asked["threshold"]) == float(external["target"]["averageValue"]) == 1
+    for key in (KEDA, AUTOSCALER):
+        assert objects[key]["spec"]["scaleTargetRef"]["name"] == WORKER[1]

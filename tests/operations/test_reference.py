@@ -10,8 +10,8 @@ import structlog
 
 from beanwatch.telemetry.logging import setup as logs
 from beanwatch.worker.core import state as life
-from beanwatch.worker.core.record import Run
-from beanwatch.worker.telemetry.log_sink import LogSink
+from beanwatch.worker.monitor.runs import Run
+from beanwatch.worker.monitor.sinks.log_sink import LogSink
 from tests.operations import meanings, reference
 from tests.operations.markdown import fill
 

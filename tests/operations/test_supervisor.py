@@ -13,6 +13,7 @@ import pytest
 from beanwatch.store.heartbeats import Heartbeat, decode_heartbeat, worker_key
 from beanwatch.worker.api import envelope
 from tests.real import ROOT, Beanstalkd, Redis, Server, closed_port, wait_until
+from tests.records import running_job
 
 BIN = ROOT / ".venv" / "bin"
 SHIPPED = ROOT / "worker" / "supervisor" / "beanwatch-workers.conf"
@@ -37,19 +38,24 @@ def send(ctx, data):
 
 
 class Supervisord(Server):
-    """supervisord with the shipped program section; only paths and names of this test differ."""
+    """supervisord with one program section; only paths and names of this test differ.
+
+    `section` is the text of the section; default: the shipped one.
+    """
 
     name = "supervisord"
 
-    def __init__(self, directory: Path, command: str, environment: dict[str, str]) -> None:
+    def __init__(
+        self, directory: Path, command: str, environment: dict[str, str], section: str = ""
+    ) -> None:
         super().__init__(directory)
         # A socket's path has room for 108 bytes, which a test's directory may exceed.
         self._sockets = tempfile.TemporaryDirectory(prefix="supervisor-")
         self._socket = Path(self._sockets.name) / "socket"
         self._conf = directory / "supervisord.conf"
         shipped = configparser.RawConfigParser(inline_comment_prefixes=(" ;",))
-        shipped.read(SHIPPED)
-        program = shipped["program:email"]
+        shipped.read_string(section or SHIPPED.read_text())
+        (program,) = (shipped[name] for name in shipped.sections())
         program["command"] = command
         program["directory"] = str(directory)
         program["stdout_logfile"] = f"{directory}/%(program_name)s-%(process_num)d.log"
@@ -99,16 +105,19 @@ def supervisord(
     directory.mkdir()
     (directory / "shop.py").write_text(APP)
     # The shipped command with the tests' servers; deadlines as short as a test wants them.
-    (command,) = (
-        line.removeprefix("command=")
-        for line in SHIPPED.read_text().splitlines()
-        if line.startswith("command=")
-    )
+    command = read_command(SHIPPED)
     command = command.replace("beanwatch worker shop.jobs:app", f"{BIN}/beanwatch worker shop:app")
     command += f" --host web1 --server {beanstalkd.address} --redis {redis_server.url}"
     command += " --grace 1s --restart-spread 1s --heartbeat-interval 0.2s"
     with Supervisord(directory, command, {"PATH": os.environ["PATH"]}) as server:
         yield server
+
+
+def read_command(conf: Path) -> str:
+    """The command of a shipped configuration."""
+    lines = conf.read_text().splitlines()
+    (command,) = (line.removeprefix("command=") for line in lines if line.startswith("command="))
+    return command
 
 
 def read_beat(server: Redis, worker: str) -> Heartbeat:
@@ -124,7 +133,7 @@ def beats(server: Redis, condition: Callable[[Heartbeat], bool] = bool) -> dict[
         found = {f"web1.email-{n}": read_beat(server, f"web1.email-{n}") for n in (1, 2, 3)}
         return found if all(map(condition, found.values())) else {}
 
-    return wait_until(read, 30, "all three workers beat")
+    return wait_until(read, 60, "all three workers beat")
 
 
 def test_a_killed_and_a_hung_worker_come_back_and_everyone_is_told(
@@ -188,7 +197,7 @@ def busy_with(server: Redis, uuid: str) -> str:
     """The worker that runs the job, if any does."""
     for number in (1, 2, 3):
         worker = f"web1.email-{number}"
-        if read_beat(server, worker).job_uuid == uuid:
+        if running_job(read_beat(server, worker)).uuid == uuid:
             return worker
     return ""
 
@@ -199,7 +208,7 @@ def test_told_to_stop_a_worker_stays_down_and_told_to_restart_it_comes_back(
     first = beats(redis_server, lambda beat: beat.state == "idle")
     os.kill(first["web1.email-1"].pid, signal.SIGTERM)
     wait_until(lambda: supervisord.states() == ["EXITED", "RUNNING", "RUNNING"], 20)
-    redis_server.client().incr("beanwatch:version")
+    redis_server.client().incr("{beanwatch}:version")
     wait_until(
         lambda: all(
             read_beat(redis_server, worker).instance != first[worker].instance

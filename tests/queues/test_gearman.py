@@ -22,7 +22,7 @@ from beanwatch.queues.base import (
     ServerError,
     Wanted,
 )
-from beanwatch.queues.gearman.protocol import Function, NonsenseError, parse_status, split_replies
+from beanwatch.queues.gearman.protocol import NonsenseError, parse_status, split_replies
 from beanwatch.queues.gearman.reader import count_idle, group_workers
 from beanwatch.queues.model import QueueState
 from beanwatch.queues.servers import resolve_servers
@@ -124,7 +124,7 @@ def test_idle_workers_are_counted_where_that_is_possible(gearmand: Gearmand) -> 
 
 
 def test_a_worker_that_can_do_several_functions_may_hide_who_is_idle() -> None:
-    functions = {"a": Function(1, 1, 2), "b": Function(1, 0, 2)}
+    functions = {"a": (1, 1, 2), "b": (1, 0, 2)}
     groups = group_workers(functions, ["a b", "a", "b"])
     assert count_idle(functions["a"], groups["a"]) == 1  # one of its two runs its one job
     assert count_idle(functions["b"], groups["b"]) is None  # one or both
@@ -132,7 +132,7 @@ def test_a_worker_that_can_do_several_functions_may_hide_who_is_idle() -> None:
 
 
 def test_a_name_with_a_space_is_not_taken_for_two_functions() -> None:
-    functions = {"a b": Function(1, 1, 1), "a": Function(0, 0, 1), "b": Function(0, 0, 1)}
+    functions = {"a b": (1, 1, 1), "a": (0, 0, 1), "b": (0, 0, 1)}
     groups = group_workers(functions, ["a b", "a", "b"])
     assert {name: count_idle(one, groups[name]) for name, one in functions.items()} == {
         "a b": 0,

@@ -11,7 +11,7 @@ import pytest
 from tests.checks.conftest import Answer, parse_output
 from tests.queues.conftest import MakeServer, Run
 from tests.queues.fake_system import SERVER
-from tests.real import Nagios
+from tests.real import Beanstalkd, Nagios
 from tests.real.icinga import Icinga
 
 OK, WARNING, CRITICAL, UNKNOWN = range(4)
@@ -118,7 +118,7 @@ def test_icinga_has_the_services_that_nagios_has(
     finally:
         shutil.rmtree(icinga.home)
     (services,) = re.findall(r"Instantiated (\d+) Services", report)
-    assert int(services) == nagios
+    assert int(services) == nagios + len(servers)  # "queue server answers"
 
 
 # -- limits that are for one server
@@ -142,6 +142,80 @@ def test_limits_of_a_queue_hold_for_the_servers_that_they_name(
     fleet.configure(servers, rule.replace("ea*", "north"))
     said = fleet.beanwatch("config", "check", code=2)
     assert 'queues."orders": server = "north" matches none of the servers: east, west' in said
+
+
+# -- a queue whose rule names no server must exist on one of them
+
+RULE = "[queues.orders.depth]\nwarning = 5\n"
+
+
+def test_a_queue_must_exist_on_at_least_one_of_the_servers(
+    fleet: Fleet, make_server: MakeServer
+) -> None:
+    has, lacks = {"orders": {"ready": 3}}, {"mail": {"ready": 1}}
+    servers = {
+        "a": make_server("full", has, "a"),
+        "b": make_server("full", lacks, "b"),
+        "c": make_server("full", lacks, "c"),
+    }
+    fleet.configure(servers, RULE)
+    # A server that lacks it is no problem, whoever names the queue
+    for argv in ((), ("--server", "b"), ("--server", "b", "-Q", "orders")):
+        answer = fleet.check("queue_depth", *argv)
+        assert answer.code == OK, answer
+    assert answer.text.endswith("orders: not on this server, but it may be on another one")
+    assert answer.perfdata == {}
+    answer = fleet.check("queue_depth", "--server", "b", "-Q", "orders", "--missing", "critical")
+    assert answer.code == CRITICAL
+    # And it has no service there, once it was found elsewhere
+    assert hosts_of("depth of orders", fleet.install("nagios", "--discover")) == ["a"]
+    assert hosts_of("depth of orders", fleet.install("nagios")) == ["a", "b", "c"]
+    rows = fleet.beanwatch("passive", "--once").splitlines()
+    judged = {tuple(row.split("\t")[:3]) for row in rows if "depth of orders" in row}
+    assert judged == {("a", "depth of orders", "0"), ("b", *ORDERS_OK), ("c", *ORDERS_OK)}
+    # When no server has it, that is unknown on each
+    make_server("full", lacks, "a")
+    for argv in ((), ("--server", "b"), ("--server", "b", "-Q", "orders")):
+        answer = fleet.check("queue_depth", *argv)
+        assert (answer.code, "orders: no such queue" in answer.text) == (UNKNOWN, True)
+    # The service stays where the queue was, so that there is one alert
+    assert hosts_of("depth of orders", fleet.install("nagios", "--discover")) == ["a"]
+    # When a server that may have it cannot be read, nobody knows
+    Path(fleet.directory / "a.json").unlink()
+    answer = fleet.check("queue_depth", "--server", "b", "-Q", "orders")
+    assert answer.code == UNKNOWN
+    assert any("orders: not looked for on a: " in line for line in answer.long)
+
+
+ORDERS_OK = ("depth of orders", "0")
+
+
+def hosts_of(service: str, text: str) -> list[str]:
+    found = re.findall(rf"host_name +(\w+)\n +service_description +{service}\n", text)
+    return sorted(found)
+
+
+def test_a_queue_whose_rule_names_servers_must_exist_on_each(
+    fleet: Fleet, make_server: MakeServer
+) -> None:
+    servers = {
+        "a": make_server("full", {"orders": {"ready": 3}}, "a"),
+        "b": make_server("full", {}, "b"),
+    }
+    fleet.configure(servers, '[queues.orders]\nserver = "*"\n')
+    answer = fleet.check("queue_depth")
+    assert (answer.code, "b/orders: no such queue" in answer.text) == (UNKNOWN, True)
+    assert hosts_of("depth of orders", fleet.install("nagios", "--discover")) == ["a", "b"]
+
+
+def test_a_server_that_removes_empty_queues_may_have_any_queue(
+    fleet: Fleet, make_server: MakeServer, beanstalkd: Beanstalkd
+) -> None:
+    servers = {"b": make_server("full", {}, "b"), "beans": beanstalkd.address}
+    fleet.configure(servers, RULE)
+    for argv in ((), ("--server", "b", "-Q", "orders"), ("--server", "beans", "-Q", "orders")):
+        assert fleet.check("queue_depth", *argv).code == OK
+    assert hosts_of("depth of orders", fleet.install("nagios", "--discover")) == ["beans"]
 
 
 # -- consumers

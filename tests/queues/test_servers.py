@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from beanwatch.checks.lib.services import plan_services
 from beanwatch.config import Config, ConfigError
 from beanwatch.config.reader import parse
 from beanwatch.net.address import AddressError
@@ -39,6 +40,18 @@ def test_a_table_gives_a_server_its_settings() -> None:
     assert (first.node, str(first), first.system.name) == ("q1", "host:11301", "beanstalkd")
     assert (second.node, str(second), second.system.name) == ("jobs", "shelf://h", "fake")
     assert second.address.port == fake_system.SYSTEM.default_port
+
+
+def test_a_server_may_tell_less_than_its_system() -> None:
+    text = '[servers]\nall = "q1"\n[servers.some]\nurl = "q2"\nunknown = ["consumers"]\n'
+    every, some = resolve_servers(config(text).servers)
+    assert (every.can_tell("consumers"), every.why_unknown("consumers")) == (True, "")
+    assert (some.can_tell("consumers"), some.can_tell("ready")) == (False, True)
+    assert some.why_unknown("consumers") == "the setting unknown of this server lists it"
+    services = plan_services(config(text), [every, some])
+    assert [s.host for s in services if s.check == "queue_consumers"] == ["all"]
+    with pytest.raises(AddressError, match=r"servers.some: unknown: beanstalkd has no field 'x'"):
+        resolve_servers(config(text.replace('"consumers"', '"x"')).servers)
 
 
 @pytest.mark.parametrize(

@@ -187,15 +187,16 @@ class CountingCloudWatch:
         return {"MetricDataResults": [{"Id": one["Id"], "Values": [5.0, 1.0]} for one in queries]}
 
 
-def test_without_cloudwatch_an_age_is_unknown_unless_no_job_waits(moto: Moto) -> None:
+def test_without_cloudwatch_no_age_is_known(moto: Moto) -> None:
     moto.create("orders", "x")
     moto.create("idle")
-    reading = read(make(moto.url), AGES)
-    assert (reading.queues or {})["idle"].head_ready_age == 0
-    assert (reading.queues or {})["orders"].head_ready_age is None
-    assert reading.unread_heads == {"orders"}
-    assert "ages need cloudwatch = true" in reading.trouble
-    assert read(make(moto.url), Wanted(names=["idle"], heads=("ready",))).trouble == ""
+    server = make(moto.url)
+    reading = read(server, AGES)
+    assert {queue.head_ready_age for queue in (reading.queues or {}).values()} == {None}
+    assert reading.trouble == ""
+    assert not server.can_tell("head_ready_age")
+    assert server.why_unknown("head_ready_age") == "it needs the setting cloudwatch of this server"
+    assert make(moto.url, cloudwatch=True).can_tell("head_ready_age")
 
 
 # -- which queues, and what they cost
@@ -488,7 +489,12 @@ def test_the_commands_and_checks_know_sqs(moto: Moto, tmp_path: Path, run: Any) 
     code, out, _ = run("check_queue_server", *wait, timeout=90)
     assert code == 0, out
     code, out, _ = run("check_queue_age", "-Q", "orders", *wait, timeout=90)
-    assert (code, "ages need cloudwatch = true" in out) == (3, True)
+    assert (code, "it needs the setting cloudwatch of this server" in out) == (3, True)
+    assert "age of" not in install(run, tmp_path, config)
+    text = config.read_text()
+    config.write_text(f"{text}cloudwatch = true\n")
+    assert "age of orders" in install(run, tmp_path, config)
+    config.write_text(text)
     # Consumers are not declared: unknown everywhere, and nowhere 0.
     code, out, _ = run("check_queue_consumers", "-Q", "orders", *named)
     assert code == 3
@@ -503,3 +509,11 @@ def test_the_commands_and_checks_know_sqs(moto: Moto, tmp_path: Path, run: Any) 
     assert queues(make(moto.url))["orders"][1:5] == (2, 0, 0, 0)
     assert run("beanwatch", "queues", "empty", "orders", "--yes", *named).code == 0
     assert queues(make(moto.url))["orders"][1:5] == (0, 0, 0, 0)
+
+
+def install(run: Any, directory: Path, config: Path) -> str:
+    """The services that Nagios gets."""
+    dest = ("--dest", directory / "root", "--family", "debian")
+    done = run("beanwatch", "install", "nagios", "--discover", *dest, "--config", config)
+    assert done.code == 0, done.stderr
+    return str((directory / "root/etc/nagios4/conf.d/beanwatch-services.cfg").read_text())

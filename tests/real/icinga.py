@@ -4,6 +4,7 @@ import getpass
 import grp
 import os
 import shutil
+import socket
 import subprocess
 import tempfile
 from collections.abc import Mapping
@@ -18,6 +19,10 @@ const PluginDir = "{plugins}"
 object CheckerComponent "checker" {{ }}
 object NotificationComponent "notification" {{ }}
 object ExternalCommandListener "command" {{ command_path = "{directory}/icinga2.cmd" }}
+object LivestatusListener "live" {{
+  socket_type = "unix"
+  socket_path = "{directory}/live"
+}}
 object Endpoint NodeName {{ }}
 object Zone ZoneName {{ endpoints = [ NodeName ] }}
 object FileLogger "log" {{
@@ -88,6 +93,19 @@ class Icinga(Server):
                 f"{result.stdout}{result.stderr}"
             )
         return result.stdout
+
+    def states(self) -> dict[str, int]:
+        """Return the state of each service that was checked, by its name."""
+        with socket.socket(socket.AF_UNIX) as link:
+            link.settimeout(10)
+            link.connect(str(self.home / "live"))
+            link.sendall(
+                b"GET services\nColumns: description state\nFilter: has_been_checked = 1\n\n"
+            )
+            link.shutdown(socket.SHUT_WR)
+            lines = link.makefile().read().splitlines()
+        pairs = (line.rsplit(";", 1) for line in lines)
+        return {name: int(state) for name, state in pairs}
 
     def ready(self) -> bool:
         log = self.home / "icinga2.log"

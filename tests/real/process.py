@@ -192,8 +192,10 @@ class Server:
             self._process = None
 
     def kill(self) -> None:
+        """Send SIGKILL to the server and to its children, as Icinga has some."""
         if self._process is not None:
-            self._process.kill()
+            if self._process.poll() is None:
+                kill_group(self._process)
             self._process.wait()
             self._process = None
 

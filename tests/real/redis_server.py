@@ -18,6 +18,9 @@ class Redis(Server):
     def url(self) -> str:
         return f"redis://127.0.0.1:{self.port}/0"
 
+    def stop(self) -> None:
+        self.kill()  # it has nothing to save, and one that cannot save refuses to stop
+
     def argv(self) -> list[str]:
         options = ["--bind", "127.0.0.1", "--port", str(self.port), "--appendonly", "no"]
         return ["redis-server", *options, "--save", "", "--dir", str(self.directory)]
@@ -33,8 +36,9 @@ class Redis(Server):
             client.config_set("min-replicas-to-write", "1")
         else:
             assert code == "MISCONF"
-            (self.directory / "dump.rdb" / "in the way").mkdir(parents=True)
             client.config_set("save", "3600 1")
+            client.ping()  # it has read dump.rdb, and would end at a directory of this name
+            (self.directory / "dump.rdb" / "in the way").mkdir(parents=True)
             client.bgsave()
             wait_until(lambda: client.info("persistence")["rdb_last_bgsave_status"] == "err")
 

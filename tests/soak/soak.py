@@ -172,7 +172,7 @@ def audit(account: Account) -> list[str]:
     for ident, entries in account.recorded.items():
         by_number: dict[int, list[LedgerEntry]] = defaultdict(list)
         for entry in entries:
-            by_number[entry.job_id].append(entry)
+            by_number[int(entry.job_id)].append(entry)
         for job_id, runs in by_number.items():
             attempts = [run.attempt for run in runs]
             if attempts != sorted(set(attempts)):
@@ -190,7 +190,7 @@ def audit(account: Account) -> list[str]:
             elif last not in (*DELETED, *BURIED):
                 wrong.append(f"{ident} job {job_id}: no end, the last run was {last}")
     for ident, job_id in account.begun:
-        if not any(entry.job_id == job_id for entry in account.recorded.get(ident, ())):
+        if not any(int(entry.job_id) == job_id for entry in account.recorded.get(ident, ())):
             wrong.append(f"{ident} job {job_id}: ran, but no entry tells of it")
     if sum(finals.values()) != account.put:
         wrong.append(f"{account.put} jobs were put, {sum(finals.values())} have an end")

@@ -14,9 +14,10 @@ import pytest
 from beanwatch.net.redis_reader import RedisReader
 from beanwatch.net.redis_url import parse_redis_url
 from beanwatch.store.health import decide_health
-from beanwatch.store.heartbeats import Heartbeat, Worker, read_workers
+from beanwatch.store.heartbeats import Heartbeat, JobRecord, Worker, read_workers
 from tests.real import ROOT, Beanstalkd, Redis, stop_process, wait_until
 from tests.real.process import _die_with_parent
+from tests.records import running_job
 
 QUEUE = "work"
 
@@ -76,6 +77,10 @@ class RunningWorker:
         if worker is None or worker.heartbeat is None:
             raise LookupError(f"no heartbeat of {self.id}")
         return worker.heartbeat
+
+    def running(self) -> JobRecord:
+        """The job in its record; one without name and id if there is none."""
+        return running_job(self.beat())
 
     def health(self) -> str:
         worker = self.seen()

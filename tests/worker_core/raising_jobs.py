@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from beanwatch.worker import App, Context
+from beanwatch.worker.monitor.sinks.log_sink import LogSink
+from beanwatch.worker.monitor.sinks.outcome_counter import OutcomeCounter
 from beanwatch.worker.telemetry.host_watch import HostWatch
-from beanwatch.worker.telemetry.log_sink import LogSink
-from beanwatch.worker.telemetry.outcome_counter import OutcomeCounter
 from beanwatch.worker.telemetry.reporter import Reporter
 
 app = App()

@@ -12,7 +12,7 @@ from typing import Any
 from beanwatch.worker import App, Context
 from beanwatch.worker.core import loop
 from beanwatch.worker.guard import guard
-from beanwatch.worker.telemetry.log_sink import LogSink
+from beanwatch.worker.monitor.sinks.log_sink import LogSink
 
 loop.CLEAN_UP_TIMEOUT = float(os.environ.get("STUCK_LIMIT", 60))
 loop.END_TIMEOUT = float(os.environ.get("STUCK_END", 30))

@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from beanwatch.worker import App, Context, FollowUp, Retry
+from beanwatch.worker import App, Context, FollowUp, ForeignEnvelope, Retry
+from beanwatch.worker.decoders import decode_laravel
 
 app = App(version="1")
 
@@ -38,6 +39,12 @@ async def later(ctx: Context, data: dict[str, int]) -> None: ...
 @contextmanager
 def database() -> Iterator[int]:
     yield 1
+
+app.decoder(decode_laravel)
+
+@app.decoder
+def decode(body: bytes) -> ForeignEnvelope | None:
+    return ForeignEnvelope(job="mail", data={"to": "ann"}, timeout=3, backoff=(1, 2))
 
 @app.before_job
 def before(ctx: Context) -> None: ...

@@ -72,7 +72,7 @@ def test_a_failed_start_hides_no_crash_from_before(start_shop: StartShop, shop: 
     for _ in range(2):
         assert start_shop().exit_code() == 13
     shop.write_text(GOOD)
-    assert start_shop().wait_for("idle").last_exit == "killed while idle"
+    assert start_shop().wait_for("idle").last_exit == "killed, last seen idle"
 
 
 def test_a_failed_start_leaves_the_record_of_a_worker_that_runs(

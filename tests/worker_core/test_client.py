@@ -16,7 +16,8 @@ from beanwatch.net.address import Address, parse_address
 from beanwatch.queues.beanstalkd.client import count_watchers, open_client, translate_errors
 from beanwatch.queues.beanstalkd.connection import ProtocolError, ServerError
 from beanwatch.worker import Producer, PutError
-from beanwatch.worker.control.client import Target, send_command
+from beanwatch.worker.control.channel import Target
+from beanwatch.worker.control.client import send_command
 from tests.real import Beanstalkd, Proxy, closed_port, wait_until
 
 MakeProxy = Callable[[str], Proxy]

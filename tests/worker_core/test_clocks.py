@@ -9,10 +9,10 @@ from beanwatch.net.address import parse_address
 from beanwatch.net.redis_reader import RedisReader
 from beanwatch.net.redis_url import parse_redis_url
 from beanwatch.store.clock import read_time
-from beanwatch.store.ledger import LedgerEntry, find_buried, job_key, read_job
+from beanwatch.store.ledger import decode_entry, find_buried, job_key, read_job
 from beanwatch.store.outcome_counts import read_outcomes
-from beanwatch.store.records import decode_record
-from beanwatch.worker.control.client import Target, send_command
+from beanwatch.worker.control.channel import Target
+from beanwatch.worker.control.client import send_command
 from tests.real import Redis, wait_until
 from tests.worker_core.conftest import QUEUE, Broker, RunningWorker, StartWorker
 
@@ -56,7 +56,7 @@ def test_runs_of_a_job_stay_in_their_order_whatever_the_clocks_of_their_workers_
     with redis_server.client() as redis:
         for attempt, started_at in ((1, 5000.0), (2, 1400.0), (3, 5002.0)):
             entry = f'{{"job_id": 7, "attempt": {attempt}, "started_at": {started_at}}}'
-            assert decode_record(entry.encode(), LedgerEntry).attempt == attempt
+            assert decode_entry(entry.encode()).attempt == attempt
             redis.zadd(job_key("u-7", "", 0), {entry: started_at})
     with RedisReader(parse_redis_url(redis_server.url), 60) as link:
         assert [run.attempt for run in read_job(link.execute, "u-7")] == [1, 2, 3]

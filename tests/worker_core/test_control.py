@@ -11,7 +11,8 @@ from beanwatch.net.address import parse_address
 from beanwatch.net.redis_reader import RedisReader
 from beanwatch.net.redis_url import parse_redis_url
 from beanwatch.store.stops import read_stops
-from beanwatch.worker.control.client import Target, describe_user, send_command
+from beanwatch.worker.control.channel import Target
+from beanwatch.worker.control.client import describe_user, send_command
 from beanwatch.worker.control.messages import (
     Answer,
     Command,
@@ -40,14 +41,14 @@ def busy(start_worker: StartWorker, broker: Broker) -> RunningWorker:
     """A worker in the middle of a job."""
     broker.put("sleep", {"seconds": 8})
     worker = start_worker()
-    wait_until(lambda: worker.beat().job == "sleep")
+    wait_until(lambda: worker.running().name == "sleep")
     return worker
 
 
 def test_status_tells_what_the_heartbeat_does(busy: RunningWorker, broker: Broker) -> None:
     answer = tell(broker, busy, "status")
     assert answer.beat is not None
-    assert (answer.beat["job"], answer.beat["state"]) == ("sleep", "busy")
+    assert (answer.beat["jobs"][0]["name"], answer.beat["state"]) == ("sleep", "busy")
     assert answer.beat["instance"] == answer.instance
 
 
@@ -56,7 +57,7 @@ def test_dump_tells_where_every_thread_is(busy: RunningWorker, broker: Broker) -
     assert "in sleep" in answer.dump
     assert "Thread pulse" in answer.dump
     assert answer.beat is not None
-    assert answer.beat["job"] == "sleep"
+    assert answer.beat["jobs"][0]["name"] == "sleep"
 
 
 def test_stop_ends_it_after_the_job(busy: RunningWorker, broker: Broker) -> None:
@@ -144,7 +145,7 @@ def test_messages_for_others_and_old_ones_are_dropped(
     wait_until(lambda: broker.counts(queue), message="all are taken out of the queue")
     assert worker.in_state("idle")
     # It deletes a message, and then says what it was.
-    wait_until(lambda: sum("ignored a" in line["message"] for line in worker.lines()) == 5)
+    wait_until(lambda: sum("ignored " in line["message"] for line in worker.lines()) == 5)
 
 
 def test_control_comes_back_after_beanstalkd_was_away(

@@ -76,7 +76,7 @@ def test_past_the_hard_deadline_the_job_is_released_and_the_process_ends(
     assert beat.restarts == 2
     assert beat.last_exit == f"hang (job {job_id}) ran past its hard deadline"
     with redis_server.client() as redis:
-        minutes = [redis.hgetall(key) for key in redis.keys("beanwatch:outcomes:*")]  # 1 or 2
+        minutes = [redis.hgetall(key) for key in redis.keys("{beanwatch}:outcomes:*")]  # 1 or 2
         assert sum(int(minute["work|hang|timeout"]) for minute in minutes) == 2
 
 
@@ -232,7 +232,7 @@ def test_a_job_that_was_given_to_another_worker_is_recorded_as_lost(
     taken = tmp_path / "taken"
     job_id = broker.put("give-away", {"taken": str(taken)})
     worker = start_worker()
-    wait_until(lambda: worker.beat().job == "give-away")
+    wait_until(lambda: worker.running().name == "give-away")
     with broker.server.client(watch="work") as other:
         assert other.reserve(10).id == job_id
         taken.touch()

@@ -12,16 +12,15 @@ from beanwatch.worker.api.errors import Bury, Discard, JobStopped, JobTimeout, R
 from beanwatch.worker.core.connection_protocol import JobStats
 from beanwatch.worker.core.decide import (
     MAX_DELAY,
-    MAX_REASON,
     check_delay,
     count_unacknowledged,
     decide_delay,
     decide_end,
     decide_poison,
     decide_reconnect,
-    format_exception_line,
     jitter_limit,
 )
+from beanwatch.worker.monitor.exceptions import MAX_REASON, format_exception_line
 
 
 def stats(**numbers: int) -> JobStats:

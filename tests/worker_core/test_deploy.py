@@ -19,11 +19,11 @@ def test_a_deploy_interrupts_no_job_and_there_are_workers_at_every_moment(
         return start_worker("--restart-spread", SPREAD, name=name)
 
     with redis_server.client() as redis:
-        redis.set("beanwatch:version", "1")
+        redis.set("{beanwatch}:version", "1")
         fleet = {name: start(name) for name in NAMES}
         for worker in fleet.values():
             worker.wait_for("idle")
-        redis.set("beanwatch:version", "2")
+        redis.set("{beanwatch}:version", "2")
     put: list[int] = []
     watching: list[int] = []
     old = dict(fleet)

@@ -12,13 +12,14 @@ from typing import Any
 import pytest
 
 from beanwatch.store.black_box import read_exit_reason
-from beanwatch.store.heartbeats import WORKERS_KEY, Heartbeat, Worker
+from beanwatch.store.heartbeats import WORKERS_KEY, Worker
 from beanwatch.worker import App, Context
-from beanwatch.worker.core.decide import format_exception_line
 from beanwatch.worker.guard import watchdog
+from beanwatch.worker.monitor.exceptions import format_exception_line
 from tests.conftest import Result
 from tests.real import Redis, wait_until
 from tests.real.hung_disk import hung_disk
+from tests.records import make_beat
 from tests.worker_core.conftest import Broker, StartWorker
 from tests.worker_core.test_control import tell
 
@@ -122,7 +123,7 @@ def test_a_stop_does_not_wait_for_temporary_files_longer_than_for_a_job(
     worker.wait_for("busy")
     with hung_disk(disk):
         go.touch()
-        wait_until(lambda: worker.beat().hard_deadline - time.time() > 75)  # it cleans up
+        wait_until(lambda: worker.running().hard_deadline - time.time() > 75)  # it cleans up
         started = time.monotonic()
         assert worker.stop() == 0
         assert time.monotonic() - started < 8
@@ -303,10 +304,11 @@ def test_what_json_cannot_carry_in_a_note_does_not_end_the_worker(
 ) -> None:
     broker.put("note")
     worker = start_worker(app=APP)
-    wait_until(lambda: worker.beat().note)
+    wait_until(lambda: worker.running().note)
     beat = tell(broker, worker, "status").beat
     assert beat is not None
-    assert (beat["note"], beat["progress"]) == ("\\udcff", [2**53, 2**53])
+    (job,) = beat["jobs"]
+    assert (job["note"], job["progress"]) == ("\\udcff", [2**53, 2**53])
 
 
 def test_a_forked_child_keeps_no_job_and_says_nothing_to_beanstalkd(
@@ -422,7 +424,7 @@ def test_no_record_makes_a_check_read_a_file_that_is_no_black_box(
         name.write_text("end secret\n")
 
     def read(where: str) -> str | None:
-        beat = Heartbeat(instance=instance, black_box=where)
+        beat = make_beat(instance=instance, black_box=where)
         return read_exit_reason(Worker("here.w1", 60.0, beat))
 
     assert read(path.format(dir=tmp_path, instance=instance)) is None

@@ -14,13 +14,13 @@ from beanwatch.worker.control.messages import Answer, Message, control_queue, en
 from beanwatch.worker.core.connection import RefusedError, WorkerConnection
 from beanwatch.worker.core.decide import OK
 from beanwatch.worker.core.finish import Finisher
-from beanwatch.worker.core.internal_errors import LOG_INTERVAL, InternalErrors
 from beanwatch.worker.core.job import RunningJob
-from beanwatch.worker.core.record import Run, Sinks
 from beanwatch.worker.core.state import WorkerState
 from beanwatch.worker.core.wake import Wake
 from beanwatch.worker.guard.descriptors import OwnDescriptors
 from beanwatch.worker.guard.pulse import Pulse
+from beanwatch.worker.monitor.internal_errors import LOG_INTERVAL, InternalErrors
+from beanwatch.worker.monitor.runs import Run, Sinks
 from beanwatch.worker.telemetry.run_starts import RunStarts
 from tests.real import Beanstalkd, Proxy, wait_until
 from tests.worker_core.conftest import Broker, StartWorker

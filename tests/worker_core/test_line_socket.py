@@ -88,6 +88,20 @@ def test_a_server_that_drips_does_not_get_more_time() -> None:
             lines.read_body(b"400000")
 
 
+def test_a_worker_that_was_frozen_reads_what_arrived_meanwhile() -> None:
+    near, far = socket.socketpair()
+    frozen = iter(range(0, 100_000, 100))  # each look at the clock finds 100 s gone
+    with near, far:
+        lines = LineSocket(near, 5.0, clock=lambda: float(next(frozen)))
+        far.sendall(b"RESERVED 7 5\r\n")
+        assert lines.read_line() == b"RESERVED 7 5"
+        far.sendall(b"hello\r\n")
+        assert lines.read_body(b"5") == b"hello"
+        far.sendall(b"RESER")
+        with pytest.raises(TimeoutError):
+            lines.read_line()
+
+
 def test_a_long_body_may_take_its_time_but_not_stand_still() -> None:
     near, far = socket.socketpair()
     with near, far:

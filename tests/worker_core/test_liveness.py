@@ -7,6 +7,7 @@ from pathlib import Path
 from beanwatch.net.processes import parse_process, read_process
 from beanwatch.store.heartbeats import WORKERS_KEY, worker_key
 from tests.real import Beanstalkd, Proxy, Redis, wait_until
+from tests.records import running_job
 from tests.worker_core.conftest import Broker, StartWorker
 
 MakeProxy = Callable[[str], Proxy]
@@ -17,17 +18,12 @@ def test_killed_it_is_dead_and_its_last_job_is_known(
 ) -> None:
     job_id = broker.put("sleep", {"seconds": 50}, envelope={"id": "some-uuid"})
     worker = start_worker()
-    wait_until(lambda: worker.beat().job_id == job_id)
+    wait_until(lambda: worker.running().id == str(job_id))
     worker.signal(signal.SIGKILL)
     worker.process.wait()
     wait_until(lambda: worker.health() == "dead", 30)
-    beat = worker.beat()
-    assert (beat.state, beat.job, beat.job_uuid, beat.queue) == (
-        "busy",
-        "sleep",
-        "some-uuid",
-        "work",
-    )
+    beat, job = worker.beat(), worker.running()
+    assert (beat.state, job.name, job.uuid, job.queue) == ("busy", "sleep", "some-uuid", "work")
     assert read_process(beat.pid) == "gone"
     wait_until(lambda: broker.job(job_id)["state"] == "ready", message="the job is back")
 
@@ -37,7 +33,7 @@ def test_frozen_it_is_dead_to_redis_but_its_process_is_stopped(
 ) -> None:
     job_id = broker.put("sleep", {"seconds": 50})
     worker = start_worker()
-    wait_until(lambda: worker.beat().job_id == job_id)
+    wait_until(lambda: worker.running().id == str(job_id))
     worker.signal(signal.SIGSTOP)
     wait_until(lambda: worker.health() == "dead", 30)
     assert read_process(worker.beat().pid) == "stopped"
@@ -49,22 +45,23 @@ def test_hung_in_python_code_it_uses_the_processor(
     broker.put("loop")
     worker = start_worker("--grace", 50)
     wait_until(lambda: worker.health() == "hung", 30)
-    wait_until(lambda: worker.beat().job_cpu > 1.0)
-    beat = worker.beat()
+    wait_until(lambda: (worker.running().cpu or 0.0) > 1.0)
+    beat, job = worker.beat(), worker.running()
     assert beat.state == "busy"
-    assert beat.where.endswith("loop")
-    assert beat.deadline < beat.beat_at < beat.hard_deadline
+    assert job.where.endswith("loop")
+    assert job.deadline < beat.beat_at < job.hard_deadline
 
 
 def test_hung_in_a_system_call_it_uses_none(start_worker: StartWorker, broker: Broker) -> None:
     broker.put("blocked")
     worker = start_worker("--grace", 50)
     wait_until(lambda: worker.health() == "hung", 30)
-    beat = worker.beat()
-    assert beat.where.endswith("blocked")
-    assert "jobs.py:" in beat.where
-    assert beat.job_cpu < 0.5
-    assert read_process(beat.pid) == "waiting"
+    job = worker.running()
+    assert job.where.endswith("blocked")
+    assert "jobs.py:" in job.where
+    assert job.cpu is not None
+    assert job.cpu < 0.5
+    assert read_process(worker.beat().pid) == "waiting"
 
 
 def test_with_the_interpreter_locked_it_is_dead_to_redis_but_its_process_runs(
@@ -81,19 +78,19 @@ def test_idle_it_is_idle_however_long(start_worker: StartWorker) -> None:
     first = worker.wait_for("idle")
     wait_until(lambda: worker.beat().loop_at > first.loop_at + 1.5)
     assert worker.health() == "idle"
-    assert worker.beat().job == ""
+    assert worker.running().name == ""
 
 
 def test_busy_it_shows_its_progress(start_worker: StartWorker, broker: Broker) -> None:
     broker.put("progress", {"seconds": 30})
     worker = start_worker()
-    wait_until(lambda: worker.beat().progress)
-    first = worker.beat()
-    wait_until(lambda: worker.beat().progress > first.progress)
-    beat = worker.beat()
+    wait_until(lambda: worker.running().progress)
+    first = worker.running()
+    wait_until(lambda: worker.running().progress > first.progress)
+    job = worker.running()
     assert worker.health() == "busy"
-    assert beat.note.startswith("page ")
-    assert beat.progress[1] == 1000
+    assert job.note.startswith("page ")
+    assert job.progress[1] == 1000
 
 
 def test_of_a_coroutine_that_awaits_the_line_is_known(
@@ -101,8 +98,8 @@ def test_of_a_coroutine_that_awaits_the_line_is_known(
 ) -> None:
     broker.put("async-sleep")
     worker = start_worker()
-    wait_until(lambda: worker.beat().job)
-    wait_until(lambda: worker.beat().where.endswith(" inner"))
+    wait_until(lambda: worker.running().name)
+    wait_until(lambda: worker.running().where.endswith(" inner"))
 
 
 def test_told_to_wait_it_waits(start_worker: StartWorker, broker: Broker) -> None:
@@ -118,10 +115,10 @@ def test_stopping_it_says_why_and_what_it_still_does(
 ) -> None:
     broker.put("sleep", {"seconds": 50})
     worker = start_worker()
-    wait_until(lambda: worker.beat().job == "sleep")
+    wait_until(lambda: worker.running().name == "sleep")
     worker.signal(signal.SIGTERM)
     beat = worker.wait_for("stopping")
-    assert (beat.job, beat.reason) == ("sleep", "it received SIGTERM")
+    assert (running_job(beat).name, beat.reason) == ("sleep", "it received SIGTERM")
 
 
 def test_cut_off_from_beanstalkd_it_is_blocked_and_says_by_what(
@@ -211,4 +208,4 @@ def test_a_record_of_its_id_that_cannot_be_read_is_named_in_its_log(
     worker.wait_for("idle")
     line = worker.logged("the last record of this id cannot be read")
     assert line is not None
-    assert line["message"].endswith(": field 'pid': expected a whole number, not a text")
+    assert line["message"].endswith(": pid: expected a whole number, not a text")

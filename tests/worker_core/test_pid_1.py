@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from beanwatch.worker.guard.host import find_descendants
+from beanwatch.worker.monitor.host import find_descendants
 from tests.real import wait_until
 from tests.worker_core.conftest import Broker, RunningWorker, StartWorker
 

@@ -33,7 +33,7 @@ def test_a_job_that_was_handed_to_dead_connections_runs_as_if_it_were_new(
     assert [run["attempt"] for run in worker.runs("fail")] == [1, 2, 3]
     assert broker.job(job_id)["reserves"] == 9
     with redis_server.client() as redis:
-        assert not redis.keys("beanwatch:started:*"), "each run was acknowledged"
+        assert not redis.keys("{beanwatch}:started:*"), "each run was acknowledged"
 
 
 def test_workers_behind_connections_that_stay_half_open_poison_no_job(
@@ -76,7 +76,7 @@ def test_a_run_whose_acknowledgement_was_lost_counts_as_a_run(
     taken = tmp_path / "taken"
     job_id = broker.put("give-away", {"taken": str(taken)})
     worker = start_worker("--max-attempts", 1)
-    wait_until(lambda: worker.beat().job == "give-away")
+    wait_until(lambda: worker.running().name == "give-away")
     with broker.server.client(watch=QUEUE) as other:
         assert other.reserve(10).id == job_id
         taken.touch()
@@ -93,7 +93,7 @@ def test_the_usual_way_of_a_job_asks_redis_nothing(
     worker = start_worker()
     wait_until(lambda: worker.outcomes("ok") == ["ok"] * 3)
     with redis_server.client() as redis:
-        assert not redis.keys("beanwatch:started*")
+        assert not redis.keys("{beanwatch}:started*")
 
 
 def test_records_of_started_runs_are_bounded_and_counted_once(
@@ -107,7 +107,7 @@ def test_records_of_started_runs_are_bounded_and_counted_once(
         assert record_start(link.execute, "5e1f", 29, 3, time.time() + 30, {1, 2}) == 2
         assert record_start(link.execute, "other", 29, 3, time.time() + 30) == 0
     with redis_server.client() as redis:
-        keys = redis.keys("beanwatch:started:*")
+        keys = redis.keys("{beanwatch}:started:*")
         assert sorted(keys) == sorted(redis.zrange(STARTED_INDEX, 0, -1))
         assert len(keys) == 10
         assert 0 < redis.ttl(started_key("5e1f", 29)) <= 7 * 86400

@@ -12,7 +12,8 @@ from beanwatch.config.reader import load
 from beanwatch.config.secrets import read_signing_secret
 from beanwatch.net.address import parse_address
 from beanwatch.worker.control import signature
-from beanwatch.worker.control.client import Target, send_command
+from beanwatch.worker.control.channel import Target
+from beanwatch.worker.control.client import send_command
 from beanwatch.worker.control.messages import Message, encode
 from beanwatch.worker.control.signature import SignatureChecker, sign
 from tests.real import Beanstalkd, wait_until

@@ -91,7 +91,7 @@ def test_a_job_that_takes_too_long_is_given_back_with_its_priority(
 ) -> None:
     job_id = broker.put("sleep", {"seconds": 600}, priority=42)
     worker = start_worker("--shutdown-timeout", "0.5")
-    wait_until(lambda: worker.beat().job == "sleep")
+    wait_until(lambda: worker.running().name == "sleep")
     worker.signal(signal.SIGTERM)
     assert worker.exit_code() == 0
     job = broker.job(job_id)
@@ -105,7 +105,7 @@ def test_a_second_signal_does_not_wait_for_the_job(
 ) -> None:
     job_id = broker.put("sleep", {"seconds": 600})
     worker = start_worker("--shutdown-timeout", 600)
-    wait_until(lambda: worker.beat().job == "sleep")
+    wait_until(lambda: worker.running().name == "sleep")
     worker.signal(signal.SIGTERM)
     worker.wait_for("stopping")
     worker.signal(signal.SIGTERM)
@@ -151,7 +151,7 @@ def test_a_restart_waits_for_a_long_job_but_a_signal_then_does_not(
 ) -> None:
     job_id = broker.put("sleep", {"seconds": 600})
     worker = start_worker("--shutdown-timeout", "0.1")
-    wait_until(lambda: worker.beat().job == "sleep")
+    wait_until(lambda: worker.running().name == "sleep")
     broker.put_raw('{"command": "restart"}', queue=f"beanwatch.control.{worker.id}")
     seen = worker.wait_for("stopping")
     wait_until(lambda: worker.beat().beat_at > seen.beat_at + 2, message="the job goes on")
@@ -168,6 +168,24 @@ def test_it_stops_at_once_while_beanstalkd_is_away(
     worker.wait_for("blocked")
     worker.signal(signal.SIGTERM)
     assert worker.exit_code() == 0
+
+
+def test_a_stop_tells_what_it_could_not_send_any_more(
+    start_worker: StartWorker, broker: Broker, redis_server: Redis
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        metrics = f"graphite://127.0.0.1:{deaf.getsockname()[1]}"
+        worker = start_worker("--ledger", "all", "--metrics", metrics)
+        worker.wait_for("idle")
+        redis_server.kill()
+        broker.put("ok")
+        wait_until(lambda: worker.outcomes() == ["ok"])
+        worker.signal(signal.SIGTERM)
+        assert worker.exit_code() == 0
+    told = worker.logged("lost since the start")
+    assert told is not None
+    assert told["context"]["metrics"] > 0
+    assert told["context"]["records"] > 0
 
 
 @pytest.mark.parametrize("option", [("--max-jobs", 3), ("--max-time", "1"), ("--max-memory", "1M")])
@@ -308,7 +326,7 @@ def test_it_starts_at_once_after_a_killed_instance_and_tells_its_end(
 ) -> None:
     job_id = broker.put("sleep", {"seconds": 600})
     worker = start_worker()
-    wait_until(lambda: worker.beat().job == "sleep")
+    wait_until(lambda: worker.running().name == "sleep")
     worker.signal(signal.SIGKILL)
     heir = start_worker()
     wait_until(lambda: heir.beat().pid == heir.process.pid)
@@ -351,13 +369,13 @@ def test_a_raised_version_restarts_every_worker_after_its_job(
     start_worker: StartWorker, broker: Broker, redis_server: Redis
 ) -> None:
     with redis_server.client() as redis:
-        redis.set("beanwatch:version", "1")
+        redis.set("{beanwatch}:version", "1")
         workers = [start_worker("--restart-spread", 1, name=name) for name in ("w1", "w2")]
         for worker in workers:
             worker.wait_for("idle")
         broker.put("sleep", {"seconds": 3})
-        wait_until(lambda: any(worker.beat().job for worker in workers))
-        redis.set("beanwatch:version", "2")
+        wait_until(lambda: any(worker.running().name for worker in workers))
+        redis.set("{beanwatch}:version", "2")
     assert [worker.exit_code() for worker in workers] == [10, 10]
     assert sorted(workers[0].outcomes() + workers[1].outcomes()) == ["ok"]
 
@@ -410,10 +428,10 @@ def test_systemds_watchdog_is_fed_by_a_busy_worker_but_not_by_a_hung_one(
 ) -> None:
     broker.put("sleep", {"seconds": 10})
     worker = start_worker("--grace", 600, env={"NOTIFY_SOCKET": str(notify.path)})
-    wait_until(lambda: worker.beat().job == "sleep")
+    wait_until(lambda: worker.running().name == "sleep")
     fed = notify.watchdogs()
     wait_until(lambda: notify.watchdogs() >= fed + 2)
-    assert worker.beat().job == "sleep"
+    assert worker.running().name == "sleep"
     broker.put("loop")
     wait_until(lambda: worker.health() == "hung", 30)
     fed = notify.watchdogs()
@@ -436,7 +454,7 @@ def test_hup_goes_on_in_a_new_log_file(start_worker: StartWorker, broker: Broker
 def test_usr1_logs_the_stacks(start_worker: StartWorker, broker: Broker) -> None:
     broker.put("sleep", {"seconds": 30})
     worker = start_worker()
-    wait_until(lambda: worker.beat().job == "sleep")
+    wait_until(lambda: worker.running().name == "sleep")
     worker.signal(signal.SIGUSR1)
     wait_until(lambda: worker.logged("stacks of all threads, requested by SIGUSR1"))
     line = worker.logged("stacks")

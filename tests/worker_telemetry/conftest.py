@@ -7,7 +7,7 @@ import pytest
 from msgspec.structs import replace
 from structlog.typing import FilteringBoundLogger
 
-from beanwatch.worker.core.record import Run
+from beanwatch.worker.monitor.runs import Run
 
 
 class RecordingLog:

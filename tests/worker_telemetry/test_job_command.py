@@ -279,5 +279,5 @@ def test_a_run_whose_record_cannot_be_read_is_named(job: Job, redis_server: Redi
     assert (code, "send u-1" in out) == (0, True)
     assert err == (
         "beanwatch: the record of one run cannot be read: "
-        "field 'attempt': expected a whole number, not a text\n"
+        "attempt: expected a whole number, not a text\n"
     )

@@ -24,8 +24,8 @@ from beanwatch import outcomes
 from beanwatch.telemetry.logging import setup as logs
 from beanwatch.telemetry.logging.output import LogOutput
 from beanwatch.telemetry.logging.render import LEVELS, fill, json_processors
-from beanwatch.worker.core.record import Run
-from beanwatch.worker.telemetry.log_sink import LogSink
+from beanwatch.worker.monitor.runs import Run
+from beanwatch.worker.monitor.sinks.log_sink import LogSink
 from tests.real import ROOT, wait_until
 
 

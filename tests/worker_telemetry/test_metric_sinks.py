@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 
 from beanwatch.net.address import Address
 from beanwatch.telemetry import series as paths
-from beanwatch.worker.core.record import Run
-from beanwatch.worker.telemetry import graphite_delivery
-from beanwatch.worker.telemetry.graphite_delivery import GraphiteDelivery
-from beanwatch.worker.telemetry.graphite_sink import MAX_SAMPLE, GraphiteSink, Timer, summarize
-from beanwatch.worker.telemetry.metrics import NoMetrics, RunSeries, SeriesOwner, make_metrics
-from beanwatch.worker.telemetry.statsd_sink import MAX_DATAGRAM, MAX_WAITING, StatsdSink
+from beanwatch.worker.monitor.runs import Run
+from beanwatch.worker.monitor.sinks import carbon_watch, graphite_delivery
+from beanwatch.worker.monitor.sinks.graphite_delivery import GraphiteDelivery
+from beanwatch.worker.monitor.sinks.graphite_sink import MAX_SAMPLE, GraphiteSink, Timer, summarize
+from beanwatch.worker.monitor.sinks.metrics import NoMetrics, RunSeries, SeriesOwner, make_metrics
+from beanwatch.worker.monitor.sinks.statsd_sink import MAX_DATAGRAM, MAX_WAITING, StatsdSink
 from tests.real import Beanstalkd, LineSink, Proxy, Redis, free_port, wait_until
 from tests.worker_telemetry.conftest import RecordingLog
 
@@ -249,22 +249,45 @@ def test_what_graphite_cannot_take_now_arrives_later_under_its_own_time(
     assert sink.dropped == 0
 
 
-def test_what_a_dying_peer_swallowed_is_sent_again(
-    make_run: Callable[..., Run], log: RecordingLog, proxy: Callable[[str], Proxy]
+def test_what_carbon_took_and_did_not_read_is_sent_again_however_old(
+    make_run: Callable[..., Run],
+    log: RecordingLog,
+    proxy: Callable[[str], Proxy],
+    monkeypatch: pytest.MonkeyPatch,
 ):
+    monkeypatch.setattr(graphite_delivery, "RESEND_WINDOW", 0.0)
+    monkeypatch.setattr(graphite_delivery, "SLOW_AFTER", 0.0)
     now = [1_700_000_000.0]
     with LineSink() as carbon:
         front = proxy(carbon.address)
         sink = graphite(front.address, log, lambda: now[0])
         connected(sink._delivery)
         front.blackhole()
-        sink.on_finished(make_run())
-        now[0] += 20
-        sink.tick()
-        wait_until(lambda: not sink._delivery._waiting)  # graphyte thinks that it was sent
+        for _ in range(2):
+            sink.on_finished(make_run())
+            now[0] += 20
+            sink.tick()
+        wait_until(lambda: log.levels == ["warning"], 30)  # graphyte thinks that it was sent
+        ((_, _, told),) = log.lines
+        assert told["reason"] == "it does not read what was sent"
         front.restore()
-        wait_until(lambda: sink.tick() or f"{STEM}.ok.count 1 1700000020" in carbon.lines, 30)
-        sink.close(1)
+        for when in (1700000020, 1700000040):
+            line = f"{STEM}.ok.count 1 {when}"
+            wait_until(lambda line=line: line in carbon.lines, 30)
+        wait_until(lambda: log.levels == ["warning", "info"], 30)
+        sink.close(10)
+    assert sink.dropped == 0
+
+
+def test_what_carbon_did_not_read_before_a_stop_counts_as_dropped(
+    make_run: Callable[..., Run], log: RecordingLog
+):
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        sink = graphite(f"127.0.0.1:{deaf.getsockname()[1]}", log, lambda: 1_700_000_000.0)
+        connected(sink._delivery)
+        sink.on_finished(make_run())
+        sink.close(0.3)
+    assert sink.dropped == 15  # 2 points of a counter, 6 of each of 2 timers, 1 of the worker
 
 
 def test_what_answers_where_carbon_should_be_is_told_and_gets_no_points(
@@ -274,7 +297,7 @@ def test_what_answers_where_carbon_should_be_is_told_and_gets_no_points(
     redis_server: Redis,
     monkeypatch: pytest.MonkeyPatch,
 ):
-    monkeypatch.setattr(graphite_delivery, "ANSWER_WAIT", 10.0)  # whatever else the host does
+    monkeypatch.setattr(carbon_watch, "ANSWER_WAIT", 10.0)  # whatever else the host does
     for port, answer in ((beanstalkd.port, "UNKNOWN_COMMAND"), (redis_server.port, "-ERR")):
         sink = graphite(f"127.0.0.1:{port}", log, lambda: 1_700_000_000.0)
         sink.on_finished(make_run())

@@ -8,8 +8,8 @@ import pytest
 
 from beanwatch import outcomes
 from beanwatch.telemetry import series as paths
-from beanwatch.worker.core.record import Run
-from beanwatch.worker.telemetry.metrics import Metrics, SeriesOwner, make_metrics
+from beanwatch.worker.monitor.runs import Run
+from beanwatch.worker.monitor.sinks.metrics import Metrics, SeriesOwner, make_metrics
 from tests.real import ROOT, Graphite, StatsD, wait_until
 from tests.worker_telemetry.conftest import RecordingLog
 

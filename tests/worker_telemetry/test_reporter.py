@@ -19,23 +19,25 @@ from beanwatch.store.health import decide_health
 from beanwatch.store.heartbeats import Heartbeat, Worker
 from beanwatch.worker.core.connection_protocol import JobStats, Reserved
 from beanwatch.worker.core.job import RunningJob
-from beanwatch.worker.core.record import Run
 from beanwatch.worker.core.state import DUPLICATE, HARD_DEADLINE, RECYCLED, STOPPED, WorkerState
 from beanwatch.worker.guard.temporary import Room, TemporaryRoot
-from beanwatch.worker.telemetry import host_watch
-from beanwatch.worker.telemetry.gauges import WorkerGauges
-from beanwatch.worker.telemetry.heartbeat_record import HeartbeatRecord
-from beanwatch.worker.telemetry.heartbeat_reporter import HeartbeatReporter, VersionWatch
-from beanwatch.worker.telemetry.heartbeat_writer import PreviousHeartbeat
-from beanwatch.worker.telemetry.host_watch import HostLimits, HostWatch
+from beanwatch.worker.monitor import facts
+from beanwatch.worker.monitor.heartbeat.heartbeat_record import HeartbeatRecord
+from beanwatch.worker.monitor.heartbeat.heartbeat_reporter import HeartbeatReporter, VersionWatch
+from beanwatch.worker.monitor.heartbeat.heartbeat_writer import PreviousHeartbeat
+from beanwatch.worker.monitor.runs import Run
+from beanwatch.worker.monitor.sinks.gauges import ProcessGauges
+from beanwatch.worker.monitor.sinks.run_counter import RunCounter
+from beanwatch.worker.telemetry.host_watch import HostLimits, HostWatch, show_sizes, stop_once
 from beanwatch.worker.telemetry.reporter import Reporter
-from beanwatch.worker.telemetry.run_counter import RunCounter
 from beanwatch.worker.telemetry.systemd_status import SystemdStatus
 from tests.real import wait_until
+from tests.records import make_beat, make_job
 from tests.worker_telemetry.conftest import RecordingLog
 
-MINE = Heartbeat(instance="b", host="web1", name="w1", started_at=50.0, reserve_timeout=10.0)
+MINE = make_beat(instance="b", host="web1", name="w1", started_at=50.0, max_idle=20.0)
 MIB = 1 << 20
+HERE = "test_a_record_shows_the_running_job"
 STATVFS = os.statvfs(".")
 
 
@@ -100,16 +102,14 @@ class Parts:
             MINE,
             self.state,
             self.host,
-            lambda: "jobs.py:7 send",
             RunCounter(log.as_logger()),
             clock=self.clock,
         )
         self.heartbeat = HeartbeatReporter(
             self.writer,
             self.record,
-            self.state,
-            self.connection,
             log.as_logger(),
+            on_duplicate=lambda why: stop_once(self.state, self.connection, why, DUPLICATE),
             restart=lambda why: self.state.stop(why, RECYCLED),
             clock=self.clock,
         )
@@ -148,7 +148,6 @@ def test_a_wall_clock_that_jumps_makes_nobody_hung(parts: Parts, jump: float):
         MINE,
         parts.state,
         parts.host,
-        lambda: "",
         RunCounter(parts.log.as_logger()),
         clock=parts.clock,
         wall=lambda: jump + time.time(),
@@ -160,14 +159,17 @@ def test_a_wall_clock_that_jumps_makes_nobody_hung(parts: Parts, jump: float):
 
 def test_a_record_shows_the_running_job(parts: Parts):
     job = parts.start_a_job()
-    job.note, job.progress = "halfway", (5, 10)
+    job.set_note("halfway")
+    job.set_progress(5, 10)
+    job.note_place(0, is_part=True)
     parts.now += 3
     beat = parts.record.make()
-    assert (beat.job_id, beat.queue, beat.where) == (1, "work", "jobs.py:7 send")
-    assert (beat.note, beat.progress) == ("halfway", (5, 10))
-    assert beat.beat_at - beat.job_started_at == pytest.approx(3)
-    assert beat.deadline - beat.job_started_at == pytest.approx(30)
-    assert beat.hard_deadline - beat.job_started_at == pytest.approx(40)
+    (told,) = beat.jobs
+    assert (told.id, told.queue, told.where.rpartition(" ")[2]) == ("1", "work", HERE)
+    assert (told.note, told.progress) == ("halfway", (5, 10))
+    assert beat.beat_at - told.started_at == pytest.approx(3)
+    assert told.deadline - told.started_at == pytest.approx(30)
+    assert told.hard_deadline - told.started_at == pytest.approx(40)
 
 
 # -- the heartbeat
@@ -187,7 +189,7 @@ def test_a_redis_that_is_away_is_logged_once_and_counted(parts: Parts):
 
 
 def test_a_record_that_does_not_move_on_is_no_living_twin(parts: Parts):
-    dead = Heartbeat(instance="a", started_at=10.0, beat_at=20.0, host="web2", pid=7)
+    dead = make_beat(instance="a", started_at=10.0, beat_at=20.0, host="web2", pid=7)
     for _ in range(3):  # as from a Redis that came back with what it had saved
         parts.writer.record = dead
         parts.heartbeat.write(MINE)
@@ -204,7 +206,7 @@ def test_a_record_that_does_not_move_on_is_no_living_twin(parts: Parts):
 
 
 def test_the_younger_of_two_twins_goes_whatever_the_clocks_of_their_hosts_say(parts: Parts):
-    younger = Heartbeat(instance="c", started_at=-3600.0, redis_started_at=51.0)
+    younger = make_beat(instance="c", started_at=-3600.0, redis_started_at=51.0)
     for beat_at in (60.0, 61.0):
         parts.writer.record = younger._replace(beat_at=beat_at)
         parts.heartbeat.write(MINE)
@@ -220,7 +222,7 @@ def test_a_raised_version_restarts_the_worker(parts: Parts):
     parts.heartbeat.write(MINE)
     assert (parts.state.exit_code, parts.state.stop_reason) == (
         RECYCLED,
-        "all workers were told to restart (beanwatch:version has changed)",
+        "all workers were told to restart ({beanwatch}:version has changed)",
     )
 
 
@@ -249,7 +251,7 @@ def test_the_last_record_says_how_the_worker_ended(
     parts.writer.is_expected = is_expected
     parts.heartbeat.write(MINE)
     parts.state.stop("it ends", code)
-    assert parts.heartbeat.report_exit(words)
+    assert parts.heartbeat.report_exit(words, parts.state.ending())
     left = parts.writer.record
     assert (left and (left.last_words, left.is_over)) == kept
 
@@ -258,7 +260,7 @@ def test_the_last_record_of_a_worker_with_a_crash_to_tell_is_kept(parts: Parts):
     parts.record.identity = MINE._replace(last_exit="killed while idle", crashed_at=40.0)
     parts.heartbeat.write(MINE)
     parts.state.stop("told to stop")
-    assert parts.heartbeat.report_exit("")
+    assert parts.heartbeat.report_exit("", parts.state.ending())
     assert parts.writer.record is None
     assert parts.writer.retired.is_over
     assert parts.writer.retired.last_exit == "killed while idle"
@@ -270,22 +272,22 @@ def test_of_recycles_only_the_times_of_the_last_hour_are_handed_on(parts: Parts)
     parts.record.identity = MINE._replace(recycles=900, recycled_at=times)
     parts.heartbeat.write(MINE)
     parts.state.recycle("it has run for max_time")
-    assert parts.heartbeat.report_exit("")
+    assert parts.heartbeat.report_exit("", parts.state.ending())
     left = parts.writer.retired
     assert (left.recycles, len(left.recycled_at)) == (901, 20)
     assert left.recycled_why == "it has run for max_time (jobs run: 0)"
 
 
 def test_the_record_of_another_instance_stays(parts: Parts):
-    other = Heartbeat(instance="a")
+    other = make_beat(instance="a")
     parts.writer.record = other
-    assert parts.heartbeat.report_exit("failed")
+    assert parts.heartbeat.report_exit("failed", parts.state.ending())
     assert parts.writer.record is other
 
 
 def test_last_words_that_redis_does_not_take_are_told_to_the_caller(parts: Parts):
     parts.writer.is_away = True
-    assert not parts.heartbeat.report_exit("failed")
+    assert not parts.heartbeat.report_exit("failed", parts.state.ending())
     assert parts.log.levels == ["warning"]
 
 
@@ -296,7 +298,7 @@ def test_too_much_memory_recycles_the_worker_unless_it_was_told_to_wait(
     make_parts: Callable[..., Parts], monkeypatch: pytest.MonkeyPatch
 ):
     parts = make_parts(HostLimits(max_memory=200 * MIB))
-    monkeypatch.setattr(host_watch, "read_rss", lambda: 300 * MIB)
+    monkeypatch.setattr(facts, "read_rss", lambda: 300 * MIB)
     parts.state.wait(60)
     parts.host.tick(parts.now)
     assert parts.host.rss == 300 * MIB
@@ -332,6 +334,8 @@ def test_no_jobs_are_taken_while_the_disk_is_full(
     free = f"only 50 MiB of disk are free in {where}"
     assert parts.state.disk_full == f"{free}, under 100 MiB"
     assert parts.connection.interrupts == 1
+    assert show_sizes(100 * MIB - 1, 100 * MIB) == ("99 MiB", "100 MiB")
+    assert show_sizes(500_000, 600_000) == ("500000 bytes", "600000 bytes"), "not 0 MiB under 0 MiB"
     room[0] = Room(150 * MIB, 999, 100_000)
     parts.host.tick(parts.now)
     free = f"only 999 inodes (files) of the disk are free in {where}"
@@ -439,7 +443,9 @@ class RecordingMetrics:
 
 def test_gauges_are_those_of_the_last_interval_and_totals_since_the_start(parts: Parts):
     metrics: Any = RecordingMetrics()
-    gauges = WorkerGauges(metrics, parts.state, parts.host, clock=parts.clock)
+    gauges = ProcessGauges(
+        metrics, parts.state, parts.host, parts.state.counters, capacity=1.0, clock=parts.clock
+    )
     parts.host.rss = 5
     parts.state.busy_seconds, parts.state.reconnects, parts.state.touches = 4.0, 1, 3
     gauges.tick(parts.now + 10)
@@ -466,7 +472,9 @@ def test_systemd_sees_the_state_and_no_ping_from_a_worker_that_hangs(tmp_path: P
         idle = MINE._replace(state="idle", beat_at=100.0, loop_at=100.0)
         status.report(idle)
         assert [systemd.recv(100), systemd.recv(100)] == [b"STATUS=idle", b"WATCHDOG=1"]
-        hung = idle._replace(state="busy", job="send", job_id=7, job_started_at=50.0, deadline=90.0)
+        hung = idle._replace(
+            state="busy", jobs=(make_job(name="send", started_at=50.0, deadline=90.0),)
+        )
         status.report(hung)
         status.report(idle)
         said = [systemd.recv(100) for _ in range(3)]
@@ -495,7 +503,7 @@ def test_everything_is_reported_once_an_interval(parts: Parts):
         parts.host,
         parts.record,
         parts.heartbeat,
-        WorkerGauges(metrics, parts.state, parts.host, clock=parts.clock),
+        ProcessGauges(metrics, parts.state, parts.host, clock=parts.clock),
         SystemdStatus(SystemdNotifier({}), "web1.w1"),
         [sink],
         clock=parts.clock,

@@ -3,7 +3,7 @@
 import socket
 from collections.abc import Callable
 
-from beanwatch.worker.telemetry.resending import OutgoingMessage, ResendingConnection
+from beanwatch.worker.monitor.sinks.resending import OutgoingMessage, ResendingConnection
 from tests.real import wait_until
 from tests.worker_telemetry.conftest import RecordingLog
 

@@ -1,6 +1,7 @@
 """The counts of a worker's runs: buckets, limits, and the record that carries them."""
 
 import json
+import math
 import time
 from typing import Any
 
@@ -9,14 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from beanwatch.outcomes import OUTCOMES
-from beanwatch.store.heartbeats import Heartbeat, decode_heartbeat, encode_heartbeat
+from beanwatch.store.heartbeats import decode_heartbeat, encode_heartbeat, heartbeat_tree
 from beanwatch.store.records import RecordError
-from beanwatch.store.run_totals import BOUNDS, MAX_KINDS, OTHER_JOBS
-from beanwatch.worker.core.record import Run
-from beanwatch.worker.telemetry.run_counter import RunCounter
+from beanwatch.store.run_totals import BOUNDS, MAX_KINDS, OTHER_JOBS, RunTotals
+from beanwatch.worker.monitor.runs import Run
+from beanwatch.worker.monitor.sinks.run_counter import RunCounter
+from tests.records import make_beat
 from tests.worker_telemetry.conftest import RecordingLog
 
-BIGGEST = 16 * 1024  # bytes of a record with as many kinds of job as there can be
+BIGGEST = 20 * 1024  # bytes of a record with as many kinds of job as there can be
+
+KIND = {"queue": "q", "job": "j", "outcomes": {"ok": 1}}
 
 
 def run(job: str = "send", outcome: str = "ok", **fields: Any) -> Run:
@@ -70,38 +74,49 @@ def test_the_biggest_record_is_small_and_made_fast(counter: RunCounter) -> None:
                     run(f"application.module.job_{number}", outcome, duration=bound)
                 )
     started = time.thread_time()
-    body = encode_heartbeat(Heartbeat(totals=counter.totals()))
+    body = encode_heartbeat(make_beat(totals=counter.totals()))
     assert time.thread_time() - started < 0.05
     assert len(body) < BIGGEST
     assert decode_heartbeat(body).totals == counter.totals()
 
 
-def test_a_record_of_an_older_version_has_no_runs_and_not_zero(counter: RunCounter) -> None:
-    assert decode_heartbeat(b'{"pid": 1}').totals is None
-    assert decode_heartbeat(b'{"totals": null}').totals is None
-    assert decode_heartbeat(b'{"totals": []}').totals == ()
+def read_totals(totals: Any) -> tuple[RunTotals, ...] | None:
+    """The runs in a record whose field `totals` has this value."""
+    tree = heartbeat_tree(make_beat()) | {"totals": totals}
+    return decode_heartbeat(json.dumps(tree).encode()).totals
+
+
+def test_a_record_of_another_program_may_have_no_runs_or_write_them_as_php_does() -> None:
+    assert read_totals(None) is None, "not known, and not 0"
+    assert read_totals([]) == ()
+    assert read_totals([{**KIND, "outcomes": [], "seconds": 2, "buckets": [1.0]}]) == (
+        RunTotals("q", "j", {}, 2.0, (1,)),
+    )
+    assert read_totals([KIND]) == (RunTotals("q", "j", {"ok": 1}),)
 
 
 @pytest.mark.parametrize(
-    "totals",
+    ("totals", "where"),
     [
-        7,
-        {},
-        [7],
-        [["q", "j", {"ok": 1}, 1.0]],
-        [["q", "j", {"ok": -1}, 1.0, [1]]],
-        [["q", "j", {"ok": 1.5}, 1.0, [1]]],
-        [["q", "j", {"ok": True}, 1.0, [1]]],
-        [["q", "j", {"ok": 1}, -1.0, [1]]],
-        [["q", "j", {"ok": 1}, 1.0, [0] * 18]],
-        [["q", "j" * 256, {"ok": 1}, 1.0, [1]]],
-        [["q", "j", {str(n): 1 for n in range(21)}, 1.0, [1]]],
-        [["q", "j", {"ok": 1}, 1.0, []]] * 1001,
+        (7, "totals: "),
+        ({}, "totals: "),
+        ([{}] * 1001, "totals: "),
+        ([KIND, 7], r"totals\[1\] "),
+        ([{"queue": "q"}], r"totals\[0\].job is missing"),
+        ([{**KIND, "job": "j" * 256}], r"totals\[0\].job: expected "),
+        ([{**KIND, "outcomes": {"ok": -1}}], r"totals\[0\].outcomes: expected "),
+        ([{**KIND, "outcomes": {"ok": 1.5}}], r"totals\[0\].outcomes: expected "),
+        ([{**KIND, "outcomes": {"ok": True}}], r"totals\[0\].outcomes: expected "),
+        ([{**KIND, "outcomes": [1]}], r"totals\[0\].outcomes: expected "),
+        ([{**KIND, "outcomes": {str(n): 1 for n in range(21)}}], r"totals\[0\].outcomes: "),
+        ([{**KIND, "seconds": -1.0}], r"totals\[0\].seconds: expected "),
+        ([{**KIND, "seconds": math.nan}], r"totals\[0\].seconds: expected "),
+        ([{**KIND, "buckets": [0] * 18}], r"totals\[0\].buckets: expected "),
     ],
 )
-def test_a_field_of_another_form_is_named(totals: Any) -> None:
-    with pytest.raises(RecordError, match=r"^field 'totals': expected"):
-        decode_heartbeat(json.dumps({"totals": totals}).encode())
+def test_a_field_of_another_form_is_named(totals: Any, where: str) -> None:
+    with pytest.raises(RecordError, match=f"^{where}"):
+        read_totals(totals)
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.floats(0, 1e6)), max_size=50))
@@ -109,6 +124,6 @@ def test_whatever_ran_is_in_the_record(runs: list[tuple[str, float]]) -> None:
     counter = RunCounter(RecordingLog().as_logger())
     for job, duration in runs:
         counter.on_finished(run(job, duration=duration))
-    totals = decode_heartbeat(encode_heartbeat(Heartbeat(totals=counter.totals()))).totals or ()
+    totals = decode_heartbeat(encode_heartbeat(make_beat(totals=counter.totals()))).totals or ()
     assert sum(sum(one.buckets) for one in totals) == len(runs)
     assert sum(one.seconds for one in totals) == pytest.approx(sum(d for _, d in runs), abs=1e-4)

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from beanwatch.store.heartbeats import WORKERS_KEY, Heartbeat, encode_heartbeat, worker_key
+from beanwatch.store.heartbeats import WORKERS_KEY, encode_heartbeat, worker_key
 from tests.conftest import Result
 from tests.real import Beanstalkd, Redis, wait_until
+from tests.records import make_beat
 from tests.worker_core.conftest import Broker, StartWorker, broker, start_worker
 
 __all__ = ["broker", "start_worker"]  # fixtures
@@ -29,7 +30,7 @@ def workers(run: Run, redis_server: Redis) -> Workers:
 def add_record(redis_server: Redis, worker: str, *, age: float = 0.0, **fields: object) -> None:
     """A record as a worker that is not on this machine would leave it."""
     with redis_server.client() as client:
-        client.set(worker_key(worker), encode_heartbeat(Heartbeat(**fields)))  # type: ignore[arg-type]
+        client.set(worker_key(worker), encode_heartbeat(make_beat(**fields)))  # type: ignore[arg-type]
         client.zadd(WORKERS_KEY, {worker: time.time() - age})
 
 
@@ -49,10 +50,10 @@ def test_the_list_tells_state_job_note_and_age(
     assert second.split()[:3] == ["here.w2", "idle", "other"]
     wait_until(lambda: "at the gate 12/34" in workers("here.w1").stdout)
     (told,) = json.loads(workers("list", "*.w1", "--json").stdout)
-    assert (told["id"], told["health"], told["job"]) == ("here.w1", "busy", "gate")
+    assert (told["id"], told["health"], told["jobs"][0]["name"]) == ("here.w1", "busy", "gate")
     assert told["pid"] == busy.process.pid
     (now,) = json.loads(workers("status", "here.w1", "--json").stdout)
-    assert (now["progress"], now["state"]) == ([12, 34], "busy")
+    assert (now["jobs"][0]["progress"], now["state"]) == ([12, 34], "busy")
 
 
 def test_a_glob_and_one_name_choose_who_is_told(workers: Workers, start_worker: StartWorker):

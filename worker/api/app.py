@@ -3,12 +3,13 @@
 import inspect
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Any, Literal, TypeVar, get_type_hints
+from typing import Any, TypeVar, get_type_hints
 
 import msgspec
 
 from beanwatch.queues.servers import DEFAULT_SERVER
 from beanwatch.worker.api.context import Context
+from beanwatch.worker.api.decoders import MAX_TIMEOUT, Decoder, OnTimeout
 from beanwatch.worker.api.envelope import (
     DEFAULT_PRIORITY,
     DEFAULT_TTR,
@@ -22,8 +23,6 @@ from beanwatch.worker.core.decide import Backoff
 
 F = TypeVar("F", bound=Callable[..., Any])
 H = TypeVar("H", bound=Callable[..., object])
-MAX_TIMEOUT = 1e9  # seconds; the watchdog's timer cannot run for longer
-OnTimeout = Literal["retry", "bury"]
 BeforeHook = Callable[[Context], object]
 AfterHook = Callable[[Context, BaseException | None], object]
 
@@ -84,6 +83,7 @@ class App:
         self.version = version
         self.handlers: dict[str, Handler] = {}
         self.resources: dict[str, Resource] = {}
+        self.decoders: list[Decoder] = []
         self.before: list[BeforeHook] = []
         self.after: list[AfterHook] = []
         self._producers: dict[str, Producer] = {}
@@ -187,12 +187,23 @@ class App:
 
         return register
 
+    def decoder(self, function: Decoder) -> Decoder:
+        """Register a function that reads the jobs of another framework. Use it as a decorator.
+
+        `function(body)` returns the Envelope of a job, or a ForeignEnvelope with limits. It returns
+        None if the body is not of its format: then the next decoder is asked, and at last the body
+        must be beanwatch's own envelope. If it raises EnvelopeError or another exception, the
+        worker buries the job with this reason. Raises TypeError for a function that is not plain.
+        """
+        self.decoders.append(_check_plain(function, "decoder"))
+        return function
+
     def before_job(self, hook: BeforeHook) -> BeforeHook:
         """Call `hook(ctx)` before each job. An exception in it counts as one in the handler.
 
         Raises TypeError for a hook that is not a plain function.
         """
-        self.before.append(_check_hook(hook))
+        self.before.append(_check_plain(hook, "hook"))
         return hook
 
     def after_job(self, hook: AfterHook) -> AfterHook:
@@ -201,7 +212,7 @@ class App:
         An exception in the hook is logged and counted, and does not change the job's outcome.
         Raises TypeError for a hook that is not a plain function.
         """
-        self.after.append(_check_hook(hook))
+        self.after.append(_check_plain(hook, "hook"))
         return hook
 
 
@@ -209,12 +220,13 @@ def _would_not_run(function: Callable[..., object]) -> bool:
     return inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
 
 
-def _check_hook(hook: H) -> H:
-    if _would_not_run(hook) or inspect.iscoroutinefunction(hook):
+def _check_plain(function: H, kind: str) -> H:
+    if _would_not_run(function) or inspect.iscoroutinefunction(function):
         raise TypeError(
-            f"hook {hook!r} must be a plain function: a generator or coroutine would never run"
+            f"{kind} {function!r} must be a plain function: "
+            "a generator or coroutine would never run"
         )
-    return hook
+    return function
 
 
 def data_type(function: Callable[..., Any]) -> Any:

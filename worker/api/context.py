@@ -13,9 +13,6 @@ from beanwatch.worker.api.envelope import DEFAULT_PRIORITY, DEFAULT_TTR, Envelop
 if TYPE_CHECKING:
     from beanwatch.worker.core.job import RunningJob
 
-MAX_PROGRESS = 2**53  # many JSON readers use doubles, which are not exact for larger numbers
-MAX_NOTE = 200  # characters in the heartbeat
-
 
 class ContextServices(NamedTuple):
     """The worker's functions that a Context calls; all jobs of a worker share them."""
@@ -91,12 +88,11 @@ class Context:
 
     def note(self, text: str) -> None:
         """Set a text that the heartbeat shows while the job runs; cut to 200 characters."""
-        # A file name may hold lone surrogates, which JSON cannot carry.
-        self._job.note = str(text)[:MAX_NOTE].encode("utf-8", "backslashreplace").decode()
+        self._job.set_note(text)
 
     def progress(self, done: int, total: int = 0) -> None:
         """Set the progress that the heartbeat shows: `done` of `total` steps (0: total unknown)."""
-        self._job.progress = (min(int(done), MAX_PROGRESS), min(int(total), MAX_PROGRESS))
+        self._job.set_progress(done, total)
 
     def touch(self) -> bool:
         """Reset the job's time to run (TTR) with a TOUCH; return False if that failed.

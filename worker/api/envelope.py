@@ -96,6 +96,7 @@ class Envelope(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 _decoder = msgspec.json.Decoder(Envelope)
+_id_pattern = re.compile(_ID_PATTERN)
 _fields_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _NUMBER = re.compile(rb"-?[0-9]")
 _WHOLE_NUMBER = re.compile(rb"[0-9]{1,18}")
@@ -213,6 +214,11 @@ def raw_data(data: Any) -> msgspec.Raw:
         return msgspec.Raw(_encoder.encode({} if data is None else data))
     except (TypeError, ValueError, RecursionError, msgspec.MsgspecError) as error:
         raise EnvelopeError(f"the job's data cannot be written as JSON: {error}") from None
+
+
+def is_id(value: object) -> bool:
+    """Return True if a value can be the `id` of an envelope."""
+    return isinstance(value, str) and _id_pattern.match(value) is not None
 
 
 def derive_id(parent: str, which: str) -> str:

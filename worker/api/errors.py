@@ -1,7 +1,9 @@
 """Exceptions that a handler may raise, and exceptions that the worker raises in a handler."""
 
+from beanwatch.worker.monitor.exceptions import OwnText
 
-class Retry(Exception):  # noqa: N818 - not an error but a request
+
+class Retry(OwnText, Exception):  # noqa: N818 - not an error but a request
     """Raise this in a handler to release the job, so that it runs again after `delay` seconds.
 
     With None, the job's backoff gives the delay. The current run counts as an attempt.
@@ -12,21 +14,21 @@ class Retry(Exception):  # noqa: N818 - not an error but a request
         self.delay = delay
 
 
-class Bury(Exception):  # noqa: N818 - not an error but a request
+class Bury(OwnText, Exception):  # noqa: N818 - not an error but a request
     """Raise this in a handler to bury the job now, even if attempts are left."""
 
     def __init__(self, reason: str = "") -> None:
         super().__init__(reason or "the handler asked to bury the job")
 
 
-class Discard(Exception):  # noqa: N818 - not an error but a request
+class Discard(OwnText, Exception):  # noqa: N818 - not an error but a request
     """Raise this in a handler to delete a job that has failed and must not be retried."""
 
     def __init__(self, reason: str = "") -> None:
         super().__init__(reason or "the handler asked to delete the job")
 
 
-class Interrupted(BaseException):
+class Interrupted(OwnText, BaseException):
     """Raised in a handler that must end. The handler may clean up, but must not swallow it.
 
     It is not an Exception, so a handler's `except Exception` does not catch it.

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from beanwatch.worker.api.app import Resource
-from beanwatch.worker.core.internal_errors import InternalErrors
+from beanwatch.worker.monitor.internal_errors import InternalErrors
 
 
 class Resources:

@@ -1,8 +1,7 @@
-"""Sends an operator's commands to workers through their control queues; collects their answers."""
+"""Sends an operator's commands to workers, through beanstalkd or Redis; collects their answers."""
 
 import os
 import pwd
-import secrets
 import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -12,6 +11,7 @@ from typing import NamedTuple
 import greenstalk
 
 from beanwatch.net.address import Address
+from beanwatch.net.redis_url import RedisUrl
 from beanwatch.queues.base import ServerError
 from beanwatch.queues.beanstalkd.client import (
     count_watchers,
@@ -20,37 +20,25 @@ from beanwatch.queues.beanstalkd.client import (
     translate_errors,
 )
 from beanwatch.worker.api.envelope import EnvelopeError, check_target
+from beanwatch.worker.control.channel import (
+    EXPIRY_MARGIN,
+    RECEIVED,
+    REPLY_TIMEOUT,
+    CommandChannel,
+    Target,
+)
 from beanwatch.worker.control.messages import (
     CONTROL_PRIORITY,
     CONTROL_TTR,
-    MAX_WORDS,
-    REPLY_PREFIX,
     Answer,
     Args,
     Command,
-    Message,
-    MessageError,
     control_queue,
-    encode,
-    parse_answer,
 )
-from beanwatch.worker.control.signature import HARMLESS, sign
+from beanwatch.worker.control.redis_client import RedisCommandClient
+from beanwatch.worker.control.signature import HARMLESS
 
-# A command expires this many seconds after its sender stops waiting.
-EXPIRY_MARGIN = 5.0
-REPLY_TIMEOUT = 5.0  # seconds for connecting to beanstalkd, and for each of its replies
 POLL_INTERVAL = 0.05  # seconds between two rounds over several servers
-
-
-class Target(NamedTuple):
-    """The receiver of a command: a worker's id, the address of its beanstalkd, and an instance.
-
-    With `instance` "", any instance of this worker carries the command out.
-    """
-
-    worker: str
-    address: Address
-    instance: str = ""
 
 
 class CommandResult(NamedTuple):
@@ -66,25 +54,21 @@ class CommandResult(NamedTuple):
         return self.answer is not None and self.answer.ok
 
 
-class ControlClient:
-    """Sends commands to the workers of one beanstalkd, and receives answers in a private queue.
+class BeanstalkdCommandClient(CommandChannel):
+    """Sends commands to the workers of one beanstalkd, which read theirs from control queues.
 
-    Connects at once. `sender` (user@host) and `words` go with each command; both are cut to
-    MAX_WORDS characters. Signs the commands with `secret`, if there is one. All methods raise
-    ServerError on connection problems, and then close the connection.
+    Connects at once.
     """
 
     def __init__(
         self, address: Address, secret: bytes = b"", sender: str = "", words: str = ""
     ) -> None:
-        self.address, self._secret = address, secret
-        self._sender, self._words = sender[:MAX_WORDS], words[:MAX_WORDS]
-        self.waiting: dict[str, tuple[str, int]] = {}  # by command id: worker, beanstalkd's job id
-        self.answers: dict[str, Answer] = {}  # by worker
-        self._queue = REPLY_PREFIX + secrets.token_hex(8)
+        super().__init__(secret, sender, words)
+        self._address = address
+        self._sent: dict[str, int] = {}  # beanstalkd's job id by the id of the command
         self._client = open_client(address, REPLY_TIMEOUT)
         with self._exchange():
-            self._client.watch(self._queue)
+            self._client.watch(self.reply_to)
             self._client.ignore("default")
 
     def close(self) -> None:
@@ -92,21 +76,8 @@ class ControlClient:
         self._client.close()
 
     def send(self, target: Target, command: Command, args: Args, lifetime: float) -> str:
-        """Put one command into the worker's control queue; return "", or why that failed.
-
-        The worker ignores it after `lifetime` seconds.
-        """
-        command_id = secrets.token_hex(8)
-        message = Message(
-            command,
-            args,
-            target.instance,
-            lifetime,
-            self._queue,
-            command_id,
-            self._sender,
-            self._words,
-        )
+        """Put one command into the worker's control queue; see CommandChannel."""
+        command_id, body = self.encode(target, command, args, lifetime)
         queue = control_queue(target.worker)
         try:
             check_target(queue, CONTROL_PRIORITY, 0, CONTROL_TTR)
@@ -115,35 +86,28 @@ class ControlClient:
         with self._exchange():
             try:
                 self._client.use(queue)
-                body = encode(message)
-                if self._secret:
-                    body = sign(body, queue, self._secret)
                 job_id = self._client.put(body, CONTROL_PRIORITY, 0, CONTROL_TTR)
             except greenstalk.BeanstalkdError as refused:
                 return f"the command was not sent: beanstalkd replied {reply_word(refused)}"
-        self.waiting[command_id] = target.worker, job_id
+        self._sent[command_id] = job_id
+        self.expect_answer(command_id, target.worker)
         return ""
 
     def receive(self, seconds: int) -> bool:
-        """Wait up to `seconds` for one answer; return False if none arrived."""
+        """Wait for one answer; see CommandChannel."""
         with self._exchange():
             try:
                 job = self._client.reserve(timeout=seconds)
             except greenstalk.TimedOutError:
                 return False
             self._client.delete(job)
-        try:
-            answer = parse_answer(job.body)
-        except MessageError:
-            return True
-        worker, _ = self.waiting.pop(answer.id, ("", 0))
-        if worker:
-            self.answers[worker] = answer
+        self.take_answer(job.body)
         return True
 
     def withdraw(self) -> dict[str, str]:
-        """Delete the unanswered commands; return for each worker what happened to its command."""
-        return {worker: self._withdraw(worker, job_id) for worker, job_id in self.waiting.values()}
+        """Delete the unanswered commands; see CommandChannel."""
+        left = self._unanswered.items()
+        return {worker: self._withdraw(worker, self._sent[sent]) for sent, worker in left}
 
     def _withdraw(self, worker: str, job_id: int) -> str:
         with self._exchange():
@@ -151,21 +115,18 @@ class ControlClient:
             try:
                 self._client.delete(job_id)
             except greenstalk.NotFoundError:
-                return (
-                    "the worker has received the command and may still carry it out "
-                    f"within {EXPIRY_MARGIN:g} s"
-                )
+                return RECEIVED
         if watchers:
             return "the command was withdrawn"
         return (
-            f"no worker of this name listens at {self.address}: it has exited, has lost its "
+            f"no worker of this name listens at {self._address}: it has exited, has lost its "
             "connection, or uses another beanstalkd (--server)"
         )
 
     @contextmanager
     def _exchange(self) -> Iterator[None]:
         try:
-            with translate_errors(self.address, REPLY_TIMEOUT):
+            with translate_errors(self._address, REPLY_TIMEOUT):
                 yield
         except ServerError:
             self.close()
@@ -196,12 +157,12 @@ def send_command(
     if secret and command not in HARMLESS and not all(target.instance for target in targets):
         return _ask_and_send(targets, command, args, timeout=timeout, secret=secret, words=words)
     problems: dict[str, str] = {}
-    clients: dict[Address, ControlClient] = {}
+    clients: dict[Address | RedisUrl, CommandChannel] = {}
     try:
-        for address, group in _by_address(targets).items():
+        for server, group in _by_server(targets).items():
             try:
-                client = ControlClient(address, secret, describe_user(), words)
-                clients[address] = client
+                client = open_channel(server, secret, words)
+                clients[server] = client
                 for target in group:
                     if reason := client.send(
                         target, command, args or Args(), timeout + EXPIRY_MARGIN
@@ -215,7 +176,7 @@ def send_command(
                 for worker, what in client.withdraw().items():
                     problems.setdefault(worker, f"no answer within {timeout:g} s; {what}")
             except ServerError as error:
-                for worker, _ in client.waiting.values():
+                for worker in client.waiting:
                     problems.setdefault(worker, str(error))
     finally:
         for client in clients.values():
@@ -252,6 +213,13 @@ def _ask_and_send(
     return [results[target.worker] for target in targets]
 
 
+def open_channel(server: Address | RedisUrl, secret: bytes, words: str) -> CommandChannel:
+    """Connect to the server through which commands reach some workers. Raises ServerError."""
+    if isinstance(server, RedisUrl):
+        return RedisCommandClient(server, secret, describe_user(), words)
+    return BeanstalkdCommandClient(server, secret, describe_user(), words)
+
+
 def describe_user() -> str:
     """Return the user and the host of this process as `user@host`."""
     try:
@@ -262,7 +230,7 @@ def describe_user() -> str:
 
 
 def _collect_answers(
-    clients: Iterable[ControlClient],
+    clients: Iterable[CommandChannel],
     end: float,
     problems: dict[str, str],
     clock: Callable[[], float],
@@ -275,16 +243,16 @@ def _collect_answers(
             try:
                 is_quiet = not client.receive(1 if len(waiting) == 1 else 0) and is_quiet
             except ServerError as error:
-                problems.update({worker: str(error) for worker, _ in client.waiting.values()})
-                client.waiting.clear()
+                problems.update(dict.fromkeys(client.waiting, str(error)))
+                client.stop_waiting()
             if not client.waiting:
                 waiting.remove(client)
         if is_quiet and len(waiting) > 1:
             time.sleep(POLL_INTERVAL)
 
 
-def _by_address(targets: Iterable[Target]) -> dict[Address, list[Target]]:
-    groups: dict[Address, list[Target]] = {}
+def _by_server(targets: Iterable[Target]) -> dict[Address | RedisUrl, list[Target]]:
+    groups: dict[Address | RedisUrl, list[Target]] = {}
     for target in targets:
-        groups.setdefault(target.address, []).append(target)
+        groups.setdefault(target.server, []).append(target)
     return groups

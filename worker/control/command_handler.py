@@ -4,15 +4,14 @@ from collections.abc import Callable
 
 from structlog.typing import FilteringBoundLogger
 
-from beanwatch.worker.control.messages import MAX_WAIT, Answer, Message
+from beanwatch.store.heartbeats import heartbeat_tree
+from beanwatch.worker.control.messages import MAX_DUMP, MAX_WAIT, Answer, Message
 from beanwatch.worker.control.restarter import Restarter
 from beanwatch.worker.core.connection import WorkerConnection
 from beanwatch.worker.core.state import STOPPED, WorkerState
 from beanwatch.worker.core.wake import Wake
-from beanwatch.worker.guard.stacks import dump_stacks
+from beanwatch.worker.monitor.stacks import dump_stacks
 from beanwatch.worker.telemetry.reporter import Reporter
-
-MAX_DUMP = 30_000  # characters of stack traces; by default beanstalkd accepts jobs of 64 KiB
 
 
 class CommandHandler:
@@ -68,7 +67,7 @@ class CommandHandler:
             message.command,
             id=message.id,
             text=text,
-            beat=beat._asdict() if message.command in ("status", "dump") else None,
+            beat=heartbeat_tree(beat) if message.command in ("status", "dump") else None,
             dump=dump,
         )
 

@@ -6,24 +6,21 @@ from collections.abc import Callable
 from structlog.typing import FilteringBoundLogger
 
 from beanwatch.net.address import Address
+from beanwatch.worker.control.inbox import CommandInbox
 from beanwatch.worker.control.messages import (
     CONTROL_PRIORITY,
     CONTROL_TTR,
     Answer,
     Message,
-    MessageError,
     control_queue,
     encode,
-    parse_message,
 )
-from beanwatch.worker.control.signature import SignatureChecker
 from beanwatch.worker.core.connection import ConnectionLostError, RefusedError, WorkerConnection
-from beanwatch.worker.core.decide import decide_reconnect, format_exception_line
-from beanwatch.worker.core.internal_errors import InternalErrors
+from beanwatch.worker.core.decide import decide_reconnect
+from beanwatch.worker.monitor.internal_errors import InternalErrors
 
 ANSWER_TIMEOUT = 2.0  # seconds for each reply, in a thread that guards nothing
 EXCHANGE_TIMEOUT = 0.5  # seconds for each reply; short, since the pulse thread waits meanwhile
-REFUSAL_LOG_INTERVAL = 10.0  # seconds; shortest time between two log lines about refused commands
 
 
 class Listener:
@@ -51,11 +48,10 @@ class Listener:
         secret: bytes = b"",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._find_server, self._worker, self._instance = find_server, worker, instance
-        self._signatures = SignatureChecker(secret, control_queue(worker))
-        self._refused = 0  # commands since the last log line about them
-        self._next_refusal_line = 0.0
-        self._handle, self._errors, self._log = handle, errors, log
+        self._find_server, self._worker, self._log = find_server, worker, log
+        self._inbox = CommandInbox(
+            worker, instance, handle, errors, log, secret=secret, clock=clock
+        )
         self._clock = clock
         self._connection: WorkerConnection | None = None
         self._failures = 0
@@ -96,12 +92,9 @@ class Listener:
             age = connection.job_stats(reserved.id).age
             # Delete the command first: otherwise a stop would also stop the next instance.
             connection.acknowledge("delete", reserved.id)
-            message, refusal = self._read(reserved.body, age)
-            if message is not None:
-                answer = self._refuse(message, refusal) if refusal else self._carry_out(message)
-                if answer is not None and message.reply_to:
-                    body = encode(answer)
-                    connection.put(message.reply_to, body, CONTROL_PRIORITY, 0, CONTROL_TTR)
+            if reply := self._inbox.process(reserved.body, age):
+                reply_to, answer = reply
+                connection.put(reply_to, encode(answer), CONTROL_PRIORITY, 0, CONTROL_TTR)
             connection.start_reserve()
         except RefusedError as refused:
             self._log.warning("cannot send the answer to a command: {reason}", reason=str(refused))
@@ -132,52 +125,6 @@ class Listener:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
-
-    def _carry_out(self, message: Message) -> Answer | None:
-        try:
-            return self._handle(message)
-        except Exception as error:
-            self._errors.report(f"the command {message.command}", error)
-            text = f"the command failed: {format_exception_line(error)}"
-            return Answer(
-                self._worker, self._instance, message.command, id=message.id, ok=False, text=text
-            )
-
-    def _refuse(self, message: Message, reason: str) -> Answer:
-        text = f"the command was refused: {reason}; see workers.secret_file"
-        return Answer(
-            self._worker, self._instance, message.command, id=message.id, ok=False, text=text
-        )
-
-    def _read(self, body: bytes, age: float) -> tuple[Message | None, str]:
-        """Return the command in a job's body, and why it is refused ("": it is not)."""
-        command, refusal = self._signatures.check(body, time.time())
-        try:
-            message = parse_message(command, instance=self._instance, age=age)
-        except MessageError as error:
-            self._log.warning("ignored a job in the control queue: {reason}", reason=str(error))
-            return None, ""
-        if message is None:
-            self._log.info(
-                "ignored a command: it has expired or was sent to another instance of this worker"
-            )
-            return None, ""
-        refusal = refusal or self._signatures.check_instance(message)
-        if refusal:
-            self._log_refusal(message, refusal)
-        return message, refusal
-
-    def _log_refusal(self, message: Message, reason: str) -> None:
-        self._refused += 1
-        if self._clock() >= self._next_refusal_line:
-            self._log.warning(
-                "refused the command {command}: {reason}",
-                command=message.command,
-                reason=reason,
-                refused=self._refused,
-            )
-            self._refused = 0
-            self._next_refusal_line = self._clock() + REFUSAL_LOG_INTERVAL
 
     def _give_up(self, connection: WorkerConnection) -> None:
         """Close the connection, and schedule the next attempt to connect."""

@@ -16,6 +16,7 @@ REPLY_PREFIX = "beanwatch.reply."
 CONTROL_PRIORITY = 0
 CONTROL_TTR = 10  # seconds; a worker deletes a command within one second
 MAX_WORDS = 200  # characters of a command's sender, and of the words with it
+MAX_DUMP = 30_000  # characters of stack traces; by default beanstalkd accepts jobs of 64 KiB
 MAX_WAIT = 7 * 86400.0  # seconds; longest time for the command `wait`
 
 Command = Literal["stop", "wait", "resume", "restart", "status", "dump"]

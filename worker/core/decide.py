@@ -7,13 +7,10 @@ from typing import NamedTuple
 
 from beanwatch.worker.api.errors import Bury, Discard, JobStopped, JobTimeout, Retry
 from beanwatch.worker.core.connection_protocol import Action, JobStats
+from beanwatch.worker.monitor.exceptions import find_only_cause, format_exception_line
 
 FIRST_BACKOFF = 5.0  # seconds before the second attempt; doubled for each later attempt
 MAX_BACKOFF = 3600.0  # seconds
-MAX_REASON = 1000  # characters
-MAX_CAUSES = 5  # exceptions of a group that a reason names
-MAX_CAUSE = 160  # characters of each of them
-MAX_GROUP = 1000  # exceptions of a group, and of the groups in it, that are looked at
 MAX_DELAY = 2.0**32 - 1  # seconds; beanstalkd stores 32 bits
 MAX_RECONNECT_DELAY = 30.0  # seconds
 DELIVERIES_PER_RUN = 3  # deliveries that count as one run, if the started runs are unknown
@@ -140,53 +137,3 @@ def decide_reconnect(failures: int, *, draw: Callable[[], float] = random.random
 def jitter_limit(limit: float, *, draw: Callable[[], float] = random.random) -> float:
     """Increase a limit at random by up to a quarter, so that not all workers reach it at once."""
     return limit * (1 + draw() / 4)
-
-
-def find_only_cause(error: BaseException) -> BaseException:
-    """Return the one exception inside a group, also a nested one; any other error itself."""
-    found = _list_causes(error, 2)
-    return found[0] if len(found) == 1 else error
-
-
-def format_exception_line(error: BaseException) -> str:
-    """Format an exception as one line; its text is cut to MAX_REASON characters.
-
-    The line begins with the class, except for the exceptions of beanwatch's handler API. For an
-    exception group, such as a TaskGroup raises, it ends with the first MAX_CAUSES exceptions in it.
-    """
-    line = _format_one(error)
-    if not isinstance(error, BaseExceptionGroup):
-        return line
-    causes = _list_causes(error, MAX_CAUSES + 1)
-    shown = [_format_one(cause)[:MAX_CAUSE] for cause in causes[:MAX_CAUSES]]
-    if len(causes) > MAX_CAUSES:
-        shown.append("and more")
-    return f"{line[:MAX_CAUSE]}: {'; '.join(shown)}"[:MAX_REASON]
-
-
-def _list_causes(error: BaseException, limit: int) -> list[BaseException]:
-    """Return up to `limit` exceptions that are in a group, in its order; `[error]` for no group.
-
-    It looks at MAX_GROUP exceptions at most. Fewer causes than there are may be returned then.
-    """
-    causes: list[BaseException] = []
-    waiting = [error]
-    for _ in range(MAX_GROUP):
-        if not waiting or len(causes) == limit:
-            break
-        one = waiting.pop()
-        if isinstance(one, BaseExceptionGroup):
-            waiting += one.exceptions[:MAX_GROUP][::-1]
-        else:
-            causes.append(one)
-    return causes
-
-
-def _format_one(error: BaseException) -> str:
-    try:
-        text = " ".join(str(error)[:MAX_REASON].split())
-    except Exception as wrong:  # __str__ is the application's code and may fail
-        text = f"its __str__ raises {type(wrong).__name__}"
-    if isinstance(error, Retry | Bury | Discard | JobTimeout | JobStopped) and text:
-        return text
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__

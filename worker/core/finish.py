@@ -5,20 +5,18 @@ put twice, with the same id; in the other order it would be lost.
 """
 
 import time
-import traceback
 from collections.abc import Callable
 
 from msgspec.structs import replace
 
 from beanwatch.worker.api.envelope import EnvelopeError, FollowUp, encode_follow_up
 from beanwatch.worker.core.connection import ConnectionLostError, RefusedError, WorkerConnection
-from beanwatch.worker.core.decide import Verdict, format_exception_line
+from beanwatch.worker.core.decide import Verdict
 from beanwatch.worker.core.job import RunningJob
-from beanwatch.worker.core.record import Run, Sinks
 from beanwatch.worker.core.state import WorkerState
+from beanwatch.worker.monitor.exceptions import render_traceback
+from beanwatch.worker.monitor.runs import Run, Sinks
 from beanwatch.worker.telemetry.run_starts import RunStarts
-
-MAX_TRACEBACK = 8192  # characters; the end is kept, because it shows the error
 
 
 class Finisher:
@@ -76,6 +74,7 @@ class Finisher:
             delay=verdict.delay,
             parent=job.envelope.parent or "",
             follow_ups=follow_ups,
+            source=None if verdict.outcome == "ok" else job.source,
         )
         self._sinks.on_finishing(run)
         if not lost:
@@ -136,15 +135,3 @@ def pick_follow_up(job: RunningJob, verdict: Verdict) -> tuple[str, FollowUp | N
     if verdict.outcome == "ok":
         return "success", job.envelope.success
     return "failure", job.envelope.failure
-
-
-def render_traceback(error: BaseException | None) -> str:
-    """Format the traceback of a handler's exception, cut to its last MAX_TRACEBACK characters."""
-    if error is None or error.__traceback__ is None:
-        return ""
-    try:
-        lines = traceback.format_exception(error)
-    except Exception as wrong:  # an application's exception may fail to be formatted
-        lines = [*traceback.format_tb(error.__traceback__), f"{format_exception_line(error)}\n"]
-        lines.append(f"(formatting the exception failed: {format_exception_line(wrong)})\n")
-    return "".join(lines)[-MAX_TRACEBACK:]

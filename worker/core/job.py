@@ -7,16 +7,18 @@ from pathlib import Path
 
 from beanwatch.worker.api.envelope import Envelope
 from beanwatch.worker.core.connection_protocol import JobStats, Reserved
+from beanwatch.worker.monitor.jobs import ObservedJob
+from beanwatch.worker.monitor.runs import JobSource
 
 UNKNOWN_JOB = "unknown"  # the name of a job for which no handler is registered
 MAX_CLOCK_ERROR = 86400.0  # seconds; a producer's time that is further off is no time of a put
 EMPTY_ENVELOPE = Envelope(UNKNOWN_JOB)
 
 
-class RunningJob:
+class RunningJob(ObservedJob):
     """Holds the state of one run of one job.
 
-    Durations and `hard_deadline` use the monotonic clock. `started_at` and `deadline_at`, which
+    Durations and the deadlines use the monotonic clock. `started_at` and `deadline_at`, which
     other processes see, are seconds since the epoch. Both the main thread and the pulse thread may
     end the run. The one that takes `end_lock` does, and never releases it, so a run ends once.
     """
@@ -39,18 +41,21 @@ class RunningJob:
         self.wait = float(stats.age)  # seconds from the put, or the end of its delay, to this run
         self.end_lock = threading.Lock()
 
+    id: int  # beanstalkd numbers its jobs
+
     # Class attributes, because most runs never set them and __init__ runs for each job.
     envelope = EMPTY_ENVELOPE
     name = UNKNOWN_JOB
     deadline_at = grace = 0.0
-    hard_deadline = 0.0  # monotonic; 0 while the handler does not run
     connection_problem = ""
     start_is_recorded = False  # in Redis; see `RunStarts`
     unstarted = 0  # earlier deliveries to workers that died before they ran the job
-    note = ""
-    progress: tuple[int, ...] = ()
     tmpdir: Path | None = None
-    cpu_before: float | None = None  # seconds of the main thread at the run's first heartbeat
+
+    @property
+    def source(self) -> JobSource:
+        """Return what the job was put with."""
+        return JobSource(self.body, self.stats.priority, self.stats.ttr)
 
     @property
     def uuid(self) -> str:
@@ -97,5 +102,6 @@ class RunningJob:
         JobTimeout is raised after `timeout` seconds. `grace` seconds later the worker ends the run.
         """
         self.deadline_at = self.started_at + timeout
+        self.deadline = self.started_monotonic + timeout
         self.grace = grace
         self.hard_deadline = self.started_monotonic + timeout + grace

@@ -146,7 +146,7 @@ class LineSocket:
                     raise ConnectionResetError("the server closed the connection")
                 parts.append(data)
                 left -= len(data)
-                if self._clock() > end:
+                if left > 0 and self._clock() > end:
                     raise TimeoutError
         except BlockingIOError:
             raise TimeoutError from None
@@ -155,6 +155,8 @@ class LineSocket:
     def _receive(self, end: float) -> None:
         try:
             self._add(self._socket.recv(READ_SIZE))
+            if b"\r\n" in self._buffer:
+                return  # even after `end`: this process may have been frozen when the line arrived
             left = end - self._clock()
         except BlockingIOError:
             # One socket timeout has passed. Wait for another if at least half of it is left.

@@ -114,6 +114,7 @@ class Loop:
                 time.sleep(60)
         # If this thread hangs now, the pulse thread ends the process at this deadline.
         job.hard_deadline = self._monotonic() + CLEAN_UP_TIMEOUT + END_TIMEOUT
+        job.deadline = max(job.deadline, job.hard_deadline - job.grace)
         self._runner.clean_up(job, CLEAN_UP_TIMEOUT, state.is_shutdown_due)
         if self._max_jobs and state.processed + 1 >= self._max_jobs:
             state.recycle(f"it has run {state.processed + 1} jobs (--max-jobs)")

@@ -19,34 +19,37 @@ from beanwatch.worker.control.listener import Listener
 from beanwatch.worker.control.restart_check import RestartCheck
 from beanwatch.worker.control.restarter import Restarter
 from beanwatch.worker.core.connection import WorkerConnection
-from beanwatch.worker.core.decide import format_exception_line, jitter_limit
+from beanwatch.worker.core.decide import jitter_limit
 from beanwatch.worker.core.finish import Finisher
 from beanwatch.worker.core.ignored_values import IgnoredValues
-from beanwatch.worker.core.internal_errors import InternalErrors
 from beanwatch.worker.core.job import RunningJob
+from beanwatch.worker.core.limits import Limits
 from beanwatch.worker.core.loop import Loop
-from beanwatch.worker.core.record import Sinks
-from beanwatch.worker.core.reports import Telemetry, make_telemetry, record_killed_run
-from beanwatch.worker.core.run import Limits, Runner
-from beanwatch.worker.core.settings import Settings
+from beanwatch.worker.core.run import Runner
+from beanwatch.worker.core.settings import Settings, make_report_settings
 from beanwatch.worker.core.signals import handle_signals, ignore_signals
 from beanwatch.worker.core.start import decide_start_delay, prepare_start, report_failed_start
-from beanwatch.worker.core.state import FATAL, NO_APP, USAGE, WorkerState
+from beanwatch.worker.core.state import DUPLICATE, FATAL, NO_APP, USAGE, WorkerState
 from beanwatch.worker.core.wake import Wake
 from beanwatch.worker.guard.guard import Guard
-from beanwatch.worker.guard.host import kill_descendants
 from beanwatch.worker.guard.job_guards import JobGuards
 from beanwatch.worker.guard.pulse import Pulse
 from beanwatch.worker.guard.temporary import TemporaryRoot
+from beanwatch.worker.monitor.exceptions import format_exception_line
+from beanwatch.worker.monitor.heartbeat.heartbeat_record import HeartbeatRecord
+from beanwatch.worker.monitor.heartbeat.heartbeat_reporter import HeartbeatReporter
+from beanwatch.worker.monitor.heartbeat.heartbeat_writer import HeartbeatWriter
+from beanwatch.worker.monitor.host import kill_descendants
+from beanwatch.worker.monitor.internal_errors import InternalErrors
+from beanwatch.worker.monitor.reports import Reports, make_reports
+from beanwatch.worker.monitor.runs import Sinks
+from beanwatch.worker.monitor.sinks.gauges import ProcessGauges
 from beanwatch.worker.serve.metrics_page import MetricsPage
 from beanwatch.worker.serve.pages import WorkerPages, listen
 from beanwatch.worker.serve.status import StatusMaker
-from beanwatch.worker.telemetry.gauges import WorkerGauges
-from beanwatch.worker.telemetry.heartbeat_record import HeartbeatRecord
-from beanwatch.worker.telemetry.heartbeat_reporter import HeartbeatReporter
-from beanwatch.worker.telemetry.heartbeat_writer import HeartbeatWriter
-from beanwatch.worker.telemetry.host_watch import HostLimits, HostWatch
+from beanwatch.worker.telemetry.host_watch import HostLimits, HostWatch, stop_once
 from beanwatch.worker.telemetry.reporter import Reporter
+from beanwatch.worker.telemetry.run_starts import RunStarts
 from beanwatch.worker.telemetry.systemd_status import SystemdStatus
 
 SINK_CLOSE_TIMEOUT = 2.0  # seconds per sink
@@ -61,7 +64,9 @@ def run_worker(app: App, settings: Settings, log_output: LogOutput) -> int:
     Raises WorkerError if it cannot start, and ValueError for a wrong URL.
     """
     instance = secrets.token_hex(8)
-    telemetry = make_telemetry(settings, instance, log_output)
+    log = logs.get_logger(worker=settings.worker, instance=instance)
+    telemetry = make_reports(make_report_settings(settings), instance, log, log_output)
+    starts = RunStarts(telemetry.settings.redis, log, clock=telemetry.heartbeat_writer.time)
     pages = WorkerPages()
     server = listen(settings.listen, pages, telemetry.log) if settings.listen else None
     try:
@@ -73,7 +78,7 @@ def run_worker(app: App, settings: Settings, log_output: LogOutput) -> int:
         ) from None
     start = prepare_start(
         telemetry.heartbeat_writer,
-        telemetry.starts,
+        starts,
         temporary,
         settings,
         instance,
@@ -81,10 +86,10 @@ def run_worker(app: App, settings: Settings, log_output: LogOutput) -> int:
         telemetry.log,
     )
     for previous, run in start.killed_runs:
-        record_killed_run(telemetry, settings, previous, run)
+        telemetry.record_killed_run(previous, run)
     guards = JobGuards(start.black_box, temporary)
     guards.watchdog.start()
-    process = Process(app, settings, start.identity, telemetry, guards)
+    process = Process(app, settings, start.identity, telemetry, starts, guards)
     if server is not None:
         guards.descriptors.watch([server.fileno()])
         pages.show(process.status.make, process.metrics.make)
@@ -118,12 +123,14 @@ class Process:
         app: App,
         settings: Settings,
         identity: Heartbeat,
-        telemetry: Telemetry,
+        telemetry: Reports,
+        starts: RunStarts,
         guards: JobGuards,
     ) -> None:
         options, log = settings.options, telemetry.log
         self._settings, self._guards, self._log = settings, guards, log
         self._log_output, self._leaving = telemetry.log_output, threading.Lock()
+        self._log_losses = telemetry.log_losses
         self._state = state = WorkerState(options.shutdown_timeout)
         self._errors = errors = InternalErrors(state, log)
         self._sinks = sinks = Sinks(telemetry.sinks, errors)
@@ -137,7 +144,6 @@ class Process:
         telemetry.log_output.on_closed = lambda: guards.descriptors.check(state.job)
         limits = Limits(options.job_timeout, options.grace, options.max_attempts)
         resources = Resources(app.resources, errors)
-        starts = telemetry.starts
         ignored = IgnoredValues(state, log)
         self._runner = runner = Runner(
             *(app, limits, connection, guards, resources),
@@ -153,15 +159,14 @@ class Process:
             jitter_limit(options.max_time),
         )
         host = HostWatch(state, connection, guards.temporary, host_limits, log)
-        record = HeartbeatRecord(identity, state, host, runner.current_line, telemetry.counter)
+        record = HeartbeatRecord(identity, state, host, telemetry.counter)
         check = RestartCheck(settings.check_command, os.getcwd(), (USAGE, NO_APP))
         restarter = Restarter(check, state, connection, log)
         heartbeats = HeartbeatReporter(
             telemetry.heartbeat_writer,
             record,
-            state,
-            connection,
             log,
+            lambda why: stop_once(state, connection, why, DUPLICATE),
             restarter.restart,
             restart_spread=options.restart_spread,
         )
@@ -169,7 +174,7 @@ class Process:
             host,
             record,
             heartbeats,
-            WorkerGauges(telemetry.metrics, state, host),
+            ProcessGauges(telemetry.metrics, state, host, state.counters, capacity=1.0),
             SystemdStatus(notifier, settings.worker),
             [sinks],
         )
@@ -289,8 +294,9 @@ class Process:
         box, where the next instance and the checks find it.
         """
         self._sinks.close(SINK_CLOSE_TIMEOUT)
+        self._errors.attempt(self._log_losses)
         try:
-            is_written = self._reporter.report_exit(exit_reason)
+            is_written = self._reporter.report_exit(exit_reason, self._state.ending())
         except Exception as error:
             self._errors.report("the last heartbeat", error)
             is_written = False

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
-from typing import Any, NamedTuple
+from typing import Any
 
 from msgspec.structs import replace
 from structlog.typing import FilteringBoundLogger
@@ -10,7 +10,8 @@ from structlog.typing import FilteringBoundLogger
 from beanwatch.net.redis_url import RedisError
 from beanwatch.worker.api.app import App, Handler
 from beanwatch.worker.api.context import Context, ContextServices
-from beanwatch.worker.api.envelope import EnvelopeError, decode, describe_fault
+from beanwatch.worker.api.decoders import decode_foreign
+from beanwatch.worker.api.envelope import Envelope, EnvelopeError, decode, describe_fault
 from beanwatch.worker.api.errors import Bury
 from beanwatch.worker.api.resource import Resources
 from beanwatch.worker.core.connection import WorkerConnection
@@ -20,25 +21,17 @@ from beanwatch.worker.core.decide import (
     count_unacknowledged,
     decide_end,
     decide_poison,
-    format_exception_line,
 )
 from beanwatch.worker.core.ignored_values import IgnoredValues
-from beanwatch.worker.core.internal_errors import InternalErrors
 from beanwatch.worker.core.job import RunningJob
+from beanwatch.worker.core.limits import Limits, decide_limits, find_refusal
 from beanwatch.worker.guard.deadline import AsyncCalls
 from beanwatch.worker.guard.job_guards import JobGuards
-from beanwatch.worker.guard.stacks import find_handler_frame
+from beanwatch.worker.monitor.exceptions import format_exception_line
+from beanwatch.worker.monitor.internal_errors import InternalErrors
 from beanwatch.worker.telemetry.run_starts import RunStarts
 
 TOUCH_LOCK_TIMEOUT = 1.0  # seconds that `ctx.touch()` waits for the lock of the connection
-
-
-class Limits(NamedTuple):
-    """Defaults for handlers that do not set their own; `timeout` and `grace` are in seconds."""
-
-    timeout: float
-    grace: float
-    max_attempts: int
 
 
 class InvalidDataError(Exception):
@@ -79,23 +72,32 @@ class Runner:
         the run is counted under the job's name.
         """
         try:
-            envelope = decode(job.body, lambda problem: self._ignore(job, problem))
+            if self._app.decoders:
+                if poison := self._find_poison(job, self._most_attempts()):
+                    return Verdict("poison", "bury", poison), None
+                envelope = self._call_decoders(job)
+            else:
+                envelope = decode(job.body, lambda problem: self._ignore(job, problem))
         except EnvelopeError as wrong:
-            return Verdict("invalid", "bury", str(wrong)), None
+            return Verdict("invalid", "bury", str(wrong)), wrong.__cause__
+        except BaseException as raised:  # a decoder ran for too long, or asked the worker to exit
+            return self.judge(job, raised), raised
         if ignored := job.set_envelope(envelope):
             self._ignore(job, ignored)
         handler = self._app.handlers.get(envelope.job)
+        if handler is not None:
+            job.name = handler.name
+        if refusal := find_refusal(envelope, job.stats.kicks, job.started_at):
+            return Verdict("invalid", "bury", refusal), None
         if handler is None:
             reason = f"the application has no handler for the job {envelope.job!r}"
             return Verdict("invalid", "bury", reason), None
-        job.name = handler.name
         if disk_full:
             return Verdict("retry", "release", disk_full), None
-        if count_unacknowledged(job.stats) > 0 and (
-            poison := self._find_poison(job, self._max_attempts(handler))
-        ):
+        limits = decide_limits(envelope, handler, self._limits)
+        if poison := self._find_poison(job, limits.max_attempts):
             return Verdict("poison", "bury", poison), None
-        error = self._call(handler, job)
+        error = self._call(handler, job, limits.timeout)
         if isinstance(error, InvalidDataError):
             return Verdict("invalid", "bury", str(error)), None
         return self.judge(job, error), error
@@ -107,11 +109,11 @@ class Runner:
         """
         if error is None:
             return OK
-        handler = self._app.handlers[job.name]
-        attempts, on_timeout = self._max_attempts(handler), handler.on_timeout
+        limits = decide_limits(job.envelope, self._app.handlers.get(job.name), self._limits)
+        attempts, on_timeout = limits.attempts(job.clock()), limits.on_timeout
         stats = replace(job.stats, reserves=job.attempt) if job.unstarted else job.stats
         try:
-            return decide_end(error, stats, attempts, handler.backoff, on_timeout)
+            return decide_end(error, stats, attempts, limits.backoff, on_timeout)
         except Exception as wrong:
             self._make_log(job).error(
                 "the backoff or delay of {job} failed, the worker uses the default backoff",
@@ -126,10 +128,10 @@ class Runner:
     def _find_poison(self, job: RunningJob, max_attempts: int) -> str:
         """Record that a run starts. Return why the job must be buried instead; "" if it may run.
 
-        Called if nobody acknowledged an earlier delivery of the job. The number of earlier
-        deliveries that never became a run is stored in `job.unstarted`.
+        Nothing is recorded if somebody acknowledged each earlier delivery of the job. The number of
+        those that never became a run is stored in `job.unstarted`.
         """
-        if not max_attempts:
+        if not max_attempts or count_unacknowledged(job.stats) <= 0:
             return ""
         server, delivery = self._connection.server_id, job.stats.reserves
         try:
@@ -142,13 +144,12 @@ class Runner:
         job.unstarted = max(0, count_unacknowledged(job.stats) - started)
         return decide_poison(job.stats, max_attempts, started)
 
-    def _max_attempts(self, handler: Handler) -> int:
-        own = handler.max_attempts
-        return self._limits.max_attempts if own is None else own
-
-    def current_line(self) -> str:
-        """Return the running handler's current line as `file:line function`; "" if none runs."""
-        return find_handler_frame(self._async.coroutine)
+    def _most_attempts(self) -> int:
+        """Return the highest limit of all handlers, for a job whose name is not known yet."""
+        handlers = self._app.handlers.values()
+        limits = [self._limits.max_attempts]
+        limits += [one.max_attempts for one in handlers if one.max_attempts is not None]
+        return max(limits) if all(limits) else 0
 
     def clean_up(
         self,
@@ -174,10 +175,22 @@ class Runner:
         self._resources.close()
         self._errors.attempt(self._async.close)
 
-    def _call(self, handler: Handler, job: RunningJob) -> BaseException | None:
-        # guard/stacks.py finds the handler on the stack by the name of this function.
-        timeout = self._limits.timeout if handler.timeout is None else handler.timeout
+    def _call_decoders(self, job: RunningJob) -> Envelope:
+        """Return the job's envelope. The application's decoders are guarded as its handlers are."""
+        job.start(self._limits.timeout, self._limits.grace)
+        job.note_place(0, is_part=False)
+        self._guards.start_job(job, self._connection.server_id)
+        try:
+            self._alarm.arm(self._limits.timeout)
+            return decode_foreign(
+                self._app.decoders, job.body, lambda problem: self._ignore(job, problem)
+            )
+        finally:
+            self._alarm.disarm()
+
+    def _call(self, handler: Handler, job: RunningJob, timeout: float) -> BaseException | None:
         job.start(timeout, self._limits.grace)
+        job.note_place(0, is_part=False)
         ctx = Context(job, self._services)
         error: BaseException | None = None
         self._resources.before_job()
@@ -189,7 +202,7 @@ class Runner:
                 for before in self._app.before:
                     before(ctx)
                 if (result := handler.function(ctx, data)) is not None:
-                    self._await(result)
+                    self._await(result, job)
             finally:
                 self._alarm.disarm()
         except BaseException as raised:  # also SystemExit: it must not end the worker
@@ -205,14 +218,14 @@ class Runner:
         self._resources.after_job()
         return error
 
-    def _await(self, result: object) -> None:
+    def _await(self, result: object, job: RunningJob) -> None:
         """Run the result of a handler if it is awaitable: a decorator can hide an async handler.
 
         Raises Bury for a generator, because calling a generator function runs none of its code.
         """
         if isinstance(result, Awaitable):
             self._alarm.divert(self._async.interrupt)
-            self._async.run(result)
+            self._async.run(result, job)
         elif isinstance(result, Generator | AsyncGenerator):
             raise Bury(
                 "the handler returned a generator, which the worker cannot run: "

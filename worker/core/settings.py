@@ -5,6 +5,9 @@ from typing import NamedTuple
 
 from beanwatch.config import WorkerConfig
 from beanwatch.net.address import Address
+from beanwatch.net.redis_url import parse_redis_url
+from beanwatch.worker.monitor.reports import ReportSettings
+from beanwatch.worker.monitor.sinks.metrics import SeriesOwner
 
 WORKER_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
@@ -31,3 +34,17 @@ class Settings(NamedTuple):
     def worker(self) -> str:
         """Return the worker's id: `HOST.NAME`."""
         return f"{self.host}.{self.name}"
+
+
+def make_report_settings(settings: Settings) -> ReportSettings:
+    """Return where this worker reports to. Raises ValueError for a wrong URL of Redis."""
+    url, options = settings.redis_url, settings.options
+    return ReportSettings(
+        SeriesOwner(settings.prefix, settings.server_node, settings.worker),
+        parse_redis_url(url, settings.redis_password) if url else None,
+        settings.is_expected,
+        options.metrics,
+        options.metrics_per_worker,
+        options.ledger,
+        str(settings.address),
+    )

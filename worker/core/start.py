@@ -1,32 +1,34 @@
 """Checks at the start that the worker's id is free, and how the previous instance ended."""
 
-import os
-import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from msgspec.structs import replace
 from structlog.typing import FilteringBoundLogger
 
-from beanwatch import __version__
 from beanwatch.net.redis_url import RedisError
-from beanwatch.store.health import DEAD_AFTER
-from beanwatch.store.heartbeats import Heartbeat
+from beanwatch.store.health import LOOP_MARGIN
+from beanwatch.store.heartbeats import NO_HEARTBEAT, Heartbeat
 from beanwatch.worker.api.errors import WorkerError
-from beanwatch.worker.core.record import Run
+from beanwatch.worker.control.messages import COMMANDS
 from beanwatch.worker.core.settings import Settings
 from beanwatch.worker.core.state import DUPLICATE
 from beanwatch.worker.guard.black_box import BlackBox, BlackBoxRecord
 from beanwatch.worker.guard.temporary import TemporaryRoot
-from beanwatch.worker.telemetry.heartbeat_reporter import describe_rival
-from beanwatch.worker.telemetry.heartbeat_writer import HeartbeatWriter
+from beanwatch.worker.monitor.heartbeat.heartbeat_writer import HeartbeatWriter
+from beanwatch.worker.monitor.heartbeat.previous import (
+    IdInUseError,
+    describe_end,
+    find_previous,
+    identify,
+    inherit,
+)
+from beanwatch.worker.monitor.runs import Run
 from beanwatch.worker.telemetry.run_starts import RunStarts
 
 CRASH = "Fatal Python error: "  # so begins what faulthandler writes when the process crashes
-CRASH_KEPT = 3600.0  # seconds for which instances hand on a crash; the check tells it for less
 MAX_START_DELAY = 30.0  # seconds
-LIVENESS_READS = 20  # reads of the other instance's heartbeat, within two intervals
 
 
 class Start(NamedTuple):
@@ -64,12 +66,12 @@ def prepare_start(
         ) from None
     for box in leftovers.values():
         # A killed worker could not record its run itself.
-        if box is not None and box.run is not None:
+        if box is not None and box.run is not None and isinstance(box.run.job_id, int):
             starts.try_to_record(box.run.server, box.run.job_id, box.run.attempt)
     now = time.time()
-    inherited = Heartbeat()
+    inherited = NO_HEARTBEAT
     if previous is None and leftovers:  # Redis is away, or has lost the record
-        previous = Heartbeat(instance=next(iter(leftovers)), state="")
+        previous = NO_HEARTBEAT._replace(instance=next(iter(leftovers)), state="")
     if previous is not None:
         box = leftovers.get(previous.instance)
         crash = describe_exit(previous, box)
@@ -77,7 +79,7 @@ def prepare_start(
             stacks = {"stacks": box.stacks} if box and box.stacks else {}
             log.warning("the previous instance ended unexpectedly: {exit}", exit=crash, **stacks)
         inherited = inherit(previous, crash, now)
-    beat = identify(inherited, settings, instance, now)._replace(
+    beat = describe_process(inherited, settings, instance, now)._replace(
         app_version=app_version, black_box=str(temporary.black_box_path)
     )
     killed = [
@@ -88,21 +90,19 @@ def prepare_start(
     return Start(beat, black_box, killed)
 
 
-def identify(inherited: Heartbeat, settings: Settings, instance: str, now: float) -> Heartbeat:
+def describe_process(
+    inherited: Heartbeat, settings: Settings, instance: str, now: float
+) -> Heartbeat:
     """Return a record with the fields that never change. `now` is in seconds since the epoch."""
-    return inherited._replace(
-        instance=instance,
-        host=settings.host,
-        hostname=socket.gethostname(),
-        pid=os.getpid(),
-        name=settings.name,
+    return identify(inherited, settings.host, settings.name, instance, now)._replace(
+        kind="beanwatch",
         server=str(settings.address),
         queues=settings.queues,
-        started_at=now,
+        commands=COMMANDS,
+        commands_by="beanstalkd",
         interval=settings.options.heartbeat_interval,
-        reserve_timeout=settings.options.reserve_timeout,
+        max_idle=settings.options.reserve_timeout + LOOP_MARGIN,
         shutdown_timeout=settings.options.shutdown_timeout,
-        version=__version__,
     )
 
 
@@ -120,11 +120,11 @@ def report_failed_start(
     """
     previous = _try_to_find_previous(writer, settings, instance, log)
     now = time.time()
-    inherited, failed = Heartbeat(), 0
+    inherited, failed = NO_HEARTBEAT, 0
     if previous is not None:
         failed = previous.failed_starts
         inherited = inherit(previous, "" if failed else describe_exit(previous, None), now)
-    record = identify(inherited, settings, instance, now)._replace(
+    record = describe_process(inherited, settings, instance, now)._replace(
         beat_at=now, loop_at=now, last_words=reason, failed_starts=failed + 1
     )
     try:
@@ -143,32 +143,6 @@ def decide_start_delay(failed_starts: int) -> float:
     return 0.0 if failed_starts < 2 else min(MAX_START_DELAY, 2.0 ** (failed_starts - 1))
 
 
-def inherit(previous: Heartbeat, crash: str, now: float) -> Heartbeat:
-    """Return a record with only the fields that a new instance takes over from the previous one.
-
-    `crash` says how the previous instance ended; "" if it stopped on request. A stop on request
-    does not hide an earlier crash: that is told until CRASH_KEPT seconds have passed. `now` is in
-    seconds since the epoch.
-    """
-    if previous.failed_starts and previous.last_exit:
-        crash = ""  # tell the crash from before the failed starts
-    kept = Heartbeat(
-        recycles=previous.recycles,
-        recycled_at=previous.recycled_at,
-        recycled_why=previous.recycled_why,
-        totals=previous.totals,
-        totals_of="" if previous.totals is None else previous.totals_of or previous.instance,
-    )
-    if crash:
-        return kept._replace(restarts=previous.restarts + 1, last_exit=crash, crashed_at=now)
-    crashed_at = previous.crashed_at or previous.started_at
-    if not previous.last_exit or now - crashed_at > CRASH_KEPT:
-        return kept
-    return kept._replace(
-        restarts=previous.restarts, last_exit=previous.last_exit, crashed_at=crashed_at
-    )
-
-
 def _try_to_find_previous(
     writer: HeartbeatWriter, settings: Settings, instance: str, log: FilteringBoundLogger
 ) -> Heartbeat | None:
@@ -178,7 +152,10 @@ def _try_to_find_previous(
                 "Redis had too many worker ids, {removed} of the oldest were removed",
                 removed=removed,
             )
-        previous = find_previous(writer, settings.worker, instance)
+        try:
+            previous = find_previous(writer, settings.worker, instance)
+        except IdInUseError as error:
+            raise WorkerError(str(error), DUPLICATE) from None
         if writer.problem:
             log.warning(
                 "the last record of this id cannot be read, so it is not known how the previous "
@@ -194,36 +171,6 @@ def _try_to_find_previous(
         return None
 
 
-def find_previous(
-    writer: HeartbeatWriter,
-    worker: str,
-    instance: str,
-    *,
-    sleep: Callable[[float], None] = time.sleep,
-) -> Heartbeat | None:
-    """Return the last heartbeat of the previous instance with this id; None if there is none.
-
-    Raises WorkerError if that instance is alive: its `beat_at` advances within two of its heartbeat
-    intervals. Raises RedisError.
-    """
-    previous, age = writer.read()
-    if previous is None or previous.is_over or previous.failed_starts:
-        return previous
-    if age > max(3 * previous.interval, DEAD_AFTER):
-        return previous
-    for _ in range(LIVENESS_READS):
-        sleep(2 * previous.interval / LIVENESS_READS)
-        now, _ = writer.read()
-        if now is None:
-            return None  # the other instance stopped on request, and removed its heartbeat
-        if now.instance != instance and now.beat_at != previous.beat_at:
-            raise WorkerError(
-                f"worker {worker} runs already, on {describe_rival(now, socket.gethostname())}",
-                DUPLICATE,
-            )
-    return previous
-
-
 def describe_exit(previous: Heartbeat, black_box: BlackBoxRecord | None) -> str:
     """Return a text that says how the previous instance ended; "" if it stopped on request.
 
@@ -234,13 +181,10 @@ def describe_exit(previous: Heartbeat, black_box: BlackBoxRecord | None) -> str:
     if black_box is not None and black_box.exit_reason is not None:
         return black_box.exit_reason  # not in the heartbeat: Redis could not be reached
     cause = describe_stacks(black_box.stacks if black_box else "") or "killed"
-    job, job_id = previous.job, previous.job_id
-    if black_box is not None:
-        job, job_id = (black_box.run.job, black_box.run.job_id) if black_box.run else ("", 0)
-    if job_id:
-        return f"{cause} while running {job} (job {job_id})"
-    state = "idle" if previous.state == "busy" else previous.state
-    return f"{cause} while {state}" if state else cause
+    if black_box is None:
+        return describe_end(previous, cause)
+    run = black_box.run
+    return describe_end(previous, cause, f"{run.job} (job {run.job_id})" if run else "")
 
 
 def describe_stacks(stacks: str) -> str:

@@ -1,12 +1,13 @@
 """Holds the state of a worker, which its threads and signal handlers share."""
 
 import math
-import random
 import time
 from collections.abc import Callable
 
 from beanwatch.worker.core.job import RunningJob
 from beanwatch.worker.core.wake import Wake
+from beanwatch.worker.monitor.heartbeat.heartbeat_record import Activity
+from beanwatch.worker.monitor.heartbeat.heartbeat_reporter import Ending
 
 # Exit codes; docs/reference.md lists them.
 STOPPED, FATAL, USAGE, RECYCLED, HARD_DEADLINE, DUPLICATE, NO_APP = 0, 1, 2, 10, 11, 12, 13
@@ -110,6 +111,27 @@ class WorkerState:
             return "blocked", self.connection_error or self.disk_full
         return "idle" if self.is_ready else "starting", ""
 
+    def activity(self) -> Activity:
+        """Return what the worker does at this moment, for its record."""
+        job = self.job
+        state, reason = self.state(job)
+        is_disconnected = state == "blocked" and bool(self.connection_error)
+        return Activity((job,) if job else (), state, reason, is_disconnected)
+
+    def counters(self) -> dict[str, int]:
+        """Return the counters that are series of the worker, by name."""
+        return {"reconnects": self.reconnects, "touches": self.touches}
+
+    def ending(self) -> Ending:
+        """Return how the worker came to its end."""
+        return Ending(
+            self.exit_code in (STOPPED, RECYCLED),
+            self.stop_reason,
+            self.is_stopped_by_command,
+            self.stop_reason if self.is_recycled else "",
+            keeps_recycles=self.exit_code != STOPPED,
+        )
+
     def sleep(self, seconds: float) -> None:
         """Sleep in the main thread until woken, and update `loop_at` at least once a second."""
         end = self._clock() + seconds
@@ -117,8 +139,3 @@ class WorkerState:
             self.loop_at = self._clock()
             if self.wake.sleep(min(left, 1.0))[0]:
                 return
-
-
-def random_delay(seconds: float, *, draw: Callable[[], float] = random.random) -> float:
-    """Return a random delay between 0 and `seconds`, so that not all workers restart at once."""
-    return draw() * seconds

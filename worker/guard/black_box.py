@@ -16,8 +16,8 @@ import msgspec
 from beanwatch.store.black_box import END_MARK, SIZE, parse_exit_reason, read_file
 from beanwatch.store.worker_status import FILE_NAME as STATUS
 from beanwatch.worker.core.job import RunningJob
-from beanwatch.worker.core.record import Run
 from beanwatch.worker.guard.status_file import StatusFile, create_map
+from beanwatch.worker.monitor.runs import Run
 
 _MAX_NAME = 200  # characters of a job's name; an entry must fit into a page
 _MAX_TEMPLATES = 1000

@@ -13,6 +13,7 @@ from types import FrameType
 from typing import Any
 
 from beanwatch.worker.api.errors import Interrupted, JobTimeout
+from beanwatch.worker.monitor.jobs import ObservedJob
 
 # Seconds for a cancelled coroutine to reach an `await`; then its current line is interrupted.
 _YIELD_TIMEOUT = 1.0
@@ -101,18 +102,19 @@ class AsyncCalls:
         self._task: asyncio.Task[Any] | None = None
         self._error: Interrupted | None = None
         self._is_cancelled = False
-        self.coroutine: Awaitable[Any] | None = None  # the one that runs now
 
-    def run(self, coroutine: Awaitable[Any]) -> Any:
-        """Run the coroutine and return its result. Raises its exception, or that of the alarm."""
+    def run(self, coroutine: Awaitable[Any], job: ObservedJob) -> Any:
+        """Run the coroutine of a job and return its result.
+
+        Raises its exception, or that of the alarm.
+        """
         if self._runner is None:
             self._runner = asyncio.Runner()
         self._error, self._is_cancelled = None, False
-        self.coroutine = coroutine
         try:
-            return self._runner.run(self._guard(coroutine))
+            return self._runner.run(self._guard(coroutine, job))
         finally:
-            self._task = self.coroutine = None
+            self._task = job.task = None
 
     def interrupt(self, error: Interrupted) -> None:
         """Cancel the running coroutine; pass this method to `Alarm.divert`.
@@ -132,8 +134,8 @@ class AsyncCalls:
         if self._runner is not None:
             self._runner.close()
 
-    async def _guard(self, coroutine: Awaitable[Any]) -> Any:
-        self._task = asyncio.current_task()
+    async def _guard(self, coroutine: Awaitable[Any], job: ObservedJob) -> Any:
+        self._task = job.task = asyncio.current_task()
         try:
             return await coroutine
         except asyncio.CancelledError:

@@ -14,9 +14,9 @@ from beanwatch.worker.core.finish import Finisher
 from beanwatch.worker.core.job import RunningJob
 from beanwatch.worker.core.run import Runner
 from beanwatch.worker.core.state import HARD_DEADLINE, WorkerState
-from beanwatch.worker.guard.host import kill_descendants
 from beanwatch.worker.guard.job_guards import JobGuards
-from beanwatch.worker.guard.stacks import dump_stacks
+from beanwatch.worker.monitor.host import kill_descendants
+from beanwatch.worker.monitor.stacks import dump_stacks
 
 HANDLER_CLEAN_UP_TIME = 2.0  # seconds for a handler to end after JobStopped was raised in it
 TOUCH_LOCK_TIMEOUT = 0.3  # seconds that a touch waits for the lock of the connection

@@ -11,10 +11,10 @@ from collections.abc import Callable, Sequence
 from structlog.typing import FilteringBoundLogger
 
 from beanwatch.worker.control.listener import Listener
-from beanwatch.worker.core.internal_errors import InternalErrors
 from beanwatch.worker.core.state import FATAL, WorkerState
 from beanwatch.worker.core.wake import Wake
 from beanwatch.worker.guard.descriptors import OwnDescriptors
+from beanwatch.worker.monitor.internal_errors import InternalErrors
 
 MAX_TICK = 1.0  # seconds
 MIN_TICK = 0.05  # seconds

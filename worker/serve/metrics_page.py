@@ -9,8 +9,8 @@ from beanwatch.store.run_totals import BOUNDS
 from beanwatch.telemetry.prometheus import Page, labels, quote
 from beanwatch.worker.core.connection import WorkerConnection
 from beanwatch.worker.core.state import WorkerState
+from beanwatch.worker.monitor.sinks.run_counter import Kind, RunCounter
 from beanwatch.worker.telemetry.host_watch import HostWatch
-from beanwatch.worker.telemetry.run_counter import Kind, RunCounter
 
 
 class MetricsPage:
@@ -58,7 +58,8 @@ class MetricsPage:
             ("worker_dropped_metrics_total", metrics),
             ("worker_dropped_records_total", records),
         ):
-            page.add(name, own, value)
+            if value is not None:
+                page.add(name, own, value)
         return page
 
     def _add_kind(self, page: Page, kind: Kind) -> None:

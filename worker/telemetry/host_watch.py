@@ -9,8 +9,8 @@ from structlog.typing import FilteringBoundLogger
 from beanwatch.net.address import BackgroundCall
 from beanwatch.worker.core.connection import WorkerConnection
 from beanwatch.worker.core.state import WorkerState
-from beanwatch.worker.guard.host import read_rss
 from beanwatch.worker.guard.temporary import Room, TemporaryRoot
+from beanwatch.worker.monitor.facts import ProcessFacts
 
 DISK_WAIT = 0.2  # seconds that a tick waits for a measurement of the disk
 DISK_TIMEOUT = 5.0  # seconds after which a disk that does not respond counts as hanging
@@ -27,7 +27,7 @@ class HostLimits(NamedTuple):
     max_time: float = 0.0  # seconds since the worker's start
 
 
-class HostWatch:
+class HostWatch(ProcessFacts):
     """Measures memory and free disk space at each tick, and enforces the limits.
 
     `rss` and `disk_free` are the bytes measured at the last tick. Above `max_memory`, or after
@@ -47,8 +47,6 @@ class HostWatch:
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.rss = 0
-        self.disk_free = 0
         self._state, self._connection, self._temporary = state, connection, temporary
         self._limits, self._log = limits, log
         self._ends_at = clock() + limits.max_time if limits.max_time else 0.0
@@ -58,10 +56,11 @@ class HostWatch:
 
     def tick(self, now: float) -> None:
         """Measure, and stop or pause the worker at a limit. `now` is monotonic, in seconds."""
-        self.rss = read_rss()
+        self.measure()
         if not self._state.is_waiting:
-            if self._limits.max_memory and self.rss > self._limits.max_memory:
-                self._recycle(f"it uses {self.rss >> 20} MiB of memory, over its limit")
+            rss = self.rss or 0
+            if self._limits.max_memory and rss > self._limits.max_memory:
+                self._recycle(f"it uses {rss >> 20} MiB of memory, over its limit")
             if self._ends_at and now >= self._ends_at:
                 self._recycle("it has run for max_time")
         self._check_disk(now)
@@ -109,8 +108,8 @@ class HostWatch:
         """Return the kind of a lack of room, and a text that names it; two empty texts if none."""
         least, where = self._limits.min_free_disk, self._temporary.path.parent
         if room.free < least:
-            free = f"{room.free >> 20} MiB of disk are free in {where}"
-            return "full", f"only {free}, under {least >> 20} MiB"
+            free, limit = show_sizes(room.free, least)
+            return "full", f"only {free} of disk are free in {where}, under {limit}"
         least_inodes = min(MIN_FREE_INODES, room.all_inodes // MIN_FREE_INODES_SHARE)
         if least and room.inodes is not None and room.inodes < least_inodes:
             free = f"{room.inodes} inodes (files) of the disk are free in {where}"
@@ -129,6 +128,12 @@ class HostWatch:
         else:
             self._log.info("the worker takes jobs again: there is room for temporary files")
             state.wake.set()
+
+
+def show_sizes(less: int, more: int) -> tuple[str, str]:
+    """Return two numbers of bytes in MiB; in bytes if they would look alike."""
+    one, other = f"{less >> 20} MiB", f"{more >> 20} MiB"
+    return (one, other) if one != other else (f"{less} bytes", f"{more} bytes")
 
 
 def stop_once(state: WorkerState, connection: WorkerConnection, why: str, code: int) -> None:

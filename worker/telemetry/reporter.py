@@ -4,10 +4,10 @@ import time
 from collections.abc import Callable, Sequence
 
 from beanwatch.store.heartbeats import Heartbeat
-from beanwatch.worker.core.record import Sink
-from beanwatch.worker.telemetry.gauges import WorkerGauges
-from beanwatch.worker.telemetry.heartbeat_record import HeartbeatRecord
-from beanwatch.worker.telemetry.heartbeat_reporter import HeartbeatReporter
+from beanwatch.worker.monitor.heartbeat.heartbeat_record import HeartbeatRecord
+from beanwatch.worker.monitor.heartbeat.heartbeat_reporter import Ending, HeartbeatReporter
+from beanwatch.worker.monitor.runs import Sink
+from beanwatch.worker.monitor.sinks.gauges import ProcessGauges
 from beanwatch.worker.telemetry.host_watch import HostWatch
 from beanwatch.worker.telemetry.systemd_status import SystemdStatus
 
@@ -20,7 +20,7 @@ class Reporter:
         host: HostWatch,
         record: HeartbeatRecord,
         heartbeat: HeartbeatReporter,
-        gauges: WorkerGauges,
+        gauges: ProcessGauges,
         systemd: SystemdStatus,
         sinks: Sequence[Sink],
         *,
@@ -53,6 +53,6 @@ class Reporter:
         """Return the heartbeat record of this moment."""
         return self._record.make()
 
-    def report_exit(self, failure: str) -> bool:
+    def report_exit(self, failure: str, ending: Ending) -> bool:
         """Write to Redis why this process exits; see `HeartbeatReporter.report_exit`."""
-        return self._heartbeat.report_exit(failure)
+        return self._heartbeat.report_exit(failure, ending)

@@ -3,6 +3,7 @@
 from beanwatch.net.systemd import SystemdNotifier
 from beanwatch.store.health import decide_health
 from beanwatch.store.heartbeats import Heartbeat, Worker
+from beanwatch.worker.monitor.heartbeat.previous import describe_jobs
 
 
 class SystemdStatus:
@@ -17,7 +18,7 @@ class SystemdStatus:
 
     def report(self, heartbeat: Heartbeat) -> None:
         """Send the state, the job or reason, and the keep-alive for a heartbeat record."""
-        what = f"{heartbeat.job} (job {heartbeat.job_id})" if heartbeat.job_id else heartbeat.reason
+        what = describe_jobs(heartbeat) or heartbeat.reason
         self._notifier.status(f"{heartbeat.state}: {what}" if what else heartbeat.state)
         if decide_health(Worker(self._worker, 0.0, heartbeat)) != "hung":
             self._notifier.send("WATCHDOG=1")

@@ -47,6 +47,7 @@ def queues() -> page.Section:
         Column("Deleted", _by_queue("delete_rate"), unit=PER_SECOND, decimals=1),
         Column("Consumers", _by_queue("consumers")),
         Column("Idle", _by_queue("idle_consumers")),
+        Column("Needed", _by_queue("workers_needed"), decimals=1),
         Column(
             "First job waits",
             _by_queue("head_ready_age"),
@@ -69,9 +70,10 @@ def queues() -> page.Section:
                 21,
                 "Queues now",
                 "Every queue, combined over the servers chosen above. Idle: consumers that wait for"
-                " a job. First job waits: how long the first ready job has been ready. Drained in:"
-                " the time until the queue is empty at the present rates; never: it does not get"
-                " shorter. n/a: not known, or the queue system does not report it.",
+                " a job. Needed: workers that it takes to run all jobs, and to drain the queue"
+                " within 5 minutes. First job waits: how long the first ready job has been ready."
+                " Drained in: the time until the queue is empty at the present rates; never: it"
+                " does not get shorter. n/a: not known, or the queue system does not report it.",
                 "Queue",
                 columns,
                 link=(page.QUEUE, "${server:queryparam}", "var-queue=${__value.text}"),

@@ -20,9 +20,15 @@ WORKER_HOST, WORKER_NAME = Node(-3, "worker"), Node(-2, "worker")
 JOB_QUEUE, JOB = Node(-5, "queue"), Node(-4, "job")
 JOB_WORKER, JOB_OUTCOME = Node(-3, "worker"), Node(-2, "outcome")
 ANY = "*"
-# Families of jobs, which the collector counts from the workers' records.
-RUNS, DURATION = "fleet_job_runs_total", "fleet_job_duration_seconds_bucket"
 WORKER_STATE = "worker_state"
+# Families of jobs: of all workers, which the collector counts from their records, and of the
+# workers whose own pages are scraped. Only the latter have the waits.
+FLEET = {"runs": "fleet_job_runs_total", "duration": "fleet_job_duration_seconds_bucket"}
+OWN = {
+    "runs": "job_runs_total",
+    "duration": "job_duration_seconds_bucket",
+    "wait": "job_wait_seconds_bucket",
+}
 
 
 def any_of(names: Sequence[str]) -> str:
@@ -103,12 +109,15 @@ class Patterns(NamedTuple):
     def worker(self, measure: str) -> Query:
         """Return the query of a measure of each worker.
 
-        The worker sends it, which Prometheus does not get, or the collector derives it from the
+        The worker sends it or serves it on its own page, or the collector derives it from the
         heartbeat.
         """
         if measure in paths.WORKER.names:
             path = paths.worker(self.worker_prefix, "HOST.NAME", measure)
-            promql = ""
+            promql = self._sample(paths.WORKER.find(measure), self._of_worker())
+            if measure == "busy":
+                counter = self.select("worker_busy_seconds_total", self._of_worker())
+                promql = f"rate({counter}[{RATE_WINDOW}])"
         else:
             series = paths.WORKER_SEEN.find(measure)
             path = paths.worker(self.prefix, "HOST.NAME", series.name)
@@ -132,22 +141,21 @@ class Patterns(NamedTuple):
         if unknown := set(outcomes) - set(OUTCOMES):
             raise KeyError(f"no such outcome: {', '.join(sorted(unknown))}")
         path = f"{self._job()}.{any_of(outcomes or tuple(OUTCOMES))}.{stat}"
-        promql = self._select_job(RUNS, *([one_of("outcome", outcomes)] if outcomes else []))
-        return Query(
-            path, f"rate({promql}[{RATE_WINDOW}])" if promql and stat == "rate" else promql
-        )
+        counter = self._count_jobs("runs", *([one_of("outcome", outcomes)] if outcomes else []))
+        if stat == "rate":
+            return Query(path, counter.over("rate", RATE_WINDOW))
+        return counter._replace(graphite=path)
 
     def timer(self, timer: str, stat: str) -> Query:
         """Return the query of the `duration` or `wait` of runs, in milliseconds.
 
-        `stat` is one of TIMER_STATS. Prometheus gets the durations only, as a histogram.
+        `stat` is one of TIMER_STATS. Prometheus gets histograms, which have the percentiles.
         """
         if timer not in {one.name for one in paths.TIMERS} or stat not in paths.TIMER_STATS:
             raise KeyError(f"no such timer: {timer}.{stat}")
         share = int(stat.partition("_")[2] or 0) / 100
-        buckets = self._select_job(DURATION) if timer == "duration" and share else ""
-        rates = f"sum by (queue, job, le) (rate({buckets}[{RATE_WINDOW}]))"
-        promql = f"1000 * histogram_quantile({share:g}, {rates})" if buckets else ""
+        rates = f"sum by (queue, job, le) ({self._count_jobs(timer).over('rate', RATE_WINDOW)})"
+        promql = f"1000 * histogram_quantile({share:g}, {rates})" if share else ""
         return Query(f"{self._job()}.{timer}.{stat}", promql)
 
     @staticmethod
@@ -193,11 +201,20 @@ class Patterns(NamedTuple):
         ]
         return f"sum without (state) ({' or '.join(numbers)})"
 
-    def _select_job(self, family: str, *matchers: str) -> str:
-        """Return the selector of a family of jobs; "" for single workers, which it lacks."""
+    def _count_jobs(self, measure: str, *matchers: str) -> Query:
+        """Return a counter of Prometheus: runs, or the buckets of a timer.
+
+        On its own page, the series of a worker's jobs do not name the worker. The series
+        `worker_info` of the same page does.
+        """
+        found = [*self._of_queue(), *matchers]
         if self.hosts == self.workers == ANY:
-            return self.select(family, [*self._of_queue(), *matchers])
-        return ""
+            family = FLEET.get(measure, OWN[measure])
+            return Query("", self.select(family, found))
+        info = self.select("worker_info", self._of_worker())
+        named = f"max by (instance, worker) ({info})"
+        join = f" * on (instance) group_left (worker) {named}"
+        return Query("", self.select(OWN[measure], found), join=join)
 
     def _job(self) -> str:
         nodes = {

@@ -22,6 +22,11 @@ class Query(NamedTuple):
     graphite: str
     promql: str = ""
     legend: str = ""
+    join: str = ""  # for a counter: PromQL that follows each rate of it, and adds a label
+
+    def over(self, function: str, span: str) -> str:
+        """Return PromQL's `rate` or `increase` of a counter in a span of time."""
+        return known(f"{function}({self.promql}[{span}]){self.join}", self)
 
 
 class Node(NamedTuple):
@@ -147,7 +152,7 @@ def top_nonzero(series: Query, count: int = FEW, *, known: Query | None = None) 
 
 def per_second(counter: Query) -> Query:
     """Turn a counter into a rate per second. A restart of the server makes no peak."""
-    promql = known(f"rate({counter.promql}[{RATE_WINDOW}])", counter)
+    promql = counter.over("rate", RATE_WINDOW)
     return Query(f"perSecond({counter.graphite})", promql, counter.legend)
 
 
@@ -156,14 +161,14 @@ def increase(counter: Query, span: str = RATE_WINDOW) -> Query:
 
     It finds the rise across a gap too, because a restart usually makes one.
     """
-    promql = known(f"increase({counter.promql}[{span}])", counter)
+    promql = counter.over("increase", span)
     return Query(f"nonNegativeDerivative(keepLastValue({counter.graphite}))", promql)
 
 
 def per_minute(counter: Query) -> Query:
     """Return by how much a counter rose in each minute."""
     target = f"summarize({increase(counter).graphite}, '1min', 'sum')"
-    return Query(target, known(f"60 * rate({counter.promql}[{RATE_WINDOW}])", counter))
+    return Query(target, known(f"60 * {counter.over('rate', RATE_WINDOW)}", counter))
 
 
 def risen(counter: Query, minutes: int) -> Query:

@@ -12,12 +12,15 @@ from beanwatch.quoting import terminal_text
 
 COMMANDS = {
     "worker": "run one worker process",
+    "run": "run any program as a watched worker",
     "put": "put one job into a queue",
     "collect": "send metrics of queue servers and workers to Graphite",
     "top": "show servers, queues and workers on one screen, problems first",
+    "web": "serve the live page: queues, workers, failures, checks, and what to do",
     "workers": "list workers; stop, restart or pause them, or show what they do",
     "job": "show the recorded runs of a job, and its present state",
-    "queues": "list queues; kick or delete their jobs; empty, pause or resume them",
+    "failures": "list failed runs, with reason and traceback; retry or delete their jobs",
+    "queues": "list queues; kick, delete or move their jobs; empty, pause or resume them",
     "install": "install plugins, configuration files or systemd units on this host",
     "passive": "run all checks in one process, and submit their results",
     "runbook": "print what an alert means, and what to do",

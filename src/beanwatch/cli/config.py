@@ -83,8 +83,7 @@ def to_tree(config: Config) -> dict[str, Any]:
     tree["redis"]["url"] = redact(tree["redis"]["url"])
     tree["graphite"]["url"] = redact(tree["graphite"]["url"])
     tree["queues"] = {
-        rule.glob: ({} if rule.server == "*" else {"server": rule.server})
-        | _thresholds(rule.thresholds)
+        rule.glob: ({"server": rule.server} if rule.server else {}) | _thresholds(rule.thresholds)
         for rule in config.queues
     }
     tree["checks"] = _thresholds(config.checks)

@@ -1,14 +1,13 @@
 """`beanwatch runbook`: print the runbook in a terminal, without a browser or a network."""
 
 import difflib
-import re
 import sys
-from importlib.resources import files
 
 import click
 from rich.console import Console
 from rich.markdown import Markdown
 
+from beanwatch.checks.lib.runbook_page import parse_headings, read_runbook
 from beanwatch.checks.registry import CHECKS
 from beanwatch.cli.lib.output import print_text
 
@@ -25,19 +24,13 @@ def command(alert: str | None) -> None:
       beanwatch runbook queue-consumers
       beanwatch runbook check_queue_consumers
     """
-    text = files("beanwatch").joinpath("runbook.md").read_text(encoding="utf-8")
+    text = read_runbook()
     if alert:
         text = find_section(parse_headings(text), alert)
     if sys.stdout.isatty():
         Console().print(Markdown(text))
     else:
         print_text(text)
-
-
-def parse_headings(text: str) -> dict[str, str]:
-    """Return the sections of the page by heading. The text of each begins with its heading."""
-    parts = re.split(r"^(?=## )", text, flags=re.MULTILINE)[1:]
-    return {part.partition("\n")[0].removeprefix("## ").strip(): part for part in parts}
 
 
 def find_section(parts: dict[str, str], alert: str) -> str:

@@ -1,12 +1,8 @@
 """`beanwatch worker MODULE:APP`: run one worker process."""
 
-import _thread
 import importlib
 import os
-import signal
-import socket
 import sys
-import time
 from typing import Any
 
 import click
@@ -33,11 +29,12 @@ from beanwatch.telemetry.logging import setup as logs
 from beanwatch.worker.api.app import App
 from beanwatch.worker.api.envelope import EnvelopeError, check_target
 from beanwatch.worker.api.errors import AppError, WorkerError
-from beanwatch.worker.core.decide import format_exception_line
 from beanwatch.worker.core.init import leave_pid_1
 from beanwatch.worker.core.process import run_failed_start, run_worker
 from beanwatch.worker.core.settings import WORKER_NAME, Settings
 from beanwatch.worker.core.state import NO_APP
+from beanwatch.worker.monitor.exceptions import format_exception_line
+from beanwatch.worker.monitor.program.green import find_green_library
 
 
 @click.command("worker")
@@ -291,17 +288,6 @@ def refuse_green_threads(application: str) -> None:
             "a job stops the worker's heartbeat, and its timeout does not end it; remove the call "
             "of monkey patching from the application"
         )
-
-
-def find_green_library() -> str:
-    """Return the library that has replaced threads, sleep, sockets or signals; "" if none has.
-
-    These libraries switch between tasks only where a task waits: a job that computes would stop all
-    others. Debuggers replace the same functions and do no harm, so look for these libraries only.
-    """
-    replaced = (_thread.start_new_thread, time.sleep, socket.socket, signal.signal)
-    libraries = {(function.__module__ or "").partition(".")[0] for function in replaced}
-    return min(libraries & {"gevent", "eventlet"}, default="")
 
 
 def load_app(name: str) -> App:

@@ -161,7 +161,7 @@ def restart(
     first: list[CommandResult] = []
     if not all_at_once and (not id_glob or GLOB.search(id_glob)):
         every = query_redis(config, redis, read_workers)
-        live = find_live(one for one in every if fnmatchcase(one.id, id_glob or "*"))
+        live = find_live((one for one in every if fnmatchcase(one.id, id_glob or "*")), "restart")
         if len(live) > 1:
             first = restart_first(pick_first(live), where)
             if not first[0].ok:

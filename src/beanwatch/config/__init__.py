@@ -6,9 +6,9 @@ it starts. Therefore they import no other module of beanwatch than `config.keys`
 """
 
 from collections.abc import Mapping
-from typing import Literal, NamedTuple
 
 from beanwatch.globs import matches, name_of
+from beanwatch.light_typing import Literal, NamedTuple
 
 
 class ConfigError(Exception):
@@ -35,6 +35,7 @@ class ServerConfig(NamedTuple):
     table: str = ""  # the SQL table of the jobs
     endpoint_url: str = ""  # where the API is, in place of the provider's own address
     cloudwatch: bool = False  # read ages and counters from CloudWatch, which bills each request
+    unknown: tuple[str, ...] = ()  # fields that this server cannot tell, though its system can
 
 
 class RedisConfig(NamedTuple):
@@ -106,21 +107,25 @@ class Threshold(NamedTuple):
 class QueueRule(NamedTuple):
     """Table [queues."GLOB"]: thresholds for all queues whose names match the glob.
 
-    The keys of `thresholds` are from MEASURES. `server` is a glob of the servers that it is for.
+    The keys of `thresholds` are from MEASURES. `server` is a glob of the servers that it is for;
+    "": all of them.
     """
 
     glob: str
     thresholds: Mapping[str, Threshold]
-    server: str = "*"
+    server: str = ""
 
     @property
     def name(self) -> str | None:
-        """The name of the only queue that the glob matches, which is expected to exist; or None."""
+        """The name of the only queue that the glob matches, which is expected to exist; or None.
+
+        With `server`, it is expected on each server that matches, else on one of all servers.
+        """
         return name_of(self.glob)
 
     def is_for(self, server: str) -> bool:
         """Return True if the rule is for the queues of the server with this node."""
-        return self.server == "*" or matches(server, self.server)
+        return not self.server or matches(server, self.server)
 
 
 class WorkerGroup(NamedTuple):
@@ -195,3 +200,11 @@ class Config(NamedTuple):
         """Return the names of the queues that the configuration names for a server (its node)."""
         found = dict.fromkeys(rule.name for rule in self.queues if rule.is_for(server))
         return [name for name in found if name is not None]
+
+    def is_for_any_server(self, queue: str, server: str) -> bool:
+        """Return True if the configuration names a queue, and does not expect it on this server.
+
+        It expects the queue on one of the servers. `server` is the node of the server.
+        """
+        rules = [rule for rule in self.queues if rule.name == queue and rule.is_for(server)]
+        return bool(rules) and not any(rule.server for rule in rules)

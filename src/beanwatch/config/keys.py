@@ -2,10 +2,10 @@
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from beanwatch.config import WorkerGroup
 from beanwatch.globs import GLOB
+from beanwatch.light_typing import Any
 from beanwatch.values import (
     boolean,
     duration,
@@ -105,6 +105,7 @@ SERVER: Spec = {
     "table": text,
     "endpoint_url": text,
     "cloudwatch": boolean,
+    "unknown": string_list,
 }
 WORKERS: Spec = {"expected": parse_expected, "secret_file": text}
 LINKS: Spec = {"runbook": text, "graphs": text}

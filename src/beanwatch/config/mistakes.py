@@ -6,9 +6,10 @@ Only error messages and the commands that examine the configuration need this mo
 import difflib
 import os
 import re
-import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
+
+import tomli
 
 from beanwatch.config.keys import GENERAL, OTHER_VARIABLES, TABLES, variable_of
 
@@ -45,8 +46,8 @@ def find_line(source: str, path: tuple[str, ...]) -> int:
         try:
             # A table header is valid TOML by itself. A value may span several lines, so replace
             # it by 0, and the line with its key is valid as well.
-            tree = tomllib.loads(stripped if is_header else stripped.partition("=")[0] + "= 0")
-        except tomllib.TOMLDecodeError:
+            tree = tomli.loads(stripped if is_header else stripped.partition("=")[0] + "= 0")
+        except tomli.TOMLDecodeError:
             continue
         found = _leaf(tree)
         if is_header:

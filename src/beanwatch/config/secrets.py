@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 from beanwatch.config import Config, ConfigError, RedisConfig
 
+MAX_FILE = 65536  # bytes of a file with a secret
 MIN_SECRET = 32  # characters; a shorter secret could be guessed from a signed command
 
 
@@ -27,7 +28,7 @@ def read_signing_secret(config: Config) -> bytes:
     """
     if not config.secret_file:
         return b""
-    from beanwatch.file_access import describe_exposure  # imported here: passwords do not need it
+    from beanwatch.file_access import describe_exposure  # most commands read no secret
 
     key, path = "workers.secret_file", config.secret_file
     secret = read_first_line(key, path)
@@ -47,9 +48,10 @@ def read_signing_secret(config: Config) -> bytes:
 
 def read_first_line(key: str, path: str) -> str:
     """Return the first line of the file that `key` names. Raises ConfigError."""
+    from beanwatch.file_access import read_plain_file  # most checks read no secret
+
     try:
-        with open(path, encoding="utf-8") as stream:
-            return stream.readline().rstrip("\r\n")
+        return read_plain_file(path, MAX_FILE).decode().partition("\n")[0].rstrip("\r")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
         raise ConfigError(f"{key}: cannot read {path}: {reason}") from None

@@ -6,7 +6,9 @@ from beanwatch.net.redis_url import Execute
 from beanwatch.queues.base import Actions
 from beanwatch.queues.model import QueueState
 from beanwatch.store.ledger import BuriedJob, OnRejected, find_buried, find_buried_elsewhere, ignore
-from beanwatch.worker.api.envelope import Envelope, EnvelopeError, decode
+from beanwatch.worker.api.decoders import decode_foreign
+from beanwatch.worker.api.envelope import Envelope, EnvelopeError
+from beanwatch.worker.decoders import DECODERS
 
 
 def find_recorded(
@@ -45,10 +47,10 @@ def find_recorded(
 def read_envelope(actions: Actions, job_id: str) -> Envelope | None:
     """Return the envelope of a job; None if there is no such job or it has none.
 
-    Raises ServerError.
+    Formats that only a decoder of an application knows are not read. Raises ServerError.
     """
     try:
-        return decode(actions.body(job_id) or b"")
+        return decode_foreign(DECODERS, actions.body(job_id) or b"")
     except EnvelopeError:
         return None
 

@@ -43,7 +43,7 @@ def peek_queue(target: Target, timeout: float, jobs: int = 1) -> Iterator[Job]:
         for state in FREE_STATES:
             # If the count is unknown there may be a job, so request it.
             jobs_there = getattr(target.queue, state)
-            if jobs_there == 0 or (jobs_there is None and not target.server.system.can_tell(state)):
+            if jobs_there == 0 or (jobs_there is None and not target.server.can_tell(state)):
                 continue
             try:
                 found = _read_jobs(actions, target.name, state, jobs)

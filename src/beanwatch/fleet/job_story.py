@@ -9,13 +9,18 @@ from beanwatch.fleet.together import read_together
 from beanwatch.net.redis_url import Execute
 from beanwatch.queues.base import SERVER_ONLY, Job, ReaderOptions, ServerError
 from beanwatch.queues.servers import Server
-from beanwatch.store.heartbeats import Worker
+from beanwatch.store.heartbeats import JobRecord, Worker
 from beanwatch.store.ledger import LedgerEntry, read_job, read_job_by_id
 from beanwatch.store.records import RecordError
 from beanwatch.worker.api.envelope import Envelope
 
 # The state of a job on a server instance that none of the given servers has.
 ELSEWHERE = "on a server that was not given, or that has been restarted since"
+
+
+def running(worker: Worker) -> Sequence[JobRecord]:
+    """Return the jobs that a worker runs, by its record."""
+    return worker.heartbeat.jobs if worker.heartbeat else ()
 
 
 class JobServer(NamedTuple):
@@ -130,14 +135,16 @@ class StoryReader:
 
     def _read_by_id(self, ident: str) -> list[Story]:
         entries = read_job(self._execute, ident, self.rejected.append)
-        numbers = dict.fromkeys((entry.server, entry.job_id) for entry in entries)
+        numbers = dict.fromkeys(
+            (entry.server, int(entry.job_id)) for entry in entries if entry.job_id.isdigit()
+        )
         nows: list[JobLocation] = []
         for number in numbers:
             now = self._find_again(ident, *number)
             if now not in nows:  # a job that outlived a restart of the server is in one place
                 nows.append(now)
         holders = [
-            one.id for one in self._workers if one.heartbeat and one.heartbeat.job_uuid == ident
+            one.id for one in self._workers if any(job.uuid == ident for job in running(one))
         ]
         found = {now.holder for now in nows}
         nows += [
@@ -198,8 +205,7 @@ class StoryReader:
         if job.state != "reserved":
             return ""
         for worker in self._workers:
-            beat = worker.heartbeat
-            if beat is not None and beat.job_id == job_id and beat.queue == job.queue:
+            if any((one.id, one.queue) == (str(job_id), job.queue) for one in running(worker)):
                 return worker.id
         return ""
 

@@ -48,8 +48,9 @@ class Target(NamedTuple):
 class Step(NamedTuple):
     """One action on one queue.
 
-    `action` is "kick", "delete", "pause" or "resume". To kick or delete, it acts on `jobs` jobs in
-    `state`, or on the jobs with these `ids` if they are given. `seconds` is the length of a pause.
+    `action` is "kick", "delete", "move", "pause" or "resume". To kick, delete or move, it acts on
+    `jobs` jobs in `state`, or on the jobs with these `ids` if they are given. `seconds` is the
+    length of a pause, `to` the queue to which jobs are moved.
     """
 
     target: Target
@@ -58,6 +59,7 @@ class Step(NamedTuple):
     state: str = ""
     ids: tuple[str, ...] | None = None
     seconds: int = 0
+    to: str = ""
 
     @property
     def is_pause(self) -> bool:
@@ -158,7 +160,7 @@ def plan_jobs(
     steps = []
     for target in targets:
         for state in states:
-            if getattr(target.queue, state) is None and not target.server.system.can_tell(state):
+            if getattr(target.queue, state) is None and not target.server.can_tell(state):
                 continue  # the queue does not have this state
             there = known_count(target, state)
             if there and count != 0:
@@ -172,6 +174,25 @@ def known_count(target: Target, state: str) -> int:
     if found is None:
         raise ServerError(f"{target}: the number of {state} jobs is unknown")
     return found
+
+
+def plan_move(
+    targets: Sequence[Target], states: Iterable[str], to: str, count: int | None = None
+) -> list[Step]:
+    """Plan to move jobs in these states to the queue `to` of the same server. Raises ServerError.
+
+    `count` limits the jobs of each step; None: all.
+    """
+    require_action(targets, "move")
+    steps = []
+    for target in targets:
+        if target.name == to:
+            raise UnsupportedError(f"cannot move jobs from the queue {to!r} to itself")
+        for state in states:
+            there = known_count(target, state)
+            if there and count != 0:
+                steps.append(Step(target, "move", min(there, count or there), state, to=to))
+    return steps
 
 
 def plan_pause(targets: Sequence[Target], seconds: int) -> list[Step]:
@@ -207,4 +228,6 @@ def carry_out(actions: Actions, step: Step) -> Iterator[int]:
         return by_id(queue, step.ids)
     if step.action == "kick":
         return actions.kick(queue, step.jobs)
+    if step.action == "move":
+        return actions.move(queue, step.state, step.to, step.jobs)
     return actions.empty(queue, step.state, step.jobs)

@@ -32,7 +32,7 @@ def wait_for_next_instance(
     The limit is a minute after the hard deadline of the job that `before` was running. A failed
     start ends the wait at once. Raises RedisError.
     """
-    left = max(0.0, before.hard_deadline - before.beat_at) if before.job else 0.0
+    left = max((0.0, *(job.hard_deadline - before.beat_at for job in before.jobs)))
     limit = left + NEXT_INSTANCE_WITHIN
     end = clock() + limit
     while clock() < end:

@@ -6,10 +6,10 @@ from fnmatch import fnmatchcase
 from typing import NamedTuple
 
 from beanwatch.net.address import Address, AddressError, parse_address
-from beanwatch.net.redis_url import Execute
+from beanwatch.net.redis_url import Execute, RedisUrl
 from beanwatch.store.health import decide_health
 from beanwatch.store.heartbeats import VERSION_KEY, WORKERS_KEY, Worker, read_workers, worker_key
-from beanwatch.worker.control.client import Target
+from beanwatch.worker.control.channel import Target
 
 
 class WorkerError(Exception):
@@ -43,14 +43,25 @@ def match_workers(workers: Sequence[Worker], id_glob: str) -> list[Worker]:
     return found
 
 
-def find_target(worker: Worker, address: Address | None) -> Target:
-    """Return where to send a worker's commands: its id, its queue server and its instance.
+def why_cannot(worker: Worker, command: str) -> str:
+    """Return why a worker cannot carry out a command; "" if it can, or if nobody knows."""
+    beat = worker.heartbeat
+    if beat is None or command in beat.commands:
+        return ""
+    others = f"; it can {', '.join(beat.commands)}" if beat.commands else ""
+    return f"a worker of the kind {beat.kind} cannot {command}{others}"
 
-    The server is `address` if it is given, else the one in the worker's heartbeat. Raises
-    WorkerError if the heartbeat names none.
+
+def find_target(worker: Worker, redis: RedisUrl, address: Address | None = None) -> Target:
+    """Return where to send a worker's commands: its id, a server and its instance.
+
+    The server is `redis` for a worker whose commands come through Redis, else `address` if it is
+    given, else the beanstalkd in the worker's heartbeat. Raises WorkerError if that names none.
     """
     beat = worker.heartbeat
     instance = beat.instance if beat else ""
+    if beat and beat.commands_by == "redis":
+        return Target(worker.id, redis, instance)
     if address is not None:
         return Target(worker.id, address, instance)
     try:
@@ -68,13 +79,13 @@ def restart_all(execute: Execute) -> Deploy:
     It increments a version number in Redis, which the workers read with each heartbeat.
     """
     version = int(execute([("INCR", VERSION_KEY)])[0])
-    return Deploy(version, [one.id for one in find_live(read_workers(execute))])
+    return Deploy(version, [one.id for one in find_live(read_workers(execute), "restart")])
 
 
-def find_live(workers: Iterable[Worker]) -> list[Worker]:
-    """Return the workers whose process runs, as far as their heartbeats tell."""
+def find_live(workers: Iterable[Worker], command: str) -> list[Worker]:
+    """Return the workers whose process runs, by their heartbeats, and that can do `command`."""
     running = (one for one in workers if one.heartbeat and not one.heartbeat.is_over)
-    return [one for one in running if decide_health(one) != "dead"]
+    return [one for one in running if decide_health(one) != "dead" and not why_cannot(one, command)]
 
 
 def forget_dead(execute: Execute, workers: Iterable[Worker]) -> Forgotten:

@@ -7,8 +7,8 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, Generic, NamedTuple, TypeVar
 
+from beanwatch.light_typing import Any, Generic, NamedTuple, TypeVar
 from beanwatch.net.errors import LookupTimeoutError
 
 BEANSTALKD_PORT = 11300

@@ -1,5 +1,10 @@
 """Reads the state of a process on this host from /proc, for a worker that sends no heartbeat."""
 
+import os
+
+BOOT_ID = "/proc/sys/kernel/random/boot_id"
+START_FIELD = 22  # of /proc/<pid>/stat: when the process started, in clock ticks since the boot
+
 
 def read_process(pid: int) -> str:
     """Return a process's state: `running`, `waiting`, `stopped` or `gone`.
@@ -25,3 +30,33 @@ def parse_process(stat: str) -> str:
     if letter == "R":
         return "running"
     return "gone" if letter in ("Z", "X", "") else "waiting"
+
+
+def is_there(pid: int) -> bool:
+    """Return True if there is a process with this pid, of any user; also if it is a zombie."""
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def identify_process(pid: int) -> str:
+    """Return a text that tells a process from every other one, also from a later one of its pid.
+
+    It is `BOOT/NAMESPACE/PID/START`: the id of the host's last boot, the inode of our pid
+    namespace, and when the process started, in clock ticks since the boot. Only who has the same
+    BOOT and NAMESPACE may look for the process. "" if there is no such process, or no /proc.
+    """
+    try:
+        with open(BOOT_ID, encoding="ascii") as file:
+            boot = file.read().strip()
+        namespace = os.stat("/proc/self/ns/pid").st_ino
+        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:
+            stat = file.read()
+    except OSError:
+        return ""
+    fields = stat.rpartition(")")[2].split()  # they begin with the third field
+    return f"{boot}/{namespace}/{pid}/{fields[START_FIELD - 3]}"

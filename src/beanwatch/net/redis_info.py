@@ -1,7 +1,8 @@
 """Tells from the reply to INFO what a Redis says of itself: its memory, whether it takes writes."""
 
 from collections.abc import Mapping
-from typing import NamedTuple
+
+from beanwatch.light_typing import NamedTuple
 
 NEARLY_FULL = 0.9  # of maxmemory; above it, the next write may be refused
 # The fields of INFO that are `err` after a failed attempt to save.

@@ -7,10 +7,10 @@ worker's RedisStream uses it to connect and log in. Everything else uses RedisCl
 import socket
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from hiredis import HiredisError, ProtocolError, Reader, pack_command
 
+from beanwatch.light_typing import Any
 from beanwatch.net.address import Address, connect
 from beanwatch.net.errors import socket_reason
 from beanwatch.net.redis_url import (
@@ -38,9 +38,10 @@ def announced_elements(data: bytes) -> int:
 class RedisReader:
     """One connection. `timeout` (seconds) covers connecting and all calls together.
 
-    The constructor connects and logs in; with a `redis+sentinel://` URL it asks the sentinels for
-    the master first. All methods raise RedisError. After one with a `code`, which is an error reply
-    of Redis, the connection can still be used; after any other, it is closed.
+    The constructor connects and logs in. With a `redis+sentinel://` URL it first asks the sentinels
+    for the master, and with a `redis+cluster://` URL the nodes for the one that has our keys. All
+    methods raise RedisError. After one with a `code`, which is an error reply of Redis, the
+    connection can still be used; after any other, it is closed.
     """
 
     def __init__(
@@ -56,28 +57,21 @@ class RedisReader:
         self._end = clock() + timeout
         self._open = open_socket
         self._where = url.address
-        if url.service:
-            self._where = self._ask_sentinels(url)
+        if url.service or url.nodes:
+            self._where = self._find_server(url)
         self._connect(self._where, url)
-        hello: list[Command] = []
-        if url.password:
-            hello.append(
-                ("AUTH", url.username, url.password) if url.username else ("AUTH", url.password)
-            )
-        if url.db:
-            hello.append(("SELECT", url.db))
-        if hello:
-            try:
-                self.execute(hello)
-            except RedisError:
-                self.close()
-                raise
+        self._log_in(url)
 
     def __enter__(self) -> "RedisReader":
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    @property
+    def address(self) -> Address:
+        """The server to which this is connected: with Sentinel or a cluster, the one found."""
+        return self._where
 
     def close(self) -> None:
         """Close the connection; closing twice does no harm."""
@@ -110,42 +104,68 @@ class RedisReader:
         try:
             self._socket = self._open(address, self._left())
             if url.tls:
-                self._socket = self._start_tls(self._socket, url)
+                self._socket = self._start_tls(self._socket, address, url.ca_file)
         except OSError as error:
             raise RedisError(f"redis {address}: {socket_reason(error, self._timeout)}") from None
 
-    def _start_tls(self, sock: socket.socket, url: RedisUrl) -> socket.socket:
+    def _start_tls(self, sock: socket.socket, address: Address, ca_file: str) -> socket.socket:
         try:
-            context = load_authorities(url.ca_file)
+            context = load_authorities(ca_file)
             sock.settimeout(self._left())
-            return context.wrap_socket(sock, server_hostname=url.address.host)
+            return context.wrap_socket(sock, server_hostname=address.host)
         except BaseException:
             sock.close()
             raise
 
-    def _ask_sentinels(self, url: RedisUrl) -> Address:
-        last = RedisError("redis: the URL names no sentinel")
-        whole = self._end
-        for number, sentinel in enumerate(url.sentinels):
-            # Divide the time, so that a sentinel that does not reply leaves some for the others.
-            share = (whole - self._clock()) / (len(url.sentinels) - number + 1)
-            self._end = self._clock() + share
+    def _log_in(self, url: RedisUrl) -> None:
+        hello: list[Command] = []
+        if url.password:
+            hello.append(
+                ("AUTH", url.username, url.password) if url.username else ("AUTH", url.password)
+            )
+        if url.db:
+            hello.append(("SELECT", url.db))
+        if hello:
             try:
-                self._where = sentinel
-                self._connect(sentinel, RedisUrl(sentinel))
-                found = self.execute([("SENTINEL", "get-master-addr-by-name", url.service)])[0]
+                self.execute(hello)
+            except RedisError:
                 self.close()
+                raise
+
+    def _find_server(self, url: RedisUrl) -> Address:
+        """Ask the sentinels for the master, or the cluster's nodes for the one with our keys."""
+        asked, last, whole = url.sentinels or url.nodes, RedisError("redis: no server"), self._end
+        for number, server in enumerate(asked):
+            # Divide the time, so that a server that does not reply leaves some for the others.
+            self._end = self._clock() + (whole - self._clock()) / (len(asked) - number + 1)
+            try:
+                return self._ask(server, url)
             except RedisError as error:
-                if error.code:
-                    self.close()
                 last = error
-                continue
             finally:
                 self._end = whole
-            if found:
-                return Address(found[0].decode(), int(found[1]))
-            last = RedisError(f"redis {sentinel}: the sentinel knows no service {url.service!r}")
         raise last
+
+    def _ask(self, server: Address, url: RedisUrl) -> Address:
+        self._where = server
+        if url.service:
+            self._connect(server, RedisUrl(server))
+            command: Command = ("SENTINEL", "get-master-addr-by-name", url.service)
+        else:
+            self._connect(server, url)
+            self._log_in(url)
+            command = ("CLUSTER", "SLOTS")
+        try:
+            (reply,) = self.execute([command])
+        finally:
+            self.close()
+        if not url.service:
+            from beanwatch.net.redis_cluster import find_owner  # spare checks without a cluster
+
+            return find_owner(reply, server)
+        if not reply:
+            raise RedisError(f"redis {server}: the sentinel knows no service {url.service!r}")
+        return Address(reply[0].decode(), int(reply[1]))
 
     def _left(self) -> float:
         left = self._end - self._clock()

@@ -5,8 +5,8 @@
 
 import re
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
 
+from beanwatch.light_typing import TYPE_CHECKING, Any, NamedTuple
 from beanwatch.net.address import Address, parse_address
 
 if TYPE_CHECKING:
@@ -19,12 +19,18 @@ Command = Sequence[bytes | str | int | float]
 # (bytes, int, list or None), or raises RedisError.
 Execute = Callable[[Sequence[Command]], list[Any]]
 
+# All keys of beanwatch begin with this. A Redis Cluster hashes only the part of a key in braces, so
+# all of them are in the same slot, on one node: a command or a script may use several.
+KEY_PREFIX = "{beanwatch}:"
+
 # The query parameters that each URL scheme allows.
 PARAMETERS = {
     "redis": (),
     "rediss": ("ssl_ca_certs",),
     "unix": ("db",),
     "redis+sentinel": (),
+    "redis+cluster": (),
+    "rediss+cluster": ("ssl_ca_certs",),
 }
 
 
@@ -36,6 +42,10 @@ WRITE_REFUSALS = {
     "MISCONF": "it cannot save its data to disk",
     "NOREPLICAS": "too few replicas are connected to it",
 }
+
+# The codes of the error replies of a node of a Redis Cluster that has not got the keys: ask again
+# which node has them.
+OTHER_NODE = ("MOVED", "ASK", "TRYAGAIN", "CLUSTERDOWN")
 
 
 class RedisError(Exception):
@@ -59,6 +69,8 @@ def make_reply_error(server: str, reply: str) -> RedisError:
     match = re.match(r"[A-Z]+\b", reply)
     code = match[0] if match else ""
     text = describe_refusal(code) if code in WRITE_REFUSALS else reply
+    if code == "MOVED":
+        text += ", this is a node of a Redis Cluster, and another node has the keys"
     return RedisError(f"redis {server}: {text}", code)
 
 
@@ -74,7 +86,8 @@ class RedisUrl(NamedTuple):
     """The parts of a Redis URL.
 
     `service` and `sentinels` are set for `redis+sentinel://` only; then `address` is that of the
-    first sentinel. `ca_file` is for `rediss://` only.
+    first sentinel. `nodes` are set for a cluster only; then `address` is that of the first one.
+    `ca_file` is for TLS only.
     """
 
     address: Address
@@ -85,11 +98,12 @@ class RedisUrl(NamedTuple):
     ca_file: str = ""
     service: str = ""
     sentinels: tuple[Address, ...] = ()
+    nodes: tuple[Address, ...] = ()
 
     @property
     def name(self) -> str:
-        """The server's name for messages: the Sentinel service, or else the address."""
-        return self.service or str(self.address)
+        """The server's name for messages: the Sentinel service, or else the addresses."""
+        return self.service or ",".join(map(str, self.nodes or (self.address,)))
 
 
 def parse_redis_url(url: str, password: str = "") -> RedisUrl:
@@ -99,6 +113,8 @@ def parse_redis_url(url: str, password: str = "") -> RedisUrl:
     rediss://host/0?ssl_ca_certs=/path
     unix:///path/to/socket?db=0
     redis+sentinel://host1:26379,host2:26379/service[/db]
+    redis+cluster://[user:password@]host1:6379,host2:6379
+    rediss+cluster://host1:6379,host2:6379?ssl_ca_certs=/path
 
     `password`, from a file or the environment, is used if the URL has none.
     """
@@ -121,7 +137,9 @@ def _parse(url: str, password: str) -> RedisUrl:
     if "@" in url and "@" not in netloc and scheme != "unix":
         raise ValueError("in a user name or password, write / as %2F, ? as %3F and # as %23")
     if scheme not in PARAMETERS:
-        raise ValueError("expected redis://, rediss://, unix:// or redis+sentinel://")
+        raise ValueError(
+            "expected redis://, rediss://, unix://, redis+sentinel:// or redis+cluster://"
+        )
     query = _parse_query(query_text, PARAMETERS[scheme])
     if fragment:
         raise ValueError(f"#{fragment} has no meaning here: remove it")
@@ -138,12 +156,17 @@ def _parse(url: str, password: str) -> RedisUrl:
         service, _, db = path.partition("/")
         if not service:
             raise ValueError("the service is missing: redis+sentinel://host:26379/SERVICE")
-        sentinels = tuple(_parse_host(host, 26379) for host in hosts.split(","))
+        sentinels = _parse_hosts(hosts, 26379)
         return RedisUrl(
             sentinels[0], _parse_db(db), username, secret, service=service, sentinels=sentinels
         )
-    address, tls = _parse_host(hosts, 6379), scheme == "rediss"
-    return RedisUrl(address, _parse_db(path), username, secret, tls, query.get("ssl_ca_certs", ""))
+    tls, ca_file = scheme.startswith("rediss"), query.get("ssl_ca_certs", "")
+    if scheme.endswith("+cluster"):
+        if _parse_db(path):
+            raise ValueError(f"a Redis Cluster has only database 0: remove /{path}")
+        nodes = _parse_hosts(hosts, 6379)
+        return RedisUrl(nodes[0], 0, username, secret, tls, ca_file, nodes=nodes)
+    return RedisUrl(_parse_host(hosts, 6379), _parse_db(path), username, secret, tls, ca_file)
 
 
 def _split(url: str) -> tuple[str, str, str, str, str]:
@@ -186,6 +209,12 @@ def _parse_db(text: str) -> int:
     if text and not (text.isascii() and text.isdigit()):
         raise ValueError(f"the database must be a number, not {text!r}")
     return int(text or 0)
+
+
+def _parse_hosts(text: str, port: int) -> tuple[Address, ...]:
+    if not all(text.split(",")):
+        raise ValueError("an address is missing: expected HOST[:PORT], with commas between several")
+    return tuple(_parse_host(host, port) for host in text.split(","))
 
 
 def _parse_host(text: str, port: int) -> Address:

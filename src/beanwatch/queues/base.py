@@ -7,12 +7,15 @@ A new system needs one module under `beanwatch.queues` and one line in `beanwatc
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, NamedTuple
 
+from beanwatch.light_typing import Any, NamedTuple
 from beanwatch.queues.model import QueueState, ServerState
 
 DEFAULT_TIMEOUT = 5.0  # seconds
-ACTIONS = ("peek", "list_jobs", "find", "kick", "kick_jobs", "delete_jobs", "empty", "pause")
+ACTIONS = (
+    *("peek", "list_jobs", "find", "kick", "kick_jobs", "delete_jobs", "empty", "pause"),
+    *("move", "put"),
+)
 
 
 class ServerError(Exception):
@@ -206,6 +209,18 @@ class Actions:
         """
         raise self._unsupported("pause")
 
+    def move(self, queue: str, state: str, to: str, count: int) -> Iterator[int]:
+        """Move up to `count` jobs of a queue that are in this state to the queue `to`.
+
+        Each job is put into `to` before it is deleted. If the mover dies between the two, the job
+        is in both queues and runs twice; no job is lost.
+        """
+        raise self._unsupported("move")
+
+    def put(self, queue: str, body: bytes, priority: int | None, ttr: int | None) -> str:
+        """Put a job into a queue and return its id. `ttr` is in seconds. None: the default."""
+        raise self._unsupported("put")
+
     def close(self) -> None:
         """Close the connection; closing twice does no harm."""
 
@@ -258,7 +273,6 @@ class System(NamedTuple):
     has_queue_problems: bool = False  # true if a `Problem` may name a queue
     job_fact: str = "job"  # the name in `Job.facts` of the kind of job: class, task, ...
     has_host: bool = True  # false if the address in the URL is no host, such as a region
-
-    def can_tell(self, field: str) -> bool:
-        """Return True if this system declares the field of `QueueState` with this name."""
-        return field in self.queue_fields
+    # Fields of queues and of the server that are known only with a setting of `ServerConfig`:
+    # pairs of the field and the setting.
+    needed_settings: tuple[tuple[str, str], ...] = ()

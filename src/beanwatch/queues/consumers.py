@@ -1,7 +1,6 @@
 """Decide the state of a queue's consumers, for the series and for check_queue_consumers."""
 
-from typing import NamedTuple
-
+from beanwatch.light_typing import NamedTuple
 from beanwatch.queues.model import QueueState, ServerState
 
 # The index of a state is its value in Graphite. The worst state is last, so that a maximum over

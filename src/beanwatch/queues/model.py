@@ -7,7 +7,8 @@ queue is created, a counter of a server when the server starts.
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import NamedTuple
+
+from beanwatch.light_typing import NamedTuple
 
 # Fields of `QueueState` that a system may declare in `System.queue_fields`.
 QUEUE_FIELDS = (

@@ -3,8 +3,8 @@
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import TypeVar
 
+from beanwatch.light_typing import TypeVar
 from beanwatch.net.address import BackgroundCall
 
 THREADS = 8

@@ -3,9 +3,9 @@
 import os
 import socket
 from collections.abc import Callable, Iterable, Mapping
-from typing import NamedTuple
 
 from beanwatch.config import ConfigError, ServerConfig
+from beanwatch.light_typing import NamedTuple
 from beanwatch.net.address import Address, AddressError, parse_address
 from beanwatch.queues.base import ServerError, System
 from beanwatch.queues.registry import DEFAULT_SCHEME, LAYOUTS, MODULES, find_port, find_system
@@ -47,6 +47,26 @@ class Server(NamedTuple):
     def system(self) -> System:
         """The queue system of this server."""
         return find_system(self.url.scheme, self.config.layout)
+
+    def can_tell(self, field: str) -> bool:
+        """Return True if this server reports the field of `QueueState` with this name.
+
+        Its system must declare the field, and the configuration must not make it unknown.
+        """
+        return field in self.system.queue_fields and not self.why_unknown(field)
+
+    def can_tell_itself(self, field: str) -> bool:
+        """Return True if this server reports the field of `ServerState` with this name."""
+        return field in self.system.server_fields and not self.why_unknown(field)
+
+    def why_unknown(self, field: str) -> str:
+        """Return why the configuration makes a field unknown; "" if it does not."""
+        if field in self.config.unknown:
+            return "the setting unknown of this server lists it"
+        needed = dict(self.system.needed_settings).get(field, "")
+        if needed and not getattr(self.config, needed):
+            return f"it needs the setting {needed} of this server"
+        return ""
 
     def read_password(self, environ: Mapping[str, str] = os.environ) -> str:
         """Return the password: the first line of `password_file`, or that of the environment.
@@ -183,10 +203,14 @@ def _check_settings(server: Server, system: System) -> None:
     """Raise AddressError if a setting has no meaning for this system, or is wrong."""
     plain = ServerConfig()
     for key in ServerConfig._fields:
-        if key in ("url", "layout", *system.settings):
+        if key in ("url", "layout", "unknown", *system.settings):
             continue
         if getattr(server.config, key) != getattr(plain, key):
             raise AddressError(f"{key} has no meaning for {system.name}: remove it")
+    for field in server.config.unknown:
+        if field not in system.queue_fields:
+            known = ", ".join(sorted(system.queue_fields))
+            raise AddressError(f"unknown: {system.name} has no field {field!r}, only {known}")
     system.check_server(server)
 
 

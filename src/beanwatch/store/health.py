@@ -1,7 +1,7 @@
 """Decides from a worker's heartbeat whether the worker is alive and makes progress."""
 
 from beanwatch.store.heartbeats import DEAD_AFTER as DEAD_AFTER
-from beanwatch.store.heartbeats import Heartbeat, Worker
+from beanwatch.store.heartbeats import Heartbeat, JobRecord, Worker
 
 NEXT_INSTANCE_WITHIN = 60.0  # seconds in which a worker must start again after a requested exit
 LOOP_MARGIN = 10.0  # seconds added to the reserve timeout before an idle main loop counts as hung
@@ -25,9 +25,9 @@ def decide_health(worker: Worker) -> str:
     dead: no heartbeat for 10 s or three intervals, whichever is longer. If the worker has exited on
     request and must start again, it is dead after its shutdown timeout, but after 10 to 60 s.
     If its last start failed, it is dead at once.
-    hung: during a job, the job's deadline has passed. Without a job, the main loop has not run for
-    the reserve timeout plus 10 s. While stopping, the shutdown timeout has passed by 10 s. A record
-    without these times is not judged by them.
+    hung: the deadline of a job has passed. Without a job, the main loop has not moved for
+    `max_idle`; in a worker whose loop moves during jobs, also with one. While stopping, the
+    shutdown timeout has passed by 10 s. A record without these times is not judged by them.
     A state that is not in HEALTH, from a newer worker, counts as busy or idle.
     """
     heartbeat = worker.heartbeat
@@ -44,17 +44,27 @@ def decide_health(worker: Worker) -> str:
     if is_stop_late(heartbeat):
         return "hung"
     is_known = heartbeat.state in HEALTH
-    has_job = bool(heartbeat.job_started_at or heartbeat.job)
-    state = heartbeat.state if is_known else "busy" if has_job else "idle"
-    if has_job:
-        return "hung" if 0 < heartbeat.deadline < heartbeat.beat_at else state
-    loop_age = heartbeat.beat_at - heartbeat.loop_at if heartbeat.loop_at else 0.0
-    return "hung" if loop_age > heartbeat.reserve_timeout + LOOP_MARGIN else state
+    state = heartbeat.state if is_known else "busy" if heartbeat.jobs else "idle"
+    if any(is_late(job, heartbeat) for job in heartbeat.jobs):
+        return "hung"
+    return "hung" if is_loop_stuck(heartbeat) else state
 
 
 def rank_health(health: str) -> int:
     """Return how bad a result of `decide_health` is: the larger, the worse."""
     return HEALTH_CODES.get("blocked" if health == UNKNOWN else health, 0)
+
+
+def is_late(job: JobRecord, heartbeat: Heartbeat) -> bool:
+    """Return True if a job of this record has passed its deadline."""
+    return 0 < job.deadline < heartbeat.beat_at
+
+
+def is_loop_stuck(heartbeat: Heartbeat) -> bool:
+    """Return True if the main loop stands still, though it could move."""
+    if heartbeat.jobs and not heartbeat.has_own_loop:
+        return False  # the loop runs the job
+    return 0 < heartbeat.max_idle < heartbeat.beat_at - heartbeat.loop_at
 
 
 def is_stop_late(heartbeat: Heartbeat) -> bool:

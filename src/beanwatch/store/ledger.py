@@ -1,32 +1,36 @@
 """The ledger, records in Redis of how each run of a job ended: keys, fields and reading."""
 
 from collections.abc import Callable
-from typing import NamedTuple, TypeVar
 
-from beanwatch.net.redis_url import Execute
-from beanwatch.store.records import RecordError, decode_record
+from beanwatch.light_typing import NamedTuple, TypeVar
+from beanwatch.net.redis_url import KEY_PREFIX, Execute
+from beanwatch.store.records import (
+    RecordError,
+    decode_record,
+    parse_job_id,
+)
 
 # A sorted set of the ledger's keys; the score is the time of the last write, by Redis's clock. It
 # serves to remove the oldest keys.
-JOBS_KEY = "beanwatch:jobs"
+JOBS_KEY = f"{KEY_PREFIX}jobs"
 
 T = TypeVar("T")
 OnRejected = Callable[[RecordError], object]
 
 
-def job_key(uuid: str, server: str, job_id: int) -> str:
+def job_key(uuid: str, server: str, job_id: int | str) -> str:
     """Return the key of a job's runs: a sorted set of JSON entries, the score is the run's start.
 
-    The key contains the job's uuid. Without one, it contains the job's beanstalkd id and `server`,
+    The key contains the job's uuid. Without one, it contains the job's id and `server`,
     which identifies the process of the beanstalkd: job ids restart at 1 when the server restarts.
     The two kinds of keys begin differently, as a producer may choose any uuid.
     """
-    return f"beanwatch:job:{uuid}" if uuid else f"beanwatch:job-number:{server}:{job_id}"
+    return f"{KEY_PREFIX}job:{uuid}" if uuid else f"{KEY_PREFIX}job-number:{server}:{job_id}"
 
 
 def uuid_key(server: str, job_id: int) -> str:
     """Return the key that maps a job's beanstalkd id to its uuid; `server` is as in `job_key`."""
-    return f"beanwatch:job-uuid:{server}:{job_id}"
+    return f"{KEY_PREFIX}job-uuid:{server}:{job_id}"
 
 
 def buried_key(server: str, queue: str) -> str:
@@ -34,7 +38,7 @@ def buried_key(server: str, queue: str) -> str:
 
     `server` is as in `job_key`.
     """
-    return f"beanwatch:buried:{server}:{queue}"
+    return f"{KEY_PREFIX}buried:{server}:{queue}"
 
 
 def buried_servers_key(queue: str) -> str:
@@ -42,14 +46,14 @@ def buried_servers_key(queue: str) -> str:
 
     It is a sorted set; the score is the time of the last one, by Redis's clock.
     """
-    return f"beanwatch:buried-on:{queue}"
+    return f"{KEY_PREFIX}buried-on:{queue}"
 
 
 class LedgerEntry(NamedTuple):
     """The record of one run of one job. `started_at` is seconds since the epoch (worker's clock).
 
     `wait`, `duration` and `delay` are in seconds. The fields are `worker`, `instance`, and those of
-    `beanwatch.worker.core.record.Run`, which documents them.
+    `beanwatch.worker.monitor.runs.Run`, which documents them.
     """
 
     worker: str = ""
@@ -57,14 +61,14 @@ class LedgerEntry(NamedTuple):
     server: str = ""
     queue: str = ""
     job: str = ""
-    job_id: int = 0
+    job_id: str = ""
     uuid: str = ""
     attempt: int = 0
     outcome: str = ""
     reason: str = ""
     traceback: str = ""
     started_at: float = 0.0
-    wait: float = 0.0
+    wait: float | None = None
     duration: float = 0.0
     delay: float = 0.0
     parent: str = ""
@@ -95,7 +99,7 @@ def read_job(execute: Execute, uuid: str, on_rejected: OnRejected = ignore) -> l
     `on_rejected` is called for each invalid entry. Takes one round trip. Raises RedisError.
     """
     (members,) = execute([("ZRANGE", job_key(uuid, "", 0), 0, -1)])
-    return _sort_runs(_decode_all(members, LedgerEntry, on_rejected))
+    return _sort_runs(_decode_all(members, decode_entry, on_rejected))
 
 
 def read_job_by_id(
@@ -112,7 +116,7 @@ def read_job_by_id(
     )
     if uuid:
         return read_job(execute, uuid.decode("utf-8", "replace"), on_rejected)
-    return _sort_runs(_decode_all(members, LedgerEntry, on_rejected))
+    return _sort_runs(_decode_all(members, decode_entry, on_rejected))
 
 
 def find_buried(
@@ -124,7 +128,7 @@ def find_buried(
     ledger. `on_rejected` is called for each invalid entry. Takes one round trip. Raises RedisError.
     """
     (members,) = execute([("ZRANGE", buried_key(server, queue), 0, -1)])
-    return _decode_all(members, BuriedJob, on_rejected)
+    return _decode_all(members, _decode_buried, on_rejected)
 
 
 def find_buried_elsewhere(
@@ -140,8 +144,15 @@ def find_buried_elsewhere(
     if not others:
         return []
     replies = execute([("ZRANGE", buried_key(other, queue), 0, -1) for other in others])
-    found = [job for members in replies for job in _decode_all(members, BuriedJob, on_rejected)]
+    found = [
+        job for members in replies for job in _decode_all(members, _decode_buried, on_rejected)
+    ]
     return [job for job in found if job.uuid]
+
+
+def decode_entry(body: bytes) -> LedgerEntry:
+    """Decode and validate an entry. Raises RecordError."""
+    return decode_record(body, LedgerEntry, {"job_id": parse_job_id})
 
 
 def _sort_runs(entries: list[LedgerEntry]) -> list[LedgerEntry]:
@@ -149,7 +160,7 @@ def _sort_runs(entries: list[LedgerEntry]) -> list[LedgerEntry]:
 
     Runs under another beanstalkd id (of a duplicate, or after a restart of beanstalkd) follow.
     """
-    first: dict[tuple[str, int], float] = {}
+    first: dict[tuple[str, str], float] = {}
     for entry in entries:
         start = first.get((entry.server, entry.job_id), entry.started_at)
         first[entry.server, entry.job_id] = min(start, entry.started_at)
@@ -159,11 +170,17 @@ def _sort_runs(entries: list[LedgerEntry]) -> list[LedgerEntry]:
     )
 
 
-def _decode_all(members: list[bytes], kind: type[T], on_rejected: OnRejected) -> list[T]:
+def _decode_buried(body: bytes) -> BuriedJob:
+    return decode_record(body, BuriedJob)
+
+
+def _decode_all(
+    members: list[bytes], decode: Callable[[bytes], T], on_rejected: OnRejected
+) -> list[T]:
     decoded = []
     for member in members:
         try:
-            decoded.append(decode_record(member, kind))
+            decoded.append(decode(member))
         except RecordError as error:
             on_rejected(error)
     return decoded

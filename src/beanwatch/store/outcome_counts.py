@@ -1,9 +1,9 @@
 """Counts of job outcomes per minute in Redis: keys, fields and reading."""
 
 from collections import Counter
-from typing import NamedTuple
 
-from beanwatch.net.redis_url import Execute, RedisError, describe_refusal
+from beanwatch.light_typing import NamedTuple
+from beanwatch.net.redis_url import KEY_PREFIX, Execute, RedisError, describe_refusal
 from beanwatch.store.clock import parse_time
 from beanwatch.store.heartbeats import NEWEST_HEARTBEAT, has_fresh_heartbeats
 from beanwatch.store.redis_state import read_state
@@ -23,7 +23,7 @@ class JobKind(NamedTuple):
 
 def outcomes_key(minute: int) -> str:
     """Return the key of one minute's counts, a hash; `minute` is seconds since the epoch // 60."""
-    return f"beanwatch:outcomes:{minute}"
+    return f"{KEY_PREFIX}outcomes:{minute}"
 
 
 def outcome_field(queue: str, job: str, outcome: str) -> str:

@@ -2,21 +2,22 @@
 
 import json
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+
+from beanwatch.light_typing import Any, TypeVar
 
 T = TypeVar("T")
+NUMBER_LIMIT = 2**63  # numbers are below it, and above its negative
 # By field: a function that validates and converts its value, and raises ValueError.
 Parsers = Mapping[str, Callable[[Any], Any]]
 NO_PARSERS: Parsers = {}
 
-# The types of the members of the list types that fields may have.
-MEMBER_TYPES = {tuple[str, ...]: str, tuple[int, ...]: int}
 # The types that fields may have, in words for messages.
 EXPECTED_WORDS = {
     str: "a text",
     int: "a whole number",
     float: "a number",
     int | None: "a whole number",
+    float | None: "a number",
     bool: "true or false",
     tuple[str, ...]: "a list of texts",
     tuple[int, ...]: "a list of whole numbers",
@@ -51,13 +52,21 @@ def decode_record(body: bytes, kind: type[T], parsers: Parsers = NO_PARSERS) -> 
         record = json.loads(body)
     except (ValueError, RecursionError):
         raise RecordError("it is not JSON") from None
+    return read_record(record, kind, parsers)
+
+
+def read_record(record: Any, kind: type[T], parsers: Parsers = NO_PARSERS, path: str = "") -> T:
+    """Convert decoded JSON into `kind`, as `decode_record` does; `path` goes before fields' names.
+
+    Raises RecordError.
+    """
     if not isinstance(record, dict):
-        raise RecordError("it is not a JSON object")
+        raise RecordError(f"{path.removesuffix('.') or 'it'} is not a JSON object")
     wanted: dict[str, Any] = kind.__annotations__
     fields = {
-        name: _parse(name, parsers[name], record[name])
+        name: _parse(path + name, parsers[name], record[name])
         if name in parsers
-        else _read(name, wanted[name], record[name])
+        else _read(path + name, wanted[name], record[name])
         for name in wanted
         if record.get(name) is not None
     }
@@ -66,37 +75,68 @@ def decode_record(body: bytes, kind: type[T], parsers: Parsers = NO_PARSERS) -> 
     except TypeError:  # a field without a default is missing
         defaults = getattr(kind, "_field_defaults", {})
         missing = next(name for name in wanted if name not in fields and name not in defaults)
-        raise RecordError(f"field {missing!r} is missing") from None
+        raise RecordError(f"{path}{missing} is missing") from None
 
 
 def _parse(name: str, parse: Callable[[Any], Any], value: Any) -> Any:
     try:
         return parse(value)
+    except RecordError:  # it names a field within this one
+        raise
     except ValueError as error:
-        raise RecordError(f"field {name!r}: {error}") from None
+        raise RecordError(f"{name}: {error}") from None
 
 
-def _as_integer(value: Any) -> Any:
+def parse_job_id(value: Any) -> str:
+    """Return the id as text: some queue systems number their jobs."""
+    if type(value) is str:
+        return clean_text(value)
+    number = as_integer(value)
+    if _is_integer(number):
+        return str(number)
+    raise ValueError("expected a text or a whole number")
+
+
+def as_integer(value: Any) -> Any:
     """Return 7 for 7.0; any other value unchanged."""
     return int(value) if type(value) is float and value.is_integer() else value
 
 
 def _read(name: str, wanted: Any, value: Any) -> Any:
     kind = type(value)
-    if kind is wanted and (kind is str or kind is bool):
+    if kind is str and wanted is str:
+        return clean_text(value)
+    if kind is bool and wanted is bool:
         return value
-    if (wanted in (int, float, int | None)) and (kind is int or kind is float):
-        if not -(2**63) < value < 2**63:  # also for NaN and infinity
-            raise RecordError(f"field {name!r}: the number is not finite, or too large")
-        if wanted is float:
+    if (wanted in (int, float, int | None, float | None)) and (kind is int or kind is float):
+        if not -NUMBER_LIMIT < value < NUMBER_LIMIT:  # also for NaN and infinity
+            raise RecordError(f"{name}: the number is not finite, or too large")
+        if wanted in (float, float | None):
             return float(value)
         if value == int(value):
             return int(value)
-    if kind is list and wanted in MEMBER_TYPES:
-        members = [_as_integer(member) for member in value] if wanted == tuple[int, ...] else value
-        if all(type(member) is MEMBER_TYPES[wanted] for member in members):
-            return tuple(members)
-        raise RecordError(
-            f"field {name!r}: expected {EXPECTED_WORDS[wanted]}, but one has another type"
-        )
-    raise RecordError(f"field {name!r}: expected {EXPECTED_WORDS[wanted]}, not {FOUND_WORDS[kind]}")
+    if kind is list and wanted in _MEMBER_TESTS:
+        members = [as_integer(member) for member in value] if wanted == tuple[int, ...] else value
+        if all(map(_MEMBER_TESTS[wanted], members)):
+            return tuple(map(clean_text, members) if wanted == tuple[str, ...] else members)
+        raise RecordError(f"{name}: expected {EXPECTED_WORDS[wanted]}, but one has another type")
+    raise RecordError(f"{name}: expected {EXPECTED_WORDS[wanted]}, not {FOUND_WORDS[kind]}")
+
+
+def clean_text(text: str) -> str:
+    """Escape lone surrogates, which a text has that was cut in the middle of a character.
+
+    No output could encode them.
+    """
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
+
+
+def _is_integer(value: Any) -> bool:
+    return type(value) is int and -NUMBER_LIMIT < value < NUMBER_LIMIT
+
+
+# The tests of the members of the list types that fields may have.
+_MEMBER_TESTS: Mapping[Any, Callable[[Any], bool]] = {
+    tuple[str, ...]: lambda value: type(value) is str,
+    tuple[int, ...]: _is_integer,
+}

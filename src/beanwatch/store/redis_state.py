@@ -3,10 +3,17 @@
 from collections.abc import Iterator, Mapping
 
 from beanwatch.net.redis_info import SAVE_FIELDS, RedisState, find_refusal, parse_info
-from beanwatch.net.redis_url import WRITE_REFUSALS, Command, Execute, RedisError, describe_refusal
+from beanwatch.net.redis_url import (
+    KEY_PREFIX,
+    WRITE_REFUSALS,
+    Command,
+    Execute,
+    RedisError,
+    describe_refusal,
+)
 
 # A key that is written only to test whether Redis accepts writes.
-PROBE_KEY = "beanwatch:probe"
+PROBE_KEY = f"{KEY_PREFIX}probe"
 WRITE_TEST: Command = ("SET", PROBE_KEY, "", "EX", 60)
 # Two sections suffice to tell whether Redis takes writes; PING tells the rest.
 _WRITE_SECTIONS: tuple[Command, ...] = (("INFO", "replication"), ("INFO", "memory"))

@@ -2,8 +2,9 @@
 
 from collections.abc import Iterable
 from itertools import zip_longest
-from math import isfinite
-from typing import Any, NamedTuple
+
+from beanwatch.light_typing import Any, NamedTuple
+from beanwatch.store.records import as_integer, clean_text, read_record
 
 # Upper limits of the buckets of a run's duration and wait, in seconds; one more bucket is above.
 BOUNDS = (
@@ -20,7 +21,7 @@ MAX_COUNT = 2**53  # JSON readers of other languages keep larger numbers only ro
 
 
 class RunTotals(NamedTuple):
-    """The runs of one kind of job. In the record it is a list of these five values.
+    """The runs of one kind of job.
 
     `buckets` has the number of runs in each bucket (not of those below), without zeros at the end.
     `seconds` is the sum of their durations. Runs whose handler was not called are in no bucket.
@@ -29,8 +30,8 @@ class RunTotals(NamedTuple):
     queue: str
     job: str
     outcomes: dict[str, int]
-    seconds: float
-    buckets: tuple[int, ...]
+    seconds: float = 0.0
+    buckets: tuple[int, ...] = ()
 
 
 class QueueRuns(NamedTuple):
@@ -83,25 +84,48 @@ def parse_totals(value: Any) -> tuple[RunTotals, ...]:
     """Validate the field `totals` of a record. Raises ValueError."""
     if type(value) is not list or len(value) > MAX_READ:
         raise ValueError(f"expected a list of at most {MAX_READ} kinds of job")
-    return tuple(map(_parse_kind, value))
-
-
-def _parse_kind(value: Any) -> RunTotals:
-    match value:
-        case [str() as queue, str() as job, dict() as outcomes, seconds, list() as buckets]:
-            are_counts = all(map(_is_count, outcomes.values())) and all(map(_is_count, buckets))
-            has_room = len(outcomes) <= MAX_OUTCOMES and len(buckets) <= len(BOUNDS) + 1
-            has_room = has_room and max(map(len, (queue, job, *outcomes))) <= MAX_NAME
-            if are_counts and has_room and _is_time(seconds):
-                return RunTotals(queue, job, outcomes, float(seconds), tuple(buckets))
-    raise ValueError(
-        "expected [queue, job, {outcome: runs}, seconds, [runs in each bucket]] for a kind of job"
+    return tuple(
+        read_record(one, RunTotals, _PARSERS, f"totals[{at}].") for at, one in enumerate(value)
     )
 
 
-def _is_count(value: Any) -> bool:
-    return type(value) is int and 0 <= value < MAX_COUNT
+def _parse_name(value: Any) -> str:
+    if type(value) is not str or len(value) > MAX_NAME:
+        raise ValueError(f"expected a text of at most {MAX_NAME} characters")
+    return clean_text(value)
 
 
-def _is_time(value: Any) -> bool:
-    return type(value) in (int, float) and isfinite(value) and 0 <= value < MAX_COUNT
+def _parse_outcomes(value: Any) -> dict[str, int]:
+    if value == []:  # PHP writes an empty object so
+        return {}
+    if type(value) is not dict or len(value) > MAX_OUTCOMES:
+        raise ValueError(f"expected an object with at most {MAX_OUTCOMES} outcomes")
+    return {_parse_name(name): _parse_count(runs) for name, runs in value.items()}
+
+
+def _parse_buckets(value: Any) -> tuple[int, ...]:
+    if type(value) is not list or len(value) > len(BOUNDS) + 1:
+        raise ValueError(f"expected a list of at most {len(BOUNDS) + 1} counts")
+    return tuple(map(_parse_count, value))
+
+
+def _parse_count(value: Any) -> int:
+    count = as_integer(value)
+    if type(count) is not int or not 0 <= count < MAX_COUNT:
+        raise ValueError("expected counts: whole numbers of 0 or more, below 2**53")
+    return count
+
+
+def _parse_seconds(value: Any) -> float:
+    if type(value) not in (int, float) or not 0 <= value < MAX_COUNT:  # also for NaN
+        raise ValueError("expected a number of 0 or more, below 2**53")
+    return float(value)
+
+
+_PARSERS = {
+    "queue": _parse_name,
+    "job": _parse_name,
+    "outcomes": _parse_outcomes,
+    "seconds": _parse_seconds,
+    "buckets": _parse_buckets,
+}

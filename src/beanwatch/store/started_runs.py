@@ -6,11 +6,11 @@ of a worker that lost its power stays open for a while, and takes jobs that nobo
 
 from collections.abc import Collection
 
-from beanwatch.net.redis_url import Execute
+from beanwatch.net.redis_url import KEY_PREFIX, Execute
 from beanwatch.store.bounded_keys import trim_command
 
 # A sorted set of the keys below; the score is the time of the last start.
-STARTED_INDEX = "beanwatch:started"
+STARTED_INDEX = f"{KEY_PREFIX}started"
 STARTED_EXPIRY = 7 * 86400  # seconds after the last start of a run of the job
 STARTED_KEPT = 10_000  # jobs with a record; the ones that started first are removed
 
@@ -20,7 +20,7 @@ def started_key(server: str, job_id: int) -> str:
 
     `server` identifies the process of the beanstalkd, as job ids restart at 1 with it.
     """
-    return f"beanwatch:started:{server}:{job_id}"
+    return f"{KEY_PREFIX}started:{server}:{job_id}"
 
 
 def record_start(

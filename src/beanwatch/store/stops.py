@@ -4,14 +4,14 @@ The record of a worker disappears when it stops, so this is the only trace for t
 """
 
 import json
-from typing import NamedTuple
 
-from beanwatch.net.redis_url import Command, Execute
+from beanwatch.light_typing import NamedTuple
+from beanwatch.net.redis_url import KEY_PREFIX, Command, Execute
 from beanwatch.store.clock import parse_time
 from beanwatch.store.records import RecordError, decode_record
 
 # A sorted set of JSON objects; the score is the time of the stop, by Redis's clock.
-STOPS_KEY = "beanwatch:stops"
+STOPS_KEY = f"{KEY_PREFIX}stops"
 STOPS_SHOWN = 600.0  # seconds for which a stop is kept
 STOPS_KEPT = 1000  # stops; older ones are removed
 

@@ -10,8 +10,7 @@ The groups `server` and `queue` also have series that are not in the table: all 
 the queue system reports. Their name is the system's own, with `_` instead of `-`.
 """
 
-from typing import NamedTuple
-
+from beanwatch.light_typing import NamedTuple
 from beanwatch.telemetry.nodes import node, worker_nodes
 
 PREFIX = "beanwatch"
@@ -233,7 +232,11 @@ QUEUE = Group(
 WORKER = Group(
     "<prefix>.worker.<host>.<name>",
     (
-        Series("busy", "share", "share of its time that the worker spent in jobs"),
+        Series(
+            "busy",
+            "share",
+            "share of its time that the worker spent in jobs; above 1 if it runs several at once",
+        ),
         Series("rss", "bytes", "resident memory", prometheus="worker_memory_bytes"),
         Series(
             "reconnects",

@@ -1,16 +1,10 @@
-"""One real RabbitMQ for all tests of a process, because it takes long to start; a vhost each."""
+"""A vhost of the one RabbitMQ for each test."""
 
 from collections.abc import Iterator
 
 import pytest
 
 from tests.real.rabbitmq import RabbitMQ, Vhost
-
-
-@pytest.fixture(scope="session")
-def rabbitmq(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMQ]:
-    with RabbitMQ(tmp_path_factory.mktemp("rabbitmq")) as server:
-        yield server
 
 
 @pytest.fixture

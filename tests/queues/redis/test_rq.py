@@ -248,3 +248,12 @@ def test_a_server_without_redis_is_one_line(server: Server, redis_server: Redis)
     with pytest.raises(ServerError, match="connection refused") as caught:
         read(server)
     assert str(caught.value).count("127.0.0.1") == 1
+
+
+def test_a_server_without_any_queue_is_well(redis_server: Redis, run: Run) -> None:
+    server = make_server("rq", redis_server.url)
+    for check in ("depth", "buried", "age", "consumers"):
+        done = run(server, f"check_queue_{check}")
+        assert done.returncode == 0, done.stdout
+        assert " OK - there is no queue, and no job" in done.stdout
+    assert run(server, "check_queue_depth", "-Q", "mail*").returncode == 0

@@ -1,4 +1,4 @@
-"""A PostgreSQL and a MariaDB for all tests of a process, and a database for each test."""
+"""A PostgreSQL and a MariaDB for all tests here, and a database for each test."""
 
 from collections.abc import Iterator
 from pathlib import Path

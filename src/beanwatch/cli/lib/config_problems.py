@@ -15,7 +15,7 @@ from beanwatch.net.address import AddressError, parse_address
 from beanwatch.net.redis_url import parse_redis_url
 from beanwatch.queues.servers import Server, find_clash, resolve_servers
 from beanwatch.telemetry.nodes import node
-from beanwatch.worker.telemetry.metrics import parse_metrics
+from beanwatch.worker.monitor.sinks.metrics import parse_metrics
 
 
 def find_problems(config: Config) -> Iterator[str]:

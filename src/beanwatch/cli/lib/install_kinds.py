@@ -159,6 +159,19 @@ KINDS: Mapping[str, InstallKind] = {
         (),
         examples=(("worker/supervisor/*", "supervisor"),),
     ),
+    "php": InstallKind(
+        "require /usr/share/beanwatch/php/beanwatch.php in a worker (docs/php.md), or edit "
+        "beanwatch-php-workers.conf, then: supervisorctl reread && supervisorctl update",
+        (
+            ("worker/php/beanwatch.php", "php"),
+            ("worker/php/src/*.php", "php_src"),
+            ("worker/php/pheanstalk/*.php", "php_pheanstalk"),
+        ),
+        examples=(
+            ("worker/php/example-*.php", "php"),
+            ("worker/php/supervisor/*", "supervisor"),
+        ),
+    ),
     "cron": InstallKind(
         "no further step: cron reads the new file by itself", (("collectors/cron/*", "cron"),)
     ),

@@ -79,7 +79,8 @@ def entry_lines(entry: LedgerEntry, *, show_number: bool, show_traceback: bool) 
     when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(entry.started_at))
     # Nobody measured the run if its worker was killed.
     ran = f"ran for {entry.duration:.3f} s" if entry.duration else "ran for an unknown time"
-    spans = f"started {entry.wait:.1f} s after its put, {ran}"
+    put = "" if entry.wait is None else f"started {entry.wait:.1f} s after its put, "
+    spans = f"{put}{ran}"
     if entry.outcome in ("retry", "timeout") and entry.delay:
         spans += f", to run again in {entry.delay:.0f} s"
     number = f" job {entry.job_id}" if show_number else ""

@@ -16,7 +16,13 @@ from beanwatch.fleet.queue_actions import Step, carry_out, open_actions
 from beanwatch.queues.base import ServerError
 from beanwatch.quoting import terminal_text
 
-PAST = {"kick": "kicked", "delete": "deleted", "pause": "paused", "resume": "resumed"}
+PAST = {
+    "kick": "kicked",
+    "delete": "deleted",
+    "move": "moved",
+    "pause": "paused",
+    "resume": "resumed",
+}
 
 
 class RunFlags(NamedTuple):
@@ -110,7 +116,8 @@ def describe(step: Step, count: int) -> str:
     """Return a step as text: the queue, and `count` jobs or the duration of a pause."""
     where = str(step.target)
     if not step.is_pause:
-        return f"{where}: {count:,} {step.state} job{'s' if count != 1 else ''}"
+        to = f" to {step.to}" if step.to else ""
+        return f"{where}: {count:,} {step.state} job{'s' if count != 1 else ''}{to}"
     return f"{where}: for {format_duration(step.seconds)}" if step.seconds else where
 
 

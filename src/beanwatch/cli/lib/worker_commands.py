@@ -15,12 +15,13 @@ from beanwatch.cli.lib.options import (
 )
 from beanwatch.cli.lib.output import exit_1_on, print_line
 from beanwatch.config import Config
-from beanwatch.fleet.workers import WorkerError, find_target, match_workers
+from beanwatch.fleet.workers import WorkerError, find_target, match_workers, why_cannot
 from beanwatch.globs import GLOB
 from beanwatch.net.redis_url import Execute, RedisError, open_redis
 from beanwatch.store.heartbeats import Worker, read_workers
 from beanwatch.words import count
-from beanwatch.worker.control.client import CommandResult, Target, send_command
+from beanwatch.worker.control.channel import Target
+from beanwatch.worker.control.client import CommandResult, send_command
 from beanwatch.worker.control.messages import Args, Command
 
 T = TypeVar("T")
@@ -44,18 +45,22 @@ def send_to_workers(
     the wait for replies. Raises ClickException if no worker matches.
     """
     config = load_config(config_file)
+    cannot: dict[str, str] = {}
     address = pick_servers(config, (server,))[0].address if server else None
     if address and not GLOB.search(id_glob):
         targets = [Target(id_glob, address)]  # read no record, because Redis may be down
     else:
-        found = find_workers(config, redis, id_glob)
+        found = [one for one in find_workers(config, redis, id_glob) if one.id not in skip]
+        cannot = {one.id: why for one in found if (why := why_cannot(one, command))}
+        url = need_redis(config, redis)
         with exit_1_on(WorkerError):
-            targets = [find_target(worker, address) for worker in found if worker.id not in skip]
+            targets = [find_target(one, url, address) for one in found if one.id not in cannot]
     if sys.stderr.isatty():
         workers = count(len(targets), "worker")
         print_line(f"waiting up to {timeout:g} s for {workers} to reply to {command!r}", err=True)
     secret = read_command_secret(config)
-    return send_command(targets, command, args, timeout=timeout, secret=secret, words=words)
+    results = send_command(targets, command, args, timeout=timeout, secret=secret, words=words)
+    return [*results, *(CommandResult(one, None, why) for one, why in cannot.items())]
 
 
 def find_workers(config: Config, redis: str | None, id_glob: str) -> list[Worker]:

@@ -13,7 +13,7 @@ from beanwatch.cli.lib.tables import (
 )
 from beanwatch.durations import format_duration
 from beanwatch.store.health import UNKNOWN, decide_health, decide_restarted
-from beanwatch.store.heartbeats import Heartbeat, Worker
+from beanwatch.store.heartbeats import OWN_KIND, Heartbeat, Worker, heartbeat_tree
 
 
 def worker_style(worker: Worker) -> str:
@@ -28,19 +28,22 @@ def worker_style(worker: Worker) -> str:
 def worker_table(workers: Sequence[Worker]) -> Columns:
     """Return a table with a row for each worker: health, queue, job, how long that runs, counts.
 
-    If the workers run different versions of the application, a column shows the version.
+    If the workers run different versions of the application, a column shows the version. If some
+    are not beanwatch's own, a column shows the kind.
     """
-    versions = {worker.heartbeat.app_version for worker in workers if worker.heartbeat}
-    differ = len(versions - {""}) > 1
+    beats = [worker.heartbeat for worker in workers if worker.heartbeat]
+    differ = len({beat.app_version for beat in beats} - {""}) > 1
+    has_kinds = any(beat.kind != OWN_KIND for beat in beats)
     table = Columns(
         text_column("WORKER", NAME_WIDTH),
+        *([text_column("KIND")] if has_kinds else []),
         text_column("STATE"),
         text_column("QUEUE", NAME_WIDTH),
         text_column("JOB", NAME_WIDTH),
         *map(number_column, ("FOR", "DONE", "FAILED", "BEAT")),
         *([text_column("VERSION")] if differ else []),
         text_column("", NAME_WIDTH),
-        spare=("VERSION", "DONE", "BEAT", "FAILED", "QUEUE", "", "FOR", "JOB"),
+        spare=("VERSION", "KIND", "DONE", "BEAT", "FAILED", "QUEUE", "", "FOR", "JOB"),
     )
     for worker in workers:
         beat = worker.heartbeat
@@ -48,17 +51,20 @@ def worker_table(workers: Sequence[Worker]) -> Columns:
         if beat is None:
             blank = [""] * (6 + differ)
             words = f"cannot read its record: {worker.problem}" if worker.problem else worker.doubt
-            table.add_row(worker.id, health, *blank, words, style=worker_style(worker))
+            kind = [""] if has_kinds else []
+            table.add_row(worker.id, *kind, health, *blank, words, style=worker_style(worker))
             continue
-        has_times = beat.beat_at and beat.job_started_at
-        busy_for = beat.beat_at - beat.job_started_at if has_times else None
+        job = beat.job
+        busy_for = beat.beat_at - job.started_at if job and job.started_at else None
+        more = f" +{len(beat.jobs) - 1}" if len(beat.jobs) > 1 else ""
         table.add_row(
             worker.id,
+            *([beat.kind] if has_kinds else []),
             health,
-            beat.queue or ",".join(beat.queues),
-            beat.job,
+            (job.queue if job else "") or ",".join(beat.queues),
+            f"{job.name or job.id}{more}" if job else "",
             format_duration(busy_for) if busy_for is not None else "",
-            f"{beat.processed:,}",
+            count_cell(beat.processed, zero="0"),
             count_cell(beat.failed),
             f"{worker.age:.1f}s",
             *([beat.app_version] if differ else []),
@@ -74,14 +80,17 @@ def worker_words(worker: Worker, beat: Heartbeat, health: str) -> str:
     It is the place in the code where the worker hangs, else the reason why it is blocked, waiting
     or stopping, else how its last process that crashed ended, else the note of the job's handler.
     """
-    if health == "hung" and beat.where:
-        return beat.where
+    job = beat.job
+    if health == "hung" and job and job.where:
+        return job.where
     if beat.reason:
         return beat.reason
     if decide_restarted(worker):
         return f"restarted: {beat.last_exit}"
-    done = "/".join(f"{n:,}" for n in beat.progress if n)
-    return f"{beat.note} {done}".strip()
+    if job is None:
+        return ""
+    done = "/".join(f"{n:,}" for n in job.progress if n)
+    return f"{job.note} {done}".strip()
 
 
 def worker_tree(worker: Worker) -> dict[str, Any]:
@@ -94,5 +103,5 @@ def worker_tree(worker: Worker) -> dict[str, Any]:
         "health": decide_health(worker),
         "age": round(worker.age, 3),
         "problem": worker.problem or worker.doubt,
-        **(worker.heartbeat._asdict() if worker.heartbeat else {}),
+        **(heartbeat_tree(worker.heartbeat) if worker.heartbeat else {}),
     }

@@ -1,4 +1,4 @@
-"""`beanwatch queues kick|delete|empty|pause|resume`: the actions that change queues or jobs."""
+"""`beanwatch queues kick|delete|move|empty|pause|resume`: actions that change queues or jobs."""
 
 import math
 from collections.abc import Sequence
@@ -18,6 +18,7 @@ from beanwatch.fleet.queue_actions import (
     Target,
     has_action,
     plan_jobs,
+    plan_move,
     plan_pause,
     plan_resume,
     require_action,
@@ -80,6 +81,38 @@ def delete(
     config, targets = load_targets(config_file, servers, queue_glob)
     steps = plan_buried(config, redis, targets, "delete", BuriedFilter(**choice), count)
     return PlanRunner("delete", RunFlags(dry_run, yes, as_json)).run(steps)
+
+
+@click.command("move")
+@add_change_options
+@click.option("--to", "target", metavar="QUEUE", required=True, help="the queue to move jobs to")
+@click.option(
+    "--only",
+    type=click.Choice(FREE_STATES),
+    default="buried",
+    help="move the jobs in this state (buried)",
+)
+@count_option
+def move(
+    config_file: str | None,
+    servers: tuple[str, ...],
+    queue_glob: str,
+    target: str,
+    only: str,
+    count: int | None,
+    dry_run: bool,
+    yes: bool,
+    as_json: bool,
+) -> int:
+    """Move jobs to another queue of the same server; they keep their priority, TTR and delay.
+
+    Each job is put into the other queue before it is deleted. If this is interrupted, one job
+    may be in both queues and run twice. None is lost.
+    """
+    _, targets = load_targets(config_file, servers, queue_glob)
+    with exit_1_on(ServerError, failure="cannot move jobs"):
+        steps = plan_move(targets, [only], target, count)
+    return PlanRunner("move", RunFlags(dry_run, yes, as_json)).run(steps)
 
 
 @click.command("empty")

@@ -22,7 +22,7 @@ def systems(as_json: bool) -> None:
     """Show the queue systems that beanwatch supports, with the fields and actions of each.
 
     A field of a queue that a system does not report is listed as unknown. It is n/a in tables, null
-    in JSON, and UNKNOWN in a check.
+    in JSON, and UNKNOWN in a check. Some fields need a setting of the server in the configuration.
     """
     found = all_systems()
     if as_json:
@@ -44,6 +44,7 @@ def as_tree(system: System, schemes: Sequence[str]) -> dict[str, Any]:
         "server_fields": [field for field in SERVER_FIELDS if field in system.server_fields],
         "actions": [action for action in ACTIONS if action in system.actions],
         "consumers": system.consumers,
+        "needed_settings": dict(system.needed_settings),
     }
 
 
@@ -59,6 +60,8 @@ def format_system(system: System, schemes: Sequence[str], width: int) -> Iterato
     }
     texts = {name: ", ".join(words) or "none" for name, words in parts.items()}
     texts["consumers"] = system.consumers
+    if needed := [f"{name} needs {setting}" for name, setting in system.needed_settings]:
+        texts["settings"] = ", ".join(needed)
     for name, text in texts.items():
         start = f"  {name:10}"
         yield from wrap(text, width, initial_indent=start, subsequent_indent=" " * len(start))

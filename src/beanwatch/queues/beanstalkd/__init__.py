@@ -3,8 +3,7 @@
 beanstalkd calls a queue a tube; this package uses that word, the rest of beanwatch says queue.
 """
 
-from typing import TYPE_CHECKING
-
+from beanwatch.light_typing import TYPE_CHECKING
 from beanwatch.queues.base import (
     ACTIONS,
     DEFAULT_TIMEOUT,

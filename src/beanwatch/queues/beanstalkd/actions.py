@@ -132,6 +132,59 @@ class BeanstalkdActions(Actions):
                 return False
         return True
 
+    def move(self, queue: str, state: str, to: str, count: int) -> Iterator[int]:
+        """Put a copy of the first job into `to` and delete the job, up to `count` times.
+
+        Yield 1 for each. The copy keeps the priority, the TTR and the rest of the delay. If this is
+        interrupted between the two commands, the job is in both queues; none is lost.
+        """
+        if queue == to:
+            raise UnsupportedError(f"cannot move jobs from the queue {queue!r} to itself")
+        while count > 0:
+            with self._translated():
+                self._use(queue)
+                try:
+                    job = self._first(state)
+                except greenstalk.NotFoundError:
+                    return
+                found = self.find([str(job.id)])
+                is_moved = bool(found) and self._move_one(found[0], job.body, to)
+            if is_moved:
+                yield 1
+                count -= 1
+
+    def _move_one(self, job: Job, body: bytes, to: str) -> bool:
+        """Return False if a worker has reserved the job meanwhile; then no copy of it stays."""
+        priority, ttr = job.facts.get("pri"), job.facts.get("ttr")
+        self._use(to)
+        copy = self._client.put(
+            body,
+            priority=priority if isinstance(priority, int) else greenstalk.DEFAULT_PRIORITY,
+            delay=int(job.ready_in or 0),
+            ttr=ttr if isinstance(ttr, int) else greenstalk.DEFAULT_TTR,
+        )
+        try:
+            self._client.delete(int(job.id))
+        except greenstalk.NotFoundError:
+            try:
+                self._client.delete(copy)
+            except greenstalk.NotFoundError:
+                pass  # a worker has reserved the copy, too: the job runs twice
+            return False
+        return True
+
+    def put(self, queue: str, body: bytes, priority: int | None, ttr: int | None) -> str:
+        """Put a job into a queue and return its id."""
+        with self._translated():
+            self._use(queue)
+            number = self._client.put(
+                body,
+                priority=greenstalk.DEFAULT_PRIORITY if priority is None else priority,
+                ttr=ttr or greenstalk.DEFAULT_TTR,
+            )
+            self._use("default")
+        return str(number)
+
     def close(self) -> None:
         """Close the connection; the next action opens a new one."""
         if self._opened is not None:

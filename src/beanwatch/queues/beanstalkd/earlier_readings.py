@@ -1,8 +1,8 @@
 """Compute the values of a beanstalkd that need two readings."""
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any
 
+from beanwatch.light_typing import TYPE_CHECKING, Any
 from beanwatch.queues.base import Memory
 from beanwatch.queues.beanstalkd.stats import (
     MAX_NUMBER,

@@ -1,8 +1,8 @@
 """Read the heads of tubes, which are their first ready and their first buried job."""
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
 
+from beanwatch.light_typing import NamedTuple
 from beanwatch.net.errors import quote_answer
 from beanwatch.queues.beanstalkd.connection import QueryConnection, body_of
 from beanwatch.queues.beanstalkd.protocol import (

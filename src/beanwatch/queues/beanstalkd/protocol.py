@@ -5,8 +5,8 @@ are its sections. The commands are bytes without a line end, which the connectio
 """
 
 from functools import lru_cache
-from typing import NamedTuple
 
+from beanwatch.light_typing import NamedTuple
 from beanwatch.net.errors import quote_answer
 
 # Most bytes in a line of a reply. beanstalkd's are shorter, since a tube's name has at most 200.

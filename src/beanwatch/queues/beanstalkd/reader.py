@@ -1,8 +1,8 @@
 """Read one beanstalkd over a connection that stays open, and tell its problems."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
+from beanwatch.light_typing import TYPE_CHECKING
 from beanwatch.queues.base import (
     Problem,
     ProtocolError,

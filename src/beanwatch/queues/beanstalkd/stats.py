@@ -7,8 +7,8 @@ I/O.
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache, lru_cache
-from typing import NamedTuple
 
+from beanwatch.light_typing import NamedTuple
 from beanwatch.queues.beanstalkd.protocol import NonsenseError
 from beanwatch.queues.model import Number, QueueState, ServerState
 from beanwatch.telemetry.nodes import node

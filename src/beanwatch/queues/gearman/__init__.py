@@ -3,8 +3,7 @@
 Gearman calls a queue a function; this package uses that word, the rest of beanwatch says queue.
 """
 
-from typing import TYPE_CHECKING
-
+from beanwatch.light_typing import TYPE_CHECKING
 from beanwatch.net.address import AddressError
 from beanwatch.queues.base import DEFAULT_TIMEOUT, Actions, Reader, ReaderOptions, System
 

@@ -1,8 +1,8 @@
 """Reads one gearmand: all functions with one connection and one round trip."""
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, NamedTuple
 
+from beanwatch.light_typing import TYPE_CHECKING, NamedTuple
 from beanwatch.net.address import connect
 from beanwatch.net.errors import socket_reason
 from beanwatch.queues.base import (
@@ -55,14 +55,14 @@ class GearmanReader(Reader):
         chosen_names = wanted.names or (*chosen.own, *chosen.rest)
         found = {name: queues[name] for name in chosen_names if name in queues}
         return Reading(
-            to_server(replies, queues, workers) if wanted.server else None,
+            to_server(replies, functions, workers) if wanted.server else None,
             found,
             dict.fromkeys(found, received_at),
             chosen,
             implausible=[
-                f"{name}: it has {functions[name].jobs} jobs, of which {queue.reserved} are running"
-                for name, queue in queues.items()
-                if queue.ready is None
+                f"{name}: it has {jobs} jobs, of which {running} are running"
+                for name, (jobs, running, _) in functions.items()
+                if running > jobs
             ],
         )
 
@@ -107,7 +107,7 @@ def group_workers(functions: Mapping[str, Function], workers: Iterable[str]) -> 
     all functions that the text may name are put into one group.
     """
     spaced = [name for name in functions if " " in name]
-    parent = {name: name for name in functions}
+    parent: dict[str, str] = {}  # of each function that has workers
 
     def find(name: str) -> str:
         while parent[name] != name:
@@ -116,32 +116,33 @@ def group_workers(functions: Mapping[str, Function], workers: Iterable[str]) -> 
 
     firsts = []  # a function of each worker
     for text in workers:
-        names = [word for word in text.split(" ") if word in parent]
+        names = [word for word in text.split(" ") if word in functions]
         names += [name for name in spaced if f" {name} " in f" {text} "]
-        for name in names[1:]:
+        for name in names:
+            parent.setdefault(name, name)
             parent[find(name)] = find(names[0])
         firsts += names[:1]
-    counts: dict[str, Group] = {}
+    groups = dict.fromkeys(map(find, parent), Group(0, 0))
     for name in firsts:
-        workers_, running = counts.get(find(name), Group(0, 0))
-        counts[find(name)] = Group(workers_ + 1, running)
-    for name, function in functions.items():
-        if find(name) in counts:
-            workers_, running = counts[find(name)]
-            counts[find(name)] = Group(workers_, running + function.running)
-    return {name: counts[find(name)] for name in functions if find(name) in counts}
+        group = groups[find(name)]
+        groups[find(name)] = group._replace(workers=group.workers + 1)
+    for name in parent:
+        _, running, _ = functions[name]
+        group = groups[find(name)]
+        groups[find(name)] = group._replace(running=group.running + running)
+    return {name: groups[find(name)] for name in parent}
 
 
 def to_queue(name: str, function: Function, group: Group | None) -> QueueState:
     """Convert the numbers of a function. `ready` is None if more jobs run than there are."""
-    is_plausible = function.jobs >= function.running
+    jobs, running, workers = function
     return QueueState(
         name,
-        function.jobs - function.running if is_plausible else None,
-        function.running,
-        consumers=function.workers,
-        idle_consumers=count_idle(function, group),
-        held=max(function.running, group.running) if group else function.running,
+        jobs - running if jobs >= running else None,
+        running,
+        consumers=workers,
+        idle_consumers=count_idle(function, group) if workers else 0,
+        held=max(running, group.running) if group else running,
     )
 
 
@@ -151,29 +152,28 @@ def count_idle(function: Function, group: Group | None) -> int | None:
     The server does not say which worker runs which job. If workers can do other functions too, the
     number is known only if the least and the most that are possible are the same.
     """
-    if function.workers == 0:
-        return 0
     if group is None:
         return None
-    least = max(0, function.workers - group.running)
-    most = max(0, min(function.workers - function.running, group.workers - group.running))
+    _, running, workers = function
+    least = max(0, workers - group.running)
+    most = max(0, min(workers - running, group.workers - group.running))
     return most if least == most else None
 
 
 def to_server(
-    replies: Replies, queues: Mapping[str, QueueState], workers: list[str]
+    replies: Replies, functions: Mapping[str, Function], workers: list[str]
 ) -> ServerState:
     """Make the state of the server from its replies. Each of `workers` is one connection."""
     pid = replies.pid.removeprefix("OK ")
-    ready = [queue.ready for queue in queues.values()]
-    reserved = [queue.reserved for queue in queues.values()]
+    is_known = all(jobs >= running for jobs, running, _ in functions.values())
+    jobs, running, _ = map(sum, zip(*functions.values(), strict=True)) if functions else (0, 0, 0)
     return ServerState(
         None if replies.version.startswith("ERR") else replies.version.removeprefix("OK "),
         # In a container the server's process has the number 1 after each start.
         pid if pid.isdecimal() and pid != "1" else None,
         connections=len(workers),
-        queues=len(queues),
-        ready=None if None in ready else sum(count or 0 for count in ready),
-        reserved=None if None in reserved else sum(count or 0 for count in reserved),
+        queues=len(functions),
+        ready=jobs - running if is_known else None,
+        reserved=running,
         native={"workers": sum(map(bool, workers))},
     )

@@ -1,8 +1,8 @@
 """The queue system IronMQ, version 3 of its HTTP API: the queues of one project."""
 
 import re
-from typing import TYPE_CHECKING
 
+from beanwatch.light_typing import TYPE_CHECKING
 from beanwatch.net.address import AddressError
 from beanwatch.queues.base import DEFAULT_TIMEOUT, Actions, Reader, ReaderOptions, System
 

@@ -2,8 +2,8 @@
 
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
+from beanwatch.light_typing import TYPE_CHECKING
 from beanwatch.queues.base import (
     DEFAULT_TIMEOUT,
     Actions,

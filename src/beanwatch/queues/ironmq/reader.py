@@ -1,8 +1,8 @@
 """Reads the queues of one project of IronMQ: one request for each queue, in a few threads."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
+from beanwatch.light_typing import TYPE_CHECKING
 from beanwatch.queues.base import Chosen, Reader, ReaderOptions, Reading, ServerError, Wanted
 from beanwatch.queues.ironmq.api import Project, QueueInfo
 from beanwatch.queues.model import QueueState, ServerState

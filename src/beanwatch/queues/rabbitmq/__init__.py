@@ -3,9 +3,9 @@
 RabbitMQ calls a job a message. A server in the configuration is one vhost of a RabbitMQ.
 """
 
-from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
+from beanwatch.light_typing import TYPE_CHECKING
 from beanwatch.net.address import AddressError
 from beanwatch.queues.base import DEFAULT_TIMEOUT, Actions, Reader, ReaderOptions, System
 

@@ -1,8 +1,8 @@
 """Actions of an operator on the queues of a vhost: peek, list, kick and empty."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
+from beanwatch.light_typing import TYPE_CHECKING
 from beanwatch.queues.base import (
     DEFAULT_TIMEOUT,
     Actions,

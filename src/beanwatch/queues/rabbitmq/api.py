@@ -3,9 +3,9 @@
 import json
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from beanwatch.light_typing import TYPE_CHECKING, Any
 from beanwatch.net.http import HttpError, basic_login, exchange, parse_response
 from beanwatch.queues.base import ProtocolError, ServerError, UnsupportedError
 from beanwatch.queues.rabbitmq import TLS_SCHEME, vhost_of

@@ -6,7 +6,8 @@ the queue is too long. The exchange and the routing key are in the queue's argum
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+
+from beanwatch.light_typing import Any, NamedTuple
 
 EXCHANGE_COLUMNS = ("name", "type")
 BINDING_COLUMNS = ("source", "destination", "destination_type", "routing_key")

@@ -1,8 +1,8 @@
 """Find the faults of a RabbitMQ in the answers of its management API."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
+from beanwatch.light_typing import Any
 from beanwatch.queues.base import Problem
 from beanwatch.queues.rabbitmq.stats import MAX_NUMBER
 from beanwatch.words import count

@@ -4,8 +4,8 @@ import json
 from base64 import b64decode
 from binascii import Error as Base64Error
 from collections.abc import Mapping
-from typing import Any
 
+from beanwatch.light_typing import Any
 from beanwatch.queues.base import Job, ProtocolError, UnsupportedError
 
 Message = Mapping[str, Any]

@@ -13,8 +13,8 @@ says so.
 """
 
 from collections import Counter
-from typing import Any
 
+from beanwatch.light_typing import Any
 from beanwatch.queues.base import ProtocolError, ServerError, UnsupportedError
 from beanwatch.queues.rabbitmq.api import ManagementApi
 from beanwatch.queues.rabbitmq.messages import Message, identity, origin_of, to_job, to_publish

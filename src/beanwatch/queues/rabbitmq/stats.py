@@ -2,8 +2,8 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
+from beanwatch.light_typing import Any
 from beanwatch.queues.model import Number, QueueState, ServerState
 from beanwatch.queues.rabbitmq.dead_letters import DeadLetters
 

@@ -6,8 +6,8 @@ core is shared: `reader.py` reads a server, `connection.py` sends the commands, 
 
 import re
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
 
+from beanwatch.light_typing import TYPE_CHECKING
 from beanwatch.net.address import AddressError
 from beanwatch.queues.base import Actions, Reader, ReaderOptions, System
 
@@ -45,6 +45,7 @@ def make_system(
     job_fact: str = "job",
     open_actions: "Callable[[Server, float], Actions]",
     check: "Callable[[Server], object]" = bool,
+    needed_settings: Native = (),
 ) -> System:
     """Make the `System` of a layout, with the shared reader and the checks of its URL."""
 
@@ -76,6 +77,7 @@ def make_system(
         native_queue=native_queue,
         job_fact=job_fact,
         check_server=check_server,
+        needed_settings=needed_settings,
     )
 
 

@@ -2,8 +2,8 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
 
+from beanwatch.light_typing import TYPE_CHECKING, Any
 from beanwatch.net.redis_url import Command, RedisError, open_redis, raise_first_error
 from beanwatch.queues.base import (
     DEFAULT_TIMEOUT,

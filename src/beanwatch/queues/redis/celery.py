@@ -5,8 +5,8 @@ messages that it has taken, also those with a countdown or ETA, to one hash for 
 """
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
 
+from beanwatch.light_typing import TYPE_CHECKING, Any
 from beanwatch.net.redis_url import Command
 from beanwatch.queues.base import DEFAULT_TIMEOUT, Actions
 from beanwatch.queues.model import QueueState

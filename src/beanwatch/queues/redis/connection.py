@@ -1,8 +1,8 @@
 """Sends commands to one Redis, within a deadline, and turns its errors into ServerErrors."""
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
 
+from beanwatch.light_typing import TYPE_CHECKING, Any
 from beanwatch.net.address import AddressError
 from beanwatch.net.redis_url import Command, RedisError, RedisUrl, open_redis, parse_redis_url
 from beanwatch.queues.base import ServerError

@@ -6,8 +6,8 @@ the application's SQL database, which this layout does not read.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
 
+from beanwatch.light_typing import TYPE_CHECKING, Any
 from beanwatch.net.redis_url import Command
 from beanwatch.queues.base import DEFAULT_TIMEOUT, Actions
 from beanwatch.queues.model import QueueState

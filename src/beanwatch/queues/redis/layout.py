@@ -1,9 +1,9 @@
 """The interface of a layout: how one kind of queue is stored in the keys of a Redis."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from typing import Any
 
 from beanwatch.config import ServerConfig
+from beanwatch.light_typing import Any
 from beanwatch.net.redis_url import Command, RedisError
 from beanwatch.queues.base import Problem
 from beanwatch.queues.model import QueueState

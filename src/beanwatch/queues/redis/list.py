@@ -1,8 +1,8 @@
 """Plain lists in Redis: each queue is a list, and a second list may hold its failed jobs."""
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
+from beanwatch.light_typing import TYPE_CHECKING
 from beanwatch.net.address import AddressError
 from beanwatch.net.redis_url import Command
 from beanwatch.queues.base import DEFAULT_TIMEOUT, Actions
@@ -68,4 +68,5 @@ SYSTEM = make_system(
     actions=("peek", "list_jobs", "kick", "empty"),
     open_actions=open_actions,
     check=check_failed,
+    needed_settings=(("buried", "failed"),),
 )

@@ -1,8 +1,8 @@
 """Read the queues of one Redis: what all layouts have in common."""
 
 from collections.abc import Callable, Container, Iterator
-from typing import TYPE_CHECKING, Any
 
+from beanwatch.light_typing import TYPE_CHECKING, Any
 from beanwatch.net.redis_info import RedisState, find_refusal, parse_info
 from beanwatch.net.redis_url import Command, RedisError, describe_refusal
 from beanwatch.queues.base import (

@@ -4,8 +4,8 @@ None stands for what cannot be parsed: it is unknown, and not 0.
 """
 
 import math
-from typing import Any
 
+from beanwatch.light_typing import Any
 from beanwatch.net.redis_url import RedisError
 
 MAX_COUNT = 2**63

@@ -6,8 +6,8 @@ is a hash. Jobs that run, wait for their time or have failed are in sorted sets,
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, NamedTuple
 
+from beanwatch.light_typing import TYPE_CHECKING, Any, NamedTuple
 from beanwatch.net.address import AddressError
 from beanwatch.net.redis_url import Command
 from beanwatch.queues.base import DEFAULT_TIMEOUT, Actions, Problem

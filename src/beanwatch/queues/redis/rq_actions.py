@@ -9,8 +9,8 @@ from base64 import b64decode
 from binascii import Error as Base64Error
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
 
+from beanwatch.light_typing import TYPE_CHECKING, Any
 from beanwatch.queues.base import DEFAULT_TIMEOUT, Job, UnsupportedError
 from beanwatch.queues.redis.actions import MAX_LISTED, MAX_SHOWN_BODY, STEP, RedisActions, make_job
 from beanwatch.queues.redis.replies import age_of, fields_of, list_of, name_of, text_of

@@ -7,8 +7,8 @@ queue of failed jobs, `dead-set`.
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
 
+from beanwatch.light_typing import TYPE_CHECKING, Any, NamedTuple
 from beanwatch.net.redis_url import Command
 from beanwatch.queues.base import DEFAULT_TIMEOUT, Actions
 from beanwatch.queues.model import QueueState

@@ -2,8 +2,8 @@
 
 import json
 from collections.abc import Iterator, Sequence
-from typing import Any
 
+from beanwatch.light_typing import Any
 from beanwatch.queues.base import Job, UnsupportedError
 from beanwatch.queues.redis.actions import STEP, RedisActions, make_job
 from beanwatch.queues.redis.replies import LATEST, age_of, json_of, list_of

@@ -5,8 +5,8 @@ Without, each group is a queue `stream:group`.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
 
+from beanwatch.light_typing import TYPE_CHECKING, Any, NamedTuple
 from beanwatch.net.redis_url import Command
 from beanwatch.queues.base import DEFAULT_TIMEOUT, Actions
 from beanwatch.queues.model import QueueState

@@ -1,7 +1,6 @@
 """Actions on streams: look at the entries that wait, and at those that consumers have taken."""
 
-from typing import Any
-
+from beanwatch.light_typing import Any
 from beanwatch.net.redis_url import Command
 from beanwatch.queues.base import Job
 from beanwatch.queues.redis.actions import MAX_LISTED, RedisActions, make_job

@@ -7,8 +7,8 @@ takes meanwhile is left alone, and an interrupted action leaves whole jobs.
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
-from typing import TYPE_CHECKING, NamedTuple
 
+from beanwatch.light_typing import TYPE_CHECKING, NamedTuple
 from beanwatch.queues.base import Actions, Job, ServerError, UnsupportedError
 from beanwatch.queues.sql.connection import Deadline, SqlConnection, connect
 from beanwatch.queues.sql.errors import LostError

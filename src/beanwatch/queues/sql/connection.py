@@ -2,7 +2,8 @@
 
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+
+from beanwatch.light_typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from beanwatch.queues.servers import Server

@@ -1,7 +1,6 @@
 """Laravel's queue in a database: the tables `jobs` and `failed_jobs`."""
 
-from typing import TYPE_CHECKING
-
+from beanwatch.light_typing import TYPE_CHECKING
 from beanwatch.queues.base import DEFAULT_TIMEOUT, Actions
 from beanwatch.queues.sql.layout import Layout, Select, Tables, make_system, parse_table, sibling
 

@@ -2,8 +2,8 @@
 
 import re
 from collections.abc import Callable, Container
-from typing import TYPE_CHECKING, Any, NamedTuple
 
+from beanwatch.light_typing import TYPE_CHECKING, Any, NamedTuple
 from beanwatch.net.address import AddressError
 from beanwatch.queues.base import Actions, Reader, ReaderOptions, System
 

@@ -4,8 +4,8 @@ import socket
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any
 
+from beanwatch.light_typing import TYPE_CHECKING, Any
 from beanwatch.net.address import connect
 from beanwatch.net.errors import socket_reason
 from beanwatch.queues.base import ProtocolError, ServerError

@@ -5,8 +5,8 @@ psycopg's own connections wait for a reply without a limit, so this module waits
 
 import select
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
 
+from beanwatch.light_typing import TYPE_CHECKING, Any
 from beanwatch.net.address import resolve
 from beanwatch.net.errors import socket_reason
 from beanwatch.queues.base import ServerError

@@ -1,7 +1,6 @@
 """Procrastinate's tables in PostgreSQL, versions 2.6 to 3."""
 
-from typing import TYPE_CHECKING
-
+from beanwatch.light_typing import TYPE_CHECKING
 from beanwatch.queues.base import DEFAULT_TIMEOUT, Actions
 from beanwatch.queues.sql.layout import Layout, Select, Tables, make_system, parse_table, sibling
 

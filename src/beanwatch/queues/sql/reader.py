@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator, Mapping
 from math import isnan
-from typing import TYPE_CHECKING
 
+from beanwatch.light_typing import TYPE_CHECKING
 from beanwatch.queues.base import (
     Chosen,
     Problem,

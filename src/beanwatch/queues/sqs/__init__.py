@@ -1,8 +1,8 @@
 """The queue system Amazon SQS, read with botocore: the queues of one account in one region."""
 
 import re
-from typing import TYPE_CHECKING
 
+from beanwatch.light_typing import TYPE_CHECKING
 from beanwatch.net.address import AddressError
 from beanwatch.queues.base import DEFAULT_TIMEOUT, Actions, Reader, ReaderOptions, System
 
@@ -52,4 +52,5 @@ SYSTEM = System(
     ),
     check_server=check_server,
     has_host=False,
+    needed_settings=(("head_ready_age", "cloudwatch"),),
 )

@@ -3,8 +3,8 @@
 import time
 from collections.abc import Iterator
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any
 
+from beanwatch.light_typing import TYPE_CHECKING, Any
 from beanwatch.queues.base import (
     DEFAULT_TIMEOUT,
     Actions,

@@ -4,8 +4,8 @@ import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple
 
+from beanwatch.light_typing import TYPE_CHECKING, Any, NamedTuple
 from beanwatch.queues.base import ProtocolError, ServerError
 from beanwatch.queues.parallel import THREADS
 

@@ -3,8 +3,8 @@
 import datetime
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
 
+from beanwatch.light_typing import TYPE_CHECKING, Any
 from beanwatch.queues.sqs.api import Sqs, open_client
 
 if TYPE_CHECKING:

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from beanwatch.globs import GLOB
+from beanwatch.light_typing import TYPE_CHECKING, NamedTuple, TypeVar
 from beanwatch.queues.base import Chosen, Reader, ReaderOptions, Reading, ServerError, Wanted
 from beanwatch.queues.model import QueueState, ServerState
 from beanwatch.queues.parallel import Parallel
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from beanwatch.queues.servers import Server
 
 Result = TypeVar("Result")
-NO_AGES = "ages need cloudwatch = true in the table of this server in the configuration"
 
 
 class FoundQueue(NamedTuple):
@@ -77,7 +76,8 @@ class SqsReader(Reader):
                 raise told from error
             return reading._replace(trouble=f"cannot read the queues: {told}")
         aged = chosen.own if wanted.names is None else urls
-        return self._with_ages(self._opened, reading, aged) if "ready" in wanted.heads else reading
+        wants_ages = "ready" in wanted.heads and self._server.config.cloudwatch
+        return self._with_ages(self._opened, reading, aged) if wants_ages else reading
 
     @property
     def _left(self) -> float:
@@ -135,13 +135,12 @@ class SqsReader(Reader):
         queues, trouble = dict(reading.queues or {}), ""
         names = [name for name in names if name in queues]
         values: Mapping[str, Mapping[str, float]] = {}
-        if self._server.config.cloudwatch:
-            metrics = self._metrics = self._metrics or CloudWatch(sqs, self._clock)
-            try:
-                values = self._call(lambda: metrics.read(names))
-            except (OSError, ServerError) as error:
-                told = self._explain(error) if isinstance(error, OSError) else error
-                trouble = f"cannot read CloudWatch: {told}"
+        metrics = self._metrics = self._metrics or CloudWatch(sqs, self._clock)
+        try:
+            values = self._call(lambda: metrics.read(names))
+        except (OSError, ServerError) as error:
+            told = self._explain(error) if isinstance(error, OSError) else error
+            trouble = f"cannot read CloudWatch: {told}"
         for name in names:
             known = dict(values.get(name, {}))
             age = known.pop(AGE, None)
@@ -150,8 +149,6 @@ class SqsReader(Reader):
                 native={**queues[name].native, **known},
             )
         unread = frozenset(name for name in names if queues[name].head_ready_age is None)
-        if unread and not self._server.config.cloudwatch and not self._options.is_lasting:
-            trouble = f"{self._server}: {NO_AGES}"
         return reading._replace(queues=queues, trouble=trouble, unread_heads=unread)
 
 

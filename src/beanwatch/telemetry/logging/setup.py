@@ -53,6 +53,22 @@ def get_logger(channel: str = DEFAULT_CHANNEL, **context: Any) -> FilteringBound
     return cast("FilteringBoundLogger", structlog.get_logger(channel=channel, **context))
 
 
+def make_logger(output: LogOutput, format: str, **context: Any) -> FilteringBoundLogger:  # noqa: A002
+    """Return a logger that writes to `output`, whatever this process's structlog is set up to do.
+
+    For beanwatch inside of another program, which has its own logging.
+    """
+    logger = structlog.wrap_logger(
+        output,
+        processors=pick_processors(format),
+        wrapper_class=structlog.make_filtering_bound_logger("info"),
+        cache_logger_on_first_use=True,
+        channel=DEFAULT_CHANNEL,
+        **context,
+    )
+    return cast("FilteringBoundLogger", logger)
+
+
 def reopen() -> None:
     """Open the log file again, after logrotate has renamed it. Safe in a signal handler."""
     output = structlog.get_config()["logger_factory"]

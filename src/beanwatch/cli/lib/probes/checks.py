@@ -68,7 +68,7 @@ def pick_servers(settings: ProbeSettings, check: registry.RegisteredCheck) -> tu
     able = [
         server
         for server in settings.servers
-        if check.can_judge_queues(server.system) or check.judges_server(server.system)
+        if check.can_judge_queues(server) or check.judges_server(server)
     ]
     if len(able) == len(settings.servers) and not settings.has_chosen:
         return [], ""

@@ -2,7 +2,7 @@
 
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 
 from beanwatch.cli.lib.probes.finding import PROBE_TIMEOUT, Finding, ProbeSettings, report_off
@@ -73,9 +73,7 @@ def _send_test_metric(address: str, path: str, value: int) -> Finding:
     return Finding("graphite carbon", "ok", f"{address}: received a test metric")
 
 
-def probe_freshness(
-    settings: ProbeSettings, *, now: Callable[[], float] = time.time
-) -> Iterator[Finding]:
+def probe_freshness(settings: ProbeSettings) -> Iterator[Finding]:
     """Test that the collector is running, by the age of its newest point for each server.
 
     Also test that Graphite's step fits the collector's intervals.
@@ -91,8 +89,9 @@ def probe_freshness(
         except GraphiteError:
             yield Finding(part, "unused", "skipped: the render API does not work (see above)")
             continue
-        newest = max((at for series in found for _, at in series.points), default=0)
-        if not newest:
+        # By Graphite's clock, as that of this host may be wrong.
+        ages = [series.end - at for series in found for _, at in series.points[-1:]]
+        if not ages:
             yield Finding(
                 part,
                 "failed",
@@ -100,15 +99,15 @@ def probe_freshness(
                 "start the collector: systemctl start beanwatch-collect, or: beanwatch collect; if "
                 "it is running, check that its --prefix and --graphite are the same as here",
             )
-        elif now() - newest > MAX_AGE:
+        elif min(ages) > MAX_AGE:
             yield Finding(
                 part,
                 "failed",
-                f"{path}: the newest point is {now() - newest:.0f} s old",
+                f"{path}: the newest point is {min(ages)} s old",
                 "check that the collector is running: journalctl -u beanwatch-collect",
             )
         else:
-            yield Finding(part, "ok", f"the newest point is {max(0, now() - newest):.0f} s old")
+            yield Finding(part, "ok", f"the newest point is {min(ages)} s old")
     nodes = [server.node for server in settings.servers]
     with suppress(GraphiteError):  # a render API that does not work is in another finding
         for problem in find_step_problems(settings.url, settings.prefix, nodes, settings.collect):

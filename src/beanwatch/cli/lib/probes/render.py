@@ -17,6 +17,7 @@ class Series(NamedTuple):
     name: str
     points: list[tuple[float, int]]
     step: int = 0  # seconds between two points of the archive, also without a value; 0: unknown
+    end: int = 0  # the last step of the reply: the present by Graphite's clock; 0: unknown
 
 
 def parse_render(body: bytes) -> list[Series]:
@@ -39,6 +40,7 @@ def parse_render(body: bytes) -> list[Series]:
                 int(series["datapoints"][1][1]) - int(series["datapoints"][0][1])
                 if len(series["datapoints"]) > 1
                 else 0,
+                int(series["datapoints"][-1][1]) if series["datapoints"] else 0,
             )
             for series in answer
         ]

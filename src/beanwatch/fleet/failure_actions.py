@@ -1,0 +1,168 @@
+"""Retry or delete failed runs that the workers recorded, whether their jobs still exist or not."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
+from typing import NamedTuple
+
+from beanwatch.fleet.job_story import JobServer
+from beanwatch.fleet.queue_actions import open_actions
+from beanwatch.net.redis_url import Execute, RedisError
+from beanwatch.queues.base import Actions, Job, ServerError
+from beanwatch.store.failures import Failure, read_detail, remove_failures
+
+
+class FailedJob(NamedTuple):
+    """A job with its failed runs, the newest first."""
+
+    runs: Sequence[Failure]
+
+    @property
+    def last(self) -> Failure:
+        """The newest failed run, by which the job is retried."""
+        return self.runs[0]
+
+    @property
+    def ids(self) -> list[str]:
+        """The ids of the recorded runs."""
+        return [one.id for one in self.runs]
+
+
+class JobResult(NamedTuple):
+    """The result of an action on a failed job. `has_changed` is false if nothing was done."""
+
+    job: FailedJob
+    text: str
+    has_changed: bool = False
+
+
+def group_by_job(failures: Iterable[Failure]) -> list[FailedJob]:
+    """Group failed runs by their jobs; the order stays. A job that failed often is retried once."""
+    jobs: dict[tuple[str, str, str], list[Failure]] = {}
+    for one in failures:
+        key = (one.uuid, one.queue, "") if one.uuid else (one.server, one.queue, one.job_id)
+        jobs.setdefault(key, []).append(one)
+    return [FailedJob(runs) for runs in jobs.values()]
+
+
+class FailureActions:
+    """Acts on failed jobs, on the servers in `places`.
+
+    A job that is still buried is kicked. One that is gone, because it was deleted or its server was
+    restarted without a binlog, is put again with the recorded body. `timeout` (seconds) limits each
+    wait for a server. Close it after use.
+    """
+
+    def __init__(self, execute: Execute, places: Sequence[JobServer], timeout: float) -> None:
+        self._execute, self._places, self._timeout = execute, places, timeout
+        self._open: dict[str, Actions] = {}  # by the node of the server
+
+    def close(self) -> None:
+        """Close the connections."""
+        for actions in self._open.values():
+            actions.close()
+
+    def retry(self, jobs: Iterable[FailedJob]) -> Iterator[JobResult]:
+        """Retry each job, and yield what was done.
+
+        The records of a job's failed runs are removed once it is ready again. If this is
+        interrupted before, they stay: the job may be retried twice, and is never lost.
+        """
+        for job in jobs:
+            yield self._attempt(job, self._retry_one)
+
+    def delete(self, jobs: Iterable[FailedJob]) -> Iterator[JobResult]:
+        """Delete each job if it is still buried, and the records of its failed runs."""
+        for job in jobs:
+            yield self._attempt(job, self._delete_one)
+
+    def _attempt(self, job: FailedJob, act: Callable[[FailedJob], JobResult]) -> JobResult:
+        try:
+            return act(job)
+        except (ServerError, RedisError) as error:
+            return JobResult(job, str(error))
+
+    def _retry_one(self, job: FailedJob) -> JobResult:
+        run = job.last
+        place = self._find_place(run)
+        if place is None:
+            where = run.address or run.server
+            return JobResult(job, f"its server {where} is not one of the given servers")
+        actions = self._actions(place)
+        there = self._find_job(actions, place, run)
+        if there is not None and there.state == "buried":
+            if not sum(actions.kick_jobs(run.queue, [run.job_id])):
+                return JobResult(job, "another person or worker has taken it meanwhile")
+            return self._forget(job, "kicked")
+        if there is not None:
+            return JobResult(job, f"it is {there.state} already")
+        detail = read_detail(self._execute, run.id)
+        if detail is None:
+            return JobResult(job, "its record is gone: it was retried or deleted meanwhile")
+        if not run.has_whole_body:
+            size = f" of {run.body_size} bytes" if run.body_size > 0 else ""
+            return JobResult(job, f"it is gone, and its body{size} was not kept whole")
+        number = actions.put(run.queue, detail.body, run.priority, run.ttr)
+        return self._forget(job, f"put again as job {number}")
+
+    def _delete_one(self, job: FailedJob) -> JobResult:
+        run, text = job.last, "deleted from the list"
+        place = self._find_place(run)
+        if place is not None:
+            actions = self._actions(place)
+            there = self._find_job(actions, place, run)
+            if there is not None and there.state == "buried":
+                sum(actions.delete_jobs(run.queue, [run.job_id]))
+                text = "deleted"
+        return self._forget(job, text)
+
+    def _forget(self, job: FailedJob, text: str) -> JobResult:
+        remove_failures(self._execute, job.ids)
+        return JobResult(job, text, has_changed=True)
+
+    def _find_place(self, run: Failure) -> JobServer | None:
+        """Return the server of a failed run: the same process, or else the same address.
+
+        None if it is not one of the given ones. Raises ServerError if it may be one that failed.
+        """
+        able = [one for one in self._places if not one.trouble]
+        for place in able:
+            if place.instance == run.server:
+                return place
+        for place in able:
+            if run.address in (str(place.server), place.server.node):
+                return place
+        if len(self._places) == 1 and able:
+            return able[0]
+        trouble = next((one.trouble for one in self._places if one.trouble), "")
+        if trouble:
+            raise ServerError(trouble)
+        return None
+
+    def _find_job(self, actions: Actions, place: JobServer, run: Failure) -> Job | None:
+        """Return the job if the server still has it; another job may have its number by now."""
+        found = actions.find([run.job_id])
+        if not found or found[0].queue != run.queue:
+            return None
+        if place.instance == run.server:
+            return found[0]
+        detail = read_detail(self._execute, run.id)
+        is_same = detail is not None and actions.body(run.job_id) == detail.body
+        return found[0] if is_same else None
+
+    def _actions(self, place: JobServer) -> Actions:
+        node = place.server.node
+        if node not in self._open:
+            self._open[node] = open_actions(place.server, self._timeout)
+        return self._open[node]
+
+
+def act_on_failures(
+    execute: Execute,
+    places: Sequence[JobServer],
+    action: str,
+    jobs: Sequence[FailedJob],
+    timeout: float,
+) -> Iterator[JobResult]:
+    """Retry (`retry`) or delete (`delete`) failed jobs, one after another."""
+    with closing(FailureActions(execute, places, timeout)) as actions:
+        yield from actions.retry(jobs) if action == "retry" else actions.delete(jobs)

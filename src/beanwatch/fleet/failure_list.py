@@ -1,0 +1,107 @@
+"""Choose recorded failed runs by what a person asks for, and group those that are alike."""
+
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from beanwatch.globs import fits
+from beanwatch.store.failures import Failure
+
+MAX_REASON = 200  # characters of a reason that count when failures are grouped
+
+
+class FailureChoice(NamedTuple):
+    """Conditions on failed runs; an empty one holds for all.
+
+    `job` and `reason` are parts of texts, or globs. `within` is the time since the failure in
+    seconds. `id` is that of one failed run, `trace` the hash of a traceback.
+    """
+
+    queue: str = ""
+    job: str = ""
+    reason: str = ""
+    worker: str = ""
+    outcome: str = ""
+    trace: str = ""
+    id: str = ""
+    within: float | None = None
+
+    def matches(self, one: Failure, now: float) -> bool:
+        """Return True if a failed run meets all conditions. `now`: seconds since the epoch."""
+        return (
+            self.id in ("", one.id)
+            and self.queue in ("", one.queue)
+            and self.worker in ("", one.worker)
+            and self.outcome in ("", one.outcome)
+            and self.trace in ("", one.traceback_hash)
+            and (self.within is None or one.failed_at >= now - self.within)
+            and fits(one.job, self.job)
+            and fits(one.reason, self.reason)
+        )
+
+    def choose(self, failures: Iterable[Failure], now: float) -> list[Failure]:
+        """Return the failed runs that meet all conditions, in their order."""
+        return [one for one in failures if self.matches(one, now)]
+
+
+class FailureGroup(NamedTuple):
+    """Failed runs of one kind of job in one queue, with the same reason but for its numbers.
+
+    `reason` is that of the newest one, `reason_glob` matches all. `last` is the id of the newest
+    run. Times are in seconds since the epoch.
+    """
+
+    queue: str
+    job: str
+    reason: str
+    reason_glob: str
+    failed: int
+    last: str
+    last_at: float
+    first_at: float
+    outcomes: dict[str, int]
+
+    def tree(self) -> dict[str, Any]:
+        """Return the fields as objects that JSON can hold."""
+        return self._asdict()
+
+
+def group_failures(failures: Iterable[Failure]) -> list[FailureGroup]:
+    """Group failed runs, the newest first, by queue, job and reason; the largest group first."""
+    groups: dict[tuple[str, str, str], list[Failure]] = {}
+    for one in failures:
+        groups.setdefault((one.queue, one.job, generalize(one.reason)), []).append(one)
+    found = [_make_group(reason_glob, runs) for (_, _, reason_glob), runs in groups.items()]
+    return sorted(found, key=lambda group: (-group.failed, -group.last_at))
+
+
+def _make_group(reason_glob: str, runs: Sequence[Failure]) -> FailureGroup:
+    last, outcomes = runs[0], dict.fromkeys((one.outcome for one in runs), 0)
+    for one in runs:
+        outcomes[one.outcome] += 1
+    return FailureGroup(
+        last.queue,
+        last.job,
+        last.reason,
+        reason_glob,
+        len(runs),
+        last.id,
+        last.failed_at,
+        runs[-1].failed_at,
+        outcomes,
+    )
+
+
+@lru_cache(maxsize=10_000)
+def generalize(reason: str) -> str:
+    """Return a glob that matches a reason with any numbers: they differ from run to run."""
+    parts: list[str] = []
+    for char in reason[:MAX_REASON]:
+        if char.isdigit():
+            if parts[-1:] != ["*"]:
+                parts.append("*")
+        else:
+            parts.append(f"[{char}]" if char in "*?[" else char)
+    if len(reason) > MAX_REASON and parts[-1:] != ["*"]:
+        parts.append("*")
+    return "".join(parts)

@@ -1,0 +1,49 @@
+"""A failed run: its reason, its traceback, the body of its job, and its other attempts."""
+
+from functools import partial
+from typing import Any
+
+from beanwatch.fleet.failure_list import generalize
+from beanwatch.store.failures import FailureDetail, read_detail
+from beanwatch.web.look_ups import LookUp
+from beanwatch.web.sources import Sources
+from beanwatch.web.view import NotFoundError, Page, View
+
+MAX_SHOWN_BODY = 16_384  # bytes
+
+
+def data(view: View) -> dict[str, Any]:
+    """Return the data of the page. Query: id. Raises NotFoundError."""
+    now, ident = view.now, view.text("id")
+    found = next((one for one in now.failures.value if one.id == ident), None)
+    if found is None:
+        raise NotFoundError("this failed run is not recorded any more")
+    same_job = [
+        one._asdict()
+        for one in now.failures.value
+        if one.id != ident
+        and (one.server, one.job_id, one.queue) == (found.server, found.job_id, found.queue)
+    ]
+    detail: FailureDetail | None = view.found.value
+    return {
+        "at": now.at,
+        "failure": found._asdict(),
+        "reason_glob": generalize(found.reason),
+        "body": detail and detail.body[:MAX_SHOWN_BODY].decode("utf-8", "backslashreplace"),
+        "traceback": detail and detail.traceback,
+        "detail_error": view.found.error,
+        "other_attempts": same_job[:50],
+    }
+
+
+def look_up(view: View, sources: Sources) -> LookUp | None:
+    """Return how to read the body and the traceback."""
+    ident = view.text("id")
+    return LookUp(("failure", ident), partial(_read, sources, ident)) if ident else None
+
+
+def _read(sources: Sources, ident: str) -> FailureDetail | None:
+    return sources.query(lambda execute: read_detail(execute, ident))
+
+
+PAGE = Page("/failure", "failure.html", data, look_up, group="/failures")

@@ -1,0 +1,108 @@
+"""Overview: is all well? If not, what is wrong first, and what to do."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from beanwatch.fleet.failure_list import group_failures
+from beanwatch.fleet.overview import QueueRow
+from beanwatch.outcomes import OUTCOMES
+from beanwatch.web.problems import Problem, find_problems
+from beanwatch.web.snapshot import FLEET, OUTCOME_MINUTES, Snapshot, add_known
+from beanwatch.web.view import Page, View
+from beanwatch.words import count
+
+MAX_PROBLEMS = 25
+MAX_QUEUES = 10
+MAX_REASONS = 5
+BUSY = ("busy", "hung")
+_FAILED = frozenset(outcome.name for outcome in OUTCOMES if outcome.is_failure)
+
+
+def data(view: View) -> dict[str, Any]:
+    """Return the data of the page."""
+    now = view.now
+    every = find_problems(now)
+    problems = [one.tree() for one in every[:MAX_PROBLEMS]]
+    rows = [row for row in now.queues if row.server not in now.stale_servers]
+    workers = [one for one in now.worker_views if one["health"] != "ended"]
+    totals = {
+        "queues": len(now.queues),
+        "servers": len(now.server_rows),
+        "ready": add_known(row.ready for row in rows),
+        "reserved": add_known(row.reserved for row in rows),
+        "buried": add_known(row.buried for row in rows),
+        "put_rate": add_known(row.put_rate for row in rows),
+        "delete_rate": add_known(row.delete_rate for row in rows),
+        "oldest_wait": max((row.age for row in rows if row.ready and row.age), default=None),
+        "workers": len(workers),
+        "busy_workers": sum(one["health"] in BUSY for one in workers),
+        **_drained(rows),
+    }
+    hour = list(now.outcomes.value.values())
+    runs = sum(sum(counts.values()) for counts in hour)
+    failed = sum(runs for counts in hour for name, runs in counts.items() if name in _FAILED)
+    return {
+        "at": now.at,
+        "verdict": verdict(now, every, totals),
+        "problems": problems,
+        "more_problems": max(0, len(every) - MAX_PROBLEMS),
+        "totals": totals,
+        "runs_last_hour": None if now.redis_is_off else runs,
+        "failed_last_hour": None if now.redis_is_off else failed,
+        "history": {
+            name: now.points(FLEET, name) for name in ("ready", "put_rate", "delete_rate", "age")
+        },
+        "busiest_queues": [
+            {**row.tree(), "history": now.points((row.server, row.queue), "ready")}
+            for row in sorted(rows, key=lambda row: (-(row.ready or 0), row.queue))[:MAX_QUEUES]
+        ],
+        "busy": [one for one in workers if one["jobs"]][:MAX_QUEUES],
+        "failures": [
+            group.tree()
+            for group in group_failures(
+                one for one in now.failures.value if one.failed_at > now.at - OUTCOME_MINUTES * 60
+            )[:MAX_REASONS]
+        ],
+        "redis_is_off": now.redis_is_off,
+        "checked_at": now.checks.read_at,
+    }
+
+
+def _drained(rows: list[QueueRow]) -> dict[str, Any]:
+    """Return in how many seconds all queues are empty; `growing` counts those that never will."""
+    waiting = [row for row in rows if row.ready]
+    drains = [row.drain for row in waiting if row.drain is not None]
+    growing = [row for row in waiting if row.drain is None and row.put_rate is not None]
+    seconds = max(drains, default=0.0) if len(drains) == len(waiting) else None
+    return {"drained_in": seconds, "growing": len(growing)}
+
+
+def verdict(now: Snapshot, problems: Sequence[Problem], totals: dict[str, Any]) -> dict[str, Any]:
+    """Return the first sentence of the page: its severity, the text, and what to do."""
+    if not any(part.tried_at for part in now.servers.values()):
+        return {
+            "severity": "unknown",
+            "text": "Reading the servers for the first time.",
+            "look": "",
+            "do": "",
+        }
+    if not problems:
+        parts = [count(totals["queues"], "queue")]
+        parts.append(f"{count(totals['workers'], 'worker')}, {totals['busy_workers']} busy")
+        return {"severity": "ok", "text": "All is well.", "look": "", "do": "", "facts": parts}
+    first = problems[0].tree()
+    counts = [
+        f"{n} {word}"
+        for word in ("critical", "unknown", "warning")
+        if (n := sum(one.severity == word for one in problems))
+    ]
+    return {
+        "severity": first["severity"],
+        "text": first["text"],
+        "look": first["look"],
+        "do": first["remedy"],
+        "facts": counts,
+    }
+
+
+PAGE = Page("/", "overview.html", data, group="/")

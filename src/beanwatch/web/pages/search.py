@@ -1,0 +1,46 @@
+"""Search: queues and workers by a part of the name, jobs by id."""
+
+import re
+from functools import partial
+from typing import Any
+
+from beanwatch.globs import fits
+from beanwatch.web.look_ups import LookUp
+from beanwatch.web.pages.job import find_story
+from beanwatch.web.sources import Sources
+from beanwatch.web.view import Page, View
+
+MAX_HITS = 50  # of each kind
+_JOB_ID = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
+
+
+def data(view: View) -> dict[str, Any]:
+    """Return the data of the page. Query: q."""
+    now, wanted = view.now, view.text("q").strip()
+    queues = [row for row in now.queues if wanted and fits(row.queue, wanted)]
+    workers = [one.id for one in now.workers.value if wanted and fits(one.id, wanted)]
+    stories = view.found.value[0] if view.found.value else []
+    return {
+        "at": now.at,
+        "q": wanted,
+        "queues": [(row.server, row.queue) for row in queues[:MAX_HITS]],
+        "workers": workers[:MAX_HITS],
+        "jobs": [{"id": one["id"] or wanted, "job": one["job"] or _name(one)} for one in stories],
+        "more": max(0, len(queues) - MAX_HITS) + max(0, len(workers) - MAX_HITS),
+        "error": view.found.error,
+    }
+
+
+def _name(story: dict[str, Any]) -> str:
+    return str(story["runs"][-1]["job"]) if story["runs"] else ""
+
+
+def look_up(view: View, sources: Sources) -> LookUp | None:
+    """Return how to look for a job, if the text can be the id of one."""
+    wanted = view.text("q").strip()
+    if sources.redis is None or not _JOB_ID.fullmatch(wanted):
+        return None
+    return LookUp(("job", wanted), partial(find_story, sources, wanted))
+
+
+PAGE = Page("/search", "search.html", data, look_up)

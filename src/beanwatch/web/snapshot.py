@@ -1,0 +1,277 @@
+"""The state of everything at one moment, which all pages show, and the one reader that makes it."""
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property, partial
+from typing import Any, NamedTuple
+
+from beanwatch.checks.lib.output import PluginResult
+from beanwatch.checks.lib.passive import PassiveRound
+from beanwatch.checks.lib.services import Service, list_own, plan_services
+from beanwatch.collectors.poll.fleet_totals import FleetTotals
+from beanwatch.collectors.poll.observer import Observer
+from beanwatch.config import Config
+from beanwatch.fleet.overview import QueueRow, ServerRow, queue_row, server_row
+from beanwatch.net.redis_url import Command, RedisError, RedisUrl, open_redis
+from beanwatch.queues.base import ServerError
+from beanwatch.queues.selection import Selection
+from beanwatch.queues.servers import Server
+from beanwatch.store.failures import Failure, FailureReader
+from beanwatch.store.heartbeats import Worker, read_workers
+from beanwatch.store.outcome_counts import JobKind, read_outcomes
+from beanwatch.web.history import History
+from beanwatch.web.parts import Part, PartReader
+from beanwatch.web.worker_view import worker_view
+
+INTERVAL = 2.0  # seconds between two readings of a server or of the workers
+CHECKS_INTERVAL = 15.0  # seconds between two runs of all checks
+OUTCOMES_INTERVAL = 10.0  # seconds
+OUTCOME_MINUTES = 60
+FLEET = ("", "")  # the key of the sums over all queues in the history
+
+
+class ServerData(NamedTuple):
+    """The result of one reading of a server."""
+
+    row: ServerRow
+    queues: Sequence[QueueRow] = ()
+    instance: str = ""
+
+
+class CheckResult(NamedTuple):
+    """A service, and what its check would say now."""
+
+    service: Service
+    result: PluginResult
+
+
+class Parts(NamedTuple):
+    """The last value of each part: the servers by name, and what Redis and the checks say."""
+
+    servers: Mapping[str, Part[ServerData]]
+    workers: Part[Sequence[Worker]]
+    failures: Part[Sequence[Failure]]
+    outcomes: Part[Mapping[JobKind, Counter[str]]]
+    checks: Part[Sequence[CheckResult]]
+
+
+class Snapshot:
+    """All parts at one moment. `at` is in seconds since the epoch, `number` counts the snapshots.
+
+    `redis_is_off` is true if no Redis is configured: then there are no workers and no failures.
+    `timeout` is that of each reading in seconds.
+    """
+
+    def __init__(
+        self,
+        at: float,
+        number: int,
+        parts: Parts,
+        history: History,
+        *,
+        timeout: float,
+        redis_is_off: bool = False,
+    ) -> None:
+        self.at, self.number, self.history = at, number, history
+        self.servers, self.workers, self.failures, self.outcomes, self.checks = parts
+        self.redis_is_off = redis_is_off
+        self._patience = 3 * INTERVAL + 2 * timeout
+
+    def trouble(self, part: Part[Any]) -> str:
+        """Return why the value of a part is not of now; "" if it is."""
+        return part.trouble(self.at, self._patience)
+
+    @cached_property
+    def server_rows(self) -> list[ServerRow]:
+        """The servers; one that does not answer has its last numbers, `up` False, and why."""
+        rows = []
+        for part in self.servers.values():
+            trouble = self.trouble(part)
+            row = part.value.row
+            rows.append(row._replace(up=False, trouble=trouble) if trouble else row)
+        return rows
+
+    @cached_property
+    def queues(self) -> list[QueueRow]:
+        """The queues of all servers, with the last numbers of servers that do not answer."""
+        return [row for part in self.servers.values() for row in part.value.queues]
+
+    @cached_property
+    def worker_views(self) -> list[dict[str, Any]]:
+        """The workers as the pages show them; do not change them."""
+        return [worker_view(one, self.workers.read_at) for one in self.workers.value]
+
+    @cached_property
+    def stale_servers(self) -> dict[str, float]:
+        """The servers whose numbers are old: when they were read, by name."""
+        return {node: part.read_at for node, part in self.servers.items() if self.trouble(part)}
+
+    def points(self, key: tuple[str, str], measure: str) -> list[float | None]:
+        """Return the last hour of a measure of a queue, or of FLEET."""
+        return self.history.points(key, measure, self.at)
+
+
+class SnapshotReader:
+    """Reads servers and Redis, each in a thread of its own, so that one that hangs delays no other.
+
+    `timeout` (seconds) limits each reading. `find_present` returns the configuration without the
+    parts that do not exist. `report` gets a text for each fault of beanwatch itself.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        servers: Sequence[Server],
+        redis: RedisUrl | None,
+        *,
+        timeout: float = 5.0,
+        find_present: Callable[[Config], Config] = lambda config: config,
+        report: Callable[[str], object] = lambda _: None,
+    ) -> None:
+        self.config, self.servers, self.redis, self.timeout = config, servers, redis, timeout
+        self.history = History()
+        self._find_present, self._number = find_present, 0
+        self._stop = threading.Event()
+        self._totals = FleetTotals(servers, report)
+        self._failures = FailureReader()
+        self._client = open_redis(redis, timeout) if redis else None
+        selection = Selection(config.collect.include, config.collect.exclude)
+        self._servers: dict[str, PartReader[ServerData]] = {}
+        for server in servers:
+            observer = Observer(
+                server, selection=selection, timeout=timeout, find_runs=self._totals.queue_runs
+            )
+            row = ServerRow(server.node, str(server), server.system.name, up=False)
+            read = partial(self._read_server, observer)
+            self._servers[server.node] = PartReader(
+                server.node, INTERVAL, read, ServerData(row), report, close=observer.close
+            )
+        self._workers: PartReader[Sequence[Worker]] = PartReader(
+            "workers", INTERVAL, self._read_workers, (), report
+        )
+        self._failed: PartReader[Sequence[Failure]] = PartReader(
+            "failures", INTERVAL, self._read_failures, (), report
+        )
+        self._outcomes: PartReader[Mapping[JobKind, Counter[str]]] = PartReader(
+            "outcomes", OUTCOMES_INTERVAL, self._read_outcomes, {}, report
+        )
+        self._checks: PartReader[Sequence[CheckResult]] = PartReader(
+            "checks", CHECKS_INTERVAL, self._run_checks, (), report
+        )
+
+    @property
+    def parts(self) -> list[PartReader[Any]]:
+        """The readers of all parts that are on."""
+        of_redis: list[PartReader[Any]] = [self._workers, self._failed, self._outcomes]
+        if self._client is None:
+            of_redis = []
+        return [*self._servers.values(), *of_redis, self._checks]
+
+    def start(self) -> None:
+        """Start to read."""
+        for part in self.parts:
+            part.start(self._stop)
+
+    def read_once(self) -> None:
+        """Read every part once, one after another, in this thread."""
+        for part in self.parts:
+            part.read_once()
+
+    def close(self) -> None:
+        """Stop reading. A thread that waits for a server ends by itself."""
+        self._stop.set()
+        for part in self.parts:
+            part.close()
+        if self._client is not None:
+            self._client.close()
+
+    def snapshot(self) -> Snapshot:
+        """Return the present values of all parts, and add them to the history. Waits for nothing.
+
+        Call it from one thread, at regular intervals.
+        """
+        self._number += 1
+        snapshot = Snapshot(
+            time.time(),
+            self._number,
+            Parts(
+                {node: one.part for node, one in self._servers.items()},
+                self._workers.part,
+                self._failed.part,
+                self._outcomes.part,
+                self._checks.part,
+            ),
+            self.history,
+            timeout=self.timeout,
+            redis_is_off=self.redis is None,
+        )
+        self._remember(snapshot)
+        return snapshot
+
+    def _remember(self, now: Snapshot) -> None:
+        rows = [
+            row
+            for part in now.servers.values()
+            if not now.trouble(part)
+            for row in part.value.queues
+        ]
+        for row in rows:
+            self.history.add(
+                (row.server, row.queue),
+                now.at,
+                ready=row.ready,
+                put_rate=row.put_rate,
+                delete_rate=row.delete_rate,
+                age=row.age if row.ready else 0.0,
+            )
+        self.history.add(
+            FLEET,
+            now.at,
+            ready=add_known(row.ready for row in rows),
+            put_rate=add_known(row.put_rate for row in rows),
+            delete_rate=add_known(row.delete_rate for row in rows),
+            age=max((row.age for row in rows if row.ready and row.age), default=0.0),
+        )
+
+    def _read_server(self, observer: Observer) -> ServerData:
+        seen = observer.observe(problems=True)
+        if seen.state is None:
+            raise ServerError(seen.trouble)
+        server = observer.server
+        rows = [queue_row(server.node, queue) for queue in (seen.queues or {}).values()]
+        return ServerData(server_row(server, seen), rows, seen.state.instance or "")
+
+    def _read_workers(self) -> Sequence[Worker]:
+        workers = read_workers(self._execute, with_ended=True)
+        self._totals.update([worker for worker in workers if not worker.has_left])
+        return workers
+
+    def _read_failures(self) -> Sequence[Failure]:
+        return self._failures.read(self._execute)
+
+    def _read_outcomes(self) -> Mapping[JobKind, Counter[str]]:
+        return read_outcomes(self._execute, OUTCOME_MINUTES)
+
+    def _execute(self, commands: Sequence[Command]) -> list[Any]:
+        if self._client is None:
+            raise RedisError("Redis is off, because redis.url is empty")
+        return self._client.execute(commands)
+
+    def _run_checks(self) -> Sequence[CheckResult]:
+        present = self._find_present(self.config)
+        now = PassiveRound(present, self.servers, self.timeout, program="web")
+        now.read()
+        services = plan_services(present, self.servers)
+        found = [
+            CheckResult(one.service, one.result) for one in now.judge(services, list_own(services))
+        ]
+        now.save()
+        return found
+
+
+def add_known(values: Any) -> float | None:
+    """Return the sum of the known values; None if there is none."""
+    known = [value for value in values if value is not None]
+    return float(sum(known)) if known else None

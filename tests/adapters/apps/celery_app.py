@@ -1,0 +1,56 @@
+"""A Celery application. As a program it puts jobs: `[function, arguments, options]` per line."""
+
+import json
+import os
+import sys
+
+import tasks
+from celery import Celery
+from celery.exceptions import Ignore, Reject
+
+from beanwatch.worker.adapters.celery import watch
+
+app = Celery("shop", broker=os.environ["BROKER_URL"])
+app.conf.update(
+    task_default_queue="mail",
+    worker_prefetch_multiplier=1,
+    broker_connection_retry_on_startup=True,
+    broker_transport_options={"visibility_timeout": 3600},
+)
+watch(app)
+
+for name in ("quick", "fail", "busy", "hang", "hold_lock", "die"):
+    app.task(name=name)(getattr(tasks, name))
+app.task(name="late", acks_late=True, reject_on_worker_lost=True)(tasks.busy)
+
+
+@app.task(name="again", bind=True, max_retries=1)
+def again(self) -> None:
+    self.retry(exc=RuntimeError("the printer is busy"), countdown=0.1)
+
+
+@app.task(name="ignore")
+def ignore() -> None:
+    raise Ignore
+
+
+@app.task(name="reject")
+def reject() -> None:
+    raise Reject("no such printer", requeue=False)
+
+
+@app.task(name="leave")
+def leave() -> None:
+    sys.exit(3)
+
+
+if __name__ == "__main__":
+    for line in sys.stdin:
+        function, arguments, options = json.loads(line)
+        if function == "revoke":
+            app.control.revoke(*arguments, **options)
+            print(json.dumps(None), flush=True)
+        elif function == "unknown":
+            print(json.dumps(app.send_task(*arguments).id), flush=True)
+        else:
+            print(json.dumps(app.tasks[function].apply_async(arguments, **options).id), flush=True)

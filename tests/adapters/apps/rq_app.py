@@ -1,0 +1,29 @@
+"""Puts RQ jobs: reads `[function, arguments, options]` per line, and answers with the job's id."""
+
+import json
+import os
+import sys
+
+import redis
+import rq
+
+from beanwatch.worker.adapters.rq import SimpleWorker, Worker
+
+queue = rq.Queue("mail", connection=redis.Redis.from_url(os.environ["BROKER_URL"]))
+
+
+class NamedWorker(Worker):
+    monitor_name = os.environ["WORKER_NAME"]
+
+
+class NamedSimpleWorker(SimpleWorker):
+    monitor_name = os.environ["WORKER_NAME"]
+
+
+if __name__ == "__main__":
+    for line in sys.stdin:
+        function, arguments, options = json.loads(line)
+        if "retry" in options:
+            options["retry"] = rq.Retry(**options["retry"])
+        job = queue.enqueue(f"tasks.{function}", args=arguments, **options)
+        print(json.dumps(job.id), flush=True)

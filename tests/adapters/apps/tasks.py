@@ -1,0 +1,40 @@
+"""What the jobs of all frameworks do. `path` names a file: the job ends once it exists."""
+
+import ctypes
+import os
+import time
+
+
+def quick(number: int = 0) -> int:
+    return number
+
+
+def fail() -> None:
+    raise RuntimeError("the printer is on fire")
+
+
+def busy(path: str) -> None:
+    while not os.path.exists(path):
+        time.sleep(0.02)
+
+
+def hang(path: str) -> None:
+    """Ignore what a time limit raises."""
+    while not os.path.exists(path):
+        try:
+            time.sleep(0.02)
+        except BaseException:
+            continue
+
+
+def hold_lock(path: str) -> None:
+    """Hang in C code that does not release the interpreter lock, as a bad extension does."""
+    if os.path.exists(path):  # its worker was killed, and the broker gives it to the next one
+        return
+    mutex = ctypes.create_string_buffer(64)
+    for _ in range(2):
+        ctypes.PyDLL(None).pthread_mutex_lock(mutex)
+
+
+def die() -> None:
+    os.kill(os.getpid(), 9)

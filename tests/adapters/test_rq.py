@@ -1,0 +1,121 @@
+"""RQ 2.0 and the newest RQ: what beanwatch says of their jobs, and which commands they obey."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from tests.adapters.brokers import Brokers
+from tests.adapters.kinds import rq
+from tests.adapters.situations import Stage
+from tests.adapters.workers import ForeignWorker, Records
+from tests.real import wait_until
+
+PATIENCE = 120.0  # seconds, on a machine that is busy with other tests
+VERSIONS = ("2", "3")
+
+
+@pytest.fixture(scope="module")
+def workers(brokers: Brokers) -> Iterator[dict[str, ForeignWorker]]:
+    """A forking and a simple worker of each version, started together."""
+    kinds = [rq(version, way) for version in VERSIONS for way in ("fork", "simple")]
+    with ExitStack() as stack:
+        yield {kind.name: stack.enter_context(brokers.make_worker(kind)) for kind in kinds}
+
+
+@pytest.fixture(params=[f"rq{version}-{way}" for version in VERSIONS for way in ("fork", "simple")])
+def worker(
+    request: pytest.FixtureRequest, workers: dict[str, ForeignWorker], brokers: Brokers
+) -> ForeignWorker:
+    found = workers[request.param]
+    Stage(found, Records(brokers.own.url), brokers.own.url).become_idle()
+    return found
+
+
+def test_each_run_is_reported_with_the_id_and_the_outcome_that_rq_gives_it(
+    worker: ForeignWorker,
+) -> None:
+    done, failed = worker.put("quick", 7), worker.put("fail")
+    again = worker.put("fail", retry={"max": 1})
+    late = worker.put("busy", str(worker.file()), job_timeout=1)
+    wait_until(lambda: worker.ends(late) and len(worker.ends(again)) == 2, PATIENCE)
+    fire = "RuntimeError: the printer is on fire"
+    assert worker.ends(done) == ["ok"]
+    assert worker.ends(failed) == [f"buried: {fire}"]
+    assert worker.ends(again) == [f"retry: {fire}", f"buried: {fire}"]
+    (end,) = worker.ends(late)
+    assert end.startswith("timeout: JobTimeoutException")
+    (run,) = [run for run in worker.runs() if run["job_id"] == failed]
+    assert (run["job"], run["queue"], run["kind"]) == ("tasks.fail", "mail", "rq")
+    assert "in fail\n" in run["traceback"]
+    assert failed in worker.beanwatch("job", failed)
+
+
+def test_a_running_job_is_shown_with_its_line(worker: ForeignWorker, brokers: Brokers) -> None:
+    end = worker.file()
+    job = worker.put("busy", str(end), job_timeout=600)
+    records = Records(brokers.own.url)
+
+    def line() -> str:
+        (found,) = records.read(worker.kind.name)
+        assert found.heartbeat is not None
+        return "".join(one.where for one in found.heartbeat.jobs if one.id == job)
+
+    wait_until(lambda: line().endswith(" busy"), PATIENCE)
+    shown = worker.beanwatch("workers", "list")
+    end.touch()
+    assert "tasks.busy" in shown
+    wait_until(lambda: worker.ends(job) == ["ok"], PATIENCE)
+
+
+def test_commands_are_obeyed_or_refused_at_once(worker: ForeignWorker, brokers: Brokers) -> None:
+    identity = f"*.{worker.kind.name}-*"
+    assert "cannot restart" in worker.beanwatch("workers", "restart", identity)
+    assert "takes no jobs" in worker.beanwatch("workers", "wait", identity)
+    stage = Stage(worker, Records(brokers.own.url), brokers.own.url)
+    wait_until(lambda: stage.health() == "waiting", PATIENCE)
+    job = worker.put("quick")
+    assert "busy" not in worker.beanwatch("workers", "dump", identity)
+    assert worker.ends(job) == []
+    worker.beanwatch("workers", "resume", identity)
+    wait_until(lambda: worker.ends(job) == ["ok"], PATIENCE)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_killed_work_horse_is_told_with_its_job(
+    workers: dict[str, ForeignWorker], version: str
+) -> None:
+    worker = workers[f"rq{version}-fork"]
+    reason = "Work-horse terminated unexpectedly; waitpid returned 9 (signal 9)"
+    killed = worker.put("die")
+    wait_until(lambda: worker.ends(killed), PATIENCE)
+    assert worker.ends(killed) == [f"buried: {reason}"]
+    if version == "2":
+        return  # RQ 2.0.0 has a bug that ends the worker if this happens to a job's second run
+    again = worker.put("die", retry={"max": 1})
+    wait_until(lambda: len(worker.ends(again)) == 2, PATIENCE)
+    assert worker.ends(again) == [f"retry: {reason}", f"buried: {reason}"]
+
+
+def test_the_command_stop_ends_the_worker_after_its_job(worker: ForeignWorker) -> None:
+    end = worker.file()
+    job = worker.put("busy", str(end), job_timeout=600)
+    wait_until(lambda: "tasks.busy" in worker.beanwatch("workers", "list"), PATIENCE)
+    assert "stops" in worker.beanwatch("workers", "stop", f"*.{worker.kind.name}-*")
+    assert "stops already" in worker.beanwatch("workers", "stop", f"*.{worker.kind.name}-*")
+    end.touch()
+    assert worker.wait(PATIENCE) == 0
+    assert worker.ends(job) == ["ok"]
+    worker.start()
+
+
+def test_jobs_run_though_beanwatch_cannot_be_set_up(brokers: Brokers) -> None:
+    broken = {"BEANWATCH_WORKER_HEARTBEAT_INTERVAL": "soon"}
+    with brokers.make_worker(rq("3", "fork"), **broken) as worker:
+        first, last = worker.put("fail"), worker.put("busy", str(end := worker.file()))
+        wait_until(lambda: first in worker.log.read_text(), PATIENCE)
+        wait_until(lambda: last in worker.log.read_text(), PATIENCE)
+        end.touch()
+        wait_until(lambda: f"Job OK ({last})" in worker.log.read_text(), PATIENCE)
+        assert "beanwatch" in worker.log.read_text()
+        assert worker.runs() == []

@@ -1,0 +1,209 @@
+"""Each action asks first, does what it says on the real server, and is refused without rights."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from beanwatch.web.access import Rules
+from tests.real import Beanstalkd, Redis
+from tests.real.waiting import wait_until
+from tests.web.conftest import OURS, Fleet, Pages
+from tests.worker_core.conftest import StartWorker, broker, start_worker
+
+__all__ = ["broker", "start_worker"]  # fixtures
+
+ACT = Rules(allow_actions=True, hosts=("127.0.0.1",))
+JSON = {"accept": "application/json"}
+
+
+def plan(pages: Pages, **form: Any) -> dict[str, Any]:
+    answer = pages.client.post("/actions/plan", data=form, headers=OURS | JSON)
+    assert answer.status_code == 200, answer.text
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+def act(pages: Pages, **form: Any) -> dict[str, Any]:
+    """Plan an action, confirm it, and wait for its end."""
+    planned = plan(pages, **form)
+    token = {**planned["form"], "token": planned["token"]}
+    answer = pages.client.post("/actions/run", data=token, headers=OURS | JSON)
+    assert answer.status_code == 202, answer.text
+    ident = answer.json()["id"]
+
+    def has_ended() -> bool:
+        return bool(pages.json("/action", id=ident)["action"]["state"] != "running")
+
+    wait_until(has_ended)
+    found: dict[str, Any] = pages.json("/action", id=ident)["action"]
+    return found
+
+
+def test_kick_says_how_many_and_kicks_them(fleet: Fleet) -> None:
+    for _ in range(3):
+        fleet.bury("email")
+    with fleet.pages(ACT) as pages:
+        form = {"action": "kick", "server": "q1", "queue": "email"}
+        assert plan(pages, **form)["title"] == "kick 3 buried jobs of email on q1"
+        assert fleet.beanstalkd.stats_tube("email")["current-jobs-buried"] == 3
+        done = act(pages, **form)
+        assert (done["state"], done["done"]) == ("done", 3)
+        assert fleet.beanstalkd.stats_tube("email")["current-jobs-ready"] == 3
+
+
+def test_move_puts_jobs_into_the_other_queue(fleet: Fleet) -> None:
+    for number in range(3):
+        fleet.put("email", f"job {number}", priority=7, ttr=99)
+    with fleet.pages(ACT) as pages:
+        done = act(pages, action="move", server="q1", queue="email", state="ready", to="later")
+        assert (done["state"], done["done"]) == ("done", 3)
+        assert fleet.beanstalkd.stats_tube("later")["current-jobs-ready"] == 3
+        with fleet.beanstalkd.client(watch=["later"]) as client:
+            job = client.reserve(timeout=5)
+            assert job.body == "job 0"
+            stats = client.stats_job(job)
+            assert (stats["pri"], stats["ttr"]) == (7, 99)
+
+
+def test_delete_and_pause_and_resume(fleet: Fleet) -> None:
+    fleet.bury("email")
+    fleet.put("email")
+    with fleet.pages(ACT) as pages:
+        act(pages, action="delete", server="q1", queue="email", state="buried")
+        assert fleet.beanstalkd.stats_tube("email")["current-jobs-buried"] == 0
+        assert fleet.beanstalkd.stats_tube("email")["current-jobs-ready"] == 1
+        act(pages, action="pause", server="q1", queue="email", seconds=60)
+        assert fleet.beanstalkd.stats_tube("email")["pause"] == 60
+        act(pages, action="resume", server="q1", queue="email")
+        assert fleet.beanstalkd.stats_tube("email")["pause"] == 0
+
+
+def test_retry_kicks_a_job_that_is_buried_and_puts_again_one_that_is_gone(fleet: Fleet) -> None:
+    buried = fleet.bury("email", "still here")
+    fleet.fail(str(buried), b"still here")
+    fleet.fail("999", b"gone", priority=5, ttr=33)
+    with fleet.pages(ACT) as pages:
+        done = act(pages, action="retry", reason="refused")
+        assert (done["state"], done["done"]) == ("done", 2)
+        assert fleet.beanstalkd.stats_tube("email")["current-jobs-ready"] == 2
+        pages.read()
+        assert pages.json("/failures")["failed"] == 0
+    with fleet.beanstalkd.client(watch=["email"]) as client:
+        job = client.reserve(timeout=5)
+        assert (job.body, client.stats_job(job)["ttr"]) == ("gone", 33)
+
+
+def test_a_body_that_was_cut_is_not_put_again(fleet: Fleet) -> None:
+    fleet.fail("999", b"x" * 70_000)
+    with fleet.pages(ACT) as pages:
+        done = act(pages, action="retry", reason="refused")
+        assert done["done"] == 0
+        assert "not kept whole" in done["lines"][0]
+        assert fleet.beanstalkd.stats_tube("email") == {}
+
+
+def test_what_was_done_is_in_the_audit_list(fleet: Fleet) -> None:
+    fleet.bury("email")
+    with fleet.pages(ACT) as pages:
+        act(pages, action="kick", server="q1", queue="email")
+        found = [json.loads(one) for one in fleet.redis.client().lrange("{beanwatch}:audit", 0, -1)]
+        assert [(one["state"], one["jobs"]) for one in found] == [("done", 1), ("started", 1)]
+        assert "kick 1 buried job of email on q1" in pages.html("/actions")
+
+
+@pytest.mark.parametrize("change", [{"queue": "other"}, {"state": "ready"}, {"token": "1.2.3"}])
+def test_a_confirmation_is_for_its_own_plan_only(fleet: Fleet, change: dict[str, str]) -> None:
+    fleet.bury("email")
+    fleet.bury("other")
+    with fleet.pages(ACT) as pages:
+        found = plan(pages, action="delete", server="q1", queue="email", state="buried")
+        form = {**found["form"], "token": found["token"], **change}
+        answer = pages.client.post("/actions/run", data=form, headers=OURS | JSON)
+        assert answer.status_code == 409
+        assert fleet.beanstalkd.stats_tube("email")["current-jobs-buried"] == 1
+        assert fleet.beanstalkd.stats_tube("other")["current-jobs-buried"] == 1
+
+
+def test_nothing_is_done_if_it_has_become_more_since_it_was_confirmed(fleet: Fleet) -> None:
+    fleet.bury("email")
+    with fleet.pages(ACT) as pages:
+        found = plan(pages, action="delete", server="q1", queue="email", state="buried")
+        fleet.bury("email")
+        form = {**found["form"], "token": found["token"]}
+        answer = pages.client.post("/actions/run", data=form, headers=OURS | JSON)
+        assert (answer.status_code, "you have confirmed 1" in answer.text) == (409, True)
+        assert fleet.beanstalkd.stats_tube("email")["current-jobs-buried"] == 2
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"sec-fetch-site": "cross-site", "origin": "http://127.0.0.1"},
+        {"sec-fetch-site": "same-site"},
+        {"origin": "http://evil.example"},
+        {"origin": "null"},
+        {"sec-fetch-site": "same-origin", "origin": "http://127.0.0.1:1"},
+        {},
+    ],
+)
+def test_other_sites_cannot_act(fleet: Fleet, headers: dict[str, str]) -> None:
+    with fleet.pages(ACT) as pages:
+        form = {"action": "kick", "server": "q1", "queue": "email"}
+        answer = pages.client.post("/actions/plan", data=form, headers=headers)
+        assert answer.status_code == 403
+
+
+def test_get_never_acts_and_without_the_flag_there_is_no_action(fleet: Fleet) -> None:
+    fleet.bury("email")
+    with fleet.pages(ACT) as pages:
+        assert "Kick buried" in pages.html("/queue?server=q1&name=email")
+        for path in ("/actions/plan", "/actions/run", "/actions/stop"):
+            assert pages.client.get(path).status_code == 405
+    with fleet.pages() as pages:
+        assert "Kick buried" not in pages.html("/queue?server=q1&name=email")
+        answer = pages.client.post("/actions/plan", data={"action": "kick"}, headers=OURS)
+        assert answer.status_code == 404
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        {"action": "explode"},
+        {"action": "kick", "server": "q2", "queue": "email"},
+        {"action": "kick", "server": "q1", "queue": "nowhere"},
+        {"action": "move", "server": "q1", "queue": "email", "to": "email"},
+        {"action": "move", "server": "q1", "queue": "email", "to": ""},
+        {"action": "pause", "server": "q1", "queue": "email", "seconds": "-1"},
+        {"action": "delete", "server": "q1", "queue": "email", "state": "reserved"},
+        {"action": "worker-stop", "worker": "nobody"},
+    ],
+)
+def test_an_impossible_action_says_why(fleet: Fleet, form: dict[str, str]) -> None:
+    fleet.bury("email")
+    with fleet.pages(ACT) as pages:
+        answer = pages.client.post("/actions/plan", data=form, headers=OURS | JSON)
+        assert (answer.status_code, bool(answer.json()["error"])) == (409, True)
+
+
+def test_a_worker_obeys_and_shows_its_stacks(
+    beanstalkd: Beanstalkd,
+    redis_server: Redis,
+    start_worker: StartWorker,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.setenv("BEANWATCH_STATE_DIR", str(tmp_path / "state"))
+    worker = start_worker()
+    wait_until(lambda: worker.beat().state == "idle")
+    with Fleet(beanstalkd, redis_server).pages(ACT) as pages:
+        (found,) = pages.json("/workers")["workers"]
+        done = act(pages, action="worker-wait", worker=found["id"])
+        assert (done["state"], done["done"]) == ("done", 1)
+        wait_until(lambda: worker.beat().state == "waiting")
+        assert "of the live page" in worker.beat().reason
+        dump = act(pages, action="worker-dump", worker=found["id"])
+        assert "Thread" in dump["lines"][0] or "thread" in dump["lines"][0]
+        act(pages, action="worker-resume", worker=found["id"])
+        wait_until(lambda: worker.beat().state == "idle")

@@ -1,0 +1,162 @@
+"""The list of failed runs: written by real workers, bounded, listed, retried and deleted."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from beanwatch.fleet.failure_actions import group_by_job
+from beanwatch.fleet.failure_list import FailureChoice, generalize, group_failures
+from beanwatch.globs import fits
+from beanwatch.net.redis_url import open_redis, parse_redis_url
+from beanwatch.store import failures as store
+from beanwatch.store.failures import Failure, FailureDetail, FailureReader, add_command
+from tests.conftest import Result
+from tests.real import Beanstalkd, Redis, wait_until
+from tests.worker_core.conftest import Broker, StartWorker, broker, start_worker
+
+__all__ = ["broker", "start_worker"]  # fixtures
+
+Failures = Callable[..., Result]
+
+
+@pytest.fixture
+def failures(run: Callable[..., Result], redis_server: Redis, beanstalkd: Beanstalkd) -> Failures:
+    def call(action: str, *argv: object) -> Result:
+        servers = () if action in ("list", "show") else ("--server", beanstalkd.address)
+        return run("beanwatch", "failures", action, "--redis", redis_server.url, *argv, *servers)
+
+    return call
+
+
+def test_a_failed_job_is_listed_shown_and_retried(
+    failures: Failures, start_worker: StartWorker, broker: Broker, beanstalkd: Beanstalkd
+):
+    worker = start_worker()
+    broker.put("fail", {"to": "ann"}, envelope={"id": "order-7"})
+    wait_until(lambda: broker.counts(buried=1))
+    wait_until(lambda: failures("list").stdout.count("it does not work"))
+    worker.stop()
+    groups = json.loads(failures("list", "--json").stdout)
+    assert sum(group["failed"] for group in groups) == 3
+    (group,) = (group for group in groups if "buried" in group["outcomes"])
+    assert (group["queue"], group["job"]) == ("work", "fail")
+    code, out, _ = failures("show", group["last"])
+    assert code == 0
+    assert "RuntimeError: it does not work" in out
+    assert '{"to": "ann"}' in out
+    code, out, _ = failures("retry", "--job", "fail", "--yes")
+    assert (code, out) == (0, "work fail order-7: kicked\n")
+    assert beanstalkd.stats_tube("work")["current-jobs-ready"] == 1
+    assert failures("list").stdout == "no failed run is recorded that fits\n"
+
+
+def test_a_job_whose_server_was_restarted_is_put_again_with_its_body(
+    failures: Failures, start_worker: StartWorker, broker: Broker, beanstalkd: Beanstalkd
+):
+    worker = start_worker()
+    broker.put("fail", {"to": "ann"}, envelope={"id": "order-7"}, ttr=77)
+    wait_until(lambda: broker.counts(buried=1))
+    wait_until(lambda: failures("list").stdout.count("it does not work"))
+    worker.stop()
+    beanstalkd.restart()  # without a binlog: the job is gone
+    code, out, _ = failures("retry", "--queue", "work", "--dry-run")
+    assert (code, out) == (0, "work fail order-7: would retry\n")
+    code, out, _ = failures("retry", "--queue", "work", "--yes")
+    assert (code, "put again as job" in out) == (0, True)
+    with beanstalkd.client(watch=["work"]) as client:
+        job = client.reserve(timeout=5)
+        assert json.loads(job.body)["id"] == "order-7"
+        assert client.stats_job(job)["ttr"] == 77
+
+
+def test_delete_removes_the_record_and_the_buried_job(
+    failures: Failures, start_worker: StartWorker, broker: Broker, beanstalkd: Beanstalkd
+):
+    worker = start_worker()
+    broker.put("fail")
+    wait_until(lambda: broker.counts(buried=1))
+    wait_until(lambda: failures("list").stdout.count("it does not work"))
+    worker.stop()
+    code, out, _ = failures("delete", "--reason", "not work", "--yes")
+    assert (code, out.endswith(": deleted\n")) == (0, True)
+    assert beanstalkd.stats_tube("work").get("current-jobs-buried", 0) == 0
+
+
+def test_nothing_is_changed_without_a_choice_or_a_confirmation(failures: Failures):
+    code, _, err = failures("retry", "--yes")
+    assert (code, "choose what to retry" in err) == (2, True)
+    code, _, err = failures("show", "unknown")
+    assert (code, "no failed run 'unknown' is recorded" in err) == (1, True)
+
+
+def add(redis: Redis, ident: str, at: float, body: bytes = b"", **fields: Any) -> None:
+    entry = json.dumps({"queue": "email", **fields}).encode()
+    with open_redis(parse_redis_url(redis.url), 5) as client:
+        client.execute([add_command(ident, at, entry, FailureDetail(body, ""))])
+
+
+def read(redis: Redis, reader: FailureReader | None = None) -> list[Failure]:
+    with open_redis(parse_redis_url(redis.url), 5) as client:
+        return (reader or FailureReader()).read(client.execute)
+
+
+def test_the_list_is_bounded_by_number_size_and_age(
+    redis_server: Redis, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(store, "MAX_FAILURES", 3)
+    monkeypatch.setattr(store, "MAX_BYTES", 2_000)
+    for number in range(5):
+        add(redis_server, f"n{number}", 1e9 + number)
+    assert [one.id for one in read(redis_server)] == ["n4", "n3", "n2"]
+    add(redis_server, "big", 1e9 + 10, b"x" * 1_980)
+    assert [one.id for one in read(redis_server)] == ["big"]
+    client = redis_server.client()
+    assert int(client.get(store.BYTES_KEY)) == int(
+        client.hget(store.FAILURE_PREFIX + "big", "size")
+    )
+    add(redis_server, "late", 1e9 + 11 + store.KEPT)
+    assert [one.id for one in read(redis_server)] == ["late"]
+    assert len(client.keys(store.FAILURE_PREFIX + "*")) == 1
+
+
+def test_a_failure_that_is_recorded_twice_counts_once(redis_server: Redis):
+    add(redis_server, "a", 1e9, b"xy")
+    before = redis_server.client().get(store.BYTES_KEY)
+    add(redis_server, "a", 1e9, b"xy")
+    assert redis_server.client().get(store.BYTES_KEY) == before
+    with open_redis(parse_redis_url(redis_server.url), 5) as client:
+        assert store.remove_failures(client.execute, ["a", "unknown"]) == 1
+    assert redis_server.client().keys("*") == []
+
+
+def test_a_record_of_another_program_that_is_wrong_is_left_out(redis_server: Redis):
+    rejected: list[Any] = []
+    reader = FailureReader(rejected.append)
+    add(redis_server, "wrong", 1e9, attempt="x")
+    add(redis_server, "right", 1e9 + 1)
+    assert [one.id for one in read(redis_server, reader)] == ["right"]
+    assert [one.id for one in read(redis_server, reader)] == ["right"]
+    assert len(rejected) == 1, "it is read only once"
+
+
+@given(st.text(max_size=300))
+def test_a_reason_fits_its_own_glob(reason: str):
+    assert fits(reason, generalize(reason)) or reason.strip().lower() != reason.lower()
+
+
+def test_runs_of_one_job_are_one_job_and_alike_reasons_one_group():
+    runs = [
+        Failure("a", 3.0, queue="q", job="j", job_id="1", reason="after 3 s", outcome="buried"),
+        Failure("b", 2.0, queue="q", job="j", job_id="1", reason="after 2 s", outcome="retry"),
+        Failure("c", 1.0, queue="q", job="j", job_id="2", reason="other", outcome="retry"),
+    ]
+    assert [job.ids for job in group_by_job(runs)] == [["a", "b"], ["c"]]
+    assert [(one.failed, one.reason_glob) for one in group_failures(runs)] == [
+        (2, "after * s"),
+        (1, "other"),
+    ]
+    assert FailureChoice(reason="after*", within=1.5).choose(runs, 4.0) == runs[:1]

@@ -1,0 +1,244 @@
+"""`beanwatch run` changes nothing: input, output, exit codes, signals, process state."""
+
+import os
+import pty
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from tests.real import wait_until
+from tests.worker_core.test_deadlines import is_alive
+from tests.worker_core.test_pid_1 import pid_1 as pid_1
+from tests.worker_wrapper.conftest import BEANWATCH, TELLER, Run
+
+ENDS = {
+    "exit 0": 0,
+    "exit 7": 7,
+    "exit 255": 255,
+    "kill -TERM $$": -signal.SIGTERM,
+    "kill -KILL $$": -signal.SIGKILL,
+    "kill -SEGV $$": -signal.SIGSEGV,
+    "kill -PIPE $$": -signal.SIGPIPE,
+}
+
+
+def test_it_ends_as_its_program_ends(run: Run) -> None:
+    running = {end: run("sh", "-c", end) for end in ENDS}
+    assert {end: program.end()[0] for end, program in running.items()} == ENDS
+
+
+def test_what_cannot_be_started_has_the_exit_code_of_a_shell(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("")
+    for command, code, reason in (
+        ("no-such-program", 127, "No such file or directory"),
+        (f"{file}/below", 127, "Not a directory"),
+        (str(file), 126, "Permission denied"),
+    ):
+        program = run(command)
+        assert program.end() == (
+            code, b"", f"beanwatch: cannot start {command}: {reason}\n".encode()
+        )  # fmt: skip
+        assert program.beat().last_words == f"cannot start {command}: {reason}"
+
+
+def test_input_and_output_are_passed_through_untouched(run: Run) -> None:
+    data = bytes(range(256)) * 4096
+    program = run("sh", "-c", "tee /dev/stderr")
+    out, err = program.process.communicate(data, timeout=60)
+    assert out == data
+    assert err == data
+
+
+def test_a_program_sees_nothing_of_beanwatch(tmp_path: Path) -> None:
+    """What a child inherits is the same with and without: signals, files, limits, environment."""
+    script = (
+        "grep -E '^(Sig|Shd)(Blk|Ign|Cgt)|^Umask|^NoNewPrivs' /proc/self/status; pwd; ulimit -a;"
+        "env | grep -v -e ^NOTIFY_SOCKET -e ^_= | sort; ls /proc/self/fd | wc -l; cat <&5"
+    )
+    beanwatch = [BEANWATCH, "run", "--name", "x", "--redis", "", "--log-file", tmp_path / "log"]
+    seen = []
+    for command in (["sh", "-c", script], [*beanwatch, "--", "sh", "-c", script]):
+        read_end, write_end = os.pipe()
+        os.write(write_end, b"from a file of its own")
+        os.close(write_end)
+        # The shell leaves signals ignored that were ignored before, as nohup does.
+        before = f'trap "" HUP USR1; umask 027; exec "$0" "$@" 5</proc/self/fd/{read_end}'
+        done = subprocess.run(
+            ["sh", "-c", before, *command],
+            pass_fds=[read_end],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=60,
+        )
+        os.close(read_end)
+        assert (done.returncode, done.stderr) == (0, b"")
+        seen.append(done.stdout.decode())
+    assert seen[0] == seen[1]
+    assert "from a file of its own" in seen[0]
+
+
+def test_signals_reach_the_program_once(run: Run) -> None:
+    numbers = [
+        *(signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM, signal.SIGWINCH),
+        *(signal.SIGRTMIN + 1, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGCONT),
+    ]
+    program = run(*TELLER, *map(str, map(int, numbers)))
+    own, group, _ = program.tell("where")
+    assert own == group, "it has a process group of its own"
+    for number in numbers:
+        program.process.send_signal(number)
+    expected = sorted(str(int(number)) for number in numbers)
+    wait_until(lambda: sorted(program.tell("signals")) == expected)
+    program.tell("exit", 4)
+    assert program.end()[0] == 4
+
+
+def test_at_a_terminal_the_program_is_in_the_foreground_and_ctrl_c_reaches_it_once(
+    run: Run, tmp_path: Path
+) -> None:
+    """The terminal signals the whole process group; other signals are still passed on."""
+    control, terminal = pty.openpty()
+    script = (
+        "import os, signal, time\n"
+        "for number in (2, 15): signal.signal(number, lambda n, _: os.write(1, b'got %d;' % n))\n"
+        "print(input(), os.tcgetpgrp(0) == os.getpgrp(), flush=True)\n"
+        "while True: time.sleep(60)\n"
+    )
+    options = ["--name", "x", "--redis", "", "--stop-timeout", "0"]
+    log = ["--log-file", tmp_path / "log"]
+    program = [sys.executable, "-S", "-I", "-c", script]
+    argv = [BEANWATCH, "run", *options, *log, "--", *program]
+
+    def take_terminal() -> None:
+        os.setsid()
+        os.close(os.open(os.ttyname(terminal), os.O_RDWR))
+
+    shown = b""
+
+    def has_shown(text: bytes) -> bool:
+        nonlocal shown
+        shown += os.read(control, 1000)
+        return text in shown
+
+    with subprocess.Popen(
+        argv, stdin=terminal, stdout=terminal, stderr=terminal, preexec_fn=take_terminal
+    ) as process:
+        os.write(control, b"typed\n")
+        wait_until(lambda: has_shown(b"typed True"), 60)
+        os.write(control, b"\x03")
+        wait_until(lambda: has_shown(b"got 2;"))
+        process.send_signal(signal.SIGTERM)
+        wait_until(lambda: has_shown(b"got 15;"))
+        assert shown.count(b"got 2;") == 1
+        process.kill()
+    os.close(control)
+    os.close(terminal)
+
+
+def test_no_zombie_stays_and_no_orphan_is_lost(run: Run) -> None:
+    program = run(*TELLER)
+    orphans = program.tell("orphans", 5)
+    parents = {
+        pid: int(stat.rpartition(")")[2].split()[1])
+        for pid in orphans
+        if (stat := _read(f"/proc/{pid}/stat"))
+    }
+    assert set(parents.values()) <= {program.pid}, "it adopts them"
+    wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in orphans))
+    program.tell("exit", 0)
+    assert program.end()[0] == 0
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text()
+    except OSError:
+        return ""
+
+
+def test_if_it_is_killed_its_program_is_killed_too(run: Run) -> None:
+    program = run(*TELLER)
+    child, _, _ = program.tell("where")
+    program.process.kill()
+    wait_until(lambda: not is_alive(child))
+
+
+def test_what_ignores_term_is_killed_after_the_stop_timeout_with_its_children(
+    run: Run, in_c: Path
+) -> None:
+    program = run(in_c, options=["--stop-timeout", "0.5s"])
+    assert program.process.stdout
+    child = int(program.process.stdout.readline())
+    program.wait_for("busy")
+    began = time.monotonic()
+    program.process.send_signal(signal.SIGTERM)
+    assert program.end()[0] == -signal.SIGKILL
+    assert time.monotonic() - began >= 0.5
+    wait_until(lambda: not is_alive(child))
+    (line,) = (line for line in program.lines() if "did not end within" in line["message"])
+    assert "0.5 s after it received SIGTERM" in line["message"]
+    assert program.find() is None, "somebody wanted it to stop"
+    (job,) = program.runs()
+    assert (job["id"], job["outcome"]) == ("c-7", "failed")
+    assert job["reason"] == "stubborn was killed by SIGKILL"
+
+
+def test_as_pid_1_it_reaps_and_exits_with_128_and_the_signal(run: Run, pid_1: list[str]) -> None:
+    program = run(*TELLER, wrapper=pid_1)
+    assert program.tell("orphans", 3)
+    inner = program.tell("where")
+    assert inner[0] > 1
+    init = _children(program.pid)[0]
+    os.kill(init, signal.SIGTERM)
+    assert program.end()[0] == 128 + signal.SIGTERM
+    assert run("sh", "-c", "exit 9", wrapper=pid_1).end()[0] == 9
+
+
+def _children(pid: int) -> list[int]:
+    return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def test_wrong_usage_starts_nothing(tmp_path: Path) -> None:
+    for arguments, reason in (
+        (["--name", "a b", "--", "touch", "made"], "name 'a b': expected 1 to 64 characters"),
+        (["--", "touch", "made"], "Missing option '--name'"),
+        (["--name", "a"], "Missing argument '-- COMMAND"),
+        (["--name", "a", "--redis", "http://x", "--", "touch", "made"], "redis"),
+        (["--name", "a", "--log-file", "/no/such", "--", "touch", "made"], "cannot open log file"),
+    ):
+        done = subprocess.run(
+            [BEANWATCH, "run", *arguments], capture_output=True, text=True, timeout=60, cwd=tmp_path
+        )
+        assert done.returncode == 2, done.stderr
+        assert reason in done.stderr
+        assert len(done.stderr.splitlines()) == 1
+    assert not (tmp_path / "made").exists()
+
+
+def test_a_program_that_goes_into_the_background_is_followed(run: Run) -> None:
+    program = run(*TELLER, options=["--notify"])
+    assert program.tell("background", 5) is None
+    beat = program.wait_for("busy")
+    assert beat.reason == "in the background"
+    program.process.send_signal(signal.SIGTERM)
+    assert program.end()[0] == 5
+
+
+def test_nothing_is_left_in_the_directory_of_temporary_files(run: Run, tmp_path: Path) -> None:
+    script = 'ls -d "$TMPDIR"/*; kill -KILL $$'
+    with tempfile.TemporaryDirectory(prefix="short-") as directory:
+        code, out, _ = run("sh", "-c", script, env={"TMPDIR": directory}).end()
+        assert (code, b"beanwatch-run-" in out) == (-9, True)
+        assert list(Path(directory).iterdir()) == []
+    # Where the path of a socket would be too long, its name is abstract.
+    directory = tmp_path / ("long" * 25)
+    directory.mkdir()
+    program = run(*TELLER, env={"TMPDIR": str(directory)}, options=["--notify"])
+    assert program.tell("env", "NOTIFY_SOCKET").startswith("@")
+    assert list(directory.iterdir()) == []
+    program.tell("notify", "READY=1")
+    program.wait_for("busy")

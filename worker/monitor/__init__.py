@@ -1,0 +1,1 @@
+"""The reports of every kind of worker: heartbeat, metrics, log and ledger."""

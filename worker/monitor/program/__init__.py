@@ -1,0 +1,1 @@
+"""The watched program of a WorkerMonitor: its state, its thread, its forks."""

@@ -1,0 +1,1 @@
+"""Sinks, which receive the runs of a worker: log, metrics, ledger, counts."""

@@ -1,0 +1,55 @@
+<?php
+
+/**
+ * A worker for beanstalkd on Pheanstalk 4, watched by beanwatch: docs/php.md.
+ *
+ *     php example-worker.php --name email-1 --queue email.regular [--queue email.bulk]
+ *         [--server q1.example.org:11300] [--handlers handlers.php] [--timeout 60] [--statsd host:8125]
+ *
+ * Redis and its password come from $BEANWATCH_REDIS_URL and $BEANWATCH_REDIS_PASSWORD.
+ */
+
+declare(strict_types=1);
+
+use Beanwatch\JsonLog;
+use Beanwatch\Monitor;
+use Beanwatch\Pheanstalk\Worker;
+
+// With Composer, vendor/autoload.php takes the place of these three.
+require_once 'Psr/Log/autoload.php';
+require_once 'Monolog/autoload.php';
+require_once 'Pheanstalk/autoload.php';
+if (!extension_loaded('redis')) {
+    require_once 'Predis/autoload.php';
+}
+require_once __DIR__ . '/beanwatch.php';
+
+$known = ['name:', 'queue:', 'server:', 'server-name:', 'handlers:', 'timeout:', 'grace:', 'statsd:', 'host:'];
+$options = getopt('', $known, $end);
+$queues = array_values((array) ($options['queue'] ?? []));
+if ($end !== $argc || !isset($options['name']) || $queues === []) {
+    fwrite(STDERR, "usage: php example-worker.php --name NAME --queue QUEUE, and options: see the file\n");
+    exit(2);
+}
+$server = $options['server'] ?? '127.0.0.1:11300';
+$log = JsonLog::open('php://stdout');
+$monitor = new Monitor(
+    $options['name'],
+    $queues,
+    $log,
+    server: $server,
+    serverName: $options['server-name'] ?? '',
+    statsd: $options['statsd'] ?? '',
+    host: $options['host'] ?? '',
+);
+$log->pushProcessor($monitor);  // each line names the worker and its job
+$worker = new Worker(
+    require $options['handlers'] ?? __DIR__ . '/example-handlers.php',
+    $monitor,
+    $log,
+    $server,
+    $queues,
+    timeout: (float) ($options['timeout'] ?? 60),
+    grace: (float) ($options['grace'] ?? 10),
+);
+$worker->run();
