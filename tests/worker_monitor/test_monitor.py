@@ -338,7 +338,10 @@ def test_without_redis_the_program_works_and_beats_as_soon_as_redis_is_there(
         ({"interval": 0}, "interval 0: expected more than 0 seconds"),
         ({"max_idle": -1.0}, "max_idle -1.0: expected 0 or more seconds"),
         ({"job_timeout": math.nan}, "job_timeout nan: expected 0 or more seconds"),
-        ({"commands": {"status": str}}, "command 'status': expected dump, stop, restart, wait, resume"),
+        (
+            {"commands": {"status": str}},
+            "command 'status': expected dump, stop, restart, wait, resume",
+        ),
     ],
 )
 def test_wrong_arguments_are_refused_at_once(wrong: dict[str, object], text: str, tmp_path: Path):
