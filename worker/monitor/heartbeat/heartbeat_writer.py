@@ -57,13 +57,17 @@ class HeartbeatWriter:
         self._expiry: Command = () if is_expected else ("EX", RECORD_EXPIRY)
         self._monotonic, self._wall = monotonic, wall
         redis = open_redis(url, ROUND_TRIP_TIMEOUT)
-        self._execute, self.close = redis.execute, redis.close
+        self._execute, self._close = redis.execute, redis.close
         self.problem = ""  # why the record that `read` found is unreadable
         self._clock_offset: float | None = None  # Redis's clock minus our monotonic one, seconds
         self._started = monotonic()
         self.started_at = 0.0  # the start by Redis's clock; 0 before its first answer
         # Sent with the first record: the worker runs again.
         self._first_commands: list[Command] = [("ZREM", ENDED_KEY, worker)]
+
+    def close(self) -> None:
+        """Close the connection. The next call connects again."""
+        self._close()
 
     def execute(self, commands: Sequence[Command]) -> list[Any]:
         """Send other commands over the connection of the heartbeats; return their replies."""
@@ -171,6 +175,9 @@ class NoHeartbeatWriter(HeartbeatWriter):
 
     def __init__(self) -> None:
         self.is_expected, self.problem, self.started_at = False, "", 0.0
+
+    def close(self) -> None:
+        """Do nothing."""
 
     def time(self) -> float:
         """Return the time by the clock of this host, in seconds since the epoch."""

@@ -119,6 +119,7 @@ class BeatThread(threading.Thread):
         self._sinks.close(SINK_CLOSE_TIMEOUT)
         if self._reporter is not None:
             self.errors.attempt(self._reporter.report_exit, failure, ending)
+        self.errors.attempt(self.writer.close)
 
     def pause_for_fork(self) -> bool:
         """Wait until this thread waits: a child must not inherit locks that it holds.
