@@ -56,7 +56,7 @@ dashboards: .venv/.installed ## write Grafana's dashboards and alert rules anew
 	.venv/bin/python -m beanwatch.grafana.generator
 
 test: setup-test lint ## set up, lint, and run every test against real servers
-	.venv/bin/pytest -n 6 $(PYTEST)
+	.venv/bin/pytest -n 4 --reruns 2 $(PYTEST)
 
 docs: .venv/.installed ## write the reference from the code, build the site, check every link
 	.venv/bin/python -m tests.operations.reference
