@@ -39,13 +39,10 @@ GROUPS = (
 # They take minutes, most of them waiting: started first, they do not delay the end of a run.
 LONG = ("tests/test_night.py", "tests/grafana/test_on_real_", "tests/operations/test_shown.py")
 
-# They still depend on the speed of the machine, or on the tests before them, and are to be mended.
+# They still depend on the speed of the machine, and are to be mended.
 UNSTEADY = (
     "tests/adapters/test_situations.py::test_the_check_says_what_is_true_of_workers_of_all",
     "tests/php_worker/test_liveness.py::test_after_a_blocking_call_it_beats_again",
-    "tests/test_redis_cluster.py::test_worker_checks_and_commands_on_a_cluster",
-    "tests/worker_core/test_hostile.py::test_a_handler_that_closes_all_descriptors",
-    "tests/worker_core/test_laravel.py::test_the_limits_in_a_payload_are_kept",
 )
 
 # A shell lets what it runs in the background ignore Ctrl-C, and so would all that we start.

@@ -148,7 +148,7 @@ def test_the_limits_in_a_payload_are_kept(
             ends[job_id] = [run for run in worker.runs() if run["job_id"] == job_id]
         return bool(ends[late] and ends[expired]) and len(ends[retried]) > 2
 
-    wait_until(is_done)
+    wait_until(is_done, 60)
     assert [run["outcome"] for run in ends[late]] == ["timeout"]
     assert "longer than 1 s" in ends[late][0]["reason"]
     assert broker.job(late)["state"] == "buried"

@@ -311,6 +311,7 @@ class Process:
         reason for the next instance.
         """
         self._leaving.acquire()  # never released, so that a second thread reports nothing
+        job = job or self._state.job  # it may have begun since the caller looked
         who = f"{job.name} (job {job.id})" if job else "a job or its thread"
         reason = f"{who} closed file descriptors of the worker"
         self._guards.black_box.write_exit(reason)
