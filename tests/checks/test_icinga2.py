@@ -23,6 +23,8 @@ class MailingIcinga(Icinga):
             edits={
                 "services.conf": {
                     "= 60s": "= 1s",
+                    # A service needs longer to alert than its server needs to be found dead.
+                    "retry_interval = 20s": "retry_interval = 3s",
                     "= 20s": "= 1s",
                     "= 180s": "= 20s",
                     "= 90s": "= 20s",

@@ -6,6 +6,7 @@ import pytest
 
 from beanwatch.cli import main
 from beanwatch.queues.registry import MODULES
+from tests.real import Beanstalkd
 
 SERVER = ("--server", "other://host")
 
@@ -61,3 +62,17 @@ def test_jobs_are_put_and_run_on_beanstalkd_only(
 ) -> None:
     assert call(*argv, *SERVER) == 2
     assert "on beanstalkd only; use the tools of other" in capsys.readouterr().err
+
+
+def test_a_server_that_is_down_can_be_left_out(
+    beanstalkd: Beanstalkd, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Which queues the other one has is not known, so nothing is done until it is left out."""
+    up, down = ("--server", beanstalkd.address), ("--server", "127.0.0.1:1")
+    with beanstalkd.client(use="mail") as client:
+        client.put("x")
+        assert call("queues", "pause", "mail", "--for", "1h", "--yes", *up, *down) == 1
+        assert "of all servers (choose some with --server): 127.0.0.1:1" in capsys.readouterr().err
+        assert client.stats_tube("mail")["pause"] == 0
+        assert call("queues", "pause", "mail", "--for", "1h", "--yes", *up) == 0
+        assert client.stats_tube("mail")["pause"] == 3600

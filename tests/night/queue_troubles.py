@@ -115,11 +115,11 @@ QUEUE_TROUBLES = [
         "a queue is paused on purpose: nobody is woken",
         parts("maker", "images"),
         each(
-            beanwatch("queues", "pause", "images", "--for", "1h", "--yes"),
+            beanwatch("queues", "pause", "images", "--server", "queue1", "--for", "1h", "--yes"),
             put("queue1", "images", "image.resize", 3),
         ),
         (),
-        beanwatch("queues", "resume", "images"),
+        beanwatch("queues", "resume", "images", "--server", "queue1"),
     ),
     Trouble(
         "a busy hour that the workers master: nobody is woken",

@@ -54,7 +54,13 @@ def of_worker(name: str) -> str:
 
 
 def dead(name: str) -> Expected:
-    return critical(of_worker(name), rf"web1\.{name}: no heartbeat", seconds=15)
+    words = rf"web1\.{name}: dead, no heartbeat for .* and its process \d+ is gone"
+    return critical(of_worker(name), words, seconds=15)
+
+
+def frozen(name: str) -> Expected:
+    words = rf"web1\.{name}: no heartbeat for .*, but its process .* is stopped by a signal"
+    return critical(of_worker(name), words, seconds=15)
 
 
 def restarted(name: str, words: str = "", seconds: float = 10.0) -> Expected:

@@ -79,7 +79,8 @@ def load_targets(
 
     config = load_config(config_file)
     chosen = pick_servers(config, servers)
-    with exit_1_on(ServerError, failure="cannot read the queues"):
+    several = " of all servers (choose some with --server)" if len(chosen) > 1 else ""
+    with exit_1_on(ServerError, failure=f"cannot read the queues{several}"):
         targets = find_targets(
             chosen, glob, QUERY_TIMEOUT, heads=heads, on_error=note if on_error else None
         )
