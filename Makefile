@@ -12,7 +12,7 @@ TEST_COMMANDS := $(DEMO_COMMANDS) nrpe check_nrpe nsca send_nsca icinga2 stunnel
 	illuminate-worker pheanstalk predis monolog cc systemd-notify \
 	prometheus prometheus-alertmanager
 
-.PHONY: help setup setup-test lint format dashboards test soak night situations container docs bench dist demo clean
+.PHONY: help setup setup-test lint format dashboards test lowest soak night situations container docs bench dist demo clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -58,6 +58,11 @@ dashboards: .venv/.installed ## write Grafana's dashboards and alert rules anew
 test: setup-test lint ## set up, lint, and run every test against real servers
 	.venv/bin/pytest -n 4 --reruns 2 $(PYTEST)
 
+lowest: ## run every test with the lowest version of each dependency, in a copy of what is committed
+	rm -rf .lowest && git clone --quiet . .lowest
+	$(MAKE) -C .lowest setup-test LOWEST=1
+	cd .lowest && .venv/bin/pytest -W default -n 4 $(PYTEST)
+
 docs: .venv/.installed ## write the reference from the code, build the site, check every link
 	.venv/bin/python -m tests.operations.reference
 	.venv/bin/zensical build --clean --strict --config-file docs/zensical.toml
@@ -100,4 +105,4 @@ demo: $(if $(QUEUES),setup-test,setup) ## the whole chain on real servers, with 
 	@.venv/bin/python -m tests.demo $(if $(KEEP),--keep) $(if $(QUEUES),--queues $(QUEUES)) $(if $(PROMETHEUS),--prometheus)
 
 clean: ## remove everything that was installed or built here
-	rm -rf .venv .graphite .statsd .frameworks .adapters .container .demo .bench dist docs/_site docs/.cache .hypothesis .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf .venv .graphite .statsd .frameworks .adapters .lowest .container .demo .bench dist docs/_site docs/.cache .hypothesis .mypy_cache .ruff_cache .import_linter_cache

@@ -80,7 +80,7 @@ def decide(state: RedisState, limits: Threshold) -> Iterator[tuple[State, str]]:
     if percent is not None and not state.evicts:
         by_share, limit = judge(percent, limits)
         if limit:
-            yield by_share, f"{percent:g} % of its maxmemory is used ({limit} %)"
+            yield by_share, f"{percent:.10g} % of its maxmemory is used ({limit} %)"
 
 
 def percent_used(state: RedisState) -> float | None:

@@ -119,7 +119,12 @@ python_at_least_3_11() {
 install_venv() {
     "$PYTHON" -m venv "$1"
     "$1/bin/pip" install --quiet --upgrade 'pip>=25.1' # the first that knows --group
-    "$1/bin/pip" install --quiet --editable '.[mysql,postgresql,sqs,web]' --group dev
+    extras='.[mysql,postgresql,sqs,web]'
+    "$1/bin/pip" install --quiet --editable "$extras" --group dev
+    if [ -n "${LOWEST:-}" ]; then # of each dependency, the lowest version that pyproject.toml allows
+        "$1/bin/uv" pip install --quiet --python "$1/bin/python" --upgrade \
+            --resolution lowest-direct --editable "$extras"
+    fi
 }
 
 # Graphite 1.1.10 does not run on a Python newer than 3.11.

@@ -1,7 +1,7 @@
 """Options that several commands share, the types of their values, and what they select."""
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -19,8 +19,13 @@ F = TypeVar("F", bound=Callable[..., Any])
 QUERY_TIMEOUT = 5.0  # seconds to query one server or Redis, in commands without --timeout
 MIN_DURATION = 0.1  # seconds; a shorter timeout always expires, a shorter interval is a busy loop
 
+if TYPE_CHECKING:
+    ParamType = click.ParamType[Any]
+else:
+    ParamType = click.ParamType  # before click 8.4, it takes no parameter
 
-class ParsedType(click.ParamType[Any]):
+
+class ParsedType(ParamType):
     """The type of an option whose value one of the parsers of `beanwatch.values` reads."""
 
     def __init__(self, parser: Callable[[Any], Any], name: str) -> None:
