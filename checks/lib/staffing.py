@@ -59,9 +59,11 @@ def describe_staffing(queue: CheckedQueue, source: Source, *, is_only_server: bo
     needed = workers_needed(runs, queue.state.ready, put_rate or 0.0)
     if not needed:
         return ""
-    there = count(len(group_by_health(own).running), "worker")
+    there, least = len(group_by_health(own).running), math.ceil(needed)
+    if put_rate is None and least <= there:
+        return ""  # they may be enough or too few
     word = "at least" if put_rate is None else "about"
-    return f", {there} there, {word} {math.ceil(needed)} needed"
+    return f", {count(there, 'worker')} there, {word} {least} needed"
 
 
 def workers_of(

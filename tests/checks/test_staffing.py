@@ -58,6 +58,9 @@ def test_an_alert_says_how_many_workers_are_there_and_how_many_are_needed(
     assert answer.text.endswith(", 2 workers there, at least 3 needed")
     fine = check(name, *arguments, "-c", "100000", **environ)
     assert "needed" not in fine.text, "only an alert needs it"
+    beat(redis_server, "web1.c", beanstalkd.address)
+    answer = check(name, *arguments, "-c", limit, **environ)
+    assert "needed" not in answer.text, "at least 3 of 3 says nothing"
 
 
 @pytest.mark.parametrize(
