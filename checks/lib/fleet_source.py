@@ -10,21 +10,25 @@ from beanwatch.config import Config
 from beanwatch.light_typing import NamedTuple
 from beanwatch.net.redis_url import WRITE_REFUSALS, Execute, RedisError
 from beanwatch.store.heartbeats import Worker, read_workers
+from beanwatch.store.redis_state import read_age
 from beanwatch.store.stops import Stop, read_stops
 
 # A worker that could not write its heartbeat tries again at the next one, a second later. So this
 # is long enough for those that are alive when Redis is back.
 SETTLE_SECONDS = 2.5
+SETTLED_AFTER = 5.0  # seconds after a start of Redis: then all that are alive have written again
 
 
 class Fleet(NamedTuple):
     """The heartbeats of all workers, and the stops of workers that somebody ordered.
 
-    `workers` has those, too, that have stopped but still tell of a crash.
+    `workers` has those, too, that have stopped but still tell of a crash. `redis_age` is the time
+    since Redis was started, in seconds; None if that is not known.
     """
 
     workers: Sequence[Worker] = ()
     stops: Sequence[Stop] = ()
+    redis_age: float | None = None
 
 
 # Returns the fleet. Raises RedisError.
@@ -45,20 +49,26 @@ def read_known_workers(execute: Execute, *, with_ended: bool = False) -> list[Wo
 
 
 def read_fleet(execute: Execute) -> Fleet:
-    """Read the workers and the ordered stops, with one round trip more than `read_known_workers`.
+    """Read the workers and the ordered stops, with two round trips more than `read_known_workers`.
 
     Raises RedisError.
     """
-    return Fleet(read_known_workers(execute, with_ended=True), read_stops(execute))
+    workers = read_known_workers(execute, with_ended=True)
+    return Fleet(workers, read_stops(execute), read_age(execute))
 
 
-def is_silent(fleet: Fleet) -> bool:
-    """Return True if workers should send heartbeats and none of them has sent one lately.
+def is_unsettled(fleet: Fleet, expected: int) -> bool:
+    """Return True if workers that are alive may not have written since Redis is back.
 
-    A worker whose record says that it has ended need not send any.
+    So it is if none of them has sent a heartbeat lately, or if Redis was just started, and fewer
+    have sent one than are known, or than `expected`. A worker whose record says that it has ended
+    need not send any.
     """
     running = [worker for worker in fleet.workers if not (worker.has_left or has_ended(worker))]
-    return bool(running) and all(worker.is_late for worker in running)
+    alive = sum(not worker.is_late for worker in running)
+    if fleet.redis_age is not None and fleet.redis_age < SETTLED_AFTER:
+        return alive < max(len(running), expected, 1)
+    return bool(running) and not alive
 
 
 def has_ended(worker: Worker) -> bool:
@@ -68,16 +78,20 @@ def has_ended(worker: Worker) -> bool:
 
 
 def read_settled(
-    read: ReadFleet, timeout: float, sleep: Callable[[float], object] = time.sleep
+    read: ReadFleet,
+    timeout: float,
+    config: Config,
+    sleep: Callable[[float], object] = time.sleep,
 ) -> Fleet:
-    """Return the fleet. If no worker at all has sent a heartbeat lately, look a second time.
+    """Return the fleet. If workers may not have written since Redis is back, look a second time.
 
     Redis, or the network to it, may have been away until a moment ago. Then the workers are alive,
     and write again within seconds. `timeout` is that of the check, in seconds: a third of it, at
     most SETTLE_SECONDS, lies between the two looks. Raises RedisError.
     """
     fleet = read()
-    if not is_silent(fleet):
+    expected = len(config.expected_workers) + sum(one.least for one in config.expected_groups)
+    if not is_unsettled(fleet, expected):
         return fleet
     sleep(min(SETTLE_SECONDS, timeout / 3))
     return read()
@@ -88,6 +102,6 @@ def live_fleet(options: argparse.Namespace, config: Config, output: PluginOutput
 
     def read() -> Fleet:
         with open_redis(options, config, output) as link:
-            return read_settled(lambda: read_from(link, read_fleet), options.timeout)
+            return read_settled(lambda: read_from(link, read_fleet), options.timeout, config)
 
     return read

@@ -46,7 +46,7 @@ def read_all(options: argparse.Namespace, config: Config, output: PluginOutput) 
                     return error
 
             def settled(execute: Execute) -> Fleet:
-                return read_settled(lambda: read_fleet(execute), options.timeout)
+                return read_settled(lambda: read_fleet(execute), options.timeout, config)
 
             outcomes = partial(read_outcomes, minutes=WINDOW_MINUTES)
             return RedisReadings(attempt(read_redis), attempt(settled), attempt(outcomes))

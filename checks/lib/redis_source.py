@@ -63,7 +63,7 @@ def live_workers(
             def read_once() -> Fleet:
                 return Fleet(read_from(link, read_known_workers))
 
-            return list(read_settled(read_once, options.timeout).workers)
+            return list(read_settled(read_once, options.timeout, config).workers)
 
     return read
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from beanwatch.checks.lib.fleet_source import Fleet, read_fleet, read_settled
+from beanwatch.config import Config
 from beanwatch.net.redis_reader import RedisReader
 from beanwatch.net.redis_url import parse_redis_url
 from beanwatch.store.clock import read_time
@@ -334,6 +335,23 @@ def test_workers_that_write_again_after_redis_was_away_are_not_called_dead(
     assert (answer.code, answer.text) == (OK, "WORKER_HEARTBEAT OK - 2 workers: 2 idle")
 
 
+@pytest.mark.parametrize("others", ["none", "one"])
+def test_a_worker_that_has_not_written_since_redis_was_started_is_not_called_missing(
+    check: Check, redis_server: Redis, tmp_path: Path, others: str
+):
+    """It connects again a second after Redis is back; another one may have been faster."""
+    config = tmp_path / "beanwatch.toml"
+    config.write_text('[workers]\nexpected = ["web1.a", "web1.b"]\n')
+    redis_server.restart()
+    if others == "one":
+        beat(redis_server, "web1.a")
+    writing = threading.Timer(0.8, lambda: [beat(redis_server, w) for w in ("web1.a", "web1.b")])
+    writing.start()
+    answer = check("worker_heartbeat", "--redis", redis_server.url, "--config", config)
+    writing.join()
+    assert (answer.code, answer.text) == (OK, "WORKER_HEARTBEAT OK - 2 workers: 2 idle")
+
+
 def test_one_fresh_heartbeat_shows_that_redis_was_there(check: Check, redis_server: Redis):
     """Then a worker without one is dead, and the check says so at once."""
     beat(redis_server, "web1.a", age=60)
@@ -342,10 +360,10 @@ def test_one_fresh_heartbeat_shows_that_redis_was_there(check: Check, redis_serv
 
     def read() -> Fleet:
         with RedisReader(parse_redis_url(redis_server.url), 5) as link:
-            reads.append(read_fleet(link.execute))
+            reads.append(read_fleet(link.execute)._replace(redis_age=60.0))
         return reads[-1]
 
-    read_settled(read, 10, sleep=pytest.fail)
+    read_settled(read, 10, Config(), sleep=pytest.fail)
     assert len(reads) == 1
     answer = check("worker_heartbeat", "--redis", redis_server.url)
     assert answer.code == CRITICAL

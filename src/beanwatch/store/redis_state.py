@@ -70,6 +70,20 @@ def _read_info(execute: Execute) -> Mapping[str, str]:
         return {}
 
 
+def read_age(execute: Execute) -> float | None:
+    """Return the seconds since Redis was started; None if this user may not run INFO.
+
+    Raises RedisError if Redis does not answer.
+    """
+    try:
+        (reply,) = execute([("INFO", "server")])
+    except RedisError as error:
+        if not error.code:
+            raise
+        return None
+    return RedisState(None, parse_info(reply)).number("uptime_in_seconds")
+
+
 def _read_refusal(error: RedisError) -> str | None:
     """Return the code if Redis refuses writes, None for another error reply. Raises other errors.
 
