@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 
 from beanwatch.light_typing import Any, NamedTuple
-from beanwatch.queues.model import QueueState, ServerState
+from beanwatch.queues.model import FREE_STATES, QueueState, ServerState
 
 DEFAULT_TIMEOUT = 5.0  # seconds
 ACTIONS = (
@@ -242,6 +242,17 @@ class ReaderOptions(NamedTuple):
     is_lasting: bool = False
 
 
+class FailedJobs(NamedTuple):
+    """What a queue system calls its buried jobs, and what `kick` does to them. For people."""
+
+    noun: str = "buried job"  # in the singular
+    kick: str = "kick"  # an imperative that the noun follows
+
+
+RETRIED = FailedJobs("failed job", "retry")
+DEAD_LETTERS = FailedJobs("dead letter", "move back")
+
+
 class System(NamedTuple):
     """One queue system, such as beanstalkd: its name, its fields and its functions.
 
@@ -276,3 +287,8 @@ class System(NamedTuple):
     # Fields of queues and of the server that are known only with a setting of `ServerConfig`:
     # pairs of the field and the setting.
     needed_settings: tuple[tuple[str, str], ...] = ()
+    failed: FailedJobs = FailedJobs()
+    empties: tuple[str, ...] = FREE_STATES  # the states of the jobs that `empty` can delete
+    # What looking at a job changes, as the end of a sentence about "it"; "" if it changes nothing.
+    # With an effect, nothing looks at a job before a person has asked for it.
+    peek_effect: str = ""

@@ -21,7 +21,8 @@ from beanwatch.net.redis_url import RedisError
 from beanwatch.queues.base import ServerError
 from beanwatch.web.access import Viewer
 from beanwatch.web.answers import NO_STORE, answer_error, viewer_of, wants_json
-from beanwatch.web.plans import PARAMETERS, Context, Plan, PlanError, make_plan
+from beanwatch.web.plans import PARAMETERS, make_plan
+from beanwatch.web.plans.plan import Context, Plan, PlanError
 from beanwatch.web.runner import BusyError, Runner
 from beanwatch.web.site import Site, name_viewer
 from beanwatch.web.sources import Sources

@@ -60,6 +60,7 @@ class Parts(NamedTuple):
 class Snapshot:
     """All parts at one moment. `at` is in seconds since the epoch, `number` counts the snapshots.
 
+    `configured` are the servers by name.
     `redis_is_off` is true if no Redis is configured: then there are no workers and no failures.
     `timeout` is that of each reading in seconds.
     """
@@ -72,9 +73,11 @@ class Snapshot:
         history: History,
         *,
         timeout: float,
+        configured: Mapping[str, Server],
         redis_is_off: bool = False,
     ) -> None:
         self.at, self.number, self.history = at, number, history
+        self.configured = configured
         self.servers, self.workers, self.failures, self.outcomes, self.checks = parts
         self.redis_is_off = redis_is_off
         self._patience = 3 * INTERVAL + 2 * timeout
@@ -205,6 +208,7 @@ class SnapshotReader:
             ),
             self.history,
             timeout=self.timeout,
+            configured={server.node: server for server in self.servers},
             redis_is_off=self.redis is None,
         )
         self._remember(snapshot)

@@ -13,7 +13,6 @@ from beanwatch.cli.lib.queue_options import add_change_options, add_ledger_optio
 from beanwatch.config import Config
 from beanwatch.fleet.failed_jobs import MAX_LISTED, BuriedFilter, plan_by_ledger, plan_by_list
 from beanwatch.fleet.queue_actions import (
-    FREE_STATES,
     Step,
     Target,
     has_action,
@@ -25,6 +24,7 @@ from beanwatch.fleet.queue_actions import (
 )
 from beanwatch.net.redis_url import RedisError, open_redis
 from beanwatch.queues.base import ServerError
+from beanwatch.queues.model import FREE_STATES
 
 count_option = click.option(
     "--count", type=COUNT, help="at most this many jobs of each queue (all)"

@@ -5,7 +5,7 @@ from collections.abc import Callable, Container
 
 from beanwatch.light_typing import TYPE_CHECKING, Any, NamedTuple
 from beanwatch.net.address import AddressError
-from beanwatch.queues.base import Actions, Reader, ReaderOptions, System
+from beanwatch.queues.base import RETRIED, Actions, Reader, ReaderOptions, System
 
 if TYPE_CHECKING:
     from beanwatch.queues.servers import Server
@@ -129,5 +129,6 @@ def make_system(
         settings=frozenset(("password_file", "ca_file", *settings)),
         native_queue=native_queue,
         job_fact=job_fact,
+        failed=RETRIED,
         check_server=lambda server: check_server(server, layout),
     )
