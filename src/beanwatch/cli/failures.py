@@ -1,6 +1,5 @@
 """`beanwatch failures`: list the failed runs that workers recorded; retry or delete their jobs."""
 
-import secrets
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -8,6 +7,7 @@ from typing import Any
 
 import click
 
+from beanwatch.cli.lib.audit import Audit
 from beanwatch.cli.lib.groups import ActionGroup
 from beanwatch.cli.lib.options import (
     DURATION,
@@ -34,11 +34,9 @@ from beanwatch.fleet.failure_list import FailureChoice, FailureGroup, group_fail
 from beanwatch.fleet.job_story import find_job_servers
 from beanwatch.net.redis_url import Execute, RedisError, open_redis
 from beanwatch.outcomes import OUTCOMES
-from beanwatch.store.audit import AuditEntry, write_audit
 from beanwatch.store.clock import read_time
 from beanwatch.store.failures import Failure, FailureReader, read_detail
 from beanwatch.words import count
-from beanwatch.worker.control.client import describe_user
 
 MAX_SHOWN_BODY = 4_000  # bytes
 
@@ -183,18 +181,15 @@ def change(
             return report(action, [JobResult(job, f"would {action}") for job in jobs], as_json)
         ask(action, jobs, yes=yes)
         places = find_job_servers(chosen, QUERY_TIMEOUT)
-        entry = AuditEntry(
-            id=secrets.token_hex(8),
-            who=describe_user(),
-            action=f"failures {action}",
-            what=f"{action} {count(len(jobs), 'failed job')}",
-            state="started",
-            jobs=len(jobs),
+        audit = Audit(
+            config.set_redis(redis),
+            f"failures {action}",
+            f"{action} {count(len(jobs), 'failed job')}",
         )
-        write_audit(execute, entry)
+        audit.write("started", len(jobs))
         results = list(act_on_failures(execute, places, action, jobs, QUERY_TIMEOUT))
         done = sum(one.has_changed for one in results)
-        write_audit(execute, entry._replace(state="done", jobs=done))
+        audit.write("done", done)
     report(action, results, as_json)
     return 0 if done == len(jobs) else 1
 
