@@ -14,7 +14,7 @@ from beanwatch.queues.model import FREE_STATES, QueueState, ServerState
 DEFAULT_TIMEOUT = 5.0  # seconds
 ACTIONS = (
     *("peek", "list_jobs", "find", "kick", "kick_jobs", "delete_jobs", "empty", "pause"),
-    *("move", "put"),
+    *("move", "put", "locate"),
 )
 
 
@@ -155,6 +155,8 @@ class Job(NamedTuple):
     kicks: int | None = None  # how often it was made ready again after it was buried
     ready_in: float | None = None  # seconds until a delayed job becomes ready
     facts: Mapping[str, str | int | float] = MappingProxyType({})
+    # When it failed, in seconds since the epoch, by the clock of the host that wrote it down.
+    failed_at: float | None = None
 
 
 class Actions:
@@ -220,6 +222,13 @@ class Actions:
     def put(self, queue: str, body: bytes, priority: int | None, ttr: int | None) -> str:
         """Put a job into a queue and return its id. `ttr` is in seconds. None: the default."""
         raise self._unsupported("put")
+
+    def locate(self, job_id: str) -> Job | None:
+        """Return the job with this id, whatever its queue, with its body. None if there is none.
+
+        `Job.facts["error"]` is as in `list_jobs`.
+        """
+        raise self._unsupported("locate")
 
     def close(self) -> None:
         """Close the connection; closing twice does no harm."""

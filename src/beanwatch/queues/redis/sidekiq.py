@@ -252,7 +252,7 @@ SYSTEM = make_system(
         ("processes", "processes of Sidekiq that are registered"),
     ),
     consumers="threads of live processes that take jobs",
-    actions=("peek", "list_jobs", "kick", "kick_jobs", "delete_jobs", "empty"),
+    actions=("peek", "list_jobs", "kick", "kick_jobs", "delete_jobs", "empty", "locate"),
     open_actions=open_actions,
     failed=FailedJobs("dead job", "retry"),
     empties=("ready", "buried"),
