@@ -55,7 +55,8 @@ class Failure(NamedTuple):
     `started_at` is by the worker's clock. `duration`, `delay` and `ttr` are in seconds. `body_size`
     is that of the whole body in bytes, -1 if it is not known. If it is more than MAX_BODY, only the
     start of the body is kept.
-    `traceback_hash` is equal for equal tracebacks, "" if there is none.
+    `traceback_hash` is equal for equal tracebacks, "" if there is none. `node` is the name of the
+    queue server that itself keeps this failed job; "" for a run that a worker recorded.
     """
 
     id: str = ""
@@ -77,6 +78,7 @@ class Failure(NamedTuple):
     body_size: int = -1
     priority: int | None = None
     ttr: int | None = None
+    node: str = ""
 
     @property
     def has_whole_body(self) -> bool:
@@ -143,7 +145,7 @@ class FailureReader:
 
     def _decode(self, ident: str, failed_at: float, entry: bytes) -> Failure | None:
         try:
-            return decode_record(entry, Failure)._replace(id=ident, failed_at=failed_at)
+            return decode_record(entry, Failure)._replace(id=ident, failed_at=failed_at, node="")
         except RecordError as error:
             self._on_rejected(error)
             return None

@@ -121,7 +121,9 @@ def make_system(
         default_port=5432,
         queue_fields=frozenset(("ready", "reserved", "delayed", "buried", *queue_fields)),
         server_fields=frozenset(("version", "instance", "uptime", "connections")),
-        actions=frozenset(("peek", "list_jobs", "kick", "kick_jobs", "delete_jobs", "empty", "locate")),
+        actions=frozenset(
+            ("peek", "list_jobs", "kick", "kick_jobs", "delete_jobs", "empty", "locate")
+        ),
         consumers=consumers,
         absent_is_empty=True,
         open_reader=open_reader,

@@ -96,6 +96,7 @@ def job_tree(job: Job) -> dict[str, Any]:
         "attempts": job.attempts,
         "kicks": job.kicks,
         "ready_in": job.ready_in,
+        "failed_at": job.failed_at,
         "error": str(job.facts.get("error", ""))[:MAX_BODY],
         "body": None if body is None else body[:MAX_BODY].decode("utf-8", "backslashreplace"),
         "body_size": None if body is None else len(body),
