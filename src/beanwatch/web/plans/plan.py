@@ -32,6 +32,8 @@ class Plan(NamedTuple):
     run: Callable[[], Iterator[Progress]]
     warning: str = ""
     is_dangerous: bool = False
+    # What exactly it acts on, if it was chosen by a glob. Then it runs only on these.
+    names: tuple[str, ...] = ()
 
 
 class Context(NamedTuple):
