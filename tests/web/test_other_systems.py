@@ -135,6 +135,8 @@ def test_dead_letters_are_read_only_when_somebody_asks(fleet: Fleet, vhost: Vhos
         assert act(pages, **look)["done"] == 2
         (group,) = pages.json("/failures", server="mq")["groups"]
         assert (group["failed"], group["reason"]) == (2, "rejected in queue orders")
+        one = plan(pages, action="retry", server="mq", id=group["last"])
+        assert (one["count"], "1 dead letter of mq orders left out" in one["warning"]) == (0, True)
         peeked = act(pages, action="peek", server="mq", queue="orders")
         assert [line.splitlines()[-1] for line in peeked["lines"]] == ["a", "b"]
         done = act(pages, action="retry", server="mq", queue="orders")

@@ -16,8 +16,8 @@ from beanwatch.words import count
 
 MAX_LISTED = 500  # failed jobs of a server
 MAX_QUEUES = 100  # queues of a server that are read: those with the most failed jobs
-MAX_REASON = 500  # characters
-MAX_KEPT = 4_000  # characters of an error and bytes of a body that are kept of each job
+MAX_REASON_TEXT = 500  # characters
+MAX_DETAIL = 4_000  # characters of an error and bytes of a body that are kept of each job
 OUTCOME = "failed"
 
 
@@ -135,7 +135,7 @@ def _convert(
         one = to_failure(target.server, job, seen[key := _key(job)])
         seen[key] += 1
         error = str(job.facts.get("error", ""))
-        details[one.id] = FailureDetail((job.body or b"")[:MAX_KEPT], error[-MAX_KEPT:])
+        details[one.id] = FailureDetail((job.body or b"")[:MAX_DETAIL], error[-MAX_DETAIL:])
         failures.append(one)
     return failures
 
@@ -158,7 +158,7 @@ def to_failure(server: Server, job: Job, place: int = 0) -> Failure:
         job_id=job.id,
         attempt=job.attempts or 0,
         outcome=OUTCOME,
-        reason=find_error(error)[:MAX_REASON],
+        reason=find_error(error)[:MAX_REASON_TEXT],
         traceback_hash=hash_traceback(error if "\n" in error else ""),
         body_size=-1 if job.body is None else int(job.facts.get("full_size", len(job.body))),
         node=server.node,

@@ -252,7 +252,7 @@ class ReaderOptions(NamedTuple):
 
 
 class FailedJobs(NamedTuple):
-    """What a queue system calls its buried jobs, and what `kick` does to them. For people."""
+    """The words of a queue system for its buried jobs, and for what `kick` does to them."""
 
     noun: str = "buried job"  # in the singular
     kick: str = "kick"  # an imperative that the noun follows

@@ -18,7 +18,7 @@ MAX_ID = 200  # characters
 
 
 class FoundJob(NamedTuple):
-    """What is known about a job. `kept` are the jobs with this id on servers that find them by it.
+    """The facts about a job. `kept` are the jobs with this id on servers that find them by it.
 
     `troubles` say why servers could not be asked.
     """
