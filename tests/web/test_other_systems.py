@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from beanwatch.config import ServerConfig
-from beanwatch.web.failed_jobs import PATIENCE
 from tests.queues.rabbitmq.conftest import vhost
 from tests.queues.rabbitmq.helpers import wait_for
 from tests.queues.redis.conftest import FRAMEWORKS, App, app, make_server, read, start
@@ -84,6 +83,7 @@ def test_failures_shows_what_rq_keeps_and_retries_one(fleet: Fleet, rq: App) -> 
         assert groups["rq"]["job"] == "rq_app.fail"
         assert groups["rq"]["reason_glob"] == "RuntimeError: smtp refused *"
         assert groups[""]["job"] == "email.send"
+        assert pages.json("/failures", server="rq")["failed"] == 2
         rows = pages.json("/failures", group="no", server="rq", reason="refused 1")["failures"]
         assert [one["outcome"] for one in rows] == ["failed"]
         shown = pages.json("/failure", id=rows[0]["id"])
@@ -166,5 +166,5 @@ def test_a_hung_server_delays_no_page_and_shows_its_last_failed_jobs(
 
         wait_until(says_so, 60.0)
         assert seen == {(1, True)}
-        assert sorted(took)[len(took) // 2] < PATIENCE
+        assert max(took) < 4.0, "less than the timeout of the server"
         assert "The failed jobs of rq are from" in pages.html("/failures")

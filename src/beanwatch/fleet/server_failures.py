@@ -70,9 +70,12 @@ def choose_servers(servers: Iterable[Server], asked: Collection[str] = ()) -> li
 
 
 def read_all(servers: Iterable[Server], timeout: float, asked: Collection[str] = ()) -> list[Found]:
-    """Read the failed jobs of servers at the same time; see `choose_servers`."""
+    """Read the failed jobs of servers at the same time; see `choose_servers`.
+
+    It takes at most twice the `timeout` (seconds).
+    """
     chosen = choose_servers(servers, asked)
-    return read_together(chosen, lambda one: read_server(one, timeout), timeout * 3)
+    return read_together(chosen, lambda one: read_server(one, timeout), timeout * 2)
 
 
 def read_server(server: Server, timeout: float) -> ServerFailures:
