@@ -108,7 +108,6 @@ class Viewers:
     def __init__(self, port: int, count: int) -> None:
         self._selector = selectors.DefaultSelector()
         self._is_over = threading.Event()
-        self.bytes = 0
         for _ in range(count):
             sock = socket.create_connection(("127.0.0.1", port), timeout=10)
             sock.sendall(STREAM)
@@ -132,7 +131,6 @@ class Viewers:
                 part = cast("socket.socket", key.fileobj).recv(65536)
                 if not part:
                     raise SystemExit("the page has closed a stream")
-                self.bytes += len(part)
 
 
 class Served(Process):
@@ -185,24 +183,22 @@ def measure_streams(page: Served, fleet: Fleet) -> None:
     """Print what a hundred viewers cost more than one, in turns."""
     pids = [page.pid, fleet.beanstalkd.pid, fleet.redis.pid]
     rounds: dict[int, list[list[float]]] = {1: [], VIEWERS: []}
-    received = 0
     time.sleep(WINDOW)  # after the first run of the checks
     for _ in range(ROUNDS):
         for count, found in rounds.items():
-            with Viewers(page.port, count) as viewers:
+            with Viewers(page.port, count):
                 time.sleep(INTERVAL)  # the first answer is the whole page
                 found.append(use_of(pids, WINDOW))
-            received = viewers.bytes
     one, many = ([median(use) for use in zip(*found, strict=True)] for found in rounds.values())
-    print(f"\n| share of a core | 1 viewer | {VIEWERS} viewers | times |")
-    print("|---|---|---|---|")
+    print(f"\n{'share of a core':36} {'1 viewer':>9} {f'{VIEWERS} viewers':>12} {'times':>6}")
     for name, before, after in zip(("the page", "beanstalkd", "Redis"), one, many, strict=True):
         times = f"{after / before:.2f}" if before else "n/a"
-        print(f"| {name} | {before:.2%} | {after:.2%} | {times} |")
+        print(f"{name:36} {before:9.2%} {after:12.2%} {times:>6}")
+    more = (many[0] - one[0]) / 0.03
     print(
-        f"\n{VIEWERS} open streams of the overview over sockets: {many[0] - one[0]:.2%} of a core "
-        f"more than one (limit 3 %), {received / VIEWERS / 1024:.0f} KiB sent to each; "
-        f"memory {peak_of(page.pid):.0f} MiB (limit 120 MB)"
+        f"\n{VIEWERS} open streams of the overview, over sockets, cost {more:.0%} of their limit, "
+        f"3 % of a core;\nmemory {peak_of(page.pid):.0f} MiB, "
+        f"{peak_of(page.pid) * 2**20 / 120e6:.0%} of its limit, 120 MB"
     )
 
 
