@@ -86,6 +86,7 @@ def test_failures_shows_what_rq_keeps_and_retries_one(fleet: Fleet, rq: App) -> 
         assert pages.json("/failures", server="rq")["failed"] == 2
         rows = pages.json("/failures", group="no", server="rq", reason="refused 1")["failures"]
         assert [one["outcome"] for one in rows] == ["failed"]
+        assert (rows[0]["attempt"], rows[0]["duration"]) == (None, None), "RQ does not say"
         shown = pages.json("/failure", id=rows[0]["id"])
         assert shown["body"] == "rq_app.fail(1)"
         assert "Traceback (most recent call last)" in shown["traceback"]

@@ -107,7 +107,7 @@ def list_failures(
             )
     rows: Sequence[Any] = found if each else group_failures(found)
     if as_json:
-        print_json([row._asdict() for row in rows])
+        print_json([row.tree() for row in rows])
     elif not rows and not seen.is_incomplete:
         print_line("no failed run is recorded that fits")
     elif rows:
@@ -143,7 +143,7 @@ def show(
     (run,) = seen.failures
     body = detail.body[:MAX_SHOWN_BODY].decode("utf-8", "backslashreplace")
     if as_json:
-        print_json({**run._asdict(), "traceback": detail.traceback, "body": body})
+        print_json({**run.tree(), "traceback": detail.traceback, "body": body})
         return 0
     ago = f" {format_ago(run.failed_at, seen.now)} ago" if run.failed_at else ""
     attempt = f", attempt {run.attempt}" if run.attempt else ""

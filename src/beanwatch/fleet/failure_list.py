@@ -66,8 +66,9 @@ class FailureGroup(NamedTuple):
     node: str = ""
 
     def tree(self) -> dict[str, Any]:
-        """Return the fields as objects that JSON can hold."""
-        return self._asdict()
+        """Return the fields as objects that JSON can hold. None: an unknown time."""
+        times = {"last_at": self.last_at or None, "first_at": self.first_at or None}
+        return {**self._asdict(), **times}
 
 
 def group_failures(failures: Iterable[Failure]) -> list[FailureGroup]:

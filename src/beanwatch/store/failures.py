@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from hashlib import blake2b
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from beanwatch.net.redis_url import KEY_PREFIX, Command, Execute
 from beanwatch.store.records import RecordError, decode_record
@@ -48,6 +48,10 @@ return removed
 """
 
 
+# Numbers of a failed run that a queue server may not tell of a failed job that it keeps.
+_UNTOLD = ("failed_at", "attempt", "started_at", "duration", "delay")
+
+
 class Failure(NamedTuple):
     """A failed run. `failed_at` is in seconds since the epoch by Redis's clock.
 
@@ -84,6 +88,13 @@ class Failure(NamedTuple):
     def has_whole_body(self) -> bool:
         """True if the body is known and was not cut, so that the job can be put again."""
         return 0 <= self.body_size <= MAX_BODY
+
+    def tree(self) -> dict[str, Any]:
+        """Return the fields as objects for JSON. None: a server that keeps the job does not say."""
+        fields = self._asdict()
+        if self.node:
+            fields |= {name: fields[name] or None for name in _UNTOLD}
+        return fields
 
 
 class FailureDetail(NamedTuple):

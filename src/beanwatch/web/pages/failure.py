@@ -28,14 +28,14 @@ def data(view: View) -> dict[str, Any]:
     if found is None:
         raise NotFoundError("this failed run is not recorded any more")
     same_job = [
-        one._asdict()
+        one.tree()
         for one in now.failures.value
         if one.id != ident
         and (one.server, one.job_id, one.queue) == (found.server, found.job_id, found.queue)
     ]
     return {
         "at": now.at,
-        "failure": found._asdict(),
+        "failure": found.tree(),
         "reason_glob": generalize(found.reason),
         "body": detail and detail.body[:MAX_SHOWN_BODY].decode("utf-8", "backslashreplace"),
         "traceback": detail and detail.traceback,

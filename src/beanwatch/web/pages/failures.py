@@ -38,7 +38,7 @@ def data(view: View) -> dict[str, Any]:
         **page.tree(),
         "grouped": is_grouped,
         "failed": len(found),
-        "groups" if is_grouped else "failures": [one._asdict() for one in page.rows],
+        "groups" if is_grouped else "failures": [one.tree() for one in page.rows],
         "outcomes": [outcome.name for outcome in OUTCOMES if outcome.is_failure],
         "periods": PERIODS,
         "kept": MAX_FAILURES,

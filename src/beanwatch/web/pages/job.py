@@ -40,7 +40,7 @@ def data(view: View) -> dict[str, Any]:
         "troubles": troubles,
         "error": view.found.error,
         "failures": [
-            one._asdict() for one in view.now.failures.value if ident in (one.uuid, one.job_id)
+            one.tree() for one in view.now.failures.value if ident in (one.uuid, one.job_id)
         ][:20],
         "ledger": view.config.worker.ledger,
     }
