@@ -13,6 +13,14 @@ from itertools import pairwise
 from beanwatch.light_typing import Any
 
 
+def history_source(value: Any) -> str:
+    """Parse web.history: `graphite`, the http URL of a Prometheus, or empty. Raises ValueError."""
+    found = text(value)
+    if found in ("", "graphite") or found.startswith(("http://", "https://")):
+        return found
+    raise ValueError("expected graphite, or the URL of a Prometheus: http://HOST:9090")
+
+
 def text(value: Any) -> str:
     """Return the value unchanged. Raises ValueError if it is not a string."""
     if not isinstance(value, str):

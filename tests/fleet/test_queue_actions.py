@@ -5,7 +5,6 @@ import pytest
 from beanwatch.fleet.failed_jobs import BuriedFilter, plan_by_ledger
 from beanwatch.fleet.first_jobs import peek_queue
 from beanwatch.fleet.queue_actions import (
-    FREE_STATES,
     Target,
     find_targets,
     list_queue_names,
@@ -14,7 +13,7 @@ from beanwatch.fleet.queue_actions import (
     plan_resume,
 )
 from beanwatch.queues.base import ServerError, UnsupportedError
-from beanwatch.queues.model import QueueState
+from beanwatch.queues.model import FREE_STATES, QueueState
 from beanwatch.queues.registry import MODULES
 from beanwatch.queues.servers import resolve_servers
 from tests.real import Beanstalkd

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from beanwatch.grafana.generator.lib import patterns, query
 from beanwatch.queues import consumers
-from beanwatch.queues.base import ACTIONS, Actions
+from beanwatch.queues.base import ACTIONS, Actions, System
 from beanwatch.queues.beanstalkd.stats import ImplausibleValues, parse_stats, read_tube, to_server
 from beanwatch.queues.model import QUEUE_FIELDS, SERVER_FIELDS
 from beanwatch.queues.registry import all_systems
@@ -191,8 +191,23 @@ def systems() -> str:
             table(["field", "", "reported by"], rows(server_fields, server, needed)),
             "## Actions",
             table(["action", "", "supported by"], rows(described_actions(), actions)),
+            table(
+                ["system", "`kick` means", "`empty` deletes", "looking at a job"],
+                map(words_of, found),
+            ),
         ]
     )
+
+
+def words_of(system: System) -> list[str]:
+    """A row with what the actions of a system do, in its own words."""
+    has = system.actions.__contains__
+    return [
+        f"`{system.name}`",
+        f"{system.failed.kick} {system.failed.noun}s" if has("kick") else "",
+        f"{', '.join(system.empties)} jobs" if has("empty") else "",
+        (system.peek_effect or "changes nothing") if has("peek") else "",
+    ]
 
 
 def rows(

@@ -207,3 +207,39 @@ def test_a_worker_obeys_and_shows_its_stacks(
         assert "Thread" in dump["lines"][0] or "thread" in dump["lines"][0]
         act(pages, action="worker-resume", worker=found["id"])
         wait_until(lambda: worker.beat().state == "idle")
+
+
+def test_a_glob_asks_with_the_names_and_tells_these_workers_only(
+    beanstalkd: Beanstalkd,
+    redis_server: Redis,
+    start_worker: StartWorker,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.setenv("BEANWATCH_STATE_DIR", str(tmp_path / "state"))
+    workers = [start_worker(name=name) for name in ("mailer-1", "mailer-2", "images")]
+    wait_until(lambda: all(one.beat().state == "idle" for one in workers))
+    with Fleet(beanstalkd, redis_server).pages(ACT) as pages:
+        assert "Tell all of them" in pages.html("/workers")
+        form = {"action": "worker-wait", "workers": "*.mailer-*"}
+        found = plan(pages, **form)
+        assert found["title"] == "tell 2 workers to wait"
+        assert [one.rpartition(".")[2] for one in found["names"]] == ["mailer-1", "mailer-2"]
+        html = pages.client.post("/actions/plan", data=form, headers=OURS).text
+        assert all(f"<li>{name}</li>" in html for name in found["names"])
+        done = act(pages, **form)
+        assert (done["state"], done["done"]) == ("done", 2)
+        wait_until(lambda: [one.beat().state for one in workers] == ["waiting", "waiting", "idle"])
+
+
+def test_a_glob_that_fits_other_workers_by_then_is_refused(fleet: Fleet) -> None:
+    fleet.beat("web1.mailer-1", server=fleet.beanstalkd.address)
+    with fleet.pages(ACT) as pages:
+        found = plan(pages, action="worker-stop", workers="web1.mailer-*")
+        assert found["names"] == ["web1.mailer-1"]
+        fleet.redis.client().delete("{beanwatch}:workers")
+        fleet.beat("web1.mailer-2", server=fleet.beanstalkd.address)
+        form = {**found["form"], "token": found["token"]}
+        answer = pages.client.post("/actions/run", data=form, headers=OURS | JSON)
+        assert answer.status_code == 409
+        assert "others than those confirmed" in answer.json()["error"]

@@ -1,11 +1,13 @@
 """Names, reasons and bodies that anybody may have written: escaped, cut and visible everywhere."""
 
+import json
 import re
 from html.parser import HTMLParser
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from beanwatch.config import ServerConfig
 from beanwatch.quoting import html_text
 from beanwatch.web.history import POINTS, STEP, History
 from beanwatch.web.render import Renderer, sparkline, when
@@ -64,8 +66,15 @@ def test_no_page_lets_hostile_text_act(fleet: Fleet) -> None:
         "1", EVIL.encode()[:60_000], job=EVIL, reason=EVIL, queue=EVIL, worker=EVIL,
         traceback=f"{EVIL}\nValueError: {EVIL}", outcome=EVIL[:50],
     )  # fmt: skip
+    fleet.servers["sk"] = ServerConfig(fleet.redis.url, layout="sidekiq")
+    names = ("class", "wrapped", "queue", "error_class", "error_message")
+    dead = {**dict.fromkeys(names, EVIL), "jid": "evil", "failed_at": EVIL, "args": [EVIL]}
+    fleet.redis.client().zadd("dead", {json.dumps(dead): 1e9})
     with fleet.pages() as pages:
+        (kept,) = pages.json("/failures", group="no", server="sk")["failures"]
         for path, query in (
+            *(("/failure", {"id": kept["id"]}), ("/job", {"id": "evil"})),
+            ("/queue", {"server": "sk", "name": "dead-set"}),
             *((path, {}) for path in ("/", "/queues", "/workers", "/failures", "/checks")),
             *(("/servers", {}), ("/actions", {}), ("/failures", {"group": "no"})),
             *(("/queue", {"server": "q1", "name": name}) for name in (queue, "..")),

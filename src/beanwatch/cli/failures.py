@@ -1,13 +1,14 @@
-"""`beanwatch failures`: list the failed runs that workers recorded; retry or delete their jobs."""
+"""`beanwatch failures`: list, retry and delete failed jobs."""
 
-import secrets
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import closing
 from typing import Any
 
 import click
 
+from beanwatch.cli.lib.audit import Audit
+from beanwatch.cli.lib.failure_search import find_detail, find_failures, reading
 from beanwatch.cli.lib.groups import ActionGroup
 from beanwatch.cli.lib.options import (
     DURATION,
@@ -15,37 +16,41 @@ from beanwatch.cli.lib.options import (
     config_option,
     json_option,
     load_config,
-    need_redis,
     pick_servers,
     redis_option,
     server_option,
 )
-from beanwatch.cli.lib.output import print_error, print_json, print_line, print_table
-from beanwatch.cli.lib.tables import NAME_WIDTH, Columns, number_column, text_column
-from beanwatch.config import Config
+from beanwatch.cli.lib.output import exit_1_on, print_error, print_json, print_line, print_table
+from beanwatch.cli.lib.plan_runner import PAST, as_tree, describe
+from beanwatch.cli.lib.tables import NAME_WIDTH, UNKNOWN, Columns, number_column, text_column
 from beanwatch.durations import format_duration
 from beanwatch.fleet.failure_actions import (
-    FailedJob,
     JobResult,
     act_on_failures,
     group_by_job,
 )
-from beanwatch.fleet.failure_list import FailureChoice, FailureGroup, group_failures
+from beanwatch.fleet.failure_list import FailureGroup, group_failures
 from beanwatch.fleet.job_story import find_job_servers
-from beanwatch.net.redis_url import Execute, RedisError, open_redis
+from beanwatch.fleet.queue_actions import Step, carry_out, open_actions
+from beanwatch.fleet.server_failures import (
+    keeps_failures,
+    plan_chosen,
+)
 from beanwatch.outcomes import OUTCOMES
-from beanwatch.store.audit import AuditEntry, write_audit
-from beanwatch.store.clock import read_time
-from beanwatch.store.failures import Failure, FailureReader, read_detail
+from beanwatch.queues.base import ServerError
+from beanwatch.store.failures import Failure
 from beanwatch.words import count
-from beanwatch.worker.control.client import describe_user
 
 MAX_SHOWN_BODY = 4_000  # bytes
 
 
 @click.group("failures", cls=ActionGroup, context_settings={"help_option_names": ["-h", "--help"]})
 def command() -> None:
-    """List the last 10,000 failed runs that workers recorded; retry or delete their jobs.
+    """List failed jobs; retry or delete them.
+
+    They are the last 10,000 failed runs that workers recorded, and the failed jobs that a queue
+    server itself keeps: those of RQ, Sidekiq and Laravel, dead letters of RabbitMQ. Of each server,
+    500 are listed. Looking at a dead letter changes it, so name such a server with --server.
 
     \b
     Examples:
@@ -71,53 +76,80 @@ def add_choice_options(action: Any) -> Any:
         click.option("--queue", "-Q", default="", metavar="QUEUE", help="only those of this queue"),
     ):
         action = option(action)
-    return config_option(redis_option("the failures")(json_option(action)))
+    return server_option(config_option(redis_option("the failures")(json_option(action))))
 
 
 @command.command("list")
 @add_choice_options
 @click.option("--each", is_flag=True, help="list each run, and do not group those that are alike")
 def list_failures(
-    config_file: str | None, redis: str | None, as_json: bool, each: bool, **choice: Any
+    config_file: str | None,
+    redis: str | None,
+    servers: tuple[str, ...],
+    as_json: bool,
+    each: bool,
+    **choice: Any,
 ) -> int:
-    """List failed runs in groups with the same queue, job and reason, the largest group first."""
+    """List failed jobs in groups with the same queue, job and reason, the largest group first.
+
+    The exit code is 1 if a server could not be read.
+    """
     config = load_config(config_file)
-    with reading(config, redis) as execute:
-        found, now = find_failures(execute, choice)
+    chosen = pick_servers(config, servers)
+    with reading(config, redis, chosen) as execute:
+        seen = find_failures(execute, chosen, choice, is_asked=bool(servers))
+    found, now = seen.failures, seen.now
+    for one in chosen if not servers else ():
+        if keeps_failures(one) and one.system.peek_effect:
+            print_error(
+                f"the failed jobs of {one.node} were not read, because looking at a job "
+                f"{one.system.peek_effect}: name it with --server {one.node}"
+            )
     rows: Sequence[Any] = found if each else group_failures(found)
     if as_json:
-        print_json([row._asdict() for row in rows])
-    elif not rows:
+        print_json([row.tree() for row in rows])
+    elif not rows and not seen.is_incomplete:
         print_line("no failed run is recorded that fits")
-    else:
+    elif rows:
         print_table(each_table(found, now) if each else group_table(rows, now))
-    return 0
+    return int(seen.is_incomplete)
 
 
 @command.command("show")
 @click.argument("ident", metavar="ID")
+@server_option
 @config_option
 @redis_option("the failures")
 @json_option
-def show(ident: str, config_file: str | None, redis: str | None, as_json: bool) -> int:
-    """Show a failed run, with its traceback and the start of its job's body.
+def show(
+    ident: str,
+    config_file: str | None,
+    redis: str | None,
+    servers: tuple[str, ...],
+    as_json: bool,
+) -> int:
+    """Show a failed job, with its traceback and the start of its body.
 
-    ID is that of the run, from `failures list`.
+    ID is that of the failed run, from `failures list`.
     """
     config = load_config(config_file)
-    with reading(config, redis) as execute:
-        found, now = find_failures(execute, {"id": ident})
-        detail = read_detail(execute, ident) if found else None
-    if not found or detail is None:
+    chosen = pick_servers(config, servers)
+    with reading(config, redis, chosen) as execute:
+        seen = find_failures(execute, chosen, {"id": ident}, is_asked=bool(servers))
+        with exit_1_on(ServerError, failure="cannot read the job"):
+            detail = find_detail(execute, seen) if seen.failures else None
+    if detail is None:
         raise click.ClickException(f"no failed run {ident!r} is recorded")
-    (run,) = found
+    (run,) = seen.failures
     body = detail.body[:MAX_SHOWN_BODY].decode("utf-8", "backslashreplace")
     if as_json:
-        print_json({**run._asdict(), "traceback": detail.traceback, "body": body})
+        print_json({**run.tree(), "traceback": detail.traceback, "body": body})
         return 0
-    ago = format_duration(max(0.0, now - run.failed_at))
-    print_line(f"{run.job} in {run.queue}: {run.outcome} {ago} ago, attempt {run.attempt}")
-    print_line(f"  job {run.uuid or run.job_id}, run by {run.worker}")
+    ago = f" {format_ago(run.failed_at, seen.now)} ago" if run.failed_at else ""
+    attempt = f", attempt {run.attempt}" if run.attempt else ""
+    print_line(f"{run.job} in {run.queue}: {run.outcome}{ago}{attempt}")
+    by = f"kept by {run.node}" if run.node else f"run by {run.worker}"
+    print_line(f"  job {run.uuid or run.job_id}, {by}")
     print_line(f"  {run.reason or 'no reason was given'}")
     for line in detail.traceback.splitlines():
         print_line(f"    {line}")
@@ -131,7 +163,7 @@ def add_change_options(action: Any) -> Any:
     """Add the argument and the options of `retry` and `delete`."""
     action = click.option("--yes", "-y", is_flag=True, help="do not ask for confirmation")(action)
     action = click.option("--dry-run", is_flag=True, help="only show what would be done")(action)
-    action = server_option(add_choice_options(action))
+    action = add_choice_options(action)
     return click.argument("ident", metavar="[ID]", default="")(action)
 
 
@@ -142,7 +174,7 @@ def retry(**options: Any) -> int:
 
     A job that is still buried is kicked. One that is gone, because it was deleted or its server
     was restarted, is put again with the recorded body (up to 64 KiB). A job that waits to run
-    again stays as it is.
+    again stays as it is. A failed job that its own server keeps is queued again.
     """
     return change("retry", **options)
 
@@ -150,7 +182,7 @@ def retry(**options: Any) -> int:
 @command.command("delete")
 @add_change_options
 def delete(**options: Any) -> int:
-    """Delete failed runs from the list, and their jobs if these are still buried."""
+    """Delete failed runs from the list, and their jobs if they are still buried or kept."""
     return change("delete", **options)
 
 
@@ -174,57 +206,51 @@ def change(
         )
     config = load_config(config_file)
     chosen = pick_servers(config, servers)
-    with reading(config, redis) as execute:
-        found, _ = find_failures(execute, {**choice, "id": ident})
-        jobs = group_by_job(found)
-        if ident and not jobs:
+    with reading(config, redis, chosen) as execute:
+        seen = find_failures(execute, chosen, {**choice, "id": ident}, is_asked=bool(servers))
+        jobs = group_by_job(one for one in seen.failures if not one.node)
+        method = "kick" if action == "retry" else action
+        steps, refused = plan_chosen(seen.kept, [one for one in seen.failures if one.node], method)
+        for text in refused:
+            print_error(text)
+        planned = len(jobs) + sum(step.jobs for step in steps)
+        if ident and not planned:
             raise click.ClickException(f"no failed run {ident!r} is recorded")
-        if not jobs or dry_run:
-            return report(action, [JobResult(job, f"would {action}") for job in jobs], as_json)
-        ask(action, jobs, yes=yes)
-        places = find_job_servers(chosen, QUERY_TIMEOUT)
-        entry = AuditEntry(
-            id=secrets.token_hex(8),
-            who=describe_user(),
-            action=f"failures {action}",
-            what=f"{action} {count(len(jobs), 'failed job')}",
-            state="started",
-            jobs=len(jobs),
+        if not planned or dry_run:
+            would = [JobResult(job, f"would {action}") for job in jobs]
+            report(action, would, [(step, 0) for step in steps], as_json, dry_run=dry_run)
+            return 0
+        ask(action, planned, yes=yes)
+        audit = Audit(
+            config.set_redis(redis),
+            f"failures {action}",
+            f"{action} {count(planned, 'failed job')}",
         )
-        write_audit(execute, entry)
-        results = list(act_on_failures(execute, places, action, jobs, QUERY_TIMEOUT))
-        done = sum(one.has_changed for one in results)
-        write_audit(execute, entry._replace(state="done", jobs=done))
-    report(action, results, as_json)
-    return 0 if done == len(jobs) else 1
+        audit.write("started", planned)
+        results = []
+        if execute and jobs:
+            places = find_job_servers(chosen, QUERY_TIMEOUT)
+            results = list(act_on_failures(execute, places, action, jobs, QUERY_TIMEOUT))
+        changed = [(step, run_step(step)) for step in steps]
+        done = sum(one.has_changed for one in results) + sum(number for _, number in changed)
+        audit.write("done", done)
+    report(action, results, changed, as_json)
+    return 0 if done == planned and not refused else 1
 
 
-@contextmanager
-def reading(config: Config, redis: str | None) -> Iterator[Execute]:
-    """Connect to Redis. An error becomes a ClickException."""
+def run_step(step: Step) -> int:
+    """Carry out a step, and return how many jobs it changed. Print why if it ends early."""
+    done = 0
     try:
-        with open_redis(need_redis(config, redis), QUERY_TIMEOUT) as client:
-            yield client.execute
-    except RedisError as error:
-        raise click.ClickException(
-            f"cannot use the list of failures: {error} (--redis URL chooses another Redis)"
-        ) from None
+        with closing(open_actions(step.target.server, QUERY_TIMEOUT)) as actions:
+            for number in carry_out(actions, step):
+                done += number
+    except ServerError as error:
+        print_error(f"{step.target}: stopped before the end: {error}")
+    return done
 
 
-def find_failures(execute: Execute, choice: dict[str, Any]) -> tuple[list[Failure], float]:
-    """Return the failed runs that `choice` selects, the newest first, and Redis's time."""
-    now = read_time(execute)
-    rejected: list[object] = []
-    every = FailureReader(rejected.append).read(execute)
-    if rejected:
-        print_error(
-            f"{count(len(rejected), 'record')} of failed runs cannot be read: {rejected[0]}"
-        )
-    given = {name: value for name, value in choice.items() if value is not None}
-    return FailureChoice(**given).choose(every, now), now
-
-
-def ask(action: str, jobs: Sequence[FailedJob], *, yes: bool) -> None:
+def ask(action: str, jobs: int, *, yes: bool) -> None:
     """Ask for confirmation. Raises UsageError without a terminal, Abort if the person says no."""
     if yes:
         return
@@ -233,20 +259,31 @@ def ask(action: str, jobs: Sequence[FailedJob], *, yes: bool) -> None:
             "cannot ask for confirmation, because standard input is not a terminal: add --yes to "
             "do it without asking, or --dry-run to see what would be done"
         )
-    click.confirm(f"{action.capitalize()} {count(len(jobs), 'failed job')}?", abort=True, err=True)
+    click.confirm(f"{action.capitalize()} {count(jobs, 'failed job')}?", abort=True, err=True)
 
 
-def report(action: str, results: Sequence[JobResult], as_json: bool) -> int:
-    """Print what was done with each job. Return 0."""
+def report(
+    action: str,
+    results: Sequence[JobResult],
+    changed: Sequence[tuple[Step, int]],
+    as_json: bool,
+    *,
+    dry_run: bool = False,
+) -> None:
+    """Print what was done with each job, and with the jobs that servers keep, by queue."""
     if as_json:
-        print_json([result_tree(one) for one in results])
-        return 0
-    if not results:
+        print_json([*map(result_tree, results), *(as_tree(*one) for one in changed)])
+        return
+    if not results and not changed:
         print_line(f"nothing to {action}")
     for one in results:
         run = one.job.last
         print_line(f"{run.queue} {run.job} {run.uuid or run.job_id}: {one.text}")
-    return 0
+    for step, done in changed:
+        if dry_run:
+            print_line(f"would {action} {describe(step, step.jobs)}")
+        else:
+            print_line(f"{describe(step, done)}, {PAST[action]}")
 
 
 def result_tree(one: JobResult) -> dict[str, Any]:
@@ -275,7 +312,7 @@ def group_table(groups: Sequence[FailureGroup], now: float) -> Columns:
         spare=("QUEUE", "LAST"),
     )
     for one in groups:
-        ago = format_duration(max(0.0, now - one.last_at))
+        ago = format_ago(one.last_at, now)
         table.add_row(f"{one.failed:,}", one.queue, one.job, ago, one.last, one.reason)
     return table
 
@@ -294,9 +331,13 @@ def each_table(failures: Sequence[Failure], now: float) -> Columns:
         spare=("TRY", "WORKER", "QUEUE"),
     )
     for one in failures:
-        ago = format_duration(max(0.0, now - one.failed_at))
         table.add_row(
-            *(one.id, ago, one.outcome, one.queue, one.job),
-            *(str(one.attempt), one.worker, one.reason),
+            *(one.id, format_ago(one.failed_at, now), one.outcome, one.queue, one.job),
+            *(str(one.attempt or UNKNOWN), one.worker or one.node, one.reason),
         )
     return table
+
+
+def format_ago(at: float, now: float) -> str:
+    """Return for how long something has failed; n/a if it is unknown."""
+    return format_duration(max(0.0, now - at)) if at else UNKNOWN

@@ -149,6 +149,14 @@ class LinksConfig(NamedTuple):
     graphs: str = ""
 
 
+class WebConfig(NamedTuple):
+    """Table [web]: settings of `beanwatch web`."""
+
+    # What has the hour before the start: "graphite" (at graphite.url), the URL of a Prometheus, or
+    # empty: nothing, the charts begin empty.
+    history: str = ""
+
+
 class Config(NamedTuple):
     """The whole configuration, with its defaults.
 
@@ -173,6 +181,7 @@ class Config(NamedTuple):
     queues: tuple[QueueRule, ...] = ()
     checks: Mapping[str, Threshold] = {}
     links: LinksConfig = LinksConfig()
+    web: WebConfig = WebConfig()
 
     def is_wanted(self, key: str) -> bool:
         """Return False if nobody asked for this part: its address (`key`) is only a default."""

@@ -9,6 +9,7 @@ from beanwatch.light_typing import Any
 from beanwatch.values import (
     boolean,
     duration,
+    history_source,
     metric_prefix,
     one_of,
     size,
@@ -108,6 +109,7 @@ SERVER: Spec = {
     "unknown": string_list,
 }
 WORKERS: Spec = {"expected": parse_expected, "secret_file": text}
+WEB: Spec = {"history": history_source}
 LINKS: Spec = {"runbook": text, "graphs": text}
 LIMITS: Spec = {"warning": threshold, "critical": threshold}
 THRESHOLD: Spec = {**LIMITS, "for": duration}
@@ -127,6 +129,7 @@ TABLES: Mapping[str, Spec] = {
     "worker": WORKER,
     "workers": WORKERS,
     "links": LINKS,
+    "web": WEB,
 }
 
 

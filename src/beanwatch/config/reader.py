@@ -18,6 +18,7 @@ from beanwatch.config import (
     RedisConfig,
     ServerConfig,
     Threshold,
+    WebConfig,
     WorkerConfig,
     WorkerGroup,
 )
@@ -118,6 +119,7 @@ class _Reader:
             collect=CollectConfig(**tables["collect"]),
             worker=WorkerConfig(**tables["worker"]),
             links=LinksConfig(**tables["links"]),
+            web=WebConfig(**tables["web"]),
             expected_workers=tuple(one for one in expected if isinstance(one, str)),
             expected_groups=tuple(one for one in expected if isinstance(one, WorkerGroup)),
             secret_file=tables["workers"].get("secret_file", ""),

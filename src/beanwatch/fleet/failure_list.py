@@ -14,7 +14,8 @@ class FailureChoice(NamedTuple):
     """Conditions on failed runs; an empty one holds for all.
 
     `job` and `reason` are parts of texts, or globs. `within` is the time since the failure in
-    seconds. `id` is that of one failed run, `trace` the hash of a traceback.
+    seconds. `id` is that of one failed run, `trace` the hash of a traceback, `server` the name of
+    the server that keeps the job, or the address at which a worker reached it.
     """
 
     queue: str = ""
@@ -24,12 +25,14 @@ class FailureChoice(NamedTuple):
     outcome: str = ""
     trace: str = ""
     id: str = ""
+    server: str = ""
     within: float | None = None
 
     def matches(self, one: Failure, now: float) -> bool:
         """Return True if a failed run meets all conditions. `now`: seconds since the epoch."""
         return (
             self.id in ("", one.id)
+            and self.server in ("", one.node, one.address)
             and self.queue in ("", one.queue)
             and self.worker in ("", one.worker)
             and self.outcome in ("", one.outcome)
@@ -48,7 +51,7 @@ class FailureGroup(NamedTuple):
     """Failed runs of one kind of job in one queue, with the same reason but for its numbers.
 
     `reason` is that of the newest one, `reason_glob` matches all. `last` is the id of the newest
-    run. Times are in seconds since the epoch.
+    run. Times are in seconds since the epoch. `node` is that of `Failure`.
     """
 
     queue: str
@@ -60,18 +63,24 @@ class FailureGroup(NamedTuple):
     last_at: float
     first_at: float
     outcomes: dict[str, int]
+    node: str = ""
 
     def tree(self) -> dict[str, Any]:
-        """Return the fields as objects that JSON can hold."""
-        return self._asdict()
+        """Return the fields as objects that JSON can hold. None: an unknown time."""
+        times = {"last_at": self.last_at or None, "first_at": self.first_at or None}
+        return {**self._asdict(), **times}
 
 
 def group_failures(failures: Iterable[Failure]) -> list[FailureGroup]:
-    """Group failed runs, the newest first, by queue, job and reason; the largest group first."""
-    groups: dict[tuple[str, str, str], list[Failure]] = {}
+    """Group failed runs, the newest first, by queue, job and reason; the largest group first.
+
+    The failed jobs that a server keeps are groups of their own.
+    """
+    groups: dict[tuple[str, str, str, str], list[Failure]] = {}
     for one in failures:
-        groups.setdefault((one.queue, one.job, generalize(one.reason)), []).append(one)
-    found = [_make_group(reason_glob, runs) for (_, _, reason_glob), runs in groups.items()]
+        key = (generalize(one.reason), one.node, one.queue, one.job)
+        groups.setdefault(key, []).append(one)
+    found = [_make_group(key[0], runs) for key, runs in groups.items()]
     return sorted(found, key=lambda group: (-group.failed, -group.last_at))
 
 
@@ -89,6 +98,7 @@ def _make_group(reason_glob: str, runs: Sequence[Failure]) -> FailureGroup:
         last.failed_at,
         runs[-1].failed_at,
         outcomes,
+        last.node,
     )
 
 

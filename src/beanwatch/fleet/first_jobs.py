@@ -7,13 +7,14 @@ from typing import NamedTuple
 
 from beanwatch.fleet.buried_jobs import find_recorded
 from beanwatch.fleet.queue_actions import (
-    FREE_STATES,
     Target,
+    has_state,
     open_actions,
     require_action,
 )
 from beanwatch.net.redis_url import Execute
 from beanwatch.queues.base import Actions, Job, UnsupportedError
+from beanwatch.queues.model import FREE_STATES
 
 MAX_LOOKED_UP = 1000  # most buried jobs whose reasons are counted; the latest ones are taken
 
@@ -42,8 +43,9 @@ def peek_queue(target: Target, timeout: float, jobs: int = 1) -> Iterator[Job]:
     with closing(open_actions(target.server, timeout)) as actions:
         for state in FREE_STATES:
             # If the count is unknown there may be a job, so request it.
-            jobs_there = getattr(target.queue, state)
-            if jobs_there == 0 or (jobs_there is None and not target.server.can_tell(state)):
+            if getattr(target.queue, state) == 0 or not has_state(
+                target.server, target.queue, state
+            ):
                 continue
             try:
                 found = _read_jobs(actions, target.name, state, jobs)
@@ -61,6 +63,27 @@ def _read_jobs(actions: Actions, queue: str, state: str, jobs: int) -> list[Job]
         return actions.list_jobs(queue, state, jobs)
     job = actions.peek(queue, state)
     return [] if job is None else [job]
+
+
+def find_error(text: str) -> str:
+    """Return the line of an error's text that names the error.
+
+    A traceback of Python ends with it; the texts of other languages begin with it.
+    """
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if not lines:
+        return ""
+    return lines[-1] if lines[0].startswith("Traceback") else lines[0]
+
+
+def describe_job(job: Job, max_body: int) -> str:
+    """Return a job as lines of text: its state, why it failed, and the start of its body."""
+    lines = [f"{job.state} job {job.id}"]
+    if error := str(job.facts.get("error", "")):
+        lines.append(error[:max_body])
+    if job.body is not None:
+        lines.append(job.body[:max_body].decode("utf-8", "backslashreplace"))
+    return "\n".join(lines)
 
 
 def count_reasons(target: Target, execute: Execute, timeout: float) -> list[Reason]:

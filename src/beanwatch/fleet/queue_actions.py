@@ -6,7 +6,7 @@ is impossible or a needed number is unknown, planning raises ServerError and not
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from beanwatch.fleet.together import read_together
 from beanwatch.queues.base import (
@@ -17,12 +17,12 @@ from beanwatch.queues.base import (
     UnsupportedError,
     Wanted,
 )
-from beanwatch.queues.model import QueueState
+from beanwatch.queues.model import FREE_STATES, QueueState
 from beanwatch.queues.selection import INTERNAL, Selection
 from beanwatch.queues.servers import Server
+from beanwatch.words import count as count_words
 
 OWN_QUEUES = "beanwatch."  # the names of queues that beanwatch itself creates begin with this
-FREE_STATES = ("ready", "delayed", "buried")  # the states of jobs that no consumer has reserved
 
 
 class Target(NamedTuple):
@@ -146,6 +146,50 @@ def has_action(target: Target, action: str) -> bool:
     return action in target.server.system.actions
 
 
+class Offer(NamedTuple):
+    """An action that is possible on a queue, for `states` of its jobs, or for the whole queue.
+
+    `words` are an imperative for people: "retry failed jobs".
+    """
+
+    action: str
+    words: str
+    states: tuple[str, ...] = ()
+
+
+def has_state(server: Server, queue: Any, state: str) -> bool:
+    """Return True if a queue can have jobs in a state. `queue` has the number as an attribute."""
+    return getattr(queue, state) is not None or server.can_tell(state)
+
+
+def list_offers(server: Server, queue: Any) -> list[Offer]:
+    """Return what can be done with a queue, by what its system declares.
+
+    `queue` has the numbers of jobs by state as its attributes.
+    """
+    system, found = server.system, list[Offer]()
+    has = system.actions.__contains__
+    if has("kick") and has_state(server, queue, "buried"):
+        found.append(Offer("kick", f"{system.failed.kick} {system.failed.noun}s", ("buried",)))
+    if has("pause"):
+        found += [Offer("pause", "pause for 1 h"), Offer("resume", "resume")]
+    for action, method, states in (
+        ("move", "move", FREE_STATES),
+        ("delete", "empty", system.empties),
+    ):
+        there = tuple(state for state in states if has_state(server, queue, state))
+        if has(method) and there:
+            found.append(Offer(action, action, there))
+    if has("peek") and system.peek_effect:
+        found.append(Offer("peek", "look at the first jobs"))
+    return found
+
+
+def count_jobs(server: Server, state: str, jobs: int) -> str:
+    """Return a number of jobs in a state in the words of their system: `3 dead letters`."""
+    return count_words(jobs, server.system.failed.noun if state == "buried" else f"{state} job")
+
+
 # -- planning
 
 
@@ -160,8 +204,8 @@ def plan_jobs(
     steps = []
     for target in targets:
         for state in states:
-            if getattr(target.queue, state) is None and not target.server.can_tell(state):
-                continue  # the queue does not have this state
+            if not has_state(target.server, target.queue, state):
+                continue
             there = known_count(target, state)
             if there and count != 0:
                 steps.append(Step(target, action, min(there, count or there), state))

@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 
 from beanwatch.light_typing import Any, NamedTuple
-from beanwatch.queues.model import QueueState, ServerState
+from beanwatch.queues.model import FREE_STATES, QueueState, ServerState
 
 DEFAULT_TIMEOUT = 5.0  # seconds
 ACTIONS = (
     *("peek", "list_jobs", "find", "kick", "kick_jobs", "delete_jobs", "empty", "pause"),
-    *("move", "put"),
+    *("move", "put", "locate"),
 )
 
 
@@ -155,6 +155,8 @@ class Job(NamedTuple):
     kicks: int | None = None  # how often it was made ready again after it was buried
     ready_in: float | None = None  # seconds until a delayed job becomes ready
     facts: Mapping[str, str | int | float] = MappingProxyType({})
+    # When it failed, in seconds since the epoch, by the clock of the host that wrote it down.
+    failed_at: float | None = None
 
 
 class Actions:
@@ -221,6 +223,13 @@ class Actions:
         """Put a job into a queue and return its id. `ttr` is in seconds. None: the default."""
         raise self._unsupported("put")
 
+    def locate(self, job_id: str) -> Job | None:
+        """Return the job with this id, whatever its queue, with its body. None if there is none.
+
+        `Job.facts["error"]` is as in `list_jobs`.
+        """
+        raise self._unsupported("locate")
+
     def close(self) -> None:
         """Close the connection; closing twice does no harm."""
 
@@ -240,6 +249,17 @@ class ReaderOptions(NamedTuple):
     memory: Memory = Memory()
     clock: Callable[[], float] = time.monotonic
     is_lasting: bool = False
+
+
+class FailedJobs(NamedTuple):
+    """The words of a queue system for its buried jobs, and for what `kick` does to them."""
+
+    noun: str = "buried job"  # in the singular
+    kick: str = "kick"  # an imperative that the noun follows
+
+
+RETRIED = FailedJobs("failed job", "retry")
+DEAD_LETTERS = FailedJobs("dead letter", "move back")
 
 
 class System(NamedTuple):
@@ -276,3 +296,8 @@ class System(NamedTuple):
     # Fields of queues and of the server that are known only with a setting of `ServerConfig`:
     # pairs of the field and the setting.
     needed_settings: tuple[tuple[str, str], ...] = ()
+    failed: FailedJobs = FailedJobs()
+    empties: tuple[str, ...] = FREE_STATES  # the states of the jobs that `empty` can delete
+    # What looking at a job changes, as the end of a sentence about "it"; "" if it changes nothing.
+    # With an effect, nothing looks at a job before a person has asked for it.
+    peek_effect: str = ""

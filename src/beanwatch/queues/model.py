@@ -42,6 +42,7 @@ SERVER_FIELDS = (
     "draining",
 )
 JOB_STATES = ("ready", "reserved", "delayed", "buried")
+FREE_STATES = ("ready", "delayed", "buried")  # the states of jobs that no consumer has reserved
 
 Number = int | float
 Native = Mapping[str, Number]

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from hashlib import blake2b
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from beanwatch.net.redis_url import KEY_PREFIX, Command, Execute
 from beanwatch.store.records import RecordError, decode_record
@@ -48,6 +48,10 @@ return removed
 """
 
 
+# Numbers of a failed run that a queue server may not tell of a failed job that it keeps.
+_UNTOLD = ("failed_at", "attempt", "started_at", "duration", "delay")
+
+
 class Failure(NamedTuple):
     """A failed run. `failed_at` is in seconds since the epoch by Redis's clock.
 
@@ -55,7 +59,8 @@ class Failure(NamedTuple):
     `started_at` is by the worker's clock. `duration`, `delay` and `ttr` are in seconds. `body_size`
     is that of the whole body in bytes, -1 if it is not known. If it is more than MAX_BODY, only the
     start of the body is kept.
-    `traceback_hash` is equal for equal tracebacks, "" if there is none.
+    `traceback_hash` is equal for equal tracebacks, "" if there is none. `node` is the name of the
+    queue server that itself keeps this failed job; "" for a run that a worker recorded.
     """
 
     id: str = ""
@@ -77,11 +82,19 @@ class Failure(NamedTuple):
     body_size: int = -1
     priority: int | None = None
     ttr: int | None = None
+    node: str = ""
 
     @property
     def has_whole_body(self) -> bool:
         """True if the body is known and was not cut, so that the job can be put again."""
         return 0 <= self.body_size <= MAX_BODY
+
+    def tree(self) -> dict[str, Any]:
+        """Return the fields as objects for JSON. None: a server that keeps the job does not say."""
+        fields = self._asdict()
+        if self.node:
+            fields |= {name: fields[name] or None for name in _UNTOLD}
+        return fields
 
 
 class FailureDetail(NamedTuple):
@@ -143,7 +156,7 @@ class FailureReader:
 
     def _decode(self, ident: str, failed_at: float, entry: bytes) -> Failure | None:
         try:
-            return decode_record(entry, Failure)._replace(id=ident, failed_at=failed_at)
+            return decode_record(entry, Failure)._replace(id=ident, failed_at=failed_at, node="")
         except RecordError as error:
             self._on_rejected(error)
             return None

@@ -6,7 +6,7 @@ import hmac
 import json
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl
@@ -21,7 +21,8 @@ from beanwatch.net.redis_url import RedisError
 from beanwatch.queues.base import ServerError
 from beanwatch.web.access import Viewer
 from beanwatch.web.answers import NO_STORE, answer_error, viewer_of, wants_json
-from beanwatch.web.plans import PARAMETERS, Context, Plan, PlanError, make_plan
+from beanwatch.web.plans import PARAMETERS, make_plan
+from beanwatch.web.plans.plan import Context, Plan, PlanError
 from beanwatch.web.runner import BusyError, Runner
 from beanwatch.web.site import Site, name_viewer
 from beanwatch.web.sources import Sources
@@ -68,11 +69,13 @@ class Actions:
     async def _plan(self, request: Request, form: dict[str, str]) -> Response:
         viewer = viewer_of(request)
         plan = await self._make(form, viewer)
-        token = self._sign(form, plan.jobs, viewer, int(self._clock() + VALID_FOR))
+        until = int(self._clock() + VALID_FOR)
+        token = self._sign(form, plan.jobs, hash_names(plan.names), viewer, until)
         tree = {
             "title": plan.title,
             "count": plan.jobs,
             "noun": plan.noun,
+            "names": plan.names,
             "warning": plan.warning,
             "is_dangerous": plan.is_dangerous,
             "token": token,
@@ -85,12 +88,14 @@ class Actions:
 
     async def _run(self, request: Request, form: dict[str, str]) -> Response:
         viewer = viewer_of(request)
-        planned = self._check(form.pop("token", ""), form, viewer)
+        planned, names = self._check(form.pop("token", ""), form, viewer)
         plan = await self._make(form, viewer)
         if plan.jobs > planned:
             raise PlanError(
                 f"now it would be {plan.jobs}, and you have confirmed {planned}: plan it again"
             )
+        if hash_names(plan.names) != names:
+            raise PlanError(f"the {plan.noun}s are others than those confirmed: plan it again")
         action = self._runner.start(form["action"], plan, viewer.name)
         if wants_json(request):
             return JSONResponse(action.tree(), 202, NO_STORE)
@@ -112,26 +117,35 @@ class Actions:
         except TimeoutError:
             raise PlanError(f"the servers did not answer within {PLAN_TIMEOUT:g} s") from None
 
-    def _sign(self, form: Mapping[str, str], jobs: int, viewer: Viewer, until: int) -> str:
+    def _sign(
+        self, form: Mapping[str, str], jobs: int, names: str, viewer: Viewer, until: int
+    ) -> str:
         fields = {name: value for name, value in form.items() if name != "token"}
-        text = json.dumps([sorted(fields.items()), jobs, viewer.name, until])
+        text = json.dumps([sorted(fields.items()), jobs, names, viewer.name, until])
         digest = hmac.new(self._secret, text.encode("utf-8", "replace"), hashlib.sha256)
-        return f"{jobs}.{until}.{digest.hexdigest()}"
+        return f"{jobs}.{until}.{names}.{digest.hexdigest()}"
 
-    def _check(self, token: str, form: Mapping[str, str], viewer: Viewer) -> int:
-        """Return the number of jobs that a token confirms. Raises PlanError."""
-        jobs, _, rest = token.partition(".")
-        until = rest.partition(".")[0]
+    def _check(self, token: str, form: Mapping[str, str], viewer: Viewer) -> tuple[int, str]:
+        """Return the number of jobs that a token confirms, and a hash of their names.
+
+        Raises PlanError.
+        """
+        jobs, until, names, _ = (*token.split(".", 3), "", "", "", "")[:4]
         if not (jobs + until).isascii() or not (jobs.isdigit() and until.isdigit()):
             raise PlanError("plan this action first")
         if len(jobs) > 12 or len(until) > 12:
             raise PlanError("plan this action first")
-        right = self._sign(form, int(jobs), viewer, int(until))
+        right = self._sign(form, int(jobs), names, viewer, int(until))
         if not hmac.compare_digest(token.encode("utf-8", "replace"), right.encode()):
             raise PlanError("this confirmation is not for this plan: plan it again")
         if self._clock() > int(until):
             raise PlanError("this plan is older than five minutes: plan it again")
-        return int(jobs)
+        return int(jobs), names
+
+
+def hash_names(names: Sequence[str]) -> str:
+    """Return a text that is the same for the same names only."""
+    return hashlib.blake2b(json.dumps(names).encode(), digest_size=16).hexdigest()
 
 
 async def read_form(request: Request) -> dict[str, str]:

@@ -42,7 +42,7 @@ def make_app(
     each refused login. `interval` is the time between two snapshots in seconds.
     """
     urls = Urls(base)
-    sources = Sources(reader.servers, reader.redis, reader.timeout)
+    sources = Sources(reader.servers, reader.redis, reader.timeout, log)
     runner = Runner(sources, log)
     site = Site(reader.config, sources, LookUps(log), runner, urls)
     streams = Streams()

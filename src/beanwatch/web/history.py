@@ -3,7 +3,7 @@
 import math
 from array import array
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 
 STEP = 30.0  # seconds for which one point stands
 POINTS = 120  # an hour
@@ -33,6 +33,14 @@ class Ring:
         before = self._values[at] if self._count else 0.0
         self._count += 1
         self._values[at] = before + (value - before) / self._count
+
+    def fill(self, values: Mapping[int, float]) -> None:
+        """Take values of earlier steps, by the number of the step, where none is known."""
+        if not self._slot:
+            self._slot, self._count = max(values, default=0), 1
+        for slot, value in values.items():
+            if self._has(slot) and math.isnan(self._values[slot % POINTS]):
+                self._values[slot % POINTS] = value
 
     def points(self, slot: int) -> list[float | None]:
         """Return the points up to this step, the oldest first. None: unknown."""
@@ -65,6 +73,12 @@ class History:
             if value is not None and math.isfinite(value):
                 ring = rings.get(measure) or rings.setdefault(measure, Ring())
                 ring.add(slot, value)
+
+    def fill(self, key: Hashable, measure: str, values: Mapping[int, float]) -> None:
+        """Take earlier values of a key, by the number of their step, if the key is known."""
+        rings = self._rings.get(key)
+        if rings is not None and values:
+            (rings.get(measure) or rings.setdefault(measure, Ring())).fill(values)
 
     def points(self, key: Hashable, measure: str, now: float) -> list[float | None]:
         """Return the points of the hour before `now`, the oldest first; [] if none is known."""

@@ -10,7 +10,7 @@ from typing import Any
 from beanwatch.net.redis_url import RedisError
 from beanwatch.queues.base import ServerError
 from beanwatch.store.audit import AuditEntry, write_audit
-from beanwatch.web.plans import Plan, PlanError
+from beanwatch.web.plans.plan import Plan, PlanError
 from beanwatch.web.sources import Sources
 
 MAX_RUNNING = 4

@@ -23,11 +23,13 @@ from beanwatch.store.heartbeats import Worker, read_workers
 from beanwatch.store.outcome_counts import JobKind, read_outcomes
 from beanwatch.web.history import History
 from beanwatch.web.parts import Part, PartReader
+from beanwatch.web.past import Past, add_up, read_past
 from beanwatch.web.worker_view import worker_view
 
 INTERVAL = 2.0  # seconds between two readings of a server or of the workers
 CHECKS_INTERVAL = 15.0  # seconds between two runs of all checks
 OUTCOMES_INTERVAL = 10.0  # seconds
+PAST_INTERVAL = 5.0  # seconds between two attempts to read the hour before the start
 OUTCOME_MINUTES = 60
 FLEET = ("", "")  # the key of the sums over all queues in the history
 
@@ -55,11 +57,14 @@ class Parts(NamedTuple):
     failures: Part[Sequence[Failure]]
     outcomes: Part[Mapping[JobKind, Counter[str]]]
     checks: Part[Sequence[CheckResult]]
+    past: Part[Past]
 
 
 class Snapshot:
     """All parts at one moment. `at` is in seconds since the epoch, `number` counts the snapshots.
 
+    `past_trouble` says why the hour before the start is not in the history; "" if it is, or if
+    nothing has it. `configured` are the servers by name.
     `redis_is_off` is true if no Redis is configured: then there are no workers and no failures.
     `timeout` is that of each reading in seconds.
     """
@@ -72,10 +77,13 @@ class Snapshot:
         history: History,
         *,
         timeout: float,
+        configured: Mapping[str, Server],
         redis_is_off: bool = False,
     ) -> None:
         self.at, self.number, self.history = at, number, history
-        self.servers, self.workers, self.failures, self.outcomes, self.checks = parts
+        self.configured = configured
+        self.servers, self.workers, self.failures, self.outcomes, self.checks, past = parts
+        self.past_trouble = past.error
         self.redis_is_off = redis_is_off
         self._patience = 3 * INTERVAL + 2 * timeout
 
@@ -161,13 +169,19 @@ class SnapshotReader:
             "checks", CHECKS_INTERVAL, self._run_checks, (), report
         )
 
+        self._past: PartReader[Past] = PartReader(
+            "past", PAST_INTERVAL, self._read_past, {}, report
+        )
+        self._has_past = not config.web.history
+
     @property
     def parts(self) -> list[PartReader[Any]]:
         """The readers of all parts that are on."""
         of_redis: list[PartReader[Any]] = [self._workers, self._failed, self._outcomes]
         if self._client is None:
             of_redis = []
-        return [*self._servers.values(), *of_redis, self._checks]
+        past = [self._past] if self.config.web.history else []
+        return [*self._servers.values(), *of_redis, self._checks, *past]
 
     def start(self) -> None:
         """Start to read."""
@@ -202,9 +216,11 @@ class SnapshotReader:
                 self._failed.part,
                 self._outcomes.part,
                 self._checks.part,
+                self._past.part,
             ),
             self.history,
             timeout=self.timeout,
+            configured={server.node: server for server in self.servers},
             redis_is_off=self.redis is None,
         )
         self._remember(snapshot)
@@ -234,6 +250,20 @@ class SnapshotReader:
             delete_rate=add_known(row.delete_rate for row in rows),
             age=max((row.age for row in rows if row.ready and row.age), default=0.0),
         )
+        past = self._past.part.value
+        if past and not self._has_past:
+            for key, measures in past.items():
+                for measure, values in measures.items():
+                    self.history.fill(key, measure, values)
+            self._has_past = True  # so the next call of _read_past lets go of it
+
+    def _read_past(self) -> Past:
+        """Read the hour before the start once; nothing before each server was tried."""
+        if self._has_past or not all(one.part.tried_at for one in self._servers.values()):
+            return {}
+        rows = [row for one in self._servers.values() for row in one.part.value.queues]
+        past = read_past(self.config, {(row.server, row.queue) for row in rows})
+        return {**past, FLEET: add_up(past)}
 
     def _read_server(self, observer: Observer) -> ServerData:
         seen = observer.observe(problems=True)

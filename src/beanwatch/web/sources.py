@@ -5,15 +5,26 @@ from typing import TypeVar
 
 from beanwatch.net.redis_url import Execute, RedisError, RedisUrl, open_redis
 from beanwatch.queues.servers import Server
+from beanwatch.web.failed_jobs import FailedJobs
 
 T = TypeVar("T")
 
 
 class Sources:
-    """Servers by name, and Redis. `timeout` (seconds) limits each wait for one of them."""
+    """Servers by name, their failed jobs, and Redis. `timeout` (seconds) limits each wait.
 
-    def __init__(self, servers: Sequence[Server], redis: RedisUrl | None, timeout: float) -> None:
+    `report` gets a text for each fault of beanwatch itself.
+    """
+
+    def __init__(
+        self,
+        servers: Sequence[Server],
+        redis: RedisUrl | None,
+        timeout: float,
+        report: Callable[[str], object] = lambda _: None,
+    ) -> None:
         self.servers, self.redis, self.timeout = servers, redis, timeout
+        self.failed_jobs = FailedJobs(servers, timeout, report)
 
     def server(self, node: str) -> Server | None:
         """Return the server with this name."""

@@ -1,10 +1,13 @@
 """Laravel's job tables in PostgreSQL and MariaDB, filled by Laravel's own queue."""
 
 import json
+import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from beanwatch.fleet.server_failures import read_server
 from beanwatch.queues.base import Chosen, ServerError, UnsupportedError, Wanted
 from tests.queues.sql.databases import (
     FACTS,
@@ -116,6 +119,27 @@ def test_failed_jobs_of_other_connections_do_not_count(filled: Database) -> None
     laravel(filled, ["push", "mail", {}], ["fail", "mail", "x", "redis"])
     server = server_of(filled.admin_url)
     assert read_queues(server)["mail"].buried == 1
+
+
+def test_failed_jobs_are_failures_with_their_class_their_error_and_their_time(
+    filled: Database,
+) -> None:
+    server = server_of(filled.admin_url)
+    found = read_server(server, 10.0)
+    (failure,) = found.failures
+    assert (failure.queue, failure.outcome, failure.node) == ("mail", "failed", server.node)
+    assert failure.reason.startswith("RuntimeException: no such host")
+    # Laravel's time zone is UTC, unless the application sets another one.
+    assert failure.failed_at == pytest.approx(time.time(), abs=120)
+    with closing(server.system.open_actions(server, 10.0)) as actions:
+        (job,) = actions.list_jobs("mail", "buried", 5)
+        assert failure.job == job.facts["job"]
+        assert json.loads(job.body or b"")["displayName"] == failure.job
+        located = actions.locate(failure.job_id)
+        assert located is not None
+        assert (located.queue, located.body) == ("mail", job.body)
+        assert actions.locate("no number") is None
+        assert actions.locate("999999") is None
 
 
 def test_the_names_of_the_tables_are_settings(filled: Database) -> None:

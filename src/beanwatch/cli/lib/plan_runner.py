@@ -9,15 +9,19 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from beanwatch.cli.lib.audit import Audit
 from beanwatch.cli.lib.options import QUERY_TIMEOUT
 from beanwatch.cli.lib.output import print_error, print_json, print_line
+from beanwatch.config import Config
 from beanwatch.durations import format_duration
 from beanwatch.fleet.queue_actions import Step, carry_out, open_actions
 from beanwatch.queues.base import ServerError
 from beanwatch.quoting import terminal_text
 
+MAX_NAMED = 5  # queues that the audit list names
 PAST = {
     "kick": "kicked",
+    "retry": "retried",
     "delete": "deleted",
     "move": "moved",
     "pause": "paused",
@@ -34,11 +38,12 @@ class RunFlags(NamedTuple):
 
 
 class PlanRunner:
-    """Runs one action (a key of PAST) on the steps of a plan."""
+    """Runs one action (a key of PAST) on the steps of a plan, and writes it to the audit list."""
 
-    def __init__(self, action: str, flags: RunFlags) -> None:
+    def __init__(self, action: str, flags: RunFlags, config: Config) -> None:
         self._action = action
         self._flags = flags
+        self._config = config
         self._done: list[int] = []
 
     def run(self, steps: Sequence[Step]) -> int:
@@ -53,17 +58,27 @@ class PlanRunner:
         if not self._ask(steps):
             print_line("not confirmed: nothing was changed", err=True)
             return 1
+        audit = Audit(self._config, f"queues {self._action}", self._describe_all(steps))
+        audit.write("started", sum(step.jobs for step in steps))
         try:
             self._act(steps)
         except ServerError as error:
             self._report(steps)
+            audit.write("failed", sum(self._done), str(error))
             print_error(f"stopped before the end: {error}")
             return 1
         except KeyboardInterrupt:
             self._report(steps)
+            audit.write("stopped", sum(self._done))
             raise
         self._report(steps)
+        audit.write("done", sum(self._done))
         return 0
+
+    def _describe_all(self, steps: Sequence[Step]) -> str:
+        more = f", and {len(steps) - MAX_NAMED} more" if len(steps) > MAX_NAMED else ""
+        named = ", ".join(describe(step, step.jobs) for step in steps[:MAX_NAMED])
+        return f"{self._action} {named}{more}"
 
     def _ask(self, steps: Sequence[Step]) -> bool:
         if self._flags.yes or self._action == "resume":  # resuming loses nothing

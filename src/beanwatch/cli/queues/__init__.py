@@ -9,7 +9,7 @@ from beanwatch.cli.queues.peek import peek
 
 @click.group("queues", cls=ActionGroup, context_settings={"help_option_names": ["-h", "--help"]})
 def command() -> None:
-    """List and inspect queues; kick, delete or move their jobs; empty, pause or resume them.
+    """List and inspect queues; retry, delete or move their jobs; empty, pause or resume them.
 
     \b
     Examples:
@@ -21,7 +21,8 @@ def command() -> None:
 
 for action in (
     *(view.list_queues, view.show, peek),
-    *(change.kick, change.delete, change.move, change.empty, change.pause, change.resume),
+    *(change.kick, change.retry, change.delete, change.move, change.empty),
+    *(change.pause, change.resume),
     systems.systems,
 ):
     command.add_command(action)

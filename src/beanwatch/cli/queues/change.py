@@ -13,7 +13,6 @@ from beanwatch.cli.lib.queue_options import add_change_options, add_ledger_optio
 from beanwatch.config import Config
 from beanwatch.fleet.failed_jobs import MAX_LISTED, BuriedFilter, plan_by_ledger, plan_by_list
 from beanwatch.fleet.queue_actions import (
-    FREE_STATES,
     Step,
     Target,
     has_action,
@@ -25,62 +24,59 @@ from beanwatch.fleet.queue_actions import (
 )
 from beanwatch.net.redis_url import RedisError, open_redis
 from beanwatch.queues.base import ServerError
+from beanwatch.queues.model import FREE_STATES
 
 count_option = click.option(
     "--count", type=COUNT, help="at most this many jobs of each queue (all)"
 )
 
 
-@click.command("kick")
-@add_change_options
-@add_ledger_options
-@count_option
-def kick(
-    config_file: str | None,
-    servers: tuple[str, ...],
-    queue_glob: str,
-    count: int | None,
-    redis: str | None,
-    dry_run: bool,
-    yes: bool,
-    as_json: bool,
-    **choice: Any,
-) -> int:
-    """Kick buried jobs: make them ready again, so that workers run them.
+def make_buried_command(name: str, action: str, help_text: str) -> click.Command:
+    """Return the command that does `action` (kick or delete) with buried jobs."""
 
-    --job, --reason and --older-than select jobs by what workers recorded in the ledger when
-    they buried them. If the queue system itself keeps why a job failed, --job and --reason
-    select by that. Without these options, this kicks all buried jobs.
-    """
-    config, targets = load_targets(config_file, servers, queue_glob)
-    steps = plan_buried(config, redis, targets, "kick", BuriedFilter(**choice), count)
-    return PlanRunner("kick", RunFlags(dry_run, yes, as_json)).run(steps)
+    @click.command(name, help=help_text)
+    @add_change_options
+    @add_ledger_options
+    @count_option
+    def command(
+        config_file: str | None,
+        servers: tuple[str, ...],
+        queue_glob: str,
+        count: int | None,
+        redis: str | None,
+        dry_run: bool,
+        yes: bool,
+        as_json: bool,
+        **choice: Any,
+    ) -> int:
+        config, targets = load_targets(config_file, servers, queue_glob)
+        steps = plan_buried(config, redis, targets, action, BuriedFilter(**choice), count)
+        return PlanRunner(name, RunFlags(dry_run, yes, as_json), config.set_redis(redis)).run(steps)
+
+    return command
 
 
-@click.command("delete")
-@add_change_options
-@add_ledger_options
-@count_option
-def delete(
-    config_file: str | None,
-    servers: tuple[str, ...],
-    queue_glob: str,
-    count: int | None,
-    redis: str | None,
-    dry_run: bool,
-    yes: bool,
-    as_json: bool,
-    **choice: Any,
-) -> int:
-    """Delete buried jobs.
-
-    --job, --reason and --older-than select jobs by what workers recorded in the ledger when
-    they buried them. If the queue system itself keeps why a job failed, --job and --reason
-    select by that. Without these options, this deletes all buried jobs.
-    """
-    config, targets = load_targets(config_file, servers, queue_glob)
-    steps = plan_buried(config, redis, targets, "delete", BuriedFilter(**choice), count)
-    return PlanRunner("delete", RunFlags(dry_run, yes, as_json)).run(steps)
+SELECTING = """
+--job, --reason and --older-than select jobs by what workers recorded in the ledger when
+they buried them. If the queue system itself keeps why a job failed, --job and --reason
+select by that. Without these options, this {} all buried jobs.
+"""
+kick = make_buried_command(
+    "kick",
+    "kick",
+    "Kick buried jobs: make them ready again, so that workers run them.\n"
+    + SELECTING.format("kicks"),
+)
+retry = make_buried_command(
+    "retry",
+    "kick",
+    "Retry failed jobs, as `kick` does: with RQ, Sidekiq and Laravel, queue them again; with "
+    "RabbitMQ, SQS and IronMQ, move dead letters back; with beanstalkd, kick buried jobs.\n"
+    + SELECTING.format("retries"),
+)
+delete = make_buried_command(
+    "delete", "delete", "Delete buried jobs.\n" + SELECTING.format("deletes")
+)
 
 
 @click.command("move")
@@ -109,10 +105,10 @@ def move(
     Each job is put into the other queue before it is deleted. If this is interrupted, one job
     may be in both queues and run twice. None is lost.
     """
-    _, targets = load_targets(config_file, servers, queue_glob)
+    config, targets = load_targets(config_file, servers, queue_glob)
     with exit_1_on(ServerError, failure="cannot move jobs"):
         steps = plan_move(targets, [only], target, count)
-    return PlanRunner("move", RunFlags(dry_run, yes, as_json)).run(steps)
+    return PlanRunner("move", RunFlags(dry_run, yes, as_json), config).run(steps)
 
 
 @click.command("empty")
@@ -133,10 +129,10 @@ def empty(
     as_json: bool,
 ) -> int:
     """Delete all ready, delayed and buried jobs. Jobs that a worker has reserved are kept."""
-    _, targets = load_targets(config_file, servers, queue_glob)
+    config, targets = load_targets(config_file, servers, queue_glob)
     with exit_1_on(ServerError, failure="cannot empty queues"):
         steps = plan_jobs(targets, "delete", only or FREE_STATES)
-    return PlanRunner("delete", RunFlags(dry_run, yes, as_json)).run(steps)
+    return PlanRunner("delete", RunFlags(dry_run, yes, as_json), config).run(steps)
 
 
 def plan_buried(
@@ -215,10 +211,10 @@ def pause(
         raise click.UsageError(
             "--for: must be at least one second; to end a pause, use beanwatch queues resume"
         )
-    _, targets = load_targets(config_file, servers, queue_glob)
+    config, targets = load_targets(config_file, servers, queue_glob)
     with exit_1_on(ServerError, failure="cannot pause queues"):
         steps = plan_pause(targets, whole)
-    return PlanRunner("pause", RunFlags(dry_run, yes, as_json)).run(steps)
+    return PlanRunner("pause", RunFlags(dry_run, yes, as_json), config).run(steps)
 
 
 @click.command("resume")
@@ -232,7 +228,7 @@ def resume(
     as_json: bool,
 ) -> int:
     """End the pause of queues, so that workers can reserve their jobs again."""
-    _, targets = load_targets(config_file, servers, queue_glob)
+    config, targets = load_targets(config_file, servers, queue_glob)
     with exit_1_on(ServerError, failure="cannot resume queues"):
         steps = plan_resume(targets)
-    return PlanRunner("resume", RunFlags(dry_run, yes, as_json)).run(steps)
+    return PlanRunner("resume", RunFlags(dry_run, yes, as_json), config).run(steps)

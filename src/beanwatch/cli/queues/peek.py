@@ -11,7 +11,7 @@ from beanwatch.cli.lib.options import COUNT, QUERY_TIMEOUT, pick_redis, redis_op
 from beanwatch.cli.lib.output import exit_1_on, print_error, print_json, print_line
 from beanwatch.cli.lib.queue_options import QUEUE_GLOB, add_query_options, load_targets
 from beanwatch.config import Config
-from beanwatch.fleet.first_jobs import Reason, count_reasons, peek_queue
+from beanwatch.fleet.first_jobs import Reason, count_reasons, find_error, peek_queue
 from beanwatch.fleet.queue_actions import Target, has_action
 from beanwatch.net.redis_url import RedisError, open_redis
 from beanwatch.queues.base import Job, ServerError
@@ -108,17 +108,6 @@ def facts_of(target: Target, job: Job) -> dict[str, Any]:
     named = {"id": job.id, "queue": job.queue, "state": job.state}
     facts = {name: _cut(value) for name, value in job.facts.items()}
     return {"server": target.server.node, **named, **facts, "size": size}
-
-
-def find_error(text: str) -> str:
-    """Return the line of an error's text that names the error.
-
-    A traceback of Python ends with it; the texts of other languages begin with it.
-    """
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    if not lines:
-        return ""
-    return lines[-1] if lines[0].startswith("Traceback") else lines[0]
 
 
 def _cut(value: str | int | float) -> str | int | float:

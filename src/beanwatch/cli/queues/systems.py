@@ -43,6 +43,9 @@ def as_tree(system: System, schemes: Sequence[str]) -> dict[str, Any]:
         "fields": [field for field in QUEUE_FIELDS if field in system.queue_fields],
         "server_fields": [field for field in SERVER_FIELDS if field in system.server_fields],
         "actions": [action for action in ACTIONS if action in system.actions],
+        "kick": f"{system.failed.kick} {system.failed.noun}s" if "kick" in system.actions else None,
+        "empties": list(system.empties) if "empty" in system.actions else [],
+        "peek_effect": system.peek_effect,
         "consumers": system.consumers,
         "needed_settings": dict(system.needed_settings),
     }
@@ -59,6 +62,10 @@ def format_system(system: System, schemes: Sequence[str], width: int) -> Iterato
         "actions": tree["actions"],
     }
     texts = {name: ", ".join(words) or "none" for name, words in parts.items()}
+    if tree["kick"]:
+        texts["kick"] = tree["kick"]
+    if system.peek_effect:
+        texts["peek"] = f"looking at a job {system.peek_effect}"
     texts["consumers"] = system.consumers
     if needed := [f"{name} needs {setting}" for name, setting in system.needed_settings]:
         texts["settings"] = ", ".join(needed)

@@ -40,7 +40,8 @@ SYSTEM = System(
     default_port=11300,
     queue_fields=frozenset(QUEUE_FIELDS) - {"redeliveries"},
     server_fields=frozenset(SERVER_FIELDS) - {"memory"},
-    actions=frozenset(ACTIONS) - {"list_jobs"},  # its protocol can show only the first job
+    # Its protocol can show only the first job, and `find` finds one by its number.
+    actions=frozenset(ACTIONS) - {"list_jobs", "locate"},
     consumers="connections that watch the queue",
     absent_is_empty=True,
     open_reader=open_reader,

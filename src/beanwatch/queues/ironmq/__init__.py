@@ -4,7 +4,14 @@ import re
 
 from beanwatch.light_typing import TYPE_CHECKING
 from beanwatch.net.address import AddressError
-from beanwatch.queues.base import DEFAULT_TIMEOUT, Actions, Reader, ReaderOptions, System
+from beanwatch.queues.base import (
+    DEAD_LETTERS,
+    DEFAULT_TIMEOUT,
+    Actions,
+    Reader,
+    ReaderOptions,
+    System,
+)
 
 if TYPE_CHECKING:
     from beanwatch.queues.servers import Server
@@ -46,6 +53,8 @@ SYSTEM = System(
     absent_is_empty=False,
     open_reader=open_reader,
     open_actions=open_actions,
+    failed=DEAD_LETTERS,
+    empties=("ready", "buried"),
     settings=frozenset(("queues", "password_file", "ca_file")),
     native_queue=(("message_expiration", "seconds after which IronMQ deletes a message"),),
     check_server=check_server,

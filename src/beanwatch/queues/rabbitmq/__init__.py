@@ -7,7 +7,14 @@ from urllib.parse import unquote
 
 from beanwatch.light_typing import TYPE_CHECKING
 from beanwatch.net.address import AddressError
-from beanwatch.queues.base import DEFAULT_TIMEOUT, Actions, Reader, ReaderOptions, System
+from beanwatch.queues.base import (
+    DEAD_LETTERS,
+    DEFAULT_TIMEOUT,
+    Actions,
+    Reader,
+    ReaderOptions,
+    System,
+)
 
 if TYPE_CHECKING:
     from beanwatch.queues.servers import Server
@@ -70,6 +77,9 @@ SYSTEM = System(
     absent_is_empty=False,
     open_reader=open_reader,
     open_actions=open_actions,
+    failed=DEAD_LETTERS,
+    empties=("ready", "buried"),
+    peek_effect="marks it as redelivered, and counts as a delivery in a quorum queue",
     settings=frozenset(("password_file", "ca_file", "failed")),
     native_server=(
         ("mem_limit", "bytes of memory at which RabbitMQ stops its publishers, of all nodes"),

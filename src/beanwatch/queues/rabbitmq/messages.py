@@ -32,7 +32,10 @@ def to_job(queue: str, state: str, message: Message) -> Job:
     for name in ("content_type", "timestamp", "priority"):
         if isinstance(value := properties.get(name), str | int):
             facts[name] = value
+    failed_at = None
     if death := last_death(message):
+        if isinstance(time := death.get("time"), int | float):
+            failed_at = float(time)
         facts["error"] = f"{death.get('reason')} in queue {death.get('queue')}"
         if isinstance(count := death.get("count"), int):
             facts["deaths"] = count
@@ -44,6 +47,7 @@ def to_job(queue: str, state: str, message: Message) -> Job:
         body=body_of(message),
         attempts=deliveries if isinstance(deliveries, int) else None,
         facts=facts,
+        failed_at=failed_at,
     )
 
 

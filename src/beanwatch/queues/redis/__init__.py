@@ -9,7 +9,15 @@ from collections.abc import Callable, Iterable
 
 from beanwatch.light_typing import TYPE_CHECKING
 from beanwatch.net.address import AddressError
-from beanwatch.queues.base import Actions, Reader, ReaderOptions, System
+from beanwatch.queues.base import (
+    RETRIED,
+    Actions,
+    FailedJobs,
+    Reader,
+    ReaderOptions,
+    System,
+)
+from beanwatch.queues.model import FREE_STATES
 
 if TYPE_CHECKING:
     from beanwatch.queues.redis.layout import LayoutReading
@@ -46,6 +54,8 @@ def make_system(
     open_actions: "Callable[[Server, float], Actions]",
     check: "Callable[[Server], object]" = bool,
     needed_settings: Native = (),
+    failed: FailedJobs = RETRIED,
+    empties: tuple[str, ...] = FREE_STATES,
 ) -> System:
     """Make the `System` of a layout, with the shared reader and the checks of its URL."""
 
@@ -78,6 +88,8 @@ def make_system(
         job_fact=job_fact,
         check_server=check_server,
         needed_settings=needed_settings,
+        failed=failed,
+        empties=empties,
     )
 
 

@@ -94,17 +94,23 @@ class RedisActions(Actions):
 def make_job(queue: str, state: str, body: bytes, **facts: str | int | float | None) -> Job:
     """Make a Job from a body, which is cut to MAX_SHOWN_BODY. Facts that are None are left out.
 
-    `id` and `age` (seconds) are facts that have a field of the job.
+    `id`, `age` (seconds) and `failed_at` (seconds since the epoch) are facts that have a field of
+    the job.
     """
     known = {name: value for name, value in facts.items() if value not in (None, "")}
     if len(body) > MAX_SHOWN_BODY:
         known["full_size"] = len(body)
-    age = known.pop("age", None)
+    age, failed_at = (_finite(known.pop(name, None)) for name in ("age", "failed_at"))
     return Job(
         str(known.pop("id", "")),
         queue,
         state,
         body=body[:MAX_SHOWN_BODY],
-        age=age if isinstance(age, int | float) and math.isfinite(age) else None,
+        age=age,
         facts=known,
+        failed_at=failed_at,
     )
+
+
+def _finite(value: Any) -> float | None:
+    return value if isinstance(value, int | float) and math.isfinite(value) else None

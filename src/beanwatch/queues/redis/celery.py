@@ -86,4 +86,5 @@ SYSTEM = make_system(
     settings=NAMES_SETTINGS,
     actions=("peek", "list_jobs", "empty"),
     open_actions=open_actions,
+    empties=("ready",),
 )

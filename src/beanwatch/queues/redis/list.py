@@ -67,6 +67,7 @@ SYSTEM = make_system(
     settings=NAMES_SETTINGS | {"failed"},
     actions=("peek", "list_jobs", "kick", "empty"),
     open_actions=open_actions,
+    empties=("ready", "buried"),
     check=check_failed,
     needed_settings=(("buried", "failed"),),
 )

@@ -255,7 +255,7 @@ SYSTEM = make_system(
         ("overdue", f"scheduled jobs more than {OVERDUE} s after their time"),
     ),
     consumers="live workers of the queue",
-    actions=("peek", "list_jobs", "kick", "kick_jobs", "delete_jobs", "empty"),
+    actions=("peek", "list_jobs", "kick", "kick_jobs", "delete_jobs", "empty", "locate"),
     open_actions=open_actions,
     check=check_prefix,
 )

@@ -4,6 +4,7 @@ The scripts do what RQ itself does for one job, in one step. Data that RQ has pi
 unpickling it would run code.
 """
 
+import re
 import zlib
 from base64 import b64decode
 from binascii import Error as Base64Error
@@ -67,6 +68,8 @@ for i = 3, #ARGV do
 end
 return {done, limited}
 """
+CALL = re.compile(rb"([A-Za-z_][A-Za-z0-9_.]{0,199})\(")  # a description of a job, by default
+STATES = {"queued": "ready", "started": "reserved", "scheduled": "delayed", "failed": "buried"}
 SETS = {"buried": "failed", "delayed": "scheduled", "reserved": "wip"}
 FIELDS = (
     *("description", "status", "created_at", "enqueued_at", "started_at", "ended_at"),
@@ -87,7 +90,17 @@ class RqActions(RedisActions):
 
     def list_jobs(self, queue: str, state: str, count: int) -> list[Job]:
         """Return up to `count` jobs; `facts["error"]` is the traceback of a failed one."""
-        ids = self._ids(queue, state, count)
+        return self._read(queue, state, self._ids(queue, state, count))
+
+    def locate(self, job_id: str) -> Job | None:
+        """Return the job with this id; its state is RQ's own word if it is in no queue's state."""
+        origin, status = self.ask([("HMGET", f"{self.prefix}job:{job_id}", "origin", "status")])[0]
+        queue, word = name_of(origin), text_of(status, 50)
+        if queue is None:
+            return None
+        return self._read(queue, STATES.get(word, word), [job_id])[0]
+
+    def _read(self, queue: str, state: str, ids: Sequence[str]) -> list[Job]:
         names = [f"{self.prefix}job:{job_id}" for job_id in ids]
         replies = self.ask(
             [
@@ -185,8 +198,12 @@ def to_job(
     description = found.pop("description", None)
     body = description if isinstance(description, bytes) else b""
     age = age_of(now, parse_time(found.get("created_at")))
-    facts = {name: text_of(value, 200) for name, value in found.items() if value}
-    return make_job(queue, state, body, id=job_id, age=age, error=error, **facts)
+    failed_at = parse_time(found.get("ended_at")) if state == "buried" else None
+    facts: dict[str, Any] = {name: text_of(value, 200) for name, value in found.items() if value}
+    facts |= {"id": job_id, "age": age, "error": error, "failed_at": failed_at}
+    if called := CALL.match(body):
+        facts["job"] = called[1].decode()
+    return make_job(queue, state, body, **facts)
 
 
 def decode(value: Any) -> bytes:

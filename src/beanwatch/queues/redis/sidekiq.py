@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 
 from beanwatch.light_typing import TYPE_CHECKING, Any, NamedTuple
 from beanwatch.net.redis_url import Command
-from beanwatch.queues.base import DEFAULT_TIMEOUT, Actions
+from beanwatch.queues.base import DEFAULT_TIMEOUT, Actions, FailedJobs
 from beanwatch.queues.model import QueueState
 from beanwatch.queues.redis import make_system
 from beanwatch.queues.redis.layout import LayoutReading, describe_dead
@@ -252,6 +252,8 @@ SYSTEM = make_system(
         ("processes", "processes of Sidekiq that are registered"),
     ),
     consumers="threads of live processes that take jobs",
-    actions=("peek", "list_jobs", "kick", "kick_jobs", "delete_jobs", "empty"),
+    actions=("peek", "list_jobs", "kick", "kick_jobs", "delete_jobs", "empty", "locate"),
     open_actions=open_actions,
+    failed=FailedJobs("dead job", "retry"),
+    empties=("ready", "buried"),
 )

@@ -49,6 +49,11 @@ class SidekiqActions(RedisActions):
         now = self.now() if members else 0.0
         return [to_job(queue, state, member, now) for member in members]
 
+    def locate(self, job_id: str) -> Job | None:
+        """Return the dead job with this id (jid); the other ones would need a search of all."""
+        found = self._find([job_id])
+        return to_job(DEAD_SET, "buried", found[0], self.now()) if found else None
+
     def kick(self, queue: str, count: int) -> Iterator[int]:
         """Retry up to `count` dead jobs, those first that died first; yield after each step."""
         self._need_dead_set(queue, "kick")
@@ -156,8 +161,12 @@ def to_job(queue: str, state: str, body: bytes, now: float) -> Job:
         for name in FACTS
         if (value := payload.get(name)) is not None
     }
+    if "wrapped" in facts:  # the class is that of Active Job, the same for all jobs
+        facts["wrapper"], facts["class"] = facts["class"], facts.pop("wrapped")
     message = payload.get("error_message")
     if message is not None:
         facts["error"] = f"{payload.get('error_class', '')}: {str(message)[:10_000]}"
     age = age_of(now, sidekiq_time(payload.get("created_at")))
-    return make_job(queue, state, body, id=str(payload.get("jid", ""))[:200], age=age, **facts)
+    failed_at = sidekiq_time(payload.get("retried_at") or payload.get("failed_at"))
+    jid = str(payload.get("jid", ""))[:200]
+    return make_job(queue, state, body, id=jid, age=age, failed_at=failed_at, **facts)

@@ -4,7 +4,7 @@ Each step is one transaction on at most STEP jobs, which it locks first. So a jo
 takes meanwhile is left alone, and an interrupted action leaves whole jobs.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
 
@@ -32,6 +32,7 @@ class JobRows(NamedTuple):
     attempts: str = "attempts"
     ready_in: str = "NULL"  # seconds
     facts: Mapping[str, str] = {}
+    failed_at: str = "NULL"  # seconds since the epoch
 
 
 class SqlActions(Actions):
@@ -49,27 +50,42 @@ class SqlActions(Actions):
 
     def list_jobs(self, queue: str, state: str, count: int) -> list[Job]:
         """Return up to `count` jobs of a queue in this state, in the order of the workers."""
+        return self._select(state, lambda sql: self._is(sql, queue), count)
+
+    def locate(self, job_id: str) -> Job | None:
+        """Return the job with this id; a failed one first, as its table may have ids of its own."""
+        if not (job_id.isascii() and job_id.isdecimal()):
+            return None
+        for state in ("buried", "ready", "reserved", "delayed"):
+            if found := self._select(state, lambda _: f"id = {job_id[:MAX_ID]}", 1):
+                return found[0]
+        return None
+
+    def _select(
+        self, state: str, condition: Callable[[SqlConnection], str], count: int
+    ) -> list[Job]:
         with self._bounded() as (sql, deadline):
             rows = self._rows_of(sql, state)
-            columns = ["id", rows.body, rows.age, rows.attempts, rows.ready_in]
-            columns += rows.facts.values()
+            columns = ["id", self._layout.queue_column, rows.body, rows.age, rows.attempts]
+            columns += [rows.ready_in, rows.failed_at, *rows.facts.values()]
             query = (
-                f"SELECT {', '.join(columns)} FROM {rows.table} WHERE {self._is(sql, queue)}"
+                f"SELECT {', '.join(columns)} FROM {rows.table} WHERE {condition(sql)}"
                 f" AND {rows.condition} ORDER BY {rows.order} LIMIT {int(count)}"
             )
             (found,) = sql.read([query], deadline)
         return [
             Job(
                 job_id or "",
-                queue,
+                queue or "",
                 state,
                 None if body is None else self._body(body),
                 None if age is None else float(age),
                 None if attempts is None else int(attempts),
                 ready_in=None if ready_in is None else float(ready_in),
-                facts={k: v for k, v in zip(rows.facts, facts, strict=True) if v is not None},
+                facts=self._facts(dict(zip(rows.facts, facts, strict=True)), body),
+                failed_at=None if failed_at is None else float(failed_at),
             )
-            for job_id, body, age, attempts, ready_in, *facts in found
+            for job_id, queue, body, age, attempts, ready_in, failed_at, *facts in found
         ]
 
     def kick(self, queue: str, count: int) -> Iterator[int]:
@@ -104,6 +120,10 @@ class SqlActions(Actions):
 
     def _body(self, text: str) -> bytes:
         return text.encode()
+
+    def _facts(self, facts: Mapping[str, str | None], body: str | None) -> dict[str, str]:
+        """Return the facts of a job that are known. `body` is as the database has it."""
+        return {name: value for name, value in facts.items() if value is not None}
 
     def _retry(self, sql: SqlConnection, ids: str, deadline: Deadline) -> None:
         """Make failed jobs ready, which are locked. `ids` is a list for IN."""

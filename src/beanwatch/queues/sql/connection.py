@@ -67,6 +67,10 @@ class SqlConnection:
         """Return an expression for a column of names that compares them exactly."""
         return column
 
+    def epoch(self, column: str) -> str:
+        """Return an expression for a column of times without a zone: seconds since 1970, as UTC."""
+        raise NotImplementedError
+
     def name(self, table: str) -> str:
         """Quote the name of a table that `parse_table` has checked."""
         raise NotImplementedError

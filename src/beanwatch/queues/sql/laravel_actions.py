@@ -1,6 +1,7 @@
 """Actions on the queues of Laravel's database driver."""
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping
 
 from beanwatch.queues.base import ServerError, UnsupportedError
 from beanwatch.queues.sql.actions import JobRows, SqlActions
@@ -45,9 +46,21 @@ class LaravelActions(SqlActions):
                 facts = {"error": "exception", **{name: name for name in names}}
                 failed = sql.name(self._tables.optional[0])
                 return JobRows(
-                    *(failed, OTHER_CONNECTIONS, "id", "payload"), attempts="NULL", facts=facts
+                    *(failed, OTHER_CONNECTIONS, "id", "payload"),
+                    attempts="NULL",
+                    facts=facts,
+                    failed_at=sql.epoch("failed_at"),
                 )
         raise UnsupportedError(f"{self.system} has no state {state!r}")
+
+    def _facts(self, facts: Mapping[str, str | None], body: str | None) -> dict[str, str]:
+        found = super()._facts(facts, body)
+        try:
+            payload = json.loads(body or "")
+        except (ValueError, RecursionError):
+            return found
+        name = payload.get("displayName") if isinstance(payload, dict) else None
+        return {**found, "job": name[:200]} if isinstance(name, str) and name else found
 
     def _may_retry(self, sql: SqlConnection) -> str:
         return f"NOT {HAS_RETRY_UNTIL}"

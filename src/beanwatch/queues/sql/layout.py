@@ -5,7 +5,7 @@ from collections.abc import Callable, Container
 
 from beanwatch.light_typing import TYPE_CHECKING, Any, NamedTuple
 from beanwatch.net.address import AddressError
-from beanwatch.queues.base import Actions, Reader, ReaderOptions, System
+from beanwatch.queues.base import RETRIED, Actions, Reader, ReaderOptions, System
 
 if TYPE_CHECKING:
     from beanwatch.queues.servers import Server
@@ -121,7 +121,9 @@ def make_system(
         default_port=5432,
         queue_fields=frozenset(("ready", "reserved", "delayed", "buried", *queue_fields)),
         server_fields=frozenset(("version", "instance", "uptime", "connections")),
-        actions=frozenset(("peek", "list_jobs", "kick", "kick_jobs", "delete_jobs", "empty")),
+        actions=frozenset(
+            ("peek", "list_jobs", "kick", "kick_jobs", "delete_jobs", "empty", "locate")
+        ),
         consumers=consumers,
         absent_is_empty=True,
         open_reader=open_reader,
@@ -129,5 +131,6 @@ def make_system(
         settings=frozenset(("password_file", "ca_file", *settings)),
         native_queue=native_queue,
         job_fact=job_fact,
+        failed=RETRIED,
         check_server=lambda server: check_server(server, layout),
     )

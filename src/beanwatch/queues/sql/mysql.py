@@ -51,6 +51,10 @@ class MysqlConnection(SqlConnection):
         """Return an expression that tells `Mail` and `mail` apart, whatever the collation."""
         return f"CONVERT({column} USING utf8mb4) COLLATE utf8mb4_bin"
 
+    def epoch(self, column: str) -> str:
+        """Return the seconds since 1970 of a column of times."""
+        return f"TIMESTAMPDIFF(SECOND, '1970-01-01', {column})"
+
     def name(self, table: str) -> str:
         """Quote the name of a table, and its database."""
         return ".".join(f"`{part}`" for part in table.split("."))

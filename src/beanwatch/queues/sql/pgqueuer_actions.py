@@ -35,7 +35,10 @@ class PgqueuerActions(SqlActions):
                 facts = {"error": error, **facts}
                 # As text, because older versions have no such status.
                 condition = "status::text = 'failed'"
-                return JobRows(table, condition, "updated, id", BODY, AGE, facts=facts)
+                failed_at = "extract(epoch FROM updated)"
+                return JobRows(
+                    table, condition, "updated, id", BODY, AGE, facts=facts, failed_at=failed_at
+                )
         raise UnsupportedError(f"{self.system} has no state {state!r}")
 
     def _body(self, text: str) -> bytes:

@@ -45,6 +45,10 @@ class PostgresqlConnection(SqlConnection):
         self._pq = _import_pq()
         self._pg = self._connect(deadline)
 
+    def epoch(self, column: str) -> str:
+        """Return the seconds since 1970 of a column of times."""
+        return f"extract(epoch FROM {column})"
+
     def name(self, table: str) -> str:
         """Quote the name of a table, and its schema."""
         return ".".join(f'"{part}"' for part in table.split("."))

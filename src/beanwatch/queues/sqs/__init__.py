@@ -4,7 +4,14 @@ import re
 
 from beanwatch.light_typing import TYPE_CHECKING
 from beanwatch.net.address import AddressError
-from beanwatch.queues.base import DEFAULT_TIMEOUT, Actions, Reader, ReaderOptions, System
+from beanwatch.queues.base import (
+    DEAD_LETTERS,
+    DEFAULT_TIMEOUT,
+    Actions,
+    Reader,
+    ReaderOptions,
+    System,
+)
 
 if TYPE_CHECKING:
     from beanwatch.queues.servers import Server
@@ -44,6 +51,9 @@ SYSTEM = System(
     absent_is_empty=False,
     open_reader=open_reader,
     open_actions=open_actions,
+    failed=DEAD_LETTERS,
+    empties=("ready", "buried"),
+    peek_effect="counts as an attempt, and hides it from the consumers meanwhile",
     settings=frozenset(("queues", "endpoint_url", "cloudwatch")),
     native_queue=(
         ("MessageRetentionPeriod", "seconds after which SQS deletes a message"),

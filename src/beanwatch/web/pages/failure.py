@@ -1,10 +1,11 @@
 """A failed run: its reason, its traceback, the body of its job, and its other attempts."""
 
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from beanwatch.fleet.failure_list import generalize
-from beanwatch.store.failures import FailureDetail, read_detail
+from beanwatch.fleet.server_failures import read_whole
+from beanwatch.store.failures import Failure, FailureDetail, read_detail
 from beanwatch.web.look_ups import LookUp
 from beanwatch.web.sources import Sources
 from beanwatch.web.view import NotFoundError, Page, View
@@ -12,22 +13,29 @@ from beanwatch.web.view import NotFoundError, Page, View
 MAX_SHOWN_BODY = 16_384  # bytes
 
 
+class Details(NamedTuple):
+    """The body and the error of a failed run. `kept` is the run, if a server keeps its job."""
+
+    detail: FailureDetail | None
+    kept: Failure | None = None
+
+
 def data(view: View) -> dict[str, Any]:
     """Return the data of the page. Query: id. Raises NotFoundError."""
     now, ident = view.now, view.text("id")
-    found = next((one for one in now.failures.value if one.id == ident), None)
+    detail, kept = view.found.value or Details(None)
+    found = kept or next((one for one in now.failures.value if one.id == ident), None)
     if found is None:
         raise NotFoundError("this failed run is not recorded any more")
     same_job = [
-        one._asdict()
+        one.tree()
         for one in now.failures.value
         if one.id != ident
         and (one.server, one.job_id, one.queue) == (found.server, found.job_id, found.queue)
     ]
-    detail: FailureDetail | None = view.found.value
     return {
         "at": now.at,
-        "failure": found._asdict(),
+        "failure": found.tree(),
         "reason_glob": generalize(found.reason),
         "body": detail and detail.body[:MAX_SHOWN_BODY].decode("utf-8", "backslashreplace"),
         "traceback": detail and detail.traceback,
@@ -42,8 +50,20 @@ def look_up(view: View, sources: Sources) -> LookUp | None:
     return LookUp(("failure", ident), partial(_read, sources, ident)) if ident else None
 
 
-def _read(sources: Sources, ident: str) -> FailureDetail | None:
-    return sources.query(lambda execute: read_detail(execute, ident))
+def _read(sources: Sources, ident: str) -> Details:
+    if sources.redis is not None:
+        detail = sources.query(lambda execute: read_detail(execute, ident))
+        if detail is not None:
+            return Details(detail)
+    jobs = sources.failed_jobs
+    found = jobs.find(ident)
+    if found is None and jobs.servers:
+        jobs.read()
+        found = jobs.find(ident)
+    if found is None:
+        return Details(None)
+    listed, failure, detail = found
+    return Details(read_whole(listed.target, failure, sources.timeout) or detail, failure)
 
 
 PAGE = Page("/failure", "failure.html", data, look_up, group="/failures")

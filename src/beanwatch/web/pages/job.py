@@ -1,30 +1,46 @@
 """A job: its recorded runs, its follow-ups, and where it is now."""
 
+from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from beanwatch.fleet.job_story import Story, StoryReader, find_job_servers
+from beanwatch.fleet.server_failures import locate_everywhere
 from beanwatch.net.redis_url import Execute
+from beanwatch.queues.base import ServerError
 from beanwatch.store.heartbeats import read_workers
 from beanwatch.web.look_ups import LookUp
+from beanwatch.web.pages.queue import job_tree
 from beanwatch.web.sources import Sources
 from beanwatch.web.view import Page, View
 
 MAX_ID = 200  # characters
 
 
+class FoundJob(NamedTuple):
+    """The facts about a job. `kept` are the jobs with this id on servers that find them by it.
+
+    `troubles` say why servers could not be asked.
+    """
+
+    stories: Sequence[dict[str, Any]] = ()
+    troubles: Sequence[str] = ()
+    kept: Sequence[dict[str, Any]] = ()
+
+
 def data(view: View) -> dict[str, Any]:
     """Return the data of the page. Query: id."""
     ident = view.text("id")
-    stories, troubles = view.found.value or ([], [])
+    stories, troubles, kept = view.found.value or FoundJob()
     return {
         "at": view.now.at,
         "id": ident,
         "stories": stories,
+        "kept": kept,
         "troubles": troubles,
         "error": view.found.error,
         "failures": [
-            one._asdict() for one in view.now.failures.value if ident in (one.uuid, one.job_id)
+            one.tree() for one in view.now.failures.value if ident in (one.uuid, one.job_id)
         ][:20],
         "ledger": view.config.worker.ledger,
     }
@@ -33,24 +49,33 @@ def data(view: View) -> dict[str, Any]:
 def look_up(view: View, sources: Sources) -> LookUp | None:
     """Return how to find out what happened to the job."""
     ident = view.text("id")[:MAX_ID]
-    return LookUp(("job", ident), partial(find_story, sources, ident)) if ident else None
+    return LookUp(("job", ident), partial(find_job, sources, ident)) if ident else None
 
 
-def find_story(sources: Sources, ident: str) -> tuple[list[dict[str, Any]], list[str]]:
-    """Return what is known about a job, and why servers could not be asked.
-
-    Raises RedisError.
-    """
+def find_job(sources: Sources, ident: str) -> FoundJob:
+    """Return what is known about a job. Raises RedisError."""
+    troubles: list[str] = []
+    kept = []
+    for server, found in locate_everywhere(sources.servers, ident, sources.timeout):
+        if isinstance(found, ServerError):
+            troubles.append(str(found))
+        elif found is not None:
+            kind = found.facts.get(server.system.job_fact, "")
+            where = {"server": server.node, "system": server.system.name, "queue": found.queue}
+            kept.append({**where, "job": kind, **job_tree(found)})
+    if sources.redis is None:
+        return FoundJob((), troubles, kept)
     places = find_job_servers(sources.servers, sources.timeout)
 
-    def read(execute: Execute) -> tuple[list[Story], list[str]]:
+    def read(execute: Execute) -> list[Story]:
         reader = StoryReader(execute, places, read_workers(execute), sources.timeout)
         stories = reader.read(ident)
-        rejected = [f"the record of one run cannot be read: {one}" for one in reader.rejected]
-        return stories, [one.trouble for one in places if one.trouble] + rejected
+        troubles.extend(one.trouble for one in places if one.trouble)
+        troubles.extend(f"the record of one run cannot be read: {one}" for one in reader.rejected)
+        return stories
 
-    stories, troubles = sources.query(read)
-    return [{**one.tree(), "job": one.job} for one in stories], troubles
+    stories = sources.query(read)
+    return FoundJob([{**one.tree(), "job": one.job} for one in stories], troubles, kept)
 
 
 PAGE = Page("/job", "job.html", data, look_up)

@@ -52,6 +52,7 @@ def data(view: View) -> dict[str, Any]:
         "history": {
             name: now.points(FLEET, name) for name in ("ready", "put_rate", "delete_rate", "age")
         },
+        "history_trouble": now.past_trouble,
         "busiest_queues": [
             {**row.tree(), "history": now.points((row.server, row.queue), "ready")}
             for row in sorted(rows, key=lambda row: (-(row.ready or 0), row.queue))[:MAX_QUEUES]

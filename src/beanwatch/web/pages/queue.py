@@ -5,7 +5,7 @@ from typing import Any
 
 from beanwatch.fleet.failure_list import group_failures
 from beanwatch.fleet.first_jobs import peek_queue
-from beanwatch.fleet.queue_actions import Target, find_targets, has_action
+from beanwatch.fleet.queue_actions import Target, find_targets, has_action, list_offers
 from beanwatch.globs import escape_name
 from beanwatch.queues.base import Job
 from beanwatch.queues.servers import Server
@@ -39,11 +39,13 @@ def data(view: View) -> dict[str, Any]:
         raise NotFoundError(
             f"{server} has no queue {name!r} now" if known else f"no server is called {server!r}"
         )
-    workers = now.worker_views
+    workers, system = now.worker_views, now.configured[server].system
     failures = [one for one in now.failures.value if one.queue == name]
     return {
         "at": now.at,
         "queue": rows[0].tree(),
+        "actions": [one._asdict() for one in list_offers(now.configured[server], rows[0])],
+        "peek_effect": system.peek_effect,
         "consumers": _STATES.get(rows[0].state, rows[0].state),
         "read_at": now.servers[server].read_at,
         "trouble": now.trouble(now.servers[server]),
@@ -67,7 +69,7 @@ def look_up(view: View, sources: Sources) -> LookUp | None:
     """Return how to read the first jobs of the queue."""
     server = sources.server(view.text("server"))
     name = view.text("name")
-    if server is None or not name:
+    if server is None or not name or server.system.peek_effect:
         return None
     return LookUp(("jobs", server.node, name), partial(_peek, server, name, sources.timeout))
 
@@ -94,6 +96,7 @@ def job_tree(job: Job) -> dict[str, Any]:
         "attempts": job.attempts,
         "kicks": job.kicks,
         "ready_in": job.ready_in,
+        "failed_at": job.failed_at,
         "error": str(job.facts.get("error", ""))[:MAX_BODY],
         "body": None if body is None else body[:MAX_BODY].decode("utf-8", "backslashreplace"),
         "body_size": None if body is None else len(body),

@@ -6,7 +6,7 @@ from typing import Any
 
 from beanwatch.globs import fits
 from beanwatch.web.look_ups import LookUp
-from beanwatch.web.pages.job import find_story
+from beanwatch.web.pages.job import FoundJob, find_job
 from beanwatch.web.sources import Sources
 from beanwatch.web.view import Page, View
 
@@ -19,7 +19,8 @@ def data(view: View) -> dict[str, Any]:
     now, wanted = view.now, view.text("q").strip()
     queues = [row for row in now.queues if wanted and fits(row.queue, wanted)]
     workers = [one.id for one in now.workers.value if wanted and fits(one.id, wanted)]
-    stories = view.found.value[0] if view.found.value else []
+    found: FoundJob = view.found.value or FoundJob()
+    stories = [*found.stories, *found.kept]
     return {
         "at": now.at,
         "q": wanted,
@@ -32,15 +33,15 @@ def data(view: View) -> dict[str, Any]:
 
 
 def _name(story: dict[str, Any]) -> str:
-    return str(story["runs"][-1]["job"]) if story["runs"] else ""
+    return str(story["runs"][-1]["job"]) if story.get("runs") else ""
 
 
 def look_up(view: View, sources: Sources) -> LookUp | None:
     """Return how to look for a job, if the text can be the id of one."""
     wanted = view.text("q").strip()
-    if sources.redis is None or not _JOB_ID.fullmatch(wanted):
+    if not _JOB_ID.fullmatch(wanted):
         return None
-    return LookUp(("job", wanted), partial(find_story, sources, wanted))
+    return LookUp(("job", wanted), partial(find_job, sources, wanted))
 
 
 PAGE = Page("/search", "search.html", data, look_up)

@@ -12,7 +12,7 @@ def data(view: View) -> dict[str, Any]:
     found = next((one for one in now.workers.value if one.id == ident), None)
     if found is None:
         raise NotFoundError(f"no worker {ident!r} is known: it has stopped, or never existed")
-    failures = [one._asdict() for one in now.failures.value if one.worker == ident][:10]
+    failures = [one.tree() for one in now.failures.value if one.worker == ident][:10]
     return {
         "at": now.at,
         "worker": worker_view(found, now.workers.read_at),

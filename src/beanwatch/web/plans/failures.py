@@ -1,0 +1,89 @@
+"""Plans actions on failed jobs: those that workers recorded, and those that servers keep."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from beanwatch.fleet.failure_actions import FailedJob, act_on_failures, group_by_job
+from beanwatch.fleet.job_story import find_job_servers
+from beanwatch.fleet.server_failures import plan_chosen, read_all
+from beanwatch.net.redis_url import open_redis
+from beanwatch.queues.base import ServerError
+from beanwatch.web.choices import read_choice
+from beanwatch.web.plans.plan import Context, Plan, PlanError, Progress
+from beanwatch.web.plans.queues import carry_out_steps
+from beanwatch.web.sources import Sources
+from beanwatch.words import count
+
+FAILURE_ACTIONS = {"retry": "retry", "forget": "delete", "look": "look"}
+WARNINGS = {
+    "retry": "A job that is still buried is kicked; one that is gone is put again, as it was "
+    "recorded. A job that its own server keeps as failed is queued again.",
+    "delete": "The records go, and each job that is still buried or kept as failed is deleted.",
+}
+
+
+def plan_failures(action: str, form: Mapping[str, str], context: Context) -> Plan:
+    """Return the plan of an action on failed jobs. Raises PlanError and ServerError."""
+    sources, verb = context.sources, FAILURE_ACTIONS[action]
+    if verb == "look":
+        return _plan_look(form.get("server", ""), context)
+    choice = read_choice(form)
+    jobs = group_by_job(choice.choose(context.now.failures.value, context.now.at))
+    found = []
+    if not (choice.id and jobs):  # else a worker recorded the one that is meant
+        found = read_all(sources.servers, sources.timeout, (form.get("server", ""),))
+    kept = [
+        one
+        for _, result in found
+        if not isinstance(result, ServerError)
+        for one in choice.choose(result.failures, context.now.at)
+    ]
+    steps, notes = plan_chosen(found, kept, "kick" if verb == "retry" else "delete")
+    notes += [str(result) for _, result in found if isinstance(result, ServerError)]
+    planned = len(jobs) + sum(step.jobs for step in steps)
+    what = {
+        name: form[name]
+        for name in ("queue", "job", "reason", "outcome", "server")
+        if form.get(name)
+    }
+    chosen = ", ".join(f"{name} {value}" for name, value in what.items())
+    title = f"{verb} {count(planned, 'failed job')}" + (f" ({chosen})" if chosen else "")
+
+    def run() -> Iterator[Progress]:
+        if jobs:
+            yield from _act_on_failures(verb, jobs, sources)
+        yield from carry_out_steps(steps, sources.timeout)
+
+    warning = " ".join((WARNINGS[verb], *(f"{note}." for note in notes)))
+    return Plan(title, planned, "job", run, warning, is_dangerous=verb == "delete")
+
+
+def _plan_look(node: str, context: Context) -> Plan:
+    """Return the plan to read failed jobs that looking at changes; Failures then shows them."""
+    jobs = context.sources.failed_jobs
+    server = jobs.servers.get(node)
+    if server is None:
+        raise PlanError("there is no such server that keeps its failed jobs")
+    failed = sum(row.buried or 0 for row in context.now.queues if row.server == node)
+
+    def run() -> Iterator[Progress]:
+        part = jobs.read_asked(node)
+        if part.error:
+            raise ServerError(part.error)
+        yield Progress(len(part.value.details), "Failures shows them now.")
+
+    effect = server.system.peek_effect
+    warning = f"Looking at a job {effect}." if effect else ""
+    noun = server.system.failed.noun
+    return Plan(f"look at {count(failed, noun)} of {node}", failed, noun, run, warning)
+
+
+def _act_on_failures(verb: str, jobs: Sequence[FailedJob], sources: Sources) -> Iterator[Progress]:
+    if sources.redis is None:
+        raise PlanError("Redis is off, because redis.url is empty")
+    places = find_job_servers(sources.servers, sources.timeout)
+    with open_redis(sources.redis, sources.timeout) as client:
+        for one in act_on_failures(client.execute, places, verb, jobs, sources.timeout):
+            run = one.job.last
+            yield Progress(
+                int(one.has_changed), f"{run.queue} {run.uuid or run.job_id}: {one.text}"
+            )
