@@ -16,6 +16,7 @@ from beanwatch.net.redis_reader import RedisReader
 from beanwatch.net.redis_url import parse_redis_url
 from beanwatch.store.heartbeats import (
     WORKERS_KEY,
+    JobRecord,
     encode_heartbeat,
     read_workers,
     worker_key,
@@ -94,16 +95,19 @@ def compare_reading(directory: Path, rounds: int = 9) -> None:
     sys.stdout.write(f"| only the names of workers and the times of beats | {names_only:.1f} |\n")
 
 
-def fill(redis: Redis) -> None:
-    """Write the heartbeats of 10,000 workers on 100 hosts into Redis."""
+def fill(redis: Redis, workers: int = WORKERS) -> None:
+    """Write the heartbeats of so many busy workers on 100 hosts into Redis."""
     now = time.time()
     with redis.client().pipeline(transaction=False) as pipeline:
-        for number in range(WORKERS):
+        for number in range(workers):
+            job = JobRecord(
+                str(number), name="email.send", queue="email.regular", where="jobs.py:12 send",
+                started_at=now, deadline=now + 600,
+            )  # fmt: skip
             beat = make_beat(
                 instance="0123456789abcdef", host=f"host{number % 100}", pid=number,
                 name=f"worker-{number}", server="127.0.0.1:11300", queues=("email.regular",),
-                state="busy", job="email.send", job_id=number, queue="email.regular",
-                where="jobs.py:12 send", started_at=now, beat_at=now, loop_at=now,
+                state="busy", jobs=(job,), started_at=now, beat_at=now, loop_at=now,
             )  # fmt: skip
             worker = f"{beat.host}.{beat.name}"
             pipeline.set(worker_key(worker), encode_heartbeat(beat))

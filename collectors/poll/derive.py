@@ -17,6 +17,16 @@ SERVER_MEASURES = tuple(name for name in SERVER.names if name in ServerState._fi
 WORST = frozenset(one.name for one in QUEUE.series if one.is_worst)
 
 
+# Series that are computed here -> the field that a system must report for a queue without jobs.
+NEEDED = {
+    "put_rate": "puts",
+    "delete_rate": "deletes",
+    "drain_seconds": "ready",
+    "consumer_state": "ready",
+    "workers_needed": "puts",
+}
+
+
 class ObservedQueue(NamedTuple):
     """A queue, with the values computed from this and the previous reading. None: unknown."""
 
@@ -120,14 +130,13 @@ def derive_drain(
 def absent_queue(server: Server) -> dict[str, Number]:
     """Return the values of a configured queue that the server does not have: 0 for each series.
 
-    Return {} if `System.absent_is_empty` is false. Then the queue may have jobs although the server
+    Only series of fields that the server reports are in it. Return {} if `System.absent_is_empty` is false. Then the queue may have jobs although the server
     does not list it, so its values are unknown.
     """
     if not server.system.absent_is_empty:
         return {}
-    measures = [name for name in QUEUE_MEASURES if server.can_tell(name)]
-    derived = ("put_rate", "delete_rate", "drain_seconds", "consumer_state", "workers_needed")
-    return dict.fromkeys((*measures, *derived), 0)
+    needed = {**dict.fromkeys(QUEUE_MEASURES), **NEEDED}
+    return {name: 0 for name, field in needed.items() if server.can_tell(field or name)}
 
 
 def merge(queues: Sequence[ObservedQueue]) -> dict[str, Number]:

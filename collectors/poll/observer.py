@@ -55,7 +55,7 @@ class Observation(NamedTuple):
 
         None if the number is unknown for one of them, or if no queues were read.
         """
-        if self.queues is None:
+        if not self.queues:
             return None
         known = [queue.state.missing_jobs for queue in self.queues.values()]
         return None if None in known else sum(count or 0 for count in known)

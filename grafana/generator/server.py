@@ -1,5 +1,7 @@
 """The Server dashboard: do the queue servers answer, and do they lose jobs?"""
 
+from functools import partial
+
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from beanwatch.grafana.generator import beanstalkd
@@ -131,7 +133,7 @@ def _jobs() -> page.Section:
                 13,
                 "Jobs by state",
                 "All jobs of the chosen servers.",
-                queries.jobs_by_state(ALL.server),
+                queries.jobs_by_state(partial(queries.jobs_on_servers, ALL)),
                 colors=states.JOB_STATES,
                 style=STACKED,
                 runbook="queue-depth",

@@ -17,6 +17,7 @@ from beanwatch.collectors.poll.derive import (
     merge,
     server_values,
 )
+from beanwatch.collectors.poll.observer import Observation
 from beanwatch.collectors.poll.samples import QueueSample, ServerSamples
 from beanwatch.queues import servers
 from beanwatch.queues.beanstalkd.stats import ImplausibleValues, parse_stats, read_tube, to_server
@@ -193,12 +194,17 @@ def test_an_absent_queue_has_the_measures_that_its_server_can_tell_as_zeros(
     assert set(absent.values()) == {0}
     config = server.config._replace(unknown=("delayed", "paused"))
     assert absent.keys() - absent_queue(server._replace(config=config)).keys() == {"delayed"}
+    few = {"ready", "drain_seconds", "consumer_state"}
     for changed, left in (
         (BEANSTALKD._replace(absent_is_empty=False), set()),
-        (BEANSTALKD._replace(queue_fields=frozenset(("ready",))), {"ready"}),
+        (BEANSTALKD._replace(queue_fields=frozenset(("ready",))), few),
     ):
         monkeypatch.setattr(servers, "find_system", lambda scheme, layout, system=changed: system)
-        assert set(absent_queue(server)) & set(QUEUE_MEASURES) == left
+        assert set(absent_queue(server)) == left
+
+
+def test_a_server_without_queues_does_not_tell_that_no_job_is_missing():
+    assert Observation(ServerState(), {}).missing_jobs is None
 
 
 @pytest.mark.parametrize("version", SERVERS)

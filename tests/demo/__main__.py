@@ -46,7 +46,7 @@ def main(argv: list[str]) -> int:
         "--queues",
         choices=("beanstalkd", "all"),
         default="beanstalkd",
-        help="all: every queue system, in place of the chain from beanstalkd to Graphite",
+        help="all: every queue system, without workers of beanwatch",
     )
     parser.add_argument(
         "--prometheus",
@@ -54,11 +54,10 @@ def main(argv: list[str]) -> int:
         help="also start Prometheus and Alertmanager, and wait for their alerts too",
     )
     options = parser.parse_args(argv)
-    if options.queues == "all":
-        if options.prometheus:
-            parser.error("--prometheus needs the chain from beanstalkd to Graphite")
-        return play(kind=AllStage)
-    kind = PrometheusStage if options.prometheus else Stage
+    if options.queues == "all" and options.prometheus:
+        parser.error("--prometheus needs the workers of the demo with beanstalkd")
+    kinds = {"all": AllStage, "beanstalkd": PrometheusStage if options.prometheus else Stage}
+    kind = kinds[options.queues]
     return run_detached(partial(play, kind=kind)) if options.keep else play(kind=kind)
 
 
@@ -125,9 +124,8 @@ def play_scenes(stage: Stage, narrator: Narrator) -> int:
     narrator.chapter("Expected alerts, and when they arrived")
     narrator.scores(director.receipts, director.unexpected)
     narrator.chapter("Files that stay")
-    if not isinstance(stage, AllStage):
-        graphs = pictures.draw(stage.graphite, RESULTS, started)
-        narrator.files("graphs by Graphite", graphs)
+    graphs = pictures.draw(stage.graphite, stage.graphs(), RESULTS, started)
+    narrator.files("graphs by Graphite", graphs)
     narrator.files("log of the workers", [shutil.copy(stage.log, RESULTS)])
     narrator.files("all alerts", [shutil.copy(stage.mailbox.path, RESULTS)])
     if director.missing:
@@ -155,9 +153,6 @@ def print_hints(stage: Stage, console: Console) -> None:
 All programs keep running, for two hours at most. To explore them:
 
    export BEANWATCH_CONFIG={stage.config} PATH={BIN}:$PATH
-   beanwatch top                                        show servers, queues and workers, live
-   check_worker_heartbeat --restarted 15s               run a check as Nagios does
-   beanwatch put images image.resize '{{"hang": 60}}'     put a job that hangs
 {hints}
 
 To stop all programs and remove their files:

@@ -1,11 +1,12 @@
 """`make demo QUEUES=all`: every queue system at once, with backlogs, failed jobs and recoveries."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
 from beanwatch.checks.lib.nagios_files import nagios_checks
 from beanwatch.config.reader import load
+from tests.demo import pictures
 from tests.demo.mailbox import Expected
 from tests.demo.nagios import SHIPPED, contact
 from tests.demo.narrator import Narrator
@@ -13,16 +14,24 @@ from tests.demo.parts import JOBS, QUEUE, Part, start_parts, toml
 from tests.demo.programs import BIN
 from tests.demo.scenes import Scene
 from tests.demo.stage import Stage
-from tests.real import Nagios
+from tests.real import Graphite, Nagios
+from tests.real.graphite import EVERY_SECOND
 
 LIMIT = 20  # ready jobs
+INTERVAL = 5  # seconds between two readings of the collector
 SECONDS = 10  # between two runs of a check: there are dozens, and each one is a process
 
 _CONFIG = """\
 log_file = "{log}"
 redis.url = ""
-graphite.url = ""
-graphite.address = ""
+
+[graphite]
+address = "{carbon}"
+url = "{graphite}"
+
+[collect]
+interval = {interval}
+queues_interval = {interval}
 
 [queues.{queue}.depth]
 critical = {limit}
@@ -62,18 +71,33 @@ class AllStage(Stage):
     def __init__(self, directory: Path, narrator: Narrator) -> None:
         super().__init__(directory, narrator)
         self.parts: list[Part] = []
+        schemas = EVERY_SECOND.replace("1s:", f"{INTERVAL}s:")
+        self.graphite = Graphite(directory / "graphite", storage_schemas=schemas)
 
     def start_servers(self) -> None:
+        self.narrator.waits_for("starting Graphite")
+        self.enter_context(self.graphite)
+        self.narrator.did("Graphite", self.graphite.url)
         for part in start_parts(self, self.directory, self.narrator.waits_for):
             self.parts.append(part)
             self.narrator.did(part.name, part.title)
         servers = toml(self.parts)
         self.config.write_text(
-            _CONFIG.format(log=self.log, queue=QUEUE, limit=LIMIT, servers=servers)
+            _CONFIG.format(
+                log=self.log,
+                carbon=self.graphite.carbon,
+                graphite=self.graphite.url,
+                interval=INTERVAL,
+                queue=QUEUE,
+                limit=LIMIT,
+                servers=servers,
+            )
         )
 
     def start_programs(self) -> None:
         self.log.touch()
+        self.start_collector(f"every {INTERVAL} seconds")
+        self.start_page()
 
     def start_nagios(self) -> None:
         checks = self.directory / "checks.cfg"
@@ -104,11 +128,20 @@ class AllStage(Stage):
     def scenes(self) -> Sequence[Scene]:
         return scenes(self)
 
-    def sources(self) -> tuple[str, ...]:
-        return ()
+    def graphs(self) -> pictures.Graphs:
+        return pictures.MIXED_FLEET
 
-    def mark(self, what: str) -> None:
-        """Mark nothing: there is no Graphite."""
+    def sources(self) -> tuple[str, ...]:
+        return tuple(f"beanwatch.queue.{part.name}.{QUEUE}.ready" for part in self.parts)
+
+    def hints(self) -> Mapping[str, str]:
+        keys = "AWS_ACCESS_KEY_ID=demo AWS_SECRET_ACCESS_KEY=demo"
+        return {
+            f"{keys} beanwatch top": "show the servers and queues, live",
+            f"{keys} beanwatch queues list": "list the queues of all systems",
+            "check_queue_depth -H rabbit -Q orders": "run a check as Nagios does",
+            **self.places(),
+        }
 
     def news(self) -> str:
         return f"{len(self.parts)} queue systems"

@@ -23,14 +23,20 @@ _STYLE = {
 }
 
 
-def queues(stat: str) -> str:
-    """Return the target for a number of each queue but `default`, named by the queue (node 3)."""
-    name = QUEUE.find(stat).name
-    return f"aliasByNode(exclude(beanwatch.queue.*.*.{name}, '\\.default\\.'), 3)"
-
-
 # File name without .png -> title, label of the vertical axis, Graphite targets.
-GRAPHS: dict[str, tuple[str, str, list[str]]] = {
+Graphs = dict[str, tuple[str, str, list[str]]]
+
+
+def queues(stat: str, name_nodes: str = "3") -> str:
+    """Return the target for a number of each queue but `default`, named by these nodes.
+
+    Node 2 is the server, node 3 the queue.
+    """
+    name = QUEUE.find(stat).name
+    return f"aliasByNode(exclude(beanwatch.queue.*.*.{name}, '\\.default\\.'), {name_nodes})"
+
+
+GRAPHS: Graphs = {
     "ready": (
         "Jobs ready, by queue",
         "jobs",
@@ -60,6 +66,18 @@ GRAPHS: dict[str, tuple[str, str, list[str]]] = {
         ["groupByNode(beanwatch.job.*.*.*.*.duration.upper_95, 4, 'max')"],
     ),
 }
+MIXED_FLEET: Graphs = {
+    "mixed-ready": (
+        "Jobs ready, by server and queue",
+        "jobs",
+        [queues("ready", "2, 3")],
+    ),
+    "mixed-buried": (
+        "Failed jobs, by server and queue",
+        "jobs",
+        [queues("buried", "2, 3")],
+    ),
+}
 # Vertical lines in every graph, at the times at which a fault was caused and fixed.
 MARKS = [
     "color(alias(drawAsInfinite(demo.fault), 'fault'), '#d6272880')",
@@ -67,11 +85,11 @@ MARKS = [
 ]
 
 
-def draw(graphite: Graphite, directory: Path, started: float) -> list[Path]:
-    """Draw every graph from `started` (seconds since 1970) until now. Return the PNG files."""
+def draw(graphite: Graphite, graphs: Graphs, directory: Path, started: float) -> list[Path]:
+    """Draw these graphs from `started` (seconds since 1970) until now. Return the PNG files."""
     directory.mkdir(parents=True, exist_ok=True)
     pictures = []
-    for name, (title, axis, targets) in GRAPHS.items():
+    for name, (title, axis, targets) in graphs.items():
         path = directory / f"{name}.png"
         look = {**_STYLE, "title": title, "vtitle": axis}
         pictures.append(graphite.png([*targets, *MARKS], path, f"{started:.0f}", **look))

@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from tests.demo import nagios
+from tests.demo import nagios, pictures
 from tests.demo.mailbox import Mailbox
 from tests.demo.narrator import Narrator
 from tests.demo.producer import Producer
@@ -99,10 +99,15 @@ class Stage(contextlib.ExitStack):
             self.narrator.did(f"worker {name}", ", ".join(queues))
         self.enter_context(self.producer)
         self.narrator.did("producer", "puts a dozen jobs per second into five queues")
-        collector = self._program("collector", "collect")
-        collector.start()
-        self.narrator.did("collector", "sends all numbers of beanstalkd to Graphite, every second")
+        self.start_collector("every second")
         self.narrator.did("for Prometheus", f"http://{self.metrics}/metrics")
+        self.start_page()
+
+    def start_collector(self, often: str) -> None:
+        self._program("collector", "collect").start()
+        self.narrator.did("collector", f"sends all numbers of the queues to Graphite, {often}")
+
+    def start_page(self) -> None:
         port = free_port()
         self.page = f"http://127.0.0.1:{port}/"
         self._program("page", "web", "--listen", f"127.0.0.1:{port}", "--allow-actions").start()
@@ -127,14 +132,27 @@ class Stage(contextlib.ExitStack):
         """Return the scenes to play. Call it after all has started."""
         return SCENES
 
+    def graphs(self) -> pictures.Graphs:
+        """Return the graphs to draw at the end."""
+        return pictures.GRAPHS
+
     def hints(self) -> Mapping[str, str]:
-        """Return addresses and commands with which to explore the running demo."""
+        """Return commands and addresses with which to explore the running demo."""
+        return {
+            "beanwatch top": "show servers, queues and workers, live",
+            "check_worker_heartbeat --restarted 15s": "run a check as Nagios does",
+            """beanwatch put images image.resize '{"hang": 60}'""": "put a job that hangs",
+            **self.places(),
+            f"curl http://{self.metrics}/metrics": "what Prometheus scrapes",
+        }
+
+    def places(self) -> Mapping[str, str]:
+        """Return the hints that all stages have."""
         return {
             self.page: "the live page, in a browser",
             f"tail -f {self.mailbox.path}": "the alerts",
             f"tail -f {self.log}": "the log of the workers",
             self.graphite.url: "Graphite, in a browser",
-            f"curl http://{self.metrics}/metrics": "what Prometheus scrapes",
         }
 
     def start_nagios(self) -> None:

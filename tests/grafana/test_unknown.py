@@ -22,13 +22,17 @@ SHOWN = {
     "fleet": {
         "Servers down": [0],
         "Servers silent": [0],
+        "Ready": [3],
         "Put": [2],
+        "Reserved": [1],
         "Put and deleted": [2],
         "Queues now: Ready": [3],
         "Queues now: Put": [2],
         "Queues now: Reserved": [1],
         "Ready jobs: longest queues": [3],
         "Servers now: State": [1],
+        "Servers now: Ready": [3],
+        "Servers now: Reserved": [1],
         "Servers now: Put": [2],
         "Polls": [1],
         "Points per poll": [4],
@@ -42,7 +46,7 @@ SHOWN = {
         "The queue on each server now: Reserved": [1],
         "The queue on each server now: Put": [2],
     },
-    "server": {"Servers down": [0], "Answers": [1], "Put": [2]},
+    "server": {"Servers down": [0], "Answers": [1], "Jobs by state": [1, 3], "Put": [2]},
     "worker": {},
 }
 # The same server, as Prometheus gets it.
@@ -129,3 +133,22 @@ def test_a_queue_is_never_drained_only_where_its_rates_are_known(
         for one in graphite.render(query)
     }
     assert shown == {queue: time for queue, (_, time) in DRAINED.items() if time is not None}
+
+
+def test_the_jobs_of_a_server_are_its_own_number_or_those_of_its_queues(
+    graphite: Graphite, prefix: str
+) -> None:
+    for path, value in {
+        "server.whole.ready": 9,  # some of its queues are excluded
+        "queue.whole.orders.ready": 3,
+        "queue.table.orders.ready": 3,
+        "queue.table.mail.ready": 4,
+    }.items():
+        graphite.send(f"{prefix}.{path}", value)
+    wait_until(lambda: graphite.values(f"{prefix}.queue.table.mail.ready"))
+    query = queries.jobs_on_servers(Patterns(prefix, servers="*"), "ready").graphite
+    shown = {
+        one["target"]: max(value for value, _ in one["datapoints"] if value is not None)
+        for one in graphite.render(query)
+    }
+    assert shown == {"whole": 9, "table": 7}

@@ -69,7 +69,8 @@ def queues() -> page.Section:
             grid(
                 21,
                 "Queues now",
-                "Every queue, combined over the servers chosen above. Idle: consumers that wait for"
+                "Every queue, combined over the servers chosen above, as far as they report the"
+                " number. Idle: consumers that wait for"
                 " a job. Needed: workers that it takes to run all jobs, and to drain the queue"
                 " within 5 minutes. First job waits: how long the first ready job has been ready."
                 " Drained in: the time until the queue is empty at the present rates; never: it"

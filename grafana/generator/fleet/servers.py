@@ -1,7 +1,7 @@
 """The sections of the Fleet dashboard on queue servers, and on the collector that reads them."""
 
 from beanwatch.grafana.generator import beanstalkd
-from beanwatch.grafana.generator.lib import limits, page, query, states
+from beanwatch.grafana.generator.lib import limits, page, queries, query, states
 from beanwatch.grafana.generator.lib.measures import (
     PER_SECOND,
     describe,
@@ -31,15 +31,18 @@ def servers() -> page.Section:
     def each(measure: str) -> Query:
         return query.nonempty(query.name_by(ALL.server(measure), SERVER))
 
+    def jobs(state: str) -> Query:
+        return query.nonempty(queries.jobs_on_servers(ALL, state))
+
     def rate(measure: str) -> Query:
         return query.nonempty(query.group_by(ALL.queue(measure), QUEUE_SERVER))
 
     columns = [
         Column("State", each("up"), states=states.ANSWERS, width=90),
         Column("Draining", each("draining"), states=states.DRAINING, width=90),
-        Column("Ready", each("ready")),
-        Column("Reserved", each("reserved")),
-        Column("Buried", each("buried"), steps=limits.ANY_WARNS),
+        Column("Ready", jobs("ready")),
+        Column("Reserved", jobs("reserved")),
+        Column("Buried", jobs("buried"), steps=limits.ANY_WARNS),
         Column("Queues", each("queues")),
         Column("Connections", each("connections")),
         Column("Put", rate("put_rate"), unit=PER_SECOND, decimals=1),
@@ -54,12 +57,14 @@ def servers() -> page.Section:
             grid(
                 51,
                 "Servers now",
-                "Every queue server. Draining: it refuses new jobs. Missing jobs: jobs that it"
+                "Every queue server, those that are down first. Draining: it refuses new jobs. Missing jobs: jobs that it"
                 f" lost. {beanstalkd.COLUMNS_TEXT}",
                 "Server",
                 columns,
                 link=(page.SERVER_PAGE, "var-server=${__value.text}"),
-                size=Size(24, 6),
+                sort="State",
+                lowest_first=True,
+                size=Size(24, 11),
                 runbook="queue-server",
             )
         ],

@@ -9,6 +9,7 @@ from beanwatch.grafana.generator.lib.patterns import (
     JOB_QUEUE,
     QUEUE,
     QUEUE_SERVER,
+    SERVER,
     Patterns,
 )
 from beanwatch.grafana.generator.lib.query import Query, known
@@ -98,6 +99,19 @@ def time_to_drain(queues: Patterns) -> Query:
     value = f"offset(scale(removeBelowValue({both}, 2), 0), {states.NEVER_DRAINED})"
     each = f"groupByNodes(group({shortest}, {value}), 'min', 0, 1)"
     return query.nonempty(Query(f"groupByNode({each}, 1, 'max')", promql, "{{queue}}"))
+
+
+def jobs_on_servers(servers: Patterns, state: str) -> Query:
+    """Return the query for the jobs of each server that are in one of JOB_STATES.
+
+    It is the server's own number. A system that has none, such as a job table, has those of its
+    queues; their sum is never larger than the server's own number.
+    """
+    own = query.name_by(servers.server(state), SERVER)
+    of_queues = query.group_by(servers.queue(state), QUEUE_SERVER)
+    target = f"groupByNode(group({own.graphite}, {of_queues.graphite}), 0, 'max')"
+    promql = known(f"({own.promql}) or ({of_queues.promql})", own, of_queues)
+    return Query(target, promql, own.legend)
 
 
 def jobs_by_state(measure: Callable[[str], Query]) -> list[Query]:

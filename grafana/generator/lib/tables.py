@@ -49,6 +49,7 @@ def grid(
     *,
     link: Sequence[str] = (),
     sort: str = "",
+    lowest_first: bool = False,
     size: Size = TABLE,
     runbook: str = "",
 ) -> table.Panel | None:
@@ -57,7 +58,7 @@ def grid(
     It has a row for each series name that occurs in any column. `key` is the title of the first
     column, which shows these names. A cell without a value shows UNKNOWN. A name links to the
     dashboard `link`, followed by its variables. `sort` is the title of the column that rows are
-    sorted by, highest first.
+    sorted by, highest first, or with `lowest_first` the other way round.
     """
     columns = [column for column in columns if source.has(column.query)]
     if not columns:
@@ -79,7 +80,7 @@ def grid(
         .show_header(True)
     )
     if sort:
-        panel.sort_by([TableSortByFieldState().display_name(sort).desc(True)])
+        panel.sort_by([TableSortByFieldState().display_name(sort).desc(not lowest_first)])
     # The transformations turn one query after the other into a frame of (name, newest value), in
     # a column "Last *". It is renamed before the next query, so that only one column has this
     # name at a time. At the end the frames are joined by name.
