@@ -21,20 +21,24 @@ class Schedule:
     From the second tick on, ticks are at multiples of the interval in wall-clock time, so that
     each point has its own step in Graphite. The wall clock is read for this only once, at the
     start: setting it later causes neither a burst of polls nor a pause.
+
+    With `delay`, all ticks but the first one come so many seconds later, with the same stamps.
     """
 
     def __init__(
         self,
         interval: float,
+        delay: float = 0.0,
         *,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
         self.interval = interval
         self.missed = 0
+        self._delay = delay
         self._clock = clock
         self._wall = wall
-        self._first = clock() + interval - wall() % interval
+        self._first = clock() + interval - wall() % interval + delay
         self._number = 0
 
     def wait(self, sleep: Callable[[float], object] = time.sleep) -> Tick | None:
@@ -52,7 +56,7 @@ class Schedule:
             if sleep(left):
                 return None
         # The stamp is the time that was due, even if this thread woke up late.
-        return Tick(round(self._wall() + left), number)
+        return Tick(round(self._wall() + left - self._delay), number)
 
     def _due(self, number: int) -> float:
         return self._first + (number - 1) * self.interval

@@ -82,3 +82,13 @@ def test_every_nth_tick_is_due_and_a_skipped_one_is_replaced_by_the_next():
     ticks = [0, 1, 2, 3, 4, 5, 9, 10, 11, 12, 13]
     assert [tick for tick in ticks if every_fourth.is_due(tick)] == [0, 4, 9, 12]
     assert all(EveryNthTick(1).is_due(tick) for tick in ticks)
+
+
+def test_a_delay_moves_the_ticks_and_not_their_stamps(clock: Clock):
+    schedule = Schedule(10, 2.5, clock=clock.monotonic, wall=clock.wall)
+    assert schedule.wait(clock.sleep) == Tick(1_700_000_003, 0)
+    assert schedule.wait(clock.sleep) == Tick(1_700_000_010, 1)
+    assert clock.wall() == 1_700_000_012.5
+    clock.now += 9  # the poll took long
+    assert schedule.wait(clock.sleep) == Tick(1_700_000_020, 2)
+    assert schedule.missed == 0
