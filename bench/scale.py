@@ -34,7 +34,9 @@ def cpu_of(argv: list[str], environ: dict[str, str]) -> float:
 
 def measure_workers(directory: Path) -> None:
     """Print what the commands that read all heartbeats cost."""
-    print("| command, CPU seconds | " + " | ".join(f"{n:,} workers" for n in WORKERS) + " | limit |")
+    print(
+        "| command, CPU seconds | " + " | ".join(f"{n:,} workers" for n in WORKERS) + " | limit |"
+    )
     print("|---|" + "---|" * (len(WORKERS) + 1))
     found: dict[str, list[float]] = {command: [] for command in COMMANDS}
     with Beanstalkd(directory / "beanstalkd") as beanstalkd:

@@ -130,8 +130,9 @@ def derive_drain(
 def absent_queue(server: Server) -> dict[str, Number]:
     """Return the values of a configured queue that the server does not have: 0 for each series.
 
-    Only series of fields that the server reports are in it. Return {} if `System.absent_is_empty` is false. Then the queue may have jobs although the server
-    does not list it, so its values are unknown.
+    Only series of fields that the server reports are in it. Return {} if `System.absent_is_empty`
+    is false. Then the queue may have jobs although the server does not list it, so its values are
+    unknown.
     """
     if not server.system.absent_is_empty:
         return {}

@@ -364,7 +364,8 @@ def _servers() -> page.Section:
                 "Server",
                 columns,
                 link=(page.SERVER_PAGE, "var-server=${__value.text}"),
-                size=Size(24, 6),
+                sort="Ready",
+                size=Size(24, 9),
                 runbook="queue-consumers",
             )
         ],

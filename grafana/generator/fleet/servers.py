@@ -57,8 +57,8 @@ def servers() -> page.Section:
             grid(
                 51,
                 "Servers now",
-                "Every queue server, those that are down first. Draining: it refuses new jobs. Missing jobs: jobs that it"
-                f" lost. {beanstalkd.COLUMNS_TEXT}",
+                "Every queue server, those that are down first. Draining: it refuses new jobs."
+                f" Missing jobs: jobs that it lost. {beanstalkd.COLUMNS_TEXT}",
                 "Server",
                 columns,
                 link=(page.SERVER_PAGE, "var-server=${__value.text}"),
