@@ -5,23 +5,39 @@ import os
 import pty
 import re
 import select
+import shutil
+import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from beanwatch.cli.lib.probes import pages
 from beanwatch.cli.lib.probes.checks import CHECK_NAMES, judge_check
 from beanwatch.cli.lib.probes.render import parse_render
 from beanwatch.cli.lib.probes.storage_step import SHIPPED_STEP, StepWatch, find_step_problems
 from beanwatch.config import CollectConfig
+from beanwatch.net.address import Address
+from beanwatch.net.http_server import HttpServer, Page, Response
 from beanwatch.net.redis_url import WRITE_REFUSALS
 from beanwatch.store.heartbeats import WORKERS_KEY, encode_heartbeat, worker_key
 from tests.collector.parts import Memory
-from tests.real import ROOT, Beanstalkd, Graphite, HttpSink, Proxy, Redis, StatsD
+from tests.real import ROOT, Beanstalkd, Graphite, HttpSink, Proxy, Redis, StatsD, free_port
 from tests.records import make_beat
+
+
+@contextmanager
+def http_server(pages: Mapping[str, Page]) -> Iterator[HttpServer]:
+    server = HttpServer(Address("127.0.0.1", 0), pages, print)
+    try:
+        yield server
+    finally:
+        server.close()
+
 
 Run = Callable[..., tuple[int, str, str]]
 SCHEMAS = "collectors/graphite/storage-schemas.conf"
@@ -95,8 +111,13 @@ def test_all_is_well(
     beat(redis_server, "web1.email", interval=100.0)  # the check looks last, seconds from now
     graphite.send(f"{prefix}.collector.q1.success", 1)
     graphite.latest(f"{prefix}.collector.q1.success")
-    code, found = doctor()
+    with http_server({"/readyz": lambda _: Response(b"ok\n")}) as collector:
+        doctor.tables["collect"]["listen"] = f"127.0.0.1:{collector.port}"
+        code, found = doctor()
+    for part in ("live page", "prometheus rules"):  # this host may have them or not
+        found.pop(part, None)
     assert {part: f["text"] for part, f in found.items() if f["state"] != "ok"} == {}
+    assert "is ready" in found["collect.listen"]["text"]
     assert code == 0
     assert "hunter2" not in str(found)
     assert "version" in found["beanstalkd q1"]["text"]
@@ -471,3 +492,78 @@ def test_user_and_password_of_the_url_are_sent_and_not_shown(doctor: Doctor) -> 
     assert web.requests[0].headers["authorization"] == "Basic bWU6aHVudGVyMg=="
     assert found["graphite render"]["text"].endswith(": HTTP 401 Unauthorized")
     assert "hunter2" not in str(found)
+
+
+# -- the pages that parts serve, and the rules of Prometheus
+
+
+def listen(address: str) -> tuple[str, str]:
+    (finding,) = pages.probe_listen("collect.listen", address, "the collector")
+    return finding.state, finding.text
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "state", "words"),
+    [
+        (200, b"ok\n", "ok", "the collector listens there, and is ready"),
+        (503, b"not every server has been polled yet\n", "warning", "is not ready"),
+        (200, b"welcome", "failed", "another program listens there"),
+        (404, b"", "failed", "another program listens there"),
+    ],
+)
+def test_who_holds_the_port_of_a_page_is_asked(
+    status: int, body: bytes, state: str, words: str
+) -> None:
+    with http_server({"/readyz": lambda _: Response(body, status=status)}) as server:
+        for host in ("127.0.0.1", "0.0.0.0"):
+            found = listen(f"{host}:{server.port}")
+            assert found[0] == state
+            assert words in found[1]
+
+
+def test_an_address_of_a_page_that_nobody_uses_is_no_alarm(monkeypatch: pytest.MonkeyPatch) -> None:
+    state, text = listen(str(free_port()))
+    assert state == "unused"
+    assert text.endswith("does not run on this host; the address is free")
+    monkeypatch.setattr(pages, "PROBE_TIMEOUT", 0.5)
+    state, text = listen("192.0.2.1:9137")  # for documentation: no host has it
+    assert (state, "could not listen" in text or "sends no page" in text) == ("warning", True)
+    assert listen("web1:")[0] == "failed"
+    assert list(pages.probe_listen("collect.listen", "", "the collector")) == []
+
+
+def test_a_server_that_sends_no_page_is_a_warning(
+    monkeypatch: pytest.MonkeyPatch, beanstalkd: Beanstalkd
+) -> None:
+    monkeypatch.setattr(pages, "PROBE_TIMEOUT", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as hanging:
+        for address in (f"127.0.0.1:{hanging.getsockname()[1]}", beanstalkd.address):
+            state, text = listen(address)
+            assert (state, "sends no page within 0.3 s" in text) == ("warning", True)
+
+
+def test_the_live_page_and_its_users_are_looked_for(tmp_path: Path) -> None:
+    users = tmp_path / "web-users"
+
+    def look(port: int) -> dict[str, str]:
+        found = pages.probe_live_page(f"127.0.0.1:{port}", users)
+        return {finding.part: finding.state for finding in found}
+
+    assert look(free_port()) == {"live page": "unused"}
+    with http_server({"/readyz": lambda _: Response(b"ok\n")}) as server:
+        users.write_text("ann:view:-\n")
+        users.chmod(0o600)
+        assert look(server.port) == {"live page": "ok", "live page users": "ok"}
+        users.write_text("ann:boss:-\n")
+        assert look(server.port)["live page users"] == "failed"
+
+
+def test_the_rules_of_prometheus_are_looked_for_where_it_is(tmp_path: Path) -> None:
+    def look() -> list[str]:
+        return [finding.state for finding in pages.probe_rules(tmp_path / "prometheus")]
+
+    assert look() == []
+    (tmp_path / "prometheus").mkdir()
+    assert look() == ["unused"]
+    shutil.copy(ROOT / "grafana/prometheus/beanwatch.rules.yml", tmp_path / "prometheus")
+    assert look() == ["ok"]

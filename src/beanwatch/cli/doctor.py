@@ -29,6 +29,7 @@ from beanwatch.cli.lib.output import print_json, print_line
 from beanwatch.cli.lib.probes.checks import CHECK_NAMES, probe_check
 from beanwatch.cli.lib.probes.finding import COSTS, Finding, ProbeSettings
 from beanwatch.cli.lib.probes.graphite import probe_freshness, probe_graphite
+from beanwatch.cli.lib.probes.pages import probe_listen, probe_live_page, probe_rules
 from beanwatch.cli.lib.probes.runner import Probe, run_all, show_progress
 from beanwatch.cli.lib.probes.servers import (
     probe_heartbeats,
@@ -37,6 +38,7 @@ from beanwatch.cli.lib.probes.servers import (
     server_part,
 )
 from beanwatch.cli.lib.probes.statsd import probe_statsd
+from beanwatch.cli.web import DEFAULT_LISTEN
 from beanwatch.config import Config, ConfigError
 from beanwatch.config.mistakes import find_unknown_variables
 from beanwatch.config.reader import describe_missing_file
@@ -110,9 +112,9 @@ def command(
     """Test all servers and checks, and say how to fix each failure.
 
     This tests the configuration, the queue servers, Redis, Graphite, StatsD, the heartbeats of
-    the workers, the collector and every check. To do so, it sends test metrics whose paths
-    begin with PREFIX.doctor; it changes nothing else. The exit code is 1 if a test failed, or
-    if a check reports CRITICAL.
+    the workers, the collector, the pages that parts serve, and every check. To do so, it sends
+    test metrics whose paths begin with PREFIX.doctor; it changes nothing else. The exit code is 1
+    if a test failed, or if a check reports CRITICAL.
 
     \b
     Example:
@@ -245,6 +247,12 @@ def list_probes(config: Config, settings: ProbeSettings) -> dict[str, Probe]:
         "statsd": partial(probe_statsd, settings),
         "heartbeats": partial(probe_heartbeats, settings.redis, settings.expected),
         "freshness": partial(probe_freshness, settings),
+        "collect.listen": partial(
+            probe_listen, "collect.listen", config.collect.listen, "the collector"
+        ),
+        "worker.listen": partial(probe_listen, "worker.listen", config.worker.listen, "a worker"),
+        "live page": partial(probe_live_page, DEFAULT_LISTEN),
+        "prometheus rules": partial(probe_rules, Path(DIRECTORIES["prometheus"][0])),
     }
 
 

@@ -12,6 +12,7 @@ from beanwatch.config.secrets import read_signing_secret
 from beanwatch.file_access import describe_exposure, find_writers
 from beanwatch.globs import MAX_NAME, is_queue_glob
 from beanwatch.net.address import AddressError, parse_address
+from beanwatch.net.http_server import parse_listen
 from beanwatch.net.redis_url import parse_redis_url
 from beanwatch.queues.servers import Server, find_clash, resolve_servers
 from beanwatch.telemetry.nodes import node
@@ -24,6 +25,8 @@ def find_problems(config: Config) -> Iterator[str]:
         ("graphite.address", config.graphite.address, lambda text: parse_address(text, 2003)),
         ("graphite.url", config.graphite.url, _check_http_url),
         ("redis.url", config.redis.url, parse_redis_url),
+        ("collect.listen", config.collect.listen, parse_listen),
+        ("worker.listen", config.worker.listen, parse_listen),
         ("worker.metrics", config.worker.metrics, parse_metrics),
         ("worker.server", config.worker.server, lambda t: resolve_servers(config.servers, [t])),
     ]
