@@ -12,7 +12,7 @@ TEST_COMMANDS := $(DEMO_COMMANDS) nrpe check_nrpe nsca send_nsca icinga2 stunnel
 	illuminate-worker pheanstalk predis monolog cc systemd-notify \
 	prometheus prometheus-alertmanager
 
-.PHONY: help setup setup-test lint format dashboards test lowest soak night situations container docs bench dist demo clean
+.PHONY: help setup setup-test lint format dashboards test nightly lowest soak night situations container docs bench dist demo clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -55,8 +55,14 @@ format: .venv/.installed ## let ruff put the code in shape
 dashboards: .venv/.installed ## write Grafana's dashboards and alert rules anew
 	.venv/bin/python -m beanwatch.grafana.generator
 
+SUITE = .venv/bin/pytest -n 4 --reruns 2 $(PYTEST)
+RUNS = 8
+
 test: setup-test lint ## set up, lint, and run every test against real servers
-	.venv/bin/pytest -n 4 --reruns 2 $(PYTEST)
+	$(SUITE)
+
+nightly: setup-test ## run the tests again and again, alone and beside busy loops, and count (RUNS=8, SUITE="...")
+	.venv/bin/python -m tests.nightly $(RUNS) $(SUITE)
 
 lowest: ## run every test with the lowest version of each dependency, in a copy of what is committed
 	rm -rf .lowest && git clone --quiet . .lowest
