@@ -1,6 +1,6 @@
 """Make Graphite's points of the polls of servers, and of the workers' heartbeats."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 
 from beanwatch.collectors.deliver.outbox import Outbox
 from beanwatch.collectors.poll.derive import absent_queue, merge, server_values
@@ -10,14 +10,20 @@ from beanwatch.queues.selection import OTHER, name_nodes
 from beanwatch.store.heartbeats import Worker
 from beanwatch.telemetry.graphite import Values, make_batches
 from beanwatch.telemetry.nodes import node
-from beanwatch.telemetry.series import PREFIX
+from beanwatch.telemetry.series import ESSENTIAL, PREFIX, SERVER
 
 
 class GraphitePoints:
-    """Puts the points of each poll in the outbox: the server, its queues and the poll itself."""
+    """Puts the points of each poll in the outbox: the server, its queues and the poll itself.
 
-    def __init__(self, outbox: Outbox, prefix: str = PREFIX) -> None:
+    With `only_essential`, of queues only those in series.ESSENTIAL, of servers no native numbers.
+    """
+
+    def __init__(
+        self, outbox: Outbox, prefix: str = PREFIX, *, only_essential: bool = False
+    ) -> None:
         self._outbox = outbox
+        self._only_essential = only_essential
         self._prefix = prefix
         # By server: the counts of queues at its last poll that read them.
         self._counts: dict[str, dict[str, int]] = {}
@@ -60,7 +66,8 @@ class GraphitePoints:
         if seen.state is None:
             yield stem, {"up": 0}
             return
-        yield stem, server_values(seen.state, poll.restarts, seen.missing_jobs)
+        values = server_values(seen.state, poll.restarts, seen.missing_jobs)
+        yield stem, self._pick(values, SERVER.names)
         if seen.queues is None:
             return
         stem = f"{self._prefix}.queue.{source}"
@@ -73,10 +80,15 @@ class GraphitePoints:
         }
         for name in with_series:
             if name in seen.queues:
-                yield f"{stem}.{nodes[name]}", seen.queues[name].values()
+                yield f"{stem}.{nodes[name]}", self._pick(seen.queues[name].values(), ESSENTIAL)
         if others := [seen.queues[name] for name in rest if name in seen.queues]:
-            yield f"{stem}.{OTHER}", merge(others)
-        absent = absent_queue(poll.server)
+            yield f"{stem}.{OTHER}", self._pick(merge(others), ESSENTIAL)
+        absent = self._pick(absent_queue(poll.server), ESSENTIAL)
         for name in poll.expected:
             if absent and name not in seen.queues:
                 yield f"{stem}.{nodes[name]}", absent
+
+    def _pick(self, values: Values, essential: Container[str]) -> Values:
+        if not self._only_essential:
+            return values
+        return {name: value for name, value in values.items() if name in essential}

@@ -18,7 +18,14 @@ Points = dict[str, float]
 class Station:
     """A poller of one server, whose points are kept."""
 
-    def __init__(self, address: str, selection: Selection | None = None, **options: Any) -> None:
+    def __init__(
+        self,
+        address: str,
+        selection: Selection | None = None,
+        *,
+        only_essential: bool = False,
+        **options: Any,
+    ) -> None:
         self.now = 1000.0
         self.memory = Memory()
         self.outbox = Outbox()
@@ -30,9 +37,8 @@ class Station:
             selection,
             **{"clock": lambda: self.now, **options},
         )
-        self.poller = Poller(
-            self.observer, selection, self.memory.problems, [GraphitePoints(self.outbox).publish]
-        )
+        points = GraphitePoints(self.outbox, only_essential=only_essential)
+        self.poller = Poller(self.observer, selection, self.memory.problems, [points.publish])
 
     def poll(self, after: float = 10.0, *, queues: bool = True) -> Points:
         """The points of the next poll by their path."""

@@ -49,8 +49,9 @@ def test_cron_runs_the_command_every_minute():
 
 # Not counters by the table, but to be thinned out as one: the last value is the true one.
 TOTALS = ("uptime", "restarts", "job_timeouts", "rejected_puts", "binlog_records_written")
-SHORT, LONG = "10s:6h,1m:7d", "10s:6h,1m:14d,10m:1y"
-SHORT_POINTS, LONG_POINTS = (2160, 10080), (2160, 20160, 52560)  # points of 12 bytes
+SHORT, MEDIUM, LONG = "10s:6h,1m:7d", "10s:6h,1m:14d", "10s:6h,1m:7d,10m:1y"
+# Points of 12 bytes.
+SHORT_POINTS, MEDIUM_POINTS, LONG_POINTS = (2160, 10080), (2160, 20160), (2160, 10080, 52560)
 
 
 def measures() -> dict[str, paths.Series]:
@@ -113,11 +114,25 @@ def test_each_series_is_thinned_out_as_its_kind_demands():
         assert rule["xfilesfactor"] == "0"
 
 
-def test_measures_are_kept_for_a_year_and_native_numbers_for_a_week():
-    for path in (*measures(), *jobs()):
-        assert rule_of("storage-schemas.conf", path)["retentions"] == LONG, path
-    for path in native():
-        assert rule_of("storage-schemas.conf", path)["retentions"] == SHORT, path
+def retention_of(path: str) -> str:
+    """A year for what most panels show, two weeks for other measures, a week for native numbers."""
+    _, group, *_, measure = path.split(".")
+    stem = path.split(".")[-2]
+    if path in native():
+        return SHORT
+    is_kept = {
+        "server": True,
+        "workers": True,
+        "queue": measure in paths.ESSENTIAL,
+        "job": (stem in outcomes.NAMES and measure == "count")
+        or (stem, measure) == ("duration", "upper_95"),
+    }
+    return LONG if is_kept.get(group) else MEDIUM
+
+
+def test_each_series_is_kept_as_long_as_it_is_worth():
+    for path in (*measures(), *jobs(), *native()):
+        assert rule_of("storage-schemas.conf", path)["retentions"] == retention_of(path), path
 
 
 @pytest.fixture
@@ -136,7 +151,7 @@ def test_a_real_carbon_obeys_the_shipped_rules(shipped: Graphite):
     chosen = {
         "beanwatch.server.q1.up": ("min", LONG_POINTS),
         "beanwatch.queue.q1.t.ready": ("max", LONG_POINTS),
-        "beanwatch.queue.q1.t.deletes": ("last", LONG_POINTS),
+        "beanwatch.queue.q1.t.deletes": ("last", MEDIUM_POINTS),
         "beanwatch.queue.q1.t.current_jobs_urgent": ("max", SHORT_POINTS),
         "beanwatch.server.q1.cmd_put": ("last", SHORT_POINTS),
         "beanwatch.job.q1.t.email_send.all.ok.count": ("sum", LONG_POINTS),

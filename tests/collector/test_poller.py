@@ -15,7 +15,7 @@ from beanwatch.queues.model import JOB_STATES
 from beanwatch.queues.registry import MODULES, find_system
 from beanwatch.queues.selection import OTHER, Selection, name_nodes
 from beanwatch.queues.servers import Server, parse_server
-from beanwatch.telemetry.series import COLLECTOR, QUEUE, SERVER
+from beanwatch.telemetry.series import COLLECTOR, ESSENTIAL, QUEUE, SERVER
 from tests.collector.station import Station, measures, stats_with
 from tests.queues.liar import STATS, TUBE, Liar, Lie
 from tests.real import Beanstalkd, Proxy, closed_port
@@ -85,6 +85,19 @@ def test_every_number_of_the_server_and_its_queues_is_sent(
     assert points["collector.q1.success"] == 1
     assert points["collector.q1.queues"] == 2
     assert points["collector.q1.points"] == len(points) - len(COLLECTOR.names)
+
+
+def test_only_what_is_essential_is_sent_if_that_is_wanted(beanstalkd: Beanstalkd):
+    selection = Selection(expected=("absent",))
+    station = Station(beanstalkd.address, selection, only_essential=True)
+    with closing(station.observer):
+        station.poll()
+        points = station.poll()
+    for queue in ("default", "absent"):
+        assert measures(points, f"queue.q1.{queue}").keys() == ESSENTIAL
+    server = measures(points, "server.q1")
+    assert server.keys() == set(SERVER.names) - {"memory"}
+    assert points["collector.q1.points"] == 2 * len(ESSENTIAL) + len(server)
 
 
 def test_its_own_connection_is_not_counted_as_a_watcher_of_default(

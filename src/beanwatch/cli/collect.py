@@ -82,6 +82,11 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
     default=None,
     help="also send for how long the first job of each queue has waited (on)",
 )
+@click.option(
+    "--series",
+    type=click.Choice(["all", "essential"]),
+    help="send all numbers to Graphite, or eight of each queue: a third of the disk space (all)",
+)
 @click.option("--state", metavar="FILE", help="keep counters in this file between two runs")
 @click.option("--spool", metavar="DIR", help="keep unsent points here while Graphite is down")
 @click.option(
@@ -162,7 +167,9 @@ def run(config: Config, servers: Sequence[Server], stack: ExitStack, *, once: bo
     totals = FleetTotals(servers, lambda text: problems.report("fleet totals", text))
     # With --once, the servers and the workers are read at the same time.
     find_runs = None if once else totals.queue_runs
-    points, board = GraphitePoints(outbox, config.prefix), Board(max_age(collect), totals)
+    only_essential = collect.series == "essential"
+    points = GraphitePoints(outbox, config.prefix, only_essential=only_essential)
+    board = Board(max_age(collect), totals)
     publish: list[Publish] = [points.publish] if config.graphite.address else []
     publish_workers: list[PublishWorkers] = [totals.update]
     if publish:

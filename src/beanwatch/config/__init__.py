@@ -62,6 +62,7 @@ class CollectConfig(NamedTuple):
     exclude: tuple[str, ...] = ()
     max_queues: int = 10_000
     head_ages: bool = True
+    series: Literal["all", "essential"] = "all"
     state: str = ""
     spool: str = ""
     listen: str = ""  # the address on which Prometheus scrapes the collector; empty: off

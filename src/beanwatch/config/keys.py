@@ -71,6 +71,7 @@ COLLECT: Spec = {
     "exclude": string_list,
     "max_queues": whole_number,
     "head_ages": boolean,
+    "series": one_of("all", "essential"),
     "state": text,
     "spool": text,
     "listen": text,

@@ -16,6 +16,14 @@ from beanwatch.telemetry.nodes import node, worker_nodes
 PREFIX = "beanwatch"
 ALL_WORKERS = "all"  # the worker's node in series that StatsD sums over all workers
 
+# The measures of queues that `collect --series essential` sends. All alert rules can do with them.
+ESSENTIAL = frozenset(
+    (
+        *("ready", "reserved", "buried", "consumers"),
+        *("put_rate", "delete_rate", "head_ready_age", "consumer_state"),
+    )
+)
+
 
 class Series(NamedTuple):
     """One series of a group: its last node, its unit and its meaning.
