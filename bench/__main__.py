@@ -15,6 +15,7 @@ PARTS = {
     "monitor": "What WorkerMonitor adds to a job of any Python program",
     "footprint": "Memory, and reading heartbeats",
     "collector": "The collector",
+    "scale": "Many workers, servers, queues and failures",
     "metrics_page": "A scrape by Prometheus",
     "queues": "Queue systems besides beanstalkd: a poll of 1,000 queues",
     "checks": "The checks",
