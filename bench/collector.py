@@ -188,7 +188,7 @@ def sweeping(port: int) -> Iterator[None]:
 
 def bench_lines(count: int = 10_000) -> None:
     """Measure the CPU time for making and sending Graphite's lines of `count` queues."""
-    values = absent_queue(server_at(1).system)
+    values = absent_queue(server_at(1))
     series = [(f"beanwatch.queue.q1.queue_{number:05d}", values) for number in range(count)]
     with sink() as address:
         outbox = Outbox()
