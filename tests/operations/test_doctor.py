@@ -124,6 +124,7 @@ def test_all_is_well(
     assert found["graphite render"]["text"].endswith("returned the test metric")
     assert f"{prefix}.doctor." in found[f"statsd {statsd.address}"]["text"]
     assert found["heartbeats"]["text"] == "1 idle"
+    assert found["worker records"]["text"] == "can be read: 1 beanwatch"
     assert {f"check_{check}" for check in CHECK_NAMES} <= set(found)
 
 
@@ -281,10 +282,10 @@ def test_a_record_that_cannot_be_read_is_named(
     redis_server.client().set(worker_key("web1.email"), '{"queues": "email"}')
     doctor.tables = {"servers": {"q1": beanstalkd.address}, "redis": {"url": redis_server.url}}
     _, found = doctor("--wait", "1s")
-    assert found["heartbeats"]["state"] == "warning"
-    assert found["heartbeats"]["text"] == (
-        "1 unknown; records that cannot be read: "
-        "web1.email: queues: expected a list of texts, not a text"
+    assert found["heartbeats"]["state"] == found["worker records"]["state"] == "warning"
+    assert found["heartbeats"]["text"] == "1 unknown; see the records above"
+    assert found["worker records"]["text"] == (
+        "cannot be read: web1.email: queues: expected a list of texts, not a text"
     )
 
 

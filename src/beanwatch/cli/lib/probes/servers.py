@@ -1,5 +1,6 @@
 """Test the queue servers, Redis, and the workers' heartbeats in Redis."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 
@@ -9,8 +10,8 @@ from beanwatch.queues.base import SERVER_ONLY, ProtocolError, ReaderOptions, Ser
 from beanwatch.queues.model import ServerState
 from beanwatch.queues.registry import DEFAULT_SCHEME
 from beanwatch.queues.servers import Server
-from beanwatch.store.health import decide_health, decide_restarted
-from beanwatch.store.heartbeats import read_redis, read_workers
+from beanwatch.store.health import UNKNOWN, decide_health, decide_restarted
+from beanwatch.store.heartbeats import Worker, read_redis, read_workers
 from beanwatch.store.redis_state import describe_state, find_problems
 from beanwatch.words import count
 
@@ -84,6 +85,22 @@ def probe_redis(redis: RedisUrl | None) -> Iterator[Finding]:
     yield Finding("redis", "failed" if is_broken else "warning", f"{text}; {words}", REDIS_CURE)
 
 
+def _judge_records(workers: Sequence[Worker]) -> Iterator[Finding]:
+    """Tell whose records can be read, by the kinds of workers: Celery, PHP and so on."""
+    unreadable = [f"{worker.id}: {worker.problem}" for worker in workers if worker.problem]
+    kinds = Counter(worker.heartbeat.kind for worker in workers if worker.heartbeat)
+    text = ", ".join(f"{number} {kind}" for kind, number in sorted(kinds.items()))
+    if unreadable:
+        yield Finding(
+            "worker records",
+            "warning",
+            f"cannot be read: {'; '.join(unreadable[:5])}",
+            "correct the program that writes them, or install the same version of beanwatch there",
+        )
+    elif text:
+        yield Finding("worker records", "ok", f"can be read: {text}")
+
+
 def probe_heartbeats(redis: RedisUrl | None, expected: Sequence[str]) -> Iterator[Finding]:
     """Test that every expected worker has a heartbeat, and that no worker is dead or hung."""
     if redis is None:
@@ -109,7 +126,7 @@ def probe_heartbeats(redis: RedisUrl | None, expected: Sequence[str]) -> Iterato
     bad = {
         worker: state for worker, state in health.items() if state in ("dead", "hung", "missing")
     }
-    unreadable = [f"{worker.id}: {worker.problem}" for worker in workers if worker.problem]
+    yield from _judge_records(workers)
     restarted = [worker.id for worker in workers if decide_restarted(worker)]
     if not health:
         yield Finding(
@@ -128,13 +145,8 @@ def probe_heartbeats(redis: RedisUrl | None, expected: Sequence[str]) -> Iterato
             "see beanwatch workers list; if a worker will not come back: beanwatch workers forget "
             "ID, and remove it from expected under [workers]",
         )
-    elif unreadable:
-        yield Finding(
-            "heartbeats",
-            "warning",
-            f"{text}; records that cannot be read: {'; '.join(unreadable[:5])}",
-            "correct the program that writes them, or install the same version of beanwatch there",
-        )
+    elif UNKNOWN in states:
+        yield Finding("heartbeats", "warning", f"{text}; see the records above")
     elif restarted:
         yield Finding(
             "heartbeats",
