@@ -190,8 +190,8 @@ class Collector:
     def _delays(self) -> Iterator[float]:
         """Yield for each poller how long after a tick it polls, in seconds.
 
-        If all polled at once, their threads would take each other's turns: each poll of 200 would
-        take half as much CPU time again.
+        If all polled at once, their threads would take each other's turns: each of 200 polls would
+        take twice the CPU time.
         """
         step = min(POLL_SPACING, self._interval * SPREAD / max(1, len(self._pollers)))
         return (number * step for number in range(len(self._pollers)))
