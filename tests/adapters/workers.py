@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from beanwatch.net.redis_url import open_redis, parse_redis_url
 from beanwatch.store.heartbeats import Worker, read_workers
 from tests.real import ROOT, Proxy, spawn
+from tests.real.process import family_of
 
 APPS = Path(__file__).with_name("apps")
 VENVS = ROOT / ".adapters"
@@ -97,11 +98,7 @@ class ForeignWorker:
 
     def processes(self) -> list[int]:
         """The process ids of the worker and of its descendants, the parents first."""
-        found = [self.pid]
-        for pid in found:
-            for thread in Path(f"/proc/{pid}/task").glob("*/children"):
-                found += map(int, thread.read_text().split())
-        return found
+        return family_of(self.pid)
 
     def kill(self, *pids: int) -> None:
         """Send SIGKILL to all processes of the worker, or to these."""

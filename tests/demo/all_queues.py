@@ -1,19 +1,14 @@
 """`make demo QUEUES=all`: every queue system at once, with backlogs, failed jobs and recoveries."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
-from beanwatch.checks.lib.nagios_files import nagios_checks
-from beanwatch.config.reader import load
 from tests.demo.mailbox import Expected
-from tests.demo.nagios import SHIPPED, contact
 from tests.demo.narrator import Narrator
 from tests.demo.parts import JOBS, QUEUE, Part, start_parts, toml
-from tests.demo.programs import BIN
 from tests.demo.scenes import Scene
 from tests.demo.stage import Stage
-from tests.real import Nagios
 
 LIMIT = 20  # ready jobs
 SECONDS = 10  # between two runs of a check: there are dozens, and each one is a process
@@ -58,6 +53,7 @@ class AllStage(Stage):
     """
 
     alert_timeout = 180.0  # seconds; on an idle machine each alert takes less than 30
+    has_graphs = False
 
     def __init__(self, directory: Path, narrator: Narrator) -> None:
         super().__init__(directory, narrator)
@@ -75,31 +71,19 @@ class AllStage(Stage):
     def start_programs(self) -> None:
         self.log.touch()
 
-    def start_nagios(self) -> None:
-        checks = self.directory / "checks.cfg"
-        checks.write_text("\n".join(nagios_checks(load(str(self.config)))))
-        own = self.directory / "queues.cfg"
-        objects = [contact(self.mailbox.path)]
+    def objects(self) -> Iterable[str]:
         for part in self.parts:
-            objects.append(_HOST.format(name=part.name, config=self.config))
+            yield _HOST.format(name=part.name, config=self.config)
             for check, service in services(part):
                 queue = "*" if check == "buried" else QUEUE
-                objects.append(
-                    _SERVICE.format(
-                        check=check,
-                        host=part.name,
-                        service=service,
-                        queue=queue,
-                        seconds=SECONDS,
-                        retry=SECONDS // 3,
-                    )
+                yield _SERVICE.format(
+                    check=check,
+                    host=part.name,
+                    service=service,
+                    queue=queue,
+                    seconds=SECONDS,
+                    retry=SECONDS // 3,
                 )
-        own.write_text("\n".join(objects))
-        macros = {"USER1": str(BIN)}
-        self.nagios = Nagios(self.directory / "nagios", [*SHIPPED, checks, own], macros=macros)
-        self.nagios.verify()
-        self.enter_context(self.nagios)
-        self.narrator.did("Nagios", f"{len(self.parts)} hosts, three checks at most for each")
 
     def scenes(self) -> Sequence[Scene]:
         return scenes(self)
