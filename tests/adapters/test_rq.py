@@ -57,7 +57,7 @@ def test_a_running_job_is_shown_with_its_line(worker: ForeignWorker, brokers: Br
     records = Records(brokers.own.url)
 
     def line() -> str:
-        (found,) = records.read(worker.kind.name)
+        (found,) = records.read(worker.name)
         assert found.heartbeat is not None
         return "".join(one.where for one in found.heartbeat.jobs if one.id == job)
 
@@ -69,7 +69,7 @@ def test_a_running_job_is_shown_with_its_line(worker: ForeignWorker, brokers: Br
 
 
 def test_commands_are_obeyed_or_refused_at_once(worker: ForeignWorker, brokers: Brokers) -> None:
-    identity = f"*.{worker.kind.name}-*"
+    identity = f"*.{worker.name}-*"
     assert "cannot restart" in worker.beanwatch("workers", "restart", identity)
     assert "takes no jobs" in worker.beanwatch("workers", "wait", identity)
     stage = Stage(worker, Records(brokers.own.url), brokers.own.url)
@@ -101,8 +101,8 @@ def test_the_command_stop_ends_the_worker_after_its_job(worker: ForeignWorker) -
     end = worker.file()
     job = worker.put("busy", str(end), job_timeout=600)
     wait_until(lambda: "tasks.busy" in worker.beanwatch("workers", "list"), PATIENCE)
-    assert "stops" in worker.beanwatch("workers", "stop", f"*.{worker.kind.name}-*")
-    assert "stops already" in worker.beanwatch("workers", "stop", f"*.{worker.kind.name}-*")
+    assert "stops" in worker.beanwatch("workers", "stop", f"*.{worker.name}-*")
+    assert "stops already" in worker.beanwatch("workers", "stop", f"*.{worker.name}-*")
     end.touch()
     assert worker.wait(PATIENCE) == 0
     assert worker.ends(job) == ["ok"]

@@ -153,22 +153,24 @@ class WorkersStage(Stage):
 
     def _start_foreign(self) -> Iterator[Part]:
         for database, kind in enumerate(FRAMEWORKS, 1):
+            name = kind.command[0]
             broker = f"redis://127.0.0.1:{{port}}/{database}"
             worker = ForeignWorker(
                 kind,
                 broker,
                 self.redis.port,
                 self.redis.url,
-                self.directory / kind.name,
+                self.directory / name,
+                name,
                 {"BEANWATCH_LOG_FILE": str(self.log)},
             )
             end = worker.file()
             yield Part(
-                f"{kind.command[0]}, on Redis",
+                f"{kind.name}, on Redis",
                 self.enter_context(worker),
                 partial(worker.put_limited, "hang", str(end), seconds=2),
                 end.touch,
-                Expected(kind.name, "WARNING", " hang, "),
+                Expected(name, "WARNING", " hang, "),
                 worker.kill,
                 "is gone",
             )
