@@ -28,6 +28,7 @@ GROUPS = (
     "tests/adapters/test_celery.py",
     "tests/adapters/test_dramatiq.py",
     "tests/adapters/test_rq.py",
+    "tests/adapters/test_shown.py",
     "tests/php_worker/test_formats.py",
     "tests/php_worker/test_jobs.py",
     "tests/php_worker/test_liveness.py",
