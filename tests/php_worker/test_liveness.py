@@ -17,9 +17,6 @@ from tests.php_worker.conftest import Check, PhpWorker, Site
 from tests.real import Proxy, wait_until
 
 MakeProxy = Callable[[str], Proxy]
-# Seconds. beanstalkd 1.12 does not notice that a longer TTR passes if it looks at the connection
-# when the wait of its last reserve, a second, would have ended: not before its next command.
-TTR_THAT_PASSES = 1
 
 
 def wait_for_job(worker: PhpWorker, job: str) -> None:
@@ -174,12 +171,16 @@ def silent(site: Site, lock: Lock) -> Iterator[dict[str, PhpWorker]]:
     """Workers in troubles of which most take ten seconds to be told. They are in them together."""
     limit = ("-d", "memory_limit=64M")
     jobs = ("kill", "blocked", "exit", "fatal", "memory")
-    workers = {job: site.start(job, php=limit if job == "memory" else ()) for job in jobs}
+    workers = {}
+    for job in jobs:
+        # First the job, then its worker: if a worker waits for a job when it comes, beanstalkd 1.12
+        # may not notice that the TTR passes, before the worker sends a command.
+        data = {"lock": str(lock.path)}
+        job_id = site.put(job, job, data, envelope={"id": f"{job}-1"}, ttr=8)
+        workers[job] = site.start(job, php=limit if job == "memory" else ())
+        workers[job].job_id = job_id
     workers["uncaught"] = site.start("uncaught", handlers=write_broken(site.directory))
     workers["first twin"] = site.start("twin")
-    for job in jobs:
-        data, ttr = {"lock": str(lock.path)}, TTR_THAT_PASSES if job == "blocked" else 8
-        workers[job].job_id = site.put(job, job, data, envelope={"id": f"{job}-1"}, ttr=ttr)
     with Proxy(f"127.0.0.1:{site.redis.port}") as path:
         workers["cut off"] = cut_off(site, path)
         workers["second twin"] = start_twin(site, workers["first twin"])
