@@ -192,9 +192,7 @@ class BeatThread(threading.Thread):
 
     def _make_record(self, inherited: Heartbeat) -> HeartbeatRecord:
         settings = self._settings
-        who = identify(
-            inherited, settings.host, settings.name, self.instance, self._started_at
-        )
+        who = identify(inherited, settings.host, settings.name, self.instance, self._started_at)
         identity = who._replace(
             kind=settings.kind,
             server=settings.server,
