@@ -107,8 +107,9 @@ situations: setup-test ## workers of Celery, RQ and Dramatiq in a hundred situat
 	.venv/bin/python -m tests.adapters $(SITUATIONS)
 
 demo: DEMO_COMMANDS += $(if $(PROMETHEUS),prometheus prometheus-alertmanager)
-demo: $(if $(QUEUES),setup-test,setup) ## the whole chain on real servers, with trouble and alerts (KEEP=1 leaves it running, QUEUES=all: every queue system, PROMETHEUS=1: its alerts too)
-	@.venv/bin/python -m tests.demo $(if $(KEEP),--keep) $(if $(QUEUES),--queues $(QUEUES)) $(if $(PROMETHEUS),--prometheus)
+demo: DEMO_COMMANDS += $(if $(WORKERS),php pheanstalk predis monolog systemd-notify)
+demo: $(if $(QUEUES),setup-test,setup) $(if $(WORKERS),.adapters/.installed) ## the whole chain on real servers, with trouble and alerts (KEEP=1 leaves it running, QUEUES=all: every queue system, WORKERS=all: every kind of worker, PROMETHEUS=1: its alerts too)
+	@.venv/bin/python -m tests.demo $(if $(KEEP),--keep) $(if $(QUEUES),--queues $(QUEUES)) $(if $(WORKERS),--workers $(WORKERS)) $(if $(PROMETHEUS),--prometheus)
 
 clean: ## remove everything that was installed or built here
 	rm -rf .venv .graphite .statsd .frameworks .adapters .lowest .container .demo .bench dist docs/_site docs/.cache .hypothesis .mypy_cache .ruff_cache .import_linter_cache

@@ -28,6 +28,7 @@ GROUPS = (
     "tests/adapters/test_celery.py",
     "tests/adapters/test_dramatiq.py",
     "tests/adapters/test_rq.py",
+    "tests/adapters/test_shown.py",
     "tests/php_worker/test_formats.py",
     "tests/php_worker/test_jobs.py",
     "tests/php_worker/test_liveness.py",
@@ -38,12 +39,6 @@ GROUPS = (
 )
 # They take minutes, most of them waiting: started first, they do not delay the end of a run.
 LONG = ("tests/test_night.py", "tests/grafana/test_on_real_", "tests/operations/test_shown.py")
-
-# They still depend on the speed of the machine, and are to be mended.
-UNSTEADY = (
-    "tests/adapters/test_situations.py::test_the_check_says_what_is_true_of_workers_of_all",
-    "tests/php_worker/test_liveness.py::test_after_a_blocking_call_it_beats_again",
-)
 
 # A shell lets what it runs in the background ignore Ctrl-C, and so would all that we start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -71,9 +66,6 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> OneByOn
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: not item.nodeid.startswith(LONG))
-    for item in items:
-        if item.nodeid.startswith(UNSTEADY) and "BEANWATCH_UNSTEADY" not in os.environ:
-            item.add_marker(pytest.mark.skip(reason="unsteady: run it with BEANWATCH_UNSTEADY=1"))
 
 
 @pytest.fixture

@@ -55,18 +55,18 @@ def sent(name: str, status: str) -> dict[str, object]:
 
 def test_each_alert_of_alertmanager_is_in_the_mailbox_once(tmp_path: Path):
     mailbox = Mailbox(tmp_path / "mailbox")
-    sink = HttpSink()
-    feed = Feed(sink, mailbox.path)
     told: list[tuple[str, str, str]] = []
-    for alerts in (
-        [sent("A", "firing")],
-        [sent("A", "firing"), sent("B", "firing")],  # a message has all alerts of its group
-        [sent("A", "resolved"), sent("B", "firing")],
-    ):
-        body = json.dumps({"alerts": alerts}).encode()
-        sink.requests.append(Request("POST", "/mail", {}, body))
-        feed.copy()
-        told += [(one.service, one.state, one.host) for one in mailbox.fetch()]
+    with HttpSink() as sink:
+        feed = Feed(sink, mailbox.path)
+        for alerts in (
+            [sent("A", "firing")],
+            [sent("A", "firing"), sent("B", "firing")],  # a message has all alerts of its group
+            [sent("A", "resolved"), sent("B", "firing")],
+        ):
+            body = json.dumps({"alerts": alerts}).encode()
+            sink.requests.append(Request("POST", "/mail", {}, body))
+            feed.copy()
+            told += [(one.service, one.state, one.host) for one in mailbox.fetch()]
     receiver = "Alertmanager to mail"
     assert told == [("A", "WARNING", receiver), ("B", "WARNING", receiver), ("A", "OK", receiver)]
 
@@ -77,8 +77,16 @@ def test_the_alerts_of_prometheus_that_it_waits_for_exist():
     assert all(f"alert: {name}\n" in rules for name in names)
 
 
-@pytest.mark.parametrize("arguments", [[], ["--keep"]])
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    ("number", "arguments"),
+    [
+        (signal.SIGINT, []),
+        (signal.SIGTERM, []),
+        (signal.SIGINT, ["--keep"]),
+        (signal.SIGTERM, ["--keep"]),
+        (signal.SIGTERM, ["--workers", "all"]),
+    ],
+)
 def test_an_interrupted_demo_leaves_nothing_behind(
     tmp_path: Path, number: signal.Signals, arguments: list[str]
 ):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tests.adapters.brokers import Brokers
 from tests.adapters.kinds import all_kinds
-from tests.adapters.situations import choose, format_matrix, judge, play_all, start_stages
+from tests.adapters.situations import choose, format_matrix, judge, make_stages, play_all
 
 
 def main() -> int:
@@ -24,7 +24,7 @@ def main() -> int:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         brokers = stack.enter_context(Brokers(directory))
         began = time.monotonic()
-        stages = start_stages(stack, kinds, brokers.make_worker, brokers.own.url)
+        stages = make_stages(kinds, brokers.make_worker, brokers.own.url)
         chosen = choose(options.seed, options.count, len(stages))
         tell = lambda text: print(f"{time.monotonic() - began:5.0f} s  {text}", flush=True)  # noqa: E731
         seen = list(play_all(stages, chosen, tell))

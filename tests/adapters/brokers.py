@@ -1,5 +1,6 @@
 """The servers of the foreign workers: their brokers, and the Redis of the heartbeats."""
 
+import os
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -9,6 +10,8 @@ from urllib.parse import quote
 from tests.adapters.workers import ForeignWorker, Kind
 from tests.real import Redis
 from tests.real.rabbitmq import RabbitMQ
+
+DATABASES = 16  # of a Redis
 
 
 class Brokers:
@@ -31,14 +34,19 @@ class Brokers:
     def make_worker(self, kind: Kind, **settings: str) -> ForeignWorker:
         """Make a worker that uses a broker of its own; it is not started."""
         self._count += 1
-        directory = self._directory / f"{kind.name}-{self._count}"
+        name = f"{kind.name}-p{os.getpid()}-n{self._count:03}"
         if kind.broker == "redis":
-            broker, port = f"redis://127.0.0.1:{{port}}/{self._count % 16}", self.redis.port
+            database = self._count % DATABASES
+            with self.redis.client() as client:  # a worker that has ended may have left jobs
+                client.select(database)
+                client.flushdb()
+            broker, port = f"redis://127.0.0.1:{{port}}/{database}", self.redis.port
         else:
             server = self._find_rabbitmq()
             vhost = quote(server.add_vhost().name, safe="")
             broker, port = f"amqp://guest:guest@127.0.0.1:{{port}}/{vhost}", server.amqp
-        return ForeignWorker(kind, broker, port, self.own.url, directory, settings)
+        directory = self._directory / name
+        return ForeignWorker(kind, broker, port, self.own.url, directory, name, settings)
 
     def _start_rabbitmq(self) -> RabbitMQ:
         if self._rabbitmq is None:

@@ -21,7 +21,7 @@ def rq(version: str, way: str) -> Kind:
 def celery(version: str, pool: str, broker: str) -> Kind:
     """Celery with two jobs at a time, or one if it is solo."""
     name = f"celery{version.replace('.', '')}-{pool}"
-    options = ("-P", pool, "-c", "2", "-n", f"{name}@%h")
+    options = ("-P", pool, "-c", "2", "-n", "{WORKER_NAME}@%h")
     command = ("celery", "-A", "celery_app", "worker", *options)
     limit = ("soft_time_limit", 1)
     return Kind(name, f"celery-{version}", "celery_app.py", command, broker, limit)

@@ -1,7 +1,8 @@
 """Puts real workers into situations, and compares what the check says of them with the truth.
 
-Each worker has a thread of its own, which puts it into one situation after the other. What is
-wrong with a worker must be said once it can be known; until then, only what was true before.
+Each worker has a thread of its own, which starts it and puts it into one situation after the other.
+A few workers play at the same time, as each start takes seconds of a processor. What is wrong with
+a worker must be said once it can be known; until then, only what was true before.
 """
 
 import random
@@ -10,7 +11,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
@@ -57,7 +57,8 @@ WORDS = (
     (r"\d busy|: busy", "busy"),
     (r"\d idle|: idle", "idle"),
 )
-PATIENCE = 120.0  # seconds for the check to say it, on a machine that is busy with other tests
+PATIENCE = 240.0  # seconds for the check to say it, on a machine that is busy with other tests
+AT_A_TIME = 4  # workers
 LONG = 3600  # seconds that a job may run which does not hang
 SHORT = 2  # seconds that a job may run which hangs
 
@@ -86,12 +87,12 @@ class Stage:
         self.worker, self.records, self._url = worker, records, url
         self.slips: list[str] = []  # wrong answers before the right one
         self._killed_instances: set[str] = set()
-        self._name = worker.kind.name
-        self._forks = self._name.endswith(("fork", "prefork"))
+        self._kind = worker.kind.name
+        self._forks = self._kind.endswith(("fork", "prefork"))
 
     def health(self) -> str:
         """The worst health of the worker's processes, as the check would judge them now."""
-        workers = self.records.read(self._name)
+        workers = self.records.read(self.worker.name)
         if not workers:
             return "gone"
         return max((decide_health(worker) for worker in workers), key=HEALTH.index)
@@ -101,7 +102,7 @@ class Stage:
         try:
             wait_until(lambda: self.health() == "idle", PATIENCE)
         except WaitError as error:
-            what = f"{self._name} is not idle after {situation}, but {self.health()}"
+            what = f"{self._kind} is not idle after {situation}, but {self.health()}"
             raise WaitError(f"{what}\n{self.worker.tail()}") from error
 
     def play(self, situation: str) -> Seen:
@@ -116,7 +117,7 @@ class Stage:
     def _await(self, situation: str) -> None:
         """Wait until the check can know it. What it says until then must not be wrong."""
         wanted = AFTER.get(situation, situation)
-        if situation == "stuck" and self._forks and self._name.startswith("rq"):
+        if situation == "stuck" and self._forks and self._kind.startswith("rq"):
             wanted = "hung"
         if situation == "restarted":
             wanted = "idle"
@@ -125,31 +126,31 @@ class Stage:
         def is_known() -> bool:
             now = self.health()
             if now not in allowed:
-                self.slips.append(f"{self._name}, {situation}: {now}")
+                self.slips.append(f"{self._kind}, {situation}: {now}")
             return now == wanted and (situation != "restarted" or self._tells_restart())
 
-        wait_until(is_known, PATIENCE, f"{self._name}: {situation}")
+        wait_until(is_known, PATIENCE, f"{self._kind}: {situation}")
         if wanted == "hung" and situation == "stuck":
-            wait_until(self._tells_silence, PATIENCE, f"{self._name}: runs no Python code")
+            wait_until(self._tells_silence, PATIENCE, f"{self._kind}: runs no Python code")
 
     def _tells_restart(self) -> bool:
-        beats = [one.heartbeat for one in self.records.read(self._name)]
+        beats = [one.heartbeat for one in self.records.read(self.worker.name)]
         return all(
             beat is not None and beat.last_exit and beat.instance not in self._killed_instances
             for beat in beats
         )
 
     def _tells_silence(self) -> bool:
-        (found,) = self.records.read(self._name)
+        (found,) = self.records.read(self.worker.name)
         job = found.heartbeat.job if found.heartbeat is not None else None
         return job is not None and "no Python code" in job.where
 
     def _ask(self, situation: str) -> Seen:
         within = () if situation == "restarted" else ("--restarted", "0")
-        glob = ("--worker", f"*.{self._name}*", *within)
+        glob = ("--worker", f"*.{self.worker.name}*", *within)
         _, text = check(self._url, *glob)
         _, elsewhere = check(self._url, *glob, host="elsewhere")
-        return Seen(self._name, situation, find_word(text), find_word(elsewhere), text)
+        return Seen(self._kind, situation, find_word(text), find_word(elsewhere), text)
 
     # Each method puts the worker into a situation, and returns what makes it idle again.
 
@@ -180,7 +181,7 @@ class Stage:
         # The process of the job is the one that beats no more; that of RQ is the only child.
         stuck = [
             worker.heartbeat.pid
-            for worker in self.records.read(self._name)
+            for worker in self.records.read(self.worker.name)
             if worker.heartbeat is not None and decide_health(worker) == "dead"
         ]
         self.worker.kill(*(stuck or self.worker.processes()[-1:]))
@@ -190,7 +191,7 @@ class Stage:
         return self.worker.start
 
     def _restarted(self) -> Callable[[], object]:
-        beats = [one.heartbeat for one in self.records.read(self._name)]
+        beats = [one.heartbeat for one in self.records.read(self.worker.name)]
         self._killed_instances = {beat.instance for beat in beats if beat is not None}
         self.worker.kill()
         self.worker.start()
@@ -214,7 +215,10 @@ def find_word(text: str) -> str:
 def play_all(
     stages: Sequence[Stage], chosen: Iterable[tuple[int, str]], tell: Callable[[str], object]
 ) -> Iterator[Seen]:
-    """Play (number of a stage, situation); those of one stage after each other."""
+    """Play (number of a stage, situation); those of one stage after each other.
+
+    What cannot be played is among the slips of its stage.
+    """
     parts: list[list[str]] = [[] for _ in stages]
     for number, situation in chosen:
         parts[number].append(situation)
@@ -222,17 +226,18 @@ def play_all(
     def play(stage: Stage, situations: Sequence[str]) -> list[Seen]:
         seen: list[Seen] = []
         try:
-            stage.become_idle()
-            for situation in situations:
-                began = time.monotonic()
-                seen.append(stage.play(situation))
-                lasted = time.monotonic() - began
-                tell(f"{seen[-1].kind}, {situation}: {seen[-1].word} ({lasted:.0f} s)")
-        except WaitError as error:  # the others play on
+            with stage.worker:
+                stage.become_idle()
+                for situation in situations:
+                    began = time.monotonic()
+                    seen.append(stage.play(situation))
+                    lasted = time.monotonic() - began
+                    tell(f"{seen[-1].kind}, {situation}: {seen[-1].word} ({lasted:.0f} s)")
+        except AssertionError as error:  # the others play on
             stage.slips.append(str(error))
         return seen
 
-    with ThreadPoolExecutor(len(stages)) as pool:
+    with ThreadPoolExecutor(AT_A_TIME) as pool:
         for found in pool.map(play, stages, parts):
             yield from found
 
@@ -257,15 +262,12 @@ def format_matrix(seen: Sequence[Seen]) -> str:
     return "\n".join(lines)
 
 
-def start_stages(
-    stack: ExitStack,
-    kinds: Iterable[Kind],
-    make: Callable[[Kind], ForeignWorker],
-    url: str,
+def make_stages(
+    kinds: Iterable[Kind], make: Callable[[Kind], ForeignWorker], url: str
 ) -> list[Stage]:
-    """Start one worker of each kind, all at the same time."""
+    """Make one worker of each kind. None is started."""
     records = Records(url)
-    return [Stage(stack.enter_context(make(kind)), records, url) for kind in kinds]
+    return [Stage(make(kind), records, url) for kind in kinds]
 
 
 def judge(seen: Sequence[Seen], stages: Sequence[Stage]) -> list[str]:

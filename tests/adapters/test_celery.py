@@ -84,7 +84,7 @@ def test_a_lost_process_of_the_pool_is_told_with_its_job_and_replaced(
     records = Records(brokers.own.url)
 
     def exits() -> str:
-        beats = [one.heartbeat for one in records.read(worker.kind.name)]
+        beats = [one.heartbeat for one in records.read(worker.name)]
         return " ".join(beat.last_exit for beat in beats if beat is not None)
 
     wait_until(lambda: "killed" in exits() or "exit code 3" in exits(), PATIENCE)
@@ -98,7 +98,7 @@ def test_a_job_with_a_late_acknowledgement_runs_again_after_its_process_was_lost
     records = Records(brokers.own.url)
 
     def find_pid() -> int:
-        beats = [one.heartbeat for one in records.read(worker.kind.name)]
+        beats = [one.heartbeat for one in records.read(worker.name)]
         return next((beat.pid for beat in beats if beat and beat.job and beat.job.id == job), 0)
 
     worker.kill(wait_until(find_pid, PATIENCE))
@@ -145,7 +145,7 @@ def test_threads_run_several_jobs_at_a_time(
     records = Records(brokers.own.url)
 
     def lines() -> dict[str, str]:
-        (found,) = records.read(worker.kind.name)
+        (found,) = records.read(worker.name)
         assert found.heartbeat is not None
         return {job.id: job.where for job in found.heartbeat.jobs}
 
@@ -161,7 +161,7 @@ def test_commands_are_obeyed(
 ) -> None:
     worker = workers[name]
     stage = ready(worker, brokers)
-    identity = f"*.{name}"
+    identity = f"*.{worker.name}"
     assert "takes no jobs" in worker.beanwatch("workers", "wait", identity)
     wait_until(lambda: "waiting" in worker.beanwatch("workers", "list"), PATIENCE)
     job = worker.put("quick")
@@ -169,11 +169,11 @@ def test_commands_are_obeyed(
     assert worker.ends(job) == []
     worker.beanwatch("workers", "resume", identity)
     wait_until(lambda: worker.ends(job) == ["ok"], PATIENCE)
-    pids = {one.heartbeat.instance for one in stage.records.read(name) if one.heartbeat}
+    pids = {one.heartbeat.instance for one in stage.records.read(worker.name) if one.heartbeat}
     assert "restarts" in worker.beanwatch("workers", "restart", identity)
 
     def is_new() -> bool:
-        found = {one.heartbeat.instance for one in stage.records.read(name) if one.heartbeat}
+        found = {one.heartbeat.instance for one in stage.records.read(worker.name) if one.heartbeat}
         return bool(found) and not found & pids
 
     wait_until(is_new, PATIENCE)

@@ -46,10 +46,10 @@ def test_the_commands_of_the_page_start_workers_that_are_watched(
     with ExitStack() as stack:
         stages = []
         for number, (program, command) in enumerate(commands.items()):
-            kind = Kind(names[program], VENVS.get(program, "rq-3"), "", [command])
+            kind = Kind(program, VENVS.get(program, "rq-3"), "", [command])
             broker = f"redis://127.0.0.1:{{port}}/{8 + number}"
             port, url = brokers.redis.port, brokers.own.url
-            worker = Shown(kind, broker, port, url, tmp_path / program)
+            worker = Shown(kind, broker, port, url, tmp_path / program, names[program])
             stages.append(Stage(stack.enter_context(worker), Records(url), url))
         for stage in stages:
             stage.become_idle()

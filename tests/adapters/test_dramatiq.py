@@ -62,7 +62,7 @@ def test_threads_run_several_jobs_at_a_time(worker: ForeignWorker, brokers: Brok
     records = Records(brokers.own.url)
 
     def lines() -> dict[str, str]:
-        (found,) = records.read(worker.kind.name)
+        (found,) = records.read(worker.name)
         assert found.heartbeat is not None
         return {job.id: job.where for job in found.heartbeat.jobs}
 
@@ -74,20 +74,18 @@ def test_threads_run_several_jobs_at_a_time(worker: ForeignWorker, brokers: Brok
 
 def test_commands_are_obeyed(worker: ForeignWorker, brokers: Brokers) -> None:
     stage = Stage(worker, Records(brokers.own.url), brokers.own.url)
-    identity = f"*.{worker.kind.name}-*"
+    identity = f"*.{worker.name}-*"
     assert "takes no jobs" in worker.beanwatch("workers", "wait", identity)
     wait_until(lambda: stage.health() == "waiting", PATIENCE)
     wait_until(lambda: "Thread" in worker.beanwatch("workers", "dump", identity), PATIENCE)
     worker.beanwatch("workers", "resume", identity)
     job = worker.put("quick")
     wait_until(lambda: worker.ends(job) == ["ok"], PATIENCE)
-    instances = {
-        one.heartbeat.instance for one in stage.records.read(worker.kind.name) if one.heartbeat
-    }
+    instances = {one.heartbeat.instance for one in stage.records.read(worker.name) if one.heartbeat}
     assert "restarts" in worker.beanwatch("workers", "restart", identity)
 
     def is_new() -> bool:
-        read = stage.records.read(worker.kind.name)
+        read = stage.records.read(worker.name)
         found = {one.heartbeat.instance for one in read if one.heartbeat}
         return bool(found) and not found & instances
 
@@ -101,20 +99,20 @@ def test_commands_are_obeyed(worker: ForeignWorker, brokers: Brokers) -> None:
 
 def test_processes_that_are_told_to_stop_together_finish_their_jobs(brokers: Brokers) -> None:
     kind = dramatiq("2", "redis")
-    two = kind._replace(name="two", command=[part.replace("1", "2") for part in kind.command])
+    two = kind._replace(command=[part.replace("1", "2") for part in kind.command])
     with brokers.make_worker(two) as worker:
         stage = Stage(worker, Records(brokers.own.url), brokers.own.url)
-        wait_until(lambda: len(stage.records.read("two")) == 2, PATIENCE)
+        wait_until(lambda: len(stage.records.read(worker.name)) == 2, PATIENCE)
         stage.become_idle()
         end = worker.file()
         jobs = [worker.put("busy", str(end), time_limit=600_000) for _ in range(2)]
 
         def running() -> int:
-            found = stage.records.read("two")
+            found = stage.records.read(worker.name)
             return sum(len(one.heartbeat.jobs) for one in found if one.heartbeat is not None)
 
         wait_until(lambda: running() == 2, PATIENCE)
-        answer = worker.beanwatch("workers", "stop", "*.two-*")
+        answer = worker.beanwatch("workers", "stop", f"*.{worker.name}-*")
         assert answer.count("all processes") == 2
         end.touch()
         assert worker.wait(PATIENCE) == 0

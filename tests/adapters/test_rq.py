@@ -1,15 +1,20 @@
 """RQ 2.0 and the newest RQ: what beanwatch says of their jobs, and which commands they obey."""
 
+import os
+import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
 import pytest
 
+from beanwatch.net.redis_url import parse_redis_url
+from beanwatch.worker.control.client import Target, send_command
 from tests.adapters.brokers import Brokers
 from tests.adapters.kinds import rq
 from tests.adapters.situations import Stage
-from tests.adapters.workers import ForeignWorker, Records
-from tests.real import wait_until
+from tests.adapters.workers import VENVS, ForeignWorker, Records
+from tests.real import ROOT, wait_until
 
 PATIENCE = 120.0  # seconds, on a machine that is busy with other tests
 VERSIONS = ("2", "3")
@@ -57,7 +62,7 @@ def test_a_running_job_is_shown_with_its_line(worker: ForeignWorker, brokers: Br
     records = Records(brokers.own.url)
 
     def line() -> str:
-        (found,) = records.read(worker.kind.name)
+        (found,) = records.read(worker.name)
         assert found.heartbeat is not None
         return "".join(one.where for one in found.heartbeat.jobs if one.id == job)
 
@@ -69,7 +74,7 @@ def test_a_running_job_is_shown_with_its_line(worker: ForeignWorker, brokers: Br
 
 
 def test_commands_are_obeyed_or_refused_at_once(worker: ForeignWorker, brokers: Brokers) -> None:
-    identity = f"*.{worker.kind.name}-*"
+    identity = f"*.{worker.name}-*"
     assert "cannot restart" in worker.beanwatch("workers", "restart", identity)
     assert "takes no jobs" in worker.beanwatch("workers", "wait", identity)
     stage = Stage(worker, Records(brokers.own.url), brokers.own.url)
@@ -97,12 +102,24 @@ def test_a_killed_work_horse_is_told_with_its_job(
     assert worker.ends(again) == [f"retry: {reason}", f"buried: {reason}"]
 
 
-def test_the_command_stop_ends_the_worker_after_its_job(worker: ForeignWorker) -> None:
+def test_the_command_stop_ends_the_worker_after_its_job_however_often_it_is_sent(
+    worker: ForeignWorker, brokers: Brokers
+) -> None:
     end = worker.file()
     job = worker.put("busy", str(end), job_timeout=600)
-    wait_until(lambda: "tasks.busy" in worker.beanwatch("workers", "list"), PATIENCE)
-    assert "stops" in worker.beanwatch("workers", "stop", f"*.{worker.kind.name}-*")
-    assert "stops already" in worker.beanwatch("workers", "stop", f"*.{worker.kind.name}-*")
+    stage = Stage(worker, Records(brokers.own.url), brokers.own.url)
+    wait_until(lambda: stage.health() == "busy", PATIENCE)
+    (found,) = stage.records.read(worker.name)
+    assert found.heartbeat is not None
+    target = Target(found.id, parse_redis_url(brokers.own.url), found.heartbeat.instance)
+
+    def stop(_: int) -> str:
+        (result,) = send_command([target], "stop", timeout=PATIENCE)
+        return result.answer.text if result.answer else result.problem
+
+    with ThreadPoolExecutor(2) as pool:
+        answers = sorted(pool.map(stop, range(2)))
+    assert answers == ["stops after the running job", "stops already"]
     end.touch()
     assert worker.wait(PATIENCE) == 0
     assert worker.ends(job) == ["ok"]
@@ -119,3 +136,25 @@ def test_jobs_run_though_beanwatch_cannot_be_set_up(brokers: Brokers) -> None:
         wait_until(lambda: f"Job OK ({last})" in worker.log.read_text(), PATIENCE)
         assert "beanwatch" in worker.log.read_text()
         assert worker.runs() == []
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_second_stop_sends_no_signal_though_the_first_ones_is_not_handled_yet(
+    version: str,
+) -> None:
+    code = """if True:
+        import signal
+        from beanwatch.worker.adapters.rq import Worker
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        worker = object.__new__(Worker)
+        for _ in range(2):
+            print(worker._obey_stop(None))
+        """
+    done = subprocess.run(
+        [VENVS / f"rq-{version}" / "bin" / "python", "-c", code],
+        env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+    )
+    assert (done.stdout, done.stderr) == ("stops after the running job\nstops already\n", "")

@@ -13,21 +13,23 @@ from typing import Any, NamedTuple
 from beanwatch.net.redis_url import open_redis, parse_redis_url
 from beanwatch.store.heartbeats import Worker, read_workers
 from tests.real import ROOT, Proxy, spawn
+from tests.real.process import family_of
 
 APPS = Path(__file__).with_name("apps")
 VENVS = ROOT / ".adapters"
 BIN = ROOT / ".venv" / "bin"
 INTERVAL = 0.5  # seconds between heartbeats
 JOB_TIMEOUT = 3  # seconds
+TIMEOUT = 240.0  # seconds for a command, on a machine that is busy with other tests
 
 
 class Kind(NamedTuple):
     """A kind of worker: which program of which environment runs it, on which broker."""
 
-    name: str  # the worker's name: its id is HOST.NAME
+    name: str
     venv: str
     app: str  # the program in apps/ that puts its jobs
-    command: Sequence[str]
+    command: Sequence[str]  # variables such as {WORKER_NAME} are filled in
     broker: str = "redis"  # or rabbitmq
     limit: tuple[str, int] = ("", 0)  # the option of a job that limits its time, and its second
 
@@ -39,6 +41,8 @@ class ForeignWorker:
     """One worker of a framework, whose broker is behind a proxy of its own.
 
     `broker` is a URL with {port}; `directory` gets its files. The heartbeats go to `redis`, a URL.
+    Its id is HOST.NAME, or that with a number. No other worker of this host may have the name: the
+    numbers are the host's, so one that is started again could get another one.
     """
 
     def __init__(
@@ -48,9 +52,10 @@ class ForeignWorker:
         port: int,
         redis: str,
         directory: Path,
+        name: str,
         settings: Mapping[str, str] = {},
     ) -> None:
-        self.kind, self._redis, self.directory = kind, redis, directory
+        self.kind, self._redis, self.directory, self.name = kind, redis, directory, name
         directory.mkdir(parents=True)
         self.log = directory / "worker.log"
         self.reports = directory / "beanwatch.log"
@@ -68,7 +73,7 @@ class ForeignWorker:
             **inherited,
             "PYTHONPATH": f"{ROOT / 'src'}:{APPS}",
             "PYTHONWARNINGS": "ignore",
-            "WORKER_NAME": self.kind.name,
+            "WORKER_NAME": self.name,
             "BROKER_URL": self._broker.format(port=port),
             "BEANWATCH_REDIS_URL": self._redis,
             "BEANWATCH_WORKER_HEARTBEAT_INTERVAL": str(INTERVAL),
@@ -97,11 +102,7 @@ class ForeignWorker:
 
     def processes(self) -> list[int]:
         """The process ids of the worker and of its descendants, the parents first."""
-        found = [self.pid]
-        for pid in found:
-            for thread in Path(f"/proc/{pid}/task").glob("*/children"):
-                found += map(int, thread.read_text().split())
-        return found
+        return family_of(self.pid)
 
     def kill(self, *pids: int) -> None:
         """Send SIGKILL to all processes of the worker, or to these."""
@@ -176,7 +177,7 @@ class ForeignWorker:
             cwd=self.directory,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=TIMEOUT,
         )
         return done.stdout + done.stderr
 
@@ -225,6 +226,6 @@ def check(url: str, *arguments: str, host: str = "") -> tuple[int, str]:
         call = "from beanwatch.checks.lib.launch import worker_heartbeat as main; sys.exit(main())"
         command = [str(BIN / "python"), "-c", f"{patch}; {call}"]
     done = subprocess.run(
-        [*command, "--redis", url, *arguments], capture_output=True, text=True, timeout=60
+        [*command, "--redis", url, *arguments], capture_output=True, text=True, timeout=TIMEOUT
     )
     return done.returncode, done.stdout.partition("|")[0].strip()

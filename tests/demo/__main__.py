@@ -18,6 +18,7 @@ from rich.console import Console
 
 from tests.demo import pictures
 from tests.demo.all_queues import AllStage
+from tests.demo.all_workers import WorkersStage
 from tests.demo.detach import run_detached
 from tests.demo.director import Director
 from tests.demo.narrator import Narrator
@@ -49,15 +50,24 @@ def main(argv: list[str]) -> int:
         help="all: every queue system, without workers of beanwatch",
     )
     parser.add_argument(
+        "--workers",
+        choices=("beanwatch", "all"),
+        default="beanwatch",
+        help="all: a worker of every kind, in place of the chain from beanstalkd to Graphite",
+    )
+    parser.add_argument(
         "--prometheus",
         action="store_true",
         help="also start Prometheus and Alertmanager, and wait for their alerts too",
     )
     options = parser.parse_args(argv)
-    if options.queues == "all" and options.prometheus:
-        parser.error("--prometheus needs the workers of the demo with beanstalkd")
-    kinds = {"all": AllStage, "beanstalkd": PrometheusStage if options.prometheus else Stage}
-    kind = kinds[options.queues]
+    others = [
+        *([AllStage] if options.queues == "all" else []),
+        *([WorkersStage] if options.workers == "all" else []),
+    ]
+    if len(others) + options.prometheus > 1:
+        parser.error("--queues all, --workers all and --prometheus exclude each other")
+    kind = PrometheusStage if options.prometheus else (*others, Stage)[0]
     return run_detached(partial(play, kind=kind)) if options.keep else play(kind=kind)
 
 
@@ -124,8 +134,9 @@ def play_scenes(stage: Stage, narrator: Narrator) -> int:
     narrator.chapter("Expected alerts, and when they arrived")
     narrator.scores(director.receipts, director.unexpected)
     narrator.chapter("Files that stay")
-    graphs = pictures.draw(stage.graphite, stage.graphs(), RESULTS, started)
-    narrator.files("graphs by Graphite", graphs)
+    if stage.has_graphs:
+        graphs = pictures.draw(stage.graphite, stage.graphs(), RESULTS, started)
+        narrator.files("graphs by Graphite", graphs)
     narrator.files("log of the workers", [shutil.copy(stage.log, RESULTS)])
     narrator.files("all alerts", [shutil.copy(stage.mailbox.path, RESULTS)])
     if director.missing:

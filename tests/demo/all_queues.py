@@ -1,20 +1,16 @@
 """`make demo QUEUES=all`: every queue system at once, with backlogs, failed jobs and recoveries."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from beanwatch.checks.lib.nagios_files import nagios_checks
-from beanwatch.config.reader import load
 from tests.demo import pictures
 from tests.demo.mailbox import Expected
-from tests.demo.nagios import SHIPPED, contact
 from tests.demo.narrator import Narrator
 from tests.demo.parts import JOBS, QUEUE, Part, start_parts, toml
-from tests.demo.programs import BIN
 from tests.demo.scenes import Scene
 from tests.demo.stage import Stage
-from tests.real import Graphite, Nagios
+from tests.real import Graphite
 from tests.real.graphite import EVERY_SECOND
 
 LIMIT = 20  # ready jobs
@@ -99,31 +95,19 @@ class AllStage(Stage):
         self.start_collector(f"every {INTERVAL} seconds")
         self.start_page()
 
-    def start_nagios(self) -> None:
-        checks = self.directory / "checks.cfg"
-        checks.write_text("\n".join(nagios_checks(load(str(self.config)))))
-        own = self.directory / "queues.cfg"
-        objects = [contact(self.mailbox.path)]
+    def objects(self) -> Iterable[str]:
         for part in self.parts:
-            objects.append(_HOST.format(name=part.name, config=self.config))
+            yield _HOST.format(name=part.name, config=self.config)
             for check, service in services(part):
                 queue = "*" if check == "buried" else QUEUE
-                objects.append(
-                    _SERVICE.format(
-                        check=check,
-                        host=part.name,
-                        service=service,
-                        queue=queue,
-                        seconds=SECONDS,
-                        retry=SECONDS // 3,
-                    )
+                yield _SERVICE.format(
+                    check=check,
+                    host=part.name,
+                    service=service,
+                    queue=queue,
+                    seconds=SECONDS,
+                    retry=SECONDS // 3,
                 )
-        own.write_text("\n".join(objects))
-        macros = {"USER1": str(BIN)}
-        self.nagios = Nagios(self.directory / "nagios", [*SHIPPED, checks, own], macros=macros)
-        self.nagios.verify()
-        self.enter_context(self.nagios)
-        self.narrator.did("Nagios", f"{len(self.parts)} hosts, three checks at most for each")
 
     def scenes(self) -> Sequence[Scene]:
         return scenes(self)

@@ -1,5 +1,6 @@
 """The Nagios objects of the demo: one host and its services, made from the shipped templates."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from beanwatch.checks.lib.nagios_files import nagios_checks
@@ -35,13 +36,22 @@ define contactgroup {{
 """
 
 
-def write_objects(directory: Path, config: Path, mailbox: Path) -> list[Path]:
-    """Write the object files of the demo. Return them and the shipped ones, for Nagios to load."""
-    checks = directory / "checks.cfg"
+def write_objects(
+    directory: Path, config: Path, mailbox: Path, objects: Iterable[str]
+) -> list[Path]:
+    """Write these objects, their contact and the checks into files.
+
+    Return the files and the shipped ones, for Nagios to load.
+    """
+    checks, own = directory / "checks.cfg", directory / "own.cfg"
     checks.write_text("\n".join(nagios_checks(load(str(config)))))
-    own = directory / "queue1.cfg"
-    own.write_text(f"""\
-{contact(mailbox)}
+    own.write_text("\n".join([contact(mailbox), *objects]))
+    return [*SHIPPED, checks, own]
+
+
+def queue1(config: Path) -> str:
+    """Return the host with beanstalkd, and its services."""
+    return f"""\
 define host {{
     use                 beanwatch-host
     host_name           queue1
@@ -86,5 +96,4 @@ define service {{
     check_command        check_worker_heartbeat!*!--restarted 15s
     retry_interval       3
 }}
-""")
-    return [*SHIPPED, checks, own]
+"""

@@ -64,7 +64,7 @@ class Narrator:
 
     def did(self, what: str, detail: str = "") -> None:
         """Print a step that is done."""
-        self._print(Text.assemble(_INDENT, ("✓ ", "green"), f"{what:<14}", (detail, "dim")))
+        self._print(Text.assemble(_INDENT, ("✓ ", "green"), f"{what:<16}", (detail, "dim")))
 
     def types(self, argv: Sequence[str], times: int = 1) -> None:
         """Print a command that runs now."""
@@ -135,7 +135,7 @@ class Narrator:
 
     def files(self, what: str, paths: Iterable[Path | str]) -> None:
         for path in paths:
-            self._print(Text.assemble(_INDENT, f"{what:<20}", str(path)))
+            self._print(Text.assemble(_INDENT, f"{what:<22}", str(path)))
             what = ""
 
     def end(self, text: str, good: bool) -> None:

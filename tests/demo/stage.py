@@ -54,6 +54,7 @@ class Stage(contextlib.ExitStack):
     """Starts the servers and programs. When the context ends, it stops them in reverse order."""
 
     alert_timeout = 60.0  # seconds; on an idle machine each alert takes less than 15
+    has_graphs = True  # of Graphite
 
     def __init__(self, directory: Path, narrator: Narrator) -> None:
         super().__init__()
@@ -152,15 +153,20 @@ class Stage(contextlib.ExitStack):
             self.page: "the live page, in a browser",
             f"tail -f {self.mailbox.path}": "the alerts",
             f"tail -f {self.log}": "the log of the workers",
-            self.graphite.url: "Graphite, in a browser",
+            **({self.graphite.url: "Graphite, in a browser"} if self.has_graphs else {}),
         }
 
     def start_nagios(self) -> None:
-        objects = nagios.write_objects(self.directory, self.config, self.mailbox.path)
-        self.nagios = Nagios(self.directory / "nagios", objects, macros={"USER1": str(BIN)})
+        files = nagios.write_objects(self.directory, self.config, self.mailbox.path, self.objects())
+        self.nagios = Nagios(self.directory / "nagios", files, macros={"USER1": str(BIN)})
         self.nagios.verify()
         self.enter_context(self.nagios)
-        self.narrator.did("Nagios", f"{len(self.nagios.statuses()) - 1} services on one host")
+        services = [service for _, service in self.nagios.statuses() if service]
+        self.narrator.did("Nagios", f"{len(services)} services")
+
+    def objects(self) -> Iterable[str]:
+        """Return the hosts and services for Nagios."""
+        return [nagios.queue1(self.config)]
 
     def is_ok(self) -> bool:
         """Return True if there are no `problems`."""

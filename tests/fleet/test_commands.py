@@ -6,7 +6,7 @@ import pytest
 
 from beanwatch.cli import main
 from beanwatch.queues.registry import MODULES
-from tests.real import Beanstalkd
+from tests.real import Beanstalkd, Redis
 
 SERVER = ("--server", "other://host")
 
@@ -45,9 +45,10 @@ def test_an_action_that_it_does_not_have_is_exit_1(
     assert err.count("\n") == 1
 
 
-def test_a_job_cannot_be_looked_up(capsys: pytest.CaptureFixture[str]) -> None:
-    assert call("job", "7", *SERVER) == 1
-    assert "cannot look up jobs: other has no" in capsys.readouterr().err
+def test_a_job_cannot_be_looked_up(redis_server: Redis, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("job", "7", *SERVER, "--redis", redis_server.url) == 1
+    text = "no run of job 7 was recorded, and jobs cannot be looked up: other has no action 'find'"
+    assert text in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from beanwatch.net.redis_reader import RedisReader
@@ -261,6 +261,7 @@ def decoder() -> Any:
         yield loop
 
 
+@example(body=b'{"job": "x", "id": 7, "parent": "p", "enqueued_at": 1790000000.25}')
 @settings(max_examples=150)
 @given(body=ENVELOPE.map(lambda fields: json.dumps(fields).encode()) | st.binary(max_size=20))
 def test_the_same_envelopes_are_read_as_by_our_own_worker(decoder: Any, body: bytes) -> None:

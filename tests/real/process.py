@@ -115,6 +115,15 @@ def stop_process(process: subprocess.Popen[bytes], timeout: float = 10.0) -> int
     return process.wait()
 
 
+def family_of(pid: int) -> list[int]:
+    """Return the process ids of a process and of its descendants, the parents first."""
+    found = [pid]
+    for one in found:
+        for thread in Path(f"/proc/{one}/task").glob("*/children"):
+            found += map(int, thread.read_text().split())
+    return found
+
+
 def kill_group(process: subprocess.Popen[bytes]) -> None:
     """Send SIGKILL to a process, and to its children if it leads their process group."""
     if os.getpgid(process.pid) == process.pid:

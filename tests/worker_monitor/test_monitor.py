@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from beanwatch.checks.lib.worker_verdict import decide
 from beanwatch.net.redis_reader import RedisReader
 from beanwatch.net.redis_url import parse_redis_url
 from beanwatch.store.heartbeats import WORKERS_KEY, Heartbeat, encode_heartbeat, worker_key
@@ -286,6 +287,9 @@ def test_the_next_start_tells_how_the_one_before_was_killed(
     )
     (line,) = read_lines(tmp_path / "log")
     assert str(line["message"]).startswith("the previous instance ended unexpectedly: killed")
+    found = fleet.find(W1)
+    assert found is not None
+    assert " ago, the previous process ended: killed, last seen" in decide(found)[1]
 
 
 def leave_record(redis: Redis, beat: Heartbeat, *, age: float) -> None:

@@ -1,7 +1,9 @@
 """The public record: the schema and the reader agree, and nothing that is read breaks a reader."""
 
+import inspect
 import json
 import math
+import re
 from typing import Any
 
 import pytest
@@ -26,6 +28,7 @@ from beanwatch.store.heartbeats import (
 )
 from beanwatch.store.records import RecordError
 from beanwatch.store.run_totals import RunTotals
+from beanwatch.worker import WorkerMonitor
 from tests.operations import worker_record
 
 SCHEMA = json.loads(worker_record.SCHEMA.read_text())
@@ -139,3 +142,12 @@ def test_a_record_of_a_higher_version_says_so(version: float):
     worker = make_worker("web1.mailer", 1.0, json.dumps(SMALLEST | {"v": version}).encode())
     assert worker.problem == f"v: the record is of version {version}, this beanwatch reads 2"
     assert decide(worker)[1].startswith("web1.mailer: beats, but its record is unreadable: v: ")
+
+
+def test_the_page_names_every_argument_and_every_method_of_the_monitor():
+    page = worker_record.PAGE.read_text().rpartition("```\n")[2]
+    shown = set(re.findall(r"[a-z_]+", " ".join(re.findall(r"`[^`]+`", page))))
+    arguments = inspect.signature(WorkerMonitor).parameters
+    by_itself = {"before_fork", "after_fork", "after_fork_in_child"}  # os.fork calls them
+    methods = {name for name in vars(WorkerMonitor) if not name.startswith("_")} - by_itself
+    assert {*arguments, *methods} - shown == set()

@@ -96,6 +96,7 @@ class Watched(rq.worker.BaseWorker):
     def _obey_stop(self, request: CommandRequest) -> str:
         if self._is_told_to_stop:  # a second signal would end the running job
             return "stops already"
+        self._is_told_to_stop = True  # the signal may reach its handler after the next command
         os.kill(os.getpid(), signal.SIGTERM)
         return "stops after the running job"
 

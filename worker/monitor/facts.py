@@ -6,7 +6,7 @@ from beanwatch.worker.monitor.host import read_rss
 
 
 class ProcessFacts:
-    """What is measured of this process, by `measure`, before each beat."""
+    """The memory and the processor time of this process, which `measure` reads before each beat."""
 
     rss: int | None = None  # bytes
     cpu: float | None = None  # seconds

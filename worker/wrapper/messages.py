@@ -19,7 +19,7 @@ _PID = re.compile(r"[1-9][0-9]{0,9}")
 
 
 class Message(NamedTuple):
-    """What one message says; empty values stand for variables that it does not have."""
+    """The variables of one message; empty values stand for those that it does not have."""
 
     is_ready: bool = False
     is_stopping: bool = False

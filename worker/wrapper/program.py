@@ -35,7 +35,7 @@ _NOT_FORWARDED = {
 
 
 class ProgramOptions(NamedTuple):
-    """What to run, and how. Durations are in seconds; 0 means none."""
+    """The program to run, and its limits. Durations are in seconds; 0 means none."""
 
     command: Sequence[str]
     queue: str = ""  # of jobs that name none

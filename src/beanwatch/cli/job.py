@@ -43,11 +43,6 @@ def command(
     chosen = pick_servers(config, servers)
     url = need_redis(config, redis)
     places = find_job_servers(chosen, QUERY_TIMEOUT)
-    if not places:
-        names = ", ".join(dict.fromkeys(server.system.name for server in chosen))
-        raise click.ClickException(
-            f"cannot look up jobs: {names} has no action 'find' (see beanwatch queues systems)"
-        )
     try:
         with open_redis(url, QUERY_TIMEOUT) as link:
             workers = read_workers(link.execute)
@@ -57,8 +52,14 @@ def command(
         raise click.ClickException(
             f"cannot read the recorded runs: {error} (--redis URL chooses another Redis)"
         ) from None
+    if not stories and not places:
+        names = ", ".join(dict.fromkeys(server.system.name for server in chosen))
+        raise click.ClickException(
+            f"no run of job {ident} was recorded, and jobs cannot be looked up: {names} has no "
+            "action 'find' (see beanwatch queues systems)"
+        )
     # A server can fail before the search, and also during it.
-    failures = [place.trouble for place in places if place.trouble]
+    failures = reader.troubles(stories)
     failures += [now.state for story in stories for now in story.nows if now.has_failed]
     for failure in dict.fromkeys(failures):
         print_error(f"cannot look up the job on {failure}")

@@ -65,13 +65,15 @@ class Story(NamedTuple):
     """All known facts about a job: `entries` are its recorded runs, `nows` the places where it is.
 
     `id` is the id in its envelope, the JSON in its body. `job` is the kind of job that the envelope
-    names; it is only set for a job without a recorded run.
+    names; it is only set for a job without a recorded run. `has_number` is False if no server can
+    find the job, because its id is no number: it is of another queue system.
     """
 
     id: str
     entries: Sequence[LedgerEntry]
     nows: Sequence[JobLocation]
     job: str = ""
+    has_number: bool = True
 
     def tree(self) -> dict[str, Any]:
         """Return the fields as objects that JSON can hold."""
@@ -133,6 +135,12 @@ class StoryReader:
             stories = numbered + [one for one in stories if one not in numbered]
         return stories
 
+    def troubles(self, stories: Sequence[Story]) -> list[str]:
+        """Return why servers could not be asked that may have the job of these stories."""
+        if stories and not any(story.has_number for story in stories):
+            return []
+        return [place.trouble for place in self._places if place.trouble]
+
     def _read_by_id(self, ident: str) -> list[Story]:
         entries = read_job(self._execute, ident, self.rejected.append)
         numbers = dict.fromkeys(
@@ -143,14 +151,15 @@ class StoryReader:
             now = self._find_again(ident, *number)
             if now not in nows:  # a job that outlived a restart of the server is in one place
                 nows.append(now)
-        holders = [
-            one.id for one in self._workers if any(job.uuid == ident for job in running(one))
-        ]
+        holders = {
+            one.id: job.id for one in self._workers for job in running(one) if job.uuid == ident
+        }
         found = {now.holder for now in nows}
         nows += [
             JobLocation("", 0, "it is being run", holder=one) for one in holders if one not in found
         ]
-        return [Story(ident, entries, nows)] if entries or nows else []
+        has_number = bool(numbers) or any(map(str.isdigit, holders.values()))
+        return [Story(ident, entries, nows, has_number=has_number)] if entries or nows else []
 
     def _read_by_number(self, job_id: int) -> list[Story]:
         """Return at most one story for each server, since several may use the same number."""

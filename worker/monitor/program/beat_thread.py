@@ -59,6 +59,7 @@ class BeatThread(threading.Thread):
         self._facts = facts
         self._restart = restart
         self.instance = secrets.token_hex(8)
+        self._started_at = time.time()
         self._reports = settings.make_reports(self.instance, output)
         self.errors = InternalErrors(state, self.log)
         self.problem = ""  # why this process does not beat: another one has its id
@@ -191,7 +192,7 @@ class BeatThread(threading.Thread):
 
     def _make_record(self, inherited: Heartbeat) -> HeartbeatRecord:
         settings = self._settings
-        who = identify(inherited, settings.host, settings.name, self.instance, time.time())
+        who = identify(inherited, settings.host, settings.name, self.instance, self._started_at)
         identity = who._replace(
             kind=settings.kind,
             server=settings.server,

@@ -70,7 +70,7 @@ def find_job(sources: Sources, ident: str) -> FoundJob:
     def read(execute: Execute) -> list[Story]:
         reader = StoryReader(execute, places, read_workers(execute), sources.timeout)
         stories = reader.read(ident)
-        troubles.extend(one.trouble for one in places if one.trouble)
+        troubles.extend(reader.troubles(stories))
         troubles.extend(f"the record of one run cannot be read: {one}" for one in reader.rejected)
         return stories
 
