@@ -8,7 +8,7 @@ from tests.web.conftest import Fleet
 EVERY_PAGE = (
     *("/", "/queues", "/workers", "/failures", "/failures?group=no", "/checks", "/servers"),
     *("/search", "/search?q=email", "/job?id=1", "/queue?server=q1&name=email"),
-    "/worker?id=web1.a",
+    *("/worker?id=web1.a", "/worker?id=web1.idle"),
 )
 
 
@@ -17,6 +17,7 @@ def test_every_page_shows_a_fleet_in_both_forms(fleet: Fleet) -> None:
     fleet.bury("email", "not an envelope")
     job = make_job(id="1", name="email.send", queue="email")
     fleet.beat("web1.a", queues=("email",), state="busy", jobs=(job,))
+    fleet.beat("web1.idle", queues=("email",))
     failure = fleet.fail()
     with fleet.pages() as pages:
         for path in (*EVERY_PAGE, f"/failure?id={failure}"):
