@@ -128,6 +128,8 @@ def play_scenes(stage: Stage, narrator: Narrator) -> int:
     if not isinstance(stage, AllStage):
         graphs = pictures.draw(stage.graphite, RESULTS, started)
         narrator.files("graphs by Graphite", graphs)
+    if stage.picture.exists():
+        narrator.files("live page, scene 3", [shutil.copy(stage.picture, RESULTS)])
     narrator.files("log of the workers", [shutil.copy(stage.log, RESULTS)])
     narrator.files("all alerts", [shutil.copy(stage.mailbox.path, RESULTS)])
     if director.missing:

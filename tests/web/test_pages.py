@@ -2,6 +2,7 @@
 
 import pytest
 
+from beanwatch.web.snapshot import FLEET, SnapshotReader
 from tests.records import make_job
 from tests.web.conftest import Fleet
 
@@ -118,3 +119,11 @@ def test_probes(fleet: Fleet) -> None:
     with fleet.pages() as pages:
         assert pages.client.get("/livez").text == "ok\n"
         assert pages.client.get("/readyz").text == "ok\n"
+
+
+def test_a_wait_that_is_not_known_yet_is_not_remembered_as_none(fleet: Fleet) -> None:
+    fleet.put("email")
+    with fleet.pages() as pages:
+        assert pages.reader.snapshot().points(FLEET, "age")[-1] is not None
+        reader = SnapshotReader(fleet.config, pages.reader.servers, None)
+        assert reader.snapshot().points(FLEET, "age") == []
