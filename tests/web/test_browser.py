@@ -288,7 +288,7 @@ def test_focus_typed_text_and_open_details_survive_a_change(
     with site.fleet.beanstalkd.client(watch="changing", use="changing") as client:
         client.put("first", priority=0)
         client.bury(client.reserve(timeout=5))  # a button for it appears before the field
-    expect(page.get_by_role("button", name="Kick buried")).to_be_visible()
+    expect(page.get_by_role("button", name="Kick buried jobs")).to_be_visible()
     expect(page.locator("#jobs details[open]")).to_have_count(1)
     expect(page.get_by_label("Delete all")).to_have_value("ready")
     expect(page.get_by_label("to", exact=True)).to_be_focused()
@@ -343,7 +343,7 @@ def delete_ready(page: Page) -> None:
 
 ACTIONS = {
     "kick": Action(
-        press("Kick buried"), "Kick 2 buried jobs of acting", "Yes, 2 jobs",
+        press("Kick buried jobs"), "Kick 2 buried jobs of acting", "Yes, 2 jobs",
         lambda stats: (stats["current-jobs-buried"], stats["current-jobs-ready"]) == (0, 5),
     ),
     "move": Action(
@@ -516,7 +516,7 @@ def test_all_is_reachable_by_keyboard(site: Site, visit: Open, acting: str) -> N
 
     tab_to("Skip to the content", 1)
     page.keyboard.press("Enter")
-    tab_to("Kick buried", 10)
+    tab_to("Kick buried jobs", 10)
     page.keyboard.press("Enter")
     expect(page.get_by_role("button", name="Yes, 2 jobs")).to_be_focused()
     page.keyboard.press("Enter")
