@@ -10,9 +10,9 @@ DEMO_COMMANDS := beanstalkd redis-server nagios4 monitoring-plugins font cairo v
 TEST_COMMANDS := $(DEMO_COMMANDS) nrpe check_nrpe nsca send_nsca icinga2 stunnel npm \
 	rabbitmq gearmand gearadmin postgresql mariadbd sidekiq php illuminate-queue \
 	illuminate-worker pheanstalk predis monolog cc systemd-notify \
-	prometheus prometheus-alertmanager
+	prometheus prometheus-alertmanager chromium
 
-.PHONY: help setup setup-test lint format dashboards test nightly lowest soak night situations container docs bench dist demo clean
+.PHONY: help setup setup-test lint format dashboards test nightly lowest soak night situations container docs pictures bench dist demo clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -20,7 +20,7 @@ help: ## list the targets
 setup: debian .venv/.installed .graphite/.installed ## install what the demo needs (quick when nothing is to do)
 
 setup-test: DEMO_COMMANDS := $(TEST_COMMANDS)
-setup-test: setup .statsd/.installed .frameworks/.installed .adapters/.installed ## the same, and what only the tests need
+setup-test: setup .statsd/.installed .frameworks/.installed .adapters/.installed .browser/.installed ## the same, and what only the tests need
 
 .PHONY: debian
 debian:
@@ -40,6 +40,9 @@ debian:
 
 .adapters/.installed: tests/setup.sh .venv/.installed | debian
 	@tests/setup.sh adapters .adapters .venv
+
+.browser/.installed: tests/setup.sh .venv/.installed | debian
+	@tests/setup.sh browser .browser .venv
 
 lint: .venv/.installed ## ruff, mypy --strict, import-linter, generated files
 	.venv/bin/ruff check
@@ -72,6 +75,10 @@ lowest: ## run every test with the lowest version of each dependency, in a copy 
 docs: .venv/.installed ## write the reference from the code, build the site, check every link
 	.venv/bin/python -m tests.operations.reference
 	.venv/bin/zensical build --clean --strict --config-file docs/zensical.toml
+
+pictures: DEMO_COMMANDS += npm chromium
+pictures: setup .browser/.installed ## take the pictures of the live page in docs/img anew, of a fleet in trouble
+	.venv/bin/python -m tests.pictures
 
 bench: setup-test .bench/.installed ## measure everything, as ratios, into bench/README.md (15 minutes)
 	.venv/bin/python -m bench
@@ -112,4 +119,4 @@ demo: $(if $(QUEUES),setup-test,setup) $(if $(WORKERS),.adapters/.installed) ## 
 	@.venv/bin/python -m tests.demo $(if $(KEEP),--keep) $(if $(QUEUES),--queues $(QUEUES)) $(if $(WORKERS),--workers $(WORKERS)) $(if $(PROMETHEUS),--prometheus)
 
 clean: ## remove everything that was installed or built here
-	rm -rf .venv .graphite .statsd .frameworks .adapters .lowest .container .demo .bench dist docs/_site docs/.cache .hypothesis .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf .venv .graphite .statsd .frameworks .adapters .browser .lowest .container .demo .bench dist docs/_site docs/.cache .hypothesis .mypy_cache .ruff_cache .import_linter_cache

@@ -36,9 +36,13 @@ GROUPS = (
     "tests/queues/sql/",
     "tests/queues/test_sqs.py",
     "tests/test_packaging.py",
+    "tests/web/test_browser.py",
 )
 # They take minutes, most of them waiting: started first, they do not delay the end of a run.
-LONG = ("tests/test_night.py", "tests/grafana/test_on_real_", "tests/operations/test_shown.py")
+LONG = (
+    *("tests/test_night.py", "tests/grafana/test_on_real_", "tests/operations/test_shown.py"),
+    "tests/web/test_browser.py",
+)
 
 # A shell lets what it runs in the background ignore Ctrl-C, and so would all that we start.
 signal.signal(signal.SIGINT, signal.default_int_handler)

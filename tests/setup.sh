@@ -155,6 +155,12 @@ install_frameworks() {
         'procrastinate' 'pgqueuer[psycopg]' 'psycopg[binary]' pymysql 'kubernetes-validate>=1.30'
 }
 
+# What drives Debian's Chromium, and what judges how accessible a page is.
+install_browser() {
+    "$2/bin/pip" install --quiet --group browser
+    npm install --prefix "$1" --no-audit --no-fund --no-update-notifier axe-core@4.14.1
+}
+
 # A Debian with nothing but Python in /usr/local, as in the image python:3-slim. It has the release
 # and the mirror of this host.
 install_bare_root() {
@@ -214,10 +220,15 @@ case ${1:-} in
         step "queue frameworks, lowest and newest, in $2" install_adapters "$2" "$3"
         touch "$2/.installed"
         ;;
+    browser)
+        mkdir -p "$2"
+        step "driver of the browser in $3, axe in $2" install_browser "$2" "$3"
+        touch "$2/.installed"
+        ;;
     container)
         step "bare Debian root in $2" install_bare_root "$2"
         ;;
     *)
-        fail "usage: tests/setup.sh debian NAME...|venv DIR|graphite DIR|statsd DIR|frameworks DIR|adapters DIR VENV|container DIR"
+        fail "usage: tests/setup.sh debian NAME...|venv DIR|graphite DIR|statsd DIR|frameworks DIR|adapters DIR VENV|browser DIR VENV|container DIR"
         ;;
 esac

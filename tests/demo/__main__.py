@@ -137,6 +137,8 @@ def play_scenes(stage: Stage, narrator: Narrator) -> int:
     if stage.has_graphs:
         graphs = pictures.draw(stage.graphite, stage.graphs(), RESULTS, started)
         narrator.files("graphs by Graphite", graphs)
+    if stage.picture.exists():
+        narrator.files("live page, scene 3", [shutil.copy(stage.picture, RESULTS)])
     narrator.files("log of the workers", [shutil.copy(stage.log, RESULTS)])
     narrator.files("all alerts", [shutil.copy(stage.mailbox.path, RESULTS)])
     if director.missing:

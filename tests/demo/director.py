@@ -57,6 +57,8 @@ class Director:
         receipts += self._receive(scene.alerts, started, "waiting for the alert")
         if reason := self._stage.last_error():
             self._narrator.logged(reason)
+        if scene.is_pictured:
+            self._stage.take_picture()
         self._narrator.fixes(scene.fixes)
         self._stage.mark("fixed")
         started = self._clock()

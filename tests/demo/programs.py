@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tests.real import spawn, stop_process
@@ -20,13 +20,19 @@ class ProgramError(Exception):
 class Program:
     """A beanwatch command that runs until it is stopped. Its output goes to `log`."""
 
-    def __init__(self, name: str, argv: Sequence[str | Path], directory: Path) -> None:
+    def __init__(
+        self,
+        name: str,
+        argv: Sequence[str | Path],
+        directory: Path,
+        env: Mapping[str, str] | None = None,
+    ) -> None:
         self.name = name
         self.log = directory / f"{name}.log"
         self.restarts = 0
         self.last_exit: int | None = None
         self._argv = [BIN / argv[0], *argv[1:]]
-        self._directory = directory
+        self._directory, self._env = directory, env
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -34,7 +40,7 @@ class Program:
         return self._process.pid if self._process else 0
 
     def start(self) -> None:
-        self._process = spawn(self._argv, log=self.log, cwd=self._directory)
+        self._process = spawn(self._argv, log=self.log, env=self._env, cwd=self._directory)
 
     def stop(self) -> None:
         """Send SIGTERM, and wait until the program ends. A worker finishes its job first."""

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 class Scene(NamedTuple):
     """One fault. `breaks` and `fixes` are printed before `cause` and `fix` are called.
 
+    A picture of the live page is taken during the fault if `is_pictured`.
     Neither function waits. The director waits for the `alerts` and the `recoveries`.
     """
 
@@ -25,6 +26,7 @@ class Scene(NamedTuple):
     fixes: str
     fix: Callable[["Stage"], None]
     recoveries: tuple[Expected, ...]
+    is_pictured: bool = False
 
 
 def put(stage: "Stage", queue: str, job: str, data: dict[str, object], times: int = 1) -> None:
@@ -89,7 +91,7 @@ SCENES = [
         "the worker `mailer` is killed by SIGKILL, and is not restarted",
         kill_mailer,
         (
-            Expected(WORKERS, "CRITICAL", "mailer: no heartbeat for"),
+            Expected(WORKERS, "CRITICAL", "mailer: dead, no heartbeat for"),
             Expected(CONSUMERS, "CRITICAL", "no consumer watches it, no heartbeat: web1.mailer"),
         ),
         "the worker `mailer` is started again",
@@ -99,6 +101,7 @@ SCENES = [
             Expected(WORKERS, "WARNING", "killed while"),
             Expected(WORKERS, "OK"),
         ),
+        is_pictured=True,
     ),
     Scene(
         "A queue without a consumer fills up",

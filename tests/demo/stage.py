@@ -11,7 +11,7 @@ from tests.demo.narrator import Narrator
 from tests.demo.producer import Producer
 from tests.demo.programs import BIN, Program, run
 from tests.demo.scenes import SCENES, Scene
-from tests.real import Beanstalkd, Graphite, Nagios, Redis, free_port
+from tests.real import Beanstalkd, Graphite, Nagios, Redis, browser, free_port
 
 HOST = "web1"
 WORKERS = {
@@ -65,6 +65,7 @@ class Stage(contextlib.ExitStack):
         self.mailbox = Mailbox(directory / "mailbox")
         self._log_read = 0
         self.page = ""  # the address of the live page
+        self.picture = directory / "page.png"  # of the live page; it may be missing
         self.workers: dict[str, Program] = {}
         self.beanstalkd = Beanstalkd(directory / "beanstalkd")
         self.redis = Redis(directory / "redis")
@@ -212,6 +213,13 @@ class Stage(contextlib.ExitStack):
     def mark(self, what: str) -> None:
         """Send a point to Graphite that marks this moment in the graphs: `fault` or `fixed`."""
         self.graphite.send(f"demo.{what}", 1)
+
+    def take_picture(self) -> None:
+        """Take a picture of the live page, where a browser is installed."""
+        if browser.is_installed():
+            self.narrator.waits_for("taking a picture of the live page")
+            with browser.open_browser() as chromium:
+                browser.take_picture(chromium, self.page, self.picture, 1200)
 
     def supervise(self) -> None:
         """Restart workers that ended, and update the footer. Call it often while waiting."""

@@ -2,13 +2,14 @@
 
 import pytest
 
+from beanwatch.web.snapshot import FLEET, SnapshotReader
 from tests.records import make_job
 from tests.web.conftest import Fleet
 
 EVERY_PAGE = (
     *("/", "/queues", "/workers", "/failures", "/failures?group=no", "/checks", "/servers"),
     *("/search", "/search?q=email", "/job?id=1", "/queue?server=q1&name=email"),
-    "/worker?id=web1.a",
+    *("/worker?id=web1.a", "/worker?id=web1.idle"),
 )
 
 
@@ -17,6 +18,7 @@ def test_every_page_shows_a_fleet_in_both_forms(fleet: Fleet) -> None:
     fleet.bury("email", "not an envelope")
     job = make_job(id="1", name="email.send", queue="email")
     fleet.beat("web1.a", queues=("email",), state="busy", jobs=(job,))
+    fleet.beat("web1.idle", queues=("email",))
     failure = fleet.fail()
     with fleet.pages() as pages:
         for path in (*EVERY_PAGE, f"/failure?id={failure}"):
@@ -117,3 +119,11 @@ def test_probes(fleet: Fleet) -> None:
     with fleet.pages() as pages:
         assert pages.client.get("/livez").text == "ok\n"
         assert pages.client.get("/readyz").text == "ok\n"
+
+
+def test_a_wait_that_is_not_known_yet_is_not_remembered_as_none(fleet: Fleet) -> None:
+    fleet.put("email")
+    with fleet.pages() as pages:
+        assert pages.reader.snapshot().points(FLEET, "age")[-1] is not None
+        reader = SnapshotReader(fleet.config, pages.reader.servers, None)
+        assert reader.snapshot().points(FLEET, "age") == []

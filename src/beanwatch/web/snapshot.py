@@ -240,7 +240,7 @@ class SnapshotReader:
                 ready=row.ready,
                 put_rate=row.put_rate,
                 delete_rate=row.delete_rate,
-                age=row.age if row.ready else 0.0,
+                age=oldest_wait(row),
             )
         self.history.add(
             FLEET,
@@ -248,7 +248,7 @@ class SnapshotReader:
             ready=add_known(row.ready for row in rows),
             put_rate=add_known(row.put_rate for row in rows),
             delete_rate=add_known(row.delete_rate for row in rows),
-            age=max((row.age for row in rows if row.ready and row.age), default=0.0),
+            age=max((age for row in rows if (age := oldest_wait(row)) is not None), default=None),
         )
         past = self._past.part.value
         if past and not self._has_past:
@@ -305,3 +305,8 @@ def add_known(values: Any) -> float | None:
     """Return the sum of the known values; None if there is none."""
     known = [value for value in values if value is not None]
     return float(sum(known)) if known else None
+
+
+def oldest_wait(row: QueueRow) -> float | None:
+    """Return for how long the first job of a queue waits (seconds): 0 if none does."""
+    return 0.0 if row.ready == 0 else row.age

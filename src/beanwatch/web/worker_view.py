@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from beanwatch.store.health import UNKNOWN, decide_health, decide_restarted
+from beanwatch.checks.lib.worker_verdict import decide
+from beanwatch.store.health import decide_health, decide_restarted
 from beanwatch.store.heartbeats import Heartbeat, JobRecord, Worker
 
 
@@ -13,11 +14,13 @@ def worker_view(worker: Worker, read_at: float) -> dict[str, Any]:
     shifted by the difference at the last heartbeat.
     """
     health = "ended" if worker.has_left else decide_health(worker)
+    wrong, verdict = ("", "") if worker.has_left else _judge(worker, health)
     seen_at = read_at - worker.age
     view: dict[str, Any] = {
         "id": worker.id,
         "health": health,
-        "wrong": _severity(worker, health),
+        "wrong": wrong,
+        "verdict": verdict,
         "beat_at": seen_at,
         "problem": worker.problem or worker.doubt,
         "commands": [],
@@ -96,9 +99,8 @@ def _remark(worker: Worker, beat: Heartbeat, health: str) -> str:
     return job.note if job else ""
 
 
-def _severity(worker: Worker, health: str) -> str:
-    if health in ("dead", "hung"):
-        return "critical"
-    if health == "ended":
-        return ""
-    return "warning" if health in ("blocked", UNKNOWN) or decide_restarted(worker) else ""
+def _judge(worker: Worker, health: str) -> tuple[str, str]:
+    """Return how severe what is wrong is ("": nothing), and what the check adds to `health`."""
+    state, text = decide(worker)
+    severity = {"ok": "", "unknown": "warning"}.get(str(state), str(state))
+    return severity, text.removeprefix(f"{worker.id}: ").removeprefix(health).lstrip(", ")

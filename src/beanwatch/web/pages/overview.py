@@ -1,5 +1,6 @@
 """Overview: is all well? If not, what is wrong first, and what to do."""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ MAX_PROBLEMS = 25
 MAX_QUEUES = 10
 MAX_REASONS = 5
 BUSY = ("busy", "hung")
+STUCK = ("dead", "hung", "blocked")
 _FAILED = frozenset(outcome.name for outcome in OUTCOMES if outcome.is_failure)
 
 
@@ -57,13 +59,14 @@ def data(view: View) -> dict[str, Any]:
             {**row.tree(), "history": now.points((row.server, row.queue), "ready")}
             for row in sorted(rows, key=lambda row: (-(row.ready or 0), row.queue))[:MAX_QUEUES]
         ],
-        "busy": [one for one in workers if one["jobs"]][:MAX_QUEUES],
+        "busy": [one for one in workers if one["jobs"] and one["health"] != "dead"][:MAX_QUEUES],
         "failures": [
             group.tree()
             for group in group_failures(
                 one for one in now.failures.value if one.failed_at > now.at - OUTCOME_MINUTES * 60
             )[:MAX_REASONS]
         ],
+        "stuck_workers": dict(Counter(one["health"] for one in workers if one["health"] in STUCK)),
         "redis_is_off": now.redis_is_off,
         "checked_at": now.checks.read_at,
     }

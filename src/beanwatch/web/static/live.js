@@ -1,7 +1,7 @@
 // Puts the fragments that the server sends in place, and keeps relative times true.
 "use strict";
 (() => {
-  const HIDDEN_FOR = 30_000, SILENT_FOR = 25_000; // ms
+  const HIDDEN_FOR = 5_000, SILENT_FOR = 25_000; // ms
   const pulse = document.getElementById("pulse");
   let source = null, heardAt = Date.now(), hideTimer = 0, ended = "";
   // The difference between this clock and the server's, in ms.
@@ -10,10 +10,8 @@
   const key = (node) => (node.nodeType === 1 ? node.id || node.dataset.key || "" : "");
   const same = (a, b) => a.nodeType === b.nodeType && a.nodeName === b.nodeName && key(a) === key(b);
 
-  // What a person changes stays: whether details are open, and what was typed.
-  const keeps = (node, name) =>
-    (node.nodeName === "DETAILS" && name === "open") ||
-    (["INPUT", "SELECT", "TEXTAREA"].includes(node.nodeName) && ["value", "checked"].includes(name));
+  // Whether details are open is the person's. What was typed is no attribute, so it stays by itself.
+  const keeps = (node, name) => node.nodeName === "DETAILS" && name === "open";
 
   function morphAttributes(from, to) {
     for (const { name, value } of [...to.attributes])
@@ -113,6 +111,6 @@
     else hideTimer = setTimeout(() => { source?.close(); source = null; }, HIDDEN_FOR);
   });
   setInterval(tick, 1000);
-  if (document.querySelector("[data-live]")) open();
+  if (document.querySelector("[data-live]") && !document.hidden) open();
   tick();
 })();
