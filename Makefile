@@ -78,7 +78,7 @@ docs: .venv/.installed ## write the reference from the code, build the site, che
 
 pictures: DEMO_COMMANDS += npm chromium
 pictures: setup .browser/.installed ## take the pictures of the live page in docs/img anew, of a fleet in trouble
-	.venv/bin/python -m tests.pictures
+	$(if $(filter 0,$(shell id -u)),unshare --uts sh -c 'hostname media1 && exec "$$@"' sh) .venv/bin/python -m tests.pictures
 
 bench: setup-test .bench/.installed ## measure everything, as ratios, into bench/README.md (15 minutes)
 	.venv/bin/python -m bench
