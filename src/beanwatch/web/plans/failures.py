@@ -27,6 +27,8 @@ def plan_failures(action: str, form: Mapping[str, str], context: Context) -> Pla
     if verb == "look":
         return _plan_look(form.get("server", ""), context)
     choice = read_choice(form)
+    if form.get("within") and choice.within is None:
+        raise PlanError(f"within is no duration: {form['within']!r}")
     jobs = group_by_job(choice.choose(context.now.failures.value, context.now.at))
     found = []
     if not (choice.id and jobs):  # else a worker recorded the one that is meant
@@ -38,11 +40,18 @@ def plan_failures(action: str, form: Mapping[str, str], context: Context) -> Pla
         for one in choice.choose(result.failures, context.now.at)
     ]
     steps, notes = plan_chosen(found, kept, "kick" if verb == "retry" else "delete")
-    notes += [str(result) for _, result in found if isinstance(result, ServerError)]
+    for server, result in found:
+        if isinstance(result, ServerError):
+            notes.append(str(result))
+        elif result.left_out:
+            more = count(result.left_out, f"more {server.system.failed.noun}")
+            notes.append(f"{more} of {server.node} not looked at: act again for them")
+    if sources.redis is not None and (trouble := context.now.trouble(context.now.failures)):
+        notes.append(f"What workers recorded is not of now: {trouble}")
     planned = len(jobs) + sum(step.jobs for step in steps)
     what = {
         name: form[name]
-        for name in ("queue", "job", "reason", "outcome", "server")
+        for name in ("queue", "job", "reason", "outcome", "server", "worker", "trace", "within")
         if form.get(name)
     }
     chosen = ", ".join(f"{name} {value}" for name, value in what.items())
