@@ -1,12 +1,15 @@
 """Failed jobs and actions of other queue systems, made by the real frameworks."""
 
+import json
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from beanwatch.config import ServerConfig
+from beanwatch.fleet.server_failures import MAX_LISTED
 from tests.queues.rabbitmq.conftest import vhost
 from tests.queues.rabbitmq.helpers import wait_for
 from tests.queues.redis.conftest import FRAMEWORKS, App, app, make_server, read, start
@@ -115,6 +118,31 @@ def test_dead_jobs_of_sidekiq_are_grouped_and_deleted(
         assert (done["state"], done["done"]) == ("done", 1)
         pages.read()
         assert pages.json("/queue", server="sk", name="dead-set")["queue"]["buried"] == 2
+
+
+def test_a_plan_says_how_many_failed_jobs_it_does_not_reach(
+    fleet: Fleet, redis_server: Redis
+) -> None:
+    fleet.servers["sk"] = ServerConfig(redis_server.url, layout="sidekiq")
+    jobs = {json.dumps({"jid": f"{n}", "queue": "mail"}): float(n) for n in range(MAX_LISTED + 2)}
+    redis_server.client().zadd("dead", jobs)
+    with fleet.pages(ACT) as pages:
+        found = plan(pages, action="forget", server="sk")
+        assert found["count"] == MAX_LISTED
+        assert "2 more dead jobs of sk not looked at" in found["warning"]
+
+
+def test_a_job_that_a_server_keeps_is_shown_while_redis_is_down(
+    fleet: Fleet, rq: App, tmp_path: Path
+) -> None:
+    rq("put", "mail", "fail", 1)
+    rq("work", "mail")
+    with Redis(tmp_path) as fleet.redis, fleet.pages() as pages:
+        fleet.redis.kill()
+        (failure,) = pages.json("/failures", group="no", server="rq")["failures"]
+        found = pages.json("/job", id=failure["job_id"])
+        assert [one["job"] for one in found["kept"]] == ["rq_app.fail"]
+        assert "connection refused" in str(found["troubles"])
 
 
 def test_dead_letters_are_read_only_when_somebody_asks(fleet: Fleet, vhost: Vhost) -> None:
