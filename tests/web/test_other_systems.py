@@ -160,7 +160,10 @@ def test_dead_letters_are_read_only_when_somebody_asks(fleet: Fleet, vhost: Vhos
         assert "Look at them" in pages.html("/failures")
         message, _ = vhost.get("orders.dead", 2)
         assert not message["redelivered"]
+        retry = plan(pages, action="retry", server="mq")
+        assert (retry["count"], "Nobody has looked" in retry["warning"]) == (0, True)
         look = {"action": "look", "server": "mq"}
+        assert plan(pages, **look)["title"] == "look at up to 2 dead letters of mq"
         assert "marks it as redelivered" in plan(pages, **look)["warning"]
         assert act(pages, **look)["done"] == 2
         (group,) = pages.json("/failures", server="mq")["groups"]
@@ -198,3 +201,22 @@ def test_a_hung_server_delays_no_page_and_shows_its_last_failed_jobs(
         assert seen == {(1, True)}
         assert max(took) < 4.0, "less than the timeout of the server"
         assert "The failed jobs of rq are from" in pages.html("/failures")
+
+
+def test_plans_take_no_dead_letter_to_its_delivery_limit(fleet: Fleet, vhost: Vhost) -> None:
+    fleet.servers["mq"] = ServerConfig(vhost.url)
+    vhost.declare("orders", dead_letter_exchange="", dead_letter_routing_key="orders.dead")
+    vhost.declare("orders.dead", "quorum", delivery_limit=2)
+    vhost.publish("orders", "a")
+    vhost.reject("orders", 1)
+    wait_for(vhost, lambda queues: queues["orders"].buried == 1)
+    with fleet.pages(ACT) as pages:
+        act(pages, action="look", server="mq")
+        for _ in range(4):
+            assert plan(pages, action="forget", server="mq")["count"] == 1
+        vhost.publish("orders", "b")
+        vhost.reject("orders", 1)
+        wait_for(vhost, lambda queues: queues["orders"].buried == 2)
+        changed = plan(pages, action="forget", server="mq")
+        assert (changed["count"], "look again" in changed["warning"]) == (0, True)
+    assert vhost.payloads("orders.dead") == ["a", "b"]
