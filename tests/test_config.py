@@ -275,7 +275,10 @@ def test_a_variable_that_nothing_reads_is_named(
 def test_config_show_hides_the_password(
     run: Callable[..., tuple[int, str, str]],
 ) -> None:
-    env = {"BEANWATCH_REDIS_URL": "redis://user:hunter2@127.0.0.1/0"}
+    env = {
+        "BEANWATCH_REDIS_URL": "redis://user:hunter2@127.0.0.1/0",
+        "BEANWATCH_WEB_HISTORY": "http://user:hunter2@127.0.0.1:9090",
+    }
     code, out, _ = run("beanwatch", "config", "show", "--json", env=env)
     assert code == 0
     assert "hunter2" not in out

@@ -243,3 +243,26 @@ def test_a_glob_that_fits_other_workers_by_then_is_refused(fleet: Fleet) -> None
         answer = pages.client.post("/actions/run", data=form, headers=OURS | JSON)
         assert answer.status_code == 409
         assert "others than those confirmed" in answer.json()["error"]
+
+
+def test_an_action_on_failures_says_which_ones_and_ignores_no_condition(fleet: Fleet) -> None:
+    fleet.fail()
+    with fleet.pages(ACT) as pages:
+        form = {"action": "forget", "worker": "web1.a", "within": "1h"}
+        assert plan(pages, **form)["title"] == "delete 1 failed job (worker web1.a, within 1h)"
+        answer = pages.client.post(
+            "/actions/plan", data={**form, "within": "soon"}, headers=OURS | JSON
+        )
+        assert (answer.status_code, "'soon'" in answer.json()["error"]) == (409, True)
+
+
+def test_an_action_on_failures_says_that_redis_cannot_be_read(
+    fleet: Fleet, redis_server: Redis
+) -> None:
+    fleet.redis = redis_server
+    fleet.config = fleet.config._replace(redis=fleet.config.redis._replace(url=redis_server.url))
+    fleet.fail()
+    with fleet.pages(ACT) as pages:
+        redis_server.kill()
+        pages.read()
+        assert "is not of now" in plan(pages, action="retry", queue="email")["warning"]

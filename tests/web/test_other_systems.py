@@ -1,12 +1,15 @@
 """Failed jobs and actions of other queue systems, made by the real frameworks."""
 
+import json
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from beanwatch.config import ServerConfig
+from beanwatch.fleet.server_failures import MAX_LISTED
 from tests.queues.rabbitmq.conftest import vhost
 from tests.queues.rabbitmq.helpers import wait_for
 from tests.queues.redis.conftest import FRAMEWORKS, App, app, make_server, read, start
@@ -117,6 +120,31 @@ def test_dead_jobs_of_sidekiq_are_grouped_and_deleted(
         assert pages.json("/queue", server="sk", name="dead-set")["queue"]["buried"] == 2
 
 
+def test_a_plan_says_how_many_failed_jobs_it_does_not_reach(
+    fleet: Fleet, redis_server: Redis
+) -> None:
+    fleet.servers["sk"] = ServerConfig(redis_server.url, layout="sidekiq")
+    jobs = {json.dumps({"jid": f"{n}", "queue": "mail"}): float(n) for n in range(MAX_LISTED + 2)}
+    redis_server.client().zadd("dead", jobs)
+    with fleet.pages(ACT) as pages:
+        found = plan(pages, action="forget", server="sk")
+        assert found["count"] == MAX_LISTED
+        assert "2 more dead jobs of sk not looked at" in found["warning"]
+
+
+def test_a_job_that_a_server_keeps_is_shown_while_redis_is_down(
+    fleet: Fleet, rq: App, tmp_path: Path
+) -> None:
+    rq("put", "mail", "fail", 1)
+    rq("work", "mail")
+    with Redis(tmp_path) as fleet.redis, fleet.pages() as pages:
+        fleet.redis.kill()
+        (failure,) = pages.json("/failures", group="no", server="rq")["failures"]
+        found = pages.json("/job", id=failure["job_id"])
+        assert [one["job"] for one in found["kept"]] == ["rq_app.fail"]
+        assert "connection refused" in str(found["troubles"])
+
+
 def test_dead_letters_are_read_only_when_somebody_asks(fleet: Fleet, vhost: Vhost) -> None:
     fleet.servers["mq"] = ServerConfig(vhost.url)
     vhost.declare("orders", dead_letter_exchange="", dead_letter_routing_key="orders.dead")
@@ -132,7 +160,10 @@ def test_dead_letters_are_read_only_when_somebody_asks(fleet: Fleet, vhost: Vhos
         assert "Look at them" in pages.html("/failures")
         message, _ = vhost.get("orders.dead", 2)
         assert not message["redelivered"]
+        retry = plan(pages, action="retry", server="mq")
+        assert (retry["count"], "Nobody has looked" in retry["warning"]) == (0, True)
         look = {"action": "look", "server": "mq"}
+        assert plan(pages, **look)["title"] == "look at up to 2 dead letters of mq"
         assert "marks it as redelivered" in plan(pages, **look)["warning"]
         assert act(pages, **look)["done"] == 2
         (group,) = pages.json("/failures", server="mq")["groups"]
@@ -170,3 +201,22 @@ def test_a_hung_server_delays_no_page_and_shows_its_last_failed_jobs(
         assert seen == {(1, True)}
         assert max(took) < 4.0, "less than the timeout of the server"
         assert "The failed jobs of rq are from" in pages.html("/failures")
+
+
+def test_plans_take_no_dead_letter_to_its_delivery_limit(fleet: Fleet, vhost: Vhost) -> None:
+    fleet.servers["mq"] = ServerConfig(vhost.url)
+    vhost.declare("orders", dead_letter_exchange="", dead_letter_routing_key="orders.dead")
+    vhost.declare("orders.dead", "quorum", delivery_limit=2)
+    vhost.publish("orders", "a")
+    vhost.reject("orders", 1)
+    wait_for(vhost, lambda queues: queues["orders"].buried == 1)
+    with fleet.pages(ACT) as pages:
+        act(pages, action="look", server="mq")
+        for _ in range(4):
+            assert plan(pages, action="forget", server="mq")["count"] == 1
+        vhost.publish("orders", "b")
+        vhost.reject("orders", 1)
+        wait_for(vhost, lambda queues: queues["orders"].buried == 2)
+        changed = plan(pages, action="forget", server="mq")
+        assert (changed["count"], "look again" in changed["warning"]) == (0, True)
+    assert vhost.payloads("orders.dead") == ["a", "b"]

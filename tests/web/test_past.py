@@ -111,6 +111,9 @@ def test_another_source_is_refused() -> None:
     assert parse('[web]\nhistory = "graphite"').web.history == "graphite"
     with pytest.raises(ConfigError, match="URL of a Prometheus"):
         parse('[web]\nhistory = "influx"')
+    with pytest.raises(ConfigError) as refused:
+        parse('[web]\nhistory = "viewer:secret@prometheus:9090"')
+    assert "secret" not in str(refused.value)
 
 
 def test_past_values_do_not_replace_those_that_were_read() -> None:
@@ -122,6 +125,8 @@ def test_past_values_do_not_replace_those_that_were_read() -> None:
     history.fill("q", "put_rate", {slot - 1: 2.0})
     history.fill("unknown", "ready", {slot: 1.0})
     assert history.points("q", "ready", now)[-2:] == [8.0, 3.0]
+    history.fill("q", "age", {slot - 1: math.inf, slot: 5.0})
+    assert history.points("q", "age", now)[-2:] == [None, 5.0], "JSON has no infinity"
     history.add("q", now, put_rate=4.0)
     assert history.points("q", "put_rate", now)[-2:] == [2.0, 4.0]
     assert history.points("unknown", "ready", now) == []

@@ -82,6 +82,7 @@ def to_tree(config: Config) -> dict[str, Any]:
         tree[name] = {k: list(v) if isinstance(v, tuple) else v for k, v in section.items()}
     tree["redis"]["url"] = redact(tree["redis"]["url"])
     tree["graphite"]["url"] = redact(tree["graphite"]["url"])
+    tree["web"]["history"] = redact(tree["web"]["history"])
     tree["queues"] = {
         rule.glob: ({"server": rule.server} if rule.server else {}) | _thresholds(rule.thresholds)
         for rule in config.queues

@@ -1,7 +1,7 @@
 """`beanwatch failures`: list, retry and delete failed jobs."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from typing import Any
 
@@ -214,12 +214,13 @@ def change(
         for text in refused:
             print_error(text)
         planned = len(jobs) + sum(step.jobs for step in steps)
-        if ident and not planned:
+        if ident and not seen.failures:
             raise click.ClickException(f"no failed run {ident!r} is recorded")
+        is_partial = bool(refused) or seen.is_incomplete
         if not planned or dry_run:
             would = [JobResult(job, f"would {action}") for job in jobs]
             report(action, would, [(step, 0) for step in steps], as_json, dry_run=dry_run)
-            return 0
+            return int(is_partial)
         ask(action, planned, yes=yes)
         audit = Audit(
             config.set_redis(redis),
@@ -231,14 +232,15 @@ def change(
         if execute and jobs:
             places = find_job_servers(chosen, QUERY_TIMEOUT)
             results = list(act_on_failures(execute, places, action, jobs, QUERY_TIMEOUT))
-        changed = [(step, run_step(step)) for step in steps]
+        troubles: list[str] = []
+        changed = [(step, run_step(step, troubles.append)) for step in steps]
         done = sum(one.has_changed for one in results) + sum(number for _, number in changed)
-        audit.write("done", done)
+        audit.write("failed" if troubles else "done", done, "; ".join(troubles))
     report(action, results, changed, as_json)
-    return 0 if done == planned and not refused else 1
+    return 0 if done == planned and not is_partial else 1
 
 
-def run_step(step: Step) -> int:
+def run_step(step: Step, on_trouble: Callable[[str], object]) -> int:
     """Carry out a step, and return how many jobs it changed. Print why if it ends early."""
     done = 0
     try:
@@ -247,6 +249,7 @@ def run_step(step: Step) -> int:
                 done += number
     except ServerError as error:
         print_error(f"{step.target}: stopped before the end: {error}")
+        on_trouble(str(error))
     return done
 
 

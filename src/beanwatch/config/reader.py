@@ -220,8 +220,9 @@ class _Reader:
         try:
             return parser(value)
         except ValueError as error:
-            # A list or a table may contain a password.
-            found = type(value).__name__ if isinstance(value, list | dict) else repr(value)
+            # A list or a table may contain a password, and so may an address with a user.
+            may_hide = isinstance(value, list | dict) or "@" in str(value)
+            found = type(value).__name__ if may_hide else repr(value)
             raise self._wrong(path, f"{error}, not {found}") from None
 
     def _unknown(self, path: tuple[str, ...], known: Any) -> ConfigError:

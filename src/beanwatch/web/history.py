@@ -39,8 +39,9 @@ class Ring:
         if not self._slot:
             self._slot, self._count = max(values, default=0), 1
         for slot, value in values.items():
-            if self._has(slot) and math.isnan(self._values[slot % POINTS]):
-                self._values[slot % POINTS] = value
+            at = slot % POINTS
+            if self._has(slot) and math.isnan(self._values[at]) and math.isfinite(value):
+                self._values[at] = value
 
     def points(self, slot: int) -> list[float | None]:
         """Return the points up to this step, the oldest first. None: unknown."""

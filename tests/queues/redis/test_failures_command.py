@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from beanwatch.store.audit import AUDIT_KEY
+from beanwatch.store.failures import FailureDetail, add_command
 from tests.queues.redis.conftest import FRAMEWORKS, App, make_server
 from tests.real import Redis
 
@@ -69,8 +70,48 @@ def test_queues_retry_is_kick_and_is_in_the_audit_list(
     assert entries[0]["what"] == "retry jobs mail: 1 buried job"
 
 
+def test_a_named_server_that_keeps_its_failed_jobs_leaves_those_of_others_alone(
+    rq: App, redis_server: Redis, run: Run
+) -> None:
+    server = make_server("rq", redis_server.url)
+    entry = json.dumps({"queue": "email", "job": "send", "address": "10.0.0.1:11300"})
+    add = add_command("1", 1e9, entry.encode(), FailureDetail(b"{}", ""))
+    redis_server.client().execute_command(*add)
+    redis = ("--redis", redis_server.url)
+    delete = ("beanwatch", "failures", "delete", "--job", "*", "--yes", *redis)
+    done = run(server, *delete, "--server", "jobs")
+    assert (done.returncode, done.stdout) == (0, "jobs mail: 3 buried jobs, deleted\n")
+    assert "email" in run(server, "beanwatch", "failures", "list", *redis).stdout
+
+
 def test_a_server_that_does_not_answer_is_told(redis_server: Redis, run: Run) -> None:
     redis_server.kill()
+    retry = ("beanwatch", "failures", "retry", "--job", "*", "--yes")
+    assert run(make_server("rq", redis_server.url), *retry).returncode == 1, "it is not known"
     done = run(make_server("rq", redis_server.url), "beanwatch", "failures", "list")
     assert (done.returncode, done.stdout) == (1, "")
     assert "cannot read the failed jobs of jobs" in done.stderr
+
+
+def test_a_job_that_cannot_be_retried_alone_is_not_called_unrecorded(
+    redis_server: Redis, run: Run
+) -> None:
+    server = make_server("list", redis_server.url)
+    redis_server.client().rpush("mail:failed", "a", "b")
+    failures = ("beanwatch", "failures")
+    first, _ = json.loads(run(server, *failures, "list", "--each", "--json").stdout)
+    done = run(server, *failures, "retry", first["id"], "--yes")
+    assert (done.returncode, done.stdout) == (1, "nothing to retry\n")
+    assert "can act only on all of a queue" in done.stderr
+    assert "recorded" not in done.stderr
+
+
+def test_the_audit_list_says_that_a_retry_failed(rq: App, redis_server: Redis, run: Run) -> None:
+    server = make_server("rq", redis_server.url)
+    redis, failures = ("--redis", redis_server.url), ("beanwatch", "failures")
+    found = json.loads(run(server, *failures, "list", "--each", "--json", *redis).stdout)
+    redis_server.client().hset(f"rq:job:{found[0]['job_id']}", "rate_limit_key", "x")
+    assert run(server, *failures, "retry", "--job", "*", "--yes", *redis).returncode == 1
+    last = json.loads(redis_server.client().lrange(AUDIT_KEY, 0, 0)[0])
+    assert (last["state"], last["jobs"]) == ("failed", 2)
+    assert "1 job with a rate limit" in last["note"]

@@ -196,6 +196,19 @@ def test_dead_jobs_by_id_and_members_that_are_no_jobs(
         list(actions.empty("mail", "reserved", 1))
 
 
+def test_a_dead_job_with_an_id_that_is_no_text_hinders_no_other_job(
+    redis_server: Redis, actions: SidekiqActions
+) -> None:
+    client = redis_server.client()
+    dead(client, *({"jid": jid, "queue": "mail"} for jid in (["a"], None, "b")))
+    located = actions.locate("b")
+    assert located is not None
+    assert located.id == "b"
+    assert [job.id for job in actions.list_jobs("dead-set", "buried", 5)].count("") == 2
+    assert sum(actions.delete_jobs("dead-set", ["", "b"])) == 1
+    assert client.zcard("dead") == 2
+
+
 def test_a_queue_that_is_called_dead_set_is_a_queue(
     server: Server, redis_server: Redis, actions: SidekiqActions
 ) -> None:

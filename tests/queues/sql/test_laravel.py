@@ -115,6 +115,18 @@ def test_failed_jobs_are_unknown_without_their_table(filled: Database, tmp_path:
     assert counts(read_queues(server_of(filled.admin_url))["mail"]) == (1, 1, 1, None)
 
 
+def test_a_job_is_found_by_its_id_without_the_table_of_failed_jobs(filled: Database) -> None:
+    filled.run("DROP TABLE failed_jobs")
+    server = server_of(filled.admin_url)
+    with closing(server.system.open_actions(server, 10.0)) as actions:
+        (job,) = actions.list_jobs("mail", "ready", 5)
+        located = actions.locate(job.id)
+        assert located is not None
+        assert (located.id, located.state, located.body) == (job.id, "ready", job.body)
+        with pytest.raises(ServerError, match="table is missing"):
+            actions.locate("999999")
+
+
 def test_failed_jobs_of_other_connections_do_not_count(filled: Database) -> None:
     laravel(filled, ["push", "mail", {}], ["fail", "mail", "x", "redis"])
     server = server_of(filled.admin_url)

@@ -27,6 +27,7 @@ def find_problems(config: Config) -> Iterator[str]:
         ("redis.url", config.redis.url, parse_redis_url),
         ("collect.listen", config.collect.listen, parse_listen),
         ("worker.listen", config.worker.listen, parse_listen),
+        ("web.history", config.web.history.removeprefix("graphite"), _check_http_url),
         ("worker.metrics", config.worker.metrics, parse_metrics),
         ("worker.server", config.worker.server, lambda t: resolve_servers(config.servers, [t])),
     ]

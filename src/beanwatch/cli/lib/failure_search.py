@@ -64,7 +64,8 @@ def find_failures(
 ) -> Seen:
     """Return the failed jobs that `choice` selects.
 
-    `is_asked` is true if a person has named these servers.
+    `is_asked` is true if a person has named these servers. If none of them is one whose workers
+    record failed runs, those of other servers are left out.
     """
     recorded: list[Failure] = []
     now = time.time()
@@ -76,6 +77,9 @@ def find_failures(
             print_error(
                 f"{count(len(rejected), 'record')} of failed runs cannot be read: {rejected[0]}"
             )
+    if is_asked and not any("find" in one.system.actions for one in servers):
+        names = {text for one in servers for text in (one.node, str(one))}
+        recorded = [one for one in recorded if one.address in names]
     given = FailureChoice(**{name: value for name, value in choice.items() if value is not None})
     if given.id and (found := given.choose(recorded, now)):
         return Seen(found, now, ())

@@ -79,7 +79,7 @@ SYSTEM = System(
     open_actions=open_actions,
     failed=DEAD_LETTERS,
     empties=("ready", "buried"),
-    peek_effect="marks it as redelivered, and counts as a delivery in a quorum queue",
+    peek_effect="marks it as redelivered, and a quorum queue drops it at its delivery limit",
     settings=frozenset(("password_file", "ca_file", "failed")),
     native_server=(
         ("mem_limit", "bytes of memory at which RabbitMQ stops its publishers, of all nodes"),

@@ -23,6 +23,7 @@ end
 return done
 """
 MAX_DEAD = 10_000  # dead jobs that are looked through for an id; Sidekiq keeps so many
+MAX_JID = 200  # characters
 FACTS = ("class", "wrapped", "queue", "retry_count", "error_class")
 
 
@@ -113,10 +114,10 @@ class SidekiqActions(RedisActions):
 
     def _find(self, ids: Sequence[str]) -> list[bytes]:
         """Return the members of the dead set with these ids."""
-        wanted, found = set(ids), []
+        wanted, found = set(ids) - {""}, []
         for start in range(0, MAX_DEAD, STEP):
             members = self._dead(start, STEP)
-            found += [one for one in members if (json_of(one) or {}).get("jid") in wanted]
+            found += [one for one in members if jid_of(json_of(one) or {}) in wanted]
             if len(members) < STEP:
                 break
         return found
@@ -168,5 +169,10 @@ def to_job(queue: str, state: str, body: bytes, now: float) -> Job:
         facts["error"] = f"{payload.get('error_class', '')}: {str(message)[:10_000]}"
     age = age_of(now, sidekiq_time(payload.get("created_at")))
     failed_at = sidekiq_time(payload.get("retried_at") or payload.get("failed_at"))
-    jid = str(payload.get("jid", ""))[:200]
-    return make_job(queue, state, body, id=jid, age=age, failed_at=failed_at, **facts)
+    return make_job(queue, state, body, id=jid_of(payload), age=age, failed_at=failed_at, **facts)
+
+
+def jid_of(payload: dict[str, Any]) -> str:
+    """Return the id of a job; "" if it is none, as anybody can write into the dead set."""
+    jid = payload.get("jid")
+    return jid if isinstance(jid, str) and len(jid) <= MAX_JID else ""

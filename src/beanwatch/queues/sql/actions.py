@@ -11,7 +11,7 @@ from itertools import islice
 from beanwatch.light_typing import TYPE_CHECKING, NamedTuple
 from beanwatch.queues.base import Actions, Job, ServerError, UnsupportedError
 from beanwatch.queues.sql.connection import Deadline, SqlConnection, connect
-from beanwatch.queues.sql.errors import LostError
+from beanwatch.queues.sql.errors import LostError, MissingError
 from beanwatch.queues.sql.layout import Layout
 
 if TYPE_CHECKING:
@@ -56,9 +56,17 @@ class SqlActions(Actions):
         """Return the job with this id; a failed one first, as its table may have ids of its own."""
         if not (job_id.isascii() and job_id.isdecimal()):
             return None
+        missing: MissingError | None = None
         for state in ("buried", "ready", "reserved", "delayed"):
-            if found := self._select(state, lambda _: f"id = {job_id[:MAX_ID]}", 1):
+            try:
+                found = self._select(state, lambda _: f"id = {job_id[:MAX_ID]}", 1)
+            except MissingError as error:  # as where nobody made the table of failed jobs
+                missing = error
+                continue
+            if found:
                 return found[0]
+        if missing is not None:
+            raise missing
         return None
 
     def _select(

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from beanwatch.fleet.job_story import Story, StoryReader, find_job_servers
 from beanwatch.fleet.server_failures import locate_everywhere
-from beanwatch.net.redis_url import Execute
+from beanwatch.net.redis_url import Execute, RedisError
 from beanwatch.queues.base import ServerError
 from beanwatch.store.heartbeats import read_workers
 from beanwatch.web.look_ups import LookUp
@@ -53,7 +53,7 @@ def look_up(view: View, sources: Sources) -> LookUp | None:
 
 
 def find_job(sources: Sources, ident: str) -> FoundJob:
-    """Return what is known about a job. Raises RedisError."""
+    """Return what is known about a job. Raises RedisError if Redis fails and no server has it."""
     troubles: list[str] = []
     kept = []
     for server, found in locate_everywhere(sources.servers, ident, sources.timeout):
@@ -74,7 +74,12 @@ def find_job(sources: Sources, ident: str) -> FoundJob:
         troubles.extend(f"the record of one run cannot be read: {one}" for one in reader.rejected)
         return stories
 
-    stories = sources.query(read)
+    try:
+        stories = sources.query(read)
+    except RedisError as error:
+        if not kept:
+            raise
+        return FoundJob((), [*troubles, str(error)], kept)
     return FoundJob([{**one.tree(), "job": one.job} for one in stories], troubles, kept)
 
 

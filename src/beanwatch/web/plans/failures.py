@@ -4,9 +4,11 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from beanwatch.fleet.failure_actions import FailedJob, act_on_failures, group_by_job
 from beanwatch.fleet.job_story import find_job_servers
-from beanwatch.fleet.server_failures import plan_chosen, read_all
+from beanwatch.fleet.queue_actions import find_targets
+from beanwatch.fleet.server_failures import MAX_LISTED, ServerFailures, plan_chosen, read_all
 from beanwatch.net.redis_url import open_redis
 from beanwatch.queues.base import ServerError
+from beanwatch.queues.servers import Server
 from beanwatch.web.choices import read_choice
 from beanwatch.web.plans.plan import Context, Plan, PlanError, Progress
 from beanwatch.web.plans.queues import carry_out_steps
@@ -27,10 +29,15 @@ def plan_failures(action: str, form: Mapping[str, str], context: Context) -> Pla
     if verb == "look":
         return _plan_look(form.get("server", ""), context)
     choice = read_choice(form)
+    if form.get("within") and choice.within is None:
+        raise PlanError(f"within is no duration: {form['within']!r}")
     jobs = group_by_job(choice.choose(context.now.failures.value, context.now.at))
     found = []
     if not (choice.id and jobs):  # else a worker recorded the one that is meant
-        found = read_all(sources.servers, sources.timeout, (form.get("server", ""),))
+        found = read_all(sources.servers, sources.timeout)
+        server = sources.failed_jobs.servers.get(form.get("server", ""))
+        if server is not None and server.system.peek_effect:
+            found.append((server, _recall(server, sources)))
     kept = [
         one
         for _, result in found
@@ -38,11 +45,18 @@ def plan_failures(action: str, form: Mapping[str, str], context: Context) -> Pla
         for one in choice.choose(result.failures, context.now.at)
     ]
     steps, notes = plan_chosen(found, kept, "kick" if verb == "retry" else "delete")
-    notes += [str(result) for _, result in found if isinstance(result, ServerError)]
+    for server, result in found:
+        if isinstance(result, ServerError):
+            notes.append(str(result))
+        elif result.left_out:
+            more = count(result.left_out, f"more {server.system.failed.noun}")
+            notes.append(f"{more} of {server.node} not looked at: act again for them")
+    if sources.redis is not None and (trouble := context.now.trouble(context.now.failures)):
+        notes.append(f"What workers recorded is not of now: {trouble}")
     planned = len(jobs) + sum(step.jobs for step in steps)
     what = {
         name: form[name]
-        for name in ("queue", "job", "reason", "outcome", "server")
+        for name in ("queue", "job", "reason", "outcome", "server", "worker", "trace", "within")
         if form.get(name)
     }
     chosen = ", ".join(f"{name} {value}" for name, value in what.items())
@@ -57,13 +71,31 @@ def plan_failures(action: str, form: Mapping[str, str], context: Context) -> Pla
     return Plan(title, planned, "job", run, warning, is_dangerous=verb == "delete")
 
 
+def _recall(server: Server, sources: Sources) -> ServerFailures | ServerError:
+    """Return the failed jobs of a server that were looked at. A plan changes nothing: no new look.
+
+    Why not, if nobody has looked, or if there are more or fewer by now. Raises ServerError.
+    """
+    noun, part = server.system.failed.noun, sources.failed_jobs.parts[server.node]
+    if not part.read_at:
+        return ServerError(f"Nobody has looked at the {noun}s of {server.node}: do so first")
+    now = {one.name: one.queue.buried for one in find_targets([server], "*", sources.timeout)}
+    for target, _, _ in part.value.queues:
+        if now.get(target.name) != target.queue.buried:
+            return ServerError(
+                f"{target} has more or fewer {noun}s than when somebody looked: look again"
+            )
+    return part.value
+
+
 def _plan_look(node: str, context: Context) -> Plan:
     """Return the plan to read failed jobs that looking at changes; Failures then shows them."""
     jobs = context.sources.failed_jobs
     server = jobs.servers.get(node)
     if server is None:
         raise PlanError("there is no such server that keeps its failed jobs")
-    failed = sum(row.buried or 0 for row in context.now.queues if row.server == node)
+    rows = [row for row in context.now.queues if row.server == node and row.buried is not None]
+    most = min(MAX_LISTED, sum(row.buried or 0 for row in rows)) if rows else MAX_LISTED
 
     def run() -> Iterator[Progress]:
         part = jobs.read_asked(node)
@@ -74,7 +106,7 @@ def _plan_look(node: str, context: Context) -> Plan:
     effect = server.system.peek_effect
     warning = f"Looking at a job {effect}." if effect else ""
     noun = server.system.failed.noun
-    return Plan(f"look at {count(failed, noun)} of {node}", failed, noun, run, warning)
+    return Plan(f"look at up to {count(most, noun)} of {node}", most, noun, run, warning)
 
 
 def _act_on_failures(verb: str, jobs: Sequence[FailedJob], sources: Sources) -> Iterator[Progress]:
