@@ -1,6 +1,8 @@
 """Each action asks first, does what it says on the real server, and is refused without rights."""
 
 import json
+import re
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -254,6 +256,31 @@ def test_an_action_on_failures_says_which_ones_and_ignores_no_condition(fleet: F
             "/actions/plan", data={**form, "within": "soon"}, headers=OURS | JSON
         )
         assert (answer.status_code, "'soon'" in answer.json()["error"]) == (409, True)
+
+
+def test_a_button_means_the_rows_that_the_page_shows(fleet: Fleet) -> None:
+    """A reason that is a part of another one, or none, is a group of its own."""
+    for number, reason in enumerate(("boom", "boom twice", "boom twice", "")):
+        fleet.fail(str(number), reason=reason, worker="web1.a" if reason else "web1.b")
+    with fleet.pages(ACT) as pages:
+        for query in ({}, {"worker": "web1.a"}, {"worker": "nobody"}):
+            groups = pages.json("/failures", **query)["groups"]
+            forms = find_forms(pages.html("/failures", **query), "retry")
+            planned = [int(plan(pages, **form)["title"].split()[1]) for form in forms]
+            assert planned == [*(one["failed"] for one in groups), sum(planned[:-1])], query
+            for one in groups:
+                link = {"queue": one["queue"], "job": one["job"], "reason": one["reason_glob"]}
+                shown = pages.json("/failures", **query, **link, like=one["last"], group="no")
+                assert shown["total"] == one["failed"]
+
+
+def find_forms(html: str, action: str) -> list[dict[str, str]]:
+    """Return the fields of each form that plans this action."""
+    forms = [
+        {name: unescape(value) for name, value in re.findall(r'name="(.*?)" value="(.*?)"', form)}
+        for form in re.findall(r'<form class="act".*?</form>', html, re.DOTALL)
+    ]
+    return [form for form in forms if form["action"] == action]
 
 
 def test_an_action_on_failures_says_that_redis_cannot_be_read(

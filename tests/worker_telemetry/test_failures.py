@@ -160,3 +160,6 @@ def test_runs_of_one_job_are_one_job_and_alike_reasons_one_group():
         (1, "other"),
     ]
     assert FailureChoice(reason="after*", within=1.5).choose(runs, 4.0) == runs[:1]
+    assert FailureChoice(like="b").choose(runs, 4.0) == runs[:2]
+    assert FailureChoice(like="b", outcome="buried").choose(runs, 4.0) == []
+    assert FailureChoice(like="gone").choose(runs, 4.0) == []

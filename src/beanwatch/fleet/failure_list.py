@@ -15,7 +15,8 @@ class FailureChoice(NamedTuple):
 
     `job` and `reason` are parts of texts, or globs. `within` is the time since the failure in
     seconds. `id` is that of one failed run, `trace` the hash of a traceback, `server` the name of
-    the server that keeps the job, or the address at which a worker reached it.
+    the server that keeps the job, or the address at which a worker reached it. `like` is the id of
+    a failed run: it and those in its group (see `group_failures`).
     """
 
     queue: str = ""
@@ -26,10 +27,11 @@ class FailureChoice(NamedTuple):
     trace: str = ""
     id: str = ""
     server: str = ""
+    like: str = ""
     within: float | None = None
 
     def matches(self, one: Failure, now: float) -> bool:
-        """Return True if a failed run meets all conditions. `now`: seconds since the epoch."""
+        """Return True if a failed run meets all conditions but `like`. `now`: epoch seconds."""
         return (
             self.id in ("", one.id)
             and self.server in ("", one.node, one.address)
@@ -44,7 +46,11 @@ class FailureChoice(NamedTuple):
 
     def choose(self, failures: Iterable[Failure], now: float) -> list[Failure]:
         """Return the failed runs that meet all conditions, in their order."""
-        return [one for one in failures if self.matches(one, now)]
+        found = [one for one in failures if self.matches(one, now)]
+        if not self.like:
+            return found
+        group = next((_group_of(one) for one in found if one.id == self.like), None)
+        return [one for one in found if _group_of(one) == group]
 
 
 class FailureGroup(NamedTuple):
@@ -78,10 +84,13 @@ def group_failures(failures: Iterable[Failure]) -> list[FailureGroup]:
     """
     groups: dict[tuple[str, str, str, str], list[Failure]] = {}
     for one in failures:
-        key = (generalize(one.reason), one.node, one.queue, one.job)
-        groups.setdefault(key, []).append(one)
+        groups.setdefault(_group_of(one), []).append(one)
     found = [_make_group(key[0], runs) for key, runs in groups.items()]
     return sorted(found, key=lambda group: (-group.failed, -group.last_at))
+
+
+def _group_of(one: Failure) -> tuple[str, str, str, str]:
+    return generalize(one.reason), one.node, one.queue, one.job
 
 
 def _make_group(reason_glob: str, runs: Sequence[Failure]) -> FailureGroup:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from beanwatch.fleet.failure_list import FailureChoice
 from beanwatch.values import duration
 
-_TEXTS = ("queue", "job", "reason", "worker", "outcome", "trace", "id", "server")
+_TEXTS = ("queue", "job", "reason", "worker", "outcome", "trace", "id", "server", "like")
 
 
 def read_choice(query: Mapping[str, str]) -> FailureChoice:

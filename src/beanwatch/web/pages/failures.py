@@ -23,7 +23,7 @@ PERIODS = ("5m", "1h", "24h")
 def data(view: View) -> dict[str, Any]:
     """Return the data of the page.
 
-    Query: queue, job, reason, worker, outcome, server, trace, within, group, page. Without
+    Query: queue, job, reason, worker, outcome, server, trace, like, within, group, page. Without
     `group=no`, the rows are groups of failures with the same queue, job and reason.
     """
     now = view.now

@@ -10,7 +10,7 @@ from beanwatch.web.plans.workers import WORKER_COMMANDS, plan_worker
 # The parameters of each action; others are ignored.
 PARAMETERS = (
     *("action", "server", "queue", "state", "to", "seconds", "worker", "workers"),
-    *("id", "job", "reason", "outcome", "within", "trace"),
+    *("id", "job", "reason", "outcome", "within", "trace", "like"),
 )
 PLANNERS: dict[str, Callable[[str, Mapping[str, str], Context], Plan]] = {
     **dict.fromkeys(QUEUE_ACTIONS, plan_queue),
