@@ -170,7 +170,7 @@ class WorkersStage(Stage):
                 self.redis.url,
                 self.directory / name,
                 name,
-                {"BEANWATCH_LOG_FILE": str(self.log)},
+                {"BEANWATCH_LOG_FILE": str(self.log), "TMPDIR": str(self.directory)},
             )
             end = worker.file()
             yield Part(

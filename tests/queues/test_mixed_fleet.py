@@ -357,7 +357,6 @@ def test_an_action_that_a_system_lacks_is_named_with_the_system(
         (("queues", "delete", "a", "--yes"), "empty"),
         (("queues", "empty", "a", "--yes"), "empty"),
         (("queues", "pause", "a", "--yes"), "pause"),
-        (("job", "4711", "--redis", "redis://127.0.0.1:1"), "find"),
     ):
         said = fleet.beanwatch(*argv, code=1)
         assert f"fake has no action '{action}'" in said, argv

@@ -57,8 +57,9 @@ def make_certificate(ca: Path, key: Path, cert: Path) -> None:
 
 
 def _is_stopped(pid: int) -> bool:
+    """Return True if no thread of a process runs. One that has ended stays a zombie meanwhile."""
     threads = Path(f"/proc/{pid}/task").iterdir()
-    return all((one / "stat").read_text().rpartition(")")[2].split()[0] == "T" for one in threads)
+    return all((one / "stat").read_text().rpartition(")")[2].split()[0] in "TZ" for one in threads)
 
 
 class Database:
