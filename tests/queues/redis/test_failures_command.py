@@ -44,8 +44,8 @@ def test_failed_jobs_of_rq_are_listed_shown_retried_and_deleted(
     assert "rq_app.fail(2)" in shown
     assert "kept by jobs" in shown
     assert "Traceback (most recent call last)" in shown
-    assert "would retry jobs mail: 1 buried job" in failures("retry", one["id"], "--dry-run")
-    assert failures("retry", one["id"], "--yes") == "jobs mail: 1 buried job, retried\n"
+    assert "would retry jobs mail: 1 failed job" in failures("retry", one["id"], "--dry-run")
+    assert failures("retry", one["id"], "--yes") == "jobs mail: 1 failed job, retried\n"
     found = json.loads(rq("numbers", "mail"))
     assert (found["ready"], found["buried"]) == (1, 2)
     done = json.loads(failures("delete", "--job", "rq_app.*", "--yes", "--json"))
@@ -60,14 +60,14 @@ def test_queues_retry_is_kick_and_is_in_the_audit_list(
     server = make_server("rq", redis_server.url)
     retry = ("beanwatch", "queues", "retry", "mail", "--redis", redis_server.url)
     done = run(server, *retry, "--reason", "*refused 1*", "--yes")
-    assert (done.returncode, done.stdout) == (0, "jobs mail: 1 buried job, retried\n")
+    assert (done.returncode, done.stdout) == (0, "jobs mail: 1 failed job, retried\n")
     assert json.loads(rq("numbers", "mail"))["ready"] == 1
     entries = [json.loads(one) for one in redis_server.client().lrange(AUDIT_KEY, 0, -1)]
     assert [(one["action"], one["state"], one["jobs"]) for one in entries] == [
         ("queues retry", "done", 1),
         ("queues retry", "started", 1),
     ]
-    assert entries[0]["what"] == "retry jobs mail: 1 buried job"
+    assert entries[0]["what"] == "retry jobs mail: 1 failed job"
 
 
 def test_a_named_server_that_keeps_its_failed_jobs_leaves_those_of_others_alone(
