@@ -86,9 +86,7 @@ def test_delete_removes_the_record_and_the_buried_job(
     assert beanstalkd.stats_tube("work").get("current-jobs-buried", 0) == 0
 
 
-def test_a_run_whose_server_is_not_recorded_is_not_retried(
-    failures: Failures, redis_server: Redis
-):
+def test_a_run_whose_server_is_not_recorded_is_not_retried(failures: Failures, redis_server: Redis):
     at = float(redis_server.client().time()[0])
     add(redis_server, "1", at, job_id="8-4-2", uuid="8-4-2", job="shop.send", outcome="failed")
     code, out, _ = failures("retry", "--queue", "email", "--yes")

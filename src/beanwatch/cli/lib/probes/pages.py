@@ -43,7 +43,7 @@ def probe_listen(key: str, text: str, program: str) -> Iterator[Finding]:
 
 
 def ask(address: str) -> None:
-    """Ask a program of ours whether it is ready. Raises HttpError, also if it is another program."""
+    """Ask a program of ours whether it is ready. Raises HttpError, also for another program."""
     if get(f"http://{address}/readyz", PROBE_TIMEOUT) != READY:
         raise HttpError(f"{address}: its page /readyz is not that of beanwatch")
 
