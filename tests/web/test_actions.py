@@ -292,4 +292,4 @@ def test_an_action_on_failures_says_that_redis_cannot_be_read(
     with fleet.pages(ACT) as pages:
         redis_server.kill()
         pages.read()
-        assert "is not of now" in plan(pages, action="retry", queue="email")["warning"]
+        assert "recorded is old" in plan(pages, action="retry", queue="email")["warning"]

@@ -30,7 +30,7 @@ def plan_failures(action: str, form: Mapping[str, str], context: Context) -> Pla
         return _plan_look(form.get("server", ""), context)
     choice = read_choice(form)
     if form.get("within") and choice.within is None:
-        raise PlanError(f"within is no duration: {form['within']!r}")
+        raise PlanError(f"within is not a duration: {form['within']!r}")
     jobs = group_by_job(choice.choose(context.now.failures.value, context.now.at))
     found = []
     if not (choice.id and jobs):  # a run that a worker recorded has an id that no server has
@@ -50,9 +50,9 @@ def plan_failures(action: str, form: Mapping[str, str], context: Context) -> Pla
             notes.append(str(result))
         elif result.left_out:
             more = count(result.left_out, f"more {server.system.failed.noun}")
-            notes.append(f"{more} of {server.node} not looked at: act again for them")
+            notes.append(f"{more} of {server.node} not listed, and left out: repeat this for them")
     if sources.redis is not None and (trouble := context.now.trouble(context.now.failures)):
-        notes.append(f"What workers recorded is not of now: {trouble}")
+        notes.append(f"The list of failed runs that workers recorded is old: {trouble}")
     planned = len(jobs) + sum(step.jobs for step in steps)
     what = {
         name: form[name]
@@ -72,9 +72,9 @@ def plan_failures(action: str, form: Mapping[str, str], context: Context) -> Pla
 
 
 def _recall(server: Server, sources: Sources) -> ServerFailures | ServerError:
-    """Return the failed jobs of a server that were looked at. A plan changes nothing: no new look.
+    """Return the failed jobs of a server that were looked at: a plan must not change them again.
 
-    Why not, if nobody has looked, or if there are more or fewer by now. Raises ServerError.
+    Return an error if nobody has looked, or if there are more or fewer by now. Raises ServerError.
     """
     noun, part = server.system.failed.noun, sources.failed_jobs.parts[server.node]
     if not part.read_at:
