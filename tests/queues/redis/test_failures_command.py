@@ -80,7 +80,7 @@ def test_a_named_server_that_keeps_its_failed_jobs_leaves_those_of_others_alone(
     redis = ("--redis", redis_server.url)
     delete = ("beanwatch", "failures", "delete", "--job", "*", "--yes", *redis)
     done = run(server, *delete, "--server", "jobs")
-    assert (done.returncode, done.stdout) == (0, "jobs mail: 3 buried jobs, deleted\n")
+    assert (done.returncode, done.stdout) == (0, "jobs mail: 3 failed jobs, deleted\n")
     assert "email" in run(server, "beanwatch", "failures", "list", *redis).stdout
 
 
@@ -102,7 +102,7 @@ def test_a_job_that_cannot_be_retried_alone_is_not_called_unrecorded(
     first, _ = json.loads(run(server, *failures, "list", "--each", "--json").stdout)
     done = run(server, *failures, "retry", first["id"], "--yes")
     assert (done.returncode, done.stdout) == (1, "nothing to retry\n")
-    assert "can act only on all of a queue" in done.stderr
+    assert "can only act on all failed jobs of a queue" in done.stderr
     assert "recorded" not in done.stderr
 
 
