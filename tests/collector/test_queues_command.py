@@ -118,7 +118,7 @@ def test_what_each_system_can_tell_and_do_is_shown(run: Run):
     assert (told["system"], told["schemes"]) == ("beanstalkd", ["beanstalkd"])
     assert "redeliveries" in set(QUEUE_FIELDS) - set(told["fields"])
     assert "memory" in set(SERVER_FIELDS) - set(told["server_fields"])
-    assert set(told["actions"]) == set(ACTIONS) - {"list_jobs"}
+    assert set(told["actions"]) == set(ACTIONS) - {"list_jobs", "locate"}
 
 
 def test_every_field_and_the_next_jobs_can_be_seen(beanstalkd: Beanstalkd, run: Run):
