@@ -60,9 +60,9 @@ def read_fleet(execute: Execute) -> Fleet:
 def is_unsettled(fleet: Fleet, expected: int) -> bool:
     """Return True if workers that are alive may not have written since Redis is back.
 
-    So it is if none of them has sent a heartbeat lately, or if Redis was just started, and fewer
-    have sent one than are known, or than `expected`. A worker whose record says that it has ended
-    need not send any.
+    This is true if no worker has sent a heartbeat lately. It is also true if Redis was just
+    started, and fewer workers have sent one than are known, or than `expected`. A worker whose
+    record says that it has ended need not send any.
     """
     running = [worker for worker in fleet.workers if not (worker.has_left or has_ended(worker))]
     alive = sum(not worker.is_late for worker in running)

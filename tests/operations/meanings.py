@@ -164,8 +164,8 @@ CONFIG = {
     "worker.restart_spread": "restart within this time after `beanwatch workers restart`",
     "workers.expected": "ids of workers whose absence is an alert; and tables "
     '`{ glob = "k8s.*", least = 3 }`: fewer than 3 live workers with such ids are an alert',
-    "web.history": "what the charts of the live page show of the hour before its start: `graphite` "
-    "(at `graphite.url`), or the URL of a Prometheus, `http://HOST:9090`; empty: nothing",
+    "web.history": "source of the hour before the start of the live page, for its charts: "
+    "`graphite` (at `graphite.url`), or the URL of a Prometheus, `http://HOST:9090`; empty: none",
     "links.runbook": "page that alerts link to; `{name}` is replaced",
     "links.graphs": "dashboard that alerts link to; `{name}` is replaced",
 }

@@ -11,7 +11,7 @@ import pytest
 from tests.checks.conftest import Answer, parse_output
 from tests.queues.conftest import MakeServer, Run
 from tests.queues.fake_system import SERVER
-from tests.real import Beanstalkd, Nagios
+from tests.real import Beanstalkd, Nagios, Redis
 from tests.real.icinga import Icinga
 
 OK, WARNING, CRITICAL, UNKNOWN = range(4)
@@ -347,7 +347,7 @@ def test_jobs_are_listed_and_chosen_by_their_reason_without_a_ledger(
 
 
 def test_an_action_that_a_system_lacks_is_named_with_the_system(
-    fleet: Fleet, make_server: MakeServer
+    fleet: Fleet, make_server: MakeServer, redis_server: Redis
 ) -> None:
     fleet.configure({"q": make_server("fake", {"a": {"ready": 1}})})
     for argv, action in (
@@ -357,6 +357,7 @@ def test_an_action_that_a_system_lacks_is_named_with_the_system(
         (("queues", "delete", "a", "--yes"), "empty"),
         (("queues", "empty", "a", "--yes"), "empty"),
         (("queues", "pause", "a", "--yes"), "pause"),
+        (("job", "4711", "--redis", redis_server.url), "find"),
     ):
         said = fleet.beanwatch(*argv, code=1)
         assert f"fake has no action '{action}'" in said, argv

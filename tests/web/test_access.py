@@ -90,6 +90,8 @@ def test_a_base_path_is_before_every_address(fleet: Fleet) -> None:
         assert 'href="/watch/queues"' in html
         assert 'src="/watch/static/live.js' in html
         assert pages.client.get("/watch/livez").status_code == 200
+        assert pages.client.get("/livez").status_code == 404
+        assert pages.client.put("/watch/livez", headers=OURS).status_code == 405
         assert pages.client.get("/queues").status_code == 404
 
 

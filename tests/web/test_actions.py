@@ -244,7 +244,7 @@ def test_a_glob_that_fits_other_workers_by_then_is_refused(fleet: Fleet) -> None
         form = {**found["form"], "token": found["token"]}
         answer = pages.client.post("/actions/run", data=form, headers=OURS | JSON)
         assert answer.status_code == 409
-        assert "others than those confirmed" in answer.json()["error"]
+        assert "not the workers that you confirmed" in answer.json()["error"]
 
 
 def test_an_action_on_failures_says_which_ones_and_ignores_no_condition(fleet: Fleet) -> None:
@@ -292,4 +292,4 @@ def test_an_action_on_failures_says_that_redis_cannot_be_read(
     with fleet.pages(ACT) as pages:
         redis_server.kill()
         pages.read()
-        assert "is not of now" in plan(pages, action="retry", queue="email")["warning"]
+        assert "recorded is old" in plan(pages, action="retry", queue="email")["warning"]

@@ -226,7 +226,7 @@ CHANGES = {
     "failures": Change(
         "/failures?queue=changing", "#table .count", "1 failed run", fail_again, "2 failed runs",
     ),
-    "a failure": Change("/failure?id={changing}", "#detail", "Alike", fail_again, "attempt 2"),
+    "a failure": Change("/failure?id={changing}", "#detail", "Similar", fail_again, "attempt 2"),
     "a job": Change("/job?id=9", "#job", "attempt 1", fail_again, "attempt 2"),
     "checks": Change(
         "/checks?q=buried", "#table", "buried of", lambda fleet: fleet.bury("changing"),

@@ -129,7 +129,7 @@ def test_a_plan_says_how_many_failed_jobs_it_does_not_reach(
     with fleet.pages(ACT) as pages:
         found = plan(pages, action="forget", server="sk")
         assert found["count"] == MAX_LISTED
-        assert "2 more dead jobs of sk not looked at" in found["warning"]
+        assert "2 more dead jobs of sk not listed" in found["warning"]
 
 
 def test_a_job_that_a_server_keeps_is_shown_while_redis_is_down(

@@ -86,6 +86,14 @@ def test_delete_removes_the_record_and_the_buried_job(
     assert beanstalkd.stats_tube("work").get("current-jobs-buried", 0) == 0
 
 
+def test_a_run_whose_server_is_not_recorded_is_not_retried(failures: Failures, redis_server: Redis):
+    at = float(redis_server.client().time()[0])
+    add(redis_server, "1", at, job_id="8-4-2", uuid="8-4-2", job="shop.send", outcome="failed")
+    code, out, _ = failures("retry", "--queue", "email", "--yes")
+    assert (code, "does not say on which server it is" in out) == (1, True)
+    assert failures("list").stdout != "no failed run is recorded that fits\n"
+
+
 def test_nothing_is_changed_without_a_choice_or_a_confirmation(failures: Failures):
     code, _, err = failures("retry", "--yes")
     assert (code, "choose what to retry" in err) == (2, True)

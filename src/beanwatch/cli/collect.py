@@ -85,7 +85,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
 @click.option(
     "--series",
     type=click.Choice(["all", "essential"]),
-    help="send all numbers to Graphite, or eight of each queue: a third of the disk space (all)",
+    help="send all numbers to Graphite, or eight of each queue, on a third less disk space (all)",
 )
 @click.option("--state", metavar="FILE", help="keep counters in this file between two runs")
 @click.option("--spool", metavar="DIR", help="keep unsent points here while Graphite is down")

@@ -112,9 +112,9 @@ def command(
     """Test all servers and checks, and say how to fix each failure.
 
     This tests the configuration, the queue servers, Redis, Graphite, StatsD, the heartbeats of
-    the workers, the collector, the pages that parts serve, and every check. To do so, it sends
-    test metrics whose paths begin with PREFIX.doctor; it changes nothing else. The exit code is 1
-    if a test failed, or if a check reports CRITICAL.
+    the workers, the collector, the pages that they and `beanwatch web` serve, and every check. To
+    do so, it sends test metrics whose paths begin with PREFIX.doctor; it changes nothing else. The
+    exit code is 1 if a test failed, or if a check reports CRITICAL.
 
     \b
     Example:

@@ -50,7 +50,8 @@ def command() -> None:
 
     They are the last 10,000 failed runs that workers recorded, and the failed jobs that a queue
     server itself keeps: those of RQ, Sidekiq and Laravel, dead letters of RabbitMQ. Of each server,
-    500 are listed. Looking at a dead letter changes it, so name such a server with --server.
+    at most 500 are listed. Looking at a dead letter changes it, so it is listed only if you name
+    its server with --server.
 
     \b
     Examples:
@@ -182,7 +183,7 @@ def retry(**options: Any) -> int:
 @command.command("delete")
 @add_change_options
 def delete(**options: Any) -> int:
-    """Delete failed runs from the list, and their jobs if they are still buried or kept."""
+    """Delete failed runs from the list, and their jobs if a server still keeps them as failed."""
     return change("delete", **options)
 
 
@@ -342,5 +343,5 @@ def each_table(failures: Sequence[Failure], now: float) -> Columns:
 
 
 def format_ago(at: float, now: float) -> str:
-    """Return for how long something has failed; n/a if it is unknown."""
+    """Return how long ago something failed; n/a if it is unknown."""
     return format_duration(max(0.0, now - at)) if at else UNKNOWN

@@ -153,8 +153,8 @@ class LinksConfig(NamedTuple):
 class WebConfig(NamedTuple):
     """Table [web]: settings of `beanwatch web`."""
 
-    # What has the hour before the start: "graphite" (at graphite.url), the URL of a Prometheus, or
-    # empty: nothing, the charts begin empty.
+    # Where to read the hour before the start: "graphite" (at graphite.url), the URL of a
+    # Prometheus, or empty: nowhere, so the charts begin empty.
     history: str = ""
 
 

@@ -83,6 +83,9 @@ class FailureActions:
 
     def _retry_one(self, job: FailedJob) -> JobResult:
         run = job.last
+        if not run.server and not run.address:  # recorded by a worker of Celery, RQ or Dramatiq
+            text = "its record does not say on which server it is: retry it in its own queue system"
+            return JobResult(job, text)
         place = self._find_place(run)
         if place is None:
             where = run.address or run.server

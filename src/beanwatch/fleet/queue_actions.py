@@ -20,7 +20,6 @@ from beanwatch.queues.base import (
 from beanwatch.queues.model import FREE_STATES, QueueState
 from beanwatch.queues.selection import INTERNAL, Selection
 from beanwatch.queues.servers import Server
-from beanwatch.words import count as count_words
 
 OWN_QUEUES = "beanwatch."  # the names of queues that beanwatch itself creates begin with this
 
@@ -186,8 +185,9 @@ def list_offers(server: Server, queue: Any) -> list[Offer]:
 
 
 def count_jobs(server: Server, state: str, jobs: int) -> str:
-    """Return a number of jobs in a state in the words of their system: `3 dead letters`."""
-    return count_words(jobs, server.system.failed.noun if state == "buried" else f"{state} job")
+    """Return a number of jobs in a state in the words of their system: `3,000 dead letters`."""
+    noun = server.system.failed.noun if state == "buried" else f"{state} job"
+    return f"{jobs:,} {noun}{'s' if jobs != 1 else ''}"
 
 
 # -- planning

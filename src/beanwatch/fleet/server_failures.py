@@ -144,12 +144,12 @@ def _convert(
 
 
 def _key(job: Job) -> str:
-    """Return a text that tells failed jobs apart: RabbitMQ gives a message no id."""
+    """Return a text that differs between failed jobs. An id is not enough: RabbitMQ has none."""
     return f"{job.id}\0{job.failed_at}\0{hash_traceback(repr(job.body))}"
 
 
 def to_failure(server: Server, job: Job, place: int = 0) -> Failure:
-    """Return a failed job as a failed run. `place` is that among jobs that nothing tells apart."""
+    """Return a failed job as a failed run. `place` numbers jobs with equal keys, from 0."""
     error = str(job.facts.get("error", ""))
     origin = str(job.facts.get("origin") or job.queue)
     return Failure(
@@ -192,8 +192,8 @@ def plan_chosen(
             elif is_cut or len(wanted) < len(failures):
                 jobs = count(len(wanted), server.system.failed.noun)
                 refused.append(
-                    f"{jobs} of {target} left out: {server.system.name} can act only on all of a "
-                    f"queue (beanwatch queues {'retry' if action == 'kick' else action})"
+                    f"{jobs} of {target} left out: {server.system.name} can only act on all failed "
+                    f"jobs of a queue (beanwatch queues {'retry' if action == 'kick' else action})"
                 )
             elif has_action(target, "kick" if action == "kick" else "empty"):
                 steps.append(step)

@@ -48,7 +48,7 @@ return removed
 """
 
 
-# Numbers of a failed run that a queue server may not tell of a failed job that it keeps.
+# Numbers of a failed run that a queue server may not know of a failed job that it keeps.
 _UNTOLD = ("failed_at", "attempt", "started_at", "duration", "delay")
 
 

@@ -212,7 +212,8 @@ class Guard:
     """
 
     def __init__(self, app: ASGIApp, gate: Gate, base: str = "") -> None:
-        self._app, self._gate, self._base = app, gate, base
+        self._app, self._gate = app, gate
+        self._open = [base + path for path in OPEN_PATHS]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -232,7 +233,7 @@ class Guard:
         await self._app(scope, receive, protected)
 
     async def _admit(self, scope: Scope) -> None:
-        if scope["path"].removeprefix(self._base) in OPEN_PATHS:
+        if scope["path"] in self._open and scope["method"] in ("GET", "HEAD"):
             return
         headers = decode_headers(scope)
         peer = (scope.get("client") or ("", 0))[0]

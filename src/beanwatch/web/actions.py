@@ -95,7 +95,9 @@ class Actions:
                 f"now it would be {plan.jobs}, and you have confirmed {planned}: plan it again"
             )
         if hash_names(plan.names) != names:
-            raise PlanError(f"the {plan.noun}s are others than those confirmed: plan it again")
+            raise PlanError(
+                f"these are not the {plan.noun}s that you confirmed: confirm them again"
+            )
         action = self._runner.start(form["action"], plan, viewer.name)
         if wants_json(request):
             return JSONResponse(action.tree(), 202, NO_STORE)

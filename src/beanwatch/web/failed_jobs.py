@@ -50,7 +50,7 @@ class FailedJobs:
         return {node: one.part for node, one in self._readers.items()}
 
     def read(self) -> "FailedJobs":
-        """Start to read the servers that may be read unasked, and wait shortly for their answers.
+        """Start to read the servers whose jobs it does not change. Wait PATIENCE for the answers.
 
         Return this object: its `parts` may be newer than this reading.
         """

@@ -57,7 +57,7 @@ def test_the_commands_on_queues(call: Run, vhost: Vhost) -> None:
     assert "failed because: rejected in queue orders" in peeked.stdout
     assert "  first" in peeked.stdout.splitlines()
     kicked = call("beanwatch", "queues", "kick", "orders", "--count", "1", "--yes")
-    assert (kicked.code, kicked.stdout) == (0, "mq orders: 1 buried job, kicked\n")
+    assert (kicked.code, kicked.stdout) == (0, "mq orders: 1 dead letter, kicked\n")
     assert vhost.payloads("orders") == ["third", "first"]
     wait_for(vhost, lambda q: (q["orders"].buried, q["orders"].ready) == (1, 2))
     deleted = call("beanwatch", "queues", "delete", "orders", "--yes")

@@ -44,8 +44,8 @@ def test_failed_jobs_of_rq_are_listed_shown_retried_and_deleted(
     assert "rq_app.fail(2)" in shown
     assert "kept by jobs" in shown
     assert "Traceback (most recent call last)" in shown
-    assert "would retry jobs mail: 1 buried job" in failures("retry", one["id"], "--dry-run")
-    assert failures("retry", one["id"], "--yes") == "jobs mail: 1 buried job, retried\n"
+    assert "would retry jobs mail: 1 failed job" in failures("retry", one["id"], "--dry-run")
+    assert failures("retry", one["id"], "--yes") == "jobs mail: 1 failed job, retried\n"
     found = json.loads(rq("numbers", "mail"))
     assert (found["ready"], found["buried"]) == (1, 2)
     done = json.loads(failures("delete", "--job", "rq_app.*", "--yes", "--json"))
@@ -60,14 +60,14 @@ def test_queues_retry_is_kick_and_is_in_the_audit_list(
     server = make_server("rq", redis_server.url)
     retry = ("beanwatch", "queues", "retry", "mail", "--redis", redis_server.url)
     done = run(server, *retry, "--reason", "*refused 1*", "--yes")
-    assert (done.returncode, done.stdout) == (0, "jobs mail: 1 buried job, retried\n")
+    assert (done.returncode, done.stdout) == (0, "jobs mail: 1 failed job, retried\n")
     assert json.loads(rq("numbers", "mail"))["ready"] == 1
     entries = [json.loads(one) for one in redis_server.client().lrange(AUDIT_KEY, 0, -1)]
     assert [(one["action"], one["state"], one["jobs"]) for one in entries] == [
         ("queues retry", "done", 1),
         ("queues retry", "started", 1),
     ]
-    assert entries[0]["what"] == "retry jobs mail: 1 buried job"
+    assert entries[0]["what"] == "retry jobs mail: 1 failed job"
 
 
 def test_a_named_server_that_keeps_its_failed_jobs_leaves_those_of_others_alone(
@@ -80,7 +80,7 @@ def test_a_named_server_that_keeps_its_failed_jobs_leaves_those_of_others_alone(
     redis = ("--redis", redis_server.url)
     delete = ("beanwatch", "failures", "delete", "--job", "*", "--yes", *redis)
     done = run(server, *delete, "--server", "jobs")
-    assert (done.returncode, done.stdout) == (0, "jobs mail: 3 buried jobs, deleted\n")
+    assert (done.returncode, done.stdout) == (0, "jobs mail: 3 failed jobs, deleted\n")
     assert "email" in run(server, "beanwatch", "failures", "list", *redis).stdout
 
 
@@ -102,7 +102,7 @@ def test_a_job_that_cannot_be_retried_alone_is_not_called_unrecorded(
     first, _ = json.loads(run(server, *failures, "list", "--each", "--json").stdout)
     done = run(server, *failures, "retry", first["id"], "--yes")
     assert (done.returncode, done.stdout) == (1, "nothing to retry\n")
-    assert "can act only on all of a queue" in done.stderr
+    assert "can only act on all failed jobs of a queue" in done.stderr
     assert "recorded" not in done.stderr
 
 

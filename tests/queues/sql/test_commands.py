@@ -78,9 +78,9 @@ def test_commands_show_the_queues_and_change_them(layout: str, call: Run) -> Non
     if layout != "procrastinate":
         assert "no such host" in peeked.stdout
     done = call("beanwatch", "queues", "kick", "mail", "--count", "1", "--yes")
-    assert "1 buried job, kicked" in done.stdout
+    assert "1 failed job, kicked" in done.stdout
     done = call("beanwatch", "queues", "delete", "mail", "--yes")
-    assert "1 buried job, deleted" in done.stdout
+    assert "1 failed job, deleted" in done.stdout
     done = call("beanwatch", "queues", "empty", "mail", "--only", "ready", "--yes")
     assert "3 ready jobs, deleted" in done.stdout
     done = call("beanwatch", "queues", "pause", "mail", "--yes")

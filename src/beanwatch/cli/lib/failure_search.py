@@ -93,7 +93,7 @@ def find_failures(
         every += result.failures
         if result.left_out:
             nouns = count(result.left_out, f"more {server.system.failed.noun}")
-            print_error(f"{nouns} of {server.node} not listed")
+            print_error(f"{server.node}: {nouns} not listed")
     every.sort(key=lambda one: -one.failed_at)
     return Seen(given.choose(every, now), now, kept)
 

@@ -14,7 +14,7 @@ from beanwatch.cli.lib.options import QUERY_TIMEOUT
 from beanwatch.cli.lib.output import print_error, print_json, print_line
 from beanwatch.config import Config
 from beanwatch.durations import format_duration
-from beanwatch.fleet.queue_actions import Step, carry_out, open_actions
+from beanwatch.fleet.queue_actions import Step, carry_out, count_jobs, open_actions
 from beanwatch.queues.base import ServerError
 from beanwatch.quoting import terminal_text
 
@@ -132,7 +132,7 @@ def describe(step: Step, count: int) -> str:
     where = str(step.target)
     if not step.is_pause:
         to = f" to {step.to}" if step.to else ""
-        return f"{where}: {count:,} {step.state} job{'s' if count != 1 else ''}{to}"
+        return f"{where}: {count_jobs(step.target.server, step.state, count)}{to}"
     return f"{where}: for {format_duration(step.seconds)}" if step.seconds else where
 
 

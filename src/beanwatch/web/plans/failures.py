@@ -19,7 +19,7 @@ FAILURE_ACTIONS = {"retry": "retry", "forget": "delete", "look": "look"}
 WARNINGS = {
     "retry": "A job that is still buried is kicked; one that is gone is put again, as it was "
     "recorded. A job that its own server keeps as failed is queued again.",
-    "delete": "The records go, and each job that is still buried or kept as failed is deleted.",
+    "delete": "This deletes the records, and each job that is still buried or kept as failed.",
 }
 
 
@@ -30,10 +30,10 @@ def plan_failures(action: str, form: Mapping[str, str], context: Context) -> Pla
         return _plan_look(form.get("server", ""), context)
     choice = read_choice(form)
     if form.get("within") and choice.within is None:
-        raise PlanError(f"within is no duration: {form['within']!r}")
+        raise PlanError(f"within is not a duration: {form['within']!r}")
     jobs = group_by_job(choice.choose(context.now.failures.value, context.now.at))
     found = []
-    if not (choice.id and jobs):  # else a worker recorded the one that is meant
+    if not (choice.id and jobs):  # a run that a worker recorded has an id that no server has
         found = read_all(sources.servers, sources.timeout)
         server = sources.failed_jobs.servers.get(form.get("server", ""))
         if server is not None and server.system.peek_effect:
@@ -50,9 +50,9 @@ def plan_failures(action: str, form: Mapping[str, str], context: Context) -> Pla
             notes.append(str(result))
         elif result.left_out:
             more = count(result.left_out, f"more {server.system.failed.noun}")
-            notes.append(f"{more} of {server.node} not looked at: act again for them")
+            notes.append(f"{more} of {server.node} not listed, and left out: repeat this for them")
     if sources.redis is not None and (trouble := context.now.trouble(context.now.failures)):
-        notes.append(f"What workers recorded is not of now: {trouble}")
+        notes.append(f"The list of failed runs that workers recorded is old: {trouble}")
     planned = len(jobs) + sum(step.jobs for step in steps)
     what = {
         name: form[name]
@@ -72,9 +72,9 @@ def plan_failures(action: str, form: Mapping[str, str], context: Context) -> Pla
 
 
 def _recall(server: Server, sources: Sources) -> ServerFailures | ServerError:
-    """Return the failed jobs of a server that were looked at. A plan changes nothing: no new look.
+    """Return the failed jobs of a server that were looked at: a plan must not change them again.
 
-    Why not, if nobody has looked, or if there are more or fewer by now. Raises ServerError.
+    Return an error if nobody has looked, or if there are more or fewer by now. Raises ServerError.
     """
     noun, part = server.system.failed.noun, sources.failed_jobs.parts[server.node]
     if not part.read_at:
@@ -93,7 +93,7 @@ def _plan_look(node: str, context: Context) -> Plan:
     jobs = context.sources.failed_jobs
     server = jobs.servers.get(node)
     if server is None:
-        raise PlanError("there is no such server that keeps its failed jobs")
+        raise PlanError(f"no server {node!r} keeps failed jobs that can be listed")
     rows = [row for row in context.now.queues if row.server == node and row.buried is not None]
     most = min(MAX_LISTED, sum(row.buried or 0 for row in rows)) if rows else MAX_LISTED
 
@@ -101,7 +101,7 @@ def _plan_look(node: str, context: Context) -> Plan:
         part = jobs.read_asked(node)
         if part.error:
             raise ServerError(part.error)
-        yield Progress(len(part.value.details), "Failures shows them now.")
+        yield Progress(len(part.value.details), "The page Failures shows them now.")
 
     effect = server.system.peek_effect
     warning = f"Looking at a job {effect}." if effect else ""

@@ -31,7 +31,7 @@ WORKER_COMMANDS: dict[str, Command] = {
 
 
 def plan_worker(action: str, form: Mapping[str, str], context: Context) -> Plan:
-    """Return the plan of an order to the worker `worker`, or to all that fit the glob `workers`.
+    """Return the plan of an order to the worker `worker`, or to all that match the glob `workers`.
 
     Raises PlanError and RedisError.
     """

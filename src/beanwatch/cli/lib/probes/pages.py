@@ -43,9 +43,9 @@ def probe_listen(key: str, text: str, program: str) -> Iterator[Finding]:
 
 
 def ask(address: str) -> None:
-    """Ask a program of ours whether it is ready. Raises HttpError, also if it is none of ours."""
+    """Ask a program of ours whether it is ready. Raises HttpError, also for another program."""
     if get(f"http://{address}/readyz", PROBE_TIMEOUT) != READY:
-        raise HttpError(f"{address}: its page /readyz is none of beanwatch")
+        raise HttpError(f"{address}: its page /readyz is not that of beanwatch")
 
 
 def _without_answer(key: str, address: Address, program: str, error: HttpError) -> Finding:
@@ -53,9 +53,9 @@ def _without_answer(key: str, address: Address, program: str, error: HttpError) 
         text = f"{address}: {program} listens there, and is not ready: see http://{address}/readyz"
         return Finding(key, "warning", text, f"see the log of {program}")
     if isinstance(error.__cause__, TimeoutError):
-        text = f"{address}: what listens there sends no page within {PROBE_TIMEOUT:g} s"
+        text = f"{address}: the program there sends no page within {PROBE_TIMEOUT:g} s"
         return Finding(key, "warning", text, f"see the log of {program}")
-    if not isinstance(error.__cause__, OSError):  # it answers, and is none of our programs
+    if not isinstance(error.__cause__, OSError):  # it answers, and is another program
         text = f"another program listens there: {error}"
         return Finding(key, "failed", text, f"stop it, or set {key} to another port")
     if problem := try_to_listen(address):
