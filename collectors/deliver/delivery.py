@@ -108,6 +108,7 @@ class Delivery:
         self._closed_at = 0.0  # clock time of the half-close
         self._moved_at = 0.0  # clock time of the last sign of progress
         self._unacknowledged = 0
+        self._hangs = False  # Graphite has read nothing for WARN_SECONDS
 
     def run(self, stop: threading.Event) -> None:
         """Send batches until `stop` is set."""
@@ -159,7 +160,7 @@ class Delivery:
         started = self._clock()
         self._was_connected = False
         self._transport.connect()
-        self._was_connected = True
+        self._was_connected, self._hangs = True, False
         self._connected_at = self._moved_at = self._clock()
         self._connect_seconds = self._connected_at - started
 
@@ -264,10 +265,11 @@ class Delivery:
         """Log that nothing moves, and raise GraphiteError if this takes too long."""
         now, waiting = self._clock(), self._transport.unacknowledged
         if has_moved or waiting != self._unacknowledged:
-            self._moved_at, self._unacknowledged = now, waiting
+            self._moved_at, self._unacknowledged, self._hangs = now, waiting, False
         elif now - self._moved_at > self._stall:
             raise GraphiteError(f"{self._transport}: it has read nothing for {self._stall:g} s")
         elif now - self._moved_at > WARN_SECONDS:
+            self._hangs = True
             self._report(f"{self._transport}: it has read nothing for {WARN_SECONDS:g} s")
 
     def _confirm(self) -> None:
@@ -301,8 +303,10 @@ class Delivery:
             self._outbox.restore()
         else:
             self._outbox.requeue()
-        if isinstance(error, GraphiteDownError):
+        # A carbon that hung may have been killed, and started again before the next attempt.
+        if isinstance(error, GraphiteDownError) or self._hangs:
             self._outbox.replay()
+        self._hangs = False
         # Most connections that break after a success can be replaced at once: that is no problem.
         if self._retry or not self._was_connected:
             self._report(str(error))

@@ -14,7 +14,7 @@ from tests.php_worker.conftest import PHP_FILES, Check, Site
 from tests.real import ROOT, wait_until
 
 PAGE = (ROOT / "docs" / "php.md").read_text()
-SCRIPT, LOG = re.findall(r"```php\n(.*?)```", PAGE, re.DOTALL)
+SCRIPT, LOG = re.findall(r"^```php\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
 MARK = " // beanwatch"
 # What takes the place of Composer's autoloader and of the application.
 LOADER = """<?php

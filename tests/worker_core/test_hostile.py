@@ -478,7 +478,9 @@ def test_a_handler_that_closes_all_descriptors_is_named_in_one_line(
         # Where jobs share the stream, each line of the log begins anew, so some lines are empty.
         written = filter(None, worker.errors.read_text().splitlines())
         lines = [json.loads(line)["message"] for line in written]
-    assert lines[1:] == [f"the worker exits with 1: {reason}"]
+    assert lines[-1] == f"the worker exits with 1: {reason}"
+    if job != "closes_async":  # which goes on: another thread may find its own descriptor closed
+        assert len(lines) == 2
     with broker.server.client(watch="work") as client:
         client.bury(client.reserve())
     heir = start_worker()
