@@ -256,6 +256,7 @@ def changing(site: Site) -> Iterator[str]:
     failure = site.fleet.fail("9", queue="changing")
     wait_until(lambda: site.page.json(queue("changing"))["failed"])
     wait_until(lambda: site.page.json(queue("changing"))["queue"]["ready"] == 3)
+    wait_until(lambda: site.page.json("/worker?id=web1.changing")["worker"]["processed"] == 5)
     yield failure
     with site.fleet.beanstalkd.client(watch="changing", use="changing") as client:
         client.kick(1000)

@@ -143,7 +143,7 @@ def test_how_jobs_end_of_which_nobody_says_how(run: Run) -> None:
 
 def test_the_job_of_a_process_that_died_has_failed(run: Run) -> None:
     """A prefork program goes on when one of its workers dies."""
-    script = f"{TELLER[0]} -S -I {TELLER[3]} 3>&1; sleep 60"
+    script = f"{TELLER[0]} -S -I {TELLER[3]} 3>&1; exec sleep 60"
     program = run("sh", "-c", script)
     child = program.tell("where")[0]
     program.tell("notify", "X_BEANWATCH_JOB=a\nX_BEANWATCH_ID=7")
