@@ -25,6 +25,7 @@ from beanwatch.queues.base import (
     ServerError,
     Wanted,
 )
+from beanwatch.queues.beanstalkd import connection
 from beanwatch.queues.beanstalkd import reader as module
 from beanwatch.queues.model import QueueState
 from beanwatch.queues.servers import Server, parse_server
@@ -198,13 +199,17 @@ def test_few_queues_and_many_are_read_alike(beanstalkd: Beanstalkd, reader: Read
 
 def test_each_queue_of_a_long_sweep_has_the_time_of_its_own_part(beanstalkd: Beanstalkd):
     ticks = count()
+
+    def clock() -> float:  # by which no batch is so slow that the reader pauses
+        return next(ticks) / 1e6
+
     with beanstalkd.client() as client:
         for number in range(1000):
             client.use(f"t{number}")
             client.put("x")
-    with open_reader(beanstalkd.address, timeout=1e6, clock=lambda: float(next(ticks))) as reader:
+    with open_reader(beanstalkd.address, timeout=1e6, clock=clock) as reader:
         first = reader.read(ALL)
-        looks = next(ticks)
+        looks = clock()
         again = reader.read(Wanted(known=first.received_at))
     for reading in (first, again):
         assert reading.queues is not None
@@ -501,7 +506,10 @@ def ticking(**options: Any) -> dict[str, Any]:
     return {"clock": lambda: float(next(ticks)), **options}
 
 
-def test_many_queues_may_take_longer_than_an_answer_and_not_for_ever(beanstalkd: Beanstalkd):
+def test_many_queues_may_take_longer_than_an_answer_and_not_for_ever(
+    beanstalkd: Beanstalkd, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(connection, "PAUSE_SHARE", 0.0)  # by this clock, each batch is slow
     with beanstalkd.client() as client:
         for number in range(800):
             client.watch(f"t{number}")
@@ -518,7 +526,8 @@ def test_many_queues_may_take_longer_than_an_answer_and_not_for_ever(beanstalkd:
             assert reader.read(ALL).trouble.endswith("no answer within 20 s")
 
 
-def test_heads_have_a_time_of_their_own(beanstalkd: Beanstalkd):
+def test_heads_have_a_time_of_their_own(beanstalkd: Beanstalkd, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(connection, "PAUSE_SHARE", 0.0)
     with beanstalkd.client() as client:
         for number in range(300):
             client.use(f"t{number}")
