@@ -211,6 +211,51 @@ def test_a_worker_obeys_and_shows_its_stacks(
         wait_until(lambda: worker.beat().state == "idle")
 
 
+@pytest.mark.parametrize(("order", "code"), [("stop", 0), ("restart", 10)])
+def test_a_worker_ends_by_an_order_of_the_page(
+    beanstalkd: Beanstalkd,
+    redis_server: Redis,
+    start_worker: StartWorker,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    order: str,
+    code: int,
+) -> None:
+    """The exit code tells its supervisor whether to start it again."""
+    monkeypatch.setenv("BEANWATCH_STATE_DIR", str(tmp_path / "state"))
+    worker = start_worker()
+    wait_until(lambda: worker.beat().state == "idle")
+    with Fleet(beanstalkd, redis_server).pages(ACT) as pages:
+        done = act(pages, action=f"worker-{order}", worker=worker.id)
+        assert (done["state"], done["done"]) == ("done", 1)
+    assert worker.exit_code() == code
+
+
+def test_an_action_that_runs_can_be_stopped_and_says_how_far_it_came(fleet: Fleet) -> None:
+    count = 5_000
+    with fleet.beanstalkd.client(use="email") as client:
+        for _ in range(count):
+            client.put("{}")
+    with fleet.pages(ACT) as pages:
+        planned = plan(pages, action="move", server="q1", queue="email", state="ready", to="later")
+        token = {**planned["form"], "token": planned["token"]}
+        ident = pages.client.post("/actions/run", data=token, headers=OURS | JSON).json()["id"]
+
+        def read() -> dict[str, Any]:
+            found: dict[str, Any] = pages.json("/action", id=ident)["action"]
+            return found
+
+        wait_until(lambda: read()["done"] > 0)
+        pages.client.post("/actions/stop", data={"id": ident}, headers=OURS | JSON)
+        wait_until(lambda: read()["state"] != "running")
+        moved = read()["done"]
+        assert (read()["state"], 0 < moved < count) == ("stopped", True)
+        assert fleet.beanstalkd.stats_tube("later")["current-jobs-ready"] == moved
+        assert fleet.beanstalkd.stats_tube("email")["current-jobs-ready"] == count - moved
+        states = [entry["state"] for entry in pages.json("/actions")["audit"]]
+        assert states[:2] == ["stopped", "started"]
+
+
 def test_a_glob_asks_with_the_names_and_tells_these_workers_only(
     beanstalkd: Beanstalkd,
     redis_server: Redis,

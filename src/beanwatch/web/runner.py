@@ -17,7 +17,6 @@ MAX_RUNNING = 4
 MAX_KEPT = 50  # actions that ended, for their results
 MAX_LINES = 200  # of results of an action
 MAX_LINE = 64 * 1024  # characters; the stacks of a worker are one text
-KINDS = {"running": "warning", "done": "ok", "stopped": "warning", "failed": "critical"}
 
 
 class BusyError(Exception):
