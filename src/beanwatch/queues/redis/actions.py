@@ -61,7 +61,7 @@ class RedisActions(Actions):
         """Return the time of the server, in seconds since 1970. Raises ServerError."""
         found = server_time_of(self.ask([("TIME",)])[0])
         if found is None:
-            raise ProtocolError(f"{self.server}: its reply to TIME is none of Redis's")
+            raise ProtocolError(f"{self.server}: it did not reply to TIME as Redis does")
         return found
 
     def list_part(self, key: str, count: int, *, from_end: bool) -> list[bytes]:

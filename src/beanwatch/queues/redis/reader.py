@@ -81,7 +81,7 @@ class RedisQueueReader(Reader):
         replies = self._connection.ask([*commands, *shared])
         poll.now = server_time_of(replies[0])
         if poll.now is None:
-            raise ProtocolError(f"{self._server}: its reply to TIME is none of Redis's")
+            raise ProtocolError(f"{self._server}: it did not reply to TIME as Redis does")
         server = self._server_of(*replies[1:3]) if wanted.server else None
         layout.start(replies[len(commands) :])
         if not has_one_deadline:
