@@ -21,23 +21,35 @@ class Pair(NamedTuple):
     rounds: int = 15
 
     def row(self) -> str:
-        """Measure both alternately. Return the row of a table: the median times, their ratio.
+        """Measure both alternately. Return the row of a table: the median times, their ratios.
 
-        The times are CPU times of this process, since the servers are other processes, and other
-        programs disturb them less than the time that passes.
+        The time that passes has the server's work in it, which is most of a poll. The CPU time is
+        that of this process: other programs on the machine disturb it less.
         """
         assert self.ours() == self.bare() == QUEUES
         times = [(measure(self.ours), measure(self.bare)) for _ in range(self.rounds)]
-        poll, calls = (statistics.median(column) for column in zip(*times, strict=True))
-        ratio = statistics.median(ours / bare for ours, bare in times)
-        return f"| {self.name} | {poll * 1000:.1f} | {calls * 1000:.1f} | {ratio:.2f} |"
+        poll, calls = (
+            statistics.median(one.passed for one in column) for column in zip(*times, strict=True)
+        )
+        passed = statistics.median(ours.passed / bare.passed for ours, bare in times)
+        cpu = statistics.median(ours.cpu / bare.cpu for ours, bare in times)
+        return (
+            f"| {self.name} | {poll * 1000:.1f} | {calls * 1000:.1f} | {passed:.2f} | {cpu:.2f} |"
+        )
 
 
-def measure(work: Callable[[], int]) -> float:
-    """Return the seconds of CPU time that this process needs for it."""
-    started = time.process_time()
+class Cost(NamedTuple):
+    """Seconds: those that passed, and the CPU time of this process."""
+
+    passed: float
+    cpu: float
+
+
+def measure(work: Callable[[], int]) -> Cost:
+    """Run `work` once and return what it took."""
+    passed, cpu = time.perf_counter(), time.process_time()
     work()
-    return time.process_time() - started
+    return Cost(time.perf_counter() - passed, time.process_time() - cpu)
 
 
 def open_reader(config: ServerConfig) -> Reader:

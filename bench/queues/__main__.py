@@ -16,7 +16,8 @@ PARTS = (measure_gearman, measure_rabbitmq, measure_redis, measure_databases, me
 
 def main() -> None:
     """Print a table."""
-    print(f"| {QUEUES:,} queues | a poll, ms | bare calls, ms | ratio |\n|---|---|---|---|")
+    print(f"| {QUEUES:,} queues | a poll, ms | bare calls, ms | times | times the CPU |")
+    print("|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as name:
         for part in PARTS:
             for pair in part(Path(name) / part.__name__):

@@ -8,10 +8,11 @@ import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from beanwatch.config import ServerConfig
 from beanwatch.queues.parallel import THREADS
-from beanwatch.queues.rabbitmq.stats import QUEUE_COLUMNS
+from beanwatch.queues.rabbitmq.stats import NODE_COLUMNS, OVERVIEW_COLUMNS, QUEUE_COLUMNS
 from beanwatch.queues.sqs.api import ATTRIBUTES
 from bench.queues import QUEUES, Pair, poller
 from tests.real.gearman import Gearmand
@@ -69,7 +70,7 @@ def measure_sqs(directory: Path) -> Iterator[Pair]:
 
 
 def measure_rabbitmq(directory: Path) -> Iterator[Pair]:
-    """Compare with urllib: one request for the same columns, parsed as JSON."""
+    """Compare with urllib: requests for the same columns, parsed as JSON."""
     with RabbitMQ(directory) as server:
         vhost = server.add_vhost("bench")
         queues = [
@@ -77,12 +78,16 @@ def measure_rabbitmq(directory: Path) -> Iterator[Pair]:
             for number in range(QUEUES)
         ]
         server.api("POST", "definitions", vhost.name, body={"queues": queues})
-        columns = ",".join(QUEUE_COLUMNS)
-        url = f"http://127.0.0.1:{server.port}/api/queues/{vhost.name}?columns={columns}"
-        request = urllib.request.Request(url, headers={"Authorization": "Basic Z3Vlc3Q6Z3Vlc3Q="})
+        login = {"Authorization": "Basic Z3Vlc3Q6Z3Vlc3Q="}
+
+        def ask(path: str, columns: tuple[str, ...]) -> Any:
+            url = f"http://127.0.0.1:{server.port}/api/{path}?columns={','.join(columns)}"
+            with urllib.request.urlopen(urllib.request.Request(url, headers=login)) as response:
+                return json.load(response)
 
         def bare() -> int:
-            with urllib.request.urlopen(request) as response:
-                return len(json.load(response))
+            ask("overview", OVERVIEW_COLUMNS)
+            ask("nodes", NODE_COLUMNS)
+            return len(ask(f"queues/{vhost.name}", QUEUE_COLUMNS))
 
         yield Pair("RabbitMQ, urllib", poller(ServerConfig(vhost.url)), bare)

@@ -86,9 +86,9 @@ def target_of(row: Mapping[str, Any]) -> tuple[str, str | None] | None:
     `row` is the queue in the API's list. An argument overrides the policy. None: it has neither.
     """
     exchange = setting_of(row, "dead-letter-exchange")
-    key = setting_of(row, "dead-letter-routing-key")
     if not isinstance(exchange, str):
         return None
+    key = setting_of(row, "dead-letter-routing-key")
     return exchange, key if isinstance(key, str) else None
 
 
@@ -122,7 +122,7 @@ def find_dead_letters(
     for name, found in targets.items():
         if failed:
             found = {failed.replace("{queue}", name)} & table.keys()
-        elif setting_of(table[name], "message-ttl") is not None:
+        elif not found or setting_of(table[name], "message-ttl") is not None:
             continue
         for target in found - {name}:
             sources.setdefault(target, set()).add(name)

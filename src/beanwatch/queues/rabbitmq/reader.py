@@ -35,10 +35,10 @@ from beanwatch.queues.rabbitmq.stats import (
     is_name,
     is_version,
     running,
+    set_dead_letters,
     start_of,
     to_queue,
     to_server,
-    with_dead_letters,
     with_totals,
 )
 
@@ -145,7 +145,8 @@ class RabbitReader(Reader):
         self._rows = rows
         dead_letters = read_dead_letters(api, rows)
         queues = {row["name"]: to_queue(row, implausible, now or time.time()) for row in rows}
-        return with_dead_letters(queues, dead_letters), arrived
+        set_dead_letters(queues, dead_letters)
+        return queues, arrived
 
 
 def read_rows(

@@ -65,7 +65,7 @@ def is_version(value: Any) -> bool:
 
 
 def to_queue(row: Row, implausible: ImplausibleValues, now: float | None = None) -> QueueState:
-    """Convert an entry of `/api/queues/VHOST` to a QueueState, without its dead letters.
+    """Convert an entry of `/api/queues/VHOST` to a QueueState, as of a queue without dead letters.
 
     A number that is missing is unknown: a new quorum queue has none for some seconds. `now` is the
     Unix time (s) of RabbitMQ, for the age of the first job.
@@ -89,6 +89,7 @@ def to_queue(row: Row, implausible: ImplausibleValues, now: float | None = None)
         name,
         ready=ready,
         reserved=reserved,
+        buried=0,
         consumers=consumers,
         puts=puts,
         deletes=deletes,
@@ -141,23 +142,20 @@ def _head_age(
     return max(0.0, now - sent)
 
 
-def with_dead_letters(
-    queues: Mapping[str, QueueState], found: DeadLetters
-) -> dict[str, QueueState]:
-    """Set `buried`, `is_dead_letter` and the `puts` of queues that get dead letters.
+def set_dead_letters(queues: dict[str, QueueState], found: DeadLetters) -> None:
+    """Set `buried`, `is_dead_letter` and `puts` of the queues that dead letters concern.
 
     Each dead letter counts once: as buried of its source if its dead-letter queue serves only that
     one, else as buried of the dead-letter queue.
     """
-    return {
-        name: queue._replace(
+    for name in found.receivers | found.sources.keys() | found.own.keys():
+        queue = queues[name]
+        queues[name] = queue._replace(
             buried=_buried(name, queues, found),
             is_dead_letter=name in found.sources,
             # RabbitMQ does not count dead letters as published.
             puts=None if name in found.receivers else queue.puts,
         )
-        for name, queue in queues.items()
-    }
 
 
 def _buried(name: str, queues: Mapping[str, QueueState], found: DeadLetters) -> int | None:
