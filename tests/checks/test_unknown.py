@@ -83,7 +83,7 @@ def test_whether_consumers_take_jobs_is_not_known_without_the_number_of_those_wa
     check: Check,
 ):
     with fake_beanstalkd(tube_changes={"current-waiting": UNDERFLOW}) as address:
-        answer = check("queue_consumers", "--server", address)
+        answer = check("queue_consumers", "--server", address, "--redis", "")
     assert answer.code == UNKNOWN
     assert answer.text.endswith("1 consumer, the number of idle ones is not known")
     assert answer.perfdata["images idle_consumers"] == "U"
@@ -142,9 +142,10 @@ def test_a_server_that_falls_silent_in_between_is_told_as_one_that_is_silent(
 
 
 def test_passive_judges_what_was_read_before_the_server_fell_silent(run, tmp_path: Path):
+    env = {"BEANWATCH_STATE_DIR": str(tmp_path / "state"), "BEANWATCH_REDIS_URL": ""}
     with fake_beanstalkd(silent_on=b"peek-ready") as address:
         argv = ("passive", "--once", "-t", "1", "--server", address)
-        said = run("beanwatch", *argv, env={"BEANWATCH_STATE_DIR": str(tmp_path / "state")}).stdout
+        said = run("beanwatch", *argv, env=env).stdout
     results = dict(line.split("\t")[1:3] for line in said.splitlines())
     assert results == {
         "queue server": "0",

@@ -130,7 +130,8 @@ def test_all_is_well(
 
 def test_on_an_empty_host_only_beanstalkd_is_missed(run: Run) -> None:
     # Port 1 of this host: nothing listens there. The defaults may be in use where tests run.
-    code, out, err = run("beanwatch", "doctor", "--server", "127.0.0.1:1", "--user", "")
+    nobody = ("--server", "127.0.0.1:1", "--redis", "")
+    code, out, err = run("beanwatch", "doctor", *nobody, "--user", "")
     assert (code, err) == (1, "")
     assert [line.split()[1] for line in out.splitlines() if line.startswith("failed")] == [
         "beanstalkd"

@@ -56,10 +56,10 @@ def read_problems(server: Server) -> list[str]:
 
 @pytest.fixture
 def run(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Runs an installed program with the configuration of one server, `jobs`."""
+    """Runs an installed program with the configuration of one server, `jobs`, and no more."""
 
     def run(server: Server, program: str, *arguments: object) -> subprocess.CompletedProcess[str]:
-        lines = ["[servers.jobs]"]
+        lines = ['redis.url = ""', "[servers.jobs]"]
         plain = ServerConfig()
         for key, value in server.config._asdict().items():
             if value != getattr(plain, key):
