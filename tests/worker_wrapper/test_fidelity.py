@@ -92,7 +92,12 @@ def test_signals_reach_the_program_once(run: Run) -> None:
     for number in numbers:
         program.process.send_signal(number)
     expected = sorted(str(int(number)) for number in numbers)
-    wait_until(lambda: sorted(program.tell("signals")) == expected)
+
+    def has_all() -> bool:
+        assert sorted(program.tell("signals")) == expected, program.log_file.read_text()
+        return True
+
+    wait_until(has_all)
     program.tell("exit", 4)
     assert program.end()[0] == 4
 

@@ -171,14 +171,15 @@ class Program:
         if info.si_code == FROM_TERMINAL and not self._is_in_own_group:
             self._stop_reason = self._stop_reason or reason  # the program received it too
             return
+        # The signal goes on first: what else is to be done may fail.
+        self._forwarded.add(number)
+        self._send(number)
         if number == signal.SIGHUP:
             self._monitor.reopen_log()
-        self._forwarded.add(number)
         if number in STOP_SIGNALS:
-            self._on_stopping(reason)
             self._stop_reason = self._stop_reason or reason
             self._start_kill_timer()
-        self._send(number)
+            self._on_stopping(reason)
 
     def _on_stopping(self, reason: str) -> None:
         self._monitor.stopping(reason, self._options.stop_timeout or None)
