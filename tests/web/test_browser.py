@@ -547,7 +547,7 @@ def test_all_is_reachable_by_keyboard(site: Site, visit: Open, acting: str) -> N
 
 
 def test_without_javascript_it_reloads_and_acts(site: Site, visit: Open, changing: str) -> None:
-    page = visit("/livez", java_script_enabled=False)
+    page = visit("/servers", java_script_enabled=False)
 
     def hurry(route: Any) -> None:
         answer = route.fetch()
