@@ -29,7 +29,7 @@ class Site:
             [BIN / "beanwatch", *map(str, argv), "--config", self.config],
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=120,
         )
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
