@@ -1,4 +1,7 @@
-"""Measure everything: `python -m bench.scale [PART ...]`."""
+"""Measure everything that takes minutes: `python -m bench.scale [PART ...]`.
+
+The part `memory` takes half an hour, and runs only if it is named.
+"""
 
 import sys
 import tempfile
@@ -7,7 +10,7 @@ from pathlib import Path
 from bench.scale.commands import measure_passive, measure_workers
 from bench.scale.disk import measure_disk
 from bench.scale.failures import measure_failures
-from bench.scale.servers import measure_rabbitmq, measure_servers
+from bench.scale.servers import measure_memory, measure_rabbitmq, measure_servers
 
 PARTS = {
     "workers": measure_workers,
@@ -17,6 +20,7 @@ PARTS = {
     "failures": measure_failures,
     "disk": measure_disk,
 }
+LONG = {"memory": measure_memory}
 
 
 def main(names: list[str]) -> None:
@@ -25,7 +29,7 @@ def main(names: list[str]) -> None:
         for name in names or PARTS:
             here = Path(directory) / name
             here.mkdir()
-            PARTS[name](here)
+            {**PARTS, **LONG}[name](here)
 
 
 if __name__ == "__main__":

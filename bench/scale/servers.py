@@ -4,7 +4,10 @@ import os
 import statistics
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 from beanwatch.config import ServerConfig
 from bench.collector import sink
@@ -16,6 +19,7 @@ from tests.real.rabbitmq import RabbitMQ
 SERVERS = (10, 100, 200)
 QUEUES = 50  # of each server
 INTERVAL, POLLS = 10, 3  # seconds between two polls, polls that are measured
+MINUTES = (1, 5, 10, 15, 20, 25, 30)  # at which memory is measured
 RABBIT_QUEUES = (10, 100, 1_000, 2_000)
 CONFIG = """\
 redis.url = "{redis}"
@@ -29,13 +33,50 @@ state = "{directory}/state"
 """
 
 
-def measure_servers(directory: Path) -> None:
-    """Print what a collector of many servers costs.
+class Addresses(NamedTuple):
+    """Where a collector finds its servers; `port` is that of all beanstalkds."""
 
-    They are one beanstalkd at many addresses of the loopback interface: only the collector is
+    redis: str
+    carbon: str
+    port: int
+
+
+def measure_servers(directory: Path) -> None:
+    """Print what a collector of many servers costs."""
+    rows = []
+    with fleet(directory) as addresses:
+        for number in SERVERS:
+            with collector(directory, addresses, number) as pid:
+                time.sleep(INTERVAL * 2)  # the first poll makes connections
+                before = cpu_until_now(pid)
+                time.sleep(INTERVAL * POLLS)
+                share = (cpu_until_now(pid) - before) / INTERVAL / POLLS
+                each = share * INTERVAL / number / QUEUES * 1e6
+                rows.append((f"{number}", f"{share:.1%}", f"{each:.0f}", f"{memory_of(pid):.1f}"))
+    print_table((f"servers of {QUEUES} queues", "of a core", "us a queue", "MiB"), rows)
+
+
+def measure_memory(directory: Path) -> None:
+    """Print how the memory of a collector of many servers grows, in half an hour."""
+    rows = []
+    with (
+        fleet(directory) as addresses,
+        collector(directory, addresses, SERVERS[-1]) as pid,
+    ):
+        started = time.monotonic()
+        for minute in MINUTES:
+            time.sleep(max(0.0, started + 60 * minute - time.monotonic()))
+            rows.append((f"{minute}", f"{memory_of(pid):.1f}"))
+    print_table((f"minutes, {SERVERS[-1]} servers of {QUEUES} queues", "MiB"), rows)
+
+
+@contextmanager
+def fleet(directory: Path) -> Iterator[Addresses]:
+    """Run the servers that a collector needs.
+
+    All beanstalkds are one, at many addresses of the loopback interface: only the collector is
     measured, and it cannot tell.
     """
-    rows = []
     everywhere = ("-l", "0.0.0.0")
     with (
         Beanstalkd(directory / "b", args=everywhere) as beanstalkd,
@@ -46,41 +87,37 @@ def measure_servers(directory: Path) -> None:
         for queue in range(QUEUES):
             client.use(f"queue.{queue:02}")
             client.put("x")
-        for number in SERVERS:
-            config = directory / f"{number}.toml"
-            servers = "\n".join(
-                f'q{one} = "127.0.1.{one}:{beanstalkd.port}"' for one in range(1, number + 1)
-            )
-            config.write_text(
-                CONFIG.format(
-                    redis=redis.url,
-                    carbon=carbon,
-                    interval=INTERVAL,
-                    directory=directory,
-                    servers=servers,
-                )
-            )
-            share, memory = run_collector(config)
-            each = share * INTERVAL / number / QUEUES * 1e6
-            rows.append((f"{number}", f"{share:.1%}", f"{each:.0f}", f"{memory:.0f}"))
-    print_table((f"servers of {QUEUES} queues", "of a core", "us a queue", "MiB"), rows)
+        yield Addresses(redis.url, carbon, beanstalkd.port)
 
 
-def run_collector(config: Path) -> tuple[float, float]:
-    """Run a collector. Return its share of a core, and its memory in MiB."""
+@contextmanager
+def collector(directory: Path, addresses: Addresses, number: int) -> Iterator[int]:
+    """Run a collector of so many servers. Yields its process id."""
+    config = directory / f"{number}.toml"
+    servers = (f'q{one} = "127.0.1.{one}:{addresses.port}"' for one in range(1, number + 1))
+    config.write_text(
+        CONFIG.format(
+            redis=addresses.redis,
+            carbon=addresses.carbon,
+            interval=INTERVAL,
+            directory=directory,
+            servers="\n".join(servers),
+        )
+    )
     environ = {**os.environ, "BEANWATCH_CONFIG": str(config)}
-    with (config.parent / "log").open("wb") as log:
+    with (directory / "log").open("wb") as log:
         process = subprocess.Popen([BIN / "beanwatch", "collect"], env=environ, stderr=log)
     try:
-        time.sleep(INTERVAL * 2)  # the first poll makes connections
-        before = cpu_until_now(process.pid)
-        time.sleep(INTERVAL * POLLS)
-        used = cpu_until_now(process.pid) - before
-        pages = int(Path(f"/proc/{process.pid}/statm").read_text().split()[1])
+        yield process.pid
     finally:
         process.terminate()
         process.wait(30)
-    return used / INTERVAL / POLLS, pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def memory_of(pid: int) -> float:
+    """Return the resident memory of a process in MiB."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
 def measure_rabbitmq(directory: Path) -> None:
