@@ -44,8 +44,9 @@ LONG = (
     "tests/web/test_browser.py",
 )
 
-# A shell lets what it runs in the background ignore Ctrl-C, and so would all that we start.
+# A shell lets what it runs in the background ignore these, and so would all that we start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
 
 class Result(NamedTuple):

