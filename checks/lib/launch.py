@@ -10,6 +10,8 @@ from collections.abc import Callable
 from functools import partial
 from importlib import import_module
 
+from beanwatch.words import install_command
+
 
 def __getattr__(name: str) -> "Callable[[], None]":
     """Return the entry point of the check in the module `beanwatch.checks.<name>`."""
@@ -25,7 +27,7 @@ def start(name: str) -> None:
         import_module(f"beanwatch.checks.{name}").main()
         reason = "the check returned without a result; please report it"
     except ImportError as error:
-        reason = f"cannot start: {error}; install beanwatch again: pip install beanwatch"
+        reason = f"cannot start: {error}; install beanwatch again: {install_command()}"
     except KeyboardInterrupt:
         reason = "interrupted"
     except BaseException as error:  # also SystemExit: Nagios would read exit code 1 as WARNING

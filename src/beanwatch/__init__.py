@@ -1,3 +1,3 @@
 """Monitoring and alerting for beanstalkd queues and the Python workers that drain them."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from beanwatch.words import install_command
 from tests.checks.conftest import Check, parse_output
 from tests.real import ROOT, Beanstalkd, HttpSink, Proxy, Redis, closed_port
 from tests.real.drip import Drip
@@ -317,7 +318,7 @@ def test_a_missing_module_is_unknown_on_one_line(run, tmp_path: Path, name: str,
     (tmp_path / f"{module}.py").write_text("raise ImportError('gone', name=__name__)")
     code, stdout, stderr = run(f"check_{name}", env={"PYTHONPATH": str(tmp_path)})
     assert (code, stderr) == (UNKNOWN, "")
-    reason = "cannot start: gone; install beanwatch again: pip install beanwatch"
+    reason = f"cannot start: gone; install beanwatch again: {install_command()}"
     assert stdout == f"{name.upper()} UNKNOWN - {reason}\n"
 
 

@@ -24,6 +24,13 @@ def call(*argv: str) -> int:
     return int(end.value.code or 0)
 
 
+def test_without_a_command_the_help_is_printed_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    assert call() == 2
+    text = "".join(capsys.readouterr())
+    assert text.startswith("Usage: beanwatch ")
+    assert "\n  doctor " in text
+
+
 def test_lists_show_what_is_not_known(capsys: pytest.CaptureFixture[str]) -> None:
     assert call("queues", "list", "--json", *SERVER) == 0
     rows = {row["queue"]: row for row in json.loads(capsys.readouterr().out)}

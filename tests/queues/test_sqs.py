@@ -1,6 +1,7 @@
 """Amazon SQS: read from moto, which answers as AWS does; what it costs and what it cannot tell."""
 
 import json
+import re
 import sys
 import time
 from collections import Counter
@@ -30,6 +31,7 @@ from beanwatch.queues.servers import Server, resolve_servers
 from beanwatch.queues.sqs import api, cloudwatch
 from beanwatch.queues.sqs.api import Sqs
 from beanwatch.queues.sqs.reader import DeadLetterCount, to_queue
+from beanwatch.words import install_command
 from tests.real import ROOT
 from tests.real.drip import Drip
 from tests.real.ironmq import IronMq
@@ -281,7 +283,7 @@ def test_without_the_package_the_message_names_the_extra(
     moto: Moto, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "botocore.config", None)
-    with pytest.raises(ServerError, match=r"SQS needs a package: pip install 'beanwatch\[sqs\]'"):
+    with pytest.raises(ServerError, match=re.escape(install_command("sqs"))):
         read(make(moto.url))
 
 

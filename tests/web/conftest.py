@@ -86,7 +86,9 @@ class Fleet:
         return ident
 
     @contextmanager
-    def pages(self, rules: Rules | None = None, **options: Any) -> Iterator["Pages"]:
+    def pages(
+        self, rules: Rules | None = None, *, is_read: bool = True, **options: Any
+    ) -> Iterator["Pages"]:
         """Serve the pages. They show what was there when they were opened, and after `read`."""
         reader = SnapshotReader(
             self.config,
@@ -98,7 +100,8 @@ class Fleet:
         app: Any = make_app(reader, rules or Rules(hosts=("127.0.0.1",)), print, **options)
         with TestClient(app, base_url="http://127.0.0.1", follow_redirects=False) as client:
             pages = Pages(client, reader, app)
-            pages.read()
+            if is_read:
+                pages.read()
             yield pages
 
 

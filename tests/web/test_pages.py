@@ -27,6 +27,15 @@ def test_every_page_shows_a_fleet_in_both_forms(fleet: Fleet) -> None:
             assert "at" in pages.json(path), path
 
 
+def test_the_overview_is_there_before_the_first_reading(fleet: Fleet) -> None:
+    with fleet.pages(is_read=False) as pages:
+        assert pages.json("/")["verdict"]["text"] == "Reading the servers for the first time."
+        for path in EVERY_PAGE:
+            if path.startswith(("/queue?", "/worker?")):  # nobody knows them yet: 404
+                continue
+            assert "<main" in pages.html(path), path
+
+
 def test_the_first_sentence_says_that_all_is_well(fleet: Fleet) -> None:
     fleet.beat("web1.a", queues=("email",))
     with fleet.pages() as pages:

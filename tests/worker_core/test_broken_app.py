@@ -141,7 +141,7 @@ def test_a_worker_that_could_not_start_again_does_not_restart(
     assert (code, CAUSE in err) == (1, True)
     code, _, err = run(*command, *where)
     assert (code, CAUSE in err) == (1, True)
-    assert err.splitlines()[-1] == "beanwatch: the other 1 workers were not told to restart"
+    assert err.splitlines()[-1] == "beanwatch: 1 other worker was not told to restart"
     assert run(*command, "--all-at-once", *where).code == 0
     refused = "the worker does not restart, the next instance could not start"
     wait_until(lambda: all(worker.logged(refused) for worker in workers), 30)

@@ -14,7 +14,7 @@ COMMANDS = {
     "worker": "run one worker process",
     "run": "run any program as a watched worker",
     "put": "put one job into a queue",
-    "collect": "send metrics of queue servers and workers to Graphite",
+    "collect": "send metrics of queue servers and workers to Graphite, or serve them to Prometheus",
     "top": "show servers, queues and workers on one screen, problems first",
     "web": "serve the live page: queues, workers, failures, checks, and what to do",
     "workers": "list workers; stop, restart or pause them, or show what they do",
@@ -102,6 +102,9 @@ def main(argv: list[str] | None = None) -> None:
     try:
         result: Any = beanwatch.main(argv, prog_name="beanwatch", standalone_mode=False)
     except click.UsageError as error:
+        if type(error).__name__ == "NoArgsIsHelpError":  # a class of click 8.2; older ones print
+            click.echo(error.format_message(), err=True)  # noqa: TID251 - our own text
+            sys.exit(2)
         where = error.ctx.command_path if error.ctx else "beanwatch"
         fail(f"{error.format_message()} (see {where} --help)", 2)
     except click.ClickException as error:

@@ -24,9 +24,9 @@ from beanwatch.net.address import Address, AddressError, resolve
 from beanwatch.net.http_server import describe_listen_error, parse_listen
 from beanwatch.telemetry.logging.output import STDERR
 from beanwatch.telemetry.logging.setup import configure, get_logger
+from beanwatch.words import install_command
 
 DEFAULT_LISTEN = "127.0.0.1:8025"
-INSTALL = "the live page needs more packages: pip install 'beanwatch[web]'"
 ROLES = ("view", "act")
 
 
@@ -102,7 +102,9 @@ def command(
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] == "beanwatch":
             raise
-        raise click.ClickException(f"{INSTALL} (missing: {error.name})") from None
+        raise click.ClickException(
+            f"the live page needs more packages: {install_command('web')} (missing: {error.name})"
+        ) from None
     if add_user is not None:
         return print_user(add_user, role)
     check_durations(timeout=timeout)

@@ -166,7 +166,8 @@ def restart(
             first = restart_first(pick_first(live), where)
             if not first[0].ok:
                 report(first, as_json)
-                print_error(f"the other {len(live) - 1} workers were not told to restart")
+                others = count(len(live) - 1, "other worker was", "other workers were")
+                print_error(f"{others} not told to restart")
                 return 1
     if id_glob:
         done = [result.worker for result in first]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from beanwatch.words import install_command
 from tests.conftest import Result
 from tests.queues.sql.databases import framework, laravel, password_file
 from tests.real.sql_servers import Database
@@ -141,7 +142,7 @@ def test_a_missing_library_is_named_with_its_extra(
     ):
         done = call(*argv)
         text = done.stdout + done.stderr
-        assert f"{scheme} needs the package {package}: pip install 'beanwatch[{scheme}]'" in text
+        assert f"{scheme} needs the package {package}: {install_command(scheme)}" in text
         assert "Traceback" not in text
         assert done.code == code
 

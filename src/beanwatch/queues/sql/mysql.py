@@ -20,6 +20,7 @@ from beanwatch.queues.sql.connection import (
     socket_path,
 )
 from beanwatch.queues.sql.errors import LostError, make_error, one_line
+from beanwatch.words import install_command
 
 if TYPE_CHECKING:
     from pymysql.connections import Connection
@@ -228,9 +229,7 @@ def _import_pymysql() -> Any:
     try:
         import pymysql
     except ImportError:
-        raise ServerError(
-            "mysql needs the package pymysql: pip install 'beanwatch[mysql]'"
-        ) from None
+        raise ServerError(f"mysql needs the package pymysql: {install_command('mysql')}") from None
     return pymysql
 
 

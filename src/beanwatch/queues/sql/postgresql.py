@@ -21,6 +21,7 @@ from beanwatch.queues.sql.connection import (
     socket_path,
 )
 from beanwatch.queues.sql.errors import LostError, make_error, one_line
+from beanwatch.words import install_command
 
 if TYPE_CHECKING:
     from beanwatch.queues.servers import Server
@@ -226,7 +227,7 @@ def _import_pq() -> Any:
         from psycopg import pq
     except ImportError:
         raise ServerError(
-            "postgresql needs the package psycopg: pip install 'beanwatch[postgresql]'"
+            f"postgresql needs the package psycopg: {install_command('postgresql')}"
         ) from None
     return pq
 

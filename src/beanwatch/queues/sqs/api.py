@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from beanwatch.light_typing import TYPE_CHECKING, Any, NamedTuple
 from beanwatch.queues.base import ProtocolError, ServerError
 from beanwatch.queues.parallel import THREADS
+from beanwatch.words import install_command
 
 if TYPE_CHECKING:
     from beanwatch.queues.servers import Server
@@ -65,7 +66,7 @@ class Sqs:
             raise
         except ImportError as error:
             raise ServerError(
-                f"{self.server}: SQS needs a package: pip install 'beanwatch[sqs]' ({error})"
+                f"{self.server}: SQS needs a package: {install_command('sqs')} ({error})"
             ) from None
         except Exception as error:  # botocore lets errors of other libraries through
             raise _translate(self.server, error, self.timeout)  # noqa: B904

@@ -89,6 +89,7 @@ def verdict(now: Snapshot, problems: Sequence[Problem], totals: dict[str, Any]) 
             "text": "Reading the servers for the first time.",
             "look": "",
             "do": "",
+            "facts": [],
         }
     if not problems:
         parts = [count(totals["queues"], "queue")]

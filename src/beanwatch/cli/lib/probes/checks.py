@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from beanwatch.checks import registry
 from beanwatch.cli.lib.probes.finding import Finding, ProbeSettings
+from beanwatch.words import install_command
 
 CHECK_TIMEOUT = 15.0  # seconds; longer than the timeout of the checks themselves (10)
 CHECK_NAMES = tuple(check.name for check in registry.CHECKS)
@@ -37,7 +38,12 @@ def probe_check(settings: ProbeSettings, check: str) -> Iterator[Finding]:
             extra_groups=groups,
         )
     except FileNotFoundError:
-        yield Finding(part, "failed", f"{path} does not exist", "run pip install beanwatch again")
+        yield Finding(
+            part,
+            "failed",
+            f"{path} does not exist",
+            f"install beanwatch again: {install_command()}",
+        )
         return
     except subprocess.TimeoutExpired:
         yield Finding(
@@ -103,7 +109,7 @@ def judge_check(part: str, code: int, out: str, err: str) -> Finding:
             part,
             "failed",
             f"the check crashed: exit code {code}, {last[-1] if last else 'no output'}",
-            "run it by hand to see why; run pip install beanwatch again",
+            f"run it by hand to see why; install beanwatch again: {install_command()}",
         )
     if code == 3:
         return Finding(
