@@ -40,6 +40,7 @@ class Collector:
     """Runs each poller in its own thread, so that one that hangs does not delay the others.
 
     Servers are polled every `interval` seconds, their queues every `queues_interval` seconds.
+    `targets` names where the numbers go, for the log.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class Collector:
         *,
         interval: float,
         queues_interval: float,
+        targets: Sequence[str] = (),
         state: StateFile | None = None,
         notifier: SystemdNotifier | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -65,6 +67,7 @@ class Collector:
         self._interval = interval
         # Queues are read at every n-th poll: `queues_interval` is rounded to whole intervals.
         self._every = max(1, round(queues_interval / interval))
+        self._targets = targets
         self._state = state
         self._notifier = notifier or SystemdNotifier()
         self._clock = clock
@@ -95,6 +98,7 @@ class Collector:
             f"collecting every {self._interval:g} s",
             servers=[str(poller) for poller in self._pollers],
             extras=[str(extra) for extra in self._extras],
+            targets=list(self._targets),
         )
         housekeeping_at = self._clock() + HOUSEKEEPING_SECONDS
         while not wait(WATCH_SECONDS):

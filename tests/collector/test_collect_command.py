@@ -250,6 +250,8 @@ def test_points_are_an_interval_apart_and_the_end_is_clean(
     assert len(set(seen[1:])) == len(seen[1:]), "each in a step of its own"
     assert seen == sorted(seen)
     assert one.messages == ["collecting every 1 s"]
+    (line,) = one.log.read_text().splitlines()
+    assert json.loads(line)["context"]["targets"] == [f"graphite {sink.address}"]
     assert values(sink, f"beanwatch.server.{host()}_{beanstalkd.port}.total_connections")[-1] <= 3
 
 

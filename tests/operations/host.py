@@ -49,11 +49,11 @@ cp {stub} /usr/local/sbin/journalctl
 chmod 755 /usr/local/sbin/*
 rm -rf /etc/beanwatch /opt/beanwatch /var/lib/prometheus
 echo '127.0.1.1 queue1' >> /etc/hosts
-printf '#!/bin/sh\ncat >> /var/mail/root\n' > /usr/sbin/sendmail
+printf '#!/bin/sh\ncat >> /var/mail/mail\n' > /usr/sbin/sendmail
 chmod 755 /usr/sbin/sendmail
-rm -f /var/mail/root
-touch /var/mail/root
-chmod 666 /var/mail/root
+rm -f /var/mail/*
+touch /var/mail/mail
+chmod 666 /var/mail/mail
 # Its minutes pass in seconds, so that an alert is there as soon as Nagios is sure.
 sed -i 's/^interval_length=.*/interval_length=1/' /etc/nagios4/nagios.cfg
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME={work}/home TERM=dumb

@@ -26,7 +26,8 @@ def build_wheels(work: Path) -> Path:
     # Debian's Python: what a package needs may depend on the last part of the version.
     call(DEBIANS_PYTHON, "-m", "venv", work / "venv", cwd=work)
     pip = [work / "venv/bin/python", "-m", "pip", "wheel", "--quiet", "--wheel-dir"]
-    call(*pip, work / "all", *(work / "sdist").iterdir(), cwd=work)
+    (sdist,) = (work / "sdist").iterdir()
+    call(*pip, work / "all", f"{sdist}[web]", cwd=work)
     return work / "all"
 
 

@@ -11,7 +11,7 @@ from tests.real import ROOT
 
 UNITS = sorted(
     path
-    for folder in ("worker", "collectors", "checks")
+    for folder in ("worker", "collectors", "checks", "src/beanwatch/web")
     for path in (ROOT / folder).rglob("*")
     if path.suffix in (".service", ".timer")
 )

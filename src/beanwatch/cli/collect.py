@@ -1,4 +1,4 @@
-"""`beanwatch collect`: send metrics of queue servers and workers to Graphite."""
+"""`beanwatch collect`: send metrics of servers and workers to Graphite, or serve them."""
 
 import signal
 import sys
@@ -195,6 +195,7 @@ def run(config: Config, servers: Sequence[Server], stack: ExitStack, *, once: bo
         log,
         interval=collect.interval,
         queues_interval=collect.queues_interval,
+        targets=name_targets(config.graphite.address, collect.listen),
         state=state,
         notifier=SystemdNotifier(),
     )
@@ -213,6 +214,12 @@ def run(config: Config, servers: Sequence[Server], stack: ExitStack, *, once: bo
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     collector.run(wait_for_signal)
     return 0
+
+
+def name_targets(graphite: str, listen: str) -> list[str]:
+    """Return where the numbers go, for the log: carbon, a page for Prometheus, or both."""
+    page = f"http://{parse_listen(listen)}/metrics" if listen else ""
+    return list(filter(None, [f"graphite {graphite}" if graphite else "", page]))
 
 
 def make_observer(

@@ -150,9 +150,13 @@ KINDS: Mapping[str, InstallKind] = {
         ),
     ),
     "systemd": InstallKind(
-        "systemctl daemon-reload && systemctl enable --now beanwatch-collect; for workers: "
-        "beanwatch-worker@NAME (see the comments in its unit file)",
-        (("collectors/systemd/*", "systemd"), ("worker/systemd/*", "systemd")),
+        "systemctl daemon-reload && systemctl enable --now beanwatch-collect; for the live page: "
+        "beanwatch-web; for workers: beanwatch-worker@NAME (see the comments in the unit files)",
+        (
+            ("collectors/systemd/*", "systemd"),
+            ("web/systemd/*", "systemd"),
+            ("worker/systemd/*", "systemd"),
+        ),
     ),
     "supervisor": InstallKind(
         "edit beanwatch-workers.conf, then: supervisorctl reread && supervisorctl update",
@@ -160,7 +164,7 @@ KINDS: Mapping[str, InstallKind] = {
         examples=(("worker/supervisor/*", "supervisor"),),
     ),
     "php": InstallKind(
-        "require /usr/share/beanwatch/php/beanwatch.php in a worker (docs/php.md), or edit "
+        "require /usr/share/beanwatch/php/beanwatch.php in a worker (its first lines say how), or edit "
         "beanwatch-php-workers.conf, then: supervisorctl reread && supervisorctl update",
         (
             ("worker/php/beanwatch.php", "php"),
