@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from beanwatch.cli.lib.probes import pages
+from beanwatch.cli.lib.probes import installed, notifications, pages
 from beanwatch.cli.lib.probes.checks import CHECK_NAMES, judge_check
 from beanwatch.cli.lib.probes.render import parse_render
 from beanwatch.cli.lib.probes.storage_step import SHIPPED_STEP, StepWatch, find_step_problems
@@ -114,7 +114,8 @@ def test_all_is_well(
     with http_server({"/readyz": lambda _: Response(b"ok\n")}) as collector:
         doctor.tables["collect"]["listen"] = f"127.0.0.1:{collector.port}"
         code, found = doctor()
-    for part in ("live page", "prometheus rules"):  # this host may have them or not
+    # This host may have them or not.
+    for part in ("live page", "prometheus rules", "grafana dashboards", "units", "notifications"):
         found.pop(part, None)
     assert {part: f["text"] for part, f in found.items() if f["state"] != "ok"} == {}
     assert "is ready" in found["collect.listen"]["text"]
@@ -560,12 +561,140 @@ def test_the_live_page_and_its_users_are_looked_for(tmp_path: Path) -> None:
         assert look(server.port)["live page users"] == "failed"
 
 
-def test_the_rules_of_prometheus_are_looked_for_where_it_is(tmp_path: Path) -> None:
+def test_files_are_looked_for_where_their_program_is(tmp_path: Path) -> None:
+    directory = tmp_path / "prometheus"
+
     def look() -> list[str]:
-        return [finding.state for finding in pages.probe_rules(tmp_path / "prometheus")]
+        found = installed.probe_files("rules", directory, directory, "beanwatch*.rules.yml", "")
+        return [finding.state for finding in found]
 
     assert look() == []
-    (tmp_path / "prometheus").mkdir()
+    directory.mkdir()
     assert look() == ["unused"]
-    shutil.copy(ROOT / "grafana/prometheus/beanwatch.rules.yml", tmp_path / "prometheus")
+    shutil.copy(ROOT / "grafana/prometheus/beanwatch.rules.yml", directory)
     assert look() == ["ok"]
+
+
+@pytest.mark.parametrize(
+    ("units", "states", "words"),
+    [
+        ("", ["unused"], "no unit of beanwatch is active"),
+        (
+            "beanwatch-collect.service loaded active running beanwatch: collect\n"
+            "beanwatch-worker@a.service loaded active running beanwatch worker a\n",
+            ["ok"],
+            "active: beanwatch-collect.service, beanwatch-worker@a.service",
+        ),
+        (
+            "beanwatch-collect.service loaded failed failed beanwatch: collect\n"
+            "beanwatch-worker@a.service loaded activating auto-restart beanwatch worker a\n",
+            ["failed", "failed"],
+            "beanwatch-collect.service has failed",
+        ),
+    ],
+)
+def test_units_of_systemd_are_judged(
+    units: str, states: list[str], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    systemctl = tmp_path / "systemctl"
+    systemctl.write_text(f"#!/bin/sh\ncat <<'END'\n{units}END\n")
+    systemctl.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    found = list(installed.probe_units(tmp_path))
+    assert [finding.state for finding in found] == states
+    assert words in found[0].text
+    assert list(installed.probe_units(tmp_path / "none")) == []
+
+
+def test_the_targets_of_alerts_are_tried_without_an_alert(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with HttpSink() as web:
+        _try_targets(tmp_path, monkeypatch, web)
+        assert web.requests == [], "nothing is sent"
+
+
+def _try_targets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, web: HttpSink) -> None:
+    secret = tmp_path / "hook.url"
+    secret.write_text(f"{web.url}/hunter2\n")
+    (tmp_path / "beanwatch-contacts.cfg").write_text(
+        f"define contact {{\n    _NOTIFY  --mail root@localhost ; by mail\n}}\n"
+        f"define contact {{\n    _NOTIFY  --webhook-file {secret}\n}}\n"
+    )
+    (tmp_path / "beanwatch-templates.cfg").write_text("    _NOTIFY --mail the@default\n")
+    (tmp_path / "other.cfg").write_text("    _NOTIFY --mail not@ours\n")
+    icinga = tmp_path / "beanwatch"
+    icinga.mkdir()
+    (icinga / "users.conf").write_text(
+        '// vars.beanwatch_webhook_file = "/no"\n  vars.beanwatch_mail = "ann@example.org"\n'
+    )
+
+    def look() -> dict[str, tuple[str, str]]:
+        found = notifications.probe_notifications([str(tmp_path), str(icinga)], "")
+        return {one.text.partition(" (")[0]: (one.state, one.text) for one in found}
+
+    sendmail = tmp_path / "sendmail"
+    monkeypatch.setattr(notifications, "SENDMAIL", str(sendmail))
+    found = look()
+    assert {target: state for target, (state, _) in found.items()} == {
+        "--mail root@localhost": "failed",
+        "--mail ann@example.org": "failed",
+        f"--webhook-file {secret}": "ok",
+    }
+    assert "there is no" in found["--mail root@localhost"][1]
+    sendmail.write_text("#!/bin/sh\nexit 1\n")
+    sendmail.chmod(0o755)
+    assert {state for state, _ in look().values()} == {"ok"}
+    secret.write_text("http://hunter2:port/\n")
+    state, text = look()[f"--webhook-file {secret}"]
+    assert (state, "is not an http(s) URL" in text, "hunter2" in text) == ("failed", True, False)
+    secret.unlink()
+    assert "cannot read" in look()[f"--webhook-file {secret}"][1]
+
+
+@pytest.mark.parametrize("target", ["--help", "--fax 1", "--smtp mail.example.org", "'"])
+def test_a_contact_that_names_no_target_is_a_failure(target: str, tmp_path: Path) -> None:
+    (tmp_path / "beanwatch-contacts.cfg").write_text(f"    _NOTIFY {target}\n")
+    (found,) = notifications.probe_notifications([str(tmp_path)], "")
+    assert found.state == "failed"
+
+
+def test_old_files_for_php_and_what_php_lacks_are_told(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = tmp_path / "usr/share/beanwatch/php"
+    assert list(installed.probe_php(directory)) == []
+    assert run("beanwatch", "install", "php", "--dest", tmp_path)[0] == 0
+    found = {one.part: (one.state, one.text) for one in installed.probe_php(directory)}
+    assert found["php files"][0] == "ok"
+    assert found["php"][0] == "ok", found  # the tests of PHP workers need it, too
+    (directory / "src" / "Monitor.php").write_text("<?php\n")
+    php = tmp_path / "php"
+    php.write_text(
+        '#!/bin/sh\necho \'{"version":"8.1","is_new":false,"pcntl":true,"redis":false}\'\n'
+    )
+    php.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    found = {one.part: (one.state, one.text) for one in installed.probe_php(directory)}
+    assert found["php files"] == (
+        "warning",
+        f"not of this version, in {directory}: Monitor.php",
+    )
+    assert found["php"][0] == "warning"
+    assert "a worker needs PHP 8.2, ext-redis or Predis" in found["php"][1]
+
+
+@pytest.mark.parametrize(
+    ("body", "state"),
+    [
+        (b'{"data": {"result": [{"metric": {}, "value": [1, "1"]}]}}', "ok"),
+        (b'{"data": {"result": []}}', "warning"),
+        (b"<html>", "failed"),
+    ],
+)
+def test_the_history_of_the_live_page_is_asked_for(body: bytes, state: str) -> None:
+    with http_server({"/api/v1/query": lambda _: Response(body)}) as server:
+        (found,) = pages.probe_history(f"http://me:hunter2@127.0.0.1:{server.port}/")
+    assert found.state == state
+    assert "hunter2" not in found.text
+    assert list(pages.probe_history("graphite")) == list(pages.probe_history("")) == []

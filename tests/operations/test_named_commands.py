@@ -42,6 +42,8 @@ def named(path: Path) -> Iterator[list[str]]:
 def complain(words: list[str]) -> str:
     """What is wrong with a command line, empty if nothing is."""
     program, *rest = words
+    if "--" in rest:  # what follows belongs to the program that `beanwatch run` starts
+        rest = rest[: rest.index("--")]
     flags = {word.partition("=")[0] for word in rest if re.match(r"--?[a-z]", word)}
     if program.startswith("check_"):
         if program not in PROGRAMS:

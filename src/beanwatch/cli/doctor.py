@@ -29,7 +29,9 @@ from beanwatch.cli.lib.output import print_json, print_line
 from beanwatch.cli.lib.probes.checks import CHECK_NAMES, probe_check
 from beanwatch.cli.lib.probes.finding import COSTS, Finding, ProbeSettings
 from beanwatch.cli.lib.probes.graphite import probe_freshness, probe_graphite
-from beanwatch.cli.lib.probes.pages import probe_listen, probe_live_page, probe_rules
+from beanwatch.cli.lib.probes.installed import probe_files, probe_php, probe_units
+from beanwatch.cli.lib.probes.notifications import probe_notifications
+from beanwatch.cli.lib.probes.pages import probe_history, probe_listen, probe_live_page
 from beanwatch.cli.lib.probes.runner import Probe, run_all, show_progress
 from beanwatch.cli.lib.probes.servers import (
     probe_heartbeats,
@@ -55,6 +57,7 @@ COLOURS = {
 # The users as which monitoring systems run checks on Debian and Red Hat. The first that exists is
 # used.
 MONITORS = ("nagios", "icinga", "nrpe")
+GRAFANA = "/etc/grafana"
 QUEUE_SERVER = "a queue server"
 # The server without which a check cannot run. Checks that are not listed need a queue server.
 NEEDS = {
@@ -112,9 +115,10 @@ def command(
     """Test all servers and checks, and say how to fix each failure.
 
     This tests the configuration, the queue servers, Redis, Graphite, StatsD, the heartbeats of
-    the workers, the collector, the pages that they and `beanwatch web` serve, and every check. To
-    do so, it sends test metrics whose paths begin with PREFIX.doctor; it changes nothing else. The
-    exit code is 1 if a test failed, or if a check reports CRITICAL.
+    the workers, the collector, the pages that they and `beanwatch web` serve, what `beanwatch
+    install` has installed (units, rules, dashboards, PHP), the targets of alerts, and every check.
+    To do so, it sends test metrics whose paths begin with PREFIX.doctor; it changes nothing else,
+    and sends no alert. The exit code is 1 if a test failed, or if a check reports CRITICAL.
 
     \b
     Example:
@@ -252,7 +256,28 @@ def list_probes(config: Config, settings: ProbeSettings) -> dict[str, Probe]:
         ),
         "worker.listen": partial(probe_listen, "worker.listen", config.worker.listen, "a worker"),
         "live page": partial(probe_live_page, DEFAULT_LISTEN),
-        "prometheus rules": partial(probe_rules, Path(DIRECTORIES["prometheus"][0])),
+        "web.history": partial(probe_history, config.web.history),
+        "prometheus rules": partial(
+            probe_files,
+            "prometheus rules",
+            Path(DIRECTORIES["prometheus"][0]),
+            Path(DIRECTORIES["prometheus"][0]),
+            "beanwatch*.rules.yml",
+            "if this Prometheus is to alert: beanwatch install prometheus",
+        ),
+        "grafana dashboards": partial(
+            probe_files,
+            "grafana dashboards",
+            Path(GRAFANA),
+            Path(DIRECTORIES["dashboards"][0]),
+            "beanwatch-*.json",
+            "if this Grafana is to show them: beanwatch install grafana",
+        ),
+        "units": probe_units,
+        "notifications": partial(
+            probe_notifications, [*DIRECTORIES["nagios"], DIRECTORIES["icinga2"][0]], settings.user
+        ),
+        "php": partial(probe_php, Path(DIRECTORIES["php"][0])),
     }
 
 

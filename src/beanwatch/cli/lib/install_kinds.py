@@ -164,8 +164,8 @@ KINDS: Mapping[str, InstallKind] = {
         examples=(("worker/supervisor/*", "supervisor"),),
     ),
     "php": InstallKind(
-        "require /usr/share/beanwatch/php/beanwatch.php in a worker (its first lines say how), or edit "
-        "beanwatch-php-workers.conf, then: supervisorctl reread && supervisorctl update",
+        "require /usr/share/beanwatch/php/beanwatch.php in a worker (its first lines say how), or "
+        "edit beanwatch-php-workers.conf, then: supervisorctl reread && supervisorctl update",
         (
             ("worker/php/beanwatch.php", "php"),
             ("worker/php/src/*.php", "php_src"),

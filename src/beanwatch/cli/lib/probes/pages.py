@@ -1,12 +1,12 @@
-"""Test the addresses on which parts of beanwatch serve pages, the users of the live page, and the
-alert rules of Prometheus.
-"""
+"""Test the addresses on which parts of beanwatch serve pages; the live page and its sources."""
 
+import json
 import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 from beanwatch.cli.lib.probes.finding import PROBE_TIMEOUT, Finding
+from beanwatch.cli.lib.probes.render import hide_password
 from beanwatch.net.address import Address, AddressError, resolve
 from beanwatch.net.errors import socket_reason
 from beanwatch.net.http import HttpError, get
@@ -14,7 +14,6 @@ from beanwatch.net.http_server import parse_listen
 from beanwatch.words import count
 
 USERS_FILE = Path("/etc/beanwatch/web-users")
-RULES = "beanwatch*.rules.yml"
 READY = b"ok\n"  # what all our programs answer
 # An address to listen on, which stands for all of a host -> one at which the host itself connects.
 ANY_HOST = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - nothing listens here
@@ -102,13 +101,25 @@ def probe_live_page(default: str, users_file: Path = USERS_FILE) -> Iterator[Fin
         yield Finding("live page users", "ok", f"{users_file}: {count(len(users), 'user')}")
 
 
-def probe_rules(directory: Path) -> Iterator[Finding]:
-    """Tell whether the alert rules are in a directory of Prometheus, if there is one."""
-    if not directory.is_dir():
+def probe_history(history: str) -> Iterator[Finding]:
+    """Test that the Prometheus of the live page answers, and has the collector's series.
+
+    `history` is the key of the configuration: a URL, "graphite" (in the findings of Graphite), or
+    empty.
+    """
+    if not history.startswith(("http://", "https://")):
         return
-    if names := ", ".join(sorted(path.name for path in directory.glob(RULES))):
-        yield Finding("prometheus rules", "ok", f"{directory} has {names}")
+    part, url = "web.history", history.rstrip("/")
+    try:
+        body = get(f"{url}/api/v1/query?query=beanwatch_server_up", PROBE_TIMEOUT)
+        found = json.loads(body)["data"]["result"]
+    except (HttpError, ValueError, KeyError, TypeError) as error:
+        text = f"Prometheus cannot be asked: {error}"
+        yield Finding(part, "failed", text, "start Prometheus, or correct history under [web]")
+        return
+    if found:
+        yield Finding(part, "ok", f"{hide_password(url)}: has the series of beanwatch")
     else:
-        text = f"{directory} has no alert rules of beanwatch"
-        cure = "if this Prometheus is to alert: beanwatch install prometheus"
-        yield Finding("prometheus rules", "unused", text, cure)
+        text = f"{hide_password(url)}: has no series of beanwatch"
+        cure = "let it scrape the collector: see beanwatch install prometheus"
+        yield Finding(part, "warning", text, cure)
