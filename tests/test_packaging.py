@@ -1,15 +1,18 @@
 """The wheel, built from the sdist, installs anywhere and brings every command."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tomllib
 import zipfile
+from email import message_from_bytes
 from pathlib import Path
 
 import pytest
 
+from beanwatch import __version__
 from tests.real import ROOT
 
 BIN = ROOT / ".venv" / "bin"
@@ -116,3 +119,36 @@ def test_the_wheel_holds_the_package_and_nothing_beside_it(wheel: Path) -> None:
     tops = {name.partition("/")[0] for name in names}
     assert {top for top in tops if not top.endswith(".dist-info")} == {"beanwatch"}
     assert "beanwatch/py.typed" in names
+
+
+def test_the_description_of_the_release_has_links_that_work_without_the_repository(
+    wheel: Path,
+) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = (one for one in archive.namelist() if one.endswith(".dist-info/METADATA"))
+        metadata = message_from_bytes(archive.read(name))
+    assert metadata["Version"] == __version__
+    assert metadata["Summary"] == PROJECT["description"]
+    assert metadata["Description-Content-Type"] == "text/markdown"
+    described = str(metadata.get_payload())
+    (site,) = re.findall(r'site_url = "(.+)"', (ROOT / "docs" / "zensical.toml").read_text())
+    targets = re.findall(r"\]\(([^)]+)\)", described)
+    assert all(target.startswith("https://") for target in targets), targets
+    pictures = re.findall(r"!\[[^\]]*\]\(([^)]+)\)", described)
+    assert len(pictures) >= 2
+    for target in targets:
+        if target.startswith(site):
+            path, _, _ = target.removeprefix(site).partition("#")
+            page = ROOT / "docs" / (path if target in pictures else path.rstrip("/") + ".md")
+            assert page.is_file(), target
+
+
+def test_every_python_that_is_named_was_tried() -> None:
+    named = [one.rpartition(" ")[2] for one in PROJECT["classifiers"] if ":: 3." in one]
+    assert tuple(named) == SUPPORTED
+
+
+def test_the_changelog_begins_with_this_version() -> None:
+    versions = re.findall(r"^## \[(\S+)\] - (\S+)$", (ROOT / "CHANGELOG.md").read_text(), re.M)
+    assert versions[0][0] == __version__
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d", versions[0][1])

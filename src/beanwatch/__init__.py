@@ -1,3 +1,3 @@
-"""Monitoring and alerting for beanstalkd queues and the Python workers that drain them."""
+"""Monitoring and alerting for job queues and the workers that run their jobs."""
 
 __version__ = "0.2.0"

@@ -85,7 +85,7 @@ class Commands(click.Group):
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="beanwatch")
 def beanwatch() -> None:
-    """Monitoring and alerting for job queues and the workers that drain them.
+    """Monitoring and alerting for job queues and the workers that run their jobs.
 
     \b
     Example:
