@@ -179,3 +179,10 @@ def test_the_example_says_what_it_lacks(site: Site) -> None:
         worker = site.start_script("usage", PHP_FILES / "example-worker.php", *options)
         assert worker.exit_code() == 2
     assert worker.errors.read_text().splitlines()[-1].startswith("usage: ")
+
+
+def test_the_example_names_the_package_that_is_not_here() -> None:
+    argv = ["php", "-d", "include_path=/none", PHP_FILES / "example-worker.php"]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "example-worker.php: Psr/Log is not here: apt-get install php-psr-log\n"

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * A worker for beanstalkd on Pheanstalk 4, watched by beanwatch: docs/php.md.
+ * A worker for beanstalkd on Pheanstalk 4, watched by beanwatch: see the page "PHP workers" of its documentation.
  *
  *     php example-worker.php --name email-1 --queue email.regular [--queue email.bulk]
  *         [--server q1.example.org:11300] [--handlers handlers.php] [--timeout 60] [--statsd host:8125]
@@ -15,12 +15,17 @@ use Beanwatch\JsonLog;
 use Beanwatch\Monitor;
 use Beanwatch\Pheanstalk\Worker;
 
-// With Composer, vendor/autoload.php takes the place of these three.
-require_once 'Psr/Log/autoload.php';
-require_once 'Monolog/autoload.php';
-require_once 'Pheanstalk/autoload.php';
+// With Composer, vendor/autoload.php takes the place of these.
+$packages = ['Psr/Log' => 'php-psr-log', 'Monolog' => 'php-monolog', 'Pheanstalk' => 'php-pda-pheanstalk'];
 if (!extension_loaded('redis')) {
-    require_once 'Predis/autoload.php';
+    $packages['Predis'] = 'php-nrk-predis';
+}
+foreach ($packages as $name => $package) {
+    if (stream_resolve_include_path("$name/autoload.php") === false) {
+        fwrite(STDERR, "example-worker.php: $name is not here: apt-get install $package\n");
+        exit(2);
+    }
+    require_once "$name/autoload.php";
 }
 require_once __DIR__ . '/beanwatch.php';
 
