@@ -10,7 +10,10 @@ DEMO_COMMANDS := beanstalkd redis-server nagios4 monitoring-plugins font cairo v
 TEST_COMMANDS := $(DEMO_COMMANDS) nrpe check_nrpe nsca send_nsca icinga2 stunnel npm \
 	rabbitmq gearmand gearadmin postgresql mariadbd sidekiq php illuminate-queue \
 	illuminate-worker pheanstalk predis monolog cc systemd-notify \
-	prometheus prometheus-alertmanager chromium
+	prometheus prometheus-alertmanager chromium mmdebstrap systemd-nspawn
+
+# The Debian in which the tests start the units, where it can be booted: by root, in namespaces.
+MACHINE := $(shell test "$$(id -u)" = 0 && unshare --mount --pid --fork true && echo .machine/.installed)
 
 .PHONY: help setup setup-test lint format dashboards test nightly lowest soak night situations container docs pictures bench dist demo clean
 
@@ -20,7 +23,7 @@ help: ## list the targets
 setup: debian .venv/.installed .graphite/.installed ## install what the demo needs (quick when nothing is to do)
 
 setup-test: DEMO_COMMANDS := $(TEST_COMMANDS)
-setup-test: setup .statsd/.installed .frameworks/.installed .adapters/.installed .browser/.installed ## the same, and what only the tests need
+setup-test: setup .statsd/.installed .frameworks/.installed .adapters/.installed .browser/.installed $(MACHINE) ## the same, and what only the tests need
 
 .PHONY: debian
 debian:
@@ -57,6 +60,12 @@ format: .venv/.installed ## let ruff put the code in shape
 
 dashboards: .venv/.installed ## write Grafana's dashboards and alert rules anew
 	.venv/bin/python -m beanwatch.grafana.generator
+
+.machine/.installed: .venv/.installed .machine/base
+	@tests/setup.sh machine-packages .machine/base .venv
+
+.machine/base: | debian
+	@tests/setup.sh machine $@
 
 SUITE = .venv/bin/pytest -n 4 --reruns 2 $(PYTEST)
 RUNS = 8
@@ -119,4 +128,4 @@ demo: $(if $(QUEUES),setup-test,setup) $(if $(WORKERS),.adapters/.installed) ## 
 	@.venv/bin/python -m tests.demo $(if $(KEEP),--keep) $(if $(QUEUES),--queues $(QUEUES)) $(if $(WORKERS),--workers $(WORKERS)) $(if $(PROMETHEUS),--prometheus)
 
 clean: ## remove everything that was installed or built here
-	rm -rf .venv .graphite .statsd .frameworks .adapters .browser .lowest .container .demo .bench dist docs/_site docs/.cache .hypothesis .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf .venv .graphite .statsd .frameworks .adapters .browser .lowest .container .machine .demo .bench dist docs/_site docs/.cache .hypothesis .mypy_cache .ruff_cache .import_linter_cache

@@ -29,6 +29,7 @@ GROUPS = (
     "tests/adapters/test_dramatiq.py",
     "tests/adapters/test_rq.py",
     "tests/adapters/test_shown.py",
+    "tests/machine/",
     "tests/php_worker/test_formats.py",
     "tests/php_worker/test_jobs.py",
     "tests/php_worker/test_liveness.py",
@@ -42,6 +43,7 @@ GROUPS = (
 LONG = (
     *("tests/test_night.py", "tests/grafana/test_on_real_", "tests/operations/test_shown.py"),
     "tests/web/test_browser.py",
+    "tests/machine/",
 )
 
 # A shell lets what it runs in the background ignore these, and so would all that we start.

@@ -49,6 +49,7 @@ packages() {
         illuminate-worker) echo php-illuminate-bus php-illuminate-events ;;
         pheanstalk) echo php-pda-pheanstalk ;;
         ip) echo iproute2 ;;
+        systemd-nspawn) echo systemd-container ;;
         predis) echo php-nrk-predis ;;
         monolog) echo php-monolog ;;
         *) echo "$1" ;;
@@ -161,17 +162,24 @@ install_browser() {
     npm install --prefix "$1" --no-audit --no-fund --no-update-notifier axe-core@4.14.1
 }
 
-# A Debian with nothing but Python in /usr/local, as in the image python:3-slim. It has the release
-# and the mirror of this host.
+# A Debian with the release and the mirror of this host, and an environment of Python in $2 of it.
 install_bare_root() {
     release=$(. /etc/os-release && echo "$VERSION_CODENAME")
     mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' \
         "Codename: $release" | head -n 1)
     rm -rf "$1" "$1.part"
     mkdir -p "$(dirname "$1")"
-    as_root mmdebstrap --variant=minbase --include=python3-venv "$release" "$1.part" "$mirror"
-    as_root chroot "$1.part" python3 -m venv /usr/local
+    as_root mmdebstrap --variant=minbase --include="python3-venv${3:+ $3}" "$release" "$1.part" "$mirror"
+    as_root chroot "$1.part" python3 -m venv "$2"
     mv "$1.part" "$1"
+}
+
+# What beanwatch needs, in the environment /opt/beanwatch of that Debian; the tests add the wheel.
+install_in_root() {
+    version=$(chroot "$1" python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+    "$2/bin/uv" pip install --quiet --python "$2/bin/python" --python-version "$version" \
+        --target "$1/opt/beanwatch/lib/python$version/site-packages" -r pyproject.toml --extra web
+    chroot "$1" /opt/beanwatch/bin/python -m compileall -q /opt/beanwatch
 }
 
 # The frameworks whose workers beanwatch watches: the lowest and the newest version of each, in an
@@ -226,9 +234,19 @@ case ${1:-} in
         touch "$2/.installed"
         ;;
     container)
-        step "bare Debian root in $2" install_bare_root "$2"
+        # Nothing but Python in /usr/local, as in the image python:3-slim.
+        step "bare Debian root in $2" install_bare_root "$2" /usr/local
+        ;;
+    machine)
+        # As a host on which somebody followed the docs, before he installs beanwatch.
+        step "Debian with systemd in $2" install_bare_root "$2" /opt/beanwatch \
+            "systemd systemd-sysv dbus beanstalkd redis-server nagios4-core monitoring-plugins-basic nsca-client"
+        ;;
+    machine-packages)
+        step "Python packages in $2" install_in_root "$2" "$3"
+        touch "$2/../.installed"
         ;;
     *)
-        fail "usage: tests/setup.sh debian NAME...|venv DIR|graphite DIR|statsd DIR|frameworks DIR|adapters DIR VENV|browser DIR VENV|container DIR"
+        fail "usage: tests/setup.sh debian NAME...|venv DIR|graphite DIR|statsd DIR|frameworks DIR|adapters DIR VENV|browser DIR VENV|container DIR|machine DIR|machine-packages DIR VENV"
         ;;
 esac

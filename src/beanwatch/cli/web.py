@@ -22,6 +22,7 @@ from beanwatch.cli.lib.options import (
 from beanwatch.cli.lib.output import print_line
 from beanwatch.net.address import Address, AddressError, resolve
 from beanwatch.net.http_server import describe_listen_error, parse_listen
+from beanwatch.net.systemd import SystemdNotifier
 from beanwatch.telemetry.logging.output import STDERR
 from beanwatch.telemetry.logging.setup import configure, get_logger
 from beanwatch.words import install_command
@@ -102,7 +103,7 @@ def command(
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] == "beanwatch":
             raise
-        raise click.ClickException(
+        raise click.UsageError(
             f"the live page needs more packages: {install_command('web')} (missing: {error.name})"
         ) from None
     if add_user is not None:
@@ -133,6 +134,7 @@ def command(
         port = listening.getsockname()[1]
         shown = f"[{address.host}]" if ":" in address.host else address.host
         print_line(f"the live page is at http://{shown}:{port}{settings.base}/", err=True)
+        SystemdNotifier().send("READY=1")  # whoever connects from now on waits for the answer
         serve(settings, listening, get_logger("web"))
     return 0
 

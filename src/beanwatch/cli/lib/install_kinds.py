@@ -150,12 +150,13 @@ KINDS: Mapping[str, InstallKind] = {
         ),
     ),
     "systemd": InstallKind(
-        "systemctl daemon-reload && systemctl enable --now beanwatch-collect; for the live page: "
-        "beanwatch-web; for workers: beanwatch-worker@NAME (see the comments in the unit files)",
+        "systemctl daemon-reload && systemctl enable --now beanwatch-collect; for workers: "
+        "beanwatch-worker@NAME (see the comments in its unit file); for the live page: "
+        "beanwatch-web",
         (
             ("collectors/systemd/*", "systemd"),
-            ("web/systemd/*", "systemd"),
             ("worker/systemd/*", "systemd"),
+            ("web/systemd/*", "systemd"),
         ),
     ),
     "supervisor": InstallKind(
