@@ -130,6 +130,8 @@ class FileMemory(Memory):
             os.mkdir(self._directory, 0o700)
         except FileExistsError:
             found = os.lstat(self._directory)
+            if stat.S_ISLNK(found.st_mode) and found.st_uid == 0:  # systemd's, for a DynamicUser
+                found = os.stat(self._directory)
             if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
                 reason = f"{self._directory} is not a directory of this user"
                 raise PermissionError(0, reason) from None

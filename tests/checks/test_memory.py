@@ -147,10 +147,25 @@ def test_a_directory_of_somebody_else_is_refused(tmp_path: Path):
     memory.save()
     assert "other users can write to" in memory.trouble
     assert list(state.iterdir()) == []
-    (tmp_path / "link").symlink_to(tmp_path)
-    memory = FileMemory("x", str(tmp_path / "link"))
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path)
+    if os.geteuid() == 0:
+        os.lchown(link, 65534, 65534)
+    memory = FileMemory("x", str(link))
     assert memory.recall("a") is None
     assert "not a directory of this user" in memory.trouble
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a link of root's")
+def test_a_link_that_root_has_made_is_followed(tmp_path: Path):
+    """systemd makes one for a DynamicUser: /var/lib/NAME -> private/NAME."""
+    (tmp_path / "private").mkdir(mode=0o700)
+    (tmp_path / "link").symlink_to(tmp_path / "private")
+    memory = FileMemory("x", str(tmp_path / "link"))
+    memory.remember("a", 1)
+    memory.save()
+    assert not memory.trouble
+    assert (tmp_path / "private" / "x.json").exists()
 
 
 _RACE = """

@@ -11,6 +11,7 @@ from tests.machine.conftest import Unit, is_confined
 from tests.machine.machine import Machine
 from tests.real import wait_until
 
+STATE = "/var/lib/beanwatch-passive"
 SERVICES = "/etc/nagios4/conf.d/beanwatch-services.cfg"
 
 
@@ -67,7 +68,10 @@ def test_results_reach_a_monitoring_server_by_nsca(passive: Unit, tmp_path: Path
         got = b""
         while b"PROCESS_SERVICE_CHECK_RESULT;queue1;redis;0" not in got:
             got += wait_until(lambda: os.read(reader, 65536), 60, "results")
-        is_confined(machine, passive.show(), "/var/lib/beanwatch-passive")
+        is_confined(machine, passive.show(), STATE)
+        # What the next results are compared with: systemd makes a link to this directory.
+        wait_until(lambda: machine.shell(f"ls {STATE}/passive-*.json"), 60, "its state file")
+        assert b"State file unusable" not in got
     os.close(reader)
 
 
@@ -95,6 +99,7 @@ def test_the_timer_adds_the_services_of_a_new_queue_and_reloads_nagios(
 ) -> None:
     timer = Unit(machine, "beanwatch-regenerate.timer")
     service = Unit(machine, "beanwatch-regenerate.service")
+    machine.run("rm", "-rf", "/etc/beanwatch")  # a host without a configuration has none
     machine.put("new.queue", "email.send")
     try:
         timer.start()
@@ -123,6 +128,7 @@ def test_the_timer_lets_nagios_alone_if_the_files_would_not_be_valid(
         service.start(code=1)
         found = service.show()
         assert (found["ActiveState"], found["ExecMainStatus"]) == ("failed", "1")
+        assert "the new files are not valid, so the old ones are back" in service.journal()
         assert machine.run("cat", SERVICES) == before
     finally:
         machine.run("rm", "/etc/nagios4/conf.d/broken.cfg")
