@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 
 from tests.machine.conftest import EXAMPLE, SHORT_WATCHDOG, Worker, is_confined
-from tests.machine.machine import Machine
 from tests.real import wait_until
 
 
@@ -130,14 +129,3 @@ def test_a_reload_does_not_disturb_it(worker: Worker) -> None:
     worker.put()
     wait_until(lambda: '"email.send ok"' in worker.journal(), 30, "a job")
     assert worker.show()["MainPID"] == before["MainPID"]
-
-
-def test_it_waits_for_a_beanstalkd_that_is_away(worker: Worker, machine: Machine) -> None:
-    worker.start()
-    before = worker.wait_for(StatusText="idle")
-    machine.systemctl("stop", "beanstalkd.service", "beanstalkd.socket", code=None)
-    try:
-        wait_until(lambda: worker.show()["StatusText"].startswith("blocked: "), 60, "blocked")
-    finally:
-        machine.systemctl("start", "beanstalkd.service")
-    assert worker.wait_for(StatusText="idle")["MainPID"] == before["MainPID"]
