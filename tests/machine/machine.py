@@ -26,9 +26,8 @@ BASE = ROOT / ".machine" / "base"
 TOOLS = ("systemd-nspawn", "unshare", "nsenter")
 CGROUPS = Path("/sys/fs/cgroup")
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-HAS_SYSTEMD = Path("/run/systemd/system").is_dir()
-# PID 1 of these namespaces is systemd-nspawn: with it, all that it started is killed. Without a
-# systemd on this host nobody gives the machine a cgroup of its own, and two machines would stop
+# PID 1 of these namespaces is systemd-nspawn: with it, all that it started is killed. So a systemd
+# of this host cannot give the machine a cgroup of its own, and without one, two machines would stop
 # the units of each other. The generators make units for disks and init scripts, of which the
 # machine needs none, and run at each daemon-reload.
 BOOT = """\
@@ -40,7 +39,7 @@ mount -t overlay overlay -o lowerdir={base},upperdir={work}/up,workdir={work}/wo
 echo queue1 > {work}/root/etc/hostname
 rm -r {work}/root/usr/lib/systemd/system-generators
 exec systemd-nspawn --quiet --boot --directory={work}/root --machine={name} --private-network \\
-    --register=no {flags} --console=pipe --bind-ro={shared}:/srv/tests
+    --register=no --keep-unit --console=pipe --bind-ro={shared}:/srv/tests
 """
 RUNNING = ("running", "degraded")
 
@@ -54,7 +53,7 @@ def why_not() -> str:
         return f"no {', '.join(missing)} here (Debian: systemd-container)"
     if not (BASE.parent / ".installed").exists():
         return f"no {BASE.relative_to(ROOT)} here: make setup-test"
-    if not HAS_SYSTEMD and not all(os.access(tree, os.W_OK) for tree in find_hierarchies()):
+    if not all(os.access(tree, os.W_OK) for tree in find_hierarchies()):
         return "no cgroup can be made here"
     done = subprocess.run(["unshare", "--mount", "--pid", "--fork", "true"], capture_output=True)
     return "this host allows no namespaces" if done.returncode else ""
@@ -81,7 +80,7 @@ class Machine:
         self._work.mkdir()
         self._log = directory / "console.log"
         self._name = f"beanwatch-{os.getpid()}"
-        self._cgroups = [] if HAS_SYSTEMD else [one / self._name for one in find_hierarchies()]
+        self._cgroups = [one / self._name for one in find_hierarchies()]
 
     def __enter__(self) -> Self:
         script = BOOT.format(
@@ -89,13 +88,13 @@ class Machine:
             work=self._work,
             base=BASE,
             name=self._name,
-            flags="" if HAS_SYSTEMD else "--keep-unit",
             shared=self._shared,
         )
         namespaces = ["--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
         self._process = spawn(["unshare", *namespaces, "sh", "-c", script], log=self._log)
         try:
-            wait_until(self._is_up, 120, "the machine has booted")
+            wait_until(self._has_ended_or_is_up, 120, "the machine has booted")
+            assert self._process.poll() is None, "the machine has ended"
         except BaseException as error:
             self.__exit__()
             error.add_note(self._log.read_text(errors="replace"))
@@ -108,8 +107,9 @@ class Machine:
         for cgroup in self._cgroups:
             wait_until(lambda cgroup=cgroup: remove_cgroup(cgroup), 20, "the cgroup is empty")
 
-    def _is_up(self) -> bool:
-        assert self._process.poll() is None, "it has ended"
+    def _has_ended_or_is_up(self) -> bool:
+        if self._process.poll() is not None:
+            return True
         # unshare, systemd-nspawn, its helper, and PID 1 of the machine
         self._init = next(
             pid for pid in family_of(self._process.pid) if read_name(pid) == "systemd"
