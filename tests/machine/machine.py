@@ -5,10 +5,12 @@ own, so that all servers have their usual ports.
 """
 
 import ctypes
+import fcntl
 import json
 import os
 import shutil
 import socket
+import struct
 import subprocess
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -41,6 +43,7 @@ rm -r {work}/root/usr/lib/systemd/system-generators
 exec systemd-nspawn --quiet --boot --directory={work}/root --machine={name} --private-network \\
     --register=no --keep-unit --console=pipe --bind-ro={shared}:/srv/tests
 """
+SIOCSIFFLAGS, IFF_UP = 0x8914, 1  # netdevice(7)
 RUNNING = ("running", "degraded")
 
 
@@ -114,6 +117,7 @@ class Machine:
         self._init = next(
             pid for pid in family_of(self._process.pid) if read_name(pid) == "systemd"
         )
+        self.inside(raise_loopback)
         return self.run("systemctl", "is-system-running", code=None).strip() in RUNNING
 
     def run(self, *argv: str, code: int | None = 0, stdin: str = "", timeout: float = 300.0) -> str:
@@ -206,6 +210,12 @@ class Machine:
             error.add_note(self.journal(unit)[-3000:])
             raise
         return self.show(unit)
+
+
+def raise_loopback() -> None:
+    """Switch the loopback interface on: systemd does not in a container within a container."""
+    with socket.socket() as any_socket:
+        fcntl.ioctl(any_socket, SIOCSIFFLAGS, struct.pack("16sH22x", b"lo", IFF_UP))
 
 
 def read_name(pid: int) -> str:
