@@ -117,17 +117,27 @@ def find_dead_letters(
     one. The same holds for a queue that passes its dead letters on to others: a retry.
     """
     table = {row["name"]: row for row in rows}
-    targets = {name: _find_targets(name, row, table, routes) for name, row in table.items()}
+    targets = {
+        name: _find_targets(name, target, table, routes)
+        for name, row in table.items()
+        if (target := target_of(row)) is not None
+    }
     sources: dict[str, set[str]] = {}
-    for name, found in targets.items():
-        if failed:
-            found = {failed.replace("{queue}", name)} & table.keys()
-        elif not found or setting_of(table[name], "message-ttl") is not None:
-            continue
-        for target in found - {name}:
-            sources.setdefault(target, set()).add(name)
-    is_final = {name: bool(failed) or not found - {name} for name, found in targets.items()}
-    final = {name: frozenset(of) for name, of in sources.items() if is_final[name]}
+    if failed:
+        for name in table:
+            queue = failed.replace("{queue}", name)
+            if queue in table and queue != name:
+                sources.setdefault(queue, set()).add(name)
+    else:
+        for name, found in targets.items():
+            if setting_of(table[name], "message-ttl") is None:
+                for queue in found - {name}:
+                    sources.setdefault(queue, set()).add(name)
+    final = {
+        name: frozenset(of)
+        for name, of in sources.items()
+        if failed or not targets.get(name, set()) - {name}
+    }
     own: dict[str, tuple[str, ...]] = {}
     for name in sorted(final):
         if len(final[name]) == 1:
@@ -137,12 +147,9 @@ def find_dead_letters(
 
 
 def _find_targets(
-    name: str, row: Mapping[str, Any], table: Mapping[str, Any], routes: Routes
+    name: str, target: tuple[str, str | None], table: Mapping[str, Any], routes: Routes
 ) -> set[str]:
-    """Return the queues that may get the dead letters of a queue."""
-    target = target_of(row)
-    if target is None:
-        return set()
+    """Return the queues that may get the dead letters of a queue, whose `target_of` is `target`."""
     exchange, key = target
     if not exchange:
         return {key} & table.keys() if key is not None else set()

@@ -112,6 +112,8 @@ def _counters(
     stats = row.get("message_stats", {})
     if not isinstance(stats, dict) or "memory" not in row:
         return None, None, None
+    if not stats:
+        return 0, 0, 0
     fields = ("publish", "ack", "deliver_no_ack", "get_no_ack", "redeliver")
     counts = [implausible.read(name, stats, field) if field in stats else 0 for field in fields]
     puts, *ended, redeliveries = counts
