@@ -46,6 +46,9 @@ class QueryConnection:
         self.received_at = clock()
         self._end = self.received_at + timeout
         self._replies = ReplyBuffer()
+        # Each `recv` would get memory for a whole buffer, and the replies keep a part of it: what
+        # is between such parts cannot be used again, and the process grows.
+        self._buffer = memoryview(bytearray(65536))
         try:
             self._socket = open_socket(address, timeout)
         except OSError as error:
@@ -145,11 +148,11 @@ class QueryConnection:
 
     def _receive(self) -> None:
         self._arm()
-        data = self._socket.recv(65536)
-        if not data:
+        size = self._socket.recv_into(self._buffer)
+        if not size:
             raise ConnectionResetError("the server closed the connection in mid-reply")
         self.received_at = self._clock()
-        self._replies.feed(data)
+        self._replies.feed(self._buffer[:size].tobytes())
 
 
 def body_of(link: QueryConnection, command: bytes, reply: Reply) -> bytes:
