@@ -100,6 +100,11 @@ class ForeignWorker:
     def is_running(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
+    @property
+    def has_ended(self) -> bool:
+        """True if the worker was started, and ended by itself or was killed."""
+        return self._process is not None and self._process.poll() is not None
+
     def processes(self) -> list[int]:
         """The process ids of the worker and of its descendants, the parents first."""
         return family_of(self.pid)
@@ -119,6 +124,11 @@ class ForeignWorker:
         assert self._process is not None
         return self._process.wait(timeout)
 
+    def stop(self) -> None:
+        """Ask the worker to stop, and wait until it has. It finishes its jobs first."""
+        self.terminate()
+        self.wait()
+
     def _start_producer(self) -> subprocess.Popen[str]:
         with (self.directory / "producer.log").open("a") as log:
             return subprocess.Popen(
@@ -134,7 +144,7 @@ class ForeignWorker:
     def put(self, function: str, *arguments: Any, **options: Any) -> str:
         """Put a job, and return its id."""
         with self._lock:
-            if self._producer is None:
+            if self._producer is None or self._producer.poll() is not None:
                 self._producer = self._start_producer()
             assert self._producer.stdin is not None
             assert self._producer.stdout is not None

@@ -6,8 +6,10 @@ import time
 from typing import Any
 
 from beanwatch.worker import App, Bury, Context, Retry
+from tests.adapters.apps import tasks
 
 app = App(version="soak")
+worker_app = App(version="soak")  # of the soak of all kinds
 
 
 @app.before_job
@@ -43,3 +45,8 @@ def flaky(ctx: Context, data: Any) -> None:
 def doomed(ctx: Context, data: Any) -> None:
     work()
     raise Bury("as it should be")
+
+
+@worker_app.job("work")
+def do_work(ctx: Context, data: Any) -> None:
+    tasks.work(**data)

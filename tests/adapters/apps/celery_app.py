@@ -15,13 +15,15 @@ app.conf.update(
     task_default_queue="mail",
     worker_prefetch_multiplier=1,
     broker_connection_retry_on_startup=True,
-    broker_transport_options={"visibility_timeout": 3600},
+    broker_transport_options={"visibility_timeout": 3600, **tasks.BROKER_OPTIONS},
 )
-watch(app)
+if tasks.IS_WATCHED:
+    watch(app)
 
 for name in ("quick", "fail", "busy", "hang", "hold_lock", "die"):
     app.task(name=name)(getattr(tasks, name))
-app.task(name="late", acks_late=True, reject_on_worker_lost=True)(tasks.busy)
+for name, function in (("late", tasks.busy), ("work", tasks.work)):
+    app.task(name=name, acks_late=True, reject_on_worker_lost=True)(function)
 
 
 @app.task(name="again", bind=True, max_retries=1)

@@ -12,16 +12,18 @@ from beanwatch.worker.adapters.dramatiq import BeanwatchMiddleware
 if os.environ["BROKER_URL"].startswith("redis"):
     from dramatiq.brokers.redis import RedisBroker
 
-    broker = RedisBroker(url=os.environ["BROKER_URL"])
+    broker = RedisBroker(url=os.environ["BROKER_URL"], **tasks.BROKER_OPTIONS)
 else:
     from dramatiq.brokers.rabbitmq import RabbitmqBroker
 
     broker = RabbitmqBroker(url=os.environ["BROKER_URL"])
-broker.add_middleware(BeanwatchMiddleware(os.environ.get("WORKER_NAME", "dramatiq")))
+if tasks.IS_WATCHED:
+    broker.add_middleware(BeanwatchMiddleware(os.environ.get("WORKER_NAME", "dramatiq")))
 dramatiq.set_broker(broker)
 
 for name in ("quick", "fail", "busy", "hang", "hold_lock", "die"):
     dramatiq.actor(queue_name="mail", max_retries=0, actor_name=name)(getattr(tasks, name))
+dramatiq.actor(queue_name="mail", actor_name="work")(tasks.work)
 
 
 @dramatiq.actor(queue_name="mail", max_retries=1, min_backoff=100)

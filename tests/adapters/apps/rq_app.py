@@ -6,17 +6,18 @@ import sys
 
 import redis
 import rq
+import tasks
 
 from beanwatch.worker.adapters.rq import SimpleWorker, Worker
 
 queue = rq.Queue("mail", connection=redis.Redis.from_url(os.environ["BROKER_URL"]))
 
 
-class NamedWorker(Worker):
+class NamedWorker(Worker if tasks.IS_WATCHED else rq.Worker):
     monitor_name = os.environ["WORKER_NAME"]
 
 
-class NamedSimpleWorker(SimpleWorker):
+class NamedSimpleWorker(SimpleWorker if tasks.IS_WATCHED else rq.SimpleWorker):
     monitor_name = os.environ["WORKER_NAME"]
 
 

@@ -1,12 +1,26 @@
 """What the jobs of all frameworks do. `path` names a file: the job ends once it exists."""
 
 import ctypes
+import json
 import os
 import time
+
+IS_WATCHED = "UNWATCHED" not in os.environ  # by beanwatch
+BROKER_OPTIONS = json.loads(os.environ.get("BROKER_OPTIONS", "{}"))  # of the framework
 
 
 def quick(number: int = 0) -> int:
     return number
+
+
+def work(ident: str, seconds: float) -> None:
+    """Work, then note that the job was done: one short write, whole or not there at all."""
+    time.sleep(seconds)
+    file = os.open(os.environ["SOAK_RUNS"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    try:
+        os.write(file, f"{ident}\n".encode())
+    finally:
+        os.close(file)
 
 
 def fail() -> None:

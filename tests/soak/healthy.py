@@ -1,0 +1,157 @@
+"""Healthy load with deploys and restarts of servers: no check may say anything but OK."""
+
+import random
+import re
+import time
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from tests.real import WaitError
+from tests.soak.stage import Answer, Stage, shorten
+from tests.soak.troubles import drain
+
+DEPLOY_EVERY = 20.0  # seconds; the workers take turns
+# When the servers restart, as shares of the whole time. The last restart of the queue server is so
+# early that, of twenty minutes, some are left after the ten for which it is told.
+BROKER_AT = (0.1, 0.2, 0.3)
+REDIS_AT = (0.15, 0.25, 0.5, 0.8)
+POLL = 0.5  # seconds
+
+
+class Grace(NamedTuple):
+    """What a check may say after a server was restarted, for so long: docs/checks.md names it.
+
+    `seconds` is None for the time that a kind of worker needs to connect again.
+    """
+
+    service: str  # a regular expression, as `words` is
+    seconds: float | None
+    words: str = ""
+
+
+# A deploy has none: a worker that stops on request has a minute until it must beat again.
+GRACES: dict[str, tuple[Grace, ...]] = {
+    "deploy": (),
+    "broker": (
+        Grace("queue server", 600, r"was started .* ago"),
+        Grace("failures|job failures", 600, r"did not confirm the delete"),
+        Grace("", None),
+    ),
+    "redis": (Grace("redis|worker|failures|consumers of", 10),),
+}
+
+
+class Transition(NamedTuple):
+    """A deploy or a restart, from its beginning to its end (monotonic seconds)."""
+
+    name: str  # a key of GRACES
+    began: float
+    ended: float
+
+
+class HealthyAccount(NamedTuple):
+    """What has happened to one kind, and what the checks have said wrongly."""
+
+    kind: str
+    put: int
+    lost: list[str]
+    transitions: list[Transition]
+    answers: int
+    false: list[str]
+    wrong: list[str]
+
+    def report(self) -> str:
+        """Return the figures in words."""
+        count = {name: sum(one.name == name for one in self.transitions) for name in GRACES}
+        return (
+            f"{self.kind}: {self.put} jobs put, {self.put - len(self.lost)} done; "
+            f"{count['deploy']} deploys, {count['broker']} restarts of the broker, "
+            f"{count['redis']} of Redis; {self.answers} answers, {len(self.false)} false alerts"
+        )
+
+
+def plan(seconds: float, members: int, dice: random.Random) -> list[tuple[float, str, int]]:
+    """Return what happens: (seconds after the start, key of GRACES, number of the worker)."""
+    found = [(share * seconds, "broker", 0) for share in BROKER_AT]
+    found += [(share * seconds, "redis", 0) for share in REDIS_AT]
+    deploys = int(seconds / DEPLOY_EVERY) or 1
+    found += [
+        ((number + dice.random()) * seconds / (deploys + 1), "deploy", number % members)
+        for number in range(deploys)
+    ]
+    return sorted(found)
+
+
+def judge(
+    answers: Sequence[Answer], transitions: Sequence[Transition], reconnects_within: float
+) -> list[Answer]:
+    """Return the answers that are not OK and that no grace explains."""
+
+    def is_explained(answer: Answer) -> bool:
+        for transition in transitions:
+            for grace in GRACES[transition.name]:
+                seconds = reconnects_within if grace.seconds is None else grace.seconds
+                if (
+                    transition.began <= answer.at <= transition.ended + seconds
+                    and re.search(grace.service, answer.service)
+                    and re.search(grace.words, answer.text)
+                ):
+                    return True
+        return False
+
+    return [answer for answer in answers if answer.state != "OK" and not is_explained(answer)]
+
+
+def play(stage: Stage, seconds: float, seed: str, tell: Callable[[str], None]) -> HealthyAccount:
+    """Put a stage that was started under load for so long, and return the account."""
+    began = time.monotonic()
+    transitions: list[Transition] = []
+    for at, name, number in plan(seconds, len(stage.members), random.Random(seed)):
+        run_until(stage, began + at)
+        start = time.monotonic()
+        if name == "deploy":
+            stage.deploy(stage.members[number])
+        elif name == "broker":
+            stage.restart_broker()
+        else:
+            stage.restart_redis()
+        transitions.append(Transition(name, start, time.monotonic()))
+        tell(f"{stage.kind.name}: {name}")
+    run_until(stage, began + seconds)
+    assert stage.checks is not None
+    answers = [answer for answer in stage.checks.seen if answer.at >= began]
+    false = judge(answers, transitions, stage.kind.reconnects_within)
+    wrong = [describe(answer, began, transitions) for answer in false]
+    wrong += [f"{name} ended by itself" for name in stage.own_ends]
+    if silence := stage.checks.silence():
+        wrong.append(silence)
+    lost = drain(stage)
+    if lost:
+        wrong.append(f"{len(lost)} jobs were not done: {lost[:9]}")
+    return HealthyAccount(
+        stage.kind.name,
+        len(stage.put_at),
+        lost,
+        transitions,
+        len(answers),
+        [shorten(answer.text) for answer in false],
+        wrong,
+    )
+
+
+def run_until(stage: Stage, at: float) -> None:
+    """Supervise the workers until a moment (monotonic seconds)."""
+    while (left := at - time.monotonic()) > 0:
+        stage.supervise()
+        time.sleep(min(POLL, left))
+
+
+def describe(answer: Answer, began: float, transitions: Sequence[Transition]) -> str:
+    """Return a false alert in words, with what happened last before it."""
+    before = [one for one in transitions if one.began <= answer.at]
+    last = f"{answer.at - before[-1].ended:.0f} s after: {before[-1].name}" if before else ""
+    at = f"at {answer.at - began:.0f} s"
+    return f"{at} {answer.service} {answer.state}: {shorten(answer.text)} ({last})"
+
+
+__all__ = ["WaitError", "judge", "plan", "play"]

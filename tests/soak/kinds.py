@@ -1,0 +1,310 @@
+"""The kinds of workers that are soaked, and what each framework guarantees without beanwatch.
+
+A kind starts its queue server, makes workers, and puts jobs. What a worker process can do is the
+same for all kinds: see `WorkerProcess`.
+"""
+
+import os
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+from beanwatch.worker import Producer
+from tests.adapters import kinds
+from tests.adapters.workers import ForeignWorker, Kind
+from tests.demo.programs import Program
+from tests.real import ROOT, Beanstalkd, Server
+from tests.real.rabbitmq import RabbitMQ, Vhost
+from tests.real.redis_server import SpecialRedis
+
+QUEUE = "mail"  # of all kinds
+TTR = 10  # seconds; a job of a frozen worker runs again after this
+PHP_WORKER = ROOT / "worker" / "php" / "example-worker.php"
+PHP_HANDLERS = Path(__file__).with_name("handlers.php")
+
+
+class Promise(NamedTuple):
+    """What a framework alone guarantees: the account is judged by this.
+
+    `loses` has the troubles in which the framework may lose jobs, and how many each time.
+    """
+
+    settings: str
+    words: str
+    loses: Mapping[str, int]
+    source: str
+
+
+_PLAIN = "beanstalkd keeps a job reserved until it is deleted, and gives it to another worker"
+_AMQP = "RabbitMQ gives a job back that was not acknowledged when the connection of its worker ends"
+_POPPED = """\
+Celery takes a job from Redis with BRPOP, and notes it as taken with a second command. So the job
+is lost if its worker dies or loses the connection between these two.
+Later, Celery puts it back after the visibility timeout"""
+PROMISES = {
+    "beanwatch": Promise(
+        f"a TTR of {TTR} s",
+        f"{_PLAIN} when the connection ends or the TTR is over: no job is lost",
+        {},
+        "beanstalkd doc/protocol.txt, docs/architecture.md",
+    ),
+    "php": Promise(
+        f"Pheanstalk, a TTR of {TTR} s",
+        f"{_PLAIN} when the connection ends or the TTR is over: no job is lost",
+        {},
+        "beanstalkd doc/protocol.txt, docs/php.md",
+    ),
+    "celery": Promise(
+        "acks_late, reject_on_worker_lost, visibility_timeout 20 s, on Redis",
+        _POPPED.replace("\n", " "),
+        {
+            "killed": 1,
+            "killed and started": 1,
+            "connection to the broker reset": 1,
+            "cut off from the broker": 1,
+            "broker restarted": 2,
+        },
+        "docs.celeryq.dev, Backends and Brokers: Redis is more susceptible to data loss in the "
+        "event of abrupt termination; kombu/transport/redis.py, _brpop_read and QoS.append",
+    ),
+    "celery-rabbitmq": Promise(
+        "acks_late, on RabbitMQ, with threads",
+        f"{_AMQP}: no job is lost",
+        {},
+        "rabbitmq.com, Consumer Acknowledgements",
+    ),
+    "rq": Promise(
+        "Retry, a job timeout of 10 s, maintenance every 5 s",
+        "RQ moves a job to a list of its own when it takes it. Its clean-up runs a job again whose "
+        "worker has stopped beating for a minute, if the job has retries left: no job is lost",
+        {},
+        "python-rq.org, Jobs: Abandoned Jobs; rq/registry.py, rq/intermediate_queue.py",
+    ),
+    "dramatiq": Promise(
+        "Redis, heartbeat_timeout 10 s, a clean-up at each tenth command",
+        "Dramatiq takes a job in one step with noting who has it, and puts the jobs of a process "
+        "back that has sent no heartbeat for the timeout: no job is lost",
+        {},
+        "dramatiq/brokers/redis/dispatch.lua, RedisBroker(heartbeat_timeout=...)",
+    ),
+    "dramatiq-rabbitmq": Promise(
+        "RabbitMQ",
+        f"{_AMQP}: no job is lost",
+        {},
+        "rabbitmq.com, Consumer Acknowledgements",
+    ),
+}
+
+
+class WorkerProcess(Protocol):
+    """A worker of any kind: Program and ForeignWorker are two."""
+
+    name: str
+
+    @property
+    def pid(self) -> int:
+        """The process that was started; it may have children."""
+
+    @property
+    def has_ended(self) -> bool:
+        """True if it was started and is gone, but not if `stop` or `kill` was called."""
+
+    def start(self) -> None:
+        """Start the process, and do not wait until it is ready."""
+
+    def stop(self) -> None:
+        """Send SIGTERM, and wait until the process has ended."""
+
+    def kill(self) -> None:
+        """Send SIGKILL, to its children too, and wait until it has ended."""
+
+
+class Place(NamedTuple):
+    """Where a worker finds its servers, which may be behind proxies, and where its files are."""
+
+    directory: Path
+    broker: int  # port
+    redis: str  # URL
+    runs: Path  # the file into which each job writes that it was done
+
+
+class SoakKind(ABC):
+    """A kind of worker with its queue server. `server` is started by who uses it.
+
+    `child_death` matches the reason of a failure that tells the death of a child process; "": there
+    is none, or its death ends the worker. `busy_for` is how long (seconds) a worker may need to
+    connect again after its queue server was restarted, by docs/checks.md.
+    """
+
+    child_death = ""
+    has_children = False
+    reconnects_within = 30.0
+    server: Server
+
+    def __init__(self, name: str) -> None:
+        self.name, self.promise = name, PROMISES[name]
+
+    @property
+    @abstractmethod
+    def port(self) -> int:
+        """The port of the queue server to which the workers connect."""
+
+    @abstractmethod
+    def settings(self) -> str:
+        """Return the table of the queue server for beanwatch.toml. The server is running."""
+
+    @abstractmethod
+    def make(self, name: str, place: Place) -> WorkerProcess:
+        """Make a worker; it is not started."""
+
+    @abstractmethod
+    def put(self, ident: str, seconds: float) -> str:
+        """Put a job that works for so long, and return the id by which the framework knows it."""
+
+
+def own_worker(app: str, name: str, directory: Path, *options: str | Path, runs: Path) -> Program:
+    """Make a worker of beanwatch's own for an application of tests/soak/jobs.py."""
+    argv = ["beanwatch", "worker", f"tests.soak.jobs:{app}", "--name", name, *options]
+    argv += ["--tmp-root", directory, "--min-free-disk", "0"]
+    env = {"SOAK_RUNS": str(runs), "PYTHONPATH": str(ROOT), "BEANWATCH_CONFIG": ""}
+    return Program(name, argv, directory, env)
+
+
+class OnBeanstalkd(SoakKind):
+    """A worker with beanwatch in it, on beanstalkd: its own, or the example in PHP."""
+
+    def __init__(self, name: str, directory: Path) -> None:
+        super().__init__(name)
+        self.server = Beanstalkd(directory, binlog=True)
+
+    @property
+    def port(self) -> int:
+        return self.server.port
+
+    def settings(self) -> str:
+        return f'[servers]\nbroker = "127.0.0.1:{self.port}"'
+
+    def put(self, ident: str, seconds: float) -> str:
+        with Producer(f"127.0.0.1:{self.port}") as producer:
+            data = {"ident": ident, "seconds": seconds}
+            return producer.put(QUEUE, "work", data, id=ident, ttr=TTR).id
+
+    def make(self, name: str, place: Place) -> WorkerProcess:
+        server = ("--server", f"127.0.0.1:{place.broker}", "--queue", QUEUE)
+        if self.name == "beanwatch":
+            options = (*server, "--redis", place.redis, "--ledger", "all")
+            directory = place.directory
+            return own_worker("worker_app", name, directory, *options, runs=place.runs)
+        argv = ["/usr/bin/env", "php", PHP_WORKER, "--name", name, *server]
+        env = {"BEANWATCH_REDIS_URL": place.redis, "SOAK_RUNS": str(place.runs)}
+        return Program(name, [*argv, "--handlers", PHP_HANDLERS], place.directory, env)
+
+
+class OfFramework(SoakKind):
+    """Workers of Celery, RQ or Dramatiq, on a Redis or a RabbitMQ of their own."""
+
+    has_children = True
+    reconnects_within = 60.0
+
+    def __init__(
+        self, name: str, directory: Path, kind: Kind, *, is_watched: bool, **options: Any
+    ) -> None:
+        super().__init__(name)
+        self._kind, self._is_watched, self._options = kind, is_watched, options
+        self._first: ForeignWorker | None = None
+        self._vhost: Vhost | None = None
+        if kind.broker == "rabbitmq":
+            self.server: Server = RabbitMQ(directory)
+        else:  # each write is on the disk before Redis answers: a restart loses nothing
+            self.server = SpecialRedis(directory, "--appendonly", "yes", "--appendfsync", "always")
+
+    @property
+    def port(self) -> int:
+        return self.server.amqp if isinstance(self.server, RabbitMQ) else self.server.port
+
+    def settings(self) -> str:
+        if self._vhost is not None:
+            return f'[servers]\nbroker = "{self._vhost.url}"'
+        framework, url = self._kind.command[0], f"redis://127.0.0.1:{self.port}/0"
+        layout = {"rq": "rq", "celery": "celery"}.get(framework, "list")
+        queues = {"rq": "", "celery": f'queues = ["{QUEUE}"]'}.get(
+            framework, f'queues = ["dramatiq:{QUEUE}"]'
+        )
+        return f'[servers.broker]\nurl = "{url}"\nlayout = "{layout}"\n{queues}'
+
+    def make(self, name: str, place: Place) -> WorkerProcess:
+        broker = "redis://127.0.0.1:{port}/0"
+        if isinstance(self.server, RabbitMQ):
+            self._vhost = self._vhost or self.server.add_vhost("soak")
+            broker = "amqp://guest:guest@127.0.0.1:{port}/soak"
+        settings = {
+            "BEANWATCH_WORKER_HEARTBEAT_INTERVAL": "1",
+            "BEANWATCH_WORKER_JOB_TIMEOUT": "60",
+            "SOAK_RUNS": str(place.runs),
+            "TMPDIR": str(place.directory),
+            "BROKER_OPTIONS": self._options.get("broker", "{}"),
+            **({} if self._is_watched else {"UNWATCHED": "1"}),
+        }
+        worker = ForeignWorker(
+            self._kind, broker, self.port, place.redis, place.directory / name, name, settings
+        )
+        self._first = self._first or worker
+        return worker
+
+    def put(self, ident: str, seconds: float) -> str:
+        assert self._first is not None
+        options = self._options.get("put", {})
+        return self._first.put("work", ident, seconds, **options)
+
+
+KINDS = ("beanwatch", "php", "celery", "rq", "dramatiq")
+ON_RABBITMQ = ("celery-rabbitmq", "dramatiq-rabbitmq")
+
+
+def make_kind(name: str, directory: Path, *, is_watched: bool = True) -> SoakKind:
+    """Make one of KINDS or ON_RABBITMQ; its server is not started."""
+    if name in ("beanwatch", "php"):
+        return OnBeanstalkd(name, directory)
+    make = lambda kind, **options: OfFramework(  # noqa: E731
+        name, directory, kind, is_watched=is_watched, **options
+    )
+    if name == "celery":
+        broker = '{"visibility_timeout": 20, "unacked_restore_interval": 2, '
+        broker += '"unacked_restore_throttle": 1}'
+        found = make(kinds.celery("5", "prefork", "redis"), broker=broker)
+        found.child_death = "its process was lost"
+    elif name == "celery-rabbitmq":
+        found = make(kinds.celery("5", "threads", "rabbitmq"))
+        found.has_children = False
+    elif name == "rq":
+        kind = kinds.rq("3", "fork")
+        command = [*kind.command[:-1], "--maintenance-interval", "5", kind.command[-1]]
+        retry = {"retry": {"max": 100}, "job_timeout": 10}
+        found = make(kind._replace(command=command), put=retry)
+        found.child_death = "Work-horse terminated"
+    elif name == "dramatiq":
+        broker = '{"heartbeat_timeout": 10000, "maintenance_chance": 100000}'
+        found = make(kinds.dramatiq("2", "redis"), broker=broker)
+    else:
+        found = make(kinds.dramatiq("2", "rabbitmq"))
+    return found
+
+
+def read_age(text: str, word: str) -> float | None:
+    """Return how many seconds ago something was, by a text such as `restarted 1m 3s ago`."""
+    found = re.search(rf"{word} ((?:\d+[dhms] ?)+)ago", text)
+    if found is None:
+        return None
+    units = {"d": 86400, "h": 3600, "m": 60, "s": 1}
+    return float(sum(int(n) * units[u] for n, u in re.findall(r"(\d+)([dhms])", found[1])))
+
+
+def describe(names: "tuple[str, ...] | list[str]") -> str:
+    """Return the guarantees of kinds, for the report."""
+    lines = []
+    for name in names:
+        promise = PROMISES[name]
+        lines.append(f"{name} ({promise.settings}): {promise.words} [{promise.source}]")
+    return os.linesep.join(lines)

@@ -1,0 +1,301 @@
+"""What happens to the workers of one kind while jobs flow, and whether the checks tell it."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from typing import NamedTuple
+
+from tests.demo.programs import BIN
+from tests.real import WaitError
+from tests.real.process import family_of
+from tests.soak.kinds import read_age
+from tests.soak.stage import Member, Stage, count_by, shorten
+
+DRAIN = 240.0  # seconds in which each framework has found all jobs of its dead workers
+LONG_JOB = 4.0  # seconds; its process is killed while it runs
+CUT = 5.0  # seconds for which a server cannot be reached
+SHORT_FREEZE = 3.0  # seconds; nobody needs to be told
+UNWATCHED_PAUSE = 3.0  # seconds between a kill and the next start if no check waits for it
+# How much later than the kill the next process may have started, and how much is rounded away.
+ROUNDING = 2.0  # seconds
+
+
+class Account(NamedTuple):
+    """What has happened to one kind, and what was wrong."""
+
+    kind: str
+    put: int
+    done: int
+    again: int  # runs of jobs that were done already
+    lost: list[str]
+    happened: Counter[str]
+    told: Counter[str]
+    wrong: list[str]
+
+    def report(self) -> str:
+        """Return the figures in words."""
+        deaths = sum(self.happened[name] for name in DEATHS)
+        told = sum(self.told[name] for name in DEATHS)
+        others = [
+            f"{count} {name}" for name, count in sorted(self.happened.items()) if name not in DEATHS
+        ]
+        return (
+            f"{self.kind}: {self.put} jobs put, {self.done} done, {self.again} of them again, "
+            f"{len(self.lost)} lost; {deaths} kills, {told} told; {', '.join(others)}"
+        )
+
+
+class Tormentor:
+    """Does one thing after the other to a stage, and waits until the checks have told it."""
+
+    def __init__(self, stage: Stage, dice: random.Random, tell: Callable[[str], None]) -> None:
+        self._stage, self._dice, self._tell = stage, dice, tell
+        self.happened: Counter[str] = Counter()
+        self.told: Counter[str] = Counter()
+        self.wrong: list[str] = []
+
+    def torment(self, seconds: float) -> None:
+        """Do each thing once, in a random order, again and again for so long."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            for name in self._dice.sample(self.names(), len(self.names())):
+                if time.monotonic() > end:
+                    return
+                self.do(name)
+
+    def names(self) -> list[str]:
+        """Return what can happen to this kind."""
+        return [name for name in TROUBLES if name != "killed child" or self._has_children]
+
+    @property
+    def _has_children(self) -> bool:
+        return self._stage.kind.has_children and self._stage.is_watched
+
+    def do(self, name: str) -> None:
+        """Let one thing happen to one worker, and wait until all is well again."""
+        member = self._dice.choice(self._stage.members)
+        began = time.monotonic()
+        self.happened[name] += 1
+        try:
+            TROUBLES[name](self, member)
+            self.told[name] += 1
+            self._await_recovery(name)
+        except WaitError as error:
+            self.wrong.append(f"{name}: {error}")
+        lasted = time.monotonic() - began
+        self._tell(f"{member.name}: {name} ({lasted:.0f} s)")
+
+    def _await_recovery(self, name: str) -> None:
+        stage = self._stage
+        if not stage.is_watched:
+            stage.supervise()
+            return
+
+        def is_well() -> bool:
+            now = [stage.answers(member) for member in stage.members]
+            return all(
+                answer is not None
+                and answer.at > began
+                and (answer.state == "OK" or read_age(answer.text, "restarted") is not None)
+                for answer in now
+            )
+
+        began = time.monotonic()
+        try:
+            stage.wait(is_well, f"all workers are well after: {name}")
+        except WaitError as error:
+            last = [shorten(a.text) for a in map(stage.answers, stage.members) if a is not None]
+            raise WaitError(f"{error}; the last answers: {last}") from error
+
+    # -- troubles; each raises WaitError if the checks do not tell it
+
+    def _kill(self, member: Member) -> None:
+        """Kill a worker, and leave it dead until a check says so."""
+        self._stage.kill(member)
+        killed = time.monotonic()
+        try:
+            if self._stage.is_watched:
+                self._await_answer(member, killed, "CRITICAL", "dead, no heartbeat")
+            else:
+                time.sleep(UNWATCHED_PAUSE)
+        finally:
+            self._stage.revive(member)
+
+    def _kill_and_start(self, member: Member) -> None:
+        """Kill a worker that is started again at once: its next instance tells the death."""
+        self._stage.kill(member)
+        killed = time.monotonic()
+        self._stage.revive(member)
+        self._await_restart(member, killed)
+
+    def _await_restart(self, member: Member, killed: float) -> None:
+        stage = self._stage
+
+        def is_told() -> bool:
+            answer = stage.answers(member)
+            if answer is None or answer.at < killed or "killed" not in answer.text:
+                return False
+            age = read_age(answer.text, "restarted")
+            return age is not None and age <= answer.at - killed + ROUNDING
+
+        if stage.is_watched:
+            stage.wait(is_told, f"{member.name} was killed and started again, which a check tells")
+
+    def _kill_child(self, member: Member) -> None:
+        """Kill the process that runs a job."""
+        stage, reason = self._stage, self._stage.kind.child_death
+        before = self._count_failures(reason) if reason else 0
+        job = stage.put(LONG_JOB)
+
+        def find_process() -> tuple[Member, int] | None:
+            for one in stage.members:
+                for beat in stage.beats(one.name).values():
+                    if any(run.id == job for run in beat.jobs):
+                        # RQ beats in the parent; a job of the others runs where the beat is.
+                        return one, family_of(beat.pid)[-1]
+            return None
+
+        member, pid = stage.wait(find_process, "a job runs in a child process")
+        killed = time.monotonic()
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+        if reason:
+            what = f"{member.name}: the kill of its child is among the failures"
+            stage.wait(lambda: self._count_failures(reason) > before, what)
+        else:
+            self._await_restart(member, killed)
+
+    def _count_failures(self, reason: str) -> int:
+        """Return how many failures of jobs give this reason, by `beanwatch failures`."""
+        argv = [BIN / "beanwatch", "failures", "list", "--json", "--reason", reason]
+        argv += ["--config", self._stage.directory / "beanwatch.toml"]
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=120)
+        return sum(sum(group["outcomes"].values()) for group in json.loads(done.stdout))
+
+    def _freeze(self, member: Member) -> None:
+        """Freeze a worker until a check says so."""
+        member.send(signal.SIGSTOP)
+        frozen = time.monotonic()
+        try:
+            if self._stage.is_watched:
+                self._await_answer(member, frozen, "CRITICAL", "is stopped by a signal")
+            else:
+                time.sleep(CUT)
+        finally:
+            member.send(signal.SIGCONT)
+
+    def _freeze_briefly(self, member: Member) -> None:
+        member.send(signal.SIGSTOP)
+        time.sleep(SHORT_FREEZE)
+        member.send(signal.SIGCONT)
+
+    def _await_answer(self, member: Member, since: float, state: str, words: str) -> None:
+        stage = self._stage
+
+        def is_told() -> bool:
+            answer = stage.answers(member)
+            return (
+                answer is not None
+                and answer.at > since
+                and answer.state == state
+                and words in answer.text
+            )
+
+        try:
+            stage.wait(is_told, f"a check says of {member.name}: {words}")
+        except WaitError as error:
+            answer = stage.answers(member)
+            raise WaitError(f"{error}; it said: {answer and shorten(answer.text)}") from error
+
+    def _reset_broker(self, member: Member) -> None:
+        member.broker.reset()
+
+    def _cut_broker(self, member: Member) -> None:
+        member.broker.refuse()
+        time.sleep(CUT)
+        member.broker.restore()
+
+    def _reset_redis(self, member: Member) -> None:
+        member.redis.reset()
+
+    def _cut_redis(self, member: Member) -> None:
+        member.redis.blackhole()
+        time.sleep(CUT)
+        member.redis.restore()
+
+    def _restart_broker(self, member: Member) -> None:
+        self._stage.restart_broker()
+
+    def _restart_redis(self, member: Member) -> None:
+        self._stage.restart_redis()
+
+    def _deploy(self, member: Member) -> None:
+        self._stage.deploy(member)
+        return True
+
+
+Trouble = Callable[[Tormentor, Member], None]
+# The names of a trouble are those in `Promise.loses`.
+DEATHS: dict[str, Trouble] = {
+    "killed": Tormentor._kill,
+    "killed and started": Tormentor._kill_and_start,
+    "killed child": Tormentor._kill_child,
+}
+TROUBLES: dict[str, Trouble] = {
+    **DEATHS,
+    "frozen": Tormentor._freeze,
+    "frozen for a moment": Tormentor._freeze_briefly,
+    "connection to the broker reset": Tormentor._reset_broker,
+    "cut off from the broker": Tormentor._cut_broker,
+    "connection to Redis reset": Tormentor._reset_redis,
+    "cut off from Redis": Tormentor._cut_redis,
+    "broker restarted": Tormentor._restart_broker,
+    "Redis restarted": Tormentor._restart_redis,
+    "deployed": Tormentor._deploy,
+}
+
+
+def drain(stage: Stage, patience: float = DRAIN) -> list[str]:
+    """Deploy all workers, and wait until all jobs are done; return those that are lost.
+
+    A job that only a running process knows, because a reply to it was lost, comes back then.
+    """
+    stage.stop_putting()
+    for member in stage.members:
+        stage.deploy(member)
+    with suppress(WaitError):
+        stage.wait(lambda: not stage.missing(), "all jobs are done", patience)
+    return stage.missing()
+
+
+def play(stage: Stage, seconds: float, seed: str, tell: Callable[[str], None]) -> Account:
+    """Torment a stage that was started, drain it, and return the account."""
+    tormentor = Tormentor(stage, random.Random(seed), tell)
+    tormentor.torment(seconds)
+    lost = drain(stage)
+    runs = count_by(stage.runs())
+    wrong = [*tormentor.wrong, *judge_losses(stage, lost, tormentor.happened)]
+    return Account(
+        stage.kind.name,
+        len(stage.put_at),
+        len(stage.put_at) - len(lost),
+        sum(runs.values()) - len(runs),
+        lost,
+        tormentor.happened,
+        tormentor.told,
+        wrong,
+    )
+
+
+def judge_losses(stage: Stage, lost: list[str], happened: Counter[str]) -> list[str]:
+    """Return what is wrong: more jobs are lost than the framework alone may have lost."""
+    allowed = sum(happened[name] * count for name, count in stage.kind.promise.loses.items())
+    if len(lost) <= allowed:
+        return []
+    return [f"{len(lost)} jobs are lost, of which the framework alone loses {allowed}: {lost[:9]}"]
