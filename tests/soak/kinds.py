@@ -226,7 +226,8 @@ class OfFramework(SoakKind):
 
     def settings(self) -> str:
         if self._vhost is not None:
-            return f'[servers]\nbroker = "{self._vhost.url}"'
+            # The frameworks' messages have no timestamp, so nobody knows how long one waits.
+            return f'[servers.broker]\nurl = "{self._vhost.url}"\nunknown = ["head_ready_age"]'
         framework, url = self._kind.command[0], f"redis://127.0.0.1:{self.port}/0"
         layout = {"rq": "rq", "celery": "celery"}.get(framework, "list")
         queues = {"rq": "", "celery": f'queues = ["{QUEUE}"]'}.get(

@@ -23,10 +23,11 @@ from tests.real.process import family_of
 from tests.soak.kinds import QUEUE, Place, SoakKind, WorkerProcess
 
 WORKERS = 2  # of each kind, so that a deploy leaves one that takes jobs
-JOBS_PER_SECOND = 2.0  # of each kind
+JOBS_PER_SECOND = 2.0  # of each kind, while fewer than MOST_WAITING wait
+MOST_WAITING = 20  # jobs; so the load is one that the workers can bear, also on a busy machine
 LONGEST_JOB = 0.5  # seconds
 INTERVAL = 2  # seconds between two runs of all checks
-PATIENCE = 120.0  # seconds for what takes at most one, on a machine that is busy with other tests
+PATIENCE = 240.0  # seconds for what takes at most one, on a machine that is busy with other tests
 STATES = ("OK", "WARNING", "CRITICAL", "UNKNOWN")
 
 _CONFIG = """\
@@ -159,7 +160,13 @@ class Stage(ExitStack):
         if self.is_watched:
             self.checks = self._start_checks()
             self.callback(self.checks.stop)
+            self._await_ok()
+
+    def _await_ok(self) -> None:
+        try:
             self.wait(lambda: self.problems() == [], "all checks are OK after the start")
+        except WaitError as error:
+            raise WaitError(f"{error}; the last answers: {self.problems()}") from error
 
     def _make_member(self, number: int) -> Member:
         name = f"{self.kind.name}-p{os.getpid()}-{self.directory.name}-{number}"
@@ -199,7 +206,8 @@ class Stage(ExitStack):
 
     def _put_all(self) -> None:
         while not self._is_over.wait(1 / JOBS_PER_SECOND):
-            self.put(random.uniform(0, LONGEST_JOB))
+            if len(self.missing()) < MOST_WAITING:
+                self.put(random.uniform(0, LONGEST_JOB))
 
     def put(self, seconds: float) -> str:
         """Put a job that works for so long. Return the framework's id of it; "" if it failed."""
