@@ -103,8 +103,8 @@ dist: .venv/.installed ## build sdist and wheel into dist, and test both
 	.venv/bin/pip wheel --quiet --no-deps --wheel-dir dist dist/*.tar.gz
 	BEANWATCH_DIST=$(CURDIR)/dist .venv/bin/pytest tests/test_packaging.py
 
-soak: setup ## fifty workers killed at random for two minutes, 20,000 jobs, no job lost
-	.venv/bin/pytest -m soak tests/soak -s $(PYTEST)
+soak: setup-test ## workers of every kind killed, frozen, cut off and deployed for half an hour: no job lost, each death told, no false alert (SOAK="--healthy 1")
+	.venv/bin/python -m tests.soak $(SOAK)
 
 night: setup-test ## troubles in a random order, on Nagios and on Icinga 2; judges each mail (NIGHT="--seed 1")
 	.venv/bin/python -m tests.night $(NIGHT)

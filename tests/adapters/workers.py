@@ -213,14 +213,17 @@ class Records:
 
     def __init__(self, url: str) -> None:
         self._lock = threading.Lock()
-        self._execute = open_redis(parse_redis_url(url), 5.0).execute
+        self._link = open_redis(parse_redis_url(url), 5.0)
 
     def read(self, name: str) -> list[Worker]:
         """Return the workers whose names are `name`, or begin with it and a number."""
         with self._lock:
-            found = read_workers(self._execute)
+            found = read_workers(self._link.execute)
         own = re.compile(rf".*\.{re.escape(name)}(-\d+)?")
         return [worker for worker in found if own.fullmatch(worker.id)]
+
+    def close(self) -> None:
+        self._link.close()
 
 
 def check(url: str, *arguments: str, host: str = "") -> tuple[int, str]:

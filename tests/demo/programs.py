@@ -45,7 +45,7 @@ class Program:
     def stop(self) -> None:
         """Send SIGTERM, and wait until the program ends. A worker finishes its job first."""
         if self._process:
-            stop_process(self._process, timeout=20)
+            self.last_exit = stop_process(self._process, timeout=20)
             self._process = None
 
     def kill(self) -> None:

@@ -4,10 +4,10 @@ A kind starts its queue server, makes workers, and puts jobs. What a worker proc
 same for all kinds: see `WorkerProcess`.
 """
 
-import os
+import json
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -130,21 +130,31 @@ class Place(NamedTuple):
     runs: Path  # the file into which each job writes that it was done
 
 
+class Settings(NamedTuple):
+    """How a framework is run: the options of its broker, and of each job.
+
+    `child_death` is a part of the reason of a failure that tells the death of a child process; "":
+    its death ends the worker.
+    """
+
+    broker: Mapping[str, Any] = {}
+    put: Mapping[str, Any] = {}
+    has_children: bool = True
+    child_death: str = ""
+
+
 class SoakKind(ABC):
     """A kind of worker with its queue server. `server` is started by who uses it.
 
-    `child_death` matches the reason of a failure that tells the death of a child process; "": there
-    is none, or its death ends the worker. `busy_for` is how long (seconds) a worker may need to
-    connect again after its queue server was restarted, by docs/checks.md.
+    `reconnects_within` is how long (seconds) a worker may need to connect again after its queue
+    server was restarted, by docs/checks.md.
     """
 
-    child_death = ""
-    has_children = False
     reconnects_within = 30.0
-    server: Server
 
-    def __init__(self, name: str) -> None:
-        self.name, self.promise = name, PROMISES[name]
+    def __init__(self, name: str, server: Server, settings: Settings) -> None:
+        self.name, self.server, self.promise = name, server, PROMISES[name]
+        self.has_children, self.child_death = settings.has_children, settings.child_death
 
     @property
     @abstractmethod
@@ -166,7 +176,8 @@ class SoakKind(ABC):
 
 def own_worker(app: str, name: str, directory: Path, *options: str | Path, runs: Path) -> Program:
     """Make a worker of beanwatch's own for an application of tests/soak/jobs.py."""
-    argv = ["beanwatch", "worker", f"tests.soak.jobs:{app}", "--name", name, *options]
+    argv: list[str | Path] = ["beanwatch", "worker", f"tests.soak.jobs:{app}", "--name", name]
+    argv += options
     argv += ["--tmp-root", directory, "--min-free-disk", "0"]
     env = {"SOAK_RUNS": str(runs), "PYTHONPATH": str(ROOT), "BEANWATCH_CONFIG": ""}
     return Program(name, argv, directory, env)
@@ -176,8 +187,7 @@ class OnBeanstalkd(SoakKind):
     """A worker with beanwatch in it, on beanstalkd: its own, or the example in PHP."""
 
     def __init__(self, name: str, directory: Path) -> None:
-        super().__init__(name)
-        self.server = Beanstalkd(directory, binlog=True)
+        super().__init__(name, Beanstalkd(directory, binlog=True), Settings(has_children=False))
 
     @property
     def port(self) -> int:
@@ -197,7 +207,7 @@ class OnBeanstalkd(SoakKind):
             options = (*server, "--redis", place.redis, "--ledger", "all")
             directory = place.directory
             return own_worker("worker_app", name, directory, *options, runs=place.runs)
-        argv = ["/usr/bin/env", "php", PHP_WORKER, "--name", name, *server]
+        argv: list[str | Path] = ["/usr/bin/env", "php", PHP_WORKER, "--name", name, *server]
         env = {"BEANWATCH_REDIS_URL": place.redis, "SOAK_RUNS": str(place.runs)}
         return Program(name, [*argv, "--handlers", PHP_HANDLERS], place.directory, env)
 
@@ -205,20 +215,19 @@ class OnBeanstalkd(SoakKind):
 class OfFramework(SoakKind):
     """Workers of Celery, RQ or Dramatiq, on a Redis or a RabbitMQ of their own."""
 
-    has_children = True
     reconnects_within = 60.0
 
     def __init__(
-        self, name: str, directory: Path, kind: Kind, *, is_watched: bool, **options: Any
+        self, name: str, directory: Path, kind: Kind, settings: Settings, *, is_watched: bool
     ) -> None:
-        super().__init__(name)
-        self._kind, self._is_watched, self._options = kind, is_watched, options
+        # Each write is on the disk before Redis answers: a restart loses nothing.
+        safe = ("--appendonly", "yes", "--appendfsync", "always")
+        is_redis = kind.broker == "redis"
+        server = SpecialRedis(directory, *safe) if is_redis else RabbitMQ(directory)
+        super().__init__(name, server, settings)
+        self._kind, self._settings, self._is_watched = kind, settings, is_watched
         self._first: ForeignWorker | None = None
         self._vhost: Vhost | None = None
-        if kind.broker == "rabbitmq":
-            self.server: Server = RabbitMQ(directory)
-        else:  # each write is on the disk before Redis answers: a restart loses nothing
-            self.server = SpecialRedis(directory, "--appendonly", "yes", "--appendfsync", "always")
 
     @property
     def port(self) -> int:
@@ -228,12 +237,12 @@ class OfFramework(SoakKind):
         if self._vhost is not None:
             # The frameworks' messages have no timestamp, so nobody knows how long one waits.
             return f'[servers.broker]\nurl = "{self._vhost.url}"\nunknown = ["head_ready_age"]'
-        framework, url = self._kind.command[0], f"redis://127.0.0.1:{self.port}/0"
-        layout = {"rq": "rq", "celery": "celery"}.get(framework, "list")
-        queues = {"rq": "", "celery": f'queues = ["{QUEUE}"]'}.get(
-            framework, f'queues = ["dramatiq:{QUEUE}"]'
-        )
-        return f'[servers.broker]\nurl = "{url}"\nlayout = "{layout}"\n{queues}'
+        layout = {
+            "rq": 'layout = "rq"',
+            "celery": f'layout = "celery"\nqueues = ["{QUEUE}"]',
+            "dramatiq": f'layout = "list"\nqueues = ["dramatiq:{QUEUE}"]',
+        }[self._kind.command[0]]
+        return f'[servers.broker]\nurl = "redis://127.0.0.1:{self.port}/0"\n{layout}'
 
     def make(self, name: str, place: Place) -> WorkerProcess:
         broker = "redis://127.0.0.1:{port}/0"
@@ -245,7 +254,7 @@ class OfFramework(SoakKind):
             "BEANWATCH_WORKER_JOB_TIMEOUT": "60",
             "SOAK_RUNS": str(place.runs),
             "TMPDIR": str(place.directory),
-            "BROKER_OPTIONS": self._options.get("broker", "{}"),
+            "BROKER_OPTIONS": json.dumps(self._settings.broker),
             **({} if self._is_watched else {"UNWATCHED": "1"}),
         }
         worker = ForeignWorker(
@@ -256,41 +265,43 @@ class OfFramework(SoakKind):
 
     def put(self, ident: str, seconds: float) -> str:
         assert self._first is not None
-        options = self._options.get("put", {})
-        return self._first.put("work", ident, seconds, **options)
+        return self._first.put("work", ident, seconds, **self._settings.put)
 
 
 KINDS = ("beanwatch", "php", "celery", "rq", "dramatiq")
 ON_RABBITMQ = ("celery-rabbitmq", "dramatiq-rabbitmq")
 
 
+# In the order of the report. A RabbitMQ takes long to start, so its kinds run only if asked for.
+KINDS = ("beanwatch", "php", "celery", "rq", "dramatiq")
+ON_RABBITMQ = ("celery-rabbitmq", "dramatiq-rabbitmq")
+_CELERY = {"visibility_timeout": 20, "unacked_restore_interval": 2, "unacked_restore_throttle": 1}
+_DRAMATIQ = {"heartbeat_timeout": 10_000, "maintenance_chance": 100_000}
+_RQ = {"retry": {"max": 100}, "job_timeout": 10}
+
+
 def make_kind(name: str, directory: Path, *, is_watched: bool = True) -> SoakKind:
     """Make one of KINDS or ON_RABBITMQ; its server is not started."""
     if name in ("beanwatch", "php"):
         return OnBeanstalkd(name, directory)
-    make = lambda kind, **options: OfFramework(  # noqa: E731
-        name, directory, kind, is_watched=is_watched, **options
-    )
+    kind, settings = _choose_framework(name)
+    return OfFramework(name, directory, kind, settings, is_watched=is_watched)
+
+
+def _choose_framework(name: str) -> tuple[Kind, Settings]:
     if name == "celery":
-        broker = '{"visibility_timeout": 20, "unacked_restore_interval": 2, '
-        broker += '"unacked_restore_throttle": 1}'
-        found = make(kinds.celery("5", "prefork", "redis"), broker=broker)
-        found.child_death = "its process was lost"
-    elif name == "celery-rabbitmq":
-        found = make(kinds.celery("5", "threads", "rabbitmq"))
-        found.has_children = False
-    elif name == "rq":
+        settings = Settings(broker=_CELERY, child_death="its process was lost")
+        return kinds.celery("5", "prefork", "redis"), settings
+    if name == "celery-rabbitmq":
+        return kinds.celery("5", "threads", "rabbitmq"), Settings(has_children=False)
+    if name == "rq":
         kind = kinds.rq("3", "fork")
         command = [*kind.command[:-1], "--maintenance-interval", "5", kind.command[-1]]
-        retry = {"retry": {"max": 100}, "job_timeout": 10}
-        found = make(kind._replace(command=command), put=retry)
-        found.child_death = "Work-horse terminated"
-    elif name == "dramatiq":
-        broker = '{"heartbeat_timeout": 10000, "maintenance_chance": 100000}'
-        found = make(kinds.dramatiq("2", "redis"), broker=broker)
-    else:
-        found = make(kinds.dramatiq("2", "rabbitmq"))
-    return found
+        settings = Settings(put=_RQ, child_death="Work-horse terminated")
+        return kind._replace(command=command), settings
+    if name == "dramatiq":
+        return kinds.dramatiq("2", "redis"), Settings(broker=_DRAMATIQ)
+    return kinds.dramatiq("2", "rabbitmq"), Settings()
 
 
 def read_age(text: str, word: str) -> float | None:
@@ -302,10 +313,10 @@ def read_age(text: str, word: str) -> float | None:
     return float(sum(int(n) * units[u] for n, u in re.findall(r"(\d+)([dhms])", found[1])))
 
 
-def describe(names: "tuple[str, ...] | list[str]") -> str:
+def describe(names: Iterable[str]) -> str:
     """Return the guarantees of kinds, for the report."""
     lines = []
     for name in names:
         promise = PROMISES[name]
         lines.append(f"{name} ({promise.settings}): {promise.words} [{promise.source}]")
-    return os.linesep.join(lines)
+    return "\n".join(lines)

@@ -1,12 +1,11 @@
 """Workers killed at random while jobs flow, and the accounts compared afterwards."""
 
+import os
 import random
 import signal
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable
 from pathlib import Path
-from subprocess import Popen
 from typing import NamedTuple
 
 from beanwatch.net.redis_reader import RedisReader
@@ -15,7 +14,8 @@ from beanwatch.outcomes import OUTCOMES
 from beanwatch.store.ledger import LedgerEntry, read_job
 from beanwatch.worker import FollowUp, Producer
 from beanwatch.worker.api.envelope import derive_id
-from tests.real import ROOT, Beanstalkd, Redis, spawn, stop_process, wait_until
+from tests.real import Beanstalkd, Redis, wait_until
+from tests.soak.kinds import own_worker
 
 QUEUES = ("soak.first", "soak.second")
 DELETED = tuple(outcome.name for outcome in OUTCOMES if outcome.is_deleted)
@@ -46,41 +46,35 @@ class Fleet:
     """Keeps workers running as a supervisor does."""
 
     def __init__(self, directory: Path, size: int, server: Beanstalkd, redis: Redis) -> None:
-        self.directory = directory
-        self.argv = ["--server", server.address, "--redis", redis.url, "--host", "soak"]
-        self.argv += ["--ledger", "all", "--tmp-root", str(directory), "--min-free-disk", "0"]
-        for queue in QUEUES:
-            self.argv += ["--queue", queue]
         self.runs = directory / "runs"
         self.runs.mkdir()
-        self.workers: dict[str, Popen[bytes]] = {}
-        for number in range(size):
-            self.start(f"w{number}")
-
-    def start(self, name: str) -> None:
-        command = [ROOT / ".venv/bin/beanwatch", "worker", "tests.soak.jobs:app", "--name", name]
-        self.workers[name] = spawn(
-            [*command, *self.argv, "--log-file", self.directory / f"{name}.log"],
-            log=self.directory / f"{name}.err",
-            env={"SOAK_RUNS": str(self.runs)},
-            cwd=ROOT,
-        )
+        options = ["--server", server.address, "--redis", redis.url, "--ledger", "all"]
+        options += [word for queue in QUEUES for word in ("--queue", queue)]
+        self.workers = [
+            own_worker("app", f"w{number}", directory, *options, runs=self.runs)
+            for number in range(size)
+        ]
+        for worker in self.workers:
+            worker.start()
 
     def kill_one(self) -> None:
         """Mostly as the kernel does when memory is short, sometimes as a deploy does."""
-        worker = random.choice(list(self.workers.values()))
-        worker.send_signal(signal.SIGKILL if random.random() < 0.9 else signal.SIGTERM)
+        number = signal.SIGKILL if random.random() < 0.9 else signal.SIGTERM
+        os.kill(random.choice(self.workers).pid, number)
 
-    def mend(self) -> None:
-        """Start again what has ended."""
-        for name, worker in list(self.workers.items()):
-            if worker.poll() is not None:
-                self.start(name)
+    def mend(self) -> bool:
+        """Start again what has ended; return True."""
+        for worker in self.workers:
+            if worker.has_ended:
+                worker.start()
+        return True
 
-    def stop(self) -> list[int]:
-        for worker in self.workers.values():
-            worker.send_signal(signal.SIGTERM)
-        return [stop_process(worker, 30) for worker in self.workers.values()]
+    def stop(self) -> list[int | None]:
+        for worker in self.workers:
+            os.kill(worker.pid, signal.SIGTERM)
+        for worker in self.workers:
+            worker.stop()
+        return [worker.last_exit for worker in self.workers]
 
 
 def put_one(producer: Producer, number: int, expected: set[str]) -> None:
@@ -94,7 +88,7 @@ def put_one(producer: Producer, number: int, expected: set[str]) -> None:
         expected.add(derive_id(ident, "failure" if job == "doomed" else "success"))
 
 
-def soak(directory: Path, plan: Plan, say: Callable[[str], None] = lambda text: None) -> Account:
+def soak(directory: Path, plan: Plan) -> Account:
     """Run the plan to its end and gather the accounts."""
     expected: set[str] = set()
     kills = 0
@@ -116,15 +110,13 @@ def soak(directory: Path, plan: Plan, say: Callable[[str], None] = lambda text: 
                     fleet.kill_one()
                     kills += 1
                 fleet.mend()
-                say(f"{passed:4.0f} s: {put} jobs put, {kills} kills, {waiting(server)} to do")
                 time.sleep(0.05)
             fleet.mend()
-            wait_until(lambda: fleet.mend() or not waiting(server), 600, "the queue is drained")
+            wait_until(lambda: fleet.mend() and not waiting(server), 600, "the queue is drained")
             codes = fleet.stop()
         finally:
-            for worker in fleet.workers.values():
+            for worker in fleet.workers:
                 worker.kill()
-                worker.wait()
         assert set(codes) <= {0, -signal.SIGTERM}, codes  # some were only just starting
         with RedisReader(parse_redis_url(redis.url), 60) as link:
             recorded = {ident: read_job(link.execute, ident) for ident in expected}
@@ -195,3 +187,14 @@ def audit(account: Account) -> list[str]:
     if sum(finals.values()) != account.put:
         wrong.append(f"{account.put} jobs were put, {sum(finals.values())} have an end")
     return wrong
+
+
+def report(account: Account) -> str:
+    """Return the figures of an account in words."""
+    entries = [entry for runs in account.recorded.values() for entry in runs]
+    again = sum(entry.attempt > 1 for entry in entries)
+    outcomes = dict(Counter(entry.outcome for entry in entries))
+    return (
+        f"fifty workers of beanwatch: {account.put} jobs put, {account.kills} kills; entries by "
+        f"outcome: {outcomes}; {again} of runs beyond the first"
+    )

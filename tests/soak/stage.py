@@ -11,7 +11,8 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -68,7 +69,8 @@ class Checks:
         self._output.touch()
         self._errors = directory / "passive.log"
         shell = 'exec "$0" passive --interval "$1" --config "$2" >>"$3"'
-        argv = ["sh", "-c", shell, str(BIN / "beanwatch"), f"{INTERVAL}s", config, self._output]
+        argv: list[str | Path] = ["sh", "-c", shell, BIN / "beanwatch", f"{INTERVAL}s", config]
+        argv.append(self._output)
         env = {"BEANWATCH_STATE_DIR": str(directory / "state"), "PYTHONUNBUFFERED": "1"}
         self._process = spawn(argv, log=self._errors, env=env, cwd=directory)
         self._reading = threading.Thread(target=self._read, name="answers", daemon=True)
@@ -152,9 +154,8 @@ class Stage(ExitStack):
             self.members.append(self._make_member(number))
         if self.is_watched:
             for member in self.members:
-                self.ids[member.name] = wait_until(
-                    lambda name=member.name: self._find_id(name), PATIENCE, f"{member.name} beats"
-                )
+                find = partial(self._find_id, member.name)
+                self.ids[member.name] = wait_until(find, PATIENCE, f"{member.name} beats")
         self._putting.start()
         self.callback(self.stop_putting)
         if self.is_watched:
@@ -190,7 +191,8 @@ class Stage(ExitStack):
 
     def beats(self, name: str) -> dict[str, Heartbeat]:
         """Return the heartbeats of a worker and of its children, by their ids."""
-        found = Records(self.redis.url).read(name)
+        with closing(Records(self.redis.url)) as records:
+            found = records.read(name)
         return {one.id: one.heartbeat for one in found if one.heartbeat is not None}
 
     def _start_checks(self) -> Checks:

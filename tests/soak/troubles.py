@@ -9,21 +9,25 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
+from pathlib import Path
 from typing import NamedTuple
 
 from tests.demo.programs import BIN
 from tests.real import WaitError
 from tests.real.process import family_of
 from tests.soak.kinds import read_age
-from tests.soak.stage import Member, Stage, count_by, shorten
+from tests.soak.stage import Answer, Member, Stage, count_by, shorten
 
 DRAIN = 240.0  # seconds in which each framework has found all jobs of its dead workers
 LONG_JOB = 4.0  # seconds; its process is killed while it runs
-CUT = 5.0  # seconds for which a server cannot be reached
-SHORT_FREEZE = 3.0  # seconds; nobody needs to be told
+MOMENT = 4.0  # seconds of a cut, or of a freeze that nobody needs to be told
 UNWATCHED_PAUSE = 3.0  # seconds between a kill and the next start if no check waits for it
 # How much later than the kill the next process may have started, and how much is rounded away.
 ROUNDING = 2.0  # seconds
+
+
+Act = Callable[[], None]
 
 
 class Account(NamedTuple):
@@ -136,16 +140,9 @@ class Tormentor:
 
     def _await_restart(self, member: Member, killed: float) -> None:
         stage = self._stage
-
-        def is_told() -> bool:
-            answer = stage.answers(member)
-            if answer is None or answer.at < killed or "killed" not in answer.text:
-                return False
-            age = read_age(answer.text, "restarted")
-            return age is not None and age <= answer.at - killed + ROUNDING
-
         if stage.is_watched:
-            stage.wait(is_told, f"{member.name} was killed and started again, which a check tells")
+            what = f"a check tells that {member.name} was killed and started again"
+            stage.wait(lambda: tells_restart(stage.answers(member), killed), what)
 
     def _kill_child(self, member: Member) -> None:
         """Kill the process that runs a job."""
@@ -173,7 +170,14 @@ class Tormentor:
 
     def _count_failures(self, reason: str) -> int:
         """Return how many failures of jobs give this reason, by `beanwatch failures`."""
-        argv = [BIN / "beanwatch", "failures", "list", "--json", "--reason", reason]
+        argv: list[str | Path] = [
+            BIN / "beanwatch",
+            "failures",
+            "list",
+            "--json",
+            "--reason",
+            reason,
+        ]
         argv += ["--config", self._stage.directory / "beanwatch.toml"]
         done = subprocess.run(argv, capture_output=True, text=True, timeout=120)
         return sum(sum(group["outcomes"].values()) for group in json.loads(done.stdout))
@@ -186,14 +190,14 @@ class Tormentor:
             if self._stage.is_watched:
                 self._await_answer(member, frozen, "CRITICAL", "is stopped by a signal")
             else:
-                time.sleep(CUT)
+                time.sleep(MOMENT)
         finally:
             member.send(signal.SIGCONT)
 
     def _freeze_briefly(self, member: Member) -> None:
-        member.send(signal.SIGSTOP)
-        time.sleep(SHORT_FREEZE)
-        member.send(signal.SIGCONT)
+        self._do_for_a_moment(
+            partial(member.send, signal.SIGSTOP), partial(member.send, signal.SIGCONT)
+        )
 
     def _await_answer(self, member: Member, since: float, state: str, words: str) -> None:
         stage = self._stage
@@ -213,34 +217,21 @@ class Tormentor:
             answer = stage.answers(member)
             raise WaitError(f"{error}; it said: {answer and shorten(answer.text)}") from error
 
-    def _reset_broker(self, member: Member) -> None:
-        member.broker.reset()
-
-    def _cut_broker(self, member: Member) -> None:
-        member.broker.refuse()
-        time.sleep(CUT)
-        member.broker.restore()
-
-    def _reset_redis(self, member: Member) -> None:
-        member.redis.reset()
-
-    def _cut_redis(self, member: Member) -> None:
-        member.redis.blackhole()
-        time.sleep(CUT)
-        member.redis.restore()
-
-    def _restart_broker(self, member: Member) -> None:
-        self._stage.restart_broker()
-
-    def _restart_redis(self, member: Member) -> None:
-        self._stage.restart_redis()
-
-    def _deploy(self, member: Member) -> None:
-        self._stage.deploy(member)
-        return True
+    def _do_for_a_moment(self, begin: Act, end: Act) -> None:
+        begin()
+        time.sleep(MOMENT)
+        end()
 
 
-Trouble = Callable[[Tormentor, Member], None]
+def tells_restart(answer: Answer | None, killed: float) -> bool:
+    """Return True if an answer tells of a death at this time (monotonic), and of no earlier one."""
+    if answer is None or answer.at < killed or "killed" not in answer.text:
+        return False
+    age = read_age(answer.text, "restarted")
+    return age is not None and age <= answer.at - killed + ROUNDING
+
+
+Trouble = Callable[[Tormentor, Member], object]
 # The names of a trouble are those in `Promise.loses`.
 DEATHS: dict[str, Trouble] = {
     "killed": Tormentor._kill,
@@ -251,13 +242,17 @@ TROUBLES: dict[str, Trouble] = {
     **DEATHS,
     "frozen": Tormentor._freeze,
     "frozen for a moment": Tormentor._freeze_briefly,
-    "connection to the broker reset": Tormentor._reset_broker,
-    "cut off from the broker": Tormentor._cut_broker,
-    "connection to Redis reset": Tormentor._reset_redis,
-    "cut off from Redis": Tormentor._cut_redis,
-    "broker restarted": Tormentor._restart_broker,
-    "Redis restarted": Tormentor._restart_redis,
-    "deployed": Tormentor._deploy,
+    "connection to the broker reset": lambda _, member: member.broker.reset(),
+    "cut off from the broker": lambda self, member: self._do_for_a_moment(
+        member.broker.refuse, member.broker.restore
+    ),
+    "connection to Redis reset": lambda _, member: member.redis.reset(),
+    "cut off from Redis": lambda self, member: self._do_for_a_moment(
+        member.redis.blackhole, member.redis.restore
+    ),
+    "broker restarted": lambda self, _: self._stage.restart_broker(),
+    "Redis restarted": lambda self, _: self._stage.restart_redis(),
+    "deployed": lambda self, member: self._stage.deploy(member),
 }
 
 
