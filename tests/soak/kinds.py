@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+from beanwatch.queues.servers import short_host
 from beanwatch.worker import Producer
 from tests.adapters import kinds
 from tests.adapters.workers import ForeignWorker, Kind
@@ -28,7 +29,8 @@ PHP_HANDLERS = Path(__file__).with_name("handlers.php")
 class Promise(NamedTuple):
     """What a framework alone guarantees: the account is judged by this.
 
-    `loses` has the troubles in which the framework may lose jobs, and how many each time.
+    `loses` has the troubles in which the framework may lose jobs, and how many each time. A job
+    that has begun is never lost.
     """
 
     settings: str
@@ -66,8 +68,8 @@ PROMISES = {
             "cut off from the broker": 1,
             "broker restarted": 2,
         },
-        "docs.celeryq.dev, Backends and Brokers: Redis is more susceptible to data loss in the "
-        "event of abrupt termination; kombu/transport/redis.py, _brpop_read and QoS.append",
+        "docs.celeryq.dev, First Steps with Celery, Redis: it names the danger of data loss at an "
+        "abrupt end; kombu/transport/redis.py: _brpop_read, then QoS.append",
     ),
     "celery-rabbitmq": Promise(
         "acks_late, on RabbitMQ, with threads",
@@ -125,9 +127,10 @@ class Place(NamedTuple):
     """Where a worker finds its servers, which may be behind proxies, and where its files are."""
 
     directory: Path
+    config: Path  # beanwatch.toml
     broker: int  # port
     redis: str  # URL
-    runs: Path  # the file into which each job writes that it was done
+    runs: Path  # the file into which each job writes that it has begun, and that it is done
 
 
 class Settings(NamedTuple):
@@ -147,10 +150,12 @@ class SoakKind(ABC):
     """A kind of worker with its queue server. `server` is started by who uses it.
 
     `reconnects_within` is how long (seconds) a worker may need to connect again after its queue
-    server was restarted, by docs/checks.md.
+    server was restarted, by docs/checks.md. `end_without_broker` matches what a check says of a
+    worker which its framework has ended because its queue server went away; "": none does.
     """
 
     reconnects_within = 30.0
+    end_without_broker = ""
 
     def __init__(self, name: str, server: Server, settings: Settings) -> None:
         self.name, self.server, self.promise = name, server, PROMISES[name]
@@ -160,6 +165,10 @@ class SoakKind(ABC):
     @abstractmethod
     def port(self) -> int:
         """The port of the queue server to which the workers connect."""
+
+    def id_of(self, name: str) -> str:
+        """Return the id that beanwatch gives to the worker with this name."""
+        return f"{short_host()}.{name}"
 
     @abstractmethod
     def settings(self) -> str:
@@ -179,7 +188,7 @@ def own_worker(app: str, name: str, directory: Path, *options: str | Path, runs:
     argv: list[str | Path] = ["beanwatch", "worker", f"tests.soak.jobs:{app}", "--name", name]
     argv += options
     argv += ["--tmp-root", directory, "--min-free-disk", "0"]
-    env = {"SOAK_RUNS": str(runs), "PYTHONPATH": str(ROOT), "BEANWATCH_CONFIG": ""}
+    env = {"SOAK_RUNS": str(runs), "PYTHONPATH": str(ROOT)}
     return Program(name, argv, directory, env)
 
 
@@ -204,12 +213,13 @@ class OnBeanstalkd(SoakKind):
     def make(self, name: str, place: Place) -> WorkerProcess:
         server = ("--server", f"127.0.0.1:{place.broker}", "--queue", QUEUE)
         if self.name == "beanwatch":
-            options = (*server, "--redis", place.redis, "--ledger", "all")
+            options = (*server, "--redis", place.redis, "--ledger", "all", "--config", place.config)
             directory = place.directory
             return own_worker("worker_app", name, directory, *options, runs=place.runs)
         argv: list[str | Path] = ["/usr/bin/env", "php", PHP_WORKER, "--name", name, *server]
+        argv += ["--handlers", PHP_HANDLERS, "--expected"]
         env = {"BEANWATCH_REDIS_URL": place.redis, "SOAK_RUNS": str(place.runs)}
-        return Program(name, [*argv, "--handlers", PHP_HANDLERS], place.directory, env)
+        return Program(name, argv, place.directory, env)
 
 
 class OfFramework(SoakKind):
@@ -233,8 +243,12 @@ class OfFramework(SoakKind):
     def port(self) -> int:
         return self.server.amqp if isinstance(self.server, RabbitMQ) else self.server.port
 
+    def id_of(self, name: str) -> str:
+        return super().id_of(name if self._kind.command[0] == "celery" else f"{name}-1")
+
     def settings(self) -> str:
-        if self._vhost is not None:
+        if isinstance(self.server, RabbitMQ):
+            self._vhost = self.server.add_vhost("soak")
             # The frameworks' messages have no timestamp, so nobody knows how long one waits.
             return f'[servers.broker]\nurl = "{self._vhost.url}"\nunknown = ["head_ready_age"]'
         layout = {
@@ -246,10 +260,10 @@ class OfFramework(SoakKind):
 
     def make(self, name: str, place: Place) -> WorkerProcess:
         broker = "redis://127.0.0.1:{port}/0"
-        if isinstance(self.server, RabbitMQ):
-            self._vhost = self._vhost or self.server.add_vhost("soak")
+        if self._vhost is not None:
             broker = "amqp://guest:guest@127.0.0.1:{port}/soak"
         settings = {
+            "BEANWATCH_CONFIG": str(place.config),
             "BEANWATCH_WORKER_HEARTBEAT_INTERVAL": "1",
             "BEANWATCH_WORKER_JOB_TIMEOUT": "60",
             "SOAK_RUNS": str(place.runs),

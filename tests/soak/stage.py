@@ -133,12 +133,12 @@ class Stage(ExitStack):
         self.kind, self.directory, self.is_watched = kind, directory, is_watched
         self.redis = Redis(directory / "redis")
         self.members: list[Member] = []
-        self.ids: dict[str, str] = {}  # of beanwatch, by the name of the member
         self.checks: Checks | None = None
         self.put_at: dict[str, float] = {}  # by the id of the job; monotonic
         self.failed_puts: list[str] = []
-        self.own_ends: list[str] = []  # workers that ended by themselves
+        self.own_ends: list[tuple[float, str]] = []  # of workers: when (monotonic), and which
         self._down: set[str] = set()  # members that were killed, and are not to be started yet
+        self.config = directory / "beanwatch.toml"
         self._has_proxies = has_proxies
         self._runs = directory / "runs"
         self._runs.touch()
@@ -150,16 +150,16 @@ class Stage(ExitStack):
         """Start everything, and wait until all checks are OK."""
         self.enter_context(self.redis)
         self.enter_context(self.kind.server)
-        for number in range(1, WORKERS + 1):
-            self.members.append(self._make_member(number))
-        if self.is_watched:
-            for member in self.members:
-                find = partial(self._find_id, member.name)
-                self.ids[member.name] = wait_until(find, PATIENCE, f"{member.name} beats")
+        start = f"{self.kind.name}-p{os.getpid()}-{self.directory.name}"
+        names = [f"{start}-{number}" for number in range(1, WORKERS + 1)]
+        self._write_config(names)
+        self.members += map(self._make_member, names)
         self._putting.start()
         self.callback(self.stop_putting)
         if self.is_watched:
-            self.checks = self._start_checks()
+            for member in self.members:
+                self.wait(partial(self.beats, member.name), f"{member.name} beats")
+            self.checks = Checks(self.config, self.directory)
             self.callback(self.checks.stop)
             self._await_ok()
 
@@ -169,14 +169,13 @@ class Stage(ExitStack):
         except WaitError as error:
             raise WaitError(f"{error}; the last answers: {self.problems()}") from error
 
-    def _make_member(self, number: int) -> Member:
-        name = f"{self.kind.name}-p{os.getpid()}-{self.directory.name}-{number}"
+    def _make_member(self, name: str) -> Member:
         broker, redis = Proxy(f"127.0.0.1:{self.kind.port}"), Proxy(f"127.0.0.1:{self.redis.port}")
         for proxy in (broker, redis):
             self.enter_context(proxy)
         port = broker.port if self._has_proxies else self.kind.port
         url = f"redis://{redis.address}/0" if self._has_proxies else self.redis.url
-        process = self.kind.make(name, Place(self.directory, port, url, self._runs))
+        process = self.kind.make(name, Place(self.directory, self.config, port, url, self._runs))
         if isinstance(process, ForeignWorker):  # it has a proxy of its own for its broker
             self.enter_context(process)
             return Member(process, process.proxy, redis)
@@ -184,25 +183,18 @@ class Stage(ExitStack):
         self.callback(process.kill)
         return Member(process, broker, redis)
 
-    def _find_id(self, name: str) -> str:
-        """Return the id of a worker; "" if it does not beat yet. Its children are others."""
-        beats = self.beats(name)
-        return next((ident for ident, beat in beats.items() if not beat.child_of), "")
-
     def beats(self, name: str) -> dict[str, Heartbeat]:
         """Return the heartbeats of a worker and of its children, by their ids."""
         with closing(Records(self.redis.url)) as records:
             found = records.read(name)
         return {one.id: one.heartbeat for one in found if one.heartbeat is not None}
 
-    def _start_checks(self) -> Checks:
-        config = self.directory / "beanwatch.toml"
-        expected = ", ".join(f'"{ident}"' for ident in self.ids.values())
+    def _write_config(self, names: Iterable[str]) -> None:
+        expected = ", ".join(f'"{self.kind.id_of(name)}"' for name in names)
         server, redis = self.kind.settings(), self.redis.url
-        config.write_text(
+        self.config.write_text(
             _CONFIG.format(redis=redis, expected=expected, queue=QUEUE, server=server)
         )
-        return Checks(config, self.directory)
 
     # -- jobs
 
@@ -228,9 +220,11 @@ class Stage(ExitStack):
         if self._putting.is_alive():
             self._putting.join()
 
-    def runs(self) -> list[str]:
-        """Return the id of each job that was done, once for each time."""
-        return self._runs.read_text().split("\n")[:-1]
+    def runs(self, word: str = "done") -> list[str]:
+        """Return the id of each job that was done, or has `begun`, once for each time."""
+        start = f"{word} "
+        lines = self._runs.read_text().split("\n")[:-1]
+        return [line.removeprefix(start) for line in lines if line.startswith(start)]
 
     def missing(self) -> list[str]:
         """Return the jobs that were put, and have not been done yet."""
@@ -251,13 +245,13 @@ class Stage(ExitStack):
         """Start the workers again that have ended by themselves, as systemd does."""
         for member in self.members:
             if member.name not in self._down and member.process.has_ended:
-                self.own_ends.append(member.name)
+                self.own_ends.append((time.monotonic(), member.name))
                 member.process.start()
 
     def answers(self, member: Member) -> Answer | None:
         """Return the last answer of the service of a worker."""
         assert self.checks is not None
-        return self.checks.latest.get(f"worker {self.ids[member.name]}")
+        return self.checks.latest.get(f"worker {self.kind.id_of(member.name)}")
 
     def problems(self) -> list[Answer] | None:
         """Return the last answers that are not OK; None while there are none at all."""

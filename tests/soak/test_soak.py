@@ -97,10 +97,14 @@ def test_a_started_server_is_told_for_ten_minutes_and_nothing_else_of_it() -> No
 
 
 class _Lossy:
-    """A stage of a kind that may lose one job each time that it is killed."""
+    """A stage of a kind that may lose one job each time that it is killed. One job has begun."""
 
     class kind:  # noqa: N801 - it is the attribute of a stage
         promise = PROMISES["rq"]._replace(loses={"killed": 1})
+
+    @staticmethod
+    def runs(word: str) -> list[str]:
+        return ["c"]
 
 
 def test_more_lost_jobs_than_the_framework_alone_loses_are_wrong() -> None:
@@ -108,6 +112,8 @@ def test_more_lost_jobs_than_the_framework_alone_loses_are_wrong() -> None:
     assert judge_losses(stage, ["a", "b"], Counter({"killed": 2})) == []
     (wrong,) = judge_losses(stage, ["a", "b"], Counter({"killed": 1, "deployed": 9}))
     assert "2 jobs are lost, of which the framework alone loses 1" in wrong
+    (wrong,) = judge_losses(stage, ["c"], Counter({"killed": 1}))
+    assert "lost though they had begun" in wrong
 
 
 def test_each_kind_has_a_promise_that_names_only_known_troubles() -> None:

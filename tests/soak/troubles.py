@@ -40,6 +40,7 @@ class Account(NamedTuple):
     lost: list[str]
     happened: Counter[str]
     told: Counter[str]
+    own_ends: int  # workers that their framework ended, and that were started again
     wrong: list[str]
 
     def report(self) -> str:
@@ -51,7 +52,8 @@ class Account(NamedTuple):
         ]
         return (
             f"{self.kind}: {self.put} jobs put, {self.done} done, {self.again} of them again, "
-            f"{len(self.lost)} lost; {deaths} kills, {told} told; {', '.join(others)}"
+            f"{len(self.lost)} lost; {deaths} kills, {told} told; {', '.join(others)}; "
+            f"{self.own_ends} ended by themselves"
         )
 
 
@@ -178,7 +180,7 @@ class Tormentor:
             "--reason",
             reason,
         ]
-        argv += ["--config", self._stage.directory / "beanwatch.toml"]
+        argv += ["--config", self._stage.config]
         done = subprocess.run(argv, capture_output=True, text=True, timeout=120)
         return sum(sum(group["outcomes"].values()) for group in json.loads(done.stdout))
 
@@ -284,13 +286,17 @@ def play(stage: Stage, seconds: float, seed: str, tell: Callable[[str], None]) -
         lost,
         tormentor.happened,
         tormentor.told,
+        len(stage.own_ends),
         wrong,
     )
 
 
 def judge_losses(stage: Stage, lost: list[str], happened: Counter[str]) -> list[str]:
-    """Return what is wrong: more jobs are lost than the framework alone may have lost."""
+    """Return what is wrong: jobs are lost that the framework alone would not have lost."""
     allowed = sum(happened[name] * count for name, count in stage.kind.promise.loses.items())
-    if len(lost) <= allowed:
-        return []
-    return [f"{len(lost)} jobs are lost, of which the framework alone loses {allowed}: {lost[:9]}"]
+    begun = sorted(set(lost) & set(stage.runs("begun")))
+    wrong = [f"lost though they had begun: {begun[:9]}"] if begun else []
+    if len(lost) > allowed:
+        more = f"{len(lost)} jobs are lost, of which the framework alone loses {allowed}"
+        wrong.append(f"{more}: {lost[:9]}")
+    return wrong

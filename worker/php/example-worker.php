@@ -5,7 +5,9 @@
  *
  *     php example-worker.php --name email-1 --queue email.regular [--queue email.bulk]
  *         [--server q1.example.org:11300] [--handlers handlers.php] [--timeout 60] [--statsd host:8125]
+ *         [--expected]
  *
+ * --expected: `[workers] expected` of beanwatch.toml has this worker, so a stop is one for a restart.
  * Redis and its password come from $BEANWATCH_REDIS_URL and $BEANWATCH_REDIS_PASSWORD.
  */
 
@@ -29,7 +31,7 @@ foreach ($packages as $name => $package) {
 }
 require_once __DIR__ . '/beanwatch.php';
 
-$known = ['name:', 'queue:', 'server:', 'server-name:', 'handlers:', 'timeout:', 'grace:', 'statsd:', 'host:'];
+$known = ['name:', 'queue:', 'server:', 'server-name:', 'handlers:', 'timeout:', 'grace:', 'statsd:', 'host:', 'expected'];
 $options = getopt('', $known, $end);
 $queues = array_values((array) ($options['queue'] ?? []));
 if ($end !== $argc || !isset($options['name']) || $queues === []) {
@@ -46,6 +48,7 @@ $monitor = new Monitor(
     serverName: $options['server-name'] ?? '',
     statsd: $options['statsd'] ?? '',
     host: $options['host'] ?? '',
+    isExpected: isset($options['expected']),
 );
 $log->pushProcessor($monitor);  // each line names the worker and its job
 $worker = new Worker(

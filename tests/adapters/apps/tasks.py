@@ -14,11 +14,17 @@ def quick(number: int = 0) -> int:
 
 
 def work(ident: str, seconds: float) -> None:
-    """Work, then note that the job was done: one short write, whole or not there at all."""
+    """Note that the job has begun, work, and note that it is done."""
+    _note(f"begun {ident}")
     time.sleep(seconds)
+    _note(f"done {ident}")
+
+
+def _note(line: str) -> None:
+    """Write a line: whole or not at all, as one short write."""
     file = os.open(os.environ["SOAK_RUNS"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     try:
-        os.write(file, f"{ident}\n".encode())
+        os.write(file, f"{line}\n".encode())
     finally:
         os.close(file)
 
