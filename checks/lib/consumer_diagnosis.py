@@ -17,6 +17,7 @@ from beanwatch.queues.consumers import Consumers, decide_consumers
 from beanwatch.queues.registry import DEFAULT_SCHEME
 
 if TYPE_CHECKING:
+    from beanwatch.queues.model import QueueState
     from beanwatch.store.heartbeats import Worker
 
 # If all consumers are busy, or none takes a job, one sample cannot tell whether the queue is being
@@ -71,7 +72,9 @@ class ConsumerDiagnosis(QueueResource):
         return False
 
     def _take_first_sample(self) -> None:
-        self.wanted = Wanted(problems=self.server.system.has_queue_problems)
+        # Where nothing counts deleted jobs, the age of the first job tells that others were taken.
+        heads = () if self.server.can_tell("deletes") else ("ready",)
+        self.wanted = Wanted(heads=heads, problems=self.server.system.has_queue_problems)
         self._metrics: list[Metric] = []
         self._first: dict[str, Consumers] = {}
         self._second: dict[str, Consumers] = {}
@@ -130,6 +133,8 @@ class ConsumerDiagnosis(QueueResource):
             return verdict
         if before is None:
             return "ok"
+        if now.deletes is None and is_younger(queue.state, before_age):
+            return "ok"  # all jobs that were ready then have been taken
         verdict = decide_consumers(now, before)
         # A server's statistics may be some seconds old, so close runs may have seen the same ones.
         is_still = now.deletes is not None and now.deletes == before.deletes
@@ -167,6 +172,11 @@ class ConsumerDiagnosis(QueueResource):
         found = workers_of(queue.name, self.server, workers, is_only_server=self.is_only_server)
         # Only the workers of some systems are known to send heartbeats.
         return found if found or self.server.url.scheme == DEFAULT_SCHEME else None
+
+
+def is_younger(queue: "QueueState", age: float) -> bool:
+    """Return True if the first ready job of a queue became ready within the last `age` seconds."""
+    return queue.head_ready_age is not None and queue.head_ready_age < age
 
 
 def decide_silent(

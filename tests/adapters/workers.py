@@ -124,10 +124,10 @@ class ForeignWorker:
         assert self._process is not None
         return self._process.wait(timeout)
 
-    def stop(self) -> None:
+    def stop(self, timeout: float = 60.0) -> None:
         """Ask the worker to stop, and wait until it has. It finishes its jobs first."""
         self.terminate()
-        self.wait()
+        self.wait(timeout)
 
     def _start_producer(self) -> subprocess.Popen[str]:
         with (self.directory / "producer.log").open("a") as log:

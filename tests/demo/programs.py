@@ -42,10 +42,10 @@ class Program:
     def start(self) -> None:
         self._process = spawn(self._argv, log=self.log, env=self._env, cwd=self._directory)
 
-    def stop(self) -> None:
+    def stop(self, timeout: float = 20.0) -> None:
         """Send SIGTERM, and wait until the program ends. A worker finishes its job first."""
         if self._process:
-            self.last_exit = stop_process(self._process, timeout=20)
+            self.last_exit = stop_process(self._process, timeout)
             self._process = None
 
     def kill(self) -> None:

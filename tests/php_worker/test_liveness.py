@@ -147,6 +147,21 @@ def test_told_to_stop_it_ends_its_job_and_leaves_no_record(
         assert client.zscore(WORKERS_KEY, worker.id) is None
 
 
+def test_told_to_stop_though_it_is_expected_it_may_start_again_before_anybody_is_alerted(
+    site: Site, check: Check
+) -> None:
+    worker = site.start("expected", "--expected")
+    worker.wait_for("idle")
+    worker.signal(signal.SIGTERM)
+    assert worker.exit_code() == 0
+    code, line, _ = check("expected")
+    assert code == 0
+    assert "its process has ended and the next one has not started yet" in line
+    site.start("expected", "--expected").wait_for("idle")
+    code, line, _ = check("expected")
+    assert (code, line.split(" | ")[0]) == (0, "WORKER_HEARTBEAT OK - here.expected: idle")
+
+
 class Lock:
     """A lock of a file, for which a job waits in a system call."""
 

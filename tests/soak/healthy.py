@@ -4,9 +4,9 @@ import random
 import re
 import time
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
-from tests.real import WaitError
 from tests.soak.stage import Answer, Stage, shorten
 from tests.soak.troubles import drain
 
@@ -16,6 +16,14 @@ DEPLOY_EVERY = 20.0  # seconds; the workers take turns
 BROKER_AT = (0.1, 0.2, 0.3)
 REDIS_AT = (0.15, 0.25, 0.5, 0.8)
 POLL = 0.5  # seconds
+# The checks run each two seconds. If they were as late as this, this machine had no time for the
+# workers either: what the checks say around that is not judged.
+LATE = 6.0  # seconds between two answers
+AROUND = 60.0  # seconds before and after it
+LEAST_JUDGED = 0.5  # of the time
+
+
+END_WITHOUT_BROKER = "{end_without_broker}"  # stands for that of the kind of worker
 
 
 class Grace(NamedTuple):
@@ -36,6 +44,7 @@ GRACES: dict[str, tuple[Grace, ...]] = {
         Grace("queue server", 600, r"was started .* ago"),
         Grace("failures|job failures", 600, r"did not confirm the delete"),
         Grace("", None),
+        Grace("worker", 600, END_WITHOUT_BROKER),
     ),
     "redis": (Grace("redis|worker|failures|consumers of", 10),),
 }
@@ -56,7 +65,8 @@ class HealthyAccount(NamedTuple):
     put: int
     lost: list[str]
     transitions: list[Transition]
-    answers: int
+    answers: int  # that were judged
+    unjudged: float  # seconds in which this machine was too busy
     false: list[str]
     wrong: list[str]
 
@@ -67,6 +77,7 @@ class HealthyAccount(NamedTuple):
             f"{self.kind}: {self.put} jobs put, {self.put - len(self.lost)} done; "
             f"{count['deploy']} deploys, {count['broker']} restarts of the broker, "
             f"{count['redis']} of Redis; {self.answers} answers, {len(self.false)} false alerts"
+            + (f"; {self.unjudged:.0f} s not judged: too busy" if self.unjudged else "")
         )
 
 
@@ -83,23 +94,54 @@ def plan(seconds: float, members: int, dice: random.Random) -> list[tuple[float,
 
 
 def judge(
-    answers: Sequence[Answer], transitions: Sequence[Transition], reconnects_within: float
+    answers: Sequence[Answer],
+    transitions: Sequence[Transition],
+    reconnects_within: float,
+    end_without_broker: str = "",
 ) -> list[Answer]:
-    """Return the answers that are not OK and that no grace explains."""
+    """Return the answers that are not OK and that no grace explains.
 
-    def is_explained(answer: Answer) -> bool:
-        for transition in transitions:
-            for grace in GRACES[transition.name]:
-                seconds = reconnects_within if grace.seconds is None else grace.seconds
-                if (
-                    transition.began <= answer.at <= transition.ended + seconds
-                    and re.search(grace.service, answer.service)
-                    and re.search(grace.words, answer.text)
-                ):
-                    return True
-        return False
+    The last two arguments are those of the kind of worker.
+    """
 
-    return [answer for answer in answers if answer.state != "OK" and not is_explained(answer)]
+    def explains(transition: Transition, grace: Grace, answer: Answer) -> bool:
+        seconds = reconnects_within if grace.seconds is None else grace.seconds
+        words = end_without_broker if grace.words == END_WITHOUT_BROKER else grace.words
+        return (
+            transition.began <= answer.at <= transition.ended + seconds
+            and re.search(grace.service, answer.service) is not None
+            and (bool(words) or not grace.words)
+            and re.search(words, answer.text) is not None
+        )
+
+    return [
+        answer
+        for answer in answers
+        if answer.state != "OK"
+        and not any(
+            explains(transition, grace, answer)
+            for transition in transitions
+            for grace in GRACES[transition.name]
+        )
+    ]
+
+
+def find_busy(moments: Sequence[float]) -> list[tuple[float, float]]:
+    """Return when this machine was too busy to judge, by the moments of all answers."""
+    return [
+        (before - AROUND, after + AROUND)
+        for before, after in pairwise(moments)
+        if after - before > LATE
+    ]
+
+
+def total(spans: Sequence[tuple[float, float]], began: float, ended: float) -> float:
+    """Return how many seconds the spans, in the order of their beginnings, cover together."""
+    covered, at = 0.0, began
+    for start, end in spans:
+        covered += max(0.0, min(end, ended) - max(start, at))
+        at = max(at, end)
+    return covered
 
 
 def play(stage: Stage, seconds: float, seed: str, tell: Callable[[str], None]) -> HealthyAccount:
@@ -116,13 +158,19 @@ def play(stage: Stage, seconds: float, seed: str, tell: Callable[[str], None]) -
         else:
             stage.restart_redis()
         transitions.append(Transition(name, start, time.monotonic()))
-        tell(f"{stage.kind.name}: {name}")
+        tell(f"{stage.kind.name}: {name} ({transitions[-1].ended - start:.0f} s)")
     run_until(stage, began + seconds)
     assert stage.checks is not None
+    ended, kind = time.monotonic(), stage.kind
     answers = [answer for answer in stage.checks.seen if answer.at >= began]
-    false = judge(answers, transitions, stage.kind.reconnects_within)
+    busy = find_busy([began, *(answer.at for answer in answers), ended])
+    judged = [one for one in answers if not any(start <= one.at <= end for start, end in busy)]
+    false = judge(judged, transitions, kind.reconnects_within, kind.end_without_broker)
+    unjudged = total(busy, began, ended)
     wrong = [describe(answer, began, transitions) for answer in false]
-    if not stage.kind.end_without_broker:
+    if unjudged > (1 - LEAST_JUDGED) * (ended - began):
+        wrong.append(f"this machine was too busy to judge the checks for {unjudged:.0f} s")
+    if not kind.end_without_broker:
         wrong += [f"{name} ended by itself" for _, name in stage.own_ends]
     if silence := stage.checks.silence():
         wrong.append(silence)
@@ -130,11 +178,12 @@ def play(stage: Stage, seconds: float, seed: str, tell: Callable[[str], None]) -
     if lost:
         wrong.append(f"{len(lost)} jobs were not done: {lost[:9]}")
     return HealthyAccount(
-        stage.kind.name,
+        kind.name,
         len(stage.put_at),
         lost,
         transitions,
-        len(answers),
+        len(judged),
+        unjudged,
         [shorten(answer.text) for answer in false],
         wrong,
     )
@@ -153,6 +202,3 @@ def describe(answer: Answer, began: float, transitions: Sequence[Transition]) ->
     last = f"{answer.at - before[-1].ended:.0f} s after: {before[-1].name}" if before else ""
     at = f"at {answer.at - began:.0f} s"
     return f"{at} {answer.service} {answer.state}: {shorten(answer.text)} ({last})"
-
-
-__all__ = ["WaitError", "judge", "plan", "play"]

@@ -116,8 +116,8 @@ class WorkerProcess(Protocol):
     def start(self) -> None:
         """Start the process, and do not wait until it is ready."""
 
-    def stop(self) -> None:
-        """Send SIGTERM, and wait until the process has ended."""
+    def stop(self, timeout: float) -> None:
+        """Send SIGTERM, and wait until the process has ended, for so many seconds at most."""
 
     def kill(self) -> None:
         """Send SIGKILL, to its children too, and wait until it has ended."""
@@ -137,29 +137,30 @@ class Settings(NamedTuple):
     """How a framework is run: the options of its broker, and of each job.
 
     `child_death` is a part of the reason of a failure that tells the death of a child process; "":
-    its death ends the worker.
+    its death ends the worker. `end_without_broker` is a part of what a check says of a worker which
+    the framework has ended because its queue server went away; "": no worker ends so.
     """
 
     broker: Mapping[str, Any] = {}
     put: Mapping[str, Any] = {}
     has_children: bool = True
     child_death: str = ""
+    end_without_broker: str = ""
 
 
 class SoakKind(ABC):
     """A kind of worker with its queue server. `server` is started by who uses it.
 
     `reconnects_within` is how long (seconds) a worker may need to connect again after its queue
-    server was restarted, by docs/checks.md. `end_without_broker` matches what a check says of a
-    worker which its framework has ended because its queue server went away; "": none does.
+    server was restarted, by docs/checks.md.
     """
 
     reconnects_within = 30.0
-    end_without_broker = ""
 
     def __init__(self, name: str, server: Server, settings: Settings) -> None:
         self.name, self.server, self.promise = name, server, PROMISES[name]
         self.has_children, self.child_death = settings.has_children, settings.child_death
+        self.end_without_broker = settings.end_without_broker
 
     @property
     @abstractmethod
@@ -311,7 +312,11 @@ def _choose_framework(name: str) -> tuple[Kind, Settings]:
     if name == "rq":
         kind = kinds.rq("3", "fork")
         command = [*kind.command[:-1], "--maintenance-interval", "5", kind.command[-1]]
-        settings = Settings(put=_RQ, child_death="Work-horse terminated")
+        settings = Settings(
+            put=_RQ,
+            child_death="Work-horse terminated",
+            end_without_broker="RQ ended its work loop: ConnectionError",
+        )
         return kind._replace(command=command), settings
     if name == "dramatiq":
         return kinds.dramatiq("2", "redis"), Settings(broker=_DRAMATIQ)

@@ -285,9 +285,18 @@ class Stage(ExitStack):
         self.redis.restart()
 
     def deploy(self, member: Member) -> None:
-        """Stop a worker by SIGTERM, and start it again."""
-        member.process.stop()
+        """Stop a worker by SIGTERM, and start it again. If it is watched, wait until it beats."""
+        before = self._instance(member)
+        member.process.stop(PATIENCE)
         member.process.start()
+        if self.is_watched:
+            what = f"{member.name} beats after a deploy"
+            self.wait(lambda: self._instance(member) not in ("", before), what)
+
+    def _instance(self, member: Member) -> str:
+        """Return which process of a worker takes jobs, by its heartbeat; "" if none does."""
+        beat = self.beats(member.name).get(self.kind.id_of(member.name))
+        return beat.instance if beat and beat.state in ("idle", "busy") and not beat.is_over else ""
 
 
 def count_by(items: Iterable[str]) -> Mapping[str, int]:

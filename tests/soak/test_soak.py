@@ -96,6 +96,21 @@ def test_a_started_server_is_told_for_ten_minutes_and_nothing_else_of_it() -> No
     assert judge([told, down, told._replace(at=603)], restart, 30) == [down, told._replace(at=603)]
 
 
+def test_a_worker_that_its_framework_has_ended_is_told_for_ten_minutes() -> None:
+    text = "a: restarted 9m 50s ago, the previous process ended: RQ ended its work loop: Gone"
+    told = Answer(600, "worker a", "WARNING", text)
+    restart = [Transition("broker", 1, 2)]
+    assert judge([told], restart, 30, "RQ ended its work loop") == []
+    assert judge([told], restart, 30) == [told]
+
+
+def test_a_machine_without_time_for_the_checks_is_not_judged_around_that() -> None:
+    (span,) = healthy.find_busy([100, 102, 104, 111, 113])
+    assert span == (104 - healthy.AROUND, 111 + healthy.AROUND)
+    assert healthy.find_busy([100, 102, 107]) == []
+    assert healthy.total([(0, 20), (10, 30), (50, 99)], 5, 60) == 35
+
+
 class _Lossy:
     """A stage of a kind that may lose one job each time that it is killed. One job has begun."""
 

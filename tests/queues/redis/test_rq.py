@@ -250,6 +250,30 @@ def test_a_server_without_redis_is_one_line(server: Server, redis_server: Redis)
     assert str(caught.value).count("127.0.0.1") == 1
 
 
+def test_a_busy_queue_whose_waiting_jobs_have_all_been_taken_since_is_well(
+    server: Server, rq: App, start: Callable[..., Any], redis_server: Redis, run: Run
+) -> None:
+    simple = ("--worker-class", "rq.SimpleWorker")
+    start(FRAMEWORKS / "rq", "worker", *simple, "mail")
+    rq("put", "mail", "hang", 3)
+    wait_until(lambda: (read(server).queues or {})["mail"].idle_consumers == 0, 60)
+
+    def check() -> tuple[int, str]:
+        done = run(server, "check_queue_consumers", "-Q", "mail")
+        return done.returncode, done.stdout
+
+    assert check()[0] == 0, "one run cannot tell"
+    code, text = check()
+    assert code == 1
+    assert "mail: 2 jobs ready and not getting fewer, though its one consumer is busy" in text
+    redis_server.client().delete("rq:queue:mail")
+    rq("put", "mail", "hang", 2)
+    code, text = check()
+    assert code == 0, text
+    assert "mail: 2 jobs ready, 1 consumer, 0 of them waiting" in text
+    assert check()[0] == 1
+
+
 def test_a_server_without_any_queue_is_well(redis_server: Redis, run: Run) -> None:
     server = make_server("rq", redis_server.url)
     for check in ("depth", "buried", "age", "consumers"):
