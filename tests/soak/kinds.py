@@ -80,7 +80,8 @@ PROMISES = {
     "rq": Promise(
         "Retry, a job timeout of 10 s, maintenance every 5 s",
         "RQ moves a job to a list of its own when it takes it. Its clean-up runs a job again whose "
-        "worker has stopped beating for a minute, if the job has retries left: no job is lost",
+        "worker has stopped beating for a minute, if the job has retries left: no job is lost. "
+        "A restart of Redis may end a worker: it is started again",
         {},
         "python-rq.org, Jobs: Abandoned Jobs; rq/registry.py, rq/intermediate_queue.py",
     ),
