@@ -16,7 +16,7 @@ DEPLOY_EVERY = 20.0  # seconds; the workers take turns
 BROKER_AT = (0.1, 0.2, 0.3)
 REDIS_AT = (0.15, 0.25, 0.5, 0.8)
 POLL = 0.5  # seconds
-# The checks run each two seconds. If they were as late as this, this machine had no time for the
+# The checks run each second. If they were as late as this, this machine had no time for the
 # workers either: what the checks say around that is not judged.
 LATE = 6.0  # seconds between two answers
 AROUND = 60.0  # seconds before and after it

@@ -27,7 +27,7 @@ WORKERS = 2  # of each kind, so that a deploy leaves one that takes jobs
 JOBS_PER_SECOND = 2.0  # of each kind, while fewer than MOST_WAITING wait
 MOST_WAITING = 20  # jobs; so the load is one that the workers can bear, also on a busy machine
 LONGEST_JOB = 0.5  # seconds
-INTERVAL = 2  # seconds between two runs of all checks
+INTERVAL = 1  # second between two runs of all checks
 PATIENCE = 240.0  # seconds for what takes at most one, on a machine that is busy with other tests
 STATES = ("OK", "WARNING", "CRITICAL", "UNKNOWN")
 
@@ -137,7 +137,7 @@ class Stage(ExitStack):
         self.put_at: dict[str, float] = {}  # by the id of the job; monotonic
         self.failed_puts: list[str] = []
         self.own_ends: list[tuple[float, str]] = []  # of workers: when (monotonic), and which
-        self._down: set[str] = set()  # members that were killed, and are not to be started yet
+        self._down: set[str] = set()  # members that were ended, and are not to be started yet
         self.config = directory / "beanwatch.toml"
         self._has_proxies = has_proxies
         self._runs = directory / "runs"
@@ -270,8 +270,13 @@ class Stage(ExitStack):
         self._down.add(member.name)
         member.process.kill()
 
+    def stop(self, member: Member) -> None:
+        """Send SIGTERM to a worker, and wait until it has ended. It stays down until `revive`."""
+        self._down.add(member.name)
+        member.process.stop(PATIENCE)
+
     def revive(self, member: Member) -> None:
-        """Start a worker that was killed."""
+        """Start a worker that is down."""
         member.process.start()
         self._down.discard(member.name)
 
@@ -285,13 +290,28 @@ class Stage(ExitStack):
         self.redis.restart()
 
     def deploy(self, member: Member) -> None:
-        """Stop a worker by SIGTERM, and start it again. If it is watched, wait until it beats."""
+        """Stop a worker by SIGTERM, and start it again.
+
+        If checks run, they see it while it is away, and this waits until it beats.
+        """
         before = self._instance(member)
-        member.process.stop(PATIENCE)
-        member.process.start()
+        self.stop(member)
+        if self.checks is not None:
+            self._await_checks(member)
+        self.revive(member)
         if self.is_watched:
             what = f"{member.name} beats after a deploy"
             self.wait(lambda: self._instance(member) not in ("", before), what)
+
+    def _await_checks(self, member: Member) -> None:
+        """Wait until the checks have read what is there now, and have judged the worker by it."""
+        for _ in range(2):  # the first may have read before
+            is_new = partial(self._has_answer_since, member, time.monotonic())
+            self.wait(is_new, f"a check of {member.name}")
+
+    def _has_answer_since(self, member: Member, since: float) -> bool:
+        answer = self.answers(member)
+        return answer is not None and answer.at > since
 
     def _instance(self, member: Member) -> str:
         """Return which process of a worker takes jobs, by its heartbeat; "" if none does."""

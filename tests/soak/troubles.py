@@ -259,13 +259,14 @@ TROUBLES: dict[str, Trouble] = {
 
 
 def drain(stage: Stage, patience: float = DRAIN) -> list[str]:
-    """Deploy all workers, and wait until all jobs are done; return those that are lost.
+    """Restart all workers, and wait until all jobs are done; return those that are lost.
 
     A job that only a running process knows, because a reply to it was lost, comes back then.
     """
     stage.stop_putting()
     for member in stage.members:
-        stage.deploy(member)
+        stage.stop(member)
+        stage.revive(member)
     with suppress(WaitError):
         stage.wait(lambda: not stage.missing(), "all jobs are done", patience)
     return stage.missing()
