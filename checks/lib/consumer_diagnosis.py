@@ -73,7 +73,8 @@ class ConsumerDiagnosis(QueueResource):
 
     def _take_first_sample(self) -> None:
         # Where nothing counts deleted jobs, the age of the first job tells that others were taken.
-        heads = () if self.server.can_tell("deletes") else ("ready",)
+        needs_age = not self.server.can_tell("deletes") and self.server.can_tell("head_ready_age")
+        heads = ("ready",) if needs_age else ()
         self.wanted = Wanted(heads=heads, problems=self.server.system.has_queue_problems)
         self._metrics: list[Metric] = []
         self._first: dict[str, Consumers] = {}

@@ -44,7 +44,8 @@ _AMQP = "RabbitMQ gives a job back that was not acknowledged when the connection
 _POPPED = """\
 Celery takes a job from Redis with BRPOP, and notes it as taken with a second command. So the job
 is lost if its worker dies or loses the connection between these two.
-Later, Celery puts it back after the visibility timeout"""
+Later, Celery puts it back after the visibility timeout.
+A loss of Redis during a job may end a worker: it is started again"""
 PROMISES = {
     "beanwatch": Promise(
         f"a TTR of {TTR} s",
@@ -81,7 +82,7 @@ PROMISES = {
         "Retry, a job timeout of 10 s, maintenance every 5 s",
         "RQ moves a job to a list of its own when it takes it. Its clean-up runs a job again whose "
         "worker has stopped beating for a minute, if the job has retries left: no job is lost. "
-        "A restart of Redis may end a worker: it is started again",
+        "A loss of Redis may end a worker: it is started again",
         {},
         "python-rq.org, Jobs: Abandoned Jobs; rq/registry.py, rq/intermediate_queue.py",
     ),
@@ -306,7 +307,11 @@ def make_kind(name: str, directory: Path, *, is_watched: bool = True) -> SoakKin
 
 def _choose_framework(name: str) -> tuple[Kind, Settings]:
     if name == "celery":
-        settings = Settings(broker=_CELERY, child_death="its process was lost")
+        settings = Settings(
+            broker=_CELERY,
+            child_death="its process was lost",
+            end_without_broker="Celery ended with exit code 1",
+        )
         return kinds.celery("5", "prefork", "redis"), settings
     if name == "celery-rabbitmq":
         return kinds.celery("5", "threads", "rabbitmq"), Settings(has_children=False)
