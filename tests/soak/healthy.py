@@ -175,6 +175,7 @@ def play(stage: Stage, seconds: float, seed: str, tell: Callable[[str], None]) -
     if silence := stage.checks.silence():
         wrong.append(silence)
     lost = drain(stage)
+    wrong += stage.judge_puts()
     if lost:
         wrong.append(f"{len(lost)} jobs were not done: {lost[:9]}")
     return HealthyAccount(

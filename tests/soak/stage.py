@@ -27,6 +27,7 @@ WORKERS = 2  # of each kind, so that a deploy leaves one that takes jobs
 JOBS_PER_SECOND = 2.0  # of each kind, while fewer than MOST_WAITING wait
 MOST_WAITING = 20  # jobs; so the load is one that the workers can bear, also on a busy machine
 LONGEST_JOB = 0.5  # seconds
+MAX_FAILED_PUTS = 0.1  # for each that succeeded: a server may have just been restarted
 INTERVAL = 1  # second between two runs of all checks
 PATIENCE = 240.0  # seconds for what takes at most one, on a machine that is busy with other tests
 STATES = ("OK", "WARNING", "CRITICAL", "UNKNOWN")
@@ -214,6 +215,12 @@ class Stage(ExitStack):
                 return ""
             self.put_at[ident] = time.monotonic()
             return found
+
+    def judge_puts(self) -> list[str]:
+        """Return what is wrong if too few puts succeeded for a judgement: they are not the test."""
+        if len(self.failed_puts) <= MAX_FAILED_PUTS * len(self.put_at):
+            return []
+        return [f"{len(self.failed_puts)} puts failed, the first: {self.failed_puts[0]}"]
 
     def stop_putting(self) -> None:
         self._is_over.set()

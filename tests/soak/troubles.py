@@ -278,7 +278,8 @@ def play(stage: Stage, seconds: float, seed: str, tell: Callable[[str], None]) -
     tormentor.torment(seconds)
     lost = drain(stage)
     runs = count_by(stage.runs())
-    wrong = [*tormentor.wrong, *judge_losses(stage, lost, tormentor.happened)]
+    wrong = [*tormentor.wrong, *stage.judge_puts()]
+    wrong += judge_losses(stage, lost, tormentor.happened)
     return Account(
         stage.kind.name,
         len(stage.put_at),
