@@ -321,7 +321,7 @@ def _choose_framework(name: str) -> tuple[Kind, Settings]:
         settings = Settings(
             put=_RQ,
             child_death="Work-horse terminated",
-            end_without_broker="RQ ended its work loop: ConnectionError",
+            end_without_broker="RQ ended its work loop",
         )
         return kind._replace(command=command), settings
     if name == "dramatiq":

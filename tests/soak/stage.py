@@ -46,6 +46,8 @@ expected = [{expected}]
 [queues.{queue}]
 age = {{ warning = 60, critical = 120 }}
 depth = {{ warning = 200, critical = 400 }}
+# The check compares two runs. They are a minute apart by day, and a second here.
+consumers = {{ for = "30s" }}
 
 {server}
 """

@@ -90,7 +90,7 @@ class Tormentor:
         self.happened[name] += 1
         try:
             TROUBLES[name](self, member)
-            self.told[name] += 1
+            self.told[name] += self._stage.is_watched
             self._await_recovery(name)
         except WaitError as error:
             self.wrong.append(f"{name}: {error}")
