@@ -107,6 +107,10 @@ def test_a_worker_whose_heartbeat_expired_is_no_consumer_and_is_told(
     wait_until(lambda: client.hget("rq:worker:web1.7", "state") == "idle")
     state = (read(server, names=["mail"]).queues or {})["mail"]
     assert (state.consumers, state.idle_consumers) == (1, 1)
+    client.hdel("rq:worker:web1.7", "state")  # as before its first state, just registered
+    state = (read(server, names=["mail"]).queues or {})["mail"]
+    assert (state.consumers, state.idle_consumers) == (1, 1)
+    assert read_problems(server) == []
     os.kill(worker.pid, signal.SIGKILL)
     worker.wait()
     client.delete("rq:worker:web1.7")  # as its time to live does after some minutes

@@ -28,7 +28,7 @@ OVERDUE = 60  # seconds after its time that a scheduled job is called overdue
 
 
 class WorkerKeys(NamedTuple):
-    """The fields of a worker's hash. `state` is "" if it has none: its heartbeat has expired."""
+    """The fields of a worker's hash. `state` is "" without a hash: its heartbeat has expired."""
 
     state: str = ""
     has_said_goodbye: bool = False
@@ -163,7 +163,7 @@ class RqReading(LayoutReading):
         """Read the hashes of the workers and of the first jobs."""
         names = sorted({worker for found in members.values() for worker in found or ()})
         commands: list[Command] = [
-            ("HMGET", f"{self.prefix}worker:{name}", "state", "death") for name in names
+            ("HMGET", f"{self.prefix}worker:{name}", "state", "birth", "death") for name in names
         ]
         commands += [("HGET", f"{self.prefix}job:{one.job_id}", one.field) for one in heads]
         replies = self.poll.ask(commands) if commands else []
@@ -208,11 +208,15 @@ class RqReading(LayoutReading):
 
 
 def parse_worker(reply: Any) -> WorkerKeys:
-    """Return the fields of a worker from the reply to HMGET state death."""
+    """Return the fields of a worker from the reply to HMGET state birth death.
+
+    RQ registers a worker with the time of its birth, and sets its state a moment later.
+    """
     found = list_of(reply)
-    if len(found) != 2:
+    if len(found) != 3:
         return WorkerKeys()
-    return WorkerKeys(text_of(found[0], 20), bool(found[1]))
+    state, birth, death = found
+    return WorkerKeys(text_of(state, 20) or ("started" if birth else ""), bool(death))
 
 
 def parse_time(reply: Any) -> float | None:
