@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -254,8 +255,14 @@ def changing(site: Site) -> Iterator[str]:
         site.fleet.put("changing")
     site.fleet.beat("web1.changing", processed=5, queues=("changing",))
     failure = site.fleet.fail("9", queue="changing")
-    wait_until(lambda: site.page.json(queue("changing"))["failed"])
-    wait_until(lambda: site.page.json(queue("changing"))["queue"]["ready"] == 3)
+    put_at = time.time()
+
+    def is_shown() -> bool:
+        shown = site.page.json(queue("changing"))
+        # What was read before may be the queue of the test before, which is gone a moment later.
+        return shown["read_at"] > put_at and shown["failed"] and shown["queue"]["ready"] == 3
+
+    wait_until(is_shown)
     wait_until(lambda: site.page.json("/worker?id=web1.changing")["worker"]["processed"] == 5)
     yield failure
     with site.fleet.beanstalkd.client(watch="changing", use="changing") as client:
