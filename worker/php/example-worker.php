@@ -7,7 +7,7 @@
  *         [--server q1.example.org:11300] [--handlers handlers.php] [--timeout 60] [--statsd host:8125]
  *         [--expected]
  *
- * --expected: `[workers] expected` of beanwatch.toml has this worker, so a stop is one for a restart.
+ * --expected: this worker is in `[workers] expected` of beanwatch.toml, so each stop counts as the start of a restart.
  * Redis and its password come from $BEANWATCH_REDIS_URL and $BEANWATCH_REDIS_PASSWORD.
  */
 

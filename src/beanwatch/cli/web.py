@@ -134,7 +134,7 @@ def command(
         port = listening.getsockname()[1]
         shown = f"[{address.host}]" if ":" in address.host else address.host
         print_line(f"the live page is at http://{shown}:{port}{settings.base}/", err=True)
-        SystemdNotifier().send("READY=1")  # whoever connects from now on waits for the answer
+        SystemdNotifier().send("READY=1")  # a connection from now on waits until it is accepted
         serve(settings, listening, get_logger("web"))
     return 0
 

@@ -46,8 +46,8 @@ class QueryConnection:
         self.received_at = clock()
         self._end = self.received_at + timeout
         self._replies = ReplyBuffer()
-        # Each `recv` would get memory for a whole buffer, and the replies keep a part of it: what
-        # is between such parts cannot be used again, and the process grows.
+        # `recv` allocates 64 KiB for each reply and then shrinks the block. The replies keep what
+        # is left of it, so the heap gets more and more gaps, and the process grows.
         self._buffer = memoryview(bytearray(65536))
         try:
             self._socket = open_socket(address, timeout)
