@@ -13,7 +13,7 @@ TEST_COMMANDS := $(DEMO_COMMANDS) nrpe check_nrpe nsca send_nsca icinga2 stunnel
 	prometheus prometheus-alertmanager chromium mmdebstrap systemd-nspawn
 
 # The Debian in which the tests start the units, where it can be booted: by root, in namespaces.
-MACHINE := $(shell test "$$(id -u)" = 0 && unshare --mount --pid --fork true && echo .machine/.installed)
+MACHINE := $(shell test "$$(id -u)" = 0 && unshare --mount --pid --fork true 2>/dev/null && echo .machine/.installed)
 
 .PHONY: help setup setup-test lint format dashboards test nightly lowest soak night situations container docs pictures bench dist demo clean
 
@@ -104,7 +104,7 @@ dist: .venv/.installed ## build sdist and wheel into dist, and test both
 	.venv/bin/pip wheel --quiet --no-deps --wheel-dir dist dist/*.tar.gz
 	BEANWATCH_DIST=$(CURDIR)/dist .venv/bin/pytest tests/test_packaging.py
 
-soak: setup-test ## workers of every kind killed, frozen, cut off and deployed for half an hour: no job lost, each death told, no false alert (SOAK="--healthy 1")
+soak: setup-test ## half an hour of kills, freezes, cuts and deploys of workers of all kinds: judges lost jobs and alerts (SOAK="--healthy 1")
 	.venv/bin/python -m tests.soak $(SOAK)
 
 night: setup-test ## troubles in a random order, on Nagios and on Icinga 2; judges each mail (NIGHT="--seed 1")

@@ -27,14 +27,18 @@ T = TypeVar("T")
 BASE = ROOT / ".machine" / "base"
 TOOLS = ("systemd-nspawn", "unshare", "nsenter")
 CGROUPS = Path("/sys/fs/cgroup")
+NSPAWN = "/run/systemd/nspawn"
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # PID 1 of these namespaces is systemd-nspawn: with it, all that it started is killed. So a systemd
 # of this host cannot give the machine a cgroup of its own, and without one, two machines would stop
 # the units of each other. The generators make units for disks and init scripts, of which the
-# machine needs none, and run at each daemon-reload.
+# machine needs none, and run at each daemon-reload. systemd-nspawn keeps directories in /run of the
+# host; it is killed before it removes them, so they are in memory, too.
 BOOT = """\
 set -eu
-for tree in {trees}; do mkdir "$tree"; echo 0 > "$tree/cgroup.procs"; done
+for tree in {trees}; do mkdir -p "$tree"; echo 0 > "$tree/cgroup.procs"; done
+mkdir -p {nspawn}
+mount -t tmpfs tmpfs {nspawn}
 mount -t tmpfs tmpfs {work}
 mkdir {work}/up {work}/work {work}/root
 mount -t overlay overlay -o lowerdir={base},upperdir={work}/up,workdir={work}/work {work}/root
@@ -88,6 +92,7 @@ class Machine:
     def __enter__(self) -> Self:
         script = BOOT.format(
             trees=" ".join(map(str, self._cgroups)),
+            nspawn=NSPAWN,
             work=self._work,
             base=BASE,
             name=self._name,

@@ -604,6 +604,9 @@ def test_units_of_systemd_are_judged(
     assert [finding.state for finding in found] == states
     assert words in found[0].text
     assert list(installed.probe_units(tmp_path / "none")) == []
+    systemctl.write_text("#!/bin/sh\necho no bus >&2\nexit 1\n")
+    (silent,) = installed.probe_units(tmp_path)
+    assert (silent.state, silent.text) == ("unused", "systemctl does not tell them: no bus")
 
 
 def test_the_targets_of_alerts_are_tried_without_an_alert(

@@ -6,13 +6,18 @@ restarts only. Exits with 1 if a job is lost, a death is not told, or an alert i
 """
 
 import argparse
+import os
+import shutil
+import signal
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
+from tests.real.process import family_of
 from tests.soak import healthy, soak, troubles
 from tests.soak.kinds import KINDS, ON_RABBITMQ, describe, make_kind
 from tests.soak.stage import Stage
@@ -60,6 +65,16 @@ def side_by_side(names: Sequence[str], part: Callable[[str], Result], report: Te
         return [one for found in pool.map(run, names) for one in found]
 
 
+def end_at_once(root: Path) -> None:
+    """End this process and all that it has started: its threads may be busy for many minutes."""
+    with suppress(OSError):
+        for pid in family_of(os.getpid())[1:]:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+    shutil.rmtree(root, ignore_errors=True)
+    os._exit(130)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--healthy", type=float, default=20, help="minutes of healthy load")
@@ -88,6 +103,7 @@ def main() -> int:
     wrong: list[str] = []
     with tempfile.TemporaryDirectory() as place:
         root, seed = Path(place), str(options.seed)
+        signal.signal(signal.SIGINT, lambda *_: end_at_once(root))  # Ctrl-C
         if not options.no_fleet and not options.unwatched:
             wrong += soak_fleet(root / "fleet", report)
         if options.torment:

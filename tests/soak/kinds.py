@@ -285,10 +285,6 @@ class OfFramework(SoakKind):
         return self._first.put("work", ident, seconds, **self._settings.put)
 
 
-KINDS = ("beanwatch", "php", "celery", "rq", "dramatiq")
-ON_RABBITMQ = ("celery-rabbitmq", "dramatiq-rabbitmq")
-
-
 # In the order of the report. A RabbitMQ takes long to start, so its kinds run only if asked for.
 KINDS = ("beanwatch", "php", "celery", "rq", "dramatiq")
 ON_RABBITMQ = ("celery-rabbitmq", "dramatiq-rabbitmq")

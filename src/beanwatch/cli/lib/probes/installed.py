@@ -29,6 +29,9 @@ def probe_units(systemd: Path = SYSTEMD) -> Iterator[Finding]:
     except (OSError, subprocess.TimeoutExpired) as error:
         yield Finding("units", "unused", f"systemctl does not tell them: {error}")
         return
+    if done.returncode:
+        yield Finding("units", "unused", f"systemctl does not tell them: {done.stderr.strip()}")
+        return
     yield from judge_units(done.stdout)
 
 
