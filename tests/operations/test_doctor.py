@@ -8,6 +8,7 @@ import select
 import shutil
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -660,6 +661,25 @@ def test_a_contact_that_names_no_target_is_a_failure(target: str, tmp_path: Path
     (tmp_path / "beanwatch-contacts.cfg").write_text(f"    _NOTIFY {target}\n")
     (found,) = notifications.probe_notifications([str(tmp_path)], "")
     assert found.state == "failed"
+
+
+def test_the_words_of_a_mail_server_that_refuses_are_told(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+
+        def refuse() -> None:
+            with server.accept()[0] as client:
+                client.sendall(b"421 too busy\r\n")
+
+        thread = threading.Thread(target=refuse)
+        thread.start()
+        (tmp_path / "beanwatch-contacts.cfg").write_text(
+            f"    _NOTIFY --mail root@localhost --smtp 127.0.0.1:{port}\n"
+        )
+        (found,) = notifications.probe_notifications([str(tmp_path)], "")
+        thread.join()
+    assert found.state == "failed"
+    assert found.text.endswith("the mail server answered 421 too busy")
 
 
 def test_old_files_for_php_and_what_php_lacks_are_told(

@@ -44,7 +44,7 @@ def judge_units(text: str) -> Iterator[Finding]:
     for unit in failed:
         yield Finding("units", "failed", f"{unit} has failed", f"journalctl -u {unit}")
     for unit in again:
-        text = f"{unit} ends, and is started again and again"
+        text = f"{unit} has ended, and systemd is about to start it again: does it end each time?"
         yield Finding("units", "failed", text, f"journalctl -u {unit}")
     if active:
         more = f" and {len(active) - MAX_NAMED} more" if len(active) > MAX_NAMED else ""

@@ -51,8 +51,15 @@ def probe_notifications(directories: Iterable[str], user: str) -> Iterator[Findi
     for target, path in targets.items():
         try:
             yield Finding(PART, "ok", f"{target} ({path.name}): {reach_target(target, user)}")
-        except (OSError, ValueError, smtplib.SMTPException) as error:
-            reason = socket_reason(error, PROBE_TIMEOUT) if isinstance(error, OSError) else error
+        except smtplib.SMTPResponseException as error:
+            words = error.smtp_error
+            said = words.decode(errors="replace") if isinstance(words, bytes) else words
+            reason = f"the mail server answered {error.smtp_code} {said}"
+            yield Finding(PART, "failed", f"{target} ({path}): {reason}", CURE)
+        except (ValueError, smtplib.SMTPException) as error:
+            yield Finding(PART, "failed", f"{target} ({path}): {error}", CURE)
+        except OSError as error:
+            reason = socket_reason(error, PROBE_TIMEOUT)
             yield Finding(PART, "failed", f"{target} ({path}): {reason}", CURE)
 
 
@@ -131,9 +138,12 @@ def check_access(flag: str, path: str, user: str) -> None:
     """Raise ValueError if `user` cannot read (`-r`) or write (`-w`) this file or directory."""
     uid, gid, groups = find_ids(user)
     test = ["/usr/bin/test", flag, path]
-    done = subprocess.run(
-        test, user=uid, group=gid, extra_groups=groups, timeout=PROBE_TIMEOUT, cwd="/"
-    )
+    try:
+        done = subprocess.run(
+            test, user=uid, group=gid, extra_groups=groups, timeout=PROBE_TIMEOUT, cwd="/"
+        )
+    except subprocess.TimeoutExpired:
+        raise ValueError(f"its file system does not answer: {path}") from None
     if done.returncode:
         verb = "read" if flag == "-r" else "write to"
         raise ValueError(f"{user or 'this user'} cannot {verb} {path}")
