@@ -42,24 +42,30 @@ def put(server: Beanstalkd, count: int) -> None:
 
 @pytest.mark.parametrize("name", ["queue_depth", "queue_age"])
 def test_an_alert_says_how_many_workers_are_there_and_how_many_are_needed(
-    check: Check, beanstalkd: Beanstalkd, redis_server: Redis, name: str
+    check: Check, beanstalkd: Beanstalkd, redis_server: Redis, name: str, tmp_path: Path
 ) -> None:
     put(beanstalkd, 300)
     for worker in ("web1.a", "web1.b"):
         beat(redis_server, worker, beanstalkd.address)
     arguments = ("--server", beanstalkd.address, "-Q", "mail")
-    environ = {"BEANWATCH_REDIS_URL": redis_server.url}
+
+    def look(limit: str, memory: str) -> Answer:
+        """With a memory of its own: two looks that are seconds apart know a rate."""
+        state = str(tmp_path / memory)
+        environ = {"BEANWATCH_REDIS_URL": redis_server.url, "BEANWATCH_STATE_DIR": state}
+        return check(name, *arguments, "-c", limit, **environ)
+
     limit = "10" if name == "queue_depth" else "0"
     if name == "queue_age":
         wait_until(lambda: check(name, *arguments, "-c", limit).code == 2)
-    answer = check(name, *arguments, "-c", limit, **environ)
+    answer = look(limit, "first")
     # 300 jobs of 2 s each in 300 s, with a fifth of the time to spare.
     assert answer.code == 2
     assert answer.text.endswith(", 2 workers there, at least 3 needed")
-    fine = check(name, *arguments, "-c", "100000", **environ)
+    fine = look("100000", "second")
     assert "needed" not in fine.text, "only an alert needs it"
     beat(redis_server, "web1.c", beanstalkd.address)
-    answer = check(name, *arguments, "-c", limit, **environ)
+    answer = look(limit, "third")
     assert "needed" not in answer.text, "at least 3 of 3 says nothing"
 
 
