@@ -36,7 +36,7 @@ from beanwatch.collectors.poll.worker_series import PublishWorkers, WorkerPoller
 from beanwatch.collectors.serve.board import Board
 from beanwatch.collectors.serve.pages import make_pages
 from beanwatch.config import CollectConfig, Config
-from beanwatch.net.address import AddressError
+from beanwatch.net.address import Address, AddressError
 from beanwatch.net.http_server import HttpServer, Page, describe_listen_error, parse_listen
 from beanwatch.net.systemd import SystemdNotifier
 from beanwatch.queues.selection import Selection
@@ -217,9 +217,20 @@ def run(config: Config, servers: Sequence[Server], stack: ExitStack, *, once: bo
 
 
 def name_targets(graphite: str, listen: str) -> list[str]:
-    """Return where the numbers go, for the log: carbon, a page for Prometheus, or both."""
-    page = f"http://{parse_listen(listen)}/metrics" if listen else ""
+    """Return where the numbers go, for the log: carbon, a page for Prometheus, or both.
+
+    Raises UsageError if `listen` is no address.
+    """
+    page = f"http://{parse_page_address(listen)}/metrics" if listen else ""
     return list(filter(None, [f"graphite {graphite}" if graphite else "", page]))
+
+
+def parse_page_address(text: str) -> Address:
+    """Parse where the pages are served. Raises UsageError."""
+    try:
+        return parse_listen(text)
+    except AddressError as error:
+        raise click.UsageError(f"--listen: {error}") from None
 
 
 def make_observer(
@@ -258,10 +269,7 @@ def max_age(collect: CollectConfig) -> float:
 @contextmanager
 def listening(text: str, pages: Mapping[str, Page], problems: ProblemLog) -> Iterator[HttpServer]:
     """Serve the pages on the address `text`. Raises UsageError if it is invalid or not free."""
-    try:
-        address = parse_listen(text)
-    except AddressError as error:
-        raise click.UsageError(f"--listen: {error}") from None
+    address = parse_page_address(text)
     try:
         server = HttpServer(address, pages, lambda text: problems.report("listen", text))
     except OSError as error:
