@@ -146,7 +146,10 @@ def test_the_limits_in_a_payload_are_kept(
     def is_done() -> bool:
         for job_id in (late, expired, retried):
             ends[job_id] = [run for run in worker.runs() if run["job_id"] == job_id]
-        return bool(ends[late] and ends[expired]) and len(ends[retried]) > 2
+        done = bool(ends[late] and ends[expired]) and len(ends[retried]) > 2
+        first = [line["message"] for line in worker.lines()[:5]]
+        assert done, (worker.process.poll(), {one: len(runs) for one, runs in ends.items()}, first)
+        return True
 
     wait_until(is_done, 60)
     assert [run["outcome"] for run in ends[late]] == ["timeout"]
