@@ -135,7 +135,7 @@ class ConsumerDiagnosis(QueueResource):
         if before is None:
             return "ok"
         if now.deletes is None and is_younger(queue.state, before_age):
-            return "ok"  # all jobs that were ready then have been taken
+            return "ok"  # the job that was next then has been taken
         verdict = decide_consumers(now, before)
         # A server's statistics may be some seconds old, so close runs may have seen the same ones.
         is_still = now.deletes is not None and now.deletes == before.deletes

@@ -65,7 +65,7 @@ def is_version(value: Any) -> bool:
 
 
 def to_queue(row: Row, implausible: ImplausibleValues, now: float | None = None) -> QueueState:
-    """Convert an entry of `/api/queues/VHOST` to a QueueState, as of a queue without dead letters.
+    """Convert an entry of `/api/queues/VHOST` to a QueueState, before `set_dead_letters`.
 
     A number that is missing is unknown: a new quorum queue has none for some seconds. `now` is the
     Unix time (s) of RabbitMQ, for the age of the first job.
