@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Sequence
 from nagiosplugin import Context, Summary
 
 from beanwatch.checks.lib.chosen_workers import Workers
-from beanwatch.checks.lib.fleet_source import ReadFleet, live_fleet
+from beanwatch.checks.lib.fleet_source import ReadFleet
 from beanwatch.checks.lib.output import perf
 from beanwatch.checks.lib.own_services import add_services
 from beanwatch.checks.lib.plugin import (
@@ -23,7 +23,7 @@ from beanwatch.checks.lib.plugin import (
     judge,
 )
 from beanwatch.checks.lib.plugin_process import Parser, PluginOutput, pick_limits, run
-from beanwatch.checks.lib.redis_source import add_redis
+from beanwatch.checks.lib.redis_source import add_redis, live_fleet
 from beanwatch.checks.lib.worker_verdict import decide, decide_left
 from beanwatch.config import Config, Threshold
 from beanwatch.durations import format_duration

@@ -1,4 +1,4 @@
-"""Fixtures: one real server each, fresh for the test that asks, except Graphite."""
+"""Fixtures: one real server each, fresh for the test that asks; a few are for all tests."""
 
 import itertools
 import os
@@ -13,8 +13,10 @@ from hypothesis import HealthCheck, settings
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
+from beanwatch.checks.lib.fleet_source import SETTLED_AFTER
 from tests.real import ROOT, Beanstalkd, Graphite, Proxy, Redis
 from tests.real.rabbitmq import RabbitMQ
+from tests.real.waiting import wait_until
 
 # The machine may be busy with other tests: how long an example takes says nothing.
 settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -85,6 +87,22 @@ def beanstalkd(tmp_path: Path) -> Iterator[Beanstalkd]:
 def redis_server(tmp_path: Path) -> Iterator[Redis]:
     with Redis(tmp_path / "redis") as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def redis_of_all_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
+    with Redis(tmp_path_factory.mktemp("redis")) as server:
+        yield server
+
+
+@pytest.fixture
+def old_redis(redis_of_all_tests: Redis) -> Redis:
+    """An empty Redis that runs for so long that each worker has had the time to write."""
+    with redis_of_all_tests.client() as client:
+        client.replicaof("NO", "ONE")
+        client.flushall()
+        wait_until(lambda: client.info("server")["uptime_in_seconds"] > SETTLED_AFTER, 30)
+    return redis_of_all_tests
 
 
 @pytest.fixture(scope="session")

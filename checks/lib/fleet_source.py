@@ -1,22 +1,21 @@
 """Reads the workers' heartbeats, and the stops that somebody ordered, for the checks."""
 
-import argparse
 import time
 from collections.abc import Callable, Sequence
 
-from beanwatch.checks.lib.plugin_process import PluginOutput
-from beanwatch.checks.lib.redis_source import open_redis, read_from
 from beanwatch.config import Config
+from beanwatch.durations import format_duration
 from beanwatch.light_typing import NamedTuple
 from beanwatch.net.redis_url import WRITE_REFUSALS, Execute, RedisError
 from beanwatch.store.heartbeats import Worker, read_workers
 from beanwatch.store.redis_state import read_age
 from beanwatch.store.stops import Stop, read_stops
+from beanwatch.words import count
 
 # A worker that could not write its heartbeat tries again at the next one, a second later. So this
 # is long enough for those that are alive when Redis is back.
 SETTLE_SECONDS = 2.5
-SETTLED_AFTER = 5.0  # seconds after a start of Redis: then all that are alive have written again
+SETTLED_AFTER = 10.0  # seconds after a start of Redis: then all that are alive have written again
 
 
 class Fleet(NamedTuple):
@@ -57,18 +56,18 @@ def read_fleet(execute: Execute) -> Fleet:
     return Fleet(workers, read_stops(execute), read_age(execute))
 
 
-def is_unsettled(fleet: Fleet, expected: int) -> bool:
-    """Return True if workers that are alive may not have written since Redis is back.
+def count_silent(fleet: Fleet, expected: int) -> int:
+    """Return how many workers may be alive though they have not written since Redis is back.
 
-    This is true if no worker has sent a heartbeat lately. It is also true if Redis was just
+    This is not 0 if no worker has sent a heartbeat lately. It is also not 0 if Redis was just
     started, and fewer workers have sent one than are known, or than `expected`. A worker whose
     record says that it has ended need not send any.
     """
     running = [worker for worker in fleet.workers if not (worker.has_left or has_ended(worker))]
     alive = sum(not worker.is_late for worker in running)
     if fleet.redis_age is not None and fleet.redis_age < SETTLED_AFTER:
-        return alive < max(len(running), expected, 1)
-    return bool(running) and not alive
+        return max(len(running), expected) - alive
+    return 0 if alive else len(running)
 
 
 def has_ended(worker: Worker) -> bool:
@@ -87,21 +86,19 @@ def read_settled(
 
     Redis, or the network to it, may have been away until a moment ago. Then the workers are alive,
     and write again within seconds. `timeout` is that of the check, in seconds: a third of it, at
-    most SETTLE_SECONDS, lies between the two looks. Raises RedisError.
+    most SETTLE_SECONDS, lies between the two looks. Raises RedisError, also if Redis was just
+    started and workers are still silent: then nobody knows whether they are alive.
     """
     fleet = read()
     expected = len(config.expected_workers) + sum(one.least for one in config.expected_groups)
-    if not is_unsettled(fleet, expected):
+    if not count_silent(fleet, expected):
         return fleet
     sleep(min(SETTLE_SECONDS, timeout / 3))
-    return read()
-
-
-def live_fleet(options: argparse.Namespace, config: Config, output: PluginOutput) -> ReadFleet:
-    """Return a function that connects to Redis and returns the fleet. It raises RedisError."""
-
-    def read() -> Fleet:
-        with open_redis(options, config, output) as link:
-            return read_settled(lambda: read_from(link, read_fleet), options.timeout, config)
-
-    return read
+    fleet = read()
+    silent = count_silent(fleet, expected)
+    if silent and fleet.redis_age is not None and fleet.redis_age < SETTLED_AFTER:
+        raise RedisError(
+            f"Redis was started {format_duration(fleet.redis_age)} ago, and "
+            f"{count(silent, 'worker')} may not have connected again yet"
+        )
+    return fleet

@@ -1,7 +1,7 @@
 """Connects the checks to Redis: the option `--redis`, the password, the timeout, the errors."""
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from beanwatch.checks.lib.plugin import READING_SHARE, Failure
 from beanwatch.checks.lib.plugin_process import Parser, PluginOutput, UsageError
@@ -12,6 +12,7 @@ from beanwatch.net.redis_reader import RedisReader
 from beanwatch.net.redis_url import Execute, RedisError, RedisUrl, parse_redis_url
 
 if TYPE_CHECKING:
+    from beanwatch.checks.lib.fleet_source import Fleet, ReadFleet
     from beanwatch.store.heartbeats import Worker
 
 OPTIONAL_SECONDS = 2.0  # for reading heartbeats that only add to the text of an alert
@@ -50,27 +51,22 @@ def open_redis(options: argparse.Namespace, config: Config, output: PluginOutput
     return RedisReader(url, options.timeout * READING_SHARE)
 
 
-def live_workers(
-    options: argparse.Namespace, config: Config, output: PluginOutput
-) -> "Callable[[], list[Worker]]":
-    """Return a function that connects to Redis and returns all workers. It raises RedisError."""
+def live_fleet(options: argparse.Namespace, config: Config, output: PluginOutput) -> "ReadFleet":
+    """Return a function that connects to Redis and returns the fleet. It raises RedisError."""
 
-    def read() -> "list[Worker]":
+    def read() -> "Fleet":
         with open_redis(options, config, output) as link:
             # Imported here, because without a Redis, check_queue_consumers needs no heartbeats.
-            from beanwatch.checks.lib.fleet_source import Fleet, read_known_workers, read_settled
+            from beanwatch.checks.lib.fleet_source import read_fleet, read_settled
 
-            def read_once() -> Fleet:
-                return Fleet(read_from(link, read_known_workers))
-
-            return list(read_settled(read_once, options.timeout, config).workers)
+            return read_settled(lambda: read_from(link, read_fleet), options.timeout, config)
 
     return read
 
 
 def try_to_read_workers(
     options: argparse.Namespace, config: Config, output: PluginOutput, left: float
-) -> "list[Worker]":
+) -> "Sequence[Worker]":
     """Return all workers, for a check that can do without them and has no option `--redis`.
 
     Takes at most OPTIONAL_SECONDS of the `left` seconds. Raises only RedisError.
@@ -78,7 +74,7 @@ def try_to_read_workers(
     limit = max(0.05, min(OPTIONAL_SECONDS, left)) / READING_SHARE
     limited = argparse.Namespace(**{**vars(options), "timeout": limit})
     try:
-        return live_workers(limited, config, output)()
+        return live_fleet(limited, config, output)().workers
     except (UsageError, ConfigError) as error:
         raise RedisError(str(error)) from None
 

@@ -305,10 +305,10 @@ def with_live_servers(build: Build) -> Callable[[argparse.Namespace, Config, Plu
 
         def read_workers() -> "Sequence[Worker]":
             # Imported here, because most runs of most checks need no heartbeats.
-            from beanwatch.checks.lib.redis_source import live_workers, try_to_read_workers
+            from beanwatch.checks.lib.redis_source import live_fleet, try_to_read_workers
 
             if "redis" in options:
-                return live_workers(options, config, output)()
+                return live_fleet(options, config, output)().workers
             return try_to_read_workers(options, config, output, end - time.monotonic())
 
         may_lack_redis = not own_redis and not config.is_wanted("redis.url")

@@ -334,12 +334,12 @@ def test_workers_that_were_told_to_wait_or_are_blocked_are_the_cause(
 
 
 def test_frozen_workers_are_critical_unless_jobs_get_done(
-    check: Check, beanstalkd: Beanstalkd, redis_server: Redis
+    check: Check, beanstalkd: Beanstalkd, old_redis: Redis
 ):
-    arguments = ("--server", beanstalkd.address, "-Q", "images", "--redis", redis_server.url)
+    arguments = ("--server", beanstalkd.address, "-Q", "images", "--redis", old_redis.url)
     put(beanstalkd, "images", 8)
     for name in ("web1.a", "web1.b"):
-        beat(redis_server, name, "images", age=300)
+        beat(old_redis, name, "images", age=300)
     with beanstalkd.client(watch="images") as one, beanstalkd.client(watch="images") as two:
         one.reserve(timeout=5)
         two.reserve(timeout=5)
@@ -359,17 +359,17 @@ def test_frozen_workers_are_critical_unless_jobs_get_done(
 
 
 def test_of_a_frozen_worker_nobody_says_that_it_takes_what_is_ready(
-    check: Check, beanstalkd: Beanstalkd, redis_server: Redis
+    check: Check, beanstalkd: Beanstalkd, old_redis: Redis
 ):
     """As of a run by hand, which has no earlier run to compare with."""
     put(beanstalkd, "images", 3)
     put(beanstalkd, "mail", 2)
-    beat(redis_server, "web1.a", "images", age=38)
-    beat(redis_server, "web1.b", "mail")
+    beat(old_redis, "web1.a", "images", age=38)
+    beat(old_redis, "web1.b", "mail")
     with beanstalkd.client(watch="images") as frozen, beanstalkd.client(watch="mail") as busy:
         frozen.reserve(timeout=5)
         busy.reserve(timeout=5)
-        arguments = ("--server", beanstalkd.address, "--redis", redis_server.url)
+        arguments = ("--server", beanstalkd.address, "--redis", old_redis.url)
         answer = check("queue_consumers", *arguments)
         assert (answer.code, answer.text) == (
             WARNING,
@@ -427,11 +427,11 @@ def test_of_several_servers_a_worker_counts_for_its_own(
 
 
 def test_a_worker_that_is_connected_but_does_not_beat_is_named(
-    check: Check, beanstalkd: Beanstalkd, redis_server: Redis
+    check: Check, beanstalkd: Beanstalkd, old_redis: Redis
 ):
-    beat(redis_server, "web1.a", "images", age=300)
+    beat(old_redis, "web1.a", "images", age=300)
     with beanstalkd.client(watch="images"):
-        arguments = ("--server", beanstalkd.address, "-Q", "images", "--redis", redis_server.url)
+        arguments = ("--server", beanstalkd.address, "-Q", "images", "--redis", old_redis.url)
         answer = check("queue_consumers", *arguments)
     assert answer.code == OK
     assert answer.text.endswith("connected but without a heartbeat: web1.a")

@@ -89,13 +89,13 @@ def test_it_alerts_if_the_server_answers_the_check(
 )
 def test_another_problem_of_the_worker_is_told_while_the_server_is_down(
     ask: Ask,
-    redis_server: Redis,
+    old_redis: Redis,
     beanstalkd: Beanstalkd,
     fields: dict[str, Any],
     code: int,
     words: str,
 ):
-    beat(redis_server, "web1.a", **{**disconnected(beanstalkd.address), **fields})
+    beat(old_redis, "web1.a", **{**disconnected(beanstalkd.address), **fields})
     beanstalkd.kill()
     answer = ask()
     assert (answer.code, words in answer.text) == (code, True), answer.text

@@ -38,7 +38,6 @@ def test_old_heartbeats_in_a_redis_that_refuses_writes_are_one_unknown_with_the_
     for name in ("a", "b"):
         beat(redis_server, f"web1.{name}", age=60.0)
     url = url_of(redis_server, rules)
-    assert check("worker_heartbeat", "--redis", url).code == CRITICAL  # they are dead
     redis_server.refuse_writes(code)
     for name in ("worker_heartbeat", "job_failures"):
         answer = check(name, "--redis", url)
@@ -59,15 +58,15 @@ def test_without_a_heartbeat_nobody_is_called_missing_if_redis_refuses_writes(
 
 
 def test_a_replica_that_gets_fresh_heartbeats_from_its_master_is_believed(
-    check: Check, redis_server: Redis
+    check: Check, old_redis: Redis
 ):
-    beat(redis_server, "web1.a")
-    beat(redis_server, "web1.b", age=60.0)
-    redis_server.refuse_writes("READONLY")
-    answer = check("worker_heartbeat", "--redis", redis_server.url)
+    beat(old_redis, "web1.a")
+    beat(old_redis, "web1.b", age=60.0)
+    old_redis.refuse_writes("READONLY")
+    answer = check("worker_heartbeat", "--redis", old_redis.url)
     assert answer.code == CRITICAL
     assert "web1.b: no heartbeat for 1m" in answer.text
-    assert check("job_failures", "--redis", redis_server.url).code == OK
+    assert check("job_failures", "--redis", old_redis.url).code == OK
 
 
 def test_a_check_writes_nothing_where_info_says_enough(check: Check, redis_server: Redis):

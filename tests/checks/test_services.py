@@ -245,20 +245,20 @@ def test_if_every_queue_has_a_service_of_its_own_the_rest_is_well(
 
 
 def test_the_rest_of_the_workers_has_no_worker_with_a_service_of_its_own(
-    check: Check, redis_server: Redis, own_list: Path, tmp_path: Path
+    check: Check, old_redis: Redis, own_list: Path, tmp_path: Path
 ):
     config = tmp_path / "beanwatch.toml"
-    config.write_text(CONFIG.replace("redis://127.0.0.1/0", redis_server.url))
+    config.write_text(CONFIG.replace("redis://127.0.0.1/0", old_redis.url))
     arguments = ("--config", config, "--worker", "*", "--services", own_list)
     answer = check("worker_heartbeat", *arguments)
     assert (answer.code, answer.text.partition(" - ")[2]) == (
         OK,
         "every worker has a service of its own",
     )
-    beat(redis_server, "web1.mail-1", age=99.0)
-    beat(redis_server, "k8s.a", age=99.0)
+    beat(old_redis, "web1.mail-1", age=99.0)
+    beat(old_redis, "k8s.a", age=99.0)
     assert check("worker_heartbeat", *arguments).code == OK
-    beat(redis_server, "web1.image-1", age=99.0)
+    beat(old_redis, "web1.image-1", age=99.0)
     answer = check("worker_heartbeat", *arguments)
     assert answer.code == CRITICAL
     assert "web1.image-1: no heartbeat" in answer.text
@@ -269,32 +269,32 @@ def test_the_rest_of_the_workers_has_no_worker_with_a_service_of_its_own(
 
 
 def test_of_a_group_only_the_number_of_live_workers_counts(
-    check: Check, redis_server: Redis, tmp_path: Path
+    check: Check, old_redis: Redis, tmp_path: Path
 ):
     config = tmp_path / "beanwatch.toml"
-    config.write_text(CONFIG.replace("redis://127.0.0.1/0", redis_server.url))
+    config.write_text(CONFIG.replace("redis://127.0.0.1/0", old_redis.url))
     arguments = ("--config", config, "--worker", "k8s.*")
     answer = check("worker_heartbeat", *arguments)
     assert answer.code == CRITICAL
     assert answer.text.endswith(" - k8s.*: 0 live workers, 2 are expected")
     for name, age in (("a", 99.0), ("b", 0.0), ("c", 0.0)):
-        beat(redis_server, f"k8s.{name}", age=age)
+        beat(old_redis, f"k8s.{name}", age=age)
     answer = check("worker_heartbeat", *arguments)
     assert (answer.code, answer.text.partition(" - ")[2]) == (OK, "2 workers: 2 idle")
     assert answer.perfdata["k8s.* live"] == "2"
-    beat(redis_server, "k8s.c", age=99.0)
+    beat(old_redis, "k8s.c", age=99.0)
     answer = check("worker_heartbeat", *arguments)
     assert answer.code == CRITICAL
     assert answer.text.endswith(": 1 live worker, 2 are expected, no heartbeat: k8s.a, k8s.c")
 
 
 def test_limits_on_the_number_of_all_workers_do_not_judge_a_single_one(
-    check: Check, redis_server: Redis, own_list: Path, tmp_path: Path
+    check: Check, old_redis: Redis, own_list: Path, tmp_path: Path
 ):
     config = tmp_path / "beanwatch.toml"
-    text = CONFIG.replace("redis://127.0.0.1/0", redis_server.url)
+    text = CONFIG.replace("redis://127.0.0.1/0", old_redis.url)
     config.write_text(text + '[checks.worker_heartbeat]\ncritical = "2:"\n')
-    beat(redis_server, "web1.mail-1")
+    beat(old_redis, "web1.mail-1")
     assert check("worker_heartbeat", "--config", config, "--worker", "web1.mail-1").code == OK
     rest = check("worker_heartbeat", "--config", config, "--services", own_list)
     assert (rest.code, rest.text.partition(" - ")[2]) == (CRITICAL, "1 live worker (allowed 2:)")
