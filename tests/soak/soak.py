@@ -179,7 +179,8 @@ def audit(account: Account) -> list[str]:
                 wrong.append(f"{ident} job {job_id}: recorded {last}, but it is buried")
             elif last in BURIED and job_id not in account.buried:
                 wrong.append(f"{ident} job {job_id}: recorded {last}, but it is not buried")
-            elif last not in (*DELETED, *BURIED):
+            # A worker that is killed while it waits for the confirmation knows no end.
+            elif last not in (*DELETED, *BURIED, "lost"):
                 wrong.append(f"{ident} job {job_id}: no end, the last run was {last}")
     for ident, job_id in account.begun:
         if not any(int(entry.job_id) == job_id for entry in account.recorded.get(ident, ())):

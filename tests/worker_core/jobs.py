@@ -252,6 +252,11 @@ def wait_for_file(ctx: Context, data: dict[str, Any]) -> None:
     append(data["file"], str(ctx.attempt))
 
 
+@app.job("wait", timeout=60)
+def wait(ctx: Context, data: dict[str, Any]) -> None:
+    wait_until(lambda: Path(data["file"]).exists(), 50)
+
+
 @app.job("give-away", timeout=60)
 def give_away(ctx: Context, data: dict[str, Any]) -> None:
     """Releases its own job unnoticed, and runs until another worker has it."""

@@ -24,6 +24,7 @@ from beanwatch.worker.monitor.runs import Run, Sinks
 from beanwatch.worker.telemetry.run_starts import RunStarts
 from tests.real import Beanstalkd, Proxy, wait_until
 from tests.worker_core.conftest import Broker, StartWorker
+from tests.worker_core.test_black_box import open_box
 
 APP = "tests.worker_core.raising_jobs:app"
 MakeProxy = Callable[[str], Proxy]
@@ -95,7 +96,7 @@ def reserve(connection: WorkerConnection) -> RunningJob:
 
 
 def test_a_sink_that_raises_in_each_method_keeps_no_job_and_no_other_sink_from_its_end(
-    beanstalkd: Beanstalkd, state: WorkerState, log: Log, errors: InternalErrors
+    beanstalkd: Beanstalkd, state: WorkerState, log: Log, errors: InternalErrors, tmp_path: Path
 ) -> None:
     good = GoodSink()
     sinks = Sinks([RaisingSink(), good], errors)
@@ -104,7 +105,8 @@ def test_a_sink_that_raises_in_each_method_keeps_no_job_and_no_other_sink_from_i
     with beanstalkd.client(use="work") as client:
         client.put("{}")
     starts = RunStarts(parse_redis_url("redis://127.0.0.1:1/0"), log)  # type: ignore[arg-type]
-    run = Finisher(connection, sinks, starts, state).end(reserve(connection), OK)
+    with open_box(tmp_path / "job") as box:
+        run = Finisher(connection, sinks, starts, state, box).end(reserve(connection), OK)
     sinks.tick()
     sinks.close(2.0)
     connection.close()

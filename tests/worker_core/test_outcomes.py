@@ -1,10 +1,15 @@
 """The end of a job in each case, as beanstalkd and the log show it."""
 
+import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.real import wait_until
+from beanwatch.net.redis_reader import RedisReader
+from beanwatch.net.redis_url import parse_redis_url
+from beanwatch.store.ledger import LedgerEntry, read_job
+from tests.real import Proxy, Redis, wait_until
 from tests.worker_core.conftest import Broker, StartWorker
 
 
@@ -161,6 +166,47 @@ def test_a_follow_up_that_is_put_twice_has_the_same_id(
     start_worker()
     first, second = broker.take("next", 30)[0], broker.take("next", 30)[0]
     assert first["id"] == second["id"]
+
+
+@pytest.mark.parametrize("is_deleted", [True, False])
+def test_a_worker_killed_while_it_waits_for_the_delete_leaves_one_entry_that_says_lost(
+    start_worker: StartWorker,
+    broker: Broker,
+    redis_server: Redis,
+    proxy: Callable[[str], Proxy],
+    tmp_path: Path,
+    is_deleted: bool,
+) -> None:
+    """The ledger has announced `ok`. Nobody knows whether beanstalkd has deleted the job."""
+    front, may_end = proxy(broker.server.address), tmp_path / "go"
+    broker.put("wait", {"file": str(may_end)}, envelope={"id": "one"})
+    worker = start_worker("--ledger", "all", server=front.address)
+    wait_until(lambda: worker.running().name == "wait")
+    if is_deleted:
+        front.edit(lambda reply: b"" if reply.startswith(b"DELETED") else reply)
+    else:
+        front.blackhole()
+
+    def entries() -> list[LedgerEntry]:
+        with RedisReader(parse_redis_url(redis_server.url), 5) as link:
+            return read_job(link.execute, "one")
+
+    may_end.touch()
+    wait_until(lambda: [entry.outcome for entry in entries()] == ["ok"])
+    if is_deleted:
+        wait_until(lambda: broker.counts())
+    worker.signal(signal.SIGKILL)
+    worker.exit_code()
+    front.close()
+    heir = start_worker("--ledger", "all")
+    expected = ["lost"] if is_deleted else ["lost", "ok"]
+    wait_until(lambda: [entry.outcome for entry in entries()] == expected)
+    assert entries()[0].reason == (
+        "its worker ended before beanstalkd confirmed the end of the job; without this, the "
+        "outcome would be ok"
+    )
+    assert [entry.attempt for entry in entries()] == list(range(1, len(expected) + 1))
+    wait_until(lambda: heir.outcomes() == expected)
 
 
 def test_a_job_whose_follow_up_is_refused_is_buried_not_lost(

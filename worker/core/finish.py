@@ -14,6 +14,7 @@ from beanwatch.worker.core.connection import ConnectionLostError, RefusedError, 
 from beanwatch.worker.core.decide import Verdict
 from beanwatch.worker.core.job import RunningJob
 from beanwatch.worker.core.state import WorkerState
+from beanwatch.worker.guard.black_box import BlackBox
 from beanwatch.worker.monitor.exceptions import render_traceback
 from beanwatch.worker.monitor.runs import Run, Sinks
 from beanwatch.worker.telemetry.run_starts import RunStarts
@@ -28,11 +29,12 @@ class Finisher:
         sinks: Sinks,
         starts: RunStarts,
         state: WorkerState,
+        black_box: BlackBox,
         *,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._connection, self._sinks = connection, sinks
-        self._starts, self._state = starts, state
+        self._starts, self._state, self._black_box = starts, state, black_box
         self._monotonic = monotonic
 
     def end(
@@ -47,7 +49,7 @@ class Finisher:
 
         `error` is the handler's exception, for its traceback. `and_reserve` reserves the
         next job together with the acknowledgement. The outcome of the returned run is `lost` if
-        beanstalkd did not confirm the acknowledgement.
+        beanstalkd did not confirm the acknowledgement. The black box is empty afterwards.
         """
         duration = self._monotonic() - job.started_monotonic
         lost = ""
@@ -76,18 +78,18 @@ class Finisher:
             follow_ups=follow_ups,
             source=None if verdict.outcome == "ok" else job.source,
         )
+        self._black_box.write_outcome(run.outcome)
         self._sinks.on_finishing(run)
         if not lost:
             lost = self._acknowledge(job, verdict, and_reserve=and_reserve)
         if lost:
-            reason = f"{lost}; without this, the outcome would be {run.outcome}"
-            if run.reason:
-                reason = f"{reason} ({run.reason})"
-            run = replace(run, outcome="lost", reason=reason)
+            run = mark_lost(run, lost)
             # The next delivery must know that this one was a run.
             self._starts.try_to_record(run.server, job.id, job.stats.reserves)
         elif job.start_is_recorded:
             self._starts.forget(run.server, job.id, job.stats.reserves)
+        # From here on, a crash is not the job's fault; the next instance must not record this run.
+        self._black_box.clear()
         self._sinks.on_finished(run)
         self._state.processed += 1
         self._state.failed += run.outcome != "ok"
@@ -123,6 +125,14 @@ class Finisher:
             reason = f"the {which} follow-up was not put: {refused}"
             return Verdict("buried", "bury", f"{verdict.reason}; {reason}".lstrip("; ")), ()
         return verdict, (new_id,)
+
+
+def mark_lost(run: Run, cause: str) -> Run:
+    """Return the run with the outcome `lost`: nobody knows whether its job was acknowledged."""
+    reason = f"{cause}; without this, the outcome would be {run.outcome}"
+    if run.reason:
+        reason = f"{reason} ({run.reason})"
+    return replace(run, outcome="lost", reason=reason)
 
 
 def pick_follow_up(job: RunningJob, verdict: Verdict) -> tuple[str, FollowUp | None]:

@@ -119,5 +119,4 @@ class Loop:
         if self._max_jobs and state.processed + 1 >= self._max_jobs:
             state.recycle(f"it has run {state.processed + 1} jobs (--max-jobs)")
         self._finisher.end(job, verdict, raised, and_reserve=state.wants_jobs())
-        self._runner.end_job()
         state.job = None

@@ -152,7 +152,7 @@ class Process:
             errors=errors,
             log=log,
         )
-        finisher = Finisher(connection, sinks, starts, state)
+        finisher = Finisher(connection, sinks, starts, state, guards.black_box)
         host_limits = HostLimits(
             options.min_free_disk,
             jitter_limit(options.max_memory),

@@ -166,10 +166,6 @@ class Runner:
                 "the temporary files of {job} could not be removed: {left}", job=job.name, left=left
             )
 
-    def end_job(self) -> None:
-        """Clear the black box: a crash after the acknowledgement is not the job's fault."""
-        self._guards.end_job()
-
     def close(self) -> None:
         """Close the resources and the event loop. Exceptions are reported, not raised."""
         self._resources.close()

@@ -12,6 +12,7 @@ from beanwatch.store.health import LOOP_MARGIN
 from beanwatch.store.heartbeats import NO_HEARTBEAT, Heartbeat
 from beanwatch.worker.api.errors import WorkerError
 from beanwatch.worker.control.messages import COMMANDS
+from beanwatch.worker.core.finish import mark_lost
 from beanwatch.worker.core.settings import Settings
 from beanwatch.worker.core.state import DUPLICATE
 from beanwatch.worker.guard.black_box import BlackBox, BlackBoxRecord
@@ -203,9 +204,12 @@ def describe_stacks(stacks: str) -> str:
 def judge_killed(run: Run, stacks: str) -> Run:
     """Return the run during which a process ended, with an outcome and the reason.
 
-    beanstalkd has given the job back: the connection ended with the process. `stacks` are those of
-    the black box.
+    `stacks` are those of the black box. If the handler was running, beanstalkd has given the job
+    back, as the connection ended with the process. If the job was about to be acknowledged, nobody
+    knows which of the two beanstalkd has done.
     """
+    if run.outcome:
+        return mark_lost(run, "its worker ended before beanstalkd confirmed the end of the job")
     is_watchdog = bool(stacks) and not stacks.startswith(CRASH)
     cause = describe_stacks(stacks) or "killed"
     return replace(

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
+from msgspec.structs import replace
 
+from beanwatch.outcomes import NAMES
 from beanwatch.store.black_box import END_MARK, SIZE, parse_exit_reason, read_file
 from beanwatch.store.worker_status import FILE_NAME as STATUS
 from beanwatch.worker.core.job import RunningJob
@@ -21,6 +23,7 @@ from beanwatch.worker.monitor.runs import Run
 
 _MAX_NAME = 200  # characters of a job's name; an entry must fit into a page
 _MAX_TEMPLATES = 1000
+_MAX_LINE = SIZE - 32  # bytes of the first line; the rest is for the outcome
 _MAX_STACKS = 64 * 1024  # bytes that are read of stacks
 _NEWLINE = ord("\n")
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_APPEND
@@ -29,9 +32,11 @@ _FLAGS = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_APPEND
 class BlackBoxRecord(NamedTuple):
     """Holds the content of an ended process's black box. `run` is None if no job was running.
 
+    The outcome of `run` is "" if its handler was running. Else the worker was about to acknowledge
+    the job with this outcome, and did not learn whether beanstalkd had done so.
+
     `exit_reason` is None if the process was killed, and "" if it stopped on request. `stacks` were
-    written as it crashed or as its watchdog ended it; "" if neither happened. The outcome of `run`
-    is "", as the run had not ended.
+    written as it crashed or as its watchdog ended it; "" if neither happened.
     """
 
     run: Run | None = None
@@ -40,7 +45,9 @@ class BlackBoxRecord(NamedTuple):
 
 
 class BlackBox:
-    """Writes the black box. The file of the job is mapped into memory: each job writes it twice.
+    """Writes the black box. The file of the job is mapped into memory: each job writes it thrice.
+
+    Its first line is the run, or why the process exits; its second one the outcome of the run.
 
     The constructor creates the files, and raises OSError if they exist or cannot be created.
     `status` is the file beside it for the probes. `fatal_stacks` and `idle_stacks` are descriptors
@@ -49,6 +56,7 @@ class BlackBox:
 
     def __init__(self, path: Path) -> None:
         self._map = create_map(path, SIZE)
+        self._end = 0  # of the first line
         self.status = StatusFile(path.with_name(STATUS))
         self._encode = msgspec.json.Encoder().encode
         self._templates: dict[tuple[str, str, str], bytes] = {}  # by server, queue and job
@@ -66,7 +74,7 @@ class BlackBox:
         encode = self._encode
         times = encode(job.started_at), encode(job.wait)
         line = template % (job.id, job.stats.reserves, encode(job.uuid), *times)
-        if len(line) >= SIZE:
+        if len(line) >= _MAX_LINE:
             line = template % (job.id, job.stats.reserves, b'""', *times)
         self._put(line)
 
@@ -78,6 +86,11 @@ class BlackBox:
             self._templates.clear()
         template = self._templates[server, queue, name] = head + rest
         return template
+
+    def write_outcome(self, outcome: str) -> None:
+        """Write how the run has ended, before the job is acknowledged."""
+        line = b"%b\n" % outcome.encode()
+        self._map[self._end : self._end + len(line)] = line
 
     def write_exit(self, reason: str) -> None:
         """Write why the process exits; "" if it was stopped on request."""
@@ -111,14 +124,15 @@ class BlackBox:
         return text
 
     def _put(self, text: bytes) -> None:
-        line = text[: SIZE - 1] + b"\n"
+        line = text[:_MAX_LINE] + b"\n\n"
         self._map[: len(line)] = line
+        self._end = len(line) - 1
 
 
 def read_black_box(path: Path) -> BlackBoxRecord | None:
     """Read the black box of a process that has ended; None if it cannot be read."""
     try:
-        line = read_file(path, SIZE).partition("\n")[0]
+        line, _, rest = read_file(path, SIZE).partition("\n")
     except OSError:
         return None
     try:
@@ -131,9 +145,13 @@ def read_black_box(path: Path) -> BlackBoxRecord | None:
     if not line.strip("\0"):
         return BlackBoxRecord(stacks=stacks)
     try:
-        return BlackBoxRecord(msgspec.json.decode(line, type=Run), stacks=stacks)
+        run = msgspec.json.decode(line, type=Run)
     except msgspec.MsgspecError:
         return None  # another version of beanwatch wrote it
+    outcome, end, _ = rest.partition("\n")
+    if end and outcome in NAMES:
+        run = replace(run, outcome=outcome)
+    return BlackBoxRecord(run, stacks=stacks)
 
 
 def _fatal(path: Path) -> Path:

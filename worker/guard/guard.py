@@ -138,7 +138,6 @@ class Guard:
             )
             if job is not None:
                 self._finisher.end(job, verdict)
-                self._black_box.clear()  # the next instance must not record this run again
                 self._runner.clean_up(job, CLEAN_UP_TIMEOUT)
             self._report_exit(exit_reason)
         except Exception as error:

@@ -45,10 +45,6 @@ class JobGuards:
         self.black_box.write_exit(reason)
         self.temporary.share_black_box()
 
-    def end_job(self) -> None:
-        """Clear the black box: a crash after the acknowledgement is not the job's fault."""
-        self.black_box.clear()
-
     def make_directory(self, job: RunningJob) -> Path:
         """Make a temporary directory for the job and return its path. Raises OSError."""
         return self.temporary.make(job.id)

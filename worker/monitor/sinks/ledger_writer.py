@@ -91,8 +91,10 @@ class LedgerWriter:
             run.attempt,
         ):
             announced = None  # `on_finishing` was called for another run
+        # A run that is lost may have been announced by an instance that was killed.
+        corrects = announced is not None or run.outcome == "lost"
         if self._wants(run) or (announced is not None and self._wants(announced)):
-            self._stream.send(self._commands(run, corrects=announced is not None))
+            self._stream.send(self._commands(run, corrects=corrects))
             self._written += 1
 
     def tick(self) -> None:
