@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 Row = Sequence[str | None]  # values as the server writes them; None: NULL
 Rows = list[Row]
 
+DECODING = ("utf-8", "backslashreplace")
+
 # Shares of the time for one reading. The server gives up before the client does, so that it says
 # what took so long, and no query of ours runs on.
 LOCK_SHARE = 0.8
@@ -131,7 +133,7 @@ def connect(server: "Server", deadline: Deadline, *, is_writer: bool = False) ->
 
 def decode(value: bytes | None) -> str | None:
     """Decode a value that a server sent. Bytes that are not UTF-8 are escaped, not lost."""
-    return None if value is None else value.decode("utf-8", "backslashreplace")
+    return None if value is None else value.decode(*DECODING)
 
 
 def socket_path(host: str) -> str:

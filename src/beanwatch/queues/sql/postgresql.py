@@ -11,6 +11,7 @@ from beanwatch.net.address import resolve
 from beanwatch.net.errors import socket_reason
 from beanwatch.queues.base import ServerError
 from beanwatch.queues.sql.connection import (
+    DECODING,
     LOCK_SHARE,
     STATEMENT_SHARE,
     Deadline,
@@ -247,11 +248,16 @@ def _wait(sock: int, deadline: Deadline, *, is_writing: bool = False) -> None:
 
 
 def _rows(result: Any) -> Rows:
-    columns = range(result.nfields)
-    return [
-        [decode(result.get_value(row, column)) for column in columns]
-        for row in range(result.ntuples)
+    # `decode`, but without a call: a reading of a thousand queues has nine thousand values.
+    value_of, rows = result.get_value, range(result.ntuples)
+    columns = [
+        [
+            None if (value := value_of(row, column)) is None else value.decode(*DECODING)
+            for row in rows
+        ]
+        for column in range(result.nfields)
     ]
+    return list(zip(*columns, strict=True))
 
 
 def _connect_reason(message: bytes) -> str:

@@ -1,6 +1,6 @@
 """Reads one database's job tables: one query for all queues."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import repeat
 from math import inf, isnan
 
@@ -15,7 +15,7 @@ from beanwatch.queues.base import (
     ServerError,
     Wanted,
 )
-from beanwatch.queues.model import NOTHING, Number, QueueState, ServerState
+from beanwatch.queues.model import Number, QueueState, ServerState
 from beanwatch.queues.sql.connection import (
     Deadline,
     Rows,
@@ -204,32 +204,19 @@ def _queues(rows: Rows, layout: Layout, implausible: list[str]) -> dict[str, Que
     texts, *columns = zip(*rows, strict=True)
     names = [name or "" for name in texts]
     fields = (*COLUMNS, *layout.native)
-    numbers: list[list[Any]] = [
-        _numbers(field, names, column, implausible)
+    numbers: dict[str, Iterable[Any]] = {
+        field: _numbers(field, names, column, implausible)
         for field, column in zip(fields, columns, strict=True)
-    ]
-    natives = zip(*numbers[len(COLUMNS) :], strict=True) if layout.native else repeat(())
-    return {
-        name: QueueState(
-            name,
-            ready,
-            reserved,
-            delayed,
-            buried,
-            consumers,
-            head_ready_age=ready_age,
-            head_buried_age=buried_age,
-            native=_native(layout, native) if layout.native else NOTHING,
-        )
-        for name, ready, reserved, delayed, buried, consumers, ready_age, buried_age, native in zip(
-            names, *numbers[: len(COLUMNS)], natives, strict=False
-        )
     }
-
-
-def _native(layout: Layout, numbers: Iterable[Number | None]) -> Mapping[str, Number]:
-    pairs = zip(layout.native, numbers, strict=True)
-    return {field: number for field, number in pairs if number is not None}
+    natives: list[dict[str, Number]] = [{}] * len(names)
+    for field in layout.native:
+        for place, number in enumerate(numbers.pop(field)):
+            if number is not None:
+                natives[place] = {**natives[place], field: number}
+    known = {**numbers, "name": names, "native": natives}
+    unknown = QueueState._field_defaults
+    states = zip(*(known.get(f) or repeat(unknown[f]) for f in QueueState._fields), strict=False)
+    return dict(zip(names, map(QueueState._make, states), strict=True))
 
 
 def _numbers(
