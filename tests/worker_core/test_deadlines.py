@@ -11,8 +11,10 @@ import pytest
 from beanwatch.net.redis_reader import RedisReader
 from beanwatch.net.redis_url import parse_redis_url
 from beanwatch.store.ledger import LedgerEntry, read_job_by_id
+from beanwatch.worker.api.errors import JobStopped, JobTimeout
 from beanwatch.worker.core.start import describe_stacks
 from beanwatch.worker.guard.black_box import read_black_box
+from beanwatch.worker.guard.deadline import Alarm
 from tests.real import Redis, wait_until
 from tests.worker_core.conftest import Broker, RunningWorker, StartWorker
 from tests.worker_core.impatient_jobs import IMPATIENCE
@@ -37,6 +39,30 @@ def test_at_its_timeout_a_handler_may_clean_up(
     assert "longer than 0.3 s" in worker.runs()[0]["reason"]
     assert broker.job(job_id)["state"] == "buried"
     assert worker.process.poll() is None
+
+
+@pytest.mark.parametrize("cause", ["timeout", "stop"])
+def test_a_signal_that_came_a_moment_before_the_system_call_comes_again(cause: str) -> None:
+    """Python's handler runs between two instructions, so that call would never be interrupted."""
+    alarm, signals = Alarm(), []
+
+    def lose_the_first(*_: object) -> None:
+        signals.append(time.monotonic())
+        if len(signals) > 1:
+            alarm.ring()
+
+    before = signal.signal(signal.SIGALRM, lose_the_first)
+    try:
+        alarm.arm(0.2 if cause == "timeout" else 60)
+        if cause == "stop":
+            alarm.throw(JobStopped("it must stop"))
+        with pytest.raises(JobTimeout if cause == "timeout" else JobStopped):
+            time.sleep(30)
+        assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0), "the clean-up is not disturbed"
+        alarm.disarm()
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 @pytest.mark.parametrize("data", [{}, {"block": True}], ids=["awaiting", "blocking the loop"])

@@ -17,6 +17,9 @@ from beanwatch.worker.monitor.jobs import ObservedJob
 
 # Seconds for a cancelled coroutine to reach an `await`; then its current line is interrupted.
 _YIELD_TIMEOUT = 1.0
+# Seconds until the signal comes again. One that arrives just before a system call does not
+# interrupt it: Python's handler would run only after the call.
+_REPEAT = 1.0
 
 
 class Alarm:
@@ -36,7 +39,7 @@ class Alarm:
         self._error, self._deliver, self._seconds = None, None, seconds
         self._is_due = False
         self._is_armed = True
-        signal.setitimer(signal.ITIMER_REAL, seconds)
+        signal.setitimer(signal.ITIMER_REAL, seconds, _REPEAT)
 
     def divert(self, deliver: Callable[[Interrupted], None]) -> None:
         """Pass the exception to `deliver` instead of raising it, until the next `arm`.
@@ -57,6 +60,7 @@ class Alarm:
         """
         if self._is_armed:
             self._error = error  # before the signal is sent: its handler reads this
+            signal.setitimer(signal.ITIMER_REAL, _REPEAT, _REPEAT)
             signal.pthread_kill(self._thread, signal.SIGALRM)
 
     @contextmanager
@@ -77,6 +81,7 @@ class Alarm:
     def ring(self, _number: int = 0, _frame: FrameType | None = None) -> None:
         """Handle SIGALRM: raise or deliver the exception, or delay it within `shield`."""
         if not self._is_armed:
+            self.disarm()  # `throw` may have started the timer again
             return
         late = f"the job ran longer than {self._seconds:g} s, its timeout"
         error = self._error or JobTimeout(late)
@@ -85,7 +90,7 @@ class Alarm:
         elif self._deliver is not None:
             self._deliver(error)
         else:
-            self._is_armed = False
+            self.disarm()
             raise error
 
 
