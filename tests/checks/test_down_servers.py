@@ -88,7 +88,7 @@ def test_it_alerts_if_the_server_answers_the_check(
     ids=["disk", "other host", "no address", "deploy", "crash", "dead"],
 )
 def test_another_problem_of_the_worker_is_told_while_the_server_is_down(
-    ask: Ask,
+    check: Check,
     old_redis: Redis,
     beanstalkd: Beanstalkd,
     fields: dict[str, Any],
@@ -97,7 +97,8 @@ def test_another_problem_of_the_worker_is_told_while_the_server_is_down(
 ):
     beat(old_redis, "web1.a", **{**disconnected(beanstalkd.address), **fields})
     beanstalkd.kill()
-    answer = ask()
+    watched = ("--watched", beanstalkd.address)
+    answer = check("worker_heartbeat", "--redis", old_redis.url, *watched)
     assert (answer.code, words in answer.text) == (code, True), answer.text
 
 
