@@ -68,7 +68,7 @@ dashboards: .venv/.installed ## write Grafana's dashboards and alert rules anew
 .machine/base: | debian
 	-@tests/setup.sh machine $@
 
-SUITE = .venv/bin/pytest -n 4 --reruns 2 $(PYTEST)
+SUITE = .venv/bin/pytest -n 6 --reruns 2 $(PYTEST)
 RUNS = 8
 
 test: setup-test lint ## set up, lint, and run every test against real servers

@@ -41,12 +41,15 @@ GROUPS = (
     "tests/test_packaging.py",
     "tests/web/test_browser.py",
 )
-# They take minutes, most of them waiting: started first, they do not delay the end of a run.
+# They take minutes. They are started early, so that they do not delay the end of a run, but not all
+# at once: this many other tests are between two of them.
 LONG = (
-    *("tests/test_night.py", "tests/grafana/test_on_real_", "tests/operations/test_shown.py"),
-    "tests/web/test_browser.py",
-    "tests/machine/",
+    "tests/operations/test_shown.py::test_what_is_shown_works",
+    "tests/test_night.py::test_in_a_short_night",
+    "tests/grafana/test_on_real_",
+    "tests/adapters/test_situations.py::test_the_check_says",
 )
+BETWEEN = 100
 
 # A shell lets what it runs in the background ignore these, and so would all that we start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -74,7 +77,10 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> OneByOn
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: not item.nodeid.startswith(LONG))
+    found = [item for item in items if item.nodeid.startswith(LONG)]
+    items[:] = [item for item in items if not item.nodeid.startswith(LONG)]
+    for number, item in enumerate(found):
+        items.insert(number * (BETWEEN + 1), item)
 
 
 @pytest.fixture
@@ -101,7 +107,7 @@ def old_redis(redis_of_all_tests: Redis) -> Redis:
     with redis_of_all_tests.client() as client:
         client.replicaof("NO", "ONE")
         client.flushall()
-        wait_until(lambda: client.info("server")["uptime_in_seconds"] > SETTLED_AFTER, 30)
+    wait_until(lambda: redis_of_all_tests.uptime() > SETTLED_AFTER, 30)
     return redis_of_all_tests
 
 

@@ -12,7 +12,6 @@ import pytest
 
 from tests.demo.programs import BIN
 from tests.night.__main__ import play
-from tests.night.check_server import write_plugin
 from tests.night.fleet import Fleet
 from tests.night.mails import Expected, NightMail, parse_mail
 from tests.night.monitors import MONITORS
@@ -20,7 +19,8 @@ from tests.night.night import Night
 from tests.night.pace import Pace
 from tests.night.trouble import Trouble
 from tests.night.troubles import TROUBLES
-from tests.real import ROOT, spawn, stop_process, wait_until
+from tests.real import wait_until
+from tests.real.check_server import CheckServer
 
 BODY = "WORKER_HEARTBEAT CRITICAL - web1.a: dead\n\nHost:    queue1\nService: worker web1.a\n"
 DEAD = parse_mail("PROBLEM: queue1 worker web1.a is CRITICAL: web1.a: dead", BODY)
@@ -113,17 +113,13 @@ def test_the_clock_of_a_night_goes_slower_while_the_machine_is_slow():
 @pytest.mark.parametrize("argument", ["127.0.0.1:1", "unix:x", ""], ids=["down", "wrong", "empty"])
 def test_a_check_in_the_night_says_what_its_plugin_says(tmp_path: Path, argument: str):
     plugin = tmp_path / "check_queue_depth"
-    argv = [BIN / "python", "-m", "tests.night.check_server", tmp_path / "port"]
-    server = spawn(argv, log=tmp_path / "log", cwd=ROOT)
-    try:
-        write_plugin(plugin, int(wait_until((tmp_path / "port").read_text, 60)))
+    with CheckServer(tmp_path / "server") as server:
+        server.write_plugin(plugin)
         arguments = ["--server", argument, "-Q", "a*"]
         night, day = (
             subprocess.run([path, *arguments], capture_output=True, text=True)
             for path in (plugin, BIN / plugin.name)
         )
-    finally:
-        stop_process(server)
     assert (night.returncode, night.stdout) == (day.returncode, day.stdout)
     assert night.stdout.startswith("QUEUE_DEPTH UNKNOWN - ")
 

@@ -1,11 +1,14 @@
 """`check`: runs a plugin as Nagios does, and holds its output to the guidelines each time."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+
+from tests.checks.site import Site
+from tests.real.check_server import CheckServer
 
 STATES = {0: "OK", 1: "WARNING", 2: "CRITICAL", 3: "UNKNOWN"}
 # 'label'=value[UOM];[warn];[crit];[min];[max], by the plugin guidelines.
@@ -88,3 +91,11 @@ def check(run: Callable[..., tuple[int, str, str]], tmp_path: Path) -> Callable[
 
 
 Check = Callable[..., Answer]
+
+
+@pytest.fixture
+def forked_checks(site: Site) -> Iterator[None]:
+    """A monitor of this site runs each check every second: this leaves something of the machine."""
+    with CheckServer(site.directory / "checks") as server:
+        site.checks = server
+        yield

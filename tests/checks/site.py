@@ -4,6 +4,7 @@ import subprocess
 from pathlib import Path
 
 from tests.real import ROOT, Beanstalkd, Nagios, Redis
+from tests.real.check_server import CheckServer
 
 BIN = ROOT / ".venv" / "bin"
 
@@ -21,6 +22,7 @@ class Site:
             '[queues."images".buried]\ncritical = 0\n'
         )
         self.root = directory / "root"
+        self.checks: CheckServer | None = None  # runs the checks, if it is set before `install`
         self.plugins = self.root / "usr/lib/nagios/plugins"
 
     def beanwatch(self, *argv: object) -> str:
@@ -47,6 +49,8 @@ class Site:
                     path.write_text(here)
         if self.plugins.is_dir() and not (self.plugins / "check_dummy").exists():
             (self.plugins / "check_dummy").symlink_to("/usr/lib/nagios/plugins/check_dummy")
+        if self.checks is not None:
+            self.checks.write_plugins(self.plugins)
         return said
 
     def nagios(self, notify: str = "", settings: str = "") -> Nagios:

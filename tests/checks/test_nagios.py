@@ -67,6 +67,7 @@ def test_a_problem_and_its_recovery_arrive_by_mail_and_by_webhook(site: Site):
     assert "#queue-buried|Runbook>" in alert["attachments"][0]["text"]
 
 
+@pytest.mark.usefixtures("forked_checks")
 def test_a_first_start_of_everything_alerts_nobody(site: Site):
     site.install("nagios", "--discover")
     mailbox = site.directory / "mailbox"
@@ -89,6 +90,7 @@ def test_a_first_start_of_everything_alerts_nobody(site: Site):
     assert mailbox.read_text() == ""
 
 
+@pytest.mark.usefixtures("forked_checks")
 def test_a_server_that_is_down_is_one_alert_and_no_storm(site: Site):
     site.install("nagios")
     # Where a minute is a second, two attempts more than the server's are no room for a slow look.
@@ -118,6 +120,7 @@ def test_a_server_that_is_down_is_one_alert_and_no_storm(site: Site):
         wait_until(lambda: state_of(nagios, "age of images")[0] == "0", timeout=60)
 
 
+@pytest.mark.usefixtures("forked_checks")
 def test_a_redis_that_is_down_is_one_alert(site: Site):
     site.install("nagios")
     templates = site.root / "etc/nagios4/conf.d/beanwatch-templates.cfg"
@@ -224,6 +227,7 @@ def test_passive_results_follow_queues_as_they_come_and_tell_of_a_second_problem
     assert "could not be found" not in nagios.events
 
 
+@pytest.mark.usefixtures("forked_checks")
 def test_an_active_service_that_covers_several_reminds(site: Site):
     site.install("nagios", "--discover")
     templates = site.root / "etc/nagios4/conf.d/beanwatch-templates.cfg"
@@ -266,6 +270,7 @@ def test_the_event_handler_kicks_buried_jobs_when_it_is_switched_on(site: Site):
 STRANGE = ["a+b", "a/b", "a;b", "a.b", "a$b", "a_b", "(a)", "A-1", "a$b;c", "z" * 200]
 
 
+@pytest.mark.usefixtures("forked_checks")
 def test_every_legal_queue_name_survives_nagios(site: Site):
     for queue in STRANGE:
         with site.beanstalkd.client(use=queue) as client:

@@ -35,6 +35,7 @@ def use_example(site: Site, path: str, **changes: str) -> None:
     example.with_suffix("").write_text(text)
 
 
+@pytest.mark.usefixtures("forked_checks")
 def test_nagios_notifies_the_team_and_later_its_manager(site: Site):
     site.install("nagios", "--discover")
     boxes = {name: site.directory / name for name in ("team", "manager", "others")}

@@ -16,9 +16,9 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from tests.demo.programs import BIN, Program, run
-from tests.night.check_server import write_plugin
-from tests.real import ROOT, Beanstalkd, Redis, SmtpSink, spawn, stop_process, wait_until
+from tests.demo.programs import Program, run
+from tests.real import Beanstalkd, Redis, SmtpSink, spawn, wait_until
+from tests.real.check_server import CheckServer
 
 HOST = "web1"
 # Each worker, with the server that it takes jobs from and its queues.
@@ -104,6 +104,7 @@ class Fleet(contextlib.ExitStack):
         }
         self.redis = Redis(directory / "redis")
         self.smtp = SmtpSink()
+        self.checks = CheckServer(directory / "checks")
         self.workers: dict[str, Program] = {}
         self.tick = tick
         self._ended: dict[str, float] = {}  # when each worker that has ended was found so
@@ -127,7 +128,8 @@ class Fleet(contextlib.ExitStack):
                 newsletter=_NAMED if self.is_small else _FOUND,
             )
         )
-        self._serve_checks()
+        self.enter_context(self.checks)
+        self.checks.write_plugin(self.directory / "check_queue_depth")
         self.tick = self.tick or self._choose_tick()
         for name, (server, queues) in WORKERS.items():
             self.mend_app(name)
@@ -141,14 +143,6 @@ class Fleet(contextlib.ExitStack):
         self.put("queue1", "newsletter", "email.send", delay=24 * 3600)
         self.put("queue1", "images", "image.resize")
         wait_until(lambda: list(self._runs()), 30, "a job has run")
-
-    def _serve_checks(self) -> None:
-        file = self.directory / "check.port"
-        argv = [BIN / "python", "-m", "tests.night.check_server", file]
-        process = spawn(argv, log=self.directory / "checks.log", cwd=ROOT)
-        self.callback(stop_process, process)
-        self.check_port = int(wait_until(file.read_text, 60, "the checks are imported"))
-        write_plugin(self.directory / "check_queue_depth", self.check_port)
 
     def _choose_tick(self) -> float:
         """Return a tick in which this machine, as busy as it is now, can do all checks."""

@@ -7,8 +7,6 @@ Nothing else of the configuration is changed, except the address that mails go t
 import contextlib
 from pathlib import Path
 
-from beanwatch.checks.registry import CHECKS
-from tests.night.check_server import write_plugin
 from tests.night.fleet import Fleet
 from tests.real import Nagios, Server
 from tests.real.icinga import Icinga, edit
@@ -24,8 +22,7 @@ def install(fleet: Fleet, kind: str) -> Path:
             text = text.replace(" /etc/beanwatch/", f" {fleet.root}/etc/beanwatch/")
             path.write_text(text.replace('"/etc/beanwatch/', f'"{fleet.root}/etc/beanwatch/'))
     plugins = fleet.root / "usr/lib/nagios/plugins"
-    for check in CHECKS:
-        write_plugin(plugins / check.program, fleet.check_port)
+    fleet.checks.write_plugins(plugins)
     dummy = plugins / "check_dummy"
     if not dummy.exists():
         dummy.symlink_to("/usr/lib/nagios/plugins/check_dummy")

@@ -146,18 +146,18 @@ def test_on_an_empty_host_only_beanstalkd_is_missed(run: Run) -> None:
 
 
 def test_every_failure_comes_with_its_cure(
-    doctor: Doctor, redis_server: Redis, graphite: Graphite, prefix: str
+    doctor: Doctor, old_redis: Redis, graphite: Graphite, prefix: str
 ) -> None:
     doctor.general = f'prefix = "{prefix}"\n'
     with HttpSink(status=500) as web:
         doctor.tables = {
             "servers": {"q1": "127.0.0.1:1", "q2": "unix:/nonexistent"},
-            "redis": {"url": redis_server.url},
+            "redis": {"url": old_redis.url},
             "graphite": {"address": "127.0.0.1:1", "url": web.url},
             "worker": {"metrics": "statsd://127.0.0.1:1"},
             "workers": {"expected": ["web1.email", "web2.email"]},
         }
-        beat(redis_server, "web1.email", age=60)
+        beat(old_redis, "web1.email", age=60)
         code, found = doctor("--wait", "1s")
     failed = {part: f for part, f in found.items() if f["state"] == "failed"}
     assert code == 1

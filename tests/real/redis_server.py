@@ -42,6 +42,11 @@ class Redis(Server):
             client.bgsave()
             wait_until(lambda: client.info("persistence")["rdb_last_bgsave_status"] == "err")
 
+    def uptime(self) -> int:
+        """Return the whole seconds since it was started."""
+        with self.client() as client:
+            return int(client.info("server")["uptime_in_seconds"])
+
     def client(self, **options: Any) -> "redis.Redis":
         return redis.Redis.from_url(self.url, **{"decode_responses": True, **options})
 

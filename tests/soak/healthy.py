@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
+from beanwatch.checks.lib.fleet_source import SETTLED_AFTER
 from tests.soak.stage import Answer, Stage, shorten
 from tests.soak.troubles import drain
 
@@ -46,7 +47,7 @@ GRACES: dict[str, tuple[Grace, ...]] = {
         Grace("", None),
         Grace("worker", 600, END_WITHOUT_BROKER),
     ),
-    "redis": (Grace("redis|worker|failures|consumers of", 10),),
+    "redis": (Grace("redis|worker|failures|consumers of", SETTLED_AFTER + 5),),
 }
 
 

@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from beanwatch.checks.lib.fleet_source import SETTLED_AFTER
 from beanwatch.store.heartbeats import Heartbeat
 from tests.adapters.workers import ForeignWorker, Records
 from tests.demo.programs import BIN
@@ -164,6 +165,7 @@ class Stage(ExitStack):
                 self.wait(partial(self.beats, member.name), f"{member.name} beats")
             self.checks = Checks(self.config, self.directory)
             self.callback(self.checks.stop)
+            self.wait(lambda: self.redis.uptime() > SETTLED_AFTER, "Redis is no longer new")
             self._await_ok()
 
     def _await_ok(self) -> None:

@@ -74,7 +74,7 @@ def test_a_deploy_explains_no_alert() -> None:
 
 @pytest.mark.parametrize(
     ("name", "ended", "is_false"),
-    [("broker", 71, False), ("broker", 69, True), ("redis", 91, False), ("redis", 89, True)],
+    [("broker", 71, False), ("broker", 69, True), ("redis", 86, False), ("redis", 84, True)],
 )
 def test_a_restart_explains_an_alert_only_for_its_grace(
     name: str, ended: float, is_false: bool
