@@ -1,6 +1,6 @@
 """Run the suite again and again, alternately alone and beside busy loops, and count the results.
 
-python -m tests.nightly 8 .venv/bin/pytest -n 4
+python -m tests.nightly 8 .venv/bin/pytest -n 6
 """
 
 import subprocess
