@@ -8,6 +8,7 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -122,13 +123,16 @@ class SqlServer(Server):
 
     def freeze(self) -> None:
         """Stop the server and its processes for connections, and wait until they stand still."""
-        for pid in self._pids():
-            os.kill(pid, signal.SIGSTOP)
+        self._send(signal.SIGSTOP)
         wait_until(lambda: all(map(_is_stopped, self._pids())))
 
     def thaw(self) -> None:
+        self._send(signal.SIGCONT)
+
+    def _send(self, number: signal.Signals) -> None:
         for pid in self._pids():
-            os.kill(pid, signal.SIGCONT)
+            with suppress(ProcessLookupError):  # the process of a connection may end at any time
+                os.kill(pid, number)
 
     def use_tls(self) -> Path:
         """Let it offer TLS from the next start on, and return the CA of its certificate."""
