@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from beanwatch.net.address import parse_address
 from beanwatch.net.redis_reader import RedisReader
 from beanwatch.net.redis_url import parse_redis_url
+from beanwatch.store.audit import describe_user
 from beanwatch.store.stops import read_stops
 from beanwatch.worker.control.channel import Target
-from beanwatch.worker.control.client import describe_user, send_command
+from beanwatch.worker.control.client import send_command
 from beanwatch.worker.control.messages import (
     Answer,
     Command,

@@ -1,8 +1,5 @@
 """Sends an operator's commands to workers, through beanstalkd or Redis; collects their answers."""
 
-import os
-import pwd
-import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,6 +16,7 @@ from beanwatch.queues.beanstalkd.client import (
     reply_word,
     translate_errors,
 )
+from beanwatch.store.audit import describe_user
 from beanwatch.worker.api.envelope import EnvelopeError, check_target
 from beanwatch.worker.control.channel import (
     EXPIRY_MARGIN,
@@ -218,15 +216,6 @@ def open_channel(server: Address | RedisUrl, secret: bytes, words: str) -> Comma
     if isinstance(server, RedisUrl):
         return RedisCommandClient(server, secret, describe_user(), words)
     return BeanstalkdCommandClient(server, secret, describe_user(), words)
-
-
-def describe_user() -> str:
-    """Return the user and the host of this process as `user@host`."""
-    try:
-        user = pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:  # a container may run under a number that has no name
-        user = str(os.getuid())
-    return f"{user}@{socket.gethostname()}"
 
 
 def _collect_answers(

@@ -3,8 +3,7 @@
 import time
 from collections.abc import Callable
 
-from structlog.typing import FilteringBoundLogger
-
+from beanwatch.light_typing import TYPE_CHECKING
 from beanwatch.worker.control.messages import (
     Answer,
     Message,
@@ -15,6 +14,9 @@ from beanwatch.worker.control.messages import (
 from beanwatch.worker.control.signature import SignatureChecker
 from beanwatch.worker.monitor.exceptions import format_exception_line
 from beanwatch.worker.monitor.internal_errors import InternalErrors
+
+if TYPE_CHECKING:
+    from structlog.typing import FilteringBoundLogger
 
 REFUSAL_LOG_INTERVAL = 10.0  # seconds; shortest time between two log lines about refused commands
 
@@ -31,7 +33,7 @@ class CommandInbox:
         instance: str,
         handle: Callable[[Message], Answer | None],
         errors: InternalErrors,
-        log: FilteringBoundLogger,
+        log: "FilteringBoundLogger",
         *,
         secret: bytes = b"",
         clock: Callable[[], float] = time.monotonic,

@@ -5,7 +5,10 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from structlog.typing import FilteringBoundLogger
+from beanwatch.light_typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from structlog.typing import FilteringBoundLogger  # commands that send messages need no log
 
 LOG_INTERVAL = 10.0  # seconds; shortest time between two log lines about the same part
 
@@ -22,7 +25,7 @@ class InternalErrors:
     def __init__(
         self,
         state: CountsErrors,
-        log: FilteringBoundLogger,
+        log: "FilteringBoundLogger",
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -31,7 +34,7 @@ class InternalErrors:
         self._next_line: dict[str, float] = {}  # by part
 
     def report(
-        self, part: str, error: BaseException, log: FilteringBoundLogger | None = None
+        self, part: str, error: BaseException, log: "FilteringBoundLogger | None" = None
     ) -> None:
         """Count an exception. Log it, but for each `part` (its name) only once per LOG_INTERVAL.
 

@@ -1,6 +1,9 @@
 """The list in Redis of what people did with queues, jobs and workers: who, when, what, how many."""
 
 import json
+import os
+import pwd
+import socket
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -29,6 +32,15 @@ class AuditEntry(NamedTuple):
     state: str = ""
     jobs: int = 0
     note: str = ""
+
+
+def describe_user() -> str:
+    """Return the user and the host of this process as `user@host`."""
+    try:
+        user = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # a container may run under a number that has no name
+        user = str(os.getuid())
+    return f"{user}@{socket.gethostname()}"
 
 
 def write_audit(execute: Execute, entry: AuditEntry) -> None:

@@ -9,8 +9,7 @@ from beanwatch.cli.lib.options import QUERY_TIMEOUT, pick_redis
 from beanwatch.cli.lib.output import print_error
 from beanwatch.config import Config
 from beanwatch.net.redis_url import RedisError, RedisUrl, open_redis
-from beanwatch.store.audit import AuditEntry, write_audit
-from beanwatch.worker.control.client import describe_user
+from beanwatch.store.audit import AuditEntry, describe_user, write_audit
 
 
 class Audit:
