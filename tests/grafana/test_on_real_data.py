@@ -4,7 +4,7 @@ import contextlib
 import json
 import os
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,16 +38,17 @@ def choices(**chosen: str) -> dict[str, str]:
 
 
 def wait_for_data(fleet: LiveFleet, queries: Sequence[Query], values: dict[str, str]) -> None:
-    """Until each query gives a point."""
+    """Until each query has given a point."""
+    missing = list(queries)
 
     def all_have_data() -> bool:
-        missing = [
-            f"{query.where}: {query.text}"
-            for query in queries
+        missing[:] = [
+            query
+            for query in missing
             if not fleet.graphite.values(boards.put_in(query.text, values))
         ]
         if missing:
-            raise LookupError("; ".join(missing))
+            raise LookupError("; ".join(f"{query.where}: {query.text}" for query in missing))
         return True
 
     wait_until(all_have_data, PATIENCE, "data for every query")
@@ -99,12 +100,12 @@ class Alerts:
         for rule in self.rules.values():
             rule["data"][0]["relativeTimeRange"]["from"] //= 10
 
-    def firing(self) -> set[tuple[str, str]]:
-        """Every rule that fires, and for what."""
+    def firing(self, uids: Iterable[str] = ()) -> set[tuple[str, str]]:
+        """Every rule that fires, of these or of all, and for what."""
         return {
             (uid, name)
-            for uid, rule in self.rules.items()
-            for name in evaluate(rule, self.fleet.graphite)
+            for uid in uids or self.rules
+            for name in evaluate(self.rules[uid], self.fleet.graphite)
         }
 
     def wait(self, **expected: str) -> None:
@@ -114,7 +115,7 @@ class Alerts:
 
         def all_fired() -> bool:
             self.fleet.keep_workers()
-            left.difference_update(self.firing())
+            left.difference_update(self.firing({uid for uid, _ in left}))
             if left:
                 raise LookupError(f"not yet: {sorted(left)}")
             return True
