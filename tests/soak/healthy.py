@@ -38,16 +38,18 @@ class Grace(NamedTuple):
     words: str = ""
 
 
+# Seconds from the moment in which a check has looked until its answer is here.
+CHECKED = 5.0
 # A deploy has none: a worker that stops on request has a minute until it must beat again.
 GRACES: dict[str, tuple[Grace, ...]] = {
     "deploy": (),
     "broker": (
-        Grace("queue server", 600, r"was started .* ago"),
-        Grace("failures|job failures", 600, r"did not confirm the delete"),
+        Grace("queue server", 600 + CHECKED, r"was started .* ago"),
+        Grace("failures|job failures", 600 + CHECKED, r"did not confirm the delete"),
         Grace("", None),
-        Grace("worker", 600, END_WITHOUT_BROKER),
+        Grace("worker", 600 + CHECKED, END_WITHOUT_BROKER),
     ),
-    "redis": (Grace("redis|worker|failures|consumers of", SETTLED_AFTER + 5),),
+    "redis": (Grace("redis|worker|failures|consumers of", SETTLED_AFTER + CHECKED),),
 }
 
 

@@ -93,7 +93,7 @@ def test_a_started_server_is_told_for_ten_minutes_and_nothing_else_of_it() -> No
     restart = [Transition("broker", 1, 2)]
     told = Answer(600, "queue server", "WARNING", "q1 was started 9m 58s ago, with a binlog")
     down = told._replace(state="CRITICAL", text="q1: connection refused")
-    assert judge([told, down, told._replace(at=603)], restart, 30) == [down, told._replace(at=603)]
+    assert judge([told, down, told._replace(at=608)], restart, 30) == [down, told._replace(at=608)]
 
 
 def test_a_worker_that_its_framework_has_ended_is_told_for_ten_minutes() -> None:

@@ -4,11 +4,13 @@ import json
 import os
 import signal
 import time
+from bisect import bisect_left
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from beanwatch.store.black_box import read_exit_reason
@@ -55,8 +57,18 @@ def test_whatever_a_handler_raises_it_is_buried_and_the_worker_goes_on(
 def test_a_follow_up_that_cannot_be_put_buries_the_job_and_ends_no_worker(
     start_worker: StartWorker, broker: Broker
 ) -> None:
+    def is_readable(depth: int) -> bool:
+        try:
+            msgspec.json.decode(b"[" * depth + b"]" * depth)
+        except RecursionError:
+            return False
+        return True
+
+    # Each version of Python has a limit of its own, which the calls around also count for. Close to
+    # it, what can be read cannot be written again.
+    limit = bisect_left(range(100_000), True, key=lambda depth: not is_readable(depth))
     ids = []
-    for depth in range(900, 1000, 3):  # somewhere there it can be read, and not be written again
+    for depth in range(limit - 100, limit + 100, 3):
         nested = b"[" * depth + b"]" * depth
         follow_up = b'{"queue":"next","job":"ok","data":%b}' % nested
         body = b'{"job":"ok","success":%b,"failure":%b}' % (follow_up, follow_up)
