@@ -10,7 +10,6 @@ from beanwatch.net.redis_url import WRITE_REFUSALS, Execute, RedisError
 from beanwatch.store.heartbeats import Worker, read_workers
 from beanwatch.store.redis_state import read_age
 from beanwatch.store.stops import Stop, read_stops
-from beanwatch.words import count
 
 # A worker that could not write its heartbeat tries again at the next one, a second later. So this
 # is long enough for those that are alive when Redis is back.
@@ -56,18 +55,23 @@ def read_fleet(execute: Execute) -> Fleet:
     return Fleet(workers, read_stops(execute), read_age(execute))
 
 
-def count_silent(fleet: Fleet, expected: int) -> int:
-    """Return how many workers may be alive though they have not written since Redis is back.
+def is_unsettled(fleet: Fleet, expected: int) -> bool:
+    """Return True if workers that are alive may not have written since Redis is back.
 
-    This is not 0 if no worker has sent a heartbeat lately. It is also not 0 if Redis was just
-    started, and fewer workers have sent one than are known, or than `expected`. A worker whose
-    record says that it has ended need not send any.
+    This is true if no worker has sent a heartbeat lately. It is also true if Redis was just
+    started, and fewer workers have sent one than are known, or than `expected`, or if it knows no
+    worker. A worker whose record says that it has ended need not send any.
     """
     running = [worker for worker in fleet.workers if not (worker.has_left or has_ended(worker))]
     alive = sum(not worker.is_late for worker in running)
-    if fleet.redis_age is not None and fleet.redis_age < SETTLED_AFTER:
-        return max(len(running), expected) - alive
-    return 0 if alive else len(running)
+    if is_new(fleet):
+        return alive < max(len(running), expected) or not fleet.workers
+    return bool(running) and not alive
+
+
+def is_new(fleet: Fleet) -> bool:
+    """Return True if Redis was just started."""
+    return fleet.redis_age is not None and fleet.redis_age < SETTLED_AFTER
 
 
 def has_ended(worker: Worker) -> bool:
@@ -87,18 +91,15 @@ def read_settled(
     Redis, or the network to it, may have been away until a moment ago. Then the workers are alive,
     and write again within seconds. `timeout` is that of the check, in seconds: a third of it, at
     most SETTLE_SECONDS, lies between the two looks. Raises RedisError, also if Redis was just
-    started and workers are still silent: then nobody knows whether they are alive.
+    started and workers that are known or expected are still silent: they may be alive.
     """
     fleet = read()
     expected = len(config.expected_workers) + sum(one.least for one in config.expected_groups)
-    if not count_silent(fleet, expected):
+    if not is_unsettled(fleet, expected):
         return fleet
     sleep(min(SETTLE_SECONDS, timeout / 3))
     fleet = read()
-    silent = count_silent(fleet, expected)
-    if silent and fleet.redis_age is not None and fleet.redis_age < SETTLED_AFTER:
-        raise RedisError(
-            f"Redis was started {format_duration(fleet.redis_age)} ago, and "
-            f"{count(silent, 'worker')} may not have connected again yet"
-        )
+    if (fleet.workers or expected) and is_new(fleet) and is_unsettled(fleet, expected):
+        age = format_duration(fleet.redis_age or 0.0)
+        raise RedisError(f"Redis was started {age} ago: workers may not have connected again yet")
     return fleet

@@ -367,10 +367,21 @@ def test_a_worker_that_is_silent_since_redis_was_started_is_unknown_not_dead(
     answer = check("worker_heartbeat", "--redis", redis_server.url, "--config", config)
     assert answer.code == UNKNOWN, answer.text
     assert re.fullmatch(
-        r"WORKER_HEARTBEAT UNKNOWN - Redis was started \ds ago, and 1 worker may not have connected"
-        " again yet",
+        r"WORKER_HEARTBEAT UNKNOWN - Redis was started \ds ago: "
+        "workers may not have connected again yet",
         answer.text,
     )
+
+
+def test_a_first_worker_that_has_not_written_since_redis_was_started_is_waited_for(
+    check: Check, redis_server: Redis
+):
+    redis_server.restart()
+    writing = threading.Timer(0.8, beat, (redis_server, "web1.a"))
+    writing.start()
+    answer = check("worker_heartbeat", "--redis", redis_server.url)
+    writing.join()
+    assert (answer.code, answer.text) == (OK, "WORKER_HEARTBEAT OK - web1.a: idle")
 
 
 def test_one_fresh_heartbeat_shows_that_redis_was_there(check: Check, old_redis: Redis):
