@@ -91,7 +91,8 @@ def read_settled(
     Redis, or the network to it, may have been away until a moment ago. Then the workers are alive,
     and write again within seconds. `timeout` is that of the check, in seconds: a third of it, at
     most SETTLE_SECONDS, lies between the two looks. Raises RedisError, also if Redis was just
-    started and workers that are known or expected are still silent: they may be alive.
+    started and knows no worker, or not all that are known or expected have written: they may be
+    alive.
     """
     fleet = read()
     expected = len(config.expected_workers) + sum(one.least for one in config.expected_groups)
@@ -99,7 +100,7 @@ def read_settled(
         return fleet
     sleep(min(SETTLE_SECONDS, timeout / 3))
     fleet = read()
-    if (fleet.workers or expected) and is_new(fleet) and is_unsettled(fleet, expected):
+    if is_new(fleet) and is_unsettled(fleet, expected):
         age = format_duration(fleet.redis_age or 0.0)
         raise RedisError(f"Redis was started {age} ago: workers may not have connected again yet")
     return fleet

@@ -18,10 +18,10 @@ CHECK_NRPE = "/usr/lib/nagios/plugins/check_nrpe"
 
 @pytest.fixture
 def site(
-    tmp_path: Path, beanstalkd: Beanstalkd, redis_server: Redis, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, beanstalkd: Beanstalkd, old_redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> Site:
     monkeypatch.setenv("BEANWATCH_STATE_DIR", str(tmp_path / "state"))
-    return Site(tmp_path, beanstalkd, redis_server)
+    return Site(tmp_path, beanstalkd, old_redis)
 
 
 def group() -> str:

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from beanwatch.checks.lib.fleet_source import SETTLED_AFTER
 from beanwatch.cli.lib.probes import installed, notifications, pages
 from beanwatch.cli.lib.probes.checks import CHECK_NAMES, judge_check
 from beanwatch.cli.lib.probes.render import parse_render
@@ -27,7 +28,17 @@ from beanwatch.net.http_server import HttpServer, Page, Response
 from beanwatch.net.redis_url import WRITE_REFUSALS
 from beanwatch.store.heartbeats import WORKERS_KEY, encode_heartbeat, worker_key
 from tests.collector.parts import Memory
-from tests.real import ROOT, Beanstalkd, Graphite, HttpSink, Proxy, Redis, StatsD, free_port
+from tests.real import (
+    ROOT,
+    Beanstalkd,
+    Graphite,
+    HttpSink,
+    Proxy,
+    Redis,
+    StatsD,
+    free_port,
+    wait_until,
+)
 from tests.records import make_beat
 
 
@@ -239,6 +250,7 @@ def test_a_redis_that_is_a_replica_or_that_evicts_is_no_good(
         "servers": {"q1": beanstalkd.address},
         "redis": {"url": redis_server.url},
     }
+    wait_until(lambda: redis_server.uptime() > SETTLED_AFTER, 30)
     code, found = doctor()
     assert (code, found["check_worker_heartbeat"]["state"]) == (1, "critical")  # no worker yet
     beat(redis_server, "web1.email")
