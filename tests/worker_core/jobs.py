@@ -2,6 +2,7 @@
 
 import asyncio
 import ctypes
+import gc
 import itertools
 import multiprocessing
 import os
@@ -12,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +25,7 @@ from beanwatch.worker import App, Bury, Context, Discard, JobTimeout, Retry
 from tests.real import wait_until
 
 app = App(version="test")
+earlier: list[weakref.ref[Context]] = []
 
 
 class Mail(msgspec.Struct):
@@ -39,6 +42,18 @@ def append(path: str, text: str) -> None:
 def ok(ctx: Context, data: Any) -> None:
     if isinstance(data, dict) and "file" in data:
         append(data["file"], data.get("text", f"{ctx.job_id} {ctx.attempt}"))
+
+
+@app.job("remember")
+def remember(ctx: Context, data: Any) -> None:
+    gc.disable()
+    earlier.append(weakref.ref(ctx))
+
+
+@app.job("see-earlier")
+def see_earlier(ctx: Context, data: Any) -> None:
+    if any(one() is not None for one in earlier):
+        raise Bury("an earlier job is still in memory")
 
 
 @app.job("mail")

@@ -120,3 +120,4 @@ class Loop:
             state.recycle(f"it has run {state.processed + 1} jobs (--max-jobs)")
         self._finisher.end(job, verdict, raised, and_reserve=state.wants_jobs())
         state.job = None
+        job.forget_place()  # its frames refer to the job, which would wait for garbage collection

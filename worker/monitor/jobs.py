@@ -69,7 +69,7 @@ class ObservedJob:
             self.task, self.shares_thread = asyncio.current_task(), True
 
     def forget_place(self) -> None:
-        """Look for no line of the job in this process: it runs in another one."""
+        """Look for no line of the job in this process: it runs in another one, or has ended."""
         self.callers, self.task, self.thread, self.native_thread = (), None, 0, 0
 
     def set_note(self, text: str) -> None:
