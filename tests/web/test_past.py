@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from beanwatch.config import Config, ConfigError, WebConfig
+from beanwatch.config import Config, ConfigError, ServerConfig, WebConfig
 from beanwatch.config.reader import parse
 from beanwatch.web.history import POINTS, STEP, History
-from tests.real import Graphite, wait_until
+from tests.real import Beanstalkd, Graphite, wait_until
 from tests.real.process import closed_port
 from tests.real.prometheus import Prometheus
 from tests.web.conftest import Fleet, Pages
@@ -59,6 +59,29 @@ def test_graphite_fills_the_hour_before_the_start(fleet: Fleet, graphite: Graphi
         overview = pages.json("/")
         assert near(overview["history"]["ready"]) == [12]
         assert overview["history_trouble"] == ""
+
+
+def test_a_server_that_was_down_at_the_start_has_its_past_when_it_is_back(
+    fleet: Fleet, graphite: Graphite, tmp_path: Path
+) -> None:
+    fleet.put("email.a")
+    prefix = "latepast"
+    fleet.config = fleet.config._replace(prefix=prefix)
+    use(fleet, "graphite", url=graphite.url)
+    at = time.time() - AGO
+    graphite.send(f"{prefix}.queue.q1.email_a.ready", 7, at)
+    graphite.send(f"{prefix}.queue.late.default.ready", 5, at)
+    wait_until(lambda: graphite.values(f"{prefix}.*.*.*.*", since="-1h").count(5.0))
+    with Beanstalkd(tmp_path / "late") as late:
+        fleet.servers["late"] = ServerConfig(late.address)
+        late.stop()
+        with fleet.pages() as pages:
+            assert near(history_of(pages)["ready"]) == [7]
+            late.restart()
+            pages.read()
+            found = pages.json("/queue", server="late", name="default")["history"]
+            assert near(found["ready"]) == [5]
+            assert near(history_of(pages)["ready"]) == [7]
 
 
 def test_prometheus_fills_the_hour_before_the_start(fleet: Fleet, tmp_path: Path) -> None:

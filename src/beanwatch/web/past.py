@@ -129,3 +129,11 @@ def add_up(past: Past) -> dict[str, dict[int, float]]:
                 before = total.get(slot, 0.0)
                 total[slot] = max(before, value) if measure == "age" else before + value
     return totals
+
+
+def group_by_server(past: Past) -> Mapping[str, Past]:
+    """Return the queues of each server, by its name."""
+    found: dict[str, dict[Key, Mapping[str, Mapping[int, float]]]] = {}
+    for key, measures in past.items():
+        found.setdefault(key[0], {})[key] = measures
+    return found

@@ -23,7 +23,7 @@ from beanwatch.store.heartbeats import Worker, read_workers
 from beanwatch.store.outcome_counts import JobKind, read_outcomes
 from beanwatch.web.history import History
 from beanwatch.web.parts import Part, PartReader
-from beanwatch.web.past import Past, add_up, read_past
+from beanwatch.web.past import Past, add_up, group_by_server, read_past
 from beanwatch.web.worker_view import worker_view
 
 INTERVAL = 2.0  # seconds between two readings of a server or of the workers
@@ -57,7 +57,7 @@ class Parts(NamedTuple):
     failures: Part[Sequence[Failure]]
     outcomes: Part[Mapping[JobKind, Counter[str]]]
     checks: Part[Sequence[CheckResult]]
-    past: Part[Past]
+    past: Part[Mapping[str, Past]]
 
 
 class Snapshot:
@@ -169,10 +169,10 @@ class SnapshotReader:
             "checks", CHECKS_INTERVAL, self._run_checks, (), report
         )
 
-        self._past: PartReader[Past] = PartReader(
+        self._past: PartReader[Mapping[str, Past]] = PartReader(
             "past", PAST_INTERVAL, self._read_past, {}, report
         )
-        self._has_past = not config.web.history
+        self._filled: set[str] = set()  # the servers whose past is in the history
 
     @property
     def parts(self) -> list[PartReader[Any]]:
@@ -250,20 +250,29 @@ class SnapshotReader:
             delete_rate=add_known(row.delete_rate for row in rows),
             age=max((age for row in rows if (age := oldest_wait(row)) is not None), default=None),
         )
-        past = self._past.part.value
-        if past and not self._has_past:
-            for key, measures in past.items():
-                for measure, values in measures.items():
-                    self.history.fill(key, measure, values)
-            self._has_past = True  # so the next call of _read_past lets go of it
+        for name, past in self._past.part.value.items():
+            if name not in self._filled:
+                self._filled.add(name)
+                for key, measures in past.items():
+                    for measure, values in measures.items():
+                        self.history.fill(key, measure, values)
 
-    def _read_past(self) -> Past:
-        """Read the hour before the start once; nothing before each server was tried."""
-        if self._has_past or not all(one.part.tried_at for one in self._servers.values()):
+    def _read_past(self) -> Mapping[str, Past]:
+        """Return the hour before now of each server that answers and has none yet, by its name.
+
+        Nothing before each server was tried. FLEET is the sum of those that answered first.
+        """
+        parts = {name: one.part for name, one in self._servers.items()}
+        rows = [
+            row
+            for name, part in parts.items()
+            if name not in self._filled
+            for row in part.value.queues
+        ]
+        if not rows or not all(part.tried_at for part in parts.values()):
             return {}
-        rows = [row for one in self._servers.values() for row in one.part.value.queues]
         past = read_past(self.config, {(row.server, row.queue) for row in rows})
-        return {**past, FLEET: add_up(past)}
+        return {FLEET[0]: {FLEET: add_up(past)}, **group_by_server(past)}
 
     def _read_server(self, observer: Observer) -> ServerData:
         seen = observer.observe(problems=True)
