@@ -26,11 +26,10 @@ Tell = Callable[[str], None]
 Result = tuple[str, list[str]]  # the figures, and what is wrong
 
 
-def soak_fleet(directory: Path, tell: Tell) -> list[str]:
-    """Kill fifty of beanwatch's own workers, and return what does not add up."""
+def soak_fleet(directory: Path) -> Result:
+    """Kill fifty of beanwatch's own workers."""
     account = soak.soak(directory, soak.Plan(50, 20_000, 120, 1.5))
-    tell(soak.report(account))
-    return soak.audit(account)
+    return soak.report(account), soak.audit(account)
 
 
 def torment(
@@ -51,7 +50,7 @@ def load(name: str, directory: Path, seconds: float, seed: str, tell: Tell) -> R
 
 
 def side_by_side(names: Sequence[str], part: Callable[[str], Result], report: Tell) -> list[str]:
-    """Run a part for all kinds at once; return what is wrong. One that fails stops no other."""
+    """Run a part for all names at once; return what is wrong. One that fails stops no other."""
 
     def run(name: str) -> list[str]:
         try:
@@ -105,7 +104,7 @@ def main() -> int:
         root, seed = Path(place), str(options.seed)
         signal.signal(signal.SIGINT, lambda *_: end_at_once(root))  # Ctrl-C
         if not options.no_fleet and not options.unwatched:
-            wrong += soak_fleet(root / "fleet", report)
+            wrong += side_by_side(("fleet",), lambda name: soak_fleet(root / name), report)
         if options.torment:
             wrong += side_by_side(
                 names,
