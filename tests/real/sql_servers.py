@@ -91,6 +91,10 @@ class Database:
                 cursor.execute(statement)
             return list(cursor.fetchall()) if cursor.description else []
 
+    def drop(self) -> None:
+        """Remove it from the disk, if no connection that was left open has locked it."""
+        self.server.drop(self.name)
+
     def ask(self, statement: str) -> list[list[str]]:
         """Run a query with the server's own client, and return its rows as text."""
         done = subprocess.run(
@@ -151,6 +155,9 @@ class SqlServer(Server):
     def create(self, name: str) -> None:
         raise NotImplementedError
 
+    def drop(self, name: str) -> None:
+        raise NotImplementedError
+
     def ready(self) -> bool:
         if not super().ready():
             return False
@@ -194,11 +201,19 @@ class PostgreSQL(SqlServer):
             (data / "pg_hba.conf").write_text(f"{rules}local all all trust\n")
         settings = ["fsync=off", f"port={self.port}", "listen_addresses=127.0.0.1"]
         settings += [f"unix_socket_directories={self.home}", "max_connections=60"]
+        settings += ["min_wal_size=32MB", "max_wal_size=64MB"]
         options = [word for setting in settings for word in ("-c", setting)]
         return [*unprivileged(), self.programs / "postgres", "-D", data, *options, *self.options]
 
     def tls_options(self, cert: str, key: str) -> list[str]:
         return ["-c", "ssl=on", "-c", f"ssl_cert_file={cert}", "-c", f"ssl_key_file={key}"]
+
+    def stop(self) -> None:
+        """End it with its connections: after SIGTERM it would wait for them to close."""
+        if self.running:
+            self._send(signal.SIGCONT)
+            os.kill(self.pid, signal.SIGINT)
+        super().stop()
 
     def create(self, name: str) -> None:
         with self.connect("") as connection:
@@ -209,6 +224,10 @@ class PostgreSQL(SqlServer):
                 connection.execute(
                     f"CREATE ROLE monitor LOGIN PASSWORD '{PASSWORD.replace(chr(39), 2 * chr(39))}'"
                 )
+
+    def drop(self, name: str) -> None:
+        with self.connect("") as connection:
+            connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
     def connect(self, name: str, **options: Any) -> Any:
         return psycopg.connect(
@@ -257,6 +276,12 @@ class MariaDB(SqlServer):
             cursor.execute(f"CREATE DATABASE {name} CHARACTER SET utf8mb4")
             user = connection.escape(PASSWORD)
             cursor.execute(f"CREATE USER IF NOT EXISTS monitor@'127.0.0.1' IDENTIFIED BY {user}")
+
+    def drop(self, name: str) -> None:
+        with self.connect("") as connection, connection.cursor() as cursor:
+            cursor.execute("SET lock_wait_timeout = 1")
+            with suppress(pymysql.err.OperationalError):
+                cursor.execute(f"DROP DATABASE {name}")
 
     def connect(self, name: str, **options: Any) -> Any:
         return pymysql.connect(

@@ -21,15 +21,19 @@ def mariadb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MariaDB]:
 
 
 @pytest.fixture
-def postgres_db(postgresql: PostgreSQL) -> Database:
-    return postgresql.database()
+def postgres_db(postgresql: PostgreSQL) -> Iterator[Database]:
+    database = postgresql.database()
+    yield database
+    database.drop()
 
 
 @pytest.fixture(params=["postgresql", "mariadb"])
-def database(request: pytest.FixtureRequest) -> Database:
+def database(request: pytest.FixtureRequest) -> Iterator[Database]:
     """A database of each of the two servers."""
     server: SqlServer = request.getfixturevalue(request.param)
-    return server.database()
+    database = server.database()
+    yield database
+    database.drop()
 
 
 @pytest.fixture(params=[PostgreSQL, MariaDB])

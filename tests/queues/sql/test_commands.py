@@ -1,7 +1,7 @@
 """The checks and the commands read and change job tables through their real entry points."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -44,7 +44,7 @@ def fill(database: Database, layout: str) -> None:
     ],
     ids="-".join,
 )
-def layout(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+def layout(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """A layout, with a filled database that the configuration calls `app`."""
     server, layout = request.param
     database: Database = request.getfixturevalue(server).database()
@@ -52,7 +52,8 @@ def layout(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     (tmp_path / "beanwatch.toml").write_text(
         f'[servers.app]\nurl = "{database.admin_url}"\nlayout = "{layout}"\n'
     )
-    return str(layout)
+    yield str(layout)
+    database.drop()
 
 
 @pytest.fixture
