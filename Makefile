@@ -10,7 +10,7 @@ DEMO_COMMANDS := beanstalkd redis-server nagios4 monitoring-plugins font cairo v
 TEST_COMMANDS := $(DEMO_COMMANDS) nrpe check_nrpe nsca send_nsca icinga2 stunnel npm \
 	rabbitmq gearmand gearadmin postgresql mariadbd sidekiq php illuminate-queue \
 	illuminate-worker pheanstalk predis monolog cc systemd-notify \
-	prometheus prometheus-alertmanager chromium mmdebstrap systemd-nspawn
+	prometheus prometheus-alertmanager curl chromium mmdebstrap systemd-nspawn
 
 # The Debian in which the tests start the units, where it can be booted: by root, in namespaces.
 MACHINE := $(shell test "$$(id -u)" = 0 && unshare --mount --pid --fork true 2>/dev/null && echo .machine/.installed)
