@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from beanwatch.checks.lib.fleet_source import SETTLED_AFTER
 from beanwatch.checks.lib.memory import FileMemory
 from beanwatch.checks.lib.output import PluginResult
 from beanwatch.checks.lib.passive import PassiveRound, ServiceResult
@@ -45,6 +46,7 @@ def results(said: str) -> dict[str, tuple[int, str]]:
 
 def test_it_says_what_the_plugins_say(site: Site):
     site.bury()
+    wait_until(lambda: site.redis.uptime() > SETTLED_AFTER, 30)
     found = results(site.beanwatch("passive", "--once"))
     assert set(found) == {
         "queue server",

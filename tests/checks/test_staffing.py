@@ -73,28 +73,28 @@ def test_an_alert_says_how_many_workers_are_there_and_how_many_are_needed(
     "what", ["no record", "old records", "another server", "redis away", "redis hangs", "off"]
 )
 def test_what_is_not_known_is_not_said_and_changes_no_state(
-    check: Check, beanstalkd: Beanstalkd, redis_server: Redis, tmp_path: Path, what: str
+    check: Check, beanstalkd: Beanstalkd, old_redis: Redis, tmp_path: Path, what: str
 ) -> None:
     put(beanstalkd, 11)
-    url = redis_server.url
+    url = old_redis.url
     config = tmp_path / "beanwatch.toml"
     config.write_text(f'[servers]\nq1 = "{beanstalkd.address}"\nq2 = "127.0.0.1:1"\n')
     if what == "old records":
-        beat(redis_server, "web1.a", beanstalkd.address, runs=None)
+        beat(old_redis, "web1.a", beanstalkd.address, runs=None)
     if what == "another server":
-        beat(redis_server, "web1.a", "queue2:11300")
+        beat(old_redis, "web1.a", "queue2:11300")
     if what == "redis away":
         url = f"redis://127.0.0.1:{closed_port()}"
     if what == "off":
         url = ""
     arguments = ("--config", config, "--server", "q1", "-Q", "mail", "-c", "10")
     if what == "redis hangs":
-        redis_server.freeze()
+        old_redis.freeze()
     try:
         answer = check("queue_depth", *arguments, BEANWATCH_REDIS_URL=url)
     finally:
         if what == "redis hangs":
-            redis_server.thaw()
+            old_redis.thaw()
     assert answer.code == 2
     assert answer.text == (
         "QUEUE_DEPTH CRITICAL - mail: 11 jobs ready (limit 10), no consumer watches it"
