@@ -7,7 +7,7 @@ import pytest
 
 from tests.machine.conftest import Unit
 from tests.machine.machine import Machine
-from tests.real import ROOT
+from tests.real import ROOT, wait_until
 
 # Stands for `php /srv/shop/worker.php`: it says what it does once in a while, until a file tells it
 # to be silent, or to exit.
@@ -91,6 +91,8 @@ def test_an_order_restarts_it_and_another_stops_it(unit: Unit) -> None:
     unit.machine.run("beanwatch", "workers", "restart", "queue1.mail-1")
     after = unit.wait_for(NRestarts="1", StatusText="waits for mail")
     assert after["MainPID"] != before["MainPID"]
-    unit.machine.run("beanwatch", "workers", "stop", "queue1.mail-1")
+    stop = ("beanwatch", "workers", "stop", "queue1.mail-1")
+    # Its first record may come after its state.
+    wait_until(lambda: "no worker matches" not in unit.machine.run(*stop, code=None))
     found = unit.wait_for(ActiveState="inactive")
     assert (found["ExecMainStatus"], found["NRestarts"]) == ("0", "1")
