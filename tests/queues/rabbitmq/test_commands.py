@@ -190,6 +190,7 @@ def test_celery_puts_and_takes_jobs_and_runs_one_that_was_kicked(
     try:
         wait_until(lambda: done.read_text() == "sent\n", 60.0, "Celery has run the job")
         taken = wait_for(vhost, lambda q: q["mail"].consumers == 1 and q["mail"].deletes == 1)
-        assert (taken["mail"].ready, taken["mail"].buried) == (0, 0)
+        assert taken["mail"].buried == 0
+        wait_for(vhost, lambda q: q["mail"].ready == 0)  # the server counts it a moment later
     finally:
         stop_process(worker)
