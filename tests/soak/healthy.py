@@ -47,7 +47,8 @@ GRACES: dict[str, tuple[Grace, ...]] = {
         Grace("queue server", 600 + CHECKED, r"was started .* ago"),
         Grace("failures|job failures", 600 + CHECKED, r"did not confirm the delete"),
         Grace("", None),
-        Grace("worker", 600 + CHECKED, END_WITHOUT_BROKER),
+        # Celery may end a worker while it connects again; that is told for ten minutes.
+        Grace("worker", 60 + 600 + CHECKED, END_WITHOUT_BROKER),
     ),
     "redis": (Grace("redis|worker|failures|consumers of", SETTLED_AFTER + CHECKED),),
 }

@@ -30,13 +30,15 @@ class Promise(NamedTuple):
     """What a framework alone guarantees: the account is judged by this.
 
     `loses` has the troubles in which the framework may lose jobs, and how many each time. A job
-    that has begun is never lost.
+    that has begun is never lost. `drained_within` is how long (seconds) it may take until the
+    framework has found all jobs of its dead workers.
     """
 
     settings: str
     words: str
     loses: Mapping[str, int]
     source: str
+    drained_within: float = 240.0
 
 
 _PLAIN = "beanstalkd keeps a job reserved until it is deleted, and gives it to another worker"
@@ -82,9 +84,12 @@ PROMISES = {
         "Retry, a job timeout of 10 s, maintenance every 5 s",
         "RQ moves a job to a list of its own when it takes it. Its clean-up runs a job again whose "
         "worker has stopped beating for a minute, if the job has retries left: no job is lost. "
+        "If a worker is stopped while it cleans up, no other one does so for 15 minutes. "
         "A loss of Redis may end a worker: it is started again",
         {},
-        "python-rq.org, Jobs: Abandoned Jobs; rq/registry.py, rq/intermediate_queue.py",
+        "python-rq.org, Jobs: Abandoned Jobs; rq/registry.py, rq/intermediate_queue.py; "
+        "rq/queue.py: acquire_maintenance_lock",
+        drained_within=15 * 60 + 120.0,
     ),
     "dramatiq": Promise(
         "Redis, heartbeat_timeout 10 s, a clean-up at each tenth command",

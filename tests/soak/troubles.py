@@ -19,7 +19,6 @@ from tests.real.process import family_of
 from tests.soak.kinds import read_age
 from tests.soak.stage import Answer, Member, Stage, count_by, shorten
 
-DRAIN = 240.0  # seconds in which each framework has found all jobs of its dead workers
 LONG_JOB = 4.0  # seconds; its process is killed while it runs
 MOMENT = 4.0  # seconds of a cut, or of a freeze that nobody needs to be told
 UNWATCHED_PAUSE = 3.0  # seconds between a kill and the next start if no check waits for it
@@ -258,7 +257,7 @@ TROUBLES: dict[str, Trouble] = {
 }
 
 
-def drain(stage: Stage, patience: float = DRAIN) -> list[str]:
+def drain(stage: Stage) -> list[str]:
     """Restart all workers, and wait until all jobs are done; return those that are lost.
 
     A job that only a running process knows, because a reply to it was lost, comes back then.
@@ -268,6 +267,7 @@ def drain(stage: Stage, patience: float = DRAIN) -> list[str]:
         stage.stop(member)
         stage.revive(member)
     with suppress(WaitError):
+        patience = stage.kind.promise.drained_within
         stage.wait(lambda: not stage.missing(), "all jobs are done", patience)
     return stage.missing()
 
