@@ -80,7 +80,7 @@ nightly: setup-test ## run the tests again and again, alone and beside busy loop
 lowest: ## run every test with the lowest version of each dependency, in a copy of what is committed
 	rm -rf .lowest && git clone --quiet . .lowest
 	$(MAKE) -C .lowest setup-test LOWEST=1
-	cd .lowest && .venv/bin/pytest -W default -n 6 $(PYTEST)
+	cd .lowest && .venv/bin/python -m pytest -W default -n 6 $(PYTEST) # the interpreter as uv names it
 
 docs: .venv/.installed ## write the reference from the code, build the site, check every link
 	.venv/bin/python -m tests.operations.reference
