@@ -152,3 +152,6 @@ def test_an_answer_about_an_earlier_death_does_not_tell_a_new_one(tmp_path: Path
     assert not troubles.tells_restart(old, now)
     assert troubles.tells_restart(new, now)
     assert not troubles.tells_restart(new, now + 2)
+    later = new._replace(text=new.text.replace("killed", "Celery ended with exit code 1"))
+    assert not troubles.tells_restart(later, now)
+    assert troubles.tells_restart(later, now, "Celery ended with exit code 1")
