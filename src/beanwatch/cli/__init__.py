@@ -101,10 +101,10 @@ def main(argv: list[str] | None = None) -> None:
     """
     try:
         result: Any = beanwatch.main(argv, prog_name="beanwatch", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)  # noqa: TID251 - our own text
+        sys.exit(2)
     except click.UsageError as error:
-        if type(error).__name__ == "NoArgsIsHelpError":  # a class of click 8.2; older ones print
-            click.echo(error.format_message(), err=True)  # noqa: TID251 - our own text
-            sys.exit(2)
         where = error.ctx.command_path if error.ctx else "beanwatch"
         fail(f"{error.format_message()} (see {where} --help)", 2)
     except click.ClickException as error:
