@@ -601,7 +601,7 @@ def test_files_are_looked_for_where_their_program_is(tmp_path: Path) -> None:
         (
             "beanwatch-collect.service loaded failed failed beanwatch: collect\n"
             "beanwatch-worker@a.service loaded activating auto-restart beanwatch worker a\n",
-            ["failed", "failed"],
+            ["failed", "warning"],
             "beanwatch-collect.service has failed",
         ),
     ],

@@ -45,7 +45,7 @@ def judge_units(text: str) -> Iterator[Finding]:
         yield Finding("units", "failed", f"{unit} has failed", f"journalctl -u {unit}")
     for unit in again:
         text = f"{unit} has ended, and systemd is about to start it again: does it end each time?"
-        yield Finding("units", "failed", text, f"journalctl -u {unit}")
+        yield Finding("units", "warning", text, f"journalctl -u {unit}")  # or it was recycled
     if active:
         more = f" and {len(active) - MAX_NAMED} more" if len(active) > MAX_NAMED else ""
         yield Finding("units", "ok", f"active: {', '.join(active[:MAX_NAMED])}{more}")
