@@ -20,7 +20,7 @@ function decode(string $body): array
     }
     $list = fn (?FollowUp $next): ?array => $next === null
         ? null
-        : [$next->queue, $next->job, $next->priority, $next->delay, $next->ttr];
+        : [$next->queue, $next->job, $next->data, $next->priority, $next->delay, $next->ttr];
     return [
         'job' => $found->job,
         'id' => $found->id,

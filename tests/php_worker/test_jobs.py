@@ -210,29 +210,30 @@ def test_a_forked_child_of_a_job_reports_nothing(site: Site, worker: PhpWorker) 
     assert worker.process.poll() is None
 
 
+# PHP makes no object of JSON with a name that begins with the character 0.
+NAMES = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=3)
 JSON: st.SearchStrategy[Any] = st.recursive(
     st.none()
     | st.booleans()
     | st.integers(-(2**53), 2**53)
     | st.text(max_size=5)
     | st.floats(-1e9, 1e9),
-    lambda inner: (
-        st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner, max_size=2)
-    ),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(NAMES, inner, max_size=2),
     max_leaves=4,
 )
 QUEUES = st.sampled_from(["email", "-email", "a b", "x\n", "", "ä", "a" * 200, "a" * 201]) | JSON
 NUMBERS = st.sampled_from([0, 1, -1, 2**32 - 1, 2**32, 1.5, True, None, "7"])
+OPTIONAL = {"data": JSON, "priority": NUMBERS, "delay": NUMBERS, "ttr": NUMBERS}
 FOLLOW_UP = st.fixed_dictionaries(
     {"job": st.sampled_from(["x", "", "é" * 200, "x" * 201]) | JSON},
-    optional={
-        "queue": QUEUES,
-        "tube": QUEUES,
-        "data": JSON,
-        "priority": NUMBERS,
-        "delay": NUMBERS,
-        "ttr": NUMBERS,
-    },
+    optional={"queue": QUEUES, "tube": QUEUES, **OPTIONAL},
+)
+TARGETS: list[dict[str, Any]] = [{"queue": "x"}, {"tube": "x"}, {"queue": "x", "tube": None}]
+# Jobs whose follow-up has at most one fault, because with two nobody sees that one was missed.
+FOLLOWED = st.builds(
+    lambda target, more: {"job": "x", "success": {"job": "x", **target, **more}},
+    st.sampled_from(TARGETS),
+    st.fixed_dictionaries({}, optional=OPTIONAL),
 )
 IDS = (
     st.sampled_from(
@@ -263,7 +264,10 @@ def decoder() -> Any:
 
 @example(body=b'{"job": "x", "id": 7, "parent": "p", "enqueued_at": 1790000000.25}')
 @settings(max_examples=150)
-@given(body=ENVELOPE.map(lambda fields: json.dumps(fields).encode()) | st.binary(max_size=20))
+@given(
+    body=(ENVELOPE | FOLLOWED).map(lambda fields: json.dumps(fields).encode())
+    | st.binary(max_size=20)
+)
 def test_the_same_envelopes_are_read_as_by_our_own_worker(decoder: Any, body: bytes) -> None:
     found = decoder.ask(body)
     try:
@@ -278,9 +282,11 @@ def test_the_same_envelopes_are_read_as_by_our_own_worker(decoder: Any, body: by
     assert found["enqueued_at"] == envelope.enqueued_at
     for which in ("success", "failure"):
         ours = getattr(envelope, which)
-        assert found[which] == (
-            None if ours is None else [ours.queue, ours.job, ours.priority, ours.delay, ours.ttr]
-        )
+        if ours is None:
+            assert found[which] is None
+            continue
+        data = json.loads(bytes(ours.data))
+        assert found[which] == [ours.queue, ours.job, data, ours.priority, ours.delay, ours.ttr]
 
 
 def test_each_php_file_is_valid_and_has_strict_types(site: Site) -> None:

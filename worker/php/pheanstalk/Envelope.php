@@ -34,12 +34,12 @@ final class Envelope
             $fields = json_decode($body, false, 512, JSON_THROW_ON_ERROR);
             $plain = json_decode($body, true, 512, JSON_THROW_ON_ERROR);
         } catch (JsonException $error) {
-            throw new InvalidEnvelope('it is not JSON: ' . $error->getMessage());
+            throw new InvalidEnvelope('it cannot be decoded as JSON: ' . $error->getMessage());
         }
         if (!$fields instanceof stdClass) {
             throw new InvalidEnvelope('it is not a JSON object');
         }
-        $version = $fields->v ?? self::VERSION;
+        $version = self::field($fields, 'v', self::VERSION);
         if (!is_int($version) || $version > self::VERSION) {
             throw new InvalidEnvelope('the version is too new: this worker reads versions up to ' . self::VERSION);
         }
@@ -47,8 +47,8 @@ final class Envelope
         return new self(
             self::name($fields, 'job'),
             array_key_exists('data', $plain) ? $plain['data'] : [],
-            self::id($fields->id ?? ''),
-            self::id($fields->parent ?? ''),
+            self::id($fields->id ?? null),
+            self::id($fields->parent ?? null),
             is_int($enqueuedAt) || is_float($enqueuedAt) ? (float) $enqueuedAt : null,
             self::followUp($fields->success ?? null),
             self::followUp($fields->failure ?? null),
@@ -86,6 +86,12 @@ final class Envelope
         }
     }
 
+    /** Return a field, or the default if it is missing; `??` would take null for missing. */
+    private static function field(stdClass $fields, string $name, mixed $default): mixed
+    {
+        return property_exists($fields, $name) ? $fields->$name : $default;
+    }
+
     private static function name(stdClass $fields, string $field): string
     {
         $name = $fields->$field ?? null;
@@ -98,10 +104,13 @@ final class Envelope
     /** Return an id as text. A number that can be none is ignored: it only serves to describe the job. */
     private static function id(mixed $id): string
     {
+        if ($id === null) {
+            return '';
+        }
         if (is_int($id) || is_float($id)) {
             return is_int($id) && $id >= 0 && $id < 10 ** 18 ? (string) $id : '';
         }
-        if (!is_string($id) || ($id !== '' && !preg_match(self::ID, $id))) {
+        if (!is_string($id) || !preg_match(self::ID, $id)) {
             throw new InvalidEnvelope('an id: expected 1 to 64 letters, digits, _ . : and -');
         }
         return $id;
@@ -112,15 +121,23 @@ final class Envelope
         if ($fields === null) {
             return null;
         }
-        if (!$fields instanceof stdClass || isset($fields->queue) === isset($fields->tube)) {
+        if (
+            !$fields instanceof stdClass
+            || property_exists($fields, 'queue') === property_exists($fields, 'tube')
+        ) {
             throw new InvalidEnvelope('a follow-up: expected an object with `queue`, or its alias `tube`');
         }
-        $numbers = [$fields->priority ?? FollowUp::PRIORITY, $fields->delay ?? 0, $fields->ttr ?? FollowUp::TTR];
-        $queue = $fields->queue ?? $fields->tube;
+        $numbers = [
+            self::field($fields, 'priority', FollowUp::PRIORITY),
+            self::field($fields, 'delay', 0),
+            self::field($fields, 'ttr', FollowUp::TTR),
+        ];
+        $queue = $fields->queue ?? $fields->tube ?? null;
         if (!is_string($queue) || array_filter($numbers, is_int(...)) !== $numbers) {
             throw new InvalidEnvelope('a follow-up: expected a text as its queue, and whole numbers');
         }
         self::checkTarget($queue, ...$numbers);
-        return new FollowUp($queue, self::name($fields, 'job'), $fields->data ?? new stdClass(), ...$numbers);
+        $data = self::field($fields, 'data', new stdClass());
+        return new FollowUp($queue, self::name($fields, 'job'), $data, ...$numbers);
     }
 }
