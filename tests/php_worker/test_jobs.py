@@ -114,12 +114,13 @@ def test_a_long_job_keeps_its_ttr(site: Site) -> None:
 def test_follow_ups_and_puts_have_the_ids_that_our_own_worker_gives_them(
     site: Site, worker: PhpWorker
 ) -> None:
-    next_job = {"queue": "next", "job": "report.build", "data": {"none": {}, "n": 1.0}, "delay": 0}
+    next_job = {"job": "report.build", "data": {"none": {}, "n": 1.0}, "delay": 0}
+    first = {"queue": "next", "priority": 7, "ttr": 90, **next_job}
     (ok, failed, put) = finish(
         site,
         worker,
-        ("ok", {}, {"id": "parent-1", "success": {**next_job, "priority": 7, "ttr": 90}}),
-        ("bury", {}, {"id": "parent-2", "failure": {**next_job, "tube": "next", "queue": None}}),
+        ("ok", {}, {"id": "parent-1", "success": first}),
+        ("bury", {}, {"id": "parent-2", "failure": {**next_job, "tube": "next"}}),
         ("put", {"queue": "next"}, {"id": "parent-3"}),
     )
     taken = [site.broker.take("next") for _ in range(3)]
