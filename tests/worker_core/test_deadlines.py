@@ -215,8 +215,7 @@ box = BlackBox(Path({str(tmp_path / "box")!r}))
 dog = Watchdog(box.fatal_stacks, box.idle_stacks, cpu_limit=0.1)
 dog.start()
 dog.tick(0.0)
-while True:
-    pass
+while True: pass
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60)
     assert (done.returncode, done.stderr) == (-signal.SIGPROF, b"")
