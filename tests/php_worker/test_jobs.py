@@ -204,6 +204,21 @@ def test_what_a_job_knows_of_its_errors_stays_as_it_was(site: Site, worker: PhpW
     wait_until(lambda: worker.runs("warn"), 30)
 
 
+def test_a_follow_up_that_php_cannot_encode_buries_its_job_with_the_reason(
+    site: Site, worker: PhpWorker
+) -> None:
+    """PHP decodes 1e999 as infinite."""
+    before = len(worker.runs())
+    with site.beanstalkd.client(use=worker.name) as client:
+        follow_up = '{"queue": "next", "job": "x", "data": 1e999}'
+        client.put(f'{{"job": "ok", "data": {{}}, "enqueued_at": 1e999, "success": {follow_up}}}')
+        wait_until(lambda: len(worker.runs()) == before + 1, 60)
+        run = worker.runs()[-1]
+        assert (run["outcome"], run["wait_ms"] < 60e3) == ("buried", True)
+        assert run["reason"].startswith("the follow-up was not put: Inf and NaN cannot be JSON")
+        client.delete(run["job_id"])
+
+
 def test_a_forked_child_of_a_job_reports_nothing(site: Site, worker: PhpWorker) -> None:
     (run,) = finish(site, worker, ("fork", {}))
     assert run["outcome"] == "ok"
@@ -264,6 +279,7 @@ def decoder() -> Any:
 
 
 @example(body=b'{"job": "x", "id": 7, "parent": "p", "enqueued_at": 1790000000.25}')
+@example(body=b'{"job": "x", "id": 1e999, "parent": -1e999, "enqueued_at": 1e999}')
 @settings(max_examples=150)
 @given(
     body=(ENVELOPE | FOLLOWED).map(lambda fields: json.dumps(fields).encode())

@@ -43,19 +43,22 @@ final class Envelope
         if (!is_int($version) || $version > self::VERSION) {
             throw new InvalidEnvelope('the version is too new: this worker reads versions up to ' . self::VERSION);
         }
-        $enqueuedAt = $fields->enqueued_at ?? null;
         return new self(
             self::name($fields, 'job'),
             array_key_exists('data', $plain) ? $plain['data'] : [],
             self::id($fields->id ?? null),
             self::id($fields->parent ?? null),
-            is_int($enqueuedAt) || is_float($enqueuedAt) ? (float) $enqueuedAt : null,
+            self::seconds($fields->enqueued_at ?? null),
             self::followUp($fields->success ?? null),
             self::followUp($fields->failure ?? null),
         );
     }
 
-    /** Encode a job that the job $parent puts; $id is that of the new one. */
+    /**
+     * Encode a job that the job $parent puts; $id is that of the new one.
+     *
+     * @throws JsonException if JSON has no form for the data, such as for an infinite number
+     */
     public static function encode(string $job, mixed $data, string $id, string $parent): string
     {
         $fields = ['job' => $job, 'data' => $data, 'id' => $id, 'enqueued_at' => microtime(true)];
@@ -114,6 +117,12 @@ final class Envelope
             throw new InvalidEnvelope('an id: expected 1 to 64 letters, digits, _ . : and -');
         }
         return $id;
+    }
+
+    /** Return a time. What is none, or 1e999, which PHP decodes as infinite, is ignored as in ids. */
+    private static function seconds(mixed $time): ?float
+    {
+        return (is_int($time) || is_float($time)) && is_finite($time) ? (float) $time : null;
     }
 
     private static function followUp(mixed $fields): ?FollowUp

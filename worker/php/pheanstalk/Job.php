@@ -31,6 +31,7 @@ final class Job
      * Put another job, and return its id, which is the same in each run of this one. $delay and $ttr: seconds.
      *
      * @throws InvalidEnvelope
+     * @throws \JsonException if JSON has no form for the data
      * @throws \Pheanstalk\Exception if beanstalkd does not take it
      */
     public function put(

@@ -6,6 +6,7 @@ namespace Beanwatch\Pheanstalk;
 
 use Beanwatch\Host;
 use Beanwatch\Monitor;
+use JsonException;
 use Pheanstalk\Exception as PheanstalkException;
 use Pheanstalk\Exception\JobNotFoundException;
 use Psr\Log\LoggerInterface;
@@ -184,13 +185,13 @@ final class Worker
             return [$verdict, []];
         }
         $id = Envelope::deriveId($job->identity(), $isDone ? 'success' : 'failure');
-        $body = Envelope::encode($next->job, $next->data, $id, $job->run->uuid);
         try {
+            $body = Envelope::encode($next->job, $next->data, $id, $job->run->uuid);
             $this->connection->put($next->queue, $body, $next->priority, $next->delay, $next->ttr);
             return [$verdict, [$id]];
         } catch (ConnectionLost $lost) {
             throw $lost;
-        } catch (PheanstalkException $refused) {  // too big, or the server drains
+        } catch (PheanstalkException | JsonException $refused) {  // too big, the server drains, or it has 1e999
             $reason = ltrim("$verdict->reason; the follow-up was not put: {$refused->getMessage()}", '; ');
             return [new Verdict('buried', 'bury', $reason, 0, $verdict->error), []];
         }
