@@ -12,6 +12,7 @@ import shutil
 import socket
 import struct
 import subprocess
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -62,8 +63,10 @@ def why_not() -> str:
         return f"no {BASE.relative_to(ROOT)} here: make setup-test"
     if not all(os.access(tree, os.W_OK) for tree in find_hierarchies()):
         return "no cgroup can be made here"
-    done = subprocess.run(["unshare", "--mount", "--pid", "--fork", "true"], capture_output=True)
-    return "this host allows no namespaces" if done.returncode else ""
+    code = f"from {__name__} import raise_loopback; raise_loopback()"
+    argv = ("unshare", "--mount", "--net", "--pid", "--fork", sys.executable, "-c", code)
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True)
+    return "this host allows no namespaces with a network" if done.returncode else ""
 
 
 def find_hierarchies() -> list[Path]:
