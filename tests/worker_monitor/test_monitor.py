@@ -4,6 +4,7 @@ import asyncio
 import json
 import math
 import re
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ from beanwatch.store.outcome_counts import JobKind, read_outcomes
 from beanwatch.worker import CommandRequest, WorkerMonitor
 from beanwatch.worker.control.client import send_command
 from beanwatch.worker.control.messages import Args
+from beanwatch.worker.monitor.program.monitored_run import RunOptions
 from tests.real import Redis, closed_port, wait_until
 from tests.records import make_beat, make_job
 from tests.worker_monitor.conftest import Fleet, Watch
@@ -191,6 +193,32 @@ def test_the_limit_of_a_job_is_its_own_or_the_monitors_or_none(watch: Watch, fle
     assert (jobs["own"].id, jobs["own"].uuid) == ("1", "")
     for run in runs:
         run.end()
+
+
+ENDLESS = [math.inf, -math.inf, math.nan, sys.maxsize, 1e300]
+
+
+@pytest.mark.parametrize("never", ENDLESS)
+def test_endless_times_and_numbers_that_are_none_are_not_known(
+    never: float, watch: Watch, fleet: Fleet, redis: Redis
+):
+    """With one of them in the record, nobody could read it."""
+    monitor = watch(job_timeout=math.inf if math.isnan(never) else abs(never))
+    options: RunOptions = {"wait": never, "timeout": never, "hard_timeout": never}
+    runs = [monitor.begin("email", "own", "a", **options), monitor.begin("email", "general", "b")]
+    runs[0].note("x", never, never)  # type: ignore[arg-type]
+    monitor.stopping("a deploy", never)
+    wait_until(lambda: fleet.health(W1) == "stopping" and len(fleet.beat(W1).jobs) == 2)
+    beat = fleet.beat(W1)
+    assert [(job.deadline, job.hard_deadline) for job in beat.jobs] == [(0.0, 0.0)] * 2
+    assert beat.shutdown_deadline == 0.0
+    assert all(steps >= 0 for steps in beat.jobs[0].progress)
+    for run in runs:
+        run.end("retry", "why", delay=never)
+    monitor.stop()
+    with RedisReader(parse_redis_url(redis.url), 20) as link:
+        (entry,) = read_job(link.execute, "a")
+    assert (entry.wait, entry.delay) == (None, 0.0)
 
 
 def test_how_a_run_ended_is_in_log_ledger_counts_and_totals(

@@ -20,7 +20,7 @@ from beanwatch.worker.monitor.jobs import cut_note
 from beanwatch.worker.monitor.program.beat_thread import BeatThread
 from beanwatch.worker.monitor.program.fork_slots import ForkSlots
 from beanwatch.worker.monitor.program.forks import call_at_exit, watch_forks
-from beanwatch.worker.monitor.program.monitored_run import MonitoredRun, RunOptions
+from beanwatch.worker.monitor.program.monitored_run import MonitoredRun, RunOptions, finite
 from beanwatch.worker.monitor.program.settings import MonitorOptions, make_settings
 from beanwatch.worker.monitor.program.state import ProgramState
 from beanwatch.worker.monitor.runs import Run
@@ -177,8 +177,8 @@ class WorkerMonitor:
         `id` is the id that the queue system gave the job, `uuid` the one by which people look for
         it (default: `id`, if that is a text). `attempt` is 1 in the first run. `wait` is how long
         the job waited in the queue, in seconds; None: not known. After `timeout` seconds it counts
-        as hung (default: the monitor's `job_timeout`; 0: never), and after `hard_timeout` the
-        alert is CRITICAL.
+        as hung (default: the monitor's `job_timeout`; 0 or infinite: never), and after
+        `hard_timeout` the alert is CRITICAL.
         """
         run = self._begin(queue, name, id, options)
         run.note_place(1, is_part=True)
@@ -239,8 +239,8 @@ class WorkerMonitor:
     def stopping(self, reason: str, timeout: float | None = None) -> None:
         """Say that the program stops after its jobs. 10 s after `timeout` (seconds) it is hung."""
         self._state.stop_reason, self._state.is_stopping = reason, True
-        if timeout is not None:
-            self._state.shutdown_deadline = time.monotonic() + timeout
+        if (limit := finite(timeout)) is not None:
+            self._state.shutdown_deadline = time.monotonic() + limit
 
     def stop(self, reason: str = "", *, failure: str = "") -> None:
         """Send what is left, and end the beat. This may take a few seconds.

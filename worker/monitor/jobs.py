@@ -77,8 +77,14 @@ class ObservedJob:
         self.note_text = cut_note(text)
 
     def set_progress(self, done: int, total: int = 0) -> None:
-        """Set the progress for the heartbeat: `done` of `total` steps (0: total unknown)."""
-        self.progress = (min(int(done), MAX_PROGRESS), min(int(total), MAX_PROGRESS))
+        """Set the progress for the heartbeat: `done` of `total` steps (0: total unknown).
+
+        No job fails for such a number: if one is infinite or none at all, no progress is shown.
+        """
+        try:
+            self.progress = (_cut_steps(done), _cut_steps(total))
+        except (OverflowError, ValueError):
+            self.progress = ()
 
     def current_line(self, frames: dict[int, FrameType]) -> str:
         """Return the line that the job executes as `file:line function`; "" if it is not known.
@@ -116,6 +122,10 @@ class ObservedJob:
         if self._cpu_before is None:
             self._cpu_before = cpu
         return round(max(0.0, cpu - self._cpu_before), 3)
+
+
+def _cut_steps(number: float) -> int:
+    return max(0, min(int(number), MAX_PROGRESS))
 
 
 def cut_note(text: str) -> str:

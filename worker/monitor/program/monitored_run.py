@@ -10,6 +10,7 @@ from beanwatch.worker.monitor.jobs import ObservedJob
 from beanwatch.worker.monitor.runs import Run
 
 MAX_ID = 255  # characters
+ENDLESS = 1e10  # seconds, 300 years: programs write "never" as infinity, or as their largest number
 
 
 class RunOptions(TypedDict, total=False):
@@ -43,11 +44,11 @@ class MonitoredRun(ObservedJob):
         self.id = id if isinstance(id, int) else str(id)[:MAX_ID]
         self.started_at, self.started_monotonic = time.time(), time.monotonic()
         self._uuid = options.get("uuid") or ("" if isinstance(id, int) else str(self.id))
-        self._attempt, self._wait = options.get("attempt", 1), options.get("wait")
+        self._attempt, self._wait = options.get("attempt", 1), finite(options.get("wait"))
         self._server = server
         self._on_end: Callable[[MonitoredRun, Run], None] | None = on_end
-        own_timeout, hard_timeout = options.get("timeout"), options.get("hard_timeout")
-        if limit := timeout if own_timeout is None else own_timeout:
+        own_timeout, hard_timeout = options.get("timeout"), finite(options.get("hard_timeout"))
+        if limit := finite(timeout if own_timeout is None else own_timeout):
             self.deadline = self.started_monotonic + limit
         if hard_timeout:
             self.hard_deadline = self.started_monotonic + hard_timeout
@@ -107,7 +108,7 @@ class MonitoredRun(ObservedJob):
             started_at=self.started_at,
             wait=self._wait,
             duration=time.monotonic() - self.started_monotonic,
-            delay=delay,
+            delay=finite(delay) or 0.0,
         )
         on_end(self, run)
 
@@ -121,3 +122,8 @@ class MonitoredRun(ObservedJob):
         _traceback: TracebackType | None,
     ) -> None:
         self.end("ok" if error is None else "failed", error=error)
+
+
+def finite(seconds: float | None) -> float | None:
+    """Return None for an endless time, and for NaN: JSON has no form for infinity."""
+    return seconds if seconds is not None and -ENDLESS < seconds < ENDLESS else None

@@ -108,8 +108,8 @@ final class Monitor
      * @param string $uuid the id by which people look for it (default: $id, if that is no number)
      * @param int $attempt 1 is the first
      * @param ?float $wait how long it waited in the queue; null: not known
-     * @param float $timeout after so long the job counts as hung; 0: never
-     * @param float $grace so long after that its worker ends it; 0: never
+     * @param float $timeout after so long the job counts as hung; 0, INF: never
+     * @param float $grace so long after that its worker ends it; 0, INF: never
      * @param string $parent the uuid of the job that put this one
      */
     public function begin(

@@ -36,6 +36,9 @@ final class Run
     private string $note = '';
     /** @var list<int> */
     private array $progress = [];
+    public readonly ?float $wait;
+    /** @var array<float> */
+    private readonly array $limits;
     private readonly float $cpuBefore;
 
     /**
@@ -49,10 +52,12 @@ final class Run
         public readonly string|int $id,
         public readonly string $uuid,
         public readonly int $attempt,
-        public readonly ?float $wait,
-        private readonly array $limits,
+        ?float $wait,
+        array $limits,
         public readonly string $parent,
     ) {
+        $this->wait = Text::finite($wait);
+        $this->limits = array_map(static fn (float $limit): float => Text::finite($limit) ?? 0.0, $limits);
         $this->startedAt = Host::now();
         $this->cpuBefore = Host::cpuSeconds();
     }
@@ -90,7 +95,7 @@ final class Run
         $this->duration = Host::now() - $this->startedAt;
         $this->reason = substr($reason ?: Text::describeError($error), 0, 1000);
         $this->traceback = substr((string) $error, 0, 8192);
-        [$this->delay, $this->followUps] = [$delay, $followUps];
+        [$this->delay, $this->followUps] = [Text::finite($delay) ?? 0.0, $followUps];
         ($this->finish)($this);
     }
 

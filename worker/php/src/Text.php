@@ -10,6 +10,7 @@ use Throwable;
 /** @internal writes and reads texts for other programs */
 final class Text
 {
+    private const ENDLESS = 1e10;  // seconds, 300 years: programs write "never" as INF or PHP_INT_MAX
     public const KEYS = '{beanwatch}:';  // the beginning of all keys in Redis
 
     /** Encode as JSON, whatever bytes the texts have */
@@ -28,6 +29,12 @@ final class Text
         } catch (JsonException) {
             return [];
         }
+    }
+
+    /** Return null for an endless time, and for NAN: JSON has no form for INF. */
+    public static function finite(?float $seconds): ?float
+    {
+        return $seconds !== null && abs($seconds) < self::ENDLESS ? $seconds : null;
     }
 
     /** Write seconds as Redis reads them. */

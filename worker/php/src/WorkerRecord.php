@@ -86,6 +86,7 @@ final class WorkerRecord
     public function stop(string $reason, float $timeout): void
     {
         $this->stopReason = $reason;
+        $timeout = Text::finite($timeout) ?? 0.0;
         $this->shutdownDeadline = $timeout ? Host::now() + $timeout : 0.0;
     }
 
