@@ -161,7 +161,7 @@ class BeanwatchMiddleware(Middleware):
             message.actor_name,
             message.message_id,
             attempt=(message.options.get("retries") or 0) + 1,
-            timeout=0.0 if math.isinf(limit) else limit / 1000,
+            timeout=limit / 1000,
         )
 
     @quietly
