@@ -101,7 +101,8 @@ def test_a_run_that_killed_its_worker_is_missing_and_said_to_be(
     start_worker(name="w2", app=app)
     wait_until(lambda: broker.counts(), 30)
     wait_until(lambda: "here.w2" in job("a").stdout)
-    out = job("a").stdout
+    code, out, err = job("a")
+    assert (code, err) == (0, "")
     assert "   1  not recorded: the worker died during the run" in out
     assert "\n   2  " in out
 
