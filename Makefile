@@ -74,8 +74,8 @@ RUNS = 8
 test: setup-test lint ## set up, lint, and run every test against real servers
 	$(SUITE)
 
-nightly: setup-test ## run the tests again and again, alone and beside busy loops, and count (RUNS=8, SUITE="...")
-	.venv/bin/python -m tests.nightly $(RUNS) $(SUITE)
+nightly: setup-test ## run the tests again and again, with other examples each time, alone and beside busy loops (RUNS=8, SUITE="...")
+	.venv/bin/python -m tests.nightly $(RUNS) $(SUITE) --hypothesis-profile=search
 
 lowest: ## run every test with the lowest version of each dependency, in a copy of what is committed
 	rm -rf .lowest && git clone --quiet . .lowest
