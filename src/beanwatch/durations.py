@@ -1,8 +1,10 @@
-"""Format durations for people, in the same way in the output of checks and in tables.
+"""Durations: as texts for people, and those without an end.
 
-`beanwatch.values.duration` parses durations. This module imports nothing, so checks start fast.
+The output of checks and tables show them in the same way. `beanwatch.values.duration` parses
+durations. This module imports nothing, so checks start fast.
 """
 
+ENDLESS = 1e9  # seconds, 30 years: programs write "never" as infinity, or as their largest number
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 
 
@@ -16,3 +18,8 @@ def format_duration(seconds: float) -> str:
     if whole < _DAY:
         return f"{whole // _HOUR}h {whole % _HOUR // _MINUTE}m"
     return f"{whole // _DAY}d {whole % _DAY // _HOUR}h"
+
+
+def finite(seconds: float | None) -> float | None:
+    """Return None for a duration without an end, and for NaN: JSON has no form for infinity."""
+    return seconds if seconds is not None and -ENDLESS < seconds < ENDLESS else None

@@ -203,7 +203,8 @@ def test_endless_times_and_numbers_that_are_none_are_not_known(
     never: float, watch: Watch, fleet: Fleet, redis: Redis
 ):
     """With one of them in the record, nobody could read it."""
-    monitor = watch(job_timeout=math.inf if math.isnan(never) else abs(never))
+    limit = math.inf if math.isnan(never) else abs(never)
+    monitor = watch(job_timeout=limit, max_idle=limit)
     options: RunOptions = {"wait": never, "timeout": never, "hard_timeout": never}
     runs = [monitor.begin("email", "own", "a", **options), monitor.begin("email", "general", "b")]
     runs[0].note("x", never, never)  # type: ignore[arg-type]
@@ -211,7 +212,7 @@ def test_endless_times_and_numbers_that_are_none_are_not_known(
     wait_until(lambda: fleet.health(W1) == "stopping" and len(fleet.beat(W1).jobs) == 2)
     beat = fleet.beat(W1)
     assert [(job.deadline, job.hard_deadline) for job in beat.jobs] == [(0.0, 0.0)] * 2
-    assert beat.shutdown_deadline == 0.0
+    assert (beat.shutdown_deadline, beat.max_idle) == (0.0, 0.0)
     assert all(steps >= 0 for steps in beat.jobs[0].progress)
     for run in runs:
         run.end("retry", "why", delay=never)
@@ -367,7 +368,8 @@ def test_without_redis_the_program_works_and_beats_as_soon_as_redis_is_there(
         ({"kind": "a b"}, "kind 'a b': expected"),
         ({"host": ""}, "host '': expected"),
         ({"redis": "x"}, "'x'"),
-        ({"interval": 0}, "interval 0: expected more than 0 seconds"),
+        ({"interval": 0}, "interval 0: expected more than 0 and less than 1e+09 seconds"),
+        ({"interval": math.inf}, "interval inf: expected more than 0 and less than 1e+09 seconds"),
         ({"max_idle": -1.0}, "max_idle -1.0: expected 0 or more seconds"),
         ({"job_timeout": math.nan}, "job_timeout nan: expected 0 or more seconds"),
         (

@@ -9,6 +9,7 @@ from typing import Unpack
 
 from structlog.typing import FilteringBoundLogger
 
+from beanwatch.durations import finite
 from beanwatch.worker.control.commands import OWN, Commands, OnCommand, check_functions
 from beanwatch.worker.control.inbox import CommandInbox
 from beanwatch.worker.control.redis_mailbox import RedisMailbox
@@ -20,7 +21,7 @@ from beanwatch.worker.monitor.jobs import cut_note
 from beanwatch.worker.monitor.program.beat_thread import BeatThread
 from beanwatch.worker.monitor.program.fork_slots import ForkSlots
 from beanwatch.worker.monitor.program.forks import call_at_exit, watch_forks
-from beanwatch.worker.monitor.program.monitored_run import MonitoredRun, RunOptions, finite
+from beanwatch.worker.monitor.program.monitored_run import MonitoredRun, RunOptions
 from beanwatch.worker.monitor.program.settings import MonitorOptions, make_settings
 from beanwatch.worker.monitor.program.state import ProgramState
 from beanwatch.worker.monitor.runs import Run

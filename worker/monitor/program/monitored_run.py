@@ -5,12 +5,12 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self, TypedDict
 
+from beanwatch.durations import finite
 from beanwatch.worker.monitor.exceptions import format_exception_line, render_traceback
 from beanwatch.worker.monitor.jobs import ObservedJob
 from beanwatch.worker.monitor.runs import Run
 
 MAX_ID = 255  # characters
-ENDLESS = 1e10  # seconds, 300 years: programs write "never" as infinity, or as their largest number
 
 
 class RunOptions(TypedDict, total=False):
@@ -122,8 +122,3 @@ class MonitoredRun(ObservedJob):
         _traceback: TracebackType | None,
     ) -> None:
         self.end("ok" if error is None else "failed", error=error)
-
-
-def finite(seconds: float | None) -> float | None:
-    """Return None for an endless time, and for NaN: JSON has no form for infinity."""
-    return seconds if seconds is not None and -ENDLESS < seconds < ENDLESS else None

@@ -8,6 +8,7 @@ from structlog.typing import FilteringBoundLogger
 
 from beanwatch.config.reader import load
 from beanwatch.config.secrets import read_redis_password, read_signing_secret
+from beanwatch.durations import ENDLESS, finite
 from beanwatch.net.redis_url import parse_redis_url
 from beanwatch.queues.servers import short_host
 from beanwatch.telemetry.logging.output import STDERR, LogOutput
@@ -55,7 +56,7 @@ class MonitorSettings(NamedTuple):
         return self._replace(
             name=name,
             reports=reports,
-            max_idle=max_idle,
+            max_idle=finite(max_idle) or 0.0,
             has_own_loop=False,
             commands=commands if self.commands else (),
         )
@@ -103,8 +104,9 @@ def make_settings(
     for what, seconds in (("job_timeout", options.job_timeout), ("max_idle", options.max_idle)):
         if seconds is not None and not seconds >= 0:
             raise ValueError(f"{what} {seconds!r}: expected 0 or more seconds")
-    if options.interval is not None and not options.interval > 0:
-        raise ValueError(f"interval {options.interval!r}: expected more than 0 seconds")
+    if options.interval is not None and not 0 < options.interval < ENDLESS:
+        limits = f"more than 0 and less than {ENDLESS:.0e} seconds"
+        raise ValueError(f"interval {options.interval!r}: expected {limits}")
     config = load(options.config)
     given = config.worker
     url = config.redis.url if options.redis is None else options.redis
@@ -130,7 +132,7 @@ def make_settings(
         log_file=config.log_file if options.log_file is None else options.log_file,
         interval=given.heartbeat_interval if options.interval is None else options.interval,
         job_timeout=limit if options.job_timeout is None else options.job_timeout,
-        max_idle=options.max_idle,
+        max_idle=finite(options.max_idle) or 0.0,
         has_own_loop=options.has_own_loop,
         app_version=options.app_version,
         commands=commands if url else (),

@@ -10,7 +10,7 @@ use Throwable;
 /** @internal writes and reads texts for other programs */
 final class Text
 {
-    private const ENDLESS = 1e10;  // seconds, 300 years: programs write "never" as INF or PHP_INT_MAX
+    private const ENDLESS = 1e9;  // seconds, 30 years: programs write "never" as INF or PHP_INT_MAX
     public const KEYS = '{beanwatch}:';  // the beginning of all keys in Redis
 
     /** Encode as JSON, whatever bytes the texts have */
