@@ -1,5 +1,6 @@
 """The kinds of workers that the tests start: each framework in its lowest and newest version."""
 
+import sys
 from collections.abc import Iterator
 
 from tests.adapters.workers import Kind
@@ -7,6 +8,11 @@ from tests.adapters.workers import Kind
 RQ_CLASSES = {"fork": "Worker", "simple": "SimpleWorker"}
 POOLS = ("prefork", "threads", "solo")
 BROKERS = ("redis", "rabbitmq")
+# The lowest versions of two frameworks do not work on newer Pythons: Celery 5.0 does not start, and
+# Dramatiq 1.15 ends no job at its time limit.
+RUNS_OLD = sys.version_info < (3, 13)
+CELERY = ("5.0", "5") if RUNS_OLD else ("5",)
+DRAMATIQ = ("1", "2") if RUNS_OLD else ("2",)
 
 
 def rq(version: str, way: str) -> Kind:
@@ -40,9 +46,9 @@ def all_kinds() -> Iterator[Kind]:
     for version in ("2", "3"):
         for way in RQ_CLASSES:
             yield rq(version, way)
-    for number, version in enumerate(("5.0", "5")):
+    for number, version in enumerate(CELERY):
         for place, pool in enumerate(POOLS):
             yield celery(version, pool, BROKERS[(number + place) % 2])
-    for version in ("1", "2"):
+    for version in DRAMATIQ:
         for broker in BROKERS:
             yield dramatiq(version, broker)

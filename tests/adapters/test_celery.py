@@ -6,25 +6,25 @@ from contextlib import ExitStack
 import pytest
 
 from tests.adapters.brokers import Brokers
-from tests.adapters.kinds import celery
+from tests.adapters.kinds import CELERY, celery
 from tests.adapters.situations import Stage
 from tests.adapters.workers import ForeignWorker, Records
 from tests.real import wait_until
 
 PATIENCE = 120.0  # seconds, on a machine that is busy with other tests
-VERSIONS = {"50": "5.0", "5": "5"}
+# A worker of each version with a pool of processes, and one with threads.
+BROKERS = {"5.0": "redis", "5": "rabbitmq"}
+KINDS = [celery(version, "prefork", BROKERS[version]) for version in CELERY]
+THREADS = celery("5", "threads", "redis")
 
 
 @pytest.fixture(scope="module")
 def workers(brokers: Brokers) -> Iterator[dict[str, ForeignWorker]]:
-    """A worker of each version with a pool of processes, and one with threads."""
-    kinds = [
-        celery("5.0", "prefork", "redis"),
-        celery("5", "prefork", "rabbitmq"),
-        celery("5", "threads", "redis"),
-    ]
+    """They are started together."""
     with ExitStack() as stack:
-        yield {kind.name: stack.enter_context(brokers.make_worker(kind)) for kind in kinds}
+        yield {
+            kind.name: stack.enter_context(brokers.make_worker(kind)) for kind in (*KINDS, THREADS)
+        }
 
 
 def ready(worker: ForeignWorker, brokers: Brokers) -> Stage:
@@ -33,12 +33,12 @@ def ready(worker: ForeignWorker, brokers: Brokers) -> Stage:
     return stage
 
 
-@pytest.fixture(params=VERSIONS)
+@pytest.fixture(params=[kind.name for kind in KINDS])
 def worker(
     request: pytest.FixtureRequest, workers: dict[str, ForeignWorker], brokers: Brokers
 ) -> ForeignWorker:
     """The worker of one version that has a pool of processes."""
-    found = workers[f"celery{request.param}-prefork"]
+    found = workers[request.param]
     ready(found, brokers)
     return found
 
@@ -155,7 +155,7 @@ def test_threads_run_several_jobs_at_a_time(
     wait_until(lambda: all(worker.ends(job) == ["ok"] for job in jobs), PATIENCE)
 
 
-@pytest.mark.parametrize("name", ["celery50-prefork", "celery5-prefork", "celery5-threads"])
+@pytest.mark.parametrize("name", [kind.name for kind in (*KINDS, THREADS)])
 def test_commands_are_obeyed(
     name: str, workers: dict[str, ForeignWorker], brokers: Brokers
 ) -> None:

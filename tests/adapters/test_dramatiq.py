@@ -6,7 +6,7 @@ from contextlib import ExitStack
 import pytest
 
 from tests.adapters.brokers import Brokers
-from tests.adapters.kinds import dramatiq
+from tests.adapters.kinds import DRAMATIQ, dramatiq
 from tests.adapters.situations import Stage
 from tests.adapters.workers import ForeignWorker, Records
 from tests.real import wait_until
@@ -20,12 +20,12 @@ def workers(brokers: Brokers) -> Iterator[dict[str, ForeignWorker]]:
     """A worker of each version, started together."""
     with ExitStack() as stack:
         yield {
-            version: stack.enter_context(brokers.make_worker(dramatiq(version, broker)))
-            for version, broker in BROKERS.items()
+            version: stack.enter_context(brokers.make_worker(dramatiq(version, BROKERS[version])))
+            for version in DRAMATIQ
         }
 
 
-@pytest.fixture(params=BROKERS)
+@pytest.fixture(params=DRAMATIQ)
 def worker(
     request: pytest.FixtureRequest, workers: dict[str, ForeignWorker], brokers: Brokers
 ) -> ForeignWorker:
