@@ -76,10 +76,14 @@ def orphan(count: int) -> list[int]:
 
 def go_into_background(code: int) -> None:
     """The daemon ends with `code` as soon as it receives SIGTERM."""
+    read_end, write_end = os.pipe()
     if os.fork():
+        os.close(write_end)
+        os.read(read_end, 1)  # until it has told its pid: before that, the end of this is the end
         os._exit(0)
     signal.signal(signal.SIGTERM, lambda *_: os._exit(code))
     notify(f"READY=1\nMAINPID={os.getpid()}\nSTATUS=in the background")
+    os.close(write_end)
     print("null", flush=True)
     while True:
         signal.pause()
