@@ -170,10 +170,10 @@ def test_a_slow_answer_is_an_answer(check: Check, front: Callable[[str], Proxy],
 
 
 @pytest.mark.parametrize("name", REDIS_CHECKS)
-def test_a_slow_redis_answers_too(check: Check, front: Callable[[str], Proxy], name: str):
-    proxy = front(name)
-    proxy.latency(0.1)
-    answer = check(name, *address_arguments(name, proxy.address), "-t", "20")
+def test_a_slow_redis_answers_too(check: Check, old_redis: Redis, name: str):
+    with Proxy(f"127.0.0.1:{old_redis.port}") as proxy:
+        proxy.latency(0.1)
+        answer = check(name, *address_arguments(name, proxy.address), "-t", "20")
     assert answer.code == (CRITICAL if name == "worker_heartbeat" else OK)  # there is no worker
 
 
