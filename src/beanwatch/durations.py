@@ -1,7 +1,7 @@
-"""Durations: as texts for people, and those without an end.
+"""Durations as texts for people, and durations without an end.
 
-The output of checks and tables show them in the same way. `beanwatch.values.duration` parses
-durations. This module imports nothing, so checks start fast.
+Checks and tables show durations in the same way. `beanwatch.values.duration` parses them. This
+module imports nothing, so checks start fast.
 """
 
 ENDLESS = 1e9  # seconds, 30 years: programs write "never" as infinity, or as their largest number

@@ -65,7 +65,7 @@ def why_not() -> str:
         return "no cgroup can be made here"
     code = f"from {__name__} import raise_loopback; raise_loopback()"
     argv = ("unshare", "--mount", "--net", "--pid", "--fork", sys.executable, "-c", code)
-    done = subprocess.run(argv, cwd=ROOT, capture_output=True)
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, timeout=60)
     return "this host allows no namespaces with a network" if done.returncode else ""
 
 

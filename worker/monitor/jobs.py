@@ -79,12 +79,14 @@ class ObservedJob:
     def set_progress(self, done: int, total: int = 0) -> None:
         """Set the progress for the heartbeat: `done` of `total` steps (0: total unknown).
 
-        No job fails for such a number: if one is infinite or none at all, no progress is shown.
+        If one of them is negative, infinite or no number, no progress is shown. The job goes on.
         """
+        steps: tuple[int, ...] = ()
         try:
-            self.progress = (_cut_steps(done), _cut_steps(total))
+            steps = (min(int(done), MAX_PROGRESS), min(int(total), MAX_PROGRESS))
         except (OverflowError, ValueError):
-            self.progress = ()
+            pass  # it is infinite, or NaN
+        self.progress = steps if min(steps, default=0) >= 0 else ()
 
     def current_line(self, frames: dict[int, FrameType]) -> str:
         """Return the line that the job executes as `file:line function`; "" if it is not known.
@@ -122,10 +124,6 @@ class ObservedJob:
         if self._cpu_before is None:
             self._cpu_before = cpu
         return round(max(0.0, cpu - self._cpu_before), 3)
-
-
-def _cut_steps(number: float) -> int:
-    return max(0, min(int(number), MAX_PROGRESS))
 
 
 def cut_note(text: str) -> str:

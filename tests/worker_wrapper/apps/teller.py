@@ -79,7 +79,8 @@ def go_into_background(code: int) -> None:
     read_end, write_end = os.pipe()
     if os.fork():
         os.close(write_end)
-        os.read(read_end, 1)  # until it has told its pid: before that, the end of this is the end
+        # Wait until the daemon has told its pid. Otherwise this exit would be the program's end.
+        os.read(read_end, 1)
         os._exit(0)
     signal.signal(signal.SIGTERM, lambda *_: os._exit(code))
     notify(f"READY=1\nMAINPID={os.getpid()}\nSTATUS=in the background")

@@ -40,7 +40,10 @@ final class Envelope
             throw new InvalidEnvelope('it is not a JSON object');
         }
         $version = self::field($fields, 'v', self::VERSION);
-        if (!is_int($version) || $version > self::VERSION) {
+        if (!is_int($version)) {
+            throw new InvalidEnvelope('`v`, the version: expected a whole number');
+        }
+        if ($version > self::VERSION) {
             throw new InvalidEnvelope('the version is too new: this worker reads versions up to ' . self::VERSION);
         }
         return new self(
@@ -119,7 +122,7 @@ final class Envelope
         return $id;
     }
 
-    /** Return a time. What is none, or 1e999, which PHP decodes as infinite, is ignored as in ids. */
+    /** Return a time; null for anything else, also for 1e999, which PHP decodes as infinite. */
     private static function seconds(mixed $time): ?float
     {
         return (is_int($time) || is_float($time)) && is_finite($time) ? (float) $time : null;

@@ -43,9 +43,9 @@ def judge_units(text: str) -> Iterator[Finding]:
     active = [unit for unit, _, active, *_ in rows if active == "active"]
     for unit in failed:
         yield Finding("units", "failed", f"{unit} has failed", f"journalctl -u {unit}")
-    for unit in again:
+    for unit in again:  # a worker that is recycled is one of them
         text = f"{unit} has ended, and systemd is about to start it again: does it end each time?"
-        yield Finding("units", "warning", text, f"journalctl -u {unit}")  # or it was recycled
+        yield Finding("units", "warning", text, f"journalctl -u {unit}")
     if active:
         more = f" and {len(active) - MAX_NAMED} more" if len(active) > MAX_NAMED else ""
         yield Finding("units", "ok", f"active: {', '.join(active[:MAX_NAMED])}{more}")
