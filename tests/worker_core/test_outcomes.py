@@ -21,13 +21,16 @@ def test_a_job_that_ends_well_is_deleted(start_worker: StartWorker, broker: Brok
     assert worker.runs("ok")[0]["attempt"] == 1
 
 
-def test_a_job_leaves_memory_with_its_end(start_worker: StartWorker, broker: Broker) -> None:
+@pytest.mark.parametrize(("data", "outcome"), [("", "ok"), ("fail", "buried")])
+def test_a_job_leaves_memory_with_its_end(
+    start_worker: StartWorker, broker: Broker, data: str, outcome: str
+) -> None:
     """Large ones would add up until the next garbage collection."""
-    broker.put("remember")
+    broker.put("remember", data)
     broker.put("see-earlier")
     worker = start_worker()
     wait_until(lambda: len(worker.outcomes()) == 2)
-    assert worker.outcomes() == ["ok", "ok"]
+    assert worker.outcomes() == [outcome, "ok"]
 
 
 def test_a_failing_job_is_tried_again_and_then_buried(

@@ -51,6 +51,9 @@ class RunningJob(ObservedJob):
     start_is_recorded = False  # in Redis; see `RunStarts`
     unstarted = 0  # earlier deliveries to workers that died before they ran the job
     tmpdir: Path | None = None
+    # What the handler raised. No variable of the main thread's functions may refer to it: its
+    # traceback has their frames, so both would wait for garbage collection.
+    error: BaseException | None = None
 
     @property
     def source(self) -> JobSource:

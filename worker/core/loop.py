@@ -108,7 +108,7 @@ class Loop:
         state.job = job
         self._pulse.tick_within(job.stats.ttr / 3)
         # If the worker was stopped during the reserve, the job runs nevertheless.
-        verdict, raised = self._runner.run(job, disk_full=state.disk_full)
+        verdict = self._runner.run(job, disk_full=state.disk_full)
         if not job.end_lock.acquire(blocking=False):
             while True:  # the pulse thread ends this run, then the process
                 time.sleep(60)
@@ -118,6 +118,8 @@ class Loop:
         self._runner.clean_up(job, CLEAN_UP_TIMEOUT, state.is_shutdown_due)
         if self._max_jobs and state.processed + 1 >= self._max_jobs:
             state.recycle(f"it has run {state.processed + 1} jobs (--max-jobs)")
-        self._finisher.end(job, verdict, raised, and_reserve=state.wants_jobs())
+        self._finisher.end(job, verdict, job.error, and_reserve=state.wants_jobs())
         state.job = None
-        job.forget_place()  # its frames refer to the job, which would wait for garbage collection
+        # Their frames refer to the job, which would wait for garbage collection.
+        job.error = None
+        job.forget_place()

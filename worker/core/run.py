@@ -65,8 +65,8 @@ class Runner:
         self._is_child = False
         os.register_at_fork(after_in_child=self._note_fork)
 
-    def run(self, job: RunningJob, *, disk_full: str = "") -> tuple[Verdict, BaseException | None]:
-        """Run the job. Return the verdict and the handler's exception, if any. Raises nothing.
+    def run(self, job: RunningJob, *, disk_full: str = "") -> Verdict:
+        """Run the job and return the verdict. Raises nothing: `job.error` is what was raised.
 
         If `disk_full` gives a reason, the job is released instead. It is still decoded, so that
         the run is counted under the job's name.
@@ -74,33 +74,36 @@ class Runner:
         try:
             if self._app.decoders:
                 if poison := self._find_poison(job, self._most_attempts()):
-                    return Verdict("poison", "bury", poison), None
+                    return Verdict("poison", "bury", poison)
                 envelope = self._call_decoders(job)
             else:
                 envelope = decode(job.body, lambda problem: self._ignore(job, problem))
         except EnvelopeError as wrong:
-            return Verdict("invalid", "bury", str(wrong)), wrong.__cause__
+            job.error = wrong.__cause__
+            return Verdict("invalid", "bury", str(wrong))
         except BaseException as raised:  # a decoder ran for too long, or asked the worker to exit
-            return self.judge(job, raised), raised
+            job.error = raised
+            return self.judge(job, raised)
         if ignored := job.set_envelope(envelope):
             self._ignore(job, ignored)
         handler = self._app.handlers.get(envelope.job)
         if handler is not None:
             job.name = handler.name
         if refusal := find_refusal(envelope, job.stats.kicks, job.started_at):
-            return Verdict("invalid", "bury", refusal), None
+            return Verdict("invalid", "bury", refusal)
         if handler is None:
             reason = f"the application has no handler for the job {envelope.job!r}"
-            return Verdict("invalid", "bury", reason), None
+            return Verdict("invalid", "bury", reason)
         if disk_full:
-            return Verdict("retry", "release", disk_full), None
+            return Verdict("retry", "release", disk_full)
         limits = decide_limits(envelope, handler, self._limits)
         if poison := self._find_poison(job, limits.max_attempts):
-            return Verdict("poison", "bury", poison), None
-        error = self._call(handler, job, limits.timeout)
-        if isinstance(error, InvalidDataError):
-            return Verdict("invalid", "bury", str(error)), None
-        return self.judge(job, error), error
+            return Verdict("poison", "bury", poison)
+        self._call(handler, job, limits.timeout)
+        if isinstance(job.error, InvalidDataError):
+            reason, job.error = str(job.error), None
+            return Verdict("invalid", "bury", reason)
+        return self.judge(job, job.error)
 
     def judge(self, job: RunningJob, error: BaseException | None) -> Verdict:
         """Decide what happens to a job after its run. Raises nothing.
@@ -184,11 +187,10 @@ class Runner:
         finally:
             self._alarm.disarm()
 
-    def _call(self, handler: Handler, job: RunningJob, timeout: float) -> BaseException | None:
+    def _call(self, handler: Handler, job: RunningJob, timeout: float) -> None:
         job.start(timeout, self._limits.grace)
         job.note_place(0, is_part=False)
         ctx = Context(job, self._services)
-        error: BaseException | None = None
         self._resources.before_job()
         self._guards.start_job(job, self._connection.server_id)
         try:
@@ -202,17 +204,16 @@ class Runner:
             finally:
                 self._alarm.disarm()
         except BaseException as raised:  # also SystemExit: it must not end the worker
-            error = raised
+            job.error = raised
         if self._is_child:
-            _exit_child(error)
+            _exit_child(job.error)
         self._guards.descriptors.check_after_job(job)
-        for after in () if isinstance(error, InvalidDataError) else self._app.after:
+        for after in () if isinstance(job.error, InvalidDataError) else self._app.after:
             try:
-                after(ctx, error)
+                after(ctx, job.error)
             except BaseException as failed:  # also SystemExit: it must not end the worker
                 self._errors.report("an after_job hook", failed, self._make_log(job))
         self._resources.after_job()
-        return error
 
     def _await(self, result: object, job: RunningJob) -> None:
         """Run the result of a handler if it is awaitable: a decorator can hide an async handler.
