@@ -49,6 +49,11 @@ class Fleet:
         return decide_health(found) if found else "missing"
 
 
+def _begin() -> None:
+    _die_with_parent()
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # it is ignored if the tests run under nohup
+
+
 class WatchedProgram:
     """One `beanwatch run`, and its worker as others see it."""
 
@@ -73,7 +78,7 @@ class WatchedProgram:
             stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            preexec_fn=_die_with_parent,
+            preexec_fn=_begin,
         )  # fmt: skip
 
     @property
