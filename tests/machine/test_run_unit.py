@@ -89,7 +89,7 @@ def test_an_order_restarts_it_and_another_stops_it(unit: Unit) -> None:
     unit.start()
     before = unit.wait_for(StatusText="waits for mail")
     unit.machine.run("beanwatch", "workers", "restart", "queue1.mail-1")
-    after = unit.wait_for(NRestarts="1", StatusText="waits for mail")
+    after = unit.wait_for(NRestarts="1", ActiveState="active", StatusText="waits for mail")
     assert after["MainPID"] != before["MainPID"]
     stop = ("beanwatch", "workers", "stop", "queue1.mail-1")
     # Its first record may come after its state.

@@ -53,7 +53,7 @@ def test_systemd_kills_and_restarts_it_if_it_is_silent(worker: Worker) -> None:
     worker.start()
     before = worker.wait_for(StatusText="idle")
     worker.kill("STOP")
-    after = worker.wait_for(NRestarts="1", StatusText="idle")
+    after = worker.wait_for(NRestarts="1", ActiveState="active", StatusText="idle")
     assert after["MainPID"] != before["MainPID"]
     assert "Watchdog timeout" in worker.journal()
 
@@ -114,7 +114,7 @@ def test_an_order_restarts_it_and_another_stops_it(worker: Worker) -> None:
     worker.start()
     before = worker.wait_for(StatusText="idle")
     beanwatch(worker, "restart")
-    after = worker.wait_for(NRestarts="1", StatusText="idle")
+    after = worker.wait_for(NRestarts="1", ActiveState="active", StatusText="idle")
     assert after["MainPID"] != before["MainPID"]
     assert after["Result"] == "success"
     beanwatch(worker, "stop")
