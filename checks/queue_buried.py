@@ -54,7 +54,7 @@ class BuriedJobs(queues.QueueResource):
             if reading.server is None:
                 raise ServerError(reading.trouble)
         except ServerError as error:
-            return server_failure(self.server, self.config, error)
+            return server_failure(self.source, self.server, self.config, error)
         self.source.note_doubts(self.server, reading.implausible)
         state = QueueState("", buried=reading.server.buried)
         queue = CheckedQueue(self.server.node, self.server, state)

@@ -90,7 +90,7 @@ class ServerResource(Resource):  # type: ignore[misc]
             reading = self._source.read(self.server, Wanted(problems=True))
         except ServerError as error:
             self._source.memory.keep(self._instance_key)  # the next run may see another process
-            yield server_failure(self.server, self._config, error)
+            yield server_failure(self._source, self.server, self._config, error)
             return
         problems = self._own_problems(reading)
         self._source.note_doubts(self.server, reading.implausible)
@@ -144,7 +144,7 @@ class AnsweringServer(ServerResource):
             if reading.server is None:
                 raise ServerError(reading.trouble)
         except ServerError as error:
-            yield server_failure(self.server, self._config, error)
+            yield server_failure(self._source, self.server, self._config, error)
             return
         seen = CheckedServer(self.server, self._prefix, reading.server, (), (), False)
         yield Metric(self.name, seen, context="server")

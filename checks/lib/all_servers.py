@@ -28,7 +28,7 @@ class AllServers(Resource):  # type: ignore[misc]
         found = self._source.call_together(calls)
         for resource, metrics in zip(self._resources, found, strict=True):
             if isinstance(metrics, ServerError):
-                yield server_failure(resource.server, self._config, metrics)
+                yield server_failure(self._source, resource.server, self._config, metrics)
             else:
                 yield from metrics
 
@@ -37,8 +37,8 @@ def _list_metrics(resource: Any) -> list[Metric]:
     return list(resource.probe())
 
 
-def server_failure(server: Server, config: Config, error: ServerError) -> Metric:
-    """Make the metric of a server that cannot be read.
+def server_failure(source: Source, server: Server, config: Config, error: ServerError) -> Metric:
+    """Make the metric of a server that cannot be read. What is remembered of it is kept.
 
     Its text starts with the server's name in the configuration, if it has one, and its address.
     """
@@ -46,5 +46,6 @@ def server_failure(server: Server, config: Config, error: ServerError) -> Metric
     reason = str(error).removeprefix(f"{server}: ").replace(f"{server.address}: ", "", 1)
     names = (name for name, entry in config.servers.items() if name != entry.url)
     label = f"{server.node} ({server})" if server.node in map(node, names) else str(server)
+    source.memory.keep_all(server.node)
     failure = Failure(f"{label}: {reason}", timed_out=timed_out, headings=("queue-server",))
     return Metric(server.node, failure, context="failure")

@@ -48,7 +48,7 @@ class TwoSamples(Resource):  # type: ignore[misc]
             self._source.notes.append(ONE_SAMPLE)
         for diagnosis, result in zip(self._diagnoses, found, strict=True):
             if isinstance(result, ServerError):
-                yield server_failure(diagnosis.server, diagnosis.config, result)
+                yield server_failure(self._source, diagnosis.server, diagnosis.config, result)
             else:
                 yield from diagnosis.probe()
 
@@ -98,7 +98,7 @@ class ConsumerDiagnosis(QueueResource):
         try:
             reading = self.source.read_again(self.server, self._look_stalled)
         except ServerError as error:
-            self._metrics = [server_failure(self.server, self.config, error)]
+            self._metrics = [server_failure(self.source, self.server, self.config, error)]
             return
         found = reading.queues or {}
         self._second = {
@@ -151,7 +151,7 @@ class ConsumerDiagnosis(QueueResource):
         """
         if decide_consumers(now) not in NEED_PREVIOUS_RUN:
             return None, 0.0
-        memory, key = self.source.memory, f"busy {queue.key}"
+        memory, key = self.source.memory, queue.key("busy")
         stored = memory.recall(key)
         clock = time.time()
         memory.remember(key, [clock, *now])

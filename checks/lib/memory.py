@@ -77,8 +77,20 @@ class FileMemory(Memory):
         if known is not None:
             self.remember(key, known)
 
+    def keep_all(self, scope: str) -> None:
+        """Keep the values of a scope that this run has not stored, because it could not read them.
+
+        They are dropped after MAX_GAP seconds in which no run could.
+        """
+        mark = f"unread {scope}"
+        if mark in self._new or self.lasting(mark) > MAX_GAP:
+            return
+        for key in self._old or ():
+            if key.startswith(f"{scope} ") and key not in self._new:
+                self.keep(key)
+
     def scoped(self, scope: str) -> "ScopedMemory":
-        """Return a view for one check that shares this file; its keys start with `scope`."""
+        """Return a view for a check or a server that shares this file; keys start with `scope`."""
         return ScopedMemory(self, scope)
 
     def save(self) -> None:
@@ -140,7 +152,7 @@ class FileMemory(Memory):
 
 
 class ScopedMemory(Memory):
-    """A view of a FileMemory in which the keys of one check are separate from those of others."""
+    """A view of a FileMemory in which the keys of a check or a server are apart from others."""
 
     def __init__(self, memory: FileMemory, scope: str) -> None:
         self._memory, self._scope = memory, scope
@@ -165,6 +177,14 @@ class ScopedMemory(Memory):
     def keep(self, key: str) -> None:
         """Keep the value of the previous run, because this run could not read a new one."""
         self._memory.keep(f"{self._scope} {key}")
+
+    def scoped(self, scope: str) -> "ScopedMemory":
+        """Return a view of a part of this view."""
+        return self._memory.scoped(f"{self._scope} {scope}")
+
+    def keep_all(self, scope: str) -> None:
+        """Keep the values of a scope; see `FileMemory.keep_all`."""
+        self._memory.keep_all(f"{self._scope} {scope}")
 
     def save(self) -> None:
         """Do nothing: the caller that made the FileMemory saves it."""

@@ -112,6 +112,7 @@ class PassiveRound:
         The catch-all services leave out what `own` lists.
         """
         self._own = own
+        self._told: list[str] = []  # keys of the services whose problems this round remembers
         down: set[str] = set()  # hosts whose queue server is CRITICAL
         by_node = {server.node: server for server in self._servers}
         for service in services:
@@ -126,6 +127,7 @@ class PassiveRound:
                 if service.needs in down:
                     self.memory.keep(key)
                 else:
+                    self._told.append(key)
                     grown = has_grown(self.memory, key, result.exit_code, list_problems(check))
             except (UsageError, ConfigError) as error:
                 result = PluginResult(service.check, Unknown.text, Unknown.code, str(error))
@@ -134,8 +136,14 @@ class PassiveRound:
                 result = PluginResult(service.check, Unknown.text, Unknown.code, reason)
             yield ServiceResult(service, result, grown)
 
-    def save(self) -> None:
-        """Write the state file for the next round."""
+    def save(self, *, is_submitted: bool = True) -> None:
+        """Write the state file for the next round.
+
+        If the results were not submitted, nobody has heard of the new problems: the next round
+        tells of them.
+        """
+        for key in () if is_submitted else self._told:
+            self.memory.keep(key)
         self.memory.save()
 
     def _build(self, service: Service, by_node: Mapping[str, Server]) -> Check:

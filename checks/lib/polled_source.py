@@ -44,9 +44,11 @@ def poll(server: Server, memory: FileMemory, timeout: float, output: PluginOutpu
         second = source.read_again(server, look_stalled) if has_time else None
         return PollResult(None, reading, problems, second)
     except ServerError as error:
+        memory.keep_all(server.node)
         return PollResult(error)
     except Exception as error:
         failed = ServerError(f"{server}: {describe_internal_error(error)}")
+        memory.keep_all(server.node)
         print(terminal_text(f"beanwatch: {failed}"), file=sys.stderr)  # noqa: T201
         return PollResult(failed)
     finally:

@@ -127,7 +127,7 @@ class QueueContext(Context):  # type: ignore[misc]
         lasted, since = Ok, 0.0
         for step in (Critical, Warn):
             if SEVERITY[state] >= SEVERITY[step]:
-                since = self._memory.lasting(f"{step.text} {queue.key}")
+                since = self._memory.lasting(queue.key(step.text))
                 if since >= hold and lasted is Ok:
                     lasted = step
         if self._memory.trouble:

@@ -48,10 +48,9 @@ class CheckedQueue(NamedTuple):
         """The name of the queue, without its server."""
         return self.state.name
 
-    @property
-    def key(self) -> str:
-        """The name of the queue in the keys of the state file: `server/queue`."""
-        return f"{self.server.node}/{self.name}"
+    def key(self, what: str) -> str:
+        """Return the key of a value of this queue in the state file."""
+        return f"{self.server.node} {what} {self.name}"
 
     @property
     def headings(self) -> tuple[str, ...]:
@@ -182,7 +181,7 @@ class QueueResource(Resource):  # type: ignore[misc]
         try:
             reading = self.source.read(self.server, wanted)
         except ServerError as error:
-            return server_failure(self.server, self.config, error)
+            return server_failure(self.source, self.server, self.config, error)
         owners = {"server", *(reading.queues or ())}
         doubts = [doubt for doubt in reading.implausible if doubt.partition(":")[0] in owners]
         self.source.note_doubts(self.server, doubts)

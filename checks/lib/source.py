@@ -126,7 +126,8 @@ class LiveSource(Source):
         """Connect and read, within the time that is left. Raises ServerError."""
         left = self._left()
         # Heads and problems need values of the previous run. Reading the state file takes 1 ms.
-        memory = self.memory if wanted.heads or wanted.problems else Memory()
+        has_past = bool(wanted.heads) or wanted.problems
+        memory = self.memory.scoped(server.node) if has_past else Memory()
         reader = self._readers[server] = self._open(server, left, memory)
         reading = reader.read(wanted, left)
         return self._with_other_heads(reader, reading, self._end)

@@ -91,7 +91,7 @@ def workers_of(
 
 def _measure_put_rate(queue: CheckedQueue, source: Source) -> float | None:
     """Return the jobs put per second since the last run that gave an alert; None: unknown."""
-    puts, now, key = queue.state.puts, time.time(), f"puts {queue.key}"
+    puts, now, key = queue.state.puts, time.time(), queue.key("puts")
     if puts is None:
         return None
     rate = None

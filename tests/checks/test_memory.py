@@ -47,6 +47,31 @@ def test_another_token_starts_anew_and_one_that_is_kept_goes_on(tmp_path: Path):
         memory.save()
 
 
+def test_what_could_not_be_read_is_kept_for_an_hour(tmp_path: Path):
+    def run(now: float, *, can_read: bool) -> float | None:
+        memory = FileMemory("x", str(tmp_path), clock=lambda: now)
+        other = memory.scoped("check").scoped("other")
+        other.lasting("deep")
+        lasted = None
+        if can_read:
+            lasted = memory.scoped("check").scoped("queue1").lasting("deep")
+        else:
+            memory.scoped("check").keep_all("queue1")
+            memory.scoped("check").keep_all("queue1")
+        memory.save()
+        return lasted
+
+    assert run(1000.0, can_read=True) == 0
+    run(1060.0, can_read=False)
+    assert run(1120.0, can_read=True) == 120
+    for now in range(1180, 1180 + 3600 + 60, 60):
+        run(now, can_read=False)
+    assert run(4900.0, can_read=True) == 3900
+    for now in range(4960, 4960 + 3600 + 120, 60):
+        run(now, can_read=False)
+    assert run(8680.0, can_read=True) == 0
+
+
 @pytest.mark.parametrize("known", [None, 5, [], ["t"], ["t", "x"], ["t", 1e99], ["t", [1]], {}])
 def test_what_somebody_else_wrote_counts_as_nothing(tmp_path: Path, known: object):
     memory = FileMemory("x", str(tmp_path), clock=lambda: 1000.0)

@@ -196,6 +196,22 @@ def test_a_frozen_server_does_not_keep_it_longer_than_its_limit(site: Site):
     site.beanstalkd.thaw()
 
 
+def test_a_round_that_cannot_read_a_server_forgets_nothing(site: Site):
+    with site.config.open("a") as config:
+        config.write('[queues."images".depth]\nwarning = 0\nfor = "0.5s"\n')
+    with site.beanstalkd.client(use="images") as client:
+        client.put("a picture")
+
+    def depth() -> int:
+        return results(site.beanwatch("passive", "--once", "-t", "2"))["depth of images"][0]
+
+    wait_until(lambda: depth() == 1)
+    site.beanstalkd.freeze()
+    assert depth() == 3
+    site.beanstalkd.thaw()
+    assert depth() == 1
+
+
 def test_ten_thousand_queues_in_one_go(site: Site):
     with socket.create_connection(("127.0.0.1", site.beanstalkd.port), timeout=60) as connection:
         replies = connection.makefile("rb")
@@ -245,7 +261,7 @@ def test_a_time_of_nothing_is_misuse(run, option: str):
     assert stderr.startswith(f"beanwatch: {option}: must be at least 0.1 s")
 
 
-def grown(site: Site) -> set[str]:
+def grown(site: Site, *, is_submitted: bool = True) -> set[str]:
     """The services of which the next round says that they have one more problem."""
     config = load(str(site.config), {})
     servers = resolve_servers(config.servers)
@@ -255,7 +271,7 @@ def grown(site: Site) -> set[str]:
     found = {
         one.service.name for one in round_.judge(services, list_own(services)) if one.has_grown
     }
-    round_.save()
+    round_.save(is_submitted=is_submitted)
     return found
 
 
@@ -274,6 +290,15 @@ def test_a_second_problem_in_a_service_is_told_once(site: Site):
     assert grown(site) == set()
     beat(site.redis, "web1.a", state="blocked")
     assert grown(site) == set(), "it was there a moment ago"
+
+
+def test_what_nobody_heard_of_is_told_in_the_next_round(site: Site):
+    beat(site.redis, "web1.a", state="blocked")
+    grown(site)
+    beat(site.redis, "web1.b", state="blocked")
+    assert grown(site, is_submitted=False) == {"workers"}
+    assert grown(site) == {"workers"}
+    assert grown(site) == set()
 
 
 def test_while_a_server_is_down_nobody_is_told_of_workers_that_only_miss_it(site: Site):

@@ -173,6 +173,28 @@ def test_for_forgets_when_it_was_well_in_between(check: Check, beanstalkd: Beans
     assert check("queue_depth", *arguments).text.endswith("for 0s")
 
 
+def test_a_run_that_cannot_read_the_server_forgets_nothing(check: Check, beanstalkd: Beanstalkd):
+    arguments = ("--server", beanstalkd.address, "-Q", "a", "-w", "1", "-t", "2")
+    with beanstalkd.client(use="a", watch="a") as client:
+        client.put("x")
+        client.release(client.reserve(timeout=5))  # the age of this job is not known to the server
+        client.put("x")
+
+    def ages() -> tuple[str, int]:
+        """For how long the queue is too deep, and how old its first job is."""
+        deep = check("queue_depth", *arguments, "--for", "3600").text.rpartition(" ")[2]
+        return deep, int(check("queue_age", *arguments).perfdata.get("a", "-1s")[:-1])
+
+    assert ages() == ("0s", 0)
+    wait_until(lambda: ages()[1] >= 1)
+    beanstalkd.freeze()
+    assert ages() == ("s", -1)
+    beanstalkd.thaw()
+    deep, age = ages()
+    assert deep != "0s"
+    assert age >= 1
+
+
 def test_without_a_memory_for_judges_the_moment_and_says_so(
     check: Check, beanstalkd: Beanstalkd, tmp_path: Path
 ):

@@ -198,6 +198,24 @@ def test_a_command_file_that_nobody_reads_is_said(site: Site, run, tmp_path: Pat
     )
 
 
+def test_results_that_nobody_reads_are_judged_nevertheless(site: Site, run, tmp_path: Path):
+    """Else the next round would know of no earlier one: a false recovery."""
+    fifo = tmp_path / "commands"
+    os.mkfifo(fifo)
+    with site.config.open("a") as config:
+        config.write('[queues."images".depth]\nwarning = 0\nfor = "0.5s"\n')
+    with site.beanstalkd.client(use="images") as client:
+        client.put("a picture")
+    argv = ("beanwatch", "passive", "--once", "--config", site.config)
+
+    def is_warning() -> bool:
+        return "\tdepth of images\t1\t" in run(*argv)[1]
+
+    wait_until(is_warning)
+    assert run(*argv, "--to", "command-file", "--command-file", fifo)[0] == 1
+    assert is_warning()
+
+
 def test_a_command_file_that_is_none_is_left_alone(site: Site, run, tmp_path: Path):
     file = tmp_path / "notes"
     file.write_text("mine")

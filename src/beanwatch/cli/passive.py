@@ -118,15 +118,17 @@ def command(
         now = PassiveRound(present, picked, timeout)
         now.read()
         services, own = planner.plan(now, present)
+        # Judge all before the first is submitted: a service that is not judged loses its past.
+        results = list(now.judge(services, own))
         try:
-            sent, code = submit(now.judge(services, own)), 0
+            sent, code = submit(results), 0
         except SubmitError as error:
             print_line(f"beanwatch: {error}", err=True)
             code = 1
         else:
             if to != "stdout" and once:
                 print_line(f"{count(sent, 'check result')} submitted")
-        now.save()
+        now.save(is_submitted=code == 0)
         if once:
             return code
         due = max(due + interval, time.monotonic())
