@@ -78,7 +78,12 @@ def send_mail(mail: EmailMessage, smtp: str, timeout: float, host: str) -> None:
             return
         server_name, _, port = smtp.rpartition(":") if ":" in smtp else (smtp, "", "25")
         with smtplib.SMTP(server_name, int(port), host, timeout=timeout) as server:
-            server.send_message(mail)
+            if refused := server.send_message(mail):
+                answers = (
+                    f"{address}: {code} {reason.decode(errors='replace')}"
+                    for address, (code, reason) in refused.items()
+                )
+                raise DeliveryError(f"{smtp} refused the mail to {', '.join(answers)}")
     except FileNotFoundError:
         raise DeliveryError(
             f"cannot send mail: no {SENDMAIL} here; install a mail server, or use --smtp HOST:PORT"

@@ -15,6 +15,7 @@ from beanwatch.quoting import chat_link, chat_text, terminal_text
 
 COLORS = {"CRITICAL": "#d32f2f", "DOWN": "#d32f2f", "WARNING": "#f9a825", "UNKNOWN": "#7b1fa2"}
 OTHER_COLOR = "#388e3c"  # green, for OK and UP
+MOVED = range(300, 400)  # the HTTP status of a redirect
 
 
 def plan(alert: Alert, files: Sequence[str], options: ChannelOptions) -> Iterable[Target]:
@@ -63,12 +64,20 @@ def send_webhook(body: bytes, url_file: str, timeout: float) -> None:
             raise DeliveryError(f"{failed}: its first line is not an http(s) URL")
         headers = {"Content-Type": "application/json"}
         request = urllib.request.Request(url, body, headers)  # noqa: S310 - http or https, see above
-        urllib.request.urlopen(request, timeout=timeout).close()  # noqa: S310
+        urllib.request.build_opener(_NoRedirect).open(request, timeout=timeout).close()
     except urllib.error.HTTPError as error:
-        raise DeliveryError(f"{failed}: HTTP {error.code}") from None
+        hint = " (it has moved: write its new URL into the file)" if error.code in MOVED else ""
+        raise DeliveryError(f"{failed}: HTTP {error.code}{hint}") from None
     except (OSError, ValueError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", None) or getattr(error, "strerror", None)
         raise DeliveryError(f"{failed}: {reason or type(error).__name__}") from None
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """Follows no redirect: urllib would follow it with a GET, without the alert."""
+
+    def redirect_request(self, *_args: object) -> None:
+        """Return no new request. Then urllib raises HTTPError."""
 
 
 CHANNEL = Channel(

@@ -89,6 +89,30 @@ def test_a_webhook_that_refuses_is_said(run, tmp_path: Path):
     assert (code, stderr) == (1, f"beanwatch_notify: {failed}: HTTP 404\n")
 
 
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_webhook_that_has_moved_is_not_followed_without_the_alert(
+    run, tmp_path: Path, status: int
+):
+    with HttpSink() as new, HttpSink(status, f"{new.url}/SECRET") as old:
+        secret = tmp_path / "url"
+        secret.write_text(f"{old.url}/x\n")
+        code, _, stderr = run("beanwatch_notify", "--webhook-file", secret, *ALERT)
+    failed = f"cannot post the alert to the webhook in {secret}"
+    moved = f"HTTP {status} (it has moved: write its new URL into the file)"
+    assert (code, stderr) == (1, f"beanwatch_notify: {failed}: {moved}\n")
+    assert new.requests == []
+
+
+def test_a_recipient_that_the_mail_server_refuses_is_said(run):
+    with SmtpSink(refused="b@example.org") as mail:
+        argv = ("--mail", "a@example.org", "--mail", "b@example.org", "--smtp", mail.address)
+        code, _, stderr = run("beanwatch_notify", *argv, *ALERT)
+        (sent,) = mail.mails
+    assert sent.recipients == ["a@example.org"]
+    refused = "refused the mail to b@example.org: 550 5.1.1 no such user"
+    assert (code, stderr) == (1, f"beanwatch_notify: {mail.address} {refused}\n")
+
+
 def test_a_file_is_not_written_through_a_symlink(run, tmp_path: Path):
     (tmp_path / "link").symlink_to(tmp_path / "victim")
     code, _, stderr = run("beanwatch_notify", "--file", tmp_path / "link", *ALERT)

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from beanwatch.net import address as address_module
 from beanwatch.net.address import (
     Address,
     AddressError,
@@ -101,6 +102,29 @@ def test_the_time_limit_covers_all_addresses_of_a_name_together():
             with pytest.raises(TimeoutError):
                 connect(Address("127.0.0.1", listener.getsockname()[1]), 0.3)
             assert time.monotonic() - started < 5
+        finally:
+            for sock in full:
+                sock.close()
+
+
+def test_an_address_that_does_not_answer_leaves_time_for_the_next_one(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    with (
+        socket.create_server(("127.0.0.1", 0), backlog=0) as silent,
+        socket.create_server(("127.0.0.1", 0)) as listener,
+    ):
+        places = [(socket.AF_INET, one.getsockname()) for one in (silent, listener)]
+        monkeypatch.setattr(address_module, "resolve", lambda *_: places)
+        full = []
+        try:
+            for _ in range(8):
+                sock = socket.socket()
+                sock.setblocking(False)
+                sock.connect_ex(silent.getsockname())
+                full.append(sock)
+            with connect(Address("queue1", 11300), 2) as sock:
+                assert sock.getpeername() == listener.getsockname()
         finally:
             for sock in full:
                 sock.close()

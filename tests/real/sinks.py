@@ -21,16 +21,25 @@ class Mail(NamedTuple):
 
 
 class SmtpSink:
-    """An SMTP server on a free port. It appends each mail to `mails`."""
+    """An SMTP server on a free port. It appends each mail to `mails`, and refuses an address."""
 
-    def __init__(self) -> None:
+    def __init__(self, refused: str = "") -> None:
         self.mails: list[Mail] = []
+        self._refused = refused
         self.port = free_port()
         self._controller = Controller(self, hostname="127.0.0.1", port=self.port, ready_timeout=30)
 
     @property
     def address(self) -> str:
         return f"127.0.0.1:{self.port}"
+
+    async def handle_RCPT(  # noqa: N802
+        self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
+    ) -> str:
+        if address == self._refused:
+            return "550 5.1.1 no such user"
+        envelope.rcpt_tos.append(address)
+        return "250 OK"
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802
         content = envelope.content or b""
@@ -58,9 +67,12 @@ class Request(NamedTuple):
 
 
 class HttpSink:
-    """An HTTP server on a free port. It records all `requests`, and answers each with `status`."""
+    """An HTTP server on a free port. It records all `requests`, and answers each with `status`.
 
-    def __init__(self, status: int = 200) -> None:
+    `location` is where it sends the client, for a redirect.
+    """
+
+    def __init__(self, status: int = 200, location: str = "") -> None:
         self.requests: list[Request] = []
         self.status = status
         sink = self
@@ -74,6 +86,8 @@ class HttpSink:
                 sink.requests.append(Request(self.command, self.path, headers, body))
                 self.send_response(sink.status)
                 self.send_header("Content-Length", "0")
+                if location:
+                    self.send_header("Location", location)
                 self.end_headers()
 
             do_GET = do_POST = do_PUT = do_DELETE = _record  # noqa: N815

@@ -177,19 +177,21 @@ def connect(
 ) -> socket.socket:
     """Connect to an address and return the socket; try all IP addresses of a name in turn.
 
-    `timeout` (seconds) covers the name lookup and all attempts together. Raises OSError:
-    the error of the last attempt.
+    `timeout` (seconds) covers the name lookup and all attempts together. Each attempt gets an equal
+    share of what is left, so that an address that does not answer leaves time for the next ones.
+    Raises OSError: the error of the last attempt.
     """
     if address.path:
         return _open(socket.AF_UNIX, address.path, timeout)
     end = clock() + timeout
     last: OSError = TimeoutError(f"no answer within {timeout:g} s")
-    for family, where in resolve(address.host, address.port, timeout):
+    found = resolve(address.host, address.port, timeout)
+    for number, (family, where) in enumerate(found):
         left = end - clock()
         if left <= 0:
             break
         try:
-            sock = _open(family, where, left)
+            sock = _open(family, where, left / (len(found) - number))
         except OSError as error:
             last = error
             continue
