@@ -838,6 +838,11 @@ def test_refused_puts_are_counted_and_those_of_late_are_a_problem(
             reading = look(reader, memory, 100.0)
             assert texts(reader, reading)
         reading = look(reader, memory, 100.0)
+        texts_now = texts(reader, reading)
+        assert texts_now == ["refused 1 put lately: these jobs are in no queue"], "the second one"
+        for _ in range(7):
+            assert texts(reader, look(reader, memory, 100.0))
+        reading = look(reader, memory, 100.0)
         assert (rejected(reading), texts(reader, reading)) == (3, []), "ten minutes have passed"
         refuse_put(beanstalkd)
         look(reader, memory)
@@ -1093,6 +1098,17 @@ def test_jobs_taken_back_after_their_ttr_are_a_problem_for_ten_minutes(
         assert texts(reader, look(reader, memory)) == took_back
         beanstalkd.restart()
         assert texts(reader, look(reader, memory)) == []
+
+
+def test_while_jobs_are_taken_back_again_and_again_it_is_a_problem(
+    beanstalkd: Beanstalkd, memory: PollMemory
+):
+    with open_reader(beanstalkd.address, memory=memory) as reader:
+        look(reader, memory)
+        for _ in range(15):
+            let_a_ttr_pass(beanstalkd)
+            (text,) = texts(reader, look(reader, memory, 200.0))
+        assert text == "took back 5 jobs lately, because the time to run (TTR) was over"
 
 
 def overtaken(reader: Reader, memory: PollMemory, after: float = 10.0) -> float | None:

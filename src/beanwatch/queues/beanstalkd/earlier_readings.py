@@ -38,22 +38,23 @@ class EarlierReadings:
         Also set `refused` to the number of recent ones.
         """
         key = f"rejected {self._node}"
-        known = _recalled(self._memory.recall(key), server.instance, 4)
+        known = _recalled(self._memory.recall(key), server.instance, 5)
         attempts = known_count(stats, "cmd-put")
         if attempts is None or server.puts is None:
             if known:
                 self._memory.remember(key, [server.instance, *known])
                 self._memory.keep(f"{key} at")
             return None
-        before, base = None, 0
+        before, past = None, (0, 0)
         if known:
-            seen, sure, is_first, base = known
+            seen, sure, is_first, *past = known
             before = Rejected(seen, sure, bool(is_first))
         now = count_rejected(attempts - server.puts, before)
         if before is None or before.is_first:
-            base = now.confirmed  # these were refused before the first reading, maybe long ago
-        base, self.refused = self._count_recent(key, now.confirmed, base)
-        record = [server.instance, now.seen, now.confirmed, int(now.is_first), base]
+            # These were refused before the first reading, maybe long ago.
+            past = (now.confirmed, now.confirmed)
+        past, self.refused = self._count_recent(key, now.confirmed, past)
+        record = [server.instance, now.seen, now.confirmed, int(now.is_first), *past]
         self._memory.remember(key, record)
         return now.confirmed
 
@@ -64,25 +65,31 @@ class EarlierReadings:
         process of the server are not counted, because they may be old.
         """
         key = f"timeouts {self._node}"
-        known = _recalled(self._memory.recall(key), server.instance, 1)
+        known = _recalled(self._memory.recall(key), server.instance, 2)
         total = known_count(stats, "job-timeouts")
         if total is None:
             if known:
                 self._memory.remember(key, [server.instance, *known])
                 self._memory.keep(f"{key} at")
             return
-        base, self.timeouts = self._count_recent(key, total, known[0] if known else total)
-        self._memory.remember(key, [server.instance, base])
+        past, self.timeouts = self._count_recent(key, total, known or (total, total))
+        self._memory.remember(key, [server.instance, *past])
 
-    def _count_recent(self, key: str, total: int, base: int) -> tuple[int, int]:
-        """Return the new base of a counter, and by how much it is above its base.
+    def _count_recent(self, key: str, total: int, past: Sequence[int]) -> tuple[Sequence[int], int]:
+        """Return the past values of a counter for the next reading, and by how much it has risen.
 
-        If it has been above the same base for RECENT seconds, the base becomes `total`.
+        There are two past values, the older one first. The newer one is that of the first reading
+        that found a rise. After RECENT seconds it becomes the older one. So a rise counts for
+        RECENT seconds at least, and while the counter goes on rising, the result is never 0.
         """
-        recent = max(0, total - base)
-        if recent and self._memory.lasting(f"{key} at", str(base)) > RECENT:
-            return total, 0
-        return base, recent
+        older, newer = past
+        if total <= older:
+            return (total, total), 0
+        if newer == older:
+            newer = total
+        if self._memory.lasting(f"{key} at", str(newer)) > RECENT:
+            older, newer = newer, total
+        return (older, newer), max(0, total - older)
 
     def with_missing(self, queue: QueueState, instance: str | None) -> QueueState:
         """Return the queue with `missing_jobs` set, the number of jobs that the server lost.
