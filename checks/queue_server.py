@@ -153,23 +153,25 @@ class AnsweringServer(ServerResource):
 # -- evaluate
 
 
-def decide(seen: CheckedServer, limits: Threshold, restarted: float) -> Iterator[tuple[State, str]]:
-    """Yield a state and a text for each problem. Each text follows the name of the server."""
+def decide(
+    seen: CheckedServer, limits: Threshold, restarted: float
+) -> Iterator[tuple[State, str, Sequence[str]]]:
+    """Yield a state, a text and its causes for each problem. The text follows the server's name."""
     state = seen.state
     for problem in seen.problems:
-        yield STATES[problem.severity], problem.line
+        yield STATES[problem.severity], problem.line, problem.causes
     if seen.was_restarted and state.uptime is not None and state.uptime < restarted:
-        yield Warn, f"was started {format_duration(state.uptime)} ago{state.restart_note}"
+        yield Warn, f"was started {format_duration(state.uptime)} ago{state.restart_note}", ()
     if limits.warning or limits.critical:
         if state.connections is None:
-            yield Unknown, "did not report its number of connections"
+            yield Unknown, "did not report its number of connections", ()
         else:
             by_number, limit = judge(state.connections, limits)
             if limit:
-                yield by_number, f"has {count(state.connections, 'connection')} ({limit})"
+                yield by_number, f"has {count(state.connections, 'connection')} ({limit})", ()
     if seen.doubts:
         more = f" (and {len(seen.doubts) - 1} more)" if len(seen.doubts) > 1 else ""
-        yield Unknown, f"gave a number that cannot be right: {seen.doubts[0]}{more}"
+        yield Unknown, f"gave a number that cannot be right: {seen.doubts[0]}{more}", ()
 
 
 class ServerContext(Context):  # type: ignore[misc]
@@ -189,10 +191,10 @@ class ServerContext(Context):  # type: ignore[misc]
             if uptime is not None and uptime < self._restarted:
                 text += seen.state.restart_note
             return Finding(Ok, f"{seen.label}: {text}", metric)
-        state = worst_state(state for state, _ in wrong)
-        texts = [text for _, text in wrong]
-        # The first word tells the kinds of problems apart: is (draining), refused, lost, was, has.
-        causes = [text.partition(" ")[0] for text in texts]
+        state = worst_state(state for state, _, _ in wrong)
+        texts = [text for _, text, _ in wrong]
+        # The first word tells the others apart: is (draining), refused, took, was, has.
+        causes = [one for _, text, known in wrong for one in known or [text.partition(" ")[0]]]
         return Finding(state, f"{seen.label} {', '.join(texts)}", metric, causes)
 
     # -- present

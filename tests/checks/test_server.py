@@ -6,6 +6,12 @@ import socket
 
 import pytest
 
+from beanwatch.checks.lib.plugin import Metric
+from beanwatch.checks.queue_server import CheckedServer, ServerContext
+from beanwatch.config import ServerConfig, Threshold
+from beanwatch.queues.base import Problem
+from beanwatch.queues.model import ServerState
+from beanwatch.queues.servers import resolve_servers
 from tests.checks.conftest import Check
 from tests.checks.fake_beanstalkd import fake_beanstalkd
 from tests.real import Beanstalkd, wait_until
@@ -38,6 +44,19 @@ def test_a_server_that_was_found_dead_and_came_back_is_a_warning(
     answer = check("queue_server", "--server", beanstalkd.address)
     assert answer.code == WARNING
     assert "was started" in answer.text
+
+
+def test_each_fault_of_a_server_is_a_cause_of_its_own():
+    """Else nobody is notified of the second one, once the first is acknowledged."""
+    (server,) = resolve_servers({"q1": ServerConfig("127.0.0.1:11300")})
+    faults = [
+        Problem("critical", "misses node b: it does not run", causes=["misses b"]),
+        Problem("critical", "misses node c: it does not run", causes=["misses c"]),
+        Problem("warning", "is draining: it accepts no new jobs"),
+    ]
+    seen = CheckedServer(server, "", ServerState(), faults, (), was_restarted=False)
+    found = ServerContext(Threshold(), 0.0).evaluate(Metric("q1", seen), None)
+    assert found.causes == ("misses b", "misses c", "is")
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,8 @@ class Problem(NamedTuple):
     # The queue whose consumers have this fault: "3 consumers acknowledge nothing". Then
     # check_queue_consumers shows it. A system with such faults sets `System.has_queue_problems`.
     queue: str = ""
+    # What tells this fault from others of the server, without numbers; none: the text's first word.
+    causes: Sequence[str] = ()
 
     @property
     def line(self) -> str:

@@ -197,21 +197,28 @@ def test_the_faults_of_nodes(liar: Liar, change: Any, severity: str, text: str) 
 
 def test_a_node_that_does_not_run_and_queues_that_are_down(liar: Liar) -> None:
     liar.lies = {
-        "nodes": json.dumps([NODE, {"name": "rabbit@b", "running": False}]).encode(),
+        "nodes": json.dumps(
+            [NODE, *({"name": f"rabbit@{one}", "running": False} for one in "bc")]
+        ).encode(),
         "queues": json.dumps(
             [
                 {"name": "gone", "state": "down"},
+                {"name": "lost", "state": "down"},
                 {"name": "weak", "state": "running", "members": ["a", "b", "c"], "online": ["a"]},
             ]
         ).encode(),
     }
     reader = reader_of(liar.url)
     reading = reader.read(Wanted(problems=True))
-    assert [(one.severity, one.text) for one in reader.problems(reading)] == [
+    found = list(reader.problems(reading))
+    assert [(one.severity, one.text) for one in found] == [
         ("critical", "misses node rabbit@b: it does not run"),
-        ("critical", "cannot use queue gone: down"),
+        ("critical", "misses node rabbit@c: it does not run"),
+        ("critical", "cannot use 2 queues (gone, lost): down"),
         ("warning", "lacks replicas of queue weak: only 1 of 3 members online"),
     ]
+    causes = [cause for one in found for cause in one.causes]
+    assert causes == ["misses rabbit@b", "misses rabbit@c", "down gone", "down lost", "lacks weak"]
     assert reading.queues is not None
     assert reading.queues["gone"].ready is None
     assert reading.server is not None

@@ -119,8 +119,8 @@ def test_a_worker_whose_heartbeat_expired_is_no_consumer_and_is_told(
     assert (state.consumers, state.idle_consumers, state.held) == (0, 0, 0)
     (problem,) = read_problems(server)
     assert problem == (
-        "warning: has 1 worker that stopped without saying so, as the heartbeat has expired: "
-        "web1.7 (queue mail)"
+        "warning: lists 1 worker whose heartbeat has expired "
+        "(dead, frozen, or cut off from Redis): web1.7 (queue mail)"
     )
 
 

@@ -97,7 +97,7 @@ def test_numbers_are_those_of_sidekiq(
     (process,) = client.smembers("processes")
     client.delete(process, f"{process}:workers")  # as its time to live does after a minute
     (problem,) = read_problems(server)
-    assert "has 1 process that stopped without saying so" in problem
+    assert "lists 1 process whose heartbeat has expired" in problem
     assert process in problem
     assert (read(server).queues or {})["mail"].consumers == 0
     done = run(server, "check_queue_buried", "-H", "jobs", "-c", 1)

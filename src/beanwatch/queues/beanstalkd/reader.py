@@ -80,9 +80,8 @@ class BeanstalkdReader(Reader):
         for queue in sorted(reading.queues or ()):
             if missing := (reading.queues or {})[queue].missing_jobs:
                 jobs = count(missing, "job")
-                yield Problem(
-                    "warning", f"lost track of {jobs} of queue {queue} (binlog's disk full?)"
-                )
+                text = f"lost track of {jobs} of queue {queue} (binlog's disk full?)"
+                yield Problem("warning", text, causes=[f"lost {queue}"])
 
     def close(self) -> None:
         """Close the connection; the next reading opens a new one."""

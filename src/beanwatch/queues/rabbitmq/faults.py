@@ -17,13 +17,16 @@ Row = Mapping[str, Any]
 def find_faults(overview: Row, nodes: Sequence[Row], queues: Sequence[Row]) -> Iterator[Problem]:
     """Yield the alarms, the nodes that are down or apart, and the queues that are down."""
     for node in nodes:
-        yield from _faults_of_node(node, str(node.get("name")))
+        name = str(node.get("name"))
+        for fault in _faults_of_node(node, name):
+            yield fault._replace(causes=[f"{fault.text.partition(' ')[0]} {name}"])
     if overview.get("disable_stats") is True:
         yield Problem("warning", "reports no numbers of queues: its statistics are switched off")
     for state in sorted(DEAD_STATES):
         names = [str(row["name"]) for row in queues if row.get("state") == state]
         if names:
-            yield Problem("critical", f"cannot use {_name(names)}: {state}")
+            causes = [f"{state} {name}" for name in names]
+            yield Problem("critical", f"cannot use {_name(names)}: {state}", causes=causes)
     weak = [
         (len(row["online"]), len(row["members"]), str(row["name"]))
         for row in queues
@@ -35,7 +38,8 @@ def find_faults(overview: Row, nodes: Sequence[Row], queues: Sequence[Row]) -> I
         online, members, _ = min(weak)
         names = [name for _, _, name in weak]
         worst = f"only {online} of {members} members online"
-        yield Problem("warning", f"lacks replicas of {_name(names)}: {worst}")
+        causes = [f"lacks {name}" for name in names]
+        yield Problem("warning", f"lacks replicas of {_name(names)}: {worst}", causes=causes)
 
 
 def _faults_of_node(node: Row, name: str) -> Iterator[Problem]:

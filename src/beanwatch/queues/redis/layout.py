@@ -69,8 +69,9 @@ def describe_dead(kind: str, dead: Mapping[str, Collection[str]]) -> Problem:
     number = count_words(len(dead), kind)
     return Problem(
         "warning",
-        f"has {number} that stopped without saying so, as the heartbeat has expired: "
+        f"lists {number} whose heartbeat has expired (dead, frozen, or cut off from Redis): "
         f"{named}{more}{on}",
+        causes=[f"expired {name}" for name in sorted(dead)],
     )
 
 

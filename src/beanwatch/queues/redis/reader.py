@@ -187,4 +187,5 @@ def find_problems(state: RedisState, refusal: str | None) -> Iterator[Problem]:
             "warning",
             f"has evicted {count(gone, 'key')} since its start (maxmemory-policy {policy}): "
             "jobs may be among them",
+            causes=["evicted"],
         )

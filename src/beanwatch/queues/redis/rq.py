@@ -200,7 +200,7 @@ class RqReading(LayoutReading):
             text = (
                 f"has {jobs} more than {OVERDUE} s overdue: no RQ scheduler moves them to a queue"
             )
-            problems.append(Problem("warning", text))
+            problems.append(Problem("warning", text, causes=["overdue"]))
         self.poll.problems[:] = problems
 
     def _key(self, kind: str, name: str) -> str:

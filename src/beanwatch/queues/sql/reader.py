@@ -71,7 +71,7 @@ class SqlReader(Reader):
         """Yield a problem if the table has many rows, and no index serves the query."""
         if self._needs_index:
             text = f"has no index for the query of its queues: {self._layout.index_advice}"
-            yield Problem("warning", text)
+            yield Problem("warning", text, causes=["index"])
 
     def close(self) -> None:
         """Close the connection; the next reading opens a new one."""
