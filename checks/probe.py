@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 READS = 5  # a status that is being written is read again
 READ_AGAIN_AFTER = 0.005  # seconds
+ROUNDED = 0.001  # seconds: the status has milliseconds, which may be rounded up
 INSTANCE_DIGITS = 16
 QUESTIONS = ("live", "ready")
 DEFAULTS = {"--name": "", "--host": "", "--tmp-root": ""}
@@ -164,6 +165,6 @@ def decide(question: str, status: WorkerStatus | None, problem: str) -> str:
         # C code that holds the interpreter lock may keep it from writing until the deadline.
         return why_not_live(status, now)
     age = now - status.beat_at
-    if not 0 <= age <= STALE_AFTER:
+    if not -ROUNDED <= age <= STALE_AFTER:
         return f"it last wrote its status {age:.0f} s ago, so nobody knows"
     return why_not_live(status, now) if question == "live" else why_not_ready(status)

@@ -14,7 +14,10 @@ from beanwatch.store.stops import Stop, read_stops
 # A worker that could not write its heartbeat tries again at the next one, a second later. So this
 # is long enough for those that are alive when Redis is back.
 SETTLE_SECONDS = 2.5
-SETTLED_AFTER = 10.0  # seconds after a start of Redis: then all that are alive have written again
+# Seconds after a start of Redis: then all that are alive have written again. It is longer, up to
+# MAX_SETTLED_AFTER, for workers with a long interval between two heartbeats.
+SETTLED_AFTER = 10.0
+MAX_SETTLED_AFTER = 120.0
 
 
 class Fleet(NamedTuple):
@@ -70,8 +73,12 @@ def is_unsettled(fleet: Fleet, expected: int) -> bool:
 
 
 def is_new(fleet: Fleet) -> bool:
-    """Return True if Redis was just started."""
-    return fleet.redis_age is not None and fleet.redis_age < SETTLED_AFTER
+    """Return True if Redis was just started: not all workers that are alive may have written."""
+    if fleet.redis_age is None:
+        return False
+    intervals = (one.heartbeat.interval for one in fleet.workers if one.heartbeat)
+    settled_after = max(SETTLED_AFTER, 2 * max(intervals, default=0.0))
+    return fleet.redis_age < min(settled_after, MAX_SETTLED_AFTER)
 
 
 def has_ended(worker: Worker) -> bool:

@@ -296,7 +296,9 @@ def with_live_servers(build: Build) -> Callable[[argparse.Namespace, Config, Plu
 
     def build_check(options: argparse.Namespace, config: Config, output: PluginOutput) -> Check:
         servers = pick_servers(options, config)
-        arguments = sorted((key, str(value)) for key, value in vars(options).items())
+        # The list of services may get longer. The check remembers the same queues nevertheless.
+        given = vars(options) | {"services": getattr(options, "services", None) is not None}
+        arguments = sorted((key, str(value)) for key, value in given.items())
         memory = FileMemory.for_arguments(output.check, arguments, options.state)
         timeout = options.timeout * READING_SHARE
         own_redis = getattr(options, "redis", None)

@@ -19,7 +19,7 @@ from beanwatch.queues.servers import resolve_servers
 from tests.checks.conftest import Check
 from tests.checks.test_job_failures import count
 from tests.checks.test_workers import beat
-from tests.real import Beanstalkd, Redis
+from tests.real import Beanstalkd, Redis, wait_until
 
 OK, WARNING, CRITICAL, UNKNOWN = range(4)
 CONFIG = """
@@ -194,6 +194,20 @@ def test_a_file_that_is_no_list_is_unknown_and_said(
     answer = check("queue_age", "--server", beanstalkd.address, "--services", path)
     assert answer.code == UNKNOWN
     assert f"{path} is not a list of services" in answer.text
+
+
+def test_a_list_that_gets_longer_leaves_the_memory_of_the_check(
+    check: Check, beanstalkd: Beanstalkd, tmp_path: Path
+):
+    path = tmp_path / "list.json"
+    arguments = ("--server", beanstalkd.address, "--services", path, "-w", "0", "--for", "0.1")
+    with beanstalkd.client(use="a") as client:
+        client.put("x")
+    path.write_text(OwnServices().to_json())
+    assert check("queue_depth", *arguments).code == OK
+    wait_until(lambda: check("queue_depth", *arguments).code == WARNING)
+    path.write_text(OwnServices({"queue1": ["b"]}).to_json())
+    assert check("queue_depth", *arguments).code == WARNING
 
 
 def test_a_list_that_is_missing_is_unknown_and_said(check: Check, beanstalkd: Beanstalkd):

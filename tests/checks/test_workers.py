@@ -10,7 +10,7 @@ import pytest
 from beanwatch.checks.lib.fleet_source import Fleet, read_fleet, read_settled
 from beanwatch.config import Config
 from beanwatch.net.redis_reader import RedisReader
-from beanwatch.net.redis_url import parse_redis_url
+from beanwatch.net.redis_url import RedisError, parse_redis_url
 from beanwatch.store.clock import read_time
 from beanwatch.store.heartbeats import (
     ENDED_KEY,
@@ -384,6 +384,25 @@ def test_a_first_worker_that_has_not_written_since_redis_was_started_is_waited_f
     answer = check("worker_heartbeat", "--redis", redis_server.url)
     writing.join()
     assert (answer.code, answer.text) == (OK, "WORKER_HEARTBEAT OK - web1.a: idle")
+
+
+@pytest.mark.parametrize(("interval", "age"), [(20.0, 30.0), (1e9, 100.0)])
+def test_workers_with_a_long_interval_are_waited_for(
+    redis_server: Redis, interval: float, age: float
+):
+    beat(redis_server, "web1.a", age=60, interval=interval)
+
+    def read(redis_age: float) -> Fleet:
+        with RedisReader(parse_redis_url(redis_server.url), 5) as link:
+            return read_fleet(link.execute)._replace(redis_age=redis_age)
+
+    def no_sleep(_: float) -> None:
+        return
+
+    config = Config(expected_workers=("web1.a", "web1.b"))
+    with pytest.raises(RedisError, match="workers may not have connected again yet"):
+        read_settled(lambda: read(age), 10, config, sleep=no_sleep)
+    assert read_settled(lambda: read(121.0), 10, config, sleep=no_sleep).workers
 
 
 def test_one_fresh_heartbeat_shows_that_redis_was_there(check: Check, old_redis: Redis):

@@ -1,5 +1,6 @@
 """beanwatch_probe: what it answers about a real worker, and how long it takes to start."""
 
+import os
 import resource
 import signal
 import statistics
@@ -10,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from beanwatch.checks.probe import decide
+from beanwatch.store.worker_status import SIZE, WorkerStatus, encode_status, parse_status
 from tests.real import Beanstalkd, Redis, wait_until
 from tests.worker_core.conftest import Broker, StartWorker
 
@@ -74,6 +77,15 @@ def test_what_is_not_known_is_not_alive(tmp_path: Path, content: bytes | None) -
         assert code == 1
         assert text.startswith("w1: cannot read ")
     assert probe(tmp_path / "nowhere", "live")[0] == 1
+
+
+@pytest.mark.parametrize("question", ["live", "ready"])
+def test_a_status_of_this_moment_is_known(monkeypatch: pytest.MonkeyPatch, question: str) -> None:
+    """The worker rounds its clock up to a millisecond that has not come yet."""
+    at = 1234.5678
+    page = encode_status(WorkerStatus(os.getpid(), at, at, 60.0, 0.0, True)).ljust(SIZE, b"\0")
+    monkeypatch.setattr(time, "monotonic", lambda: at)
+    assert decide(question, parse_status(page), "") == ""
 
 
 @pytest.mark.parametrize(

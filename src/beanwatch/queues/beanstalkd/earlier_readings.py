@@ -45,7 +45,8 @@ class EarlierReadings:
                 self._memory.remember(key, [server.instance, *known])
                 self._memory.keep(f"{key} at")
             return None
-        before, past = None, (0, 0)
+        before = None
+        past: Sequence[int] = (0, 0)
         if known:
             seen, sure, is_first, *past = known
             before = Rejected(seen, sure, bool(is_first))
