@@ -90,6 +90,8 @@ def raise_it(ctx: Context, data: dict[str, Any]) -> None:
 @app.job("sleep", timeout=60)
 def sleep(ctx: Context, data: dict[str, Any]) -> None:
     end = time.monotonic() + data["seconds"]
+    if name := data.get("latin_1_name"):
+        threading.current_thread().name = os.fsdecode(name.encode("latin-1"))
     while (left := end - time.monotonic()) > 0:
         time.sleep(min(0.05, left))
     if "file" in data:

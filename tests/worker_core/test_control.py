@@ -61,6 +61,16 @@ def test_dump_tells_where_every_thread_is(busy: RunningWorker, broker: Broker) -
     assert answer.beat["jobs"][0]["name"] == "sleep"
 
 
+def test_a_name_that_is_no_text_ends_no_exchange(start_worker: StartWorker, broker: Broker) -> None:
+    """A job names a thread after a file whose name is no UTF-8."""
+    broker.put("sleep", {"seconds": 8, "latin_1_name": "März.csv"})
+    worker = start_worker()
+    wait_until(lambda: worker.running().name == "sleep")
+    for _ in range(2):
+        assert "Thread M?rz.csv" in tell(broker, worker, "dump").dump
+    assert worker.process.poll() is None
+
+
 def test_stop_ends_it_after_the_job(busy: RunningWorker, broker: Broker) -> None:
     assert tell(broker, busy, "stop").text == "stops after sleep (job 1)"
     assert busy.beat().state in ("busy", "stopping")

@@ -81,6 +81,24 @@ def test_a_program_sees_nothing_of_beanwatch(tmp_path: Path) -> None:
     assert "from a file of its own" in seen[0]
 
 
+def test_the_end_of_a_program_is_seen_where_sigchld_is_ignored(tmp_path: Path) -> None:
+    """A daemon passes this on to its children. The kernel would reap the program."""
+    script = (
+        "import os, signal, sys; signal.signal(signal.SIGCHLD, signal.SIG_IGN);"
+        "os.execvp(sys.argv[1], sys.argv[1:])"
+    )
+    beanwatch = [BEANWATCH, "run", "--name", "x", "--redis", "", "--log-file", tmp_path / "log"]
+    program = ["grep", "-h", "SigIgn", "/proc/self/status", "/nowhere"]
+    seen = []
+    for command in (program, [*beanwatch, "--", *program]):
+        done = subprocess.run(
+            [sys.executable, "-c", script, *command], capture_output=True, text=True, timeout=60
+        )
+        assert done.returncode == 2
+        seen.append(int(done.stdout.split()[1], 16) >> (signal.SIGCHLD - 1) & 1)
+    assert seen == [1, 1]
+
+
 def test_signals_reach_the_program_once(run: Run) -> None:
     numbers = [
         *(signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM, signal.SIGWINCH),

@@ -31,7 +31,7 @@ class Listener:
     Runs in the pulse thread, the worker's background thread.
 
     `find_server` returns the IP address of the main thread's connection, or None while there is
-    none: a name lookup here could block the thread. No method raises: if the connection fails, the
+    none: a name lookup here could block the thread. If the connection fails, nothing is raised: the
     worker keeps running jobs, and the listener reconnects later. If `secret` is not empty, commands
     that are not signed with it are refused.
     """
@@ -101,6 +101,9 @@ class Listener:
             self._give_up(connection)
         except ConnectionLostError:
             self._give_up(connection)
+        except BaseException:  # nobody knows how far the exchange has come
+            self._give_up(connection)
+            raise
 
     def answer_later(self, message: Message, answer: Answer) -> None:
         """Send an answer that `handle` did not return, over a connection of its own.

@@ -4,6 +4,7 @@ A command is a JSON job in `beanwatch.control.<worker id>`, put with priority CO
 The answer is a JSON job in the queue that the command names in `reply_to`.
 """
 
+import json
 from typing import Annotated, Any, Literal, get_args
 
 import msgspec
@@ -114,5 +115,12 @@ def parse_answer(body: bytes) -> Answer:
 
 
 def encode(message: Message | Answer) -> bytes:
-    """Return a command or an answer as JSON, the body of a job."""
-    return _encoder.encode(message)
+    """Return a command or an answer as JSON, the body of a job.
+
+    The name of a file or a thread may be no valid text: `?` replaces what cannot be encoded.
+    """
+    try:
+        return _encoder.encode(message)
+    except UnicodeEncodeError:
+        text = json.dumps(msgspec.to_builtins(message), ensure_ascii=False)
+        return text.encode("utf-8", "replace")

@@ -19,6 +19,7 @@ def leave_pid_1() -> None:
     if os.getpid() != 1:
         return
     signals = {*SIGNALS, signal.SIGCHLD}
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # if it is ignored, the kernel reaps the child
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     child = os.fork()
     if child:

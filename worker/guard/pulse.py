@@ -87,6 +87,6 @@ class Pulse(threading.Thread):
         while not self._is_ended and (left := until - self._clock()) > 0:
             is_woken, has_input = self._wake.sleep(left, self._listener.fileno())
             if has_input:
-                self._listener.receive()
+                self._errors.attempt(self._listener.receive)
             if is_woken:
                 return

@@ -27,16 +27,20 @@ def start_child(
     mask: set[signal.Signals],
     *,
     in_own_group: bool,
+    ignores_children: bool,
 ) -> int:
     """Start a program and return its pid. Call this before a thread starts.
 
     It inherits all open files. `make_environment` is called in the child; `mask` are the signals
-    that the child blocks. If this process is killed, so is the child. Raises StartError.
+    that the child blocks. With `ignores_children` it ignores SIGCHLD. If this process is killed, so
+    is the child. Raises StartError.
     """
     read_end, write_end = os.pipe()  # closed by exec: so the end of the pipe means that it started
     parent = os.getpid()
     child = os.fork()
     if not child:
+        if ignores_children:
+            signal.signal(signal.SIGCHLD, signal.SIG_IGN)
         _become(command, make_environment, mask, parent, write_end, in_own_group=in_own_group)
     os.close(write_end)
     with os.fdopen(read_end, "rb") as pipe:

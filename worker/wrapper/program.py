@@ -62,7 +62,7 @@ class Program:
             number
             for number in signal.valid_signals() - _NOT_FORWARDED
             if signal.getsignal(number) != signal.SIG_IGN  # as nohup does
-        }
+        } | {signal.SIGCHLD}
         self._watchdog = Watchdog(options.longest_silence, is_armed=options.watchdog > 0)
         self._child = 0
         self._ended: dict[int, int] = {}  # statuses of the child and of the main process
@@ -94,6 +94,9 @@ class Program:
         self._monitor, options = monitor, self._options
         with suppress(OSError):  # then its orphans are not watched
             adopt_orphans()
+        # If it is ignored, the kernel reaps the program, and nobody learns of its end.
+        ignores_children = signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         parent, self._notify = os.getpid(), NotifySocket()
         address = self._notify.address
         # From here on, signals wait until this thread fetches them.
@@ -104,6 +107,7 @@ class Program:
                 lambda: make_environment(os.environ, parent, address, options.longest_silence),
                 {signal.Signals(number) for number in mask},
                 in_own_group=self._is_in_own_group,
+                ignores_children=ignores_children,
             )
             self._begin()
             status = self._wait()
