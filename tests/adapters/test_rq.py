@@ -102,6 +102,26 @@ def test_a_killed_work_horse_is_told_with_its_job(
     assert worker.ends(again) == [f"retry: {reason}", f"buried: {reason}"]
 
 
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_work_horse_that_leaves_without_a_word_has_done_no_job(
+    workers: dict[str, ForeignWorker], version: str
+) -> None:
+    worker = workers[f"rq{version}-fork"]
+    left = worker.put("leave")
+    wait_until(lambda: worker.ends(left), PATIENCE)
+    assert worker.ends(left) == [
+        "buried: its process ended without saying how, and RQ still says: started"
+    ]
+    if version == "2":
+        return  # RQ 2.0.0 ends its worker if a job is gone
+    gone = worker.put("vanish")
+    wait_until(lambda: worker.ends(gone), PATIENCE)
+    (end,) = worker.ends(gone)
+    assert end.startswith("failed: its end is not known: ")
+    done = worker.put("quick")
+    wait_until(lambda: worker.ends(done) == ["ok"], PATIENCE)
+
+
 def test_the_command_stop_ends_the_worker_after_its_job_however_often_it_is_sent(
     worker: ForeignWorker, brokers: Brokers
 ) -> None:

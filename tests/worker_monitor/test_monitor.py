@@ -276,6 +276,17 @@ def test_kinds_of_job_without_end_share_a_name(watch: Watch, monkeypatch: pytest
         run.end()
 
 
+def test_a_name_of_any_length_and_kind_leaves_the_record_readable(watch: Watch, fleet: Fleet):
+    """Producers choose some names; those of the runs stay in the record until the end."""
+    monitor = watch()
+    for _ in range(2):
+        with monitor.job("q" * 300, "n\udce4" * 200, 7):
+            wait_until(lambda: fleet.beat(W1).jobs)
+    wait_until(lambda: sum(sum(one.outcomes.values()) for one in fleet.beat(W1).totals) == 2)
+    (kind,) = fleet.beat(W1).totals
+    assert (kind.queue, kind.job) == ("q" * 255, ("n?" * 128)[:255])
+
+
 # -- the end, and the next start
 
 

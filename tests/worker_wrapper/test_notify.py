@@ -123,6 +123,23 @@ def test_jobs_that_a_shell_script_reports_by_a_helper(run: Run) -> None:
     program.process.kill()
 
 
+def test_a_helper_that_forgets_an_end_spoils_no_later_job(run: Run) -> None:
+    """A helper has a pid of its own; only systemd-notify of root sends that of the script."""
+    script = (
+        f"tell() {{ echo '[\"notify\", \"'$1'\"]' | {' '.join(TELLER)} > /dev/null; }};"
+        "for end in ok '' ok ok; do tell X_BEANWATCH_JOB=backup; read line;"
+        '[ -z "$end" ] || tell X_BEANWATCH_DONE=$end; done; read line'
+    )
+    program = run("sh", "-c", script)
+    for ended in (0, 1, 2, 3):
+        wait_until(lambda n=ended: len(program.runs()) == n and program.beat().jobs, 60)
+        program.next_line()
+    wait_until(lambda: len(program.runs()) == 4, 60)
+    assert [run["outcome"] for run in program.runs()] == ["ok", "failed", "ok", "ok"]
+    assert program.runs()[1]["reason"].startswith("the program began another job and did not say")
+    program.process.kill()
+
+
 def test_how_jobs_end_of_which_nobody_says_how(run: Run) -> None:
     program = run(*TELLER)
     program.tell("notify", "X_BEANWATCH_JOB=a")

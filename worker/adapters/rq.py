@@ -238,15 +238,19 @@ class Watched(rq.worker.BaseWorker):
         self._job_run = self._forked = None
         if run is None or self.is_horse:
             return
-        ended = forked.read_end() if forked is not None else None
-        if ended is None and is_over:
-            if forked is None:
-                ended = self._judge(job, self._error is None)
-            else:
-                ended = self._judge_killed(job, 0 < run.deadline < time.monotonic())
-        if ended is None:
-            reason = self._read_error_text() or "its worker was shut down while it ran"
-            ended = Ended("buried", reason, "")
+        try:
+            ended = forked.read_end() if forked is not None else None
+            if ended is None and is_over:
+                if forked is None:
+                    ended = self._judge(job, self._error is None)
+                else:
+                    ended = self._judge_killed(job, 0 < run.deadline < time.monotonic())
+            if ended is None:
+                reason = self._read_error_text() or "its worker was shut down while it ran"
+                ended = Ended("buried", reason, "")
+        except Exception as error:  # RQ has no record of it any more, or Redis fails
+            reason = f"its end is not known: {format_exception_line(error)}"
+            ended = Ended("failed", reason, "")
         run.end(ended.outcome, ended.reason, traceback=ended.traceback)
 
     def _judge(self, job: Job, is_done: bool) -> Ended:
@@ -275,7 +279,11 @@ class Watched(rq.worker.BaseWorker):
             return Ended("discarded", "stopped by a command of RQ", "")
         if status == JobStatus.FAILED:
             return Ended("timeout" if is_late else "buried", reason, "")
-        return Ended("ok", "", "")
+        if status == JobStatus.FINISHED:
+            return Ended("ok", "", "")
+        name = getattr(status, "value", status)
+        reason = f"its process ended without saying how, and RQ still says: {name}"
+        return Ended("buried", reason, "")
 
 
 def find_function_name(data: bytes) -> str:

@@ -10,6 +10,7 @@ from typing import Unpack
 from structlog.typing import FilteringBoundLogger
 
 from beanwatch.durations import finite
+from beanwatch.store.run_totals import MAX_NAME
 from beanwatch.worker.control.commands import OWN, Commands, OnCommand, check_functions
 from beanwatch.worker.control.inbox import CommandInbox
 from beanwatch.worker.control.redis_mailbox import RedisMailbox
@@ -373,7 +374,13 @@ class WorkerMonitor:
 
 
 def remember(name: str, known: set[str]) -> str:
-    """Add a name to those that are known and return it; OTHER if there are too many."""
+    """Add a name to those that are known and return it; OTHER if there are too many.
+
+    A long name is cut, and what cannot be encoded is replaced: no reader takes a record with it.
+    """
+    name = name[:MAX_NAME].encode("utf-8", "replace").decode()
+    if name in known:
+        return name
     if len(known) >= MAX_NAMES:
         return OTHER
     known.add(name)

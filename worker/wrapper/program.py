@@ -227,7 +227,7 @@ class Program:
         if not self._watchdog.is_expired:
             self._systemd.send("WATCHDOG=1")
         self._systemd.status(self._listener.status or f"runs {self.name} (pid {self._child})")
-        self._jobs.check_owners(lambda pid: read_process(pid) != "gone")
+        self._jobs.check_owners()
         self._look_for_stop()
         if time.monotonic() >= self._kill_at:
             self._kill_at = math.inf

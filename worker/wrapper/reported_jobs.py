@@ -2,13 +2,15 @@
 
 import secrets
 import threading
-from collections.abc import Callable
+import time
 
+from beanwatch.net.processes import read_process
 from beanwatch.worker.api.monitor import WorkerMonitor
 from beanwatch.worker.monitor.program.monitored_run import MonitoredRun
 from beanwatch.worker.wrapper.messages import Message
 
 MAX_RUNNING = 1000  # jobs at once
+HELPER_LIFE = 0.5  # seconds; a process that lives longer is no helper that only sends a message
 NOT_ENDED = "the program began another job and did not say how this one ended"
 
 
@@ -16,7 +18,7 @@ class _Reported:
     """A running job, and the process that began it."""
 
     def __init__(self, run: MonitoredRun, pid: int) -> None:
-        self.run, self.pid = run, pid
+        self.run, self.pid, self.began = run, pid, time.monotonic()
         # A helper such as systemd-notify has ended by then; its end says nothing of the job.
         self.owner_was_seen = False
 
@@ -46,12 +48,12 @@ class ReportedJobs:
                 self._running[found].run.note(message.status)
             return ""
 
-    def check_owners(self, is_alive: Callable[[int], bool]) -> None:
+    def check_owners(self) -> None:
         """End the jobs of processes that have died. Call this about once a second."""
         with self._lock:
             for key, job in list(self._running.items()):
-                if is_alive(job.pid):
-                    job.owner_was_seen = True
+                if _is_alive(job.pid):
+                    job.owner_was_seen = time.monotonic() - job.began > HELPER_LIFE
                 elif job.owner_was_seen:
                     reason = f"its process {job.pid} ended and did not say how the job ended"
                     self._running.pop(key).run.end("failed", reason)
@@ -67,9 +69,8 @@ class ReportedJobs:
         if message.done and (problem := self._end("", pid, message.done, message.reason)):
             return problem
         key = self._key(message.id, pid)
-        before = self._running.pop(key, None)
-        if before is not None:
-            before.run.end("failed", NOT_ENDED)
+        for replaced in self._find_replaced(key):
+            self._running.pop(replaced).run.end("failed", NOT_ENDED)
         if len(self._running) >= MAX_RUNNING:
             return f"it says that more than {MAX_RUNNING} jobs run at once"
         self._count += 1
@@ -78,6 +79,20 @@ class ReportedJobs:
         run.forget_place()
         self._running[key] = _Reported(run, pid)
         return ""
+
+    def _find_replaced(self, key: str) -> list[str]:
+        """Return the jobs that end with the begin of the job `key`: those of the same process.
+
+        The helpers of a shell script each have a pid of their own, and have ended by then.
+        """
+        if key in self._running:
+            return [key]
+        of_helpers = [
+            known
+            for known, job in self._running.items()
+            if known.startswith("process ") and not (job.owner_was_seen or _is_alive(job.pid))
+        ]
+        return of_helpers if key.startswith("process ") else []
 
     def _end(self, job_id: str, pid: int, outcome: str, reason: str) -> str:
         key = self._find(job_id, pid)
@@ -103,3 +118,7 @@ class ReportedJobs:
     @staticmethod
     def _key(job_id: str, pid: int) -> str:
         return f"id {job_id}" if job_id else f"process {pid}"
+
+
+def _is_alive(pid: int) -> bool:
+    return read_process(pid) != "gone"
