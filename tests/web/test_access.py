@@ -1,5 +1,7 @@
 """Who may see the page, and who may act."""
 
+import asyncio
+import base64
 import os
 from pathlib import Path
 
@@ -8,7 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from beanwatch.web import users as users_module
-from beanwatch.web.access import HEADERS, FailureCounter, Rules, parse_basic
+from beanwatch.web.access import (
+    HEADERS,
+    MAX_CHECKING,
+    Denied,
+    FailureCounter,
+    Gate,
+    Rules,
+    parse_basic,
+)
 from beanwatch.web.users import UsersError, check_password, make_entry, parse_users, read_users
 from tests.web.conftest import OURS, Fleet
 
@@ -50,6 +60,25 @@ def test_after_five_wrong_passwords_the_right_one_must_wait(fleet: Fleet) -> Non
         answer = pages.client.get("/", auth=("ann", PASSWORD))
         assert (answer.status_code, answer.headers["retry-after"]) == (429, "60")
         assert pages.client.get("/", auth=("bob", PASSWORD)).status_code == 200
+
+
+def test_logins_at_the_same_time_try_no_more_passwords() -> None:
+    async def log_in(gate: Gate, password: str) -> int:
+        login = base64.b64encode(f"ann:{password}".encode()).decode()
+        try:
+            await gate.identify({"host": "x", "authorization": f"Basic {login}"}, "10.0.0.9")
+        except Denied as denied:
+            return denied.response.status_code
+        return 200
+
+    async def log_in_often() -> list[int]:
+        gate = Gate(make_rules())
+        guesses = [log_in(gate, f"wrong{n}") for n in range(14)]
+        return await asyncio.gather(*guesses, log_in(gate, PASSWORD))
+
+    answers = asyncio.run(log_in_often())
+    assert answers[-1] == 429
+    assert answers.count(401) < 5 + MAX_CHECKING
 
 
 def test_only_the_proxy_may_name_a_user(fleet: Fleet) -> None:

@@ -208,6 +208,7 @@ def test_endless_times_and_numbers_that_are_none_are_not_known(
     options: RunOptions = {"wait": never, "timeout": never, "hard_timeout": never}
     runs = [monitor.begin("email", "own", "a", **options), monitor.begin("email", "general", "b")]
     runs[0].note("x", never, never)  # type: ignore[arg-type]
+    runs[1].note("x", 3, None)  # type: ignore[arg-type]
     monitor.stopping("a deploy", never)
     wait_until(lambda: fleet.health(W1) == "stopping" and len(fleet.beat(W1).jobs) == 2)
     beat = fleet.beat(W1)
@@ -215,6 +216,7 @@ def test_endless_times_and_numbers_that_are_none_are_not_known(
     assert (beat.shutdown_deadline, beat.max_idle) == (0.0, 0.0)
     most = min(never, 2**53)
     assert beat.jobs[0].progress == ((most, most) if 0 < never < math.inf else ())
+    assert beat.jobs[1].progress == ()
     for run in runs:
         run.end("retry", "why", delay=never)
     monitor.stop()

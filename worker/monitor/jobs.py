@@ -84,8 +84,8 @@ class ObservedJob:
         steps: tuple[int, ...] = ()
         try:
             steps = (min(int(done), MAX_PROGRESS), min(int(total), MAX_PROGRESS))
-        except (OverflowError, ValueError):
-            pass  # it is infinite, or NaN
+        except (OverflowError, TypeError, ValueError):
+            pass  # it is infinite, or no number
         self.progress = steps if min(steps, default=0) >= 0 else ()
 
     def current_line(self, frames: dict[int, FrameType]) -> str:

@@ -173,12 +173,13 @@ class Gate:
         if known and self._clock() - known[0] < KNOWN_FOR:
             return known[1]
         keys = {f"{peer} {name}": MAX_FAILURES, peer: MAX_ADDRESS_FAILURES}
-        if any(self._failures.count(key) >= most for key, most in keys.items()):
-            wait = {"retry-after": str(int(FAILURE_WINDOW))}
-            raise Denied(429, "too many wrong passwords; wait a minute", wait)
         user = (self.rules.users or {}).get(name)
         hashed = user.hash if user and user.hash != NO_PASSWORD else DUMMY_HASH
         async with self._checking:
+            # Here, because others may have failed while this one waited for its turn.
+            if any(self._failures.count(key) >= most for key, most in keys.items()):
+                wait = {"retry-after": str(int(FAILURE_WINDOW))}
+                raise Denied(429, "too many wrong passwords; wait a minute", wait)
             is_right = await asyncio.to_thread(check_password, password, hashed)
         if user is None or not is_right or hashed == DUMMY_HASH:
             for key in keys:
