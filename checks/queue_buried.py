@@ -74,7 +74,7 @@ def decide(queue: CheckedQueue, limits: Threshold) -> tuple[State, str]:
     state, limit = judge(count_buried(queue), limits)
     if not queue.name:
         text = f"{queue.label}: {count(count_buried(queue), 'failed job')} on this server"
-        return state, f"{text} ({limit})" if limit else text
+        return state, f"{text} ({limit}), see: beanwatch failures list" if limit else text
     text = f"{queue.label}: {count(count_buried(queue), 'job')} buried"
     look = f"see: beanwatch queues peek {queue_argument(queue.name)}"
     return state, f"{text} ({limit}), {look}" if limit else text

@@ -4,9 +4,78 @@ from collections.abc import Callable
 
 import pytest
 
+from beanwatch.checks.lib.runbook_page import find_entry
 from beanwatch.checks.registry import CHECKS
 
 Run = Callable[..., tuple[int, str, str]]
+
+# By heading: an alert, and the title of the entry that has its remedy.
+ALERTS = {
+    "queue-server": {
+        "mq: HTTP 404 Not Found: not in vhost 'x', or there is no such vhost": "not in vhost ...",
+        "mq: HTTP 401 Unauthorized: the password of user 'a' is wrong, or it lacks the tag "
+        "monitoring or a permission on vhost '/'": "HTTP 401 ... the password of user ... is wrong",
+        "mq cannot use queue mail: minority": "cannot use queue ...",
+        "r1 accepts no new jobs: Redis takes no writes: OOM, its memory is full": (
+            "accepts no new jobs"
+        ),
+        "r1 has evicted 3 keys since its start (maxmemory-policy allkeys-lru): jobs may be among "
+        "them": "has evicted 12 keys",
+        "r1 lists 1 worker whose heartbeat has expired (dead, frozen, or cut off from Redis): w1": (
+            "lists ... whose heartbeat has expired"
+        ),
+        "r1 has 40 scheduled jobs more than 60 s overdue: no RQ scheduler moves them to a queue": (
+            "scheduled jobs more than 60 s overdue"
+        ),
+    },
+    "queue-consumers": {
+        "a: 7 jobs ready, and web1.a is connected but sends no heartbeat (frozen?)": (
+            "connected but ... no heartbeat (frozen?)"
+        ),
+        "a: 7 jobs ready and none gets done: web1.a, web1.b are connected but send no heartbeat "
+        "(frozen?)": "connected but ... no heartbeat (frozen?)",
+        "a: 7 jobs ready and no consumer: there are no live workers of the queue": (
+            "no consumer watches it, no consumer: there are no ..."
+        ),
+        "a: 7 jobs ready, but its one consumer takes none": (
+            "none of 3 consumers takes one, its one consumer takes none"
+        ),
+        "a: 7 jobs ready and no consumer watches it, no heartbeat: web1.mailer": (
+            "no consumer watches it, no consumer: there are no ..."
+        ),
+    },
+    "worker-heartbeat": {
+        "web1.a: restarted 1m 30s ago, an earlier process ended: killed while idle": (
+            "restarted ... ago, the previous process ended: ..."
+        ),
+        "web1.rq-1: ended 5s ago: killed by signal 9, last seen running shop.pay (job 4f1c); "
+        "web1.rq started it": "ended ... ago ...; ... started it",
+        "web1.a: ended 2m ago (it has run for max_time), and was not started again": (
+            "ended 2m ago ... and was not started again"
+        ),
+        "1 live worker (allowed 2:)": "1 live worker (allowed 2:)",
+        "k8s.*: 1 live worker, 3 are expected, no heartbeat: k8s.web-7f9": (
+            "1 live worker ... 3 are expected"
+        ),
+        "web1.a: hung in resize (job 7, queue a) at jobs.py:12 in resize, 30s past its deadline": (
+            "hung in JOB at FILE:LINE, past its deadline"
+        ),
+        "web1.a: hung in resize (job 7, queue a), 30s past its deadline": (
+            "hung in JOB at FILE:LINE, past its deadline"
+        ),
+        "web1.a: hung while it stops, 40s past its shutdown timeout": "hung while it stops",
+        "web1.m: hung, has sent no WATCHDOG=1 for 40s": "hung, has sent no WATCHDOG=1 for 40s",
+    },
+    "redis": {
+        "redis queue1:6379: NOAUTH Authentication required.": "NOAUTH, WRONGPASS",
+        "redis queue1:6379: connection refused: no server listens there": (
+            "connection refused, no answer within ..."
+        ),
+        "the used memory is not known: this Redis user may not run INFO": (
+            "the used memory is not known"
+        ),
+    },
+}
 
 
 @pytest.mark.parametrize(
@@ -31,6 +100,18 @@ def test_the_name_of_a_service_in_nagios_is_enough(run: Run, service: str, headi
     code, out, _ = run("beanwatch", "runbook", service)
     assert code == 0
     assert out.startswith(f"## {heading}\n")
+
+
+@pytest.mark.parametrize(
+    ("heading", "alert", "title"),
+    [(heading, alert, ALERTS[heading][alert]) for heading in ALERTS for alert in ALERTS[heading]],
+)
+def test_the_page_shows_the_remedy_of_this_alert_and_of_no_other(
+    heading: str, alert: str, title: str
+) -> None:
+    found = find_entry(heading, alert)
+    assert found is not None
+    assert found.title == title
 
 
 def test_without_a_name_all_of_it_is_printed(run: Run) -> None:

@@ -189,13 +189,18 @@ class PluginOutput:
 
     def fail(self, reason: str) -> NoReturn:
         """Print UNKNOWN with this reason, and exit with 3."""
-        self.finish(PluginResult(self.check, Unknown.text, Unknown.code, reason))
+        lines = runbook_lines(LinksConfig(), "unknown", ["unknown"])
+        details = tuple(lines)
+        self.finish(PluginResult(self.check, Unknown.text, Unknown.code, reason, details=details))
 
     def start_watchdog(self, seconds: float, state: State) -> None:
         """Start a thread that exits with `state` after `seconds`, even if the main thread hangs."""
 
         def give_up() -> None:
             reason = f"no answer within {seconds:g} s while {self.current_step}"
+            if not self.current_step.startswith("asking"):
+                step = f"it was still {self.current_step}"
+                reason = f"the check did not end within {seconds:g} s: {step} (is this host busy?)"
             own = self.check.replace("_", "-")
             lines = runbook_lines(LinksConfig(), own, [self.heading or own])
             result = PluginResult(self.check, state.text, state.code, reason, details=tuple(lines))

@@ -225,7 +225,7 @@ def _workers() -> Iterator[Rule]:
         limits=(1,),
         hold="1m",
         names=(),
-        summary="No worker is alive",
+        summary="No worker sends a heartbeat",
         description="No worker has sent a heartbeat recently.",
         runbook="worker-heartbeat",
         dashboard=page.FLEET,

@@ -238,7 +238,7 @@ CASES = (
         "BeanwatchNoWorker",
         "critical",
         {},
-        "No worker is alive",
+        "No worker sends a heartbeat",
         FLEET_PAGE,
         2,
         {health("dead"): "0 1 1", IDLE: "1 0 0"},

@@ -70,7 +70,7 @@ def test_a_check_by_hand_takes_every_name_and_refuses_control_characters(
     assert len(answer.perfdata) == len(ODD_NAMES)
     for argv in (("-Q", "a\nb"), ("--exclude", "a\x1bb"), ("-Q", "")):
         answer = fleet.check("queue_depth", *argv)
-        assert (answer.code, answer.long) == (UNKNOWN, [])
+        assert (answer.code, answer.long[0]) == (UNKNOWN, "What to do: beanwatch runbook unknown")
         assert "not a valid name or glob of a queue" in answer.text
     said = fleet.beanwatch("queues", "peek", "a\nb", code=2)
     assert len(said.splitlines()) <= 4
@@ -286,7 +286,8 @@ def test_failed_jobs_of_a_server_are_judged_where_they_belong_to_no_queue(
     fleet.configure({"jobs": make_server("dead", queues)})
     answer = fleet.check("queue_buried", "-c", "5")
     assert answer.code == CRITICAL
-    assert answer.text.endswith(" - jobs: 7 failed jobs on this server (limit 5)")
+    look = "see: beanwatch failures list"
+    assert answer.text.endswith(f" - jobs: 7 failed jobs on this server (limit 5), {look}")
     assert answer.perfdata == {"jobs buried": "7"}
     answer = fleet.check("queue_buried", "-Q", "a")
     assert answer.code == UNKNOWN

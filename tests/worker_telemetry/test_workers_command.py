@@ -199,7 +199,7 @@ def test_a_restart_of_all_raises_the_version_and_interrupts_no_job(
     idle.wait_for("idle")
     code, out, _ = workers("restart", "--all-at-once")  # nothing here starts them again
     assert code == 0
-    assert out.startswith("restart 1 was requested: 2 workers will restart")
+    assert out.startswith("restart 1 was requested of 2 workers: each restarts")
     assert idle.exit_code() == 10
     busy.wait_for("stopping")
     gate.touch()

@@ -178,8 +178,8 @@ def restart(
     else:
         workers = count(len(deploy.workers), "worker")
         print_line(
-            f"restart {deploy.version} was requested: {workers} will restart, "
-            "each after its job and within its --restart-spread"
+            f"restart {deploy.version} was requested of {workers}: each restarts after its job and "
+            "within its --restart-spread, unless it cannot import the application"
         )
     return 0
 

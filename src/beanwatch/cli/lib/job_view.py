@@ -44,13 +44,13 @@ def _lines(story: Story) -> Iterator[str]:
         alike = after is not None and after.traceback.endswith(entry.traceback)
         yield from entry_lines(entry, show_number=len(numbers) > 1, show_traceback=not alike)
         if after is not None and ran_again(entry, after):
-            yield "      the job ran again, because the worker died before it deleted the job"
+            yield "      the job ran again though this run was ok: its delete was not confirmed"
         before = entry
     if not story.entries:
         yield "  no run of this job is recorded"
     if len(numbers) > 1:
         times = len(numbers)
-        yield f"  the job was put {times} times with the same id: the later ones are duplicates"
+        yield f"  the job was put {times} times with the same id, by its producer or by an operator"
     for now in story.nows:
         yield from now_lines(now)
 

@@ -32,9 +32,10 @@ def probe_server(server: Server) -> Iterator[Finding]:
             problems = list(reader.problems(reading))
     except ServerError as error:
         cure = "correct its address: [servers] in the configuration, or --server"
-        if not isinstance(error, ProtocolError):  # with one, another kind of server is running
-            unit = f" (systemctl start {name})" if server.url.scheme == DEFAULT_SCHEME else ""
-            cure = f"start it{unit}, or {cure}"
+        if server.url.scheme != DEFAULT_SCHEME:  # its login may be wrong, too
+            cure = "see beanwatch runbook queue-server"
+        elif not isinstance(error, ProtocolError):  # with one, another kind of server is running
+            cure = f"start it (systemctl start {name}), or {cure}"
         yield Finding(part, "failed", f"cannot query {error}", cure)
         return
     text = f"{server}: {describe(reading.server or ServerState())}"
