@@ -149,7 +149,7 @@ CONFIG = {
     "worker.server": "name or address of the server to take jobs from",
     "worker.metrics_per_worker": "with StatsD: series of its own for each worker, not one for all",
     "worker.metrics": "where metrics go: `statsd://host:8125` or `graphite://host:2003`",
-    "worker.reserve_timeout": "longest wait for a job before checking for orders",
+    "worker.reserve_timeout": "longest wait for a job before checking for commands",
     "worker.job_timeout": "timeout of jobs that set none",
     "worker.grace": "time from a job's timeout to its hard deadline",
     "worker.max_attempts": "attempts of jobs that set no number",
@@ -190,6 +190,12 @@ EXIT_CODES = {
         2: "wrong usage or configuration",
     },
     "config check": {0: "no errors found", 2: "errors found: one line each on stderr"},
+    "run": {
+        0: "told to stop; else its exit code is that of the program",
+        10: "told to restart",
+        126: "the program cannot be executed",
+        127: "the program was not found",
+    },
     "every other command": {
         0: "done",
         1: "not done, or not all of it: the reason is on stderr",
@@ -197,4 +203,10 @@ EXIT_CODES = {
         130: "interrupted",
     },
     "check_*": {0: "OK", 1: "WARNING", 2: "CRITICAL", 3: "UNKNOWN; also wrong usage, `--help`"},
+    "beanwatch_probe": {0: "yes", 1: "no, or not known", 2: "wrong usage"},
+    "beanwatch_notify": {
+        0: "every target got the alert",
+        1: "one did not: the reason is on stderr",
+        2: "wrong usage",
+    },
 }

@@ -62,7 +62,7 @@ def describe(command: click.Command, path: str) -> Iterator[str]:
     yield f"    {path} {usage}"
     yield indent_examples(command.help or "")
     rows = [
-        [f"`{names(option)}`{metavar(option, context)}", option.help or ""]
+        [f"`{names(option)}`{metavar(option, context)}", explain(option)]
         for option in command.get_params(context)
         if isinstance(option, click.Option) and "--help" not in option.opts
     ]
@@ -73,6 +73,14 @@ def describe(command: click.Command, path: str) -> Iterator[str]:
             child = command.get_command(context, name)
             if child and not child.hidden:
                 yield from describe(child, f"{path} {name}")
+
+
+def explain(option: click.Option) -> str:
+    """The help of a flag, with what `--help` adds to it."""
+    text = option.help or ""
+    if option.required:
+        return f"{text} (required)"
+    return f"{text} (default: {option.default})" if option.show_default else text
 
 
 def names(option: click.Option) -> str:
@@ -130,7 +138,8 @@ def flags_of(parser: argparse.ArgumentParser) -> Iterator[tuple[str, str]]:
     for action in parser._actions:
         takes = "" if action.nargs == 0 else f" `{action.metavar or choices(action)}`"
         text = (action.help or "").replace("%%", "%")
-        yield f"`{', '.join(action.option_strings)}`{takes}", text
+        flags = f"`{', '.join(action.option_strings)}`" if action.option_strings else ""
+        yield f"{flags}{takes}".strip(), text
 
 
 def choices(action: argparse.Action) -> str:
