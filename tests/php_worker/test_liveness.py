@@ -13,7 +13,7 @@ from beanwatch.checks.lib.worker_verdict import decide
 from beanwatch.net.redis_url import KEY_PREFIX
 from beanwatch.store.health import decide_health
 from beanwatch.store.heartbeats import WORKERS_KEY, Worker, worker_key
-from tests.php_worker.conftest import Check, PhpWorker, Site
+from tests.php_worker.conftest import HANDLERS, PHP_FILES, Check, PhpWorker, Site
 from tests.real import Proxy, wait_until
 
 MakeProxy = Callable[[str], Proxy]
@@ -123,6 +123,58 @@ def test_a_redis_that_takes_no_writes_is_named(site: Site) -> None:
     assert line is not None
     assert "OOM" in line["message"]
     wait_until(lambda: worker.logged("heartbeats are written again"), 30)
+
+
+# The example worker with a shutdown timeout of a second. argv: name, server, timeout, grace
+ALONE = f"""<?php
+require 'Psr/Log/autoload.php'; require 'Monolog/autoload.php'; require 'Pheanstalk/autoload.php';
+require '{PHP_FILES}/beanwatch.php';
+[, $name, $server, $timeout, $grace] = $argv;
+$log = Beanwatch\\JsonLog::open('php://stdout');
+$monitor = new Beanwatch\\Monitor($name, [$name], $log, host: 'here');
+$limits = [(float) $timeout, (float) $grace, 1.0];
+$handlers = require '{HANDLERS}';
+(new Beanwatch\\Pheanstalk\\Worker($handlers, $monitor, $log, $server, [$name], ...$limits))->run();
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "job", "timeout", "outcome", "reason", "code"),
+    [
+        ("timeout", "busy", 3, "lost", "without this, the outcome would be timeout", None),
+        ("grace", "deaf", 3, "retry", "beanstalkd gives the job to another worker", 11),
+        ("stop", "busy", 60, "lost", "(the worker stops, and waited 1 s)", 0),
+    ],
+)
+def test_a_job_keeps_its_deadlines_though_its_connection_is_lost(
+    site: Site,
+    proxy: MakeProxy,
+    name: str,
+    job: str,
+    timeout: int,
+    outcome: str,
+    reason: str,
+    code: int | None,
+) -> None:
+    script = site.directory / "alone.php"
+    script.write_text(ALONE)
+    path = proxy(site.beanstalkd.address)
+    worker = site.start_script(name, script, name, path.address, timeout, 1)
+    site.put(name, job, {"seconds": 30}, ttr=3)
+    wait_for_job(worker, job)
+    path.refuse()
+    wait_until(lambda: worker.logged("cannot renew the TTR"), 30)
+    if name == "stop":
+        worker.signal(signal.SIGTERM)
+    wait_until(worker.runs, 15)
+    (run,) = worker.runs()
+    assert run["outcome"] == outcome
+    assert reason in run["reason"]
+    if code is not None:
+        assert worker.exit_code() == code
+        return
+    path.restore()
+    wait_until(lambda: len(worker.runs()) == 2, 60)  # beanstalkd gave it back at once
 
 
 # -- workers that end

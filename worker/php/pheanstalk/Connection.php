@@ -19,6 +19,7 @@ final class Connection
 
     private readonly Pheanstalk $client;
     private bool $isBusy = false;
+    private bool $isLost = false;
 
     /** @param list<string> $queues */
     public function __construct(string $address, array $queues)
@@ -63,10 +64,10 @@ final class Connection
         });
     }
 
-    /** Begin the job's TTR anew. Does nothing in a signal handler that interrupts another command. */
+    /** Begin the job's TTR anew. Does nothing if nothing can be sent. */
     public function touch(JobIdInterface $job): void
     {
-        if (!$this->isBusy) {
+        if (!$this->isBusy && !$this->isLost) {
             $this->exchange(fn () => $this->client->touch($job));
         }
     }
@@ -77,17 +78,30 @@ final class Connection
         return $this->isBusy;
     }
 
+    /** True after a command whose reply was not read: it would be taken for that to the next one. */
+    public function isLost(): bool
+    {
+        return $this->isLost;
+    }
+
     private function exchange(callable $command): void
     {
-        $this->isBusy = true;  // for ever, if the connection is lost
+        if ($this->isLost) {
+            throw new ConnectionLost('the connection to beanstalkd was lost');
+        }
+        $this->isBusy = true;
+        $isAnswered = false;
         try {
             $command();
+            $isAnswered = true;
         } catch (ServerException | JobTooBigException $refused) {
-            $this->isBusy = false;
+            $isAnswered = true;
             throw $refused;
         } catch (PheanstalkException $error) {
             throw $error instanceof ConnectionLost ? $error : new ConnectionLost($error->getMessage());
+        } finally {
+            $this->isBusy = false;
+            $this->isLost = !$isAnswered;
         }
-        $this->isBusy = false;
     }
 }

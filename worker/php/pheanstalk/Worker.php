@@ -232,7 +232,7 @@ final class Worker
     private function leave(RunningJob $job, Verdict $verdict): void
     {
         $job->isInHandler = false;
-        if ($this->connection === null || $this->connection->isBusy()) {
+        if ($this->connection === null || $this->connection->isBusy() || $this->connection->isLost()) {
             $job->run->end('retry', "$verdict->reason; beanstalkd gives the job to another worker");
             return;
         }
