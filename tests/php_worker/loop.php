@@ -7,6 +7,8 @@ declare(strict_types=1);
 use Beanwatch\Pheanstalk\Envelope;
 use Beanwatch\Pheanstalk\FollowUp;
 use Beanwatch\Pheanstalk\InvalidEnvelope;
+use Beanwatch\Pheanstalk\JobEnd;
+use Beanwatch\Pheanstalk\Verdict;
 
 require_once 'Pheanstalk/autoload.php';
 require_once dirname(__DIR__, 2) . '/worker/php/beanwatch.php';
@@ -29,6 +31,13 @@ function decode(string $body): array
         'success' => $list($found->success),
         'failure' => $list($found->failure),
     ];
+}
+
+/** The delay of a job whose handler asked for this one, in its first run. */
+function delay(string $seconds): int
+{
+    $asked = JobEnd::retry($seconds === 'nan' ? NAN : (float) $seconds);
+    return Verdict::ofError($asked, ['reserves' => 1, 'kicks' => 0], 5)->delay;
 }
 
 /** The syntax of a file, as `php -l` checks it; '' if it is right. */

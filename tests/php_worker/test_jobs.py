@@ -1,6 +1,7 @@
 """What becomes of a PHP worker's jobs: in beanstalkd, in the log, and in what the commands show."""
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from beanwatch.net.redis_url import parse_redis_url
 from beanwatch.store.ledger import find_buried, read_job, read_job_by_id
 from beanwatch.store.outcome_counts import JobKind, read_outcomes
 from beanwatch.worker.api.envelope import EnvelopeError, decode, derive_id
+from beanwatch.worker.core.decide import FIRST_BACKOFF, MAX_DELAY, check_delay
 from tests.conftest import Result
 from tests.php_worker.conftest import PHP_FILES, PREDIS, PhpWorker, Site
 from tests.php_worker.php import PhpLoop
@@ -100,6 +102,27 @@ def test_the_last_attempt_is_buried_and_a_poisonous_job_is_not_run(
     assert run["outcome"] == "poison"
     assert "deliveries that were never acknowledged: 15" in run["reason"]
     assert site.broker.counts("poison", buried=1)
+
+
+def test_a_delay_that_beanstalkd_cannot_have_is_limited_as_by_our_own_worker(
+    site: Site, worker: PhpWorker
+) -> None:
+    number = site.put(worker.name, "retry", {"delay": -5})
+    runs = wait_until(lambda: find_runs(worker, number, 5), 60)
+    assert [run["outcome"] for run in runs] == ["retry"] * 4 + ["buried"]
+    endless = site.broker.put_raw('{"job": "retry", "data": {"delay": 1e999}}', queue=worker.name)
+    (run,) = wait_until(lambda: find_runs(worker, endless, 1), 60)
+    assert run["outcome"] == "retry"
+    assert site.broker.job(endless)["delay"] == MAX_DELAY
+    with site.beanstalkd.client() as client:
+        for one in (number, endless):
+            client.delete(one)
+    with PhpLoop(PHP_FILES / "pheanstalk", "delay") as loop:
+        for asked in (-5.0, 0.0, 0.1, 7.0, 2.0**33, math.inf, -math.inf):
+            assert loop.ask(str(asked).replace("inf", "1e999").encode()) == math.ceil(
+                check_delay(asked)
+            )
+        assert 2 < loop.ask(b"nan") <= FIRST_BACKOFF
 
 
 def test_a_long_job_keeps_its_ttr(site: Site) -> None:

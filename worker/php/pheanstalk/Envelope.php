@@ -11,7 +11,7 @@ use stdClass;
 final class Envelope
 {
     public const VERSION = 1;
-    private const MAX_NUMBER = 4_294_967_295;  // of beanstalkd, for priorities, delays and times to run
+    public const MAX_NUMBER = 4_294_967_295;  // of beanstalkd, for priorities, delays and times to run
     private const QUEUE = '~^[A-Za-z0-9+/;.$_()][A-Za-z0-9+/;.$_()-]{0,199}$~D';
     private const ID = '/^[A-Za-z0-9_.:-]{1,64}$/D';
     private const FOLLOW_UPS = '6f0a3ad56c2c5d0b9f6e0a5f6d3b9c11';  // a namespace of UUIDs

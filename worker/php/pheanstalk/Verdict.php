@@ -41,11 +41,12 @@ final class Verdict
             return new self($outcome, 'bury', "$reason (attempt {$stats['reserves']}, the last)", 0, $error);
         }
         $delay = match (true) {
-            $error instanceof JobEnd && $error->delay !== null => $error->delay,
+            $error instanceof JobEnd && $error->delay !== null && !is_nan($error->delay) => $error->delay,
             $error instanceof Interrupted && $outcome === 'retry' => 0.0,  // another worker takes it now
             default => self::backoff((int) $stats['reserves']),
         };
-        return new self($outcome, 'release', $reason, (int) ceil($delay), $error);
+        $delay = (int) ceil(min(max($delay, 0.0), Envelope::MAX_NUMBER));
+        return new self($outcome, 'release', $reason, $delay, $error);
     }
 
     /**
