@@ -38,12 +38,9 @@ final class TimedSocket implements SocketInterface, SocketFactoryInterface
 
     public function write(string $data): void
     {
-        while ($data !== '') {
-            $written = @fwrite($this->stream, $data);
-            if (!$written) {
-                throw new ConnectionLost("cannot send to beanstalkd $this->address");
-            }
-            $data = substr($data, $written);
+        // PHP writes all of it, unless it has waited for TIMEOUT, or the connection is lost.
+        if (@fwrite($this->stream, $data) !== strlen($data)) {
+            throw new ConnectionLost("cannot send to beanstalkd $this->address");
         }
     }
 
