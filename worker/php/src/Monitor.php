@@ -248,7 +248,7 @@ final class Monitor
         try {
             $this->statsd->send();
             $this->heartbeats->send($this->run);
-        } catch (Throwable) {  // of the logger, for example: a job must not get it
+        } catch (Throwable) {  // a job must not get it
             $this->record->errors++;
         } finally {
             restore_error_handler();
@@ -282,7 +282,11 @@ final class Monitor
     /** @param array<string, mixed> $context */
     private function log(string $level, string $message, array $context): void
     {
-        $this->log?->log($level, $message, $this->context($context));
+        try {
+            $this->log?->log($level, $message, $this->context($context));
+        } catch (Throwable) {  // the disk is full, for example: the job has not failed
+            $this->record->errors++;
+        }
     }
 
     /**
