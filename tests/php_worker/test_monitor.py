@@ -1,6 +1,12 @@
 """What the PHP monitor does about jobs, loggers and servers that are unlike the usual ones."""
 
+import pytest
+
+from beanwatch.net.redis_reader import RedisReader
+from beanwatch.net.redis_url import KEY_PREFIX, parse_redis_url
+from beanwatch.store.outcome_counts import JobKind, read_outcomes
 from tests.php_worker.conftest import PHP_FILES, PhpWorker, Site
+from tests.real import Redis, wait_until
 
 START = f"""<?php
 declare(strict_types=1);
@@ -42,3 +48,55 @@ def test_a_log_that_cannot_be_written_fails_no_job_and_is_counted(site: Site) ->
     beat = worker.beat()
     assert beat.last_words == "no more work"
     assert beat.errors == 2  # the lines about the run, and about the end
+
+
+# -- runs that wait for Redis
+
+AWAY = f"""
+$isAway = true;
+$connect = function () use (&$isAway): object {{
+    if ($isAway) {{ throw new RuntimeException('away'); }}
+    $url = parse_url(getenv('BEANWATCH_REDIS_URL'));
+    $client = new Redis();
+    $client->connect($url['host'], $url['port'], 5, null, 0, 5);
+    return $client;
+}};
+$monitor = (new Monitor($argv[1], ['q'], {LOG}, $connect, host: 'here'))->start();
+ob_start(fn () => '');
+for ($n = 1; $n <= 1300; $n++) {{ $monitor->begin('q', 'x', $n)->end('buried', 'why'); }}
+for ($n = 1; $n <= 1300; $n++) {{ $monitor->begin('q', "kind $n", $n)->end(); }}
+ob_end_clean();
+$isAway = false;
+"""
+
+
+def read_written(server: Redis) -> tuple[int, int, dict[JobKind, dict[str, int]]]:
+    """The runs in the ledger, the calls that wrote them, and the counts."""
+    with RedisReader(parse_redis_url(server.url), 5) as link:
+        counts = read_outcomes(link.execute, 10)
+    client = server.client()
+    return (
+        client.zcard(f"{KEY_PREFIX}jobs"),
+        client.info("commandstats")["cmdstat_eval"]["calls"],
+        counts,
+    )
+
+
+@pytest.mark.parametrize("end", ["while ($monitor->sleep(0.5) ?? true);", "$monitor->stop();"])
+def test_what_waits_for_redis_is_bounded_and_written_in_parts(
+    site: Site, redis_server: Redis, end: str
+) -> None:
+    name = "stops" if "stop" in end else "goes-on"
+    worker = start(site, name, AWAY + end, name, redis=redis_server.url)
+    wait_until(lambda: read_written(redis_server)[0] >= 1000, 60)
+    if "stop" in end:
+        assert worker.exit_code(60) == 0, worker.errors.read_text()
+    else:
+        line = wait_until(lambda: worker.logged("heartbeats are written again"), 30)
+        assert line["context"]["dropped"] == 600 + 1  # of each loop 300, and one kind
+        worker.process.kill()
+    runs, calls, counts = read_written(redis_server)
+    assert runs == 1000
+    assert calls >= 10
+    assert counts[JobKind("q", "x")] == {"buried": 1300}
+    assert len(counts) == 1000

@@ -57,6 +57,9 @@ final class Heartbeats
     {
         try {
             $this->writeEnd($run, $failure);
+            while ($rest = $this->ledger->take($this->redis->time())) {
+                $this->redis->execute($rest);
+            }
         } catch (RedisError $error) {
             $reason = ['reason' => $error->getMessage()];
             ($this->log)('warning', 'cannot write the reason for the exit to Redis: {reason}', $reason);

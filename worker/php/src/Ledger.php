@@ -9,7 +9,8 @@ final class Ledger
 {
     private const WEEK = 604_800;
     private const MONTH = 2_592_000;
-    private const MAX_WAITING = 1000;  // commands, or counts, while Redis is away
+    private const MAX_WAITING = 1000;  // runs, or counts, while Redis is away or another process has the id
+    private const MAX_SENT = 100;  // runs in one call of Redis: each has up to 13 commands
     private const TRIM_EVERY = 10.0;
     // Removes expired names from the index of the keys, and the oldest keys over the limit.
     private const TRIM = <<<'LUA'
@@ -26,12 +27,12 @@ final class Ledger
         LUA;
 
     public string $server = '';  // identifies the process of the queue server
-    public int $dropped = 0;  // commands and counts that were lost
-    /** @var list<list<string|int>> */
-    private array $commands = [];
+    public int $dropped = 0;  // runs and counts that were lost
+    /** @var list<list<list<string|int>>> the commands of each run */
+    private array $runs = [];
     /** @var array<string, int> runs by queue, job and outcome */
     private array $counts = [];
-    /** @var array{list<list<string|int>>, array<string, int>} what is being sent */
+    /** @var array{list<list<list<string|int>>>, array<string, int>} what is being sent */
     private array $taken = [[], []];
 
     private bool $hasWritten = false;
@@ -43,23 +44,29 @@ final class Ledger
 
     public function add(Run $run, float $now): void
     {
-        $field = "$run->queue|$run->name|$run->outcome";
-        $this->counts[$field] = ($this->counts[$field] ?? 0) + 1;
-        if ($run->outcome !== 'ok' || $run->attempt > 1) {
-            array_push($this->commands, ...$this->describeRun($run, Text::seconds($now)));
-            array_push($this->commands, ...(is_int($run->id) ? $this->describeNumbered($run, $now) : []));
+        $this->count("$run->queue|$run->name|$run->outcome", 1);
+        if ($run->outcome === 'ok' && $run->attempt === 1) {
+            return;
         }
+        if (count($this->runs) >= self::MAX_WAITING) {
+            $this->dropped++;
+            return;
+        }
+        $numbered = is_int($run->id) ? $this->describeNumbered($run, $now) : [];
+        $this->runs[] = [...$this->describeRun($run, Text::seconds($now)), ...$numbered];
     }
 
-    /** @return list<list<string|int>> the commands to send now */
+    /** @return list<list<string|int>> the commands to send now; empty if nothing is left */
     public function take(float $now): array
     {
-        [$commands, $counts] = $this->taken = [$this->commands, $this->counts];
-        [$this->commands, $this->counts] = [[], []];
+        $runs = array_splice($this->runs, 0, self::MAX_SENT);
+        [$counts, $this->counts] = [$this->counts, []];
+        $this->taken = [$runs, $counts];
+        $commands = array_merge(...$runs);
         $this->hasWritten = $this->hasWritten || $commands !== [];
         $key = Text::KEYS . 'outcomes:' . intdiv((int) $now, 60);
-        foreach ($counts as $field => $runs) {
-            $commands[] = ['HINCRBY', $key, $field, $runs];
+        foreach ($counts as $field => $number) {
+            $commands[] = ['HINCRBY', $key, $field, $number];
         }
         return $counts ? [...$commands, ['EXPIRE', $key, 7200]] : $commands;
     }
@@ -77,19 +84,24 @@ final class Ledger
     /** Keep what could not be sent. Counts that Redis may have got are lost: better that than twice. */
     public function putBack(bool $isSent): void
     {
-        [$commands, $counts] = $this->taken;
-        if (count($commands) > self::MAX_WAITING) {
-            $this->dropped += count($commands);
-            $commands = [];
-        }
-        $this->commands = [...$commands, ...$this->commands];
-        if ($isSent || count($counts) > self::MAX_WAITING) {
+        [$runs, $counts] = $this->taken;
+        $this->runs = [...$runs, ...$this->runs];
+        if ($isSent) {
             $this->dropped += array_sum($counts);
             return;
         }
-        foreach ($counts as $field => $runs) {
-            $this->counts[$field] = ($this->counts[$field] ?? 0) + $runs;
+        foreach ($counts as $field => $number) {
+            $this->count($field, $number);
         }
+    }
+
+    private function count(string $field, int $runs): void
+    {
+        if (!isset($this->counts[$field]) && count($this->counts) >= self::MAX_WAITING) {
+            $this->dropped += $runs;
+            return;
+        }
+        $this->counts[$field] = ($this->counts[$field] ?? 0) + $runs;
     }
 
     /** @return list<list<string|int>> */
