@@ -1,10 +1,13 @@
 """What the PHP monitor does about jobs, loggers and servers that are unlike the usual ones."""
 
+import json
+
 import pytest
 
 from beanwatch.net.redis_reader import RedisReader
 from beanwatch.net.redis_url import KEY_PREFIX, parse_redis_url
 from beanwatch.store.outcome_counts import JobKind, read_outcomes
+from beanwatch.store.run_totals import MAX_NAME
 from tests.php_worker.conftest import PHP_FILES, PhpWorker, Site
 from tests.real import Redis, wait_until
 
@@ -100,3 +103,33 @@ def test_what_waits_for_redis_is_bounded_and_written_in_parts(
     assert calls >= 10
     assert counts[JobKind("q", "x")] == {"buried": 1300}
     assert len(counts) == 1000
+
+
+# -- names and ids
+
+
+def test_a_name_that_is_too_long_is_cut_in_the_record_of_this_and_the_next_process(
+    site: Site,
+) -> None:
+    """The totals of an earlier version may have a longer one."""
+    code = f"""
+        $monitor = (new Monitor('long', ['q'], {LOG}, host: 'here'))->start();
+        foreach (json_decode($argv[1]) as $name) {{ $monitor->begin($name, $name, 1)->end(); }}
+        $monitor->begin("\\xff" . str_repeat("\\xe9", 300), 'x', 1)->end('failed');
+        $monitor->stop($argv[2]);
+    """
+    names = ["é" * 256, "x" * 255]
+    beat = run(site, "long", code, json.dumps(names), "again").beat()
+    totals = {(one.queue, one.job): one.outcomes for one in beat.totals or ()}
+    assert totals == {
+        ("é" * MAX_NAME,) * 2: {"ok": 1},
+        ("x" * MAX_NAME,) * 2: {"ok": 1},
+        ("\ufffd" * MAX_NAME, "x"): {"failed": 1},
+    }
+    key = f"{KEY_PREFIX}worker:here.long"
+    with site.redis.client() as client:
+        record = json.loads(client.get(key) or b"")
+        record["totals"][1]["job"] += "x"
+        client.set(key, json.dumps(record))
+    beat = run(site, "long", code, "[]", "again").beat()
+    assert {one.job for one in beat.totals or ()} == {"é" * MAX_NAME, "x" * MAX_NAME, "x"}

@@ -123,6 +123,7 @@ final class Monitor
         float $grace = 0.0,
         string $parent = '',
     ): Run {
+        [$queue, $name] = [Text::name($queue), Text::name($name)];
         $id = ctype_digit((string) $id) ? (int) $id : $id;
         $uuid = $uuid ?: (is_int($id) ? '' : $id);
         $limits = [$timeout, $grace ? $timeout + $grace : 0.0];

@@ -21,6 +21,7 @@ final class RunTotals
         foreach (array_slice($totals, 0, self::MAX_KINDS) as $kind) {
             [$queue, $job] = [$kind['queue'] ?? null, $kind['job'] ?? null];
             if (is_string($queue) && is_string($job)) {
+                [$queue, $job] = [Text::name($queue), Text::name($job)];
                 $this->kinds["$queue|$job"] = [
                     'queue' => $queue,
                     'job' => $job,

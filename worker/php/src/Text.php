@@ -10,6 +10,7 @@ use Throwable;
 /** @internal writes and reads texts for other programs */
 final class Text
 {
+    private const MAX_NAME = 255;  // characters; readers take no record with a longer name
     private const ENDLESS = 1e9;  // seconds, 30 years: programs write "never" as INF or PHP_INT_MAX
     public const KEYS = '{beanwatch}:';  // the beginning of all keys in Redis
 
@@ -47,6 +48,13 @@ final class Text
     public static function workerKey(string $worker): string
     {
         return Text::KEYS . "worker:$worker";
+    }
+
+    /** Return a name as short as the record must have it. */
+    public static function name(string $name): string
+    {
+        $isUtf8 = preg_match('/^.{0,' . self::MAX_NAME . '}/su', $name, $found);
+        return $isUtf8 ? $found[0] : substr($name, 0, self::MAX_NAME);
     }
 
     /** Return a name as one node of a path of metrics */
