@@ -6,6 +6,7 @@ import pytest
 
 from beanwatch.net.redis_reader import RedisReader
 from beanwatch.net.redis_url import KEY_PREFIX, parse_redis_url
+from beanwatch.store.ledger import read_job
 from beanwatch.store.outcome_counts import JobKind, read_outcomes
 from beanwatch.store.run_totals import MAX_NAME
 from tests.php_worker.conftest import PHP_FILES, PhpWorker, Site
@@ -133,3 +134,18 @@ def test_a_name_that_is_too_long_is_cut_in_the_record_of_this_and_the_next_proce
         client.set(key, json.dumps(record))
     beat = run(site, "long", code, "[]", "again").beat()
     assert {one.job for one in beat.totals or ()} == {"é" * MAX_NAME, "x" * MAX_NAME, "x"}
+
+
+def test_ids_that_no_number_of_php_can_hold_stay_apart(site: Site) -> None:
+    ids = [str(10**19 + 1), str(10**19 + 2), "007", "7"]
+    code = f"""
+        $monitor = (new Monitor('ids', ['q'], {LOG}, host: 'here'))->start();
+        foreach (json_decode($argv[1]) as $id) {{ $monitor->begin('q', 'x', $id)->end('failed'); }}
+        $monitor->stop();
+    """
+    worker = run(site, "ids", code, json.dumps(ids))
+    assert [one["job_id"] for one in worker.runs()] == [*ids[:3], 7]
+    with RedisReader(parse_redis_url(site.redis.url), 5) as link:
+        for ident in ids[:3]:
+            (entry,) = read_job(link.execute, ident)
+            assert entry.job_id == ident

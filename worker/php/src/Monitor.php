@@ -124,7 +124,7 @@ final class Monitor
         string $parent = '',
     ): Run {
         [$queue, $name] = [Text::name($queue), Text::name($name)];
-        $id = ctype_digit((string) $id) ? (int) $id : $id;
+        $id = (string) (int) $id === (string) $id ? (int) $id : $id;  // 20 digits do not fit in an int
         $uuid = $uuid ?: (is_int($id) ? '' : $id);
         $limits = [$timeout, $grace ? $timeout + $grace : 0.0];
         $run = new Run($this->finish(...), $queue, $name, $id, $uuid, $attempt, $wait, $limits, $parent);
