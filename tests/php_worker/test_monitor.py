@@ -1,6 +1,8 @@
 """What the PHP monitor does about jobs, loggers and servers that are unlike the usual ones."""
 
 import json
+import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -149,3 +151,20 @@ def test_ids_that_no_number_of_php_can_hold_stay_apart(site: Site) -> None:
         for ident in ids[:3]:
             (entry,) = read_job(link.execute, ident)
             assert entry.job_id == ident
+
+
+# -- what it knows of its host
+
+
+def test_the_memory_does_not_depend_on_the_size_of_pages(tmp_path: Path) -> None:
+    status = tmp_path / "status"
+    status.write_text("Name:\tphp\nVmHWM:\t   30000 kB\nVmRSS:\t   20480 kB\nRssAnon:\t  100 kB\n")
+    code = START.removeprefix("<?php") + (
+        "echo json_encode(array_map(Beanwatch\\Host::residentBytes(...), array_slice($argv, 1)));"
+    )
+    code = code.replace("declare(strict_types=1);", "")
+    argv = ["php", "-r", code, status, "/dev/null/none", "/proc/self/status"]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=True)
+    known, unknown, own = json.loads(done.stdout)
+    assert (known, unknown) == (20480 * 1024, None)
+    assert own > 2**20

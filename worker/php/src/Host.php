@@ -36,10 +36,10 @@ final class Host
     }
 
     /** Return the memory of this process; null: not known. */
-    public static function residentBytes(): ?int
+    public static function residentBytes(string $file = '/proc/self/status'): ?int
     {
-        $statm = @file_get_contents('/proc/self/statm');
-        return $statm === false ? null : (int) explode(' ', $statm)[1] * 4096;
+        $isKnown = preg_match('/^VmRSS:\s*(\d+) kB$/m', (string) @file_get_contents($file), $found);
+        return $isKnown ? (int) $found[1] * 1024 : null;
     }
 
     /** Return the processor time of this process. */
