@@ -1,8 +1,10 @@
 """What the PHP monitor does about jobs, loggers and servers that are unlike the usual ones."""
 
 import json
+import socket
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -168,3 +170,49 @@ def test_the_memory_does_not_depend_on_the_size_of_pages(tmp_path: Path) -> None
     known, unknown, own = json.loads(done.stdout)
     assert (known, unknown) == (20480 * 1024, None)
     assert own > 2**20
+
+
+# -- StatsD's name
+
+LOOKUPS = f"""
+namespace Beanwatch;
+require 'Psr/Log/autoload.php'; require 'Monolog/autoload.php';
+require '{PHP_FILES}/beanwatch.php';
+// These take the place of PHP's own: a lookup that fails once, and a clock that this script sets.
+function stream_socket_client(string $address, mixed ...$more): mixed
+{{
+    global $state, $lookups;
+    $lookups[] = $state;
+    return count($lookups) === 1 ? false : \\stream_socket_client('udp://' . $GLOBALS['argv'][1]);
+}}
+function hrtime(bool $asNumber): int
+{{
+    return \\hrtime(true) + $GLOBALS['ahead'];
+}}
+[$state, $lookups, $ahead] = ['idle', [], 0];
+$monitor = new Monitor('lookup', ['q'], null, statsd: 'statsd.example.org:8125', host: 'here');
+$monitor->start();
+$state = 'busy';
+$monitor->job('q', 'x', 1, fn () => $monitor->sleep(0.1));
+$monitor->job('q', 'x', 2, fn () => $monitor->sleep(1.5));
+$state = 'idle';
+$monitor->loop();
+$ahead = 60 * 10 ** 9;
+$monitor->loop();
+$monitor->stop();
+echo implode(' ', $lookups);
+"""
+
+
+def test_the_name_of_statsd_is_not_looked_up_during_a_job(site: Site, tmp_path: Path) -> None:
+    script = tmp_path / "lookup.php"
+    script.write_text(f"<?php declare(strict_types=1);{LOOKUPS}")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as statsd:
+        statsd.bind(("127.0.0.1", 0))
+        statsd.settimeout(5)
+        address = f"127.0.0.1:{statsd.getsockname()[1]}"
+        worker = site.start_script("lookup", script, address)
+        assert worker.exit_code() == 0, worker.errors.read_text() + worker.log_file.read_text()
+        assert worker.log_file.read_text() == "idle idle"
+        lines: Any = statsd.recv(65536).decode().splitlines()
+    assert sum(line.endswith(".q.x.all.ok:1|c") for line in lines) == 2

@@ -92,6 +92,7 @@ final class Monitor
         if (!function_exists('pcntl_alarm') || pcntl_signal_get_handler(SIGALRM) !== SIG_DFL) {
             throw new LogicException('beanwatch needs ext-pcntl, and SIGALRM for itself');
         }
+        $this->statsd->connect();
         register_shutdown_function($this->shutdown(...));
         pcntl_async_signals(true);
         // `true`: system calls go on after the signal. For SIGALRM alone, PHP's default is that they fail.
@@ -160,10 +161,11 @@ final class Monitor
         return $result;
     }
 
-    /** Say that the main loop moves. Call this at each turn, also while idle. */
+    /** Say that the main loop moves. Call this at each turn, also while idle, but not during a job. */
     public function loop(): void
     {
         $this->record->loop();
+        $this->statsd->connect();
     }
 
     /** Say why the worker cannot take jobs, until ready(): a warning. */

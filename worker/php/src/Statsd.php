@@ -9,17 +9,33 @@ final class Statsd
 {
     private const MAX_WAITING = 1000;  // lines
     private const MAX_DATAGRAM = 1432;  // bytes
+    private const LOOK_UP_EVERY = 60.0;  // seconds, while nobody receives the metrics
 
     /** @var list<string> */
     private array $lines = [];
     /** @var ?resource */
     private mixed $socket = null;
+    private bool $needsLookup = true;
+    private float $lookUpAt = 0.0;
 
     public function __construct(
         private readonly string $address,
         private readonly string $prefix,
         private readonly string $server,
     ) {
+    }
+
+    /** Look its name up if that is needed. Not during a job: PHP has no timeout for this. */
+    public function connect(): void
+    {
+        if ($this->address === '' || !$this->needsLookup || Host::now() < $this->lookUpAt) {
+            return;
+        }
+        $socket = @stream_socket_client("udp://$this->address");
+        $this->lookUpAt = Host::now() + self::LOOK_UP_EVERY;
+        if ($socket !== false) {
+            [$this->socket, $this->needsLookup] = [$socket, false];
+        }
     }
 
     public function add(Run $run): void
@@ -40,6 +56,9 @@ final class Statsd
 
     public function send(): void
     {
+        if ($this->socket === null) {
+            return;
+        }
         $datagram = '';
         foreach ($this->lines as $line) {
             if (strlen($datagram) + strlen($line) > self::MAX_DATAGRAM) {
@@ -54,12 +73,8 @@ final class Statsd
 
     private function write(string $datagram): void
     {
-        if ($datagram === '') {
-            return;
-        }
-        $this->socket ??= @stream_socket_client("udp://$this->address", timeout: 0.5) ?: null;
-        if ($this->socket !== null && @fwrite($this->socket, $datagram) === false) {
-            $this->socket = null;  // so the name is looked up again
+        if ($datagram !== '' && @fwrite($this->socket, $datagram) === false) {
+            $this->needsLookup = true;  // StatsD may be on another host now
         }
     }
 }
