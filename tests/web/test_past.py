@@ -124,7 +124,7 @@ def test_a_source_that_is_down_is_told_and_the_page_has_what_it_reads(fleet: Fle
     fleet.put("email.a")
     use(fleet, f"http://127.0.0.1:{closed_port()}")
     with fleet.pages() as pages:
-        assert [one for one in history_of(pages)["ready"] if one is not None] == [1]
+        assert {one for one in history_of(pages)["ready"] if one is not None} == {1}
         trouble = pages.json("/")["history_trouble"]
         assert trouble.startswith("the last hour cannot be read from Prometheus: 127.0.0.1:")
         assert "The charts begin at the start of this page" in pages.html("/")
