@@ -50,6 +50,8 @@ def remember(ctx: Context, data: Any) -> None:
     earlier.append(weakref.ref(ctx))
     if data == "fail":
         raise Bury("it does not work")
+    if data == "watched":
+        time.sleep(2.5)  # longer than two heartbeats, each of which looks for its line
 
 
 @app.job("see-earlier")

@@ -143,12 +143,16 @@ def make_job_records(jobs: Sequence[ObservedJob], ahead: float) -> tuple[JobReco
     # process.
     numbers = {ident: thread.native_id for ident, thread in threads.items()} | {main: os.getpid()}
     names = {ident: thread.name for ident, thread in threads.items() if ident != main}
-    return tuple(
+    records = tuple(
         _make_record(
             job, job.look(frames, numbers.get(job.thread)), ahead, names.get(job.thread, "")
         )
         for job in jobs
     )
+    # One of them is that of this function: it and the others would wait for garbage collection,
+    # with all that the jobs had loaded.
+    frames.clear()
+    return records
 
 
 def _make_record(
