@@ -131,6 +131,16 @@ def test_the_list_is_bounded_by_number_size_and_age(
     assert len(client.keys(store.FAILURE_PREFIX + "*")) == 1
 
 
+def test_a_sum_that_redis_has_made_wrong_is_put_right(redis_server: Redis):
+    """It has evicted some of the records, and their sizes with them."""
+    client = redis_server.client()
+    client.set(store.BYTES_KEY, 10 * store.MAX_BYTES)
+    for n in range(3):
+        add(redis_server, f"n{n}", 1e9 + n)
+    assert client.zcard(store.FAILURES_KEY) == 3
+    assert int(client.get(store.BYTES_KEY)) < store.MAX_BYTES
+
+
 def test_a_failure_that_is_recorded_twice_counts_once(redis_server: Redis):
     add(redis_server, "a", 1e9, b"xy")
     before = redis_server.client().get(store.BYTES_KEY)

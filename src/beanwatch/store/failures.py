@@ -27,8 +27,13 @@ redis.call('HSET', KEYS[2], 'entry', ARGV[2], 'body', ARGV[3], 'traceback', ARGV
 redis.call('ZADD', KEYS[1], ARGV[1], KEYS[2])
 local bytes = redis.call('INCRBY', KEYS[3], size - before)
 for _ = 1, tonumber(ARGV[8]) do
+  local count = redis.call('ZCARD', KEYS[1])
+  if count == 1 then  -- the sum was wrong, if it is still over the limit: Redis has evicted some
+    redis.call('SET', KEYS[3], size)
+    break
+  end
   local oldest = redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')
-  local over = redis.call('ZCARD', KEYS[1]) > tonumber(ARGV[5]) or bytes > tonumber(ARGV[6])
+  local over = count > tonumber(ARGV[5]) or bytes > tonumber(ARGV[6])
   if not over and tonumber(oldest[2]) >= tonumber(ARGV[7]) then break end
   bytes = redis.call('DECRBY', KEYS[3], tonumber(redis.call('HGET', oldest[1], 'size') or 0))
   redis.call('ZREM', KEYS[1], oldest[1])
