@@ -123,11 +123,16 @@ class Spool:
         return True
 
     def read(self, parcel: Parcel) -> bytes:
-        """Return all lines of a batch on disk. Raises OSError, also if the file is gone."""
+        """Return all whole lines of a batch on disk. Raises OSError, also if there is none.
+
+        A power failure may have cut the file. The next batch must not continue its last line.
+        """
         content = read_private(parcel.file)
         if content is None:
             raise FileNotFoundError(2, "No such file", parcel.file)
-        return content
+        if parcel.points and b"\n" not in content:
+            raise FileNotFoundError(2, "It has no whole line", parcel.file)
+        return content[: content.rfind(b"\n") + 1]
 
     def remove(self, parcel: Parcel) -> None:
         """Remove the file of a batch; do nothing for a batch in memory."""

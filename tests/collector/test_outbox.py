@@ -207,6 +207,15 @@ def test_spool_files_are_private_readable_lines_and_go_when_they_are_old(spool: 
     assert not path.exists()
 
 
+def test_of_a_file_that_a_power_failure_has_cut_the_whole_lines_are_sent(spool: Spool):
+    Path(spool.directory, "00000000000000000001.3.q1").write_text("q1.1 1 7\nq1.2 2 7\nq1.3 3")
+    Path(spool.directory, "00000000000000000002.3.q2").write_text("q2.1 1")
+    cut, empty = spool.load()
+    assert spool.read(cut) == b"q1.1 1 7\nq1.2 2 7\n"
+    with pytest.raises(FileNotFoundError, match="It has no whole line"):
+        spool.read(empty)
+
+
 def test_a_spool_is_bounded_and_counts_a_block_for_each_file(tmp_path: Path, memory: Memory):
     outbox = Outbox(Spool(str(tmp_path / "s"), memory.problems, limit=5 * 4096))
     for number in range(8):
