@@ -152,7 +152,7 @@ class FileMemory(Memory):
 
 
 class ScopedMemory(Memory):
-    """A view of a FileMemory in which the keys of a check or a server are apart from others."""
+    """A view of a FileMemory for one check or server; its keys are separate from all others."""
 
     def __init__(self, memory: FileMemory, scope: str) -> None:
         self._memory, self._scope = memory, scope

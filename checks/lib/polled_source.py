@@ -34,6 +34,8 @@ def poll(server: Server, memory: FileMemory, timeout: float, output: PluginOutpu
     source = LiveSource([server], memory, timeout, output)
     try:
         reading = source.fetch(server, EVERYTHING)
+        if reading.trouble:  # a part is missing
+            memory.keep_all(server.node)
         problems = list(source.problems(server, reading))
         look_stalled = [
             name

@@ -104,10 +104,23 @@ class Outbox:
     def read(self, parcel: Parcel) -> bytes:
         """Return the lines of a batch that Graphite has not confirmed.
 
-        Raises OSError if its spool file cannot be read.
+        Points that its spool file lacks count as dropped. Raises OSError if it cannot be read.
         """
-        lines = self._spool.read(parcel) if self._spool and parcel.file else parcel.lines
+        lines = parcel.lines
+        if self._spool and parcel.file:
+            lines = self._spool.read(parcel)
+            self._drop_missing(parcel, parcel.points - lines.count(b"\n"))
         return lines[parcel.confirmed_bytes :] if parcel.confirmed_bytes else lines
+
+    def _drop_missing(self, parcel: Parcel, points: int) -> None:
+        with self._ready:
+            is_next = parcel in (*list(self._late)[:1], *list(self._fresh)[:1])
+            if points <= 0 or not is_next:
+                return
+            parcel.points -= points
+            self._backlog[parcel.source] -= points
+            self._dropped[parcel.source] += points
+            self._causes["a spool file was cut"] += points
 
     def mark_sent(self, parcel: Parcel, part: bytes | None = None) -> Sent | None:
         """Mark a batch, or its next lines `part`, as sent. Return None if it was dropped meanwhile.

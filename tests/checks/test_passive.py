@@ -16,6 +16,8 @@ from beanwatch.checks.lib.services import Service, list_own, plan_services
 from beanwatch.checks.lib.source import LiveSource
 from beanwatch.cli.lib.submit import MAX_NSCA_LINE, PIPE_BUF, format_nsca, one_line
 from beanwatch.config.reader import load
+from beanwatch.queues.base import Reading
+from beanwatch.queues.model import ServerState
 from beanwatch.queues.servers import Server, parse_server, resolve_servers
 from tests.checks.conftest import parse_output
 from tests.checks.site import Site
@@ -210,6 +212,23 @@ def test_a_round_that_cannot_read_a_server_forgets_nothing(site: Site):
     assert depth() == 3
     site.beanstalkd.thaw()
     assert depth() == 1
+
+
+def test_a_round_that_cannot_read_the_queues_of_a_server_forgets_nothing(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+):
+    """It answers, but not in time for all of its queues."""
+    (server,) = resolve_servers(load(str(site.config), {}).servers)
+    memory = FileMemory("x", str(site.directory))
+    memory.scoped(server.node).remember("head", 7)
+    memory.save()
+    memory = FileMemory("x", str(site.directory))
+    trouble = Reading(ServerState(), trouble="cannot read the queues: no answer")
+    monkeypatch.setattr(LiveSource, "fetch", lambda *_: trouble)
+    monkeypatch.setattr(LiveSource, "problems", lambda *_: ())
+    assert poll(server, memory, 5, PluginOutput("x")).error is None
+    memory.save()
+    assert FileMemory("x", str(site.directory)).scoped(server.node).recall("head") == 7
 
 
 def test_ten_thousand_queues_in_one_go(site: Site):

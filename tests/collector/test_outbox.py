@@ -214,6 +214,10 @@ def test_of_a_file_that_a_power_failure_has_cut_the_whole_lines_are_sent(spool: 
     assert spool.read(cut) == b"q1.1 1 7\nq1.2 2 7\n"
     with pytest.raises(FileNotFoundError, match="It has no whole line"):
         spool.read(empty)
+    outbox = Outbox(spool)
+    assert outbox.read(outbox.next(late=True)) == b"q1.1 1 7\nq1.2 2 7\n"
+    assert (outbox.backlog("q1"), outbox.dropped("q1")) == (2, 1)
+    assert outbox.causes == {"a spool file was cut": 1}
 
 
 def test_a_spool_is_bounded_and_counts_a_block_for_each_file(tmp_path: Path, memory: Memory):

@@ -191,7 +191,8 @@ EXIT_CODES = {
     },
     "config check": {0: "no errors found", 2: "errors found: one line each on stderr"},
     "run": {
-        0: "told to stop; else its exit code is that of the program",
+        0: "stopped by `beanwatch workers stop`; else the exit code is that of the program",
+        2: "wrong usage or configuration",
         10: "told to restart",
         126: "the program cannot be executed",
         127: "the program was not found",

@@ -149,8 +149,8 @@ def make_job_records(jobs: Sequence[ObservedJob], ahead: float) -> tuple[JobReco
         )
         for job in jobs
     )
-    # One of them is that of this function: it and the others would wait for garbage collection,
-    # with all that the jobs had loaded.
+    # It has the frame of this function, too. This cycle would keep all frames, with all that the
+    # jobs have loaded, until the next garbage collection.
     frames.clear()
     return records
 

@@ -4,13 +4,15 @@ import secrets
 import threading
 import time
 
-from beanwatch.net.processes import read_process
+from beanwatch.net.processes import read_process, read_process_age
 from beanwatch.worker.api.monitor import WorkerMonitor
 from beanwatch.worker.monitor.program.monitored_run import MonitoredRun
 from beanwatch.worker.wrapper.messages import Message
 
 MAX_RUNNING = 1000  # jobs at once
-HELPER_LIFE = 0.5  # seconds; a process that lives longer is no helper that only sends a message
+# A helper that only sends a message, such as systemd-notify, begins shortly before it (seconds),
+# and ends shortly after it. Its end says nothing of the job.
+HELPER_START, HELPER_END = 5.0, 0.5
 NOT_ENDED = "the program began another job and did not say how this one ended"
 
 
@@ -19,8 +21,7 @@ class _Reported:
 
     def __init__(self, run: MonitoredRun, pid: int) -> None:
         self.run, self.pid, self.began = run, pid, time.monotonic()
-        # A helper such as systemd-notify has ended by then; its end says nothing of the job.
-        self.owner_was_seen = False
+        self.is_owned = read_process_age(pid) > HELPER_START  # by a process that is no helper
 
 
 class ReportedJobs:
@@ -53,8 +54,8 @@ class ReportedJobs:
         with self._lock:
             for key, job in list(self._running.items()):
                 if _is_alive(job.pid):
-                    job.owner_was_seen = time.monotonic() - job.began > HELPER_LIFE
-                elif job.owner_was_seen:
+                    job.is_owned |= time.monotonic() - job.began > HELPER_END
+                elif job.is_owned:
                     reason = f"its process {job.pid} ended and did not say how the job ended"
                     self._running.pop(key).run.end("failed", reason)
 
@@ -87,12 +88,13 @@ class ReportedJobs:
         """
         if key in self._running:
             return [key]
-        of_helpers = [
+        if key.startswith("id "):
+            return []
+        return [
             known
             for known, job in self._running.items()
-            if known.startswith("process ") and not (job.owner_was_seen or _is_alive(job.pid))
+            if known.startswith("process ") and not (job.is_owned or _is_alive(job.pid))
         ]
-        return of_helpers if key.startswith("process ") else []
 
     def _end(self, job_id: str, pid: int, outcome: str, reason: str) -> str:
         key = self._find(job_id, pid)

@@ -1,6 +1,7 @@
 """Reads the state of a process on this host from /proc, for a worker that sends no heartbeat."""
 
 import os
+import time
 
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
 START_FIELD = 22  # of /proc/<pid>/stat: when the process started, in clock ticks since the boot
@@ -32,6 +33,16 @@ def parse_process(stat: str) -> str:
     return "gone" if letter in ("Z", "X", "") else "waiting"
 
 
+def read_process_age(pid: int) -> float:
+    """Return for how many seconds a process has been there; 0 if there is no such process."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as stat:
+            started = int(_fields(stat.read())[START_FIELD - 3]) / os.sysconf("SC_CLK_TCK")
+    except OSError:
+        return 0.0
+    return max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - started)
+
+
 def is_there(pid: int) -> bool:
     """Return True if there is a process with this pid, of any user; also if it is a zombie."""
     try:
@@ -58,5 +69,9 @@ def identify_process(pid: int) -> str:
             stat = file.read()
     except OSError:
         return ""
-    fields = stat.rpartition(")")[2].split()  # they begin with the third field
-    return f"{boot}/{namespace}/{pid}/{fields[START_FIELD - 3]}"
+    return f"{boot}/{namespace}/{pid}/{_fields(stat)[START_FIELD - 3]}"
+
+
+def _fields(stat: str) -> list[str]:
+    """Return the fields of `/proc/<pid>/stat` from the third one on."""
+    return stat.rpartition(")")[2].split()

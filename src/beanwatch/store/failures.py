@@ -28,7 +28,7 @@ redis.call('ZADD', KEYS[1], ARGV[1], KEYS[2])
 local bytes = redis.call('INCRBY', KEYS[3], size - before)
 for _ = 1, tonumber(ARGV[8]) do
   local count = redis.call('ZCARD', KEYS[1])
-  if count == 1 then  -- the sum was wrong, if it is still over the limit: Redis has evicted some
+  if count == 1 then  -- so its size is the sum, even if Redis has evicted others with their sizes
     redis.call('SET', KEYS[3], size)
     break
   end

@@ -78,7 +78,7 @@ final class Connection
         return $this->isBusy;
     }
 
-    /** True after a command whose reply was not read: it would be taken for that to the next one. */
+    /** True after a command whose reply was not read: the next command would take it for its own. */
     public function isLost(): bool
     {
         return $this->isLost;

@@ -8,7 +8,6 @@ use Beanwatch\Host;
 use Beanwatch\Run;
 use Pheanstalk\Exception as PheanstalkException;
 use Pheanstalk\Job as ReservedJob;
-use Psr\Log\LoggerInterface;
 
 /** The state of the running job. Deadlines are by PHP's monotonic clock, in seconds. */
 final class RunningJob
@@ -60,19 +59,19 @@ final class RunningJob
         return $this->run->uuid ?: "#{$this->run->id}:" . bin2hex($this->reserved->getData());
     }
 
-    /** Renew the TTR, each time that a third of it has passed. */
-    public function touch(Connection $connection, float $now, LoggerInterface $log): void
+    /** Renew the TTR, each time that a third of it has passed. Return why it could not be renewed, or ''. */
+    public function touch(Connection $connection, float $now): string
     {
         if ($now - $this->touchedAt < $this->stats['ttr'] / 3) {
-            return;
+            return '';
         }
         $this->touchedAt = $now;
         try {
             $connection->touch($this->reserved);
         } catch (PheanstalkException $error) {
-            $reason = ['reason' => $error->getMessage()];
-            $log->warning('cannot renew the TTR, so another worker may run the job too: {reason}', $reason);
+            return $error->getMessage();
         }
+        return '';
     }
 
     /** @throws Interrupted the first time; later the handler cleans up */

@@ -57,7 +57,7 @@ final class Worker
         foreach ([SIGTERM => 'SIGTERM', SIGINT => 'SIGINT', SIGQUIT => 'SIGQUIT'] as $signal => $name) {
             pcntl_signal($signal, fn () => $this->stop("it received $name"));
         }
-        $this->log->info('the worker starts');
+        $this->log('info', 'the worker starts');
         for ($failures = 0; $this->stopReason === '';) {
             try {
                 $this->connect();
@@ -70,7 +70,7 @@ final class Worker
                 $this->reconnectAfter($error, $failures++);
             }
         }
-        $this->log->info('the worker stops: {reason}', ['reason' => $this->stopReason]);
+        $this->log('info', 'the worker stops: {reason}', ['reason' => $this->stopReason]);
         $this->monitor->stop();
     }
 
@@ -78,14 +78,14 @@ final class Worker
     {
         $this->connection = new Connection($this->address, $this->queues);
         $this->monitor->ready($this->connection->serverId());
-        $this->log->info('connected to beanstalkd {server}', ['server' => $this->address]);
+        $this->log('info', 'connected to beanstalkd {server}', ['server' => $this->address]);
     }
 
     private function reconnectAfter(PheanstalkException $error, int $failures): void
     {
         $this->monitor->blocked($error->getMessage());
         if ($failures === 0) {
-            $this->log->warning('takes no jobs: {reason}', ['reason' => $error->getMessage()]);
+            $this->log('warning', 'takes no jobs: {reason}', ['reason' => $error->getMessage()]);
         }
         $until = Host::now() + lcg_value() * min(self::MAX_RECONNECT_DELAY, 0.1 * 2 ** min($failures, 20));
         while ($this->stopReason === '' && ($left = $until - Host::now()) > 0) {
@@ -208,7 +208,10 @@ final class Worker
         if ($now >= min($job->hardDeadline, $this->stopBy + $this->grace)) {
             $this->giveUp($job);
         }
-        $job->touch($this->connection, $now, $this->log);
+        if ($reason = $job->touch($this->connection, $now)) {
+            $message = 'cannot renew the TTR, so another worker may run the job too: {reason}';
+            $this->log('warning', $message, ['reason' => $reason]);
+        }
         if ($now >= $job->deadline) {
             $job->interrupt(new Interrupted('timeout', "the job ran longer than $this->timeout s, its timeout"));
         } elseif ($now >= $this->stopBy) {
@@ -247,6 +250,15 @@ final class Worker
         $this->stopReason = $reason;
         $this->stopBy = min($this->stopBy, Host::now() + $this->shutdownTimeout);
         $this->monitor->stopping($reason, $this->shutdownTimeout);
+    }
+
+    /** @param array<string, mixed> $context */
+    private function log(string $level, string $message, array $context = []): void
+    {
+        try {
+            $this->log->log($level, $message, $context);
+        } catch (Throwable) {  // the disk is full, for example: neither the worker nor a job gets it
+        }
     }
 
     /** PHP calls this whenever the process ends, also after a fatal error or exit() in a handler. */

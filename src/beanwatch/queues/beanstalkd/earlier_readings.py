@@ -90,6 +90,7 @@ class EarlierReadings:
             newer = total
         if self._memory.lasting(f"{key} at", str(newer)) > RECENT:
             older, newer = newer, total
+            self._memory.lasting(f"{key} at", str(newer))  # its time begins now
         return (older, newer), max(0, total - older)
 
     def with_missing(self, queue: QueueState, instance: str | None) -> QueueState:
