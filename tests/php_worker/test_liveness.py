@@ -179,14 +179,14 @@ def test_a_job_keeps_its_deadlines_though_its_connection_is_lost(
 
 
 def test_a_logger_that_throws_ends_neither_a_worker_nor_its_job(site: Site) -> None:
-    handlers = site.directory / "full.php"
+    handlers = site.directory / "throwing.php"
     handlers.write_text(
         "<?php $log->pushProcessor(fn ($record) => preg_match('/^(the worker|connected)/',"
         " $record['message']) ? throw new LogicException('disk full') : $record);\n"
         f"return require '{HANDLERS}';\n"
     )
-    worker = site.start("full", handlers=handlers)
-    site.put("full", "ok")
+    worker = site.start("throwing", handlers=handlers)
+    site.put("throwing", "ok")
     wait_until(lambda: [sum(kind.outcomes.values()) for kind in worker.beat().totals] == [1], 30)
     assert worker.beat().totals[0].outcomes == {"ok": 1}
     worker.signal(signal.SIGTERM)
