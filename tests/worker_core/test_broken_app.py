@@ -149,8 +149,8 @@ def test_a_worker_that_could_not_start_again_does_not_restart(
     code, out, _ = run("check_worker_heartbeat", *where)
     assert (code, f"here.w2: did not restart as told, runs on: {CAUSE}" in out) == (1, True)
     shop.write_text(GOOD)
-    code, out, _ = run(*command, "here.w1", *where)
-    assert (code, out) == (0, "here.w1: restarts\n")
+    code, out, err = run(*command, "here.w1", *where)
+    assert (code, out) == (0, "here.w1: restarts\n"), err
     assert workers[0].exit_code() == 10
     assert workers[1].process.poll() is None
 
