@@ -5,6 +5,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -88,46 +89,34 @@ def test_a_name_that_no_host_can_have_cannot_be_resolved(host: str):
         connect(Address(host, 11300), 5)
 
 
+@contextmanager
+def silent_server() -> Iterator[socket.socket]:
+    """A listener that answers no further connect, as a host that is gone: its backlog is full."""
+    with ExitStack() as stack:
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        for _ in range(8):
+            sock = stack.enter_context(socket.socket())
+            sock.setblocking(False)
+            sock.connect_ex(listener.getsockname())
+        yield listener
+
+
 def test_the_time_limit_covers_all_addresses_of_a_name_together():
-    with socket.create_server(("127.0.0.1", 0), backlog=0) as listener:
-        full = []
-        try:
-            # A full backlog drops further connects, as a host that is gone does.
-            for _ in range(8):
-                sock = socket.socket()
-                sock.setblocking(False)
-                sock.connect_ex(listener.getsockname())
-                full.append(sock)
-            started = time.monotonic()
-            with pytest.raises(TimeoutError):
-                connect(Address("127.0.0.1", listener.getsockname()[1]), 0.3)
-            assert time.monotonic() - started < 5
-        finally:
-            for sock in full:
-                sock.close()
+    with silent_server() as listener:
+        started = time.monotonic()
+        with pytest.raises(TimeoutError):
+            connect(Address("127.0.0.1", listener.getsockname()[1]), 0.3)
+        assert time.monotonic() - started < 5
 
 
 def test_an_address_that_does_not_answer_leaves_time_for_the_next_one(
     monkeypatch: pytest.MonkeyPatch,
 ):
-    with (
-        socket.create_server(("127.0.0.1", 0), backlog=0) as silent,
-        socket.create_server(("127.0.0.1", 0)) as listener,
-    ):
+    with silent_server() as silent, socket.create_server(("127.0.0.1", 0)) as listener:
         places = [(socket.AF_INET, one.getsockname()) for one in (silent, listener)]
         monkeypatch.setattr(address_module, "resolve", lambda *_: places)
-        full = []
-        try:
-            for _ in range(8):
-                sock = socket.socket()
-                sock.setblocking(False)
-                sock.connect_ex(silent.getsockname())
-                full.append(sock)
-            with connect(Address("queue1", 11300), 2) as sock:
-                assert sock.getpeername() == listener.getsockname()
-        finally:
-            for sock in full:
-                sock.close()
+        with connect(Address("queue1", 11300), 2) as sock:
+            assert sock.getpeername() == listener.getsockname()
 
 
 @pytest.fixture
