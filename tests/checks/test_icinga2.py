@@ -26,8 +26,7 @@ class MailingIcinga(Icinga):
                     # A service needs longer to alert than its server needs to be found dead.
                     "retry_interval = 20s": "retry_interval = 3s",
                     "= 20s": "= 1s",
-                    "= 180s": "= 20s",
-                    "= 90s": "= 40s",  # a first round of `passive` takes long on a busy machine
+                    "= 180s": "= 20s",  # the 90 s after it stay: `passive` is slow on a busy machine
                 },
             },
         )
@@ -110,4 +109,4 @@ def test_icinga_takes_passive_results_and_alerts_when_there_are_none(site: Site,
         wait_until(lambda: has("buried of image_", "CRITICAL", "images: 1 job buried"), timeout=90)
         assert "depth of image_" not in icinga.alerts, "what is well from the start alerts nobody"
         silence = "No result from beanwatch passive"
-        wait_until(lambda: has("depth of image_", "UNKNOWN", silence), timeout=150)
+        wait_until(lambda: has("depth of image_", "UNKNOWN", silence), timeout=200)
