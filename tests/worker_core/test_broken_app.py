@@ -144,7 +144,10 @@ def test_a_worker_that_could_not_start_again_does_not_restart(
     assert err.splitlines()[-1] == "beanwatch: 1 other worker was not told to restart"
     assert run(*command, "--all-at-once", *where).code == 0
     refused = "the worker does not restart, the next instance could not start"
-    wait_until(lambda: all(worker.logged(refused) for worker in workers), 30)
+    # Each command told one worker, and the last one both: while a check still runs, the worker
+    # accepts no further order.
+    checks = lambda: sum(refused in line["message"] for one in workers for line in one.lines())
+    wait_until(lambda: checks() == 4, 30)
     wait_until(lambda: all(worker.beat().restart_refused.startswith(CAUSE) for worker in workers))
     code, out, _ = run("check_worker_heartbeat", *where)
     assert (code, f"here.w2: did not restart as told, runs on: {CAUSE}" in out) == (1, True)
