@@ -68,7 +68,11 @@ def main() -> None:
             "PYTHONPYCACHEPREFIX": str(root / "pyc"),
             "BEANWATCH_STATE_DIR": str(root / "state"),
         }
-        with Beanstalkd(root / "beanstalkd") as server, Redis(root / "redis") as redis:
+        with (
+            Beanstalkd(root / "beanstalkd") as server,
+            Redis(root / "redis") as redis,
+            server.client(watch="served"),
+        ):
             with server.client(use="images") as client:
                 client.put("x")
             config.write_text(
@@ -86,8 +90,11 @@ def main() -> None:
                 "check_queue_server": [bin_ / "check_queue_server", *at],
                 **{
                     f"check_queue_{what}": [bin_ / f"check_queue_{what}", *at, *queue]
-                    for what in ("depth", "buried", "age", "consumers")
+                    for what in ("depth", "buried", "age")
                 },
+                "check_queue_consumers": [bin_ / "check_queue_consumers", *at, "-Q", "served"],
+                # No consumer watches this one: so the check also asks Redis for dead workers.
+                "the same, CRITICAL": [bin_ / "check_queue_consumers", *at, *queue],
                 "check_worker_heartbeat": [bin_ / "check_worker_heartbeat", "--redis", redis.url],
                 "check_job_failures": [bin_ / "check_job_failures", "--redis", redis.url],
                 "check_metrics_fresh": [bin_ / "check_metrics_fresh", "--graphite-url", web.url],
