@@ -26,7 +26,8 @@ class MailingIcinga(Icinga):
                     # A service needs longer to alert than its server needs to be found dead.
                     "retry_interval = 20s": "retry_interval = 3s",
                     "= 20s": "= 1s",
-                    "= 180s": "= 20s",  # the 90 s after it stay: `passive` is slow on a busy machine
+                    # The 90 s after it stay: `passive` is slow on a busy machine.
+                    "= 180s": "= 20s",
                 },
             },
         )

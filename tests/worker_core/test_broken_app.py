@@ -128,6 +128,10 @@ def test_a_start_without_redis_is_one_line_and_the_same_exit_code(run: Run, modu
     assert (code, len(err.splitlines())) == (13, 1)
 
 
+def count_lines(worker: RunningWorker, text: str) -> int:
+    return sum(text in line["message"] for line in worker.lines())
+
+
 def test_a_worker_that_could_not_start_again_does_not_restart(
     start_shop: StartShop, shop: Path, redis_server: Redis, run: Run
 ) -> None:
@@ -146,8 +150,7 @@ def test_a_worker_that_could_not_start_again_does_not_restart(
     refused = "the worker does not restart, the next instance could not start"
     # Each command told one worker, and the last one both: while a check still runs, the worker
     # accepts no further order.
-    checks = lambda: sum(refused in line["message"] for one in workers for line in one.lines())
-    wait_until(lambda: checks() == 4, 30)
+    wait_until(lambda: sum(count_lines(worker, refused) for worker in workers) == 4, 30)
     wait_until(lambda: all(worker.beat().restart_refused.startswith(CAUSE) for worker in workers))
     code, out, _ = run("check_worker_heartbeat", *where)
     assert (code, f"here.w2: did not restart as told, runs on: {CAUSE}" in out) == (1, True)
