@@ -14,7 +14,7 @@ from beanwatch.collectors.poll.fleet_totals import FleetTotals
 from beanwatch.collectors.poll.poller import Poll
 from beanwatch.collectors.poll.worker_series import seen_values
 from beanwatch.queues.consumers import CODES, STATES
-from beanwatch.queues.model import Number, QueueState, ServerState
+from beanwatch.queues.model import Number, QueueState, ServerState, numbers
 from beanwatch.queues.selection import OTHER
 from beanwatch.store.health import HEALTH, HEALTH_CODES, decide_health
 from beanwatch.store.heartbeats import Worker
@@ -23,6 +23,11 @@ from beanwatch.telemetry.prometheus import Page, labels, quote
 from beanwatch.telemetry.series import COLLECTOR, QUEUE, SERVER, WORKER_SEEN
 
 SAME_START = 5.0  # seconds by which a computed start may differ from the one before
+# Values of a server that some systems know only from a poll that reads the queues.
+SUMS = ("queues", "ready", "reserved", "delayed", "buried")
+COUNTERS = tuple(
+    one.name for one in QUEUE.series if one.is_counter and one.name in QueueState._fields
+)
 
 
 class Kept(NamedTuple):
@@ -33,6 +38,7 @@ class Kept(NamedTuple):
     queues: Poll | None = None
     queues_at: float = 0.0
     start: float | None = None  # when the server was started, in seconds since the epoch
+    others: Mapping[str, Number] = {}  # the counters of the queues beyond max_queues, by name
 
 
 class Board:
@@ -64,9 +70,11 @@ class Board:
             before = self._servers.get(node)
             start = self._find_start(poll.seen.state, before)
             queues, queues_at = (before.queues, before.queues_at) if before else (None, 0.0)
+            others = before.others if before else {}
             if poll.has_queues or poll.seen.state is None:
+                others = count_others(others, queues, poll)
                 queues, queues_at = poll, at
-            self._servers[node] = Kept(poll, at, queues, queues_at, start)
+            self._servers[node] = Kept(poll, at, queues, queues_at, start, others)
 
     def post_workers(self, workers: Sequence[Worker], deploys: int = 0, stamp: int = 0) -> None:
         """Keep the workers as they were read from Redis now."""
@@ -118,14 +126,13 @@ class _Writer:
             own = labels(system=poll.server.system.name, server=poll.server.node)
             age = self._at - kept.at
             page.add("collector_poll_age_seconds", own, round(age, 3))
-            if age > self._max_age:
+            if not self._is_fresh(kept.at):
                 continue
             page.add_one(COLLECTOR, own, _describe_poll(kept))
             if state is None:
                 page.add_one(SERVER, own, {"up": 0})
                 continue
-            values = server_values(state, poll.restarts, poll.seen.missing_jobs)
-            page.add_one(SERVER, own, values)
+            page.add_one(SERVER, own, self._server_values(kept, state))
             self._add_others(own, kept, state)
             queues += self._list_queues(own, kept)
         owners, observed = [own for own, _ in queues], [queue for _, queue in queues]
@@ -148,6 +155,19 @@ class _Writer:
                 self._page.add_one(WORKER_SEEN, own, seen_values(worker.heartbeat))
         self._page.add_states("worker_state", HEALTH, healths)
 
+    def _server_values(self, kept: Kept, state: ServerState) -> Mapping[str, Number]:
+        """Return the values of a server; those that only its queues tell are of their last poll."""
+        swept = kept.queues.seen if kept.queues and self._is_fresh(kept.queues_at) else None
+        if swept is None:
+            return server_values(state, kept.poll.restarts, None)
+        if swept.state is not None and swept.state.instance == state.instance:
+            unknown = [name for name in SUMS if getattr(state, name) is None]
+            state = state._replace(**{name: getattr(swept.state, name) for name in unknown})
+        return server_values(state, kept.poll.restarts, swept.missing_jobs)
+
+    def _is_fresh(self, at: float) -> bool:
+        return self._at - at <= self._max_age
+
     def _add_others(self, own: str, kept: Kept, state: ServerState) -> None:
         """Add what is in no table: version, start, and the server's own numbers."""
         if kept.start is not None:
@@ -164,17 +184,43 @@ class _Writer:
         queues, (own, rest) = kept.queues.seen.queues, kept.queues.seen.chosen
         age = self._at - kept.queues_at
         self._page.add("collector_queues_age_seconds", server, round(age, 3))
-        if age > self._max_age:
+        if not self._is_fresh(kept.queues_at):
             return
         for name in own:
             if name in queues:
                 yield f"{server},queue={quote(name)}", queues[name]
         if others := [queues[name] for name in rest if name in queues]:
-            yield f"{server},queue={quote(OTHER)}", _to_queue(OTHER, merge(others))
+            values = merge(others)
+            values |= {name: kept.others.get(name, 0) for name in COUNTERS if name in values}
+            yield f"{server},queue={quote(OTHER)}", _to_queue(OTHER, values)
         absent = absent_queue(kept.poll.server)
         for name in kept.poll.expected:
             if absent and name not in queues:
                 yield f"{server},queue={quote(name)}", _to_queue(name, absent)
+
+
+def count_others(
+    totals: Mapping[str, Number], before: Poll | None, poll: Poll
+) -> Mapping[str, Number]:
+    """Return by how much the counters of the queues beyond max_queues have risen, all together.
+
+    `totals` are those until `before`, the last poll of the queues. The plain sum would fall when
+    one of these queues is deleted. Prometheus would take that for a restart, and count all again.
+    """
+    earlier, queues = before and before.seen.queues, poll.seen.queues
+    if earlier is None or queues is None:
+        return totals
+    risen = dict(totals)
+    new = dict.fromkeys(COUNTERS, 0)
+    for name in poll.seen.chosen.rest:
+        if name not in queues:
+            continue
+        then = numbers(earlier[name].state, COUNTERS) if name in earlier else new
+        for counter, now in numbers(queues[name].state, COUNTERS).items():
+            if counter in then:
+                rise = now - then[counter] if now >= then[counter] else now
+                risen[counter] = risen.get(counter, 0) + rise
+    return risen
 
 
 def _columns(queues: Sequence[ObservedQueue]) -> Iterator[tuple[str, list[Any]]]:

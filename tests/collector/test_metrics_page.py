@@ -141,6 +141,21 @@ def test_queues_stay_between_two_polls_that_read_them_and_their_age_is_told(
     assert find(samples, "collector_poll_age_seconds") == [0]
 
 
+def test_what_only_the_queues_of_a_server_tell_stays_with_them(board: Board, clock: Clock) -> None:
+    state = ServerState(instance="a", connections=1, queues=1, ready=7)
+    board.post(poll(seen(QueueState("a", ready=7, missing_jobs=2), state=state)))
+    clock.now += 10
+    state = ServerState(instance="a", connections=2)
+    board.post(poll(Observation(state, None), has_queues=False))
+    samples = read(board.page())
+    assert find(samples, "server_missing_jobs") == [2], "an alert needs it at each scrape"
+    assert find(samples, "server_jobs", state="ready") == [7]
+    assert find(samples, "server_queues") == [1]
+    assert find(samples, "server_connections") == [2]
+    board.post(poll(Observation(state._replace(instance="b"), None), has_queues=False))
+    assert find(read(board.page()), "server_jobs", state="ready") == [], "of the process before"
+
+
 def test_queues_that_could_not_be_read_are_not_known(board: Board) -> None:
     board.post(poll(seen(QueueState("a", ready=1))))
     board.post(poll(Observation(ServerState(), None, trouble="cannot read the queues")))
@@ -181,6 +196,24 @@ def test_queues_beyond_the_limit_share_one_name_and_are_counted(board: Board) ->
     assert find(samples, "queue_jobs", queue="b") == []
     assert find(samples, "collector_queues_skipped") == [3]
     assert find(samples, "collector_queues") == [4]
+
+
+def test_counters_of_queues_beyond_the_limit_never_fall(board: Board) -> None:
+    sweeps = [
+        {"a": 5, "b": 1000, "c": 40},
+        {"a": 6, "b": 1003},  # c was deleted
+        {"b": 1003, "a": 6, "d": 9},  # d is new, and a has changed its place with b
+        {"b": 1004, "a": 1, "d": 9},  # a was deleted and created again
+    ]
+    told = []
+    for queues in sweeps:
+        states = [QueueState(name, puts=puts, deletes=None) for name, puts in queues.items()]
+        board.post(poll(seen(*states, rest=len(states) - 1)))
+        board.post(poll(Observation(ServerState()), has_queues=False))
+        samples = read(board.page())
+        told += find(samples, "queue_puts_total", queue="_other")
+        assert not find(samples, "queue_deletes_total", queue="_other"), "not known"
+    assert told == [0, 3, 12, 13]
 
 
 def test_a_worker_has_the_time_of_its_last_beat_and_its_state(board: Board, clock: Clock) -> None:
