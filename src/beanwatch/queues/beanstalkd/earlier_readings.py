@@ -35,7 +35,8 @@ class EarlierReadings:
     def count_rejected(self, stats: Stats, server: ServerState) -> int | None:
         """Return how many puts the server has refused since its start; None if unknown.
 
-        Also set `refused` to the number of recent ones.
+        The first reading cannot tell, unless it is 0: a put whose body is still being sent looks
+        refused, and a counter must never fall. Also set `refused` to the number of recent ones.
         """
         key = f"rejected {self._node}"
         known = _recalled(self._memory.recall(key), server.instance, 5)
@@ -57,7 +58,7 @@ class EarlierReadings:
         past, self.refused = self._count_recent(key, now.confirmed, past)
         record = [server.instance, now.seen, now.confirmed, int(now.is_first), *past]
         self._memory.remember(key, record)
-        return now.confirmed
+        return None if now.is_first and now.confirmed else now.confirmed
 
     def count_timeouts(self, stats: Stats, server: ServerState) -> None:
         """Set `timeouts`: how many jobs the server has taken back lately.
