@@ -73,6 +73,14 @@ class SqlConnection:
         """Return an expression for a column of times without a zone: seconds since 1970, as UTC."""
         raise NotImplementedError
 
+    def since(self, time: str) -> str:
+        """Return an expression for the seconds since a time, which is in seconds since 1970.
+
+        It is 0 if the clock of who wrote the time is ahead: MySQL has no negative number for a
+        column that is unsigned, and refuses the whole query.
+        """
+        return f"greatest({self.now}, {time}) - {time}"
+
     def name(self, table: str) -> str:
         """Quote the name of a table that `parse_table` has checked."""
         raise NotImplementedError

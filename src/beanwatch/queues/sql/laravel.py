@@ -44,7 +44,7 @@ def select(parts: Select) -> str:
     return (
         f"SELECT name, sum(n_ready), sum(n_reserved), sum(n_delayed),"
         f" {'sum(n_failed)' if has_failed else 'NULL'}, NULL,"
-        f" {now} - min(first_ready), NULL, {now} - min(first_reserved)"
+        f" {sql.since('min(first_ready)')}, NULL, {sql.since('min(first_reserved)')}"
         f" FROM ({jobs}) AS found GROUP BY name ORDER BY name"
     )
 

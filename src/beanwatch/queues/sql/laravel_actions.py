@@ -30,7 +30,7 @@ class LaravelActions(SqlActions):
 
     def _rows_of(self, sql: SqlConnection, state: str) -> JobRows:
         jobs, now = sql.name(self._tables.jobs), sql.now
-        age = f"{now} - created_at"
+        age = sql.since("created_at")
         match state:
             case "ready":
                 return JobRows(jobs, READY.format(now=now), "id", "payload", age)
