@@ -168,6 +168,25 @@ def test_recorded_layouts_of_later_versions(
     assert mail.head_ready_age == pytest.approx(now - 1_760_000_000, abs=5)
 
 
+def test_a_capsule_has_its_own_threads(server: Server, redis_server: Redis) -> None:
+    client = redis_server.client()
+    client.sadd("queues", "mail", "slow")
+    client.sadd("processes", "a:1:x")
+    default = {"concurrency": 10, "mode": "strict", "weights": {"mail": 0}}
+    single = {"concurrency": 1, "mode": "strict", "weights": {"slow": 0}}
+    info = {"concurrency": 11, "capsules": {"default": default, "single": single}}
+    client.hset("a:1:x", mapping={"info": json.dumps(info), "busy": 1, "quiet": "false"})
+    client.hset("a:1:x:work", "tid", json.dumps({"queue": "slow", "payload": "{}"}))
+    client.lpush("queue:slow", *(f'{{"jid": "{number}"}}' for number in range(500)))
+    reading = read(server)
+    queues = reading.queues or {}
+    slow, mail = queues["slow"], queues["mail"]
+    assert (slow.consumers, slow.idle_consumers, slow.held) == (1, 0, 1)
+    assert (mail.consumers, mail.idle_consumers, mail.held) == (10, 10, 0)
+    assert reading.server is not None
+    assert reading.server.native["processes"] == 1
+
+
 def test_the_unit_of_times_is_that_of_the_job() -> None:
     job = {"queue": "low", "retry_count": 3, "enqueued_at": 1.76e9, "args": [], "n": 2**63}
     queue, text = retried(job, 1.8e9)
@@ -265,7 +284,7 @@ def test_a_long_body_is_cut(redis_server: Redis, actions: SidekiqActions) -> Non
 
 @given(REPLIES)
 def test_any_reply_is_parsed(reply: Any) -> None:
-    parse_process(reply)
+    parse_process(reply, {})
     assert queue_of(reply) is None or isinstance(queue_of(reply), str)
     found = enqueued_at(reply)
     assert found is None or found > 0

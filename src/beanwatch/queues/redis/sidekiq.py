@@ -6,7 +6,7 @@ queue of failed jobs, `dead-set`.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from beanwatch.light_typing import TYPE_CHECKING, Any, NamedTuple
 from beanwatch.net.redis_url import Command
@@ -31,8 +31,12 @@ DEAD_SET = "dead-set"
 WORK = ("workers", "work")
 
 
-class Process(NamedTuple):
-    """A process of Sidekiq, by its last heartbeat. A quiet one takes no new jobs."""
+class Capsule(NamedTuple):
+    """The threads of one process that take jobs of the same queues. A quiet one takes no new jobs.
+
+    Up to Sidekiq 8.0, a process does not tell how many threads each of its capsules has. So there,
+    all of its threads count as one capsule.
+    """
 
     queues: frozenset[str] = frozenset()
     threads: int = 0
@@ -49,7 +53,7 @@ class SidekiqReading(LayoutReading):
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
         self._registered: list[str] = []
-        self._processes: list[Process] | None = None  # None: unknown
+        self._capsules: list[Capsule] | None = None  # of all processes; None: unknown
         self._running: Counter[str] | None = None  # running jobs by queue
         self._sets: dict[str, int | None] = {}
         self._native: dict[str, int | float] = {}
@@ -145,34 +149,35 @@ class SidekiqReading(LayoutReading):
             commands.append(("HMGET", key, "info", "busy", "quiet"))
             commands += [("HVALS", f"{key}:{kind}") for kind in WORK]
         replies = self.poll.ask(commands) if commands else []
-        processes: list[Process] = []
+        capsules: list[Capsule] = []
         running: Counter[str] = Counter()
         dead: dict[str, tuple[str, ...]] = {}
-        is_known = True
+        doubtful = 0
         for number, name in enumerate(names):
             fields, *work = replies[3 * number : 3 * number + 3]
             if not any(list_of(fields)):
                 dead[name] = ()
                 continue
-            process = parse_process(fields)
             queues = [queue_of(job) for part in work for job in list_of(part)]
-            if process is None or None in queues:
-                self.poll.doubt(self._key(name), fields if process is None else work)
-                is_known = False
+            jobs = Counter(queue for queue in queues if queue is not None)
+            found = parse_process(fields, jobs)
+            if found is None or None in queues:
+                self.poll.doubt(self._key(name), fields if found is None else work)
+                doubtful += 1
                 continue
-            processes.append(process)
-            running.update(queue for queue in queues if queue is not None)
-        self._processes, self._running = (processes, running) if is_known else (None, None)
-        self._native["processes"] = len(processes)
+            capsules += found
+            running += jobs
+        self._capsules, self._running = (None, None) if doubtful else (capsules, running)
+        self._native["processes"] = len(names) - len(dead) - doubtful
         if dead:
             self.poll.problems.append(describe_dead("process", dead))
 
     def _state_of(self, name: str, part: Sequence[Any]) -> QueueState:
         ready = self.poll.count(part[0], self._key(f"queue:{name}"))
         age = age_of(self.poll.now, enqueued_at(part[1])) if len(part) > 1 else None
-        if self._processes is None or self._running is None:
+        if self._capsules is None or self._running is None:
             return QueueState(name, ready=ready, head_ready_age=age)
-        listening = [one for one in self._processes if name in one.queues and not one.is_quiet]
+        listening = [one for one in self._capsules if name in one.queues and not one.is_quiet]
         reserved = self._running[name]
         busy = sum(one.busy for one in listening)
         return QueueState(
@@ -189,28 +194,41 @@ class SidekiqReading(LayoutReading):
         return self.prefix + name
 
 
-def parse_process(reply: Any) -> Process | None:
-    """Return a process from the reply to HMGET info busy quiet; None if it is none.
+def parse_process(reply: Any, running: Mapping[str, int]) -> list[Capsule] | None:
+    """Return the capsules of a process; None if this is none.
 
-    8.1 lists the queues by capsule, and no longer all together.
+    `reply` is that to HMGET info busy quiet. `running` has the number of its running jobs by queue.
+    From Sidekiq 8.1 on, a process lists its threads and queues by capsule, and no longer all
+    together.
     """
-    found = list_of(reply)
-    if len(found) != 3:
+    fields = list_of(reply)
+    if len(fields) != 3:
         return None
-    info = json_of(found[0])
-    busy = count_of(found[1])
+    info, busy, is_quiet = json_of(fields[0]), count_of(fields[1]), fields[2] in (b"true", b"1")
     if info is None or busy is None:
         return None
-    queues = info.get("queues")
     capsules = info.get("capsules")
-    if not isinstance(queues, list) and isinstance(capsules, dict):
-        weights = [one.get("weights") for one in capsules.values() if isinstance(one, dict)]
-        queues = [name for part in weights if isinstance(part, dict) for name in part]
-    threads = info.get("concurrency")
+    if not isinstance(capsules, dict):
+        capsule = parse_capsule(info.get("queues"), info.get("concurrency"), is_quiet)
+        return None if capsule is None else [capsule._replace(busy=busy)]
+    found = []
+    for part in capsules.values():
+        one = part if isinstance(part, dict) else {}
+        weights = one.get("weights")
+        queues = list(weights) if isinstance(weights, dict) else None
+        capsule = parse_capsule(queues, one.get("concurrency"), is_quiet)
+        if capsule is None:
+            return None
+        found.append(capsule._replace(busy=sum(running.get(name, 0) for name in capsule.queues)))
+    return found
+
+
+def parse_capsule(queues: Any, threads: Any, is_quiet: bool) -> Capsule | None:
+    """Return a capsule without busy threads; None if this is none."""
     if not isinstance(queues, list) or isinstance(threads, bool) or not isinstance(threads, int):
         return None
     names = frozenset(name for name in queues if isinstance(name, str))
-    return Process(names, max(0, threads), busy, found[2] in (b"true", b"1"))
+    return Capsule(names, max(0, threads), is_quiet=is_quiet)
 
 
 def queue_of(reply: Any) -> str | None:
