@@ -60,6 +60,7 @@ class RabbitReader(Reader):
         self._overview: Row = {}
         self._nodes: Sequence[Row] = ()
         self._rows: Sequence[Row] = ()
+        self._has_counters = True  # as far as the last overview tells
 
     def read(self, wanted: Wanted, timeout: float | None = None) -> Reading:
         """Read the parts that `wanted` names. Raises ServerError if nothing could be read."""
@@ -107,6 +108,7 @@ class RabbitReader(Reader):
         self._overview = api.get_object("overview", columns=OVERVIEW_COLUMNS)
         if not is_version(self._overview.get("rabbitmq_version")):
             raise api.nonsense("no rabbitmq_version in its overview")
+        self._has_counters = self._overview.get("rates_mode") != "none"
         self._nodes = api.get_list("nodes", columns=NODE_COLUMNS)
         if not all(is_name(node.get("name")) for node in self._nodes):
             raise api.nonsense("a node without a name")
@@ -119,20 +121,27 @@ class RabbitReader(Reader):
         """Return a text that changes when a node is started: its process id and its start time.
 
         In a container the process id is always the same, and a start time that is computed from
-        the uptime varies. So the first computed one is remembered. `now` is RabbitMQ's time.
+        the uptime varies. So the first computed one is remembered. A node that is away, such as
+        behind a network that is split, keeps its part: nobody knows yet that it was started anew.
+        `now` is RabbitMQ's time.
         """
         parts = []
-        for node in running(self._nodes):
-            start, pid = start_of(node, now), str(node.get("os_pid"))
-            if start is None:
-                return None
+        for node in self._nodes:
             key = f"start {self._server.node} {node.get('name')}"
-            match self._options.memory.recall(key):
-                case [str(before), int() | float() as known]:
-                    is_same = before == pid and abs(start - known) < SAME_START
-                    start = float(known) if is_same else start
-            self._options.memory.remember(key, [pid, start])
-            parts.append(f"{node.get('name')} {pid} {start:.0f}")
+            known = self._options.memory.recall(key)
+            if node.get("running") is True:
+                start, pid = start_of(node, now), str(node.get("os_pid"))
+                if start is None:
+                    return None
+                match known:
+                    case [str(before), int() | float() as first]:
+                        is_same = before == pid and abs(start - first) < SAME_START
+                        start = float(first) if is_same else start
+                known = [pid, start]
+            match known:
+                case [str(pid), int() | float() as start]:
+                    self._options.memory.remember(key, known)
+                    parts.append(f"{node.get('name')} {pid} {start:.0f}")
         return ", ".join(sorted(parts))
 
     def _read_queues(
@@ -144,7 +153,12 @@ class RabbitReader(Reader):
         arrived, now = self._options.clock(), api.answered_at
         self._rows = rows
         dead_letters = read_dead_letters(api, rows)
-        queues = {row["name"]: to_queue(row, implausible, now or time.time()) for row in rows}
+        queues = {
+            row["name"]: to_queue(
+                row, implausible, now or time.time(), has_counters=self._has_counters
+            )
+            for row in rows
+        }
         set_dead_letters(queues, dead_letters)
         return queues, arrived
 

@@ -20,7 +20,9 @@ QUEUE_COLUMNS = (
     *("message_stats.deliver_no_ack", "message_stats.get_no_ack"),
 )
 HEAD_COLUMN = "head_message_timestamp"
-OVERVIEW_COLUMNS = ("rabbitmq_version", "disable_stats", "object_totals.connections")
+OVERVIEW_COLUMNS = (
+    *("rabbitmq_version", "disable_stats", "rates_mode", "object_totals.connections"),
+)
 NODE_COLUMNS = (
     *("name", "running", "uptime", "os_pid", "mem_used", "mem_limit", "mem_alarm", "disk_free"),
     *("disk_free_limit", "disk_free_alarm", "partitions", "being_drained", "fd_used"),
@@ -64,17 +66,26 @@ def is_version(value: Any) -> bool:
 # -- queues
 
 
-def to_queue(row: Row, implausible: ImplausibleValues, now: float | None = None) -> QueueState:
+def to_queue(
+    row: Row,
+    implausible: ImplausibleValues,
+    now: float | None = None,
+    *,
+    has_counters: bool = True,
+) -> QueueState:
     """Convert an entry of `/api/queues/VHOST` to a QueueState, before `set_dead_letters`.
 
     A number that is missing is unknown: a new quorum queue has none for some seconds. `now` is the
-    Unix time (s) of RabbitMQ, for the age of the first job.
+    Unix time (s) of RabbitMQ, for the age of the first job. `has_counters` is false if RabbitMQ
+    counts no messages (`management.rates_mode = none`).
     """
     name = row["name"]
     ready = implausible.read(name, row, "messages_ready")
     reserved = implausible.read(name, row, "messages_unacknowledged")
     consumers = implausible.read(name, row, "consumers")
-    puts, deletes, redeliveries = _counters(name, row, implausible)
+    puts = deletes = redeliveries = None
+    if has_counters:
+        puts, deletes, redeliveries = _counters(name, row, implausible)
     capacity = _capacity(row)
     # RabbitMQ delivers a job at once if the prefetch of a consumer has room for it. So if jobs are
     # ready, none has. `consumer_capacity` does not tell that: it is an average over past times.
