@@ -5,8 +5,9 @@ import argparse
 from beanwatch.checks.lib import queue_check, queues, source
 from beanwatch.checks.lib.all_servers import AllServers
 from beanwatch.checks.lib.output import perf
-from beanwatch.checks.lib.plugin import Check, State, judge
+from beanwatch.checks.lib.plugin import Check, Ok, State, judge
 from beanwatch.checks.lib.plugin_process import Parser, run
+from beanwatch.checks.lib.queue_words import describe_dead_letters
 from beanwatch.checks.lib.queues import CheckedQueue
 from beanwatch.checks.lib.source import Source
 from beanwatch.checks.lib.staffing import with_staffing
@@ -57,7 +58,12 @@ def seconds_waited(queue: CheckedQueue) -> float:
 
 
 def decide(queue: CheckedQueue, limits: Threshold) -> tuple[State, str]:
-    """Judge the longest known wait. An alert's text also has the number of ready jobs."""
+    """Judge the longest known wait. An alert's text also has the number of ready jobs.
+
+    The default limits are for workers, so they do not judge a queue of failed jobs.
+    """
+    if queue.state.is_dead_letter and limits._replace(hold=0.0) == DEFAULT_LIMITS:
+        return Ok, f"{queue.label}: {describe_dead_letters(queue.state.ready or 0)}"
     state, limit = judge(seconds_waited(queue), limits)
     if not queue.state.ready:
         return state, f"{queue.label}: no job waits"
@@ -87,7 +93,7 @@ class AgeSummary(queue_check.QueueSummary):
         found = queue_check.queues_of(results)
         if len(found) < 2:
             return super().ok(results)
-        waiting = [queue for queue in found if queue.state.ready]
+        waiting = [queue for queue in found if queue.state.ready and not queue.state.is_dead_letter]
         if not waiting:
             return f"{len(found)} queues: no job waits"
         top = max(waiting, key=seconds_waited)

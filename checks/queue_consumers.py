@@ -22,7 +22,7 @@ from beanwatch.checks.lib.plugin import (
     worst_state,
 )
 from beanwatch.checks.lib.plugin_process import Parser, run
-from beanwatch.checks.lib.queue_words import describe_no_consumer
+from beanwatch.checks.lib.queue_words import describe_dead_letters, describe_no_consumer
 from beanwatch.checks.lib.queues import CheckedQueue
 from beanwatch.checks.lib.source import Source
 from beanwatch.checks.lib.staffing import with_staffing
@@ -161,7 +161,7 @@ def describe(queue: CheckedQueue) -> str:
             none = "" if number else f", {no_consumer}"
             return f"the server is draining, {ready} ready{none}"
     if state.is_dead_letter:
-        return f"{ready} ready, which wait for a person: this is a queue of failed jobs"
+        return describe_dead_letters(state.ready or 0)
     if not is_used(queue):
         return "not used"
     if state.is_default and state.idle_consumers is not None:

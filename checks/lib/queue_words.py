@@ -4,6 +4,7 @@ from beanwatch.globs import escape_name
 from beanwatch.light_typing import TYPE_CHECKING
 from beanwatch.queues.base import System
 from beanwatch.quoting import shell_word
+from beanwatch.words import count
 
 if TYPE_CHECKING:
     from beanwatch.queues.servers import Server
@@ -40,3 +41,8 @@ def describe_no_consumer(system: System) -> str:
     if "watch" in unit:
         return "no consumer watches it"
     return "no consumer" if unit.startswith("consumers") else f"no consumer: there are no {unit}"
+
+
+def describe_dead_letters(ready: int) -> str:
+    """Return the text for a queue of failed jobs, which nobody drains: so nothing is wrong."""
+    return f"{count(ready, 'job')} ready, which wait for a person: this is a queue of failed jobs"

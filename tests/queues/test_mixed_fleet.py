@@ -247,6 +247,24 @@ def test_consumers_are_judged_and_named_as_the_system_counts_them(
     assert answer.text.count("no consumer") == 1
 
 
+def test_failed_jobs_do_not_wait_too_long_by_the_limits_for_workers(
+    fleet: Fleet, make_server: MakeServer
+) -> None:
+    queues = {
+        "failed": {"ready": 9, "head_ready_age": 7200.0, "is_dead_letter": True},
+        "mail": {"ready": 1, "head_ready_age": 12.0},
+    }
+    fleet.configure({"q": make_server("full", queues)})
+    answer = fleet.check("queue_age")
+    assert answer.code == OK
+    assert "the longest wait is 12s, in mail" in answer.text
+    answer = fleet.check("queue_age", "-Q", "failed")
+    assert answer.code == OK
+    assert "failed: 9 jobs ready, which wait for a person" in answer.text
+    answer = fleet.check("queue_age", "-Q", "failed", "-c", "3600")
+    assert answer.code == CRITICAL
+
+
 def test_a_problem_of_a_queue_is_shown_once_by_the_check_of_its_consumers(
     fleet: Fleet, make_server: MakeServer
 ) -> None:

@@ -225,6 +225,42 @@ def test_a_node_that_does_not_run_and_queues_that_are_down(liar: Liar) -> None:
     assert reading.server.ready is None  # a sum without one of its parts would be too low
 
 
+def test_the_wait_of_a_failed_job_is_in_no_series(liar: Liar) -> None:
+    queues = observe(liar, {}).queues or {}
+    assert queues["dead"].state.is_dead_letter
+    assert "head_ready_age" in queues["t"].values()
+    assert "head_ready_age" not in queues["dead"].values(), "it waits for a person, not a worker"
+
+
+def test_without_statistics_of_messages_the_counters_are_not_known(liar: Liar) -> None:
+    overview = {**TRUTH["overview"], "rates_mode": "none"}
+    rows = [{field: value for field, value in QUEUE.items() if field != "message_stats"}]
+    for told, puts in ((TRUTH["overview"], 0), (overview, None)):
+        liar.lies = {
+            "overview": json.dumps(told).encode(),
+            "queues": json.dumps(rows).encode(),
+        }
+        reader = reader_of(liar.url)
+        for _ in range(2):
+            queue = (reader.read(Wanted()).queues or {})["t"]
+            assert (queue.puts, queue.deletes, queue.redeliveries) == (puts, puts, puts)
+    queue = (reader.read(Wanted(server=False)).queues or {})["t"]
+    assert queue.puts is None, "as the last overview says"
+
+
+def test_a_node_that_leaves_and_comes_back_was_not_restarted(liar: Liar) -> None:
+    a, b = NODE, {**NODE, "name": "rabbit@b", "uptime": 7_000_000}
+    away, anew = {"name": "rabbit@b", "running": False}, {**b, "uptime": 3000, "os_pid": "8"}
+    observer = Observer(server_of(liar.url))
+    told = []
+    for nodes in ([a, b], [a, away], [a, away], [a, b], [a, anew], [a, anew]):
+        liar.lies = {"nodes": json.dumps(nodes).encode()}
+        assert observer.observe().state is not None
+        told.append(observer.samples.restarts)
+    observer.close()
+    assert told == [0, 0, 0, 0, 1, 1]
+
+
 @pytest.mark.parametrize("has_deadline", [True, False])
 def test_a_server_that_drips_bytes_ends_in_time(has_deadline: bool) -> None:
     with Drip(b"HTTP/1.1 200 OK\r\n\r\n") as drip:
