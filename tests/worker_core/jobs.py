@@ -70,6 +70,12 @@ def fail(ctx: Context, data: Any) -> None:
     raise RuntimeError("it does not work")
 
 
+@app.job("fail-once", backoff=0)
+def fail_once(ctx: Context, data: Any) -> None:
+    if ctx.attempt == 1:
+        raise RuntimeError("it does not work at first")
+
+
 @app.job("fail-slowly")
 def fail_slowly(ctx: Context, data: Any) -> None:
     raise RuntimeError("it does not work")

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -71,6 +72,61 @@ def test_a_job_whose_server_was_restarted_is_put_again_with_its_body(
         job = client.reserve(timeout=5)
         assert json.loads(job.body)["id"] == "order-7"
         assert client.stats_job(job)["ttr"] == 77
+
+
+@pytest.mark.parametrize("envelope", [{"id": "order-7"}, {}])
+def test_a_job_that_a_later_run_has_done_is_not_put_again(
+    failures: Failures,
+    start_worker: StartWorker,
+    broker: Broker,
+    beanstalkd: Beanstalkd,
+    envelope: dict[str, str],
+):
+    worker = start_worker()
+    broker.put("fail-once", envelope=envelope)
+    wait_until(lambda: beanstalkd.stats_tube("work")["cmd-delete"] == 1)
+    wait_until(lambda: failures("list").stdout.count("at first"))
+    worker.stop()
+    code, out, _ = failures("retry", "--reason", "*at first*", "--yes")
+    assert (code, "not put again: attempt 2 ended as ok" in out) == (0, True)
+    assert beanstalkd.stats()["total-jobs"] == 1
+    assert failures("list").stdout == "no failed run is recorded that fits\n"
+
+
+def test_a_retry_of_one_run_removes_the_records_of_all_runs_of_the_job(
+    failures: Failures, start_worker: StartWorker, broker: Broker, beanstalkd: Beanstalkd
+):
+    """Each of them would put the job again, once it is done."""
+    worker = start_worker()
+    broker.put("fail", envelope={"id": "order-7"})
+    broker.put("fail", envelope={"id": "order-8"})
+    wait_until(lambda: broker.counts(buried=2))
+    groups = wait_until(lambda: json.loads(failures("list", "--json").stdout))
+    worker.stop()
+    last = next(group["last"] for group in groups if "retry" in group["outcomes"])
+    code, out, _ = failures("retry", last, "--yes")
+    assert (code, out.endswith(": kicked\n")) == (0, True)
+    groups = json.loads(failures("list", "--json").stdout)
+    assert sum(group["failed"] for group in groups) == 3, "those of the other job"
+
+
+def test_a_job_of_another_server_is_not_put_on_this_one(
+    run: Callable[..., Result],
+    start_worker: StartWorker,
+    broker: Broker,
+    redis_server: Redis,
+    tmp_path: Path,
+):
+    worker = start_worker()
+    broker.put("fail")
+    wait_until(lambda: broker.counts(buried=1))
+    command = ("beanwatch", "failures", "retry", "--redis", redis_server.url, "--queue", "work")
+    with Beanstalkd(tmp_path / "other") as other:
+        wait_until(lambda: run("beanwatch", "failures", "list", "--redis", redis_server.url).stdout)
+        worker.stop()
+        code, out, _ = run(*command, "--yes", "--server", other.address)
+        assert (code, "is not one of the given servers" in out) == (1, True)
+        assert other.stats()["total-jobs"] == 0
 
 
 def test_delete_removes_the_record_and_the_buried_job(

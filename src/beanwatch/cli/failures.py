@@ -174,8 +174,9 @@ def retry(**options: Any) -> int:
     """Retry the jobs of failed runs: one by the ID of its run, or all that the options choose.
 
     A job that is still buried is kicked. One that is gone, because it was deleted or its server
-    was restarted, is put again with the recorded body (up to 64 KiB). A job that waits to run
-    again stays as it is. A failed job that its own server keeps is queued again.
+    was restarted, is put again with the recorded body (up to 64 KiB), unless a later run has done
+    it. A job that waits to run again stays as it is. A failed job that its own server keeps is
+    queued again. All records of the job's failed runs are removed.
     """
     return change("retry", **options)
 

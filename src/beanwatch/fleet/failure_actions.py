@@ -7,8 +7,10 @@ from typing import NamedTuple
 from beanwatch.fleet.job_story import JobServer
 from beanwatch.fleet.queue_actions import open_actions
 from beanwatch.net.redis_url import Execute, RedisError
+from beanwatch.outcomes import DELETED
 from beanwatch.queues.base import Actions, Job, ServerError
-from beanwatch.store.failures import Failure, read_detail, remove_failures
+from beanwatch.store.failures import Failure, FailureReader, read_detail, remove_failures
+from beanwatch.store.ledger import LedgerEntry, read_job, read_job_by_id
 
 
 class FailedJob(NamedTuple):
@@ -39,22 +41,27 @@ def group_by_job(failures: Iterable[Failure]) -> list[FailedJob]:
     """Group failed runs by their jobs; the order stays. A job that failed often is retried once."""
     jobs: dict[tuple[str, str, str], list[Failure]] = {}
     for one in failures:
-        key = (one.uuid, one.queue, "") if one.uuid else (one.server, one.queue, one.job_id)
-        jobs.setdefault(key, []).append(one)
+        jobs.setdefault(job_of(one), []).append(one)
     return [FailedJob(runs) for runs in jobs.values()]
+
+
+def job_of(run: Failure) -> tuple[str, str, str]:
+    """Return what is equal for all failed runs of one job."""
+    return (run.uuid, run.queue, "") if run.uuid else (run.server, run.queue, run.job_id)
 
 
 class FailureActions:
     """Acts on failed jobs, on the servers in `places`.
 
     A job that is still buried is kicked. One that is gone, because it was deleted or its server was
-    restarted without a binlog, is put again with the recorded body. `timeout` (seconds) limits each
-    wait for a server. Close it after use.
+    restarted without a binlog, is put again with the recorded body, unless the ledger tells that a
+    later run has done it. `timeout` (seconds) limits each wait for a server. Close it after use.
     """
 
     def __init__(self, execute: Execute, places: Sequence[JobServer], timeout: float) -> None:
         self._execute, self._places, self._timeout = execute, places, timeout
         self._open: dict[str, Actions] = {}  # by the node of the server
+        self._recorded: dict[tuple[str, str, str], list[str]] | None = None  # ids, by `job_of`
 
     def close(self) -> None:
         """Close the connections."""
@@ -64,8 +71,9 @@ class FailureActions:
     def retry(self, jobs: Iterable[FailedJob]) -> Iterator[JobResult]:
         """Retry each job, and yield what was done.
 
-        The records of a job's failed runs are removed once it is ready again. If this is
-        interrupted before, they stay: the job may be retried twice, and is never lost.
+        All records of a job's failed runs are removed once it is ready again, not only those that
+        were chosen: each of them would put it again. If this is interrupted before, they stay: the
+        job may be retried twice, and is never lost.
         """
         for job in jobs:
             yield self._attempt(job, self._retry_one)
@@ -98,6 +106,13 @@ class FailureActions:
             return self._forget(job, "kicked")
         if there is not None:
             return JobResult(job, f"it is {there.state} already")
+        if done := self._find_end(run):
+            return self._forget(
+                job, f"not put again: attempt {done.attempt} ended as {done.outcome}"
+            )
+        if not is_place_of(place, run):
+            where = f"its server {run.address} is not one of the given servers"
+            return JobResult(job, f"it is not on {place.server}, and {where}")
         detail = read_detail(self._execute, run.id)
         if detail is None:
             return JobResult(job, "its record is gone: it was retried or deleted meanwhile")
@@ -119,11 +134,34 @@ class FailureActions:
         return self._forget(job, text)
 
     def _forget(self, job: FailedJob, text: str) -> JobResult:
-        remove_failures(self._execute, job.ids)
+        if self._recorded is None:
+            every = group_by_job(FailureReader().read(self._execute))
+            self._recorded = {job_of(one.last): one.ids for one in every}
+        known = self._recorded.get(job_of(job.last), ())
+        remove_failures(self._execute, {*job.ids, *known})
         return JobResult(job, text, has_changed=True)
 
+    def _find_end(self, run: Failure) -> LedgerEntry | None:
+        """Return a later run of the same job after which a worker deleted it; None: none is known.
+
+        The ledger keeps all runs but successful first ones.
+        """
+        if run.uuid:
+            entries = read_job(self._execute, run.uuid)
+        elif run.job_id.isascii() and run.job_id.isdigit():
+            entries = read_job_by_id(self._execute, run.server, int(run.job_id))
+        else:
+            return None
+        for one in entries:
+            is_same = (one.server, one.job_id) == (run.server, run.job_id)
+            is_later = one.attempt > run.attempt if is_same else one.started_at > run.started_at
+            if one.outcome in DELETED and is_later:
+                return one
+        return None
+
     def _find_place(self, run: Failure) -> JobServer | None:
-        """Return the server of a failed run: the same process, or else the same address.
+        """Return the server of a failed run: the same process, else the same address, else the only
+        one, whose name may be another one for the same address (`is_place_of` is false then).
 
         None if it is not one of the given ones. Raises ServerError if it may be one that failed.
         """
@@ -132,7 +170,7 @@ class FailureActions:
             if place.instance == run.server:
                 return place
         for place in able:
-            if run.address in (str(place.server), place.server.node):
+            if run.address and is_place_of(place, run):
                 return place
         if len(self._places) == 1 and able:
             return able[0]
@@ -157,6 +195,12 @@ class FailureActions:
         if node not in self._open:
             self._open[node] = open_actions(place.server, self._timeout)
         return self._open[node]
+
+
+def is_place_of(place: JobServer, run: Failure) -> bool:
+    """Return False if the failed run was on a server with another address, as far as is known."""
+    addresses = (str(place.server), place.server.node)
+    return place.instance == run.server or not run.address or run.address in addresses
 
 
 def act_on_failures(

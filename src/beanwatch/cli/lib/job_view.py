@@ -6,12 +6,10 @@ from itertools import zip_longest
 
 from beanwatch.durations import format_duration
 from beanwatch.fleet.job_story import JobLocation, Story
-from beanwatch.outcomes import OUTCOMES
+from beanwatch.outcomes import DELETED
 from beanwatch.quoting import terminal_text
 from beanwatch.store.ledger import LedgerEntry
 from beanwatch.words import count
-
-DELETED = frozenset(outcome.name for outcome in OUTCOMES if outcome.is_deleted)
 
 # Why nothing may be known of a job, by the setting `worker.ledger`.
 RECORDING_HINTS = {
