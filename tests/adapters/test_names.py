@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -93,6 +94,16 @@ def test_a_wait_ends_by_resume_or_after_its_time() -> None:
     hold.wait(CommandRequest("wait", "ops@web2", 0.01))
     wait_until(lambda: not hold.reason)
     assert calls == ["told to wait by ops@web1", "released", "told to wait by ops@web2", "released"]
+
+
+def test_a_wait_that_failed_leaves_the_worker_as_it_was() -> None:
+    def refuse(reason: str) -> None:
+        raise RuntimeError("not connected to its broker")
+
+    hold = Hold(refuse)
+    with pytest.raises(RuntimeError):
+        hold.wait(CommandRequest("wait", "ops@web1", 0.01))
+    assert not hold.reason, "it takes jobs, so it must not be shown as waiting"
 
 
 def find_function_names(jobs: list[bytes]) -> list[str]:

@@ -7,7 +7,7 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,13 +15,20 @@ import pytest
 
 from beanwatch.checks.lib.worker_verdict import decide
 from beanwatch.net.redis_reader import RedisReader
-from beanwatch.net.redis_url import parse_redis_url
-from beanwatch.store.heartbeats import WORKERS_KEY, Heartbeat, encode_heartbeat, worker_key
+from beanwatch.net.redis_url import Command, parse_redis_url
+from beanwatch.store.heartbeats import (
+    MAX_JOBS,
+    WORKERS_KEY,
+    Heartbeat,
+    encode_heartbeat,
+    worker_key,
+)
 from beanwatch.store.ledger import read_job
 from beanwatch.store.outcome_counts import JobKind, read_outcomes
 from beanwatch.worker import CommandRequest, WorkerMonitor
 from beanwatch.worker.control.client import send_command
 from beanwatch.worker.control.messages import Args
+from beanwatch.worker.control.redis_mailbox import RedisMailbox
 from beanwatch.worker.monitor.program.monitored_run import RunOptions
 from tests.real import Redis, closed_port, wait_until
 from tests.records import make_beat, make_job
@@ -176,6 +183,22 @@ def test_a_job_past_its_deadline_is_hung_whatever_the_others_do(watch: Watch, fl
         assert (job.name, job.deadline < job.hard_deadline) == ("late", True)
         late.end()
         wait_until(lambda: fleet.health(W1) == "busy")
+
+
+def test_of_more_jobs_than_a_record_may_have_those_are_shown_that_are_late_or_will_be_first(
+    watch: Watch, fleet: Fleet
+):
+    monitor = watch()
+    old = monitor.begin("email", "old", "old")
+    runs = [monitor.begin("email", "new", number) for number in range(MAX_JOBS)]
+    late = monitor.begin("email", "late", "late", timeout=0.1, hard_timeout=0.2)
+    wait_until(lambda: len(fleet.beat(W1).jobs) == MAX_JOBS)
+    wait_until(lambda: fleet.health(W1) == "hung")
+    names = [job.name for job in fleet.beat(W1).jobs]
+    assert names[:3] == ["late", "old", "new"]
+    for run in (old, late, *runs):
+        run.end()
+    wait_until(lambda: fleet.beat(W1).processed == MAX_JOBS + 2)
 
 
 def test_the_limit_of_a_job_is_its_own_or_the_monitors_or_none(watch: Watch, fleet: Fleet):
@@ -437,6 +460,24 @@ def test_a_program_carries_out_what_it_can_and_says_what_it_cannot(
     with redis.client() as client:
         ((stop, _),) = client.zrange("{beanwatch}:stops", 0, -1, withscores=True)
     assert json.loads(stop)["reason"].startswith("told to stop by ")
+
+
+def test_commands_are_read_one_by_one_as_redis_before_6_2_takes_no_number():
+    bodies: list[bytes | None] = [b"first", b"second", None]
+    asked: list[object] = []
+    processed: list[bytes] = []
+
+    class Inbox:
+        def process(self, body: bytes, age: float) -> None:
+            processed.append(body)
+
+    def execute(commands: Sequence[Command]) -> list[object]:
+        asked.extend(commands)
+        return [bodies.pop(0)]
+
+    RedisMailbox(execute, "web1.w1", Inbox()).tick(0.0)  # type: ignore[arg-type]
+    assert processed == [b"first", b"second"]
+    assert asked == [("LPOP", "{beanwatch}:commands:web1.w1")] * 3
 
 
 def test_a_function_that_hangs_delays_no_heartbeat(

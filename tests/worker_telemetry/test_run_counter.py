@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from beanwatch.outcomes import OUTCOMES
 from beanwatch.store.heartbeats import decode_heartbeat, encode_heartbeat, heartbeat_tree
 from beanwatch.store.records import RecordError
-from beanwatch.store.run_totals import BOUNDS, MAX_KINDS, OTHER_JOBS, RunTotals
+from beanwatch.store.run_totals import BOUNDS, MAX_COUNTED, MAX_KINDS, OTHER_JOBS, RunTotals
 from beanwatch.worker.monitor.runs import Run
-from beanwatch.worker.monitor.sinks.run_counter import RunCounter
+from beanwatch.worker.monitor.sinks.run_counter import MAX_FOUND, RunCounter
 from tests.records import make_beat
 from tests.worker_telemetry.conftest import RecordingLog
 
@@ -64,6 +64,17 @@ def test_more_kinds_than_fit_share_one_name_by_queue_and_that_is_told_once(
     assert found["mail", OTHER_JOBS] == 5
     assert found["other", OTHER_JOBS] == 1
     assert len([line for line in log.lines if "kinds of job" in str(line)]) == 1
+
+
+def test_any_number_of_queues_makes_a_record_that_can_be_read(counter: RunCounter) -> None:
+    for number in range(5000):
+        counter.on_finished(run("send", queue=f"tenant{number}", duration=1.0))
+    body = encode_heartbeat(make_beat(totals=counter.totals()))
+    found = {(one.queue, one.job): sum(one.buckets) for one in decode_heartbeat(body).totals or ()}
+    assert len(found) == MAX_COUNTED + 1
+    assert sum(found.values()) == 5000
+    assert found[OTHER_JOBS, OTHER_JOBS] == 5000 - MAX_COUNTED
+    assert len(counter._found) <= MAX_FOUND + 1
 
 
 def test_the_biggest_record_is_small_and_made_fast(counter: RunCounter) -> None:

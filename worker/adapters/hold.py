@@ -27,9 +27,13 @@ class Hold:
         """Carry out `wait`."""
         with self._lock:
             self._end_timer()
-            self.reason = f"told to wait by {request.origin}"
-            if self._hold is not None:
-                self._hold(self.reason)
+            before, self.reason = self.reason, f"told to wait by {request.origin}"
+            try:
+                if self._hold is not None:
+                    self._hold(self.reason)
+            except BaseException:
+                self.reason = before  # a worker that takes jobs is not shown as waiting
+                raise
             if request.seconds is not None:
                 self._timer = threading.Timer(request.seconds, self.resume)
                 self._timer.daemon = True

@@ -12,7 +12,7 @@ from beanwatch.net.redis_url import Command as RedisCommand
 from beanwatch.worker.control.inbox import CommandInbox
 from beanwatch.worker.control.messages import REPLY_PREFIX, encode
 
-MAX_COMMANDS = 10  # read at once; any more wait for the next heartbeat
+MAX_COMMANDS = 10  # at one heartbeat; any more wait for the next one
 ANSWER_EXPIRY = 60  # seconds
 
 
@@ -35,14 +35,17 @@ class RedisMailbox:
 
     def __init__(self, execute: Execute, worker: str, inbox: CommandInbox) -> None:
         self._execute, self._inbox = execute, inbox
-        self._read: Sequence[RedisCommand] = (("LPOP", commands_key(worker), MAX_COMMANDS),)
+        # One at a time: only Redis 6.2 and later take a number.
+        self._read: Sequence[RedisCommand] = (("LPOP", commands_key(worker)),)
 
     def tick(self, _now: float) -> None:
         """Carry out the commands that have come. Raises nothing if Redis cannot be used."""
         try:
-            (bodies,) = self._execute(self._read)
             answers: list[Any] = []
-            for body in bodies or ():
+            for _ in range(MAX_COMMANDS):
+                (body,) = self._execute(self._read)
+                if body is None:
+                    break
                 if reply := self._inbox.process(body, 0.0):
                     key = answers_key(reply[0])
                     answers += [("RPUSH", key, encode(reply[1])), ("EXPIRE", key, ANSWER_EXPIRY)]

@@ -106,10 +106,8 @@ class FailureActions:
             return self._forget(job, "kicked")
         if there is not None:
             return JobResult(job, f"it is {there.state} already")
-        if done := self._find_end(run):
-            return self._forget(
-                job, f"not put again: attempt {done.attempt} ended as {done.outcome}"
-            )
+        if end := self._find_end(run):
+            return self._forget(job, f"not put again: attempt {end.attempt} ended as {end.outcome}")
         if not is_place_of(place, run):
             where = f"its server {run.address} is not one of the given servers"
             return JobResult(job, f"it is not on {place.server}, and {where}")

@@ -3,9 +3,10 @@
 import math
 import time
 from collections.abc import Callable, Sequence
+from heapq import nsmallest
 from typing import NamedTuple, Protocol
 
-from beanwatch.store.heartbeats import Heartbeat
+from beanwatch.store.heartbeats import MAX_JOBS, Heartbeat
 from beanwatch.store.run_totals import add_totals
 from beanwatch.worker.monitor.jobs import ObservedJob, make_job_records
 from beanwatch.worker.monitor.sinks.run_counter import RunCounter
@@ -89,7 +90,7 @@ class HeartbeatRecord:
             state=activity.state,
             reason=activity.reason,
             is_disconnected=activity.is_disconnected,
-            jobs=make_job_records(activity.jobs, ahead),
+            jobs=make_job_records(most_urgent(activity.jobs), ahead),
             loop_at=ahead + process.loop_at,
             shutdown_deadline=0.0 if math.isinf(ends_at) else ahead + ends_at,
             beat_at=now,
@@ -104,3 +105,13 @@ class HeartbeatRecord:
             restart_refused=process.restart_refused,
             totals=add_totals(self.identity.totals or (), self._counter.totals()),
         )
+
+
+def most_urgent(jobs: Sequence[ObservedJob]) -> Sequence[ObservedJob]:
+    """Return at most MAX_JOBS jobs, as no reader takes more: those that are late, or will be first.
+
+    Jobs without a deadline follow, the oldest first.
+    """
+    if len(jobs) <= MAX_JOBS:
+        return jobs
+    return nsmallest(MAX_JOBS, jobs, lambda job: (job.deadline or math.inf, job.started_monotonic))

@@ -7,9 +7,11 @@ from typing import NamedTuple
 from structlog.typing import FilteringBoundLogger
 
 from beanwatch.outcomes import NAMES
-from beanwatch.store.run_totals import BOUNDS, MAX_KINDS, OTHER_JOBS, RunTotals
+from beanwatch.store.run_totals import BOUNDS, MAX_COUNTED, MAX_KINDS, OTHER_JOBS, RunTotals
 from beanwatch.worker.monitor.runs import Run
 from beanwatch.worker.monitor.sinks.metrics import NOT_RUN
+
+MAX_FOUND = 2000  # pairs of queue and job whose counts are found at once; others take longer
 
 
 class KindCounts:
@@ -34,6 +36,8 @@ class Kind(NamedTuple):
 
 class RunCounter:
     """Counts the runs of at most MAX_KINDS kinds of job, all further ones as OTHER_JOBS.
+
+    Those have one count for each queue, until there are MAX_COUNTED; the rest has one together.
 
     One thread counts at a time: the one that ends the run. Other threads read without a lock, so
     the sum of durations can be one run ahead of the buckets.
@@ -84,12 +88,15 @@ class RunCounter:
         kind = queue, job
         if sum(one.job != OTHER_JOBS for one in self._kinds) >= MAX_KINDS:
             self._tell(job)
-            kind = queue, OTHER_JOBS  # a worker has few queues, so these are few
+            kind = queue, OTHER_JOBS
+            if kind not in self._found and len(self._kinds) >= MAX_COUNTED:
+                kind = OTHER_JOBS, OTHER_JOBS
         counts = self._found.get(kind)
         if counts is None:
             counts = self._found[kind] = KindCounts()
             self._kinds = (*self._kinds, Kind(*kind, counts))
-        self._found[queue, job] = counts
+        if len(self._found) < MAX_FOUND:
+            self._found[queue, job] = counts
         return counts
 
     def _tell(self, job: str) -> None:

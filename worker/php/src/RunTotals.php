@@ -11,6 +11,8 @@ final class RunTotals
         0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0,
     ];
     private const MAX_KINDS = 50;
+    /** With the further jobs of each queue; beyond it, all queues share one name. */
+    private const MAX_COUNTED = 200;
 
     /** @var array<string, array<string, mixed>> */
     private array $kinds = [];
@@ -36,9 +38,12 @@ final class RunTotals
     public function add(Run $run): void
     {
         $isNew = !isset($this->kinds["$run->queue|$run->name"]);
-        $name = $isNew && count($this->kinds) >= self::MAX_KINDS ? '_other' : $run->name;
-        $kind = &$this->kinds["$run->queue|$name"];
-        $kind ??= ['queue' => $run->queue, 'job' => $name, 'outcomes' => [], 'seconds' => 0.0, 'buckets' => []];
+        [$queue, $name] = [$run->queue, $isNew && count($this->kinds) >= self::MAX_KINDS ? '_other' : $run->name];
+        if (!isset($this->kinds["$queue|$name"]) && count($this->kinds) >= self::MAX_COUNTED) {
+            $queue = '_other';
+        }
+        $kind = &$this->kinds["$queue|$name"];
+        $kind ??= ['queue' => $queue, 'job' => $name, 'outcomes' => [], 'seconds' => 0.0, 'buckets' => []];
         $kind['outcomes'][$run->outcome] = ($kind['outcomes'][$run->outcome] ?? 0) + 1;
         if ($run->has('ran')) {
             $kind['seconds'] = round($kind['seconds'] + $run->duration, 6);
