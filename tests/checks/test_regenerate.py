@@ -122,6 +122,32 @@ def test_a_reload_that_failed_is_tried_again(site: Site, install: Install):
     assert install(*flags, "false").returncode == 0
 
 
+def own_queues(site: Site) -> object:
+    """The queues that the catch-all services leave out."""
+    return json.loads((site.root / "etc/beanwatch/services-nagios.json").read_text())["queues"]
+
+
+def test_the_catch_all_services_judge_a_queue_until_its_own_services_are_in_use(
+    site: Site, install: Install
+):
+    flags = ("--validate", "true", "--reload")
+    assert install(*flags, "true").returncode == 0
+    put(site, "email.regular")
+    assert install(*flags, "false").returncode == 1
+    assert "age of email.regular" in objects(site)
+    assert own_queues(site) == {"queue1": ["default", "images"]}, "Nagios has the old files"
+    done = install(*flags, "true")
+    assert done.returncode == 0
+    assert own_queues(site) == {"queue1": ["default", "email.regular", "images"]}
+    services = site.root / "etc/nagios4/conf.d/beanwatch-services.cfg"
+    services.write_text(services.read_text() + "# ours\n")
+    put(site, "late")
+    done = install(*flags, "true")
+    assert done.returncode == 0
+    assert "services-nagios.json (because beanwatch-services.cfg stays as it is)" in done.stdout
+    assert own_queues(site) == {"queue1": ["default", "email.regular", "images"]}
+
+
 def test_a_run_that_was_killed_in_between_is_completed_by_the_next_one(
     site: Site, install: Install
 ):
@@ -206,6 +232,18 @@ def test_what_was_not_found_for_long_is_forgotten(tmp_path: Path):
         path.chmod(0o600)
         assert find(now, "a")[0] == ["a"]
     assert json.loads(path.read_text())["queues of q1"] == {"a": now}
+
+
+def test_a_part_that_has_answered_is_remembered_as_long_as_a_queue(tmp_path: Path):
+    def parts(at: float, *answered: str) -> list[str]:
+        seen = Discovered(tmp_path / "discovered.json", 100.0, clock=lambda: at)
+        found = seen.parts(answered)
+        seen.save()
+        return found
+
+    assert parts(1000.0, "redis.url") == ["redis.url"]
+    assert parts(1090.0) == ["redis.url"], "it is down"
+    assert parts(1101.0) == []
 
 
 def test_other_kinds_cannot_be_reloaded(run):

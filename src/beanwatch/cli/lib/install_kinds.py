@@ -233,13 +233,18 @@ def list_files(kind: InstallKind, context: FileContext, index: int) -> Iterator[
                 default = DIRECTORIES["plugins"][0].encode()
                 content = content.replace(default, context.plugins.encode())
                 yield FileToInstall(path, content, is_example=is_example)
-    if context.list_file:
-        yield FileToInstall(context.list_file, context.own.to_json().encode())
+    generated = []
     for name, directory, generate in kind.generated:
         head = "# Written by `beanwatch install`; change beanwatch.toml and run it again.\n\n"
         head = head.replace("#", "//") if name.endswith(".conf") else head
         content = (head + "\n".join(generate(context))).encode()
-        yield FileToInstall(f"{DIRECTORIES[directory][index]}/{add_prefix(name)}", content)
+        path = f"{DIRECTORIES[directory][index]}/{add_prefix(name)}"
+        generated.append(FileToInstall(path, content))
+    yield from generated
+    if context.list_file:
+        # The catch-all services leave out what is in it, so it must not be ahead of the services.
+        content = context.own.to_json().encode()
+        yield FileToInstall(context.list_file, content, follows=tuple(g.path for g in generated))
 
 
 def read_package_files(pattern: str) -> Iterator[tuple[str, bytes]]:

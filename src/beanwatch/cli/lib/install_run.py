@@ -1,5 +1,6 @@
 """Installs files, tests and reloads them if asked to, and prints what was done."""
 
+from collections.abc import Collection
 from pathlib import Path
 
 import click
@@ -21,13 +22,23 @@ WOULD = {
 STATE_DIRECTORY = Path(MANIFEST).parent
 
 
-def install_files(wanted: list[FileToInstall], dest: Path, *, dry_run: bool = False) -> int:
-    """Install the files and print what was done. Return the exit code."""
-    failed = False
+def install_files(
+    wanted: list[FileToInstall],
+    dest: Path,
+    *,
+    dry_run: bool = False,
+    told: Collection[Path] = (),
+) -> int:
+    """Install the files, and print what was done, except with those in `told`.
+
+    Return the exit code.
+    """
     # Install all files before printing anything: a pipe that is closed early must not stop it.
-    for result in list(FileInstaller(dest, dry_run=dry_run).install(wanted)):
-        failed = failed or result.status == "failed"
-        print_result(result, dry_run=dry_run)
+    results = list(FileInstaller(dest, dry_run=dry_run).install(wanted))
+    failed = any(result.status == "failed" for result in results)
+    for result in results:
+        if result.path not in told:
+            print_result(result, dry_run=dry_run)
     if failed:
         print_line(
             "beanwatch: some files were not installed (see `failed` above): run it as root, or "
@@ -42,8 +53,9 @@ def install_and_reload(
 ) -> int:
     """Install the files. If one changed, validate them, and reload or restore the old ones.
 
-    Return the exit code. Raises ClickException if the files are not valid, if the reload failed, or
-    if another run has not ended.
+    A file that follows others is installed after the reload, when they are in service. Return the
+    exit code. Raises ClickException if the files are not valid, if the reload failed, or if another
+    run has not ended.
     """
     state = dest / STATE_DIRECTORY
     backup = Backup(state / f"backup-{kind}.json")
@@ -51,16 +63,22 @@ def install_and_reload(
         state.mkdir(parents=True, exist_ok=True)
         with locked(str(state / "install.lock")):
             planned = list(FileInstaller(dest, dry_run=True).install(wanted))
+            first = [one for one in wanted if not one.follows]
             if all(r.status in ("same", "kept") for r in planned) and not backup.is_pending:
+                for result in planned[len(first) :]:
+                    if result.status == "kept":  # so something new has no service of its own
+                        print_result(result)
                 print_line("nothing changed, so nothing was reloaded")
                 return 0
             kept = [result.path for result in planned if result.status == "kept"]
             changing = [r.path for r in planned if r.status not in ("same", "kept")]
             backup.save([*changing, dest / MANIFEST], kept)
-            if code := install_files(wanted, dest):
+            if code := install_files(first, dest):
                 backup.restore()
                 return code
             put_into_service(backup, validate, reload)
+            if code := install_files(wanted, dest, told=[r.path for r in planned[: len(first)]]):
+                return code
     except LockedError:
         raise click.ClickException("another `beanwatch install` is running") from None
     except OSError as error:

@@ -23,6 +23,8 @@ class FileToInstall(NamedTuple):
     content: bytes = b""
     link: str = ""  # the target of a symbolic link; empty for a file
     is_example: bool = False  # to be edited by the user: an existing file is never overwritten
+    # Paths of files before it. If somebody has changed one of them, this file stays as it is, too.
+    follows: tuple[str, ...] = ()
 
 
 class InstallResult(NamedTuple):
@@ -51,16 +53,30 @@ class FileInstaller:
 
     def install(self, wanted: list[FileToInstall]) -> Iterator[InstallResult]:
         """Install the files, and yield a result for each. An error is a result, too."""
+        kept: set[str] = set()
         for one in wanted:
             path = self._root / one.path.lstrip("/")
             try:
-                yield self._link(path, one.link) if one.link else self._file(path, one)
+                if leaders := kept.intersection(one.follows):
+                    result = self._follow(path, one, min(leaders))
+                elif one.link:
+                    result = self._link(path, one.link)
+                else:
+                    result = self._file(path, one)
             except OSError as error:
-                yield InstallResult(path, "failed", error.strerror or str(error))
+                result = InstallResult(path, "failed", error.strerror or str(error))
+            if result.status in ("kept", "failed"):
+                kept.add(one.path)
+            yield result
         try:
             self._save()
         except OSError as error:
             yield InstallResult(self._manifest, "failed", error.strerror or str(error))
+
+    def _follow(self, path: Path, one: FileToInstall, leader: str) -> InstallResult:
+        if self._find(path) == one.content:
+            return InstallResult(path, "same")
+        return InstallResult(path, "kept", f"because {Path(leader).name} stays as it is")
 
     def _link(self, path: Path, target: str) -> InstallResult:
         found = self._find(path)
