@@ -17,7 +17,7 @@ from beanwatch.cli.lib.options import need_redis, pick_redis
 from beanwatch.cli.lib.probes.finding import Finding
 from beanwatch.cli.worker import make_settings
 from beanwatch.collectors.deliver.outbox import Outbox
-from beanwatch.config import Config, GraphiteConfig, RedisConfig
+from beanwatch.config import Config, GraphiteConfig, RedisConfig, WorkerGroup
 from beanwatch.config.reader import parse
 from beanwatch.net.redis_url import parse_redis_url
 from beanwatch.queues.servers import resolve_servers
@@ -176,6 +176,11 @@ def test_services_are_planned_for_parts_that_are_configured_or_answer(
     assert planned(absent._replace(expected_workers=("web1.a",))) == {"redis", "other workers"}
     with HttpSink() as web:  # another program listens on Graphite's port
         assert planned(absent._replace(graphite=GraphiteConfig("", web.url))) == set()
+    group = (WorkerGroup("k8s.*", 3),)
+    assert planned(absent._replace(expected_groups=group)) == {"redis", "other workers"}
+    parts.answered.add("redis.url")  # in an earlier run
+    assert planned(absent) == {"redis", "workers"}
+    parts.answered.clear()
     present = absent._replace(redis=RedisConfig(redis_server.url))
     assert planned(present) == {"redis", "workers"}
     redis_server.stop()

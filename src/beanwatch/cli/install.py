@@ -126,7 +126,10 @@ def command(
         raise click.UsageError(f"--reload is for nagios and icinga2 only, not for {kind}")
     state = Path(dest) / STATE_DIRECTORY
     seen = Discovered(state / f"discovered-{kind}.json", forget)
-    present = PresentParts().turn_off_absent(config)
+    asked = PresentParts()
+    asked.turn_off_absent(config)
+    # A part that has died since the last run keeps its services.
+    present = PresentParts(seen.parts(asked.answered)).turn_off_absent(config)
     queues, kinds = None, []
     if discover:
         names = seen.queues(discover_queues(picked))

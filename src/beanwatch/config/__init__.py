@@ -186,7 +186,7 @@ class Config(NamedTuple):
 
     def is_wanted(self, key: str) -> bool:
         """Return False if nobody asked for this part: its address (`key`) is only a default."""
-        needs_it = key == "redis.url" and bool(self.expected_workers)
+        needs_it = key == "redis.url" and bool(self.expected_workers or self.expected_groups)
         return needs_it or key in self.given
 
     def set_redis(self, url: str | None) -> "Config":

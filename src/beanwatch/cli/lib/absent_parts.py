@@ -1,6 +1,7 @@
 """Turns off the parts that nobody has configured and that do not answer at a default address."""
 
 import json
+from collections.abc import Iterable
 
 from beanwatch.config import Config
 from beanwatch.net.http import HttpError, get
@@ -14,11 +15,12 @@ class PresentParts:
     """Finds out whether Redis and Graphite exist, if only their default addresses are known.
 
     Services are generated only for parts that exist: those of others would alert forever. A part
-    that is configured, or has answered once, exists from then on.
+    that is configured, or has answered once, exists from then on. `answered` has the keys of those
+    that have answered earlier, such as `redis.url`.
     """
 
-    def __init__(self) -> None:
-        self._answered: set[str] = set()
+    def __init__(self, answered: Iterable[str] = ()) -> None:
+        self.answered = set(answered)
 
     def turn_off_absent(self, config: Config) -> Config:
         """Return the configuration, with an empty URL for each part that does not exist."""
@@ -29,12 +31,12 @@ class PresentParts:
         return config
 
     def _exists(self, key: str, config: Config) -> bool:
-        if config.is_wanted(key) or key in self._answered:
+        if config.is_wanted(key) or key in self.answered:
             return True
         answers = redis_answers if key == "redis.url" else graphite_answers
         url = config.redis.url if key == "redis.url" else config.graphite.url
         if url and answers(url):
-            self._answered.add(key)
+            self.answered.add(key)
             return True
         return False
 

@@ -89,6 +89,10 @@ class Discovered:
         names = self._add("jobs", (f"{kind.queue}|{kind.job}" for kind in found))
         return [JobKind(*name.split("|", 1)) for name in names if "|" in name]
 
+    def parts(self, answered: Iterable[str] = ()) -> list[str]:
+        """Return the parts that have answered now or lately, by the keys of their addresses."""
+        return self._add("parts", answered)
+
     def _add(self, group: str, names: Iterable[str]) -> list[str]:
         seen = self._seen.get(group, {}) | dict.fromkeys(names, self._now)
         recent = [(at, name) for name, at in seen.items() if self._now - at <= self._forget_after]
