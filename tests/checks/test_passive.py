@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from beanwatch.checks.lib.fleet_source import SETTLED_AFTER
+from beanwatch.checks.lib.grown_problems import has_grown
 from beanwatch.checks.lib.memory import FileMemory
 from beanwatch.checks.lib.output import PluginResult
 from beanwatch.checks.lib.passive import PassiveRound, ServiceResult
@@ -15,6 +16,8 @@ from beanwatch.checks.lib.polled_source import poll
 from beanwatch.checks.lib.services import Service, list_own, plan_services
 from beanwatch.checks.lib.source import LiveSource
 from beanwatch.cli.lib.submit import MAX_NSCA_LINE, PIPE_BUF, format_nsca, one_line
+from beanwatch.cli.passive import ServicePlanner
+from beanwatch.config import QueueRule, Threshold
 from beanwatch.config.reader import load
 from beanwatch.queues.base import Reading
 from beanwatch.queues.model import ServerState
@@ -311,6 +314,26 @@ def test_a_second_problem_in_a_service_is_told_once(site: Site):
     assert grown(site) == set(), "it was there a moment ago"
 
 
+def test_a_problem_that_lasted_while_no_round_could_judge_it_is_not_new(tmp_path: Path):
+    """The server was down, Nagios was stopped, or `passive` itself."""
+
+    def look(at: float, *problems: str) -> bool:
+        memory = FileMemory("passive", str(tmp_path / "state"), clock=lambda: at)
+        found = has_grown(memory, "workers", 1, dict.fromkeys(problems, 1))
+        memory.save()
+        return found
+
+    assert not look(0.0, "a")
+    assert not look(1200.0, "a")
+    assert look(1260.0, "a", "b")
+    assert not look(1320.0, "b")
+    assert not look(1380.0, "a", "b"), "it was there a moment ago"
+    assert not look(1440.0, "b")
+    for at in range(1500, 2400, 60):
+        assert not look(float(at), "b")
+    assert look(2400.0, "a", "b")
+
+
 def test_what_nobody_heard_of_is_told_in_the_next_round(site: Site):
     beat(site.redis, "web1.a", state="blocked")
     grown(site)
@@ -318,6 +341,23 @@ def test_what_nobody_heard_of_is_told_in_the_next_round(site: Site):
     assert grown(site, is_submitted=False) == {"workers"}
     assert grown(site) == {"workers"}
     assert grown(site) == set()
+
+
+def test_with_a_list_the_catch_all_services_judge_what_only_the_configuration_names(
+    site: Site, tmp_path: Path
+):
+    config = load(str(site.config), {})
+    servers = resolve_servers(config.servers)
+    path = tmp_path / "services.json"
+    path.write_text(list_own(plan_services(config, servers)).to_json())
+    rule = QueueRule("later", {"depth": Threshold("5")})
+    newer = config._replace(queues=(*config.queues, rule), expected_workers=("web1.new",))
+    planner = ServicePlanner(servers, str(path), discover=False)
+    round_ = PassiveRound(newer, servers, 10.0)
+    round_.read()
+    _, own = planner.plan(round_, newer)
+    assert {node: list(found) for node, found in own.queues.items()} == {"queue1": ["images"]}
+    assert not own.workers
 
 
 def test_while_a_server_is_down_nobody_is_told_of_workers_that_only_miss_it(site: Site):

@@ -167,10 +167,10 @@ class ServicePlanner:
             if self._trouble:
                 print_line(f"beanwatch: {self._trouble}; using the list read before", err=True)
         if self._list is not None:
+            # The monitor knows these only. What the configuration names since then has none.
             found = self._list
-            services = plan_services(config, self._servers, found.queues, found.jobs)
-        else:
-            queues = now.first_queues() if self._discover else None
-            kinds = now.first_kinds() if self._discover else ()
-            services = plan_services(config, self._servers, queues, kinds)
+            return plan_services(config, self._servers, found.queues, found.jobs), found
+        queues = now.first_queues() if self._discover else None
+        kinds = now.first_kinds() if self._discover else ()
+        services = plan_services(config, self._servers, queues, kinds)
         return services, list_own(services)
