@@ -108,6 +108,11 @@ class QueueContext(Context):  # type: ignore[misc]
         for field in self.check.fields:
             if getattr(queue.state, field) is None:
                 name = FIELD_NAMES.get(field, field)
+                for state in (
+                    Critical,
+                    Warn,
+                ):  # `--for` goes on: not read is not the same as not so
+                    self._memory.keep(queue.key(state.text))
                 return Finding(Unknown, f"{queue.label}: {name} is not known", metric)
         limits = self._limits(queue)
         state, text = self._decide(queue, limits)

@@ -265,6 +265,20 @@ def test_failed_jobs_do_not_wait_too_long_by_the_limits_for_workers(
     assert answer.code == CRITICAL
 
 
+def test_a_run_that_does_not_know_a_number_does_not_restart_the_time_of_for(
+    fleet: Fleet, make_server: MakeServer
+) -> None:
+    late: dict[str, object] = {"ready": 1, "head_ready_age": 900.0}
+    fleet.configure({"q": make_server("full", {"mail": late})})
+    argv = ("-Q", "mail", "-c", "10", "--for", "0.5")
+    assert fleet.check("queue_age", *argv).code == OK
+    time.sleep(0.6)
+    make_server("full", {"mail": {**late, "head_ready_age": None}})
+    assert fleet.check("queue_age", *argv).code == UNKNOWN
+    make_server("full", {"mail": late})
+    assert fleet.check("queue_age", *argv).code == CRITICAL
+
+
 def test_a_problem_of_a_queue_is_shown_once_by_the_check_of_its_consumers(
     fleet: Fleet, make_server: MakeServer
 ) -> None:
