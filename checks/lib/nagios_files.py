@@ -1,5 +1,6 @@
 """Generates the configuration of Nagios and of NRPE."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
 from beanwatch.checks.lib.output import fill_link
@@ -200,6 +201,12 @@ def nrpe_services(
 ) -> Iterator[str]:
     """Yield an NRPE command for each service, with its server and its arguments."""
     labels = {s: nrpe_name(f"beanwatch_{s.host}_{s.name}") for s in services}
+    owners = Counter(labels.values())
+    for one in labels:
+        # As in `label_queues`: a queue that comes later takes no other's command.
+        subject = f"{one.queue}{one.job}{one.worker}"
+        if owners[labels[one]] > 1 and nrpe_name(subject) != subject:
+            labels[one] = nrpe_name(f"beanwatch_{one.host}_{one.name}", with_hash=True)
     for service, label in number_duplicates(labels, "_").items():
         options = [("--server", service.server), *service.arguments(list_file)]
         yield nrpe_command(label, f"{plugins}/{service.program}", config, options)

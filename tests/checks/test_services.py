@@ -1,6 +1,7 @@
 """Each queue, worker and kind of job has a service of its own, or is judged by a catch-all one."""
 
 import json
+import re
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -138,6 +139,19 @@ def test_a_service_of_workers_knows_the_servers_that_have_a_service():
     literal = f'"beanwatch_watched" = {icinga_value(list(TWO.values()))}'
     words = [flags, flags, literal]
     assert [text.count(part) for text, part in zip(texts, words, strict=True)] == [3, 3, 3]
+
+
+def test_a_queue_that_comes_later_takes_no_nrpe_command_of_another():
+    def commands(*queues: str) -> dict[str, str]:
+        services = plan_services(parse(CONFIG), resolve_servers(ONE), {"q1": list(queues)})
+        lines = "".join(nrpe_services(services, "/p", parse(CONFIG))).splitlines()
+        found = (re.fullmatch(r"command\[(\S+)\]=.* -Q (\S+)", line) for line in lines)
+        return {one[1]: one[2] for one in found if one and "depth" in one[1]}
+
+    before, after = commands("größe", "gr__e"), commands("grÄße", "gr__e", "größe")
+    assert before["beanwatch_q1_depth_of_gr__e"] == "gr__e"
+    assert len(after) == len(before) + 1
+    assert all(after.get(name) == queue for name, queue in before.items())
 
 
 def test_with_several_servers_only_what_is_known_depends_on_one():
